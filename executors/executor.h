@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Executor: where refreshes run and how they wait. An interface for strangers
+// to implement over the thread pool or event loop they already have.
+
+#ifndef EXECUTORS_EXECUTOR_H_
+#define EXECUTORS_EXECUTOR_H_
+
+#include <cstdint>
+
+#include "absl/functional/any_invocable.h"
+#include "absl/functional/function_ref.h"
+#include "absl/time/time.h"
+#include "executors/clock.h"
+
+namespace refreshable {
+
+// Names a timer of one executor. Never reused while that executor lives.
+enum class TimerId : uint64_t {
+  kNone = 0,  // No timer: `Executor::RunAfter` refused.
+};
+
+// Runs tasks, at once or after a delay, and tells the time they are run by.
+//
+// Implementations must be thread-safe: every method may be called from any
+// thread, from inside a task, and concurrently. No method may destroy or run a
+// task while it holds a lock that any other method of the executor takes: a
+// task's destructor may call back into the executor.
+//
+// Ownership: the executor owns a task from the moment it accepts it until the
+// task has run or has been destroyed. A task that is accepted either runs
+// exactly once or is destroyed without having run (an executor that shuts down
+// may drop what is queued); the caller learns of the latter by the destruction.
+//
+// Lifetime: the executor outlives everything that holds a pointer to it.
+class Executor {
+ public:
+  using Task = absl::AnyInvocable<void() &&>;
+
+  virtual ~Executor() = default;
+
+  // Queues `task` to be run soon on a thread of this executor. The task may
+  // block. Returns false if the task is refused (a full queue, a shut-down); it
+  // is then destroyed and never runs. Must not run `task` before it returns,
+  // and must not block until another task has run.
+  virtual bool Run(Task task) = 0;
+
+  // Queues `task` to be run once, no earlier than `delay` from now, measured on
+  // the since-boot clock of `clock()`; a negative delay counts as zero. The
+  // task does not block, and must be run on time even when every worker is
+  // blocked inside a task that `Run` accepted. Timers that are due run in the
+  // order of their due times. Returns `TimerId::kNone` if the timer is refused.
+  // Must not run `task` before it returns. With an infinite delay the timer is
+  // accepted and never fires.
+  virtual TimerId RunAfter(absl::Duration delay, Task task) = 0;
+
+  // Cancels a timer. True: its task has not run and never will, and has been
+  // destroyed. False: the task ran, is running, or `id` names no timer.
+  // Does not wait for a task that is running.
+  virtual bool Cancel(TimerId id) = 0;
+
+  // Whether the calling thread is one that runs tasks given to `Run`, and is
+  // inside such a task now. A caller that is told true must not wait for
+  // another task of this executor: it may be queued behind the caller.
+  virtual bool InExecutorThread() const = 0;
+
+  // Lets the calling thread do this executor's work until `done()` is true, or
+  // the since-boot clock of `clock()` reaches `deadline`, or nothing that is
+  // pending could change `done()` any more and `deadline` is infinite.
+  // Returns true if it did so; the caller tells the cases apart by asking
+  // `done()` and the clock. Returns false, at once, where the calling thread
+  // cannot drive this executor: others run its tasks, and the caller should
+  // wait for them. `done` is called without a lock held.
+  virtual bool DriveUntil(absl::FunctionRef<bool()> done,
+                          absl::Duration deadline);
+
+  // The time that `RunAfter` and `DriveUntil` go by. Lives as long as the
+  // executor. Thread-safe.
+  virtual const Clock& clock() const = 0;
+};
+
+}  // namespace refreshable
+
+#endif  // EXECUTORS_EXECUTOR_H_
