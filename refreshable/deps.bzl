@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The dependencies of refreshable under WORKSPACE, pinned in this one place.
+
+Each is left alone where the caller's WORKSPACE has already defined it.
+"""
+
+load("@bazel_tools//tools/build_defs/repo:http.bzl", "http_archive")
+load("@bazel_tools//tools/build_defs/repo:utils.bzl", "maybe")
+
+def refreshable_deps():
+    """What a program that depends on refreshable needs."""
+    maybe(
+        http_archive,
+        name = "com_google_absl",
+        sha256 = "f50e5ac311a81382da7fa75b97310e4b9006474f9560ac46f54a9967f07d4ae3",
+        strip_prefix = "abseil-cpp-20240722.0",
+        urls = ["https://github.com/abseil/abseil-cpp/releases/download/20240722.0/abseil-cpp-20240722.0.tar.gz"],
+    )
+    maybe(
+        http_archive,
+        name = "com_google_googletest",
+        sha256 = "78c676fc63881529bf97bf9d45948d905a66833fbfa5318ea2cd7478cb98f399",
+        strip_prefix = "googletest-1.16.0",
+        urls = ["https://github.com/google/googletest/releases/download/v1.16.0/googletest-1.16.0.tar.gz"],
+    )
+    maybe(
+        http_archive,
+        name = "fmt",
+        build_file_content = _FMT_BUILD,
+        sha256 = "49b039601196e1a765e81c5c9a05a61ed3d33f23b3961323d7322e4fe213d3e6",
+        strip_prefix = "fmt-11.1.4",
+        urls = ["https://github.com/fmtlib/fmt/releases/download/11.1.4/fmt-11.1.4.zip"],
+    )
+    maybe(
+        http_archive,
+        name = "rules_cc",
+        sha256 = "abc605dd850f813bb37004b77db20106a19311a96b2da1c92b789da529d28fe1",
+        strip_prefix = "rules_cc-0.0.17",
+        urls = ["https://github.com/bazelbuild/rules_cc/releases/download/0.0.17/rules_cc-0.0.17.tar.gz"],
+    )
+    maybe(
+        http_archive,
+        name = "bazel_skylib",
+        sha256 = "bc283cdfcd526a52c3201279cda4bc298652efa898b10b4db0837dc51652756f",
+        urls = ["https://github.com/bazelbuild/bazel-skylib/releases/download/1.7.1/bazel-skylib-1.7.1.tar.gz"],
+    )
+    maybe(
+        http_archive,
+        name = "platforms",
+        sha256 = "29742e87275809b5e598dc2f04d86960cc7a55b3067d97221c9abbc9926bff0f",
+        urls = ["https://github.com/bazelbuild/platforms/releases/download/0.0.11/platforms-0.0.11.tar.gz"],
+    )
+
+def refreshable_dev_deps():
+    """What refreshable's own examples and benchmarks need besides."""
+    maybe(
+        http_archive,
+        name = "com_github_google_benchmark",
+        sha256 = "32131c08ee31eeff2c8968d7e874f3cb648034377dfc32a4c377fa8796d84981",
+        strip_prefix = "benchmark-1.9.1",
+        urls = ["https://github.com/google/benchmark/archive/refs/tags/v1.9.1.tar.gz"],
+    )
+    maybe(
+        http_archive,
+        name = "nlohmann_json",
+        build_file_content = _JSON_BUILD,
+        sha256 = "a22461d13119ac5c78f205d3df1db13403e58ce1bb1794edc9313677313f4a9d",
+        urls = ["https://github.com/nlohmann/json/releases/download/v3.11.3/include.zip"],
+    )
+    maybe(
+        http_archive,
+        name = "cpp-httplib",
+        build_file_content = _HTTPLIB_BUILD,
+        sha256 = "fcfea48c8f2c386e7085ef8545c8a4875efa30fa6d5cf9dd31f03c6ad038da9d",
+        strip_prefix = "cpp-httplib-0.22.0",
+        urls = ["https://github.com/yhirose/cpp-httplib/archive/refs/tags/v0.22.0.tar.gz"],
+    )
+
+_FMT_BUILD = """
+load("@rules_cc//cc:defs.bzl", "cc_library")
+
+cc_library(
+    name = "fmt",
+    srcs = [
+        "src/format.cc",
+        "src/os.cc",
+    ],
+    hdrs = glob(["include/fmt/*.h"]),
+    includes = ["include"],
+    visibility = ["//visibility:public"],
+)
+"""
+
+_JSON_BUILD = """
+load("@rules_cc//cc:defs.bzl", "cc_library")
+
+cc_library(
+    name = "json",
+    hdrs = glob(["include/nlohmann/**/*.hpp"]),
+    includes = ["include"],
+    visibility = ["//visibility:public"],
+)
+"""
+
+# OpenSSL is the system's.
+_HTTPLIB_BUILD = """
+load("@rules_cc//cc:defs.bzl", "cc_library")
+
+cc_library(
+    name = "cpp-httplib",
+    hdrs = ["httplib.h"],
+    defines = ["CPPHTTPLIB_OPENSSL_SUPPORT"],
+    includes = ["."],
+    linkopts = [
+        "-lssl",
+        "-lcrypto",
+        "-lpthread",
+    ],
+    visibility = ["//visibility:public"],
+)
+"""
