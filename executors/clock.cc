@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "executors/clock.h"
+
+#ifdef _WIN32
+#ifndef WIN32_LEAN_AND_MEAN
+#define WIN32_LEAN_AND_MEAN
+#endif
+#ifndef NOMINMAX
+#define NOMINMAX
+#endif
+#include <windows.h>
+
+#include "absl/time/clock.h"
+#else
+#include <time.h>
+#endif
+
+#include "absl/time/time.h"
+
+namespace refreshable {
+namespace {
+
+#ifdef _WIN32
+
+absl::Time Wall() { return absl::Now(); }
+
+// Counts sleep and hibernation, at a resolution of 10 to 16 ms.
+absl::Duration SinceBoot() {
+  return absl::Milliseconds(static_cast<int64_t>(::GetTickCount64()));
+}
+
+#else
+
+#if defined(__APPLE__)
+// Counts sleep there, and is not slewed. CLOCK_UPTIME_RAW would not count it.
+constexpr clockid_t kSinceBootClock = CLOCK_MONOTONIC_RAW;
+#elif defined(CLOCK_BOOTTIME)
+constexpr clockid_t kSinceBootClock = CLOCK_BOOTTIME;
+#else
+constexpr clockid_t kSinceBootClock = CLOCK_MONOTONIC;
+#endif
+
+absl::Time Wall() {
+  timespec now = {};
+  clock_gettime(CLOCK_REALTIME, &now);
+  return absl::TimeFromTimespec(now);
+}
+
+absl::Duration SinceBoot() {
+  timespec now = {};
+  if (clock_gettime(kSinceBootClock, &now) != 0) {
+    // A kernel or a sandbox that does not know the clock; it always will say
+    // so, hence the two clocks never mix.
+    clock_gettime(CLOCK_MONOTONIC, &now);
+  }
+  return absl::DurationFromTimespec(now);
+}
+
+#endif
+
+}  // namespace
+
+Instant SystemClock::Now() const { return Instant{Wall(), SinceBoot()}; }
+
+const SystemClock& SystemClock::Get() {
+  static const SystemClock* const clock = new SystemClock();
+  return *clock;
+}
+
+}  // namespace refreshable

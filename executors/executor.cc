@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "executors/executor.h"
+
+#include "absl/functional/function_ref.h"
+#include "absl/time/time.h"
+
+namespace refreshable {
+
+bool Executor::DriveUntil(absl::FunctionRef<bool()> /*done*/,
+                          absl::Duration /*deadline*/) {
+  return false;
+}
+
+}  // namespace refreshable

@@ -1,0 +1,271 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "executors/manual_executor.h"
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <iterator>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/functional/function_ref.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "executors/clock.h"
+#include "executors/executor.h"
+#include "executors/fatal.h"
+
+namespace refreshable {
+namespace {
+
+using internal_executors::Require;
+
+bool IsFinite(absl::Duration d) {
+  return d > -absl::InfiniteDuration() && d < absl::InfiniteDuration();
+}
+
+}  // namespace
+
+Instant ManualExecutor::VirtualClock::Now() const {
+  absl::MutexLock lock(&executor_->mu_);
+  return executor_->now_;
+}
+
+Instant ManualExecutor::DefaultStart() {
+  return Instant{absl::FromUnixSeconds(1767225600), absl::Hours(1)};
+}
+
+ManualExecutor::ManualExecutor(Instant start)
+    : clock_(this), now_(start), owner_(std::this_thread::get_id()) {
+  Require(IsFinite(start.since_boot),
+          "ManualExecutor starts at an infinite time since boot");
+}
+
+ManualExecutor::~ManualExecutor() {
+  Steps dropped;
+  {
+    absl::MutexLock lock(&mu_);
+    Require(depth_ == 0, "ManualExecutor destroyed inside one of its tasks");
+    closed_ = true;
+    dropped.swap(steps_);
+  }
+  while (!dropped.empty()) dropped.erase(dropped.begin());
+}
+
+uint64_t ManualExecutor::Queue(PendingStep::Kind kind, absl::Duration delay,
+                               Task& task) {
+  // The node is made and filled before the lock is taken, so that the task's
+  // move constructor, which is the caller's code, does not run under it.
+  Steps made;
+  Step& step = made[{absl::ZeroDuration(), 0}];
+  step.kind = kind;
+  step.task = std::move(task);
+  Steps::node_type node = made.extract(made.begin());
+  {
+    absl::MutexLock lock(&mu_);
+#ifndef NDEBUG
+    Require(!closed_,
+            "ManualExecutor destroyed before something that still uses it");
+#endif
+    const bool refuse =
+        kind == PendingStep::Kind::kRun ? refuse_runs_ : refuse_timers_;
+    if (!closed_ && !refuse) {
+      const uint64_t id = ++last_id_;
+      node.key() = {now_.since_boot + std::max(delay, absl::ZeroDuration()),
+                    id};
+      steps_.insert(std::move(node));
+      return id;
+    }
+  }
+  return 0;  // `node` goes here, with the task.
+}
+
+bool ManualExecutor::Run(Task task) {
+  return Queue(PendingStep::Kind::kRun, absl::ZeroDuration(), task) != 0;
+}
+
+TimerId ManualExecutor::RunAfter(absl::Duration delay, Task task) {
+  return static_cast<TimerId>(Queue(PendingStep::Kind::kTimer, delay, task));
+}
+
+bool ManualExecutor::Cancel(TimerId id) {
+  Steps::node_type cancelled;  // Destroyed after the lock is released.
+  absl::MutexLock lock(&mu_);
+  const auto it =
+      std::find_if(steps_.begin(), steps_.end(), [id](const auto& entry) {
+        return entry.second.kind == PendingStep::Kind::kTimer &&
+               entry.first.second == static_cast<uint64_t>(id);
+      });
+  if (it == steps_.end()) return false;
+  cancelled = steps_.extract(it);
+  return true;
+}
+
+bool ManualExecutor::InExecutorThread() const {
+  absl::MutexLock lock(&mu_);
+  return depth_ > 0 && owner_ == std::this_thread::get_id();
+}
+
+bool ManualExecutor::DriveUntil(absl::FunctionRef<bool()> done,
+                                absl::Duration deadline) {
+  if (!IsOwner()) return false;
+  if (SinceBoot() >= deadline) return true;
+  while (!done()) {
+    // A task may have moved time past the deadline.
+    if (SinceBoot() > deadline) return true;
+    if (RunFirst(deadline)) continue;
+    if (deadline < absl::InfiniteDuration()) {
+      absl::MutexLock lock(&mu_);
+      MoveTo(deadline);
+    }
+    return true;
+  }
+  return true;
+}
+
+bool ManualExecutor::RunNext() {
+  RequireOwner();
+  return RunFirst(SinceBoot());
+}
+
+size_t ManualExecutor::RunUntilIdle() {
+  size_t ran = 0;
+  while (RunNext()) ++ran;
+  return ran;
+}
+
+size_t ManualExecutor::AdvanceBy(absl::Duration d) {
+  RequireOwner();
+  Require(IsFinite(d) && d >= absl::ZeroDuration(),
+          "ManualExecutor::AdvanceBy with a negative or infinite duration");
+  const absl::Duration target = SinceBoot() + d;
+  size_t ran = 0;
+  while (RunFirst(target)) ++ran;
+  absl::MutexLock lock(&mu_);
+  MoveTo(target);
+  return ran;
+}
+
+void ManualExecutor::StepWall(absl::Duration d) {
+  Require(IsFinite(d), "ManualExecutor::StepWall with an infinite duration");
+  absl::MutexLock lock(&mu_);
+  now_.wall += d;
+}
+
+void ManualExecutor::Suspend(absl::Duration d) {
+  Require(IsFinite(d) && d >= absl::ZeroDuration(),
+          "ManualExecutor::Suspend with a negative or infinite duration");
+  absl::MutexLock lock(&mu_);
+  MoveTo(now_.since_boot + d);
+}
+
+size_t ManualExecutor::pending() const {
+  absl::MutexLock lock(&mu_);
+  return steps_.size();
+}
+
+std::vector<ManualExecutor::PendingStep> ManualExecutor::PendingSteps() const {
+  absl::MutexLock lock(&mu_);
+  std::vector<PendingStep> result;
+  result.reserve(steps_.size());
+  for (const auto& [key, step] : steps_) {
+    result.push_back(PendingStep{step.kind, key.second, key.first});
+  }
+  return result;
+}
+
+bool ManualExecutor::RunPending(size_t index) {
+  RequireOwner();
+  Steps::node_type step;
+  {
+    absl::MutexLock lock(&mu_);
+    if (index >= steps_.size()) return false;
+    const auto it = std::next(steps_.begin(), index);
+    if (!IsFinite(it->first.first)) return false;
+    MoveTo(it->first.first);
+    step = steps_.extract(it);
+    ++depth_;
+  }
+  RunStep(std::move(step));
+  return true;
+}
+
+bool ManualExecutor::DropPending(size_t index) {
+  Steps::node_type dropped;  // Destroyed after the lock is released.
+  absl::MutexLock lock(&mu_);
+  if (index >= steps_.size()) return false;
+  dropped = steps_.extract(std::next(steps_.begin(), index));
+  return true;
+}
+
+void ManualExecutor::set_refuse_runs(bool refuse) {
+  absl::MutexLock lock(&mu_);
+  refuse_runs_ = refuse;
+}
+
+void ManualExecutor::set_refuse_timers(bool refuse) {
+  absl::MutexLock lock(&mu_);
+  refuse_timers_ = refuse;
+}
+
+void ManualExecutor::BindToCurrentThread() {
+  absl::MutexLock lock(&mu_);
+  Require(depth_ == 0,
+          "ManualExecutor::BindToCurrentThread while a task is running");
+  owner_ = std::this_thread::get_id();
+}
+
+bool ManualExecutor::RunFirst(absl::Duration limit) {
+  Steps::node_type step;
+  {
+    absl::MutexLock lock(&mu_);
+    if (steps_.empty()) return false;
+    const absl::Duration due = steps_.begin()->first.first;
+    if (due > limit || !IsFinite(due)) return false;
+    MoveTo(due);
+    step = steps_.extract(steps_.begin());
+    ++depth_;
+  }
+  RunStep(std::move(step));
+  return true;
+}
+
+void ManualExecutor::RunStep(Steps::node_type step) {
+  // Leaves the task on every way out, by an exception too.
+  struct Leave {
+    ManualExecutor* executor;
+    ~Leave() {
+      absl::MutexLock lock(&executor->mu_);
+      --executor->depth_;
+    }
+  } leave{this};
+  // Destroyed before `leave`: its destructor still counts as inside the task.
+  Task task = std::move(step.mapped().task);
+  std::move(task)();
+}
+
+void ManualExecutor::MoveTo(absl::Duration since_boot) {
+  if (since_boot <= now_.since_boot) return;
+  now_.wall += since_boot - now_.since_boot;
+  now_.since_boot = since_boot;
+}
+
+absl::Duration ManualExecutor::SinceBoot() const {
+  absl::MutexLock lock(&mu_);
+  return now_.since_boot;
+}
+
+bool ManualExecutor::IsOwner() const {
+  absl::MutexLock lock(&mu_);
+  return owner_ == std::this_thread::get_id();
+}
+
+void ManualExecutor::RequireOwner() const {
+  Require(IsOwner(),
+          "ManualExecutor driven from a thread that does not own it; see "
+          "BindToCurrentThread()");
+}
+
+}  // namespace refreshable
