@@ -80,7 +80,7 @@ awk '
            "atomic)>|#include \"absl/synchronization/|" \
            "std::(jthread|thread|mutex|atomic)|absl::(Mutex|Notification)",
            "no threads or locks in this room")
-    forbid("(^|[^A-Za-z_])Now\\(|SystemClock|clock_gettime|" \
+    forbid("(::|\\.|->)Now\\(|SystemClock|clock_gettime|" \
            "#include <(chrono|ctime)>|SleepFor|sleep_for",
            "time is a value passed in, in this room")
   }
