@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The first example of the README, run with a call that is rejected once.
+
+#include <string>
+#include <vector>
+
+#include "gtest/gtest.h"
+
+// [first]
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "executors/thread_executor.h"
+#include "refreshable/refreshable.h"
+
+using refreshable::Credential;
+using refreshable::Expiry;
+using refreshable::Lease;
+using refreshable::Refreshable;
+
+// Yours: asks the token endpoint, the metadata server, the vault. May block.
+absl::StatusOr<Credential<std::string>> AskTokenEndpoint();
+
+// Yours: one call of the API, returns the HTTP status.
+int CallApi(const std::string& token);
+
+absl::Status Run() {
+  refreshable::ThreadExecutor executor;
+  auto token = Refreshable<std::string>::Create(
+      refreshable::BlockingSource<std::string>(AskTokenEndpoint), {&executor});
+  if (!token.ok()) return token.status();
+
+  // From any thread, before each call: at once while the token is usable.
+  absl::StatusOr<Lease<std::string>> lease = (*token)->Get(absl::Seconds(5));
+  if (!lease.ok()) return lease.status();
+  if (CallApi(lease->token()) == 401) {
+    (*token)->Invalidate(lease->generation());  // The next Get brings another.
+  }
+  return absl::OkStatus();
+}
+// [/first]
+
+std::vector<std::string> sent;
+
+absl::StatusOr<Credential<std::string>> AskTokenEndpoint() {
+  return Credential<std::string>("opaque-token", Expiry::In(absl::Hours(1)));
+}
+
+int CallApi(const std::string& token) {
+  sent.push_back(token);
+  return 401;
+}
+
+TEST(FirstReadTest, SendsTheTokenOfTheSource) {
+  EXPECT_TRUE(Run().ok());
+  EXPECT_EQ(sent, std::vector<std::string>{"opaque-token"});
+}

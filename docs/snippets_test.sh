@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# Every code block of a document that is headed
+#   <!-- snippet: FILE#NAME -->
+# is, letter by letter, what stands between // [NAME] and // [/NAME] in FILE.
+
+set -euo pipefail
+
+failed=0
+checked=0
+for document in "$@"; do
+  while read -r file name; do
+    want=$(awk -v name="$name" '$1 == "//" && $2 == "[/" name "]" {on = 0}
+      on {print} $1 == "//" && $2 == "[" name "]" {on = 1}' "$file")
+    have=$(awk -v head="<!-- snippet: $file#$name -->" '
+      $0 == head {armed = 1; next}
+      armed && /^```/ {armed = 0; on = 1; next}
+      on && /^```/ {exit}
+      on {print}' "$document")
+    checked=$((checked + 1))
+    if [[ -z $want || $want != "$have" ]]; then
+      failed=1
+      echo "$document: snippet $name is not what stands in $file:"
+      diff <(printf '%s\n' "$have") <(printf '%s\n' "$want") || true
+    fi
+  done < <(sed -nE 's/^<!-- snippet: ([^#]+)#([^ ]+) -->$/\1 \2/p' "$document")
+done
+echo "$checked snippets checked"
+[[ $checked -gt 0 && $failed -eq 0 ]]

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Event: one thing that happened to a Refreshable, as observers are told it.
+
+#ifndef REFRESHABLE_EVENT_H_
+#define REFRESHABLE_EVENT_H_
+
+#include <ostream>
+
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "refreshable/freshness.h"
+#include "refreshable/generation.h"
+
+namespace refreshable {
+
+// Why an attempt is made.
+enum class RefreshReason {
+  kFirst,     // No token has been held yet.
+  kStale,     // The token is stale; it is still being served.
+  kExpired,   // The token has expired.
+  kRejected,  // The token was invalidated: a cache in the source is no help.
+  kProbe,     // One try after too many failures in a row.
+};
+
+// "first", "stale", "expired", "rejected", "probe".
+constexpr absl::string_view RefreshReasonName(RefreshReason reason) {
+  switch (reason) {
+    case RefreshReason::kFirst:
+      return "first";
+    case RefreshReason::kStale:
+      return "stale";
+    case RefreshReason::kExpired:
+      return "expired";
+    case RefreshReason::kRejected:
+      return "rejected";
+    case RefreshReason::kProbe:
+      return "probe";
+  }
+  return "unknown";
+}
+
+enum class EventKind {
+  kAttemptStarted,    // The source is about to be called.
+  kAttemptFailed,     // An attempt failed; `status` is the cause.
+  kAttemptAbandoned,  // An attempt is no longer waited for.
+  kAttemptDiscarded,  // A late answer arrived and changed nothing.
+  kTokenPublished,    // A refresh succeeded, or `Install` was called.
+  kTokenInvalidated,  // The token of `generation` was withdrawn.
+  kBackoff,           // No attempt is made for the next `delay`.
+  kStateChanged,      // `freshness` is the new state.
+  kExhausted,         // Too many failures in a row, and no usable token.
+  kHealed,            // A token was published after kExhausted.
+  kDegraded,          // An expired token is being served, by policy.
+};
+
+// Stable names for metrics: "attempt_started", "attempt_failed", ...
+constexpr absl::string_view EventKindName(EventKind kind) {
+  switch (kind) {
+    case EventKind::kAttemptStarted:
+      return "attempt_started";
+    case EventKind::kAttemptFailed:
+      return "attempt_failed";
+    case EventKind::kAttemptAbandoned:
+      return "attempt_abandoned";
+    case EventKind::kAttemptDiscarded:
+      return "attempt_discarded";
+    case EventKind::kTokenPublished:
+      return "token_published";
+    case EventKind::kTokenInvalidated:
+      return "token_invalidated";
+    case EventKind::kBackoff:
+      return "backoff";
+    case EventKind::kStateChanged:
+      return "state_changed";
+    case EventKind::kExhausted:
+      return "exhausted";
+    case EventKind::kHealed:
+      return "healed";
+    case EventKind::kDegraded:
+      return "degraded";
+  }
+  return "unknown";
+}
+
+// A value. Fields that a kind does not speak of have their default.
+struct Event {
+  EventKind kind = EventKind::kStateChanged;
+  // The generation last published when the event happened.
+  Generation generation;
+  Freshness freshness = Freshness::kExpired;
+  // kAttemptStarted: why, and which attempt of its refresh (from 1).
+  RefreshReason reason = RefreshReason::kFirst;
+  int attempt = 0;
+  // Failed attempts in a row.
+  int failures = 0;
+  absl::Status status;
+  absl::Duration delay;
+};
+
+inline std::ostream& operator<<(std::ostream& os, RefreshReason reason) {
+  return os << RefreshReasonName(reason);
+}
+inline std::ostream& operator<<(std::ostream& os, EventKind kind) {
+  return os << EventKindName(kind);
+}
+template <typename Sink>
+void AbslStringify(Sink& sink, RefreshReason reason) {
+  sink.Append(RefreshReasonName(reason));
+}
+template <typename Sink>
+void AbslStringify(Sink& sink, EventKind kind) {
+  sink.Append(EventKindName(kind));
+}
+
+}  // namespace refreshable
+
+#endif  // REFRESHABLE_EVENT_H_

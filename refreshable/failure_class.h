@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// FailureClass: how a failed attempt bears on the next one.
+
+#ifndef REFRESHABLE_FAILURE_CLASS_H_
+#define REFRESHABLE_FAILURE_CLASS_H_
+
+#include "absl/status/status.h"
+
+namespace refreshable {
+
+enum class FailureClass {
+  kTransient,  // Likely to pass: retried by the schedule.
+  kThrottled,  // The server asked for patience: retried, after its wait.
+  kPermanent,  // A retry would fail alike: ends the refresh.
+};
+
+// The sorting that is used unless a Refreshable is given another: UNAVAILABLE,
+// DEADLINE_EXCEEDED and ABORTED are transient, RESOURCE_EXHAUSTED is throttled,
+// everything else is permanent. Requires: !status.ok().
+inline FailureClass ClassifyFailure(const absl::Status& status) {
+  switch (status.code()) {
+    case absl::StatusCode::kUnavailable:
+    case absl::StatusCode::kDeadlineExceeded:
+    case absl::StatusCode::kAborted:
+      return FailureClass::kTransient;
+    case absl::StatusCode::kResourceExhausted:
+      return FailureClass::kThrottled;
+    default:
+      return FailureClass::kPermanent;
+  }
+}
+
+}  // namespace refreshable
+
+#endif  // REFRESHABLE_FAILURE_CLASS_H_

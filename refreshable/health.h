@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Health and Stats: snapshots of a Refreshable.
+
+#ifndef REFRESHABLE_HEALTH_H_
+#define REFRESHABLE_HEALTH_H_
+
+#include <cstdint>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "refreshable/freshness.h"
+#include "refreshable/generation.h"
+
+namespace refreshable {
+
+// How a Refreshable is, at one moment. A value.
+struct Health {
+  Freshness freshness = Freshness::kExpired;
+  Generation generation;  // The last published; 0: none yet.
+  // Of that token, wall time; infinite future if it never expires or there is
+  // none yet.
+  absl::Time expires_at = absl::InfiniteFuture();
+  bool refreshing = false;  // A refresh is in flight.
+  int failures = 0;         // Failed attempts in a row.
+  absl::Status last_cause;  // Of those; OK after a success.
+  bool exhausted = false;   // Too many of them, and no usable token.
+  bool fatal = false;       // Nothing is attempted until Reset or Install.
+  absl::Time next_attempt;  // None starts before; infinite future if fatal.
+  int64_t waiters = 0;      // Reads that wait.
+};
+
+// Counts since the Refreshable was created. A value.
+struct Stats {
+  int64_t attempts_started = 0;
+  int64_t attempts_failed = 0;
+  int64_t attempts_abandoned = 0;
+  int64_t attempts_discarded = 0;  // Late answers that changed nothing.
+  int64_t tokens_published = 0;
+  int64_t tokens_invalidated = 0;
+};
+
+}  // namespace refreshable
+
+#endif  // REFRESHABLE_HEALTH_H_

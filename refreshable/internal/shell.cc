@@ -1,0 +1,409 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "refreshable/internal/shell.h"
+
+#include <algorithm>
+#include <exception>
+#include <string>
+
+#include "absl/base/config.h"
+#include "absl/strings/str_cat.h"
+#include "refreshable/internal/shell_parts.h"
+#include "refreshable/refresh_error.h"
+
+namespace refreshable {
+namespace internal {
+namespace {
+
+// Runs a user's function; what it throws has nowhere to go.
+template <typename Function>
+void RunSwallowing(Function&& function) {
+#ifdef ABSL_HAVE_EXCEPTIONS
+  try {
+    function();
+  } catch (...) {  // NOLINT(bugprone-empty-catch)
+  }
+#else
+  function();
+#endif
+}
+
+}  // namespace
+
+// A submitted attempt. Destroyed without having run: the executor lost it.
+class Shell::AttemptTask {
+ public:
+  AttemptTask(std::shared_ptr<Shell> shell, AttemptId id)
+      : shell_(std::move(shell)), id_(id) {}
+  AttemptTask(AttemptTask&&) noexcept = default;
+  ~AttemptTask() {
+    if (shell_ != nullptr) shell_->AttemptLost(id_);
+  }
+  void operator()() && { std::exchange(shell_, nullptr)->RunAttempt(id_); }
+
+ private:
+  std::shared_ptr<Shell> shell_;
+  AttemptId id_;
+};
+
+// The armed timer. Destroyed without having run: cancelled, or lost.
+class Shell::TimerTask {
+ public:
+  TimerTask(std::shared_ptr<Shell> shell, uint64_t serial)
+      : shell_(std::move(shell)), serial_(serial) {}
+  TimerTask(TimerTask&&) noexcept = default;
+  ~TimerTask() {
+    if (shell_ != nullptr) shell_->OnTimerLost(serial_);
+  }
+  void operator()() && { std::exchange(shell_, nullptr)->OnTimer(serial_); }
+
+ private:
+  std::shared_ptr<Shell> shell_;
+  uint64_t serial_;
+};
+
+Shell::Shell(ShellConfig config)
+    : executor_(config.executor),
+      observer_(std::move(config.observer)),
+      classify_(std::move(config.classify)),
+      attempt_timeout_(config.policy.attempt_timeout),
+      default_retries_(config.policy.retry.max_retries),
+      machine_(config.policy, config.seed) {}
+
+// ---- Other calls ----
+
+bool Shell::Invalidate(Generation generation) {
+  bool acted = false;
+  OnEvent([&](const Instant& now, Effects& effects)
+              ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+                Decisions decisions;
+                acted = machine_.OnInvalidate(now, generation, decisions);
+                Apply(now, decisions, nullptr, effects);
+              });
+  return acted;
+}
+
+absl::Status Shell::InstallToken(const Expiry& expiry, PublishFn publish) {
+  bool installed = false;
+  OnEvent([&](const Instant& now, Effects& effects)
+              ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+                Decisions decisions;
+                installed = machine_.OnInstall(now, expiry, decisions);
+                Apply(now, decisions, &publish, effects);
+              });
+  if (installed) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      "Install: the credential has expired already");
+}
+
+void Shell::Reset() {
+  OnEvent([&](const Instant& now, Effects& effects)
+              ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+                Decisions decisions;
+                machine_.OnReset(now, decisions);
+                Apply(now, decisions, nullptr, effects);
+              });
+}
+
+Stats Shell::stats() const {
+  absl::MutexLock lock(&mutex_);
+  return stats_;
+}
+
+Health Shell::health() const {
+  absl::MutexLock lock(&mutex_);
+  const Instant now = Now();
+  Health health;
+  health.freshness = machine_.freshness(now);
+  health.generation = machine_.generation();
+  health.expires_at = machine_.expires_at();
+  health.refreshing = machine_.refreshing();
+  health.failures = machine_.failures();
+  health.last_cause = machine_.last_cause();
+  health.exhausted = machine_.exhausted(now);
+  health.fatal = machine_.fatal(now);
+  health.next_attempt = ToWall(now, machine_.next_start(now));
+  health.waiters = static_cast<int64_t>(waiters_.size());
+  return health;
+}
+
+void Shell::Close() {
+  std::vector<std::shared_ptr<Waiter>> orphans;
+  Garbage garbage;
+  TimerId timer = TimerId::kNone;
+  {
+    absl::MutexLock lock(&mutex_);
+    closed_ = true;
+    garbage = Clear();
+    for (auto& [id, cancelled] : calls_) {
+      cancelled->store(true, std::memory_order_relaxed);
+    }
+    for (auto& [id, waiter] : waiters_) {
+      waiter->done = true;
+      waiter->outcome = Destroyed();
+      if (waiter->async != nullptr) orphans.push_back(waiter);
+    }
+    waiters_.clear();
+    deadlines_.clear();
+    parked_.clear();
+    events_.clear();
+    changed_.SignalAll();
+    const std::thread::id self = std::this_thread::get_id();
+    while (std::any_of(in_executor_.begin(), in_executor_.end(),
+                       [&](std::thread::id id) { return id != self; })) {
+      changed_.Wait(&mutex_);
+    }
+    timer = std::exchange(timer_, TimerId::kNone);
+  }
+  if (timer != TimerId::kNone) executor_->Cancel(timer);
+  for (auto& waiter : orphans) waiter->async->Finish(Destroyed());
+}
+
+// ---- The source ----
+
+void Shell::RunAttempt(AttemptId id) {
+  std::optional<AttemptStart> start;
+  auto cancelled = std::make_shared<std::atomic<bool>>(false);
+  OnEvent([&](const Instant& now, Effects& effects)
+              ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+                Decisions decisions;
+                start = machine_.OnAttemptStart(now, id, decisions);
+                Apply(now, decisions, nullptr, effects);
+                if (start.has_value()) calls_.emplace(id, cancelled);
+              });
+  if (!start.has_value()) return;
+  {
+    absl::MutexLock lock(&mutex_);
+    fetching_.push_back(std::this_thread::get_id());
+  }
+  Fetch(FetchContext(start->reason, start->number, start->rejected,
+                     attempt_timeout_, std::move(cancelled)),
+        id);
+  absl::MutexLock lock(&mutex_);
+  fetching_.erase(std::find(fetching_.begin(), fetching_.end(),
+                            std::this_thread::get_id()));
+}
+
+void Shell::Succeed(AttemptId id, const Expiry& expiry,
+                    std::optional<Generation> same_as, PublishFn publish) {
+  OnEvent([&](const Instant& now, Effects& effects)
+              ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+                Decisions decisions;
+                calls_.erase(id);
+                machine_.OnAttemptSuccess(now, id, expiry, same_as, decisions);
+                Apply(now, decisions, &publish, effects);
+              });
+}
+
+void Shell::Fail(AttemptId id, const absl::Status& status) {
+  Failure failure;
+  failure.status = status;
+  failure.retry_after = GetRetryAfter(status);
+  RunSwallowing([&] { failure.kind = classify_(status); });
+  OnEvent([&](const Instant& now, Effects& effects)
+              ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+                Decisions decisions;
+                calls_.erase(id);
+                machine_.OnAttemptFailure(now, id, failure, decisions);
+                Apply(now, decisions, nullptr, effects);
+              });
+}
+
+void Shell::FailIfRunning(AttemptId id, const absl::Status& status) {
+  {
+    absl::MutexLock lock(&mutex_);
+    if (calls_.find(id) == calls_.end()) return;
+  }
+  Fail(id, status);
+}
+
+void Shell::AttemptLost(AttemptId id) {
+  OnEvent([&](const Instant& now, Effects& effects)
+              ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+                Decisions decisions;
+                machine_.OnAttemptLost(now, id, decisions);
+                Apply(now, decisions, nullptr, effects);
+              });
+}
+
+bool Shell::InFetch() const {
+  return std::find(fetching_.begin(), fetching_.end(),
+                   std::this_thread::get_id()) != fetching_.end();
+}
+
+// ---- Decisions ----
+
+void Shell::Apply(const Instant& now, Decisions& decisions, PublishFn* publish,
+                  Effects& effects) {
+  for (AttemptId id : decisions.abandon) {
+    const auto it = calls_.find(id);
+    if (it != calls_.end()) it->second->store(true, std::memory_order_relaxed);
+  }
+  if (decisions.withdraw) effects.garbage.push_back(Withdraw());
+  if (decisions.publish) {
+    Publication publication =
+        (*publish)(machine_.generation(), machine_.expires_at());
+    effects.garbage.push_back(std::move(publication.superseded));
+    effects.hook = std::move(publication.hook);
+  }
+  if (decisions.republish_degraded) {
+    effects.garbage.push_back(RepublishDegraded());
+  }
+  UpdateCheckAt(now);
+  SettleWaiters(now, decisions, effects);
+  if (decisions.submit != AttemptId::kNone) {
+    effects.submit = decisions.submit;
+    changed_.SignalAll();  // A blocked executor thread may run it.
+  }
+  for (Event& event : decisions.events) {
+    Count(event);
+    if (observer_ != nullptr) events_.push_back(std::move(event));
+  }
+}
+
+void Shell::UpdateCheckAt(const Instant& now) {
+  const Edge edge = machine_.check_at(now);
+  SetCheckAt(timer_lost_ || edge.Reached(now) ? absl::InfinitePast()
+                                              : edge.wall);
+}
+
+void Shell::Count(const Event& event) {
+  switch (event.kind) {
+    case EventKind::kAttemptStarted:
+      ++stats_.attempts_started;
+      break;
+    case EventKind::kAttemptFailed:
+      ++stats_.attempts_failed;
+      break;
+    case EventKind::kAttemptAbandoned:
+      ++stats_.attempts_abandoned;
+      break;
+    case EventKind::kAttemptDiscarded:
+      ++stats_.attempts_discarded;
+      break;
+    case EventKind::kTokenPublished:
+      ++stats_.tokens_published;
+      break;
+    case EventKind::kTokenInvalidated:
+      ++stats_.tokens_invalidated;
+      break;
+    default:
+      break;
+  }
+}
+
+// The machinery first, so that no user code can delay it; then user code.
+void Shell::CarryOut(Effects& effects) {
+  if (effects.submit != AttemptId::kNone) SubmitAttempt(effects.submit);
+  SyncTimer();
+  TellObserver();
+  if (effects.hook) RunSwallowing(effects.hook);
+  effects.hook = nullptr;
+  WakeWaiters(effects.wake);
+  effects.garbage.clear();
+}
+
+void Shell::SubmitAttempt(AttemptId id) {
+  bool accepted = false;
+  {
+    ExecutorCall call(this);
+    if (!call.admitted()) return;
+    accepted = executor_->Run(AttemptTask(shared_from_this(), id));
+  }
+  if (!accepted) AttemptLost(id);
+}
+
+void Shell::TellObserver() {
+  absl::MutexLock lock(&mutex_);
+  if (telling_) return;
+  telling_ = true;
+  while (!events_.empty()) {
+    const Event event = std::move(events_.front());
+    events_.pop_front();
+    mutex_.Unlock();
+    RunSwallowing([&] { observer_->OnEvent(event); });
+    mutex_.Lock();
+  }
+  telling_ = false;
+}
+
+// ---- Time ----
+
+// There is one timer, for the machine and the deadlines of async reads alike.
+absl::Duration Shell::WakeAt(const Instant& now) const {
+  absl::Duration at = machine_.wake_at(now);
+  if (!deadlines_.empty()) at = std::min(at, deadlines_.begin()->first);
+  if (!parked_.empty()) at = std::min(at, parked_until_);
+  return at;
+}
+
+// Brings the timer in line with WakeAt. One thread at a time does so, outside
+// the lock; it looks again until nothing has changed meanwhile.
+void Shell::SyncTimer() {
+  absl::MutexLock lock(&mutex_);
+  if (arming_) return;
+  arming_ = true;
+  while (!closed_) {
+    const Instant now = Now();
+    const absl::Duration at = WakeAt(now);
+    if (at == armed_for_) break;
+    armed_for_ = at;
+    timer_lost_ = false;
+    const uint64_t serial = ++timer_serial_;
+    const TimerId old = std::exchange(timer_, TimerId::kNone);
+    in_executor_.push_back(std::this_thread::get_id());
+    mutex_.Unlock();
+    TimerId timer = TimerId::kNone;
+    if (old != TimerId::kNone) executor_->Cancel(old);
+    if (at < absl::InfiniteDuration()) {
+      timer = executor_->RunAfter(at - now.since_boot,
+                                  TimerTask(shared_from_this(), serial));
+      if (timer == TimerId::kNone) OnTimerLost(serial);
+    }
+    mutex_.Lock();
+    timer_ = timer;
+    in_executor_.erase(std::find(in_executor_.begin(), in_executor_.end(),
+                                 std::this_thread::get_id()));
+    if (closed_) changed_.SignalAll();
+  }
+  arming_ = false;
+}
+
+void Shell::OnTimer(uint64_t serial) {
+  OnEvent([&](const Instant& now,
+              Effects& effects) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    if (serial != timer_serial_) return;
+    timer_ = TimerId::kNone;
+    armed_for_ = absl::InfiniteDuration();
+    Decisions decisions;
+    machine_.OnWake(now, decisions);
+    Apply(now, decisions, nullptr, effects);
+    while (!deadlines_.empty() && deadlines_.begin()->first <= now.since_boot) {
+      const uint64_t id = deadlines_.begin()->second;
+      Settle(id, *waiters_.find(id)->second, DeadlineExceeded(), effects);
+    }
+  });
+}
+
+// Nobody will wake the machine: reads must ask it every time, and nothing may
+// wait for the passing of time.
+void Shell::OnTimerLost(uint64_t serial) {
+  OnEvent([&](const Instant& now,
+              Effects& effects) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    if (serial != timer_serial_ || timer_lost_) return;
+    timer_lost_ = true;
+    Decisions decisions;
+    machine_.OnWakeLost(now, decisions);
+    Apply(now, decisions, nullptr, effects);
+    while (!deadlines_.empty()) {
+      const uint64_t id = deadlines_.begin()->second;
+      Settle(id, *waiters_.find(id)->second,
+             absl::UnavailableError(
+                 "the executor refused the timer for the read's timeout"),
+             effects);
+    }
+  });
+}
+
+}  // namespace internal
+}  // namespace refreshable

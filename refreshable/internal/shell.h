@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Shell: carries out what the RefreshMachine decides. The part of
+// `Refreshable<Token>` that does not depend on Token.
+
+#ifndef REFRESHABLE_INTERNAL_SHELL_H_
+#define REFRESHABLE_INTERNAL_SHELL_H_
+
+#include <atomic>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/functional/any_invocable.h"
+#include "absl/functional/function_ref.h"
+#include "absl/status/status.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "executors/executor.h"
+#include "refreshable/failure_class.h"
+#include "refreshable/health.h"
+#include "refreshable/internal/published.h"
+#include "refreshable/observer.h"
+#include "refreshable/policy.h"
+#include "refreshable/refresh_machine.h"
+#include "refreshable/token_source.h"
+
+namespace refreshable {
+
+// Names one `GetAsync` call of one Refreshable. Never reused.
+enum class WaiterId : uint64_t { kNone = 0 };
+
+namespace internal {
+
+// The Token's side of a read that waits without a thread.
+class AsyncRead {
+ public:
+  virtual ~AsyncRead() = default;
+  // Takes a lease of what is published. Called under the lock.
+  virtual void TakeLease() = 0;
+  // Calls the user's callback, once: with the lease if `status` is OK.
+  virtual void Finish(absl::Status status) = 0;
+};
+
+struct ShellConfig {
+  Executor* executor = nullptr;
+  RefreshPolicy policy;
+  uint64_t seed = 0;
+  std::shared_ptr<Observer> observer;
+  std::function<FailureClass(const absl::Status&)> classify;
+};
+
+// Owns the machine, the waiters, the timer and the running calls. Always held
+// by shared_ptr: queued tasks, running calls and blocked readers each hold one.
+//
+// One mutex guards all state. Each event is one critical section: ask the
+// machine, apply its decisions to what the lock guards (the published token
+// among it), and collect in `Effects` what must happen outside the lock: calls
+// of the executor, of observers and callbacks, and the destruction of tokens.
+class Shell : public std::enable_shared_from_this<Shell> {
+ public:
+  explicit Shell(ShellConfig config);
+  virtual ~Shell() = default;
+
+  // The rest of a read that found no token to hand out. `take` is called under
+  // the lock, at most once, iff OK is returned, when the published token may
+  // be handed out. Blocks until then, until the refresh has failed or until
+  // the deadline.
+  absl::Status Read(const ReadRequest& request, absl::FunctionRef<void()> take);
+  WaiterId ReadAsync(const ReadRequest& request,
+                     std::unique_ptr<AsyncRead> read);
+  absl::Status TryRead(absl::FunctionRef<void()> take);
+  bool Cancel(WaiterId id);
+  bool Invalidate(Generation generation);
+  void Reset();
+  Stats stats() const;
+  Health health() const;
+  Instant Now() const { return executor_->clock().Now(); }
+
+  // Ends everything, see clause E1. The executor is not used any more when it
+  // returns.
+  void Close();
+
+ protected:
+  // What is done outside the lock once something was published.
+  struct Publication {
+    Garbage superseded;
+    absl::AnyInvocable<void()> hook;  // May be null.
+  };
+  using PublishFn = absl::FunctionRef<Publication(Generation, absl::Time)>;
+
+  // Outcomes of a call of the source. `publish` is called under the lock if the
+  // token is to be published, with its generation and expiry.
+  void Succeed(AttemptId id, const Expiry& expiry,
+               std::optional<Generation> same_as, PublishFn publish);
+  void Fail(AttemptId id, const absl::Status& status);
+  // Fail, unless the call has ended already.
+  void FailIfRunning(AttemptId id, const absl::Status& status);
+  // OK, or why the token was not published.
+  absl::Status InstallToken(const Expiry& expiry, PublishFn publish);
+
+  // The Token's side, called under the lock.
+  virtual Garbage Withdraw() = 0;
+  virtual Garbage RepublishDegraded() = 0;
+  virtual void SetCheckAt(absl::Time check_at) = 0;
+  // Frees all tokens that are held.
+  virtual Garbage Clear() = 0;
+  // Calls the source. Called without the lock.
+  virtual void Fetch(const FetchContext& context, AttemptId id) = 0;
+
+  mutable absl::Mutex mutex_;
+
+ private:
+  struct Waiter {
+    ReadRequest request;
+    std::unique_ptr<AsyncRead> async;  // Null: a thread waits.
+    // The refresh has ended for this waiter; `outcome` says how. OK: read
+    // again. A thread may leave only when `done`, an async read when delivered.
+    bool settled = false;
+    bool done = false;
+    bool in_own_call = false;  // ReadAsync has not returned yet.
+    absl::Status outcome;
+  };
+  using Waiters = std::map<uint64_t, std::shared_ptr<Waiter>>;
+  struct Effects;
+  class AttemptTask;
+  class TimerTask;
+  class ExecutorCall;
+
+  template <typename Section>
+  bool OnEvent(Section section);
+  void Apply(const Instant& now, Decisions& decisions, PublishFn* publish,
+             Effects& effects) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void SettleWaiters(const Instant& now, const Decisions& decisions,
+                     Effects& effects) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Settle(uint64_t id, Waiter& waiter, absl::Status outcome,
+              Effects& effects) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void UpdateCheckAt(const Instant& now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Count(const Event& event) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void CarryOut(Effects& effects) ABSL_LOCKS_EXCLUDED(mutex_);
+  void SubmitAttempt(AttemptId id);
+  void RunAttempt(AttemptId id);
+  void AttemptLost(AttemptId id);
+  void TellObserver();
+  void WakeWaiters(const std::vector<uint64_t>& ids);
+  void Dispatch(uint64_t id);
+  void Deliver(uint64_t id);
+
+  absl::Status Await(uint64_t id, const std::shared_ptr<Waiter>& waiter);
+  void RemoveWaiter(uint64_t id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  bool InFetch() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  absl::Duration WakeAt(const Instant& now) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void SyncTimer();
+  void OnTimer(uint64_t serial);
+  void OnTimerLost(uint64_t serial);
+
+  Executor* const executor_;
+  const std::shared_ptr<Observer> observer_;
+  const std::function<FailureClass(const absl::Status&)> classify_;
+  const absl::Duration attempt_timeout_;
+  const int default_retries_;
+
+  RefreshMachine machine_ ABSL_GUARDED_BY(mutex_);
+  bool closed_ ABSL_GUARDED_BY(mutex_) = false;
+  Stats stats_ ABSL_GUARDED_BY(mutex_);
+
+  // Readers. Threads wait on `changed_` for their waiter to be done, or for an
+  // attempt that they may run themselves.
+  Waiters waiters_ ABSL_GUARDED_BY(mutex_);
+  uint64_t last_waiter_ ABSL_GUARDED_BY(mutex_) = 0;
+  // Of waiting async reads, by deadline.
+  std::set<std::pair<absl::Duration, uint64_t>> deadlines_
+      ABSL_GUARDED_BY(mutex_);
+  // Async reads whose callback the executor refused inside their own call.
+  std::vector<uint64_t> parked_ ABSL_GUARDED_BY(mutex_);
+  absl::Duration parked_until_ ABSL_GUARDED_BY(mutex_);
+  absl::CondVar changed_;
+
+  // Calls of the source that have not answered, and their cancellation flags.
+  std::map<AttemptId, std::shared_ptr<std::atomic<bool>>> calls_
+      ABSL_GUARDED_BY(mutex_);
+  // Threads inside Fetch, and threads inside a method of the executor.
+  std::vector<std::thread::id> fetching_ ABSL_GUARDED_BY(mutex_);
+  std::vector<std::thread::id> in_executor_ ABSL_GUARDED_BY(mutex_);
+
+  // The one timer, see SyncTimer.
+  TimerId timer_ ABSL_GUARDED_BY(mutex_) = TimerId::kNone;
+  absl::Duration armed_for_ ABSL_GUARDED_BY(mutex_) = absl::InfiniteDuration();
+  uint64_t timer_serial_ ABSL_GUARDED_BY(mutex_) = 0;
+  bool arming_ ABSL_GUARDED_BY(mutex_) = false;
+  bool timer_lost_ ABSL_GUARDED_BY(mutex_) = false;
+
+  // Events not told yet; told in order by one thread at a time.
+  std::deque<Event> events_ ABSL_GUARDED_BY(mutex_);
+  bool telling_ ABSL_GUARDED_BY(mutex_) = false;
+};
+
+}  // namespace internal
+}  // namespace refreshable
+
+#endif  // REFRESHABLE_INTERNAL_SHELL_H_

@@ -1,0 +1,299 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The Shell's reads and those who wait.
+
+#include <algorithm>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "refreshable/internal/shell.h"
+#include "refreshable/internal/shell_parts.h"
+#include "refreshable/refresh_error.h"
+
+namespace refreshable {
+namespace internal {
+namespace {
+
+// Abseil's timed waits may follow the wall clock, which may step: no wait is
+// longer than this before the since-boot clock is looked at again.
+constexpr absl::Duration kLongestWait = absl::Seconds(1);
+
+absl::Status ToStatus(const Instant& now, const ReadFailure& failure) {
+  RefreshError error;
+  error.cause = std::string(failure.cause.message());
+  error.failures = failure.failures;
+  error.next_attempt = ToWall(now, failure.next_attempt_at);
+  error.fatal = failure.fatal;
+  return MakeRefreshError(failure.cause.code(), error);
+}
+
+}  // namespace
+
+// ---- Reads ----
+
+absl::Status Shell::Read(const ReadRequest& request,
+                         absl::FunctionRef<void()> take) {
+  for (;;) {
+    Effects effects;
+    absl::Status status;
+    uint64_t id = 0;
+    std::shared_ptr<Waiter> waiter;
+    {
+      absl::MutexLock lock(&mutex_);
+      if (closed_) return Destroyed();
+      const Instant now = Now();
+      if (!machine_.servable(now) && InFetch()) {
+        return absl::FailedPreconditionError(
+            "a token source read its own Refreshable, which has no usable "
+            "token until that very call of the source has returned");
+      }
+      Decisions decisions;
+      const auto answer = machine_.OnRead(now, request, decisions);
+      Apply(now, decisions, nullptr, effects);
+      if (answer == RefreshMachine::ReadAnswer::kServe) {
+        take();
+      } else if (answer == RefreshMachine::ReadAnswer::kFail) {
+        status = ToStatus(now, decisions.failure);
+      } else {
+        waiter = std::make_shared<Waiter>();
+        waiter->request = request;
+        id = ++last_waiter_;
+        waiters_.emplace(id, waiter);
+      }
+    }
+    CarryOut(effects);
+    if (waiter == nullptr) return status;
+    status = Await(id, waiter);
+    if (!status.ok()) return status;
+  }
+}
+
+// Blocks until the waiter is done; OK: read again. On a thread of the executor
+// the attempt that is waited for may be queued behind the caller, so the caller
+// runs it itself.
+absl::Status Shell::Await(uint64_t id, const std::shared_ptr<Waiter>& waiter) {
+  const absl::Duration deadline = waiter->request.deadline;
+  bool in_executor_thread = false;
+  bool drivable = false;
+  {
+    ExecutorCall call(this);
+    if (call.admitted()) {
+      in_executor_thread = executor_->InExecutorThread();
+      drivable = executor_->DriveUntil([] { return true; }, deadline);
+    }
+  }
+  for (;;) {
+    AttemptId claimed = AttemptId::kNone;
+    {
+      absl::MutexLock lock(&mutex_);
+      const auto ready = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+        return waiter->done ||
+               (in_executor_thread && machine_.queued() != AttemptId::kNone);
+      };
+      while (!drivable && !ready()) {
+        // While closed, the outcome has been set: the clock is not touched.
+        const absl::Duration left = deadline - Now().since_boot;
+        if (left <= absl::ZeroDuration()) break;
+        changed_.WaitWithTimeout(&mutex_, std::min(left, kLongestWait));
+      }
+      if (waiter->done) return waiter->outcome;
+      if (Now().since_boot >= deadline) {
+        RemoveWaiter(id);
+        return DeadlineExceeded();
+      }
+      if (in_executor_thread) claimed = machine_.queued();
+    }
+    if (claimed != AttemptId::kNone) {
+      RunAttempt(claimed);
+      continue;
+    }
+    if (!drivable) continue;
+    const auto done = [&] {
+      absl::MutexLock lock(&mutex_);
+      return waiter->done ||
+             (in_executor_thread && machine_.queued() != AttemptId::kNone);
+    };
+    // This thread is the one that drives the executor, which therefore lives.
+    executor_->DriveUntil(done, deadline);
+    if (!done()) {
+      absl::MutexLock lock(&mutex_);
+      if (!waiter->done && Now().since_boot < deadline) {
+        RemoveWaiter(id);
+        return absl::FailedPreconditionError(
+            "nothing is pending that could bring a token: the executor is "
+            "idle, and the read has no deadline");
+      }
+    }
+  }
+}
+
+WaiterId Shell::ReadAsync(const ReadRequest& request,
+                          std::unique_ptr<AsyncRead> read) {
+  uint64_t id = 0;
+  auto waiter = std::make_shared<Waiter>();
+  waiter->request = request;
+  waiter->async = std::move(read);
+  waiter->in_own_call = true;
+  OnEvent([&](const Instant& now,
+              Effects& effects) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    Decisions decisions;
+    const auto answer = machine_.OnRead(now, request, decisions);
+    Apply(now, decisions, nullptr, effects);
+    id = ++last_waiter_;
+    waiters_.emplace(id, waiter);
+    if (answer == RefreshMachine::ReadAnswer::kServe) {
+      Settle(id, *waiter, absl::OkStatus(), effects);
+    } else if (answer == RefreshMachine::ReadAnswer::kFail) {
+      Settle(id, *waiter, ToStatus(now, decisions.failure), effects);
+    } else if (request.deadline < absl::InfiniteDuration()) {
+      deadlines_.emplace(request.deadline, id);
+    }
+  });
+  {
+    absl::MutexLock lock(&mutex_);
+    waiter->in_own_call = false;
+    if (parked_.empty()) return WaiterId{id};
+  }
+  SyncTimer();
+  return WaiterId{id};
+}
+
+absl::Status Shell::TryRead(absl::FunctionRef<void()> take) {
+  absl::MutexLock lock(&mutex_);
+  const Instant now = Now();
+  if (machine_.published_servable(now)) {
+    take();
+    return absl::OkStatus();
+  }
+  return absl::UnavailableError(absl::StrCat(
+      "no usable token: ", FreshnessName(machine_.freshness(now)),
+      machine_.refreshing() ? ", being refreshed" : ", not being refreshed"));
+}
+
+bool Shell::Cancel(WaiterId id) {
+  std::shared_ptr<Waiter> waiter;  // Destroyed outside the lock.
+  absl::MutexLock lock(&mutex_);
+  const auto it = waiters_.find(static_cast<uint64_t>(id));
+  if (it == waiters_.end() || it->second->async == nullptr) return false;
+  waiter = it->second;
+  RemoveWaiter(it->first);
+  return true;
+}
+
+void Shell::SettleWaiters(const Instant& now, const Decisions& decisions,
+                          Effects& effects) {
+  if (decisions.waiters == Decisions::Waiters::kKeep &&
+      decisions.fail_deadlines_before == -absl::InfiniteDuration() &&
+      decisions.fail_retries_below == 0) {
+    return;
+  }
+  for (auto& [id, waiter] : waiters_) {
+    if (waiter->settled) continue;
+    const ReadRequest& request = waiter->request;
+    if (decisions.waiters == Decisions::Waiters::kServe) {
+      Settle(id, *waiter, absl::OkStatus(), effects);
+    } else if (decisions.waiters == Decisions::Waiters::kFail ||
+               request.deadline < decisions.fail_deadlines_before ||
+               request.max_retries.value_or(default_retries_) <
+                   decisions.fail_retries_below) {
+      Settle(id, *waiter, ToStatus(now, decisions.failure), effects);
+    }
+  }
+}
+
+void Shell::Settle(uint64_t id, Waiter& waiter, absl::Status outcome,
+                   Effects& effects) {
+  waiter.settled = true;
+  waiter.outcome = std::move(outcome);
+  deadlines_.erase({waiter.request.deadline, id});
+  effects.wake.push_back(id);
+}
+
+void Shell::RemoveWaiter(uint64_t id) {
+  const auto it = waiters_.find(id);
+  if (it == waiters_.end()) return;
+  deadlines_.erase({it->second->request.deadline, id});
+  waiters_.erase(it);
+}
+
+void Shell::WakeWaiters(const std::vector<uint64_t>& ids) {
+  std::vector<uint64_t> async;
+  {
+    absl::MutexLock lock(&mutex_);
+    bool threads = false;
+    for (uint64_t id : ids) {
+      const auto it = waiters_.find(id);
+      if (it == waiters_.end()) continue;
+      if (it->second->async != nullptr) {
+        async.push_back(id);
+      } else {
+        it->second->done = true;
+        waiters_.erase(it);
+        threads = true;
+      }
+    }
+    async.insert(async.end(), parked_.begin(), parked_.end());
+    parked_.clear();
+    if (threads) changed_.SignalAll();
+  }
+  for (uint64_t id : async) Dispatch(id);
+}
+
+// Has a settled async read delivered by the executor; failing that in this
+// thread, unless the read's own GetAsync has not returned yet.
+void Shell::Dispatch(uint64_t id) {
+  bool accepted = false;
+  {
+    ExecutorCall call(this);
+    if (!call.admitted()) return;
+    accepted =
+        executor_->Run([self = shared_from_this(), id] { self->Deliver(id); });
+  }
+  if (accepted) return;
+  {
+    absl::MutexLock lock(&mutex_);
+    const auto it = waiters_.find(id);
+    if (closed_ || it == waiters_.end()) return;
+    if (it->second->in_own_call) {
+      parked_.push_back(id);
+      parked_until_ = Now().since_boot + kLongestWait;
+      return;
+    }
+  }
+  Deliver(id);
+}
+
+// The token may have changed since the read was settled: it reads again.
+void Shell::Deliver(uint64_t id) {
+  std::shared_ptr<Waiter> waiter;
+  absl::Status status;
+  OnEvent([&](const Instant& now,
+              Effects& effects) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    const auto it = waiters_.find(id);
+    if (it == waiters_.end() || !it->second->settled) return;
+    waiter = it->second;
+    status = waiter->outcome;
+    if (status.ok()) {
+      Decisions decisions;
+      const auto answer = machine_.OnRead(now, waiter->request, decisions);
+      Apply(now, decisions, nullptr, effects);
+      if (answer == RefreshMachine::ReadAnswer::kServe) {
+        waiter->async->TakeLease();
+      } else if (answer == RefreshMachine::ReadAnswer::kFail) {
+        status = ToStatus(now, decisions.failure);
+      } else {
+        waiter->settled = false;
+        if (waiter->request.deadline < absl::InfiniteDuration()) {
+          deadlines_.emplace(waiter->request.deadline, id);
+        }
+        waiter = nullptr;
+        return;
+      }
+    }
+    RemoveWaiter(id);
+  });
+  if (waiter != nullptr) waiter->async->Finish(std::move(status));
+}
+
+}  // namespace internal
+}  // namespace refreshable

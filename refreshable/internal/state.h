@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// State: the part of `Refreshable<Token>` that depends on Token.
+
+#ifndef REFRESHABLE_INTERNAL_STATE_H_
+#define REFRESHABLE_INTERNAL_STATE_H_
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <type_traits>
+#include <utility>
+
+#include "absl/base/config.h"
+#include "absl/functional/any_invocable.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "refreshable/internal/published.h"
+#include "refreshable/internal/shell.h"
+#include "refreshable/lease.h"
+#include "refreshable/token_source.h"
+
+namespace refreshable {
+namespace internal {
+
+template <typename T, typename = void>
+struct HasEquality : std::false_type {};
+template <typename T>
+struct HasEquality<T,
+                   std::void_t<decltype(static_cast<bool>(
+                       std::declval<const T&>() == std::declval<const T&>()))>>
+    : std::true_type {};
+
+// Holds the tokens and the source; everything else is the Shell's.
+template <typename Token>
+class State final : public Shell {
+ public:
+  using Callback = absl::AnyInvocable<void(absl::StatusOr<Lease<Token>>)>;
+  using SameToken = std::function<bool(const Token&, const Token&)>;
+
+  State(ShellConfig config, std::shared_ptr<TokenSource<Token>> source,
+        std::function<void(const Lease<Token>&)> on_token_changed,
+        SameToken same_token)
+      : Shell(std::move(config)),
+        source_(std::move(source)),
+        on_token_changed_(std::move(on_token_changed)),
+        same_token_(std::move(same_token)) {
+    if constexpr (HasEquality<Token>::value) {
+      if (!same_token_) {
+        same_token_ = [](const Token& a, const Token& b) { return a == b; };
+      }
+    }
+  }
+
+  std::optional<Lease<Token>> Load(absl::Time now) const {
+    return published_.Load(now);
+  }
+
+  std::unique_ptr<AsyncRead> MakeAsyncRead(Callback callback) {
+    return std::make_unique<Reader>(this, std::move(callback));
+  }
+
+  absl::StatusOr<Generation> Install(Credential<Token> credential) {
+    auto token = std::make_shared<const Token>(std::move(credential.token));
+    Generation installed;
+    const absl::Status status = InstallToken(
+        credential.expiry, [&](Generation generation, absl::Time expires_at) {
+          installed = generation;
+          return Publish(std::move(token), generation, expires_at);
+        });
+    if (!status.ok()) return status;
+    return installed;
+  }
+
+ private:
+  using SnapshotPtr = std::shared_ptr<const Snapshot<Token>>;
+
+  class Reader final : public AsyncRead {
+   public:
+    Reader(const State* state, Callback callback)
+        : state_(state), callback_(std::move(callback)) {}
+    void TakeLease() override { lease_ = state_->Load(absl::InfinitePast()); }
+    void Finish(absl::Status status) override {
+      Callback callback = std::move(callback_);
+      if (status.ok()) {
+        callback(*std::move(lease_));
+      } else {
+        callback(std::move(status));
+      }
+    }
+
+   private:
+    const State* const state_;
+    Callback callback_;
+    std::optional<Lease<Token>> lease_;
+  };
+
+  void Fetch(const FetchContext& context, AttemptId id) override {
+    FetchDone<Token> done(
+        [self = std::static_pointer_cast<State>(shared_from_this()),
+         id](absl::StatusOr<Credential<Token>> result) {
+          self->Complete(id, std::move(result));
+        });
+#ifdef ABSL_HAVE_EXCEPTIONS
+    try {
+      source_->Fetch(context, std::move(done));
+    } catch (...) {
+      FailIfRunning(id, absl::UnknownError("the token source threw"));
+    }
+#else
+    source_->Fetch(context, std::move(done));
+#endif
+  }
+
+  void Complete(AttemptId id, absl::StatusOr<Credential<Token>> result) {
+    if (!result.ok()) {
+      Fail(id, result.status());
+      return;
+    }
+    auto token = std::make_shared<const Token>(std::move(result->token));
+    SnapshotPtr rejected;
+    {
+      absl::MutexLock lock(&mutex_);
+      rejected = rejected_;
+    }
+    std::optional<Generation> same_as;
+    if (rejected != nullptr && same_token_ &&
+        same_token_(*rejected->token, *token)) {
+      same_as = rejected->generation;
+    }
+    Succeed(id, result->expiry, same_as,
+            [&](Generation generation, absl::Time expires_at) {
+              return Publish(std::move(token), generation, expires_at);
+            });
+  }
+
+  // Under the lock.
+  Publication Publish(std::shared_ptr<const Token> token, Generation generation,
+                      absl::Time expires_at) {
+    auto snapshot = std::make_shared<Snapshot<Token>>();
+    snapshot->token = std::move(token);
+    snapshot->generation = generation;
+    snapshot->expires_at = expires_at;
+    Publication publication;
+    publication.superseded = Replace(std::move(snapshot), nullptr);
+    if (on_token_changed_) {
+      publication.hook =
+          [self = std::static_pointer_cast<State>(shared_from_this()),
+           lease = std::move(*Load(absl::InfinitePast()))] {
+            self->on_token_changed_(lease);
+          };
+    }
+    return publication;
+  }
+
+  Garbage Withdraw() override { return Replace(nullptr, current_); }
+  Garbage Clear() override { return Replace(nullptr, nullptr); }
+
+  Garbage RepublishDegraded() override {
+    auto snapshot = std::make_shared<Snapshot<Token>>(*current_);
+    snapshot->degraded = true;
+    return Replace(std::move(snapshot), rejected_);
+  }
+
+  void SetCheckAt(absl::Time check_at) override {
+    published_.SetCheckAt(check_at);
+  }
+
+  // Under the lock. What is returned may run a token's destructor.
+  Garbage Replace(SnapshotPtr current, SnapshotPtr rejected) {
+    auto garbage = std::make_shared<std::pair<SnapshotPtr, Garbage>>();
+    garbage->first = std::exchange(rejected_, std::move(rejected));
+    current_ = current;
+    garbage->second = published_.Publish(std::move(current));
+    return garbage;
+  }
+
+  const std::shared_ptr<TokenSource<Token>> source_;
+  const std::function<void(const Lease<Token>&)> on_token_changed_;
+  SameToken same_token_;
+
+  Published<Token> published_;
+  // What is published, and what was rejected and not replaced since.
+  SnapshotPtr current_ ABSL_GUARDED_BY(mutex_);
+  SnapshotPtr rejected_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace internal
+}  // namespace refreshable
+
+#endif  // REFRESHABLE_INTERNAL_STATE_H_

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Lease: what a read hands out.
+
+#ifndef REFRESHABLE_LEASE_H_
+#define REFRESHABLE_LEASE_H_
+
+#include <memory>
+#include <type_traits>
+#include <utility>
+
+#include "absl/time/time.h"
+#include "refreshable/generation.h"
+
+namespace refreshable {
+
+namespace internal {
+
+// What is published: one token under one generation. Immutable.
+template <typename Token>
+struct Snapshot {
+  std::shared_ptr<const Token> token;
+  Generation generation;
+  absl::Time expires_at;
+  bool degraded = false;
+};
+
+template <typename Token>
+class Published;
+
+}  // namespace internal
+
+// Holds one published token. Whoever holds it may read the token for as long as
+// it likes: the bytes stay valid though the token expires or is replaced, and
+// though the Refreshable, its executor and the thread that read it are gone.
+// They are freed promptly after the last lease (and share) has ended.
+//
+// Move-only; moving does not throw. A moved-from lease may only be destroyed or
+// assigned to. Different threads may use different leases of one token; one
+// lease may be handed from thread to thread.
+template <typename Token>
+class Lease {
+ public:
+  Lease(Lease&&) noexcept = default;
+  Lease& operator=(Lease&&) noexcept = default;
+
+  const Token& token() const { return *snapshot_->token; }
+  // What to name in `Refreshable::Invalidate` when a server rejects the token.
+  Generation generation() const { return snapshot_->generation; }
+  // Wall time; infinite future if the token never expires.
+  absl::Time expires_at() const { return snapshot_->expires_at; }
+  // The token has expired and is served all the same, because refreshes fail
+  // and `RefreshPolicy::max_stale_on_error` allows it.
+  bool degraded() const { return snapshot_->degraded; }
+
+  // The token, shared: for code that keeps it beyond the lease.
+  std::shared_ptr<const Token> Share() const { return snapshot_->token; }
+
+ private:
+  friend class internal::Published<Token>;
+
+  explicit Lease(std::shared_ptr<const internal::Snapshot<Token>> snapshot)
+      : snapshot_(std::move(snapshot)) {}
+
+  std::shared_ptr<const internal::Snapshot<Token>> snapshot_;
+};
+
+}  // namespace refreshable
+
+#endif  // REFRESHABLE_LEASE_H_

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "refreshable/policy.h"
+
+#include <cmath>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+
+namespace refreshable {
+namespace {
+
+std::string Show(absl::Duration value) { return absl::FormatDuration(value); }
+std::string Show(double value) { return absl::StrCat(value); }
+std::string Show(int value) { return absl::StrCat(value); }
+
+// Remembers the first field that breaks its rule.
+class Checker {
+ public:
+  template <typename Value>
+  void Require(bool holds, absl::string_view field, const Value& value,
+               absl::string_view rule) {
+    if (holds || !status_.ok()) return;
+    status_ = absl::InvalidArgumentError(absl::StrCat(
+        "RefreshPolicy.", field, " is ", Show(value), ", must be ", rule));
+  }
+  absl::Status status() const { return status_; }
+
+ private:
+  absl::Status status_;
+};
+
+}  // namespace
+
+absl::Status Validate(const RefreshPolicy& policy) {
+  constexpr absl::Duration kZero = absl::ZeroDuration();
+  const absl::Duration infinite = absl::InfiniteDuration();
+  const RetryPolicy& retry = policy.retry;
+  Checker check;
+  check.Require(policy.expiry_margin >= kZero, "expiry_margin",
+                policy.expiry_margin, ">= 0");
+  if (policy.stale_window.has_value()) {
+    check.Require(*policy.stale_window >= kZero, "stale_window",
+                  *policy.stale_window, ">= 0");
+  }
+  check.Require(policy.max_stale_window >= kZero, "max_stale_window",
+                policy.max_stale_window, ">= 0");
+  check.Require(!policy.refresh_ahead || policy.background_refresh,
+                "refresh_ahead", 1, "false where background_refresh is false");
+  check.Require(policy.background_cooldown >= kZero, "background_cooldown",
+                policy.background_cooldown, ">= 0");
+  check.Require(policy.min_interval >= kZero && policy.min_interval < infinite,
+                "min_interval", policy.min_interval, ">= 0 and finite");
+  check.Require(policy.attempt_timeout > kZero, "attempt_timeout",
+                policy.attempt_timeout, "> 0");
+  check.Require(policy.max_abandoned_calls >= 1, "max_abandoned_calls",
+                policy.max_abandoned_calls, ">= 1");
+  check.Require(policy.young_token_age >= kZero, "young_token_age",
+                policy.young_token_age, ">= 0");
+  check.Require(policy.max_stale_on_error >= kZero &&
+                    policy.max_stale_on_error < infinite,
+                "max_stale_on_error", policy.max_stale_on_error,
+                ">= 0 and finite");
+  // Written so that NaN fails.
+  check.Require(policy.jitter >= 0.0 && policy.jitter < 1.0, "jitter",
+                policy.jitter, "in [0, 1)");
+  check.Require(retry.initial_backoff > kZero, "retry.initial_backoff",
+                retry.initial_backoff, "> 0");
+  check.Require(retry.multiplier >= 1.0 && std::isfinite(retry.multiplier),
+                "retry.multiplier", retry.multiplier, ">= 1 and finite");
+  check.Require(retry.max_backoff >= retry.initial_backoff &&
+                    retry.max_backoff < infinite,
+                "retry.max_backoff", retry.max_backoff,
+                ">= retry.initial_backoff and finite");
+  check.Require(retry.max_retries >= 0, "retry.max_retries", retry.max_retries,
+                ">= 0");
+  check.Require(retry.max_consecutive_failures > retry.max_retries,
+                "retry.max_consecutive_failures",
+                retry.max_consecutive_failures,
+                absl::StrCat("> retry.max_retries (", retry.max_retries, ")"));
+  check.Require(retry.probe_interval > kZero && retry.probe_interval < infinite,
+                "retry.probe_interval", retry.probe_interval, "> 0 and finite");
+  check.Require(
+      retry.max_retry_after >= kZero && retry.max_retry_after < infinite,
+      "retry.max_retry_after", retry.max_retry_after, ">= 0 and finite");
+  return check.status();
+}
+
+}  // namespace refreshable

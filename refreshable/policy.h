@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// RefreshPolicy: every constant of how a token is kept valid.
+
+#ifndef REFRESHABLE_POLICY_H_
+#define REFRESHABLE_POLICY_H_
+
+#include <optional>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+
+namespace refreshable {
+
+// What happens when `RetryPolicy::max_consecutive_failures` is reached and no
+// usable token is left.
+enum class OnExhausted {
+  // Once per `probe_interval` one read tries again; the rest fail fast.
+  kSelfHeal,
+  // Nothing is attempted until `Reset()` or `Install()`; reads get an error for
+  // which `IsFatal(status)` is true.
+  kFatal,
+};
+
+// How failed attempts are spaced and counted. Wait n, after the n-th failure in
+// a row, is min(initial_backoff * multiplier^(n-1), max_backoff), counted from
+// the start of the attempt that failed.
+struct RetryPolicy {
+  // > 0.
+  absl::Duration initial_backoff = absl::Seconds(2);
+  // >= 1.
+  double multiplier = 2.0;
+  // >= initial_backoff.
+  absl::Duration max_backoff = absl::Seconds(60);
+  // Attempts after the first in a refresh that a reader waits for; >= 0.
+  int max_retries = 6;
+  // Failures in a row, across refreshes, after which `on_exhausted` applies;
+  // > max_retries.
+  int max_consecutive_failures = 7;
+  OnExhausted on_exhausted = OnExhausted::kSelfHeal;
+  // Between the starts of two attempts once exhausted; > 0. kSelfHeal only.
+  absl::Duration probe_interval = absl::Seconds(60);
+  // The longest wait a server may ask for (Retry-After); longer ones are cut to
+  // this. >= 0.
+  absl::Duration max_retry_after = absl::Minutes(5);
+};
+
+// When a token is refreshed, and what is done when that fails. The defaults
+// suit an OAuth 2.0 access token. Durations are since-boot time: a step of the
+// wall clock lengthens none of them. A value.
+struct RefreshPolicy {
+  // A token is treated as expired this long before its expiry, though never
+  // more than a quarter of its lifetime; >= 0.
+  absl::Duration expiry_margin = absl::Seconds(40);
+  // A token is stale this long before its expiry. Unset: half its lifetime, at
+  // most `max_stale_window`. Zero: never stale. Cut to three quarters of the
+  // lifetime, lest a short-lived token be stale, and refreshed again, as soon
+  // as it arrives. >= 0.
+  std::optional<absl::Duration> stale_window;
+  // >= 0. Used where `stale_window` is unset.
+  absl::Duration max_stale_window = absl::Minutes(20);
+  // Whether a read of a stale token starts a refresh in the background. If not,
+  // stale tokens are served and only expiry refreshes.
+  bool background_refresh = true;
+  // Whether a timer starts that refresh without any read. Requires
+  // `background_refresh`.
+  bool refresh_ahead = false;
+  // After a failed background refresh none is started for this long, while the
+  // token stays usable; >= 0.
+  absl::Duration background_cooldown = absl::Seconds(60);
+  // No two attempts start closer than this; the first after an invalidation or
+  // an `Install` is exempt. >= 0.
+  absl::Duration min_interval = absl::Seconds(1);
+  // An attempt that takes longer is abandoned and counts as failed; > 0.
+  absl::Duration attempt_timeout = absl::Seconds(30);
+  // Abandoned calls of the source that may still be running when another
+  // attempt is made; at this number an attempt fails without calling it. >= 1.
+  int max_abandoned_calls = 2;
+  // A token rejected within this time of publication, or within half its life
+  // if that is shorter, undoes the reset of the failure count that its arrival
+  // brought; >= 0.
+  absl::Duration young_token_age = absl::Seconds(30);
+  // For at most this long after expiry the expired token is served, marked
+  // degraded, while refreshes fail. Zero: never. Finite; >= 0.
+  absl::Duration max_stale_on_error = absl::ZeroDuration();
+  // Spreads the load of many clients: staleness comes earlier by up to this
+  // fraction of the stale window, waits vary by up to this fraction either way
+  // without exceeding `max_backoff`. In [0, 1); 0: everything exactly on time.
+  double jitter = 0.1;
+  RetryPolicy retry;
+};
+
+// OK, or INVALID_ARGUMENT naming the field at fault and its value.
+absl::Status Validate(const RefreshPolicy& policy);
+
+}  // namespace refreshable
+
+#endif  // REFRESHABLE_POLICY_H_

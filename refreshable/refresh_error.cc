@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "refreshable/refresh_error.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "absl/strings/cord.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/string_view.h"
+
+namespace refreshable {
+namespace {
+
+constexpr absl::string_view kRefreshErrorUrl = "refreshable/refresh-error";
+constexpr absl::string_view kRetryAfterUrl = "refreshable/retry-after";
+
+}  // namespace
+
+// The payload is "fatal failures next-attempt cause", the cause last because it
+// may hold anything.
+absl::Status MakeRefreshError(absl::StatusCode code,
+                              const RefreshError& error) {
+  const std::string next = absl::FormatTime(
+      absl::RFC3339_full, error.next_attempt, absl::UTCTimeZone());
+  absl::Status status(
+      code,
+      error.fatal
+          ? absl::StrCat("no usable token: gave up after ", error.failures,
+                         " failed attempts; last: ", error.cause)
+          : absl::StrCat("no usable token: ", error.failures, " failed attempt",
+                         error.failures == 1 ? "" : "s",
+                         " in a row, next attempt not before ", next,
+                         "; last: ", error.cause));
+  status.SetPayload(
+      kRefreshErrorUrl,
+      absl::Cord(absl::StrCat(error.fatal ? 1 : 0, " ", error.failures, " ",
+                              next, " ", error.cause)));
+  return status;
+}
+
+std::optional<RefreshError> GetRefreshError(const absl::Status& status) {
+  const auto payload = status.GetPayload(kRefreshErrorUrl);
+  if (!payload.has_value()) return std::nullopt;
+  const std::string text(*payload);
+  const std::vector<std::string> parts =
+      absl::StrSplit(text, absl::MaxSplits(' ', 3));
+  RefreshError error;
+  if (parts.size() != 4 || !absl::SimpleAtoi(parts[1], &error.failures) ||
+      !absl::ParseTime(absl::RFC3339_full, parts[2], &error.next_attempt,
+                       nullptr)) {
+    return std::nullopt;
+  }
+  error.fatal = parts[0] == "1";
+  error.cause = parts[3];
+  return error;
+}
+
+bool IsFatal(const absl::Status& status) {
+  const std::optional<RefreshError> error = GetRefreshError(status);
+  return error.has_value() && error->fatal;
+}
+
+void SetRetryAfter(absl::Duration retry_after, absl::Status& status) {
+  retry_after = std::max(retry_after, absl::ZeroDuration());
+  status.SetPayload(kRetryAfterUrl,
+                    absl::Cord(absl::FormatDuration(retry_after)));
+}
+
+std::optional<absl::Duration> GetRetryAfter(const absl::Status& status) {
+  const auto payload = status.GetPayload(kRetryAfterUrl);
+  absl::Duration retry_after;
+  if (!payload.has_value() ||
+      !absl::ParseDuration(std::string(*payload), &retry_after)) {
+    return std::nullopt;
+  }
+  return retry_after;
+}
+
+}  // namespace refreshable

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What the statuses of this library say beyond their code and message.
+
+#ifndef REFRESHABLE_REFRESH_ERROR_H_
+#define REFRESHABLE_REFRESH_ERROR_H_
+
+#include <optional>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+
+namespace refreshable {
+
+// Why a read got no token. Comes with every status that a read returns because
+// refreshing failed; the status has the code of the last cause.
+struct RefreshError {
+  // The message of the last failed attempt's status.
+  std::string cause;
+  // Failed attempts in a row.
+  int failures = 0;
+  // Before this, no attempt is made and every read without a usable token fails
+  // at once. Wall time as of the error; infinite future: never.
+  absl::Time next_attempt;
+  // Nothing will be attempted until `Reset()` or `Install()`.
+  bool fatal = false;
+};
+
+// A status of `code` that carries `error`, its message naming all of it.
+// Requires: code is not kOk.
+absl::Status MakeRefreshError(absl::StatusCode code, const RefreshError& error);
+
+// What `status` carries, if a read returned it because refreshing failed.
+std::optional<RefreshError> GetRefreshError(const absl::Status& status);
+
+// Whether `status` says that refreshing has given up for good
+// (`OnExhausted::kFatal`). No retry helps; the program should say so and end,
+// or call `Reset()` once the cause is mended.
+bool IsFatal(const absl::Status& status);
+
+// Attaches to a failed attempt's status how long the server asked to be left
+// alone (Retry-After, RFC 9110, section 10.2.3). It then replaces the computed
+// wait before the next attempt, within `RetryPolicy::max_retry_after`. A
+// negative duration counts as zero. Requires: !status.ok().
+void SetRetryAfter(absl::Duration retry_after, absl::Status& status);
+
+// What SetRetryAfter attached, if anything.
+std::optional<absl::Duration> GetRetryAfter(const absl::Status& status);
+
+}  // namespace refreshable
+
+#endif  // REFRESHABLE_REFRESH_ERROR_H_

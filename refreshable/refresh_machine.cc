@@ -1,0 +1,521 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "refreshable/refresh_machine.h"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+namespace refreshable {
+namespace {
+
+Edge After(const Instant& now, absl::Duration delay) {
+  return Edge{now.wall + delay, now.since_boot + delay};
+}
+
+Edge Now(const Instant& now) { return After(now, absl::ZeroDuration()); }
+
+}  // namespace
+
+RefreshMachine::RefreshMachine(const RefreshPolicy& policy, uint64_t seed)
+    : policy_(policy), random_(seed) {}
+
+// ---- Events ----
+
+RefreshMachine::ReadAnswer RefreshMachine::OnRead(const Instant& now,
+                                                  const ReadRequest& request,
+                                                  Decisions& out) {
+  Advance(now, out);
+  if (servable(now)) {
+    MaybeStartBackground(now, out);
+    if (!Usable(now) && !degraded_published_) {
+      degraded_published_ = true;
+      out.republish_degraded = true;
+      out.events.push_back(MakeEvent(EventKind::kDegraded));
+    }
+    NoteChanges(now, out);
+    return ReadAnswer::kServe;
+  }
+  NoteChanges(now, out);
+  const int budget = request.max_retries.value_or(policy_.retry.max_retries);
+  absl::Duration due = -absl::InfiniteDuration();  // Of an attempt in waiting.
+  bool spent = false;
+  if (phase_ == Phase::kIdle) {
+    due = next_start(now);
+    if (failures_ > 0 && now.since_boot < due) spent = true;
+  } else if (phase_ == Phase::kWaiting) {
+    due = due_;
+    spent = budget < attempts_;
+  }
+  if (spent || (now.since_boot < due && request.deadline < due)) {
+    out.failure = MakeFailure(now, last_cause_);
+    return ReadAnswer::kFail;
+  }
+  if (phase_ == Phase::kIdle) {
+    StartFlight(now, /*foreground=*/true, budget, out);
+  } else if (!foreground_) {
+    foreground_ = true;  // Promoted.
+    budget_ = budget;
+  } else {
+    budget_ = std::max(budget_, budget);
+  }
+  return ReadAnswer::kWait;
+}
+
+std::optional<AttemptStart> RefreshMachine::OnAttemptStart(const Instant& now,
+                                                           AttemptId id,
+                                                           Decisions& out) {
+  if (phase_ != Phase::kQueued || id != attempt_) return std::nullopt;
+  last_start_ = now.since_boot;
+  interval_exempt_ = false;
+  if (abandoned_.size() >= static_cast<size_t>(policy_.max_abandoned_calls)) {
+    FailAttempt(now,
+                {absl::UnavailableError(absl::StrCat(
+                     "the token source was not called: ", abandoned_.size(),
+                     " earlier calls have timed out and not returned yet")),
+                 FailureClass::kTransient, std::nullopt},
+                out);
+    NoteChanges(now, out);
+    return std::nullopt;
+  }
+  phase_ = Phase::kRunning;
+  running_ = Call{id, epoch_, now.since_boot};
+  attempt_deadline_ = now.since_boot + policy_.attempt_timeout;
+  AttemptStart start;
+  start.number = attempts_ + 1;
+  start.rejected = rejected_;
+  start.reason = rejected_ != Generation()     ? RefreshReason::kRejected
+                 : probe_                      ? RefreshReason::kProbe
+                 : Usable(now)                 ? RefreshReason::kStale
+                 : generation_ != Generation() ? RefreshReason::kExpired
+                                               : RefreshReason::kFirst;
+  Event event = MakeEvent(EventKind::kAttemptStarted);
+  event.reason = start.reason;
+  event.attempt = start.number;
+  out.events.push_back(std::move(event));
+  NoteChanges(now, out);
+  return start;
+}
+
+bool RefreshMachine::TakeCall(AttemptId id, Call& call, bool& current) {
+  current = phase_ == Phase::kRunning && running_.id == id;
+  if (current) {
+    call = running_;
+    return true;
+  }
+  for (auto it = abandoned_.begin(); it != abandoned_.end(); ++it) {
+    if (it->id != id) continue;
+    call = *it;
+    abandoned_.erase(it);
+    return true;
+  }
+  return false;
+}
+
+void RefreshMachine::OnAttemptSuccess(const Instant& now, AttemptId id,
+                                      const Expiry& expiry,
+                                      std::optional<Generation> same_as,
+                                      Decisions& out) {
+  Call call{};
+  bool current = false;
+  const bool known = TakeCall(id, call, current);
+  const absl::Duration lifetime =
+      expiry.is_relative()
+          ? expiry.lifetime() - (now.since_boot - call.started_at)
+          : expiry.time() - now.wall;
+  Failure failure;
+  if (lifetime <= absl::ZeroDuration()) {
+    failure = {absl::UnavailableError(
+                   "the token source returned a token that has expired"),
+               FailureClass::kTransient, std::nullopt};
+  } else if (same_as.has_value() && rejected_ != Generation() &&
+             *same_as == rejected_) {
+    failure = {absl::FailedPreconditionError(
+                   "the token source returned the token that was rejected"),
+               FailureClass::kPermanent, std::nullopt};
+  }
+  if (known && call.epoch == epoch_ && failure.status.ok()) {
+    if (current) phase_ = Phase::kIdle;
+    Publish(now, lifetime, /*from_source=*/true, out);
+  } else if (current) {
+    FailAttempt(now, failure, out);
+  } else {
+    out.events.push_back(MakeEvent(EventKind::kAttemptDiscarded));
+  }
+  NoteChanges(now, out);
+}
+
+void RefreshMachine::OnAttemptFailure(const Instant& now, AttemptId id,
+                                      const Failure& failure, Decisions& out) {
+  Call call{};
+  bool current = false;
+  TakeCall(id, call, current);
+  if (current) {
+    FailAttempt(now, failure, out);
+  } else {
+    Event event = MakeEvent(EventKind::kAttemptDiscarded);
+    event.status = failure.status;
+    out.events.push_back(std::move(event));
+  }
+  NoteChanges(now, out);
+}
+
+void RefreshMachine::OnAttemptLost(const Instant& now, AttemptId id,
+                                   Decisions& out) {
+  if (phase_ != Phase::kQueued || id != attempt_) return;
+  EndFlight(
+      now,
+      absl::UnavailableError("the executor refused or dropped the refresh"),
+      out);
+  Event event = MakeEvent(EventKind::kAttemptAbandoned);
+  event.status = out.failure.cause;
+  out.events.push_back(std::move(event));
+  NoteChanges(now, out);
+}
+
+void RefreshMachine::OnWake(const Instant& now, Decisions& out) {
+  Advance(now, out);
+  NoteChanges(now, out);
+}
+
+void RefreshMachine::OnWakeLost(const Instant& now, Decisions& out) {
+  Advance(now, out);
+  if (phase_ == Phase::kWaiting) EndFlight(now, last_cause_, out);
+  NoteChanges(now, out);
+}
+
+bool RefreshMachine::OnInvalidate(const Instant& now, Generation generation,
+                                  Decisions& out) {
+  if (!held_ || generation != generation_) return false;
+  Advance(now, out);
+  held_ = false;
+  degraded_published_ = false;
+  rejected_ = generation;
+  interval_exempt_ = true;
+  ++epoch_;
+  out.withdraw = true;
+  out.events.push_back(MakeEvent(EventKind::kTokenInvalidated));
+  const bool young = now.since_boot < young_until_;
+  if (young) {
+    failures_ = failures_before_ + 1;
+    last_cause_ = absl::UnauthenticatedError(
+        "the token was rejected soon after it was issued");
+    backoff_until_ = last_start_ + Backoff(failures_);
+    retry_after_until_.reset();
+  }
+  if (phase_ == Phase::kQueued || phase_ == Phase::kRunning) {
+    // A queued attempt starts after this and so serves as the new one.
+    const bool running = phase_ == Phase::kRunning;
+    if (running) AbandonRunning(out);
+    if (fatal(now)) {
+      EndFlight(now, last_cause_, out);
+    } else if (young && now.since_boot < next_start(now)) {
+      Wait(now, out);
+    } else if (running) {
+      Submit(out);
+    }
+  }
+  Advance(now, out);
+  NoteChanges(now, out);
+  return true;
+}
+
+bool RefreshMachine::OnInstall(const Instant& now, const Expiry& expiry,
+                               Decisions& out) {
+  const absl::Duration lifetime =
+      expiry.is_relative() ? expiry.lifetime() : expiry.time() - now.wall;
+  if (lifetime <= absl::ZeroDuration()) return false;
+  Publish(now, lifetime, /*from_source=*/false, out);
+  interval_exempt_ = true;
+  NoteChanges(now, out);
+  return true;
+}
+
+void RefreshMachine::OnReset(const Instant& now, Decisions& out) {
+  failures_ = 0;
+  failures_before_ = 0;
+  told_exhausted_ = false;
+  last_cause_ = absl::OkStatus();
+  retry_after_until_.reset();
+  cooldown_until_ = -absl::InfiniteDuration();
+  if (phase_ == Phase::kWaiting) due_ = next_start(now);
+  Advance(now, out);
+  NoteChanges(now, out);
+}
+
+// ---- What is known between events ----
+
+Edge RefreshMachine::check_at(const Instant& now) const {
+  if (!servable(now)) return Now(now);
+  if (!Usable(now)) {
+    if (!degraded_published_) return Now(now);
+    Edge edge{expiry_.wall + policy_.max_stale_on_error,
+              expiry_.since_boot + policy_.max_stale_on_error};
+    if (phase_ == Phase::kIdle) {
+      edge.since_boot = std::min(edge.since_boot, next_start(now));
+    }
+    return edge;
+  }
+  if (!policy_.background_refresh) return usable_until_;
+  if (!stale_at_.Reached(now)) return stale_at_;
+  Edge edge = usable_until_;
+  if (phase_ == Phase::kIdle) {
+    edge.since_boot =
+        std::min(edge.since_boot, std::max(cooldown_until_, next_start(now)));
+  }
+  return edge;
+}
+
+absl::Duration RefreshMachine::wake_at(const Instant& now) const {
+  absl::Duration at = absl::InfiniteDuration();
+  if (phase_ == Phase::kRunning) at = attempt_deadline_;
+  if (phase_ == Phase::kWaiting) at = due_;
+  const Edge check = check_at(now);
+  if (!check.Reached(now)) at = std::min(at, check.since_boot);
+  if (policy_.refresh_ahead && phase_ == Phase::kIdle && !Usable(now) &&
+      generation_ != Generation()) {
+    at = std::min(at, next_start(now));
+  }
+  return at;
+}
+
+Freshness RefreshMachine::freshness(const Instant& now) const {
+  if (!Usable(now)) return Freshness::kExpired;
+  return stale_at_.Reached(now) ? Freshness::kStale : Freshness::kFresh;
+}
+
+bool RefreshMachine::exhausted(const Instant& now) const {
+  return failures_ >= policy_.retry.max_consecutive_failures && !Usable(now);
+}
+
+absl::Duration RefreshMachine::next_start(const Instant& now) const {
+  if (fatal(now)) return absl::InfiniteDuration();
+  absl::Duration at = -absl::InfiniteDuration();
+  if (!interval_exempt_) at = last_start_ + policy_.min_interval;
+  if (failures_ == 0) return at;
+  at = std::max(at, last_end_ + policy_.min_interval);
+  if (exhausted(now)) {
+    at = std::max(at, last_start_ + policy_.retry.probe_interval);
+    return retry_after_until_ ? std::max(at, *retry_after_until_) : at;
+  }
+  return std::max(at, retry_after_until_.value_or(backoff_until_));
+}
+
+bool RefreshMachine::Degraded(const Instant& now) const {
+  if (!held_ || failures_ == 0) return false;
+  const Edge end{expiry_.wall + policy_.max_stale_on_error,
+                 expiry_.since_boot + policy_.max_stale_on_error};
+  return policy_.max_stale_on_error > absl::ZeroDuration() && !end.Reached(now);
+}
+
+// ---- Transitions ----
+
+// What the passing of time alone brings about.
+void RefreshMachine::Advance(const Instant& now, Decisions& out) {
+  if (phase_ == Phase::kRunning && now.since_boot >= attempt_deadline_) {
+    AbandonRunning(out);
+    FailAttempt(now,
+                {absl::DeadlineExceededError(absl::StrCat(
+                     "the token source did not answer within ",
+                     absl::FormatDuration(policy_.attempt_timeout))),
+                 FailureClass::kTransient, std::nullopt},
+                out);
+  }
+  if (phase_ == Phase::kWaiting && now.since_boot >= due_) Submit(out);
+  if (policy_.refresh_ahead && generation_ != Generation()) {
+    MaybeStartBackground(now, out);
+  }
+}
+
+void RefreshMachine::StartFlight(const Instant& now, bool foreground,
+                                 int budget, Decisions& out) {
+  foreground_ = foreground;
+  budget_ = budget;
+  attempts_ = 0;
+  probe_ = exhausted(now);
+  if (now.since_boot < next_start(now)) {
+    Wait(now, out);
+  } else {
+    Submit(out);
+  }
+}
+
+// Starts a background flight if one is due and permitted.
+void RefreshMachine::MaybeStartBackground(const Instant& now, Decisions& out) {
+  if (phase_ != Phase::kIdle || now.since_boot < next_start(now)) return;
+  if (Usable(now)) {
+    if (!policy_.background_refresh || !stale_at_.Reached(now)) return;
+    if (now.since_boot < cooldown_until_) return;
+  }
+  StartFlight(now, /*foreground=*/false, /*budget=*/0, out);
+}
+
+void RefreshMachine::Submit(Decisions& out) {
+  phase_ = Phase::kQueued;
+  attempt_ = AttemptId{++last_attempt_};
+  out.submit = attempt_;
+}
+
+void RefreshMachine::Wait(const Instant& now, Decisions& out) {
+  phase_ = Phase::kWaiting;
+  due_ = next_start(now);
+  out.fail_deadlines_before = due_;
+  out.fail_retries_below = attempts_;
+  out.failure = MakeFailure(now, last_cause_);
+}
+
+// Leaves the phase to the caller.
+void RefreshMachine::AbandonRunning(Decisions& out) {
+  out.abandon.push_back(running_.id);
+  abandoned_.push_back(running_);
+  out.events.push_back(MakeEvent(EventKind::kAttemptAbandoned));
+}
+
+void RefreshMachine::FailAttempt(const Instant& now, const Failure& failure,
+                                 Decisions& out) {
+  ++attempts_;
+  ++failures_;
+  last_cause_ = failure.status;
+  last_end_ = now.since_boot;
+  backoff_until_ = last_start_ + Backoff(failures_);
+  retry_after_until_.reset();
+  if (failure.retry_after.has_value()) {
+    retry_after_until_ =
+        now.since_boot +
+        std::min(*failure.retry_after, policy_.retry.max_retry_after);
+  }
+  Event failed = MakeEvent(EventKind::kAttemptFailed);
+  failed.status = failure.status;
+  failed.attempt = attempts_;
+  out.events.push_back(std::move(failed));
+
+  absl::Duration resume = next_start(now);
+  if (!foreground_ && Usable(now)) {
+    cooldown_until_ = now.since_boot + policy_.background_cooldown;
+    resume = std::max(resume, cooldown_until_);
+  }
+  if (resume < absl::InfiniteDuration()) {
+    Event backoff = MakeEvent(EventKind::kBackoff);
+    backoff.delay = resume - now.since_boot;
+    out.events.push_back(std::move(backoff));
+  }
+  if (Degraded(now)) {
+    EndFlight(now, failure.status, out);
+    out.waiters = Decisions::Waiters::kServe;
+  } else if (foreground_ && !probe_ && !exhausted(now) &&
+             failure.kind != FailureClass::kPermanent && attempts_ <= budget_) {
+    Wait(now, out);
+  } else {
+    EndFlight(now, failure.status, out);
+  }
+}
+
+void RefreshMachine::EndFlight(const Instant& now, const absl::Status& cause,
+                               Decisions& out) {
+  phase_ = Phase::kIdle;
+  out.waiters = Decisions::Waiters::kFail;
+  out.failure = MakeFailure(now, cause);
+}
+
+void RefreshMachine::Publish(const Instant& now, absl::Duration lifetime,
+                             bool from_source, Decisions& out) {
+  if (phase_ == Phase::kRunning) AbandonRunning(out);
+  phase_ = Phase::kIdle;
+  generation_ = generation_.Next();
+  ++epoch_;
+  held_ = true;
+  degraded_published_ = false;
+  rejected_ = Generation();
+
+  const absl::Duration usable_for =
+      lifetime - std::min(policy_.expiry_margin, lifetime / 4);
+  const absl::Duration window =
+      policy_.stale_window.has_value()
+          ? std::min(*policy_.stale_window, lifetime / 4 * 3)
+          : std::min(lifetime / 2, policy_.max_stale_window);
+  const absl::Duration fresh_for =
+      std::max(absl::ZeroDuration(),
+               lifetime - window - window * (policy_.jitter * Uniform()));
+  expiry_ = After(now, lifetime);
+  usable_until_ = After(now, usable_for);
+  stale_at_ = After(now, std::min(fresh_for, usable_for));
+  young_until_ =
+      from_source
+          ? now.since_boot + std::min(policy_.young_token_age, lifetime / 2)
+          : -absl::InfiniteDuration();
+
+  failures_before_ = from_source ? failures_ : 0;
+  failures_ = 0;
+  last_cause_ = absl::OkStatus();
+  retry_after_until_.reset();
+  cooldown_until_ = -absl::InfiniteDuration();
+  out.publish = true;
+  out.waiters = Decisions::Waiters::kServe;
+  out.events.push_back(MakeEvent(EventKind::kTokenPublished));
+  if (told_exhausted_) {
+    told_exhausted_ = false;
+    out.events.push_back(MakeEvent(EventKind::kHealed));
+  }
+}
+
+// min(initial * multiplier^(n-1), max), and the jitter.
+absl::Duration RefreshMachine::Backoff(int failures) {
+  const RetryPolicy& retry = policy_.retry;
+  const absl::Duration wait =
+      std::min(retry.max_backoff, retry.initial_backoff *
+                                      std::pow(retry.multiplier, failures - 1));
+  if (policy_.jitter == 0) return wait;
+  return std::min(retry.max_backoff,
+                  wait * (1 + policy_.jitter * (2 * Uniform() - 1)));
+}
+
+// In [0, 1): SplitMix64 (Steele, Lea and Flood, OOPSLA 2014).
+double RefreshMachine::Uniform() {
+  uint64_t z = random_ += 0x9E3779B97F4A7C15u;
+  z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
+  z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
+  return static_cast<double>((z ^ (z >> 31)) >> 11) * 0x1.0p-53;
+}
+
+void RefreshMachine::NoteChanges(const Instant& now, Decisions& out) {
+  const Freshness present = freshness(now);
+  if (present != told_freshness_) {
+    told_freshness_ = present;
+    Event event = MakeEvent(EventKind::kStateChanged);
+    event.freshness = present;
+    out.events.push_back(std::move(event));
+  }
+  if (!told_exhausted_ && exhausted(now)) {
+    told_exhausted_ = true;
+    Event event = MakeEvent(EventKind::kExhausted);
+    event.status = last_cause_;
+    out.events.push_back(std::move(event));
+  }
+}
+
+ReadFailure RefreshMachine::MakeFailure(const Instant& now,
+                                        const absl::Status& cause) const {
+  ReadFailure failure;
+  failure.cause = cause;
+  if (cause.ok()) {
+    failure.cause = absl::UnavailableError(
+        "the minimum interval between two attempts has not passed");
+  }
+  failure.failures = failures_;
+  failure.next_attempt_at = next_start(now);
+  failure.fatal = fatal(now);
+  return failure;
+}
+
+Event RefreshMachine::MakeEvent(EventKind kind) const {
+  Event event;
+  event.kind = kind;
+  event.generation = generation_;
+  event.freshness = told_freshness_;
+  event.failures = failures_;
+  return event;
+}
+
+}  // namespace refreshable

@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// RefreshMachine: every rule of when a token is refreshed, as pure values.
+
+#ifndef REFRESHABLE_REFRESH_MACHINE_H_
+#define REFRESHABLE_REFRESH_MACHINE_H_
+
+#include <cstdint>
+#include <optional>
+
+#include "absl/container/inlined_vector.h"
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "executors/clock.h"
+#include "refreshable/credential.h"
+#include "refreshable/event.h"
+#include "refreshable/failure_class.h"
+#include "refreshable/freshness.h"
+#include "refreshable/generation.h"
+#include "refreshable/policy.h"
+
+namespace refreshable {
+
+// Names one attempt, for the life of its machine.
+enum class AttemptId : uint64_t { kNone = 0 };
+
+// The end of an attempt that brought no token.
+struct Failure {
+  absl::Status status;
+  FailureClass kind = FailureClass::kPermanent;
+  // What the server asked for, if it did.
+  std::optional<absl::Duration> retry_after;
+};
+
+// What a read without a usable token is told.
+struct ReadFailure {
+  absl::Status cause;
+  int failures = 0;
+  // Since boot; infinite if nothing will be attempted.
+  absl::Duration next_attempt_at;
+  bool fatal = false;
+};
+
+// A moment on either clock, whichever comes first.
+struct Edge {
+  absl::Time wall = absl::InfiniteFuture();
+  absl::Duration since_boot = absl::InfiniteDuration();
+
+  bool Reached(const Instant& now) const {
+    return now.wall >= wall || now.since_boot >= since_boot;
+  }
+};
+
+// What the holder of the machine has to do after an event. Each field says one
+// thing; what is not set asks for nothing.
+struct Decisions {
+  // Hand this attempt to the executor.
+  AttemptId submit = AttemptId::kNone;
+  // Tell these calls of the source that they are no longer waited for.
+  absl::InlinedVector<AttemptId, 1> abandon;
+  // Publish the token that came with the event, under `generation()`.
+  bool publish = false;
+  // Publish the present token once more, marked degraded.
+  bool republish_degraded = false;
+  // Publish nothing in place of the present token.
+  bool withdraw = false;
+
+  enum class Waiters { kKeep, kServe, kFail };
+  // All who wait for the refresh: they stay, may read again, or get `failure`.
+  Waiters waiters = Waiters::kKeep;
+  // With kKeep: those who must not wait for the next attempt get `failure` all
+  // the same, be it that their deadline lies before this (since boot) ...
+  absl::Duration fail_deadlines_before = -absl::InfiniteDuration();
+  // ... or that they asked for fewer retries than this.
+  int fail_retries_below = 0;
+  ReadFailure failure;
+
+  absl::InlinedVector<Event, 4> events;
+};
+
+// One read that the published token could not answer.
+struct ReadRequest {
+  // Since boot.
+  absl::Duration deadline = absl::InfiniteDuration();
+  // Instead of `RetryPolicy::max_retries`.
+  std::optional<int> max_retries;
+};
+
+// What an attempt is told when it starts.
+struct AttemptStart {
+  RefreshReason reason = RefreshReason::kFirst;
+  int number = 1;  // Within its refresh.
+  Generation rejected;
+};
+
+// The state of one credential: what is held and until when, the one refresh in
+// flight, failures and when the next attempt may start. Events go in with the
+// present moment, decisions come out; then `check_at` and `wake_at` say when to
+// come back. No token, thread, lock, callback or clock: time is a value passed
+// in. Thread-compatible.
+//
+// A *flight* is one refresh from its first attempt to its end; it is in the
+// *foreground* once somebody waits for it. An attempt is submitted, then
+// started, then succeeds or fails, or is abandoned.
+class RefreshMachine {
+ public:
+  // Requires: Validate(policy).ok(). The seed drives the jitter, nothing else.
+  RefreshMachine(const RefreshPolicy& policy, uint64_t seed);
+
+  // ---- Events ----
+
+  enum class ReadAnswer {
+    kServe,  // The token that is published (perhaps by these decisions).
+    kWait,   // Join the waiters; `Decisions::waiters` will speak of it.
+    kFail,   // Nothing to wait for: `Decisions::failure`.
+  };
+  ReadAnswer OnRead(const Instant& now, const ReadRequest& request,
+                    Decisions& out);
+
+  // A submitted attempt has come to run. Nullopt: do not call the source, the
+  // attempt was superseded, or has failed for want of free calls.
+  std::optional<AttemptStart> OnAttemptStart(const Instant& now, AttemptId id,
+                                             Decisions& out);
+
+  // A call of the source brought a token. `same_as` is the rejected generation
+  // that it equals, if any. The token is published iff `out.publish`.
+  void OnAttemptSuccess(const Instant& now, AttemptId id, const Expiry& expiry,
+                        std::optional<Generation> same_as, Decisions& out);
+
+  void OnAttemptFailure(const Instant& now, AttemptId id,
+                        const Failure& failure, Decisions& out);
+
+  // The executor refused a submitted attempt, or dropped it.
+  void OnAttemptLost(const Instant& now, AttemptId id, Decisions& out);
+
+  // `wake_at()` has come.
+  void OnWake(const Instant& now, Decisions& out);
+
+  // The executor refused a timer, or dropped it: nobody will call OnWake.
+  void OnWakeLost(const Instant& now, Decisions& out);
+
+  // False: `generation` is not the one held, nothing changes.
+  bool OnInvalidate(const Instant& now, Generation generation, Decisions& out);
+
+  // False: the token has expired already, nothing changes.
+  bool OnInstall(const Instant& now, const Expiry& expiry, Decisions& out);
+
+  void OnReset(const Instant& now, Decisions& out);
+
+  // ---- What is known between events ----
+
+  // The first moment at which a read must come to OnRead again; until then the
+  // published token may be handed out. The wall part needs no timer if each
+  // read looks at the wall clock; the since-boot part is included in wake_at().
+  Edge check_at(const Instant& now) const;
+
+  // When to call OnWake, since boot; infinite: never.
+  absl::Duration wake_at(const Instant& now) const;
+
+  Freshness freshness(const Instant& now) const;
+  // The token may be handed out: it is fresh, stale, or served degraded.
+  bool servable(const Instant& now) const {
+    return Usable(now) || Degraded(now);
+  }
+  // What is published now may be handed out as it is.
+  bool published_servable(const Instant& now) const {
+    return Usable(now) || (degraded_published_ && Degraded(now));
+  }
+  // The one last published.
+  Generation generation() const { return generation_; }
+  // The one that was invalidated and not replaced yet, if any.
+  Generation rejected() const { return rejected_; }
+  // Of the token last published; infinite if it never expires.
+  absl::Time expires_at() const { return expiry_.wall; }
+  // The attempt that was submitted and has not started, if any.
+  AttemptId queued() const {
+    return phase_ == Phase::kQueued ? attempt_ : AttemptId::kNone;
+  }
+  bool refreshing() const { return phase_ != Phase::kIdle; }
+  int failures() const { return failures_; }
+  const absl::Status& last_cause() const { return last_cause_; }
+  bool exhausted(const Instant& now) const;
+  bool fatal(const Instant& now) const {
+    return exhausted(now) && policy_.retry.on_exhausted == OnExhausted::kFatal;
+  }
+  // The next permitted start of an attempt, since boot; infinite if fatal.
+  absl::Duration next_start(const Instant& now) const;
+
+ private:
+  enum class Phase {
+    kIdle,     // No flight.
+    kWaiting,  // Between attempts; the next is due at `due_`.
+    kQueued,   // `attempt_` was submitted.
+    kRunning,  // `attempt_` has started.
+  };
+  struct Call {
+    AttemptId id;
+    uint64_t epoch;
+    absl::Duration started_at;
+  };
+
+  bool Usable(const Instant& now) const {
+    return held_ && !usable_until_.Reached(now);
+  }
+  bool Degraded(const Instant& now) const;
+  absl::Duration Backoff(int failures);
+  double Uniform();
+
+  void Advance(const Instant& now, Decisions& out);
+  void StartFlight(const Instant& now, bool foreground, int budget,
+                   Decisions& out);
+  void MaybeStartBackground(const Instant& now, Decisions& out);
+  void Submit(Decisions& out);
+  void AbandonRunning(Decisions& out);
+  bool TakeCall(AttemptId id, Call& call, bool& current);
+  void Wait(const Instant& now, Decisions& out);
+  void FailAttempt(const Instant& now, const Failure& failure, Decisions& out);
+  void EndFlight(const Instant& now, const absl::Status& cause, Decisions& out);
+  void Publish(const Instant& now, absl::Duration lifetime, bool from_source,
+               Decisions& out);
+  void NoteChanges(const Instant& now, Decisions& out);
+  ReadFailure MakeFailure(const Instant& now, const absl::Status& cause) const;
+  Event MakeEvent(EventKind kind) const;
+
+  const RefreshPolicy policy_;
+  uint64_t random_;
+
+  // The token. `epoch_` rises with every publication and invalidation: a call
+  // that was started under another epoch is of no use any more.
+  Generation generation_;
+  uint64_t epoch_ = 0;
+  bool held_ = false;
+  bool degraded_published_ = false;
+  Edge stale_at_;
+  Edge usable_until_;
+  Edge expiry_;
+  absl::Duration young_until_ = -absl::InfiniteDuration();
+  int failures_before_ = 0;  // This publication.
+  Generation rejected_;
+
+  // The flight.
+  Phase phase_ = Phase::kIdle;
+  bool foreground_ = false;
+  bool probe_ = false;
+  int budget_ = 0;    // Retries.
+  int attempts_ = 0;  // That have failed, in this flight.
+  RefreshReason reason_ = RefreshReason::kFirst;
+  absl::Duration due_ = absl::InfiniteDuration();
+  AttemptId attempt_ = AttemptId::kNone;
+  uint64_t last_attempt_ = 0;
+  Call running_{};
+  absl::Duration attempt_deadline_ = absl::InfiniteDuration();
+  absl::InlinedVector<Call, 2> abandoned_;  // And not returned yet.
+
+  // Failures, and when the next attempt may start (since boot).
+  int failures_ = 0;
+  absl::Status last_cause_;
+  absl::Duration last_start_ = -absl::InfiniteDuration();
+  absl::Duration last_end_ = -absl::InfiniteDuration();
+  absl::Duration backoff_until_ = -absl::InfiniteDuration();
+  std::optional<absl::Duration> retry_after_until_;
+  absl::Duration cooldown_until_ = -absl::InfiniteDuration();
+  bool interval_exempt_ = false;
+
+  // What observers were told last.
+  Freshness told_freshness_ = Freshness::kExpired;
+  bool told_exhausted_ = false;
+};
+
+}  // namespace refreshable
+
+#endif  // REFRESHABLE_REFRESH_MACHINE_H_
