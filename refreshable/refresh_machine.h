@@ -244,7 +244,6 @@ class RefreshMachine {
   bool probe_ = false;
   int budget_ = 0;    // Retries.
   int attempts_ = 0;  // That have failed, in this flight.
-  RefreshReason reason_ = RefreshReason::kFirst;
   absl::Duration due_ = absl::InfiniteDuration();
   AttemptId attempt_ = AttemptId::kNone;
   uint64_t last_attempt_ = 0;
