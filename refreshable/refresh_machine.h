@@ -260,6 +260,9 @@ class RefreshMachine {
   std::optional<absl::Duration> retry_after_until_;
   absl::Duration cooldown_until_ = -absl::InfiniteDuration();
   bool interval_exempt_ = false;
+  // After an attempt that the executor lost no timer asks for another before
+  // this, lest timer and refusal chase each other. Reads may.
+  absl::Duration lost_until_ = -absl::InfiniteDuration();
 
   // What observers were told last.
   Freshness told_freshness_ = Freshness::kExpired;
