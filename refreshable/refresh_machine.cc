@@ -200,23 +200,23 @@ bool RefreshMachine::OnInvalidate(const Instant& now, Generation generation,
   out.events.push_back(MakeEvent(EventKind::kTokenInvalidated));
   const bool young = now.since_boot < young_until_;
   if (young) {
-    failures_ = failures_before_ + 1;
+    failures_ += failures_before_ + 1;
     last_cause_ = absl::UnauthenticatedError(
         "the token was rejected soon after it was issued");
     backoff_until_ = last_start_ + Backoff(failures_);
-    retry_after_until_.reset();
-  }
-  if (phase_ == Phase::kQueued || phase_ == Phase::kRunning) {
-    // A queued attempt starts after this and so serves as the new one.
-    const bool running = phase_ == Phase::kRunning;
-    if (running) AbandonRunning(out);
-    if (fatal(now)) {
-      EndFlight(now, last_cause_, out);
-    } else if (young && now.since_boot < next_start(now)) {
-      Wait(now, out);
-    } else if (running) {
-      Submit(out);
+    if (retry_after_until_ && *retry_after_until_ < backoff_until_) {
+      retry_after_until_.reset();
     }
+  }
+  if (phase_ != Phase::kIdle) {
+    const bool running = phase_ == Phase::kRunning;
+    const bool waiting = phase_ == Phase::kWaiting;
+    if (running) AbandonRunning(out);
+    if (now.since_boot < next_start(now) && (young || waiting || fatal(now))) {
+      exhausted(now) ? EndFlight(now, last_cause_, out) : Wait(now, out);
+    } else if (running || waiting) {
+      Submit(out);
+    }  // A queued attempt starts after this and so serves as the new one.
   }
   Advance(now, out);
   NoteChanges(now, out);
