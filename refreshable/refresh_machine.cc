@@ -87,7 +87,7 @@ std::optional<AttemptStart> RefreshMachine::OnAttemptStart(const Instant& now,
   start.number = attempts_ + 1;
   start.rejected = rejected_;
   start.reason = rejected_ != Generation()     ? RefreshReason::kRejected
-                 : probe_                      ? RefreshReason::kProbe
+                 : exhausted(now)              ? RefreshReason::kProbe
                  : Usable(now)                 ? RefreshReason::kStale
                  : generation_ != Generation() ? RefreshReason::kExpired
                                                : RefreshReason::kFirst;
@@ -338,7 +338,6 @@ void RefreshMachine::StartFlight(const Instant& now, bool foreground,
   foreground_ = foreground;
   budget_ = budget;
   attempts_ = 0;
-  probe_ = exhausted(now);
   if (now.since_boot < next_start(now)) {
     Wait(now, out);
   } else {
@@ -408,7 +407,7 @@ void RefreshMachine::FailAttempt(const Instant& now, const Failure& failure,
   if (Degraded(now)) {
     EndFlight(now, failure.status, out);
     out.waiters = Decisions::Waiters::kServe;
-  } else if (foreground_ && !probe_ && !exhausted(now) &&
+  } else if (foreground_ && !exhausted(now) &&
              failure.kind != FailureClass::kPermanent && attempts_ <= budget_) {
     Wait(now, out);
   } else {
