@@ -175,12 +175,18 @@ TEST_F(DatabricksParityTest, D4StaleReadSubmitsOneRefresh) {
     EXPECT_THAT(token->Get(), HoldsToken("t1"));
     EXPECT_EQ(Submissions(), 1u);
   }
+  token->GetAsync(absl::ZeroDuration(), Note());
+  EXPECT_EQ(Submissions(), 2u);  // The callback.
   EXPECT_EQ(source_.call_count(), 1u);
   executor_.RunUntilIdle();
   for (int i = 0; i < 5; ++i) {  // ... while it runs, ...
     EXPECT_THAT(token->Get(), HoldsToken("t1"));
     EXPECT_EQ(Submissions(), 0u);
   }
+  token->GetAsync(absl::ZeroDuration(), Note());
+  EXPECT_EQ(Submissions(), 1u);
+  executor_.RunUntilIdle();
+  EXPECT_THAT(outcomes_, ElementsAre(HoldsToken("t1"), HoldsToken("t1")));
   source_.Release(1, "t2", absl::Hours(1));
   EXPECT_THAT(token->Get(), HoldsToken("t2"));  // ... and after it.
   EXPECT_EQ(Submissions(), 0u);
@@ -199,8 +205,12 @@ TEST_F(DatabricksParityTest, D5FailedBackgroundRefreshCoolsDownForAMinute) {
   for (int second = 0; second < 59; ++second) {
     EXPECT_THAT(token->Get(), HoldsToken("t1"));
     EXPECT_EQ(Submissions(), 0u) << second;
+    token->GetAsync(absl::ZeroDuration(), Note());
+    EXPECT_EQ(Submissions(), 1u) << second;  // The callback.
     executor_.AdvanceBy(absl::Seconds(1));
   }
+  EXPECT_EQ(source_.call_count(), 2u);
+  EXPECT_THAT(outcomes_, Each(HoldsToken("t1")));
   executor_.AdvanceBy(absl::Seconds(1) - kTick);
   EXPECT_THAT(token->Get(), HoldsToken("t1"));
   EXPECT_EQ(Submissions(), 0u);
@@ -301,6 +311,10 @@ TEST_F(DatabricksParityTest, D8WithoutBackgroundRefreshOnlyExpiryRefreshes) {
   EXPECT_EQ(token->health().freshness, Freshness::kStale);
   EXPECT_THAT(token->Get(), HoldsToken("t1"));
   EXPECT_EQ(Submissions(), 0u);
+  token->GetAsync(absl::ZeroDuration(), Note());
+  EXPECT_EQ(Submissions(), 1u);  // The callback.
+  executor_.RunUntilIdle();
+  EXPECT_THAT(outcomes_, ElementsAre(HoldsToken("t1")));
   executor_.AdvanceBy(kTick);
   source_.Answer("t2", absl::Hours(1));
   EXPECT_THAT(token->Get(), HoldsToken("t2"));
