@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// long: every rule stands here, to be read against docs/contract.md.
 
 #include "refreshable/refresh_machine.h"
 
@@ -87,7 +88,7 @@ std::optional<AttemptStart> RefreshMachine::OnAttemptStart(const Instant& now,
   start.number = attempts_ + 1;
   start.rejected = rejected_;
   start.reason = rejected_ != Generation()     ? RefreshReason::kRejected
-                 : probe_                      ? RefreshReason::kProbe
+                 : exhausted(now)              ? RefreshReason::kProbe
                  : Usable(now)                 ? RefreshReason::kStale
                  : generation_ != Generation() ? RefreshReason::kExpired
                                                : RefreshReason::kFirst;
@@ -165,6 +166,7 @@ void RefreshMachine::OnAttemptFailure(const Instant& now, AttemptId id,
 void RefreshMachine::OnAttemptLost(const Instant& now, AttemptId id,
                                    Decisions& out) {
   if (phase_ != Phase::kQueued || id != attempt_) return;
+  lost_until_ = now.since_boot + policy_.retry.initial_backoff;
   EndFlight(
       now,
       absl::UnavailableError("the executor refused or dropped the refresh"),
@@ -199,23 +201,23 @@ bool RefreshMachine::OnInvalidate(const Instant& now, Generation generation,
   out.events.push_back(MakeEvent(EventKind::kTokenInvalidated));
   const bool young = now.since_boot < young_until_;
   if (young) {
-    failures_ = failures_before_ + 1;
+    failures_ += failures_before_ + 1;
     last_cause_ = absl::UnauthenticatedError(
         "the token was rejected soon after it was issued");
     backoff_until_ = last_start_ + Backoff(failures_);
-    retry_after_until_.reset();
-  }
-  if (phase_ == Phase::kQueued || phase_ == Phase::kRunning) {
-    // A queued attempt starts after this and so serves as the new one.
-    const bool running = phase_ == Phase::kRunning;
-    if (running) AbandonRunning(out);
-    if (fatal(now)) {
-      EndFlight(now, last_cause_, out);
-    } else if (young && now.since_boot < next_start(now)) {
-      Wait(now, out);
-    } else if (running) {
-      Submit(out);
+    if (retry_after_until_ && *retry_after_until_ < backoff_until_) {
+      retry_after_until_.reset();
     }
+  }
+  if (phase_ != Phase::kIdle) {
+    const bool running = phase_ == Phase::kRunning;
+    const bool waiting = phase_ == Phase::kWaiting;
+    if (running) AbandonRunning(out);
+    if (now.since_boot < next_start(now) && (young || waiting || fatal(now))) {
+      exhausted(now) ? EndFlight(now, last_cause_, out) : Wait(now, out);
+    } else if (running || waiting) {
+      Submit(out);
+    }  // A queued attempt starts after this and so serves as the new one.
   }
   Advance(now, out);
   NoteChanges(now, out);
@@ -274,9 +276,11 @@ absl::Duration RefreshMachine::wake_at(const Instant& now) const {
   if (phase_ == Phase::kWaiting) at = due_;
   const Edge check = check_at(now);
   if (!check.Reached(now)) at = std::min(at, check.since_boot);
-  if (policy_.refresh_ahead && phase_ == Phase::kIdle && !Usable(now) &&
+  if (policy_.refresh_ahead && phase_ == Phase::kIdle &&
       generation_ != Generation()) {
-    at = std::min(at, next_start(now));
+    absl::Duration due = std::max(next_start(now), lost_until_);
+    if (Usable(now)) due = std::max(due, cooldown_until_);
+    if (!Usable(now) || stale_at_.Reached(now)) at = std::min(at, due);
   }
   return at;
 }
@@ -324,7 +328,8 @@ void RefreshMachine::Advance(const Instant& now, Decisions& out) {
                 out);
   }
   if (phase_ == Phase::kWaiting && now.since_boot >= due_) Submit(out);
-  if (policy_.refresh_ahead && generation_ != Generation()) {
+  if (policy_.refresh_ahead && generation_ != Generation() &&
+      now.since_boot >= lost_until_) {
     MaybeStartBackground(now, out);
   }
 }
@@ -334,7 +339,6 @@ void RefreshMachine::StartFlight(const Instant& now, bool foreground,
   foreground_ = foreground;
   budget_ = budget;
   attempts_ = 0;
-  probe_ = exhausted(now);
   if (now.since_boot < next_start(now)) {
     Wait(now, out);
   } else {
@@ -404,7 +408,7 @@ void RefreshMachine::FailAttempt(const Instant& now, const Failure& failure,
   if (Degraded(now)) {
     EndFlight(now, failure.status, out);
     out.waiters = Decisions::Waiters::kServe;
-  } else if (foreground_ && !probe_ && !exhausted(now) &&
+  } else if (foreground_ && !exhausted(now) &&
              failure.kind != FailureClass::kPermanent && attempts_ <= budget_) {
     Wait(now, out);
   } else {
