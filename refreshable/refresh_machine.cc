@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// long: every rule stands here, to be read against docs/contract.md.
 
 #include "refreshable/refresh_machine.h"
 
