@@ -243,7 +243,6 @@ class RefreshMachine {
   // The flight.
   Phase phase_ = Phase::kIdle;
   bool foreground_ = false;
-  bool probe_ = false;
   int budget_ = 0;    // Retries.
   int attempts_ = 0;  // That have failed, in this flight.
   absl::Duration due_ = absl::InfiniteDuration();
