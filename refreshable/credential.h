@@ -5,6 +5,7 @@
 #ifndef REFRESHABLE_CREDENTIAL_H_
 #define REFRESHABLE_CREDENTIAL_H_
 
+#include <ostream>
 #include <utility>
 
 #include "absl/time/time.h"
@@ -51,6 +52,9 @@ class Expiry {
   bool relative_ = false;
 };
 
+// "never", the time in RFC 3339, or "in 1h".
+std::ostream& operator<<(std::ostream& os, const Expiry& expiry);
+
 // What a token source returns: the token, and when it expires.
 //
 // `Token` must be move-constructible and destructible without throwing; once
@@ -58,6 +62,11 @@ class Expiry {
 template <typename Token>
 struct Credential {
   Credential(Token t, Expiry e) : token(std::move(t)), expiry(e) {}
+
+  // Shows the expiry, and nothing of the token.
+  friend std::ostream& operator<<(std::ostream& os, const Credential& c) {
+    return os << "Credential(expires " << c.expiry << ")";
+  }
 
   Token token;
   Expiry expiry;

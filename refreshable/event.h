@@ -5,6 +5,7 @@
 #ifndef REFRESHABLE_EVENT_H_
 #define REFRESHABLE_EVENT_H_
 
+#include <cstddef>
 #include <ostream>
 
 #include "absl/status/status.h"
@@ -55,6 +56,9 @@ enum class EventKind {
   kDegraded,          // An expired token is being served, by policy.
 };
 
+inline constexpr size_t kEventKinds =
+    static_cast<size_t>(EventKind::kDegraded) + 1;
+
 // Stable names for metrics: "attempt_started", "attempt_failed", ...
 constexpr absl::string_view EventKindName(EventKind kind) {
   switch (kind) {
@@ -98,6 +102,9 @@ struct Event {
   absl::Status status;
   absl::Duration delay;
 };
+
+// One line: the kind's name, then what it speaks of as name=value.
+std::ostream& operator<<(std::ostream& os, const Event& event);
 
 inline std::ostream& operator<<(std::ostream& os, RefreshReason reason) {
   return os << RefreshReasonName(reason);

@@ -6,6 +6,7 @@
 #define REFRESHABLE_HEALTH_H_
 
 #include <cstdint>
+#include <ostream>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
@@ -30,6 +31,9 @@ struct Health {
   int64_t waiters = 0;      // Reads that wait.
 };
 
+// One line, "fresh, generation 3, expires 2026-01-01T00:00:00+00:00, ...".
+std::ostream& operator<<(std::ostream& os, const Health& health);
+
 // Counts since the Refreshable was created. A value.
 struct Stats {
   int64_t attempts_started = 0;
@@ -39,6 +43,9 @@ struct Stats {
   int64_t tokens_published = 0;
   int64_t tokens_invalidated = 0;
 };
+
+// One line of name=value.
+std::ostream& operator<<(std::ostream& os, const Stats& stats);
 
 }  // namespace refreshable
 

@@ -6,10 +6,12 @@
 #define REFRESHABLE_LEASE_H_
 
 #include <memory>
+#include <ostream>
 #include <type_traits>
 #include <utility>
 
 #include "absl/time/time.h"
+#include "refreshable/credential.h"
 #include "refreshable/generation.h"
 
 namespace refreshable {
@@ -55,6 +57,13 @@ class Lease {
 
   // The token, shared: for code that keeps it beyond the lease.
   std::shared_ptr<const Token> Share() const { return snapshot_->token; }
+
+  // Shows generation, expiry and degradation, and nothing of the token.
+  friend std::ostream& operator<<(std::ostream& os, const Lease& lease) {
+    return os << "Lease(generation " << lease.generation() << ", expires "
+              << Expiry::At(lease.expires_at())
+              << (lease.degraded() ? ", degraded)" : ")");
+  }
 
  private:
   friend class internal::Published<Token>;

@@ -6,6 +6,7 @@
 #define REFRESHABLE_REFRESH_ERROR_H_
 
 #include <optional>
+#include <ostream>
 #include <string>
 
 #include "absl/status/status.h"
@@ -26,6 +27,9 @@ struct RefreshError {
   // Nothing will be attempted until `Reset()` or `Install()`.
   bool fatal = false;
 };
+
+// One line of name=value.
+std::ostream& operator<<(std::ostream& os, const RefreshError& error);
 
 // A status of `code` that carries `error`, its message naming all of it.
 // Requires: code is not kOk.
