@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#ifndef NOTES_TRANSPORT_H_
+#define NOTES_TRANSPORT_H_
+
+#include <string>
+
+#include "absl/status/statusor.h"
+
+namespace notes {
+
+struct Response {
+  int status = 0;
+  std::string body;
+};
+
+// How this SDK speaks HTTP: over whatever client library it ships with. Blocks;
+// thread-safe. An error means that there was no answer at all.
+class Transport {
+ public:
+  virtual ~Transport() = default;
+  virtual absl::StatusOr<Response> Send(const std::string& method,
+                                        const std::string& path,
+                                        const std::string& authorization) = 0;
+};
+
+}  // namespace notes
+
+#endif  // NOTES_TRANSPORT_H_

@@ -1,0 +1,127 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# tidy.sh ROOT: prints every place in the source tree at ROOT that breaks a rule
+# of the house, and exits 1 if there is one. What the rules are: below.
+
+set -euo pipefail
+
+cd "$1"
+broken=0
+
+# What stands at the root, dot-files and Bazel's own links apart.
+for file in *; do
+  case $file in
+    BUILD.bazel | MODULE.bazel | MODULE.bazel.lock | WORKSPACE) ;;
+    README.md | LICENSE | CONTRIBUTING.md | bazelw) ;;
+    refreshable | executors | testing | benchmarks | docs) ;;
+    bazel-* | user.bazelrc | compile_commands.json) ;;
+    *)
+      echo "$file: the design names no such file at the root"
+      broken=1
+      ;;
+  esac
+done
+
+files=$(find executors refreshable testing benchmarks docs \
+  \( -name '*.h' -o -name '*.cc' -o -name '*.bzl' -o -name '*.sh' \
+  -o -name BUILD.bazel \) 2>/dev/null | sort) || true
+if [[ -z $files ]]; then
+  echo "$1: no sources here to look at"
+  exit 1
+fi
+
+# shellcheck disable=SC2086  # No file name has a space in it.
+awk '
+  function complain(message) {
+    print FILENAME ":" FNR ": " message
+    broken = 1
+  }
+
+  function forbid(pattern, message) {
+    if (code ~ pattern) complain(message)
+  }
+
+  function end_of_file() {
+    if (lines > 500 && !reason_for_length) {
+      print file ": " lines " lines; over 500 needs a line \"// long: reason\""
+      broken = 1
+    }
+    if (!licence) {
+      print file ": does not begin with its licence"
+      broken = 1
+    }
+  }
+
+  FNR == 1 {
+    if (file != "") end_of_file()
+    file = FILENAME
+    lines = reason_for_length = licence = 0
+    cc = file ~ /\.(h|cc)$/
+    test = file ~ /_test\.cc$/
+    machine = file ~ /^refreshable\/refresh_machine\.(h|cc)$/
+    pure = machine || file ~ \
+      /^refreshable\/(generation|freshness|credential|policy|secret)\.(h|cc)$/
+    executors = file ~ /^executors\/.*(\.h|\.cc|BUILD\.bazel)$/
+    library = file ~ /^refreshable\// && cc && !test
+  }
+
+  {
+    ++lines
+    if (FNR <= 2 && /SPDX-License-Identifier: Apache-2\.0/) licence = 1
+    if (/^(\/\/|#) long: ./) reason_for_length = 1
+    code = $0
+    sub(/(^|[ \t])(\/\/|# ).*/, "", code)
+  }
+
+  # The pure machine and the values know no thread and no clock.
+  pure {
+    forbid("#include <(thread|mutex|shared_mutex|condition_variable|future|" \
+           "atomic)>|#include \"absl/synchronization/|" \
+           "std::(jthread|thread|mutex|atomic)|absl::(Mutex|Notification)",
+           "no threads or locks in this room")
+    forbid("(::|\\.|->)Now\\(|SystemClock|clock_gettime|" \
+           "#include <(chrono|ctime)>|SleepFor|sleep_for",
+           "time is a value passed in, in this room")
+  }
+  machine {
+    forbid("#include (<functional>|\"absl/functional/)|std::function|" \
+           "AnyInvocable|FunctionRef",
+           "no callbacks in the pure machine")
+    forbid("(^|[^A-Za-z_])template *<",
+           "no templates in the pure machine: it is compiled once")
+  }
+
+  # No include, and no dependency of executors/, climbs a floor.
+  executors {
+    forbid("\"(@[a-z_]*)?(//)?(refreshable|testing|benchmarks|docs)[/:]",
+           "executors/ stands on the ground floor")
+  }
+  library {
+    forbid("#include \"(testing|benchmarks|docs)/",
+           "refreshable/ stands below testing/, benchmarks/ and docs/")
+    forbid("#include \"executors/(thread|manual)_executor\\.h\"",
+           "refreshable/ takes any Executor and names none")
+  }
+  file ~ /^testing\// && cc {
+    forbid("#include \"(benchmarks|docs)/",
+           "testing/ stands below benchmarks/ and docs/")
+  }
+
+  # Every test runs, at no pace but its own, and the same each time.
+  test {
+    forbid("GTEST_SKIP|DISABLED_", "no test is skipped")
+    forbid("SleepFor|sleep_for|sleep_until|(^|[^A-Za-z_])(u|nano)?sleep\\(",
+           "no test sleeps")
+    forbid("random_device|absl::(Insecure)?BitGen[^A-Za-z_]|" \
+           "(^|[^A-Za-z_])s?rand\\(",
+           "no test draws unseeded numbers")
+  }
+
+  END {
+    end_of_file()
+    exit broken
+  }
+' $files || broken=1
+
+exit "$broken"

@@ -1,0 +1,108 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# tidy.sh accepts a tree that keeps its rules, and notices each broken one.
+
+set -euo pipefail
+
+readonly tidy=$1
+readonly tree=$TEST_TMPDIR/tree
+failed=0
+
+fresh_tree() {
+  rm -rf "$tree"
+  mkdir -p "$tree"/{.ci,executors,refreshable/internal,testing,benchmarks,docs/examples}
+  touch "$tree"/{BUILD.bazel,MODULE.bazel,WORKSPACE,README.md,LICENSE,bazelw,.bazelrc}
+  local file
+  for file in executors/{executor.h,BUILD.bazel} testing/fake.h \
+    refreshable/{refresh_machine.h,refresh_machine.cc,policy.h} \
+    refreshable/{refreshable.h,x_test.cc,internal/cell.h}; do
+    printf '# SPDX-License-Identifier: Apache-2.0\n' >"$tree/$file"
+  done
+  printf '#include "executors/manual_executor.h"\n#include "testing/fake.h"\n' \
+    >>"$tree/refreshable/x_test.cc"
+  printf '#include "absl/functional/any_invocable.h"\n#include <mutex>\n' \
+    >>"$tree/refreshable/refreshable.h"
+  printf 'int a;  // No absl::Now() here, as "absl/synchronization/mutex.h".\n' \
+    >>"$tree/refreshable/refresh_machine.cc"
+}
+
+# Adds the line "$2" to file "$1" of a clean tree; expects the complaint "$3".
+expect_noticed() {
+  local output
+  fresh_tree
+  printf '%s\n' "$2" >>"$tree/$1"
+  if output=$(bash "$tidy" "$tree"); then
+    echo "NOT NOTICED: '$2' in $1"
+    failed=1
+  elif [[ $output != "$1:"*"$3"* || $(wc -l <<<"$output") -ne 1 ]]; then
+    echo "NOT AS EXPECTED: '$2' in $1 gives: $output"
+    failed=1
+  fi
+}
+
+fresh_tree
+bash "$tidy" "$tree" || {
+  echo "A tree that keeps the rules is refused"
+  failed=1
+}
+
+expect_noticed notes.txt 'x' 'at the root'
+
+for room in refreshable/refresh_machine.h refreshable/policy.h; do
+  expect_noticed $room '#include <thread>' 'no threads'
+  expect_noticed $room '#include <mutex>' 'no threads'
+  expect_noticed $room '#include "absl/synchronization/mutex.h"' 'no threads'
+  expect_noticed $room 'auto t = absl::Now();' 'time is a value'
+  expect_noticed $room 'auto t = clock->Now();' 'time is a value'
+  expect_noticed $room 'absl::SleepFor(d);' 'time is a value'
+done
+machine=refreshable/refresh_machine.cc
+expect_noticed $machine '#include <functional>' 'no callbacks'
+expect_noticed $machine '#include "absl/functional/any_invocable.h"' 'no callbacks'
+expect_noticed $machine 'std::function<void()> f;' 'no callbacks'
+expect_noticed $machine 'template <typename T>' 'no templates'
+
+expect_noticed executors/executor.h '#include "refreshable/lease.h"' 'ground floor'
+expect_noticed executors/executor.h '#include "testing/fake.h"' 'ground floor'
+expect_noticed executors/executor.h '#include "benchmarks/x.h"' 'ground floor'
+expect_noticed executors/BUILD.bazel 'deps = ["//refreshable:lease"],' 'ground floor'
+expect_noticed refreshable/refreshable.h '#include "testing/fake.h"' 'stands below'
+expect_noticed refreshable/refreshable.h '#include "benchmarks/x.h"' 'stands below'
+expect_noticed refreshable/refreshable.h \
+  '#include "executors/thread_executor.h"' 'names none'
+expect_noticed refreshable/internal/cell.h \
+  '#include "executors/manual_executor.h"' 'names none'
+expect_noticed testing/fake.h '#include "docs/examples/x.h"' 'stands below'
+
+expect_noticed refreshable/x_test.cc 'GTEST_SKIP();' 'skipped'
+expect_noticed refreshable/x_test.cc 'TEST(A, DISABLED_B) {}' 'skipped'
+expect_noticed refreshable/x_test.cc 'absl::SleepFor(absl::Seconds(1));' 'sleeps'
+expect_noticed refreshable/x_test.cc 'std::this_thread::sleep_for(1s);' 'sleeps'
+expect_noticed refreshable/x_test.cc 'usleep(1);' 'sleeps'
+expect_noticed refreshable/x_test.cc 'std::random_device device;' 'unseeded'
+expect_noticed refreshable/x_test.cc 'absl::BitGen gen;' 'unseeded'
+
+expect_noticed refreshable/refreshable.h "$(seq -f '// %g' 500)" 'over 500'
+expect_noticed benchmarks/read_benchmark.cc 'int main() {}' 'licence'
+
+# A long file that says why is accepted.
+fresh_tree
+{
+  seq -f '// %g' 500
+  echo '// long: a table.'
+} >>"$tree/refreshable/refreshable.h"
+bash "$tidy" "$tree" || {
+  echo "A long file with its reason is refused"
+  failed=1
+}
+
+# A tree without sources is a mistake, not a tidy tree.
+rm -rf "$tree"
+mkdir "$tree"
+if bash "$tidy" "$tree" >/dev/null; then
+  echo "An empty tree is accepted"
+  failed=1
+fi
+
+exit "$failed"

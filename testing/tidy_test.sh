@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# The source tree that this test was built from keeps the rules of tidy.sh.
+# Runs outside the sandbox, where the link to "$2" leads to the tree itself.
+
+set -euo pipefail
+
+root=$(dirname "$(readlink -f "$2")")
+[[ -d $root/executors ]] || {
+  echo "$2 does not lead to the source tree, but to $root"
+  exit 1
+}
+bash "$1" "$root"
