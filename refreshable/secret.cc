@@ -2,7 +2,6 @@
 
 #include "refreshable/secret.h"
 
-#include <atomic>
 #include <cstring>
 #include <utility>
 
@@ -12,7 +11,6 @@ void WipeMemory(void* data, size_t size) {
   // Writes through a volatile pointer are side effects, which stay.
   volatile char* bytes = static_cast<volatile char*>(data);
   for (size_t i = 0; i < size; ++i) bytes[i] = 0;
-  std::atomic_signal_fence(std::memory_order_seq_cst);
 }
 
 Secret::Secret(absl::string_view bytes)
