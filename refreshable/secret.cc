@@ -36,8 +36,10 @@ Secret& Secret::operator=(const Secret& other) {
 }
 
 Secret& Secret::operator=(Secret&& other) noexcept {
-  std::swap(bytes_, other.bytes_);
-  std::swap(size_, other.size_);
+  // What is replaced is wiped here and now, not when `other` ends.
+  Secret taken(std::move(other));
+  std::swap(bytes_, taken.bytes_);
+  std::swap(size_, taken.size_);
   return *this;
 }
 

@@ -33,6 +33,7 @@ class Secret {
   static Secret TakeFrom(std::string& bytes);
 
   Secret(const Secret& other) : Secret(other.reveal()) {}
+  // Moved from, a secret is empty.
   Secret(Secret&& other) noexcept;
   Secret& operator=(const Secret& other);
   Secret& operator=(Secret&& other) noexcept;
