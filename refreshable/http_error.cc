@@ -3,19 +3,28 @@
 #include "refreshable/http_error.h"
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "absl/time/civil_time.h"
 #include "refreshable/refresh_error.h"
 
 namespace refreshable {
 namespace {
+
+constexpr std::array<absl::string_view, 12> kMonths = {
+    "Jan", "Feb", "Mar", "Apr", "May", "Jun",
+    "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
+// The longest has 33: "Wednesday, 06-Nov-94 08:49:37 GMT".
+constexpr size_t kMaxHttpDateBytes = 64;
 
 absl::StatusCode CodeOf(int http_status, absl::string_view oauth_error) {
   switch (http_status) {
@@ -47,12 +56,12 @@ absl::StatusCode CodeOf(int http_status, absl::string_view oauth_error) {
   }
 }
 
-// RFC 6749, section 5.2: %x20-21 / %x23-5B / %x5D-7E.
+// Narrower than RFC 6749, section 5.2, yet true of each code in IANA's registry
+// of OAuth extension errors, and of hardly any token.
 bool IsPlausibleCode(absl::string_view error) {
   return !error.empty() && error.size() <= 64 &&
-         std::all_of(error.begin(), error.end(), [](char c) {
-           return c >= ' ' && c <= '~' && c != '"' && c != '\\';
-         });
+         std::all_of(error.begin(), error.end(),
+                     [](char c) { return (c >= 'a' && c <= 'z') || c == '_'; });
 }
 
 std::optional<absl::string_view> Find(absl::Span<const HttpHeader> headers,
@@ -93,7 +102,7 @@ std::optional<absl::Duration> RetryAfter(absl::Span<const HttpHeader> headers,
 }  // namespace
 
 absl::Status HttpError(int http_status, absl::Span<const HttpHeader> headers,
-                       absl::string_view oauth_error, absl::Time now) {
+                       absl::Time now, absl::string_view oauth_error) {
   absl::Status status(
       CodeOf(http_status, oauth_error),
       IsPlausibleCode(oauth_error)
@@ -107,32 +116,52 @@ absl::Status HttpError(int http_status, absl::Span<const HttpHeader> headers,
 
 std::optional<absl::Time> ParseHttpDate(absl::string_view text,
                                         absl::Time now) {
-  absl::Time time;
-  const std::string date(text);
-  if (absl::ParseTime("%a, %d %b %Y %H:%M:%S GMT", date, &time, nullptr)) {
-    return time;
+  if (text.size() > kMaxHttpDateBytes) return std::nullopt;
+  // One of:
+  //   Sun, 06 Nov 1994 08:49:37 GMT
+  //   Sunday, 06-Nov-94 08:49:37 GMT
+  //   Sun Nov  6 08:49:37 1994
+  std::vector<std::string> parts =
+      absl::StrSplit(text, absl::ByAnyChar(" ,-"), absl::SkipEmpty());
+  if (parts.size() == 5 && !AllDigits(parts[1])) {
+    parts = {parts[0], parts[2], parts[1], parts[4], parts[3], "GMT"};
   }
-  if (absl::ParseTime("%a %b %e %H:%M:%S %Y", date, &time, nullptr)) {
-    return time;
-  }
-  // The day's name is long, and says nothing that the date does not.
-  const size_t comma = date.find(", ");
-  if (comma == std::string::npos ||
-      !absl::ParseTime("%d-%b-%y %H:%M:%S GMT", date.substr(comma + 2), &time,
-                       nullptr)) {
+  if (parts.size() != 6 || parts[5] != "GMT") return std::nullopt;
+  const std::string& day = parts[1];
+  const std::string& year = parts[3];
+  const auto month =
+      std::find_if(kMonths.begin(), kMonths.end(), [&](absl::string_view name) {
+        return absl::EqualsIgnoreCase(name, parts[2]);
+      });
+  if (month == kMonths.end() || !AllDigits(day) || !AllDigits(year)) {
     return std::nullopt;
   }
+  const auto in_year = [&](int64_t full_year) -> std::optional<absl::Time> {
+    absl::Time time;
+    if (!absl::ParseTime(
+            "%Y-%m-%d %H:%M:%S",
+            absl::StrCat(full_year, "-", month - kMonths.begin() + 1, "-", day,
+                         " ", parts[4]),
+            &time, nullptr)) {
+      return std::nullopt;
+    }
+    return time;
+  };
+  int64_t full_year = 0;
+  if (!absl::SimpleAtoi(year, &full_year)) return std::nullopt;
+  if (year.size() == 4) return in_year(full_year);
+  if (year.size() != 2) return std::nullopt;
   const absl::TimeZone utc = absl::UTCTimeZone();
-  absl::CivilSecond civil = absl::ToCivilSecond(time, utc);
-  const absl::CivilYear latest =
-      absl::CivilYear(absl::ToCivilSecond(now, utc)) + 50;
-  const auto century = [](absl::CivilYear year) { return year.year() / 100; };
-  int64_t year = century(latest) * 100 + civil.year() % 100;
-  if (year > latest.year()) year -= 100;
-  return absl::FromCivil(
-      absl::CivilSecond(year, civil.month(), civil.day(), civil.hour(),
-                        civil.minute(), civil.second()),
-      utc);
+  const absl::CivilSecond today = absl::ToCivilSecond(now, utc);
+  const absl::CivilSecond latest(
+      std::clamp<int64_t>(today.year(), 1900, 9900) + 50, today.month(),
+      today.day(), today.hour(), today.minute(), today.second());
+  full_year += latest.year() / 100 * 100;
+  const std::optional<absl::Time> time = in_year(full_year);
+  if (time.has_value() && absl::ToCivilSecond(*time, utc) <= latest) {
+    return time;
+  }
+  return in_year(full_year - 100);
 }
 
 }  // namespace refreshable

@@ -30,8 +30,9 @@ using HttpHeader = std::pair<absl::string_view, absl::string_view>;
 // where the last four are permanent by `ClassifyFailure`. A Retry-After header,
 // in seconds or as an HTTP-date of any of the three forms (RFC 9110, section
 // 10.2.3), is attached with `SetRetryAfter`; a date is measured from the
-// answer's Date header, else from `now`, and one that has passed means zero. A
-// value that cannot be read is ignored.
+// answer's Date header, else from `now`, the wall time at which the answer
+// came, and one that has passed means zero. A value that cannot be read is
+// ignored.
 //
 // `oauth_error` is the value of `error` in the body of an OAuth 2.0 error
 // answer (RFC 6749, section 5.2), empty if there is none; reading JSON is left
@@ -39,17 +40,18 @@ using HttpHeader = std::pair<absl::string_view, absl::string_view>;
 // and "server_error" are transient, "slow_down" is throttled, any other code is
 // permanent, but for the statuses 429, 502, 503 and 504.
 //
-// The message holds the HTTP status and, if it is a plausible error code (at
-// most 64 printable characters, no quote, no backslash), `oauth_error`: nothing
-// else of the answer, so no token and no secret. Thread-safe. Requires:
-// http_status is not 2xx.
+// The message holds the HTTP status and, if it looks like the registered error
+// codes (lower-case letters and underscores, at most 64), `oauth_error`:
+// nothing else of the answer, lest a server's echo bring a secret into a log.
+//
+// Thread-safe. Meant for an answer that is not 2xx; never returns OK.
 absl::Status HttpError(int http_status, absl::Span<const HttpHeader> headers,
-                       absl::string_view oauth_error = {},
-                       absl::Time now = absl::Now());
+                       absl::Time now, absl::string_view oauth_error = {});
 
-// An HTTP-date (RFC 9110, section 5.6.7): IMF-fixdate, the obsolete RFC 850
-// form, or asctime's. The two-digit year of the second is the one that lies
-// less than 50 years after `now`.
+// Reads an HTTP-date (RFC 9110, section 5.6.7): IMF-fixdate, the obsolete RFC
+// 850 form, or asctime's. The two-digit year of the second is the latest that
+// puts the date no more than 50 years after `now`. The day's name is not
+// checked. Does not depend on the locale.
 std::optional<absl::Time> ParseHttpDate(absl::string_view text, absl::Time now);
 
 }  // namespace refreshable
