@@ -60,7 +60,7 @@ class ChallengeReader {
 
 bool IsTokenError(int http_status, absl::string_view error,
                   absl::Span<const absl::string_view> codes) {
-  return (http_status == 401 || http_status == 403) &&
+  return (http_status == 401 || http_status == 403) && !error.empty() &&
          std::find(codes.begin(), codes.end(), error) != codes.end();
 }
 
