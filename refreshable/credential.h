@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "absl/time/time.h"
+#include "refreshable/internal/printing.h"
 
 namespace refreshable {
 
@@ -54,6 +55,10 @@ class Expiry {
 
 // "never", the time in RFC 3339, or "in 1h".
 std::ostream& operator<<(std::ostream& os, const Expiry& expiry);
+template <typename Sink>
+void AbslStringify(Sink& sink, const Expiry& expiry) {
+  sink.Append(internal::Streamed(expiry));
+}
 
 // What a token source returns: the token, and when it expires.
 //
@@ -66,6 +71,10 @@ struct Credential {
   // Shows the expiry, and nothing of the token.
   friend std::ostream& operator<<(std::ostream& os, const Credential& c) {
     return os << "Credential(expires " << c.expiry << ")";
+  }
+  template <typename Sink>
+  friend void AbslStringify(Sink& sink, const Credential& c) {
+    sink.Append(internal::Streamed(c));
   }
 
   Token token;

@@ -17,7 +17,7 @@ std::ostream& operator<<(std::ostream& os, const Event& event) {
   if (event.kind == EventKind::kBackoff) {
     os << " delay=" << absl::FormatDuration(event.delay);
   }
-  if (!event.status.ok()) os << " status=\"" << event.status << '"';
+  if (!event.status.ok()) os << " status=" << internal::Quoted(event.status);
   return os;
 }
 

@@ -13,6 +13,7 @@
 #include "absl/time/time.h"
 #include "refreshable/freshness.h"
 #include "refreshable/generation.h"
+#include "refreshable/internal/printing.h"
 
 namespace refreshable {
 
@@ -105,6 +106,10 @@ struct Event {
 
 // One line: the kind's name, then what it speaks of as name=value.
 std::ostream& operator<<(std::ostream& os, const Event& event);
+template <typename Sink>
+void AbslStringify(Sink& sink, const Event& event) {
+  sink.Append(internal::Streamed(event));
+}
 
 inline std::ostream& operator<<(std::ostream& os, RefreshReason reason) {
   return os << RefreshReasonName(reason);

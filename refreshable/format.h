@@ -10,12 +10,15 @@
 #include "fmt/ostream.h"
 #include "refreshable/credential.h"
 #include "refreshable/event.h"
+#include "refreshable/failure_class.h"
 #include "refreshable/freshness.h"
 #include "refreshable/generation.h"
 #include "refreshable/health.h"
 #include "refreshable/lease.h"
+#include "refreshable/policy.h"
 #include "refreshable/refresh_error.h"
 #include "refreshable/secret.h"
+#include "refreshable/token_source.h"
 
 template <>
 struct fmt::formatter<refreshable::Generation> : fmt::ostream_formatter {};
@@ -37,6 +40,16 @@ template <>
 struct fmt::formatter<refreshable::Expiry> : fmt::ostream_formatter {};
 template <>
 struct fmt::formatter<refreshable::Secret> : fmt::ostream_formatter {};
+template <>
+struct fmt::formatter<refreshable::FailureClass> : fmt::ostream_formatter {};
+template <>
+struct fmt::formatter<refreshable::OnExhausted> : fmt::ostream_formatter {};
+template <>
+struct fmt::formatter<refreshable::RetryPolicy> : fmt::ostream_formatter {};
+template <>
+struct fmt::formatter<refreshable::RefreshPolicy> : fmt::ostream_formatter {};
+template <>
+struct fmt::formatter<refreshable::FetchContext> : fmt::ostream_formatter {};
 template <typename Token>
 struct fmt::formatter<refreshable::Credential<Token>> : fmt::ostream_formatter {
 };

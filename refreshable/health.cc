@@ -12,7 +12,8 @@ std::ostream& operator<<(std::ostream& os, const Health& health) {
   if (health.refreshing) os << ", refreshing";
   if (health.waiters > 0) os << ", waiters " << health.waiters;
   if (health.failures > 0) {
-    os << ", failures " << health.failures << " (last: " << health.last_cause
+    os << ", failures " << health.failures
+       << " (last: " << internal::Quoted(health.last_cause)
        << "), next attempt " << Expiry::At(health.next_attempt);
   }
   if (health.exhausted) os << ", exhausted";

@@ -12,6 +12,7 @@
 #include "absl/time/time.h"
 #include "refreshable/freshness.h"
 #include "refreshable/generation.h"
+#include "refreshable/internal/printing.h"
 
 namespace refreshable {
 
@@ -33,6 +34,10 @@ struct Health {
 
 // One line, "fresh, generation 3, expires 2026-01-01T00:00:00+00:00, ...".
 std::ostream& operator<<(std::ostream& os, const Health& health);
+template <typename Sink>
+void AbslStringify(Sink& sink, const Health& health) {
+  sink.Append(internal::Streamed(health));
+}
 
 // Counts since the Refreshable was created. A value.
 struct Stats {
@@ -46,6 +51,10 @@ struct Stats {
 
 // One line of name=value.
 std::ostream& operator<<(std::ostream& os, const Stats& stats);
+template <typename Sink>
+void AbslStringify(Sink& sink, const Stats& stats) {
+  sink.Append(internal::Streamed(stats));
+}
 
 }  // namespace refreshable
 

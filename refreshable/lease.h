@@ -13,6 +13,7 @@
 #include "absl/time/time.h"
 #include "refreshable/credential.h"
 #include "refreshable/generation.h"
+#include "refreshable/internal/printing.h"
 
 namespace refreshable {
 
@@ -63,6 +64,10 @@ class Lease {
     return os << "Lease(generation " << lease.generation() << ", expires "
               << Expiry::At(lease.expires_at())
               << (lease.degraded() ? ", degraded)" : ")");
+  }
+  template <typename Sink>
+  friend void AbslStringify(Sink& sink, const Lease& lease) {
+    sink.Append(internal::Streamed(lease));
   }
 
  private:

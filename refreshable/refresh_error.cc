@@ -67,8 +67,8 @@ std::ostream& operator<<(std::ostream& os, const RefreshError& error) {
   return os << "failures=" << error.failures << " next_attempt="
             << absl::FormatTime(absl::RFC3339_full, error.next_attempt,
                                 absl::UTCTimeZone())
-            << " fatal=" << (error.fatal ? "true" : "false") << " cause=\""
-            << error.cause << '"';
+            << " fatal=" << (error.fatal ? "true" : "false")
+            << " cause=" << internal::Quoted(error.cause);
 }
 
 void SetRetryAfter(absl::Duration retry_after, absl::Status& status) {

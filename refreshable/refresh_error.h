@@ -11,6 +11,7 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "refreshable/internal/printing.h"
 
 namespace refreshable {
 
@@ -30,6 +31,10 @@ struct RefreshError {
 
 // One line of name=value.
 std::ostream& operator<<(std::ostream& os, const RefreshError& error);
+template <typename Sink>
+void AbslStringify(Sink& sink, const RefreshError& error) {
+  sink.Append(internal::Streamed(error));
+}
 
 // A status of `code` that carries `error`, its message naming all of it.
 // Requires: code is not kOk.
