@@ -41,16 +41,17 @@ class Executor {
 
   // Queues `task` to be run soon on a thread of this executor. The task may
   // block. Returns false if the task is refused (a full queue, a shut-down); it
-  // is then destroyed and never runs. Must not run `task` before it returns,
-  // and must not block until another task has run.
+  // is then destroyed before `Run` returns. Must not run `task` inside the
+  // call, in the calling thread, and must not block until another task has run.
   virtual bool Run(Task task) = 0;
 
   // Queues `task` to be run once, no earlier than `delay` from now, measured on
   // the since-boot clock of `clock()`; a negative delay counts as zero. The
   // task does not block, and must be run on time even when every worker is
   // blocked inside a task that `Run` accepted. Timers that are due run in the
-  // order of their due times. Returns `TimerId::kNone` if the timer is refused.
-  // Must not run `task` before it returns. With an infinite delay the timer is
+  // order of their due times. Returns `TimerId::kNone` if the timer is refused;
+  // `task` is then destroyed before `RunAfter` returns. Must not run `task`
+  // inside the call, in the calling thread. With an infinite delay the timer is
   // accepted and never fires.
   virtual TimerId RunAfter(absl::Duration delay, Task task) = 0;
 

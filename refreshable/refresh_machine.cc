@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// long: every rule stands here, to be read against docs/contract.md.
 
 #include "refreshable/refresh_machine.h"
 
@@ -165,6 +166,7 @@ void RefreshMachine::OnAttemptFailure(const Instant& now, AttemptId id,
 void RefreshMachine::OnAttemptLost(const Instant& now, AttemptId id,
                                    Decisions& out) {
   if (phase_ != Phase::kQueued || id != attempt_) return;
+  lost_until_ = now.since_boot + policy_.retry.initial_backoff;
   EndFlight(
       now,
       absl::UnavailableError("the executor refused or dropped the refresh"),
@@ -274,9 +276,11 @@ absl::Duration RefreshMachine::wake_at(const Instant& now) const {
   if (phase_ == Phase::kWaiting) at = due_;
   const Edge check = check_at(now);
   if (!check.Reached(now)) at = std::min(at, check.since_boot);
-  if (policy_.refresh_ahead && phase_ == Phase::kIdle && !Usable(now) &&
+  if (policy_.refresh_ahead && phase_ == Phase::kIdle &&
       generation_ != Generation()) {
-    at = std::min(at, next_start(now));
+    absl::Duration due = std::max(next_start(now), lost_until_);
+    if (Usable(now)) due = std::max(due, cooldown_until_);
+    if (!Usable(now) || stale_at_.Reached(now)) at = std::min(at, due);
   }
   return at;
 }
@@ -324,7 +328,8 @@ void RefreshMachine::Advance(const Instant& now, Decisions& out) {
                 out);
   }
   if (phase_ == Phase::kWaiting && now.since_boot >= due_) Submit(out);
-  if (policy_.refresh_ahead && generation_ != Generation()) {
+  if (policy_.refresh_ahead && generation_ != Generation() &&
+      now.since_boot >= lost_until_) {
     MaybeStartBackground(now, out);
   }
 }

@@ -244,7 +244,6 @@ class RefreshMachine {
   bool probe_ = false;
   int budget_ = 0;    // Retries.
   int attempts_ = 0;  // That have failed, in this flight.
-  RefreshReason reason_ = RefreshReason::kFirst;
   absl::Duration due_ = absl::InfiniteDuration();
   AttemptId attempt_ = AttemptId::kNone;
   uint64_t last_attempt_ = 0;
@@ -261,6 +260,9 @@ class RefreshMachine {
   std::optional<absl::Duration> retry_after_until_;
   absl::Duration cooldown_until_ = -absl::InfiniteDuration();
   bool interval_exempt_ = false;
+  // After an attempt that the executor lost no timer asks for another before
+  // this, lest timer and refusal chase each other. Reads may.
+  absl::Duration lost_until_ = -absl::InfiniteDuration();
 
   // What observers were told last.
   Freshness told_freshness_ = Freshness::kExpired;

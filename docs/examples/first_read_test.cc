@@ -25,7 +25,7 @@ absl::StatusOr<Credential<std::string>> AskTokenEndpoint();
 // Yours: one call of the API, returns the HTTP status.
 int CallApi(const std::string& token);
 
-absl::Status Run() {
+absl::Status CallOnce() {
   refreshable::ThreadExecutor executor;
   auto token = Refreshable<std::string>::Create(
       refreshable::BlockingSource<std::string>(AskTokenEndpoint), {&executor});
@@ -53,6 +53,6 @@ int CallApi(const std::string& token) {
 }
 
 TEST(FirstReadTest, SendsTheTokenOfTheSource) {
-  EXPECT_TRUE(Run().ok());
+  EXPECT_TRUE(CallOnce().ok());
   EXPECT_EQ(sent, std::vector<std::string>{"opaque-token"});
 }

@@ -107,12 +107,13 @@ class Shell : public std::enable_shared_from_this<Shell> {
   // OK, or why the token was not published.
   absl::Status InstallToken(const Expiry& expiry, PublishFn publish);
 
-  // The Token's side, called under the lock.
-  virtual Garbage Withdraw() = 0;
-  virtual Garbage RepublishDegraded() = 0;
-  virtual void SetCheckAt(absl::Time check_at) = 0;
+  // The Token's side.
+  virtual Garbage Withdraw() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) = 0;
+  virtual Garbage RepublishDegraded() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) = 0;
+  virtual void SetCheckAt(absl::Time check_at)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) = 0;
   // Frees all tokens that are held.
-  virtual Garbage Clear() = 0;
+  virtual Garbage Clear() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) = 0;
   // Calls the source. Called without the lock.
   virtual void Fetch(const FetchContext& context, AttemptId id) = 0;
 

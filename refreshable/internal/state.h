@@ -12,9 +12,11 @@
 #include <utility>
 
 #include "absl/base/config.h"
+#include "absl/base/thread_annotations.h"
 #include "absl/functional/any_invocable.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "refreshable/internal/published.h"
 #include "refreshable/internal/shell.h"
@@ -65,10 +67,12 @@ class State final : public Shell {
     auto token = std::make_shared<const Token>(std::move(credential.token));
     Generation installed;
     const absl::Status status = InstallToken(
-        credential.expiry, [&](Generation generation, absl::Time expires_at) {
-          installed = generation;
-          return Publish(std::move(token), generation, expires_at);
-        });
+        credential.expiry,
+        [&](Generation generation, absl::Time expires_at)
+            ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+              installed = generation;
+              return Publish(std::move(token), generation, expires_at);
+            });
     if (!status.ok()) return status;
     return installed;
   }
@@ -130,14 +134,15 @@ class State final : public Shell {
       same_as = rejected->generation;
     }
     Succeed(id, result->expiry, same_as,
-            [&](Generation generation, absl::Time expires_at) {
-              return Publish(std::move(token), generation, expires_at);
-            });
+            [&](Generation generation, absl::Time expires_at)
+                ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+                  return Publish(std::move(token), generation, expires_at);
+                });
   }
 
-  // Under the lock.
   Publication Publish(std::shared_ptr<const Token> token, Generation generation,
-                      absl::Time expires_at) {
+                      absl::Time expires_at)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     auto snapshot = std::make_shared<Snapshot<Token>>();
     snapshot->token = std::move(token);
     snapshot->generation = generation;
@@ -154,10 +159,14 @@ class State final : public Shell {
     return publication;
   }
 
-  Garbage Withdraw() override { return Replace(nullptr, current_); }
-  Garbage Clear() override { return Replace(nullptr, nullptr); }
+  Garbage Withdraw() override ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return Replace(nullptr, current_);
+  }
+  Garbage Clear() override ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return Replace(nullptr, nullptr);
+  }
 
-  Garbage RepublishDegraded() override {
+  Garbage RepublishDegraded() override ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     auto snapshot = std::make_shared<Snapshot<Token>>(*current_);
     snapshot->degraded = true;
     return Replace(std::move(snapshot), rejected_);
@@ -167,8 +176,9 @@ class State final : public Shell {
     published_.SetCheckAt(check_at);
   }
 
-  // Under the lock. What is returned may run a token's destructor.
-  Garbage Replace(SnapshotPtr current, SnapshotPtr rejected) {
+  // What is returned may run a token's destructor.
+  Garbage Replace(SnapshotPtr current, SnapshotPtr rejected)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     auto garbage = std::make_shared<std::pair<SnapshotPtr, Garbage>>();
     garbage->first = std::exchange(rejected_, std::move(rejected));
     current_ = current;

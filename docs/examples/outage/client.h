@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Client: what the three clients of the outage have in common.
+
+#ifndef DOCS_EXAMPLES_OUTAGE_CLIENT_H_
+#define DOCS_EXAMPLES_OUTAGE_CLIENT_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+
+namespace refreshable_examples {
+
+// The token that one call goes out with. A value.
+struct Bearer {
+  std::shared_ptr<const std::string> token;
+  absl::Time expires_at;
+  // Tells one token of a client from the next; rises.
+  uint64_t generation = 0;
+};
+
+// What a client says of itself.
+struct ClientState {
+  std::string name;  // "fresh", "locked out", ...
+  uint64_t generation = 0;
+};
+
+// Provides the tokens of one program's calls. Thread-safe.
+class Client {
+ public:
+  virtual ~Client() = default;
+
+  // A token for one call, or why there is none. May block.
+  virtual absl::StatusOr<Bearer> Token() = 0;
+
+  // Hears that the API answered 401 to this token. True: replay the call once,
+  // with what `Token` gives now. May block.
+  virtual bool OnRejected(const Bearer& rejected) = 0;
+
+  virtual ClientState state() const = 0;
+};
+
+}  // namespace refreshable_examples
+
+#endif  // DOCS_EXAMPLES_OUTAGE_CLIENT_H_

@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Form encoding, which OAuth 2.0 uses in bodies and in client credentials.
+
+#ifndef DOCS_EXAMPLES_OUTAGE_FORM_H_
+#define DOCS_EXAMPLES_OUTAGE_FORM_H_
+
+#include <optional>
+#include <string>
+
+#include "absl/strings/string_view.h"
+
+namespace refreshable_examples {
+
+// application/x-www-form-urlencoded, one name or value.
+std::string FormEncode(absl::string_view text);
+
+// The reverse; nothing if `text` is not so encoded.
+std::optional<std::string> FormDecode(absl::string_view text);
+
+}  // namespace refreshable_examples
+
+#endif  // DOCS_EXAMPLES_OUTAGE_FORM_H_

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// HttpServer: an OAuthServer on loopback.
+
+#ifndef DOCS_EXAMPLES_OUTAGE_HTTP_SERVER_H_
+#define DOCS_EXAMPLES_OUTAGE_HTTP_SERVER_H_
+
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "docs/examples/outage/oauth_server.h"
+
+namespace refreshable_examples {
+
+// Serves POST /token and GET /api on 127.0.0.1, on a port that was free.
+// The destructor lets go of hanging requests and closes every connection.
+class HttpServer {
+ public:
+  // `server` must outlive it. With `threads` of its own, one for each
+  // connection that is open at the same time. UNAVAILABLE if no port can be
+  // had.
+  static absl::StatusOr<std::unique_ptr<HttpServer>> Start(OAuthServer* server,
+                                                           int threads);
+  ~HttpServer();
+
+  HttpServer(const HttpServer&) = delete;
+  HttpServer& operator=(const HttpServer&) = delete;
+
+  std::string token_url() const { return base_url_ + "/token"; }
+  std::string api_url() const { return base_url_ + "/api"; }
+
+ private:
+  struct Listener;
+
+  explicit HttpServer(OAuthServer* server);
+
+  OAuthServer* const server_;
+  const std::unique_ptr<Listener> listener_;
+  std::string base_url_;
+};
+
+}  // namespace refreshable_examples
+
+#endif  // DOCS_EXAMPLES_OUTAGE_HTTP_SERVER_H_

@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "docs/examples/outage/oauth_server.h"
+
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
+#include "docs/examples/outage/form.h"
+#include "nlohmann/json.hpp"
+
+namespace refreshable_examples {
+namespace {
+
+using Json = nlohmann::json;
+
+Answer Error(int status, absl::string_view error,
+             absl::string_view description) {
+  Answer answer;
+  answer.status = status;
+  answer.body = Json{{"error", std::string(error)},
+                     {"error_description", std::string(description)}}
+                    .dump();
+  return answer;
+}
+
+Answer RejectToken(absl::string_view description) {
+  Answer answer = Error(401, "invalid_token", description);
+  answer.www_authenticate =
+      absl::StrCat("Bearer error=\"invalid_token\", error_description=\"",
+                   description, "\"");
+  return answer;
+}
+
+}  // namespace
+
+OAuthServer::OAuthServer(std::map<std::string, std::string> clients,
+                         absl::Duration token_life,
+                         const refreshable::Clock* clock)
+    : clients_(std::move(clients)), token_life_(token_life), clock_(clock) {}
+
+void OAuthServer::SetPhase(Phase phase) {
+  absl::MutexLock lock(&mu_);
+  phase_ = phase;
+  if (phase == Phase::kRevoking) {
+    for (auto& [token, issued] : tokens_) issued.revoked = true;
+  }
+}
+
+void OAuthServer::Shutdown() {
+  absl::MutexLock lock(&mu_);
+  shut_down_ = true;
+}
+
+Answer OAuthServer::Token(absl::string_view authorization,
+                          absl::string_view grant_type) {
+  const std::string client = Authenticate(authorization);
+  absl::MutexLock lock(&mu_);
+  Counts& counts = counts_[client];
+  ++counts.all;
+  if (InOutage(phase_)) ++counts.outage;
+  if (!Answering()) {
+    ++hanging_;
+    mu_.Await(absl::Condition(this, &OAuthServer::Answering));
+    --hanging_;
+    return Error(503, "temporarily_unavailable", "The endpoint hung");
+  }
+  if (phase_ == Phase::kBadGateway) {
+    // A proxy's answer, and no JSON.
+    Answer answer;
+    answer.status = 502;
+    answer.body = "<html><body><h1>502 Bad Gateway</h1></body></html>";
+    return answer;
+  }
+  if (client.empty()) {
+    Answer answer =
+        Error(401, "invalid_client", "Unknown client or wrong secret");
+    answer.www_authenticate = "Basic realm=\"token\"";
+    return answer;
+  }
+  if (grant_type.empty()) {
+    return Error(400, "invalid_request", "grant_type is missing");
+  }
+  if (grant_type != "client_credentials") {
+    return Error(400, "unsupported_grant_type",
+                 "Only client_credentials is supported");
+  }
+  return Issue(client);
+}
+
+Answer OAuthServer::Issue(absl::string_view client) {
+  const std::string token = absl::StrCat(client, "-", ++last_token_);
+  tokens_[token] = {clock_->Now().wall + token_life_,
+                    phase_ == Phase::kRevoking};
+  Answer answer;
+  answer.body = Json{{"access_token", token},
+                     {"token_type", "Bearer"},
+                     {"expires_in", absl::ToInt64Seconds(token_life_)}}
+                    .dump();
+  return answer;
+}
+
+Answer OAuthServer::Api(absl::string_view authorization) {
+  if (!absl::ConsumePrefix(&authorization, "Bearer ")) {
+    // RFC 6750, section 3.1: no error code where no token was sent.
+    Answer answer = Error(401, "invalid_request", "No access token was sent");
+    answer.www_authenticate = "Bearer";
+    return answer;
+  }
+  absl::MutexLock lock(&mu_);
+  const auto it = tokens_.find(authorization);
+  if (it == tokens_.end()) return RejectToken("The access token is unknown");
+  if (it->second.revoked) return RejectToken(kTokenRevoked);
+  if (clock_->Now().wall >= it->second.expires_at) {
+    return RejectToken(kTokenExpired);
+  }
+  Answer answer;
+  answer.body = Json{{"result", "ok"}}.dump();
+  return answer;
+}
+
+std::string OAuthServer::Authenticate(absl::string_view authorization) const {
+  std::string decoded;
+  if (!absl::ConsumePrefix(&authorization, "Basic ") ||
+      !absl::Base64Unescape(authorization, &decoded)) {
+    return "";
+  }
+  const std::vector<std::string> parts =
+      absl::StrSplit(decoded, absl::MaxSplits(':', 1));
+  if (parts.size() != 2) return "";
+  const std::optional<std::string> name = FormDecode(parts[0]);
+  const std::optional<std::string> secret = FormDecode(parts[1]);
+  if (!name.has_value() || !secret.has_value()) return "";
+  const auto client = clients_.find(*name);
+  if (client == clients_.end() || client->second != *secret) return "";
+  return *name;
+}
+
+int64_t OAuthServer::token_requests(absl::string_view client) const {
+  absl::MutexLock lock(&mu_);
+  const auto it = counts_.find(client);
+  return it == counts_.end() ? 0 : it->second.all;
+}
+
+int64_t OAuthServer::outage_requests(absl::string_view client) const {
+  absl::MutexLock lock(&mu_);
+  const auto it = counts_.find(client);
+  return it == counts_.end() ? 0 : it->second.outage;
+}
+
+void OAuthServer::AwaitHanging() const {
+  absl::MutexLock lock(&mu_);
+  mu_.Await(absl::Condition(this, &OAuthServer::Hanging));
+}
+
+}  // namespace refreshable_examples

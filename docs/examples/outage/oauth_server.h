@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// OAuthServer: a token endpoint that can be made to fail, and the API that its
+// tokens are for; without the network.
+
+#ifndef DOCS_EXAMPLES_OUTAGE_OAUTH_SERVER_H_
+#define DOCS_EXAMPLES_OUTAGE_OAUTH_SERVER_H_
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <utility>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_map.h"
+#include "absl/strings/string_view.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "docs/examples/outage/script.h"
+#include "executors/clock.h"
+
+namespace refreshable_examples {
+
+// An HTTP answer with a JSON body.
+struct Answer {
+  int status = 200;
+  std::string body;
+  std::string www_authenticate;  // The header; empty: none.
+};
+
+// Why the API rejects a token: its `error_description`.
+constexpr absl::string_view kTokenExpired = "The access token expired";
+constexpr absl::string_view kTokenRevoked = "The access token was revoked";
+
+// Decides what the two endpoints answer, in each phase of the script, and
+// counts. Keeps every token that it issued: it is meant to live for one run.
+// Thread-safe.
+class OAuthServer {
+ public:
+  // The names and secrets of the clients, and how long tokens live. The clock
+  // must outlive the server.
+  OAuthServer(std::map<std::string, std::string> clients,
+              absl::Duration token_life, const refreshable::Clock* clock);
+
+  // From now on, behaves as `phase` says. In kRevoking every token that was
+  // issued, and each that is issued in that phase, is revoked.
+  void SetPhase(Phase phase);
+
+  // Lets go of the requests that hang, now and later.
+  void Shutdown();
+
+  // The token endpoint (RFC 6749, section 4.4): the Authorization header and
+  // the body's `grant_type`. Blocks while the phase is kHanging.
+  Answer Token(absl::string_view authorization, absl::string_view grant_type);
+
+  // The API: answers 200, or 401 with the reason, by the Authorization header.
+  Answer Api(absl::string_view authorization);
+
+  // Requests to the token endpoint that named this client: since the start, and
+  // those that arrived during the outage. Requests that were refused count too.
+  int64_t token_requests(absl::string_view client) const;
+  int64_t outage_requests(absl::string_view client) const;
+
+  // Blocks until a request hangs; for tests.
+  void AwaitHanging() const;
+
+ private:
+  struct Issued {
+    absl::Time expires_at;
+    bool revoked;
+  };
+  struct Counts {
+    int64_t all = 0;
+    int64_t outage = 0;
+  };
+
+  // The client whose name and secret the header holds; empty if none.
+  std::string Authenticate(absl::string_view authorization) const;
+  Answer Issue(absl::string_view client) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  bool Answering() const ABSL_SHARED_LOCKS_REQUIRED(mu_) {
+    return phase_ != Phase::kHanging || shut_down_;
+  }
+  bool Hanging() const ABSL_SHARED_LOCKS_REQUIRED(mu_) { return hanging_ > 0; }
+
+  const std::map<std::string, std::string> clients_;
+  const absl::Duration token_life_;
+  const refreshable::Clock* const clock_;
+
+  mutable absl::Mutex mu_;
+  Phase phase_ ABSL_GUARDED_BY(mu_) = Phase::kHealthy;
+  bool shut_down_ ABSL_GUARDED_BY(mu_) = false;
+  int hanging_ ABSL_GUARDED_BY(mu_) = 0;
+  int64_t last_token_ ABSL_GUARDED_BY(mu_) = 0;
+  absl::flat_hash_map<std::string, Issued> tokens_ ABSL_GUARDED_BY(mu_);
+  std::map<std::string, Counts, std::less<>> counts_ ABSL_GUARDED_BY(mu_);
+};
+
+}  // namespace refreshable_examples
+
+#endif  // DOCS_EXAMPLES_OUTAGE_OAUTH_SERVER_H_

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The timeline as a picture, drawn by gnuplot.
+
+#ifndef DOCS_EXAMPLES_OUTAGE_PICTURE_H_
+#define DOCS_EXAMPLES_OUTAGE_PICTURE_H_
+
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+
+namespace refreshable_examples {
+
+// What the endpoint did from `start` to `end`, since the start of the run.
+struct Span {
+  std::string label;
+  bool outage;
+  absl::Duration start;
+  absl::Duration end;
+};
+
+// A gnuplot program that draws the CSV file of these clients (timeline.h) into
+// the PNG file: token requests above, calls that succeeded below.
+std::string GnuplotScript(const std::string& csv, const std::string& png,
+                          const std::vector<std::string>& clients,
+                          const std::vector<Span>& spans);
+
+// Runs gnuplot on the script. NOT_FOUND if it is not installed.
+absl::Status RunGnuplot(const std::string& script);
+
+}  // namespace refreshable_examples
+
+#endif  // DOCS_EXAMPLES_OUTAGE_PICTURE_H_

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// RefreshableClient: the third client of the outage, and all that it takes.
+
+#ifndef DOCS_EXAMPLES_OUTAGE_REFRESHABLE_CLIENT_H_
+#define DOCS_EXAMPLES_OUTAGE_REFRESHABLE_CLIENT_H_
+
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "docs/examples/outage/client.h"
+#include "refreshable/refreshable.h"
+
+namespace refreshable_examples {
+
+class RefreshableClient final : public Client {
+ public:
+  // Waits up to `timeout` for a token. `token` must outlive it.
+  RefreshableClient(refreshable::Refreshable<std::string>* token,
+                    absl::Duration timeout)
+      : token_(token), timeout_(timeout) {}
+
+  absl::StatusOr<Bearer> Token() override {
+    absl::StatusOr<refreshable::Lease<std::string>> lease =
+        token_->Get(timeout_);
+    if (!lease.ok()) return lease.status();
+    return Bearer{lease->Share(), lease->expires_at(),
+                  lease->generation().value()};
+  }
+
+  bool OnRejected(const Bearer& rejected) override {
+    token_->Invalidate(refreshable::Generation(rejected.generation));
+    return true;
+  }
+
+  ClientState state() const override {
+    const refreshable::Health health = token_->health();
+    return {health.exhausted
+                ? "probing"
+                : std::string(refreshable::FreshnessName(health.freshness)),
+            health.generation.value()};
+  }
+
+ private:
+  refreshable::Refreshable<std::string>* const token_;
+  const absl::Duration timeout_;
+};
+
+}  // namespace refreshable_examples
+
+#endif  // DOCS_EXAMPLES_OUTAGE_REFRESHABLE_CLIENT_H_

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The script of the outage: what happens when, and every constant of the three
+// clients.
+
+#ifndef DOCS_EXAMPLES_OUTAGE_SCRIPT_H_
+#define DOCS_EXAMPLES_OUTAGE_SCRIPT_H_
+
+#include <vector>
+
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "refreshable/policy.h"
+
+namespace refreshable_examples {
+
+// How the token endpoint behaves.
+enum class Phase {
+  kHealthy,     // Issues tokens.
+  kBadGateway,  // Answers 502.
+  kHanging,     // Answers nothing.
+  kRevoking,    // Issues tokens, but every token there is gets revoked.
+  kRecovered,   // Issues tokens again.
+};
+
+// "healthy", "502", "hangs", "revokes", "recovered".
+absl::string_view PhaseName(Phase phase);
+
+// Whether no working token is to be had from the endpoint.
+bool InOutage(Phase phase);
+
+struct Act {
+  Phase phase;
+  absl::Duration length;
+};
+
+// What the outage is made of, in order. The 502s last longer than a token
+// lives, and the revocations longer than a probe interval, so that every client
+// that still tries meets both.
+const std::vector<Act>& Script();
+
+// The clients' constants are those of real life divided by this.
+constexpr int kFactor = 20;
+
+// `expires_in` of the tokens, whole seconds as RFC 6749 has them.
+constexpr absl::Duration kTokenLife = absl::Seconds(4);
+
+// The defaults of the library, divided by `factor`; without jitter, so that the
+// number of attempts in an outage has an exact bound.
+refreshable::RefreshPolicy ScaledPolicy(int factor);
+
+// Each client's threads, and the time from one call of a thread to its next.
+constexpr int kThreads = 8;
+constexpr absl::Duration kCallInterval = absl::Milliseconds(500 / kFactor);
+// How long one call of ours waits for a token.
+constexpr absl::Duration kReadTimeout = absl::Milliseconds(5000 / kFactor);
+// How long the two others wait for the token endpoint to answer.
+constexpr absl::Duration kHttpTimeout = absl::Milliseconds(30000 / kFactor);
+// After n failures the client that locks itself out waits 2^n of these; after
+// `kLockoutFailures` it gives up for good.
+constexpr absl::Duration kLockoutUnit = absl::Milliseconds(1000 / kFactor);
+constexpr int kLockoutFailures = 5;
+
+}  // namespace refreshable_examples
+
+#endif  // DOCS_EXAMPLES_OUTAGE_SCRIPT_H_

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The timeline: how the clients stand, moment by moment, and its CSV file.
+
+#ifndef DOCS_EXAMPLES_OUTAGE_TIMELINE_H_
+#define DOCS_EXAMPLES_OUTAGE_TIMELINE_H_
+
+#include <cstdint>
+#include <fstream>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "docs/examples/outage/client.h"
+#include "docs/examples/outage/workload.h"
+
+namespace refreshable_examples {
+
+// One client at one moment; counts are since the start.
+struct ClientSample {
+  std::string name;
+  ClientState state;
+  Tally tally;
+  int64_t token_requests = 0;
+};
+
+struct Sample {
+  absl::Duration at;     // Since the start.
+  std::string endpoint;  // What the token endpoint does.
+  std::vector<ClientSample> clients;
+};
+
+// The CSV columns of one client, each named "<client>_<column>", come after
+// `seconds` and `endpoint`, in this order.
+enum CsvColumn {
+  kCsvState,
+  kCsvGeneration,
+  kCsvCalls,
+  kCsvFailed,
+  kCsvTokenRequests,
+  kCsvExpiredSent,
+  kCsvExpiredInTransit,
+  kCsvRevoked,
+  kCsvColumns,
+};
+
+// The header for the clients in `sample`, and the row; each ends with a line
+// feed.
+std::string CsvHeader(const Sample& sample);
+std::string CsvRow(const Sample& sample);
+
+// Writes a CSV file, row by row.
+class CsvFile {
+ public:
+  // Overwrites `path`. UNAVAILABLE, with the reason, if that cannot be.
+  static absl::StatusOr<std::unique_ptr<CsvFile>> Open(const std::string& path);
+
+  void Write(const Sample& sample);
+
+  // Whether all has been written so far.
+  absl::Status status();
+
+  const std::string& path() const { return path_; }
+
+ private:
+  explicit CsvFile(const std::string& path) : path_(path), file_(path) {}
+
+  const std::string path_;
+  std::ofstream file_;
+  bool has_header_ = false;
+};
+
+// A path for a CSV file that was not asked for by name: in a new folder under
+// $TMPDIR or /tmp.
+absl::StatusOr<std::string> DefaultCsvPath();
+
+}  // namespace refreshable_examples
+
+#endif  // DOCS_EXAMPLES_OUTAGE_TIMELINE_H_

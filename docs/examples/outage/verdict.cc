@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "docs/examples/outage/verdict.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+
+namespace refreshable_examples {
+namespace {
+
+// No outage of this program has more attempts than this.
+constexpr int kMostAttempts = 100'000;
+
+// The shortest time from the start of an attempt, the n-th failure in a row, to
+// the start of the next.
+absl::Duration ShortestWait(const refreshable::RefreshPolicy& policy, int n) {
+  const refreshable::RetryPolicy& retry = policy.retry;
+  absl::Duration wait =
+      std::min(retry.max_backoff,
+               retry.initial_backoff * std::pow(retry.multiplier, n - 1)) *
+      (1 - policy.jitter);
+  if (n >= retry.max_consecutive_failures) {
+    // As long as there is a usable token the backoff goes on, else the probes.
+    wait = std::min(wait, retry.probe_interval);
+  }
+  return std::max(wait, policy.min_interval);
+}
+
+}  // namespace
+
+Promise PromiseOf(const refreshable::RefreshPolicy& policy,
+                  absl::Duration outage) {
+  Promise promise;
+  promise.requests = 1;
+  absl::Duration start = ShortestWait(policy, 1);
+  while (start <= outage && promise.requests < kMostAttempts) {
+    ++promise.requests;
+    start += ShortestWait(policy, static_cast<int>(promise.requests));
+  }
+  promise.recovery = policy.retry.probe_interval + policy.attempt_timeout;
+  return promise;
+}
+
+std::vector<std::string> BrokenPromises(const Promise& promise,
+                                        const Tally& tally,
+                                        int64_t outage_requests) {
+  std::vector<std::string> broken;
+  if (tally.expired_sent > 0) {
+    broken.push_back(
+        absl::StrCat("an expired token was sent ", tally.expired_sent,
+                     tally.expired_sent == 1 ? " time" : " times"));
+  }
+  if (outage_requests > promise.requests) {
+    broken.push_back(absl::StrCat(outage_requests,
+                                  " token requests during the outage, the "
+                                  "schedule allows ",
+                                  promise.requests));
+  }
+  if (!tally.healed_after.has_value()) {
+    broken.push_back("no call succeeded after the endpoint had recovered");
+  } else if (*tally.healed_after > promise.recovery) {
+    broken.push_back(absl::StrFormat(
+        "the first call to succeed came %.2f s after the recovery, %.2f s are "
+        "allowed",
+        absl::ToDoubleSeconds(*tally.healed_after),
+        absl::ToDoubleSeconds(promise.recovery)));
+  }
+  return broken;
+}
+
+}  // namespace refreshable_examples

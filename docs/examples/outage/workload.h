@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Workload: threads that call an API all the time, and what came of it.
+
+#ifndef DOCS_EXAMPLES_OUTAGE_WORKLOAD_H_
+#define DOCS_EXAMPLES_OUTAGE_WORKLOAD_H_
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/synchronization/notification.h"
+#include "absl/time/time.h"
+#include "docs/examples/outage/client.h"
+#include "executors/clock.h"
+
+namespace refreshable_examples {
+
+// What the API made of one request.
+enum class ApiResult {
+  kOk,
+  kExpired,   // 401: the token had expired when it arrived.
+  kRevoked,   // 401: the token was revoked.
+  kRejected,  // 401 for another reason.
+  kFailed,    // Anything else.
+};
+
+// Sends one request with this token. Used by one thread.
+using Api = std::function<ApiResult(const std::string& token)>;
+
+// A call is one thing that the program wants done: up to two requests, the
+// second after a 401.
+struct Tally {
+  int64_t calls = 0;
+  int64_t failed = 0;  // Calls that did not end with kOk.
+  // Requests sent with a token that had expired by then.
+  int64_t expired_sent = 0;
+  // Requests sent with a good token that had expired when it arrived.
+  int64_t expired_in_transit = 0;
+  int64_t revoked = 0;  // Requests answered kRevoked.
+  // From the recovery to the end of the first good call after it.
+  std::optional<absl::Duration> healed_after;
+};
+
+// Adds up what all threads of one client did. Thread-safe.
+class Scoreboard {
+ public:
+  void AddCall(bool good, const refreshable::Instant& end);
+  void AddExpiredSent();
+  void AddRejection(ApiResult result, bool was_expired);
+  // The endpoint works again, from this moment.
+  void SetRecovered(const refreshable::Instant& now);
+  Tally tally() const;
+
+ private:
+  mutable absl::Mutex mu_;
+  Tally tally_ ABSL_GUARDED_BY(mu_);
+  std::optional<absl::Duration> recovered_at_ ABSL_GUARDED_BY(mu_);
+};
+
+// Makes one call: asks `client` for a token, looks at the clock, sends, and
+// replays once if the token was rejected and the client says so.
+void MakeCall(Client& client, const Api& api, const refreshable::Clock& clock,
+              Scoreboard& scoreboard);
+
+// Runs `threads` threads that each make a call every `interval`, or as soon as
+// the one before has ended. The destructor stops them.
+class Workload {
+ public:
+  struct Options {
+    int threads = 1;
+    absl::Duration interval;
+    std::function<Api()> make_api;  // Called once in each thread.
+  };
+
+  // All three must outlive it.
+  Workload(Options options, Client* client, const refreshable::Clock* clock,
+           Scoreboard* scoreboard);
+  ~Workload();
+
+  Workload(const Workload&) = delete;
+  Workload& operator=(const Workload&) = delete;
+
+ private:
+  absl::Notification stop_;
+  std::vector<std::thread> threads_;
+};
+
+}  // namespace refreshable_examples
+
+#endif  // DOCS_EXAMPLES_OUTAGE_WORKLOAD_H_

@@ -1,0 +1,413 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The behaviour of the systems that this library was drawn from, row by row,
+// through the public API and in virtual time. A known fault of theirs is shown
+// to be absent.
+
+#include <cstddef>
+#include <memory>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "executors/manual_executor.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "refreshable/refreshable.h"
+#include "testing/matchers.h"
+#include "testing/scripted_source.h"
+
+namespace refreshable {
+namespace {
+
+using ::refreshable_testing::FailsWith;
+using ::refreshable_testing::HasGeneration;
+using ::refreshable_testing::HoldsToken;
+using ::refreshable_testing::ScriptedSource;
+using ::testing::AllOf;
+
+using LeaseOr = absl::StatusOr<Lease<std::string>>;
+
+constexpr absl::Duration kTick = absl::Nanoseconds(1);
+
+class ParityTest : public testing::Test {
+ protected:
+  using Token = Refreshable<std::string>;
+
+  std::unique_ptr<Token> Make(RefreshPolicy policy = {}) {
+    policy.jitter = 0;
+    return *Token::Create(source_.Share(), {&executor_, policy});
+  }
+
+  // Of which the executor has not run yet.
+  size_t Submissions() const {
+    size_t count = 0;
+    for (const auto& step : executor_.PendingSteps()) {
+      if (step.kind == ManualExecutor::PendingStep::Kind::kRun) ++count;
+    }
+    return count;
+  }
+
+  // Since the test began.
+  absl::Duration Elapsed() const {
+    return executor_.clock().Now().since_boot -
+           ManualExecutor::DefaultStart().since_boot;
+  }
+  void AdvanceTo(absl::Duration elapsed) {
+    executor_.AdvanceBy(elapsed - Elapsed());
+  }
+
+  ManualExecutor executor_;
+  ScriptedSource<std::string> source_{&executor_.clock()};
+};
+
+// ---- Refreshable of the Databricks Python SDK ----
+
+class DatabricksParityTest : public ParityTest {};
+
+TEST_F(DatabricksParityTest, D1NoTokenIsExpired) {
+  const auto token = Make();
+  EXPECT_EQ(token->health().freshness, Freshness::kExpired);
+  EXPECT_THAT(token->TryGet(), FailsWith(absl::StatusCode::kUnavailable));
+  source_.Answer("t1", absl::Hours(1));
+  EXPECT_THAT(token->Get(), HoldsToken("t1"));
+}
+
+TEST_F(DatabricksParityTest, D1NoExpiryIsFreshForEver) {
+  const auto token = Make();
+  source_.Answer(Credential<std::string>("t1", Expiry::Never()));
+  EXPECT_THAT(token->Get(), HoldsToken("t1"));
+  AdvanceTo(absl::Hours(24 * 365 * 50));
+  EXPECT_EQ(token->health().freshness, Freshness::kFresh);
+  EXPECT_THAT(token->Get(), HoldsToken("t1"));
+  EXPECT_EQ(Submissions(), 0u);
+}
+
+TEST_F(DatabricksParityTest, D1ExpiredOnceExpiryLessTheMarginHasPassed) {
+  RefreshPolicy policy;
+  policy.expiry_margin = absl::Seconds(40);
+  policy.stale_window = absl::ZeroDuration();
+  const auto token = Make(policy);
+  source_.Answer("t1", absl::Hours(1));
+  source_.Answer("t2", absl::Hours(1));
+  EXPECT_THAT(token->Get(), HoldsToken("t1"));
+  AdvanceTo(absl::Hours(1) - absl::Seconds(40) - kTick);
+  EXPECT_THAT(token->Get(), HoldsToken("t1"));
+  executor_.AdvanceBy(kTick);
+  EXPECT_THAT(token->TryGet(), FailsWith(absl::StatusCode::kUnavailable));
+  EXPECT_THAT(token->Get(), HoldsToken("t2"));
+}
+
+// At a moment when both hold, the token is expired: the read waits for the new
+// one instead of being given the old.
+TEST_F(DatabricksParityTest, D1ExpiryIsJudgedBeforeStaleness) {
+  RefreshPolicy policy;
+  policy.expiry_margin = absl::Seconds(40);
+  policy.stale_window = absl::Seconds(40);
+  const auto token = Make(policy);
+  source_.Answer("t1", absl::Hours(1));
+  source_.Answer("t2", absl::Hours(1));
+  EXPECT_THAT(token->Get(), HoldsToken("t1"));
+  AdvanceTo(absl::Hours(1) - absl::Seconds(40) - kTick);
+  EXPECT_EQ(token->health().freshness, Freshness::kFresh);
+  executor_.AdvanceBy(kTick);
+  EXPECT_EQ(token->health().freshness, Freshness::kExpired);
+  EXPECT_THAT(token->Get(), HoldsToken("t2"));
+}
+
+TEST_F(DatabricksParityTest, D2DynamicStaleWindow) {
+  const struct {
+    absl::Duration lifetime, stale_after;
+  } kCases[] = {
+      {absl::Minutes(60), absl::Minutes(40)},
+      {absl::Minutes(10), absl::Minutes(5)},
+      {absl::Seconds(90), absl::Seconds(45)},
+  };
+  for (const auto& each : kCases) {
+    SCOPED_TRACE(each.lifetime);
+    const auto token = Make();
+    source_.Answer("t1", each.lifetime);
+    EXPECT_THAT(token->Get(), HoldsToken("t1"));
+    executor_.AdvanceBy(each.stale_after - kTick);
+    EXPECT_THAT(token->Get(), HoldsToken("t1"));
+    EXPECT_EQ(token->health().freshness, Freshness::kFresh);
+    EXPECT_EQ(Submissions(), 0u);
+    executor_.AdvanceBy(kTick);
+    EXPECT_EQ(token->health().freshness, Freshness::kStale);
+    EXPECT_THAT(token->Get(), HoldsToken("t1"));
+    EXPECT_EQ(Submissions(), 1u);
+  }
+}
+
+// The window is computed when the token is stored, not when it is read: of a
+// token that comes with 30 of its 60 minutes left, 15 are the window.
+TEST_F(DatabricksParityTest, D2WindowIsComputedAtStoreTime) {
+  const auto token = Make();
+  const absl::Time expiry = executor_.clock().Now().wall + absl::Minutes(30);
+  source_.Answer(Credential<std::string>("t1", Expiry::At(expiry)));
+  EXPECT_THAT(token->Get(), HoldsToken("t1"));
+  AdvanceTo(absl::Minutes(15) - kTick);
+  EXPECT_EQ(token->health().freshness, Freshness::kFresh);
+  executor_.AdvanceBy(kTick);
+  EXPECT_EQ(token->health().freshness, Freshness::kStale);
+}
+
+TEST_F(DatabricksParityTest, D3ExplicitStaleWindow) {
+  RefreshPolicy policy;
+  policy.stale_window = absl::Minutes(5);
+  const auto token = Make(policy);
+  source_.Answer("t1", absl::Hours(1));
+  EXPECT_THAT(token->Get(), HoldsToken("t1"));
+  AdvanceTo(absl::Minutes(55) - kTick);
+  EXPECT_THAT(token->Get(), HoldsToken("t1"));
+  EXPECT_EQ(Submissions(), 0u);
+  executor_.AdvanceBy(kTick);
+  EXPECT_EQ(token->health().freshness, Freshness::kStale);
+  EXPECT_THAT(token->Get(), HoldsToken("t1"));
+  EXPECT_EQ(Submissions(), 1u);
+}
+
+TEST_F(DatabricksParityTest, D3WindowOfZeroIsNeverStale) {
+  RefreshPolicy policy;
+  policy.stale_window = absl::ZeroDuration();
+  policy.expiry_margin = absl::ZeroDuration();
+  const auto token = Make(policy);
+  source_.Answer("t1", absl::Hours(1));
+  EXPECT_THAT(token->Get(), HoldsToken("t1"));
+  AdvanceTo(absl::Hours(1) - kTick);
+  EXPECT_EQ(token->health().freshness, Freshness::kFresh);
+  EXPECT_THAT(token->Get(), HoldsToken("t1"));
+  EXPECT_EQ(Submissions(), 0u);
+}
+
+TEST_F(DatabricksParityTest, D4StaleReadSubmitsOneRefresh) {
+  const auto token = Make();
+  source_.Answer("t1", absl::Hours(1));
+  EXPECT_THAT(token->Get(), HoldsToken("t1"));
+  AdvanceTo(absl::Minutes(40));
+  for (int i = 0; i < 5; ++i) {  // Before the refresh has begun, ...
+    EXPECT_THAT(token->Get(), HoldsToken("t1"));
+    EXPECT_EQ(Submissions(), 1u);
+  }
+  EXPECT_EQ(source_.call_count(), 1u);
+  executor_.RunUntilIdle();
+  for (int i = 0; i < 5; ++i) {  // ... while it runs, ...
+    EXPECT_THAT(token->Get(), HoldsToken("t1"));
+    EXPECT_EQ(Submissions(), 0u);
+  }
+  source_.Release(1, "t2", absl::Hours(1));
+  EXPECT_THAT(token->Get(), HoldsToken("t2"));  // ... and after it.
+  EXPECT_EQ(Submissions(), 0u);
+  EXPECT_EQ(source_.call_count(), 2u);
+}
+
+TEST_F(DatabricksParityTest, D5FailedBackgroundRefreshCoolsDownForAMinute) {
+  const auto token = Make();
+  source_.Answer("t1", absl::Hours(1));
+  EXPECT_THAT(token->Get(), HoldsToken("t1"));
+  AdvanceTo(absl::Minutes(40));
+  source_.Answer(absl::UnavailableError("502"));
+  EXPECT_THAT(token->Get(), HoldsToken("t1"));
+  executor_.RunUntilIdle();
+  EXPECT_EQ(source_.call_count(), 2u);
+  for (int second = 0; second < 59; ++second) {
+    EXPECT_THAT(token->Get(), HoldsToken("t1"));
+    EXPECT_EQ(Submissions(), 0u) << second;
+    executor_.AdvanceBy(absl::Seconds(1));
+  }
+  executor_.AdvanceBy(absl::Seconds(1) - kTick);
+  EXPECT_THAT(token->Get(), HoldsToken("t1"));
+  EXPECT_EQ(Submissions(), 0u);
+  executor_.AdvanceBy(kTick);
+  source_.Answer("t2", absl::Hours(1));
+  EXPECT_THAT(token->Get(), HoldsToken("t1"));
+  EXPECT_EQ(Submissions(), 1u);
+  executor_.RunUntilIdle();
+  EXPECT_THAT(token->Get(), HoldsToken("t2"));
+  EXPECT_EQ(token->health().failures, 0);
+}
+
+TEST_F(DatabricksParityTest, D5ExpiryWinsOverTheCooldown) {
+  const auto token = Make();
+  source_.Answer("t1", absl::Seconds(90));  // Stale at 45 s, expired at 67.5.
+  EXPECT_THAT(token->Get(), HoldsToken("t1"));
+  AdvanceTo(absl::Seconds(45));
+  source_.Answer(absl::UnavailableError("502"));
+  EXPECT_THAT(token->Get(), HoldsToken("t1"));
+  executor_.RunUntilIdle();
+  AdvanceTo(absl::Seconds(67.5) - kTick);
+  EXPECT_THAT(token->Get(), HoldsToken("t1"));
+  EXPECT_EQ(Submissions(), 0u);
+  executor_.AdvanceBy(kTick);
+  source_.Answer("t2", absl::Hours(1));
+  EXPECT_THAT(token->Get(), HoldsToken("t2"));
+  EXPECT_EQ(Elapsed(), absl::Seconds(67.5));
+}
+
+TEST_F(DatabricksParityTest, D6EveryStoredTokenRaisesTheGeneration) {
+  const auto token = Make();
+  source_.Always("same", absl::Hours(1));
+  EXPECT_THAT(token->Get(), HasGeneration(1));
+  EXPECT_EQ(*token->Install({"same", Expiry::Never()}), Generation(2));
+  EXPECT_TRUE(token->Invalidate(Generation(2)));
+  source_.Answer("other", absl::Hours(1));
+  EXPECT_THAT(token->Get(), HasGeneration(3));
+}
+
+TEST_F(DatabricksParityTest, D6LateSuccessIsDiscarded) {
+  const auto token = Make();
+  source_.Answer("t1", absl::Hours(1));
+  EXPECT_THAT(token->Get(), HoldsToken("t1"));
+  AdvanceTo(absl::Minutes(40));
+  EXPECT_THAT(token->Get(), HoldsToken("t1"));
+  executor_.RunUntilIdle();  // Call 1 is held.
+  ASSERT_TRUE(token->Install({"t2", Expiry::In(absl::Hours(1))}).ok());
+  source_.Release(1, "late", absl::Hours(9));
+  EXPECT_THAT(token->Get(), AllOf(HoldsToken("t2"), HasGeneration(2)));
+  EXPECT_EQ(token->stats().attempts_discarded, 1);
+  EXPECT_EQ(token->stats().tokens_published, 2);
+}
+
+TEST_F(DatabricksParityTest, D6LateFailurePutsNoNewerTokenOnCooldown) {
+  const auto token = Make();
+  source_.Answer("t1", absl::Hours(1));
+  EXPECT_THAT(token->Get(), HoldsToken("t1"));
+  AdvanceTo(absl::Minutes(40));
+  EXPECT_THAT(token->Get(), HoldsToken("t1"));
+  executor_.RunUntilIdle();  // Call 1 is held.
+  ASSERT_TRUE(token->Install({"t2", Expiry::In(absl::Seconds(90))}).ok());
+  executor_.AdvanceBy(absl::Seconds(29));  // Within the attempt's timeout.
+  source_.Release(1, absl::UnavailableError("502"));
+  EXPECT_EQ(token->health().failures, 0);
+  EXPECT_EQ(token->stats().attempts_failed, 0);
+  EXPECT_EQ(token->stats().attempts_discarded, 1);
+  executor_.AdvanceBy(absl::Seconds(16));  // A cooldown would last longer.
+  EXPECT_THAT(token->Get(), HoldsToken("t2"));
+  EXPECT_EQ(Submissions(), 1u);
+}
+
+TEST_F(DatabricksParityTest, D7StaleAfterFollowsTheTokenStoredLast) {
+  const auto token = Make();
+  source_.Answer("t1", absl::Minutes(60));
+  EXPECT_THAT(token->Get(), HoldsToken("t1"));
+  AdvanceTo(absl::Minutes(40));
+  source_.Answer("t2", absl::Minutes(10));
+  EXPECT_THAT(token->Get(), HoldsToken("t1"));
+  executor_.RunUntilIdle();
+  EXPECT_EQ(token->health().freshness, Freshness::kFresh);
+  AdvanceTo(absl::Minutes(45) - kTick);
+  EXPECT_EQ(token->health().freshness, Freshness::kFresh);
+  executor_.AdvanceBy(kTick);
+  EXPECT_EQ(token->health().freshness, Freshness::kStale);
+  ASSERT_TRUE(token->Install({"t3", Expiry::In(absl::Seconds(90))}).ok());
+  EXPECT_EQ(token->health().freshness, Freshness::kFresh);
+  executor_.AdvanceBy(absl::Seconds(45));
+  EXPECT_EQ(token->health().freshness, Freshness::kStale);
+}
+
+TEST_F(DatabricksParityTest, D8WithoutBackgroundRefreshOnlyExpiryRefreshes) {
+  RefreshPolicy policy;
+  policy.background_refresh = false;
+  const auto token = Make(policy);
+  source_.Answer("t1", absl::Hours(1));
+  EXPECT_THAT(token->Get(), HoldsToken("t1"));
+  AdvanceTo(absl::Hours(1) - absl::Seconds(40) - kTick);
+  EXPECT_EQ(token->health().freshness, Freshness::kStale);
+  EXPECT_THAT(token->Get(), HoldsToken("t1"));
+  EXPECT_EQ(Submissions(), 0u);
+  executor_.AdvanceBy(kTick);
+  source_.Answer("t2", absl::Hours(1));
+  EXPECT_THAT(token->Get(), HoldsToken("t2"));
+  EXPECT_EQ(source_.call_count(), 2u);
+}
+
+TEST_F(DatabricksParityTest, D9RefusedTaskLeavesNoFlagStuck) {
+  const auto token = Make();
+  source_.Answer("t1", absl::Hours(1));
+  EXPECT_THAT(token->Get(), HoldsToken("t1"));
+  AdvanceTo(absl::Minutes(40));
+  executor_.set_refuse_runs(true);
+  EXPECT_THAT(token->Get(), HoldsToken("t1"));
+  EXPECT_FALSE(token->health().refreshing);
+  executor_.set_refuse_runs(false);
+  EXPECT_THAT(token->Get(), HoldsToken("t1"));
+  EXPECT_EQ(Submissions(), 1u);
+  executor_.DropPending(0);  // Accepted, and dropped all the same.
+  EXPECT_FALSE(token->health().refreshing);
+  source_.Answer("t2", absl::Hours(1));
+  EXPECT_THAT(token->Get(), HoldsToken("t1"));
+  executor_.RunUntilIdle();
+  EXPECT_THAT(token->Get(), HoldsToken("t2"));
+}
+
+TEST_F(DatabricksParityTest, D9LifetimeUnderTheMarginDoesNotMintOnEveryRead) {
+  for (const absl::Duration lifetime : {absl::Seconds(40), absl::Seconds(9)}) {
+    SCOPED_TRACE(lifetime);
+    const auto token = Make();
+    const size_t before = source_.call_count();
+    source_.Always("t1", lifetime);
+    for (int i = 0; i < 100; ++i) {
+      EXPECT_THAT(token->Get(), HoldsToken("t1"));
+      executor_.RunUntilIdle();
+    }
+    EXPECT_EQ(source_.call_count(), before + 1);
+  }
+}
+
+// Not even when the lifetime is next to nothing.
+TEST_F(DatabricksParityTest, D9TinyLifetimeMintsOnceASecondAtMost) {
+  const auto token = Make();
+  source_.Always("t1", absl::Milliseconds(100));
+  for (int i = 0; i < 400; ++i) {  // 10 s.
+    token->GetAsync(absl::InfiniteDuration(), [](LeaseOr) {});
+    executor_.AdvanceBy(absl::Milliseconds(25));
+  }
+  const std::vector<absl::Duration> starts = source_.start_times();
+  for (size_t i = 1; i < starts.size(); ++i) {
+    EXPECT_GE(starts[i] - starts[i - 1], absl::Seconds(1));
+  }
+  EXPECT_GE(starts.size(), 9u);
+}
+
+TEST_F(DatabricksParityTest, D9SourceThatReadsItsOwnTokenDoesNotDeadlock) {
+  const auto token = Make();
+  std::vector<LeaseOr> inner;
+  source_.AlwaysWith([&](const FetchContext&) {
+    inner.push_back(token->Get());
+    return Credential<std::string>("t" + std::to_string(inner.size()),
+                                   Expiry::In(absl::Hours(1)));
+  });
+  EXPECT_THAT(token->Get(), HoldsToken("t1"));
+  AdvanceTo(absl::Minutes(40));
+  EXPECT_THAT(token->Get(), HoldsToken("t1"));
+  executor_.RunUntilIdle();
+  EXPECT_THAT(token->Get(), HoldsToken("t2"));
+  ASSERT_EQ(inner.size(), 2u);
+  EXPECT_THAT(inner[0], FailsWith(absl::StatusCode::kFailedPrecondition));
+  EXPECT_THAT(inner[1], HoldsToken("t1"));  // Stale: there was one to read.
+}
+
+TEST_F(DatabricksParityTest, D9ReadersOfAValidTokenDoNotWaitForTheSource) {
+  const auto token = Make();
+  source_.Answer("t1", absl::Hours(1));
+  EXPECT_THAT(token->Get(), HoldsToken("t1"));
+  AdvanceTo(absl::Minutes(40));
+  std::optional<LeaseOr> seen;
+  source_.AnswerWith([&](const FetchContext&) {
+    std::thread reader([&] { seen = token->Get(); });
+    reader.join();  // Before the source has answered.
+    return Credential<std::string>("t2", Expiry::In(absl::Hours(1)));
+  });
+  EXPECT_THAT(token->Get(), HoldsToken("t1"));
+  executor_.RunUntilIdle();
+  ASSERT_TRUE(seen.has_value());
+  EXPECT_THAT(*seen, HoldsToken("t1"));
+  EXPECT_THAT(token->Get(), HoldsToken("t2"));
+}
+
+}  // namespace
+}  // namespace refreshable

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// GoogleMock matchers for leases and for the statuses of reads.
+//
+// Those of a lease match a `Lease` and a `StatusOr<Lease>`; those of a status
+// match a `Status` and any `StatusOr`. An argument that is a value may be a
+// matcher of it too.
+
+#ifndef TESTING_MATCHERS_H_
+#define TESTING_MATCHERS_H_
+
+#include <optional>
+#include <string>
+#include <type_traits>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "gmock/gmock.h"
+#include "refreshable/generation.h"
+#include "refreshable/lease.h"
+#include "refreshable/refresh_error.h"
+
+namespace refreshable_testing {
+namespace internal {
+
+template <typename Token>
+const refreshable::Lease<Token>* LeaseOf(const refreshable::Lease<Token>& lease,
+                                         testing::MatchResultListener*) {
+  return &lease;
+}
+template <typename Token>
+const refreshable::Lease<Token>* LeaseOf(
+    const absl::StatusOr<refreshable::Lease<Token>>& lease,
+    testing::MatchResultListener* listener) {
+  if (lease.ok()) return &*lease;
+  *listener << "which is the error " << lease.status();
+  return nullptr;
+}
+
+inline const absl::Status& StatusOf(const absl::Status& status) {
+  return status;
+}
+template <typename T>
+const absl::Status& StatusOf(const absl::StatusOr<T>& result) {
+  return result.status();
+}
+
+// Matches one part of a lease. The part is not printed: it may be a token.
+template <typename Arg, typename Part, typename Inner>
+bool MatchLease(const Arg& arg, Part part, const Inner& inner,
+                testing::MatchResultListener* listener) {
+  const auto* lease = LeaseOf(arg, listener);
+  if (lease == nullptr) return false;
+  *listener << "of generation " << lease->generation();
+  using Value = std::decay_t<decltype(part(*lease))>;
+  return testing::SafeMatcherCast<const Value&>(inner).Matches(part(*lease));
+}
+
+template <typename Arg, typename Part, typename Inner>
+bool MatchRefreshError(const Arg& arg, Part part, const Inner& inner,
+                       testing::MatchResultListener* listener) {
+  const absl::Status& status = StatusOf(arg);
+  *listener << "which is " << status;
+  const std::optional<refreshable::RefreshError> error =
+      refreshable::GetRefreshError(status);
+  if (!error.has_value()) return false;
+  using Value = std::decay_t<decltype(part(*error))>;
+  return testing::SafeMatcherCast<const Value&>(inner).Matches(part(*error));
+}
+
+}  // namespace internal
+
+// A lease of this token.
+MATCHER_P(HoldsToken, token, "holds the expected token") {
+  return internal::MatchLease(
+      arg, [](const auto& lease) -> const auto& { return lease.token(); },
+      token, result_listener);
+}
+
+// A lease of this generation, given as a number.
+MATCHER_P(HasGeneration, generation, "has the expected generation") {
+  return internal::MatchLease(
+      arg, [](const auto& lease) { return lease.generation().value(); },
+      generation, result_listener);
+}
+
+// A lease of a token that expires at this time.
+MATCHER_P(ExpiresAt, time, "has the expected expiry") {
+  return internal::MatchLease(
+      arg, [](const auto& lease) { return lease.expires_at(); }, time,
+      result_listener);
+}
+
+// A lease of a token that is served beyond its expiry.
+MATCHER(IsDegraded, negation ? "is not degraded" : "is degraded") {
+  return internal::MatchLease(
+      arg, [](const auto& lease) { return lease.degraded(); }, true,
+      result_listener);
+}
+
+// An error of this code.
+MATCHER_P(FailsWith, code, "fails with " + absl::StatusCodeToString(code)) {
+  const absl::Status& status = internal::StatusOf(arg);
+  *result_listener << "which is " << status;
+  return status.code() == code;
+}
+
+// An error whose message matches; `MessageIs(HasSubstr("502"))`.
+MATCHER_P(MessageIs, message, "has the expected message") {
+  const absl::Status& status = internal::StatusOf(arg);
+  *result_listener << "which is " << status;
+  return testing::SafeMatcherCast<const std::string&>(message).Matches(
+      std::string(status.message()));
+}
+
+// The error of a read whose refresh failed, by `refreshable::RefreshError`: its
+// last cause, failures in a row, and the time before which nothing is tried.
+MATCHER_P(CausedBy, cause, "has the expected last cause") {
+  return internal::MatchRefreshError(
+      arg, [](const auto& error) { return error.cause; }, cause,
+      result_listener);
+}
+MATCHER_P(AfterFailures, count, "names the expected number of failures") {
+  return internal::MatchRefreshError(
+      arg, [](const auto& error) { return error.failures; }, count,
+      result_listener);
+}
+MATCHER_P(NextAttemptAt, time, "names the expected time of the next attempt") {
+  return internal::MatchRefreshError(
+      arg, [](const auto& error) { return error.next_attempt; }, time,
+      result_listener);
+}
+
+// The error of a Refreshable that has given up.
+MATCHER(IsFatalError, negation ? "is not fatal" : "is fatal") {
+  const absl::Status& status = internal::StatusOf(arg);
+  *result_listener << "which is " << status;
+  return refreshable::IsFatal(status);
+}
+
+}  // namespace refreshable_testing
+
+#endif  // TESTING_MATCHERS_H_

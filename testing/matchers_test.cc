@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "testing/matchers.h"
+
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "executors/manual_executor.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "refreshable/refresh_error.h"
+#include "refreshable/refreshable.h"
+#include "testing/scripted_source.h"
+
+namespace refreshable_testing {
+namespace {
+
+using ::refreshable::Lease;
+using ::refreshable::MakeRefreshError;
+using ::refreshable::ManualExecutor;
+using ::refreshable::Refreshable;
+using ::refreshable::RefreshError;
+using ::refreshable::RefreshPolicy;
+using ::testing::AllOf;
+using ::testing::Gt;
+using ::testing::HasSubstr;
+using ::testing::Not;
+using ::testing::StartsWith;
+using ::testing::StringMatchResultListener;
+
+using LeaseOr = absl::StatusOr<Lease<std::string>>;
+
+const absl::Time kNext = absl::FromUnixSeconds(1767225600);
+
+absl::Status Failed() {
+  RefreshError error;
+  error.cause = "502";
+  error.failures = 3;
+  error.next_attempt = kNext;
+  return MakeRefreshError(absl::StatusCode::kUnavailable, error);
+}
+
+TEST(MatchersTest, T2OfALease) {
+  ManualExecutor executor;
+  ScriptedSource<std::string> source(&executor.clock());
+  RefreshPolicy policy;
+  policy.max_stale_on_error = absl::Hours(1);
+  auto token =
+      *Refreshable<std::string>::Create(source.Share(), {&executor, policy});
+  source.Answer("t1", absl::Minutes(10));
+  const absl::Time expiry = executor.clock().Now().wall + absl::Minutes(10);
+  const LeaseOr lease = token->Get();
+  ASSERT_TRUE(lease.ok());
+
+  EXPECT_THAT(lease, HoldsToken("t1"));
+  EXPECT_THAT(*lease, HoldsToken("t1"));
+  EXPECT_THAT(lease, HoldsToken(StartsWith("t")));
+  EXPECT_THAT(lease, Not(HoldsToken("t2")));
+  EXPECT_THAT(lease, HasGeneration(1));
+  EXPECT_THAT(*lease, Not(HasGeneration(Gt(1u))));
+  EXPECT_THAT(lease, ExpiresAt(expiry));
+  EXPECT_THAT(lease, Not(ExpiresAt(expiry + absl::Seconds(1))));
+  EXPECT_THAT(lease, Not(IsDegraded()));
+
+  source.Always(absl::UnavailableError("502"));
+  executor.AdvanceBy(absl::Minutes(10));
+  EXPECT_THAT(token->Get(), AllOf(HoldsToken("t1"), IsDegraded()));
+}
+
+TEST(MatchersTest, T2NoLeaseMatchesAnError) {
+  const LeaseOr error = absl::UnavailableError("502");
+  EXPECT_THAT(error, Not(HoldsToken("t1")));
+  EXPECT_THAT(error, Not(HasGeneration(1)));
+  EXPECT_THAT(error, Not(IsDegraded()));
+}
+
+// S3 holds in tests too.
+TEST(MatchersTest, S3MismatchesPrintNoToken) {
+  ManualExecutor executor;
+  ScriptedSource<std::string> source;
+  auto token = *Refreshable<std::string>::Create(source.Share(), {&executor});
+  source.Answer("s3cret", absl::Minutes(10));
+  const testing::Matcher<const LeaseOr&> matcher = HoldsToken("t1");
+  StringMatchResultListener listener;
+  EXPECT_FALSE(matcher.MatchAndExplain(token->Get(), &listener));
+  EXPECT_EQ(listener.str(), "of generation 1");
+}
+
+TEST(MatchersTest, T2OfAStatus) {
+  EXPECT_THAT(Failed(), FailsWith(absl::StatusCode::kUnavailable));
+  EXPECT_THAT(LeaseOr(Failed()), FailsWith(absl::StatusCode::kUnavailable));
+  EXPECT_THAT(Failed(), Not(FailsWith(absl::StatusCode::kAborted)));
+  EXPECT_THAT(absl::OkStatus(), Not(FailsWith(absl::StatusCode::kAborted)));
+  EXPECT_THAT(Failed(), MessageIs(HasSubstr("502")));
+  EXPECT_THAT(Failed(), Not(MessageIs("502")));
+}
+
+TEST(MatchersTest, T2OfARefreshError) {
+  EXPECT_THAT(Failed(), AllOf(CausedBy("502"), AfterFailures(3),
+                              NextAttemptAt(kNext), Not(IsFatalError())));
+  EXPECT_THAT(LeaseOr(Failed()), CausedBy(HasSubstr("50")));
+  EXPECT_THAT(Failed(), Not(CausedBy("503")));
+  EXPECT_THAT(Failed(), Not(AfterFailures(Gt(3))));
+  EXPECT_THAT(Failed(), Not(NextAttemptAt(kNext + absl::Seconds(1))));
+  EXPECT_THAT(absl::UnavailableError("502"), Not(CausedBy("502")));
+  EXPECT_THAT(absl::OkStatus(), Not(AfterFailures(0)));
+}
+
+TEST(MatchersTest, T2OfAFatalError) {
+  RefreshError error;
+  error.fatal = true;
+  EXPECT_THAT(MakeRefreshError(absl::StatusCode::kUnavailable, error),
+              IsFatalError());
+  EXPECT_THAT(absl::UnavailableError("502"), Not(IsFatalError()));
+}
+
+}  // namespace
+}  // namespace refreshable_testing

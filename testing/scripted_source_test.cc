@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "testing/scripted_source.h"
+
+#include <atomic>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/base/config.h"
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "executors/manual_executor.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest-spi.h"
+#include "gtest/gtest.h"
+#include "refreshable/refreshable.h"
+#include "testing/matchers.h"
+
+namespace refreshable_testing {
+namespace {
+
+using ::refreshable::Credential;
+using ::refreshable::Expiry;
+using ::refreshable::FetchContext;
+using ::refreshable::FetchDone;
+using ::refreshable::Generation;
+using ::refreshable::ManualExecutor;
+using ::refreshable::Refreshable;
+using ::refreshable::RefreshReason;
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+
+using Source = ScriptedSource<std::string>;
+
+// Calls the source and notes what it answers: a token, or an error's message.
+void Fetch(Source& source, std::vector<std::string>& answers) {
+  const FetchContext context(RefreshReason::kFirst, 1, Generation(),
+                             absl::Seconds(30),
+                             std::make_shared<std::atomic<bool>>(false));
+  source.Share()->Fetch(
+      context, FetchDone<std::string>([&answers](Source::Result result) {
+        answers.push_back(result.ok() ? result->token
+                                      : std::string(result.status().message()));
+      }));
+}
+
+TEST(ScriptedSourceTest, T2AnswersInTheOrderOfTheScriptThenAlways) {
+  Source source;
+  source.Answer("t1", absl::Hours(1));
+  source.Answer(absl::UnavailableError("502"));
+  source.Always("t9", absl::Hours(1));
+  std::vector<std::string> answers;
+  for (int i = 0; i < 4; ++i) Fetch(source, answers);
+  EXPECT_THAT(answers, ElementsAre("t1", "502", "t9", "t9"));
+}
+
+TEST(ScriptedSourceTest, T2HeldCallsAreReleasedInAnyOrder) {
+  Source source;
+  std::vector<std::string> answers;
+  for (int i = 0; i < 3; ++i) Fetch(source, answers);
+  EXPECT_THAT(answers, IsEmpty());
+  source.Release(2, "t2", absl::Hours(1));
+  source.Release(0, absl::UnavailableError("502"));
+  source.Drop(1);
+  EXPECT_THAT(answers,
+              ElementsAre("t2", "502",
+                          "the token source dropped the attempt without an "
+                          "answer"));
+}
+
+TEST(ScriptedSourceTest, T2HoldComesBeforeLaterAnswers) {
+  Source source;
+  source.Hold();
+  source.Always("t1", absl::Hours(1));
+  std::vector<std::string> answers;
+  Fetch(source, answers);
+  Fetch(source, answers);
+  source.AlwaysHold();
+  Fetch(source, answers);
+  EXPECT_THAT(answers, ElementsAre("t1"));
+  source.Release(0, "t0", absl::Hours(1));
+  source.Release(2, "t2", absl::Hours(1));
+  EXPECT_THAT(answers, ElementsAre("t1", "t0", "t2"));
+}
+
+TEST(ScriptedSourceTest, T2FunctionsSeeTheContext) {
+  Source source;
+  source.AnswerWith([](const FetchContext& context) -> Source::Result {
+    return Credential<std::string>(absl::FormatDuration(context.timeout()),
+                                   Expiry::Never());
+  });
+  source.AlwaysWith([](const FetchContext&) -> Source::Result {
+    return absl::AbortedError("no more");
+  });
+  std::vector<std::string> answers;
+  for (int i = 0; i < 3; ++i) Fetch(source, answers);
+  EXPECT_THAT(answers, ElementsAre("30s", "no more", "no more"));
+}
+
+TEST(ScriptedSourceTest, T2CallsAreRecordedWithTheirStart) {
+  ManualExecutor executor;
+  executor.AdvanceBy(absl::Seconds(7));
+  Source source(&executor.clock());
+  std::vector<std::string> answers;
+  EXPECT_EQ(source.call_count(), 0u);
+  Fetch(source, answers);
+  executor.AdvanceBy(absl::Seconds(3));
+  Fetch(source, answers);
+  EXPECT_THAT(source.start_times(),
+              ElementsAre(absl::ZeroDuration(), absl::Seconds(3)));
+  ASSERT_EQ(source.call_count(), 2u);
+  EXPECT_EQ(source.calls()[1].start, executor.clock().Now());
+  EXPECT_EQ(source.calls()[1].context.attempt(), 1);
+}
+
+TEST(ScriptedSourceTest, T2ReleasingWhatIsNotHeldFailsTheTest) {
+  Source source;
+  source.Answer("t1", absl::Hours(1));
+  std::vector<std::string> answers;
+  Fetch(source, answers);
+  EXPECT_NONFATAL_FAILURE(source.Drop(0), "call 0 is not held; 1 call");
+  EXPECT_NONFATAL_FAILURE(source.Release(1, "t2", absl::Hours(1)),
+                          "call 1 is not held; 1 call");
+  EXPECT_THAT(answers, ElementsAre("t1"));
+}
+
+TEST(ScriptedSourceTest, T2EndOfTheScriptDropsWhatIsHeldAndWhatComesLater) {
+  std::vector<std::string> answers;
+  auto source = std::make_unique<Source>();
+  source->Hold();
+  source->Always("t1", absl::Hours(1));
+  Fetch(*source, answers);
+  const auto shared = source->Share();
+  source.reset();
+  EXPECT_EQ(answers.size(), 1u);
+  shared->Fetch(
+      FetchContext(RefreshReason::kFirst, 1, Generation(), absl::Seconds(30),
+                   std::make_shared<std::atomic<bool>>(false)),
+      FetchDone<std::string>([&](Source::Result result) {
+        answers.push_back(std::string(result.status().message()));
+      }));
+  EXPECT_THAT(answers, ElementsAre(testing::HasSubstr("dropped the attempt"),
+                                   testing::HasSubstr("dropped the attempt")));
+}
+
+TEST(ScriptedSourceTest, T2ServesManyThreads) {
+  Source source;
+  source.Always("t1", absl::Hours(1));
+  constexpr int kThreads = 4;
+  std::vector<std::vector<std::string>> answers(kThreads);
+  std::vector<std::thread> threads;
+  for (int i = 0; i < kThreads; ++i) {
+    threads.emplace_back([&, i] {
+      for (int n = 0; n < 100; ++n) Fetch(source, answers[i]);
+    });
+  }
+  source.AwaitCalls(400);
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(source.call_count(), 400u);
+  for (const auto& each : answers) EXPECT_EQ(each.size(), 100u);
+}
+
+TEST(ScriptedSourceTest, T2MoveOnlyTokens) {
+  using Token = std::unique_ptr<int>;
+  ManualExecutor executor;
+  ScriptedSource<Token> source;
+  auto token = Refreshable<Token>::Create(source.Share(), {&executor});
+  ASSERT_TRUE(token.ok());
+  source.Answer(std::make_unique<int>(7), absl::Hours(1));
+  const auto lease = (*token)->Get();
+  ASSERT_TRUE(lease.ok()) << lease.status();
+  EXPECT_EQ(*lease->token(), 7);
+}
+
+#ifdef ABSL_HAVE_EXCEPTIONS
+TEST(ScriptedSourceTest, T2FunctionsMayThrow) {
+  ManualExecutor executor;
+  Source source;
+  auto token = Refreshable<std::string>::Create(source.Share(), {&executor});
+  ASSERT_TRUE(token.ok());
+  source.AnswerWith([](const FetchContext&) -> Source::Result { throw 1; });
+  EXPECT_THAT((*token)->Get(), AfterFailures(1));
+}
+#endif
+
+// The example of the header.
+TEST(ScriptedSourceTest, T2AStaleReadInTenLines) {
+  ManualExecutor executor;
+  ScriptedSource<std::string> source(&executor.clock());
+  auto token = *Refreshable<std::string>::Create(source.Share(), {&executor});
+  source.Answer("t1", absl::Minutes(10));
+  EXPECT_THAT(token->Get(), HoldsToken("t1"));
+  executor.AdvanceBy(absl::Minutes(6));
+  EXPECT_THAT(token->Get(), HoldsToken("t1"));  // Stale: call 1 is queued,
+  executor.RunUntilIdle();                      // ... and held.
+  source.Release(1, "t2", absl::Minutes(10));
+  EXPECT_THAT(token->Get(), HoldsToken("t2"));
+}
+
+}  // namespace
+}  // namespace refreshable_testing
