@@ -78,7 +78,8 @@ using AnswerOrStatus = typename internal::AsStatusOr<Answer>::type;
 // Reads a token and calls `call(const Lease<Token>&)` with it. If
 // `is_rejected(const Answer&)`, invalidates the token and calls once more with
 // a new one, whose answer is returned whatever it says. If no new token is to
-// be had (the refresh fails, or brings the same token), the caller gets the
+// be had (the refresh fails, brings the same token, or is not permitted yet,
+// because the rejected token was issued a moment ago), the caller gets the
 // first answer. An error of this library is returned only if there was no token
 // for the first call.
 //
