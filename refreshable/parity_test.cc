@@ -5,21 +5,18 @@
 // to be absent.
 
 #include <cstddef>
-#include <memory>
 #include <optional>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "absl/status/status.h"
-#include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "executors/manual_executor.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "refreshable/refreshable.h"
+#include "refreshable/scenario_testing.h"
 #include "testing/matchers.h"
-#include "testing/scripted_source.h"
 
 namespace refreshable {
 namespace {
@@ -27,47 +24,11 @@ namespace {
 using ::refreshable_testing::FailsWith;
 using ::refreshable_testing::HasGeneration;
 using ::refreshable_testing::HoldsToken;
-using ::refreshable_testing::ScriptedSource;
 using ::testing::AllOf;
-
-using LeaseOr = absl::StatusOr<Lease<std::string>>;
-
-constexpr absl::Duration kTick = absl::Nanoseconds(1);
-
-class ParityTest : public testing::Test {
- protected:
-  using Token = Refreshable<std::string>;
-
-  std::unique_ptr<Token> Make(RefreshPolicy policy = {}) {
-    policy.jitter = 0;
-    return *Token::Create(source_.Share(), {&executor_, policy});
-  }
-
-  // Of which the executor has not run yet.
-  size_t Submissions() const {
-    size_t count = 0;
-    for (const auto& step : executor_.PendingSteps()) {
-      if (step.kind == ManualExecutor::PendingStep::Kind::kRun) ++count;
-    }
-    return count;
-  }
-
-  // Since the test began.
-  absl::Duration Elapsed() const {
-    return executor_.clock().Now().since_boot -
-           ManualExecutor::DefaultStart().since_boot;
-  }
-  void AdvanceTo(absl::Duration elapsed) {
-    executor_.AdvanceBy(elapsed - Elapsed());
-  }
-
-  ManualExecutor executor_;
-  ScriptedSource<std::string> source_{&executor_.clock()};
-};
 
 // ---- Refreshable of the Databricks Python SDK ----
 
-class DatabricksParityTest : public ParityTest {};
+class DatabricksParityTest : public ScenarioTest {};
 
 TEST_F(DatabricksParityTest, D1NoTokenIsExpired) {
   const auto token = Make();

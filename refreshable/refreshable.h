@@ -161,8 +161,9 @@ class Refreshable {
     const Instant now = state_->Now();
     std::optional<Lease<Token>> lease = state_->Load(now.wall);
     if (lease.has_value()) return *std::move(lease);
-    const absl::Status status = state_->Read(Request(now, options), [&] {
-      lease = state_->Load(absl::InfinitePast());
+    const std::shared_ptr<State> state = state_;  // See `state_`.
+    const absl::Status status = state->Read(Request(now, options), [&] {
+      lease = state->Load(absl::InfinitePast());
     });
     if (!status.ok()) return status;
     return *std::move(lease);
@@ -178,8 +179,9 @@ class Refreshable {
     return GetAsync(options, std::move(callback));
   }
   WaiterId GetAsync(const ReadOptions& options, Callback callback) {
-    return state_->ReadAsync(Request(state_->Now(), options),
-                             state_->MakeAsyncRead(std::move(callback)));
+    const std::shared_ptr<State> state = state_;
+    return state->ReadAsync(Request(state->Now(), options),
+                            state->MakeAsyncRead(std::move(callback)));
   }
 
   // Cancels a GetAsync. True: its callback has not run and never will. The
@@ -202,19 +204,24 @@ class Refreshable {
   // that any number of rejected threads cause one refresh. A refresh that is
   // under way begins anew; otherwise the next read starts one.
   bool Invalidate(Generation generation) {
-    return state_->Invalidate(generation);
+    const std::shared_ptr<State> state = state_;
+    return state->Invalidate(generation);
   }
 
   // Publishes a token that was obtained otherwise. It replaces whatever is held
   // or being fetched, goes to all who wait, and clears every memory of
   // failures. Returns its generation, or INVALID_ARGUMENT if it has expired.
   absl::StatusOr<Generation> Install(Credential<Token> credential) {
-    return state_->Install(std::move(credential));
+    const std::shared_ptr<State> state = state_;
+    return state->Install(std::move(credential));
   }
 
   // Forgets all failures: backoff, cooldown, exhaustion, a fatal error. The
   // next attempt is due at once, but for the minimum interval.
-  void Reset() { state_->Reset(); }
+  void Reset() {
+    const std::shared_ptr<State> state = state_;
+    state->Reset();
+  }
 
   // Cheap snapshots, for metrics and health checks.
   Stats stats() const { return state_->stats(); }
@@ -233,6 +240,8 @@ class Refreshable {
     return request;
   }
 
+  // A call that waits, or that runs user code, holds a copy: this object may be
+  // destroyed meanwhile.
   const std::shared_ptr<State> state_;
 };
 

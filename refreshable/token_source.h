@@ -6,6 +6,7 @@
 #define REFRESHABLE_TOKEN_SOURCE_H_
 
 #include <atomic>
+#include <exception>
 #include <memory>
 #include <ostream>
 #include <type_traits>
@@ -100,10 +101,11 @@ class FetchDone {
 
  private:
   void Drop() {
-    if (complete_) {
-      (*this)(absl::InternalError(
-          "the token source dropped the attempt without an answer"));
-    }
+    if (!complete_) return;
+    (*this)(std::uncaught_exceptions() > 0
+                ? absl::UnknownError("the token source threw")
+                : absl::InternalError("the token source dropped the attempt "
+                                      "without an answer"));
   }
 
   absl::AnyInvocable<void(Result)> complete_;
