@@ -16,7 +16,8 @@
 namespace refreshable {
 
 // Why a read got no token. Comes with every status that a read returns because
-// refreshing failed; the status has the code of the last cause.
+// refreshing failed; the status has the code of the last cause, or, if `fatal`,
+// FAILED_PRECONDITION.
 struct RefreshError {
   // The message of the last failed attempt's status.
   std::string cause;
