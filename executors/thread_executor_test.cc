@@ -297,11 +297,11 @@ bool InChild(const std::function<bool()>& f) {
 }
 
 TEST(ThreadExecutorTest, E4ForkedChildGetsThreadsOfItsOwn) {
-  auto executor = WithWorkers(1);
+  std::atomic<bool> inherited_ran{false};
   absl::Notification ran_before;
+  auto executor = WithWorkers(1);
   executor->Run([&] { ran_before.Notify(); });
   ran_before.WaitForNotification();
-  std::atomic<bool> inherited_ran{false};
   const TimerId inherited =
       executor->RunAfter(absl::Milliseconds(1), [&] { inherited_ran = true; });
 
@@ -326,8 +326,8 @@ TEST(ThreadExecutorTest, E4ForkedChildGetsThreadsOfItsOwn) {
 }
 
 TEST(ThreadExecutorTest, E4ForkedChildMayDestroyWhatItNeverUsed) {
-  auto executor = WithWorkers(2);
   absl::Notification destroyed;
+  auto executor = WithWorkers(2);
   executor->RunAfter(
       absl::Hours(1),
       [guard = std::make_unique<OnDestroy>([&] { destroyed.Notify(); })] {});
