@@ -276,6 +276,10 @@ TEST(RefreshMachineFailureTest, R7BetweenAttemptsTheImpatientLeaveAtOnce) {
   EXPECT_FALSE(d.submitted());
   EXPECT_EQ(d.At(S(2)).Read(S(2)), Answer::kWait);  // Due: starts it.
   EXPECT_TRUE(d.submitted());
+
+  MachineDriver idle;  // Not between attempts: too late, but not sent away.
+  idle.FailTimes(1);
+  EXPECT_EQ(idle.At(S(2)).Read(S(1)), Answer::kWait);
 }
 
 TEST(RefreshMachineFailureTest, B3PromotedByAReaderWhenTheTokenExpires) {
