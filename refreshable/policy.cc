@@ -14,6 +14,7 @@ namespace {
 std::string Show(absl::Duration value) { return absl::FormatDuration(value); }
 std::string Show(double value) { return absl::StrCat(value); }
 std::string Show(int value) { return absl::StrCat(value); }
+std::string Show(bool value) { return value ? "true" : "false"; }
 
 // Remembers the first field that breaks its rule.
 class Checker {
@@ -47,7 +48,8 @@ absl::Status Validate(const RefreshPolicy& policy) {
   check.Require(policy.max_stale_window >= kZero, "max_stale_window",
                 policy.max_stale_window, ">= 0");
   check.Require(!policy.refresh_ahead || policy.background_refresh,
-                "refresh_ahead", 1, "false where background_refresh is false");
+                "refresh_ahead", policy.refresh_ahead,
+                "false where background_refresh is false");
   check.Require(policy.background_cooldown >= kZero, "background_cooldown",
                 policy.background_cooldown, ">= 0");
   check.Require(policy.min_interval >= kZero && policy.min_interval < infinite,
@@ -65,8 +67,9 @@ absl::Status Validate(const RefreshPolicy& policy) {
   // Written so that NaN fails.
   check.Require(policy.jitter >= 0.0 && policy.jitter < 1.0, "jitter",
                 policy.jitter, "in [0, 1)");
-  check.Require(retry.initial_backoff > kZero, "retry.initial_backoff",
-                retry.initial_backoff, "> 0");
+  check.Require(
+      retry.initial_backoff > kZero && retry.initial_backoff < infinite,
+      "retry.initial_backoff", retry.initial_backoff, "> 0 and finite");
   check.Require(retry.multiplier >= 1.0 && std::isfinite(retry.multiplier),
                 "retry.multiplier", retry.multiplier, ">= 1 and finite");
   check.Require(retry.max_backoff >= retry.initial_backoff &&

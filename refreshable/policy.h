@@ -26,7 +26,7 @@ enum class OnExhausted {
 // a row, is min(initial_backoff * multiplier^(n-1), max_backoff), counted from
 // the start of the attempt that failed.
 struct RetryPolicy {
-  // > 0.
+  // > 0 and finite.
   absl::Duration initial_backoff = absl::Seconds(2);
   // >= 1.
   double multiplier = 2.0;

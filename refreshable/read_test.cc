@@ -48,6 +48,7 @@ TEST_F(RefreshableReadTest, R2StaleGetAsyncStartsOneBackgroundFlight) {
   AdvanceTo(absl::Seconds(50));
   token->GetAsync(absl::ZeroDuration(), Note());
   token->GetAsync(absl::ZeroDuration(), Note());
+  EXPECT_EQ(Submissions(), 3u);  // Two callbacks.
   executor_.RunUntilIdle();
   EXPECT_THAT(outcomes_, ElementsAre(HoldsToken("t1"), HoldsToken("t1")));
   EXPECT_EQ(source_.call_count(), 2u);
@@ -62,6 +63,7 @@ TEST_F(RefreshableReadTest, R2NoneStartsWhileTheCooldownLasts) {
   for (; Elapsed() < absl::Seconds(75);
        executor_.AdvanceBy(absl::Milliseconds(500))) {
     EXPECT_THAT(token->Get(), HoldsToken("t1"));
+    token->GetAsync(absl::ZeroDuration(), Note());
     executor_.RunUntilIdle();
   }
   EXPECT_THAT(source_.start_times(),

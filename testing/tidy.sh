@@ -58,7 +58,8 @@ awk '
     file = FILENAME
     lines = reason_for_length = licence = 0
     cc = file ~ /\.(h|cc)$/
-    test = file ~ /_test\.cc$/
+    # Tests, and what only tests beside them share.
+    test = file ~ /_(test|testing|test_util)\.(h|cc)$/
     machine = file ~ /^refreshable\/refresh_machine\.(h|cc)$/
     pure = machine || file ~ \
       /^refreshable\/(generation|freshness|credential|policy|secret)\.(h|cc)$/
