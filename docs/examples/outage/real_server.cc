@@ -2,11 +2,11 @@
 
 #include "docs/examples/outage/real_server.h"
 
+#include <atomic>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
 #include <fstream>
-#include <iterator>
 #include <memory>
 #include <utility>
 
@@ -35,6 +35,7 @@ constexpr absl::Duration kTick = absl::Milliseconds(100);
 constexpr absl::Duration kCallEvery = absl::Seconds(1);
 constexpr absl::Duration kStatusEvery = absl::Seconds(30);
 constexpr absl::Duration kWait = absl::Seconds(5);
+constexpr size_t kLongestSecret = 64 * 1024;
 
 void PrintLine(const std::string& text) {
   const std::string time =
@@ -43,12 +44,18 @@ void PrintLine(const std::string& text) {
   std::fflush(stdout);
 }
 
+// Silent until `Start`: what goes wrong before is told once, as an error.
 class PrintingObserver final : public refreshable::Observer {
  public:
+  void Start() { started_ = true; }
+
   void OnEvent(const Event& event) override {
     const std::string text = Describe(event);
-    if (!text.empty()) PrintLine(text);
+    if (started_ && !text.empty()) PrintLine(text);
   }
+
+ private:
+  std::atomic<bool> started_{false};
 };
 
 std::string Show(absl::Duration d) {
@@ -132,13 +139,15 @@ std::string Describe(const Event& event) {
 absl::StatusOr<std::string> ReadSecretFile(const std::string& path) {
   errno = 0;
   std::ifstream file(path, std::ios::binary);
-  std::string secret((std::istreambuf_iterator<char>(file)),
-                     std::istreambuf_iterator<char>());
-  if (!file) {
+  std::string secret(kLongestSecret, '\0');
+  // Unlike an iterator, this does not throw where the file is a folder.
+  file.read(secret.data(), static_cast<std::streamsize>(secret.size()));
+  if (!file.eof()) {
     return absl::InvalidArgumentError(absl::StrCat(
-        "cannot read the secret's file ", path,
-        errno != 0 ? absl::StrCat(": ", std::strerror(errno)) : ""));
+        "cannot read the secret's file ", path, ": ",
+        errno != 0 ? std::strerror(errno) : "it is longer than any secret"));
   }
+  secret.resize(static_cast<size_t>(file.gcount()));
   while (!secret.empty() && (secret.back() == '\n' || secret.back() == '\r')) {
     secret.pop_back();
   }
@@ -155,19 +164,11 @@ absl::Status RunRealServer(const RealServerOptions& options, CsvFile& csv,
   StringToken::Options refreshing;
   refreshing.executor = &executor;
   refreshing.policy.refresh_ahead = true;  // Also where nothing is called.
-  refreshing.observer = std::make_shared<PrintingObserver>();
+  const auto observer = std::make_shared<PrintingObserver>();
+  refreshing.observer = observer;
   auto token = StringToken::Create(std::make_shared<OAuthSource>(options.oauth),
                                    std::move(refreshing));
   if (!token.ok()) return token.status();
-  std::printf("Keeps a token of %s%s valid until Ctrl-C.\nTimeline: %s\n\n",
-              options.oauth.token_url.origin.c_str(),
-              options.api_url
-                  ? absl::StrCat(", and calls ", options.api_url->origin,
-                                 options.api_url->target, " once a second,")
-                        .c_str()
-                  : "",
-              csv.path().c_str());
-  std::fflush(stdout);
   const absl::Status first = FirstToken(**token);
   if (!first.ok()) return first;
 
@@ -183,6 +184,17 @@ absl::Status RunRealServer(const RealServerOptions& options, CsvFile& csv,
           absl::StrCat("cannot reach the API at ", options.api_url->origin));
     }
   }
+
+  std::printf("Keeps a token of %s%s valid until Ctrl-C.\nTimeline: %s\n\n",
+              options.oauth.token_url.origin.c_str(),
+              options.api_url
+                  ? absl::StrCat(", and calls ", options.api_url->origin,
+                                 options.api_url->target, " once a second,")
+                        .c_str()
+                  : "",
+              csv.path().c_str());
+  std::fflush(stdout);
+  observer->Start();
 
   const absl::Duration start = clock.Now().since_boot;
   absl::Duration next_call, next_status;
