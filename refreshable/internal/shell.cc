@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <exception>
+#include <new>
 #include <string>
 
 #include "absl/base/config.h"
@@ -68,7 +69,11 @@ Shell::Shell(ShellConfig config)
       classify_(std::move(config.classify)),
       attempt_timeout_(config.policy.attempt_timeout),
       default_retries_(config.policy.retry.max_retries),
-      machine_(config.policy, config.seed) {}
+      machine_(config.policy, config.seed) {
+  Register();
+}
+
+Shell::~Shell() { Unregister(); }
 
 // ---- Other calls ----
 
@@ -133,6 +138,7 @@ void Shell::Close() {
   TimerId timer = TimerId::kNone;
   {
     absl::MutexLock lock(&mutex_);
+    if (forked_) ForgetParent();
     closed_ = true;
     garbage = Clear();
     for (auto& [id, cancelled] : calls_) {
@@ -157,6 +163,39 @@ void Shell::Close() {
   }
   if (timer != TimerId::kNone) executor_->Cancel(timer);
   for (auto& waiter : orphans) waiter->async->Finish(Destroyed());
+}
+
+// ---- fork() ----
+
+void Shell::BeforeFork() { mutex_.Lock(); }
+
+void Shell::AfterForkInParent() { mutex_.Unlock(); }
+
+void Shell::AfterForkInChild() {
+  mutex_.Unlock();
+  // Threads that are not here may be queued in these: they start anew.
+  new (&mutex_) absl::Mutex;
+  new (&changed_) absl::CondVar;
+  forked_ = true;
+}
+
+void Shell::ForgetParent() {
+  forked_ = false;
+  machine_.OnFork();
+  // The callbacks are the parent's. Never freed: their destructors are user
+  // code, and as much the parent's.
+  new Waiters(std::exchange(waiters_, {}));
+  deadlines_.clear();
+  parked_.clear();
+  calls_.clear();
+  in_executor_.clear();
+  if (!InFetch()) fetching_.clear();
+  timer_ = TimerId::kNone;
+  armed_for_ = absl::InfiniteDuration();
+  ++timer_serial_;
+  arming_ = false;
+  events_.clear();
+  telling_ = false;
 }
 
 // ---- The source ----

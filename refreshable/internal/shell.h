@@ -27,6 +27,7 @@
 #include "executors/executor.h"
 #include "refreshable/failure_class.h"
 #include "refreshable/health.h"
+#include "refreshable/internal/fork_aware.h"
 #include "refreshable/internal/published.h"
 #include "refreshable/observer.h"
 #include "refreshable/policy.h"
@@ -65,10 +66,10 @@ struct ShellConfig {
 // machine, apply its decisions to what the lock guards (the published token
 // among it), and collect in `Effects` what must happen outside the lock: calls
 // of the executor, of observers and callbacks, and the destruction of tokens.
-class Shell : public std::enable_shared_from_this<Shell> {
+class Shell : public std::enable_shared_from_this<Shell>, private ForkAware {
  public:
   explicit Shell(ShellConfig config);
-  virtual ~Shell() = default;
+  virtual ~Shell();
 
   // The rest of a read that found no token to hand out. `take` is called under
   // the lock, at most once, iff OK is returned, when the published token may
@@ -136,6 +137,13 @@ class Shell : public std::enable_shared_from_this<Shell> {
   class TimerTask;
   class ExecutorCall;
 
+  // fork(): holds the lock meanwhile; in the child, what belongs to the
+  // parent's threads is forgotten by the first call that takes the lock.
+  void BeforeFork() override ABSL_NO_THREAD_SAFETY_ANALYSIS;
+  void AfterForkInParent() override ABSL_NO_THREAD_SAFETY_ANALYSIS;
+  void AfterForkInChild() override ABSL_NO_THREAD_SAFETY_ANALYSIS;
+  void ForgetParent() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
   template <typename Section>
   bool OnEvent(Section section);
   void Apply(const Instant& now, Decisions& decisions, PublishFn* publish,
@@ -173,6 +181,7 @@ class Shell : public std::enable_shared_from_this<Shell> {
 
   RefreshMachine machine_ ABSL_GUARDED_BY(mutex_);
   bool closed_ ABSL_GUARDED_BY(mutex_) = false;
+  bool forked_ ABSL_GUARDED_BY(mutex_) = false;
   Stats stats_ ABSL_GUARDED_BY(mutex_);
 
   // Readers. Threads wait on `changed_` for their waiter to be done, or for an

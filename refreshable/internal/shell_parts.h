@@ -78,6 +78,7 @@ bool Shell::OnEvent(Section section) {
   {
     absl::MutexLock lock(&mutex_);
     if (closed_) return false;
+    if (forked_) ForgetParent();
     section(Now(), effects);
   }
   CarryOut(effects);

@@ -41,6 +41,7 @@ absl::Status Shell::Read(const ReadRequest& request,
     {
       absl::MutexLock lock(&mutex_);
       if (closed_) return Destroyed();
+      if (forked_) ForgetParent();
       const Instant now = Now();
       if (!machine_.servable(now) && InFetch()) {
         return absl::FailedPreconditionError(
