@@ -182,8 +182,8 @@ void ThreadExecutor::Core::Shutdown() {
     timers_changed_.notify_one();
   }
   // Before the join: a running task may be waiting for what it queued.
-  queue.clear();
-  timers.clear();
+  while (!queue.empty()) queue.pop_front();
+  while (!timers.empty()) timers.erase(timers.begin());
   for (std::thread& thread : threads_) thread.join();
   threads_.clear();
 }

@@ -37,9 +37,10 @@ namespace refreshable {
 // A task from which an exception escapes ends the program (std::terminate).
 //
 // The destructor refuses further tasks, destroys what is pending without
-// running it, on the destroying thread and with no lock held, and then waits
-// for the tasks that are running. Destroying the executor from inside one of
-// its own tasks ends the program.
+// running it (tasks in the order of queueing, then timers in that of their due
+// times), on the destroying thread and with no lock held, and then waits for
+// the tasks that are running. Destroying the executor from inside one of its
+// own tasks ends the program.
 //
 // fork(): the threads stay with the parent, and so does all that was pending;
 // in the child it never runs and its memory is never freed. The child's first

@@ -14,6 +14,7 @@ namespace {
 std::string Show(absl::Duration value) { return absl::FormatDuration(value); }
 std::string Show(double value) { return absl::StrCat(value); }
 std::string Show(int value) { return absl::StrCat(value); }
+std::string Show(bool value) { return value ? "true" : "false"; }
 
 // Remembers the first field that breaks its rule.
 class Checker {
@@ -47,7 +48,8 @@ absl::Status Validate(const RefreshPolicy& policy) {
   check.Require(policy.max_stale_window >= kZero, "max_stale_window",
                 policy.max_stale_window, ">= 0");
   check.Require(!policy.refresh_ahead || policy.background_refresh,
-                "refresh_ahead", 1, "false where background_refresh is false");
+                "refresh_ahead", policy.refresh_ahead,
+                "false where background_refresh is false");
   check.Require(policy.background_cooldown >= kZero, "background_cooldown",
                 policy.background_cooldown, ">= 0");
   check.Require(policy.min_interval >= kZero && policy.min_interval < infinite,
@@ -65,8 +67,9 @@ absl::Status Validate(const RefreshPolicy& policy) {
   // Written so that NaN fails.
   check.Require(policy.jitter >= 0.0 && policy.jitter < 1.0, "jitter",
                 policy.jitter, "in [0, 1)");
-  check.Require(retry.initial_backoff > kZero, "retry.initial_backoff",
-                retry.initial_backoff, "> 0");
+  check.Require(
+      retry.initial_backoff > kZero && retry.initial_backoff < infinite,
+      "retry.initial_backoff", retry.initial_backoff, "> 0 and finite");
   check.Require(retry.multiplier >= 1.0 && std::isfinite(retry.multiplier),
                 "retry.multiplier", retry.multiplier, ">= 1 and finite");
   check.Require(retry.max_backoff >= retry.initial_backoff &&
@@ -85,6 +88,40 @@ absl::Status Validate(const RefreshPolicy& policy) {
       retry.max_retry_after >= kZero && retry.max_retry_after < infinite,
       "retry.max_retry_after", retry.max_retry_after, ">= 0 and finite");
   return check.status();
+}
+
+std::ostream& operator<<(std::ostream& os, OnExhausted on_exhausted) {
+  return os << (on_exhausted == OnExhausted::kFatal ? "fatal" : "self_heal");
+}
+
+std::ostream& operator<<(std::ostream& os, const RetryPolicy& policy) {
+  return os << "initial_backoff=" << policy.initial_backoff
+            << " multiplier=" << policy.multiplier
+            << " max_backoff=" << policy.max_backoff
+            << " max_retries=" << policy.max_retries
+            << " max_consecutive_failures=" << policy.max_consecutive_failures
+            << " on_exhausted=" << policy.on_exhausted
+            << " probe_interval=" << policy.probe_interval
+            << " max_retry_after=" << policy.max_retry_after;
+}
+
+std::ostream& operator<<(std::ostream& os, const RefreshPolicy& policy) {
+  os << "expiry_margin=" << policy.expiry_margin << " stale_window=";
+  if (policy.stale_window.has_value()) {
+    os << *policy.stale_window;
+  } else {
+    os << "unset";
+  }
+  return os << " max_stale_window=" << policy.max_stale_window
+            << " background_refresh=" << Show(policy.background_refresh)
+            << " refresh_ahead=" << Show(policy.refresh_ahead)
+            << " background_cooldown=" << policy.background_cooldown
+            << " min_interval=" << policy.min_interval
+            << " attempt_timeout=" << policy.attempt_timeout
+            << " max_abandoned_calls=" << policy.max_abandoned_calls
+            << " young_token_age=" << policy.young_token_age
+            << " max_stale_on_error=" << policy.max_stale_on_error
+            << " jitter=" << policy.jitter << ' ' << policy.retry;
 }
 
 }  // namespace refreshable

@@ -88,7 +88,7 @@ std::optional<AttemptStart> RefreshMachine::OnAttemptStart(const Instant& now,
   start.number = attempts_ + 1;
   start.rejected = rejected_;
   start.reason = rejected_ != Generation()     ? RefreshReason::kRejected
-                 : probe_                      ? RefreshReason::kProbe
+                 : exhausted(now)              ? RefreshReason::kProbe
                  : Usable(now)                 ? RefreshReason::kStale
                  : generation_ != Generation() ? RefreshReason::kExpired
                                                : RefreshReason::kFirst;
@@ -193,7 +193,6 @@ bool RefreshMachine::OnInvalidate(const Instant& now, Generation generation,
   if (!held_ || generation != generation_) return false;
   Advance(now, out);
   held_ = false;
-  degraded_published_ = false;
   rejected_ = generation;
   interval_exempt_ = true;
   ++epoch_;
@@ -201,23 +200,23 @@ bool RefreshMachine::OnInvalidate(const Instant& now, Generation generation,
   out.events.push_back(MakeEvent(EventKind::kTokenInvalidated));
   const bool young = now.since_boot < young_until_;
   if (young) {
-    failures_ = failures_before_ + 1;
+    failures_ += failures_before_ + 1;
     last_cause_ = absl::UnauthenticatedError(
         "the token was rejected soon after it was issued");
     backoff_until_ = last_start_ + Backoff(failures_);
-    retry_after_until_.reset();
-  }
-  if (phase_ == Phase::kQueued || phase_ == Phase::kRunning) {
-    // A queued attempt starts after this and so serves as the new one.
-    const bool running = phase_ == Phase::kRunning;
-    if (running) AbandonRunning(out);
-    if (fatal(now)) {
-      EndFlight(now, last_cause_, out);
-    } else if (young && now.since_boot < next_start(now)) {
-      Wait(now, out);
-    } else if (running) {
-      Submit(out);
+    if (retry_after_until_ && *retry_after_until_ < backoff_until_) {
+      retry_after_until_.reset();
     }
+  }
+  if (phase_ != Phase::kIdle) {
+    const bool running = phase_ == Phase::kRunning;
+    const bool waiting = phase_ == Phase::kWaiting;
+    if (running) AbandonRunning(out);
+    if (now.since_boot < next_start(now) && (young || waiting || fatal(now))) {
+      exhausted(now) ? EndFlight(now, last_cause_, out) : Wait(now, out);
+    } else if (running || waiting) {
+      Submit(out);
+    }  // A queued attempt starts after this and so serves as the new one.
   }
   Advance(now, out);
   NoteChanges(now, out);
@@ -345,7 +344,6 @@ void RefreshMachine::StartFlight(const Instant& now, bool foreground,
   foreground_ = foreground;
   budget_ = budget;
   attempts_ = 0;
-  probe_ = exhausted(now);
   if (now.since_boot < next_start(now)) {
     Wait(now, out);
   } else {
@@ -415,7 +413,7 @@ void RefreshMachine::FailAttempt(const Instant& now, const Failure& failure,
   if (Degraded(now)) {
     EndFlight(now, failure.status, out);
     out.waiters = Decisions::Waiters::kServe;
-  } else if (foreground_ && !probe_ && !exhausted(now) &&
+  } else if (foreground_ && !exhausted(now) &&
              failure.kind != FailureClass::kPermanent && attempts_ <= budget_) {
     Wait(now, out);
   } else {
@@ -457,7 +455,7 @@ void RefreshMachine::Publish(const Instant& now, absl::Duration lifetime,
           ? now.since_boot + std::min(policy_.young_token_age, lifetime / 2)
           : -absl::InfiniteDuration();
 
-  failures_before_ = from_source ? failures_ : 0;
+  failures_before_ = failures_;
   failures_ = 0;
   last_cause_ = absl::OkStatus();
   retry_after_until_.reset();
@@ -477,7 +475,6 @@ absl::Duration RefreshMachine::Backoff(int failures) {
   const absl::Duration wait =
       std::min(retry.max_backoff, retry.initial_backoff *
                                       std::pow(retry.multiplier, failures - 1));
-  if (policy_.jitter == 0) return wait;
   return std::min(retry.max_backoff,
                   wait * (1 + policy_.jitter * (2 * Uniform() - 1)));
 }
@@ -494,9 +491,7 @@ void RefreshMachine::NoteChanges(const Instant& now, Decisions& out) {
   const Freshness present = freshness(now);
   if (present != told_freshness_) {
     told_freshness_ = present;
-    Event event = MakeEvent(EventKind::kStateChanged);
-    event.freshness = present;
-    out.events.push_back(std::move(event));
+    out.events.push_back(MakeEvent(EventKind::kStateChanged));
   }
   if (!told_exhausted_ && exhausted(now)) {
     told_exhausted_ = true;

@@ -181,6 +181,8 @@ class RefreshMachine {
     return phase_ == Phase::kQueued ? attempt_ : AttemptId::kNone;
   }
   bool refreshing() const { return phase_ != Phase::kIdle; }
+  // Between two attempts of a refresh: only OnWake leads on.
+  bool waiting() const { return phase_ == Phase::kWaiting; }
   int failures() const { return failures_; }
   const absl::Status& last_cause() const { return last_cause_; }
   bool exhausted(const Instant& now) const;
@@ -245,7 +247,6 @@ class RefreshMachine {
   // The flight.
   Phase phase_ = Phase::kIdle;
   bool foreground_ = false;
-  bool probe_ = false;
   int budget_ = 0;    // Retries.
   int attempts_ = 0;  // That have failed, in this flight.
   absl::Duration due_ = absl::InfiniteDuration();

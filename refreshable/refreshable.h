@@ -142,9 +142,10 @@ class Refreshable {
   //
   // Errors: DEADLINE_EXCEEDED, the timeout has passed while waiting (the
   // refresh goes on, and the next read profits). Where the refresh failed, the
-  // code of its last cause; `GetRefreshError` tells more, `IsFatal` whether to
-  // give up. Such an error comes at once, whatever the timeout, while the next
-  // attempt is not permitted yet, or not before the deadline. CANCELLED, the
+  // code of its last cause, or FAILED_PRECONDITION once refreshing has given up
+  // for good; `GetRefreshError` tells more, `IsFatal` whether to give up too.
+  // Such an error comes at once, whatever the timeout, while the next attempt
+  // is not permitted yet, or not before the deadline. CANCELLED, the
   // Refreshable was destroyed. FAILED_PRECONDITION, the read would wait for
   // itself: inside the source's own `Fetch`, or on a ManualExecutor with
   // nothing pending and no timeout.
@@ -161,8 +162,9 @@ class Refreshable {
     const Instant now = state_->Now();
     std::optional<Lease<Token>> lease = state_->Load(now.wall);
     if (lease.has_value()) return *std::move(lease);
-    const absl::Status status = state_->Read(Request(now, options), [&] {
-      lease = state_->Load(absl::InfinitePast());
+    const std::shared_ptr<State> state = state_;  // See `state_`.
+    const absl::Status status = state->Read(Request(now, options), [&] {
+      lease = state->Load(absl::InfinitePast());
     });
     if (!status.ok()) return status;
     return *std::move(lease);
@@ -178,8 +180,9 @@ class Refreshable {
     return GetAsync(options, std::move(callback));
   }
   WaiterId GetAsync(const ReadOptions& options, Callback callback) {
-    return state_->ReadAsync(Request(state_->Now(), options),
-                             state_->MakeAsyncRead(std::move(callback)));
+    const std::shared_ptr<State> state = state_;
+    return state->ReadAsync(Request(state->Now(), options),
+                            state->MakeAsyncRead(std::move(callback)));
   }
 
   // Cancels a GetAsync. True: its callback has not run and never will. The
@@ -202,19 +205,24 @@ class Refreshable {
   // that any number of rejected threads cause one refresh. A refresh that is
   // under way begins anew; otherwise the next read starts one.
   bool Invalidate(Generation generation) {
-    return state_->Invalidate(generation);
+    const std::shared_ptr<State> state = state_;
+    return state->Invalidate(generation);
   }
 
   // Publishes a token that was obtained otherwise. It replaces whatever is held
   // or being fetched, goes to all who wait, and clears every memory of
   // failures. Returns its generation, or INVALID_ARGUMENT if it has expired.
   absl::StatusOr<Generation> Install(Credential<Token> credential) {
-    return state_->Install(std::move(credential));
+    const std::shared_ptr<State> state = state_;
+    return state->Install(std::move(credential));
   }
 
   // Forgets all failures: backoff, cooldown, exhaustion, a fatal error. The
   // next attempt is due at once, but for the minimum interval.
-  void Reset() { state_->Reset(); }
+  void Reset() {
+    const std::shared_ptr<State> state = state_;
+    state->Reset();
+  }
 
   // Cheap snapshots, for metrics and health checks.
   Stats stats() const { return state_->stats(); }
@@ -233,6 +241,8 @@ class Refreshable {
     return request;
   }
 
+  // A call that waits, or that runs user code, holds a copy: this object may be
+  // destroyed meanwhile.
   const std::shared_ptr<State> state_;
 };
 

@@ -16,11 +16,11 @@ fresh_tree() {
   local file
   for file in executors/{executor.h,BUILD.bazel} testing/fake.h \
     refreshable/{refresh_machine.h,refresh_machine.cc,policy.h} \
-    refreshable/{refreshable.h,x_test.cc,internal/cell.h}; do
+    refreshable/{refreshable.h,x_test.cc,y_testing.h,internal/cell.h}; do
     printf '# SPDX-License-Identifier: Apache-2.0\n' >"$tree/$file"
   done
-  printf '#include "executors/manual_executor.h"\n#include "testing/fake.h"\n' \
-    >>"$tree/refreshable/x_test.cc"
+  printf '#include "executors/manual_executor.h"\n#include "testing/fake.h"\n' |
+    tee -a "$tree/refreshable/y_testing.h" >>"$tree/refreshable/x_test.cc"
   printf '#include "absl/functional/any_invocable.h"\n#include <mutex>\n' \
     >>"$tree/refreshable/refreshable.h"
   printf 'int a;  // No absl::Now() here, as "absl/synchronization/mutex.h".\n' \
@@ -80,6 +80,7 @@ expect_noticed refreshable/x_test.cc 'TEST(A, DISABLED_B) {}' 'skipped'
 expect_noticed refreshable/x_test.cc 'absl::SleepFor(absl::Seconds(1));' 'sleeps'
 expect_noticed refreshable/x_test.cc 'std::this_thread::sleep_for(1s);' 'sleeps'
 expect_noticed refreshable/x_test.cc 'usleep(1);' 'sleeps'
+expect_noticed refreshable/y_testing.h 'absl::SleepFor(d);' 'sleeps'
 expect_noticed refreshable/x_test.cc 'std::random_device device;' 'unseeded'
 expect_noticed refreshable/x_test.cc 'absl::BitGen gen;' 'unseeded'
 

@@ -90,12 +90,14 @@ bool Shell::Invalidate(Generation generation) {
 
 absl::Status Shell::InstallToken(const Expiry& expiry, PublishFn publish) {
   bool installed = false;
-  OnEvent([&](const Instant& now, Effects& effects)
-              ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-                Decisions decisions;
-                installed = machine_.OnInstall(now, expiry, decisions);
-                Apply(now, decisions, &publish, effects);
-              });
+  const bool open =
+      OnEvent([&](const Instant& now, Effects& effects)
+                  ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+                    Decisions decisions;
+                    installed = machine_.OnInstall(now, expiry, decisions);
+                    Apply(now, decisions, &publish, effects);
+                  });
+  if (!open) return Destroyed();
   if (installed) return absl::OkStatus();
   return absl::InvalidArgumentError(
       "Install: the credential has expired already");
@@ -176,23 +178,26 @@ void Shell::AfterForkInChild() {
   // Threads that are not here may be queued in these: they start anew.
   new (&mutex_) absl::Mutex;
   new (&changed_) absl::CondVar;
+  for (ThreadIds* threads : {&in_attempt_, &in_timer_, &in_executor_}) {
+    KeepThisThread(*threads);
+  }
   forked_ = true;
 }
 
 void Shell::ForgetParent() {
   forked_ = false;
   machine_.OnFork();
-  // The callbacks are the parent's. Never freed: their destructors are user
-  // code, and as much the parent's.
+  // The callbacks and tokens there are the parent's to run and to destroy.
+  // Never freed: their destructors are user code.
   new Waiters(std::exchange(waiters_, {}));
+  new std::vector<Effects>(std::exchange(deferred_, {}));
   deadlines_.clear();
   parked_.clear();
   calls_.clear();
-  in_executor_.clear();
-  if (!InFetch()) fetching_.clear();
   timer_ = TimerId::kNone;
   armed_for_ = absl::InfiniteDuration();
   ++timer_serial_;
+  timer_lost_ = false;
   arming_ = false;
   events_.clear();
   telling_ = false;
@@ -201,6 +206,8 @@ void Shell::ForgetParent() {
 // ---- The source ----
 
 void Shell::RunAttempt(AttemptId id) {
+  // Before anything is told: an observer must not wait for this very attempt.
+  const InAttempt in_attempt(this);
   std::optional<AttemptStart> start;
   auto cancelled = std::make_shared<std::atomic<bool>>(false);
   OnEvent([&](const Instant& now, Effects& effects)
@@ -210,17 +217,10 @@ void Shell::RunAttempt(AttemptId id) {
                 Apply(now, decisions, nullptr, effects);
                 if (start.has_value()) calls_.emplace(id, cancelled);
               });
-  if (!start.has_value()) return;
-  {
-    absl::MutexLock lock(&mutex_);
-    fetching_.push_back(std::this_thread::get_id());
-  }
+  if (!start.has_value() || closed()) return;
   Fetch(FetchContext(start->reason, start->number, start->rejected,
                      attempt_timeout_, std::move(cancelled)),
         id);
-  absl::MutexLock lock(&mutex_);
-  fetching_.erase(std::find(fetching_.begin(), fetching_.end(),
-                            std::this_thread::get_id()));
 }
 
 void Shell::Succeed(AttemptId id, const Expiry& expiry,
@@ -238,7 +238,11 @@ void Shell::Fail(AttemptId id, const absl::Status& status) {
   Failure failure;
   failure.status = status;
   failure.retry_after = GetRetryAfter(status);
-  RunSwallowing([&] { failure.kind = classify_(status); });
+  {
+    const InAttempt in_attempt(this);
+    if (closed()) return;
+    RunSwallowing([&] { failure.kind = classify_(status); });
+  }
   OnEvent([&](const Instant& now, Effects& effects)
               ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
                 Decisions decisions;
@@ -265,9 +269,19 @@ void Shell::AttemptLost(AttemptId id) {
               });
 }
 
-bool Shell::InFetch() const {
-  return std::find(fetching_.begin(), fetching_.end(),
-                   std::this_thread::get_id()) != fetching_.end();
+Shell::InAttempt::InAttempt(Shell* shell) : shell_(shell) {
+  absl::MutexLock lock(&shell_->mutex_);
+  AddThisThread(shell_->in_attempt_);
+}
+
+Shell::InAttempt::~InAttempt() {
+  absl::MutexLock lock(&shell_->mutex_);
+  RemoveThisThread(shell_->in_attempt_);
+}
+
+bool Shell::closed() const {
+  absl::MutexLock lock(&mutex_);
+  return closed_;
 }
 
 // ---- Decisions ----
@@ -336,20 +350,44 @@ void Shell::CarryOut(Effects& effects) {
   if (effects.submit != AttemptId::kNone) SubmitAttempt(effects.submit);
   SyncTimer();
   TellObserver();
-  if (effects.hook) RunSwallowing(effects.hook);
+  // The observer may have destroyed the Refreshable.
+  if (effects.hook && !closed()) RunSwallowing(effects.hook);
   effects.hook = nullptr;
   WakeWaiters(effects.wake);
+  for (uint64_t id : effects.deliver) DeliverHere(id);
   effects.garbage.clear();
 }
 
-void Shell::SubmitAttempt(AttemptId id) {
-  bool accepted = false;
+// Runs `call`, which calls the executor, unless the Refreshable is closed, when
+// the executor must not be touched: false. Close waits for threads inside.
+bool Shell::UseExecutor(absl::FunctionRef<void()> call) {
   {
-    ExecutorCall call(this);
-    if (!call.admitted()) return;
-    accepted = executor_->Run(AttemptTask(shared_from_this(), id));
+    absl::MutexLock lock(&mutex_);
+    if (closed_) return false;
+    AddThisThread(in_executor_);
   }
-  if (!accepted) AttemptLost(id);
+  call();
+  std::vector<Effects> deferred;
+  {
+    absl::MutexLock lock(&mutex_);
+    deferred = LeaveExecutor();
+  }
+  for (Effects& effects : deferred) CarryOut(effects);
+  return true;
+}
+
+// Returns what the caller has to carry out.
+std::vector<Shell::Effects> Shell::LeaveExecutor() {
+  RemoveThisThread(in_executor_);
+  if (closed_) changed_.SignalAll();
+  if (HasThisThread(in_executor_)) return {};
+  return std::exchange(deferred_, {});
+}
+
+void Shell::SubmitAttempt(AttemptId id) {
+  UseExecutor([&] {
+    if (!executor_->Run(AttemptTask(shared_from_this(), id))) AttemptLost(id);
+  });
 }
 
 void Shell::TellObserver() {
@@ -379,36 +417,47 @@ absl::Duration Shell::WakeAt(const Instant& now) const {
 // Brings the timer in line with WakeAt. One thread at a time does so, outside
 // the lock; it looks again until nothing has changed meanwhile.
 void Shell::SyncTimer() {
-  absl::MutexLock lock(&mutex_);
-  if (arming_) return;
-  arming_ = true;
-  while (!closed_) {
-    const Instant now = Now();
-    const absl::Duration at = WakeAt(now);
-    if (at == armed_for_) break;
-    armed_for_ = at;
-    timer_lost_ = false;
-    const uint64_t serial = ++timer_serial_;
-    const TimerId old = std::exchange(timer_, TimerId::kNone);
-    in_executor_.push_back(std::this_thread::get_id());
-    mutex_.Unlock();
-    TimerId timer = TimerId::kNone;
-    if (old != TimerId::kNone) executor_->Cancel(old);
-    if (at < absl::InfiniteDuration()) {
-      timer = executor_->RunAfter(at - now.since_boot,
-                                  TimerTask(shared_from_this(), serial));
-      if (timer == TimerId::kNone) OnTimerLost(serial);
+  std::vector<Effects> deferred;
+  {
+    absl::MutexLock lock(&mutex_);
+    if (arming_) return;
+    arming_ = true;
+    while (!closed_) {
+      const Instant now = Now();
+      const absl::Duration at = WakeAt(now);
+      // A lost timer is tried again for whoever cannot do without.
+      const bool retry =
+          timer_lost_ && (machine_.waiting() || !deadlines_.empty());
+      if (at == armed_for_ && !retry) break;
+      armed_for_ = at;
+      timer_lost_ = false;
+      const uint64_t serial = ++timer_serial_;
+      const TimerId old = std::exchange(timer_, TimerId::kNone);
+      AddThisThread(in_executor_);
+      mutex_.Unlock();
+      TimerId timer = TimerId::kNone;
+      if (old != TimerId::kNone) executor_->Cancel(old);
+      if (at < absl::InfiniteDuration()) {
+        timer = executor_->RunAfter(at - now.since_boot,
+                                    TimerTask(shared_from_this(), serial));
+        if (timer == TimerId::kNone) OnTimerLost(serial);
+      }
+      mutex_.Lock();
+      timer_ = timer;
+      for (Effects& effects : LeaveExecutor()) {
+        deferred.push_back(std::move(effects));
+      }
     }
-    mutex_.Lock();
-    timer_ = timer;
-    in_executor_.erase(std::find(in_executor_.begin(), in_executor_.end(),
-                                 std::this_thread::get_id()));
-    if (closed_) changed_.SignalAll();
+    arming_ = false;
   }
-  arming_ = false;
+  for (Effects& effects : deferred) CarryOut(effects);
 }
 
 void Shell::OnTimer(uint64_t serial) {
+  {
+    absl::MutexLock lock(&mutex_);
+    AddThisThread(in_timer_);
+  }
   OnEvent([&](const Instant& now,
               Effects& effects) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     if (serial != timer_serial_) return;
@@ -422,6 +471,8 @@ void Shell::OnTimer(uint64_t serial) {
       Settle(id, *waiters_.find(id)->second, DeadlineExceeded(), effects);
     }
   });
+  absl::MutexLock lock(&mutex_);
+  RemoveThisThread(in_timer_);
 }
 
 // Nobody will wake the machine: reads must ask it every time, and nothing may

@@ -60,7 +60,8 @@ struct ShellConfig {
 };
 
 // Owns the machine, the waiters, the timer and the running calls. Always held
-// by shared_ptr: queued tasks, running calls and blocked readers each hold one.
+// by shared_ptr: queued tasks, running calls and whoever calls a method each
+// hold one, since what the method runs may destroy the Refreshable.
 //
 // One mutex guards all state. Each event is one critical section: ask the
 // machine, apply its decisions to what the lock guards (the published token
@@ -118,9 +119,22 @@ class Shell : public std::enable_shared_from_this<Shell>, private ForkAware {
   // Calls the source. Called without the lock.
   virtual void Fetch(const FetchContext& context, AttemptId id) = 0;
 
+  // Marks the calling thread as busy with an attempt: its reads must not wait.
+  class InAttempt {
+   public:
+    explicit InAttempt(Shell* shell);
+    InAttempt(const InAttempt&) = delete;
+    InAttempt& operator=(const InAttempt&) = delete;
+    ~InAttempt();
+
+   private:
+    Shell* const shell_;
+  };
+
   mutable absl::Mutex mutex_;
 
  private:
+  using ThreadIds = std::vector<std::thread::id>;
   struct Waiter {
     ReadRequest request;
     std::unique_ptr<AsyncRead> async;  // Null: a thread waits.
@@ -128,14 +142,15 @@ class Shell : public std::enable_shared_from_this<Shell>, private ForkAware {
     // again. A thread may leave only when `done`, an async read when delivered.
     bool settled = false;
     bool done = false;
-    bool in_own_call = false;  // ReadAsync has not returned yet.
+    // The thread whose ReadAsync has not returned yet: not delivered there.
+    std::thread::id own_call;
     absl::Status outcome;
   };
   using Waiters = std::map<uint64_t, std::shared_ptr<Waiter>>;
   struct Effects;
   class AttemptTask;
   class TimerTask;
-  class ExecutorCall;
+  class DeliverTask;
 
   // fork(): holds the lock meanwhile; in the child, what belongs to the
   // parent's threads is forgotten by the first call that takes the lock.
@@ -155,17 +170,21 @@ class Shell : public std::enable_shared_from_this<Shell>, private ForkAware {
   void UpdateCheckAt(const Instant& now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Count(const Event& event) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void CarryOut(Effects& effects) ABSL_LOCKS_EXCLUDED(mutex_);
+  bool UseExecutor(absl::FunctionRef<void()> call) ABSL_LOCKS_EXCLUDED(mutex_);
+  std::vector<Effects> LeaveExecutor() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void SubmitAttempt(AttemptId id);
   void RunAttempt(AttemptId id);
   void AttemptLost(AttemptId id);
   void TellObserver();
   void WakeWaiters(const std::vector<uint64_t>& ids);
   void Dispatch(uint64_t id);
+  void DeliveryLost(uint64_t id);
+  void DeliverHere(uint64_t id);
   void Deliver(uint64_t id);
 
   absl::Status Await(uint64_t id, const std::shared_ptr<Waiter>& waiter);
   void RemoveWaiter(uint64_t id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  bool InFetch() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  bool closed() const ABSL_LOCKS_EXCLUDED(mutex_);
 
   absl::Duration WakeAt(const Instant& now) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -199,9 +218,13 @@ class Shell : public std::enable_shared_from_this<Shell>, private ForkAware {
   // Calls of the source that have not answered, and their cancellation flags.
   std::map<AttemptId, std::shared_ptr<std::atomic<bool>>> calls_
       ABSL_GUARDED_BY(mutex_);
-  // Threads inside Fetch, and threads inside a method of the executor.
-  std::vector<std::thread::id> fetching_ ABSL_GUARDED_BY(mutex_);
-  std::vector<std::thread::id> in_executor_ ABSL_GUARDED_BY(mutex_);
+  // Threads whose attempt cannot end while they wait, threads inside a timer's
+  // task, and threads inside a method of the executor.
+  ThreadIds in_attempt_ ABSL_GUARDED_BY(mutex_);
+  ThreadIds in_timer_ ABSL_GUARDED_BY(mutex_);
+  ThreadIds in_executor_ ABSL_GUARDED_BY(mutex_);
+  // Of events that happened inside a method of the executor.
+  std::vector<Effects> deferred_ ABSL_GUARDED_BY(mutex_);
 
   // The one timer, see SyncTimer.
   TimerId timer_ ABSL_GUARDED_BY(mutex_) = TimerId::kNone;

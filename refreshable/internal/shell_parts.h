@@ -38,40 +38,37 @@ struct Shell::Effects {
   AttemptId submit = AttemptId::kNone;
   absl::AnyInvocable<void()> hook;
   std::vector<uint64_t> wake;
+  std::vector<uint64_t> deliver;  // The executor would not.
   std::vector<Garbage> garbage;
 };
 
-// Marks the calling thread as being inside a method of the executor. Close
-// waits for other threads that are, so that nothing touches the executor later.
-class Shell::ExecutorCall {
- public:
-  explicit ExecutorCall(Shell* shell) : shell_(shell) {
-    absl::MutexLock lock(&shell_->mutex_);
-    admitted_ = !shell_->closed_;
-    if (admitted_) {
-      shell_->in_executor_.push_back(std::this_thread::get_id());
-    }
-  }
-  ExecutorCall(const ExecutorCall&) = delete;
-  ExecutorCall& operator=(const ExecutorCall&) = delete;
-  ~ExecutorCall() {
-    if (!admitted_) return;
-    absl::MutexLock lock(&shell_->mutex_);
-    auto& threads = shell_->in_executor_;
-    threads.erase(
-        std::find(threads.begin(), threads.end(), std::this_thread::get_id()));
-    if (shell_->closed_) shell_->changed_.SignalAll();
-  }
-  // False: the Refreshable is closed, the executor must not be touched.
-  bool admitted() const { return admitted_; }
+inline void AddThisThread(std::vector<std::thread::id>& threads) {
+  threads.push_back(std::this_thread::get_id());
+}
 
- private:
-  Shell* const shell_;
-  bool admitted_;
-};
+inline bool HasThisThread(const std::vector<std::thread::id>& threads) {
+  return std::find(threads.begin(), threads.end(),
+                   std::this_thread::get_id()) != threads.end();
+}
+
+// Once: a thread may be there several times.
+inline void RemoveThisThread(std::vector<std::thread::id>& threads) {
+  threads.erase(
+      std::find(threads.begin(), threads.end(), std::this_thread::get_id()));
+}
+
+inline void KeepThisThread(std::vector<std::thread::id>& threads) {
+  threads.erase(std::remove_if(threads.begin(), threads.end(),
+                               [](std::thread::id id) {
+                                 return id != std::this_thread::get_id();
+                               }),
+                threads.end());
+}
 
 // One event: `section` runs under the lock, with the present moment and the
-// effects to fill. False if the Refreshable is closed.
+// effects to fill. False if the Refreshable is closed. Inside a method of the
+// executor (which destroys the task that it refuses) no user code may run:
+// Close waits for that method to return. The effects follow then.
 template <typename Section>
 bool Shell::OnEvent(Section section) {
   Effects effects;
@@ -80,6 +77,10 @@ bool Shell::OnEvent(Section section) {
     if (closed_) return false;
     if (forked_) ForgetParent();
     section(Now(), effects);
+    if (HasThisThread(in_executor_)) {
+      deferred_.push_back(std::move(effects));
+      return true;
+    }
   }
   CarryOut(effects);
   return true;

@@ -12,6 +12,24 @@
 
 namespace refreshable {
 namespace internal {
+
+// The delivery of an async read. Destroyed without having run: the executor
+// refused or dropped it.
+class Shell::DeliverTask {
+ public:
+  DeliverTask(std::shared_ptr<Shell> shell, uint64_t id)
+      : shell_(std::move(shell)), id_(id) {}
+  DeliverTask(DeliverTask&&) noexcept = default;
+  ~DeliverTask() {
+    if (shell_ != nullptr) shell_->DeliveryLost(id_);
+  }
+  void operator()() && { std::exchange(shell_, nullptr)->Deliver(id_); }
+
+ private:
+  std::shared_ptr<Shell> shell_;
+  uint64_t id_;
+};
+
 namespace {
 
 // Abseil's timed waits may follow the wall clock, which may step: no wait is
@@ -24,7 +42,10 @@ absl::Status ToStatus(const Instant& now, const ReadFailure& failure) {
   error.failures = failure.failures;
   error.next_attempt = ToWall(now, failure.next_attempt_at);
   error.fatal = failure.fatal;
-  return MakeRefreshError(failure.cause.code(), error);
+  // Retry loops leave this code alone, and not the cause's.
+  return MakeRefreshError(failure.fatal ? absl::StatusCode::kFailedPrecondition
+                                        : failure.cause.code(),
+                          error);
 }
 
 }  // namespace
@@ -43,7 +64,7 @@ absl::Status Shell::Read(const ReadRequest& request,
       if (closed_) return Destroyed();
       if (forked_) ForgetParent();
       const Instant now = Now();
-      if (!machine_.servable(now) && InFetch()) {
+      if (!machine_.servable(now) && HasThisThread(in_attempt_)) {
         return absl::FailedPreconditionError(
             "a token source read its own Refreshable, which has no usable "
             "token until that very call of the source has returned");
@@ -76,21 +97,24 @@ absl::Status Shell::Await(uint64_t id, const std::shared_ptr<Waiter>& waiter) {
   const absl::Duration deadline = waiter->request.deadline;
   bool in_executor_thread = false;
   bool drivable = false;
-  {
-    ExecutorCall call(this);
-    if (call.admitted()) {
-      in_executor_thread = executor_->InExecutorThread();
-      drivable = executor_->DriveUntil([] { return true; }, deadline);
-    }
-  }
+  UseExecutor([&] {
+    in_executor_thread = executor_->InExecutorThread();
+    drivable = executor_->DriveUntil([] { return true; }, deadline);
+  });
+  const auto ready = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return waiter->done || (in_executor_thread && !waiter->settled &&
+                            machine_.queued() != AttemptId::kNone);
+  };
   for (;;) {
     AttemptId claimed = AttemptId::kNone;
     {
       absl::MutexLock lock(&mutex_);
-      const auto ready = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-        return waiter->done ||
-               (in_executor_thread && machine_.queued() != AttemptId::kNone);
-      };
+      if (!waiter->done && !drivable && HasThisThread(in_timer_)) {
+        RemoveWaiter(id);
+        return absl::FailedPreconditionError(
+            "a read inside an observer or callback that a timer of the "
+            "executor runs would have to wait, which holds up all timers");
+      }
       while (!drivable && !ready()) {
         // While closed, the outcome has been set: the clock is not touched.
         const absl::Duration left = deadline - Now().since_boot;
@@ -102,7 +126,7 @@ absl::Status Shell::Await(uint64_t id, const std::shared_ptr<Waiter>& waiter) {
         RemoveWaiter(id);
         return DeadlineExceeded();
       }
-      if (in_executor_thread) claimed = machine_.queued();
+      if (ready()) claimed = machine_.queued();
     }
     if (claimed != AttemptId::kNone) {
       RunAttempt(claimed);
@@ -111,13 +135,14 @@ absl::Status Shell::Await(uint64_t id, const std::shared_ptr<Waiter>& waiter) {
     if (!drivable) continue;
     const auto done = [&] {
       absl::MutexLock lock(&mutex_);
-      return waiter->done ||
-             (in_executor_thread && machine_.queued() != AttemptId::kNone);
+      return ready();
     };
     // This thread is the one that drives the executor, which therefore lives.
     executor_->DriveUntil(done, deadline);
     if (!done()) {
       absl::MutexLock lock(&mutex_);
+      // Another thread may be about to wake it.
+      while (waiter->settled && !waiter->done) changed_.Wait(&mutex_);
       if (!waiter->done && Now().since_boot < deadline) {
         RemoveWaiter(id);
         return absl::FailedPreconditionError(
@@ -134,7 +159,7 @@ WaiterId Shell::ReadAsync(const ReadRequest& request,
   auto waiter = std::make_shared<Waiter>();
   waiter->request = request;
   waiter->async = std::move(read);
-  waiter->in_own_call = true;
+  waiter->own_call = std::this_thread::get_id();
   OnEvent([&](const Instant& now,
               Effects& effects) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     Decisions decisions;
@@ -150,17 +175,20 @@ WaiterId Shell::ReadAsync(const ReadRequest& request,
       deadlines_.emplace(request.deadline, id);
     }
   });
+  bool parked = false;
   {
     absl::MutexLock lock(&mutex_);
-    waiter->in_own_call = false;
-    if (parked_.empty()) return WaiterId{id};
+    parked = !parked_.empty();
   }
-  SyncTimer();
+  if (parked) SyncTimer();
+  absl::MutexLock lock(&mutex_);
+  waiter->own_call = std::thread::id();
   return WaiterId{id};
 }
 
 absl::Status Shell::TryRead(absl::FunctionRef<void()> take) {
   absl::MutexLock lock(&mutex_);
+  if (closed_) return Destroyed();
   const Instant now = Now();
   if (machine_.published_servable(now)) {
     take();
@@ -233,29 +261,39 @@ void Shell::WakeWaiters(const std::vector<uint64_t>& ids) {
         threads = true;
       }
     }
-    async.insert(async.end(), parked_.begin(), parked_.end());
-    parked_.clear();
+    // Not those of this very thread: it would be refused without end.
+    const auto others = std::partition(
+        parked_.begin(), parked_.end(),
+        [&](uint64_t id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+          const auto it = waiters_.find(id);
+          return it != waiters_.end() &&
+                 it->second->own_call == std::this_thread::get_id();
+        });
+    async.insert(async.end(), others, parked_.end());
+    parked_.erase(others, parked_.end());
     if (threads) changed_.SignalAll();
   }
   for (uint64_t id : async) Dispatch(id);
 }
 
-// Has a settled async read delivered by the executor; failing that in this
-// thread, unless the read's own GetAsync has not returned yet.
+// Has a settled async read delivered by the executor.
 void Shell::Dispatch(uint64_t id) {
-  bool accepted = false;
-  {
-    ExecutorCall call(this);
-    if (!call.admitted()) return;
-    accepted =
-        executor_->Run([self = shared_from_this(), id] { self->Deliver(id); });
-  }
-  if (accepted) return;
+  UseExecutor([&] { executor_->Run(DeliverTask(shared_from_this(), id)); });
+}
+
+void Shell::DeliveryLost(uint64_t id) {
+  OnEvent(
+      [&](const Instant&, Effects& effects) { effects.deliver.push_back(id); });
+}
+
+// Delivers in this thread, unless the read's own GetAsync is still running in
+// it: then whatever happens next tries again, a timer at the latest.
+void Shell::DeliverHere(uint64_t id) {
   {
     absl::MutexLock lock(&mutex_);
     const auto it = waiters_.find(id);
     if (closed_ || it == waiters_.end()) return;
-    if (it->second->in_own_call) {
+    if (it->second->own_call == std::this_thread::get_id()) {
       parked_.push_back(id);
       parked_until_ = Now().since_boot + kLongestWait;
       return;

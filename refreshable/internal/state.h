@@ -123,21 +123,31 @@ class State final : public Shell {
       return;
     }
     auto token = std::make_shared<const Token>(std::move(result->token));
-    SnapshotPtr rejected;
-    {
-      absl::MutexLock lock(&mutex_);
-      rejected = rejected_;
-    }
-    std::optional<Generation> same_as;
-    if (rejected != nullptr && same_token_ &&
-        same_token_(*rejected->token, *token)) {
-      same_as = rejected->generation;
-    }
+    const std::optional<Generation> same_as = SameAsRejected(*token);
     Succeed(id, result->expiry, same_as,
             [&](Generation generation, absl::Time expires_at)
                 ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
                   return Publish(std::move(token), generation, expires_at);
                 });
+  }
+
+  std::optional<Generation> SameAsRejected(const Token& token) {
+    const InAttempt in_attempt(this);
+    SnapshotPtr rejected;
+    {
+      absl::MutexLock lock(&mutex_);
+      rejected = rejected_;
+    }
+    if (rejected == nullptr || !same_token_) return std::nullopt;
+#ifdef ABSL_HAVE_EXCEPTIONS
+    try {
+      if (same_token_(*rejected->token, token)) return rejected->generation;
+    } catch (...) {  // Unknown, and so not the same.
+    }
+#else
+    if (same_token_(*rejected->token, token)) return rejected->generation;
+#endif
+    return std::nullopt;
   }
 
   Publication Publish(std::shared_ptr<const Token> token, Generation generation,

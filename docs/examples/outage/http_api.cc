@@ -37,7 +37,7 @@ Api HttpApi(const Url& url, absl::Duration timeout) {
   return [http, target = url.target](const std::string& token) {
     const httplib::Result answer =
         http->Get(target, {{"Authorization", absl::StrCat("Bearer ", token)}});
-    if (!answer) return ApiResult::kFailed;
+    if (!answer) return ApiResult::kUnreachable;
     if (answer->status == 401) return Rejection(answer->body);
     return answer->status >= 200 && answer->status < 300 ? ApiResult::kOk
                                                          : ApiResult::kFailed;

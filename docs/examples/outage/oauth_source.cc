@@ -93,6 +93,29 @@ Result ReadToken(const Json& answer) {
   return Credential<std::string>(token, Expiry::In(absl::Seconds(*seconds)));
 }
 
+absl::Status NoAnswer(httplib::Error error, absl::string_view origin) {
+  switch (error) {
+    case httplib::Error::Connection:
+      return absl::UnavailableError(absl::StrCat("cannot connect to ", origin));
+    case httplib::Error::ConnectionTimeout:
+      return absl::DeadlineExceededError(
+          absl::StrCat("no connection to ", origin, " in time"));
+    case httplib::Error::Read:
+      return absl::UnavailableError(absl::StrCat(
+          origin, " sent no answer in time, or closed the connection"));
+    case httplib::Error::SSLConnection:
+    case httplib::Error::SSLLoadingCerts:
+    case httplib::Error::SSLServerVerification:
+      // Trying again will not make a certificate valid.
+      return absl::FailedPreconditionError(
+          absl::StrCat("no trusted TLS connection to ", origin));
+    default:
+      return absl::UnavailableError(
+          absl::StrCat("the request to ", origin, " failed (",
+                       httplib::to_string(error), ")"));
+  }
+}
+
 absl::StatusCode CodeOf(int http_status, absl::string_view error) {
   switch (http_status) {
     case 429:
@@ -187,14 +210,7 @@ Result OAuthSource::Send(absl::Duration timeout) const {
       http.Post(options_.token_url.target, {{"Accept", "application/json"}},
                 body, "application/x-www-form-urlencoded");
   if (!answer) {
-    const httplib::Error error = answer.error();
-    if (error == httplib::Error::Read) {
-      return absl::UnavailableError(
-          absl::StrCat("no answer from ", options_.token_url.origin));
-    }
-    return absl::UnavailableError(absl::StrCat("cannot reach ",
-                                               options_.token_url.origin, " (",
-                                               httplib::to_string(error), ")"));
+    return NoAnswer(answer.error(), options_.token_url.origin);
   }
   return ReadTokenAnswer(answer->status, answer->body,
                          answer->get_header_value("Retry-After"), absl::Now());

@@ -106,9 +106,11 @@ Sample TakeSample(absl::Duration at, Phase phase, const OAuthServer& server,
   return sample;
 }
 
-// Plays the script: sets the phases, samples, prints a line each second.
+// Starts the threads and plays the script: sets the phases, samples, prints a
+// line each second.
 std::vector<Span> Play(const refreshable::Clock& clock, OAuthServer& server,
-                       std::vector<Contestant>& contestants, CsvFile& csv) {
+                       std::vector<Contestant>& contestants,
+                       const Workload::Options& work, CsvFile& csv) {
   const absl::Duration start = clock.Now().since_boot;
   const auto elapsed = [&] { return clock.Now().since_boot - start; };
   std::vector<Span> spans;
@@ -118,6 +120,10 @@ std::vector<Span> Play(const refreshable::Clock& clock, OAuthServer& server,
       TakeSample(absl::ZeroDuration(), Phase::kHealthy, server, contestants);
   csv.Write(printed);
   Print(ProgressHeader(printed));
+  for (Contestant& each : contestants) {
+    each.workload = std::make_unique<Workload>(work, each.client.get(), &clock,
+                                               each.scoreboard.get());
+  }
   for (const Act& act : Script()) {
     server.SetPhase(act.phase);
     const Instant now = clock.Now();
@@ -242,11 +248,7 @@ absl::Status RunOutage(const std::string& csv_path) {
   work.threads = kThreads;
   work.interval = kCallInterval;
   work.make_api = [&] { return HttpApi(*api_url, kHttpTimeout); };
-  for (Contestant& each : contestants) {
-    each.workload = std::make_unique<Workload>(work, each.client.get(), &clock,
-                                               each.scoreboard.get());
-  }
-  const std::vector<Span> spans = Play(clock, server, contestants, **csv);
+  const std::vector<Span> spans = Play(clock, server, contestants, work, **csv);
   for (Contestant& each : contestants) each.workload.reset();
 
   const absl::Duration outage = OutageLength(spans);

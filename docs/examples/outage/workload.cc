@@ -10,6 +10,15 @@ namespace refreshable_examples {
 
 using refreshable::Instant;
 
+namespace {
+
+bool IsRejection(ApiResult result) {
+  return result == ApiResult::kExpired || result == ApiResult::kRevoked ||
+         result == ApiResult::kRejected;
+}
+
+}  // namespace
+
 void Scoreboard::AddCall(bool good, const Instant& end) {
   absl::MutexLock lock(&mu_);
   ++tally_.calls;
@@ -56,7 +65,7 @@ void MakeCall(Client& client, const Api& api, const refreshable::Clock& clock,
     const bool expired = bearer->expires_at <= clock.Now().wall;
     if (expired) scoreboard.AddExpiredSent();
     result = api(*bearer->token);
-    if (result == ApiResult::kOk || result == ApiResult::kFailed) break;
+    if (!IsRejection(result)) break;
     scoreboard.AddRejection(result, expired);
     if (!client.OnRejected(*bearer)) break;
   }

@@ -25,10 +25,11 @@ namespace refreshable_examples {
 // What the API made of one request.
 enum class ApiResult {
   kOk,
-  kExpired,   // 401: the token had expired when it arrived.
-  kRevoked,   // 401: the token was revoked.
-  kRejected,  // 401 for another reason.
-  kFailed,    // Anything else.
+  kExpired,      // 401: the token had expired when it arrived.
+  kRevoked,      // 401: the token was revoked.
+  kRejected,     // 401 for another reason.
+  kUnreachable,  // No answer.
+  kFailed,       // Anything else.
 };
 
 // Sends one request with this token. Used by one thread.

@@ -13,6 +13,7 @@
 #include "gtest/gtest.h"
 #include "notes/session_source.h"
 #include "notes/transport.h"
+#include "testing/scripted_source.h"
 
 namespace notes {
 namespace {
@@ -88,6 +89,26 @@ TEST(ClientTest, DoesNotRetryARefusedApiKey) {
   EXPECT_EQ(status.code(), absl::StatusCode::kPermissionDenied);
   EXPECT_THAT(status.message(), HasSubstr("/login answered 403"));
   EXPECT_EQ(f.transport->requests.size(), 1u);
+}
+
+// The client alone: its sessions come from a script, in whatever order.
+TEST(ClientTest, ServesReadsWhileTheNextSessionIsOnItsWay) {
+  auto transport = std::make_shared<FakeTransport>();
+  refreshable::ManualExecutor executor;
+  refreshable_testing::ScriptedSource<Session> source(&executor.clock());
+  std::unique_ptr<Client> client =
+      Client::Create(transport, source.Share(), &executor).value();
+  transport->answers = {{200, "milk"}, {200, "milk"}, {200, "milk"}};
+  source.Answer(Session{"k1", "eu"}, absl::Minutes(10));
+  EXPECT_EQ(client->ReadNote("a").value(), "milk");
+  executor.AdvanceBy(absl::Minutes(6));  // Stale.
+  EXPECT_EQ(client->ReadNote("a").value(), "milk");
+  executor.RunUntilIdle();  // The second login is under way, unanswered.
+  source.Release(1, Session{"k2", "us"}, absl::Minutes(10));
+  EXPECT_EQ(client->ReadNote("a").value(), "milk");
+  EXPECT_THAT(transport->requests, ElementsAre("GET /eu/notes/a Session k1",
+                                               "GET /eu/notes/a Session k1",
+                                               "GET /us/notes/a Session k2"));
 }
 
 TEST(ClientTest, RefusesANullExecutor) {

@@ -1,0 +1,459 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Clauses E1 and R12: how a Refreshable ends, and what outlives it.
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/notification.h"
+#include "absl/time/time.h"
+#include "executors/manual_executor.h"
+#include "gtest/gtest.h"
+#include "refreshable/lifecycle_testing.h"
+#include "refreshable/refreshable.h"
+
+namespace refreshable {
+namespace {
+
+using lifecycle_testing::HeldSource;
+using lifecycle_testing::Hour;
+using lifecycle_testing::Make;
+using lifecycle_testing::MakeSource;
+using lifecycle_testing::Observe;
+using lifecycle_testing::Outcome;
+using lifecycle_testing::ProbeExecutor;
+using lifecycle_testing::Result;
+using lifecycle_testing::SpinUntil;
+using lifecycle_testing::Strings;
+
+class LifecycleTest : public ::testing::Test {
+ protected:
+  ~LifecycleTest() override {
+    for (std::thread& thread : threads_) thread.join();
+    for (size_t i = 0; i < held_->calls(); ++i) held_->Drop(i);
+  }
+
+  // Starts a thread that reads, and waits until it waits.
+  void ReadInThread(std::optional<absl::StatusOr<Lease<std::string>>>* out) {
+    const int64_t waiting = token_->health().waiters;
+    threads_.emplace_back([this, out] { *out = token_->Get(); });
+    SpinUntil([&] { return token_->health().waiters > waiting; });
+  }
+  void JoinThreads() {
+    for (std::thread& thread : threads_) thread.join();
+    threads_.clear();
+  }
+
+  ManualExecutor executor_;
+  ProbeExecutor probe_{&executor_};
+  std::shared_ptr<HeldSource> held_ = std::make_shared<HeldSource>();
+  std::unique_ptr<Strings> token_;
+  std::vector<std::thread> threads_;
+};
+
+// Ends a Refreshable for which threads and callbacks wait, in three states of
+// the attempt that they wait for.
+class LifecycleWaitersTest : public LifecycleTest {
+ protected:
+  void EndWithWaiters(const std::function<void()>& arrange) {
+    std::optional<absl::StatusOr<Lease<std::string>>> read[2];
+    Outcome outcome[2];
+    ReadInThread(&read[0]);
+    SpinUntil([&] { return executor_.pending() > 0; });
+    token_->GetAsync(absl::InfiniteDuration(), outcome[0].Callback());
+    token_->GetAsync(absl::Hours(1), outcome[1].Callback());
+    arrange();
+    ReadInThread(&read[1]);
+    token_.reset();
+    const int uses = probe_.uses();
+    // The callbacks ran before the destructor returned.
+    EXPECT_EQ(outcome[0].ended, 1);
+    EXPECT_EQ(outcome[1].ended, 1);
+    EXPECT_EQ(outcome[0].status.code(), absl::StatusCode::kCancelled);
+    EXPECT_EQ(outcome[1].status.code(), absl::StatusCode::kCancelled);
+    JoinThreads();
+    EXPECT_EQ(read[0]->status().code(), absl::StatusCode::kCancelled);
+    EXPECT_EQ(read[1]->status().code(), absl::StatusCode::kCancelled);
+    executor_.AdvanceBy(absl::Hours(2));
+    for (size_t i = 0; i < held_->calls(); ++i) held_->Answer(i, Hour("late"));
+    EXPECT_EQ(probe_.uses(), uses) << "the executor was used after the end";
+    EXPECT_EQ(outcome[0].ended, 1);
+    EXPECT_EQ(outcome[1].ended, 1);
+  }
+};
+
+TEST_F(LifecycleWaitersTest, E1EndsWhileTheAttemptIsQueued) {
+  token_ = Make(&probe_, held_);
+  EndWithWaiters([] {});
+  EXPECT_EQ(held_->calls(), 0u);
+}
+
+TEST_F(LifecycleWaitersTest, E1EndsWhileTheAttemptIsRunning) {
+  token_ = Make(&probe_, held_);
+  EndWithWaiters([&] { executor_.RunUntilIdle(); });
+  ASSERT_EQ(held_->calls(), 1u);
+  EXPECT_TRUE(held_->context(0).cancelled());
+}
+
+// Nothing but the threads themselves then holds what they wait on.
+TEST_F(LifecycleWaitersTest, E1EndsInBackoff) {
+  token_ = Make(&probe_, MakeSource([](const auto&, auto done) {
+    done(absl::UnavailableError("down"));
+  }));
+  EndWithWaiters([&] {
+    executor_.RunUntilIdle();
+    EXPECT_EQ(token_->health().failures, 1);
+    EXPECT_TRUE(token_->health().refreshing);
+  });
+  EXPECT_EQ(executor_.pending(), 0u) << "the timer was not cancelled";
+}
+
+TEST_F(LifecycleTest, E1EndsWithNobodyWaiting) {
+  token_ = Make(&probe_, held_);
+  token_.reset();
+  EXPECT_EQ(executor_.pending(), 0u);
+}
+
+TEST_F(LifecycleTest, E1DoesNotWaitForTheSource) {
+  absl::Notification inside;
+  absl::Notification leave;
+  token_ = Make(&executor_, MakeSource([&](const auto&, auto done) {
+    inside.Notify();
+    leave.WaitForNotification();
+    done(Hour("late"));
+  }));
+  Outcome outcome;
+  token_->GetAsync(absl::InfiniteDuration(), outcome.Callback());
+  std::thread worker([&] {
+    executor_.BindToCurrentThread();
+    executor_.RunUntilIdle();
+  });
+  inside.WaitForNotification();
+  token_.reset();
+  EXPECT_EQ(outcome.status.code(), absl::StatusCode::kCancelled);
+  leave.Notify();
+  worker.join();
+  executor_.BindToCurrentThread();
+  EXPECT_EQ(outcome.ended, 1);
+}
+
+// A refused task is destroyed inside the executor's Run. What that brings about
+// must not run there: the destructor waits for threads inside the executor.
+TEST_F(LifecycleTest, E1DoesNotWaitForUserCodeAfterARefusedAttempt) {
+  absl::Notification inside;
+  absl::Notification leave;
+  Strings::Options options;
+  options.observer = Observe([&](const Event& event) {
+    if (event.kind != EventKind::kAttemptAbandoned) return;
+    inside.Notify();
+    leave.WaitForNotification();
+  });
+  token_ = Make(&probe_, held_, options);
+  probe_.refuse_runs = true;
+  threads_.emplace_back([&] {
+    EXPECT_EQ(token_->Get().status().code(), absl::StatusCode::kCancelled);
+  });
+  inside.WaitForNotification();
+  token_.reset();
+  leave.Notify();
+  JoinThreads();
+}
+
+TEST_F(LifecycleTest, E1DoesNotWaitForUserCodeAfterARefusedTimer) {
+  absl::Notification inside;
+  absl::Notification leave;
+  token_ = Make(&probe_, MakeSource([](const auto&, auto done) {
+    done(absl::UnavailableError("down"));
+  }));
+  Outcome outcome;
+  token_->GetAsync(absl::InfiniteDuration(),
+                   [&, callback = outcome.Callback()](auto lease) mutable {
+                     callback(std::move(lease));
+                     inside.Notify();
+                     leave.WaitForNotification();
+                   });
+  probe_.on_run_after = [&] {
+    if (probe_.timers() < 2) return;  // The attempt's timeout.
+    probe_.refuse_timers = true;
+    probe_.refuse_runs = true;
+  };
+  std::thread worker([&] {
+    executor_.BindToCurrentThread();
+    executor_.RunUntilIdle();
+  });
+  inside.WaitForNotification();
+  token_.reset();
+  leave.Notify();
+  worker.join();
+  executor_.BindToCurrentThread();
+  EXPECT_EQ(outcome.ended, 1);
+  EXPECT_EQ(outcome.status.code(), absl::StatusCode::kUnavailable);
+}
+
+TEST_F(LifecycleTest, E1WaitsForAThreadInsideTheExecutor) {
+  absl::Notification inside;
+  absl::Notification leave;
+  std::atomic<bool> left{false};
+  token_ = Make(&probe_, held_);
+  probe_.on_run = [&] {
+    inside.Notify();
+    leave.WaitForNotification();
+    left = true;
+  };
+  threads_.emplace_back([&] {
+    EXPECT_EQ(token_->Get().status().code(), absl::StatusCode::kCancelled);
+  });
+  inside.WaitForNotification();
+  std::thread destroyer([&] {
+    token_.reset();
+    EXPECT_TRUE(left);
+  });
+  leave.Notify();
+  destroyer.join();
+  JoinThreads();
+  const int uses = probe_.uses();
+  executor_.RunUntilIdle();
+  EXPECT_EQ(probe_.uses(), uses);
+}
+
+// ---- Ended from inside ----
+
+TEST_F(LifecycleTest, E1EndsInsideItsCallback) {
+  token_ = Make(&probe_, held_);
+  Outcome other;
+  bool ended = false;
+  token_->GetAsync(absl::InfiniteDuration(), [&](auto lease) {
+    EXPECT_EQ(lease->token(), "t1");
+    token_.reset();
+    ended = true;
+    EXPECT_EQ(lease->token(), "t1");
+  });
+  token_->GetAsync(absl::InfiniteDuration(), other.Callback());
+  executor_.RunUntilIdle();
+  held_->Answer(0, Hour("t1"));
+  executor_.RunUntilIdle();
+  EXPECT_TRUE(ended);
+  EXPECT_EQ(other.ended, 1);
+  EXPECT_EQ(other.status.code(), absl::StatusCode::kCancelled);
+}
+
+TEST_F(LifecycleTest, E1EndsInsideACallbackThatABlockingReadRuns) {
+  token_ = Make(&probe_, held_);
+  Outcome other;
+  probe_.on_run = [&] {
+    if (other.ended > 0) return;
+    // Queued behind the attempt, and so run by the read below.
+    executor_.Run([&] { token_.reset(); });
+    probe_.on_run = nullptr;
+  };
+  token_->GetAsync(absl::InfiniteDuration(), other.Callback());
+  EXPECT_EQ(token_->Get().status().code(), absl::StatusCode::kCancelled);
+  EXPECT_EQ(token_, nullptr);
+  EXPECT_EQ(other.ended, 1);
+}
+
+TEST_F(LifecycleTest, E1EndsInsideItsHook) {
+  Strings::Options options;
+  options.on_token_changed = [&](const auto& lease) {
+    token_.reset();
+    EXPECT_EQ(lease.token(), "t1");
+  };
+  token_ = Make(&probe_, held_, options);
+  Outcome outcome;
+  token_->GetAsync(absl::InfiniteDuration(), outcome.Callback());
+  executor_.RunUntilIdle();
+  held_->Answer(0, Hour("t1"));
+  EXPECT_EQ(outcome.ended, 1);
+  EXPECT_EQ(outcome.status.code(), absl::StatusCode::kCancelled);
+}
+
+TEST_F(LifecycleTest, E1EndsInsideItsHookOfABlockingRead) {
+  Strings::Options options;
+  options.on_token_changed = [&](const auto&) { token_.reset(); };
+  token_ = Make(&probe_,
+                MakeSource([](const auto&, auto done) { done(Hour("t1")); }),
+                options);
+  EXPECT_EQ(token_->Get().status().code(), absl::StatusCode::kCancelled);
+}
+
+TEST_F(LifecycleTest, E1EndsInsideItsHookOfInstall) {
+  Strings::Options options;
+  options.on_token_changed = [&](const auto&) { token_.reset(); };
+  token_ = Make(&probe_, held_, options);
+  EXPECT_EQ(*token_->Install(Hour("t1")), Generation(1));
+  EXPECT_EQ(token_, nullptr);
+}
+
+// The calls that tell an observer something, and what becomes of them.
+TEST_F(LifecycleTest, E1EndsInsideItsObserver) {
+  const auto ends_on = [&](EventKind kind) {
+    Strings::Options options;
+    options.observer = Observe([this, kind](const Event& event) {
+      if (event.kind == kind) token_.reset();
+    });
+    options.on_token_changed = [](const auto&) {
+      ADD_FAILURE() << "the hook was started after the end";
+    };
+    token_ = Make(&probe_,
+                  MakeSource([](const auto&, auto done) { done(Hour("t1")); }),
+                  options);
+  };
+  ends_on(EventKind::kTokenPublished);
+  EXPECT_EQ(*token_->Install(Hour("t1")), Generation(1));
+  EXPECT_EQ(token_, nullptr);
+
+  ends_on(EventKind::kTokenPublished);
+  EXPECT_EQ(token_->Get().status().code(), absl::StatusCode::kCancelled);
+  EXPECT_EQ(token_, nullptr);
+
+  ends_on(EventKind::kAttemptAbandoned);
+  probe_.refuse_runs = true;
+  EXPECT_EQ(token_->Get().status().code(), absl::StatusCode::kCancelled);
+  EXPECT_EQ(token_, nullptr);
+
+  ends_on(EventKind::kAttemptAbandoned);
+  Outcome outcome;
+  token_->GetAsync(absl::InfiniteDuration(), outcome.Callback());
+  EXPECT_EQ(token_, nullptr);
+  EXPECT_EQ(outcome.ended, 1);
+  probe_.refuse_runs = false;
+
+  Strings::Options options;
+  options.observer = Observe([this](const Event& event) {
+    if (event.kind == EventKind::kTokenInvalidated) token_.reset();
+  });
+  token_ = Make(&probe_, held_, options);
+  ASSERT_TRUE(token_->Install(Hour("t1")).ok());
+  EXPECT_TRUE(token_->Invalidate(Generation(1)));
+  EXPECT_EQ(token_, nullptr);
+}
+
+TEST_F(LifecycleTest, E1EndedByItsObserverTheSourceIsNotCalled) {
+  Strings::Options options;
+  options.observer = Observe([this](const Event& event) {
+    if (event.kind == EventKind::kAttemptStarted) token_.reset();
+  });
+  token_ = Make(&probe_, held_, options);
+  Outcome outcome;
+  token_->GetAsync(absl::InfiniteDuration(), outcome.Callback());
+  executor_.RunUntilIdle();
+  EXPECT_EQ(outcome.ended, 1);
+  EXPECT_EQ(held_->calls(), 0u);
+}
+
+TEST_F(LifecycleTest, E1EndsInsideItsSource) {
+  int classified = 0;
+  for (const bool ok : {true, false}) {
+    Strings::Options options;
+    options.classify = [&](const absl::Status&) {
+      ++classified;
+      return FailureClass::kPermanent;
+    };
+    token_ = Make(&probe_, MakeSource([&](const auto& context, auto done) {
+      token_.reset();
+      EXPECT_TRUE(context.cancelled());
+      done(ok ? Result(Hour("late")) : Result(absl::UnavailableError("late")));
+    }),
+                  options);
+    EXPECT_EQ(token_->Get().status().code(), absl::StatusCode::kCancelled);
+  }
+  EXPECT_EQ(classified, 0) << "user code ran after the end";
+}
+
+TEST_F(LifecycleTest, E1CallbackInsideTheDestructorMayUseTheRefreshable) {
+  token_ = Make(&probe_, held_);
+  ASSERT_TRUE(token_->Install(Hour("t1")).ok());
+  bool ended = false;
+  bool nested = false;
+  Strings* const token = token_.get();
+  const WaiterId id =
+      token_->GetAsync(absl::InfiniteDuration(), [&](auto lease) {
+        EXPECT_EQ(lease.status().code(), absl::StatusCode::kCancelled);
+        ended = true;
+        EXPECT_FALSE(token->TryGet().ok());
+        EXPECT_EQ(token->Get().status().code(), absl::StatusCode::kCancelled);
+        EXPECT_FALSE(token->Install(Hour("t2")).ok());
+        EXPECT_FALSE(token->Invalidate(Generation(1)));
+        EXPECT_FALSE(token->Cancel(id));
+        token->Reset();
+        token->health();
+        token->stats();
+        token->GetAsync(absl::ZeroDuration(), [&](auto) { nested = true; });
+      });
+  token_.reset();
+  EXPECT_TRUE(ended);
+  EXPECT_FALSE(nested);
+  executor_.RunUntilIdle();
+}
+
+// ---- What outlives it ----
+
+TEST_F(LifecycleTest, R12LeaseOutlivesAll) {
+  std::optional<Lease<std::string>> lease;
+  std::shared_ptr<const std::string> share;
+  {
+    ManualExecutor executor;
+    auto token = Make(&executor, held_);
+    ASSERT_TRUE(token->Install(Hour("t1")).ok());
+    std::thread([&] { lease = *token->Get(); }).join();
+    ASSERT_TRUE(token->Install(Hour("t2")).ok());
+  }
+  share = lease->Share();
+  EXPECT_EQ(lease->token(), "t1");
+  EXPECT_EQ(lease->generation(), Generation(1));
+  lease.reset();
+  EXPECT_EQ(*share, "t1");
+  EXPECT_EQ(share.use_count(), 1);
+}
+
+// With a task still queued and a call still running: they hold no token.
+TEST_F(LifecycleTest, R12TokensAreFreedWithTheLastLease) {
+  token_ = Make(&executor_, held_);
+  ASSERT_TRUE(token_->Install(Hour("t1")).ok());
+  auto lease = token_->Get();
+  std::weak_ptr<const std::string> watch = lease->Share();
+  ASSERT_TRUE(token_->Invalidate(Generation(1)));
+  EXPECT_FALSE(watch.expired()) << "kept to be compared with the next";
+  token_->GetAsync(absl::Hours(1), [](auto) {});
+  executor_.RunUntilIdle();
+  ASSERT_EQ(held_->calls(), 1u);
+  token_->Invalidate(Generation(1));
+  token_.reset();
+  lease = absl::CancelledError();
+  EXPECT_TRUE(watch.expired());
+}
+
+TEST_F(LifecycleTest, R12ReplacedTokenIsFreedAtOnce) {
+  token_ = Make(&executor_, held_);
+  ASSERT_TRUE(token_->Install(Hour("t1")).ok());
+  std::weak_ptr<const std::string> watch = token_->Get()->Share();
+  Outcome outcome;
+  token_->GetAsync(absl::InfiniteDuration(), outcome.Callback());
+  EXPECT_FALSE(watch.expired());
+  ASSERT_TRUE(token_->Install(Hour("t2")).ok());
+  EXPECT_TRUE(watch.expired());
+  executor_.RunUntilIdle();
+  EXPECT_EQ(outcome.token, "t2") << "it reads when it is delivered";
+}
+
+TEST_F(LifecycleTest, R12CancelledReadFreesItsCallback) {
+  token_ = Make(&executor_, held_);
+  ASSERT_TRUE(token_->Install(Hour("t1")).ok());
+  auto capture = std::make_shared<int>();
+  const WaiterId id =
+      token_->GetAsync(absl::InfiniteDuration(), [capture](auto) {});
+  EXPECT_EQ(capture.use_count(), 2);
+  EXPECT_TRUE(token_->Cancel(id));
+  EXPECT_EQ(capture.use_count(), 1) << "while its delivery is still queued";
+}
+
+}  // namespace
+}  // namespace refreshable

@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What the tests of lifetimes, refusals and reentrancy share. Test only.
+
+#ifndef REFRESHABLE_LIFECYCLE_TESTING_H_
+#define REFRESHABLE_LIFECYCLE_TESTING_H_
+
+#include <atomic>
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/functional/function_ref.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "executors/clock.h"
+#include "executors/executor.h"
+#include "refreshable/credential.h"
+#include "refreshable/observer.h"
+#include "refreshable/policy.h"
+#include "refreshable/refreshable.h"
+#include "refreshable/token_source.h"
+
+namespace refreshable {
+namespace lifecycle_testing {
+
+using Result = absl::StatusOr<Credential<std::string>>;
+
+inline Credential<std::string> Hour(std::string token) {
+  return {std::move(token), Expiry::In(absl::Hours(1))};
+}
+
+// The defaults, exactly on time.
+inline RefreshPolicy NoJitter() {
+  RefreshPolicy policy;
+  policy.jitter = 0;
+  return policy;
+}
+
+// Gives the thread away until a condition that must come true is true.
+template <typename Condition>
+void SpinUntil(Condition condition) {
+  while (!condition()) std::this_thread::yield();
+}
+
+// A source that is one function of everything it is given.
+template <typename Token = std::string>
+class LambdaSource final : public TokenSource<Token> {
+ public:
+  using Function = std::function<void(const FetchContext&, FetchDone<Token>)>;
+
+  explicit LambdaSource(Function function) : function_(std::move(function)) {}
+  void Fetch(const FetchContext& context, FetchDone<Token> done) override {
+    function_(context, std::move(done));
+  }
+
+ private:
+  const Function function_;
+};
+
+inline std::shared_ptr<TokenSource<std::string>> MakeSource(
+    LambdaSource<>::Function function) {
+  return std::make_shared<LambdaSource<>>(std::move(function));
+}
+
+// A source that keeps each call until it is answered. Thread-safe.
+class HeldSource final : public TokenSource<std::string> {
+ public:
+  void Fetch(const FetchContext& context,
+             FetchDone<std::string> done) override {
+    absl::MutexLock lock(&mutex_);
+    calls_.emplace_back(context, std::move(done));
+  }
+
+  size_t calls() const {
+    absl::MutexLock lock(&mutex_);
+    return calls_.size();
+  }
+  FetchContext context(size_t i) const {
+    absl::MutexLock lock(&mutex_);
+    return calls_[i].first;
+  }
+  // Answers call `i`, from 0.
+  void Answer(size_t i, Result result) { Take(i)(std::move(result)); }
+  // Destroys call `i` unanswered.
+  void Drop(size_t i) { Take(i); }
+
+ private:
+  FetchDone<std::string> Take(size_t i) {
+    absl::MutexLock lock(&mutex_);
+    return std::move(calls_[i].second);
+  }
+
+  mutable absl::Mutex mutex_;
+  std::vector<std::pair<FetchContext, FetchDone<std::string>>> calls_;
+};
+
+// Tells a function of every event.
+class LambdaObserver final : public Observer {
+ public:
+  explicit LambdaObserver(std::function<void(const Event&)> function)
+      : function_(std::move(function)) {}
+  void OnEvent(const Event& event) override { function_(event); }
+
+ private:
+  const std::function<void(const Event&)> function_;
+};
+
+inline std::shared_ptr<Observer> Observe(
+    std::function<void(const Event&)> function) {
+  return std::make_shared<LambdaObserver>(std::move(function));
+}
+
+// Passes everything on to another executor, and can be told to refuse, to run
+// code inside its methods, and to count what is done to it.
+class ProbeExecutor final : public Executor {
+ public:
+  explicit ProbeExecutor(Executor* base) : base_(base), clock_(this) {}
+
+  bool Run(Task task) override {
+    ++uses_;
+    if (on_run) on_run();
+    return !refuse_runs && base_->Run(std::move(task));
+  }
+  TimerId RunAfter(absl::Duration delay, Task task) override {
+    ++uses_;
+    ++timers_;
+    if (on_run_after) on_run_after();
+    if (refuse_timers) return TimerId::kNone;
+    return base_->RunAfter(delay, std::move(task));
+  }
+  bool Cancel(TimerId id) override {
+    ++uses_;
+    return base_->Cancel(id);
+  }
+  bool InExecutorThread() const override {
+    ++uses_;
+    return base_->InExecutorThread();
+  }
+  bool DriveUntil(absl::FunctionRef<bool()> done,
+                  absl::Duration deadline) override {
+    ++uses_;
+    return base_->DriveUntil(done, deadline);
+  }
+  const Clock& clock() const override { return clock_; }
+
+  // Calls of any method so far, the clock's too.
+  int uses() const { return uses_; }
+  int timers() const { return timers_; }
+
+  std::function<void()> on_run;
+  std::function<void()> on_run_after;
+  std::atomic<bool> refuse_runs{false};
+  std::atomic<bool> refuse_timers{false};
+
+ private:
+  class ProbeClock final : public Clock {
+   public:
+    explicit ProbeClock(const ProbeExecutor* probe) : probe_(probe) {}
+    Instant Now() const override {
+      ++probe_->uses_;
+      return probe_->base_->clock().Now();
+    }
+
+   private:
+    const ProbeExecutor* const probe_;
+  };
+
+  Executor* const base_;
+  const ProbeClock clock_;
+  mutable std::atomic<int> uses_{0};
+  std::atomic<int> timers_{0};
+};
+
+using Strings = Refreshable<std::string>;
+
+// A Refreshable with a policy without jitter unless `options` brings another.
+inline std::unique_ptr<Strings> Make(
+    Executor* executor, std::shared_ptr<TokenSource<std::string>> source,
+    Strings::Options options = {}) {
+  options.executor = executor;
+  options.policy.jitter = 0;
+  auto made = Strings::Create(std::move(source), std::move(options));
+  return *std::move(made);
+}
+
+// Counts how often a GetAsync ended, and how.
+struct Outcome {
+  std::atomic<int> ended{0};
+  absl::Status status;
+  std::string token;
+
+  Strings::Callback Callback() {
+    return [this](absl::StatusOr<Lease<std::string>> lease) {
+      status = lease.status();
+      if (lease.ok()) token = lease->token();
+      ++ended;
+    };
+  }
+};
+
+}  // namespace lifecycle_testing
+}  // namespace refreshable
+
+#endif  // REFRESHABLE_LIFECYCLE_TESTING_H_

@@ -1,0 +1,361 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What a read promises, clause by clause (R2 to R8; R1 is a matter of cost).
+
+#include <optional>
+#include <thread>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "refreshable/refreshable.h"
+#include "refreshable/scenario_testing.h"
+#include "testing/matchers.h"
+
+namespace refreshable {
+namespace {
+
+using ::refreshable_testing::AfterFailures;
+using ::refreshable_testing::CausedBy;
+using ::refreshable_testing::FailsWith;
+using ::refreshable_testing::HoldsToken;
+using ::refreshable_testing::NextAttemptAt;
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+
+class RefreshableReadTest : public ScenarioTest {};
+
+// ---- R2, R3: stale, and without a usable token ----
+
+TEST_F(RefreshableReadTest, R2StaleGetStartsOneBackgroundFlight) {
+  const auto token = MakeWithToken();
+  AdvanceTo(absl::Seconds(50));
+  EXPECT_THAT(token->Get(), HoldsToken("t1"));
+  EXPECT_THAT(token->Get(), HoldsToken("t1"));
+  EXPECT_EQ(Submissions(), 1u);
+  executor_.RunUntilIdle();
+  EXPECT_THAT(token->Get(), HoldsToken("t1"));
+  EXPECT_EQ(source_.call_count(), 2u);
+  EXPECT_EQ(source_.calls()[1].context.reason(), RefreshReason::kStale);
+  source_.Release(1, "t2", absl::Hours(1));
+  EXPECT_THAT(token->Get(), HoldsToken("t2"));
+}
+
+TEST_F(RefreshableReadTest, R2StaleGetAsyncStartsOneBackgroundFlight) {
+  const auto token = MakeWithToken();
+  AdvanceTo(absl::Seconds(50));
+  token->GetAsync(absl::ZeroDuration(), Note());
+  token->GetAsync(absl::ZeroDuration(), Note());
+  EXPECT_EQ(Submissions(), 3u);  // Two callbacks.
+  executor_.RunUntilIdle();
+  EXPECT_THAT(outcomes_, ElementsAre(HoldsToken("t1"), HoldsToken("t1")));
+  EXPECT_EQ(source_.call_count(), 2u);
+}
+
+TEST_F(RefreshableReadTest, R2NoneStartsWhileTheCooldownLasts) {
+  RefreshPolicy policy = NoJitter();
+  policy.background_cooldown = absl::Seconds(10);
+  const auto token = MakeWithToken(policy);
+  source_.Always(absl::UnavailableError("502"));
+  AdvanceTo(absl::Seconds(50));
+  for (; Elapsed() < absl::Seconds(75);
+       executor_.AdvanceBy(absl::Milliseconds(500))) {
+    EXPECT_THAT(token->Get(), HoldsToken("t1"));
+    token->GetAsync(absl::ZeroDuration(), Note());
+    executor_.RunUntilIdle();
+  }
+  EXPECT_THAT(source_.start_times(),
+              ElementsAre(absl::ZeroDuration(), absl::Seconds(50),
+                          absl::Seconds(60), absl::Seconds(70)));
+}
+
+TEST_F(RefreshableReadTest, R2BackgroundRefreshOffServesStaleAndStartsNothing) {
+  RefreshPolicy policy = NoJitter();
+  policy.background_refresh = false;
+  const auto token = MakeWithToken(policy);
+  AdvanceTo(absl::Seconds(74));
+  EXPECT_THAT(token->Get(), HoldsToken("t1"));
+  token->GetAsync(absl::ZeroDuration(), Note());
+  executor_.RunUntilIdle();
+  EXPECT_THAT(outcomes_, ElementsAre(HoldsToken("t1")));
+  EXPECT_EQ(source_.call_count(), 1u);
+}
+
+TEST_F(RefreshableReadTest, R3ReadersWithoutATokenJoinOneFlight) {
+  const auto token = Make();
+  for (int i = 0; i < 3; ++i) {
+    token->GetAsync(absl::InfiniteDuration(), Note());
+    executor_.RunUntilIdle();
+  }
+  EXPECT_EQ(source_.call_count(), 1u);
+  EXPECT_EQ(token->health().waiters, 3);
+  source_.Release(0, "t1", absl::Hours(1));
+  executor_.RunUntilIdle();
+  EXPECT_THAT(outcomes_, ElementsAre(HoldsToken("t1"), HoldsToken("t1"),
+                                     HoldsToken("t1")));
+}
+
+TEST_F(RefreshableReadTest, R3ReaderJoinsTheBackgroundFlightOnceExpired) {
+  const auto token = MakeWithToken();
+  AdvanceTo(absl::Seconds(74));
+  EXPECT_THAT(token->Get(), HoldsToken("t1"));
+  AdvanceTo(absl::Seconds(75));  // Call 1 is held.
+  token->GetAsync(absl::InfiniteDuration(), Note());
+  executor_.RunUntilIdle();
+  EXPECT_THAT(outcomes_, IsEmpty());
+  source_.Release(1, "t2", absl::Hours(1));
+  executor_.RunUntilIdle();
+  EXPECT_THAT(outcomes_, ElementsAre(HoldsToken("t2")));
+  EXPECT_EQ(source_.call_count(), 2u);
+}
+
+// The callback was queued with a good token, and the executor took its time.
+TEST_F(RefreshableReadTest, R3TokenThatExpiresOnItsWayIsNotHandedOut) {
+  const auto token = MakeWithToken();
+  token->GetAsync(absl::InfiniteDuration(), Note());
+  executor_.Suspend(absl::Hours(2));
+  source_.Answer("t2", absl::Hours(1));
+  executor_.RunUntilIdle();
+  EXPECT_THAT(outcomes_, ElementsAre(HoldsToken("t2")));
+}
+
+// ---- R4, R5: the edges ----
+
+TEST_F(RefreshableReadTest, R4StaleAtTheEdge) {
+  const auto token = MakeWithToken();
+  AdvanceTo(absl::Seconds(50) - kTick);
+  EXPECT_EQ(token->health().freshness, Freshness::kFresh);
+  EXPECT_THAT(token->Get(), HoldsToken("t1"));
+  EXPECT_EQ(Submissions(), 0u);
+  executor_.AdvanceBy(kTick);
+  EXPECT_EQ(token->health().freshness, Freshness::kStale);
+  EXPECT_THAT(token->Get(), HoldsToken("t1"));
+  EXPECT_EQ(Submissions(), 1u);
+}
+
+TEST_F(RefreshableReadTest, R4ExpiredAtTheEdge) {
+  const auto token = MakeWithToken();
+  AdvanceTo(absl::Seconds(75) - kTick);
+  EXPECT_EQ(token->health().freshness, Freshness::kStale);
+  EXPECT_THAT(token->TryGet(), HoldsToken("t1"));
+  EXPECT_THAT(token->Get(), HoldsToken("t1"));
+  executor_.AdvanceBy(kTick);
+  EXPECT_EQ(token->health().freshness, Freshness::kExpired);
+  EXPECT_THAT(token->TryGet(), FailsWith(absl::StatusCode::kUnavailable));
+  EXPECT_THAT(token->Get(absl::ZeroDuration()),
+              FailsWith(absl::StatusCode::kDeadlineExceeded));
+}
+
+// Without a margin the edge is the expiry itself: expired "on or after" it.
+TEST_F(RefreshableReadTest, R4ExpiredOnTheWallClocksEdgeToo) {
+  RefreshPolicy policy = NoJitter();
+  policy.expiry_margin = absl::ZeroDuration();
+  const auto token = MakeWithToken(policy);
+  executor_.AdvanceBy(absl::Seconds(2));
+  executor_.StepWall(absl::Seconds(98) - kTick);
+  EXPECT_THAT(token->TryGet(), HoldsToken("t1"));
+  EXPECT_THAT(token->Get(), HoldsToken("t1"));
+  executor_.StepWall(kTick);
+  EXPECT_THAT(token->TryGet(), FailsWith(absl::StatusCode::kUnavailable));
+  EXPECT_THAT(token->Get(absl::ZeroDuration()),
+              FailsWith(absl::StatusCode::kDeadlineExceeded));
+}
+
+TEST_F(RefreshableReadTest, R5WithoutExpiryFreshUntilInvalidated) {
+  for (const Expiry never :
+       {Expiry::Never(), Expiry::At(absl::InfiniteFuture()),
+        Expiry::In(absl::InfiniteDuration())}) {
+    const auto token = Make();
+    source_.Answer(Credential<std::string>("t1", never));
+    EXPECT_THAT(token->Get(), HoldsToken("t1"));
+    executor_.AdvanceBy(absl::Hours(24 * 365 * 30));
+    executor_.StepWall(absl::Hours(24 * 365 * 30));
+    EXPECT_THAT(token->Get(), HoldsToken("t1"));
+    EXPECT_EQ(token->health().freshness, Freshness::kFresh);
+    EXPECT_EQ(token->health().expires_at, absl::InfiniteFuture());
+    EXPECT_EQ(executor_.pending(), 0u);
+    EXPECT_TRUE(token->Invalidate(Generation(1)));
+    source_.Answer(Credential<std::string>("t2", never));
+    EXPECT_THAT(token->Get(), HoldsToken("t2"));
+  }
+}
+
+TEST_F(RefreshableReadTest, R5WithoutExpiryFreshUntilReplaced) {
+  const auto token = Make();
+  source_.Answer(Credential<std::string>("t1", Expiry::Never()));
+  EXPECT_THAT(token->Get(), HoldsToken("t1"));
+  ASSERT_TRUE(token->Install({"t2", Expiry::In(absl::Seconds(100))}).ok());
+  EXPECT_THAT(token->Get(), HoldsToken("t2"));
+  executor_.AdvanceBy(absl::Seconds(50));
+  EXPECT_EQ(token->health().freshness, Freshness::kStale);
+}
+
+// ---- R6: two clocks ----
+
+TEST_F(RefreshableReadTest, R6SuspendIsSeenByTheNextRead) {
+  const auto token = MakeWithToken();
+  executor_.Suspend(absl::Hours(2));
+  EXPECT_THAT(token->TryGet(), FailsWith(absl::StatusCode::kUnavailable));
+  source_.Answer("t2", absl::Hours(1));
+  EXPECT_THAT(token->Get(), HoldsToken("t2"));
+}
+
+TEST_F(RefreshableReadTest, R6StepForwardIsSeenByTheNextRead) {
+  const auto token = MakeWithToken();
+  executor_.StepWall(absl::Hours(2));
+  source_.Answer("t2", absl::Hours(1));
+  EXPECT_THAT(token->Get(), HoldsToken("t2"));
+}
+
+TEST_F(RefreshableReadTest, R6AfterAStepBackTheTokenEndsWithItsTrueLife) {
+  RefreshPolicy policy = NoJitter();
+  policy.background_refresh = false;
+  const auto token = Make(policy);
+  source_.Answer(Credential<std::string>(
+      "t1", Expiry::At(Now().wall + absl::Seconds(100))));
+  EXPECT_THAT(token->Get(), HoldsToken("t1"));
+  executor_.StepWall(-absl::Hours(2));
+  AdvanceTo(absl::Seconds(75) - kTick);
+  EXPECT_THAT(token->Get(), HoldsToken("t1"));
+  executor_.AdvanceBy(kTick);
+  EXPECT_THAT(token->TryGet(), FailsWith(absl::StatusCode::kUnavailable));
+  source_.Answer("t2", absl::Hours(1));
+  EXPECT_THAT(token->Get(), HoldsToken("t2"));
+}
+
+TEST_F(RefreshableReadTest, R6StepBackLengthensNoBackoff) {
+  const auto token = Make();
+  source_.Answer(absl::UnavailableError("502"));
+  token->GetAsync(absl::InfiniteDuration(), Note());
+  executor_.RunUntilIdle();
+  executor_.StepWall(-absl::Hours(2));
+  source_.Answer("t1", absl::Hours(1));
+  executor_.AdvanceBy(absl::Seconds(2));
+  EXPECT_THAT(outcomes_, ElementsAre(HoldsToken("t1")));
+  EXPECT_THAT(source_.start_times(),
+              ElementsAre(absl::ZeroDuration(), absl::Seconds(2)));
+}
+
+TEST_F(RefreshableReadTest, R6StepBackLengthensNoCooldown) {
+  RefreshPolicy policy = NoJitter();
+  policy.background_cooldown = absl::Seconds(10);
+  const auto token = MakeWithToken(policy);
+  source_.Always(absl::UnavailableError("502"));
+  AdvanceTo(absl::Seconds(50));
+  EXPECT_THAT(token->Get(), HoldsToken("t1"));
+  executor_.RunUntilIdle();
+  executor_.StepWall(-absl::Hours(2));
+  AdvanceTo(absl::Seconds(60));
+  EXPECT_THAT(token->Get(), HoldsToken("t1"));
+  EXPECT_EQ(Submissions(), 1u);
+}
+
+// A thread that waits looks at the executor's clock at least once a second,
+// whatever it is woken by: here by nothing.
+TEST_F(RefreshableReadTest, R6BlockedReaderRechecksTheClock) {
+  const auto token = Make();
+  std::optional<LeaseOr> seen;
+  std::thread reader([&] { seen = token->Get(absl::Hours(1)); });
+  while (token->health().waiters == 0) std::this_thread::yield();
+  executor_.Suspend(absl::Hours(1));
+  reader.join();
+  EXPECT_THAT(*seen, FailsWith(absl::StatusCode::kDeadlineExceeded));
+}
+
+// ---- R7, R8: each waiter for itself ----
+
+TEST_F(RefreshableReadTest, R7EachWaiterHasItsOwnDeadline) {
+  const auto token = Make();
+  token->GetAsync(absl::Seconds(2), Note());
+  token->GetAsync(absl::Seconds(1), Note());
+  token->GetAsync(absl::InfiniteDuration(), Note());
+  executor_.AdvanceBy(absl::Seconds(1) - kTick);
+  EXPECT_THAT(outcomes_, IsEmpty());
+  executor_.AdvanceBy(kTick);
+  EXPECT_THAT(outcomes_,
+              ElementsAre(FailsWith(absl::StatusCode::kDeadlineExceeded)));
+  executor_.AdvanceBy(absl::Seconds(1) - kTick);
+  EXPECT_EQ(outcomes_.size(), 1u);
+  executor_.AdvanceBy(kTick);
+  ASSERT_EQ(outcomes_.size(), 2u);
+  EXPECT_THAT(outcomes_[1], FailsWith(absl::StatusCode::kDeadlineExceeded));
+  source_.Release(0, "t1", absl::Hours(1));
+  executor_.RunUntilIdle();
+  ASSERT_EQ(outcomes_.size(), 3u);
+  EXPECT_THAT(outcomes_[2], HoldsToken("t1"));
+}
+
+TEST_F(RefreshableReadTest, R7FlightGoesOnAndTheNextReaderProfits) {
+  const auto token = Make();
+  EXPECT_THAT(token->Get(absl::Seconds(1)),
+              FailsWith(absl::StatusCode::kDeadlineExceeded));
+  EXPECT_EQ(Elapsed(), absl::Seconds(1));
+  EXPECT_TRUE(token->health().refreshing);
+  source_.Release(0, "t1", absl::Hours(1));
+  EXPECT_THAT(token->Get(absl::ZeroDuration()), HoldsToken("t1"));
+  EXPECT_EQ(source_.call_count(), 1u);
+}
+
+TEST_F(RefreshableReadTest, R7WaiterWhoCannotSeeTheNextAttemptEndsAtOnce) {
+  const auto token = Make();
+  const absl::Time next = Now().wall + absl::Seconds(2);
+  source_.Answer(absl::UnavailableError("502"));
+  token->GetAsync(absl::Seconds(2) - kTick, Note());
+  token->GetAsync(absl::Seconds(2), Note());
+  executor_.RunUntilIdle();
+  const auto failed =
+      AllOf(FailsWith(absl::StatusCode::kUnavailable), CausedBy("502"),
+            AfterFailures(1), NextAttemptAt(next));
+  EXPECT_THAT(outcomes_, ElementsAre(failed));
+  EXPECT_EQ(Elapsed(), absl::ZeroDuration());
+  // So does one who comes between the attempts.
+  executor_.AdvanceBy(absl::Seconds(1));
+  EXPECT_THAT(token->Get(absl::Seconds(1) - kTick), failed);
+  EXPECT_EQ(Elapsed(), absl::Seconds(1));
+  source_.Answer("t1", absl::Hours(1));
+  EXPECT_THAT(token->Get(absl::Seconds(2)), HoldsToken("t1"));
+  EXPECT_EQ(source_.call_count(), 2u);
+}
+
+TEST_F(RefreshableReadTest, R8CancelledWaiterIsNotNoticed) {
+  const auto token = Make();
+  const WaiterId first = token->GetAsync(absl::InfiniteDuration(), Note());
+  token->GetAsync(absl::InfiniteDuration(), Note());
+  executor_.RunUntilIdle();
+  EXPECT_TRUE(token->Cancel(first));
+  EXPECT_FALSE(token->Cancel(first));
+  EXPECT_EQ(token->health().waiters, 1);
+  source_.Release(0, "t1", absl::Hours(1));
+  executor_.RunUntilIdle();
+  EXPECT_THAT(outcomes_, ElementsAre(HoldsToken("t1")));
+}
+
+TEST_F(RefreshableReadTest, R8FlightSurvivesTheCancellationOfAll) {
+  const auto token = Make();
+  const WaiterId only = token->GetAsync(absl::Seconds(9), Note());
+  executor_.RunUntilIdle();
+  EXPECT_TRUE(token->Cancel(only));
+  EXPECT_FALSE(source_.calls()[0].context.cancelled());
+  source_.Release(0, "t1", absl::Hours(1));
+  executor_.AdvanceBy(absl::Seconds(9));
+  EXPECT_THAT(outcomes_, IsEmpty());
+  EXPECT_THAT(token->TryGet(), HoldsToken("t1"));
+}
+
+TEST_F(RefreshableReadTest, R8CancelBetweenOutcomeAndCallback) {
+  const auto token = MakeWithToken();
+  const WaiterId id = token->GetAsync(absl::InfiniteDuration(), Note());
+  EXPECT_EQ(Submissions(), 1u);  // The callback.
+  EXPECT_TRUE(token->Cancel(id));
+  executor_.RunUntilIdle();
+  EXPECT_THAT(outcomes_, IsEmpty());
+  const WaiterId late = token->GetAsync(absl::InfiniteDuration(), Note());
+  executor_.RunUntilIdle();
+  EXPECT_FALSE(token->Cancel(late));
+  EXPECT_EQ(outcomes_.size(), 1u);
+}
+
+}  // namespace
+}  // namespace refreshable

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// ScenarioTest: one Refreshable, its scripted source and virtual time, for the
+// tests by clause and by row.
+
+#ifndef REFRESHABLE_SCENARIO_TESTING_H_
+#define REFRESHABLE_SCENARIO_TESTING_H_
+
+#include <cstddef>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "executors/manual_executor.h"
+#include "gtest/gtest.h"
+#include "refreshable/refreshable.h"
+#include "testing/scripted_source.h"
+
+namespace refreshable {
+
+class ScenarioTest : public testing::Test {
+ protected:
+  using Token = Refreshable<std::string>;
+  using LeaseOr = absl::StatusOr<Lease<std::string>>;
+
+  // The least that time moves by.
+  static constexpr absl::Duration kTick = absl::Nanoseconds(1);
+
+  static RefreshPolicy NoJitter() {
+    RefreshPolicy policy;
+    policy.jitter = 0;
+    return policy;
+  }
+
+  std::unique_ptr<Token> Make(RefreshPolicy policy = NoJitter()) {
+    policy.jitter = 0;
+    return *Token::Create(source_.Share(), {&executor_, policy});
+  }
+
+  // With "t1" of 100 s, published at time 0: stale at 50 s, expired at 75.
+  std::unique_ptr<Token> MakeWithToken(RefreshPolicy policy = NoJitter()) {
+    auto token = Make(policy);
+    source_.Answer("t1", absl::Seconds(100));
+    EXPECT_TRUE(token->Get().ok());
+    return token;
+  }
+
+  // Notes what a GetAsync brings.
+  Token::Callback Note() {
+    return [this](LeaseOr lease) { outcomes_.push_back(std::move(lease)); };
+  }
+
+  // Tasks given to the executor that it has not run yet.
+  size_t Submissions() const {
+    size_t count = 0;
+    for (const auto& step : executor_.PendingSteps()) {
+      if (step.kind == ManualExecutor::PendingStep::Kind::kRun) ++count;
+    }
+    return count;
+  }
+
+  Instant Now() const { return executor_.clock().Now(); }
+  // Since the test began.
+  absl::Duration Elapsed() const {
+    return Now().since_boot - ManualExecutor::DefaultStart().since_boot;
+  }
+  void AdvanceTo(absl::Duration elapsed) {
+    executor_.AdvanceBy(elapsed - Elapsed());
+  }
+
+  ManualExecutor executor_;
+  refreshable_testing::ScriptedSource<std::string> source_{&executor_.clock()};
+  std::vector<LeaseOr> outcomes_;
+};
+
+}  // namespace refreshable
+
+#endif  // REFRESHABLE_SCENARIO_TESTING_H_
