@@ -69,11 +69,9 @@ Shell::Shell(ShellConfig config)
       classify_(std::move(config.classify)),
       attempt_timeout_(config.policy.attempt_timeout),
       default_retries_(config.policy.retry.max_retries),
-      machine_(config.policy, config.seed) {
-  Register();
-}
+      machine_(config.policy, config.seed) {}
 
-Shell::~Shell() { Unregister(); }
+Shell::~Shell() = default;
 
 // ---- Other calls ----
 
@@ -169,11 +167,18 @@ void Shell::Close() {
 
 // ---- fork() ----
 
-void Shell::BeforeFork() { mutex_.Lock(); }
+void Shell::BeforeFork() {
+  mutex_.Lock();
+  CellBeforeFork();
+}
 
-void Shell::AfterForkInParent() { mutex_.Unlock(); }
+void Shell::AfterForkInParent() {
+  CellAfterForkInParent();
+  mutex_.Unlock();
+}
 
 void Shell::AfterForkInChild() {
+  CellAfterForkInChild();
   mutex_.Unlock();
   // Threads that are not here may be queued in these: they start anew.
   new (&mutex_) absl::Mutex;

@@ -67,7 +67,7 @@ struct ShellConfig {
 // machine, apply its decisions to what the lock guards (the published token
 // among it), and collect in `Effects` what must happen outside the lock: calls
 // of the executor, of observers and callbacks, and the destruction of tokens.
-class Shell : public std::enable_shared_from_this<Shell>, private ForkAware {
+class Shell : public std::enable_shared_from_this<Shell>, protected ForkAware {
  public:
   explicit Shell(ShellConfig config);
   virtual ~Shell();
@@ -116,6 +116,10 @@ class Shell : public std::enable_shared_from_this<Shell>, private ForkAware {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) = 0;
   // Frees all tokens that are held.
   virtual Garbage Clear() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) = 0;
+  // fork() in the middle of all this: see Shell::BeforeFork.
+  virtual void CellBeforeFork() = 0;
+  virtual void CellAfterForkInParent() = 0;
+  virtual void CellAfterForkInChild() = 0;
   // Calls the source. Called without the lock.
   virtual void Fetch(const FetchContext& context, AttemptId id) = 0;
 
