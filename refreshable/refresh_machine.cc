@@ -246,6 +246,12 @@ void RefreshMachine::OnReset(const Instant& now, Decisions& out) {
   NoteChanges(now, out);
 }
 
+void RefreshMachine::OnFork() {
+  phase_ = Phase::kIdle;
+  abandoned_.clear();
+  interval_exempt_ = true;
+}
+
 // ---- What is known between events ----
 
 Edge RefreshMachine::check_at(const Instant& now) const {
