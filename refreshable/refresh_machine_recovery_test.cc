@@ -20,8 +20,6 @@ using ::testing::IsEmpty;
 using Answer = RefreshMachine::ReadAnswer;
 using Waiters = Decisions::Waiters;
 
-const absl::Duration kForever = absl::InfiniteDuration();
-
 TEST(RefreshMachineRecoveryTest, B8HealsWithinOneProbeInterval) {
   for (int end = 0; end <= 600; end += 7) {
     SCOPED_TRACE(end);
