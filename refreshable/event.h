@@ -5,6 +5,7 @@
 #ifndef REFRESHABLE_EVENT_H_
 #define REFRESHABLE_EVENT_H_
 
+#include <cstddef>
 #include <ostream>
 
 #include "absl/status/status.h"
@@ -12,6 +13,7 @@
 #include "absl/time/time.h"
 #include "refreshable/freshness.h"
 #include "refreshable/generation.h"
+#include "refreshable/internal/printing.h"
 
 namespace refreshable {
 
@@ -54,6 +56,9 @@ enum class EventKind {
   kHealed,            // A token was published after kExhausted.
   kDegraded,          // An expired token is being served, by policy.
 };
+
+inline constexpr size_t kEventKinds =
+    static_cast<size_t>(EventKind::kDegraded) + 1;
 
 // Stable names for metrics: "attempt_started", "attempt_failed", ...
 constexpr absl::string_view EventKindName(EventKind kind) {
@@ -98,6 +103,13 @@ struct Event {
   absl::Status status;
   absl::Duration delay;
 };
+
+// One line: the kind's name, then what it speaks of as name=value.
+std::ostream& operator<<(std::ostream& os, const Event& event);
+template <typename Sink>
+void AbslStringify(Sink& sink, const Event& event) {
+  sink.Append(internal::Streamed(event));
+}
 
 inline std::ostream& operator<<(std::ostream& os, RefreshReason reason) {
   return os << RefreshReasonName(reason);

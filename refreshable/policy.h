@@ -6,9 +6,11 @@
 #define REFRESHABLE_POLICY_H_
 
 #include <optional>
+#include <ostream>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "refreshable/internal/printing.h"
 
 namespace refreshable {
 
@@ -89,6 +91,25 @@ struct RefreshPolicy {
   double jitter = 0.1;
   RetryPolicy retry;
 };
+
+// "self_heal" or "fatal".
+std::ostream& operator<<(std::ostream& os, OnExhausted on_exhausted);
+// One line of name=value.
+std::ostream& operator<<(std::ostream& os, const RetryPolicy& policy);
+std::ostream& operator<<(std::ostream& os, const RefreshPolicy& policy);
+
+template <typename Sink>
+void AbslStringify(Sink& sink, const RetryPolicy& policy) {
+  sink.Append(internal::Streamed(policy));
+}
+template <typename Sink>
+void AbslStringify(Sink& sink, const RefreshPolicy& policy) {
+  sink.Append(internal::Streamed(policy));
+}
+template <typename Sink>
+void AbslStringify(Sink& sink, OnExhausted on_exhausted) {
+  sink.Append(internal::Streamed(on_exhausted));
+}
 
 // OK, or INVALID_ARGUMENT naming the field at fault and its value.
 absl::Status Validate(const RefreshPolicy& policy);

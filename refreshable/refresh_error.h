@@ -6,15 +6,18 @@
 #define REFRESHABLE_REFRESH_ERROR_H_
 
 #include <optional>
+#include <ostream>
 #include <string>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "refreshable/internal/printing.h"
 
 namespace refreshable {
 
 // Why a read got no token. Comes with every status that a read returns because
-// refreshing failed; the status has the code of the last cause.
+// refreshing failed; the status has the code of the last cause, or, if `fatal`,
+// FAILED_PRECONDITION.
 struct RefreshError {
   // The message of the last failed attempt's status.
   std::string cause;
@@ -26,6 +29,13 @@ struct RefreshError {
   // Nothing will be attempted until `Reset()` or `Install()`.
   bool fatal = false;
 };
+
+// One line of name=value.
+std::ostream& operator<<(std::ostream& os, const RefreshError& error);
+template <typename Sink>
+void AbslStringify(Sink& sink, const RefreshError& error) {
+  sink.Append(internal::Streamed(error));
+}
 
 // A status of `code` that carries `error`, its message naming all of it.
 // Requires: code is not kOk.

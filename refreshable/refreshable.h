@@ -142,9 +142,10 @@ class Refreshable {
   //
   // Errors: DEADLINE_EXCEEDED, the timeout has passed while waiting (the
   // refresh goes on, and the next read profits). Where the refresh failed, the
-  // code of its last cause; `GetRefreshError` tells more, `IsFatal` whether to
-  // give up. Such an error comes at once, whatever the timeout, while the next
-  // attempt is not permitted yet, or not before the deadline. CANCELLED, the
+  // code of its last cause, or FAILED_PRECONDITION once refreshing has given up
+  // for good; `GetRefreshError` tells more, `IsFatal` whether to give up too.
+  // Such an error comes at once, whatever the timeout, while the next attempt
+  // is not permitted yet, or not before the deadline. CANCELLED, the
   // Refreshable was destroyed. FAILED_PRECONDITION, the read would wait for
   // itself: inside the source's own `Fetch`, or on a ManualExecutor with
   // nothing pending and no timeout.

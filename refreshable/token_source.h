@@ -8,6 +8,7 @@
 #include <atomic>
 #include <exception>
 #include <memory>
+#include <ostream>
 #include <type_traits>
 #include <utility>
 
@@ -18,6 +19,7 @@
 #include "refreshable/credential.h"
 #include "refreshable/event.h"
 #include "refreshable/generation.h"
+#include "refreshable/internal/printing.h"
 
 namespace refreshable {
 
@@ -48,6 +50,18 @@ class FetchContext {
   // Whether the answer is no longer waited for: the attempt has timed out or
   // was overtaken, or the Refreshable is gone. The source may stop early.
   bool cancelled() const { return cancelled_->load(std::memory_order_relaxed); }
+
+  friend std::ostream& operator<<(std::ostream& os,
+                                  const FetchContext& context) {
+    return os << "FetchContext(" << context.reason() << ", attempt "
+              << context.attempt() << ", rejected " << context.rejected()
+              << ", timeout " << context.timeout()
+              << (context.cancelled() ? ", cancelled)" : ")");
+  }
+  template <typename Sink>
+  friend void AbslStringify(Sink& sink, const FetchContext& context) {
+    sink.Append(internal::Streamed(context));
+  }
 
  private:
   RefreshReason reason_;
@@ -124,6 +138,17 @@ class TokenSource {
   // `done`.
   virtual void Fetch(const FetchContext& context, FetchDone<Token> done) = 0;
 };
+
+// GoogleTest would dump the bytes of what a source returns, token and all.
+template <typename Token>
+void PrintTo(const absl::StatusOr<Credential<Token>>& result,
+             std::ostream* os) {
+  if (result.ok()) {
+    *os << *result;
+  } else {
+    *os << result.status();
+  }
+}
 
 namespace internal {
 

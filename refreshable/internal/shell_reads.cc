@@ -42,7 +42,10 @@ absl::Status ToStatus(const Instant& now, const ReadFailure& failure) {
   error.failures = failure.failures;
   error.next_attempt = ToWall(now, failure.next_attempt_at);
   error.fatal = failure.fatal;
-  return MakeRefreshError(failure.cause.code(), error);
+  // Retry loops leave this code alone, and not the cause's.
+  return MakeRefreshError(failure.fatal ? absl::StatusCode::kFailedPrecondition
+                                        : failure.cause.code(),
+                          error);
 }
 
 }  // namespace
@@ -59,6 +62,7 @@ absl::Status Shell::Read(const ReadRequest& request,
     {
       absl::MutexLock lock(&mutex_);
       if (closed_) return Destroyed();
+      if (forked_) ForgetParent();
       const Instant now = Now();
       if (!machine_.servable(now) && HasThisThread(in_attempt_)) {
         return absl::FailedPreconditionError(
@@ -257,8 +261,16 @@ void Shell::WakeWaiters(const std::vector<uint64_t>& ids) {
         threads = true;
       }
     }
-    async.insert(async.end(), parked_.begin(), parked_.end());
-    parked_.clear();
+    // Not those of this very thread: it would be refused without end.
+    const auto others = std::partition(
+        parked_.begin(), parked_.end(),
+        [&](uint64_t id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+          const auto it = waiters_.find(id);
+          return it != waiters_.end() &&
+                 it->second->own_call == std::this_thread::get_id();
+        });
+    async.insert(async.end(), others, parked_.end());
+    parked_.erase(others, parked_.end());
     if (threads) changed_.SignalAll();
   }
   for (uint64_t id : async) Dispatch(id);

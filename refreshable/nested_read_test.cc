@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Clause R10: reads inside the threads and the sources that refresh.
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/synchronization/blocking_counter.h"
+#include "absl/synchronization/notification.h"
+#include "absl/time/time.h"
+#include "executors/manual_executor.h"
+#include "executors/thread_executor.h"
+#include "gtest/gtest.h"
+#include "refreshable/lifecycle_testing.h"
+#include "refreshable/refreshable.h"
+
+namespace refreshable {
+namespace {
+
+using absl::StatusCode;
+using lifecycle_testing::HeldSource;
+using lifecycle_testing::Hour;
+using lifecycle_testing::Make;
+using lifecycle_testing::MakeSource;
+using lifecycle_testing::Observe;
+using lifecycle_testing::SpinUntil;
+using lifecycle_testing::Strings;
+
+constexpr absl::Duration kForever = absl::InfiniteDuration();
+
+std::shared_ptr<TokenSource<std::string>> Answering(std::string token) {
+  return MakeSource([token = std::move(token)](const auto&, auto done) {
+    done(Hour(token));
+  });
+}
+
+class NestedReadTest : public ::testing::Test {
+ protected:
+  static std::unique_ptr<ThreadExecutor> Pool(int workers) {
+    ThreadExecutor::Options options;
+    options.workers = workers;
+    return *ThreadExecutor::Create(options);
+  }
+  // Runs `f` on the pool and waits for its end.
+  void InPool(const std::function<void()>& f) {
+    absl::Notification ran;
+    ASSERT_TRUE(pool_->Run([&] {
+      f();
+      ran.Notify();
+    }));
+    ran.WaitForNotification();
+  }
+
+  std::unique_ptr<ThreadExecutor> pool_ = Pool(1);
+  std::unique_ptr<Strings> a_;
+  std::unique_ptr<Strings> b_;
+};
+
+TEST_F(NestedReadTest, R10ReadInAPoolOfOneRunsTheQueuedAttemptItself) {
+  a_ = Make(pool_.get(), Answering("a"));
+  InPool([&] { EXPECT_EQ(a_->Get()->token(), "a"); });
+}
+
+TEST_F(NestedReadTest, R10ReadInsideACallbackInAPoolOfOne) {
+  a_ = Make(pool_.get(), Answering("a"));
+  b_ = Make(pool_.get(), Answering("b"));
+  absl::Notification ran;
+  a_->GetAsync(kForever, [&](auto) {
+    EXPECT_EQ(b_->Get()->token(), "b");
+    EXPECT_TRUE(a_->Invalidate(Generation(1)));
+    ran.Notify();
+  });
+  ran.WaitForNotification();
+}
+
+TEST_F(NestedReadTest, R10SourceMayReadAnotherRefreshable) {
+  std::atomic<int> fetched{0};
+  Strings::Options options;
+  options.policy.young_token_age = absl::ZeroDuration();
+  b_ = Make(pool_.get(), MakeSource([&](const auto&, auto done) {
+              done(Hour("b" + std::to_string(++fetched)));
+            }),
+            options);
+  a_ = Make(pool_.get(), MakeSource([&](const auto&, auto done) {
+              b_->Invalidate(b_->health().generation);
+              done(Hour("a+" + b_->Get()->token()));
+            }));
+  EXPECT_EQ(a_->Get()->token(), "a+b1");
+  EXPECT_TRUE(a_->Install(Hour("a")).ok());
+  EXPECT_TRUE(a_->Invalidate(Generation(2)));
+  InPool([&] { EXPECT_EQ(a_->Get()->token(), "a+b2"); });
+}
+
+TEST_F(NestedReadTest, R10SourceMayNotWaitForItself) {
+  a_ = Make(pool_.get(), MakeSource([&](const auto&, auto done) {
+              auto lease = a_->Get();
+              done(lease.status());
+            }));
+  EXPECT_EQ(a_->Get().status().code(), StatusCode::kFailedPrecondition);
+}
+
+TEST_F(NestedReadTest, R10TwoSourcesMayNotWaitForEachOther) {
+  a_ = Make(pool_.get(), MakeSource([&](const auto&, auto done) {
+              done(b_->Get().status());
+            }));
+  b_ = Make(pool_.get(), MakeSource([&](const auto&, auto done) {
+              done(a_->Get().status());
+            }));
+  EXPECT_EQ(a_->Get().status().code(), StatusCode::kFailedPrecondition);
+  EXPECT_EQ(b_->Get().status().code(), StatusCode::kFailedPrecondition);
+}
+
+TEST_F(NestedReadTest, R10AllWorkersReadOneOfThemFetches) {
+  pool_ = Pool(2);
+  std::atomic<int> fetched{0};
+  a_ = Make(pool_.get(), MakeSource([&](const auto&, auto done) {
+              ++fetched;
+              SpinUntil([&] { return a_->health().waiters == 2; });
+              done(Hour("a"));
+            }));
+  absl::BlockingCounter read(2);
+  for (int i = 0; i < 2; ++i) {
+    ASSERT_TRUE(pool_->Run([&] {
+      EXPECT_EQ(a_->Get()->token(), "a");
+      read.DecrementCount();
+    }));
+  }
+  read.Wait();
+  EXPECT_EQ(fetched, 1);
+}
+
+// The retry comes to be queued while its only worker waits for it.
+TEST_F(NestedReadTest, R10RetriesRunInTheWaitingWorker) {
+  std::atomic<int> fetched{0};
+  Strings::Options options;
+  options.policy.min_interval = absl::ZeroDuration();
+  options.policy.retry.initial_backoff = absl::Milliseconds(1);
+  a_ = Make(pool_.get(), MakeSource([&](const auto&, auto done) {
+              if (++fetched < 3) {
+                done(absl::UnavailableError("down"));
+              } else {
+                done(Hour("a"));
+              }
+            }),
+            options);
+  InPool([&] { EXPECT_EQ(a_->Get()->token(), "a"); });
+  EXPECT_EQ(fetched, 3);
+}
+
+// The attempt's timeout is told on the timer thread, where a wait would hold up
+// the very timer that ends it.
+TEST_F(NestedReadTest, R10ObserverOnTheTimerThreadMayNotWait) {
+  auto held = std::make_shared<HeldSource>();
+  Strings::Options options;
+  options.policy.attempt_timeout = absl::Milliseconds(1);
+  options.policy.retry.max_retries = 1;
+  options.policy.retry.initial_backoff = absl::Milliseconds(1);
+  options.policy.min_interval = absl::ZeroDuration();
+  std::atomic<int> refused{0};
+  options.observer = Observe([&](const Event& event) {
+    if (event.kind != EventKind::kAttemptAbandoned) return;
+    if (a_->Get().status().code() == StatusCode::kFailedPrecondition) ++refused;
+  });
+  a_ = Make(pool_.get(), held, options);
+  EXPECT_EQ(a_->Get().status().code(), StatusCode::kDeadlineExceeded);
+  EXPECT_GE(refused, 1);
+  a_.reset();
+  pool_.reset();
+  for (size_t i = 0; i < held->calls(); ++i) held->Drop(i);
+}
+
+// The same rules on a ManualExecutor, whose one thread does everything.
+TEST_F(NestedReadTest, R10ReadsInsideReadsOnOneThread) {
+  ManualExecutor executor;
+  auto c = Make(&executor, Answering("c"));
+  b_ = Make(&executor, MakeSource([&](const auto&, auto done) {
+    const absl::Status status = a_->Get().status();
+    EXPECT_EQ(status.code(), StatusCode::kFailedPrecondition);
+    done(Hour("b+" + c->Get()->token()));
+  }));
+  a_ = Make(&executor, MakeSource([&](const auto&, auto done) {
+    done(Hour("a+" + b_->Get()->token()));
+  }));
+  EXPECT_EQ(a_->Get()->token(), "a+b+c");
+  a_.reset();
+  b_.reset();
+}
+
+}  // namespace
+}  // namespace refreshable

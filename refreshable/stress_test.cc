@@ -1,0 +1,359 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Many threads do everything at once, and the Refreshable ends in the middle.
+// Bounded by counts, meant for the sanitizers: what is asserted here is what
+// must hold in every interleaving (E1, E2, F1, F2, R8, R9).
+
+#include <atomic>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <random>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "executors/thread_executor.h"
+#include "gtest/gtest.h"
+#include "refreshable/lifecycle_testing.h"
+#include "refreshable/refreshable.h"
+
+namespace refreshable {
+namespace {
+
+using absl::StatusCode;
+using lifecycle_testing::Hour;
+using lifecycle_testing::Make;
+using lifecycle_testing::SpinUntil;
+using lifecycle_testing::Strings;
+
+constexpr int kRounds = 8;
+constexpr int kReaders = 4;
+constexpr int kAnswerers = 2;
+constexpr int kOperations = 120;
+
+// Answers on threads of its own: right, wrong, late, twice or not at all. Each
+// token says which generation was current when its call began.
+class ForeignSource final : public TokenSource<std::string> {
+ public:
+  explicit ForeignSource(uint32_t seed) {
+    for (int i = 0; i < kAnswerers; ++i) {
+      answerers_.emplace_back([this, seed, i] { Answer(seed + i); });
+    }
+  }
+  ~ForeignSource() override { EXPECT_TRUE(answerers_.empty()); }
+
+  void Fetch(const FetchContext&, FetchDone<std::string> done) override {
+    std::string token = "installed";
+    {
+      // The Refreshable lives while it is known here.
+      absl::MutexLock lock(&alive_mutex_);
+      if (alive_ != nullptr) {
+        token = std::to_string(alive_->health().generation.value());
+      }
+    }
+    EXPECT_LE(++calls_, 3) << "one call, and at most two that were abandoned";
+    absl::MutexLock lock(&mutex_);
+    queue_.emplace_back(std::move(token), std::move(done));
+  }
+
+  void SetAlive(Strings* alive) {
+    absl::MutexLock lock(&alive_mutex_);
+    alive_ = alive;
+  }
+  // While held, nothing is answered.
+  void Hold(bool held) {
+    absl::MutexLock lock(&mutex_);
+    held_ = held;
+  }
+  // Calls that are not answered.
+  int calls() const { return calls_; }
+  // Answers what is left, and ends the threads.
+  void Finish() {
+    {
+      absl::MutexLock lock(&mutex_);
+      held_ = false;
+      finished_ = true;
+    }
+    for (std::thread& thread : answerers_) thread.join();
+    answerers_.clear();
+  }
+
+ private:
+  void Answer(uint32_t seed) {
+    std::minstd_rand random(seed);
+    for (;;) {
+      absl::MutexLock lock(&mutex_);
+      mutex_.Await(absl::Condition(
+          +[](ForeignSource* self) ABSL_EXCLUSIVE_LOCKS_REQUIRED(self->mutex_) {
+            return !self->held_ && (self->finished_ || !self->queue_.empty());
+          },
+          this));
+      if (queue_.empty()) return;
+      auto [token, done] = std::move(queue_.front());
+      queue_.pop_front();
+      mutex_.Unlock();
+      for (uint32_t i = random() % 64; i > 0; --i) std::this_thread::yield();
+      --calls_;
+      switch (random() % 8) {
+        case 0:
+          done(absl::UnavailableError("down"));
+          break;
+        case 1:
+          done(absl::PermissionDeniedError("no"));
+          break;
+        case 2:
+          break;  // Dropped.
+        case 3:
+          done(Hour(token));
+          done(Hour("twice"));
+          break;
+        default:
+          done(Hour(token));
+      }
+      { FetchDone<std::string> dropped = std::move(done); }
+      mutex_.Lock();
+    }
+  }
+
+  absl::Mutex alive_mutex_;
+  Strings* alive_ ABSL_GUARDED_BY(alive_mutex_) = nullptr;
+  std::atomic<int> calls_{0};
+  absl::Mutex mutex_;
+  std::deque<std::pair<std::string, FetchDone<std::string>>> queue_
+      ABSL_GUARDED_BY(mutex_);
+  bool held_ ABSL_GUARDED_BY(mutex_) = false;
+  bool finished_ ABSL_GUARDED_BY(mutex_) = false;
+  std::vector<std::thread> answerers_;
+};
+
+// What one thread does and sees.
+class Reader {
+ public:
+  Reader(Strings* token, uint32_t seed) : token_(token), random_(seed) {}
+
+  void Operate() {
+    for (int i = 0; i < kOperations; ++i) OperateOnce();
+  }
+  // Begins a read that ends with the Refreshable at the latest.
+  void ReadLast() {
+    AsyncRead* const read = Add();
+    token_->GetAsync(absl::InfiniteDuration(),
+                     [read](const auto&) { ++read->ended; });
+  }
+  bool nested_done() const { return nested_ == 0; }
+  void ExpectEachEndedOnce() const {
+    for (const auto& read : reads_) {
+      EXPECT_EQ(read->ended, read->cancelled ? 0 : 1);
+    }
+  }
+
+ private:
+  struct AsyncRead {
+    std::atomic<int> ended{0};
+    bool cancelled = false;
+  };
+
+  void OperateOnce() {
+    switch (random_() % 16) {
+      case 0:
+      case 1:
+      case 2:
+      case 3:
+        See(token_->Get(Timeout()));
+        return;
+      case 4:
+      case 5:
+      case 6:
+      case 7: {
+        AsyncRead* const read = Add();
+        const WaiterId id =
+            token_->GetAsync(Timeout(), [read](const auto& lease) {
+              CheckToken(lease);
+              ++read->ended;
+            });
+        if (random_() % 3 == 0) read->cancelled = token_->Cancel(id);
+        return;
+      }
+      case 8:
+      case 9: {
+        AsyncRead* const read = Add();
+        ++nested_;
+        token_->GetAsync(absl::Milliseconds(1), [this, read](const auto&) {
+          CheckToken(token_->Get(absl::Milliseconds(1)));
+          ++read->ended;
+          --nested_;
+        });
+        return;
+      }
+      case 10:
+      case 11:
+        token_->Invalidate(Generation(seen_));
+        least_ = seen_ + 1;  // R9: what is read from now on is later.
+        return;
+      case 12: {
+        const auto installed = token_->Install(Hour("installed"));
+        ASSERT_TRUE(installed.ok());
+        EXPECT_GE(installed->value(), least_);
+        least_ = seen_ = installed->value();
+        return;
+      }
+      case 13:
+        token_->Reset();
+        return;
+      case 14:
+        See(token_->TryGet());
+        return;
+      default:
+        EXPECT_GE(token_->health().generation.value(), seen_);
+        EXPECT_GE(token_->stats().attempts_started, 0);
+    }
+  }
+
+  absl::Duration Timeout() {
+    switch (random_() % 4) {
+      case 0:
+        return absl::ZeroDuration();
+      case 1:
+        return absl::Microseconds(random_() % 2000);
+      default:
+        return absl::InfiniteDuration();
+    }
+  }
+  AsyncRead* Add() {
+    reads_.push_back(std::make_unique<AsyncRead>());
+    return reads_.back().get();
+  }
+
+  // F2: what was fetched under one generation is published as the next.
+  static void CheckToken(const absl::StatusOr<Lease<std::string>>& lease) {
+    if (!lease.ok() || lease->token() == "installed") return;
+    EXPECT_EQ(lease->token(), std::to_string(lease->generation().value() - 1));
+  }
+  void See(absl::StatusOr<Lease<std::string>> lease) {
+    CheckToken(lease);
+    if (!lease.ok()) return;
+    EXPECT_GE(lease->generation().value(), least_);
+    least_ = seen_ = lease->generation().value();
+  }
+
+  Strings* const token_;
+  std::minstd_rand random_;
+  uint64_t seen_ = 0;
+  uint64_t least_ = 0;  // No lease of an earlier generation may be seen.
+  std::vector<std::unique_ptr<AsyncRead>> reads_;
+  std::atomic<int> nested_{0};
+};
+
+struct Round {
+  uint32_t seed;
+  absl::Duration attempt_timeout;
+  ThreadExecutor::Options executor;
+  // Threads wait when the Refreshable ends. The executor must not refuse and
+  // the attempt must not time out, lest they be sent away before.
+  bool blocked_at_the_end;
+};
+
+void RunRound(const Round& round) {
+  SCOPED_TRACE(round.seed);
+  auto executor = *ThreadExecutor::Create(round.executor);
+  auto source = std::make_shared<ForeignSource>(round.seed);
+  uint64_t events = 0;
+  Strings::Options options;
+  // Told one at a time: TSan would see it if not.
+  options.observer =
+      lifecycle_testing::Observe([&](const Event&) { ++events; });
+  options.on_token_changed = [](const auto&) { std::this_thread::yield(); };
+  RefreshPolicy& policy = options.policy;
+  policy.min_interval = absl::ZeroDuration();
+  policy.young_token_age = absl::ZeroDuration();
+  policy.attempt_timeout = round.attempt_timeout;
+  policy.retry.initial_backoff = absl::Microseconds(50);
+  policy.retry.max_backoff = absl::Milliseconds(1);
+  policy.retry.probe_interval = absl::Milliseconds(1);
+  std::unique_ptr<Strings> token = Make(executor.get(), source, options);
+  source->SetAlive(token.get());
+
+  std::vector<std::unique_ptr<Reader>> readers;
+  std::vector<std::thread> threads;
+  for (uint32_t i = 0; i < kReaders; ++i) {
+    readers.push_back(
+        std::make_unique<Reader>(token.get(), round.seed * kReaders + i + 1));
+    threads.emplace_back([&reader = *readers.back()] { reader.Operate(); });
+  }
+  for (std::thread& thread : threads) thread.join();
+  threads.clear();
+  // A callback that reads must not begin to while the Refreshable ends. Where
+  // the executor refuses everything, callbacks wait for something to happen.
+  for (const auto& reader : readers) {
+    SpinUntil([&] {
+      token->Reset();
+      return reader->nested_done();
+    });
+  }
+
+  if (round.blocked_at_the_end) {
+    SpinUntil([&] {
+      const Health health = token->health();
+      return !health.refreshing && health.waiters == 0 && source->calls() == 0;
+    });
+    source->Hold(true);
+    token->Reset();
+    token->Invalidate(token->health().generation);
+    for (int i = 0; i < kReaders; ++i) {
+      threads.emplace_back([&] {
+        const absl::Status status = token->Get().status();
+        EXPECT_TRUE(status.ok() || status.code() == StatusCode::kCancelled ||
+                    status.code() == StatusCode::kUnavailable ||
+                    status.code() == StatusCode::kPermissionDenied ||
+                    status.code() == StatusCode::kInternal)
+            << status;
+      });
+    }
+    SpinUntil([&] { return token->health().waiters == kReaders; });
+  }
+  for (const auto& reader : readers) reader->ReadLast();
+  source->SetAlive(nullptr);
+  if (round.seed % 2 == 0) source->Hold(false);  // Answers, meanwhile.
+  token.reset();
+  for (std::thread& thread : threads) thread.join();
+  source->Finish();
+  executor.reset();
+  for (const auto& reader : readers) reader->ExpectEachEndedOnce();
+  EXPECT_GT(events, 0u);
+}
+
+TEST(StressTest, E1BlockedReadersAndAnswersAtTheEnd) {
+  ThreadExecutor::Options executor;
+  executor.workers = 2;
+  for (uint32_t seed = 1; seed <= kRounds; ++seed) {
+    RunRound({seed, absl::Hours(1), executor, /*blocked_at_the_end=*/true});
+  }
+}
+
+TEST(StressTest, F2AttemptsTimeOutAndAnswerLate) {
+  ThreadExecutor::Options executor;
+  executor.workers = 2;
+  for (uint32_t seed = 1; seed <= kRounds; ++seed) {
+    RunRound({seed, absl::Microseconds(200), executor, false});
+  }
+}
+
+TEST(StressTest, E2ExecutorRefusesNowAndThen) {
+  ThreadExecutor::Options executor;
+  executor.workers = 1;
+  executor.max_queued = 1;
+  executor.max_timers = 1;
+  for (uint32_t seed = 1; seed <= kRounds; ++seed) {
+    RunRound({seed, absl::Milliseconds(1), executor, false});
+  }
+}
+
+}  // namespace
+}  // namespace refreshable
