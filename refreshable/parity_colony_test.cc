@@ -14,7 +14,7 @@
 #include "gtest/gtest.h"
 #include "refreshable/failure_class.h"
 #include "refreshable/http_error.h"
-#include "refreshable/parity_fixture.h"
+#include "refreshable/parity_testing.h"
 #include "refreshable/refreshable.h"
 #include "testing/matchers.h"
 

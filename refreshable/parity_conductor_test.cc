@@ -14,7 +14,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "refreshable/http_error.h"
-#include "refreshable/parity_fixture.h"
+#include "refreshable/parity_testing.h"
 #include "refreshable/refreshable.h"
 #include "refreshable/rejection.h"
 #include "testing/matchers.h"

@@ -276,6 +276,10 @@ TEST(RefreshMachineFailureTest, R7BetweenAttemptsTheImpatientLeaveAtOnce) {
   EXPECT_FALSE(d.submitted());
   EXPECT_EQ(d.At(S(2)).Read(S(2)), Answer::kWait);  // Due: starts it.
   EXPECT_TRUE(d.submitted());
+
+  MachineDriver idle;  // Not between attempts: too late, but not sent away.
+  idle.FailTimes(1);
+  EXPECT_EQ(idle.At(S(2)).Read(S(1)), Answer::kWait);
 }
 
 TEST(RefreshMachineFailureTest, B3PromotedByAReaderWhenTheTokenExpires) {
@@ -300,6 +304,7 @@ TEST(RefreshMachineFailureTest, B3NotPromotedItEndsAfterOneAttempt) {
   d.Start();
   d.At(S(3561)).Fail();
   EXPECT_EQ(d.out.waiters, Waiters::kFail);
+  EXPECT_EQ(d.event(EventKind::kBackoff).delay, S(1));
   EXPECT_EQ(d.wake_at(), kForever);
   EXPECT_EQ(d.At(S(3562)).Read(), Answer::kWait);  // No cooldown was set.
 }

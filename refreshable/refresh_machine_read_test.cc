@@ -432,6 +432,20 @@ TEST(RefreshMachineReadTest, F6AtTheBoundTheSourceIsNotCalled) {
   EXPECT_THAT(d.starts, ElementsAre(0, 31, 70));
 }
 
+TEST(RefreshMachineReadTest, F6AnAttemptAtTheBoundCanExhaust) {
+  RefreshPolicy policy = ExactPolicy();
+  policy.max_abandoned_calls = 1;
+  policy.retry.max_retries = 1;
+  policy.retry.max_consecutive_failures = 2;
+  MachineDriver d(policy);
+  d.ReadAndStart();
+  d.At(S(30)).Wake();
+  d.At(S(31)).Wake();
+  EXPECT_FALSE(d.Start().has_value());
+  EXPECT_THAT(d.events(),
+              ElementsAre("attempt_failed", "backoff", "exhausted"));
+}
+
 TEST(RefreshMachineReadTest, F6AnInfiniteTimeoutNeverAbandons) {
   RefreshPolicy policy = ExactPolicy();
   policy.attempt_timeout = kForever;

@@ -20,8 +20,6 @@ using ::testing::IsEmpty;
 using Answer = RefreshMachine::ReadAnswer;
 using Waiters = Decisions::Waiters;
 
-const absl::Duration kForever = absl::InfiniteDuration();
-
 TEST(RefreshMachineRecoveryTest, B8HealsWithinOneProbeInterval) {
   for (int end = 0; end <= 600; end += 7) {
     SCOPED_TRACE(end);
@@ -218,6 +216,59 @@ TEST(RefreshMachineRecoveryTest, E2ALostTimerElsewhereEndsNothing) {
   EXPECT_TRUE(d.submitted());
 }
 
+// ---- What observers are told ----
+
+TEST(RefreshMachineRecoveryTest, S1EveryEventNoticesThatTimeHasPassed) {
+  const std::vector<void (*)(MachineDriver&)> events = {
+      [](MachineDriver& d) { d.Start(); },
+      [](MachineDriver& d) { d.Lost(); },
+      [](MachineDriver& d) { d.Wake(); },
+      [](MachineDriver& d) { d.WakeLost(); },
+      [](MachineDriver& d) { d.Reset(); },
+      [](MachineDriver& d) { d.Read(); },
+      [](MachineDriver& d) { d.Invalidate(); },
+      [](MachineDriver& d) { d.Fail(); },
+      [](MachineDriver& d) { d.Succeed(Expiry::In(S(-1))); },
+  };
+  for (size_t i = 0; i < events.size(); ++i) {
+    SCOPED_TRACE(i);
+    MachineDriver d;
+    d.Hold(S(3600));
+    d.At(S(3559)).Read();
+    EXPECT_EQ(d.event(EventKind::kStateChanged).freshness, Freshness::kStale);
+    EXPECT_EQ(d.event(EventKind::kStateChanged).generation, Generation(1));
+    events[i](d.At(S(3560)));
+    EXPECT_EQ(d.events().back(), "state_changed");
+    EXPECT_EQ(d.out.events.back().freshness, Freshness::kExpired);
+    d.Wake();
+    EXPECT_THAT(d.events(), IsEmpty());
+  }
+}
+
+TEST(RefreshMachineRecoveryTest, S1AnEventSaysWhatWasHeldWhenItHappened) {
+  MachineDriver d;
+  d.Hold(S(3600));
+  d.At(S(2400)).Read();
+  d.Start();
+  d.Fail();
+  const Event& failed = d.event(EventKind::kAttemptFailed);
+  EXPECT_EQ(failed.generation, Generation(1));
+  EXPECT_EQ(failed.freshness, Freshness::kStale);
+  EXPECT_EQ(failed.failures, 1);
+}
+
+TEST(RefreshMachineRecoveryTest, S1EachExhaustionIsToldOnce) {
+  MachineDriver d;
+  d.FailTimes(8);
+  EXPECT_THAT(d.events(), ElementsAre("attempt_failed", "backoff"));
+  d.At(d.next_start()).Hold(S(10));
+  EXPECT_THAT(d.events(),
+              ElementsAre("token_published", "healed", "state_changed"));
+  d.t += S(100);
+  d.FailTimes(7);
+  EXPECT_EQ(d.events().back(), "exhausted");
+}
+
 // ---- Degraded ----
 
 // Fresh for 2400 s, usable for 3560 s, expired at 3600 s, degraded till 4200 s.
@@ -263,6 +314,12 @@ TEST(RefreshMachineRecoveryTest, B10TheFirstFailureServesAllWhoWait) {
   EXPECT_EQ(d.freshness(), Freshness::kFresh);
   EXPECT_TRUE(d.machine.published_servable(d.now()));
   EXPECT_EQ(d.check_at(), S(3562 + 2400));
+  // The next one that expires is to be marked anew.
+  d.At(S(3562 + 3560)).ReadAndStart();
+  d.Fail();
+  EXPECT_FALSE(d.machine.published_servable(d.now()));
+  EXPECT_EQ(d.Read(), Answer::kServe);
+  EXPECT_TRUE(d.out.republish_degraded);
 }
 
 TEST(RefreshMachineRecoveryTest, B10EndsOnTheEdgeByEitherClock) {

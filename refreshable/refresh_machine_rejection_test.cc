@@ -142,6 +142,16 @@ TEST(RefreshMachineRejectionTest, A2ARunningAttemptIsReplacedAtOnce) {
   EXPECT_EQ(d.machine.generation(), Generation(2));
 }
 
+TEST(RefreshMachineRejectionTest, A2AtOnceThoughAttemptsHadFailed) {
+  MachineDriver d = StaleAndQueued();
+  d.Start();
+  d.Fail();
+  d.At(S(660)).Read();
+  d.Start();
+  EXPECT_TRUE(d.At(S(661)).Invalidate());
+  EXPECT_TRUE(d.submitted());
+}
+
 TEST(RefreshMachineRejectionTest, A2AReplacedAttemptIsNotReplacedTwice) {
   MachineDriver d = StaleAndQueued();
   d.Start();
@@ -259,9 +269,40 @@ TEST(RefreshMachineRejectionTest, A5FailuresSinceThenStillCount) {
     d.Fail(absl::ResourceExhaustedError("busy"), S(at == 120 ? 200 : 0));
   }
   EXPECT_EQ(d.machine.failures(), 2);
+  MachineDriver reset = d;
   EXPECT_TRUE(d.At(S(121)).Invalidate());
   EXPECT_EQ(d.machine.failures(), 4);
   EXPECT_EQ(d.next_start(), S(320));  // What the server asked for stands.
+  reset.Reset();                      // Or else is forgotten.
+  EXPECT_TRUE(reset.At(S(121)).Invalidate());
+  EXPECT_EQ(reset.machine.failures(), 1);
+  EXPECT_EQ(reset.next_start(), S(122));
+}
+
+TEST(RefreshMachineRejectionTest, A5AShortWishOfTheServerDoesNotHaste) {
+  MachineDriver d;
+  d.Hold(S(40));
+  d.wall_step = S(20);
+  d.At(S(2)).Read();
+  d.Start();
+  d.Fail(absl::ResourceExhaustedError("busy"), S(0));
+  d.Invalidate();
+  EXPECT_EQ(d.machine.failures(), 2);
+  EXPECT_EQ(d.next_start(), S(6));
+}
+
+TEST(RefreshMachineRejectionTest, A5ASuccessEndsWhatTheServerAskedForBefore) {
+  MachineDriver d;
+  d.ReadAndStart();
+  const AttemptId late = d.attempt;
+  d.At(S(30)).Wake();
+  d.At(S(31)).Wake();
+  d.Start();
+  d.Fail(absl::ResourceExhaustedError("busy"), S(300));
+  d.At(S(32)).Succeed(Expiry::In(S(3600)), std::nullopt, late);
+  d.Invalidate();
+  EXPECT_EQ(d.machine.failures(), 3);
+  EXPECT_EQ(d.next_start(), S(39));
 }
 
 TEST(RefreshMachineRejectionTest, A5YoungIsThirtySecondsOrHalfALife) {
@@ -338,6 +379,12 @@ TEST(RefreshMachineRejectionTest, A5AQueuedAttemptStaysIfItIsDue) {
   EXPECT_TRUE(d.Invalidate());
   EXPECT_EQ(d.machine.queued(), d.attempt);  // 1000 s + 4 s have passed.
   EXPECT_TRUE(d.Start().has_value());
+
+  MachineDriver due = YoungAndQueued(3, ExactPolicy());
+  const AttemptId queued = due.attempt;
+  EXPECT_TRUE(due.Invalidate());
+  EXPECT_EQ(due.next_start(), due.t);
+  EXPECT_EQ(due.machine.queued(), queued);
 
   MachineDriver early = YoungAndQueued(4, ExactPolicy());
   EXPECT_TRUE(early.Invalidate());

@@ -33,7 +33,7 @@ using lifecycle_testing::Make;
 using lifecycle_testing::SpinUntil;
 using lifecycle_testing::Strings;
 
-constexpr int kRounds = 12;
+constexpr int kRounds = 8;
 constexpr int kReaders = 4;
 constexpr int kAnswerers = 2;
 constexpr int kOperations = 120;

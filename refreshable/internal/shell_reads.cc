@@ -62,6 +62,7 @@ absl::Status Shell::Read(const ReadRequest& request,
     {
       absl::MutexLock lock(&mutex_);
       if (closed_) return Destroyed();
+      if (forked_) ForgetParent();
       const Instant now = Now();
       if (!machine_.servable(now) && HasThisThread(in_attempt_)) {
         return absl::FailedPreconditionError(
