@@ -44,9 +44,11 @@ constexpr absl::string_view RefreshReasonName(RefreshReason reason) {
 }
 
 enum class EventKind {
-  kAttemptStarted,    // The source is about to be called.
-  kAttemptFailed,     // An attempt failed; `status` is the cause.
-  kAttemptAbandoned,  // An attempt is no longer waited for.
+  kAttemptStarted,  // The source is about to be called.
+  kAttemptFailed,   // An attempt failed; `status` is the cause.
+  // An attempt is no longer waited for: it timed out (kAttemptFailed follows),
+  // was overtaken, or was lost by the executor before it started.
+  kAttemptAbandoned,
   kAttemptDiscarded,  // A late answer arrived and changed nothing.
   kTokenPublished,    // A refresh succeeded, or `Install` was called.
   kTokenInvalidated,  // The token of `generation` was withdrawn.
@@ -89,18 +91,23 @@ constexpr absl::string_view EventKindName(EventKind kind) {
   return "unknown";
 }
 
-// A value. Fields that a kind does not speak of have their default.
+// A value.
 struct Event {
   EventKind kind = EventKind::kStateChanged;
-  // The generation last published when the event happened.
+  // Always set: the generation last published, the state that was told last (a
+  // change follows as kStateChanged), and the failed attempts in a row.
   Generation generation;
   Freshness freshness = Freshness::kExpired;
-  // kAttemptStarted: why, and which attempt of its refresh (from 1).
-  RefreshReason reason = RefreshReason::kFirst;
-  int attempt = 0;
-  // Failed attempts in a row.
   int failures = 0;
+  // kAttemptStarted: why.
+  RefreshReason reason = RefreshReason::kFirst;
+  // kAttemptStarted, kAttemptFailed: which attempt of its refresh, from 1.
+  int attempt = 0;
+  // The cause: kAttemptFailed, kExhausted; kAttemptAbandoned if the executor
+  // lost it; kAttemptDiscarded if the late answer was a failure. Else OK.
   absl::Status status;
+  // kBackoff. A reset, an installed token, expiry or an invalidation may end it
+  // sooner.
   absl::Duration delay;
 };
 

@@ -43,7 +43,7 @@ void AbslStringify(Sink& sink, const Health& health) {
 struct Stats {
   int64_t attempts_started = 0;
   int64_t attempts_failed = 0;
-  int64_t attempts_abandoned = 0;
+  int64_t attempts_abandoned = 0;  // One that timed out has failed too.
   int64_t attempts_discarded = 0;  // Late answers that changed nothing.
   int64_t tokens_published = 0;
   int64_t tokens_invalidated = 0;

@@ -21,7 +21,8 @@ namespace refreshable {
 struct RefreshError {
   // The message of the last failed attempt's status.
   std::string cause;
-  // Failed attempts in a row.
+  // Failed attempts in a row. 0 if none failed: the executor lost the refresh,
+  // or the minimum interval has not passed; `cause` says which.
   int failures = 0;
   // Before this, no attempt is made and every read without a usable token fails
   // at once. Wall time as of the error; infinite future: never.

@@ -33,11 +33,9 @@
 #include "refreshable/policy.h"
 #include "refreshable/refresh_machine.h"
 #include "refreshable/token_source.h"
+#include "refreshable/waiter_id.h"
 
 namespace refreshable {
-
-// Names one `GetAsync` call of one Refreshable. Never reused.
-enum class WaiterId : uint64_t { kNone = 0 };
 
 namespace internal {
 
