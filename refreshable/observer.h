@@ -14,7 +14,9 @@ namespace refreshable {
 // `OnEvent` is called for each event, one at a time and in the order in which
 // they happened, on whatever thread made them happen, with no lock held. It may
 // read the Refreshable. It should be quick: the call that brought the event
-// about goes on after it. What it throws is ignored. It is not called any more
+// about goes on after it. That may be a timer of the executor, or the attempt
+// that the event tells of: a `Get` that would have to wait there fails with
+// FAILED_PRECONDITION. What it throws is ignored. It is not called any more
 // once the Refreshable's destructor has returned, but for a call that was
 // already running on another thread.
 class Observer {

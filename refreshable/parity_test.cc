@@ -2,9 +2,8 @@
 //
 // The behaviour of the systems that this library was drawn from, row by row,
 // through the public API and in virtual time. A known fault of theirs is shown
-// to be absent.
-//
-// long: the rows are one table, and a reader looks for them in one place.
+// to be absent. Rows D are here; C and L in parity_conductor_test.cc and
+// parity_colony_test.cc.
 
 #include <cstddef>
 #include <optional>
@@ -13,14 +12,12 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "refreshable/refreshable.h"
 #include "refreshable/scenario_testing.h"
 #include "testing/matchers.h"
-#include "testing/scripted_source.h"
 
 namespace refreshable {
 namespace {
@@ -28,19 +25,9 @@ namespace {
 using ::refreshable_testing::FailsWith;
 using ::refreshable_testing::HasGeneration;
 using ::refreshable_testing::HoldsToken;
-using ::refreshable_testing::ScriptedSource;
 using ::testing::AllOf;
 using ::testing::Each;
 using ::testing::ElementsAre;
-using ::testing::Not;
-
-using Answer = absl::StatusOr<Credential<std::string>>;
-
-// Matches what ScriptedSource::start_times() returns.
-template <typename... Seconds>
-auto SecondsAre(Seconds... seconds) {
-  return ElementsAre(absl::Seconds(seconds)...);
-}
 
 // ---- Refreshable of the Databricks Python SDK ----
 

@@ -216,6 +216,40 @@ TEST(RefreshMachineRecoveryTest, E2ALostTimerElsewhereEndsNothing) {
   EXPECT_TRUE(d.submitted());
 }
 
+// ---- After a fork ----
+
+TEST(RefreshMachineRecoveryTest, E4InTheChildTheFirstReadStartsAnew) {
+  for (int phase = 0; phase < 3; ++phase) {
+    SCOPED_TRACE(phase);
+    RefreshPolicy policy = ExactPolicy();
+    policy.max_abandoned_calls = 1;
+    MachineDriver d(policy);
+    d.Hold(S(3600));
+    d.At(S(2400)).Read();
+    if (phase > 0) d.Start();
+    if (phase > 1) d.At(S(2430)).Wake();  // Abandoned, at the bound.
+    const int failures = d.machine.failures();
+    d.machine.OnFork();
+    EXPECT_FALSE(d.machine.refreshing());
+    EXPECT_EQ(d.machine.failures(), failures);
+    EXPECT_FALSE(d.Start().has_value());
+    d.Succeed(Expiry::Never());
+    EXPECT_FALSE(d.out.publish);
+    EXPECT_EQ(d.Read(), Answer::kServe);
+    EXPECT_EQ(d.submitted(), phase < 2);  // The cooldown stands.
+    EXPECT_EQ(d.At(S(3600)).Read(), Answer::kWait);
+    EXPECT_TRUE(d.Start().has_value());
+  }
+}
+
+TEST(RefreshMachineRecoveryTest, E4TheMinimumIntervalIsTheParents) {
+  MachineDriver d;
+  d.ReadAndStart();
+  d.machine.OnFork();
+  EXPECT_EQ(d.Read(), Answer::kWait);
+  EXPECT_TRUE(d.submitted());
+}
+
 // ---- What observers are told ----
 
 TEST(RefreshMachineRecoveryTest, S1EveryEventNoticesThatTimeHasPassed) {

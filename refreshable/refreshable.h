@@ -61,9 +61,11 @@ namespace refreshable {
 // under a lock of this library.
 //
 // Destruction: reads that wait end with CANCELLED, callbacks among them run in
-// the destroying thread before the destructor returns. It does not wait for the
-// source. It may happen inside a callback, hook or observer of this very
-// object. Calls must not be started concurrently with it.
+// the destroying thread before the destructor returns; a GetAsync that such a
+// callback makes is dropped. It does not wait for the source, nor for user code
+// that is already running on another thread. It may happen inside a callback,
+// hook or observer of this very object. Calls must not be started concurrently
+// with it.
 template <typename Token>
 class Refreshable {
   static_assert(std::is_nothrow_destructible_v<Token>,
@@ -147,8 +149,9 @@ class Refreshable {
   // Such an error comes at once, whatever the timeout, while the next attempt
   // is not permitted yet, or not before the deadline. CANCELLED, the
   // Refreshable was destroyed. FAILED_PRECONDITION, the read would wait for
-  // itself: inside the source's own `Fetch`, or on a ManualExecutor with
-  // nothing pending and no timeout.
+  // itself: inside the source's own `Fetch` or an observer of that attempt, or
+  // on a timer thread of its executor; or, on a ManualExecutor, for nothing:
+  // nothing is pending and there is no timeout.
   //
   // On a thread of its own executor a read that would wait runs the pending
   // attempt itself; then its timeout is checked between attempts only.

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <exception>
-#include <new>
 #include <string>
 
 #include "absl/base/config.h"
@@ -163,49 +162,6 @@ void Shell::Close() {
   }
   if (timer != TimerId::kNone) executor_->Cancel(timer);
   for (auto& waiter : orphans) waiter->async->Finish(Destroyed());
-}
-
-// ---- fork() ----
-
-void Shell::BeforeFork() {
-  mutex_.Lock();
-  CellBeforeFork();
-}
-
-void Shell::AfterForkInParent() {
-  CellAfterForkInParent();
-  mutex_.Unlock();
-}
-
-void Shell::AfterForkInChild() {
-  CellAfterForkInChild();
-  mutex_.Unlock();
-  // Threads that are not here may be queued in these: they start anew.
-  new (&mutex_) absl::Mutex;
-  new (&changed_) absl::CondVar;
-  for (ThreadIds* threads : {&in_attempt_, &in_timer_, &in_executor_}) {
-    KeepThisThread(*threads);
-  }
-  forked_ = true;
-}
-
-void Shell::ForgetParent() {
-  forked_ = false;
-  machine_.OnFork();
-  // The callbacks and tokens there are the parent's to run and to destroy.
-  // Never freed: their destructors are user code.
-  new Waiters(std::exchange(waiters_, {}));
-  new std::vector<Effects>(std::exchange(deferred_, {}));
-  deadlines_.clear();
-  parked_.clear();
-  calls_.clear();
-  timer_ = TimerId::kNone;
-  armed_for_ = absl::InfiniteDuration();
-  ++timer_serial_;
-  timer_lost_ = false;
-  arming_ = false;
-  events_.clear();
-  telling_ = false;
 }
 
 // ---- The source ----
