@@ -101,8 +101,9 @@ void PrintStatus(const Health& health, const Tally& tally,
                       Show(absl::Trunc(left, absl::Seconds(1))), ", ");
     }
   }
-  PrintLine(absl::StrCat(line, token_requests, " token requests, ", tally.calls,
-                         " API calls, ", tally.failed, " failed"));
+  PrintLine(absl::StrCat(line, "token requests: ", token_requests,
+                         ", API calls: ", tally.calls,
+                         ", of these failed: ", tally.failed));
 }
 
 }  // namespace
