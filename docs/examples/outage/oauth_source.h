@@ -10,8 +10,11 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "absl/types/span.h"
 #include "docs/examples/outage/url.h"
 #include "refreshable/credential.h"
+#include "refreshable/http_error.h"
+#include "refreshable/secret.h"
 #include "refreshable/token_source.h"
 
 namespace refreshable_examples {
@@ -27,7 +30,7 @@ class OAuthSource final : public refreshable::TokenSource<std::string> {
   struct Options {
     Url token_url;
     std::string client_id;
-    std::string client_secret;
+    refreshable::Secret client_secret;
     std::string scope;  // Empty: whatever the server gives.
   };
 
@@ -41,25 +44,15 @@ class OAuthSource final : public refreshable::TokenSource<std::string> {
       absl::Duration timeout) const;
 
  private:
-  absl::StatusOr<refreshable::Credential<std::string>> Send(
-      absl::Duration timeout) const;
-
   const Options options_;
 };
 
-// What the answer of a token endpoint means. `retry_after` is the value of that
-// header, empty if there is none; `now` is what a date in it is measured from.
-//
-//   200 with an access token      the credential (RFC 6749, section 5.1)
-//   429                           RESOURCE_EXHAUSTED   wait as long as it says
-//   502, 503, 504                 UNAVAILABLE          try again
-//   other, by its `error` (RFC 6749, section 5.2):
-//     invalid_client              UNAUTHENTICATED      a retry will not help
-//     invalid_scope, ...          INVALID_ARGUMENT     the same
-//     anything else               FAILED_PRECONDITION  the same
+// What the answer of a token endpoint means: 200 with an access token is the
+// credential (RFC 6749, section 5.1); everything else is `HttpError`, with the
+// `error` of the JSON body (section 5.2). `now` is when the answer came.
 absl::StatusOr<refreshable::Credential<std::string>> ReadTokenAnswer(
-    int http_status, absl::string_view body, absl::string_view retry_after,
-    absl::Time now);
+    int http_status, absl::string_view body,
+    absl::Span<const refreshable::HttpHeader> headers, absl::Time now);
 
 }  // namespace refreshable_examples
 

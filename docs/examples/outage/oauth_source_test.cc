@@ -7,16 +7,19 @@
 #include <memory>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "absl/status/status.h"
-#include "absl/strings/match.h"
+#include "absl/strings/string_view.h"
 #include "docs/examples/outage/http_api.h"
 #include "docs/examples/outage/http_server.h"
 #include "docs/examples/outage/oauth_server.h"
 #include "executors/clock.h"
 #include "gtest/gtest.h"
 #include "refreshable/failure_class.h"
+#include "refreshable/http_error.h"
 #include "refreshable/refresh_error.h"
+#include "refreshable/secret.h"
 
 namespace refreshable_examples {
 namespace {
@@ -28,11 +31,11 @@ using refreshable::GetRetryAfter;
 constexpr absl::Duration kPatience = absl::Minutes(1);
 
 auto Read(int status, absl::string_view body,
-          absl::string_view retry_after = "") {
+          const std::vector<refreshable::HttpHeader>& headers = {}) {
   absl::Time now;
   EXPECT_TRUE(absl::ParseTime(absl::RFC3339_full, "2026-01-01T00:00:00Z", &now,
                               nullptr));
-  return ReadTokenAnswer(status, body, retry_after, now);
+  return ReadTokenAnswer(status, body, headers, now);
 }
 
 FailureClass ClassOf(int status, absl::string_view body) {
@@ -66,38 +69,18 @@ TEST(ReadTokenAnswerTest, AnswersWithoutATokenAreNoCredential) {
 
 TEST(ReadTokenAnswerTest, SortsFailures) {
   EXPECT_EQ(ClassOf(429, ""), FailureClass::kThrottled);
-  for (const int status : {502, 503, 504}) {
-    EXPECT_EQ(ClassOf(status, "<html>"), FailureClass::kTransient) << status;
-  }
-  for (const int status : {302, 400, 401, 403, 404, 500, 501}) {
-    EXPECT_EQ(ClassOf(status, ""), FailureClass::kPermanent) << status;
-  }
-  for (const char* error : {"invalid_client", "invalid_grant", "invalid_scope",
-                            "unauthorized_client", "unsupported_grant_type"}) {
-    const auto answer =
-        Read(400, std::string(R"({"error":")") + error + R"("})");
-    EXPECT_EQ(ClassifyFailure(answer.status()), FailureClass::kPermanent);
-    EXPECT_TRUE(absl::StrContains(answer.status().message(), error));
-  }
-  EXPECT_EQ(Read(400, R"({"error":"invalid_client"})").status().code(),
-            absl::StatusCode::kUnauthenticated);
+  EXPECT_EQ(ClassOf(502, "<html>"), FailureClass::kTransient);
+  EXPECT_EQ(ClassOf(400, R"({"error":"temporarily_unavailable"})"),
+            FailureClass::kTransient);
+  EXPECT_EQ(ClassOf(400, R"({"error":"invalid_scope"})"),
+            FailureClass::kPermanent);
+  EXPECT_EQ(ClassOf(302, ""), FailureClass::kPermanent);
 }
 
-TEST(ReadTokenAnswerTest, ReadsRetryAfterInBothForms) {
-  EXPECT_EQ(GetRetryAfter(Read(429, "", "7").status()), absl::Seconds(7));
-  EXPECT_EQ(
-      GetRetryAfter(Read(503, "", "Thu, 01 Jan 2026 00:01:30 GMT").status()),
-      absl::Seconds(90));
-  EXPECT_EQ(GetRetryAfter(Read(429, "", "later").status()), std::nullopt);
+TEST(ReadTokenAnswerTest, PassesRetryAfterOn) {
+  EXPECT_EQ(GetRetryAfter(Read(429, "", {{"Retry-After", "7"}}).status()),
+            absl::Seconds(7));
   EXPECT_EQ(GetRetryAfter(Read(429, "").status()), std::nullopt);
-}
-
-TEST(ReadTokenAnswerTest, MessagesAreOneLine) {
-  const auto answer = Read(
-      400,
-      R"({"error":"invalid_scope","error_description":"no\nsuch\tscope"})");
-  EXPECT_EQ(answer.status().message(),
-            "the token endpoint answered 400, invalid_scope: no such scope");
 }
 
 class OAuthSourceTest : public testing::Test {
@@ -109,7 +92,8 @@ class OAuthSourceTest : public testing::Test {
   }
 
   OAuthSource Source(const std::string& id, const std::string& secret) {
-    return OAuthSource({*ParseUrl(http_->token_url()), id, secret, "read"});
+    return OAuthSource({*ParseUrl(http_->token_url()), id,
+                        refreshable::Secret(secret), "read"});
   }
 
   OAuthServer server_{{{"me", "s3cret"}, {"a b:%\xC3\xBC", "p+q:/&="}},
@@ -139,9 +123,7 @@ TEST_F(OAuthSourceTest, AWrongSecretIsPermanentAndNotShown) {
   const absl::Status status =
       Source("me", "wrong secret").Request(kPatience).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kUnauthenticated);
-  EXPECT_EQ(status.message(),
-            "the token endpoint answered 401, invalid_client: Unknown client "
-            "or (secret)");
+  EXPECT_EQ(status.message(), "HTTP status 401, error invalid_client");
 }
 
 TEST_F(OAuthSourceTest, A502IsTransient) {
@@ -149,7 +131,7 @@ TEST_F(OAuthSourceTest, A502IsTransient) {
   const absl::Status status =
       Source("me", "s3cret").Request(kPatience).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
-  EXPECT_EQ(status.message(), "the token endpoint answered 502");
+  EXPECT_EQ(status.message(), "HTTP status 502");
 }
 
 TEST_F(OAuthSourceTest, AHangingRequestEndsWithTheHanging) {
@@ -181,8 +163,7 @@ TEST_F(OAuthSourceTest, AnUnreachableServerIsTransient) {
   http_.reset();
   const absl::Status status = source.Request(kPatience).status();
   EXPECT_EQ(ClassifyFailure(status), FailureClass::kTransient);
-  EXPECT_TRUE(absl::StrContains(status.message(), "cannot connect to http://"))
-      << status;
+  EXPECT_EQ(status.message(), "cannot connect");
   EXPECT_EQ(api("any"), ApiResult::kUnreachable);
 }
 

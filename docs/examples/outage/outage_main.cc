@@ -25,6 +25,7 @@
 #include "docs/examples/outage/real_server.h"
 #include "docs/examples/outage/timeline.h"
 #include "docs/examples/outage/url.h"
+#include "refreshable/secret.h"
 
 ABSL_FLAG(std::string, csv, "",
           "file for the timeline; unset: a new one under $TMPDIR or /tmp");
@@ -74,7 +75,7 @@ absl::StatusOr<RealServerOptions> RealServerFlags() {
   }
   options.oauth.client_id = absl::GetFlag(FLAGS_client_id);
   options.oauth.scope = absl::GetFlag(FLAGS_scope);
-  absl::StatusOr<std::string> secret = ReadSecretFile(
+  absl::StatusOr<refreshable::Secret> secret = ReadSecretFile(
       FromWorkingDirectory(absl::GetFlag(FLAGS_client_secret_file)));
   if (!secret.ok()) return secret.status();
   options.oauth.client_secret = *std::move(secret);

@@ -30,6 +30,7 @@
 #include "docs/examples/outage/workload.h"
 #include "executors/thread_executor.h"
 #include "refreshable/refreshable.h"
+#include "refreshable/secret.h"
 
 namespace refreshable_examples {
 namespace {
@@ -216,8 +217,8 @@ absl::Status RunOutage(const std::string& csv_path) {
   if (!api_url.ok()) return api_url.status();
 
   const auto source = [&](const char* name, const char* secret) {
-    return std::make_shared<OAuthSource>(
-        OAuthSource::Options{*token_url, name, secret, ""});
+    return std::make_shared<OAuthSource>(OAuthSource::Options{
+        *token_url, name, refreshable::Secret(secret), ""});
   };
   const auto mint = [&](const char* name, const char* secret) {
     return

@@ -19,6 +19,7 @@
 #include "docs/examples/outage/workload.h"
 #include "executors/thread_executor.h"
 #include "refreshable/observer.h"
+#include "refreshable/refresh_error.h"
 #include "refreshable/refreshable.h"
 
 namespace refreshable_examples {
@@ -63,15 +64,19 @@ std::string Show(absl::Duration d) {
 }
 
 // Asks for the first token, once, so that a wrong secret is told at once.
-absl::Status FirstToken(StringToken& token) {
+absl::Status FirstToken(StringToken& token, const std::string& origin) {
   StringToken::ReadOptions once;
   once.max_retries = 0;
   const auto lease = token.Get(once);
   if (lease.ok()) return absl::OkStatus();
   // What went wrong, rather than that it may be tried again.
   const auto error = refreshable::GetRefreshError(lease.status());
-  if (!error.has_value()) return lease.status();
-  return absl::Status(lease.status().code(), error->cause);
+  const bool denied = absl::IsUnauthenticated(lease.status());
+  return absl::Status(
+      lease.status().code(),
+      absl::StrCat("no token from ", origin, ": ",
+                   error ? error->cause : lease.status().message(),
+                   denied ? " (wrong client id or secret?)" : ""));
 }
 
 Sample TakeSample(absl::Duration at, const Client& client,
@@ -96,8 +101,9 @@ void PrintStatus(const Health& health, const Tally& tally,
                       Show(absl::Trunc(left, absl::Seconds(1))), ", ");
     }
   }
-  PrintLine(absl::StrCat(line, token_requests, " token requests, ", tally.calls,
-                         " API calls, ", tally.failed, " failed"));
+  PrintLine(absl::StrCat(line, "token requests: ", token_requests,
+                         ", API calls: ", tally.calls,
+                         ", of these failed: ", tally.failed));
 }
 
 }  // namespace
@@ -136,7 +142,7 @@ std::string Describe(const Event& event) {
   return "";
 }
 
-absl::StatusOr<std::string> ReadSecretFile(const std::string& path) {
+absl::StatusOr<refreshable::Secret> ReadSecretFile(const std::string& path) {
   errno = 0;
   std::ifstream file(path, std::ios::binary);
   std::string secret(kLongestSecret, '\0');
@@ -155,7 +161,7 @@ absl::StatusOr<std::string> ReadSecretFile(const std::string& path) {
     return absl::InvalidArgumentError(
         absl::StrCat("the secret's file ", path, " is empty"));
   }
-  return secret;
+  return refreshable::Secret::TakeFrom(secret);
 }
 
 absl::Status RunRealServer(const RealServerOptions& options, CsvFile& csv,
@@ -169,7 +175,8 @@ absl::Status RunRealServer(const RealServerOptions& options, CsvFile& csv,
   auto token = StringToken::Create(std::make_shared<OAuthSource>(options.oauth),
                                    std::move(refreshing));
   if (!token.ok()) return token.status();
-  const absl::Status first = FirstToken(**token);
+  const absl::Status first =
+      FirstToken(**token, options.oauth.token_url.origin);
   if (!first.ok()) return first;
 
   RefreshableClient client(token->get(), kWait);

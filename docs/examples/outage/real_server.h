@@ -16,6 +16,7 @@
 #include "docs/examples/outage/timeline.h"
 #include "docs/examples/outage/url.h"
 #include "refreshable/event.h"
+#include "refreshable/secret.h"
 
 namespace refreshable_examples {
 
@@ -40,7 +41,7 @@ std::string Describe(const refreshable::Event& event);
 
 // A secret's file without the line feed at its end. INVALID_ARGUMENT, naming
 // the file, if it cannot be read or is empty.
-absl::StatusOr<std::string> ReadSecretFile(const std::string& path);
+absl::StatusOr<refreshable::Secret> ReadSecretFile(const std::string& path);
 
 }  // namespace refreshable_examples
 

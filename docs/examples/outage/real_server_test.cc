@@ -12,6 +12,7 @@
 #include "docs/examples/outage/oauth_server.h"
 #include "executors/clock.h"
 #include "gtest/gtest.h"
+#include "refreshable/secret.h"
 
 namespace refreshable_examples {
 namespace {
@@ -22,7 +23,8 @@ class RealServerTest : public testing::Test {
     auto http = HttpServer::Start(&server_, /*threads=*/4);
     ASSERT_TRUE(http.ok()) << http.status();
     http_ = *std::move(http);
-    options_.oauth = {*ParseUrl(http_->token_url()), "me", "s3cret", ""};
+    options_.oauth = {*ParseUrl(http_->token_url()), "me",
+                      refreshable::Secret("s3cret"), ""};
     options_.api_url = *ParseUrl(http_->api_url());
     auto csv = CsvFile::Open(testing::TempDir() + "/real_server.csv");
     ASSERT_TRUE(csv.ok()) << csv.status();
@@ -47,18 +49,20 @@ TEST_F(RealServerTest, GetsATokenAndStops) {
 }
 
 TEST_F(RealServerTest, AWrongSecretIsOneClearLine) {
-  options_.oauth.client_secret = "tr4deS3cret";
+  options_.oauth.client_secret = refreshable::Secret("tr4deS3cret");
   const absl::Status status = Run();
   EXPECT_EQ(status.message(),
-            "the token endpoint answered 401, invalid_client: Unknown client "
-            "or wrong secret");
+            absl::StrCat("no token from ", options_.oauth.token_url.origin,
+                         ": HTTP status 401, error invalid_client (wrong "
+                         "client id or secret?)"));
 }
 
 TEST_F(RealServerTest, AnUnreachableServerIsOneClearLine) {
   http_.reset();
   const absl::Status status = Run();
-  EXPECT_EQ(status.message(), absl::StrCat("cannot connect to ",
-                                           options_.oauth.token_url.origin));
+  EXPECT_EQ(status.message(),
+            absl::StrCat("no token from ", options_.oauth.token_url.origin,
+                         ": cannot connect"));
 }
 
 TEST_F(RealServerTest, AnUnreachableApiIsOneClearLine) {
@@ -74,7 +78,7 @@ TEST_F(RealServerTest, AnUnreachableApiIsOneClearLine) {
 TEST(SecretFileTest, IsReadWithoutItsLineFeed) {
   const std::string path = testing::TempDir() + "/secret";
   std::ofstream(path) << " s3cret \r\n";
-  EXPECT_EQ(*ReadSecretFile(path), " s3cret ");
+  EXPECT_EQ(ReadSecretFile(path)->reveal(), " s3cret ");
   std::ofstream(path, std::ios::trunc) << "\n";
   EXPECT_EQ(ReadSecretFile(path).status().message(),
             absl::StrCat("the secret's file ", path, " is empty"));

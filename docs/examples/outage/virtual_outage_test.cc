@@ -45,7 +45,7 @@ class DirectSource final : public refreshable::TokenSource<std::string> {
     const Answer answer =
         server_->Token(absl::StrCat("Basic ", absl::Base64Escape("me:s3cret")),
                        "client_credentials");
-    done(ReadTokenAnswer(answer.status, answer.body, "", absl::UnixEpoch()));
+    done(ReadTokenAnswer(answer.status, answer.body, {}, absl::UnixEpoch()));
   }
 
   bool hanging = false;
