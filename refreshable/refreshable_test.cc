@@ -1,30 +1,217 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// Clauses E6, F5 to F9, B5 and A2 through the public interface; the machine's
+// own tests try them in every state.
 
 #include "refreshable/refreshable.h"
 
+#include <memory>
 #include <string>
+#include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "executors/manual_executor.h"
+#include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "refreshable/scenario_testing.h"
+#include "testing/matchers.h"
+#include "testing/scripted_source.h"
 
 namespace refreshable {
 namespace {
 
-TEST(RefreshableTest, FirstReadFetches) {
-  ManualExecutor executor;
-  auto token = Refreshable<std::string>::Create(
-      BlockingSource<std::string>(
-          []() -> absl::StatusOr<Credential<std::string>> {
-            return Credential<std::string>{"t1", Expiry::In(absl::Hours(1))};
-          }),
-      {&executor});
-  ASSERT_TRUE(token.ok());
-  auto lease = (*token)->Get(absl::Seconds(5));
-  ASSERT_TRUE(lease.ok()) << lease.status();
-  EXPECT_EQ(lease->token(), "t1");
-  EXPECT_EQ(lease->generation(), Generation(1));
+using ::refreshable_testing::AfterFailures;
+using ::refreshable_testing::FailsWith;
+using ::refreshable_testing::HasGeneration;
+using ::refreshable_testing::HoldsToken;
+using ::refreshable_testing::IsFatalError;
+using ::refreshable_testing::ScriptedSource;
+using ::testing::AllOf;
+using ::testing::Each;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+
+constexpr auto kInvalid = absl::StatusCode::kInvalidArgument;
+
+class RefreshableTest : public ScenarioTest {};
+
+TEST_F(RefreshableTest, E6CreateRefusesWhatCannotWork) {
+  const auto no_source = Token::Create(nullptr, {&executor_});
+  EXPECT_EQ(no_source.status().code(), kInvalid);
+  EXPECT_THAT(no_source.status().message(), HasSubstr("source is null"));
+  const auto no_executor = Token::Create(source_.Share(), {nullptr});
+  EXPECT_EQ(no_executor.status().code(), kInvalid);
+  EXPECT_THAT(no_executor.status().message(), HasSubstr("executor is null"));
+  RefreshPolicy policy;
+  policy.retry.max_consecutive_failures = 6;
+  const auto bad_policy = Token::Create(source_.Share(), {&executor_, policy});
+  EXPECT_EQ(bad_policy.status().code(), kInvalid);
+  EXPECT_THAT(bad_policy.status().message(),
+              HasSubstr("retry.max_consecutive_failures is 6"));
+}
+
+TEST_F(RefreshableTest, F5AnExpiredTokenIsAFailure) {
+  const auto token = Make();
+  source_.Answer("old", absl::ZeroDuration());
+  source_.Answer("t1", absl::Hours(1));
+  EXPECT_THAT(token->Get(), HoldsToken("t1"));
+  EXPECT_EQ(Elapsed(), absl::Seconds(2));
+  EXPECT_EQ(token->stats().attempts_failed, 1);
+}
+
+// A token that cannot be compared, but for its first letter by the option.
+struct Opaque {
+  std::string text;
+};
+
+TEST_F(RefreshableTest, F5SamenessIsTheOptionWhereThereIsNoEquality) {
+  for (const bool option : {true, false}) {
+    ScriptedSource<Opaque> source;
+    Refreshable<Opaque>::Options options;
+    options.executor = &executor_;
+    options.policy = NoJitter();
+    if (option) {
+      options.same_token = [](const Opaque& a, const Opaque& b) {
+        return a.text[0] == b.text[0];
+      };
+    }
+    auto token = *Refreshable<Opaque>::Create(source.Share(), options);
+    source.Always(Opaque{"a"}, absl::Hours(1));
+    ASSERT_TRUE(token->Get().ok());
+    executor_.AdvanceBy(absl::Minutes(1));
+    token->Invalidate(Generation(1));
+    // With neither, sameness is never assumed.
+    EXPECT_EQ(token->Get().ok(), !option);
+  }
+}
+
+TEST_F(RefreshableTest, F6TimeoutAbandonsAndALateSuccessIsPublished) {
+  const auto token = Make();
+  token->GetAsync(absl::InfiniteDuration(), Note());
+  executor_.RunUntilIdle();
+  AdvanceTo(absl::Seconds(30) - kTick);
+  EXPECT_FALSE(source_.calls()[0].context.cancelled());
+  AdvanceTo(absl::Seconds(31));
+  EXPECT_TRUE(source_.calls()[0].context.cancelled());
+  ASSERT_EQ(source_.call_count(), 2u);
+  EXPECT_THAT(outcomes_, IsEmpty());
+  source_.Release(0, "late", absl::Hours(1));
+  EXPECT_TRUE(source_.calls()[1].context.cancelled());
+  executor_.RunUntilIdle();
+  EXPECT_THAT(outcomes_, ElementsAre(HoldsToken("late")));
+  source_.Release(1, "later", absl::Hours(1));
+  EXPECT_THAT(token->Get(), HoldsToken("late"));
+}
+
+TEST_F(RefreshableTest, F6AtTwoAbandonedCallsTheSourceIsNotCalled) {
+  const auto token = Make();
+  token->GetAsync(absl::InfiniteDuration(), Note());
+  AdvanceTo(absl::Minutes(10));
+  EXPECT_EQ(source_.call_count(), 2u);
+  ASSERT_THAT(outcomes_, SizeIs(1));
+  EXPECT_THAT(outcomes_[0].status().message(), HasSubstr("was not called"));
+  source_.Drop(0);  // Returns at last: there is room for another call.
+  AdvanceTo(absl::Minutes(12));
+  token->GetAsync(absl::InfiniteDuration(), Note());
+  executor_.RunUntilIdle();
+  EXPECT_EQ(source_.call_count(), 3u);
+}
+
+TEST_F(RefreshableTest, F7RefreshesAheadWithoutARead) {
+  RefreshPolicy policy = NoJitter();
+  policy.refresh_ahead = true;
+  const auto token = MakeWithToken(policy);
+  source_.Answer("t2", absl::Seconds(100));
+  AdvanceTo(absl::Seconds(50) - kTick);
+  EXPECT_EQ(source_.call_count(), 1u);
+  AdvanceTo(absl::Seconds(50));
+  EXPECT_EQ(source_.call_count(), 2u);
+  EXPECT_THAT(token->TryGet(), HoldsToken("t2"));
+}
+
+TEST_F(RefreshableTest, F9InstallServesAllWhoWait) {
+  const auto token = Make();
+  token->GetAsync(absl::InfiniteDuration(), Note());
+  token->GetAsync(absl::InfiniteDuration(), Note());
+  executor_.RunUntilIdle();
+  const auto installed =
+      token->Install({"installed", Expiry::In(absl::Hours(1))});
+  ASSERT_TRUE(installed.ok());
+  EXPECT_EQ(*installed, Generation(1));
+  EXPECT_TRUE(source_.calls()[0].context.cancelled());
+  executor_.RunUntilIdle();
+  EXPECT_THAT(
+      outcomes_,
+      AllOf(SizeIs(2), Each(AllOf(HoldsToken("installed"), HasGeneration(1)))));
+  source_.Release(0, "late", absl::Hours(1));
+  EXPECT_THAT(token->Get(), HoldsToken("installed"));
+  EXPECT_EQ(token->stats().attempts_discarded, 1);
+}
+
+TEST_F(RefreshableTest, F9ExpiredIsRefusedAndChangesNothing) {
+  const auto token = MakeWithToken();
+  EXPECT_EQ(token->Install({"old", Expiry::At(Now().wall)}).status().code(),
+            kInvalid);
+  EXPECT_EQ(
+      token->Install({"old", Expiry::In(absl::ZeroDuration())}).status().code(),
+      kInvalid);
+  EXPECT_THAT(token->Get(), AllOf(HoldsToken("t1"), HasGeneration(1)));
+}
+
+TEST_F(RefreshableTest, F9InstallRevivesWhatIsFatal) {
+  RefreshPolicy policy = NoJitter();
+  policy.retry.max_retries = 0;
+  policy.retry.max_consecutive_failures = 1;
+  policy.retry.on_exhausted = OnExhausted::kFatal;
+  const auto token = Make(policy);
+  source_.Answer(absl::UnavailableError("down"));
+  EXPECT_THAT(token->Get().status(), IsFatalError());
+  ASSERT_TRUE(token->Install({"new", Expiry::In(absl::Hours(1))}).ok());
+  EXPECT_THAT(token->Get(), HoldsToken("new"));
+  EXPECT_EQ(token->health().failures, 0);
+}
+
+TEST_F(RefreshableTest, B5EachWaiterGetsTheErrorOnce) {
+  RefreshPolicy policy = NoJitter();
+  policy.retry.max_retries = 0;
+  const auto token = Make(policy);
+  for (int i = 0; i < 3; ++i) {
+    token->GetAsync(absl::InfiniteDuration(), Note());
+  }
+  executor_.RunUntilIdle();
+  source_.Release(0, absl::UnavailableError("down"));
+  executor_.RunUntilIdle();
+  EXPECT_EQ(source_.call_count(), 1u);
+  EXPECT_THAT(
+      outcomes_,
+      AllOf(SizeIs(3), Each(AllOf(FailsWith(absl::StatusCode::kUnavailable),
+                                  AfterFailures(1)))));
+}
+
+TEST_F(RefreshableTest, A2RunningAttemptIsReplacedAndNobodyNotices) {
+  const auto token = MakeWithToken();
+  AdvanceTo(absl::Seconds(80));  // Expired, and no longer young.
+  token->GetAsync(absl::InfiniteDuration(), Note());
+  executor_.RunUntilIdle();
+  ASSERT_EQ(source_.call_count(), 2u);
+  EXPECT_TRUE(token->Invalidate(Generation(1)));
+  EXPECT_TRUE(source_.calls()[1].context.cancelled());
+  executor_.RunUntilIdle();
+  ASSERT_EQ(source_.call_count(), 3u);
+  EXPECT_EQ(source_.calls()[2].context.reason(), RefreshReason::kRejected);
+  EXPECT_EQ(source_.calls()[2].context.rejected(), Generation(1));
+  EXPECT_EQ(Elapsed(), absl::Seconds(80));
+  source_.Release(1, "late", absl::Hours(1));
+  executor_.RunUntilIdle();
+  EXPECT_THAT(outcomes_, IsEmpty());
+  source_.Release(2, "t2", absl::Hours(1));
+  executor_.RunUntilIdle();
+  EXPECT_THAT(outcomes_, ElementsAre(HoldsToken("t2")));
+  EXPECT_EQ(token->stats().attempts_failed, 0);
 }
 
 }  // namespace
