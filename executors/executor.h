@@ -71,7 +71,9 @@ class Executor {
   // Returns true if it did so; the caller tells the cases apart by asking
   // `done()` and the clock. Returns false, at once, where the calling thread
   // cannot drive this executor: others run its tasks, and the caller should
-  // wait for them. `done` is called without a lock held.
+  // wait for them. `done` is called without a lock held. Does nothing but
+  // return true if `done()` is true at once. The default returns false, which
+  // is right for every executor that has threads of its own.
   virtual bool DriveUntil(absl::FunctionRef<bool()> done,
                           absl::Duration deadline);
 

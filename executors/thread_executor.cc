@@ -151,6 +151,16 @@ thread_local ThreadExecutor::Core::ThisThread
     ThreadExecutor::Core::this_thread_;
 
 absl::Status ThreadExecutor::Core::Start() {
+#ifdef ABSL_HAVE_THREAD_SANITIZER
+  // Abseil maps memory for its per-thread state inside the first wait of a
+  // process, where TSan takes that for a race with the thread that ends the
+  // wait (abseil-cpp issue 1239). A wait here, before there are others, has it
+  // mapped without one.
+  {
+    absl::MutexLock lock(&mu_);
+    queued_.WaitWithTimeout(&mu_, absl::ZeroDuration());
+  }
+#endif
 #ifdef ABSL_HAVE_EXCEPTIONS
   try {
 #endif

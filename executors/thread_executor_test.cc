@@ -31,10 +31,6 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
-// A child that starts threads, as ours does, is more than TSan expects of a
-// program that forks.
-extern "C" const char* __tsan_default_options() { return "die_after_fork=0"; }
-
 namespace refreshable {
 
 class ThreadExecutorTestPeer {
@@ -137,14 +133,19 @@ TEST(ThreadExecutorTest, DefaultConstructedItWorks) {
 }
 
 TEST(ThreadExecutorTest, OneWorkerRunsInTheOrderOfQueueing) {
-  const auto executor = WithWorkers(1);
   std::vector<int> order;
-  absl::Notification all;
+  absl::Notification all_queued;
+  absl::BlockingCounter ran(3);
+  const auto executor = WithWorkers(1);
+  executor->Run([&] { all_queued.WaitForNotification(); });
   for (int i = 0; i < 3; ++i) {
-    executor->Run([&order, i] { order.push_back(i); });
+    executor->Run([&order, &ran, i] {
+      order.push_back(i);
+      ran.DecrementCount();
+    });
   }
-  executor->Run([&] { all.Notify(); });
-  all.WaitForNotification();
+  all_queued.Notify();
+  ran.Wait();
   EXPECT_THAT(order, ElementsAre(0, 1, 2));
 }
 

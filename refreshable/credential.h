@@ -5,9 +5,11 @@
 #ifndef REFRESHABLE_CREDENTIAL_H_
 #define REFRESHABLE_CREDENTIAL_H_
 
+#include <ostream>
 #include <utility>
 
 #include "absl/time/time.h"
+#include "refreshable/internal/printing.h"
 
 namespace refreshable {
 
@@ -51,6 +53,13 @@ class Expiry {
   bool relative_ = false;
 };
 
+// "never", the time in RFC 3339, or "in 1h".
+std::ostream& operator<<(std::ostream& os, const Expiry& expiry);
+template <typename Sink>
+void AbslStringify(Sink& sink, const Expiry& expiry) {
+  sink.Append(internal::Streamed(expiry));
+}
+
 // What a token source returns: the token, and when it expires.
 //
 // `Token` must be move-constructible and destructible without throwing; once
@@ -58,6 +67,15 @@ class Expiry {
 template <typename Token>
 struct Credential {
   Credential(Token t, Expiry e) : token(std::move(t)), expiry(e) {}
+
+  // Shows the expiry, and nothing of the token.
+  friend std::ostream& operator<<(std::ostream& os, const Credential& c) {
+    return os << "Credential(expires " << c.expiry << ")";
+  }
+  template <typename Sink>
+  friend void AbslStringify(Sink& sink, const Credential& c) {
+    sink.Append(internal::Streamed(c));
+  }
 
   Token token;
   Expiry expiry;

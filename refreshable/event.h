@@ -5,6 +5,7 @@
 #ifndef REFRESHABLE_EVENT_H_
 #define REFRESHABLE_EVENT_H_
 
+#include <cstddef>
 #include <ostream>
 
 #include "absl/status/status.h"
@@ -12,6 +13,7 @@
 #include "absl/time/time.h"
 #include "refreshable/freshness.h"
 #include "refreshable/generation.h"
+#include "refreshable/internal/printing.h"
 
 namespace refreshable {
 
@@ -42,9 +44,11 @@ constexpr absl::string_view RefreshReasonName(RefreshReason reason) {
 }
 
 enum class EventKind {
-  kAttemptStarted,    // The source is about to be called.
-  kAttemptFailed,     // An attempt failed; `status` is the cause.
-  kAttemptAbandoned,  // An attempt is no longer waited for.
+  kAttemptStarted,  // The source is about to be called.
+  kAttemptFailed,   // An attempt failed; `status` is the cause.
+  // An attempt is no longer waited for: it timed out (kAttemptFailed follows),
+  // was overtaken, or was lost by the executor before it started.
+  kAttemptAbandoned,
   kAttemptDiscarded,  // A late answer arrived and changed nothing.
   kTokenPublished,    // A refresh succeeded, or `Install` was called.
   kTokenInvalidated,  // The token of `generation` was withdrawn.
@@ -54,6 +58,9 @@ enum class EventKind {
   kHealed,            // A token was published after kExhausted.
   kDegraded,          // An expired token is being served, by policy.
 };
+
+inline constexpr size_t kEventKinds =
+    static_cast<size_t>(EventKind::kDegraded) + 1;
 
 // Stable names for metrics: "attempt_started", "attempt_failed", ...
 constexpr absl::string_view EventKindName(EventKind kind) {
@@ -84,20 +91,32 @@ constexpr absl::string_view EventKindName(EventKind kind) {
   return "unknown";
 }
 
-// A value. Fields that a kind does not speak of have their default.
+// A value.
 struct Event {
   EventKind kind = EventKind::kStateChanged;
-  // The generation last published when the event happened.
+  // Always set: the generation last published, the state that was told last (a
+  // change follows as kStateChanged), and the failed attempts in a row.
   Generation generation;
   Freshness freshness = Freshness::kExpired;
-  // kAttemptStarted: why, and which attempt of its refresh (from 1).
-  RefreshReason reason = RefreshReason::kFirst;
-  int attempt = 0;
-  // Failed attempts in a row.
   int failures = 0;
+  // kAttemptStarted: why.
+  RefreshReason reason = RefreshReason::kFirst;
+  // kAttemptStarted, kAttemptFailed: which attempt of its refresh, from 1.
+  int attempt = 0;
+  // The cause: kAttemptFailed, kExhausted; kAttemptAbandoned if the executor
+  // lost it; kAttemptDiscarded if the late answer was a failure. Else OK.
   absl::Status status;
+  // kBackoff. A reset, an installed token, expiry or an invalidation may end it
+  // sooner.
   absl::Duration delay;
 };
+
+// One line: the kind's name, then what it speaks of as name=value.
+std::ostream& operator<<(std::ostream& os, const Event& event);
+template <typename Sink>
+void AbslStringify(Sink& sink, const Event& event) {
+  sink.Append(internal::Streamed(event));
+}
 
 inline std::ostream& operator<<(std::ostream& os, RefreshReason reason) {
   return os << RefreshReasonName(reason);

@@ -5,7 +5,10 @@
 #ifndef REFRESHABLE_FAILURE_CLASS_H_
 #define REFRESHABLE_FAILURE_CLASS_H_
 
+#include <ostream>
+
 #include "absl/status/status.h"
+#include "absl/strings/string_view.h"
 
 namespace refreshable {
 
@@ -14,6 +17,26 @@ enum class FailureClass {
   kThrottled,  // The server asked for patience: retried, after its wait.
   kPermanent,  // A retry would fail alike: ends the refresh.
 };
+
+// "transient", "throttled" or "permanent".
+constexpr absl::string_view FailureClassName(FailureClass kind) {
+  switch (kind) {
+    case FailureClass::kTransient:
+      return "transient";
+    case FailureClass::kThrottled:
+      return "throttled";
+    case FailureClass::kPermanent:
+      return "permanent";
+  }
+  return "unknown";
+}
+inline std::ostream& operator<<(std::ostream& os, FailureClass kind) {
+  return os << FailureClassName(kind);
+}
+template <typename Sink>
+void AbslStringify(Sink& sink, FailureClass kind) {
+  sink.Append(FailureClassName(kind));
+}
 
 // The sorting that is used unless a Refreshable is given another: UNAVAILABLE,
 // DEADLINE_EXCEEDED and ABORTED are transient, RESOURCE_EXHAUSTED is throttled,

@@ -6,11 +6,13 @@
 #define REFRESHABLE_HEALTH_H_
 
 #include <cstdint>
+#include <ostream>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "refreshable/freshness.h"
 #include "refreshable/generation.h"
+#include "refreshable/internal/printing.h"
 
 namespace refreshable {
 
@@ -30,15 +32,29 @@ struct Health {
   int64_t waiters = 0;      // Reads that wait.
 };
 
+// One line, "fresh, generation 3, expires 2026-01-01T00:00:00+00:00, ...".
+std::ostream& operator<<(std::ostream& os, const Health& health);
+template <typename Sink>
+void AbslStringify(Sink& sink, const Health& health) {
+  sink.Append(internal::Streamed(health));
+}
+
 // Counts since the Refreshable was created. A value.
 struct Stats {
   int64_t attempts_started = 0;
   int64_t attempts_failed = 0;
-  int64_t attempts_abandoned = 0;
+  int64_t attempts_abandoned = 0;  // One that timed out has failed too.
   int64_t attempts_discarded = 0;  // Late answers that changed nothing.
   int64_t tokens_published = 0;
   int64_t tokens_invalidated = 0;
 };
+
+// One line of name=value.
+std::ostream& operator<<(std::ostream& os, const Stats& stats);
+template <typename Sink>
+void AbslStringify(Sink& sink, const Stats& stats) {
+  sink.Append(internal::Streamed(stats));
+}
 
 }  // namespace refreshable
 

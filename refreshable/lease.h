@@ -6,11 +6,14 @@
 #define REFRESHABLE_LEASE_H_
 
 #include <memory>
+#include <ostream>
 #include <type_traits>
 #include <utility>
 
 #include "absl/time/time.h"
+#include "refreshable/credential.h"
 #include "refreshable/generation.h"
+#include "refreshable/internal/printing.h"
 
 namespace refreshable {
 
@@ -55,6 +58,17 @@ class Lease {
 
   // The token, shared: for code that keeps it beyond the lease.
   std::shared_ptr<const Token> Share() const { return snapshot_->token; }
+
+  // Shows generation, expiry and degradation, and nothing of the token.
+  friend std::ostream& operator<<(std::ostream& os, const Lease& lease) {
+    return os << "Lease(generation " << lease.generation() << ", expires "
+              << Expiry::At(lease.expires_at())
+              << (lease.degraded() ? ", degraded)" : ")");
+  }
+  template <typename Sink>
+  friend void AbslStringify(Sink& sink, const Lease& lease) {
+    sink.Append(internal::Streamed(lease));
+  }
 
  private:
   friend class internal::Published<Token>;

@@ -12,13 +12,15 @@ namespace refreshable {
 // To be implemented by the user, for metrics and logs.
 //
 // `OnEvent` is called for each event, one at a time and in the order in which
-// they happened, on whatever thread made them happen, with no lock held. It may
-// read the Refreshable. It should be quick: the call that brought the event
-// about goes on after it. That may be a timer of the executor, or the attempt
-// that the event tells of: a `Get` that would have to wait there fails with
-// FAILED_PRECONDITION. What it throws is ignored. It is not called any more
-// once the Refreshable's destructor has returned, but for a call that was
-// already running on another thread.
+// they happened, with no lock held, on a thread that brought one about: while
+// it is busy with one event those of other threads queue up, their calls
+// return, and it tells them too. It should be quick, and may read the
+// Refreshable; but the thread may be in a timer of the executor, or in the
+// attempt that the event tells of, where a `Get` that would have to wait fails
+// with FAILED_PRECONDITION. Another Refreshable must not be waited for there
+// either: use TryGet. What it throws is ignored. It is not called any more once
+// the Refreshable's destructor has returned, but for a call that was already
+// running on another thread.
 class Observer {
  public:
   virtual ~Observer() = default;

@@ -2,11 +2,9 @@
 //
 // The behaviour of the systems that this library was drawn from, row by row,
 // through the public API and in virtual time. A known fault of theirs is shown
-// to be absent.
-//
-// long: the rows are one table, and a reader looks for them in one place.
+// to be absent. Rows D are here; C and L in parity_conductor_test.cc and
+// parity_colony_test.cc.
 
-#include <algorithm>
 #include <cstddef>
 #include <optional>
 #include <string>
@@ -14,38 +12,22 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "refreshable/refreshable.h"
 #include "refreshable/scenario_testing.h"
 #include "testing/matchers.h"
-#include "testing/scripted_source.h"
 
 namespace refreshable {
 namespace {
 
-using ::refreshable_testing::AfterFailures;
-using ::refreshable_testing::CausedBy;
 using ::refreshable_testing::FailsWith;
 using ::refreshable_testing::HasGeneration;
 using ::refreshable_testing::HoldsToken;
-using ::refreshable_testing::IsFatalError;
-using ::refreshable_testing::NextAttemptAt;
-using ::refreshable_testing::ScriptedSource;
 using ::testing::AllOf;
 using ::testing::Each;
 using ::testing::ElementsAre;
-using ::testing::Not;
-
-using Answer = absl::StatusOr<Credential<std::string>>;
-
-// Matches what ScriptedSource::start_times() returns.
-template <typename... Seconds>
-auto SecondsAre(Seconds... seconds) {
-  return ElementsAre(absl::Seconds(seconds)...);
-}
 
 // ---- Refreshable of the Databricks Python SDK ----
 
@@ -403,243 +385,6 @@ TEST_F(DatabricksParityTest, D9ReadersOfAValidTokenDoNotWaitForTheSource) {
   ASSERT_TRUE(seen.has_value());
   EXPECT_THAT(*seen, HoldsToken("t1"));
   EXPECT_THAT(token->Get(), HoldsToken("t2"));
-}
-
-// ---- The Conductor Java SDK, its 401 and 403 ----
-
-class ConductorParityTest : public ScenarioTest {
- protected:
-  // 2^n seconds after the n-th failure; at five it is over.
-  static RefreshPolicy Fatal() {
-    RefreshPolicy policy = NoJitter();
-    policy.retry.max_retries = 0;
-    policy.retry.max_consecutive_failures = 5;
-    policy.retry.on_exhausted = OnExhausted::kFatal;
-    return policy;
-  }
-};
-
-TEST_F(ConductorParityTest, C1ExpiredTokenIsRefreshedBeforeTheCall) {
-  const auto token = MakeWithToken();
-  executor_.Suspend(absl::Hours(1));
-  source_.Answer("t2", absl::Hours(1));
-  EXPECT_THAT(token->Get(), HoldsToken("t2"));
-}
-
-TEST_F(ConductorParityTest, C3ThreadsRejectedTogetherCauseOneRefresh) {
-  const auto token = MakeWithToken();
-  executor_.AdvanceBy(absl::Seconds(40));
-  std::vector<Generation> rejected;
-  for (int i = 0; i < 8; ++i) rejected.push_back(token->Get()->generation());
-  int acted = 0;
-  for (const Generation generation : rejected) {
-    if (token->Invalidate(generation)) ++acted;
-    token->GetAsync(absl::InfiniteDuration(), Note());
-  }
-  EXPECT_EQ(acted, 1);
-  executor_.RunUntilIdle();
-  source_.Release(1, "t2", absl::Hours(1));
-  executor_.RunUntilIdle();
-  EXPECT_EQ(outcomes_.size(), 8u);
-  EXPECT_THAT(outcomes_, Each(HoldsToken("t2")));
-  // And who comes late with the old one does no harm.
-  EXPECT_FALSE(token->Invalidate(rejected[0]));
-  EXPECT_THAT(token->Get(), HoldsToken("t2"));
-  EXPECT_EQ(source_.call_count(), 2u);
-}
-
-TEST_F(ConductorParityTest, C5WaitsArePowersOfTwoFromTheStartOfTheAttempt) {
-  const auto token = Make(Fatal());
-  const absl::Time start = Now().wall;
-  const auto slow_failure = [this](const FetchContext&) {
-    executor_.Suspend(absl::Seconds(0.5));
-    return absl::UnavailableError("502");
-  };
-  for (int i = 0; i < 4; ++i) source_.AnswerWith(slow_failure);
-  int failures = 0;
-  for (const int next : {2, 6, 14, 30}) {
-    ++failures;
-    const auto failed = AllOf(FailsWith(absl::StatusCode::kUnavailable),
-                              CausedBy("502"), AfterFailures(failures),
-                              NextAttemptAt(start + absl::Seconds(next)));
-    EXPECT_THAT(token->Get(), failed);
-    AdvanceTo(absl::Seconds(next) - kTick);
-    EXPECT_THAT(token->Get(), failed);  // At once.
-    EXPECT_EQ(Elapsed(), absl::Seconds(next) - kTick);
-    executor_.AdvanceBy(kTick);
-  }
-  // Success resets the counter.
-  source_.Answer("t1", absl::Seconds(10));
-  EXPECT_THAT(token->Get(), HoldsToken("t1"));
-  AdvanceTo(absl::Seconds(60));
-  source_.Answer(absl::UnavailableError("502"));
-  EXPECT_THAT(token->Get(), AllOf(AfterFailures(1),
-                                  NextAttemptAt(start + absl::Seconds(62))));
-}
-
-TEST_F(ConductorParityTest, C6FifthFailureIsFatal) {
-  const auto token = Make(Fatal());
-  source_.Always(absl::UnavailableError("502"));
-  for (const int attempt : {0, 2, 6, 14}) {
-    AdvanceTo(absl::Seconds(attempt));
-    EXPECT_THAT(token->Get(), Not(IsFatalError()));
-  }
-  AdvanceTo(absl::Seconds(30));
-  EXPECT_THAT(token->Get(), AllOf(IsFatalError(), AfterFailures(5)));
-  executor_.AdvanceBy(absl::Hours(24));
-  EXPECT_THAT(token->Get(), IsFatalError());
-  EXPECT_EQ(source_.call_count(), 5u);
-  // Not even fatal is for ever.
-  token->Reset();
-  source_.Answer("t1", absl::Hours(1));
-  EXPECT_THAT(token->Get(), HoldsToken("t1"));
-}
-
-TEST_F(ConductorParityTest, C7ServerWithoutAuthenticationIsAskedOnce) {
-  const auto token = Make();
-  source_.AnswerWith([](const FetchContext&) {  // It was told 404.
-    return Credential<std::string>("", Expiry::Never());
-  });
-  for (int day = 0; day < 365; ++day) {
-    EXPECT_THAT(token->Get(), HoldsToken(""));
-    executor_.AdvanceBy(absl::Hours(24));
-  }
-  EXPECT_EQ(source_.call_count(), 1u);
-}
-
-// The third line of the review's table: a server that takes longer to start
-// than the client has patience is not hammered, and the client heals.
-TEST_F(ConductorParityTest, C8DoesNotHammerAndHeals) {
-  for (const int workers : {1, 8, 64}) {
-    SCOPED_TRACE(workers);
-    ScriptedSource<std::string> source(&executor_.clock());
-    const absl::Duration start = Elapsed();
-    source.AlwaysWith([&](const FetchContext&) -> Answer {
-      if (Elapsed() - start < absl::Seconds(200)) {
-        return absl::UnavailableError("connection refused");
-      }
-      return Credential<std::string>("t1", Expiry::In(absl::Hours(1)));
-    });
-    const auto token = *Token::Create(source.Share(), {&executor_, NoJitter()});
-    absl::Duration healed = absl::InfiniteDuration();
-    while (Elapsed() - start < absl::Seconds(300)) {
-      for (int i = 0; i < workers; ++i) {
-        token->GetAsync(absl::Seconds(5), [&](const LeaseOr& lease) {
-          if (lease.ok()) healed = std::min(healed, Elapsed() - start);
-        });
-      }
-      executor_.AdvanceBy(absl::Milliseconds(500));
-    }
-    // The schedule, then one probe a minute.
-    EXPECT_THAT(source.start_times(),
-                SecondsAre(0, 2, 6, 14, 30, 62, 122, 182, 242));
-    EXPECT_EQ(healed, absl::Seconds(242));
-  }
-}
-
-// ---- The Colony Python SDK, a retry budget for the token endpoint ----
-
-class ColonyParityTest : public ScenarioTest {};
-
-TEST_F(ColonyParityTest, L1WaitsOfTheBudget) {
-  const auto token = Make();
-  source_.Always(absl::UnavailableError("502"));
-  EXPECT_FALSE(token->Get().ok());
-  EXPECT_THAT(source_.start_times(), SecondsAre(0, 2, 6, 14, 30, 62, 122));
-  EXPECT_EQ(Elapsed(), absl::Seconds(122));
-}
-
-TEST_F(ColonyParityTest, L2ThreeFailuresAndThenAToken) {
-  const auto token = Make();
-  for (int i = 0; i < 3; ++i) source_.Answer(absl::UnavailableError("502"));
-  source_.Answer("t1", absl::Hours(1));
-  EXPECT_THAT(token->Get(), HoldsToken("t1"));
-  EXPECT_THAT(source_.start_times(), SecondsAre(0, 2, 6, 14));
-}
-
-TEST_F(ColonyParityTest, L3ErrorSurfacesAfterSevenAttempts) {
-  const auto token = Make();
-  source_.Always(absl::UnavailableError("502"));
-  EXPECT_THAT(token->Get(), AllOf(FailsWith(absl::StatusCode::kUnavailable),
-                                  CausedBy("502"), AfterFailures(7)));
-  executor_.AdvanceBy(absl::Seconds(59));
-  EXPECT_THAT(token->Get(), AfterFailures(7));
-  EXPECT_EQ(source_.call_count(), 7u);
-}
-
-TEST_F(ColonyParityTest, L4NoRetriesIsOneAttempt) {
-  RefreshPolicy policy = NoJitter();
-  policy.retry.max_retries = 0;
-  const auto token = Make(policy);
-  source_.Always(absl::UnavailableError("502"));
-  EXPECT_THAT(token->Get(), AfterFailures(1));
-  EXPECT_EQ(Elapsed(), absl::ZeroDuration());
-  EXPECT_EQ(source_.call_count(), 1u);
-}
-
-TEST_F(ColonyParityTest, L6RetryAfterReplacesTheWait) {
-  const auto token = Make();
-  for (const int seconds : {7, 1, 3600}) {
-    absl::Status status = absl::ResourceExhaustedError("429");
-    SetRetryAfter(absl::Seconds(seconds), status);
-    source_.Answer(status);
-  }
-  source_.Answer("t1", absl::Hours(1));
-  EXPECT_THAT(token->Get(), HoldsToken("t1"));
-  EXPECT_THAT(source_.start_times(), SecondsAre(0, 7, 8, 308));
-}
-
-TEST_F(ColonyParityTest, L7BudgetOfOneCall) {
-  const auto token = Make();
-  source_.Always(absl::UnavailableError("502"));
-  Token::ReadOptions once;
-  once.max_retries = 1;
-  EXPECT_THAT(token->Get(once), AfterFailures(2));
-  EXPECT_THAT(source_.start_times(), SecondsAre(0, 2));
-  // It was for that call only; the wait goes on for all.
-  EXPECT_THAT(token->Get(), AfterFailures(2));
-  AdvanceTo(absl::Seconds(6));
-  Token::ReadOptions more;
-  more.max_retries = 2;
-  EXPECT_THAT(token->Get(more), AfterFailures(5));
-  EXPECT_THAT(source_.start_times(), SecondsAre(0, 2, 6, 14, 30));
-}
-
-// The incident: 502 for an hour, beginning in a token's life. Reads are served
-// to its end, then fail at once; nobody restarts anything.
-TEST_F(ColonyParityTest, L8AnHourOf502) {
-  for (const int readers : {1, 8, 64}) {
-    SCOPED_TRACE(readers);
-    ScriptedSource<std::string> source(&executor_.clock());
-    const absl::Duration start = Elapsed();
-    const auto at = [&] { return Elapsed() - start; };
-    source.AlwaysWith([&](const FetchContext&) -> Answer {
-      if (at() >= absl::Minutes(30) && at() <= absl::Minutes(90)) {
-        return absl::UnavailableError("502");
-      }
-      return Credential<std::string>("t", Expiry::In(absl::Hours(1)));
-    });
-    const auto token = *Token::Create(source.Share(), {&executor_, NoJitter()});
-    const absl::Duration expired = absl::Minutes(60) - absl::Seconds(40);
-    const absl::Duration healed = absl::Minutes(91);
-    int wrong = 0;
-    for (; at() < absl::Minutes(100); executor_.AdvanceBy(absl::Seconds(5))) {
-      for (int i = 0; i < readers; ++i) {
-        const absl::Duration before = at();
-        const bool ok = token->Get(absl::Seconds(5)).ok();
-        if (ok != (before < expired || before >= healed)) ++wrong;
-        if (at() != before) ++wrong;  // It waited.
-      }
-    }
-    EXPECT_EQ(wrong, 0);
-    // One at the start; from staleness on one a minute, by the cooldown, then
-    // by the probes; the last of them brings the next token.
-    std::vector<absl::Duration> expected = {absl::ZeroDuration()};
-    for (int minute = 40; minute <= 91; ++minute) {
-      expected.push_back(absl::Minutes(minute));
-    }
-    EXPECT_EQ(source.start_times(), expected);
-  }
 }
 
 }  // namespace

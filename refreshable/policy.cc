@@ -90,4 +90,38 @@ absl::Status Validate(const RefreshPolicy& policy) {
   return check.status();
 }
 
+std::ostream& operator<<(std::ostream& os, OnExhausted on_exhausted) {
+  return os << (on_exhausted == OnExhausted::kFatal ? "fatal" : "self_heal");
+}
+
+std::ostream& operator<<(std::ostream& os, const RetryPolicy& policy) {
+  return os << "initial_backoff=" << policy.initial_backoff
+            << " multiplier=" << policy.multiplier
+            << " max_backoff=" << policy.max_backoff
+            << " max_retries=" << policy.max_retries
+            << " max_consecutive_failures=" << policy.max_consecutive_failures
+            << " on_exhausted=" << policy.on_exhausted
+            << " probe_interval=" << policy.probe_interval
+            << " max_retry_after=" << policy.max_retry_after;
+}
+
+std::ostream& operator<<(std::ostream& os, const RefreshPolicy& policy) {
+  os << "expiry_margin=" << policy.expiry_margin << " stale_window=";
+  if (policy.stale_window.has_value()) {
+    os << *policy.stale_window;
+  } else {
+    os << "unset";
+  }
+  return os << " max_stale_window=" << policy.max_stale_window
+            << " background_refresh=" << Show(policy.background_refresh)
+            << " refresh_ahead=" << Show(policy.refresh_ahead)
+            << " background_cooldown=" << policy.background_cooldown
+            << " min_interval=" << policy.min_interval
+            << " attempt_timeout=" << policy.attempt_timeout
+            << " max_abandoned_calls=" << policy.max_abandoned_calls
+            << " young_token_age=" << policy.young_token_age
+            << " max_stale_on_error=" << policy.max_stale_on_error
+            << " jitter=" << policy.jitter << ' ' << policy.retry;
+}
+
 }  // namespace refreshable

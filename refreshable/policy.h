@@ -6,16 +6,19 @@
 #define REFRESHABLE_POLICY_H_
 
 #include <optional>
+#include <ostream>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "refreshable/internal/printing.h"
 
 namespace refreshable {
 
 // What happens when `RetryPolicy::max_consecutive_failures` is reached and no
 // usable token is left.
 enum class OnExhausted {
-  // Once per `probe_interval` one read tries again; the rest fail fast.
+  // Once per `probe_interval` one read tries again; reads that come meanwhile
+  // wait with it, the rest fail fast.
   kSelfHeal,
   // Nothing is attempted until `Reset()` or `Install()`; reads get an error for
   // which `IsFatal(status)` is true.
@@ -28,9 +31,9 @@ enum class OnExhausted {
 struct RetryPolicy {
   // > 0 and finite.
   absl::Duration initial_backoff = absl::Seconds(2);
-  // >= 1.
+  // >= 1 and finite.
   double multiplier = 2.0;
-  // >= initial_backoff.
+  // >= initial_backoff; finite.
   absl::Duration max_backoff = absl::Seconds(60);
   // Attempts after the first in a refresh that a reader waits for; >= 0.
   int max_retries = 6;
@@ -38,10 +41,11 @@ struct RetryPolicy {
   // > max_retries.
   int max_consecutive_failures = 7;
   OnExhausted on_exhausted = OnExhausted::kSelfHeal;
-  // Between the starts of two attempts once exhausted; > 0. kSelfHeal only.
+  // Between the starts of two attempts once exhausted; > 0 and finite.
+  // kSelfHeal only.
   absl::Duration probe_interval = absl::Seconds(60);
   // The longest wait a server may ask for (Retry-After); longer ones are cut to
-  // this. >= 0.
+  // this. Finite; >= 0.
   absl::Duration max_retry_after = absl::Minutes(5);
 };
 
@@ -68,8 +72,9 @@ struct RefreshPolicy {
   // After a failed background refresh none is started for this long, while the
   // token stays usable; >= 0.
   absl::Duration background_cooldown = absl::Seconds(60);
-  // No two attempts start closer than this; the first after an invalidation or
-  // an `Install` is exempt. >= 0.
+  // No two attempts start closer than this, nor one sooner than this after a
+  // failed one ended; the first after an invalidation or an `Install` is exempt
+  // from the former. Finite; >= 0.
   absl::Duration min_interval = absl::Seconds(1);
   // An attempt that takes longer is abandoned and counts as failed; > 0.
   absl::Duration attempt_timeout = absl::Seconds(30);
@@ -89,6 +94,25 @@ struct RefreshPolicy {
   double jitter = 0.1;
   RetryPolicy retry;
 };
+
+// "self_heal" or "fatal".
+std::ostream& operator<<(std::ostream& os, OnExhausted on_exhausted);
+// One line of name=value.
+std::ostream& operator<<(std::ostream& os, const RetryPolicy& policy);
+std::ostream& operator<<(std::ostream& os, const RefreshPolicy& policy);
+
+template <typename Sink>
+void AbslStringify(Sink& sink, const RetryPolicy& policy) {
+  sink.Append(internal::Streamed(policy));
+}
+template <typename Sink>
+void AbslStringify(Sink& sink, const RefreshPolicy& policy) {
+  sink.Append(internal::Streamed(policy));
+}
+template <typename Sink>
+void AbslStringify(Sink& sink, OnExhausted on_exhausted) {
+  sink.Append(internal::Streamed(on_exhausted));
+}
 
 // OK, or INVALID_ARGUMENT naming the field at fault and its value.
 absl::Status Validate(const RefreshPolicy& policy);

@@ -27,7 +27,21 @@ using ::testing::IsEmpty;
 
 class RefreshableReadTest : public ScenarioTest {};
 
-// ---- R2, R3: stale, and without a usable token ----
+// ---- R1 to R3: fresh, stale, and without a usable token ----
+
+TEST_F(RefreshableReadTest, R1FreshReadGivesTheExecutorNothingToDo) {
+  const auto token = MakeWithToken();
+  const size_t calls = source_.call_count();
+  const size_t pending = executor_.pending();
+  executor_.set_refuse_runs(true);
+  executor_.set_refuse_timers(true);
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_THAT(token->Get(absl::ZeroDuration()), HoldsToken("t1"));
+  }
+  EXPECT_EQ(Submissions(), 0u);
+  EXPECT_EQ(executor_.pending(), pending);
+  EXPECT_EQ(source_.call_count(), calls);
+}
 
 TEST_F(RefreshableReadTest, R2StaleGetStartsOneBackgroundFlight) {
   const auto token = MakeWithToken();

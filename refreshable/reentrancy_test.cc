@@ -265,7 +265,7 @@ TEST_F(ReentrancyTest, E5BlockedObserverHoldsUpNobody) {
 
 // ---- E5, S4: the hook ----
 
-TEST_F(ReentrancyTest, E5HookRunsAfterPublicationAndBeforeWaitersWake) {
+TEST_F(ReentrancyTest, S4HookRunsAfterPublicationAndBeforeWaitersWake) {
   Outcome outcome;
   std::atomic<bool> read{false};
   int ran = 0;

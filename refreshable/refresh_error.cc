@@ -63,6 +63,14 @@ bool IsFatal(const absl::Status& status) {
   return error.has_value() && error->fatal;
 }
 
+std::ostream& operator<<(std::ostream& os, const RefreshError& error) {
+  return os << "failures=" << error.failures << " next_attempt="
+            << absl::FormatTime(absl::RFC3339_full, error.next_attempt,
+                                absl::UTCTimeZone())
+            << " fatal=" << (error.fatal ? "true" : "false")
+            << " cause=" << internal::Quoted(error.cause);
+}
+
 void SetRetryAfter(absl::Duration retry_after, absl::Status& status) {
   retry_after = std::max(retry_after, absl::ZeroDuration());
   status.SetPayload(kRetryAfterUrl,

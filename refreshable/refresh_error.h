@@ -6,19 +6,23 @@
 #define REFRESHABLE_REFRESH_ERROR_H_
 
 #include <optional>
+#include <ostream>
 #include <string>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "refreshable/internal/printing.h"
 
 namespace refreshable {
 
 // Why a read got no token. Comes with every status that a read returns because
-// refreshing failed; the status has the code of the last cause.
+// refreshing failed; the status has the code of the last cause, or, if `fatal`,
+// FAILED_PRECONDITION.
 struct RefreshError {
   // The message of the last failed attempt's status.
   std::string cause;
-  // Failed attempts in a row.
+  // Failed attempts in a row. 0 if none failed: the executor lost the refresh,
+  // or the minimum interval has not passed; `cause` says which.
   int failures = 0;
   // Before this, no attempt is made and every read without a usable token fails
   // at once. Wall time as of the error; infinite future: never.
@@ -26,6 +30,13 @@ struct RefreshError {
   // Nothing will be attempted until `Reset()` or `Install()`.
   bool fatal = false;
 };
+
+// One line of name=value.
+std::ostream& operator<<(std::ostream& os, const RefreshError& error);
+template <typename Sink>
+void AbslStringify(Sink& sink, const RefreshError& error) {
+  sink.Append(internal::Streamed(error));
+}
 
 // A status of `code` that carries `error`, its message naming all of it.
 // Requires: code is not kOk.

@@ -193,7 +193,6 @@ bool RefreshMachine::OnInvalidate(const Instant& now, Generation generation,
   if (!held_ || generation != generation_) return false;
   Advance(now, out);
   held_ = false;
-  degraded_published_ = false;
   rejected_ = generation;
   interval_exempt_ = true;
   ++epoch_;
@@ -245,6 +244,12 @@ void RefreshMachine::OnReset(const Instant& now, Decisions& out) {
   if (phase_ == Phase::kWaiting) due_ = next_start(now);
   Advance(now, out);
   NoteChanges(now, out);
+}
+
+void RefreshMachine::OnFork() {
+  phase_ = Phase::kIdle;
+  abandoned_.clear();
+  interval_exempt_ = true;
 }
 
 // ---- What is known between events ----
@@ -450,7 +455,7 @@ void RefreshMachine::Publish(const Instant& now, absl::Duration lifetime,
           ? now.since_boot + std::min(policy_.young_token_age, lifetime / 2)
           : -absl::InfiniteDuration();
 
-  failures_before_ = from_source ? failures_ : 0;
+  failures_before_ = failures_;
   failures_ = 0;
   last_cause_ = absl::OkStatus();
   retry_after_until_.reset();
@@ -470,7 +475,6 @@ absl::Duration RefreshMachine::Backoff(int failures) {
   const absl::Duration wait =
       std::min(retry.max_backoff, retry.initial_backoff *
                                       std::pow(retry.multiplier, failures - 1));
-  if (policy_.jitter == 0) return wait;
   return std::min(retry.max_backoff,
                   wait * (1 + policy_.jitter * (2 * Uniform() - 1)));
 }
@@ -487,9 +491,7 @@ void RefreshMachine::NoteChanges(const Instant& now, Decisions& out) {
   const Freshness present = freshness(now);
   if (present != told_freshness_) {
     told_freshness_ = present;
-    Event event = MakeEvent(EventKind::kStateChanged);
-    event.freshness = present;
-    out.events.push_back(std::move(event));
+    out.events.push_back(MakeEvent(EventKind::kStateChanged));
   }
   if (!told_exhausted_ && exhausted(now)) {
     told_exhausted_ = true;

@@ -147,6 +147,10 @@ class RefreshMachine {
 
   void OnReset(const Instant& now, Decisions& out);
 
+  // This is a forked process: whatever was submitted or called before belongs
+  // to the other one. The flight ends, counting as no failure.
+  void OnFork();
+
   // ---- What is known between events ----
 
   // The first moment at which a read must come to OnRead again; until then the

@@ -13,22 +13,25 @@
 #include <type_traits>
 #include <utility>
 
-#include "absl/base/config.h"
 #include "absl/functional/any_invocable.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "executors/clock.h"
 #include "executors/executor.h"
 #include "refreshable/credential.h"
 #include "refreshable/failure_class.h"
 #include "refreshable/generation.h"
 #include "refreshable/health.h"
+#include "refreshable/internal/shell.h"
 #include "refreshable/internal/state.h"
 #include "refreshable/lease.h"
 #include "refreshable/observer.h"
 #include "refreshable/policy.h"
 #include "refreshable/refresh_error.h"
+#include "refreshable/refresh_machine.h"
 #include "refreshable/token_source.h"
+#include "refreshable/waiter_id.h"
 
 namespace refreshable {
 
@@ -80,16 +83,21 @@ class Refreshable {
     RefreshPolicy policy = {};
     // Told every event. May be null.
     std::shared_ptr<Observer> observer = nullptr;
+    // The functions below are called without a lock, on any thread, and
+    // perhaps by several at once.
+
     // Run after each publication and before those wake who wait for it, in the
-    // thread that completed the refresh; two may overlap, the generation tells
-    // which is later. It may read the Refreshable. What it throws is ignored.
-    // May be null.
+    // thread that completed the refresh or called Install; two may overlap, the
+    // generation tells which is later. It may read the Refreshable. What it
+    // throws is ignored. May be null.
     std::function<void(const Lease<Token>&)> on_token_changed = nullptr;
     // Whether two tokens are the same: a source that answers a rejection with
     // the very token that was rejected has failed. Null: `operator==` where
-    // Token has one, else no two tokens are taken to be the same.
+    // Token has one, else no two tokens are taken to be the same. If it throws:
+    // not the same.
     std::function<bool(const Token&, const Token&)> same_token = nullptr;
-    // How a failure of the source is treated. Null: `ClassifyFailure`.
+    // How a failure of the source is treated; also asked about late ones. Null:
+    // `ClassifyFailure`. If it throws: permanent.
     std::function<FailureClass(const absl::Status&)> classify = nullptr;
     // Seeds the jitter, for reproducible runs. Unset: a random seed.
     std::optional<uint64_t> jitter_seed = std::nullopt;
@@ -144,13 +152,20 @@ class Refreshable {
   //
   // Errors: DEADLINE_EXCEEDED, the timeout has passed while waiting (the
   // refresh goes on, and the next read profits). Where the refresh failed, the
-  // code of its last cause; `GetRefreshError` tells more, `IsFatal` whether to
-  // give up. Such an error comes at once, whatever the timeout, while the next
-  // attempt is not permitted yet, or not before the deadline. CANCELLED, the
-  // Refreshable was destroyed. FAILED_PRECONDITION, the read would wait for
-  // itself: inside the source's own `Fetch` or an observer of that attempt, or
-  // on a timer thread of its executor; or, on a ManualExecutor, for nothing:
-  // nothing is pending and there is no timeout.
+  // code of its last cause, or FAILED_PRECONDITION once refreshing has given up
+  // for good; `GetRefreshError` tells more, `IsFatal` whether to give up too.
+  // Such an error comes at once, whatever the timeout, while the next attempt
+  // is not permitted yet, or not before the deadline. UNAVAILABLE also, the
+  // executor refused or dropped the refresh, or the minimum interval between
+  // attempts ends after the deadline. CANCELLED, the Refreshable was destroyed.
+  // FAILED_PRECONDITION, the read would wait for itself: inside the source's
+  // own `Fetch` or an observer of that attempt, or where a timer of this
+  // Refreshable runs an observer or callback; or, on a ManualExecutor, for
+  // nothing: nothing is pending and there is no timeout.
+  //
+  // Any other wait on the executor's timer thread (in a timer task of the
+  // caller's own, in an observer of another Refreshable) is not noticed, and
+  // holds up every timer: use TryGet or GetAsync there.
   //
   // On a thread of its own executor a read that would wait runs the pending
   // attempt itself; then its timeout is checked between attempts only.
@@ -174,8 +189,11 @@ class Refreshable {
 
   // As Get, but never blocks: `callback` is run once with the outcome, by the
   // executor and never inside this call, unless the read is cancelled. If the
-  // executor refuses, it is run by the thread that completed the refresh. The
-  // callback may use and destroy the Refreshable; it must not throw.
+  // executor refuses or drops it, it is run by the thread that completed the
+  // refresh or dropped it, or, where no refresh was needed, by whatever happens
+  // next to the Refreshable (a timer within a second). The callback may use and
+  // destroy the Refreshable; it must not be null and must not throw.
+  // UNAVAILABLE also, the executor refused the timer for the timeout.
   WaiterId GetAsync(absl::Duration timeout, Callback callback) {
     ReadOptions options;
     options.timeout = timeout;
@@ -206,6 +224,9 @@ class Refreshable {
   // false if the generation is not the current one, or was withdrawn before, so
   // that any number of rejected threads cause one refresh. A refresh that is
   // under way begins anew; otherwise the next read starts one.
+  // A token rejected within `RefreshPolicy::young_token_age` of its publication
+  // counts as a failed attempt: until the backoff has passed, reads without a
+  // usable token fail at once, with UNAUTHENTICATED.
   bool Invalidate(Generation generation) {
     const std::shared_ptr<State> state = state_;
     return state->Invalidate(generation);

@@ -8,6 +8,7 @@
 #include <atomic>
 #include <exception>
 #include <memory>
+#include <ostream>
 #include <type_traits>
 #include <utility>
 
@@ -18,6 +19,7 @@
 #include "refreshable/credential.h"
 #include "refreshable/event.h"
 #include "refreshable/generation.h"
+#include "refreshable/internal/printing.h"
 
 namespace refreshable {
 
@@ -25,6 +27,7 @@ namespace refreshable {
 // beyond the call. Thread-safe.
 class FetchContext {
  public:
+  // For tests of a source. Requires: `cancelled` is not null.
   FetchContext(RefreshReason reason, int attempt, Generation rejected,
                absl::Duration timeout,
                std::shared_ptr<const std::atomic<bool>> cancelled)
@@ -49,6 +52,18 @@ class FetchContext {
   // was overtaken, or the Refreshable is gone. The source may stop early.
   bool cancelled() const { return cancelled_->load(std::memory_order_relaxed); }
 
+  friend std::ostream& operator<<(std::ostream& os,
+                                  const FetchContext& context) {
+    return os << "FetchContext(" << context.reason() << ", attempt "
+              << context.attempt() << ", rejected " << context.rejected()
+              << ", timeout " << context.timeout()
+              << (context.cancelled() ? ", cancelled)" : ")");
+  }
+  template <typename Sink>
+  friend void AbslStringify(Sink& sink, const FetchContext& context) {
+    sink.Append(internal::Streamed(context));
+  }
+
  private:
   RefreshReason reason_;
   int attempt_;
@@ -60,8 +75,9 @@ class FetchContext {
 // Takes the outcome of one call of a source. Move-only. May be called inside
 // `Fetch`, after it, and on any thread, once: later calls of the same object
 // are ignored. If it is destroyed without having been called, the attempt has
-// failed. Calling it may run callbacks of the Refreshable's users. Like any
-// value, one object must not be used by two threads at the same time.
+// failed with INTERNAL (UNKNOWN while an exception unwinds). Calling it may run
+// callbacks of the Refreshable's users. Like any value, one object must not be
+// used by two threads at the same time.
 template <typename Token>
 class FetchDone {
  public:
@@ -103,10 +119,11 @@ class FetchDone {
 //
 // `Fetch` is called on a thread of the executor, or on a reader's thread that
 // would otherwise wait for that executor. It may block, and may throw, which
-// counts as a failure. It may be entered while an abandoned earlier call is
-// still inside, so it must be thread-safe. It must not wait, by reading the
-// same Refreshable, for the token it is to bring. No lock of this library is
-// held around it.
+// counts as a failure with UNKNOWN: permanent by `ClassifyFailure`, so catch,
+// and return as UNAVAILABLE, what is worth a retry. It may be entered while an
+// abandoned earlier call is still inside, so it must be thread-safe. It must
+// not wait, by reading the same Refreshable, for the token it is to bring. No
+// lock of this library is held around it.
 //
 // By the code of the status it returns, a failure is retried or not; see
 // `Refreshable::Options::classify`. Statuses end up in errors and logs: put no
@@ -124,6 +141,17 @@ class TokenSource {
   // `done`.
   virtual void Fetch(const FetchContext& context, FetchDone<Token> done) = 0;
 };
+
+// GoogleTest would dump the bytes of what a source returns, token and all.
+template <typename Token>
+void PrintTo(const absl::StatusOr<Credential<Token>>& result,
+             std::ostream* os) {
+  if (result.ok()) {
+    *os << *result;
+  } else {
+    *os << result.status();
+  }
+}
 
 namespace internal {
 

@@ -4,7 +4,7 @@
 //
 // Those of a lease match a `Lease` and a `StatusOr<Lease>`; those of a status
 // match a `Status` and any `StatusOr`. An argument that is a value may be a
-// matcher of it too.
+// matcher of it too, but for FailsWith's.
 
 #ifndef TESTING_MATCHERS_H_
 #define TESTING_MATCHERS_H_

@@ -181,7 +181,7 @@ TEST(ScriptedSourceTest, T2FunctionsMayThrow) {
   auto token = Refreshable<std::string>::Create(source.Share(), {&executor});
   ASSERT_TRUE(token.ok());
   source.AnswerWith([](const FetchContext&) -> Source::Result { throw 1; });
-  EXPECT_THAT((*token)->Get(), AfterFailures(1));
+  EXPECT_THAT((*token)->Get(), CausedBy("the token source threw"));
 }
 #endif
 

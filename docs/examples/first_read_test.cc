@@ -35,7 +35,8 @@ absl::Status CallOnce() {
   absl::StatusOr<Lease<std::string>> lease = (*token)->Get(absl::Seconds(5));
   if (!lease.ok()) return lease.status();
   if (CallApi(lease->token()) == 401) {
-    (*token)->Invalidate(lease->generation());  // The next Get brings another.
+    (*token)->Invalidate(
+        lease->generation());  // The next Get asks for another.
   }
   return absl::OkStatus();
 }

@@ -6,6 +6,7 @@
 #define REFRESHABLE_INTERNAL_PUBLISHED_H_
 
 #include <memory>
+#include <new>
 #include <optional>
 #include <utility>
 
@@ -41,6 +42,14 @@ class Published {
   void SetCheckAt(absl::Time check_at) {
     absl::MutexLock lock(&mutex_);
     check_at_ = check_at > AskAlways() ? check_at : AskAlways();
+  }
+
+  // Around fork(): the lock is held, and in the child starts anew.
+  void BeforeFork() ABSL_NO_THREAD_SAFETY_ANALYSIS { mutex_.Lock(); }
+  void AfterForkInParent() ABSL_NO_THREAD_SAFETY_ANALYSIS { mutex_.Unlock(); }
+  void AfterForkInChild() ABSL_NO_THREAD_SAFETY_ANALYSIS {
+    mutex_.Unlock();
+    new (&mutex_) absl::Mutex;
   }
 
   // The snapshot, if there is one and `now` is before the time to ask.

@@ -137,6 +137,7 @@ void Shell::Close() {
   TimerId timer = TimerId::kNone;
   {
     absl::MutexLock lock(&mutex_);
+    if (forked_) ForgetParent();
     closed_ = true;
     garbage = Clear();
     for (auto& [id, cancelled] : calls_) {

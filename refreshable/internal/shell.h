@@ -27,16 +27,15 @@
 #include "executors/executor.h"
 #include "refreshable/failure_class.h"
 #include "refreshable/health.h"
+#include "refreshable/internal/fork_aware.h"
 #include "refreshable/internal/published.h"
 #include "refreshable/observer.h"
 #include "refreshable/policy.h"
 #include "refreshable/refresh_machine.h"
 #include "refreshable/token_source.h"
+#include "refreshable/waiter_id.h"
 
 namespace refreshable {
-
-// Names one `GetAsync` call of one Refreshable. Never reused.
-enum class WaiterId : uint64_t { kNone = 0 };
 
 namespace internal {
 
@@ -66,7 +65,7 @@ struct ShellConfig {
 // machine, apply its decisions to what the lock guards (the published token
 // among it), and collect in `Effects` what must happen outside the lock: calls
 // of the executor, of observers and callbacks, and the destruction of tokens.
-class Shell : public std::enable_shared_from_this<Shell> {
+class Shell : public std::enable_shared_from_this<Shell>, protected ForkAware {
  public:
   explicit Shell(ShellConfig config);
   virtual ~Shell();
@@ -115,6 +114,10 @@ class Shell : public std::enable_shared_from_this<Shell> {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) = 0;
   // Frees all tokens that are held.
   virtual Garbage Clear() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) = 0;
+  // fork() in the middle of all this: see Shell::BeforeFork.
+  virtual void CellBeforeFork() = 0;
+  virtual void CellAfterForkInParent() = 0;
+  virtual void CellAfterForkInChild() = 0;
   // Calls the source. Called without the lock.
   virtual void Fetch(const FetchContext& context, AttemptId id) = 0;
 
@@ -150,6 +153,13 @@ class Shell : public std::enable_shared_from_this<Shell> {
   class AttemptTask;
   class TimerTask;
   class DeliverTask;
+
+  // fork(): holds the lock meanwhile; in the child, what belongs to the
+  // parent's threads is forgotten by the first call that takes the lock.
+  void BeforeFork() override ABSL_NO_THREAD_SAFETY_ANALYSIS;
+  void AfterForkInParent() override ABSL_NO_THREAD_SAFETY_ANALYSIS;
+  void AfterForkInChild() override ABSL_NO_THREAD_SAFETY_ANALYSIS;
+  void ForgetParent() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   template <typename Section>
   bool OnEvent(Section section);
@@ -192,6 +202,7 @@ class Shell : public std::enable_shared_from_this<Shell> {
 
   RefreshMachine machine_ ABSL_GUARDED_BY(mutex_);
   bool closed_ ABSL_GUARDED_BY(mutex_) = false;
+  bool forked_ ABSL_GUARDED_BY(mutex_) = false;
   Stats stats_ ABSL_GUARDED_BY(mutex_);
 
   // Readers. Threads wait on `changed_` for their waiter to be done, or for an

@@ -57,6 +57,14 @@ inline void RemoveThisThread(std::vector<std::thread::id>& threads) {
       std::find(threads.begin(), threads.end(), std::this_thread::get_id()));
 }
 
+inline void KeepThisThread(std::vector<std::thread::id>& threads) {
+  threads.erase(std::remove_if(threads.begin(), threads.end(),
+                               [](std::thread::id id) {
+                                 return id != std::this_thread::get_id();
+                               }),
+                threads.end());
+}
+
 // One event: `section` runs under the lock, with the present moment and the
 // effects to fill. False if the Refreshable is closed. Inside a method of the
 // executor (which destroys the task that it refuses) no user code may run:
@@ -67,6 +75,7 @@ bool Shell::OnEvent(Section section) {
   {
     absl::MutexLock lock(&mutex_);
     if (closed_) return false;
+    if (forked_) ForgetParent();
     section(Now(), effects);
     if (HasThisThread(in_executor_)) {
       deferred_.push_back(std::move(effects));

@@ -42,7 +42,10 @@ absl::Status ToStatus(const Instant& now, const ReadFailure& failure) {
   error.failures = failure.failures;
   error.next_attempt = ToWall(now, failure.next_attempt_at);
   error.fatal = failure.fatal;
-  return MakeRefreshError(failure.cause.code(), error);
+  // Retry loops leave this code alone, and not the cause's.
+  return MakeRefreshError(failure.fatal ? absl::StatusCode::kFailedPrecondition
+                                        : failure.cause.code(),
+                          error);
 }
 
 }  // namespace
@@ -59,6 +62,7 @@ absl::Status Shell::Read(const ReadRequest& request,
     {
       absl::MutexLock lock(&mutex_);
       if (closed_) return Destroyed();
+      if (forked_) ForgetParent();
       const Instant now = Now();
       if (!machine_.servable(now) && HasThisThread(in_attempt_)) {
         return absl::FailedPreconditionError(

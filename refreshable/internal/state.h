@@ -53,7 +53,10 @@ class State final : public Shell {
         same_token_ = [](const Token& a, const Token& b) { return a == b; };
       }
     }
+    Register();
   }
+
+  ~State() override { Unregister(); }
 
   std::optional<Lease<Token>> Load(absl::Time now) const {
     return published_.Load(now);
@@ -181,6 +184,10 @@ class State final : public Shell {
     snapshot->degraded = true;
     return Replace(std::move(snapshot), rejected_);
   }
+
+  void CellBeforeFork() override { published_.BeforeFork(); }
+  void CellAfterForkInParent() override { published_.AfterForkInParent(); }
+  void CellAfterForkInChild() override { published_.AfterForkInChild(); }
 
   void SetCheckAt(absl::Time check_at) override {
     published_.SetCheckAt(check_at);

@@ -72,14 +72,16 @@ std::string GnuplotScript(const std::string& csv, const std::string& png,
         i == 0 ? "" : ", ", Quote(csv), Column(i, kCsvTokenRequests), i + 1,
         Quote(clients[i]));
   }
-  // The rate of calls that succeeded, from one row to the next.
+  // For the rate of calls that succeeded: the row before, of each client.
+  absl::StrAppendFormat(&script,
+                        "\narray T[%d]\narray G[%d]\n"
+                        "do for [i=1:%d] { T[i] = 0; G[i] = 0 }",
+                        clients.size(), clients.size(), clients.size());
   absl::StrAppend(&script,
                   "\nunset logscale y\n"
                   "set yrange [0:*]\n"
                   "set title 'Calls that succeeded, per second' offset 0,1.2\n"
                   "set xlabel 'seconds'\n"
-                  "array T[3]\narray G[3]\n"
-                  "do for [i=1:3] { T[i] = 0; G[i] = 0 }\n"
                   "rate(i, t, g) = (dt = t - T[i], dg = g - G[i], T[i] = t, "
                   "G[i] = g, dt > 0 ? dg / dt : NaN)\n"
                   "plot ");

@@ -103,7 +103,9 @@ TEST(VirtualOutageTest, B8OurClientKeepsItsPromise) {
   EXPECT_EQ(failed_before, 0);
   EXPECT_GT(tally.failed, 0);
   EXPECT_GT(source->hung, 0);
-  EXPECT_GT(tally.revoked, 0);
+  // One for each token that was issued, and revoked, before the recovery.
+  EXPECT_GE(tally.revoked, 1);
+  EXPECT_LE(tally.revoked, 2);
   EXPECT_EQ(tally.expired_in_transit, 0);
   EXPECT_TRUE((*token)->TryGet().ok());
 }

@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "absl/base/config.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "executors/manual_executor.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "refreshable/refreshable.h"
+#include "refreshable/rejection.h"
+#include "testing/scripted_source.h"
+
+namespace refreshable {
+namespace {
+
+using ::refreshable_testing::ScriptedSource;
+using ::testing::ElementsAre;
+
+using TokenLease = Lease<std::string>;
+
+struct Response {
+  int status;
+  std::string body;
+};
+
+bool Is401(const Response& response) { return response.status == 401; }
+
+class CallWithTokenTest : public testing::Test {
+ protected:
+  using Token = Refreshable<std::string>;
+
+  CallWithTokenTest() {
+    RefreshPolicy policy;
+    policy.jitter = 0;
+    policy.young_token_age = absl::ZeroDuration();
+    token_ = *Token::Create(source_.Share(), {&executor_, policy});
+  }
+
+  // Accepts every token but these.
+  Response Serve(const TokenLease& lease, std::vector<std::string> rejected) {
+    calls_.push_back(lease.token());
+    for (const std::string& token : rejected) {
+      if (lease.token() == token) return {401, "no to " + token};
+    }
+    return {200, "yes to " + lease.token()};
+  }
+
+  ManualExecutor executor_;
+  ScriptedSource<std::string> source_{&executor_.clock()};
+  std::vector<std::string> calls_;
+  std::shared_ptr<Token> token_;
+};
+
+TEST_F(CallWithTokenTest, A4AcceptedIsCalledOnce) {
+  source_.Answer("t1", absl::Hours(1));
+  const auto response = CallWithToken(
+      *token_, {}, [&](const TokenLease& lease) { return Serve(lease, {}); },
+      Is401);
+  EXPECT_EQ(response->body, "yes to t1");
+  EXPECT_THAT(calls_, ElementsAre("t1"));
+  EXPECT_EQ(token_->stats().tokens_invalidated, 0);
+}
+
+TEST_F(CallWithTokenTest, A4RejectedIsReplayedOnceWithANewToken) {
+  source_.Answer("t1", absl::Hours(1));
+  source_.Answer("t2", absl::Hours(1));
+  const auto response = CallWithToken(
+      *token_, {},
+      [&](const TokenLease& lease) { return Serve(lease, {"t1"}); }, Is401);
+  EXPECT_EQ(response->body, "yes to t2");
+  EXPECT_THAT(calls_, ElementsAre("t1", "t2"));
+  EXPECT_EQ(source_.calls()[1].context.rejected(), Generation(1));
+}
+
+TEST_F(CallWithTokenTest, A4ASecondRejectionIsTheAnswer) {
+  source_.Answer("t1", absl::Hours(1));
+  source_.Answer("t2", absl::Hours(1));
+  const auto response = CallWithToken(
+      *token_, {},
+      [&](const TokenLease& lease) {
+        return Serve(lease, {"t1", "t2"});
+      },
+      Is401);
+  EXPECT_EQ(response->body, "no to t2");
+  EXPECT_THAT(calls_, ElementsAre("t1", "t2"));
+  EXPECT_EQ(source_.call_count(), 2u);
+}
+
+TEST_F(CallWithTokenTest, A4RefreshFailsSoTheCallerGetsTheFirstAnswer) {
+  source_.Answer("t1", absl::Hours(1));
+  source_.Answer(absl::PermissionDeniedError("no more"));
+  const auto response = CallWithToken(
+      *token_, {},
+      [&](const TokenLease& lease) { return Serve(lease, {"t1"}); }, Is401);
+  ASSERT_TRUE(response.ok()) << response.status();
+  EXPECT_EQ(response->body, "no to t1");
+  EXPECT_THAT(calls_, ElementsAre("t1"));
+}
+
+TEST_F(CallWithTokenTest, A4TheSameTokenAgainSoTheCallerGetsTheFirstAnswer) {
+  source_.Always("t1", absl::Hours(1));
+  const auto response = CallWithToken(
+      *token_, {},
+      [&](const TokenLease& lease) { return Serve(lease, {"t1"}); }, Is401);
+  ASSERT_TRUE(response.ok()) << response.status();
+  EXPECT_EQ(response->body, "no to t1");
+  EXPECT_THAT(calls_, ElementsAre("t1"));
+}
+
+TEST_F(CallWithTokenTest, A4NoTimeForTheRefreshSoTheCallerGetsTheFirstAnswer) {
+  source_.Answer("t1", absl::Hours(1));
+  Token::ReadOptions options;
+  options.timeout = absl::Seconds(3);
+  const auto response = CallWithToken(
+      *token_, options,
+      [&](const TokenLease& lease) { return Serve(lease, {"t1"}); }, Is401);
+  ASSERT_TRUE(response.ok()) << response.status();
+  EXPECT_EQ(response->body, "no to t1");
+  EXPECT_EQ(executor_.clock().Now().since_boot -
+                ManualExecutor::DefaultStart().since_boot,
+            absl::Seconds(3));
+}
+
+// A server that rejects what was issued a moment ago meets the schedule of
+// failures: no call waits for it, none mints.
+TEST_F(CallWithTokenTest, A5AYoungTokenRejectedIsNotReplacedAtOnce) {
+  RefreshPolicy policy;
+  policy.jitter = 0;
+  token_ = *Token::Create(source_.Share(), {&executor_, policy});
+  source_.Answer("t1", absl::Hours(1));
+  source_.Answer("t2", absl::Hours(1));
+  const auto serve = [&](const TokenLease& lease) {
+    return Serve(lease, {"t1"});
+  };
+  EXPECT_EQ(CallWithToken(*token_, {}, serve, Is401)->body, "no to t1");
+  EXPECT_EQ(CallWithToken(*token_, {}, serve, Is401).status().code(),
+            absl::StatusCode::kUnauthenticated);
+  EXPECT_EQ(source_.call_count(), 1u);
+  executor_.AdvanceBy(absl::Seconds(2));
+  EXPECT_EQ(CallWithToken(*token_, {}, serve, Is401)->body, "yes to t2");
+}
+
+TEST_F(CallWithTokenTest, A4NoTokenAtAllIsAnError) {
+  source_.Answer(absl::PermissionDeniedError("revoked"));
+  const auto response = CallWithToken(
+      *token_, {}, [&](const TokenLease& lease) { return Serve(lease, {}); },
+      Is401);
+  EXPECT_EQ(response.status().code(), absl::StatusCode::kPermissionDenied);
+  EXPECT_THAT(calls_, ElementsAre());
+}
+
+// Somebody else has replaced the rejected token meanwhile: no refresh more.
+TEST_F(CallWithTokenTest, A4ATokenReplacedMeanwhileIsNotInvalidated) {
+  source_.Answer("t1", absl::Hours(1));
+  const auto response = CallWithToken(
+      *token_, {},
+      [&](const TokenLease& lease) {
+        if (lease.token() == "t1") {
+          EXPECT_TRUE(token_
+                          ->Install(Credential<std::string>(
+                              "t2", Expiry::In(absl::Hours(1))))
+                          .ok());
+        }
+        return Serve(lease, {"t1"});
+      },
+      Is401);
+  EXPECT_EQ(response->body, "yes to t2");
+  EXPECT_EQ(source_.call_count(), 1u);
+  EXPECT_EQ(token_->stats().tokens_invalidated, 0);
+}
+
+TEST_F(CallWithTokenTest, A4AnswersThatCannotBeCopied) {
+  source_.Answer("t1", absl::Hours(1));
+  source_.Answer("t2", absl::Hours(1));
+  auto answer = CallWithToken(
+      *token_, {},
+      [&](const TokenLease& lease) {
+        return std::make_unique<Response>(Serve(lease, {"t1"}));
+      },
+      [](const std::unique_ptr<Response>& answer) { return Is401(*answer); });
+  static_assert(std::is_same_v<decltype(answer),
+                               absl::StatusOr<std::unique_ptr<Response>>>);
+  EXPECT_EQ((*answer)->body, "yes to t2");
+  source_.Answer(absl::PermissionDeniedError("no more"));
+  answer = CallWithToken(
+      *token_, {},
+      [&](const TokenLease& lease) {
+        return std::make_unique<Response>(Serve(lease, {"t2"}));
+      },
+      [](const std::unique_ptr<Response>& answer) { return Is401(*answer); });
+  EXPECT_EQ((*answer)->body, "no to t2");
+}
+
+TEST_F(CallWithTokenTest, A4AnswersThatAreStatusesAreNotWrapped) {
+  source_.Answer("t1", absl::Hours(1));
+  source_.Answer("t2", absl::Hours(1));
+  const auto status = CallWithToken(
+      *token_, {},
+      [&](const TokenLease& lease) {
+        return lease.token() == "t1" ? absl::UnauthenticatedError("no")
+                                     : absl::OkStatus();
+      },
+      absl::IsUnauthenticated);
+  static_assert(std::is_same_v<std::decay_t<decltype(status)>, absl::Status>);
+  EXPECT_TRUE(status.ok()) << status;
+  const auto number = CallWithToken(
+      *token_, {},
+      [&](const TokenLease&) -> absl::StatusOr<int> {
+        return absl::NotFoundError("the call's own error");
+      },
+      [](const absl::StatusOr<int>&) { return false; });
+  static_assert(
+      std::is_same_v<std::decay_t<decltype(number)>, absl::StatusOr<int>>);
+  EXPECT_EQ(number.status().message(), "the call's own error");
+}
+
+TEST_F(CallWithTokenTest, A4AnswersThatAreReferencesAreCopied) {
+  source_.Answer("t1", absl::Hours(1));
+  const Response kept = {200, "kept"};
+  const auto response = CallWithToken(
+      *token_, {}, [&](const TokenLease&) -> const Response& { return kept; },
+      Is401);
+  EXPECT_EQ(response->body, "kept");
+  EXPECT_NE(&*response, &kept);
+}
+
+#ifdef ABSL_HAVE_EXCEPTIONS
+TEST_F(CallWithTokenTest, A4WhatIsThrownReachesTheCallerAndNothingSticks) {
+  source_.Answer("t1", absl::Hours(1));
+  const auto serve = [&](const TokenLease& lease) { return Serve(lease, {}); };
+  EXPECT_THROW((void)CallWithToken(*token_, {}, serve,
+                                   [](const Response&) -> bool {
+                                     throw std::runtime_error("is_rejected");
+                                   }),
+               std::runtime_error);
+  EXPECT_THROW((void)CallWithToken(
+                   *token_, {},
+                   [](const TokenLease&) -> Response {
+                     throw std::runtime_error("call");
+                   },
+                   Is401),
+               std::runtime_error);
+  EXPECT_EQ(CallWithToken(*token_, {}, serve, Is401)->body, "yes to t1");
+}
+#endif
+
+}  // namespace
+}  // namespace refreshable

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The Shell in a process that forks.
+
+#include <new>
+#include <utility>
+#include <vector>
+
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "refreshable/internal/shell.h"
+#include "refreshable/internal/shell_parts.h"
+
+namespace refreshable {
+namespace internal {
+
+void Shell::BeforeFork() {
+  mutex_.Lock();
+  CellBeforeFork();
+}
+
+void Shell::AfterForkInParent() {
+  CellAfterForkInParent();
+  mutex_.Unlock();
+}
+
+void Shell::AfterForkInChild() {
+  CellAfterForkInChild();
+  mutex_.Unlock();
+  // Threads that are not here may be queued in these: they start anew.
+  new (&mutex_) absl::Mutex;
+  new (&changed_) absl::CondVar;
+  for (ThreadIds* threads : {&in_attempt_, &in_timer_, &in_executor_}) {
+    KeepThisThread(*threads);
+  }
+  forked_ = true;
+}
+
+void Shell::ForgetParent() {
+  forked_ = false;
+  machine_.OnFork();
+  // The callbacks and tokens there are the parent's to run and to destroy.
+  // Never freed: their destructors are user code.
+  new Waiters(std::exchange(waiters_, {}));
+  new std::vector<Effects>(std::exchange(deferred_, {}));
+  deadlines_.clear();
+  parked_.clear();
+  calls_.clear();
+  timer_ = TimerId::kNone;
+  armed_for_ = absl::InfiniteDuration();
+  ++timer_serial_;
+  timer_lost_ = false;
+  arming_ = false;
+  events_.clear();
+  telling_ = false;
+}
+
+}  // namespace internal
+}  // namespace refreshable

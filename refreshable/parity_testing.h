@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What the parity tests of failing token endpoints share.
+
+#ifndef REFRESHABLE_PARITY_TESTING_H_
+#define REFRESHABLE_PARITY_TESTING_H_
+
+#include <cstddef>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "executors/manual_executor.h"
+#include "gtest/gtest.h"
+#include "refreshable/ready_observers.h"
+#include "refreshable/refreshable.h"
+#include "testing/scripted_source.h"
+
+namespace refreshable {
+
+// 0, 2 s, 6 s, ...: easier on the eye than absl::Duration.
+inline std::vector<double> InSeconds(const std::vector<absl::Duration>& times) {
+  std::vector<double> seconds;
+  for (const absl::Duration time : times) {
+    seconds.push_back(absl::ToDoubleSeconds(time));
+  }
+  return seconds;
+}
+
+class OutageTest : public testing::Test {
+ protected:
+  using Token = Refreshable<std::string>;
+  using LeaseOr = absl::StatusOr<Lease<std::string>>;
+
+  // Readers without a thread: each reads once a second for as long as the test
+  // runs, and waits for as long as a read lets it. Once they are gone, time
+  // must not go on.
+  class Readers {
+   public:
+    Readers(OutageTest* test, Token* token, int count, absl::Duration pause)
+        : test_(test), token_(token), pause_(pause), served_at_(count, -1.0) {
+      for (int i = 0; i < count; ++i) Read(i);
+    }
+
+    // When each was first given a token, in seconds; -1: never.
+    const std::vector<double>& served_at() const { return served_at_; }
+    // The reads that ended with an error, and the last such error.
+    int errors() const { return errors_; }
+    const absl::Status& last_error() const { return last_error_; }
+
+   private:
+    void Read(int i) {
+      token_->GetAsync(absl::InfiniteDuration(), [this, i](LeaseOr lease) {
+        if (!lease.ok()) {
+          if (absl::IsCancelled(lease.status())) return;
+          ++errors_;
+          last_error_ = lease.status();
+        } else if (served_at_[i] < 0) {
+          served_at_[i] = absl::ToDoubleSeconds(test_->Elapsed());
+        }
+        test_->executor_.RunAfter(pause_, [this, i] { Read(i); });
+      });
+    }
+
+    OutageTest* const test_;
+    Token* const token_;
+    const absl::Duration pause_;
+    std::vector<double> served_at_;
+    int errors_ = 0;
+    absl::Status last_error_;
+  };
+
+  std::unique_ptr<Token> Make(const RefreshPolicy& policy) {
+    Token::Options options;
+    options.executor = &executor_;
+    options.policy = policy;
+    options.observer = observer_;
+    return *Token::Create(source_.Share(), options);
+  }
+
+  // The endpoint answers with `status` until then, and then with tokens.
+  void EndpointIsDown(absl::Status status, absl::Duration until) {
+    source_.AlwaysWith([this, status, until](const FetchContext&)
+                           -> absl::StatusOr<Credential<std::string>> {
+      if (Elapsed() < until) return status;
+      return Credential<std::string>("token", Expiry::In(absl::Hours(12)));
+    });
+  }
+
+  // Since the test began.
+  absl::Duration Elapsed() const {
+    return executor_.clock().Now().since_boot -
+           ManualExecutor::DefaultStart().since_boot;
+  }
+  void AdvanceTo(absl::Duration elapsed) {
+    executor_.AdvanceBy(elapsed - Elapsed());
+  }
+  // When the source was called, in seconds.
+  std::vector<double> Attempts() const {
+    return InSeconds(source_.start_times());
+  }
+
+  ManualExecutor executor_;
+  refreshable_testing::ScriptedSource<std::string> source_{&executor_.clock()};
+  std::shared_ptr<CountingObserver> observer_ =
+      std::make_shared<CountingObserver>();
+};
+
+}  // namespace refreshable
+
+#endif  // REFRESHABLE_PARITY_TESTING_H_

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Two observers to start with: one counts, one writes lines.
+
+#ifndef REFRESHABLE_READY_OBSERVERS_H_
+#define REFRESHABLE_READY_OBSERVERS_H_
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <string>
+
+#include "refreshable/event.h"
+#include "refreshable/observer.h"
+
+namespace refreshable {
+
+// Counts the events of each kind, for one Refreshable or several together.
+// Thread-safe.
+class CountingObserver final : public Observer {
+ public:
+  void OnEvent(const Event& event) override;
+  int64_t count(EventKind kind) const;
+
+ private:
+  std::array<std::atomic<int64_t>, kEventKinds> counts_{};
+};
+
+// Hands a line per event to `write`, without a line end:
+//   "NAME: attempt_failed generation=3 attempt=1 failures=2 status=..."
+// `write` must be thread-safe if the observer serves several Refreshables.
+class LineObserver final : public Observer {
+ public:
+  LineObserver(std::string name, std::function<void(const std::string&)> write);
+  void OnEvent(const Event& event) override;
+
+ private:
+  const std::string name_;
+  const std::function<void(const std::string&)> write_;
+};
+
+}  // namespace refreshable
+
+#endif  // REFRESHABLE_READY_OBSERVERS_H_

@@ -1,0 +1,462 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The machine with a source that answers: what is handed out and until when,
+// when a refresh starts, and when to come back.
+
+#include <algorithm>
+#include <set>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "refreshable/refresh_machine.h"
+#include "refreshable/refresh_machine_test_util.h"
+
+namespace refreshable {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+using Answer = RefreshMachine::ReadAnswer;
+using Waiters = Decisions::Waiters;
+
+const absl::Duration kForever = absl::InfiniteDuration();
+
+// ---- Reading ----
+
+TEST(RefreshMachineReadTest, R2OnlyTheFirstStaleReadStartsARefresh) {
+  MachineDriver d;
+  d.Hold(S(3600));
+  EXPECT_EQ(d.At(S(2400) - Tick()).Read(), Answer::kServe);
+  EXPECT_FALSE(d.submitted());
+  EXPECT_EQ(d.At(S(2400)).Read(), Answer::kServe);
+  EXPECT_TRUE(d.submitted());
+  for (int i = 0; i < 3; ++i) {  // Queued, running, on cooldown.
+    EXPECT_EQ(d.Read(), Answer::kServe);
+    EXPECT_FALSE(d.submitted());
+    EXPECT_THAT(d.events(), IsEmpty());
+    if (i == 0) {
+      EXPECT_EQ(d.Start()->reason, RefreshReason::kStale);
+    }
+    if (i == 1) d.Fail();
+  }
+}
+
+TEST(RefreshMachineReadTest, R2BackgroundRefreshSwitchedOffStartsNothing) {
+  RefreshPolicy policy = ExactPolicy();
+  policy.background_refresh = false;
+  MachineDriver d(policy);
+  d.Hold(S(3600));
+  EXPECT_EQ(d.check_at(), S(3560));
+  EXPECT_EQ(d.wake_at(), S(3560));
+  EXPECT_EQ(d.At(S(3560) - Tick()).Read(), Answer::kServe);
+  EXPECT_FALSE(d.submitted());
+  EXPECT_EQ(d.freshness(), Freshness::kStale);
+  EXPECT_EQ(d.At(S(3560)).Read(), Answer::kWait);
+  EXPECT_TRUE(d.submitted());
+}
+
+TEST(RefreshMachineReadTest, R3ReadsWithoutAUsableTokenShareOneFlight) {
+  MachineDriver d;
+  EXPECT_EQ(d.Read(), Answer::kWait);
+  EXPECT_TRUE(d.submitted());
+  EXPECT_EQ(d.Read(), Answer::kWait);
+  EXPECT_FALSE(d.submitted());
+  EXPECT_EQ(d.Start()->reason, RefreshReason::kFirst);
+  EXPECT_EQ(d.Read(), Answer::kWait);
+  EXPECT_FALSE(d.submitted());
+  d.Succeed(Expiry::In(S(3600)));
+  EXPECT_TRUE(d.out.publish);
+  EXPECT_EQ(d.out.waiters, Waiters::kServe);
+  EXPECT_THAT(d.events(), ElementsAre("token_published", "state_changed"));
+  EXPECT_EQ(d.event(EventKind::kStateChanged).freshness, Freshness::kFresh);
+  EXPECT_EQ(d.Read(), Answer::kServe);
+  EXPECT_EQ(d.At(S(3560)).Read(), Answer::kWait);
+  EXPECT_EQ(d.Start()->reason, RefreshReason::kExpired);
+}
+
+TEST(RefreshMachineReadTest, R4OnTheEdgeIsOver) {
+  MachineDriver d;
+  d.Hold(S(3600));
+  EXPECT_EQ(d.At(S(2400) - Tick()).freshness(), Freshness::kFresh);
+  EXPECT_EQ(d.At(S(2400)).freshness(), Freshness::kStale);
+  EXPECT_EQ(d.At(S(3560) - Tick()).freshness(), Freshness::kStale);
+  EXPECT_EQ(d.At(S(3560)).freshness(), Freshness::kExpired);
+  EXPECT_FALSE(d.machine.servable(d.now()));
+}
+
+TEST(RefreshMachineReadTest, R4TheWallClockHasTheSameEdges) {
+  MachineDriver d;
+  d.Hold(S(3600));
+  d.At(S(1));
+  d.wall_step = S(2399) - Tick();
+  EXPECT_EQ(d.freshness(), Freshness::kFresh);
+  d.wall_step = S(2399);
+  EXPECT_EQ(d.freshness(), Freshness::kStale);
+  d.wall_step = S(3559) - Tick();
+  EXPECT_EQ(d.freshness(), Freshness::kStale);
+  d.wall_step = S(3559);
+  EXPECT_EQ(d.freshness(), Freshness::kExpired);
+  EXPECT_EQ(d.Read(), Answer::kWait);
+}
+
+TEST(RefreshMachineReadTest, R5WithoutAnExpiryATokenStaysFresh) {
+  RefreshPolicy endless = ExactPolicy();
+  endless.expiry_margin = kForever;
+  endless.max_stale_window = kForever;
+  endless.young_token_age = kForever;
+  RefreshPolicy windowed = ExactPolicy();
+  windowed.stale_window = kForever;
+  windowed.refresh_ahead = true;
+  RefreshPolicy jittered;
+  jittered.max_stale_window = kForever;
+  for (const RefreshPolicy& policy :
+       {ExactPolicy(), endless, windowed, jittered}) {
+    for (const Expiry& expiry : {Expiry::Never(), Expiry::In(kForever),
+                                 Expiry::At(absl::InfiniteFuture())}) {
+      MachineDriver d(policy);
+      d.ReadAndStart();
+      d.Succeed(expiry);
+      ASSERT_TRUE(d.out.publish);
+      EXPECT_EQ(d.check_at(), kForever);
+      EXPECT_EQ(d.machine.check_at(d.now()).wall, absl::InfiniteFuture());
+      EXPECT_EQ(d.wake_at(), kForever);
+      EXPECT_EQ(d.machine.expires_at(), absl::InfiniteFuture());
+      d.wall_step = absl::Hours(24 * 365);
+      EXPECT_EQ(d.At(absl::Hours(24 * 365 * 1000)).Read(), Answer::kServe);
+      EXPECT_EQ(d.freshness(), Freshness::kFresh);
+      EXPECT_FALSE(d.submitted());
+    }
+  }
+}
+
+TEST(RefreshMachineReadTest, R6EitherClockExpiresAToken) {
+  MachineDriver d;
+  d.Hold(S(3600));
+  d.At(S(10));
+  d.wall_step = absl::Hours(2);
+  EXPECT_EQ(d.Read(), Answer::kWait);
+
+  MachineDriver back;
+  back.Hold(S(3600));
+  back.wall_step = -absl::Hours(2);
+  EXPECT_EQ(back.wake_at(), S(2400));
+  EXPECT_EQ(back.At(S(2400)).Read(), Answer::kServe);
+  EXPECT_TRUE(back.submitted());
+  EXPECT_EQ(back.wake_at(), S(3560));
+  EXPECT_EQ(back.At(S(3560) - Tick()).Read(), Answer::kServe);
+  EXPECT_EQ(back.At(S(3560)).Read(), Answer::kWait);
+}
+
+TEST(RefreshMachineReadTest, R6AWallStepMovesNoBackoffCooldownOrTimeout) {
+  for (const absl::Duration step : {absl::Hours(2), -absl::Hours(2)}) {
+    MachineDriver d;
+    d.ReadAndStart();
+    d.wall_step = step;
+    EXPECT_EQ(d.wake_at(), S(30));
+    d.Fail();
+    EXPECT_EQ(d.wake_at(), S(2));
+    EXPECT_EQ(d.next_start(), S(2));
+    d.wall_step = absl::ZeroDuration();
+    EXPECT_EQ(d.wake_at(), S(2));
+    EXPECT_EQ(d.next_start(), S(2));
+  }
+  MachineDriver d;
+  d.Hold(S(3600));
+  d.At(S(2400)).Read();
+  d.Start();
+  d.Fail();
+  d.wall_step = -absl::Hours(2);
+  EXPECT_EQ(d.check_at(), S(2460));
+}
+
+// ---- Refreshing ----
+
+TEST(RefreshMachineReadTest, F3ALifetimeCountsFromTheStartOfItsAttempt) {
+  MachineDriver d;
+  d.Read();
+  d.At(S(5)).Start();  // Time in the executor's queue is not counted.
+  d.At(S(15)).Succeed(Expiry::In(S(100)));
+  EXPECT_EQ(d.machine.expires_at(), d.WallAt(S(105)));
+  EXPECT_EQ(d.check_at(), S(60));  // Half of the 90 s that were left.
+  EXPECT_EQ(d.At(S(105) - Ms(22500) - Tick()).freshness(), Freshness::kStale);
+  EXPECT_EQ(d.At(S(105) - Ms(22500)).freshness(), Freshness::kExpired);
+}
+
+TEST(RefreshMachineReadTest, F3OfARetryItIsTheRetrysStart) {
+  MachineDriver d;
+  d.ReadAndStart();
+  d.Fail();
+  d.At(S(2)).Wake();
+  EXPECT_EQ(d.Start()->number, 2);
+  d.At(S(3)).Succeed(Expiry::In(S(100)));
+  EXPECT_EQ(d.machine.expires_at(), d.WallAt(S(102)));
+}
+
+TEST(RefreshMachineReadTest, F3AnAbsoluteExpiryIsTakenAsItIs) {
+  MachineDriver d;
+  d.ReadAndStart();
+  d.At(S(10)).Succeed(Expiry::At(d.WallAt(S(100))));
+  EXPECT_EQ(d.machine.expires_at(), d.WallAt(S(100)));
+  EXPECT_EQ(d.check_at(), S(55));
+}
+
+TEST(RefreshMachineReadTest, F3ALifetimeHasNothingToDoWithTheWallClock) {
+  MachineDriver d;
+  d.ReadAndStart();
+  d.wall_step = absl::Hours(2);
+  d.At(S(10)).Succeed(Expiry::In(S(100)));
+  EXPECT_EQ(d.machine.expires_at(), d.now().wall + S(90));
+  EXPECT_EQ(d.check_at(), S(55));
+}
+
+struct LifetimeCase {
+  absl::Duration lifetime, stale_after, usable_for;
+  std::optional<absl::Duration> window = std::nullopt;
+  absl::Duration margin = S(40), max_window = S(1200);
+};
+
+TEST(RefreshMachineReadTest, F4StaleAndUsableForEveryLifetime) {
+  const absl::Duration ns = absl::Nanoseconds(1);
+  const absl::Duration ages = absl::Hours(24 * 365 * 100);
+  const std::vector<LifetimeCase> cases = {
+      {S(3600), S(2400), S(3560)},
+      {S(2400), S(1200), S(2360)},
+      {S(600), S(300), S(560)},
+      {S(160), S(80), S(120)},
+      {S(90), S(45), Ms(67500)},
+      {S(40), S(20), S(30)},
+      {S(1), Ms(500), Ms(750)},
+      {4 * ns, 2 * ns, 3 * ns},
+      {ns, 2 * Tick(), 3 * Tick()},
+      {ages, ages - S(1200), ages - S(40)},
+      // Explicit windows; zero is never stale.
+      {S(3600), S(3560), S(3560), S(0)},
+      {S(3600), S(3500), S(3560), S(100)},
+      {S(3600), S(3560), S(3560), S(10)},
+      {S(3600), S(900), S(3560), S(2700)},
+      // Cut to three quarters of the lifetime.
+      {S(3600), S(900), S(3560), S(2701)},
+      {S(3600), S(900), S(3560), S(3600)},
+      {S(3600), S(900), S(3560), kForever},
+      {ns, Tick(), 3 * Tick(), S(1)},
+      // Other constants.
+      {S(3600), S(2400), S(3600), std::nullopt, S(0)},
+      {S(3600), S(2400), S(2700), std::nullopt, kForever},
+      {S(3600), S(3560), S(3560), std::nullopt, S(40), S(0)},
+      {S(3600), S(1800), S(3560), std::nullopt, S(40), kForever},
+  };
+  for (const LifetimeCase& c : cases) {
+    SCOPED_TRACE(c.lifetime);
+    SCOPED_TRACE(c.window.value_or(-S(1)));
+    RefreshPolicy policy = ExactPolicy();
+    policy.stale_window = c.window;
+    policy.expiry_margin = c.margin;
+    policy.max_stale_window = c.max_window;
+    MachineDriver d(policy);
+    d.Hold(c.lifetime);
+    EXPECT_EQ(d.At(c.stale_after - Tick()).freshness(), Freshness::kFresh);
+    EXPECT_EQ(d.At(c.usable_for).freshness(), Freshness::kExpired);
+    if (c.stale_after < c.usable_for) {
+      EXPECT_EQ(d.At(c.stale_after).freshness(), Freshness::kStale);
+      EXPECT_EQ(d.At(c.usable_for - Tick()).freshness(), Freshness::kStale);
+    }
+  }
+}
+
+TEST(RefreshMachineReadTest, F4NoTwoAttemptsStartWithinTheMinimumInterval) {
+  MachineDriver d;
+  d.Hold(S(1));  // Stale at 500 ms, expired at 750 ms.
+  EXPECT_EQ(d.At(Ms(500)).Read(), Answer::kServe);
+  EXPECT_FALSE(d.submitted());
+  EXPECT_EQ(d.check_at(), Ms(750));
+  d.At(Ms(800));
+  EXPECT_EQ(d.Read(S(1) - Tick()), Answer::kFail);
+  EXPECT_EQ(d.out.failure.cause.code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(d.out.failure.failures, 0);
+  EXPECT_EQ(d.told_next(), S(1));
+  EXPECT_FALSE(d.machine.refreshing());
+
+  EXPECT_EQ(d.Read(S(1)), Answer::kWait);
+  EXPECT_FALSE(d.submitted());
+  EXPECT_TRUE(d.machine.refreshing());
+  EXPECT_EQ(d.machine.queued(), AttemptId::kNone);
+  EXPECT_EQ(d.wake_at(), S(1));
+  EXPECT_EQ(d.Read(S(1) - Tick()), Answer::kFail);
+  EXPECT_EQ(d.Read(S(1)), Answer::kWait);
+  d.At(S(1) - Tick()).Wake();
+  EXPECT_FALSE(d.submitted());
+  d.At(S(1)).Wake();
+  EXPECT_TRUE(d.submitted());
+  EXPECT_EQ(d.machine.queued(), d.attempt);
+  d.Start();
+  EXPECT_THAT(d.starts, ElementsAre(0, 1));
+}
+
+TEST(RefreshMachineReadTest, F4AReadAfterTheIntervalNeedsNoTimer) {
+  MachineDriver d;
+  d.Hold(S(1));
+  d.At(Ms(800)).Read();
+  EXPECT_EQ(d.At(S(1)).Read(S(1)), Answer::kWait);
+  EXPECT_TRUE(d.submitted());
+}
+
+TEST(RefreshMachineReadTest, F4AnIntervalOfZeroHoldsNothingBack) {
+  RefreshPolicy policy = ExactPolicy();
+  policy.min_interval = absl::ZeroDuration();
+  MachineDriver d(policy);
+  d.Hold(absl::Nanoseconds(4));
+  EXPECT_EQ(d.At(absl::Nanoseconds(2)).Read(), Answer::kServe);
+  EXPECT_TRUE(d.submitted());
+  d.Start();
+  d.Succeed(Expiry::In(absl::Nanoseconds(4)));
+  EXPECT_EQ(d.At(absl::Nanoseconds(5)).Read(), Answer::kWait);
+  EXPECT_TRUE(d.submitted());
+}
+
+TEST(RefreshMachineReadTest, F6ATimeoutAbandonsTheAttemptAndTheFlightGoesOn) {
+  MachineDriver d;
+  d.At(S(1)).ReadAndStart();
+  const AttemptId first = d.attempt;
+  EXPECT_EQ(d.wake_at(), S(31));
+  d.At(S(31) - Tick()).Wake();
+  EXPECT_THAT(d.events(), IsEmpty());
+  d.At(S(31)).Wake();
+  EXPECT_THAT(d.out.abandon, ElementsAre(first));
+  EXPECT_EQ(d.out.waiters, Waiters::kKeep);
+  EXPECT_EQ(d.sent_away_before(), S(32));
+  EXPECT_THAT(d.events(),
+              ElementsAre("attempt_abandoned", "attempt_failed", "backoff"));
+  EXPECT_EQ(d.event(EventKind::kBackoff).delay, S(1));
+  EXPECT_EQ(d.machine.last_cause().code(), absl::StatusCode::kDeadlineExceeded);
+  EXPECT_EQ(d.wake_at(), S(32));
+  d.Fail();  // Late.
+  EXPECT_THAT(d.events(), ElementsAre("attempt_discarded"));
+  EXPECT_EQ(d.event(EventKind::kAttemptDiscarded).status.message(), "down");
+  EXPECT_EQ(d.machine.failures(), 1);
+  EXPECT_EQ(d.wake_at(), S(32));
+}
+
+TEST(RefreshMachineReadTest, F6AReadNoticesTheTimeoutToo) {
+  RefreshPolicy policy = ExactPolicy();
+  policy.retry.max_retries = 0;
+  MachineDriver d(policy);
+  d.ReadAndStart();
+  EXPECT_EQ(d.At(S(30)).Read(), Answer::kFail);
+  EXPECT_THAT(d.out.abandon, ElementsAre(d.attempt));
+  EXPECT_EQ(d.out.waiters, Waiters::kFail);
+  EXPECT_EQ(d.out.failure.cause.code(), absl::StatusCode::kDeadlineExceeded);
+}
+
+TEST(RefreshMachineReadTest, F6AfterASlowTimeoutTheNextAttemptIsDueAtOnce) {
+  RefreshPolicy policy = ExactPolicy();
+  policy.min_interval = absl::ZeroDuration();
+  MachineDriver d(policy);
+  d.ReadAndStart();
+  d.At(S(30)).Wake();
+  EXPECT_TRUE(d.submitted());
+  EXPECT_EQ(d.out.waiters, Waiters::kKeep);
+}
+
+TEST(RefreshMachineReadTest, F6ALateSuccessIsPublishedInEveryPhase) {
+  for (int phase = 0; phase < 4; ++phase) {
+    SCOPED_TRACE(phase);
+    RefreshPolicy policy = ExactPolicy();
+    policy.retry.max_retries = phase == 3 ? 0 : 6;
+    MachineDriver d(policy);
+    d.ReadAndStart();
+    const AttemptId late = d.attempt;
+    d.At(S(30)).Wake();                  // 0: waiting, 3: idle.
+    if (phase == 1) d.At(S(31)).Wake();  // Queued.
+    if (phase == 2) {                    // Running.
+      d.At(S(31)).Wake();
+      d.Start();
+    }
+    d.At(S(32)).Succeed(Expiry::In(S(100)), std::nullopt, late);
+    EXPECT_TRUE(d.out.publish);
+    EXPECT_EQ(d.out.waiters, Waiters::kServe);
+    EXPECT_FALSE(d.machine.refreshing());
+    EXPECT_EQ(d.machine.failures(), 0);
+    EXPECT_TRUE(d.machine.last_cause().ok());
+    EXPECT_EQ(d.machine.expires_at(), d.WallAt(S(100)));
+    if (phase == 1) {
+      EXPECT_FALSE(d.Start().has_value());
+    }
+    if (phase != 2) continue;
+    // The attempt that it overtook is of no use any more.
+    EXPECT_THAT(d.out.abandon, ElementsAre(d.attempt));
+    d.Succeed(Expiry::In(S(500)));
+    EXPECT_FALSE(d.out.publish);
+    EXPECT_THAT(d.events(), ElementsAre("attempt_discarded"));
+    EXPECT_EQ(d.machine.generation(), Generation(1));
+  }
+}
+
+TEST(RefreshMachineReadTest, F6ALateSuccessThatIsExpiredOrUnknownIsDiscarded) {
+  MachineDriver d;
+  d.ReadAndStart();
+  d.At(S(30)).Wake();
+  d.At(S(31) - Tick()).Succeed(Expiry::In(S(31) - Tick()));
+  EXPECT_FALSE(d.out.publish);
+  EXPECT_THAT(d.events(), ElementsAre("attempt_discarded"));
+  EXPECT_EQ(d.machine.failures(), 1);
+  d.Succeed(Expiry::Never());  // A second answer of the same call.
+  EXPECT_FALSE(d.out.publish);
+  EXPECT_THAT(d.events(), ElementsAre("attempt_discarded"));
+}
+
+TEST(RefreshMachineReadTest, F6AtTheBoundTheSourceIsNotCalled) {
+  MachineDriver d;
+  d.ReadAndStart();
+  const AttemptId first = d.attempt;
+  d.At(S(30)).Wake();
+  d.At(S(31)).Wake();
+  EXPECT_TRUE(d.Start().has_value());
+  d.At(S(61)).Wake();
+  EXPECT_EQ(d.wake_at(), S(62));
+  d.At(S(62)).Wake();
+  EXPECT_TRUE(d.submitted());
+  EXPECT_FALSE(d.Start().has_value());
+  EXPECT_THAT(d.events(), ElementsAre("attempt_failed", "backoff"));
+  EXPECT_THAT(d.machine.last_cause().message(),
+              ::testing::HasSubstr("not called: 2 earlier calls"));
+  EXPECT_EQ(d.machine.last_cause().code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(d.machine.failures(), 3);
+  EXPECT_EQ(d.wake_at(), S(70));
+  d.At(S(69)).Fail(absl::UnknownError("late"), std::nullopt, first);
+  EXPECT_EQ(d.wake_at(), S(70));
+  d.At(S(70)).Wake();
+  EXPECT_TRUE(d.Start().has_value());
+  EXPECT_THAT(d.starts, ElementsAre(0, 31, 70));
+}
+
+TEST(RefreshMachineReadTest, F6AnAttemptAtTheBoundCanExhaust) {
+  RefreshPolicy policy = ExactPolicy();
+  policy.max_abandoned_calls = 1;
+  policy.retry.max_retries = 1;
+  policy.retry.max_consecutive_failures = 2;
+  MachineDriver d(policy);
+  d.ReadAndStart();
+  d.At(S(30)).Wake();
+  d.At(S(31)).Wake();
+  EXPECT_FALSE(d.Start().has_value());
+  EXPECT_THAT(d.events(),
+              ElementsAre("attempt_failed", "backoff", "exhausted"));
+}
+
+TEST(RefreshMachineReadTest, F6AnInfiniteTimeoutNeverAbandons) {
+  RefreshPolicy policy = ExactPolicy();
+  policy.attempt_timeout = kForever;
+  MachineDriver d(policy);
+  d.ReadAndStart();
+  EXPECT_EQ(d.wake_at(), kForever);
+  EXPECT_EQ(d.At(absl::Hours(1000000)).Read(), Answer::kWait);
+  EXPECT_THAT(d.events(), IsEmpty());
+  d.Succeed(Expiry::Never());
+  EXPECT_TRUE(d.out.publish);
+}
+
+}  // namespace
+}  // namespace refreshable

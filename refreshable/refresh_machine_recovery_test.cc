@@ -1,0 +1,440 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The machine on its way out of trouble: healing, Reset, what the executor
+// loses, and serving degraded.
+
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "refreshable/refresh_machine.h"
+#include "refreshable/refresh_machine_test_util.h"
+
+namespace refreshable {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+using Answer = RefreshMachine::ReadAnswer;
+using Waiters = Decisions::Waiters;
+
+TEST(RefreshMachineRecoveryTest, B8HealsWithinOneProbeInterval) {
+  for (int end = 0; end <= 600; end += 7) {
+    SCOPED_TRACE(end);
+    MachineDriver d;
+    d.Outage(S(end));
+    while (!d.machine.servable(d.now())) {
+      d.t += S(1);
+      if (d.wake_at() <= d.t) d.Wake();
+      if (d.submitted()) d.Start();
+      if (d.Read() == Answer::kWait && d.submitted()) d.Start();
+      if (d.machine.refreshing() && d.machine.queued() == AttemptId::kNone &&
+          d.starts.back() == absl::ToDoubleSeconds(d.t)) {
+        d.Succeed(Expiry::In(S(3600)));
+      }
+      ASSERT_LE(d.t, S(end + 60));
+    }
+  }
+}
+
+// ---- Reset ----
+
+TEST(RefreshMachineRecoveryTest, B8ResetWhileIdleLetsTheNextReadTry) {
+  MachineDriver d;
+  d.FailTimes(3);
+  const absl::Duration last = d.t;
+  d.At(last + Ms(100)).Reset();
+  EXPECT_FALSE(d.submitted());
+  EXPECT_EQ(d.machine.failures(), 0);
+  EXPECT_TRUE(d.machine.last_cause().ok());
+  EXPECT_EQ(d.next_start(), last + S(1));  // But for the minimum interval.
+  EXPECT_EQ(d.Read(), Answer::kWait);
+  EXPECT_FALSE(d.submitted());
+  EXPECT_EQ(d.wake_at(), last + S(1));
+  d.At(last + S(1)).Wake();
+  EXPECT_TRUE(d.submitted());
+}
+
+TEST(RefreshMachineRecoveryTest, B8ResetShortensTheWaitOfAFlight) {
+  MachineDriver d;
+  d.ReadAndStart();
+  d.Fail(absl::ResourceExhaustedError("busy"), S(300));
+  d.At(Ms(100)).Reset();
+  EXPECT_TRUE(d.machine.refreshing());
+  EXPECT_EQ(d.out.waiters, Waiters::kKeep);
+  EXPECT_FALSE(d.submitted());
+  EXPECT_EQ(d.wake_at(), S(1));
+  d.At(S(1)).Wake();
+  EXPECT_EQ(d.Start()->number, 2);
+  d.Fail();
+  EXPECT_EQ(d.machine.failures(), 1);
+  EXPECT_EQ(d.wake_at(), S(3));
+  d.At(S(2)).Reset();  // The interval has passed: at once.
+  EXPECT_TRUE(d.submitted());
+}
+
+TEST(RefreshMachineRecoveryTest, B8ResetLeavesAnAttemptAlone) {
+  for (bool running : {false, true}) {
+    MachineDriver d;
+    d.FailTimes(3);
+    d.At(d.next_start()).Read();
+    const absl::Duration start = d.t;
+    if (running) d.Start();
+    d.Reset();
+    EXPECT_FALSE(d.submitted());
+    EXPECT_THAT(d.out.abandon, IsEmpty());
+    EXPECT_EQ(d.out.waiters, Waiters::kKeep);
+    EXPECT_TRUE(d.machine.refreshing());
+    if (!running) d.Start();
+    d.Fail();
+    EXPECT_EQ(d.machine.failures(), 1);
+    EXPECT_EQ(d.wake_at(), start + S(2));
+  }
+}
+
+TEST(RefreshMachineRecoveryTest, B8ResetMakesAProbeAnOrdinaryFlight) {
+  MachineDriver d;
+  d.FailTimes(7);
+  d.At(d.next_start()).ReadAndStart();
+  d.Reset();
+  d.Fail();
+  EXPECT_EQ(d.out.waiters, Waiters::kKeep);
+  EXPECT_EQ(d.wake_at(), d.t + S(2));
+}
+
+TEST(RefreshMachineRecoveryTest, B3ResetEndsACooldown) {
+  MachineDriver d;
+  d.Hold(S(3600));
+  d.At(S(2400)).Read();
+  d.Start();
+  d.Fail();
+  d.At(S(2401)).Reset();
+  EXPECT_EQ(d.Read(), Answer::kServe);
+  EXPECT_TRUE(d.submitted());
+}
+
+TEST(RefreshMachineRecoveryTest, S1ExhaustionAfterAResetIsToldAgain) {
+  MachineDriver d;
+  d.FailTimes(7);
+  EXPECT_THAT(d.events(),
+              ElementsAre("attempt_failed", "backoff", "exhausted"));
+  d.Reset();
+  EXPECT_THAT(d.events(), IsEmpty());
+  d.FailTimes(7);
+  EXPECT_THAT(d.events(),
+              ElementsAre("attempt_failed", "backoff", "exhausted"));
+  d.Reset();
+  d.Install(Expiry::Never());  // Nothing to heal any more.
+  EXPECT_THAT(d.events(), ElementsAre("token_published", "state_changed"));
+}
+
+// ---- What the executor loses ----
+
+TEST(RefreshMachineRecoveryTest, E2ALostAttemptIsNoFailureOfTheSource) {
+  MachineDriver d;
+  d.Read();
+  d.Lost();
+  EXPECT_EQ(d.out.waiters, Waiters::kFail);
+  EXPECT_EQ(d.out.failure.cause.code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(d.out.failure.failures, 0);
+  EXPECT_THAT(d.events(), ElementsAre("attempt_abandoned"));
+  EXPECT_EQ(d.event(EventKind::kAttemptAbandoned).status.code(),
+            absl::StatusCode::kUnavailable);
+  EXPECT_FALSE(d.machine.refreshing());
+  EXPECT_EQ(d.machine.failures(), 0);
+  EXPECT_TRUE(d.machine.last_cause().ok());
+  EXPECT_FALSE(d.Start().has_value());
+  EXPECT_EQ(d.Read(), Answer::kWait);
+  EXPECT_TRUE(d.submitted());
+}
+
+TEST(RefreshMachineRecoveryTest, E2AStaleTokenSurvivesALostAttempt) {
+  MachineDriver d;
+  d.Hold(S(3600));
+  d.At(S(2400)).Read();
+  d.Lost();
+  EXPECT_EQ(d.Read(), Answer::kServe);
+  EXPECT_TRUE(d.submitted());
+}
+
+TEST(RefreshMachineRecoveryTest, E2OnlyTheQueuedAttemptCanBeLost) {
+  MachineDriver d;
+  d.ReadAndStart();
+  const AttemptId first = d.attempt;
+  d.Lost();
+  EXPECT_THAT(d.events(), IsEmpty());
+  EXPECT_TRUE(d.machine.refreshing());
+  d.Fail();
+  d.Lost();
+  d.At(S(2)).Wake();
+  d.Lost(first);
+  EXPECT_THAT(d.events(), IsEmpty());
+  EXPECT_TRUE(d.Start().has_value());
+}
+
+TEST(RefreshMachineRecoveryTest, E2ALostRetryTimerEndsTheFlight) {
+  MachineDriver d;
+  d.ReadAndStart();
+  d.Fail(absl::AbortedError("cause"));
+  d.WakeLost();
+  EXPECT_EQ(d.out.waiters, Waiters::kFail);
+  EXPECT_EQ(d.out.failure.cause, absl::AbortedError("cause"));
+  EXPECT_EQ(d.out.failure.failures, 1);
+  EXPECT_EQ(d.told_next(), S(2));
+  EXPECT_FALSE(d.machine.refreshing());
+  EXPECT_EQ(d.At(S(2)).Read(), Answer::kWait);
+  EXPECT_TRUE(d.submitted());
+}
+
+TEST(RefreshMachineRecoveryTest, E2ALostTimerForTheMinimumIntervalToo) {
+  MachineDriver d;
+  d.Hold(S(1));
+  d.At(Ms(800)).Read();
+  d.WakeLost();
+  EXPECT_EQ(d.out.waiters, Waiters::kFail);
+  EXPECT_EQ(d.out.failure.cause.code(), absl::StatusCode::kUnavailable);
+  EXPECT_FALSE(d.machine.refreshing());
+}
+
+TEST(RefreshMachineRecoveryTest, E2ALostTimerElsewhereEndsNothing) {
+  MachineDriver d;
+  d.WakeLost();
+  EXPECT_THAT(d.events(), IsEmpty());
+  d.Read();
+  d.WakeLost();
+  EXPECT_EQ(d.out.waiters, Waiters::kKeep);
+  d.Start();
+  d.WakeLost();
+  EXPECT_EQ(d.out.waiters, Waiters::kKeep);
+  EXPECT_TRUE(d.machine.refreshing());
+  d.At(S(30)).Read();  // Without a timer a read ends the attempt.
+  EXPECT_THAT(d.out.abandon, ElementsAre(d.attempt));
+  d.At(S(31)).WakeLost();  // Due by now: no need to end it.
+  EXPECT_EQ(d.out.waiters, Waiters::kKeep);
+  EXPECT_TRUE(d.submitted());
+}
+
+// ---- After a fork ----
+
+TEST(RefreshMachineRecoveryTest, E4InTheChildTheFirstReadStartsAnew) {
+  for (int phase = 0; phase < 3; ++phase) {
+    SCOPED_TRACE(phase);
+    RefreshPolicy policy = ExactPolicy();
+    policy.max_abandoned_calls = 1;
+    MachineDriver d(policy);
+    d.Hold(S(3600));
+    d.At(S(2400)).Read();
+    if (phase > 0) d.Start();
+    if (phase > 1) d.At(S(2430)).Wake();  // Abandoned, at the bound.
+    const int failures = d.machine.failures();
+    d.machine.OnFork();
+    EXPECT_FALSE(d.machine.refreshing());
+    EXPECT_EQ(d.machine.failures(), failures);
+    EXPECT_FALSE(d.Start().has_value());
+    d.Succeed(Expiry::Never());
+    EXPECT_FALSE(d.out.publish);
+    EXPECT_EQ(d.Read(), Answer::kServe);
+    EXPECT_EQ(d.submitted(), phase < 2);  // The cooldown stands.
+    EXPECT_EQ(d.At(S(3600)).Read(), Answer::kWait);
+    EXPECT_TRUE(d.Start().has_value());
+  }
+}
+
+TEST(RefreshMachineRecoveryTest, E4TheMinimumIntervalIsTheParents) {
+  MachineDriver d;
+  d.ReadAndStart();
+  d.machine.OnFork();
+  EXPECT_EQ(d.Read(), Answer::kWait);
+  EXPECT_TRUE(d.submitted());
+}
+
+// ---- What observers are told ----
+
+TEST(RefreshMachineRecoveryTest, S1EveryEventNoticesThatTimeHasPassed) {
+  const std::vector<void (*)(MachineDriver&)> events = {
+      [](MachineDriver& d) { d.Start(); },
+      [](MachineDriver& d) { d.Lost(); },
+      [](MachineDriver& d) { d.Wake(); },
+      [](MachineDriver& d) { d.WakeLost(); },
+      [](MachineDriver& d) { d.Reset(); },
+      [](MachineDriver& d) { d.Read(); },
+      [](MachineDriver& d) { d.Invalidate(); },
+      [](MachineDriver& d) { d.Fail(); },
+      [](MachineDriver& d) { d.Succeed(Expiry::In(S(-1))); },
+  };
+  for (size_t i = 0; i < events.size(); ++i) {
+    SCOPED_TRACE(i);
+    MachineDriver d;
+    d.Hold(S(3600));
+    d.At(S(3559)).Read();
+    EXPECT_EQ(d.event(EventKind::kStateChanged).freshness, Freshness::kStale);
+    EXPECT_EQ(d.event(EventKind::kStateChanged).generation, Generation(1));
+    events[i](d.At(S(3560)));
+    EXPECT_EQ(d.events().back(), "state_changed");
+    EXPECT_EQ(d.out.events.back().freshness, Freshness::kExpired);
+    d.Wake();
+    EXPECT_THAT(d.events(), IsEmpty());
+  }
+}
+
+TEST(RefreshMachineRecoveryTest, S1AnEventSaysWhatWasHeldWhenItHappened) {
+  MachineDriver d;
+  d.Hold(S(3600));
+  d.At(S(2400)).Read();
+  d.Start();
+  d.Fail();
+  const Event& failed = d.event(EventKind::kAttemptFailed);
+  EXPECT_EQ(failed.generation, Generation(1));
+  EXPECT_EQ(failed.freshness, Freshness::kStale);
+  EXPECT_EQ(failed.failures, 1);
+}
+
+TEST(RefreshMachineRecoveryTest, S1EachExhaustionIsToldOnce) {
+  MachineDriver d;
+  d.FailTimes(8);
+  EXPECT_THAT(d.events(), ElementsAre("attempt_failed", "backoff"));
+  d.At(d.next_start()).Hold(S(10));
+  EXPECT_THAT(d.events(),
+              ElementsAre("token_published", "healed", "state_changed"));
+  d.t += S(100);
+  d.FailTimes(7);
+  EXPECT_EQ(d.events().back(), "exhausted");
+}
+
+// ---- Degraded ----
+
+// Fresh for 2400 s, usable for 3560 s, expired at 3600 s, degraded till 4200 s.
+MachineDriver Degradable(OnExhausted on_exhausted = OnExhausted::kSelfHeal) {
+  RefreshPolicy policy = ExactPolicy();
+  policy.max_stale_on_error = S(600);
+  policy.retry.on_exhausted = on_exhausted;
+  MachineDriver d(policy);
+  d.Hold(S(3600));
+  return d;
+}
+
+TEST(RefreshMachineRecoveryTest, B10TheFirstFailureServesAllWhoWait) {
+  MachineDriver d = Degradable();
+  d.At(S(3560));
+  EXPECT_FALSE(d.machine.servable(d.now()));
+  EXPECT_EQ(d.Read(), Answer::kWait);
+  d.Start();
+  d.At(S(3561)).Fail();
+  EXPECT_EQ(d.out.waiters, Waiters::kServe);
+  EXPECT_FALSE(d.machine.refreshing());
+  EXPECT_TRUE(d.machine.servable(d.now()));
+  EXPECT_FALSE(d.machine.published_servable(d.now()));
+  EXPECT_EQ(d.check_at(), S(3561));
+  EXPECT_EQ(d.Read(), Answer::kServe);
+  EXPECT_TRUE(d.out.republish_degraded);
+  EXPECT_THAT(d.events(), ElementsAre("degraded"));
+  EXPECT_TRUE(d.machine.published_servable(d.now()));
+  EXPECT_EQ(d.freshness(), Freshness::kExpired);
+  EXPECT_EQ(d.machine.generation(), Generation(1));
+  EXPECT_EQ(d.check_at(), S(3562));
+  EXPECT_EQ(d.machine.check_at(d.now()).wall, d.WallAt(S(4200)));
+  EXPECT_EQ(d.wake_at(), S(3562));
+  EXPECT_EQ(d.Read(), Answer::kServe);
+  EXPECT_FALSE(d.out.republish_degraded);  // Once is enough.
+  EXPECT_FALSE(d.submitted());
+  // Reads drive the attempts, by the schedule, and wait for none.
+  EXPECT_EQ(d.At(S(3562)).Read(), Answer::kServe);
+  EXPECT_TRUE(d.submitted());
+  EXPECT_EQ(d.check_at(), S(4200));
+  EXPECT_EQ(d.Start()->reason, RefreshReason::kExpired);
+  d.Succeed(Expiry::In(S(3600)));
+  EXPECT_EQ(d.freshness(), Freshness::kFresh);
+  EXPECT_TRUE(d.machine.published_servable(d.now()));
+  EXPECT_EQ(d.check_at(), S(3562 + 2400));
+  // The next one that expires is to be marked anew.
+  d.At(S(3562 + 3560)).ReadAndStart();
+  d.Fail();
+  EXPECT_FALSE(d.machine.published_servable(d.now()));
+  EXPECT_EQ(d.Read(), Answer::kServe);
+  EXPECT_TRUE(d.out.republish_degraded);
+}
+
+TEST(RefreshMachineRecoveryTest, B10EndsOnTheEdgeByEitherClock) {
+  for (bool by_wall : {false, true}) {
+    MachineDriver d = Degradable();
+    d.At(S(3560)).ReadAndStart();
+    d.Fail();
+    d.Read();
+    const absl::Duration left = S(4200 - 3560);
+    const auto pass = [&](absl::Duration time) {
+      by_wall ? d.wall_step = time : d.t = S(3560) + time;
+    };
+    pass(left - Tick());
+    EXPECT_TRUE(d.machine.servable(d.now()));
+    EXPECT_TRUE(d.machine.published_servable(d.now()));
+    pass(left);
+    EXPECT_FALSE(d.machine.servable(d.now()));
+    EXPECT_FALSE(d.machine.published_servable(d.now()));
+    EXPECT_NE(d.Read(), Answer::kServe);
+  }
+}
+
+TEST(RefreshMachineRecoveryTest, B10FailuresBeforeTheExpiryCountAsWell) {
+  MachineDriver d = Degradable();
+  d.At(S(3500)).Read();
+  d.Start();
+  d.Fail();
+  EXPECT_EQ(d.At(S(3560)).Read(), Answer::kServe);
+  EXPECT_TRUE(d.out.republish_degraded);
+  EXPECT_TRUE(d.submitted());  // The expiry ended the cooldown.
+}
+
+TEST(RefreshMachineRecoveryTest, B10KeepsTheScheduleOfAnOutage) {
+  MachineDriver d = Degradable();
+  d.t = S(3560);
+  EXPECT_THAT(d.Outage(S(3900)), ElementsAre(3560, 3562, 3566, 3574, 3590, 3622,
+                                             3682, 3742, 3802, 3862));
+}
+
+TEST(RefreshMachineRecoveryTest, B10AFatalMachineServesToTheEndOfTheGrace) {
+  MachineDriver d = Degradable(OnExhausted::kFatal);
+  d.t = S(3560);
+  EXPECT_THAT(d.Outage(S(4199)),
+              ElementsAre(3560, 3562, 3566, 3574, 3590, 3622, 3682));
+  EXPECT_EQ(d.Read(), Answer::kServe);
+  EXPECT_EQ(d.check_at(), S(4200));
+  EXPECT_EQ(d.wake_at(), S(4200));
+  EXPECT_EQ(d.At(S(4200)).Read(), Answer::kFail);
+  EXPECT_TRUE(d.out.failure.fatal);
+}
+
+TEST(RefreshMachineRecoveryTest, B10WithdrawnAndResetTokensAreNotServed) {
+  MachineDriver rejected = Degradable();
+  rejected.At(S(3560)).ReadAndStart();
+  rejected.Fail();
+  rejected.Read();
+  EXPECT_TRUE(rejected.Invalidate());
+  EXPECT_FALSE(rejected.machine.servable(rejected.now()));
+  EXPECT_EQ(rejected.Read(), Answer::kFail);
+
+  MachineDriver reset = Degradable();
+  reset.At(S(3560)).ReadAndStart();
+  reset.Fail();
+  reset.Read();
+  reset.At(S(3570)).Reset();
+  EXPECT_FALSE(reset.machine.servable(reset.now()));
+  EXPECT_EQ(reset.check_at(), S(3570));
+  EXPECT_EQ(reset.ReadAndStart()->reason, RefreshReason::kExpired);
+  reset.Fail();
+  EXPECT_EQ(reset.out.waiters, Waiters::kServe);
+  EXPECT_EQ(reset.Read(), Answer::kServe);
+}
+
+TEST(RefreshMachineRecoveryTest, B10NeverWithoutTheChoice) {
+  MachineDriver d;
+  d.Hold(S(3600));
+  d.At(S(3560)).ReadAndStart();
+  d.Fail();
+  EXPECT_EQ(d.out.waiters, Waiters::kKeep);
+  EXPECT_FALSE(d.machine.servable(d.now()));
+}
+
+}  // namespace
+}  // namespace refreshable

@@ -1,0 +1,450 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The machine: what a refresh brings, refreshing ahead, jitter, Install, and
+// when to come back in every state.
+
+#include <algorithm>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "refreshable/refresh_machine.h"
+#include "refreshable/refresh_machine_test_util.h"
+
+namespace refreshable {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+using Answer = RefreshMachine::ReadAnswer;
+using Waiters = Decisions::Waiters;
+
+const absl::Duration kForever = absl::InfiniteDuration();
+
+RefreshPolicy Ahead() {
+  RefreshPolicy policy = ExactPolicy();
+  policy.refresh_ahead = true;
+  return policy;
+}
+
+// ---- What an attempt brings ----
+
+TEST(RefreshMachineRefreshTest, F1ARefreshThatIsUnderWayIsTheOnlyOne) {
+  MachineDriver d(Ahead());
+  d.Hold(S(3600));
+  d.At(S(2400)).Wake();
+  ASSERT_TRUE(d.submitted());
+  d.Wake();
+  EXPECT_FALSE(d.submitted());
+  d.Start();
+  EXPECT_FALSE(d.Start().has_value());  // The same attempt, run twice.
+  EXPECT_EQ(d.At(S(2410)).Read(), Answer::kServe);
+  d.Reset();
+  EXPECT_FALSE(d.submitted());
+  EXPECT_THAT(d.starts, ElementsAre(0, 2400));
+}
+
+TEST(RefreshMachineRefreshTest, F2GenerationsRise) {
+  MachineDriver d;
+  EXPECT_EQ(d.machine.generation(), Generation());
+  d.Hold(S(100));
+  EXPECT_EQ(d.machine.generation(), Generation(1));
+  d.At(S(100)).Hold(S(100));
+  EXPECT_EQ(d.machine.generation(), Generation(2));
+  d.Install(Expiry::Never());
+  EXPECT_EQ(d.machine.generation(), Generation(3));
+  d.Invalidate();
+  EXPECT_EQ(d.machine.generation(), Generation(3));
+  EXPECT_EQ(d.machine.rejected(), Generation(3));
+  d.Hold(S(100));
+  EXPECT_EQ(d.machine.generation(), Generation(4));
+  EXPECT_EQ(d.machine.rejected(), Generation());
+}
+
+TEST(RefreshMachineRefreshTest, F2AnAnswerOfAnotherGenerationChangesNothing) {
+  for (bool success : {true, false}) {
+    MachineDriver d;
+    d.Hold(S(3600));
+    d.At(S(2400)).Read();
+    d.Start();
+    const AttemptId late = d.attempt;
+    d.Install(Expiry::In(S(3600)));
+    EXPECT_THAT(d.out.abandon, ElementsAre(late));
+    d.At(S(2401));
+    if (success) {
+      d.Succeed(Expiry::In(S(9999)), std::nullopt, late);
+    } else {
+      d.Fail(absl::UnknownError("late"), S(300), late);
+    }
+    EXPECT_THAT(d.events(), ElementsAre("attempt_discarded"));
+    EXPECT_FALSE(d.out.publish);
+    EXPECT_EQ(d.out.waiters, Waiters::kKeep);
+    EXPECT_EQ(d.machine.generation(), Generation(2));
+    EXPECT_EQ(d.machine.expires_at(), d.WallAt(S(6000)));
+    EXPECT_EQ(d.machine.failures(), 0);
+    EXPECT_TRUE(d.machine.last_cause().ok());
+    EXPECT_EQ(d.check_at(), S(4800));
+    EXPECT_EQ(d.wake_at(), S(4800));
+    // No cooldown of the newer token either.
+    EXPECT_EQ(d.At(S(4800)).Read(), Answer::kServe);
+    EXPECT_TRUE(d.submitted());
+  }
+}
+
+TEST(RefreshMachineRefreshTest, F5AnExpiredTokenIsAFailureAndRetried) {
+  const MachineDriver when;
+  for (const Expiry& expiry :
+       {Expiry::In(S(5)), Expiry::In(S(0)), Expiry::In(-kForever),
+        Expiry::At(when.WallAt(S(5))), Expiry::At(absl::InfinitePast())}) {
+    MachineDriver d;
+    d.ReadAndStart();
+    d.At(S(5)).Succeed(expiry);
+    EXPECT_FALSE(d.out.publish);
+    EXPECT_EQ(d.out.waiters, Waiters::kKeep);
+    EXPECT_THAT(d.events(), ElementsAre("attempt_failed", "backoff"));
+    EXPECT_EQ(d.machine.last_cause().code(), absl::StatusCode::kUnavailable);
+    EXPECT_EQ(d.wake_at(), S(6));
+    EXPECT_EQ(d.machine.generation(), Generation());
+  }
+  MachineDriver d;
+  d.ReadAndStart();
+  d.At(S(5)).Succeed(Expiry::In(S(5) + Tick()));
+  EXPECT_TRUE(d.out.publish);
+}
+
+TEST(RefreshMachineRefreshTest, F5TheRejectedTokenAgainIsAFailureAtOnce) {
+  MachineDriver d;
+  d.Hold(S(3600));
+  d.At(S(100)).Invalidate();
+  d.ReadAndStart();
+  d.Succeed(Expiry::In(S(3600)), Generation(1));
+  EXPECT_FALSE(d.out.publish);
+  EXPECT_EQ(d.out.waiters, Waiters::kFail);
+  EXPECT_EQ(d.out.failure.cause.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(d.out.failure.failures, 1);
+  EXPECT_FALSE(d.machine.servable(d.now()));
+}
+
+TEST(RefreshMachineRefreshTest, F5TheSameTokenIsWelcomeIfNobodyRejectedIt) {
+  MachineDriver d;
+  d.Hold(S(3600));
+  d.At(S(2400)).Read();
+  d.Start();
+  d.Succeed(Expiry::In(S(3600)), Generation(1));
+  EXPECT_TRUE(d.out.publish);
+  d.At(S(2500)).Invalidate();
+  d.ReadAndStart();
+  d.Succeed(Expiry::In(S(3600)), Generation(1));  // Not the rejected one.
+  EXPECT_TRUE(d.out.publish);
+}
+
+// ---- Refreshing ahead ----
+
+TEST(RefreshMachineRefreshTest, F7ATimerRefreshesWithoutAnyRead) {
+  MachineDriver d(Ahead());
+  EXPECT_EQ(d.wake_at(), kForever);
+  d.Wake();
+  EXPECT_FALSE(d.submitted());  // The first token is for a reader to ask for.
+  d.Hold(S(3600));
+  EXPECT_EQ(d.wake_at(), S(2400));
+  d.At(S(2400) - Tick()).Wake();
+  EXPECT_FALSE(d.submitted());
+  d.At(S(2400)).Wake();
+  EXPECT_TRUE(d.submitted());
+  EXPECT_EQ(d.Start()->reason, RefreshReason::kStale);
+
+  MachineDriver off;
+  off.Hold(S(3600));
+  off.At(S(2400)).Wake();
+  EXPECT_FALSE(off.submitted());
+  EXPECT_THAT(off.events(), ElementsAre("state_changed"));
+  off.At(S(3560)).Wake();
+  EXPECT_FALSE(off.submitted());
+}
+
+TEST(RefreshMachineRefreshTest, F7GoesOnByTheScheduleAfterFailures) {
+  MachineDriver d(Ahead());
+  d.Hold(S(3600));
+  // Nobody reads before 5000 s. On cooldowns until the expiry, then in step
+  // with probes.
+  d.t = S(2399);
+  const std::vector<double> starts = d.Outage(S(3800), S(5000));
+  std::vector<double> expected;
+  for (int at = 2400; at <= 3780; at += 60) expected.push_back(at);
+  EXPECT_EQ(starts, expected);
+}
+
+TEST(RefreshMachineRefreshTest, F7ExpiryEndsTheCooldown) {
+  RefreshPolicy policy = Ahead();
+  policy.background_cooldown = S(2000);
+  MachineDriver d(policy);
+  d.Hold(S(3600));
+  d.At(S(2400)).Wake();
+  d.Start();
+  d.At(S(2401)).Fail();
+  EXPECT_EQ(d.wake_at(), S(3560));
+  d.At(S(3560)).Wake();
+  EXPECT_TRUE(d.submitted());
+  EXPECT_EQ(d.Start()->reason, RefreshReason::kExpired);
+  d.Fail();
+  EXPECT_FALSE(d.machine.refreshing());  // One attempt.
+  EXPECT_EQ(d.wake_at(), S(3564));
+}
+
+TEST(RefreshMachineRefreshTest, F7AfterAnInvalidationAtOnce) {
+  MachineDriver d(Ahead());
+  d.Hold(S(3600));
+  d.At(S(100)).Invalidate();
+  EXPECT_TRUE(d.submitted());
+  EXPECT_EQ(d.Start()->reason, RefreshReason::kRejected);
+}
+
+TEST(RefreshMachineRefreshTest, F7AFatalMachineSleeps) {
+  RefreshPolicy policy = Ahead();
+  policy.retry.on_exhausted = OnExhausted::kFatal;
+  MachineDriver d(policy);
+  d.Hold(S(3600));
+  d.At(S(3559)).Outage(S(7200), S(1));
+  EXPECT_EQ(d.wake_at(), kForever);
+  d.Reset();
+  EXPECT_TRUE(d.submitted());
+}
+
+TEST(RefreshMachineRefreshTest, F7ALostAttemptIsMadeUpForButNotAtOnce) {
+  MachineDriver d(Ahead());
+  d.Hold(S(3600));
+  d.At(S(2400)).Wake();
+  d.Lost();
+  EXPECT_EQ(d.wake_at(), S(2402));
+  d.Wake();
+  EXPECT_FALSE(d.submitted());
+  d.At(S(2402)).Wake();
+  EXPECT_TRUE(d.submitted());
+  d.Lost();
+  EXPECT_EQ(d.Read(), Answer::kServe);  // A read need not wait for that.
+  EXPECT_TRUE(d.submitted());
+
+  d.At(S(3560)).Lost();
+  EXPECT_EQ(d.wake_at(), S(3562));  // An executor that refuses all: no spin.
+  d.At(S(3562)).Wake();
+  EXPECT_TRUE(d.submitted());
+}
+
+TEST(RefreshMachineRefreshTest, F7ATokenThatArrivesStaleIsRefreshedInTime) {
+  RefreshPolicy policy = Ahead();
+  policy.stale_window = kForever;
+  policy.jitter = 0.999;
+  for (uint64_t seed = 1; seed <= 50; ++seed) {
+    for (const absl::Duration interval : {S(0), S(1)}) {
+      policy.min_interval = interval;
+      MachineDriver d(policy, seed);
+      d.Hold(S(100));
+      const absl::Duration at = std::max(d.wake_at(), d.t);
+      EXPECT_LE(at, S(25));
+      EXPECT_GE(at, interval);
+      d.At(at).Wake();
+      EXPECT_TRUE(d.submitted());
+    }
+  }
+}
+
+// ---- Jitter ----
+
+TEST(RefreshMachineRefreshTest, F8StalenessComesEarlierByUpToATenth) {
+  absl::Duration earliest = kForever, latest = -kForever;
+  for (uint64_t seed = 0; seed < 1000; ++seed) {
+    MachineDriver d(RefreshPolicy(), seed);
+    d.Hold(S(3600));
+    earliest = std::min(earliest, d.check_at());
+    latest = std::max(latest, d.check_at());
+    EXPECT_EQ(d.At(S(3560) - Tick()).freshness(), Freshness::kStale);
+    EXPECT_EQ(d.At(S(3560)).freshness(), Freshness::kExpired);
+  }
+  EXPECT_GE(earliest, S(2280));
+  EXPECT_LT(earliest, S(2282));
+  EXPECT_LE(latest, S(2400));
+  EXPECT_GT(latest, S(2398));
+}
+
+TEST(RefreshMachineRefreshTest, F8AWindowOfZeroStaysZero) {
+  RefreshPolicy policy;
+  policy.stale_window = absl::ZeroDuration();
+  MachineDriver d(policy);
+  d.Hold(S(3600));
+  EXPECT_EQ(d.check_at(), S(3560));
+}
+
+TEST(RefreshMachineRefreshTest, F8WaitsVaryByATenthAndNeverPastTheLongest) {
+  RefreshPolicy policy;
+  policy.retry.max_consecutive_failures = 100;
+  std::vector<absl::Duration> least(8, kForever), most(8, -kForever);
+  for (uint64_t seed = 0; seed < 1000; ++seed) {
+    MachineDriver d(policy, seed);
+    for (int n = 0; n < 8; ++n) {
+      d.FailTimes(1);
+      least[n] = std::min(least[n], d.next_start() - d.t);
+      most[n] = std::max(most[n], d.next_start() - d.t);
+    }
+  }
+  const std::vector<int> waits = {2, 4, 8, 16, 32, 60, 60, 60};
+  for (int n = 0; n < 8; ++n) {
+    SCOPED_TRACE(n);
+    EXPECT_GE(least[n], S(waits[n]) * 0.9);
+    EXPECT_LT(least[n], S(waits[n]) * 0.902);
+    EXPECT_LE(most[n], waits[n] == 60 ? S(60) : S(waits[n]) * 1.1);
+    EXPECT_GT(most[n], waits[n] == 60 ? S(60) - Tick() : S(waits[n]) * 1.098);
+  }
+}
+
+TEST(RefreshMachineRefreshTest, F8ASeedReproducesEverything) {
+  const auto run = [](uint64_t seed) {
+    MachineDriver d(RefreshPolicy(), seed);
+    std::vector<absl::Duration> times;
+    for (int n = 0; n < 20; ++n) {
+      d.FailTimes(1);
+      times.push_back(d.next_start());
+    }
+    d.At(d.next_start()).Hold(S(3600));
+    times.push_back(d.check_at());
+    return times;
+  };
+  EXPECT_EQ(run(7), run(7));
+  EXPECT_NE(run(7), run(8));
+}
+
+TEST(RefreshMachineRefreshTest, F8TheGeneratorIsSplitMix64) {
+  MachineDriver d(RefreshPolicy(), 0);
+  d.Hold(S(3600));
+  // The first number that its authors' program prints for the seed 0.
+  const double first = (0xE220A8397B1DCDAFu >> 11) * 0x1.0p-53;
+  EXPECT_EQ(d.check_at(), S(2400) - S(1200) * (0.1 * first));
+}
+
+TEST(RefreshMachineRefreshTest, F8ZeroIsExactWhateverTheSeed) {
+  for (uint64_t seed : {0u, 1u, 12345u}) {
+    MachineDriver d(ExactPolicy(), seed);
+    d.FailTimes(1);
+    EXPECT_EQ(d.next_start(), S(2));
+    d.At(S(2)).Hold(S(600));
+    EXPECT_EQ(d.check_at(), S(302));
+  }
+}
+
+// ---- Install ----
+
+TEST(RefreshMachineRefreshTest, F9InstallServesAllWhoWaitInEveryPhase) {
+  for (int phase = 0; phase < 4; ++phase) {
+    SCOPED_TRACE(phase);
+    MachineDriver d;
+    if (phase > 0) d.Read();
+    if (phase > 1) d.Start();
+    if (phase > 2) d.Fail();
+    const AttemptId old = d.attempt;
+    EXPECT_TRUE(d.Install(Expiry::In(S(3600))));
+    EXPECT_TRUE(d.out.publish);
+    EXPECT_EQ(d.out.waiters, Waiters::kServe);
+    EXPECT_EQ(d.out.abandon.size(), phase == 2 ? 1 : 0);
+    EXPECT_FALSE(d.machine.refreshing());
+    EXPECT_EQ(d.machine.failures(), 0);
+    EXPECT_TRUE(d.machine.last_cause().ok());
+    EXPECT_EQ(d.machine.expires_at(), d.WallAt(S(3600)));
+    EXPECT_EQ(d.wake_at(), S(2400));
+    EXPECT_FALSE(d.Start().has_value());
+    d.Lost(old);
+    EXPECT_THAT(d.events(), IsEmpty());
+    d.At(S(3600)).Wake();
+    EXPECT_FALSE(d.submitted());
+  }
+}
+
+TEST(RefreshMachineRefreshTest, F9AnExpiredTokenIsRefusedAndChangesNothing) {
+  MachineDriver d;
+  d.Read();
+  for (const Expiry& expiry :
+       {Expiry::In(S(0)), Expiry::In(-S(1)), Expiry::At(d.WallAt(S(0))),
+        Expiry::At(absl::InfinitePast())}) {
+    EXPECT_FALSE(d.Install(expiry));
+    EXPECT_FALSE(d.out.publish);
+    EXPECT_THAT(d.events(), IsEmpty());
+    EXPECT_EQ(d.machine.generation(), Generation());
+    EXPECT_NE(d.machine.queued(), AttemptId::kNone);
+  }
+  EXPECT_TRUE(d.Install(Expiry::At(d.WallAt(Tick()))));
+}
+
+TEST(RefreshMachineRefreshTest, F9InstallClearsFailuresCooldownAndFatal) {
+  RefreshPolicy policy = ExactPolicy();
+  policy.retry.on_exhausted = OnExhausted::kFatal;
+  MachineDriver d(policy);
+  d.FailTimes(7);
+  EXPECT_TRUE(d.machine.fatal(d.now()));
+  EXPECT_TRUE(d.Install(Expiry::In(Ms(800))));
+  EXPECT_THAT(d.events(),
+              ElementsAre("token_published", "healed", "state_changed"));
+  EXPECT_FALSE(d.machine.exhausted(d.now()));
+  // The interval is waived once.
+  EXPECT_EQ(d.At(d.t + Ms(400)).Read(), Answer::kServe);
+  EXPECT_TRUE(d.submitted());
+  d.Start();
+  d.Fail();
+  EXPECT_EQ(d.next_start(), d.t + S(2));
+
+  MachineDriver cooled;
+  cooled.Hold(S(3600));
+  cooled.At(S(2400)).Read();
+  cooled.Start();
+  cooled.Fail(absl::UnknownError("no"), S(300));
+  cooled.Install(Expiry::In(S(4)));
+  EXPECT_EQ(cooled.At(S(2402)).Read(), Answer::kServe);
+  EXPECT_TRUE(cooled.submitted());
+}
+
+// ---- When to come back ----
+
+TEST(RefreshMachineRefreshTest, R2CheckAtAndWakeAtInEveryState) {
+  MachineDriver d;
+  EXPECT_EQ(d.check_at(), S(0));  // Nothing held.
+  EXPECT_EQ(d.wake_at(), kForever);
+  d.Read();  // Queued.
+  EXPECT_EQ(d.check_at(), S(0));
+  EXPECT_EQ(d.wake_at(), kForever);
+  d.Start();  // Running.
+  EXPECT_EQ(d.check_at(), S(0));
+  EXPECT_EQ(d.wake_at(), S(30));
+  d.Fail();  // Waiting.
+  EXPECT_EQ(d.check_at(), S(0));
+  EXPECT_EQ(d.wake_at(), S(2));
+  d.At(S(2)).Wake();
+  d.Start();
+  d.Succeed(Expiry::In(S(3600)));  // Fresh.
+  EXPECT_EQ(d.check_at(), S(2402));
+  EXPECT_EQ(d.machine.check_at(d.now()).wall, d.WallAt(S(2402)));
+  EXPECT_EQ(d.wake_at(), S(2402));
+  d.At(S(2402)).Wake();  // Stale, idle.
+  EXPECT_TRUE(d.machine.check_at(d.now()).Reached(d.now()));
+  EXPECT_EQ(d.wake_at(), kForever);
+  d.Read();  // Stale, queued.
+  EXPECT_EQ(d.check_at(), S(3562));
+  EXPECT_EQ(d.machine.check_at(d.now()).wall, d.WallAt(S(3562)));
+  EXPECT_EQ(d.wake_at(), S(3562));
+  d.Start();  // Stale, running.
+  EXPECT_EQ(d.check_at(), S(3562));
+  EXPECT_EQ(d.wake_at(), S(2432));
+  d.Fail();  // Stale, on cooldown.
+  EXPECT_EQ(d.check_at(), S(2462));
+  EXPECT_EQ(d.machine.check_at(d.now()).wall, d.WallAt(S(3562)));
+  EXPECT_EQ(d.wake_at(), S(2462));
+  d.At(S(3540)).Read();
+  d.Start();
+  EXPECT_EQ(d.wake_at(), S(3562));  // Before the attempt's timeout.
+  d.Fail();
+  EXPECT_EQ(d.check_at(), S(3562));  // The expiry ends the cooldown.
+  d.At(S(3562)).Wake();              // Expired.
+  EXPECT_EQ(d.check_at(), S(3562));
+  EXPECT_EQ(d.wake_at(), kForever);
+}
+
+}  // namespace
+}  // namespace refreshable

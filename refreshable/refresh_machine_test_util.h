@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A RefreshMachine and the two clocks it is shown, both moved by hand.
+
+#ifndef REFRESHABLE_REFRESH_MACHINE_TEST_UTIL_H_
+#define REFRESHABLE_REFRESH_MACHINE_TEST_UTIL_H_
+
+#include <algorithm>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "executors/clock.h"
+#include "refreshable/refresh_machine.h"
+
+namespace refreshable {
+
+// A quarter of a nanosecond: no two durations are closer.
+inline absl::Duration Tick() { return absl::Nanoseconds(1) / 4; }
+
+inline absl::Duration S(int64_t n) { return absl::Seconds(n); }
+inline absl::Duration Ms(int64_t n) { return absl::Milliseconds(n); }
+
+// The defaults without jitter.
+inline RefreshPolicy ExactPolicy() {
+  RefreshPolicy policy;
+  policy.jitter = 0;
+  return policy;
+}
+
+// Every time that goes in or comes out counts from the start of the test. What
+// the last event decided is in `out`.
+class MachineDriver {
+ public:
+  using Answer = RefreshMachine::ReadAnswer;
+
+  explicit MachineDriver(const RefreshPolicy& policy = ExactPolicy(),
+                         uint64_t seed = 1)
+      : machine(policy, seed) {}
+
+  Instant now() const { return {WallAt(t) + wall_step, kBoot + t}; }
+  absl::Time WallAt(absl::Duration at) const { return kWall + at; }
+  MachineDriver& At(absl::Duration time) {
+    t = time;
+    return *this;
+  }
+
+  // ---- Events ----
+
+  Answer Read(absl::Duration deadline = absl::InfiniteDuration(),
+              std::optional<int> max_retries = std::nullopt) {
+    Begin();
+    const Answer answer =
+        machine.OnRead(now(), {kBoot + deadline, max_retries}, out);
+    End();
+    return answer;
+  }
+  // Of the attempt last submitted, as are the ends below.
+  std::optional<AttemptStart> Start() {
+    Begin();
+    const auto start = machine.OnAttemptStart(now(), attempt, out);
+    if (start.has_value()) starts.push_back(absl::ToDoubleSeconds(t));
+    End();
+    return start;
+  }
+  void Succeed(Expiry expiry, std::optional<Generation> same_as = std::nullopt,
+               AttemptId id = AttemptId::kNone) {
+    Begin();
+    machine.OnAttemptSuccess(now(), Or(id), expiry, same_as, out);
+    End();
+  }
+  void Fail(absl::Status status = absl::UnavailableError("down"),
+            std::optional<absl::Duration> retry_after = std::nullopt,
+            AttemptId id = AttemptId::kNone) {
+    Begin();
+    const FailureClass kind = ClassifyFailure(status);
+    machine.OnAttemptFailure(now(), Or(id), {status, kind, retry_after}, out);
+    End();
+  }
+  void Lost(AttemptId id = AttemptId::kNone) {
+    Begin();
+    machine.OnAttemptLost(now(), Or(id), out);
+    End();
+  }
+  void Wake() {
+    Begin();
+    machine.OnWake(now(), out);
+    End();
+  }
+  void WakeLost() {
+    Begin();
+    machine.OnWakeLost(now(), out);
+    End();
+  }
+  bool Invalidate() { return Invalidate(machine.generation()); }
+  bool Invalidate(Generation generation) {
+    Begin();
+    const bool acted = machine.OnInvalidate(now(), generation, out);
+    End();
+    return acted;
+  }
+  bool Install(Expiry expiry) {
+    Begin();
+    const bool installed = machine.OnInstall(now(), expiry, out);
+    End();
+    return installed;
+  }
+  void Reset() {
+    Begin();
+    machine.OnReset(now(), out);
+    End();
+  }
+
+  // ---- Several at once ----
+
+  // A read waits, and the attempt that it asked for starts.
+  std::optional<AttemptStart> ReadAndStart() {
+    return Read() == Answer::kWait ? Start() : std::nullopt;
+  }
+  // A token is fetched in no time.
+  void Hold(absl::Duration lifetime) {
+    ReadAndStart();
+    Succeed(Expiry::In(lifetime));
+  }
+  // Fetches and fails `n` times in a row, each time as early as permitted.
+  void FailTimes(int n) {
+    for (int i = 0; i < n; ++i) {
+      if (next_start() > t) t = next_start();
+      ReadAndStart();
+      Fail(absl::UnknownError("permanent"));
+    }
+  }
+  // A read per `every` until `end`, each with a deadline `patience` later;
+  // every attempt starts at once and fails `latency` later. Timers fire on
+  // time. Returns when the attempts started, in seconds.
+  std::vector<double> Outage(
+      absl::Duration end, absl::Duration every = S(1),
+      absl::Duration latency = absl::ZeroDuration(),
+      absl::Duration patience = absl::InfiniteDuration(),
+      std::optional<absl::Duration> retry_after = std::nullopt) {
+    starts.clear();
+    absl::Duration read_at = t, fail_at = absl::InfiniteDuration();
+    for (;;) {
+      const absl::Duration next =
+          std::min({read_at, fail_at, std::max(wake_at(), t)});
+      if (next > end) return starts;
+      t = next;
+      if (next == fail_at) {
+        fail_at = absl::InfiniteDuration();
+        Fail(absl::UnavailableError("502"), retry_after);
+      } else if (next == read_at) {
+        Read(t + patience);
+        read_at += every;
+      } else {
+        Wake();
+      }
+      if (out.submit != AttemptId::kNone && Start()) fail_at = t + latency;
+    }
+  }
+
+  // ---- What is known ----
+
+  absl::Duration wake_at() const { return machine.wake_at(now()) - kBoot; }
+  // The since-boot part.
+  absl::Duration check_at() const {
+    return machine.check_at(now()).since_boot - kBoot;
+  }
+  absl::Duration next_start() const {
+    return machine.next_start(now()) - kBoot;
+  }
+  // Of what `out.failure` told.
+  absl::Duration told_next() const {
+    return out.failure.next_attempt_at - kBoot;
+  }
+  // Readers whose deadline lies before this were sent away.
+  absl::Duration sent_away_before() const {
+    return out.fail_deadlines_before - kBoot;
+  }
+  Freshness freshness() const { return machine.freshness(now()); }
+  bool submitted() const { return out.submit != AttemptId::kNone; }
+  // Of the last event, in order.
+  std::vector<std::string> events() const {
+    std::vector<std::string> names;
+    for (const Event& event : out.events) {
+      names.emplace_back(EventKindName(event.kind));
+    }
+    return names;
+  }
+  const Event& event(EventKind kind) const {
+    static const Event& none = *new Event;
+    for (const Event& event : out.events) {
+      if (event.kind == kind) return event;
+    }
+    return none;
+  }
+
+  RefreshMachine machine;
+  absl::Duration t = absl::ZeroDuration();
+  absl::Duration wall_step = absl::ZeroDuration();
+  Decisions out;
+  AttemptId attempt = AttemptId::kNone;  // Last submitted.
+  std::vector<double> starts;            // Of attempts, in seconds.
+
+ private:
+  static constexpr absl::Duration kBoot = absl::Seconds(1000);
+  static constexpr absl::Time kWall = absl::FromUnixSeconds(1'700'000'000);
+
+  AttemptId Or(AttemptId id) const {
+    return id == AttemptId::kNone ? attempt : id;
+  }
+  void Begin() { out = Decisions(); }
+  void End() {
+    if (out.submit != AttemptId::kNone) attempt = out.submit;
+  }
+};
+
+}  // namespace refreshable
+
+#endif  // REFRESHABLE_REFRESH_MACHINE_TEST_UTIL_H_

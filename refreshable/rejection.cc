@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "refreshable/rejection.h"
+
+#include <algorithm>
+#include <string>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+
+namespace refreshable {
+namespace {
+
+// The characters of a token (RFC 9110, section 5.6.2) and of a token68
+// (section 11.2), which starts out alike.
+bool IsTokenCharacter(char c) {
+  return absl::ascii_isalnum(static_cast<unsigned char>(c)) ||
+         absl::string_view("!#$%&'*+-.^_`|~/=").find(c) !=
+             absl::string_view::npos;
+}
+
+// Reads a WWW-Authenticate value piece by piece.
+class ChallengeReader {
+ public:
+  explicit ChallengeReader(absl::string_view text) : rest_(text) {}
+
+  bool AtEnd() const { return rest_.empty(); }
+  void SkipSpace() { rest_ = absl::StripLeadingAsciiWhitespace(rest_); }
+  bool Take(char c) {
+    if (rest_.empty() || rest_[0] != c) return false;
+    rest_.remove_prefix(1);
+    return true;
+  }
+  // Letters up to one that cannot be in a token, or to `stop`.
+  absl::string_view TakeToken(char stop = '\0') {
+    const auto end = std::find_if(rest_.begin(), rest_.end(), [=](char c) {
+      return c == stop || !IsTokenCharacter(c);
+    });
+    const auto token = rest_.substr(0, end - rest_.begin());
+    rest_.remove_prefix(token.size());
+    return token;
+  }
+  // The rest of a quoted string whose first quote was taken. False: it does
+  // not end.
+  bool TakeQuoted(std::string& value) {
+    while (!rest_.empty()) {
+      if (Take('"')) return true;
+      if (Take('\\') && rest_.empty()) return false;
+      value.push_back(rest_[0]);
+      rest_.remove_prefix(1);
+    }
+    return false;
+  }
+
+ private:
+  absl::string_view rest_;
+};
+
+}  // namespace
+
+bool IsTokenError(int http_status, absl::string_view error,
+                  absl::Span<const absl::string_view> codes) {
+  return (http_status == 401 || http_status == 403) && !error.empty() &&
+         std::find(codes.begin(), codes.end(), error) != codes.end();
+}
+
+bool IsInvalidTokenChallenge(int http_status,
+                             absl::string_view www_authenticate) {
+  if (http_status != 401) return false;
+  ChallengeReader reader(www_authenticate);
+  bool bearer = false;
+  bool rejected = false;
+  // A list of challenges, each a scheme and then nothing, one token68, or a
+  // list of name=value: all separated by the same commas. A name is told from a
+  // scheme by the "=" that follows it.
+  while (true) {
+    do {
+      reader.SkipSpace();
+    } while (reader.Take(','));
+    if (reader.AtEnd()) return rejected;
+    const absl::string_view name = reader.TakeToken('=');
+    if (name.empty()) return false;
+    reader.SkipSpace();
+    if (reader.Take('=')) {
+      reader.SkipSpace();
+      std::string value;
+      if (!reader.Take('"')) {
+        value = std::string(reader.TakeToken());  // Or a token68's padding.
+      } else if (!reader.TakeQuoted(value)) {
+        return false;
+      }
+      if (bearer && absl::EqualsIgnoreCase(name, "error") &&
+          value == "invalid_token") {
+        rejected = true;
+      }
+    } else {
+      bearer = absl::EqualsIgnoreCase(name, "Bearer");
+    }
+  }
+}
+
+}  // namespace refreshable

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Secret: bytes that no printer shows and that are wiped when freed.
+
+#ifndef REFRESHABLE_SECRET_H_
+#define REFRESHABLE_SECRET_H_
+
+#include <cstddef>
+#include <memory>
+#include <ostream>
+#include <string>
+
+#include "absl/strings/string_view.h"
+
+namespace refreshable {
+
+// Owns the bytes of a password, a key or a token. Fit to be the `Token` of a
+// Refreshable.
+//
+// What prints it (ostream, fmt, absl::StrCat and StrFormat, GoogleTest) shows
+// "[secret]", whatever the bytes. They live in one allocation of its own, which
+// is overwritten before it is freed; copies that others make of `reveal()` are
+// theirs to wipe. Equality takes time that depends on the sizes alone.
+//
+// A value; thread-safe like a string.
+class Secret {
+ public:
+  // Holds no bytes.
+  Secret() = default;
+  // Copies the bytes; the original is the caller's to wipe.
+  explicit Secret(absl::string_view bytes);
+  // Copies the bytes and wipes the original, its spare capacity included.
+  static Secret TakeFrom(std::string& bytes);
+
+  Secret(const Secret& other) : Secret(other.reveal()) {}
+  // Moved from, a secret is empty.
+  Secret(Secret&& other) noexcept;
+  Secret& operator=(const Secret& other);
+  Secret& operator=(Secret&& other) noexcept;
+  ~Secret();
+
+  // The bytes, valid until the secret is changed or destroyed.
+  absl::string_view reveal() const { return {bytes_.get(), size_}; }
+  size_t size() const { return size_; }
+  bool empty() const { return size_ == 0; }
+
+  friend bool operator==(const Secret& a, const Secret& b);
+  friend bool operator!=(const Secret& a, const Secret& b) { return !(a == b); }
+
+  template <typename Sink>
+  friend void AbslStringify(Sink& sink, const Secret&) {
+    sink.Append("[secret]");
+  }
+  friend std::ostream& operator<<(std::ostream& os, const Secret&) {
+    return os << "[secret]";
+  }
+
+ private:
+  std::unique_ptr<char[]> bytes_;
+  size_t size_ = 0;
+};
+
+// Overwrites `size` bytes in a way that the compiler keeps.
+void WipeMemory(void* data, size_t size);
+
+}  // namespace refreshable
+
+#endif  // REFRESHABLE_SECRET_H_

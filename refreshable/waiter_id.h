@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// WaiterId: the name of a read that waits.
+
+#ifndef REFRESHABLE_WAITER_ID_H_
+#define REFRESHABLE_WAITER_ID_H_
+
+#include <cstdint>
+
+namespace refreshable {
+
+// Names one `GetAsync` call of one Refreshable. Never reused.
+enum class WaiterId : uint64_t {
+  kNone = 0,  // The Refreshable is being destroyed: the callback never runs.
+};
+
+}  // namespace refreshable
+
+#endif  // REFRESHABLE_WAITER_ID_H_
