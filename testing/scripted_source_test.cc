@@ -35,6 +35,7 @@ using ::testing::IsEmpty;
 using Source = ScriptedSource<std::string>;
 
 // Calls the source and notes what it answers: a token, or an error's message.
+// `answers` must outlive the source, which answers at its end what it holds.
 void Fetch(Source& source, std::vector<std::string>& answers) {
   const FetchContext context(RefreshReason::kFirst, 1, Generation(),
                              absl::Seconds(30),
@@ -47,18 +48,18 @@ void Fetch(Source& source, std::vector<std::string>& answers) {
 }
 
 TEST(ScriptedSourceTest, T2AnswersInTheOrderOfTheScriptThenAlways) {
+  std::vector<std::string> answers;
   Source source;
   source.Answer("t1", absl::Hours(1));
   source.Answer(absl::UnavailableError("502"));
   source.Always("t9", absl::Hours(1));
-  std::vector<std::string> answers;
   for (int i = 0; i < 4; ++i) Fetch(source, answers);
   EXPECT_THAT(answers, ElementsAre("t1", "502", "t9", "t9"));
 }
 
 TEST(ScriptedSourceTest, T2HeldCallsAreReleasedInAnyOrder) {
-  Source source;
   std::vector<std::string> answers;
+  Source source;
   for (int i = 0; i < 3; ++i) Fetch(source, answers);
   EXPECT_THAT(answers, IsEmpty());
   source.Release(2, "t2", absl::Hours(1));
@@ -71,10 +72,10 @@ TEST(ScriptedSourceTest, T2HeldCallsAreReleasedInAnyOrder) {
 }
 
 TEST(ScriptedSourceTest, T2HoldComesBeforeLaterAnswers) {
+  std::vector<std::string> answers;
   Source source;
   source.Hold();
   source.Always("t1", absl::Hours(1));
-  std::vector<std::string> answers;
   Fetch(source, answers);
   Fetch(source, answers);
   source.AlwaysHold();
@@ -86,6 +87,7 @@ TEST(ScriptedSourceTest, T2HoldComesBeforeLaterAnswers) {
 }
 
 TEST(ScriptedSourceTest, T2FunctionsSeeTheContext) {
+  std::vector<std::string> answers;
   Source source;
   source.AnswerWith([](const FetchContext& context) -> Source::Result {
     return Credential<std::string>(absl::FormatDuration(context.timeout()),
@@ -94,16 +96,15 @@ TEST(ScriptedSourceTest, T2FunctionsSeeTheContext) {
   source.AlwaysWith([](const FetchContext&) -> Source::Result {
     return absl::AbortedError("no more");
   });
-  std::vector<std::string> answers;
   for (int i = 0; i < 3; ++i) Fetch(source, answers);
   EXPECT_THAT(answers, ElementsAre("30s", "no more", "no more"));
 }
 
 TEST(ScriptedSourceTest, T2CallsAreRecordedWithTheirStart) {
+  std::vector<std::string> answers;
   ManualExecutor executor;
   executor.AdvanceBy(absl::Seconds(7));
   Source source(&executor.clock());
-  std::vector<std::string> answers;
   EXPECT_EQ(source.call_count(), 0u);
   Fetch(source, answers);
   executor.AdvanceBy(absl::Seconds(3));
@@ -116,9 +117,9 @@ TEST(ScriptedSourceTest, T2CallsAreRecordedWithTheirStart) {
 }
 
 TEST(ScriptedSourceTest, T2ReleasingWhatIsNotHeldFailsTheTest) {
+  std::vector<std::string> answers;
   Source source;
   source.Answer("t1", absl::Hours(1));
-  std::vector<std::string> answers;
   Fetch(source, answers);
   EXPECT_NONFATAL_FAILURE(source.Drop(0), "call 0 is not held; 1 call");
   EXPECT_NONFATAL_FAILURE(source.Release(1, "t2", absl::Hours(1)),
