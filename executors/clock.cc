@@ -16,6 +16,10 @@
 #include <time.h>
 #endif
 
+#include <atomic>
+#include <cstdint>
+#include <limits>
+
 #include "absl/time/time.h"
 
 namespace refreshable {
@@ -66,6 +70,30 @@ Instant SystemClock::Now() const { return Instant{Wall(), SinceBoot()}; }
 const SystemClock& SystemClock::Get() {
   static const SystemClock* const clock = new SystemClock();
   return *clock;
+}
+
+const std::atomic<int64_t> CoarseWallClock::kUnknown{
+    std::numeric_limits<int64_t>::max()};
+
+int64_t CoarseWallClock::TicksBefore(absl::Time t) const {
+  const int64_t nanos = FloorToUnixNanos(t);
+  if (source_ != nullptr || nanos == std::numeric_limits<int64_t>::max() ||
+      nanos == std::numeric_limits<int64_t>::min()) {
+    return nanos;
+  }
+  // While time(2) says T, it is earlier than T + 1 s, but for how late the
+  // kernel's tick may be: 10 ms, more where the machine itself is a guest that
+  // has to wait for its turn. One second is for that.
+  return absl::ToUnixSeconds(t) - 1;
+}
+
+int64_t FloorToUnixNanos(absl::Time t) {
+  constexpr int64_t kMin = std::numeric_limits<int64_t>::min();
+  constexpr int64_t kMax = std::numeric_limits<int64_t>::max();
+  if (t == absl::InfinitePast()) return kMin;
+  if (t <= absl::UnixEpoch() + absl::Nanoseconds(kMin + 1)) return kMin + 1;
+  if (t >= absl::UnixEpoch() + absl::Nanoseconds(kMax)) return kMax;
+  return absl::ToUnixNanos(t);
 }
 
 }  // namespace refreshable

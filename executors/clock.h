@@ -5,6 +5,11 @@
 #ifndef EXECUTORS_CLOCK_H_
 #define EXECUTORS_CLOCK_H_
 
+#include <atomic>
+#include <cstdint>
+#include <ctime>
+
+#include "absl/base/optimization.h"
 #include "absl/time/time.h"
 
 namespace refreshable {
@@ -27,6 +32,43 @@ struct Instant {
   }
 };
 
+// A wall clock that costs next to nothing to read, for paths where `Clock::Now`
+// would dominate. It may be behind the clock it belongs to, never ahead of it,
+// and serves one question: is it certain that a moment has not come yet? A
+// value; as long as its source lives. Thread-safe.
+class CoarseWallClock {
+ public:
+  // Certain of nothing.
+  CoarseWallClock() : CoarseWallClock(&kUnknown) {}
+  // The machine's own: time(2), which is certain until 1 to 2 s before.
+  static CoarseWallClock System() { return CoarseWallClock(nullptr); }
+  // Exact: a clock that keeps its wall time in `unix_nanos`, rounded down.
+  static CoarseWallClock Exact(const std::atomic<int64_t>* unix_nanos) {
+    return CoarseWallClock(unix_nanos);
+  }
+
+  // `Ticks() < TicksBefore(t)` implies that it is earlier than `t`.
+  int64_t Ticks() const {
+    return ABSL_PREDICT_TRUE(source_ == nullptr)
+               ? static_cast<int64_t>(std::time(nullptr))
+               : source_->load(std::memory_order_relaxed);
+  }
+  int64_t TicksBefore(absl::Time t) const;
+
+ private:
+  explicit CoarseWallClock(const std::atomic<int64_t>* source)
+      : source_(source) {}
+
+  static const std::atomic<int64_t> kUnknown;  // Later than any time.
+
+  const std::atomic<int64_t>* source_;  // Null: time(2).
+};
+
+// `t` in nanoseconds since 1970, rounded down. Beyond what fits in an int64_t:
+// its least value for the infinite past and nothing else, its greatest for the
+// far and the infinite future.
+int64_t FloorToUnixNanos(absl::Time t);
+
 // A source of time. An executor brings its own (`Executor::clock()`), so that
 // real time never mixes with virtual timers.
 //
@@ -40,6 +82,10 @@ class Clock {
   // The present moment. `since_boot` never decreases from one call to the next
   // that happens after it.
   virtual Instant Now() const = 0;
+
+  // The same wall clock, coarse; asked for once by whoever reads it often. For
+  // a clock that does not say, the default is certain of nothing.
+  virtual CoarseWallClock CoarseWall() const { return CoarseWallClock(); }
 };
 
 // The machine's own clocks. On Linux CLOCK_REALTIME and CLOCK_BOOTTIME (see
@@ -48,6 +94,9 @@ class Clock {
 class SystemClock final : public Clock {
  public:
   Instant Now() const override;
+  CoarseWallClock CoarseWall() const override {
+    return CoarseWallClock::System();
+  }
 
   // An instance that is never destroyed.
   static const SystemClock& Get();

@@ -2,6 +2,11 @@
 
 #include "executors/clock.h"
 
+#include <atomic>
+#include <cstdint>
+#include <limits>
+
+#include "absl/time/civil_time.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "gtest/gtest.h"
@@ -51,6 +56,55 @@ TEST(ClockTest, InstantsCompareByBothClocks) {
   EXPECT_FALSE(a != a);
   EXPECT_TRUE(a != later_wall);
   EXPECT_TRUE(a != later_boot);
+}
+
+// The coarse clock errs to the early side only, and by two seconds at most.
+TEST(ClockTest, R6CoarseSystemTimeIsNeverCertainTooLate) {
+  const CoarseWallClock clock = SystemClock::Get().CoarseWall();
+  EXPECT_GE(clock.Ticks(), clock.TicksBefore(SystemClock::Get().Now().wall));
+  EXPECT_LT(clock.Ticks(), clock.TicksBefore(SystemClock::Get().Now().wall +
+                                             absl::Seconds(3)));
+  EXPECT_LT(clock.Ticks(), clock.TicksBefore(absl::InfiniteFuture()));
+  EXPECT_GE(clock.Ticks(), clock.TicksBefore(absl::InfinitePast()));
+}
+
+TEST(ClockTest, R6CoarseSystemTimeLeavesASecondForALateTick) {
+  const CoarseWallClock clock = CoarseWallClock::System();
+  EXPECT_EQ(clock.TicksBefore(absl::FromUnixSeconds(100)), 99);
+  EXPECT_EQ(clock.TicksBefore(absl::FromUnixMillis(100999)), 99);
+}
+
+TEST(ClockTest, R6ExactCoarseTimeIsCertainUpToTheMoment) {
+  std::atomic<int64_t> nanos{99};
+  const CoarseWallClock clock = CoarseWallClock::Exact(&nanos);
+  const absl::Time t = absl::UnixEpoch() + absl::Nanoseconds(100);
+  EXPECT_LT(clock.Ticks(), clock.TicksBefore(t));
+  nanos = 100;
+  EXPECT_GE(clock.Ticks(), clock.TicksBefore(t));
+}
+
+TEST(ClockTest, R6AClockThatDoesNotSayIsCertainOfNothing) {
+  struct Silent final : Clock {
+    Instant Now() const override { return {}; }
+  };
+  const CoarseWallClock clock = Silent().CoarseWall();
+  EXPECT_GE(clock.Ticks(), clock.TicksBefore(absl::InfiniteFuture()));
+}
+
+TEST(ClockTest, FloorToUnixNanosRoundsDownAndSaturates) {
+  constexpr int64_t kMin = std::numeric_limits<int64_t>::min();
+  constexpr int64_t kMax = std::numeric_limits<int64_t>::max();
+  const absl::Duration half = absl::Nanoseconds(1) / 2;
+  EXPECT_EQ(FloorToUnixNanos(absl::UnixEpoch() + half), 0);
+  EXPECT_EQ(FloorToUnixNanos(absl::UnixEpoch() - half), -1);
+  EXPECT_EQ(FloorToUnixNanos(absl::InfinitePast()), kMin);
+  EXPECT_EQ(FloorToUnixNanos(
+                absl::FromCivil(absl::CivilYear(1), absl::UTCTimeZone())),
+            kMin + 1);
+  EXPECT_EQ(FloorToUnixNanos(
+                absl::FromCivil(absl::CivilYear(9999), absl::UTCTimeZone())),
+            kMax);
+  EXPECT_EQ(FloorToUnixNanos(absl::InfiniteFuture()), kMax);
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include "executors/manual_executor.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <iterator>
@@ -38,7 +39,10 @@ Instant ManualExecutor::DefaultStart() {
 }
 
 ManualExecutor::ManualExecutor(Instant start)
-    : clock_(this), now_(start), owner_(std::this_thread::get_id()) {
+    : clock_(this),
+      now_(start),
+      wall_nanos_(FloorToUnixNanos(start.wall)),
+      owner_(std::this_thread::get_id()) {
   Require(IsFinite(start.since_boot),
           "ManualExecutor starts at an infinite time since boot");
 }
@@ -152,6 +156,7 @@ void ManualExecutor::StepWall(absl::Duration d) {
   Require(IsFinite(d), "ManualExecutor::StepWall with an infinite duration");
   absl::MutexLock lock(&mu_);
   now_.wall += d;
+  wall_nanos_.store(FloorToUnixNanos(now_.wall), std::memory_order_relaxed);
 }
 
 void ManualExecutor::Suspend(absl::Duration d) {
@@ -250,6 +255,7 @@ void ManualExecutor::MoveTo(absl::Duration since_boot) {
   if (since_boot <= now_.since_boot) return;
   now_.wall += since_boot - now_.since_boot;
   now_.since_boot = since_boot;
+  wall_nanos_.store(FloorToUnixNanos(now_.wall), std::memory_order_relaxed);
 }
 
 absl::Duration ManualExecutor::SinceBoot() const {

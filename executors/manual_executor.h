@@ -6,6 +6,7 @@
 #ifndef EXECUTORS_MANUAL_EXECUTOR_H_
 #define EXECUTORS_MANUAL_EXECUTOR_H_
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <map>
@@ -150,6 +151,9 @@ class ManualExecutor final : public Executor {
     explicit VirtualClock(const ManualExecutor* executor)
         : executor_(executor) {}
     Instant Now() const override;
+    CoarseWallClock CoarseWall() const override {
+      return CoarseWallClock::Exact(&executor_->wall_nanos_);
+    }
 
    private:
     const ManualExecutor* const executor_;
@@ -172,6 +176,8 @@ class ManualExecutor final : public Executor {
   // A leaf: nothing is called, and no task is moved or destroyed, under it.
   mutable absl::Mutex mu_;
   Instant now_ ABSL_GUARDED_BY(mu_);
+  // now_.wall, for CoarseWall. Written under the lock, after now_.
+  std::atomic<int64_t> wall_nanos_;
   Steps steps_ ABSL_GUARDED_BY(mu_);
   uint64_t last_id_ ABSL_GUARDED_BY(mu_) = 0;
   std::thread::id owner_ ABSL_GUARDED_BY(mu_);

@@ -5,21 +5,24 @@
 #ifndef REFRESHABLE_LEASE_H_
 #define REFRESHABLE_LEASE_H_
 
+#include <atomic>
+#include <cstdint>
+#include <limits>
 #include <memory>
 #include <ostream>
-#include <type_traits>
 #include <utility>
 
 #include "absl/time/time.h"
 #include "refreshable/credential.h"
 #include "refreshable/generation.h"
+#include "refreshable/internal/hazard_domain.h"
 #include "refreshable/internal/printing.h"
 
 namespace refreshable {
 
 namespace internal {
 
-// What is published: one token under one generation. Immutable.
+// What is published: one token under one generation.
 template <typename Token>
 struct Snapshot {
   std::shared_ptr<const Token> token;
@@ -28,10 +31,31 @@ struct Snapshot {
   bool degraded = false;
 };
 
+// Later than the infinite past alone.
+constexpr int64_t kNeverWithoutAsking = std::numeric_limits<int64_t>::min() + 1;
+
+// When reads of the node have to ask; see `Published`.
+struct TimedNode : HazardNode {
+  // In ticks of the coarse clock, and in nanoseconds since 1970.
+  mutable std::atomic<int64_t> check_ticks{kNeverWithoutAsking};
+  mutable std::atomic<int64_t> check_nanos{kNeverWithoutAsking};
+};
+
+// A snapshot in its cell. Immutable, but for when reads have to ask.
+template <typename Token>
+struct SnapshotNode final : TimedNode {
+  explicit SnapshotNode(Snapshot<Token> s) : snapshot(std::move(s)) {}
+
+  const Snapshot<Token> snapshot;
+};
+
 template <typename Token>
 class Published;
 
 }  // namespace internal
+
+template <typename Token>
+class Refreshable;
 
 // Holds one published token. Whoever holds it may read the token for as long as
 // it likes: the bytes stay valid though the token expires or is replaced, and
@@ -47,17 +71,17 @@ class Lease {
   Lease(Lease&&) noexcept = default;
   Lease& operator=(Lease&&) noexcept = default;
 
-  const Token& token() const { return *snapshot_->token; }
+  const Token& token() const { return *snapshot().token; }
   // What to name in `Refreshable::Invalidate` when a server rejects the token.
-  Generation generation() const { return snapshot_->generation; }
+  Generation generation() const { return snapshot().generation; }
   // Wall time; infinite future if the token never expires.
-  absl::Time expires_at() const { return snapshot_->expires_at; }
+  absl::Time expires_at() const { return snapshot().expires_at; }
   // The token has expired and is served all the same, because refreshes fail
   // and `RefreshPolicy::max_stale_on_error` allows it.
-  bool degraded() const { return snapshot_->degraded; }
+  bool degraded() const { return snapshot().degraded; }
 
   // The token, shared: for code that keeps it beyond the lease.
-  std::shared_ptr<const Token> Share() const { return snapshot_->token; }
+  std::shared_ptr<const Token> Share() const { return snapshot().token; }
 
   // Shows generation, expiry and degradation, and nothing of the token.
   friend std::ostream& operator<<(std::ostream& os, const Lease& lease) {
@@ -72,11 +96,16 @@ class Lease {
 
  private:
   friend class internal::Published<Token>;
+  friend class Refreshable<Token>;
 
-  explicit Lease(std::shared_ptr<const internal::Snapshot<Token>> snapshot)
-      : snapshot_(std::move(snapshot)) {}
+  explicit Lease(internal::HazardHold hold) : hold_(std::move(hold)) {}
 
-  std::shared_ptr<const internal::Snapshot<Token>> snapshot_;
+  const internal::Snapshot<Token>& snapshot() const {
+    return static_cast<const internal::SnapshotNode<Token>*>(hold_.node())
+        ->snapshot;
+  }
+
+  internal::HazardHold hold_;
 };
 
 }  // namespace refreshable

@@ -13,6 +13,8 @@
 #include <type_traits>
 #include <utility>
 
+#include "absl/base/attributes.h"
+#include "absl/base/optimization.h"
 #include "absl/functional/any_invocable.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -169,22 +171,17 @@ class Refreshable {
   //
   // On a thread of its own executor a read that would wait runs the pending
   // attempt itself; then its timeout is checked between attempts only.
-  absl::StatusOr<Lease<Token>> Get(
+  ABSL_ATTRIBUTE_ALWAYS_INLINE absl::StatusOr<Lease<Token>> Get(
       absl::Duration timeout = absl::InfiniteDuration()) {
-    ReadOptions options;
-    options.timeout = timeout;
-    return Get(options);
+    const internal::HazardRawHold hold = published_.TryLoad();
+    if (ABSL_PREDICT_TRUE(hold.node != nullptr)) return Held(hold);
+    return Remade(AskAndGet(timeout));
   }
-  absl::StatusOr<Lease<Token>> Get(const ReadOptions& options) {
-    const Instant now = state_->Now();
-    std::optional<Lease<Token>> lease = state_->Load(now.wall);
-    if (lease.has_value()) return *std::move(lease);
-    const std::shared_ptr<State> state = state_;  // See `state_`.
-    const absl::Status status = state->Read(Request(now, options), [&] {
-      lease = state->Load(absl::InfinitePast());
-    });
-    if (!status.ok()) return status;
-    return *std::move(lease);
+  ABSL_ATTRIBUTE_ALWAYS_INLINE absl::StatusOr<Lease<Token>> Get(
+      const ReadOptions& options) {
+    const internal::HazardRawHold hold = published_.TryLoad();
+    if (ABSL_PREDICT_TRUE(hold.node != nullptr)) return Held(hold);
+    return Remade(AskAndGet(options));
   }
 
   // As Get, but never blocks: `callback` is run once with the outcome, by the
@@ -214,7 +211,7 @@ class Refreshable {
   absl::StatusOr<Lease<Token>> TryGet() {
     std::optional<Lease<Token>> lease;
     const absl::Status status =
-        state_->TryRead([&] { lease = state_->Load(absl::InfinitePast()); });
+        state_->TryRead([&] { lease = state_->Take(); });
     if (!status.ok()) return status;
     return *std::move(lease);
   }
@@ -255,7 +252,40 @@ class Refreshable {
   using State = internal::State<Token>;
 
   explicit Refreshable(std::shared_ptr<State> state)
-      : state_(std::move(state)) {}
+      : published_(state->published()), state_(std::move(state)) {}
+
+  ABSL_ATTRIBUTE_NOINLINE absl::StatusOr<Lease<Token>> AskAndGet(
+      absl::Duration timeout) {
+    ReadOptions options;
+    options.timeout = timeout;
+    return AskAndGet(options);
+  }
+
+  // The rest of Get, where the first look did not do.
+  ABSL_ATTRIBUTE_NOINLINE absl::StatusOr<Lease<Token>> AskAndGet(
+      const ReadOptions& options) {
+    std::optional<Lease<Token>> lease = state_->Load();
+    if (lease.has_value()) return *std::move(lease);
+    const Instant now = state_->Now();
+    lease = state_->Load(now.wall);
+    if (lease.has_value()) return *std::move(lease);
+    const std::shared_ptr<State> state = state_;  // See `state_`.
+    const absl::Status status =
+        state->Read(Request(now, options), [&] { lease = state->Take(); });
+    if (!status.ok()) return status;
+    return *std::move(lease);
+  }
+
+  static absl::StatusOr<Lease<Token>> Held(internal::HazardRawHold hold) {
+    return Lease<Token>(internal::HazardHold(hold));
+  }
+
+  // What a call that is not inlined returns is in memory. What Get returns is
+  // made from it, and so can do without, where no such call is made.
+  static absl::StatusOr<Lease<Token>> Remade(
+      absl::StatusOr<Lease<Token>>&& lease) {
+    return absl::StatusOr<Lease<Token>>(std::move(lease));
+  }
 
   static ReadRequest Request(const Instant& now, const ReadOptions& options) {
     ReadRequest request;
@@ -264,6 +294,8 @@ class Refreshable {
     return request;
   }
 
+  // The state's: one step less for reads.
+  const internal::Published<Token>& published_;
   // A call that waits, or that runs user code, holds a copy: this object may be
   // destroyed meanwhile.
   const std::shared_ptr<State> state_;

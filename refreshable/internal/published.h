@@ -5,14 +5,18 @@
 #ifndef REFRESHABLE_INTERNAL_PUBLISHED_H_
 #define REFRESHABLE_INTERNAL_PUBLISHED_H_
 
+#include <atomic>
+#include <cstdint>
+#include <limits>
 #include <memory>
-#include <new>
 #include <optional>
 #include <utility>
 
-#include "absl/base/thread_annotations.h"
-#include "absl/synchronization/mutex.h"
+#include "absl/base/attributes.h"
+#include "absl/base/optimization.h"
 #include "absl/time/time.h"
+#include "executors/clock.h"
+#include "refreshable/internal/hazard_domain.h"
 #include "refreshable/lease.h"
 
 namespace refreshable {
@@ -23,52 +27,113 @@ namespace internal {
 using Garbage = std::shared_ptr<const void>;
 
 // Holds the snapshot that reads hand out, and the first moment of the wall
-// clock at which a read must ask the machine instead. Thread-safe.
+// clock at which a read must ask the machine instead.
+//
+// Load is for any thread. The others are for one thread at a time, and so is
+// destruction, which no Load may overlap. Cache lines of its own:
+// what stands beside it is written to while others read.
 template <typename Token>
-class Published {
+class alignas(64) Published {
  public:
-  // Replaces the snapshot; null: there is none. Reads that start after this
-  // returns do not get an earlier one. Until SetCheckAt says otherwise, reads
-  // ask the machine.
-  [[nodiscard]] Garbage Publish(
-      std::shared_ptr<const Snapshot<Token>> snapshot) {
-    absl::MutexLock lock(&mutex_);
-    check_at_ = AskAlways();
-    snapshot_.swap(snapshot);
-    return snapshot;
+  // `clock` is the coarse form of the clock that `Load` and `SetCheckAt` are
+  // given the time of.
+  explicit Published(CoarseWallClock clock) : cell_(None()), clock_(clock) {
+    HazardDomain::Asymmetric();  // Ready for a fork before anybody reads.
+  }
+  ~Published() { Retire(cell_.load(std::memory_order_relaxed)); }
+
+  // Replaces the snapshot; null token: there is none. Reads that start after
+  // this returns do not get an earlier one. Until SetCheckAt says otherwise,
+  // reads ask the machine.
+  [[nodiscard]] Garbage Publish(Snapshot<Token> snapshot) {
+    const HazardNode* node = None();
+    if (snapshot.token != nullptr) node = new Node(std::move(snapshot));
+    // (M1) Sequentially consistent: a read that holds the old node must have
+    // announced it to the scan, which comes with the garbage's end.
+    node = cell_.exchange(node, std::memory_order_seq_cst);
+    if (node == None()) return nullptr;
+    return Garbage(static_cast<const void*>(node), [](const void* superseded) {
+      Retire(static_cast<const HazardNode*>(superseded));
+    });
   }
 
-  // Later than the infinite past.
+  // Of the present snapshot. Later than the infinite past.
   void SetCheckAt(absl::Time check_at) {
-    absl::MutexLock lock(&mutex_);
-    check_at_ = check_at > AskAlways() ? check_at : AskAlways();
+    const HazardNode* const held = cell_.load(std::memory_order_relaxed);
+    if (held == None()) return;
+    const auto* const node = static_cast<const TimedNode*>(held);
+    // Each alone is a bound; a read looks at one of them.
+    const int64_t nanos = FloorToUnixNanos(check_at);
+    node->check_ticks.store(clock_.TicksBefore(check_at),
+                            std::memory_order_relaxed);
+    node->check_nanos.store(nanos > kAskAlways ? nanos : kAskAlways,
+                            std::memory_order_relaxed);
   }
 
-  // Around fork(): the lock is held, and in the child starts anew.
-  void BeforeFork() ABSL_NO_THREAD_SAFETY_ANALYSIS { mutex_.Lock(); }
-  void AfterForkInParent() ABSL_NO_THREAD_SAFETY_ANALYSIS { mutex_.Unlock(); }
-  void AfterForkInChild() ABSL_NO_THREAD_SAFETY_ANALYSIS {
-    mutex_.Unlock();
-    new (&mutex_) absl::Mutex;
+  // The snapshot, if there is one and the coarse clock is certain that it is
+  // before the time to ask.
+  std::optional<Lease<Token>> Load() const {
+    const int64_t ticks = clock_.Ticks();
+    HazardHold hold = HazardDomain::Protect(cell_);
+    if (MustAsk(hold.node(), ticks)) return std::nullopt;
+    return Lease<Token>(std::move(hold));
+  }
+
+  // As Load, but may come back without one (no node): what can be done without
+  // a call. To be made a Lease of.
+  ABSL_ATTRIBUTE_ALWAYS_INLINE HazardRawHold TryLoad() const {
+    const int64_t ticks = clock_.Ticks();
+    const HazardRawHold hold = HazardDomain::TryProtect(cell_);
+    if (ABSL_PREDICT_FALSE(hold.node == nullptr)) return {};
+    if (ABSL_PREDICT_FALSE(MustAsk(hold.node, ticks))) {
+      const HazardHold end(hold);
+      return {};
+    }
+    return hold;
   }
 
   // The snapshot, if there is one and `now` is before the time to ask.
-  // `absl::InfinitePast()` is before any.
   std::optional<Lease<Token>> Load(absl::Time now) const {
-    absl::MutexLock lock(&mutex_);
-    if (snapshot_ == nullptr || now >= check_at_) return std::nullopt;
-    return Lease<Token>(snapshot_);
+    HazardHold hold = HazardDomain::Protect(cell_);
+    const auto* const node = static_cast<const TimedNode*>(hold.node());
+    if (FloorToUnixNanos(now) >=
+        node->check_nanos.load(std::memory_order_relaxed)) {
+      return std::nullopt;
+    }
+    return Lease<Token>(std::move(hold));
+  }
+
+  // The snapshot, if there is one. Not while Publish may be called: the caller
+  // holds the lock that Publish is called under. Frees nothing (a read's look
+  // for what it should free may not happen under that lock).
+  std::optional<Lease<Token>> Take() const {
+    const HazardNode* const node = cell_.load(std::memory_order_acquire);
+    if (node == None()) return std::nullopt;
+    return Lease<Token>(HazardDomain::Count(node));
   }
 
  private:
-  // Before any time that a clock tells.
-  static absl::Time AskAlways() {
-    return absl::FromUnixSeconds(-62135596800);  // 0001-01-01T00:00:00Z
+  using Node = SnapshotNode<Token>;
+
+  // In the cell when there is no snapshot: always time to ask.
+  static const HazardNode* None() {
+    static const TimedNode* const none = new TimedNode;
+    return none;
   }
 
-  mutable absl::Mutex mutex_;
-  std::shared_ptr<const Snapshot<Token>> snapshot_ ABSL_GUARDED_BY(mutex_);
-  absl::Time check_at_ ABSL_GUARDED_BY(mutex_) = AskAlways();
+  static void Retire(const HazardNode* node) {
+    if (node != None()) HazardDomain::Retire(node);
+  }
+
+  static bool MustAsk(const HazardNode* node, int64_t ticks) {
+    return ticks >= static_cast<const TimedNode*>(node)->check_ticks.load(
+                        std::memory_order_relaxed);
+  }
+
+  static constexpr int64_t kAskAlways = kNeverWithoutAsking;
+
+  HazardCell cell_;
+  const CoarseWallClock clock_;
 };
 
 }  // namespace internal

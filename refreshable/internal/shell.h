@@ -83,7 +83,8 @@ class Shell : public std::enable_shared_from_this<Shell>, protected ForkAware {
   void Reset();
   Stats stats() const;
   Health health() const;
-  Instant Now() const { return executor_->clock().Now(); }
+  const Clock& clock() const { return executor_->clock(); }
+  Instant Now() const { return clock().Now(); }
 
   // Ends everything, see clause E1. The executor is not used any more when it
   // returns.
@@ -114,10 +115,6 @@ class Shell : public std::enable_shared_from_this<Shell>, protected ForkAware {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) = 0;
   // Frees all tokens that are held.
   virtual Garbage Clear() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) = 0;
-  // fork() in the middle of all this: see Shell::BeforeFork.
-  virtual void CellBeforeFork() = 0;
-  virtual void CellAfterForkInParent() = 0;
-  virtual void CellAfterForkInChild() = 0;
   // Calls the source. Called without the lock.
   virtual void Fetch(const FetchContext& context, AttemptId id) = 0;
 

@@ -14,18 +14,11 @@
 namespace refreshable {
 namespace internal {
 
-void Shell::BeforeFork() {
-  mutex_.Lock();
-  CellBeforeFork();
-}
+void Shell::BeforeFork() { mutex_.Lock(); }
 
-void Shell::AfterForkInParent() {
-  CellAfterForkInParent();
-  mutex_.Unlock();
-}
+void Shell::AfterForkInParent() { mutex_.Unlock(); }
 
 void Shell::AfterForkInChild() {
-  CellAfterForkInChild();
   mutex_.Unlock();
   // Threads that are not here may be queued in these: they start anew.
   new (&mutex_) absl::Mutex;

@@ -47,7 +47,8 @@ class State final : public Shell {
       : Shell(std::move(config)),
         source_(std::move(source)),
         on_token_changed_(std::move(on_token_changed)),
-        same_token_(std::move(same_token)) {
+        same_token_(std::move(same_token)),
+        published_(clock().CoarseWall()) {
     if constexpr (HasEquality<Token>::value) {
       if (!same_token_) {
         same_token_ = [](const Token& a, const Token& b) { return a == b; };
@@ -58,9 +59,13 @@ class State final : public Shell {
 
   ~State() override { Unregister(); }
 
+  const Published<Token>& published() const { return published_; }
+  std::optional<Lease<Token>> Load() const { return published_.Load(); }
   std::optional<Lease<Token>> Load(absl::Time now) const {
     return published_.Load(now);
   }
+  // Called under the lock.
+  std::optional<Lease<Token>> Take() const { return published_.Take(); }
 
   std::unique_ptr<AsyncRead> MakeAsyncRead(Callback callback) {
     return std::make_unique<Reader>(this, std::move(callback));
@@ -81,13 +86,11 @@ class State final : public Shell {
   }
 
  private:
-  using SnapshotPtr = std::shared_ptr<const Snapshot<Token>>;
-
   class Reader final : public AsyncRead {
    public:
     Reader(const State* state, Callback callback)
         : state_(state), callback_(std::move(callback)) {}
-    void TakeLease() override { lease_ = state_->Load(absl::InfinitePast()); }
+    void TakeLease() override { lease_ = state_->Take(); }
     void Finish(absl::Status status) override {
       Callback callback = std::move(callback_);
       if (status.ok()) {
@@ -136,19 +139,19 @@ class State final : public Shell {
 
   std::optional<Generation> SameAsRejected(const Token& token) {
     const InAttempt in_attempt(this);
-    SnapshotPtr rejected;
+    Snapshot<Token> rejected;
     {
       absl::MutexLock lock(&mutex_);
       rejected = rejected_;
     }
-    if (rejected == nullptr || !same_token_) return std::nullopt;
+    if (rejected.token == nullptr || !same_token_) return std::nullopt;
 #ifdef ABSL_HAVE_EXCEPTIONS
     try {
-      if (same_token_(*rejected->token, token)) return rejected->generation;
+      if (same_token_(*rejected.token, token)) return rejected.generation;
     } catch (...) {  // Unknown, and so not the same.
     }
 #else
-    if (same_token_(*rejected->token, token)) return rejected->generation;
+    if (same_token_(*rejected.token, token)) return rejected.generation;
 #endif
     return std::nullopt;
   }
@@ -156,50 +159,46 @@ class State final : public Shell {
   Publication Publish(std::shared_ptr<const Token> token, Generation generation,
                       absl::Time expires_at)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    auto snapshot = std::make_shared<Snapshot<Token>>();
-    snapshot->token = std::move(token);
-    snapshot->generation = generation;
-    snapshot->expires_at = expires_at;
     Publication publication;
-    publication.superseded = Replace(std::move(snapshot), nullptr);
+    publication.superseded =
+        Replace({std::move(token), generation, expires_at, false}, {});
     if (on_token_changed_) {
       publication.hook =
           [self = std::static_pointer_cast<State>(shared_from_this()),
-           lease = std::move(*Load(absl::InfinitePast()))] {
-            self->on_token_changed_(lease);
-          };
+           lease = std::move(*Take())] { self->on_token_changed_(lease); };
     }
     return publication;
   }
 
   Garbage Withdraw() override ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    return Replace(nullptr, current_);
+    return Replace({}, current_);
   }
   Garbage Clear() override ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    return Replace(nullptr, nullptr);
+    return Replace({}, {});
   }
 
   Garbage RepublishDegraded() override ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    auto snapshot = std::make_shared<Snapshot<Token>>(*current_);
-    snapshot->degraded = true;
+    Snapshot<Token> snapshot = current_;
+    snapshot.degraded = true;
     return Replace(std::move(snapshot), rejected_);
   }
-
-  void CellBeforeFork() override { published_.BeforeFork(); }
-  void CellAfterForkInParent() override { published_.AfterForkInParent(); }
-  void CellAfterForkInChild() override { published_.AfterForkInChild(); }
 
   void SetCheckAt(absl::Time check_at) override {
     published_.SetCheckAt(check_at);
   }
 
   // What is returned may run a token's destructor.
-  Garbage Replace(SnapshotPtr current, SnapshotPtr rejected)
+  Garbage Replace(Snapshot<Token> current, Snapshot<Token> rejected)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    auto garbage = std::make_shared<std::pair<SnapshotPtr, Garbage>>();
-    garbage->first = std::exchange(rejected_, std::move(rejected));
-    current_ = current;
-    garbage->second = published_.Publish(std::move(current));
+    struct Superseded {
+      Garbage published;
+      Snapshot<Token> current;
+      Snapshot<Token> rejected;
+    };
+    auto garbage = std::make_shared<Superseded>();
+    garbage->published = published_.Publish(current);
+    garbage->current = std::exchange(current_, std::move(current));
+    garbage->rejected = std::exchange(rejected_, std::move(rejected));
     return garbage;
   }
 
@@ -209,8 +208,8 @@ class State final : public Shell {
 
   Published<Token> published_;
   // What is published, and what was rejected and not replaced since.
-  SnapshotPtr current_ ABSL_GUARDED_BY(mutex_);
-  SnapshotPtr rejected_ ABSL_GUARDED_BY(mutex_);
+  Snapshot<Token> current_ ABSL_GUARDED_BY(mutex_);
+  Snapshot<Token> rejected_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace internal

@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What programs do instead: the patterns that are found in the wild, each
+// written down from scratch in its simplest honest form, behind one interface:
+//
+//   explicit Pattern(std::string token);   // Good for an hour.
+//   void Publish(std::string token);
+//   char Read();  // Finds the token good, gets hold of it as its users do,
+//                 // looks at one byte. Inlined, whatever it is.
+//   static constexpr char kName[];
+//
+// All are given the cheapest clock there is, time(2), whatever they use in the
+// wild. Thread-safe.
+
+#ifndef BENCHMARKS_BASELINES_H_
+#define BENCHMARKS_BASELINES_H_
+
+#include <atomic>
+#include <cstdint>
+#include <ctime>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <shared_mutex>
+#include <string>
+#include <utility>
+
+#include "absl/base/attributes.h"
+
+namespace refreshable_benchmarks {
+
+struct Entry {
+  std::string token;
+  int64_t good_until = 0;
+};
+
+inline Entry MakeEntry(std::string token) {
+  return Entry{std::move(token), std::time(nullptr) + 3600};
+}
+
+inline bool IsGood(const Entry& entry) {
+  return std::time(nullptr) < entry.good_until;
+}
+
+// The floor, F1: the least that a correct read can do. Frees nothing.
+class PointerAndTime {
+ public:
+  static constexpr char kName[] = "floor: pointer, time()";
+  explicit PointerAndTime(std::string token) { Publish(std::move(token)); }
+  void Publish(std::string token) {
+    entry_.store(new Entry(MakeEntry(std::move(token))),
+                 std::memory_order_release);
+  }
+  ABSL_ATTRIBUTE_ALWAYS_INLINE char Read() {
+    const Entry* const entry = entry_.load(std::memory_order_acquire);
+    return IsGood(*entry) ? entry->token[0] : '\0';
+  }
+
+ private:
+  std::atomic<const Entry*> entry_{nullptr};
+};
+
+// One mutex, under which the string is copied (google-cloud-cpp's).
+class MutexCopy {
+ public:
+  static constexpr char kName[] = "mutex, copy the string";
+  explicit MutexCopy(std::string token) { Publish(std::move(token)); }
+  void Publish(std::string token) {
+    Entry entry = MakeEntry(std::move(token));
+    std::lock_guard<std::mutex> lock(mutex_);
+    std::swap(entry_, entry);
+  }
+  ABSL_ATTRIBUTE_ALWAYS_INLINE char Read() {
+    std::string copy;
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      if (IsGood(entry_)) copy = entry_.token;
+    }
+    return copy[0];
+  }
+
+ private:
+  std::mutex mutex_;
+  Entry entry_;
+};
+
+// Readers share, and copy.
+class SharedMutexCopy {
+ public:
+  static constexpr char kName[] = "shared_mutex, copy the string";
+  explicit SharedMutexCopy(std::string token) { Publish(std::move(token)); }
+  void Publish(std::string token) {
+    Entry entry = MakeEntry(std::move(token));
+    std::unique_lock<std::shared_mutex> lock(mutex_);
+    std::swap(entry_, entry);
+  }
+  ABSL_ATTRIBUTE_ALWAYS_INLINE char Read() {
+    std::string copy;
+    {
+      std::shared_lock<std::shared_mutex> lock(mutex_);
+      if (IsGood(entry_)) copy = entry_.token;
+    }
+    return copy[0];
+  }
+
+ private:
+  std::shared_mutex mutex_;
+  Entry entry_;
+};
+
+// A reader-writer lock to see whether it is good, and again to copy it (the AWS
+// SDK for C++'s of 2018).
+class SharedMutexTwice {
+ public:
+  static constexpr char kName[] = "shared_mutex twice, copy the string";
+  explicit SharedMutexTwice(std::string token) { Publish(std::move(token)); }
+  void Publish(std::string token) {
+    Entry entry = MakeEntry(std::move(token));
+    std::unique_lock<std::shared_mutex> lock(mutex_);
+    std::swap(entry_, entry);
+  }
+  ABSL_ATTRIBUTE_ALWAYS_INLINE char Read() {
+    {
+      std::shared_lock<std::shared_mutex> lock(mutex_);
+      if (!IsGood(entry_)) return '\0';
+    }
+    std::shared_lock<std::shared_mutex> lock(mutex_);
+    const std::string copy = entry_.token;
+    return copy[0];
+  }
+
+ private:
+  std::shared_mutex mutex_;
+  Entry entry_;
+};
+
+// A map by scope and tenant, a lock around the map and one in each item (the
+// Azure SDK for C++'s).
+class MapOfItems {
+ public:
+  static constexpr char kName[] = "map, two shared_mutexes, copy the string";
+  explicit MapOfItems(std::string token) { Publish(std::move(token)); }
+  void Publish(std::string token) {
+    Entry entry = MakeEntry(std::move(token));
+    std::shared_ptr<Item> item;
+    {
+      std::unique_lock<std::shared_mutex> lock(mutex_);
+      std::shared_ptr<Item>& slot = items_[{kScope, kTenant}];
+      if (slot == nullptr) slot = std::make_shared<Item>();
+      item = slot;
+    }
+    std::unique_lock<std::shared_mutex> lock(item->mutex);
+    std::swap(item->entry, entry);
+  }
+  ABSL_ATTRIBUTE_ALWAYS_INLINE char Read() {
+    const std::pair<std::string, std::string> key(kScope, kTenant);
+    std::shared_ptr<Item> item;
+    {
+      std::shared_lock<std::shared_mutex> lock(mutex_);
+      item = items_.find(key)->second;
+    }
+    std::string copy;
+    {
+      std::shared_lock<std::shared_mutex> lock(item->mutex);
+      if (IsGood(item->entry)) copy = item->entry.token;
+    }
+    return copy[0];
+  }
+
+ private:
+  static constexpr char kScope[] = "https://storage.example.com/.default";
+  static constexpr char kTenant[] = "4f2c7a1e-0000-4000-8000-000000000000";
+  struct Item {
+    std::shared_mutex mutex;
+    Entry entry;
+  };
+  std::shared_mutex mutex_;
+  std::map<std::pair<std::string, std::string>, std::shared_ptr<Item>> items_;
+};
+
+// One mutex, a count instead of a copy; by far the best of the usual ones (near
+// to gRPC's).
+class MutexSharedPtr {
+ public:
+  static constexpr char kName[] = "mutex, copy a shared_ptr";
+  explicit MutexSharedPtr(std::string token) { Publish(std::move(token)); }
+  void Publish(std::string token) {
+    auto entry = std::make_shared<const Entry>(MakeEntry(std::move(token)));
+    std::lock_guard<std::mutex> lock(mutex_);
+    entry_.swap(entry);
+  }
+  ABSL_ATTRIBUTE_ALWAYS_INLINE char Read() {
+    std::shared_ptr<const Entry> entry;
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      entry = entry_;
+    }
+    return IsGood(*entry) ? entry->token[0] : '\0';
+  }
+
+ private:
+  std::mutex mutex_;
+  std::shared_ptr<const Entry> entry_;
+};
+
+// shared_ptr's own atomic operations.
+class AtomicSharedPtr {
+ public:
+  static constexpr char kName[] = "atomic shared_ptr";
+  explicit AtomicSharedPtr(std::string token) { Publish(std::move(token)); }
+  void Publish(std::string token) {
+    std::atomic_store(
+        &entry_, std::make_shared<const Entry>(MakeEntry(std::move(token))));
+  }
+  ABSL_ATTRIBUTE_ALWAYS_INLINE char Read() {
+    const std::shared_ptr<const Entry> entry = std::atomic_load(&entry_);
+    return IsGood(*entry) ? entry->token[0] : '\0';
+  }
+
+ private:
+  std::shared_ptr<const Entry> entry_;
+};
+
+}  // namespace refreshable_benchmarks
+
+#endif  // BENCHMARKS_BASELINES_H_

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What a read costs, and what it costs when others read too:
+//
+//   bazel run -c opt //benchmarks:read_path_benchmark
+//
+// The floor, the usual patterns and Refreshable in one run; `vs_floor` is the
+// wall time of one read over all threads, divided by the floor's with as many
+// threads. Absolute figures of two machines, or of two runs, do not compare.
+
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <thread>
+#include <type_traits>
+
+#include "absl/base/attributes.h"
+#include "benchmark/benchmark.h"
+#include "benchmarks/baselines.h"
+#include "benchmarks/ours.h"
+
+namespace refreshable_benchmarks {
+namespace {
+
+// Nothing to be had and none to come: each read is told so.
+class Expired : public RefreshableRead<IdleExecutor> {
+ public:
+  static constexpr char kName[] = "Refreshable, expired, no waiting";
+  explicit Expired(const std::string&) {}
+  ABSL_ATTRIBUTE_ALWAYS_INLINE char Read() {
+    return refreshable().TryGet().ok() ? '\0' : 'x';
+  }
+};
+
+std::map<int, double>& FloorByThreads() {
+  static auto* const floor = new std::map<int, double>;
+  return *floor;
+}
+
+template <typename Pattern>
+void Read(benchmark::State& state) {
+  static Pattern* pattern = nullptr;
+  static std::chrono::steady_clock::time_point start;
+  if (state.thread_index() == 0) {
+    pattern = new Pattern(std::string(1024, 'x'));
+    start = std::chrono::steady_clock::now();
+  }
+  for (auto _ : state) {
+    const char byte = pattern->Read();
+    benchmark::DoNotOptimize(byte);
+  }
+  if (state.thread_index() != 0) return;
+  const double ns = std::chrono::duration<double, std::nano>(
+                        std::chrono::steady_clock::now() - start)
+                        .count() /
+                    static_cast<double>(state.iterations() * state.threads());
+  double& floor = FloorByThreads()[state.threads()];
+  // Measured first; the last of its runs is the one that counts.
+  if (std::is_same_v<Pattern, PointerAndTime>) floor = ns;
+  state.counters["vs_floor"] = ns / floor;
+  delete pattern;
+}
+
+template <typename Pattern>
+void Register() {
+  benchmark::RegisterBenchmark(Pattern::kName, Read<Pattern>)
+      ->Threads(1)
+      ->Threads(2)
+      ->Threads(4)
+      ->Threads(8)
+      ->UseRealTime();
+}
+
+}  // namespace
+}  // namespace refreshable_benchmarks
+
+int main(int argc, char** argv) {
+  using namespace refreshable_benchmarks;  // NOLINT: one short function.
+  benchmark::Initialize(&argc, argv);
+  Register<PointerAndTime>();
+  Register<Fresh>();
+  Register<Stale>();
+  Register<Expired>();
+  Register<VirtualTime>();
+  Register<SharedSlots>();
+  Register<MutexCopy>();
+  Register<SharedMutexCopy>();
+  Register<SharedMutexTwice>();
+  Register<MapOfItems>();
+  Register<MutexSharedPtr>();
+  Register<AtomicSharedPtr>();
+  // The C and C++ libraries leave atomics out while there is one thread.
+  std::thread([] {}).join();
+  benchmark::RunSpecifiedBenchmarks();
+  return 0;
+}

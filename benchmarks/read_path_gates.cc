@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Whether a read costs what docs/performance.md says: one line per gate, and a
+// non-zero exit code if one does not hold. Ratios, not nanoseconds: both sides
+// are measured in the same run, in turns, and the median of nine counts. To be
+// run on a machine that does nothing else:
+//
+//   bazel run -c opt //benchmarks:read_path_gates
+//
+// With --benchmark_min_time, whatever its value: once and briefly, exit code 0,
+// to see that it runs.
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/base/attributes.h"
+#include "benchmarks/baselines.h"
+#include "benchmarks/ours.h"
+
+namespace refreshable_benchmarks {
+namespace {
+
+constexpr char kShortForm[] = "--benchmark_min_time";
+using SteadyClock = std::chrono::steady_clock;
+
+double Nanoseconds(SteadyClock::duration d) {
+  return std::chrono::duration<double, std::nano>(d).count();
+}
+
+double Median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return values[values.size() / 2];
+}
+
+// One pattern, measured with one and with two threads.
+struct Subject {
+  std::string name;
+  // Wall time per read, over all threads together.
+  std::function<double(int threads)> measure;
+  std::vector<double> ns[3];  // By number of threads.
+};
+
+// How many reads found no good token.
+template <typename Pattern>
+ABSL_ATTRIBUTE_NOINLINE int Read(Pattern& pattern, int64_t reads) {
+  int missed = 0;
+  for (int64_t i = 0; i < reads; ++i) missed += pattern.Read() == '\0';
+  return missed;
+}
+
+template <typename Pattern>
+double TimePerRead(Pattern& pattern, int threads, int64_t reads) {
+  std::atomic<int> ready{0};
+  std::atomic<bool> go{false};
+  std::atomic<int> bad{0};
+  std::vector<std::thread> readers;
+  for (int t = 0; t < threads; ++t) {
+    readers.emplace_back([&] {
+      const int missed = pattern.Read() == '\0';
+      ++ready;
+      while (!go.load(std::memory_order_acquire)) {
+      }
+      bad += missed + Read(pattern, reads);
+    });
+  }
+  while (ready < threads) std::this_thread::yield();
+  const SteadyClock::time_point start = SteadyClock::now();
+  go.store(true, std::memory_order_release);
+  for (std::thread& reader : readers) reader.join();
+  const SteadyClock::duration took = SteadyClock::now() - start;
+  if (bad != 0) std::abort();
+  return Nanoseconds(took) / static_cast<double>(reads * threads);
+}
+
+template <typename Pattern>
+Subject Make(int64_t reads) {
+  auto pattern = std::make_shared<Pattern>(std::string(1024, 'x'));
+  return {Pattern::kName,
+          [pattern, reads](int threads) {
+            return TimePerRead(*pattern, threads, reads);
+          },
+          {}};
+}
+
+// The time that the slowest of a hundred publications takes while four threads
+// read.
+template <typename Pattern>
+double PublishP99() {
+  Pattern pattern(std::string(1024, 'x'));
+  std::atomic<bool> stop{false};
+  std::vector<std::thread> readers;
+  for (int t = 0; t < 4; ++t) {
+    readers.emplace_back([&] {
+      while (!stop.load(std::memory_order_relaxed)) pattern.Read();
+    });
+  }
+  std::vector<double> ns;
+  for (int i = 0; i < 300; ++i) {
+    const std::string token(1024, 'y');
+    const SteadyClock::time_point start = SteadyClock::now();
+    pattern.Publish(token);
+    ns.push_back(Nanoseconds(SteadyClock::now() - start));
+    std::this_thread::yield();
+  }
+  stop = true;
+  for (std::thread& reader : readers) reader.join();
+  std::sort(ns.begin(), ns.end());
+  return ns[ns.size() * 99 / 100];
+}
+
+bool Gate(const char* name, double measured, bool at_most, double target) {
+  const bool holds = at_most ? measured <= target : measured >= target;
+  std::printf("%-5s  %-52s %9.3f  (%s %g)\n", holds ? "holds" : "FAILS", name,
+              measured, at_most ? "<=" : ">=", target);
+  std::fflush(stdout);
+  return holds;
+}
+
+int Main(bool short_form) {
+  const int repetitions = short_form ? 1 : 9;
+  // With one thread alone the C and C++ libraries leave atomics out, which no
+  // program that needs this library ever sees.
+  std::atomic<bool> stop{false};
+  std::thread second([&] {
+    while (!stop) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  });
+
+  const int64_t fast = short_form ? 10000 : 4000000;
+  const int64_t slow = short_form ? 1000 : 100000;
+  std::vector<Subject> subjects;
+  subjects.push_back(Make<PointerAndTime>(fast));
+  subjects.push_back(Make<Fresh>(fast));
+  subjects.push_back(Make<Stale>(fast));
+  subjects.push_back(Make<VirtualTime>(fast));
+  subjects.push_back(Make<SharedSlots>(fast));
+  subjects.push_back(Make<MutexCopy>(slow));
+  const size_t first_peer = subjects.size() - 1;
+  subjects.push_back(Make<SharedMutexCopy>(slow));
+  subjects.push_back(Make<SharedMutexTwice>(slow));
+  subjects.push_back(Make<MapOfItems>(slow));
+  subjects.push_back(Make<MutexSharedPtr>(slow));
+  subjects.push_back(Make<AtomicSharedPtr>(slow));
+  for (int i = 0; i < repetitions; ++i) {
+    for (Subject& subject : subjects) {
+      for (int threads : {1, 2}) {
+        subject.ns[threads].push_back(subject.measure(threads));
+      }
+    }
+  }
+  double best[3] = {0, 1e9, 1e9};
+  std::printf("%-45s %10s %10s\n", "ns per read", "1 thread", "2 threads");
+  for (size_t i = 0; i < subjects.size(); ++i) {
+    const Subject& subject = subjects[i];
+    std::printf("%-45s %10.2f %10.2f\n", subject.name.c_str(),
+                Median(subject.ns[1]), Median(subject.ns[2]));
+    if (i < first_peer) continue;
+    for (int threads : {1, 2}) {
+      best[threads] = std::min(best[threads], Median(subject.ns[threads]));
+    }
+  }
+  const auto ns = [&](size_t i, int threads) {
+    return Median(subjects[i].ns[threads]);
+  };
+  const double floor1 = ns(0, 1), floor2 = ns(0, 2);
+  const double ours1 = ns(1, 1), ours2 = ns(1, 2);
+  bool all = true;
+  all &= Gate("fresh Get / floor, 1 thread", ours1 / floor1, true, 1.15);
+  all &= Gate("stale Get / fresh Get", ns(2, 1) / ours1, true, 1.15);
+  all &= Gate("in virtual time / floor", ns(3, 1) / floor1, true, 1.30);
+  all &= Gate("without thread_local / floor", ns(4, 1) / floor1, true, 4.5);
+  all &= Gate("2-thread speed-up / the floor's",
+              (ours1 / ours2) / (floor1 / floor2), false, 0.93);
+  all &= Gate("best of the others / fresh Get, 1 thread", best[1] / ours1,
+              false, 10);
+  all &= Gate("best of the others / fresh Get, 2 threads", best[2] / ours2,
+              false, 25);
+  all &= Gate("mutex and copy / fresh Get, 1 thread", ns(first_peer, 1) / ours1,
+              false, 20);
+  all &= Gate("mutex and copy / fresh Get, 2 threads",
+              ns(first_peer, 2) / ours2, false, 75);
+  std::vector<double> publish_ours, publish_peer;
+  for (int i = 0; i < repetitions; ++i) {
+    publish_ours.push_back(PublishP99<Fresh>());
+    publish_peer.push_back(PublishP99<SharedMutexCopy>());
+  }
+  all &= Gate("publish p99, 4 readers: ours / shared_mutex's",
+              Median(publish_ours) / Median(publish_peer), true, 0.01);
+  stop = true;
+  second.join();
+  if (short_form) std::printf("short form: these figures mean nothing\n");
+  return all || short_form ? 0 : 1;
+}
+
+}  // namespace
+}  // namespace refreshable_benchmarks
+
+int main(int argc, char** argv) {
+  const bool short_form =
+      argc > 1 &&
+      std::strncmp(argv[1], refreshable_benchmarks::kShortForm,
+                   std::strlen(refreshable_benchmarks::kShortForm)) == 0;
+  return refreshable_benchmarks::Main(short_form);
+}

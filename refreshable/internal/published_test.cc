@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "refreshable/internal/published.h"
+
+#include <atomic>
+#include <cstdint>
+#include <limits>
+#include <memory>
+#include <optional>
+#include <string>
+#include <type_traits>
+#include <utility>
+
+#include "absl/time/time.h"
+#include "executors/clock.h"
+#include "gtest/gtest.h"
+#include "refreshable/generation.h"
+#include "refreshable/lease.h"
+
+namespace refreshable {
+namespace internal {
+namespace {
+
+using Cell = Published<std::string>;
+
+static_assert(sizeof(Lease<std::string>) == 16);
+static_assert(std::is_nothrow_move_constructible_v<Lease<std::string>>);
+static_assert(std::is_nothrow_move_assignable_v<Lease<std::string>>);
+static_assert(!std::is_copy_constructible_v<Lease<std::string>>);
+static_assert(!std::is_default_constructible_v<Lease<std::string>>);
+
+absl::Time At(int64_t nanos) {
+  return absl::UnixEpoch() + absl::Nanoseconds(nanos);
+}
+
+Snapshot<std::string> Make(std::string token, uint64_t generation) {
+  return {std::make_shared<const std::string>(std::move(token)),
+          Generation(generation), At(5000), false};
+}
+
+TEST(PublishedTest, R1ReadsGetTheSnapshotBeforeTheTimeToAsk) {
+  std::atomic<int64_t> now{999};
+  Cell cell(CoarseWallClock::Exact(&now));
+  EXPECT_FALSE(cell.Load().has_value());
+  EXPECT_EQ(cell.Publish(Make("a", 7)), nullptr);
+  cell.SetCheckAt(At(1000));
+  const std::optional<Lease<std::string>> lease = cell.Load();
+  ASSERT_TRUE(lease.has_value());
+  EXPECT_EQ(lease->token(), "a");
+  EXPECT_EQ(lease->generation(), Generation(7));
+  EXPECT_EQ(lease->expires_at(), At(5000));
+  EXPECT_FALSE(lease->degraded());
+}
+
+TEST(PublishedTest, R4ReadsAskFromTheVeryMomentOn) {
+  std::atomic<int64_t> now{999};
+  Cell cell(CoarseWallClock::Exact(&now));
+  static_cast<void>(cell.Publish(Make("a", 1)));
+  cell.SetCheckAt(At(1000));
+  EXPECT_TRUE(cell.Load().has_value());
+  EXPECT_TRUE(cell.Load(At(999)).has_value());
+  now = 1000;
+  EXPECT_FALSE(cell.Load().has_value());
+  EXPECT_FALSE(cell.Load(At(1000)).has_value());
+  // Rounded to the early side: not a fraction of a nanosecond too late.
+  cell.SetCheckAt(At(1000) + absl::Nanoseconds(1) / 2);
+  EXPECT_FALSE(cell.Load().has_value());
+}
+
+TEST(PublishedTest, WhatWasJustPublishedIsNotHandedOutWithoutAsking) {
+  std::atomic<int64_t> now{std::numeric_limits<int64_t>::min() + 1};
+  Cell cell(CoarseWallClock::Exact(&now));
+  static_cast<void>(cell.Publish(Make("a", 1)));
+  EXPECT_FALSE(cell.Load().has_value());
+  EXPECT_FALSE(cell.Load(At(0)).has_value());
+  EXPECT_TRUE(cell.Take().has_value());
+  cell.SetCheckAt(absl::InfinitePast());
+  EXPECT_FALSE(cell.Load().has_value());
+  EXPECT_TRUE(cell.Take().has_value());
+}
+
+TEST(PublishedTest, R5InfiniteTimeToAskNeverComes) {
+  std::atomic<int64_t> now{std::numeric_limits<int64_t>::max() - 1};
+  Cell exact(CoarseWallClock::Exact(&now));
+  Cell system(CoarseWallClock::System());
+  for (Cell* cell : {&exact, &system}) {
+    static_cast<void>(cell->Publish(Make("a", 1)));
+    cell->SetCheckAt(absl::InfiniteFuture());
+    EXPECT_TRUE(cell->Load().has_value());
+  }
+}
+
+// A clock that knows nothing of coarse time is asked itself, each time.
+TEST(PublishedTest, R6WithoutACoarseClockTheFirstLookIsNeverCertain) {
+  Cell cell((CoarseWallClock()));
+  static_cast<void>(cell.Publish(Make("a", 1)));
+  cell.SetCheckAt(absl::InfiniteFuture());
+  EXPECT_FALSE(cell.Load().has_value());
+  EXPECT_TRUE(cell.Load(At(0)).has_value());
+}
+
+TEST(PublishedTest, R9NothingIsHandedOutAfterItWasReplaced) {
+  std::atomic<int64_t> now{0};
+  Cell cell(CoarseWallClock::Exact(&now));
+  static_cast<void>(cell.Publish(Make("a", 1)));
+  cell.SetCheckAt(At(1000));
+  static_cast<void>(cell.Publish({}));
+  EXPECT_FALSE(cell.Load().has_value());
+  EXPECT_FALSE(cell.Take().has_value());
+  cell.SetCheckAt(At(1000));  // Nothing to say it of.
+  static_cast<void>(cell.Publish(Make("b", 2)));
+  EXPECT_FALSE(cell.Load().has_value());
+  cell.SetCheckAt(At(1000));
+  EXPECT_EQ(cell.Load()->token(), "b");
+}
+
+// E5: what is superseded ends with the garbage, not inside Publish.
+TEST(PublishedTest, E5TheSupersededTokenLivesUntilTheGarbageEnds) {
+  std::atomic<int64_t> now{0};
+  Cell cell(CoarseWallClock::Exact(&now));
+  Snapshot<std::string> snapshot = Make("a", 1);
+  const std::weak_ptr<const std::string> token = snapshot.token;
+  static_cast<void>(cell.Publish(std::move(snapshot)));
+  Garbage garbage = cell.Publish({});
+  EXPECT_FALSE(token.expired());
+  garbage.reset();
+  EXPECT_TRUE(token.expired());
+}
+
+TEST(PublishedTest, R12ALeaseOutlivesTheCellAndAShareTheLease) {
+  std::atomic<int64_t> now{0};
+  std::optional<Cell> cell(CoarseWallClock::Exact(&now));
+  Snapshot<std::string> snapshot = Make("a", 1);
+  const std::weak_ptr<const std::string> token = snapshot.token;
+  static_cast<void>(cell->Publish(std::move(snapshot)));
+  std::optional<Lease<std::string>> lease = cell->Take();
+  cell.reset();
+  EXPECT_EQ(lease->token(), "a");
+  std::shared_ptr<const std::string> share = lease->Share();
+  lease.reset();
+  EXPECT_EQ(*share, "a");
+  share.reset();
+  EXPECT_TRUE(token.expired());
+}
+
+}  // namespace
+}  // namespace internal
+}  // namespace refreshable

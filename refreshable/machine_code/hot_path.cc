@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// One read, compiled as a user's would be, for hot_path_test.sh to look at.
+
+#include <atomic>
+#include <string>
+
+#include "refreshable/refreshable.h"
+
+namespace refreshable {
+
+extern "C" {
+
+__attribute__((noinline)) void HotPathRead(Refreshable<std::string>* token,
+                                           void (*use)(const char*)) {
+  const auto lease = token->Get();
+  if (ABSL_PREDICT_TRUE(lease.ok())) use(lease->token().data());
+}
+
+// What the look at it must find, or it would find nothing anywhere.
+__attribute__((noinline)) void HotPathWithALock(std::atomic<int>* shared) {
+  shared->fetch_add(1);
+}
+}
+
+}  // namespace refreshable
+
+int main(int argc, char**) {
+  std::atomic<int> shared{argc};
+  refreshable::HotPathWithALock(&shared);
+  // Never so: it is here to be compiled.
+  if (shared.load() == 0) refreshable::HotPathRead(nullptr, nullptr);
+  return 0;
+}

@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Clauses R1 and R2, proved by the memory management unit: everything that a
+// Refreshable is made of (itself, the published snapshot, the bytes of the
+// token) lies in pages that are made read-only, and then is read, fresh and
+// stale, by four threads. One write to memory that they share would be a fault.
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <memory>
+#include <new>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "executors/executor.h"
+#include "executors/manual_executor.h"
+#include "gtest/gtest.h"
+#include "refreshable/internal/hazard_domain.h"
+#include "refreshable/refreshable.h"
+
+namespace {
+
+constexpr size_t kArenaBytes = size_t{16} << 20;
+unsigned char* arena = nullptr;
+size_t arena_used = 0;
+thread_local bool use_arena = false;
+
+void* Allocate(size_t size, size_t alignment) {
+  if (use_arena) {
+    arena_used = (arena_used + alignment - 1) / alignment * alignment;
+    void* const result = arena + arena_used;
+    arena_used += size;
+    if (arena_used > kArenaBytes) std::abort();
+    return result;
+  }
+  void* result = nullptr;
+  if (posix_memalign(&result, alignment, size) != 0) std::abort();
+  return result;
+}
+
+void Free(void* p) {
+  if (arena != nullptr && p >= arena && p < arena + kArenaBytes) return;
+  std::free(p);
+}
+
+}  // namespace
+
+void* operator new(size_t size) {
+  return Allocate(size, __STDCPP_DEFAULT_NEW_ALIGNMENT__);
+}
+void* operator new(size_t size, std::align_val_t alignment) {
+  return Allocate(size, static_cast<size_t>(alignment));
+}
+void operator delete(void* p) noexcept { Free(p); }
+void operator delete(void* p, size_t) noexcept { Free(p); }
+void operator delete(void* p, std::align_val_t) noexcept { Free(p); }
+void operator delete(void* p, size_t, std::align_val_t) noexcept { Free(p); }
+
+namespace refreshable {
+namespace {
+
+// The machine's time; runs nothing.
+class IdleExecutor final : public Executor {
+ public:
+  bool Run(Task task) override { return Keep(std::move(task)); }
+  TimerId RunAfter(absl::Duration, Task task) override {
+    Keep(std::move(task));
+    return TimerId{1};
+  }
+  bool Cancel(TimerId) override { return true; }
+  bool InExecutorThread() const override { return false; }
+  const Clock& clock() const override { return SystemClock::Get(); }
+
+ private:
+  bool Keep(Task task) {
+    tasks_.push_back(std::move(task));
+    return true;
+  }
+  std::vector<Task> tasks_;
+};
+
+class ReadOnlyMemoryTest : public testing::Test {
+ protected:
+  // What one test has put there stays, and the next begins on a page after it.
+  ReadOnlyMemoryTest() {
+    if (arena == nullptr) {
+      arena = static_cast<unsigned char*>(
+          mmap(nullptr, kArenaBytes, PROT_READ | PROT_WRITE,
+               MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+    }
+    const size_t page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+    arena_used = (arena_used + page - 1) / page * page;
+    first_ = arena_used;
+  }
+
+  // Builds a Refreshable in the arena, with 1 KiB of token in it.
+  template <typename E>
+  void Build(RefreshPolicy policy) {
+    use_arena = true;
+    auto executor = std::make_unique<E>();
+    auto refreshable = Refreshable<std::string>::Create(
+        BlockingSource<std::string>(
+            []() -> absl::StatusOr<Credential<std::string>> {
+              return absl::UnavailableError("not asked in this test");
+            }),
+        {executor.get(), policy});
+    ASSERT_TRUE(refreshable.ok());
+    executor_ = std::move(executor);
+    refreshable_ = *std::move(refreshable);
+    ASSERT_TRUE(refreshable_
+                    ->Install(Credential<std::string>(
+                        std::string(1024, 'x'), Expiry::In(absl::Hours(1))))
+                    .ok());
+    use_arena = false;
+  }
+
+  void Protect(int protection) {
+    ASSERT_EQ(mprotect(arena + first_, kArenaBytes - first_, protection), 0);
+  }
+
+  void ReadFromFourThreads() {
+    // Where threads have no slots of their own, they wait for each other's.
+    const int reads = internal::HazardDomain::Asymmetric() ? 200000 : 2000;
+    std::vector<std::thread> threads;
+    for (int t = 0; t < 4; ++t) {
+      threads.emplace_back([&] {
+        for (int i = 0; i < reads; ++i) {
+          const auto lease = refreshable_->Get();
+          ASSERT_TRUE(lease.ok());
+          ASSERT_EQ(lease->token()[i % 1024], 'x');
+        }
+      });
+    }
+    for (std::thread& thread : threads) thread.join();
+  }
+
+  void End() {
+    refreshable_.reset();
+    executor_.reset();
+  }
+
+  size_t first_ = 0;
+  std::unique_ptr<Executor> executor_;
+  std::unique_ptr<Refreshable<std::string>> refreshable_;
+};
+
+TEST_F(ReadOnlyMemoryTest, R1AFreshReadWritesToNothingShared) {
+  Build<IdleExecutor>(RefreshPolicy());
+  Protect(PROT_READ);
+  ReadFromFourThreads();
+  Protect(PROT_READ | PROT_WRITE);
+  End();
+}
+
+TEST_F(ReadOnlyMemoryTest, R1AFreshReadInVirtualTimeWritesToNothingShared) {
+  Build<ManualExecutor>(RefreshPolicy());
+  Protect(PROT_READ);
+  ReadFromFourThreads();
+  Protect(PROT_READ | PROT_WRITE);
+  End();
+}
+
+// The refresh that the first stale read starts is under way, and stays so.
+TEST_F(ReadOnlyMemoryTest, R2AStaleReadWritesToNothingShared) {
+  Build<ManualExecutor>(RefreshPolicy());
+  static_cast<ManualExecutor&>(*executor_).Suspend(absl::Minutes(50));
+  use_arena = true;
+  const bool served = refreshable_->Get().ok();
+  use_arena = false;
+  ASSERT_TRUE(served);
+  EXPECT_EQ(refreshable_->health().freshness, Freshness::kStale);
+  EXPECT_TRUE(refreshable_->health().refreshing);
+  Protect(PROT_READ);
+  ReadFromFourThreads();
+  Protect(PROT_READ | PROT_WRITE);
+  End();
+}
+
+// The proof can fail: the pages are the right ones, and they are read-only.
+TEST_F(ReadOnlyMemoryTest, ACallThatDoesWriteIsAFault) {
+  Build<IdleExecutor>(RefreshPolicy());
+  EXPECT_DEATH(
+      {
+        Protect(PROT_READ);  // After the fork, which writes to it too.
+        refreshable_->Reset();
+      },
+      "");
+  End();
+}
+
+}  // namespace
+}  // namespace refreshable
