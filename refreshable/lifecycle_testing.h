@@ -145,6 +145,7 @@ class ProbeExecutor final : public Executor {
   bool DriveUntil(absl::FunctionRef<bool()> done,
                   absl::Duration deadline) override {
     ++uses_;
+    if (on_drive) on_drive();
     return base_->DriveUntil(done, deadline);
   }
   const Clock& clock() const override { return clock_; }
@@ -155,6 +156,7 @@ class ProbeExecutor final : public Executor {
 
   std::function<void()> on_run;
   std::function<void()> on_run_after;
+  std::function<void()> on_drive;
   std::atomic<bool> refuse_runs{false};
   std::atomic<bool> refuse_timers{false};
 

@@ -349,6 +349,36 @@ TEST_F(ReentrancyTest, E5WakingReadersRecheckAndJoinTheNextFlight) {
   EXPECT_EQ(outcome.token, "t2");
 }
 
+// The answer came on another thread, which has not woken the reader yet. The
+// reader's executor has nothing left to do: no reason to give up.
+TEST_F(ReentrancyTest, T1DrivingReadWaitsForTheThreadThatIsToWakeIt) {
+  absl::Notification published;
+  absl::Notification idle;
+  Strings::Options options;
+  options.on_token_changed = [&](const auto&) {
+    published.Notify();
+    idle.WaitForNotification();
+    for (int i = 0; i < 100; ++i) std::this_thread::yield();
+  };
+  token_ = Make(&probe_, held_, options);
+  token_->GetAsync(kForever, [](const auto&) {});
+  executor_.RunUntilIdle();
+  std::thread answering;
+  int drives = 0;
+  probe_.on_drive = [&] {
+    if (++drives != 2) return;  // First it asks whether it may drive at all.
+    answering = std::thread([&] {
+      held_->Answer(0, Credential<std::string>("t1", Expiry::Never()));
+    });
+    published.WaitForNotification();
+    idle.Notify();
+  };
+  const auto lease = token_->Get();
+  answering.join();
+  ASSERT_TRUE(lease.ok()) << lease.status();
+  EXPECT_EQ(lease->token(), "t1");
+}
+
 // ---- R8 ----
 
 TEST_F(ReentrancyTest, R8EachReadIsCancelledAlone) {
