@@ -2,9 +2,9 @@
 
 #include "refreshable/internal/fork_aware.h"
 
-#include <new>
+#include <cstring>
 
-#include "absl/base/attributes.h"
+#include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 
 #ifndef _WIN32
@@ -60,14 +60,21 @@ class ForkRegistry {
     for (ForkAware* i = first_; i != nullptr; i = i->next_) {
       i->AfterForkInChild();
     }
-    mutex_.Unlock();
-    // Threads that are not here may be queued in it: it starts anew.
-    new (&mutex_) absl::Mutex;
+    UnlockInChild(mutex_);
   }
 
   absl::Mutex mutex_;
   ForkAware* first_ = nullptr;
 };
+
+void UnlockInChild(absl::Mutex& mutex) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+  absl::Mutex held;
+  held.Lock();
+  // Into one that is held, too, and that nobody waits for.
+  std::memcpy(static_cast<void*>(&mutex), &held, sizeof(mutex));
+  held.Unlock();
+  mutex.Unlock();
+}
 
 void ForkAware::Register() { ForkRegistry::Get().Add(this); }
 void ForkAware::Unregister() { ForkRegistry::Get().Remove(this); }

@@ -5,6 +5,8 @@
 #ifndef REFRESHABLE_INTERNAL_FORK_AWARE_H_
 #define REFRESHABLE_INTERNAL_FORK_AWARE_H_
 
+#include "absl/synchronization/mutex.h"
+
 namespace refreshable {
 namespace internal {
 
@@ -39,6 +41,11 @@ class ForkAware {
   ForkAware* next_ = nullptr;
   ForkAware* previous_ = nullptr;
 };
+
+// In a child, for a mutex that this thread has locked before the fork: unlocks
+// it, and forgets the threads that were about to wait for it, which are not
+// here. (Unlock would wait for one that was just entering itself in the queue.)
+void UnlockInChild(absl::Mutex& mutex);
 
 }  // namespace internal
 }  // namespace refreshable

@@ -8,6 +8,7 @@
 
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "refreshable/internal/fork_aware.h"
 #include "refreshable/internal/shell.h"
 #include "refreshable/internal/shell_parts.h"
 
@@ -19,9 +20,8 @@ void Shell::BeforeFork() { mutex_.Lock(); }
 void Shell::AfterForkInParent() { mutex_.Unlock(); }
 
 void Shell::AfterForkInChild() {
-  mutex_.Unlock();
-  // Threads that are not here may be queued in these: they start anew.
-  new (&mutex_) absl::Mutex;
+  UnlockInChild(mutex_);
+  // Threads that are not here may be queued in it: it starts anew.
   new (&changed_) absl::CondVar;
   for (ThreadIds* threads : {&in_attempt_, &in_timer_, &in_executor_}) {
     KeepThisThread(*threads);
