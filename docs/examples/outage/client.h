@@ -9,6 +9,8 @@
 #include <memory>
 #include <string>
 
+#include "absl/functional/function_ref.h"
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 
@@ -28,6 +30,9 @@ struct ClientState {
   uint64_t generation = 0;
 };
 
+// Sends one request; true if the API answered 401 to its token.
+using Send = absl::FunctionRef<bool(const Bearer&)>;
+
 // Provides the tokens of one program's calls. Thread-safe.
 class Client {
  public:
@@ -36,11 +41,30 @@ class Client {
   // A token for one call, or why there is none. May block.
   virtual absl::StatusOr<Bearer> Token() = 0;
 
+  // One call: sends a request with a token, and perhaps once more with another
+  // if the API rejected the first. An error only if nothing was sent. May
+  // block.
+  virtual absl::Status Call(Send send) = 0;
+
+  virtual ClientState state() const = 0;
+};
+
+// One that replays a rejected call by hand.
+class ReplayingClient : public Client {
+ public:
+  absl::Status Call(Send send) final {
+    const absl::StatusOr<Bearer> bearer = Token();
+    if (!bearer.ok()) return bearer.status();
+    if (!send(*bearer) || !OnRejected(*bearer)) return absl::OkStatus();
+    const absl::StatusOr<Bearer> other = Token();
+    if (other.ok() && send(*other)) OnRejected(*other);
+    return absl::OkStatus();
+  }
+
+ private:
   // Hears that the API answered 401 to this token. True: replay the call once,
   // with what `Token` gives now. May block.
   virtual bool OnRejected(const Bearer& rejected) = 0;
-
-  virtual ClientState state() const = 0;
 };
 
 }  // namespace refreshable_examples

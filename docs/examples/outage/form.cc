@@ -2,8 +2,11 @@
 
 #include "docs/examples/outage/form.h"
 
+#include <cstddef>
+#include <cstdint>
+
 #include "absl/strings/ascii.h"
-#include "absl/strings/escaping.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 
@@ -35,7 +38,9 @@ std::optional<std::string> FormDecode(absl::string_view text) {
           !absl::ascii_isxdigit(text[i + 2])) {
         return std::nullopt;
       }
-      out += absl::HexStringToBytes(text.substr(i + 1, 2));
+      uint32_t byte = 0;  // Two hexadecimal digits cannot fail.
+      static_cast<void>(absl::SimpleHexAtoi(text.substr(i + 1, 2), &byte));
+      out.push_back(static_cast<char>(byte));
       i += 2;
     } else {
       out.push_back(text[i]);

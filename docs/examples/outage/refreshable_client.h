@@ -9,10 +9,12 @@
 #include <string>
 #include <utility>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "docs/examples/outage/client.h"
 #include "refreshable/refreshable.h"
+#include "refreshable/rejection.h"
 
 namespace refreshable_examples {
 
@@ -27,13 +29,17 @@ class RefreshableClient final : public Client {
     absl::StatusOr<refreshable::Lease<std::string>> lease =
         token_->Get(timeout_);
     if (!lease.ok()) return lease.status();
-    return Bearer{lease->Share(), lease->expires_at(),
-                  lease->generation().value()};
+    return BearerOf(*lease);
   }
 
-  bool OnRejected(const Bearer& rejected) override {
-    token_->Invalidate(refreshable::Generation(rejected.generation));
-    return true;
+  absl::Status Call(Send send) override {
+    return refreshable::CallWithToken(
+               *token_, {timeout_},
+               [send](const refreshable::Lease<std::string>& lease) {
+                 return send(BearerOf(lease));
+               },
+               [](bool rejected) { return rejected; })
+        .status();
   }
 
   ClientState state() const override {
@@ -45,6 +51,10 @@ class RefreshableClient final : public Client {
   }
 
  private:
+  static Bearer BearerOf(const refreshable::Lease<std::string>& lease) {
+    return {lease.Share(), lease.expires_at(), lease.generation().value()};
+  }
+
   refreshable::Refreshable<std::string>* const token_;
   const absl::Duration timeout_;
 };

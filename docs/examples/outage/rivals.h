@@ -26,7 +26,7 @@ using Mint =
 
 // Asks for a token whenever a call has failed: as long as the endpoint is down,
 // every call of every thread asks again.
-class Hammer final : public Client {
+class Hammer final : public ReplayingClient {
  public:
   // The clock must outlive it.
   Hammer(Mint mint, const refreshable::Clock* clock);
@@ -49,7 +49,7 @@ class Hammer final : public Client {
 // units of time have passed since the last attempt started. After
 // `max_failures` of them it gives up: until the program is started again, every
 // call fails.
-class Lockout final : public Client {
+class Lockout final : public ReplayingClient {
  public:
   // The clock must outlive it.
   Lockout(Mint mint, const refreshable::Clock* clock, absl::Duration unit,

@@ -56,20 +56,14 @@ Tally Scoreboard::tally() const {
 void MakeCall(Client& client, const Api& api, const refreshable::Clock& clock,
               Scoreboard& scoreboard) {
   ApiResult result = ApiResult::kFailed;
-  for (int request = 0; request < 2; ++request) {
-    const absl::StatusOr<Bearer> bearer = client.Token();
-    if (!bearer.ok()) {
-      result = ApiResult::kFailed;
-      break;
-    }
-    const bool expired = bearer->expires_at <= clock.Now().wall;
+  const absl::Status sent = client.Call([&](const Bearer& bearer) {
+    const bool expired = bearer.expires_at <= clock.Now().wall;
     if (expired) scoreboard.AddExpiredSent();
-    result = api(*bearer->token);
-    if (!IsRejection(result)) break;
-    scoreboard.AddRejection(result, expired);
-    if (!client.OnRejected(*bearer)) break;
-  }
-  scoreboard.AddCall(result == ApiResult::kOk, clock.Now());
+    result = api(*bearer.token);
+    if (IsRejection(result)) scoreboard.AddRejection(result, expired);
+    return IsRejection(result);
+  });
+  scoreboard.AddCall(sent.ok() && result == ApiResult::kOk, clock.Now());
 }
 
 Workload::Workload(Options options, Client* client,

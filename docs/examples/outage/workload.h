@@ -65,8 +65,8 @@ class Scoreboard {
   std::optional<absl::Duration> recovered_at_ ABSL_GUARDED_BY(mu_);
 };
 
-// Makes one call: asks `client` for a token, looks at the clock, sends, and
-// replays once if the token was rejected and the client says so.
+// Makes one call through `client`, which picks the token and replays it if need
+// be; looks at the clock at each request.
 void MakeCall(Client& client, const Api& api, const refreshable::Clock& clock,
               Scoreboard& scoreboard);
 

@@ -14,7 +14,7 @@ namespace refreshable_examples {
 namespace {
 
 // Hands out tokens that expire at a given moment.
-class FakeClient final : public Client {
+class FakeClient final : public ReplayingClient {
  public:
   absl::StatusOr<Bearer> Token() override {
     if (!status.ok()) return status;
