@@ -6,9 +6,11 @@
 //
 //   R3, A1   no token is handed out that has expired by either clock, or that
 //            was withdrawn;
-//   F1, F2   one attempt at a time, generations rise;
+//   F1, F2   one attempt at a time, generations rise, and what a call brings
+//            that was overtaken by a withdrawal or an Install is not used;
 //   F4       attempts keep the minimum interval, but for the exempt ones;
-//   B1-B3    no attempt starts in a backoff that was announced and not ended;
+//   B1-B3    no attempt starts in a backoff that was announced, or asked for by
+//            the server, and not ended;
 //   B5, E1   whoever waits gets one outcome, a cancelled one gets none;
 //   B7       there is always a way back: a success, after Reset if it is fatal.
 
@@ -73,6 +75,9 @@ class Referee final : public Observer {
         running_ = false;
         break;
       case EventKind::kAttemptFailed:
+        ++failed_;
+        running_ = false;
+        break;
       case EventKind::kAttemptAbandoned:
         running_ = false;
         break;
@@ -87,6 +92,9 @@ class Referee final : public Observer {
     }
   }
 
+  int failed() const { return failed_; }
+  // The server has said so.
+  void SetNotBefore(absl::Duration since_boot) { not_before_ = since_boot; }
   // The next attempt may come at once; `exempt`: even after the one before.
   void EndBackoff(bool exempt = false) {
     not_before_ = -absl::InfiniteDuration();
@@ -97,6 +105,7 @@ class Referee final : public Observer {
   const Clock* const clock_;
   bool running_ = false;
   bool exempt_ = false;
+  int failed_ = 0;
   absl::Duration last_start_ = -absl::InfiniteDuration();
   absl::Duration not_before_ = -absl::InfiniteDuration();
   Generation generation_;
@@ -106,13 +115,17 @@ class Referee final : public Observer {
 class HeldSource final : public TokenSource<std::string> {
  public:
   void Fetch(const FetchContext&, FetchDone<std::string> done) override {
-    ++calls;
-    held.push_back(std::move(done));
+    held.push_back({std::move(done), epoch});
     if (answer_at_once) answer_at_once();
   }
-  std::vector<FetchDone<std::string>> held;
+  struct Call {
+    FetchDone<std::string> done;
+    int epoch;  // In which it started.
+  };
+  std::vector<Call> held;
   std::function<void()> answer_at_once;
-  int calls = 0;
+  // Rises with each withdrawal and each Install.
+  int epoch = 0;
 };
 
 class World {
@@ -135,12 +148,18 @@ class World {
   // Answers the call that came first and was not answered.
   void Answer(absl::Status status) {
     if (source_->held.empty()) return;
-    FetchDone<std::string> done = std::move(source_->held.front());
+    HeldSource::Call call = std::move(source_->held.front());
     source_->held.erase(source_->held.begin());
     if (status.ok()) {
-      done(Credential<std::string>(NewToken(), Expiry::In(kLifetime)));
+      call.done(
+          Credential<std::string>(NewToken(call.epoch), Expiry::In(kLifetime)));
     } else {
-      done(std::move(status));
+      const std::optional<absl::Duration> wait = GetRetryAfter(status);
+      const int failed = referee_->failed();
+      call.done(std::move(status));
+      if (wait.has_value() && referee_->failed() > failed) {
+        referee_->SetNotBefore(executor_.clock().Now().since_boot + *wait);
+      }
     }
     executor_.RunUntilIdle();
   }
@@ -174,15 +193,18 @@ class World {
     const Generation rejected =
         current ? generation : Generation(generation.value() - 1);
     referee_->EndBackoff(current);
-    if (token_->Invalidate(rejected)) withdrawn_.insert(rejected.value());
+    if (token_->Invalidate(rejected)) {
+      withdrawn_.insert(rejected.value());
+      ++source_->epoch;
+    }
     executor_.RunUntilIdle();
   }
   void Install() {
     referee_->EndBackoff(true);
-    EXPECT_TRUE(token_
-                    ->Install(Credential<std::string>(NewToken(),
-                                                      Expiry::In(kLifetime)))
-                    .ok());
+    const std::string token = NewToken(++source_->epoch);
+    EXPECT_TRUE(
+        token_->Install(Credential<std::string>(token, Expiry::In(kLifetime)))
+            .ok());
     executor_.RunUntilIdle();
   }
   void Reset() {
@@ -225,8 +247,9 @@ class World {
 
  private:
   // By since-boot time: the wall clock is looked at in the lease.
-  std::string NewToken() {
+  std::string NewToken(int epoch) {
     std::string token = absl::StrCat("t", ++tokens_);
+    epochs_[token] = epoch;
     ends_[token] = executor_.clock().Now().since_boot + kLifetime;
     return token;
   }
@@ -236,12 +259,15 @@ class World {
     const Instant now = executor_.clock().Now();
     EXPECT_LT(now.wall, lease->expires_at()) << lease->token();
     EXPECT_LT(now.since_boot, ends_[lease->token()]) << lease->token();
+    EXPECT_EQ(epochs_[lease->token()], source_->epoch)
+        << "an answer to a call that was overtaken: " << lease->token();
     EXPECT_EQ(withdrawn_.count(lease->generation().value()), 0u)
         << lease->token();
   }
 
   int tokens_ = 0;
   std::map<std::string, absl::Duration> ends_;
+  std::map<std::string, int> epochs_;
   std::set<uint64_t> withdrawn_;
   std::vector<int> outcomes_;  // Of each ReadAsync.
   std::vector<WaiterId> ids_;
@@ -355,7 +381,7 @@ const Step kEvents[] = {
     {"the wall clock steps forward",
      [](World& w) { w.StepWall(absl::Hours(1)); }},
     {"suspend", [](World& w) { w.Suspend(absl::Hours(1)); }},
-    {"two seconds pass", [](World& w) { w.Pass(absl::Seconds(2)); }},
+    {"a moment passes", [](World& w) { w.Pass(absl::Seconds(1.5)); }},
     {"it becomes stale, or expires", [](World& w) { w.Pass(kStale); }},
 };
 
