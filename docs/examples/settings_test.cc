@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The two settings that docs/failure.md shows, and the outages they make.
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "executors/manual_executor.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "refreshable/policy.h"
+#include "refreshable/refresh_error.h"
+#include "refreshable/refreshable.h"
+#include "testing/scripted_source.h"
+
+namespace refreshable_examples {
+namespace {
+
+using ::testing::ElementsAre;
+
+// [heal]
+// Seven attempts, then one a minute: heals by itself, however long it takes.
+refreshable::RefreshPolicy WaitItOut() {
+  refreshable::RefreshPolicy policy;
+  policy.retry.initial_backoff = absl::Seconds(2);  // 2, 4, 8, 16, 32, 60 s
+  policy.retry.multiplier = 2;
+  policy.retry.max_backoff = absl::Seconds(60);
+  policy.retry.max_retries = 6;
+  policy.retry.max_consecutive_failures = 7;
+  policy.retry.probe_interval = absl::Seconds(60);
+  return policy;
+}
+// [/heal]
+
+// [fatal]
+// One attempt per call, 2, 4, 8, 16 s apart; the fifth failure is the end.
+refreshable::RefreshPolicy GiveUpAfterFive() {
+  refreshable::RefreshPolicy policy;
+  policy.retry.initial_backoff = absl::Seconds(2);
+  policy.retry.multiplier = 2;
+  policy.retry.max_retries = 0;
+  policy.retry.max_consecutive_failures = 5;
+  policy.retry.on_exhausted = refreshable::OnExhausted::kFatal;
+  return policy;
+}
+// [/fatal]
+
+// When the source is called while one reader asks every second, in seconds.
+class Outage {
+ public:
+  explicit Outage(refreshable::RefreshPolicy policy) {
+    policy.jitter = 0;
+    source_.Always(absl::UnavailableError("down"));
+    token_ = *refreshable::Refreshable<std::string>::Create(
+        source_.Share(), {&executor_, policy});
+  }
+
+  // The error of the last read.
+  absl::Status Run(absl::Duration length) {
+    absl::Status status;
+    for (absl::Duration t; t < length; t += absl::Seconds(1)) {
+      status = token_->Get(absl::ZeroDuration()).status();
+      executor_.AdvanceBy(absl::Seconds(1));
+    }
+    return status;
+  }
+  std::vector<int> Calls() const {
+    std::vector<int> calls;
+    for (const absl::Duration t : source_.start_times()) {
+      calls.push_back(static_cast<int>(absl::ToInt64Seconds(t)));
+    }
+    return calls;
+  }
+  bool Heals() {
+    source_.Always(refreshable::Credential<std::string>(
+        "t1", refreshable::Expiry::In(absl::Hours(1))));
+    executor_.AdvanceBy(absl::Seconds(60));
+    return token_->Get().ok();
+  }
+
+ private:
+  refreshable::ManualExecutor executor_;
+  refreshable_testing::ScriptedSource<std::string> source_{&executor_.clock()};
+  std::unique_ptr<refreshable::Refreshable<std::string>> token_;
+};
+
+TEST(SettingsTest, WaitsItOut) {
+  Outage outage(WaitItOut());
+  EXPECT_FALSE(refreshable::IsFatal(outage.Run(absl::Minutes(5))));
+  EXPECT_THAT(outage.Calls(), ElementsAre(0, 2, 6, 14, 30, 62, 122, 182, 242));
+  EXPECT_TRUE(outage.Heals());
+}
+
+TEST(SettingsTest, GivesUpAfterFive) {
+  Outage outage(GiveUpAfterFive());
+  EXPECT_TRUE(refreshable::IsFatal(outage.Run(absl::Minutes(5))));
+  EXPECT_THAT(outage.Calls(), ElementsAre(0, 2, 6, 14, 30));
+  EXPECT_FALSE(outage.Heals());
+}
+
+}  // namespace
+}  // namespace refreshable_examples
