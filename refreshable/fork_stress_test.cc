@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Clause E4 while other threads are inside every call. A target of its own, as
-// it is left out under AddressSanitizer: LLVM 14's allocator does not give the
-// child its locks back, so that there every new thread of a child may hang in
-// malloc, before its first line.
+// it is left out under the sanitizers: their runtimes do not give the child the
+// locks back that threads of the parent were holding, so that there a child may
+// hang in malloc or free.
 
 #include <sys/wait.h>
 #include <unistd.h>

@@ -6,8 +6,6 @@
 #include "refreshable/internal/hazard_domain.h"
 
 #include <atomic>
-#include <cstdint>
-#include <functional>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -16,71 +14,11 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/synchronization/notification.h"
 #include "gtest/gtest.h"
-
-#ifndef _WIN32
-#include <sys/wait.h>
-#include <unistd.h>
-#endif
+#include "refreshable/internal/hazard_domain_testing.h"
 
 namespace refreshable {
 namespace internal {
 namespace {
-
-#ifdef REFRESHABLE_TEST_SYMMETRIC
-const bool kForced = [] {
-  HazardDomain::ForceSymmetricForTesting();
-  return true;
-}();
-#endif
-
-constexpr uint64_t kAlive = 0x5eadbeef5eadbeef;
-
-// Counts those that live, and says what it is when it is used after its end.
-struct TestNode final : HazardNode {
-  explicit TestNode(std::atomic<int>* counter,
-                    std::function<void()> hook = nullptr)
-      : live(counter), at_end(std::move(hook)) {
-    ++*live;
-  }
-  ~TestNode() override {
-    if (at_end) at_end();
-    mark = 0;
-    --*live;
-  }
-  std::atomic<int>* const live;
-  const std::function<void()> at_end;
-  volatile uint64_t mark = kAlive;
-};
-
-bool Alive(const HazardHold& hold) {
-  return static_cast<const TestNode*>(hold.node())->mark == kAlive;
-}
-
-void Replace(HazardCell& cell, const HazardNode* node) {
-  HazardDomain::Retire(cell.exchange(node));
-}
-
-// As a read does it. Requires that the cell never has null.
-HazardHold Hold(const HazardCell& cell) {
-  HazardHold hold(HazardDomain::TryProtect(cell));
-  if (hold.node() == nullptr) hold = HazardDomain::Protect(cell);
-  return hold;
-}
-
-// Each test leaves the domain as it found it: nothing held, nothing waiting.
-class HazardDomainTest : public testing::Test {
- protected:
-  ~HazardDomainTest() override {
-    Replace(cell_, nullptr);
-    EXPECT_EQ(live_.load(), 0);
-    const HazardDomain::Counts counts = HazardDomain::CountForTesting();
-    EXPECT_EQ(counts.held, 0);
-    EXPECT_EQ(counts.retained, 0);
-  }
-
-  std::atomic<int> live_{0};
-  HazardCell cell_{nullptr};
-};
 
 TEST_F(HazardDomainTest, AnEmptyCellGivesAnEmptyHold) {
   EXPECT_EQ(HazardDomain::Protect(cell_).node(), nullptr);
@@ -234,70 +172,6 @@ TEST_F(HazardDomainTest, R12ASlowDestructorDelaysNobodyElse) {
   go_on.Notify();
   slow.join();
 }
-
-#ifndef _WIN32
-
-int ExitCodeOfChild(const std::function<bool()>& body) {
-  const pid_t child = fork();
-  if (child == 0) _exit(body() ? 0 : 1);
-  int status = 0;
-  EXPECT_EQ(waitpid(child, &status, 0), child);
-  return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-}
-
-// Readers and a publisher are in the middle of everything when the process is
-// copied; what the child does first works, and frees what it should.
-TEST_F(HazardDomainTest, E4AChildCanReadAndReplace) {
-  Replace(cell_, new TestNode(&live_));
-  std::atomic<bool> stop{false};
-  std::vector<std::thread> threads;
-  for (int i = 0; i < 2; ++i) {
-    threads.emplace_back([&] {
-      while (!stop) EXPECT_TRUE(Alive(Hold(cell_)));
-    });
-  }
-  threads.emplace_back([&] {
-    while (!stop) Replace(cell_, new TestNode(&live_));
-  });
-  for (int i = 0; i < 20; ++i) {
-    EXPECT_EQ(ExitCodeOfChild([&] {
-                std::atomic<int> mine{0};
-                if (!Alive(Hold(cell_))) return false;
-                Replace(cell_, new TestNode(&mine));
-                HazardHold hold = Hold(cell_);
-                Replace(cell_, nullptr);
-                if (!Alive(hold) || mine != 1) return false;
-                hold = HazardHold();
-                return mine == 0;
-              }),
-              0);
-  }
-  stop = true;
-  for (std::thread& thread : threads) thread.join();
-}
-
-TEST_F(HazardDomainTest, E4ALeaseOfAThreadThatIsGoneStaysValidInTheChild) {
-  Replace(cell_, new TestNode(&live_));
-  HazardHold hold;
-  absl::Notification held, end;
-  std::thread thread([&] {
-    hold = Hold(cell_);
-    held.Notify();
-    end.WaitForNotification();
-  });
-  held.WaitForNotification();
-  EXPECT_EQ(ExitCodeOfChild([&] {
-              Replace(cell_, nullptr);
-              if (live_ != 1 || !Alive(hold)) return false;
-              hold = HazardHold();
-              return live_ == 0;
-            }),
-            0);
-  end.Notify();
-  thread.join();
-}
-
-#endif  // _WIN32
 
 // Publishers, readers that nest, holds handed from thread to thread, threads
 // that come and go: nothing is used after its end, everything is freed, and
