@@ -8,7 +8,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <condition_variable>  // NOLINT(build/c++11)
 #include <cstdint>
 #include <exception>
 #include <list>
@@ -30,6 +29,7 @@
 #include "executors/clock.h"
 #include "executors/executor.h"
 #include "executors/fatal.h"
+#include "executors/steady_cond_var.h"
 
 namespace refreshable {
 namespace {
@@ -70,17 +70,6 @@ absl::Status Validate(const ThreadExecutor::Options& options) {
   }
   return absl::OkStatus();
 }
-
-// absl::Mutex as std::condition_variable_any wants it.
-class Lockable {
- public:
-  explicit Lockable(absl::Mutex* mu) : mu_(mu) {}
-  void lock() ABSL_NO_THREAD_SAFETY_ANALYSIS { mu_->Lock(); }
-  void unlock() ABSL_NO_THREAD_SAFETY_ANALYSIS { mu_->Unlock(); }
-
- private:
-  absl::Mutex* const mu_;
-};
 
 }  // namespace
 
@@ -134,11 +123,8 @@ class ThreadExecutor::Core {
   // A leaf: no task is run, moved or destroyed under it.
   absl::Mutex mu_;
   absl::CondVar queued_;  // A task was queued, or `closed_` was set.
-  // The first timer changed, or `closed_` was set. Not an absl::CondVar, whose
-  // timed wait is by the wall clock in older Abseil: a wall clock that stepped
-  // back would make any wait as much longer. This one waits by the steady
-  // clock.
-  std::condition_variable_any timers_changed_;
+  // The first timer changed, or `closed_` was set.
+  internal_executors::SteadyCondVar timers_changed_;
   bool closed_ ABSL_GUARDED_BY(mu_) = false;
   std::list<Task> queue_ ABSL_GUARDED_BY(mu_);
   Timers timers_ ABSL_GUARDED_BY(mu_);
@@ -189,7 +175,7 @@ void ThreadExecutor::Core::Shutdown() {
     timers.swap(timers_);
     due_.clear();
     queued_.SignalAll();
-    timers_changed_.notify_one();
+    timers_changed_.Signal();
   }
   // Before the join: a running task may be waiting for what it queued.
   while (!queue.empty()) queue.pop_front();
@@ -222,7 +208,7 @@ bool ThreadExecutor::Core::RunAfter(uint64_t id, absl::Duration delay,
   node.key().first = due;
   due_.emplace(id, due);
   const auto inserted = timers_.insert(std::move(node)).position;
-  if (inserted == timers_.begin()) timers_changed_.notify_one();
+  if (inserted == timers_.begin()) timers_changed_.Signal();
   return true;
 }
 
@@ -277,12 +263,10 @@ void ThreadExecutor::Core::RunTimers() {
 
 void ThreadExecutor::Core::WaitForTimers(absl::Duration due,
                                          absl::Duration now) {
-  Lockable lock(&mu_);
   if (due == absl::InfiniteDuration()) {
-    timers_changed_.wait(lock);
+    timers_changed_.Wait(&mu_);
   } else {
-    timers_changed_.wait_for(
-        lock, absl::ToChronoNanoseconds(std::min(due - now, kLongestWait)));
+    timers_changed_.WaitWithTimeout(&mu_, std::min(due - now, kLongestWait));
   }
 }
 

@@ -25,6 +25,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "executors/executor.h"
+#include "executors/steady_cond_var.h"
 #include "refreshable/failure_class.h"
 #include "refreshable/health.h"
 #include "refreshable/internal/fork_aware.h"
@@ -212,7 +213,7 @@ class Shell : public std::enable_shared_from_this<Shell>, protected ForkAware {
   // Async reads whose callback the executor refused inside their own call.
   std::vector<uint64_t> parked_ ABSL_GUARDED_BY(mutex_);
   absl::Duration parked_until_ ABSL_GUARDED_BY(mutex_);
-  absl::CondVar changed_;
+  internal_executors::SteadyCondVar changed_;
 
   // Calls of the source that have not answered, and their cancellation flags.
   std::map<AttemptId, std::shared_ptr<std::atomic<bool>>> calls_

@@ -8,6 +8,7 @@
 
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "executors/steady_cond_var.h"
 #include "refreshable/internal/fork_aware.h"
 #include "refreshable/internal/shell.h"
 #include "refreshable/internal/shell_parts.h"
@@ -21,8 +22,6 @@ void Shell::AfterForkInParent() { mutex_.Unlock(); }
 
 void Shell::AfterForkInChild() {
   UnlockInChild(mutex_);
-  // Threads that are not here may be queued in it: it starts anew.
-  new (&changed_) absl::CondVar;
   for (ThreadIds* threads : {&in_attempt_, &in_timer_, &in_executor_}) {
     KeepThisThread(*threads);
   }
@@ -34,6 +33,8 @@ void Shell::ForgetParent() {
   machine_.OnFork();
   // The callbacks and tokens there are the parent's to run and to destroy.
   // Never freed: their destructors are user code.
+  // Threads that are not here may be queued in it: it starts anew.
+  new (&changed_) internal_executors::SteadyCondVar;
   new Waiters(std::exchange(waiters_, {}));
   new std::vector<Effects>(std::exchange(deferred_, {}));
   deadlines_.clear();

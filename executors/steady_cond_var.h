@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// SteadyCondVar: a condition variable whose timed waits no step of the wall
+// clock can lengthen.
+
+#ifndef EXECUTORS_STEADY_COND_VAR_H_
+#define EXECUTORS_STEADY_COND_VAR_H_
+
+#include <condition_variable>  // NOLINT(build/c++11)
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+
+namespace refreshable {
+namespace internal_executors {
+
+// As absl::CondVar. That one waits by the wall clock in older Abseil: any wait
+// during which the clock is set back, however short it was to be, becomes as
+// much longer. This one waits by the steady clock.
+class SteadyCondVar {
+ public:
+  SteadyCondVar() = default;
+  SteadyCondVar(const SteadyCondVar&) = delete;
+  SteadyCondVar& operator=(const SteadyCondVar&) = delete;
+
+  void Wait(absl::Mutex* mutex) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+    Lockable lock{mutex};
+    changed_.wait(lock);
+  }
+  // Waits no longer than `timeout`, which must be finite, on a clock that may
+  // stand still while the machine is suspended. May return early.
+  void WaitWithTimeout(absl::Mutex* mutex, absl::Duration timeout)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+    Lockable lock{mutex};
+    changed_.wait_for(lock, absl::ToChronoNanoseconds(timeout));
+  }
+  void Signal() { changed_.notify_one(); }
+  void SignalAll() { changed_.notify_all(); }
+
+ private:
+  // absl::Mutex as std::condition_variable_any wants it.
+  struct Lockable {
+    void lock() ABSL_NO_THREAD_SAFETY_ANALYSIS { mutex->Lock(); }
+    void unlock() ABSL_NO_THREAD_SAFETY_ANALYSIS { mutex->Unlock(); }
+
+    absl::Mutex* mutex;
+  };
+
+  std::condition_variable_any changed_;
+};
+
+}  // namespace internal_executors
+}  // namespace refreshable
+
+#endif  // EXECUTORS_STEADY_COND_VAR_H_

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Clause R6: threads that wait while the system's clock is set back.
+
+#include <ctime>
+#include <memory>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "executors/thread_executor.h"
+#include "gtest/gtest.h"
+#include "refreshable/lifecycle_testing.h"
+
+#ifdef __linux__
+#include <sys/syscall.h>
+#include <unistd.h>
+
+// This process sees the clock as it is before it is set back by two hours, and
+// the kernel, which ends the waits, sees it as it is afterwards.
+extern "C" int clock_gettime(clockid_t clock, timespec* time) noexcept {
+  const long result = syscall(SYS_clock_gettime, clock, time);  // NOLINT
+  if (result == 0 && clock == CLOCK_REALTIME) time->tv_sec += 2 * 60 * 60;
+  return static_cast<int>(result);
+}
+#endif
+
+namespace refreshable {
+namespace {
+
+// A wait that followed the wall clock ended as much later as the clock was set
+// back while it lasted, however short it was to be. Then this ends in two
+// hours.
+TEST(WallStepTest, R6ABlockedReaderEndsInTimeThoughTheClockIsSetBack) {
+  ThreadExecutor executor;
+  auto held = std::make_shared<lifecycle_testing::HeldSource>();
+  auto token = lifecycle_testing::Make(&executor, held);
+  EXPECT_EQ(token->Get(absl::Milliseconds(300)).status().code(),
+            absl::StatusCode::kDeadlineExceeded);
+  token.reset();
+  lifecycle_testing::SpinUntil([&] { return held->calls() == 1; });
+  held->Drop(0);
+}
+
+}  // namespace
+}  // namespace refreshable
