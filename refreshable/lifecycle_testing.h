@@ -118,7 +118,7 @@ inline std::shared_ptr<Observer> Observe(
 
 // Passes everything on to another executor, and can be told to refuse, to run
 // code inside its methods, and to count what is done to it.
-class ProbeExecutor final : public Executor {
+class ProbeExecutor : public Executor {
  public:
   explicit ProbeExecutor(Executor* base) : base_(base), clock_(this) {}
 

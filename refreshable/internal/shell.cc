@@ -423,10 +423,7 @@ void Shell::OnTimer(uint64_t serial) {
               Effects& effects) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     if (serial != timer_serial_) return;
     timer_ = TimerId::kNone;
-    armed_for_ = absl::InfiniteDuration();
-    Decisions decisions;
-    machine_.OnWake(now, decisions);
-    Apply(now, decisions, nullptr, effects);
+    WakeMachine(now, effects);
     while (!deadlines_.empty() && deadlines_.begin()->first <= now.since_boot) {
       const uint64_t id = deadlines_.begin()->second;
       Settle(id, *waiters_.find(id)->second, DeadlineExceeded(), effects);
@@ -437,6 +434,13 @@ void Shell::OnTimer(uint64_t serial) {
 }
 
 // Nobody will wake the machine: reads must ask it every time, and nothing may
+void Shell::WakeMachine(const Instant& now, Effects& effects) {
+  armed_for_ = absl::InfiniteDuration();
+  Decisions decisions;
+  machine_.OnWake(now, decisions);
+  Apply(now, decisions, nullptr, effects);
+}
+
 // wait for the passing of time.
 void Shell::OnTimerLost(uint64_t serial) {
   OnEvent([&](const Instant& now,

@@ -190,6 +190,8 @@ class Shell : public std::enable_shared_from_this<Shell>, protected ForkAware {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void SyncTimer();
   void OnTimer(uint64_t serial);
+  void WakeMachine(const Instant& now, Effects& effects)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void OnTimerLost(uint64_t serial);
 
   Executor* const executor_;

@@ -101,12 +101,15 @@ absl::Status Shell::Await(uint64_t id, const std::shared_ptr<Waiter>& waiter) {
     in_executor_thread = executor_->InExecutorThread();
     drivable = executor_->DriveUntil([] { return true; }, deadline);
   });
+  // Also once it is settled: what wakes it may be waiting for the attempt.
   const auto ready = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    return waiter->done || (in_executor_thread && !waiter->settled &&
-                            machine_.queued() != AttemptId::kNone);
+    return waiter->done ||
+           ((in_executor_thread || (drivable && waiter->settled)) &&
+            machine_.queued() != AttemptId::kNone);
   };
   for (;;) {
     AttemptId claimed = AttemptId::kNone;
+    bool woken_by_none = false;
     {
       absl::MutexLock lock(&mutex_);
       if (!waiter->done && !drivable && HasThisThread(in_timer_)) {
@@ -120,6 +123,8 @@ absl::Status Shell::Await(uint64_t id, const std::shared_ptr<Waiter>& waiter) {
         const absl::Duration left = deadline - Now().since_boot;
         if (left <= absl::ZeroDuration()) break;
         changed_.WaitWithTimeout(&mutex_, std::min(left, kLongestWait));
+        woken_by_none = timer_lost_ && !ready();
+        if (woken_by_none) break;
       }
       if (waiter->done) return waiter->outcome;
       if (Now().since_boot >= deadline) {
@@ -132,6 +137,13 @@ absl::Status Shell::Await(uint64_t id, const std::shared_ptr<Waiter>& waiter) {
       RunAttempt(claimed);
       continue;
     }
+    // No timer will: see to it that the attempt ends in time.
+    if (woken_by_none) {
+      OnEvent([&](const Instant& now, Effects& effects)
+                  ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+                    WakeMachine(now, effects);
+                  });
+    }
     if (!drivable) continue;
     const auto done = [&] {
       absl::MutexLock lock(&mutex_);
@@ -142,8 +154,8 @@ absl::Status Shell::Await(uint64_t id, const std::shared_ptr<Waiter>& waiter) {
     if (!done()) {
       absl::MutexLock lock(&mutex_);
       // Another thread may be about to wake it.
-      while (waiter->settled && !waiter->done) changed_.Wait(&mutex_);
-      if (!waiter->done && Now().since_boot < deadline) {
+      while (waiter->settled && !ready()) changed_.Wait(&mutex_);
+      if (!ready() && Now().since_boot < deadline) {
         RemoveWaiter(id);
         return absl::FailedPreconditionError(
             "nothing is pending that could bring a token: the executor is "

@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Faults of threads and of lifetimes that were found, one test each, headed by
+// what went wrong. Those of fork() are in fork_test.cc.
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <thread>
+#include <utility>
+
+#include "absl/functional/function_ref.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/notification.h"
+#include "absl/time/time.h"
+#include "executors/manual_executor.h"
+#include "executors/thread_executor.h"
+#include "gtest/gtest.h"
+#include "refreshable/lifecycle_testing.h"
+#include "refreshable/refreshable.h"
+
+namespace refreshable {
+namespace {
+
+using absl::StatusCode;
+using lifecycle_testing::HeldSource;
+using lifecycle_testing::Hour;
+using lifecycle_testing::Make;
+using lifecycle_testing::MakeSource;
+using lifecycle_testing::ProbeExecutor;
+using lifecycle_testing::SpinUntil;
+using lifecycle_testing::Strings;
+
+constexpr absl::Duration kForever = absl::InfiniteDuration();
+
+// Tells when its one thread has nothing left to drive.
+class AfterDriveExecutor final : public ProbeExecutor {
+ public:
+  using ProbeExecutor::ProbeExecutor;
+
+  bool DriveUntil(absl::FunctionRef<bool()> done,
+                  absl::Duration deadline) override {
+    const bool driven = ProbeExecutor::DriveUntil(done, deadline);
+    if (after_drive) after_drive();
+    return driven;
+  }
+
+  std::function<void()> after_drive;
+};
+
+// The first answer is held, and comes on the thread that says so. Its hook
+// rejects the token and reads the next one, which comes at once.
+class ReadingHookTest : public ::testing::Test {
+ protected:
+  void MakeOn(Executor* executor) {
+    Strings::Options options;
+    options.policy.young_token_age = absl::ZeroDuration();
+    options.policy.attempt_timeout = kForever;
+    options.on_token_changed = [&](const auto& lease) {
+      if (lease.generation() != Generation(1)) return;
+      if (in_hook) in_hook();
+      EXPECT_TRUE(token_->Invalidate(Generation(1)));
+      const auto next = token_->Get(absl::Minutes(1));
+      seen_ = next.ok() ? next->token() : next.status().ToString();
+    };
+    token_ = Make(executor, MakeSource([&](const auto&, auto done) {
+                    if (called_.HasBeenNotified()) return done(Hour("second"));
+                    first_.emplace(std::move(done));
+                    called_.Notify();
+                  }),
+                  options);
+  }
+
+  std::unique_ptr<Strings> token_;
+  std::optional<FetchDone<std::string>> first_;
+  absl::Notification called_;
+  std::function<void()> in_hook;
+  std::string seen_;
+};
+
+// A hook, run by the thread that had brought the answer, waited for an attempt
+// that was queued behind the only worker. The worker sat in a read that the
+// same hook was to let go, and took no attempts any more.
+TEST_F(ReadingHookTest, R10AWorkerAboutToBeWokenRunsWhatTheHookWaitsFor) {
+  ThreadExecutor::Options one;
+  one.workers = 1;
+  const auto pool = *ThreadExecutor::Create(one);
+  MakeOn(pool.get());
+  absl::Notification read;
+  ASSERT_TRUE(pool->Run([&] {
+    EXPECT_EQ(token_->Get()->token(), "second");
+    read.Notify();
+  }));
+  called_.WaitForNotification();
+  (*first_)(Hour("first"));
+  EXPECT_EQ(seen_, "second");
+  read.WaitForNotification();
+  token_.reset();
+}
+
+// The same where the reader drives a ManualExecutor, whose only thread it is.
+// It had nothing left to drive and waited to be woken, and so did the hook.
+TEST_F(ReadingHookTest, R10ADrivingReadRunsWhatTheHookWaitsFor) {
+  ManualExecutor executor;
+  AfterDriveExecutor after(&executor);
+  MakeOn(&after);
+  token_->GetAsync(kForever, [](const auto&) {});
+  executor.RunUntilIdle();
+  absl::Notification published;
+  absl::Notification idle;
+  in_hook = [&] {
+    published.Notify();
+    idle.WaitForNotification();
+  };
+  std::thread answering;
+  int drives = 0;
+  after.after_drive = [&] {
+    if (++drives == 1) {  // It was asked whether it can be driven at all.
+      answering = std::thread([&] {
+        (*first_)(Credential<std::string>("first", Expiry::Never()));
+      });
+      published.WaitForNotification();
+    } else if (drives == 2) {
+      idle.Notify();
+    }
+  };
+  const auto lease = token_->Get();
+  answering.join();
+  EXPECT_EQ(seen_, "second");
+  ASSERT_TRUE(lease.ok()) << lease.status();
+  EXPECT_EQ(lease->token(), "second");
+  token_.reset();
+}
+
+// The timer for the attempt's timeout was refused, and the source never
+// answered. A thread that waited without a deadline waited for ever, unless
+// somebody else came to read.
+TEST(LostTimerTest, E2AThreadThatWaitsSeesTheTimeoutOfTheAttempt) {
+  ManualExecutor executor;
+  ProbeExecutor probe(&executor);
+  const auto held = std::make_shared<HeldSource>();
+  const auto token = Make(&probe, held);
+  probe.refuse_timers = true;
+  std::optional<absl::StatusOr<Lease<std::string>>> read;
+  std::atomic<bool> ended{false};
+  std::thread reader([&] {
+    read = token->Get();
+    ended = true;
+  });
+  SpinUntil([&] { return executor.pending() > 0; });
+  executor.RunUntilIdle();
+  executor.AdvanceBy(absl::Seconds(31));
+  // Each look at the clock is a use, and there is one a second.
+  const int uses = probe.uses();
+  SpinUntil([&] { return ended || probe.uses() > uses + 20; });
+  EXPECT_TRUE(ended);
+  if (!ended) held->Answer(0, absl::DataLossError("it never ended"));
+  reader.join();
+  EXPECT_EQ(read->status().code(), StatusCode::kDeadlineExceeded);
+  EXPECT_TRUE(held->context(0).cancelled());
+  if (ended) held->Drop(0);
+}
+
+}  // namespace
+}  // namespace refreshable
