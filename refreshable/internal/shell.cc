@@ -114,8 +114,9 @@ Stats Shell::stats() const {
   return stats_;
 }
 
-Health Shell::health() const {
+Health Shell::health() {
   absl::MutexLock lock(&mutex_);
+  if (forked_) ForgetParent();
   const Instant now = Now();
   Health health;
   health.freshness = machine_.freshness(now);
@@ -433,7 +434,6 @@ void Shell::OnTimer(uint64_t serial) {
   RemoveThisThread(in_timer_);
 }
 
-// Nobody will wake the machine: reads must ask it every time, and nothing may
 void Shell::WakeMachine(const Instant& now, Effects& effects) {
   armed_for_ = absl::InfiniteDuration();
   Decisions decisions;
@@ -441,6 +441,7 @@ void Shell::WakeMachine(const Instant& now, Effects& effects) {
   Apply(now, decisions, nullptr, effects);
 }
 
+// Nobody will wake the machine: reads must ask it every time, and nothing may
 // wait for the passing of time.
 void Shell::OnTimerLost(uint64_t serial) {
   OnEvent([&](const Instant& now,

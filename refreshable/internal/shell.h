@@ -83,7 +83,7 @@ class Shell : public std::enable_shared_from_this<Shell>, protected ForkAware {
   bool Invalidate(Generation generation);
   void Reset();
   Stats stats() const;
-  Health health() const;
+  Health health();
   const Clock& clock() const { return executor_->clock(); }
   Instant Now() const { return clock().Now(); }
 

@@ -25,16 +25,18 @@ void Shell::AfterForkInChild() {
   for (ThreadIds* threads : {&in_attempt_, &in_timer_, &in_executor_}) {
     KeepThisThread(*threads);
   }
+  // The parent's timer will not say when to ask again.
+  SetCheckAt(absl::InfinitePast());
   forked_ = true;
 }
 
 void Shell::ForgetParent() {
   forked_ = false;
   machine_.OnFork();
-  // The callbacks and tokens there are the parent's to run and to destroy.
-  // Never freed: their destructors are user code.
   // Threads that are not here may be queued in it: it starts anew.
   new (&changed_) internal_executors::SteadyCondVar;
+  // The callbacks and tokens there are the parent's to run and to destroy.
+  // Never freed: their destructors are user code.
   new Waiters(std::exchange(waiters_, {}));
   new std::vector<Effects>(std::exchange(deferred_, {}));
   deadlines_.clear();

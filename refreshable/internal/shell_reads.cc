@@ -201,6 +201,7 @@ WaiterId Shell::ReadAsync(const ReadRequest& request,
 absl::Status Shell::TryRead(absl::FunctionRef<void()> take) {
   absl::MutexLock lock(&mutex_);
   if (closed_) return Destroyed();
+  if (forked_) ForgetParent();
   const Instant now = Now();
   if (machine_.published_servable(now)) {
     take();
@@ -214,6 +215,7 @@ absl::Status Shell::TryRead(absl::FunctionRef<void()> take) {
 bool Shell::Cancel(WaiterId id) {
   std::shared_ptr<Waiter> waiter;  // Destroyed outside the lock.
   absl::MutexLock lock(&mutex_);
+  if (forked_) ForgetParent();
   const auto it = waiters_.find(static_cast<uint64_t>(id));
   if (it == waiters_.end() || it->second->async == nullptr) return false;
   waiter = it->second;
