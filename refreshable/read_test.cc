@@ -239,6 +239,17 @@ TEST_F(RefreshableReadTest, R6AfterAStepBackTheTokenEndsWithItsTrueLife) {
   EXPECT_THAT(token->Get(), HoldsToken("t2"));
 }
 
+// The wall clock no longer tells of a suspend; the timer does, once the machine
+// is awake.
+TEST_F(RefreshableReadTest, R6AfterAStepBackASuspendIsSeenByTheTimer) {
+  const auto token = MakeWithToken();
+  executor_.StepWall(-absl::Hours(2));
+  executor_.Suspend(absl::Hours(1));
+  EXPECT_THAT(token->TryGet(), FailsWith(absl::StatusCode::kUnavailable));
+  executor_.RunUntilIdle();
+  EXPECT_FALSE(token->Get(absl::ZeroDuration()).ok());
+}
+
 TEST_F(RefreshableReadTest, R6StepBackLengthensNoBackoff) {
   const auto token = Make();
   source_.Answer(absl::UnavailableError("502"));

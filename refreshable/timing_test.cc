@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Answers, deadlines and tasks that come at the same moment, late, or after
+// all.
+
+#include <memory>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "executors/manual_executor.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "refreshable/lifecycle_testing.h"
+#include "refreshable/refreshable.h"
+#include "refreshable/scenario_testing.h"
+#include "testing/matchers.h"
+
+namespace refreshable {
+namespace {
+
+using ::refreshable_testing::FailsWith;
+using ::refreshable_testing::HoldsToken;
+using ::testing::ElementsAre;
+
+using TimingTest = ScenarioTest;
+
+TEST_F(TimingTest, R7AnAnswerBeforeTheDeadlinesTimerAtItsMomentCounts) {
+  const auto token = Make();
+  token->GetAsync(absl::Seconds(1), Note());
+  executor_.RunUntilIdle();
+  executor_.Suspend(absl::Seconds(1));
+  source_.Release(0, "t1", absl::Hours(1));
+  executor_.AdvanceBy(absl::Minutes(1));
+  EXPECT_THAT(outcomes_, ElementsAre(HoldsToken("t1")));
+}
+
+TEST_F(TimingTest, R7AnAnswerAfterTheDeadlinesTimerAtItsMomentDoesNot) {
+  const auto token = Make();
+  const WaiterId id = token->GetAsync(absl::Seconds(1), Note());
+  executor_.RunUntilIdle();
+  executor_.Suspend(absl::Seconds(1));
+  // The timer, and not what it queued: the callback.
+  ASSERT_TRUE(executor_.RunNext());
+  source_.Release(0, "t1", absl::Hours(1));
+  executor_.AdvanceBy(absl::Minutes(1));
+  EXPECT_THAT(outcomes_,
+              ElementsAre(FailsWith(absl::StatusCode::kDeadlineExceeded)));
+  EXPECT_FALSE(token->Cancel(id));
+  EXPECT_THAT(token->TryGet(), HoldsToken("t1"));
+}
+
+TEST_F(TimingTest, R7ADeadlinePassesThoughTheAttemptIsStillQueued) {
+  const auto token = Make();
+  token->GetAsync(absl::Seconds(1), Note());
+  ASSERT_TRUE(executor_.RunPending(1));  // The timer, before the attempt.
+  EXPECT_EQ(source_.call_count(), 0u);
+  executor_.RunUntilIdle();
+  EXPECT_THAT(outcomes_,
+              ElementsAre(FailsWith(absl::StatusCode::kDeadlineExceeded)));
+  // The flight goes on, late as it is.
+  EXPECT_THAT(source_.start_times(), ElementsAre(absl::Seconds(1)));
+  source_.Release(0, "t1", absl::Hours(1));
+  EXPECT_THAT(token->TryGet(), HoldsToken("t1"));
+}
+
+// Whose timers cannot be cancelled.
+class DeafExecutor final : public lifecycle_testing::ProbeExecutor {
+ public:
+  using ProbeExecutor::ProbeExecutor;
+  bool Cancel(TimerId) override { return false; }
+};
+
+TEST_F(TimingTest, E2ATimerThatRunsAfterItsCancellationDoesNothing) {
+  DeafExecutor deaf(&executor_);
+  source_.Answer(absl::UnavailableError("502"));
+  auto token = lifecycle_testing::Make(&deaf, source_.Share());
+  token->GetAsync(absl::InfiniteDuration(), Note());
+  executor_.RunUntilIdle();  // The retry is due at 2 s.
+  ASSERT_TRUE(
+      token->Install(Credential<std::string>("t1", Expiry::In(absl::Hours(1))))
+          .ok());
+  AdvanceTo(absl::Minutes(1));
+  EXPECT_THAT(outcomes_, ElementsAre(HoldsToken("t1")));
+  EXPECT_EQ(source_.call_count(), 1u);
+  EXPECT_EQ(token->stats().attempts_started, 1);
+  EXPECT_THAT(token->Get(), HoldsToken("t1"));
+  token.reset();
+  AdvanceTo(absl::Hours(2));
+}
+
+}  // namespace
+}  // namespace refreshable
