@@ -107,7 +107,8 @@ AnswerOrStatus<Answer> CallWithToken(
 
 // The same without a thread that waits: `call(Lease<Token>, done)` starts the
 // call and returns; `done(Answer)` takes its answer, on any thread, once: later
-// calls of it are ignored.
+// calls of it are ignored. Where `call` itself calls `done`, it may be entered
+// a second time, on another thread, before it has returned.
 //
 //   CallWithTokenAsync<Response>(
 //       token, {absl::Seconds(5)},
