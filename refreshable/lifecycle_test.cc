@@ -170,6 +170,8 @@ TEST_F(LifecycleTest, E1DoesNotWaitForUserCodeAfterARefusedAttempt) {
   JoinThreads();
 }
 
+// As above, of a refused timer. Until the user code had returned, no other
+// timer could be armed either.
 TEST_F(LifecycleTest, E1DoesNotWaitForUserCodeAfterARefusedTimer) {
   absl::Notification inside;
   absl::Notification leave;
@@ -278,6 +280,8 @@ TEST_F(LifecycleTest, E1EndsInsideItsHook) {
   EXPECT_EQ(outcome.status.code(), absl::StatusCode::kCancelled);
 }
 
+// The read went on with what the Refreshable had owned, and that was freed. Now
+// whoever is inside a call holds the state.
 TEST_F(LifecycleTest, E1EndsInsideItsHookOfABlockingRead) {
   Strings::Options options;
   options.on_token_changed = [&](const auto&) { token_.reset(); };
@@ -339,6 +343,8 @@ TEST_F(LifecycleTest, E1EndsInsideItsObserver) {
   EXPECT_EQ(token_, nullptr);
 }
 
+// The thread whose observer had destroyed the Refreshable went on to call the
+// source. Nothing of the user's is started after the destructor.
 TEST_F(LifecycleTest, E1EndedByItsObserverTheSourceIsNotCalled) {
   Strings::Options options;
   options.observer = Observe([this](const Event& event) {
@@ -371,6 +377,8 @@ TEST_F(LifecycleTest, E1EndsInsideItsSource) {
   EXPECT_EQ(classified, 0) << "user code ran after the end";
 }
 
+// TryGet inside such a callback read a token that was gone. Every call is safe
+// there, and says CANCELLED or does nothing.
 TEST_F(LifecycleTest, E1CallbackInsideTheDestructorMayUseTheRefreshable) {
   token_ = Make(&probe_, held_);
   ASSERT_TRUE(token_->Install(Hour("t1")).ok());

@@ -162,6 +162,8 @@ TEST_F(ReentrancyTest, E5ObserverMayUseTheRefreshable) {
   EXPECT_EQ(token_->health().waiters, 0);
 }
 
+// An observer of `kAttemptStarted` that read waited for the attempt which its
+// own thread was to make. That is FAILED_PRECONDITION now, as inside Fetch.
 TEST_F(ReentrancyTest, E5ObserverOfAnAttemptMayNotWaitForIt) {
   std::optional<StatusCode> code;
   Strings::Options options;
@@ -174,6 +176,8 @@ TEST_F(ReentrancyTest, E5ObserverOfAnAttemptMayNotWaitForIt) {
   EXPECT_EQ(token_->health().failures, 0);
 }
 
+// A read inside `classify` waited for the attempt whose failure was just being
+// sorted. It fails at once where it would have to wait.
 TEST_F(ReentrancyTest, E5ClassifyMayUseTheRefreshable) {
   std::optional<StatusCode> code;
   Strings::Options options;
@@ -192,6 +196,8 @@ TEST_F(ReentrancyTest, E5ClassifyMayUseTheRefreshable) {
   EXPECT_EQ(outcome.status.code(), StatusCode::kAborted);
 }
 
+// The same of a token's `operator==`, which is asked whether the rejected token
+// came again. Its destructor calls back as well.
 TEST_F(ReentrancyTest, E5TokenMayUseTheRefreshable) {
   std::unique_ptr<Refreshable<Nosy>> token;
   std::vector<StatusCode> compared;

@@ -212,6 +212,9 @@ TEST(RefreshMachineRefreshTest, F7AFatalMachineSleeps) {
   EXPECT_TRUE(d.submitted());
 }
 
+// The timer named a time that had passed, so that an executor which refused
+// attempts was asked again without pause. With a stale token there was no timer
+// at all, and without a read nothing was ever refreshed again.
 TEST(RefreshMachineRefreshTest, F7ALostAttemptIsMadeUpForButNotAtOnce) {
   MachineDriver d(Ahead());
   d.Hold(S(3600));
@@ -232,6 +235,8 @@ TEST(RefreshMachineRefreshTest, F7ALostAttemptIsMadeUpForButNotAtOnce) {
   EXPECT_TRUE(d.submitted());
 }
 
+// A token that is stale as it arrives had no timer. Without a read it was not
+// refreshed before it expired.
 TEST(RefreshMachineRefreshTest, F7ATokenThatArrivesStaleIsRefreshedInTime) {
   RefreshPolicy policy = Ahead();
   policy.stale_window = kForever;

@@ -134,6 +134,8 @@ TEST_F(RefusalTest, E2RefusedCallbackRunsInTheCompletingThread) {
   completing.join();
 }
 
+// With nobody else to run a refused callback, it was run inside the GetAsync
+// that had brought it, perhaps under the caller's locks. A timer does it now.
 TEST_F(RefusalTest, E2RefusedCallbackDoesNotRunInItsOwnGetAsync) {
   probe_.refuse_runs = true;
   Outcome failing;
@@ -153,6 +155,8 @@ TEST_F(RefusalTest, E2RefusedCallbackDoesNotRunInItsOwnGetAsync) {
   EXPECT_EQ(executor_.RunUntilIdle(), 0u);
 }
 
+// As above, and the timer is refused as well: then, too, it had run inside its
+// own GetAsync. Whatever happens next to the Refreshable runs it.
 TEST_F(RefusalTest, E2WithTimersRefusedTooTheNextEventRunsIt) {
   ASSERT_TRUE(token_->Install(Hour("t1")).ok());
   probe_.refuse_runs = true;
@@ -182,7 +186,8 @@ TEST_F(RefusalTest, E2ParkedCallbackCanBeCancelled) {
   EXPECT_EQ(outcome.ended, 0);
 }
 
-// The executor accepted the delivery and dropped it later.
+// The executor accepted the delivery and dropped it later: it was lost until
+// the destructor. Whoever drops it runs it.
 TEST_F(RefusalTest, E2DroppedCallbackRunsAllTheSame) {
   ASSERT_TRUE(token_->Install(Hour("t1")).ok());
   Outcome outcome[2];
@@ -297,7 +302,8 @@ TEST_F(RefusalTest, E2LostTimerIsTriedAgainForADeadline) {
   token_.reset();
 }
 
-// As above, and the backoff ends at the very moment of the lost timeout.
+// As above, and the backoff ends at the very moment of the lost timeout. The
+// reader waited for ever, since the timer passed for armed.
 TEST_F(RefusalTest, E2LostTimerIsTriedAgainForABackoff) {
   Strings::Options options;
   options.policy.attempt_timeout = absl::Seconds(2);
@@ -315,6 +321,8 @@ TEST_F(RefusalTest, E2LostTimerIsTriedAgainForABackoff) {
   EXPECT_EQ(outcome.token, "t2");
 }
 
+// A lost timer is tried again for whoever cannot do without. Where every timer
+// is refused, that comes to an end.
 TEST_F(RefusalTest, E2RefusingForeverEndsInNoLoop) {
   probe_.refuse_timers = true;
   Strings::Options options;
