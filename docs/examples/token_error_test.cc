@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A server that rejects a token by the JSON body of its 401 or 403: the reading
+// that docs/quickstart.md shows.
+
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "executors/manual_executor.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "nlohmann/json.hpp"
+#include "refreshable/refreshable.h"
+#include "refreshable/rejection.h"
+#include "testing/scripted_source.h"
+
+namespace refreshable_examples {
+namespace {
+
+using ::testing::ElementsAre;
+
+// [rejection]
+struct Response {
+  int status;
+  std::string body;
+};
+
+// {"error": "EXPIRED_TOKEN"} on a 401 or 403, and nothing else.
+bool IsRejected(const Response& response) {
+  if (response.body.size() > refreshable::kMaxErrorBodyBytes) return false;
+  const auto json = nlohmann::json::parse(response.body, /*cb=*/nullptr,
+                                          /*allow_exceptions=*/false);
+  if (!json.is_object()) return false;
+  const auto error = json.find("error");
+  if (error == json.end() || !error->is_string()) return false;
+  return refreshable::IsTokenError(response.status,
+                                   error->get_ref<const std::string&>(),
+                                   {"EXPIRED_TOKEN", "INVALID_TOKEN"});
+}
+// [/rejection]
+
+class TokenErrorTest : public ::testing::Test {
+ protected:
+  // Calls a server that answers so to "t1", and 200 to any other token.
+  Response Call(Response to_first) {
+    source_.Answer("t1", absl::Hours(1));
+    source_.Answer("t2", absl::Hours(1));
+    refreshable::RefreshPolicy policy;
+    policy.young_token_age = absl::ZeroDuration();
+    const auto token = *refreshable::Refreshable<std::string>::Create(
+        source_.Share(), {&executor_, policy});
+    sent_.clear();
+    const absl::StatusOr<Response> response = refreshable::CallWithToken(
+        *token, {absl::Seconds(5)},
+        [&](const refreshable::Lease<std::string>& lease) {
+          sent_.push_back(lease.token());
+          return lease.token() == "t1" ? to_first : Response{200, ""};
+        },
+        IsRejected);
+    return response.ok() ? *response : Response{-1, ""};
+  }
+
+  refreshable::ManualExecutor executor_;
+  std::vector<std::string> sent_;
+
+ private:
+  refreshable_testing::ScriptedSource<std::string> source_;
+};
+
+TEST_F(TokenErrorTest, C2ATokenErrorIsReplayedOnce) {
+  EXPECT_EQ(Call({403, R"({"error": "INVALID_TOKEN"})"}).status, 200);
+  EXPECT_THAT(sent_, ElementsAre("t1", "t2"));
+}
+
+class OtherAnswerTest : public TokenErrorTest,
+                        public ::testing::WithParamInterface<Response> {};
+
+TEST_P(OtherAnswerTest, C2PassesThroughUntouched) {
+  const Response response = Call(GetParam());
+  EXPECT_EQ(response.status, GetParam().status);
+  EXPECT_EQ(response.body, GetParam().body);
+  EXPECT_THAT(sent_, ElementsAre("t1"));
+}
+
+// No error, another, one of another type, no object, no JSON, too long, and an
+// answer of another status.
+INSTANTIATE_TEST_SUITE_P(
+    All, OtherAnswerTest,
+    ::testing::Values(
+        Response{401, "{}"}, Response{401, R"({"error": "NOT_ALLOWED"})"},
+        Response{401, R"({"error": ["EXPIRED_TOKEN"]})"},
+        Response{401, R"("EXPIRED_TOKEN")"}, Response{401, "<html>"},
+        Response{401, ""},
+        Response{401, std::string(refreshable::kMaxErrorBodyBytes, ' ') +
+                          R"({"error": "EXPIRED_TOKEN"})"},
+        Response{400, R"({"error": "EXPIRED_TOKEN"})"}));
+
+}  // namespace
+}  // namespace refreshable_examples
