@@ -15,6 +15,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/blocking_counter.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "executors/thread_executor.h"
@@ -54,18 +55,27 @@ TEST(ForkStressTest, E4ChildReadsWhileTheParentsThreadsAreInsideEveryCall) {
       }),
       {&executor, policy});
   std::atomic<bool> stop{false};
+  // Each thread has been through everything once before the first fork: the
+  // first lock that a thread waits for makes Abseil allocate under a lock of
+  // its own, which no child gets back.
+  constexpr int kReaders = 3;
+  absl::BlockingCounter started(kReaders);
   std::vector<std::thread> readers;
-  for (int i = 0; i < 3; ++i) {
+  for (int i = 0; i < kReaders; ++i) {
     readers.emplace_back([&] {
-      while (!stop.load()) {
+      const auto read_and_install = [&] {
         auto lease = (*token)->Get();
         (*token)->health();
         EXPECT_TRUE((*token)
                         ->Install(Credential<std::string>("i", Expiry::Never()))
                         .ok());
-      }
+      };
+      read_and_install();
+      started.DecrementCount();
+      while (!stop.load()) read_and_install();
     });
   }
+  started.Wait();
   for (int i = 0; i < 50; ++i) {
     EXPECT_TRUE(HoldsInChild([&] {
       auto lease = (*token)->Get();
