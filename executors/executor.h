@@ -2,6 +2,7 @@
 //
 // Executor: where refreshes run and how they wait. An interface for strangers
 // to implement over the thread pool or event loop they already have.
+// testing/executor_conformance.h holds an implementation against it.
 
 #ifndef EXECUTORS_EXECUTOR_H_
 #define EXECUTORS_EXECUTOR_H_
@@ -49,11 +50,11 @@ class Executor {
   // Queues `task` to be run once, no earlier than `delay` from now, measured on
   // the since-boot clock of `clock()`; a negative delay counts as zero. The
   // task does not block, and must be run on time even when every worker is
-  // blocked inside a task that `Run` accepted. Timers that are due run in the
-  // order of their due times. Returns `TimerId::kNone` if the timer is refused;
-  // `task` is then destroyed before `RunAfter` returns. Must not run `task`
-  // inside the call, in the calling thread. With an infinite delay the timer is
-  // accepted and never fires.
+  // blocked inside a task that `Run` accepted. Timers that are due run one
+  // after another, in the order of their due times. Returns `TimerId::kNone` if
+  // the timer is refused; `task` is then destroyed before `RunAfter` returns.
+  // Must not run `task` inside the call, in the calling thread. With an
+  // infinite delay the timer is accepted and never fires.
   virtual TimerId RunAfter(absl::Duration delay, Task task) = 0;
 
   // Cancels a timer. True: its task has not run and never will, and has been

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What is ThreadExecutor's own; executor_conformance_test.cc has the rest.
+// What is ThreadExecutor's own; testing/executor_conformance.h has the rest.
 
 #include "executors/thread_executor.h"
 

@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "testing/clock_conformance.h"
+
+#include <algorithm>
+#include <atomic>
+#include <functional>
+#include <thread>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/synchronization/notification.h"
+#include "absl/time/time.h"
+#include "executors/clock.h"
+#include "executors/executor.h"
+#include "gtest/gtest.h"
+#include "testing/conformance.h"
+
+namespace refreshable_testing {
+namespace {
+
+using ::refreshable::CoarseWallClock;
+using ::refreshable::Executor;
+using ::refreshable::Instant;
+
+// How far the two clocks may drift apart while a test runs: NTP slews one.
+constexpr absl::Duration kDrift = absl::Seconds(1);
+
+constexpr int kThreads = 4;
+constexpr int kReads = 500;
+
+// Calls `f` over and over in several threads while `meanwhile` runs in this
+// one, and once more after it.
+void InThreads(const std::function<void()>& f,
+               const std::function<void()>& meanwhile) {
+  std::atomic<bool> stop{false};
+  std::vector<std::thread> threads;
+  for (int t = 0; t < kThreads; ++t) {
+    threads.emplace_back([&] {
+      while (!stop) f();
+      f();
+    });
+  }
+  meanwhile();
+  stop = true;
+  for (std::thread& thread : threads) thread.join();
+}
+
+}  // namespace
+
+void ClockConformanceTest::LetTimePass(absl::Duration d) {
+  if (rig_->Advance(d)) return;
+  const Instant start = Now();
+  DoOrGiveUp("both clocks to move on", [&] {
+    while (true) {
+      const Instant now = Now();
+      if (now.wall > start.wall && now.since_boot > start.since_boot) return;
+    }
+  });
+}
+
+void ClockConformanceTest::ExpectNotAhead(const CoarseWallClock& wall) {
+  // It is this moment or later when the ticks are read.
+  const absl::Time moment = Now().wall;
+  EXPECT_GE(wall.Ticks(), wall.TicksBefore(moment)) << moment;
+}
+
+TEST_P(ClockConformanceTest, BothClocksAreFinite) {
+  EXPECT_GT(Now().since_boot, -absl::InfiniteDuration());
+  EXPECT_LT(Now().since_boot, absl::InfiniteDuration());
+  EXPECT_GT(Now().wall, absl::InfinitePast());
+  EXPECT_LT(Now().wall, absl::InfiniteFuture());
+}
+
+TEST_P(ClockConformanceTest, BothClocksMoveOn) {
+  const Instant start = Now();
+  LetTimePass(absl::Hours(1));
+  EXPECT_GT(Now().since_boot, start.since_boot);
+  EXPECT_GT(Now().wall, start.wall);
+}
+
+TEST_P(ClockConformanceTest, BothClocksMoveTogether) {
+  const Instant start = Now();
+  for (int i = 0; i < 100; ++i) {
+    LetTimePass(absl::Minutes(1));
+    const Instant now = Now();
+    ASSERT_LE(absl::AbsDuration((now.wall - start.wall) -
+                                (now.since_boot - start.since_boot)),
+              kDrift);
+  }
+}
+
+TEST_P(ClockConformanceTest, SinceBootNeverDecreases) {
+  absl::Duration last = Now().since_boot;
+  for (int i = 0; i < kReads; ++i) {
+    if (i % 100 == 0) LetTimePass(absl::Milliseconds(1));
+    const absl::Duration now = Now().since_boot;
+    ASSERT_GE(now, last);
+    last = now;
+  }
+}
+
+TEST_P(ClockConformanceTest, SinceBootNeverDecreasesFromThreadToThread) {
+  struct {
+    absl::Mutex mu;
+    absl::Duration latest ABSL_GUARDED_BY(mu);  // Of what any thread has read.
+  } shared;
+  {
+    absl::MutexLock lock(&shared.mu);
+    shared.latest = Now().since_boot;
+  }
+  const auto latest = [&] {
+    absl::MutexLock lock(&shared.mu);
+    return shared.latest;
+  };
+  InThreads(
+      [&] {
+        for (int i = 0; i < kReads; ++i) {
+          const absl::Duration before = latest();
+          const absl::Duration now = Now().since_boot;
+          EXPECT_GE(now, before);
+          absl::MutexLock lock(&shared.mu);
+          shared.latest = std::max(shared.latest, now);
+        }
+      },
+      [&] {
+        for (int i = 0; i < 100; ++i) LetTimePass(absl::Milliseconds(1));
+      });
+}
+
+TEST_P(ClockConformanceTest, BothClocksAreReadAtOneMoment) {
+  const Instant start = Now();
+  std::atomic<int> apart{0};
+  InThreads(
+      [&] {
+        for (int i = 0; i < kReads; ++i) {
+          const Instant now = Now();
+          if (absl::AbsDuration((now.wall - start.wall) -
+                                (now.since_boot - start.since_boot)) > kDrift) {
+            ++apart;
+          }
+        }
+      },
+      [&] {
+        for (int i = 0; i < 100; ++i) LetTimePass(absl::Hours(1));
+      });
+  EXPECT_EQ(apart, 0);
+}
+
+TEST_P(ClockConformanceTest, AStepOfTheWallLeavesSinceBootAlone) {
+  for (const absl::Duration step : {absl::Hours(2), -absl::Hours(5)}) {
+    const Instant before = Now();
+    if (!rig_->StepWall(step)) return;
+    const Instant after = Now();
+    EXPECT_GE(after.since_boot, before.since_boot);
+    EXPECT_LE(absl::AbsDuration((after.wall - before.wall) -
+                                (after.since_boot - before.since_boot) - step),
+              kDrift);
+    EXPECT_LT(after.since_boot, before.since_boot + absl::Hours(1));
+  }
+}
+
+TEST_P(ClockConformanceTest, CoarseWallIsNeverAhead) {
+  // Asked for once, as readers do.
+  const CoarseWallClock wall = rig_->clock().CoarseWall();
+  for (int i = 0; i < 1000; ++i) {
+    ExpectNotAhead(wall);
+    LetTimePass(absl::Milliseconds(700));
+    ExpectNotAhead(wall);
+  }
+}
+
+TEST_P(ClockConformanceTest, CoarseWallFollowsSteps) {
+  const CoarseWallClock wall = rig_->clock().CoarseWall();
+  for (const absl::Duration step : {absl::Hours(2), -absl::Hours(5)}) {
+    if (!rig_->StepWall(step)) return;
+    ExpectNotAhead(wall);
+    ExpectNotAhead(rig_->clock().CoarseWall());
+  }
+}
+
+TEST_P(ClockConformanceTest, CoarseWallIsNeverAheadInAnotherThread) {
+  const CoarseWallClock wall = rig_->clock().CoarseWall();
+  InThreads(
+      [&] {
+        for (int i = 0; i < kReads; ++i) {
+          ExpectNotAhead(wall);
+          if (i % 100 == 0) ExpectNotAhead(rig_->clock().CoarseWall());
+        }
+      },
+      [&] {
+        for (int i = 0; i < 100; ++i) LetTimePass(absl::Seconds(1));
+      });
+}
+
+TEST_P(ClockConformanceTest, NowWaitsForNoTask) {
+  Executor* const executor = rig_->executor();
+  if (executor == nullptr) return;
+  const auto read = [this] {
+    DoOrGiveUp("Now while tasks block", [this] { Now(); });
+    Now();  // In a thread of the executor, too.
+  };
+  absl::Notification in_task, in_timer, looked, ended;
+  // Whatever threads the executor has, or drives, this one is inside a task.
+  executor->RunAfter(absl::ZeroDuration(), [&] {
+    read();
+    in_timer.Notify();
+  });
+  executor->Run([&] {
+    read();
+    in_task.Notify();
+    // Where others run the tasks, this one is held until they were looked at.
+    if (!executor->DriveUntil([] { return true; }, absl::InfiniteDuration())) {
+      AwaitOrGiveUp(looked, "Now while a task blocks");
+    }
+    ended.Notify();
+  });
+  const auto both = [&] {
+    return in_task.HasBeenNotified() && in_timer.HasBeenNotified();
+  };
+  if (!executor->DriveUntil(both, absl::InfiniteDuration())) {
+    AwaitOrGiveUp(in_task, "the task to be run");
+    AwaitOrGiveUp(in_timer, "the timer");
+  }
+  read();
+  looked.Notify();
+  AwaitOrGiveUp(ended, "the task to end");
+}
+
+}  // namespace refreshable_testing

@@ -1,0 +1,523 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The clauses.
+// long: one after another.
+
+#include "testing/executor_conformance.h"
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/functional/function_ref.h"
+#include "absl/strings/string_view.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/synchronization/notification.h"
+#include "absl/time/time.h"
+#include "executors/executor.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "testing/conformance.h"
+
+namespace refreshable_testing {
+namespace {
+
+using ::refreshable::Executor;
+using ::refreshable::TimerId;
+using ::testing::ElementsAre;
+using ::testing::UnorderedElementsAre;
+
+// Calls a function when it is destroyed.
+class OnDestroy {
+ public:
+  explicit OnDestroy(std::function<void()> f) : f_(std::move(f)) {}
+  ~OnDestroy() { f_(); }
+  OnDestroy(const OnDestroy&) = delete;
+  OnDestroy& operator=(const OnDestroy&) = delete;
+
+ private:
+  const std::function<void()> f_;
+};
+
+// What became of a task.
+struct Fate {
+  std::atomic<int> ran{0};
+  std::atomic<int> destroyed{0};
+  absl::Notification gone;  // Destroyed, whether it ran or not.
+
+  Executor::Task Watch(std::function<void()> body = [] {}) {
+    return [this, body = std::move(body),
+            guard = std::make_unique<OnDestroy>([this] {
+              if (++destroyed == 1) gone.Notify();
+            })] {
+      ++ran;
+      body();
+    };
+  }
+};
+
+// Hands `queue` a task that must not run, in this thread, before `queue`
+// returns.
+void ExpectNotRunInside(absl::FunctionRef<bool(Executor::Task)> queue,
+                        absl::Notification* ran) {
+  const std::thread::id caller = std::this_thread::get_id();
+  auto inside = std::make_shared<std::atomic<bool>>(true);
+  EXPECT_TRUE(queue([=] {
+    if (std::this_thread::get_id() == caller) {
+      EXPECT_FALSE(*inside);
+    }
+    ran->Notify();
+  }));
+  *inside = false;
+}
+
+}  // namespace
+
+void ExecutorConformanceTest::Await(const absl::Notification& n,
+                                    absl::string_view what) {
+  if (!executor().DriveUntil([&n] { return n.HasBeenNotified(); },
+                             absl::InfiniteDuration())) {
+    AwaitOrGiveUp(n, what);
+  } else if (!n.HasBeenNotified()) {
+    GiveUp(what);  // Nothing is pending that could bring it.
+  }
+}
+
+void ExecutorConformanceTest::AwaitTimersDueNow() {
+  absl::Notification ran;
+  ASSERT_NE(executor().RunAfter(absl::ZeroDuration(), [&] { ran.Notify(); }),
+            TimerId::kNone);
+  Await(ran, "a timer that is due");
+}
+
+Executor::Task ExecutorConformanceTest::Reentrant(
+    absl::Notification* destroyed) {
+  return [guard = std::make_unique<OnDestroy>([this, destroyed] {
+            CallBack();
+            destroyed->Notify();
+          })] {};
+}
+
+void ExecutorConformanceTest::CallBack() {
+  DoOrGiveUp("a call of the executor: does it hold a lock?", [this] {
+    executor().Run([] {});
+    executor().Cancel(executor().RunAfter(absl::Hours(1), [] {}));
+    executor().InExecutorThread();
+    executor().clock().Now();
+  });
+}
+
+TEST_P(ExecutorConformanceTest, RunRunsTheTaskOnce) {
+  Fate first, second;
+  ASSERT_TRUE(executor().Run(first.Watch()));
+  Await(first.gone, "the task to be run");
+  ASSERT_TRUE(executor().Run(second.Watch()));
+  Await(second.gone, "the task to be run");
+  EXPECT_EQ(first.ran, 1);
+  EXPECT_EQ(second.ran, 1);
+}
+
+TEST_P(ExecutorConformanceTest, RunDoesNotRunInsideTheCall) {
+  const auto check = [this](absl::Notification* ran) {
+    ExpectNotRunInside(
+        [this](Executor::Task task) { return executor().Run(std::move(task)); },
+        ran);
+  };
+  absl::Notification outside, in_run, in_timer;
+  check(&outside);
+  executor().Run([&] { check(&in_run); });
+  // In a timer's task, where it may well be tempting.
+  executor().RunAfter(absl::ZeroDuration(), [&] { check(&in_timer); });
+  Await(outside, "the task to be run");
+  Await(in_run, "the task of a task to be run");
+  Await(in_timer, "the task of a timer to be run");
+}
+
+TEST_P(ExecutorConformanceTest, RunDoesNotWaitForOtherTasks) {
+  // More tasks than the executor has workers.
+  absl::Notification go;
+  std::array<Fate, 8> fates;
+  DoOrGiveUp("Run to return while tasks block", [&] {
+    for (Fate& fate : fates) {
+      EXPECT_TRUE(executor().Run(fate.Watch(
+          [&] { AwaitOrGiveUp(go, "Run to return while tasks block"); })));
+    }
+  });
+  go.Notify();
+  for (Fate& fate : fates) Await(fate.gone, "the tasks to be run");
+}
+
+TEST_P(ExecutorConformanceTest, RunAfterDoesNotRunInsideTheCall) {
+  const auto check = [this](absl::Notification* ran) {
+    ExpectNotRunInside(
+        [this](Executor::Task task) {
+          return executor().RunAfter(-absl::Seconds(1), std::move(task)) !=
+                 TimerId::kNone;
+        },
+        ran);
+  };
+  absl::Notification outside, in_run, in_timer;
+  check(&outside);
+  executor().Run([&] { check(&in_run); });
+  executor().RunAfter(absl::ZeroDuration(), [&] { check(&in_timer); });
+  Await(outside, "the timer");
+  Await(in_run, "the timer of a task");
+  Await(in_timer, "the timer of a timer");
+}
+
+TEST_P(ExecutorConformanceTest, TimerRunsOnce) {
+  Fate first, second;
+  ASSERT_NE(executor().RunAfter(absl::ZeroDuration(), first.Watch()),
+            TimerId::kNone);
+  Await(first.gone, "the timer");
+  ASSERT_NE(executor().RunAfter(absl::Milliseconds(1), second.Watch()),
+            TimerId::kNone);
+  Await(second.gone, "the timer");
+  EXPECT_EQ(first.ran, 1);
+  EXPECT_EQ(second.ran, 1);
+}
+
+TEST_P(ExecutorConformanceTest, TimerDoesNotFireEarly) {
+  const absl::Duration delay = absl::Milliseconds(5);
+  absl::Notification fired;
+  absl::Duration at;
+  const absl::Duration start = Now();
+  executor().RunAfter(delay, [&] {
+    at = Now();
+    fired.Notify();
+  });
+  Await(fired, "the timer");
+  EXPECT_GE(at, start + delay);
+}
+
+TEST_P(ExecutorConformanceTest, DueTimersRunInTheOrderOfTheirDueTimes) {
+  // Queued inside a timer's task, so that none can run before all are there.
+  std::vector<std::string> order;
+  absl::Notification all;
+  absl::Duration slow_due, fast_due;
+  executor().RunAfter(absl::ZeroDuration(), [&] {
+    slow_due = Now() + absl::Milliseconds(20);  // Or later.
+    executor().RunAfter(absl::Milliseconds(20), [&] {
+      order.push_back("slow");
+      all.Notify();
+    });
+    executor().RunAfter(absl::ZeroDuration(), [&] { order.push_back("fast"); });
+    fast_due = Now();  // Or earlier.
+  });
+  Await(all, "the timers");
+  AwaitTimersDueNow();
+  // A machine that stood still for 20 ms between the two calls proves nothing.
+  if (fast_due < slow_due) {
+    EXPECT_THAT(order, ElementsAre("fast", "slow"));
+  }
+}
+
+TEST_P(ExecutorConformanceTest, NegativeDelayCountsAsZero) {
+  std::vector<std::string> order;
+  absl::Notification zero, negative;
+  bool moved = false;
+  executor().RunAfter(absl::ZeroDuration(), [&] {
+    EXPECT_NE(executor().RunAfter(absl::ZeroDuration(),
+                                  [&] {
+                                    order.push_back("zero");
+                                    zero.Notify();
+                                  }),
+              TimerId::kNone);
+    // A clock that moves by itself is let move on, so that there is no tie.
+    const absl::Duration queued = Now();
+    for (int i = 0; i < 10000 && !moved; ++i) moved = Now() > queued;
+    EXPECT_NE(executor().RunAfter(-absl::Hours(1),
+                                  [&] {
+                                    order.push_back("negative");
+                                    negative.Notify();
+                                  }),
+              TimerId::kNone);
+  });
+  Await(zero, "the timer without delay");
+  Await(negative, "the timer with a negative delay");
+  if (moved) {
+    EXPECT_THAT(order, ElementsAre("zero", "negative"));
+  } else {
+    EXPECT_THAT(order, UnorderedElementsAre("zero", "negative"));
+  }
+}
+
+TEST_P(ExecutorConformanceTest, InfiniteDelayIsAcceptedAndNeverFires) {
+  Fate fate;
+  const TimerId id =
+      executor().RunAfter(absl::InfiniteDuration(), fate.Watch());
+  ASSERT_NE(id, TimerId::kNone);
+  AwaitTimersDueNow();
+  EXPECT_EQ(fate.ran, 0);
+  EXPECT_EQ(fate.destroyed, 0);
+  EXPECT_TRUE(executor().Cancel(id));
+  EXPECT_EQ(fate.destroyed, 1);
+}
+
+TEST_P(ExecutorConformanceTest, TimerIdsAreNeverReused) {
+  const TimerId first = executor().RunAfter(absl::Hours(1), [] {});
+  const TimerId second = executor().RunAfter(absl::Hours(1), [] {});
+  EXPECT_TRUE(executor().Cancel(first));
+  const TimerId third = executor().RunAfter(absl::Hours(1), [] {});
+  EXPECT_NE(first, TimerId::kNone);
+  EXPECT_NE(first, second);
+  EXPECT_NE(first, third);
+  EXPECT_NE(second, third);
+  EXPECT_TRUE(executor().Cancel(second));
+  EXPECT_TRUE(executor().Cancel(third));
+}
+
+TEST_P(ExecutorConformanceTest, CancelledTimerNeverRuns) {
+  // Cancelled once it is due, inside the timer's task that holds it up.
+  Fate fate;
+  absl::Notification cancelled;
+  executor().RunAfter(absl::ZeroDuration(), [&] {
+    const TimerId id = executor().RunAfter(absl::ZeroDuration(), fate.Watch());
+    EXPECT_TRUE(executor().Cancel(id));
+    EXPECT_FALSE(executor().Cancel(id));
+    cancelled.Notify();
+  });
+  Await(cancelled, "the timer");
+  AwaitTimersDueNow();
+  EXPECT_EQ(fate.ran, 0);
+}
+
+TEST_P(ExecutorConformanceTest, CancelDestroysTheTaskBeforeItReturns) {
+  Fate fate;
+  const TimerId id = executor().RunAfter(absl::Hours(1), fate.Watch());
+  EXPECT_EQ(fate.destroyed, 0);
+  EXPECT_TRUE(executor().Cancel(id));
+  EXPECT_EQ(fate.destroyed, 1);
+}
+
+TEST_P(ExecutorConformanceTest, CancelOfWhatIsNoTimerIsFalse) {
+  EXPECT_FALSE(executor().Cancel(TimerId::kNone));
+  EXPECT_FALSE(executor().Cancel(static_cast<TimerId>(~uint64_t{0})));
+}
+
+TEST_P(ExecutorConformanceTest, CancelOfATimerThatRanIsFalse) {
+  Fate fate;
+  const TimerId id = executor().RunAfter(absl::ZeroDuration(), fate.Watch());
+  Await(fate.gone, "the timer");
+  EXPECT_FALSE(executor().Cancel(id));
+}
+
+TEST_P(ExecutorConformanceTest, CancelOfARunningTimerIsFalseAndDoesNotWait) {
+  absl::Mutex mu;
+  TimerId id = TimerId::kNone;
+  absl::Notification ran;
+  {
+    absl::MutexLock lock(&mu);
+    id = executor().RunAfter(absl::ZeroDuration(), [&] {
+      DoOrGiveUp("Cancel of the timer that is running", [&] {
+        absl::MutexLock lock(&mu);
+        EXPECT_FALSE(executor().Cancel(id));
+      });
+      ran.Notify();
+    });
+  }
+  Await(ran, "the timer");
+}
+
+TEST_P(ExecutorConformanceTest, TimersFireWhileWorkersBlock) {
+  // More blocked tasks than the executor has workers.
+  constexpr char kWhat[] = "a timer that is due while every worker is blocked";
+  absl::Notification fired;
+  std::array<Fate, 8> fates;
+  for (Fate& fate : fates) {
+    ASSERT_TRUE(executor().Run(fate.Watch([&] { Await(fired, kWhat); })));
+  }
+  ASSERT_NE(executor().RunAfter(absl::Milliseconds(1), [&] { fired.Notify(); }),
+            TimerId::kNone);
+  Await(fired, kWhat);
+  for (Fate& fate : fates) Await(fate.gone, "the tasks to be run");
+}
+
+TEST_P(ExecutorConformanceTest, RefusedTaskIsDestroyedBeforeRunReturns) {
+  if (!rig_->Refuse()) return;
+  Fate fate;
+  EXPECT_FALSE(executor().Run(fate.Watch()));
+  EXPECT_EQ(fate.destroyed, 1);
+  EXPECT_EQ(fate.ran, 0);
+}
+
+TEST_P(ExecutorConformanceTest, RefusedTimerIsDestroyedBeforeRunAfterReturns) {
+  if (!rig_->Refuse()) return;
+  Fate fate;
+  EXPECT_EQ(executor().RunAfter(absl::Hours(1), fate.Watch()), TimerId::kNone);
+  EXPECT_EQ(fate.destroyed, 1);
+  EXPECT_EQ(fate.ran, 0);
+}
+
+TEST_P(ExecutorConformanceTest, TasksAreDestroyedOnceTheyHaveRun) {
+  Fate task, timer;
+  ASSERT_TRUE(
+      executor().Run(task.Watch([&] { EXPECT_EQ(task.destroyed, 0); })));
+  ASSERT_NE(executor().RunAfter(absl::ZeroDuration(), timer.Watch([&] {
+    EXPECT_EQ(timer.destroyed, 0);
+  })),
+            TimerId::kNone);
+  Await(task.gone, "a task that has run to be destroyed");
+  Await(timer.gone, "a timer's task that has run to be destroyed");
+}
+
+TEST_P(ExecutorConformanceTest, TasksAreDestroyedOutsideLocks) {
+  absl::Notification run, timer, cancelled;
+  ASSERT_TRUE(executor().Run(Reentrant(&run)));
+  ASSERT_NE(executor().RunAfter(absl::ZeroDuration(), Reentrant(&timer)),
+            TimerId::kNone);
+  EXPECT_TRUE(executor().Cancel(
+      executor().RunAfter(absl::Hours(1), Reentrant(&cancelled))));
+  Await(run, "the task to be destroyed");
+  Await(timer, "the timer's task to be destroyed");
+  EXPECT_TRUE(cancelled.HasBeenNotified());
+}
+
+TEST_P(ExecutorConformanceTest, RefusedTasksAreDestroyedOutsideLocks) {
+  if (!rig_->Refuse()) return;
+  absl::Notification run, timer;
+  EXPECT_FALSE(executor().Run(Reentrant(&run)));
+  EXPECT_EQ(executor().RunAfter(absl::Hours(1), Reentrant(&timer)),
+            TimerId::kNone);
+}
+
+TEST_P(ExecutorConformanceTest, PendingTasksAreDestroyedWithTheExecutor) {
+  std::array<Fate, 10> tasks, timers;
+  for (Fate& fate : tasks) executor().Run(fate.Watch());
+  for (Fate& fate : timers) {
+    executor().RunAfter(
+        &fate == &timers[0] ? absl::InfiniteDuration() : absl::Hours(1),
+        fate.Watch());
+  }
+  rig_->Destroy();
+  for (Fate& fate : tasks) {
+    EXPECT_LE(fate.ran, 1);
+    EXPECT_EQ(fate.destroyed, 1);
+  }
+  for (Fate& fate : timers) {
+    EXPECT_EQ(fate.ran, 0);
+    EXPECT_EQ(fate.destroyed, 1);
+  }
+}
+
+TEST_P(ExecutorConformanceTest, PendingTasksMayCallTheDyingExecutor) {
+  absl::Notification destroyed;
+  Executor* const dying = &executor();
+  dying->RunAfter(absl::Hours(1), [guard = std::make_unique<OnDestroy>([&] {
+                                     DoOrGiveUp("a call of the dying executor",
+                                                [&] {
+                                                  dying->Cancel(TimerId::kNone);
+                                                  dying->InExecutorThread();
+                                                  dying->clock().Now();
+                                                });
+                                     destroyed.Notify();
+                                   })] {});
+  rig_->Destroy();
+  EXPECT_TRUE(destroyed.HasBeenNotified());
+}
+
+TEST_P(ExecutorConformanceTest, InExecutorThreadOnlyInsideTasks) {
+  EXPECT_FALSE(executor().InExecutorThread());
+  absl::Notification destroyed;
+  bool in_task = false, in_destructor = false;
+  executor().Run([&, guard = std::make_unique<OnDestroy>([&] {
+                       in_destructor = executor().InExecutorThread();
+                       destroyed.Notify();
+                     })] { in_task = executor().InExecutorThread(); });
+  Await(destroyed, "the task to be run");
+  EXPECT_TRUE(in_task);
+  EXPECT_TRUE(in_destructor);
+  EXPECT_FALSE(executor().InExecutorThread());
+}
+
+TEST_P(ExecutorConformanceTest, InExecutorThreadKnowsWhoseThread) {
+  const std::unique_ptr<ExecutorRig> other = GetParam().make();
+  Fate fate;
+  executor().Run(fate.Watch([&] {
+    EXPECT_TRUE(executor().InExecutorThread());
+    EXPECT_FALSE(other->executor().InExecutorThread());
+  }));
+  Await(fate.gone, "the task to be run");
+}
+
+TEST_P(ExecutorConformanceTest, DriveUntilGoesNoFurtherThanDone) {
+  Fate fate;
+  executor().Run(fate.Watch());
+  int asked = 0;
+  const bool drove = executor().DriveUntil(
+      [&] {
+        ++asked;
+        return true;
+      },
+      absl::InfiniteDuration());
+  EXPECT_EQ(asked, drove ? 1 : 0);
+  if (drove) {
+    EXPECT_EQ(fate.ran, 0);
+  }
+  Await(fate.gone, "the task to be run");
+}
+
+TEST_P(ExecutorConformanceTest, DriveUntilReachesItsDeadline) {
+  const absl::Duration deadline = Now() + absl::Milliseconds(5);
+  if (executor().DriveUntil([] { return false; }, deadline)) {
+    EXPECT_GE(Now(), deadline);
+  }
+}
+
+TEST_P(ExecutorConformanceTest, DriveUntilReturnsWhenNothingIsPending) {
+  executor().RunAfter(absl::InfiniteDuration(), [] {});
+  int asked = 0;
+  executor().DriveUntil(
+      [&] {
+        if (++asked > 1000) GiveUp("DriveUntil to see that nothing is pending");
+        return false;
+      },
+      absl::InfiniteDuration());
+}
+
+TEST_P(ExecutorConformanceTest, DriveUntilAsksWithoutALock) {
+  executor().Run([] {});
+  int asked = 0;
+  executor().DriveUntil(
+      [&] {
+        CallBack();
+        return ++asked == 3;
+      },
+      absl::InfiniteDuration());
+}
+
+TEST_P(ExecutorConformanceTest, ConcurrentCallersLoseNothing) {
+  constexpr int kThreads = 4;
+  constexpr int kCalls = 250;
+  std::atomic<int> left{kThreads * kCalls * 2};
+  std::atomic<int> served{0};
+  absl::Notification all;
+  const auto task = [&]() -> Executor::Task {
+    return [&served, guard = std::make_unique<OnDestroy>([&] {
+                       if (--left == 0) all.Notify();
+                     })] { ++served; };
+  };
+  std::vector<std::thread> threads;
+  for (int t = 0; t < kThreads; ++t) {
+    threads.emplace_back([&] {
+      for (int i = 0; i < kCalls; ++i) {
+        EXPECT_TRUE(executor().Run(task()));
+        // A timer either runs or is cancelled, and each is counted once.
+        const TimerId id = executor().RunAfter(absl::ZeroDuration(), task());
+        EXPECT_NE(id, TimerId::kNone);
+        if (executor().Cancel(id)) ++served;
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  Await(all, "every task to be run or destroyed");
+  EXPECT_EQ(served, kThreads * kCalls * 2);
+}
+
+}  // namespace refreshable_testing

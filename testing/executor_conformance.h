@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// ExecutorConformanceTest: what every Executor must do, clause by clause, to be
+// held against your own.
+
+#ifndef TESTING_EXECUTOR_CONFORMANCE_H_
+#define TESTING_EXECUTOR_CONFORMANCE_H_
+
+#include <memory>
+
+#include "absl/strings/string_view.h"
+#include "absl/synchronization/notification.h"
+#include "absl/time/time.h"
+#include "executors/executor.h"
+#include "gtest/gtest.h"
+#include "testing/conformance.h"
+
+namespace refreshable_testing {
+
+// How the suite makes an executor and brings it to its limits.
+//
+//   class MyRig : public refreshable_testing::ExecutorRig {
+//    public:
+//     refreshable::Executor& executor() override { return *executor_; }
+//     void Destroy() override { executor_.reset(); }
+//    ...
+//   };
+//
+//   using refreshable_testing::ExecutorConformanceTest;
+//   INSTANTIATE_TEST_SUITE_P(
+//       Mine, ExecutorConformanceTest,
+//       testing::Values(refreshable_testing::ExecutorSubject{
+//           "MyExecutor", [] { return std::make_unique<MyRig>(); }}),
+//       refreshable_testing::SubjectName());
+//
+// The rig is made, used and destroyed by one thread, which may also drive the
+// executor. Its destructor destroys the executor, if `Destroy` has not.
+class ExecutorRig {
+ public:
+  virtual ~ExecutorRig() = default;
+
+  // Ready to run tasks. It must take 2000 tasks and as many timers at once.
+  virtual refreshable::Executor& executor() = 0;
+
+  // Makes `Run` and `RunAfter` refuse, from now on, and returns true. The
+  // default is for an executor that never refuses, to which the clauses about
+  // that do not apply.
+  virtual bool Refuse() { return false; }
+
+  // Destroys the executor, which the suite does not use any more.
+  virtual void Destroy() = 0;
+};
+
+using ExecutorSubject = Subject<ExecutorRig>;
+
+// The clauses are in executor_conformance.cc; the name of each says what it
+// demands. They neither sleep nor measure: the only time they rely on is that a
+// timer is never early.
+class ExecutorConformanceTest
+    : public ::testing::TestWithParam<ExecutorSubject> {
+ protected:
+  refreshable::Executor& executor() { return rig_->executor(); }
+  absl::Duration Now() { return executor().clock().Now().since_boot; }
+
+  // Waits, as a caller of any executor should: drives it or, where that is not
+  // for this thread, lets its threads work.
+  void Await(const absl::Notification& n, absl::string_view what);
+  // Returns when timers that were due before this call have run.
+  void AwaitTimersDueNow();
+  // A task that calls back into the executor, in every way, when it is
+  // destroyed, and then says so.
+  refreshable::Executor::Task Reentrant(absl::Notification* destroyed);
+  // Calls back into the executor from another thread. If a lock is held around
+  // this, it finds out.
+  void CallBack();
+
+  const std::unique_ptr<ExecutorRig> rig_ = GetParam().make();
+};
+
+}  // namespace refreshable_testing
+
+#endif  // TESTING_EXECUTOR_CONFORMANCE_H_

@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Each clause of ClockConformanceTest finds a clock that breaks it.
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/synchronization/notification.h"
+#include "absl/time/time.h"
+#include "executors/clock.h"
+#include "executors/executor.h"
+#include "executors/manual_executor.h"
+#include "executors/thread_executor.h"
+#include "gtest/gtest.h"
+#include "testing/clock_conformance.h"
+#include "testing/conformance.h"
+#include "testing/faults/fault_runner.h"
+
+namespace refreshable_testing {
+namespace {
+
+using ::refreshable::Clock;
+using ::refreshable::CoarseWallClock;
+using ::refreshable::Executor;
+using ::refreshable::FloorToUnixNanos;
+using ::refreshable::Instant;
+using ::refreshable::ManualExecutor;
+using ::refreshable::ThreadExecutor;
+
+enum class Fault {
+  kNone,
+  kInfinite,
+  kSinceBootStands,
+  kWallStands,
+  kWallRunsFast,
+  kGoesBack,
+  kGoesBackInOtherThreads,
+  kTorn,
+  kSinceBootIsTheWall,
+  kCoarseStands,
+  kCoarseStandsAfterSteps,
+  kCoarseLags,
+  kAsksATask,
+};
+
+// A clock on top of an executor's, with one fault.
+class FaultyClock final : public Clock {
+ public:
+  FaultyClock(Fault fault, Executor* executor)
+      : fault_(fault), executor_(executor), start_(executor->clock().Now()) {
+    Set(start_.wall);
+  }
+
+  Instant Now() const override {
+    Instant now = executor_->clock().Now();
+    switch (fault_) {
+      case Fault::kInfinite:
+        now.since_boot = absl::InfiniteDuration();
+        break;
+      case Fault::kSinceBootStands:
+        now.since_boot = start_.since_boot;
+        break;
+      case Fault::kWallStands:
+        now.wall = start_.wall;
+        break;
+      case Fault::kWallRunsFast:
+        now.wall += now.since_boot - start_.since_boot;
+        break;
+      case Fault::kGoesBack:
+        if (++reads_ % 50 == 0) now.since_boot -= absl::Milliseconds(5);
+        break;
+      case Fault::kGoesBackInOtherThreads: {
+        // Each thread looks only now and then.
+        thread_local Instant cached;
+        thread_local int left = 0;
+        if (left-- <= 0) {
+          cached = now;
+          left = 100;
+        }
+        now = cached;
+        break;
+      }
+      case Fault::kTorn: {
+        // The wall is the one of the read before, of whatever thread.
+        const int64_t wall = last_wall_.exchange(absl::ToUnixNanos(now.wall));
+        now.wall = absl::FromUnixNanos(wall);
+        break;
+      }
+      case Fault::kSinceBootIsTheWall:
+        now.since_boot = now.wall - absl::UnixEpoch();
+        break;
+      case Fault::kAsksATask: {
+        absl::Notification asked;
+        executor_->Run([&] { asked.Notify(); });
+        asked.WaitForNotification();
+        break;
+      }
+      default:
+        break;
+    }
+    return now;
+  }
+
+  CoarseWallClock CoarseWall() const override {
+    switch (fault_) {
+      case Fault::kCoarseStands:
+      case Fault::kCoarseStandsAfterSteps:
+      case Fault::kCoarseLags:
+        return CoarseWallClock::Exact(&wall_nanos_);
+      default:
+        return executor_->clock().CoarseWall();
+    }
+  }
+
+  // Told by the rig when time has passed and when the wall was stepped.
+  void Moved() {
+    const absl::Time wall = executor_->clock().Now().wall;
+    if (fault_ == Fault::kCoarseLags) {
+      Set(wall - absl::Milliseconds(1));
+    } else if (fault_ != Fault::kCoarseStands) {
+      Set(wall);
+    }
+  }
+  void Stepped() {
+    if (fault_ != Fault::kCoarseStandsAfterSteps) Moved();
+  }
+
+ private:
+  void Set(absl::Time wall) { wall_nanos_ = FloorToUnixNanos(wall); }
+
+  const Fault fault_;
+  Executor* const executor_;
+  const Instant start_;
+  std::atomic<int64_t> wall_nanos_{0};
+  mutable std::atomic<int> reads_{0};
+  mutable std::atomic<int64_t> last_wall_{absl::ToUnixNanos(start_.wall)};
+};
+
+class FaultyRig final : public ClockRig {
+ public:
+  FaultyRig(Fault fault, bool threads) {
+    if (threads) {
+      executor_ = std::make_unique<ThreadExecutor>();
+    } else {
+      auto manual = std::make_unique<ManualExecutor>();
+      manual_ = manual.get();
+      executor_ = std::move(manual);
+    }
+    clock_ = std::make_unique<FaultyClock>(fault, executor_.get());
+  }
+
+  const Clock& clock() override { return *clock_; }
+  bool Advance(absl::Duration d) override {
+    if (manual_ == nullptr) return false;
+    manual_->AdvanceBy(d);
+    clock_->Moved();
+    return true;
+  }
+  bool StepWall(absl::Duration d) override {
+    if (manual_ == nullptr) return false;
+    manual_->StepWall(d);
+    clock_->Stepped();
+    return true;
+  }
+  Executor* executor() override { return executor_.get(); }
+
+ private:
+  std::unique_ptr<Executor> executor_;
+  ManualExecutor* manual_ = nullptr;
+  std::unique_ptr<FaultyClock> clock_;
+};
+
+struct Row {
+  Fault fault;
+  bool threads;  // The clock of a ThreadExecutor, else of a ManualExecutor.
+  const char* name;
+  std::vector<const char*> clauses;  // All of them have to find it.
+};
+
+const std::vector<Row>& Rows() {
+  static const auto* const rows = new std::vector<Row>{
+      {Fault::kInfinite, false, "Infinite", {"BothClocksAreFinite"}},
+      {Fault::kSinceBootStands, true, "SinceBootStands", {"BothClocksMoveOn"}},
+      {Fault::kWallStands,
+       false,
+       "WallStands",
+       {"BothClocksMoveOn", "BothClocksMoveTogether"}},
+      {Fault::kWallRunsFast, false, "WallRunsFast", {"BothClocksMoveTogether"}},
+      {Fault::kGoesBack, true, "GoesBack", {"SinceBootNeverDecreases"}},
+      {Fault::kGoesBackInOtherThreads,
+       true,
+       "GoesBackInOtherThreads",
+       {"SinceBootNeverDecreasesFromThreadToThread"}},
+      {Fault::kTorn, false, "Torn", {"BothClocksAreReadAtOneMoment"}},
+      {Fault::kSinceBootIsTheWall,
+       false,
+       "SinceBootIsTheWall",
+       {"AStepOfTheWallLeavesSinceBootAlone"}},
+      {Fault::kCoarseStands,
+       false,
+       "CoarseStands",
+       {"CoarseWallIsNeverAhead", "CoarseWallIsNeverAheadInAnotherThread"}},
+      {Fault::kCoarseStandsAfterSteps,
+       false,
+       "CoarseStandsAfterSteps",
+       {"CoarseWallFollowsSteps"}},
+      {Fault::kCoarseLags, false, "CoarseLags", {"CoarseWallIsNeverAhead"}},
+      {Fault::kAsksATask, false, "AsksATask", {"NowWaitsForNoTask"}},
+      {Fault::kNone, false, "SoundManual", {}},
+      {Fault::kNone, true, "SoundThread", {}},
+  };
+  return *rows;
+}
+
+std::vector<ClockSubject> Subjects() {
+  std::vector<ClockSubject> subjects;
+  for (const Row& row : Rows()) {
+    subjects.push_back({row.name, [&row] {
+                          return std::make_unique<FaultyRig>(row.fault,
+                                                             row.threads);
+                        }});
+  }
+  return subjects;
+}
+
+INSTANTIATE_TEST_SUITE_P(Faults, ClockConformanceTest,
+                         ::testing::ValuesIn(Subjects()), SubjectName());
+
+TEST(ClockSelfTest, T3EachClauseFindsAClockThatBreaksIt) {
+  std::vector<Breach> breaches;
+  for (const Row& row : Rows()) {
+    for (const char* clause : row.clauses) {
+      breaches.push_back({row.name, clause});
+    }
+  }
+  ExpectBreachesAreFound("ClockConformanceTest", breaches,
+                         {"SoundManual", "SoundThread"});
+}
+
+}  // namespace
+}  // namespace refreshable_testing
+
+int main(int argc, char** argv) {
+  return refreshable_testing::SelfTestMain(argc, argv);
+}

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Tests of the conformance suites themselves: for each clause, an
+// implementation with one fault that the clause has to find.
+
+#ifndef TESTING_FAULTS_FAULT_RUNNER_H_
+#define TESTING_FAULTS_FAULT_RUNNER_H_
+
+#include <string>
+#include <vector>
+
+namespace refreshable_testing {
+
+// A subject of the suite, by name, and the clause that it breaks.
+struct Breach {
+  std::string subject;
+  std::string clause;
+};
+
+// `suite` is instantiated in this program, as `Faults`, with every subject
+// named here. Each clause of it runs in a child process, this program once
+// more, since a clause that is broken may have to end the program.
+//
+// Expects that: the clause of each breach fails against its subject; every
+// clause of the suite is broken by some subject; and each subject named in
+// `sound`, which have no fault, passes the whole suite.
+void ExpectBreachesAreFound(const std::string& suite,
+                            const std::vector<Breach>& breaches,
+                            const std::vector<std::string>& sound);
+
+// The `main` of such a program: runs the tests named *SelfTest.*, and others
+// only if the command line says so.
+int SelfTestMain(int argc, char** argv);
+
+}  // namespace refreshable_testing
+
+#endif  // TESTING_FAULTS_FAULT_RUNNER_H_

@@ -1,0 +1,338 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Each clause of TokenSourceConformanceTest finds a source that breaks it.
+
+#include <algorithm>
+#include <memory>
+#include <optional>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/cord.h"
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "gtest/gtest.h"
+#include "refreshable/credential.h"
+#include "refreshable/event.h"
+#include "refreshable/generation.h"
+#include "refreshable/token_source.h"
+#include "testing/conformance.h"
+#include "testing/faults/fault_runner.h"
+#include "testing/mint_testing.h"
+#include "testing/token_source_conformance.h"
+
+namespace refreshable_testing {
+namespace {
+
+using ::refreshable::Credential;
+using ::refreshable::Expiry;
+using ::refreshable::FetchContext;
+using ::refreshable::FetchDone;
+using ::refreshable::Generation;
+using ::refreshable::RefreshReason;
+using ::refreshable::TokenSource;
+
+using Result = absl::StatusOr<Credential<std::string>>;
+
+enum class Fault {
+  kNone,
+  kDropsAll,
+  kNeverAnswers,
+  kAnswersExpired,
+  kAnswersExpiredDate,
+  kOneAtATime,
+  kNoTimeoutIsNoTime,
+  kSecondsAreMilliseconds,
+  kCountsFromTheAnswer,
+  kWholeLifetimeFromCache,
+  kCacheIgnoresRejection,
+  kCacheLooksAtTheReasonOnly,
+  kFailsWithAToken,
+  kFailsForEver,
+  kShowsSecret,
+  kShowsSecretInPayload,
+  kShowsLastToken,
+  kLockAroundRequest,
+  kIgnoresCancellation,
+  kIgnoresTimeout,
+  kAnswersUnderLock,
+  kJoinsItself,
+};
+
+// Asks a mint, with one fault. With `async` it answers in a thread of its own.
+class FaultySource final : public TokenSource<std::string> {
+ public:
+  FaultySource(Fault fault, bool async, Mint* mint)
+      : fault_(fault), async_(async), mint_(mint) {}
+
+  ~FaultySource() override {
+    for (std::thread& thread : threads_) {
+      // Destroyed by its own answer, it cannot wait for that thread.
+      if (thread.get_id() == std::this_thread::get_id() &&
+          fault_ != Fault::kJoinsItself) {
+        thread.detach();
+      } else {
+        thread.join();
+      }
+    }
+  }
+
+  void Fetch(const FetchContext& context,
+             FetchDone<std::string> done) override {
+    if (!async_) return Answer(context, std::move(done));
+    // Not let go before it is in its place.
+    absl::MutexLock lock(&mu_);
+    threads_.emplace_back([this, context, done = std::move(done)]() mutable {
+      { absl::MutexLock wait(&mu_); }
+      Answer(context, std::move(done));
+    });
+  }
+
+ private:
+  void Answer(const FetchContext& context, FetchDone<std::string> done) {
+    switch (fault_) {
+      case Fault::kDropsAll:
+        return;
+      case Fault::kNeverAnswers:
+        new FetchDone<std::string>(std::move(done));
+        return;
+      case Fault::kOneAtATime: {
+        absl::MutexLock lock(&mu_);
+        ++inside_;
+        // Until another call is there.
+        mu_.AwaitWithTimeout(
+            absl::Condition(
+                +[](int* inside) { return *inside > 1; }, &inside_),
+            absl::Seconds(1));
+        if (inside_ > 1) return done(absl::AbortedError("busy"));
+        break;
+      }
+      case Fault::kAnswersUnderLock: {
+        absl::MutexLock lock(&mu_);
+        return done(Ask(context));
+      }
+      case Fault::kLockAroundRequest: {
+        Result result = absl::UnknownError("");
+        {
+          absl::MutexLock lock(&mu_);
+          result = Ask(context);
+        }
+        return done(std::move(result));
+      }
+      default:
+        break;
+    }
+    done(Cached(context));
+  }
+
+  // Ask, through a cache where the fault is about one.
+  Result Cached(const FetchContext& context) {
+    const bool rejected = fault_ == Fault::kCacheLooksAtTheReasonOnly
+                              ? context.reason() == RefreshReason::kRejected
+                              : context.rejected() != Generation();
+    switch (fault_) {
+      case Fault::kWholeLifetimeFromCache:
+      case Fault::kCacheLooksAtTheReasonOnly:
+        if (rejected) break;
+        [[fallthrough]];
+      case Fault::kCacheIgnoresRejection: {
+        absl::MutexLock lock(&mu_);
+        if (cache_.has_value()) return *cache_;
+        break;
+      }
+      case Fault::kFailsForEver: {
+        absl::MutexLock lock(&mu_);
+        if (!failure_.ok()) return failure_;
+        break;
+      }
+      default:
+        break;
+    }
+    Result result = Ask(context);
+    absl::MutexLock lock(&mu_);
+    if (result.ok()) {
+      cache_ = *result;
+    } else {
+      failure_ = result.status();
+    }
+    return result;
+  }
+
+  Result Ask(const FetchContext& context) {
+    if (fault_ == Fault::kNoTimeoutIsNoTime &&
+        context.timeout() == absl::InfiniteDuration()) {
+      return absl::DeadlineExceededError("no time left");
+    }
+    const GiveUpWhen when(context);
+    const absl::StatusOr<std::string> token = mint_->Issue([&] {
+      if (fault_ == Fault::kIgnoresCancellation) return false;
+      return fault_ == Fault::kIgnoresTimeout ? context.cancelled() : when();
+    });
+    if (!token.ok()) return Failure(token.status());
+    Expiry expiry = Expiry::In(kMintLifetime);
+    const absl::Time now = mint_->clock().Now().wall;
+    if (fault_ == Fault::kAnswersExpired) {
+      expiry = Expiry::In(absl::ZeroDuration());
+    } else if (fault_ == Fault::kAnswersExpiredDate) {
+      expiry = Expiry::At(now);
+    } else if (fault_ == Fault::kSecondsAreMilliseconds) {
+      expiry = Expiry::In(kMintLifetime * 1000);
+    } else if (fault_ == Fault::kCountsFromTheAnswer) {
+      expiry = Expiry::At(now + kMintLifetime);
+    }
+    return Credential<std::string>(*token, expiry);
+  }
+
+  Result Failure(absl::Status status) {
+    if (fault_ == Fault::kFailsWithAToken) {
+      return Credential<std::string>("", Expiry::In(kMintLifetime));
+    }
+    if (fault_ == Fault::kShowsSecret) {
+      return absl::UnavailableError(
+          absl::StrCat("refused to whom shows ", kMintSecret));
+    }
+    if (fault_ == Fault::kShowsSecretInPayload) {
+      status.SetPayload("example.com/request", absl::Cord(kMintSecret));
+    }
+    if (fault_ == Fault::kShowsLastToken) {
+      absl::MutexLock lock(&mu_);
+      return absl::UnavailableError(
+          absl::StrCat("after ", cache_.has_value() ? cache_->token : ""));
+    }
+    return status;
+  }
+
+  const Fault fault_;
+  const bool async_;
+  Mint* const mint_;
+  absl::Mutex mu_;
+  int inside_ ABSL_GUARDED_BY(mu_) = 0;
+  std::optional<Credential<std::string>> cache_ ABSL_GUARDED_BY(mu_);
+  absl::Status failure_ ABSL_GUARDED_BY(mu_);
+  std::vector<std::thread> threads_;  // Written under mu_.
+};
+
+class FaultyRig final : public MintRig {
+ public:
+  FaultyRig(Fault fault, bool async, bool virtual_time)
+      : MintRig(virtual_time), fault_(fault), async_(async) {}
+
+  std::shared_ptr<TokenSource<std::string>> Make() override {
+    return std::make_shared<FaultySource>(fault_, async_, &mint_);
+  }
+
+ private:
+  const Fault fault_;
+  const bool async_;
+};
+
+struct Row {
+  Fault fault;
+  const char* name;
+  std::vector<const char*> clauses;  // All of them have to find it.
+  bool async = false;
+  bool virtual_time = false;
+};
+
+const std::vector<Row>& Rows() {
+  static const auto* const rows = new std::vector<Row>{
+      {Fault::kDropsAll,
+       "DropsAll",
+       {"AnswersWithACredentialThatHasNotExpired"}},
+      {Fault::kNeverAnswers,
+       "NeverAnswers",
+       {"AnswersWithACredentialThatHasNotExpired"}},
+      {Fault::kAnswersExpired,
+       "AnswersExpired",
+       {"AnswersWithACredentialThatHasNotExpired"}},
+      {Fault::kAnswersExpiredDate,
+       "AnswersExpiredDate",
+       {"AnswersWithACredentialThatHasNotExpired"}},
+      {Fault::kOneAtATime, "OneAtATime", {"AnswersEachOfManyCallsAtOnce"}},
+      {Fault::kNoTimeoutIsNoTime,
+       "NoTimeoutIsNoTime",
+       {"AnswersWithoutATimeout"}},
+      {Fault::kSecondsAreMilliseconds,
+       "SecondsAreMilliseconds",
+       {"LifetimeCountsFromTheStartOfTheCall"}},
+      {Fault::kCountsFromTheAnswer,
+       "CountsFromTheAnswer",
+       {"LifetimeCountsFromTheStartOfTheCall"},
+       /*async=*/false,
+       /*virtual_time=*/true},
+      {Fault::kWholeLifetimeFromCache,
+       "WholeLifetimeFromCache",
+       {"ARepeatedTokenExpiresNoLater"}},
+      {Fault::kCacheIgnoresRejection,
+       "CacheIgnoresRejection",
+       {"ARejectedTokenIsNotGivenAgain"}},
+      {Fault::kCacheLooksAtTheReasonOnly,
+       "CacheLooksAtTheReasonOnly",
+       {"ARejectedTokenIsNotGivenAgain"}},
+      {Fault::kFailsWithAToken, "FailsWithAToken", {"AFailureIsAStatus"}},
+      {Fault::kFailsForEver, "FailsForEver", {"AFailureIsNotForEver"}},
+      {Fault::kShowsSecret, "ShowsSecret", {"StatusesHoldNoSecret"}},
+      {Fault::kShowsSecretInPayload,
+       "ShowsSecretInPayload",
+       {"StatusesHoldNoSecret"}},
+      {Fault::kShowsLastToken, "ShowsLastToken", {"StatusesHoldNoSecret"}},
+      {Fault::kLockAroundRequest,
+       "LockAroundRequest",
+       {"MayBeEnteredWhileACallIsInside"}},
+      {Fault::kIgnoresCancellation,
+       "IgnoresCancellation",
+       {"ACancelledCallEndsIfItSaysSo"}},
+      {Fault::kIgnoresTimeout,
+       "IgnoresTimeout",
+       {"ACallEndsAtItsTimeoutIfItSaysSo"}},
+      {Fault::kAnswersUnderLock,
+       "AnswersUnderLock",
+       {"AnswersOutsideItsLocks"}},
+      {Fault::kJoinsItself,
+       "JoinsItself",
+       {"MayBeDestroyedByItsLastAnswer"},
+       /*async=*/true},
+      {Fault::kNone, "Sound", {}},
+      {Fault::kNone, "SoundAsync", {}, /*async=*/true},
+      {Fault::kNone, "SoundInVirtualTime", {}, false, /*virtual_time=*/true},
+  };
+  return *rows;
+}
+
+std::vector<TokenSourceSubject> Subjects() {
+  std::vector<TokenSourceSubject> subjects;
+  for (const Row& row : Rows()) {
+    subjects.push_back({row.name, [&row] {
+                          return std::make_unique<FaultyRig>(
+                              row.fault, row.async, row.virtual_time);
+                        }});
+  }
+  return subjects;
+}
+
+INSTANTIATE_TEST_SUITE_P(Faults, TokenSourceConformanceTest,
+                         ::testing::ValuesIn(Subjects()), SubjectName());
+
+TEST(TokenSourceSelfTest, T3EachClauseFindsASourceThatBreaksIt) {
+  std::vector<Breach> breaches;
+  for (const Row& row : Rows()) {
+    for (const char* clause : row.clauses) {
+      breaches.push_back({row.name, clause});
+    }
+  }
+  ExpectBreachesAreFound("TokenSourceConformanceTest", breaches,
+                         {"Sound", "SoundAsync", "SoundInVirtualTime"});
+}
+
+}  // namespace
+}  // namespace refreshable_testing
+
+int main(int argc, char** argv) {
+  return refreshable_testing::SelfTestMain(argc, argv);
+}

@@ -1,0 +1,286 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "testing/token_source_conformance.h"
+
+#include <atomic>
+#include <exception>
+#include <memory>
+#include <optional>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/base/config.h"
+#include "absl/status/status.h"
+#include "absl/strings/cord.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "absl/synchronization/notification.h"
+#include "absl/time/time.h"
+#include "executors/clock.h"
+#include "gtest/gtest.h"
+#include "refreshable/credential.h"
+#include "refreshable/event.h"
+#include "refreshable/generation.h"
+#include "refreshable/token_source.h"
+#include "testing/conformance.h"
+
+namespace refreshable_testing {
+namespace {
+
+using ::refreshable::Clock;
+using ::refreshable::FetchContext;
+using ::refreshable::Generation;
+using ::refreshable::Instant;
+using ::refreshable::RefreshReason;
+
+struct Why {
+  RefreshReason reason = RefreshReason::kFirst;
+  uint64_t rejected = 0;
+  absl::Duration timeout = absl::Minutes(1);
+};
+
+// One call of a source, in a thread of its own, as a Refreshable makes it: it
+// owns the source, with others, until the source has returned and answered.
+class Call {
+ public:
+  explicit Call(std::shared_ptr<AnySource> source, const Why& why = Why(),
+                std::function<void()> on_answer = nullptr)
+      : cancelled_(std::make_shared<std::atomic<bool>>(false)) {
+    const FetchContext context(why.reason, /*attempt=*/1,
+                               Generation(why.rejected), why.timeout,
+                               cancelled_);
+    auto held = std::make_shared<Held>(this, source);
+    thread_ = std::thread([this, context, source = std::move(source),
+                           held = std::move(held),
+                           on_answer = std::move(on_answer)]() mutable {
+      Enter(context, *source,
+            [this, held = std::move(held),
+             on_answer = std::move(on_answer)](SourceAnswer answer) {
+              answer_ = std::move(answer);
+              if (on_answer) on_answer();
+            });
+      source = nullptr;
+    });
+  }
+  ~Call() { Await(); }
+
+  void Cancel() { *cancelled_ = true; }
+
+  // Waits until the call has returned, and has answered or was dropped.
+  const SourceAnswer& Await() {
+    AwaitOrGiveUp(ended_, "a call of the source to end");
+    if (thread_.joinable()) {
+      DoOrGiveUp("Fetch to return", [this] { thread_.join(); });
+    }
+    return answer_;
+  }
+
+ private:
+  // What the answer holds on to: the source, which it lets go of first.
+  struct Held {
+    Held(Call* c, std::shared_ptr<AnySource> s)
+        : call(c), source(std::move(s)) {}
+    ~Held() {
+      source = nullptr;
+      call->ended_.Notify();
+    }
+    Call* const call;
+    std::shared_ptr<AnySource> source;
+  };
+
+  static void Enter(const FetchContext& context, AnySource& source,
+                    std::function<void(SourceAnswer)> done) {
+#ifdef ABSL_HAVE_EXCEPTIONS
+    try {
+      source.Fetch(context, std::move(done));
+    } catch (const std::exception&) {
+      // A failure, as the answer says: it was dropped.
+    }
+#else
+    source.Fetch(context, std::move(done));
+#endif
+  }
+
+  const std::shared_ptr<std::atomic<bool>> cancelled_;
+  absl::Notification ended_;
+  SourceAnswer answer_;
+  std::thread thread_;
+};
+
+SourceAnswer Ask(const std::shared_ptr<AnySource>& source,
+                 const Why& why = Why()) {
+  return Call(source, why).Await();
+}
+
+// Everything that a status may bring into a log.
+std::string Everything(const absl::Status& status) {
+  std::string text = status.ToString(absl::StatusToStringMode::kWithEverything);
+  status.ForEachPayload([&](absl::string_view url, const absl::Cord& payload) {
+    absl::StrAppend(&text, " ", url, " ", std::string(payload));
+  });
+  return text;
+}
+
+// Lets a clock that moves by itself move on. False: it does not.
+bool AwaitTick(const Clock& clock) {
+  const absl::Duration start = clock.Now().since_boot;
+  bool moved = false;
+  for (int i = 0; i < 10000 && !moved; ++i) {
+    moved = clock.Now().since_boot > start;
+  }
+  return moved;
+}
+
+}  // namespace
+
+TEST_P(TokenSourceConformanceTest, AnswersWithACredentialThatHasNotExpired) {
+  const SourceAnswer answer = Ask(source_);
+  ASSERT_TRUE(answer.status.ok()) << answer.status;
+  if (answer.expiry.is_relative()) {
+    EXPECT_GT(answer.expiry.lifetime(), absl::ZeroDuration());
+  } else {
+    EXPECT_GT(answer.expiry.time(), rig_->clock().Now().wall);
+  }
+}
+
+TEST_P(TokenSourceConformanceTest, AnswersEachOfManyCallsAtOnce) {
+  std::vector<std::unique_ptr<Call>> calls;
+  for (int i = 0; i < 8; ++i) {
+    calls.push_back(std::make_unique<Call>(source_));
+  }
+  for (const auto& call : calls) {
+    EXPECT_TRUE(call->Await().status.ok()) << call->Await().status;
+  }
+}
+
+TEST_P(TokenSourceConformanceTest, AnswersWithoutATimeout) {
+  const SourceAnswer answer =
+      Ask(source_, {RefreshReason::kFirst, 0, absl::InfiniteDuration()});
+  EXPECT_TRUE(answer.status.ok()) << answer.status;
+}
+
+TEST_P(TokenSourceConformanceTest, LifetimeCountsFromTheStartOfTheCall) {
+  const std::optional<absl::Duration> lifetime = rig_->Lifetime();
+  if (!lifetime.has_value()) return;
+  const Instant start = rig_->clock().Now();
+  const bool moves_by_itself = AwaitTick(rig_->clock());
+  const SourceAnswer answer = Ask(source_);
+  ASSERT_TRUE(answer.status.ok()) << answer.status;
+  if (answer.expiry.is_relative()) {
+    EXPECT_EQ(answer.expiry.lifetime(), *lifetime);
+  } else {
+    // Where time stands still but for what the server takes, the start of the
+    // call is known exactly.
+    const Instant latest = moves_by_itself ? rig_->clock().Now() : start;
+    EXPECT_LE(answer.expiry.time(), latest.wall + *lifetime);
+  }
+}
+
+TEST_P(TokenSourceConformanceTest, ARepeatedTokenExpiresNoLater) {
+  // A source with a cache: what is left is less than it was.
+  const SourceAnswer first = Ask(source_);
+  ASSERT_TRUE(first.status.ok()) << first.status;
+  const Instant answered = rig_->clock().Now();
+  AwaitTick(rig_->clock());
+  const Instant start = rig_->clock().Now();
+  const SourceAnswer second = Ask(source_, {RefreshReason::kStale});
+  ASSERT_TRUE(second.status.ok()) << second.status;
+  if (!source_->Same(first, second)) return;
+  if (!first.expiry.is_relative()) {
+    EXPECT_FALSE(second.expiry.is_relative());
+    EXPECT_LE(second.expiry.time(), first.expiry.time());
+  } else if (second.expiry.is_relative()) {
+    EXPECT_LE(start.since_boot + second.expiry.lifetime(),
+              answered.since_boot + first.expiry.lifetime());
+  } else {
+    EXPECT_LE(second.expiry.time(), answered.wall + first.expiry.lifetime());
+  }
+}
+
+TEST_P(TokenSourceConformanceTest, ARejectedTokenIsNotGivenAgain) {
+  if (!rig_->IssuesNewTokens()) return;
+  // A3: the generation says so, whatever the reason.
+  SourceAnswer last = Ask(source_);
+  ASSERT_TRUE(last.status.ok()) << last.status;
+  for (const RefreshReason reason :
+       {RefreshReason::kRejected, RefreshReason::kProbe}) {
+    const SourceAnswer next = Ask(source_, {reason, 7});
+    ASSERT_TRUE(next.status.ok()) << next.status;
+    EXPECT_FALSE(source_->Same(last, next)) << "the reason was " << reason;
+    last = next;
+  }
+}
+
+TEST_P(TokenSourceConformanceTest, AFailureIsAStatus) {
+  if (!rig_->Fail()) return;
+  EXPECT_FALSE(Ask(source_).status.ok());
+}
+
+TEST_P(TokenSourceConformanceTest, AFailureIsNotForEver) {
+  if (!rig_->Fail()) return;
+  EXPECT_FALSE(Ask(source_).status.ok());
+  rig_->Heal();
+  const SourceAnswer answer = Ask(source_);
+  EXPECT_TRUE(answer.status.ok()) << answer.status;
+}
+
+TEST_P(TokenSourceConformanceTest, StatusesHoldNoSecret) {
+  std::vector<std::string> secrets = rig_->Secrets();
+  secrets.push_back(Ask(source_).bytes);
+  if (!rig_->Fail()) return;
+  const std::string shown =
+      Everything(Ask(source_, {RefreshReason::kRejected, 7}).status);
+  for (const std::string& secret : secrets) {
+    // Not to be shown here either.
+    EXPECT_TRUE(secret.empty() || !absl::StrContains(shown, secret))
+        << "a status holds a secret, or the token before it";
+  }
+}
+
+TEST_P(TokenSourceConformanceTest, MayBeEnteredWhileACallIsInside) {
+  if (!rig_->Stall()) return;
+  Call abandoned(source_);
+  DoOrGiveUp("the first call to reach the server",
+             [&] { rig_->AwaitStalled(1); });
+  Call second(source_);
+  DoOrGiveUp("a second call to reach the server, beside the first",
+             [&] { rig_->AwaitStalled(2); });
+  rig_->Heal();
+  abandoned.Await();
+  second.Await();
+  const SourceAnswer answer = Ask(source_);
+  EXPECT_TRUE(answer.status.ok()) << answer.status;
+}
+
+TEST_P(TokenSourceConformanceTest, ACancelledCallEndsIfItSaysSo) {
+  if (!rig_->HeedsCancellation() || !rig_->Stall()) return;
+  Call call(source_);
+  DoOrGiveUp("the call to reach the server", [&] { rig_->AwaitStalled(1); });
+  call.Cancel();
+  EXPECT_FALSE(call.Await().status.ok());
+  rig_->Heal();
+}
+
+TEST_P(TokenSourceConformanceTest, ACallEndsAtItsTimeoutIfItSaysSo) {
+  if (!rig_->HeedsTimeout() || !rig_->Stall()) return;
+  Call call(source_, {RefreshReason::kFirst, 0, absl::Milliseconds(50)});
+  EXPECT_FALSE(call.Await().status.ok());
+  rig_->Heal();
+}
+
+TEST_P(TokenSourceConformanceTest, AnswersOutsideItsLocks) {
+  Call(source_, Why(), [this] {
+    DoOrGiveUp("a call made while another answers: is a lock held?",
+               [this] { Ask(source_); });
+  }).Await();
+}
+
+TEST_P(TokenSourceConformanceTest, MayBeDestroyedByItsLastAnswer) {
+  Call call(std::exchange(source_, nullptr));
+  EXPECT_TRUE(call.Await().status.ok());
+}
+
+}  // namespace refreshable_testing
