@@ -152,9 +152,12 @@ int64_t OAuthServer::outage_requests(absl::string_view client) const {
   return it == counts_.end() ? 0 : it->second.outage;
 }
 
-void OAuthServer::AwaitHanging() const {
+void OAuthServer::AwaitHanging(int requests) const {
   absl::MutexLock lock(&mu_);
-  mu_.Await(absl::Condition(this, &OAuthServer::Hanging));
+  const auto enough = [&]() ABSL_SHARED_LOCKS_REQUIRED(mu_) {
+    return hanging_ >= requests;
+  };
+  mu_.Await(absl::Condition(&enough));
 }
 
 }  // namespace refreshable_examples

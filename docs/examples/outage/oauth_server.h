@@ -61,8 +61,8 @@ class OAuthServer {
   int64_t token_requests(absl::string_view client) const;
   int64_t outage_requests(absl::string_view client) const;
 
-  // Blocks until a request hangs; for tests.
-  void AwaitHanging() const;
+  // Blocks until that many requests hang; for tests.
+  void AwaitHanging(int requests = 1) const;
 
  private:
   struct Issued {
@@ -80,7 +80,6 @@ class OAuthServer {
   bool Answering() const ABSL_SHARED_LOCKS_REQUIRED(mu_) {
     return phase_ != Phase::kHanging || shut_down_;
   }
-  bool Hanging() const ABSL_SHARED_LOCKS_REQUIRED(mu_) { return hanging_ > 0; }
 
   const std::map<std::string, std::string> clients_;
   const absl::Duration token_life_;
