@@ -69,6 +69,14 @@ def refreshable_dev_deps():
     )
     maybe(
         http_archive,
+        name = "asio",
+        build_file_content = _ASIO_BUILD,
+        sha256 = "f3bac015305fbb700545bd2959fbc52d75a1ec2e05f9c7f695801273ceb78cf5",
+        strip_prefix = "asio-asio-1-34-2/asio",
+        urls = ["https://github.com/chriskohlhoff/asio/archive/refs/tags/asio-1-34-2.tar.gz"],
+    )
+    maybe(
+        http_archive,
         name = "cpp-httplib",
         build_file_content = _HTTPLIB_BUILD,
         sha256 = "fcfea48c8f2c386e7085ef8545c8a4875efa30fa6d5cf9dd31f03c6ad038da9d",
@@ -98,6 +106,21 @@ cc_library(
     name = "json",
     hdrs = glob(["include/nlohmann/**/*.hpp"]),
     includes = ["include"],
+    visibility = ["//visibility:public"],
+)
+"""
+
+_ASIO_BUILD = """
+load("@rules_cc//cc:defs.bzl", "cc_library")
+
+cc_library(
+    name = "asio",
+    hdrs = glob([
+        "include/**/*.hpp",
+        "include/**/*.ipp",
+    ]),
+    includes = ["include"],
+    linkopts = ["-lpthread"],
     visibility = ["//visibility:public"],
 )
 """

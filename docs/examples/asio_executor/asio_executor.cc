@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "docs/examples/asio_executor/asio_executor.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <list>
+#include <map>
+#include <memory>
+#include <optional>
+#include <utility>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_map.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "asio/any_io_executor.hpp"
+#include "asio/bind_executor.hpp"
+#include "asio/error.hpp"
+#include "asio/error_code.hpp"
+#include "asio/post.hpp"
+#include "asio/steady_timer.hpp"
+#include "asio/strand.hpp"
+#include "executors/clock.h"
+#include "executors/executor.h"
+
+namespace refreshable_examples {
+namespace {
+
+using refreshable::SystemClock;
+using refreshable::TimerId;
+
+// The longest that Asio's timer, which does not count a suspend, is waited for
+// before the clock is looked at again.
+constexpr absl::Duration kLongestWait = absl::Seconds(1);
+
+absl::Duration Now() { return SystemClock::Get().Now().since_boot; }
+
+}  // namespace
+
+class AsioExecutor::Core final : public std::enable_shared_from_this<Core> {
+ public:
+  Core(asio::any_io_executor tasks, asio::any_io_executor timers)
+      : tasks_(std::move(tasks)), alarm_(std::in_place, std::move(timers)) {}
+
+  void Stop() {
+    std::list<Task> queue;
+    Timers timers;
+    {
+      absl::MutexLock lock(&mu_);
+      closed_ = true;
+      queue.swap(queue_);
+      timers.swap(timers_);
+      due_.clear();
+      alarm_.reset();
+    }
+    queue.clear();
+    timers.clear();
+    absl::MutexLock lock(&mu_);
+    mu_.Await(absl::Condition(this, &Core::Idle));
+  }
+
+  bool Run(Task task) {
+    // A node of its own: nothing of the task's runs under the lock.
+    std::list<Task> node;
+    node.push_back(std::move(task));
+    {
+      absl::MutexLock lock(&mu_);
+      if (closed_) return false;
+      queue_.splice(queue_.end(), node);
+    }
+    // The handler holds no task, so that none is left with a context that has
+    // stopped.
+    asio::post(tasks_, [self = shared_from_this()] { self->RunTask(); });
+    return true;
+  }
+
+  TimerId RunAfter(absl::Duration delay, Task task) {
+    Timers made;
+    made.emplace(std::make_pair(absl::ZeroDuration(), 0), std::move(task));
+    Timers::node_type node = made.extract(made.begin());
+    absl::MutexLock lock(&mu_);
+    if (closed_) return TimerId::kNone;
+    const uint64_t id = ++last_id_;
+    const absl::Duration due = Now() + std::max(delay, absl::ZeroDuration());
+    node.key() = {due, id};
+    due_.emplace(id, due);
+    const auto inserted = timers_.insert(std::move(node)).position;
+    if (inserted == timers_.begin()) Arm();
+    return static_cast<TimerId>(id);
+  }
+
+  bool Cancel(TimerId timer) {
+    const uint64_t id = static_cast<uint64_t>(timer);
+    Timers::node_type cancelled;  // Destroyed after the lock is released.
+    absl::MutexLock lock(&mu_);
+    const auto due = due_.find(id);
+    if (due == due_.end()) return false;
+    const auto it = timers_.find({due->second, id});
+    const bool first = it == timers_.begin();
+    cancelled = timers_.extract(it);
+    due_.erase(due);
+    if (first) Arm();
+    return true;
+  }
+
+  bool InTask() const {
+    for (const Frame* frame = Frame::innermost; frame != nullptr;
+         frame = frame->outer) {
+      if (frame->core == this) return true;
+    }
+    return false;
+  }
+
+ private:
+  // Due time, then id: the order in which timers run.
+  using Timers = std::map<std::pair<absl::Duration, uint64_t>, Task>;
+
+  // A task of `Run` that this thread is inside of. There may be several: a task
+  // may itself run a context.
+  struct Frame {
+    explicit Frame(const Core* c) : core(c) { innermost = this; }
+    ~Frame() { innermost = outer; }
+
+    static thread_local const Frame* innermost;
+    const Core* const core;
+    const Frame* const outer = innermost;
+  };
+
+  // Counts as running until it is gone, exceptions or not. Requires that
+  // `running_` was raised.
+  struct Running {
+    ~Running() {
+      absl::MutexLock lock(&core->mu_);
+      --core->running_;
+    }
+    Core* const core;
+  };
+
+  struct Alarm {
+    explicit Alarm(asio::any_io_executor timers)
+        : timer(timers), strand(std::move(timers)) {}
+    asio::steady_timer timer;
+    asio::strand<asio::any_io_executor> strand;  // One timer task at a time.
+  };
+
+  bool Idle() const ABSL_SHARED_LOCKS_REQUIRED(mu_) { return running_ == 0; }
+
+  void RunTask() {
+    std::list<Task> queue;
+    {
+      absl::MutexLock lock(&mu_);
+      if (queue_.empty()) return;
+      queue.splice(queue.end(), queue_, queue_.begin());
+      ++running_;
+    }
+    const Running running{this};
+    const Frame frame(this);
+    // Destroyed before the two above: a task's destructor is inside the task.
+    Task task = std::move(queue.front());
+    std::move(task)();
+  }
+
+  // Runs the first timer, if it is due, and sees to the next.
+  void RunTimer() {
+    Timers::node_type timer;
+    {
+      absl::MutexLock lock(&mu_);
+      if (!timers_.empty() && timers_.begin()->first.first <= Now()) {
+        timer = timers_.extract(timers_.begin());
+        due_.erase(timer.key().second);
+        ++running_;
+      }
+      Arm();
+    }
+    if (timer.empty()) return;
+    const Running running{this};
+    Task task = std::move(timer.mapped());
+    std::move(task)();
+  }
+
+  // Has RunTimer called when the first timer is due, if not before.
+  void Arm() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+    if (closed_) return;
+    const absl::Duration due = timers_.empty() ? absl::InfiniteDuration()
+                                               : timers_.begin()->first.first;
+    if (due == absl::InfiniteDuration()) {
+      alarm_->timer.cancel();
+      return;
+    }
+    // Takes back what was asked for before.
+    alarm_->timer.expires_after(
+        absl::ToChronoNanoseconds(std::min(due - Now(), kLongestWait)));
+    alarm_->timer.async_wait(asio::bind_executor(
+        alarm_->strand, [self = shared_from_this()](asio::error_code error) {
+          if (error != asio::error::operation_aborted) self->RunTimer();
+        }));
+  }
+
+  const asio::any_io_executor tasks_;
+
+  // A leaf: no task is run, moved or destroyed under it.
+  absl::Mutex mu_;
+  bool closed_ ABSL_GUARDED_BY(mu_) = false;
+  int running_ ABSL_GUARDED_BY(mu_) = 0;
+  std::list<Task> queue_ ABSL_GUARDED_BY(mu_);
+  Timers timers_ ABSL_GUARDED_BY(mu_);
+  absl::flat_hash_map<uint64_t, absl::Duration> due_ ABSL_GUARDED_BY(mu_);
+  uint64_t last_id_ ABSL_GUARDED_BY(mu_) = 0;
+  std::optional<Alarm> alarm_ ABSL_GUARDED_BY(mu_);  // Until closed.
+};
+
+thread_local const AsioExecutor::Core::Frame*
+    AsioExecutor::Core::Frame::innermost = nullptr;
+
+AsioExecutor::AsioExecutor(asio::any_io_executor tasks,
+                           asio::any_io_executor timers)
+    : core_(std::make_shared<Core>(std::move(tasks), std::move(timers))) {}
+
+AsioExecutor::~AsioExecutor() { core_->Stop(); }
+
+void AsioExecutor::Stop() { core_->Stop(); }
+
+bool AsioExecutor::Run(Task task) { return core_->Run(std::move(task)); }
+
+TimerId AsioExecutor::RunAfter(absl::Duration delay, Task task) {
+  return core_->RunAfter(delay, std::move(task));
+}
+
+bool AsioExecutor::Cancel(TimerId id) { return core_->Cancel(id); }
+
+bool AsioExecutor::InExecutorThread() const { return core_->InTask(); }
+
+}  // namespace refreshable_examples

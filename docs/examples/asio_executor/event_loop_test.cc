@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A Refreshable in a program that is an event loop.
+
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <utility>
+
+#include "absl/status/statusor.h"
+#include "absl/synchronization/notification.h"
+#include "absl/time/time.h"
+#include "asio/executor_work_guard.hpp"
+#include "asio/io_context.hpp"
+#include "asio/post.hpp"
+#include "asio/thread_pool.hpp"
+#include "docs/examples/asio_executor/asio_executor.h"
+#include "executors/executor.h"
+#include "gtest/gtest.h"
+#include "refreshable/refreshable.h"
+
+namespace refreshable_examples {
+namespace {
+
+using refreshable::Credential;
+using refreshable::Expiry;
+using refreshable::Lease;
+using refreshable::Refreshable;
+
+// Stands for a request that blocks.
+absl::StatusOr<Credential<std::string>> AskTokenEndpoint() {
+  return Credential<std::string>("t1", Expiry::In(absl::Hours(1)));
+}
+
+// [loop]
+// A program whose one thread runs `loop`: what it reads arrives there.
+absl::StatusOr<std::string> ReadOnce() {
+  asio::io_context loop;
+  asio::thread_pool workers(1);  // AskTokenEndpoint blocks; the loop must not.
+  AsioExecutor executor(workers.get_executor(), loop.get_executor());
+  auto token = Refreshable<std::string>::Create(
+      refreshable::BlockingSource<std::string>(AskTokenEndpoint), {&executor});
+  if (!token.ok()) return token.status();
+
+  absl::StatusOr<std::string> result;
+  (*token)->GetAsync(
+      absl::Seconds(5), [&](absl::StatusOr<Lease<std::string>> lease) {
+        // On a worker: back to the loop with it.
+        asio::post(loop, [&, lease = std::move(lease)] {
+          result = lease.ok() ? lease->token()
+                              : absl::StatusOr<std::string>(lease.status());
+          loop.stop();
+        });
+      });
+  const auto guard = asio::make_work_guard(loop);
+  loop.run();
+  return result;
+}
+// [/loop]
+
+TEST(EventLoopTest, AReadArrivesOnTheLoop) {
+  const absl::StatusOr<std::string> token = ReadOnce();
+  ASSERT_TRUE(token.ok()) << token.status();
+  EXPECT_EQ(*token, "t1");
+}
+
+// What does not fit into the suite, which knows no contexts.
+TEST(EventLoopTest, TasksOfAContextThatNobodyRunsAreDestroyed) {
+  asio::io_context loop;
+  auto alive = std::make_shared<int>();
+  {
+    AsioExecutor executor(loop.get_executor(), loop.get_executor());
+    EXPECT_TRUE(executor.Run([alive] {}));
+    EXPECT_NE(executor.RunAfter(absl::Hours(1), [alive] {}),
+              refreshable::TimerId::kNone);
+    EXPECT_EQ(alive.use_count(), 3);
+  }
+  EXPECT_EQ(alive.use_count(), 1);
+  loop.poll();  // What was posted runs, and finds nothing.
+}
+
+TEST(EventLoopTest, StopWaitsForTheTaskThatIsRunning) {
+  asio::thread_pool workers(1);
+  asio::io_context loop;
+  AsioExecutor executor(workers.get_executor(), loop.get_executor());
+  absl::Notification running;
+  bool ended = false;
+  ASSERT_TRUE(executor.Run([&] {
+    running.Notify();
+    for (int i = 0; i < 1000; ++i) std::this_thread::yield();
+    ended = true;
+  }));
+  running.WaitForNotification();
+  executor.Stop();
+  EXPECT_TRUE(ended);
+}
+
+TEST(EventLoopTest, ATaskMayRunAContextItself) {
+  asio::io_context outer;
+  asio::io_context inner;
+  AsioExecutor executor(outer.get_executor(), outer.get_executor());
+  AsioExecutor nested(inner.get_executor(), inner.get_executor());
+  bool asked = false;
+  executor.Run([&] {
+    nested.Run([&] {
+      asked = true;
+      EXPECT_TRUE(nested.InExecutorThread());
+      EXPECT_TRUE(executor.InExecutorThread());
+    });
+    inner.run();
+    EXPECT_FALSE(nested.InExecutorThread());
+    EXPECT_TRUE(executor.InExecutorThread());
+  });
+  outer.run();
+  EXPECT_TRUE(asked);
+  EXPECT_FALSE(executor.InExecutorThread());
+}
+
+TEST(EventLoopTest, AnExceptionLeavesRunAndHarmsNothing) {
+  asio::io_context loop;
+  AsioExecutor executor(loop.get_executor(), loop.get_executor());
+  int ran = 0;
+  executor.Run([] { throw std::runtime_error("task"); });
+  executor.RunAfter(absl::ZeroDuration(),
+                    [] { throw std::runtime_error("timer"); });
+  executor.RunAfter(absl::ZeroDuration(), [&] { ++ran; });
+  EXPECT_THROW(loop.run(), std::runtime_error);
+  EXPECT_FALSE(executor.InExecutorThread());
+  EXPECT_THROW(loop.run(), std::runtime_error);
+  loop.run();
+  EXPECT_EQ(ran, 1);
+  executor.Stop();  // Nothing counts as running.
+}
+
+}  // namespace
+}  // namespace refreshable_examples
