@@ -134,6 +134,9 @@ class Enumeration {
         // Exhausted, and a probe.
         {read, start, fails, wait(1), read, start, fails, wait(2), read, start,
          fails},
+        // The same with a token that has expired, which can be rejected.
+        {read, start, token, wait(4), read, start, fails, wait(3), read, start,
+         fails, wait(2), read, start, fails, wait(4), read, start},
         // An abandoned call.
         {read, start, wait(3), {Input::kWake}},
         // Rejected at once, and after failures.
@@ -285,6 +288,7 @@ std::vector<NamedPolicy> Policies() {
   bare.retry.multiplier = 1;
   RefreshPolicy narrow = small;
   narrow.max_stale_window = S(3);
+  narrow.max_stale_on_error = S(1);
   narrow.retry.multiplier = 3;
   narrow.retry.max_consecutive_failures = 4;
   return {{"small", small}, {"fatal", fatal}, {"passive", passive},

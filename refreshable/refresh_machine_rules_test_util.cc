@@ -629,6 +629,9 @@ class RuledMachine::Judge {
     std::vector<EventKind> kinds;
     for (const Event& event : out_.events) {
       kinds.push_back(event.kind);
+      if (event.kind == EventKind::kStateChanged) {
+        Rule(Clause::kS1, event.freshness == is_.State(), "the new state");
+      }
       // What was published or counted later in the step comes later.
       if (event.kind != EventKind::kAttemptAbandoned) {
         Rule(Clause::kS1, event.generation == Generation(is_.generation),
