@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What the fuzz targets share: reading choices from bytes, and saying what is
+// wrong.
+
+#ifndef REFRESHABLE_FUZZ_FUZZING_H_
+#define REFRESHABLE_FUZZ_FUZZING_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <initializer_list>
+#include <string>
+
+#include "absl/strings/string_view.h"
+
+namespace refreshable {
+
+// Reads an input from its first byte to its last; then every choice is the
+// first one.
+class FuzzInput {
+ public:
+  FuzzInput(const uint8_t* data, size_t size)
+      : rest_(reinterpret_cast<const char*>(data), size) {}
+
+  bool AtEnd() const { return rest_.empty(); }
+  // 0 to n - 1; requires 0 < n <= 256.
+  int Below(int n) {
+    if (rest_.empty()) return 0;
+    const auto byte = static_cast<unsigned char>(rest_[0]);
+    rest_.remove_prefix(1);
+    return byte % n;
+  }
+  template <typename T>
+  T OneOf(std::initializer_list<T> values) {
+    return values.begin()[Below(static_cast<int>(values.size()))];
+  }
+  // Up to the next line feed, which is skipped.
+  absl::string_view Line() {
+    const size_t end = rest_.find('\n');
+    const absl::string_view line = rest_.substr(0, end);
+    rest_.remove_prefix(end == rest_.npos ? rest_.size() : end + 1);
+    return line;
+  }
+  absl::string_view Rest() const { return rest_; }
+
+ private:
+  absl::string_view rest_;
+};
+
+// Ends the program unless `holds`.
+inline void Require(bool holds, const std::string& what) {
+  if (holds) return;
+  std::fprintf(stderr, "broken: %s\n", what.c_str());
+  std::abort();
+}
+
+}  // namespace refreshable
+
+#endif  // REFRESHABLE_FUZZ_FUZZING_H_

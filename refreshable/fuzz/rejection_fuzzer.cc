@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The input is text: the HTTP status, the error, the codes to compare it with,
+// then a WWW-Authenticate value. After a line "make" there are instead bytes
+// that choose how to write one, of which it is known what it says.
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/string_view.h"
+#include "refreshable/fuzz/fuzzing.h"
+#include "refreshable/rejection.h"
+
+namespace refreshable {
+namespace {
+
+struct Made {
+  std::string text;
+  bool rejects = false;
+};
+
+std::string Quote(absl::string_view value) {
+  return absl::StrCat(
+      "\"", absl::StrReplaceAll(value, {{"\\", "\\\\"}, {"\"", "\\\""}}), "\"");
+}
+
+std::string QuoteEachLetter(absl::string_view value) {
+  std::string quoted = "\"";
+  for (const char c : value) absl::StrAppend(&quoted, "\\", std::string(1, c));
+  return quoted + "\"";
+}
+
+// Challenges as RFC 9110, section 11.6.1, lets them be written.
+Made Make(FuzzInput& in) {
+  Made made;
+  const auto space = [&in] { return in.OneOf({"", " ", "\t", "  "}); };
+  const auto separate = [&in] { return in.OneOf({", ", ",", " , ", " ,,\t"}); };
+  const int challenges = 1 + in.Below(4);
+  for (int i = 0; i < challenges; ++i) {
+    if (i > 0) made.text += separate();
+    const std::string scheme = in.OneOf(
+        {"Bearer", "bearer", "BEARER", "Basic", "DPoP", "XBearer", "Bearer2"});
+    made.text += scheme;
+    switch (in.Below(4)) {
+      case 0:
+        continue;  // The scheme alone.
+      case 1:
+        absl::StrAppend(&made.text, " ",
+                        in.OneOf({"YWJj", "YQ==", "a/+~-._=", "error"}));
+        continue;
+      default:
+        break;
+    }
+    const int parameters = 1 + in.Below(3);
+    for (int j = 0; j < parameters; ++j) {
+      made.text += j == 0 ? " " : separate();
+      const std::string name =
+          in.OneOf({"error", "Error", "realm", "error_description", "scope"});
+      const std::string value = in.OneOf(
+          {"invalid_token", "invalid_request", "", "Invalid_Token", "error",
+           "a, Bearer error=\"invalid_token\"", "\\", "\"", "invalid_token "});
+      const bool token = std::all_of(
+          value.begin(), value.end(),
+          [](unsigned char c) { return absl::ascii_isalpha(c) || c == '_'; });
+      absl::StrAppend(&made.text, name, space(), "=", space());
+      const int style = in.Below(3);
+      made.text += style == 0 && token ? value
+                   : style == 1        ? QuoteEachLetter(value)
+                                       : Quote(value);
+      if (absl::EqualsIgnoreCase(scheme, "bearer") &&
+          absl::EqualsIgnoreCase(name, "error") && value == "invalid_token") {
+        made.rejects = true;
+      }
+    }
+  }
+  return made;
+}
+
+void CheckChallenge(int http_status, absl::string_view text) {
+  const bool rejects = IsInvalidTokenChallenge(401, text);
+  Require(IsInvalidTokenChallenge(http_status, text) ==
+              (http_status == 401 && rejects),
+          "only 401 speaks of the token");
+  Require(IsInvalidTokenChallenge(
+              401, absl::StrCat("Basic realm=\"x\", ", text)) == rejects,
+          "a challenge before it changes nothing");
+  Require(
+      !IsInvalidTokenChallenge(401, absl::StrCat("Basic realm=", Quote(text))),
+      "a quoted string is opaque");
+  if (!rejects) return;
+  Require(
+      IsInvalidTokenChallenge(401, absl::StrCat(text, ", Basic realm=\"x\"")),
+      "a challenge after it changes nothing");
+  const std::string bare = absl::StrReplaceAll(text, {{"\\", ""}});
+  Require(absl::StrContains(bare, "invalid_token") &&
+              absl::StrContains(absl::AsciiStrToLower(bare), "bearer") &&
+              absl::StrContains(absl::AsciiStrToLower(bare), "error"),
+          "what rejects a token says so");
+}
+
+}  // namespace
+}  // namespace refreshable
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  using namespace refreshable;  // NOLINT
+  FuzzInput in(data, size);
+  int http_status = 0;
+  if (!absl::SimpleAtoi(in.Line(), &http_status)) http_status = 0;
+  const absl::string_view error = in.Line();
+  const std::vector<absl::string_view> codes = absl::StrSplit(in.Line(), ' ');
+  bool known = false;
+  for (const absl::string_view code : codes) known |= code == error;
+  Require(IsTokenError(http_status, error, codes) ==
+              (known && !error.empty() &&
+               (http_status == 401 || http_status == 403)),
+          "a token error is one of the codes, of a 401 or 403");
+
+  if (absl::StartsWith(in.Rest(), "make\n")) {
+    in.Line();
+    const Made made = Make(in);
+    Require(IsInvalidTokenChallenge(401, made.text) == made.rejects,
+            absl::StrCat("read as it was written: ", made.text));
+    CheckChallenge(http_status, made.text);
+  } else {
+    CheckChallenge(http_status, in.Rest());
+  }
+  return 0;
+}

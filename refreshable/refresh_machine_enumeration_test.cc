@@ -1,0 +1,321 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The machine, enumerated: from some starting points, every sequence of events
+// over whole seconds up to a depth, each step held against every clause by
+// RuledMachine. Two histories after which the machine must behave alike count
+// as one state, tried once.
+
+#include <algorithm>
+#include <cstdint>
+#include <iostream>
+#include <set>
+#include <string>
+#include <tuple>
+#include <unordered_set>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "gtest/gtest.h"
+#include "refreshable/failure_class.h"
+#include "refreshable/freshness.h"
+#include "refreshable/policy.h"
+#include "refreshable/refresh_machine.h"
+#include "refreshable/refresh_machine_facts_test_util.h"
+#include "refreshable/refresh_machine_rules_test_util.h"
+
+namespace refreshable {
+namespace {
+
+using Input = MachineInput;
+
+constexpr int kDepth = 4;
+constexpr Ms kSecond = 1000;
+absl::Duration S(int64_t n) { return absl::Seconds(n); }
+constexpr int kTransient = static_cast<int>(FailureClass::kTransient);
+constexpr int kThrottled = static_cast<int>(FailureClass::kThrottled);
+constexpr int kPermanent = static_cast<int>(FailureClass::kPermanent);
+
+// Tokens live 8 s here: fresh for 4, stale for 2 or 3.
+RefreshPolicy SmallPolicy() {
+  RefreshPolicy policy;
+  policy.jitter = 0;
+  policy.expiry_margin = S(1);
+  policy.background_cooldown = S(2);
+  policy.min_interval = S(1);
+  policy.attempt_timeout = S(3);
+  policy.young_token_age = S(2);
+  policy.retry.initial_backoff = S(1);
+  policy.retry.max_backoff = S(3);
+  policy.retry.max_retries = 2;
+  policy.retry.max_consecutive_failures = 3;
+  policy.retry.probe_interval = S(4);
+  policy.retry.max_retry_after = S(5);
+  return policy;
+}
+
+class Enumeration {
+ public:
+  explicit Enumeration(const RefreshPolicy& policy) : rules_(policy) {
+    EXPECT_TRUE(Validate(policy).ok()) << Validate(policy);
+  }
+
+  // Every sequence of up to `depth` events after each of some beginnings.
+  void Run(int depth) {
+    RuledMachine begin(&rules_, &counts_);
+    for (const std::vector<Input>& beginning : Beginnings()) {
+      RuledMachine machine = begin;
+      int node = -1;
+      for (Input input : beginning) {
+        if (!Name(machine.facts(), input)) break;  // Not by this policy.
+        node = Try(machine, input, node);
+        if (node < 0) return;
+      }
+      Meet(machine, node);
+    }
+    for (; depth > 0 && !level_.empty(); --depth) {
+      std::vector<std::pair<RuledMachine, int>> level;
+      level.swap(level_);
+      for (const auto& [machine, node] : level) {
+        for (const Input& input : Inputs(machine.facts())) {
+          RuledMachine next = machine;
+          const int at = Try(next, input, node);
+          if (at < 0) return;
+          ++steps_;
+          Meet(next, at);
+        }
+      }
+    }
+  }
+
+  int64_t states() const { return static_cast<int64_t>(seen_.size()); }
+  int64_t steps() const { return steps_; }
+  const ClauseCounts& counts() const { return counts_; }
+  size_t classes() const { return classes_.size(); }
+
+ private:
+  struct Node {
+    int before;
+    Input input;
+  };
+
+  // Fills in which attempt `input` is about. False: there is none.
+  static bool Name(const Facts& f, Input& input) {
+    if (input.kind == Input::kStart) input.id = f.queued;
+    if (input.kind == Input::kSucceed || input.kind == Input::kFail) {
+      input.id = f.running.value_or(Facts::Call()).id;
+    }
+    return input.id != AttemptId::kNone || input.kind == Input::kRead ||
+           input.kind == Input::kTime || input.kind == Input::kWake ||
+           input.kind == Input::kInvalidate || input.kind == Input::kInstall;
+  }
+
+  // Each ends in another corner of the state space.
+  static std::vector<std::vector<Input>> Beginnings() {
+    const Input read = {Input::kRead, {}, kNever, -1};
+    const Input start = {Input::kStart};
+    const Input token = {Input::kSucceed, {}, 8 * kSecond};
+    const Input fails = {Input::kFail, {}, -1, kPermanent};
+    const auto wait = [](int seconds) {
+      return Input{Input::kTime, {}, seconds * kSecond};
+    };
+    return {
+        {wait(0)},
+        // Fresh, stale, expired.
+        {read, start, token},
+        {read, start, token, wait(4)},
+        {read, start, token, wait(7)},
+        // An outage, of a first token and of a stale one.
+        {read, start, fails, wait(1), read, start, fails},
+        {read, start, token, wait(4), read, start, fails},
+        {read, start, token, wait(4), read, start, fails, wait(2), read, start,
+         fails, wait(2), read, start},
+        // Exhausted, and a probe.
+        {read, start, fails, wait(1), read, start, fails, wait(2), read, start,
+         fails},
+        // The same with a token that has expired, which can be rejected.
+        {read, start, token, wait(4), read, start, fails, wait(3), read, start,
+         fails, wait(2), read, start, fails, wait(4), read, start},
+        // An abandoned call.
+        {read, start, wait(3), {Input::kWake}},
+        // Rejected at once, and after failures.
+        {read, start, token, {Input::kInvalidate}, wait(1), read, start, token},
+        {read, start, fails, wait(1), read, start, token, wait(1)},
+        {{Input::kInstall, {}, 8 * kSecond}, wait(4), read, start},
+    };
+  }
+
+  std::vector<Input> Inputs(const Facts& f) const {
+    std::vector<Input> inputs = {
+        {Input::kTime, {}, kSecond},
+        {Input::kRead, {}, kNever, -1},
+        {Input::kRead, {}, 0, 0},
+        {Input::kRead, {}, kSecond, 1},
+        {Input::kWake},
+        {Input::kWakeLost},
+        {Input::kInvalidate},
+        {Input::kInvalidate, {}, 0, 1},
+        {Input::kInstall, {}, 8 * kSecond},
+        {Input::kInstall, {}, kNever},
+        {Input::kInstall, {}, 0},
+        {Input::kReset},
+        {Input::kFork},
+    };
+    // What is due next, and the moment before it.
+    for (const Ms at : {f.WakeAt(), f.NotBefore(), f.CheckAt().since_boot}) {
+      if (at > f.t && at < kNever) {
+        inputs.push_back({Input::kTime, {}, at - f.t});
+        if (at - f.t > 1) inputs.push_back({Input::kTime, {}, at - f.t - 1});
+      }
+    }
+    if (rules_.grace > 0 && f.wall_step == 0) {
+      inputs.push_back({Input::kWallStep, {}, 3 * kSecond});
+      inputs.push_back({Input::kWallStep, {}, -3 * kSecond});
+    }
+    if (f.queued != AttemptId::kNone) {
+      inputs.push_back({Input::kStart, f.queued});
+      inputs.push_back({Input::kLost, f.queued});
+    }
+    // One that was submitted before, or never.
+    inputs.push_back({Input::kStart, AttemptId{99}});
+    inputs.push_back({Input::kLost, AttemptId{99}});
+    inputs.push_back({Input::kSucceed, AttemptId{99}, 8 * kSecond});
+    inputs.push_back({Input::kFail, AttemptId{99}, -1, kTransient});
+    std::vector<Facts::Call> calls(f.abandoned.begin(), f.abandoned.end());
+    if (f.running.has_value()) calls.push_back(*f.running);
+    for (const auto& [id, started, current] : calls) {
+      // Of as many whole seconds, counted from here: what a token's life is a
+      // quarter of stays a whole number.
+      const Ms elapsed = f.t - started;
+      inputs.push_back({Input::kSucceed, id, 8 * kSecond});
+      inputs.push_back({Input::kSucceed, id, 8 * kSecond + elapsed, 0, true});
+      inputs.push_back({Input::kSucceed, id, elapsed, 0, true});
+      inputs.push_back({Input::kSucceed, id, 2 * kSecond});
+      inputs.push_back({Input::kFail, id, -1, kTransient});
+      inputs.push_back({Input::kSucceed, id, 0});
+      inputs.push_back({Input::kSucceed, id, 8 * kSecond, 0, false, true});
+      inputs.push_back({Input::kFail, id, -1, kPermanent});
+      inputs.push_back({Input::kFail, id, 4 * kSecond, kThrottled});
+      inputs.push_back({Input::kFail, id, 9 * kSecond, kTransient});
+    }
+    return inputs;
+  }
+
+  // The node that the step leads to; -1, and a failure, if it breaks a rule.
+  int Try(RuledMachine& machine, const Input& input, int before) {
+    const std::string broken = machine.Apply(input);
+    nodes_.push_back({before, input});
+    const int node = static_cast<int>(nodes_.size()) - 1;
+    if (broken.empty()) return node;
+    ADD_FAILURE() << broken << "\nafter: " << Story(node)
+                  << "\nwith: " << rules_.policy;
+    return -1;
+  }
+
+  void Meet(const RuledMachine& machine, int node) {
+    if (!seen_.insert(machine.facts().Fingerprint()).second) {
+      if (node + 1 == static_cast<int>(nodes_.size())) nodes_.pop_back();
+      return;
+    }
+    const Facts& f = machine.facts();
+    classes_.emplace(f.flight, f.foreground, f.State(), f.generation > 0,
+                     f.withdrawn, f.Grace(), f.Exhausted(),
+                     std::min(f.failures, 1), f.abandoned.size());
+    const std::string broken = machine.CheckWayOut();
+    if (!broken.empty()) {
+      ADD_FAILURE() << broken << "\nafter: " << Story(node)
+                    << "\nwith: " << rules_.policy;
+    }
+    level_.emplace_back(machine, node);
+  }
+
+  std::string Story(int node) const {
+    std::string story;
+    for (; node >= 0; node = nodes_[node].before) {
+      story = absl::StrCat(ToString(nodes_[node].input), "; ", story);
+    }
+    return story;
+  }
+
+  const Rules rules_;
+  ClauseCounts counts_{};
+  int64_t steps_ = 0;
+  std::unordered_set<std::string> seen_;
+  std::vector<Node> nodes_;  // How each state was reached.
+  std::vector<std::pair<RuledMachine, int>> level_;
+  std::set<
+      std::tuple<int, bool, Freshness, bool, bool, bool, bool, int, size_t>>
+      classes_;
+};
+
+struct NamedPolicy {
+  const char* name;
+  RefreshPolicy policy;
+};
+
+std::vector<NamedPolicy> Policies() {
+  const RefreshPolicy small = SmallPolicy();
+  RefreshPolicy fatal = small;
+  fatal.retry.max_retries = 0;
+  fatal.retry.max_consecutive_failures = 2;
+  fatal.retry.on_exhausted = OnExhausted::kFatal;
+  RefreshPolicy passive = small;
+  passive.background_refresh = false;
+  passive.max_abandoned_calls = 1;
+  RefreshPolicy ahead = small;
+  ahead.refresh_ahead = true;
+  RefreshPolicy grace = small;
+  grace.max_stale_on_error = S(3);
+  RefreshPolicy grace_ahead = small;
+  grace_ahead.max_stale_on_error = S(3);
+  grace_ahead.refresh_ahead = true;
+  grace_ahead.stale_window = S(3);
+  grace_ahead.min_interval = S(2);
+  grace_ahead.retry.on_exhausted = OnExhausted::kFatal;
+  // Every bound is cut to what the token's life allows.
+  RefreshPolicy cut = small;
+  cut.expiry_margin = S(40);
+  cut.stale_window = S(30);
+  cut.young_token_age = S(30);
+  cut.background_cooldown = S(1);
+  RefreshPolicy bare = small;
+  bare.expiry_margin = S(0);
+  bare.stale_window = S(0);
+  bare.background_cooldown = S(0);
+  bare.min_interval = S(0);
+  bare.young_token_age = S(0);
+  bare.retry.multiplier = 1;
+  RefreshPolicy narrow = small;
+  narrow.max_stale_window = S(3);
+  narrow.max_stale_on_error = S(1);
+  narrow.retry.multiplier = 3;
+  narrow.retry.max_consecutive_failures = 4;
+  return {{"small", small}, {"fatal", fatal}, {"passive", passive},
+          {"ahead", ahead}, {"grace", grace}, {"grace, ahead", grace_ahead},
+          {"cut", cut},     {"bare", bare},   {"narrow", narrow}};
+}
+
+TEST(RefreshMachineEnumerationTest, S1EveryStepIsWhatTheClausesSay) {
+  ClauseCounts counts{};
+  int64_t states = 0, steps = 0;
+  for (const NamedPolicy& p : Policies()) {
+    SCOPED_TRACE(p.name);
+    Enumeration all(p.policy);
+    all.Run(kDepth);
+    if (HasFailure()) return;
+    std::cout << p.name << ": " << all.steps() << " steps from " << all.states()
+              << " states of " << all.classes() << " classes\n";
+    states += all.states();
+    steps += all.steps();
+    for (int i = 0; i < kClauses; ++i) counts[i] += all.counts()[i];
+  }
+  std::cout << "in all: " << steps << " steps, " << states << " states\n";
+  for (int i = 0; i < kClauses; ++i) {
+    std::cout << ClauseName(Clause(i)) << ": " << counts[i] << "\n";
+    EXPECT_GT(counts[i], 0) << ClauseName(Clause(i)) << " never applied";
+  }
+}
+
+}  // namespace
+}  // namespace refreshable

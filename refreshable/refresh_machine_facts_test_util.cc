@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "refreshable/refresh_machine_facts_test_util.h"
+
+#include <algorithm>
+
+namespace refreshable {
+
+Ms ToMs(absl::Duration duration) {
+  if (duration == absl::InfiniteDuration()) return kNever;
+  if (duration == -absl::InfiniteDuration()) return kLongAgo;
+  return absl::ToInt64Milliseconds(duration);
+}
+
+absl::Duration FromMs(Ms ms) {
+  return ms >= kNever ? absl::InfiniteDuration() : absl::Milliseconds(ms);
+}
+
+Rules::Rules(const RefreshPolicy& p)
+    : policy(p),
+      margin(ToMs(p.expiry_margin)),
+      max_window(ToMs(p.max_stale_window)),
+      cooldown(ToMs(p.background_cooldown)),
+      min_interval(ToMs(p.min_interval)),
+      timeout(ToMs(p.attempt_timeout)),
+      young(ToMs(p.young_token_age)),
+      grace(ToMs(p.max_stale_on_error)),
+      initial_backoff(ToMs(p.retry.initial_backoff)),
+      max_backoff(ToMs(p.retry.max_backoff)),
+      probe_interval(ToMs(p.retry.probe_interval)),
+      max_retry_after(ToMs(p.retry.max_retry_after)) {
+  if (p.stale_window.has_value()) window = ToMs(*p.stale_window);
+}
+
+Ms Rules::Wait(int n) const {
+  double wait = static_cast<double>(initial_backoff);
+  while (--n > 0 && wait < static_cast<double>(max_backoff)) {
+    wait *= policy.retry.multiplier;
+  }
+  return std::min(static_cast<Ms>(wait), max_backoff);
+}
+
+Ms Facts::Age() const {
+  return t - born + std::max<Ms>(0, wall_step - born_wall_step);
+}
+
+Ms Facts::UsableFor() const {
+  if (life == kNever) return kNever;
+  return life - std::min(rules->margin, life / 4);
+}
+
+Ms Facts::FreshFor() const {
+  if (life == kNever) return kNever;
+  const Ms window = rules->window.has_value()
+                        ? std::min(*rules->window, life * 3 / 4)
+                        : std::min(life / 2, rules->max_window);
+  return std::min(UsableFor(), life - window);
+}
+
+Freshness Facts::State() const {
+  return !Usable() ? Freshness::kExpired
+         : Stale() ? Freshness::kStale
+                   : Freshness::kFresh;
+}
+
+bool Facts::Young() const {
+  return from_source && t - born < std::min(rules->young, life / 2);
+}
+
+bool Facts::Grace() const {
+  return Held() && failures > 0 && rules->grace > 0 &&
+         Age() < life + rules->grace;
+}
+
+bool Facts::Exhausted() const {
+  return !Usable() && failures >= rules->policy.retry.max_consecutive_failures;
+}
+
+bool Facts::Fatal() const {
+  return Exhausted() && rules->policy.retry.on_exhausted == OnExhausted::kFatal;
+}
+
+Ms Facts::NotBefore() const {
+  if (Fatal()) return kNever;
+  Ms at = exempt ? kLongAgo : last_start + rules->min_interval;
+  if (failures > 0) {
+    Ms wait = asked_until.value_or(backoff_until);
+    if (Exhausted()) {
+      wait = std::max(asked_until.value_or(kLongAgo),
+                      last_start + rules->probe_interval);
+    }
+    at = std::max({at, wait, last_end + rules->min_interval});
+  }
+  return at < kLongAgo / 2 ? kLongAgo : at;
+}
+
+bool Facts::AheadPermitted() const {
+  if (!rules->policy.refresh_ahead || generation == 0) return false;
+  if (t < lost_until || t < NotBefore()) return false;
+  return !Usable() || (Stale() && t >= cooldown_until);
+}
+
+bool Facts::Overdue() const {
+  switch (flight) {
+    case kNone:
+      return AheadPermitted();
+    case kWaiting:
+      return t >= due;
+    case kQueued:
+      return false;
+    case kRunning:
+      return t - running->started >= rules->timeout;
+  }
+  return false;
+}
+
+Facts::Check Facts::CheckAt() const {
+  const Check now = {t, t + wall_step};
+  Ms age = 0;
+  Ms idle = kNever;  // When a read would start a flight.
+  if (Usable()) {
+    const bool background = rules->policy.background_refresh;
+    age = background && !Stale() ? FreshFor() : UsableFor();
+    if (background && Stale()) idle = std::max(cooldown_until, NotBefore());
+  } else if (Grace() && degraded) {
+    age = life + rules->grace;
+    idle = NotBefore();
+  } else {
+    return now;
+  }
+  if (age >= kNever) return {flight == kNone ? idle : kNever, kNever};
+  Check check = {born + age, born + born_wall_step + age};
+  if (flight == kNone) check.since_boot = std::min(check.since_boot, idle);
+  return check;
+}
+
+Ms Facts::WakeAt() const {
+  Ms at = kNever;
+  if (flight == kRunning) at = running->started + rules->timeout;
+  if (flight == kWaiting) at = due;
+  const Check check = CheckAt();
+  if (t < check.since_boot && t + wall_step < check.wall) {
+    at = std::min(at, check.since_boot);
+  }
+  if (flight == kNone && rules->policy.refresh_ahead && generation > 0 &&
+      (!Usable() || Stale())) {
+    Ms ahead = std::max(NotBefore(), lost_until);
+    if (Usable()) ahead = std::max(ahead, cooldown_until);
+    at = std::min(at, ahead);
+  }
+  return at < kLongAgo / 2 ? kLongAgo : at;
+}
+
+std::string Facts::Fingerprint() const {
+  std::string print;
+  const auto add = [&print](int64_t value) {
+    print.append(reinterpret_cast<const char*>(&value), 4);
+  };
+  // A moment that cannot matter any more once it lies `reach` back.
+  const auto add_time = [&](Ms at, Ms reach = 0) {
+    add(std::clamp<Ms>(at - t, -reach, kNever));
+  };
+  const Ms steps = 20'000;  // The wall clock may yet step back by this.
+  add((generation > 0) + 2 * withdrawn + 4 * degraded + 8 * from_source +
+      16 * (rejected > 0) + 32 * foreground + 64 * exempt +
+      128 * told_exhausted + 256 * asked_until.has_value() +
+      512 * static_cast<int>(told) + 2048 * flight);
+  if (Held()) {
+    add(life);
+    add_time(born, life + rules->grace + steps);
+    add(born_wall_step - wall_step);
+    add(failures_before);
+  }
+  if (flight != kNone) {
+    add(budget);
+    add(failed);
+  }
+  if (flight == kWaiting) add_time(due);
+  for (const Call& call : abandoned) {
+    add(call.current);
+    if (call.current) add_time(call.started, steps);
+  }
+  add(-1);
+  if (running.has_value()) add_time(running->started, steps);
+  add_time(last_start, std::max({rules->min_interval, rules->probe_interval,
+                                 rules->max_backoff}));
+  add(failures);
+  if (failures > 0) {
+    add_time(last_end, rules->min_interval);
+    add_time(backoff_until);
+    add_time(asked_until.value_or(kLongAgo));
+  }
+  add_time(cooldown_until);
+  add_time(lost_until);
+  return print;
+}
+
+}  // namespace refreshable

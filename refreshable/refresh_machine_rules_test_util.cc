@@ -1,0 +1,885 @@
+// SPDX-License-Identifier: Apache-2.0
+// long: every rule that a step can break stands here, once.
+
+#include "refreshable/refresh_machine_rules_test_util.h"
+
+#include <algorithm>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "absl/container/inlined_vector.h"
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "refreshable/credential.h"
+#include "refreshable/event.h"
+#include "refreshable/failure_class.h"
+#include "refreshable/freshness.h"
+#include "refreshable/generation.h"
+
+namespace refreshable {
+namespace {
+
+using Answer = RefreshMachine::ReadAnswer;
+using Input = MachineInput;
+using Waiters = Decisions::Waiters;
+
+constexpr absl::Duration kBoot = absl::Seconds(1000);
+constexpr absl::Time kWall = absl::FromUnixSeconds(1'700'000'000);
+
+Ms SinceStart(absl::Duration since_boot) {
+  const Ms ms = ToMs(since_boot - kBoot);
+  return ms < kLongAgo / 2 ? kLongAgo : ms;
+}
+
+absl::Status StatusOf(FailureClass kind) {
+  switch (kind) {
+    case FailureClass::kTransient:
+      return absl::UnavailableError("down");
+    case FailureClass::kThrottled:
+      return absl::ResourceExhaustedError("busy");
+    case FailureClass::kPermanent:
+      break;
+  }
+  return absl::UnknownError("no");
+}
+
+}  // namespace
+
+const char* ClauseName(Clause clause) {
+  constexpr const char* kNames[kClauses] = {
+      "R1", "R2", "R3", "R4", "R6", "R7", "R9",  //
+      "F1", "F2", "F3", "F4", "F5", "F6", "F7", "F9", "B1",
+      "B2", "B3", "B4", "B5", "B6", "B7", "B8", "B9", "B10",
+      "A1", "A2", "A3", "A5", "E2", "E4", "S1"};
+  return kNames[static_cast<int>(clause)];
+}
+
+std::string ToString(const MachineInput& input) {
+  constexpr const char* kNames[] = {
+      "time", "wall step", "read",       "start",   "succeed", "fail", "lost",
+      "wake", "wake lost", "invalidate", "install", "reset",   "fork"};
+  return absl::StrCat(
+      kNames[input.kind], " {",
+      input.id == AttemptId::kNone
+          ? ""
+          : absl::StrCat("attempt ", static_cast<uint64_t>(input.id), ", "),
+      input.ms == kNever ? "never" : absl::StrCat(input.ms, " ms"), ", ",
+      input.number, input.relative ? ", relative" : "",
+      input.same_as ? ", same" : "", "}");
+}
+
+// One input, and what came of it.
+struct RuledMachine::Step {
+  Input input;
+  Decisions out;
+  std::optional<Answer> answer;
+  std::optional<AttemptStart> start;
+  bool acted = false;
+};
+
+// Compares one step with the rules: what each calls for is written into the
+// fields in its name, and in the end the step has to be just that.
+class RuledMachine::Judge {
+ public:
+  Judge(const Facts& was, const Step& step, const RefreshMachine& machine,
+        ClauseCounts* counts)
+      : was_(was),
+        input_(step.input),
+        step_(step),
+        out_(step.out),
+        machine_(machine),
+        counts_(counts),
+        is_(was),
+        flight_{was.flight, Clause::kS1} {}
+
+  // What is known after the step.
+  Facts Observe() {
+    ObserveInput();
+    for (const Event& event : out_.events) ObserveEvent(event);
+    ObserveFlight();
+    return is_;
+  }
+
+  std::string Verdict(const Instant& now) {
+    switch (input_.kind) {
+      case Input::kTime:
+      case Input::kWallStep:
+        break;
+      case Input::kRead:
+        JudgeRead();
+        break;
+      case Input::kStart:
+        JudgeStart();
+        break;
+      case Input::kSucceed:
+      case Input::kFail:
+        JudgeEnd();
+        break;
+      case Input::kLost:
+        JudgeLost();
+        break;
+      case Input::kWake:
+        JudgeWake();
+        break;
+      case Input::kWakeLost:
+        if (was_.flight == Facts::kWaiting) EndFlight(Clause::kE2);
+        ExpectChanges();
+        break;
+      case Input::kInvalidate:
+        JudgeInvalidate();
+        break;
+      case Input::kInstall:
+        JudgeInstall();
+        break;
+      case Input::kReset:
+        JudgeReset();
+        break;
+      case Input::kFork:
+        flight_ = {Facts::kNone, Clause::kE4};
+        break;
+    }
+    Compare();
+    CompareEvents();
+    CompareState(now);
+    return broken_;
+  }
+
+ private:
+  template <typename T>
+  struct Due {
+    T value;
+    Clause clause;
+  };
+
+  void Rule(Clause clause, bool holds, const char* what) {
+    if (counts_ != nullptr) ++(*counts_)[static_cast<int>(clause)];
+    if (!holds && broken_.empty()) {
+      broken_ = absl::StrCat(ClauseName(clause), ": ", what);
+    }
+  }
+  template <typename T>
+  void Rule(const Due<T>& due, const T& found, const char* what) {
+    Rule(due.clause, due.value == found, what);
+  }
+
+  // ---- What was seen ----
+
+  bool InputIsOfRunning() const {
+    return (input_.kind == Input::kSucceed || input_.kind == Input::kFail) &&
+           was_.running.has_value() && was_.running->id == input_.id;
+  }
+
+  void ObserveInput() {
+    if (input_.kind == Input::kSucceed || input_.kind == Input::kFail) {
+      if (InputIsOfRunning()) {
+        is_.running.reset();
+      } else {
+        for (auto it = is_.abandoned.begin(); it != is_.abandoned.end(); ++it) {
+          if (it->id != input_.id) continue;
+          call_ = *it;
+          is_.abandoned.erase(it);
+          break;
+        }
+      }
+    }
+    if (InputIsOfRunning()) call_ = was_.running;
+    if (input_.kind == Input::kReset) {
+      is_.failures = is_.failures_before = 0;
+      is_.cause = absl::StatusCode::kOk;
+      is_.told_exhausted = false;
+      is_.asked_until.reset();
+      is_.cooldown_until = kLongAgo;
+    }
+    if (input_.kind == Input::kFork) {
+      is_.abandoned.clear();
+      is_.running.reset();
+      is_.exempt = true;
+    }
+    // Though the source may not be called.
+    if (input_.kind == Input::kStart && was_.flight == Facts::kQueued &&
+        was_.queued == input_.id) {
+      is_.last_start = is_.t;
+      is_.exempt = false;
+    }
+  }
+
+  void ObserveEvent(const Event& event) {
+    switch (event.kind) {
+      case EventKind::kAttemptStarted:
+        is_.running = Facts::Call{input_.id, is_.t, true};
+        break;
+      case EventKind::kAttemptFailed:
+        ++is_.failures;
+        is_.cause = event.status.code();
+        is_.last_end = is_.t;
+        is_.backoff_until = is_.last_start + is_.rules->Wait(is_.failures);
+        is_.asked_until.reset();
+        if (input_.kind == Input::kFail && input_.ms >= 0) {
+          is_.asked_until =
+              is_.t + std::min(input_.ms, is_.rules->max_retry_after);
+        }
+        if (!was_.foreground && is_.Usable()) {
+          is_.cooldown_until = is_.t + is_.rules->cooldown;
+        }
+        break;
+      case EventKind::kAttemptAbandoned:
+        if (is_.running.has_value()) {
+          is_.abandoned.push_back(*is_.running);
+          is_.running.reset();
+        } else {
+          is_.lost_until = is_.t + is_.rules->initial_backoff;
+        }
+        break;
+      case EventKind::kTokenPublished:
+        for (Facts::Call& call : is_.abandoned) call.current = false;
+        ++is_.generation;
+        is_.born = is_.t;
+        is_.born_wall_step = is_.wall_step;
+        is_.life = Life();
+        is_.from_source = input_.kind == Input::kSucceed;
+        is_.withdrawn = is_.degraded = false;
+        is_.rejected = 0;
+        is_.failures_before = std::exchange(is_.failures, 0);
+        is_.cause = absl::StatusCode::kOk;
+        is_.asked_until.reset();
+        is_.cooldown_until = kLongAgo;
+        if (input_.kind == Input::kInstall) is_.exempt = true;
+        break;
+      case EventKind::kTokenInvalidated:
+        if (is_.running.has_value()) is_.running->current = false;
+        for (Facts::Call& call : is_.abandoned) call.current = false;
+        is_.withdrawn = true;
+        is_.rejected = is_.generation;
+        is_.exempt = true;
+        if (is_.Young()) {
+          is_.failures += is_.failures_before + 1;
+          is_.cause = absl::StatusCode::kUnauthenticated;
+          is_.backoff_until = is_.last_start + is_.rules->Wait(is_.failures);
+          if (is_.asked_until.value_or(kNever) < is_.backoff_until) {
+            is_.asked_until.reset();
+          }
+        }
+        break;
+      case EventKind::kStateChanged:
+        is_.told = event.freshness;
+        break;
+      case EventKind::kExhausted:
+      case EventKind::kHealed:
+        is_.told_exhausted = event.kind == EventKind::kExhausted;
+        break;
+      case EventKind::kDegraded:
+        is_.degraded = true;
+        break;
+      case EventKind::kAttemptDiscarded:
+      case EventKind::kBackoff:
+        break;
+    }
+  }
+
+  void ObserveFlight() {
+    is_.queued = machine_.queued();
+    is_.flight = !machine_.refreshing()           ? Facts::kNone
+                 : machine_.waiting()             ? Facts::kWaiting
+                 : is_.queued != AttemptId::kNone ? Facts::kQueued
+                                                  : Facts::kRunning;
+    if (out_.submit != AttemptId::kNone) is_.last_submitted = out_.submit;
+    if (was_.flight == Facts::kNone || out_.waiters != Waiters::kKeep ||
+        input_.kind == Input::kFork) {
+      is_.foreground = false;
+      is_.budget = is_.failed = 0;
+    } else {
+      for (const Event& event : out_.events) {
+        if (event.kind == EventKind::kAttemptFailed) ++is_.failed;
+      }
+    }
+    if (step_.answer == Answer::kWait) {
+      is_.budget = is_.foreground ? std::max(is_.budget, Budget()) : Budget();
+      is_.foreground = true;
+    }
+    if (is_.flight != Facts::kWaiting) {
+      is_.due = kNever;
+    } else if (was_.flight != Facts::kWaiting || input_.kind == Input::kReset ||
+               out_.withdraw) {
+      is_.due = is_.NotBefore();
+    }
+  }
+
+  // ---- What had to be ----
+
+  int Budget() const {
+    return input_.number >= 0 ? input_.number
+                              : is_.rules->policy.retry.max_retries;
+  }
+  // F3: of the token that came.
+  Ms Life() const {
+    return input_.relative && call_.has_value() && input_.ms < kNever
+               ? input_.ms - (is_.t - call_->started)
+               : input_.ms;
+  }
+
+  void ExpectChanges() {
+    if (is_.State() != was_.told) events_.push_back(EventKind::kStateChanged);
+    if (is_.Exhausted() &&
+        !(was_.told_exhausted && input_.kind != Input::kReset)) {
+      events_.push_back(EventKind::kExhausted);
+    }
+  }
+  void ExpectAbandoned(Clause clause) {
+    abandoned_ = {{was_.running->id}, clause};
+    events_.push_back(EventKind::kAttemptAbandoned);
+  }
+  void EndFlight(Clause clause) {
+    flight_ = {Facts::kNone, clause};
+    waiters_ = {Waiters::kFail, clause};
+    told_failure_ = true;
+  }
+  // The flight is between attempts from now on.
+  void BeginWait(Clause clause) {
+    flight_ = {Facts::kWaiting, clause};
+    told_failure_ = told_wait_ = true;
+  }
+  void ExpectFailed(FailureClass kind) {
+    events_.push_back(EventKind::kAttemptFailed);
+    Rule(Clause::kB6, is_.failures == was_.failures + 1,
+         "one failed attempt, one failure more");
+    Rule(Clause::kB4, is_.Usable() == was_.Usable(),
+         "a failure took the token");
+    Ms resume = is_.NotBefore();
+    if (!was_.foreground && is_.Usable()) {
+      resume = std::max(resume, is_.cooldown_until);
+    }
+    if (resume < kNever) events_.push_back(EventKind::kBackoff);
+    for (const Event& event : out_.events) {
+      if (event.kind == EventKind::kBackoff) {
+        Rule(Clause::kB3, ToMs(event.delay) == resume - is_.t,
+             "the backoff that observers are told");
+      }
+      if (event.kind == EventKind::kAttemptFailed) {
+        Rule(Clause::kS1,
+             event.attempt == was_.failed + 1 && event.failures == is_.failures,
+             "the numbers of a failed attempt");
+      }
+    }
+    if (is_.Grace()) {
+      EndFlight(Clause::kB10);
+      waiters_.value = Waiters::kServe;
+    } else if (!was_.foreground) {
+      EndFlight(Clause::kB3);
+    } else if (is_.Exhausted()) {
+      EndFlight(Clause::kB7);
+    } else if (kind == FailureClass::kPermanent) {
+      EndFlight(Clause::kB2);
+    } else if (was_.failed >= was_.budget) {
+      EndFlight(Clause::kB1);
+    } else {
+      BeginWait(Clause::kB1);
+    }
+  }
+
+  void JudgeRead() {
+    ExpectAnswer();
+    Rule(Clause::kR9,
+         step_.answer != Answer::kServe || is_.generation != is_.rejected,
+         "a rejected token was served");
+  }
+  void ExpectAnswer() {
+    if (is_.Usable() || is_.Grace()) {
+      const Clause clause = !is_.Usable() ? Clause::kB10
+                            : is_.Stale() ? Clause::kR2
+                                          : Clause::kR1;
+      Rule(clause, step_.answer == Answer::kServe, "the token is to be served");
+      const bool wanted =
+          !is_.Usable() || (is_.rules->policy.background_refresh &&
+                            is_.Stale() && is_.t >= was_.cooldown_until);
+      if (was_.flight == Facts::kNone && wanted && is_.t >= was_.NotBefore()) {
+        flight_ = {Facts::kQueued, clause};
+      }
+      if (!is_.Usable() && !was_.degraded) {
+        republish_ = {true, Clause::kB10};
+        events_.push_back(EventKind::kDegraded);
+      }
+      ExpectChanges();
+      return;
+    }
+    ExpectChanges();
+    Clause clause = Clause::kR3;
+    bool fails = false;
+    const Ms deadline = input_.ms == kNever ? kNever : is_.t + input_.ms;
+    if (was_.flight == Facts::kWaiting) {
+      clause = Clause::kR7;
+      fails = Budget() < was_.failed || deadline < was_.due;
+    } else if (was_.flight == Facts::kNone) {
+      const bool early = is_.t < was_.NotBefore();
+      if (was_.failures > 0) {
+        clause = was_.Exhausted() ? Clause::kB7 : Clause::kB5;
+        fails = early;
+      } else {
+        fails = early && deadline < was_.NotBefore();
+      }
+      if (!fails) {
+        flight_ = {Facts::kQueued, clause};
+        if (early) BeginWait(Clause::kF4);
+      }
+    }
+    if (fails) told_failure_ = true;
+    Rule(clause, step_.answer == (fails ? Answer::kFail : Answer::kWait),
+         "no usable token: wait for the next attempt, or fail at once");
+  }
+
+  void JudgeStart() {
+    if (was_.flight != Facts::kQueued || was_.queued != input_.id) {
+      Rule(Clause::kF1, !step_.start.has_value(),
+           "a superseded attempt calls the source");
+      return;
+    }
+    const size_t bound = is_.rules->policy.max_abandoned_calls;
+    Rule(Clause::kF6,
+         step_.start.has_value() == (was_.abandoned.size() < bound),
+         "the source is called unless too many calls are outstanding");
+    if (was_.abandoned.size() >= bound) {
+      ExpectFailed(FailureClass::kTransient);
+      Rule(Clause::kF6, is_.cause == absl::StatusCode::kUnavailable,
+           "why the source was not called");
+    } else if (step_.start.has_value()) {
+      flight_ = {Facts::kRunning, Clause::kF1};
+      events_.push_back(EventKind::kAttemptStarted);
+      const RefreshReason reason = was_.rejected > 0 ? RefreshReason::kRejected
+                                   : is_.Usable()    ? RefreshReason::kStale
+                                   : is_.Exhausted() ? RefreshReason::kProbe
+                                   : was_.generation > 0
+                                       ? RefreshReason::kExpired
+                                       : RefreshReason::kFirst;
+      Rule(Clause::kA3,
+           step_.start->rejected == Generation(was_.rejected) &&
+               step_.start->reason == reason,
+           "the reason, and what was rejected");
+      Rule(Clause::kF1, step_.start->number == was_.failed + 1,
+           "the number of the attempt in its flight");
+      for (const Event& event : out_.events) {
+        if (event.kind != EventKind::kAttemptStarted) continue;
+        Rule(Clause::kS1,
+             event.reason == reason && event.attempt == was_.failed + 1,
+             "what observers are told of a start");
+      }
+    }
+    ExpectChanges();
+  }
+
+  void JudgeEnd() {
+    const bool brings = input_.kind == Input::kSucceed;
+    const bool same = brings && input_.same_as && was_.rejected > 0;
+    if (brings && call_.has_value() && call_->current && Life() > 0 && !same) {
+      Rule(input_.relative ? Clause::kF3 : Clause::kF2, out_.publish,
+           "a token is to be published");
+      ExpectPublished(InputIsOfRunning() ? Clause::kF2 : Clause::kF6);
+    } else if (!InputIsOfRunning()) {
+      // F2, F6: a late answer changes nothing.
+      events_.push_back(EventKind::kAttemptDiscarded);
+    } else if (brings) {
+      ExpectFailed(Life() <= 0 ? FailureClass::kTransient
+                               : FailureClass::kPermanent);
+      Rule(Clause::kF5,
+           is_.cause == (Life() <= 0 ? absl::StatusCode::kUnavailable
+                                     : absl::StatusCode::kFailedPrecondition),
+           "why the token is of no use");
+    } else {
+      const auto kind = static_cast<FailureClass>(input_.number);
+      ExpectFailed(kind);
+      Rule(Clause::kB2, is_.cause == StatusOf(kind).code(),
+           "the cause is kept");
+    }
+    ExpectChanges();
+  }
+  void ExpectPublished(Clause clause) {
+    if (was_.running.has_value() && !InputIsOfRunning())
+      ExpectAbandoned(clause);
+    publish_ = {true, clause};
+    flight_ = {Facts::kNone, clause};
+    waiters_ = {Waiters::kServe, clause};
+    events_.push_back(EventKind::kTokenPublished);
+    if (was_.told_exhausted) events_.push_back(EventKind::kHealed);
+  }
+
+  void JudgeLost() {
+    if (was_.flight != Facts::kQueued || was_.queued != input_.id) return;
+    EndFlight(Clause::kE2);
+    events_.push_back(EventKind::kAttemptAbandoned);
+    ExpectChanges();
+  }
+
+  void JudgeWake() {
+    if (was_.Overdue()) {
+      if (was_.flight == Facts::kRunning) {
+        ExpectAbandoned(Clause::kF6);
+        ExpectFailed(FailureClass::kTransient);
+        Rule(Clause::kF6, is_.cause == absl::StatusCode::kDeadlineExceeded,
+             "the cause is that the attempt took too long");
+        if (flight_.value == Facts::kWaiting && is_.t >= is_.NotBefore()) {
+          flight_ = {Facts::kQueued, Clause::kF6};
+        }
+      } else if (was_.flight == Facts::kWaiting) {
+        flight_ = {Facts::kQueued, Clause::kB1};
+      }
+      if (flight_.value == Facts::kNone && is_.AheadPermitted()) {
+        flight_ = {Facts::kQueued, Clause::kF7};
+      }
+    }
+    ExpectChanges();
+  }
+
+  void JudgeInvalidate() {
+    const bool acts = was_.Held() && input_.number == 0;
+    Rule(Clause::kA1, step_.acted == acts, "only the current generation, once");
+    if (!acts) return;
+    withdraw_ = {true, Clause::kA1};
+    events_.push_back(EventKind::kTokenInvalidated);
+    Rule(Clause::kA5,
+         is_.failures ==
+             was_.failures + (was_.Young() ? was_.failures_before + 1 : 0),
+         "a rejected young token undoes the reset of the failure count");
+    const bool early = is_.t < is_.NotBefore();
+    const bool barred = early && (was_.Young() || is_.Fatal());
+    const Clause clause = was_.Young() ? Clause::kA5 : Clause::kA2;
+    if (was_.flight == Facts::kRunning) ExpectAbandoned(Clause::kA2);
+    if (was_.flight == Facts::kNone) {
+      if (is_.AheadPermitted()) flight_ = {Facts::kQueued, Clause::kF7};
+    } else if (barred || (early && was_.flight == Facts::kWaiting)) {
+      if (is_.Exhausted()) {
+        EndFlight(Clause::kB7);
+      } else {
+        BeginWait(clause);
+      }
+    } else {
+      flight_ = {Facts::kQueued, clause};
+      kept_ = was_.flight == Facts::kQueued;
+    }
+    ExpectChanges();
+  }
+
+  void JudgeInstall() {
+    Rule(Clause::kF9, step_.acted == (input_.ms > 0), "unless it has expired");
+    if (input_.ms <= 0) return;
+    ExpectPublished(Clause::kF9);
+    ExpectChanges();
+  }
+
+  void JudgeReset() {
+    if (was_.flight == Facts::kNone && is_.AheadPermitted()) {
+      flight_ = {Facts::kQueued, Clause::kF7};
+    }
+    if (was_.flight == Facts::kWaiting && is_.t >= is_.NotBefore()) {
+      flight_ = {Facts::kQueued, Clause::kB8};
+    }
+    ExpectChanges();
+  }
+
+  // ---- Whether it was ----
+
+  void Compare() {
+    Rule(flight_, is_.flight, "the flight after the step");
+    Rule(waiters_, out_.waiters, "what becomes of the waiters");
+    Rule(publish_, out_.publish, "whether the token is published");
+    Rule(republish_, out_.republish_degraded, "whether it is served degraded");
+    Rule(withdraw_, out_.withdraw, "whether the token is withdrawn");
+    Rule(abandoned_, out_.abandon, "which call is abandoned");
+    // F1: a new attempt where there is none, and only there.
+    const bool fresh =
+        is_.flight == Facts::kQueued &&
+        (was_.flight != Facts::kQueued || is_.queued != was_.queued);
+    Rule(Clause::kF1, (out_.submit != AttemptId::kNone) == fresh,
+         "one attempt is submitted when one is due");
+    Rule(Clause::kF1,
+         !fresh ||
+             (out_.submit == is_.queued && out_.submit > was_.last_submitted),
+         "it is a new one");
+    Rule(Clause::kF1,
+         is_.running.has_value() == (is_.flight == Facts::kRunning),
+         "an attempt runs next to the flight");
+    if (kept_)
+      Rule(Clause::kA2, !fresh, "a queued attempt serves as the new one");
+    Rule(Clause::kF6,
+         is_.abandoned.size() <=
+             static_cast<size_t>(is_.rules->policy.max_abandoned_calls),
+         "more calls are outstanding than may be");
+    // R7: who need not wait for the next attempt.
+    Rule(Clause::kR7,
+         SinceStart(out_.fail_deadlines_before) ==
+             (told_wait_ ? is_.NotBefore() : kLongAgo),
+         "whose deadline lies before the next attempt");
+    Rule(Clause::kR7, out_.fail_retries_below == (told_wait_ ? is_.failed : 0),
+         "whose retries are spent");
+    if (told_failure_) CompareFailure();
+  }
+  void CompareFailure() {
+    const ReadFailure& failure = out_.failure;
+    const absl::StatusCode cause =
+        is_.cause == absl::StatusCode::kOk || input_.kind == Input::kLost
+            ? absl::StatusCode::kUnavailable
+            : is_.cause;
+    Rule(Clause::kB9,
+         failure.cause.code() == cause && failure.failures == is_.failures &&
+             SinceStart(failure.next_attempt_at) == is_.NotBefore(),
+         "an error names the cause, the failures and the next attempt");
+    Rule(Clause::kB7, failure.fatal == is_.Fatal(),
+         "an error says if it is fatal");
+  }
+  void CompareEvents() {
+    std::vector<EventKind> kinds;
+    for (const Event& event : out_.events) {
+      kinds.push_back(event.kind);
+      if (event.kind == EventKind::kStateChanged) {
+        Rule(Clause::kS1, event.freshness == is_.State(), "the new state");
+      }
+      // What was published or counted later in the step comes later.
+      if (event.kind != EventKind::kAttemptAbandoned) {
+        Rule(Clause::kS1, event.generation == Generation(is_.generation),
+             "the generation of an event");
+      }
+    }
+    Rule(Clause::kS1, kinds == events_, "the events, in order");
+  }
+
+  void CompareState(const Instant& now) {
+    const Facts& f = is_;
+    Rule(Clause::kF2, machine_.generation() == Generation(f.generation),
+         "the generation");
+    Rule(Clause::kA3, machine_.rejected() == Generation(f.rejected),
+         "the rejected generation");
+    if (f.generation > 0) {
+      Rule(Clause::kF3,
+           machine_.expires_at() ==
+               (f.life == kNever
+                    ? absl::InfiniteFuture()
+                    : kWall + FromMs(f.born + f.born_wall_step + f.life)),
+           "when the token expires");
+    }
+    Rule(f.wall_step != f.born_wall_step ? Clause::kR6 : Clause::kR4,
+         machine_.freshness(now) == f.State(), "fresh, stale or expired");
+    Rule(Clause::kB10, machine_.servable(now) == (f.Usable() || f.Grace()),
+         "whether the token may be served");
+    Rule(Clause::kB10,
+         machine_.published_servable(now) ==
+             (f.Usable() || (f.degraded && f.Grace())),
+         "whether what is published may be served");
+    Rule(Clause::kB6, machine_.failures() == f.failures, "failures in a row");
+    Rule(Clause::kB9, machine_.last_cause().code() == f.cause,
+         "the last cause");
+    Rule(Clause::kB7, machine_.exhausted(now) == f.Exhausted(), "exhausted");
+    Rule(Clause::kB7, machine_.fatal(now) == f.Fatal(), "fatal");
+    Rule(Clause::kB1, SinceStart(machine_.next_start(now)) == f.NotBefore(),
+         "the next permitted start");
+    const Edge edge = machine_.check_at(now);
+    const Facts::Check check = f.CheckAt();
+    Rule(Clause::kR2, SinceStart(edge.since_boot) == check.since_boot,
+         "when a read has to ask");
+    Rule(Clause::kR6,
+         (edge.wall == absl::InfiniteFuture()
+              ? kNever
+              : ToMs(edge.wall - kWall)) == check.wall,
+         "when a read has to ask, by the wall clock");
+    Rule(Clause::kF6, SinceStart(machine_.wake_at(now)) == f.WakeAt(),
+         "when a timer has to fire");
+  }
+
+  const Facts& was_;
+  const Input& input_;
+  const Step& step_;
+  const Decisions& out_;
+  const RefreshMachine& machine_;
+  ClauseCounts* counts_;
+  Facts is_;
+  std::optional<Facts::Call> call_;  // That has ended.
+  std::string broken_;
+
+  Due<Facts::Flight> flight_;
+  Due<Waiters> waiters_ = {Waiters::kKeep, Clause::kS1};
+  Due<bool> publish_ = {false, Clause::kS1};
+  Due<bool> republish_ = {false, Clause::kS1};
+  Due<bool> withdraw_ = {false, Clause::kS1};
+  Due<absl::InlinedVector<AttemptId, 1>> abandoned_ = {{}, Clause::kS1};
+  std::vector<EventKind> events_;
+  bool told_wait_ = false;
+  bool told_failure_ = false;
+  bool kept_ = false;  // The queued attempt.
+};
+
+RuledMachine::RuledMachine(const Rules* rules, ClauseCounts* counts)
+    : rules_(rules), counts_(counts), machine_(rules->policy, /*seed=*/1) {
+  facts_.rules = rules;
+}
+
+Instant RuledMachine::Now() const {
+  return {kWall + FromMs(facts_.t + facts_.wall_step),
+          kBoot + FromMs(facts_.t)};
+}
+
+void RuledMachine::Perform(const MachineInput& input, Step& step) {
+  step.input = input;
+  const Instant now = Now();
+  Decisions& out = step.out;
+  switch (input.kind) {
+    case Input::kTime:
+    case Input::kWallStep:
+      break;
+    case Input::kRead:
+      step.answer = machine_.OnRead(
+          now,
+          {input.ms == kNever ? absl::InfiniteDuration()
+                              : now.since_boot + FromMs(input.ms),
+           input.number < 0 ? std::nullopt : std::make_optional(input.number)},
+          out);
+      break;
+    case Input::kStart:
+      step.start = machine_.OnAttemptStart(now, input.id, out);
+      break;
+    case Input::kSucceed: {
+      std::optional<Generation> same_as;
+      if (input.same_as) {
+        same_as = Generation(std::max<uint64_t>(facts_.rejected, 1));
+      }
+      const absl::Duration life = FromMs(input.ms);
+      machine_.OnAttemptSuccess(
+          now, input.id,
+          input.relative ? Expiry::In(life) : Expiry::At(now.wall + life),
+          same_as, out);
+      break;
+    }
+    case Input::kFail: {
+      const auto kind = static_cast<FailureClass>(input.number);
+      std::optional<absl::Duration> retry_after;
+      if (input.ms >= 0) retry_after = FromMs(input.ms);
+      machine_.OnAttemptFailure(now, input.id,
+                                {StatusOf(kind), kind, retry_after}, out);
+      break;
+    }
+    case Input::kLost:
+      machine_.OnAttemptLost(now, input.id, out);
+      break;
+    case Input::kWake:
+      machine_.OnWake(now, out);
+      break;
+    case Input::kWakeLost:
+      machine_.OnWakeLost(now, out);
+      break;
+    case Input::kInvalidate:
+      step.acted = machine_.OnInvalidate(
+          now, Generation(facts_.generation - input.number), out);
+      break;
+    case Input::kInstall:
+      step.acted = machine_.OnInstall(
+          now,
+          input.relative ? Expiry::In(FromMs(input.ms))
+                         : Expiry::At(now.wall + FromMs(input.ms)),
+          out);
+      break;
+    case Input::kReset:
+      machine_.OnReset(now, out);
+      break;
+    case Input::kFork:
+      machine_.OnFork();
+      break;
+  }
+}
+
+std::string RuledMachine::ApplyOne(const MachineInput& input, Step& step) {
+  Perform(input, step);
+  Judge judge(facts_, step, machine_, counts_);
+  const Facts is = judge.Observe();
+  std::string broken = judge.Verdict(Now());
+  facts_ = is;
+  return broken;
+}
+
+// Whoever comes after a timer's moment finds what the timer would have left, or
+// brings it about: the step is a wake and then the step.
+std::string RuledMachine::ApplyLate(const MachineInput& input) {
+  RuledMachine late(*this);
+  Step whole, wake, rest;
+  late.Perform(input, whole);
+  std::string broken = ApplyOne(MachineInput(), wake);
+  if (broken.empty()) broken = ApplyOne(input, rest);
+  // What a reset forgets may end after it as well.
+  if (!broken.empty() || input.kind == Input::kReset) return broken;
+  const auto same = [](auto a, auto b, auto c, auto neutral) {
+    return c == (b == neutral ? a : b);
+  };
+  absl::InlinedVector<AttemptId, 1> abandoned = wake.out.abandon;
+  abandoned.insert(abandoned.end(), rest.out.abandon.begin(),
+                   rest.out.abandon.end());
+  const Instant now = Now();
+  const RefreshMachine& a = machine_;
+  const RefreshMachine& b = late.machine_;
+  if (whole.answer != rest.answer || whole.acted != rest.acted ||
+      abandoned != whole.out.abandon ||
+      !same(wake.out.submit, rest.out.submit, whole.out.submit,
+            AttemptId::kNone) ||
+      !same(wake.out.waiters, rest.out.waiters, whole.out.waiters,
+            Waiters::kKeep) ||
+      whole.out.withdraw != rest.out.withdraw ||
+      whole.out.republish_degraded != rest.out.republish_degraded ||
+      a.queued() != b.queued() || a.waiting() != b.waiting() ||
+      a.refreshing() != b.refreshing() || a.failures() != b.failures() ||
+      a.rejected() != b.rejected() || a.next_start(now) != b.next_start(now) ||
+      a.wake_at(now) != b.wake_at(now) ||
+      a.published_servable(now) != b.published_servable(now)) {
+    return "F6: a step that comes after a timer's moment is not a wake and "
+           "then the step";
+  }
+  return "";
+}
+
+std::string RuledMachine::Apply(const MachineInput& input) {
+  switch (input.kind) {
+    case Input::kTime:
+      facts_.t += input.ms;
+      break;
+    case Input::kWallStep:
+      facts_.wall_step += input.ms;
+      break;
+    case Input::kRead:
+    case Input::kWakeLost:
+    case Input::kReset:
+    case Input::kInvalidate:
+      if (facts_.Overdue() && (input.kind != Input::kInvalidate ||
+                               (facts_.Held() && input.number == 0))) {
+        return ApplyLate(input);
+      }
+      break;
+    default:
+      break;
+  }
+  Step step;
+  return ApplyOne(input, step);
+}
+
+std::string RuledMachine::CheckWayOut() const {
+  RuledMachine way(*this);
+  way.counts_ = nullptr;
+  const auto apply = [&way](const MachineInput& input) {
+    return way.Apply(input);
+  };
+  std::string broken = apply({Input::kTime, {}, 1'000'000});
+  while (broken.empty() && !way.facts_.abandoned.empty()) {
+    broken = apply({Input::kFail, way.facts_.abandoned[0].id, -1});
+  }
+  if (broken.empty() && way.facts_.running.has_value()) {
+    broken = apply({Input::kFail, way.facts_.running->id, -1});
+  }
+  for (int tries = 0; tries < 4 && broken.empty(); ++tries) {
+    broken = apply({Input::kTime, {}, 1'000'000});
+    if (broken.empty() && way.facts_.Fatal()) broken = apply({Input::kReset});
+    if (broken.empty()) broken = apply({Input::kRead, {}, kNever, -1});
+    if (way.facts_.Usable()) break;
+    if (broken.empty()) broken = apply({Input::kStart, way.facts_.queued});
+    if (broken.empty() && way.facts_.running.has_value()) {
+      broken = apply({Input::kSucceed, way.facts_.running->id, 100'000});
+    }
+  }
+  if (!broken.empty()) return absl::StrCat("on the way out, ", broken);
+  if (counts_ != nullptr) ++(*counts_)[static_cast<int>(Clause::kB8)];
+  return way.facts_.Usable() ? "" : "B8: no way out";
+}
+
+}  // namespace refreshable
