@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Every fault that a token endpoint has been seen to have, with real processes
+// and sockets and 64 threads. What must hold after each of them is checked in
+// FaultsFixture::TearDown: no read is lost, no thread is stuck, no expired
+// token is sent, the endpoint is asked by the schedule, and each request that
+// was sent was received, or could not be.
+
+#include <algorithm>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "docs/examples/faults/counted_source.h"
+#include "docs/examples/faults/fault.h"
+#include "docs/examples/faults/faults_fixture.h"
+#include "gtest/gtest.h"
+#include "refreshable/refresh_error.h"
+
+namespace refreshable_examples {
+namespace {
+
+class FaultsTest : public FaultsFixture {
+ protected:
+  // Every failure that the throttled source met.
+  void ExpectRetryAfterHeeded() {
+    std::vector<CountedSource::Call> calls = source().calls();
+    int throttled = 0;
+    for (size_t i = 0; i + 1 < calls.size(); ++i) {
+      if (!absl::IsResourceExhausted(calls[i].status)) continue;
+      ++throttled;
+      EXPECT_EQ(refreshable::GetRetryAfter(calls[i].status), kRetryAfter);
+      EXPECT_GE(calls[i + 1].start, calls[i].end + kRetryAfter);
+    }
+    EXPECT_GE(throttled, 2);
+  }
+};
+
+TEST_F(FaultsTest, B8HealsFromAnEndpointThatIsKilled) {
+  Begin(endpoint().token_url());
+  Outage([&] { Kill(); }, [&] { ASSERT_TRUE(endpoint().StartAgain().ok()); });
+  EXPECT_GE(CallsFailedWith("cannot connect"), 3);
+}
+
+TEST_F(FaultsTest, B8HealsFromAnEndpointThatIsStopped) {
+  Begin(endpoint().token_url());
+  Outage([&] { endpoint().Stop(); }, [&] { endpoint().Continue(); });
+  EXPECT_GE(CallsFailedWith("no answer in time, or the connection was closed"),
+            3);
+}
+
+TEST_F(FaultsTest, F6ASourceThatNeverGivesUpHoldsTwoCallsAtMost) {
+  exact_schedule_ = false;
+  Begin(endpoint().token_url(), /*patience=*/kForEver);
+  Outage([&] { endpoint().Stop(); },
+         [&] {
+           // Until the endpoint goes on, no call of the source ends.
+           const auto calls = source().calls();
+           EXPECT_EQ(
+               std::count_if(calls.begin(), calls.end(),
+                             [](const auto& call) { return !call.ended; }),
+               2);
+           endpoint().Continue();
+         },
+         /*failures=*/0);
+  EXPECT_GE(token().stats().attempts_abandoned, 2);
+}
+
+TEST_F(FaultsTest, B8HealsFromAnEndpointThatTrickles) {
+  Begin(endpoint().token_url());
+  Outage(Fault::kTrickle);
+  EXPECT_GE(CallsFailedWith("no end of the answer in time"), 3);
+}
+
+TEST_F(FaultsTest, B8HealsFromAnswersThatAreCut) {
+  Begin(endpoint().token_url());
+  Outage(Fault::kCut);
+  EXPECT_GE(CallsFailedWith("no answer in time, or the connection was closed"),
+            3);
+}
+
+TEST_F(FaultsTest, B8HealsFromGarbage) {
+  Begin(endpoint().token_url());
+  Outage(Fault::kGarbage);
+  EXPECT_GE(CallsFailedWith(
+                "the token endpoint answered 200 without an access token"),
+            3);
+}
+
+TEST_F(FaultsTest, F5HealsFromTokensThatHaveExpired) {
+  Begin(endpoint().token_url());
+  Outage(Fault::kExpired);
+  EXPECT_GE(CallsFailedWith("an expired token"), 3);
+}
+
+TEST_F(FaultsTest, B2WaitsAsManySecondsAsItIsAskedTo) {
+  Begin(endpoint().token_url());
+  Outage(Fault::kThrottle, /*failures=*/2);
+  ExpectRetryAfterHeeded();
+}
+
+TEST_F(FaultsTest, B2WaitsUntilTheDateThatItIsGiven) {
+  Begin(endpoint().token_url());
+  Outage(Fault::kThrottleByDate, /*failures=*/2);
+  ExpectRetryAfterHeeded();
+}
+
+TEST_F(FaultsTest, B8HealsFromHugeAnswersAndReadsLittleOfThem) {
+  Begin(endpoint().token_url());
+  Outage(Fault::kHuge);
+  EXPECT_GE(CallsFailedWith("the answer is longer than 65536 bytes"), 3);
+}
+
+TEST_F(FaultsTest, A1ARevokedTokenIsReplacedOnceForAllThreads) {
+  exact_schedule_ = false;
+  Begin(endpoint().token_url());
+  api().Revoke(crowd().last_token());
+  AwaitRecovery();
+}
+
+}  // namespace
+}  // namespace refreshable_examples
