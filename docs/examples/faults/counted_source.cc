@@ -95,12 +95,14 @@ absl::Duration Wait(const RefreshPolicy& policy, int failures) {
              : std::min(backoff, policy.retry.probe_interval);
 }
 
-// The failures in a row that are certain at this time. A late failure was
-// counted when it was abandoned, or not at all.
-int FailuresAt(const std::vector<Call>& calls, absl::Duration time) {
+// The failures in a row that are certain when call `next` starts. A late
+// failure was counted when it was abandoned, or not at all.
+int FailuresBefore(const std::vector<Call>& calls, size_t next) {
   std::vector<const Call*> ended;
-  for (const Call& call : calls) {
-    if (call.ended && call.end <= time) ended.push_back(&call);
+  for (size_t i = 0; i < next; ++i) {
+    if (calls[i].ended && calls[i].end <= calls[next].start) {
+      ended.push_back(&calls[i]);
+    }
   }
   std::sort(ended.begin(), ended.end(),
             [](const Call* a, const Call* b) { return a->end < b->end; });
@@ -126,7 +128,7 @@ std::vector<std::string> CallsAheadOfSchedule(const std::vector<Call>& calls,
   for (size_t i = 0; i + 1 < calls.size(); ++i) {
     const Call& call = calls[i];
     const bool waited_for = call.ended && call.in_time;
-    const int failures = FailuresAt(calls, calls[i + 1].start);
+    const int failures = FailuresBefore(calls, i + 1);
     std::optional<absl::Duration> retry_after;
     if (!call.status.ok())
       retry_after = refreshable::GetRetryAfter(call.status);

@@ -2,7 +2,8 @@
 
 #include "docs/examples/faults/fault_server.h"
 
-#include <algorithm>
+#include <sys/socket.h>
+
 #include <memory>
 #include <utility>
 
@@ -39,6 +40,11 @@ FaultServer::FaultServer(std::function<void(absl::string_view)> say)
       listener_(kServerThreads) {
   httplib::Server& http = listener_.http();
   http.set_keep_alive_timeout(kKeepAliveSeconds);
+  // Whoever started this keeps the port for it (FreePort).
+  http.set_socket_options([](socket_t socket) {
+    const int yes = 1;
+    setsockopt(socket, SOL_SOCKET, SO_REUSEPORT, &yes, sizeof(yes));
+  });
   http.Post("/token",
             [this](const httplib::Request& request,
                    httplib::Response& response) { Token(request, response); });

@@ -135,7 +135,7 @@ int64_t FaultsFixture::CallsFailedWith(absl::string_view words) const {
 }
 
 void FaultsFixture::TearDown() {
-  if (crowd_ == nullptr) return;
+  if (!begun()) return;
   crowd_->Stop();
   EXPECT_TRUE(source_->AwaitIdle(kForEver));
   CheckReads();

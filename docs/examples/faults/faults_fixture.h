@@ -69,6 +69,9 @@ class FaultsFixture : public testing::Test {
   // How many of them failed with these words.
   int64_t CallsFailedWith(absl::string_view words) const;
 
+  // Whether there are books to close: `SetUp` may have failed.
+  bool begun() const { return crowd_ != nullptr; }
+
   ServerProcess& endpoint() { return *endpoint_; }
   ServerProcess& api() { return *api_; }
   Crowd& crowd() { return *crowd_; }

@@ -117,14 +117,16 @@ bool ServerProcess::AwaitTokenRequest(int64_t number,
   return mu_.AwaitWithTimeout(absl::Condition(&arrived), timeout);
 }
 
-int64_t ServerProcess::most_sent() const {
+std::optional<int64_t> ServerProcess::AwaitMostSent(
+    int64_t count, absl::Duration timeout) const {
+  const auto ended = [&]() ABSL_SHARED_LOCKS_REQUIRED(mu_) {
+    return huge_answers_ >= count;
+  };
   absl::MutexLock lock(&mu_);
+  if (!mu_.AwaitWithTimeout(absl::Condition(&ended), timeout)) {
+    return std::nullopt;
+  }
   return most_sent_;
-}
-
-int64_t ServerProcess::huge_answers() const {
-  absl::MutexLock lock(&mu_);
-  return huge_answers_;
 }
 
 }  // namespace refreshable_examples

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "absl/base/thread_annotations.h"
@@ -61,9 +62,10 @@ class ServerProcess {
   std::map<int64_t, int> token_requests() const;
   // Waits until it has received this one; false if that takes longer.
   bool AwaitTokenRequest(int64_t number, absl::Duration timeout) const;
-  // The most that was sent of one huge answer, in bytes; how many were.
-  int64_t most_sent() const;
-  int64_t huge_answers() const;
+  // Waits until `count` huge answers have ended. The most that was sent of one,
+  // in bytes; nothing if that takes longer.
+  std::optional<int64_t> AwaitMostSent(int64_t count,
+                                       absl::Duration timeout) const;
 
  private:
   explicit ServerProcess(FreePort port);
