@@ -45,7 +45,6 @@ void CountedSource::Fetch(const refreshable::FetchContext& context,
     call.end = clock_->Now().since_boot;
     call.in_time = !context.cancelled();
     call.ended = true;
-    if (!call.status.ok()) ++failures_;
   }
   done(std::move(result));
 }
@@ -55,14 +54,21 @@ std::vector<CountedSource::Call> CountedSource::calls() const {
   return calls_;
 }
 
-int64_t CountedSource::failures() const {
+int64_t CountedSource::failures(absl::string_view words) const {
   absl::MutexLock lock(&mu_);
-  return failures_;
+  return CountFailures(words);
 }
 
-bool CountedSource::AwaitFailures(int64_t count, absl::Duration timeout) const {
+int64_t CountedSource::CountFailures(absl::string_view words) const {
+  return std::count_if(calls_.begin(), calls_.end(), [&](const Call& call) {
+    return call.ended && !call.status.ok() && call.status.message() == words;
+  });
+}
+
+bool CountedSource::AwaitFailures(absl::string_view words, int64_t count,
+                                  absl::Duration timeout) const {
   const auto reached = [&]() ABSL_SHARED_LOCKS_REQUIRED(mu_) {
-    return failures_ >= count;
+    return CountFailures(words) >= count;
   };
   absl::MutexLock lock(&mu_);
   return mu_.AwaitWithTimeout(absl::Condition(&reached), timeout);

@@ -12,6 +12,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
+#include "absl/strings/string_view.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "docs/examples/outage/oauth_source.h"
@@ -46,14 +47,17 @@ class CountedSource final : public refreshable::TokenSource<std::string> {
   // In the order in which they came; request N is calls()[N].
   std::vector<Call> calls() const;
 
-  // Waits until so many have ended without a token, or with one; false if that
-  // takes longer.
-  int64_t failures() const;
-  bool AwaitFailures(int64_t count, absl::Duration timeout) const;
+  // How many have failed with these words.
+  int64_t failures(absl::string_view words) const;
+  // Waits until so many have; false if that takes longer.
+  bool AwaitFailures(absl::string_view words, int64_t count,
+                     absl::Duration timeout) const;
   // Waits until all have ended.
   bool AwaitIdle(absl::Duration timeout) const;
 
  private:
+  int64_t CountFailures(absl::string_view words) const
+      ABSL_SHARED_LOCKS_REQUIRED(mu_);
   bool AllEnded() const ABSL_SHARED_LOCKS_REQUIRED(mu_);
 
   const OAuthSource::Options options_;
@@ -62,7 +66,6 @@ class CountedSource final : public refreshable::TokenSource<std::string> {
 
   mutable absl::Mutex mu_;
   std::vector<Call> calls_ ABSL_GUARDED_BY(mu_);
-  int64_t failures_ ABSL_GUARDED_BY(mu_) = 0;
 };
 
 // Clause B8: every call that was made earlier than `policy` permits, in a

@@ -49,25 +49,20 @@ class FaultsFixture : public testing::Test {
   // thread has called the API. `patience` as in CountedSource.
   void Begin(const Url& token_url, absl::Duration patience = kPatience);
 
-  // Calls `broken`, and lets the outage go on until the source has failed
-  // `failures` times and every thread has been refused a token. Then calls
-  // `mended`, and waits until every thread has called the API with a token that
-  // was asked for later.
+  // Calls `broken`, and lets the outage go on until every thread has been
+  // refused a token and `failures` calls of the source have failed with these
+  // words. Then calls `mended`, and waits until every thread has called the API
+  // with a token that was asked for later.
   void Outage(const std::function<void()>& broken,
-              const std::function<void()>& mended, int failures = 4);
+              const std::function<void()>& mended, absl::string_view words,
+              int failures = 4);
   // The same, of this fault.
-  void Outage(Fault fault, int failures = 4);
+  void Outage(Fault fault, absl::string_view words, int failures = 4);
   // Its second half on its own.
   void AwaitRecovery();
 
-  // To be called around the killing of the endpoint: what is on its way then
-  // may be lost with it.
+  // Kills the endpoint. What is on its way to it may be lost with it.
   void Kill();
-
-  // The calls of the source that failed.
-  std::vector<CountedSource::Call> FailedCalls() const;
-  // How many of them failed with these words.
-  int64_t CallsFailedWith(absl::string_view words) const;
 
   // Whether there are books to close: `SetUp` may have failed.
   bool begun() const { return crowd_ != nullptr; }
@@ -86,7 +81,8 @@ class FaultsFixture : public testing::Test {
   bool exact_schedule_ = true;
 
  private:
-  void CheckRequests();
+  // After so many attempts of the library.
+  void CheckRequests(int64_t attempts);
   void CheckReads();
   void CheckApi();
 

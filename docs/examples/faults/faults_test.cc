@@ -8,7 +8,6 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <cstdint>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -21,33 +20,33 @@
 namespace refreshable_examples {
 namespace {
 
+// What the source says.
+constexpr char kNoAnswer[] = "no answer in time, or the connection was closed";
+constexpr char kThrottled[] = "HTTP status 429";
+constexpr char kTooLong[] = "the answer is longer than 65536 bytes";
+
 class FaultsTest : public FaultsFixture {
  protected:
-  // Every failure that the throttled source met.
+  // Each answer of 429 was followed by no call for as long as it said.
   void ExpectRetryAfterHeeded() {
-    std::vector<CountedSource::Call> calls = source().calls();
-    int throttled = 0;
+    const std::vector<CountedSource::Call> calls = source().calls();
     for (size_t i = 0; i + 1 < calls.size(); ++i) {
       if (!absl::IsResourceExhausted(calls[i].status)) continue;
-      ++throttled;
       EXPECT_EQ(refreshable::GetRetryAfter(calls[i].status), kRetryAfter);
       EXPECT_GE(calls[i + 1].start, calls[i].end + kRetryAfter);
     }
-    EXPECT_GE(throttled, 2);
   }
 };
 
 TEST_F(FaultsTest, B8HealsFromAnEndpointThatIsKilled) {
   Begin(endpoint().token_url());
-  Outage([&] { Kill(); }, [&] { ASSERT_TRUE(endpoint().StartAgain().ok()); });
-  EXPECT_GE(CallsFailedWith("cannot connect"), 3);
+  Outage([&] { Kill(); }, [&] { ASSERT_TRUE(endpoint().StartAgain().ok()); },
+         "cannot connect");
 }
 
 TEST_F(FaultsTest, B8HealsFromAnEndpointThatIsStopped) {
   Begin(endpoint().token_url());
-  Outage([&] { endpoint().Stop(); }, [&] { endpoint().Continue(); });
-  EXPECT_GE(CallsFailedWith("no answer in time, or the connection was closed"),
-            3);
+  Outage([&] { endpoint().Stop(); }, [&] { endpoint().Continue(); }, kNoAnswer);
 }
 
 TEST_F(FaultsTest, F6ASourceThatNeverGivesUpHoldsTwoCallsAtMost) {
@@ -55,7 +54,7 @@ TEST_F(FaultsTest, F6ASourceThatNeverGivesUpHoldsTwoCallsAtMost) {
   Begin(endpoint().token_url(), /*patience=*/kForEver);
   Outage([&] { endpoint().Stop(); },
          [&] {
-           // Until the endpoint goes on, no call of the source ends.
+           // No call of the source ends until the endpoint goes on.
            const auto calls = source().calls();
            EXPECT_EQ(
                std::count_if(calls.begin(), calls.end(),
@@ -63,58 +62,50 @@ TEST_F(FaultsTest, F6ASourceThatNeverGivesUpHoldsTwoCallsAtMost) {
                2);
            endpoint().Continue();
          },
-         /*failures=*/0);
+         kNoAnswer, /*failures=*/0);
   EXPECT_GE(token().stats().attempts_abandoned, 2);
 }
 
 TEST_F(FaultsTest, B8HealsFromAnEndpointThatTrickles) {
   Begin(endpoint().token_url());
-  Outage(Fault::kTrickle);
-  EXPECT_GE(CallsFailedWith("no end of the answer in time"), 3);
+  Outage(Fault::kTrickle, "no end of the answer in time");
 }
 
 TEST_F(FaultsTest, B8HealsFromAnswersThatAreCut) {
   Begin(endpoint().token_url());
-  Outage(Fault::kCut);
-  EXPECT_GE(CallsFailedWith("no answer in time, or the connection was closed"),
-            3);
+  Outage(Fault::kCut, kNoAnswer);
 }
 
 TEST_F(FaultsTest, B8HealsFromGarbage) {
   Begin(endpoint().token_url());
-  Outage(Fault::kGarbage);
-  EXPECT_GE(CallsFailedWith(
-                "the token endpoint answered 200 without an access token"),
-            3);
+  Outage(Fault::kGarbage,
+         "the token endpoint answered 200 without an access token");
 }
 
 TEST_F(FaultsTest, F5HealsFromTokensThatHaveExpired) {
   Begin(endpoint().token_url());
-  Outage(Fault::kExpired);
-  EXPECT_GE(CallsFailedWith("an expired token"), 3);
+  Outage(Fault::kExpired, "an expired token");
 }
 
 TEST_F(FaultsTest, B2WaitsAsManySecondsAsItIsAskedTo) {
   Begin(endpoint().token_url());
-  Outage(Fault::kThrottle, /*failures=*/2);
+  Outage(Fault::kThrottle, kThrottled, /*failures=*/2);
   ExpectRetryAfterHeeded();
 }
 
 TEST_F(FaultsTest, B2WaitsUntilTheDateThatItIsGiven) {
   Begin(endpoint().token_url());
-  Outage(Fault::kThrottleByDate, /*failures=*/2);
+  Outage(Fault::kThrottleByDate, kThrottled, /*failures=*/2);
   ExpectRetryAfterHeeded();
 }
 
 TEST_F(FaultsTest, B8HealsFromHugeAnswersAndReadsLittleOfThem) {
   Begin(endpoint().token_url());
-  Outage(Fault::kHuge);
-  const int64_t cut_off =
-      CallsFailedWith("the answer is longer than 65536 bytes");
-  EXPECT_GE(cut_off, 3);
+  Outage(Fault::kHuge, kTooLong);
   // What it did read, and with it the memory it took, was less than what was
   // sent; the rest is in the buffers of the sockets.
-  const auto most = endpoint().AwaitMostSent(cut_off, kForEver);
+  const auto most =
+      endpoint().AwaitMostSent(source().failures(kTooLong), kForEver);
   ASSERT_TRUE(most.has_value());
   EXPECT_LT(*most, kHugeAnswer / 8);
 }
