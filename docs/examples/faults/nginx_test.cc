@@ -40,7 +40,10 @@ namespace {
 // $0 the folder, $1 the port, $2 the endpoint. Logs go to standard output, a
 // line "request N STATUS CONNECTED" for each request once it has ended, where
 // CONNECTED is "-" if there was no connection to the endpoint.
+//
+// The user is who owns the folder: in a sandbox root can be nobody else.
 constexpr char kConfiguration[] = R"(
+user root;
 daemon off;
 master_process off;
 pid "$0/pid";
@@ -97,8 +100,8 @@ class NginxTest : public FaultsFixture {
     ASSERT_TRUE(nginx.ok()) << nginx.status();
     nginx_ = *std::move(nginx);
     absl::MutexLock lock(&mu_);
-    ASSERT_TRUE(mu_.AwaitWithTimeout(absl::Condition(&listens_), kForEver))
-        << said_;
+    ASSERT_TRUE(mu_.AwaitWithTimeout(absl::Condition(&started_), kForEver));
+    ASSERT_TRUE(listens_) << said_;
     kept_from_endpoint_ = [this](int64_t number, const auto&) {
       const Request request = AwaitRequest(number);
       return request.status == 502 && !request.connected;
@@ -146,9 +149,10 @@ class NginxTest : public FaultsFixture {
       EXPECT_TRUE(absl::SimpleAtoi(words[2], &request.status)) << line;
       request.connected = words[3] != "-";
     } else {
+      absl::StrAppend(&said_, line, "\n");
       // It listens by the time it has chosen how to wait for events.
       if (absl::StrContains(line, "event method")) listens_ = true;
-      absl::StrAppend(&said_, line, "\n");
+      if (listens_ || absl::StrContains(line, "[emerg]")) started_ = true;
     }
   }
 
@@ -165,6 +169,7 @@ class NginxTest : public FaultsFixture {
   std::optional<FreePort> port_;
   absl::Mutex mu_;
   std::map<int64_t, Request> requests_ ABSL_GUARDED_BY(mu_);
+  bool started_ ABSL_GUARDED_BY(mu_) = false;  // Or has failed to.
   bool listens_ ABSL_GUARDED_BY(mu_) = false;
   std::string said_ ABSL_GUARDED_BY(mu_);
   std::unique_ptr<ChildProcess> nginx_;  // Last: it speaks to the rest.
