@@ -80,7 +80,9 @@ void Crowd::Note(const absl::StatusOr<Lease>& lease, absl::Time asked,
   if (lease.ok()) {
     ++book_.leases;
     last_token_ = lease->token();
-    if (lease->expires_at() <= asked) ++book_.handed_out_expired;
+    if (lease->expires_at() - options_.margin <= asked) {
+      ++book_.handed_out_expired;
+    }
     if (lease->generation() <= withdrawn) ++book_.handed_out_withdrawn;
     return;
   }

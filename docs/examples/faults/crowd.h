@@ -58,9 +58,10 @@ class Crowd {
     int64_t unreachable = 0;
     int64_t other = 0;
 
-    // Must not be: leases of tokens that had expired before they were asked
-    // for, that the API found expired though less than the margin had passed
-    // since, or that were read after `Invalidate` had withdrawn them.
+    // Must not be: leases of tokens that were within the margin of their expiry
+    // before they were asked for, that the API found expired though less than
+    // the margin had passed since, or that were read after `Invalidate` had
+    // withdrawn them.
     int64_t handed_out_expired = 0;
     int64_t handed_out_late = 0;
     int64_t handed_out_withdrawn = 0;

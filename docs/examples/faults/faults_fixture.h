@@ -52,12 +52,13 @@ class FaultsFixture : public testing::Test {
   // Calls `broken`, and lets the outage go on until every thread has been
   // refused a token and `failures` calls of the source have failed with these
   // words. Then calls `mended`, and waits until every thread has called the API
-  // with a token that was asked for later.
+  // with a token that was asked for later. By default enough fail to exhaust
+  // the Refreshable, which then has to heal by itself.
   void Outage(const std::function<void()>& broken,
               const std::function<void()>& mended, absl::string_view words,
-              int failures = 4);
+              int failures = 6);
   // The same, of this fault.
-  void Outage(Fault fault, absl::string_view words, int failures = 4);
+  void Outage(Fault fault, absl::string_view words, int failures = 6);
   // Its second half on its own.
   void AwaitRecovery();
 
