@@ -9,6 +9,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "docs/examples/outage/http_listener.h"
 #include "docs/examples/outage/oauth_server.h"
 
 namespace refreshable_examples {
@@ -27,17 +28,14 @@ class HttpServer {
   HttpServer(const HttpServer&) = delete;
   HttpServer& operator=(const HttpServer&) = delete;
 
-  std::string token_url() const { return base_url_ + "/token"; }
-  std::string api_url() const { return base_url_ + "/api"; }
+  std::string token_url() const;
+  std::string api_url() const;
 
  private:
-  struct Listener;
-
-  explicit HttpServer(OAuthServer* server);
+  HttpServer(OAuthServer* server, int threads);
 
   OAuthServer* const server_;
-  const std::unique_ptr<Listener> listener_;
-  std::string base_url_;
+  const std::unique_ptr<HttpListener> listener_;
 };
 
 }  // namespace refreshable_examples

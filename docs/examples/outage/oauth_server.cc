@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/strings/escaping.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
@@ -36,6 +37,25 @@ Answer RejectToken(absl::string_view description) {
   return answer;
 }
 
+// What a token says of itself.
+struct Contents {
+  int64_t number;
+  absl::Time expires_at;
+};
+
+// A token is its client's name, its number and its expiry in microseconds since
+// 1970, with dashes between. Nothing if `token` is none.
+std::optional<Contents> ReadToken(absl::string_view token) {
+  const std::vector<absl::string_view> parts = absl::StrSplit(token, '-');
+  int64_t number = 0;
+  int64_t expiry = 0;
+  if (parts.size() < 3 || !absl::SimpleAtoi(parts[parts.size() - 2], &number) ||
+      !absl::SimpleAtoi(parts.back(), &expiry)) {
+    return std::nullopt;
+  }
+  return Contents{number, absl::FromUnixMicros(expiry)};
+}
+
 }  // namespace
 
 OAuthServer::OAuthServer(std::map<std::string, std::string> clients,
@@ -46,9 +66,12 @@ OAuthServer::OAuthServer(std::map<std::string, std::string> clients,
 void OAuthServer::SetPhase(Phase phase) {
   absl::MutexLock lock(&mu_);
   phase_ = phase;
-  if (phase == Phase::kRevoking) {
-    for (auto& [token, issued] : tokens_) issued.revoked = true;
-  }
+  if (phase == Phase::kRevoking) last_revoked_ = last_token_;
+}
+
+void OAuthServer::Revoke(absl::string_view token) {
+  absl::MutexLock lock(&mu_);
+  revoked_.insert(std::string(token));
 }
 
 void OAuthServer::Shutdown() {
@@ -93,9 +116,11 @@ Answer OAuthServer::Token(absl::string_view authorization,
 }
 
 Answer OAuthServer::Issue(absl::string_view client) {
-  const std::string token = absl::StrCat(client, "-", ++last_token_);
-  tokens_[token] = {clock_->Now().wall + token_life_,
-                    phase_ == Phase::kRevoking};
+  ++last_token_;
+  if (phase_ == Phase::kRevoking) last_revoked_ = last_token_;
+  const std::string token =
+      absl::StrCat(client, "-", last_token_, "-",
+                   absl::ToUnixMicros(clock_->Now().wall + token_life_));
   Answer answer;
   answer.body = Json{{"access_token", token},
                      {"token_type", "Bearer"},
@@ -111,11 +136,13 @@ Answer OAuthServer::Api(absl::string_view authorization) {
     answer.www_authenticate = "Bearer";
     return answer;
   }
+  const std::optional<Contents> token = ReadToken(authorization);
+  if (!token.has_value()) return RejectToken("The access token is unknown");
   absl::MutexLock lock(&mu_);
-  const auto it = tokens_.find(authorization);
-  if (it == tokens_.end()) return RejectToken("The access token is unknown");
-  if (it->second.revoked) return RejectToken(kTokenRevoked);
-  if (clock_->Now().wall >= it->second.expires_at) {
+  if (token->number <= last_revoked_ || revoked_.contains(authorization)) {
+    return RejectToken(kTokenRevoked);
+  }
+  if (clock_->Now().wall >= token->expires_at) {
     return RejectToken(kTokenExpired);
   }
   Answer answer;

@@ -12,7 +12,7 @@
 #include <utility>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
 #include "absl/strings/string_view.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
@@ -33,8 +33,10 @@ constexpr absl::string_view kTokenExpired = "The access token expired";
 constexpr absl::string_view kTokenRevoked = "The access token was revoked";
 
 // Decides what the two endpoints answer, in each phase of the script, and
-// counts. Keeps every token that it issued: it is meant to live for one run.
-// Thread-safe.
+// counts. Thread-safe.
+//
+// A token says which it is and until when it lives, so that the API of another
+// process can check it. It is not signed: whoever knows the form can forge one.
 class OAuthServer {
  public:
   // The names and secrets of the clients, and how long tokens live. The clock
@@ -45,6 +47,9 @@ class OAuthServer {
   // From now on, behaves as `phase` says. In kRevoking every token that was
   // issued, and each that is issued in that phase, is revoked.
   void SetPhase(Phase phase);
+
+  // Revokes one token.
+  void Revoke(absl::string_view token);
 
   // Lets go of the requests that hang, now and later.
   void Shutdown();
@@ -65,10 +70,6 @@ class OAuthServer {
   void AwaitHanging(int requests = 1) const;
 
  private:
-  struct Issued {
-    absl::Time expires_at;
-    bool revoked;
-  };
   struct Counts {
     int64_t all = 0;
     int64_t outage = 0;
@@ -90,7 +91,9 @@ class OAuthServer {
   bool shut_down_ ABSL_GUARDED_BY(mu_) = false;
   int hanging_ ABSL_GUARDED_BY(mu_) = 0;
   int64_t last_token_ ABSL_GUARDED_BY(mu_) = 0;
-  absl::flat_hash_map<std::string, Issued> tokens_ ABSL_GUARDED_BY(mu_);
+  // Up to this one, every token is revoked; and these are.
+  int64_t last_revoked_ ABSL_GUARDED_BY(mu_) = 0;
+  absl::flat_hash_set<std::string> revoked_ ABSL_GUARDED_BY(mu_);
   std::map<std::string, Counts, std::less<>> counts_ ABSL_GUARDED_BY(mu_);
 };
 

@@ -3,12 +3,14 @@
 #include "docs/examples/outage/oauth_server.h"
 
 #include <string>
+#include <vector>
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "executors/manual_executor.h"
 #include "gtest/gtest.h"
+#include "nlohmann/json.hpp"
 
 namespace refreshable_examples {
 namespace {
@@ -22,21 +24,29 @@ class OAuthServerTest : public testing::Test {
                         absl::Base64Escape(absl::StrCat(name, ":", secret)));
   }
 
-  Answer Ask() { return server_.Token(Basic("me", "s3cret"), kGrant); }
+  // Asks for a token and, if there is one, keeps it.
+  Answer Ask() {
+    const Answer answer = server_.Token(Basic("me", "s3cret"), kGrant);
+    if (answer.status == 200) {
+      tokens_.push_back(nlohmann::json::parse(answer.body)["access_token"]);
+    }
+    return answer;
+  }
 
-  // The first token issued is "me-1", and so on.
-  Answer Call(int token) {
-    return server_.Api(absl::StrCat("Bearer me-", token));
+  // Sends the n-th token that was issued, from 1.
+  Answer Call(int n) {
+    return server_.Api(absl::StrCat("Bearer ", tokens_[n - 1]));
   }
 
   refreshable::ManualExecutor executor_;
+  std::vector<std::string> tokens_;
   OAuthServer server_{{{"me", "s3cret"}}, absl::Seconds(4), &executor_.clock()};
 };
 
 TEST_F(OAuthServerTest, IssuesTokensThatExpire) {
   const Answer answer = Ask();
   EXPECT_EQ(answer.status, 200);
-  EXPECT_TRUE(absl::StrContains(answer.body, R"("access_token":"me-1")"));
+  EXPECT_TRUE(absl::StrContains(answer.body, R"("access_token":"me-1-)"));
   EXPECT_TRUE(absl::StrContains(answer.body, R"("token_type":"Bearer")"));
   EXPECT_TRUE(absl::StrContains(answer.body, R"("expires_in":4)"));
   executor_.AdvanceBy(absl::Seconds(4) - absl::Nanoseconds(1));
@@ -73,6 +83,20 @@ TEST_F(OAuthServerTest, AnswersBadRequestsAsRfc6749Says) {
   EXPECT_EQ(other.status, 400);
   EXPECT_TRUE(
       absl::StrContains(other.body, R"("error":"unsupported_grant_type")"));
+}
+
+TEST_F(OAuthServerTest, AnyServerKnowsATokenByWhatItSays) {
+  Ask();
+  OAuthServer api({}, absl::Seconds(4), &executor_.clock());
+  const std::string bearer = absl::StrCat("Bearer ", tokens_[0]);
+  EXPECT_EQ(api.Api(bearer).status, 200);
+  api.Revoke(tokens_[0]);
+  EXPECT_TRUE(absl::StrContains(api.Api(bearer).body, kTokenRevoked));
+  Ask();
+  EXPECT_EQ(api.Api(absl::StrCat("Bearer ", tokens_[1])).status, 200);
+  executor_.AdvanceBy(absl::Seconds(4));
+  EXPECT_TRUE(absl::StrContains(
+      api.Api(absl::StrCat("Bearer ", tokens_[1])).body, kTokenExpired));
 }
 
 TEST_F(OAuthServerTest, BadGatewayIssuesNothingButTheApiGoesOn) {

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdint>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -124,21 +125,38 @@ Result OAuthSource::Request(absl::Duration timeout) const {
   // RFC 6749, section 2.3.1: both are form-encoded first.
   http.set_basic_auth(FormEncode(options_.client_id),
                       FormEncode(options_.client_secret.reveal()));
-  std::string body = "grant_type=client_credentials";
+  httplib::Request request;
+  request.method = "POST";
+  request.path = options_.token_url.target;
+  request.headers = {{"Accept", "application/json"},
+                     {"Content-Type", "application/x-www-form-urlencoded"}};
+  request.body = "grant_type=client_credentials";
   if (!options_.scope.empty()) {
-    absl::StrAppend(&body, "&scope=", FormEncode(options_.scope));
+    absl::StrAppend(&request.body, "&scope=", FormEncode(options_.scope));
   }
-  const httplib::Result answer =
-      http.Post(options_.token_url.target, {{"Accept", "application/json"}},
-                body, "application/x-www-form-urlencoded");
-  if (!answer) {
-    return NoAnswer(answer.error());
-  }
+  // The timeouts above are for one read each, and the answer may be endless.
+  const auto deadline = std::chrono::steady_clock::now() + wait;
+  std::string body;
+  absl::Status stopped;
+  request.content_receiver = [&](const char* data, size_t length, uint64_t,
+                                 uint64_t) {
+    if (length > kLongestAnswer - body.size()) {
+      stopped = absl::FailedPreconditionError(
+          absl::StrCat("the answer is longer than ", kLongestAnswer, " bytes"));
+    } else if (std::chrono::steady_clock::now() >= deadline) {
+      stopped = absl::DeadlineExceededError("no end of the answer in time");
+    }
+    if (stopped.ok()) body.append(data, length);
+    return stopped.ok();
+  };
+  const httplib::Result answer = http.send(request);
+  if (!stopped.ok()) return stopped;
+  if (!answer) return NoAnswer(answer.error());
   std::vector<refreshable::HttpHeader> headers;
   for (const auto& [name, value] : answer->headers) {
     headers.emplace_back(name, value);
   }
-  return ReadTokenAnswer(answer->status, answer->body, headers, absl::Now());
+  return ReadTokenAnswer(answer->status, body, headers, absl::Now());
 }
 
 }  // namespace refreshable_examples

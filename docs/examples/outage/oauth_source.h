@@ -5,6 +5,7 @@
 #ifndef DOCS_EXAMPLES_OUTAGE_OAUTH_SOURCE_H_
 #define DOCS_EXAMPLES_OUTAGE_OAUTH_SOURCE_H_
 
+#include <cstddef>
 #include <string>
 
 #include "absl/status/statusor.h"
@@ -19,9 +20,15 @@
 
 namespace refreshable_examples {
 
+// The body of a token endpoint's answer is read up to here, in bytes.
+constexpr size_t kLongestAnswer = 64 * 1024;
+
 // Obtains access tokens by the client credentials grant (RFC 6749, section
 // 4.4). The client authenticates by HTTP Basic. Thread-safe; every call opens a
-// connection of its own and gives up at the attempt's deadline.
+// connection of its own, and gives up at the attempt's deadline (a server that
+// trickles the head of its answer, rather than the body, may hold it for
+// longer) or when the answer exceeds `kLongestAnswer`. The program should
+// ignore SIGPIPE: cpp-httplib may write to a connection that was closed.
 //
 // No status of it holds the secret or a token, not even where the server's
 // answer does.

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// CountedSource: an OAuthSource that numbers its requests and keeps a book.
+
+#ifndef DOCS_EXAMPLES_FAULTS_COUNTED_SOURCE_H_
+#define DOCS_EXAMPLES_FAULTS_COUNTED_SOURCE_H_
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "docs/examples/outage/oauth_source.h"
+#include "executors/clock.h"
+#include "refreshable/policy.h"
+#include "refreshable/token_source.h"
+
+namespace refreshable_examples {
+
+// Thread-safe.
+class CountedSource final : public refreshable::TokenSource<std::string> {
+ public:
+  // One call of the source, which is one request. Since-boot time.
+  struct Call {
+    absl::Duration start;  // `Fetch` was entered then, or just before.
+    bool ended = false;
+    // If it has ended: when, at the earliest; whether its attempt had not been
+    // abandoned by then; and the outcome.
+    absl::Duration end;
+    bool in_time = false;
+    absl::Status status;
+  };
+
+  // Waits up to `patience` for each answer, whatever the attempt's timeout. The
+  // clock must outlive it.
+  CountedSource(OAuthSource::Options options, absl::Duration patience,
+                const refreshable::Clock* clock);
+
+  void Fetch(const refreshable::FetchContext& context,
+             refreshable::FetchDone<std::string> done) override;
+
+  // In the order in which they came; request N is calls()[N].
+  std::vector<Call> calls() const;
+
+  // How many have failed with these words.
+  int64_t failures(absl::string_view words) const;
+  // Waits until so many have; false if that takes longer.
+  bool AwaitFailures(absl::string_view words, int64_t count,
+                     absl::Duration timeout) const;
+  // Waits until all have ended.
+  bool AwaitIdle(absl::Duration timeout) const;
+
+ private:
+  int64_t CountFailures(absl::string_view words) const
+      ABSL_SHARED_LOCKS_REQUIRED(mu_);
+  bool AllEnded() const ABSL_SHARED_LOCKS_REQUIRED(mu_);
+
+  const OAuthSource::Options options_;
+  const absl::Duration patience_;
+  const refreshable::Clock* const clock_;
+
+  mutable absl::Mutex mu_;
+  std::vector<Call> calls_ ABSL_GUARDED_BY(mu_);
+};
+
+// Clause B8: every call that was made earlier than `policy` permits, in a
+// sentence each. Counts from what the source saw, at the latest moment that is
+// certain, so it never blames a call for a delay of the machine. Requires a
+// policy without jitter, and that no token was invalidated or installed.
+std::vector<std::string> CallsAheadOfSchedule(
+    const std::vector<CountedSource::Call>& calls,
+    const refreshable::RefreshPolicy& policy);
+
+}  // namespace refreshable_examples
+
+#endif  // DOCS_EXAMPLES_FAULTS_COUNTED_SOURCE_H_

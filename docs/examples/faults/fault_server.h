@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// FaultServer: a token endpoint that misbehaves on command, and the API that
+// its tokens are for.
+
+#ifndef DOCS_EXAMPLES_FAULTS_FAULT_SERVER_H_
+#define DOCS_EXAMPLES_FAULTS_FAULT_SERVER_H_
+
+#include <cstdint>
+#include <functional>
+#include <string>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+#include "absl/synchronization/mutex.h"
+#include "docs/examples/faults/fault.h"
+#include "docs/examples/outage/http_listener.h"
+#include "docs/examples/outage/oauth_server.h"
+#include "httplib.h"
+
+namespace refreshable_examples {
+
+// Serves POST /token?call=N and GET /api on 127.0.0.1, and says, one line each:
+//
+//   token N        request N has arrived at the token endpoint, and is not
+//                  answered yet
+//   sent N BYTES   that much of a huge answer was handed to the kernel
+//
+// Commands, and the line that says that each is done:
+//
+//   fault NAME     from the next request on: fault NAME
+//   revoke TOKEN   revoked
+//   counts         counts OK EXPIRED REVOKED OTHER: requests to the API so far,
+//                  by what was wrong with the token
+class FaultServer {
+ public:
+  // `say` is called with each line, by several threads at once.
+  explicit FaultServer(std::function<void(absl::string_view line)> say);
+  // Answers what still trickles.
+  ~FaultServer();
+
+  // Once. UNAVAILABLE if the port cannot be had.
+  absl::Status Start(int port) { return listener_.Start(port); }
+
+  void Do(absl::string_view command);
+
+ private:
+  void SetFault(Fault fault);
+  void Token(const httplib::Request& request, httplib::Response& response);
+  void Api(const httplib::Request& request, httplib::Response& response);
+  void Trickle(std::string answer, httplib::Response& response);
+  void SendHuge(std::string call, httplib::Response& response);
+  bool TrickleIsOver() const ABSL_SHARED_LOCKS_REQUIRED(mu_) {
+    return fault_ != Fault::kTrickle;
+  }
+
+  const std::function<void(absl::string_view)> say_;
+  OAuthServer good_;
+  OAuthServer late_;  // Issues tokens that have expired.
+
+  mutable absl::Mutex mu_;
+  Fault fault_ ABSL_GUARDED_BY(mu_) = Fault::kNone;
+  int64_t ok_ ABSL_GUARDED_BY(mu_) = 0;
+  int64_t expired_ ABSL_GUARDED_BY(mu_) = 0;
+  int64_t revoked_ ABSL_GUARDED_BY(mu_) = 0;
+  int64_t other_ ABSL_GUARDED_BY(mu_) = 0;
+
+  HttpListener listener_;  // Last: its requests use the rest.
+};
+
+}  // namespace refreshable_examples
+
+#endif  // DOCS_EXAMPLES_FAULTS_FAULT_SERVER_H_

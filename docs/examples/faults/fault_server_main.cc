@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// fault_server PORT: a FaultServer that takes its commands from standard input,
+// says what it says on standard output, "ready" first, and ends with its input.
+
+#include <unistd.h>
+
+#include <csignal>
+#include <cstdio>
+#include <iostream>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "docs/examples/faults/fault_server.h"
+
+namespace refreshable_examples {
+namespace {
+
+// A line in one piece, at once: it is to outlive this process.
+void Say(absl::string_view line) {
+  const std::string text = absl::StrCat(line, "\n");
+  if (write(STDOUT_FILENO, text.data(), text.size()) < 0) _exit(1);
+}
+
+int Run(int port) {
+  FaultServer server(Say);
+  const absl::Status started = server.Start(port);
+  if (!started.ok()) {
+    std::fprintf(stderr, "fault_server: %s\n", started.ToString().c_str());
+    return 1;
+  }
+  Say("ready");
+  std::string command;
+  while (std::getline(std::cin, command)) server.Do(command);
+  return 0;
+}
+
+}  // namespace
+}  // namespace refreshable_examples
+
+int main(int argc, char** argv) {
+  std::signal(SIGPIPE, SIG_IGN);  // A peer that has gone is an error, no end.
+  int port = 0;
+  if (argc != 2 || !absl::SimpleAtoi(argv[1], &port)) {
+    std::fprintf(stderr, "usage: fault_server PORT\n");
+    return 2;
+  }
+  return refreshable_examples::Run(port);
+}

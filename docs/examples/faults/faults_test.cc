@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Every fault that a token endpoint has been seen to have, with real processes
+// and sockets and 64 threads. What must hold after each of them is checked in
+// FaultsFixture::TearDown: no read is lost, no thread is stuck, no expired
+// token is sent, the endpoint is asked by the schedule, and each request that
+// was sent was received, or could not be.
+
+#include <algorithm>
+#include <cstddef>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "docs/examples/faults/counted_source.h"
+#include "docs/examples/faults/fault.h"
+#include "docs/examples/faults/faults_fixture.h"
+#include "gtest/gtest.h"
+#include "refreshable/refresh_error.h"
+
+namespace refreshable_examples {
+namespace {
+
+// What the source says.
+constexpr char kNoAnswer[] = "no answer in time, or the connection was closed";
+constexpr char kThrottled[] = "HTTP status 429";
+constexpr char kTooLong[] = "the answer is longer than 65536 bytes";
+
+class FaultsTest : public FaultsFixture {
+ protected:
+  // Each answer of 429 was followed by no call for as long as it said.
+  void ExpectRetryAfterHeeded() {
+    const std::vector<CountedSource::Call> calls = source().calls();
+    for (size_t i = 0; i + 1 < calls.size(); ++i) {
+      if (!absl::IsResourceExhausted(calls[i].status)) continue;
+      EXPECT_EQ(refreshable::GetRetryAfter(calls[i].status), kRetryAfter);
+      if (!calls[i].in_time) continue;  // Nobody heard it any more.
+      EXPECT_GE(calls[i + 1].start, calls[i].end + kRetryAfter);
+    }
+  }
+};
+
+TEST_F(FaultsTest, B8HealsFromAnEndpointThatIsKilled) {
+  Begin(endpoint().token_url());
+  Outage([&] { Kill(); }, [&] { ASSERT_TRUE(endpoint().StartAgain().ok()); },
+         "cannot connect");
+}
+
+TEST_F(FaultsTest, B8HealsFromAnEndpointThatIsStopped) {
+  Begin(endpoint().token_url());
+  Outage([&] { endpoint().Stop(); }, [&] { endpoint().Continue(); }, kNoAnswer);
+}
+
+TEST_F(FaultsTest, F6ASourceThatNeverGivesUpHoldsTwoCallsAtMost) {
+  exact_schedule_ = false;
+  Begin(endpoint().token_url(), /*patience=*/kForEver);
+  Outage([&] { endpoint().Stop(); },
+         [&] {
+           // No call of the source ends until the endpoint goes on.
+           const auto calls = source().calls();
+           EXPECT_EQ(
+               std::count_if(calls.begin(), calls.end(),
+                             [](const auto& call) { return !call.ended; }),
+               2);
+           endpoint().Continue();
+         },
+         kNoAnswer, /*failures=*/0);
+  EXPECT_GE(token().stats().attempts_abandoned, 2);
+}
+
+TEST_F(FaultsTest, B8HealsFromAnEndpointThatTrickles) {
+  Begin(endpoint().token_url());
+  Outage(Fault::kTrickle, "no end of the answer in time");
+}
+
+TEST_F(FaultsTest, B8HealsFromAnswersThatAreCut) {
+  Begin(endpoint().token_url());
+  Outage(Fault::kCut, kNoAnswer);
+}
+
+TEST_F(FaultsTest, B8HealsFromGarbage) {
+  Begin(endpoint().token_url());
+  Outage(Fault::kGarbage,
+         "the token endpoint answered 200 without an access token");
+}
+
+TEST_F(FaultsTest, F5HealsFromTokensThatHaveExpired) {
+  Begin(endpoint().token_url());
+  Outage(Fault::kExpired, "an expired token");
+}
+
+TEST_F(FaultsTest, B2WaitsAsManySecondsAsItIsAskedTo) {
+  Begin(endpoint().token_url());
+  Outage(Fault::kThrottle, kThrottled, /*failures=*/2);
+  ExpectRetryAfterHeeded();
+}
+
+TEST_F(FaultsTest, B2WaitsUntilTheDateThatItIsGiven) {
+  Begin(endpoint().token_url());
+  Outage(Fault::kThrottleByDate, kThrottled, /*failures=*/2);
+  ExpectRetryAfterHeeded();
+}
+
+TEST_F(FaultsTest, B8HealsFromHugeAnswersAndReadsLittleOfThem) {
+  Begin(endpoint().token_url());
+  Outage(Fault::kHuge, kTooLong);
+  // What it did read, and with it the memory it took, was less than what was
+  // sent; the rest is in the buffers of the sockets.
+  const auto most =
+      endpoint().AwaitMostSent(source().failures(kTooLong), kForEver);
+  ASSERT_TRUE(most.has_value());
+  EXPECT_LT(*most, kHugeAnswer / 8);
+}
+
+TEST_F(FaultsTest, A1ARevokedTokenIsWithdrawnOnceAndReplaced) {
+  exact_schedule_ = false;
+  Begin(endpoint().token_url());
+  // A token may be replaced just before it is revoked: then nobody meets it.
+  int tokens = 0;
+  while (crowd().book().revoked == 0) {
+    ++tokens;
+    api().Revoke(crowd().last_token());
+    AwaitRecovery();
+  }
+  EXPECT_GE(token().stats().tokens_invalidated, 1);
+  EXPECT_LE(token().stats().tokens_invalidated, tokens);
+}
+
+}  // namespace
+}  // namespace refreshable_examples

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// FreePort: a port of loopback for a server that is killed and started again.
+
+#ifndef DOCS_EXAMPLES_FAULTS_FREE_PORT_H_
+#define DOCS_EXAMPLES_FAULTS_FREE_PORT_H_
+
+#include <utility>
+
+#include "absl/status/statusor.h"
+
+namespace refreshable_examples {
+
+// Holds a port of 127.0.0.1, chosen by the kernel, that no other program gets
+// while it lives: it is bound, with SO_REUSEPORT, and does not listen. A server
+// of the same user that sets SO_REUSEPORT can listen there, as often as it
+// likes; while none does, connections are refused.
+class FreePort {
+ public:
+  // UNAVAILABLE if none can be had.
+  static absl::StatusOr<FreePort> Get();
+  ~FreePort();
+
+  FreePort(FreePort&& other) noexcept
+      : socket_(std::exchange(other.socket_, -1)), number_(other.number_) {}
+  FreePort& operator=(FreePort&&) = delete;
+
+  int number() const { return number_; }
+
+ private:
+  FreePort(int socket, int number) : socket_(socket), number_(number) {}
+
+  int socket_;
+  int number_;
+};
+
+}  // namespace refreshable_examples
+
+#endif  // DOCS_EXAMPLES_FAULTS_FREE_PORT_H_

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// ServerProcess: a fault_server in a process of its own, and the account of
+// what it was asked.
+
+#ifndef DOCS_EXAMPLES_FAULTS_SERVER_PROCESS_H_
+#define DOCS_EXAMPLES_FAULTS_SERVER_PROCESS_H_
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "docs/examples/faults/child_process.h"
+#include "docs/examples/faults/fault.h"
+#include "docs/examples/faults/free_port.h"
+#include "docs/examples/outage/url.h"
+
+namespace refreshable_examples {
+
+// To be used by one thread, as ChildProcess; the account by any.
+class ServerProcess {
+ public:
+  // Requests to the API, by what was wrong with the token.
+  struct ApiCounts {
+    int64_t ok = 0;
+    int64_t expired = 0;
+    int64_t revoked = 0;
+    int64_t other = 0;
+  };
+
+  // Starts it on a free port, which it keeps. Returns once it listens.
+  static absl::StatusOr<std::unique_ptr<ServerProcess>> Start();
+
+  Url token_url() const { return {origin(), "/token"}; }
+  Url api_url() const { return {origin(), "/api"}; }
+
+  // All three return once it is done.
+  void SetFault(Fault fault);
+  void Revoke(absl::string_view token);
+  ApiCounts CountApi();
+
+  // SIGKILL; and again on the same port, without a fault.
+  void Kill() { child_->Kill(); }
+  absl::Status StartAgain();
+
+  void Stop() { child_->Stop(); }
+  void Continue() { child_->Continue(); }
+
+  // Ends it in order. Its exit status.
+  int Close() { return child_->Close(); }
+
+  // How often the token endpoint received each request, by its number, over all
+  // its lives.
+  std::map<int64_t, int> token_requests() const;
+  // Waits until it has received this one; false if that takes longer.
+  bool AwaitTokenRequest(int64_t number, absl::Duration timeout) const;
+  // Waits until `count` huge answers have ended. The most that was sent of one,
+  // in bytes; nothing if that takes longer.
+  std::optional<int64_t> AwaitMostSent(int64_t count,
+                                       absl::Duration timeout) const;
+
+ private:
+  explicit ServerProcess(FreePort port);
+
+  std::string origin() const;
+  void Hear(absl::string_view line);
+  // Sends a command and returns the line that starts with `answer`, without it.
+  // Ends the program if there is none in a minute.
+  std::string Ask(absl::string_view command, absl::string_view answer);
+  std::string AwaitAnswer(absl::string_view answer);
+
+  const FreePort port_;
+
+  mutable absl::Mutex mu_;
+  std::map<int64_t, int> token_requests_ ABSL_GUARDED_BY(mu_);
+  int64_t most_sent_ ABSL_GUARDED_BY(mu_) = 0;
+  int64_t huge_answers_ ABSL_GUARDED_BY(mu_) = 0;
+  std::string said_ ABSL_GUARDED_BY(mu_);  // The last other line.
+
+  std::unique_ptr<ChildProcess> child_;  // Last: it speaks to the rest.
+};
+
+}  // namespace refreshable_examples
+
+#endif  // DOCS_EXAMPLES_FAULTS_SERVER_PROCESS_H_

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// HttpListener: an HTTP server on loopback, with a thread that accepts.
+
+#ifndef DOCS_EXAMPLES_OUTAGE_HTTP_LISTENER_H_
+#define DOCS_EXAMPLES_OUTAGE_HTTP_LISTENER_H_
+
+#include <string>
+#include <thread>
+
+#include "absl/status/status.h"
+#include "docs/examples/outage/oauth_server.h"
+#include "httplib.h"
+
+namespace refreshable_examples {
+
+// Routes are added to `http()`, then it is started, once. The destructor closes
+// every connection and waits for the requests that are being answered.
+class HttpListener {
+ public:
+  // With `threads` of its own, one for each connection that is open at the same
+  // time.
+  explicit HttpListener(int threads);
+  ~HttpListener();
+
+  HttpListener(const HttpListener&) = delete;
+  HttpListener& operator=(const HttpListener&) = delete;
+
+  httplib::Server& http() { return http_; }
+
+  // Listens on 127.0.0.1, on this port or, if it is 0, on one that was free.
+  // UNAVAILABLE if that cannot be had.
+  absl::Status Start(int port);
+
+  // "http://127.0.0.1:8080". Requires that it was started.
+  const std::string& origin() const { return origin_; }
+
+ private:
+  httplib::Server http_;
+  std::string origin_;
+  std::thread thread_;
+};
+
+// Fills in the response.
+void SendAnswer(const Answer& answer, httplib::Response& response);
+
+}  // namespace refreshable_examples
+
+#endif  // DOCS_EXAMPLES_OUTAGE_HTTP_LISTENER_H_
