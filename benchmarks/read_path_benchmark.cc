@@ -10,6 +10,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <cstdlib>
 #include <map>
 #include <memory>
 #include <string>
@@ -17,6 +18,7 @@
 #include <type_traits>
 
 #include "absl/base/attributes.h"
+#include "absl/time/time.h"
 #include "benchmark/benchmark.h"
 #include "benchmarks/baselines.h"
 #include "benchmarks/ours.h"
@@ -31,6 +33,32 @@ class Expired : public RefreshableRead<IdleExecutor> {
   explicit Expired(const std::string&) {}
   ABSL_ATTRIBUTE_ALWAYS_INLINE char Read() {
     return refreshable().TryGet().ok() ? '\0' : 'x';
+  }
+};
+
+// The same, while a refresh is in flight that a hundred reads wait for: readers
+// that do not.
+class ExpiredWithWaiters : public RefreshableRead<IdleExecutor> {
+ public:
+  static constexpr char kName[] = "Refreshable, expired, 100 wait, TryGet";
+  explicit ExpiredWithWaiters(const std::string&) {
+    for (int i = 0; i < 100; ++i) {
+      refreshable().GetAsync(absl::InfiniteDuration(), [](const auto&) {});
+    }
+    if (refreshable().health().waiters != 100) std::abort();
+  }
+  ABSL_ATTRIBUTE_ALWAYS_INLINE char Read() {
+    return refreshable().TryGet().ok() ? '\0' : 'x';
+  }
+};
+
+// Joins them, and leaves at once.
+class ExpiredJoinAndLeave : public ExpiredWithWaiters {
+ public:
+  static constexpr char kName[] = "Refreshable, expired, 100 wait, Get(0)";
+  using ExpiredWithWaiters::ExpiredWithWaiters;
+  ABSL_ATTRIBUTE_ALWAYS_INLINE char Read() {
+    return refreshable().Get(absl::ZeroDuration()).ok() ? '\0' : 'x';
   }
 };
 
@@ -83,6 +111,8 @@ int main(int argc, char** argv) {
   Register<Fresh>();
   Register<Stale>();
   Register<Expired>();
+  Register<ExpiredWithWaiters>();
+  Register<ExpiredJoinAndLeave>();
   Register<VirtualTime>();
   Register<SharedSlots>();
   Register<MutexCopy>();

@@ -1,0 +1,309 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What it costs when the token endpoint is down:
+//
+//   bazel run -c opt //benchmarks:failure_benchmark
+//
+// 10,000 reads without a thread each, and 200 threads, wait for one call of the
+// endpoint, and it fails: `join_ns` and `told_ns` are per read, the median over
+// the flights; `calls` is how often the endpoint was called for all of them.
+// Then, until the next attempt is due, reads are told so at once. In each group
+// the floor comes first, and `vs_floor` is the time divided by the floor's.
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <cstdlib>
+#include <map>
+#include <memory>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/base/attributes.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/match.h"
+#include "absl/time/time.h"
+#include "benchmark/benchmark.h"
+#include "benchmarks/waiting_baselines.h"
+#include "executors/manual_executor.h"
+#include "executors/thread_executor.h"
+#include "refreshable/lease.h"
+#include "refreshable/refreshable.h"
+#include "refreshable/token_source.h"
+
+namespace refreshable_benchmarks {
+namespace {
+
+using refreshable::Lease;
+using refreshable::Refreshable;
+using SteadyClock = std::chrono::steady_clock;
+
+constexpr int kAsyncReads = 10000;
+constexpr int kThreads = 200;
+constexpr absl::Duration kTimeout = absl::Minutes(1);
+
+double Nanoseconds(SteadyClock::duration d) {
+  return std::chrono::duration<double, std::nano>(d).count();
+}
+
+// Zero if there are none.
+double Median(std::vector<double> values) {
+  if (values.empty()) return 0;
+  std::sort(values.begin(), values.end());
+  return values[values.size() / 2];
+}
+
+// Asks the endpoint, and holds no thread meanwhile.
+class EndpointSource final : public refreshable::TokenSource<std::string> {
+ public:
+  explicit EndpointSource(Endpoint* endpoint) : endpoint_(endpoint) {}
+  void Fetch(const refreshable::FetchContext&,
+             refreshable::FetchDone<std::string> done) override {
+    auto held =
+        std::make_shared<refreshable::FetchDone<std::string>>(std::move(done));
+    endpoint_->Call([held](const absl::Status& status) { (*held)(status); });
+  }
+
+ private:
+  Endpoint* const endpoint_;
+};
+
+// Lends itself to one flight after the other: each fails at its first attempt,
+// and `Reset` lets the next one begin.
+template <typename ExecutorType>
+class Ours {
+ public:
+  explicit Ours(Endpoint* endpoint) {
+    Refreshable<std::string>::Options options;
+    options.executor = &executor_;
+    options.policy.min_interval = absl::ZeroDuration();
+    options.policy.retry.max_retries = 0;
+    options.policy.retry.initial_backoff = absl::Hours(1);
+    options.policy.retry.max_backoff = absl::Hours(1);
+    auto created = Refreshable<std::string>::Create(
+        std::make_shared<EndpointSource>(endpoint), std::move(options));
+    if (!created.ok()) std::abort();
+    refreshable_ = *std::move(created);
+  }
+
+  void Join(Endpoint::Done told) {
+    refreshable_->GetAsync(
+        kTimeout, [told = std::move(told)](
+                      const absl::StatusOr<Lease<std::string>>& lease) {
+          told(lease.status());
+        });
+  }
+  absl::Status Wait() { return refreshable_->Get(kTimeout).status(); }
+  ABSL_ATTRIBUTE_ALWAYS_INLINE absl::Status Read() {
+    return refreshable_->Get(kTimeout).status();
+  }
+  void Reset() { refreshable_->Reset(); }
+
+ protected:
+  ExecutorType executor_;
+  std::unique_ptr<Refreshable<std::string>> refreshable_;
+};
+
+class OnThreads : public Ours<refreshable::ThreadExecutor> {
+ public:
+  static constexpr char kName[] = "Refreshable";
+  using Ours::Ours;
+  static void Pump() { std::this_thread::yield(); }
+};
+
+// The one thread that reads does everything else, too.
+class OnOneThread : public Ours<refreshable::ManualExecutor> {
+ public:
+  static constexpr char kName[] = "Refreshable, on a ManualExecutor";
+  using Ours::Ours;
+  void Pump() { executor_.RunUntilIdle(); }
+};
+
+// Has failed a moment ago.
+class BetweenAttempts : public OnThreads {
+ public:
+  explicit BetweenAttempts(Endpoint* endpoint) : OnThreads(endpoint) {
+    endpoint->Fail();
+    if (Wait().code() != absl::StatusCode::kUnavailable) std::abort();
+  }
+};
+
+// What only ours need.
+template <typename Pattern>
+auto Reset(Pattern& pattern, int) -> decltype(pattern.Reset()) {
+  pattern.Reset();
+}
+template <typename Pattern>
+void Reset(Pattern&, long) {}
+template <typename Pattern>
+auto Pump(Pattern& pattern, int) -> decltype(pattern.Pump()) {
+  pattern.Pump();
+}
+template <typename Pattern>
+void Pump(Pattern&, long) {}
+
+std::map<std::string, double>& Floors() {
+  static auto* const floors = new std::map<std::string, double>;
+  return *floors;
+}
+
+// The floor of each group is measured first; the last of its runs is the one
+// that counts.
+template <typename Pattern>
+double VsFloor(const std::string& group, double ns) {
+  double& floor = Floors()[group];
+  if (absl::StartsWith(Pattern::kName, "floor")) floor = ns;
+  return ns / floor;
+}
+
+template <typename Pattern>
+void ManyReadsOneFlight(benchmark::State& state) {
+  Endpoint endpoint;
+  Pattern pattern(&endpoint);
+  std::atomic<int> told{0};
+  std::vector<double> join, tell;
+  for (auto _ : state) {
+    const int64_t before = endpoint.calls();
+    told = 0;
+    const auto start = SteadyClock::now();
+    for (int i = 0; i < kAsyncReads; ++i) {
+      pattern.Join([&told](const absl::Status& status) {
+        if (!status.ok()) told.fetch_add(1, std::memory_order_relaxed);
+      });
+    }
+    const auto joined = SteadyClock::now();
+    while (endpoint.calls() == before) Pump(pattern, 0);
+    const auto failing = SteadyClock::now();
+    endpoint.Fail();
+    while (told.load(std::memory_order_relaxed) < kAsyncReads) {
+      Pump(pattern, 0);
+    }
+    const auto end = SteadyClock::now();
+    state.SetIterationTime(Nanoseconds(joined - start + (end - failing)) / 1e9);
+    join.push_back(Nanoseconds(joined - start) / kAsyncReads);
+    tell.push_back(Nanoseconds(end - failing) / kAsyncReads);
+    endpoint.Hold();
+    Reset(pattern, 0);
+  }
+  state.counters["join_ns"] = Median(join);
+  state.counters["told_ns"] = Median(tell);
+  state.counters["calls"] = static_cast<double>(endpoint.calls()) /
+                            static_cast<double>(state.iterations());
+  state.counters["vs_floor"] =
+      VsFloor<Pattern>("reads", Median(join) + Median(tell));
+}
+
+template <typename Pattern>
+void ManyThreadsOneFlight(benchmark::State& state) {
+  Endpoint endpoint;
+  Pattern pattern(&endpoint);
+  std::vector<double> tell;
+  for (auto _ : state) {
+    std::atomic<int> there{0}, told{0};
+    std::vector<std::thread> threads;
+    for (int i = 0; i < kThreads; ++i) {
+      threads.emplace_back([&] {
+        ++there;
+        if (!pattern.Wait().ok()) ++told;
+      });
+    }
+    while (there < kThreads) std::this_thread::yield();
+    // Not every pattern can say when all are asleep.
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    const auto failing = SteadyClock::now();
+    endpoint.Fail();
+    while (told < kThreads) std::this_thread::yield();
+    const double ns = Nanoseconds(SteadyClock::now() - failing);
+    state.SetIterationTime(ns / 1e9);
+    tell.push_back(ns / kThreads);
+    for (std::thread& thread : threads) thread.join();
+    endpoint.Hold();
+    Reset(pattern, 0);
+  }
+  state.counters["told_ns"] = Median(tell);
+  state.counters["calls"] = static_cast<double>(endpoint.calls()) /
+                            static_cast<double>(state.iterations());
+  state.counters["vs_floor"] = VsFloor<Pattern>("threads", Median(tell));
+}
+
+template <typename Pattern>
+void ReadBetweenAttempts(benchmark::State& state) {
+  static Endpoint* endpoint = nullptr;
+  static Pattern* pattern = nullptr;
+  static int64_t calls = 0;
+  static SteadyClock::time_point start;
+  if (state.thread_index() == 0) {
+    endpoint = new Endpoint;
+    pattern = new Pattern(endpoint);
+    calls = endpoint->calls();
+    start = SteadyClock::now();
+  }
+  for (auto _ : state) {
+    if (pattern->Read().ok()) std::abort();
+  }
+  if (state.thread_index() != 0) return;
+  const double ns = Nanoseconds(SteadyClock::now() - start) /
+                    static_cast<double>(state.iterations() * state.threads());
+  state.counters["calls"] = static_cast<double>(endpoint->calls() - calls);
+  state.counters["vs_floor"] =
+      VsFloor<Pattern>("between, " + std::to_string(state.threads()), ns);
+  delete pattern;
+  delete endpoint;
+}
+
+template <typename Pattern>
+void RegisterReads() {
+  benchmark::RegisterBenchmark(
+      (std::string("10,000 reads wait/") + Pattern::kName).c_str(),
+      ManyReadsOneFlight<Pattern>)
+      ->UseManualTime()
+      ->Unit(benchmark::kMillisecond);
+}
+
+template <typename Pattern>
+void RegisterThreads() {
+  benchmark::RegisterBenchmark(
+      (std::string("200 threads wait/") + Pattern::kName).c_str(),
+      ManyThreadsOneFlight<Pattern>)
+      ->UseManualTime()
+      ->Iterations(20)
+      ->Unit(benchmark::kMillisecond);
+}
+
+template <typename Pattern>
+void RegisterBetween() {
+  benchmark::RegisterBenchmark(
+      (std::string("between attempts/") + Pattern::kName).c_str(),
+      ReadBetweenAttempts<Pattern>)
+      ->Threads(1)
+      ->Threads(2)
+      ->Threads(8)
+      ->UseRealTime();
+}
+
+}  // namespace
+}  // namespace refreshable_benchmarks
+
+int main(int argc, char** argv) {
+  using namespace refreshable_benchmarks;  // NOLINT: one short function.
+  benchmark::Initialize(&argc, argv);
+  RegisterReads<CallbackList>();
+  RegisterReads<OnOneThread>();
+  RegisterReads<OnThreads>();
+  RegisterReads<EachCalls>();
+  RegisterThreads<NotifyAll>();
+  RegisterThreads<OnThreads>();
+  RegisterThreads<SharedFuture>();
+  RegisterThreads<LockedCall>();
+  RegisterThreads<EachCalls>();
+  RegisterBetween<RememberedFailure>();
+  RegisterBetween<BetweenAttempts>();
+  // The C and C++ libraries leave atomics out while there is one thread.
+  std::thread([] {}).join();
+  benchmark::RunSpecifiedBenchmarks();
+  return 0;
+}

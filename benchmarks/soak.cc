@@ -1,0 +1,343 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Everything at once, for as long as you like: real threads, two real thread
+// pools, and endpoints that fail, hang, drop, throw and answer late, by a seed.
+// Prints a line each minute; exit code 1 if something was broken, got stuck, or
+// grew.
+//
+//   bazel run -c opt //benchmarks:soak -- --minutes=60
+//   bazel run --config=tsan //benchmarks:soak -- --minutes=5 --seed=42
+//
+//   --minutes=N   1 if not given; may be a fraction.
+//   --seed=N      Drawn, and printed, if not given. The same seed brings the
+//   same
+//                 faults, though the threads meet them in another order.
+//   --threads=N   Threads that read: 8.
+//   --stuck=N     Seconds without progress after which a thread is stuck: 60.
+//   --benchmark_min_time, whatever its value: three seconds.
+
+#include <algorithm>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
+#include <random>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "benchmarks/soak_clients.h"
+#include "benchmarks/soak_instance.h"
+#include "benchmarks/soak_ledger.h"
+#include "benchmarks/soak_source.h"
+#include "executors/clock.h"
+#include "executors/thread_executor.h"
+#include "refreshable/internal/hazard_domain.h"
+
+namespace refreshable_soak {
+namespace {
+
+using refreshable::ThreadExecutor;
+using refreshable::internal::HazardDomain;
+
+constexpr int kInstances = 8;
+constexpr int kOnTightExecutor = 3;  // Of those.
+
+struct Flags {
+  double minutes = 1;
+  uint64_t seed = 0;
+  bool seeded = false;
+  int threads = 8;
+  int stuck_seconds = 60;
+};
+
+bool Parse(int argc, char** argv, Flags& flags) {
+  for (int i = 1; i < argc; ++i) {
+    absl::string_view arg = argv[i];
+    bool ok = false;
+    if (absl::StartsWith(arg, "--benchmark_min_time")) {
+      flags.minutes = 0.05;
+      ok = true;
+    } else if (absl::ConsumePrefix(&arg, "--minutes=")) {
+      ok = absl::SimpleAtod(arg, &flags.minutes) && flags.minutes > 0;
+    } else if (absl::ConsumePrefix(&arg, "--seed=")) {
+      ok = flags.seeded = absl::SimpleAtoi(arg, &flags.seed);
+    } else if (absl::ConsumePrefix(&arg, "--threads=")) {
+      ok = absl::SimpleAtoi(arg, &flags.threads) && flags.threads > 0;
+    } else if (absl::ConsumePrefix(&arg, "--stuck=")) {
+      ok = absl::SimpleAtoi(arg, &flags.stuck_seconds) &&
+           flags.stuck_seconds > 0;
+    }
+    if (!ok) {
+      std::fprintf(stderr, "soak: bad argument %s\n", argv[i]);
+      return false;
+    }
+  }
+  if (!flags.seeded) flags.seed = std::random_device()();
+  return true;
+}
+
+absl::Duration SinceBoot() {
+  return refreshable::SystemClock::Get().Now().since_boot;
+}
+
+// Nothing can be torn down any more.
+[[noreturn]] void GiveUp() {
+  std::printf("stuck: given up\n");
+  std::fflush(stdout);
+  std::_Exit(1);
+}
+
+// Notices threads that get nowhere.
+class Watch {
+ public:
+  Watch(const std::vector<std::unique_ptr<Client>>& clients,
+        absl::Duration limit)
+      : clients_(clients), limit_(limit), seen_(clients.size()) {}
+
+  void Look() {
+    const absl::Duration now = SinceBoot();
+    bool stuck = false;
+    for (size_t i = 0; i < clients_.size(); ++i) {
+      const Client& client = *clients_[i];
+      Seen& seen = seen_[i];
+      if (client.at_gate() || client.operations() != seen.operations) {
+        seen = {client.operations(), now};
+      } else if (now - seen.since > limit_) {
+        stuck = true;
+        Broken("nobody is stuck",
+               absl::StrCat(client.name(), " is: ", client.operation()));
+      }
+    }
+    if (stuck) GiveUp();
+  }
+
+ private:
+  struct Seen {
+    int64_t operations = -1;
+    absl::Duration since;
+  };
+  const std::vector<std::unique_ptr<Client>>& clients_;
+  const absl::Duration limit_;
+  std::vector<Seen> seen_;
+};
+
+// Whatever has happened to it, once the endpoint is good there is a token (B8).
+void CheckHeals(Instance& instance, absl::Duration limit) {
+  const absl::Duration end = SinceBoot() + limit;
+  instance.source().set_mode(FaultySource::Mode::kGood);
+  absl::Status status = absl::UnknownError("not read");
+  while (!status.ok() && SinceBoot() < end) {
+    instance.Reset();
+    status = instance.Get(absl::Seconds(1)).status();
+    absl::SleepFor(absl::Milliseconds(1));
+  }
+  if (!status.ok()) {
+    Broken("B8", absl::StrCat(instance.name(),
+                              " does not heal: ", status.ToString()));
+    GiveUp();
+  }
+  while (!instance.Accounted() && SinceBoot() < end) {
+    absl::SleepFor(absl::Milliseconds(1));
+  }
+  if (!instance.Accounted()) {
+    Broken("S2", absl::StrCat(instance.name(), " has lost count of attempts"));
+  }
+  instance.source().set_mode(FaultySource::Mode::kMixed);
+}
+
+struct Row {
+  int64_t tokens;
+  int64_t records;
+  ProcessFigures process;
+};
+
+// The highest of the latter half of the rows is what the highest of the former
+// was, give or take some.
+void CheckFlat(const std::vector<Row>& rows, const char* what,
+               int64_t (*figure)(const Row&), int64_t slack) {
+  if (rows.size() < 4) return;
+  int64_t before = 0;
+  int64_t after = 0;
+  for (size_t i = 0; i < rows.size(); ++i) {
+    int64_t& half = i < rows.size() / 2 ? before : after;
+    half = std::max(half, figure(rows[i]));
+  }
+  if (after <= before + before / 10 + slack) return;
+  Broken("everything stays flat",
+         absl::StrCat(what, " rose from ", before, " to ", after));
+}
+
+void CheckFlat(const std::vector<Row>& rows) {
+  for (const Row& row : rows) {
+    // Held, rejected, superseded a moment ago, or inside the source: of each a
+    // few.
+    if (row.tokens > 6 * kInstances) {
+      Broken("R12", absl::StrCat(row.tokens, " tokens live"));
+    }
+    if (row.process.threads != rows.front().process.threads) {
+      Broken("everything stays flat",
+             absl::StrCat("threads: ", rows.front().process.threads, ", then ",
+                          row.process.threads));
+    }
+  }
+  CheckFlat(
+      rows, "threads' records", +[](const Row& row) { return row.records; },
+      32);
+  if (!MemoryFiguresCount()) return;
+  CheckFlat(
+      rows, "the heap (KiB)",
+      +[](const Row& row) { return row.process.heap_kib; }, 512);
+  CheckFlat(
+      rows, "resident memory (KiB)",
+      +[](const Row& row) { return row.process.resident_kib; }, 4096);
+}
+
+// A figure that was not measured, or says nothing, is "-".
+std::string Shown(int64_t figure) {
+  return figure < 0 ? "-" : absl::StrCat(figure);
+}
+
+// One that takes a moment to come right.
+void CheckReaches(const char* what, int64_t (*figure)(), int64_t expected) {
+  for (int i = 0; i < 5000 && figure() != expected; ++i) {
+    absl::SleepFor(absl::Milliseconds(2));
+  }
+  if (const int64_t reached = figure(); reached != expected) {
+    Broken("everything is given back",
+           absl::StrCat(what, ": ", reached, ", not ", expected));
+  }
+}
+
+void Soak(const Flags& flags) {
+  ThreadExecutor roomy;
+  ThreadExecutor::Options tight_options;
+  tight_options.workers = 1;
+  tight_options.max_queued = 4;
+  tight_options.max_timers = 4;
+  const std::unique_ptr<ThreadExecutor> tight =
+      *ThreadExecutor::Create(tight_options);
+  LateAnswers late;
+  World world;
+  world.roomy = &roomy;
+  world.tight = tight.get();
+  world.late = &late;
+  std::mt19937_64 random(flags.seed);
+  for (int i = 0; i < kInstances; ++i) {
+    Instance::Config config;
+    config.policy = FastPolicy(i);
+    config.name = absl::StrCat("instance ", i);
+    config.executor =
+        i < kInstances - kOnTightExecutor ? world.roomy : world.tight;
+    config.seed = random();
+    config.late = world.late;
+    config.totals = &world.totals;
+    world.instances.push_back(std::make_unique<Instance>(config));
+  }
+  std::vector<std::unique_ptr<Client>> clients;
+  const auto add = [&](Client::Kind kind, int count) {
+    for (int i = 0; i < count; ++i) {
+      clients.push_back(std::make_unique<Client>(kind, i, random(), &world));
+    }
+  };
+  add(Client::Kind::kReader, flags.threads);
+  add(Client::Kind::kLives, 2);
+  add(Client::Kind::kWeather, 1);
+
+  const absl::Duration limit = absl::Seconds(flags.stuck_seconds);
+  Watch watch(clients, limit);
+  const absl::Duration start = SinceBoot();
+  const absl::Duration length = absl::Minutes(1) * flags.minutes;
+  const absl::Duration row_length = std::min(absl::Minutes(1), length / 6);
+  std::vector<Row> rows;
+  std::printf("%7s %12s %12s %10s %8s %8s %9s %9s %8s\n", "minute", "leases",
+              "refusals", "refreshes", "tokens", "records", "heap KiB",
+              "RSS KiB", "threads");
+  std::vector<std::thread> threads;
+  for (const auto& client : clients) {
+    threads.emplace_back([&client] { client->Run(); });
+  }
+  for (int row = 1; SinceBoot() < start + length; ++row) {
+    while (SinceBoot() < start + row_length * row) {
+      absl::SleepFor(std::min(absl::Milliseconds(500), row_length / 4));
+      watch.Look();
+    }
+    world.gate.Close();
+    while (world.gate.arrived() < static_cast<int>(clients.size())) {
+      absl::SleepFor(absl::Milliseconds(1));
+      watch.Look();
+    }
+    world.exchange.Clear();
+    for (const auto& instance : world.instances) {
+      CheckHeals(*instance, limit);
+    }
+    Row figures{};
+    figures.tokens = Token::Live();
+    figures.records = HazardDomain::CountForTesting().records;
+    figures.process = ProcessFigures::Now();
+    rows.push_back(figures);
+    std::printf("%7.2f %12lld %12lld %10lld %8lld %8lld %9s %9s %8s\n",
+                absl::ToDoubleMinutes(SinceBoot() - start),
+                static_cast<long long>(world.totals.leases),
+                static_cast<long long>(world.totals.refusals),
+                static_cast<long long>(world.totals.published),
+                static_cast<long long>(figures.tokens),
+                static_cast<long long>(figures.records),
+                Shown(figures.process.heap_kib).c_str(),
+                Shown(figures.process.resident_kib).c_str(),
+                Shown(figures.process.threads).c_str());
+    std::fflush(stdout);
+    world.gate.Open();
+  }
+  world.stop = true;
+  while (std::any_of(clients.begin(), clients.end(),
+                     [](const auto& client) { return !client->finished(); })) {
+    absl::SleepFor(absl::Milliseconds(1));
+    watch.Look();
+  }
+  for (std::thread& thread : threads) thread.join();
+  world.exchange.Clear();
+  world.instances.clear();
+  CheckFlat(rows);
+}
+
+int Main(const Flags& flags) {
+  std::printf("soak: --minutes=%g --seed=%llu\n", flags.minutes,
+              static_cast<unsigned long long>(flags.seed));
+  std::thread([] {}).join();  // After which a sanitizer has its own thread.
+  static int64_t threads = 0;
+  threads = ProcessFigures::Now().threads;
+  Soak(flags);
+  CheckReaches(
+      "tokens", +[] { return Token::Live(); }, 0);
+  CheckReaches(
+      "threads", +[] { return ProcessFigures::Now().threads; }, threads);
+  CheckReaches(
+      "slots in use",
+      +[] { return int64_t{HazardDomain::CountForTesting().held}; }, 0);
+  CheckReaches(
+      "tokens that wait for a lease to end",
+      +[] { return int64_t{HazardDomain::CountForTesting().retained}; }, 0);
+  const int64_t broken = BrokenCount();
+  std::printf("%s (%lld broken, --seed=%llu)\n",
+              broken == 0 ? "good" : "BROKEN", static_cast<long long>(broken),
+              static_cast<unsigned long long>(flags.seed));
+  return broken == 0 ? 0 : 1;
+}
+
+}  // namespace
+}  // namespace refreshable_soak
+
+int main(int argc, char** argv) {
+  refreshable_soak::Flags flags;
+  if (!refreshable_soak::Parse(argc, argv, flags)) return 2;
+  return refreshable_soak::Main(flags);
+}

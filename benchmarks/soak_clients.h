@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The soak's threads, and the world that they act on.
+
+#ifndef BENCHMARKS_SOAK_CLIENTS_H_
+#define BENCHMARKS_SOAK_CLIENTS_H_
+
+#include <atomic>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <optional>
+#include <random>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "benchmarks/soak_instance.h"
+#include "benchmarks/soak_source.h"
+#include "executors/executor.h"
+#include "refreshable/policy.h"
+
+namespace refreshable_soak {
+
+// Where threads leave leases for each other. Thread-safe.
+class Exchange {
+ public:
+  static constexpr size_t kPlaces = 48;
+
+  // Swaps the lease with whatever is at the place. Either may be nothing.
+  void Swap(size_t place, std::optional<TokenLease>& lease);
+  void Clear();
+
+ private:
+  absl::Mutex mutex_;
+  std::vector<std::optional<TokenLease>> places_ ABSL_GUARDED_BY(mutex_) =
+      std::vector<std::optional<TokenLease>>(kPlaces);
+};
+
+// Stops all threads, at a moment when they hold nothing. Thread-safe.
+class Gate {
+ public:
+  bool closed() const { return closed_.load(std::memory_order_relaxed); }
+  int arrived() const;
+  void Close();
+  void Open();
+  // Waits until it is open.
+  void Pass();
+
+ private:
+  mutable absl::Mutex mutex_;
+  std::atomic<bool> closed_{false};  // Written under the lock.
+  int arrived_ ABSL_GUARDED_BY(mutex_) = 0;
+};
+
+// What the threads share. Its parts are thread-safe.
+struct World {
+  // Has room for everything; refuses now and then.
+  refreshable::Executor* roomy = nullptr;
+  refreshable::Executor* tight = nullptr;
+  LateAnswers* late = nullptr;
+  std::vector<std::unique_ptr<Instance>> instances;
+  Totals totals;
+  Exchange exchange;
+  Gate gate;
+  std::atomic<bool> stop{false};
+};
+
+// A policy on the scale of milliseconds; `kind` says with which choices.
+refreshable::RefreshPolicy FastPolicy(uint64_t kind);
+
+// One thread's work, to be run on a thread.
+class Client {
+ public:
+  enum class Kind {
+    kReader,   // Reads in every way, and disturbs now and then.
+    kLives,    // Has Refreshables of its own end in every way.
+    kWeather,  // Has endpoints break down and come back.
+  };
+  Client(Kind kind, int number, uint64_t seed, World* world);
+
+  // Until the world stops.
+  void Run();
+
+  // For whoever watches.
+  const std::string& name() const { return name_; }
+  int64_t operations() const {
+    return operations_.load(std::memory_order_relaxed);
+  }
+  const char* operation() const {
+    return operation_.load(std::memory_order_relaxed);
+  }
+  bool at_gate() const { return at_gate_.load(std::memory_order_relaxed); }
+  bool finished() const { return finished_.load(std::memory_order_relaxed); }
+
+ private:
+  uint64_t Random(uint64_t below) { return random_() % below; }
+  void Doing(const char* operation);
+  Instance& AnyInstance();
+  absl::Duration AnyTimeout();
+  void Keep(LeaseOr lease);
+  void Began(std::shared_ptr<AsyncRead> read);
+  void Sweep(size_t at_most);
+  void HoldNothing();
+
+  void Operate();
+  void ReadSomehow();
+  void Disturb();
+  void Spawn();
+  void ChangeWeather();
+
+  void Live();
+  Instance::Config LifeConfig();
+  void EndWithReadsPending();
+  void EndUnderBlockedReaders();
+  void EndInCallback();
+  void EndInHook();
+
+  const Kind kind_;
+  const std::string name_;
+  World* const world_;
+  std::mt19937_64 random_;
+  std::atomic<int64_t> operations_{0};
+  std::atomic<const char*> operation_{"start"};
+  std::atomic<bool> at_gate_{false};
+  std::atomic<bool> finished_{false};
+  absl::Duration next_disturbance_;
+  std::vector<TokenLease> held_;
+  std::deque<std::shared_ptr<AsyncRead>> pending_;
+};
+
+}  // namespace refreshable_soak
+
+#endif  // BENCHMARKS_SOAK_CLIENTS_H_

@@ -1,0 +1,309 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "benchmarks/soak_instance.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "refreshable/credential.h"
+#include "refreshable/observer.h"
+#include "refreshable/refresh_error.h"
+
+namespace refreshable_soak {
+namespace {
+
+using refreshable::Credential;
+using refreshable::Event;
+using refreshable::EventKind;
+using refreshable::Expiry;
+using refreshable::Generation;
+using refreshable::Refreshable;
+using refreshable::RefreshPolicy;
+using refreshable::SystemClock;
+
+class ObserverOf final : public refreshable::Observer {
+ public:
+  explicit ObserverOf(std::shared_ptr<Checks> checks)
+      : checks_(std::move(checks)) {}
+  void OnEvent(const Event& event) override { checks_->Told(event); }
+
+ private:
+  const std::shared_ptr<Checks> checks_;
+};
+
+// Runs `end` when the last of what holds it is gone.
+template <typename Function>
+class AtEnd {
+ public:
+  explicit AtEnd(Function end) : end_(std::move(end)) {}
+  AtEnd(AtEnd&& other) noexcept
+      : end_(other.end_), armed_(std::exchange(other.armed_, false)) {}
+  ~AtEnd() {
+    if (armed_) end_();
+  }
+
+ private:
+  Function end_;
+  bool armed_ = true;
+};
+
+}  // namespace
+
+// ---- Checks ----
+
+Checks::Checks(std::string name, const RefreshPolicy& policy, Totals* totals)
+    : name_(std::move(name)),
+      policy_(policy),
+      totals_(totals),
+      schedule_(std::make_shared<Schedule>(policy)) {}
+
+void Checks::Wrong(const char* clause, const std::string& what) const {
+  Broken(clause, absl::StrCat(name_, ": ", what));
+}
+
+Checks::Before Checks::Look() const {
+  Before before;
+  before.least = least_.load(std::memory_order_acquire);
+  before.now = SystemClock::Get().Now();
+  return before;
+}
+
+void Checks::Raise(uint64_t generation) {
+  uint64_t least = least_.load(std::memory_order_relaxed);
+  while (least < generation && !least_.compare_exchange_weak(
+                                   least, generation, std::memory_order_release,
+                                   std::memory_order_relaxed)) {
+  }
+}
+
+void Checks::Withdrawn(const TokenLease& lease) {
+  absl::MutexLock lock(&mutex_);
+  if (lease.generation().value() <= withdrawn_generation_) return;
+  withdrawn_generation_ = lease.generation().value();
+  withdrawn_token_ = lease.token().id();
+}
+
+void Checks::Read(const Before& before, absl::Duration timeout, Where where,
+                  const LeaseOr& lease) {
+  if (lease.ok()) {
+    totals_->leases.fetch_add(1, std::memory_order_relaxed);
+    CheckLease(before, *lease);
+    Raise(lease->generation().value());
+  } else {
+    totals_->refusals.fetch_add(1, std::memory_order_relaxed);
+    CheckRefusal(before, timeout, where, lease.status());
+  }
+}
+
+void Checks::CheckLease(const Before& before, const TokenLease& lease) {
+  if (!lease.token().Intact()) Wrong("R12", "a lease of a token that is gone");
+  if (lease.generation().value() < before.least) {
+    Wrong("F2, R9", absl::StrCat("generation ", lease.generation().value(),
+                                 " was read after ", before.least,
+                                 " was known to be the least"));
+  }
+  const absl::Time expiry = lease.expires_at();
+  absl::Time end = expiry;
+  if (lease.degraded()) {
+    end += policy_.max_stale_on_error;
+  } else if (const absl::Time published = lease.token().published_by();
+             published < expiry) {
+    // It was published no later, so that the margin is no smaller.
+    end -= std::min(policy_.expiry_margin, (expiry - published) / 4);
+  }
+  if (before.now.wall >= end) {
+    Wrong(lease.degraded() ? "B10" : "R3",
+          absl::StrCat("generation ", lease.generation().value(),
+                       " was handed out though it had been unusable for ",
+                       absl::FormatDuration(before.now.wall - end)));
+  }
+}
+
+void Checks::CheckRefusal(const Before& before, absl::Duration timeout,
+                          Where where, const absl::Status& status) {
+  const bool explained = refreshable::GetRefreshError(status).has_value();
+  bool fits = false;
+  switch (status.code()) {
+    case absl::StatusCode::kDeadlineExceeded:
+      // The source's, or the reader's own, and then it has passed.
+      fits = explained || SystemClock::Get().Now().since_boot >=
+                              before.now.since_boot + timeout;
+      break;
+    case absl::StatusCode::kFailedPrecondition:
+      fits = explained ? !refreshable::IsFatal(status) ||
+                             policy_.retry.on_exhausted ==
+                                 refreshable::OnExhausted::kFatal
+                       : where == Where::kCallback;
+      break;
+    case absl::StatusCode::kCancelled:
+      fits = where == Where::kAtTheEnd;
+      break;
+    case absl::StatusCode::kUnavailable:
+      fits = true;  // The source's, the executor's or TryGet's.
+      break;
+    case absl::StatusCode::kAborted:
+    case absl::StatusCode::kInternal:
+    case absl::StatusCode::kPermissionDenied:
+    case absl::StatusCode::kResourceExhausted:
+    case absl::StatusCode::kUnauthenticated:
+    case absl::StatusCode::kUnknown:
+      fits = explained;
+      break;
+    default:
+      break;
+  }
+  if (where == Where::kTry && status.code() != absl::StatusCode::kUnavailable) {
+    fits = false;
+  }
+  if (!fits)
+    Wrong("B5, R7", absl::StrCat("a read ended with ", status.ToString()));
+}
+
+void Checks::Published(const TokenLease& lease) {
+  totals_->published.fetch_add(1, std::memory_order_relaxed);
+  lease.token().NotePublished(SystemClock::Get().Now().wall);
+  absl::MutexLock lock(&mutex_);
+  // Install brings new tokens only, so this one came from the source.
+  if (lease.generation().value() == withdrawn_generation_ + 1 &&
+      lease.token().id() == withdrawn_token_) {
+    Wrong("F5", "the token that was rejected was published again");
+  }
+}
+
+void Checks::Told(const Event& event) {
+  if (telling_.exchange(true, std::memory_order_relaxed)) {
+    Wrong("S1", "an observer was told two events at the same time");
+  }
+  const uint64_t generation = event.generation.value();
+  if (generation < told_generation_ ||
+      (event.kind == EventKind::kTokenPublished &&
+       generation == told_generation_)) {
+    Wrong("F2, S1", absl::StrCat("generation ", generation, " was told after ",
+                                 told_generation_));
+  }
+  told_generation_ = generation;
+  telling_.store(false, std::memory_order_relaxed);
+}
+
+// ---- AsyncRead ----
+
+void AsyncRead::CheckEnd() const {
+  const int ended = ended_;
+  if (ended == (cancelled_ ? 0 : 1)) return;
+  Broken("R8, R11", absl::StrCat("a callback ran ", ended, " times",
+                                 cancelled_ ? " and was cancelled" : ""));
+}
+
+// ---- Instance ----
+
+Instance::Instance(const Config& config)
+    : name_(config.name),
+      checks_(
+          std::make_shared<Checks>(config.name, config.policy, config.totals)),
+      source_(std::make_shared<FaultySource>(config.seed, config.late,
+                                             checks_->schedule())) {
+  Refreshable<Token>::Options options;
+  options.executor = config.executor;
+  options.policy = config.policy;
+  options.observer = std::make_shared<ObserverOf>(checks_);
+  options.on_token_changed = [checks = checks_,
+                              hook = config.hook](const TokenLease& lease) {
+    checks->Published(lease);
+    if (hook) hook();
+  };
+  options.jitter_seed = config.seed;
+  auto created = Refreshable<Token>::Create(source_, std::move(options));
+  if (!created.ok()) {
+    Broken("E6", created.status().ToString());
+    std::abort();
+  }
+  refreshable_ = *std::move(created);
+}
+
+bool Instance::Accounted() const {
+  return checks_->schedule()->calls() == refreshable_->stats().attempts_started;
+}
+
+LeaseOr Instance::Get(absl::Duration timeout, Checks::Where where) {
+  // Where it may be destroyed meanwhile, nothing of it is used after the read.
+  const std::shared_ptr<Checks> checks =
+      where == Checks::Where::kAtTheEnd ? checks_ : nullptr;
+  Checks& used = *checks_;
+  const Checks::Before before = used.Look();
+  LeaseOr lease = refreshable_->Get(timeout);
+  used.Read(before, timeout, where, lease);
+  return lease;
+}
+
+LeaseOr Instance::TryGet() {
+  const Checks::Before before = checks_->Look();
+  LeaseOr lease = refreshable_->TryGet();
+  checks_->Read(before, absl::ZeroDuration(), Checks::Where::kTry, lease);
+  return lease;
+}
+
+std::shared_ptr<AsyncRead> Instance::GetAsync(absl::Duration timeout,
+                                              absl::AnyInvocable<void()> then) {
+  auto read = std::make_shared<AsyncRead>();
+  AtEnd gone([read] { read->gone_.store(true, std::memory_order_release); });
+  read->id_ = refreshable_->GetAsync(
+      timeout,
+      [read, timeout, gone = std::move(gone), then = std::move(then),
+       checks = checks_, before = checks_->Look()](LeaseOr lease) mutable {
+        ++read->ended_;
+        checks->Read(before, timeout, Checks::Where::kAtTheEnd, lease);
+        if (then) then();
+      });
+  return read;
+}
+
+void Instance::Cancel(AsyncRead& read) {
+  read.cancelled_ = refreshable_->Cancel(read.id_);
+}
+
+void Instance::Invalidate(const TokenLease& lease) {
+  Schedule& schedule = *checks_->schedule();
+  schedule.Begin(Schedule::Permit::kAtOnce);
+  const bool acted = refreshable_->Invalidate(lease.generation());
+  schedule.End(Schedule::Permit::kAtOnce, acted);
+  if (acted) checks_->Withdrawn(lease);
+  checks_->Raise(lease.generation().value() + 1);
+}
+
+void Instance::Install() {
+  Schedule& schedule = *checks_->schedule();
+  schedule.Begin(Schedule::Permit::kAtOnce);
+  const absl::StatusOr<Generation> installed =
+      refreshable_->Install(Credential<Token>(Token(FaultySource::NewId()),
+                                              Expiry::In(absl::Seconds(1))));
+  schedule.End(Schedule::Permit::kAtOnce);
+  if (!installed.ok()) {
+    Broken("F9", absl::StrCat(name_, ": ", installed.status().ToString()));
+    return;
+  }
+  checks_->Raise(installed->value());
+}
+
+void Instance::Reset() {
+  Schedule& schedule = *checks_->schedule();
+  schedule.Begin(Schedule::Permit::kSooner);
+  refreshable_->Reset();
+  schedule.End(Schedule::Permit::kSooner);
+}
+
+void Instance::StartOutage() {
+  outage_ = true;
+  source_->set_mode(FaultySource::Mode::kDown);
+  checks_->schedule()->StartOutage();
+}
+
+void Instance::EndOutage() {
+  checks_->schedule()->EndOutage();
+  source_->set_mode(FaultySource::Mode::kMixed);
+  outage_ = false;
+}
+
+}  // namespace refreshable_soak

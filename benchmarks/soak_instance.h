@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// One Refreshable of the soak, with its faulty source, and what is checked of
+// every read of it.
+
+#ifndef BENCHMARKS_SOAK_INSTANCE_H_
+#define BENCHMARKS_SOAK_INSTANCE_H_
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/functional/any_invocable.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "benchmarks/soak_ledger.h"
+#include "benchmarks/soak_source.h"
+#include "executors/clock.h"
+#include "executors/executor.h"
+#include "refreshable/event.h"
+#include "refreshable/generation.h"
+#include "refreshable/lease.h"
+#include "refreshable/policy.h"
+#include "refreshable/refreshable.h"
+
+namespace refreshable_soak {
+
+using TokenLease = refreshable::Lease<Token>;
+using LeaseOr = absl::StatusOr<TokenLease>;
+
+// The totals of all instances.
+struct Totals {
+  std::atomic<int64_t> leases{0};     // Reads that got a token.
+  std::atomic<int64_t> refusals{0};   // Reads that were told why not.
+  std::atomic<int64_t> published{0};  // Tokens, by a source or Install.
+};
+
+// What must hold of one Refreshable, judged from outside: by clocks and floors
+// that were read before a call, so that no thread that is held up is accused.
+// (A wall clock that is set back during the run is.) Outlives the Refreshable,
+// for callbacks that come while it ends. Thread-safe.
+class Checks {
+ public:
+  Checks(std::string name, const refreshable::RefreshPolicy& policy,
+         Totals* totals);
+
+  struct Before {
+    refreshable::Instant now;
+    uint64_t least = 0;  // No read from now on gets an earlier generation.
+  };
+  Before Look() const;
+
+  enum class Where {
+    kCaller,    // A call of a thread of ours; the Refreshable lives on.
+    kCallback,  // Where a read that would wait may be refused.
+    kAtTheEnd,  // The Refreshable may be destroyed meanwhile.
+    kTry,       // TryGet.
+  };
+  // Of the outcome of a read that started after `before` was taken.
+  void Read(const Before& before, absl::Duration timeout, Where where,
+            const LeaseOr& lease);
+  // Reads that start from now on get this generation or a later one.
+  void Raise(uint64_t generation);
+  // Invalidate has withdrawn it.
+  void Withdrawn(const TokenLease& lease);
+
+  // From the Refreshable's hook and observer.
+  void Published(const TokenLease& lease);
+  void Told(const refreshable::Event& event);
+
+  const std::shared_ptr<Schedule>& schedule() const { return schedule_; }
+
+ private:
+  void Wrong(const char* clause, const std::string& what) const;
+  void CheckLease(const Before& before, const TokenLease& lease);
+  void CheckRefusal(const Before& before, absl::Duration timeout, Where where,
+                    const absl::Status& status);
+
+  const std::string name_;
+  const refreshable::RefreshPolicy policy_;
+  Totals* const totals_;
+  const std::shared_ptr<Schedule> schedule_;
+  std::atomic<uint64_t> least_{0};
+  std::atomic<bool> telling_{false};
+  uint64_t told_generation_ = 0;  // By one observer's call at a time.
+  mutable absl::Mutex mutex_;
+  uint64_t withdrawn_generation_ ABSL_GUARDED_BY(mutex_) = 0;
+  uint64_t withdrawn_token_ ABSL_GUARDED_BY(mutex_) = 0;
+};
+
+// A GetAsync that was begun. Its callback runs once, or it was cancelled.
+class AsyncRead {
+ public:
+  // True once the library is done with it.
+  bool gone() const { return gone_.load(std::memory_order_acquire); }
+  // To be called once, when it is gone: whether it ended as it should.
+  void CheckEnd() const;
+
+ private:
+  friend class Instance;
+
+  std::atomic<int> ended_{0};
+  std::atomic<bool> gone_{false};
+  refreshable::WaiterId id_{};
+  bool cancelled_ = false;
+};
+
+// Thread-safe as a Refreshable is.
+class Instance {
+ public:
+  struct Config {
+    std::string name;
+    refreshable::RefreshPolicy policy;
+    refreshable::Executor* executor = nullptr;
+    uint64_t seed = 0;
+    LateAnswers* late = nullptr;
+    Totals* totals = nullptr;
+    // Run after each publication, if not null.
+    std::function<void()> hook = nullptr;
+  };
+  explicit Instance(const Config& config);
+  // As many attempts are counted as there were calls of the source. True
+  // between attempts.
+  bool Accounted() const;
+
+  LeaseOr Get(absl::Duration timeout,
+              Checks::Where where = Checks::Where::kCaller);
+  LeaseOr TryGet();
+  // `then` is run in the callback.
+  std::shared_ptr<AsyncRead> GetAsync(
+      absl::Duration timeout, absl::AnyInvocable<void()> then = nullptr);
+  void Cancel(AsyncRead& read);
+  void Invalidate(const TokenLease& lease);
+  void Install();
+  void Reset();
+
+  // Bad weather. While it lasts nothing but the source changes anything.
+  void StartOutage();
+  void EndOutage();
+  bool outage() const { return outage_; }
+
+  const std::string& name() const { return name_; }
+  FaultySource& source() { return *source_; }
+  const refreshable::Refreshable<Token>& refreshable() const {
+    return *refreshable_;
+  }
+
+ private:
+  const std::string name_;
+  const std::shared_ptr<Checks> checks_;
+  const std::shared_ptr<FaultySource> source_;
+  std::atomic<bool> outage_{false};
+  std::unique_ptr<refreshable::Refreshable<Token>> refreshable_;
+};
+
+}  // namespace refreshable_soak
+
+#endif  // BENCHMARKS_SOAK_INSTANCE_H_

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "benchmarks/soak_ledger.h"
+
+#include <cstdio>
+#include <fstream>
+#include <limits>
+#include <utility>
+
+#include "absl/base/config.h"
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
+
+namespace refreshable_soak {
+namespace {
+
+constexpr int64_t kPrinted = 20;
+
+std::atomic<int64_t> broken{0};
+std::atomic<int64_t> live_tokens{0};
+
+char ByteOf(uint64_t id) { return static_cast<char>('a' + id % 26); }
+
+}  // namespace
+
+void Broken(absl::string_view clause, absl::string_view what) {
+  if (++broken > kPrinted) return;
+  const std::string line = absl::StrCat("BROKEN ", clause, ": ", what, "\n");
+  std::fputs(line.c_str(), stdout);
+  std::fflush(stdout);
+}
+
+int64_t BrokenCount() { return broken; }
+
+Token::Token(uint64_t id) : id_(id), bytes_(1024, ByteOf(id)) { ++live_tokens; }
+
+Token::Token(Token&& other) noexcept
+    : id_(other.id_), bytes_(std::move(other.bytes_)) {
+  ++live_tokens;
+}
+
+Token::~Token() {
+  mark_ = 0;
+  --live_tokens;
+}
+
+bool Token::Intact() const {
+  return mark_ == kAlive && bytes_.size() == 1024 &&
+         bytes_.front() == ByteOf(id_) && bytes_.back() == ByteOf(id_);
+}
+
+void Token::NotePublished(absl::Time now) const {
+  published_by_.store(absl::ToUnixNanos(now), std::memory_order_relaxed);
+}
+
+absl::Time Token::published_by() const {
+  const int64_t nanos = published_by_.load(std::memory_order_relaxed);
+  return nanos == 0 ? absl::InfiniteFuture() : absl::FromUnixNanos(nanos);
+}
+
+int64_t Token::Live() { return live_tokens; }
+
+bool MemoryFiguresCount() {
+#if defined(ABSL_HAVE_ADDRESS_SANITIZER) || \
+    defined(ABSL_HAVE_THREAD_SANITIZER) || defined(ABSL_HAVE_MEMORY_SANITIZER)
+  return false;
+#else
+  return true;
+#endif
+}
+
+ProcessFigures ProcessFigures::Now() {
+  ProcessFigures figures;
+#ifdef __GLIBC__
+  if (MemoryFiguresCount()) {
+    malloc_trim(0);  // Else what was freed may count as resident.
+#if __GLIBC_PREREQ(2, 33)
+    const struct mallinfo2 info = mallinfo2();
+    figures.heap_kib =
+        static_cast<int64_t>((info.uordblks + info.hblkhd) >> 10);
+#endif
+  }
+#endif
+  std::ifstream status("/proc/self/status");
+  for (std::string name, value; status >> name;) {
+    int64_t* const figure = name == "VmRSS:"     ? &figures.resident_kib
+                            : name == "Threads:" ? &figures.threads
+                                                 : nullptr;
+    if (figure != nullptr && status >> value) {
+      if (!absl::SimpleAtoi(value, figure)) *figure = -1;
+    }
+    status.ignore(std::numeric_limits<std::streamsize>::max(), '\n');
+  }
+  return figures;
+}
+
+}  // namespace refreshable_soak

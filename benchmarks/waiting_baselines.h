@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What programs do instead while there is no token: the patterns that are found
+// in the wild, each in its simplest honest form, behind three interfaces.
+//
+// Without a thread each:
+//
+//   explicit Pattern(Endpoint* endpoint);
+//   void Join(std::function<void(const absl::Status&)> told);  // A reader.
+//
+// With a thread each, which ends with the failure:
+//
+//   absl::Status Wait();
+//
+// After a failure, before the next attempt is due:
+//
+//   absl::Status Read();
+//
+// All are thread-safe.
+
+#ifndef BENCHMARKS_WAITING_BASELINES_H_
+#define BENCHMARKS_WAITING_BASELINES_H_
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <functional>
+#include <future>
+#include <mutex>
+#include <utility>
+#include <vector>
+
+#include "absl/base/attributes.h"
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "executors/clock.h"
+
+namespace refreshable_benchmarks {
+
+// A token endpoint that is down: whoever calls is left waiting until `Fail`.
+class Endpoint {
+ public:
+  using Done = std::function<void(const absl::Status&)>;
+
+  void Call(Done done) {
+    ++calls_;
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      if (!failing_) {
+        waiting_.push_back(std::move(done));
+        return;
+      }
+    }
+    done(Failure());
+  }
+  absl::Status BlockingCall() {
+    ++calls_;
+    std::unique_lock<std::mutex> lock(mutex_);
+    changed_.wait(lock, [this] { return failing_; });
+    return Failure();
+  }
+  // Ends all calls, and each one that comes, until `Hold`.
+  void Fail() {
+    std::vector<Done> waiting;
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      failing_ = true;
+      waiting.swap(waiting_);
+    }
+    changed_.notify_all();
+    for (Done& done : waiting) done(Failure());
+  }
+  void Hold() {
+    std::lock_guard<std::mutex> lock(mutex_);
+    failing_ = false;
+  }
+  int64_t calls() const { return calls_; }
+
+  static absl::Status Failure() {
+    return absl::UnavailableError("the token endpoint answers 503");
+  }
+
+ private:
+  std::atomic<int64_t> calls_{0};
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool failing_ = false;
+  std::vector<Done> waiting_;
+};
+
+// ---- Without a thread each ----
+
+// The floor: callbacks in a list; whoever completes the call runs them all.
+class CallbackList {
+ public:
+  static constexpr char kName[] = "floor: list of callbacks";
+  explicit CallbackList(Endpoint* endpoint) : endpoint_(endpoint) {}
+
+  void Join(Endpoint::Done told) {
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      waiting_.push_back(std::move(told));
+      if (waiting_.size() > 1) return;
+    }
+    endpoint_->Call([this](const absl::Status& status) {
+      std::vector<Endpoint::Done> waiting;
+      {
+        std::lock_guard<std::mutex> lock(mutex_);
+        waiting.swap(waiting_);
+      }
+      for (Endpoint::Done& told : waiting) told(status);
+    });
+  }
+
+ private:
+  Endpoint* const endpoint_;
+  std::mutex mutex_;
+  std::vector<Endpoint::Done> waiting_;
+};
+
+// Each caller makes a call of its own (a cache without single flight).
+class EachCalls {
+ public:
+  static constexpr char kName[] = "each calls the endpoint";
+  explicit EachCalls(Endpoint* endpoint) : endpoint_(endpoint) {}
+
+  void Join(Endpoint::Done told) { endpoint_->Call(std::move(told)); }
+  absl::Status Wait() { return endpoint_->BlockingCall(); }
+
+ private:
+  Endpoint* const endpoint_;
+};
+
+// ---- With a thread each ----
+
+// One calls, the others wait for it.
+class NotifyAll {
+ public:
+  static constexpr char kName[] = "floor: condition variable, notify_all";
+  explicit NotifyAll(Endpoint* endpoint) : endpoint_(endpoint) {}
+
+  absl::Status Wait() {
+    std::unique_lock<std::mutex> lock(mutex_);
+    const int64_t flight = flight_;
+    if (calling_) {
+      changed_.wait(lock, [&] { return flight_ != flight; });
+      return outcome_;
+    }
+    calling_ = true;
+    lock.unlock();
+    const absl::Status outcome = endpoint_->BlockingCall();
+    lock.lock();
+    calling_ = false;
+    ++flight_;
+    outcome_ = outcome;
+    changed_.notify_all();
+    return outcome;
+  }
+
+ private:
+  Endpoint* const endpoint_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool calling_ = false;
+  int64_t flight_ = 0;
+  absl::Status outcome_;
+};
+
+// One calls, and the others wait for its future.
+class SharedFuture {
+ public:
+  static constexpr char kName[] = "shared_future";
+  explicit SharedFuture(Endpoint* endpoint) : endpoint_(endpoint) {}
+
+  absl::Status Wait() {
+    std::promise<absl::Status> promise;
+    std::shared_future<absl::Status> future;
+    bool first = false;
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      first = !flight_.valid();
+      if (first) flight_ = promise.get_future().share();
+      future = flight_;
+    }
+    if (first) {
+      absl::Status outcome = endpoint_->BlockingCall();
+      {
+        std::lock_guard<std::mutex> lock(mutex_);
+        flight_ = {};
+      }
+      promise.set_value(std::move(outcome));
+    }
+    return future.get();
+  }
+
+ private:
+  Endpoint* const endpoint_;
+  std::mutex mutex_;
+  std::shared_future<absl::Status> flight_;
+};
+
+// The mutex is held over the call, and the next in line finds no token either.
+class LockedCall {
+ public:
+  static constexpr char kName[] = "mutex held over the call";
+  explicit LockedCall(Endpoint* endpoint) : endpoint_(endpoint) {}
+
+  absl::Status Wait() {
+    std::lock_guard<std::mutex> lock(mutex_);
+    return endpoint_->BlockingCall();
+  }
+
+ private:
+  Endpoint* const endpoint_;
+  std::mutex mutex_;
+};
+
+// ---- Between two attempts ----
+
+// The last failure is remembered until the next attempt is due.
+class RememberedFailure {
+ public:
+  static constexpr char kName[] = "floor: mutex, copy the status";
+  explicit RememberedFailure(Endpoint*)
+      : failure_(Endpoint::Failure()),
+        due_(refreshable::SystemClock::Get().Now().since_boot +
+             absl::Hours(1)) {}
+
+  ABSL_ATTRIBUTE_ALWAYS_INLINE absl::Status Read() {
+    const absl::Duration now = refreshable::SystemClock::Get().Now().since_boot;
+    std::lock_guard<std::mutex> lock(mutex_);
+    return now < due_ ? failure_ : absl::OkStatus();
+  }
+
+ private:
+  std::mutex mutex_;
+  const absl::Status failure_;
+  const absl::Duration due_;
+};
+
+}  // namespace refreshable_benchmarks
+
+#endif  // BENCHMARKS_WAITING_BASELINES_H_
