@@ -52,7 +52,8 @@ def refreshable_deps():
     )
 
 def refreshable_dev_deps():
-    """What refreshable's own examples and benchmarks need besides."""
+    """What refreshable's own tests, examples and benchmarks need besides."""
+    maybe(_native_shell, name = "rules_shell")
     maybe(
         http_archive,
         name = "com_github_google_benchmark",
@@ -83,6 +84,14 @@ def refreshable_dev_deps():
         strip_prefix = "cpp-httplib-0.22.0",
         urls = ["https://github.com/yhirose/cpp-httplib/archive/refs/tags/v0.22.0.tar.gz"],
     )
+
+def _native_shell_impl(repository_ctx):
+    repository_ctx.file("shell/BUILD")
+    repository_ctx.file("shell/sh_test.bzl", "sh_test = native.sh_test\n")
+
+# Every Bazel that reads WORKSPACE brings sh_test itself, and some of them are
+# too old for the real rules_shell.
+_native_shell = repository_rule(_native_shell_impl)
 
 _FMT_BUILD = """
 load("@rules_cc//cc:defs.bzl", "cc_library")

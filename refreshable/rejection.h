@@ -186,10 +186,8 @@ class AsyncCall
   static Done Once(Function function) {
     return [function = std::optional<Function>(std::move(function))](
                Answer answer) mutable {
-      if (!function.has_value()) return;
-      Function taken = *std::move(function);
-      function.reset();
-      taken(std::move(answer));
+      std::optional<Function> taken = std::exchange(function, std::nullopt);
+      if (taken.has_value()) (*taken)(std::move(answer));
     };
   }
 
