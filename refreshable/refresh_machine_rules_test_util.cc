@@ -706,7 +706,7 @@ class RuledMachine::Judge {
 };
 
 RuledMachine::RuledMachine(const Rules* rules, ClauseCounts* counts)
-    : rules_(rules), counts_(counts), machine_(rules->policy, /*seed=*/1) {
+    : counts_(counts), machine_(rules->policy, /*seed=*/1) {
   facts_.rules = rules;
 }
 

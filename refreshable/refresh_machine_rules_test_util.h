@@ -106,7 +106,6 @@ class RuledMachine {
   std::string ApplyOne(const MachineInput& input, Step& step);
   std::string ApplyLate(const MachineInput& input);
 
-  const Rules* rules_;
   ClauseCounts* counts_;
   RefreshMachine machine_;
   Facts facts_;
