@@ -50,7 +50,7 @@ inline bool IsGoodBySystemClock(const Entry& entry) {
          std::chrono::system_clock::from_time_t(entry.good_until);
 }
 
-// The floor, F1: the least that a correct read can do. Frees nothing.
+// The floor: the least that a correct read can do. Frees nothing.
 class PointerAndTime {
  public:
   static constexpr char kName[] = "floor: pointer, time()";

@@ -10,8 +10,7 @@
 //
 //   --minutes=N   1 if not given; may be a fraction.
 //   --seed=N      Drawn, and printed, if not given. The same seed brings the
-//   same
-//                 faults, though the threads meet them in another order.
+//                 same faults, though the threads meet them in another order.
 //   --threads=N   Threads that read: 8.
 //   --stuck=N     Seconds without progress after which a thread is stuck: 60.
 //   --benchmark_min_time, whatever its value: three seconds.

@@ -35,7 +35,7 @@ struct Instant {
 // A wall clock that costs next to nothing to read, for paths where `Clock::Now`
 // would dominate. It may be behind the clock it belongs to, never ahead of it,
 // and serves one question: is it certain that a moment has not come yet? A
-// value; as long as its source lives. Thread-safe.
+// value, not to be asked once the clock that gave it is gone. Thread-safe.
 class CoarseWallClock {
  public:
   // Certain of nothing.

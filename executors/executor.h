@@ -33,8 +33,10 @@ enum class TimerId : uint64_t {
 // task has run or has been destroyed. A task that is accepted either runs
 // exactly once or is destroyed without having run (an executor that shuts down
 // may drop what is queued); the caller learns of the latter by the destruction.
+// The executor's destructor destroys what is still pending, and a task that is
+// destroyed there may call `Cancel`, `InExecutorThread` and `clock()`.
 //
-// Lifetime: the executor outlives everything that holds a pointer to it.
+// Lifetime: the executor outlives everything else that holds a pointer to it.
 class Executor {
  public:
   using Task = absl::AnyInvocable<void() &&>;
@@ -63,8 +65,9 @@ class Executor {
   virtual bool Cancel(TimerId id) = 0;
 
   // Whether the calling thread is one that runs tasks given to `Run`, and is
-  // inside such a task now. A caller that is told true must not wait for
-  // another task of this executor: it may be queued behind the caller.
+  // inside such a task now, or destroys one that has run. A caller that is told
+  // true must not wait for another task of this executor: it may be queued
+  // behind the caller.
   virtual bool InExecutorThread() const = 0;
 
   // Lets the calling thread do this executor's work until `done()` is true, or

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// How this room ends the program when it is misused beyond return. Private.
+// How an executor ends the program when it is misused beyond return. Private.
 
 #ifndef EXECUTORS_FATAL_H_
 #define EXECUTORS_FATAL_H_

@@ -12,6 +12,7 @@
 
 namespace refreshable {
 
+// What a failed attempt says of the next one.
 enum class FailureClass {
   kTransient,  // Likely to pass: retried by the schedule.
   kThrottled,  // The server asked for patience: retried, after its wait.

@@ -28,8 +28,9 @@ struct Health {
   absl::Status last_cause;  // Of those; OK after a success.
   bool exhausted = false;   // Too many of them, and no usable token.
   bool fatal = false;       // Nothing is attempted until Reset or Install.
-  absl::Time next_attempt;  // None starts before; infinite future if fatal.
-  int64_t waiters = 0;      // Reads that wait.
+  // None starts before. Wall time as of the snapshot; infinite future if fatal.
+  absl::Time next_attempt;
+  int64_t waiters = 0;  // Reads that wait.
 };
 
 // One line, "fresh, generation 3, expires 2026-01-01T00:00:00+00:00, ...".

@@ -125,6 +125,8 @@ AnswerOrStatus<Answer> CallWithToken(
 // throws, `callback` gets an INTERNAL error, in the thread that did so, and
 // what was thrown goes on. `callback` itself must not throw.
 //
+// No argument may be null.
+//
 // Does not keep the Refreshable alive: if it is destroyed meanwhile, a read
 // that waits ends with CANCELLED and a first answer is the last one. `done`
 // must not be called while the executor is being destroyed.

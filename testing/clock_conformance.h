@@ -16,7 +16,9 @@
 
 namespace refreshable_testing {
 
-// How the suite makes a clock, and moves it where that can be done.
+// How the suite makes a clock, and moves it where that can be done. `clock()`
+// is called by several threads at the same time, also while the one that made
+// the rig is inside `Advance`; everything else by that thread alone.
 //
 //   class MyRig : public refreshable_testing::ClockRig {
 //    public:
@@ -34,6 +36,7 @@ class ClockRig {
  public:
   virtual ~ClockRig() = default;
 
+  // The same each time; lives as long as the rig.
   virtual const refreshable::Clock& clock() = 0;
 
   // For a virtual clock: moves both clocks forward by `d` and returns true. The

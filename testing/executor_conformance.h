@@ -34,12 +34,13 @@ namespace refreshable_testing {
 //       refreshable_testing::SubjectName());
 //
 // The rig is made, used and destroyed by one thread, which may also drive the
-// executor. Its destructor destroys the executor, if `Destroy` has not.
+// executor; but `executor()` is called by others too, and by tasks. Its
+// destructor destroys the executor, if `Destroy` has not.
 class ExecutorRig {
  public:
   virtual ~ExecutorRig() = default;
 
-  // Ready to run tasks. It must take 2000 tasks and as many timers at once.
+  // Ready to run tasks. It must take 1000 tasks and as many timers at once.
   virtual refreshable::Executor& executor() = 0;
 
   // Makes `Run` and `RunAfter` refuse, from now on, and returns true. The

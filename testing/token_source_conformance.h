@@ -47,7 +47,9 @@ class AnySource {
 
 // What the suite can do to the server that a source asks, or to whatever stands
 // in for it. A clause that needs what a rig cannot do does not apply to its
-// source. A rig starts with a server that works.
+// source. A rig starts with a server that works. Its methods are called one at
+// a time (but for `TokenSourceRig::Bytes`), `AwaitStalled` in a thread of its
+// own.
 class AnySourceRig {
  public:
   virtual ~AnySourceRig() = default;
@@ -113,7 +115,7 @@ class TokenSourceRig : public AnySourceRig {
   virtual std::shared_ptr<refreshable::TokenSource<Token>> Make() = 0;
 
   // The bytes of a token that no status may hold; empty if there are none to
-  // look for.
+  // look for. Called wherever the source answers, by several threads at once.
   virtual std::string Bytes(const Token& token) {
     if constexpr (std::is_convertible_v<const Token&, absl::string_view>) {
       return std::string(absl::string_view(token));

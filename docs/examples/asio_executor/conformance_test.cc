@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// AsioExecutor and its clock, held against the conformance suites.
+// AsioExecutor, held against the suite of executors.
 
 #include "testing/conformance.h"
 

@@ -28,7 +28,8 @@ class ChildProcess {
   using OnLine = std::function<void(absl::string_view line)>;
 
   // Runs `program`, a path, with `arguments`. What it cannot do, such as find
-  // the program, shows as a child that ends at once, with status 127.
+  // the program, shows as a child that ends at once, with status 127;
+  // UNAVAILABLE if there is no pipe or process to be had.
   static absl::StatusOr<std::unique_ptr<ChildProcess>> Start(
       const std::string& program, const std::vector<std::string>& arguments,
       OnLine on_line);
@@ -40,7 +41,7 @@ class ChildProcess {
   ChildProcess& operator=(const ChildProcess&) = delete;
 
   // Writes a line to its standard input. May block until the child reads; a
-  // child that has gone reads nothing.
+  // child that has gone reads nothing. Requires that SIGPIPE is ignored.
   void Tell(absl::string_view line);
 
   // SIGKILL. Returns once it is gone and all that it wrote has been heard.
@@ -50,7 +51,7 @@ class ChildProcess {
   void Continue();
   // Closes its standard input, waits for its end and until all that it wrote
   // has been heard. Its exit status; 128 and the signal's number if it was
-  // killed.
+  // killed by somebody else. Once, and not after `Kill`.
   int Close();
 
  private:

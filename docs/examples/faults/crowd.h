@@ -76,8 +76,9 @@ class Crowd {
   Crowd(const Crowd&) = delete;
   Crowd& operator=(const Crowd&) = delete;
 
-  // Waits until every thread has done so since this call; or says how many have
-  // not, if that takes longer than `timeout`.
+  // Waits until every thread has had a read that ended without a token since
+  // this call, and returns 0; or says how many have not, if that takes longer
+  // than `timeout`.
   int StillNotRefused(absl::Duration timeout) const;
   // Waits until every thread has called the API, and was answered 200, with a
   // token that was asked for after `since`; or says how many have not.

@@ -3,8 +3,8 @@
 // Every fault that a token endpoint has been seen to have, with real processes
 // and sockets and 64 threads. What must hold after each of them is checked in
 // FaultsFixture::TearDown: no read is lost, no thread is stuck, no expired
-// token is sent, the endpoint is asked by the schedule, and each request that
-// was sent was received, or could not be.
+// token is handed out, the endpoint is asked by the schedule, and each request
+// that was sent was received, or could not be.
 
 #include <algorithm>
 #include <cstddef>

@@ -37,6 +37,7 @@ class ServerProcess {
   };
 
   // Starts it on a free port, which it keeps. Returns once it listens.
+  // UNAVAILABLE if there is no port or process to be had.
   static absl::StatusOr<std::unique_ptr<ServerProcess>> Start();
 
   Url token_url() const { return {origin(), "/token"}; }
@@ -47,14 +48,14 @@ class ServerProcess {
   void Revoke(absl::string_view token);
   ApiCounts CountApi();
 
-  // SIGKILL; and again on the same port, without a fault.
+  // SIGKILL; and again on the same port, without a fault. Fails as `Start`.
   void Kill() { child_->Kill(); }
   absl::Status StartAgain();
 
   void Stop() { child_->Stop(); }
   void Continue() { child_->Continue(); }
 
-  // Ends it in order. Its exit status.
+  // Ends it in order; requires that it runs. Its exit status.
   int Close() { return child_->Close(); }
 
   // How often the token endpoint received each request, by its number, over all
