@@ -14,9 +14,10 @@ rows = "< sed -E '/^(holds|FAILS)/,$d; /^ns per read/d; " \
      . "s/ +([0-9.]+) +([0-9.]+)$/|\\1|\\2/' " . ARG1
 
 set title 'Wall time per read over all threads, ns (logarithmic; lower is better)'
+stats rows using 2 nooutput
 set logscale x
 set xrange [0.5:2000]
-set yrange [*:*] reverse
+set yrange [STATS_records - 0.4:-0.6]
 set border 3
 set tics nomirror
 set grid xtics lc rgb '#dddddd'
