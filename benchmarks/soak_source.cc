@@ -55,9 +55,10 @@ void LateAnswers::Add(absl::Duration delay, const FetchContext& context,
 
 std::optional<LateAnswers::Late> LateAnswers::TakeDue() {
   const absl::Duration now = SinceBoot();
+  const bool finished = finished_;
   const auto due =
       std::find_if(late_.begin(), late_.end(), [&](const Late& late) {
-        return finished_ || now >= late.due ||
+        return finished || now >= late.due ||
                (late.cancellable && late.context.cancelled());
       });
   if (due == late_.end()) return std::nullopt;
