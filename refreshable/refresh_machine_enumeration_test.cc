@@ -107,8 +107,9 @@ class Enumeration {
       input.id = f.running.value_or(Facts::Call()).id;
     }
     return input.id != AttemptId::kNone || input.kind == Input::kRead ||
-           input.kind == Input::kTime || input.kind == Input::kWake ||
-           input.kind == Input::kInvalidate || input.kind == Input::kInstall;
+           input.kind == Input::kTime || input.kind == Input::kWallStep ||
+           input.kind == Input::kWake || input.kind == Input::kInvalidate ||
+           input.kind == Input::kInstall;
   }
 
   // Each ends in another corner of the state space.
@@ -126,6 +127,14 @@ class Enumeration {
         {read, start, token},
         {read, start, token, wait(4)},
         {read, start, token, wait(7)},
+        // Expired by the wall clock alone, which may step back.
+        {read,
+         start,
+         token,
+         wait(4),
+         {Input::kWallStep, {}, 3 * kSecond},
+         read,
+         start},
         // An outage, of a first token and of a stale one.
         {read, start, fails, wait(1), read, start, fails},
         {read, start, token, wait(4), read, start, fails},
@@ -139,6 +148,15 @@ class Enumeration {
          fails, wait(2), read, start, fails, wait(4), read, start},
         // An abandoned call.
         {read, start, wait(3), {Input::kWake}},
+        // The same, while the server asks for patience.
+        {read,
+         start,
+         wait(3),
+         {Input::kWake},
+         wait(1),
+         {Input::kWake},
+         start,
+         {Input::kFail, {}, 5 * kSecond, kThrottled}},
         // Rejected at once, and after failures.
         {read, start, token, {Input::kInvalidate}, wait(1), read, start, token},
         {read, start, fails, wait(1), read, start, token, wait(1)},
@@ -169,6 +187,8 @@ class Enumeration {
         if (at - f.t > 1) inputs.push_back({Input::kTime, {}, at - f.t - 1});
       }
     }
+    if (f.wall_step != 0)
+      inputs.push_back({Input::kWallStep, {}, -f.wall_step});
     if (rules_.grace > 0 && f.wall_step == 0) {
       inputs.push_back({Input::kWallStep, {}, 3 * kSecond});
       inputs.push_back({Input::kWallStep, {}, -3 * kSecond});
