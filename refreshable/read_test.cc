@@ -382,5 +382,25 @@ TEST_F(RefreshableReadTest, R8CancelBetweenOutcomeAndCallback) {
   EXPECT_EQ(outcomes_.size(), 1u);
 }
 
+// A timer that was due was cancelled by the callback that ran before it, and
+// none took its place: the token was handed out for as long as the wall clock
+// allowed.
+TEST_F(RefreshableReadTest, R6ATimerThatIsDueOutlastsACallback) {
+  auto token = Make();
+  token->GetAsync(absl::InfiniteDuration(), Note());
+  source_.Answer(absl::PermissionDeniedError("no"));
+  executor_.RunNext();  // The attempt; the callback is queued.
+  ASSERT_TRUE(token
+                  ->Install(Credential<std::string>(
+                      "t1", Expiry::In(absl::Seconds(100))))
+                  .ok());
+  executor_.StepWall(-absl::Hours(1));
+  executor_.Suspend(absl::Seconds(60));  // Stale since 50.
+  executor_.RunNext();
+  ASSERT_THAT(outcomes_, testing::SizeIs(1));
+  executor_.AdvanceBy(absl::Seconds(15));  // Expired.
+  EXPECT_FALSE(token->Get(absl::ZeroDuration()).ok());
+}
+
 }  // namespace
 }  // namespace refreshable

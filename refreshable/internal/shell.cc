@@ -391,6 +391,10 @@ void Shell::SyncTimer() {
       const bool retry =
           timer_lost_ && (machine_.waiting() || !deadlines_.empty());
       if (at == armed_for_ && !retry) break;
+      // One that is due is left to run, and sees to everything: until then
+      // reads go by what it is armed for.
+      const bool due = timer_ != TimerId::kNone && armed_for_ <= now.since_boot;
+      if (due && !timer_lost_) break;
       armed_for_ = at;
       timer_lost_ = false;
       const uint64_t serial = ++timer_serial_;
