@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "refreshable/schedule_testing.h"
+
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "refreshable/policy.h"
+#include "testing/schedule_world.h"
+
+namespace refreshable {
+namespace {
+
+using namespace refreshable_testing::schedule;  // NOLINT: its vocabulary.
+
+absl::Duration S(double seconds) { return absl::Seconds(seconds); }
+
+// A token of 400 s: stale at 200, expired at 360, its expiry at 400. Then
+// `since` passes.
+std::function<void(World&)> Held(absl::Duration since) {
+  return [=](World& world) {
+    world.Hold(S(400));
+    world.AdvanceBy(since);
+  };
+}
+
+// Without one, somebody waits for the source.
+void FirstRead(World& world) {
+  world.ReadAsync();
+  world.RunUntilIdle();
+}
+
+// Stale, and a background attempt has begun.
+void StaleAttempt(World& world) {
+  Held(S(210))(world);
+  world.ReadAsync();
+  world.RunUntilIdle();
+}
+
+RefreshPolicy Exhausts(OnExhausted on_exhausted) {
+  RefreshPolicy policy;
+  policy.retry.max_retries = 1;
+  policy.retry.max_consecutive_failures = 2;
+  policy.retry.on_exhausted = on_exhausted;
+  return policy;
+}
+
+std::vector<NamedScenario> Make() {
+  std::vector<NamedScenario> all;
+  const auto add = [&](std::string name) -> Scenario& {
+    all.push_back({std::move(name), {}});
+    return all.back().scenario;
+  };
+
+  Scenario& first = add("F1FirstReads");
+  first.steps = {ReadAsync().Times(2), ReadAsync(S(5)), ReadNow(),
+                 CancelRead(0)};
+
+  Scenario& stale = add("R2StaleReads");
+  stale.given = Held(S(210));
+  stale.steps = {ReadAsync().Times(2), ReadNow(), Pass(S(150))};
+
+  Scenario& edge = add("R4TheVeryEdges");
+  edge.given = Held(S(199));
+  edge.steps = {Pass(S(1)).Then(Pass(S(160))), ReadNow().Times(2),
+                ReadAsync(S(1))};
+
+  Scenario& clocks = add("R6TwoClocks");
+  clocks.given = Held(S(100));
+  clocks.steps = {StepWall(-absl::Hours(2)).Then(StepWall(absl::Hours(3))),
+                  Pass(S(260)), ReadNow().Times(2), ReadAsync()};
+
+  Scenario& overtaken = add("R6TimersOvertakenByCallbacks");
+  overtaken.given = FirstRead;
+  overtaken.steps = {Install(), StepWall(-absl::Hours(2)),
+                     Pass(S(200)).Then(Pass(S(160))), ReadNow()};
+  overtaken.answers = {Fail(absl::PermissionDeniedError("no"))};
+
+  Scenario& waits = add("R7DeadlinesOfBlockingReads");
+  waits.steps = {ReadBlocking(S(3)), ReadBlocking(), ReadAsync(S(1)),
+                 Install()};
+
+  Scenario& cancels = add("R8Cancel");
+  cancels.given = Held(S(360));
+  cancels.steps = {ReadAsync().Times(2), CancelRead(1), CancelRead(2),
+                   ReadAsync(S(2)), Invalidate()};
+
+  Scenario& timeout = add("F6AttemptsThatTimeOut");
+  timeout.policy.max_abandoned_calls = 1;
+  timeout.given = FirstRead;
+  timeout.steps = {ReadAsync(S(31)), Pass(S(30)), Invalidate()};
+
+  Scenario& ahead = add("F7RefreshAhead");
+  ahead.policy.refresh_ahead = true;
+  ahead.given = Held(S(150));
+  ahead.steps = {Pass(S(50)), Invalidate(), ReadAsync(), Reset()};
+
+  Scenario& install = add("F9InstallBesideAnAttempt");
+  install.given = StaleAttempt;
+  install.steps = {Install(), Invalidate(), ReadAsync(), InvalidateOld()};
+
+  Scenario& backoff = add("B1Backoff");
+  backoff.given = FirstRead;
+  backoff.steps = {ReadAsync(S(3)), Reset(), Pass(S(1.5))};
+  backoff.answers = {Fail(), FailFor(S(90)),
+                     Fail(absl::PermissionDeniedError("no"))};
+
+  Scenario& cooldown = add("B3Cooldown");
+  cooldown.given = StaleAttempt;
+  cooldown.steps = {ReadAsync(), ReadNow(), Pass(S(60)), Reset()};
+
+  Scenario& budgets = add("B5BudgetsOfReads");
+  budgets.given = Held(S(400));
+  budgets.steps = {ReadAsync(absl::InfiniteDuration(), 0),
+                   ReadAsync(absl::InfiniteDuration(), 1), ReadAsync(),
+                   Pass(S(2)).Times(2)};
+
+  Scenario& heals = add("B7SelfHeal");
+  heals.policy = Exhausts(OnExhausted::kSelfHeal);
+  heals.given = FirstRead;
+  heals.steps = {ReadAsync(), Pass(S(60)), Invalidate()};
+
+  Scenario& fatal = add("B7Fatal");
+  fatal.policy = Exhausts(OnExhausted::kFatal);
+  fatal.given = StaleAttempt;
+  fatal.steps = {ReadAsync(), Pass(S(150)), Reset(), Install(S(100))};
+
+  Scenario& degraded = add("B10Degraded");
+  degraded.policy.max_stale_on_error = S(60);
+  degraded.given = Held(S(370));
+  degraded.steps = {ReadAsync(), ReadNow().Times(2), Pass(S(50)).Times(2),
+                    Invalidate()};
+
+  Scenario& rejected = add("A2RejectedBesideAnAttempt");
+  rejected.given = StaleAttempt;
+  rejected.steps = {Invalidate().Times(2), ReadAsync(), ReadNow(),
+                    InvalidateOld()};
+  rejected.answers = {Succeed(), Fail(), BringRejected()};
+
+  Scenario& young = add("A5RejectedYoung");
+  young.given = Held(S(5));
+  young.steps = {Invalidate().Times(2), ReadAsync().Times(2), Pass(S(2)),
+                 Reset()};
+
+  Scenario& destroy = add("E1Destroy");
+  destroy.given = FirstRead;
+  destroy.steps = {ReadAsync(S(5)), ReadBlocking(), CancelRead(0), Destroy()};
+
+  Scenario& lost = add("E2LostTasks");
+  lost.given = Held(S(210));
+  lost.steps = {ReadAsync().Times(2), RefuseTasks(), Pass(S(150))};
+  lost.losses = 1;
+
+  Scenario& timers = add("E2RefusedTimers");
+  timers.given = FirstRead;
+  timers.steps = {ReadAsync(S(5)), RefuseTimers(), Pass(S(2))};
+
+  Scenario& dropped = add("E3DroppedCalls");
+  dropped.given = Held(S(400));
+  dropped.steps = {ReadAsync().Times(2), Install(), Invalidate(), Destroy()};
+  dropped.answers = {Succeed(), Drop(), Succeed(-S(1))};
+
+  return all;
+}
+
+}  // namespace
+
+const std::vector<NamedScenario>& Scenarios() {
+  static const auto* const all = new std::vector<NamedScenario>(Make());
+  return *all;
+}
+
+}  // namespace refreshable

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The scenarios that the schedule explorer runs in every order, here and with
+// faults planted.
+
+#ifndef REFRESHABLE_SCHEDULE_TESTING_H_
+#define REFRESHABLE_SCHEDULE_TESTING_H_
+
+#include <ostream>
+#include <string>
+#include <vector>
+
+#include "testing/schedule_explorer.h"
+
+namespace refreshable {
+
+struct NamedScenario {
+  std::string name;  // Begins with the clause that it is about.
+  refreshable_testing::schedule::Scenario scenario;
+};
+
+inline std::ostream& operator<<(std::ostream& os, const NamedScenario& s) {
+  return os << s.name;
+}
+
+const std::vector<NamedScenario>& Scenarios();
+
+}  // namespace refreshable
+
+#endif  // REFRESHABLE_SCHEDULE_TESTING_H_

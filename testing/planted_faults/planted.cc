@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "testing/planted_faults/planted.h"
+
+namespace planted_faults {
+namespace {
+
+absl::string_view planted;
+bool reached = false;
+
+}  // namespace
+
+void Plant(absl::string_view fault) {
+  planted = fault;
+  reached = false;
+}
+
+bool Planted(absl::string_view fault) {
+  if (fault != planted) return false;
+  reached = true;
+  return true;
+}
+
+bool Reached() { return reached; }
+
+}  // namespace planted_faults

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Which fault is planted. Included by the copies that plant.awk makes.
+
+#ifndef TESTING_PLANTED_FAULTS_PLANTED_H_
+#define TESTING_PLANTED_FAULTS_PLANTED_H_
+
+#include "absl/strings/string_view.h"
+
+namespace planted_faults {
+
+// None: "". For one thread.
+void Plant(absl::string_view fault);
+// Whether it is this one.
+bool Planted(absl::string_view fault);
+// Whether the code has come to the fault since it was planted.
+bool Reached();
+
+}  // namespace planted_faults
+
+namespace refreshable {
+using planted_faults::Planted;
+}  // namespace refreshable
+
+#endif  // TESTING_PLANTED_FAULTS_PLANTED_H_

@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Faults planted in the library, and the orders in which the explorer finds
+// them; the few that it does not find, and why.
+
+#include <algorithm>
+#include <iostream>
+#include <string>
+#include <vector>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/string_view.h"
+#include "gtest/gtest.h"
+#include "refreshable/schedule_testing.h"
+#include "testing/planted_faults/planted.h"
+#include "testing/schedule_explorer.h"
+
+namespace planted_faults {
+namespace {
+
+using refreshable::NamedScenario;
+using refreshable::Scenarios;
+using refreshable_testing::schedule::Explore;
+using refreshable_testing::schedule::ExploreOptions;
+using refreshable_testing::schedule::Replay;
+using refreshable_testing::schedule::Report;
+
+ExploreOptions Depth(int depth) {
+  ExploreOptions options;
+  options.depth = depth;
+  options.recheck = 0;  // A fault may be hidden in what states differ in.
+  return options;
+}
+
+struct Fault {
+  const char* name;
+  const char* scenario;  // That finds it.
+};
+
+std::ostream& operator<<(std::ostream& os, const Fault& fault) {
+  return os << fault.name;
+}
+
+std::string CamelCase(absl::string_view name) {
+  std::string result;
+  for (const absl::string_view word : absl::StrSplit(name, '_')) {
+    result += absl::ascii_toupper(word[0]);
+    absl::StrAppend(&result, word.substr(1));
+  }
+  return result;
+}
+
+class PlantedFaultsTest : public testing::Test {
+ protected:
+  ~PlantedFaultsTest() override { Plant(""); }
+};
+
+// The copies are the library as long as no fault is chosen.
+TEST_F(PlantedFaultsTest, T4NothingIsFoundWhereNothingIsPlanted) {
+  for (const NamedScenario& s : Scenarios()) {
+    const Report report = Explore(s.scenario, Depth(4));
+    EXPECT_TRUE(report.ok()) << s << ": " << report;
+  }
+}
+
+class FoundFaultsTest : public PlantedFaultsTest,
+                        public testing::WithParamInterface<Fault> {};
+
+TEST_P(FoundFaultsTest, T4IsFoundPrintedAndReplayed) {
+  const auto named =
+      std::find_if(Scenarios().begin(), Scenarios().end(),
+                   [](const auto& s) { return s.name == GetParam().scenario; });
+  ASSERT_NE(named, Scenarios().end()) << GetParam().scenario;
+  Plant(GetParam().name);
+  const Report report = Explore(named->scenario, Depth(8));
+  std::cout << GetParam() << ": " << report << std::endl;
+  EXPECT_TRUE(Reached());
+  ASSERT_FALSE(report.ok());
+  EXPECT_EQ(Replay(named->scenario, report.order), report.failure);
+  Plant("");
+  EXPECT_EQ(Replay(named->scenario, report.order), "");
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    All, FoundFaultsTest,
+    testing::ValuesIn(std::vector<Fault>{
+        // The four that the explorer has to find: the generation check is
+        // removed; refreshing stays set when the executor loses the task;
+        // Invalidate leaves the attempt in flight alone; of two reads that
+        // wait, one is dropped at shutdown.
+        {"generation_check", "A2RejectedBesideAnAttempt"},
+        {"stuck_flag", "E2LostTasks"},
+        {"attempt_ignored", "A2RejectedBesideAnAttempt"},
+        {"waiter_dropped", "E1Destroy"},
+        // What an attempt brings.
+        {"late_success", "F6AttemptsThatTimeOut"},
+        {"life_from_answer", "F1FirstReads"},
+        {"discard_counts", "F6AttemptsThatTimeOut"},
+        {"unbounded_calls", "F6AttemptsThatTimeOut"},
+        {"abandoned_not_told", "F6AttemptsThatTimeOut"},
+        {"rejected_forgotten", "A2RejectedBesideAnAttempt"},
+        // The token.
+        {"epoch_stays", "A2RejectedBesideAnAttempt"},
+        {"old_withdraws", "F9InstallBesideAnAttempt"},
+        {"generation_stays", "F9InstallBesideAnAttempt"},
+        {"no_margin", "R4TheVeryEdges"},
+        {"served_at_the_edge", "R4TheVeryEdges"},
+        {"wall_ignored", "R6TwoClocks"},
+        {"degraded_for_good", "B10Degraded"},
+        {"install_leaves_flight", "F9InstallBesideAnAttempt"},
+        // The schedule.
+        {"no_interval", "F6AttemptsThatTimeOut"},
+        {"exempt_for_good", "F7RefreshAhead"},
+        {"no_backoff", "B1Backoff"},
+        {"promoted_at_once", "B1Backoff"},
+        {"retry_after_ignored", "B1Backoff"},
+        {"no_probe_interval", "B7SelfHeal"},
+        {"background_retries", "B3Cooldown"},
+        {"cooldown_for_good", "B3Cooldown"},
+        {"young_forgets", "A5RejectedYoung"},
+        {"reset_leaves_fatal", "B7Fatal"},
+        {"reset_leaves_cooldown", "B3Cooldown"},
+        // Those who wait.
+        {"waits_in_vain", "B1Backoff"},
+        {"deadline_missed", "F1FirstReads"},
+        {"cancelled_and_called", "R8Cancel"},
+        {"not_woken", "F1FirstReads"},
+        {"settled_twice", "B3Cooldown"},
+        // The end.
+        {"calls_not_told", "E1Destroy"},
+        {"timer_left", "E1Destroy"},
+    }),
+    [](const auto& info) { return CamelCase(info.param.name); });
+
+class UnfoundFaultsTest : public PlantedFaultsTest,
+                          public testing::WithParamInterface<const char*> {};
+
+// As they are found, they move up.
+TEST_P(UnfoundFaultsTest, T4IsReachedAndNotFound) {
+  Plant(GetParam());
+  for (const NamedScenario& s : Scenarios()) {
+    const Report report = Explore(s.scenario, Depth(4));
+    EXPECT_TRUE(report.ok()) << s << ": " << report;
+  }
+  EXPECT_TRUE(Reached());
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    All, UnfoundFaultsTest,
+    testing::Values(
+        // How many retries a read gets is checked nowhere.
+        "budget_of_the_last", "not_promoted",
+        // There is one thread: nobody sleeps that could be left asleep.
+        "thread_not_woken"),
+    [](const auto& info) { return CamelCase(info.param); });
+
+}  // namespace
+}  // namespace planted_faults

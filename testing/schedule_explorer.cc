@@ -1,0 +1,417 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "testing/schedule_explorer.h"
+
+#include <algorithm>
+#include <unordered_map>
+
+#include "absl/hash/hash.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "executors/manual_executor.h"
+
+namespace refreshable_testing {
+namespace schedule {
+
+using PendingKind = refreshable::ManualExecutor::PendingStep::Kind;
+
+// ---- One order ----
+
+// A scenario with its steps named apart, and what can happen in a world of it.
+class Search {
+ public:
+  explicit Search(const Scenario& scenario) : scenario_(scenario) {
+    for (size_t i = 0; i < scenario.steps.size(); ++i) {
+      names_.emplace_back();
+      for (const auto& action : scenario.steps[i].actions_) {
+        int same = 1;
+        for (size_t j = 0; j < i; ++j) {
+          const auto& others = scenario.steps[j].actions_;
+          same += std::any_of(others.begin(), others.end(), [&](const auto& a) {
+            return a.name == action.name;
+          });
+        }
+        names_.back().push_back(
+            same == 1 ? action.name : absl::StrCat(action.name, " #", same));
+      }
+    }
+  }
+
+  const Scenario& scenario() const { return scenario_; }
+
+  struct Choice {
+    enum Kind { kAction, kPending, kLose, kAnswer, kDeadline } kind;
+    size_t index;  // Of the step, the pending task, the call.
+    size_t which;  // Action of the step, answer to the call.
+  };
+
+  // What can happen next; `done` says how far each step has come.
+  std::vector<Choice> Choices(const World& world,
+                              const std::vector<size_t>& done,
+                              int losses) const;
+  std::string Name(const Choice& choice, World& world) const;
+  // Tells what steps of the same kind cause apart.
+  static int Label(const Choice& choice) {
+    return static_cast<int>(1 + choice.kind + 8 * choice.which +
+                            1024 * choice.index);
+  }
+  void Take(const Choice& choice, World& world, std::vector<size_t>& done,
+            int& losses) const;
+
+ private:
+  const Scenario& scenario_;
+  std::vector<std::vector<std::string>> names_;
+};
+
+namespace {
+
+using Choice = Search::Choice;
+
+}  // namespace
+
+std::vector<Choice> Search::Choices(const World& world,
+                                    const std::vector<size_t>& done,
+                                    int losses) const {
+  std::vector<Choice> choices;
+  for (size_t i = 0; i < scenario_.steps.size(); ++i) {
+    const auto& actions = scenario_.steps[i].actions_;
+    if (done[i] == actions.size()) continue;
+    const auto& ready = actions[done[i]].ready;
+    if (ready == nullptr || ready(world)) {
+      choices.push_back({Choice::kAction, i, done[i]});
+    }
+  }
+  if (!scenario_.runs_at_once) {
+    const auto pending = world.executor().PendingSteps();
+    for (size_t i = 0; i < pending.size(); ++i) {
+      if (pending[i].due == absl::InfiniteDuration()) continue;
+      choices.push_back({Choice::kPending, i, 0});
+      if (losses < scenario_.losses) choices.push_back({Choice::kLose, i, 0});
+    }
+  }
+  for (size_t i = 0; i < world.held_calls(); ++i) {
+    for (size_t j = 0; j < scenario_.answers.size(); ++j) {
+      choices.push_back({Choice::kAnswer, i, j});
+    }
+  }
+  if (!world.blocked().empty() &&
+      world.blocked().back() < absl::InfiniteDuration() &&
+      world.blocked().back() > world.Now().since_boot) {
+    choices.push_back({Choice::kDeadline, 0, 0});
+  }
+  return choices;
+}
+
+std::string Search::Name(const Choice& choice, World& world) const {
+  if (choice.kind == Choice::kAction) return names_[choice.index][choice.which];
+  if (choice.kind == Choice::kDeadline) return "deadline";
+  if (choice.kind == Choice::kAnswer) {
+    return absl::StrCat(scenario_.answers[choice.which].name, " ",
+                        choice.index + 1);
+  }
+  const auto pending = world.executor().PendingSteps();
+  const auto kind = pending[choice.index].kind;
+  const auto number =
+      1 + std::count_if(pending.begin(), pending.begin() + choice.index,
+                        [&](const auto& step) { return step.kind == kind; });
+  return absl::StrCat(choice.kind == Choice::kLose ? "lose " : "",
+                      kind == PendingKind::kRun ? "task " : "timer ", number);
+}
+
+void Search::Take(const Choice& choice, World& world, std::vector<size_t>& done,
+                  int& losses) const {
+  switch (choice.kind) {
+    case Choice::kAction:
+      ++done[choice.index];
+      scenario_.steps[choice.index].actions_[choice.which].run(world);
+      break;
+    case Choice::kPending:
+      world.RunPending(choice.index);
+      break;
+    case Choice::kLose:
+      ++losses;
+      world.LosePending(choice.index);
+      break;
+    case Choice::kAnswer:
+      world.AnswerCall(choice.index, scenario_.answers[choice.which]);
+      break;
+    case Choice::kDeadline:
+      world.Pass(world.blocked().back() - world.Now().since_boot);
+      break;
+  }
+}
+
+namespace {
+
+// Runs one order in a world of its own.
+class Run {
+ public:
+  // Which of `choices` happens next, if the order goes on.
+  using Chooser = std::function<std::optional<size_t>(
+      World& world, const std::vector<Choice>& choices)>;
+  // The order is at its end, which has been checked. True: see to the way out,
+  // by Reset() if `*reset`.
+  using AtEnd =
+      std::function<bool(World& world, std::string fingerprint,
+                         const std::vector<Choice>& choices, bool* reset)>;
+
+  Run(const Search& search, Chooser choose, AtEnd at_end)
+      : search_(search),
+        choose_(std::move(choose)),
+        at_end_(std::move(at_end)),
+        done_(search.scenario().steps.size()),
+        world_(search.scenario().policy) {}
+
+  // What is wrong; empty: nothing.
+  std::string Play() {
+    if (search_.scenario().given) search_.scenario().given(world_);
+    world_.set_driver([this] { return Next(); });
+    while (Next()) {
+    }
+    return world_.complaint();
+  }
+
+ private:
+  // The next step, on behalf of a blocking read perhaps. False: there is none.
+  bool Next() {
+    if (over_) return false;
+    if (search_.scenario().runs_at_once) world_.RunUntilIdle();
+    world_.Note(taken_);
+    const std::vector<Choice> choices = search_.Choices(world_, done_, losses_);
+    const std::optional<size_t> next = choose_(world_, choices);
+    if (next.has_value()) {
+      taken_ = search_.Label(choices[*next]);
+      search_.Take(choices[*next], world_, done_, losses_);
+      return true;
+    }
+    over_ = true;
+    world_.Check();
+    if (search_.scenario().check) search_.scenario().check(world_);
+    if (!world_.complaint().empty()) return false;
+    std::string fingerprint = absl::StrCat(
+        world_.Fingerprint(), "|", absl::StrJoin(done_, ","), "|", losses_);
+    bool reset = false;
+    if (at_end_(world_, std::move(fingerprint), choices, &reset)) {
+      world_.CheckWayOut(reset);
+    }
+    return false;
+  }
+
+  const Search& search_;
+  const Chooser choose_;
+  const AtEnd at_end_;
+  std::vector<size_t> done_;
+  int losses_ = 0;
+  int taken_ = 0;  // The last step's label.
+  bool over_ = false;
+  World world_;
+};
+
+// ---- All orders ----
+
+// As C++.
+std::string Show(const Order& order) {
+  if (order.empty()) return "{}";
+  return absl::StrCat("{\"", absl::StrJoin(order, "\", \""), "\"}");
+}
+
+// The steps of an order, as indices into what can happen at each.
+using Path = std::string;
+
+// Breadth first, so that the first failure is a shortest one.
+class Explorer {
+ public:
+  Explorer(const Scenario& scenario, const ExploreOptions& options)
+      : search_(scenario), options_(options) {}
+
+  Report Run() {
+    std::vector<Node> layer;
+    layer.push_back(Reach(Path()).node);
+    for (int depth = 0; depth < options_.depth && report_.ok(); ++depth) {
+      std::vector<Node> next;
+      for (const Node& node : layer) {
+        Expand(node, next);
+        if (!report_.ok()) break;
+      }
+      layer = std::move(next);
+    }
+    report_.states = static_cast<int64_t>(states_.size());
+    if (report_.ok()) report_.orders = CountOrders();
+    return std::move(report_);
+  }
+
+ private:
+  using Hash = std::pair<size_t, size_t>;
+  struct State {
+    size_t choices;
+    Path path;  // By which it was expanded.
+    bool expanded = false;
+    std::vector<int> next;
+  };
+  struct Node {
+    Path path;
+    int state;
+    bool recheck;  // The state was reached otherwise before.
+  };
+  struct Reached {
+    Node node;
+    bool again;  // The state was known.
+  };
+
+  Reached Reach(Path path);
+  void Expand(const Node& node, std::vector<Node>& next);
+  Order NamesOf(const Path& path) const;
+  double CountOrders() const;
+
+  const Search search_;
+  const ExploreOptions options_;
+  Report report_;
+  std::unordered_map<Hash, int, absl::Hash<Hash>> by_fingerprint_;
+  std::vector<State> states_;
+  int64_t merges_ = 0;
+};
+
+Explorer::Reached Explorer::Reach(Path path) {
+  ++report_.runs;
+  Reached reached{{path, -1, false}, false};
+  size_t step = 0;
+  schedule::Run run(
+      search_,
+      [&](World&, const std::vector<Choice>&) -> std::optional<size_t> {
+        if (step == path.size()) return std::nullopt;
+        return static_cast<unsigned char>(path[step++]);
+      },
+      [&](World&, const std::string& fingerprint,
+          const std::vector<Choice>& choices, bool* reset) {
+        const Hash hash(absl::HashOf(fingerprint, 1),
+                        absl::HashOf(fingerprint, 2));
+        const auto [it, inserted] =
+            by_fingerprint_.emplace(hash, static_cast<int>(states_.size()));
+        if (inserted) states_.push_back({choices.size(), {}, false, {}});
+        reached.node.state = it->second;
+        reached.again = !inserted;
+        *reset = !inserted;
+        return true;
+      });
+  report_.failure = run.Play();
+  if (!report_.ok()) {
+    report_.order = NamesOf(path);
+  } else if (states_[reached.node.state].choices > 255) {
+    report_.failure = "more than 255 steps can happen next";
+  }
+  return reached;
+}
+
+void Explorer::Expand(const Node& node, std::vector<Node>& next) {
+  std::vector<int> children;
+  const size_t choices = states_[node.state].choices;
+  for (size_t i = 0; i < choices; ++i) {
+    Reached reached = Reach(node.path + static_cast<char>(i));
+    if (!report_.ok()) return;
+    children.push_back(reached.node.state);
+    if (node.recheck && options_.merge) continue;
+    if (!reached.again || !options_.merge) {
+      next.push_back(std::move(reached.node));
+    } else if (options_.recheck > 0 && ++merges_ % options_.recheck == 0) {
+      reached.node.recheck = true;
+      next.push_back(std::move(reached.node));
+    }
+  }
+  State& state = states_[node.state];
+  if (!state.expanded) {
+    state.expanded = true;
+    state.path = node.path;
+    state.next = std::move(children);
+    return;
+  }
+  ++report_.rechecked;
+  if (state.next != children) {
+    const auto differ = std::mismatch(children.begin(), children.end(),
+                                      state.next.begin(), state.next.end());
+    const Path step(1, static_cast<char>(differ.first - children.begin()));
+    report_.order = NamesOf(node.path + step);
+    report_.failure = absl::StrCat(
+        "the explorer took for the same what does not go on the same after ",
+        Show(NamesOf(state.path + step)));
+  }
+}
+
+Order Explorer::NamesOf(const Path& path) const {
+  Order names;
+  schedule::Run(
+      search_,
+      [&](World& world,
+          const std::vector<Choice>& choices) -> std::optional<size_t> {
+        if (names.size() == path.size()) return std::nullopt;
+        const size_t index = static_cast<unsigned char>(path[names.size()]);
+        names.push_back(search_.Name(choices[index], world));
+        return index;
+      },
+      [](auto&&...) { return false; })
+      .Play();
+  return names;
+}
+
+// Each path through the states is one.
+double Explorer::CountOrders() const {
+  std::vector<double> orders(states_.size(), 1);
+  for (int depth = 0; depth < options_.depth; ++depth) {
+    std::vector<double> longer(states_.size(), 1);
+    for (size_t i = 0; i < states_.size(); ++i) {
+      if (states_[i].next.empty()) continue;
+      longer[i] = 0;
+      for (const int child : states_[i].next) longer[i] += orders[child];
+    }
+    orders = std::move(longer);
+  }
+  return orders.front();
+}
+
+}  // namespace
+
+Report Explore(const Scenario& scenario, const ExploreOptions& options) {
+  return Explorer(scenario, options).Run();
+}
+
+std::string Replay(const Scenario& scenario, const Order& order) {
+  const Search search(scenario);
+  for (const bool reset : {false, true}) {
+    size_t step = 0;
+    std::string wrong;
+    std::string failure =
+        Run(
+            search,
+            [&](World& world,
+                const std::vector<Choice>& choices) -> std::optional<size_t> {
+              if (step == order.size() || !wrong.empty()) return std::nullopt;
+              for (size_t i = 0; i < choices.size(); ++i) {
+                if (search.Name(choices[i], world) != order[step]) continue;
+                ++step;
+                return i;
+              }
+              wrong = absl::StrCat("step ", step + 1,
+                                   " cannot happen: ", order[step]);
+              return std::nullopt;
+            },
+            [&](World&, const std::string&, const std::vector<Choice>&,
+                bool* with_reset) {
+              *with_reset = reset;
+              return wrong.empty();
+            })
+            .Play();
+    if (!failure.empty()) return failure;
+    if (!wrong.empty()) return wrong;
+  }
+  return "";
+}
+
+std::ostream& operator<<(std::ostream& os, const Report& report) {
+  os << absl::StrCat(static_cast<int64_t>(report.orders), " orders, ",
+                     report.runs, " runs, ", report.states, " states, ",
+                     report.rechecked, " rechecked");
+  if (report.ok()) return os;
+  return os << "\n  " << report.failure << "\n  after " << Show(report.order);
+}
+
+}  // namespace schedule
+}  // namespace refreshable_testing

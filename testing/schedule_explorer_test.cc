@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The explorer itself: which orders it runs, how it counts them, and what it
+// says of one that fails. Whether it finds faults: planted_faults_test.cc.
+
+#include "testing/schedule_explorer.h"
+
+#include <sstream>
+
+#include "absl/time/time.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "testing/schedule_world.h"
+
+namespace refreshable_testing {
+namespace schedule {
+namespace {
+
+// [explorer]
+TEST(ScheduleExplorerTest, T4ATokenIsRejectedWhileItIsRefreshed) {
+  Scenario scenario;
+  scenario.policy.retry.max_retries = 1;
+  scenario.given = [](World& world) {
+    world.Hold(absl::Seconds(400));
+    world.AdvanceBy(absl::Seconds(210));  // Stale.
+  };
+  scenario.steps = {ReadAsync(), Invalidate(), Pass(absl::Seconds(150))};
+  const Report report = Explore(scenario);
+  EXPECT_TRUE(report.ok()) << report;
+}
+// [/explorer]
+
+ExploreOptions Depth(int depth, bool merge = true) {
+  ExploreOptions options;
+  options.depth = depth;
+  options.merge = merge;
+  return options;
+}
+
+Step Nothing(const char* name) {
+  return Do(name, [](World&) {});
+}
+
+TEST(ScheduleExplorerTest, T4EveryOrderIsRun) {
+  Scenario scenario;
+  scenario.steps = {Nothing("a"), Nothing("b"), Nothing("c")};
+  const Report each = Explore(scenario, Depth(3, /*merge=*/false));
+  EXPECT_EQ(each.orders, 6);
+  EXPECT_EQ(each.runs, 1 + 3 + 6 + 6);
+  // Merged, the states are the sets of steps that have happened.
+  const Report merged = Explore(scenario, Depth(3));
+  EXPECT_EQ(merged.orders, 6);
+  EXPECT_EQ(merged.states, 8);
+  EXPECT_EQ(merged.runs, 1 + 3 + 6 + 3);
+}
+
+TEST(ScheduleExplorerTest, T4AnOrderEndsAtTheDepth) {
+  Scenario scenario;
+  scenario.steps = {Nothing("a").Times(5)};
+  EXPECT_EQ(Explore(scenario, Depth(3)).states, 4);
+  EXPECT_EQ(Explore(scenario, Depth(9)).states, 6);
+}
+
+TEST(ScheduleExplorerTest, T4ThenAndTimesKeepTheirOrder) {
+  Scenario scenario;
+  scenario.steps = {Nothing("a").Then(Nothing("b")), Nothing("c").Times(2)};
+  EXPECT_EQ(Explore(scenario, Depth(4)).orders, 6);  // 4! / (2! * 2!)
+  EXPECT_EQ(Replay(scenario, {"c", "a", "b", "c"}), "");
+  EXPECT_EQ(Replay(scenario, {"c", "b"}), "step 2 cannot happen: b");
+}
+
+TEST(ScheduleExplorerTest, T4StepsOfOneNameAreToldApart) {
+  Scenario scenario;
+  scenario.steps = {Nothing("a"), Nothing("a")};
+  EXPECT_EQ(Replay(scenario, {"a #2", "a"}), "");
+  EXPECT_EQ(Explore(scenario, Depth(2)).states, 4);
+}
+
+TEST(ScheduleExplorerTest, T4MergedOrdersAreCountedAsIfTheyWereRun) {
+  Scenario scenario;
+  scenario.steps = {ReadAsync().Times(2), ReadBlocking(absl::Seconds(5)),
+                    Invalidate(), Destroy()};
+  const Report each = Explore(scenario, Depth(5, /*merge=*/false));
+  const Report merged = Explore(scenario, Depth(5));
+  EXPECT_TRUE(each.ok()) << each;
+  EXPECT_TRUE(merged.ok()) << merged;
+  EXPECT_EQ(merged.orders, each.orders);
+  EXPECT_EQ(merged.states, each.states);
+  EXPECT_LT(merged.runs, each.runs);
+}
+
+TEST(ScheduleExplorerTest, T4AFailureIsShownByAShortestOrder) {
+  Scenario scenario;
+  scenario.steps = {ReadAsync().Times(2), Nothing("a").Times(3)};
+  scenario.check = [](World& world) {
+    world.Expect(world.held_calls() == 0, "never so");
+  };
+  const Report report = Explore(scenario);
+  EXPECT_EQ(report.failure, "never so");
+  EXPECT_EQ(report.order, (Order{"read", "task 1"}));
+  EXPECT_EQ(Replay(scenario, report.order), "never so");
+  std::ostringstream shown;
+  shown << report;
+  EXPECT_THAT(shown.str(),
+              testing::HasSubstr("never so\n  after {\"read\", \"task 1\"}"));
+}
+
+}  // namespace
+}  // namespace schedule
+}  // namespace refreshable_testing

@@ -1,0 +1,384 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "testing/schedule_world.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "refreshable/event.h"
+#include "refreshable/freshness.h"
+#include "refreshable/refresh_error.h"
+
+namespace refreshable_testing {
+namespace schedule {
+
+using refreshable::Credential;
+using refreshable::EventKind;
+using refreshable::Expiry;
+using refreshable::FetchContext;
+using refreshable::FetchDone;
+using refreshable::Freshness;
+using refreshable::ManualExecutor;
+using refreshable::TimerId;
+using Kind = ManualExecutor::PendingStep::Kind;
+
+namespace {
+
+// More steps than this in a row are a loop that does not end.
+constexpr int kBusy = 10000;
+
+}  // namespace
+
+Answer Succeed(absl::Duration lifetime) {
+  return {"succeed", [=](World& world) {
+            return Credential<std::string>(world.NewToken(),
+                                           Expiry::In(lifetime));
+          }};
+}
+
+class World::Source final : public refreshable::TokenSource<std::string> {
+ public:
+  explicit Source(World* world) : world_(world) {}
+  void Fetch(const FetchContext& context,
+             FetchDone<std::string> done) override {
+    world_->OnFetch(context, std::move(done));
+  }
+
+ private:
+  World* const world_;
+};
+
+// The world's executor, but a blocking read leaves the order to the explorer.
+class World::Driver final : public refreshable::Executor {
+ public:
+  explicit Driver(World* world) : world_(world) {}
+  bool Run(Task task) override { return base().Run(std::move(task)); }
+  TimerId RunAfter(absl::Duration delay, Task task) override {
+    return base().RunAfter(delay, std::move(task));
+  }
+  bool Cancel(TimerId id) override { return base().Cancel(id); }
+  bool InExecutorThread() const override { return base().InExecutorThread(); }
+  bool DriveUntil(absl::FunctionRef<bool()> done,
+                  absl::Duration deadline) override {
+    return world_->Drive(done, deadline);
+  }
+  const refreshable::Clock& clock() const override { return base().clock(); }
+
+ private:
+  ManualExecutor& base() const { return world_->executor_; }
+
+  World* const world_;
+};
+
+World::World(refreshable::RefreshPolicy policy)
+    : policy_([&] {
+        policy.jitter = 0;
+        return policy;
+      }()),
+      executor_of_token_(std::make_unique<Driver>(this)),
+      referee_(std::make_shared<Referee>(policy_, &executor_.clock())),
+      source_(std::make_shared<Source>(this)) {
+  // Tells the referee, and calls back.
+  class Observer final : public refreshable::Observer {
+   public:
+    explicit Observer(World* world) : world_(world) {}
+    void OnEvent(const refreshable::Event& event) override {
+      world_->referee_->OnEvent(event);
+      world_->BackIn();
+    }
+
+   private:
+    World* const world_;
+  };
+  Token::Options options;
+  options.executor = executor_of_token_.get();
+  options.policy = policy_;
+  options.observer = std::make_shared<Observer>(this);
+  options.on_token_changed = [this](const auto& lease) {
+    referee_->OnLease(lease, Late());
+    BackIn();
+  };
+  options.jitter_seed = 1;
+  token_ = *Token::Create(source_, std::move(options));
+  alive_ = token_.get();
+}
+
+World::~World() { Destroy(); }
+
+// ---- What a step may do ----
+
+void World::ReadAsync(absl::Duration timeout, std::optional<int> max_retries) {
+  Joined(max_retries.value_or(policy_.retry.max_retries));
+  ReadAround([&] {
+    const size_t index = readers_.size();
+    readers_.emplace_back();
+    readers_[index].deadline = Now().since_boot + timeout;
+    readers_[index].max_retries = max_retries;
+    readers_[index].usable = referee_->Usable();
+    readers_[index].generation = referee_->generation();
+    Token::ReadOptions options;
+    options.timeout = timeout;
+    options.max_retries = max_retries;
+    readers_[index].id = token_->GetAsync(
+        options,
+        [this, index](LeaseOr lease) { OnOutcome(index, std::move(lease)); });
+    readers_[index].calling = false;
+  });
+}
+
+void World::ReadBlocking(absl::Duration timeout) {
+  if (timeout > absl::ZeroDuration()) Joined(policy_.retry.max_retries);
+  const auto read = [&] {
+    const absl::Duration deadline = Now().since_boot + timeout;
+    blocked_.push_back(deadline);
+    const LeaseOr lease = token_->Get(timeout);
+    blocked_.pop_back();
+    CheckOutcome(lease, deadline, Late());
+    if (!lease.ok() && !destroyed() && timeout <= absl::ZeroDuration()) {
+      Joined(policy_.retry.max_retries);
+    }
+  };
+  if (timeout <= absl::ZeroDuration()) return ReadAround(read);
+  read();
+}
+
+// R2, R3: who may start a refresh, does. (While a timer is late, a read may
+// look at the wall clock alone, and find nothing to do.)
+void World::ReadAround(absl::FunctionRef<void()> read) {
+  const bool wanted =
+      referee_->Fresh() == Freshness::kExpired ||
+      (referee_->Fresh() == Freshness::kStale && policy_.background_refresh);
+  const bool starts = wanted && referee_->Permitted() && takes_tasks_ &&
+                      takes_timers_ && !Late() && !token_->health().refreshing;
+  read();
+  if (starts && !destroyed() && !token_->health().refreshing) {
+    referee_->Complain("R2, R3: a read that may start a refresh did not");
+  }
+}
+
+void World::CancelRead(size_t index) {
+  if (index >= readers_.size()) return;
+  Reader& reader = readers_[index];
+  const bool pending = reader.ended == 0 && !reader.cancelled;
+  const bool cancelled = token_->Cancel(reader.id);
+  Expect(cancelled == pending, "R8: Cancel says wrongly what it did");
+  if (cancelled) reader.cancelled = true;
+}
+
+void World::Invalidate() {
+  const bool held =
+      referee_->generation().value() > 0 && referee_->rejected().empty();
+  referee_->BeforeInvalidate(token_->health().refreshing);
+  const bool acted = token_->Invalidate(referee_->generation());
+  Expect(acted == held, "A1: Invalidate says wrongly what it did");
+}
+
+void World::InvalidateOld() {
+  const uint64_t current = referee_->generation().value();
+  if (current == 0) return;
+  referee_->BeforeInvalidate(token_->health().refreshing);
+  Expect(!token_->Invalidate(refreshable::Generation(current - 1)),
+         "A1: an old generation was withdrawn");
+}
+
+void World::Install(absl::Duration lifetime) {
+  std::string token = NewToken();
+  referee_->Offer(token, lifetime, std::nullopt);
+  const auto installed = token_->Install(
+      Credential<std::string>(std::move(token), Expiry::In(lifetime)));
+  Expect(installed.ok() == (lifetime > absl::ZeroDuration()),
+         "F9: Install says wrongly what it did");
+  if (installed.ok() && !destroyed()) {
+    Expect(*installed == referee_->generation(),
+           "F9: Install names another generation");
+    Expect(!token_->health().refreshing, "F9: the flight outlasts an Install");
+  }
+}
+
+void World::Reset() {
+  referee_->OnReset();
+  token_->Reset();
+}
+
+void World::TakeTasks(bool take) {
+  takes_tasks_ = take;
+  if (!take) lost_task_ = true;
+  executor_.set_refuse_runs(!take);
+}
+
+void World::TakeTimers(bool take) {
+  takes_timers_ = take;
+  executor_.set_refuse_timers(!take);
+  if (!take) lost_timer_ = true;
+}
+
+void World::Joined(int max_retries) {
+  if (referee_->Usable()) return;
+  joined_.insert(std::upper_bound(joined_.begin(), joined_.end(), max_retries),
+                 max_retries);
+}
+
+// A task may be the callback of a read, which finds its token gone and joins.
+void World::NoteCallback() {
+  if (Waiting() > 0) Joined(-1);
+}
+
+void World::RunPending(size_t index) {
+  NoteCallback();
+  executor_.RunPending(index);
+}
+
+void World::LosePending(size_t index) {
+  const bool timer = executor_.PendingSteps()[index].kind == Kind::kTimer;
+  (timer ? lost_timer_ : lost_task_) = true;
+  NoteCallback();
+  executor_.DropPending(index);
+}
+
+void World::Destroy() {
+  token_.reset();
+  alive_ = nullptr;
+}
+
+World::Call World::TakeCall(size_t index) {
+  Call call = std::move(held_[index]);
+  held_.erase(held_.begin() + static_cast<std::ptrdiff_t>(index));
+  return call;
+}
+
+void World::AnswerCall(size_t index, const Answer& answer) {
+  if (index >= held_.size()) return;
+  Call call = TakeCall(index);
+  if (destroyed() || answer.result == nullptr) {
+    const int failures = referee_->failures();
+    const bool fails = !destroyed() && !call.context.cancelled();
+    { const FetchDone<std::string> dropped = std::move(call.done); }
+    Expect(!fails || referee_->failures() == failures + 1,
+           "E3: a call that was dropped did not fail");
+    return;
+  }
+  absl::StatusOr<Credential<std::string>> result = answer.result(*this);
+  bool good = result.ok();
+  if (good) {
+    const absl::Duration life = result->expiry.lifetime();
+    referee_->Offer(result->token, life, call.start);
+    good = result->token != referee_->rejected() &&
+           life > Now().since_boot - call.start.since_boot;
+  }
+  const bool overtaken = call.epoch != referee_->epoch();
+  const bool discarded = overtaken || (call.context.cancelled() && !good);
+  const bool published = good && !discarded;
+  const std::string before = discarded ? Visible() : "";
+  const auto generation = referee_->generation();
+  const int failures = referee_->failures();
+  const int discards = referee_->Count(EventKind::kAttemptDiscarded);
+  call.done(std::move(result));
+  referee_->Offer("", absl::ZeroDuration(), std::nullopt);
+  if (destroyed()) return;
+  if (discarded) {
+    Expect(Visible() == before,
+           "F2: an answer to a call that was overtaken changed something");
+    Expect(referee_->Count(EventKind::kAttemptDiscarded) == discards + 1,
+           "F2: a discarded answer was not told");
+  } else if (published) {
+    Expect(referee_->generation() == generation.Next(),
+           "F1, F6: an answer in time was not published");
+  } else {
+    Expect(referee_->failures() == failures + 1,
+           "B6: a failure was not counted once");
+  }
+}
+
+std::string World::NewToken() { return absl::StrCat("t", ++tokens_); }
+
+bool World::RunFirst(absl::Duration until) {
+  const auto steps = executor_.PendingSteps();
+  if (steps.empty() || steps.front().due > until) return false;
+  if (++busy_ > kBusy) {
+    referee_->Complain("a loop that does not end");
+    return false;
+  }
+  return executor_.RunPending(0);
+}
+
+void World::AdvanceBy(absl::Duration d) {
+  const absl::Duration until = Now().since_boot + d;
+  busy_ = 0;
+  while (RunFirst(until)) {
+  }
+  Pass(std::max(absl::ZeroDuration(), until - Now().since_boot));
+}
+
+bool World::Drive(absl::FunctionRef<bool()> done, absl::Duration deadline) {
+  if (Now().since_boot >= deadline) return true;
+  while (!done() && Now().since_boot <= deadline) {
+    if (driver_ != nullptr && !at_end_) {
+      if (!driver_()) break;
+    } else if (!RunFirst(deadline)) {
+      if (deadline < absl::InfiniteDuration()) {
+        Pass(deadline - Now().since_boot);
+      }
+      break;
+    }
+  }
+  return true;
+}
+
+void World::Hold(absl::Duration lifetime) {
+  ReadAsync();
+  RunUntilIdle();
+  AnswerCall(0, Succeed(lifetime));
+  RunUntilIdle();
+}
+
+// ---- What the Refreshable does ----
+
+void World::OnFetch(const FetchContext& context, FetchDone<std::string> done) {
+  referee_->OnFetch();
+  BackIn();
+  held_.push_back({std::move(done), context, referee_->epoch(), Now()});
+  if (at_end_) AnswerCall(held_.size() - 1, Succeed());
+}
+
+void World::OnOutcome(size_t reader, LeaseOr lease) {
+  Reader& r = readers_[reader];
+  Expect(++r.ended == 1, "B5: a read ended twice");
+  Expect(!r.cancelled, "R8: a cancelled read was called back");
+  Expect(!r.calling, "R11: a callback ran inside its GetAsync");
+  Expect(alive_ != nullptr, "E1: a callback ran after the destructor");
+  Expect(lease.ok() || destroyed() || lost_timer_ || !r.usable ||
+             !referee_->Usable() || r.generation != referee_->generation(),
+         "B4: a read of a usable token failed");
+  CheckOutcome(lease, r.deadline, /*late=*/false);
+  BackIn();
+}
+
+void World::CheckOutcome(const LeaseOr& lease, absl::Duration deadline,
+                         bool late) {
+  if (lease.ok()) return referee_->OnLease(*lease, late);
+  const absl::Status& status = lease.status();
+  const auto error = refreshable::GetRefreshError(status);
+  if (error.has_value()) {
+    Expect(error->fatal == refreshable::IsFatal(status),
+           "B7: an error is fatal, and is not");
+    Expect(error->fatal || error->failures > 0 || !status.ok(),
+           "B5: an error without a cause");
+  } else if (absl::IsDeadlineExceeded(status)) {
+    Expect(Now().since_boot >= deadline,
+           "R7: DEADLINE_EXCEEDED before the deadline");
+  } else if (absl::IsCancelled(status)) {
+    Expect(destroyed(), "E1: CANCELLED, and not destroyed");
+  } else {
+    Expect(lost_timer_,
+           absl::StrCat("B5: a read ended with ", status.ToString()));
+  }
+}
+
+// User code calls the Refreshable: no lock may be held (E5).
+void World::BackIn() {
+  if (alive_ != nullptr) alive_->stats();
+}
+
+}  // namespace schedule
+}  // namespace refreshable_testing

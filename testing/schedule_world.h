@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// World: one Refreshable, its source, its executor and whoever reads it, in
+// which a step of the schedule explorer acts.
+
+#ifndef TESTING_SCHEDULE_WORLD_H_
+#define TESTING_SCHEDULE_WORLD_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/functional/function_ref.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "executors/clock.h"
+#include "executors/executor.h"
+#include "executors/manual_executor.h"
+#include "refreshable/credential.h"
+#include "refreshable/generation.h"
+#include "refreshable/health.h"
+#include "refreshable/lease.h"
+#include "refreshable/policy.h"
+#include "refreshable/refreshable.h"
+#include "refreshable/token_source.h"
+#include "refreshable/waiter_id.h"
+#include "testing/schedule_referee.h"
+
+namespace refreshable_testing {
+namespace schedule {
+
+class World;
+
+// What a token source may answer.
+struct Answer {
+  std::string name;
+  // Made when the call is answered. Null: the call is dropped, unanswered.
+  // A token is to come from `World::NewToken`.
+  std::function<absl::StatusOr<refreshable::Credential<std::string>>(World&)>
+      result;
+};
+
+// A new token that lives for `lifetime` from the start of the call.
+Answer Succeed(absl::Duration lifetime = absl::Seconds(400));
+
+// Everything that one order of a scenario acts on, in virtual time. Each call
+// of the source is held until `AnswerCall`; reads are kept account of; what the
+// Refreshable hands out and tells is checked at once, and everything else in
+// `Check()`. All user code of the Refreshable (source, observer, hook,
+// callbacks) calls it back: a lock held there ends the program, by Abseil's
+// deadlock detection (with NDEBUG it hangs). To be used in the thread that made
+// it.
+class World {
+ public:
+  using Token = refreshable::Refreshable<std::string>;
+  using LeaseOr = absl::StatusOr<refreshable::Lease<std::string>>;
+
+  // Requires: the policy is valid. Its jitter is taken to be 0.
+  explicit World(refreshable::RefreshPolicy policy);
+  World(const World&) = delete;
+  World& operator=(const World&) = delete;
+  ~World();
+
+  // ---- What a step may do ----
+
+  // Requires: !destroyed().
+  Token& token() { return *token_; }
+  bool destroyed() const { return token_ == nullptr; }
+  refreshable::ManualExecutor& executor() { return executor_; }
+  const refreshable::ManualExecutor& executor() const { return executor_; }
+  refreshable::Instant Now() const { return executor_.clock().Now(); }
+
+  // GetAsync, and Get, which is given back when it has ended; other steps
+  // happen meanwhile if it has to wait.
+  void ReadAsync(absl::Duration timeout = absl::InfiniteDuration(),
+                 std::optional<int> max_retries = std::nullopt);
+  void ReadBlocking(absl::Duration timeout);
+  void ReadNow() { ReadBlocking(absl::ZeroDuration()); }
+  // Cancels the GetAsync that was the `index`-th, from 0, if there was one.
+  void CancelRead(size_t index);
+  // Of the token last published, or of the one before.
+  void Invalidate();
+  void InvalidateOld();
+  void Install(absl::Duration lifetime);
+  void Reset();
+  // Time passes on both clocks, and nothing that falls due runs meanwhile.
+  void Pass(absl::Duration d) { executor_.Suspend(d); }
+  void StepWall(absl::Duration d) { executor_.StepWall(d); }
+  // From now on the executor takes tasks (timers), or not.
+  void TakeTasks(bool take);
+  void TakeTimers(bool take);
+  // The executor runs a pending step, or destroys it without running it.
+  void RunPending(size_t index);
+  void LosePending(size_t index);
+  void Destroy();
+
+  // The calls of the source that have not been answered, in their order.
+  size_t held_calls() const { return held_.size(); }
+  void AnswerCall(size_t index, const Answer& answer);
+  // A token that no call has brought yet.
+  std::string NewToken();
+
+  // Runs what is due.
+  void RunUntilIdle() { AdvanceBy(absl::ZeroDuration()); }
+  // Time passes and everything runs when it is due.
+  void AdvanceBy(absl::Duration d);
+  // The token is held and fresh, brought by the source, living for `lifetime`.
+  void Hold(absl::Duration lifetime = absl::Seconds(400));
+
+  // Complains if it does not hold: the order has failed.
+  void Expect(bool holds, absl::string_view what) {
+    if (!holds) referee_->Complain(what);
+  }
+  const Referee& referee() const { return *referee_; }
+
+  // ---- What the explorer does ----
+
+  // What a blocking read calls for something to happen; false: nothing will.
+  // Null: the executor's own order.
+  void set_driver(std::function<bool()> driver) { driver_ = std::move(driver); }
+  // Deadlines of the blocking reads in progress, the innermost last.
+  const std::vector<absl::Duration>& blocked() const { return blocked_; }
+  bool cancellable(size_t index) const;
+
+  // Before each step, and at the end: what was queued since came of `step`.
+  void Note(int step);
+
+  // Everything that can be seen between two steps, by clause.
+  void Check();
+  // All that is known which the future depends on.
+  std::string Fingerprint() const;
+  // From here the source answers, the executor takes everything, and time
+  // passes: the next read must be given a token, after Reset() if `reset` or if
+  // refreshing has given up for good, and everybody has had an outcome.
+  void CheckWayOut(bool reset);
+  // The first complaint; empty: none.
+  const std::string& complaint() const { return referee_->complaint(); }
+
+ private:
+  class Source;
+  class Driver;
+  struct Call {
+    refreshable::FetchDone<std::string> done;
+    refreshable::FetchContext context;
+    int epoch;
+    refreshable::Instant start;
+  };
+  struct Reader {
+    absl::Duration deadline;
+    std::optional<int> max_retries;
+    refreshable::WaiterId id{};
+    // What there was when it was made: a usable token, of this generation.
+    bool usable = false;
+    refreshable::Generation generation;
+    bool calling = true;  // Inside GetAsync.
+    bool cancelled = false;
+    int ended = 0;
+  };
+  struct Pending {
+    size_t tasks = 0;
+    absl::Duration first_timer = absl::InfiniteDuration();
+  };
+
+  void OnFetch(const refreshable::FetchContext& context,
+               refreshable::FetchDone<std::string> done);
+  void OnOutcome(size_t reader, LeaseOr lease);
+  void CheckOutcome(const LeaseOr& lease, absl::Duration deadline, bool late);
+  void BackIn();
+  void ReadAround(absl::FunctionRef<void()> read);
+  void Joined(int max_retries);
+  void NoteCallback();
+  Call TakeCall(size_t index);
+  bool Late() const;
+  bool Live(const Call& call) const;
+  int64_t Waiting() const;
+  Pending Queue() const;
+  std::string Visible() const;
+  void CheckCalls();
+  void CheckWaits(const refreshable::Health& health);
+  void CheckEnded();
+  bool Drive(absl::FunctionRef<bool()> done, absl::Duration deadline);
+  bool RunFirst(absl::Duration until);
+
+  const refreshable::RefreshPolicy policy_;
+  refreshable::ManualExecutor executor_;
+  const std::unique_ptr<Driver> executor_of_token_;
+  const std::shared_ptr<Referee> referee_;
+  const std::shared_ptr<Source> source_;
+  std::function<bool()> driver_;
+  std::deque<Call> held_;
+  std::deque<Reader> readers_;
+  std::vector<absl::Duration> blocked_;
+  bool at_end_ = false;  // The source answers at once.
+  bool takes_tasks_ = true;
+  bool takes_timers_ = true;
+  bool lost_task_ = false;  // One was refused or lost, or may have been.
+  bool lost_timer_ = false;
+  // Of the tasks that were queued, by id: the step that they came of, and which
+  // of its tasks.
+  std::map<uint64_t, std::pair<int, int>> origins_;
+  uint64_t last_noted_ = 0;
+  // Who may have joined the refresh in flight while there was no usable token,
+  // sorted: it decides on budget and cooldown.
+  std::vector<int> joined_;
+  int failed_before_ = 0;  // Attempts, before that refresh.
+  int tokens_ = 0;
+  int busy_ = 0;
+  std::unique_ptr<Token> token_;
+  Token* alive_ = nullptr;  // Until its destructor has returned.
+};
+
+}  // namespace schedule
+}  // namespace refreshable_testing
+
+#endif  // TESTING_SCHEDULE_WORLD_H_

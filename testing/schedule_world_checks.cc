@@ -1,0 +1,246 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What the World checks between steps and at the end.
+
+#include <algorithm>
+#include <sstream>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "refreshable/event.h"
+#include "refreshable/health.h"
+#include "testing/schedule_world.h"
+
+namespace refreshable_testing {
+namespace schedule {
+
+using refreshable::Health;
+using Kind = refreshable::ManualExecutor::PendingStep::Kind;
+
+// ---- What the explorer does ----
+
+bool World::cancellable(size_t index) const {
+  return !destroyed() && index < readers_.size() && !readers_[index].cancelled;
+}
+
+int64_t World::Waiting() const {
+  return std::count_if(readers_.begin(), readers_.end(), [](const Reader& r) {
+    return r.ended == 0 && !r.cancelled;
+  });
+}
+
+World::Pending World::Queue() const {
+  Pending pending;
+  for (const auto& step : executor_.PendingSteps()) {
+    if (step.kind == Kind::kRun) {
+      ++pending.tasks;
+    } else {
+      pending.first_timer = std::min(pending.first_timer, step.due);
+    }
+  }
+  return pending;
+}
+
+bool World::Late() const {
+  return lost_timer_ || Queue().first_timer <= Now().since_boot;
+}
+
+bool World::Live(const Call& call) const { return !call.context.cancelled(); }
+
+// What a discarded answer must leave alone.
+std::string World::Visible() const {
+  refreshable::Stats stats = token_->stats();
+  stats.attempts_discarded = 0;
+  std::ostringstream visible;
+  if (lost_task_) {
+    // A callback that was refused comes with whatever happens next, and may
+    // find its token gone.
+    visible << referee_->generation() << ' ' << referee_->failures();
+  } else {
+    visible << token_->health() << stats << Queue().tasks;
+  }
+  return visible.str();
+}
+
+void World::CheckEnded() {
+  for (const Reader& reader : readers_) {
+    Expect(reader.ended == (reader.cancelled ? 0 : 1),
+           "E1, B5: a read was left without an outcome");
+  }
+}
+
+void World::CheckCalls() {
+  const int live =
+      std::count_if(held_.begin(), held_.end(),
+                    [this](const Call& call) { return Live(call); });
+  Expect(live <= (destroyed() ? 0 : 1),
+         "F1, E1: a call that nobody waits for was not told so");
+  Expect(static_cast<int>(held_.size()) - live <= policy_.max_abandoned_calls,
+         "F6: too many abandoned calls");
+  for (const Call& call : held_) {
+    Expect(!Live(call) || call.epoch == referee_->epoch(),
+           "A2: an attempt that was overtaken goes on");
+  }
+}
+
+// B8: somebody who waits is waiting for something.
+void World::CheckWaits(const Health& health) {
+  const absl::Duration now = Now().since_boot;
+  const Pending pending = Queue();
+  const bool waiting = Waiting() > 0;
+  if (pending.tasks > 0) return;
+  // A callback that was refused is called by a timer.
+  Expect(!waiting || health.refreshing ||
+             (lost_task_ && pending.first_timer < absl::InfiniteDuration()),
+         "B8: a read waits for no refresh");
+  const auto live =
+      std::find_if(held_.begin(), held_.end(),
+                   [this](const Call& call) { return Live(call); });
+  Expect(!health.refreshing || live != held_.end() ||
+             pending.first_timer < absl::InfiniteDuration(),
+         "B8: a refresh that nothing can end");
+  if (lost_timer_) return;
+  const auto expect_timer = [&](absl::Duration at, absl::string_view what) {
+    Expect(pending.first_timer <= std::max(at, now), what);
+  };
+  if (live != held_.end()) {
+    expect_timer(live->start.since_boot + policy_.attempt_timeout,
+                 "F6: no timer ends the attempt");
+  }
+  const absl::Duration next = now + (health.next_attempt - Now().wall);
+  for (const Reader& reader : readers_) {
+    if (reader.ended > 0 || reader.cancelled) continue;
+    expect_timer(reader.deadline, "R7: no timer ends a read at its deadline");
+    Expect(live != held_.end() || reader.deadline <= now || next <= now ||
+               reader.deadline >= next,
+           "R7: a read waits for an attempt after its deadline");
+  }
+}
+
+void World::Note(int step) {
+  int of_step = 0;
+  for (const auto& pending : executor_.PendingSteps()) {
+    if (pending.kind != Kind::kRun || pending.id <= last_noted_) continue;
+    origins_[pending.id] = {step, of_step++};
+    last_noted_ = pending.id;
+  }
+  if (!destroyed() && token_->health().refreshing) return;
+  joined_.clear();
+  failed_before_ = referee_->Count(refreshable::EventKind::kAttemptFailed);
+}
+
+void World::Check() {
+  CheckCalls();
+  if (destroyed()) {
+    CheckEnded();
+    Expect(Queue().first_timer == absl::InfiniteDuration() || lost_timer_,
+           "E1: a timer is left behind");
+    return;
+  }
+  const LeaseOr lease = token_->TryGet();
+  if (lease.ok()) referee_->OnLease(*lease, /*late=*/false);
+  Expect(lease.ok() || !referee_->Usable(),
+         "B4: a usable token is not handed out");
+  const Health health = token_->health();
+  referee_->CheckHealth(health);
+  referee_->CheckStats(token_->stats());
+  const int64_t blocked = static_cast<int64_t>(blocked_.size());
+  Expect(Waiting() <= health.waiters && health.waiters <= Waiting() + blocked,
+         absl::StrCat("S2: ", health.waiters, " waiters, not ", Waiting()));
+  CheckWaits(health);
+}
+
+std::string World::Fingerprint() const {
+  const refreshable::Instant now = Now();
+  std::string out;
+  const auto add = [&](absl::Duration d) {
+    absl::StrAppend(&out,
+                    d == absl::InfiniteDuration()
+                        ? "+"
+                        : absl::StrCat(absl::ToInt64Nanoseconds(d)),
+                    ",");
+  };
+  add(now.wall - absl::UnixEpoch());
+  add(now.since_boot);
+  for (const auto& step : executor_.PendingSteps()) {
+    absl::StrAppend(&out, step.kind == Kind::kRun ? "R" : "T");
+    if (step.kind == Kind::kRun) {
+      const auto& [origin, number] = origins_.at(step.id);
+      absl::StrAppend(&out, origin, ".", number, ",");
+    }
+    add(step.due);
+  }
+  for (const Call& call : held_) {
+    absl::StrAppend(&out, "|", Live(call), call.epoch == referee_->epoch(),
+                    call.context.attempt(), ",");
+    add(call.start.since_boot);
+  }
+  absl::StrAppend(&out, "|");
+  for (const Reader& reader : readers_) {
+    if (reader.ended > 0 || reader.cancelled) {
+      absl::StrAppend(&out, reader.cancelled, ",");
+    } else {
+      absl::StrAppend(&out, "r", reader.usable, reader.max_retries.value_or(-1),
+                      ",");
+      add(reader.deadline);
+    }
+  }
+  absl::StrAppend(&out, "|");
+  for (const absl::Duration deadline : blocked_) add(deadline);
+  absl::StrAppend(
+      &out, "|", absl::StrJoin(joined_, ","), "|",
+      referee_->Count(refreshable::EventKind::kAttemptFailed) - failed_before_,
+      ",", takes_tasks_, takes_timers_, lost_timer_, lost_task_, destroyed());
+  if (destroyed()) return out;
+  referee_->AppendTo(out);
+  const Health health = token_->health();
+  absl::StrAppend(&out, "|", health.refreshing, health.waiters, ",",
+                  health.failures, ",",
+                  static_cast<int>(health.last_cause.code()), ",");
+  add(health.next_attempt - now.wall);
+  return out;
+}
+
+void World::CheckWayOut(bool reset) {
+  at_end_ = true;
+  executor_.set_refuse_runs(false);
+  executor_.set_refuse_timers(false);
+  takes_tasks_ = takes_timers_ = true;
+  if (!destroyed() && !reset) ReadNow();
+  RunUntilIdle();
+  for (const Reader& reader : readers_) {
+    Expect(reader.ended > 0 || reader.cancelled ||
+               reader.deadline > Now().since_boot,
+           "R7: a read outlasts its deadline");
+  }
+  while (!held_.empty()) AnswerCall(0, Succeed());
+  RunUntilIdle();
+  if (destroyed()) {
+    AdvanceBy(absl::Hours(1));
+    return Check();
+  }
+  if (!reset && !token_->health().fatal) {
+    const absl::Duration wait = token_->health().next_attempt - Now().wall;
+    const refreshable::RetryPolicy& retry = policy_.retry;
+    const absl::Duration longest =
+        std::max({retry.probe_interval, retry.max_backoff,
+                  retry.max_retry_after, policy_.min_interval});
+    Expect(wait <= longest, "B8: the next attempt is too far away");
+    AdvanceBy(std::min(wait, longest));
+  }
+  if (reset || token_->health().fatal) Reset();
+  const LeaseOr lease = token_->Get(absl::Minutes(1));
+  if (!lease.ok()) {
+    return referee_->Complain(
+        absl::StrCat("B8: stuck: after ", reset ? "Reset() and " : "",
+                     "success a read gets ", lease.status().ToString()));
+  }
+  referee_->OnLease(*lease, /*late=*/false);
+  AdvanceBy(absl::Seconds(1));  // A callback that was refused takes so long.
+  Expect(referee_->Usable(), "B8: no usable token after success");
+  CheckEnded();
+  Check();
+}
+
+}  // namespace schedule
+}  // namespace refreshable_testing
