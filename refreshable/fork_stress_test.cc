@@ -9,14 +9,17 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <memory>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/blocking_counter.h"
 #include "absl/synchronization/mutex.h"
+#include "absl/synchronization/notification.h"
 #include "absl/time/time.h"
 #include "executors/thread_executor.h"
 #include "gtest/gtest.h"
@@ -40,11 +43,93 @@ bool HoldsInChild(Function child) {
          WEXITSTATUS(status) == 0;
 }
 
-TEST(ForkStressTest, E4ChildReadsWhileTheParentsThreadsAreInsideEveryCall) {
-  // Its detector has a lock of its own, which no child gets back.
+// The first lock that a thread waits for makes Abseil allocate under a lock of
+// its own, which no child gets back. Whoever has waited does not do it again.
+void WaitOnce() {
+  absl::Mutex mutex;
+  const bool never = false;
+  absl::MutexLock lock(&mutex);
+  mutex.AwaitWithTimeout(absl::Condition(&never), absl::Nanoseconds(1));
+}
+
+// All its threads have waited once.
+std::unique_ptr<ThreadExecutor> StartedExecutor(int workers) {
+  // Its detector has a lock of its own, which no child gets back either.
   absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
+  ThreadExecutor::Options options;
+  options.workers = workers;
+  auto executor = *ThreadExecutor::Create(options);
+  // One task for each thread: none ends before all have begun.
+  struct Arrivals {
+    explicit Arrivals(int threads) : missing(threads) {}
+    absl::Mutex mutex;
+    int missing ABSL_GUARDED_BY(mutex);
+    void Arrive() {
+      WaitOnce();
+      absl::MutexLock lock(&mutex);
+      --missing;
+      mutex.Await(absl::Condition(
+          +[](Arrivals* arrivals) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+            return arrivals->missing == 0;
+          },
+          this));
+    }
+  };
+  // The timers' thread and this one, too.
+  const auto arrivals = std::make_shared<Arrivals>(workers + 2);
+  for (int i = 0; i < workers; ++i) {
+    EXPECT_TRUE(executor->Run([arrivals] { arrivals->Arrive(); }));
+  }
+  EXPECT_NE(executor->RunAfter(absl::ZeroDuration(),
+                               [arrivals] { arrivals->Arrive(); }),
+            TimerId::kNone);
+  arrivals->Arrive();
+  return executor;
+}
+
+TEST(ForkStressTest, E4ChildReadsWhatTheParentHeld) {
+  const auto executor = StartedExecutor(1);
+  auto token = Refreshable<std::string>::Create(
+      BlockingSource<std::string>([]() -> Result {
+        return Credential<std::string>("t1", Expiry::Never());
+      }),
+      {executor.get()});
+  ASSERT_TRUE((*token)->Get().ok());
+  EXPECT_TRUE(HoldsInChild([&] {
+    auto lease = (*token)->Get();
+    return lease.ok() && lease->token() == "t1";
+  }));
+}
+
+TEST(ForkStressTest, E4ChildRefreshesThoughTheParentIsInTheMiddleOfIt) {
+  const auto executor = StartedExecutor(1);
+  const pid_t parent = getpid();
+  absl::Notification called;
+  absl::Notification release;
+  auto token = Refreshable<std::string>::Create(
+      BlockingSource<std::string>([&]() -> Result {
+        if (getpid() == parent) {
+          called.Notify();
+          release.WaitForNotification();
+        }
+        return Credential<std::string>("t1", Expiry::Never());
+      }),
+      {executor.get()});
+  (*token)->GetAsync(absl::InfiniteDuration(),
+                     [](absl::StatusOr<Lease<std::string>>) {});
+  called.WaitForNotification();
+  EXPECT_TRUE(HoldsInChild([&] {
+    auto lease = (*token)->Get();
+    return lease.ok() && lease->token() == "t1" &&
+           lease->generation() == Generation(1);
+  }));
+  release.Notify();
+  EXPECT_TRUE((*token)->Get().ok());
+}
+
+TEST(ForkStressTest, E4ChildReadsWhileTheParentsThreadsAreInsideEveryCall) {
+  const auto executor = StartedExecutor(2);
   std::atomic<int> calls{0};
-  ThreadExecutor executor;
   RefreshPolicy policy;  // A rejected token may be replaced at once.
   policy.young_token_age = absl::ZeroDuration();
   policy.min_interval = absl::ZeroDuration();
@@ -53,11 +138,9 @@ TEST(ForkStressTest, E4ChildReadsWhileTheParentsThreadsAreInsideEveryCall) {
         return Credential<std::string>(absl::StrCat("t", ++calls),
                                        Expiry::Never());
       }),
-      {&executor, policy});
+      {executor.get(), policy});
   std::atomic<bool> stop{false};
-  // Each thread has been through everything once before the first fork: the
-  // first lock that a thread waits for makes Abseil allocate under a lock of
-  // its own, which no child gets back.
+  // Each thread has been through everything once before the first fork.
   constexpr int kReaders = 3;
   absl::BlockingCounter started(kReaders);
   std::vector<std::thread> readers;
@@ -70,6 +153,7 @@ TEST(ForkStressTest, E4ChildReadsWhileTheParentsThreadsAreInsideEveryCall) {
                         ->Install(Credential<std::string>("i", Expiry::Never()))
                         .ok());
       };
+      WaitOnce();
       read_and_install();
       started.DecrementCount();
       while (!stop.load()) read_and_install();

@@ -39,6 +39,11 @@ int ExitCodeOfChild(const std::function<bool()>& body) {
 // copied; what the child does first works, and frees what it should.
 TEST_F(HazardForkTest, E4AChildCanReadAndReplace) {
   Replace(cell_, new TestNode(&live_));
+  // Made before any thread reads: what a thread that is not in the child was
+  // about to hold, its slot still has, and it may have been freed already. A
+  // node that the child made at that address would be kept.
+  std::atomic<int> mine{0};
+  auto* const fresh = new TestNode(&mine);
   std::atomic<bool> stop{false};
   std::vector<std::thread> threads;
   for (int i = 0; i < 2; ++i) {
@@ -51,9 +56,8 @@ TEST_F(HazardForkTest, E4AChildCanReadAndReplace) {
   });
   for (int i = 0; i < 20; ++i) {
     EXPECT_EQ(ExitCodeOfChild([&] {
-                std::atomic<int> mine{0};
                 if (!Alive(Hold(cell_))) return false;
-                Replace(cell_, new TestNode(&mine));
+                Replace(cell_, fresh);
                 HazardHold hold = Hold(cell_);
                 Replace(cell_, nullptr);
                 if (!Alive(hold) || mine != 1) return false;
@@ -64,6 +68,9 @@ TEST_F(HazardForkTest, E4AChildCanReadAndReplace) {
   }
   stop = true;
   for (std::thread& thread : threads) thread.join();
+  Replace(cell_, fresh);
+  Replace(cell_, nullptr);
+  EXPECT_EQ(mine, 0);
 }
 
 TEST_F(HazardForkTest, E4ALeaseOfAThreadThatIsGoneStaysValidInTheChild) {
