@@ -17,6 +17,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/base/attributes.h"
 #include "absl/base/config.h"
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
@@ -40,19 +41,18 @@ using internal_executors::Require;
 // wait does not count the time that the machine is suspended.
 constexpr absl::Duration kLongestWait = absl::Seconds(1);
 
-// How many forks lie between the first process and this one, counted from the
-// first time it was asked for.
-std::atomic<uint64_t> fork_count{0};
+// How many forks lie between the first process and this one.
+ABSL_CONST_INIT std::atomic<uint64_t> fork_count{0};
 
-uint64_t ForkCount() {
 #ifndef _WIN32
-  static const int registered = pthread_atfork(nullptr, nullptr, [] {
-    fork_count.fetch_add(1, std::memory_order_relaxed);
-  });
-  (void)registered;
+// Before main, and not at the first use: that may be in one thread while
+// another one forks.
+[[maybe_unused]] const int forks_are_counted =
+    pthread_atfork(nullptr, nullptr,
+                   [] { fork_count.fetch_add(1, std::memory_order_relaxed); });
 #endif
-  return fork_count.load(std::memory_order_relaxed);
-}
+
+uint64_t ForkCount() { return fork_count.load(std::memory_order_relaxed); }
 
 absl::Status Validate(const ThreadExecutor::Options& options) {
   if (options.workers < 1 || options.workers > ThreadExecutor::kMaxWorkers) {

@@ -67,6 +67,14 @@ class ForkRegistry {
   ForkAware* first_ = nullptr;
 };
 
+namespace {
+
+// Before main, and not only at the first use: that may be in one thread while
+// another one forks.
+[[maybe_unused]] const ForkRegistry& made_early = ForkRegistry::Get();
+
+}  // namespace
+
 void UnlockInChild(absl::Mutex& mutex) ABSL_NO_THREAD_SAFETY_ANALYSIS {
   absl::Mutex held;
   held.Lock();

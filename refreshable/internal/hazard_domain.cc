@@ -107,6 +107,11 @@ bool HeavyBarrier() {
 
 #endif
 
+// Not a function's static variable: a child would wait for ever for a thread
+// of its parent that was about to initialise that.
+enum Mode { kUnknown, kAsymmetric, kSymmetric };
+ABSL_CONST_INIT std::atomic<Mode> mode{kUnknown};
+
 // ---- fork() ----
 
 #ifndef _WIN32
@@ -140,25 +145,26 @@ void AfterForkInChild() {
     record.transient.node.store(nullptr, std::memory_order_relaxed);
     record.owned.store(false, std::memory_order_relaxed);
   });
+  // A thread may have registered the parent while it was being copied: the
+  // kernel's part before that, and `mode` after it.
+  if (mode.load(std::memory_order_relaxed) == kAsymmetric) {
+    RegisterHeavyBarrier();
+  }
   forking.store(0, std::memory_order_seq_cst);
   scanning.store(false, std::memory_order_seq_cst);
 }
 
 #endif
 
-// Not a function's static variable: a child would wait for ever for a thread
-// of its parent that was about to initialise that.
-enum Mode { kUnknown, kAsymmetric, kSymmetric };
-ABSL_CONST_INIT std::atomic<Mode> mode{kUnknown};
-ABSL_CONST_INIT std::atomic<bool> fork_handled{false};
+#ifndef _WIN32
+// Before main, and not at the first use: that may be in one thread while
+// another one forks, and its child would have a scan that never ends.
+[[maybe_unused]] const int fork_is_handled =
+    pthread_atfork(BeforeFork, AfterForkInParent, AfterForkInChild);
+#endif
 
 // May run in several threads at once, with the same result.
 Mode SetUp() {
-#ifndef _WIN32
-  if (!fork_handled.exchange(true)) {
-    pthread_atfork(BeforeFork, AfterForkInParent, AfterForkInChild);
-  }
-#endif
   const bool asymmetric = !force_symmetric.load(std::memory_order_relaxed) &&
                           RegisterHeavyBarrier();
   mode.store(asymmetric ? kAsymmetric : kSymmetric);

@@ -35,6 +35,34 @@ int ExitCodeOfChild(const std::function<bool()>& body) {
   return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
+// The process forks while other threads use the domain for the first time. (A
+// scan that one of them had begun was never to end in the child, which freed
+// nothing.) The first test here: processes are copied that have not used it.
+TEST(HazardForkAtTheFirstUseTest, E4AChildCanReadAndReplace) {
+  for (int i = 0; i < 100; ++i) {
+    EXPECT_EQ(ExitCodeOfChild([] {
+                std::atomic<int> theirs{0}, mine{0};
+                HazardCell cell{new TestNode(&theirs)};
+                auto* const fresh = new TestNode(&mine);
+                std::atomic<bool> begun{false}, stop{false};
+                std::thread thread([&] {
+                  begun = true;
+                  while (!stop) Replace(cell, new TestNode(&theirs));
+                });
+                while (!begun) std::this_thread::yield();
+                const int code = ExitCodeOfChild([&] {
+                  Replace(cell, fresh);
+                  Replace(cell, nullptr);
+                  return mine == 0;
+                });
+                stop = true;
+                thread.join();
+                return code == 0;
+              }),
+              0);
+  }
+}
+
 // Readers and a publisher are in the middle of everything when the process is
 // copied; what the child does first works, and frees what it should.
 TEST_F(HazardForkTest, E4AChildCanReadAndReplace) {
