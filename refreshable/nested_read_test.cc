@@ -122,9 +122,14 @@ TEST_F(NestedReadTest, R10AllWorkersReadOneOfThemFetches) {
               SpinUntil([&] { return a_->health().waiters == 2; });
               done(Hour("a"));
             }));
+  // Neither reads before both are here: else one of them may be given the
+  // attempt, which waits for two readers, and leave the second read queued.
+  std::atomic<int> here{0};
   absl::BlockingCounter read(2);
   for (int i = 0; i < 2; ++i) {
     ASSERT_TRUE(pool_->Run([&] {
+      ++here;
+      SpinUntil([&] { return here == 2; });
       EXPECT_EQ(a_->Get()->token(), "a");
       read.DecrementCount();
     }));
