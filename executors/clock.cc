@@ -72,6 +72,14 @@ const SystemClock& SystemClock::Get() {
   return *clock;
 }
 
+namespace {
+
+// Before main, and not only at the first use: a child of a fork in that very
+// moment would wait for it for ever.
+[[maybe_unused]] const SystemClock& made_early = SystemClock::Get();
+
+}  // namespace
+
 const std::atomic<int64_t> CoarseWallClock::kUnknown{
     std::numeric_limits<int64_t>::max()};
 

@@ -74,6 +74,20 @@ TEST_F(PromotionTest, B3PromotedItKeepsItsBudgetThoughEveryWaiterLeaves) {
   EXPECT_THAT(outcomes_, IsEmpty());
 }
 
+TEST_F(PromotionTest, L7LessThanNoRetryIsNone) {
+  const auto token = Make();
+  source_.Always(absl::UnavailableError("502"));
+  token->GetAsync(Retries(-1), Note());
+  executor_.AdvanceBy(absl::Hours(1));
+  EXPECT_THAT(outcomes_, ElementsAre(AfterFailures(1)));
+  EXPECT_EQ(source_.call_count(), 1u);
+  token->GetAsync(Retries(-1), Note());
+  token->GetAsync(Retries(1), Note());
+  executor_.AdvanceBy(absl::Hours(1));
+  EXPECT_THAT(outcomes_, ElementsAre(AfterFailures(1), AfterFailures(2),
+                                     AfterFailures(3)));
+}
+
 TEST_F(PromotionTest, L7TheLargestBudgetRunsAndEachLeavesWithItsOwn) {
   const auto token = Make();
   source_.Always(absl::UnavailableError("502"));

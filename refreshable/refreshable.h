@@ -69,8 +69,8 @@ namespace refreshable {
 // the destroying thread before the destructor returns; a GetAsync that such a
 // callback makes is dropped. It does not wait for the source, nor for user code
 // that is already running on another thread. It may happen inside a callback,
-// hook or observer of this very object. Calls must not be started concurrently
-// with it.
+// hook or observer of this very object, but not in a token's destructor. Calls
+// must not be started concurrently with it.
 template <typename Token>
 class Refreshable {
   static_assert(std::is_nothrow_destructible_v<Token>,
@@ -110,7 +110,8 @@ class Refreshable {
     // that is due is started.
     absl::Duration timeout = absl::InfiniteDuration();
     // Instead of `RetryPolicy::max_retries`, for a refresh that this read waits
-    // for. It does not shorten any wait between attempts. >= 0.
+    // for. It does not shorten any wait between attempts. Less than zero: as
+    // zero.
     std::optional<int> max_retries = std::nullopt;
   };
 

@@ -18,9 +18,16 @@ namespace refreshable_testing {
 namespace {
 
 absl::Duration Patience() {
-  int seconds = 30;
-  if (const char* set = std::getenv("REFRESHABLE_PATIENCE_SECONDS")) {
-    (void)absl::SimpleAtoi(set, &seconds);
+  const char* const set = std::getenv("REFRESHABLE_PATIENCE_SECONDS");
+  if (set == nullptr) return absl::Seconds(30);
+  int seconds;
+  if (!absl::SimpleAtoi(set, &seconds) || seconds <= 0) {
+    std::fprintf(
+        stderr,
+        "REFRESHABLE_PATIENCE_SECONDS is '%s': not a number of seconds "
+        "above 0\n",
+        set);
+    std::abort();
   }
   return absl::Seconds(seconds);
 }

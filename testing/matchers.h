@@ -46,6 +46,13 @@ const absl::Status& StatusOf(const absl::StatusOr<T>& result) {
   return result.status();
 }
 
+// "holds it", or negated "does not hold it".
+inline std::string Says(bool negation, const std::string& verb,
+                        const std::string& rest) {
+  if (negation) return "does not " + verb + " " + rest;
+  return (verb == "have" ? "has " : verb + "s ") + rest;
+}
+
 // Matches one part of a lease. The part is not printed: it may be a token.
 template <typename Arg, typename Part, typename Inner>
 bool MatchLease(const Arg& arg, Part part, const Inner& inner,
@@ -72,21 +79,24 @@ bool MatchRefreshError(const Arg& arg, Part part, const Inner& inner,
 }  // namespace internal
 
 // A lease of this token.
-MATCHER_P(HoldsToken, token, "holds the expected token") {
+MATCHER_P(HoldsToken, token,
+          internal::Says(negation, "hold", "the expected token")) {
   return internal::MatchLease(
       arg, [](const auto& lease) -> const auto& { return lease.token(); },
       token, result_listener);
 }
 
 // A lease of this generation, given as a number.
-MATCHER_P(HasGeneration, generation, "has the expected generation") {
+MATCHER_P(HasGeneration, generation,
+          internal::Says(negation, "have", "the expected generation")) {
   return internal::MatchLease(
       arg, [](const auto& lease) { return lease.generation().value(); },
       generation, result_listener);
 }
 
 // A lease of a token that expires at this time.
-MATCHER_P(ExpiresAt, time, "has the expected expiry") {
+MATCHER_P(ExpiresAt, time,
+          internal::Says(negation, "have", "the expected expiry")) {
   return internal::MatchLease(
       arg, [](const auto& lease) { return lease.expires_at(); }, time,
       result_listener);
@@ -100,14 +110,17 @@ MATCHER(IsDegraded, negation ? "is not degraded" : "is degraded") {
 }
 
 // An error of this code.
-MATCHER_P(FailsWith, code, "fails with " + absl::StatusCodeToString(code)) {
+MATCHER_P(FailsWith, code,
+          internal::Says(negation, "fail",
+                         "with " + absl::StatusCodeToString(code))) {
   const absl::Status& status = internal::StatusOf(arg);
   *result_listener << "which is " << status;
   return status.code() == code;
 }
 
 // An error whose message matches; `MessageIs(HasSubstr("502"))`.
-MATCHER_P(MessageIs, message, "has the expected message") {
+MATCHER_P(MessageIs, message,
+          internal::Says(negation, "have", "the expected message")) {
   const absl::Status& status = internal::StatusOf(arg);
   *result_listener << "which is " << status;
   return testing::SafeMatcherCast<const std::string&>(message).Matches(
@@ -116,17 +129,21 @@ MATCHER_P(MessageIs, message, "has the expected message") {
 
 // The error of a read whose refresh failed, by `refreshable::RefreshError`: its
 // last cause, failures in a row, and the time before which nothing is tried.
-MATCHER_P(CausedBy, cause, "has the expected last cause") {
+MATCHER_P(CausedBy, cause,
+          internal::Says(negation, "have", "the expected last cause")) {
   return internal::MatchRefreshError(
       arg, [](const auto& error) { return error.cause; }, cause,
       result_listener);
 }
-MATCHER_P(AfterFailures, count, "names the expected number of failures") {
+MATCHER_P(AfterFailures, count,
+          internal::Says(negation, "name", "the expected number of failures")) {
   return internal::MatchRefreshError(
       arg, [](const auto& error) { return error.failures; }, count,
       result_listener);
 }
-MATCHER_P(NextAttemptAt, time, "names the expected time of the next attempt") {
+MATCHER_P(NextAttemptAt, time,
+          internal::Says(negation, "name",
+                         "the expected time of the next attempt")) {
   return internal::MatchRefreshError(
       arg, [](const auto& error) { return error.next_attempt; }, time,
       result_listener);

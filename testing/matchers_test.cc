@@ -2,6 +2,7 @@
 
 #include "testing/matchers.h"
 
+#include <sstream>
 #include <string>
 
 #include "absl/status/status.h"
@@ -114,6 +115,28 @@ TEST(MatchersTest, T2OfAFatalError) {
   EXPECT_THAT(MakeRefreshError(absl::StatusCode::kUnavailable, error),
               IsFatalError());
   EXPECT_THAT(absl::UnavailableError("502"), Not(IsFatalError()));
+}
+
+template <typename T>
+std::string Negated(const ::testing::Matcher<T>& matcher) {
+  std::ostringstream os;
+  matcher.DescribeNegationTo(&os);
+  return os.str();
+}
+
+TEST(MatchersTest, T2NegatedEachSaysWhatItIsNot) {
+  using OfLease = ::testing::Matcher<const LeaseOr&>;
+  using OfStatus = ::testing::Matcher<const absl::Status&>;
+  for (const std::string& text :
+       {Negated(OfLease(HoldsToken("a"))), Negated(OfLease(HasGeneration(1u))),
+        Negated(OfLease(ExpiresAt(kNext))), Negated(OfLease(IsDegraded())),
+        Negated(OfStatus(FailsWith(absl::StatusCode::kAborted))),
+        Negated(OfStatus(MessageIs("a"))), Negated(OfStatus(CausedBy("a"))),
+        Negated(OfStatus(AfterFailures(1))),
+        Negated(OfStatus(NextAttemptAt(kNext))),
+        Negated(OfStatus(IsFatalError()))}) {
+    EXPECT_THAT(text, HasSubstr(" not "));
+  }
 }
 
 }  // namespace

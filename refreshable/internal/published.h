@@ -26,6 +26,15 @@ namespace internal {
 // not under a lock.
 using Garbage = std::shared_ptr<const void>;
 
+// In a cell that has no snapshot: always time to ask.
+inline const HazardNode* None() {
+  static const TimedNode* const none = new TimedNode;
+  return none;
+}
+// Before main, and not only at the first use: a child of a fork in that very
+// moment would wait for it for ever.
+inline const HazardNode* const none_is_made_early = None();
+
 // Holds the snapshot that reads hand out, and the first moment of the wall
 // clock at which a read must ask the machine instead.
 //
@@ -114,12 +123,6 @@ class alignas(64) Published {
 
  private:
   using Node = SnapshotNode<Token>;
-
-  // In the cell when there is no snapshot: always time to ask.
-  static const HazardNode* None() {
-    static const TimedNode* const none = new TimedNode;
-    return none;
-  }
 
   static void Retire(const HazardNode* node) {
     if (node != None()) HazardDomain::Retire(node);
