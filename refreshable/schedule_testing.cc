@@ -81,6 +81,12 @@ std::vector<NamedScenario> Make() {
   waits.steps = {ReadBlocking(S(3)), ReadBlocking(), ReadAsync(S(1)),
                  Install()};
 
+  Scenario& inside = add("R9AnswersInsideFetch");
+  inside.given = Held(S(210));
+  inside.steps = {AnswerInside(Succeed()), AnswerInside(Fail()), ReadAsync(),
+                  Invalidate(), Destroy()};
+  inside.answers = {Fail()};
+
   Scenario& cancels = add("R8Cancel");
   cancels.given = Held(S(360));
   cancels.steps = {ReadAsync().Times(2), CancelRead(1), CancelRead(2),

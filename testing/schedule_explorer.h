@@ -62,6 +62,9 @@ Step Destroy();
 // The executor refuses what it is given (and later takes it again).
 Step RefuseTasks();
 Step RefuseTimers();
+// The source gives this answer before its Fetch returns (and later does so no
+// more).
+Step AnswerInside(const Answer& answer);
 // Time passes on both clocks, as in a suspend: what falls due is late. On the
 // wall clock alone, forward or back.
 Step Pass(absl::Duration d);

@@ -94,6 +94,12 @@ Step RefuseTimers() {
   return Do("refuse timers", [](World& world) { world.TakeTimers(false); })
       .Then(Do("take timers", [](World& world) { world.TakeTimers(true); }));
 }
+Step AnswerInside(const Answer& answer) {
+  return Do(absl::StrCat("inside: ", answer.name),
+            [=](World& world) { world.AnswerInside(answer); })
+      .Then(Do("inside no more",
+               [](World& world) { world.AnswerInside(std::nullopt); }));
+}
 Step Pass(absl::Duration d) {
   return Do(Named("pass", d), [=](World& world) { world.Pass(d); });
 }

@@ -338,7 +338,11 @@ void World::OnFetch(const FetchContext& context, FetchDone<std::string> done) {
   referee_->OnFetch();
   BackIn();
   held_.push_back({std::move(done), context, referee_->epoch(), Now()});
-  if (at_end_) AnswerCall(held_.size() - 1, Succeed());
+  if (at_end_) {
+    AnswerCall(held_.size() - 1, Succeed());
+  } else if (inside_.has_value()) {
+    AnswerCall(held_.size() - 1, *inside_);
+  }
 }
 
 void World::OnOutcome(size_t reader, LeaseOr lease) {

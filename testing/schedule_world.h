@@ -106,6 +106,10 @@ class World {
   // The calls of the source that have not been answered, in their order.
   size_t held_calls() const { return held_.size(); }
   void AnswerCall(size_t index, const Answer& answer);
+  // From now on the source gives this answer before Fetch returns; none: not.
+  void AnswerInside(std::optional<Answer> answer) {
+    inside_ = std::move(answer);
+  }
   // A token that no call has brought yet.
   std::string NewToken();
 
@@ -199,6 +203,7 @@ class World {
   std::deque<Call> held_;
   std::deque<Reader> readers_;
   std::vector<absl::Duration> blocked_;
+  std::optional<Answer> inside_;
   bool at_end_ = false;  // The source answers at once.
   bool takes_tasks_ = true;
   bool takes_timers_ = true;

@@ -190,7 +190,8 @@ std::string World::Fingerprint() const {
   absl::StrAppend(
       &out, "|", absl::StrJoin(joined_, ","), "|",
       referee_->Count(refreshable::EventKind::kAttemptFailed) - failed_before_,
-      ",", takes_tasks_, takes_timers_, lost_timer_, lost_task_, destroyed());
+      ",", takes_tasks_, takes_timers_, lost_timer_, lost_task_, destroyed(),
+      inside_.has_value() ? inside_->name : "");
   if (destroyed()) return out;
   referee_->AppendTo(out);
   const Health health = token_->health();
