@@ -162,10 +162,12 @@ enum class FaultySource::Fault {
   kThrottled,
   kHangs,
   kSilent,
+  kStuck,
   kDrops,
   kThrows,
   kExpired,
   kSameToken,
+  kTwice,
 };
 
 FaultySource::FaultySource(uint64_t seed, LateAnswers* late,
@@ -187,7 +189,8 @@ FaultySource::Call FaultySource::Enter(const FetchContext& context) {
       {5, Fault::kUnavailable}, {2, Fault::kDenied},  {3, Fault::kThrottled},
       {4, Fault::kHangs},       {4, Fault::kSilent},  {3, Fault::kDrops},
       {3, Fault::kThrows},      {4, Fault::kExpired}, {6, Fault::kSameToken},
-      {10, Fault::kSlow},       {12, Fault::kLate},   {100, Fault::kNone},
+      {4, Fault::kTwice},       {10, Fault::kSlow},   {12, Fault::kLate},
+      {100, Fault::kNone},
   };
   static constexpr Share kDown[] = {
       {15, Fault::kDenied},       {8, Fault::kThrottled}, {6, Fault::kHangs},
@@ -197,7 +200,7 @@ FaultySource::Call FaultySource::Enter(const FetchContext& context) {
   const Mode mode = mode_;
   schedule_->OnCall();
   absl::MutexLock lock(&mutex_);
-  Call call{++last_call_, Fault::kNone, random_()};
+  Call call{++last_call_, NextMoment(), Fault::kNone, random_()};
   const auto pick = [&](const Share* share) {
     for (uint64_t left = call.random % 100; left >= share->part; ++share) {
       left -= share->part;
@@ -205,14 +208,13 @@ FaultySource::Call FaultySource::Enter(const FetchContext& context) {
     return share->fault;
   };
   if (mode == Mode::kSilent) call.fault = Fault::kSilent;
+  if (mode == Mode::kStuck) call.fault = Fault::kStuck;
   if (mode == Mode::kMixed) call.fault = pick(kMixed);
   if (mode == Mode::kDown) call.fault = pick(kDown);
   call.random /= 100;
   inside_.emplace(call.id, context);
   // Whoever is overtaken is told before the next is called.
-  int64_t current = 0;
-  for (const auto& [id, inside] : inside_) current += !inside.cancelled();
-  if (current > 1) {
+  if (const int64_t current = Current(); current > 1) {
     Broken("F1", absl::StrCat(current, " attempts at the same time"));
   }
   if (inside_.size() > 3) {
@@ -227,7 +229,34 @@ void FaultySource::Leave(uint64_t call) {
   inside_.erase(call);
 }
 
-Credential<Token> FaultySource::Good(uint64_t random, bool same) {
+int64_t FaultySource::Current() const {
+  return std::count_if(inside_.begin(), inside_.end(), [](const auto& inside) {
+    return !inside.second.cancelled();
+  });
+}
+
+bool FaultySource::busy() const {
+  absl::MutexLock lock(&mutex_);
+  return Current() > 0;
+}
+
+uint64_t FaultySource::last_call() const {
+  absl::MutexLock lock(&mutex_);
+  return last_call_;
+}
+
+void FaultySource::CheckOvertaken(const char* clause,
+                                  uint64_t last_call) const {
+  absl::MutexLock lock(&mutex_);
+  for (const auto& [id, inside] : inside_) {
+    if (id <= last_call && !inside.cancelled()) {
+      Broken(clause, "an attempt was overtaken, and its source is not told");
+    }
+  }
+}
+
+Credential<Token> FaultySource::Good(const Call& call, bool same) {
+  const uint64_t random = call.random;
   absl::MutexLock lock(&mutex_);
   if (!same || last_token_ == 0) last_token_ = NewId();
   const uint64_t kind = random % 64;
@@ -237,10 +266,10 @@ Credential<Token> FaultySource::Good(uint64_t random, bool same) {
                       ? Expiry::In(life)
                       : Expiry::At(SystemClock::Get().Now().wall + life);
   if (kind == 63) expiry = Expiry::Never();
-  return Credential<Token>(Token(last_token_), expiry);
+  return Credential<Token>(Token(last_token_, call.asked), expiry);
 }
 
-void FaultySource::Answer(const Call& call, Done done, Done::Result result) {
+void FaultySource::Answer(const Call& call, Done& done, Done::Result result) {
   Leave(call.id);
   // With the answer the last owner of this object may go.
   const std::shared_ptr<Schedule> schedule = schedule_;
@@ -256,8 +285,7 @@ void FaultySource::AnswerLate(const Call& call, const FetchContext& context,
   late_->Add(
       delay, context, cancellable,
       [self = shared_from_this(), call, done = std::move(done)]() mutable {
-        self->Answer(call, std::move(done),
-                     self->Good(call.random, /*same=*/false));
+        self->Answer(call, done, self->Good(call));
       });
 }
 
@@ -270,36 +298,45 @@ void FaultySource::Fetch(const FetchContext& context, Done done) {
       absl::SleepFor(few_ms);
       ABSL_FALLTHROUGH_INTENDED;
     case Fault::kNone:
-      Answer(call, std::move(done), Good(call.random, /*same=*/false));
+      Answer(call, done, Good(call));
       return;
     case Fault::kSameToken:
-      Answer(call, std::move(done), Good(call.random, /*same=*/true));
+      Answer(call, done, Good(call, /*same=*/true));
       return;
+    case Fault::kTwice: {
+      Done::Result again = Good(call);
+      Answer(call, done, Good(call));
+      done(std::move(again));
+      return;
+    }
     case Fault::kLate:
       AnswerLate(call, context, std::move(done), few_ms * 2, false);
       return;
     case Fault::kSilent:
       AnswerLate(call, context, std::move(done), long_after, true);
       return;
+    case Fault::kStuck:
+      AnswerLate(call, context, std::move(done), long_after * 4, false);
+      return;
     case Fault::kHangs: {
       const absl::Duration end = SinceBoot() + long_after;
       while (!context.cancelled() && SinceBoot() < end) {
         absl::SleepFor(absl::Milliseconds(1));
       }
-      Answer(call, std::move(done), absl::AbortedError("hung"));
+      Answer(call, done, absl::AbortedError("hung"));
       return;
     }
     case Fault::kUnavailable:
-      Answer(call, std::move(done), absl::UnavailableError("down"));
+      Answer(call, done, absl::UnavailableError("down"));
       return;
     case Fault::kDenied:
-      Answer(call, std::move(done), absl::PermissionDeniedError("no"));
+      Answer(call, done, absl::PermissionDeniedError("no"));
       return;
     case Fault::kThrottled: {
       absl::Status status = absl::ResourceExhaustedError("later");
       // No sooner than the longest backoff, as `Schedule` takes for granted.
       refreshable::SetRetryAfter(absl::Milliseconds(200) + few_ms, status);
-      Answer(call, std::move(done), std::move(status));
+      Answer(call, done, std::move(status));
       return;
     }
     case Fault::kExpired:

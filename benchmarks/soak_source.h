@@ -107,6 +107,7 @@ class FaultySource final : public refreshable::TokenSource<Token>,
     kDown,    // Every kind of failure.
     kGood,    // A token at once.
     kSilent,  // A token once nobody waits any more.
+    kStuck,   // A token long after that.
   };
 
   // `late` outlives the last call's answer.
@@ -114,6 +115,16 @@ class FaultySource final : public refreshable::TokenSource<Token>,
                std::shared_ptr<Schedule> schedule);
 
   void set_mode(Mode mode) { mode_ = mode; }
+
+  // Whether an attempt is under way that somebody waits for.
+  bool busy() const;
+
+  // Around what puts an end to all attempts that had begun before: `last_call`
+  // before it, and what that returned after it. Calls that are still inside
+  // must have been told by then.
+  uint64_t last_call() const;
+  void CheckOvertaken(const char* clause, uint64_t last_call) const;
+
   void Fetch(const refreshable::FetchContext& context,
              refreshable::FetchDone<Token> done) override;
 
@@ -124,21 +135,24 @@ class FaultySource final : public refreshable::TokenSource<Token>,
   enum class Fault;
   struct Call {
     uint64_t id;
+    uint64_t asked;  // See Token.
     Fault fault;
     uint64_t random;
   };
 
   Call Enter(const refreshable::FetchContext& context);
   void Leave(uint64_t call);
-  refreshable::Credential<Token> Good(uint64_t random, bool same);
-  void Answer(const Call& call, Done done, Done::Result result);
+  // Calls inside whose answer is waited for.
+  int64_t Current() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  refreshable::Credential<Token> Good(const Call& call, bool same = false);
+  void Answer(const Call& call, Done& done, Done::Result result);
   void AnswerLate(const Call& call, const refreshable::FetchContext& context,
                   Done done, absl::Duration delay, bool cancellable);
 
   LateAnswers* const late_;
   const std::shared_ptr<Schedule> schedule_;
   std::atomic<Mode> mode_{Mode::kMixed};
-  absl::Mutex mutex_;
+  mutable absl::Mutex mutex_;
   std::mt19937_64 random_ ABSL_GUARDED_BY(mutex_);
   uint64_t last_call_ ABSL_GUARDED_BY(mutex_) = 0;
   std::map<uint64_t, refreshable::FetchContext> inside_ ABSL_GUARDED_BY(mutex_);
