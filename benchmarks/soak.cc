@@ -223,6 +223,12 @@ void CheckFlat(const std::vector<Row>& rows) {
       +[](const Row& row) { return row.process.resident_kib; }, 4096);
 }
 
+// Threads' records are never freed, but used again: see CheckFlat.
+int64_t HeapBesideRecords() {
+  return HeapBytes() - HazardDomain::CountForTesting().records *
+                           int64_t{sizeof(refreshable::internal::HazardRecord)};
+}
+
 // A figure that was not measured, or says nothing, is "-".
 std::string Shown(int64_t figure) {
   return figure < 0 ? "-" : absl::StrCat(figure);
@@ -334,6 +340,7 @@ int Main(const Flags& flags) {
   std::fflush(stdout);
   std::thread([] {}).join();  // After which a sanitizer has its own thread.
   const int64_t threads = ProcessFigures::Now().threads;
+  const int64_t heap = HeapBesideRecords();
   Soak(flags);
   CheckFallsTo(
       0, "tokens", +[] { return Token::Live(); });
@@ -345,6 +352,10 @@ int Main(const Flags& flags) {
   CheckFallsTo(
       0, "tokens that wait for a lease to end",
       +[] { return int64_t{HazardDomain::CountForTesting().retained}; });
+  // What is made once and kept is about a kibibyte.
+  CheckFallsTo(heap + (8 << 10), "bytes on the heap", HeapBesideRecords);
+  std::printf("left on the heap: %lld bytes\n",
+              static_cast<long long>(HeapBesideRecords() - heap));
   const int64_t broken = BrokenCount();
   std::printf("%s (%lld broken, --seed=%llu)\n",
               broken == 0 ? "good" : "BROKEN", static_cast<long long>(broken),
