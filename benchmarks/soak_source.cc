@@ -86,7 +86,7 @@ void LateAnswers::Work() {
 // ---- Schedule ----
 
 Schedule::Schedule(const RefreshPolicy& policy)
-    : policy_(policy), created_(SinceBoot()) {}
+    : policy_(policy), marks_{Mark{SinceBoot(), 0, 0}} {}
 
 void Schedule::Begin(Permit permit) {
   absl::MutexLock lock(&mutex_);
@@ -98,6 +98,7 @@ void Schedule::End(Permit permit, bool acted) {
   absl::MutexLock lock(&mutex_);
   if (acted) {
     ++ended_;
+    if (permit == Permit::kAtOnce) ++exempt_ended_;
   } else {
     --begun_;
     if (permit == Permit::kAtOnce) --exempt_;
@@ -125,15 +126,24 @@ absl::Duration Schedule::Least(int64_t attempts, int64_t runs) const {
   return least;
 }
 
+void Schedule::OnAnswer(absl::Duration now) {
+  absl::MutexLock lock(&mutex_);
+  marks_.push_back({now, calls_, exempt_ended_});
+  if (marks_.size() > 4) marks_.pop_front();
+}
+
 void Schedule::OnCall() {
   absl::MutexLock lock(&mutex_);
   ++calls_;
   const absl::Duration now = SinceBoot();
-  const absl::Duration age = now - created_;
-  if (age < policy_.min_interval * (calls_ - 1 - exempt_)) {
-    Broken("F4",
-           absl::StrCat(calls_, " attempts, ", exempt_,
-                        " of them exempt, within ", absl::FormatDuration(age)));
+  for (const Mark& mark : marks_) {
+    const int64_t attempts = calls_ - mark.calls;
+    const int64_t exempt = exempt_ - mark.exempt_ended;
+    if (now - mark.at < policy_.min_interval * (attempts - 1 - exempt)) {
+      Broken("F4", absl::StrCat(attempts, " attempts, ", exempt,
+                                " of them exempt, within ",
+                                absl::FormatDuration(now - mark.at)));
+    }
   }
   if (!outage_.has_value()) return;
   const absl::Duration length = now - outage_->start;
@@ -224,9 +234,12 @@ FaultySource::Call FaultySource::Enter(const FetchContext& context) {
 }
 
 // Before the answer, which may bring about the next call.
-void FaultySource::Leave(uint64_t call) {
+bool FaultySource::Leave(uint64_t call) {
   absl::MutexLock lock(&mutex_);
-  inside_.erase(call);
+  const auto it = inside_.find(call);
+  const bool waited_for = !it->second.cancelled();
+  inside_.erase(it);
+  return waited_for;
 }
 
 int64_t FaultySource::Current() const {
@@ -270,7 +283,8 @@ Credential<Token> FaultySource::Good(const Call& call, bool same) {
 }
 
 void FaultySource::Answer(const Call& call, Done& done, Done::Result result) {
-  Leave(call.id);
+  const absl::Duration now = SinceBoot();
+  if (Leave(call.id)) schedule_->OnAnswer(now);
   // With the answer the last owner of this object may go.
   const std::shared_ptr<Schedule> schedule = schedule_;
   const bool ok = result.ok();

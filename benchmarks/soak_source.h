@@ -8,6 +8,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <memory>
 #include <optional>
@@ -75,6 +76,10 @@ class Schedule {
   void StartOutage();
   void EndOutage();
 
+  // An attempt that was under way at `now` is about to be answered: whatever is
+  // called from now on started after that.
+  void OnAnswer(absl::Duration now);
+
   void OnCall();
   int64_t calls() const;
 
@@ -84,12 +89,19 @@ class Schedule {
   absl::Duration Least(int64_t attempts, int64_t runs) const;
 
   const refreshable::RefreshPolicy policy_;
-  const absl::Duration created_;
   mutable absl::Mutex mutex_;
   int64_t calls_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t begun_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t ended_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t exempt_ ABSL_GUARDED_BY(mutex_) = 0;
+  int64_t exempt_ended_ ABSL_GUARDED_BY(mutex_) = 0;
+  // The creation, or an answer: what came before.
+  struct Mark {
+    absl::Duration at;
+    int64_t calls;
+    int64_t exempt_ended;
+  };
+  std::deque<Mark> marks_ ABSL_GUARDED_BY(mutex_);  // The latest.
   struct Outage {
     absl::Duration start;
     int64_t calls;
@@ -141,7 +153,8 @@ class FaultySource final : public refreshable::TokenSource<Token>,
   };
 
   Call Enter(const refreshable::FetchContext& context);
-  void Leave(uint64_t call);
+  // Whether its answer was waited for.
+  bool Leave(uint64_t call);
   // Calls inside whose answer is waited for.
   int64_t Current() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   refreshable::Credential<Token> Good(const Call& call, bool same = false);
