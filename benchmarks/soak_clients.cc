@@ -199,8 +199,9 @@ void Client::Sweep(size_t at_most) {
     for (auto it = gone; it != pending_.end(); ++it) (*it)->CheckEnd();
     pending_.erase(gone, pending_.end());
     if (pending_.size() <= at_most) return;
-    absl::SleepFor(absl::Microseconds(200));
+    absl::SleepFor(absl::Microseconds(at_most > 0 ? 200 : 20000));
     // A callback that the executor refused may wait for something to happen.
+    // Not so often that all threads together hold up the executor.
     if (at_most > 0) continue;
     for (const auto& instance : world_->instances) instance->Reset();
   }
