@@ -60,6 +60,8 @@ RefreshPolicy FastPolicy(uint64_t kind) {
       break;
     case 4:
       policy.background_refresh = false;
+      // The backoff, for as long as an outage lasts.
+      policy.retry.max_consecutive_failures = 1000;
       break;
     case 5:
       policy.jitter = 0;
@@ -197,8 +199,9 @@ void Client::Sweep(size_t at_most) {
     for (auto it = gone; it != pending_.end(); ++it) (*it)->CheckEnd();
     pending_.erase(gone, pending_.end());
     if (pending_.size() <= at_most) return;
-    absl::SleepFor(absl::Microseconds(200));
+    absl::SleepFor(absl::Microseconds(at_most > 0 ? 200 : 20000));
     // A callback that the executor refused may wait for something to happen.
+    // Not so often that all threads together hold up the executor.
     if (at_most > 0) continue;
     for (const auto& instance : world_->instances) instance->Reset();
   }
@@ -215,8 +218,8 @@ void Client::HoldNothing() {
 
 void Client::Operate() {
   if (const absl::Duration now = SinceBoot(); now >= next_disturbance_) {
-    next_disturbance_ = now + absl::Milliseconds(Random(200));
-    Disturb();
+    next_disturbance_ = now + absl::Milliseconds(Random(100));
+    Disturb(now);
   }
   ReadSomehow();
 }
@@ -253,10 +256,12 @@ void Client::ReadSomehow() {
       Keep(instance.TryGet());
       return;
     case 7: {
-      Doing("health");
+      Doing("health, stats");
       const refreshable::Health health = instance.refreshable().health();
-      if (health.failures < 0 || health.waiters < 0) {
-        Broken("S2", "a count below zero");
+      const refreshable::Stats stats = instance.refreshable().stats();
+      if (health.failures < 0 || health.waiters < 0 ||
+          stats.tokens_published < stats.tokens_invalidated) {
+        Broken("S2", "impossible counts");
       }
       return;
     }
@@ -268,12 +273,19 @@ void Client::ReadSomehow() {
   }
 }
 
-void Client::Disturb() {
+void Client::Disturb(absl::Duration now) {
   Instance& instance = AnyInstance();
   if (Random(8) == 0) {
     Doing("a thread that comes and goes");
     Spawn();
     return;
+  }
+  // Rather beside an attempt, by a thread that has a token.
+  Doing("waiting for an attempt");
+  LeaseOr lease = instance.TryGet();
+  const absl::Duration end = now + absl::Milliseconds(Random(2) * 50);
+  while (SinceBoot() < end && !(lease.ok() && instance.source().busy())) {
+    lease = instance.Get(absl::ZeroDuration());
   }
   if (instance.outage()) return;
   switch (Random(4)) {
@@ -287,9 +299,7 @@ void Client::Disturb() {
       return;
     default:
       Doing("Invalidate");
-      if (const LeaseOr lease = instance.TryGet(); lease.ok()) {
-        instance.Invalidate(*lease);
-      }
+      if (lease.ok()) instance.Invalidate(*lease);
   }
 }
 
@@ -313,7 +323,12 @@ void Client::ChangeWeather() {
   absl::SleepFor(absl::Milliseconds(Random(200)));
   Doing("changing the weather");
   Instance& instance = AnyInstance();
-  instance.outage() ? instance.EndOutage() : instance.StartOutage();
+  if (instance.outage()) {
+    instance.EndOutage();
+  } else {
+    instance.StartOutage(Random(4) == 0 ? FaultySource::Mode::kStuck
+                                        : FaultySource::Mode::kDown);
+  }
 }
 
 // ---- Refreshables that come and go ----

@@ -108,7 +108,7 @@ class Client {
 
   void Operate();
   void ReadSomehow();
-  void Disturb();
+  void Disturb(absl::Duration now);
   void Spawn();
   void ChangeWeather();
 

@@ -79,8 +79,29 @@ void Checks::Raise(uint64_t generation) {
   }
 }
 
-void Checks::Withdrawn(const TokenLease& lease) {
+void Checks::NoteChange(const Change& change) {
+  for (const Change& other : changes_) {
+    const bool newer = other.generation < change.generation;
+    const Change& before = newer ? other : change;
+    const Change& after = newer ? change : other;
+    if (before.generation < after.generation && before.since > after.asked) {
+      Wrong("F2",
+            absl::StrCat("the attempt that brought generation ",
+                         after.generation, " had begun before ",
+                         before.generation, " was published or withdrawn"));
+    }
+  }
+  changes_.push_back(change);
+  if (changes_.size() > 32) changes_.pop_front();
+}
+
+void Checks::Withdrawn(const TokenLease& lease, uint64_t since) {
   absl::MutexLock lock(&mutex_);
+  NoteChange({lease.generation().value(), since, Token::kNotAsked});
+  if (lease.generation().value() == withdrawn_generation_) {
+    Wrong("A1", absl::StrCat("generation ", withdrawn_generation_,
+                             " was withdrawn twice"));
+  }
   if (lease.generation().value() <= withdrawn_generation_) return;
   withdrawn_generation_ = lease.generation().value();
   withdrawn_token_ = lease.token().id();
@@ -166,6 +187,8 @@ void Checks::Published(const TokenLease& lease) {
   totals_->published.fetch_add(1, std::memory_order_relaxed);
   lease.token().NotePublished(SystemClock::Get().Now().wall);
   absl::MutexLock lock(&mutex_);
+  NoteChange({lease.generation().value(), lease.token().made(),
+              lease.token().asked()});
   // Install brings new tokens only, so this one came from the source.
   if (lease.generation().value() == withdrawn_generation_ + 1 &&
       lease.token().id() == withdrawn_token_) {
@@ -223,6 +246,12 @@ Instance::Instance(const Config& config)
   refreshable_ = *std::move(created);
 }
 
+Instance::~Instance() {
+  const uint64_t last_call = source_->last_call();
+  refreshable_ = nullptr;
+  source_->CheckOvertaken("E1", last_call);
+}
+
 bool Instance::Accounted() const {
   return checks_->schedule()->calls() == refreshable_->stats().attempts_started;
 }
@@ -266,15 +295,26 @@ void Instance::Cancel(AsyncRead& read) {
 
 void Instance::Invalidate(const TokenLease& lease) {
   Schedule& schedule = *checks_->schedule();
+  const uint64_t last_call = source_->last_call();
+  const uint64_t moment = NextMoment();
   schedule.Begin(Schedule::Permit::kAtOnce);
   const bool acted = refreshable_->Invalidate(lease.generation());
   schedule.End(Schedule::Permit::kAtOnce, acted);
-  if (acted) checks_->Withdrawn(lease);
+  const Generation superseded(lease.generation().value() - 1);
+  if (refreshable_->Invalidate(superseded)) {
+    Broken("A1", absl::StrCat(name_, ": generation ", superseded.value(),
+                              " was withdrawn after a later one was read"));
+  }
+  if (acted) {
+    checks_->Withdrawn(lease, moment);
+    source_->CheckOvertaken("A2", last_call);
+  }
   checks_->Raise(lease.generation().value() + 1);
 }
 
 void Instance::Install() {
   Schedule& schedule = *checks_->schedule();
+  const uint64_t last_call = source_->last_call();
   schedule.Begin(Schedule::Permit::kAtOnce);
   const absl::StatusOr<Generation> installed =
       refreshable_->Install(Credential<Token>(Token(FaultySource::NewId()),
@@ -285,6 +325,7 @@ void Instance::Install() {
     return;
   }
   checks_->Raise(installed->value());
+  source_->CheckOvertaken("F9", last_call);
 }
 
 void Instance::Reset() {
@@ -294,9 +335,9 @@ void Instance::Reset() {
   schedule.End(Schedule::Permit::kSooner);
 }
 
-void Instance::StartOutage() {
+void Instance::StartOutage(FaultySource::Mode mode) {
   outage_ = true;
-  source_->set_mode(FaultySource::Mode::kDown);
+  source_->set_mode(mode);
   checks_->schedule()->StartOutage();
 }
 

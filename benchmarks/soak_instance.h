@@ -8,6 +8,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <string>
@@ -65,8 +66,8 @@ class Checks {
             const LeaseOr& lease);
   // Reads that start from now on get this generation or a later one.
   void Raise(uint64_t generation);
-  // Invalidate has withdrawn it.
-  void Withdrawn(const TokenLease& lease);
+  // Invalidate has withdrawn it, no sooner than at the moment `since`.
+  void Withdrawn(const TokenLease& lease, uint64_t since);
 
   // From the Refreshable's hook and observer.
   void Published(const TokenLease& lease);
@@ -75,6 +76,15 @@ class Checks {
   const std::shared_ptr<Schedule>& schedule() const { return schedule_; }
 
  private:
+  // A generation was published, or withdrawn, later than `since`. If published,
+  // what brought it had begun before `asked`.
+  struct Change {
+    uint64_t generation;
+    uint64_t since;
+    uint64_t asked;
+  };
+  void NoteChange(const Change& change) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
   void Wrong(const char* clause, const std::string& what) const;
   void CheckLease(const Before& before, const TokenLease& lease);
   void CheckRefusal(const Before& before, absl::Duration timeout, Where where,
@@ -90,6 +100,7 @@ class Checks {
   mutable absl::Mutex mutex_;
   uint64_t withdrawn_generation_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t withdrawn_token_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::deque<Change> changes_ ABSL_GUARDED_BY(mutex_);  // The latest.
 };
 
 // A GetAsync that was begun. Its callback runs once, or it was cancelled.
@@ -123,6 +134,7 @@ class Instance {
     std::function<void()> hook = nullptr;
   };
   explicit Instance(const Config& config);
+  ~Instance();
   // As many attempts are counted as there were calls of the source. True
   // between attempts.
   bool Accounted() const;
@@ -139,7 +151,7 @@ class Instance {
   void Reset();
 
   // Bad weather. While it lasts nothing but the source changes anything.
-  void StartOutage();
+  void StartOutage(FaultySource::Mode mode);
   void EndOutage();
   bool outage() const { return outage_; }
 

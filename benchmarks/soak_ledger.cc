@@ -23,6 +23,7 @@ constexpr int64_t kPrinted = 20;
 
 std::atomic<int64_t> broken{0};
 std::atomic<int64_t> live_tokens{0};
+std::atomic<uint64_t> moments{0};
 
 char ByteOf(uint64_t id) { return static_cast<char>('a' + id % 26); }
 
@@ -37,10 +38,18 @@ void Broken(absl::string_view clause, absl::string_view what) {
 
 int64_t BrokenCount() { return broken; }
 
-Token::Token(uint64_t id) : id_(id), bytes_(1024, ByteOf(id)) { ++live_tokens; }
+uint64_t NextMoment() { return ++moments; }
+
+Token::Token(uint64_t id, uint64_t asked)
+    : id_(id), asked_(asked), made_(NextMoment()), bytes_(1024, ByteOf(id)) {
+  ++live_tokens;
+}
 
 Token::Token(Token&& other) noexcept
-    : id_(other.id_), bytes_(std::move(other.bytes_)) {
+    : id_(other.id_),
+      asked_(other.asked_),
+      made_(other.made_),
+      bytes_(std::move(other.bytes_)) {
   ++live_tokens;
 }
 
@@ -65,26 +74,10 @@ absl::Time Token::published_by() const {
 
 int64_t Token::Live() { return live_tokens; }
 
-bool MemoryFiguresCount() {
-#if defined(ABSL_HAVE_ADDRESS_SANITIZER) || \
-    defined(ABSL_HAVE_THREAD_SANITIZER) || defined(ABSL_HAVE_MEMORY_SANITIZER)
-  return false;
-#else
-  return true;
-#endif
-}
-
 ProcessFigures ProcessFigures::Now() {
   ProcessFigures figures;
 #ifdef __GLIBC__
-  if (MemoryFiguresCount()) {
-    malloc_trim(0);  // Else what was freed may count as resident.
-#if __GLIBC_PREREQ(2, 33)
-    const struct mallinfo2 info = mallinfo2();
-    figures.heap_kib =
-        static_cast<int64_t>((info.uordblks + info.hblkhd) >> 10);
-#endif
-  }
+  malloc_trim(0);  // Else what was freed may count as resident.
 #endif
   std::ifstream status("/proc/self/status");
   for (std::string name, value; status >> name;) {
@@ -96,6 +89,10 @@ ProcessFigures ProcessFigures::Now() {
     }
     status.ignore(std::numeric_limits<std::streamsize>::max(), '\n');
   }
+#if defined(ABSL_HAVE_ADDRESS_SANITIZER) || \
+    defined(ABSL_HAVE_THREAD_SANITIZER) || defined(ABSL_HAVE_MEMORY_SANITIZER)
+  figures.resident_kib = -1;
+#endif
   return figures;
 }
 

@@ -8,6 +8,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <limits>
 #include <string>
 
 #include "absl/strings/string_view.h"
@@ -20,15 +21,24 @@ namespace refreshable_soak {
 void Broken(absl::string_view clause, absl::string_view what);
 int64_t BrokenCount();
 
+// Numbers the moments of the run: of two, the later has the greater number.
+uint64_t NextMoment();
+
 // A kibibyte that says whose it is. Knows whether it is used after its end.
 class Token {
  public:
-  explicit Token(uint64_t id);
+  static constexpr uint64_t kNotAsked = std::numeric_limits<uint64_t>::max();
+
+  // `asked`: a moment after the attempt that brings it had begun.
+  explicit Token(uint64_t id, uint64_t asked = kNotAsked);
   Token(Token&& other) noexcept;
   ~Token();
 
   uint64_t id() const { return id_; }
   bool Intact() const;
+  uint64_t asked() const { return asked_; }
+  // A moment before it was answered or installed.
+  uint64_t made() const { return made_; }
 
   // A moment of the wall clock by which it had been published; infinite future
   // until one is known.
@@ -47,22 +57,20 @@ class Token {
 
   volatile uint64_t mark_ = kAlive;
   const uint64_t id_;
+  const uint64_t asked_;
+  const uint64_t made_;
   std::string bytes_;
   mutable std::atomic<int64_t> published_by_{0};  // Nanoseconds since 1970.
 };
 
-// What the operating system says of this process. -1: it says nothing.
+// What the operating system says of this process. -1: it says nothing, or what
+// it says is mostly of a sanitizer.
 struct ProcessFigures {
   int64_t resident_kib = -1;
-  int64_t heap_kib = -1;  // Allocated and not freed.
   int64_t threads = -1;
 
   static ProcessFigures Now();
 };
-
-// Whether the figures of memory are the program's own, and not mostly a
-// sanitizer's.
-bool MemoryFiguresCount();
 
 }  // namespace refreshable_soak
 

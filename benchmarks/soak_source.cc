@@ -86,7 +86,7 @@ void LateAnswers::Work() {
 // ---- Schedule ----
 
 Schedule::Schedule(const RefreshPolicy& policy)
-    : policy_(policy), created_(SinceBoot()) {}
+    : policy_(policy), marks_{Mark{SinceBoot(), 0, 0}} {}
 
 void Schedule::Begin(Permit permit) {
   absl::MutexLock lock(&mutex_);
@@ -98,6 +98,7 @@ void Schedule::End(Permit permit, bool acted) {
   absl::MutexLock lock(&mutex_);
   if (acted) {
     ++ended_;
+    if (permit == Permit::kAtOnce) ++exempt_ended_;
   } else {
     --begun_;
     if (permit == Permit::kAtOnce) --exempt_;
@@ -125,15 +126,24 @@ absl::Duration Schedule::Least(int64_t attempts, int64_t runs) const {
   return least;
 }
 
+void Schedule::OnAnswer(absl::Duration now) {
+  absl::MutexLock lock(&mutex_);
+  marks_.push_back({now, calls_, exempt_ended_});
+  if (marks_.size() > 4) marks_.pop_front();
+}
+
 void Schedule::OnCall() {
   absl::MutexLock lock(&mutex_);
   ++calls_;
   const absl::Duration now = SinceBoot();
-  const absl::Duration age = now - created_;
-  if (age < policy_.min_interval * (calls_ - 1 - exempt_)) {
-    Broken("F4",
-           absl::StrCat(calls_, " attempts, ", exempt_,
-                        " of them exempt, within ", absl::FormatDuration(age)));
+  for (const Mark& mark : marks_) {
+    const int64_t attempts = calls_ - mark.calls;
+    const int64_t exempt = exempt_ - mark.exempt_ended;
+    if (now - mark.at < policy_.min_interval * (attempts - 1 - exempt)) {
+      Broken("F4", absl::StrCat(attempts, " attempts, ", exempt,
+                                " of them exempt, within ",
+                                absl::FormatDuration(now - mark.at)));
+    }
   }
   if (!outage_.has_value()) return;
   const absl::Duration length = now - outage_->start;
@@ -162,10 +172,12 @@ enum class FaultySource::Fault {
   kThrottled,
   kHangs,
   kSilent,
+  kStuck,
   kDrops,
   kThrows,
   kExpired,
   kSameToken,
+  kTwice,
 };
 
 FaultySource::FaultySource(uint64_t seed, LateAnswers* late,
@@ -187,7 +199,8 @@ FaultySource::Call FaultySource::Enter(const FetchContext& context) {
       {5, Fault::kUnavailable}, {2, Fault::kDenied},  {3, Fault::kThrottled},
       {4, Fault::kHangs},       {4, Fault::kSilent},  {3, Fault::kDrops},
       {3, Fault::kThrows},      {4, Fault::kExpired}, {6, Fault::kSameToken},
-      {10, Fault::kSlow},       {12, Fault::kLate},   {100, Fault::kNone},
+      {4, Fault::kTwice},       {10, Fault::kSlow},   {12, Fault::kLate},
+      {100, Fault::kNone},
   };
   static constexpr Share kDown[] = {
       {15, Fault::kDenied},       {8, Fault::kThrottled}, {6, Fault::kHangs},
@@ -197,7 +210,7 @@ FaultySource::Call FaultySource::Enter(const FetchContext& context) {
   const Mode mode = mode_;
   schedule_->OnCall();
   absl::MutexLock lock(&mutex_);
-  Call call{++last_call_, Fault::kNone, random_()};
+  Call call{++last_call_, NextMoment(), Fault::kNone, random_()};
   const auto pick = [&](const Share* share) {
     for (uint64_t left = call.random % 100; left >= share->part; ++share) {
       left -= share->part;
@@ -205,14 +218,13 @@ FaultySource::Call FaultySource::Enter(const FetchContext& context) {
     return share->fault;
   };
   if (mode == Mode::kSilent) call.fault = Fault::kSilent;
+  if (mode == Mode::kStuck) call.fault = Fault::kStuck;
   if (mode == Mode::kMixed) call.fault = pick(kMixed);
   if (mode == Mode::kDown) call.fault = pick(kDown);
   call.random /= 100;
   inside_.emplace(call.id, context);
   // Whoever is overtaken is told before the next is called.
-  int64_t current = 0;
-  for (const auto& [id, inside] : inside_) current += !inside.cancelled();
-  if (current > 1) {
+  if (const int64_t current = Current(); current > 1) {
     Broken("F1", absl::StrCat(current, " attempts at the same time"));
   }
   if (inside_.size() > 3) {
@@ -222,12 +234,42 @@ FaultySource::Call FaultySource::Enter(const FetchContext& context) {
 }
 
 // Before the answer, which may bring about the next call.
-void FaultySource::Leave(uint64_t call) {
+bool FaultySource::Leave(uint64_t call) {
   absl::MutexLock lock(&mutex_);
-  inside_.erase(call);
+  const auto it = inside_.find(call);
+  const bool waited_for = !it->second.cancelled();
+  inside_.erase(it);
+  return waited_for;
 }
 
-Credential<Token> FaultySource::Good(uint64_t random, bool same) {
+int64_t FaultySource::Current() const {
+  return std::count_if(inside_.begin(), inside_.end(), [](const auto& inside) {
+    return !inside.second.cancelled();
+  });
+}
+
+bool FaultySource::busy() const {
+  absl::MutexLock lock(&mutex_);
+  return Current() > 0;
+}
+
+uint64_t FaultySource::last_call() const {
+  absl::MutexLock lock(&mutex_);
+  return last_call_;
+}
+
+void FaultySource::CheckOvertaken(const char* clause,
+                                  uint64_t last_call) const {
+  absl::MutexLock lock(&mutex_);
+  for (const auto& [id, inside] : inside_) {
+    if (id <= last_call && !inside.cancelled()) {
+      Broken(clause, "an attempt was overtaken, and its source is not told");
+    }
+  }
+}
+
+Credential<Token> FaultySource::Good(const Call& call, bool same) {
+  const uint64_t random = call.random;
   absl::MutexLock lock(&mutex_);
   if (!same || last_token_ == 0) last_token_ = NewId();
   const uint64_t kind = random % 64;
@@ -237,11 +279,12 @@ Credential<Token> FaultySource::Good(uint64_t random, bool same) {
                       ? Expiry::In(life)
                       : Expiry::At(SystemClock::Get().Now().wall + life);
   if (kind == 63) expiry = Expiry::Never();
-  return Credential<Token>(Token(last_token_), expiry);
+  return Credential<Token>(Token(last_token_, call.asked), expiry);
 }
 
-void FaultySource::Answer(const Call& call, Done done, Done::Result result) {
-  Leave(call.id);
+void FaultySource::Answer(const Call& call, Done& done, Done::Result result) {
+  const absl::Duration now = SinceBoot();
+  if (Leave(call.id)) schedule_->OnAnswer(now);
   // With the answer the last owner of this object may go.
   const std::shared_ptr<Schedule> schedule = schedule_;
   const bool ok = result.ok();
@@ -256,8 +299,7 @@ void FaultySource::AnswerLate(const Call& call, const FetchContext& context,
   late_->Add(
       delay, context, cancellable,
       [self = shared_from_this(), call, done = std::move(done)]() mutable {
-        self->Answer(call, std::move(done),
-                     self->Good(call.random, /*same=*/false));
+        self->Answer(call, done, self->Good(call));
       });
 }
 
@@ -270,36 +312,45 @@ void FaultySource::Fetch(const FetchContext& context, Done done) {
       absl::SleepFor(few_ms);
       ABSL_FALLTHROUGH_INTENDED;
     case Fault::kNone:
-      Answer(call, std::move(done), Good(call.random, /*same=*/false));
+      Answer(call, done, Good(call));
       return;
     case Fault::kSameToken:
-      Answer(call, std::move(done), Good(call.random, /*same=*/true));
+      Answer(call, done, Good(call, /*same=*/true));
       return;
+    case Fault::kTwice: {
+      Done::Result again = Good(call);
+      Answer(call, done, Good(call));
+      done(std::move(again));
+      return;
+    }
     case Fault::kLate:
       AnswerLate(call, context, std::move(done), few_ms * 2, false);
       return;
     case Fault::kSilent:
       AnswerLate(call, context, std::move(done), long_after, true);
       return;
+    case Fault::kStuck:
+      AnswerLate(call, context, std::move(done), long_after * 4, false);
+      return;
     case Fault::kHangs: {
       const absl::Duration end = SinceBoot() + long_after;
       while (!context.cancelled() && SinceBoot() < end) {
         absl::SleepFor(absl::Milliseconds(1));
       }
-      Answer(call, std::move(done), absl::AbortedError("hung"));
+      Answer(call, done, absl::AbortedError("hung"));
       return;
     }
     case Fault::kUnavailable:
-      Answer(call, std::move(done), absl::UnavailableError("down"));
+      Answer(call, done, absl::UnavailableError("down"));
       return;
     case Fault::kDenied:
-      Answer(call, std::move(done), absl::PermissionDeniedError("no"));
+      Answer(call, done, absl::PermissionDeniedError("no"));
       return;
     case Fault::kThrottled: {
       absl::Status status = absl::ResourceExhaustedError("later");
       // No sooner than the longest backoff, as `Schedule` takes for granted.
       refreshable::SetRetryAfter(absl::Milliseconds(200) + few_ms, status);
-      Answer(call, std::move(done), std::move(status));
+      Answer(call, done, std::move(status));
       return;
     }
     case Fault::kExpired:

@@ -8,6 +8,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <memory>
 #include <optional>
@@ -75,6 +76,10 @@ class Schedule {
   void StartOutage();
   void EndOutage();
 
+  // An attempt that was under way at `now` is about to be answered: whatever is
+  // called from now on started after that.
+  void OnAnswer(absl::Duration now);
+
   void OnCall();
   int64_t calls() const;
 
@@ -84,12 +89,19 @@ class Schedule {
   absl::Duration Least(int64_t attempts, int64_t runs) const;
 
   const refreshable::RefreshPolicy policy_;
-  const absl::Duration created_;
   mutable absl::Mutex mutex_;
   int64_t calls_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t begun_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t ended_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t exempt_ ABSL_GUARDED_BY(mutex_) = 0;
+  int64_t exempt_ended_ ABSL_GUARDED_BY(mutex_) = 0;
+  // The creation, or an answer: what came before.
+  struct Mark {
+    absl::Duration at;
+    int64_t calls;
+    int64_t exempt_ended;
+  };
+  std::deque<Mark> marks_ ABSL_GUARDED_BY(mutex_);  // The latest.
   struct Outage {
     absl::Duration start;
     int64_t calls;
@@ -107,6 +119,7 @@ class FaultySource final : public refreshable::TokenSource<Token>,
     kDown,    // Every kind of failure.
     kGood,    // A token at once.
     kSilent,  // A token once nobody waits any more.
+    kStuck,   // A token long after that.
   };
 
   // `late` outlives the last call's answer.
@@ -114,6 +127,16 @@ class FaultySource final : public refreshable::TokenSource<Token>,
                std::shared_ptr<Schedule> schedule);
 
   void set_mode(Mode mode) { mode_ = mode; }
+
+  // Whether an attempt is under way that somebody waits for.
+  bool busy() const;
+
+  // Around what puts an end to all attempts that had begun before: `last_call`
+  // before it, and what that returned after it. Calls that are still inside
+  // must have been told by then.
+  uint64_t last_call() const;
+  void CheckOvertaken(const char* clause, uint64_t last_call) const;
+
   void Fetch(const refreshable::FetchContext& context,
              refreshable::FetchDone<Token> done) override;
 
@@ -124,21 +147,25 @@ class FaultySource final : public refreshable::TokenSource<Token>,
   enum class Fault;
   struct Call {
     uint64_t id;
+    uint64_t asked;  // See Token.
     Fault fault;
     uint64_t random;
   };
 
   Call Enter(const refreshable::FetchContext& context);
-  void Leave(uint64_t call);
-  refreshable::Credential<Token> Good(uint64_t random, bool same);
-  void Answer(const Call& call, Done done, Done::Result result);
+  // Whether its answer was waited for.
+  bool Leave(uint64_t call);
+  // Calls inside whose answer is waited for.
+  int64_t Current() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  refreshable::Credential<Token> Good(const Call& call, bool same = false);
+  void Answer(const Call& call, Done& done, Done::Result result);
   void AnswerLate(const Call& call, const refreshable::FetchContext& context,
                   Done done, absl::Duration delay, bool cancellable);
 
   LateAnswers* const late_;
   const std::shared_ptr<Schedule> schedule_;
   std::atomic<Mode> mode_{Mode::kMixed};
-  absl::Mutex mutex_;
+  mutable absl::Mutex mutex_;
   std::mt19937_64 random_ ABSL_GUARDED_BY(mutex_);
   uint64_t last_call_ ABSL_GUARDED_BY(mutex_) = 0;
   std::map<uint64_t, refreshable::FetchContext> inside_ ABSL_GUARDED_BY(mutex_);
