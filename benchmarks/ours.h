@@ -93,10 +93,21 @@ class RefreshableRead {
             std::move(token), refreshable::Expiry::In(absl::Hours(1))));
     if (!installed.ok()) std::abort();
   }
-  ABSL_ATTRIBUTE_ALWAYS_INLINE char Read() {
-    absl::StatusOr<refreshable::Lease<std::string>> lease = refreshable_->Get();
-    return lease.ok() ? lease->token()[0] : '\0';
-  }
+  ABSL_ATTRIBUTE_ALWAYS_INLINE char Read() { return reader().Read(); }
+  // For a thread that reads again and again.
+  class Reader {
+   public:
+    explicit Reader(Refreshable& refreshable) : refreshable_(refreshable) {}
+    ABSL_ATTRIBUTE_ALWAYS_INLINE char Read() {
+      absl::StatusOr<refreshable::Lease<std::string>> lease =
+          refreshable_.Get();
+      return lease.ok() ? lease->token()[0] : '\0';
+    }
+
+   private:
+    Refreshable& refreshable_;
+  };
+  Reader reader() { return Reader(*refreshable_); }
   Refreshable& refreshable() { return *refreshable_; }
   ExecutorType& executor() { return executor_; }
 
