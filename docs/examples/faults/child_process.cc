@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstring>
+#include <system_error>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -74,12 +74,14 @@ absl::StatusOr<std::unique_ptr<ChildProcess>> ChildProcess::Start(
   argv.push_back(nullptr);
   int in[2];
   int out[2];
-  if (!OpenPipe(in)) return absl::UnavailableError(std::strerror(errno));
+  if (!OpenPipe(in)) {
+    return absl::UnavailableError(std::generic_category().message(errno));
+  }
   if (!OpenPipe(out)) {
     const int error = errno;
     close(in[0]);
     close(in[1]);
-    return absl::UnavailableError(std::strerror(error));
+    return absl::UnavailableError(std::generic_category().message(error));
   }
   const pid_t self = getpid();
   const pid_t pid = fork();
@@ -90,7 +92,7 @@ absl::StatusOr<std::unique_ptr<ChildProcess>> ChildProcess::Start(
   if (pid < 0) {
     close(in[1]);
     close(out[0]);
-    return absl::UnavailableError(std::strerror(error));
+    return absl::UnavailableError(std::generic_category().message(error));
   }
   return std::unique_ptr<ChildProcess>(
       new ChildProcess(pid, in[1], out[0], std::move(on_line)));

@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstring>
+#include <system_error>
 
 #include "absl/status/status.h"
 
@@ -28,7 +28,7 @@ absl::StatusOr<FreePort> FreePort::Get() {
       bind(port.socket_, reinterpret_cast<sockaddr*>(&address), size) != 0 ||
       getsockname(port.socket_, reinterpret_cast<sockaddr*>(&address), &size) !=
           0) {
-    return absl::UnavailableError(std::strerror(errno));
+    return absl::UnavailableError(std::generic_category().message(errno));
   }
   port.number_ = ntohs(address.sin_port);
   return port;

@@ -5,9 +5,9 @@
 #include <atomic>
 #include <cerrno>
 #include <cstdio>
-#include <cstring>
 #include <fstream>
 #include <memory>
+#include <system_error>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -149,9 +149,10 @@ absl::StatusOr<refreshable::Secret> ReadSecretFile(const std::string& path) {
   // Unlike an iterator, this does not throw where the file is a folder.
   file.read(secret.data(), static_cast<std::streamsize>(secret.size()));
   if (!file.eof()) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "cannot read the secret's file ", path, ": ",
-        errno != 0 ? std::strerror(errno) : "it is longer than any secret"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("cannot read the secret's file ", path, ": ",
+                     errno != 0 ? std::generic_category().message(errno)
+                                : "it is longer than any secret"));
   }
   secret.resize(static_cast<size_t>(file.gcount()));
   while (!secret.empty() && (secret.back() == '\n' || secret.back() == '\r')) {

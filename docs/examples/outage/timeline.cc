@@ -5,7 +5,7 @@
 #include <stdlib.h>
 
 #include <cerrno>
-#include <cstring>
+#include <system_error>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
@@ -43,9 +43,10 @@ absl::StatusOr<std::unique_ptr<CsvFile>> CsvFile::Open(
   errno = 0;
   std::unique_ptr<CsvFile> csv(new CsvFile(path));
   if (!csv->file_) {
-    return absl::UnavailableError(absl::StrCat(
-        "cannot write ", path, ": ",
-        errno != 0 ? std::strerror(errno) : "it cannot be opened"));
+    return absl::UnavailableError(
+        absl::StrCat("cannot write ", path, ": ",
+                     errno != 0 ? std::generic_category().message(errno)
+                                : "it cannot be opened"));
   }
   return csv;
 }
@@ -68,9 +69,9 @@ absl::StatusOr<std::string> DefaultCsvPath() {
       temporary != nullptr && *temporary != '\0' ? temporary : "/tmp",
       "/outage-XXXXXX");
   if (mkdtemp(folder.data()) == nullptr) {
-    return absl::UnavailableError(
-        absl::StrCat("cannot make a folder like ", folder, ": ",
-                     std::strerror(errno), "; name a file with --csv"));
+    return absl::UnavailableError(absl::StrCat(
+        "cannot make a folder like ", folder, ": ",
+        std::generic_category().message(errno), "; name a file with --csv"));
   }
   return folder + "/outage.csv";
 }
