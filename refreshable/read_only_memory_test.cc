@@ -4,10 +4,12 @@
 // Refreshable is made of (itself, the published snapshot, the bytes of the
 // token) lies in pages that are made read-only, and then is read, fresh and
 // stale, by four threads. One write to memory that they share would be a fault.
+// They allocate nothing meanwhile, and each has slots of its own.
 
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
@@ -33,8 +35,10 @@ constexpr size_t kArenaBytes = size_t{16} << 20;
 unsigned char* arena = nullptr;
 size_t arena_used = 0;
 thread_local bool use_arena = false;
+thread_local int64_t allocations = 0;
 
 void* Allocate(size_t size, size_t alignment) {
+  ++allocations;
   if (use_arena) {
     arena_used = (arena_used + alignment - 1) / alignment * alignment;
     void* const result = arena + arena_used;
@@ -130,16 +134,33 @@ class ReadOnlyMemoryTest : public testing::Test {
   void ReadFromFourThreads() {
     // Where threads have no slots of their own, they wait for each other's.
     const int reads = internal::HazardDomain::Asymmetric() ? 200000 : 2000;
+    std::atomic<int> holding{0};
+    std::atomic<bool> counted{false};
     std::vector<std::thread> threads;
     for (int t = 0; t < 4; ++t) {
       threads.emplace_back([&] {
+        const bool first = refreshable_->Get().ok();  // Gets the slots.
+        const int64_t before = allocations;
+        int good = 0;
         for (int i = 0; i < reads; ++i) {
           const auto lease = refreshable_->Get();
-          ASSERT_TRUE(lease.ok());
-          ASSERT_EQ(lease->token()[i % 1024], 'x');
+          good += lease.ok() && lease->token()[i % 1024] == 'x';
         }
+        EXPECT_EQ(allocations, before);
+        EXPECT_TRUE(first);
+        EXPECT_EQ(good, reads);
+        const auto lease = refreshable_->Get();
+        ++holding;
+        while (!counted) std::this_thread::yield();
       });
     }
+    while (holding < 4) std::this_thread::yield();
+#ifndef REFRESHABLE_NO_THREAD_LOCAL
+    if (internal::HazardDomain::Asymmetric()) {
+      EXPECT_GE(internal::HazardDomain::CountForTesting().owned, 4);
+    }
+#endif
+    counted = true;
     for (std::thread& thread : threads) thread.join();
   }
 

@@ -46,8 +46,12 @@ struct Why {
 // owns the source, with others, until the source has returned and answered.
 class Call {
  public:
+  // With `answer_is_last`, an answer in another thread than Fetch's waits until
+  // Fetch has returned, and so is the last to own the source; but not for ever,
+  // since Fetch may itself wait for the answer.
   explicit Call(std::shared_ptr<AnySource> source, const Why& why = Why(),
-                std::function<void()> on_answer = nullptr)
+                std::function<void()> on_answer = nullptr,
+                bool answer_is_last = false)
       : cancelled_(std::make_shared<std::atomic<bool>>(false)) {
     const FetchContext context(why.reason, /*attempt=*/1,
                                Generation(why.rejected), why.timeout,
@@ -55,14 +59,20 @@ class Call {
     auto held = std::make_shared<Held>(this, source);
     thread_ = std::thread([this, context, source = std::move(source),
                            held = std::move(held),
-                           on_answer = std::move(on_answer)]() mutable {
+                           on_answer = std::move(on_answer),
+                           answer_is_last]() mutable {
       Enter(context, *source,
-            [this, held = std::move(held),
-             on_answer = std::move(on_answer)](SourceAnswer answer) {
+            [this, held = std::move(held), on_answer = std::move(on_answer),
+             answer_is_last,
+             fetching = std::this_thread::get_id()](SourceAnswer answer) {
               answer_ = std::move(answer);
               if (on_answer) on_answer();
+              if (answer_is_last && std::this_thread::get_id() != fetching) {
+                returned_.WaitForNotificationWithTimeout(absl::Seconds(5));
+              }
             });
       source = nullptr;
+      returned_.Notify();
     });
   }
   ~Call() { Await(); }
@@ -105,6 +115,7 @@ class Call {
   }
 
   const std::shared_ptr<std::atomic<bool>> cancelled_;
+  absl::Notification returned_;  // And has let go of the source.
   absl::Notification ended_;
   SourceAnswer answer_;
   std::thread thread_;
@@ -279,7 +290,8 @@ TEST_P(TokenSourceConformanceTest, AnswersOutsideItsLocks) {
 }
 
 TEST_P(TokenSourceConformanceTest, MayBeDestroyedByItsLastAnswer) {
-  Call call(std::exchange(source_, nullptr));
+  Call call(std::exchange(source_, nullptr), Why(), nullptr,
+            /*answer_is_last=*/true);
   EXPECT_TRUE(call.Await().status.ok());
 }
 
