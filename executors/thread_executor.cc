@@ -44,13 +44,19 @@ constexpr absl::Duration kLongestWait = absl::Seconds(1);
 // How many forks lie between the first process and this one.
 ABSL_CONST_INIT std::atomic<uint64_t> fork_count{0};
 
+// Before main, and not only at the first use: that may be in one thread while
+// another one forks. But at the first use too, which may be even earlier.
+int CountForks() {
 #ifndef _WIN32
-// Before main, and not at the first use: that may be in one thread while
-// another one forks.
-[[maybe_unused]] const int forks_are_counted =
+  ABSL_CONST_INIT static std::atomic<bool> counted{false};
+  if (!counted.exchange(true, std::memory_order_relaxed)) {
     pthread_atfork(nullptr, nullptr,
                    [] { fork_count.fetch_add(1, std::memory_order_relaxed); });
+  }
 #endif
+  return 0;
+}
+[[maybe_unused]] const int forks_are_counted = CountForks();
 
 uint64_t ForkCount() { return fork_count.load(std::memory_order_relaxed); }
 
@@ -76,7 +82,9 @@ absl::Status Validate(const ThreadExecutor::Options& options) {
 class ThreadExecutor::Core {
  public:
   Core(const Options& options, const Clock& clock)
-      : options_(options), clock_(clock) {}
+      : options_(options), clock_(clock) {
+    CountForks();
+  }
   ~Core() { Shutdown(); }
 
   Core(const Core&) = delete;

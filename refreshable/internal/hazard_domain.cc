@@ -112,6 +112,17 @@ bool HeavyBarrier() {
 enum Mode { kUnknown, kAsymmetric, kSymmetric };
 ABSL_CONST_INIT std::atomic<Mode> mode{kUnknown};
 
+// (M3) Whether somebody waits for the slot to be cleared. Called by whoever has
+// set `scanning`.
+void SetWaitedFor(HazardSlot& slot, bool waited_for) {
+  if (!HazardDomain::Asymmetric()) {
+    slot.waited_for.exchange(waited_for ? 1 : 0, std::memory_order_acq_rel);
+  } else if (slot.quiet.load(std::memory_order_relaxed) !=
+             (waited_for ? 0u : 1u)) {
+    slot.quiet.store(waited_for ? 0 : 1, std::memory_order_seq_cst);
+  }
+}
+
 // ---- fork() ----
 
 #ifndef _WIN32
@@ -125,11 +136,18 @@ void BeforeFork() {
   }
 }
 
+// Others may have left their work to the scan that never was: whoever next
+// clears a slot looks, in either process. Not this thread, here: that would run
+// destructors inside fork(), under whatever other handlers have locked.
+void EndFork() {
+  if (mode.load(std::memory_order_relaxed) == kUnknown) return;
+  ForEachSlot([](HazardSlot& slot) { SetWaitedFor(slot, true); });
+}
+
 void AfterForkInParent() {
+  EndFork();
   scanning.store(false, std::memory_order_seq_cst);
   forking.fetch_sub(1, std::memory_order_seq_cst);
-  // Others may have left their work to the scan that never was.
-  if (pending.load(std::memory_order_seq_cst)) HazardDomain::Look();
 }
 
 // The child has one thread. Records of the others may be used again. What is in
@@ -150,25 +168,36 @@ void AfterForkInChild() {
   if (mode.load(std::memory_order_relaxed) == kAsymmetric) {
     RegisterHeavyBarrier();
   }
+  EndFork();
   forking.store(0, std::memory_order_seq_cst);
   scanning.store(false, std::memory_order_seq_cst);
 }
 
 #endif
 
+// Before main, and not only at the first use: that may be in one thread while
+// another one forks, and its child would have a scan that never ends. But at
+// the first use too, which may be even earlier.
+int HandleForks() {
 #ifndef _WIN32
-// Before main, and not at the first use: that may be in one thread while
-// another one forks, and its child would have a scan that never ends.
-[[maybe_unused]] const int fork_is_handled =
+  ABSL_CONST_INIT static std::atomic<bool> handled{false};
+  if (!handled.exchange(true, std::memory_order_relaxed)) {
     pthread_atfork(BeforeFork, AfterForkInParent, AfterForkInChild);
+  }
 #endif
+  return 0;
+}
+[[maybe_unused]] const int forks_are_handled = HandleForks();
 
-// May run in several threads at once, with the same result.
+// May run in several threads at once. What the first of them found stays: reads
+// have gone by it.
 Mode SetUp() {
+  HandleForks();
   const bool asymmetric = !force_symmetric.load(std::memory_order_relaxed) &&
                           RegisterHeavyBarrier();
-  mode.store(asymmetric ? kAsymmetric : kSymmetric);
-  return asymmetric ? kAsymmetric : kSymmetric;
+  const Mode mine = asymmetric ? kAsymmetric : kSymmetric;
+  Mode first = kUnknown;
+  return mode.compare_exchange_strong(first, mine) ? mine : first;
 }
 
 // ---- Records of threads ----
@@ -256,16 +285,6 @@ HazardSlot& ClaimShared(const HazardNode* node, size_t preferred,
   for (size_t i = preferred;; ++i) {
     HazardSlot& slot = shared_records[i % kSharedRecords].transient;
     if (Claim(slot, node)) return slot;
-  }
-}
-
-// (M3) Whether somebody waits for the slot to be cleared. Called by scans.
-void SetWaitedFor(HazardSlot& slot, bool waited_for) {
-  if (!HazardDomain::Asymmetric()) {
-    slot.waited_for.exchange(waited_for ? 1 : 0, std::memory_order_acq_rel);
-  } else if (slot.quiet.load(std::memory_order_relaxed) !=
-             (waited_for ? 0u : 1u)) {
-    slot.quiet.store(waited_for ? 0 : 1, std::memory_order_seq_cst);
   }
 }
 
@@ -357,15 +376,23 @@ const HazardNode* HazardDomain::Scanner::Scan() {
   return dead;
 }
 
+namespace {
+
+struct EndOfScan {
+  ~EndOfScan() { scanning.store(false, std::memory_order_seq_cst); }
+};
+
+}  // namespace
+
 void HazardDomain::Look() {
   const HazardNode* dead = nullptr;
   pending.store(true, std::memory_order_seq_cst);
   while (pending.load(std::memory_order_seq_cst) &&
          forking.load(std::memory_order_seq_cst) == 0 &&
          !scanning.exchange(true, std::memory_order_seq_cst)) {
+    const EndOfScan end;  // Even if there is no memory for it.
     pending.exchange(false, std::memory_order_seq_cst);
     Scanner::Append(Scanner::Scan(), dead);
-    scanning.store(false, std::memory_order_seq_cst);
   }
   Scanner::Unref(dead);
 }

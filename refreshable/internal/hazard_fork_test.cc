@@ -5,6 +5,7 @@
 // locks of their own runtimes, and threads of the parent are inside those when
 // the process is copied (ThreadSanitizer: the child hangs in free()).
 
+#include <pthread.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -23,6 +24,18 @@ namespace internal {
 namespace {
 
 using HazardForkTest = HazardDomainTest;
+
+// What happens inside fork(), once the domain has prepared for it. Handlers
+// that prepare run in reverse, and this one is registered before the domain's:
+// both are in one executable (`linkstatic`), and it has the higher priority.
+const std::function<void()>* in_fork = nullptr;
+__attribute__((constructor(101))) void RegisterInFork() {
+  pthread_atfork(
+      [] {
+        if (in_fork != nullptr) (*in_fork)();
+      },
+      nullptr, nullptr);
+}
 
 int ExitCodeOfChild(const std::function<bool()>& body) {
   const pid_t child = fork();
@@ -99,6 +112,46 @@ TEST_F(HazardForkTest, E4AChildCanReadAndReplace) {
   Replace(cell_, fresh);
   Replace(cell_, nullptr);
   EXPECT_EQ(mine, 0);
+}
+
+// fork() ran the destructors of what had been retired meanwhile, in the thread
+// that forks and before other handlers had let go of their locks: one that
+// takes such a lock waited for itself. They run when the next hold ends.
+TEST_F(HazardForkTest, E5NoDestructorRunsInsideFork) {
+  bool forking = false;
+  int inside = 0;
+  HazardCell other{new TestNode(&live_)};
+  Replace(cell_, new TestNode(&live_, [&] { inside += forking ? 1 : 0; }));
+  const std::function<void()> retire = [&] { Replace(cell_, nullptr); };
+  in_fork = &retire;
+  forking = true;
+  const int code = ExitCodeOfChild([] { return true; });
+  forking = false;
+  in_fork = nullptr;
+  EXPECT_EQ(code, 0);
+  EXPECT_EQ(inside, 0);
+  EXPECT_EQ(live_, 2);
+  { const HazardHold hold = Hold(other); }
+  EXPECT_EQ(live_, 1);
+  Replace(other, nullptr);
+}
+
+// A token was replaced while the process forked, and nobody had looked yet who
+// holds it: in the child it outlived its last lease.
+TEST_F(HazardForkTest, E4TheChildFreesWhatWasRetiredDuringTheFork) {
+  Replace(cell_, new TestNode(&live_));
+  HazardHold hold = Hold(cell_);
+  const std::function<void()> retire = [&] { Replace(cell_, nullptr); };
+  in_fork = &retire;
+  const int code = ExitCodeOfChild([&] {
+    const bool kept = live_ == 1 && Alive(hold);
+    hold = HazardHold();
+    return kept && live_ == 0;
+  });
+  in_fork = nullptr;
+  EXPECT_EQ(code, 0);
+  hold = HazardHold();
+  EXPECT_EQ(live_, 0);
 }
 
 TEST_F(HazardForkTest, E4ALeaseOfAThreadThatIsGoneStaysValidInTheChild) {
