@@ -126,7 +126,6 @@ void SetWaitedFor(HazardSlot& slot, bool waited_for) {
 // ---- fork() ----
 
 #ifndef _WIN32
-
 // No scan is in progress while the process is copied. A scan does not wait for
 // anything, so neither does this for long.
 void BeforeFork() {
@@ -172,12 +171,10 @@ void AfterForkInChild() {
   forking.store(0, std::memory_order_seq_cst);
   scanning.store(false, std::memory_order_seq_cst);
 }
-
 #endif
 
-// Before main, and not only at the first use: that may be in one thread while
-// another one forks, and its child would have a scan that never ends. But at
-// the first use too, which may be even earlier.
+// Before main: the first use may be in one thread while another one forks, and
+// a scan never end in its child. And at the first use, if that is even earlier.
 int HandleForks() {
 #ifndef _WIN32
   ABSL_CONST_INIT static std::atomic<bool> handled{false};
@@ -189,13 +186,12 @@ int HandleForks() {
 }
 [[maybe_unused]] const int forks_are_handled = HandleForks();
 
-// May run in several threads at once. What the first of them found stays: reads
-// have gone by it.
+// What the first of several threads found stays: reads have gone by it.
 Mode SetUp() {
   HandleForks();
-  const bool asymmetric = !force_symmetric.load(std::memory_order_relaxed) &&
-                          RegisterHeavyBarrier();
-  const Mode mine = asymmetric ? kAsymmetric : kSymmetric;
+  const bool forced = force_symmetric.load(std::memory_order_relaxed);
+  const Mode mine =
+      !forced && RegisterHeavyBarrier() ? kAsymmetric : kSymmetric;
   Mode first = kUnknown;
   return mode.compare_exchange_strong(first, mine) ? mine : first;
 }
@@ -376,15 +372,10 @@ const HazardNode* HazardDomain::Scanner::Scan() {
   return dead;
 }
 
-namespace {
-
-struct EndOfScan {
-  ~EndOfScan() { scanning.store(false, std::memory_order_seq_cst); }
-};
-
-}  // namespace
-
 void HazardDomain::Look() {
+  struct EndOfScan {
+    ~EndOfScan() { scanning.store(false, std::memory_order_seq_cst); }
+  };
   const HazardNode* dead = nullptr;
   pending.store(true, std::memory_order_seq_cst);
   while (pending.load(std::memory_order_seq_cst) &&
