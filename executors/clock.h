@@ -9,7 +9,6 @@
 #include <cstdint>
 #include <ctime>
 
-#include "absl/base/optimization.h"
 #include "absl/time/time.h"
 
 namespace refreshable {
@@ -48,12 +47,17 @@ class CoarseWallClock {
   }
 
   // `Ticks() < TicksBefore(t)` implies that it is earlier than `t`.
-  int64_t Ticks() const {
-    return ABSL_PREDICT_TRUE(source_ == nullptr)
-               ? static_cast<int64_t>(std::time(nullptr))
-               : source_->load(std::memory_order_relaxed);
-  }
+  int64_t Ticks() const { return IsSystem() ? SystemTicks() : OtherTicks(); }
   int64_t TicksBefore(absl::Time t) const;
+
+  // The parts of Ticks, for whoever knows which clock it is.
+  bool IsSystem() const { return source_ == nullptr; }
+  static int64_t SystemTicks() {
+    return static_cast<int64_t>(std::time(nullptr));
+  }
+  int64_t OtherTicks() const {
+    return source_->load(std::memory_order_relaxed);
+  }
 
  private:
   explicit CoarseWallClock(const std::atomic<int64_t>* source)

@@ -16,6 +16,7 @@
 
 #include "absl/base/attributes.h"
 #include "absl/base/optimization.h"
+#include "refreshable/internal/compare_in_memory.h"
 
 // Defined where the platform has no `thread_local`, or none that is cheap
 // (`--define=refreshable_no_thread_local=1` under Bazel): slots are then shared
@@ -167,25 +168,23 @@ class HazardDomain {
   }
 
   // As Protect, but does only what can be done without a call (where there is
-  // a thread_local), and may hold nothing instead. Wait-free. Requires that the
-  // cell never has null. What it returns must be made a HazardHold.
+  // a thread_local), and may hold nothing instead. Wait-free. `node` is what
+  // `cell` had a moment ago: not null, as nothing ever is in that cell. What
+  // this returns must be made a HazardHold.
   ABSL_ATTRIBUTE_ALWAYS_INLINE static HazardRawHold TryProtect(
-      const HazardCell& cell) {
+      const HazardCell& cell, const HazardNode* node) {
 #ifdef REFRESHABLE_NO_THREAD_LOCAL
+    static_cast<void>(node);
     return TryProtectShared(cell);
 #else
     HazardSlot* const slot = this_threads_record->slots;
     // (M4) Another thread may have cleared it: its use came before ours.
-    if (ABSL_PREDICT_FALSE(slot->node.load(std::memory_order_acquire) !=
-                           nullptr)) {
-      return {};
-    }
-    const HazardNode* const node = cell.load(std::memory_order_relaxed);
+    if (ABSL_PREDICT_FALSE(!IsZeroAcquire(slot->node))) return {};
     // (M2) Announce, then look again. The scan's heavy barrier makes the
     // compiler barrier suffice. Release: (M4). Acquire: what was published.
     slot->node.store(node, std::memory_order_release);
     std::atomic_signal_fence(std::memory_order_seq_cst);
-    if (ABSL_PREDICT_FALSE(cell.load(std::memory_order_acquire) != node)) {
+    if (ABSL_PREDICT_FALSE(!EqualsAcquire(cell, node))) {
       ClearAndLook(slot);
       return {};
     }
@@ -271,7 +270,7 @@ inline void HazardHold::Release() {
   // the node comes before.
   slot_->node.store(nullptr, std::memory_order_release);
   std::atomic_signal_fence(std::memory_order_seq_cst);
-  if (ABSL_PREDICT_FALSE(slot_->quiet.load(std::memory_order_relaxed) == 0)) {
+  if (ABSL_PREDICT_FALSE(IsZeroRelaxed(slot_->quiet))) {
     HazardDomain::ReleaseSlow(node_, slot_);
   }
 }

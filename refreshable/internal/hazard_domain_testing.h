@@ -53,7 +53,8 @@ inline void Replace(HazardCell& cell, const HazardNode* node) {
 
 // As a read does it. Requires that the cell never has null.
 inline HazardHold Hold(const HazardCell& cell) {
-  HazardHold hold(HazardDomain::TryProtect(cell));
+  HazardHold hold(
+      HazardDomain::TryProtect(cell, cell.load(std::memory_order_relaxed)));
   if (hold.node() == nullptr) hold = HazardDomain::Protect(cell);
   return hold;
 }

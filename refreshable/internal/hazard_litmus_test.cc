@@ -63,7 +63,8 @@ void Read(Litmus& litmus) {
       auto* const line = &buffer[(at >> 33) % (kBufferBytes / kLine) * kLine];
       *const_cast<volatile unsigned char*>(line) = 1;
     }
-    HazardHold hold(HazardDomain::TryProtect(litmus.cell));
+    HazardHold hold(HazardDomain::TryProtect(
+        litmus.cell, litmus.cell.load(std::memory_order_relaxed)));
     if (hold.node() == nullptr) hold = HazardDomain::Protect(litmus.cell);
     const size_t index = litmus.IndexOf(hold.node());
     for (int i = 0; i < 1000; ++i) {

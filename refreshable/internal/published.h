@@ -16,6 +16,7 @@
 #include "absl/base/optimization.h"
 #include "absl/time/time.h"
 #include "executors/clock.h"
+#include "refreshable/internal/compare_in_memory.h"
 #include "refreshable/internal/hazard_domain.h"
 #include "refreshable/lease.h"
 
@@ -46,10 +47,13 @@ class alignas(64) Published {
  public:
   // `clock` is the coarse form of the clock that `Load` and `SetCheckAt` are
   // given the time of.
-  explicit Published(CoarseWallClock clock) : cell_(None()), clock_(clock) {
+  explicit Published(CoarseWallClock clock)
+      : system_cell_(clock.IsSystem() ? None() : nullptr),
+        other_cell_(clock.IsSystem() ? nullptr : None()),
+        clock_(clock) {
     HazardDomain::Asymmetric();  // Ready for a fork before anybody reads.
   }
-  ~Published() { Retire(cell_.load(std::memory_order_relaxed)); }
+  ~Published() { Retire(cell().load(std::memory_order_relaxed)); }
 
   // Replaces the snapshot; null token: there is none. Reads that start after
   // this returns do not get an earlier one. Until SetCheckAt says otherwise,
@@ -59,7 +63,7 @@ class alignas(64) Published {
     if (snapshot.token != nullptr) node = new Node(std::move(snapshot));
     // (M1) Sequentially consistent: a read that holds the old node must have
     // announced it to the scan, which comes with the garbage's end.
-    node = cell_.exchange(node, std::memory_order_seq_cst);
+    node = cell().exchange(node, std::memory_order_seq_cst);
     if (node == None()) return nullptr;
     return Garbage(static_cast<const void*>(node), [](const void* superseded) {
       Retire(static_cast<const HazardNode*>(superseded));
@@ -68,7 +72,7 @@ class alignas(64) Published {
 
   // Of the present snapshot. Later than the infinite past.
   void SetCheckAt(absl::Time check_at) {
-    const HazardNode* const held = cell_.load(std::memory_order_relaxed);
+    const HazardNode* const held = cell().load(std::memory_order_relaxed);
     if (held == None()) return;
     const auto* const node = static_cast<const TimedNode*>(held);
     // Each alone is a bound; a read looks at one of them.
@@ -83,27 +87,23 @@ class alignas(64) Published {
   // before the time to ask.
   std::optional<Lease<Token>> Load() const {
     const int64_t ticks = clock_.Ticks();
-    HazardHold hold = HazardDomain::Protect(cell_);
+    HazardHold hold = HazardDomain::Protect(cell());
     if (MustAsk(hold.node(), ticks)) return std::nullopt;
     return Lease<Token>(std::move(hold));
   }
 
   // As Load, but may come back without one (no node): what can be done without
-  // a call. To be made a Lease of.
+  // a call, and where the clock is not the machine's with one. To be made a
+  // Lease of. The cell comes before the clock: it says which clock there is.
   ABSL_ATTRIBUTE_ALWAYS_INLINE HazardRawHold TryLoad() const {
-    const int64_t ticks = clock_.Ticks();
-    const HazardRawHold hold = HazardDomain::TryProtect(cell_);
-    if (ABSL_PREDICT_FALSE(hold.node == nullptr)) return {};
-    if (ABSL_PREDICT_FALSE(MustAsk(hold.node, ticks))) {
-      const HazardHold end(hold);
-      return {};
-    }
-    return hold;
+    const HazardNode* const node = system_cell_.load(std::memory_order_relaxed);
+    if (ABSL_PREDICT_FALSE(node == nullptr)) return TryLoadByOtherClock();
+    return TryHold(system_cell_, node, CoarseWallClock::SystemTicks());
   }
 
   // The snapshot, if there is one and `now` is before the time to ask.
   std::optional<Lease<Token>> Load(absl::Time now) const {
-    HazardHold hold = HazardDomain::Protect(cell_);
+    HazardHold hold = HazardDomain::Protect(cell());
     const auto* const node = static_cast<const TimedNode*>(hold.node());
     if (FloorToUnixNanos(now) >=
         node->check_nanos.load(std::memory_order_relaxed)) {
@@ -116,7 +116,7 @@ class alignas(64) Published {
   // holds the lock that Publish is called under. Frees nothing (a read's look
   // for what it should free may not happen under that lock).
   std::optional<Lease<Token>> Take() const {
-    const HazardNode* const node = cell_.load(std::memory_order_acquire);
+    const HazardNode* const node = cell().load(std::memory_order_acquire);
     if (node == None()) return std::nullopt;
     return Lease<Token>(HazardDomain::Count(node));
   }
@@ -128,14 +128,38 @@ class alignas(64) Published {
     if (node != None()) HazardDomain::Retire(node);
   }
 
+  ABSL_ATTRIBUTE_NOINLINE HazardRawHold TryLoadByOtherClock() const {
+    return TryHold(other_cell_, other_cell_.load(std::memory_order_relaxed),
+                   clock_.OtherTicks());
+  }
+
+  ABSL_ATTRIBUTE_ALWAYS_INLINE static HazardRawHold TryHold(
+      const HazardCell& cell, const HazardNode* node, int64_t ticks) {
+    const HazardRawHold hold = HazardDomain::TryProtect(cell, node);
+    if (ABSL_PREDICT_FALSE(hold.node == nullptr)) return {};
+    if (ABSL_PREDICT_FALSE(MustAsk(hold.node, ticks))) {
+      const HazardHold end(hold);
+      return {};
+    }
+    return hold;
+  }
+
   static bool MustAsk(const HazardNode* node, int64_t ticks) {
-    return ticks >= static_cast<const TimedNode*>(node)->check_ticks.load(
-                        std::memory_order_relaxed);
+    return !BelowRelaxed(ticks,
+                         static_cast<const TimedNode*>(node)->check_ticks);
   }
 
   static constexpr int64_t kAskAlways = kNeverWithoutAsking;
 
-  HazardCell cell_;
+  HazardCell& cell() { return clock_.IsSystem() ? system_cell_ : other_cell_; }
+  const HazardCell& cell() const {
+    return clock_.IsSystem() ? system_cell_ : other_cell_;
+  }
+
+  // One of them is in use, the other one has null for ever: so a read need not
+  // ask which clock there is.
+  HazardCell system_cell_;
+  HazardCell other_cell_;
   const CoarseWallClock clock_;
 };
 
