@@ -9,7 +9,6 @@
 #include <condition_variable>  // NOLINT(build/c++11)
 
 #include "absl/base/thread_annotations.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 
 namespace refreshable {
@@ -24,27 +23,31 @@ class SteadyCondVar {
   SteadyCondVar(const SteadyCondVar&) = delete;
   SteadyCondVar& operator=(const SteadyCondVar&) = delete;
 
-  void Wait(absl::Mutex* mutex) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
-    Lockable lock{mutex};
+  // `Mutex` is absl::Mutex or has its Lock and Unlock.
+  template <typename Mutex>
+  void Wait(Mutex* mutex) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+    Lockable<Mutex> lock{mutex};
     changed_.wait(lock);
   }
   // Waits no longer than `timeout`, which must be finite, on a clock that may
   // stand still while the machine is suspended. May return early.
-  void WaitWithTimeout(absl::Mutex* mutex, absl::Duration timeout)
+  template <typename Mutex>
+  void WaitWithTimeout(Mutex* mutex, absl::Duration timeout)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
-    Lockable lock{mutex};
+    Lockable<Mutex> lock{mutex};
     changed_.wait_for(lock, absl::ToChronoNanoseconds(timeout));
   }
   void Signal() { changed_.notify_one(); }
   void SignalAll() { changed_.notify_all(); }
 
  private:
-  // absl::Mutex as std::condition_variable_any wants it.
+  // As std::condition_variable_any wants it.
+  template <typename Mutex>
   struct Lockable {
     void lock() ABSL_NO_THREAD_SAFETY_ANALYSIS { mutex->Lock(); }
     void unlock() ABSL_NO_THREAD_SAFETY_ANALYSIS { mutex->Unlock(); }
 
-    absl::Mutex* mutex;
+    Mutex* mutex;
   };
 
   std::condition_variable_any changed_;

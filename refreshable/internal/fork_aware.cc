@@ -2,10 +2,8 @@
 
 #include "refreshable/internal/fork_aware.h"
 
-#include <cstring>
-
 #include "absl/base/thread_annotations.h"
-#include "absl/synchronization/mutex.h"
+#include "refreshable/internal/fork_mutex.h"
 
 #ifndef _WIN32
 #include <pthread.h>
@@ -23,14 +21,14 @@ class ForkRegistry {
   }
 
   void Add(ForkAware* item) {
-    absl::MutexLock lock(&mutex_);
+    ForkMutexLock lock(&mutex_);
     item->next_ = first_;
     if (first_ != nullptr) first_->previous_ = item;
     first_ = item;
   }
 
   void Remove(ForkAware* item) {
-    absl::MutexLock lock(&mutex_);
+    ForkMutexLock lock(&mutex_);
     if (item->previous_ != nullptr) item->previous_->next_ = item->next_;
     if (item->next_ != nullptr) item->next_->previous_ = item->previous_;
     if (first_ == item) first_ = item->next_;
@@ -60,10 +58,10 @@ class ForkRegistry {
     for (ForkAware* i = first_; i != nullptr; i = i->next_) {
       i->AfterForkInChild();
     }
-    UnlockInChild(mutex_);
+    mutex_.Unlock();
   }
 
-  absl::Mutex mutex_;
+  ForkMutex mutex_;
   ForkAware* first_ = nullptr;
 };
 
@@ -74,15 +72,6 @@ namespace {
 [[maybe_unused]] const ForkRegistry& made_early = ForkRegistry::Get();
 
 }  // namespace
-
-void UnlockInChild(absl::Mutex& mutex) ABSL_NO_THREAD_SAFETY_ANALYSIS {
-  absl::Mutex held;
-  held.Lock();
-  // Into one that is held, too, and that nobody waits for.
-  std::memcpy(static_cast<void*>(&mutex), &held, sizeof(mutex));
-  held.Unlock();
-  mutex.Unlock();
-}
 
 void ForkAware::Register() { ForkRegistry::Get().Add(this); }
 void ForkAware::Unregister() { ForkRegistry::Get().Remove(this); }

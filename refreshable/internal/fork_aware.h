@@ -5,14 +5,13 @@
 #ifndef REFRESHABLE_INTERNAL_FORK_AWARE_H_
 #define REFRESHABLE_INTERNAL_FORK_AWARE_H_
 
-#include "absl/synchronization/mutex.h"
-
 namespace refreshable {
 namespace internal {
 
 // While it exists, each fork() of the process is bracketed by calls of these
 // methods on the forking thread (pthread_atfork; nothing where there is none).
-// They must do no more than lock, unlock, and put plain state right.
+// They must do no more than lock, unlock (a ForkMutex), and put plain state
+// right.
 //
 // A thread must not create or destroy one while it holds the lock that
 // BeforeFork takes.
@@ -41,11 +40,6 @@ class ForkAware {
   ForkAware* next_ = nullptr;
   ForkAware* previous_ = nullptr;
 };
-
-// In a child, for a mutex that this thread has locked before the fork: unlocks
-// it, and forgets the threads that were about to wait for it, which are not
-// here. (Unlock would wait for one that was just entering itself in the queue.)
-void UnlockInChild(absl::Mutex& mutex);
 
 }  // namespace internal
 }  // namespace refreshable

@@ -110,12 +110,12 @@ void Shell::Reset() {
 }
 
 Stats Shell::stats() const {
-  absl::MutexLock lock(&mutex_);
+  ForkMutexLock lock(&mutex_);
   return stats_;
 }
 
 Health Shell::health() {
-  absl::MutexLock lock(&mutex_);
+  ForkMutexLock lock(&mutex_);
   if (forked_) ForgetParent();
   const Instant now = Now();
   Health health;
@@ -137,7 +137,7 @@ void Shell::Close() {
   Garbage garbage;
   TimerId timer = TimerId::kNone;
   {
-    absl::MutexLock lock(&mutex_);
+    ForkMutexLock lock(&mutex_);
     if (forked_) ForgetParent();
     closed_ = true;
     garbage = Clear();
@@ -216,7 +216,7 @@ void Shell::Fail(AttemptId id, const absl::Status& status) {
 
 void Shell::FailIfRunning(AttemptId id, const absl::Status& status) {
   {
-    absl::MutexLock lock(&mutex_);
+    ForkMutexLock lock(&mutex_);
     if (calls_.find(id) == calls_.end()) return;
   }
   Fail(id, status);
@@ -232,17 +232,17 @@ void Shell::AttemptLost(AttemptId id) {
 }
 
 Shell::InAttempt::InAttempt(Shell* shell) : shell_(shell) {
-  absl::MutexLock lock(&shell_->mutex_);
+  ForkMutexLock lock(&shell_->mutex_);
   AddThisThread(shell_->in_attempt_);
 }
 
 Shell::InAttempt::~InAttempt() {
-  absl::MutexLock lock(&shell_->mutex_);
+  ForkMutexLock lock(&shell_->mutex_);
   RemoveThisThread(shell_->in_attempt_);
 }
 
 bool Shell::closed() const {
-  absl::MutexLock lock(&mutex_);
+  ForkMutexLock lock(&mutex_);
   return closed_;
 }
 
@@ -324,14 +324,14 @@ void Shell::CarryOut(Effects& effects) {
 // the executor must not be touched: false. Close waits for threads inside.
 bool Shell::UseExecutor(absl::FunctionRef<void()> call) {
   {
-    absl::MutexLock lock(&mutex_);
+    ForkMutexLock lock(&mutex_);
     if (closed_) return false;
     AddThisThread(in_executor_);
   }
   call();
   std::vector<Effects> deferred;
   {
-    absl::MutexLock lock(&mutex_);
+    ForkMutexLock lock(&mutex_);
     deferred = LeaveExecutor();
   }
   for (Effects& effects : deferred) CarryOut(effects);
@@ -353,7 +353,7 @@ void Shell::SubmitAttempt(AttemptId id) {
 }
 
 void Shell::TellObserver() {
-  absl::MutexLock lock(&mutex_);
+  ForkMutexLock lock(&mutex_);
   if (telling_) return;
   telling_ = true;
   while (!events_.empty()) {
@@ -381,7 +381,7 @@ absl::Duration Shell::WakeAt(const Instant& now) const {
 void Shell::SyncTimer() {
   std::vector<Effects> deferred;
   {
-    absl::MutexLock lock(&mutex_);
+    ForkMutexLock lock(&mutex_);
     if (arming_) return;
     arming_ = true;
     while (!closed_) {
@@ -421,7 +421,7 @@ void Shell::SyncTimer() {
 
 void Shell::OnTimer(uint64_t serial) {
   {
-    absl::MutexLock lock(&mutex_);
+    ForkMutexLock lock(&mutex_);
     AddThisThread(in_timer_);
   }
   OnEvent([&](const Instant& now,
@@ -434,7 +434,7 @@ void Shell::OnTimer(uint64_t serial) {
       Settle(id, *waiters_.find(id)->second, DeadlineExceeded(), effects);
     }
   });
-  absl::MutexLock lock(&mutex_);
+  ForkMutexLock lock(&mutex_);
   RemoveThisThread(in_timer_);
 }
 

@@ -22,13 +22,13 @@
 #include "absl/functional/any_invocable.h"
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "executors/executor.h"
 #include "executors/steady_cond_var.h"
 #include "refreshable/failure_class.h"
 #include "refreshable/health.h"
 #include "refreshable/internal/fork_aware.h"
+#include "refreshable/internal/fork_mutex.h"
 #include "refreshable/internal/published.h"
 #include "refreshable/observer.h"
 #include "refreshable/policy.h"
@@ -131,7 +131,7 @@ class Shell : public std::enable_shared_from_this<Shell>, protected ForkAware {
     Shell* const shell_;
   };
 
-  mutable absl::Mutex mutex_;
+  mutable ForkMutex mutex_;
 
  private:
   using ThreadIds = std::vector<std::thread::id>;

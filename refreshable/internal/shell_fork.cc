@@ -6,7 +6,6 @@
 #include <utility>
 #include <vector>
 
-#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "executors/steady_cond_var.h"
 #include "refreshable/internal/fork_aware.h"
@@ -21,7 +20,7 @@ void Shell::BeforeFork() { mutex_.Lock(); }
 void Shell::AfterForkInParent() { mutex_.Unlock(); }
 
 void Shell::AfterForkInChild() {
-  UnlockInChild(mutex_);
+  mutex_.Unlock();
   for (ThreadIds* threads : {&in_attempt_, &in_timer_, &in_executor_}) {
     KeepThisThread(*threads);
   }

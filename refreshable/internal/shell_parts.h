@@ -12,8 +12,8 @@
 
 #include "absl/functional/any_invocable.h"
 #include "absl/status/status.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "refreshable/internal/fork_mutex.h"
 #include "refreshable/internal/shell.h"
 
 namespace refreshable {
@@ -73,7 +73,7 @@ template <typename Section>
 bool Shell::OnEvent(Section section) {
   Effects effects;
   {
-    absl::MutexLock lock(&mutex_);
+    ForkMutexLock lock(&mutex_);
     if (closed_) return false;
     if (forked_) ForgetParent();
     section(Now(), effects);

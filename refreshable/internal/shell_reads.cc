@@ -60,7 +60,7 @@ absl::Status Shell::Read(const ReadRequest& request,
     uint64_t id = 0;
     std::shared_ptr<Waiter> waiter;
     {
-      absl::MutexLock lock(&mutex_);
+      ForkMutexLock lock(&mutex_);
       if (closed_) return Destroyed();
       if (forked_) ForgetParent();
       const Instant now = Now();
@@ -111,7 +111,7 @@ absl::Status Shell::Await(uint64_t id, const std::shared_ptr<Waiter>& waiter) {
     AttemptId claimed = AttemptId::kNone;
     bool woken_by_none = false;
     {
-      absl::MutexLock lock(&mutex_);
+      ForkMutexLock lock(&mutex_);
       if (!waiter->done && !drivable && HasThisThread(in_timer_)) {
         RemoveWaiter(id);
         return absl::FailedPreconditionError(
@@ -146,13 +146,13 @@ absl::Status Shell::Await(uint64_t id, const std::shared_ptr<Waiter>& waiter) {
     }
     if (!drivable) continue;
     const auto done = [&] {
-      absl::MutexLock lock(&mutex_);
+      ForkMutexLock lock(&mutex_);
       return ready();
     };
     // This thread is the one that drives the executor, which therefore lives.
     executor_->DriveUntil(done, deadline);
     if (!done()) {
-      absl::MutexLock lock(&mutex_);
+      ForkMutexLock lock(&mutex_);
       // Another thread may be about to wake it.
       while (waiter->settled && !ready()) changed_.Wait(&mutex_);
       if (!ready() && Now().since_boot < deadline) {
@@ -189,17 +189,17 @@ WaiterId Shell::ReadAsync(const ReadRequest& request,
   });
   bool parked = false;
   {
-    absl::MutexLock lock(&mutex_);
+    ForkMutexLock lock(&mutex_);
     parked = !parked_.empty();
   }
   if (parked) SyncTimer();
-  absl::MutexLock lock(&mutex_);
+  ForkMutexLock lock(&mutex_);
   waiter->own_call = std::thread::id();
   return WaiterId{id};
 }
 
 absl::Status Shell::TryRead(absl::FunctionRef<void()> take) {
-  absl::MutexLock lock(&mutex_);
+  ForkMutexLock lock(&mutex_);
   if (closed_) return Destroyed();
   if (forked_) ForgetParent();
   const Instant now = Now();
@@ -214,7 +214,7 @@ absl::Status Shell::TryRead(absl::FunctionRef<void()> take) {
 
 bool Shell::Cancel(WaiterId id) {
   std::shared_ptr<Waiter> waiter;  // Destroyed outside the lock.
-  absl::MutexLock lock(&mutex_);
+  ForkMutexLock lock(&mutex_);
   if (forked_) ForgetParent();
   const auto it = waiters_.find(static_cast<uint64_t>(id));
   if (it == waiters_.end() || it->second->async == nullptr) return false;
@@ -262,7 +262,7 @@ void Shell::RemoveWaiter(uint64_t id) {
 void Shell::WakeWaiters(const std::vector<uint64_t>& ids) {
   std::vector<uint64_t> async;
   {
-    absl::MutexLock lock(&mutex_);
+    ForkMutexLock lock(&mutex_);
     bool threads = false;
     for (uint64_t id : ids) {
       const auto it = waiters_.find(id);
@@ -304,7 +304,7 @@ void Shell::DeliveryLost(uint64_t id) {
 // it: then whatever happens next tries again, a timer at the latest.
 void Shell::DeliverHere(uint64_t id) {
   {
-    absl::MutexLock lock(&mutex_);
+    ForkMutexLock lock(&mutex_);
     const auto it = waiters_.find(id);
     if (closed_ || it == waiters_.end()) return;
     if (it->second->own_call == std::this_thread::get_id()) {

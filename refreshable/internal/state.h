@@ -16,8 +16,8 @@
 #include "absl/functional/any_invocable.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "refreshable/internal/fork_mutex.h"
 #include "refreshable/internal/published.h"
 #include "refreshable/internal/shell.h"
 #include "refreshable/lease.h"
@@ -141,7 +141,7 @@ class State final : public Shell {
     const InAttempt in_attempt(this);
     Snapshot<Token> rejected;
     {
-      absl::MutexLock lock(&mutex_);
+      ForkMutexLock lock(&mutex_);
       rejected = rejected_;
     }
     if (rejected.token == nullptr || !same_token_) return std::nullopt;
