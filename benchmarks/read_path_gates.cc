@@ -7,6 +7,11 @@
 //
 //   bazel run -c opt //benchmarks:read_path_gates
 //
+// What is asked for two threads needs two cores. Two CPUs of a virtual machine
+// may be one core, from one minute to the next: a repetition in which the floor
+// itself gains little from the second thread is not counted but made again. If
+// that does not end, the exit code is 2, and nothing is said about any gate.
+//
 // With --benchmark_min_time, whatever its value: once and briefly, exit code 0,
 // to see that it runs.
 
@@ -146,6 +151,38 @@ void Repeat(std::vector<Subject>& subjects, int slices, int placement) {
   }
 }
 
+double SpeedUp(const Subject& subject, size_t repetition) {
+  return subject.ns[1][repetition] / subject.ns[2][repetition];
+}
+
+// Nine repetitions, or one. False: there were no two cores for them.
+bool RepeatOnTwoCores(std::vector<Subject>& subjects, bool short_form) {
+  constexpr double kTwoCores = 1.5;
+  constexpr int kPatience = 10 * kPlacements;
+  const Subject& floor = subjects.front();
+  int in_vain = 0;
+  for (int i = 0; i < (short_form ? 1 : kPlacements);) {
+    // A slice takes about a millisecond.
+    Repeat(subjects, short_form ? 1 : 15, i);
+    if (short_form || SpeedUp(floor, i) >= kTwoCores) {
+      ++i;
+      continue;
+    }
+    for (Subject& subject : subjects) {
+      for (int threads : {1, 2}) subject.ns[threads].pop_back();
+    }
+    if (++in_vain == kPatience) {
+      std::printf("not measured: two threads run no faster than one here\n");
+      return false;
+    }
+  }
+  if (in_vain > 0) {
+    std::printf("%d repetitions were not on two cores and made again\n",
+                in_vain);
+  }
+  return true;
+}
+
 // The time that the slowest of a hundred publications takes while four threads
 // read, in nanoseconds.
 template <typename Pattern>
@@ -188,8 +225,6 @@ int Main(bool short_form) {
     while (!stop) std::this_thread::sleep_for(std::chrono::milliseconds(10));
   });
 
-  // A slice takes about a millisecond.
-  const int slices = short_form ? 1 : 15;
   const int64_t fast = short_form ? 10000 : 500000;
   const int64_t slow = short_form ? 1000 : 20000;
   enum { kFloor, kFresh, kStale, kVirtual, kSharedSlots, kMutexCopy };
@@ -205,7 +240,11 @@ int Main(bool short_form) {
   subjects.push_back(Make<MapOfItems>(slow));
   subjects.push_back(Make<MutexSharedPtr>(slow));
   subjects.push_back(Make<AtomicSharedPtr>(slow));
-  for (int i = 0; i < repetitions; ++i) Repeat(subjects, slices, i);
+  if (!RepeatOnTwoCores(subjects, short_form)) {
+    stop = true;
+    second.join();
+    return 2;
+  }
   std::printf("%-45s %10s %10s\n", "ns per read", "1 thread", "2 threads");
   for (const Subject& subject : subjects) {
     std::printf("%-45s %10.2f %10.2f\n", subject.name.c_str(),
@@ -237,13 +276,11 @@ int Main(bool short_form) {
   all &= Gate("in virtual time / floor", ratio(kVirtual, kFloor, 1), true, 1.3);
   all &= Gate("without thread_local / floor", ratio(kSharedSlots, kFloor, 1),
               true, 4.5);
-  all &= Gate("2-thread speed-up / the floor's", median([&](int i) {
-                const auto speed_up = [&](const Subject& subject) {
-                  return subject.ns[1][i] / subject.ns[2][i];
-                };
-                return speed_up(subjects[kFresh]) / speed_up(subjects[kFloor]);
-              }),
-              false, 0.93);
+  all &=
+      Gate("2-thread speed-up / the floor's", median([&](int i) {
+             return SpeedUp(subjects[kFresh], i) / SpeedUp(subjects[kFloor], i);
+           }),
+           false, 0.93);
   all &= Gate("best of the others / fresh Get, 1 thread", best(1), false, 10);
   all &= Gate("best of the others / fresh Get, 2 threads", best(2), false, 25);
   all &= Gate("mutex and copy / fresh Get, 1 thread",

@@ -21,14 +21,19 @@ __attribute__((noinline)) void HotPathRead(Refreshable<std::string>* token,
 __attribute__((noinline)) void HotPathWithALock(std::atomic<int>* shared) {
   shared->fetch_add(1);
 }
+__attribute__((noinline)) int HotPathWithACall(std::atomic<int>* shared) {
+  HotPathWithALock(shared);
+  return shared->load();
+}
 }
 
 }  // namespace refreshable
 
 int main(int argc, char**) {
   std::atomic<int> shared{argc};
-  refreshable::HotPathWithALock(&shared);
   // Never so: it is here to be compiled.
-  if (shared.load() == 0) refreshable::HotPathRead(nullptr, nullptr);
+  if (refreshable::HotPathWithACall(&shared) == 0) {
+    refreshable::HotPathRead(nullptr, nullptr);
+  }
   return 0;
 }

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A kernel that has granted membarrier(2) and comes to refuse it: a sandbox
+// that a program set up for itself after its first read.
+
+#include "refreshable/internal/hazard_domain.h"
+
+#ifdef __linux__
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#endif
+
+#include <atomic>
+#include <cerrno>
+#include <cstddef>
+#include <future>
+#include <iostream>
+#include <thread>
+
+#include "gtest/gtest.h"
+
+namespace refreshable {
+namespace internal {
+namespace {
+
+struct Node final : HazardNode {
+  explicit Node(std::atomic<int>* f) : freed(f) {}
+  ~Node() override { ++*freed; }
+  std::atomic<int>* const freed;
+};
+
+// From here on, for this thread and those that it starts.
+bool RefuseMembarrier() {
+#ifdef SYS_membarrier
+  sock_filter filter[] = {
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_membarrier, 0, 1),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+  };
+  const sock_fprog program = {sizeof(filter) / sizeof(filter[0]), filter};
+  return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+         prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
+#else
+  return false;
+#endif
+}
+
+TEST(HazardRefusalTest, R12NothingIsFreedWithoutTheBarrier) {
+  if (!HazardDomain::Asymmetric()) {
+    std::cout << "no membarrier(2) here: there is nothing to refuse\n";
+    return;
+  }
+  std::atomic<int> freed{0};
+  HazardCell cell{new Node(&freed)};
+  // A thread that may go on using it.
+  std::promise<void> go;
+  std::thread outside([&cell, gone = go.get_future()] {
+    gone.wait();
+    HazardDomain::Retire(cell.exchange(nullptr));
+  });
+  ASSERT_TRUE(RefuseMembarrier());
+  // Nobody holds it; but as to that, a scan can know nothing.
+  HazardDomain::Retire(cell.exchange(new Node(&freed)));
+  EXPECT_EQ(freed, 0);
+  // A read and its end are what they were, and free nothing either.
+  { const HazardHold hold = HazardDomain::Protect(cell); }
+  EXPECT_EQ(freed, 0);
+  go.set_value();
+  outside.join();
+  EXPECT_EQ(freed, 2);  // What was put off, too.
+}
+
+}  // namespace
+}  // namespace internal
+}  // namespace refreshable
