@@ -208,8 +208,11 @@ class Refreshable {
   bool Cancel(WaiterId id) { return state_->Cancel(id); }
 
   // The current token if it is usable, else UNAVAILABLE saying in which state
-  // things are. Never waits and never starts a refresh.
+  // things are. Never waits and never starts a refresh. Takes no lock where Get
+  // takes none.
   absl::StatusOr<Lease<Token>> TryGet() {
+    const internal::HazardRawHold hold = published_.TryLoad();
+    if (ABSL_PREDICT_TRUE(hold.node != nullptr)) return Held(hold);
     std::optional<Lease<Token>> lease;
     const absl::Status status =
         state_->TryRead([&] { lease = state_->Take(); });

@@ -326,7 +326,7 @@ class FaultyExecutor final : public Executor {
   static Task Twice(Task task) {
     return [task = std::move(task)]() mutable {
       std::move(task)();
-      std::move(task)();
+      std::move(task)();  // NOLINT(bugprone-use-after-move): is the fault.
     };
   }
 
