@@ -116,9 +116,11 @@ int main(int argc, char** argv) {
   Register<VirtualTime>();
   Register<SharedSlots>();
   Register<MutexCopy>();
+  Register<MutexAroundEverything>();
   Register<SharedMutexCopy>();
   Register<SharedMutexTwice>();
   Register<MapOfItems>();
+  Register<MutexSlice>();
   Register<MutexSharedPtr>();
   Register<AtomicSharedPtr>();
   // The C and C++ libraries leave atomics out while there is one thread.
