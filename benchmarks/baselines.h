@@ -18,6 +18,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <ctime>
 #include <map>
@@ -45,9 +46,12 @@ inline bool IsGood(const Entry& entry) {
 }
 
 // As IsGood, by the clock that the SDKs ask.
-inline bool IsGoodBySystemClock(const Entry& entry) {
+inline bool IsBeforeBySystemClock(int64_t good_until) {
   return std::chrono::system_clock::now() <
-         std::chrono::system_clock::from_time_t(entry.good_until);
+         std::chrono::system_clock::from_time_t(good_until);
+}
+inline bool IsGoodBySystemClock(const Entry& entry) {
+  return IsBeforeBySystemClock(entry.good_until);
 }
 
 // The floor: the least that a correct read can do. Frees nothing.
@@ -88,6 +92,39 @@ class MutexCopy {
   }
 
  private:
+  std::mutex mutex_;
+  Entry entry_;
+};
+
+// One mutex around everything: whoever holds it looks at the time, refreshes if
+// need be, and takes a copy of all that there is to the token (Databricks').
+class MutexAroundEverything {
+ public:
+  static constexpr char kName[] = "mutex around everything";
+  explicit MutexAroundEverything(std::string token) {
+    Publish(std::move(token));
+  }
+  void Publish(std::string token) {
+    Entry entry = MakeEntry(std::move(token));
+    std::lock_guard<std::mutex> lock(mutex_);
+    std::swap(entry_, entry);
+  }
+  ABSL_ATTRIBUTE_ALWAYS_INLINE char Read() {
+    const Entry copy = Get();
+    return copy.token[0];
+  }
+
+ private:
+  ABSL_ATTRIBUTE_ALWAYS_INLINE Entry Get() {
+    std::lock_guard<std::mutex> lock(mutex_);
+    if (!IsGoodBySystemClock(entry_)) Refresh();
+    return entry_;
+  }
+  // Not within the hour.
+  ABSL_ATTRIBUTE_NOINLINE void Refresh() {
+    entry_ = MakeEntry(std::move(entry_.token));
+  }
+
   std::mutex mutex_;
   Entry entry_;
 };
@@ -186,8 +223,7 @@ class MapOfItems {
   std::map<std::pair<std::string, std::string>, std::shared_ptr<Item>> items_;
 };
 
-// One mutex, a count instead of a copy; by far the best of the usual ones (near
-// to gRPC's).
+// One mutex, a count instead of a copy; by far the best of the usual ones.
 class MutexSharedPtr {
  public:
   static constexpr char kName[] = "mutex, copy a shared_ptr";
@@ -209,6 +245,73 @@ class MutexSharedPtr {
  private:
   std::mutex mutex_;
   std::shared_ptr<const Entry> entry_;
+};
+
+// One mutex, under which a further owner of the bytes is counted (gRPC's).
+class MutexSlice {
+ public:
+  static constexpr char kName[] = "mutex, ref-counted slice";
+  explicit MutexSlice(std::string token) { Publish(std::move(token)); }
+  void Publish(std::string token) {
+    Entry entry = MakeEntry(std::move(token));
+    Slice slice(std::move(entry.token));
+    std::lock_guard<std::mutex> lock(mutex_);
+    slice_.swap(slice);
+    good_until_ = entry.good_until;
+  }
+  ABSL_ATTRIBUTE_ALWAYS_INLINE char Read() {
+    Slice slice;
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      if (IsBeforeBySystemClock(good_until_)) Slice(slice_).swap(slice);
+    }
+    return slice.size() > 0 ? slice.data()[0] : '\0';
+  }
+
+ private:
+  // Bytes that belong to all who have a copy of this.
+  class Slice {
+   public:
+    Slice() = default;
+    explicit Slice(std::string bytes)
+        : shared_(new Shared(std::move(bytes))),
+          data_(shared_->bytes.data()),
+          size_(shared_->bytes.size()) {}
+    Slice(const Slice& other)
+        : shared_(other.shared_), data_(other.data_), size_(other.size_) {
+      if (shared_ != nullptr) {
+        shared_->owners.fetch_add(1, std::memory_order_relaxed);
+      }
+    }
+    Slice& operator=(const Slice&) = delete;
+    ~Slice() {
+      if (shared_ != nullptr &&
+          shared_->owners.fetch_sub(1, std::memory_order_acq_rel) == 1) {
+        delete shared_;
+      }
+    }
+    void swap(Slice& other) {
+      std::swap(shared_, other.shared_);
+      std::swap(data_, other.data_);
+      std::swap(size_, other.size_);
+    }
+    const char* data() const { return data_; }
+    size_t size() const { return size_; }
+
+   private:
+    struct Shared {
+      explicit Shared(std::string b) : bytes(std::move(b)) {}
+      std::atomic<int64_t> owners{1};
+      const std::string bytes;
+    };
+    Shared* shared_ = nullptr;
+    const char* data_ = nullptr;
+    size_t size_ = 0;
+  };
+
+  std::mutex mutex_;
+  Slice slice_;
+  int64_t good_until_ = 0;
 };
 
 // shared_ptr's own atomic operations.

@@ -5,6 +5,7 @@
 #ifndef BENCHMARKS_OURS_H_
 #define BENCHMARKS_OURS_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <cstdlib>
 #include <ctime>
@@ -59,6 +60,11 @@ class IdleExecutor final : public refreshable::Executor {
   bool InExecutorThread() const override { return false; }
   const refreshable::Clock& clock() const override { return clock_; }
   void set_back(absl::Duration back) { clock_.set_back(back); }
+  // Room for so many tasks in all.
+  void Reserve(size_t tasks) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    tasks_.reserve(tasks);
+  }
 
  private:
   bool Keep(Task task) {
@@ -71,19 +77,21 @@ class IdleExecutor final : public refreshable::Executor {
   std::vector<Task> tasks_;
 };
 
-// `Get`, with the executor that is given.
+// `Get`, on an executor of its own or one that many share.
 template <typename ExecutorType>
 class RefreshableRead {
  public:
   using Refreshable = refreshable::Refreshable<std::string>;
 
-  RefreshableRead() {
+  explicit RefreshableRead(
+      std::shared_ptr<ExecutorType> executor = std::make_shared<ExecutorType>())
+      : executor_(std::move(executor)) {
     auto created = Refreshable::Create(
         refreshable::BlockingSource<std::string>(
             []() -> absl::StatusOr<refreshable::Credential<std::string>> {
               return absl::UnavailableError("the source is down");
             }),
-        {&executor_});
+        {executor_.get()});
     if (!created.ok()) std::abort();
     refreshable_ = *std::move(created);
   }
@@ -109,10 +117,10 @@ class RefreshableRead {
   };
   Reader reader() { return Reader(*refreshable_); }
   Refreshable& refreshable() { return *refreshable_; }
-  ExecutorType& executor() { return executor_; }
+  ExecutorType& executor() { return *executor_; }
 
  private:
-  ExecutorType executor_;
+  std::shared_ptr<ExecutorType> executor_;
   std::unique_ptr<Refreshable> refreshable_;
 };
 
@@ -120,6 +128,10 @@ class Fresh : public RefreshableRead<IdleExecutor> {
  public:
   static constexpr char kName[] = "Refreshable, fresh";
   explicit Fresh(std::string token) { Publish(std::move(token)); }
+  Fresh(std::string token, std::shared_ptr<IdleExecutor> executor)
+      : RefreshableRead(std::move(executor)) {
+    Publish(std::move(token));
+  }
 };
 
 // Fifty minutes into its hour; the refresh is under way and never ends.

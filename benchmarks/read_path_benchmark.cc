@@ -6,9 +6,12 @@
 //
 // The floor, the usual patterns and Refreshable in one run; `vs_floor` is the
 // wall time of one read over all threads, divided by the floor's with as many
-// threads. Absolute figures of two machines, or of two runs, do not compare.
+// threads and a token as long. Last, tokens of 64 bytes, 1 KiB and 64 KiB:
+// `vs_64_bytes` is the time divided by that with the shortest. Absolute figures
+// of two machines, or of two runs, do not compare.
 
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <cstdlib>
 #include <map>
@@ -16,6 +19,7 @@
 #include <string>
 #include <thread>
 #include <type_traits>
+#include <utility>
 
 #include "absl/base/attributes.h"
 #include "absl/time/time.h"
@@ -62,17 +66,22 @@ class ExpiredJoinAndLeave : public ExpiredWithWaiters {
   }
 };
 
-std::map<int, double>& FloorByThreads() {
-  static auto* const floor = new std::map<int, double>;
-  return *floor;
+constexpr size_t kTokenBytes = 1024;
+constexpr size_t kShortest = 64;
+
+// By number of threads and length of the token.
+using Times = std::map<std::pair<int, size_t>, double>;
+Times& Floors() {
+  static auto* const floors = new Times;
+  return *floors;
 }
 
 template <typename Pattern>
-void Read(benchmark::State& state) {
+void Read(benchmark::State& state, size_t token_bytes, bool growth) {
   static Pattern* pattern = nullptr;
   static std::chrono::steady_clock::time_point start;
   if (state.thread_index() == 0) {
-    pattern = new Pattern(std::string(1024, 'x'));
+    pattern = new Pattern(std::string(token_bytes, 'x'));
     start = std::chrono::steady_clock::now();
   }
   for (auto _ : state) {
@@ -84,21 +93,40 @@ void Read(benchmark::State& state) {
                         std::chrono::steady_clock::now() - start)
                         .count() /
                     static_cast<double>(state.iterations() * state.threads());
-  double& floor = FloorByThreads()[state.threads()];
+  double& floor = Floors()[{state.threads(), token_bytes}];
   // Measured first; the last of its runs is the one that counts.
   if (std::is_same_v<Pattern, PointerAndTime>) floor = ns;
   state.counters["vs_floor"] = ns / floor;
+  if (growth) {
+    static Times times;
+    times[{state.threads(), token_bytes}] = ns;
+    state.counters["vs_64_bytes"] = ns / times[{state.threads(), kShortest}];
+  }
   delete pattern;
 }
 
 template <typename Pattern>
 void Register() {
-  benchmark::RegisterBenchmark(Pattern::kName, Read<Pattern>)
+  benchmark::RegisterBenchmark(Pattern::kName, Read<Pattern>, kTokenBytes,
+                               /*growth=*/false)
       ->Threads(1)
       ->Threads(2)
       ->Threads(4)
       ->Threads(8)
       ->UseRealTime();
+}
+
+template <typename Pattern>
+void RegisterGrowth() {
+  for (const size_t token_bytes : {kShortest, kTokenBytes, 64 * kTokenBytes}) {
+    const std::string name =
+        std::to_string(token_bytes) + " bytes/" + Pattern::kName;
+    benchmark::RegisterBenchmark(name.c_str(), Read<Pattern>, token_bytes,
+                                 /*growth=*/true)
+        ->Threads(1)
+        ->Threads(2)
+        ->UseRealTime();
+  }
 }
 
 }  // namespace
@@ -116,11 +144,16 @@ int main(int argc, char** argv) {
   Register<VirtualTime>();
   Register<SharedSlots>();
   Register<MutexCopy>();
+  Register<MutexAroundEverything>();
   Register<SharedMutexCopy>();
   Register<SharedMutexTwice>();
   Register<MapOfItems>();
+  Register<MutexSlice>();
   Register<MutexSharedPtr>();
   Register<AtomicSharedPtr>();
+  RegisterGrowth<PointerAndTime>();
+  RegisterGrowth<Fresh>();
+  RegisterGrowth<MutexCopy>();
   // The C and C++ libraries leave atomics out while there is one thread.
   std::thread([] {}).join();
   benchmark::RunSpecifiedBenchmarks();

@@ -235,9 +235,11 @@ int Main(bool short_form) {
   subjects.push_back(Make<VirtualTime>(fast));
   subjects.push_back(Make<SharedSlots>(fast));
   subjects.push_back(Make<MutexCopy>(slow));
+  subjects.push_back(Make<MutexAroundEverything>(slow));
   subjects.push_back(Make<SharedMutexCopy>(slow));
   subjects.push_back(Make<SharedMutexTwice>(slow));
   subjects.push_back(Make<MapOfItems>(slow));
+  subjects.push_back(Make<MutexSlice>(slow));
   subjects.push_back(Make<MutexSharedPtr>(slow));
   subjects.push_back(Make<AtomicSharedPtr>(slow));
   if (!RepeatOnTwoCores(subjects, short_form)) {
