@@ -208,11 +208,10 @@ class Refreshable {
   bool Cancel(WaiterId id) { return state_->Cancel(id); }
 
   // The current token if it is usable, else UNAVAILABLE saying in which state
-  // things are. Never waits and never starts a refresh. Takes no lock where Get
-  // takes none.
+  // things are. Never waits and never starts a refresh. Takes a lock for a
+  // moment, and asks both clocks: a token that expired while the wall clock went
+  // wrong is not handed out, though no timer has run yet.
   absl::StatusOr<Lease<Token>> TryGet() {
-    const internal::HazardRawHold hold = published_.TryLoad();
-    if (ABSL_PREDICT_TRUE(hold.node != nullptr)) return Held(hold);
     std::optional<Lease<Token>> lease;
     const absl::Status status =
         state_->TryRead([&] { lease = state_->Take(); });
