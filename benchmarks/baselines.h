@@ -223,7 +223,7 @@ class MapOfItems {
   std::map<std::pair<std::string, std::string>, std::shared_ptr<Item>> items_;
 };
 
-// One mutex, a count instead of a copy; by far the best of the usual ones.
+// One mutex, a count instead of a copy; the best of the usual ones.
 class MutexSharedPtr {
  public:
   static constexpr char kName[] = "mutex, copy a shared_ptr";
@@ -314,7 +314,8 @@ class MutexSlice {
   int64_t good_until_ = 0;
 };
 
-// shared_ptr's own atomic operations.
+// shared_ptr's own atomic operations: C++17's, which take a lock out of a pool.
+// C++20's std::atomic<std::shared_ptr> has it in the pointer.
 class AtomicSharedPtr {
  public:
   static constexpr char kName[] = "atomic shared_ptr";

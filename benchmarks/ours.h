@@ -156,7 +156,7 @@ class VirtualTime : public RefreshableRead<refreshable::ManualExecutor> {
 // build without thread_local.
 class SharedSlots {
  public:
-  static constexpr char kName[] = "Refreshable, fresh, without thread_local";
+  static constexpr char kName[] = "the read alone, without thread_local";
   explicit SharedSlots(std::string token) { Publish(std::move(token)); }
   ~SharedSlots() { Retire(nullptr); }
   void Publish(std::string token) { Retire(new Node(std::move(token))); }

@@ -17,7 +17,7 @@ for file in *; do
     refreshable | executors | testing | benchmarks | docs) ;;
     bazel-* | user.bazelrc | compile_commands.json) ;;
     *)
-      echo "$file: the design names no such file at the root"
+      echo "$file: no such file belongs at the root"
       broken=1
       ;;
   esac
