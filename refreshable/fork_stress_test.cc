@@ -23,6 +23,7 @@
 #include "absl/time/time.h"
 #include "executors/thread_executor.h"
 #include "gtest/gtest.h"
+#include "refreshable/lifecycle_testing.h"
 #include "refreshable/refreshable.h"
 
 namespace refreshable {
@@ -173,6 +174,56 @@ TEST(ForkStressTest, E4ChildReadsWhileTheParentsThreadsAreInsideEveryCall) {
   }
   stop.store(true);
   for (std::thread& reader : readers) reader.join();
+}
+
+// The child came back from the hook into the middle of Install and went on to
+// wake the parent's readers, who are not there. It waited for them for ever:
+// for one that had been about to leave the condition variable.
+TEST(ForkStressTest, E4AChildThatIsForkedInTheHookEndsItsInstall) {
+  const auto executor = StartedExecutor(1);
+  RefreshPolicy policy;
+  policy.young_token_age = absl::ZeroDuration();
+  policy.min_interval = absl::ZeroDuration();
+  policy.max_abandoned_calls = 1000;  // Install abandons one.
+  Refreshable<std::string>::Options options;
+  options.executor = executor.get();
+  options.policy = policy;
+  std::atomic<bool> forks{false};
+  pid_t child = -1;
+  options.on_token_changed = [&](const Lease<std::string>&) {
+    if (!forks.load()) return;
+    child = fork();
+    if (child == 0) alarm(20);  // If it hangs.
+  };
+  const auto held = std::make_shared<lifecycle_testing::HeldSource>();
+  const auto token = *Refreshable<std::string>::Create(held, options);
+  std::atomic<bool> stop{false};
+  std::vector<std::thread> readers;
+  for (int i = 0; i < 4; ++i) {
+    readers.emplace_back([&] {
+      WaitOnce();
+      while (!stop.load()) {
+        static_cast<void>(token->Get(absl::Microseconds(60)));
+      }
+    });
+  }
+  int ended_well = 0;
+  for (int i = 0; i < 300; ++i) {
+    while (token->health().waiters < 2) std::this_thread::yield();
+    forks.store(true);
+    const auto installed =
+        token->Install(Credential<std::string>("i", Expiry::Never()));
+    if (child == 0) _exit(installed.ok() ? 0 : 1);
+    forks.store(false);
+    int status = 0;
+    waitpid(child, &status, 0);
+    if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) break;
+    ++ended_well;
+    EXPECT_TRUE(token->Invalidate(*installed));
+  }
+  stop.store(true);
+  for (std::thread& reader : readers) reader.join();
+  EXPECT_EQ(ended_well, 300);
 }
 
 }  // namespace

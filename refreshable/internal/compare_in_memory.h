@@ -12,7 +12,8 @@
 #include <cstdint>
 
 // An aligned load is atomic there, and an acquire load; what is left to do is
-// to keep the compiler from moving things. Not where a sanitizer must see it.
+// to keep the compiler from moving things. In either dialect of assembly
+// (-masm=intel). Not where a sanitizer must see it.
 #if defined(__x86_64__) && defined(__LP64__) &&                 \
     defined(__GCC_ASM_FLAG_OUTPUTS__) && !defined(__clang__) && \
     !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
@@ -25,7 +26,7 @@ namespace internal {
 inline bool IsZeroAcquire(const std::atomic<const void*>& word) {
 #ifdef REFRESHABLE_INTERNAL_COMPARES_IN_MEMORY
   bool is;
-  __asm__ volatile("cmp{q\t$0, %1|\t%1, 0}" : "=@cce"(is) : "m"(word));
+  __asm__ volatile("cmp{q\t$0, %1|\t%q1, 0}" : "=@cce"(is) : "m"(word));
   std::atomic_signal_fence(std::memory_order_acquire);
   return is;
 #else
@@ -36,7 +37,7 @@ inline bool IsZeroAcquire(const std::atomic<const void*>& word) {
 inline bool IsZeroRelaxed(const std::atomic<uint32_t>& word) {
 #ifdef REFRESHABLE_INTERNAL_COMPARES_IN_MEMORY
   bool is;
-  __asm__ volatile("cmp{l\t$0, %1|\t%1, 0}" : "=@cce"(is) : "m"(word));
+  __asm__ volatile("cmp{l\t$0, %1|\t%k1, 0}" : "=@cce"(is) : "m"(word));
   return is;
 #else
   return word.load(std::memory_order_relaxed) == 0;
@@ -47,7 +48,7 @@ template <typename T>
 bool EqualsAcquire(const std::atomic<T*>& word, T* value) {
 #ifdef REFRESHABLE_INTERNAL_COMPARES_IN_MEMORY
   bool is;
-  __asm__ volatile("cmp{q\t%2, %1|\t%1, %2}"
+  __asm__ volatile("cmp{q\t%2, %1|\t%q1, %2}"
                    : "=@cce"(is)
                    : "m"(word), "r"(value));
   std::atomic_signal_fence(std::memory_order_acquire);
@@ -61,7 +62,7 @@ bool EqualsAcquire(const std::atomic<T*>& word, T* value) {
 inline bool BelowRelaxed(int64_t value, const std::atomic<int64_t>& word) {
 #ifdef REFRESHABLE_INTERNAL_COMPARES_IN_MEMORY
   bool is;
-  __asm__ volatile("cmp{q\t%1, %2|\t%2, %1}"
+  __asm__ volatile("cmp{q\t%1, %2|\t%2, %q1}"
                    : "=@ccl"(is)
                    : "m"(word), "r"(value));
   return is;

@@ -10,8 +10,8 @@ namespace internal {
 
 // While it exists, each fork() of the process is bracketed by calls of these
 // methods on the forking thread (pthread_atfork; nothing where there is none).
-// They must do no more than lock, unlock (a ForkMutex), and put plain state
-// right.
+// They must do no more than lock, unlock (a ForkMutex), allocate, and put plain
+// state right.
 //
 // A thread must not create or destroy one while it holds the lock that
 // BeforeFork takes.

@@ -20,20 +20,21 @@ void Shell::BeforeFork() { mutex_.Lock(); }
 void Shell::AfterForkInParent() { mutex_.Unlock(); }
 
 void Shell::AfterForkInChild() {
-  mutex_.Unlock();
   for (ThreadIds* threads : {&in_attempt_, &in_timer_, &in_executor_}) {
     KeepThisThread(*threads);
   }
   // The parent's timer will not say when to ask again.
   SetCheckAt(absl::InfinitePast());
   forked_ = true;
+  // Threads that are not here may be queued in it: it starts anew. Now, as the
+  // fork may be in the middle of what goes on to signal it.
+  new (&changed_) internal_executors::SteadyCondVar;
+  mutex_.Unlock();
 }
 
 void Shell::ForgetParent() {
   forked_ = false;
   machine_.OnFork();
-  // Threads that are not here may be queued in it: it starts anew.
-  new (&changed_) internal_executors::SteadyCondVar;
   // The callbacks and tokens there are the parent's to run and to destroy.
   // Never freed: their destructors are user code.
   new Waiters(std::exchange(waiters_, {}));

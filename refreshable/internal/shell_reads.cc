@@ -263,6 +263,7 @@ void Shell::WakeWaiters(const std::vector<uint64_t>& ids) {
   std::vector<uint64_t> async;
   {
     ForkMutexLock lock(&mutex_);
+    if (forked_) ForgetParent();  // By the hook.
     bool threads = false;
     for (uint64_t id : ids) {
       const auto it = waiters_.find(id);

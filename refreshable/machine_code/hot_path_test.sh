@@ -28,9 +28,11 @@ known=('<time@plt>' '\*%r[a-z0-9]+$' '<__(stack_chk_fail|assert_fail)@plt>'
   '<refreshable::internal::Published<.*>::TryLoadByOtherClock[(]'
   '<refreshable::Refreshable<.*>::AskAndGet[(]'
   '<absl::.*(Status::UnrefNonInlined|StatusOrData<.*>::~StatusOrData)[(]')
-# The other calls among the instructions "$1"; fails if there is none.
+# The other calls, and jumps to other functions, among the instructions "$1";
+# fails if there is none.
 unknown_calls() {
-  grep -E '\bcall' <<<"$1" | grep -vE "$(IFS='|' && echo "${known[*]}")"
+  grep -E '\bcall|\bj[a-z]+ .*<[^+]*>$|\bjmp +\*' <<<"$1" |
+    grep -vE '<[A-Za-z]+\.cold>$' | grep -vE "$(IFS='|' && echo "${known[*]}")"
 }
 # An exchange with memory locks without saying so.
 locking='[[:space:]](lock|mfence|lfence|sfence|xacquire|cmpxchg)|[[:space:]]xchg.*\('
