@@ -209,8 +209,8 @@ class Refreshable {
 
   // The current token if it is usable, else UNAVAILABLE saying in which state
   // things are. Never waits and never starts a refresh. Takes a lock for a
-  // moment, and asks both clocks: a token that expired while the wall clock went
-  // wrong is not handed out, though no timer has run yet.
+  // moment, and asks both clocks: a token that expired while the wall clock
+  // went wrong is not handed out, though no timer has run yet.
   absl::StatusOr<Lease<Token>> TryGet() {
     std::optional<Lease<Token>> lease;
     const absl::Status status =
