@@ -3,7 +3,8 @@
 // Clause E4: a fork() whose child only goes on to another program. While other
 // threads of the parent are inside absl::Mutex: in builds without NDEBUG that
 // notes each acquisition under a lock of its own, and a fork handler that used
-// one would wait in the child for a thread that is not there.
+// one would wait in the child for a thread that is not there. (With NDEBUG
+// there is nothing to wait for, and this test cannot fail.)
 
 #include <signal.h>
 #include <sys/wait.h>
