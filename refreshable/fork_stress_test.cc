@@ -216,7 +216,7 @@ TEST(ForkStressTest, E4AChildThatIsForkedInTheHookEndsItsInstall) {
     if (child == 0) _exit(installed.ok() ? 0 : 1);
     forks.store(false);
     int status = 0;  // No child, or one that was counted before: not well.
-    if (waitpid(child, &status, 0) != child) break;
+    if (child < 0 || waitpid(child, &status, 0) != child) break;
     if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) break;
     ++ended_well;
     EXPECT_TRUE(token->Invalidate(*installed));
