@@ -21,10 +21,12 @@ listing() {
                       on && /^ +[0-9a-f]+:/'
 }
 # What a read may call elsewhere: the clock; the user's function, which
-# HotPathRead has in a register; and what is off the path.
+# HotPathRead has in a register; and what is off the path. Clang leaves there
+# too what unwinds the stack, and the release of a lease that has expired.
 known=('<time@plt>' '\*%r[a-z0-9]+$' '<__(stack_chk_fail|assert_fail)@plt>'
   '<refreshable::internal::HazardDomain::(ClearAndLook|ReleaseSlow)[(]'
-  '<refreshable::internal::HazardHold::Release[(]'
+  '<refreshable::internal::HazardHold::(Release|~HazardHold)[(]'
+  '<(__clang_call_terminate|_Unwind_Resume@plt)>$'
   '<refreshable::internal::Published<.*>::TryLoadByOtherClock[(]'
   '<refreshable::Refreshable<.*>::AskAndGet[(]'
   '<absl::.*(Status::UnrefNonInlined|StatusOrData<.*>::~StatusOrData)[(]')
