@@ -25,17 +25,20 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "executors/clock.h"
 #include "executors/executor.h"
 #include "executors/fatal.h"
+#include "executors/fork_mutex.h"
 #include "executors/steady_cond_var.h"
 
 namespace refreshable {
 namespace {
 
+using internal_executors::ForkMutex;
+using internal_executors::ForkMutexLock;
 using internal_executors::Require;
+using internal_executors::SteadyCondVar;
 
 // The longest the timer thread waits before it looks at the clock again: its
 // wait does not count the time that the machine is suspended.
@@ -128,11 +131,12 @@ class ThreadExecutor::Core {
   const Clock& clock_;
   const uint64_t fork_count_ = ForkCount();
 
-  // A leaf: no task is run, moved or destroyed under it.
-  absl::Mutex mu_;
-  absl::CondVar queued_;  // A task was queued, or `closed_` was set.
-  // The first timer changed, or `closed_` was set.
-  internal_executors::SteadyCondVar timers_changed_;
+  // A leaf: no task is run, moved or destroyed under it. Not absl::Mutex, which
+  // a child of fork() cannot rely on: its queues and its deadlock detection
+  // have locks that are the whole process's.
+  ForkMutex mu_;
+  SteadyCondVar queued_;          // A task was queued, or `closed_` was set.
+  SteadyCondVar timers_changed_;  // The first one did, or `closed_` was set.
   bool closed_ ABSL_GUARDED_BY(mu_) = false;
   std::list<Task> queue_ ABSL_GUARDED_BY(mu_);
   Timers timers_ ABSL_GUARDED_BY(mu_);
@@ -145,16 +149,6 @@ thread_local ThreadExecutor::Core::ThisThread
     ThreadExecutor::Core::this_thread_;
 
 absl::Status ThreadExecutor::Core::Start() {
-#ifdef ABSL_HAVE_THREAD_SANITIZER
-  // Abseil maps memory for its per-thread state inside the first wait of a
-  // process, where TSan takes that for a race with the thread that ends the
-  // wait (abseil-cpp issue 1239). A wait here, before there are others, has it
-  // mapped without one.
-  {
-    absl::MutexLock lock(&mu_);
-    queued_.WaitWithTimeout(&mu_, absl::ZeroDuration());
-  }
-#endif
 #ifdef ABSL_HAVE_EXCEPTIONS
   try {
 #endif
@@ -177,7 +171,7 @@ void ThreadExecutor::Core::Shutdown() {
   std::list<Task> queue;
   Timers timers;
   {
-    absl::MutexLock lock(&mu_);
+    ForkMutexLock lock(&mu_);
     closed_ = true;
     queue.swap(queue_);
     timers.swap(timers_);
@@ -197,7 +191,7 @@ bool ThreadExecutor::Core::Run(Task task) {
   // its destructor, both the caller's code, runs under the lock.
   std::list<Task> node;
   node.push_back(std::move(task));
-  absl::MutexLock lock(&mu_);
+  ForkMutexLock lock(&mu_);
   if (closed_ || queue_.size() >= options_.max_queued) return false;
   queue_.splice(queue_.end(), node);
   queued_.Signal();
@@ -209,7 +203,7 @@ bool ThreadExecutor::Core::RunAfter(uint64_t id, absl::Duration delay,
   Timers made;
   made.emplace(std::make_pair(absl::ZeroDuration(), id), std::move(task));
   Timers::node_type node = made.extract(made.begin());
-  absl::MutexLock lock(&mu_);
+  ForkMutexLock lock(&mu_);
   if (closed_ || timers_.size() >= options_.max_timers) return false;
   const absl::Duration due =
       clock_.Now().since_boot + std::max(delay, absl::ZeroDuration());
@@ -222,7 +216,7 @@ bool ThreadExecutor::Core::RunAfter(uint64_t id, absl::Duration delay,
 
 bool ThreadExecutor::Core::Cancel(uint64_t id) {
   Timers::node_type cancelled;  // Destroyed after the lock is released.
-  absl::MutexLock lock(&mu_);
+  ForkMutexLock lock(&mu_);
   const auto due = due_.find(id);
   if (due == due_.end()) return false;
   cancelled = timers_.extract(std::make_pair(due->second, id));
@@ -235,7 +229,7 @@ void ThreadExecutor::Core::Work() {
   while (true) {
     std::list<Task> node;
     {
-      absl::MutexLock lock(&mu_);
+      ForkMutexLock lock(&mu_);
       while (queue_.empty() && !closed_) queued_.Wait(&mu_);
       if (closed_) return;
       node.splice(node.end(), queue_, queue_.begin());
@@ -252,7 +246,7 @@ void ThreadExecutor::Core::RunTimers() {
   while (true) {
     Timers::node_type timer;
     {
-      absl::MutexLock lock(&mu_);
+      ForkMutexLock lock(&mu_);
       while (true) {
         if (closed_) return;
         const absl::Duration due = timers_.empty()

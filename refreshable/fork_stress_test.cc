@@ -5,7 +5,6 @@
 // locks back that threads of the parent were holding, so that there a child may
 // hang in malloc or free.
 
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -14,82 +13,33 @@
 #include <thread>
 #include <vector>
 
-#include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/blocking_counter.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/synchronization/notification.h"
 #include "absl/time/time.h"
 #include "executors/thread_executor.h"
 #include "gtest/gtest.h"
+#include "refreshable/fork_testing.h"
 #include "refreshable/lifecycle_testing.h"
 #include "refreshable/refreshable.h"
 
 namespace refreshable {
 namespace {
 
-using Result = absl::StatusOr<Credential<std::string>>;
+using fork_testing::EndedWell;
+using fork_testing::Fork;
+using fork_testing::HoldsInChild;
+using lifecycle_testing::Result;
 
-// Runs `child` in a forked process; true if it returned true.
-template <typename Function>
-bool HoldsInChild(Function child) {
-  const pid_t pid = fork();
-  if (pid == 0) {
-    alarm(60);  // A child that hangs fails.
-    _exit(child() ? 0 : 1);
-  }
-  int status = 0;
-  return pid > 0 && waitpid(pid, &status, 0) == pid && WIFEXITED(status) &&
-         WEXITSTATUS(status) == 0;
-}
-
-// The first lock that a thread waits for makes Abseil allocate under a lock of
-// its own, which no child gets back. Whoever has waited does not do it again.
-void WaitOnce() {
-  absl::Mutex mutex;
-  const bool never = false;
-  absl::MutexLock lock(&mutex);
-  mutex.AwaitWithTimeout(absl::Condition(&never), absl::Nanoseconds(1));
-}
-
-// All its threads have waited once.
-std::unique_ptr<ThreadExecutor> StartedExecutor(int workers) {
-  // Its detector has a lock of its own, which no child gets back either.
-  absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
+std::unique_ptr<ThreadExecutor> MakeExecutor(int workers) {
   ThreadExecutor::Options options;
   options.workers = workers;
-  auto executor = *ThreadExecutor::Create(options);
-  // One task for each thread: none ends before all have begun.
-  struct Arrivals {
-    explicit Arrivals(int threads) : missing(threads) {}
-    absl::Mutex mutex;
-    int missing ABSL_GUARDED_BY(mutex);
-    void Arrive() {
-      WaitOnce();
-      absl::MutexLock lock(&mutex);
-      --missing;
-      mutex.Await(absl::Condition(
-          +[](Arrivals* arrivals) ABSL_NO_THREAD_SAFETY_ANALYSIS {
-            return arrivals->missing == 0;
-          },
-          this));
-    }
-  };
-  // The timers' thread and this one, too.
-  const auto arrivals = std::make_shared<Arrivals>(workers + 2);
-  for (int i = 0; i < workers; ++i) {
-    EXPECT_TRUE(executor->Run([arrivals] { arrivals->Arrive(); }));
-  }
-  EXPECT_NE(executor->RunAfter(absl::ZeroDuration(),
-                               [arrivals] { arrivals->Arrive(); }),
-            TimerId::kNone);
-  arrivals->Arrive();
-  return executor;
+  return *ThreadExecutor::Create(options);
 }
 
 TEST(ForkStressTest, E4ChildReadsWhatTheParentHeld) {
-  const auto executor = StartedExecutor(1);
+  const auto executor = MakeExecutor(1);
   auto token = Refreshable<std::string>::Create(
       BlockingSource<std::string>([]() -> Result {
         return Credential<std::string>("t1", Expiry::Never());
@@ -103,7 +53,7 @@ TEST(ForkStressTest, E4ChildReadsWhatTheParentHeld) {
 }
 
 TEST(ForkStressTest, E4ChildRefreshesThoughTheParentIsInTheMiddleOfIt) {
-  const auto executor = StartedExecutor(1);
+  const auto executor = MakeExecutor(1);
   const pid_t parent = getpid();
   absl::Notification called;
   absl::Notification release;
@@ -129,7 +79,7 @@ TEST(ForkStressTest, E4ChildRefreshesThoughTheParentIsInTheMiddleOfIt) {
 }
 
 TEST(ForkStressTest, E4ChildReadsWhileTheParentsThreadsAreInsideEveryCall) {
-  const auto executor = StartedExecutor(2);
+  const auto executor = MakeExecutor(2);
   std::atomic<int> calls{0};
   RefreshPolicy policy;  // A rejected token may be replaced at once.
   policy.young_token_age = absl::ZeroDuration();
@@ -154,7 +104,6 @@ TEST(ForkStressTest, E4ChildReadsWhileTheParentsThreadsAreInsideEveryCall) {
                         ->Install(Credential<std::string>("i", Expiry::Never()))
                         .ok());
       };
-      WaitOnce();
       read_and_install();
       started.DecrementCount();
       while (!stop.load()) read_and_install();
@@ -176,11 +125,35 @@ TEST(ForkStressTest, E4ChildReadsWhileTheParentsThreadsAreInsideEveryCall) {
   for (std::thread& reader : readers) reader.join();
 }
 
+// As E4AReadWhoseOwnAttemptForksAsksAnewInTheChild, where the thread is one of
+// the executor's own, which in the child has new ones.
+TEST(ForkStressTest, E4AReadOnAWorkerWhoseOwnAttemptForksAsksAnewInTheChild) {
+  const auto executor = MakeExecutor(1);
+  std::atomic<int> calls{0};
+  pid_t child = -1;
+  const auto token = lifecycle_testing::Make(
+      executor.get(), BlockingSource<std::string>([&]() -> Result {
+        const int call = ++calls;
+        if (call == 1) child = Fork();
+        return Credential<std::string>(absl::StrCat("t", call),
+                                       Expiry::Never());
+      }));
+  absl::Notification read;
+  ASSERT_TRUE(executor->Run([&] {
+    const auto lease = token->Get();
+    if (child == 0) _exit(lease.ok() && lease->token() == "t2" ? 0 : 1);
+    EXPECT_TRUE(lease.ok()) << lease.status();
+    read.Notify();
+  }));
+  read.WaitForNotification();
+  EXPECT_TRUE(EndedWell(child));
+}
+
 // The child came back from the hook into the middle of Install and went on to
 // wake the parent's readers, who are not there. It waited for them for ever:
 // for one that had been about to leave the condition variable.
 TEST(ForkStressTest, E4AChildThatIsForkedInTheHookEndsItsInstall) {
-  const auto executor = StartedExecutor(1);
+  const auto executor = MakeExecutor(1);
   RefreshPolicy policy;
   policy.young_token_age = absl::ZeroDuration();
   policy.min_interval = absl::ZeroDuration();
@@ -192,8 +165,7 @@ TEST(ForkStressTest, E4AChildThatIsForkedInTheHookEndsItsInstall) {
   pid_t child = -1;
   options.on_token_changed = [&](const Lease<std::string>&) {
     if (!forks.load()) return;
-    child = fork();
-    if (child == 0) alarm(20);  // If it hangs.
+    child = Fork();
   };
   const auto held = std::make_shared<lifecycle_testing::HeldSource>();
   const auto token = *Refreshable<std::string>::Create(held, options);
@@ -201,7 +173,6 @@ TEST(ForkStressTest, E4AChildThatIsForkedInTheHookEndsItsInstall) {
   std::vector<std::thread> readers;
   for (int i = 0; i < 4; ++i) {
     readers.emplace_back([&] {
-      WaitOnce();
       while (!stop.load()) {
         static_cast<void>(token->Get(absl::Microseconds(60)));
       }
@@ -215,9 +186,7 @@ TEST(ForkStressTest, E4AChildThatIsForkedInTheHookEndsItsInstall) {
         token->Install(Credential<std::string>("i", Expiry::Never()));
     if (child == 0) _exit(installed.ok() ? 0 : 1);
     forks.store(false);
-    int status = 0;  // No child, or one that was counted before: not well.
-    if (child < 0 || waitpid(child, &status, 0) != child) break;
-    if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) break;
+    if (!EndedWell(child)) break;
     ++ended_well;
     EXPECT_TRUE(token->Invalidate(*installed));
   }

@@ -4,7 +4,6 @@
 // that the child's allocator works under a sanitizer too; with more of them in
 // fork_stress_test.cc.
 
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <memory>
@@ -12,27 +11,21 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "executors/manual_executor.h"
 #include "gtest/gtest.h"
+#include "refreshable/fork_testing.h"
 #include "refreshable/lifecycle_testing.h"
 #include "refreshable/refreshable.h"
 
 namespace refreshable {
 namespace {
 
-// Runs `child` in a forked process; true if it returned true.
-template <typename Function>
-bool HoldsInChild(Function child) {
-  const pid_t pid = fork();
-  if (pid == 0) {
-    alarm(60);  // A child that hangs fails.
-    _exit(child() ? 0 : 1);
-  }
-  int status = 0;
-  return pid > 0 && waitpid(pid, &status, 0) == pid && WIFEXITED(status) &&
-         WEXITSTATUS(status) == 0;
-}
+using fork_testing::EndedWell;
+using fork_testing::Fork;
+using fork_testing::HoldsInChild;
+using lifecycle_testing::Hour;
 
 // The token's time to ask was put off until the end of a refresh that is the
 // parent's alone. The child's reads asked nobody, refreshed nothing and had no
@@ -77,6 +70,75 @@ TEST(ForkTest, E4ChildSaysNothingOfTheParentsRefresh) {
   }));
   EXPECT_TRUE(HoldsInChild([&] { return !token->Cancel(id); }));
   held->Drop(0);
+}
+
+// The answer that came was to the parent's question, and the child's thread
+// waited for ever for the parent's read to end.
+TEST(ForkTest, E4AReadWhoseOwnAttemptForksAsksAnewInTheChild) {
+  ManualExecutor executor;
+  int calls = 0;
+  pid_t child = -1;
+  auto token = lifecycle_testing::Make(
+      &executor, lifecycle_testing::MakeSource(
+                     [&](const FetchContext&, FetchDone<std::string> done) {
+                       const std::string answer = absl::StrCat("t", ++calls);
+                       if (calls == 1) child = Fork();
+                       done(Hour(answer));
+                     }));
+  const auto lease = token->Get();
+  if (child == 0) _exit(lease.ok() && lease->token() == "t2" ? 0 : 1);
+  EXPECT_TRUE(EndedWell(child));
+  ASSERT_TRUE(lease.ok()) << lease.status();
+  EXPECT_EQ(lease->token(), "t1");
+}
+
+// Nor did a read end in the child that an observer had made before the read
+// began to wait. The fork is made at each of the read's events in turn.
+TEST(ForkTest, E4AReadInWhoseObserverTheChildIsForkedEndsThere) {
+  int events = 0;
+  for (int fork_at = 1; fork_at <= 1 + events; ++fork_at) {
+    ManualExecutor executor;
+    events = 0;
+    pid_t child = -1;
+    lifecycle_testing::Strings::Options options;
+    options.observer = lifecycle_testing::Observe([&](const Event&) {
+      if (++events == fork_at) child = Fork();
+    });
+    auto token = lifecycle_testing::Make(
+        &executor,
+        lifecycle_testing::MakeSource(
+            [&](const FetchContext&, FetchDone<std::string> done) {
+              done(Hour("t"));
+            }),
+        options);
+    const auto lease = token->Get();
+    if (child == 0) _exit(lease.ok() && lease->token() == "t" ? 0 : 1);
+    EXPECT_TRUE(lease.ok()) << lease.status();
+    EXPECT_EQ(EndedWell(child), fork_at <= events) << "event " << fork_at;
+  }
+  EXPECT_GE(events, 2);
+}
+
+// The source's process was refused its first read: as if the call that it was
+// forked in were its own, whose answer it would have to wait for.
+TEST(ForkTest, E4AChildThatIsForkedInsideFetchMayReadThere) {
+  ManualExecutor executor;
+  int calls = 0;
+  bool held = false;
+  std::unique_ptr<lifecycle_testing::Strings> token;
+  token = lifecycle_testing::Make(
+      &executor, lifecycle_testing::MakeSource(
+                     [&](const FetchContext&, FetchDone<std::string> done) {
+                       if (++calls == 1) {
+                         held = HoldsInChild([&] {
+                           const auto lease = token->Get();
+                           return lease.ok() && lease->token() == "t2";
+                         });
+                       }
+                       done(Hour(absl::StrCat("t", calls)));
+                     }));
+  ASSERT_TRUE(token->Get().ok());
+  EXPECT_TRUE(held);
 }
 
 }  // namespace

@@ -3,7 +3,7 @@
 #include "refreshable/internal/fork_aware.h"
 
 #include "absl/base/thread_annotations.h"
-#include "refreshable/internal/fork_mutex.h"
+#include "executors/fork_mutex.h"
 
 #ifndef _WIN32
 #include <pthread.h>
@@ -11,6 +11,9 @@
 
 namespace refreshable {
 namespace internal {
+
+using internal_executors::ForkMutex;
+using internal_executors::ForkMutexLock;
 
 // All that is registered, in a list. Never destroyed.
 class ForkRegistry {

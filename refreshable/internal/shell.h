@@ -24,11 +24,11 @@
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "executors/executor.h"
+#include "executors/fork_mutex.h"
 #include "executors/steady_cond_var.h"
 #include "refreshable/failure_class.h"
 #include "refreshable/health.h"
 #include "refreshable/internal/fork_aware.h"
-#include "refreshable/internal/fork_mutex.h"
 #include "refreshable/internal/published.h"
 #include "refreshable/observer.h"
 #include "refreshable/policy.h"
@@ -39,6 +39,9 @@
 namespace refreshable {
 
 namespace internal {
+
+using internal_executors::ForkMutex;
+using internal_executors::ForkMutexLock;
 
 // The Token's side of a read that waits without a thread.
 class AsyncRead {

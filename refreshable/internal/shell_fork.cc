@@ -20,7 +20,10 @@ void Shell::BeforeFork() { mutex_.Lock(); }
 void Shell::AfterForkInParent() { mutex_.Unlock(); }
 
 void Shell::AfterForkInChild() {
-  for (ThreadIds* threads : {&in_attempt_, &in_timer_, &in_executor_}) {
+  // An attempt that this thread is in is the parent's: a read of the child need
+  // not wait for it, and may wait.
+  in_attempt_.clear();
+  for (ThreadIds* threads : {&in_timer_, &in_executor_}) {
     KeepThisThread(*threads);
   }
   // The parent's timer will not say when to ask again.
@@ -35,6 +38,13 @@ void Shell::AfterForkInChild() {
 void Shell::ForgetParent() {
   forked_ = false;
   machine_.OnFork();
+  // A read that this thread is in the middle of is its own: it asks again. The
+  // other threads are not there.
+  for (auto& [id, waiter] : waiters_) {
+    if (waiter->async != nullptr) continue;
+    waiter->done = true;
+    waiter->outcome = absl::OkStatus();
+  }
   // The callbacks and tokens there are the parent's to run and to destroy.
   // Never freed: their destructors are user code.
   new Waiters(std::exchange(waiters_, {}));

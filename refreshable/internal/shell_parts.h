@@ -13,7 +13,7 @@
 #include "absl/functional/any_invocable.h"
 #include "absl/status/status.h"
 #include "absl/time/time.h"
-#include "refreshable/internal/fork_mutex.h"
+#include "executors/fork_mutex.h"
 #include "refreshable/internal/shell.h"
 
 namespace refreshable {
@@ -51,10 +51,12 @@ inline bool HasThisThread(const std::vector<std::thread::id>& threads) {
                    std::this_thread::get_id()) != threads.end();
 }
 
-// Once: a thread may be there several times.
+// Once: a thread may be there several times. Or not at all, in the child of a
+// fork that was made in between.
 inline void RemoveThisThread(std::vector<std::thread::id>& threads) {
-  threads.erase(
-      std::find(threads.begin(), threads.end(), std::this_thread::get_id()));
+  const auto it =
+      std::find(threads.begin(), threads.end(), std::this_thread::get_id());
+  if (it != threads.end()) threads.erase(it);
 }
 
 inline void KeepThisThread(std::vector<std::thread::id>& threads) {

@@ -112,6 +112,7 @@ absl::Status Shell::Await(uint64_t id, const std::shared_ptr<Waiter>& waiter) {
     bool woken_by_none = false;
     {
       ForkMutexLock lock(&mutex_);
+      if (forked_) ForgetParent();  // By the attempt.
       if (!waiter->done && !drivable && HasThisThread(in_timer_)) {
         RemoveWaiter(id);
         return absl::FailedPreconditionError(
@@ -147,6 +148,7 @@ absl::Status Shell::Await(uint64_t id, const std::shared_ptr<Waiter>& waiter) {
     if (!drivable) continue;
     const auto done = [&] {
       ForkMutexLock lock(&mutex_);
+      if (forked_) ForgetParent();  // By what was driven.
       return ready();
     };
     // This thread is the one that drives the executor, which therefore lives.

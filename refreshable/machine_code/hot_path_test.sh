@@ -29,7 +29,7 @@ known=('<time@plt>' '\*%r[a-z0-9]+$' '<__(stack_chk_fail|assert_fail)@plt>'
   '<(__clang_call_terminate|_Unwind_Resume@plt)>$'
   '<refreshable::internal::Published<.*>::TryLoadByOtherClock[(]'
   '<refreshable::Refreshable<.*>::AskAndGet[(]'
-  '<absl::.*(Status::UnrefNonInlined|StatusOrData<.*>::~StatusOrData)[(]')
+  '<absl::.*(Status::UnrefNonInlined|StatusRep::Unref|StatusOrData<.*>::~StatusOrData)[(]')
 # The other calls, and jumps to other functions, among the instructions "$1";
 # fails if there is none.
 unknown_calls() {

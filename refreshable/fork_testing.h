@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What the tests of fork() share. Test only.
+
+#ifndef REFRESHABLE_FORK_TESTING_H_
+#define REFRESHABLE_FORK_TESTING_H_
+
+#include <sys/wait.h>
+#include <unistd.h>
+
+namespace refreshable {
+namespace fork_testing {
+
+// fork(). The child is killed if it hangs, and has to end with _exit.
+inline pid_t Fork() {
+  const pid_t pid = fork();
+  if (pid == 0) alarm(60);
+  return pid;
+}
+
+// Waits for a child: whether there was one, and it ended with status 0.
+inline bool EndedWell(pid_t child) {
+  int status = 0;
+  return child > 0 && waitpid(child, &status, 0) == child &&
+         WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+// Whether `holds` returns true in a child.
+template <typename Function>
+bool HoldsInChild(Function holds) {
+  const pid_t child = Fork();
+  if (child == 0) _exit(holds() ? 0 : 1);
+  return EndedWell(child);
+}
+
+}  // namespace fork_testing
+}  // namespace refreshable
+
+#endif  // REFRESHABLE_FORK_TESTING_H_
