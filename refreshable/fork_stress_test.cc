@@ -11,6 +11,7 @@
 #include <memory>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -30,6 +31,7 @@ namespace {
 using fork_testing::EndedWell;
 using fork_testing::Fork;
 using fork_testing::HoldsInChild;
+using lifecycle_testing::Hour;
 using lifecycle_testing::Result;
 
 std::unique_ptr<ThreadExecutor> MakeExecutor(int workers) {
@@ -128,25 +130,33 @@ TEST(ForkStressTest, E4ChildReadsWhileTheParentsThreadsAreInsideEveryCall) {
 // As E4AReadWhoseOwnAttemptForksAsksAnewInTheChild, where the thread is one of
 // the executor's own, which in the child has new ones.
 TEST(ForkStressTest, E4AReadOnAWorkerWhoseOwnAttemptForksAsksAnewInTheChild) {
-  const auto executor = MakeExecutor(1);
-  std::atomic<int> calls{0};
-  pid_t child = -1;
-  const auto token = lifecycle_testing::Make(
-      executor.get(), BlockingSource<std::string>([&]() -> Result {
-        const int call = ++calls;
-        if (call == 1) child = Fork();
-        return Credential<std::string>(absl::StrCat("t", call),
-                                       Expiry::Never());
-      }));
-  absl::Notification read;
-  ASSERT_TRUE(executor->Run([&] {
-    const auto lease = token->Get();
-    if (child == 0) _exit(lease.ok() && lease->token() == "t2" ? 0 : 1);
-    EXPECT_TRUE(lease.ok()) << lease.status();
-    read.Notify();
-  }));
-  read.WaitForNotification();
-  EXPECT_TRUE(EndedWell(child));
+  for (const bool answers : {true, false}) {
+    const auto executor = MakeExecutor(1);
+    std::atomic<int> calls{0};
+    pid_t child = -1;
+    std::vector<FetchDone<std::string>> kept;
+    const auto token = lifecycle_testing::Make(
+        executor.get(),
+        lifecycle_testing::MakeSource(
+            [&](const FetchContext&, FetchDone<std::string> done) {
+              const int call = ++calls;
+              if (call == 1) child = Fork();
+              if (child == 0 && call == 1 && !answers) {
+                kept.push_back(std::move(done));
+              } else {
+                done(Hour(absl::StrCat("t", call)));
+              }
+            }));
+    absl::Notification read;
+    ASSERT_TRUE(executor->Run([&] {
+      const auto lease = token->Get();
+      if (child == 0) _exit(lease.ok() && lease->token() == "t2" ? 0 : 1);
+      EXPECT_TRUE(lease.ok()) << lease.status();
+      read.Notify();
+    }));
+    read.WaitForNotification();
+    EXPECT_TRUE(EndedWell(child)) << "answers: " << answers;
+  }
 }
 
 // The child came back from the hook into the middle of Install and went on to

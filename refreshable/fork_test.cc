@@ -8,6 +8,8 @@
 
 #include <memory>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/match.h"
@@ -72,24 +74,31 @@ TEST(ForkTest, E4ChildSaysNothingOfTheParentsRefresh) {
   held->Drop(0);
 }
 
-// The answer that came was to the parent's question, and the child's thread
-// waited for ever for the parent's read to end.
+// The child's thread waited for ever for the parent's read to end: the answer
+// that came there, if one came at all, was to the parent's question.
 TEST(ForkTest, E4AReadWhoseOwnAttemptForksAsksAnewInTheChild) {
-  ManualExecutor executor;
-  int calls = 0;
-  pid_t child = -1;
-  auto token = lifecycle_testing::Make(
-      &executor, lifecycle_testing::MakeSource(
-                     [&](const FetchContext&, FetchDone<std::string> done) {
-                       const std::string answer = absl::StrCat("t", ++calls);
-                       if (calls == 1) child = Fork();
-                       done(Hour(answer));
-                     }));
-  const auto lease = token->Get();
-  if (child == 0) _exit(lease.ok() && lease->token() == "t2" ? 0 : 1);
-  EXPECT_TRUE(EndedWell(child));
-  ASSERT_TRUE(lease.ok()) << lease.status();
-  EXPECT_EQ(lease->token(), "t1");
+  for (const bool answers : {true, false}) {
+    ManualExecutor executor;
+    int calls = 0;
+    pid_t child = -1;
+    std::vector<FetchDone<std::string>> kept;
+    auto token = lifecycle_testing::Make(
+        &executor, lifecycle_testing::MakeSource(
+                       [&](const FetchContext&, FetchDone<std::string> done) {
+                         const std::string answer = absl::StrCat("t", ++calls);
+                         if (calls == 1) child = Fork();
+                         if (child == 0 && calls == 1 && !answers) {
+                           kept.push_back(std::move(done));
+                         } else {
+                           done(Hour(answer));
+                         }
+                       }));
+    const auto lease = token->Get();
+    if (child == 0) _exit(lease.ok() && lease->token() == "t2" ? 0 : 1);
+    EXPECT_TRUE(EndedWell(child)) << "answers: " << answers;
+    ASSERT_TRUE(lease.ok()) << lease.status();
+    EXPECT_EQ(lease->token(), "t1");
+  }
 }
 
 // Nor did a read end in the child that an observer had made before the read
