@@ -362,7 +362,6 @@ void Shell::TellObserver() {
     mutex_.Unlock();
     RunSwallowing([&] { observer_->OnEvent(event); });
     mutex_.Lock();
-    if (forked_) ForgetParent();  // By the observer.
   }
   telling_ = false;
 }

@@ -38,12 +38,10 @@ void Shell::AfterForkInChild() {
 void Shell::ForgetParent() {
   forked_ = false;
   machine_.OnFork();
-  // A read that this thread is in the middle of is its own: it asks again. The
-  // other threads are not there.
+  // A read that this thread is in the middle of is its own: it asks again, or
+  // ends as it was about to. The other threads are not there.
   for (auto& [id, waiter] : waiters_) {
-    if (waiter->async != nullptr) continue;
-    waiter->done = true;
-    waiter->outcome = absl::OkStatus();
+    if (waiter->async == nullptr) waiter->done = true;
   }
   // The callbacks and tokens there are the parent's to run and to destroy.
   // Never freed: their destructors are user code.
