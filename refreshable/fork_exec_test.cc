@@ -1,22 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Clause E4: a fork() whose child only goes on to another program. While other
-// threads of the parent are inside absl::Mutex: in builds without NDEBUG that
-// notes each acquisition under a lock of its own, and a fork handler that used
-// one would wait in the child for a thread that is not there. (With NDEBUG
-// there is nothing to wait for, and this test cannot fail.)
+// Clause E4: a fork() whose child only goes on to another program, or reads.
+// While other threads of the parent are inside absl::Mutex: in builds without
+// NDEBUG that notes each acquisition under a lock of its own, and whoever used
+// one in the child would wait there for a thread that is not there. (With
+// NDEBUG there is nothing to wait for, and these tests cannot fail.)
 
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <atomic>
+#include <functional>
 #include <memory>
+#include <string>
 #include <thread>
 #include <vector>
 
 #include "absl/synchronization/mutex.h"
 #include "executors/manual_executor.h"
+#include "executors/thread_executor.h"
 #include "gtest/gtest.h"
 #include "refreshable/lifecycle_testing.h"
 #include "refreshable/refreshable.h"
@@ -39,13 +42,12 @@ bool EndsWell(pid_t child) {
   return false;
 }
 
-TEST(ForkExecTest, E4TheChildWaitsForNoLockOfAbseil) {
+// How many of `forks` children in which `holds` is called first return true
+// from it, up to the first that does not.
+int EndWell(int forks, const std::function<bool()>& holds) {
   struct sigaction interrupt = {};
   interrupt.sa_handler = [](int) {};  // waitpid returns.
-  ASSERT_EQ(sigaction(SIGALRM, &interrupt, nullptr), 0);
-  ManualExecutor executor;
-  const auto token = lifecycle_testing::Make(
-      &executor, std::make_shared<lifecycle_testing::HeldSource>());
+  EXPECT_EQ(sigaction(SIGALRM, &interrupt, nullptr), 0);
   std::atomic<bool> stop{false};
   std::vector<std::thread> threads;
   for (int i = 0; i < 2; ++i) {
@@ -57,16 +59,31 @@ TEST(ForkExecTest, E4TheChildWaitsForNoLockOfAbseil) {
     });
   }
   int ended_well = 0;
-  for (int i = 0; i < 200; ++i) {
+  for (; ended_well < forks; ++ended_well) {
     const pid_t child = fork();
-    ASSERT_GE(child, 0);
-    if (child == 0) _exit(0);
-    if (!EndsWell(child)) break;
-    ++ended_well;
+    if (child == 0) _exit(holds() ? 0 : 1);
+    if (child < 0 || !EndsWell(child)) break;
   }
   stop = true;
   for (std::thread& thread : threads) thread.join();
-  EXPECT_EQ(ended_well, 200);
+  return ended_well;
+}
+
+TEST(ForkExecTest, E4TheChildWaitsForNoLockOfAbseil) {
+  ManualExecutor executor;
+  const auto token = lifecycle_testing::Make(
+      &executor, std::make_shared<lifecycle_testing::HeldSource>());
+  EXPECT_EQ(EndWell(200, [] { return true; }), 200);
+}
+
+TEST(ForkExecTest, E4TheChildsFirstReadWaitsForNoLockOfAbseil) {
+  ThreadExecutor executor;
+  const auto token = lifecycle_testing::Make(
+      &executor, lifecycle_testing::MakeSource(
+                     [](const FetchContext&, FetchDone<std::string> done) {
+                       done(lifecycle_testing::Hour("t"));
+                     }));
+  EXPECT_EQ(EndWell(200, [&] { return token->Get().ok(); }), 200);
 }
 
 }  // namespace
