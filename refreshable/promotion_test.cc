@@ -92,8 +92,8 @@ TEST_F(PromotionTest, L7TheLargestBudgetRunsAndEachLeavesWithItsOwn) {
   const auto token = Make();
   source_.Always(absl::UnavailableError("502"));
   token->GetAsync(Retries(2), Note());
-  token->GetAsync(Retries(0), Note());
   token->GetAsync(kForever, Note());  // Six.
+  token->GetAsync(Retries(0), Note());
   executor_.RunUntilIdle();
   EXPECT_THAT(outcomes_, ElementsAre(AfterFailures(1)));
   AdvanceTo(absl::Seconds(6) - kTick);
