@@ -30,6 +30,8 @@
 namespace refreshable_testing {
 namespace {
 
+using internal::AnySource;
+using internal::SourceAnswer;
 using ::refreshable::Clock;
 using ::refreshable::FetchContext;
 using ::refreshable::Generation;

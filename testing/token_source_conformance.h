@@ -25,6 +25,7 @@
 #include "testing/conformance.h"
 
 namespace refreshable_testing {
+namespace internal {
 
 // What the suite knows of an answer, whatever the type of the token.
 struct SourceAnswer {
@@ -44,6 +45,8 @@ class AnySource {
   // Whether it is the same token; false if tokens cannot be compared.
   virtual bool Same(const SourceAnswer& a, const SourceAnswer& b) const = 0;
 };
+
+}  // namespace internal
 
 // What the suite can do to the server that a source asks, or to whatever stands
 // in for it. A clause that needs what a rig cannot do does not apply to its
@@ -88,7 +91,7 @@ class AnySourceRig {
   virtual bool HeedsTimeout() { return false; }
 
   // For the suite.
-  virtual std::shared_ptr<AnySource> MakeAny() = 0;
+  virtual std::shared_ptr<internal::AnySource> MakeAny() = 0;
 };
 
 // What a user derives from, for a source of `Token`:
@@ -124,7 +127,7 @@ class TokenSourceRig : public AnySourceRig {
     }
   }
 
-  std::shared_ptr<AnySource> MakeAny() final {
+  std::shared_ptr<internal::AnySource> MakeAny() final {
     return std::make_shared<Erased>(this, Make());
   }
 
@@ -136,14 +139,14 @@ class TokenSourceRig : public AnySourceRig {
                                                  std::declval<const T&>()))>>
       : std::true_type {};
 
-  class Erased final : public AnySource {
+  class Erased final : public internal::AnySource {
    public:
     Erased(TokenSourceRig* rig,
            std::shared_ptr<refreshable::TokenSource<Token>> source)
         : rig_(rig), source_(std::move(source)) {}
 
     void Fetch(const refreshable::FetchContext& context,
-               std::function<void(SourceAnswer)> done) override {
+               std::function<void(internal::SourceAnswer)> done) override {
       source_->Fetch(context,
                      refreshable::FetchDone<Token>(
                          [rig = rig_, done = std::move(done)](auto result) {
@@ -151,7 +154,8 @@ class TokenSourceRig : public AnySourceRig {
                          }));
     }
 
-    bool Same(const SourceAnswer& a, const SourceAnswer& b) const override {
+    bool Same(const internal::SourceAnswer& a,
+              const internal::SourceAnswer& b) const override {
       if constexpr (Comparable<Token>::value) {
         return *static_cast<const Token*>(a.token.get()) ==
                *static_cast<const Token*>(b.token.get());
@@ -161,10 +165,10 @@ class TokenSourceRig : public AnySourceRig {
     }
 
    private:
-    static SourceAnswer Erase(
+    static internal::SourceAnswer Erase(
         TokenSourceRig& rig,
         absl::StatusOr<refreshable::Credential<Token>> result) {
-      SourceAnswer answer;
+      internal::SourceAnswer answer;
       answer.status = result.status();
       if (result.ok()) {
         auto token = std::make_shared<const Token>(std::move(result->token));
@@ -190,7 +194,7 @@ class TokenSourceConformanceTest
  protected:
   // The rig first: it outlives what it makes.
   const std::unique_ptr<AnySourceRig> rig_ = GetParam().make();
-  std::shared_ptr<AnySource> source_ = rig_->MakeAny();
+  std::shared_ptr<internal::AnySource> source_ = rig_->MakeAny();
 };
 
 }  // namespace refreshable_testing
