@@ -159,6 +159,45 @@ TEST(ForkStressTest, E4AReadOnAWorkerWhoseOwnAttemptForksAsksAnewInTheChild) {
   }
 }
 
+// As S1TheObserverThatForksIsToldOneEventAtATimeInTheChild, where it is another
+// thread of the child that has something to tell.
+TEST(ForkStressTest, S1TheObserverThatForksIsToldOneEventAtATimeInTheChild) {
+  const auto executor = MakeExecutor(1);
+  std::atomic<int> calls{0};
+  std::atomic<int> inside{0};
+  std::atomic<bool> overlapped{false};
+  std::atomic<bool> armed{false};
+  pid_t child = -1;
+  bool read = false;
+  std::unique_ptr<lifecycle_testing::Strings> token;
+  lifecycle_testing::Strings::Options options;
+  options.policy.young_token_age = absl::ZeroDuration();
+  options.policy.min_interval = absl::ZeroDuration();
+  options.observer = lifecycle_testing::Observe([&](const Event& event) {
+    if (++inside > 1) overlapped = true;
+    if (event.kind == EventKind::kTokenInvalidated && armed.exchange(false)) {
+      child = Fork();
+      read = token->Get().ok();
+    }
+    --inside;
+  });
+  token = lifecycle_testing::Make(
+      executor.get(),
+      lifecycle_testing::MakeSource(
+          [&](const FetchContext&, FetchDone<std::string> done) {
+            done(Hour(absl::StrCat("t", ++calls)));
+          }),
+      options);
+  const auto lease = token->Get();
+  ASSERT_TRUE(lease.ok());
+  armed = true;
+  token->Invalidate(lease->generation());
+  const bool good = read && !overlapped;
+  if (child == 0) _exit(good ? 0 : 1);
+  EXPECT_TRUE(good);
+  EXPECT_TRUE(EndedWell(child));
+}
+
 // The child came back from the hook into the middle of Install and went on to
 // wake the parent's readers, who are not there. It waited for them for ever:
 // for one that had been about to leave the condition variable.

@@ -6,11 +6,13 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -153,6 +155,119 @@ TEST(ForkTest, E4AChildThatIsForkedInsideFetchMayReadThere) {
                      }));
   ASSERT_TRUE(token->Get().ok());
   EXPECT_TRUE(held);
+}
+
+// The observer was told of the child's events while it was still inside the one
+// that the child was forked in. One with a lock of its own waited for itself.
+TEST(ForkTest, S1TheObserverThatForksIsToldOneEventAtATimeInTheChild) {
+  for (const bool forks : {false, true}) {
+    ManualExecutor executor;
+    int calls = 0;
+    int depth = 0;
+    int deepest = 0;
+    bool armed = false;
+    bool read = false;
+    pid_t child = -1;
+    std::vector<EventKind> told;
+    std::unique_ptr<lifecycle_testing::Strings> token;
+    lifecycle_testing::Strings::Options options;
+    options.policy.young_token_age = absl::ZeroDuration();
+    options.policy.min_interval = absl::ZeroDuration();
+    options.observer = lifecycle_testing::Observe([&](const Event& event) {
+      deepest = std::max(deepest, ++depth);
+      told.push_back(event.kind);
+      if (armed && event.kind == EventKind::kTokenInvalidated) {
+        armed = false;
+        if (forks) child = Fork();
+        read = token->Get().ok();
+      }
+      --depth;
+    });
+    token = lifecycle_testing::Make(
+        &executor,
+        lifecycle_testing::MakeSource(
+            [&](const FetchContext&, FetchDone<std::string> done) {
+              done(Hour(absl::StrCat("t", ++calls)));
+            }),
+        options);
+    const auto lease = token->Get();
+    ASSERT_TRUE(lease.ok());
+    armed = true;
+    token->Invalidate(lease->generation());
+    const bool good =
+        read && deepest == 1 &&
+        std::count(told.begin(), told.end(), EventKind::kTokenPublished) == 2;
+    if (child == 0) _exit(good ? 0 : 1);
+    EXPECT_TRUE(good);
+    EXPECT_EQ(EndedWell(child), forks);
+  }
+}
+
+// The source was called in the child for the attempt that the parent had been
+// about to make.
+TEST(ForkTest, E4AnAttemptThatForksAsItBeginsIsNotMadeInTheChild) {
+  ManualExecutor executor;
+  int calls = 0;
+  pid_t child = -1;
+  lifecycle_testing::Strings::Options options;
+  options.observer = lifecycle_testing::Observe([&](const Event& event) {
+    if (event.kind == EventKind::kAttemptStarted && child == -1) child = Fork();
+  });
+  const auto token = lifecycle_testing::Make(
+      &executor,
+      lifecycle_testing::MakeSource(
+          [&](const FetchContext&, FetchDone<std::string> done) {
+            done(Hour(absl::StrCat("t", ++calls)));
+          }),
+      options);
+  const auto lease = token->Get();
+  const bool good = lease.ok() && lease->token() == "t1" && calls == 1;
+  if (child == 0) _exit(good ? 0 : 1);
+  EXPECT_TRUE(good) << lease.status();
+  EXPECT_TRUE(EndedWell(child));
+}
+
+// A source that goes on until it is cancelled went on for ever.
+TEST(ForkTest, E4TheAttemptThatForksIsCancelledInTheChild) {
+  ManualExecutor executor;
+  pid_t child = -1;
+  const auto token = lifecycle_testing::Make(
+      &executor,
+      lifecycle_testing::MakeSource(
+          [&](const FetchContext& context, FetchDone<std::string> done) {
+            child = Fork();
+            if (child == 0) _exit(context.cancelled() ? 0 : 1);
+            EXPECT_FALSE(context.cancelled());
+            done(Hour("t"));
+          }));
+  EXPECT_TRUE(token->Get().ok());
+  EXPECT_TRUE(EndedWell(child));
+}
+
+// The child's probe had to wait as if the parent's had been its own.
+TEST(ForkTest, E4TheChildMayProbeThoughTheParentIsProbing) {
+  ManualExecutor executor;
+  int calls = 0;
+  pid_t child = -1;
+  lifecycle_testing::Strings::Options options;
+  options.policy.retry.max_consecutive_failures = 1;
+  options.policy.retry.max_retries = 0;
+  const auto token = lifecycle_testing::Make(
+      &executor,
+      lifecycle_testing::MakeSource(
+          [&](const FetchContext&, FetchDone<std::string> done) {
+            const int call = ++calls;
+            if (call == 1) return done(absl::UnavailableError("no"));
+            if (call == 2) child = Fork();
+            done(Hour(absl::StrCat("t", call)));
+          }),
+      options);
+  ASSERT_FALSE(token->Get().ok());
+  executor.AdvanceBy(absl::Hours(1));
+  const auto lease = token->Get();
+  if (child == 0) _exit(lease.ok() && lease->token() == "t3" ? 0 : 1);
+  ASSERT_TRUE(lease.ok()) << lease.status();
+  EXPECT_TRUE(EndedWell(child));
 }
 
 }  // namespace

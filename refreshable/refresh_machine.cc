@@ -69,7 +69,7 @@ std::optional<AttemptStart> RefreshMachine::OnAttemptStart(const Instant& now,
                                                            AttemptId id,
                                                            Decisions& out) {
   if (phase_ != Phase::kQueued || id != attempt_) return std::nullopt;
-  last_start_ = now.since_boot;
+  start_before_ = std::exchange(last_start_, now.since_boot);
   interval_exempt_ = false;
   if (abandoned_.size() >= static_cast<size_t>(policy_.max_abandoned_calls)) {
     FailAttempt(now,
@@ -247,6 +247,7 @@ void RefreshMachine::OnReset(const Instant& now, Decisions& out) {
 }
 
 void RefreshMachine::OnFork() {
+  if (phase_ == Phase::kRunning) last_start_ = start_before_;
   phase_ = Phase::kIdle;
   abandoned_.clear();
   interval_exempt_ = true;

@@ -260,6 +260,7 @@ class RefreshMachine {
   int failures_ = 0;
   absl::Status last_cause_;
   absl::Duration last_start_ = -absl::InfiniteDuration();
+  absl::Duration start_before_ = -absl::InfiniteDuration();
   absl::Duration last_end_ = -absl::InfiniteDuration();
   absl::Duration backoff_until_ = -absl::InfiniteDuration();
   std::optional<absl::Duration> retry_after_until_;

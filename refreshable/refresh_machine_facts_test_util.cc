@@ -182,8 +182,10 @@ std::string Facts::Fingerprint() const {
   }
   add(-1);
   if (running.has_value()) add_time(running->started, steps);
-  add_time(last_start, std::max({rules->min_interval, rules->probe_interval,
-                                 rules->max_backoff}));
+  const Ms reach = std::max(
+      {rules->min_interval, rules->probe_interval, rules->max_backoff});
+  add_time(last_start, reach);
+  if (flight == kRunning) add_time(start_before, reach);
   add(failures);
   if (failures > 0) {
     add_time(last_end, rules->min_interval);

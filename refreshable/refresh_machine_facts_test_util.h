@@ -114,6 +114,7 @@ struct Facts {
   int failures = 0;
   absl::StatusCode cause = absl::StatusCode::kOk;
   Ms last_start = kLongAgo;
+  Ms start_before = kLongAgo;  // Of the attempt before the last.
   Ms last_end = kLongAgo;
   Ms backoff_until = kLongAgo;
   std::optional<Ms> asked_until;  // By the server.

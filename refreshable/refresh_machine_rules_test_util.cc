@@ -196,10 +196,13 @@ class RuledMachine::Judge {
       is_.abandoned.clear();
       is_.running.reset();
       is_.exempt = true;
+      // The attempt has not begun.
+      if (was_.flight == Facts::kRunning) is_.last_start = was_.start_before;
     }
     // Though the source may not be called.
     if (input_.kind == Input::kStart && was_.flight == Facts::kQueued &&
         was_.queued == input_.id) {
+      is_.start_before = was_.last_start;
       is_.last_start = is_.t;
       is_.exempt = false;
     }

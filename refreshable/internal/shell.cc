@@ -179,7 +179,7 @@ void Shell::RunAttempt(AttemptId id) {
                 Apply(now, decisions, nullptr, effects);
                 if (start.has_value()) calls_.emplace(id, cancelled);
               });
-  if (!start.has_value() || closed()) return;
+  if (!start.has_value() || !running(id)) return;
   Fetch(FetchContext(start->reason, start->number, start->rejected,
                      attempt_timeout_, std::move(cancelled)),
         id);
@@ -215,11 +215,7 @@ void Shell::Fail(AttemptId id, const absl::Status& status) {
 }
 
 void Shell::FailIfRunning(AttemptId id, const absl::Status& status) {
-  {
-    ForkMutexLock lock(&mutex_);
-    if (calls_.find(id) == calls_.end()) return;
-  }
-  Fail(id, status);
+  if (running(id)) Fail(id, status);
 }
 
 void Shell::AttemptLost(AttemptId id) {
@@ -244,6 +240,14 @@ Shell::InAttempt::~InAttempt() {
 bool Shell::closed() const {
   ForkMutexLock lock(&mutex_);
   return closed_;
+}
+
+// Whether the source is to be called, or has not answered: neither in a child
+// that was forked since.
+bool Shell::running(AttemptId id) {
+  ForkMutexLock lock(&mutex_);
+  if (forked_) ForgetParent();
+  return !closed_ && calls_.find(id) != calls_.end();
 }
 
 // ---- Decisions ----
@@ -354,8 +358,8 @@ void Shell::SubmitAttempt(AttemptId id) {
 
 void Shell::TellObserver() {
   ForkMutexLock lock(&mutex_);
-  if (telling_) return;
-  telling_ = true;
+  if (teller_ != std::thread::id()) return;
+  teller_ = std::this_thread::get_id();
   while (!events_.empty()) {
     const Event event = std::move(events_.front());
     events_.pop_front();
@@ -363,7 +367,7 @@ void Shell::TellObserver() {
     RunSwallowing([&] { observer_->OnEvent(event); });
     mutex_.Lock();
   }
-  telling_ = false;
+  teller_ = std::thread::id();
 }
 
 // ---- Time ----

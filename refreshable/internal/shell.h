@@ -188,6 +188,7 @@ class Shell : public std::enable_shared_from_this<Shell>, protected ForkAware {
   absl::Status Await(uint64_t id, const std::shared_ptr<Waiter>& waiter);
   void RemoveWaiter(uint64_t id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool closed() const ABSL_LOCKS_EXCLUDED(mutex_);
+  bool running(AttemptId id) ABSL_LOCKS_EXCLUDED(mutex_);
 
   absl::Duration WakeAt(const Instant& now) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -240,7 +241,7 @@ class Shell : public std::enable_shared_from_this<Shell>, protected ForkAware {
 
   // Events not told yet; told in order by one thread at a time.
   std::deque<Event> events_ ABSL_GUARDED_BY(mutex_);
-  bool telling_ ABSL_GUARDED_BY(mutex_) = false;
+  std::thread::id teller_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace internal

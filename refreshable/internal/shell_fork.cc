@@ -20,12 +20,17 @@ void Shell::BeforeFork() { mutex_.Lock(); }
 void Shell::AfterForkInParent() { mutex_.Unlock(); }
 
 void Shell::AfterForkInChild() {
+  for (auto& [id, cancelled] : calls_) {
+    cancelled->store(true, std::memory_order_relaxed);
+  }
   // An attempt that this thread is in is the parent's: a read of the child need
   // not wait for it, and may wait.
   in_attempt_.clear();
   for (ThreadIds* threads : {&in_timer_, &in_executor_}) {
     KeepThisThread(*threads);
   }
+  // Events that this thread is in the middle of telling it goes on to tell.
+  if (teller_ != std::this_thread::get_id()) teller_ = std::thread::id();
   // The parent's timer will not say when to ask again.
   SetCheckAt(absl::InfinitePast());
   forked_ = true;
@@ -55,8 +60,7 @@ void Shell::ForgetParent() {
   ++timer_serial_;
   timer_lost_ = false;
   arming_ = false;
-  events_.clear();
-  telling_ = false;
+  if (teller_ == std::thread::id()) events_.clear();
 }
 
 }  // namespace internal
