@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "executors/manual_executor.h"
+#include "testing/schedule_last_words.h"
 
 namespace refreshable_testing {
 namespace schedule {
@@ -43,13 +44,16 @@ class Search {
     enum Kind { kAction, kPending, kLose, kAnswer, kDeadline } kind;
     size_t index;  // Of the step, the pending task, the call.
     size_t which;  // Action of the step, answer to the call.
+    // Of the pending task: a task or a timer, which one of them.
+    PendingKind pending = PendingKind::kRun;
+    int number = 0;
   };
 
   // What can happen next; `done` says how far each step has come.
   std::vector<Choice> Choices(const World& world,
                               const std::vector<size_t>& done,
                               int losses) const;
-  std::string Name(const Choice& choice, World& world) const;
+  std::string Name(const Choice& choice) const;
   // Tells what steps of the same kind cause apart.
   static int Label(const Choice& choice) {
     return static_cast<int>(1 + choice.kind + 8 * choice.which +
@@ -83,10 +87,16 @@ std::vector<Choice> Search::Choices(const World& world,
   }
   if (!scenario_.runs_at_once) {
     const auto pending = world.executor().PendingSteps();
+    int tasks = 0;
+    int timers = 0;
     for (size_t i = 0; i < pending.size(); ++i) {
+      const auto kind = pending[i].kind;
+      const int number = ++(kind == PendingKind::kRun ? tasks : timers);
       if (pending[i].due == absl::InfiniteDuration()) continue;
-      choices.push_back({Choice::kPending, i, 0});
-      if (losses < scenario_.losses) choices.push_back({Choice::kLose, i, 0});
+      choices.push_back({Choice::kPending, i, 0, kind, number});
+      if (losses < scenario_.losses) {
+        choices.push_back({Choice::kLose, i, 0, kind, number});
+      }
     }
   }
   for (size_t i = 0; i < world.held_calls(); ++i) {
@@ -102,20 +112,16 @@ std::vector<Choice> Search::Choices(const World& world,
   return choices;
 }
 
-std::string Search::Name(const Choice& choice, World& world) const {
+std::string Search::Name(const Choice& choice) const {
   if (choice.kind == Choice::kAction) return names_[choice.index][choice.which];
   if (choice.kind == Choice::kDeadline) return "deadline";
   if (choice.kind == Choice::kAnswer) {
     return absl::StrCat(scenario_.answers[choice.which].name, " ",
                         choice.index + 1);
   }
-  const auto pending = world.executor().PendingSteps();
-  const auto kind = pending[choice.index].kind;
-  const auto number =
-      1 + std::count_if(pending.begin(), pending.begin() + choice.index,
-                        [&](const auto& step) { return step.kind == kind; });
   return absl::StrCat(choice.kind == Choice::kLose ? "lose " : "",
-                      kind == PendingKind::kRun ? "task " : "timer ", number);
+                      choice.pending == PendingKind::kRun ? "task " : "timer ",
+                      choice.number);
 }
 
 void Search::Take(const Choice& choice, World& world, std::vector<size_t>& done,
@@ -155,8 +161,9 @@ class Run {
       std::function<bool(World& world, std::string fingerprint,
                          const std::vector<Choice>& choices, bool* reset)>;
 
-  Run(const Search& search, Chooser choose, AtEnd at_end)
+  Run(const Search& search, LastWords& last_words, Chooser choose, AtEnd at_end)
       : search_(search),
+        last_words_(last_words),
         choose_(std::move(choose)),
         at_end_(std::move(at_end)),
         done_(search.scenario().steps.size()),
@@ -164,6 +171,7 @@ class Run {
 
   // What is wrong; empty: nothing.
   std::string Play() {
+    last_words_.NewOrder();
     if (search_.scenario().given) search_.scenario().given(world_);
     world_.set_driver([this] { return Next(); });
     while (Next()) {
@@ -181,6 +189,7 @@ class Run {
     const std::optional<size_t> next = choose_(world_, choices);
     if (next.has_value()) {
       taken_ = search_.Label(choices[*next]);
+      last_words_.Step(search_.Name(choices[*next]));
       search_.Take(choices[*next], world_, done_, losses_);
       return true;
     }
@@ -192,12 +201,14 @@ class Run {
         world_.Fingerprint(), "|", absl::StrJoin(done_, ","), "|", losses_);
     bool reset = false;
     if (at_end_(world_, std::move(fingerprint), choices, &reset)) {
+      last_words_.WayOut();
       world_.CheckWayOut(reset);
     }
     return false;
   }
 
   const Search& search_;
+  LastWords& last_words_;
   const Chooser choose_;
   const AtEnd at_end_;
   std::vector<size_t> done_;
@@ -222,7 +233,7 @@ using Path = std::string;
 class Explorer {
  public:
   Explorer(const Scenario& scenario, const ExploreOptions& options)
-      : search_(scenario), options_(options) {}
+      : search_(scenario), options_(options), last_words_(options.patience) {}
 
   Report Run() {
     std::vector<Node> layer;
@@ -260,11 +271,12 @@ class Explorer {
 
   Reached Reach(Path path);
   void Expand(const Node& node, std::vector<Node>& next);
-  Order NamesOf(const Path& path) const;
+  Order NamesOf(const Path& path);
   double CountOrders() const;
 
   const Search search_;
   const ExploreOptions options_;
+  LastWords last_words_;
   Report report_;
   std::unordered_map<Hash, int, absl::Hash<Hash>> by_fingerprint_;
   std::vector<State> states_;
@@ -276,7 +288,7 @@ Explorer::Reached Explorer::Reach(Path path) {
   Reached reached{{path, -1, false}, false};
   size_t step = 0;
   schedule::Run run(
-      search_,
+      search_, last_words_,
       [&](World&, const std::vector<Choice>&) -> std::optional<size_t> {
         if (step == path.size()) return std::nullopt;
         return static_cast<unsigned char>(path[step++]);
@@ -336,15 +348,14 @@ void Explorer::Expand(const Node& node, std::vector<Node>& next) {
   }
 }
 
-Order Explorer::NamesOf(const Path& path) const {
+Order Explorer::NamesOf(const Path& path) {
   Order names;
   schedule::Run(
-      search_,
-      [&](World& world,
-          const std::vector<Choice>& choices) -> std::optional<size_t> {
+      search_, last_words_,
+      [&](World&, const std::vector<Choice>& choices) -> std::optional<size_t> {
         if (names.size() == path.size()) return std::nullopt;
         const size_t index = static_cast<unsigned char>(path[names.size()]);
-        names.push_back(search_.Name(choices[index], world));
+        names.push_back(search_.Name(choices[index]));
         return index;
       },
       [](auto&&...) { return false; })
@@ -375,17 +386,18 @@ Report Explore(const Scenario& scenario, const ExploreOptions& options) {
 
 std::string Replay(const Scenario& scenario, const Order& order) {
   const Search search(scenario);
+  LastWords last_words(absl::InfiniteDuration());
   for (const bool reset : {false, true}) {
     size_t step = 0;
     std::string wrong;
     std::string failure =
         Run(
-            search,
-            [&](World& world,
+            search, last_words,
+            [&](World&,
                 const std::vector<Choice>& choices) -> std::optional<size_t> {
               if (step == order.size() || !wrong.empty()) return std::nullopt;
               for (size_t i = 0; i < choices.size(); ++i) {
-                if (search.Name(choices[i], world) != order[step]) continue;
+                if (search.Name(choices[i]) != order[step]) continue;
                 ++step;
                 return i;
               }

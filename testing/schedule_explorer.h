@@ -108,6 +108,9 @@ struct ExploreOptions {
   // Of so many merges one is run on for a step nonetheless, and must go where
   // the state merged into went. 0: none.
   int recheck = 16;
+  // An order that takes longer hangs, and ends the program (by SIGALRM); most
+  // take less than a millisecond. In whole seconds; infinite: none does.
+  absl::Duration patience = absl::Seconds(60);
 };
 
 // The names of the steps, in the order in which they happen.
@@ -149,6 +152,9 @@ std::ostream& operator<<(std::ostream& os, const Report& report);
 // each state there is a way out (`World::CheckWayOut`): by success when a state
 // is reached for the first time, by Reset() and success when it is reached
 // again.
+//
+// If the program is aborted meanwhile, or hangs, because user code was called
+// under a lock perhaps, the order that it was in is written to stderr.
 //
 // An order is run from scratch, in a `World` of its own, so all that it depends
 // on must come from the world: what a step captures is shared by all orders.

@@ -5,7 +5,13 @@
 
 #include "testing/schedule_explorer.h"
 
+#include <unistd.h>
+
+#include <csignal>
+#include <cstdlib>
+#include <functional>
 #include <sstream>
+#include <utility>
 
 #include "absl/time/time.h"
 #include "gmock/gmock.h"
@@ -103,6 +109,40 @@ TEST(ScheduleExplorerTest, T4AFailureIsShownByAShortestOrder) {
   shown << report;
   EXPECT_THAT(shown.str(),
               testing::HasSubstr("never so\n  after {\"read\", \"task 1\"}"));
+}
+
+// "end" can happen once the source has been called.
+Scenario EndsAfterACall(std::function<void(World&)> end) {
+  Scenario scenario;
+  scenario.steps = {ReadAsync(),
+                    Do("end", std::move(end)).When([](const World& world) {
+                      return world.held_calls() > 0;
+                    })};
+  return scenario;
+}
+
+TEST(ScheduleExplorerDeathTest, T4WhatEndsTheProgramIsShown) {
+  const Scenario scenario = EndsAfterACall([](World&) { std::abort(); });
+  EXPECT_DEATH(Explore(scenario),
+               R"(program ends in \{"read", "task 1", "end"\})");
+  EXPECT_DEATH(Replay(scenario, {"read", "task 1", "end"}),
+               R"(program ends in \{"read", "task 1", "end"\})");
+}
+
+TEST(ScheduleExplorerDeathTest, T4WhatHangsIsShown) {
+  const Scenario scenario = EndsAfterACall([](World&) {
+    for (;;) pause();
+  });
+  ExploreOptions options;
+  options.patience = absl::Seconds(1);
+  EXPECT_DEATH(Explore(scenario, options),
+               R"(step does not end, in \{"read", "task 1", "end"\})");
+}
+
+TEST(ScheduleExplorerTest, T4SignalsAreAsBeforeAfterwards) {
+  const auto before = std::signal(SIGABRT, SIG_IGN);
+  Explore(EndsAfterACall([](World&) {}));
+  EXPECT_EQ(std::signal(SIGABRT, before), SIG_IGN);
 }
 
 }  // namespace

@@ -76,6 +76,10 @@ class Referee final : public refreshable::Observer {
   // The token that was withdrawn and not replaced since; empty: none.
   const std::string& rejected() const { return rejected_; }
   int failures() const { return failures_; }
+  // Refreshing has given up: no attempt, or single ones from time to time.
+  bool Exhausted() const {
+    return failures_ >= policy_.retry.max_consecutive_failures && !Usable();
+  }
   int Count(refreshable::EventKind kind) const;
   bool fatal() const { return Exhausted() && Fatal(); }
 
@@ -94,9 +98,6 @@ class Referee final : public refreshable::Observer {
   }
   bool Fatal() const {
     return policy_.retry.on_exhausted == refreshable::OnExhausted::kFatal;
-  }
-  bool Exhausted() const {
-    return failures_ >= policy_.retry.max_consecutive_failures && !Usable();
   }
   absl::Duration Backoff() const;
   absl::Duration AfterInterval() const;

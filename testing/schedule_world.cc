@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "refreshable/event.h"
+#include "refreshable/failure_class.h"
 #include "refreshable/freshness.h"
 #include "refreshable/refresh_error.h"
 
@@ -84,8 +85,7 @@ World::World(refreshable::RefreshPolicy policy)
    public:
     explicit Observer(World* world) : world_(world) {}
     void OnEvent(const refreshable::Event& event) override {
-      world_->referee_->OnEvent(event);
-      world_->BackIn();
+      world_->OnEvent(event);
     }
 
    private:
@@ -109,6 +109,7 @@ World::~World() { Destroy(); }
 // ---- What a step may do ----
 
 void World::ReadAsync(absl::Duration timeout, std::optional<int> max_retries) {
+  read_at_ = Now().since_boot;
   Joined(max_retries.value_or(policy_.retry.max_retries));
   ReadAround([&] {
     const size_t index = readers_.size();
@@ -116,7 +117,15 @@ void World::ReadAsync(absl::Duration timeout, std::optional<int> max_retries) {
     readers_[index].deadline = Now().since_boot + timeout;
     readers_[index].max_retries = max_retries;
     readers_[index].usable = referee_->Usable();
+    // One that is served at once reads again when it is called back.
+    readers_[index].may_rejoin =
+        referee_->Usable() || policy_.max_stale_on_error > absl::ZeroDuration();
     readers_[index].generation = referee_->generation();
+    // B5: between refreshes, or where its retries are spent already.
+    readers_[index].may_fail =
+        token_->health().refreshing
+            ? failed_ > Retries(readers_[index])
+            : referee_->failures() > 0 && !referee_->Permitted();
     Token::ReadOptions options;
     options.timeout = timeout;
     options.max_retries = max_retries;
@@ -128,6 +137,7 @@ void World::ReadAsync(absl::Duration timeout, std::optional<int> max_retries) {
 }
 
 void World::ReadBlocking(absl::Duration timeout) {
+  read_at_ = Now().since_boot;
   if (timeout > absl::ZeroDuration()) Joined(policy_.retry.max_retries);
   const auto read = [&] {
     const absl::Duration deadline = Now().since_boot + timeout;
@@ -167,6 +177,7 @@ void World::CancelRead(size_t index) {
 }
 
 void World::Invalidate() {
+  Asked();
   const bool held =
       referee_->generation().value() > 0 && referee_->rejected().empty();
   referee_->BeforeInvalidate(token_->health().refreshing);
@@ -177,12 +188,14 @@ void World::Invalidate() {
 void World::InvalidateOld() {
   const uint64_t current = referee_->generation().value();
   if (current == 0) return;
+  Asked();
   referee_->BeforeInvalidate(token_->health().refreshing);
   Expect(!token_->Invalidate(refreshable::Generation(current - 1)),
          "A1: an old generation was withdrawn");
 }
 
 void World::Install(absl::Duration lifetime) {
+  Asked();
   std::string token = NewToken();
   referee_->Offer(token, lifetime, std::nullopt);
   const auto installed = token_->Install(
@@ -197,6 +210,7 @@ void World::Install(absl::Duration lifetime) {
 }
 
 void World::Reset() {
+  Asked();
   referee_->OnReset();
   token_->Reset();
 }
@@ -221,12 +235,15 @@ void World::Joined(int max_retries) {
 
 // A task may be the callback of a read, which finds its token gone and joins.
 void World::NoteCallback() {
-  if (Waiting() > 0) Joined(-1);
+  for (const Reader& reader : readers_) {
+    if (Waits(reader) && reader.may_rejoin) Joined(~Retries(reader));
+  }
 }
 
 void World::RunPending(size_t index) {
   NoteCallback();
   executor_.RunPending(index);
+  Asked();
 }
 
 void World::LosePending(size_t index) {
@@ -234,6 +251,7 @@ void World::LosePending(size_t index) {
   (timer ? lost_timer_ : lost_task_) = true;
   NoteCallback();
   executor_.DropPending(index);
+  Asked();
 }
 
 void World::Destroy() {
@@ -249,6 +267,7 @@ World::Call World::TakeCall(size_t index) {
 
 void World::AnswerCall(size_t index, const Answer& answer) {
   if (index >= held_.size()) return;
+  Asked();
   Call call = TakeCall(index);
   if (destroyed() || answer.result == nullptr) {
     const int failures = referee_->failures();
@@ -256,6 +275,7 @@ void World::AnswerCall(size_t index, const Answer& answer) {
     { const FetchDone<std::string> dropped = std::move(call.done); }
     Expect(!fails || referee_->failures() == failures + 1,
            "E3: a call that was dropped did not fail");
+    discards_ += destroyed() || fails ? 0 : 1;
     return;
   }
   absl::StatusOr<Credential<std::string>> result = answer.result(*this);
@@ -272,15 +292,13 @@ void World::AnswerCall(size_t index, const Answer& answer) {
   const std::string before = discarded ? Visible() : "";
   const auto generation = referee_->generation();
   const int failures = referee_->failures();
-  const int discards = referee_->Count(EventKind::kAttemptDiscarded);
+  discards_ += discarded ? 1 : 0;
   call.done(std::move(result));
   referee_->Offer("", absl::ZeroDuration(), std::nullopt);
   if (destroyed()) return;
   if (discarded) {
     Expect(Visible() == before,
            "F2: an answer to a call that was overtaken changed something");
-    Expect(referee_->Count(EventKind::kAttemptDiscarded) == discards + 1,
-           "F2: a discarded answer was not told");
   } else if (published) {
     Expect(referee_->generation() == generation.Next(),
            "F1, F6: an answer in time was not published");
@@ -299,6 +317,7 @@ bool World::RunFirst(absl::Duration until) {
     referee_->Complain("a loop that does not end");
     return false;
   }
+  NoteCallback();
   return executor_.RunPending(0);
 }
 
@@ -334,6 +353,47 @@ void World::Hold(absl::Duration lifetime) {
 
 // ---- What the Refreshable does ----
 
+void World::OnEvent(const refreshable::Event& event) {
+  referee_->OnEvent(event);
+  BackIn();
+  if (event.kind == EventKind::kAttemptFailed) OnFailed(event.status);
+  if (event.kind == EventKind::kTokenPublished) failed_ = 0;
+  for (Reader& reader : readers_) {
+    if (!Waits(reader)) continue;
+    if (event.kind == EventKind::kTokenPublished) reader.may_rejoin = true;
+    if (event.kind == EventKind::kTokenInvalidated && referee_->Exhausted()) {
+      reader.may_fail = true;
+    }
+  }
+}
+
+// What the refresh does after a failure is decided, and nobody knows of it yet.
+void World::OnFailed(const absl::Status& status) {
+  ++failed_;
+  const bool ends =
+      referee_->Exhausted() || refreshable::ClassifyFailure(status) ==
+                                   refreshable::FailureClass::kPermanent;
+  const bool degrades = policy_.max_stale_on_error > absl::ZeroDuration();
+  for (Reader& reader : readers_) {
+    if (!Waits(reader)) continue;
+    // A read that is being made may have found this out, too late to join.
+    if (ends || reader.calling || failed_ > Retries(reader)) {
+      reader.may_fail = true;
+    }
+    if (degrades) reader.may_rejoin = true;
+  }
+  if (alive_ == nullptr || !alive_->health().refreshing) {
+    failed_ = 0;
+    return;
+  }
+  Expect(!ends, "B2, B7: a refresh goes on that has to end");
+  int most = blocked_.empty() ? 0 : policy_.retry.max_retries;
+  for (const int joined : joined_) {
+    most = std::max(most, joined < 0 ? ~joined : joined);
+  }
+  Expect(failed_ <= most, "B1, B3: more retries than anybody asked for");
+}
+
 void World::OnFetch(const FetchContext& context, FetchDone<std::string> done) {
   referee_->OnFetch();
   BackIn();
@@ -354,6 +414,10 @@ void World::OnOutcome(size_t reader, LeaseOr lease) {
   Expect(lease.ok() || destroyed() || lost_timer_ || !r.usable ||
              !referee_->Usable() || r.generation != referee_->generation(),
          "B4: a read of a usable token failed");
+  Expect(!refreshable::GetRefreshError(lease.status()).has_value() ||
+             r.may_fail || r.may_rejoin || lost_task_ || lost_timer_ ||
+             r.deadline < absl::InfiniteDuration(),
+         "B1, B5: a read failed before its retries were spent");
   CheckOutcome(lease, r.deadline, /*late=*/false);
   BackIn();
 }

@@ -26,6 +26,7 @@
 #include "executors/executor.h"
 #include "executors/manual_executor.h"
 #include "refreshable/credential.h"
+#include "refreshable/event.h"
 #include "refreshable/generation.h"
 #include "refreshable/health.h"
 #include "refreshable/lease.h"
@@ -56,8 +57,8 @@ Answer Succeed(absl::Duration lifetime = absl::Seconds(400));
 // of the source is held until `AnswerCall`; reads are kept account of; what the
 // Refreshable hands out and tells is checked at once, and everything else in
 // `Check()`. All user code of the Refreshable (source, observer, hook,
-// callbacks) calls it back: a lock held there ends the program, by Abseil's
-// deadlock detection (with NDEBUG it hangs). To be used in the thread that made
+// callbacks) calls it back: if a lock is held there, it hangs, which
+// ExploreOptions::patience sees. To be used in the thread that made
 // it.
 class World {
  public:
@@ -85,7 +86,8 @@ class World {
                  std::optional<int> max_retries = std::nullopt);
   void ReadBlocking(absl::Duration timeout);
   void ReadNow() { ReadBlocking(absl::ZeroDuration()); }
-  // Cancels the GetAsync that was the `index`-th, from 0, if there was one.
+  // By schedule::CancelRead only: cancels the GetAsync that was the `index`-th,
+  // from 0, if there was one.
   void CancelRead(size_t index);
   // Of the token last published, or of the one before.
   void Invalidate();
@@ -167,6 +169,10 @@ class World {
     refreshable::Generation generation;
     bool calling = true;  // Inside GetAsync.
     bool cancelled = false;
+    // The refresh may have ended with an error for it; with a token, so that
+    // it reads again and may join another.
+    bool may_fail = false;
+    bool may_rejoin = false;
     int ended = 0;
   };
   struct Pending {
@@ -174,6 +180,8 @@ class World {
     absl::Duration first_timer = absl::InfiniteDuration();
   };
 
+  void OnEvent(const refreshable::Event& event);
+  void OnFailed(const absl::Status& status);
   void OnFetch(const refreshable::FetchContext& context,
                refreshable::FetchDone<std::string> done);
   void OnOutcome(size_t reader, LeaseOr lease);
@@ -183,6 +191,16 @@ class World {
   void Joined(int max_retries);
   void NoteCallback();
   Call TakeCall(size_t index);
+  int Retries(const Reader& reader) const {
+    return reader.max_retries.value_or(policy_.retry.max_retries);
+  }
+  static bool Waits(const Reader& reader) {
+    return reader.ended == 0 && !reader.cancelled;
+  }
+  void Asked() {
+    asked_at_ = Now().since_boot;
+    read_at_ = -absl::InfiniteDuration();
+  }
   bool Late() const;
   bool Live(const Call& call) const;
   int64_t Waiting() const;
@@ -213,10 +231,19 @@ class World {
   // of its tasks.
   std::map<uint64_t, std::pair<int, int>> origins_;
   uint64_t last_noted_ = 0;
-  // Who may have joined the refresh in flight while there was no usable token,
-  // sorted: it decides on budget and cooldown.
+  // The retries of those who have joined the refresh in flight while there was
+  // no usable token, and, as ~retries, of those who may have; sorted. They
+  // decide on budget and cooldown.
   std::vector<int> joined_;
-  int failed_before_ = 0;  // Attempts, before that refresh.
+  int failed_ = 0;    // Attempts of that refresh.
+  int discards_ = 0;  // Answers that came to nothing.
+  // When something last happened to the Refreshable, and the last read since,
+  // which may or may not have gone past the published token. It finds out what
+  // is due and has not run.
+  absl::Duration asked_at_;
+  absl::Duration read_at_ = -absl::InfiniteDuration();
+  // Steps say which read they mean.
+  mutable bool reads_told_apart_ = false;
   int tokens_ = 0;
   int busy_ = 0;
   std::unique_ptr<Token> token_;

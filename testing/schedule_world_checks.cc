@@ -20,13 +20,12 @@ using Kind = refreshable::ManualExecutor::PendingStep::Kind;
 // ---- What the explorer does ----
 
 bool World::cancellable(size_t index) const {
+  reads_told_apart_ = true;
   return !destroyed() && index < readers_.size() && !readers_[index].cancelled;
 }
 
 int64_t World::Waiting() const {
-  return std::count_if(readers_.begin(), readers_.end(), [](const Reader& r) {
-    return r.ended == 0 && !r.cancelled;
-  });
+  return std::count_if(readers_.begin(), readers_.end(), Waits);
 }
 
 World::Pending World::Queue() const {
@@ -109,7 +108,9 @@ void World::CheckWaits(const Health& health) {
   }
   const absl::Duration next = now + (health.next_attempt - Now().wall);
   for (const Reader& reader : readers_) {
-    if (reader.ended > 0 || reader.cancelled) continue;
+    if (!Waits(reader)) continue;
+    Expect(live != held_.end() || lost_task_ || failed_ <= Retries(reader),
+           "B1, B5: a read waits on, its retries spent");
     expect_timer(reader.deadline, "R7: no timer ends a read at its deadline");
     Expect(live != held_.end() || reader.deadline <= now || next <= now ||
                reader.deadline >= next,
@@ -126,7 +127,7 @@ void World::Note(int step) {
   }
   if (!destroyed() && token_->health().refreshing) return;
   joined_.clear();
-  failed_before_ = referee_->Count(refreshable::EventKind::kAttemptFailed);
+  failed_ = 0;
 }
 
 void World::Check() {
@@ -144,6 +145,9 @@ void World::Check() {
   const Health health = token_->health();
   referee_->CheckHealth(health);
   referee_->CheckStats(token_->stats());
+  Expect(
+      referee_->Count(refreshable::EventKind::kAttemptDiscarded) == discards_,
+      "F2: answers that came to nothing are not told one by one");
   const int64_t blocked = static_cast<int64_t>(blocked_.size());
   Expect(Waiting() <= health.waiters && health.waiters <= Waiting() + blocked,
          absl::StrCat("S2: ", health.waiters, " waiters, not ", Waiting()));
@@ -176,22 +180,28 @@ std::string World::Fingerprint() const {
     add(call.start.since_boot);
   }
   absl::StrAppend(&out, "|");
+  if (Late()) {
+    const absl::Duration due = Queue().first_timer;
+    for (const absl::Duration at : {asked_at_, read_at_}) {
+      add(at >= due ? at : -absl::InfiniteDuration());
+    }
+  }
+  absl::StrAppend(&out, "|");
   for (const Reader& reader : readers_) {
-    if (reader.ended > 0 || reader.cancelled) {
+    if (!Waits(reader)) {
+      if (!reads_told_apart_) continue;
       absl::StrAppend(&out, reader.cancelled, ",");
     } else {
-      absl::StrAppend(&out, "r", reader.usable, reader.max_retries.value_or(-1),
-                      ",");
+      absl::StrAppend(&out, "r", reader.usable, reader.may_fail,
+                      reader.may_rejoin, Retries(reader), ",");
       add(reader.deadline);
     }
   }
   absl::StrAppend(&out, "|");
   for (const absl::Duration deadline : blocked_) add(deadline);
-  absl::StrAppend(
-      &out, "|", absl::StrJoin(joined_, ","), "|",
-      referee_->Count(refreshable::EventKind::kAttemptFailed) - failed_before_,
-      ",", takes_tasks_, takes_timers_, lost_timer_, lost_task_, destroyed(),
-      inside_.has_value() ? inside_->name : "");
+  absl::StrAppend(&out, "|", absl::StrJoin(joined_, ","), "|", failed_, ",",
+                  takes_tasks_, takes_timers_, lost_timer_, lost_task_,
+                  destroyed(), inside_.has_value() ? inside_->name : "");
   if (destroyed()) return out;
   referee_->AppendTo(out);
   const Health health = token_->health();

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// LastWords: what the schedule explorer says when the program ends in an order.
+// Not for other use.
+
+#ifndef TESTING_SCHEDULE_LAST_WORDS_H_
+#define TESTING_SCHEDULE_LAST_WORDS_H_
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <csignal>
+#include <cstddef>
+#include <cstdlib>
+#include <cstring>
+
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+
+namespace refreshable_testing {
+namespace schedule {
+
+// Notes the steps of the order being run, and writes them to stderr if the
+// program is aborted; aborts it if an order lasts longer than `patience`. One
+// at a time, in one thread.
+class LastWords {
+ public:
+  explicit LastWords(absl::Duration patience)
+      : seconds_(patience < absl::Hours(24)
+                     ? static_cast<unsigned>(absl::ToInt64Seconds(
+                           absl::Ceil(patience, absl::Seconds(1))))
+                     : 0) {
+    on_abort_ = std::signal(SIGABRT, OnSignal);
+    if (seconds_ > 0) on_alarm_ = std::signal(SIGALRM, OnSignal);
+    NewOrder();
+  }
+  LastWords(const LastWords&) = delete;
+  LastWords& operator=(const LastWords&) = delete;
+  ~LastWords() {
+    std::signal(SIGABRT, on_abort_);
+    if (seconds_ == 0) return;
+    alarm(0);
+    std::signal(SIGALRM, on_alarm_);
+  }
+
+  void NewOrder() {
+    size_ = 0;
+    way_out_ = false;
+    if (seconds_ > 0) alarm(seconds_);
+  }
+  void Step(absl::string_view name) {
+    Append(size_ == 0 ? "\"" : ", \"");
+    Append(name);
+    Append("\"");
+  }
+
+  void WayOut() { way_out_ = true; }
+
+ private:
+  using Handler = void (*)(int);
+
+  void Append(absl::string_view text) {
+    const size_t n = std::min(text.size(), sizeof(order_) - size_);
+    std::memcpy(order_ + size_, text.data(), n);
+    size_ += n;
+  }
+
+  // Calls nothing that a signal handler may not.
+  static void OnSignal(int signal) {
+    std::signal(SIGABRT, on_abort_);
+    Write(signal == SIGALRM ? "the explorer: a step does not end, in {"
+                            : "the explorer: the program ends in {");
+    Write({order_, size_});
+    Write(way_out_ ? "} and its way out\n" : "}\n");
+    std::abort();
+  }
+  static void Write(absl::string_view text) {
+    if (write(STDERR_FILENO, text.data(), text.size()) < 0) return;
+  }
+
+  static inline char order_[4096];
+  static inline size_t size_ = 0;
+  static inline bool way_out_ = false;
+  static inline Handler on_abort_ = SIG_DFL;
+  static inline Handler on_alarm_ = SIG_DFL;
+
+  const unsigned seconds_;  // 0: for ever.
+};
+
+}  // namespace schedule
+}  // namespace refreshable_testing
+
+#endif  // TESTING_SCHEDULE_LAST_WORDS_H_
