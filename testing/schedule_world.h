@@ -242,7 +242,7 @@ class World {
   // is due and has not run.
   absl::Duration asked_at_;
   absl::Duration read_at_ = -absl::InfiniteDuration();
-  // Steps say which read they mean.
+  // A step that can be next says which read it means.
   mutable bool reads_told_apart_ = false;
   int tokens_ = 0;
   int busy_ = 0;
