@@ -48,7 +48,7 @@ RefreshMachine::ReadAnswer RefreshMachine::OnRead(const Instant& now,
     if (failures_ > 0 && now.since_boot < due) spent = true;
   } else if (phase_ == Phase::kWaiting) {
     due = due_;
-    spent = budget < attempts_;
+    spent = failures_ > 0 && budget < attempts_;
   }
   if (spent || (now.since_boot < due && request.deadline < due)) {
     out.failure = MakeFailure(now, last_cause_);

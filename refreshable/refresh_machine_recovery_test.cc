@@ -75,6 +75,21 @@ TEST(RefreshMachineRecoveryTest, B8ResetShortensTheWaitOfAFlight) {
   EXPECT_TRUE(d.submitted());
 }
 
+// The failures that its retries were spent on are forgotten.
+TEST(RefreshMachineRecoveryTest, B8AReadJoinsAWaitingFlightAfterAReset) {
+  MachineDriver d;
+  d.ReadAndStart();
+  d.Fail();
+  EXPECT_EQ(d.Read(absl::InfiniteDuration(), 0), Answer::kFail);
+  d.At(Ms(100)).Reset();
+  EXPECT_EQ(d.Read(absl::InfiniteDuration(), 0), Answer::kWait);
+  EXPECT_EQ(d.Read(Ms(900), 0), Answer::kFail);  // The interval outlasts it.
+  d.At(S(1)).Wake();
+  d.Start();
+  d.Fail();
+  EXPECT_EQ(d.out.fail_retries_below, 2);
+}
+
 TEST(RefreshMachineRecoveryTest, B8ResetLeavesAnAttemptAlone) {
   for (bool running : {false, true}) {
     MachineDriver d;

@@ -412,7 +412,8 @@ class RuledMachine::Judge {
     const Ms deadline = input_.ms == kNever ? kNever : is_.t + input_.ms;
     if (was_.flight == Facts::kWaiting) {
       clause = Clause::kR7;
-      fails = Budget() < was_.failed || deadline < was_.due;
+      fails =
+          (was_.failures > 0 && Budget() < was_.failed) || deadline < was_.due;
     } else if (was_.flight == Facts::kNone) {
       const bool early = is_.t < was_.NotBefore();
       if (was_.failures > 0) {

@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Every scenario in every order, to a depth that `--test_arg=--depth=12` sets.
+// Every scenario in every order, to a depth that `--test_arg=--depth=12` sets
+// (best with `-c opt`). Every merge of two states is rechecked;
+// `--test_arg=--recheck=16`: one in 16.
 
-#include <cstdlib>
 #include <iostream>
 #include <string>
 
 #include "absl/base/config.h"
-#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/string_view.h"
+#include "absl/strings/strip.h"
 #include "gtest/gtest.h"
 #include "refreshable/schedule_testing.h"
 #include "testing/schedule_explorer.h"
@@ -23,12 +25,14 @@ int depth = 5;  // They take some ten times as long.
 #else
 int depth = 8;
 #endif
+int recheck = 1;
 
 class ScheduleTest : public testing::TestWithParam<NamedScenario> {};
 
 TEST_P(ScheduleTest, EveryOrder) {
   schedule::ExploreOptions options;
   options.depth = depth;
+  options.recheck = recheck;
   const schedule::Report report =
       schedule::Explore(GetParam().scenario, options);
   EXPECT_TRUE(report.ok()) << report;
@@ -43,13 +47,16 @@ INSTANTIATE_TEST_SUITE_P(All, ScheduleTest, testing::ValuesIn(Scenarios()),
 
 int main(int argc, char** argv) {
   testing::InitGoogleTest(&argc, argv);
-  constexpr absl::string_view kDepth = "--depth=";
   for (int i = 1; i < argc; ++i) {
-    if (!absl::StartsWith(argv[i], kDepth)) {
-      std::cerr << "unknown argument: " << argv[i] << std::endl;
+    absl::string_view argument = argv[i];
+    int* const option =
+        absl::ConsumePrefix(&argument, "--depth=")     ? &refreshable::depth
+        : absl::ConsumePrefix(&argument, "--recheck=") ? &refreshable::recheck
+                                                       : nullptr;
+    if (option == nullptr || !absl::SimpleAtoi(argument, option)) {
+      std::cerr << "bad argument: " << argv[i] << std::endl;
       return 1;
     }
-    refreshable::depth = std::atoi(argv[i] + kDepth.size());
   }
   return RUN_ALL_TESTS();
 }

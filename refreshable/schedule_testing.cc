@@ -132,6 +132,11 @@ std::vector<NamedScenario> Make() {
   fatal.given = StaleAttempt;
   fatal.steps = {ReadAsync(), Pass(S(150)), Reset(), Install(S(100))};
 
+  Scenario& between = add("B8ResetBetweenAttempts");
+  between.policy.retry.max_retries = 0;
+  between.steps = {ReadAsync(absl::InfiniteDuration(), 2), ReadAsync().Times(2),
+                   Reset(), Pass(S(2))};
+
   Scenario& degraded = add("B10Degraded");
   degraded.policy.max_stale_on_error = S(60);
   degraded.given = Held(S(370));

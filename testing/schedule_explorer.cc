@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <unordered_map>
+#include <unordered_set>
 
 #include "absl/hash/hash.h"
 #include "absl/strings/str_cat.h"
@@ -184,11 +185,11 @@ class Run {
   bool Next() {
     if (over_) return false;
     if (search_.scenario().runs_at_once) world_.RunUntilIdle();
-    world_.Note(taken_);
+    world_.Note();
     const std::vector<Choice> choices = search_.Choices(world_, done_, losses_);
     const std::optional<size_t> next = choose_(world_, choices);
     if (next.has_value()) {
-      taken_ = search_.Label(choices[*next]);
+      world_.Begin(search_.Label(choices[*next]));
       last_words_.Step(search_.Name(choices[*next]));
       search_.Take(choices[*next], world_, done_, losses_);
       return true;
@@ -213,7 +214,6 @@ class Run {
   const AtEnd at_end_;
   std::vector<size_t> done_;
   int losses_ = 0;
-  int taken_ = 0;  // The last step's label.
   bool over_ = false;
   World world_;
 };
@@ -229,23 +229,26 @@ std::string Show(const Order& order) {
 // The steps of an order, as indices into what can happen at each.
 using Path = std::string;
 
-// Breadth first, so that the first failure is a shortest one.
+// Breadth first, so that the first failure is a shortest one. Two states that
+// look the same are taken for one; once it has turned out that one goes on
+// where the other does not, all begins anew, and what looks like that is known
+// by where it leads.
 class Explorer {
  public:
   Explorer(const Scenario& scenario, const ExploreOptions& options)
       : search_(scenario), options_(options), last_words_(options.patience) {}
 
-  Report Run() {
-    std::vector<Node> layer;
-    layer.push_back(Reach(Path()).node);
-    for (int depth = 0; depth < options_.depth && report_.ok(); ++depth) {
-      std::vector<Node> next;
-      for (const Node& node : layer) {
-        Expand(node, next);
-        if (!report_.ok()) break;
-      }
-      layer = std::move(next);
-    }
+  Report Explore() {
+    do {
+      deceptive_.merge(mistaken_);
+      mistaken_.clear();
+      known_.clear();
+      states_.clear();
+      const int64_t runs = report_.runs;
+      report_ = {};
+      report_.runs = runs;
+      ExploreOnce();
+    } while (report_.ok() && !mistaken_.empty());
     report_.states = static_cast<int64_t>(states_.size());
     if (report_.ok()) report_.orders = CountOrders();
     return std::move(report_);
@@ -253,7 +256,9 @@ class Explorer {
 
  private:
   using Hash = std::pair<size_t, size_t>;
+  using Hashes = std::unordered_set<Hash, absl::Hash<Hash>>;
   struct State {
+    Hash looks;
     size_t choices;
     Path path;  // By which it was expanded.
     bool expanded = false;
@@ -268,9 +273,18 @@ class Explorer {
     Node node;
     bool again;  // The state was known.
   };
+  struct End {
+    Hash looks{};
+    size_t choices = 0;
+  };
+  enum class Way { kNone, kSuccess, kReset, kSuccessIfNew };
 
+  void ExploreOnce();
   Reached Reach(Path path);
+  End Play(const Path& path, Way way);
+  Hash WhereItLeads(const Path& path, const End& end, int depth);
   void Expand(const Node& node, std::vector<Node>& next);
+  void Mistook(const State& state, const Path& path);
   Order NamesOf(const Path& path);
   double CountOrders() const;
 
@@ -278,16 +292,32 @@ class Explorer {
   const ExploreOptions options_;
   LastWords last_words_;
   Report report_;
-  std::unordered_map<Hash, int, absl::Hash<Hash>> by_fingerprint_;
+  Hashes deceptive_;  // So different states may look.
+  Hashes mistaken_;   // And so, as was found this time.
+  std::unordered_map<Hash, int, absl::Hash<Hash>> known_;
   std::vector<State> states_;
   int64_t merges_ = 0;
 };
 
-Explorer::Reached Explorer::Reach(Path path) {
+void Explorer::ExploreOnce() {
+  std::vector<Node> layer;
+  layer.push_back(Reach(Path()).node);
+  for (int depth = 0; depth < options_.depth; ++depth) {
+    std::vector<Node> next;
+    for (const Node& node : layer) {
+      if (!report_.ok()) return;
+      Expand(node, next);
+    }
+    layer = std::move(next);
+  }
+}
+
+// The end of an order, and the way out from there.
+Explorer::End Explorer::Play(const Path& path, Way way) {
   ++report_.runs;
-  Reached reached{{path, -1, false}, false};
   size_t step = 0;
-  schedule::Run run(
+  End end;
+  Run run(
       search_, last_words_,
       [&](World&, const std::vector<Choice>&) -> std::optional<size_t> {
         if (step == path.size()) return std::nullopt;
@@ -295,22 +325,48 @@ Explorer::Reached Explorer::Reach(Path path) {
       },
       [&](World&, const std::string& fingerprint,
           const std::vector<Choice>& choices, bool* reset) {
-        const Hash hash(absl::HashOf(fingerprint, 1),
-                        absl::HashOf(fingerprint, 2));
-        const auto [it, inserted] =
-            by_fingerprint_.emplace(hash, static_cast<int>(states_.size()));
-        if (inserted) states_.push_back({choices.size(), {}, false, {}});
-        reached.node.state = it->second;
-        reached.again = !inserted;
-        *reset = !inserted;
-        return true;
+        end.choices = choices.size();
+        end.looks = Hash(absl::HashOf(fingerprint, end.choices, 1),
+                         absl::HashOf(fingerprint, end.choices, 2));
+        *reset = way == Way::kReset ||
+                 (way == Way::kSuccessIfNew && known_.count(end.looks) > 0);
+        return way != Way::kNone;
       });
-  report_.failure = run.Play();
+  std::string failure = run.Play();
+  if (way != Way::kNone) report_.failure = std::move(failure);
+  return end;
+}
+
+// Tells states apart that look the same.
+Explorer::Hash Explorer::WhereItLeads(const Path& path, const End& end,
+                                      int depth) {
+  Hash leads = end.looks;
+  if (depth == 0 || deceptive_.count(end.looks) == 0) return leads;
+  for (size_t i = 0; i < end.choices; ++i) {
+    const Path longer = path + static_cast<char>(i);
+    const Hash next = WhereItLeads(longer, Play(longer, Way::kNone), depth - 1);
+    leads = Hash(absl::HashOf(leads, next, 1), absl::HashOf(leads, next, 2));
+  }
+  return leads;
+}
+
+Explorer::Reached Explorer::Reach(Path path) {
+  End end = Play(path, Way::kSuccessIfNew);
+  Reached reached{{std::move(path), -1, false}, false};
+  const Path& way = reached.node.path;
+  if (report_.ok() && deceptive_.count(end.looks) > 0) Play(way, Way::kReset);
   if (!report_.ok()) {
-    report_.order = NamesOf(path);
-  } else if (states_[reached.node.state].choices > 255) {
+    report_.order = NamesOf(way);
+    return reached;
+  }
+  if (end.choices > 255) {
     report_.failure = "more than 255 steps can happen next";
   }
+  const auto [it, inserted] = known_.emplace(
+      WhereItLeads(way, end, options_.depth), static_cast<int>(states_.size()));
+  if (inserted) states_.push_back({end.looks, end.choices, {}, false, {}});
+  reached.node.state = it->second;
+  reached.again = !inserted;
   return reached;
 }
 
@@ -337,15 +393,16 @@ void Explorer::Expand(const Node& node, std::vector<Node>& next) {
     return;
   }
   ++report_.rechecked;
-  if (state.next != children) {
-    const auto differ = std::mismatch(children.begin(), children.end(),
-                                      state.next.begin(), state.next.end());
-    const Path step(1, static_cast<char>(differ.first - children.begin()));
-    report_.order = NamesOf(node.path + step);
-    report_.failure = absl::StrCat(
-        "the explorer took for the same what does not go on the same after ",
-        Show(NamesOf(state.path + step)));
-  }
+  if (state.next != children) Mistook(state, node.path);
+}
+
+void Explorer::Mistook(const State& state, const Path& path) {
+  mistaken_.insert(state.looks);
+  if (deceptive_.count(state.looks) == 0) return;
+  report_.order = NamesOf(path);
+  report_.failure = absl::StrCat(
+      "the explorer takes for the same what does not go on the same after ",
+      Show(NamesOf(state.path)));
 }
 
 Order Explorer::NamesOf(const Path& path) {
@@ -381,7 +438,7 @@ double Explorer::CountOrders() const {
 }  // namespace
 
 Report Explore(const Scenario& scenario, const ExploreOptions& options) {
-  return Explorer(scenario, options).Run();
+  return Explorer(scenario, options).Explore();
 }
 
 std::string Replay(const Scenario& scenario, const Order& order) {

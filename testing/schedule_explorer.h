@@ -105,9 +105,9 @@ struct ExploreOptions {
   // Whether what follows a state is run once only, however often that state is
   // reached. If not, each order is run: for small depths.
   bool merge = true;
-  // Of so many merges one is run on for a step nonetheless, and must go where
-  // the state merged into went. 0: none.
-  int recheck = 16;
+  // Of so many merges one is run on for a step nonetheless, to see whether it
+  // goes where the state merged into went. 0: none.
+  int recheck = 1;
   // An order that takes longer hangs, and ends the program (by SIGALRM); most
   // take less than a millisecond. In whole seconds; infinite: none does.
   absl::Duration patience = absl::Seconds(60);
@@ -162,8 +162,9 @@ std::ostream& operator<<(std::ostream& os, const Report& report);
 // States are told apart by `World::Fingerprint`: the steps that are left; both
 // clocks; the executor's queue; the calls held, and what is known of each; who
 // waits, and until when; health(); and the referee's account of the token, the
-// failures and the permitted starts. Two states that agree in all of it and yet
-// differ would be taken for one: `recheck` looks for such.
+// failures and the permitted starts. Where two that agree in all of it turn out
+// to go on differently (`recheck`), all states that look like them are told
+// apart by where they lead, and the exploration begins anew.
 Report Explore(const Scenario& scenario, const ExploreOptions& options = {});
 
 // Runs one order, checking after each step, and where it ends, both ways out.

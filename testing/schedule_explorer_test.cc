@@ -11,6 +11,7 @@
 #include <cstdlib>
 #include <functional>
 #include <sstream>
+#include <string>
 #include <utility>
 
 #include "absl/time/time.h"
@@ -54,7 +55,9 @@ TEST(ScheduleExplorerTest, T4EveryOrderIsRun) {
   EXPECT_EQ(each.orders, 6);
   EXPECT_EQ(each.runs, 1 + 3 + 6 + 6);
   // Merged, the states are the sets of steps that have happened.
-  const Report merged = Explore(scenario, Depth(3));
+  ExploreOptions options = Depth(3);
+  options.recheck = 0;
+  const Report merged = Explore(scenario, options);
   EXPECT_EQ(merged.orders, 6);
   EXPECT_EQ(merged.states, 8);
   EXPECT_EQ(merged.runs, 1 + 3 + 6 + 3);
@@ -93,6 +96,29 @@ TEST(ScheduleExplorerTest, T4MergedOrdersAreCountedAsIfTheyWereRun) {
   EXPECT_EQ(merged.orders, each.orders);
   EXPECT_EQ(merged.states, each.states);
   EXPECT_LT(merged.runs, each.runs);
+}
+
+// What the world does not know of: which of two things happened last.
+TEST(ScheduleExplorerTest, T4StatesThatLookTheSameAreToldApartByWhatFollows) {
+  std::string last;
+  Scenario scenario;
+  scenario.given = [&](World&) { last.clear(); };
+  const auto note = [&](std::string name) {
+    return Do(name, [&last, name](World&) { last = name; });
+  };
+  scenario.steps = {note("a"), note("b"),
+                    Nothing("c").Then(Nothing("d").When(
+                        [&](const World&) { return last == "a"; })),
+                    Nothing("e").Times(2)};
+  const Report each = Explore(scenario, Depth(6, /*merge=*/false));
+  const Report merged = Explore(scenario, Depth(6));
+  EXPECT_TRUE(merged.ok()) << merged;
+  EXPECT_EQ(merged.orders, each.orders);
+  EXPECT_LT(merged.runs, each.runs);
+  // Not so if merges are not rechecked.
+  ExploreOptions options = Depth(6);
+  options.recheck = 0;
+  EXPECT_NE(Explore(scenario, options).orders, each.orders);
 }
 
 TEST(ScheduleExplorerTest, T4AFailureIsShownByAShortestOrder) {

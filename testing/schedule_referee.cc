@@ -44,6 +44,10 @@ void Referee::Offer(const std::string& token, absl::Duration lifetime,
 
 void Referee::BeforeInvalidate(bool in_flight) { in_flight_ = in_flight; }
 
+void Referee::BeforeWallStep() {
+  if (!Usable()) cooldown_over_ = true;
+}
+
 void Referee::OnReset() {
   failures_ = 0;
   failures_before_ = 0;
@@ -93,7 +97,10 @@ void Referee::OnEvent(const Event& event) {
 
 // F4, B1: what must have passed before an attempt starts.
 void Referee::Started() {
-  if (!MayStart() && !replacing_) {
+  // Less strict: an attempt that was submitted before the token expired, and
+  // refreshing with it, starts all the same; and so does one that was submitted
+  // afterwards, if the wall clock is set back then.
+  if (!replacing_ && !MayStart(/*after_cooldown=*/cooldown_over_)) {
     Complain(absl::StrCat("B1, F4: an attempt too early, after ", failures_,
                           " failures"));
   }
@@ -144,6 +151,7 @@ void Referee::BackoffAnnounced(absl::Duration until) {
       std::max(plain, last_end_ + policy_.background_cooldown);
   if (Usable() && until == cooled) {
     cooldown_ = last_end_ + policy_.background_cooldown;
+    cooldown_over_ = false;
   } else if (until != plain) {
     Complain(absl::StrCat("B1, B3: a backoff until ",
                           absl::FormatDuration(until), " was announced, not ",
@@ -277,6 +285,14 @@ bool Referee::Usable() const {
   return !token_.empty() && !Reached(usable_until_, Now());
 }
 
+bool Referee::Servable() const {
+  const absl::Duration longer = policy_.max_stale_on_error;
+  return Usable() ||
+         (!token_.empty() && failures_ > 0 && longer > absl::ZeroDuration() &&
+          !Reached(Moment{expiry_.wall + longer, expiry_.since_boot + longer},
+                   Now()));
+}
+
 Freshness Referee::Fresh() const {
   if (!Usable()) return Freshness::kExpired;
   return Reached(stale_at_, Now()) ? Freshness::kStale : Freshness::kFresh;
@@ -290,13 +306,11 @@ bool Referee::Permitted() const {
                       asked_until_.value_or(last_start_));
 }
 
-// Less strict: an attempt that was submitted before the token expired, and
-// refreshing with it, starts all the same.
-bool Referee::MayStart() const {
+bool Referee::MayStart(bool after_cooldown) const {
   const absl::Duration now = Now().since_boot;
   if (now < AfterInterval()) return false;
   if (failures_ > 0 && now < floor_) return false;
-  return !Usable() || now >= cooldown_;
+  return !Usable() || after_cooldown || now >= cooldown_;
 }
 
 int Referee::Count(EventKind kind) const {
@@ -318,8 +332,9 @@ void Referee::AppendTo(std::string& fingerprint) const {
     add(moment.since_boot);
   };
   absl::StrAppend(&fingerprint, "|", token_.empty(), rejected_.empty(),
-                  running_, exempt_, replacing_, ",", generation_.value(), ",",
-                  failures_, ",", failures_before_, ",");
+                  running_, exempt_, replacing_, cooldown_over_, ",",
+                  generation_.value(), ",", failures_, ",", failures_before_,
+                  ",");
   add_moment(stale_at_);
   add_moment(usable_until_);
   add_moment(expiry_);

@@ -44,6 +44,7 @@ class Referee final : public refreshable::Observer {
              std::optional<refreshable::Instant> start);
   // Invalidate is about to be called, while a refresh is in flight or not.
   void BeforeInvalidate(bool in_flight);
+  void BeforeWallStep();
   void OnReset();
   // The source was called.
   void OnFetch();
@@ -65,6 +66,8 @@ class Referee final : public refreshable::Observer {
 
   // The token last published may be handed out.
   bool Usable() const;
+  // It is, or is served degraded.
+  bool Servable() const;
   refreshable::Freshness Fresh() const;
   // Whether an attempt may start now; with a usable token: one in the
   // background.
@@ -101,7 +104,7 @@ class Referee final : public refreshable::Observer {
   }
   absl::Duration Backoff() const;
   absl::Duration AfterInterval() const;
-  bool MayStart() const;
+  bool MayStart(bool after_cooldown = false) const;
   void SetFloor();
   void Started();
   void Failed(const absl::Status& status);
@@ -140,6 +143,7 @@ class Referee final : public refreshable::Observer {
   std::optional<absl::Duration> asked_until_;  // By the server.
   absl::Duration floor_ = -absl::InfiniteDuration();
   absl::Duration cooldown_ = -absl::InfiniteDuration();
+  bool cooldown_over_ = false;  // The token has expired meanwhile.
 };
 
 }  // namespace schedule

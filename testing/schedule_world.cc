@@ -110,7 +110,6 @@ World::~World() { Destroy(); }
 
 void World::ReadAsync(absl::Duration timeout, std::optional<int> max_retries) {
   read_at_ = Now().since_boot;
-  Joined(max_retries.value_or(policy_.retry.max_retries));
   ReadAround([&] {
     const size_t index = readers_.size();
     readers_.emplace_back();
@@ -133,6 +132,8 @@ void World::ReadAsync(absl::Duration timeout, std::optional<int> max_retries) {
         options,
         [this, index](LeaseOr lease) { OnOutcome(index, std::move(lease)); });
     readers_[index].calling = false;
+    readers_[index].served = referee_->Servable();
+    Joined(Retries(readers_[index]));
   });
 }
 
@@ -145,9 +146,7 @@ void World::ReadBlocking(absl::Duration timeout) {
     const LeaseOr lease = token_->Get(timeout);
     blocked_.pop_back();
     CheckOutcome(lease, deadline, Late());
-    if (!lease.ok() && !destroyed() && timeout <= absl::ZeroDuration()) {
-      Joined(policy_.retry.max_retries);
-    }
+    if (!lease.ok()) Joined(policy_.retry.max_retries);
   };
   if (timeout <= absl::ZeroDuration()) return ReadAround(read);
   read();
@@ -228,29 +227,46 @@ void World::TakeTimers(bool take) {
 }
 
 void World::Joined(int max_retries) {
-  if (referee_->Usable()) return;
-  joined_.insert(std::upper_bound(joined_.begin(), joined_.end(), max_retries),
-                 max_retries);
+  if (!referee_->Servable()) joined_.insert({max_retries, {step_, -1}});
 }
 
-// A task may be the callback of a read, which finds its token gone and joins.
-void World::NoteCallback() {
+// A task of which nothing was seen may have been the callback of one of these
+// reads, which found its token gone. One that was refused comes with whatever
+// happens next.
+void World::NoteCallback(const ManualExecutor::PendingStep& step) {
+  if (referee_->Servable() || (step.kind == Kind::kTimer && !lost_task_)) {
+    return;
+  }
+  const Origin origin =
+      step.kind == Kind::kTimer ? Origin{step_, -1} : origins_[step.id];
   for (const Reader& reader : readers_) {
-    if (Waits(reader) && reader.may_rejoin) Joined(~Retries(reader));
+    if (Waits(reader) && reader.may_rejoin) {
+      joined_.insert({Retries(reader), origin});
+    }
   }
 }
 
+void World::RunOrLose(size_t index, bool lose) {
+  const ManualExecutor::PendingStep step = executor_.PendingSteps()[index];
+  const int visible = visible_;
+  if (lost_task_) NoteCallback(step);
+  lose ? executor_.DropPending(index) : executor_.RunPending(index);
+  if (visible == visible_) NoteCallback(step);
+}
+
 void World::RunPending(size_t index) {
-  NoteCallback();
-  executor_.RunPending(index);
-  Asked();
+  const bool timer = executor_.PendingSteps()[index].kind == Kind::kTimer;
+  const bool late = Late();
+  const size_t calls = held_.size();
+  RunOrLose(index, /*lose=*/false);
+  if (timer || !late || calls != held_.size()) return Asked();
+  ran_at_ = Now().since_boot;
 }
 
 void World::LosePending(size_t index) {
   const bool timer = executor_.PendingSteps()[index].kind == Kind::kTimer;
   (timer ? lost_timer_ : lost_task_) = true;
-  NoteCallback();
-  executor_.DropPending(index);
+  RunOrLose(index, /*lose=*/true);
   Asked();
 }
 
@@ -289,7 +305,8 @@ void World::AnswerCall(size_t index, const Answer& answer) {
   const bool overtaken = call.epoch != referee_->epoch();
   const bool discarded = overtaken || (call.context.cancelled() && !good);
   const bool published = good && !discarded;
-  const std::string before = discarded ? Visible() : "";
+  const bool late = Late();
+  const std::string before = discarded ? Visible(late) : "";
   const auto generation = referee_->generation();
   const int failures = referee_->failures();
   discards_ += discarded ? 1 : 0;
@@ -297,7 +314,7 @@ void World::AnswerCall(size_t index, const Answer& answer) {
   referee_->Offer("", absl::ZeroDuration(), std::nullopt);
   if (destroyed()) return;
   if (discarded) {
-    Expect(Visible() == before,
+    Expect(Visible(late) == before,
            "F2: an answer to a call that was overtaken changed something");
   } else if (published) {
     Expect(referee_->generation() == generation.Next(),
@@ -317,8 +334,8 @@ bool World::RunFirst(absl::Duration until) {
     referee_->Complain("a loop that does not end");
     return false;
   }
-  NoteCallback();
-  return executor_.RunPending(0);
+  RunOrLose(0, /*lose=*/false);
+  return true;
 }
 
 void World::AdvanceBy(absl::Duration d) {
@@ -356,11 +373,15 @@ void World::Hold(absl::Duration lifetime) {
 void World::OnEvent(const refreshable::Event& event) {
   referee_->OnEvent(event);
   BackIn();
-  if (event.kind == EventKind::kAttemptFailed) OnFailed(event.status);
+  if (event.kind == EventKind::kAttemptStarted) OnStarted(event);
+  if (event.kind == EventKind::kAttemptFailed) OnFailed(event);
   if (event.kind == EventKind::kTokenPublished) failed_ = 0;
   for (Reader& reader : readers_) {
     if (!Waits(reader)) continue;
     if (event.kind == EventKind::kTokenPublished) reader.may_rejoin = true;
+    if (event.kind == EventKind::kAttemptAbandoned && !event.status.ok()) {
+      reader.saw_loss = true;
+    }
     if (event.kind == EventKind::kTokenInvalidated && referee_->Exhausted()) {
       reader.may_fail = true;
     }
@@ -368,33 +389,32 @@ void World::OnEvent(const refreshable::Event& event) {
 }
 
 // What the refresh does after a failure is decided, and nobody knows of it yet.
-void World::OnFailed(const absl::Status& status) {
-  ++failed_;
-  const bool ends =
-      referee_->Exhausted() || refreshable::ClassifyFailure(status) ==
-                                   refreshable::FailureClass::kPermanent;
+void World::OnFailed(const refreshable::Event& event) {
+  failed_ = event.attempt;
+  ends_ = referee_->Exhausted() || refreshable::ClassifyFailure(event.status) ==
+                                       refreshable::FailureClass::kPermanent;
   const bool degrades = policy_.max_stale_on_error > absl::ZeroDuration();
   for (Reader& reader : readers_) {
     if (!Waits(reader)) continue;
     // A read that is being made may have found this out, too late to join.
-    if (ends || reader.calling || failed_ > Retries(reader)) {
+    if (ends_ || reader.calling || failed_ > Retries(reader)) {
       reader.may_fail = true;
     }
     if (degrades) reader.may_rejoin = true;
   }
-  if (alive_ == nullptr || !alive_->health().refreshing) {
-    failed_ = 0;
-    return;
-  }
-  Expect(!ends, "B2, B7: a refresh goes on that has to end");
+}
+
+void World::OnStarted(const refreshable::Event& event) {
+  if (event.attempt == 1) failed_ = 0;
+  if (failed_ == 0) return;
+  Expect(!ends_, "B2, B7: a refresh goes on that has to end");
   int most = blocked_.empty() ? 0 : policy_.retry.max_retries;
-  for (const int joined : joined_) {
-    most = std::max(most, joined < 0 ? ~joined : joined);
-  }
+  for (const Join& join : joined_) most = std::max(most, join.first);
   Expect(failed_ <= most, "B1, B3: more retries than anybody asked for");
 }
 
 void World::OnFetch(const FetchContext& context, FetchDone<std::string> done) {
+  ++visible_;
   referee_->OnFetch();
   BackIn();
   held_.push_back({std::move(done), context, referee_->epoch(), Now()});
@@ -407,6 +427,7 @@ void World::OnFetch(const FetchContext& context, FetchDone<std::string> done) {
 
 void World::OnOutcome(size_t reader, LeaseOr lease) {
   Reader& r = readers_[reader];
+  ++visible_;
   Expect(++r.ended == 1, "B5: a read ended twice");
   Expect(!r.cancelled, "R8: a cancelled read was called back");
   Expect(!r.calling, "R11: a callback ran inside its GetAsync");

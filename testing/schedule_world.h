@@ -13,6 +13,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -96,7 +97,10 @@ class World {
   void Reset();
   // Time passes on both clocks, and nothing that falls due runs meanwhile.
   void Pass(absl::Duration d) { executor_.Suspend(d); }
-  void StepWall(absl::Duration d) { executor_.StepWall(d); }
+  void StepWall(absl::Duration d) {
+    referee_->BeforeWallStep();
+    executor_.StepWall(d);
+  }
   // From now on the executor takes tasks (timers), or not.
   void TakeTasks(bool take);
   void TakeTimers(bool take);
@@ -137,8 +141,10 @@ class World {
   const std::vector<absl::Duration>& blocked() const { return blocked_; }
   bool cancellable(size_t index) const;
 
-  // Before each step, and at the end: what was queued since came of `step`.
-  void Note(int step);
+  // Before each step: its name, by which what comes of it is told apart.
+  void Begin(int step) { step_ = step; }
+  // Between two steps, and at the end.
+  void Note();
 
   // Everything that can be seen between two steps, by clause.
   void Check();
@@ -167,12 +173,14 @@ class World {
     // What there was when it was made: a usable token, of this generation.
     bool usable = false;
     refreshable::Generation generation;
+    bool served = false;  // At once.
     bool calling = true;  // Inside GetAsync.
     bool cancelled = false;
     // The refresh may have ended with an error for it; with a token, so that
     // it reads again and may join another.
     bool may_fail = false;
     bool may_rejoin = false;
+    bool saw_loss = false;  // Of the attempt, by the executor.
     int ended = 0;
   };
   struct Pending {
@@ -180,8 +188,16 @@ class World {
     absl::Duration first_timer = absl::InfiniteDuration();
   };
 
+  // Where a queued task comes from: a step, and which of its tasks it is.
+  using Origin = std::pair<int, int>;
+  // A read that may have joined a refresh: the retries that it wanted, and the
+  // step (task -1), or the task that may have been the callback of a read which
+  // found its token gone.
+  using Join = std::pair<int, Origin>;
+
   void OnEvent(const refreshable::Event& event);
-  void OnFailed(const absl::Status& status);
+  void OnFailed(const refreshable::Event& event);
+  void OnStarted(const refreshable::Event& event);
   void OnFetch(const refreshable::FetchContext& context,
                refreshable::FetchDone<std::string> done);
   void OnOutcome(size_t reader, LeaseOr lease);
@@ -189,7 +205,8 @@ class World {
   void BackIn();
   void ReadAround(absl::FunctionRef<void()> read);
   void Joined(int max_retries);
-  void NoteCallback();
+  void NoteCallback(const refreshable::ManualExecutor::PendingStep& step);
+  void RunOrLose(size_t index, bool lose);
   Call TakeCall(size_t index);
   int Retries(const Reader& reader) const {
     return reader.max_retries.value_or(policy_.retry.max_retries);
@@ -199,13 +216,13 @@ class World {
   }
   void Asked() {
     asked_at_ = Now().since_boot;
-    read_at_ = -absl::InfiniteDuration();
+    read_at_ = ran_at_ = -absl::InfiniteDuration();
   }
   bool Late() const;
   bool Live(const Call& call) const;
   int64_t Waiting() const;
   Pending Queue() const;
-  std::string Visible() const;
+  std::string Visible(bool late) const;
   void CheckCalls();
   void CheckWaits(const refreshable::Health& health);
   void CheckEnded();
@@ -227,21 +244,23 @@ class World {
   bool takes_timers_ = true;
   bool lost_task_ = false;  // One was refused or lost, or may have been.
   bool lost_timer_ = false;
-  // Of the tasks that were queued, by id: the step that they came of, and which
-  // of its tasks.
-  std::map<uint64_t, std::pair<int, int>> origins_;
+  // Of the tasks that were queued, by id.
+  std::map<uint64_t, Origin> origins_;
   uint64_t last_noted_ = 0;
-  // The retries of those who have joined the refresh in flight while there was
-  // no usable token, and, as ~retries, of those who may have; sorted. They
-  // decide on budget and cooldown.
-  std::vector<int> joined_;
-  int failed_ = 0;    // Attempts of that refresh.
-  int discards_ = 0;  // Answers that came to nothing.
-  // When something last happened to the Refreshable, and the last read since,
-  // which may or may not have gone past the published token. It finds out what
-  // is due and has not run.
+  // Who may have joined the refresh in flight. They decide on budget and
+  // cooldown.
+  std::set<Join> joined_;
+  int step_ = 0;       // The one under way.
+  int visible_ = 0;    // Calls of the source and outcomes.
+  int failed_ = 0;     // Attempts of that refresh.
+  bool ends_ = false;  // It has to, its last attempt having failed.
+  int discards_ = 0;   // Answers that came to nothing.
+  // When something last happened to the Refreshable, which finds out what is
+  // due and has not run, and, since, the last read and the last task, which may
+  // or may not have gone past the published token.
   absl::Duration asked_at_;
   absl::Duration read_at_ = -absl::InfiniteDuration();
+  absl::Duration ran_at_ = -absl::InfiniteDuration();
   // A step that can be next says which read it means.
   mutable bool reads_told_apart_ = false;
   int tokens_ = 0;

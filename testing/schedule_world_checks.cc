@@ -6,7 +6,6 @@
 #include <sstream>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "refreshable/event.h"
 #include "refreshable/health.h"
 #include "testing/schedule_world.h"
@@ -46,17 +45,19 @@ bool World::Late() const {
 
 bool World::Live(const Call& call) const { return !call.context.cancelled(); }
 
-// What a discarded answer must leave alone.
-std::string World::Visible() const {
+// What a discarded answer must leave alone; `late` as it was before. A callback
+// that was refused comes with whatever happens next, and may find its token
+// gone, or an attempt whose time is up; and so comes what a timer that is late
+// would have begun ahead of any read.
+std::string World::Visible(bool late) const {
   refreshable::Stats stats = token_->stats();
   stats.attempts_discarded = 0;
   std::ostringstream visible;
-  if (lost_task_) {
-    // A callback that was refused comes with whatever happens next, and may
-    // find its token gone.
-    visible << referee_->generation() << ' ' << referee_->failures();
-  } else {
+  visible << referee_->generation();
+  if (!lost_task_ && !(late && policy_.refresh_ahead)) {
     visible << token_->health() << stats << Queue().tasks;
+  } else if (!late) {
+    visible << ' ' << referee_->failures();
   }
   return visible.str();
 }
@@ -90,7 +91,8 @@ void World::CheckWaits(const Health& health) {
   if (pending.tasks > 0) return;
   // A callback that was refused is called by a timer.
   Expect(!waiting || health.refreshing ||
-             (lost_task_ && pending.first_timer < absl::InfiniteDuration()),
+             (lost_task_ &&
+              (lost_timer_ || pending.first_timer < absl::InfiniteDuration())),
          "B8: a read waits for no refresh");
   const auto live =
       std::find_if(held_.begin(), held_.end(),
@@ -109,21 +111,24 @@ void World::CheckWaits(const Health& health) {
   const absl::Duration next = now + (health.next_attempt - Now().wall);
   for (const Reader& reader : readers_) {
     if (!Waits(reader)) continue;
-    Expect(live != held_.end() || lost_task_ || failed_ <= Retries(reader),
+    Expect(live != held_.end() || lost_task_ || failed_ <= Retries(reader) ||
+               referee_->failures() == 0,  // By Reset.
+
            "B1, B5: a read waits on, its retries spent");
     expect_timer(reader.deadline, "R7: no timer ends a read at its deadline");
-    Expect(live != held_.end() || reader.deadline <= now || next <= now ||
-               reader.deadline >= next,
+    Expect(lost_task_ || live != held_.end() || reader.deadline <= now ||
+               next <= now || reader.deadline >= next,
            "R7: a read waits for an attempt after its deadline");
   }
 }
 
-void World::Note(int step) {
+// What was queued since the step began came of it.
+void World::Note() {
   reads_told_apart_ = false;
   int of_step = 0;
   for (const auto& pending : executor_.PendingSteps()) {
     if (pending.kind != Kind::kRun || pending.id <= last_noted_) continue;
-    origins_[pending.id] = {step, of_step++};
+    origins_[pending.id] = {step_, of_step++};
     last_noted_ = pending.id;
   }
   if (!destroyed() && token_->health().refreshing) return;
@@ -170,8 +175,8 @@ std::string World::Fingerprint() const {
   for (const auto& step : executor_.PendingSteps()) {
     absl::StrAppend(&out, step.kind == Kind::kRun ? "R" : "T");
     if (step.kind == Kind::kRun) {
-      const auto& [origin, number] = origins_.at(step.id);
-      absl::StrAppend(&out, origin, ".", number, ",");
+      const auto& [of, task] = origins_.at(step.id);
+      absl::StrAppend(&out, of, ".", task, ",");
     }
     add(step.due);
   }
@@ -183,7 +188,7 @@ std::string World::Fingerprint() const {
   absl::StrAppend(&out, "|");
   if (Late()) {
     const absl::Duration due = Queue().first_timer;
-    for (const absl::Duration at : {asked_at_, read_at_}) {
+    for (const absl::Duration at : {asked_at_, read_at_, ran_at_}) {
       add(at >= due ? at : -absl::InfiniteDuration());
     }
   }
@@ -193,16 +198,20 @@ std::string World::Fingerprint() const {
       if (!reads_told_apart_) continue;
       absl::StrAppend(&out, reader.cancelled, ",");
     } else {
-      absl::StrAppend(&out, "r", reader.usable, reader.may_fail,
-                      reader.may_rejoin, Retries(reader), ",");
+      absl::StrAppend(&out, "r", reader.usable, reader.served, reader.may_fail,
+                      reader.may_rejoin, reader.saw_loss, Retries(reader), ",");
       add(reader.deadline);
     }
   }
   absl::StrAppend(&out, "|");
   for (const absl::Duration deadline : blocked_) add(deadline);
-  absl::StrAppend(&out, "|", absl::StrJoin(joined_, ","), "|", failed_, ",",
-                  takes_tasks_, takes_timers_, lost_timer_, lost_task_,
-                  destroyed(), inside_.has_value() ? inside_->name : "");
+  absl::StrAppend(&out, "|");
+  for (const auto& [retries, origin] : joined_) {
+    absl::StrAppend(&out, retries, ".", origin.first, ".", origin.second, ",");
+  }
+  absl::StrAppend(&out, "|", failed_, ",", takes_tasks_, takes_timers_,
+                  lost_timer_, lost_task_, destroyed(),
+                  inside_.has_value() ? inside_->name : "");
   if (destroyed()) return out;
   referee_->AppendTo(out);
   const Health health = token_->health();
@@ -218,7 +227,8 @@ void World::CheckWayOut(bool reset) {
   executor_.set_refuse_runs(false);
   executor_.set_refuse_timers(false);
   takes_tasks_ = takes_timers_ = true;
-  if (!destroyed() && !reset) ReadNow();
+  // (That timers are taken again, nobody tells it.)
+  if (!destroyed() && (!reset || lost_timer_)) ReadNow();
   RunUntilIdle();
   for (const Reader& reader : readers_) {
     Expect(reader.ended > 0 || reader.cancelled ||
@@ -231,7 +241,8 @@ void World::CheckWayOut(bool reset) {
     AdvanceBy(absl::Hours(1));
     return Check();
   }
-  if (!reset && !token_->health().fatal) {
+  // Twice: with its last token's expiry refreshing may have given up.
+  for (int i = 0; i < 2 && !reset && !token_->health().fatal; ++i) {
     const absl::Duration wait = token_->health().next_attempt - Now().wall;
     const refreshable::RetryPolicy& retry = policy_.retry;
     const absl::Duration longest =

@@ -34,7 +34,6 @@ using refreshable_testing::schedule::Scenario;
 ExploreOptions Depth(int depth) {
   ExploreOptions options;
   options.depth = depth;
-  options.recheck = 0;  // A fault may be hidden in what states differ in.
   return options;
 }
 
@@ -128,6 +127,7 @@ INSTANTIATE_TEST_SUITE_P(
         {"young_forgets", "A5RejectedYoung"},
         {"reset_leaves_fatal", "B7Fatal"},
         {"reset_leaves_cooldown", "B3Cooldown"},
+        {"reset_leaves_spent", "B8ResetBetweenAttempts"},
         // Retries.
         {"one_retry_more", "B5BudgetsOfReads"},
         {"one_retry_less", "B5BudgetsOfReads"},
