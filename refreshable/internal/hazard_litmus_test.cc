@@ -67,6 +67,9 @@ class SlowStores {
     for (int i = 0; i < stores; ++i) {
       at_ = at_ * 6364136223846793005u + 1442695040888963407u;
       auto* const line = &buffer_[(at_ >> 33) % (kBufferBytes / kLine) * kLine];
+#ifdef __x86_64__  // A server's cache may hold a buffer of any size.
+      __builtin_ia32_clflush(line);
+#endif
       *const_cast<volatile unsigned char*>(line) = 1;
     }
   }
@@ -84,7 +87,8 @@ void Read(Litmus& litmus) {
         litmus.cell, litmus.cell.load(std::memory_order_relaxed)));
     if (hold.node() == nullptr) hold = HazardDomain::Protect(litmus.cell);
     const size_t index = litmus.IndexOf(hold.node());
-    for (int i = 0; i < 1000; ++i) {
+    // Long enough for a publisher that is about to free it.
+    for (int i = 0; i < 100000; ++i) {
       if (!litmus.alive[index].load(std::memory_order_relaxed)) {
         litmus.bad.fetch_add(1);
         break;
@@ -155,7 +159,7 @@ int64_t CountLeft(int64_t last) {
     rounds.begun.store(round, std::memory_order_release);
     Await(rounds.held, round);
     // A little later in each round, so that some are at the right time.
-    for (std::atomic<int> i{0}; i < round % 64; ++i) {
+    for (std::atomic<int> i{0}; i < round % 2048; ++i) {
     }
     const size_t old = litmus->IndexOf(litmus->cell.load());
     HazardDomain::Retire(litmus->cell.exchange(litmus->Make(1 - old)));
