@@ -10,7 +10,6 @@
 #include <functional>
 #include <iostream>
 #include <random>
-#include <utility>
 #include <vector>
 
 #include "absl/base/config.h"

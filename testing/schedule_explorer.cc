@@ -239,7 +239,8 @@ class Explorer {
       : search_(scenario), options_(options), last_words_(options.patience) {}
 
   Report Explore() {
-    do {
+    for (int pass = 0; pass == 0 || (report_.ok() && !mistaken_.empty());
+         ++pass) {
       deceptive_.merge(mistaken_);
       mistaken_.clear();
       known_.clear();
@@ -247,8 +248,12 @@ class Explorer {
       const int64_t runs = report_.runs;
       report_ = {};
       report_.runs = runs;
+      merges_ = 0;
       ExploreOnce();
-    } while (report_.ok() && !mistaken_.empty());
+      if (pass == kMostPasses && report_.ok() && !mistaken_.empty()) {
+        report_.failure = "the scenario does not go the same each time";
+      }
+    }
     report_.states = static_cast<int64_t>(states_.size());
     if (report_.ok()) report_.orders = CountOrders();
     return std::move(report_);
@@ -277,7 +282,8 @@ class Explorer {
     Hash looks{};
     size_t choices = 0;
   };
-  enum class Way { kNone, kSuccess, kReset, kSuccessIfNew };
+  static constexpr int kMostPasses = 100;
+  enum class Way { kNone, kReset, kSuccessIfNew };
 
   void ExploreOnce();
   Reached Reach(Path path);
@@ -361,6 +367,8 @@ Explorer::Reached Explorer::Reach(Path path) {
   }
   if (end.choices > 255) {
     report_.failure = "more than 255 steps can happen next";
+    report_.order = NamesOf(way);
+    return reached;
   }
   const auto [it, inserted] = known_.emplace(
       WhereItLeads(way, end, options_.depth), static_cast<int>(states_.size()));
@@ -401,7 +409,8 @@ void Explorer::Mistook(const State& state, const Path& path) {
   if (deceptive_.count(state.looks) == 0) return;
   report_.order = NamesOf(path);
   report_.failure = absl::StrCat(
-      "the explorer takes for the same what does not go on the same after ",
+      "the explorer takes for the same (or the scenario does not go the same "
+      "each time) what does not go on the same after ",
       Show(NamesOf(state.path)));
 }
 

@@ -125,7 +125,7 @@ struct Report {
   // Orders that end after `depth` steps, or where nothing more can happen;
   // those that began like an order with a failure are not among them.
   double orders = 0;
-  // What was run for that, each from scratch.
+  // What was run for that, each from scratch, in all passes.
   int64_t runs = 0;
   // States told apart, the first among them.
   int64_t states = 0;
@@ -151,7 +151,7 @@ std::ostream& operator<<(std::ostream& os, const Report& report);
 // too early, a discarded answer changes nothing, each read ends once. And from
 // each state there is a way out (`World::CheckWayOut`): by success when a state
 // is reached for the first time, by Reset() and success when it is reached
-// again.
+// again, or by both.
 //
 // If the program is aborted meanwhile, or hangs, because user code was called
 // under a lock perhaps, the order that it was in is written to stderr.

@@ -32,7 +32,11 @@ constexpr int kBusy = 10000;
 }  // namespace
 
 Answer Succeed(absl::Duration lifetime) {
-  return {"succeed", [=](World& world) {
+  std::string name = "succeed";
+  if (lifetime != absl::Seconds(400)) {
+    absl::StrAppend(&name, " for ", absl::FormatDuration(lifetime));
+  }
+  return {std::move(name), [=](World& world) {
             return Credential<std::string>(world.NewToken(),
                                            Expiry::In(lifetime));
           }};
@@ -123,7 +127,7 @@ void World::ReadAsync(absl::Duration timeout, std::optional<int> max_retries) {
     // B5: between refreshes, or where its retries are spent already.
     readers_[index].may_fail =
         token_->health().refreshing
-            ? failed_ > Retries(readers_[index])
+            ? Spent(readers_[index])
             : referee_->failures() > 0 && !referee_->Permitted();
     Token::ReadOptions options;
     options.timeout = timeout;
@@ -250,7 +254,11 @@ void World::RunOrLose(size_t index, bool lose) {
   const ManualExecutor::PendingStep step = executor_.PendingSteps()[index];
   const int visible = visible_;
   if (lost_task_) NoteCallback(step);
-  lose ? executor_.DropPending(index) : executor_.RunPending(index);
+  if (lose) {
+    executor_.DropPending(index);
+  } else {
+    executor_.RunPending(index);
+  }
   if (visible == visible_) NoteCallback(step);
 }
 
@@ -382,7 +390,8 @@ void World::OnEvent(const refreshable::Event& event) {
     if (event.kind == EventKind::kAttemptAbandoned && !event.status.ok()) {
       reader.saw_loss = true;
     }
-    if (event.kind == EventKind::kTokenInvalidated && referee_->Exhausted()) {
+    if (event.kind == EventKind::kTokenInvalidated &&
+        (referee_->Exhausted() || Spent(reader))) {
       reader.may_fail = true;
     }
   }
@@ -396,6 +405,7 @@ void World::OnFailed(const refreshable::Event& event) {
   const bool degrades = policy_.max_stale_on_error > absl::ZeroDuration();
   for (Reader& reader : readers_) {
     if (!Waits(reader)) continue;
+    if (!reader.calling) ++reader.saw_failures;
     // A read that is being made may have found this out, too late to join.
     if (ends_ || reader.calling || failed_ > Retries(reader)) {
       reader.may_fail = true;

@@ -173,14 +173,15 @@ class World {
     // What there was when it was made: a usable token, of this generation.
     bool usable = false;
     refreshable::Generation generation;
-    bool served = false;  // At once.
+    bool served = false;  // At once. (To tell states apart.)
     bool calling = true;  // Inside GetAsync.
     bool cancelled = false;
     // The refresh may have ended with an error for it; with a token, so that
     // it reads again and may join another.
     bool may_fail = false;
     bool may_rejoin = false;
-    bool saw_loss = false;  // Of the attempt, by the executor.
+    bool saw_loss = false;  // Of the attempt, by the executor. (Likewise.)
+    int saw_failures = 0;   // While it waited.
     int ended = 0;
   };
   struct Pending {
@@ -210,6 +211,10 @@ class World {
   Call TakeCall(size_t index);
   int Retries(const Reader& reader) const {
     return reader.max_retries.value_or(policy_.retry.max_retries);
+  }
+  // The refresh in flight has failed too often for it; Reset forgets that.
+  bool Spent(const Reader& reader) const {
+    return failed_ > Retries(reader) && referee_->failures() > 0;
   }
   static bool Waits(const Reader& reader) {
     return reader.ended == 0 && !reader.cancelled;

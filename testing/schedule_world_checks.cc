@@ -111,10 +111,12 @@ void World::CheckWaits(const Health& health) {
   const absl::Duration next = now + (health.next_attempt - Now().wall);
   for (const Reader& reader : readers_) {
     if (!Waits(reader)) continue;
-    Expect(live != held_.end() || lost_task_ || failed_ <= Retries(reader) ||
-               referee_->failures() == 0,  // By Reset.
-
+    Expect(live != held_.end() || lost_task_ || !Spent(reader),
            "B1, B5: a read waits on, its retries spent");
+    Expect(live != held_.end() || lost_task_ || reader.may_rejoin ||
+               referee_->failures() == 0 ||
+               reader.saw_failures <= Retries(reader),
+           "B1, B5: a read waits on, having seen its retries fail");
     expect_timer(reader.deadline, "R7: no timer ends a read at its deadline");
     Expect(lost_task_ || live != held_.end() || reader.deadline <= now ||
                next <= now || reader.deadline >= next,
@@ -199,7 +201,8 @@ std::string World::Fingerprint() const {
       absl::StrAppend(&out, reader.cancelled, ",");
     } else {
       absl::StrAppend(&out, "r", reader.usable, reader.served, reader.may_fail,
-                      reader.may_rejoin, reader.saw_loss, Retries(reader), ",");
+                      reader.may_rejoin, reader.saw_loss, Retries(reader), ",",
+                      reader.saw_failures, ",");
       add(reader.deadline);
     }
   }

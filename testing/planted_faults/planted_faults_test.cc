@@ -131,6 +131,7 @@ INSTANTIATE_TEST_SUITE_P(
         // Retries.
         {"one_retry_more", "B5BudgetsOfReads"},
         {"one_retry_less", "B5BudgetsOfReads"},
+        {"attempts_restart", "B5BudgetsOfReads"},
         {"budget_stays", "B5BudgetsOfReads"},
         {"budget_of_the_last", "B5BudgetsOfReads"},
         {"not_promoted", "R2StaleReads"},
