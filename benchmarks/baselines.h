@@ -13,8 +13,8 @@
 // std::chrono::system_clock, as those do; those that are nobody's get the
 // cheapest clock there is, time(2), and so does the floor. Thread-safe.
 
-#ifndef BENCHMARKS_BASELINES_H_
-#define BENCHMARKS_BASELINES_H_
+#ifndef REFRESHABLE_BENCHMARKS_BASELINES_H_
+#define REFRESHABLE_BENCHMARKS_BASELINES_H_
 
 #include <atomic>
 #include <chrono>
@@ -335,4 +335,4 @@ class AtomicSharedPtr {
 
 }  // namespace refreshable_benchmarks
 
-#endif  // BENCHMARKS_BASELINES_H_
+#endif  // REFRESHABLE_BENCHMARKS_BASELINES_H_

@@ -2,8 +2,8 @@
 //
 // Refreshable behind the interface of baselines.h.
 
-#ifndef BENCHMARKS_OURS_H_
-#define BENCHMARKS_OURS_H_
+#ifndef REFRESHABLE_BENCHMARKS_OURS_H_
+#define REFRESHABLE_BENCHMARKS_OURS_H_
 
 #include <cstddef>
 #include <cstdint>
@@ -20,10 +20,10 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "benchmarks/baselines.h"
-#include "executors/clock.h"
-#include "executors/executor.h"
-#include "executors/manual_executor.h"
 #include "refreshable/credential.h"
+#include "refreshable/executors/clock.h"
+#include "refreshable/executors/executor.h"
+#include "refreshable/executors/manual_executor.h"
 #include "refreshable/internal/hazard_domain.h"
 #include "refreshable/refreshable.h"
 #include "refreshable/token_source.h"
@@ -181,4 +181,4 @@ class SharedSlots {
 
 }  // namespace refreshable_benchmarks
 
-#endif  // BENCHMARKS_OURS_H_
+#endif  // REFRESHABLE_BENCHMARKS_OURS_H_

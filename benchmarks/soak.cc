@@ -38,8 +38,8 @@
 #include "benchmarks/soak_instance.h"
 #include "benchmarks/soak_ledger.h"
 #include "benchmarks/soak_source.h"
-#include "executors/clock.h"
-#include "executors/thread_executor.h"
+#include "refreshable/executors/clock.h"
+#include "refreshable/executors/thread_executor.h"
 #include "refreshable/internal/hazard_domain.h"
 
 namespace refreshable_soak {

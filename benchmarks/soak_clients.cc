@@ -9,7 +9,7 @@
 #include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
 #include "benchmarks/soak_ledger.h"
-#include "executors/clock.h"
+#include "refreshable/executors/clock.h"
 
 namespace refreshable_soak {
 namespace {

@@ -2,8 +2,8 @@
 //
 // The soak's threads, and the world that they act on.
 
-#ifndef BENCHMARKS_SOAK_CLIENTS_H_
-#define BENCHMARKS_SOAK_CLIENTS_H_
+#ifndef REFRESHABLE_BENCHMARKS_SOAK_CLIENTS_H_
+#define REFRESHABLE_BENCHMARKS_SOAK_CLIENTS_H_
 
 #include <atomic>
 #include <cstdint>
@@ -20,7 +20,7 @@
 #include "absl/time/time.h"
 #include "benchmarks/soak_instance.h"
 #include "benchmarks/soak_source.h"
-#include "executors/executor.h"
+#include "refreshable/executors/executor.h"
 #include "refreshable/policy.h"
 
 namespace refreshable_soak {
@@ -134,4 +134,4 @@ class Client {
 
 }  // namespace refreshable_soak
 
-#endif  // BENCHMARKS_SOAK_CLIENTS_H_
+#endif  // REFRESHABLE_BENCHMARKS_SOAK_CLIENTS_H_

@@ -3,8 +3,8 @@
 // One Refreshable of the soak, with its faulty source, and what is checked of
 // every read of it.
 
-#ifndef BENCHMARKS_SOAK_INSTANCE_H_
-#define BENCHMARKS_SOAK_INSTANCE_H_
+#ifndef REFRESHABLE_BENCHMARKS_SOAK_INSTANCE_H_
+#define REFRESHABLE_BENCHMARKS_SOAK_INSTANCE_H_
 
 #include <atomic>
 #include <cstdint>
@@ -20,9 +20,9 @@
 #include "absl/time/time.h"
 #include "benchmarks/soak_ledger.h"
 #include "benchmarks/soak_source.h"
-#include "executors/clock.h"
-#include "executors/executor.h"
 #include "refreshable/event.h"
+#include "refreshable/executors/clock.h"
+#include "refreshable/executors/executor.h"
 #include "refreshable/generation.h"
 #include "refreshable/lease.h"
 #include "refreshable/policy.h"
@@ -171,4 +171,4 @@ class Instance {
 
 }  // namespace refreshable_soak
 
-#endif  // BENCHMARKS_SOAK_INSTANCE_H_
+#endif  // REFRESHABLE_BENCHMARKS_SOAK_INSTANCE_H_

@@ -3,8 +3,8 @@
 // What the soak has found wrong, the tokens that it deals in, and the figures
 // of its process.
 
-#ifndef BENCHMARKS_SOAK_LEDGER_H_
-#define BENCHMARKS_SOAK_LEDGER_H_
+#ifndef REFRESHABLE_BENCHMARKS_SOAK_LEDGER_H_
+#define REFRESHABLE_BENCHMARKS_SOAK_LEDGER_H_
 
 #include <atomic>
 #include <cstdint>
@@ -74,4 +74,4 @@ struct ProcessFigures {
 
 }  // namespace refreshable_soak
 
-#endif  // BENCHMARKS_SOAK_LEDGER_H_
+#endif  // REFRESHABLE_BENCHMARKS_SOAK_LEDGER_H_

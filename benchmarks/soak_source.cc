@@ -10,7 +10,7 @@
 #include "absl/base/config.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
-#include "executors/clock.h"
+#include "refreshable/executors/clock.h"
 #include "refreshable/refresh_error.h"
 
 namespace refreshable_soak {

@@ -3,8 +3,8 @@
 // The soak's token endpoint: a source that does, by a seed, everything that a
 // source can do, and sees to it that it is called no more often than promised.
 
-#ifndef BENCHMARKS_SOAK_SOURCE_H_
-#define BENCHMARKS_SOAK_SOURCE_H_
+#ifndef REFRESHABLE_BENCHMARKS_SOAK_SOURCE_H_
+#define REFRESHABLE_BENCHMARKS_SOAK_SOURCE_H_
 
 #include <atomic>
 #include <cstdint>
@@ -174,4 +174,4 @@ class FaultySource final : public refreshable::TokenSource<Token>,
 
 }  // namespace refreshable_soak
 
-#endif  // BENCHMARKS_SOAK_SOURCE_H_
+#endif  // REFRESHABLE_BENCHMARKS_SOAK_SOURCE_H_

@@ -18,8 +18,8 @@
 //
 // All are thread-safe.
 
-#ifndef BENCHMARKS_WAITING_BASELINES_H_
-#define BENCHMARKS_WAITING_BASELINES_H_
+#ifndef REFRESHABLE_BENCHMARKS_WAITING_BASELINES_H_
+#define REFRESHABLE_BENCHMARKS_WAITING_BASELINES_H_
 
 #include <atomic>
 #include <condition_variable>
@@ -33,7 +33,7 @@
 #include "absl/base/attributes.h"
 #include "absl/status/status.h"
 #include "absl/time/time.h"
-#include "executors/clock.h"
+#include "refreshable/executors/clock.h"
 
 namespace refreshable_benchmarks {
 
@@ -240,4 +240,4 @@ class RememberedFailure {
 
 }  // namespace refreshable_benchmarks
 
-#endif  // BENCHMARKS_WAITING_BASELINES_H_
+#endif  // REFRESHABLE_BENCHMARKS_WAITING_BASELINES_H_

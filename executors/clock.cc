@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-#include "executors/clock.h"
+#include "refreshable/executors/clock.h"
 
 #ifdef _WIN32
 #ifndef WIN32_LEAN_AND_MEAN

@@ -2,8 +2,8 @@
 //
 // Clock: wall time and time since boot, read together.
 
-#ifndef EXECUTORS_CLOCK_H_
-#define EXECUTORS_CLOCK_H_
+#ifndef REFRESHABLE_EXECUTORS_CLOCK_H_
+#define REFRESHABLE_EXECUTORS_CLOCK_H_
 
 #include <atomic>
 #include <cstdint>
@@ -108,4 +108,4 @@ class SystemClock final : public Clock {
 
 }  // namespace refreshable
 
-#endif  // EXECUTORS_CLOCK_H_
+#endif  // REFRESHABLE_EXECUTORS_CLOCK_H_

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-#include "executors/clock.h"
+#include "refreshable/executors/clock.h"
 
 #include <atomic>
 #include <cstdint>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-#include "executors/executor.h"
+#include "refreshable/executors/executor.h"
 
 #include "absl/functional/function_ref.h"
 #include "absl/time/time.h"

@@ -4,15 +4,15 @@
 // to implement over the thread pool or event loop they already have.
 // testing/executor_conformance.h holds an implementation against it.
 
-#ifndef EXECUTORS_EXECUTOR_H_
-#define EXECUTORS_EXECUTOR_H_
+#ifndef REFRESHABLE_EXECUTORS_EXECUTOR_H_
+#define REFRESHABLE_EXECUTORS_EXECUTOR_H_
 
 #include <cstdint>
 
 #include "absl/functional/any_invocable.h"
 #include "absl/functional/function_ref.h"
 #include "absl/time/time.h"
-#include "executors/clock.h"
+#include "refreshable/executors/clock.h"
 
 namespace refreshable {
 
@@ -89,4 +89,4 @@ class Executor {
 
 }  // namespace refreshable
 
-#endif  // EXECUTORS_EXECUTOR_H_
+#endif  // REFRESHABLE_EXECUTORS_EXECUTOR_H_

@@ -2,14 +2,14 @@
 //
 // How an executor ends the program when it is misused beyond return. Private.
 
-#ifndef EXECUTORS_FATAL_H_
-#define EXECUTORS_FATAL_H_
+#ifndef REFRESHABLE_EXECUTORS_FATAL_H_
+#define REFRESHABLE_EXECUTORS_FATAL_H_
 
 #include <cstdio>
 #include <cstdlib>
 
 namespace refreshable {
-namespace internal_executors {
+namespace executors_internal {
 
 // Ends the program, with `message`, if `ok` is false. In every build mode. (The
 // oldest Abseil that is supported has no public CHECK.)
@@ -20,7 +20,7 @@ inline void Require(bool ok, const char* message) {
   std::abort();
 }
 
-}  // namespace internal_executors
+}  // namespace executors_internal
 }  // namespace refreshable
 
-#endif  // EXECUTORS_FATAL_H_
+#endif  // REFRESHABLE_EXECUTORS_FATAL_H_

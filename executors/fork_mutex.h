@@ -3,15 +3,15 @@
 // ForkMutex: a lock that a thread may hold over fork(), and release on both
 // sides of it.
 
-#ifndef EXECUTORS_FORK_MUTEX_H_
-#define EXECUTORS_FORK_MUTEX_H_
+#ifndef REFRESHABLE_EXECUTORS_FORK_MUTEX_H_
+#define REFRESHABLE_EXECUTORS_FORK_MUTEX_H_
 
 #include <mutex>  // NOLINT(build/c++11)
 
 #include "absl/base/thread_annotations.h"
 
 namespace refreshable {
-namespace internal_executors {
+namespace executors_internal {
 
 // What pthread_atfork(3) was made for: the handlers lock it before the fork and
 // unlock it in the parent and in the child. absl::Mutex may not be used like
@@ -45,7 +45,7 @@ class ABSL_SCOPED_LOCKABLE ForkMutexLock {
   ForkMutex* const mutex_;
 };
 
-}  // namespace internal_executors
+}  // namespace executors_internal
 }  // namespace refreshable
 
-#endif  // EXECUTORS_FORK_MUTEX_H_
+#endif  // REFRESHABLE_EXECUTORS_FORK_MUTEX_H_

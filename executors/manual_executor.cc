@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-#include "executors/manual_executor.h"
+#include "refreshable/executors/manual_executor.h"
 
 #include <algorithm>
 #include <atomic>
@@ -14,14 +14,14 @@
 #include "absl/functional/function_ref.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
-#include "executors/clock.h"
-#include "executors/executor.h"
-#include "executors/fatal.h"
+#include "refreshable/executors/clock.h"
+#include "refreshable/executors/executor.h"
+#include "refreshable/executors/fatal.h"
 
 namespace refreshable {
 namespace {
 
-using internal_executors::Require;
+using executors_internal::Require;
 
 bool IsFinite(absl::Duration d) {
   return d > -absl::InfiniteDuration() && d < absl::InfiniteDuration();

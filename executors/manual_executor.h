@@ -3,8 +3,8 @@
 // ManualExecutor: an executor and a virtual clock in one, for tests and for
 // programs that pump their work from a loop of their own.
 
-#ifndef EXECUTORS_MANUAL_EXECUTOR_H_
-#define EXECUTORS_MANUAL_EXECUTOR_H_
+#ifndef REFRESHABLE_EXECUTORS_MANUAL_EXECUTOR_H_
+#define REFRESHABLE_EXECUTORS_MANUAL_EXECUTOR_H_
 
 #include <atomic>
 #include <cstddef>
@@ -18,8 +18,8 @@
 #include "absl/functional/function_ref.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
-#include "executors/clock.h"
-#include "executors/executor.h"
+#include "refreshable/executors/clock.h"
+#include "refreshable/executors/executor.h"
 
 namespace refreshable {
 
@@ -189,4 +189,4 @@ class ManualExecutor final : public Executor {
 
 }  // namespace refreshable
 
-#endif  // EXECUTORS_MANUAL_EXECUTOR_H_
+#endif  // REFRESHABLE_EXECUTORS_MANUAL_EXECUTOR_H_

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-#include "executors/manual_executor.h"
+#include "refreshable/executors/manual_executor.h"
 
 #include <cstdint>
 #include <functional>
@@ -11,10 +11,10 @@
 #include <vector>
 
 #include "absl/time/time.h"
-#include "executors/clock.h"
-#include "executors/executor.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "refreshable/executors/clock.h"
+#include "refreshable/executors/executor.h"
 
 namespace refreshable {
 namespace {

@@ -3,8 +3,8 @@
 // SteadyCondVar: a condition variable whose timed waits no step of the wall
 // clock can lengthen.
 
-#ifndef EXECUTORS_STEADY_COND_VAR_H_
-#define EXECUTORS_STEADY_COND_VAR_H_
+#ifndef REFRESHABLE_EXECUTORS_STEADY_COND_VAR_H_
+#define REFRESHABLE_EXECUTORS_STEADY_COND_VAR_H_
 
 #include <condition_variable>  // NOLINT(build/c++11)
 
@@ -12,7 +12,7 @@
 #include "absl/time/time.h"
 
 namespace refreshable {
-namespace internal_executors {
+namespace executors_internal {
 
 // As absl::CondVar. That one waits by the wall clock in older Abseil: any wait
 // during which the clock is set back, however short it was to be, becomes as
@@ -53,7 +53,7 @@ class SteadyCondVar {
   std::condition_variable_any changed_;
 };
 
-}  // namespace internal_executors
+}  // namespace executors_internal
 }  // namespace refreshable
 
-#endif  // EXECUTORS_STEADY_COND_VAR_H_
+#endif  // REFRESHABLE_EXECUTORS_STEADY_COND_VAR_H_

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-#include "executors/thread_executor.h"
+#include "refreshable/executors/thread_executor.h"
 
 #ifndef _WIN32
 #include <pthread.h>
@@ -26,19 +26,19 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
-#include "executors/clock.h"
-#include "executors/executor.h"
-#include "executors/fatal.h"
-#include "executors/fork_mutex.h"
-#include "executors/steady_cond_var.h"
+#include "refreshable/executors/clock.h"
+#include "refreshable/executors/executor.h"
+#include "refreshable/executors/fatal.h"
+#include "refreshable/executors/fork_mutex.h"
+#include "refreshable/executors/steady_cond_var.h"
 
 namespace refreshable {
 namespace {
 
-using internal_executors::ForkMutex;
-using internal_executors::ForkMutexLock;
-using internal_executors::Require;
-using internal_executors::SteadyCondVar;
+using executors_internal::ForkMutex;
+using executors_internal::ForkMutexLock;
+using executors_internal::Require;
+using executors_internal::SteadyCondVar;
 
 // The longest the timer thread waits before it looks at the clock again: its
 // wait does not count the time that the machine is suspended.

@@ -3,8 +3,8 @@
 // ThreadExecutor: worker threads and a timer thread, for programs that bring no
 // thread pool of their own.
 
-#ifndef EXECUTORS_THREAD_EXECUTOR_H_
-#define EXECUTORS_THREAD_EXECUTOR_H_
+#ifndef REFRESHABLE_EXECUTORS_THREAD_EXECUTOR_H_
+#define REFRESHABLE_EXECUTORS_THREAD_EXECUTOR_H_
 
 #include <atomic>
 #include <cstddef>
@@ -13,8 +13,8 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "executors/clock.h"
-#include "executors/executor.h"
+#include "refreshable/executors/clock.h"
+#include "refreshable/executors/executor.h"
 
 namespace refreshable {
 
@@ -104,4 +104,4 @@ class ThreadExecutor final : public Executor {
 
 }  // namespace refreshable
 
-#endif  // EXECUTORS_THREAD_EXECUTOR_H_
+#endif  // REFRESHABLE_EXECUTORS_THREAD_EXECUTOR_H_

@@ -2,7 +2,7 @@
 //
 // What is ThreadExecutor's own; testing/executor_conformance.h has the rest.
 
-#include "executors/thread_executor.h"
+#include "refreshable/executors/thread_executor.h"
 
 #ifndef _WIN32
 #include <sys/wait.h>
@@ -26,10 +26,10 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/synchronization/notification.h"
 #include "absl/time/time.h"
-#include "executors/clock.h"
-#include "executors/executor.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "refreshable/executors/clock.h"
+#include "refreshable/executors/executor.h"
 
 namespace refreshable {
 

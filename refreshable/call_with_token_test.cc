@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
+#include "refreshable/call_with_token.h"
+
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -11,12 +13,11 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "executors/manual_executor.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "refreshable/executors/manual_executor.h"
 #include "refreshable/refreshable.h"
-#include "refreshable/rejection.h"
-#include "testing/scripted_source.h"
+#include "refreshable/testing/scripted_source.h"
 
 namespace refreshable {
 namespace {

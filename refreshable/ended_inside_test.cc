@@ -8,8 +8,8 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "executors/manual_executor.h"
 #include "gtest/gtest.h"
+#include "refreshable/executors/manual_executor.h"
 #include "refreshable/lifecycle_testing.h"
 #include "refreshable/refreshable.h"
 

@@ -12,8 +12,8 @@
 #include <string>
 
 #include "absl/status/statusor.h"
-#include "executors/thread_executor.h"
 #include "gtest/gtest.h"
+#include "refreshable/executors/thread_executor.h"
 #include "refreshable/refreshable.h"
 
 namespace refreshable {

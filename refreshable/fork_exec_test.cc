@@ -18,9 +18,9 @@
 #include <vector>
 
 #include "absl/synchronization/mutex.h"
-#include "executors/manual_executor.h"
-#include "executors/thread_executor.h"
 #include "gtest/gtest.h"
+#include "refreshable/executors/manual_executor.h"
+#include "refreshable/executors/thread_executor.h"
 #include "refreshable/lifecycle_testing.h"
 #include "refreshable/refreshable.h"
 

@@ -12,9 +12,9 @@
 #include "absl/strings/cord.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
-#include "executors/manual_executor.h"
 #include "fmt/format.h"
 #include "gtest/gtest.h"
+#include "refreshable/executors/manual_executor.h"
 #include "refreshable/refreshable.h"
 
 namespace refreshable {

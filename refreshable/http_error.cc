@@ -101,8 +101,9 @@ std::optional<absl::Duration> RetryAfter(absl::Span<const HttpHeader> headers,
 
 }  // namespace
 
-absl::Status HttpError(int http_status, absl::Span<const HttpHeader> headers,
-                       absl::Time now, absl::string_view oauth_error) {
+absl::Status HttpErrorToStatus(int http_status,
+                               absl::Span<const HttpHeader> headers,
+                               absl::Time now, absl::string_view oauth_error) {
   absl::Status status(
       CodeOf(http_status, oauth_error),
       IsPlausibleCode(oauth_error)

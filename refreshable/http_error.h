@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// HttpError: what a token endpoint's failing HTTP answer means.
+// HttpErrorToStatus: what a token endpoint's failing HTTP answer means.
 
 #ifndef REFRESHABLE_HTTP_ERROR_H_
 #define REFRESHABLE_HTTP_ERROR_H_
@@ -45,8 +45,10 @@ using HttpHeader = std::pair<absl::string_view, absl::string_view>;
 // nothing else of the answer, lest a server's echo bring a secret into a log.
 //
 // Thread-safe. Meant for an answer that is not 2xx; never returns OK.
-absl::Status HttpError(int http_status, absl::Span<const HttpHeader> headers,
-                       absl::Time now, absl::string_view oauth_error = {});
+absl::Status HttpErrorToStatus(int http_status,
+                               absl::Span<const HttpHeader> headers,
+                               absl::Time now,
+                               absl::string_view oauth_error = {});
 
 // Reads an HTTP-date (RFC 9110, section 5.6.7): IMF-fixdate, the obsolete RFC
 // 850 form, or asctime's. The two-digit year of the second is the latest that

@@ -33,12 +33,12 @@ absl::Time Utc(absl::string_view rfc3339) {
 }
 
 absl::Status Answer(int http_status, absl::string_view oauth_error = {}) {
-  return HttpError(http_status, {}, kExample, oauth_error);
+  return HttpErrorToStatus(http_status, {}, kExample, oauth_error);
 }
 
 std::optional<absl::Duration> RetryAfterOf(
     const std::vector<HttpHeader>& headers, absl::Time now = kExample) {
-  return GetRetryAfter(HttpError(503, headers, now));
+  return GetRetryAfter(HttpErrorToStatus(503, headers, now));
 }
 
 TEST(HttpErrorTest, B2StatusesMapToCodesAndClasses) {
@@ -164,7 +164,7 @@ TEST(HttpErrorTest, S3HostileErrorValuesAreNotInTheMessage) {
 }
 
 TEST(HttpErrorTest, S3HeadersAreNotInTheStatus) {
-  const absl::Status status = HttpError(
+  const absl::Status status = HttpErrorToStatus(
       401,
       {{"WWW-Authenticate", "Bearer error=\"invalid_token\", x=\"tok-7f3a9\""},
        {"Retry-After", "tok-7f3a9"},
@@ -200,8 +200,9 @@ TEST(HttpErrorTest, B2RetryAfterThatCannotBeReadIsIgnored) {
   for (const char* value : {"", " ", "-5", "+5", "5s", "1.5", "1e3", "0x10",
                             "5, 6", "soon", "Sun, 06 Nov 1994", "\xd9\xa3"}) {
     EXPECT_EQ(RetryAfterOf({{"Retry-After", value}}), std::nullopt) << value;
-    EXPECT_EQ(HttpError(503, {{"Retry-After", value}}, kExample).ToString(),
-              "UNAVAILABLE: HTTP status 503");
+    EXPECT_EQ(
+        HttpErrorToStatus(503, {{"Retry-After", value}}, kExample).ToString(),
+        "UNAVAILABLE: HTTP status 503");
   }
 }
 
@@ -238,7 +239,7 @@ TEST(HttpErrorTest, B2RetryAfterDateThatHasPassedMeansZero) {
 TEST(HttpErrorTest, B2RetryAfterComesWithEveryStatus) {
   for (const int http_status : {302, 400, 401, 429, 500, 503}) {
     const absl::Status status =
-        HttpError(http_status, {{"Retry-After", "3"}}, kExample);
+        HttpErrorToStatus(http_status, {{"Retry-After", "3"}}, kExample);
     EXPECT_EQ(GetRetryAfter(status), absl::Seconds(3)) << http_status;
   }
 }

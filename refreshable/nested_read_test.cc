@@ -12,9 +12,9 @@
 #include "absl/synchronization/blocking_counter.h"
 #include "absl/synchronization/notification.h"
 #include "absl/time/time.h"
-#include "executors/manual_executor.h"
-#include "executors/thread_executor.h"
 #include "gtest/gtest.h"
+#include "refreshable/executors/manual_executor.h"
+#include "refreshable/executors/thread_executor.h"
 #include "refreshable/lifecycle_testing.h"
 #include "refreshable/refreshable.h"
 

@@ -15,18 +15,18 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
-#include "executors/manual_executor.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "refreshable/event.h"
+#include "refreshable/executors/manual_executor.h"
 #include "refreshable/freshness.h"
 #include "refreshable/generation.h"
 #include "refreshable/health.h"
 #include "refreshable/observer.h"
 #include "refreshable/refreshable.h"
 #include "refreshable/scenario_testing.h"
-#include "testing/matchers.h"
-#include "testing/scripted_source.h"
+#include "refreshable/testing/matchers.h"
+#include "refreshable/testing/scripted_source.h"
 
 namespace refreshable {
 namespace {

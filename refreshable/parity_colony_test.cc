@@ -16,7 +16,7 @@
 #include "refreshable/http_error.h"
 #include "refreshable/parity_testing.h"
 #include "refreshable/refreshable.h"
-#include "testing/matchers.h"
+#include "refreshable/testing/matchers.h"
 
 namespace refreshable {
 namespace {
@@ -44,7 +44,7 @@ RefreshPolicy ColonyPolicy() {
 class ColonyParityTest : public OutageTest {
  protected:
   absl::Status Http(int status, std::vector<HttpHeader> headers = {}) const {
-    return HttpError(status, headers, executor_.clock().Now().wall);
+    return HttpErrorToStatus(status, headers, executor_.clock().Now().wall);
   }
 };
 

@@ -10,14 +10,15 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "executors/manual_executor.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "refreshable/call_with_token.h"
+#include "refreshable/executors/manual_executor.h"
 #include "refreshable/http_error.h"
 #include "refreshable/parity_testing.h"
 #include "refreshable/refreshable.h"
 #include "refreshable/rejection.h"
-#include "testing/matchers.h"
+#include "refreshable/testing/matchers.h"
 
 namespace refreshable {
 namespace {
@@ -146,7 +147,7 @@ TEST_F(ConductorParityTest, C2AnythingElsePassesThroughUntouched) {
 // invalidated, nothing replayed.
 TEST_F(ConductorParityTest, C2TheTokenEndpointsOwnAnswersAreNotRejections) {
   const auto token = Make(ConductorPolicy());
-  source_.Answer(HttpError(401, {}, WallAt(absl::ZeroDuration())));
+  source_.Answer(HttpErrorToStatus(401, {}, WallAt(absl::ZeroDuration())));
   EXPECT_EQ(CallServer(*token, {}, {}).status, -1);
   EXPECT_THAT(Attempts(), ElementsAre(0));
   EXPECT_EQ(token->stats().tokens_invalidated, 0);

@@ -17,7 +17,7 @@
 #include "gtest/gtest.h"
 #include "refreshable/refreshable.h"
 #include "refreshable/scenario_testing.h"
-#include "testing/matchers.h"
+#include "refreshable/testing/matchers.h"
 
 namespace refreshable {
 namespace {

@@ -23,9 +23,9 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "executors/executor.h"
-#include "executors/manual_executor.h"
 #include "gtest/gtest.h"
+#include "refreshable/executors/executor.h"
+#include "refreshable/executors/manual_executor.h"
 #include "refreshable/internal/hazard_domain.h"
 #include "refreshable/refreshable.h"
 

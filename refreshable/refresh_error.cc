@@ -21,6 +21,8 @@ constexpr absl::string_view kRetryAfterUrl = "refreshable/retry-after";
 
 // The payload is "fatal failures next-attempt cause", the cause last because it
 // may hold anything.
+namespace internal {
+
 absl::Status MakeRefreshError(absl::StatusCode code,
                               const RefreshError& error) {
   const std::string next = absl::FormatTime(
@@ -40,6 +42,8 @@ absl::Status MakeRefreshError(absl::StatusCode code,
                               next, " ", error.cause)));
   return status;
 }
+
+}  // namespace internal
 
 std::optional<RefreshError> GetRefreshError(const absl::Status& status) {
   const auto payload = status.GetPayload(kRefreshErrorUrl);

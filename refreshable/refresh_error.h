@@ -38,10 +38,6 @@ void AbslStringify(Sink& sink, const RefreshError& error) {
   sink.Append(internal::Streamed(error));
 }
 
-// A status of `code` that carries `error`, its message naming all of it.
-// Requires: code is not kOk.
-absl::Status MakeRefreshError(absl::StatusCode code, const RefreshError& error);
-
 // What `status` carries, if a read returned it because refreshing failed.
 std::optional<RefreshError> GetRefreshError(const absl::Status& status);
 
@@ -59,6 +55,13 @@ void SetRetryAfter(absl::Duration retry_after, absl::Status& status);
 // What SetRetryAfter attached, if anything.
 std::optional<absl::Duration> GetRetryAfter(const absl::Status& status);
 
+namespace internal {
+
+// A status of `code` that carries `error`, its message naming all of it.
+// Requires: code is not kOk.
+absl::Status MakeRefreshError(absl::StatusCode code, const RefreshError& error);
+
+}  // namespace internal
 }  // namespace refreshable
 
 #endif  // REFRESHABLE_REFRESH_ERROR_H_

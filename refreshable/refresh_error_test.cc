@@ -15,6 +15,7 @@
 namespace refreshable {
 namespace {
 
+using internal::MakeRefreshError;
 using ::testing::HasSubstr;
 using ::testing::Not;
 

@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 
 namespace refreshable {
+namespace internal {
 namespace {
 
 Edge After(const Instant& now, absl::Duration delay) {
@@ -525,4 +526,5 @@ Event RefreshMachine::MakeEvent(EventKind kind) const {
   return event;
 }
 
+}  // namespace internal
 }  // namespace refreshable

@@ -11,15 +11,16 @@
 #include "absl/container/inlined_vector.h"
 #include "absl/status/status.h"
 #include "absl/time/time.h"
-#include "executors/clock.h"
 #include "refreshable/credential.h"
 #include "refreshable/event.h"
+#include "refreshable/executors/clock.h"
 #include "refreshable/failure_class.h"
 #include "refreshable/freshness.h"
 #include "refreshable/generation.h"
 #include "refreshable/policy.h"
 
 namespace refreshable {
+namespace internal {
 
 // Names one attempt, for the life of its machine.
 enum class AttemptId : uint64_t { kNone = 0 };
@@ -275,6 +276,7 @@ class RefreshMachine {
   bool told_exhausted_ = false;
 };
 
+}  // namespace internal
 }  // namespace refreshable
 
 #endif  // REFRESHABLE_REFRESH_MACHINE_H_

@@ -26,6 +26,7 @@
 #include "refreshable/refresh_machine_rules_test_util.h"
 
 namespace refreshable {
+namespace internal {
 namespace {
 
 using Input = MachineInput;
@@ -346,4 +347,5 @@ TEST(RefreshMachineEnumerationTest, S1EveryStepIsWhatTheClausesSay) {
 }
 
 }  // namespace
+}  // namespace internal
 }  // namespace refreshable

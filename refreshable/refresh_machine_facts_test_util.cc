@@ -5,6 +5,7 @@
 #include <algorithm>
 
 namespace refreshable {
+namespace internal {
 
 Ms ToMs(absl::Duration duration) {
   if (duration == absl::InfiniteDuration()) return kNever;
@@ -197,4 +198,5 @@ std::string Facts::Fingerprint() const {
   return print;
 }
 
+}  // namespace internal
 }  // namespace refreshable

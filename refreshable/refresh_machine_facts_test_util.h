@@ -20,6 +20,7 @@
 #include "refreshable/refresh_machine.h"
 
 namespace refreshable {
+namespace internal {
 
 // A span, or a moment since the machine was made, in milliseconds.
 using Ms = int64_t;
@@ -126,6 +127,7 @@ struct Facts {
   bool told_exhausted = false;
 };
 
+}  // namespace internal
 }  // namespace refreshable
 
 #endif  // REFRESHABLE_REFRESH_MACHINE_FACTS_TEST_UTIL_H_

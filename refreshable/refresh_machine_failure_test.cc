@@ -12,6 +12,7 @@
 #include "refreshable/refresh_machine_test_util.h"
 
 namespace refreshable {
+namespace internal {
 namespace {
 
 using ::testing::ElementsAre;
@@ -490,4 +491,5 @@ TEST(RefreshMachineFailureTest, B7AnAnswerThatWasGivenUpHealsEvenAFatalOne) {
 }
 
 }  // namespace
+}  // namespace internal
 }  // namespace refreshable

@@ -23,6 +23,7 @@
 #include "refreshable/refresh_machine_test_util.h"
 
 namespace refreshable {
+namespace internal {
 namespace {
 
 using Answer = RefreshMachine::ReadAnswer;
@@ -366,4 +367,5 @@ TEST(RefreshMachineRandomTest, B8WhateverHappensThePromisesHold) {
 }
 
 }  // namespace
+}  // namespace internal
 }  // namespace refreshable

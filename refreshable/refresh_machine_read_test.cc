@@ -15,6 +15,7 @@
 #include "refreshable/refresh_machine_test_util.h"
 
 namespace refreshable {
+namespace internal {
 namespace {
 
 using ::testing::ElementsAre;
@@ -459,4 +460,5 @@ TEST(RefreshMachineReadTest, F6AnInfiniteTimeoutNeverAbandons) {
 }
 
 }  // namespace
+}  // namespace internal
 }  // namespace refreshable

@@ -13,6 +13,7 @@
 #include "refreshable/refresh_machine_test_util.h"
 
 namespace refreshable {
+namespace internal {
 namespace {
 
 using ::testing::ElementsAre;
@@ -452,4 +453,5 @@ TEST(RefreshMachineRecoveryTest, B10NeverWithoutTheChoice) {
 }
 
 }  // namespace
+}  // namespace internal
 }  // namespace refreshable

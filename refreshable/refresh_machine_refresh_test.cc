@@ -14,6 +14,7 @@
 #include "refreshable/refresh_machine_test_util.h"
 
 namespace refreshable {
+namespace internal {
 namespace {
 
 using ::testing::ElementsAre;
@@ -452,4 +453,5 @@ TEST(RefreshMachineRefreshTest, R2CheckAtAndWakeAtInEveryState) {
 }
 
 }  // namespace
+}  // namespace internal
 }  // namespace refreshable

@@ -12,6 +12,7 @@
 #include "refreshable/refresh_machine_test_util.h"
 
 namespace refreshable {
+namespace internal {
 namespace {
 
 using ::testing::ElementsAre;
@@ -436,4 +437,5 @@ TEST(RefreshMachineRejectionTest, A5WhileAFlightWaitsAfterAWallStep) {
 }
 
 }  // namespace
+}  // namespace internal
 }  // namespace refreshable

@@ -19,6 +19,7 @@
 #include "refreshable/generation.h"
 
 namespace refreshable {
+namespace internal {
 namespace {
 
 using Answer = RefreshMachine::ReadAnswer;
@@ -886,4 +887,5 @@ std::string RuledMachine::CheckWayOut() const {
   return way.facts_.Usable() ? "" : "B8: no way out";
 }
 
+}  // namespace internal
 }  // namespace refreshable

@@ -9,11 +9,12 @@
 #include <cstdint>
 #include <string>
 
-#include "executors/clock.h"
+#include "refreshable/executors/clock.h"
 #include "refreshable/refresh_machine.h"
 #include "refreshable/refresh_machine_facts_test_util.h"
 
 namespace refreshable {
+namespace internal {
 
 // The clauses of docs/contract.md that a step can break; kS1 is also "and
 // nothing else happens".
@@ -111,6 +112,7 @@ class RuledMachine {
   Facts facts_;
 };
 
+}  // namespace internal
 }  // namespace refreshable
 
 #endif  // REFRESHABLE_REFRESH_MACHINE_RULES_TEST_UTIL_H_

@@ -13,10 +13,11 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
-#include "executors/clock.h"
+#include "refreshable/executors/clock.h"
 #include "refreshable/refresh_machine.h"
 
 namespace refreshable {
+namespace internal {
 
 // A quarter of a nanosecond: no two durations are closer.
 inline absl::Duration Tick() { return absl::Nanoseconds(1) / 4; }
@@ -217,6 +218,7 @@ class MachineDriver {
   }
 };
 
+}  // namespace internal
 }  // namespace refreshable
 
 #endif  // REFRESHABLE_REFRESH_MACHINE_TEST_UTIL_H_

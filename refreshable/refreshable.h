@@ -19,9 +19,9 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "executors/clock.h"
-#include "executors/executor.h"
 #include "refreshable/credential.h"
+#include "refreshable/executors/clock.h"
+#include "refreshable/executors/executor.h"
 #include "refreshable/failure_class.h"
 #include "refreshable/generation.h"
 #include "refreshable/health.h"
@@ -290,8 +290,9 @@ class Refreshable {
     return absl::StatusOr<Lease<Token>>(std::move(lease));
   }
 
-  static ReadRequest Request(const Instant& now, const ReadOptions& options) {
-    ReadRequest request;
+  static internal::ReadRequest Request(const Instant& now,
+                                       const ReadOptions& options) {
+    internal::ReadRequest request;
     request.deadline = now.since_boot + options.timeout;
     request.max_retries = options.max_retries;
     return request;

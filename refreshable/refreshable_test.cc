@@ -12,12 +12,12 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "executors/manual_executor.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "refreshable/executors/manual_executor.h"
 #include "refreshable/scenario_testing.h"
-#include "testing/matchers.h"
-#include "testing/scripted_source.h"
+#include "refreshable/testing/matchers.h"
+#include "refreshable/testing/scripted_source.h"
 
 namespace refreshable {
 namespace {

@@ -14,10 +14,10 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "executors/manual_executor.h"
 #include "gtest/gtest.h"
+#include "refreshable/executors/manual_executor.h"
 #include "refreshable/refreshable.h"
-#include "testing/scripted_source.h"
+#include "refreshable/testing/scripted_source.h"
 
 namespace refreshable {
 

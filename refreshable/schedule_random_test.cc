@@ -20,8 +20,8 @@
 #include "absl/time/time.h"
 #include "gtest/gtest.h"
 #include "refreshable/policy.h"
-#include "testing/schedule_explorer.h"
-#include "testing/schedule_world.h"
+#include "refreshable/testing/schedule_explorer.h"
+#include "refreshable/testing/schedule_world.h"
 
 namespace refreshable {
 namespace {

@@ -13,7 +13,7 @@
 #include "absl/strings/strip.h"
 #include "gtest/gtest.h"
 #include "refreshable/schedule_testing.h"
-#include "testing/schedule_explorer.h"
+#include "refreshable/testing/schedule_explorer.h"
 
 namespace refreshable {
 namespace {

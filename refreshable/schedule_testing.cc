@@ -7,7 +7,7 @@
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "refreshable/policy.h"
-#include "testing/schedule_world.h"
+#include "refreshable/testing/schedule_world.h"
 
 namespace refreshable {
 namespace {

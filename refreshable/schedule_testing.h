@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "testing/schedule_explorer.h"
+#include "refreshable/testing/schedule_explorer.h"
 
 namespace refreshable {
 

@@ -17,15 +17,15 @@
 #include "absl/strings/str_replace.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
-#include "executors/manual_executor.h"
 #include "fmt/format.h"
 #include "gtest/gtest.h"
+#include "refreshable/call_with_token.h"
+#include "refreshable/executors/manual_executor.h"
 #include "refreshable/format.h"
 #include "refreshable/http_error.h"
-#include "refreshable/ready_observers.h"
+#include "refreshable/observers.h"
 #include "refreshable/refreshable.h"
-#include "refreshable/rejection.h"
-#include "testing/scripted_source.h"
+#include "refreshable/testing/scripted_source.h"
 
 namespace refreshable {
 namespace {
@@ -192,8 +192,8 @@ TYPED_TEST(SecrecyTest, S3SuccessStaleAndExpiry) {
   this->Advance(absl::Hours(2));
   this->Advance(absl::Hours(2));
   EXPECT_TRUE(this->token_->health().exhausted);
-  this->source_.Always(HttpError(401, {{"Authorization", "Bearer tok-7f3a9"}},
-                                 absl::UnixEpoch(), kMark));
+  this->source_.Always(HttpErrorToStatus(
+      401, {{"Authorization", "Bearer tok-7f3a9"}}, absl::UnixEpoch(), kMark));
   this->Advance(absl::Minutes(2));
   this->source_.AlwaysHold();
   this->Advance(absl::Minutes(2));

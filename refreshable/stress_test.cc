@@ -19,8 +19,8 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
-#include "executors/thread_executor.h"
 #include "gtest/gtest.h"
+#include "refreshable/executors/thread_executor.h"
 #include "refreshable/lifecycle_testing.h"
 #include "refreshable/refreshable.h"
 

@@ -7,13 +7,13 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
-#include "executors/manual_executor.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "refreshable/executors/manual_executor.h"
 #include "refreshable/lifecycle_testing.h"
 #include "refreshable/refreshable.h"
 #include "refreshable/scenario_testing.h"
-#include "testing/matchers.h"
+#include "refreshable/testing/matchers.h"
 
 namespace refreshable {
 namespace {

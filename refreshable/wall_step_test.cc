@@ -7,8 +7,8 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
-#include "executors/thread_executor.h"
 #include "gtest/gtest.h"
+#include "refreshable/executors/thread_executor.h"
 #include "refreshable/lifecycle_testing.h"
 
 #ifdef __linux__

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-#include "testing/clock_conformance.h"
+#include "refreshable/testing/clock_conformance.h"
 
 #include <algorithm>
 #include <atomic>
@@ -12,10 +12,10 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/synchronization/notification.h"
 #include "absl/time/time.h"
-#include "executors/clock.h"
-#include "executors/executor.h"
 #include "gtest/gtest.h"
-#include "testing/conformance.h"
+#include "refreshable/executors/clock.h"
+#include "refreshable/executors/executor.h"
+#include "refreshable/testing/conformance.h"
 
 namespace refreshable_testing {
 namespace {

@@ -3,16 +3,16 @@
 // ClockConformanceTest: what every Clock must do, clause by clause, to be held
 // against your own.
 
-#ifndef TESTING_CLOCK_CONFORMANCE_H_
-#define TESTING_CLOCK_CONFORMANCE_H_
+#ifndef REFRESHABLE_TESTING_CLOCK_CONFORMANCE_H_
+#define REFRESHABLE_TESTING_CLOCK_CONFORMANCE_H_
 
 #include <memory>
 
 #include "absl/time/time.h"
-#include "executors/clock.h"
-#include "executors/executor.h"
 #include "gtest/gtest.h"
-#include "testing/conformance.h"
+#include "refreshable/executors/clock.h"
+#include "refreshable/executors/executor.h"
+#include "refreshable/testing/conformance.h"
 
 namespace refreshable_testing {
 
@@ -71,4 +71,4 @@ class ClockConformanceTest : public ::testing::TestWithParam<ClockSubject> {
 
 }  // namespace refreshable_testing
 
-#endif  // TESTING_CLOCK_CONFORMANCE_H_
+#endif  // REFRESHABLE_TESTING_CLOCK_CONFORMANCE_H_

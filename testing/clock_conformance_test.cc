@@ -3,19 +3,19 @@
 // The clocks that this library brings, and the least that a user may write,
 // held against the suite.
 
-#include "testing/clock_conformance.h"
+#include "refreshable/testing/clock_conformance.h"
 
 #include <chrono>
 #include <memory>
 
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
-#include "executors/clock.h"
-#include "executors/executor.h"
-#include "executors/manual_executor.h"
-#include "executors/thread_executor.h"
 #include "gtest/gtest.h"
-#include "testing/conformance.h"
+#include "refreshable/executors/clock.h"
+#include "refreshable/executors/executor.h"
+#include "refreshable/executors/manual_executor.h"
+#include "refreshable/executors/thread_executor.h"
+#include "refreshable/testing/conformance.h"
 
 namespace refreshable_testing {
 namespace {

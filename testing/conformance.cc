@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-#include "testing/conformance.h"
+#include "refreshable/testing/conformance.h"
 
 #include <cstdio>
 #include <cstdlib>

@@ -3,8 +3,8 @@
 // What the conformance suites have in common: the subjects they are held
 // against, and their patience.
 
-#ifndef TESTING_CONFORMANCE_H_
-#define TESTING_CONFORMANCE_H_
+#ifndef REFRESHABLE_TESTING_CONFORMANCE_H_
+#define REFRESHABLE_TESTING_CONFORMANCE_H_
 
 #include <functional>
 #include <memory>
@@ -52,4 +52,4 @@ void DoOrGiveUp(absl::string_view what, absl::FunctionRef<void()> f);
 
 }  // namespace refreshable_testing
 
-#endif  // TESTING_CONFORMANCE_H_
+#endif  // REFRESHABLE_TESTING_CONFORMANCE_H_

@@ -3,7 +3,7 @@
 // The clauses.
 // long: one after another.
 
-#include "testing/executor_conformance.h"
+#include "refreshable/testing/executor_conformance.h"
 
 #include <array>
 #include <atomic>
@@ -20,10 +20,10 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/synchronization/notification.h"
 #include "absl/time/time.h"
-#include "executors/executor.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "testing/conformance.h"
+#include "refreshable/executors/executor.h"
+#include "refreshable/testing/conformance.h"
 
 namespace refreshable_testing {
 namespace {

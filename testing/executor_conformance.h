@@ -3,17 +3,17 @@
 // ExecutorConformanceTest: what every Executor must do, clause by clause, to be
 // held against your own.
 
-#ifndef TESTING_EXECUTOR_CONFORMANCE_H_
-#define TESTING_EXECUTOR_CONFORMANCE_H_
+#ifndef REFRESHABLE_TESTING_EXECUTOR_CONFORMANCE_H_
+#define REFRESHABLE_TESTING_EXECUTOR_CONFORMANCE_H_
 
 #include <memory>
 
 #include "absl/strings/string_view.h"
 #include "absl/synchronization/notification.h"
 #include "absl/time/time.h"
-#include "executors/executor.h"
 #include "gtest/gtest.h"
-#include "testing/conformance.h"
+#include "refreshable/executors/executor.h"
+#include "refreshable/testing/conformance.h"
 
 namespace refreshable_testing {
 
@@ -80,4 +80,4 @@ class ExecutorConformanceTest
 
 }  // namespace refreshable_testing
 
-#endif  // TESTING_EXECUTOR_CONFORMANCE_H_
+#endif  // REFRESHABLE_TESTING_EXECUTOR_CONFORMANCE_H_

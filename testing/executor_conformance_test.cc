@@ -2,18 +2,18 @@
 //
 // The executors that this library brings, held against the suite.
 
-#include "testing/executor_conformance.h"
+#include "refreshable/testing/executor_conformance.h"
 
 #include <memory>
 
 #include "absl/synchronization/blocking_counter.h"
 #include "absl/synchronization/notification.h"
 #include "absl/time/time.h"
-#include "executors/executor.h"
-#include "executors/manual_executor.h"
-#include "executors/thread_executor.h"
 #include "gtest/gtest.h"
-#include "testing/conformance.h"
+#include "refreshable/executors/executor.h"
+#include "refreshable/executors/manual_executor.h"
+#include "refreshable/executors/thread_executor.h"
+#include "refreshable/testing/conformance.h"
 
 namespace refreshable_testing {
 namespace {

@@ -6,8 +6,8 @@
 // match a `Status` and any `StatusOr`. An argument that is a value may be a
 // matcher of it too, but for FailsWith's.
 
-#ifndef TESTING_MATCHERS_H_
-#define TESTING_MATCHERS_H_
+#ifndef REFRESHABLE_TESTING_MATCHERS_H_
+#define REFRESHABLE_TESTING_MATCHERS_H_
 
 #include <optional>
 #include <string>
@@ -158,4 +158,4 @@ MATCHER(IsFatalError, negation ? "is not fatal" : "is fatal") {
 
 }  // namespace refreshable_testing
 
-#endif  // TESTING_MATCHERS_H_
+#endif  // REFRESHABLE_TESTING_MATCHERS_H_

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-#include "testing/matchers.h"
+#include "refreshable/testing/matchers.h"
 
 #include <sstream>
 #include <string>
@@ -8,22 +8,22 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "executors/manual_executor.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "refreshable/executors/manual_executor.h"
 #include "refreshable/refresh_error.h"
 #include "refreshable/refreshable.h"
-#include "testing/scripted_source.h"
+#include "refreshable/testing/scripted_source.h"
 
 namespace refreshable_testing {
 namespace {
 
 using ::refreshable::Lease;
-using ::refreshable::MakeRefreshError;
 using ::refreshable::ManualExecutor;
 using ::refreshable::Refreshable;
 using ::refreshable::RefreshError;
 using ::refreshable::RefreshPolicy;
+using ::refreshable::internal::MakeRefreshError;
 using ::testing::AllOf;
 using ::testing::Gt;
 using ::testing::HasSubstr;

@@ -3,8 +3,8 @@
 // Mint: a token server without the network, for the tests of the token source
 // suite. Private.
 
-#ifndef TESTING_MINT_TESTING_H_
-#define TESTING_MINT_TESTING_H_
+#ifndef REFRESHABLE_TESTING_MINT_TESTING_H_
+#define REFRESHABLE_TESTING_MINT_TESTING_H_
 
 #include <optional>
 #include <string>
@@ -17,10 +17,10 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
-#include "executors/clock.h"
-#include "executors/manual_executor.h"
+#include "refreshable/executors/clock.h"
+#include "refreshable/executors/manual_executor.h"
+#include "refreshable/testing/token_source_conformance.h"
 #include "refreshable/token_source.h"
-#include "testing/token_source_conformance.h"
 
 namespace refreshable_testing {
 
@@ -122,4 +122,4 @@ class MintRig : public TokenSourceRig<std::string> {
 
 }  // namespace refreshable_testing
 
-#endif  // TESTING_MINT_TESTING_H_
+#endif  // REFRESHABLE_TESTING_MINT_TESTING_H_

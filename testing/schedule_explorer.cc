@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-#include "testing/schedule_explorer.h"
+#include "refreshable/testing/schedule_explorer.h"
 
 #include <algorithm>
 #include <unordered_map>
@@ -9,8 +9,8 @@
 #include "absl/hash/hash.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "executors/manual_executor.h"
-#include "testing/schedule_last_words.h"
+#include "refreshable/executors/manual_executor.h"
+#include "refreshable/testing/schedule_last_words.h"
 
 namespace refreshable_testing {
 namespace schedule {

@@ -3,8 +3,8 @@
 // The schedule explorer: runs every order in which the steps of a scenario can
 // happen, and checks the promises of docs/contract.md after each step.
 
-#ifndef TESTING_SCHEDULE_EXPLORER_H_
-#define TESTING_SCHEDULE_EXPLORER_H_
+#ifndef REFRESHABLE_TESTING_SCHEDULE_EXPLORER_H_
+#define REFRESHABLE_TESTING_SCHEDULE_EXPLORER_H_
 
 #include <cstddef>
 #include <cstdint>
@@ -19,7 +19,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "refreshable/policy.h"
-#include "testing/schedule_world.h"
+#include "refreshable/testing/schedule_world.h"
 
 namespace refreshable_testing {
 namespace schedule {
@@ -174,4 +174,4 @@ std::string Replay(const Scenario& scenario, const Order& order);
 }  // namespace schedule
 }  // namespace refreshable_testing
 
-#endif  // TESTING_SCHEDULE_EXPLORER_H_
+#endif  // REFRESHABLE_TESTING_SCHEDULE_EXPLORER_H_

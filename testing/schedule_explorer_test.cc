@@ -3,7 +3,7 @@
 // The explorer itself: which orders it runs, how it counts them, and what it
 // says of one that fails. Whether it finds faults: planted_faults_test.cc.
 
-#include "testing/schedule_explorer.h"
+#include "refreshable/testing/schedule_explorer.h"
 
 #include <unistd.h>
 
@@ -17,7 +17,7 @@
 #include "absl/time/time.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "testing/schedule_world.h"
+#include "refreshable/testing/schedule_world.h"
 
 namespace refreshable_testing {
 namespace schedule {

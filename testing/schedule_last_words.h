@@ -3,8 +3,8 @@
 // LastWords: what the schedule explorer says when the program ends in an order.
 // Not for other use.
 
-#ifndef TESTING_SCHEDULE_LAST_WORDS_H_
-#define TESTING_SCHEDULE_LAST_WORDS_H_
+#ifndef REFRESHABLE_TESTING_SCHEDULE_LAST_WORDS_H_
+#define REFRESHABLE_TESTING_SCHEDULE_LAST_WORDS_H_
 
 #include <unistd.h>
 
@@ -90,4 +90,4 @@ class LastWords {
 }  // namespace schedule
 }  // namespace refreshable_testing
 
-#endif  // TESTING_SCHEDULE_LAST_WORDS_H_
+#endif  // REFRESHABLE_TESTING_SCHEDULE_LAST_WORDS_H_

@@ -3,8 +3,8 @@
 // ScheduleReferee: what must hold of a Refreshable whatever happens, said
 // anew from docs/contract.md. The schedule explorer's; not for other use.
 
-#ifndef TESTING_SCHEDULE_REFEREE_H_
-#define TESTING_SCHEDULE_REFEREE_H_
+#ifndef REFRESHABLE_TESTING_SCHEDULE_REFEREE_H_
+#define REFRESHABLE_TESTING_SCHEDULE_REFEREE_H_
 
 #include <map>
 #include <optional>
@@ -13,8 +13,8 @@
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
-#include "executors/clock.h"
 #include "refreshable/event.h"
+#include "refreshable/executors/clock.h"
 #include "refreshable/freshness.h"
 #include "refreshable/generation.h"
 #include "refreshable/health.h"
@@ -149,4 +149,4 @@ class Referee final : public refreshable::Observer {
 }  // namespace schedule
 }  // namespace refreshable_testing
 
-#endif  // TESTING_SCHEDULE_REFEREE_H_
+#endif  // REFRESHABLE_TESTING_SCHEDULE_REFEREE_H_

@@ -10,7 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "refreshable/credential.h"
 #include "refreshable/refresh_error.h"
-#include "testing/schedule_explorer.h"
+#include "refreshable/testing/schedule_explorer.h"
 
 namespace refreshable_testing {
 namespace schedule {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-#include "testing/schedule_world.h"
+#include "refreshable/testing/schedule_world.h"
 
 #include <algorithm>
 #include <utility>

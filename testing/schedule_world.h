@@ -3,8 +3,8 @@
 // World: one Refreshable, its source, its executor and whoever reads it, in
 // which a step of the schedule explorer acts.
 
-#ifndef TESTING_SCHEDULE_WORLD_H_
-#define TESTING_SCHEDULE_WORLD_H_
+#ifndef REFRESHABLE_TESTING_SCHEDULE_WORLD_H_
+#define REFRESHABLE_TESTING_SCHEDULE_WORLD_H_
 
 #include <cstddef>
 #include <cstdint>
@@ -23,19 +23,19 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
-#include "executors/clock.h"
-#include "executors/executor.h"
-#include "executors/manual_executor.h"
 #include "refreshable/credential.h"
 #include "refreshable/event.h"
+#include "refreshable/executors/clock.h"
+#include "refreshable/executors/executor.h"
+#include "refreshable/executors/manual_executor.h"
 #include "refreshable/generation.h"
 #include "refreshable/health.h"
 #include "refreshable/lease.h"
 #include "refreshable/policy.h"
 #include "refreshable/refreshable.h"
+#include "refreshable/testing/schedule_referee.h"
 #include "refreshable/token_source.h"
 #include "refreshable/waiter_id.h"
-#include "testing/schedule_referee.h"
 
 namespace refreshable_testing {
 namespace schedule {
@@ -277,4 +277,4 @@ class World {
 }  // namespace schedule
 }  // namespace refreshable_testing
 
-#endif  // TESTING_SCHEDULE_WORLD_H_
+#endif  // REFRESHABLE_TESTING_SCHEDULE_WORLD_H_

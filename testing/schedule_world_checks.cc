@@ -8,7 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "refreshable/event.h"
 #include "refreshable/health.h"
-#include "testing/schedule_world.h"
+#include "refreshable/testing/schedule_world.h"
 
 namespace refreshable_testing {
 namespace schedule {

@@ -2,8 +2,8 @@
 //
 // ScriptedSource: a token source that does what a test says.
 
-#ifndef TESTING_SCRIPTED_SOURCE_H_
-#define TESTING_SCRIPTED_SOURCE_H_
+#ifndef REFRESHABLE_TESTING_SCRIPTED_SOURCE_H_
+#define REFRESHABLE_TESTING_SCRIPTED_SOURCE_H_
 
 #include <cstddef>
 #include <deque>
@@ -19,9 +19,9 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
-#include "executors/clock.h"
 #include "gtest/gtest.h"
 #include "refreshable/credential.h"
+#include "refreshable/executors/clock.h"
 #include "refreshable/token_source.h"
 
 namespace refreshable_testing {
@@ -231,4 +231,4 @@ class ScriptedSource {
 
 }  // namespace refreshable_testing
 
-#endif  // TESTING_SCRIPTED_SOURCE_H_
+#endif  // REFRESHABLE_TESTING_SCRIPTED_SOURCE_H_

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-#include "testing/scripted_source.h"
+#include "refreshable/testing/scripted_source.h"
 
 #include <atomic>
 #include <memory>
@@ -11,12 +11,12 @@
 #include "absl/base/config.h"
 #include "absl/status/status.h"
 #include "absl/time/time.h"
-#include "executors/manual_executor.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest-spi.h"
 #include "gtest/gtest.h"
+#include "refreshable/executors/manual_executor.h"
 #include "refreshable/refreshable.h"
-#include "testing/matchers.h"
+#include "refreshable/testing/matchers.h"
 
 namespace refreshable_testing {
 namespace {

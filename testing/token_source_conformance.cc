@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-#include "testing/token_source_conformance.h"
+#include "refreshable/testing/token_source_conformance.h"
 
 #include <atomic>
 #include <exception>
@@ -19,13 +19,13 @@
 #include "absl/strings/string_view.h"
 #include "absl/synchronization/notification.h"
 #include "absl/time/time.h"
-#include "executors/clock.h"
 #include "gtest/gtest.h"
 #include "refreshable/credential.h"
 #include "refreshable/event.h"
+#include "refreshable/executors/clock.h"
 #include "refreshable/generation.h"
+#include "refreshable/testing/conformance.h"
 #include "refreshable/token_source.h"
-#include "testing/conformance.h"
 
 namespace refreshable_testing {
 namespace {

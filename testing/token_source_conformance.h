@@ -3,8 +3,8 @@
 // TokenSourceConformanceTest: what a Refreshable relies on in every
 // TokenSource, clause by clause, to be held against your own.
 
-#ifndef TESTING_TOKEN_SOURCE_CONFORMANCE_H_
-#define TESTING_TOKEN_SOURCE_CONFORMANCE_H_
+#ifndef REFRESHABLE_TESTING_TOKEN_SOURCE_CONFORMANCE_H_
+#define REFRESHABLE_TESTING_TOKEN_SOURCE_CONFORMANCE_H_
 
 #include <functional>
 #include <memory>
@@ -18,11 +18,11 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
-#include "executors/clock.h"
 #include "gtest/gtest.h"
 #include "refreshable/credential.h"
+#include "refreshable/executors/clock.h"
+#include "refreshable/testing/conformance.h"
 #include "refreshable/token_source.h"
-#include "testing/conformance.h"
 
 namespace refreshable_testing {
 namespace internal {
@@ -199,4 +199,4 @@ class TokenSourceConformanceTest
 
 }  // namespace refreshable_testing
 
-#endif  // TESTING_TOKEN_SOURCE_CONFORMANCE_H_
+#endif  // REFRESHABLE_TESTING_TOKEN_SOURCE_CONFORMANCE_H_

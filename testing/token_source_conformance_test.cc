@@ -2,7 +2,7 @@
 //
 // The sources that this library brings, held against the suite.
 
-#include "testing/token_source_conformance.h"
+#include "refreshable/testing/token_source_conformance.h"
 
 #include <memory>
 #include <string>
@@ -11,10 +11,10 @@
 #include "absl/time/time.h"
 #include "gtest/gtest.h"
 #include "refreshable/credential.h"
+#include "refreshable/testing/conformance.h"
+#include "refreshable/testing/mint_testing.h"
+#include "refreshable/testing/scripted_source.h"
 #include "refreshable/token_source.h"
-#include "testing/conformance.h"
-#include "testing/mint_testing.h"
-#include "testing/scripted_source.h"
 
 namespace refreshable_testing {
 namespace {

@@ -11,7 +11,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "executors/thread_executor.h"
+#include "refreshable/executors/thread_executor.h"
 #include "refreshable/refreshable.h"
 
 using refreshable::Credential;

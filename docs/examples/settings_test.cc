@@ -8,13 +8,13 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
-#include "executors/manual_executor.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "refreshable/executors/manual_executor.h"
 #include "refreshable/policy.h"
 #include "refreshable/refresh_error.h"
 #include "refreshable/refreshable.h"
-#include "testing/scripted_source.h"
+#include "refreshable/testing/scripted_source.h"
 
 namespace refreshable_examples {
 namespace {

@@ -8,13 +8,14 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "executors/manual_executor.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "nlohmann/json.hpp"
+#include "refreshable/call_with_token.h"
+#include "refreshable/executors/manual_executor.h"
 #include "refreshable/refreshable.h"
 #include "refreshable/rejection.h"
-#include "testing/scripted_source.h"
+#include "refreshable/testing/scripted_source.h"
 
 namespace refreshable_examples {
 namespace {

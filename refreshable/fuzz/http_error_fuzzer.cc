@@ -187,7 +187,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
                          line.substr(std::min(colon + 1, line.size())));
   }
 
-  const absl::Status status = HttpError(http_status, headers, now, error);
+  const absl::Status status =
+      HttpErrorToStatus(http_status, headers, now, error);
   Require(status.code() == CodeFor(http_status, error), "the code");
   const bool shown =
       !error.empty() && error.size() <= 64 &&

@@ -17,6 +17,7 @@
 #include "refreshable/refresh_machine_rules_test_util.h"
 
 namespace refreshable {
+namespace internal {
 namespace {
 
 using Input = MachineInput;
@@ -154,10 +155,12 @@ Input ChooseInput(FuzzInput& in, const Facts& f) {
 }
 
 }  // namespace
+}  // namespace internal
 }  // namespace refreshable
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  using namespace refreshable;  // NOLINT
+  using namespace refreshable;            // NOLINT
+  using namespace refreshable::internal;  // NOLINT
   FuzzInput in(data, size);
   const RefreshPolicy policy = ChoosePolicy(in);
   Require(Validate(policy).ok(), "the policy is valid");

@@ -3,7 +3,7 @@
 #include "refreshable/internal/fork_aware.h"
 
 #include "absl/base/thread_annotations.h"
-#include "executors/fork_mutex.h"
+#include "refreshable/executors/fork_mutex.h"
 
 #ifndef _WIN32
 #include <pthread.h>
@@ -12,8 +12,8 @@
 namespace refreshable {
 namespace internal {
 
-using internal_executors::ForkMutex;
-using internal_executors::ForkMutexLock;
+using executors_internal::ForkMutex;
+using executors_internal::ForkMutexLock;
 
 // All that is registered, in a list. Never destroyed.
 class ForkRegistry {

@@ -15,7 +15,7 @@
 #include "absl/base/attributes.h"
 #include "absl/base/optimization.h"
 #include "absl/time/time.h"
-#include "executors/clock.h"
+#include "refreshable/executors/clock.h"
 #include "refreshable/internal/compare_in_memory.h"
 #include "refreshable/internal/hazard_domain.h"
 #include "refreshable/lease.h"

@@ -12,8 +12,8 @@
 #include <utility>
 
 #include "absl/time/time.h"
-#include "executors/clock.h"
 #include "gtest/gtest.h"
+#include "refreshable/executors/clock.h"
 #include "refreshable/generation.h"
 #include "refreshable/lease.h"
 

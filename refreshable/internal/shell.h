@@ -23,9 +23,9 @@
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/time/time.h"
-#include "executors/executor.h"
-#include "executors/fork_mutex.h"
-#include "executors/steady_cond_var.h"
+#include "refreshable/executors/executor.h"
+#include "refreshable/executors/fork_mutex.h"
+#include "refreshable/executors/steady_cond_var.h"
 #include "refreshable/failure_class.h"
 #include "refreshable/health.h"
 #include "refreshable/internal/fork_aware.h"
@@ -40,8 +40,8 @@ namespace refreshable {
 
 namespace internal {
 
-using internal_executors::ForkMutex;
-using internal_executors::ForkMutexLock;
+using executors_internal::ForkMutex;
+using executors_internal::ForkMutexLock;
 
 // The Token's side of a read that waits without a thread.
 class AsyncRead {
@@ -219,7 +219,7 @@ class Shell : public std::enable_shared_from_this<Shell>, protected ForkAware {
   // Async reads whose callback the executor refused inside their own call.
   std::vector<uint64_t> parked_ ABSL_GUARDED_BY(mutex_);
   absl::Duration parked_until_ ABSL_GUARDED_BY(mutex_);
-  internal_executors::SteadyCondVar changed_;
+  executors_internal::SteadyCondVar changed_;
 
   // Calls of the source that have not answered, and their cancellation flags.
   std::map<AttemptId, std::shared_ptr<std::atomic<bool>>> calls_

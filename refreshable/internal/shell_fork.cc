@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "absl/time/time.h"
-#include "executors/steady_cond_var.h"
+#include "refreshable/executors/steady_cond_var.h"
 #include "refreshable/internal/fork_aware.h"
 #include "refreshable/internal/shell.h"
 #include "refreshable/internal/shell_parts.h"
@@ -36,7 +36,7 @@ void Shell::AfterForkInChild() {
   forked_ = true;
   // Threads that are not here may be queued in it: it starts anew. Now, as the
   // fork may be in the middle of what goes on to signal it.
-  new (&changed_) internal_executors::SteadyCondVar;
+  new (&changed_) executors_internal::SteadyCondVar;
   mutex_.Unlock();
 }
 

@@ -13,7 +13,7 @@
 #include "absl/functional/any_invocable.h"
 #include "absl/status/status.h"
 #include "absl/time/time.h"
-#include "executors/fork_mutex.h"
+#include "refreshable/executors/fork_mutex.h"
 #include "refreshable/internal/shell.h"
 
 namespace refreshable {

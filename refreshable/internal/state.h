@@ -17,7 +17,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "executors/fork_mutex.h"
+#include "refreshable/executors/fork_mutex.h"
 #include "refreshable/internal/published.h"
 #include "refreshable/internal/shell.h"
 #include "refreshable/lease.h"

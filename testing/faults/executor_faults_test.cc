@@ -17,14 +17,14 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/synchronization/notification.h"
 #include "absl/time/time.h"
-#include "executors/clock.h"
-#include "executors/executor.h"
-#include "executors/manual_executor.h"
-#include "executors/thread_executor.h"
 #include "gtest/gtest.h"
-#include "testing/conformance.h"
-#include "testing/executor_conformance.h"
-#include "testing/faults/fault_runner.h"
+#include "refreshable/executors/clock.h"
+#include "refreshable/executors/executor.h"
+#include "refreshable/executors/manual_executor.h"
+#include "refreshable/executors/thread_executor.h"
+#include "refreshable/testing/conformance.h"
+#include "refreshable/testing/executor_conformance.h"
+#include "refreshable/testing/faults/fault_runner.h"
 
 namespace refreshable_testing {
 namespace {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-#include "testing/faults/fault_runner.h"
+#include "refreshable/testing/faults/fault_runner.h"
 
 #include <atomic>
 #include <cstddef>

@@ -21,11 +21,11 @@
 #include "refreshable/credential.h"
 #include "refreshable/event.h"
 #include "refreshable/generation.h"
+#include "refreshable/testing/conformance.h"
+#include "refreshable/testing/faults/fault_runner.h"
+#include "refreshable/testing/mint_testing.h"
+#include "refreshable/testing/token_source_conformance.h"
 #include "refreshable/token_source.h"
-#include "testing/conformance.h"
-#include "testing/faults/fault_runner.h"
-#include "testing/mint_testing.h"
-#include "testing/token_source_conformance.h"
 
 namespace refreshable_testing {
 namespace {

@@ -10,7 +10,7 @@ function trim(s) {
 }
 
 BEGIN {
-  print "#include \"testing/planted_faults/planted.h\""
+  print "#include \"refreshable/testing/planted_faults/planted.h\""
   print "#line 1 \"" file "\""
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-#include "testing/planted_faults/planted.h"
+#include "refreshable/testing/planted_faults/planted.h"
 
 namespace planted_faults {
 namespace {

@@ -16,8 +16,8 @@
 #include "absl/time/time.h"
 #include "gtest/gtest.h"
 #include "refreshable/schedule_testing.h"
-#include "testing/planted_faults/planted.h"
-#include "testing/schedule_explorer.h"
+#include "refreshable/testing/planted_faults/planted.h"
+#include "refreshable/testing/schedule_explorer.h"
 
 namespace planted_faults {
 namespace {

@@ -13,7 +13,7 @@ broken=0
 for file in *; do
   case $file in
     BUILD.bazel | MODULE.bazel | MODULE.bazel.lock | WORKSPACE) ;;
-    README.md | LICENSE | CONTRIBUTING.md | bazelw) ;;
+    README.md | LICENSE | CONTRIBUTING.md | CHANGELOG.md | bazelw) ;;
     refreshable | executors | testing | benchmarks | docs) ;;
     bazel-* | user.bazelrc | compile_commands.json) ;;
     *)
@@ -51,12 +51,26 @@ awk '
       print file ": does not begin with its licence"
       broken = 1
     }
+    if (guard != "" && !guarded) {
+      print file ": needs the include guard " guard
+      broken = 1
+    }
+  }
+
+  # The include guard of a header of ours: its path, in this project.
+  function guard_of(path) {
+    if (path !~ /\.h$/ || consumer) return ""
+    path = toupper(path)
+    gsub(/[^A-Z0-9]/, "_", path)
+    return (path ~ /^REFRESHABLE_/ ? "" : "REFRESHABLE_") path "_"
   }
 
   FNR == 1 {
     if (file != "") end_of_file()
     file = FILENAME
-    lines = reason_for_length = licence = 0
+    lines = reason_for_length = licence = guarded = 0
+    consumer = file ~ /^docs\/examples\/external_sdk\//
+    guard = guard_of(file)
     cc = file ~ /\.(h|cc)$/
     # Tests, and what only tests beside them share.
     test = file ~ /_(test|testing|test_util|fixture)\.(h|cc)$/
@@ -71,6 +85,7 @@ awk '
     ++lines
     if (FNR <= 2 && /SPDX-License-Identifier: Apache-2\.0/) licence = 1
     if (/^(\/\/|#) long: ./) reason_for_length = 1
+    if ($0 == "#ifndef " guard) guarded = 1
     code = $0
     sub(/(^|[ \t])(\/\/|# ).*/, "", code)
   }
@@ -93,15 +108,22 @@ awk '
            "no templates in the pure machine: it is compiled once")
   }
 
+  # A consumer may have folders of these names.
+  cc && !consumer {
+    forbid("#include \"(executors|testing)/",
+           "begin this path with refreshable/, as users do")
+  }
+
   # No include, and no dependency of executors/, climbs a floor.
   executors {
+    gsub(/"refreshable\/executors(\/|")/, "\"", code)
     forbid("\"(@[a-z_]*)?(//)?(refreshable|testing|benchmarks|docs)[/:]",
            "executors/ stands on the ground floor")
   }
   library {
-    forbid("#include \"(testing|benchmarks|docs)/",
+    forbid("#include \"(refreshable/testing|benchmarks|docs)/",
            "refreshable/ stands below testing/, benchmarks/ and docs/")
-    forbid("#include \"executors/(thread|manual)_executor\\.h\"",
+    forbid("#include \"refreshable/executors/(thread|manual)_executor\\.h\"",
            "refreshable/ takes any Executor and names none")
   }
   file ~ /^testing\// && cc {

@@ -19,7 +19,14 @@ fresh_tree() {
     refreshable/{refreshable.h,x_test.cc,y_testing.h,internal/cell.h}; do
     printf '# SPDX-License-Identifier: Apache-2.0\n' >"$tree/$file"
   done
-  printf '#include "executors/manual_executor.h"\n#include "testing/fake.h"\n' |
+  for file in executors/executor testing/fake refreshable/refresh_machine \
+    refreshable/policy refreshable/refreshable refreshable/y_testing \
+    refreshable/internal/cell; do
+    local guard=${file#refreshable/}
+    guard=${guard^^}
+    echo "#ifndef REFRESHABLE_${guard//\//_}_H_" >>"$tree/$file.h"
+  done
+  printf '#include "refreshable/executors/manual_executor.h"\n#include "refreshable/testing/fake.h"\n' |
     tee -a "$tree/refreshable/y_testing.h" >>"$tree/refreshable/x_test.cc"
   printf '#include "absl/functional/any_invocable.h"\n#include <mutex>\n' \
     >>"$tree/refreshable/refreshable.h"
@@ -64,15 +71,23 @@ expect_noticed $machine 'std::function<void()> f;' 'no callbacks'
 expect_noticed $machine 'template <typename T>' 'no templates'
 
 expect_noticed executors/executor.h '#include "refreshable/lease.h"' 'ground floor'
-expect_noticed executors/executor.h '#include "testing/fake.h"' 'ground floor'
+expect_noticed executors/executor.h \
+  '#include "refreshable/testing/fake.h"' 'ground floor'
 expect_noticed executors/executor.h '#include "benchmarks/x.h"' 'ground floor'
 expect_noticed executors/BUILD.bazel 'deps = ["//refreshable:lease"],' 'ground floor'
-expect_noticed refreshable/refreshable.h '#include "testing/fake.h"' 'stands below'
+expect_noticed refreshable/refreshable.h \
+  '#include "refreshable/testing/fake.h"' 'stands below'
 expect_noticed refreshable/refreshable.h '#include "benchmarks/x.h"' 'stands below'
 expect_noticed refreshable/refreshable.h \
-  '#include "executors/thread_executor.h"' 'names none'
+  '#include "refreshable/executors/thread_executor.h"' 'names none'
 expect_noticed refreshable/internal/cell.h \
-  '#include "executors/manual_executor.h"' 'names none'
+  '#include "refreshable/executors/manual_executor.h"' 'names none'
+expect_noticed benchmarks/b.cc "$(printf '// SPDX-License-Identifier: %s\n%s' \
+  Apache-2.0 '#include "executors/executor.h"')" 'as users do'
+expect_noticed docs/examples/a.cc "$(printf '// SPDX-License-Identifier: %s\n%s' \
+  Apache-2.0 '#include "testing/fake.h"')" 'as users do'
+expect_noticed docs/examples/a.h "$(printf '// SPDX-License-Identifier: %s\n%s' \
+  Apache-2.0 '#ifndef EXAMPLES_A_H_')" 'REFRESHABLE_DOCS_EXAMPLES_A_H_'
 expect_noticed testing/fake.h '#include "docs/examples/x.h"' 'stands below'
 
 expect_noticed refreshable/x_test.cc 'GTEST_SKIP();' 'skipped'

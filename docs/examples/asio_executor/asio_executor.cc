@@ -21,8 +21,8 @@
 #include "asio/post.hpp"
 #include "asio/steady_timer.hpp"
 #include "asio/strand.hpp"
-#include "executors/clock.h"
-#include "executors/executor.h"
+#include "refreshable/executors/clock.h"
+#include "refreshable/executors/executor.h"
 
 namespace refreshable_examples {
 namespace {

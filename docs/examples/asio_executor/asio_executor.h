@@ -3,15 +3,15 @@
 // AsioExecutor: an Executor over event loops of standalone Asio that the
 // program runs anyway. A model to copy.
 
-#ifndef DOCS_EXAMPLES_ASIO_EXECUTOR_ASIO_EXECUTOR_H_
-#define DOCS_EXAMPLES_ASIO_EXECUTOR_ASIO_EXECUTOR_H_
+#ifndef REFRESHABLE_DOCS_EXAMPLES_ASIO_EXECUTOR_ASIO_EXECUTOR_H_
+#define REFRESHABLE_DOCS_EXAMPLES_ASIO_EXECUTOR_ASIO_EXECUTOR_H_
 
 #include <memory>
 
 #include "absl/time/time.h"
 #include "asio/any_io_executor.hpp"
-#include "executors/clock.h"
-#include "executors/executor.h"
+#include "refreshable/executors/clock.h"
+#include "refreshable/executors/executor.h"
 
 namespace refreshable_examples {
 
@@ -73,4 +73,4 @@ class AsioExecutor final : public refreshable::Executor {
 
 }  // namespace refreshable_examples
 
-#endif  // DOCS_EXAMPLES_ASIO_EXECUTOR_ASIO_EXECUTOR_H_
+#endif  // REFRESHABLE_DOCS_EXAMPLES_ASIO_EXECUTOR_ASIO_EXECUTOR_H_

@@ -2,7 +2,7 @@
 //
 // AsioExecutor, held against the suite of executors.
 
-#include "testing/conformance.h"
+#include "refreshable/testing/conformance.h"
 
 #include <memory>
 #include <optional>
@@ -12,9 +12,9 @@
 #include "asio/executor_work_guard.hpp"
 #include "asio/io_context.hpp"
 #include "docs/examples/asio_executor/asio_executor.h"
-#include "executors/executor.h"
 #include "gtest/gtest.h"
-#include "testing/executor_conformance.h"
+#include "refreshable/executors/executor.h"
+#include "refreshable/testing/executor_conformance.h"
 
 namespace refreshable_examples {
 namespace {

@@ -16,8 +16,8 @@
 #include "asio/post.hpp"
 #include "asio/thread_pool.hpp"
 #include "docs/examples/asio_executor/asio_executor.h"
-#include "executors/executor.h"
 #include "gtest/gtest.h"
+#include "refreshable/executors/executor.h"
 #include "refreshable/refreshable.h"
 
 namespace refreshable_examples {

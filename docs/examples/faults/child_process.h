@@ -3,8 +3,8 @@
 // ChildProcess: a program of its own process, that is killed, stopped and
 // listened to.
 
-#ifndef DOCS_EXAMPLES_FAULTS_CHILD_PROCESS_H_
-#define DOCS_EXAMPLES_FAULTS_CHILD_PROCESS_H_
+#ifndef REFRESHABLE_DOCS_EXAMPLES_FAULTS_CHILD_PROCESS_H_
+#define REFRESHABLE_DOCS_EXAMPLES_FAULTS_CHILD_PROCESS_H_
 
 #include <sys/types.h>
 
@@ -67,4 +67,4 @@ class ChildProcess {
 
 }  // namespace refreshable_examples
 
-#endif  // DOCS_EXAMPLES_FAULTS_CHILD_PROCESS_H_
+#endif  // REFRESHABLE_DOCS_EXAMPLES_FAULTS_CHILD_PROCESS_H_

@@ -2,8 +2,8 @@
 //
 // CountedSource: an OAuthSource that numbers its requests and keeps a book.
 
-#ifndef DOCS_EXAMPLES_FAULTS_COUNTED_SOURCE_H_
-#define DOCS_EXAMPLES_FAULTS_COUNTED_SOURCE_H_
+#ifndef REFRESHABLE_DOCS_EXAMPLES_FAULTS_COUNTED_SOURCE_H_
+#define REFRESHABLE_DOCS_EXAMPLES_FAULTS_COUNTED_SOURCE_H_
 
 #include <cstdint>
 #include <functional>
@@ -16,7 +16,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "docs/examples/outage/oauth_source.h"
-#include "executors/clock.h"
+#include "refreshable/executors/clock.h"
 #include "refreshable/policy.h"
 #include "refreshable/token_source.h"
 
@@ -78,4 +78,4 @@ std::vector<std::string> CallsAheadOfSchedule(
 
 }  // namespace refreshable_examples
 
-#endif  // DOCS_EXAMPLES_FAULTS_COUNTED_SOURCE_H_
+#endif  // REFRESHABLE_DOCS_EXAMPLES_FAULTS_COUNTED_SOURCE_H_

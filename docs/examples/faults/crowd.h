@@ -3,8 +3,8 @@
 // Crowd: the threads of one program, which all use one token, and a book of
 // what became of each read.
 
-#ifndef DOCS_EXAMPLES_FAULTS_CROWD_H_
-#define DOCS_EXAMPLES_FAULTS_CROWD_H_
+#ifndef REFRESHABLE_DOCS_EXAMPLES_FAULTS_CROWD_H_
+#define REFRESHABLE_DOCS_EXAMPLES_FAULTS_CROWD_H_
 
 #include <cstdint>
 #include <functional>
@@ -18,7 +18,7 @@
 #include "absl/synchronization/notification.h"
 #include "absl/time/time.h"
 #include "docs/examples/outage/workload.h"
-#include "executors/clock.h"
+#include "refreshable/executors/clock.h"
 #include "refreshable/generation.h"
 #include "refreshable/lease.h"
 #include "refreshable/refreshable.h"
@@ -126,4 +126,4 @@ class Crowd {
 
 }  // namespace refreshable_examples
 
-#endif  // DOCS_EXAMPLES_FAULTS_CROWD_H_
+#endif  // REFRESHABLE_DOCS_EXAMPLES_FAULTS_CROWD_H_

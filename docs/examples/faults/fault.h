@@ -2,8 +2,8 @@
 //
 // Fault: what the token endpoint does wrong, and the scale of all times.
 
-#ifndef DOCS_EXAMPLES_FAULTS_FAULT_H_
-#define DOCS_EXAMPLES_FAULTS_FAULT_H_
+#ifndef REFRESHABLE_DOCS_EXAMPLES_FAULTS_FAULT_H_
+#define REFRESHABLE_DOCS_EXAMPLES_FAULTS_FAULT_H_
 
 #include <cstdint>
 
@@ -65,4 +65,4 @@ constexpr char kClientSecret[] = "f-secret";
 
 }  // namespace refreshable_examples
 
-#endif  // DOCS_EXAMPLES_FAULTS_FAULT_H_
+#endif  // REFRESHABLE_DOCS_EXAMPLES_FAULTS_FAULT_H_

@@ -12,7 +12,7 @@
 #include "absl/strings/strip.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
-#include "executors/clock.h"
+#include "refreshable/executors/clock.h"
 
 namespace refreshable_examples {
 namespace {

@@ -3,8 +3,8 @@
 // FaultServer: a token endpoint that misbehaves on command, and the API that
 // its tokens are for.
 
-#ifndef DOCS_EXAMPLES_FAULTS_FAULT_SERVER_H_
-#define DOCS_EXAMPLES_FAULTS_FAULT_SERVER_H_
+#ifndef REFRESHABLE_DOCS_EXAMPLES_FAULTS_FAULT_SERVER_H_
+#define REFRESHABLE_DOCS_EXAMPLES_FAULTS_FAULT_SERVER_H_
 
 #include <cstdint>
 #include <functional>
@@ -71,4 +71,4 @@ class FaultServer {
 
 }  // namespace refreshable_examples
 
-#endif  // DOCS_EXAMPLES_FAULTS_FAULT_SERVER_H_
+#endif  // REFRESHABLE_DOCS_EXAMPLES_FAULTS_FAULT_SERVER_H_

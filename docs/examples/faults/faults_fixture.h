@@ -3,8 +3,8 @@
 // FaultsFixture: 64 threads, one Refreshable, an API and a token endpoint, each
 // of the latter two a process of its own; and the books, which must agree.
 
-#ifndef DOCS_EXAMPLES_FAULTS_FAULTS_FIXTURE_H_
-#define DOCS_EXAMPLES_FAULTS_FAULTS_FIXTURE_H_
+#ifndef REFRESHABLE_DOCS_EXAMPLES_FAULTS_FAULTS_FIXTURE_H_
+#define REFRESHABLE_DOCS_EXAMPLES_FAULTS_FAULTS_FIXTURE_H_
 
 #include <cstdint>
 #include <functional>
@@ -19,8 +19,8 @@
 #include "docs/examples/faults/crowd.h"
 #include "docs/examples/faults/server_process.h"
 #include "docs/examples/outage/url.h"
-#include "executors/thread_executor.h"
 #include "gtest/gtest.h"
+#include "refreshable/executors/thread_executor.h"
 #include "refreshable/policy.h"
 #include "refreshable/refreshable.h"
 
@@ -99,4 +99,4 @@ class FaultsFixture : public testing::Test {
 
 }  // namespace refreshable_examples
 
-#endif  // DOCS_EXAMPLES_FAULTS_FAULTS_FIXTURE_H_
+#endif  // REFRESHABLE_DOCS_EXAMPLES_FAULTS_FAULTS_FIXTURE_H_

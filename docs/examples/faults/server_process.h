@@ -3,8 +3,8 @@
 // ServerProcess: a fault_server in a process of its own, and the account of
 // what it was asked.
 
-#ifndef DOCS_EXAMPLES_FAULTS_SERVER_PROCESS_H_
-#define DOCS_EXAMPLES_FAULTS_SERVER_PROCESS_H_
+#ifndef REFRESHABLE_DOCS_EXAMPLES_FAULTS_SERVER_PROCESS_H_
+#define REFRESHABLE_DOCS_EXAMPLES_FAULTS_SERVER_PROCESS_H_
 
 #include <cstdint>
 #include <map>
@@ -91,4 +91,4 @@ class ServerProcess {
 
 }  // namespace refreshable_examples
 
-#endif  // DOCS_EXAMPLES_FAULTS_SERVER_PROCESS_H_
+#endif  // REFRESHABLE_DOCS_EXAMPLES_FAULTS_SERVER_PROCESS_H_

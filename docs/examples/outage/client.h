@@ -2,8 +2,8 @@
 //
 // Client: what the three clients of the outage have in common.
 
-#ifndef DOCS_EXAMPLES_OUTAGE_CLIENT_H_
-#define DOCS_EXAMPLES_OUTAGE_CLIENT_H_
+#ifndef REFRESHABLE_DOCS_EXAMPLES_OUTAGE_CLIENT_H_
+#define REFRESHABLE_DOCS_EXAMPLES_OUTAGE_CLIENT_H_
 
 #include <cstdint>
 #include <memory>
@@ -69,4 +69,4 @@ class ReplayingClient : public Client {
 
 }  // namespace refreshable_examples
 
-#endif  // DOCS_EXAMPLES_OUTAGE_CLIENT_H_
+#endif  // REFRESHABLE_DOCS_EXAMPLES_OUTAGE_CLIENT_H_

@@ -2,8 +2,8 @@
 //
 // Form encoding, which OAuth 2.0 uses in bodies and in client credentials.
 
-#ifndef DOCS_EXAMPLES_OUTAGE_FORM_H_
-#define DOCS_EXAMPLES_OUTAGE_FORM_H_
+#ifndef REFRESHABLE_DOCS_EXAMPLES_OUTAGE_FORM_H_
+#define REFRESHABLE_DOCS_EXAMPLES_OUTAGE_FORM_H_
 
 #include <optional>
 #include <string>
@@ -20,4 +20,4 @@ std::optional<std::string> FormDecode(absl::string_view text);
 
 }  // namespace refreshable_examples
 
-#endif  // DOCS_EXAMPLES_OUTAGE_FORM_H_
+#endif  // REFRESHABLE_DOCS_EXAMPLES_OUTAGE_FORM_H_

@@ -2,8 +2,8 @@
 //
 // HttpApi: the API that the tokens are for, over HTTP.
 
-#ifndef DOCS_EXAMPLES_OUTAGE_HTTP_API_H_
-#define DOCS_EXAMPLES_OUTAGE_HTTP_API_H_
+#ifndef REFRESHABLE_DOCS_EXAMPLES_OUTAGE_HTTP_API_H_
+#define REFRESHABLE_DOCS_EXAMPLES_OUTAGE_HTTP_API_H_
 
 #include "absl/time/time.h"
 #include "docs/examples/outage/url.h"
@@ -17,4 +17,4 @@ Api HttpApi(const Url& url, absl::Duration timeout);
 
 }  // namespace refreshable_examples
 
-#endif  // DOCS_EXAMPLES_OUTAGE_HTTP_API_H_
+#endif  // REFRESHABLE_DOCS_EXAMPLES_OUTAGE_HTTP_API_H_

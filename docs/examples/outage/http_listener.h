@@ -2,8 +2,8 @@
 //
 // HttpListener: an HTTP server on loopback, with a thread that accepts.
 
-#ifndef DOCS_EXAMPLES_OUTAGE_HTTP_LISTENER_H_
-#define DOCS_EXAMPLES_OUTAGE_HTTP_LISTENER_H_
+#ifndef REFRESHABLE_DOCS_EXAMPLES_OUTAGE_HTTP_LISTENER_H_
+#define REFRESHABLE_DOCS_EXAMPLES_OUTAGE_HTTP_LISTENER_H_
 
 #include <string>
 #include <thread>
@@ -46,4 +46,4 @@ void SendAnswer(const Answer& answer, httplib::Response& response);
 
 }  // namespace refreshable_examples
 
-#endif  // DOCS_EXAMPLES_OUTAGE_HTTP_LISTENER_H_
+#endif  // REFRESHABLE_DOCS_EXAMPLES_OUTAGE_HTTP_LISTENER_H_

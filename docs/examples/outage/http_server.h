@@ -2,8 +2,8 @@
 //
 // HttpServer: an OAuthServer on loopback.
 
-#ifndef DOCS_EXAMPLES_OUTAGE_HTTP_SERVER_H_
-#define DOCS_EXAMPLES_OUTAGE_HTTP_SERVER_H_
+#ifndef REFRESHABLE_DOCS_EXAMPLES_OUTAGE_HTTP_SERVER_H_
+#define REFRESHABLE_DOCS_EXAMPLES_OUTAGE_HTTP_SERVER_H_
 
 #include <memory>
 #include <string>
@@ -40,4 +40,4 @@ class HttpServer {
 
 }  // namespace refreshable_examples
 
-#endif  // DOCS_EXAMPLES_OUTAGE_HTTP_SERVER_H_
+#endif  // REFRESHABLE_DOCS_EXAMPLES_OUTAGE_HTTP_SERVER_H_

@@ -14,12 +14,12 @@
 #include "docs/examples/outage/oauth_source.h"
 #include "docs/examples/outage/script.h"
 #include "docs/examples/outage/url.h"
-#include "executors/clock.h"
 #include "gtest/gtest.h"
+#include "refreshable/executors/clock.h"
 #include "refreshable/secret.h"
+#include "refreshable/testing/conformance.h"
+#include "refreshable/testing/token_source_conformance.h"
 #include "refreshable/token_source.h"
-#include "testing/conformance.h"
-#include "testing/token_source_conformance.h"
 
 namespace refreshable_examples {
 namespace {

@@ -3,8 +3,8 @@
 // OAuthServer: a token endpoint that can be made to fail, and the API that its
 // tokens are for; without the network.
 
-#ifndef DOCS_EXAMPLES_OUTAGE_OAUTH_SERVER_H_
-#define DOCS_EXAMPLES_OUTAGE_OAUTH_SERVER_H_
+#ifndef REFRESHABLE_DOCS_EXAMPLES_OUTAGE_OAUTH_SERVER_H_
+#define REFRESHABLE_DOCS_EXAMPLES_OUTAGE_OAUTH_SERVER_H_
 
 #include <cstdint>
 #include <map>
@@ -17,7 +17,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "docs/examples/outage/script.h"
-#include "executors/clock.h"
+#include "refreshable/executors/clock.h"
 
 namespace refreshable_examples {
 
@@ -99,4 +99,4 @@ class OAuthServer {
 
 }  // namespace refreshable_examples
 
-#endif  // DOCS_EXAMPLES_OUTAGE_OAUTH_SERVER_H_
+#endif  // REFRESHABLE_DOCS_EXAMPLES_OUTAGE_OAUTH_SERVER_H_

@@ -8,9 +8,9 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "executors/manual_executor.h"
 #include "gtest/gtest.h"
 #include "nlohmann/json.hpp"
+#include "refreshable/executors/manual_executor.h"
 
 namespace refreshable_examples {
 namespace {

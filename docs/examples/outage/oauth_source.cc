@@ -100,8 +100,8 @@ Result ReadTokenAnswer(int http_status, absl::string_view body,
   const Json answer = Json::parse(body, /*cb=*/nullptr,
                                   /*allow_exceptions=*/false);
   if (http_status == 200) return ReadToken(answer);
-  return refreshable::HttpError(http_status, headers, now,
-                                StringMember(answer, "error"));
+  return refreshable::HttpErrorToStatus(http_status, headers, now,
+                                        StringMember(answer, "error"));
 }
 
 OAuthSource::OAuthSource(Options options) : options_(std::move(options)) {}

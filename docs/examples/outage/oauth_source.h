@@ -2,8 +2,8 @@
 //
 // OAuthSource: a token source for any OAuth 2.0 server. A model to copy.
 
-#ifndef DOCS_EXAMPLES_OUTAGE_OAUTH_SOURCE_H_
-#define DOCS_EXAMPLES_OUTAGE_OAUTH_SOURCE_H_
+#ifndef REFRESHABLE_DOCS_EXAMPLES_OUTAGE_OAUTH_SOURCE_H_
+#define REFRESHABLE_DOCS_EXAMPLES_OUTAGE_OAUTH_SOURCE_H_
 
 #include <cstddef>
 #include <string>
@@ -55,12 +55,13 @@ class OAuthSource final : public refreshable::TokenSource<std::string> {
 };
 
 // What the answer of a token endpoint means: 200 with an access token is the
-// credential (RFC 6749, section 5.1); everything else is `HttpError`, with the
-// `error` of the JSON body (section 5.2). `now` is when the answer came.
+// credential (RFC 6749, section 5.1); everything else is `HttpErrorToStatus`,
+// with the `error` of the JSON body (section 5.2). `now` is when the answer
+// came.
 absl::StatusOr<refreshable::Credential<std::string>> ReadTokenAnswer(
     int http_status, absl::string_view body,
     absl::Span<const refreshable::HttpHeader> headers, absl::Time now);
 
 }  // namespace refreshable_examples
 
-#endif  // DOCS_EXAMPLES_OUTAGE_OAUTH_SOURCE_H_
+#endif  // REFRESHABLE_DOCS_EXAMPLES_OUTAGE_OAUTH_SOURCE_H_

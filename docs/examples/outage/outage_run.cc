@@ -28,7 +28,7 @@
 #include "docs/examples/outage/url.h"
 #include "docs/examples/outage/verdict.h"
 #include "docs/examples/outage/workload.h"
-#include "executors/thread_executor.h"
+#include "refreshable/executors/thread_executor.h"
 #include "refreshable/refreshable.h"
 #include "refreshable/secret.h"
 

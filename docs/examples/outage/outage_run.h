@@ -2,8 +2,8 @@
 //
 // RunOutage: the whole demonstration.
 
-#ifndef DOCS_EXAMPLES_OUTAGE_OUTAGE_RUN_H_
-#define DOCS_EXAMPLES_OUTAGE_OUTAGE_RUN_H_
+#ifndef REFRESHABLE_DOCS_EXAMPLES_OUTAGE_OUTAGE_RUN_H_
+#define REFRESHABLE_DOCS_EXAMPLES_OUTAGE_OUTAGE_RUN_H_
 
 #include <string>
 
@@ -21,4 +21,4 @@ absl::Status RunOutage(const std::string& csv_path);
 
 }  // namespace refreshable_examples
 
-#endif  // DOCS_EXAMPLES_OUTAGE_OUTAGE_RUN_H_
+#endif  // REFRESHABLE_DOCS_EXAMPLES_OUTAGE_OUTAGE_RUN_H_

@@ -2,8 +2,8 @@
 //
 // The timeline as a picture, drawn by gnuplot.
 
-#ifndef DOCS_EXAMPLES_OUTAGE_PICTURE_H_
-#define DOCS_EXAMPLES_OUTAGE_PICTURE_H_
+#ifndef REFRESHABLE_DOCS_EXAMPLES_OUTAGE_PICTURE_H_
+#define REFRESHABLE_DOCS_EXAMPLES_OUTAGE_PICTURE_H_
 
 #include <string>
 #include <vector>
@@ -32,4 +32,4 @@ absl::Status RunGnuplot(const std::string& script);
 
 }  // namespace refreshable_examples
 
-#endif  // DOCS_EXAMPLES_OUTAGE_PICTURE_H_
+#endif  // REFRESHABLE_DOCS_EXAMPLES_OUTAGE_PICTURE_H_

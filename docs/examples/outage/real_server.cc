@@ -17,7 +17,7 @@
 #include "docs/examples/outage/http_api.h"
 #include "docs/examples/outage/refreshable_client.h"
 #include "docs/examples/outage/workload.h"
-#include "executors/thread_executor.h"
+#include "refreshable/executors/thread_executor.h"
 #include "refreshable/observer.h"
 #include "refreshable/refresh_error.h"
 #include "refreshable/refreshable.h"

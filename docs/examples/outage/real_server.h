@@ -3,8 +3,8 @@
 // RunRealServer: keeps a token of any OAuth 2.0 server valid, and says what
 // happens.
 
-#ifndef DOCS_EXAMPLES_OUTAGE_REAL_SERVER_H_
-#define DOCS_EXAMPLES_OUTAGE_REAL_SERVER_H_
+#ifndef REFRESHABLE_DOCS_EXAMPLES_OUTAGE_REAL_SERVER_H_
+#define REFRESHABLE_DOCS_EXAMPLES_OUTAGE_REAL_SERVER_H_
 
 #include <functional>
 #include <optional>
@@ -45,4 +45,4 @@ absl::StatusOr<refreshable::Secret> ReadSecretFile(const std::string& path);
 
 }  // namespace refreshable_examples
 
-#endif  // DOCS_EXAMPLES_OUTAGE_REAL_SERVER_H_
+#endif  // REFRESHABLE_DOCS_EXAMPLES_OUTAGE_REAL_SERVER_H_

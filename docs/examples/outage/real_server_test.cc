@@ -10,8 +10,8 @@
 #include "absl/strings/str_cat.h"
 #include "docs/examples/outage/http_server.h"
 #include "docs/examples/outage/oauth_server.h"
-#include "executors/clock.h"
 #include "gtest/gtest.h"
+#include "refreshable/executors/clock.h"
 #include "refreshable/secret.h"
 
 namespace refreshable_examples {

@@ -2,8 +2,8 @@
 //
 // RefreshableClient: the third client of the outage, and all that it takes.
 
-#ifndef DOCS_EXAMPLES_OUTAGE_REFRESHABLE_CLIENT_H_
-#define DOCS_EXAMPLES_OUTAGE_REFRESHABLE_CLIENT_H_
+#ifndef REFRESHABLE_DOCS_EXAMPLES_OUTAGE_REFRESHABLE_CLIENT_H_
+#define REFRESHABLE_DOCS_EXAMPLES_OUTAGE_REFRESHABLE_CLIENT_H_
 
 #include <memory>
 #include <string>
@@ -13,8 +13,8 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "docs/examples/outage/client.h"
+#include "refreshable/call_with_token.h"
 #include "refreshable/refreshable.h"
-#include "refreshable/rejection.h"
 
 namespace refreshable_examples {
 
@@ -61,4 +61,4 @@ class RefreshableClient final : public Client {
 
 }  // namespace refreshable_examples
 
-#endif  // DOCS_EXAMPLES_OUTAGE_REFRESHABLE_CLIENT_H_
+#endif  // REFRESHABLE_DOCS_EXAMPLES_OUTAGE_REFRESHABLE_CLIENT_H_

@@ -2,8 +2,8 @@
 //
 // What the outage prints: a line each second, and the table at the end.
 
-#ifndef DOCS_EXAMPLES_OUTAGE_REPORT_H_
-#define DOCS_EXAMPLES_OUTAGE_REPORT_H_
+#ifndef REFRESHABLE_DOCS_EXAMPLES_OUTAGE_REPORT_H_
+#define REFRESHABLE_DOCS_EXAMPLES_OUTAGE_REPORT_H_
 
 #include <cstdint>
 #include <string>
@@ -33,4 +33,4 @@ std::string Table(const std::vector<Row>& rows, const Promise& promise);
 
 }  // namespace refreshable_examples
 
-#endif  // DOCS_EXAMPLES_OUTAGE_REPORT_H_
+#endif  // REFRESHABLE_DOCS_EXAMPLES_OUTAGE_REPORT_H_

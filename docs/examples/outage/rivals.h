@@ -2,8 +2,8 @@
 //
 // The two usual hand-written clients, as they are met in the wild.
 
-#ifndef DOCS_EXAMPLES_OUTAGE_RIVALS_H_
-#define DOCS_EXAMPLES_OUTAGE_RIVALS_H_
+#ifndef REFRESHABLE_DOCS_EXAMPLES_OUTAGE_RIVALS_H_
+#define REFRESHABLE_DOCS_EXAMPLES_OUTAGE_RIVALS_H_
 
 #include <cstdint>
 #include <functional>
@@ -15,8 +15,8 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "docs/examples/outage/client.h"
-#include "executors/clock.h"
 #include "refreshable/credential.h"
+#include "refreshable/executors/clock.h"
 
 namespace refreshable_examples {
 
@@ -79,4 +79,4 @@ class Lockout final : public ReplayingClient {
 
 }  // namespace refreshable_examples
 
-#endif  // DOCS_EXAMPLES_OUTAGE_RIVALS_H_
+#endif  // REFRESHABLE_DOCS_EXAMPLES_OUTAGE_RIVALS_H_

@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "executors/manual_executor.h"
 #include "gtest/gtest.h"
+#include "refreshable/executors/manual_executor.h"
 
 namespace refreshable_examples {
 namespace {

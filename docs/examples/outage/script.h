@@ -3,8 +3,8 @@
 // The script of the outage: what happens when, and every constant of the three
 // clients.
 
-#ifndef DOCS_EXAMPLES_OUTAGE_SCRIPT_H_
-#define DOCS_EXAMPLES_OUTAGE_SCRIPT_H_
+#ifndef REFRESHABLE_DOCS_EXAMPLES_OUTAGE_SCRIPT_H_
+#define REFRESHABLE_DOCS_EXAMPLES_OUTAGE_SCRIPT_H_
 
 #include <vector>
 
@@ -63,4 +63,4 @@ constexpr int kLockoutFailures = 5;
 
 }  // namespace refreshable_examples
 
-#endif  // DOCS_EXAMPLES_OUTAGE_SCRIPT_H_
+#endif  // REFRESHABLE_DOCS_EXAMPLES_OUTAGE_SCRIPT_H_

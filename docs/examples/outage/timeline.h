@@ -2,8 +2,8 @@
 //
 // The timeline: how the clients stand, moment by moment, and its CSV file.
 
-#ifndef DOCS_EXAMPLES_OUTAGE_TIMELINE_H_
-#define DOCS_EXAMPLES_OUTAGE_TIMELINE_H_
+#ifndef REFRESHABLE_DOCS_EXAMPLES_OUTAGE_TIMELINE_H_
+#define REFRESHABLE_DOCS_EXAMPLES_OUTAGE_TIMELINE_H_
 
 #include <cstdint>
 #include <fstream>
@@ -78,4 +78,4 @@ absl::StatusOr<std::string> DefaultCsvPath();
 
 }  // namespace refreshable_examples
 
-#endif  // DOCS_EXAMPLES_OUTAGE_TIMELINE_H_
+#endif  // REFRESHABLE_DOCS_EXAMPLES_OUTAGE_TIMELINE_H_

@@ -2,8 +2,8 @@
 //
 // Url: an http or https address, in the parts that an HTTP client asks for.
 
-#ifndef DOCS_EXAMPLES_OUTAGE_URL_H_
-#define DOCS_EXAMPLES_OUTAGE_URL_H_
+#ifndef REFRESHABLE_DOCS_EXAMPLES_OUTAGE_URL_H_
+#define REFRESHABLE_DOCS_EXAMPLES_OUTAGE_URL_H_
 
 #include <string>
 
@@ -24,4 +24,4 @@ absl::StatusOr<Url> ParseUrl(absl::string_view text);
 
 }  // namespace refreshable_examples
 
-#endif  // DOCS_EXAMPLES_OUTAGE_URL_H_
+#endif  // REFRESHABLE_DOCS_EXAMPLES_OUTAGE_URL_H_

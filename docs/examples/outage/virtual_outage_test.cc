@@ -18,8 +18,8 @@
 #include "docs/examples/outage/script.h"
 #include "docs/examples/outage/verdict.h"
 #include "docs/examples/outage/workload.h"
-#include "executors/manual_executor.h"
 #include "gtest/gtest.h"
+#include "refreshable/executors/manual_executor.h"
 #include "refreshable/refreshable.h"
 #include "refreshable/token_source.h"
 

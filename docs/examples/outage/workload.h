@@ -2,8 +2,8 @@
 //
 // Workload: threads that call an API all the time, and what came of it.
 
-#ifndef DOCS_EXAMPLES_OUTAGE_WORKLOAD_H_
-#define DOCS_EXAMPLES_OUTAGE_WORKLOAD_H_
+#ifndef REFRESHABLE_DOCS_EXAMPLES_OUTAGE_WORKLOAD_H_
+#define REFRESHABLE_DOCS_EXAMPLES_OUTAGE_WORKLOAD_H_
 
 #include <atomic>
 #include <cstdint>
@@ -18,7 +18,7 @@
 #include "absl/synchronization/notification.h"
 #include "absl/time/time.h"
 #include "docs/examples/outage/client.h"
-#include "executors/clock.h"
+#include "refreshable/executors/clock.h"
 
 namespace refreshable_examples {
 
@@ -95,4 +95,4 @@ class Workload {
 
 }  // namespace refreshable_examples
 
-#endif  // DOCS_EXAMPLES_OUTAGE_WORKLOAD_H_
+#endif  // REFRESHABLE_DOCS_EXAMPLES_OUTAGE_WORKLOAD_H_

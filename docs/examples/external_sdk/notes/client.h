@@ -8,9 +8,9 @@
 #include <utility>
 
 #include "absl/status/statusor.h"
-#include "executors/executor.h"
 #include "notes/session_source.h"
 #include "notes/transport.h"
+#include "refreshable/executors/executor.h"
 #include "refreshable/refreshable.h"
 
 namespace notes {

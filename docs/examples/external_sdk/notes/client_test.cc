@@ -8,12 +8,12 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
-#include "executors/manual_executor.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "notes/session_source.h"
 #include "notes/transport.h"
-#include "testing/scripted_source.h"
+#include "refreshable/executors/manual_executor.h"
+#include "refreshable/testing/scripted_source.h"
 
 namespace notes {
 namespace {

@@ -15,8 +15,8 @@
 #include "absl/time/time.h"
 #include "gtest/gtest.h"
 #include "notes/transport.h"
-#include "testing/conformance.h"
-#include "testing/token_source_conformance.h"
+#include "refreshable/testing/conformance.h"
+#include "refreshable/testing/token_source_conformance.h"
 
 namespace notes {
 namespace {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-#include "refreshable/ready_observers.h"
+#include "refreshable/observers.h"
 
 #include <memory>
 #include <string>
@@ -10,9 +10,9 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "executors/manual_executor.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "refreshable/executors/manual_executor.h"
 #include "refreshable/refreshable.h"
 
 namespace refreshable {

@@ -2,8 +2,8 @@
 //
 // Two observers to start with: one counts, one writes lines.
 
-#ifndef REFRESHABLE_READY_OBSERVERS_H_
-#define REFRESHABLE_READY_OBSERVERS_H_
+#ifndef REFRESHABLE_OBSERVERS_H_
+#define REFRESHABLE_OBSERVERS_H_
 
 #include <array>
 #include <atomic>
@@ -42,4 +42,4 @@ class LineObserver final : public Observer {
 
 }  // namespace refreshable
 
-#endif  // REFRESHABLE_READY_OBSERVERS_H_
+#endif  // REFRESHABLE_OBSERVERS_H_

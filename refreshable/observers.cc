@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-#include "refreshable/ready_observers.h"
+#include "refreshable/observers.h"
 
 #include <utility>
 

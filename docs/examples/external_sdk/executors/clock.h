@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The SDK's own clock. Its path and its include guard are the ones that a
+// library with a folder `executors/` would choose, too: this file is here to
+// show that refreshable's headers do not clash with it.
+
+#ifndef EXECUTORS_CLOCK_H_
+#define EXECUTORS_CLOCK_H_
+
+#include <chrono>
+
+namespace notes {
+
+// Measures from its construction.
+class Clock {
+ public:
+  std::chrono::steady_clock::duration Elapsed() const {
+    return std::chrono::steady_clock::now() - start_;
+  }
+
+ private:
+  const std::chrono::steady_clock::time_point start_ =
+      std::chrono::steady_clock::now();
+};
+
+}  // namespace notes
+
+#endif  // EXECUTORS_CLOCK_H_

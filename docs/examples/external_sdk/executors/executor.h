@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The SDK's own thread pool interface; see clock.h for why it stands here.
+
+#ifndef EXECUTORS_EXECUTOR_H_
+#define EXECUTORS_EXECUTOR_H_
+
+#include <functional>
+#include <utility>
+
+#include "executors/clock.h"
+
+namespace notes {
+
+// Runs each task at once, on the calling thread.
+class Executor {
+ public:
+  void Run(std::function<void()> task) {
+    ++tasks_run_;
+    std::move(task)();
+  }
+  int tasks_run() const { return tasks_run_; }
+  const Clock& clock() const { return clock_; }
+
+ private:
+  int tasks_run_ = 0;
+  Clock clock_;
+};
+
+}  // namespace notes
+
+#endif  // EXECUTORS_EXECUTOR_H_

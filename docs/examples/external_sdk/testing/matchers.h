@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The SDK's own test matchers; see executors/clock.h for why they stand here.
+
+#ifndef TESTING_MATCHERS_H_
+#define TESTING_MATCHERS_H_
+
+#include "gmock/gmock.h"
+
+namespace notes {
+
+MATCHER(IsPositive, "") { return arg > 0; }
+
+}  // namespace notes
+
+#endif  // TESTING_MATCHERS_H_
