@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Every scenario in every order, to a depth that `--test_arg=--depth=12` sets
-// (best with `-c opt`). One in 16 merges of two states is rechecked, all with
-// `--test_arg=--recheck=1`.
+// Runs every scenario in every order, to a depth that `--test_arg=--depth=8`
+// raises (`--config=deep` compiles for it). One in 16 merges of two states is
+// rechecked; `--test_arg=--recheck=1` rechecks all.
 
 #include <iostream>
 #include <string>
@@ -21,9 +21,9 @@ namespace {
 namespace schedule = refreshable_testing::schedule;
 
 #if defined(ABSL_HAVE_ADDRESS_SANITIZER) || defined(ABSL_HAVE_THREAD_SANITIZER)
-int depth = 5;  // They take some ten times as long.
+int depth = 4;  // They take some ten times as long.
 #else
-int depth = 8;
+int depth = 5;
 #endif
 int recheck = 16;
 

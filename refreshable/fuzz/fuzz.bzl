@@ -36,5 +36,6 @@ def fuzz_target(name, deps):
         srcs = ["replay_main.cc"],
         args = ["$(location %s)" % file for file in corpus],
         data = corpus,
+        tags = ["one_thread"],
         deps = [":" + target],
     )
