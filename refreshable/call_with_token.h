@@ -100,7 +100,9 @@ AnswerOrStatus<Answer> CallWithToken(
 // throws, `callback` gets an INTERNAL error, in the thread that did so, and
 // what was thrown goes on. `callback` itself must not throw.
 //
-// No argument may be null.
+// No argument may be null. What `Create` returns is a unique_ptr: convert it to
+// a `std::shared_ptr<Refreshable<Token>>` before the call, from which `Token`
+// is deduced.
 //
 // Does not keep the Refreshable alive: if it is destroyed meanwhile, a read
 // that waits ends with CANCELLED and a first answer is the last one. `done`

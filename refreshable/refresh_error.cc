@@ -19,10 +19,10 @@ constexpr absl::string_view kRetryAfterUrl = "refreshable/retry-after";
 
 }  // namespace
 
-// The payload is "fatal failures next-attempt cause", the cause last because it
-// may hold anything.
 namespace internal {
 
+// The payload is "fatal failures next-attempt cause", the cause last because it
+// may hold anything.
 absl::Status MakeRefreshError(absl::StatusCode code,
                               const RefreshError& error) {
   const std::string next = absl::FormatTime(

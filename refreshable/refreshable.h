@@ -79,6 +79,8 @@ class Refreshable {
                 "a token must be move-constructible");
 
  public:
+  // Later versions only append fields, so that the first ones may be given by
+  // position: `{&executor, policy}`.
   struct Options {
     // Runs the refreshes and tells the time. Not owned. Required.
     Executor* executor = nullptr;

@@ -21,14 +21,12 @@
 //
 // The tests are short. To go deeper:
 //
-//   bazel test -c opt --test_arg=--rounds=5000000 --test_timeout=3600
-//       --test_output=all //refreshable:hazard_litmus_test
+//   bazel test --config=deep --test_arg=--rounds=5000000 \
+//     --test_output=all //refreshable:hazard_litmus_test
 
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
-#include <cstring>
 #include <iostream>
 #include <memory>
 #include <new>
@@ -36,6 +34,9 @@
 #include <vector>
 
 #include "absl/base/config.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/string_view.h"
+#include "absl/strings/strip.h"
 #include "gtest/gtest.h"
 #include "refreshable/internal/hazard_domain.h"
 
@@ -231,12 +232,13 @@ TEST(HazardLitmusTest, TheOtherLitmusLooksForAMissingBarrier) {
 }  // namespace
 
 bool ReadArguments(int argc, char** argv) {
-  constexpr char kRounds[] = "--rounds=";
   for (int i = 1; i < argc; ++i) {
-    if (std::strncmp(argv[i], kRounds, std::strlen(kRounds)) == 0) {
-      rounds = std::atoll(argv[i] + std::strlen(kRounds));
+    absl::string_view argument = argv[i];
+    if (!absl::ConsumePrefix(&argument, "--rounds=") ||
+        !absl::SimpleAtoi(argument, &rounds) || rounds <= 0) {
+      std::cerr << "bad argument: " << argv[i] << std::endl;
+      return false;
     }
-    if (rounds <= 0) return false;
   }
   return true;
 }
@@ -246,9 +248,6 @@ bool ReadArguments(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   testing::InitGoogleTest(&argc, argv);
-  if (!refreshable::internal::ReadArguments(argc, argv)) {
-    std::cerr << "--rounds must be a positive number\n";
-    return 1;
-  }
+  if (!refreshable::internal::ReadArguments(argc, argv)) return 1;
   return RUN_ALL_TESTS();
 }
