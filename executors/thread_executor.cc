@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <memory>
+#include <string>
 #include <utility>
 
 #include "absl/memory/memory.h"
@@ -23,6 +24,9 @@ namespace {
 
 using executors_internal::Require;
 using executors_internal::ThreadPool;
+
+constexpr char kNoThreads[] =
+    "ThreadExecutor: the system refuses the first threads";
 
 absl::Status Validate(const ThreadExecutor::Options& options) {
   const auto refuse = [](const char* field, const auto& value,
@@ -77,8 +81,7 @@ absl::StatusOr<std::unique_ptr<ThreadExecutor>> ThreadExecutor::Create(
   if (absl::Status status = Validate(options); !status.ok()) return status;
   auto pool = std::make_shared<ThreadPool>(ToPool(options), clock);
   if (!pool->Start()) {
-    return absl::ResourceExhaustedError(
-        "ThreadExecutor: the system refuses the first threads");
+    return absl::ResourceExhaustedError(kNoThreads);
   }
   return absl::WrapUnique(new ThreadExecutor(options, clock, std::move(pool)));
 }
@@ -87,11 +90,14 @@ ThreadExecutor::ThreadExecutor(const Options& options, const Clock& clock,
                                std::shared_ptr<ThreadPool> pool)
     : options_(options), clock_(&clock), pool_(pool.get()) {}
 
-ThreadExecutor::ThreadExecutor()
-    : options_(), clock_(&SystemClock::Get()), pool_(nullptr) {
+ThreadExecutor::ThreadExecutor() : ThreadExecutor(Options()) {}
+
+ThreadExecutor::ThreadExecutor(const Options& options)
+    : options_(options), clock_(&SystemClock::Get()), pool_(nullptr) {
+  const absl::Status status = Validate(options_);
+  Require(status.ok(), std::string(status.message()).c_str());
   const auto pool = std::make_shared<ThreadPool>(ToPool(options_), *clock_);
-  Require(pool->Start(),
-          "ThreadExecutor: the system refuses the first threads");
+  Require(pool->Start(), kNoThreads);
   pool_ = pool.get();
 }
 

@@ -89,9 +89,10 @@ class ThreadExecutor final : public Executor {
   static absl::StatusOr<std::unique_ptr<ThreadExecutor>> Create(
       const Options& options);
 
-  // With the default options. Ends the program if the system refuses the first
-  // threads.
+  // The same, but ends the program with a message instead. Without options: the
+  // defaults.
   ThreadExecutor();
+  explicit ThreadExecutor(const Options& options);
 
   // `Shutdown(Options::shutdown_grace)`. If tasks are still running then, one
   // line on stderr says how many. They keep their threads, and the state that
