@@ -136,12 +136,13 @@ void ThreadPool::Release() {
   const std::shared_ptr<ThreadPool> self = std::move(self_);
 }
 
-bool ThreadPool::Enqueue(Lane& lane, Task task) {
+bool ThreadPool::Enqueue(Lane* to, Task task) {
   // A node of its own, linked in later: neither the task's move constructor nor
   // its destructor, both the caller's code, runs under the lock.
   std::list<Task> node;
   if (!HasMemory([&] { node.push_back(std::move(task)); })) return false;
   ForkMutexLock lock(&mu_);
+  Lane& lane = *to;
   if (closed_) return false;
   if (lane.idle.empty() && lane.threads < lane.prompt && Grow(lane)) {
     // That thread takes it.

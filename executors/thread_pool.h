@@ -67,8 +67,8 @@ class ThreadPool final : public std::enable_shared_from_this<ThreadPool> {
   // The executor is being destroyed.
   void Release();
 
-  bool Run(Task task) { return Enqueue(workers_, std::move(task)); }
-  bool RunBlocking(Task task) { return Enqueue(blockers_, std::move(task)); }
+  bool Run(Task task) { return Enqueue(&workers_, std::move(task)); }
+  bool RunBlocking(Task task) { return Enqueue(&blockers_, std::move(task)); }
   bool RunAfter(uint64_t id, absl::Duration delay, Task task);
   bool Cancel(uint64_t id);
 
@@ -122,7 +122,7 @@ class ThreadPool final : public std::enable_shared_from_this<ThreadPool> {
     return lane.queue.size() >= options_.max_queued &&
            lane.queue.size() - options_.max_queued >= lane.arriving;
   }
-  bool Enqueue(Lane& lane, Task task) ABSL_LOCKS_EXCLUDED(mu_);
+  bool Enqueue(Lane* to, Task task) ABSL_LOCKS_EXCLUDED(mu_);
   // Makes a thread. False if the system refuses it.
   bool Grow(Lane& lane) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   bool StartThread(absl::AnyInvocable<void(Threads::iterator)> main)
