@@ -252,6 +252,7 @@ void Soak(const Flags& flags) {
   ThreadExecutor roomy;
   ThreadExecutor::Options tight_options;
   tight_options.workers = 1;
+  tight_options.blocking_threads = 1;
   tight_options.max_queued = 4;
   tight_options.max_timers = 4;
   const std::unique_ptr<ThreadExecutor> tight =

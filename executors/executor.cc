@@ -2,10 +2,14 @@
 
 #include "refreshable/executors/executor.h"
 
+#include <utility>
+
 #include "absl/functional/function_ref.h"
 #include "absl/time/time.h"
 
 namespace refreshable {
+
+bool Executor::RunBlocking(Task task) { return Run(std::move(task)); }
 
 bool Executor::DriveUntil(absl::FunctionRef<bool()> /*done*/,
                           absl::Duration /*deadline*/) {

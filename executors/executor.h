@@ -43,20 +43,27 @@ class Executor {
 
   virtual ~Executor() = default;
 
-  // Queues `task` to be run soon on a thread of this executor. The task may
-  // block. Returns false if the task is refused (a full queue, a shut-down); it
-  // is then destroyed before `Run` returns. Must not run `task` inside the
-  // call, in the calling thread, and must not block until another task has run.
+  // Queues `task` to be run soon on a thread of this executor. The task does
+  // not block for long: it is a callback or a completion. Returns false if the
+  // task is refused (a full queue, a shut-down); it is then destroyed before
+  // `Run` returns. Must not run `task` inside the call, in the calling thread,
+  // and must not block until another task has run.
   virtual bool Run(Task task) = 0;
+
+  // As `Run`, for a task that may block for as long as it likes: a call of a
+  // token source. An executor that has a thread to spare for such a task should
+  // override this, so that tasks given to `Run` do not wait for it. The default
+  // is `Run`.
+  virtual bool RunBlocking(Task task);
 
   // Queues `task` to be run once, no earlier than `delay` from now, measured on
   // the since-boot clock of `clock()`; a negative delay counts as zero. The
   // task does not block, and must be run on time even when every worker is
-  // blocked inside a task that `Run` accepted. Timers that are due run one
-  // after another, in the order of their due times. Returns `TimerId::kNone` if
-  // the timer is refused; `task` is then destroyed before `RunAfter` returns.
-  // Must not run `task` inside the call, in the calling thread. With an
-  // infinite delay the timer is accepted and never fires.
+  // blocked inside a task that `Run` or `RunBlocking` accepted. Timers that are
+  // due run one after another, in the order of their due times. Returns
+  // `TimerId::kNone` if the timer is refused; `task` is then destroyed before
+  // `RunAfter` returns. Must not run `task` inside the call, in the calling
+  // thread. With an infinite delay the timer is accepted and never fires.
   virtual TimerId RunAfter(absl::Duration delay, Task task) = 0;
 
   // Cancels a timer. True: its task has not run and never will, and has been
@@ -64,10 +71,10 @@ class Executor {
   // Does not wait for a task that is running.
   virtual bool Cancel(TimerId id) = 0;
 
-  // Whether the calling thread is one that runs tasks given to `Run`, and is
-  // inside such a task now, or destroys one that has run. A caller that is told
-  // true must not wait for another task of this executor: it may be queued
-  // behind the caller.
+  // Whether the calling thread is one that runs tasks given to `Run` or
+  // `RunBlocking`, and is inside such a task now, or destroys one that has run.
+  // A caller that is told true must not wait for another task of this executor:
+  // it may be queued behind the caller.
   virtual bool InExecutorThread() const = 0;
 
   // Lets the calling thread do this executor's work until `done()` is true, or

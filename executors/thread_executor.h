@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// ThreadExecutor: worker threads and a timer thread, for programs that bring no
-// thread pool of their own.
+// ThreadExecutor: threads that are made as they are needed, for programs that
+// bring no thread pool of their own.
 
 #ifndef REFRESHABLE_EXECUTORS_THREAD_EXECUTOR_H_
 #define REFRESHABLE_EXECUTORS_THREAD_EXECUTOR_H_
@@ -9,6 +9,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <memory>
 
 #include "absl/status/statusor.h"
@@ -17,64 +18,106 @@
 #include "refreshable/executors/executor.h"
 
 namespace refreshable {
+namespace executors_internal {
+class ThreadPool;
+}  // namespace executors_internal
 
-// Runs the tasks given to `Run` on a fixed number of worker threads, first in
-// first out, and timer tasks on a thread of their own, so that they are on time
-// even when every worker is blocked. Bounded: it refuses what exceeds its
-// options.
+// Runs tasks that may block, tasks that do not, and timers on threads of three
+// kinds, so that none of the latter two ever waits for the first:
 //
-//   refreshable::ThreadExecutor executor;  // Outlives what is given it.
+// - Each task given to `RunBlocking` gets a thread of its own at once, up to
+//   `Options::blocking_threads`. Further tasks wait until one of those ends.
+// - Tasks given to `Run` share up to four threads. A fifth and further ones are
+//   made only if none of those has taken a task for 20 ms, because the tasks
+//   that they run block all the same, up to `Options::workers`.
+// - Timer tasks run on one thread, one after another.
+//
+// Tasks of a kind start in the order in which they were given. Threads are made
+// by the thread that needs one, and inherit what the system lets a thread
+// inherit (its signal mask, its priority). Idle ones end after
+// `Options::idle_timeout`; the timer thread and one for `Run` stay.
+//
+//   refreshable::ThreadExecutor executor;  // Must outlive what uses it.
+//
+// Refusals. Unless `Options` sets a bound, a task is refused only after
+// `Shutdown`, for want of memory, or, given to `RunBlocking`, if the system
+// grants no thread and there is none of that kind. If there is one, the task
+// waits for it, and the system is asked again every 20 ms. Nothing throws.
 //
 // Time is the machine's since-boot clock (`SystemClock`). Timers due while the
 // machine was suspended run at most a second after it resumes; steps of the
 // wall clock change nothing. Equal due times run in the order of insertion.
 // While a timer is pending, the timer thread wakes at least once a second.
+// `RunAfter` and `Cancel` take time logarithmic in the number of timers.
 //
 // Thread-safe. `DriveUntil` returns false: callers wait for the threads.
-// `InExecutorThread` is true on a worker inside a task, and false on the timer
-// thread.
-//
-// A task from which an exception escapes ends the program (std::terminate).
-//
-// The destructor refuses further tasks, destroys what is pending without
-// running it (tasks in the order of queueing, then timers in that of their due
-// times), on the destroying thread and with no lock held, and then waits for
-// the tasks that are running. Destroying the executor from inside one of its
-// own tasks ends the program.
+// `InExecutorThread` is true inside a task of `Run` or `RunBlocking`, and false
+// on the timer thread. A null task, and a task from which an exception escapes,
+// end the program.
 //
 // fork(): the threads stay with the parent, and so does all that was pending;
 // in the child it never runs and its memory is never freed. The child's first
-// `Run` or `RunAfter` starts threads of its own, with the same options. No task
-// of this executor should return in a child that it forked. (Seen through
-// pthread_atfork, hence not where a child is made by other means.)
+// `Run`, `RunBlocking` or `RunAfter` starts threads of its own, with the same
+// options. No task of this executor should return in a child that it forked.
+// (Seen through pthread_atfork, hence not where a child is made by other
+// means.)
 class ThreadExecutor final : public Executor {
  public:
   struct Options {
-    // Worker threads, 1 to kMaxWorkers. A source that hangs may hold two of
-    // them per Refreshable until it returns.
-    int workers = 4;
-    // How many tasks may wait for a worker, at least 1. `Run` refuses more.
-    size_t max_queued = 16384;
-    // How many timers may be pending, at least 1. `RunAfter` refuses more.
-    size_t max_timers = 16384;
+    // The most threads for tasks given to `RunBlocking`, 1 to kMaxThreads. A
+    // source that hangs may hold two of them per Refreshable until it returns.
+    int blocking_threads = 256;
+    // The most threads for tasks given to `Run`, 1 to kMaxThreads.
+    int workers = 64;
+    // How long a thread waits for another task before it ends; not negative.
+    absl::Duration idle_timeout = absl::Seconds(10);
+    // How long the destructor waits for the tasks that are running; not
+    // negative. With an infinite grace it waits for as long as they take.
+    absl::Duration shutdown_grace = absl::Seconds(5);
+    // How many tasks of a kind may wait for a thread, and how many timers may
+    // be pending, each at least 1; more are refused. Without a bound, what
+    // waits is bounded by its users: a Refreshable has at most one timer, one
+    // attempt and one callback per asynchronous read waiting.
+    size_t max_queued = std::numeric_limits<size_t>::max();
+    size_t max_timers = std::numeric_limits<size_t>::max();
   };
 
-  static constexpr int kMaxWorkers = 1024;
+  static constexpr int kMaxThreads = 10000;
 
   // INVALID_ARGUMENT if an option is out of range, RESOURCE_EXHAUSTED if the
-  // machine refuses a thread (without exceptions that ends the program).
+  // system refuses the first threads.
   static absl::StatusOr<std::unique_ptr<ThreadExecutor>> Create(
       const Options& options);
 
-  // With the default options. Ends the program if the machine refuses a thread.
+  // The same, but ends the program with a message instead. Without options: the
+  // defaults.
   ThreadExecutor();
+  explicit ThreadExecutor(const Options& options);
+
+  // `Shutdown(Options::shutdown_grace)`. If tasks are still running then, one
+  // line on stderr says how many. They keep their threads, and the state that
+  // the threads share, to the end of the process; they must not use the
+  // executor any more, as no one may. (Where its memory is still there, as that
+  // of a static executor is, such a task's calls are refused, and other calls
+  // end the program with a message.) Destroying the executor from inside one of
+  // its own tasks ends the program.
   ~ThreadExecutor() override;
 
   ThreadExecutor(const ThreadExecutor&) = delete;
   ThreadExecutor& operator=(const ThreadExecutor&) = delete;
 
+  // Refuses further tasks, destroys what is pending without running it (the
+  // tasks of `Run`, then those of `RunBlocking`, each in the order of queueing,
+  // then timers in that of their due times), in the calling thread and with no
+  // lock held, and then waits for the tasks that are running, no longer than
+  // `timeout`. Returns how many still run, timer tasks included: 0 means that
+  // no thread of this executor is left. May be called repeatedly, but not from
+  // inside a task of this executor, which ends the program.
+  int Shutdown(absl::Duration timeout);
+
   // Executor.
   bool Run(Task task) override;
+  bool RunBlocking(Task task) override;
   TimerId RunAfter(absl::Duration delay, Task task) override;
   bool Cancel(TimerId id) override;
   bool InExecutorThread() const override;
@@ -85,21 +128,26 @@ class ThreadExecutor final : public Executor {
   // either real or, with ManualExecutor, virtual, never a mixture.
   friend class ThreadExecutorTestPeer;
 
-  // The threads of one process, and what they share.
-  class Core;
+  using ThreadPool = executors_internal::ThreadPool;
 
   static absl::StatusOr<std::unique_ptr<ThreadExecutor>> Create(
       const Options& options, const Clock& clock);
   ThreadExecutor(const Options& options, const Clock& clock,
-                 std::unique_ptr<Core> core);
+                 std::shared_ptr<ThreadPool> pool);
 
-  // The core of this process, made now if this is a new child.
-  Core& ThisProcessCore();
+  // The threads that were made last. Null if this executor has been destroyed
+  // and the caller is a task that it left running; any other caller of a
+  // destroyed executor ends the program.
+  ThreadPool* LastPool() const;
+  // The threads of this process, made now if this is a new child. Null if calls
+  // are to be refused.
+  ThreadPool* ThisProcessPool();
 
   const Options options_;
   const Clock* const clock_;
   std::atomic<uint64_t> last_timer_id_{0};
-  std::atomic<Core*> core_;  // Owned.
+  std::atomic<bool> shut_down_{false};  // In a later child, too.
+  std::atomic<ThreadPool*> pool_;       // Null once this has been destroyed.
 };
 
 }  // namespace refreshable

@@ -50,6 +50,7 @@ std::unique_ptr<ThreadExecutor> WithWorkers(int workers,
   ThreadExecutor::Options options;
   options.workers = workers;
   options.max_queued = max_queued;
+  options.shutdown_grace = absl::InfiniteDuration();
   return ThreadExecutor::Create(options).value();
 }
 
@@ -95,28 +96,44 @@ class FakeClock final : public Clock {
 };
 
 TEST(ThreadExecutorTest, CreateNamesTheFieldAndTheValueItRefuses) {
-  const auto error = [](int workers, size_t max_queued, size_t max_timers) {
-    ThreadExecutor::Options options;
-    options.workers = workers;
-    options.max_queued = max_queued;
-    options.max_timers = max_timers;
+  using Options = ThreadExecutor::Options;
+  const auto error = [](auto Options::*field, auto value) {
+    Options options;
+    options.*field = value;
     const absl::Status status = ThreadExecutor::Create(options).status();
     EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
     return std::string(status.message());
   };
-  EXPECT_THAT(error(0, 1, 1), HasSubstr("workers is 0"));
-  EXPECT_THAT(error(-3, 1, 1), HasSubstr("workers is -3"));
-  EXPECT_THAT(error(1025, 1, 1), HasSubstr("workers is 1025"));
-  EXPECT_THAT(error(1, 0, 1), HasSubstr("max_queued is 0"));
-  EXPECT_THAT(error(1, 1, 0), HasSubstr("max_timers is 0"));
+  EXPECT_THAT(error(&Options::workers, 0), HasSubstr("workers is 0"));
+  EXPECT_THAT(error(&Options::workers, -3), HasSubstr("workers is -3"));
+  EXPECT_THAT(error(&Options::workers, 10001), HasSubstr("workers is 10001"));
+  EXPECT_THAT(error(&Options::blocking_threads, 0),
+              HasSubstr("blocking_threads is 0"));
+  EXPECT_THAT(error(&Options::blocking_threads, 10001),
+              HasSubstr("blocking_threads is 10001"));
+  EXPECT_THAT(error(&Options::idle_timeout, absl::Seconds(-1)),
+              HasSubstr("idle_timeout is -1s"));
+  EXPECT_THAT(error(&Options::shutdown_grace, absl::Seconds(-1)),
+              HasSubstr("shutdown_grace is -1s"));
+  EXPECT_THAT(error(&Options::max_queued, size_t{0}),
+              HasSubstr("max_queued is 0"));
+  EXPECT_THAT(error(&Options::max_timers, size_t{0}),
+              HasSubstr("max_timers is 0"));
 }
 
 TEST(ThreadExecutorTest, CreateTakesTheExtremes) {
   ThreadExecutor::Options options;
   options.workers = 1;
+  options.blocking_threads = 1;
+  options.idle_timeout = absl::ZeroDuration();
+  options.shutdown_grace = absl::ZeroDuration();
   options.max_queued = 1;
   options.max_timers = 1;
   EXPECT_TRUE(ThreadExecutor::Create(options).ok());
+  options.workers = ThreadExecutor::kMaxThreads;
+  options.blocking_threads = ThreadExecutor::kMaxThreads;
+  options.idle_timeout = absl::InfiniteDuration();
+  options.shutdown_grace = absl::InfiniteDuration();
   options.max_queued = std::numeric_limits<size_t>::max();
   options.max_timers = std::numeric_limits<size_t>::max();
   EXPECT_TRUE(ThreadExecutor::Create(options).ok());

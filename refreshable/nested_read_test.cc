@@ -43,12 +43,13 @@ class NestedReadTest : public ::testing::Test {
   static std::unique_ptr<ThreadExecutor> Pool(int workers) {
     ThreadExecutor::Options options;
     options.workers = workers;
+    options.blocking_threads = workers;
     return *ThreadExecutor::Create(options);
   }
   // Runs `f` on the pool and waits for its end.
   void InPool(const std::function<void()>& f) {
     absl::Notification ran;
-    ASSERT_TRUE(pool_->Run([&] {
+    ASSERT_TRUE(pool_->RunBlocking([&] {
       f();
       ran.Notify();
     }));
@@ -127,7 +128,7 @@ TEST_F(NestedReadTest, R10AllWorkersReadOneOfThemFetches) {
   std::atomic<int> here{0};
   absl::BlockingCounter read(2);
   for (int i = 0; i < 2; ++i) {
-    ASSERT_TRUE(pool_->Run([&] {
+    ASSERT_TRUE(pool_->RunBlocking([&] {
       ++here;
       SpinUntil([&] { return here == 2; });
       EXPECT_EQ(a_->Get()->token(), "a");

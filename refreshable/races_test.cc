@@ -86,11 +86,11 @@ class ReadingHookTest : public ::testing::Test {
 // same hook was to let go, and took no attempts any more.
 TEST_F(ReadingHookTest, R10AWorkerAboutToBeWokenRunsWhatTheHookWaitsFor) {
   ThreadExecutor::Options one;
-  one.workers = 1;
+  one.blocking_threads = 1;
   const auto pool = *ThreadExecutor::Create(one);
   MakeOn(pool.get());
   absl::Notification read;
-  ASSERT_TRUE(pool->Run([&] {
+  ASSERT_TRUE(pool->RunBlocking([&] {
     EXPECT_EQ(token_->Get()->token(), "second");
     read.Notify();
   }));

@@ -161,14 +161,14 @@ TEST_F(RefreshablePromisesTest, R10ReadInsideATaskRunsItsOwnAttempt) {
 
 TEST_F(RefreshablePromisesTest, R10PoolOfOneThread) {
   ThreadExecutor::Options one;
-  one.workers = 1;
+  one.blocking_threads = 1;
   const auto pool = *ThreadExecutor::Create(one);
   ScriptedSource<std::string> source;
   source.Answer("t1", absl::Hours(1));
   const auto token = *Token::Create(source.Share(), {pool.get()});
   std::optional<LeaseOr> seen;
   absl::Notification done;
-  pool->Run([&] {
+  pool->RunBlocking([&] {
     seen = token->Get();
     done.Notify();
   });
@@ -179,7 +179,7 @@ TEST_F(RefreshablePromisesTest, R10PoolOfOneThread) {
 // The attempt is queued behind the reader already when it comes to wait.
 TEST_F(RefreshablePromisesTest, R10PoolOfOneThreadClaimsAQueuedAttempt) {
   ThreadExecutor::Options one;
-  one.workers = 1;
+  one.blocking_threads = 1;
   const auto pool = *ThreadExecutor::Create(one);
   ScriptedSource<std::string> source;
   source.Answer("t1", absl::Hours(1));
@@ -187,7 +187,7 @@ TEST_F(RefreshablePromisesTest, R10PoolOfOneThreadClaimsAQueuedAttempt) {
   std::optional<LeaseOr> async;
   std::optional<LeaseOr> seen;
   absl::Notification queued, done;
-  pool->Run([&] {
+  pool->RunBlocking([&] {
     queued.WaitForNotification();
     seen = token->Get();
   });
@@ -205,7 +205,7 @@ TEST_F(RefreshablePromisesTest, R10PoolOfOneThreadClaimsAQueuedAttempt) {
 // A retry is claimed too, though only the timer makes it due.
 TEST_F(RefreshablePromisesTest, R10PoolOfOneThreadRunsTheRetries) {
   ThreadExecutor::Options one;
-  one.workers = 1;
+  one.blocking_threads = 1;
   const auto pool = *ThreadExecutor::Create(one);
   ScriptedSource<std::string> source;
   source.Answer(absl::UnavailableError("502"));
@@ -216,7 +216,7 @@ TEST_F(RefreshablePromisesTest, R10PoolOfOneThreadRunsTheRetries) {
   const auto token = *Token::Create(source.Share(), {pool.get(), policy});
   std::optional<LeaseOr> seen;
   absl::Notification done;
-  pool->Run([&] {
+  pool->RunBlocking([&] {
     seen = token->Get();
     done.Notify();
   });

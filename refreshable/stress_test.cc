@@ -332,6 +332,7 @@ void RunRound(const Round& round) {
 TEST(StressTest, E1BlockedReadersAndAnswersAtTheEnd) {
   ThreadExecutor::Options executor;
   executor.workers = 2;
+  executor.blocking_threads = 2;
   for (uint32_t seed = 1; seed <= kRounds; ++seed) {
     RunRound({seed, absl::Hours(1), executor, /*blocked_at_the_end=*/true});
   }
@@ -340,6 +341,7 @@ TEST(StressTest, E1BlockedReadersAndAnswersAtTheEnd) {
 TEST(StressTest, F2AttemptsTimeOutAndAnswerLate) {
   ThreadExecutor::Options executor;
   executor.workers = 2;
+  executor.blocking_threads = 2;
   for (uint32_t seed = 1; seed <= kRounds; ++seed) {
     RunRound({seed, absl::Microseconds(200), executor, false});
   }
@@ -348,6 +350,7 @@ TEST(StressTest, F2AttemptsTimeOutAndAnswerLate) {
 TEST(StressTest, E2ExecutorRefusesNowAndThen) {
   ThreadExecutor::Options executor;
   executor.workers = 1;
+  executor.blocking_threads = 1;
   executor.max_queued = 1;
   executor.max_timers = 1;
   for (uint32_t seed = 1; seed <= kRounds; ++seed) {

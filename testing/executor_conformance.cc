@@ -62,6 +62,30 @@ struct Fate {
   }
 };
 
+// As many blocked tasks as an executor bears.
+class Blockade {
+ public:
+  Blockade(Executor& executor, int n) : left_(n), fates_(n) {
+    for (Fate& fate : fates_) {
+      EXPECT_TRUE(executor.RunBlocking(fate.Watch([this] {
+        if (--left_ == 0) started_.Notify();
+        AwaitOrGiveUp(go_, "the test to let go of blocked tasks");
+      })));
+    }
+    AwaitOrGiveUp(started_, "as many blocked tasks as there may be to start");
+  }
+  ~Blockade() {
+    go_.Notify();
+    for (Fate& fate : fates_) AwaitOrGiveUp(fate.gone, "blocked tasks to end");
+  }
+
+ private:
+  std::atomic<int> left_;
+  absl::Notification started_;
+  absl::Notification go_;
+  std::vector<Fate> fates_;
+};
+
 // Hands `queue` a task that must not run, in this thread, before `queue`
 // returns.
 void ExpectNotRunInside(absl::FunctionRef<bool(Executor::Task)> queue,
@@ -107,6 +131,7 @@ Executor::Task ExecutorConformanceTest::Reentrant(
 void ExecutorConformanceTest::CallBack() {
   DoOrGiveUp("a call of the executor: does it hold a lock?", [this] {
     executor().Run([] {});
+    executor().RunBlocking([] {});
     executor().Cancel(executor().RunAfter(absl::Hours(1), [] {}));
     executor().InExecutorThread();
     executor().clock().Now();
@@ -151,6 +176,85 @@ TEST_P(ExecutorConformanceTest, RunDoesNotWaitForOtherTasks) {
   });
   go.Notify();
   for (Fate& fate : fates) Await(fate.gone, "the tasks to be run");
+}
+
+TEST_P(ExecutorConformanceTest, RunBlockingRunsTheTaskOnce) {
+  Fate first, second;
+  ASSERT_TRUE(executor().RunBlocking(first.Watch()));
+  Await(first.gone, "the blocking task to be run");
+  ASSERT_TRUE(executor().RunBlocking(second.Watch()));
+  Await(second.gone, "the blocking task to be run");
+  EXPECT_EQ(first.ran, 1);
+  EXPECT_EQ(second.ran, 1);
+}
+
+TEST_P(ExecutorConformanceTest, RunBlockingDoesNotRunInsideTheCall) {
+  const auto check = [this](absl::Notification* ran) {
+    ExpectNotRunInside(
+        [this](Executor::Task task) {
+          return executor().RunBlocking(std::move(task));
+        },
+        ran);
+  };
+  absl::Notification outside, in_run, in_blocking, in_timer;
+  check(&outside);
+  executor().Run([&] { check(&in_run); });
+  executor().RunBlocking([&] { check(&in_blocking); });
+  executor().RunAfter(absl::ZeroDuration(), [&] { check(&in_timer); });
+  Await(outside, "the blocking task to be run");
+  Await(in_run, "the blocking task of a task to be run");
+  Await(in_blocking, "the blocking task of a blocking task to be run");
+  Await(in_timer, "the blocking task of a timer to be run");
+}
+
+TEST_P(ExecutorConformanceTest, RunBlockingDoesNotWaitForOtherTasks) {
+  // More tasks than the executor bears.
+  absl::Notification go;
+  std::vector<Fate> fates(rig_->BlockedTasks() + 8);
+  DoOrGiveUp("RunBlocking to return while tasks block", [&] {
+    for (Fate& fate : fates) {
+      EXPECT_TRUE(executor().RunBlocking(fate.Watch([&] {
+        AwaitOrGiveUp(go, "RunBlocking to return while tasks block");
+      })));
+    }
+  });
+  go.Notify();
+  for (Fate& fate : fates) Await(fate.gone, "the blocking tasks to be run");
+}
+
+TEST_P(ExecutorConformanceTest, BlockedTasksRunAtTheSameTime) {
+  if (rig_->BlockedTasks() == 0) return;
+  const Blockade blockade(executor(), rig_->BlockedTasks());
+}
+
+TEST_P(ExecutorConformanceTest, RunIsNotHeldUpByBlockedTasks) {
+  if (rig_->BlockedTasks() == 0) return;
+  const Blockade blockade(executor(), rig_->BlockedTasks());
+  Fate fate;
+  ASSERT_TRUE(executor().Run(fate.Watch()));
+  Await(fate.gone, "a task of Run while others block");
+  EXPECT_EQ(fate.ran, 1);
+}
+
+TEST_P(ExecutorConformanceTest, TimersAreNotHeldUpByBlockedTasks) {
+  if (rig_->BlockedTasks() == 0) return;
+  const Blockade blockade(executor(), rig_->BlockedTasks());
+  Fate fate;
+  ASSERT_NE(executor().RunAfter(absl::Milliseconds(1), fate.Watch()),
+            TimerId::kNone);
+  Await(fate.gone, "a timer while tasks block");
+  EXPECT_EQ(fate.ran, 1);
+}
+
+TEST_P(ExecutorConformanceTest, CancelIsNotHeldUpByBlockedTasks) {
+  if (rig_->BlockedTasks() == 0) return;
+  const Blockade blockade(executor(), rig_->BlockedTasks());
+  Fate fate;
+  DoOrGiveUp("Cancel while tasks block", [&] {
+    EXPECT_TRUE(
+        executor().Cancel(executor().RunAfter(absl::Hours(1), fate.Watch())));
+  });
+  EXPECT_EQ(fate.destroyed, 1);
 }
 
 TEST_P(ExecutorConformanceTest, RunAfterDoesNotRunInsideTheCall) {
@@ -347,6 +451,15 @@ TEST_P(ExecutorConformanceTest, RefusedTaskIsDestroyedBeforeRunReturns) {
   EXPECT_EQ(fate.ran, 0);
 }
 
+TEST_P(ExecutorConformanceTest,
+       RefusedBlockingTaskIsDestroyedBeforeRunBlockingReturns) {
+  if (!rig_->Refuse()) return;
+  Fate fate;
+  EXPECT_FALSE(executor().RunBlocking(fate.Watch()));
+  EXPECT_EQ(fate.destroyed, 1);
+  EXPECT_EQ(fate.ran, 0);
+}
+
 TEST_P(ExecutorConformanceTest, RefusedTimerIsDestroyedBeforeRunAfterReturns) {
   if (!rig_->Refuse()) return;
   Fate fate;
@@ -356,49 +469,58 @@ TEST_P(ExecutorConformanceTest, RefusedTimerIsDestroyedBeforeRunAfterReturns) {
 }
 
 TEST_P(ExecutorConformanceTest, TasksAreDestroyedOnceTheyHaveRun) {
-  Fate task, timer;
+  Fate task, blocking, timer;
   ASSERT_TRUE(
       executor().Run(task.Watch([&] { EXPECT_EQ(task.destroyed, 0); })));
+  ASSERT_TRUE(executor().RunBlocking(
+      blocking.Watch([&] { EXPECT_EQ(blocking.destroyed, 0); })));
   ASSERT_NE(executor().RunAfter(absl::ZeroDuration(), timer.Watch([&] {
     EXPECT_EQ(timer.destroyed, 0);
   })),
             TimerId::kNone);
   Await(task.gone, "a task that has run to be destroyed");
+  Await(blocking.gone, "a blocking task that has run to be destroyed");
   Await(timer.gone, "a timer's task that has run to be destroyed");
 }
 
 TEST_P(ExecutorConformanceTest, TasksAreDestroyedOutsideLocks) {
-  absl::Notification run, timer, cancelled;
+  absl::Notification run, blocking, timer, cancelled;
   ASSERT_TRUE(executor().Run(Reentrant(&run)));
+  ASSERT_TRUE(executor().RunBlocking(Reentrant(&blocking)));
   ASSERT_NE(executor().RunAfter(absl::ZeroDuration(), Reentrant(&timer)),
             TimerId::kNone);
   EXPECT_TRUE(executor().Cancel(
       executor().RunAfter(absl::Hours(1), Reentrant(&cancelled))));
   Await(run, "the task to be destroyed");
+  Await(blocking, "the blocking task to be destroyed");
   Await(timer, "the timer's task to be destroyed");
   EXPECT_TRUE(cancelled.HasBeenNotified());
 }
 
 TEST_P(ExecutorConformanceTest, RefusedTasksAreDestroyedOutsideLocks) {
   if (!rig_->Refuse()) return;
-  absl::Notification run, timer;
+  absl::Notification run, blocking, timer;
   EXPECT_FALSE(executor().Run(Reentrant(&run)));
+  EXPECT_FALSE(executor().RunBlocking(Reentrant(&blocking)));
   EXPECT_EQ(executor().RunAfter(absl::Hours(1), Reentrant(&timer)),
             TimerId::kNone);
 }
 
 TEST_P(ExecutorConformanceTest, PendingTasksAreDestroyedWithTheExecutor) {
-  std::array<Fate, 10> tasks, timers;
+  std::array<Fate, 10> tasks, blocking, timers;
   for (Fate& fate : tasks) executor().Run(fate.Watch());
+  for (Fate& fate : blocking) executor().RunBlocking(fate.Watch());
   for (Fate& fate : timers) {
     executor().RunAfter(
         &fate == &timers[0] ? absl::InfiniteDuration() : absl::Hours(1),
         fate.Watch());
   }
   rig_->Destroy();
-  for (Fate& fate : tasks) {
-    EXPECT_LE(fate.ran, 1);
-    EXPECT_EQ(fate.destroyed, 1);
+  for (std::array<Fate, 10>* fates : {&tasks, &blocking}) {
+    for (Fate& fate : *fates) {
+      EXPECT_LE(fate.ran, 1);
+      EXPECT_EQ(fate.destroyed, 1);
+    }
   }
   for (Fate& fate : timers) {
     EXPECT_EQ(fate.ran, 0);
@@ -431,6 +553,19 @@ TEST_P(ExecutorConformanceTest, InExecutorThreadOnlyInsideTasks) {
                        destroyed.Notify();
                      })] { in_task = executor().InExecutorThread(); });
   Await(destroyed, "the task to be run");
+  EXPECT_TRUE(in_task);
+  EXPECT_TRUE(in_destructor);
+  EXPECT_FALSE(executor().InExecutorThread());
+}
+
+TEST_P(ExecutorConformanceTest, InExecutorThreadInsideBlockingTasks) {
+  absl::Notification destroyed;
+  bool in_task = false, in_destructor = false;
+  executor().RunBlocking([&, guard = std::make_unique<OnDestroy>([&] {
+                               in_destructor = executor().InExecutorThread();
+                               destroyed.Notify();
+                             })] { in_task = executor().InExecutorThread(); });
+  Await(destroyed, "the blocking task to be run");
   EXPECT_TRUE(in_task);
   EXPECT_TRUE(in_destructor);
   EXPECT_FALSE(executor().InExecutorThread());

@@ -43,9 +43,15 @@ class ExecutorRig {
   // Ready to run tasks. It must take 1000 tasks and as many timers at once.
   virtual refreshable::Executor& executor() = 0;
 
-  // Makes `Run` and `RunAfter` refuse, from now on, and returns true. The
-  // default is for an executor that never refuses, to which the clauses about
-  // that do not apply.
+  // How many tasks of `RunBlocking` the executor bears at once: with so many of
+  // them blocked, each of them has been started, and tasks of `Run`, timers and
+  // `Cancel` are not held up. The default is for an executor that makes no
+  // difference between `RunBlocking` and `Run`, such as an event loop.
+  virtual int BlockedTasks() const { return 0; }
+
+  // Makes `Run`, `RunBlocking` and `RunAfter` refuse, from now on, and returns
+  // true. The default is for an executor that never refuses, to which the
+  // clauses about that do not apply.
   virtual bool Refuse() { return false; }
 
   // Destroys the executor, which the suite does not use any more.

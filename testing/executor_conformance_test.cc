@@ -38,11 +38,14 @@ class ManualRig final : public ExecutorRig {
       std::make_unique<ManualExecutor>();
 };
 
+// With so many threads of each kind, and bounds.
 class ThreadRig final : public ExecutorRig {
  public:
-  explicit ThreadRig(int workers) : workers_(workers) {
+  explicit ThreadRig(int threads) : threads_(threads) {
     ThreadExecutor::Options options;
-    options.workers = workers;
+    options.workers = threads;
+    options.blocking_threads = threads;
+    options.shutdown_grace = absl::InfiniteDuration();
     options.max_queued = 5000;
     options.max_timers = 5000;
     executor_ = ThreadExecutor::Create(options).value();
@@ -50,17 +53,22 @@ class ThreadRig final : public ExecutorRig {
   ~ThreadRig() override { Destroy(); }
 
   Executor& executor() override { return *executor_; }
+  int BlockedTasks() const override { return threads_; }
   bool Refuse() override {
-    // With every worker held up, what is queued stays queued.
-    absl::BlockingCounter held(workers_);
-    for (int i = 0; i < workers_; ++i) {
-      executor_->Run([this, &held] {
-        held.DecrementCount();
-        stop_.WaitForNotification();
-      });
+    // With every thread held up, what is queued stays queued.
+    absl::BlockingCounter held(2 * threads_);
+    const auto hold = [this, &held] {
+      held.DecrementCount();
+      stop_.WaitForNotification();
+    };
+    for (int i = 0; i < threads_; ++i) {
+      executor_->Run(hold);
+      executor_->RunBlocking(hold);
     }
     held.Wait();
     while (executor_->Run([] {})) {
+    }
+    while (executor_->RunBlocking([] {})) {
     }
     while (executor_->RunAfter(absl::Hours(1), [] {}) != TimerId::kNone) {
     }
@@ -72,9 +80,29 @@ class ThreadRig final : public ExecutorRig {
   }
 
  private:
-  const int workers_;
+  const int threads_;
   absl::Notification stop_;
   std::unique_ptr<ThreadExecutor> executor_;
+};
+
+// As most programs use it.
+class DefaultRig final : public ExecutorRig {
+ public:
+  Executor& executor() override { return *executor_; }
+  int BlockedTasks() const override {
+    return ThreadExecutor::Options().blocking_threads;
+  }
+  bool Refuse() override {
+    return executor_->Shutdown(absl::InfiniteDuration()) == 0;
+  }
+  void Destroy() override {
+    executor_->Shutdown(absl::InfiniteDuration());
+    executor_.reset();
+  }
+
+ private:
+  std::unique_ptr<ThreadExecutor> executor_ =
+      std::make_unique<ThreadExecutor>();
 };
 
 INSTANTIATE_TEST_SUITE_P(
@@ -84,7 +112,9 @@ INSTANTIATE_TEST_SUITE_P(
         ExecutorSubject{"OneThread",
                         [] { return std::make_unique<ThreadRig>(1); }},
         ExecutorSubject{"FourThreads",
-                        [] { return std::make_unique<ThreadRig>(4); }}),
+                        [] { return std::make_unique<ThreadRig>(4); }},
+        ExecutorSubject{"Default",
+                        [] { return std::make_unique<DefaultRig>(); }}),
     SubjectName());
 
 }  // namespace

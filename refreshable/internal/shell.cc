@@ -352,7 +352,9 @@ std::vector<Shell::Effects> Shell::LeaveExecutor() {
 
 void Shell::SubmitAttempt(AttemptId id) {
   UseExecutor([&] {
-    if (!executor_->Run(AttemptTask(shared_from_this(), id))) AttemptLost(id);
+    if (!executor_->RunBlocking(AttemptTask(shared_from_this(), id))) {
+      AttemptLost(id);
+    }
   });
 }
 

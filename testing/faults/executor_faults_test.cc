@@ -46,6 +46,11 @@ enum class Fault {
   kKeepsTasks,
   kDestroysTasksUnderLock,
   kCallsUnderLock,
+  // Of what may block.
+  kOneBlockingThread,
+  kRunWaitsForBlocked,
+  kTimersWaitForBlocked,
+  kCancelWaitsForBlocked,
   // Of RunAfter.
   kTimerRunsTwice,
   kTimerRunsInside,
@@ -80,13 +85,21 @@ enum class Fault {
   kDiesUnderLock,
 };
 
-// An executor around a sound one, with one fault.
+// How many threads for blocking tasks there are, where there are threads.
+constexpr int kBlockingThreads = 2;
+
+// An executor around a sound one, with one fault; a fault of `Run` may be one
+// of `RunBlocking` instead.
 class FaultyExecutor final : public Executor {
  public:
-  FaultyExecutor(Fault fault, bool threads) : fault_(fault) {
+  FaultyExecutor(Fault fault, bool threads, bool in_blocking)
+      : fault_(fault), in_blocking_(in_blocking) {
     if (threads) {
       ThreadExecutor::Options options;
       options.workers = 1;
+      options.blocking_threads =
+          fault == Fault::kOneBlockingThread ? 1 : kBlockingThreads;
+      options.shutdown_grace = absl::InfiniteDuration();
       inner_ = ThreadExecutor::Create(options).value().release();
     } else {
       inner_ = manual_ = new ManualExecutor();
@@ -111,56 +124,8 @@ class FaultyExecutor final : public Executor {
     delete inner_;
   }
 
-  bool Run(Task task) override {
-    switch (fault_) {
-      case Fault::kLosesTasks:
-        return true;
-      case Fault::kLosesSomeTasks:
-        if (Count() % 64 == 0) return true;
-        break;
-      case Fault::kRunsTwice:
-        return inner_->Run(Twice(std::move(task)));
-      case Fault::kRunsInside:
-        std::move(task)();
-        return true;
-      case Fault::kRunWaits: {
-        absl::Notification ran;
-        inner_->Run([&ran, task = std::move(task)]() mutable {
-          std::move(task)();
-          ran.Notify();
-        });
-        ran.WaitForNotification();
-        return true;
-      }
-      case Fault::kKeepsTasks:
-      case Fault::kLeaksPendingTasks:
-        return inner_->Run(Keep(std::move(task)));
-      case Fault::kDestroysTasksUnderLock:
-        Count();
-        return inner_->Run([this, task = std::move(task)]() mutable {
-          std::move(task)();
-          absl::MutexLock lock(&mu_);
-          task = nullptr;
-        });
-      case Fault::kCallsUnderLock: {
-        absl::MutexLock lock(&mu_);
-        return inner_->Run(std::move(task));
-      }
-      case Fault::kAsksUnderLock:
-        Count();
-        break;
-      case Fault::kAnyExecutorsThread:
-        return inner_->Run([task = std::move(task)]() mutable {
-          in_any_ = true;
-          std::move(task)();
-          task = nullptr;
-          in_any_ = false;
-        });
-      default:
-        break;
-    }
-    return inner_->Run(std::move(task));
-  }
+  bool Run(Task task) override { return Queue(std::move(task), false); }
+  bool RunBlocking(Task task) override { return Queue(std::move(task), true); }
 
   TimerId RunAfter(absl::Duration delay, Task task) override {
     switch (fault_) {
@@ -211,6 +176,11 @@ class FaultyExecutor final : public Executor {
                                 [this, task = std::move(task)]() mutable {
                                   inner_->Run(std::move(task));
                                 });
+      case Fault::kTimersWaitForBlocked:
+        return inner_->RunAfter(delay,
+                                [this, task = std::move(task)]() mutable {
+                                  inner_->RunBlocking(std::move(task));
+                                });
       case Fault::kKeepsTimers:
       case Fault::kCancelKeepsTask:
       case Fault::kRunsPendingTimersAtTheEnd:
@@ -249,6 +219,7 @@ class FaultyExecutor final : public Executor {
         absl::MutexLock lock(&mu_);
         return queued_.count(id) > 0;
       }
+      case Fault::kCancelWaitsForBlocked:
       case Fault::kCancelWaits: {
         absl::MutexLock lock(&mu_);
         mu_.Await(absl::Condition(
@@ -323,6 +294,72 @@ class FaultyExecutor final : public Executor {
   }
 
  private:
+  bool Queue(Task task, bool blocking) {
+    const auto pass = [&](Task t) {
+      return blocking ? inner_->RunBlocking(std::move(t))
+                      : inner_->Run(std::move(t));
+    };
+    if (fault_ == Fault::kRunWaitsForBlocked) {
+      return inner_->RunBlocking(std::move(task));
+    }
+    if (fault_ == Fault::kCancelWaitsForBlocked && blocking) {
+      return inner_->RunBlocking([this, task = std::move(task)]() mutable {
+        AddRunning(1);
+        std::move(task)();
+        AddRunning(-1);
+      });
+    }
+    if (blocking != in_blocking_) return pass(std::move(task));
+    switch (fault_) {
+      case Fault::kLosesTasks:
+        return true;
+      case Fault::kLosesSomeTasks:
+        if (Count() % 64 == 0) return true;
+        break;
+      case Fault::kRunsTwice:
+        return pass(Twice(std::move(task)));
+      case Fault::kRunsInside:
+        std::move(task)();
+        return true;
+      case Fault::kRunWaits: {
+        absl::Notification ran;
+        pass([&ran, task = std::move(task)]() mutable {
+          std::move(task)();
+          ran.Notify();
+        });
+        ran.WaitForNotification();
+        return true;
+      }
+      case Fault::kKeepsTasks:
+      case Fault::kLeaksPendingTasks:
+        return pass(Keep(std::move(task)));
+      case Fault::kDestroysTasksUnderLock:
+        Count();
+        return pass([this, task = std::move(task)]() mutable {
+          std::move(task)();
+          absl::MutexLock lock(&mu_);
+          task = nullptr;
+        });
+      case Fault::kCallsUnderLock: {
+        absl::MutexLock lock(&mu_);
+        return pass(std::move(task));
+      }
+      case Fault::kAsksUnderLock:
+        Count();
+        break;
+      case Fault::kAnyExecutorsThread:
+        return pass([task = std::move(task)]() mutable {
+          in_any_ = true;
+          std::move(task)();
+          task = nullptr;
+          in_any_ = false;
+        });
+      default:
+        break;
+    }
+    return pass(std::move(task));
+  }
+
   static Task Twice(Task task) {
     return [task = std::move(task)]() mutable {
       std::move(task)();
@@ -370,6 +407,7 @@ class FaultyExecutor final : public Executor {
   static thread_local bool in_any_;
 
   const Fault fault_;
+  const bool in_blocking_;
   absl::Mutex mu_;
   int count_ ABSL_GUARDED_BY(mu_) = 0;
   int running_ ABSL_GUARDED_BY(mu_) = 0;
@@ -387,14 +425,18 @@ thread_local bool FaultyExecutor::in_any_ = false;
 
 class FaultyRig final : public ExecutorRig {
  public:
-  FaultyRig(Fault fault, bool threads)
-      : executor_(std::make_unique<FaultyExecutor>(fault, threads)) {}
+  FaultyRig(Fault fault, bool threads, bool in_blocking)
+      : threads_(threads),
+        executor_(
+            std::make_unique<FaultyExecutor>(fault, threads, in_blocking)) {}
 
   Executor& executor() override { return *executor_; }
+  int BlockedTasks() const override { return threads_ ? kBlockingThreads : 0; }
   bool Refuse() override { return executor_->Refuse(); }
   void Destroy() override { executor_.reset(); }
 
  private:
+  const bool threads_;
   std::unique_ptr<FaultyExecutor> executor_;
 };
 
@@ -403,6 +445,7 @@ struct Row {
   bool threads;  // Around a ThreadExecutor, else around a ManualExecutor.
   const char* name;
   std::vector<const char*> clauses;  // All of them have to find it.
+  bool in_blocking = false;          // A fault of RunBlocking, not of Run.
 };
 
 const std::vector<Row>& Rows() {
@@ -429,6 +472,58 @@ const std::vector<Row>& Rows() {
        "CallsUnderLock",
        {"TasksAreDestroyedOutsideLocks",
         "RefusedTasksAreDestroyedOutsideLocks"}},
+      {Fault::kRunsTwice,
+       true,
+       "RunsBlockingTwice",
+       {"RunBlockingRunsTheTaskOnce"},
+       true},
+      {Fault::kRunsInside,
+       false,
+       "RunsBlockingInside",
+       {"RunBlockingDoesNotRunInsideTheCall"},
+       true},
+      {Fault::kRunWaits,
+       true,
+       "RunBlockingWaits",
+       {"RunBlockingDoesNotWaitForOtherTasks"},
+       true},
+      {Fault::kKeepsTasks,
+       false,
+       "KeepsBlockingTasks",
+       {"TasksAreDestroyedOnceTheyHaveRun",
+        "RefusedBlockingTaskIsDestroyedBeforeRunBlockingReturns"},
+       true},
+      {Fault::kDestroysTasksUnderLock,
+       true,
+       "DestroysBlockingTasksUnderLock",
+       {"TasksAreDestroyedOutsideLocks"},
+       true},
+      {Fault::kCallsUnderLock,
+       false,
+       "CallsBlockingUnderLock",
+       {"RefusedTasksAreDestroyedOutsideLocks"},
+       true},
+      {Fault::kLeaksPendingTasks,
+       false,
+       "LeaksPendingBlockingTasks",
+       {"PendingTasksAreDestroyedWithTheExecutor"},
+       true},
+      {Fault::kOneBlockingThread,
+       true,
+       "OneBlockingThread",
+       {"BlockedTasksRunAtTheSameTime"}},
+      {Fault::kRunWaitsForBlocked,
+       true,
+       "RunWaitsForBlocked",
+       {"RunIsNotHeldUpByBlockedTasks"}},
+      {Fault::kTimersWaitForBlocked,
+       true,
+       "TimersWaitForBlocked",
+       {"TimersAreNotHeldUpByBlockedTasks"}},
+      {Fault::kCancelWaitsForBlocked,
+       true,
+       "CancelWaitsForBlocked",
+       {"CancelIsNotHeldUpByBlockedTasks"}},
       {Fault::kTimerRunsTwice, true, "TimerRunsTwice", {"TimerRunsOnce"}},
       {Fault::kTimerRunsInside,
        false,
@@ -490,7 +585,8 @@ const std::vector<Row>& Rows() {
       {Fault::kNeverInThread,
        false,
        "NeverInThread",
-       {"InExecutorThreadOnlyInsideTasks"}},
+       {"InExecutorThreadOnlyInsideTasks",
+        "InExecutorThreadInsideBlockingTasks"}},
       {Fault::kAnyExecutorsThread,
        true,
        "AnyExecutorsThread",
@@ -537,8 +633,8 @@ std::vector<ExecutorSubject> Subjects() {
   std::vector<ExecutorSubject> subjects;
   for (const Row& row : Rows()) {
     subjects.push_back({row.name, [&row] {
-                          return std::make_unique<FaultyRig>(row.fault,
-                                                             row.threads);
+                          return std::make_unique<FaultyRig>(
+                              row.fault, row.threads, row.in_blocking);
                         }});
   }
   return subjects;

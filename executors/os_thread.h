@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// OsThread: a thread that may turn out not to be had. Private.
+
+#ifndef REFRESHABLE_EXECUTORS_OS_THREAD_H_
+#define REFRESHABLE_EXECUTORS_OS_THREAD_H_
+
+#ifdef _WIN32
+#include <thread>  // NOLINT(build/c++11)
+#else
+#include <pthread.h>
+#endif
+
+#include "absl/functional/any_invocable.h"
+
+namespace refreshable {
+namespace executors_internal {
+
+// As std::thread, which can report that the system refuses a thread (a limit on
+// processes, no memory for a stack) by an exception only. To be joined or
+// detached, once, before it is destroyed or started again.
+class OsThread {
+ public:
+  using Body = absl::AnyInvocable<void() &&>;
+
+  OsThread() = default;
+  OsThread(const OsThread&) = delete;
+  OsThread& operator=(const OsThread&) = delete;
+
+  // Calls `body` in a new thread and destroys it there. False if the system
+  // refuses the thread: `body` is then destroyed, uncalled. An exception that
+  // escapes `body` ends the program.
+  bool Start(Body body);
+  void Join();
+  void Detach();
+
+ private:
+#ifdef _WIN32
+  std::thread thread_;
+#else
+  pthread_t thread_;
+#endif
+};
+
+}  // namespace executors_internal
+}  // namespace refreshable
+
+#endif  // REFRESHABLE_EXECUTORS_OS_THREAD_H_

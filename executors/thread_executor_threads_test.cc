@@ -1,0 +1,318 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Which threads a ThreadExecutor makes, and what becomes of them at its end.
+
+#include <atomic>
+#include <cstdlib>
+#include <memory>
+#include <new>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/synchronization/blocking_counter.h"
+#include "absl/synchronization/notification.h"
+#include "absl/time/time.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "refreshable/executors/executor.h"
+#include "refreshable/executors/thread_executor.h"
+
+namespace refreshable {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::internal::CaptureStderr;
+using ::testing::internal::GetCapturedStderr;
+
+// Waits for its tasks at its end, however slow the machine is.
+ThreadExecutor::Options Patient() {
+  ThreadExecutor::Options options;
+  options.shutdown_grace = absl::InfiniteDuration();
+  return options;
+}
+
+// Tasks that block until they are let go, at the latest by the destructor.
+class Blockade {
+ public:
+  ~Blockade() { LetGo(); }
+
+  Executor::Task Task(absl::BlockingCounter* started = nullptr) {
+    return [this, started] {
+      if (started != nullptr) started->DecrementCount();
+      go_.WaitForNotification();
+    };
+  }
+  void LetGo() {
+    if (!go_.HasBeenNotified()) go_.Notify();
+  }
+
+ private:
+  absl::Notification go_;
+};
+
+void RunAndWait(Executor& executor) {
+  absl::Notification ran;
+  ASSERT_TRUE(executor.Run([&] { ran.Notify(); }));
+  ran.WaitForNotification();
+}
+
+void FireAndWait(Executor& executor) {
+  absl::Notification fired;
+  ASSERT_NE(executor.RunAfter(absl::ZeroDuration(), [&] { fired.Notify(); }),
+            TimerId::kNone);
+  fired.WaitForNotification();
+}
+
+// Four workers were all that there was, and two sources that hung held them.
+TEST(ThreadExecutorThreadsTest, X1WhatBlocksHoldsUpNothingElse) {
+  for (const int blocked : {1, 4, 32, 256, 300}) {
+    SCOPED_TRACE(blocked);
+    const auto executor = *ThreadExecutor::Create(Patient());
+    Blockade blockade;
+    absl::BlockingCounter started(std::min(blocked, 256));
+    for (int i = 0; i < blocked; ++i) {
+      // Those beyond the bound stay in the queue.
+      ASSERT_TRUE(
+          executor->RunBlocking(blockade.Task(i < 256 ? &started : nullptr)));
+    }
+    started.Wait();
+    RunAndWait(*executor);
+    FireAndWait(*executor);
+    EXPECT_TRUE(executor->Cancel(executor->RunAfter(absl::Hours(1), [] {})));
+  }
+}
+
+TEST(ThreadExecutorThreadsTest, X1BlockingTasksBeyondTheBoundWaitTheirTurn) {
+  ThreadExecutor::Options options = Patient();
+  options.blocking_threads = 2;
+  const auto executor = *ThreadExecutor::Create(options);
+  Blockade first;
+  Blockade second;
+  absl::BlockingCounter started(2);
+  absl::Notification third;
+  std::atomic<bool> let_go{false};
+  ASSERT_TRUE(executor->RunBlocking(first.Task(&started)));
+  ASSERT_TRUE(executor->RunBlocking(second.Task(&started)));
+  ASSERT_TRUE(executor->RunBlocking([&] {
+    EXPECT_TRUE(let_go);
+    third.Notify();
+  }));
+  started.Wait();
+  RunAndWait(*executor);
+  let_go = true;
+  first.LetGo();
+  third.WaitForNotification();
+}
+
+// A callback may read another Refreshable, and then it blocks.
+TEST(ThreadExecutorThreadsTest, X1CallbacksThatBlockGetFurtherThreads) {
+  const auto executor = *ThreadExecutor::Create(Patient());
+  Blockade blockade;
+  for (int i = 0; i < 12; ++i) ASSERT_TRUE(executor->Run(blockade.Task()));
+  RunAndWait(*executor);
+}
+
+TEST(ThreadExecutorThreadsTest, X1IdleThreadsEnd) {
+  // Told when the thread that has touched it ends.
+  static absl::BlockingCounter* const ended = new absl::BlockingCounter(8);
+  struct Farewell {
+    bool touched = false;
+    ~Farewell() { ended->DecrementCount(); }
+  };
+  ThreadExecutor::Options options = Patient();
+  options.idle_timeout = absl::ZeroDuration();
+  const auto executor = *ThreadExecutor::Create(options);
+  {
+    Blockade blockade;
+    absl::BlockingCounter started(8);
+    for (int i = 0; i < 8; ++i) {
+      ASSERT_TRUE(
+          executor->RunBlocking([task = blockade.Task(&started)]() mutable {
+            static thread_local Farewell farewell;
+            farewell.touched = true;
+            std::move(task)();
+          }));
+    }
+    started.Wait();
+    blockade.LetGo();
+    ended->Wait();
+  }
+  // And others are made when they are needed again.
+  absl::Notification ran;
+  ASSERT_TRUE(executor->RunBlocking([&] { ran.Notify(); }));
+  ran.WaitForNotification();
+}
+
+TEST(ThreadExecutorThreadsTest, X1BlockingTaskIsInsideTheExecutor) {
+  const auto executor = *ThreadExecutor::Create(Patient());
+  absl::Notification ran;
+  ASSERT_TRUE(executor->RunBlocking([&] {
+    EXPECT_TRUE(executor->InExecutorThread());
+    ran.Notify();
+  }));
+  ran.WaitForNotification();
+}
+
+// From the 16,385th on, timers and tasks were refused.
+TEST(ThreadExecutorThreadsTest, X2NothingIsRefusedForNumber) {
+  constexpr int kMany = 100000;
+  ThreadExecutor::Options options = Patient();
+  options.workers = 1;
+  options.blocking_threads = 1;
+  const auto executor = *ThreadExecutor::Create(options);
+  absl::BlockingCounter ran(3 * kMany);
+  const auto count = [&ran] { ran.DecrementCount(); };
+  Blockade blockade;
+  absl::BlockingCounter started(3);
+  ASSERT_TRUE(executor->Run(blockade.Task(&started)));
+  ASSERT_TRUE(executor->RunBlocking(blockade.Task(&started)));
+  ASSERT_NE(executor->RunAfter(absl::ZeroDuration(), blockade.Task(&started)),
+            TimerId::kNone);
+  started.Wait();
+  int refused = 0;
+  for (int i = 0; i < kMany; ++i) {
+    if (!executor->Run(count)) ++refused;
+    if (!executor->RunBlocking(count)) ++refused;
+    if (executor->RunAfter(absl::ZeroDuration(), count) == TimerId::kNone) {
+      ++refused;
+    }
+  }
+  ASSERT_EQ(refused, 0);
+  blockade.LetGo();
+  ran.Wait();
+}
+
+TEST(ThreadExecutorThreadsTest, X4ShutdownSaysHowManyTasksStillRun) {
+  const auto executor = *ThreadExecutor::Create(Patient());
+  Blockade blockade;
+  absl::BlockingCounter started(4);
+  ASSERT_TRUE(executor->Run(blockade.Task(&started)));
+  ASSERT_TRUE(executor->RunBlocking(blockade.Task(&started)));
+  ASSERT_TRUE(executor->RunBlocking(blockade.Task(&started)));
+  ASSERT_NE(executor->RunAfter(absl::ZeroDuration(), blockade.Task(&started)),
+            TimerId::kNone);
+  started.Wait();
+  EXPECT_EQ(executor->Shutdown(absl::ZeroDuration()), 4);
+  EXPECT_FALSE(executor->Run([] {}));
+  EXPECT_FALSE(executor->RunBlocking([] {}));
+  EXPECT_EQ(executor->RunAfter(absl::ZeroDuration(), [] {}), TimerId::kNone);
+  EXPECT_EQ(executor->Shutdown(-absl::Seconds(1)), 4);
+  EXPECT_EQ(executor->Shutdown(absl::Milliseconds(1)), 4);
+  blockade.LetGo();
+  EXPECT_EQ(executor->Shutdown(absl::InfiniteDuration()), 0);
+}
+
+TEST(ThreadExecutorThreadsTest, X4ShutdownDropsWhatIsQueued) {
+  ThreadExecutor::Options options = Patient();
+  options.blocking_threads = 1;
+  const auto executor = *ThreadExecutor::Create(options);
+  Blockade blockade;
+  absl::BlockingCounter started(1);
+  ASSERT_TRUE(executor->RunBlocking(blockade.Task(&started)));
+  started.Wait();
+  auto queued = std::make_shared<int>();
+  ASSERT_TRUE(executor->RunBlocking([queued] { FAIL(); }));
+  executor->RunAfter(absl::Hours(1), [queued] { FAIL(); });
+  EXPECT_EQ(executor->Shutdown(absl::ZeroDuration()), 1);
+  EXPECT_EQ(queued.use_count(), 1);
+}
+
+// An executor whose memory outlives it, as that of a static one does, and which
+// waits for nothing.
+struct Ghost {
+  void Destroy() { executor.~ThreadExecutor(); }
+
+  alignas(ThreadExecutor) unsigned char memory[sizeof(ThreadExecutor)];
+  ThreadExecutor& executor = *new (memory) ThreadExecutor([] {
+    ThreadExecutor::Options options;
+    options.shutdown_grace = absl::ZeroDuration();
+    return options;
+  }());
+};
+
+TEST(ThreadExecutorThreadsTest, X4TasksLeftRunningKeepTheirThreads) {
+  static Ghost* const ghost = new Ghost;
+  Blockade blockade;
+  absl::BlockingCounter started(2);
+  absl::Notification went_on;
+  ASSERT_TRUE(ghost->executor.Run(blockade.Task(&started)));
+  ASSERT_TRUE(ghost->executor.RunBlocking([&, task = blockade.Task(
+                                                  &started)]() mutable {
+    std::move(task)();
+    // What it has no right to do ends well where the memory is there.
+    EXPECT_FALSE(ghost->executor.Run([] { FAIL(); }));
+    EXPECT_FALSE(ghost->executor.RunBlocking([] { FAIL(); }));
+    EXPECT_EQ(ghost->executor.RunAfter(absl::ZeroDuration(), [] { FAIL(); }),
+              TimerId::kNone);
+    EXPECT_FALSE(ghost->executor.Cancel(TimerId{1}));
+    EXPECT_TRUE(ghost->executor.InExecutorThread());
+    ghost->executor.clock().Now();
+    went_on.Notify();
+  }));
+  started.Wait();
+  CaptureStderr();
+  ghost->Destroy();
+  EXPECT_THAT(GetCapturedStderr(),
+              HasSubstr("ThreadExecutor: destroyed while 2 tasks still ran"));
+  blockade.LetGo();
+  went_on.WaitForNotification();
+}
+
+TEST(ThreadExecutorThreadsTest, X4ASilentEndIfNothingRuns) {
+  CaptureStderr();
+  {
+    ThreadExecutor executor;
+    RunAndWait(executor);
+    FireAndWait(executor);
+  }
+  EXPECT_THAT(GetCapturedStderr(), IsEmpty());
+}
+
+class ThreadExecutorThreadsDeathTest : public ::testing::Test {
+ protected:
+  // The death tests start threads.
+  void SetUp() override { GTEST_FLAG_SET(death_test_style, "threadsafe"); }
+};
+
+// exit() waited for a source that hung, for ever.
+TEST_F(ThreadExecutorThreadsDeathTest, X4ExitEndsThoughATaskOfAStaticOneHangs) {
+  EXPECT_EXIT(
+      {
+        static Ghost ghost;
+        std::atexit([] { ghost.Destroy(); });
+        static absl::Notification never;
+        absl::BlockingCounter started(1);
+        ghost.executor.RunBlocking([&] {
+          started.DecrementCount();
+          never.WaitForNotification();
+        });
+        started.Wait();
+        std::exit(0);
+      },
+      ::testing::ExitedWithCode(0), "destroyed while 1 task still ran");
+}
+
+TEST_F(ThreadExecutorThreadsDeathTest, NullTasksEndTheProgram) {
+  const auto null = [] { return Executor::Task(); };
+  ThreadExecutor executor;
+  EXPECT_DEATH(executor.Run(null()), "Run of a null task");
+  EXPECT_DEATH(executor.RunBlocking(null()), "RunBlocking of a null task");
+  EXPECT_DEATH(executor.RunAfter(absl::ZeroDuration(), null()),
+               "RunAfter of a null task");
+}
+
+TEST_F(ThreadExecutorThreadsDeathTest, UseAfterTheEndEndsTheProgram) {
+  Ghost ghost;
+  ghost.Destroy();
+  constexpr char kWhat[] = "used after its destruction";
+  EXPECT_DEATH(ghost.executor.Run([] {}), kWhat);
+  EXPECT_DEATH(ghost.executor.RunBlocking([] {}), kWhat);
+  EXPECT_DEATH(ghost.executor.RunAfter(absl::ZeroDuration(), [] {}), kWhat);
+  EXPECT_DEATH(ghost.executor.Cancel(TimerId{1}), kWhat);
+  EXPECT_DEATH(ghost.executor.InExecutorThread(), kWhat);
+}
+
+}  // namespace
+}  // namespace refreshable

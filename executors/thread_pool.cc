@@ -1,0 +1,339 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "refreshable/executors/thread_pool.h"
+
+#ifndef _WIN32
+#include <pthread.h>
+#endif
+
+#include <algorithm>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <list>
+#include <memory>
+#include <new>
+#include <utility>
+
+#include "absl/base/attributes.h"
+#include "absl/base/config.h"
+#include "absl/functional/any_invocable.h"
+#include "absl/time/time.h"
+#include "refreshable/executors/fork_mutex.h"
+
+namespace refreshable {
+namespace executors_internal {
+namespace {
+
+// The longest that a thread waits before it looks at the clock again: its wait
+// does not count the time that the machine is suspended.
+constexpr absl::Duration kLongestWait = absl::Seconds(1);
+
+// Tasks that wait for a thread while none is taken for so long get another
+// thread.
+constexpr absl::Duration kStall = absl::Milliseconds(20);
+
+// How many forks lie between the first process and this one.
+ABSL_CONST_INIT std::atomic<uint64_t> fork_count{0};
+
+// Before main, and not only at the first use: that may be in one thread while
+// another one forks. But at the first use too, which may be even earlier.
+int CountForks() {
+#ifndef _WIN32
+  ABSL_CONST_INIT static std::atomic<bool> counted{false};
+  if (!counted.exchange(true, std::memory_order_relaxed)) {
+    pthread_atfork(nullptr, nullptr,
+                   [] { fork_count.fetch_add(1, std::memory_order_relaxed); });
+  }
+#endif
+  return 0;
+}
+[[maybe_unused]] const int forks_are_counted = CountForks();
+
+// Calls `allocate`; false if it runs out of memory.
+template <typename Function>
+bool HasMemory(Function allocate) {
+#ifdef ABSL_HAVE_EXCEPTIONS
+  try {
+    allocate();
+  } catch (const std::bad_alloc&) {
+    return false;
+  }
+#else
+  allocate();
+#endif
+  return true;
+}
+
+}  // namespace
+
+thread_local ThreadPool::ThisThread ThreadPool::this_thread_;
+
+uint64_t ThreadPool::ForkCount() {
+  CountForks();
+  return fork_count.load(std::memory_order_relaxed);
+}
+
+bool ThreadPool::Start() {
+  bool started = false;
+  {
+    ForkMutexLock lock(&mu_);
+    self_ = shared_from_this();
+    started = StartThread([this](Threads::iterator self) { RunTimers(self); });
+    started = started && Grow(workers_);
+  }
+  if (!started) {
+    Shutdown(absl::InfiniteDuration());
+    Release();
+  }
+  return started;
+}
+
+int ThreadPool::Shutdown(absl::Duration timeout) {
+  std::list<Task> tasks, blocking;
+  Timers timers;
+  TimersById by_id;
+  {
+    ForkMutexLock lock(&mu_);
+    closed_ = true;
+    tasks.swap(workers_.queue);
+    blocking.swap(blockers_.queue);
+    timers.swap(timers_);
+    by_id.swap(timers_by_id_);
+    for (Lane* lane : {&workers_, &blockers_}) {
+      for (Idler* idler : lane->idle) idler->woken.Signal();
+    }
+    timers_changed_.Signal();
+  }
+  // Before the wait: a running task may be waiting for what it queued.
+  while (!tasks.empty()) tasks.pop_front();
+  while (!blocking.empty()) blocking.pop_front();
+  while (!timers.empty()) timers.erase(timers.begin());
+
+  Threads finished;
+  size_t left = 0;
+  {
+    ForkMutexLock lock(&mu_);
+    const absl::Duration deadline = clock_.Now().since_boot + timeout;
+    while (running_ > 0) {
+      const absl::Duration wait = deadline - clock_.Now().since_boot;
+      if (wait <= absl::ZeroDuration()) break;
+      ended_.WaitWithTimeout(&mu_, std::min(wait, kLongestWait));
+    }
+    // A thread that is not in a task ends at once.
+    while (live_.size() + detached_.size() > running_) ended_.Wait(&mu_);
+    left = running_;
+    for (OsThread& thread : live_) thread.Detach();
+    detached_.splice(detached_.end(), live_);
+    finished.swap(finished_);
+  }
+  for (OsThread& thread : finished) thread.Join();
+  return static_cast<int>(left);
+}
+
+void ThreadPool::Release() {
+  released_ = true;
+  const std::shared_ptr<ThreadPool> self = std::move(self_);
+}
+
+bool ThreadPool::Enqueue(Lane* to, Task task) {
+  // A node of its own, linked in later: neither the task's move constructor nor
+  // its destructor, both the caller's code, runs under the lock.
+  std::list<Task> node;
+  if (!HasMemory([&] { node.push_back(std::move(task)); })) return false;
+  ForkMutexLock lock(&mu_);
+  Lane& lane = *to;
+  if (closed_) return false;
+  if (lane.idle.empty() && lane.threads < lane.prompt && Grow(lane)) {
+    // That thread takes it.
+  } else if (lane.threads == 0 || Full(lane)) {
+    return false;
+  } else if (!lane.idle.empty()) {
+    Idler* const idler = lane.idle.back();
+    lane.idle.pop_back();
+    ++lane.arriving;
+    idler->is_woken = true;
+    idler->woken.Signal();
+  } else {
+    Watch(lane);
+  }
+  lane.queue.splice(lane.queue.end(), node);
+  return true;
+}
+
+bool ThreadPool::Grow(Lane& lane) {
+  if (!StartThread(
+          [this, &lane](Threads::iterator self) { Work(lane, self); })) {
+    return false;
+  }
+  ++lane.threads;
+  ++lane.arriving;
+  return true;
+}
+
+bool ThreadPool::StartThread(absl::AnyInvocable<void(Threads::iterator)> main) {
+  Threads made;
+  OsThread::Body body;
+  if (!HasMemory([&] {
+        made.emplace_back();
+        body = [self = shared_from_this(), thread = made.begin(),
+                main = std::move(main)]() mutable { main(thread); };
+      })) {
+    return false;
+  }
+  if (!made.front().Start(std::move(body))) return false;
+  live_.splice(live_.end(), made);
+  return true;
+}
+
+void ThreadPool::Watch(Lane& lane) {
+  if (lane.watch_at < absl::InfiniteDuration() || lane.threads >= lane.max) {
+    return;
+  }
+  lane.watch_at = clock_.Now().since_boot + kStall;
+  lane.taken_before = lane.taken;
+  timers_changed_.Signal();
+}
+
+void ThreadPool::LookAt(Lane& lane, absl::Duration now) {
+  if (now < lane.watch_at) return;
+  lane.watch_at = absl::InfiniteDuration();
+  if (lane.queue.size() <= lane.arriving) return;
+  if (lane.taken == lane.taken_before) (void)Grow(lane);
+  if (lane.threads >= lane.max) return;
+  lane.watch_at = now + kStall;
+  lane.taken_before = lane.taken;
+}
+
+bool ThreadPool::RunAfter(uint64_t id, absl::Duration delay, Task task) {
+  Timers made;
+  TimersById made_by_id;
+  if (!HasMemory([&] {
+        made.emplace(std::make_pair(absl::ZeroDuration(), id), std::move(task));
+        made_by_id.emplace(id, made.begin());
+      })) {
+    return false;
+  }
+  Timers::node_type node = made.extract(made.begin());
+  TimersById::node_type node_by_id = made_by_id.extract(made_by_id.begin());
+  ForkMutexLock lock(&mu_);
+  if (closed_ || timers_.size() >= options_.max_timers) return false;
+  node.key().first =
+      clock_.Now().since_boot + std::max(delay, absl::ZeroDuration());
+  const auto timer = timers_.insert(std::move(node)).position;
+  node_by_id.mapped() = timer;
+  timers_by_id_.insert(timers_by_id_.end(), std::move(node_by_id));
+  if (timer == timers_.begin()) timers_changed_.Signal();
+  return true;
+}
+
+bool ThreadPool::Cancel(uint64_t id) {
+  Timers::node_type cancelled;  // Destroyed after the lock is released.
+  ForkMutexLock lock(&mu_);
+  const auto timer = timers_by_id_.find(id);
+  if (timer == timers_by_id_.end()) return false;
+  cancelled = timers_.extract(timer->second);
+  timers_by_id_.erase(timer);
+  return true;
+}
+
+void ThreadPool::Work(Lane& lane, Threads::iterator self) {
+  this_thread_.core = this;
+  Idler me;
+  mu_.Lock();
+  --lane.arriving;
+  while (!closed_) {
+    if (lane.queue.empty()) {
+      if (AwaitTask(lane, me)) continue;
+      break;
+    }
+    std::list<Task> node;
+    node.splice(node.end(), lane.queue, lane.queue.begin());
+    ++lane.taken;
+    ++running_;
+    mu_.Unlock();
+    this_thread_.in_task = true;
+    std::move(node.front())();
+    node.clear();  // The task's destructor still counts as inside the task.
+    this_thread_.in_task = false;
+    mu_.Lock();
+    LeaveTask();
+  }
+  --lane.threads;
+  End(self);
+}
+
+// Returns when there may be a task; false if the thread is to end instead.
+bool ThreadPool::AwaitTask(Lane& lane, Idler& me) {
+  me.is_woken = false;
+  lane.idle.push_back(&me);
+  if (options_.idle_timeout == absl::InfiniteDuration()) {
+    me.woken.Wait(&mu_);
+  } else {
+    me.woken.WaitWithTimeout(&mu_,
+                             std::min(options_.idle_timeout, absl::Hours(1)));
+  }
+  if (me.is_woken) {
+    --lane.arriving;
+    return true;
+  }
+  lane.idle.erase(std::find(lane.idle.begin(), lane.idle.end(), &me));
+  return lane.threads <= lane.kept;
+}
+
+void ThreadPool::RunTimers(Threads::iterator self) {
+  this_thread_.core = this;
+  mu_.Lock();
+  while (AwaitTimer()) {
+    Timers::node_type timer = timers_.extract(timers_.begin());
+    timers_by_id_.erase(timer.key().second);
+    ++running_;
+    mu_.Unlock();
+    std::move(timer.mapped())();
+    timer = Timers::node_type();
+    mu_.Lock();
+    LeaveTask();
+  }
+  End(self);
+}
+
+// Returns when the first timer is due; false if the thread is to end.
+bool ThreadPool::AwaitTimer() {
+  while (!closed_) {
+    const absl::Duration now = clock_.Now().since_boot;
+    LookAt(workers_, now);
+    LookAt(blockers_, now);
+    absl::Duration due = timers_.empty() ? absl::InfiniteDuration()
+                                         : timers_.begin()->first.first;
+    if (due <= now) return true;
+    due = std::min({due, workers_.watch_at, blockers_.watch_at});
+    if (due == absl::InfiniteDuration()) {
+      timers_changed_.Wait(&mu_);
+    } else {
+      timers_changed_.WaitWithTimeout(&mu_, std::min(due - now, kLongestWait));
+    }
+  }
+  return false;
+}
+
+void ThreadPool::LeaveTask() {
+  --running_;
+  if (closed_) ended_.SignalAll();
+}
+
+void ThreadPool::End(Threads::iterator self) {
+  // Each thread joins the one that ended before it.
+  Threads before;
+  if (detached_.empty()) {
+    before.swap(finished_);
+    finished_.splice(finished_.end(), live_, self);
+  } else {
+    detached_.erase(self);  // Shutdown has left no other.
+  }
+  if (closed_) ended_.SignalAll();
+  mu_.Unlock();
+  for (OsThread& thread : before) thread.Join();
+}
+
+}  // namespace executors_internal
+}  // namespace refreshable

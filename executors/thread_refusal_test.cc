@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A ThreadExecutor to which the system refuses threads or memory.
+
+#ifdef __linux__
+
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <cstddef>
+#include <cstdlib>
+#include <fstream>
+#include <memory>
+#include <new>
+
+#include "absl/status/status.h"
+#include "absl/synchronization/notification.h"
+#include "absl/time/time.h"
+#include "gtest/gtest.h"
+#include "refreshable/executors/executor.h"
+#include "refreshable/executors/thread_executor.h"
+
+#ifdef __cpp_exceptions
+namespace {
+thread_local bool out_of_memory = false;
+}  // namespace
+
+void* operator new(size_t size) {
+  void* const memory = out_of_memory ? nullptr : std::malloc(size);
+  if (memory == nullptr) throw std::bad_alloc();
+  return memory;
+}
+void* operator new(size_t size, const std::nothrow_t&) noexcept {
+  return out_of_memory ? nullptr : std::malloc(size);
+}
+void operator delete(void* memory) noexcept { std::free(memory); }
+void operator delete(void* memory, size_t) noexcept { std::free(memory); }
+#endif
+
+namespace refreshable {
+namespace {
+
+// While it lives, there is no room for the stack of another thread.
+class NoThreads {
+ public:
+  NoThreads() {
+    getrlimit(RLIMIT_AS, &before_);
+    size_t pages = 0;
+    std::ifstream("/proc/self/statm") >> pages;
+    rlimit now = before_;
+    now.rlim_cur = pages * sysconf(_SC_PAGESIZE) + (size_t{1} << 20);
+    setrlimit(RLIMIT_AS, &now);
+  }
+  ~NoThreads() { setrlimit(RLIMIT_AS, &before_); }
+
+ private:
+  rlimit before_;
+};
+
+ThreadExecutor::Options Patient() {
+  ThreadExecutor::Options options;
+  options.shutdown_grace = absl::InfiniteDuration();
+  return options;
+}
+
+// A thread that could not be made was an exception, and ended the program where
+// there are none.
+TEST(ThreadRefusalTest, X3CreateSaysThatThereAreNoThreads) {
+  const NoThreads no_threads;
+  EXPECT_EQ(ThreadExecutor::Create(Patient()).status().code(),
+            absl::StatusCode::kResourceExhausted);
+}
+
+TEST(ThreadRefusalTest, X3TheFirstBlockingTaskIsRefusedWithoutAThread) {
+  const auto executor = *ThreadExecutor::Create(Patient());
+  const auto task = std::make_shared<int>();
+  {
+    const NoThreads no_threads;
+    EXPECT_FALSE(executor->RunBlocking([task] { FAIL(); }));
+    EXPECT_EQ(task.use_count(), 1);
+    // There is a thread for these already.
+    absl::Notification ran, fired;
+    EXPECT_TRUE(executor->Run([&] { ran.Notify(); }));
+    EXPECT_NE(executor->RunAfter(absl::ZeroDuration(), [&] { fired.Notify(); }),
+              TimerId::kNone);
+    ran.WaitForNotification();
+    fired.WaitForNotification();
+  }
+  absl::Notification ran;
+  EXPECT_TRUE(executor->RunBlocking([&] { ran.Notify(); }));
+  ran.WaitForNotification();
+}
+
+TEST(ThreadRefusalTest, X3FurtherBlockingTasksWaitForAThread) {
+  const auto executor = *ThreadExecutor::Create(Patient());
+  absl::Notification started, go, queued_ran, second_ran;
+  ASSERT_TRUE(executor->RunBlocking([&] {
+    started.Notify();
+    go.WaitForNotification();
+  }));
+  started.WaitForNotification();
+  {
+    const NoThreads no_threads;
+    ASSERT_TRUE(executor->RunBlocking([&] {
+      queued_ran.Notify();
+      go.WaitForNotification();
+    }));
+  }
+  // Though the thread that there was is still blocked.
+  queued_ran.WaitForNotification();
+  {
+    const NoThreads no_threads;
+    ASSERT_TRUE(executor->RunBlocking([&] { second_ran.Notify(); }));
+    go.Notify();
+    second_ran.WaitForNotification();
+  }
+}
+
+#ifdef __cpp_exceptions
+TEST(ThreadRefusalTest, X3WithoutMemoryTasksAreRefused) {
+  const auto executor = *ThreadExecutor::Create(Patient());
+  const auto task = std::make_shared<int>();
+  Executor::Task run = [task] { FAIL(); };
+  Executor::Task blocking = [task] { FAIL(); };
+  Executor::Task timer = [task] { FAIL(); };
+  bool ran = true;
+  bool blocked = true;
+  TimerId id = TimerId{1};
+  out_of_memory = true;
+  ran = executor->Run(std::move(run));
+  blocked = executor->RunBlocking(std::move(blocking));
+  id = executor->RunAfter(absl::ZeroDuration(), std::move(timer));
+  out_of_memory = false;
+  EXPECT_FALSE(ran);
+  EXPECT_FALSE(blocked);
+  EXPECT_EQ(id, TimerId::kNone);
+}
+#endif
+
+}  // namespace
+}  // namespace refreshable
+
+#endif  // __linux__
