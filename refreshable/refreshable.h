@@ -86,7 +86,8 @@ class Refreshable {
     // Told every event. May be null.
     std::shared_ptr<Observer> observer = nullptr;
     // The functions below are called without a lock, on any thread, and
-    // perhaps by several at once.
+    // perhaps by several at once. A call of the source that has not answered
+    // keeps them and the observer alive, so they should not own the source.
 
     // Run after each publication and before those wake who wait for it, in the
     // thread that completed the refresh or called Install; two may overlap, the

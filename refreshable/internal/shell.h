@@ -95,6 +95,8 @@ class Shell : public std::enable_shared_from_this<Shell>, protected ForkAware {
   void Close();
 
  protected:
+  Executor* executor() const { return executor_; }
+
   // What is done outside the lock once something was published.
   struct Publication {
     Garbage superseded;
