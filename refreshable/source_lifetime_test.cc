@@ -284,8 +284,8 @@ TEST_F(SourceLifetimeTest, E7TheThreadInsideFetchOwnsTheSource) {
   destroyed.WaitForNotification();
 }
 
-// A thread inside one source's `done` is inside another's Fetch, where the
-// other one's Refreshable ends.
+// A thread inside one source's `done` is inside another's Fetch, while the
+// other one's Refreshable ends: Fetch is the last to own what both sources own.
 TEST_F(SourceLifetimeTest, E7ASourceCalledInsideItsOwnDoneIsNotDestroyedThere) {
   ManualExecutor manual;
   struct Wrapper final : TokenSource<std::string> {
@@ -311,7 +311,9 @@ TEST_F(SourceLifetimeTest, E7ASourceCalledInsideItsOwnDoneIsNotDestroyedThere) {
     const auto source = std::make_shared<IoSource>(&server_);
     token_ = *Strings::Create(source, options);
     inner = *Strings::Create(
-        std::make_shared<Wrapper>(source, [&] { inner.reset(); }), {&manual});
+        std::make_shared<Wrapper>(
+            source, [&] { std::thread([&] { inner.reset(); }).join(); }),
+        {&manual});
   }
   AwaitEnd(token_.get(), server_);
   EXPECT_EQ(inner, nullptr);
