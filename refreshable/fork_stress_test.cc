@@ -11,7 +11,6 @@
 #include <memory>
 #include <string>
 #include <thread>
-#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -28,10 +27,7 @@
 namespace refreshable {
 namespace {
 
-using fork_testing::EndedWell;
-using fork_testing::Fork;
 using fork_testing::HoldsInChild;
-using lifecycle_testing::Hour;
 using lifecycle_testing::Result;
 
 std::unique_ptr<ThreadExecutor> MakeExecutor(int workers) {
@@ -125,123 +121,6 @@ TEST(ForkStressTest, E4ChildReadsWhileTheParentsThreadsAreInsideEveryCall) {
   }
   stop.store(true);
   for (std::thread& reader : readers) reader.join();
-}
-
-// As E4AReadWhoseOwnAttemptForksAsksAnewInTheChild, where the thread is one of
-// the executor's own, which in the child has new ones.
-TEST(ForkStressTest, E4AReadOnAWorkerWhoseOwnAttemptForksAsksAnewInTheChild) {
-  for (const bool answers : {true, false}) {
-    const auto executor = MakeExecutor(1);
-    std::atomic<int> calls{0};
-    pid_t child = -1;
-    std::vector<FetchDone<std::string>> kept;
-    const auto token = lifecycle_testing::Make(
-        executor.get(),
-        lifecycle_testing::MakeSource(
-            [&](const FetchContext&, FetchDone<std::string> done) {
-              const int call = ++calls;
-              if (call == 1) child = Fork();
-              if (child == 0 && call == 1 && !answers) {
-                kept.push_back(std::move(done));
-              } else {
-                done(Hour(absl::StrCat("t", call)));
-              }
-            }));
-    absl::Notification read;
-    ASSERT_TRUE(executor->Run([&] {
-      const auto lease = token->Get();
-      if (child == 0) _exit(lease.ok() && lease->token() == "t2" ? 0 : 1);
-      EXPECT_TRUE(lease.ok()) << lease.status();
-      read.Notify();
-    }));
-    read.WaitForNotification();
-    EXPECT_TRUE(EndedWell(child)) << "answers: " << answers;
-  }
-}
-
-// As S1TheObserverThatForksIsToldOneEventAtATimeInTheChild, where it is another
-// thread of the child that has something to tell.
-TEST(ForkStressTest, S1TheObserverThatForksIsToldOneEventAtATimeInTheChild) {
-  const auto executor = MakeExecutor(1);
-  std::atomic<int> calls{0};
-  std::atomic<int> inside{0};
-  std::atomic<bool> overlapped{false};
-  std::atomic<bool> armed{false};
-  pid_t child = -1;
-  bool read = false;
-  std::unique_ptr<lifecycle_testing::Strings> token;
-  lifecycle_testing::Strings::Options options;
-  options.policy.young_token_age = absl::ZeroDuration();
-  options.policy.min_interval = absl::ZeroDuration();
-  options.observer = lifecycle_testing::Observe([&](const Event& event) {
-    if (++inside > 1) overlapped = true;
-    if (event.kind == EventKind::kTokenInvalidated && armed.exchange(false)) {
-      child = Fork();
-      read = token->Get().ok();
-    }
-    --inside;
-  });
-  token = lifecycle_testing::Make(
-      executor.get(),
-      lifecycle_testing::MakeSource(
-          [&](const FetchContext&, FetchDone<std::string> done) {
-            done(Hour(absl::StrCat("t", ++calls)));
-          }),
-      options);
-  const auto lease = token->Get();
-  ASSERT_TRUE(lease.ok());
-  armed = true;
-  token->Invalidate(lease->generation());
-  const bool good = read && !overlapped;
-  if (child == 0) _exit(good ? 0 : 1);
-  EXPECT_TRUE(good);
-  EXPECT_TRUE(EndedWell(child));
-}
-
-// The child came back from the hook into the middle of Install and went on to
-// wake the parent's readers, who are not there. It waited for them for ever:
-// for one that had been about to leave the condition variable.
-TEST(ForkStressTest, E4AChildThatIsForkedInTheHookEndsItsInstall) {
-  const auto executor = MakeExecutor(1);
-  RefreshPolicy policy;
-  policy.young_token_age = absl::ZeroDuration();
-  policy.min_interval = absl::ZeroDuration();
-  policy.max_abandoned_calls = 1000;  // Install abandons one.
-  Refreshable<std::string>::Options options;
-  options.executor = executor.get();
-  options.policy = policy;
-  std::atomic<bool> forks{false};
-  pid_t child = -1;
-  options.on_token_changed = [&](const Lease<std::string>&) {
-    if (!forks.load()) return;
-    child = Fork();
-  };
-  const auto held = std::make_shared<lifecycle_testing::HeldSource>();
-  const auto token = *Refreshable<std::string>::Create(held, options);
-  std::atomic<bool> stop{false};
-  std::vector<std::thread> readers;
-  for (int i = 0; i < 4; ++i) {
-    readers.emplace_back([&] {
-      while (!stop.load()) {
-        static_cast<void>(token->Get(absl::Microseconds(60)));
-      }
-    });
-  }
-  int ended_well = 0;
-  for (int i = 0; i < 300; ++i) {
-    while (token->health().waiters < 2) std::this_thread::yield();
-    forks.store(true);
-    const auto installed =
-        token->Install(Credential<std::string>("i", Expiry::Never()));
-    if (child == 0) _exit(installed.ok() ? 0 : 1);
-    forks.store(false);
-    if (!EndedWell(child)) break;
-    ++ended_well;
-    EXPECT_TRUE(token->Invalidate(*installed));
-  }
-  stop.store(true);
-  for (std::thread& reader : readers) reader.join();
-  EXPECT_EQ(ended_well, 300);
 }
 
 }  // namespace

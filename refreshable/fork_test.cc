@@ -6,16 +6,13 @@
 
 #include <unistd.h>
 
-#include <algorithm>
 #include <memory>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/match.h"
-#include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "gtest/gtest.h"
 #include "refreshable/executors/manual_executor.h"
@@ -30,6 +27,8 @@ using fork_testing::EndedWell;
 using fork_testing::Fork;
 using fork_testing::HoldsInChild;
 using lifecycle_testing::Hour;
+using lifecycle_testing::MakeSource;
+using lifecycle_testing::Strings;
 
 // The token's time to ask was put off until the end of a refresh that is the
 // parent's alone. The child's reads asked nobody, refreshed nothing and had no
@@ -76,198 +75,78 @@ TEST(ForkTest, E4ChildSaysNothingOfTheParentsRefresh) {
   held->Drop(0);
 }
 
-// The child's thread waited for ever for the parent's read to end: the answer
-// that came there, if one came at all, was to the parent's question.
-TEST(ForkTest, E4AReadWhoseOwnAttemptForksAsksAnewInTheChild) {
-  for (const bool answers : {true, false}) {
-    ManualExecutor executor;
-    int calls = 0;
-    pid_t child = -1;
-    std::vector<FetchDone<std::string>> kept;
-    auto token = lifecycle_testing::Make(
-        &executor, lifecycle_testing::MakeSource(
-                       [&](const FetchContext&, FetchDone<std::string> done) {
-                         const std::string answer = absl::StrCat("t", ++calls);
-                         if (calls == 1) child = Fork();
-                         if (child == 0 && calls == 1 && !answers) {
-                           kept.push_back(std::move(done));
-                         } else {
-                           done(Hour(answer));
-                         }
-                       }));
-    const Instant began = executor.clock().Now();
-    const auto lease = token->Get();
-    if (child == 0) {
-      const bool at_once =
-          executor.clock().Now().since_boot == began.since_boot;
-      _exit(lease.ok() && lease->token() == "t2" && at_once ? 0 : 1);
-    }
-    EXPECT_TRUE(EndedWell(child)) << "answers: " << answers;
-    ASSERT_TRUE(lease.ok()) << lease.status();
-    EXPECT_EQ(lease->token(), "t1");
-  }
-}
-
-// Nor did a read end in the child that an observer had made before the read
-// began to wait. The fork is made at each of the read's events in turn.
-TEST(ForkTest, E4AReadInWhoseObserverTheChildIsForkedEndsThere) {
-  int events = 0;
-  for (int fork_at = 1; fork_at <= 1 + events; ++fork_at) {
-    ManualExecutor executor;
-    events = 0;
-    pid_t child = -1;
-    lifecycle_testing::Strings::Options options;
-    options.observer = lifecycle_testing::Observe([&](const Event&) {
-      if (++events == fork_at) child = Fork();
-    });
-    auto token = lifecycle_testing::Make(
-        &executor,
-        lifecycle_testing::MakeSource(
-            [&](const FetchContext&, FetchDone<std::string> done) {
-              done(Hour("t"));
-            }),
-        options);
-    const auto lease = token->Get();
-    if (child == 0) _exit(lease.ok() && lease->token() == "t" ? 0 : 1);
-    EXPECT_TRUE(lease.ok()) << lease.status();
-    EXPECT_EQ(EndedWell(child), fork_at <= events) << "event " << fork_at;
-  }
-  EXPECT_GE(events, 2);
-}
-
-// The source's process was refused its first read: as if the call that it was
-// forked in were its own, whose answer it would have to wait for.
-TEST(ForkTest, E4AChildThatIsForkedInsideFetchMayReadThere) {
+TEST(ForkTest, E4EarlierFailuresStillCountInTheChild) {
   ManualExecutor executor;
   int calls = 0;
-  bool held = false;
-  std::unique_ptr<lifecycle_testing::Strings> token;
-  token = lifecycle_testing::Make(
-      &executor, lifecycle_testing::MakeSource(
-                     [&](const FetchContext&, FetchDone<std::string> done) {
-                       if (++calls == 1) {
-                         held = HoldsInChild([&] {
-                           const auto lease = token->Get();
-                           return lease.ok() && lease->token() == "t2";
-                         });
-                       }
-                       done(Hour(absl::StrCat("t", calls)));
-                     }));
-  ASSERT_TRUE(token->Get().ok());
-  EXPECT_TRUE(held);
-}
-
-// The observer was told of the child's events while it was still inside the one
-// that the child was forked in. One with a lock of its own waited for itself.
-TEST(ForkTest, S1TheObserverThatForksIsToldOneEventAtATimeInTheChild) {
-  for (const bool forks : {false, true}) {
-    ManualExecutor executor;
-    int calls = 0;
-    int depth = 0;
-    int deepest = 0;
-    bool armed = false;
-    bool read = false;
-    pid_t child = -1;
-    std::vector<EventKind> told;
-    std::unique_ptr<lifecycle_testing::Strings> token;
-    lifecycle_testing::Strings::Options options;
-    options.policy.young_token_age = absl::ZeroDuration();
-    options.policy.min_interval = absl::ZeroDuration();
-    options.observer = lifecycle_testing::Observe([&](const Event& event) {
-      deepest = std::max(deepest, ++depth);
-      told.push_back(event.kind);
-      if (armed && event.kind == EventKind::kTokenInvalidated) {
-        armed = false;
-        if (forks) child = Fork();
-        read = token->Get().ok();
-      }
-      --depth;
-    });
-    token = lifecycle_testing::Make(
-        &executor,
-        lifecycle_testing::MakeSource(
-            [&](const FetchContext&, FetchDone<std::string> done) {
-              done(Hour(absl::StrCat("t", ++calls)));
-            }),
-        options);
-    const auto lease = token->Get();
-    ASSERT_TRUE(lease.ok());
-    armed = true;
-    token->Invalidate(lease->generation());
-    const bool good =
-        read && deepest == 1 &&
-        std::count(told.begin(), told.end(), EventKind::kTokenPublished) == 2;
-    if (child == 0) _exit(good ? 0 : 1);
-    EXPECT_TRUE(good);
-    EXPECT_EQ(EndedWell(child), forks);
-  }
-}
-
-// The source was called in the child for the attempt that the parent had been
-// about to make.
-TEST(ForkTest, E4AnAttemptThatForksAsItBeginsIsNotMadeInTheChild) {
-  ManualExecutor executor;
-  int calls = 0;
-  pid_t child = -1;
-  lifecycle_testing::Strings::Options options;
-  options.observer = lifecycle_testing::Observe([&](const Event& event) {
-    if (event.kind == EventKind::kAttemptStarted && child == -1) child = Fork();
-  });
   const auto token = lifecycle_testing::Make(
-      &executor,
-      lifecycle_testing::MakeSource(
-          [&](const FetchContext&, FetchDone<std::string> done) {
-            done(Hour(absl::StrCat("t", ++calls)));
-          }),
-      options);
-  const auto lease = token->Get();
-  const bool good = lease.ok() && lease->token() == "t1" && calls == 1;
-  if (child == 0) _exit(good ? 0 : 1);
-  EXPECT_TRUE(good) << lease.status();
-  EXPECT_TRUE(EndedWell(child));
-}
-
-// A source that goes on until it is cancelled went on for ever.
-TEST(ForkTest, E4TheAttemptThatForksIsCancelledInTheChild) {
-  ManualExecutor executor;
-  pid_t child = -1;
-  const auto token = lifecycle_testing::Make(
-      &executor,
-      lifecycle_testing::MakeSource(
-          [&](const FetchContext& context, FetchDone<std::string> done) {
-            child = Fork();
-            if (child == 0) _exit(context.cancelled() ? 0 : 1);
-            EXPECT_FALSE(context.cancelled());
-            done(Hour("t"));
-          }));
-  EXPECT_TRUE(token->Get().ok());
-  EXPECT_TRUE(EndedWell(child));
+      &executor, MakeSource([&](const FetchContext&, auto done) {
+        if (++calls == 1) return done(absl::UnavailableError("down"));
+        done(Hour("t"));
+      }));
+  Strings::ReadOptions once;
+  once.max_retries = 0;
+  ASSERT_FALSE(token->Get(once).ok());
+  EXPECT_TRUE(HoldsInChild([&] {
+    const Health health = token->health();
+    if (health.failures != 1 || token->Get().ok() || calls != 1) return false;
+    executor.AdvanceBy(absl::Seconds(2));
+    return token->Get().ok() && calls == 2;
+  }));
 }
 
 // The child's probe had to wait as if the parent's had been its own.
 TEST(ForkTest, E4TheChildMayProbeThoughTheParentIsProbing) {
   ManualExecutor executor;
-  int calls = 0;
-  pid_t child = -1;
-  lifecycle_testing::Strings::Options options;
+  const auto held = std::make_shared<lifecycle_testing::HeldSource>();
+  Strings::Options options;
   options.policy.retry.max_consecutive_failures = 1;
   options.policy.retry.max_retries = 0;
-  const auto token = lifecycle_testing::Make(
-      &executor,
-      lifecycle_testing::MakeSource(
-          [&](const FetchContext&, FetchDone<std::string> done) {
-            const int call = ++calls;
-            if (call == 1) return done(absl::UnavailableError("no"));
-            if (call == 2) child = Fork();
-            done(Hour(absl::StrCat("t", call)));
-          }),
-      options);
-  ASSERT_FALSE(token->Get().ok());
+  const auto token = lifecycle_testing::Make(&executor, held, options);
+  const auto read = [&] {
+    token->GetAsync(absl::InfiniteDuration(), [](const auto&) {});
+    executor.RunUntilIdle();
+  };
+  read();
+  held->Answer(0, absl::UnavailableError("down"));
   executor.AdvanceBy(absl::Hours(1));
-  const auto lease = token->Get();
-  if (child == 0) _exit(lease.ok() && lease->token() == "t3" ? 0 : 1);
-  ASSERT_TRUE(lease.ok()) << lease.status();
-  EXPECT_TRUE(EndedWell(child));
+  read();
+  ASSERT_EQ(held->calls(), 2u);
+  EXPECT_TRUE(HoldsInChild([&] {
+    read();
+    return held->calls() == 3;
+  }));
+  held->Drop(1);
+}
+
+// The handlers of fork() waited for a lock around the user's code.
+TEST(ForkTest, E4AChildThatIsForkedInTheUsersCodeMayGoOnToAnotherProgram) {
+  std::vector<pid_t> children;
+  const auto fork_and_exec = [&] {
+    const pid_t child = Fork();
+    if (child == 0) {
+      execl("/bin/sh", "sh", "-c", "exit 0", nullptr);
+      _exit(1);
+    }
+    children.push_back(child);
+  };
+  ManualExecutor executor;
+  Strings::Options options;
+  options.observer = lifecycle_testing::Observe([&](const Event& event) {
+    if (event.kind == EventKind::kTokenPublished) fork_and_exec();
+  });
+  options.on_token_changed = [&](const auto&) { fork_and_exec(); };
+  const auto token = lifecycle_testing::Make(
+      &executor, MakeSource([&](const FetchContext&, auto done) {
+        fork_and_exec();
+        done(Hour("t"));
+      }),
+      options);
+  token->GetAsync(absl::InfiniteDuration(),
+                  [&](const auto&) { fork_and_exec(); });
+  executor.RunUntilIdle();
+  EXPECT_EQ(children.size(), 4u);
+  for (const pid_t child : children) EXPECT_TRUE(EndedWell(child));
+  EXPECT_TRUE(token->Get().ok());
 }
 
 }  // namespace

@@ -71,6 +71,16 @@ namespace refreshable {
 // that is already running on another thread. It may happen inside a callback,
 // hook or observer of this very object, but not in a token's destructor. Calls
 // must not be started concurrently with it.
+//
+// fork(): the child may go on to read, on a thread that is not inside this
+// library, if the executor works there. A refresh that was running stays with
+// the parent, and the child's first read starts its own; earlier failures still
+// count. A child that was forked inside `Fetch`, a callback, a hook or an
+// observer may only call exec or _exit. Seen through pthread_atfork, hence not
+// if a child is made by other means.
+//
+// No function of this library may be called in a signal handler, and neither
+// may fork() in a program that uses it.
 template <typename Token>
 class Refreshable {
   static_assert(std::is_nothrow_destructible_v<Token>,
@@ -88,7 +98,8 @@ class Refreshable {
     // Told every event. May be null.
     std::shared_ptr<Observer> observer = nullptr;
     // The functions below are called without a lock, on any thread, and
-    // perhaps by several at once.
+    // perhaps by several at once. A call of the source that has not answered
+    // keeps them and the observer alive, so they should not own the source.
 
     // Run after each publication and before those wake who wait for it, in the
     // thread that completed the refresh or called Install; two may overlap, the

@@ -130,8 +130,15 @@ class FetchDone {
 // secret in them. `SetRetryAfter` (refresh_error.h) passes on what a server
 // asked for.
 //
-// The Refreshable shares ownership of its source until the last call of it has
-// returned and answered.
+// The Refreshable owns its source, together with the threads that are inside
+// `Fetch`. An outstanding `FetchDone` does not: once the Refreshable has been
+// destroyed and `Fetch` has returned, the source is destroyed, though calls may
+// not have answered. What they answer later is ignored. The destructor may wait
+// for the source's own threads: it never runs on a thread that is inside a call
+// of a `FetchDone`. A Refreshable that is destroyed there leaves the source to
+// its executor, or, if that refuses, to a thread of its own. Elsewhere the
+// source is destroyed before the destructor of the Refreshable returns, unless
+// a thread is inside `Fetch` or others own it too.
 template <typename Token>
 class TokenSource {
  public:

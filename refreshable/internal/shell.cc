@@ -242,11 +242,9 @@ bool Shell::closed() const {
   return closed_;
 }
 
-// Whether the source is to be called, or has not answered: neither in a child
-// that was forked since.
-bool Shell::running(AttemptId id) {
+// Whether the source is to be called, or has not answered.
+bool Shell::running(AttemptId id) const {
   ForkMutexLock lock(&mutex_);
-  if (forked_) ForgetParent();
   return !closed_ && calls_.find(id) != calls_.end();
 }
 

@@ -95,6 +95,8 @@ class Shell : public std::enable_shared_from_this<Shell>, protected ForkAware {
   void Close();
 
  protected:
+  Executor* executor() const { return executor_; }
+
   // What is done outside the lock once something was published.
   struct Publication {
     Garbage superseded;
@@ -155,8 +157,8 @@ class Shell : public std::enable_shared_from_this<Shell>, protected ForkAware {
   class TimerTask;
   class DeliverTask;
 
-  // fork(): holds the lock meanwhile; in the child, what belongs to the
-  // parent's threads is forgotten by the first call that takes the lock.
+  // The lock is held during fork(). In the child, the first call of a method
+  // forgets what belongs to the parent's threads, none of which exists there.
   void BeforeFork() override ABSL_NO_THREAD_SAFETY_ANALYSIS;
   void AfterForkInParent() override ABSL_NO_THREAD_SAFETY_ANALYSIS;
   void AfterForkInChild() override ABSL_NO_THREAD_SAFETY_ANALYSIS;
@@ -188,7 +190,7 @@ class Shell : public std::enable_shared_from_this<Shell>, protected ForkAware {
   absl::Status Await(uint64_t id, const std::shared_ptr<Waiter>& waiter);
   void RemoveWaiter(uint64_t id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool closed() const ABSL_LOCKS_EXCLUDED(mutex_);
-  bool running(AttemptId id) ABSL_LOCKS_EXCLUDED(mutex_);
+  bool running(AttemptId id) const ABSL_LOCKS_EXCLUDED(mutex_);
 
   absl::Duration WakeAt(const Instant& now) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

@@ -3,6 +3,7 @@
 // The Shell in a process that forks.
 
 #include <new>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -20,36 +21,22 @@ void Shell::BeforeFork() { mutex_.Lock(); }
 void Shell::AfterForkInParent() { mutex_.Unlock(); }
 
 void Shell::AfterForkInChild() {
-  for (auto& [id, cancelled] : calls_) {
-    cancelled->store(true, std::memory_order_relaxed);
-  }
-  // An attempt that this thread is in is the parent's: a read of the child need
-  // not wait for it, and may wait.
-  in_attempt_.clear();
-  for (ThreadIds* threads : {&in_timer_, &in_executor_}) {
-    KeepThisThread(*threads);
-  }
-  // Events that this thread is in the middle of telling it goes on to tell.
-  if (teller_ != std::this_thread::get_id()) teller_ = std::thread::id();
-  // The parent's timer will not say when to ask again.
+  // Reads must take the lock, and so come to ForgetParent.
   SetCheckAt(absl::InfinitePast());
   forked_ = true;
-  // Threads that are not here may be queued in it: it starts anew. Now, as the
-  // fork may be in the middle of what goes on to signal it.
-  new (&changed_) executors_internal::SteadyCondVar;
   mutex_.Unlock();
 }
 
 void Shell::ForgetParent() {
   forked_ = false;
   machine_.OnFork();
-  // A read that this thread is in the middle of is its own: it asks again, or
-  // ends as it was about to. The other threads are not there.
-  for (auto& [id, waiter] : waiters_) {
-    if (waiter->async == nullptr) waiter->done = true;
+  // Threads of the parent may be queued in it.
+  new (&changed_) executors_internal::SteadyCondVar;
+  for (ThreadIds* threads : {&in_attempt_, &in_timer_, &in_executor_}) {
+    threads->clear();
   }
-  // The callbacks and tokens there are the parent's to run and to destroy.
-  // Never freed: their destructors are user code.
+  // The parent runs and destroys its own callbacks and tokens. The copies here
+  // are never freed, because their destructors are user code.
   new Waiters(std::exchange(waiters_, {}));
   new std::vector<Effects>(std::exchange(deferred_, {}));
   deadlines_.clear();
@@ -60,7 +47,8 @@ void Shell::ForgetParent() {
   ++timer_serial_;
   timer_lost_ = false;
   arming_ = false;
-  if (teller_ == std::thread::id()) events_.clear();
+  events_.clear();
+  teller_ = std::thread::id();
 }
 
 }  // namespace internal

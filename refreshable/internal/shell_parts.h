@@ -51,20 +51,11 @@ inline bool HasThisThread(const std::vector<std::thread::id>& threads) {
                    std::this_thread::get_id()) != threads.end();
 }
 
-// Once: a thread may be there several times. Or not at all, in the child of a
-// fork that was made in between.
+// Removes one entry: a thread that enters again has several.
 inline void RemoveThisThread(std::vector<std::thread::id>& threads) {
   const auto it =
       std::find(threads.begin(), threads.end(), std::this_thread::get_id());
   if (it != threads.end()) threads.erase(it);
-}
-
-inline void KeepThisThread(std::vector<std::thread::id>& threads) {
-  threads.erase(std::remove_if(threads.begin(), threads.end(),
-                               [](std::thread::id id) {
-                                 return id != std::this_thread::get_id();
-                               }),
-                threads.end());
 }
 
 // One event: `section` runs under the lock, with the present moment and the

@@ -112,7 +112,6 @@ absl::Status Shell::Await(uint64_t id, const std::shared_ptr<Waiter>& waiter) {
     bool woken_by_none = false;
     {
       ForkMutexLock lock(&mutex_);
-      if (forked_) ForgetParent();  // By the attempt.
       if (!waiter->done && !drivable && HasThisThread(in_timer_)) {
         RemoveWaiter(id);
         return absl::FailedPreconditionError(
@@ -148,7 +147,6 @@ absl::Status Shell::Await(uint64_t id, const std::shared_ptr<Waiter>& waiter) {
     if (!drivable) continue;
     const auto done = [&] {
       ForkMutexLock lock(&mutex_);
-      if (forked_) ForgetParent();  // By what was driven.
       return ready();
     };
     // This thread is the one that drives the executor, which therefore lives.
@@ -265,7 +263,6 @@ void Shell::WakeWaiters(const std::vector<uint64_t>& ids) {
   std::vector<uint64_t> async;
   {
     ForkMutexLock lock(&mutex_);
-    if (forked_) ForgetParent();  // By the hook.
     bool threads = false;
     for (uint64_t id : ids) {
       const auto it = waiters_.find(id);

@@ -20,6 +20,7 @@
 #include "refreshable/executors/fork_mutex.h"
 #include "refreshable/internal/published.h"
 #include "refreshable/internal/shell.h"
+#include "refreshable/internal/source_release.h"
 #include "refreshable/lease.h"
 #include "refreshable/token_source.h"
 
@@ -34,7 +35,8 @@ struct HasEquality<T,
                        std::declval<const T&>() == std::declval<const T&>()))>>
     : std::true_type {};
 
-// Holds the tokens and the source; everything else is the Shell's.
+// Holds the tokens and, until it is closed, the source. Everything else is the
+// Shell's.
 template <typename Token>
 class State final : public Shell {
  public:
@@ -64,6 +66,18 @@ class State final : public Shell {
   std::optional<Lease<Token>> Load(absl::Time now) const {
     return published_.Load(now);
   }
+  // Ends everything, and lets go of the source: calls that have not answered
+  // own this object, but not the source.
+  void Close() {
+    Shell::Close();
+    std::shared_ptr<TokenSource<Token>> source;
+    {
+      ForkMutexLock lock(&mutex_);
+      source = std::exchange(source_, nullptr);
+    }
+    ReleaseSource(std::move(source), executor());
+  }
+
   // Called under the lock.
   std::optional<Lease<Token>> Take() const { return published_.Take(); }
 
@@ -107,20 +121,33 @@ class State final : public Shell {
   };
 
   void Fetch(const FetchContext& context, AttemptId id) override {
+    std::shared_ptr<TokenSource<Token>> source;
+    {
+      ForkMutexLock lock(&mutex_);
+      source = source_;
+    }
+    if (source == nullptr) return;  // Closed meanwhile.
     FetchDone<Token> done(
         [self = std::static_pointer_cast<State>(shared_from_this()),
          id](absl::StatusOr<Credential<Token>> result) {
+          const InDone in_done;
           self->Complete(id, std::move(result));
         });
 #ifdef ABSL_HAVE_EXCEPTIONS
     try {
-      source_->Fetch(context, std::move(done));
+      source->Fetch(context, std::move(done));
     } catch (...) {
       FailIfRunning(id, absl::UnknownError("the token source threw"));
     }
 #else
-    source_->Fetch(context, std::move(done));
+    source->Fetch(context, std::move(done));
 #endif
+    {
+      ForkMutexLock lock(&mutex_);
+      if (source_ != nullptr) source = nullptr;  // Not the last reference.
+    }
+    // The executor may be gone.
+    if (source != nullptr) ReleaseSource(std::move(source), nullptr);
   }
 
   void Complete(AttemptId id, absl::StatusOr<Credential<Token>> result) {
@@ -202,7 +229,7 @@ class State final : public Shell {
     return garbage;
   }
 
-  const std::shared_ptr<TokenSource<Token>> source_;
+  std::shared_ptr<TokenSource<Token>> source_ ABSL_GUARDED_BY(mutex_);
   const std::function<void(const Lease<Token>&)> on_token_changed_;
   SameToken same_token_;
 

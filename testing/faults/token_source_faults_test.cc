@@ -3,6 +3,8 @@
 // Each clause of TokenSourceConformanceTest finds a source that breaks it.
 
 #include <algorithm>
+#include <atomic>
+#include <cstdlib>
 #include <memory>
 #include <optional>
 #include <string>
@@ -62,7 +64,8 @@ enum class Fault {
   kIgnoresCancellation,
   kIgnoresTimeout,
   kAnswersUnderLock,
-  kJoinsItself,
+  kUsesItselfOnceDestroyed,
+  kLosesItsCallsWhenDestroyed,
 };
 
 // Asks a mint, with one fault. With `async` it answers in a thread of its own.
@@ -72,10 +75,10 @@ class FaultySource final : public TokenSource<std::string> {
       : fault_(fault), async_(async), mint_(mint) {}
 
   ~FaultySource() override {
+    *destroyed_ = true;
     for (std::thread& thread : threads_) {
-      // Destroyed by its own answer, it cannot wait for that thread.
-      if (thread.get_id() == std::this_thread::get_id() &&
-          fault_ != Fault::kJoinsItself) {
+      if (fault_ == Fault::kUsesItselfOnceDestroyed ||
+          fault_ == Fault::kLosesItsCallsWhenDestroyed) {
         thread.detach();
       } else {
         thread.join();
@@ -88,6 +91,12 @@ class FaultySource final : public TokenSource<std::string> {
     if (!async_) return Answer(context, std::move(done));
     // Not let go before it is in its place.
     absl::MutexLock lock(&mu_);
+    if (fault_ == Fault::kUsesItselfOnceDestroyed ||
+        fault_ == Fault::kLosesItsCallsWhenDestroyed) {
+      threads_.emplace_back(&FaultySource::AnswerDetached, fault_, mint_,
+                            destroyed_, context, std::move(done));
+      return;
+    }
     threads_.emplace_back([this, context, done = std::move(done)]() mutable {
       { absl::MutexLock wait(&mu_); }
       Answer(context, std::move(done));
@@ -95,6 +104,21 @@ class FaultySource final : public TokenSource<std::string> {
   }
 
  private:
+  static void AnswerDetached(Fault fault, Mint* mint,
+                             std::shared_ptr<std::atomic<bool>> destroyed,
+                             FetchContext context,
+                             FetchDone<std::string> done) {
+    absl::StatusOr<std::string> token = mint->Issue(GiveUpWhen(context));
+    if (*destroyed && fault == Fault::kLosesItsCallsWhenDestroyed) {
+      new FetchDone<std::string>(std::move(done));
+      return;
+    }
+    // What the use of freed memory may come to.
+    if (*destroyed) std::abort();
+    if (!token.ok()) return done(token.status());
+    done(Credential<std::string>(*token, Expiry::In(kMintLifetime)));
+  }
+
   void Answer(const FetchContext& context, FetchDone<std::string> done) {
     switch (fault_) {
       case Fault::kDropsAll:
@@ -211,6 +235,8 @@ class FaultySource final : public TokenSource<std::string> {
   const Fault fault_;
   const bool async_;
   Mint* const mint_;
+  const std::shared_ptr<std::atomic<bool>> destroyed_ =
+      std::make_shared<std::atomic<bool>>(false);
   absl::Mutex mu_;
   int inside_ ABSL_GUARDED_BY(mu_) = 0;
   std::optional<Credential<std::string>> cache_ ABSL_GUARDED_BY(mu_);
@@ -294,9 +320,13 @@ const std::vector<Row>& Rows() {
       {Fault::kAnswersUnderLock,
        "AnswersUnderLock",
        {"AnswersOutsideItsLocks"}},
-      {Fault::kJoinsItself,
-       "JoinsItself",
-       {"MayBeDestroyedByItsLastAnswer"},
+      {Fault::kUsesItselfOnceDestroyed,
+       "UsesItselfOnceDestroyed",
+       {"MayBeDestroyedBeforeItAnswers"},
+       /*async=*/true},
+      {Fault::kLosesItsCallsWhenDestroyed,
+       "LosesItsCallsWhenDestroyed",
+       {"MayBeDestroyedBeforeItAnswers"},
        /*async=*/true},
       {Fault::kNone, "Sound", {}},
       {Fault::kNone, "SoundAsync", {}, /*async=*/true},

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Where a token source is destroyed. Its destructor may join a thread of its
+// own, so it must not run on a thread that is inside a call of `FetchDone`.
+
+#ifndef REFRESHABLE_INTERNAL_SOURCE_RELEASE_H_
+#define REFRESHABLE_INTERNAL_SOURCE_RELEASE_H_
+
+#include <memory>
+
+#include "refreshable/executors/executor.h"
+
+namespace refreshable {
+namespace internal {
+
+// Marks the calling thread as inside a call of `FetchDone` while it exists, of
+// whichever Refreshable: one source may serve several, or wrap another.
+class InDone {
+ public:
+  InDone();
+  InDone(const InDone&) = delete;
+  InDone& operator=(const InDone&) = delete;
+  ~InDone();
+};
+
+// Drops `source`, which may be the last reference to it. Does so at once unless
+// the calling thread is inside a call of `FetchDone`. Otherwise a task of
+// `executor` drops it, or, if `executor` is null or refuses the task, or runs
+// it inside a call of `FetchDone`, a detached thread. If that thread cannot be
+// started, the source is leaked.
+void ReleaseSource(std::shared_ptr<void> source, Executor* executor);
+
+}  // namespace internal
+}  // namespace refreshable
+
+#endif  // REFRESHABLE_INTERNAL_SOURCE_RELEASE_H_

@@ -1,0 +1,323 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Clause E7: who owns the source, and where it is destroyed. The source answers
+// on a thread of its own, which its destructor joins: destroyed there, it would
+// wait for itself.
+
+#include <atomic>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <thread>
+#include <utility>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/synchronization/notification.h"
+#include "absl/time/time.h"
+#include "gtest/gtest.h"
+#include "refreshable/executors/manual_executor.h"
+#include "refreshable/executors/thread_executor.h"
+#include "refreshable/lifecycle_testing.h"
+#include "refreshable/refreshable.h"
+
+namespace refreshable {
+namespace {
+
+using lifecycle_testing::Hour;
+using lifecycle_testing::MakeSource;
+using lifecycle_testing::Observe;
+using lifecycle_testing::ProbeExecutor;
+using lifecycle_testing::Result;
+using lifecycle_testing::Strings;
+
+// Outlives its source.
+struct Server {
+  void Open() {
+    absl::MutexLock lock(&mutex);
+    open = true;
+  }
+
+  absl::Mutex mutex;
+  bool open ABSL_GUARDED_BY(mutex) = false;  // Calls are answered.
+  std::atomic<int> calls{0};
+  Result answer = Hour("t");
+  absl::Notification destroyed;
+  std::thread::id destroyed_on;
+  std::thread::id io_thread;
+};
+
+// Once the server is open, answers each call on its I/O thread, which its
+// destructor joins. The calls that are not answered by then are dropped, on
+// that thread.
+class IoSource final : public TokenSource<std::string> {
+ public:
+  explicit IoSource(Server* server)
+      : server_(server), thread_([this] { AnswerCalls(); }) {
+    server_->io_thread = thread_.get_id();
+  }
+
+  ~IoSource() override {
+    server_->destroyed_on = std::this_thread::get_id();
+    {
+      absl::MutexLock lock(&server_->mutex);
+      ended_ = true;
+    }
+    Server* const server = server_;
+    thread_.join();  // Throws on that thread, and so ends the program.
+    server->destroyed.Notify();
+  }
+
+  void Fetch(const FetchContext&, FetchDone<std::string> done) override {
+    absl::MutexLock lock(&server_->mutex);
+    calls_.push_back(std::move(done));
+    ++server_->calls;
+  }
+
+ private:
+  bool Ready() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(server_->mutex) {
+    return ended_ || (!calls_.empty() && server_->open);
+  }
+
+  void AnswerCalls() {
+    for (;;) {
+      std::deque<FetchDone<std::string>> calls;
+      {
+        absl::MutexLock lock(&server_->mutex);
+        server_->mutex.Await(absl::Condition(this, &IoSource::Ready));
+        calls.swap(calls_);
+        if (ended_) return;
+      }
+      for (FetchDone<std::string>& done : calls) done(server_->answer);
+    }
+  }
+
+  Server* const server_;
+  bool ended_ ABSL_GUARDED_BY(server_->mutex) = false;
+  std::deque<FetchDone<std::string>> calls_ ABSL_GUARDED_BY(server_->mutex);
+  std::thread thread_;
+};
+
+// Has the source answer for the first time, and waits until it is destroyed.
+void AwaitEnd(Strings* token, Server& server) {
+  token->GetAsync(absl::InfiniteDuration(), [](const auto&) {});
+  server.Open();
+  server.destroyed.WaitForNotification();
+  EXPECT_NE(server.destroyed_on, server.io_thread);
+}
+
+class SourceLifetimeTest : public ::testing::Test {
+ protected:
+  // The functions of the user's that run inside `done`.
+  static constexpr int kPlaces = 4;
+
+  // Options by which `end` is called inside `done`, at one of these places.
+  Strings::Options EndingIn(int place, std::function<void()> end) {
+    Strings::Options options;
+    options.executor = &executor_;
+    switch (place) {
+      case 0:
+        options.on_token_changed = [end](const auto&) { end(); };
+        break;
+      case 1:
+        options.observer = Observe([end](const Event& event) {
+          if (event.kind == EventKind::kTokenPublished) end();
+        });
+        break;
+      case 2:
+        server_.answer = absl::UnavailableError("down");
+        options.classify = [end](const absl::Status&) {
+          end();
+          return FailureClass::kTransient;
+        };
+        break;
+      default:
+        options.same_token = [end](const auto&, const auto&) {
+          end();
+          return false;
+        };
+    }
+    return options;
+  }
+
+  void Make(Strings::Options options) {
+    token_ = *Strings::Create(std::make_shared<IoSource>(&server_),
+                              std::move(options));
+  }
+
+  Server server_;
+  ThreadExecutor threads_;
+  ProbeExecutor executor_{&threads_};
+  std::unique_ptr<Strings> token_;
+};
+
+TEST_F(SourceLifetimeTest, E7ARefreshableThatEndsInsideDoneHandsItsSourceOver) {
+  for (int place = 0; place < kPlaces; ++place) {
+    SCOPED_TRACE(place);
+    Server server;
+    std::unique_ptr<Strings> token;
+    Strings::Options options = EndingIn(place, [&] { token.reset(); });
+    server.answer = server_.answer;
+    server_.answer = Hour("t");
+    token = *Strings::Create(std::make_shared<IoSource>(&server), options);
+    if (place == 3) {
+      ASSERT_TRUE(token->Install(Hour("rejected")).ok());
+      ASSERT_TRUE(token->Invalidate(Generation(1)));
+    }
+    AwaitEnd(token.get(), server);
+  }
+}
+
+// The executor refuses the callback, which then runs on the source's thread,
+// and refuses the source too.
+TEST_F(SourceLifetimeTest, E7AnExecutorThatRefusesTheSourceDoesNotKeepIt) {
+  Make({&executor_});
+  token_->GetAsync(absl::InfiniteDuration(), [&](const auto&) {
+    EXPECT_EQ(std::this_thread::get_id(), server_.io_thread);
+    token_.reset();
+  });
+  lifecycle_testing::SpinUntil([&] { return server_.calls == 1; });
+  executor_.refuse_runs = true;
+  server_.Open();
+  server_.destroyed.WaitForNotification();
+  EXPECT_NE(server_.destroyed_on, server_.io_thread);
+}
+
+// The thread that is inside `done` runs the executor's tasks.
+TEST_F(SourceLifetimeTest, E7AnExecutorRunByTheSourcesThreadDoesNotEndIt) {
+  ManualExecutor manual;
+  Strings::Options options = EndingIn(0, [&] {
+    token_.reset();
+    manual.BindToCurrentThread();
+    manual.RunUntilIdle();
+  });
+  options.executor = &manual;
+  Make(options);
+  token_->GetAsync(absl::InfiniteDuration(), [](const auto&) {});
+  manual.RunUntilIdle();
+  server_.Open();
+  server_.destroyed.WaitForNotification();
+  EXPECT_NE(server_.destroyed_on, server_.io_thread);
+}
+
+// A pending task of the executor holds the source until the executor ends.
+TEST_F(SourceLifetimeTest, E7AnExecutorThatDropsTheSourceDestroysIt) {
+  auto manual = std::make_unique<ManualExecutor>();
+  absl::Notification ended;
+  Strings::Options options = EndingIn(0, [&] {
+    token_.reset();
+    ended.Notify();
+  });
+  options.executor = manual.get();
+  Make(options);
+  token_->GetAsync(absl::InfiniteDuration(), [](const auto&) {});
+  manual->RunUntilIdle();
+  server_.Open();
+  ended.WaitForNotification();
+  manual = nullptr;
+  server_.destroyed.WaitForNotification();
+  EXPECT_NE(server_.destroyed_on, server_.io_thread);
+}
+
+// One source of two Refreshables, the second of which is not answered.
+TEST_F(SourceLifetimeTest, E7ASharedSourceIsNotDestroyedInsideTheOthersDone) {
+  std::unique_ptr<Strings> other;
+  Strings::Options options = EndingIn(0, [&] {
+    token_.reset();
+    other.reset();
+  });
+  {
+    const auto source = std::make_shared<IoSource>(&server_);
+    token_ = *Strings::Create(source, options);
+    other = *Strings::Create(source, {&executor_});
+  }
+  token_->GetAsync(absl::InfiniteDuration(), [](const auto&) {});
+  lifecycle_testing::SpinUntil([&] { return server_.calls == 1; });
+  server_.Open();
+  server_.destroyed.WaitForNotification();
+  EXPECT_NE(server_.destroyed_on, server_.io_thread);
+}
+
+// An answer that is outstanding does not keep the source alive. The last one,
+// on the source's thread, let go of it there.
+TEST_F(SourceLifetimeTest, E7AnOutstandingAnswerDoesNotOwnTheSource) {
+  Make({&executor_});
+  std::atomic<int> ended{0};
+  token_->GetAsync(absl::InfiniteDuration(), [&](const auto& lease) {
+    EXPECT_EQ(lease.status().code(), absl::StatusCode::kCancelled);
+    ++ended;
+  });
+  lifecycle_testing::SpinUntil([&] { return server_.calls == 1; });
+  token_ = nullptr;
+  // Fetch may still have been inside, on the executor's thread.
+  server_.destroyed.WaitForNotification();
+  EXPECT_NE(server_.destroyed_on, server_.io_thread);
+  EXPECT_EQ(ended, 1);
+}
+
+// A call that is inside Fetch does.
+TEST_F(SourceLifetimeTest, E7TheThreadInsideFetchOwnsTheSource) {
+  absl::Notification inside, ended, destroyed;
+  struct Witness {
+    explicit Witness(absl::Notification* n) : destroyed(n) {}
+    ~Witness() { destroyed->Notify(); }
+    absl::Notification* const destroyed;
+  };
+  token_ = *Strings::Create(
+      MakeSource([&, witness = std::make_shared<Witness>(&destroyed)](
+                     const FetchContext&, FetchDone<std::string> done) {
+        inside.Notify();
+        ended.WaitForNotification();
+        EXPECT_FALSE(destroyed.HasBeenNotified());
+        done(Hour("t"));
+        EXPECT_FALSE(destroyed.HasBeenNotified());
+      }),
+      {&executor_});
+  token_->GetAsync(absl::InfiniteDuration(), [](const auto&) {});
+  inside.WaitForNotification();
+  token_ = nullptr;
+  ended.Notify();
+  destroyed.WaitForNotification();
+}
+
+// A thread inside one source's `done` is inside another's Fetch, while the
+// other one's Refreshable ends: Fetch is the last to own what both sources own.
+TEST_F(SourceLifetimeTest, E7ASourceCalledInsideItsOwnDoneIsNotDestroyedThere) {
+  ManualExecutor manual;
+  struct Wrapper final : TokenSource<std::string> {
+    Wrapper(std::shared_ptr<TokenSource<std::string>> s,
+            std::function<void()> e)
+        : source(std::move(s)), end(std::move(e)) {}
+    void Fetch(const FetchContext&, FetchDone<std::string> done) override {
+      done(Hour("t"));
+      end();
+    }
+    const std::shared_ptr<TokenSource<std::string>> source;
+    const std::function<void()> end;
+  };
+  std::unique_ptr<Strings> inner;
+  Strings::Options options = EndingIn(0, [&] {
+    token_.reset();
+    manual.BindToCurrentThread();
+    inner->GetAsync(absl::InfiniteDuration(), [](const auto&) {});
+    manual.RunUntilIdle();
+  });
+  options.executor = &executor_;
+  {
+    const auto source = std::make_shared<IoSource>(&server_);
+    token_ = *Strings::Create(source, options);
+    inner = *Strings::Create(
+        std::make_shared<Wrapper>(
+            source, [&] { std::thread([&] { inner.reset(); }).join(); }),
+        {&manual});
+  }
+  AwaitEnd(token_.get(), server_);
+  EXPECT_EQ(inner, nullptr);
+}
+
+}  // namespace
+}  // namespace refreshable
