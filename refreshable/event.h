@@ -47,7 +47,8 @@ enum class EventKind {
   kAttemptStarted,  // The source is about to be called.
   kAttemptFailed,   // An attempt failed; `status` is the cause.
   // An attempt is no longer waited for: it timed out (kAttemptFailed follows),
-  // was overtaken, or was lost by the executor before it started.
+  // was overtaken, or was lost by the executor before it started. An attempt
+  // that the executor does not start within `attempt_timeout` is lost, too.
   kAttemptAbandoned,
   kAttemptDiscarded,  // A late answer arrived and changed nothing.
   kTokenPublished,    // A refresh succeeded, or `Install` was called.

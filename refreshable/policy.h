@@ -76,7 +76,8 @@ struct RefreshPolicy {
   // failed one ended; the first after an invalidation or an `Install` is exempt
   // from the former. Finite; >= 0.
   absl::Duration min_interval = absl::Seconds(1);
-  // An attempt that takes longer is abandoned and counts as failed; > 0.
+  // An attempt that takes longer is abandoned and counts as failed. One that
+  // the executor has not started for as long ends, and counts as nothing; > 0.
   absl::Duration attempt_timeout = absl::Seconds(30);
   // Abandoned calls of the source that may still be running when another
   // attempt is made; at this number an attempt fails without calling it. >= 1.

@@ -52,7 +52,10 @@ RefreshMachine::ReadAnswer RefreshMachine::OnRead(const Instant& now,
     spent = failures_ > 0 && budget < attempts_;
   }
   if (spent || (now.since_boot < due && request.deadline < due)) {
-    out.failure = MakeFailure(now, last_cause_);
+    // A flight that this very step has ended says why.
+    if (out.waiters != Decisions::Waiters::kFail) {
+      out.failure = MakeFailure(now, last_cause_);
+    }
     return ReadAnswer::kFail;
   }
   if (phase_ == Phase::kIdle) {
@@ -167,14 +170,10 @@ void RefreshMachine::OnAttemptFailure(const Instant& now, AttemptId id,
 void RefreshMachine::OnAttemptLost(const Instant& now, AttemptId id,
                                    Decisions& out) {
   if (phase_ != Phase::kQueued || id != attempt_) return;
-  lost_until_ = now.since_boot + policy_.retry.initial_backoff;
-  EndFlight(
+  LoseQueued(
       now,
       absl::UnavailableError("the executor refused or dropped the refresh"),
       out);
-  Event event = MakeEvent(EventKind::kAttemptAbandoned);
-  event.status = out.failure.cause;
-  out.events.push_back(std::move(event));
   NoteChanges(now, out);
 }
 
@@ -216,7 +215,7 @@ bool RefreshMachine::OnInvalidate(const Instant& now, Generation generation,
     if (now.since_boot < next_start(now) && (young || waiting || fatal(now))) {
       exhausted(now) ? EndFlight(now, last_cause_, out) : Wait(now, out);
     } else if (running || waiting) {
-      Submit(out);
+      Submit(now, out);
     }  // A queued attempt starts after this and so serves as the new one.
   }
   Advance(now, out);
@@ -279,6 +278,7 @@ Edge RefreshMachine::check_at(const Instant& now) const {
 
 absl::Duration RefreshMachine::wake_at(const Instant& now) const {
   absl::Duration at = absl::InfiniteDuration();
+  if (phase_ == Phase::kQueued) at = queued_until_;
   if (phase_ == Phase::kRunning) at = attempt_deadline_;
   if (phase_ == Phase::kWaiting) at = due_;
   const Edge check = check_at(now);
@@ -325,6 +325,13 @@ bool RefreshMachine::Degraded(const Instant& now) const {
 
 // What the passing of time alone brings about.
 void RefreshMachine::Advance(const Instant& now, Decisions& out) {
+  if (phase_ == Phase::kQueued && now.since_boot >= queued_until_) {
+    LoseQueued(now,
+               absl::UnavailableError(absl::StrCat(
+                   "the executor has not run the refresh for ",
+                   absl::FormatDuration(policy_.attempt_timeout))),
+               out);
+  }
   if (phase_ == Phase::kRunning && now.since_boot >= attempt_deadline_) {
     AbandonRunning(out);
     FailAttempt(now,
@@ -334,7 +341,7 @@ void RefreshMachine::Advance(const Instant& now, Decisions& out) {
                  FailureClass::kTransient, std::nullopt},
                 out);
   }
-  if (phase_ == Phase::kWaiting && now.since_boot >= due_) Submit(out);
+  if (phase_ == Phase::kWaiting && now.since_boot >= due_) Submit(now, out);
   if (policy_.refresh_ahead && generation_ != Generation() &&
       now.since_boot >= lost_until_) {
     MaybeStartBackground(now, out);
@@ -349,7 +356,7 @@ void RefreshMachine::StartFlight(const Instant& now, bool foreground,
   if (now.since_boot < next_start(now)) {
     Wait(now, out);
   } else {
-    Submit(out);
+    Submit(now, out);
   }
 }
 
@@ -363,8 +370,9 @@ void RefreshMachine::MaybeStartBackground(const Instant& now, Decisions& out) {
   StartFlight(now, /*foreground=*/false, /*budget=*/0, out);
 }
 
-void RefreshMachine::Submit(Decisions& out) {
+void RefreshMachine::Submit(const Instant& now, Decisions& out) {
   phase_ = Phase::kQueued;
+  queued_until_ = now.since_boot + policy_.attempt_timeout;
   attempt_ = AttemptId{++last_attempt_};
   out.submit = attempt_;
 }
@@ -374,7 +382,18 @@ void RefreshMachine::Wait(const Instant& now, Decisions& out) {
   due_ = next_start(now);
   out.fail_deadlines_before = due_;
   out.fail_retries_below = attempts_;
+  if (out.waiters == Decisions::Waiters::kFail) return;  // It says why.
   out.failure = MakeFailure(now, last_cause_);
+}
+
+// Ends the flight: the executor does not run its attempt.
+void RefreshMachine::LoseQueued(const Instant& now, const absl::Status& cause,
+                                Decisions& out) {
+  lost_until_ = now.since_boot + policy_.retry.initial_backoff;
+  EndFlight(now, cause, out);
+  Event event = MakeEvent(EventKind::kAttemptAbandoned);
+  event.status = out.failure.cause;
+  out.events.push_back(std::move(event));
 }
 
 // Leaves the phase to the caller.

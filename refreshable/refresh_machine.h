@@ -118,8 +118,9 @@ class RefreshMachine {
   ReadAnswer OnRead(const Instant& now, const ReadRequest& request,
                     Decisions& out);
 
-  // A submitted attempt has come to run. Nullopt: do not call the source, the
-  // attempt was superseded, or has failed for want of free calls.
+  // Called when a submitted attempt is about to run. Returns nullopt if the
+  // source must not be called: the attempt was superseded, was not started in
+  // time, or too many calls have not returned (the attempt has then failed).
   std::optional<AttemptStart> OnAttemptStart(const Instant& now, AttemptId id,
                                              Decisions& out);
 
@@ -217,7 +218,9 @@ class RefreshMachine {
   void StartFlight(const Instant& now, bool foreground, int budget,
                    Decisions& out);
   void MaybeStartBackground(const Instant& now, Decisions& out);
-  void Submit(Decisions& out);
+  void Submit(const Instant& now, Decisions& out);
+  void LoseQueued(const Instant& now, const absl::Status& cause,
+                  Decisions& out);
   void AbandonRunning(Decisions& out);
   bool TakeCall(AttemptId id, Call& call, bool& current);
   void Wait(const Instant& now, Decisions& out);
@@ -253,6 +256,8 @@ class RefreshMachine {
   absl::Duration due_ = absl::InfiniteDuration();
   AttemptId attempt_ = AttemptId::kNone;
   uint64_t last_attempt_ = 0;
+  // The executor must have started `attempt_` by then.
+  absl::Duration queued_until_ = absl::InfiniteDuration();
   Call running_{};
   absl::Duration attempt_deadline_ = absl::InfiniteDuration();
   absl::InlinedVector<Call, 2> abandoned_;  // And not returned yet.

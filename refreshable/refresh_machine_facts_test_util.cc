@@ -108,7 +108,7 @@ bool Facts::Overdue() const {
     case kWaiting:
       return t >= due;
     case kQueued:
-      return false;
+      return t - submitted >= rules->timeout;
     case kRunning:
       return t - running->started >= rules->timeout;
   }
@@ -137,6 +137,7 @@ Facts::Check Facts::CheckAt() const {
 
 Ms Facts::WakeAt() const {
   Ms at = kNever;
+  if (flight == kQueued) at = submitted + rules->timeout;
   if (flight == kRunning) at = running->started + rules->timeout;
   if (flight == kWaiting) at = due;
   const Check check = CheckAt();
@@ -177,6 +178,7 @@ std::string Facts::Fingerprint() const {
     add(failed);
   }
   if (flight == kWaiting) add_time(due);
+  if (flight == kQueued) add_time(submitted, rules->timeout);
   for (const Call& call : abandoned) {
     add(call.current);
     if (call.current) add_time(call.started, steps);

@@ -108,6 +108,7 @@ struct Facts {
   int failed = 0;  // Attempts of this flight.
   Ms due = kNever;
   AttemptId queued = AttemptId::kNone;
+  Ms submitted = 0;  // When the queued attempt was.
   AttemptId last_submitted = AttemptId::kNone;
   std::optional<Call> running;
   absl::InlinedVector<Call, 2> abandoned;

@@ -146,6 +146,8 @@ TEST(RefreshMachineReadTest, R6EitherClockExpiresAToken) {
   EXPECT_EQ(back.wake_at(), S(2400));
   EXPECT_EQ(back.At(S(2400)).Read(), Answer::kServe);
   EXPECT_TRUE(back.submitted());
+  EXPECT_EQ(back.wake_at(), S(2430));
+  back.At(S(3540)).Read();
   EXPECT_EQ(back.wake_at(), S(3560));
   EXPECT_EQ(back.At(S(3560) - Tick()).Read(), Answer::kServe);
   EXPECT_EQ(back.At(S(3560)).Read(), Answer::kWait);

@@ -415,7 +415,7 @@ TEST(RefreshMachineRefreshTest, R2CheckAtAndWakeAtInEveryState) {
   EXPECT_EQ(d.wake_at(), kForever);
   d.Read();  // Queued.
   EXPECT_EQ(d.check_at(), S(0));
-  EXPECT_EQ(d.wake_at(), kForever);
+  EXPECT_EQ(d.wake_at(), S(30));
   d.Start();  // Running.
   EXPECT_EQ(d.check_at(), S(0));
   EXPECT_EQ(d.wake_at(), S(30));
@@ -434,7 +434,7 @@ TEST(RefreshMachineRefreshTest, R2CheckAtAndWakeAtInEveryState) {
   d.Read();  // Stale, queued.
   EXPECT_EQ(d.check_at(), S(3562));
   EXPECT_EQ(d.machine.check_at(d.now()).wall, d.WallAt(S(3562)));
-  EXPECT_EQ(d.wake_at(), S(3562));
+  EXPECT_EQ(d.wake_at(), S(2432));
   d.Start();  // Stale, running.
   EXPECT_EQ(d.check_at(), S(3562));
   EXPECT_EQ(d.wake_at(), S(2432));

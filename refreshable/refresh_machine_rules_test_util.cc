@@ -288,7 +288,10 @@ class RuledMachine::Judge {
                  : machine_.waiting()             ? Facts::kWaiting
                  : is_.queued != AttemptId::kNone ? Facts::kQueued
                                                   : Facts::kRunning;
-    if (out_.submit != AttemptId::kNone) is_.last_submitted = out_.submit;
+    if (out_.submit != AttemptId::kNone) {
+      is_.last_submitted = out_.submit;
+      is_.submitted = is_.t;
+    }
     if (was_.flight == Facts::kNone || out_.waiters != Waiters::kKeep ||
         input_.kind == Input::kFork) {
       is_.foreground = false;
@@ -509,9 +512,23 @@ class RuledMachine::Judge {
 
   void JudgeLost() {
     if (was_.flight != Facts::kQueued || was_.queued != input_.id) return;
-    EndFlight(Clause::kE2);
-    events_.push_back(EventKind::kAttemptAbandoned);
+    ExpectLost();
     ExpectChanges();
+  }
+  // The executor did not run the queued attempt.
+  void ExpectLost() {
+    EndFlight(Clause::kE2);
+    told_lost_ = true;
+    events_.push_back(EventKind::kAttemptAbandoned);
+    Rule(Clause::kE2,
+         out_.failure.cause.code() == absl::StatusCode::kUnavailable,
+         "the executor is to blame");
+    for (const Event& event : out_.events) {
+      Rule(Clause::kE2,
+           event.kind != EventKind::kAttemptAbandoned ||
+               event.status == out_.failure.cause,
+           "observers are told why");
+    }
   }
 
   void JudgeWake() {
@@ -526,6 +543,8 @@ class RuledMachine::Judge {
         }
       } else if (was_.flight == Facts::kWaiting) {
         flight_ = {Facts::kQueued, Clause::kB1};
+      } else if (was_.flight == Facts::kQueued) {
+        ExpectLost();
       }
       if (flight_.value == Facts::kNone && is_.AheadPermitted()) {
         flight_ = {Facts::kQueued, Clause::kF7};
@@ -620,7 +639,7 @@ class RuledMachine::Judge {
   void CompareFailure() {
     const ReadFailure& failure = out_.failure;
     const absl::StatusCode cause =
-        is_.cause == absl::StatusCode::kOk || input_.kind == Input::kLost
+        is_.cause == absl::StatusCode::kOk || told_lost_
             ? absl::StatusCode::kUnavailable
             : is_.cause;
     Rule(Clause::kB9,
@@ -707,6 +726,7 @@ class RuledMachine::Judge {
   std::vector<EventKind> events_;
   bool told_wait_ = false;
   bool told_failure_ = false;
+  bool told_lost_ = false;
   bool kept_ = false;  // The queued attempt.
 };
 

@@ -384,12 +384,16 @@ void World::OnEvent(const refreshable::Event& event) {
   if (event.kind == EventKind::kAttemptStarted) OnStarted(event);
   if (event.kind == EventKind::kAttemptFailed) OnFailed(event);
   if (event.kind == EventKind::kTokenPublished) failed_ = 0;
+  const bool lost =
+      event.kind == EventKind::kAttemptAbandoned && !event.status.ok();
+  if (lost && !lost_task_) {
+    Expect(Queue().first_task + policy_.attempt_timeout <= Now().since_boot,
+           "E2: an attempt ended that the executor may yet run in time");
+  }
   for (Reader& reader : readers_) {
     if (!Waits(reader)) continue;
     if (event.kind == EventKind::kTokenPublished) reader.may_rejoin = true;
-    if (event.kind == EventKind::kAttemptAbandoned && !event.status.ok()) {
-      reader.saw_loss = true;
-    }
+    if (lost) reader.saw_loss = reader.may_fail = true;
     if (event.kind == EventKind::kTokenInvalidated &&
         (referee_->Exhausted() || Spent(reader))) {
       reader.may_fail = true;

@@ -186,6 +186,9 @@ class World {
   };
   struct Pending {
     size_t tasks = 0;
+    // When the first and the last of them were queued.
+    absl::Duration first_task = absl::InfiniteDuration();
+    absl::Duration last_task = -absl::InfiniteDuration();
     absl::Duration first_timer = absl::InfiniteDuration();
   };
 

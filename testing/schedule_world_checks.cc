@@ -32,6 +32,8 @@ World::Pending World::Queue() const {
   for (const auto& step : executor_.PendingSteps()) {
     if (step.kind == Kind::kRun) {
       ++pending.tasks;
+      pending.first_task = std::min(pending.first_task, step.due);
+      pending.last_task = std::max(pending.last_task, step.due);
     } else {
       pending.first_timer = std::min(pending.first_timer, step.due);
     }
@@ -88,27 +90,33 @@ void World::CheckWaits(const Health& health) {
   const absl::Duration now = Now().since_boot;
   const Pending pending = Queue();
   const bool waiting = Waiting() > 0;
+  const auto live =
+      std::find_if(held_.begin(), held_.end(),
+                   [this](const Call& call) { return Live(call); });
+  const absl::Duration next = now + (health.next_attempt - Now().wall);
+  const auto expect_timer = [&](absl::Duration at, absl::string_view what) {
+    Expect(pending.first_timer <= std::max(at, now), what);
+  };
+  // Not between attempts, and none has begun: one is queued.
+  if (health.refreshing && live == held_.end() && next <= now &&
+      pending.tasks > 0 && !lost_task_ && !lost_timer_) {
+    expect_timer(pending.last_task + policy_.attempt_timeout,
+                 "E2: no timer ends an attempt that is not run");
+  }
   if (pending.tasks > 0) return;
   // A callback that was refused is called by a timer.
   Expect(!waiting || health.refreshing ||
              (lost_task_ &&
               (lost_timer_ || pending.first_timer < absl::InfiniteDuration())),
          "B8: a read waits for no refresh");
-  const auto live =
-      std::find_if(held_.begin(), held_.end(),
-                   [this](const Call& call) { return Live(call); });
   Expect(!health.refreshing || live != held_.end() ||
              pending.first_timer < absl::InfiniteDuration(),
          "B8: a refresh that nothing can end");
   if (lost_timer_) return;
-  const auto expect_timer = [&](absl::Duration at, absl::string_view what) {
-    Expect(pending.first_timer <= std::max(at, now), what);
-  };
   if (live != held_.end()) {
     expect_timer(live->start.since_boot + policy_.attempt_timeout,
                  "F6: no timer ends the attempt");
   }
-  const absl::Duration next = now + (health.next_attempt - Now().wall);
   for (const Reader& reader : readers_) {
     if (!Waits(reader)) continue;
     Expect(live != held_.end() || lost_task_ || !Spent(reader),

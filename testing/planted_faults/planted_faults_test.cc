@@ -97,6 +97,10 @@ INSTANTIATE_TEST_SUITE_P(
         {"stuck_flag", "E2LostTasks"},
         {"attempt_ignored", "A2RejectedBesideAnAttempt"},
         {"waiter_dropped", "E1Destroy"},
+        // An attempt that is not run.
+        {"queued_for_good", "F1FirstReads"},
+        {"queued_too_short", "F1FirstReads"},
+        {"loss_counts", "F1FirstReads"},
         // What an attempt brings.
         {"late_success", "F6AttemptsThatTimeOut"},
         {"life_from_answer", "F1FirstReads"},

@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// RefreshMachine where something does not come: an attempt that the executor
+// does not run.
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "refreshable/event.h"
+#include "refreshable/freshness.h"
+#include "refreshable/policy.h"
+#include "refreshable/refresh_machine.h"
+#include "refreshable/refresh_machine_test_util.h"
+
+namespace refreshable {
+namespace internal {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using Answer = MachineDriver::Answer;
+using Waiters = Decisions::Waiters;
+
+constexpr absl::Duration kForever = absl::InfiniteDuration();
+
+// ---- An attempt that is not run ----
+
+// It waited for the executor for ever, and so did everybody else.
+TEST(RefreshMachineLostTest, E2AnAttemptThatIsNotRunEnds) {
+  MachineDriver d;
+  d.Read();
+  EXPECT_EQ(d.wake_at(), S(30));
+  d.At(S(30) - Tick()).Wake();
+  EXPECT_TRUE(d.machine.refreshing());
+  d.At(S(30)).Wake();
+  EXPECT_EQ(d.out.waiters, Waiters::kFail);
+  EXPECT_EQ(
+      d.out.failure.cause,
+      absl::UnavailableError("the executor has not run the refresh for 30s"));
+  EXPECT_THAT(d.events(), ElementsAre("attempt_abandoned"));
+  EXPECT_EQ(d.event(EventKind::kAttemptAbandoned).status, d.out.failure.cause);
+  EXPECT_FALSE(d.machine.refreshing());
+  // It is no failure of the source.
+  EXPECT_EQ(d.machine.failures(), 0);
+  EXPECT_EQ(d.out.failure.failures, 0);
+  EXPECT_TRUE(d.machine.last_cause().ok());
+  EXPECT_EQ(d.wake_at(), kForever);
+  // It does nothing when it runs after all, nor when it is dropped.
+  EXPECT_FALSE(d.Start().has_value());
+  EXPECT_THAT(d.events(), IsEmpty());
+  d.Lost();
+  EXPECT_THAT(d.events(), IsEmpty());
+  // The next read asks anew.
+  const AttemptId stale = d.attempt;
+  EXPECT_EQ(d.Read(), Answer::kWait);
+  EXPECT_TRUE(d.submitted());
+  EXPECT_FALSE(d.machine.OnAttemptStart(d.now(), stale, d.out).has_value());
+  EXPECT_TRUE(d.Start().has_value());
+}
+
+TEST(RefreshMachineLostTest, E2AReadFindsThatAnAttemptWasNotRun) {
+  MachineDriver d;
+  d.Read();
+  const AttemptId first = d.attempt;
+  d.At(S(31));
+  EXPECT_EQ(d.Read(), Answer::kWait);
+  EXPECT_EQ(d.out.waiters, Waiters::kFail) << "those who waited so far";
+  EXPECT_THAT(d.out.failure.cause.message(), HasSubstr("has not run"));
+  EXPECT_TRUE(d.submitted());
+  EXPECT_NE(d.attempt, first);
+  EXPECT_EQ(d.wake_at(), S(61));
+}
+
+// Better late than never: nobody has noticed.
+TEST(RefreshMachineLostTest, E2AnAttemptThatIsRunBeforeTheTimerStarts) {
+  MachineDriver d;
+  d.Read();
+  d.At(S(31));
+  EXPECT_TRUE(d.Start().has_value());
+  EXPECT_EQ(d.wake_at(), S(61));
+}
+
+TEST(RefreshMachineLostTest, E2AUsableTokenIsServedThoughNothingIsRun) {
+  MachineDriver d;
+  d.Hold(S(3600));
+  for (int i = 0; i < 3; ++i) {
+    d.At(S(2400 + 30 * i));
+    EXPECT_EQ(d.Read(), Answer::kServe);
+    EXPECT_TRUE(d.submitted()) << "one task every `attempt_timeout`";
+    d.At(S(2415 + 30 * i));
+    EXPECT_EQ(d.Read(), Answer::kServe);
+    EXPECT_FALSE(d.submitted());
+  }
+}
+
+// What stood before it stands after it, and is not what ended it.
+TEST(RefreshMachineLostTest, E2ARetryThatIsNotRunEndsTheFlight) {
+  MachineDriver d;
+  d.ReadAndStart();
+  d.Fail();
+  d.At(S(2)).Wake();
+  EXPECT_TRUE(d.submitted());
+  d.At(S(32)).Wake();
+  EXPECT_EQ(d.out.waiters, Waiters::kFail);
+  EXPECT_THAT(d.out.failure.cause.message(), HasSubstr("has not run"));
+  EXPECT_EQ(d.out.failure.failures, 1);
+  EXPECT_EQ(d.machine.failures(), 1);
+  EXPECT_EQ(d.machine.last_cause().message(), "down");
+}
+
+// The token expired while the attempt was queued, and with that refreshing had
+// given up. A read that comes then is refused, and those who waited are told
+// why they wait no longer.
+TEST(RefreshMachineLostTest, E2ThoseWhoWaitedAreToldOfTheExecutor) {
+  RefreshPolicy policy = ExactPolicy();
+  policy.retry.max_retries = 0;
+  policy.retry.max_consecutive_failures = 1;
+  policy.retry.on_exhausted = OnExhausted::kFatal;
+  MachineDriver d(policy);
+  d.Hold(S(400));
+  d.At(S(200)).Read();
+  d.Start();
+  d.Fail();
+  d.At(S(350)).Read();
+  EXPECT_TRUE(d.submitted());
+  EXPECT_EQ(d.At(S(370)).Read(), Answer::kWait);
+  EXPECT_EQ(d.At(S(380)).Read(), Answer::kFail);
+  EXPECT_EQ(d.out.waiters, Waiters::kFail);
+  EXPECT_THAT(d.out.failure.cause.message(), HasSubstr("has not run"));
+  EXPECT_TRUE(d.out.failure.fatal);
+}
+
+// A timer that starts refreshes waits a little after a loss.
+TEST(RefreshMachineLostTest, F7NoTimerHammersAnExecutorThatRunsNothing) {
+  RefreshPolicy policy = ExactPolicy();
+  policy.refresh_ahead = true;
+  policy.attempt_timeout = S(1);
+  MachineDriver d(policy);
+  d.Hold(S(3600));
+  d.At(S(2400)).Wake();
+  EXPECT_TRUE(d.submitted());
+  d.At(S(2401)).Wake();
+  EXPECT_FALSE(d.submitted());
+  EXPECT_EQ(d.wake_at(), S(2403));
+  d.At(S(2403)).Wake();
+  EXPECT_TRUE(d.submitted());
+}
+
+TEST(RefreshMachineLostTest, E2AnInfiniteTimeoutWaitsForTheExecutor) {
+  RefreshPolicy policy = ExactPolicy();
+  policy.attempt_timeout = kForever;
+  MachineDriver d(policy);
+  d.Read();
+  EXPECT_EQ(d.wake_at(), kForever);
+  d.At(absl::Hours(1'000'000)).Wake();
+  EXPECT_TRUE(d.Start().has_value());
+}
+
+}  // namespace
+}  // namespace internal
+}  // namespace refreshable
