@@ -135,9 +135,6 @@ TEST_P(OthersHangTest, X1AReadIsCancelled) {
   const auto another = Make(executor_.get(), HangingSource());
   const WaiterId id = another->GetAsync(kForever, [](const auto&) { FAIL(); });
   EXPECT_TRUE(another->Cancel(id));
-  for (const auto& hanging : hanging_) {
-    EXPECT_FALSE(hanging->Cancel(id));
-  }
 }
 
 // The callbacks of some read what hangs, and wait: more of them than there are
