@@ -4,11 +4,12 @@
 //
 //   bazel run -c opt //benchmarks:failure_benchmark
 //
-// 10,000 reads without a thread each, and 200 threads, wait for one call of the
-// endpoint, and it fails: `join_ns` and `told_ns` are per read, the median over
-// the flights; `calls` is how often the endpoint was called for all of them.
-// Then, until the next attempt is due, reads are told so at once. In each group
-// the floor comes first, and `vs_floor` is the time divided by the floor's.
+// 10,000 reads without a thread each, and 64 or 200 threads, wait for one call
+// of the endpoint, and it fails: `join_ns` and `told_ns` are per read, the
+// median over the flights; `calls` is how often the endpoint was called for all
+// of them. Then, until the next attempt is due, reads are told so at once. In
+// each group the floor comes first, and `vs_floor` is the time divided by the
+// floor's.
 
 #include <algorithm>
 #include <atomic>
@@ -43,7 +44,6 @@ using refreshable::Refreshable;
 using SteadyClock = std::chrono::steady_clock;
 
 constexpr int kAsyncReads = 10000;
-constexpr int kThreads = 200;
 constexpr absl::Duration kTimeout = absl::Minutes(1);
 
 double Nanoseconds(SteadyClock::duration d) {
@@ -199,27 +199,28 @@ void ManyReadsOneFlight(benchmark::State& state) {
 
 template <typename Pattern>
 void ManyThreadsOneFlight(benchmark::State& state) {
+  const int count = static_cast<int>(state.range(0));
   Endpoint endpoint;
   Pattern pattern(&endpoint);
   std::vector<double> tell;
   for (auto _ : state) {
     std::atomic<int> there{0}, told{0};
     std::vector<std::thread> threads;
-    for (int i = 0; i < kThreads; ++i) {
+    for (int i = 0; i < count; ++i) {
       threads.emplace_back([&] {
         ++there;
         if (!pattern.Wait().ok()) ++told;
       });
     }
-    while (there < kThreads) std::this_thread::yield();
+    while (there < count) std::this_thread::yield();
     // Not every pattern can say when all are asleep.
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
     const auto failing = SteadyClock::now();
     endpoint.Fail();
-    while (told < kThreads) std::this_thread::yield();
+    while (told < count) std::this_thread::yield();
     const double ns = Nanoseconds(SteadyClock::now() - failing);
     state.SetIterationTime(ns / 1e9);
-    tell.push_back(ns / kThreads);
+    tell.push_back(ns / count);
     for (std::thread& thread : threads) thread.join();
     endpoint.Hold();
     Reset(pattern, 0);
@@ -227,7 +228,8 @@ void ManyThreadsOneFlight(benchmark::State& state) {
   state.counters["told_ns"] = Median(tell);
   state.counters["calls"] = static_cast<double>(endpoint.calls()) /
                             static_cast<double>(state.iterations());
-  state.counters["vs_floor"] = VsFloor<Pattern>("threads", Median(tell));
+  state.counters["vs_floor"] =
+      VsFloor<Pattern>("threads, " + std::to_string(count), Median(tell));
 }
 
 template <typename Pattern>
@@ -267,8 +269,10 @@ void RegisterReads() {
 template <typename Pattern>
 void RegisterThreads() {
   benchmark::RegisterBenchmark(
-      (std::string("200 threads wait/") + Pattern::kName).c_str(),
+      (std::string("threads wait/") + Pattern::kName).c_str(),
       ManyThreadsOneFlight<Pattern>)
+      ->Arg(64)
+      ->Arg(200)
       ->UseManualTime()
       ->Iterations(20)
       ->Unit(benchmark::kMillisecond);

@@ -53,6 +53,7 @@ ManualExecutor::~ManualExecutor() {
     absl::MutexLock lock(&mu_);
     Require(depth_ == 0, "ManualExecutor destroyed inside one of its tasks");
     closed_ = true;
+    timers_.clear();
     dropped.swap(steps_);
   }
   while (!dropped.empty()) dropped.erase(dropped.begin());
@@ -60,6 +61,7 @@ ManualExecutor::~ManualExecutor() {
 
 uint64_t ManualExecutor::Queue(PendingStep::Kind kind, absl::Duration delay,
                                Task& task) {
+  Require(task != nullptr, "ManualExecutor is given a null task");
   // The node is made and filled before the lock is taken, so that the task's
   // move constructor, which is the caller's code, does not run under it.
   Steps made;
@@ -79,7 +81,8 @@ uint64_t ManualExecutor::Queue(PendingStep::Kind kind, absl::Duration delay,
       const uint64_t id = ++last_id_;
       node.key() = {now_.since_boot + std::max(delay, absl::ZeroDuration()),
                     id};
-      steps_.insert(std::move(node));
+      const auto step = steps_.insert(std::move(node)).position;
+      if (kind == PendingStep::Kind::kTimer) timers_.emplace(id, step);
       return id;
     }
   }
@@ -97,13 +100,9 @@ TimerId ManualExecutor::RunAfter(absl::Duration delay, Task task) {
 bool ManualExecutor::Cancel(TimerId id) {
   Steps::node_type cancelled;  // Destroyed after the lock is released.
   absl::MutexLock lock(&mu_);
-  const auto it =
-      std::find_if(steps_.begin(), steps_.end(), [id](const auto& entry) {
-        return entry.second.kind == PendingStep::Kind::kTimer &&
-               entry.first.second == static_cast<uint64_t>(id);
-      });
-  if (it == steps_.end()) return false;
-  cancelled = steps_.extract(it);
+  const auto timer = timers_.find(static_cast<uint64_t>(id));
+  if (timer == timers_.end()) return false;
+  cancelled = Take(timer->second);
   return true;
 }
 
@@ -190,7 +189,7 @@ bool ManualExecutor::RunPending(size_t index) {
     const auto it = std::next(steps_.begin(), index);
     if (!IsFinite(it->first.first)) return false;
     MoveTo(it->first.first);
-    step = steps_.extract(it);
+    step = Take(it);
     ++depth_;
   }
   RunStep(std::move(step));
@@ -201,7 +200,7 @@ bool ManualExecutor::DropPending(size_t index) {
   Steps::node_type dropped;  // Destroyed after the lock is released.
   absl::MutexLock lock(&mu_);
   if (index >= steps_.size()) return false;
-  dropped = steps_.extract(std::next(steps_.begin(), index));
+  dropped = Take(std::next(steps_.begin(), index));
   return true;
 }
 
@@ -230,11 +229,16 @@ bool ManualExecutor::RunFirst(absl::Duration limit) {
     const absl::Duration due = steps_.begin()->first.first;
     if (due > limit || !IsFinite(due)) return false;
     MoveTo(due);
-    step = steps_.extract(steps_.begin());
+    step = Take(steps_.begin());
     ++depth_;
   }
   RunStep(std::move(step));
   return true;
+}
+
+ManualExecutor::Steps::node_type ManualExecutor::Take(Steps::iterator step) {
+  timers_.erase(step->first.second);
+  return steps_.extract(step);
 }
 
 void ManualExecutor::RunStep(Steps::node_type step) {

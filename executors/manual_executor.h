@@ -44,6 +44,8 @@ namespace refreshable {
 // read inside a callback does just that. `clock().Now()` takes only a lock
 // under which nothing is called.
 //
+// A null task ends the program.
+//
 // Exceptions that escape a task leave the driving call that ran it. The task
 // has then run; the executor stays usable.
 //
@@ -164,6 +166,8 @@ class ManualExecutor final : public Executor {
   // Runs the first step, if it is due by `limit`; time moves up to its due time
   // if that is later than now.
   bool RunFirst(absl::Duration limit);
+  Steps::node_type Take(Steps::iterator step)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void RunStep(Steps::node_type step) ABSL_LOCKS_EXCLUDED(mu_);
   // Moves both clocks forward to `since_boot`; never back.
   void MoveTo(absl::Duration since_boot) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -179,6 +183,7 @@ class ManualExecutor final : public Executor {
   // now_.wall, for CoarseWall. Written under the lock, after now_.
   std::atomic<int64_t> wall_nanos_;
   Steps steps_ ABSL_GUARDED_BY(mu_);
+  std::map<uint64_t, Steps::iterator> timers_ ABSL_GUARDED_BY(mu_);  // By id.
   uint64_t last_id_ ABSL_GUARDED_BY(mu_) = 0;
   std::thread::id owner_ ABSL_GUARDED_BY(mu_);
   int depth_ ABSL_GUARDED_BY(mu_) = 0;  // Tasks inside tasks running now.

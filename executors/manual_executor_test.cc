@@ -445,6 +445,13 @@ TEST_F(ManualExecutorTest, T1EscapingExceptionLeavesTheDrivingCall) {
 
 using ManualExecutorDeathTest = ManualExecutorTest;
 
+TEST_F(ManualExecutorDeathTest, NullTasksEndTheProgram) {
+  const auto null = [] { return Executor::Task(); };
+  EXPECT_DEATH(executor_.Run(null()), "null task");
+  EXPECT_DEATH(executor_.RunBlocking(null()), "null task");
+  EXPECT_DEATH(executor_.RunAfter(absl::Seconds(1), null()), "null task");
+}
+
 TEST_F(ManualExecutorDeathTest, T1DrivingFromAnotherThreadEndsTheProgram) {
   const auto elsewhere = [](std::function<void()> f) {
     std::thread(std::move(f)).join();

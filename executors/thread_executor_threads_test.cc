@@ -2,13 +2,12 @@
 //
 // Which threads a ThreadExecutor makes, and what becomes of them at its end.
 
+#include <algorithm>
 #include <atomic>
 #include <cstdlib>
 #include <memory>
 #include <new>
-#include <thread>
 #include <utility>
-#include <vector>
 
 #include "absl/synchronization/blocking_counter.h"
 #include "absl/synchronization/notification.h"
@@ -39,17 +38,19 @@ class Blockade {
   ~Blockade() { LetGo(); }
 
   Executor::Task Task(absl::BlockingCounter* started = nullptr) {
-    return [this, started] {
+    return [go = go_, started] {
       if (started != nullptr) started->DecrementCount();
-      go_.WaitForNotification();
+      go->WaitForNotification();
     };
   }
   void LetGo() {
-    if (!go_.HasBeenNotified()) go_.Notify();
+    if (!go_->HasBeenNotified()) go_->Notify();
   }
 
  private:
-  absl::Notification go_;
+  // Shared with tasks that are about to return.
+  const std::shared_ptr<absl::Notification> go_ =
+      std::make_shared<absl::Notification>();
 };
 
 void RunAndWait(Executor& executor) {
@@ -67,7 +68,7 @@ void FireAndWait(Executor& executor) {
 
 // Four workers were all that there was, and two sources that hung held them.
 TEST(ThreadExecutorThreadsTest, X1WhatBlocksHoldsUpNothingElse) {
-  for (const int blocked : {1, 4, 32, 256, 300}) {
+  for (const int blocked : {4, 32, 300}) {
     SCOPED_TRACE(blocked);
     const auto executor = *ThreadExecutor::Create(Patient());
     Blockade blockade;
@@ -157,7 +158,7 @@ TEST(ThreadExecutorThreadsTest, X1BlockingTaskIsInsideTheExecutor) {
 
 // From the 16,385th on, timers and tasks were refused.
 TEST(ThreadExecutorThreadsTest, X2NothingIsRefusedForNumber) {
-  constexpr int kMany = 100000;
+  constexpr int kMany = 20000;
   ThreadExecutor::Options options = Patient();
   options.workers = 1;
   options.blocking_threads = 1;
@@ -282,7 +283,7 @@ TEST_F(ThreadExecutorThreadsDeathTest, X4ExitEndsThoughATaskOfAStaticOneHangs) {
       {
         static Ghost ghost;
         std::atexit([] { ghost.Destroy(); });
-        static absl::Notification never;
+        static auto& never = *new absl::Notification;
         absl::BlockingCounter started(1);
         ghost.executor.RunBlocking([&] {
           started.DecrementCount();

@@ -8,9 +8,11 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -19,6 +21,7 @@
 #include "absl/synchronization/notification.h"
 #include "absl/time/time.h"
 #include "gtest/gtest.h"
+#include "refreshable/executors/manual_executor.h"
 #include "refreshable/executors/thread_executor.h"
 #include "refreshable/fork_testing.h"
 #include "refreshable/lifecycle_testing.h"
@@ -28,7 +31,9 @@ namespace refreshable {
 namespace {
 
 using fork_testing::HoldsInChild;
+using lifecycle_testing::Hour;
 using lifecycle_testing::Result;
+using lifecycle_testing::Strings;
 
 std::unique_ptr<ThreadExecutor> MakeExecutor(int workers) {
   ThreadExecutor::Options options;
@@ -121,6 +126,150 @@ TEST(ForkStressTest, E4ChildReadsWhileTheParentsThreadsAreInsideEveryCall) {
   }
   stop.store(true);
   for (std::thread& reader : readers) reader.join();
+}
+
+// Blocks the first thread that enters it.
+class Gate {
+ public:
+  // Waits for the thread that `Hold` started.
+  void Open() {
+    open_.Notify();
+    thread_.join();
+  }
+  // Starts a thread that calls `call`, and waits until it is inside.
+  void Hold(std::function<void()> call) {
+    thread_ = std::thread(std::move(call));
+    entered_.WaitForNotification();
+  }
+  void Enter() {
+    if (taken_.exchange(true)) return;
+    entered_.Notify();
+    open_.WaitForNotification();
+  }
+
+ private:
+  std::atomic<bool> taken_{false};
+  absl::Notification entered_;
+  absl::Notification open_;
+  std::thread thread_;
+};
+
+// The child's events waited for a thread that was telling the parent's.
+TEST(ForkStressTest, S1TheChildsEventsAreToldThoughTheParentIsTellingOne) {
+  ManualExecutor executor;
+  Gate gate;
+  int told = 0;
+  Strings::Options options;
+  options.observer = lifecycle_testing::Observe([&](const Event&) {
+    ++told;
+    gate.Enter();
+  });
+  const auto token = lifecycle_testing::Make(
+      &executor, std::make_shared<lifecycle_testing::HeldSource>(), options);
+  gate.Hold([&] { EXPECT_TRUE(token->Install(Hour("t1")).ok()); });
+  EXPECT_TRUE(HoldsInChild([&] {
+    token->Reset();
+    const int before = told;
+    return token->Install(Hour("t2")).ok() && told > before;
+  }));
+  gate.Open();
+}
+
+// The destructor waited for a thread of the parent that was inside the
+// executor.
+TEST(ForkStressTest, E4TheChildEndsItThoughTheParentIsInsideTheExecutor) {
+  ManualExecutor manual;
+  lifecycle_testing::ProbeExecutor executor(&manual);
+  Gate gate;
+  auto token = lifecycle_testing::Make(
+      &executor, std::make_shared<lifecycle_testing::HeldSource>());
+  executor.on_run = [&] { gate.Enter(); };
+  gate.Hold(
+      [&] { token->GetAsync(absl::InfiniteDuration(), [](const auto&) {}); });
+  EXPECT_TRUE(HoldsInChild([&] {
+    token = nullptr;
+    return true;
+  }));
+  gate.Open();
+}
+
+// Nobody armed a timer in the child after a thread of the parent had been about
+// to.
+TEST(ForkStressTest, E4TheChildHasATimerThoughTheParentIsArmingOne) {
+  ManualExecutor manual;
+  lifecycle_testing::ProbeExecutor executor(&manual);
+  Gate gate;
+  const auto token = lifecycle_testing::Make(
+      &executor, std::make_shared<lifecycle_testing::HeldSource>());
+  executor.on_run_after = [&] { gate.Enter(); };
+  gate.Hold([&] { EXPECT_TRUE(token->Install(Hour("t1")).ok()); });
+  EXPECT_TRUE(HoldsInChild([&] {
+    bool ended = false;
+    token->Invalidate(Generation(1));
+    token->GetAsync(absl::Seconds(1), [&](const auto&) { ended = true; });
+    manual.AdvanceBy(absl::Seconds(1));
+    return ended;
+  }));
+  gate.Open();
+}
+
+// A thread of the child has the id of one of the parent's that was inside an
+// attempt, and was told that it would wait for itself.
+TEST(ForkStressTest, E4AThreadOfTheChildIsNotTakenForOneOfTheParents) {
+  const auto executor = MakeExecutor(1);
+  Gate gate;
+  const auto token = lifecycle_testing::Make(
+      executor.get(),
+      lifecycle_testing::MakeSource([&](const FetchContext&, auto done) {
+        gate.Enter();
+        done(Hour("t"));
+      }));
+  gate.Hold(
+      [&] { token->GetAsync(absl::InfiniteDuration(), [](const auto&) {}); });
+  EXPECT_TRUE(HoldsInChild([&] {
+    std::atomic<int> failed{0};
+    std::vector<std::thread> threads;
+    for (int i = 0; i < 8; ++i) {
+      threads.emplace_back([&] {
+        if (!token->Get().ok()) ++failed;
+      });
+    }
+    for (std::thread& thread : threads) thread.join();
+    return failed == 0;
+  }));
+  gate.Open();
+}
+
+// The child waited for ever for the parent's readers, who are not there: for
+// one that had been about to leave the condition variable.
+TEST(ForkStressTest, E4ChildRefreshesWhileTheParentsThreadsWait) {
+  const auto executor = MakeExecutor(1);
+  const pid_t parent = getpid();
+  const auto token = lifecycle_testing::Make(
+      executor.get(),
+      lifecycle_testing::MakeSource([&](const FetchContext&, auto done) {
+        static auto* const kept = new std::vector<FetchDone<std::string>>;
+        if (getpid() == parent) {
+          kept->push_back(std::move(done));
+        } else {
+          done(Hour("t"));
+        }
+      }));
+  std::atomic<bool> stop{false};
+  std::vector<std::thread> readers;
+  for (int i = 0; i < 4; ++i) {
+    readers.emplace_back([&] {
+      while (!stop.load()) (void)token->Get(absl::Microseconds(60));
+    });
+  }
+  int held = 0;
+  for (; held < 300; ++held) {
+    while (token->health().waiters < 2) std::this_thread::yield();
+    if (!HoldsInChild([&] { return token->Get().ok(); })) break;
+  }
+  stop.store(true);
+  for (std::thread& reader : readers) reader.join();
+  EXPECT_EQ(held, 300);
 }
 
 }  // namespace

@@ -54,6 +54,24 @@ TEST(ForkTest, E4ChildRefreshesTheStaleTokenThatItsParentIsRefreshing) {
   held->Drop(0);
 }
 
+// The child's timer was taken for armed where it was due when the parent's was.
+TEST(ForkTest, E4TheChildHasATimerOfItsOwn) {
+  ManualExecutor executor;
+  RefreshPolicy policy;
+  policy.background_refresh = false;
+  Strings::Options options;
+  options.policy = policy;
+  const auto token = lifecycle_testing::Make(
+      &executor, std::make_shared<lifecycle_testing::HeldSource>(), options);
+  ASSERT_TRUE(token->Install(Hour("t")).ok());
+  EXPECT_TRUE(HoldsInChild([&] {
+    if (!token->Get(absl::ZeroDuration()).ok()) return false;
+    executor.StepWall(-absl::Hours(2));
+    executor.AdvanceBy(absl::Hours(1));
+    return !token->Get(absl::ZeroDuration()).ok();
+  }));
+}
+
 // What the child says of itself spoke of its parent's refresh and readers.
 TEST(ForkTest, E4ChildSaysNothingOfTheParentsRefresh) {
   ManualExecutor executor;

@@ -41,7 +41,6 @@ void Shell::ForgetParent() {
   new std::vector<Effects>(std::exchange(deferred_, {}));
   deadlines_.clear();
   parked_.clear();
-  calls_.clear();
   timer_ = TimerId::kNone;
   armed_for_ = absl::InfiniteDuration();
   ++timer_serial_;

@@ -40,39 +40,34 @@ absl::Duration Now() { return SystemClock::Get().Now().since_boot; }
 
 class AsioExecutor::Core final : public std::enable_shared_from_this<Core> {
  public:
-  Core(asio::any_io_executor tasks, asio::any_io_executor timers)
-      : tasks_(std::move(tasks)), alarm_(std::in_place, std::move(timers)) {}
+  Core(asio::any_io_executor blocking, asio::any_io_executor tasks,
+       asio::any_io_executor timers)
+      : blocking_(std::move(blocking)),
+        tasks_(std::move(tasks)),
+        alarm_(std::in_place, std::move(timers)) {}
 
   void Stop() {
-    std::list<Task> queue;
+    std::list<Task> blocking, tasks;
     Timers timers;
     {
       absl::MutexLock lock(&mu_);
       closed_ = true;
-      queue.swap(queue_);
+      blocking.swap(blocking_queue_);
+      tasks.swap(task_queue_);
       timers.swap(timers_);
       due_.clear();
       alarm_.reset();
     }
-    queue.clear();
+    tasks.clear();
+    blocking.clear();
     timers.clear();
     absl::MutexLock lock(&mu_);
     mu_.Await(absl::Condition(this, &Core::Idle));
   }
 
-  bool Run(Task task) {
-    // A node of its own: nothing of the task's runs under the lock.
-    std::list<Task> node;
-    node.push_back(std::move(task));
-    {
-      absl::MutexLock lock(&mu_);
-      if (closed_) return false;
-      queue_.splice(queue_.end(), node);
-    }
-    // The handler holds no task, so that none is left with a context that has
-    // stopped.
-    asio::post(tasks_, [self = shared_from_this()] { self->RunTask(); });
-    return true;
+  bool Run(Task task) { return Post(tasks_, &task_queue_, std::move(task)); }
+  bool RunBlocking(Task task) {
+    return Post(blocking_, &blocking_queue_, std::move(task));
   }
 
   TimerId RunAfter(absl::Duration delay, Task task) {
@@ -113,11 +108,12 @@ class AsioExecutor::Core final : public std::enable_shared_from_this<Core> {
   }
 
  private:
+  using Queue = std::list<Task>;
   // Due time, then id: the order in which timers run.
   using Timers = std::map<std::pair<absl::Duration, uint64_t>, Task>;
 
-  // A task of `Run` that this thread is inside of. There may be several: a task
-  // may itself run a context.
+  // A task that is no timer's and that this thread is inside of. There may be
+  // several: a task may itself run a context.
   struct Frame {
     explicit Frame(const Core* c) : core(c) { innermost = this; }
     ~Frame() { innermost = outer; }
@@ -146,18 +142,35 @@ class AsioExecutor::Core final : public std::enable_shared_from_this<Core> {
 
   bool Idle() const ABSL_SHARED_LOCKS_REQUIRED(mu_) { return running_ == 0; }
 
-  void RunTask() {
-    std::list<Task> queue;
+  // Queues a task and has it run by `context`.
+  bool Post(const asio::any_io_executor& context, Queue* queue, Task task) {
+    // A node of its own: nothing of the task's runs under the lock.
+    Queue node;
+    node.push_back(std::move(task));
     {
       absl::MutexLock lock(&mu_);
-      if (queue_.empty()) return;
-      queue.splice(queue.end(), queue_, queue_.begin());
+      if (closed_) return false;
+      queue->splice(queue->end(), node);
+    }
+    // The handler holds no task, so that none is left with a context that has
+    // stopped.
+    asio::post(context,
+               [self = shared_from_this(), queue] { self->RunTask(queue); });
+    return true;
+  }
+
+  void RunTask(Queue* queue) {
+    Queue node;
+    {
+      absl::MutexLock lock(&mu_);
+      if (queue->empty()) return;
+      node.splice(node.end(), *queue, queue->begin());
       ++running_;
     }
     const Running running{this};
     const Frame frame(this);
     // Destroyed before the two above: a task's destructor is inside the task.
-    Task task = std::move(queue.front());
+    Task task = std::move(node.front());
     std::move(task)();
   }
 
@@ -197,13 +210,15 @@ class AsioExecutor::Core final : public std::enable_shared_from_this<Core> {
         }));
   }
 
+  const asio::any_io_executor blocking_;
   const asio::any_io_executor tasks_;
 
   // A leaf: no task is run, moved or destroyed under it.
   absl::Mutex mu_;
   bool closed_ ABSL_GUARDED_BY(mu_) = false;
   int running_ ABSL_GUARDED_BY(mu_) = 0;
-  std::list<Task> queue_ ABSL_GUARDED_BY(mu_);
+  Queue blocking_queue_ ABSL_GUARDED_BY(mu_);
+  Queue task_queue_ ABSL_GUARDED_BY(mu_);
   Timers timers_ ABSL_GUARDED_BY(mu_);
   absl::flat_hash_map<uint64_t, absl::Duration> due_ ABSL_GUARDED_BY(mu_);
   uint64_t last_id_ ABSL_GUARDED_BY(mu_) = 0;
@@ -213,15 +228,21 @@ class AsioExecutor::Core final : public std::enable_shared_from_this<Core> {
 thread_local const AsioExecutor::Core::Frame*
     AsioExecutor::Core::Frame::innermost = nullptr;
 
-AsioExecutor::AsioExecutor(asio::any_io_executor tasks,
+AsioExecutor::AsioExecutor(asio::any_io_executor blocking,
+                           asio::any_io_executor tasks,
                            asio::any_io_executor timers)
-    : core_(std::make_shared<Core>(std::move(tasks), std::move(timers))) {}
+    : core_(std::make_shared<Core>(std::move(blocking), std::move(tasks),
+                                   std::move(timers))) {}
 
 AsioExecutor::~AsioExecutor() { core_->Stop(); }
 
 void AsioExecutor::Stop() { core_->Stop(); }
 
 bool AsioExecutor::Run(Task task) { return core_->Run(std::move(task)); }
+
+bool AsioExecutor::RunBlocking(Task task) {
+  return core_->RunBlocking(std::move(task));
+}
 
 TimerId AsioExecutor::RunAfter(absl::Duration delay, Task task) {
   return core_->RunAfter(delay, std::move(task));

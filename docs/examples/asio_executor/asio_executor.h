@@ -15,20 +15,22 @@
 
 namespace refreshable_examples {
 
-// Posts what is given to `Run` to one execution context, and runs timers on
-// another:
+// Posts what is given to `RunBlocking`, what is given to `Run`, and timers to
+// an execution context each:
 //
-//   asio::io_context loop;         // The program's. Some thread runs it.
-//   asio::thread_pool workers(2);  // For what may block.
-//   AsioExecutor executor(workers.get_executor(), loop.get_executor());
+//   asio::io_context loop;          // The program's. Some thread runs it.
+//   asio::thread_pool blocking(4);  // For sources: so many may hang.
+//   asio::thread_pool callbacks(1);
+//   AsioExecutor executor(blocking.get_executor(), callbacks.get_executor(),
+//                         loop.get_executor());
 //
-// Two of them, because a task of `Run` may block (a source that waits for its
-// server; a callback), while timers must be on time all the same. So:
+// Three of them, because a source that waits for its server must not hold up
+// callbacks, and neither of them timers. So:
 //
-// - Nothing may block every thread that runs `timers`, a task given to `Run`
-//   least of all. The two may be one context only where no task ever blocks:
-//   the source is asynchronous, and callbacks are short.
-// - Both contexts outlive the executor, and threads run them for as long as it
+// - Nothing may block every thread that runs `timers`, a callback least of all.
+//   Contexts may be the same one only where what they are given never blocks:
+//   the source is asynchronous, or callbacks are short.
+// - All contexts outlive the executor, and threads run them for as long as it
 //   is used (asio::make_work_guard: without it `run()` returns when there is
 //   nothing to do). A pending timer keeps `run()` from returning.
 // - The executor does not survive fork().
@@ -42,7 +44,8 @@ namespace refreshable_examples {
 // handler there. Thread-safe.
 class AsioExecutor final : public refreshable::Executor {
  public:
-  AsioExecutor(asio::any_io_executor tasks, asio::any_io_executor timers);
+  AsioExecutor(asio::any_io_executor blocking, asio::any_io_executor tasks,
+               asio::any_io_executor timers);
   // As `Stop`.
   ~AsioExecutor() override;
 
@@ -54,8 +57,9 @@ class AsioExecutor final : public refreshable::Executor {
   // from one of them.
   void Stop();
 
-  // Executor. `Run` and `RunAfter` refuse only after `Stop`.
+  // Executor. Refuses only after `Stop`.
   bool Run(Task task) override;
+  bool RunBlocking(Task task) override;
   refreshable::TimerId RunAfter(absl::Duration delay, Task task) override;
   bool Cancel(refreshable::TimerId id) override;
   bool InExecutorThread() const override;

@@ -44,10 +44,14 @@ class Loop {
 // [rig]
 class AsioRig final : public refreshable_testing::ExecutorRig {
  public:
-  AsioRig(int task_threads, int timer_threads)
-      : tasks_(task_threads), timers_(timer_threads) {}
+  explicit AsioRig(int threads)
+      : threads_(threads),
+        blocking_(threads),
+        tasks_(threads),
+        timers_(threads) {}
 
   refreshable::Executor& executor() override { return *executor_; }
+  int BlockedTasks() const override { return threads_; }
   bool Refuse() override {
     executor_->Stop();
     return true;
@@ -55,11 +59,13 @@ class AsioRig final : public refreshable_testing::ExecutorRig {
   void Destroy() override { executor_.reset(); }
 
  private:
+  const int threads_;
+  Loop blocking_;
   Loop tasks_;
   Loop timers_;
   // Last, so that it goes first.
-  std::optional<AsioExecutor> executor_{std::in_place, tasks_.executor(),
-                                        timers_.executor()};
+  std::optional<AsioExecutor> executor_{std::in_place, blocking_.executor(),
+                                        tasks_.executor(), timers_.executor()};
 };
 
 using refreshable_testing::ExecutorConformanceTest;
@@ -69,9 +75,9 @@ INSTANTIATE_TEST_SUITE_P(
     Asio, ExecutorConformanceTest,
     testing::Values(
         ExecutorSubject{"OneThreadEach",
-                        [] { return std::make_unique<AsioRig>(1, 1); }},
+                        [] { return std::make_unique<AsioRig>(1); }},
         ExecutorSubject{"ThreeThreadsEach",
-                        [] { return std::make_unique<AsioRig>(3, 3); }}),
+                        [] { return std::make_unique<AsioRig>(3); }}),
     refreshable_testing::SubjectName());
 // [/rig]
 

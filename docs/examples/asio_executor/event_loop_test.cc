@@ -13,7 +13,6 @@
 #include "absl/time/time.h"
 #include "asio/executor_work_guard.hpp"
 #include "asio/io_context.hpp"
-#include "asio/post.hpp"
 #include "asio/thread_pool.hpp"
 #include "docs/examples/asio_executor/asio_executor.h"
 #include "gtest/gtest.h"
@@ -37,22 +36,25 @@ absl::StatusOr<Credential<std::string>> AskTokenEndpoint() {
 // A program whose one thread runs `loop`: what it reads arrives there.
 absl::StatusOr<std::string> ReadOnce() {
   asio::io_context loop;
-  asio::thread_pool workers(1);  // AskTokenEndpoint blocks; the loop must not.
-  AsioExecutor executor(workers.get_executor(), loop.get_executor());
+  // AskTokenEndpoint blocks, and must not hold up the loop; the callback is
+  // short, and runs on it.
+  asio::thread_pool blocking(4);
+  AsioExecutor executor(blocking.get_executor(), loop.get_executor(),
+                        loop.get_executor());
   auto token = Refreshable<std::string>::Create(
       refreshable::BlockingSource<std::string>(AskTokenEndpoint), {&executor});
   if (!token.ok()) return token.status();
 
   absl::StatusOr<std::string> result;
-  (*token)->GetAsync(
-      absl::Seconds(5), [&](absl::StatusOr<Lease<std::string>> lease) {
-        // On a worker: back to the loop with it.
-        asio::post(loop, [&, lease = std::move(lease)] {
-          result = lease.ok() ? lease->token()
-                              : absl::StatusOr<std::string>(lease.status());
-          loop.stop();
-        });
-      });
+  (*token)->GetAsync(absl::Seconds(5),
+                     [&](absl::StatusOr<Lease<std::string>> lease) {
+                       if (lease.ok()) {
+                         result = lease->token();
+                       } else {
+                         result = lease.status();
+                       }
+                       loop.stop();
+                     });
   const auto guard = asio::make_work_guard(loop);
   loop.run();
   return result;
@@ -70,11 +72,13 @@ TEST(EventLoopTest, TasksOfAContextThatNobodyRunsAreDestroyed) {
   asio::io_context loop;
   auto alive = std::make_shared<int>();
   {
-    AsioExecutor executor(loop.get_executor(), loop.get_executor());
+    AsioExecutor executor(loop.get_executor(), loop.get_executor(),
+                          loop.get_executor());
     EXPECT_TRUE(executor.Run([alive] {}));
+    EXPECT_TRUE(executor.RunBlocking([alive] {}));
     EXPECT_NE(executor.RunAfter(absl::Hours(1), [alive] {}),
               refreshable::TimerId::kNone);
-    EXPECT_EQ(alive.use_count(), 3);
+    EXPECT_EQ(alive.use_count(), 4);
   }
   EXPECT_EQ(alive.use_count(), 1);
   loop.poll();  // What was posted runs, and finds nothing.
@@ -83,7 +87,8 @@ TEST(EventLoopTest, TasksOfAContextThatNobodyRunsAreDestroyed) {
 TEST(EventLoopTest, StopWaitsForTheTaskThatIsRunning) {
   asio::thread_pool workers(1);
   asio::io_context loop;
-  AsioExecutor executor(workers.get_executor(), loop.get_executor());
+  AsioExecutor executor(workers.get_executor(), workers.get_executor(),
+                        loop.get_executor());
   absl::Notification running;
   bool ended = false;
   ASSERT_TRUE(executor.Run([&] {
@@ -99,8 +104,10 @@ TEST(EventLoopTest, StopWaitsForTheTaskThatIsRunning) {
 TEST(EventLoopTest, ATaskMayRunAContextItself) {
   asio::io_context outer;
   asio::io_context inner;
-  AsioExecutor executor(outer.get_executor(), outer.get_executor());
-  AsioExecutor nested(inner.get_executor(), inner.get_executor());
+  AsioExecutor executor(outer.get_executor(), outer.get_executor(),
+                        outer.get_executor());
+  AsioExecutor nested(inner.get_executor(), inner.get_executor(),
+                      inner.get_executor());
   bool asked = false;
   executor.Run([&] {
     nested.Run([&] {
@@ -119,7 +126,8 @@ TEST(EventLoopTest, ATaskMayRunAContextItself) {
 
 TEST(EventLoopTest, AnExceptionLeavesRunAndHarmsNothing) {
   asio::io_context loop;
-  AsioExecutor executor(loop.get_executor(), loop.get_executor());
+  AsioExecutor executor(loop.get_executor(), loop.get_executor(),
+                        loop.get_executor());
   int ran = 0;
   executor.Run([] { throw std::runtime_error("task"); });
   executor.RunAfter(absl::ZeroDuration(),

@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What a ThreadExecutor costs, and what one tenant's hanging source costs the
+// others:
+//
+//   bazel run -c opt //benchmarks:executor_benchmark
+//
+// - A refresh of a healthy Refreshable, with a source that answers at once,
+//   while the sources of 0, 32 and 100 others on the same executor hang.
+//   `vs_alone` is the time divided by that with none.
+// - `RunAfter` and `Cancel` of one timer while 1,000 or 1,000,000 are pending,
+//   beside a priority queue under a mutex, which forgets nothing that is
+//   cancelled until it is due. `vs_floor` is the time divided by the queue's.
+// - 100,000 held tokens that expire together, refreshed ahead on one executor:
+//   from the first expiry until the last refresh, per token.
+//
+// That 64 threads wait for one refresh is in failure_benchmark.cc.
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <cstdlib>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <queue>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/synchronization/blocking_counter.h"
+#include "absl/synchronization/notification.h"
+#include "absl/time/time.h"
+#include "benchmark/benchmark.h"
+#include "refreshable/executors/executor.h"
+#include "refreshable/executors/thread_executor.h"
+#include "refreshable/lease.h"
+#include "refreshable/refreshable.h"
+#include "refreshable/token_source.h"
+
+namespace refreshable_benchmarks {
+namespace {
+
+using refreshable::Credential;
+using refreshable::Executor;
+using refreshable::Expiry;
+using refreshable::Lease;
+using refreshable::ThreadExecutor;
+using refreshable::TimerId;
+using SteadyClock = std::chrono::steady_clock;
+using Strings = refreshable::Refreshable<std::string>;
+using Result = absl::StatusOr<Credential<std::string>>;
+
+// The floor of each group is measured first.
+double VsFirst(const std::string& group, double seconds) {
+  static auto* const first = new std::map<std::string, double>;
+  return seconds / first->emplace(group, seconds).first->second;
+}
+
+double Seconds(SteadyClock::duration d) {
+  return std::chrono::duration<double>(d).count();
+}
+
+template <typename Function>
+std::unique_ptr<Strings> Make(Executor* executor, Function source,
+                              Strings::Options options = {}) {
+  options.executor = executor;
+  auto made = Strings::Create(
+      refreshable::BlockingSource<std::string>(std::move(source)),
+      std::move(options));
+  if (!made.ok()) std::abort();
+  return *std::move(made);
+}
+
+Result AnswerAtOnce() {
+  return Credential<std::string>("t", Expiry::In(absl::Hours(1)));
+}
+
+void RefreshWhileOthersHang(benchmark::State& state) {
+  const int others = static_cast<int>(state.range(0));
+  absl::Notification go;
+  ThreadExecutor executor;
+  absl::BlockingCounter called(others);
+  std::vector<std::unique_ptr<Strings>> hanging;
+  for (int i = 0; i < others; ++i) {
+    hanging.push_back(Make(&executor, [&]() -> Result {
+      called.DecrementCount();
+      go.WaitForNotification();
+      return AnswerAtOnce();
+    }));
+    hanging.back()->GetAsync(absl::InfiniteDuration(), [](const auto&) {});
+  }
+  called.Wait();
+  Strings::Options options;
+  options.policy.min_interval = absl::ZeroDuration();
+  options.policy.young_token_age = absl::ZeroDuration();
+  const auto healthy = Make(&executor, AnswerAtOnce, std::move(options));
+  auto lease = *healthy->Get();
+  const auto start = SteadyClock::now();
+  for (auto _ : state) {
+    healthy->Invalidate(lease.generation());
+    lease = *healthy->Get();
+  }
+  state.counters["vs_alone"] =
+      VsFirst("refresh", Seconds(SteadyClock::now() - start) /
+                             static_cast<double>(state.iterations()));
+  go.Notify();
+  hanging.clear();
+  executor.Shutdown(absl::InfiniteDuration());
+}
+
+// The floor: what is cancelled stays in it until it is due.
+class PriorityQueue {
+ public:
+  uint64_t RunAfter(absl::Duration delay, Executor::Task task) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    const uint64_t id = ++last_id_;
+    const absl::Duration due =
+        refreshable::SystemClock::Get().Now().since_boot + delay;
+    queue_.push({due, id, std::make_shared<Executor::Task>(std::move(task))});
+    return id;
+  }
+  // There is nothing that it could do.
+  bool Cancel(uint64_t) { return true; }
+
+ private:
+  struct Timer {
+    absl::Duration due;
+    uint64_t id;
+    std::shared_ptr<Executor::Task> task;
+    bool operator<(const Timer& other) const {
+      return std::make_pair(other.due, other.id) < std::make_pair(due, id);
+    }
+  };
+
+  std::mutex mutex_;
+  uint64_t last_id_ = 0;
+  std::priority_queue<Timer> queue_;
+};
+
+template <typename Timers>
+void OneTimerMore(benchmark::State& state) {
+  Timers timers;
+  uint64_t random = 1;
+  const auto delay = [&random] {
+    random = random * 6364136223846793005 + 1442695040888963407;
+    return absl::Hours(1) + absl::Microseconds(random >> 34);
+  };
+  for (int64_t i = 0; i < state.range(0); ++i) timers.RunAfter(delay(), [] {});
+  const auto start = SteadyClock::now();
+  for (auto _ : state) timers.Cancel(timers.RunAfter(delay(), [] {}));
+  state.counters["vs_floor"] =
+      VsFirst("timers, " + std::to_string(state.range(0)),
+              Seconds(SteadyClock::now() - start) /
+                  static_cast<double>(state.iterations()));
+}
+
+void ExpireTogether(benchmark::State& state) {
+  const int tokens = static_cast<int>(state.range(0));
+  for (auto _ : state) {
+    absl::BlockingCounter refreshed(tokens);
+    std::atomic<int64_t> first{0};
+    ThreadExecutor executor;
+    Strings::Options options;
+    options.policy.refresh_ahead = true;
+    options.policy.min_interval = absl::ZeroDuration();
+    options.on_token_changed = [&](const Lease<std::string>& lease) {
+      if (lease.generation() != refreshable::Generation(2)) return;
+      int64_t none = 0;
+      first.compare_exchange_strong(
+          none, SteadyClock::now().time_since_epoch().count());
+      refreshed.DecrementCount();
+    };
+    // All expire a while after the last of them has been made.
+    const absl::Time expiry = absl::Now() + absl::Seconds(30);
+    std::vector<std::unique_ptr<Strings>> all;
+    for (int i = 0; i < tokens; ++i) {
+      options.jitter_seed = 1;
+      all.push_back(Make(&executor, AnswerAtOnce, options));
+      if (!all.back()->Install({"short", Expiry::At(expiry)}).ok()) {
+        std::abort();
+      }
+    }
+    refreshed.Wait();
+    state.SetIterationTime(
+        Seconds(SteadyClock::now() -
+                SteadyClock::time_point(SteadyClock::duration(first.load()))) /
+        tokens);
+    all.clear();
+    executor.Shutdown(absl::InfiniteDuration());
+  }
+}
+
+BENCHMARK(RefreshWhileOthersHang)->Arg(0)->Arg(32)->Arg(100)->UseRealTime();
+BENCHMARK_TEMPLATE(OneTimerMore, PriorityQueue)->Arg(1000)->Arg(1000000);
+BENCHMARK_TEMPLATE(OneTimerMore, ThreadExecutor)->Arg(1000)->Arg(1000000);
+BENCHMARK(ExpireTogether)->Arg(100000)->Iterations(1)->UseManualTime();
+
+}  // namespace
+}  // namespace refreshable_benchmarks
+
+BENCHMARK_MAIN();
