@@ -77,8 +77,11 @@ std::unique_ptr<Strings> Make(Executor* executor, Function source,
   return *std::move(made);
 }
 
+// Another token each time: one that was rejected must not come again.
 Result AnswerAtOnce() {
-  return Credential<std::string>("t", Expiry::In(absl::Hours(1)));
+  static std::atomic<int> last{0};
+  return Credential<std::string>(std::to_string(++last),
+                                 Expiry::In(absl::Hours(1)));
 }
 
 void RefreshWhileOthersHang(benchmark::State& state) {
