@@ -446,10 +446,8 @@ TEST_F(ManualExecutorTest, T1EscapingExceptionLeavesTheDrivingCall) {
 using ManualExecutorDeathTest = ManualExecutorTest;
 
 TEST_F(ManualExecutorDeathTest, NullTasksEndTheProgram) {
-  const auto null = [] { return Executor::Task(); };
-  EXPECT_DEATH(executor_.Run(null()), "null task");
-  EXPECT_DEATH(executor_.RunBlocking(null()), "null task");
-  EXPECT_DEATH(executor_.RunAfter(absl::Seconds(1), null()), "null task");
+  EXPECT_DEATH(executor_.Run(nullptr), "null task");
+  EXPECT_DEATH(executor_.RunAfter(absl::Seconds(1), nullptr), "null task");
 }
 
 TEST_F(ManualExecutorDeathTest, T1DrivingFromAnotherThreadEndsTheProgram) {
