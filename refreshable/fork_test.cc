@@ -6,6 +6,7 @@
 
 #include <unistd.h>
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
@@ -110,6 +111,52 @@ TEST(ForkTest, E4EarlierFailuresStillCountInTheChild) {
     executor.AdvanceBy(absl::Seconds(2));
     return token->Get().ok() && calls == 2;
   }));
+}
+
+// The number that `count` returns in a child.
+template <typename Function>
+int64_t CountedInChild(Function count) {
+  int ends[2];
+  if (pipe(ends) != 0) return -1;
+  const bool held = HoldsInChild([&] {
+    const int64_t counted = count();
+    return write(ends[1], &counted, sizeof counted) == sizeof counted;
+  });
+  int64_t counted = -1;
+  if (held) {
+    EXPECT_EQ(read(ends[0], &counted, sizeof counted),
+              static_cast<ssize_t>(sizeof counted));
+  }
+  close(ends[0]);
+  close(ends[1]);
+  return counted;
+}
+
+// Workers that are forked from one parent refreshed in lockstep.
+TEST(ForkTest, F8ChildrenDrawTheirJitterAnewUnlessTheyAreSeeded) {
+  for (const bool seeded : {false, true}) {
+    ManualExecutor executor;
+    Strings::Options options;
+    options.executor = &executor;
+    if (seeded) options.jitter_seed = 1;
+    const auto create = [&] {
+      return *Strings::Create(MakeSource([](const FetchContext&, auto done) {
+                                done(absl::UnavailableError("down"));
+                              }),
+                              options);
+    };
+    const auto wait = [&](Strings& token) {
+      Strings::ReadOptions once;
+      once.max_retries = 0;
+      EXPECT_FALSE(token.Get(once).ok());
+      return absl::ToUnixNanos(token.health().next_attempt);
+    };
+    const auto made_before = create();
+    const auto before = [&] { return wait(*made_before); };
+    EXPECT_EQ(CountedInChild(before) == CountedInChild(before), seeded);
+    const auto in_child = [&] { return wait(*create()); };
+    EXPECT_EQ(CountedInChild(in_child) == CountedInChild(in_child), seeded);
+  }
 }
 
 // The child's probe had to wait as if the parent's had been its own.

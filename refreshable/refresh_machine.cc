@@ -246,11 +246,21 @@ void RefreshMachine::OnReset(const Instant& now, Decisions& out) {
   NoteChanges(now, out);
 }
 
-void RefreshMachine::OnFork() {
+void RefreshMachine::OnFork(std::optional<uint64_t> seed) {
   if (phase_ == Phase::kRunning) last_start_ = start_before_;
   phase_ = Phase::kIdle;
   abandoned_.clear();
   interval_exempt_ = true;
+  if (!seed.has_value()) return;
+  random_ = *seed;
+  const absl::Duration early = max_stale_jitter_ * Uniform();
+  stale_at_.wall += stale_jitter_ - early;
+  stale_at_.since_boot += stale_jitter_ - early;
+  stale_at_.wall = std::min(stale_at_.wall, usable_until_.wall);
+  stale_at_.since_boot =
+      std::min(stale_at_.since_boot, usable_until_.since_boot);
+  stale_jitter_ = early;
+  if (failures_ > 0) backoff_until_ = last_start_ + Backoff(failures_);
 }
 
 // ---- What is known between events ----
@@ -465,9 +475,10 @@ void RefreshMachine::Publish(const Instant& now, absl::Duration lifetime,
       policy_.stale_window.has_value()
           ? std::min(*policy_.stale_window, lifetime / 4 * 3)
           : std::min(lifetime / 2, policy_.max_stale_window);
+  max_stale_jitter_ = window * policy_.jitter;
+  stale_jitter_ = max_stale_jitter_ * Uniform();
   const absl::Duration fresh_for =
-      std::max(absl::ZeroDuration(),
-               lifetime - window - window * (policy_.jitter * Uniform()));
+      std::max(absl::ZeroDuration(), lifetime - window - stale_jitter_);
   expiry_ = After(now, lifetime);
   usable_until_ = After(now, usable_for);
   stale_at_ = After(now, std::min(fresh_for, usable_for));

@@ -150,8 +150,10 @@ class RefreshMachine {
   void OnReset(const Instant& now, Decisions& out);
 
   // This is a forked process: whatever was submitted or called before belongs
-  // to the other one. The flight ends, counting as no failure.
-  void OnFork();
+  // to the other one. The flight ends, counting as no failure. If `seed` is
+  // set, jitter is drawn anew: where a token or a wait of the parent's is in
+  // effect, too.
+  void OnFork(std::optional<uint64_t> seed = std::nullopt);
 
   // ---- What is known between events ----
 
@@ -242,6 +244,9 @@ class RefreshMachine {
   bool held_ = false;
   bool degraded_published_ = false;
   Edge stale_at_;
+  // How much earlier than the window's start `stale_at_` is, and may be.
+  absl::Duration stale_jitter_;
+  absl::Duration max_stale_jitter_;
   Edge usable_until_;
   Edge expiry_;
   absl::Duration young_until_ = -absl::InfiniteDuration();

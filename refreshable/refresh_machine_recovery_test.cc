@@ -266,6 +266,39 @@ TEST(RefreshMachineRecoveryTest, E4TheMinimumIntervalIsTheParents) {
   EXPECT_TRUE(d.submitted());
 }
 
+// Workers that were forked once the first token was there refreshed in
+// lockstep.
+TEST(RefreshMachineRecoveryTest, F8AChildDrawsItsJitterAnew) {
+  const auto stale_at = [](std::optional<uint64_t> seed) {
+    MachineDriver d((RefreshPolicy()));
+    d.Hold(S(3600));
+    d.machine.OnFork(seed);
+    const Edge edge = d.machine.check_at(d.now());
+    // 1200 s before the expiry, and up to 120 s earlier.
+    EXPECT_LE(edge.since_boot - d.now().since_boot, S(2400));
+    EXPECT_GE(edge.since_boot - d.now().since_boot, S(2280));
+    EXPECT_EQ(edge.wall - d.now().wall, edge.since_boot - d.now().since_boot);
+    return edge.since_boot;
+  };
+  EXPECT_NE(stale_at(1), stale_at(2));
+  EXPECT_NE(stale_at(2), stale_at(std::nullopt));
+  EXPECT_EQ(stale_at(std::nullopt), stale_at(std::nullopt));
+
+  const auto retry_at = [](std::optional<uint64_t> seed) {
+    MachineDriver d((RefreshPolicy()));
+    d.ReadAndStart();
+    d.Fail();
+    d.machine.OnFork(seed);
+    const absl::Duration wait =
+        d.machine.next_start(d.now()) - d.now().since_boot;
+    EXPECT_GE(wait, absl::Milliseconds(1800));
+    EXPECT_LE(wait, absl::Milliseconds(2200));
+    return wait;
+  };
+  EXPECT_NE(retry_at(1), retry_at(2));
+  EXPECT_EQ(retry_at(std::nullopt), retry_at(std::nullopt));
+}
+
 // ---- What observers are told ----
 
 TEST(RefreshMachineRecoveryTest, S1EveryEventNoticesThatTimeHasPassed) {

@@ -5,11 +5,15 @@
 #ifndef REFRESHABLE_REFRESHABLE_H_
 #define REFRESHABLE_REFRESHABLE_H_
 
+#if defined(_MSVC_LANG) ? _MSVC_LANG < 201703L : __cplusplus < 201703L
+#error "refreshable requires C++17 or later: compile with -std=c++17"
+#endif
+
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>
-#include <random>
 #include <type_traits>
 #include <utility>
 
@@ -25,6 +29,7 @@
 #include "refreshable/failure_class.h"
 #include "refreshable/generation.h"
 #include "refreshable/health.h"
+#include "refreshable/internal/misuse.h"
 #include "refreshable/internal/shell.h"
 #include "refreshable/internal/state.h"
 #include "refreshable/lease.h"
@@ -107,14 +112,16 @@ class Refreshable {
     // throws is ignored. May be null.
     std::function<void(const Lease<Token>&)> on_token_changed = nullptr;
     // Whether two tokens are the same: a source that answers a rejection with
-    // the very token that was rejected has failed. Null: `operator==` where
-    // Token has one, else no two tokens are taken to be the same. If it throws:
-    // not the same.
+    // the very token that was rejected has failed. If null, `operator==` is
+    // used if Token has one (`TokenHasEquality`), else no two tokens are taken
+    // to be the same. If it throws, the tokens are not the same.
     std::function<bool(const Token&, const Token&)> same_token = nullptr;
     // How a failure of the source is treated; also asked about late ones. Null:
     // `ClassifyFailure`. If it throws: permanent.
     std::function<FailureClass(const absl::Status&)> classify = nullptr;
-    // Seeds the jitter, for reproducible runs. Unset: a random seed.
+    // Seeds the jitter, for reproducible runs. If unset, a random seed is
+    // drawn, and another one in the child of a fork(), which then refreshes at
+    // moments of its own.
     std::optional<uint64_t> jitter_seed = std::nullopt;
   };
 
@@ -123,8 +130,8 @@ class Refreshable {
     // that is due is started.
     absl::Duration timeout = absl::InfiniteDuration();
     // Instead of `RetryPolicy::max_retries`, for a refresh that this read waits
-    // for. It does not shorten any wait between attempts. Less than zero: as
-    // zero.
+    // for. It does not shorten any wait between attempts. Negative values are
+    // treated as zero.
     std::optional<int> max_retries = std::nullopt;
   };
 
@@ -147,8 +154,7 @@ class Refreshable {
     internal::ShellConfig config;
     config.executor = options.executor;
     config.policy = options.policy;
-    config.seed = options.jitter_seed.has_value() ? *options.jitter_seed
-                                                  : std::random_device()();
+    config.seed = options.jitter_seed;
     config.observer = std::move(options.observer);
     config.classify =
         options.classify ? std::move(options.classify) : ClassifyFailure;
@@ -203,7 +209,7 @@ class Refreshable {
   // executor refuses or drops it, it is run by the thread that completed the
   // refresh or dropped it, or, where no refresh was needed, by whatever happens
   // next to the Refreshable (a timer within a second). The callback may use and
-  // destroy the Refreshable; it must not be null and must not throw.
+  // destroy the Refreshable; it must not throw. A null one ends the program.
   // UNAVAILABLE also, the executor refused the timer for the timeout.
   WaiterId GetAsync(absl::Duration timeout, Callback callback) {
     ReadOptions options;
@@ -211,6 +217,9 @@ class Refreshable {
     return GetAsync(options, std::move(callback));
   }
   WaiterId GetAsync(const ReadOptions& options, Callback callback) {
+    if (callback == nullptr) {
+      internal::DieOfMisuse("GetAsync: the callback is null");
+    }
     const std::shared_ptr<State> state = state_;
     return state->ReadAsync(Request(state->Now(), options),
                             state->MakeAsyncRead(std::move(callback)));
@@ -307,7 +316,9 @@ class Refreshable {
                                        const ReadOptions& options) {
     internal::ReadRequest request;
     request.deadline = now.since_boot + options.timeout;
-    request.max_retries = options.max_retries;
+    if (options.max_retries.has_value()) {
+      request.max_retries = std::max(0, *options.max_retries);
+    }
     return request;
   }
 

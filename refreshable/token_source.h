@@ -5,6 +5,10 @@
 #ifndef REFRESHABLE_TOKEN_SOURCE_H_
 #define REFRESHABLE_TOKEN_SOURCE_H_
 
+#if defined(_MSVC_LANG) ? _MSVC_LANG < 201703L : __cplusplus < 201703L
+#error "refreshable requires C++17 or later: compile with -std=c++17"
+#endif
+
 #include <atomic>
 #include <exception>
 #include <memory>
@@ -19,6 +23,7 @@
 #include "refreshable/credential.h"
 #include "refreshable/event.h"
 #include "refreshable/generation.h"
+#include "refreshable/internal/has_equality.h"  // IWYU pragma: export
 #include "refreshable/internal/printing.h"
 
 namespace refreshable {
@@ -162,6 +167,13 @@ void PrintTo(const absl::StatusOr<Credential<Token>>& result,
 
 namespace internal {
 
+// What a function returns that takes a context or nothing.
+template <typename Function>
+using FetchResult = typename std::conditional_t<
+    std::is_invocable_v<Function&, const FetchContext&>,
+    std::invoke_result<Function&, const FetchContext&>,
+    std::invoke_result<Function&>>::type;
+
 template <typename Token, typename Function>
 class FunctionSource final : public TokenSource<Token> {
  public:
@@ -187,8 +199,23 @@ class FunctionSource final : public TokenSource<Token> {
 // `TokenSource`).
 template <typename Token, typename Function>
 std::shared_ptr<TokenSource<Token>> BlockingSource(Function function) {
-  return std::make_shared<internal::FunctionSource<Token, Function>>(
-      std::move(function));
+  constexpr bool kTakes = std::is_invocable_v<Function&, const FetchContext&> ||
+                          std::is_invocable_v<Function&>;
+  static_assert(kTakes,
+                "BlockingSource: the function must take a const FetchContext& "
+                "or nothing");
+  if constexpr (kTakes) {
+    constexpr bool kReturns =
+        std::is_convertible_v<internal::FetchResult<Function>,
+                              absl::StatusOr<Credential<Token>>>;
+    static_assert(kReturns,
+                  "BlockingSource: the function must return "
+                  "absl::StatusOr<Credential<Token>>");
+    if constexpr (kReturns) {
+      return std::make_shared<internal::FunctionSource<Token, Function>>(
+          std::move(function));
+    }
+  }
 }
 
 }  // namespace refreshable

@@ -132,13 +132,6 @@ class TokenSourceRig : public AnySourceRig {
   }
 
  private:
-  template <typename T, typename = void>
-  struct Comparable : std::false_type {};
-  template <typename T>
-  struct Comparable<T, std::void_t<decltype(bool(std::declval<const T&>() ==
-                                                 std::declval<const T&>()))>>
-      : std::true_type {};
-
   class Erased final : public internal::AnySource {
    public:
     Erased(TokenSourceRig* rig,
@@ -156,7 +149,7 @@ class TokenSourceRig : public AnySourceRig {
 
     bool Same(const internal::SourceAnswer& a,
               const internal::SourceAnswer& b) const override {
-      if constexpr (Comparable<Token>::value) {
+      if constexpr (refreshable::TokenHasEquality<Token>::value) {
         return *static_cast<const Token*>(a.token.get()) ==
                *static_cast<const Token*>(b.token.get());
       } else {

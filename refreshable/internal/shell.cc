@@ -8,6 +8,7 @@
 
 #include "absl/base/config.h"
 #include "absl/strings/str_cat.h"
+#include "refreshable/internal/seed.h"
 #include "refreshable/internal/shell_parts.h"
 #include "refreshable/refresh_error.h"
 
@@ -68,7 +69,8 @@ Shell::Shell(ShellConfig config)
       classify_(std::move(config.classify)),
       attempt_timeout_(config.policy.attempt_timeout),
       default_retries_(config.policy.retry.max_retries),
-      machine_(config.policy, config.seed) {}
+      seeded_by_caller_(config.seed.has_value()),
+      machine_(config.policy, seeded_by_caller_ ? *config.seed : DrawSeed()) {}
 
 Shell::~Shell() = default;
 

@@ -56,7 +56,9 @@ class AsyncRead {
 struct ShellConfig {
   Executor* executor = nullptr;
   RefreshPolicy policy;
-  uint64_t seed = 0;
+  // Of the jitter. If it is unset, a random one is drawn, and another one in
+  // the child of a fork().
+  std::optional<uint64_t> seed;
   std::shared_ptr<Observer> observer;
   std::function<FailureClass(const absl::Status&)> classify;
 };
@@ -205,6 +207,7 @@ class Shell : public std::enable_shared_from_this<Shell>, protected ForkAware {
   const std::function<FailureClass(const absl::Status&)> classify_;
   const absl::Duration attempt_timeout_;
   const int default_retries_;
+  const bool seeded_by_caller_;
 
   RefreshMachine machine_ ABSL_GUARDED_BY(mutex_);
   bool closed_ ABSL_GUARDED_BY(mutex_) = false;

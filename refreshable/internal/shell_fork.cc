@@ -2,7 +2,9 @@
 //
 // The Shell in a process that forks.
 
+#include <cstdint>
 #include <new>
+#include <optional>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -10,6 +12,7 @@
 #include "absl/time/time.h"
 #include "refreshable/executors/steady_cond_var.h"
 #include "refreshable/internal/fork_aware.h"
+#include "refreshable/internal/seed.h"
 #include "refreshable/internal/shell.h"
 #include "refreshable/internal/shell_parts.h"
 
@@ -29,7 +32,8 @@ void Shell::AfterForkInChild() {
 
 void Shell::ForgetParent() {
   forked_ = false;
-  machine_.OnFork();
+  machine_.OnFork(seeded_by_caller_ ? std::nullopt
+                                    : std::optional<uint64_t>(DrawSeed()));
   // Threads of the parent may be queued in it.
   new (&changed_) executors_internal::SteadyCondVar;
   for (ThreadIds* threads : {&in_attempt_, &in_timer_, &in_executor_}) {

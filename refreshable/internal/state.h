@@ -8,7 +8,6 @@
 #include <functional>
 #include <memory>
 #include <optional>
-#include <type_traits>
 #include <utility>
 
 #include "absl/base/config.h"
@@ -27,14 +26,6 @@
 namespace refreshable {
 namespace internal {
 
-template <typename T, typename = void>
-struct HasEquality : std::false_type {};
-template <typename T>
-struct HasEquality<T,
-                   std::void_t<decltype(static_cast<bool>(
-                       std::declval<const T&>() == std::declval<const T&>()))>>
-    : std::true_type {};
-
 // Holds the tokens and, until it is closed, the source. Everything else is the
 // Shell's.
 template <typename Token>
@@ -51,7 +42,7 @@ class State final : public Shell {
         on_token_changed_(std::move(on_token_changed)),
         same_token_(std::move(same_token)),
         published_(clock().CoarseWall()) {
-    if constexpr (HasEquality<Token>::value) {
+    if constexpr (TokenHasEquality<Token>::value) {
       if (!same_token_) {
         same_token_ = [](const Token& a, const Token& b) { return a == b; };
       }

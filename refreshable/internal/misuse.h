@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// How the library ends the program when it is misused beyond return.
+
+#ifndef REFRESHABLE_INTERNAL_MISUSE_H_
+#define REFRESHABLE_INTERNAL_MISUSE_H_
+
+#include <cstdio>
+#include <cstdlib>
+
+namespace refreshable {
+namespace internal {
+
+// Ends the program, in every build mode, with `message`.
+[[noreturn]] inline void DieOfMisuse(const char* message) {
+  std::fprintf(stderr, "Fatal misuse of a Refreshable: %s\n", message);
+  std::fflush(stderr);
+  std::abort();
+}
+
+}  // namespace internal
+}  // namespace refreshable
+
+#endif  // REFRESHABLE_INTERNAL_MISUSE_H_

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What users get wrong, and types of theirs that the library must take.
+
+#include <array>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <tuple>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "gtest/gtest.h"
+#include "refreshable/executors/manual_executor.h"
+#include "refreshable/lifecycle_testing.h"
+#include "refreshable/refreshable.h"
+
+namespace refreshable {
+namespace {
+
+using lifecycle_testing::HeldSource;
+using lifecycle_testing::Make;
+using lifecycle_testing::Strings;
+
+struct Plain {
+  int number;
+};
+struct Recursive : std::vector<Recursive> {};
+struct Broken {
+  std::vector<Plain> parts;
+  template <typename T>
+  bool operator==(const T& other) const {
+    return parts == other.parts;
+  }
+};
+
+}  // namespace
+
+template <>
+struct TokenHasEquality<Broken> : std::false_type {};
+
+namespace {
+
+static_assert(TokenHasEquality<std::string>::value);
+static_assert(TokenHasEquality<std::vector<std::string>>::value);
+static_assert(TokenHasEquality<std::map<std::string, int>>::value);
+static_assert(TokenHasEquality<std::shared_ptr<Plain>>::value);
+static_assert(TokenHasEquality<std::optional<std::vector<int>>>::value);
+static_assert(TokenHasEquality<Recursive>::value);
+static_assert(!TokenHasEquality<Plain>::value);
+static_assert(!TokenHasEquality<std::vector<Plain>>::value);
+static_assert(!TokenHasEquality<std::vector<std::vector<Plain>>>::value);
+static_assert(!TokenHasEquality<std::array<Plain, 2>>::value);
+static_assert(!TokenHasEquality<std::map<int, Plain>>::value);
+static_assert(!TokenHasEquality<std::pair<int, Plain>>::value);
+static_assert(!TokenHasEquality<std::tuple<int, Plain>>::value);
+static_assert(!TokenHasEquality<std::variant<int, Plain>>::value);
+static_assert(!TokenHasEquality<std::optional<std::vector<Plain>>>::value);
+
+// Did not compile: the operator of the vector was taken at its word.
+template <typename Token>
+void ExpectRejectedTokenIsReplaced(
+    std::function<bool(const Token&, const Token&)> same_token, bool replaced) {
+  ManualExecutor executor;
+  typename Refreshable<Token>::Options options;
+  options.executor = &executor;
+  options.same_token = std::move(same_token);
+  const auto token = *Refreshable<Token>::Create(
+      BlockingSource<Token>([]() -> absl::StatusOr<Credential<Token>> {
+        return Credential<Token>(Token(), Expiry::Never());
+      }),
+      options);
+  ASSERT_TRUE(token->Install({Token(), Expiry::Never()}).ok());
+  ASSERT_TRUE(token->Invalidate(Generation(1)));
+  EXPECT_EQ(token->Get().ok(), replaced);
+}
+
+TEST(MisuseTest, F5TokensWithoutAnOperatorAreComparedAsTheCallerSays) {
+  using Plains = std::vector<Plain>;
+  ExpectRejectedTokenIsReplaced<Plains>(nullptr, true);
+  ExpectRejectedTokenIsReplaced<Plains>(
+      [](const Plains& a, const Plains& b) { return a.size() == b.size(); },
+      false);
+  ExpectRejectedTokenIsReplaced<Broken>(nullptr, true);
+  ExpectRejectedTokenIsReplaced<std::vector<int>>(nullptr, false);
+}
+
+// A read with retries below zero ended before the first attempt of its refresh,
+// as if those retries had been made.
+TEST(MisuseTest, B1NegativeRetriesAreNone) {
+  for (const int retries : {0, -1, -1000}) {
+    SCOPED_TRACE(retries);
+    ManualExecutor executor;
+    const auto held = std::make_shared<HeldSource>();
+    Strings::Options options;
+    options.policy.stale_window = absl::Seconds(30);
+    const auto token = Make(&executor, held, options);
+    token->GetAsync(absl::InfiniteDuration(), [](const auto&) {});
+    executor.RunUntilIdle();
+    held->Answer(0,
+                 Credential<std::string>("t1", Expiry::In(absl::Seconds(40))));
+    executor.AdvanceBy(absl::Seconds(12));
+    ASSERT_TRUE(token->Get().ok());
+    executor.RunUntilIdle();
+    // The running attempt is abandoned; the next is due after a backoff.
+    ASSERT_TRUE(token->Invalidate(Generation(1)));
+    lifecycle_testing::Outcome outcome;
+    Strings::ReadOptions read;
+    read.max_retries = retries;
+    token->GetAsync(read, outcome.Callback());
+    executor.AdvanceBy(absl::Seconds(2));
+    EXPECT_EQ(held->calls(), 3u);
+    EXPECT_TRUE(token->Install(lifecycle_testing::Hour("t2")).ok());
+    executor.RunUntilIdle();
+    EXPECT_EQ(outcome.token, "t2") << outcome.status;
+  }
+}
+
+TEST(MisuseDeathTest, R11ANullCallbackEndsTheProgramWithAMessage) {
+  ManualExecutor executor;
+  const auto token = Make(&executor, std::make_shared<HeldSource>());
+  EXPECT_DEATH(token->GetAsync(absl::InfiniteDuration(), nullptr),
+               "GetAsync: the callback is null");
+}
+
+}  // namespace
+}  // namespace refreshable
