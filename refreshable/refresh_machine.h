@@ -212,6 +212,7 @@ class RefreshMachine {
   }
   bool Degraded(const Instant& now) const;
   absl::Duration Backoff(int failures);
+  absl::Duration call_again_at() const;
   double Uniform();
 
   void Advance(const Instant& now, Decisions& out);
@@ -260,7 +261,12 @@ class RefreshMachine {
   absl::Duration queued_until_ = absl::InfiniteDuration();
   Call running_{};
   absl::Duration attempt_deadline_ = absl::InfiniteDuration();
-  absl::InlinedVector<Call, 2> abandoned_;  // And not returned yet.
+  // Calls that are no longer waited for and have not returned, how many calls
+  // were made while those were too many, none having returned since, and when
+  // the last call was made.
+  absl::InlinedVector<Call, 2> abandoned_;
+  int calls_beyond_ = 0;
+  absl::Duration last_call_ = -absl::InfiniteDuration();
 
   // Failures, and when the next attempt may start (since boot).
   int failures_ = 0;

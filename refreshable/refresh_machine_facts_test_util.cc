@@ -95,6 +95,13 @@ Ms Facts::NotBefore() const {
   return at < kLongAgo / 2 ? kLongAgo : at;
 }
 
+bool Facts::MayCall() const {
+  const size_t bound = rules->policy.max_abandoned_calls;
+  Ms wait = rules->probe_interval;
+  for (int k = 0; k < beyond && wait < kNever / 2; ++k) wait *= 2;
+  return abandoned.size() < bound || t >= last_call + wait;
+}
+
 bool Facts::AheadPermitted() const {
   if (!rules->policy.refresh_ahead || generation == 0) return false;
   if (t < lost_until || t < NotBefore()) return false;
@@ -184,6 +191,11 @@ std::string Facts::Fingerprint() const {
     if (call.current) add_time(call.started, steps);
   }
   add(-1);
+  if (abandoned.size() >=
+      static_cast<size_t>(rules->policy.max_abandoned_calls)) {
+    add(beyond);
+    add_time(last_call, rules->probe_interval << std::min(beyond, 20));
+  }
   if (running.has_value()) add_time(running->started, steps);
   const Ms reach = std::max(
       {rules->min_interval, rules->probe_interval, rules->max_backoff});

@@ -72,6 +72,8 @@ struct Facts {
   bool Fatal() const;
   // F4, B1, B2, B7: when the next attempt may start.
   Ms NotBefore() const;
+  // F6: whether the source may be called.
+  bool MayCall() const;
   // F7: were there no flight, a timer would start one now.
   bool AheadPermitted() const;
   // A timer has something to do now.
@@ -112,6 +114,8 @@ struct Facts {
   AttemptId last_submitted = AttemptId::kNone;
   std::optional<Call> running;
   absl::InlinedVector<Call, 2> abandoned;
+  int beyond = 0;  // Calls made though too many were abandoned.
+  Ms last_call = kLongAgo;
 
   int failures = 0;
   absl::StatusCode cause = absl::StatusCode::kOk;

@@ -240,8 +240,9 @@ class Refreshable {
     return state->Install(std::move(credential));
   }
 
-  // Forgets all failures: backoff, cooldown, exhaustion, a fatal error. The
-  // next attempt is due at once, but for the minimum interval.
+  // Forgets all failures: backoff, cooldown, exhaustion, a fatal error, and
+  // calls of the source that were abandoned and have not returned. The next
+  // attempt is due at once, but for the minimum interval.
   void Reset() {
     const std::shared_ptr<State> state = state_;
     state->Reset();
