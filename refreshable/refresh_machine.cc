@@ -291,6 +291,7 @@ absl::Duration RefreshMachine::wake_at(const Instant& now) const {
   if (phase_ == Phase::kQueued) at = queued_until_;
   if (phase_ == Phase::kRunning) at = attempt_deadline_;
   if (phase_ == Phase::kWaiting) at = due_;
+  if (held_ && !let_go_) at = std::min(at, let_go_at());
   const Edge check = check_at(now);
   if (!check.Reached(now)) at = std::min(at, check.since_boot);
   if (policy_.refresh_ahead && phase_ == Phase::kIdle &&
@@ -324,6 +325,14 @@ absl::Duration RefreshMachine::next_start(const Instant& now) const {
   return std::max(at, retry_after_until_.value_or(backoff_until_));
 }
 
+// By the clock that never steps back: a token that only the wall clock says is
+// expired may be usable again.
+absl::Duration RefreshMachine::let_go_at() const {
+  return policy_.max_stale_on_error > absl::ZeroDuration()
+             ? expiry_.since_boot + policy_.max_stale_on_error
+             : usable_until_.since_boot;
+}
+
 // At the bound of abandoned calls.
 absl::Duration RefreshMachine::call_again_at() const {
   return last_call_ + policy_.retry.probe_interval * std::exp2(calls_beyond_);
@@ -340,6 +349,10 @@ bool RefreshMachine::Degraded(const Instant& now) const {
 
 // What the passing of time alone brings about.
 void RefreshMachine::Advance(const Instant& now, Decisions& out) {
+  if (held_ && !let_go_ && now.since_boot >= let_go_at()) {
+    let_go_ = true;
+    out.let_go = true;
+  }
   if (phase_ == Phase::kQueued && now.since_boot >= queued_until_) {
     LoseQueued(now,
                absl::UnavailableError(
@@ -472,6 +485,7 @@ void RefreshMachine::Publish(const Instant& now, absl::Duration lifetime,
   ++epoch_;
   held_ = true;
   degraded_published_ = false;
+  let_go_ = false;
   rejected_ = Generation();
 
   const absl::Duration usable_for =

@@ -65,6 +65,8 @@ struct Decisions {
   bool republish_degraded = false;
   // Publish nothing in place of the present token.
   bool withdraw = false;
+  // The same, and forget the present token: it can never be served again.
+  bool let_go = false;
 
   enum class Waiters { kKeep, kServe, kFail };
   // All who wait for the refresh: they stay, may read again, or get `failure`.
@@ -214,6 +216,7 @@ class RefreshMachine {
   absl::Duration Backoff(int failures);
   absl::Duration call_again_at() const;
   double Uniform();
+  absl::Duration let_go_at() const;
 
   void Advance(const Instant& now, Decisions& out);
   void StartFlight(const Instant& now, bool foreground, int budget,
@@ -242,6 +245,7 @@ class RefreshMachine {
   uint64_t epoch_ = 0;
   bool held_ = false;
   bool degraded_published_ = false;
+  bool let_go_ = false;  // `Decisions::let_go` was said of it.
   Edge stale_at_;
   Edge usable_until_;
   Edge expiry_;

@@ -73,6 +73,11 @@ bool Facts::Grace() const {
          Age() < life + rules->grace;
 }
 
+Ms Facts::LetGoAt() const {
+  if (life == kNever) return kNever;
+  return born + (rules->grace > 0 ? life + rules->grace : UsableFor());
+}
+
 bool Facts::Exhausted() const {
   return !Usable() && failures >= rules->policy.retry.max_consecutive_failures;
 }
@@ -147,6 +152,7 @@ Ms Facts::WakeAt() const {
   if (flight == kQueued) at = submitted + rules->timeout;
   if (flight == kRunning) at = running->started + rules->timeout;
   if (flight == kWaiting) at = due;
+  if (Held() && !let_go) at = std::min(at, LetGoAt());
   const Check check = CheckAt();
   if (t < check.since_boot && t + wall_step < check.wall) {
     at = std::min(at, check.since_boot);
@@ -179,6 +185,7 @@ std::string Facts::Fingerprint() const {
     add_time(born, life + rules->grace + steps);
     add(born_wall_step - wall_step);
     add(failures_before);
+    add(let_go);
   }
   if (flight != kNone) {
     add(budget);

@@ -67,6 +67,9 @@ struct Facts {
   bool Young() const;
   // B10: what is not usable is served all the same.
   bool Grace() const;
+  // When its life is over for good, whatever the wall clock does.
+  Ms LetGoAt() const;
+  bool LetGoDue() const { return Held() && !let_go && t >= LetGoAt(); }
   // B7.
   bool Exhausted() const;
   bool Fatal() const;
@@ -101,6 +104,7 @@ struct Facts {
   bool from_source = false;
   bool withdrawn = false;
   bool degraded = false;  // Published again as such.
+  bool let_go = false;    // It can never be served again, and is forgotten.
   int failures_before = 0;
   uint64_t rejected = 0;
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // RefreshMachine where something does not come: an attempt that the executor
-// does not run, and the answers of calls that never return.
+// does not run, and the answers of calls that never return; and where
+// a token has gone for good.
 
 #include <cmath>
 #include <optional>
@@ -239,6 +240,39 @@ TEST(RefreshMachineLostTest, F6WhatWasOvertakenIsNotSaidToHaveTimedOut) {
   EXPECT_EQ(d.machine.last_cause().message(),
             "the token source was not called: 2 earlier calls have been "
             "abandoned and have not returned");
+}
+
+// ---- A token that can never be served again ----
+
+TEST(RefreshMachineLostTest, R12AnExpiredTokenIsLetGoByTheTimer) {
+  MachineDriver d;
+  d.Hold(S(400));
+  d.At(S(200)).Wake();
+  EXPECT_EQ(d.wake_at(), S(360));
+  // What only the wall clock calls expired may be usable again.
+  d.wall_step = absl::Hours(1);
+  d.At(S(360) - Tick()).Wake();
+  EXPECT_FALSE(d.out.let_go);
+  d.At(S(360)).Wake();
+  EXPECT_TRUE(d.out.let_go);
+  EXPECT_EQ(d.wake_at(), kForever);
+  d.Wake();
+  EXPECT_FALSE(d.out.let_go) << "once";
+  // It can be rejected all the same.
+  EXPECT_TRUE(d.Invalidate());
+  EXPECT_EQ(d.ReadAndStart()->reason, RefreshReason::kRejected);
+}
+
+TEST(RefreshMachineLostTest, R12ATokenThatMayBeServedDegradedIsKept) {
+  RefreshPolicy policy = ExactPolicy();
+  policy.max_stale_on_error = S(60);
+  MachineDriver d(policy);
+  d.Hold(S(400));
+  d.At(S(459)).Wake();
+  EXPECT_FALSE(d.out.let_go);
+  EXPECT_EQ(d.wake_at(), S(460));
+  d.At(S(460)).Wake();
+  EXPECT_TRUE(d.out.let_go);
 }
 
 }  // namespace

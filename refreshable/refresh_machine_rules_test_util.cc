@@ -50,9 +50,9 @@ absl::Status StatusOf(FailureClass kind) {
 
 const char* ClauseName(Clause clause) {
   constexpr const char* kNames[kClauses] = {
-      "R1", "R2", "R3", "R4", "R6", "R7", "R9",  //
-      "F1", "F2", "F3", "F4", "F5", "F6", "F7", "F9", "B1",
-      "B2", "B3", "B4", "B5", "B6", "B7", "B8", "B9", "B10",
+      "R1", "R2", "R3", "R4", "R6", "R7", "R9", "R12",  //
+      "F1", "F2", "F3", "F4", "F5", "F6", "F7", "F9",  "B1",
+      "B2", "B3", "B4", "B5", "B6", "B7", "B8", "B9",  "B10",
       "A1", "A2", "A3", "A5", "E2", "E4", "S1"};
   return kNames[static_cast<int>(clause)];
 }
@@ -251,7 +251,7 @@ class RuledMachine::Judge {
         is_.born_wall_step = is_.wall_step;
         is_.life = Life();
         is_.from_source = input_.kind == Input::kSucceed;
-        is_.withdrawn = is_.degraded = false;
+        is_.withdrawn = is_.degraded = is_.let_go = false;
         is_.rejected = 0;
         is_.failures_before = std::exchange(is_.failures, 0);
         is_.cause = absl::StatusCode::kOk;
@@ -296,6 +296,7 @@ class RuledMachine::Judge {
                  : machine_.waiting()             ? Facts::kWaiting
                  : is_.queued != AttemptId::kNone ? Facts::kQueued
                                                   : Facts::kRunning;
+    if (out_.let_go) is_.let_go = true;
     if (out_.submit != AttemptId::kNone) {
       is_.last_submitted = out_.submit;
       is_.submitted = is_.t;
@@ -614,6 +615,12 @@ class RuledMachine::Judge {
     Rule(republish_, out_.republish_degraded, "whether it is served degraded");
     Rule(withdraw_, out_.withdraw, "whether the token is withdrawn");
     Rule(abandoned_, out_.abandon, "which call is abandoned");
+    const bool looks =
+        input_.kind == Input::kRead || input_.kind == Input::kWake ||
+        input_.kind == Input::kWakeLost || input_.kind == Input::kReset ||
+        (input_.kind == Input::kInvalidate && step_.acted);
+    Rule(Clause::kR12, out_.let_go == (looks && was_.LetGoDue()),
+         "a token that can never be served again is let go");
     // F1: a new attempt where there is none, and only there.
     const bool fresh =
         is_.flight == Facts::kQueued &&

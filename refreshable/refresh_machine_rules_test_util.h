@@ -26,6 +26,7 @@ enum class Clause {
   kR6,
   kR7,
   kR9,
+  kR12,
   kF1,
   kF2,
   kF3,
