@@ -7,10 +7,12 @@
 #include <optional>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/synchronization/notification.h"
 #include "absl/time/time.h"
 #include "gtest/gtest.h"
 #include "refreshable/executors/manual_executor.h"
@@ -135,6 +137,138 @@ TEST_F(OverloadTest, R10AReadOnAnExecutorThreadRunsTheAttemptItself) {
   ASSERT_TRUE(executor_.RunPending(executor_.pending() - 1));
   EXPECT_EQ(held_->calls(), 1u);
   EXPECT_EQ(read->status().code(), StatusCode::kDeadlineExceeded);
+}
+
+// ---- It has no timer to spare ----
+
+// Reads took the slow path until the token was replaced or went stale, hours
+// after the executor had timers again.
+TEST_F(OverloadTest, E2ARefusedTimerIsArmedAgainByTheNextOperation) {
+  const auto uses_of_a_read = [&] {
+    const int before = probe_.uses();
+    EXPECT_TRUE(token_->Get(absl::ZeroDuration()).ok());
+    return probe_.uses() - before;
+  };
+  ASSERT_TRUE(token_->Install(Hour("t1")).ok());
+  const int fast = uses_of_a_read();
+  probe_.refuse_timers = true;
+  executor_.AdvanceBy(absl::Seconds(1));
+  ASSERT_TRUE(token_->Install(Hour("t2")).ok());
+  for (int i = 0; i < 3; ++i) {
+    const int timers = probe_.timers();
+    EXPECT_GT(uses_of_a_read(), fast);
+    EXPECT_EQ(probe_.timers(), timers + 1) << "tried once by each read";
+  }
+  probe_.refuse_timers = false;
+  EXPECT_GT(uses_of_a_read(), fast);
+  EXPECT_EQ(executor_.pending(), 1u);
+  EXPECT_EQ(uses_of_a_read(), fast);
+  // It does what it is for.
+  executor_.StepWall(-absl::Hours(2));
+  executor_.AdvanceBy(absl::Hours(1));
+  EXPECT_FALSE(token_->TryGet().ok());
+  EXPECT_FALSE(token_->Get(absl::ZeroDuration()).ok());
+}
+
+TEST_F(OverloadTest, E2ARefusedTimerIsArmedAgainWhenTheSourceAnswers) {
+  probe_.refuse_timers = true;
+  Outcome outcome;
+  token_->GetAsync(kForever, outcome.Callback());
+  executor_.RunUntilIdle();
+  EXPECT_EQ(executor_.pending(), 0u);
+  probe_.refuse_timers = false;
+  held_->Answer(0, Hour("t1"));
+  executor_.RunUntilIdle();
+  EXPECT_EQ(outcome.token, "t1");
+  EXPECT_EQ(executor_.pending(), 1u) << "the timer";
+}
+
+// ---- It refuses everything ----
+
+// Each was told of a second at the latest, and was never called.
+TEST_F(OverloadTest, R11NoCallbackIsLostWhenTasksAndTimersAreRefused) {
+  for (const bool destroy : {false, true}) {
+    token_ = Make(&probe_, held_);
+    ASSERT_TRUE(token_->Install(Hour("t1")).ok());
+    probe_.refuse_runs = probe_.refuse_timers = true;
+    std::vector<Outcome> outcomes(40);
+    std::vector<std::thread> threads;
+    for (Outcome& outcome : outcomes) {
+      threads.emplace_back(
+          [&] { token_->GetAsync(kForever, outcome.Callback()); });
+    }
+    for (std::thread& thread : threads) thread.join();
+    if (destroy) {
+      token_.reset();
+    } else {
+      EXPECT_TRUE(token_->Get(absl::ZeroDuration()).ok());
+    }
+    for (const Outcome& outcome : outcomes) EXPECT_EQ(outcome.ended, 1);
+    probe_.refuse_runs = probe_.refuse_timers = false;
+  }
+}
+
+// The executor has recovered: the operation hands it the callback.
+TEST_F(OverloadTest, R11AfterwardsTheExecutorRunsTheCallback) {
+  ASSERT_TRUE(token_->Install(Hour("t1")).ok());
+  probe_.refuse_runs = probe_.refuse_timers = true;
+  Outcome outcome;
+  token_->GetAsync(kForever, outcome.Callback());
+  probe_.refuse_runs = probe_.refuse_timers = false;
+  EXPECT_TRUE(token_->Get(absl::ZeroDuration()).ok());
+  EXPECT_EQ(outcome.ended, 0);
+  executor_.RunUntilIdle();
+  EXPECT_EQ(outcome.ended, 1);
+  EXPECT_EQ(outcome.token, "t1");
+}
+
+// ---- What takes long, and what is over ----
+
+// It was told that its timeout had passed, and the token was there.
+TEST_F(OverloadTest, R7ADeadlineDuringASlowHookYieldsThePublishedToken) {
+  absl::Notification published, release;
+  Strings::Options options;
+  options.on_token_changed = [&](const auto&) {
+    published.Notify();
+    release.WaitForNotification();
+  };
+  token_ = Make(&probe_, held_, options);
+  std::optional<absl::StatusOr<Lease<std::string>>> read;
+  std::thread reader([&] { read = token_->Get(absl::Seconds(5)); });
+  SpinUntil([&] { return token_->health().waiters > 0; });
+  SpinUntil([&] { return executor_.pending() > 0; });
+  executor_.RunUntilIdle();
+  ASSERT_EQ(held_->calls(), 1u);
+  std::thread answering([&] { held_->Answer(0, Hour("t1")); });
+  published.WaitForNotification();
+  executor_.AdvanceBy(absl::Seconds(5));
+  reader.join();
+  release.Notify();
+  answering.join();
+  ASSERT_TRUE(read->ok()) << read->status();
+  EXPECT_EQ((*read)->token(), "t1");
+}
+
+// It stayed in memory until it was replaced: for ever, where nobody reads.
+TEST_F(OverloadTest, R12AnExpiredTokenIsFreedWhenItExpires) {
+  using Shared = std::shared_ptr<int>;
+  Refreshable<Shared>::Options options;
+  options.executor = &executor_;
+  options.policy.jitter = 0;
+  auto token = *Refreshable<Shared>::Create(
+      std::make_shared<lifecycle_testing::LambdaSource<Shared>>(
+          [](const auto&, auto) {}),
+      options);
+  auto secret = std::make_shared<int>(1);
+  const std::weak_ptr<int> seen = secret;
+  ASSERT_TRUE(
+      token->Install({std::move(secret), Expiry::In(absl::Seconds(400))}).ok());
+  executor_.AdvanceBy(absl::Seconds(360) - absl::Nanoseconds(1));
+  std::optional<Lease<Shared>> lease = *token->TryGet();
+  executor_.AdvanceBy(absl::Nanoseconds(1));
+  EXPECT_FALSE(seen.expired()) << "while a lease is held";
+  lease.reset();
+  EXPECT_TRUE(seen.expired());
 }
 
 }  // namespace

@@ -80,7 +80,9 @@ struct RefreshPolicy {
   // the executor has not started for as long ends, and counts as nothing; > 0.
   absl::Duration attempt_timeout = absl::Seconds(30);
   // Abandoned calls of the source that may still be running when another
-  // attempt is made; at this number an attempt fails without calling it. >= 1.
+  // attempt is made. At this number an attempt fails without calling it, except
+  // that the k-th call beyond may be made `probe_interval * 2^(k-1)` after the
+  // call before it. >= 1.
   int max_abandoned_calls = 2;
   // A token rejected within this time of publication, or within half its life
   // if that is shorter, undoes the reset of the failure count that its arrival

@@ -76,15 +76,20 @@ std::optional<AttemptStart> RefreshMachine::OnAttemptStart(const Instant& now,
   start_before_ = std::exchange(last_start_, now.since_boot);
   interval_exempt_ = false;
   if (abandoned_.size() >= static_cast<size_t>(policy_.max_abandoned_calls)) {
-    FailAttempt(now,
-                {absl::UnavailableError(absl::StrCat(
-                     "the token source was not called: ", abandoned_.size(),
-                     " earlier calls have timed out and not returned yet")),
-                 FailureClass::kTransient, std::nullopt},
-                out);
-    NoteChanges(now, out);
-    return std::nullopt;
+    if (now.since_boot < call_again_at()) {
+      FailAttempt(now,
+                  {absl::UnavailableError(absl::StrCat(
+                       "the token source was not called: ", abandoned_.size(),
+                       " earlier calls have been abandoned and have not "
+                       "returned")),
+                   FailureClass::kTransient, std::nullopt},
+                  out);
+      NoteChanges(now, out);
+      return std::nullopt;
+    }
+    ++calls_beyond_;
   }
+  last_call_ = now.since_boot;
   phase_ = Phase::kRunning;
   running_ = Call{id, epoch_, now.since_boot};
   attempt_deadline_ = now.since_boot + policy_.attempt_timeout;
@@ -107,11 +112,13 @@ std::optional<AttemptStart> RefreshMachine::OnAttemptStart(const Instant& now,
 bool RefreshMachine::TakeCall(AttemptId id, Call& call, bool& current) {
   current = phase_ == Phase::kRunning && running_.id == id;
   if (current) {
+    calls_beyond_ = 0;
     call = running_;
     return true;
   }
   for (auto it = abandoned_.begin(); it != abandoned_.end(); ++it) {
     if (it->id != id) continue;
+    calls_beyond_ = 0;
     call = *it;
     abandoned_.erase(it);
     return true;
@@ -241,6 +248,8 @@ void RefreshMachine::OnReset(const Instant& now, Decisions& out) {
   last_cause_ = absl::OkStatus();
   retry_after_until_.reset();
   cooldown_until_ = -absl::InfiniteDuration();
+  abandoned_.clear();
+  calls_beyond_ = 0;
   if (phase_ == Phase::kWaiting) due_ = next_start(now);
   Advance(now, out);
   NoteChanges(now, out);
@@ -250,6 +259,7 @@ void RefreshMachine::OnFork(std::optional<uint64_t> seed) {
   if (phase_ == Phase::kRunning) last_start_ = start_before_;
   phase_ = Phase::kIdle;
   abandoned_.clear();
+  calls_beyond_ = 0;
   interval_exempt_ = true;
   if (!seed.has_value()) return;
   random_ = *seed;
@@ -291,6 +301,7 @@ absl::Duration RefreshMachine::wake_at(const Instant& now) const {
   if (phase_ == Phase::kQueued) at = queued_until_;
   if (phase_ == Phase::kRunning) at = attempt_deadline_;
   if (phase_ == Phase::kWaiting) at = due_;
+  if (held_ && !let_go_) at = std::min(at, let_go_at());
   const Edge check = check_at(now);
   if (!check.Reached(now)) at = std::min(at, check.since_boot);
   if (policy_.refresh_ahead && phase_ == Phase::kIdle &&
@@ -324,6 +335,19 @@ absl::Duration RefreshMachine::next_start(const Instant& now) const {
   return std::max(at, retry_after_until_.value_or(backoff_until_));
 }
 
+// By the clock that never steps back: a token that only the wall clock says is
+// expired may be usable again.
+absl::Duration RefreshMachine::let_go_at() const {
+  return policy_.max_stale_on_error > absl::ZeroDuration()
+             ? expiry_.since_boot + policy_.max_stale_on_error
+             : usable_until_.since_boot;
+}
+
+// At the bound of abandoned calls.
+absl::Duration RefreshMachine::call_again_at() const {
+  return last_call_ + policy_.retry.probe_interval * std::exp2(calls_beyond_);
+}
+
 bool RefreshMachine::Degraded(const Instant& now) const {
   if (!held_ || failures_ == 0) return false;
   const Edge end{expiry_.wall + policy_.max_stale_on_error,
@@ -335,11 +359,15 @@ bool RefreshMachine::Degraded(const Instant& now) const {
 
 // What the passing of time alone brings about.
 void RefreshMachine::Advance(const Instant& now, Decisions& out) {
+  if (held_ && !let_go_ && now.since_boot >= let_go_at()) {
+    let_go_ = true;
+    out.let_go = true;
+  }
   if (phase_ == Phase::kQueued && now.since_boot >= queued_until_) {
     LoseQueued(now,
-               absl::UnavailableError(absl::StrCat(
-                   "the executor has not run the refresh for ",
-                   absl::FormatDuration(policy_.attempt_timeout))),
+               absl::UnavailableError(
+                   absl::StrCat("the executor has not run the refresh for ",
+                                absl::FormatDuration(policy_.attempt_timeout))),
                out);
   }
   if (phase_ == Phase::kRunning && now.since_boot >= attempt_deadline_) {
@@ -467,6 +495,7 @@ void RefreshMachine::Publish(const Instant& now, absl::Duration lifetime,
   ++epoch_;
   held_ = true;
   degraded_published_ = false;
+  let_go_ = false;
   rejected_ = Generation();
 
   const absl::Duration usable_for =

@@ -65,6 +65,8 @@ struct Decisions {
   bool republish_degraded = false;
   // Publish nothing in place of the present token.
   bool withdraw = false;
+  // The same, and forget the present token: it can never be served again.
+  bool let_go = false;
 
   enum class Waiters { kKeep, kServe, kFail };
   // All who wait for the refresh: they stay, may read again, or get `failure`.
@@ -214,7 +216,9 @@ class RefreshMachine {
   }
   bool Degraded(const Instant& now) const;
   absl::Duration Backoff(int failures);
+  absl::Duration call_again_at() const;
   double Uniform();
+  absl::Duration let_go_at() const;
 
   void Advance(const Instant& now, Decisions& out);
   void StartFlight(const Instant& now, bool foreground, int budget,
@@ -243,6 +247,7 @@ class RefreshMachine {
   uint64_t epoch_ = 0;
   bool held_ = false;
   bool degraded_published_ = false;
+  bool let_go_ = false;  // `Decisions::let_go` was said of it.
   Edge stale_at_;
   // How much earlier than the window's start `stale_at_` is, and may be.
   absl::Duration stale_jitter_;
@@ -265,7 +270,12 @@ class RefreshMachine {
   absl::Duration queued_until_ = absl::InfiniteDuration();
   Call running_{};
   absl::Duration attempt_deadline_ = absl::InfiniteDuration();
-  absl::InlinedVector<Call, 2> abandoned_;  // And not returned yet.
+  // Calls that are no longer waited for and have not returned, how many calls
+  // were made while those were too many, none having returned since, and when
+  // the last call was made.
+  absl::InlinedVector<Call, 2> abandoned_;
+  int calls_beyond_ = 0;
+  absl::Duration last_call_ = -absl::InfiniteDuration();
 
   // Failures, and when the next attempt may start (since boot).
   int failures_ = 0;

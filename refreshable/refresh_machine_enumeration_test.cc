@@ -150,6 +150,28 @@ class Enumeration {
          fails, wait(2), read, start, fails, wait(4), read, start},
         // An abandoned call.
         {read, start, wait(3), {Input::kWake}},
+        // The same beside a token.
+        {read,
+         start,
+         wait(3),
+         {Input::kWake},
+         {Input::kInstall, {}, 8 * kSecond},
+         wait(4),
+         read,
+         start},
+        // One call more than may be abandoned.
+        {read,
+         start,
+         wait(3),
+         {Input::kWake},
+         wait(1),
+         read,
+         start,
+         wait(3),
+         {Input::kWake},
+         wait(3),
+         read,
+         start},
         // The same, while the server asks for patience.
         {read,
          start,

@@ -73,6 +73,11 @@ bool Facts::Grace() const {
          Age() < life + rules->grace;
 }
 
+Ms Facts::LetGoAt() const {
+  if (life == kNever) return kNever;
+  return born + (rules->grace > 0 ? life + rules->grace : UsableFor());
+}
+
 bool Facts::Exhausted() const {
   return !Usable() && failures >= rules->policy.retry.max_consecutive_failures;
 }
@@ -93,6 +98,13 @@ Ms Facts::NotBefore() const {
     at = std::max({at, wait, last_end + rules->min_interval});
   }
   return at < kLongAgo / 2 ? kLongAgo : at;
+}
+
+bool Facts::MayCall() const {
+  const size_t bound = rules->policy.max_abandoned_calls;
+  Ms wait = rules->probe_interval;
+  for (int k = 0; k < beyond && wait < kNever / 2; ++k) wait *= 2;
+  return abandoned.size() < bound || t >= last_call + wait;
 }
 
 bool Facts::AheadPermitted() const {
@@ -140,6 +152,7 @@ Ms Facts::WakeAt() const {
   if (flight == kQueued) at = submitted + rules->timeout;
   if (flight == kRunning) at = running->started + rules->timeout;
   if (flight == kWaiting) at = due;
+  if (Held() && !let_go) at = std::min(at, LetGoAt());
   const Check check = CheckAt();
   if (t < check.since_boot && t + wall_step < check.wall) {
     at = std::min(at, check.since_boot);
@@ -172,6 +185,7 @@ std::string Facts::Fingerprint() const {
     add_time(born, life + rules->grace + steps);
     add(born_wall_step - wall_step);
     add(failures_before);
+    add(let_go);
   }
   if (flight != kNone) {
     add(budget);
@@ -184,6 +198,11 @@ std::string Facts::Fingerprint() const {
     if (call.current) add_time(call.started, steps);
   }
   add(-1);
+  if (abandoned.size() >=
+      static_cast<size_t>(rules->policy.max_abandoned_calls)) {
+    add(beyond);
+    add_time(last_call, rules->probe_interval << std::min(beyond, 20));
+  }
   if (running.has_value()) add_time(running->started, steps);
   const Ms reach = std::max(
       {rules->min_interval, rules->probe_interval, rules->max_backoff});

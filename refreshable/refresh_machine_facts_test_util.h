@@ -67,11 +67,16 @@ struct Facts {
   bool Young() const;
   // B10: what is not usable is served all the same.
   bool Grace() const;
+  // When its life is over for good, whatever the wall clock does.
+  Ms LetGoAt() const;
+  bool LetGoDue() const { return Held() && !let_go && t >= LetGoAt(); }
   // B7.
   bool Exhausted() const;
   bool Fatal() const;
   // F4, B1, B2, B7: when the next attempt may start.
   Ms NotBefore() const;
+  // F6: whether the source may be called.
+  bool MayCall() const;
   // F7: were there no flight, a timer would start one now.
   bool AheadPermitted() const;
   // A timer has something to do now.
@@ -99,6 +104,7 @@ struct Facts {
   bool from_source = false;
   bool withdrawn = false;
   bool degraded = false;  // Published again as such.
+  bool let_go = false;    // It can never be served again, and is forgotten.
   int failures_before = 0;
   uint64_t rejected = 0;
 
@@ -112,6 +118,8 @@ struct Facts {
   AttemptId last_submitted = AttemptId::kNone;
   std::optional<Call> running;
   absl::InlinedVector<Call, 2> abandoned;
+  int beyond = 0;  // Calls made though too many were abandoned.
+  Ms last_call = kLongAgo;
 
   int failures = 0;
   absl::StatusCode cause = absl::StatusCode::kOk;

@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // RefreshMachine where something does not come: an attempt that the executor
-// does not run.
+// does not run, and the answers of calls that never return; and where
+// a token has gone for good.
+
+#include <cmath>
+#include <optional>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
@@ -156,6 +161,118 @@ TEST(RefreshMachineLostTest, E2AnInfiniteTimeoutWaitsForTheExecutor) {
   EXPECT_EQ(d.wake_at(), kForever);
   d.At(absl::Hours(1'000'000)).Wake();
   EXPECT_TRUE(d.Start().has_value());
+}
+
+// ---- Calls that never return ----
+
+// Two calls hang, from 0 s and from 31 s on. The last was made at 31 s.
+MachineDriver Hung(RefreshPolicy policy = ExactPolicy()) {
+  MachineDriver d(policy);
+  d.ReadAndStart();
+  d.At(S(30)).Wake();
+  d.At(S(31)).Wake();
+  d.Start();
+  d.At(S(61)).Wake();
+  return d;
+}
+
+// No third call was ever made: two lost answers ended refreshing for good.
+TEST(RefreshMachineLostTest, B8LostAnswersDoNotEndRefreshing) {
+  const std::vector<double> starts =
+      MachineDriver().Outage(absl::Hours(24), S(1), absl::Hours(100));
+  ASSERT_EQ(starts.size(), 12u);
+  for (size_t k = 2; k < starts.size(); ++k) {
+    const double wait = 60 * std::exp2(k - 2);
+    EXPECT_GE(starts[k], starts[k - 1] + wait) << k;
+    EXPECT_LE(starts[k], starts[k - 1] + wait + 60) << k;
+  }
+}
+
+TEST(RefreshMachineLostTest, F6ACallIsMadeBeyondTheBoundAtItsVeryMoment) {
+  for (const absl::Duration early : {Tick(), absl::ZeroDuration()}) {
+    MachineDriver d = Hung();
+    d.At(S(91) - early);
+    d.Read();
+    ASSERT_TRUE(d.submitted());
+    EXPECT_EQ(d.Start().has_value(), early == absl::ZeroDuration());
+  }
+}
+
+TEST(RefreshMachineLostTest, F6AnAnswerBeginsTheCountAnew) {
+  MachineDriver d = Hung();
+  const AttemptId second = d.attempt;
+  for (int i = 0; i < 3; ++i) {
+    d.At(d.t + absl::Hours(1)).Read();
+    d.Read();
+    ASSERT_TRUE(d.Start().has_value());
+    d.At(d.t + S(30)).Wake();  // The fifth hangs.
+  }
+  const absl::Duration fifth = d.t - S(30);
+  d.Fail(absl::UnknownError("late"), std::nullopt, second);
+  // There are still four, but the source answers: 60 s suffice, and not 480.
+  d.At(fifth + S(60)).Wake();
+  d.Read();
+  EXPECT_TRUE(d.Start().has_value());
+}
+
+TEST(RefreshMachineLostTest, F6ResetForgetsCallsThatHaveNotReturned) {
+  MachineDriver d = Hung();
+  const AttemptId second = d.attempt;
+  d.Reset();
+  d.At(S(62)).Wake();
+  EXPECT_TRUE(d.Start().has_value());
+  // What is forgotten is discarded.
+  d.Succeed(Expiry::In(S(3600)), std::nullopt, second);
+  EXPECT_THAT(d.events(), ElementsAre("attempt_discarded"));
+  EXPECT_TRUE(d.machine.refreshing());
+}
+
+// One of them was overtaken by an Install, and did not time out.
+TEST(RefreshMachineLostTest, F6WhatWasOvertakenIsNotSaidToHaveTimedOut) {
+  MachineDriver d;
+  d.ReadAndStart();
+  d.Install(Expiry::In(S(40)));
+  d.At(S(40)).Read();
+  d.Start();
+  d.At(S(70)).Wake();
+  d.At(S(71)).Wake();
+  EXPECT_FALSE(d.Start().has_value());
+  EXPECT_EQ(d.machine.last_cause().message(),
+            "the token source was not called: 2 earlier calls have been "
+            "abandoned and have not returned");
+}
+
+// ---- A token that can never be served again ----
+
+TEST(RefreshMachineLostTest, R12AnExpiredTokenIsLetGoByTheTimer) {
+  MachineDriver d;
+  d.Hold(S(400));
+  d.At(S(200)).Wake();
+  EXPECT_EQ(d.wake_at(), S(360));
+  // What only the wall clock calls expired may be usable again.
+  d.wall_step = absl::Hours(1);
+  d.At(S(360) - Tick()).Wake();
+  EXPECT_FALSE(d.out.let_go);
+  d.At(S(360)).Wake();
+  EXPECT_TRUE(d.out.let_go);
+  EXPECT_EQ(d.wake_at(), kForever);
+  d.Wake();
+  EXPECT_FALSE(d.out.let_go) << "once";
+  // It can be rejected all the same.
+  EXPECT_TRUE(d.Invalidate());
+  EXPECT_EQ(d.ReadAndStart()->reason, RefreshReason::kRejected);
+}
+
+TEST(RefreshMachineLostTest, R12ATokenThatMayBeServedDegradedIsKept) {
+  RefreshPolicy policy = ExactPolicy();
+  policy.max_stale_on_error = S(60);
+  MachineDriver d(policy);
+  d.Hold(S(400));
+  d.At(S(459)).Wake();
+  EXPECT_FALSE(d.out.let_go);
+  EXPECT_EQ(d.wake_at(), S(460));
+  d.At(S(460)).Wake();
+  EXPECT_TRUE(d.out.let_go);
 }
 
 }  // namespace

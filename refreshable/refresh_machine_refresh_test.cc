@@ -231,6 +231,8 @@ TEST(RefreshMachineRefreshTest, F7ALostAttemptIsMadeUpForButNotAtOnce) {
   EXPECT_TRUE(d.submitted());
 
   d.At(S(3560)).Lost();
+  d.Wake();  // The token has expired.
+  EXPECT_FALSE(d.submitted());
   EXPECT_EQ(d.wake_at(), S(3562));  // An executor that refuses all: no spin.
   d.At(S(3562)).Wake();
   EXPECT_TRUE(d.submitted());
@@ -430,7 +432,7 @@ TEST(RefreshMachineRefreshTest, R2CheckAtAndWakeAtInEveryState) {
   EXPECT_EQ(d.wake_at(), S(2402));
   d.At(S(2402)).Wake();  // Stale, idle.
   EXPECT_TRUE(d.machine.check_at(d.now()).Reached(d.now()));
-  EXPECT_EQ(d.wake_at(), kForever);
+  EXPECT_EQ(d.wake_at(), S(3562));
   d.Read();  // Stale, queued.
   EXPECT_EQ(d.check_at(), S(3562));
   EXPECT_EQ(d.machine.check_at(d.now()).wall, d.WallAt(S(3562)));

@@ -50,9 +50,9 @@ absl::Status StatusOf(FailureClass kind) {
 
 const char* ClauseName(Clause clause) {
   constexpr const char* kNames[kClauses] = {
-      "R1", "R2", "R3", "R4", "R6", "R7", "R9",  //
-      "F1", "F2", "F3", "F4", "F5", "F6", "F7", "F9", "B1",
-      "B2", "B3", "B4", "B5", "B6", "B7", "B8", "B9", "B10",
+      "R1", "R2", "R3", "R4", "R6", "R7", "R9", "R12",  //
+      "F1", "F2", "F3", "F4", "F5", "F6", "F7", "F9",  "B1",
+      "B2", "B3", "B4", "B5", "B6", "B7", "B8", "B9",  "B10",
       "A1", "A2", "A3", "A5", "E2", "E4", "S1"};
   return kNames[static_cast<int>(clause)];
 }
@@ -167,6 +167,7 @@ class RuledMachine::Judge {
 
   // ---- What was seen ----
 
+  size_t Bound() const { return is_.rules->policy.max_abandoned_calls; }
   bool InputIsOfRunning() const {
     return (input_.kind == Input::kSucceed || input_.kind == Input::kFail) &&
            was_.running.has_value() && was_.running->id == input_.id;
@@ -176,11 +177,13 @@ class RuledMachine::Judge {
     if (input_.kind == Input::kSucceed || input_.kind == Input::kFail) {
       if (InputIsOfRunning()) {
         is_.running.reset();
+        is_.beyond = 0;
       } else {
         for (auto it = is_.abandoned.begin(); it != is_.abandoned.end(); ++it) {
           if (it->id != input_.id) continue;
           call_ = *it;
           is_.abandoned.erase(it);
+          is_.beyond = 0;
           break;
         }
       }
@@ -193,8 +196,11 @@ class RuledMachine::Judge {
       is_.asked_until.reset();
       is_.cooldown_until = kLongAgo;
     }
-    if (input_.kind == Input::kFork) {
+    if (input_.kind == Input::kReset || input_.kind == Input::kFork) {
       is_.abandoned.clear();
+      is_.beyond = 0;
+    }
+    if (input_.kind == Input::kFork) {
       is_.running.reset();
       is_.exempt = true;
       // The attempt has not begun.
@@ -213,6 +219,8 @@ class RuledMachine::Judge {
     switch (event.kind) {
       case EventKind::kAttemptStarted:
         is_.running = Facts::Call{input_.id, is_.t, true};
+        is_.last_call = is_.t;
+        if (is_.abandoned.size() >= Bound()) ++is_.beyond;
         break;
       case EventKind::kAttemptFailed:
         ++is_.failures;
@@ -243,7 +251,7 @@ class RuledMachine::Judge {
         is_.born_wall_step = is_.wall_step;
         is_.life = Life();
         is_.from_source = input_.kind == Input::kSucceed;
-        is_.withdrawn = is_.degraded = false;
+        is_.withdrawn = is_.degraded = is_.let_go = false;
         is_.rejected = 0;
         is_.failures_before = std::exchange(is_.failures, 0);
         is_.cause = absl::StatusCode::kOk;
@@ -288,6 +296,7 @@ class RuledMachine::Judge {
                  : machine_.waiting()             ? Facts::kWaiting
                  : is_.queued != AttemptId::kNone ? Facts::kQueued
                                                   : Facts::kRunning;
+    if (out_.let_go) is_.let_go = true;
     if (out_.submit != AttemptId::kNone) {
       is_.last_submitted = out_.submit;
       is_.submitted = is_.t;
@@ -442,11 +451,9 @@ class RuledMachine::Judge {
            "a superseded attempt calls the source");
       return;
     }
-    const size_t bound = is_.rules->policy.max_abandoned_calls;
-    Rule(Clause::kF6,
-         step_.start.has_value() == (was_.abandoned.size() < bound),
+    Rule(Clause::kF6, step_.start.has_value() == was_.MayCall(),
          "the source is called unless too many calls are outstanding");
-    if (was_.abandoned.size() >= bound) {
+    if (!was_.MayCall()) {
       ExpectFailed(FailureClass::kTransient);
       Rule(Clause::kF6, is_.cause == absl::StatusCode::kUnavailable,
            "why the source was not called");
@@ -608,6 +615,12 @@ class RuledMachine::Judge {
     Rule(republish_, out_.republish_degraded, "whether it is served degraded");
     Rule(withdraw_, out_.withdraw, "whether the token is withdrawn");
     Rule(abandoned_, out_.abandon, "which call is abandoned");
+    const bool looks =
+        input_.kind == Input::kRead || input_.kind == Input::kWake ||
+        input_.kind == Input::kWakeLost || input_.kind == Input::kReset ||
+        (input_.kind == Input::kInvalidate && step_.acted);
+    Rule(Clause::kR12, out_.let_go == (looks && was_.LetGoDue()),
+         "a token that can never be served again is let go");
     // F1: a new attempt where there is none, and only there.
     const bool fresh =
         is_.flight == Facts::kQueued &&
@@ -623,10 +636,6 @@ class RuledMachine::Judge {
          "an attempt runs next to the flight");
     if (kept_)
       Rule(Clause::kA2, !fresh, "a queued attempt serves as the new one");
-    Rule(Clause::kF6,
-         is_.abandoned.size() <=
-             static_cast<size_t>(is_.rules->policy.max_abandoned_calls),
-         "more calls are outstanding than may be");
     // R7: who need not wait for the next attempt.
     Rule(Clause::kR7,
          SinceStart(out_.fail_deadlines_before) ==
@@ -885,13 +894,7 @@ std::string RuledMachine::CheckWayOut() const {
   const auto apply = [&way](const MachineInput& input) {
     return way.Apply(input);
   };
-  std::string broken = apply({Input::kTime, {}, 1'000'000});
-  while (broken.empty() && !way.facts_.abandoned.empty()) {
-    broken = apply({Input::kFail, way.facts_.abandoned[0].id, -1});
-  }
-  if (broken.empty() && way.facts_.running.has_value()) {
-    broken = apply({Input::kFail, way.facts_.running->id, -1});
-  }
+  std::string broken;
   for (int tries = 0; tries < 4 && broken.empty(); ++tries) {
     broken = apply({Input::kTime, {}, 1'000'000});
     if (broken.empty() && way.facts_.Fatal()) broken = apply({Input::kReset});

@@ -26,6 +26,7 @@ enum class Clause {
   kR6,
   kR7,
   kR9,
+  kR12,
   kF1,
   kF2,
   kF3,
@@ -92,8 +93,8 @@ class RuledMachine {
   // Lets `input` happen. Returns the first clause that the machine breaks and
   // how, or an empty string.
   std::string Apply(const MachineInput& input);
-  // B8: from here, once the calls under way have failed, a read brings a token;
-  // a fatal machine needs a reset first.
+  // B8: from here, though no call under way ever returns, a read brings a
+  // token; a fatal machine needs a reset first.
   std::string CheckWayOut() const;
 
   const Facts& facts() const { return facts_; }

@@ -178,8 +178,9 @@ class Refreshable {
   // for good; `GetRefreshError` tells more, `IsFatal` whether to give up too.
   // Such an error comes at once, whatever the timeout, while the next attempt
   // is not permitted yet, or not before the deadline. UNAVAILABLE also, the
-  // executor refused or dropped the refresh, or the minimum interval between
-  // attempts ends after the deadline. CANCELLED, the Refreshable was destroyed.
+  // executor refused or dropped the refresh or has not run it for
+  // `RefreshPolicy::attempt_timeout`, or the minimum interval between attempts
+  // ends after the deadline. CANCELLED, the Refreshable was destroyed.
   // FAILED_PRECONDITION, the read would wait for itself: inside the source's
   // own `Fetch` or an observer of that attempt, or where a timer of this
   // Refreshable runs an observer or callback; or, on a ManualExecutor, for
@@ -206,10 +207,13 @@ class Refreshable {
 
   // As Get, but never blocks: `callback` is run once with the outcome, by the
   // executor and never inside this call, unless the read is cancelled. If the
-  // executor refuses or drops it, it is run by the thread that completed the
-  // refresh or dropped it, or, where no refresh was needed, by whatever happens
-  // next to the Refreshable (a timer within a second). The callback may use and
-  // destroy the Refreshable; it must not throw. A null one ends the program.
+  // executor refuses or drops it, it runs on the thread that completed the
+  // refresh or dropped it. If no refresh was needed, the executor is asked
+  // again after a second. If it refuses the timer for that as well, it is asked
+  // again by the next Get, GetAsync, Invalidate, Install or Reset of any
+  // thread, which runs the callback itself if need be; if none comes, the
+  // destructor runs it, with CANCELLED. The callback may use and destroy the
+  // Refreshable; it must not throw. A null one ends the program.
   // UNAVAILABLE also, the executor refused the timer for the timeout.
   WaiterId GetAsync(absl::Duration timeout, Callback callback) {
     ReadOptions options;
@@ -262,8 +266,9 @@ class Refreshable {
     return state->Install(std::move(credential));
   }
 
-  // Forgets all failures: backoff, cooldown, exhaustion, a fatal error. The
-  // next attempt is due at once, but for the minimum interval.
+  // Forgets all failures: backoff, cooldown, exhaustion, a fatal error, and
+  // calls of the source that were abandoned and have not returned. The next
+  // attempt is due at once, but for the minimum interval.
   void Reset() {
     const std::shared_ptr<State> state = state_;
     state->Reset();

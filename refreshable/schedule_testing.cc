@@ -97,6 +97,14 @@ std::vector<NamedScenario> Make() {
   timeout.given = FirstRead;
   timeout.steps = {ReadAsync(S(31)), Pass(S(30)), Invalidate()};
 
+  Scenario& hung = add("F6CallsThatNeverReturn");
+  hung.policy.max_abandoned_calls = 1;
+  hung.given = [](World& world) {
+    FirstRead(world);
+    world.AdvanceBy(S(32));  // It has hung, and a second was not called.
+  };
+  hung.steps = {Pass(S(60)), ReadAsync(), Reset()};
+
   Scenario& ahead = add("F7RefreshAhead");
   ahead.policy.refresh_ahead = true;
   ahead.given = Held(S(150));

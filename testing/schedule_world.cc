@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "refreshable/event.h"
 #include "refreshable/failure_class.h"
@@ -215,6 +216,8 @@ void World::Install(absl::Duration lifetime) {
 void World::Reset() {
   Asked();
   referee_->OnReset();
+  for (Call& call : held_) call.forgotten = call.forgotten || !Live(call);
+  beyond_ = 0;
   token_->Reset();
 }
 
@@ -286,6 +289,7 @@ void World::Destroy() {
 World::Call World::TakeCall(size_t index) {
   Call call = std::move(held_[index]);
   held_.erase(held_.begin() + static_cast<std::ptrdiff_t>(index));
+  if (!call.forgotten) beyond_ = 0;
   return call;
 }
 
@@ -311,7 +315,8 @@ void World::AnswerCall(size_t index, const Answer& answer) {
            life > Now().since_boot - call.start.since_boot;
   }
   const bool overtaken = call.epoch != referee_->epoch();
-  const bool discarded = overtaken || (call.context.cancelled() && !good);
+  const bool discarded =
+      overtaken || call.forgotten || (call.context.cancelled() && !good);
   const bool published = good && !discarded;
   const bool late = Late();
   const std::string before = discarded ? Visible(late) : "";
@@ -404,6 +409,9 @@ void World::OnEvent(const refreshable::Event& event) {
 // What the refresh does after a failure is decided, and nobody knows of it yet.
 void World::OnFailed(const refreshable::Event& event) {
   failed_ = event.attempt;
+  Expect(!absl::StrContains(event.status.message(), "was not called") ||
+             !MayCall(),
+         "F6, B8: the source was not called, and might have been");
   ends_ = referee_->Exhausted() || refreshable::ClassifyFailure(event.status) ==
                                        refreshable::FailureClass::kPermanent;
   const bool degrades = policy_.max_stale_on_error > absl::ZeroDuration();
@@ -431,6 +439,10 @@ void World::OnFetch(const FetchContext& context, FetchDone<std::string> done) {
   ++visible_;
   referee_->OnFetch();
   BackIn();
+  Expect(MayCall(), "F6: the source was called beyond the bound");
+  const int unanswered = Unanswered();
+  beyond_ += unanswered >= policy_.max_abandoned_calls ? 1 : 0;
+  last_call_ = Now().since_boot;
   held_.push_back({std::move(done), context, referee_->epoch(), Now()});
   if (at_end_) {
     AnswerCall(held_.size() - 1, Succeed());

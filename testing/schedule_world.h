@@ -165,6 +165,7 @@ class World {
     refreshable::FetchContext context;
     int epoch;
     refreshable::Instant start;
+    bool forgotten = false;  // By Reset.
   };
   struct Reader {
     absl::Duration deadline;
@@ -228,6 +229,8 @@ class World {
   }
   bool Late() const;
   bool Live(const Call& call) const;
+  int Unanswered() const;
+  bool MayCall() const;
   int64_t Waiting() const;
   Pending Queue() const;
   std::string Visible(bool late) const;
@@ -263,6 +266,9 @@ class World {
   int failed_ = 0;     // Attempts of that refresh.
   bool ends_ = false;  // It has to, its last attempt having failed.
   int discards_ = 0;   // Answers that came to nothing.
+  // F6: calls that were made beyond the bound, and when the last call was made.
+  int beyond_ = 0;
+  absl::Duration last_call_ = -absl::InfiniteDuration();
   // When something last happened to the Refreshable, which finds out what is
   // due and has not run, and, since, the last read and the last task, which may
   // or may not have gone past the published token.

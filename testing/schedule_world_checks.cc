@@ -3,6 +3,7 @@
 // What the World checks between steps and at the end.
 
 #include <algorithm>
+#include <cmath>
 #include <sstream>
 
 #include "absl/strings/str_cat.h"
@@ -47,6 +48,19 @@ bool World::Late() const {
 
 bool World::Live(const Call& call) const { return !call.context.cancelled(); }
 
+// Calls that are no longer waited for and count against F6's bound.
+int World::Unanswered() const {
+  return static_cast<int>(std::count_if(
+      held_.begin(), held_.end(),
+      [this](const Call& call) { return !Live(call) && !call.forgotten; }));
+}
+
+bool World::MayCall() const {
+  return Unanswered() < policy_.max_abandoned_calls ||
+         Now().since_boot >=
+             last_call_ + policy_.retry.probe_interval * std::exp2(beyond_);
+}
+
 // What a discarded answer must leave alone; `late` as it was before. A callback
 // that was refused comes with whatever happens next, and may find its token
 // gone, or an attempt whose time is up; and so comes what a timer that is late
@@ -77,8 +91,6 @@ void World::CheckCalls() {
                     [this](const Call& call) { return Live(call); });
   Expect(live <= (destroyed() ? 0 : 1),
          "F1, E1: a call that nobody waits for was not told so");
-  Expect(static_cast<int>(held_.size()) - live <= policy_.max_abandoned_calls,
-         "F6: too many abandoned calls");
   for (const Call& call : held_) {
     Expect(!Live(call) || call.epoch == referee_->epoch(),
            "A2: an attempt that was overtaken goes on");
@@ -191,9 +203,14 @@ std::string World::Fingerprint() const {
     add(step.due);
   }
   for (const Call& call : held_) {
-    absl::StrAppend(&out, "|", Live(call), call.epoch == referee_->epoch(),
-                    call.context.attempt(), ",");
+    absl::StrAppend(&out, "|", Live(call), call.forgotten,
+                    call.epoch == referee_->epoch(), call.context.attempt(),
+                    ",");
     add(call.start.since_boot);
+  }
+  if (Unanswered() >= policy_.max_abandoned_calls) {
+    absl::StrAppend(&out, "|", beyond_, ",");
+    add(last_call_);
   }
   absl::StrAppend(&out, "|");
   if (Late()) {

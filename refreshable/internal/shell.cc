@@ -258,6 +258,7 @@ void Shell::Apply(const Instant& now, Decisions& decisions, PublishFn* publish,
     const auto it = calls_.find(id);
     if (it != calls_.end()) it->second->store(true, std::memory_order_relaxed);
   }
+  if (decisions.let_go) effects.garbage.push_back(LetGo());
   if (decisions.withdraw) effects.garbage.push_back(Withdraw());
   if (decisions.publish) {
     Publication publication =
@@ -314,7 +315,7 @@ void Shell::Count(const Event& event) {
 // The machinery first, so that no user code can delay it; then user code.
 void Shell::CarryOut(Effects& effects) {
   if (effects.submit != AttemptId::kNone) SubmitAttempt(effects.submit);
-  SyncTimer();
+  SyncTimer(/*retry=*/!effects.timer_lost);
   TellObserver();
   // The observer may have destroyed the Refreshable.
   if (effects.hook && !closed()) RunSwallowing(effects.hook);
@@ -383,8 +384,9 @@ absl::Duration Shell::WakeAt(const Instant& now) const {
 }
 
 // Brings the timer in line with WakeAt. One thread at a time does so, outside
-// the lock; it looks again until nothing has changed meanwhile.
-void Shell::SyncTimer() {
+// the lock; it looks again until nothing has changed meanwhile. With `retry` a
+// lost timer is tried again, once.
+void Shell::SyncTimer(bool retry) {
   std::vector<Effects> deferred;
   {
     ForkMutexLock lock(&mutex_);
@@ -393,16 +395,17 @@ void Shell::SyncTimer() {
     while (!closed_) {
       const Instant now = Now();
       const absl::Duration at = WakeAt(now);
-      // A lost timer is tried again for whoever cannot do without.
-      const bool retry =
-          timer_lost_ && (machine_.waiting() || !deadlines_.empty());
-      if (at == armed_for_ && !retry) break;
+      const bool lost = timer_lost_;
+      // Whoever cannot do without a timer needs one in any case.
+      const bool again =
+          lost && (retry || machine_.waiting() || !deadlines_.empty());
+      if (at == armed_for_ && !again) break;
       // One that is due is left to run, and sees to everything: until then
       // reads go by what it is armed for.
       const bool due = timer_ != TimerId::kNone && armed_for_ <= now.since_boot;
       if (due && !timer_lost_) break;
       armed_for_ = at;
-      timer_lost_ = false;
+      timer_lost_ = retry = false;
       const uint64_t serial = ++timer_serial_;
       const TimerId old = std::exchange(timer_, TimerId::kNone);
       AddThisThread(in_executor_);
@@ -416,6 +419,8 @@ void Shell::SyncTimer() {
       }
       mutex_.Lock();
       timer_ = timer;
+      // Reads need no longer ask every time.
+      if (lost && !timer_lost_ && !closed_) UpdateCheckAt(Now());
       for (Effects& effects : LeaveExecutor()) {
         deferred.push_back(std::move(effects));
       }
@@ -451,11 +456,13 @@ void Shell::WakeMachine(const Instant& now, Effects& effects) {
   Apply(now, decisions, nullptr, effects);
 }
 
-// Nobody will wake the machine: reads must ask it every time, and nothing may
-// wait for the passing of time.
+// Nobody will wake the machine: until a timer can be armed, which every event
+// tries, reads must ask it every time, and nothing may wait for the passing of
+// time.
 void Shell::OnTimerLost(uint64_t serial) {
   OnEvent([&](const Instant& now,
               Effects& effects) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    effects.timer_lost = true;
     if (serial != timer_serial_ || timer_lost_) return;
     timer_lost_ = true;
     Decisions decisions;

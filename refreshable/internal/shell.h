@@ -118,6 +118,7 @@ class Shell : public std::enable_shared_from_this<Shell>, protected ForkAware {
 
   // The Token's side.
   virtual Garbage Withdraw() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) = 0;
+  virtual Garbage LetGo() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) = 0;
   virtual Garbage RepublishDegraded() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) = 0;
   virtual void SetCheckAt(absl::Time check_at)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) = 0;
@@ -196,7 +197,7 @@ class Shell : public std::enable_shared_from_this<Shell>, protected ForkAware {
 
   absl::Duration WakeAt(const Instant& now) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void SyncTimer();
+  void SyncTimer(bool retry);
   void OnTimer(uint64_t serial);
   void WakeMachine(const Instant& now, Effects& effects)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

@@ -40,6 +40,7 @@ struct Shell::Effects {
   std::vector<uint64_t> wake;
   std::vector<uint64_t> deliver;  // The executor would not.
   std::vector<Garbage> garbage;
+  bool timer_lost = false;  // Just now: it is not tried again at once.
 };
 
 inline void AddThisThread(std::vector<std::thread::id>& threads) {

@@ -129,7 +129,8 @@ absl::Status Shell::Await(uint64_t id, const std::shared_ptr<Waiter>& waiter) {
       if (waiter->done) return waiter->outcome;
       if (Now().since_boot >= deadline) {
         RemoveWaiter(id);
-        return DeadlineExceeded();
+        // Settled: the refresh has ended, and a slow hook still runs.
+        return waiter->settled ? waiter->outcome : DeadlineExceeded();
       }
       if (ready()) claimed = machine_.queued();
     }
@@ -154,7 +155,9 @@ absl::Status Shell::Await(uint64_t id, const std::shared_ptr<Waiter>& waiter) {
     if (!done()) {
       ForkMutexLock lock(&mutex_);
       // Another thread may be about to wake it.
-      while (waiter->settled && !ready()) changed_.Wait(&mutex_);
+      while (waiter->settled && !ready() && Now().since_boot < deadline) {
+        changed_.WaitWithTimeout(&mutex_, kLongestWait);
+      }
       if (!ready() && Now().since_boot < deadline) {
         RemoveWaiter(id);
         return absl::FailedPreconditionError(
@@ -192,7 +195,7 @@ WaiterId Shell::ReadAsync(const ReadRequest& request,
     ForkMutexLock lock(&mutex_);
     parked = !parked_.empty();
   }
-  if (parked) SyncTimer();
+  if (parked) SyncTimer(/*retry=*/true);
   ForkMutexLock lock(&mutex_);
   waiter->own_call = std::thread::id();
   return WaiterId{id};

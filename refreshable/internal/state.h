@@ -191,6 +191,9 @@ class State final : public Shell {
   Garbage Withdraw() override ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     return Replace({}, current_);
   }
+  Garbage LetGo() override ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return Replace({}, rejected_);
+  }
   Garbage Clear() override ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     return Replace({}, {});
   }

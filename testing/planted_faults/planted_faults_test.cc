@@ -101,6 +101,10 @@ INSTANTIATE_TEST_SUITE_P(
         {"queued_for_good", "F1FirstReads"},
         {"queued_too_short", "F1FirstReads"},
         {"loss_counts", "F1FirstReads"},
+        // Calls that never return.
+        {"bound_for_good", "F6CallsThatNeverReturn"},
+        {"beyond_at_one_pace", "F6CallsThatNeverReturn"},
+        {"reset_leaves_calls", "F6CallsThatNeverReturn"},
         // What an attempt brings.
         {"late_success", "F6AttemptsThatTimeOut"},
         {"life_from_answer", "F1FirstReads"},
