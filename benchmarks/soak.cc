@@ -168,8 +168,8 @@ struct Row {
 // a while, which ends when the tokens are few enough and the threads no more
 // than they were in `rows`.
 Row Measure(const std::vector<Row>& rows) {
-  Row least{Token::Live(), HazardDomain::CountForTesting().records, HeapBytes(),
-            ProcessFigures::Now()};
+  Row least{Token::Live(), HazardDomain::Current().CountForTesting().records,
+            HeapBytes(), ProcessFigures::Now()};
   const auto settled = [&] {
     return least.tokens <= kTokensAtMost &&
            (rows.empty() ||
@@ -228,7 +228,7 @@ void CheckFlat(const std::vector<Row>& rows) {
 
 // Threads' records are never freed, but used again: see CheckFlat.
 int64_t HeapBesideRecords() {
-  return HeapBytes() - HazardDomain::CountForTesting().records *
+  return HeapBytes() - HazardDomain::Current().CountForTesting().records *
                            int64_t{sizeof(refreshable::internal::HazardRecord)};
 }
 
@@ -351,10 +351,11 @@ int Main(const Flags& flags) {
       threads, "threads", +[] { return ProcessFigures::Now().threads; });
   CheckFallsTo(
       0, "slots in use",
-      +[] { return int64_t{HazardDomain::CountForTesting().held}; });
+      +[] { return int64_t{HazardDomain::Current().CountForTesting().held}; });
   CheckFallsTo(
-      0, "tokens that wait for a lease to end",
-      +[] { return int64_t{HazardDomain::CountForTesting().retained}; });
+      0, "tokens that wait for a lease to end", +[] {
+        return int64_t{HazardDomain::Current().CountForTesting().retained};
+      });
   // What is made once and kept is about a kibibyte.
   CheckFallsTo(heap + (8 << 10), "bytes on the heap", HeapBesideRecords);
   std::printf("left on the heap: %lld bytes\n",

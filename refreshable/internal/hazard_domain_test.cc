@@ -21,7 +21,7 @@ namespace internal {
 namespace {
 
 TEST_F(HazardDomainTest, AnEmptyCellGivesAnEmptyHold) {
-  EXPECT_EQ(HazardDomain::Protect(cell_).node(), nullptr);
+  EXPECT_EQ(HazardDomain::Current().Protect(cell_).node(), nullptr);
 }
 
 TEST_F(HazardDomainTest, R12WhatNobodyHoldsIsFreedAtOnce) {
@@ -76,7 +76,7 @@ TEST_F(HazardDomainTest, R12MoreHoldsThanSlotsAreCounted) {
   Replace(cell_, new TestNode(&live_));
   std::vector<HazardHold> holds;
   for (int i = 0; i < 1000; ++i) holds.push_back(Hold(cell_));
-  EXPECT_LT(HazardDomain::CountForTesting().held, 1000);
+  EXPECT_LT(HazardDomain::Current().CountForTesting().held, 1000);
   Replace(cell_, nullptr);
   while (!holds.empty()) {
     ASSERT_EQ(live_.load(), 1);
@@ -100,11 +100,11 @@ TEST_F(HazardDomainTest, R12AHoldOutlivesItsThread) {
 
 TEST_F(HazardDomainTest, RecordsOfThreadsThatEndedAreUsedAgain) {
   Replace(cell_, new TestNode(&live_));
-  const int before = HazardDomain::CountForTesting().records;
+  const int before = HazardDomain::Current().CountForTesting().records;
   for (int i = 0; i < 50; ++i) {
     std::thread([&] { Hold(cell_); }).join();
   }
-  EXPECT_LE(HazardDomain::CountForTesting().records, before + 1);
+  EXPECT_LE(HazardDomain::Current().CountForTesting().records, before + 1);
 }
 
 TEST_F(HazardDomainTest, ARecordWithALivingHoldIsNotUsedAgain) {
@@ -113,13 +113,13 @@ TEST_F(HazardDomainTest, ARecordWithALivingHoldIsNotUsedAgain) {
   for (HazardHold& hold : holds) {
     std::thread([&] { hold = Hold(cell_); }).join();
   }
-  EXPECT_EQ(HazardDomain::CountForTesting().held, 3);
-  const int records = HazardDomain::CountForTesting().records;
+  EXPECT_EQ(HazardDomain::Current().CountForTesting().held, 3);
+  const int records = HazardDomain::Current().CountForTesting().records;
   holds.clear();
   for (int i = 0; i < 3; ++i) {
     std::thread([&] { Hold(cell_); }).join();
   }
-  EXPECT_EQ(HazardDomain::CountForTesting().records, records);
+  EXPECT_EQ(HazardDomain::Current().CountForTesting().records, records);
 }
 
 // What a thread does after the domain's own end-of-thread work.
@@ -151,7 +151,7 @@ TEST_F(HazardDomainTest, E5ADestructorMayReadAndRetire) {
   Replace(cell_, new TestNode(&live_, [&] {
             EXPECT_NE(Hold(other).node(), nullptr);
             Replace(other, nullptr);
-            std::thread([&] { HazardDomain::Protect(other); }).join();
+            std::thread([&] { HazardDomain::Current().Protect(other); }).join();
           }));
   Replace(cell_, nullptr);
   EXPECT_EQ(live_.load(), 0);
@@ -180,7 +180,7 @@ TEST_F(HazardDomainTest, R12StressFreesEverythingAndUsesNothingFreed) {
   constexpr int kReaders = 4;
   constexpr int kLives = 10;
   constexpr int kReads = 1000;
-  const int records_before = HazardDomain::CountForTesting().records;
+  const int records_before = HazardDomain::Current().CountForTesting().records;
   HazardCell cells[2] = {new TestNode(&live_), new TestNode(&live_)};
   absl::Mutex mutex;
   std::vector<HazardHold> passed;
@@ -220,7 +220,7 @@ TEST_F(HazardDomainTest, R12StressFreesEverythingAndUsesNothingFreed) {
   passed.clear();
   EXPECT_EQ(live_.load(), 0);
   // Threads at a time, and those whose holds had been handed on.
-  EXPECT_LE(HazardDomain::CountForTesting().records,
+  EXPECT_LE(HazardDomain::Current().CountForTesting().records,
             records_before + 2 * kReaders + 2 + 50);
 }
 

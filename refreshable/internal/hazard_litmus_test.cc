@@ -99,9 +99,11 @@ void Read(Litmus& litmus) {
   SlowStores slow_stores;
   for (int turn = 0; !litmus.stop.load(std::memory_order_relaxed); ++turn) {
     slow_stores.Make(24, /*evict=*/turn % 2 == 0);
-    HazardHold hold(HazardDomain::TryProtect(
-        litmus.cell, litmus.cell.load(std::memory_order_relaxed)));
-    if (hold.node() == nullptr) hold = HazardDomain::Protect(litmus.cell);
+    HazardHold hold(
+        HazardDomain::TryProtect(&HazardDomain::Current(), litmus.cell));
+    if (hold.node() == nullptr) {
+      hold = HazardDomain::Current().Protect(litmus.cell);
+    }
     const size_t index = litmus.IndexOf(hold.node());
     // Often, or long enough for a publisher that is about to free it.
     for (int i = 0; i < (turn % 4 < 2 ? 100000 : 1000); ++i) {
@@ -123,11 +125,11 @@ int64_t CountBad() {
     do {
       next = (next + 1) % kNodes;
     } while (litmus->alive[next].load());
-    HazardDomain::Retire(litmus->cell.exchange(litmus->Make(next)));
+    HazardDomain::Current().Retire(litmus->cell.exchange(litmus->Make(next)));
   }
   litmus->stop = true;
   reader.join();
-  HazardDomain::Retire(litmus->cell.exchange(nullptr));
+  HazardDomain::Current().Retire(litmus->cell.exchange(nullptr));
   return litmus->bad.load();
 }
 
@@ -155,7 +157,7 @@ void HoldAndRelease(Litmus& litmus, Progress& progress) {
   for (int64_t round = 1; round <= rounds; ++round) {
     Await(progress.begun, round);
     if (litmus.stop.load(std::memory_order_relaxed)) return;
-    HazardHold hold = HazardDomain::Protect(litmus.cell);
+    HazardHold hold = HazardDomain::Current().Protect(litmus.cell);
     progress.held.store(round, std::memory_order_release);
     slow_stores.Make(60, /*evict=*/round % 2 == 0);
     hold = HazardHold();
@@ -179,14 +181,15 @@ int64_t CountLeft() {
     for (std::atomic<int> i{0}; i < delay; ++i) {
     }
     const size_t old = litmus->IndexOf(litmus->cell.load());
-    HazardDomain::Retire(litmus->cell.exchange(litmus->Make(1 - old)));
+    HazardDomain::Current().Retire(
+        litmus->cell.exchange(litmus->Make(1 - old)));
     Await(progress.released, round);
     if (litmus->alive[old].load()) ++left;
   }
   litmus->stop = true;
   progress.begun.store(progress.begun.load() + 1);
   reader.join();
-  HazardDomain::Retire(litmus->cell.exchange(nullptr));
+  HazardDomain::Current().Retire(litmus->cell.exchange(nullptr));
   return left;
 }
 
@@ -200,14 +203,14 @@ TEST(HazardLitmusTest, R12TheLastReleaseIsNotMissed) {
 #if !defined(ABSL_HAVE_ADDRESS_SANITIZER) && \
     !defined(ABSL_HAVE_THREAD_SANITIZER)
 void LookForAMissingBarrier(int64_t (*count)()) {
-  if (!HazardDomain::Asymmetric()) {
+  if (!HazardDomain::Current().Asymmetric()) {
     std::cout << "There is no membarrier(2) here, hence no barrier to leave "
                  "out.\n";
     return;
   }
-  HazardDomain::SkipHeavyBarrierForTesting(true);
+  HazardDomain::Current().ReplaceHeavyBarrierForTesting([] {});
   const int64_t seen = count();
-  HazardDomain::SkipHeavyBarrierForTesting(false);
+  HazardDomain::Current().ReplaceHeavyBarrierForTesting(nullptr);
   if (seen == 0) {
     std::cout << "NO EVIDENCE: this processor did not show the missing barrier "
                  "in "

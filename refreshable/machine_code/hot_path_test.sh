@@ -24,10 +24,10 @@ listing() {
 # HotPathRead has in a register; and what is off the path. Clang leaves there
 # too what unwinds the stack, and the release of a lease that has expired.
 known=('<time@plt>' '\*%r[a-z0-9]+$' '<__(stack_chk_fail|assert_fail)@plt>'
-  '<refreshable::internal::HazardDomain::(ClearAndLook|ReleaseSlow)[(]'
-  '<refreshable::internal::HazardHold::(Release|~HazardHold)[(]'
+  '<refreshable::internal::(abi_[a-z0-9_]+::)?HazardDomain::(ClearAndLook|ReleaseSlow)[(]'
+  '<refreshable::internal::(abi_[a-z0-9_]+::)?HazardHold::(Release|~HazardHold)[(]'
   '<(__clang_call_terminate|_Unwind_Resume@plt)>$'
-  '<refreshable::internal::Published<.*>::TryLoadByOtherClock[(]'
+  '<refreshable::internal::(abi_[a-z0-9_]+::)?Published<.*>::TryLoadByOtherClock[(]'
   '<refreshable::Refreshable<.*>::AskAndGet[(]'
   '<absl::.*(Status::UnrefNonInlined|StatusRep::Unref|StatusOrData<.*>::~StatusOrData)[(]')
 # The other calls, and jumps to other functions, among the instructions "$1";
