@@ -356,6 +356,15 @@ int Main(const Flags& flags) {
       0, "tokens that wait for a lease to end", +[] {
         return int64_t{HazardDomain::Current().CountForTesting().retained};
       });
+  // A thread that publishes leaves a scan one token to free. There are those
+  // that read, those of the pools, and some of the endpoints.
+  const int64_t most = HazardDomain::Current().CountForTesting().most_incoming;
+  std::printf("superseded tokens that one scan took: %lld at most\n",
+              static_cast<long long>(most));
+  if (most > MostThreads()) {
+    Broken("R12", absl::StrCat("a scan took ", most, " superseded tokens, of ",
+                               MostThreads(), " threads"));
+  }
   // What is made once and kept is about a kibibyte.
   CheckFallsTo(heap + (8 << 10), "bytes on the heap", HeapBesideRecords);
   std::printf("left on the heap: %lld bytes\n",

@@ -225,6 +225,7 @@ class Domain final : public HazardDomain {
   std::atomic<uint64_t> takings_{0};
   // Nodes that a scan found in use. Whoever set `scanning_` has the list.
   const HazardNode* retained_ = nullptr;
+  int most_incoming_ = 0;  // Likewise.
   std::atomic<bool> scanning_{false};
   // (M5) A slot was cleared that no scan may have seen so. A thread that finds
   // another one scanning leaves its work to that one: no reader waits.
@@ -278,9 +279,10 @@ void Domain::SetWaitedFor(HazardSlot& slot, bool waited_for) {
   }
 }
 
+// Where scans make one. False if the kernel has come to refuse it.
 bool Domain::MakeHeavyBarrier() {
   void (*const replaced)() = test_barrier_.load(std::memory_order_relaxed);
-  if (replaced == nullptr) return HeavyBarrier();
+  if (replaced == nullptr) return !Asymmetric() || HeavyBarrier();
   replaced();
   return true;
 }
@@ -490,9 +492,14 @@ void Domain::TakeIncoming() {
   const HazardNode* const fresh =
       incoming_.exchange(nullptr, std::memory_order_seq_cst);
   if (fresh == nullptr) return;
+  int count = 0;
+  for (const HazardNode* node = fresh; node != nullptr; node = NextOf(node)) {
+    ++count;
+  }
+  most_incoming_ = std::max(most_incoming_, count);
   // (M3) First say that somebody waits, then look who holds what.
   ForEachSlot([this](HazardSlot& slot) { SetWaitedFor(slot, true); });
-  if (Asymmetric() && !MakeHeavyBarrier()) {
+  if (!MakeHeavyBarrier()) {
     // Nothing may be concluded about them. They stay until it works again.
     const HazardNode* last = fresh;
     while (NextOf(last) != nullptr) last = NextOf(last);
@@ -604,6 +611,7 @@ HazardDomain::Counts Domain::CountForTesting() {
        node = NextOf(node)) {
     ++counts.retained;
   }
+  counts.most_incoming = most_incoming_;
   scanning_.store(false, std::memory_order_seq_cst);
   return counts;
 }

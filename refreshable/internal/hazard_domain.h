@@ -265,10 +265,11 @@ class HazardDomain {
   // ---- For tests ----
 
   struct Counts {
-    int records = 0;   // Threads' records that exist.
-    int owned = 0;     // Of those, the ones that a thread has.
-    int held = 0;      // Slots that are in use.
-    int retained = 0;  // Nodes that wait for a hold to end.
+    int records = 0;        // Threads' records that exist.
+    int owned = 0;          // Of those, the ones that a thread has.
+    int held = 0;           // Slots that are in use.
+    int retained = 0;       // Nodes that wait for a hold to end.
+    int most_incoming = 0;  // Nodes that one scan took at a time, at most.
   };
   // Exact while no other thread is in the domain.
   virtual Counts CountForTesting() = 0;
@@ -276,8 +277,9 @@ class HazardDomain {
   // As on a platform without membarrier(2). To be called before any other use
   // of the domain.
   virtual void ForceSymmetricForTesting() = 0;
-  // Called by scans in place of the heavy barrier, unless null: wrong without
-  // one, as a test must be able to see.
+  // Called by scans in place of the heavy barrier, or where it would be, unless
+  // null. Without the barrier the domain is wrong, as a test must be able to
+  // see.
   virtual void ReplaceHeavyBarrierForTesting(void (*barrier)()) = 0;
 
  protected:

@@ -173,6 +173,42 @@ TEST_F(HazardDomainTest, R12ASlowDestructorDelaysNobodyElse) {
   slow.join();
 }
 
+// A scan that is off the processor piles nothing up: threads that go on to
+// publish leave it one node each. (It was all that they published meanwhile:
+// 32 threads had 878,011.)
+std::atomic<bool> scans_stall{false};
+
+TEST_F(HazardDomainTest, R12AStalledScanIsLeftOneNodeByEachPublisher) {
+  constexpr int kPublishers = 8;
+  constexpr int kPublications = 100;
+  scans_stall = true;
+  HazardDomain::Current().ReplaceHeavyBarrierForTesting([] {
+    while (scans_stall.load()) std::this_thread::yield();
+  });
+  std::atomic<int> begun{0};
+  std::vector<std::thread> publishers;
+  for (int t = 0; t < kPublishers; ++t) {
+    publishers.emplace_back([&] {
+      HazardCell cell{new TestNode(&live_)};
+      ++begun;
+      for (int i = 0; i < kPublications; ++i) {
+        Replace(cell, new TestNode(&live_));
+      }
+      Replace(cell, nullptr);
+    });
+  }
+  while (begun < kPublishers) std::this_thread::yield();
+  for (int i = 0; i < 300; ++i) {
+    // Its own cell's, and the one that it has just replaced.
+    ASSERT_LE(live_.load(), 2 * kPublishers);
+    std::this_thread::yield();
+  }
+  scans_stall = false;
+  for (std::thread& publisher : publishers) publisher.join();
+  HazardDomain::Current().ReplaceHeavyBarrierForTesting(nullptr);
+  EXPECT_EQ(live_.load(), 0);
+}
+
 // Publishers, readers that nest, holds handed from thread to thread, threads
 // that come and go: nothing is used after its end, everything is freed, and
 // the records are as many as there were threads at a time.

@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
@@ -19,6 +20,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/base/config.h"
 #include "gtest/gtest.h"
 #include "refreshable/two_copies/plugin.h"
 
@@ -191,6 +193,152 @@ TEST(TwoCopiesTest, R12NoTokenDiesWhileItIsHeldInEitherCopy) {
     InAThread([&] { UseBoth(b, a); });
     UseBoth(b, a);
   });
+}
+
+TEST(TwoCopiesTest, R12ACopyWorksAlone) {
+  for (const Plugin& plugin : Plugins()) {
+    EXPECT_EQ(ExitCodeOfChild([&] {
+                Copy a(plugin.first, RTLD_NOW | RTLD_LOCAL);
+                UseBoth(a, a);
+              }),
+              0)
+        << plugin.name;
+  }
+}
+
+// After a thread's first read through a copy, no other copy makes its reads
+// slow again.
+TEST(TwoCopiesTest, R1ReadsAreFastInBothCopies) {
+  for (const Flags& flags : kFlags) {
+    for (const Plugin& first : Plugins()) {
+      EXPECT_EQ(ExitCodeOfChild([&] {
+                  Copy a(first.first, flags.a);
+                  Copy b(first.second, flags.b);
+                  const auto read_both = [&] {
+                    a->release(a->read());
+                    b->release(b->read());
+                    CHECK_THAT(a->reads_are_fast());
+                    CHECK_THAT(b->reads_are_fast());
+                  };
+                  read_both();
+                  InAThread(read_both);
+                }),
+                0)
+          << first.name << ", " << flags.name;
+    }
+  }
+}
+
+// Leases end in another thread than the one that read, which has ended.
+TEST(TwoCopiesTest, R12ALeaseOutlivesItsThreadInEitherCopy) {
+  ForEachPair([](Copy& a, Copy& b) {
+    void* a_lease = nullptr;
+    void* b_lease = nullptr;
+    InAThread([&] {
+      a_lease = a->read();
+      b_lease = b->read();
+    });
+    const int a_before = a->alive(), b_before = b->alive();
+    a->publish();
+    b->publish();
+    InAThread([&] { UseBoth(a, b); });
+    CHECK_THAT(a->alive() == a_before + 1);
+    CHECK_THAT(b->alive() == b_before + 1);
+    InAThread([&] {
+      a->release(b_lease);
+      b->release(a_lease);
+    });
+    CHECK_THAT(a->alive() == a_before);
+    CHECK_THAT(b->alive() == b_before);
+  });
+}
+
+#if !defined(ABSL_HAVE_ADDRESS_SANITIZER) && \
+    !defined(ABSL_HAVE_THREAD_SANITIZER)
+// Parent and child go on with leases that were held over the fork, while
+// another thread is inside both copies.
+TEST(TwoCopiesTest, E4BothCopiesGoOnAfterFork) {
+  ForEachPair([](Copy& a, Copy& b) {
+    std::atomic<bool> stop{false};
+    std::thread other([&] {
+      while (!stop) {
+        a->release(a->read());
+        b->release(b->read());
+      }
+    });
+    const auto go_on = [&](void* a_lease, void* b_lease) {
+      b->publish();
+      a->publish();
+      a->release(b_lease);
+      b->release(a_lease);
+      // The other thread's leases stay held in the child.
+      for (int i = 0; i < 3; ++i) {
+        HoldReplaceRelease(a, b);
+        HoldReplaceRelease(b, a);
+      }
+    };
+    void* const a_lease = a->read();
+    void* const b_lease = b->read();
+    const pid_t child = fork();
+    if (child == 0) {
+      alarm(60);
+      go_on(a_lease, b_lease);
+      _exit(failed ? 1 : 0);
+    }
+    int status = 0;
+    CHECK_THAT(waitpid(child, &status, 0) == child && status == 0);
+    stop = true;
+    other.join();
+    go_on(a_lease, b_lease);
+  });
+}
+#endif
+
+// What a shared object leaves behind when it is unloaded: no handler of
+// fork(), and nothing that the end of a thread would call.
+TEST(TwoCopiesTest, E1ACopyCanBeUnloaded) {
+  for (const Plugin& plugin : Plugins()) {
+    for (const bool thread_ends_first : {true, false}) {
+      EXPECT_EQ(
+          ExitCodeOfChild([&] {
+            constexpr int kFlagsOfBoth = RTLD_NOW | RTLD_LOCAL;
+            Copy a(plugin.first, kFlagsOfBoth);
+            Copy b(plugin.second, kFlagsOfBoth);
+            UseBoth(b, b);
+            std::atomic<bool> used{false}, unloaded{false};
+            std::thread user([&] {
+              UseBoth(a, a);
+              UseBoth(b, b);
+              used = true;
+              while (!thread_ends_first && !unloaded) std::this_thread::yield();
+              if (!thread_ends_first) UseBoth(b, b);
+            });
+            while (!used) std::this_thread::yield();
+            if (thread_ends_first) user.join();
+            a.Unload();
+            // A thread that has a record in it keeps it.
+            if (!thread_ends_first && !a.loaded()) {
+              CHECK_THAT(plugin.name.find("no_thread_local") !=
+                         std::string::npos);
+            }
+            unloaded = true;
+            if (!thread_ends_first) user.join();
+            CHECK_THAT(!thread_ends_first || !a.loaded());
+            const pid_t child = fork();
+            if (child == 0) {
+              UseBoth(b, b);
+              _exit(failed ? 1 : 0);
+            }
+            int status = 0;
+            CHECK_THAT(waitpid(child, &status, 0) == child && status == 0);
+            a.Load(kFlagsOfBoth);
+            UseBoth(a, b);
+            InAThread([&] { UseBoth(a, b); });
+          }),
+          0)
+          << plugin.name << (thread_ends_first ? "" : ", while a thread lives");
+    }
+  }
 }
 
 }  // namespace
