@@ -193,20 +193,27 @@ class HazardDomain {
     return HazardHold(RawProtect(cell));
   }
 
+  // Whether TryProtect can be called for a cell of `domain`: not for one that
+  // another copy of the library made, nor for null.
+  ABSL_ATTRIBUTE_ALWAYS_INLINE static bool AtHand(const HazardDomain* domain) {
+#ifdef REFRESHABLE_NO_THREAD_LOCAL
+    return domain != nullptr;
+#else
+    return this_threads_record->domain == domain;
+#endif
+  }
+
   // As `domain->Protect(cell)`, but does only what can be done without a call
-  // (where there is a thread_local), and may hold nothing instead; does so if
-  // `domain` is null. Wait-free. Requires that the cell never has null. What
+  // (where there is a thread_local), and may hold nothing instead. Wait-free.
+  // Requires that the domain is at hand, and that the cell never has null. What
   // this returns must be made a HazardHold.
   ABSL_ATTRIBUTE_ALWAYS_INLINE static HazardRawHold TryProtect(
       HazardDomain* domain, const HazardCell& cell) {
 #ifdef REFRESHABLE_NO_THREAD_LOCAL
-    if (ABSL_PREDICT_FALSE(domain == nullptr)) return {};
     return domain->TryProtectShared(cell);
 #else
-    HazardRecord* const record = this_threads_record;
-    // Another copy of the library may have made the cell.
-    if (ABSL_PREDICT_FALSE(record->domain != domain)) return {};
-    HazardSlot* const slot = record->slots;
+    static_cast<void>(domain);
+    HazardSlot* const slot = this_threads_record->slots;
     // (M4) Another thread may have cleared it: its use came before ours.
     if (ABSL_PREDICT_FALSE(!IsZeroAcquire(slot->node))) return {};
     const HazardNode* const node = cell.load(std::memory_order_relaxed);

@@ -101,10 +101,10 @@ class alignas(64) Published {
   // a call, or with one if the clock is not the machine's. To be made a Lease
   // of.
   ABSL_ATTRIBUTE_ALWAYS_INLINE HazardRawHold TryLoad() const {
-    const HazardRawHold hold =
-        TryHold(domain_if_system_, CoarseWallClock::SystemTicks());
-    if (ABSL_PREDICT_FALSE(hold.node == nullptr)) return TryLoadByOtherClock();
-    return hold;
+    if (ABSL_PREDICT_FALSE(!HazardDomain::AtHand(domain_if_system_))) {
+      return TryLoadByOtherClock();
+    }
+    return TryHold(domain_if_system_, CoarseWallClock::SystemTicks());
   }
 
   // The snapshot, if there is one and `now` is before the time to ask.
@@ -135,7 +135,7 @@ class alignas(64) Published {
   }
 
   ABSL_ATTRIBUTE_NOINLINE HazardRawHold TryLoadByOtherClock() const {
-    if (clock_.IsSystem()) return {};
+    if (clock_.IsSystem() || !HazardDomain::AtHand(&domain_)) return {};
     return TryHold(&domain_, clock_.OtherTicks());
   }
 

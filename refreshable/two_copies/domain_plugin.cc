@@ -35,6 +35,7 @@ Published& ThePublished() {
 
 HazardHold TryRead() {
   Published& published = ThePublished();
+  if (!HazardDomain::AtHand(&published.domain)) return HazardHold();
   return HazardHold(
       HazardDomain::TryProtect(&published.domain, published.cell));
 }
