@@ -163,7 +163,7 @@ class SharedSlots {
   ABSL_ATTRIBUTE_ALWAYS_INLINE char Read() {
     const int64_t now = std::time(nullptr);
     const refreshable::internal::HazardHold hold(
-        refreshable::internal::HazardDomain::TryProtectShared(cell_));
+        refreshable::internal::HazardDomain::Current().TryProtectShared(cell_));
     const auto* const node = static_cast<const Node*>(hold.node());
     return now < node->entry.good_until ? node->entry.token[0] : '\0';
   }
@@ -174,7 +174,7 @@ class SharedSlots {
     const Entry entry;
   };
   void Retire(const Node* node) {
-    refreshable::internal::HazardDomain::Retire(cell_.exchange(node));
+    refreshable::internal::HazardDomain::Current().Retire(cell_.exchange(node));
   }
   refreshable::internal::HazardCell cell_{nullptr};
 };

@@ -168,8 +168,8 @@ struct Row {
 // a while, which ends when the tokens are few enough and the threads no more
 // than they were in `rows`.
 Row Measure(const std::vector<Row>& rows) {
-  Row least{Token::Live(), HazardDomain::CountForTesting().records, HeapBytes(),
-            ProcessFigures::Now()};
+  Row least{Token::Live(), HazardDomain::Current().CountForTesting().records,
+            HeapBytes(), ProcessFigures::Now()};
   const auto settled = [&] {
     return least.tokens <= kTokensAtMost &&
            (rows.empty() ||
@@ -228,7 +228,7 @@ void CheckFlat(const std::vector<Row>& rows) {
 
 // Threads' records are never freed, but used again: see CheckFlat.
 int64_t HeapBesideRecords() {
-  return HeapBytes() - HazardDomain::CountForTesting().records *
+  return HeapBytes() - HazardDomain::Current().CountForTesting().records *
                            int64_t{sizeof(refreshable::internal::HazardRecord)};
 }
 
@@ -245,6 +245,21 @@ void CheckFallsTo(int64_t expected, const char* what, int64_t (*figure)()) {
   if (const int64_t reached = figure(); reached > expected) {
     Broken("everything is given back",
            absl::StrCat(what, ": ", reached, ", not ", expected));
+  }
+}
+
+// No thread leaves a scan more than one token to free, however fast it
+// publishes. (How many threads there are is looked at once in a row, when it is
+// quiet: hence twice as many.)
+void CheckSuperseded(const std::vector<Row>& rows) {
+  int64_t threads = 0;
+  for (const Row& row : rows) threads = std::max(threads, row.process.threads);
+  const int64_t most = HazardDomain::Current().CountForTesting().most_incoming;
+  std::printf("superseded tokens that one scan took: %lld at most\n",
+              static_cast<long long>(most));
+  if (threads > 0 && most > 2 * threads) {
+    Broken("R12", absl::StrCat("one scan took ", most, " superseded tokens of ",
+                               threads, " threads"));
   }
 }
 
@@ -336,6 +351,7 @@ void Soak(const Flags& flags) {
   world.exchange.Clear();
   world.instances.clear();
   CheckFlat(rows);
+  CheckSuperseded(rows);
 }
 
 int Main(const Flags& flags) {
@@ -352,10 +368,11 @@ int Main(const Flags& flags) {
       threads, "threads", +[] { return ProcessFigures::Now().threads; });
   CheckFallsTo(
       0, "slots in use",
-      +[] { return int64_t{HazardDomain::CountForTesting().held}; });
+      +[] { return int64_t{HazardDomain::Current().CountForTesting().held}; });
   CheckFallsTo(
-      0, "tokens that wait for a lease to end",
-      +[] { return int64_t{HazardDomain::CountForTesting().retained}; });
+      0, "tokens that wait for a lease to end", +[] {
+        return int64_t{HazardDomain::Current().CountForTesting().retained};
+      });
   // What is made once and kept is about a kibibyte.
   CheckFallsTo(heap + (8 << 10), "bytes on the heap", HeapBesideRecords);
   std::printf("left on the heap: %lld bytes\n",

@@ -15,12 +15,14 @@
 #include "absl/time/time.h"
 #include "refreshable/credential.h"
 #include "refreshable/generation.h"
+#include "refreshable/internal/abi.h"
 #include "refreshable/internal/hazard_domain.h"
 #include "refreshable/internal/printing.h"
 
 namespace refreshable {
 
 namespace internal {
+REFRESHABLE_ABI_NAMESPACE_BEGIN
 
 // What is published: one token under one generation.
 template <typename Token>
@@ -36,6 +38,10 @@ constexpr int64_t kNeverWithoutAsking = std::numeric_limits<int64_t>::min() + 1;
 
 // When reads of the node have to ask; see `Published`.
 struct TimedNode : HazardNode {
+  explicit TimedNode(bool nothing) : is_nothing(nothing) {}
+
+  // Stands for no snapshot, and is never retired.
+  const bool is_nothing;
   // In ticks of the coarse clock, and in nanoseconds since 1970.
   mutable std::atomic<int64_t> check_ticks{kNeverWithoutAsking};
   mutable std::atomic<int64_t> check_nanos{kNeverWithoutAsking};
@@ -44,7 +50,8 @@ struct TimedNode : HazardNode {
 // A snapshot in its cell. Immutable, but for when reads have to ask.
 template <typename Token>
 struct SnapshotNode final : TimedNode {
-  explicit SnapshotNode(Snapshot<Token> s) : snapshot(std::move(s)) {}
+  explicit SnapshotNode(Snapshot<Token> s)
+      : TimedNode(/*nothing=*/false), snapshot(std::move(s)) {}
 
   const Snapshot<Token> snapshot;
 };
@@ -52,10 +59,13 @@ struct SnapshotNode final : TimedNode {
 template <typename Token>
 class Published;
 
+REFRESHABLE_ABI_NAMESPACE_END
 }  // namespace internal
 
 template <typename Token>
 class Refreshable;
+
+REFRESHABLE_ABI_NAMESPACE_BEGIN
 
 // Holds one published token. Whoever holds it may read the token for as long as
 // it likes: the bytes stay valid though the token expires or is replaced, and
@@ -108,6 +118,7 @@ class Lease {
   internal::HazardHold hold_;
 };
 
+REFRESHABLE_ABI_NAMESPACE_END
 }  // namespace refreshable
 
 #endif  // REFRESHABLE_LEASE_H_

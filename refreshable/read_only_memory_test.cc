@@ -133,7 +133,8 @@ class ReadOnlyMemoryTest : public testing::Test {
 
   void ReadFromFourThreads() {
     // Where threads have no slots of their own, they wait for each other's.
-    const int reads = internal::HazardDomain::Asymmetric() ? 200000 : 2000;
+    const int reads =
+        internal::HazardDomain::Current().Asymmetric() ? 200000 : 2000;
     std::atomic<int> holding{0};
     std::atomic<bool> counted{false};
     std::vector<std::thread> threads;
@@ -156,8 +157,8 @@ class ReadOnlyMemoryTest : public testing::Test {
     }
     while (holding < 4) std::this_thread::yield();
 #ifndef REFRESHABLE_NO_THREAD_LOCAL
-    if (internal::HazardDomain::Asymmetric()) {
-      EXPECT_GE(internal::HazardDomain::CountForTesting().owned, 4);
+    if (internal::HazardDomain::Current().Asymmetric()) {
+      EXPECT_GE(internal::HazardDomain::Current().CountForTesting().owned, 4);
     }
 #endif
     counted = true;

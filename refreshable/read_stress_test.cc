@@ -99,7 +99,7 @@ TEST(ReadStressTest, R12LeasesOutliveEverythingAndEveryTokenIsFreed) {
   EXPECT_LE(live_tokens.load(), static_cast<int>(passed.size()));
   passed.clear();
   EXPECT_EQ(live_tokens.load(), 0);
-  const auto counts = internal::HazardDomain::CountForTesting();
+  const auto counts = internal::HazardDomain::Current().CountForTesting();
   EXPECT_EQ(counts.held, 0);
   EXPECT_EQ(counts.retained, 0);
 }

@@ -11,6 +11,7 @@
 
 namespace refreshable {
 namespace internal {
+REFRESHABLE_ABI_NAMESPACE_BEGIN
 
 using executors_internal::ForkMutex;
 using executors_internal::ForkMutexLock;
@@ -18,10 +19,9 @@ using executors_internal::ForkMutexLock;
 // All that is registered, in a list. Never destroyed.
 class ForkRegistry {
  public:
-  static ForkRegistry& Get() {
-    static ForkRegistry* const registry = new ForkRegistry;
-    return *registry;
-  }
+  // Each copy of the library has its own: a registry and the handlers that go
+  // through it are always of the same one.
+  static ForkRegistry& Get();
 
   void Add(ForkAware* item) {
     ForkMutexLock lock(&mutex_);
@@ -68,6 +68,12 @@ class ForkRegistry {
   ForkAware* first_ = nullptr;
 };
 
+// Not inline: what is static in an inline function is one per process.
+ForkRegistry& ForkRegistry::Get() {
+  static ForkRegistry* const registry = new ForkRegistry;
+  return *registry;
+}
+
 namespace {
 
 // Before main, and not only at the first use: that may be in one thread while
@@ -76,8 +82,13 @@ namespace {
 
 }  // namespace
 
-void ForkAware::Register() { ForkRegistry::Get().Add(this); }
-void ForkAware::Unregister() { ForkRegistry::Get().Remove(this); }
+void ForkAware::Register() {
+  registry_ = &ForkRegistry::Get();
+  registry_->Add(this);
+}
+void ForkAware::Unregister() { registry_->Remove(this); }
+
+REFRESHABLE_ABI_NAMESPACE_END
 
 }  // namespace internal
 }  // namespace refreshable

@@ -5,8 +5,13 @@
 #ifndef REFRESHABLE_INTERNAL_FORK_AWARE_H_
 #define REFRESHABLE_INTERNAL_FORK_AWARE_H_
 
+#include "refreshable/internal/abi.h"
+
 namespace refreshable {
 namespace internal {
+REFRESHABLE_ABI_NAMESPACE_BEGIN
+
+class ForkRegistry;
 
 // While it exists, each fork() of the process is bracketed by calls of these
 // methods on the forking thread (pthread_atfork; nothing where there is none).
@@ -37,10 +42,14 @@ class ForkAware {
   // No other thread exists any more; some may have been waiting for the lock.
   virtual void AfterForkInChild() = 0;
 
+  // The one that it is registered with: another copy of the library in the
+  // process may have another one, and may be the one that runs Unregister.
+  ForkRegistry* registry_ = nullptr;
   ForkAware* next_ = nullptr;
   ForkAware* previous_ = nullptr;
 };
 
+REFRESHABLE_ABI_NAMESPACE_END
 }  // namespace internal
 }  // namespace refreshable
 

@@ -19,7 +19,7 @@ namespace internal {
 
 #ifdef REFRESHABLE_TEST_SYMMETRIC
 inline const bool kForced = [] {
-  HazardDomain::ForceSymmetricForTesting();
+  HazardDomain::Current().ForceSymmetricForTesting();
   return true;
 }();
 #endif
@@ -48,14 +48,13 @@ inline bool Alive(const HazardHold& hold) {
 }
 
 inline void Replace(HazardCell& cell, const HazardNode* node) {
-  HazardDomain::Retire(cell.exchange(node));
+  HazardDomain::Current().Retire(cell.exchange(node));
 }
 
 // As a read does it. Requires that the cell never has null.
 inline HazardHold Hold(const HazardCell& cell) {
-  HazardHold hold(
-      HazardDomain::TryProtect(cell, cell.load(std::memory_order_relaxed)));
-  if (hold.node() == nullptr) hold = HazardDomain::Protect(cell);
+  HazardHold hold(HazardDomain::TryProtect(&HazardDomain::Current(), cell));
+  if (hold.node() == nullptr) hold = HazardDomain::Current().Protect(cell);
   return hold;
 }
 
@@ -65,7 +64,8 @@ class HazardDomainTest : public testing::Test {
   ~HazardDomainTest() override {
     Replace(cell_, nullptr);
     EXPECT_EQ(live_.load(), 0);
-    const HazardDomain::Counts counts = HazardDomain::CountForTesting();
+    const HazardDomain::Counts counts =
+        HazardDomain::Current().CountForTesting();
     EXPECT_EQ(counts.held, 0);
     EXPECT_EQ(counts.retained, 0);
   }

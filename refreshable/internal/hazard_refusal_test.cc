@@ -49,7 +49,7 @@ bool RefuseMembarrier() {
 }
 
 TEST(HazardRefusalTest, R12NothingIsFreedWithoutTheBarrier) {
-  if (!HazardDomain::Asymmetric()) {
+  if (!HazardDomain::Current().Asymmetric()) {
     std::cout << "no membarrier(2) here: there is nothing to refuse\n";
     return;
   }
@@ -59,7 +59,7 @@ TEST(HazardRefusalTest, R12NothingIsFreedWithoutTheBarrier) {
   std::promise<void> go;
   std::thread outside([&cell, gone = go.get_future()] {
     gone.wait();
-    HazardDomain::Retire(cell.exchange(nullptr));
+    HazardDomain::Current().Retire(cell.exchange(nullptr));
   });
   const bool refused = RefuseMembarrier();
   EXPECT_TRUE(refused);
@@ -69,10 +69,10 @@ TEST(HazardRefusalTest, R12NothingIsFreedWithoutTheBarrier) {
     return;
   }
   // Nobody holds it; but as to that, a scan can know nothing.
-  HazardDomain::Retire(cell.exchange(new Node(&freed)));
+  HazardDomain::Current().Retire(cell.exchange(new Node(&freed)));
   EXPECT_EQ(freed, 0);
   // A read and its end are what they were, and free nothing either.
-  { const HazardHold hold = HazardDomain::Protect(cell); }
+  { const HazardHold hold = HazardDomain::Current().Protect(cell); }
   EXPECT_EQ(freed, 0);
   go.set_value();
   outside.join();

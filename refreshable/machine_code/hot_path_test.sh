@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# hot_path_test.sh BINARY: clause R1 in the machine code. A read that finds a
+# hot_path_test.sh BINARY [CALL]: clause R1 in the machine code. A read that finds a
 # token holds no instruction that locks the bus or a cache line, and no fence,
 # and calls nothing that is not known here: the clock, and what leads away from
 # that path. (What the compiler has set apart as unlikely, NAME.cold, is not on
-# it.)
+# it.) CALL is one more that may be there.
 
 set -euo pipefail
 
@@ -24,12 +24,13 @@ listing() {
 # HotPathRead has in a register; and what is off the path. Clang leaves there
 # too what unwinds the stack, and the release of a lease that has expired.
 known=('<time@plt>' '\*%r[a-z0-9]+$' '<__(stack_chk_fail|assert_fail)@plt>'
-  '<refreshable::internal::HazardDomain::(ClearAndLook|ReleaseSlow)[(]'
-  '<refreshable::internal::HazardHold::(Release|~HazardHold)[(]'
+  '<refreshable::internal::(abi_[a-z0-9_]+::)?HazardDomain::(ClearAndLook|ReleaseSlow)[(]'
+  '<refreshable::internal::(abi_[a-z0-9_]+::)?HazardHold::(Release|~HazardHold)[(]'
   '<(__clang_call_terminate|_Unwind_Resume@plt)>$'
-  '<refreshable::internal::Published<.*>::TryLoadByOtherClock[(]'
+  '<refreshable::internal::(abi_[a-z0-9_]+::)?Published<.*>::TryLoadByOtherClock[(]'
   '<refreshable::Refreshable<.*>::AskAndGet[(]'
   '<absl::.*(Status::UnrefNonInlined|StatusRep::Unref|StatusOrData<.*>::~StatusOrData)[(]')
+if [[ -n ${2-} ]]; then known+=("<$2(@plt|@@GLIBC.*)?>"); fi
 # The other calls, and jumps to other functions, among the instructions "$1";
 # fails if there is none.
 unknown_calls() {

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What piles up when threads do nothing but publish:
+//
+//   bazel run -c opt //benchmarks:many_publishers
+//
+// One line for each number of threads: how many superseded tokens were alive at
+// a time, at most, though nobody held them; and how long the longest `Install`
+// took. Each thread has a Refreshable of its own; the domain is everybody's.
+// Exit code 1 if the bound in docs/memory_model.md does not hold.
+//
+// With --benchmark_min_time, whatever its value: a few publications, to see
+// that it runs.
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <thread>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "benchmarks/ours.h"
+#include "refreshable/refreshable.h"
+#include "refreshable/token_source.h"
+
+namespace refreshable_benchmarks {
+namespace {
+
+std::atomic<int64_t> tokens_alive{0};
+std::atomic<int64_t> tokens_peak{0};
+
+void RaiseTo(std::atomic<int64_t>& most, int64_t value) {
+  int64_t seen = most.load();
+  while (seen < value && !most.compare_exchange_weak(seen, value)) {
+  }
+}
+
+// Counts those that live.
+class Token {
+ public:
+  Token() { RaiseTo(tokens_peak, ++tokens_alive); }
+  Token(Token&&) noexcept : Token() {}
+  Token(const Token&) : Token() {}
+  Token& operator=(const Token&) = default;
+  ~Token() { --tokens_alive; }
+  friend bool operator==(const Token&, const Token&) { return false; }
+};
+
+using Refreshable = refreshable::Refreshable<Token>;
+
+int64_t InstallNanos(Refreshable& refreshable) {
+  const auto start = std::chrono::steady_clock::now();
+  const auto installed = refreshable.Install(refreshable::Credential<Token>(
+      Token(), refreshable::Expiry::In(absl::Hours(1))));
+  if (!installed.ok()) std::abort();
+  return std::chrono::nanoseconds(std::chrono::steady_clock::now() - start)
+      .count();
+}
+
+bool Measure(int threads, int installs) {
+  std::vector<std::unique_ptr<IdleExecutor>> executors;
+  std::vector<std::unique_ptr<Refreshable>> refreshables;
+  for (int t = 0; t < threads; ++t) {
+    executors.push_back(std::make_unique<IdleExecutor>());
+    auto created = Refreshable::Create(
+        refreshable::BlockingSource<Token>(
+            []() -> absl::StatusOr<refreshable::Credential<Token>> {
+              return absl::UnavailableError("the source is down");
+            }),
+        {executors.back().get()});
+    if (!created.ok()) std::abort();
+    refreshables.push_back(*std::move(created));
+    executors.back()->Reserve(4 * installs);
+    InstallNanos(*refreshables.back());
+  }
+  tokens_peak = 0;
+  std::atomic<int64_t> longest{0};
+  std::atomic<int> ready{0};
+  std::vector<std::thread> publishers;
+  for (int t = 0; t < threads; ++t) {
+    publishers.emplace_back([&, t] {
+      ++ready;
+      while (ready < threads) std::this_thread::yield();
+      for (int i = 0; i < installs; ++i) {
+        RaiseTo(longest, InstallNanos(*refreshables[t]));
+      }
+    });
+  }
+  for (std::thread& publisher : publishers) publisher.join();
+  // Beside what is superseded: for each thread what is published, and the two
+  // of them that are on their way into an Install.
+  const int64_t superseded = tokens_peak - 3 * threads;
+  const int64_t bound = int64_t{threads} * (threads + 1);
+  std::printf(
+      "%3d threads: %6lld superseded tokens (bound %lld), longest "
+      "Install %lld us\n",
+      threads, static_cast<long long>(superseded > 0 ? superseded : 0),
+      static_cast<long long>(bound), static_cast<long long>(longest / 1000));
+  std::fflush(stdout);
+  return superseded <= bound;
+}
+
+}  // namespace
+}  // namespace refreshable_benchmarks
+
+int main(int argc, char** argv) {
+  constexpr char kShortForm[] = "--benchmark_min_time";
+  const bool short_form =
+      argc > 1 &&
+      std::strncmp(argv[1], kShortForm, std::strlen(kShortForm)) == 0;
+  bool good = true;
+  for (const int threads : {1, 2, 4, 8, 16, 32}) {
+    good &= refreshable_benchmarks::Measure(threads,
+                                            (short_form ? 640 : 320000) / 32);
+  }
+  return good ? 0 : 1;
+}

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A plug-in that uses the hazard domain and nothing else of the library.
+
+#include <atomic>
+#include <utility>
+
+#include "refreshable/internal/hazard_domain.h"
+#include "refreshable/two_copies/plugin.h"
+
+namespace refreshable {
+namespace {
+
+using internal::HazardCell;
+using internal::HazardDomain;
+using internal::HazardHold;
+using internal::HazardNode;
+
+std::atomic<int> nodes_alive{0};
+
+struct Node final : HazardNode {
+  Node() { ++nodes_alive; }
+  ~Node() override { --nodes_alive; }
+};
+
+struct Published {
+  HazardDomain& domain = HazardDomain::Current();
+  HazardCell cell{new Node};
+};
+
+Published& ThePublished() {
+  static auto* const published = new Published;
+  return *published;
+}
+
+HazardHold TryRead() {
+  Published& published = ThePublished();
+  if (!HazardDomain::AtHand(&published.domain)) return HazardHold();
+  return HazardHold(
+      HazardDomain::TryProtect(&published.domain, published.cell));
+}
+
+void* Read() {
+  HazardHold hold = TryRead();
+  if (hold.node() == nullptr) {
+    hold = ThePublished().domain.Protect(ThePublished().cell);
+  }
+  return new HazardHold(std::move(hold));
+}
+
+constexpr PluginApi kApi = {
+    [] { HazardDomain::Current().ForceSymmetricForTesting(); },
+    [] {
+      Published& published = ThePublished();
+      published.domain.Retire(published.cell.exchange(new Node));
+    },
+    Read,
+    [](void* lease) { delete static_cast<HazardHold*>(lease); },
+    [] {
+      ThePublished();
+      return nodes_alive.load();
+    },
+    [] { return TryRead().node() != nullptr; },
+};
+
+}  // namespace
+}  // namespace refreshable
+
+const refreshable::PluginApi* GetPlugin() { return &refreshable::kApi; }

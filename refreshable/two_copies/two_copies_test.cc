@@ -1,0 +1,351 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Clause R12 in a process that has two copies of the library: plug-ins that
+// link it statically. A token was freed while its lease was held: the two
+// shared what a thread keeps about itself, and nothing else.
+//
+// Arguments: the plug-ins. Each case loads them in a process of its own.
+
+#include <dlfcn.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/base/config.h"
+#include "gtest/gtest.h"
+#include "refreshable/two_copies/plugin.h"
+
+namespace refreshable {
+namespace {
+
+// A plug-in, in two files, as the loader loads no file twice.
+struct Plugin {
+  std::string name;
+  std::string first;
+  std::string second;
+};
+
+std::vector<Plugin>& Plugins() {
+  static auto* const plugins = new std::vector<Plugin>;
+  return *plugins;
+}
+
+void AddPlugin(const std::string& path) {
+  const std::string copy = std::string(getenv("TEST_TMPDIR")) + "/" +
+                           std::to_string(Plugins().size());
+  Plugins().push_back({path, copy + "a.so", copy + "b.so"});
+  std::filesystem::copy_file(path, Plugins().back().first);
+  std::filesystem::copy_file(path, Plugins().back().second);
+}
+
+// What a child process finds wrong is printed, and makes it fail.
+bool failed = false;
+#define CHECK_THAT(condition)                                         \
+  do {                                                                \
+    if (!(condition)) {                                               \
+      failed = true;                                                  \
+      std::fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, \
+                   #condition);                                       \
+    }                                                                 \
+  } while (false)
+
+int ExitCodeOfChild(const std::function<void()>& body) {
+  const pid_t child = fork();
+  if (child == 0) {
+    alarm(60);  // A child that hangs fails.
+    failed = false;
+    body();
+    _exit(failed ? 1 : 0);
+  }
+  int status = 0;
+  EXPECT_EQ(waitpid(child, &status, 0), child);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+// A shared object that is loaded.
+class Copy {
+ public:
+  Copy(std::string path, int flags) : path_(std::move(path)) { Load(flags); }
+
+  void Load(int flags) {
+    handle_ = dlopen(path_.c_str(), flags);
+    if (handle_ == nullptr) {
+      std::fprintf(stderr, "%s\n", dlerror());
+      _exit(2);
+    }
+    api_ =
+        reinterpret_cast<const PluginApi* (*)()>(dlsym(handle_, "GetPlugin"))();
+  }
+
+  void Unload() {
+    dlclose(handle_);
+    handle_ = nullptr;
+    api_ = nullptr;
+  }
+  bool loaded() const {
+    void* const handle = dlopen(path_.c_str(), RTLD_LAZY | RTLD_NOLOAD);
+    if (handle != nullptr) dlclose(handle);
+    return handle != nullptr;
+  }
+
+  const PluginApi* operator->() const { return api_; }
+
+ private:
+  std::string path_;
+  void* handle_ = nullptr;
+  const PluginApi* api_ = nullptr;
+};
+
+// A lease outlives its replacement, and nothing outlives the lease.
+// `Releaser` is where it is released.
+void HoldReplaceRelease(const Copy& copy, const Copy& releaser) {
+  const int before = copy->alive();
+  void* const lease = copy->read();
+  copy->publish();
+  CHECK_THAT(copy->alive() == before + 1);
+  copy->publish();
+  CHECK_THAT(copy->alive() == before + 1);
+  releaser->release(lease);
+  CHECK_THAT(copy->alive() == before);
+}
+
+void UseBoth(const Copy& a, const Copy& b) {
+  for (int i = 0; i < 3; ++i) {
+    HoldReplaceRelease(a, a);
+    HoldReplaceRelease(b, b);
+    HoldReplaceRelease(a, b);
+    HoldReplaceRelease(b, a);
+  }
+  // Both at once, and more than a thread has slots for.
+  for (int count : {1, 5, 10}) {
+    const int a_before = a->alive(), b_before = b->alive();
+    std::vector<void*> a_leases, b_leases;
+    for (int i = 0; i < count; ++i) {
+      a_leases.push_back(a->read());
+      b_leases.push_back(b->read());
+    }
+    b->publish();
+    a->publish();
+    CHECK_THAT(a->alive() == a_before + 1);
+    CHECK_THAT(b->alive() == b_before + 1);
+    for (int i = 0; i < count; ++i) {
+      b->release(a_leases[i]);
+      a->release(b_leases[i]);
+    }
+    CHECK_THAT(a->alive() == a_before);
+    CHECK_THAT(b->alive() == b_before);
+  }
+}
+
+void InAThread(const std::function<void()>& body) { std::thread(body).join(); }
+
+struct Flags {
+  const char* name;
+  int a;
+  int b;
+};
+constexpr Flags kFlags[] = {
+    {"BothLocal", RTLD_LAZY | RTLD_LOCAL, RTLD_LAZY | RTLD_LOCAL},
+    {"BothGlobal", RTLD_LAZY | RTLD_GLOBAL, RTLD_LAZY | RTLD_GLOBAL},
+    // What the first one calls for the first time later than this may be found
+    // in the second one.
+    {"LocalThenGlobal", RTLD_LAZY | RTLD_LOCAL, RTLD_LAZY | RTLD_GLOBAL},
+    {"GlobalThenLocal", RTLD_NOW | RTLD_GLOBAL, RTLD_NOW | RTLD_LOCAL},
+};
+
+// Runs `body` in a child process for each pair of plug-ins, with each of the
+// flags, with and without membarrier(2).
+void ForEachPair(const std::function<void(Copy& a, Copy& b)>& body) {
+  for (const Plugin& first : Plugins()) {
+    for (const Plugin& second : Plugins()) {
+      for (const Flags& flags : kFlags) {
+        for (const bool symmetric : {false, true}) {
+          const int exit_code = ExitCodeOfChild([&] {
+            Copy a(first.first, flags.a);
+            Copy b(second.second, flags.b);
+            if (symmetric) {
+              a->force_symmetric();
+              b->force_symmetric();
+            }
+            body(a, b);
+          });
+          EXPECT_EQ(exit_code, 0)
+              << first.name << " and " << second.name << ", " << flags.name
+              << (symmetric ? ", symmetric" : "");
+        }
+      }
+    }
+  }
+}
+
+TEST(TwoCopiesTest, R12NoTokenDiesWhileItIsHeldInEitherCopy) {
+  ForEachPair([](Copy& a, Copy& b) {
+    UseBoth(a, b);
+    InAThread([&] { UseBoth(b, a); });
+    UseBoth(b, a);
+  });
+}
+
+TEST(TwoCopiesTest, R12ACopyWorksAlone) {
+  for (const Plugin& plugin : Plugins()) {
+    EXPECT_EQ(ExitCodeOfChild([&] {
+                Copy a(plugin.first, RTLD_NOW | RTLD_LOCAL);
+                UseBoth(a, a);
+              }),
+              0)
+        << plugin.name;
+  }
+}
+
+// After a thread's first read through a copy, no other copy makes its reads
+// slow again.
+TEST(TwoCopiesTest, R1ReadsAreFastInBothCopies) {
+  for (const Flags& flags : kFlags) {
+    for (const Plugin& first : Plugins()) {
+      EXPECT_EQ(ExitCodeOfChild([&] {
+                  Copy a(first.first, flags.a);
+                  Copy b(first.second, flags.b);
+                  const auto read_both = [&] {
+                    a->release(a->read());
+                    b->release(b->read());
+                    CHECK_THAT(a->reads_are_fast());
+                    CHECK_THAT(b->reads_are_fast());
+                  };
+                  read_both();
+                  InAThread(read_both);
+                }),
+                0)
+          << first.name << ", " << flags.name;
+    }
+  }
+}
+
+// Leases end in another thread than the one that read, which has ended.
+TEST(TwoCopiesTest, R12ALeaseOutlivesItsThreadInEitherCopy) {
+  ForEachPair([](Copy& a, Copy& b) {
+    void* a_lease = nullptr;
+    void* b_lease = nullptr;
+    InAThread([&] {
+      a_lease = a->read();
+      b_lease = b->read();
+    });
+    const int a_before = a->alive(), b_before = b->alive();
+    a->publish();
+    b->publish();
+    InAThread([&] { UseBoth(a, b); });
+    CHECK_THAT(a->alive() == a_before + 1);
+    CHECK_THAT(b->alive() == b_before + 1);
+    InAThread([&] {
+      a->release(b_lease);
+      b->release(a_lease);
+    });
+    CHECK_THAT(a->alive() == a_before);
+    CHECK_THAT(b->alive() == b_before);
+  });
+}
+
+#if !defined(ABSL_HAVE_ADDRESS_SANITIZER) && \
+    !defined(ABSL_HAVE_THREAD_SANITIZER)
+// Parent and child go on with leases that were held over the fork, while
+// another thread is inside both copies.
+TEST(TwoCopiesTest, E4BothCopiesGoOnAfterFork) {
+  ForEachPair([](Copy& a, Copy& b) {
+    std::atomic<bool> stop{false};
+    std::thread other([&] {
+      while (!stop) {
+        a->release(a->read());
+        b->release(b->read());
+      }
+    });
+    const auto go_on = [&](void* a_lease, void* b_lease) {
+      b->publish();
+      a->publish();
+      a->release(b_lease);
+      b->release(a_lease);
+      // The other thread's leases stay held in the child.
+      for (int i = 0; i < 3; ++i) {
+        HoldReplaceRelease(a, b);
+        HoldReplaceRelease(b, a);
+      }
+    };
+    void* const a_lease = a->read();
+    void* const b_lease = b->read();
+    const pid_t child = fork();
+    if (child == 0) {
+      alarm(60);
+      go_on(a_lease, b_lease);
+      _exit(failed ? 1 : 0);
+    }
+    int status = 0;
+    CHECK_THAT(waitpid(child, &status, 0) == child && status == 0);
+    stop = true;
+    other.join();
+    go_on(a_lease, b_lease);
+  });
+}
+#endif
+
+// What a shared object leaves behind when it is unloaded: no handler of
+// fork(), and nothing that the end of a thread would call.
+TEST(TwoCopiesTest, E1ACopyCanBeUnloaded) {
+  for (const Plugin& plugin : Plugins()) {
+    for (const bool thread_ends_first : {true, false}) {
+      EXPECT_EQ(
+          ExitCodeOfChild([&] {
+            constexpr int kFlagsOfBoth = RTLD_NOW | RTLD_LOCAL;
+            Copy a(plugin.first, kFlagsOfBoth);
+            Copy b(plugin.second, kFlagsOfBoth);
+            UseBoth(b, b);
+            std::atomic<bool> used{false}, unloaded{false};
+            std::thread user([&] {
+              UseBoth(a, a);
+              UseBoth(b, b);
+              used = true;
+              while (!thread_ends_first && !unloaded) std::this_thread::yield();
+              if (!thread_ends_first) UseBoth(b, b);
+            });
+            while (!used) std::this_thread::yield();
+            if (thread_ends_first) user.join();
+            a.Unload();
+            // A thread that has a record in it keeps it.
+            if (!thread_ends_first && !a.loaded()) {
+              CHECK_THAT(plugin.name.find("no_thread_local") !=
+                         std::string::npos);
+            }
+            unloaded = true;
+            if (!thread_ends_first) user.join();
+            CHECK_THAT(!thread_ends_first || !a.loaded());
+            const pid_t child = fork();
+            if (child == 0) {
+              UseBoth(b, b);
+              _exit(failed ? 1 : 0);
+            }
+            int status = 0;
+            CHECK_THAT(waitpid(child, &status, 0) == child && status == 0);
+            a.Load(kFlagsOfBoth);
+            UseBoth(a, b);
+            InAThread([&] { UseBoth(a, b); });
+          }),
+          0)
+          << plugin.name << (thread_ends_first ? "" : ", while a thread lives");
+    }
+  }
+}
+
+}  // namespace
+}  // namespace refreshable
+
+int main(int argc, char** argv) {
+  testing::InitGoogleTest(&argc, argv);
+  for (int i = 1; i < argc; ++i) refreshable::AddPlugin(argv[i]);
+  return RUN_ALL_TESTS();
+}
