@@ -372,23 +372,20 @@ const HazardNode* HazardDomain::Scanner::Scan() {
   return dead;
 }
 
-void HazardDomain::Look() {
-  struct EndOfScan {
-    ~EndOfScan() { scanning.store(false, std::memory_order_seq_cst); }
-  };
+void HazardDomain::Look() noexcept {
   const HazardNode* dead = nullptr;
   pending.store(true, std::memory_order_seq_cst);
   while (pending.load(std::memory_order_seq_cst) &&
          forking.load(std::memory_order_seq_cst) == 0 &&
          !scanning.exchange(true, std::memory_order_seq_cst)) {
-    const EndOfScan end;  // Even if there is no memory for it.
     pending.exchange(false, std::memory_order_seq_cst);
     Scanner::Append(Scanner::Scan(), dead);
+    scanning.store(false, std::memory_order_seq_cst);
   }
   Scanner::Unref(dead);
 }
 
-void HazardDomain::Retire(const HazardNode* node) {
+void HazardDomain::Retire(const HazardNode* node) noexcept {
   if (node == nullptr) return;
   Scanner::Push(node, node);
   Look();
@@ -401,7 +398,7 @@ bool HazardDomain::Asymmetric() {
   return (known == kUnknown ? SetUp() : known) == kAsymmetric;
 }
 
-HazardRawHold HazardDomain::RawProtect(const HazardCell& cell) {
+HazardRawHold HazardDomain::RawProtect(const HazardCell& cell) noexcept {
 #ifdef REFRESHABLE_NO_THREAD_LOCAL
   return ProtectShared(cell);
 #else

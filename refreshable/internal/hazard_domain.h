@@ -202,11 +202,11 @@ class HazardDomain {
   // Drops `node`'s first reference as soon as no hold is on it: here, or in the
   // thread that ends the last one. Requires that no cell has the node any more.
   // May free it and others, hence run their destructors.
-  static void Retire(const HazardNode* node);
+  static void Retire(const HazardNode* node) noexcept;
 
   // Frees what waits and is not held any more, unless another thread is about
   // to.
-  ABSL_ATTRIBUTE_NOINLINE static void Look();
+  ABSL_ATTRIBUTE_NOINLINE static void Look() noexcept;
 
   // The hold in a slot that is picked by compare-and-swap among those that all
   // threads share: what TryProtect does without thread_local. As TryProtect.
@@ -253,7 +253,7 @@ class HazardDomain {
   struct Scanner;
 
   ABSL_ATTRIBUTE_NOINLINE static HazardRawHold RawProtect(
-      const HazardCell& cell);
+      const HazardCell& cell) noexcept;
   ABSL_ATTRIBUTE_NOINLINE static HazardRawHold ProtectShared(
       const HazardCell& cell);
   // A reference to a node that is held in `slot`, which is cleared.

@@ -58,7 +58,7 @@ class alignas(64) Published {
   // Replaces the snapshot; null token: there is none. Reads that start after
   // this returns do not get an earlier one. Until SetCheckAt says otherwise,
   // reads ask the machine.
-  [[nodiscard]] Garbage Publish(Snapshot<Token> snapshot) {
+  [[nodiscard]] Garbage Publish(Snapshot<Token> snapshot) noexcept {
     const HazardNode* node = None();
     if (snapshot.token != nullptr) node = new Node(std::move(snapshot));
     // (M1) Sequentially consistent: a read that holds the old node must have
