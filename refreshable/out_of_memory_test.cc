@@ -2,6 +2,8 @@
 //
 // A Refreshable to which the n-th allocation is refused, for every n, and one
 // whose user's code throws bad_alloc. Each case has a process of its own.
+//
+// long: one harness, which replaces the program's operator new, and its cases.
 
 #include "absl/base/config.h"
 
