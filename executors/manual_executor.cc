@@ -17,10 +17,12 @@
 #include "refreshable/executors/clock.h"
 #include "refreshable/executors/executor.h"
 #include "refreshable/executors/fatal.h"
+#include "refreshable/executors/has_memory.h"
 
 namespace refreshable {
 namespace {
 
+using executors_internal::HasMemory;
 using executors_internal::Require;
 
 bool IsFinite(absl::Duration d) {
@@ -62,12 +64,18 @@ ManualExecutor::~ManualExecutor() {
 uint64_t ManualExecutor::Queue(PendingStep::Kind kind, absl::Duration delay,
                                Task& task) {
   Require(task != nullptr, "ManualExecutor is given a null task");
-  // The node is made and filled before the lock is taken, so that the task's
+  // The nodes are made and filled before the lock is taken, so that the task's
   // move constructor, which is the caller's code, does not run under it.
   Steps made;
-  Step& step = made[{absl::ZeroDuration(), 0}];
-  step.kind = kind;
-  step.task = std::move(task);
+  Timers made_timers;
+  if (!HasMemory([&] {
+        Step& step = made[{absl::ZeroDuration(), 0}];
+        step.kind = kind;
+        step.task = std::move(task);
+        if (kind == PendingStep::Kind::kTimer) made_timers[0] = made.begin();
+      })) {
+    return 0;
+  }
   Steps::node_type node = made.extract(made.begin());
   {
     absl::MutexLock lock(&mu_);
@@ -82,7 +90,12 @@ uint64_t ManualExecutor::Queue(PendingStep::Kind kind, absl::Duration delay,
       node.key() = {now_.since_boot + std::max(delay, absl::ZeroDuration()),
                     id};
       const auto step = steps_.insert(std::move(node)).position;
-      if (kind == PendingStep::Kind::kTimer) timers_.emplace(id, step);
+      if (kind == PendingStep::Kind::kTimer) {
+        Timers::node_type timer = made_timers.extract(made_timers.begin());
+        timer.key() = id;
+        timer.mapped() = step;
+        timers_.insert(std::move(timer));
+      }
       return id;
     }
   }

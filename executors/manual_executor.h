@@ -132,7 +132,8 @@ class ManualExecutor final : public Executor {
   // executor may that is shutting down. False if there is no such step.
   bool DropPending(size_t index);
 
-  // While set, `Run` (`RunAfter`) refuses every task.
+  // While set, `Run` (`RunAfter`) refuses every task. Both also refuse a task
+  // for which there is no memory.
   void set_refuse_runs(bool refuse);
   void set_refuse_timers(bool refuse);
 
@@ -147,6 +148,7 @@ class ManualExecutor final : public Executor {
   };
   // Due time, then id: the order in which steps run.
   using Steps = std::map<std::pair<absl::Duration, uint64_t>, Step>;
+  using Timers = std::map<uint64_t, Steps::iterator>;  // By id.
 
   class VirtualClock final : public Clock {
    public:
@@ -183,7 +185,7 @@ class ManualExecutor final : public Executor {
   // now_.wall, for CoarseWall. Written under the lock, after now_.
   std::atomic<int64_t> wall_nanos_;
   Steps steps_ ABSL_GUARDED_BY(mu_);
-  std::map<uint64_t, Steps::iterator> timers_ ABSL_GUARDED_BY(mu_);  // By id.
+  Timers timers_ ABSL_GUARDED_BY(mu_);
   uint64_t last_id_ ABSL_GUARDED_BY(mu_) = 0;
   std::thread::id owner_ ABSL_GUARDED_BY(mu_);
   int depth_ ABSL_GUARDED_BY(mu_) = 0;  // Tasks inside tasks running now.

@@ -17,11 +17,13 @@
 #include "refreshable/executors/clock.h"
 #include "refreshable/executors/executor.h"
 #include "refreshable/executors/fatal.h"
+#include "refreshable/executors/has_memory.h"
 #include "refreshable/executors/thread_pool.h"
 
 namespace refreshable {
 namespace {
 
+using executors_internal::HasMemory;
 using executors_internal::Require;
 using executors_internal::ThreadPool;
 
@@ -170,8 +172,11 @@ ThreadPool* ThreadExecutor::ThisProcessPool() {
   ThreadPool* pool = LastPool();
   if (pool == nullptr || pool->OfThisProcess()) return pool;
   if (shut_down_.load(std::memory_order_relaxed)) return nullptr;
-  const auto fresh = std::make_shared<ThreadPool>(ToPool(options_), *clock_);
-  if (!fresh->Start()) return nullptr;  // The next call tries again.
+  std::shared_ptr<ThreadPool> fresh;
+  const bool made = HasMemory(
+      [&] { fresh = std::make_shared<ThreadPool>(ToPool(options_), *clock_); });
+  // If not, the next call tries again.
+  if (!made || !fresh->Start()) return nullptr;
   if (pool_.compare_exchange_strong(pool, fresh.get(),
                                     std::memory_order_acq_rel)) {
     return fresh.get();

@@ -12,14 +12,13 @@
 #include <cstdint>
 #include <list>
 #include <memory>
-#include <new>
 #include <utility>
 
 #include "absl/base/attributes.h"
-#include "absl/base/config.h"
 #include "absl/functional/any_invocable.h"
 #include "absl/time/time.h"
 #include "refreshable/executors/fork_mutex.h"
+#include "refreshable/executors/has_memory.h"
 
 namespace refreshable {
 namespace executors_internal {
@@ -49,21 +48,6 @@ int CountForks() {
   return 0;
 }
 [[maybe_unused]] const int forks_are_counted = CountForks();
-
-// Calls `allocate`; false if it runs out of memory.
-template <typename Function>
-bool HasMemory(Function allocate) {
-#ifdef ABSL_HAVE_EXCEPTIONS
-  try {
-    allocate();
-  } catch (const std::bad_alloc&) {
-    return false;
-  }
-#else
-  allocate();
-#endif
-  return true;
-}
 
 }  // namespace
 

@@ -62,7 +62,7 @@ namespace refreshable {
 //     (*token)->Invalidate(lease->generation());
 //   }
 //
-// `Token` must be move-constructible and destructible without throwing, and is
+// `Token` must be move-constructible, and destructible without throwing, and is
 // read from many threads at the same time.
 //
 // Thread-safe, but for construction and destruction. The executor must outlive
@@ -86,6 +86,10 @@ namespace refreshable {
 //
 // No function of this library may be called in a signal handler, and neither
 // may fork() in a program that uses it.
+//
+// Running out of memory inside this library ends the program (std::terminate),
+// except in `Create` and `Install`, which throw std::bad_alloc and have then
+// changed nothing.
 template <typename Token>
 class Refreshable {
   static_assert(std::is_nothrow_destructible_v<Token>,
@@ -261,6 +265,7 @@ class Refreshable {
   // Publishes a token that was obtained otherwise. It replaces whatever is held
   // or being fetched, goes to all who wait, and clears every memory of
   // failures. Returns its generation, or INVALID_ARGUMENT if it has expired.
+  // Throws what Token's move constructor throws; nothing has changed then.
   absl::StatusOr<Generation> Install(Credential<Token> credential) {
     const std::shared_ptr<State> state = state_;
     return state->Install(std::move(credential));

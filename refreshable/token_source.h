@@ -88,7 +88,9 @@ class FetchDone {
  public:
   using Result = absl::StatusOr<Credential<Token>>;
 
-  explicit FetchDone(absl::AnyInvocable<void(Result)> complete)
+  // The result comes by reference, so that nothing is moved on the way: a
+  // Token's move constructor may throw, and `complete` would never be called.
+  explicit FetchDone(absl::AnyInvocable<void(Result&&)> complete)
       : complete_(std::move(complete)) {}
   FetchDone(FetchDone&& other) noexcept
       : complete_(std::exchange(other.complete_, nullptr)) {}
@@ -115,7 +117,7 @@ class FetchDone {
                                       "without an answer"));
   }
 
-  absl::AnyInvocable<void(Result)> complete_;
+  absl::AnyInvocable<void(Result&&)> complete_;
 };
 
 // Obtains tokens: asks an OAuth 2.0 endpoint, a metadata server, a vault, a

@@ -237,11 +237,11 @@ class HazardDomain {
   // thread that ends the last one. Requires that no cell has the node any more.
   // May free it and others, hence run their destructors. (M5) Waits for the
   // scan of another thread that retires a node at the same time.
-  virtual void Retire(const HazardNode* node) = 0;
+  virtual void Retire(const HazardNode* node) noexcept = 0;
 
   // Frees what waits and is not held any more, unless another thread is about
   // to. Waits for nothing.
-  virtual void Look() = 0;
+  virtual void Look() noexcept = 0;
 
   // The hold in a slot that is picked by compare-and-swap among those that all
   // threads share: what TryProtect does without thread_local. As TryProtect.
@@ -314,7 +314,7 @@ class HazardDomain {
   friend class HazardHold;
 
   static HazardDomain& CurrentWithoutThreadLocal();
-  virtual HazardRawHold RawProtect(const HazardCell& cell) = 0;
+  virtual HazardRawHold RawProtect(const HazardCell& cell) noexcept = 0;
   // The rest of a release, for a slot that is not quiet.
   ABSL_ATTRIBUTE_NOINLINE static void ReleaseSlow(const HazardNode* node,
                                                   HazardSlot* slot);

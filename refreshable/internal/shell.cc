@@ -76,7 +76,7 @@ Shell::~Shell() = default;
 
 // ---- Other calls ----
 
-bool Shell::Invalidate(Generation generation) {
+bool Shell::Invalidate(Generation generation) noexcept {
   bool acted = false;
   OnEvent([&](const Instant& now, Effects& effects)
               ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
@@ -87,7 +87,8 @@ bool Shell::Invalidate(Generation generation) {
   return acted;
 }
 
-absl::Status Shell::InstallToken(const Expiry& expiry, PublishFn publish) {
+absl::Status Shell::InstallToken(const Expiry& expiry,
+                                 PublishFn publish) noexcept {
   bool installed = false;
   const bool open =
       OnEvent([&](const Instant& now, Effects& effects)
@@ -102,7 +103,7 @@ absl::Status Shell::InstallToken(const Expiry& expiry, PublishFn publish) {
       "Install: the credential has expired already");
 }
 
-void Shell::Reset() {
+void Shell::Reset() noexcept {
   OnEvent([&](const Instant& now, Effects& effects)
               ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
                 Decisions decisions;
@@ -111,12 +112,12 @@ void Shell::Reset() {
               });
 }
 
-Stats Shell::stats() const {
+Stats Shell::stats() const noexcept {
   ForkMutexLock lock(&mutex_);
   return stats_;
 }
 
-Health Shell::health() {
+Health Shell::health() noexcept {
   ForkMutexLock lock(&mutex_);
   if (forked_) ForgetParent();
   const Instant now = Now();
@@ -134,7 +135,7 @@ Health Shell::health() {
   return health;
 }
 
-void Shell::Close() {
+void Shell::Close() noexcept {
   std::vector<std::shared_ptr<Waiter>> orphans;
   Garbage garbage;
   TimerId timer = TimerId::kNone;
@@ -169,7 +170,7 @@ void Shell::Close() {
 
 // ---- The source ----
 
-void Shell::RunAttempt(AttemptId id) {
+void Shell::RunAttempt(AttemptId id) noexcept {
   // Before anything is told: an observer must not wait for this very attempt.
   const InAttempt in_attempt(this);
   std::optional<AttemptStart> start;
@@ -188,7 +189,8 @@ void Shell::RunAttempt(AttemptId id) {
 }
 
 void Shell::Succeed(AttemptId id, const Expiry& expiry,
-                    std::optional<Generation> same_as, PublishFn publish) {
+                    std::optional<Generation> same_as,
+                    PublishFn publish) noexcept {
   OnEvent([&](const Instant& now, Effects& effects)
               ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
                 Decisions decisions;
@@ -198,7 +200,7 @@ void Shell::Succeed(AttemptId id, const Expiry& expiry,
               });
 }
 
-void Shell::Fail(AttemptId id, const absl::Status& status) {
+void Shell::Fail(AttemptId id, const absl::Status& status) noexcept {
   Failure failure;
   failure.status = status;
   failure.retry_after = GetRetryAfter(status);
@@ -216,7 +218,7 @@ void Shell::Fail(AttemptId id, const absl::Status& status) {
               });
 }
 
-void Shell::FailIfRunning(AttemptId id, const absl::Status& status) {
+void Shell::FailIfRunning(AttemptId id, const absl::Status& status) noexcept {
   if (running(id)) Fail(id, status);
 }
 
@@ -229,7 +231,7 @@ void Shell::AttemptLost(AttemptId id) {
               });
 }
 
-Shell::InAttempt::InAttempt(Shell* shell) : shell_(shell) {
+Shell::InAttempt::InAttempt(Shell* shell) noexcept : shell_(shell) {
   ForkMutexLock lock(&shell_->mutex_);
   AddThisThread(shell_->in_attempt_);
 }
@@ -313,7 +315,7 @@ void Shell::Count(const Event& event) {
 }
 
 // The machinery first, so that no user code can delay it; then user code.
-void Shell::CarryOut(Effects& effects) {
+void Shell::CarryOut(Effects& effects) noexcept {
   if (effects.submit != AttemptId::kNone) SubmitAttempt(effects.submit);
   SyncTimer(/*retry=*/!effects.timer_lost);
   TellObserver();
@@ -327,7 +329,7 @@ void Shell::CarryOut(Effects& effects) {
 
 // Runs `call`, which calls the executor, unless the Refreshable is closed, when
 // the executor must not be touched: false. Close waits for threads inside.
-bool Shell::UseExecutor(absl::FunctionRef<void()> call) {
+bool Shell::UseExecutor(absl::FunctionRef<void()> call) noexcept {
   {
     ForkMutexLock lock(&mutex_);
     if (closed_) return false;
@@ -386,7 +388,7 @@ absl::Duration Shell::WakeAt(const Instant& now) const {
 // Brings the timer in line with WakeAt. One thread at a time does so, outside
 // the lock; it looks again until nothing has changed meanwhile. With `retry` a
 // lost timer is tried again, once.
-void Shell::SyncTimer(bool retry) {
+void Shell::SyncTimer(bool retry) noexcept {
   std::vector<Effects> deferred;
   {
     ForkMutexLock lock(&mutex_);
@@ -430,7 +432,7 @@ void Shell::SyncTimer(bool retry) {
   for (Effects& effects : deferred) CarryOut(effects);
 }
 
-void Shell::OnTimer(uint64_t serial) {
+void Shell::OnTimer(uint64_t serial) noexcept {
   {
     ForkMutexLock lock(&mutex_);
     AddThisThread(in_timer_);

@@ -71,6 +71,11 @@ struct ShellConfig {
 // machine, apply its decisions to what the lock guards (the published token
 // among it), and collect in `Effects` what must happen outside the lock: calls
 // of the executor, of observers and callbacks, and the destruction of tokens.
+//
+// Whatever takes the lock, or sets a flag that it resets later, is noexcept:
+// running out of memory there ends the program, rather than leaving the state
+// half changed (clause E8). User code is called where what it throws is caught,
+// or outside of all of that.
 class Shell : public std::enable_shared_from_this<Shell>, protected ForkAware {
  public:
   explicit Shell(ShellConfig config);
@@ -80,21 +85,24 @@ class Shell : public std::enable_shared_from_this<Shell>, protected ForkAware {
   // the lock, at most once, iff OK is returned, when the published token may
   // be handed out. Blocks until then, until the refresh has failed or until
   // the deadline.
+  //
+  // Throws nothing but what the caller's own tasks throw, where the executor is
+  // one that this thread drives.
   absl::Status Read(const ReadRequest& request, absl::FunctionRef<void()> take);
   WaiterId ReadAsync(const ReadRequest& request,
-                     std::unique_ptr<AsyncRead> read);
-  absl::Status TryRead(absl::FunctionRef<void()> take);
-  bool Cancel(WaiterId id);
-  bool Invalidate(Generation generation);
-  void Reset();
-  Stats stats() const;
-  Health health();
+                     std::unique_ptr<AsyncRead> read) noexcept;
+  absl::Status TryRead(absl::FunctionRef<void()> take) noexcept;
+  bool Cancel(WaiterId id) noexcept;
+  bool Invalidate(Generation generation) noexcept;
+  void Reset() noexcept;
+  Stats stats() const noexcept;
+  Health health() noexcept;
   const Clock& clock() const { return executor_->clock(); }
   Instant Now() const { return clock().Now(); }
 
   // Ends everything, see clause E1. The executor is not used any more when it
   // returns.
-  void Close();
+  void Close() noexcept;
 
  protected:
   Executor* executor() const { return executor_; }
@@ -109,12 +117,12 @@ class Shell : public std::enable_shared_from_this<Shell>, protected ForkAware {
   // Outcomes of a call of the source. `publish` is called under the lock if the
   // token is to be published, with its generation and expiry.
   void Succeed(AttemptId id, const Expiry& expiry,
-               std::optional<Generation> same_as, PublishFn publish);
-  void Fail(AttemptId id, const absl::Status& status);
+               std::optional<Generation> same_as, PublishFn publish) noexcept;
+  void Fail(AttemptId id, const absl::Status& status) noexcept;
   // Fail, unless the call has ended already.
-  void FailIfRunning(AttemptId id, const absl::Status& status);
+  void FailIfRunning(AttemptId id, const absl::Status& status) noexcept;
   // OK, or why the token was not published.
-  absl::Status InstallToken(const Expiry& expiry, PublishFn publish);
+  absl::Status InstallToken(const Expiry& expiry, PublishFn publish) noexcept;
 
   // The Token's side.
   virtual Garbage Withdraw() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) = 0;
@@ -124,13 +132,13 @@ class Shell : public std::enable_shared_from_this<Shell>, protected ForkAware {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) = 0;
   // Frees all tokens that are held.
   virtual Garbage Clear() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) = 0;
-  // Calls the source. Called without the lock.
+  // Calls the source, and catches what it throws. Called without the lock.
   virtual void Fetch(const FetchContext& context, AttemptId id) = 0;
 
   // Marks the calling thread as busy with an attempt: its reads must not wait.
   class InAttempt {
    public:
-    explicit InAttempt(Shell* shell);
+    explicit InAttempt(Shell* shell) noexcept;
     InAttempt(const InAttempt&) = delete;
     InAttempt& operator=(const InAttempt&) = delete;
     ~InAttempt();
@@ -168,7 +176,7 @@ class Shell : public std::enable_shared_from_this<Shell>, protected ForkAware {
   void ForgetParent() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   template <typename Section>
-  bool OnEvent(Section section);
+  bool OnEvent(Section section) noexcept;
   void Apply(const Instant& now, Decisions& decisions, PublishFn* publish,
              Effects& effects) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void SettleWaiters(const Instant& now, const Decisions& decisions,
@@ -177,11 +185,12 @@ class Shell : public std::enable_shared_from_this<Shell>, protected ForkAware {
               Effects& effects) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void UpdateCheckAt(const Instant& now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Count(const Event& event) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void CarryOut(Effects& effects) ABSL_LOCKS_EXCLUDED(mutex_);
-  bool UseExecutor(absl::FunctionRef<void()> call) ABSL_LOCKS_EXCLUDED(mutex_);
+  void CarryOut(Effects& effects) noexcept ABSL_LOCKS_EXCLUDED(mutex_);
+  bool UseExecutor(absl::FunctionRef<void()> call) noexcept
+      ABSL_LOCKS_EXCLUDED(mutex_);
   std::vector<Effects> LeaveExecutor() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void SubmitAttempt(AttemptId id);
-  void RunAttempt(AttemptId id);
+  void RunAttempt(AttemptId id) noexcept;
   void AttemptLost(AttemptId id);
   void TellObserver();
   void WakeWaiters(const std::vector<uint64_t>& ids);
@@ -190,15 +199,22 @@ class Shell : public std::enable_shared_from_this<Shell>, protected ForkAware {
   void DeliverHere(uint64_t id);
   void Deliver(uint64_t id);
 
-  absl::Status Await(uint64_t id, const std::shared_ptr<Waiter>& waiter);
+  struct Wait;
+  std::optional<absl::Status> Ask(const ReadRequest& request,
+                                  absl::FunctionRef<void()> take,
+                                  Wait& wait) noexcept;
+  absl::Status Await(const Wait& wait);
+  std::optional<absl::Status> Block(const Wait& wait) noexcept;
+  std::optional<absl::Status> AfterDriving(const Wait& wait) noexcept;
+  bool Ready(const Wait& wait) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void RemoveWaiter(uint64_t id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool closed() const ABSL_LOCKS_EXCLUDED(mutex_);
   bool running(AttemptId id) const ABSL_LOCKS_EXCLUDED(mutex_);
 
   absl::Duration WakeAt(const Instant& now) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void SyncTimer(bool retry);
-  void OnTimer(uint64_t serial);
+  void SyncTimer(bool retry) noexcept;
+  void OnTimer(uint64_t serial) noexcept;
   void WakeMachine(const Instant& now, Effects& effects)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void OnTimerLost(uint64_t serial);

@@ -64,7 +64,7 @@ inline void RemoveThisThread(std::vector<std::thread::id>& threads) {
 // executor (which destroys the task that it refuses) no user code may run:
 // Close waits for that method to return. The effects follow then.
 template <typename Section>
-bool Shell::OnEvent(Section section) {
+bool Shell::OnEvent(Section section) noexcept {
   Effects effects;
   {
     ForkMutexLock lock(&mutex_);

@@ -3,7 +3,10 @@
 // The Shell's reads and those who wait.
 
 #include <algorithm>
+#include <memory>
+#include <optional>
 #include <string>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "refreshable/internal/shell.h"
@@ -52,87 +55,124 @@ absl::Status ToStatus(const Instant& now, const ReadFailure& failure) {
 
 // ---- Reads ----
 
+// A read that waits.
+struct Shell::Wait {
+  uint64_t id = 0;
+  std::shared_ptr<Waiter> waiter;
+  bool in_executor_thread = false;
+  bool drivable = false;  // This thread drives the executor.
+};
+
 absl::Status Shell::Read(const ReadRequest& request,
                          absl::FunctionRef<void()> take) {
   for (;;) {
-    Effects effects;
-    absl::Status status;
-    uint64_t id = 0;
-    std::shared_ptr<Waiter> waiter;
-    {
-      ForkMutexLock lock(&mutex_);
-      if (closed_) return Destroyed();
-      if (forked_) ForgetParent();
-      const Instant now = Now();
-      if (!machine_.servable(now) && HasThisThread(in_attempt_)) {
-        return absl::FailedPreconditionError(
-            "a token source read its own Refreshable, which has no usable "
-            "token until that very call of the source has returned");
-      }
-      Decisions decisions;
-      const auto answer = machine_.OnRead(now, request, decisions);
-      Apply(now, decisions, nullptr, effects);
-      if (answer == RefreshMachine::ReadAnswer::kServe) {
-        take();
-      } else if (answer == RefreshMachine::ReadAnswer::kFail) {
-        status = ToStatus(now, decisions.failure);
-      } else {
-        waiter = std::make_shared<Waiter>();
-        waiter->request = request;
-        id = ++last_waiter_;
-        waiters_.emplace(id, waiter);
-      }
-    }
-    CarryOut(effects);
-    if (waiter == nullptr) return status;
-    status = Await(id, waiter);
+    Wait wait;
+    std::optional<absl::Status> outcome = Ask(request, take, wait);
+    if (outcome.has_value()) return *std::move(outcome);
+    absl::Status status = Await(wait);
     if (!status.ok()) return status;
   }
 }
 
-// Blocks until the waiter is done; OK: read again. On a thread of the executor
-// the attempt that is waited for may be queued behind the caller, so the caller
-// runs it itself.
-absl::Status Shell::Await(uint64_t id, const std::shared_ptr<Waiter>& waiter) {
-  const absl::Duration deadline = waiter->request.deadline;
-  bool in_executor_thread = false;
-  bool drivable = false;
+// Answers the read, or makes it one of the waiters.
+std::optional<absl::Status> Shell::Ask(const ReadRequest& request,
+                                       absl::FunctionRef<void()> take,
+                                       Wait& wait) noexcept {
+  Effects effects;
+  std::optional<absl::Status> outcome;
+  {
+    ForkMutexLock lock(&mutex_);
+    if (closed_) return Destroyed();
+    if (forked_) ForgetParent();
+    const Instant now = Now();
+    if (!machine_.servable(now) && HasThisThread(in_attempt_)) {
+      return absl::FailedPreconditionError(
+          "a token source read its own Refreshable, which has no usable "
+          "token until that very call of the source has returned");
+    }
+    Decisions decisions;
+    const auto answer = machine_.OnRead(now, request, decisions);
+    Apply(now, decisions, nullptr, effects);
+    if (answer == RefreshMachine::ReadAnswer::kServe) {
+      take();
+      outcome = absl::OkStatus();
+    } else if (answer == RefreshMachine::ReadAnswer::kFail) {
+      outcome = ToStatus(now, decisions.failure);
+    } else {
+      wait.waiter = std::make_shared<Waiter>();
+      wait.waiter->request = request;
+      wait.id = ++last_waiter_;
+      waiters_.emplace(wait.id, wait.waiter);
+    }
+  }
+  CarryOut(effects);
+  if (outcome.has_value()) return outcome;
+  // On a thread of the executor the attempt that is waited for may be queued
+  // behind the caller, so the caller runs it itself.
   UseExecutor([&] {
-    in_executor_thread = executor_->InExecutorThread();
-    drivable = executor_->DriveUntil([] { return true; }, deadline);
+    wait.in_executor_thread = executor_->InExecutorThread();
+    wait.drivable =
+        executor_->DriveUntil([] { return true; }, request.deadline);
   });
-  // Also once it is settled: what wakes it may be waiting for the attempt.
-  const auto ready = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    return waiter->done ||
-           ((in_executor_thread || (drivable && waiter->settled)) &&
-            machine_.queued() != AttemptId::kNone);
-  };
+  return std::nullopt;
+}
+
+// Blocks until the waiter is done; OK: read again.
+absl::Status Shell::Await(const Wait& wait) {
+  for (;;) {
+    std::optional<absl::Status> outcome = Block(wait);
+    if (outcome.has_value()) return *std::move(outcome);
+    if (!wait.drivable) continue;
+    // This thread is the one that drives the executor, which therefore lives.
+    executor_->DriveUntil(
+        [&] {
+          ForkMutexLock lock(&mutex_);
+          return Ready(wait);
+        },
+        wait.waiter->request.deadline);
+    outcome = AfterDriving(wait);
+    if (outcome.has_value()) return *std::move(outcome);
+  }
+}
+
+// Whether the waiter is done, or its thread can run the attempt. Also once it
+// is settled: what wakes it may be waiting for the attempt.
+bool Shell::Ready(const Wait& wait) const {
+  return wait.waiter->done || ((wait.in_executor_thread ||
+                                (wait.drivable && wait.waiter->settled)) &&
+                               machine_.queued() != AttemptId::kNone);
+}
+
+// Waits, unless this thread drives the executor, until something can be done,
+// and does it.
+std::optional<absl::Status> Shell::Block(const Wait& wait) noexcept {
+  const absl::Duration deadline = wait.waiter->request.deadline;
   for (;;) {
     AttemptId claimed = AttemptId::kNone;
     bool woken_by_none = false;
     {
       ForkMutexLock lock(&mutex_);
-      if (!waiter->done && !drivable && HasThisThread(in_timer_)) {
-        RemoveWaiter(id);
+      if (!wait.waiter->done && !wait.drivable && HasThisThread(in_timer_)) {
+        RemoveWaiter(wait.id);
         return absl::FailedPreconditionError(
             "a read inside an observer or callback that a timer of the "
             "executor runs would have to wait, which holds up all timers");
       }
-      while (!drivable && !ready()) {
+      while (!wait.drivable && !Ready(wait)) {
         // While closed, the outcome has been set: the clock is not touched.
         const absl::Duration left = deadline - Now().since_boot;
         if (left <= absl::ZeroDuration()) break;
         changed_.WaitWithTimeout(&mutex_, std::min(left, kLongestWait));
-        woken_by_none = timer_lost_ && !ready();
+        woken_by_none = timer_lost_ && !Ready(wait);
         if (woken_by_none) break;
       }
-      if (waiter->done) return waiter->outcome;
+      if (wait.waiter->done) return wait.waiter->outcome;
       if (Now().since_boot >= deadline) {
-        RemoveWaiter(id);
-        // Settled: the refresh has ended, and a slow hook still runs.
-        return waiter->settled ? waiter->outcome : DeadlineExceeded();
+        RemoveWaiter(wait.id);
+        // If it is settled, the refresh has ended and a slow hook still runs.
+        return wait.waiter->settled ? wait.waiter->outcome : DeadlineExceeded();
       }
-      if (ready()) claimed = machine_.queued();
+      if (Ready(wait)) claimed = machine_.queued();
     }
     if (claimed != AttemptId::kNone) {
       RunAttempt(claimed);
@@ -145,31 +185,30 @@ absl::Status Shell::Await(uint64_t id, const std::shared_ptr<Waiter>& waiter) {
                     WakeMachine(now, effects);
                   });
     }
-    if (!drivable) continue;
-    const auto done = [&] {
-      ForkMutexLock lock(&mutex_);
-      return ready();
-    };
-    // This thread is the one that drives the executor, which therefore lives.
-    executor_->DriveUntil(done, deadline);
-    if (!done()) {
-      ForkMutexLock lock(&mutex_);
-      // Another thread may be about to wake it.
-      while (waiter->settled && !ready() && Now().since_boot < deadline) {
-        changed_.WaitWithTimeout(&mutex_, kLongestWait);
-      }
-      if (!ready() && Now().since_boot < deadline) {
-        RemoveWaiter(id);
-        return absl::FailedPreconditionError(
-            "nothing is pending that could bring a token: the executor is "
-            "idle, and the read has no deadline");
-      }
-    }
+    return std::nullopt;
   }
 }
 
+// Gives up if the executor has nothing more to run that could help.
+std::optional<absl::Status> Shell::AfterDriving(const Wait& wait) noexcept {
+  ForkMutexLock lock(&mutex_);
+  if (Ready(wait)) return std::nullopt;
+  const absl::Duration deadline = wait.waiter->request.deadline;
+  // Another thread may be about to wake it.
+  while (wait.waiter->settled && !Ready(wait) && Now().since_boot < deadline) {
+    changed_.WaitWithTimeout(&mutex_, kLongestWait);
+  }
+  if (Ready(wait) || Now().since_boot >= deadline) {
+    return std::nullopt;
+  }
+  RemoveWaiter(wait.id);
+  return absl::FailedPreconditionError(
+      "nothing is pending that could bring a token: the executor is "
+      "idle, and the read has no deadline");
+}
+
 WaiterId Shell::ReadAsync(const ReadRequest& request,
-                          std::unique_ptr<AsyncRead> read) {
+                          std::unique_ptr<AsyncRead> read) noexcept {
   uint64_t id = 0;
   auto waiter = std::make_shared<Waiter>();
   waiter->request = request;
@@ -201,7 +240,7 @@ WaiterId Shell::ReadAsync(const ReadRequest& request,
   return WaiterId{id};
 }
 
-absl::Status Shell::TryRead(absl::FunctionRef<void()> take) {
+absl::Status Shell::TryRead(absl::FunctionRef<void()> take) noexcept {
   ForkMutexLock lock(&mutex_);
   if (closed_) return Destroyed();
   if (forked_) ForgetParent();
@@ -215,7 +254,7 @@ absl::Status Shell::TryRead(absl::FunctionRef<void()> take) {
       machine_.refreshing() ? ", being refreshed" : ", not being refreshed"));
 }
 
-bool Shell::Cancel(WaiterId id) {
+bool Shell::Cancel(WaiterId id) noexcept {
   std::shared_ptr<Waiter> waiter;  // Destroyed outside the lock.
   ForkMutexLock lock(&mutex_);
   if (forked_) ForgetParent();

@@ -52,7 +52,7 @@ class ReleaseTask {
 InDone::InDone() { ++done_depth; }
 InDone::~InDone() { --done_depth; }
 
-void ReleaseSource(std::shared_ptr<void> source, Executor* executor) {
+void ReleaseSource(std::shared_ptr<void> source, Executor* executor) noexcept {
   if (done_depth == 0) return;
   if (executor != nullptr) {
     executor->Run(ReleaseTask(std::move(source)));

@@ -28,7 +28,7 @@ class InDone {
 // `executor` drops it, or, if `executor` is null or refuses the task, or runs
 // it inside a call of `FetchDone`, a detached thread. If that thread cannot be
 // started, the source is leaked.
-void ReleaseSource(std::shared_ptr<void> source, Executor* executor);
+void ReleaseSource(std::shared_ptr<void> source, Executor* executor) noexcept;
 
 }  // namespace internal
 }  // namespace refreshable

@@ -59,7 +59,7 @@ class State final : public Shell {
   }
   // Ends everything, and lets go of the source: calls that have not answered
   // own this object, but not the source.
-  void Close() {
+  void Close() noexcept {
     Shell::Close();
     std::shared_ptr<TokenSource<Token>> source;
     {
@@ -72,7 +72,7 @@ class State final : public Shell {
   // Called under the lock.
   std::optional<Lease<Token>> Take() const { return published_.Take(); }
 
-  std::unique_ptr<AsyncRead> MakeAsyncRead(Callback callback) {
+  std::unique_ptr<AsyncRead> MakeAsyncRead(Callback callback) noexcept {
     return std::make_unique<Reader>(this, std::move(callback));
   }
 
@@ -111,7 +111,7 @@ class State final : public Shell {
     std::optional<Lease<Token>> lease_;
   };
 
-  void Fetch(const FetchContext& context, AttemptId id) override {
+  void Fetch(const FetchContext& context, AttemptId id) noexcept override {
     std::shared_ptr<TokenSource<Token>> source;
     {
       ForkMutexLock lock(&mutex_);
@@ -120,7 +120,7 @@ class State final : public Shell {
     if (source == nullptr) return;  // Closed meanwhile.
     FetchDone<Token> done(
         [self = std::static_pointer_cast<State>(shared_from_this()),
-         id](absl::StatusOr<Credential<Token>> result) {
+         id](absl::StatusOr<Credential<Token>>&& result) {
           const InDone in_done;
           self->Complete(id, std::move(result));
         });
@@ -141,12 +141,23 @@ class State final : public Shell {
     if (source != nullptr) ReleaseSource(std::move(source), nullptr);
   }
 
-  void Complete(AttemptId id, absl::StatusOr<Credential<Token>> result) {
+  void Complete(AttemptId id,
+                absl::StatusOr<Credential<Token>>&& result) noexcept {
     if (!result.ok()) {
       Fail(id, result.status());
       return;
     }
-    auto token = std::make_shared<const Token>(std::move(result->token));
+    std::shared_ptr<const Token> token;
+#ifdef ABSL_HAVE_EXCEPTIONS
+    try {
+      token = std::make_shared<const Token>(std::move(result->token));
+    } catch (...) {
+      Fail(id, absl::UnknownError("keeping the token threw"));
+      return;
+    }
+#else
+    token = std::make_shared<const Token>(std::move(result->token));
+#endif
     const std::optional<Generation> same_as = SameAsRejected(*token);
     Succeed(id, result->expiry, same_as,
             [&](Generation generation, absl::Time expires_at)
