@@ -21,8 +21,8 @@
 //
 // The tests are short. To go deeper:
 //
-//   bazel test --config=deep --test_arg=--rounds=5000000 \
-//     --test_output=all //refreshable:hazard_litmus_test
+//   ./bazelw test --config=deep --test_output=all
+//       --test_arg=--rounds=5000000 //refreshable:hazard_litmus_test
 
 #include <atomic>
 #include <cstddef>
