@@ -306,7 +306,7 @@ TEST(RefreshMachineFailureTest, B3NotPromotedItEndsAfterOneAttempt) {
   d.At(S(3561)).Fail();
   EXPECT_EQ(d.out.waiters, Waiters::kFail);
   EXPECT_EQ(d.event(EventKind::kBackoff).delay, S(1));
-  EXPECT_EQ(d.wake_at(), kForever);
+  EXPECT_EQ(d.wake_at(), S(3560));
   EXPECT_EQ(d.At(S(3562)).Read(), Answer::kWait);  // No cooldown was set.
 }
 
