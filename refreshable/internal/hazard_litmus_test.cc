@@ -46,9 +46,9 @@ namespace refreshable {
 namespace internal {
 namespace {
 
-// How often each test publishes at most; those of M2 five times as often, as
+// How often each test publishes at most; those of M2 ten times as often, as
 // theirs are quicker.
-int64_t rounds = 100000;
+int64_t rounds = 40000;
 
 constexpr size_t kNodes = 64;
 constexpr size_t kLine = 64;
@@ -119,13 +119,13 @@ void Read(Litmus& litmus) {
   }
 }
 
-// Publishes 5 * `rounds` times, or until the bad outcome is seen.
+// Publishes 10 * `rounds` times, or until the bad outcome is seen.
 int64_t CountBad() {
   auto litmus = std::make_unique<Litmus>();
   litmus->cell = litmus->Make(0);
   std::thread reader([&] { Read(*litmus); });
   size_t next = 0;
-  for (int64_t i = 0; i < 5 * rounds && litmus->bad.load() == 0; ++i) {
+  for (int64_t i = 0; i < 10 * rounds && litmus->bad.load() == 0; ++i) {
     do {
       next = (next + 1) % kNodes;
     } while (litmus->alive[next].load());

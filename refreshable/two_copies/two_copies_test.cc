@@ -206,6 +206,7 @@ TEST(TwoCopiesTest, R12ACopyWorksAlone) {
   }
 }
 
+#ifndef ABSL_HAVE_THREAD_SANITIZER  // There reads are never fast.
 // After a thread's first read through a copy, no other copy makes its reads
 // slow again.
 TEST(TwoCopiesTest, R1ReadsAreFastInBothCopies) {
@@ -228,6 +229,7 @@ TEST(TwoCopiesTest, R1ReadsAreFastInBothCopies) {
     }
   }
 }
+#endif
 
 // Leases end in another thread than the one that read, which has ended.
 TEST(TwoCopiesTest, R12ALeaseOutlivesItsThreadInEitherCopy) {
@@ -306,9 +308,13 @@ TEST(TwoCopiesTest, E1ACopyCanBeUnloaded) {
             Copy b(plugin.second, kFlagsOfBoth);
             UseBoth(b, b);
             std::atomic<bool> used{false}, unloaded{false};
+            bool has_record = false;
             std::thread user([&] {
               UseBoth(a, a);
               UseBoth(b, b);
+              has_record =
+                  !thread_ends_first && a->reads_are_fast() &&
+                  plugin.name.find("no_thread_local") == std::string::npos;
               used = true;
               while (!thread_ends_first && !unloaded) std::this_thread::yield();
               if (!thread_ends_first) UseBoth(b, b);
@@ -317,10 +323,7 @@ TEST(TwoCopiesTest, E1ACopyCanBeUnloaded) {
             if (thread_ends_first) user.join();
             a.Unload();
             // A thread that has a record in it keeps it.
-            if (!thread_ends_first && !a.loaded()) {
-              CHECK_THAT(plugin.name.find("no_thread_local") !=
-                         std::string::npos);
-            }
+            CHECK_THAT(!has_record || a.loaded());
             unloaded = true;
             if (!thread_ends_first) user.join();
             CHECK_THAT(!thread_ends_first || !a.loaded());
