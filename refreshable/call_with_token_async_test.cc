@@ -57,7 +57,7 @@ class CallWithTokenAsyncTest : public testing::Test {
   // Starts a call whose `done` is kept in `dones_`.
   void Start(Token::ReadOptions options = {}) {
     CallWithTokenAsync<Response>(
-        token_, options,
+        *token_, options,
         [this](TokenLease lease, Done done) {
           calls_.push_back(lease.token());
           dones_.push_back(std::move(done));
@@ -170,7 +170,7 @@ TEST_F(CallWithTokenAsyncTest, A4DoneInsideTheCall) {
   source_.Answer("t2", absl::Hours(1));
   int called_back = 0;
   CallWithTokenAsync<Response>(
-      token_, {},
+      *token_, {},
       [&](TokenLease lease, Done done) { done(Serve(lease, {"t1"})); }, Is401,
       [&](absl::StatusOr<Response> response) {
         ++called_back;
@@ -212,7 +212,7 @@ TEST_F(CallWithTokenAsyncTest, A4AnswersThatCannotBeCopied) {
   using Answer = std::unique_ptr<Response>;
   Answer answer;
   CallWithTokenAsync<Answer>(
-      token_, {},
+      *token_, {},
       [&](TokenLease lease, absl::AnyInvocable<void(Answer)> done) {
         done(std::make_unique<Response>(Serve(lease, {"t1"})));
       },
@@ -229,7 +229,7 @@ TEST_F(CallWithTokenAsyncTest, A4AnswersThatAreStatusesAreNotWrapped) {
   for (const absl::Status& said :
        {absl::OkStatus(), absl::NotFoundError("own")}) {
     CallWithTokenAsync<absl::Status>(
-        token_, {},
+        *token_, {},
         [said](TokenLease, absl::AnyInvocable<void(absl::Status)> done) {
           done(said);
         },
@@ -303,7 +303,7 @@ TEST_F(CallWithTokenAsyncTest, E1DestroyedInsideTheCallAndTheCallback) {
   source_.Answer("t1", absl::Hours(1));
   int called_back = 0;
   CallWithTokenAsync<Response>(
-      token_, {},
+      *token_, {},
       [&](TokenLease lease, Done done) {
         token_ = nullptr;
         done(Serve(lease, {"t1"}));
@@ -321,7 +321,7 @@ TEST_F(CallWithTokenAsyncTest, E1DestroyedInsideTheCallback) {
   source_.Answer("t1", absl::Hours(1));
   int called_back = 0;
   CallWithTokenAsync<Response>(
-      token_, {}, [&](TokenLease lease, Done done) { done(Serve(lease, {})); },
+      *token_, {}, [&](TokenLease lease, Done done) { done(Serve(lease, {})); },
       Is401,
       [&](absl::StatusOr<Response> response) {
         ++called_back;
@@ -355,7 +355,7 @@ TEST_F(CallWithTokenAsyncTest, A4IsRejectedThrowsCallsBackOnce) {
   source_.Answer("t1", absl::Hours(1));
   int called_back = 0;
   CallWithTokenAsync<Response>(
-      token_, {},
+      *token_, {},
       [&](TokenLease, Done done) { dones_.push_back(std::move(done)); },
       [](const Response&) -> bool { throw std::runtime_error("is_rejected"); },
       [&](absl::StatusOr<Response> response) {
@@ -374,7 +374,7 @@ TEST_F(CallWithTokenAsyncTest, A4CallThrowsCallsBackOnce) {
   source_.Answer("t1", absl::Hours(1));
   int called_back = 0;
   CallWithTokenAsync<Response>(
-      token_, {}, [](TokenLease, Done) { throw std::runtime_error("call"); },
+      *token_, {}, [](TokenLease, Done) { throw std::runtime_error("call"); },
       Is401,
       [&](absl::StatusOr<Response> response) {
         ++called_back;

@@ -111,7 +111,7 @@ class Enumeration {
     return input.id != AttemptId::kNone || input.kind == Input::kRead ||
            input.kind == Input::kTime || input.kind == Input::kWallStep ||
            input.kind == Input::kWake || input.kind == Input::kInvalidate ||
-           input.kind == Input::kInstall;
+           input.kind == Input::kInstall || input.kind == Input::kReport;
   }
 
   // Each ends in another corner of the state space.
@@ -119,6 +119,8 @@ class Enumeration {
     const Input read = {Input::kRead, {}, kNever, -1};
     const Input start = {Input::kStart};
     const Input token = {Input::kSucceed, {}, 8 * kSecond};
+    const Input rejects = {Input::kRead, {}, kNever, -1, false, false, 0};
+    const Input same = {Input::kSucceed, {}, 8 * kSecond, 0, false, true};
     const Input fails = {Input::kFail, {}, -1, kPermanent};
     const auto wait = [](int seconds) {
       return Input{Input::kTime, {}, seconds * kSecond};
@@ -163,6 +165,14 @@ class Enumeration {
         {read, start, token, {Input::kInvalidate}, wait(1), read, start, token},
         {read, start, fails, wait(1), read, start, token, wait(1)},
         {{Input::kInstall, {}, 8 * kSecond}, wait(4), read, start},
+        // A server rejects the token: the attempt for it runs; has brought the
+        // token again; and a row of three.
+        {read, start, token, wait(2), rejects, start},
+        {read, start, token, wait(2), rejects, start, same},
+        {read, start, token, wait(1), rejects, start, token, wait(1), rejects,
+         start, token, wait(2), rejects, start},
+        // It is rejected while a refresh of the stale token runs.
+        {read, start, token, wait(5), read, start, rejects},
     };
   }
 
@@ -172,6 +182,10 @@ class Enumeration {
         {Input::kRead, {}, kNever, -1},
         {Input::kRead, {}, 0, 0},
         {Input::kRead, {}, kSecond, 1},
+        {Input::kRead, {}, kSecond, 1, false, false, 0},
+        {Input::kRead, {}, kNever, -1, false, false, 1},
+        {Input::kRead, {}, kNever, -1, false, false, -2},
+        {Input::kReport},
         {Input::kWake},
         {Input::kWakeLost},
         {Input::kInvalidate},
@@ -183,7 +197,8 @@ class Enumeration {
         {Input::kFork},
     };
     // What is due next, and the moment before it.
-    for (const Ms at : {f.WakeAt(), f.NotBefore(), f.CheckAt().since_boot}) {
+    for (const Ms at : {f.WakeAt(), f.NotBefore(), f.RejectedNotBefore(),
+                        f.CheckAt().since_boot}) {
       if (at > f.t && at < kNever) {
         inputs.push_back({Input::kTime, {}, at - f.t});
         if (at - f.t > 1) inputs.push_back({Input::kTime, {}, at - f.t - 1});
@@ -206,10 +221,11 @@ class Enumeration {
     inputs.push_back({Input::kFail, AttemptId{99}, -1, kTransient});
     std::vector<Facts::Call> calls(f.abandoned.begin(), f.abandoned.end());
     if (f.running.has_value()) calls.push_back(*f.running);
-    for (const auto& [id, started, current] : calls) {
+    for (const Facts::Call& call : calls) {
+      const AttemptId id = call.id;
       // Of as many whole seconds, counted from here: what a token's life is a
       // quarter of stays a whole number.
-      const Ms elapsed = f.t - started;
+      const Ms elapsed = f.t - call.started;
       inputs.push_back({Input::kSucceed, id, 8 * kSecond});
       inputs.push_back({Input::kSucceed, id, 8 * kSecond + elapsed, 0, true});
       inputs.push_back({Input::kSucceed, id, elapsed, 0, true});

@@ -85,6 +85,21 @@ bool Shell::Invalidate(Generation generation) {
   return acted;
 }
 
+void Shell::ReportRejected(Generation generation) {
+  OnEvent([&](const Instant& now, Effects& effects)
+              ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+                Decisions decisions;
+                machine_.OnReportRejected(now, generation, decisions);
+                Apply(now, decisions, nullptr, effects);
+              });
+}
+
+std::optional<Instant> Shell::NowUnlessClosed() const {
+  ForkMutexLock lock(&mutex_);
+  if (closed_) return std::nullopt;
+  return Now();
+}
+
 absl::Status Shell::InstallToken(const Expiry& expiry, PublishFn publish) {
   bool installed = false;
   const bool open =
@@ -122,6 +137,7 @@ Health Shell::health() {
   health.freshness = machine_.freshness(now);
   health.generation = machine_.generation();
   health.expires_at = machine_.expires_at();
+  health.rejected = machine_.current_rejected();
   health.refreshing = machine_.refreshing();
   health.failures = machine_.failures();
   health.last_cause = machine_.last_cause();
@@ -260,13 +276,16 @@ void Shell::Apply(const Instant& now, Decisions& decisions, PublishFn* publish,
   }
   if (decisions.withdraw) effects.garbage.push_back(Withdraw());
   if (decisions.publish) {
-    Publication publication =
-        (*publish)(machine_.generation(), machine_.expires_at());
+    Publication publication = (*publish)(
+        {machine_.generation(), machine_.same_since(), machine_.expires_at()});
     effects.garbage.push_back(std::move(publication.superseded));
     effects.hook = std::move(publication.hook);
   }
   if (decisions.republish_degraded) {
     effects.garbage.push_back(RepublishDegraded());
+  }
+  if (decisions.republish_extended) {
+    effects.garbage.push_back(RepublishExtended(machine_.expires_at()));
   }
   UpdateCheckAt(now);
   SettleWaiters(now, decisions, effects);
@@ -305,6 +324,12 @@ void Shell::Count(const Event& event) {
       break;
     case EventKind::kTokenInvalidated:
       ++stats_.tokens_invalidated;
+      break;
+    case EventKind::kTokenRejected:
+      ++stats_.tokens_rejected;
+      break;
+    case EventKind::kTokenUnchanged:
+      ++stats_.tokens_unchanged;
       break;
     default:
       break;

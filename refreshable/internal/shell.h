@@ -84,9 +84,12 @@ class Shell : public std::enable_shared_from_this<Shell>, protected ForkAware {
   absl::Status TryRead(absl::FunctionRef<void()> take);
   bool Cancel(WaiterId id);
   bool Invalidate(Generation generation);
+  void ReportRejected(Generation generation);
   void Reset();
   Stats stats() const;
   Health health();
+  // Until Close, the moment; then nothing: the clock may be gone.
+  std::optional<Instant> NowUnlessClosed() const;
   const Clock& clock() const { return executor_->clock(); }
   Instant Now() const { return clock().Now(); }
 
@@ -100,10 +103,16 @@ class Shell : public std::enable_shared_from_this<Shell>, protected ForkAware {
     Garbage superseded;
     absl::AnyInvocable<void()> hook;  // May be null.
   };
-  using PublishFn = absl::FunctionRef<Publication(Generation, absl::Time)>;
+  // What a token is published as.
+  struct Edition {
+    Generation generation;
+    Generation same_since;  // The bytes have been the same since then.
+    absl::Time expires_at;
+  };
+  using PublishFn = absl::FunctionRef<Publication(const Edition&)>;
 
   // Outcomes of a call of the source. `publish` is called under the lock if the
-  // token is to be published, with its generation and expiry.
+  // token is to be published.
   void Succeed(AttemptId id, const Expiry& expiry,
                std::optional<Generation> same_as, PublishFn publish);
   void Fail(AttemptId id, const absl::Status& status);
@@ -115,6 +124,8 @@ class Shell : public std::enable_shared_from_this<Shell>, protected ForkAware {
   // The Token's side.
   virtual Garbage Withdraw() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) = 0;
   virtual Garbage RepublishDegraded() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) = 0;
+  virtual Garbage RepublishExtended(absl::Time expires_at)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) = 0;
   virtual void SetCheckAt(absl::Time check_at)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) = 0;
   // Frees all tokens that are held.
