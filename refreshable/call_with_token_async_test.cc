@@ -41,7 +41,7 @@ class CallWithTokenAsyncTest : public testing::Test {
   CallWithTokenAsyncTest() {
     RefreshPolicy policy;
     policy.jitter = 0;
-    policy.young_token_age = absl::ZeroDuration();
+    policy.min_interval = absl::ZeroDuration();
     token_ = *Token::Create(source_.Share(), {&executor_, policy});
   }
 
@@ -136,6 +136,46 @@ TEST_F(CallWithTokenAsyncTest, A4NoTimeForTheRefreshSoTheFirstAnswerCounts) {
   executor_.AdvanceBy(absl::Nanoseconds(1));
   EXPECT_EQ(outcomes_.size(), 1u);
   EXPECT_EQ(Outcome(0), "no");
+}
+
+TEST_F(CallWithTokenAsyncTest, A4OneDeadlineAndTheRefreshsOwnStatus) {
+  source_.Answer("t1", absl::Hours(1));
+  source_.Answer("t2", absl::Hours(1));
+  source_.Answer(absl::InvalidArgumentError("invalid_client"));
+  std::vector<absl::Duration> told;
+  std::vector<absl::Status> refreshes;
+  const auto start = [&](absl::Duration timeout) {
+    Token::ReadOptions options;
+    options.timeout = timeout;
+    CallWithTokenAsync<Response>(
+        *token_, options,
+        [&](TokenLease lease, absl::Duration left, Done done) {
+          calls_.push_back(lease.token());
+          told.push_back(left);
+          executor_.AdvanceBy(absl::Seconds(3));
+          done({401, "no to " + lease.token()});
+        },
+        Is401,
+        [&](absl::StatusOr<Response> response, absl::Status refresh) {
+          outcomes_.push_back(std::move(response));
+          refreshes.push_back(std::move(refresh));
+        });
+    executor_.RunUntilIdle();
+  };
+  start(absl::Seconds(4));
+  EXPECT_EQ(Outcome(0), "no to t2");
+  EXPECT_THAT(told, ElementsAre(absl::Seconds(4), absl::Seconds(1)));
+  EXPECT_TRUE(refreshes.at(0).ok());
+  EXPECT_TRUE(token_->health().rejected) << "the replay's rejection";
+  executor_.AdvanceBy(absl::Minutes(1));
+  start(absl::Seconds(4));
+  EXPECT_EQ(Outcome(1), "no to t2");
+  EXPECT_EQ(refreshes.at(1).code(), absl::StatusCode::kInvalidArgument);
+  // With nothing left the attempt is made all the same.
+  executor_.AdvanceBy(absl::Minutes(1));
+  start(absl::Seconds(2));
+  EXPECT_EQ(Outcome(2), "no to t2");
+  EXPECT_EQ(source_.call_count(), 4u);
 }
 
 TEST_F(CallWithTokenAsyncTest, A4NoTokenAtAllIsAnError) {

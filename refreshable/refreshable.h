@@ -100,7 +100,8 @@ class Refreshable {
     // throws is ignored. May be null.
     std::function<void(const Lease<Token>&)> on_token_changed = nullptr;
     // Whether two tokens are the same: a source that answers a rejection with
-    // the very token that was rejected has failed. Null: `operator==` where
+    // the very token that was rejected is no help. Asked about each token that
+    // a source returns and the one before it. Null: `operator==` where
     // Token has one, else no two tokens are taken to be the same. If it throws:
     // not the same.
     std::function<bool(const Token&, const Token&)> same_token = nullptr;

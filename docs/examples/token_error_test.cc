@@ -49,7 +49,7 @@ class TokenErrorTest : public ::testing::Test {
     source_.Answer("t1", absl::Hours(1));
     source_.Answer("t2", absl::Hours(1));
     refreshable::RefreshPolicy policy;
-    policy.young_token_age = absl::ZeroDuration();
+    policy.min_interval = absl::ZeroDuration();
     const auto token = *refreshable::Refreshable<std::string>::Create(
         source_.Share(), {&executor_, policy});
     sent_.clear();
