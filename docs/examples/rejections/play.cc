@@ -100,12 +100,13 @@ class Program {
       return;
     }
     ++outcome_.failed;
-    if (!first_failure_.has_value()) first_failure_ = Elapsed();
-    outcome_.failing = Elapsed() - *first_failure_;
-    const std::optional<absl::Duration> cured =
-        play_.rotated_at.has_value() ? play_.rotated_at : play_.revoked_at;
-    if (cured.has_value() && Elapsed() >= *cured) {
-      outcome_.healed_after = Elapsed() - *cured + absl::Seconds(1);
+    // What should have been put right since.
+    for (const auto& since :
+         {play_.rotated_at, play_.revoked_again_at, play_.revoked_at}) {
+      if (!since.has_value() || Elapsed() < *since) continue;
+      outcome_.healed_after = std::max(outcome_.healed_after,
+                                       Elapsed() - *since + absl::Seconds(1));
+      return;
     }
   }
 
@@ -136,7 +137,6 @@ class Program {
   ManualExecutor executor_;
   std::unique_ptr<Refreshable<Token>> token_;
   Outcome outcome_;
-  std::optional<absl::Duration> first_failure_;
   bool mistaken_ = false;
 };
 

@@ -46,9 +46,8 @@ struct Outcome {
   int64_t failed = 0;      // Of those: ended without a 200.
   int64_t minted = 0;
   double minted_per_hour = 0;
-  // From the first to the last failure of a good call, zero if none or one.
-  absl::Duration failing;
-  // From `revoked_at` (or `rotated_at`, if set) to the end of the last failure.
+  // The longest time from a revocation (or from `rotated_at`, once that has
+  // passed) to a good call's failure, and on to the next call.
   absl::Duration healed_after;
 };
 
