@@ -120,7 +120,6 @@ class Enumeration {
     const Input start = {Input::kStart};
     const Input token = {Input::kSucceed, {}, 8 * kSecond};
     const Input rejects = {Input::kRead, {}, kNever, -1, false, false, 0};
-    const Input same = {Input::kSucceed, {}, 8 * kSecond, 0, false, true};
     const Input fails = {Input::kFail, {}, -1, kPermanent};
     const auto wait = [](int seconds) {
       return Input{Input::kTime, {}, seconds * kSecond};
@@ -165,11 +164,9 @@ class Enumeration {
         {read, start, token, {Input::kInvalidate}, wait(1), read, start, token},
         {read, start, fails, wait(1), read, start, token, wait(1)},
         {{Input::kInstall, {}, 8 * kSecond}, wait(4), read, start},
-        // A server rejects the token: the attempt for it runs, the second of
-        // its row; and has brought the token again.
+        // A server rejects the token: the second attempt of a row runs.
         {read, start, token, wait(1), rejects, start, token, wait(2), rejects,
          start},
-        {read, start, token, wait(2), rejects, start, same},
         // It is rejected while a refresh of the stale token runs.
         {read, start, token, wait(5), read, start, rejects},
     };
@@ -194,6 +191,8 @@ class Enumeration {
     if (f.generation > 0) {
       inputs.push_back({Input::kRead, {}, kSecond, 1, false, false, 0});
       if (!f.CurrentRejected()) inputs.push_back({Input::kReport});
+    }
+    if (f.generation > 0 && f.flight == Facts::kNone) {
       // An earlier one, or one not published.
       inputs.push_back({Input::kRead,
                         {},

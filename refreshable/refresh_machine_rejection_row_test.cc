@@ -75,6 +75,18 @@ TEST(RefreshMachineRejectionRowTest, A13OrIsReplacedThen) {
   EXPECT_THAT(RejectAll(d, S(2450)), ElementsAre(2441, 2443, 2447));
 }
 
+TEST(RefreshMachineRejectionRowTest, A13AWithdrawnTokenWasRejectedToo) {
+  MachineDriver d = Held();
+  d.At(S(10));
+  RejectAll(d, S(41));
+  d.At(S(100)).Invalidate();
+  d.At(S(3000));  // It would have turned stale at 2440 s.
+  d.ReadAndStart();
+  d.Succeed(Expiry::In(S(3600)));
+  EXPECT_EQ(d.At(S(3001)).ReadRejecting(), Answer::kFail);
+  EXPECT_EQ(d.told_next(), S(3032));
+}
+
 TEST(RefreshMachineRejectionRowTest, A13ResetAndInstallEndIt) {
   for (const bool install : {false, true}) {
     MachineDriver d = Held();
@@ -112,6 +124,16 @@ TEST(RefreshMachineRejectionRowTest, A13ItsWaitsVaryAndStayWithinTheLongest) {
   EXPECT_NE(d.told_next(), S(12));
   EXPECT_GE(d.told_next(), Ms(11'800));
   EXPECT_LE(d.told_next(), Ms(12'200));
+}
+
+TEST(RefreshMachineRejectionRowTest, A13AnAttemptThatIsLostDoesNotCount) {
+  MachineDriver d = Held();
+  d.At(Ms(1500));
+  for (int i = 0; i < 5; ++i) {
+    EXPECT_EQ(d.ReadRejecting(), Answer::kWait);
+    d.Lost();
+  }
+  EXPECT_THAT(RejectAll(d, S(4)), ElementsAre(1.5, 3.5));
 }
 
 TEST(RefreshMachineRejectionRowTest, A13InAForkedChildItsAttemptHasNotBegun) {

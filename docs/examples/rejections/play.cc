@@ -103,7 +103,11 @@ class Program {
     // What should have been put right since.
     for (const auto& since :
          {play_.rotated_at, play_.revoked_again_at, play_.revoked_at}) {
-      if (!since.has_value() || Elapsed() < *since) continue;
+      if (!since.has_value()) continue;
+      if (Elapsed() < *since) {
+        if (since == play_.rotated_at) return;  // Nothing can be, before that.
+        continue;
+      }
       outcome_.healed_after = std::max(outcome_.healed_after,
                                        Elapsed() - *since + absl::Seconds(1));
       return;
