@@ -327,6 +327,7 @@ std::vector<NamedPolicy> Policies() {
   cut.stale_window = S(30);
   cut.young_token_age = S(30);
   cut.background_cooldown = S(1);
+  cut.max_rejection_backoff = S(1);
   RefreshPolicy bare = small;
   bare.expiry_margin = S(0);
   bare.stale_window = S(0);
