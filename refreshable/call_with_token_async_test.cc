@@ -178,6 +178,21 @@ TEST_F(CallWithTokenAsyncTest, A4OneDeadlineAndTheRefreshsOwnStatus) {
   EXPECT_EQ(source_.call_count(), 4u);
 }
 
+TEST_F(CallWithTokenAsyncTest, A4NothingLeftIsNotReplayed) {
+  source_.Answer("t1", absl::Hours(1));
+  Token::ReadOptions options;
+  options.timeout = absl::Seconds(2);
+  Start(options);
+  executor_.RunUntilIdle();
+  ASSERT_EQ(dones_.size(), 1u);
+  EXPECT_TRUE(token_->Install({"t2", Expiry::In(absl::Hours(1))}).ok());
+  executor_.AdvanceBy(absl::Seconds(2));
+  dones_[0]({401, "no"});
+  executor_.RunUntilIdle();
+  EXPECT_EQ(Outcome(0), "no");
+  EXPECT_THAT(calls_, ElementsAre("t1"));
+}
+
 TEST_F(CallWithTokenAsyncTest, A4NoTokenAtAllIsAnError) {
   source_.Answer(absl::PermissionDeniedError("revoked"));
   Start();
