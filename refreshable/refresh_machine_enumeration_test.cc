@@ -190,9 +190,9 @@ class Enumeration {
     };
     if (f.generation > 0) {
       inputs.push_back({Input::kRead, {}, kSecond, 1, false, false, 0});
-      if (!f.CurrentRejected()) inputs.push_back({Input::kReport});
     }
     if (f.generation > 0 && f.flight == Facts::kNone) {
+      if (!f.CurrentRejected()) inputs.push_back({Input::kReport});
       // An earlier one, or one not published.
       inputs.push_back({Input::kRead,
                         {},
@@ -233,10 +233,11 @@ class Enumeration {
       // quarter of stays a whole number.
       const Ms elapsed = f.t - call.started;
       inputs.push_back({Input::kSucceed, id, 8 * kSecond});
+      inputs.push_back({Input::kFail, id, -1, kTransient});
+      if (!call.current) continue;  // Whatever it says is discarded (F2).
       inputs.push_back({Input::kSucceed, id, 8 * kSecond + elapsed, 0, true});
       inputs.push_back({Input::kSucceed, id, elapsed, 0, true});
       inputs.push_back({Input::kSucceed, id, 2 * kSecond});
-      inputs.push_back({Input::kFail, id, -1, kTransient});
       inputs.push_back({Input::kSucceed, id, 0});
       inputs.push_back({Input::kSucceed, id, 8 * kSecond, 0, false, true});
       inputs.push_back({Input::kFail, id, -1, kPermanent});
