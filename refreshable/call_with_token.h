@@ -6,6 +6,7 @@
 #ifndef REFRESHABLE_CALL_WITH_TOKEN_H_
 #define REFRESHABLE_CALL_WITH_TOKEN_H_
 
+#include <algorithm>
 #include <memory>
 #include <optional>
 #include <type_traits>
@@ -14,8 +15,12 @@
 #include "absl/functional/any_invocable.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "refreshable/executors/clock.h"
 #include "refreshable/generation.h"
+#include "refreshable/internal/state.h"
 #include "refreshable/lease.h"
+#include "refreshable/refresh_machine.h"
 #include "refreshable/refreshable.h"
 
 namespace refreshable {
@@ -43,6 +48,91 @@ struct Identity {
 template <typename T>
 using NotDeduced = typename Identity<T>::type;
 
+// Calls `call(lease, left)`, or `call(lease)` if it takes no more.
+template <typename Call, typename Token>
+decltype(auto) CallWithTimeLeft(Call& call, const Lease<Token>& lease,
+                                absl::Duration left) {
+  if constexpr (std::is_invocable_v<Call&, const Lease<Token>&,
+                                    absl::Duration>) {
+    return call(lease, left);
+  } else {
+    return call(lease);
+  }
+}
+
+template <typename Call, typename Token>
+using CallAnswer = std::decay_t<decltype(CallWithTimeLeft(
+    std::declval<Call&>(), std::declval<const Lease<Token>&>(),
+    absl::Duration()))>;
+
+// The call of CallWithTokenAsync: a function of (lease, left, done), or of
+// (lease, done).
+template <typename Answer, typename Token>
+class AsyncCallFunction {
+ public:
+  using Done = absl::AnyInvocable<void(Answer)>;
+  template <typename Call>
+  static constexpr bool kTakesTimeLeft =
+      std::is_invocable_v<Call&, Lease<Token>, absl::Duration, Done>;
+
+  template <typename Call,
+            std::enable_if_t<kTakesTimeLeft<std::decay_t<Call>> ||
+                                 std::is_invocable_v<std::decay_t<Call>&,
+                                                     Lease<Token>, Done>,
+                             int> = 0>
+  AsyncCallFunction(Call&& call)  // NOLINT(google-explicit-constructor)
+      : call_([call = std::decay_t<Call>(std::forward<Call>(call))](
+                  Lease<Token> lease, absl::Duration left, Done done) mutable {
+          if constexpr (kTakesTimeLeft<std::decay_t<Call>>) {
+            call(std::move(lease), left, std::move(done));
+          } else {
+            call(std::move(lease), std::move(done));
+          }
+        }) {}
+
+  void operator()(Lease<Token> lease, absl::Duration left, Done done) {
+    call_(std::move(lease), left, std::move(done));
+  }
+
+ private:
+  absl::AnyInvocable<void(Lease<Token>, absl::Duration, Done)> call_;
+};
+
+// The callback of CallWithTokenAsync: a function of (outcome, refresh_status),
+// or of (outcome). Gone once it has been called.
+template <typename Outcome>
+class AsyncCallCallback {
+ public:
+  template <typename Callback>
+  static constexpr bool kTakesStatus =
+      std::is_invocable_v<Callback&, Outcome, absl::Status>;
+
+  template <typename Callback,
+            std::enable_if_t<
+                kTakesStatus<std::decay_t<Callback>> ||
+                    std::is_invocable_v<std::decay_t<Callback>&, Outcome>,
+                int> = 0>
+  AsyncCallCallback(Callback&& callback)  // NOLINT(google-explicit-constructor)
+      : callback_([callback = std::decay_t<Callback>(
+                       std::forward<Callback>(callback))](
+                      Outcome outcome, absl::Status refresh_status) mutable {
+          if constexpr (kTakesStatus<std::decay_t<Callback>>) {
+            callback(std::move(outcome), std::move(refresh_status));
+          } else {
+            callback(std::move(outcome));
+          }
+        }) {}
+
+  bool pending() const { return callback_ != nullptr; }
+  void operator()(Outcome outcome, absl::Status refresh_status) {
+    auto callback = std::exchange(callback_, nullptr);
+    callback(std::move(outcome), std::move(refresh_status));
+  }
+
+ private:
+  absl::AnyInvocable<void(Outcome, absl::Status)> callback_;
+};
+
 }  // namespace internal
 
 // What CallWithToken returns where the call returns Answer: `StatusOr<Answer>`,
@@ -51,42 +141,67 @@ template <typename Answer>
 using AnswerOrStatus = typename internal::AsStatusOr<Answer>::type;
 
 // Reads a token and calls `call(const Lease<Token>&)` with it. If
-// `is_rejected(const Answer&)`, invalidates the token and calls once more with
-// a new one, whose answer is returned whatever it says. If no new token is to
-// be had (the refresh fails, brings the same token, or is not permitted yet,
-// because the rejected token was issued a moment ago), the caller gets the
-// first answer. An error of this library is returned only if there was no token
-// for the first call.
+// `is_rejected(const Answer&)`, reads a later token
+// (`ReadOptions::rejected`: the rejected one stays in service for everybody
+// else) and calls once more with that. The second answer is returned whatever
+// it says; if it is a rejection too, it is reported (`ReportRejected`).
 //
-// Blocks as `Get(options)` does, each of the two reads for at most
-// `options.timeout`, and as `call` does. `call` is made at most twice: the
-// request must bear being sent again. What `call` or `is_rejected` throws
-// reaches the caller.
+// If no later token is to be had (the refresh fails, brings the same token, or
+// is not permitted yet), or no time is left, the caller gets the first answer.
+// An error of this library is returned only if there was no token for the first
+// call. If `refresh_status` is not null, it is set to the status of the second
+// read: OK if there was none, or it brought a later token. So a 401 does not
+// hide that the token endpoint says "invalid_client", or that refreshing has
+// given up for good (`IsFatal`).
+//
+// `options.timeout` counts from the start and is for all of it: both reads and
+// both calls. A call is not cut short, but it may take a second parameter, an
+// `absl::Duration`: how much is left, zero or more. A rejected read with
+// nothing left still starts a refresh that is permitted, for calls to come.
+//
+// Blocks as `Get(options)` does, and as `call` does. `call` is made at most
+// twice: the request must be safe to repeat. What `call` or `is_rejected`
+// throws reaches the caller.
 template <typename Token, typename Call, typename IsRejected,
-          typename Answer =
-              std::decay_t<std::invoke_result_t<Call&, const Lease<Token>&>>>
+          typename Answer = internal::CallAnswer<Call, Token>>
 AnswerOrStatus<Answer> CallWithToken(
     Refreshable<Token>& refreshable,
     const typename Refreshable<Token>::ReadOptions& options, Call call,
-    IsRejected is_rejected) {
+    IsRejected is_rejected, absl::Status* refresh_status = nullptr) {
+  const Clock& clock = refreshable.clock();
+  const absl::Duration deadline = clock.Now().since_boot + options.timeout;
+  const auto left = [&] {
+    return std::max(deadline - clock.Now().since_boot, absl::ZeroDuration());
+  };
+  if (refresh_status != nullptr) *refresh_status = absl::OkStatus();
   absl::StatusOr<Lease<Token>> lease = refreshable.Get(options);
   if (!lease.ok()) return lease.status();
-  Answer answer = call(std::as_const(*lease));
+  Answer answer =
+      internal::CallWithTimeLeft(call, std::as_const(*lease), left());
   if (!is_rejected(std::as_const(answer))) return answer;
-  const Generation rejected = lease->generation();
-  refreshable.Invalidate(rejected);
-  lease = refreshable.Get(options);
-  if (!lease.ok() || lease->generation() == rejected) return answer;
-  return call(std::as_const(*lease));
+  auto rejected_options = options;
+  rejected_options.timeout = left();
+  rejected_options.rejected = lease->generation();
+  lease = refreshable.Get(rejected_options);
+  if (refresh_status != nullptr) *refresh_status = lease.status();
+  if (!lease.ok() || left() == absl::ZeroDuration()) return answer;
+  Answer second =
+      internal::CallWithTimeLeft(call, std::as_const(*lease), left());
+  if (is_rejected(std::as_const(second))) {
+    refreshable.ReportRejected(lease->generation());
+  }
+  return second;
 }
 
 // The same without a thread that waits: `call(Lease<Token>, done)` starts the
 // call and returns; `done(Answer)` takes its answer, on any thread, once: later
 // calls of it are ignored. Where `call` itself calls `done`, it may be entered
-// a second time, on another thread, before it has returned.
+// a second time, on another thread, before it has returned. `call` may take the
+// time that is left between the two: `call(Lease<Token>, absl::Duration,
+// done)`.
 //
 //   CallWithTokenAsync<Response>(
-//       token, {absl::Seconds(5)},
+//       *token, {absl::Seconds(5)},
 //       [http](Lease<std::string> lease,
 //              absl::AnyInvocable<void(Response)> done) {
 //         http->Send(RequestWith(lease.token()), std::move(done));
@@ -95,67 +210,72 @@ AnswerOrStatus<Answer> CallWithToken(
 //       [](absl::StatusOr<Response> response) { ... });
 //
 // `callback` gets what CallWithToken would return, exactly once: on the thread
-// that called `done`, or, where no token was had, as a `GetAsync` callback. If
-// `call` destroys `done` without having called it, or throws, or `is_rejected`
-// throws, `callback` gets an INTERNAL error, in the thread that did so, and
-// what was thrown goes on. `callback` itself must not throw.
+// that called `done`, or, where no token was had, as a `GetAsync` callback. It
+// may take a second parameter, an `absl::Status`: CallWithToken's
+// `refresh_status`. If `call` destroys `done` without having called it, or
+// throws, or `is_rejected` throws, `callback` gets an INTERNAL error, in the
+// thread that did so, and what was thrown goes on. `callback` itself must not
+// throw.
 //
 // No argument may be null. What `Create` returns is a unique_ptr: convert it to
 // a `std::shared_ptr<Refreshable<Token>>` before the call, from which `Token`
 // is deduced.
 //
-// Does not keep the Refreshable alive: if it is destroyed meanwhile, a read
-// that waits ends with CANCELLED and a first answer is the last one. `done`
-// must not be called while the executor is being destroyed.
+// The Refreshable need only live until this function returns. If it is
+// destroyed later, a first read that waits ends with CANCELLED, and a first
+// answer is the last one. `done` must not be called while the executor is being
+// destroyed.
 template <typename Answer, typename Token>
 void CallWithTokenAsync(
-    const std::shared_ptr<Refreshable<Token>>& refreshable,
+    Refreshable<Token>& refreshable,
     const typename Refreshable<Token>::ReadOptions& options,
-    internal::NotDeduced<absl::AnyInvocable<
-        void(Lease<Token>, absl::AnyInvocable<void(Answer)>)>>
-        call,
+    internal::NotDeduced<internal::AsyncCallFunction<Answer, Token>> call,
     absl::AnyInvocable<bool(const Answer&)> is_rejected,
-    absl::AnyInvocable<void(AnswerOrStatus<Answer>)> callback);
+    internal::AsyncCallCallback<AnswerOrStatus<Answer>> callback);
 
 namespace internal {
 
 // One CallWithTokenAsync on its way: shared by whatever will take it further.
-// When nothing is left that could, it ends with an error.
+// When nothing is left that could, it ends with what it has: the first answer,
+// or an error.
 template <typename Answer, typename Token>
 class AsyncCall
     : public std::enable_shared_from_this<AsyncCall<Answer, Token>> {
  public:
   using Outcome = AnswerOrStatus<Answer>;
   using Done = absl::AnyInvocable<void(Answer)>;
-  using Call = absl::AnyInvocable<void(Lease<Token>, Done)>;
+  using Call = AsyncCallFunction<Answer, Token>;
   using IsRejected = absl::AnyInvocable<bool(const Answer&)>;
-  using Callback = absl::AnyInvocable<void(Outcome)>;
+  using Callback = AsyncCallCallback<Outcome>;
 
-  AsyncCall(const std::shared_ptr<Refreshable<Token>>& refreshable,
+  AsyncCall(Refreshable<Token>& refreshable,
             const typename Refreshable<Token>::ReadOptions& options, Call call,
             IsRejected is_rejected, Callback callback)
-      : refreshable_(refreshable),
-        options_(options),
+      : state_(refreshable.state_),
         call_(std::move(call)),
         is_rejected_(std::move(is_rejected)),
-        callback_(std::move(callback)) {}
+        callback_(std::move(callback)) {
+    request_.deadline = refreshable.clock().Now().since_boot + options.timeout;
+    request_.max_retries = options.max_retries;
+    request_.rejected = options.rejected;
+  }
   AsyncCall(const AsyncCall&) = delete;
   AsyncCall& operator=(const AsyncCall&) = delete;
   ~AsyncCall() {
-    if (callback_) {
-      Finish(absl::InternalError(
-          "the call with the token ended without an answer"));
+    if (!callback_.pending()) return;
+    if (first_.has_value()) {
+      callback_(*std::move(first_),
+                absl::CancelledError("the Refreshable was destroyed"));
+    } else {
+      callback_(absl::InternalError(
+                    "the call with the token ended without an answer"),
+                absl::OkStatus());
     }
   }
 
-  void Start(Refreshable<Token>& refreshable) {
-    refreshable.GetAsync(options_, [self = this->shared_from_this()](
-                                       absl::StatusOr<Lease<Token>> lease) {
-      if (!lease.ok()) return self->Finish(lease.status());
-      const Generation generation = lease->generation();
-      self->call_(*std::move(lease), Once([self, generation](Answer answer) {
-        self->OnFirstAnswer(generation, std::move(answer));
-      }));
+  void Start() {
+    Read([](AsyncCall& self, absl::StatusOr<Lease<Token>> lease) {
+      self.OnFirstLease(std::move(lease));
     });
   }
 
@@ -170,51 +290,91 @@ class AsyncCall
     };
   }
 
-  void OnFirstAnswer(Generation generation, Answer answer) {
-    if (!is_rejected_(std::as_const(answer))) return Finish(std::move(answer));
-    const std::shared_ptr<Refreshable<Token>> refreshable = refreshable_.lock();
-    if (refreshable == nullptr) return Finish(std::move(answer));
-    refreshable->Invalidate(generation);
-    refreshable->GetAsync(
-        options_, [self = this->shared_from_this(), generation,
-                   answer = std::move(answer)](
-                      absl::StatusOr<Lease<Token>> lease) mutable {
-          if (!lease.ok() || lease->generation() == generation) {
-            return self->Finish(std::move(answer));
-          }
-          self->call_(*std::move(lease), Once([self](Answer second) {
-            self->Finish(std::move(second));
+  // If the Refreshable has been destroyed, `next` is dropped, and with it the
+  // last that holds this call.
+  template <typename Next>
+  void Read(Next next) {
+    const std::shared_ptr<State<Token>> state = state_.lock();
+    if (state == nullptr) return;
+    state->ReadAsync(
+        request_, state->MakeAsyncRead([self = this->shared_from_this(), next](
+                                           absl::StatusOr<Lease<Token>> lease) {
+          next(*self, std::move(lease));
+        }));
+  }
+
+  // Zero if the Refreshable has been destroyed.
+  absl::Duration Left() const {
+    const std::shared_ptr<State<Token>> state = state_.lock();
+    if (state == nullptr) return absl::ZeroDuration();
+    const std::optional<Instant> now = state->NowUnlessClosed();
+    if (!now.has_value()) return absl::ZeroDuration();
+    return std::max(request_.deadline - now->since_boot, absl::ZeroDuration());
+  }
+
+  void OnFirstLease(absl::StatusOr<Lease<Token>> lease) {
+    if (!lease.ok()) return callback_(lease.status(), absl::OkStatus());
+    const Generation generation = lease->generation();
+    call_(*std::move(lease), Left(),
+          Once([self = this->shared_from_this(), generation](Answer answer) {
+            self->OnFirstAnswer(generation, std::move(answer));
           }));
-        });
   }
 
-  void Finish(Outcome outcome) {
-    Callback callback = std::exchange(callback_, nullptr);
-    callback(std::move(outcome));
+  void OnFirstAnswer(Generation generation, Answer answer) {
+    if (!is_rejected_(std::as_const(answer))) {
+      return callback_(std::move(answer), absl::OkStatus());
+    }
+    first_.emplace(std::move(answer));
+    request_.rejected = generation;
+    Read([](AsyncCall& self, absl::StatusOr<Lease<Token>> lease) {
+      self.OnSecondLease(std::move(lease));
+    });
   }
 
-  const std::weak_ptr<Refreshable<Token>> refreshable_;
-  const typename Refreshable<Token>::ReadOptions options_;
+  void OnSecondLease(absl::StatusOr<Lease<Token>> lease) {
+    Answer first = *std::exchange(first_, std::nullopt);
+    const absl::Duration left = Left();
+    if (!lease.ok() || left == absl::ZeroDuration()) {
+      return callback_(std::move(first), lease.status());
+    }
+    const Generation generation = lease->generation();
+    call_(*std::move(lease), left,
+          Once([self = this->shared_from_this(), generation](Answer answer) {
+            self->OnSecondAnswer(generation, std::move(answer));
+          }));
+  }
+
+  void OnSecondAnswer(Generation generation, Answer answer) {
+    if (is_rejected_(std::as_const(answer))) {
+      const std::shared_ptr<State<Token>> state = state_.lock();
+      if (state != nullptr) state->ReportRejected(generation);
+    }
+    callback_(std::move(answer), absl::OkStatus());
+  }
+
+  const std::weak_ptr<State<Token>> state_;
+  ReadRequest request_;
   Call call_;
   IsRejected is_rejected_;
   Callback callback_;
+  // A rejection, while a later token is being read.
+  std::optional<Answer> first_;
 };
 
 }  // namespace internal
 
 template <typename Answer, typename Token>
 void CallWithTokenAsync(
-    const std::shared_ptr<Refreshable<Token>>& refreshable,
+    Refreshable<Token>& refreshable,
     const typename Refreshable<Token>::ReadOptions& options,
-    internal::NotDeduced<absl::AnyInvocable<
-        void(Lease<Token>, absl::AnyInvocable<void(Answer)>)>>
-        call,
+    internal::NotDeduced<internal::AsyncCallFunction<Answer, Token>> call,
     absl::AnyInvocable<bool(const Answer&)> is_rejected,
-    absl::AnyInvocable<void(AnswerOrStatus<Answer>)> callback) {
+    internal::AsyncCallCallback<AnswerOrStatus<Answer>> callback) {
   std::make_shared<internal::AsyncCall<Answer, Token>>(
       refreshable, options, std::move(call), std::move(is_rejected),
       std::move(callback))
-      ->Start(*refreshable);
+      ->Start();
 }
 
 }  // namespace refreshable

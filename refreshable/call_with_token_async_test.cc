@@ -41,7 +41,7 @@ class CallWithTokenAsyncTest : public testing::Test {
   CallWithTokenAsyncTest() {
     RefreshPolicy policy;
     policy.jitter = 0;
-    policy.young_token_age = absl::ZeroDuration();
+    policy.min_interval = absl::ZeroDuration();
     token_ = *Token::Create(source_.Share(), {&executor_, policy});
   }
 
@@ -57,7 +57,7 @@ class CallWithTokenAsyncTest : public testing::Test {
   // Starts a call whose `done` is kept in `dones_`.
   void Start(Token::ReadOptions options = {}) {
     CallWithTokenAsync<Response>(
-        token_, options,
+        *token_, options,
         [this](TokenLease lease, Done done) {
           calls_.push_back(lease.token());
           dones_.push_back(std::move(done));
@@ -138,6 +138,61 @@ TEST_F(CallWithTokenAsyncTest, A4NoTimeForTheRefreshSoTheFirstAnswerCounts) {
   EXPECT_EQ(Outcome(0), "no");
 }
 
+TEST_F(CallWithTokenAsyncTest, A4OneDeadlineAndTheRefreshsOwnStatus) {
+  source_.Answer("t1", absl::Hours(1));
+  source_.Answer("t2", absl::Hours(1));
+  source_.Answer(absl::InvalidArgumentError("invalid_client"));
+  std::vector<absl::Duration> told;
+  std::vector<absl::Status> refreshes;
+  const auto start = [&](absl::Duration timeout) {
+    Token::ReadOptions options;
+    options.timeout = timeout;
+    CallWithTokenAsync<Response>(
+        *token_, options,
+        [&](TokenLease lease, absl::Duration left, Done done) {
+          calls_.push_back(lease.token());
+          told.push_back(left);
+          executor_.AdvanceBy(absl::Seconds(3));
+          done({401, "no to " + lease.token()});
+        },
+        Is401,
+        [&](absl::StatusOr<Response> response, absl::Status refresh) {
+          outcomes_.push_back(std::move(response));
+          refreshes.push_back(std::move(refresh));
+        });
+    executor_.RunUntilIdle();
+  };
+  start(absl::Seconds(4));
+  EXPECT_EQ(Outcome(0), "no to t2");
+  EXPECT_THAT(told, ElementsAre(absl::Seconds(4), absl::Seconds(1)));
+  EXPECT_TRUE(refreshes.at(0).ok());
+  EXPECT_TRUE(token_->health().rejected) << "the replay's rejection";
+  executor_.AdvanceBy(absl::Minutes(1));
+  start(absl::Seconds(4));
+  EXPECT_EQ(Outcome(1), "no to t2");
+  EXPECT_EQ(refreshes.at(1).code(), absl::StatusCode::kInvalidArgument);
+  // With nothing left the attempt is made all the same.
+  executor_.AdvanceBy(absl::Minutes(1));
+  start(absl::Seconds(2));
+  EXPECT_EQ(Outcome(2), "no to t2");
+  EXPECT_EQ(source_.call_count(), 4u);
+}
+
+TEST_F(CallWithTokenAsyncTest, A4NothingLeftIsNotReplayed) {
+  source_.Answer("t1", absl::Hours(1));
+  Token::ReadOptions options;
+  options.timeout = absl::Seconds(2);
+  Start(options);
+  executor_.RunUntilIdle();
+  ASSERT_EQ(dones_.size(), 1u);
+  EXPECT_TRUE(token_->Install({"t2", Expiry::In(absl::Hours(1))}).ok());
+  executor_.AdvanceBy(absl::Seconds(2));
+  dones_[0]({401, "no"});
+  executor_.RunUntilIdle();
+  EXPECT_EQ(Outcome(0), "no");
+  EXPECT_THAT(calls_, ElementsAre("t1"));
+}
+
 TEST_F(CallWithTokenAsyncTest, A4NoTokenAtAllIsAnError) {
   source_.Answer(absl::PermissionDeniedError("revoked"));
   Start();
@@ -170,7 +225,7 @@ TEST_F(CallWithTokenAsyncTest, A4DoneInsideTheCall) {
   source_.Answer("t2", absl::Hours(1));
   int called_back = 0;
   CallWithTokenAsync<Response>(
-      token_, {},
+      *token_, {},
       [&](TokenLease lease, Done done) { done(Serve(lease, {"t1"})); }, Is401,
       [&](absl::StatusOr<Response> response) {
         ++called_back;
@@ -212,7 +267,7 @@ TEST_F(CallWithTokenAsyncTest, A4AnswersThatCannotBeCopied) {
   using Answer = std::unique_ptr<Response>;
   Answer answer;
   CallWithTokenAsync<Answer>(
-      token_, {},
+      *token_, {},
       [&](TokenLease lease, absl::AnyInvocable<void(Answer)> done) {
         done(std::make_unique<Response>(Serve(lease, {"t1"})));
       },
@@ -229,7 +284,7 @@ TEST_F(CallWithTokenAsyncTest, A4AnswersThatAreStatusesAreNotWrapped) {
   for (const absl::Status& said :
        {absl::OkStatus(), absl::NotFoundError("own")}) {
     CallWithTokenAsync<absl::Status>(
-        token_, {},
+        *token_, {},
         [said](TokenLease, absl::AnyInvocable<void(absl::Status)> done) {
           done(said);
         },
@@ -303,7 +358,7 @@ TEST_F(CallWithTokenAsyncTest, E1DestroyedInsideTheCallAndTheCallback) {
   source_.Answer("t1", absl::Hours(1));
   int called_back = 0;
   CallWithTokenAsync<Response>(
-      token_, {},
+      *token_, {},
       [&](TokenLease lease, Done done) {
         token_ = nullptr;
         done(Serve(lease, {"t1"}));
@@ -321,7 +376,7 @@ TEST_F(CallWithTokenAsyncTest, E1DestroyedInsideTheCallback) {
   source_.Answer("t1", absl::Hours(1));
   int called_back = 0;
   CallWithTokenAsync<Response>(
-      token_, {}, [&](TokenLease lease, Done done) { done(Serve(lease, {})); },
+      *token_, {}, [&](TokenLease lease, Done done) { done(Serve(lease, {})); },
       Is401,
       [&](absl::StatusOr<Response> response) {
         ++called_back;
@@ -355,7 +410,7 @@ TEST_F(CallWithTokenAsyncTest, A4IsRejectedThrowsCallsBackOnce) {
   source_.Answer("t1", absl::Hours(1));
   int called_back = 0;
   CallWithTokenAsync<Response>(
-      token_, {},
+      *token_, {},
       [&](TokenLease, Done done) { dones_.push_back(std::move(done)); },
       [](const Response&) -> bool { throw std::runtime_error("is_rejected"); },
       [&](absl::StatusOr<Response> response) {
@@ -374,7 +429,7 @@ TEST_F(CallWithTokenAsyncTest, A4CallThrowsCallsBackOnce) {
   source_.Answer("t1", absl::Hours(1));
   int called_back = 0;
   CallWithTokenAsync<Response>(
-      token_, {}, [](TokenLease, Done) { throw std::runtime_error("call"); },
+      *token_, {}, [](TokenLease, Done) { throw std::runtime_error("call"); },
       Is401,
       [&](absl::StatusOr<Response> response) {
         ++called_back;

@@ -12,6 +12,7 @@
 #include "absl/base/config.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -41,7 +42,7 @@ class CallWithTokenTest : public testing::Test {
   CallWithTokenTest() {
     RefreshPolicy policy;
     policy.jitter = 0;
-    policy.young_token_age = absl::ZeroDuration();
+    policy.min_interval = absl::ZeroDuration();
     token_ = *Token::Create(source_.Share(), {&executor_, policy});
   }
 
@@ -130,23 +131,119 @@ TEST_F(CallWithTokenTest, A4NoTimeForTheRefreshSoTheCallerGetsTheFirstAnswer) {
             absl::Seconds(3));
 }
 
-// A server that rejects what was issued a moment ago meets the schedule of
-// failures: no call waits for it, none mints.
-TEST_F(CallWithTokenTest, A5AYoungTokenRejectedIsNotReplacedAtOnce) {
+// One endpoint that rejects every token: its calls wait for nothing, and take
+// the token from nobody.
+TEST_F(CallWithTokenTest, A4AServerThatRejectsAllDisturbsNobodyElse) {
   RefreshPolicy policy;
   policy.jitter = 0;
   token_ = *Token::Create(source_.Share(), {&executor_, policy});
+  int minted = 0;
+  source_.AlwaysWith(
+      [&](const FetchContext&) -> absl::StatusOr<Credential<std::string>> {
+        return Credential<std::string>(absl::StrCat("t", ++minted),
+                                       Expiry::In(absl::Hours(1)));
+      });
+  for (int second = 0; second < 600; ++second) {
+    const auto good = CallWithToken(
+        *token_, {}, [&](const TokenLease& lease) { return Serve(lease, {}); },
+        Is401);
+    ASSERT_TRUE(good.ok() && good->status == 200) << "at " << second;
+    const auto bad = CallWithToken(
+        *token_, {},
+        [](const TokenLease&) {
+          return Response{401, "no"};
+        },
+        Is401);
+    ASSERT_TRUE(bad.ok() && bad->status == 401) << bad.status();
+    executor_.AdvanceBy(absl::Seconds(1));
+  }
+  EXPECT_LE(minted, 16);
+}
+
+TEST_F(CallWithTokenTest, A4ARejectedReplayIsReported) {
   source_.Answer("t1", absl::Hours(1));
   source_.Answer("t2", absl::Hours(1));
   const auto serve = [&](const TokenLease& lease) {
+    return Serve(lease, {"t1", "t2"});
+  };
+  EXPECT_EQ(CallWithToken(*token_, {}, serve, Is401)->body, "no to t2");
+  EXPECT_TRUE(token_->health().rejected);
+  EXPECT_EQ(token_->stats().tokens_rejected, 2);
+}
+
+// The time is for both reads and both calls; each call is told the rest.
+TEST_F(CallWithTokenTest, A4OneDeadlineForReadsAndCalls) {
+  source_.AlwaysWith(
+      [&](const FetchContext&) -> absl::StatusOr<Credential<std::string>> {
+        executor_.AdvanceBy(absl::Seconds(1));
+        return Credential<std::string>(absl::StrCat("t", source_.call_count()),
+                                       Expiry::In(absl::Hours(1)));
+      });
+  std::vector<absl::Duration> told;
+  const auto serve = [&](const TokenLease& lease, absl::Duration left) {
+    told.push_back(left);
+    executor_.AdvanceBy(absl::Seconds(2));
     return Serve(lease, {"t1"});
   };
-  EXPECT_EQ(CallWithToken(*token_, {}, serve, Is401)->body, "no to t1");
-  EXPECT_EQ(CallWithToken(*token_, {}, serve, Is401).status().code(),
-            absl::StatusCode::kUnauthenticated);
-  EXPECT_EQ(source_.call_count(), 1u);
-  executor_.AdvanceBy(absl::Seconds(2));
-  EXPECT_EQ(CallWithToken(*token_, {}, serve, Is401)->body, "yes to t2");
+  Token::ReadOptions options;
+  options.timeout = absl::Seconds(5);
+  EXPECT_EQ(CallWithToken(*token_, options, serve, Is401)->body, "yes to t2");
+  EXPECT_THAT(told, ElementsAre(absl::Seconds(4), absl::Seconds(1)));
+  told.clear();
+  EXPECT_EQ(CallWithToken(*token_, {}, serve, Is401)->status, 200);
+  EXPECT_THAT(told, ElementsAre(absl::InfiniteDuration()));
+}
+
+TEST_F(CallWithTokenTest, A4NothingLeftStartsARefreshForLaterCalls) {
+  source_.Answer("t1", absl::Hours(1));
+  ASSERT_TRUE(token_->Get().ok());
+  source_.Answer("t2", absl::Hours(1));
+  Token::ReadOptions options;
+  options.timeout = absl::Seconds(2);
+  absl::Status refresh;
+  const auto serve = [&](const TokenLease& lease) {
+    executor_.AdvanceBy(absl::Seconds(9));  // It was not cut short.
+    return Serve(lease, {"t1"});
+  };
+  EXPECT_EQ(CallWithToken(*token_, options, serve, Is401, &refresh)->body,
+            "no to t1");
+  EXPECT_EQ(refresh.code(), absl::StatusCode::kDeadlineExceeded);
+  executor_.RunUntilIdle();
+  EXPECT_EQ(source_.call_count(), 2u);
+  EXPECT_EQ(CallWithToken(*token_, {}, serve, Is401, &refresh)->body,
+            "yes to t2");
+  EXPECT_TRUE(refresh.ok());
+  // A later token is there, but no time for a second call.
+  source_.Answer("t3", absl::Hours(1));
+  const auto replaced = [&](const TokenLease& lease) {
+    EXPECT_TRUE(token_->Install({"t4", Expiry::In(absl::Hours(1))}).ok());
+    executor_.AdvanceBy(absl::Seconds(2));
+    return Serve(lease, {"t2"});
+  };
+  EXPECT_EQ(CallWithToken(*token_, options, replaced, Is401)->body, "no to t2");
+}
+
+TEST_F(CallWithTokenTest, A4TheRefreshsOwnStatusIsNotHidden) {
+  RefreshPolicy policy;
+  policy.min_interval = absl::ZeroDuration();
+  policy.max_stale_on_error = absl::Hours(1);
+  policy.retry.on_exhausted = OnExhausted::kFatal;
+  policy.retry.max_retries = 0;
+  policy.retry.max_consecutive_failures = 1;
+  token_ = *Token::Create(source_.Share(), {&executor_, policy});
+  source_.Answer("t1", absl::Hours(1));
+  source_.Always(absl::InvalidArgumentError("invalid_client"));
+  const auto serve = [&](const TokenLease& lease) {
+    return Serve(lease, {"t1"});
+  };
+  absl::Status refresh;
+  EXPECT_EQ(CallWithToken(*token_, {}, serve, Is401, &refresh)->status, 401);
+  EXPECT_EQ(refresh.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_FALSE(IsFatal(refresh));
+  executor_.AdvanceBy(absl::Hours(1));  // Expired, and served degraded.
+  (void)token_->Get();
+  EXPECT_EQ(CallWithToken(*token_, {}, serve, Is401, &refresh)->status, 401);
+  EXPECT_TRUE(IsFatal(refresh)) << refresh;
 }
 
 TEST_F(CallWithTokenTest, A4NoTokenAtAllIsAnError) {

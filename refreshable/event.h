@@ -22,7 +22,8 @@ enum class RefreshReason {
   kFirst,     // No token has been held yet.
   kStale,     // The token is stale; it is still being served.
   kExpired,   // The token has expired.
-  kRejected,  // The token was invalidated: a cache in the source is no help.
+  kRejected,  // A server rejected the token, or it was invalidated: a cache in
+              // the source is no help.
   kProbe,     // One try after too many failures in a row.
 };
 
@@ -58,10 +59,15 @@ enum class EventKind {
   kExhausted,         // Too many failures in a row, and no usable token.
   kHealed,            // A token was published after kExhausted.
   kDegraded,          // An expired token is being served, by policy.
+  // A server rejected the token of `generation`, which is still being served.
+  // Told once for a token, however many calls were rejected.
+  kTokenRejected,
+  // A refresh that a rejection had asked for brought the rejected token again.
+  kTokenUnchanged,
 };
 
 inline constexpr size_t kEventKinds =
-    static_cast<size_t>(EventKind::kDegraded) + 1;
+    static_cast<size_t>(EventKind::kTokenUnchanged) + 1;
 
 // Stable names for metrics: "attempt_started", "attempt_failed", ...
 constexpr absl::string_view EventKindName(EventKind kind) {
@@ -88,6 +94,10 @@ constexpr absl::string_view EventKindName(EventKind kind) {
       return "healed";
     case EventKind::kDegraded:
       return "degraded";
+    case EventKind::kTokenRejected:
+      return "token_rejected";
+    case EventKind::kTokenUnchanged:
+      return "token_unchanged";
   }
   return "unknown";
 }

@@ -68,7 +68,8 @@ TEST(FormatTest, S1EventNamesAreStable) {
                                "token_published",   "token_invalidated",
                                "backoff",           "state_changed",
                                "exhausted",         "healed",
-                               "degraded"};
+                               "degraded",          "token_rejected",
+                               "token_unchanged"};
   ASSERT_EQ(sizeof(names) / sizeof(names[0]), kEventKinds);
   for (size_t i = 0; i < kEventKinds; ++i) {
     EXPECT_EQ(Printed(static_cast<EventKind>(i)), names[i]);
@@ -111,6 +112,7 @@ TEST(FormatTest, S2HealthAndStats) {
   health.freshness = Freshness::kStale;
   health.generation = Generation(2);
   health.expires_at = kNewYear;
+  health.rejected = true;
   health.refreshing = true;
   health.waiters = 5;
   health.failures = 3;
@@ -120,7 +122,8 @@ TEST(FormatTest, S2HealthAndStats) {
   health.fatal = true;
   EXPECT_EQ(Printed(health),
             "stale, generation 2, expires 2026-01-01T00:00:00+00:00, "
-            "refreshing, waiters 5, failures 3 (last: \"UNAVAILABLE: down\"), "
+            "rejected, refreshing, waiters 5, failures 3 (last: \"UNAVAILABLE: "
+            "down\"), "
             "next attempt 2026-01-01T00:00:01+00:00, exhausted, fatal");
   Stats stats;
   stats.attempts_started = 1;
@@ -129,9 +132,12 @@ TEST(FormatTest, S2HealthAndStats) {
   stats.attempts_discarded = 4;
   stats.tokens_published = 5;
   stats.tokens_invalidated = 6;
+  stats.tokens_rejected = 7;
+  stats.tokens_unchanged = 8;
   EXPECT_EQ(Printed(stats),
             "attempts_started=1 attempts_failed=2 attempts_abandoned=3 "
-            "attempts_discarded=4 tokens_published=5 tokens_invalidated=6");
+            "attempts_discarded=4 tokens_published=5 tokens_invalidated=6 "
+            "tokens_rejected=7 tokens_unchanged=8");
 }
 
 TEST(FormatTest, S2RefreshError) {
@@ -141,12 +147,13 @@ TEST(FormatTest, S2RefreshError) {
   error.next_attempt = kNewYear;
   EXPECT_EQ(Printed(error),
             "failures=2 next_attempt=2026-01-01T00:00:00+00:00 fatal=false "
-            "cause=\"HTTP status 502\"");
+            "rejected=false cause=\"HTTP status 502\"");
   error.next_attempt = absl::InfiniteFuture();
   error.fatal = true;
+  error.rejected = true;
   EXPECT_EQ(Printed(error),
             "failures=2 next_attempt=infinite-future fatal=true "
-            "cause=\"HTTP status 502\"");
+            "rejected=true cause=\"HTTP status 502\"");
 }
 
 TEST(FormatTest, S2Policies) {
@@ -160,11 +167,14 @@ TEST(FormatTest, S2Policies) {
             "expiry_margin=40s stale_window=unset max_stale_window=20m "
             "background_refresh=true refresh_ahead=false "
             "background_cooldown=1m min_interval=1s attempt_timeout=30s "
-            "max_abandoned_calls=2 young_token_age=30s max_stale_on_error=0 "
-            "jitter=0.1 " +
+            "max_abandoned_calls=2 young_token_age=30s "
+            "max_rejection_backoff=unset max_stale_on_error=0 jitter=0.1 " +
                 retry);
   policy.stale_window = absl::Minutes(3);
+  policy.max_rejection_backoff = absl::Minutes(10);
   EXPECT_NE(Printed(policy).find(" stale_window=3m "), std::string::npos);
+  EXPECT_NE(Printed(policy).find(" max_rejection_backoff=10m "),
+            std::string::npos);
 }
 
 TEST(FormatTest, S2FetchContext) {

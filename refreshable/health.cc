@@ -9,6 +9,7 @@ namespace refreshable {
 std::ostream& operator<<(std::ostream& os, const Health& health) {
   os << health.freshness << ", generation " << health.generation << ", expires "
      << Expiry::At(health.expires_at);
+  if (health.rejected) os << ", rejected";
   if (health.refreshing) os << ", refreshing";
   if (health.waiters > 0) os << ", waiters " << health.waiters;
   if (health.failures > 0) {
@@ -27,7 +28,9 @@ std::ostream& operator<<(std::ostream& os, const Stats& stats) {
             << " attempts_abandoned=" << stats.attempts_abandoned
             << " attempts_discarded=" << stats.attempts_discarded
             << " tokens_published=" << stats.tokens_published
-            << " tokens_invalidated=" << stats.tokens_invalidated;
+            << " tokens_invalidated=" << stats.tokens_invalidated
+            << " tokens_rejected=" << stats.tokens_rejected
+            << " tokens_unchanged=" << stats.tokens_unchanged;
 }
 
 }  // namespace refreshable

@@ -23,6 +23,7 @@ struct Health {
   // Of that token, wall time; infinite future if it never expires or there is
   // none yet.
   absl::Time expires_at = absl::InfiniteFuture();
+  bool rejected = false;    // A server rejected that token.
   bool refreshing = false;  // A refresh is in flight.
   int failures = 0;         // Failed attempts in a row.
   absl::Status last_cause;  // Of those; OK after a success.
@@ -48,6 +49,8 @@ struct Stats {
   int64_t attempts_discarded = 0;  // Late answers that changed nothing.
   int64_t tokens_published = 0;
   int64_t tokens_invalidated = 0;
+  int64_t tokens_rejected = 0;   // And served on; not the calls rejected.
+  int64_t tokens_unchanged = 0;  // Refreshes that brought the rejected token.
 };
 
 // One line of name=value.

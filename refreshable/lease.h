@@ -31,6 +31,8 @@ struct Snapshot {
   Generation generation;
   absl::Time expires_at;
   bool degraded = false;
+  // The bytes have been the same since this generation.
+  Generation same_since;
 };
 
 // Later than the infinite past alone.
@@ -82,7 +84,7 @@ class Lease {
   Lease& operator=(Lease&&) noexcept = default;
 
   const Token& token() const { return *snapshot().token; }
-  // What to name in `Refreshable::Invalidate` when a server rejects the token.
+  // What to name as `ReadOptions::rejected` when a server rejects the token.
   Generation generation() const { return snapshot().generation; }
   // Wall time; infinite future if the token never expires.
   absl::Time expires_at() const { return snapshot().expires_at; }

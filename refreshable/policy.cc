@@ -64,6 +64,12 @@ absl::Status Validate(const RefreshPolicy& policy) {
                     policy.max_stale_on_error < infinite,
                 "max_stale_on_error", policy.max_stale_on_error,
                 ">= 0 and finite");
+  if (policy.max_rejection_backoff.has_value()) {
+    check.Require(*policy.max_rejection_backoff >= retry.initial_backoff &&
+                      *policy.max_rejection_backoff < infinite,
+                  "max_rejection_backoff", *policy.max_rejection_backoff,
+                  ">= retry.initial_backoff and finite");
+  }
   // Written so that NaN fails.
   check.Require(policy.jitter >= 0.0 && policy.jitter < 1.0, "jitter",
                 policy.jitter, "in [0, 1)");
@@ -106,13 +112,12 @@ std::ostream& operator<<(std::ostream& os, const RetryPolicy& policy) {
 }
 
 std::ostream& operator<<(std::ostream& os, const RefreshPolicy& policy) {
-  os << "expiry_margin=" << policy.expiry_margin << " stale_window=";
-  if (policy.stale_window.has_value()) {
-    os << *policy.stale_window;
-  } else {
-    os << "unset";
-  }
-  return os << " max_stale_window=" << policy.max_stale_window
+  const auto show = [](const std::optional<absl::Duration>& duration) {
+    return duration.has_value() ? absl::FormatDuration(*duration) : "unset";
+  };
+  return os << "expiry_margin=" << policy.expiry_margin
+            << " stale_window=" << show(policy.stale_window)
+            << " max_stale_window=" << policy.max_stale_window
             << " background_refresh=" << Show(policy.background_refresh)
             << " refresh_ahead=" << Show(policy.refresh_ahead)
             << " background_cooldown=" << policy.background_cooldown
@@ -120,6 +125,7 @@ std::ostream& operator<<(std::ostream& os, const RefreshPolicy& policy) {
             << " attempt_timeout=" << policy.attempt_timeout
             << " max_abandoned_calls=" << policy.max_abandoned_calls
             << " young_token_age=" << policy.young_token_age
+            << " max_rejection_backoff=" << show(policy.max_rejection_backoff)
             << " max_stale_on_error=" << policy.max_stale_on_error
             << " jitter=" << policy.jitter << ' ' << policy.retry;
 }

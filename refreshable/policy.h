@@ -88,6 +88,11 @@ struct RefreshPolicy {
   // if that is shorter, undoes the reset of the failure count that its arrival
   // brought; >= 0.
   absl::Duration young_token_age = absl::Seconds(30);
+  // The longest wait between two attempts that a rejected token causes while
+  // it is still served (`ReadOptions::rejected`); the waits grow as those after
+  // failures do. Unset: `retry.max_backoff`. Finite and at least
+  // `retry.initial_backoff`.
+  std::optional<absl::Duration> max_rejection_backoff;
   // For at most this long after expiry the expired token is served, marked
   // degraded, while refreshes fail. Zero: never. Finite; >= 0.
   absl::Duration max_stale_on_error = absl::ZeroDuration();

@@ -63,6 +63,12 @@ TEST(PolicyTest, E6ABadValueIsRefusedWithItsField) {
        [](RefreshPolicy& p) { p.max_abandoned_calls = -7; }},
       {"young_token_age", "-1s",
        [](RefreshPolicy& p) { p.young_token_age = -absl::Seconds(1); }},
+      {"max_rejection_backoff", "1.99s",
+       [](RefreshPolicy& p) {
+         p.max_rejection_backoff = absl::Milliseconds(1990);
+       }},
+      {"max_rejection_backoff", "inf",
+       [](RefreshPolicy& p) { p.max_rejection_backoff = kForever; }},
       {"max_stale_on_error", "-0.25ns",
        [](RefreshPolicy& p) { p.max_stale_on_error = -kTick; }},
       {"max_stale_on_error", "inf",
@@ -151,6 +157,12 @@ TEST(PolicyTest, E6TheEdgesOfWhatIsAllowed) {
          p.retry.max_consecutive_failures = std::numeric_limits<int>::max();
          p.retry.max_retries = std::numeric_limits<int>::max() - 1;
        }},
+      {"", "the shortest and a long wait between rejections",
+       [](RefreshPolicy& p) {
+         p.max_rejection_backoff = p.retry.initial_backoff;
+       }},
+      {"", "longer than other waits",
+       [](RefreshPolicy& p) { p.max_rejection_backoff = absl::Hours(1); }},
       {"", "ahead", [](RefreshPolicy& p) { p.refresh_ahead = true; }},
       {"", "never in the background",
        [](RefreshPolicy& p) { p.background_refresh = false; }},

@@ -21,25 +21,28 @@ constexpr absl::string_view kRetryAfterUrl = "refreshable/retry-after";
 
 namespace internal {
 
-// The payload is "fatal failures next-attempt cause", the cause last because it
-// may hold anything.
+// The payload is "flags failures next-attempt cause", the cause last because it
+// may hold anything. The flags: 1 fatal, 2 rejected.
 absl::Status MakeRefreshError(absl::StatusCode code,
                               const RefreshError& error) {
   const std::string next = absl::FormatTime(
       absl::RFC3339_full, error.next_attempt, absl::UTCTimeZone());
   absl::Status status(
       code,
-      error.fatal
+      error.rejected && !error.fatal
+          ? absl::StrCat("no token but the rejected one: ", error.cause,
+                         "; no attempt for it before ", next)
+      : error.fatal
           ? absl::StrCat("no usable token: gave up after ", error.failures,
                          " failed attempts; last: ", error.cause)
           : absl::StrCat("no usable token: ", error.failures, " failed attempt",
                          error.failures == 1 ? "" : "s",
                          " in a row, next attempt not before ", next,
                          "; last: ", error.cause));
-  status.SetPayload(
-      kRefreshErrorUrl,
-      absl::Cord(absl::StrCat(error.fatal ? 1 : 0, " ", error.failures, " ",
-                              next, " ", error.cause)));
+  status.SetPayload(kRefreshErrorUrl,
+                    absl::Cord(absl::StrCat(
+                        (error.fatal ? 1 : 0) + (error.rejected ? 2 : 0), " ",
+                        error.failures, " ", next, " ", error.cause)));
   return status;
 }
 
@@ -52,12 +55,15 @@ std::optional<RefreshError> GetRefreshError(const absl::Status& status) {
   const std::vector<std::string> parts =
       absl::StrSplit(text, absl::MaxSplits(' ', 3));
   RefreshError error;
-  if (parts.size() != 4 || !absl::SimpleAtoi(parts[1], &error.failures) ||
+  int flags = 0;
+  if (parts.size() != 4 || !absl::SimpleAtoi(parts[0], &flags) ||
+      !absl::SimpleAtoi(parts[1], &error.failures) ||
       !absl::ParseTime(absl::RFC3339_full, parts[2], &error.next_attempt,
                        nullptr)) {
     return std::nullopt;
   }
-  error.fatal = parts[0] == "1";
+  error.fatal = (flags & 1) != 0;
+  error.rejected = (flags & 2) != 0;
   error.cause = parts[3];
   return error;
 }
@@ -72,6 +78,7 @@ std::ostream& operator<<(std::ostream& os, const RefreshError& error) {
             << absl::FormatTime(absl::RFC3339_full, error.next_attempt,
                                 absl::UTCTimeZone())
             << " fatal=" << (error.fatal ? "true" : "false")
+            << " rejected=" << (error.rejected ? "true" : "false")
             << " cause=" << internal::Quoted(error.cause);
 }
 

@@ -25,10 +25,14 @@ struct RefreshError {
   // or the minimum interval has not passed; `cause` says which.
   int failures = 0;
   // Before this, no attempt is made and every read without a usable token fails
-  // at once. Wall time as of the error; infinite future: never.
+  // at once; if `rejected`, no rejection starts an attempt. Wall time as of the
+  // error; infinite future: never.
   absl::Time next_attempt;
   // Nothing will be attempted until `Reset()` or `Install()`.
   bool fatal = false;
+  // The read rejected a token (`ReadOptions::rejected`) that is still being
+  // served to others, and no other is to be had.
+  bool rejected = false;
 };
 
 // One line of name=value.

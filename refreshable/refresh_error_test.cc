@@ -40,9 +40,12 @@ TEST(RefreshErrorTest, B5ThePayloadComesBackAsItWas) {
   for (const std::string& cause : causes) {
     for (const absl::Time time : times) {
       for (const int count : counts) {
-        for (const bool fatal : {false, true}) {
-          const absl::Status status = MakeRefreshError(
-              absl::StatusCode::kInternal, {cause, count, time, fatal});
+        for (const int flags : {0, 1, 2, 3}) {
+          const bool fatal = (flags & 1) != 0;
+          const bool rejected = (flags & 2) != 0;
+          const absl::Status status =
+              MakeRefreshError(absl::StatusCode::kInternal,
+                               {cause, count, time, fatal, rejected});
           EXPECT_EQ(status.code(), absl::StatusCode::kInternal);
           const auto error = GetRefreshError(status);
           ASSERT_TRUE(error.has_value()) << status;
@@ -50,6 +53,7 @@ TEST(RefreshErrorTest, B5ThePayloadComesBackAsItWas) {
           EXPECT_EQ(error->failures, count);
           EXPECT_EQ(error->next_attempt, time);
           EXPECT_EQ(error->fatal, fatal);
+          EXPECT_EQ(error->rejected, rejected);
           EXPECT_EQ(IsFatal(status), fatal);
         }
       }

@@ -29,8 +29,10 @@ RefreshMachine::RefreshMachine(const RefreshPolicy& policy, uint64_t seed)
 RefreshMachine::ReadAnswer RefreshMachine::OnRead(const Instant& now,
                                                   const ReadRequest& request,
                                                   Decisions& out) {
+  Begin(now);
   Advance(now, out);
   if (servable(now)) {
+    if (rejects(request)) return OnRejectedRead(now, request, out);
     MaybeStartBackground(now, out);
     if (!Usable(now) && !degraded_published_) {
       degraded_published_ = true;
@@ -47,6 +49,7 @@ RefreshMachine::ReadAnswer RefreshMachine::OnRead(const Instant& now,
   if (phase_ == Phase::kIdle) {
     due = next_start(now);
     if (failures_ > 0 && now.since_boot < due) spent = true;
+    if (now.since_boot < rejection_retry_after_) spent = true;
   } else if (phase_ == Phase::kWaiting) {
     due = due_;
     spent = failures_ > 0 && budget < attempts_;
@@ -60,19 +63,54 @@ RefreshMachine::ReadAnswer RefreshMachine::OnRead(const Instant& now,
   }
   if (phase_ == Phase::kIdle) {
     StartFlight(now, /*foreground=*/true, budget, out);
-  } else if (!foreground_) {
-    foreground_ = true;  // Promoted.
-    budget_ = budget;
   } else {
+    foreground_ = true;  // Promoted, perhaps.
     budget_ = std::max(budget_, budget);
   }
+  return ReadAnswer::kWait;
+}
+
+// A read that rejected a token which others may be served. It never waits for
+// permission to start an attempt.
+RefreshMachine::ReadAnswer RefreshMachine::OnRejectedRead(
+    const Instant& now, const ReadRequest& request, Decisions& out) {
+  NoteRejection(request.rejected, out);
+  NoteChanges(now, out);
+  if (phase_ == Phase::kIdle && now.since_boot >= next_rejected_start(now)) {
+    StartFlight(now, /*foreground=*/false, /*budget=*/0, out);
+    by_rejection_ = true;
+  }
+  if (phase_ == Phase::kIdle || phase_ == Phase::kWaiting) {
+    // Those who waited for a flight that this very step has ended are told why.
+    const bool told_others = out.waiters == Decisions::Waiters::kFail &&
+                             (foreground_ || rejected_waits_);
+    if (told_others) return ReadAnswer::kFail;
+    out.failure = MakeRejectedFailure(
+        now, absl::UnauthenticatedError(
+                 rejection_cause_.ok()
+                     ? "the token was rejected, and it is too early to fetch "
+                       "another"
+                     : absl::StrCat("the token was rejected, and fetching "
+                                    "another failed: ",
+                                    rejection_cause_.message())));
+    return ReadAnswer::kFail;
+  }
+  if (phase_ == Phase::kQueued) told_ = generation_;
+  rejected_waits_ = true;
+  // Of use once the token is no longer served: see PromoteIfUnservable.
+  budget_ = std::max(budget_,
+                     request.max_retries.value_or(policy_.retry.max_retries));
   return ReadAnswer::kWait;
 }
 
 std::optional<AttemptStart> RefreshMachine::OnAttemptStart(const Instant& now,
                                                            AttemptId id,
                                                            Decisions& out) {
+  Begin(now);
   if (phase_ != Phase::kQueued || id != attempt_) return std::nullopt;
+  if (by_rejection_) {
+    row_.OnStart(RowBackoff(row_.attempts() + 1));
+  }
   start_before_ = std::exchange(last_start_, now.since_boot);
   interval_exempt_ = false;
   if (abandoned_.size() >= static_cast<size_t>(policy_.max_abandoned_calls)) {
@@ -91,16 +129,16 @@ std::optional<AttemptStart> RefreshMachine::OnAttemptStart(const Instant& now,
   }
   last_call_ = now.since_boot;
   phase_ = Phase::kRunning;
-  running_ = Call{id, epoch_, now.since_boot};
+  running_ = Call{id, epoch_, now.since_boot, told_, by_rejection_};
   attempt_deadline_ = now.since_boot + policy_.attempt_timeout;
   AttemptStart start;
   start.number = attempts_ + 1;
-  start.rejected = rejected_;
-  start.reason = rejected_ != Generation()     ? RefreshReason::kRejected
-                 : exhausted(now)              ? RefreshReason::kProbe
-                 : Usable(now)                 ? RefreshReason::kStale
-                 : generation_ != Generation() ? RefreshReason::kExpired
-                                               : RefreshReason::kFirst;
+  start.rejected = rejected_ != Generation() ? rejected_ : told_;
+  start.reason = start.rejected != Generation() ? RefreshReason::kRejected
+                 : exhausted(now)               ? RefreshReason::kProbe
+                 : Usable(now)                  ? RefreshReason::kStale
+                 : generation_ != Generation()  ? RefreshReason::kExpired
+                                                : RefreshReason::kFirst;
   Event event = MakeEvent(EventKind::kAttemptStarted);
   event.reason = start.reason;
   event.attempt = start.number;
@@ -130,6 +168,7 @@ void RefreshMachine::OnAttemptSuccess(const Instant& now, AttemptId id,
                                       const Expiry& expiry,
                                       std::optional<Generation> same_as,
                                       Decisions& out) {
+  Begin(now);
   Call call{};
   bool current = false;
   const bool known = TakeCall(id, call, current);
@@ -145,12 +184,18 @@ void RefreshMachine::OnAttemptSuccess(const Instant& now, AttemptId id,
   } else if (same_as.has_value() && rejected_ != Generation() &&
              *same_as == rejected_) {
     failure = {absl::FailedPreconditionError(
-                   "the token source returned the token that was rejected"),
+                   "the token source returned the token that was invalidated; "
+                   "Reset() would accept it, Install() replace it"),
                FailureClass::kPermanent, std::nullopt};
   }
   if (known && call.epoch == epoch_ && failure.status.ok()) {
     if (current) phase_ = Phase::kIdle;
-    Publish(now, lifetime, /*from_source=*/true, out);
+    const bool same = held_ && same_as == generation_;
+    if (same && call.told != Generation() && !let_go_) {
+      KeepUnchanged(now, lifetime, out);
+    } else {
+      Publish(now, lifetime, /*from_source=*/true, same, out);
+    }
   } else if (current) {
     FailAttempt(now, failure, out);
   } else {
@@ -161,6 +206,7 @@ void RefreshMachine::OnAttemptSuccess(const Instant& now, AttemptId id,
 
 void RefreshMachine::OnAttemptFailure(const Instant& now, AttemptId id,
                                       const Failure& failure, Decisions& out) {
+  Begin(now);
   Call call{};
   bool current = false;
   TakeCall(id, call, current);
@@ -176,6 +222,7 @@ void RefreshMachine::OnAttemptFailure(const Instant& now, AttemptId id,
 
 void RefreshMachine::OnAttemptLost(const Instant& now, AttemptId id,
                                    Decisions& out) {
+  Begin(now);
   if (phase_ != Phase::kQueued || id != attempt_) return;
   LoseQueued(
       now,
@@ -185,11 +232,13 @@ void RefreshMachine::OnAttemptLost(const Instant& now, AttemptId id,
 }
 
 void RefreshMachine::OnWake(const Instant& now, Decisions& out) {
+  Begin(now);
   Advance(now, out);
   NoteChanges(now, out);
 }
 
 void RefreshMachine::OnWakeLost(const Instant& now, Decisions& out) {
+  Begin(now);
   Advance(now, out);
   if (phase_ == Phase::kWaiting) EndFlight(now, last_cause_, out);
   NoteChanges(now, out);
@@ -197,12 +246,18 @@ void RefreshMachine::OnWakeLost(const Instant& now, Decisions& out) {
 
 bool RefreshMachine::OnInvalidate(const Instant& now, Generation generation,
                                   Decisions& out) {
+  Begin(now);
   if (!held_ || generation != generation_) return false;
   Advance(now, out);
   held_ = false;
   rejected_ = generation;
-  interval_exempt_ = true;
+  row_.Note(generation);
+  PromoteIfUnservable(now);
   ++epoch_;
+  // An attempt that was told of this very rejection serves as the new one.
+  const bool kept = phase_ == Phase::kRunning && running_.told == generation;
+  if (kept) running_.epoch = epoch_;
+  interval_exempt_ = !kept;
   out.withdraw = true;
   out.events.push_back(MakeEvent(EventKind::kTokenInvalidated));
   const bool young = now.since_boot < young_until_;
@@ -210,12 +265,13 @@ bool RefreshMachine::OnInvalidate(const Instant& now, Generation generation,
     failures_ += failures_before_ + 1;
     last_cause_ = absl::UnauthenticatedError(
         "the token was rejected soon after it was issued");
-    backoff_until_ = last_start_ + Backoff(failures_);
+    backoff_until_ =
+        last_start_ + Backoff(failures_, policy_.retry.max_backoff);
     if (retry_after_until_ && *retry_after_until_ < backoff_until_) {
       retry_after_until_.reset();
     }
   }
-  if (phase_ != Phase::kIdle) {
+  if (phase_ != Phase::kIdle && !kept) {
     const bool running = phase_ == Phase::kRunning;
     const bool waiting = phase_ == Phase::kWaiting;
     if (running) AbandonRunning(out);
@@ -230,18 +286,31 @@ bool RefreshMachine::OnInvalidate(const Instant& now, Generation generation,
   return true;
 }
 
+void RefreshMachine::OnReportRejected(const Instant& now, Generation generation,
+                                      Decisions& out) {
+  Begin(now);
+  NoteRejection(generation, out);
+}
+
 bool RefreshMachine::OnInstall(const Instant& now, const Expiry& expiry,
                                Decisions& out) {
+  Begin(now);
   const absl::Duration lifetime =
       expiry.is_relative() ? expiry.lifetime() : expiry.time() - now.wall;
   if (lifetime <= absl::ZeroDuration()) return false;
-  Publish(now, lifetime, /*from_source=*/false, out);
+  row_.End();
+  Publish(now, lifetime, /*from_source=*/false, /*same_token=*/false, out);
   interval_exempt_ = true;
   NoteChanges(now, out);
   return true;
 }
 
 void RefreshMachine::OnReset(const Instant& now, Decisions& out) {
+  Begin(now);
+  rejected_ = Generation();
+  row_.End();
+  rejection_cause_ = absl::OkStatus();
+  rejection_retry_after_ = -absl::InfiniteDuration();
   failures_ = 0;
   failures_before_ = 0;
   told_exhausted_ = false;
@@ -256,7 +325,10 @@ void RefreshMachine::OnReset(const Instant& now, Decisions& out) {
 }
 
 void RefreshMachine::OnFork(std::optional<uint64_t> seed) {
-  if (phase_ == Phase::kRunning) last_start_ = start_before_;
+  if (phase_ == Phase::kRunning) {
+    last_start_ = start_before_;
+    if (running_.by_rejection) row_.OnLost();
+  }
   phase_ = Phase::kIdle;
   abandoned_.clear();
   calls_beyond_ = 0;
@@ -270,7 +342,11 @@ void RefreshMachine::OnFork(std::optional<uint64_t> seed) {
   stale_at_.since_boot =
       std::min(stale_at_.since_boot, usable_until_.since_boot);
   stale_jitter_ = early;
-  if (failures_ > 0) backoff_until_ = last_start_ + Backoff(failures_);
+  if (failures_ > 0) {
+    backoff_until_ =
+        last_start_ + Backoff(failures_, policy_.retry.max_backoff);
+  }
+  if (row_.attempts() > 0) row_.SetWait(RowBackoff(row_.attempts()));
 }
 
 // ---- What is known between events ----
@@ -326,6 +402,7 @@ absl::Duration RefreshMachine::next_start(const Instant& now) const {
   if (fatal(now)) return absl::InfiniteDuration();
   absl::Duration at = -absl::InfiniteDuration();
   if (!interval_exempt_) at = last_start_ + policy_.min_interval;
+  at = std::max(at, rejection_retry_after_);
   if (failures_ == 0) return at;
   at = std::max(at, last_end_ + policy_.min_interval);
   if (exhausted(now)) {
@@ -348,6 +425,10 @@ absl::Duration RefreshMachine::call_again_at() const {
   return last_call_ + policy_.retry.probe_interval * std::exp2(calls_beyond_);
 }
 
+absl::Duration RefreshMachine::next_rejected_start(const Instant& now) const {
+  return std::max(next_start(now), row_.NextStart(last_start_));
+}
+
 bool RefreshMachine::Degraded(const Instant& now) const {
   if (!held_ || failures_ == 0) return false;
   const Edge end{expiry_.wall + policy_.max_stale_on_error,
@@ -356,6 +437,26 @@ bool RefreshMachine::Degraded(const Instant& now) const {
 }
 
 // ---- Transitions ----
+
+// What time has brought about by itself, before any event: the row ends when a
+// token turns stale that nobody rejected.
+void RefreshMachine::Begin(const Instant& now) {
+  if (stale_at_.Reached(now) && !row_.current_rejected()) row_.End();
+  PromoteIfUnservable(now);
+}
+
+// A flight that only reads wait for which rejected the token becomes an
+// ordinary one when nobody can be served that token any more.
+void RefreshMachine::PromoteIfUnservable(const Instant& now) {
+  if (phase_ == Phase::kIdle || !rejected_waits_ || servable(now)) return;
+  foreground_ = true;
+  by_rejection_ = false;
+}
+
+void RefreshMachine::NoteRejection(Generation generation, Decisions& out) {
+  if (!row_.Note(generation)) return;
+  out.events.push_back(MakeEvent(EventKind::kTokenRejected));
+}
 
 // What the passing of time alone brings about.
 void RefreshMachine::Advance(const Instant& now, Decisions& out) {
@@ -391,6 +492,9 @@ void RefreshMachine::StartFlight(const Instant& now, bool foreground,
   foreground_ = foreground;
   budget_ = budget;
   attempts_ = 0;
+  by_rejection_ = false;
+  rejected_waits_ = false;
+  told_ = Generation();
   if (now.since_boot < next_start(now)) {
     Wait(now, out);
   } else {
@@ -429,6 +533,7 @@ void RefreshMachine::LoseQueued(const Instant& now, const absl::Status& cause,
                                 Decisions& out) {
   lost_until_ = now.since_boot + policy_.retry.initial_backoff;
   EndFlight(now, cause, out);
+  if (by_rejection_) out.failure = MakeRejectedFailure(now, cause);
   Event event = MakeEvent(EventKind::kAttemptAbandoned);
   event.status = out.failure.cause;
   out.events.push_back(std::move(event));
@@ -444,10 +549,14 @@ void RefreshMachine::AbandonRunning(Decisions& out) {
 void RefreshMachine::FailAttempt(const Instant& now, const Failure& failure,
                                  Decisions& out) {
   ++attempts_;
+  if (by_rejection_) {
+    FailRejectedAttempt(now, failure, out);
+    return;
+  }
   ++failures_;
   last_cause_ = failure.status;
   last_end_ = now.since_boot;
-  backoff_until_ = last_start_ + Backoff(failures_);
+  backoff_until_ = last_start_ + Backoff(failures_, policy_.retry.max_backoff);
   retry_after_until_.reset();
   if (failure.retry_after.has_value()) {
     retry_after_until_ =
@@ -478,6 +587,34 @@ void RefreshMachine::FailAttempt(const Instant& now, const Failure& failure,
   } else {
     EndFlight(now, failure.status, out);
   }
+  // Of those who rejected the token: an attempt that did not know is none that
+  // was made for them.
+  if (rejected_waits_ && servable(now)) {
+    out.rejected_waiters = told_ != Generation() ? Decisions::Waiters::kFail
+                                                 : Decisions::Waiters::kServe;
+  }
+}
+
+// The token is still being served: the failure says nothing about anybody but
+// the reads that asked for this attempt.
+void RefreshMachine::FailRejectedAttempt(const Instant& now,
+                                         const Failure& failure,
+                                         Decisions& out) {
+  Event failed = MakeEvent(EventKind::kAttemptFailed);
+  failed.status = failure.status;
+  failed.attempt = attempts_;
+  out.events.push_back(std::move(failed));
+  rejection_cause_ = failure.status;
+  if (failure.retry_after.has_value()) {
+    const absl::Duration delay =
+        std::min(*failure.retry_after, policy_.retry.max_retry_after);
+    rejection_retry_after_ = now.since_boot + delay;
+    Event backoff = MakeEvent(EventKind::kBackoff);
+    backoff.delay = delay;
+    out.events.push_back(std::move(backoff));
+  }
+  EndFlight(now, failure.status, out);
+  out.failure = MakeRejectedFailure(now, failure.status);
 }
 
 void RefreshMachine::EndFlight(const Instant& now, const absl::Status& cause,
@@ -488,7 +625,8 @@ void RefreshMachine::EndFlight(const Instant& now, const absl::Status& cause,
 }
 
 void RefreshMachine::Publish(const Instant& now, absl::Duration lifetime,
-                             bool from_source, Decisions& out) {
+                             bool from_source, bool same_token,
+                             Decisions& out) {
   if (phase_ == Phase::kRunning) AbandonRunning(out);
   phase_ = Phase::kIdle;
   generation_ = generation_.Next();
@@ -497,7 +635,38 @@ void RefreshMachine::Publish(const Instant& now, absl::Duration lifetime,
   degraded_published_ = false;
   let_go_ = false;
   rejected_ = Generation();
+  row_.OnPublish(generation_, same_token);
+  SetEdges(now, lifetime);
+  young_until_ =
+      from_source
+          ? now.since_boot + std::min(policy_.young_token_age, lifetime / 2)
+          : -absl::InfiniteDuration();
+  failures_before_ = failures_;
+  out.publish = true;
+  out.waiters = Decisions::Waiters::kServe;
+  OnAnswer(EventKind::kTokenPublished, out);
+}
 
+// An attempt that was told of a rejection brought the rejected token again:
+// good news for all but those who rejected it.
+void RefreshMachine::KeepUnchanged(const Instant& now, absl::Duration lifetime,
+                                   Decisions& out) {
+  if (phase_ == Phase::kRunning) AbandonRunning(out);
+  phase_ = Phase::kIdle;
+  if (!Usable(now) || now.wall + lifetime > expiry_.wall) {
+    SetEdges(now, lifetime);
+    degraded_published_ = false;
+    out.republish_extended = true;
+  }
+  out.waiters = Decisions::Waiters::kServe;
+  out.rejected_waiters = Decisions::Waiters::kFail;
+  OnAnswer(EventKind::kTokenUnchanged, out);
+  out.failure = MakeRejectedFailure(
+      now, absl::UnauthenticatedError(
+               "the token source returned the token that was rejected"));
+}
+
+void RefreshMachine::SetEdges(const Instant& now, absl::Duration lifetime) {
   const absl::Duration usable_for =
       lifetime - std::min(policy_.expiry_margin, lifetime / 4);
   const absl::Duration window =
@@ -511,19 +680,17 @@ void RefreshMachine::Publish(const Instant& now, absl::Duration lifetime,
   expiry_ = After(now, lifetime);
   usable_until_ = After(now, usable_for);
   stale_at_ = After(now, std::min(fresh_for, usable_for));
-  young_until_ =
-      from_source
-          ? now.since_boot + std::min(policy_.young_token_age, lifetime / 2)
-          : -absl::InfiniteDuration();
+}
 
-  failures_before_ = failures_;
+// The source has brought a token: no failure before it counts any more.
+void RefreshMachine::OnAnswer(EventKind kind, Decisions& out) {
   failures_ = 0;
   last_cause_ = absl::OkStatus();
   retry_after_until_.reset();
   cooldown_until_ = -absl::InfiniteDuration();
-  out.publish = true;
-  out.waiters = Decisions::Waiters::kServe;
-  out.events.push_back(MakeEvent(EventKind::kTokenPublished));
+  rejection_cause_ = absl::OkStatus();
+  rejection_retry_after_ = -absl::InfiniteDuration();
+  out.events.push_back(MakeEvent(kind));
   if (told_exhausted_) {
     told_exhausted_ = false;
     out.events.push_back(MakeEvent(EventKind::kHealed));
@@ -531,13 +698,16 @@ void RefreshMachine::Publish(const Instant& now, absl::Duration lifetime,
 }
 
 // min(initial * multiplier^(n-1), max), and the jitter.
-absl::Duration RefreshMachine::Backoff(int failures) {
+absl::Duration RefreshMachine::Backoff(int failures, absl::Duration max) {
   const RetryPolicy& retry = policy_.retry;
-  const absl::Duration wait =
-      std::min(retry.max_backoff, retry.initial_backoff *
-                                      std::pow(retry.multiplier, failures - 1));
-  return std::min(retry.max_backoff,
-                  wait * (1 + policy_.jitter * (2 * Uniform() - 1)));
+  const absl::Duration wait = std::min(
+      max, retry.initial_backoff * std::pow(retry.multiplier, failures - 1));
+  return std::min(max, wait * (1 + policy_.jitter * (2 * Uniform() - 1)));
+}
+
+absl::Duration RefreshMachine::RowBackoff(int attempts) {
+  return Backoff(attempts, policy_.max_rejection_backoff.value_or(
+                               policy_.retry.max_backoff));
 }
 
 // In [0, 1): SplitMix64 (Steele, Lea and Flood, OOPSLA 2014).
@@ -566,13 +736,23 @@ ReadFailure RefreshMachine::MakeFailure(const Instant& now,
                                         const absl::Status& cause) const {
   ReadFailure failure;
   failure.cause = cause;
-  if (cause.ok()) {
+  if (cause.ok() && now.since_boot < rejection_retry_after_) {
+    failure.cause = rejection_cause_;
+  } else if (cause.ok()) {
     failure.cause = absl::UnavailableError(
         "the minimum interval between two attempts has not passed");
   }
   failure.failures = failures_;
   failure.next_attempt_at = next_start(now);
   failure.fatal = fatal(now);
+  return failure;
+}
+
+ReadFailure RefreshMachine::MakeRejectedFailure(
+    const Instant& now, const absl::Status& cause) const {
+  ReadFailure failure = MakeFailure(now, cause);
+  failure.next_attempt_at = next_rejected_start(now);
+  failure.rejected = true;
   return failure;
 }
 

@@ -18,6 +18,7 @@
 #include "refreshable/freshness.h"
 #include "refreshable/generation.h"
 #include "refreshable/policy.h"
+#include "refreshable/rejection_row.h"
 
 namespace refreshable {
 namespace internal {
@@ -40,6 +41,8 @@ struct ReadFailure {
   // Since boot; infinite if nothing will be attempted.
   absl::Duration next_attempt_at;
   bool fatal = false;
+  // The read rejected the token that is held; others may still be served it.
+  bool rejected = false;
 };
 
 // A moment on either clock, whichever comes first.
@@ -63,6 +66,8 @@ struct Decisions {
   bool publish = false;
   // Publish the present token once more, marked degraded.
   bool republish_degraded = false;
+  // Publish the present token once more, with its new `expires_at()`.
+  bool republish_extended = false;
   // Publish nothing in place of the present token.
   bool withdraw = false;
   // The same, and forget the present token: it can never be served again.
@@ -76,6 +81,9 @@ struct Decisions {
   absl::Duration fail_deadlines_before = -absl::InfiniteDuration();
   // ... or that they asked for fewer retries than this.
   int fail_retries_below = 0;
+  // If set, this and not `waiters` is what becomes of those whose request
+  // `rejects` the present token.
+  std::optional<Waiters> rejected_waiters;
   ReadFailure failure;
 
   absl::InlinedVector<Event, 4> events;
@@ -87,6 +95,8 @@ struct ReadRequest {
   absl::Duration deadline = absl::InfiniteDuration();
   // Instead of `RetryPolicy::max_retries`.
   std::optional<int> max_retries;
+  // A server rejected this generation: the read is for a later one. 0: none.
+  Generation rejected;
 };
 
 // What an attempt is told when it starts.
@@ -126,8 +136,9 @@ class RefreshMachine {
   std::optional<AttemptStart> OnAttemptStart(const Instant& now, AttemptId id,
                                              Decisions& out);
 
-  // A call of the source brought a token. `same_as` is the rejected generation
-  // that it equals, if any. The token is published iff `out.publish`.
+  // A call of the source brought a token. `same_as` is the generation that it
+  // equals, if any: the one held, or the one withdrawn and not replaced. The
+  // token is published iff `out.publish`.
   void OnAttemptSuccess(const Instant& now, AttemptId id, const Expiry& expiry,
                         std::optional<Generation> same_as, Decisions& out);
 
@@ -145,6 +156,10 @@ class RefreshMachine {
 
   // False: `generation` is not the one held, nothing changes.
   bool OnInvalidate(const Instant& now, Generation generation, Decisions& out);
+
+  // A server rejected `generation`. Starts nothing.
+  void OnReportRejected(const Instant& now, Generation generation,
+                        Decisions& out);
 
   // False: the token has expired already, nothing changes.
   bool OnInstall(const Instant& now, const Expiry& expiry, Decisions& out);
@@ -176,8 +191,20 @@ class RefreshMachine {
   bool published_servable(const Instant& now) const {
     return Usable(now) || (degraded_published_ && Degraded(now));
   }
+  // Whether `request` must not be answered with the token last published.
+  bool rejects(const ReadRequest& request) const {
+    return row_.Covers(request.rejected);
+  }
+  // A read with this request would be handed a token at once.
+  bool serves(const Instant& now, const ReadRequest& request) const {
+    return servable(now) && !rejects(request);
+  }
   // The one last published.
   Generation generation() const { return generation_; }
+  // The earliest generation since which the token's bytes have been the same.
+  Generation same_since() const { return row_.same_since(); }
+  // A server rejected the token last published.
+  bool current_rejected() const { return row_.current_rejected(); }
   // The one that was invalidated and not replaced yet, if any.
   Generation rejected() const { return rejected_; }
   // Of the token last published; infinite if it never expires.
@@ -197,6 +224,8 @@ class RefreshMachine {
   }
   // The next permitted start of an attempt, since boot; infinite if fatal.
   absl::Duration next_start(const Instant& now) const;
+  // The same for an attempt that a rejection asks for.
+  absl::Duration next_rejected_start(const Instant& now) const;
 
  private:
   enum class Phase {
@@ -209,18 +238,26 @@ class RefreshMachine {
     AttemptId id;
     uint64_t epoch;
     absl::Duration started_at;
+    Generation told;            // That this generation was rejected, or 0.
+    bool by_rejection = false;  // It is an attempt of the row.
   };
 
   bool Usable(const Instant& now) const {
     return held_ && !usable_until_.Reached(now);
   }
   bool Degraded(const Instant& now) const;
-  absl::Duration Backoff(int failures);
+  absl::Duration Backoff(int failures, absl::Duration max);
+  absl::Duration RowBackoff(int attempts);
   absl::Duration call_again_at() const;
   double Uniform();
   absl::Duration let_go_at() const;
 
+  void Begin(const Instant& now);
+  void PromoteIfUnservable(const Instant& now);
   void Advance(const Instant& now, Decisions& out);
+  ReadAnswer OnRejectedRead(const Instant& now, const ReadRequest& request,
+                            Decisions& out);
+  void NoteRejection(Generation generation, Decisions& out);
   void StartFlight(const Instant& now, bool foreground, int budget,
                    Decisions& out);
   void MaybeStartBackground(const Instant& now, Decisions& out);
@@ -231,11 +268,19 @@ class RefreshMachine {
   bool TakeCall(AttemptId id, Call& call, bool& current);
   void Wait(const Instant& now, Decisions& out);
   void FailAttempt(const Instant& now, const Failure& failure, Decisions& out);
+  void FailRejectedAttempt(const Instant& now, const Failure& failure,
+                           Decisions& out);
   void EndFlight(const Instant& now, const absl::Status& cause, Decisions& out);
   void Publish(const Instant& now, absl::Duration lifetime, bool from_source,
-               Decisions& out);
+               bool same_token, Decisions& out);
+  void KeepUnchanged(const Instant& now, absl::Duration lifetime,
+                     Decisions& out);
+  void SetEdges(const Instant& now, absl::Duration lifetime);
+  void OnAnswer(EventKind kind, Decisions& out);
   void NoteChanges(const Instant& now, Decisions& out);
   ReadFailure MakeFailure(const Instant& now, const absl::Status& cause) const;
+  ReadFailure MakeRejectedFailure(const Instant& now,
+                                  const absl::Status& cause) const;
   Event MakeEvent(EventKind kind) const;
 
   const RefreshPolicy policy_;
@@ -276,6 +321,17 @@ class RefreshMachine {
   absl::InlinedVector<Call, 2> abandoned_;
   int calls_beyond_ = 0;
   absl::Duration last_call_ = -absl::InfiniteDuration();
+
+  // Rejections. The flight was started by one; a read that rejected the token
+  // waits for it; its next or present attempt is told that this was rejected.
+  RejectionRow row_;
+  bool by_rejection_ = false;
+  bool rejected_waits_ = false;
+  Generation told_;
+  // The failure of the row's last attempt, OK if it did not fail, and until
+  // when the server asked to be left alone then.
+  absl::Status rejection_cause_;
+  absl::Duration rejection_retry_after_ = -absl::InfiniteDuration();
 
   // Failures, and when the next attempt may start (since boot).
   int failures_ = 0;

@@ -29,16 +29,18 @@ Rules::Rules(const RefreshPolicy& p)
       initial_backoff(ToMs(p.retry.initial_backoff)),
       max_backoff(ToMs(p.retry.max_backoff)),
       probe_interval(ToMs(p.retry.probe_interval)),
-      max_retry_after(ToMs(p.retry.max_retry_after)) {
+      max_retry_after(ToMs(p.retry.max_retry_after)),
+      max_rejection_backoff(
+          ToMs(p.max_rejection_backoff.value_or(p.retry.max_backoff))) {
   if (p.stale_window.has_value()) window = ToMs(*p.stale_window);
 }
 
-Ms Rules::Wait(int n) const {
+Ms Rules::Wait(int n, Ms max) const {
   double wait = static_cast<double>(initial_backoff);
-  while (--n > 0 && wait < static_cast<double>(max_backoff)) {
+  while (--n > 0 && wait < static_cast<double>(max)) {
     wait *= policy.retry.multiplier;
   }
-  return std::min(static_cast<Ms>(wait), max_backoff);
+  return std::min(static_cast<Ms>(wait), max);
 }
 
 Ms Facts::Age() const {
@@ -65,7 +67,7 @@ Freshness Facts::State() const {
 }
 
 bool Facts::Young() const {
-  return from_source && t - born < std::min(rules->young, life / 2);
+  return from_source && t - issued < std::min(rules->young, issued_life / 2);
 }
 
 bool Facts::Grace() const {
@@ -89,6 +91,7 @@ bool Facts::Fatal() const {
 Ms Facts::NotBefore() const {
   if (Fatal()) return kNever;
   Ms at = exempt ? kLongAgo : last_start + rules->min_interval;
+  at = std::max(at, row_asked_until);
   if (failures > 0) {
     Ms wait = asked_until.value_or(backoff_until);
     if (Exhausted()) {
@@ -105,6 +108,29 @@ bool Facts::MayCall() const {
   Ms wait = rules->probe_interval;
   for (int k = 0; k < beyond && wait < kNever / 2; ++k) wait *= 2;
   return abandoned.size() < bound || t >= last_call + wait;
+}
+
+bool Facts::Covers(uint64_t g) const {
+  return g > 0 && same_since <= g && g <= generation;
+}
+
+Ms Facts::RejectedNotBefore() const {
+  return row == 0 ? std::max(NotBefore(), last_start)
+                  : std::max(NotBefore(), last_start + rules->RowWait(row));
+}
+
+void Facts::PassTime() {
+  if (generation > 0 && Age() >= FreshFor() && !CurrentRejected()) {
+    row = 0;
+    noted = 0;
+  }
+  PromoteIfUnservable();
+}
+
+void Facts::PromoteIfUnservable() {
+  if (flight == kNone || !rejected_waits || Usable() || Grace()) return;
+  foreground = true;
+  by_rejection = false;
 }
 
 bool Facts::AheadPermitted() const {
@@ -179,13 +205,20 @@ std::string Facts::Fingerprint() const {
   add((generation > 0) + 2 * withdrawn + 4 * degraded + 8 * from_source +
       16 * (rejected > 0) + 32 * foreground + 64 * exempt +
       128 * told_exhausted + 256 * asked_until.has_value() +
-      512 * static_cast<int>(told) + 2048 * flight);
+      512 * static_cast<int>(told_state) + 2048 * flight + 8192 * by_rejection +
+      16384 * rejected_waits + 32768 * (told > 0) + 65536 * CurrentRejected() +
+      131072 * (same_since < generation) + 262144 * (noted > 0));
+  add(row);
+  add_time(row_asked_until);
+  if (row_asked_until > t) add(static_cast<int>(row_cause));
   if (Held()) {
     add(life);
     add_time(born, life + rules->grace + steps);
     add(born_wall_step - wall_step);
     add(failures_before);
     add(let_go);
+    add(issued_life);
+    add_time(issued, rules->young);
   }
   if (flight != kNone) {
     add(budget);
@@ -194,7 +227,7 @@ std::string Facts::Fingerprint() const {
   if (flight == kWaiting) add_time(due);
   if (flight == kQueued) add_time(submitted, rules->timeout);
   for (const Call& call : abandoned) {
-    add(call.current);
+    add(call.current + 2 * (call.told > 0) + 4 * call.in_row);
     if (call.current) add_time(call.started, steps);
   }
   add(-1);
@@ -203,9 +236,13 @@ std::string Facts::Fingerprint() const {
     add(beyond);
     add_time(last_call, rules->probe_interval << std::min(beyond, 20));
   }
-  if (running.has_value()) add_time(running->started, steps);
-  const Ms reach = std::max(
-      {rules->min_interval, rules->probe_interval, rules->max_backoff});
+  if (running.has_value()) {
+    add_time(running->started, steps);
+    add((running->told > 0) + 2 * (running->told == generation) +
+        4 * running->in_row);
+  }
+  const Ms reach = std::max({rules->min_interval, rules->probe_interval,
+                             rules->max_backoff, rules->max_rejection_backoff});
   add_time(last_start, reach);
   if (flight == kRunning) add_time(start_before, reach);
   add(failures);

@@ -37,12 +37,18 @@ struct Rules {
   explicit Rules(const RefreshPolicy& p);
 
   // B1: after the n-th failure in a row.
-  Ms Wait(int n) const;
+  Ms Wait(int n) const { return Wait(n, max_backoff); }
+  // A13: after the n-th attempt of a row.
+  Ms RowWait(int n) const { return Wait(n, max_rejection_backoff); }
 
   RefreshPolicy policy;
   Ms margin, max_window, cooldown, min_interval, timeout, young, grace;
   std::optional<Ms> window;
   Ms initial_backoff, max_backoff, probe_interval, max_retry_after;
+  Ms max_rejection_backoff;
+
+ private:
+  Ms Wait(int n, Ms max) const;
 };
 
 // What has been seen so far, and what follows from it.
@@ -51,6 +57,8 @@ struct Facts {
     AttemptId id = AttemptId::kNone;
     Ms started = 0;
     bool current = true;  // Nothing was published or invalidated since.
+    uint64_t told = 0;    // Which generation was rejected.
+    bool in_row = false;  // A rejection started it.
   };
   enum Flight { kNone, kWaiting, kQueued, kRunning };
 
@@ -77,6 +85,15 @@ struct Facts {
   Ms NotBefore() const;
   // F6: whether the source may be called.
   bool MayCall() const;
+  // A7: a read that rejects this is not served the present token.
+  bool Covers(uint64_t generation) const;
+  // A13: the present token was rejected.
+  bool CurrentRejected() const { return Covers(noted); }
+  // A9: when a rejection may start an attempt.
+  Ms RejectedNotBefore() const;
+  // A10, A13: what the passing of time has brought about when an event comes.
+  void PassTime();
+  void PromoteIfUnservable();
   // F7: were there no flight, a timer would start one now.
   bool AheadPermitted() const;
   // A timer has something to do now.
@@ -107,9 +124,21 @@ struct Facts {
   bool let_go = false;    // It can never be served again, and is forgotten.
   int failures_before = 0;
   uint64_t rejected = 0;
+  uint64_t same_since = 0;  // The first generation with the same bytes.
+  uint64_t noted = 0;       // The last one that was rejected.
+  Ms issued = 0;            // When it was published first, and its life then.
+  Ms issued_life = 0;
+
+  // The row: its attempts, and until when the server asked the last to wait.
+  int row = 0;
+  Ms row_asked_until = kLongAgo;
+  absl::StatusCode row_cause = absl::StatusCode::kOk;
 
   Flight flight = kNone;
   bool foreground = false;
+  bool by_rejection = false;    // A rejection started the flight.
+  bool rejected_waits = false;  // A read that rejected the token joined it.
+  uint64_t told = 0;            // What the attempt is told was rejected.
   int budget = 0;
   int failed = 0;  // Attempts of this flight.
   Ms due = kNever;
@@ -132,7 +161,7 @@ struct Facts {
   Ms lost_until = kLongAgo;
   bool exempt = false;  // From the minimum interval.
 
-  Freshness told = Freshness::kExpired;
+  Freshness told_state = Freshness::kExpired;
   bool told_exhausted = false;
 };
 

@@ -34,6 +34,13 @@ Ms SinceStart(absl::Duration since_boot) {
   return ms < kLongAgo / 2 ? kLongAgo : ms;
 }
 
+// Which generation a read rejects, or 0.
+uint64_t RejectedBy(const Input& read, const Facts& f) {
+  if (read.rejects == -1) return 0;
+  if (read.rejects == -2) return f.generation + 1;
+  return f.generation - std::min<uint64_t>(read.rejects, f.generation);
+}
+
 absl::Status StatusOf(FailureClass kind) {
   switch (kind) {
     case FailureClass::kTransient:
@@ -50,17 +57,17 @@ absl::Status StatusOf(FailureClass kind) {
 
 const char* ClauseName(Clause clause) {
   constexpr const char* kNames[kClauses] = {
-      "R1", "R2", "R3", "R4", "R6", "R7", "R9", "R12",  //
-      "F1", "F2", "F3", "F4", "F5", "F6", "F7", "F9",  "B1",
-      "B2", "B3", "B4", "B5", "B6", "B7", "B8", "B9",  "B10",
-      "A1", "A2", "A3", "A5", "E2", "E4", "S1"};
+      "R1", "R2", "R3", "R4",  "R6",  "R7",  "R9",  "R12",  //
+      "F1", "F2", "F3", "F4",  "F5",  "F6",  "F7",  "F9",  "B1", "B2", "B3",
+      "B4", "B5", "B6", "B7",  "B8",  "B9",  "B10", "A1",  "A2", "A3", "A5",
+      "A7", "A8", "A9", "A10", "A11", "A12", "A13", "E2",  "E4", "S1"};
   return kNames[static_cast<int>(clause)];
 }
 
 std::string ToString(const MachineInput& input) {
   constexpr const char* kNames[] = {
-      "time", "wall step", "read",       "start",   "succeed", "fail", "lost",
-      "wake", "wake lost", "invalidate", "install", "reset",   "fork"};
+      "time", "wall step", "read",       "start",  "succeed", "fail",  "lost",
+      "wake", "wake lost", "invalidate", "report", "install", "reset", "fork"};
   return absl::StrCat(
       kNames[input.kind], " {",
       input.id == AttemptId::kNone
@@ -68,7 +75,9 @@ std::string ToString(const MachineInput& input) {
           : absl::StrCat("attempt ", static_cast<uint64_t>(input.id), ", "),
       input.ms == kNever ? "never" : absl::StrCat(input.ms, " ms"), ", ",
       input.number, input.relative ? ", relative" : "",
-      input.same_as ? ", same" : "", "}");
+      input.same_as ? ", same" : "",
+      input.rejects == -1 ? "" : absl::StrCat(", rejects ", input.rejects),
+      "}");
 }
 
 // One input, and what came of it.
@@ -131,6 +140,9 @@ class RuledMachine::Judge {
       case Input::kInvalidate:
         JudgeInvalidate();
         break;
+      case Input::kReport:
+        JudgeReport();
+        break;
       case Input::kInstall:
         JudgeInstall();
         break;
@@ -189,7 +201,14 @@ class RuledMachine::Judge {
       }
     }
     if (InputIsOfRunning()) call_ = was_.running;
+    if (input_.kind == Input::kReset || input_.kind == Input::kInstall) {
+      if (input_.kind == Input::kReset || input_.ms > 0)
+        is_.row = is_.noted = 0;
+    }
     if (input_.kind == Input::kReset) {
+      is_.rejected = 0;
+      is_.row_asked_until = kLongAgo;
+      is_.row_cause = absl::StatusCode::kOk;
       is_.failures = is_.failures_before = 0;
       is_.cause = absl::StatusCode::kOk;
       is_.told_exhausted = false;
@@ -204,7 +223,10 @@ class RuledMachine::Judge {
       is_.running.reset();
       is_.exempt = true;
       // The attempt has not begun.
-      if (was_.flight == Facts::kRunning) is_.last_start = was_.start_before;
+      if (was_.flight == Facts::kRunning) {
+        is_.last_start = was_.start_before;
+        if (was_.running->in_row && is_.row > 0) --is_.row;
+      }
     }
     // Though the source may not be called.
     if (input_.kind == Input::kStart && was_.flight == Facts::kQueued &&
@@ -212,17 +234,27 @@ class RuledMachine::Judge {
       is_.start_before = was_.last_start;
       is_.last_start = is_.t;
       is_.exempt = false;
+      if (was_.by_rejection) ++is_.row;
     }
   }
 
   void ObserveEvent(const Event& event) {
     switch (event.kind) {
       case EventKind::kAttemptStarted:
-        is_.running = Facts::Call{input_.id, is_.t, true};
+        is_.running =
+            Facts::Call{input_.id, is_.t, true, was_.told, was_.by_rejection};
         is_.last_call = is_.t;
         if (is_.abandoned.size() >= Bound()) ++is_.beyond;
         break;
       case EventKind::kAttemptFailed:
+        if (was_.by_rejection) {
+          is_.row_cause = event.status.code();
+          if (input_.kind == Input::kFail && input_.ms >= 0) {
+            is_.row_asked_until =
+                is_.t + std::min(input_.ms, is_.rules->max_retry_after);
+          }
+          break;
+        }
         ++is_.failures;
         is_.cause = event.status.code();
         is_.last_end = is_.t;
@@ -247,24 +279,24 @@ class RuledMachine::Judge {
       case EventKind::kTokenPublished:
         for (Facts::Call& call : is_.abandoned) call.current = false;
         ++is_.generation;
-        is_.born = is_.t;
-        is_.born_wall_step = is_.wall_step;
-        is_.life = Life();
+        if (!BringsTheTokenHeld()) is_.same_since = is_.generation;
+        ObserveEdges();
+        is_.issued = is_.born;
+        is_.issued_life = is_.life;
         is_.from_source = input_.kind == Input::kSucceed;
         is_.withdrawn = is_.degraded = is_.let_go = false;
         is_.rejected = 0;
-        is_.failures_before = std::exchange(is_.failures, 0);
-        is_.cause = absl::StatusCode::kOk;
-        is_.asked_until.reset();
-        is_.cooldown_until = kLongAgo;
+        is_.failures_before = is_.failures;
+        ObserveAnswer();
         if (input_.kind == Input::kInstall) is_.exempt = true;
         break;
       case EventKind::kTokenInvalidated:
-        if (is_.running.has_value()) is_.running->current = false;
+        if (is_.running.has_value()) is_.running->current = KeepsAttempt();
         for (Facts::Call& call : is_.abandoned) call.current = false;
         is_.withdrawn = true;
-        is_.rejected = is_.generation;
-        is_.exempt = true;
+        is_.rejected = is_.noted = is_.generation;
+        is_.PromoteIfUnservable();
+        is_.exempt = !KeepsAttempt();
         if (is_.Young()) {
           is_.failures += is_.failures_before + 1;
           is_.cause = absl::StatusCode::kUnauthenticated;
@@ -275,7 +307,7 @@ class RuledMachine::Judge {
         }
         break;
       case EventKind::kStateChanged:
-        is_.told = event.freshness;
+        is_.told_state = event.freshness;
         break;
       case EventKind::kExhausted:
       case EventKind::kHealed:
@@ -284,10 +316,33 @@ class RuledMachine::Judge {
       case EventKind::kDegraded:
         is_.degraded = true;
         break;
+      case EventKind::kTokenRejected:
+        is_.noted = RejectedGeneration();
+        break;
+      case EventKind::kTokenUnchanged:
+        if (out_.republish_extended) {
+          ObserveEdges();
+          is_.degraded = false;
+        }
+        ObserveAnswer();
+        break;
       case EventKind::kAttemptDiscarded:
       case EventKind::kBackoff:
         break;
     }
+  }
+
+  void ObserveEdges() {
+    is_.born = is_.t;
+    is_.born_wall_step = is_.wall_step;
+    is_.life = Life();
+  }
+  // The source has brought a token, or one was installed.
+  void ObserveAnswer() {
+    is_.failures = 0;
+    is_.cause = is_.row_cause = absl::StatusCode::kOk;
+    is_.asked_until.reset();
+    is_.cooldown_until = is_.row_asked_until = kLongAgo;
   }
 
   void ObserveFlight() {
@@ -303,16 +358,23 @@ class RuledMachine::Judge {
     }
     if (was_.flight == Facts::kNone || out_.waiters != Waiters::kKeep ||
         input_.kind == Input::kFork) {
-      is_.foreground = false;
+      is_.foreground = is_.by_rejection = is_.rejected_waits = false;
       is_.budget = is_.failed = 0;
+      is_.told = 0;
     } else {
       for (const Event& event : out_.events) {
         if (event.kind == EventKind::kAttemptFailed) ++is_.failed;
       }
     }
     if (step_.answer == Answer::kWait) {
-      is_.budget = is_.foreground ? std::max(is_.budget, Budget()) : Budget();
-      is_.foreground = true;
+      is_.budget = std::max(is_.budget, Budget());
+      if (!IsRejecting()) {
+        is_.foreground = true;
+      } else {
+        is_.rejected_waits = true;
+        if (was_.flight == Facts::kNone) is_.by_rejection = true;
+        if (is_.flight == Facts::kQueued) is_.told = is_.generation;
+      }
     }
     if (is_.flight != Facts::kWaiting) {
       is_.due = kNever;
@@ -324,6 +386,26 @@ class RuledMachine::Judge {
 
   // ---- What had to be ----
 
+  // Which generation a read or a report rejects, or 0.
+  uint64_t RejectedGeneration() const {
+    if (input_.kind == Input::kReport) {
+      return was_.generation - static_cast<uint64_t>(input_.number);
+    }
+    return RejectedBy(input_, was_);
+  }
+  // The read rejects a token that others are served.
+  bool IsRejecting() const {
+    return input_.kind == Input::kRead && is_.Covers(RejectedGeneration()) &&
+           (is_.Usable() || is_.Grace());
+  }
+  bool BringsTheTokenHeld() const {
+    return input_.kind == Input::kSucceed && input_.same_as && was_.Held();
+  }
+  // A2: of an invalidation, it spares the attempt that runs.
+  bool KeepsAttempt() const {
+    return was_.flight == Facts::kRunning &&
+           was_.running->told == was_.generation;
+  }
   int Budget() const {
     return input_.number >= 0 ? input_.number
                               : is_.rules->policy.retry.max_retries;
@@ -336,7 +418,8 @@ class RuledMachine::Judge {
   }
 
   void ExpectChanges() {
-    if (is_.State() != was_.told) events_.push_back(EventKind::kStateChanged);
+    if (is_.State() != was_.told_state)
+      events_.push_back(EventKind::kStateChanged);
     if (is_.Exhausted() &&
         !(was_.told_exhausted && input_.kind != Input::kReset)) {
       events_.push_back(EventKind::kExhausted);
@@ -356,7 +439,39 @@ class RuledMachine::Judge {
     flight_ = {Facts::kWaiting, clause};
     told_failure_ = told_wait_ = true;
   }
+  // A10.
+  void ExpectRejectedAttemptFailed() {
+    events_.push_back(EventKind::kAttemptFailed);
+    Rule(Clause::kA10,
+         is_.failures == was_.failures && is_.cause == was_.cause &&
+             is_.cooldown_until == was_.cooldown_until,
+         "an attempt of a rejection counts nowhere");
+    if (input_.kind == Input::kFail && input_.ms >= 0) {
+      events_.push_back(EventKind::kBackoff);
+    }
+    for (const Event& event : out_.events) {
+      Rule(Clause::kA10,
+           event.kind != EventKind::kBackoff ||
+               ToMs(event.delay) == is_.row_asked_until - is_.t,
+           "what the server asked for binds everybody");
+    }
+    EndFlight(Clause::kA10);
+    ExpectRejectedFailure(is_.row_cause);
+  }
+  void ExpectRejectedFailure(absl::StatusCode code) {
+    told_failure_ = true;
+    rejected_code_ = code;
+  }
   void ExpectFailed(FailureClass kind) {
+    if (was_.by_rejection) return ExpectRejectedAttemptFailed();
+    ExpectOrdinaryFailed(kind);
+    if (was_.rejected_waits && (is_.Usable() || is_.Grace())) {
+      // A8: to be judged again, if the attempt did not know.
+      rejected_waiters_ = {was_.told > 0 ? Waiters::kFail : Waiters::kServe,
+                           Clause::kA8};
+    }
+  }
+  void ExpectOrdinaryFailed(FailureClass kind) {
     events_.push_back(EventKind::kAttemptFailed);
     Rule(Clause::kB6, is_.failures == was_.failures + 1,
          "one failed attempt, one failure more");
@@ -398,9 +513,28 @@ class RuledMachine::Judge {
     ExpectAnswer();
     Rule(Clause::kR9,
          step_.answer != Answer::kServe || is_.generation != is_.rejected,
-         "a rejected token was served");
+         "a withdrawn token was served");
+    if (input_.rejects != -1) {
+      Rule(Clause::kA7,
+           step_.answer != Answer::kServe || !is_.Covers(RejectedGeneration()),
+           "a read was served what it rejected");
+    }
+  }
+  void ExpectRejectedAnswer() {
+    if (!was_.CurrentRejected()) events_.push_back(EventKind::kTokenRejected);
+    ExpectChanges();
+    bool fails = was_.flight == Facts::kWaiting;
+    if (was_.flight == Facts::kNone) {
+      fails = is_.t < was_.RejectedNotBefore();
+      if (!fails) flight_ = {Facts::kQueued, Clause::kA9};
+    }
+    if (fails) ExpectRejectedFailure(absl::StatusCode::kUnauthenticated);
+    Rule(was_.flight == Facts::kNone ? Clause::kA9 : Clause::kA8,
+         step_.answer == (fails ? Answer::kFail : Answer::kWait),
+         "a rejected read: join, start an attempt if permitted, or fail");
   }
   void ExpectAnswer() {
+    if (IsRejecting()) return ExpectRejectedAnswer();
     if (is_.Usable() || is_.Grace()) {
       const Clause clause = !is_.Usable() ? Clause::kB10
                             : is_.Stale() ? Clause::kR2
@@ -429,7 +563,10 @@ class RuledMachine::Judge {
           (was_.failures > 0 && Budget() < was_.failed) || deadline < was_.due;
     } else if (was_.flight == Facts::kNone) {
       const bool early = is_.t < was_.NotBefore();
-      if (was_.failures > 0) {
+      if (is_.t < was_.row_asked_until) {
+        clause = Clause::kA10;
+        fails = true;
+      } else if (was_.failures > 0) {
         clause = was_.Exhausted() ? Clause::kB7 : Clause::kB5;
         fails = early;
       } else {
@@ -455,19 +592,20 @@ class RuledMachine::Judge {
          "the source is called unless too many calls are outstanding");
     if (!was_.MayCall()) {
       ExpectFailed(FailureClass::kTransient);
-      Rule(Clause::kF6, is_.cause == absl::StatusCode::kUnavailable,
+      Rule(Clause::kF6, FailureCause() == absl::StatusCode::kUnavailable,
            "why the source was not called");
     } else if (step_.start.has_value()) {
       flight_ = {Facts::kRunning, Clause::kF1};
       events_.push_back(EventKind::kAttemptStarted);
-      const RefreshReason reason = was_.rejected > 0 ? RefreshReason::kRejected
+      const uint64_t told = was_.rejected > 0 ? was_.rejected : was_.told;
+      const RefreshReason reason = told > 0          ? RefreshReason::kRejected
                                    : is_.Usable()    ? RefreshReason::kStale
                                    : is_.Exhausted() ? RefreshReason::kProbe
                                    : was_.generation > 0
                                        ? RefreshReason::kExpired
                                        : RefreshReason::kFirst;
       Rule(Clause::kA3,
-           step_.start->rejected == Generation(was_.rejected) &&
+           step_.start->rejected == Generation(told) &&
                step_.start->reason == reason,
            "the reason, and what was rejected");
       Rule(Clause::kF1, step_.start->number == was_.failed + 1,
@@ -485,7 +623,11 @@ class RuledMachine::Judge {
   void JudgeEnd() {
     const bool brings = input_.kind == Input::kSucceed;
     const bool same = brings && input_.same_as && was_.rejected > 0;
-    if (brings && call_.has_value() && call_->current && Life() > 0 && !same) {
+    if (brings && call_.has_value() && call_->current && Life() > 0 &&
+        BringsTheTokenHeld() && call_->told > 0 && !was_.let_go) {
+      ExpectUnchanged();
+    } else if (brings && call_.has_value() && call_->current && Life() > 0 &&
+               !same) {
       Rule(input_.relative ? Clause::kF3 : Clause::kF2, out_.publish,
            "a token is to be published");
       ExpectPublished(InputIsOfRunning() ? Clause::kF2 : Clause::kF6);
@@ -496,16 +638,40 @@ class RuledMachine::Judge {
       ExpectFailed(Life() <= 0 ? FailureClass::kTransient
                                : FailureClass::kPermanent);
       Rule(Clause::kF5,
-           is_.cause == (Life() <= 0 ? absl::StatusCode::kUnavailable
-                                     : absl::StatusCode::kFailedPrecondition),
+           FailureCause() == (Life() <= 0
+                                  ? absl::StatusCode::kUnavailable
+                                  : absl::StatusCode::kFailedPrecondition),
            "why the token is of no use");
     } else {
       const auto kind = static_cast<FailureClass>(input_.number);
       ExpectFailed(kind);
-      Rule(Clause::kB2, is_.cause == StatusOf(kind).code(),
+      Rule(Clause::kB2, FailureCause() == StatusOf(kind).code(),
            "the cause is kept");
     }
     ExpectChanges();
+  }
+  absl::StatusCode FailureCause() const {
+    return was_.by_rejection ? is_.row_cause : is_.cause;
+  }
+  // A11.
+  void ExpectUnchanged() {
+    if (was_.running.has_value() && !InputIsOfRunning()) {
+      ExpectAbandoned(Clause::kF6);
+    }
+    const Ms life = Life();
+    const bool later =
+        was_.life < kNever &&
+        (life == kNever || is_.t + is_.wall_step + life >
+                               was_.born + was_.born_wall_step + was_.life);
+    extended_ = {later || !was_.Usable(), Clause::kA11};
+    flight_ = {Facts::kNone, Clause::kA11};
+    waiters_ = {Waiters::kServe, Clause::kA11};
+    rejected_waiters_ = {Waiters::kFail, Clause::kA11};
+    ExpectRejectedFailure(absl::StatusCode::kUnauthenticated);
+    Rule(Clause::kA11, is_.Usable() && is_.failures == 0,
+         "the token is served on, and no failure counts");
+    events_.push_back(EventKind::kTokenUnchanged);
+    if (was_.told_exhausted) events_.push_back(EventKind::kHealed);
   }
   void ExpectPublished(Clause clause) {
     if (was_.running.has_value() && !InputIsOfRunning())
@@ -526,6 +692,10 @@ class RuledMachine::Judge {
   void ExpectLost() {
     EndFlight(Clause::kE2);
     told_lost_ = true;
+    if (was_.by_rejection) {
+      Rule(Clause::kA13, is_.row == was_.row, "a lost attempt does not count");
+      ExpectRejectedFailure(absl::StatusCode::kUnavailable);
+    }
     events_.push_back(EventKind::kAttemptAbandoned);
     Rule(Clause::kE2,
          out_.failure.cause.code() == absl::StatusCode::kUnavailable,
@@ -543,7 +713,7 @@ class RuledMachine::Judge {
       if (was_.flight == Facts::kRunning) {
         ExpectAbandoned(Clause::kF6);
         ExpectFailed(FailureClass::kTransient);
-        Rule(Clause::kF6, is_.cause == absl::StatusCode::kDeadlineExceeded,
+        Rule(Clause::kF6, FailureCause() == absl::StatusCode::kDeadlineExceeded,
              "the cause is that the attempt took too long");
         if (flight_.value == Facts::kWaiting && is_.t >= is_.NotBefore()) {
           flight_ = {Facts::kQueued, Clause::kF6};
@@ -573,6 +743,11 @@ class RuledMachine::Judge {
     const bool early = is_.t < is_.NotBefore();
     const bool barred = early && (was_.Young() || is_.Fatal());
     const Clause clause = was_.Young() ? Clause::kA5 : Clause::kA2;
+    if (KeepsAttempt()) {
+      flight_ = {Facts::kRunning, Clause::kA2};
+      ExpectChanges();
+      return;
+    }
     if (was_.flight == Facts::kRunning) ExpectAbandoned(Clause::kA2);
     if (was_.flight == Facts::kNone) {
       if (is_.AheadPermitted()) flight_ = {Facts::kQueued, Clause::kF7};
@@ -587,6 +762,13 @@ class RuledMachine::Judge {
       kept_ = was_.flight == Facts::kQueued;
     }
     ExpectChanges();
+  }
+
+  void JudgeReport() {
+    const bool news =
+        was_.Covers(RejectedGeneration()) && !was_.CurrentRejected();
+    if (news) events_.push_back(EventKind::kTokenRejected);
+    Rule(Clause::kA12, out_.submit == AttemptId::kNone, "it starts nothing");
   }
 
   void JudgeInstall() {
@@ -614,6 +796,9 @@ class RuledMachine::Judge {
     Rule(publish_, out_.publish, "whether the token is published");
     Rule(republish_, out_.republish_degraded, "whether it is served degraded");
     Rule(withdraw_, out_.withdraw, "whether the token is withdrawn");
+    Rule(extended_, out_.republish_extended, "whether its life is extended");
+    Rule(rejected_waiters_, out_.rejected_waiters,
+         "what becomes of those who rejected the token");
     Rule(abandoned_, out_.abandon, "which call is abandoned");
     const bool looks =
         input_.kind == Input::kRead || input_.kind == Input::kWake ||
@@ -647,10 +832,21 @@ class RuledMachine::Judge {
   }
   void CompareFailure() {
     const ReadFailure& failure = out_.failure;
+    if (rejected_code_.has_value()) {
+      Rule(Clause::kA9,
+           failure.rejected && failure.cause.code() == *rejected_code_ &&
+               SinceStart(failure.next_attempt_at) == is_.RejectedNotBefore(),
+           "a rejected read is told why, and when the next attempt may start");
+      Rule(Clause::kB7, failure.fatal == is_.Fatal(),
+           "an error says if it is fatal");
+      return;
+    }
+    Rule(Clause::kA9, !failure.rejected, "the read did not reject the token");
     const absl::StatusCode cause =
-        is_.cause == absl::StatusCode::kOk || told_lost_
-            ? absl::StatusCode::kUnavailable
-            : is_.cause;
+        told_lost_                           ? absl::StatusCode::kUnavailable
+        : is_.cause != absl::StatusCode::kOk ? is_.cause
+        : is_.t < is_.row_asked_until        ? is_.row_cause
+                                             : absl::StatusCode::kUnavailable;
     Rule(Clause::kB9,
          failure.cause.code() == cause && failure.failures == is_.failures &&
              SinceStart(failure.next_attempt_at) == is_.NotBefore(),
@@ -679,7 +875,14 @@ class RuledMachine::Judge {
     Rule(Clause::kF2, machine_.generation() == Generation(f.generation),
          "the generation");
     Rule(Clause::kA3, machine_.rejected() == Generation(f.rejected),
-         "the rejected generation");
+         "the withdrawn generation");
+    Rule(Clause::kA11, machine_.same_since() == Generation(f.same_since),
+         "since when the bytes have been the same");
+    Rule(Clause::kA13, machine_.current_rejected() == f.CurrentRejected(),
+         "whether the token counts as rejected");
+    Rule(Clause::kA13,
+         SinceStart(machine_.next_rejected_start(now)) == f.RejectedNotBefore(),
+         "when a rejection may start an attempt");
     if (f.generation > 0) {
       Rule(Clause::kF3,
            machine_.expires_at() ==
@@ -731,12 +934,15 @@ class RuledMachine::Judge {
   Due<bool> publish_ = {false, Clause::kS1};
   Due<bool> republish_ = {false, Clause::kS1};
   Due<bool> withdraw_ = {false, Clause::kS1};
+  Due<bool> extended_ = {false, Clause::kA11};
+  Due<std::optional<Waiters>> rejected_waiters_ = {std::nullopt, Clause::kA8};
   Due<absl::InlinedVector<AttemptId, 1>> abandoned_ = {{}, Clause::kS1};
   std::vector<EventKind> events_;
   bool told_wait_ = false;
   bool told_failure_ = false;
   bool told_lost_ = false;
-  bool kept_ = false;  // The queued attempt.
+  std::optional<absl::StatusCode> rejected_code_;  // Of that failure.
+  bool kept_ = false;                              // The queued attempt.
 };
 
 RuledMachine::RuledMachine(const Rules* rules, ClauseCounts* counts)
@@ -762,7 +968,8 @@ void RuledMachine::Perform(const MachineInput& input, Step& step) {
           now,
           {input.ms == kNever ? absl::InfiniteDuration()
                               : now.since_boot + FromMs(input.ms),
-           input.number < 0 ? std::nullopt : std::make_optional(input.number)},
+           input.number < 0 ? std::nullopt : std::make_optional(input.number),
+           Generation(RejectedBy(input, facts_))},
           out);
       break;
     case Input::kStart:
@@ -771,7 +978,9 @@ void RuledMachine::Perform(const MachineInput& input, Step& step) {
     case Input::kSucceed: {
       std::optional<Generation> same_as;
       if (input.same_as) {
-        same_as = Generation(std::max<uint64_t>(facts_.rejected, 1));
+        same_as = Generation(facts_.rejected > 0
+                                 ? facts_.rejected
+                                 : std::max<uint64_t>(facts_.generation, 1));
       }
       const absl::Duration life = FromMs(input.ms);
       machine_.OnAttemptSuccess(
@@ -801,6 +1010,10 @@ void RuledMachine::Perform(const MachineInput& input, Step& step) {
       step.acted = machine_.OnInvalidate(
           now, Generation(facts_.generation - input.number), out);
       break;
+    case Input::kReport:
+      machine_.OnReportRejected(
+          now, Generation(facts_.generation - input.number), out);
+      break;
     case Input::kInstall:
       step.acted = machine_.OnInstall(
           now,
@@ -819,7 +1032,12 @@ void RuledMachine::Perform(const MachineInput& input, Step& step) {
 
 std::string RuledMachine::ApplyOne(const MachineInput& input, Step& step) {
   Perform(input, step);
-  Judge judge(facts_, step, machine_, counts_);
+  Facts was = facts_;
+  if (input.kind != Input::kTime && input.kind != Input::kWallStep &&
+      input.kind != Input::kFork) {
+    was.PassTime();
+  }
+  Judge judge(was, step, machine_, counts_);
   const Facts is = judge.Observe();
   std::string broken = judge.Verdict(Now());
   facts_ = is;
@@ -853,6 +1071,10 @@ std::string RuledMachine::ApplyLate(const MachineInput& input) {
             Waiters::kKeep) ||
       whole.out.withdraw != rest.out.withdraw ||
       whole.out.republish_degraded != rest.out.republish_degraded ||
+      !same(wake.out.rejected_waiters, rest.out.rejected_waiters,
+            whole.out.rejected_waiters, std::optional<Waiters>()) ||
+      a.next_rejected_start(now) != b.next_rejected_start(now) ||
+      a.current_rejected() != b.current_rejected() ||
       a.queued() != b.queued() || a.waiting() != b.waiting() ||
       a.refreshing() != b.refreshing() || a.failures() != b.failures() ||
       a.rejected() != b.rejected() || a.next_start(now) != b.next_start(now) ||

@@ -49,6 +49,13 @@ enum class Clause {
   kA2,
   kA3,
   kA5,
+  kA7,
+  kA8,
+  kA9,
+  kA10,
+  kA11,
+  kA12,
+  kA13,
   kE2,
   kE4,
   kS1,
@@ -71,6 +78,7 @@ struct MachineInput {
     kWake,
     kWakeLost,
     kInvalidate,  // The generation `number` before the present one.
+    kReport,      // That it was rejected; likewise.
     kInstall,     // A token that lives for `ms`.
     kReset,
     kFork,
@@ -80,7 +88,10 @@ struct MachineInput {
   Ms ms = 0;
   int number = 0;
   bool relative = false;  // The lifetime, to the start of the attempt.
-  bool same_as = false;   // It is the rejected token, or generation 1.
+  bool same_as = false;   // It is the token held, or withdrawn.
+  // A read: rejects the generation this many before the present one. None if
+  // -1; -2 is one that has not been published.
+  int rejects = -1;
 };
 std::string ToString(const MachineInput& input);
 

@@ -55,9 +55,27 @@ class MachineDriver {
               std::optional<int> max_retries = std::nullopt) {
     Begin();
     const Answer answer =
-        machine.OnRead(now(), {kBoot + deadline, max_retries}, out);
+        machine.OnRead(now(), {kBoot + deadline, max_retries, {}}, out);
     End();
     return answer;
+  }
+  // Rejects `generation`, by default the one last published.
+  Answer ReadRejecting(std::optional<uint64_t> generation = std::nullopt,
+                       std::optional<int> max_retries = std::nullopt) {
+    Begin();
+    const Answer answer =
+        machine.OnRead(now(),
+                       {absl::InfiniteDuration(), max_retries,
+                        generation.has_value() ? Generation(*generation)
+                                               : machine.generation()},
+                       out);
+    End();
+    return answer;
+  }
+  void Report(Generation generation) {
+    Begin();
+    machine.OnReportRejected(now(), generation, out);
+    End();
   }
   // Of the attempt last submitted, as are the ends below.
   std::optional<AttemptStart> Start() {

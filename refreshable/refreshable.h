@@ -42,6 +42,11 @@
 
 namespace refreshable {
 
+namespace internal {
+template <typename Answer, typename Token>
+class AsyncCall;
+}  // namespace internal
+
 // Holds one token and keeps it valid: reads hand out leases of it, a stale
 // token is refreshed in the background, an expired one before the read returns;
 // at most one refresh is in flight, whoever asked for it. Failures are retried
@@ -58,9 +63,10 @@ namespace refreshable {
 //   absl::StatusOr<refreshable::Lease<std::string>> lease =
 //       (*token)->Get(absl::Seconds(5));
 //   if (!lease.ok()) return lease.status();
-//   if (Send(request, lease->token()) == 401) {
-//     (*token)->Invalidate(lease->generation());
-//   }
+//   Send(request, lease->token());
+//
+// What to do with a server that answers 401: `ReadOptions::rejected`, or
+// CallWithToken (call_with_token.h), which does it all.
 //
 // `Token` must be move-constructible, and destructible without throwing, and is
 // read from many threads at the same time.
@@ -116,7 +122,8 @@ class Refreshable {
     // throws is ignored. May be null.
     std::function<void(const Lease<Token>&)> on_token_changed = nullptr;
     // Whether two tokens are the same: a source that answers a rejection with
-    // the very token that was rejected has failed. If null, `operator==` is
+    // the very token that was rejected is no help. It is asked about each token
+    // that a source returns and the one before it. If null, `operator==` is
     // used if Token has one (`TokenHasEquality`), else no two tokens are taken
     // to be the same. If it throws, the tokens are not the same.
     std::function<bool(const Token&, const Token&)> same_token = nullptr;
@@ -137,6 +144,20 @@ class Refreshable {
     // for. It does not shorten any wait between attempts. Negative values are
     // treated as zero.
     std::optional<int> max_retries = std::nullopt;
+    // A *rejected read*: a server answered 401 or 403 to a call with the token
+    // of this generation, and the read is for a later one. A later token that
+    // is usable is returned at once. Otherwise the read waits for the refresh
+    // under way, or starts one (a single attempt) if it is time for one; the
+    // rejected token stays in service for all other reads. The read never waits
+    // for that time: it ends at once with UNAUTHENTICATED, and
+    // `GetRefreshError` tells when the next attempt may start. The time between
+    // such attempts grows from `RefreshPolicy::min_interval` to
+    // `RefreshPolicy::max_rejection_backoff`, and begins anew once a token has
+    // become stale that no server rejected. If the refresh fails, the read ends
+    // with the cause's code; UNAUTHENTICATED if it brought the same token.
+    // 0, or a generation not published yet: an ordinary read. If the rejected
+    // token can no longer be served to anyone: likewise.
+    Generation rejected = {};
   };
 
   using Callback = absl::AnyInvocable<void(absl::StatusOr<Lease<Token>>)>;
@@ -181,8 +202,9 @@ class Refreshable {
   // code of its last cause, or FAILED_PRECONDITION once refreshing has given up
   // for good; `GetRefreshError` tells more, `IsFatal` whether to give up too.
   // Such an error comes at once, whatever the timeout, while the next attempt
-  // is not permitted yet, or not before the deadline. UNAVAILABLE also, the
-  // executor refused or dropped the refresh or has not run it for
+  // is not permitted yet, or not before the deadline. UNAUTHENTICATED also, the
+  // options reject the only token there is. UNAVAILABLE also, the executor
+  // refused or dropped the refresh or has not run it for
   // `RefreshPolicy::attempt_timeout`, or the minimum interval between attempts
   // ends after the deadline. CANCELLED, the Refreshable was destroyed.
   // FAILED_PRECONDITION, the read would wait for itself: inside the source's
@@ -204,8 +226,10 @@ class Refreshable {
   }
   ABSL_ATTRIBUTE_ALWAYS_INLINE absl::StatusOr<Lease<Token>> Get(
       const ReadOptions& options) {
-    const internal::HazardRawHold hold = published_.TryLoad();
-    if (ABSL_PREDICT_TRUE(hold.node != nullptr)) return Held(hold);
+    if (ABSL_PREDICT_TRUE(options.rejected == Generation())) {
+      const internal::HazardRawHold hold = published_.TryLoad();
+      if (ABSL_PREDICT_TRUE(hold.node != nullptr)) return Held(hold);
+    }
     return Remade(AskAndGet(options));
   }
 
@@ -249,17 +273,34 @@ class Refreshable {
     return *std::move(lease);
   }
 
-  // Says that a server rejected the token of this generation (401, 403). No
-  // read is handed that token again. Returns whether this call withdrew it:
-  // false if the generation is not the current one, or was withdrawn before, so
-  // that any number of rejected threads cause one refresh. A refresh that is
-  // under way begins anew; otherwise the next read starts one.
-  // A token rejected within `RefreshPolicy::young_token_age` of its publication
-  // counts as a failed attempt: until the backoff has passed, reads without a
-  // usable token fail at once, with UNAUTHENTICATED.
+  // Withdraws the token of this generation: no read is handed it again. For a
+  // token that must not be used any more, because it has leaked or is known to
+  // be revoked. If a server merely answered 401, use `ReadOptions::rejected`
+  // instead: the mistake may be that one server's, and all others would lose a
+  // good token.
+  //
+  // Returns whether this call withdrew it: false if the generation is not the
+  // current one, or was withdrawn before. A refresh that is under way begins
+  // anew, unless it was told of this generation's rejection already; otherwise
+  // the next read starts one. If the source then returns the same token, the
+  // refresh has failed; `Reset()` lets that token be published again, and
+  // `Install()` replaces it.
+  // A token withdrawn within `RefreshPolicy::young_token_age` of its
+  // publication counts as a failed attempt: until the backoff has passed, reads
+  // without a usable token fail at once, with UNAUTHENTICATED.
   bool Invalidate(Generation generation) {
     const std::shared_ptr<State> state = state_;
     return state->Invalidate(generation);
+  }
+
+  // Notes that a server rejected the token of this generation, without asking
+  // for a later one; starts nothing. For a caller that does not try again: a
+  // token that was rejected does not end the growth of the time between the
+  // attempts that rejections start (`ReadOptions::rejected`). A rejected read
+  // does this by itself.
+  void ReportRejected(Generation generation) {
+    const std::shared_ptr<State> state = state_;
+    state->ReportRejected(generation);
   }
 
   // Publishes a token that was obtained otherwise. It replaces whatever is held
@@ -272,12 +313,16 @@ class Refreshable {
   }
 
   // Forgets all failures: backoff, cooldown, exhaustion, a fatal error, and
-  // calls of the source that were abandoned and have not returned. The next
+  // calls of the source that were abandoned and have not returned; and all
+  // rejections: a source may return the token that was invalidated. The next
   // attempt is due at once, but for the minimum interval.
   void Reset() {
     const std::shared_ptr<State> state = state_;
     state->Reset();
   }
+
+  // The executor's clock.
+  const Clock& clock() const { return state_->clock(); }
 
   // Cheap snapshots, for metrics and health checks.
   Stats stats() const { return state_->stats(); }
@@ -285,6 +330,9 @@ class Refreshable {
 
  private:
   using State = internal::State<Token>;
+
+  template <typename Answer, typename OtherToken>
+  friend class internal::AsyncCall;
 
   explicit Refreshable(std::shared_ptr<State> state)
       : published_(state->published()), state_(std::move(state)) {}
@@ -300,15 +348,22 @@ class Refreshable {
   ABSL_ATTRIBUTE_NOINLINE absl::StatusOr<Lease<Token>> AskAndGet(
       const ReadOptions& options) {
     std::optional<Lease<Token>> lease = state_->Load();
-    if (lease.has_value()) return *std::move(lease);
+    if (Answers(options, lease)) return *std::move(lease);
     const Instant now = state_->Now();
     lease = state_->Load(now.wall);
-    if (lease.has_value()) return *std::move(lease);
+    if (Answers(options, lease)) return *std::move(lease);
+    lease.reset();
     const std::shared_ptr<State> state = state_;  // See `state_`.
     const absl::Status status =
         state->Read(Request(now, options), [&] { lease = state->Take(); });
     if (!status.ok()) return status;
     return *std::move(lease);
+  }
+
+  // Whether `lease` is of a token that the read may be handed without asking.
+  static bool Answers(const ReadOptions& options,
+                      const std::optional<Lease<Token>>& lease) {
+    return lease.has_value() && options.rejected < lease->snapshot().same_since;
   }
 
   static absl::StatusOr<Lease<Token>> Held(internal::HazardRawHold hold) {
@@ -329,6 +384,7 @@ class Refreshable {
     if (options.max_retries.has_value()) {
       request.max_retries = std::max(0, *options.max_retries);
     }
+    request.rejected = options.rejected;
     return request;
   }
 

@@ -56,18 +56,10 @@ class ChallengeReader {
   absl::string_view rest_;
 };
 
-}  // namespace
-
-bool IsTokenError(int http_status, absl::string_view error,
-                  absl::Span<const absl::string_view> codes) {
-  return (http_status == 401 || http_status == 403) && !error.empty() &&
-         std::find(codes.begin(), codes.end(), error) != codes.end();
-}
-
-bool IsInvalidTokenChallenge(int http_status,
-                             absl::string_view www_authenticate) {
-  if (http_status != 401) return false;
-  ChallengeReader reader(www_authenticate);
+// Whether one header field rejects the token.
+bool FieldRejects(absl::string_view field,
+                  absl::Span<const absl::string_view> errors) {
+  ChallengeReader reader(field);
   bool bearer = false;
   bool rejected = false;
   // A list of challenges, each a scheme and then nothing, one token68, or a
@@ -90,13 +82,33 @@ bool IsInvalidTokenChallenge(int http_status,
         return false;
       }
       if (bearer && absl::EqualsIgnoreCase(name, "error") &&
-          value == "invalid_token") {
+          std::find(errors.begin(), errors.end(), value) != errors.end()) {
         rejected = true;
       }
     } else {
       bearer = absl::EqualsIgnoreCase(name, "Bearer");
     }
   }
+}
+
+}  // namespace
+
+bool IsTokenError(int http_status, absl::string_view error,
+                  absl::Span<const absl::string_view> codes) {
+  return (http_status == 401 || http_status == 403) && !error.empty() &&
+         std::find(codes.begin(), codes.end(), error) != codes.end();
+}
+
+bool IsInvalidTokenChallenge(
+    int http_status, absl::Span<const absl::string_view> www_authenticate,
+    absl::Span<const absl::string_view> errors, ChallengeStatuses statuses) {
+  if (http_status != 401 &&
+      (http_status != 403 || statuses != ChallengeStatuses::k401And403)) {
+    return false;
+  }
+  return std::any_of(
+      www_authenticate.begin(), www_authenticate.end(),
+      [&](absl::string_view field) { return FieldRejects(field, errors); });
 }
 
 }  // namespace refreshable

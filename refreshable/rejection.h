@@ -24,12 +24,30 @@ inline constexpr size_t kMaxErrorBodyBytes = 64 * 1024;
 bool IsTokenError(int http_status, absl::string_view error,
                   absl::Span<const absl::string_view> codes);
 
-// Whether an answer of status 401 rejects the token, by the value of its
-// WWW-Authenticate header: a Bearer challenge with error="invalid_token" (RFC
-// 6750, section 3), among other challenges perhaps (RFC 9110, section 11.6.1).
-// A header that cannot be parsed rejects nothing.
-bool IsInvalidTokenChallenge(int http_status,
-                             absl::string_view www_authenticate);
+// The statuses of answers whose challenge is looked at.
+enum class ChallengeStatuses {
+  k401,
+  // Also 403, for servers that send the challenge of RFC 6750 with either.
+  k401And403,
+};
+
+// The `error` by which a Bearer challenge rejects the token (RFC 6750, section
+// 3.1).
+inline constexpr absl::string_view kInvalidTokenErrors[] = {"invalid_token"};
+
+// Whether an answer rejects the token, by its WWW-Authenticate header fields: a
+// Bearer challenge whose `error` is one of `errors`, compared letter by letter
+// (RFC 6750, section 3), perhaps among other challenges (RFC 9110, section
+// 11.6.1).
+//
+// `www_authenticate` has the values of all fields of that name. An answer may
+// have several, and the "get header" function of many HTTP clients returns the
+// first alone, which may be another scheme's. A field that cannot be parsed
+// says nothing; the others still count.
+bool IsInvalidTokenChallenge(
+    int http_status, absl::Span<const absl::string_view> www_authenticate,
+    absl::Span<const absl::string_view> errors = kInvalidTokenErrors,
+    ChallengeStatuses statuses = ChallengeStatuses::k401);
 
 }  // namespace refreshable
 

@@ -31,7 +31,7 @@ TEST(TokenErrorTest, A6OnlyTheStatusesAndCodes) {
 }
 
 bool Rejects(absl::string_view www_authenticate) {
-  return IsInvalidTokenChallenge(401, www_authenticate);
+  return IsInvalidTokenChallenge(401, {www_authenticate});
 }
 
 TEST(ChallengeTest, A6Rfc6750Examples) {
@@ -45,10 +45,42 @@ TEST(ChallengeTest, A6Rfc6750Examples) {
 
 TEST(ChallengeTest, A6OnlyStatus401) {
   for (int http_status = 100; http_status < 600; ++http_status) {
-    EXPECT_EQ(
-        IsInvalidTokenChallenge(http_status, "Bearer error=\"invalid_token\""),
-        http_status == 401);
+    EXPECT_EQ(IsInvalidTokenChallenge(http_status,
+                                      {"Bearer error=\"invalid_token\""}),
+              http_status == 401);
+    EXPECT_EQ(IsInvalidTokenChallenge(
+                  http_status, {"Bearer error=\"invalid_token\""},
+                  kInvalidTokenErrors, ChallengeStatuses::k401And403),
+              http_status == 401 || http_status == 403);
   }
+  EXPECT_FALSE(IsInvalidTokenChallenge(
+      403, {"Bearer error=\"insufficient_scope\""}, kInvalidTokenErrors,
+      ChallengeStatuses::k401And403));
+}
+
+// A client that looks at the first field alone finds another scheme's.
+TEST(ChallengeTest, A6AllHeaderFieldsCount) {
+  const absl::string_view basic = "Basic realm=\"api\"";
+  const absl::string_view broken = "Bearer error=\"invalid_token";
+  const absl::string_view rejects = "Bearer error=\"invalid_token\"";
+  EXPECT_TRUE(IsInvalidTokenChallenge(401, {basic, rejects}));
+  EXPECT_TRUE(IsInvalidTokenChallenge(401, {rejects, basic}));
+  EXPECT_TRUE(IsInvalidTokenChallenge(401, {broken, basic, rejects}));
+  EXPECT_FALSE(IsInvalidTokenChallenge(401, {basic, broken}));
+  // The fields are not one text: a scheme does not reach into the next field.
+  EXPECT_FALSE(
+      IsInvalidTokenChallenge(401, {"Bearer", "error=\"invalid_token\""}));
+  EXPECT_FALSE(IsInvalidTokenChallenge(401, {}));
+}
+
+TEST(ChallengeTest, A6TheCallersOwnErrors) {
+  const absl::string_view expired = "Bearer error=\"expired_token\"";
+  EXPECT_FALSE(IsInvalidTokenChallenge(401, {expired}));
+  EXPECT_TRUE(IsInvalidTokenChallenge(401, {expired},
+                                      {"invalid_token", "expired_token"}));
+  EXPECT_FALSE(IsInvalidTokenChallenge(401, {"Bearer error=\"invalid_token\""},
+                                       {"expired_token"}));
+  EXPECT_FALSE(IsInvalidTokenChallenge(401, {expired}, {}));
 }
 
 TEST(ChallengeTest, A6OtherErrors) {

@@ -274,7 +274,7 @@ TYPED_TEST(SecrecyTest, S3CallWithToken) {
   LookAt(CallWithToken(*this->token_, {absl::Seconds(5)}, refuse,
                        absl::IsUnauthenticated));
   CallWithTokenAsync<absl::Status>(
-      this->token_, {absl::Seconds(5)},
+      *this->token_, {absl::Seconds(5)},
       [](Lease<TypeParam> lease, auto) { LookAt(lease); },
       absl::IsUnauthenticated, [](absl::Status status) { LookAt(status); });
   this->LookAround();

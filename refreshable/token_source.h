@@ -46,9 +46,10 @@ class FetchContext {
   RefreshReason reason() const { return reason_; }
   // 1 for the first attempt of a refresh, 2 for its first retry, ...
   int attempt() const { return attempt_; }
-  // The generation that a server rejected and that nothing has replaced yet, or
-  // 0. If it is set, a source must bypass any cache of its own: the same token
-  // once more counts as a failure.
+  // The generation that a server rejected, or that was withdrawn, and that
+  // nothing has replaced yet; or 0. If it is set, a source must bypass any
+  // cache of its own: the same token once more is no help, and if it was
+  // withdrawn, it counts as a failure.
   Generation rejected() const { return rejected_; }
   // The attempt's deadline, counted from the call of `Fetch`: later it is
   // abandoned and counts as failed. May be infinite.

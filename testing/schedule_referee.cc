@@ -165,7 +165,7 @@ void Referee::Published(Generation generation) {
   if (offered_for_ <= absl::ZeroDuration()) {
     Complain("F5, F9: an expired token was published");
   }
-  if (offered_ == rejected_) {
+  if (Refuses(offered_)) {
     Complain("F5: the token that was rejected was published");
   }
   generation_ = generation;
@@ -200,6 +200,11 @@ void Referee::Published(Generation generation) {
 void Referee::Invalidated() {
   if (token_.empty()) Complain("A1: a token was withdrawn twice");
   rejected_ = token_;
+  // R12: of a token that was let go nobody can tell that it comes again.
+  const absl::Duration grace = policy_.max_stale_on_error;
+  rejected_let_go_ = Now().since_boot >= (grace > absl::ZeroDuration()
+                                              ? expiry_.since_boot + grace
+                                              : usable_until_.since_boot);
   token_.clear();
   ++epoch_;
   exempt_ = true;
@@ -332,9 +337,9 @@ void Referee::AppendTo(std::string& fingerprint) const {
     add(moment.since_boot);
   };
   absl::StrAppend(&fingerprint, "|", token_.empty(), rejected_.empty(),
-                  running_, exempt_, replacing_, cooldown_over_, ",",
-                  generation_.value(), ",", failures_, ",", failures_before_,
-                  ",");
+                  rejected_let_go_, running_, exempt_, replacing_,
+                  cooldown_over_, ",", generation_.value(), ",", failures_, ",",
+                  failures_before_, ",");
   add_moment(stale_at_);
   add_moment(usable_until_);
   add_moment(expiry_);

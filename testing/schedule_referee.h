@@ -78,6 +78,10 @@ class Referee final : public refreshable::Observer {
   refreshable::Generation generation() const { return generation_; }
   // The token that was withdrawn and not replaced since; empty: none.
   const std::string& rejected() const { return rejected_; }
+  // F5: a source that brings this has failed.
+  bool Refuses(const std::string& token) const {
+    return token == rejected_ && !rejected_let_go_;
+  }
   int failures() const { return failures_; }
   // Refreshing has given up: no attempt, or single ones from time to time.
   bool Exhausted() const {
@@ -123,6 +127,7 @@ class Referee final : public refreshable::Observer {
   bool offered_by_source_ = false;
   std::string token_;  // Empty: none, or withdrawn.
   std::string rejected_;
+  bool rejected_let_go_ = false;
   refreshable::Generation generation_;
   int epoch_ = 0;
   Moment stale_at_;

@@ -311,7 +311,7 @@ void World::AnswerCall(size_t index, const Answer& answer) {
   if (good) {
     const absl::Duration life = result->expiry.lifetime();
     referee_->Offer(result->token, life, call.start);
-    good = result->token != referee_->rejected() &&
+    good = !referee_->Refuses(result->token) &&
            life > Now().since_boot - call.start.since_boot;
   }
   const bool overtaken = call.epoch != referee_->epoch();

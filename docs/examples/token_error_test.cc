@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "gmock/gmock.h"
@@ -42,6 +43,29 @@ bool IsRejected(const Response& response) {
 }
 // [/rejection]
 
+// Rejects "t1".
+Response Send(const std::string& request, const std::string& token,
+              absl::Duration left) {
+  return {token == "t1" ? 401 : 200,
+          request + " " + absl::FormatDuration(left)};
+}
+
+// [call]
+absl::StatusOr<Response> Fetch(refreshable::Refreshable<std::string>& token,
+                               const std::string& request) {
+  absl::Status refresh;
+  absl::StatusOr<Response> response = refreshable::CallWithToken(
+      token, {absl::Seconds(5)},
+      [&](const refreshable::Lease<std::string>& lease, absl::Duration left) {
+        return Send(request, lease.token(), left);
+      },
+      [](const Response& response) { return response.status == 401; },
+      &refresh);
+  if (refreshable::IsFatal(refresh)) return refresh;
+  return response;
+}
+// [/call]
+
 class TokenErrorTest : public ::testing::Test {
  protected:
   // Calls a server that answers so to "t1", and 200 to any other token.
@@ -49,7 +73,7 @@ class TokenErrorTest : public ::testing::Test {
     source_.Answer("t1", absl::Hours(1));
     source_.Answer("t2", absl::Hours(1));
     refreshable::RefreshPolicy policy;
-    policy.young_token_age = absl::ZeroDuration();
+    policy.min_interval = absl::ZeroDuration();
     const auto token = *refreshable::Refreshable<std::string>::Create(
         source_.Share(), {&executor_, policy});
     sent_.clear();
@@ -73,6 +97,21 @@ class TokenErrorTest : public ::testing::Test {
 TEST_F(TokenErrorTest, C2ATokenErrorIsReplayedOnce) {
   EXPECT_EQ(Call({403, R"({"error": "INVALID_TOKEN"})"}).status, 200);
   EXPECT_THAT(sent_, ElementsAre("t1", "t2"));
+}
+
+TEST(FetchTest, A4IsReplayedWithWhatIsLeftOfItsTime) {
+  refreshable::ManualExecutor executor;
+  refreshable_testing::ScriptedSource<std::string> source;
+  source.Answer("t1", absl::Hours(1));
+  source.Answer("t2", absl::Hours(1));
+  const auto token = *refreshable::Refreshable<std::string>::Create(
+      source.Share(), {&executor});
+  ASSERT_TRUE(token->Get().ok());
+  executor.AdvanceBy(absl::Minutes(1));
+  const absl::StatusOr<Response> response = Fetch(*token, "list");
+  ASSERT_TRUE(response.ok()) << response.status();
+  EXPECT_EQ(response->status, 200);
+  EXPECT_EQ(response->body, "list 5s");
 }
 
 class OtherAnswerTest : public TokenErrorTest,

@@ -46,6 +46,10 @@ RefreshPolicy ChoosePolicy(FuzzInput& in) {
   policy.retry.initial_backoff = absl::Seconds(1) + Seconds(in, 3);
   policy.retry.multiplier = 1 + in.Below(3);
   policy.retry.max_backoff = policy.retry.initial_backoff + Seconds(in, 60);
+  if (in.Below(2) == 0) {
+    policy.max_rejection_backoff =
+        policy.retry.initial_backoff + Seconds(in, 60);
+  }
   policy.retry.max_retries = in.Below(4);
   policy.retry.max_consecutive_failures =
       policy.retry.max_retries + 1 + in.Below(4);
@@ -111,6 +115,7 @@ Input ChooseInput(FuzzInput& in, const Facts& f) {
       input.kind = Input::kRead;
       input.ms = in.Below(2) == 0 ? kNever : 1000 * in.Below(64);
       input.number = in.Below(6) - 1;
+      if (in.Below(2) == 1) input.rejects = in.Below(4) - 2;
       break;
     case 7:
     case 8:
@@ -140,7 +145,7 @@ Input ChooseInput(FuzzInput& in, const Facts& f) {
       input.kind = in.OneOf({Input::kWake, Input::kWakeLost});
       break;
     case 14:
-      input.kind = Input::kInvalidate;
+      input.kind = in.Below(2) == 0 ? Input::kInvalidate : Input::kReport;
       input.number = in.Below(4) == 3 ? 1 : 0;
       break;
     default:

@@ -85,21 +85,34 @@ Made Make(FuzzInput& in) {
   return made;
 }
 
+bool Rejects(absl::string_view text) {
+  return IsInvalidTokenChallenge(401, {text});
+}
+
 void CheckChallenge(int http_status, absl::string_view text) {
-  const bool rejects = IsInvalidTokenChallenge(401, text);
-  Require(IsInvalidTokenChallenge(http_status, text) ==
+  const bool rejects = Rejects(text);
+  Require(IsInvalidTokenChallenge(http_status, {text}) ==
               (http_status == 401 && rejects),
           "only 401 speaks of the token");
-  Require(IsInvalidTokenChallenge(
-              401, absl::StrCat("Basic realm=\"x\", ", text)) == rejects,
+  Require(IsInvalidTokenChallenge(http_status, {text}, kInvalidTokenErrors,
+                                  ChallengeStatuses::k401And403) ==
+              ((http_status == 401 || http_status == 403) && rejects),
+          "by choice 403 does too");
+  Require(!IsInvalidTokenChallenge(401, {text}, {}), "no error is one of none");
+  Require(Rejects(absl::StrCat("Basic realm=\"x\", ", text)) == rejects,
           "a challenge before it changes nothing");
-  Require(
-      !IsInvalidTokenChallenge(401, absl::StrCat("Basic realm=", Quote(text))),
-      "a quoted string is opaque");
+  Require(!Rejects(absl::StrCat("Basic realm=", Quote(text))),
+          "a quoted string is opaque");
+  const std::vector<absl::string_view> others = {"", "Basic realm=\"x\"", "\"",
+                                                 text};
+  for (const absl::string_view other : others) {
+    Require(IsInvalidTokenChallenge(401, {other, text}) == rejects &&
+                IsInvalidTokenChallenge(401, {text, other}) == rejects,
+            "another field changes nothing");
+  }
   if (!rejects) return;
-  Require(
-      IsInvalidTokenChallenge(401, absl::StrCat(text, ", Basic realm=\"x\"")),
-      "a challenge after it changes nothing");
+  Require(Rejects(absl::StrCat(text, ", Basic realm=\"x\"")),
+          "a challenge after it changes nothing");
   const std::string bare = absl::StrReplaceAll(text, {{"\\", ""}});
   Require(absl::StrContains(bare, "invalid_token") &&
               absl::StrContains(absl::AsciiStrToLower(bare), "bearer") &&
@@ -127,7 +140,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (absl::StartsWith(in.Rest(), "make\n")) {
     in.Line();
     const Made made = Make(in);
-    Require(IsInvalidTokenChallenge(401, made.text) == made.rejects,
+    Require(Rejects(made.text) == made.rejects,
             absl::StrCat("read as it was written: ", made.text));
     CheckChallenge(http_status, made.text);
   } else {

@@ -35,7 +35,8 @@ absl::Time At(int64_t nanos) {
 
 Snapshot<std::string> Make(std::string token, uint64_t generation) {
   return {std::make_shared<const std::string>(std::move(token)),
-          Generation(generation), At(5000), false};
+          Generation(generation), At(5000), /*degraded=*/false,
+          /*same_since=*/Generation(generation)};
 }
 
 TEST(PublishedTest, R1ReadsGetTheSnapshotBeforeTheTimeToAsk) {

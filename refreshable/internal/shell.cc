@@ -125,6 +125,7 @@ Health Shell::health() noexcept {
   health.freshness = machine_.freshness(now);
   health.generation = machine_.generation();
   health.expires_at = machine_.expires_at();
+  health.rejected = machine_.current_rejected();
   health.refreshing = machine_.refreshing();
   health.failures = machine_.failures();
   health.last_cause = machine_.last_cause();
@@ -263,13 +264,16 @@ void Shell::Apply(const Instant& now, Decisions& decisions, PublishFn* publish,
   if (decisions.let_go) effects.garbage.push_back(LetGo());
   if (decisions.withdraw) effects.garbage.push_back(Withdraw());
   if (decisions.publish) {
-    Publication publication =
-        (*publish)(machine_.generation(), machine_.expires_at());
+    Publication publication = (*publish)(
+        {machine_.generation(), machine_.same_since(), machine_.expires_at()});
     effects.garbage.push_back(std::move(publication.superseded));
     effects.hook = std::move(publication.hook);
   }
   if (decisions.republish_degraded) {
     effects.garbage.push_back(RepublishDegraded());
+  }
+  if (decisions.republish_extended) {
+    effects.garbage.push_back(RepublishExtended(machine_.expires_at()));
   }
   UpdateCheckAt(now);
   SettleWaiters(now, decisions, effects);
@@ -308,6 +312,12 @@ void Shell::Count(const Event& event) {
       break;
     case EventKind::kTokenInvalidated:
       ++stats_.tokens_invalidated;
+      break;
+    case EventKind::kTokenRejected:
+      ++stats_.tokens_rejected;
+      break;
+    case EventKind::kTokenUnchanged:
+      ++stats_.tokens_unchanged;
       break;
     default:
       break;

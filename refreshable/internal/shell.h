@@ -94,9 +94,12 @@ class Shell : public std::enable_shared_from_this<Shell>, protected ForkAware {
   absl::Status TryRead(absl::FunctionRef<void()> take) noexcept;
   bool Cancel(WaiterId id) noexcept;
   bool Invalidate(Generation generation) noexcept;
+  void ReportRejected(Generation generation) noexcept;
   void Reset() noexcept;
   Stats stats() const noexcept;
   Health health() noexcept;
+  // Until Close, the moment; then nothing: the clock may be gone.
+  std::optional<Instant> NowUnlessClosed() const noexcept;
   const Clock& clock() const { return executor_->clock(); }
   Instant Now() const { return clock().Now(); }
 
@@ -112,10 +115,16 @@ class Shell : public std::enable_shared_from_this<Shell>, protected ForkAware {
     Garbage superseded;
     absl::AnyInvocable<void()> hook;  // May be null.
   };
-  using PublishFn = absl::FunctionRef<Publication(Generation, absl::Time)>;
+  // What a token is published as.
+  struct Edition {
+    Generation generation;
+    Generation same_since;  // The bytes have been the same since then.
+    absl::Time expires_at;
+  };
+  using PublishFn = absl::FunctionRef<Publication(const Edition&)>;
 
   // Outcomes of a call of the source. `publish` is called under the lock if the
-  // token is to be published, with its generation and expiry.
+  // token is to be published.
   void Succeed(AttemptId id, const Expiry& expiry,
                std::optional<Generation> same_as, PublishFn publish) noexcept;
   void Fail(AttemptId id, const absl::Status& status) noexcept;
@@ -128,6 +137,8 @@ class Shell : public std::enable_shared_from_this<Shell>, protected ForkAware {
   virtual Garbage Withdraw() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) = 0;
   virtual Garbage LetGo() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) = 0;
   virtual Garbage RepublishDegraded() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) = 0;
+  virtual Garbage RepublishExtended(absl::Time expires_at)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) = 0;
   virtual void SetCheckAt(absl::Time check_at)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) = 0;
   // Frees all tokens that are held.

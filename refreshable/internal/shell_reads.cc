@@ -45,6 +45,7 @@ absl::Status ToStatus(const Instant& now, const ReadFailure& failure) {
   error.failures = failure.failures;
   error.next_attempt = ToWall(now, failure.next_attempt_at);
   error.fatal = failure.fatal;
+  error.rejected = failure.rejected;
   // Retry loops leave this code alone, and not the cause's.
   return MakeRefreshError(failure.fatal ? absl::StatusCode::kFailedPrecondition
                                         : failure.cause.code(),
@@ -85,7 +86,7 @@ std::optional<absl::Status> Shell::Ask(const ReadRequest& request,
     if (closed_) return Destroyed();
     if (forked_) ForgetParent();
     const Instant now = Now();
-    if (!machine_.servable(now) && HasThisThread(in_attempt_)) {
+    if (!machine_.serves(now, request) && HasThisThread(in_attempt_)) {
       return absl::FailedPreconditionError(
           "a token source read its own Refreshable, which has no usable "
           "token until that very call of the source has returned");
@@ -265,9 +266,25 @@ bool Shell::Cancel(WaiterId id) noexcept {
   return true;
 }
 
+void Shell::ReportRejected(Generation generation) noexcept {
+  OnEvent([&](const Instant& now, Effects& effects)
+              ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+                Decisions decisions;
+                machine_.OnReportRejected(now, generation, decisions);
+                Apply(now, decisions, nullptr, effects);
+              });
+}
+
+std::optional<Instant> Shell::NowUnlessClosed() const noexcept {
+  ForkMutexLock lock(&mutex_);
+  if (closed_) return std::nullopt;
+  return Now();
+}
+
 void Shell::SettleWaiters(const Instant& now, const Decisions& decisions,
                           Effects& effects) {
   if (decisions.waiters == Decisions::Waiters::kKeep &&
+      !decisions.rejected_waiters.has_value() &&
       decisions.fail_deadlines_before == -absl::InfiniteDuration() &&
       decisions.fail_retries_below == 0) {
     return;
@@ -275,9 +292,13 @@ void Shell::SettleWaiters(const Instant& now, const Decisions& decisions,
   for (auto& [id, waiter] : waiters_) {
     if (waiter->settled) continue;
     const ReadRequest& request = waiter->request;
-    if (decisions.waiters == Decisions::Waiters::kServe) {
+    const Decisions::Waiters fate =
+        decisions.rejected_waiters.has_value() && machine_.rejects(request)
+            ? *decisions.rejected_waiters
+            : decisions.waiters;
+    if (fate == Decisions::Waiters::kServe) {
       Settle(id, *waiter, absl::OkStatus(), effects);
-    } else if (decisions.waiters == Decisions::Waiters::kFail ||
+    } else if (fate == Decisions::Waiters::kFail ||
                request.deadline < decisions.fail_deadlines_before ||
                request.max_retries.value_or(default_retries_) <
                    decisions.fail_retries_below) {

@@ -81,11 +81,10 @@ class State final : public Shell {
     Generation installed;
     const absl::Status status = InstallToken(
         credential.expiry,
-        [&](Generation generation, absl::Time expires_at)
-            ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-              installed = generation;
-              return Publish(std::move(token), generation, expires_at);
-            });
+        [&](const Edition& edition) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+          installed = edition.generation;
+          return Publish(std::move(token), edition);
+        });
     if (!status.ok()) return status;
     return installed;
   }
@@ -158,39 +157,42 @@ class State final : public Shell {
 #else
     token = std::make_shared<const Token>(std::move(result->token));
 #endif
-    const std::optional<Generation> same_as = SameAsRejected(*token);
+    const std::optional<Generation> same_as = SameAsLast(*token);
     Succeed(id, result->expiry, same_as,
-            [&](Generation generation, absl::Time expires_at)
-                ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-                  return Publish(std::move(token), generation, expires_at);
-                });
+            [&](const Edition& edition) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+              return Publish(std::move(token), edition);
+            });
   }
 
-  std::optional<Generation> SameAsRejected(const Token& token) {
+  // The generation that is published or was withdrawn last, if `token` equals
+  // its token.
+  std::optional<Generation> SameAsLast(const Token& token) {
     const InAttempt in_attempt(this);
-    Snapshot<Token> rejected;
+    Snapshot<Token> last;
     {
       ForkMutexLock lock(&mutex_);
-      rejected = rejected_;
+      last = current_.token != nullptr ? current_ : rejected_;
     }
-    if (rejected.token == nullptr || !same_token_) return std::nullopt;
+    if (last.token == nullptr || !same_token_) return std::nullopt;
 #ifdef ABSL_HAVE_EXCEPTIONS
     try {
-      if (same_token_(*rejected.token, token)) return rejected.generation;
+      if (same_token_(*last.token, token)) return last.generation;
     } catch (...) {  // Unknown, and so not the same.
     }
 #else
-    if (same_token_(*rejected.token, token)) return rejected.generation;
+    if (same_token_(*last.token, token)) return last.generation;
 #endif
     return std::nullopt;
   }
 
-  Publication Publish(std::shared_ptr<const Token> token, Generation generation,
-                      absl::Time expires_at)
+  Publication Publish(std::shared_ptr<const Token> token,
+                      const Edition& edition)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     Publication publication;
     publication.superseded =
-        Replace({std::move(token), generation, expires_at, false}, {});
+        Replace({std::move(token), edition.generation, edition.expires_at,
+                 /*degraded=*/false, edition.same_since},
+                {});
     if (on_token_changed_) {
       publication.hook =
           [self = std::static_pointer_cast<State>(shared_from_this()),
@@ -212,6 +214,14 @@ class State final : public Shell {
   Garbage RepublishDegraded() override ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     Snapshot<Token> snapshot = current_;
     snapshot.degraded = true;
+    return Replace(std::move(snapshot), rejected_);
+  }
+
+  Garbage RepublishExtended(absl::Time expires_at) override
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    Snapshot<Token> snapshot = current_;
+    snapshot.expires_at = expires_at;
+    snapshot.degraded = false;
     return Replace(std::move(snapshot), rejected_);
   }
 

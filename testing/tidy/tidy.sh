@@ -74,7 +74,8 @@ awk '
     cc = file ~ /\.(h|cc)$/
     # Tests, and what only tests beside them share.
     test = file ~ /_(test|testing|test_util|fixture)\.(h|cc)$/
-    machine = file ~ /^refreshable\/refresh_machine\.(h|cc)$/
+    machine = file ~ \
+      /^refreshable\/(refresh_machine\.(h|cc)|rejection_row\.h)$/
     pure = machine || file ~ \
       /^refreshable\/(generation|freshness|credential|policy|secret)\.(h|cc)$/
     executors = file ~ /^executors\/.*(\.h|\.cc|BUILD\.bazel)$/

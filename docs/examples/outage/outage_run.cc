@@ -258,7 +258,12 @@ absl::Status RunOutage(const std::string& csv_path) {
     rows.push_back({each.name, server.outage_requests(each.name),
                     each.scoreboard->tally()});
   }
-  const absl::Status kept = Judge(rows, PromiseOf(policy, outage), outage);
+  absl::Duration revoking;
+  for (const Act& act : Script()) {
+    if (act.phase == Phase::kRevoking) revoking += act.length;
+  }
+  const absl::Status kept =
+      Judge(rows, PromiseOf(policy, outage, revoking), outage);
   ReportPicture(csv_path, contestants, spans);
   const absl::Status written = (*csv)->status();
   return kept.ok() ? written : kept;

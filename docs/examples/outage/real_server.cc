@@ -123,8 +123,12 @@ std::string Describe(const Event& event) {
       return "a late answer came, and was discarded";
     case EventKind::kTokenPublished:
       return absl::StrCat("has a token, generation ", generation);
-    case EventKind::kTokenInvalidated:
+    case EventKind::kTokenRejected:
       return absl::StrCat("the API rejected generation ", generation);
+    case EventKind::kTokenUnchanged:
+      return absl::StrCat("got generation ", generation, " once more");
+    case EventKind::kTokenInvalidated:
+      return absl::StrCat("withdrew generation ", generation);
     case EventKind::kBackoff:
       return absl::StrCat("asks again in ", Show(event.delay));
     case EventKind::kStateChanged:

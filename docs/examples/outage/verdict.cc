@@ -29,16 +29,26 @@ absl::Duration ShortestWait(const refreshable::RefreshPolicy& policy, int n) {
   return std::max(wait, policy.min_interval);
 }
 
+// How many attempts fit into `length`, the first as it begins.
+int64_t Attempts(const refreshable::RefreshPolicy& policy,
+                 absl::Duration length) {
+  int64_t attempts = 1;
+  absl::Duration start = ShortestWait(policy, 1);
+  while (start <= length && attempts < kMostAttempts) {
+    ++attempts;
+    start += ShortestWait(policy, static_cast<int>(attempts));
+  }
+  return attempts;
+}
+
 }  // namespace
 
 Promise PromiseOf(const refreshable::RefreshPolicy& policy,
-                  absl::Duration outage) {
+                  absl::Duration outage, absl::Duration revoking) {
   Promise promise;
-  promise.requests = 1;
-  absl::Duration start = ShortestWait(policy, 1);
-  while (start <= outage && promise.requests < kMostAttempts) {
-    ++promise.requests;
-    start += ShortestWait(policy, static_cast<int>(promise.requests));
+  promise.requests = Attempts(policy, outage);
+  if (revoking > absl::ZeroDuration()) {
+    promise.requests += Attempts(policy, revoking);
   }
   promise.recovery = policy.retry.probe_interval + policy.attempt_timeout;
   return promise;

@@ -72,6 +72,14 @@ TEST_F(BrokenPromisesTest, NoneWhereAllIsAtTheLimit) {
   EXPECT_TRUE(BrokenPromises(promise_, tally_, 10).empty());
 }
 
+// A13: 1 attempt as it begins, then 2 s and 4 s later.
+TEST(PromiseTest, RejectionsHaveAScheduleOfTheirOwn) {
+  const int64_t without = Allowed(absl::Seconds(100));
+  EXPECT_EQ(
+      PromiseOf(ScaledPolicy(1), absl::Seconds(100), absl::Seconds(7)).requests,
+      without + 3);
+}
+
 TEST_F(BrokenPromisesTest, AnExpiredTokenSent) {
   tally_.expired_sent = 1;
   EXPECT_TRUE(Says(10, "expired token was sent 1 time"));

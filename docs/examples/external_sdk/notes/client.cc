@@ -23,9 +23,11 @@ absl::StatusOr<std::unique_ptr<Client>> Client::Create(
 
 // [call]
 absl::StatusOr<std::string> Client::ReadNote(const std::string& name) {
+  Sessions::ReadOptions options;
+  options.timeout = absl::Seconds(10);
   for (int attempt = 1;; ++attempt) {
     absl::StatusOr<refreshable::Lease<Session>> session =
-        sessions_->Get(absl::Seconds(10));
+        sessions_->Get(options);
     if (!session.ok()) return session.status();
     absl::StatusOr<Response> response = transport_->Send(
         "GET", absl::StrCat("/", session->token().shard, "/notes/", name),
@@ -36,7 +38,7 @@ absl::StatusOr<std::string> Client::ReadNote(const std::string& name) {
       return absl::InternalError(
           absl::StrCat("the server answered ", response->status));
     }
-    sessions_->Invalidate(session->generation());  // And once more.
+    options.rejected = session->generation();  // Once more, with a later one.
   }
 }
 // [/call]

@@ -1,0 +1,489 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The machine when reads say that a server rejected the token they had.
+
+#include <optional>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "refreshable/refresh_machine.h"
+#include "refreshable/refresh_machine_test_util.h"
+
+namespace refreshable {
+namespace internal {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+using Answer = RefreshMachine::ReadAnswer;
+using Waiters = Decisions::Waiters;
+
+// An hour's token, held since `at`.
+MachineDriver Held(RefreshPolicy policy = ExactPolicy(),
+                   absl::Duration at = absl::ZeroDuration()) {
+  MachineDriver d(policy);
+  d.At(at).Hold(S(3600));
+  return d;
+}
+
+// ---- A7: what a read that rejects a generation is served ----
+
+TEST(RefreshMachineRejectedReadTest, A7ItIsNeverServedWhatItRejected) {
+  MachineDriver d = Held();
+  d.At(S(10)).ReadAndStart();
+  d.Hold(S(3600));  // Nothing: the token is fresh.
+  EXPECT_EQ(d.ReadRejecting(1), Answer::kWait);
+  EXPECT_EQ(d.Read(), Answer::kServe);  // Others are.
+  EXPECT_FALSE(d.out.withdraw);
+  d.Start();
+  d.Succeed(Expiry::In(S(3600)));
+  EXPECT_TRUE(d.out.publish);
+  EXPECT_EQ(d.ReadRejecting(1), Answer::kServe);  // A later one, at once.
+  EXPECT_FALSE(d.submitted());
+  EXPECT_EQ(d.At(S(20)).ReadRejecting(2), Answer::kWait);
+}
+
+TEST(RefreshMachineRejectedReadTest, A7NoneOrOneNotPublishedIsAnOrdinaryRead) {
+  MachineDriver d;
+  EXPECT_EQ(d.ReadRejecting(7), Answer::kWait);
+  EXPECT_EQ(d.Start()->rejected, Generation());
+  d.Succeed(Expiry::In(S(3600)));
+  d.At(S(10));
+  EXPECT_EQ(d.ReadRejecting(0), Answer::kServe);
+  EXPECT_EQ(d.ReadRejecting(2), Answer::kServe);
+  EXPECT_FALSE(d.machine.current_rejected());
+}
+
+TEST(RefreshMachineRejectedReadTest, A7NotServableAnyMoreIsAnOrdinaryRead) {
+  MachineDriver d = Held();
+  d.At(S(3600));
+  EXPECT_EQ(d.ReadRejecting(1), Answer::kWait);
+  const auto start = d.Start();
+  EXPECT_EQ(start->reason, RefreshReason::kExpired);
+  EXPECT_EQ(start->rejected, Generation());
+  d.Fail();
+  EXPECT_EQ(d.out.waiters, Waiters::kKeep);  // Retried, as for any read.
+  EXPECT_EQ(d.machine.failures(), 1);
+}
+
+TEST(RefreshMachineRejectedReadTest, A7NotServedDegradedEither) {
+  RefreshPolicy policy = ExactPolicy();
+  policy.max_stale_on_error = S(600);
+  MachineDriver d = Held(policy);
+  d.At(S(3600)).ReadAndStart();
+  d.Fail();
+  EXPECT_EQ(d.Read(), Answer::kServe);
+  EXPECT_EQ(d.ReadRejecting(), Answer::kFail);  // B1 does not permit it.
+  EXPECT_EQ(d.told_next(), S(3602));
+  EXPECT_EQ(d.At(S(3602)).ReadRejecting(), Answer::kWait);
+  EXPECT_EQ(d.Start()->rejected, Generation(1));
+  // Renewed, it is no longer degraded.
+  d.Succeed(Expiry::In(S(3600)), Generation(1));
+  EXPECT_FALSE(d.out.publish);
+  EXPECT_TRUE(d.out.republish_extended);
+  EXPECT_EQ(d.freshness(), Freshness::kFresh);
+}
+
+// ---- A8: joining ----
+
+// A stale token's refresh, which nobody rejected anything for.
+MachineDriver StaleAndQueued(RefreshPolicy policy = ExactPolicy()) {
+  MachineDriver d(policy);
+  d.Hold(S(1000));
+  d.At(S(600)).Read();
+  return d;
+}
+
+TEST(RefreshMachineRejectedReadTest, A8AQueuedAttemptIsToldOfIt) {
+  MachineDriver d = StaleAndQueued();
+  EXPECT_EQ(d.ReadRejecting(), Answer::kWait);
+  EXPECT_FALSE(d.submitted());
+  const auto start = d.Start();
+  EXPECT_EQ(start->reason, RefreshReason::kRejected);
+  EXPECT_EQ(start->rejected, Generation(1));
+  // It stays what it was: a background refresh, whose failure counts.
+  d.Fail(absl::PermissionDeniedError("no"));
+  EXPECT_EQ(d.machine.failures(), 1);
+  EXPECT_EQ(d.out.waiters, Waiters::kFail);
+  EXPECT_EQ(d.out.rejected_waiters, Waiters::kFail);
+  EXPECT_EQ(d.out.failure.cause.message(), "no");
+  EXPECT_EQ(d.check_at(), S(660));  // B3's cooldown.
+}
+
+TEST(RefreshMachineRejectedReadTest, A8ARunningAttemptIsJoinedAsItIs) {
+  MachineDriver d = StaleAndQueued();
+  d.Start();
+  EXPECT_EQ(d.At(S(602)).ReadRejecting(), Answer::kWait);
+  EXPECT_FALSE(d.submitted());
+  MachineDriver fails = d, same = d;
+  d.Succeed(Expiry::In(S(1000)));
+  EXPECT_TRUE(d.out.publish);
+  EXPECT_EQ(d.out.waiters, Waiters::kServe);
+  EXPECT_EQ(d.ReadRejecting(1), Answer::kServe);
+  // It fails: the read is judged as if it came now. B1 forbids an attempt.
+  fails.Fail();
+  EXPECT_EQ(fails.out.waiters, Waiters::kFail);
+  EXPECT_EQ(fails.out.rejected_waiters, Waiters::kServe);
+  EXPECT_EQ(fails.ReadRejecting(1), Answer::kFail);
+  EXPECT_EQ(fails.out.failure.cause.code(), absl::StatusCode::kUnauthenticated);
+  EXPECT_EQ(fails.told_next(), S(603));
+  // It brings the same bytes: an ordinary refresh publishes them, and the read
+  // asks for an attempt that knows.
+  same.Succeed(Expiry::In(S(1000)), Generation(1));
+  EXPECT_TRUE(same.out.publish);
+  EXPECT_EQ(same.machine.generation(), Generation(2));
+  EXPECT_EQ(same.Read(), Answer::kServe);
+  EXPECT_EQ(same.ReadRejecting(1), Answer::kWait);
+  EXPECT_EQ(same.Start()->rejected, Generation(2));
+}
+
+TEST(RefreshMachineRejectedReadTest, A8ManyRejectedTogetherOneAttempt) {
+  MachineDriver d = Held();
+  d.At(S(10));
+  for (int i = 0; i < 64; ++i) {
+    EXPECT_EQ(d.ReadRejecting(1), Answer::kWait);
+    EXPECT_EQ(d.submitted(), i == 0);
+    EXPECT_EQ(d.events().size(), i == 0 ? 1 : 0);  // token_rejected
+  }
+}
+
+TEST(RefreshMachineRejectedReadTest, A8AFlightBetweenAttemptsIsNotWaitedFor) {
+  MachineDriver d = Held();
+  d.wall_step = S(4000);
+  d.At(S(10)).ReadAndStart();
+  d.Fail();
+  d.wall_step = S(0);  // Usable again, with a flight between attempts.
+  EXPECT_EQ(d.At(S(11)).ReadRejecting(), Answer::kFail);
+  EXPECT_EQ(d.told_next(), S(12));
+}
+
+// ---- A9: starting ----
+
+TEST(RefreshMachineRejectedReadTest, A9OneAttemptOrAnErrorAtOnce) {
+  MachineDriver d = Held();
+  EXPECT_EQ(d.At(S(1) - Tick()).ReadRejecting(), Answer::kFail);
+  EXPECT_THAT(d.events(), ElementsAre("token_rejected"));
+  EXPECT_EQ(d.out.failure.cause.code(), absl::StatusCode::kUnauthenticated);
+  EXPECT_TRUE(d.out.failure.rejected);
+  EXPECT_FALSE(d.out.failure.fatal);
+  EXPECT_EQ(d.told_next(), S(1));
+  EXPECT_FALSE(d.machine.refreshing());
+  // No timer does it.
+  EXPECT_EQ(d.wake_at(), S(2400));
+  d.At(S(1)).Wake();
+  EXPECT_FALSE(d.submitted());
+  EXPECT_EQ(d.ReadRejecting(), Answer::kWait);
+  EXPECT_TRUE(d.submitted());
+  EXPECT_EQ(d.Start()->number, 1);
+}
+
+TEST(RefreshMachineRejectedReadTest, A9NeitherCooldownNorPolicyForbidIt) {
+  RefreshPolicy policy = ExactPolicy();
+  policy.background_refresh = false;
+  MachineDriver never = Held(policy);
+  EXPECT_EQ(never.At(S(10)).ReadRejecting(), Answer::kWait);
+  EXPECT_TRUE(never.submitted());
+  MachineDriver d = StaleAndQueued();
+  d.Start();
+  d.Fail();  // Cooldown until 660 s, backoff until 602 s.
+  EXPECT_EQ(d.At(S(602) - Tick()).ReadRejecting(), Answer::kFail);
+  EXPECT_EQ(d.At(S(602)).ReadRejecting(), Answer::kWait);
+  EXPECT_TRUE(d.submitted());
+}
+
+TEST(RefreshMachineRejectedReadTest, A9WhatTheServerAskedForBindsIt) {
+  MachineDriver d = StaleAndQueued();
+  d.Start();
+  d.Fail(absl::ResourceExhaustedError("busy"), S(200));
+  EXPECT_EQ(d.At(S(700)).ReadRejecting(), Answer::kFail);
+  EXPECT_EQ(d.told_next(), S(800));
+  EXPECT_EQ(d.At(S(800)).ReadRejecting(), Answer::kWait);
+}
+
+TEST(RefreshMachineRejectedReadTest, A9TheMinimumIntervalAppliesToAll) {
+  MachineDriver d;
+  EXPECT_TRUE(d.Install(Expiry::In(S(3600))));
+  EXPECT_EQ(d.ReadRejecting(), Answer::kWait);  // Exempt once.
+}
+
+// ---- A10: one attempt, whose failure counts nowhere ----
+
+TEST(RefreshMachineRejectedReadTest, A10AFailureIsTheRejectedReadsAlone) {
+  MachineDriver d = Held();
+  const absl::Duration stale = d.check_at();
+  d.At(S(10)).ReadRejecting(std::nullopt, /*max_retries=*/5);
+  d.Start();
+  d.At(S(11)).Fail(absl::UnavailableError("502"));
+  EXPECT_THAT(d.events(), ElementsAre("attempt_failed"));
+  EXPECT_EQ(d.event(EventKind::kAttemptFailed).attempt, 1);
+  EXPECT_EQ(d.event(EventKind::kAttemptFailed).failures, 0);
+  EXPECT_EQ(d.out.waiters, Waiters::kFail);
+  EXPECT_EQ(d.out.failure.cause.message(), "502");
+  EXPECT_TRUE(d.out.failure.rejected);
+  EXPECT_EQ(d.told_next(), S(12));
+  EXPECT_FALSE(d.machine.refreshing());
+  EXPECT_EQ(d.machine.failures(), 0);
+  EXPECT_TRUE(d.machine.last_cause().ok());
+  EXPECT_EQ(d.next_start(), S(11));  // No backoff.
+  EXPECT_EQ(d.check_at(), stale);
+  // The next read within the wait hears of it too.
+  EXPECT_EQ(d.ReadRejecting(), Answer::kFail);
+  EXPECT_EQ(d.out.failure.cause.code(), absl::StatusCode::kUnauthenticated);
+  EXPECT_THAT(std::string(d.out.failure.cause.message()),
+              testing::HasSubstr("502"));
+  // No cooldown either: stale, it is refreshed.
+  EXPECT_EQ(d.At(S(2400)).Read(), Answer::kServe);
+  EXPECT_TRUE(d.submitted());
+}
+
+TEST(RefreshMachineRejectedReadTest, A10SoDoesATimeoutAndALostAttempt) {
+  MachineDriver d = Held();
+  d.At(S(10)).ReadRejecting();
+  MachineDriver lost = d;
+  d.Start();
+  EXPECT_EQ(d.wake_at(), S(40));
+  d.At(S(40)).Wake();
+  EXPECT_EQ(d.out.failure.cause.code(), absl::StatusCode::kDeadlineExceeded);
+  EXPECT_EQ(d.machine.failures(), 0);
+  lost.Lost();
+  EXPECT_EQ(lost.out.failure.cause.code(), absl::StatusCode::kUnavailable);
+  EXPECT_TRUE(lost.out.failure.rejected);
+  EXPECT_EQ(lost.ReadRejecting(), Answer::kWait);  // A13: none has started.
+  EXPECT_TRUE(lost.submitted());
+}
+
+// A read that comes in place of the timer does not change what they are told.
+TEST(RefreshMachineRejectedReadTest, A10ThoseWhoWaitedAreToldWhy) {
+  RefreshPolicy policy = ExactPolicy();
+  policy.attempt_timeout = S(1);
+  MachineDriver d = Held(policy);
+  d.At(S(10)).ReadRejecting();
+  d.Start();
+  EXPECT_EQ(d.At(S(11)).ReadRejecting(), Answer::kFail);
+  EXPECT_EQ(d.out.waiters, Waiters::kFail);
+  EXPECT_EQ(d.out.failure.cause.code(), absl::StatusCode::kDeadlineExceeded);
+  EXPECT_TRUE(d.out.failure.rejected);
+}
+
+TEST(RefreshMachineRejectedReadTest, A10ItsRetryAfterBindsEverybody) {
+  MachineDriver d = Held();
+  d.At(S(2390)).ReadRejecting();
+  d.Start();
+  d.Fail(absl::ResourceExhaustedError("busy"), S(1000));
+  EXPECT_THAT(d.events(), ElementsAre("attempt_failed", "backoff"));
+  EXPECT_EQ(d.event(EventKind::kBackoff).delay, S(300));  // Capped.
+  EXPECT_EQ(d.machine.failures(), 0);
+  EXPECT_EQ(d.At(S(2400)).Read(), Answer::kServe);
+  EXPECT_FALSE(d.submitted());
+  EXPECT_EQ(d.check_at(), S(2690));
+  MachineDriver gone = d;
+  EXPECT_EQ(d.At(S(2690)).Read(), Answer::kServe);
+  EXPECT_TRUE(d.submitted());
+  // A read without a token ends at once, with that cause.
+  gone.Invalidate();
+  EXPECT_EQ(gone.Read(), Answer::kFail);
+  EXPECT_EQ(gone.out.failure.cause.message(), "busy");
+  EXPECT_EQ(gone.told_next(), S(2690));
+  gone.Reset();
+  EXPECT_EQ(gone.Read(), Answer::kWait);
+}
+
+TEST(RefreshMachineRejectedReadTest, A10NothingIsPromotedWhileItIsServed) {
+  MachineDriver d = Held();
+  d.At(S(10)).ReadRejecting();
+  d.Start();
+  EXPECT_EQ(d.Read(), Answer::kServe);
+  d.Fail();
+  EXPECT_FALSE(d.machine.refreshing());
+}
+
+TEST(RefreshMachineRejectedReadTest, A10ExpiredMeanwhileItIsAForegroundFlight) {
+  for (const bool another : {false, true}) {
+    MachineDriver d = Held();
+    d.At(S(3550)).ReadRejecting(std::nullopt, /*max_retries=*/1);
+    d.Start();
+    d.At(S(3570));
+    if (another) {
+      EXPECT_EQ(d.Read(), Answer::kWait);
+      EXPECT_FALSE(d.submitted());
+    } else {
+      d.Wake();
+    }
+    EXPECT_TRUE(d.out.let_go);
+    d.Fail();
+    EXPECT_EQ(d.machine.failures(), 1);
+    EXPECT_EQ(d.out.waiters, Waiters::kKeep);
+    EXPECT_EQ(d.wake_at(), S(3571));
+    d.At(S(3571)).Wake();
+    EXPECT_EQ(d.Start()->rejected, Generation(1));
+    d.Fail();
+    // The largest budget that anybody asked for.
+    EXPECT_EQ(d.machine.refreshing(), another);
+  }
+}
+
+// ---- A11: the same bytes again ----
+
+TEST(RefreshMachineRejectedReadTest, A11TheSameBytesAreNoNewToken) {
+  MachineDriver d = Held();
+  d.At(S(2400)).Read();
+  d.Start();
+  d.Fail();
+  EXPECT_EQ(d.At(S(2402)).ReadRejecting(), Answer::kWait);
+  d.Start();
+  d.Succeed(Expiry::In(S(1198)), Generation(1));  // And the same expiry.
+  EXPECT_THAT(d.events(), ElementsAre("token_unchanged"));
+  EXPECT_FALSE(d.out.publish);
+  EXPECT_FALSE(d.out.republish_extended);
+  EXPECT_EQ(d.out.waiters, Waiters::kServe);
+  EXPECT_EQ(d.out.rejected_waiters, Waiters::kFail);
+  EXPECT_EQ(d.out.failure.cause.code(), absl::StatusCode::kUnauthenticated);
+  EXPECT_EQ(d.told_next(), S(2404));
+  EXPECT_EQ(d.machine.generation(), Generation(1));
+  EXPECT_EQ(d.machine.failures(), 0);  // An answer: B6.
+  EXPECT_EQ(d.freshness(), Freshness::kStale);
+  EXPECT_EQ(d.machine.expires_at(), d.WallAt(S(3600)));
+}
+
+TEST(RefreshMachineRejectedReadTest, A11ALaterExpiryMovesTheEdges) {
+  MachineDriver d = Held();
+  d.At(S(2500)).ReadRejecting();
+  d.Start();
+  d.Succeed(Expiry::In(S(3600)), Generation(1));
+  EXPECT_THAT(d.events(), ElementsAre("token_unchanged", "state_changed"));
+  EXPECT_TRUE(d.out.republish_extended);
+  EXPECT_EQ(d.machine.generation(), Generation(1));
+  EXPECT_EQ(d.machine.expires_at(), d.WallAt(S(6100)));
+  EXPECT_EQ(d.check_at(), S(4900));
+  EXPECT_EQ(d.freshness(), Freshness::kFresh);
+  // An earlier one does not.
+  d.At(S(2600)).ReadRejecting();
+  d.Start();
+  d.Succeed(Expiry::In(S(100)), Generation(1));
+  EXPECT_FALSE(d.out.republish_extended);
+  EXPECT_EQ(d.machine.expires_at(), d.WallAt(S(6100)));
+}
+
+TEST(RefreshMachineRejectedReadTest, A11PublishedByAnOrdinaryRefreshTheyCount) {
+  MachineDriver d = Held();
+  d.At(S(2399)).Report(Generation(1));
+  d.At(S(2400)).Read();
+  d.Start();
+  d.Succeed(Expiry::In(S(3600)), Generation(1));
+  EXPECT_TRUE(d.out.publish);
+  EXPECT_EQ(d.machine.generation(), Generation(2));
+  EXPECT_EQ(d.machine.same_since(), Generation(1));
+  EXPECT_TRUE(d.machine.current_rejected());
+  EXPECT_EQ(d.Read(), Answer::kServe);
+  EXPECT_EQ(d.At(S(2401)).ReadRejecting(1), Answer::kWait);
+  d.Start();
+  d.Succeed(Expiry::In(S(3600)));
+  EXPECT_EQ(d.machine.same_since(), Generation(3));
+  EXPECT_FALSE(d.machine.current_rejected());
+  EXPECT_EQ(d.ReadRejecting(1), Answer::kServe);
+}
+
+// There is nothing left to extend.
+TEST(RefreshMachineRejectedReadTest, R12ATokenThatWasLetGoIsPublishedAnew) {
+  MachineDriver d = Held();
+  d.At(S(3550)).ReadRejecting();
+  d.Start();
+  d.At(S(3560)).Wake();
+  EXPECT_TRUE(d.out.let_go);
+  d.Succeed(Expiry::In(S(3600)), Generation(1));
+  EXPECT_TRUE(d.out.publish);
+  EXPECT_FALSE(d.out.republish_extended);
+  EXPECT_EQ(d.machine.generation(), Generation(2));
+  EXPECT_TRUE(d.machine.current_rejected());
+}
+
+TEST(RefreshMachineRejectedReadTest, R12AnExtendedTokenIsLetGoLater) {
+  MachineDriver d = Held();
+  d.At(S(3550)).ReadRejecting();
+  d.Start();
+  d.Succeed(Expiry::In(S(3600)), Generation(1));
+  EXPECT_TRUE(d.out.republish_extended);
+  d.At(S(3560)).Wake();
+  EXPECT_FALSE(d.out.let_go);
+  d.At(S(7110)).Wake();
+  EXPECT_TRUE(d.out.let_go);
+}
+
+TEST(RefreshMachineRejectedReadTest, A11ALateAnswerCountsToo) {
+  MachineDriver d = Held();
+  d.At(S(10)).ReadRejecting();
+  d.Start();
+  const AttemptId late = d.attempt;
+  d.At(S(40)).Wake();
+  d.At(S(42)).ReadRejecting();
+  d.Start();
+  d.Succeed(Expiry::Never(), Generation(1), late);
+  EXPECT_THAT(d.events(), ElementsAre("attempt_abandoned", "token_unchanged"));
+  EXPECT_EQ(d.out.rejected_waiters, Waiters::kFail);
+  EXPECT_FALSE(d.machine.refreshing());
+}
+
+// ---- A12: a report ----
+
+TEST(RefreshMachineRejectedReadTest, A12AReportStartsNothing) {
+  MachineDriver d = Held();
+  d.At(S(10)).Report(Generation(2));
+  EXPECT_THAT(d.events(), IsEmpty());
+  d.Report(Generation(1));
+  EXPECT_THAT(d.events(), ElementsAre("token_rejected"));
+  EXPECT_TRUE(d.machine.current_rejected());
+  EXPECT_FALSE(d.submitted());
+  EXPECT_EQ(d.Read(), Answer::kServe);
+  d.Report(Generation(1));
+  EXPECT_THAT(d.events(), IsEmpty());
+}
+
+// ---- With Invalidate and Reset ----
+
+TEST(RefreshMachineRejectedReadTest, A2AnAttemptThatKnowsIsNotAbandoned) {
+  MachineDriver d = Held();
+  d.At(S(100)).ReadRejecting();
+  d.Start();
+  EXPECT_TRUE(d.Invalidate());
+  EXPECT_THAT(d.out.abandon, IsEmpty());
+  EXPECT_FALSE(d.submitted());
+  EXPECT_EQ(d.out.waiters, Waiters::kKeep);
+  EXPECT_EQ(d.Read(), Answer::kWait);
+  MachineDriver same = d;
+  d.Succeed(Expiry::In(S(3600)));
+  EXPECT_TRUE(d.out.publish);
+  EXPECT_EQ(d.starts.size(), 2u);
+  // Now that it is withdrawn, the same bytes are a failure (F5).
+  same.Succeed(Expiry::In(S(3600)), Generation(1));
+  EXPECT_FALSE(same.out.publish);
+  EXPECT_EQ(same.machine.failures(), 1);
+  EXPECT_EQ(same.out.waiters, Waiters::kFail);
+  const std::string told(same.out.failure.cause.message());
+  EXPECT_THAT(told, testing::HasSubstr("Reset()"));
+  EXPECT_THAT(told, testing::HasSubstr("Install()"));
+}
+
+TEST(RefreshMachineRejectedReadTest, A1ResetForgetsWhatWasWithdrawn) {
+  MachineDriver d = Held();
+  d.At(S(100)).Invalidate();
+  d.ReadAndStart();
+  d.Succeed(Expiry::In(S(3600)), Generation(1));
+  EXPECT_EQ(d.machine.failures(), 1);
+  d.Reset();
+  EXPECT_EQ(d.machine.rejected(), Generation());
+  d.At(S(101));
+  EXPECT_EQ(d.ReadAndStart()->rejected, Generation());
+  d.Succeed(Expiry::In(S(3600)), Generation(1));
+  EXPECT_TRUE(d.out.publish);
+  EXPECT_EQ(d.machine.generation(), Generation(2));
+  EXPECT_EQ(d.machine.same_since(), Generation(2));
+  EXPECT_EQ(d.Read(), Answer::kServe);
+  EXPECT_EQ(d.ReadRejecting(1), Answer::kServe);
+}
+
+}  // namespace
+}  // namespace internal
+}  // namespace refreshable
