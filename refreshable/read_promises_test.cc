@@ -186,16 +186,18 @@ TEST_F(RefreshablePromisesTest, R10PoolOfOneThreadClaimsAQueuedAttempt) {
   const auto token = *Token::Create(source.Share(), {pool.get()});
   std::optional<LeaseOr> async;
   std::optional<LeaseOr> seen;
-  absl::Notification queued, done;
+  absl::Notification queued, read, done;
   pool->RunBlocking([&] {
     queued.WaitForNotification();
     seen = token->Get();
+    read.Notify();
   });
   token->GetAsync(absl::InfiniteDuration(), [&](LeaseOr lease) {
     async = std::move(lease);
     done.Notify();
   });
   queued.Notify();
+  read.WaitForNotification();
   done.WaitForNotification();
   EXPECT_THAT(*seen, HoldsToken("t1"));
   EXPECT_THAT(*async, HoldsToken("t1"));
