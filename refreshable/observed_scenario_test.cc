@@ -168,7 +168,7 @@ double StaleAfter(uint64_t seed, double jitter) {
   return tenths / 10.0;
 }
 
-TEST(JitterTest, F8StalenessComesUpToATenthOfTheWindowEarlier) {
+TEST(JitterTest, F8StalenessComesUpToATenthOfTheLifeEarlier) {
   double least = 100;
   double most = 0;
   for (uint64_t seed = 0; seed < 50; ++seed) {
@@ -177,10 +177,10 @@ TEST(JitterTest, F8StalenessComesUpToATenthOfTheWindowEarlier) {
     least = std::min(least, stale);
     most = std::max(most, stale);
   }
-  EXPECT_GE(least, 45.0);  // The window is the 50 s before the expiry.
-  EXPECT_LE(least, 46.0);  // Used to the full by so many seeds.
+  EXPECT_GE(least, 40.0);  // The window is the 50 s before the expiry.
+  EXPECT_LE(least, 41.0);  // Used to the full by so many seeds.
   EXPECT_LE(most, 50.0);
-  EXPECT_GE(most, 49.5);
+  EXPECT_GE(most, 49.0);
   EXPECT_EQ(StaleAfter(1, 0), 50.0);
 }
 

@@ -102,6 +102,16 @@ TEST(PolicyTest, E6ABadValueIsRefusedWithItsField) {
        [](RefreshPolicy& p) { p.retry.probe_interval = kZero; }},
       {"retry.probe_interval", "inf",
        [](RefreshPolicy& p) { p.retry.probe_interval = kForever; }},
+      {"retry.probe_interval", "59s",
+       [](RefreshPolicy& p) { p.retry.probe_interval = absl::Seconds(59); }},
+      {"retry.probe_interval", "1m",
+       [](RefreshPolicy& p) { p.retry.max_backoff = absl::Seconds(61); }},
+      {"retry.probe_interval", "4s",
+       [](RefreshPolicy& p) {
+         p.retry.multiplier = 1;
+         p.retry.initial_backoff = absl::Seconds(5);
+         p.retry.probe_interval = absl::Seconds(4);
+       }},
       {"retry.max_retry_after", "-1s",
        [](RefreshPolicy& p) { p.retry.max_retry_after = -absl::Seconds(1); }},
       {"retry.max_retry_after", "inf",
@@ -123,7 +133,8 @@ TEST(PolicyTest, E6TheEdgesOfWhatIsAllowed) {
   const Case cases[] = {
       {"", "zeros",
        [](RefreshPolicy& p) {
-         p.expiry_margin = p.max_stale_window = p.background_cooldown = kZero;
+         p.expiry_margin = p.max_stale_window = kZero;
+         p.background_cooldown = kZero;
          p.min_interval = p.young_token_age = p.max_stale_on_error = kZero;
          p.stale_window = kZero;
          p.jitter = 0;
@@ -142,7 +153,8 @@ TEST(PolicyTest, E6TheEdgesOfWhatIsAllowed) {
       {"", "without bound",
        [](RefreshPolicy& p) {
          p.expiry_margin = p.max_stale_window = kForever;
-         p.background_cooldown = p.attempt_timeout = kForever;
+         p.background_cooldown = kForever;
+         p.attempt_timeout = kForever;
          p.young_token_age = kForever;
          p.stale_window = kForever;
          p.jitter = std::nextafter(1.0, 0.0);
@@ -150,6 +162,17 @@ TEST(PolicyTest, E6TheEdgesOfWhatIsAllowed) {
          p.retry.multiplier = std::numeric_limits<double>::max();
          p.retry.max_consecutive_failures = std::numeric_limits<int>::max();
          p.retry.max_retries = std::numeric_limits<int>::max() - 1;
+       }},
+      {"", "probes as frequent as the longest backoff",
+       [](RefreshPolicy& p) {
+         p.retry.multiplier = 1;
+         p.retry.initial_backoff = absl::Seconds(5);
+         p.retry.probe_interval = absl::Seconds(5);
+       }},
+      {"", "no probes",
+       [](RefreshPolicy& p) {
+         p.retry.on_exhausted = OnExhausted::kFatal;
+         p.retry.probe_interval = absl::Seconds(1);
        }},
       {"", "ahead", [](RefreshPolicy& p) { p.refresh_ahead = true; }},
       {"", "never in the background",

@@ -208,6 +208,25 @@ TEST_F(RefreshableReadTest, R5WithoutExpiryFreshUntilReplaced) {
 
 // ---- R6: two clocks ----
 
+// Served, and nothing started: the read looked at the wall clock for the expiry
+// alone, and the timer had not fired yet.
+TEST_F(RefreshableReadTest, R6TheNextReadSeesThatTheCooldownEndedInASuspend) {
+  RefreshPolicy policy = NoJitter();
+  policy.background_cooldown = absl::Seconds(10);
+  const auto token = MakeWithToken(policy);
+  AdvanceTo(absl::Seconds(50));
+  source_.Answer(absl::UnavailableError("502"));
+  EXPECT_THAT(token->Get(), HoldsToken("t1"));
+  executor_.RunUntilIdle();
+  EXPECT_EQ(source_.call_count(), 2u);
+  executor_.Suspend(absl::Seconds(10) - kTick);
+  EXPECT_THAT(token->Get(), HoldsToken("t1"));
+  EXPECT_EQ(Submissions(), 0u);
+  executor_.Suspend(kTick);
+  EXPECT_THAT(token->Get(), HoldsToken("t1"));
+  EXPECT_EQ(Submissions(), 1u);
+}
+
 TEST_F(RefreshableReadTest, R6SuspendIsSeenByTheNextRead) {
   const auto token = MakeWithToken();
   executor_.Suspend(absl::Hours(2));

@@ -13,16 +13,29 @@ namespace refreshable {
 namespace internal {
 namespace {
 
+// Of a policy that does not say.
+constexpr absl::Duration kLongestCooldown = absl::Seconds(60);
+
 Edge After(const Instant& now, absl::Duration delay) {
   return Edge{now.wall + delay, now.since_boot + delay};
 }
 
 Edge Now(const Instant& now) { return After(now, absl::ZeroDuration()); }
 
+// `edge`, or `at` (since boot) if that is sooner. Its wall part is where the
+// wall clock will be then: a suspend holds up timers, but not what reads see.
+Edge Earlier(Edge edge, const Instant& now, absl::Duration at) {
+  edge.since_boot = std::min(edge.since_boot, at);
+  edge.wall = std::min(edge.wall, now.wall + (at - now.since_boot));
+  return edge;
+}
+
 }  // namespace
 
 RefreshMachine::RefreshMachine(const RefreshPolicy& policy, uint64_t seed)
-    : policy_(policy), random_(seed) {}
+    : policy_(policy),
+      random_(seed),
+      probe_wait_(policy.retry.probe_interval) {}
 
 // ---- Events ----
 
@@ -202,9 +215,10 @@ bool RefreshMachine::OnInvalidate(const Instant& now, Generation generation,
   const bool young = now.since_boot < young_until_;
   if (young) {
     failures_ += failures_before_ + 1;
+    excused_ += excused_before_;
     last_cause_ = absl::UnauthenticatedError(
         "the token was rejected soon after it was issued");
-    backoff_until_ = last_start_ + Backoff(failures_);
+    DrawWaits();
     if (retry_after_until_ && *retry_after_until_ < backoff_until_) {
       retry_after_until_.reset();
     }
@@ -238,6 +252,7 @@ bool RefreshMachine::OnInstall(const Instant& now, const Expiry& expiry,
 void RefreshMachine::OnReset(const Instant& now, Decisions& out) {
   failures_ = 0;
   failures_before_ = 0;
+  excused_ = excused_before_ = 0;
   told_exhausted_ = false;
   last_cause_ = absl::OkStatus();
   retry_after_until_.reset();
@@ -262,19 +277,13 @@ Edge RefreshMachine::check_at(const Instant& now) const {
     if (!degraded_published_) return Now(now);
     Edge edge{expiry_.wall + policy_.max_stale_on_error,
               expiry_.since_boot + policy_.max_stale_on_error};
-    if (phase_ == Phase::kIdle) {
-      edge.since_boot = std::min(edge.since_boot, next_start(now));
-    }
-    return edge;
+    return phase_ == Phase::kIdle ? Earlier(edge, now, next_start(now)) : edge;
   }
   if (!policy_.background_refresh) return usable_until_;
   if (!stale_at_.Reached(now)) return stale_at_;
-  Edge edge = usable_until_;
-  if (phase_ == Phase::kIdle) {
-    edge.since_boot =
-        std::min(edge.since_boot, std::max(cooldown_until_, next_start(now)));
-  }
-  return edge;
+  if (phase_ != Phase::kIdle) return usable_until_;
+  return Earlier(usable_until_, now,
+                 std::max(cooldown_until_, next_start(now)));
 }
 
 absl::Duration RefreshMachine::wake_at(const Instant& now) const {
@@ -298,7 +307,8 @@ Freshness RefreshMachine::freshness(const Instant& now) const {
 }
 
 bool RefreshMachine::exhausted(const Instant& now) const {
-  return failures_ >= policy_.retry.max_consecutive_failures && !Usable(now);
+  return failures_ - excused_ >= policy_.retry.max_consecutive_failures &&
+         !Usable(now);
 }
 
 absl::Duration RefreshMachine::next_start(const Instant& now) const {
@@ -308,7 +318,7 @@ absl::Duration RefreshMachine::next_start(const Instant& now) const {
   if (failures_ == 0) return at;
   at = std::max(at, last_end_ + policy_.min_interval);
   if (exhausted(now)) {
-    at = std::max(at, last_start_ + policy_.retry.probe_interval);
+    at = std::max(at, last_start_ + probe_wait_);
     return retry_after_until_ ? std::max(at, *retry_after_until_) : at;
   }
   return std::max(at, retry_after_until_.value_or(backoff_until_));
@@ -390,12 +400,23 @@ void RefreshMachine::FailAttempt(const Instant& now, const Failure& failure,
   ++failures_;
   last_cause_ = failure.status;
   last_end_ = now.since_boot;
-  backoff_until_ = last_start_ + Backoff(failures_);
+  DrawWaits();
   retry_after_until_.reset();
-  if (failure.retry_after.has_value()) {
+  const absl::Duration asked =
+      failure.retry_after.value_or(absl::ZeroDuration());
+  if (asked > absl::ZeroDuration()) {
+    const absl::Duration longest = policy_.retry.max_retry_after;
     retry_after_until_ =
         now.since_boot +
-        std::min(*failure.retry_after, policy_.retry.max_retry_after);
+        std::min(asked, longest) * (1 + policy_.jitter * Uniform());
+    if (asked > longest) {
+      retry_after_until_ = std::max(*retry_after_until_, backoff_until_);
+    }
+    // Not counted if the server wants it asked again sooner than computed.
+    if (std::max(*retry_after_until_, now.since_boot + policy_.min_interval) <
+        backoff_until_) {
+      ++excused_;
+    }
   }
   Event failed = MakeEvent(EventKind::kAttemptFailed);
   failed.status = failure.status;
@@ -404,7 +425,7 @@ void RefreshMachine::FailAttempt(const Instant& now, const Failure& failure,
 
   absl::Duration resume = next_start(now);
   if (!foreground_ && Usable(now)) {
-    cooldown_until_ = now.since_boot + policy_.background_cooldown;
+    cooldown_until_ = now.since_boot + Cooldown(now);
     resume = std::max(resume, cooldown_until_);
   }
   if (resume < absl::InfiniteDuration()) {
@@ -446,9 +467,12 @@ void RefreshMachine::Publish(const Instant& now, absl::Duration lifetime,
       policy_.stale_window.has_value()
           ? std::min(*policy_.stale_window, lifetime / 4 * 3)
           : std::min(lifetime / 2, policy_.max_stale_window);
-  const absl::Duration fresh_for =
-      std::max(absl::ZeroDuration(),
-               lifetime - window - window * (policy_.jitter * Uniform()));
+  absl::Duration fresh_for = lifetime - window;
+  if (fresh_for < usable_for) {
+    const absl::Duration earliest =
+        std::max(lifetime / 4, fresh_for - lifetime * policy_.jitter);
+    fresh_for -= (fresh_for - earliest) * Uniform();
+  }
   expiry_ = After(now, lifetime);
   usable_until_ = After(now, usable_for);
   stale_at_ = After(now, std::min(fresh_for, usable_for));
@@ -459,6 +483,7 @@ void RefreshMachine::Publish(const Instant& now, absl::Duration lifetime,
 
   failures_before_ = failures_;
   failures_ = 0;
+  excused_before_ = std::exchange(excused_, 0);
   last_cause_ = absl::OkStatus();
   retry_after_until_.reset();
   cooldown_until_ = -absl::InfiniteDuration();
@@ -471,14 +496,34 @@ void RefreshMachine::Publish(const Instant& now, absl::Duration lifetime,
   }
 }
 
-// min(initial * multiplier^(n-1), max), and the jitter.
+// min(initial * multiplier^(n-1), max), varied by the jitter. What would exceed
+// the longest wait is not cut to it, or many clients would wait just as long.
 absl::Duration RefreshMachine::Backoff(int failures) {
   const RetryPolicy& retry = policy_.retry;
   const absl::Duration wait =
       std::min(retry.max_backoff, retry.initial_backoff *
                                       std::pow(retry.multiplier, failures - 1));
-  return std::min(retry.max_backoff,
-                  wait * (1 + policy_.jitter * (2 * Uniform() - 1)));
+  const absl::Duration least = wait * (1 - policy_.jitter);
+  const absl::Duration most =
+      std::min(retry.max_backoff, wait * (1 + policy_.jitter));
+  return least + (most - least) * Uniform();
+}
+
+// The computed waits after an attempt that has failed.
+void RefreshMachine::DrawWaits() {
+  backoff_until_ = last_start_ + Backoff(failures_);
+  probe_wait_ = policy_.retry.probe_interval * (1 - policy_.jitter * Uniform());
+}
+
+// After a background attempt that failed.
+absl::Duration RefreshMachine::Cooldown(const Instant& now) const {
+  if (policy_.background_cooldown.has_value()) {
+    return *policy_.background_cooldown;
+  }
+  const absl::Duration left =
+      std::min(usable_until_.since_boot - now.since_boot,
+               usable_until_.wall - now.wall);
+  return std::max(policy_.min_interval, std::min(kLongestCooldown, left / 4));
 }
 
 // In [0, 1): SplitMix64 (Steele, Lea and Flood, OOPSLA 2014).

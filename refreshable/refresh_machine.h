@@ -211,6 +211,8 @@ class RefreshMachine {
   }
   bool Degraded(const Instant& now) const;
   absl::Duration Backoff(int failures);
+  void DrawWaits();
+  absl::Duration Cooldown(const Instant& now) const;
   double Uniform();
 
   void Advance(const Instant& now, Decisions& out);
@@ -243,6 +245,7 @@ class RefreshMachine {
   Edge expiry_;
   absl::Duration young_until_ = -absl::InfiniteDuration();
   int failures_before_ = 0;  // This publication.
+  int excused_before_ = 0;   // The same for `excused_`.
   Generation rejected_;
 
   // The flight.
@@ -259,11 +262,16 @@ class RefreshMachine {
 
   // Failures, and when the next attempt may start (since boot).
   int failures_ = 0;
+  // How many of `failures_` do not count towards exhaustion, because the server
+  // asked for a shorter wait than the computed one.
+  int excused_ = 0;
   absl::Status last_cause_;
   absl::Duration last_start_ = -absl::InfiniteDuration();
   absl::Duration start_before_ = -absl::InfiniteDuration();
   absl::Duration last_end_ = -absl::InfiniteDuration();
   absl::Duration backoff_until_ = -absl::InfiniteDuration();
+  // The time between the starts of the last attempt and of a probe.
+  absl::Duration probe_wait_;
   std::optional<absl::Duration> retry_after_until_;
   absl::Duration cooldown_until_ = -absl::InfiniteDuration();
   bool interval_exempt_ = false;

@@ -40,8 +40,8 @@ struct Rules {
   Ms Wait(int n) const;
 
   RefreshPolicy policy;
-  Ms margin, max_window, cooldown, min_interval, timeout, young, grace;
-  std::optional<Ms> window;
+  Ms margin, max_window, min_interval, timeout, young, grace;
+  std::optional<Ms> window, cooldown;
   Ms initial_backoff, max_backoff, probe_interval, max_retry_after;
 };
 
@@ -70,6 +70,8 @@ struct Facts {
   // B7.
   bool Exhausted() const;
   bool Fatal() const;
+  // B3: after a failure now. To be compared with whole milliseconds only.
+  Ms Cooldown() const;
   // F4, B1, B2, B7: when the next attempt may start.
   Ms NotBefore() const;
   // F7: were there no flight, a timer would start one now.
@@ -100,6 +102,7 @@ struct Facts {
   bool withdrawn = false;
   bool degraded = false;  // Published again as such.
   int failures_before = 0;
+  int excused_before = 0;
   uint64_t rejected = 0;
 
   Flight flight = kNone;
@@ -113,6 +116,7 @@ struct Facts {
   absl::InlinedVector<Call, 2> abandoned;
 
   int failures = 0;
+  int excused = 0;  // B7: of these, what does not count.
   absl::StatusCode cause = absl::StatusCode::kOk;
   Ms last_start = kLongAgo;
   Ms start_before = kLongAgo;  // Of the attempt before the last.

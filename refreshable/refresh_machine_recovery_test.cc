@@ -350,7 +350,7 @@ TEST(RefreshMachineRecoveryTest, B10TheFirstFailureServesAllWhoWait) {
   EXPECT_EQ(d.freshness(), Freshness::kExpired);
   EXPECT_EQ(d.machine.generation(), Generation(1));
   EXPECT_EQ(d.check_at(), S(3562));
-  EXPECT_EQ(d.machine.check_at(d.now()).wall, d.WallAt(S(4200)));
+  EXPECT_EQ(d.machine.check_at(d.now()).wall, d.WallAt(S(3562)));
   EXPECT_EQ(d.wake_at(), S(3562));
   EXPECT_EQ(d.Read(), Answer::kServe);
   EXPECT_FALSE(d.out.republish_degraded);  // Once is enough.

@@ -29,8 +29,13 @@ using Waiters = Decisions::Waiters;
 constexpr absl::Duration kBoot = absl::Seconds(1000);
 constexpr absl::Time kWall = absl::FromUnixSeconds(1'700'000'000);
 
+// Rounds up: at no whole millisecond is it another.
+Ms CeilToMs(absl::Duration duration) {
+  return ToMs(absl::Ceil(duration, absl::Milliseconds(1)));
+}
+
 Ms SinceStart(absl::Duration since_boot) {
-  const Ms ms = ToMs(since_boot - kBoot);
+  const Ms ms = CeilToMs(since_boot - kBoot);
   return ms < kLongAgo / 2 ? kLongAgo : ms;
 }
 
@@ -188,6 +193,7 @@ class RuledMachine::Judge {
     if (InputIsOfRunning()) call_ = was_.running;
     if (input_.kind == Input::kReset) {
       is_.failures = is_.failures_before = 0;
+      is_.excused = is_.excused_before = 0;
       is_.cause = absl::StatusCode::kOk;
       is_.told_exhausted = false;
       is_.asked_until.reset();
@@ -220,12 +226,10 @@ class RuledMachine::Judge {
         is_.last_end = is_.t;
         is_.backoff_until = is_.last_start + is_.rules->Wait(is_.failures);
         is_.asked_until.reset();
-        if (input_.kind == Input::kFail && input_.ms >= 0) {
-          is_.asked_until =
-              is_.t + std::min(input_.ms, is_.rules->max_retry_after);
-        }
+        if (input_.kind == Input::kFail && input_.ms > 0) ObserveWish();
         if (!was_.foreground && is_.Usable()) {
-          is_.cooldown_until = is_.t + is_.rules->cooldown;
+          const Ms cooldown = is_.Cooldown();
+          is_.cooldown_until = cooldown == kNever ? kNever : is_.t + cooldown;
         }
         break;
       case EventKind::kAttemptAbandoned:
@@ -246,6 +250,7 @@ class RuledMachine::Judge {
         is_.withdrawn = is_.degraded = false;
         is_.rejected = 0;
         is_.failures_before = std::exchange(is_.failures, 0);
+        is_.excused_before = std::exchange(is_.excused, 0);
         is_.cause = absl::StatusCode::kOk;
         is_.asked_until.reset();
         is_.cooldown_until = kLongAgo;
@@ -259,6 +264,7 @@ class RuledMachine::Judge {
         is_.exempt = true;
         if (is_.Young()) {
           is_.failures += is_.failures_before + 1;
+          is_.excused += is_.excused_before;
           is_.cause = absl::StatusCode::kUnauthenticated;
           is_.backoff_until = is_.last_start + is_.rules->Wait(is_.failures);
           if (is_.asked_until.value_or(kNever) < is_.backoff_until) {
@@ -280,6 +286,18 @@ class RuledMachine::Judge {
       case EventKind::kBackoff:
         break;
     }
+  }
+
+  // B2: the server asks for a wait.
+  void ObserveWish() {
+    const Ms longest = is_.rules->max_retry_after;
+    is_.asked_until = input_.ms <= longest
+                          ? is_.t + input_.ms
+                          : std::max(is_.t + longest, is_.backoff_until);
+    const bool shortened =
+        is_.backoff_until >
+        std::max(*is_.asked_until, is_.t + is_.rules->min_interval);
+    if (shortened) ++is_.excused;
   }
 
   void ObserveFlight() {
@@ -357,7 +375,7 @@ class RuledMachine::Judge {
     if (resume < kNever) events_.push_back(EventKind::kBackoff);
     for (const Event& event : out_.events) {
       if (event.kind == EventKind::kBackoff) {
-        Rule(Clause::kB3, ToMs(event.delay) == resume - is_.t,
+        Rule(Clause::kB3, CeilToMs(event.delay) == resume - is_.t,
              "the backoff that observers are told");
       }
       if (event.kind == EventKind::kAttemptFailed) {
@@ -679,10 +697,7 @@ class RuledMachine::Judge {
     const Facts::Check check = f.CheckAt();
     Rule(Clause::kR2, SinceStart(edge.since_boot) == check.since_boot,
          "when a read has to ask");
-    Rule(Clause::kR6,
-         (edge.wall == absl::InfiniteFuture()
-              ? kNever
-              : ToMs(edge.wall - kWall)) == check.wall,
+    Rule(Clause::kR6, CeilToMs(edge.wall - kWall) == check.wall,
          "when a read has to ask, by the wall clock");
     Rule(Clause::kF6, SinceStart(machine_.wake_at(now)) == f.WakeAt(),
          "when a timer has to fire");
