@@ -229,7 +229,7 @@ TEST_F(ObservedScenarioTest, S1ALifeInEventsInTheirOrder) {
   executor_.RunUntilIdle();
   EXPECT_THAT(recorder_->Take(),
               ElementsAre("state_changed stale", "attempt_started stale",
-                          "attempt_failed", "backoff 1m"));
+                          "attempt_failed", "backoff 6.25s"));
 
   // Expired: the cooldown is over, and a reader's retries follow each other.
   AdvanceTo(absl::Seconds(75));

@@ -406,9 +406,8 @@ void RefreshMachine::FailAttempt(const Instant& now, const Failure& failure,
       failure.retry_after.value_or(absl::ZeroDuration());
   if (asked > absl::ZeroDuration()) {
     const absl::Duration longest = policy_.retry.max_retry_after;
-    retry_after_until_ =
-        now.since_boot +
-        std::min(asked, longest) * (1 + policy_.jitter * Uniform());
+    retry_after_until_ = now.since_boot + std::min(asked, longest) *
+                                              (1 + policy_.jitter * Uniform());
     if (asked > longest) {
       retry_after_until_ = std::max(*retry_after_until_, backoff_until_);
     }
@@ -520,9 +519,8 @@ absl::Duration RefreshMachine::Cooldown(const Instant& now) const {
   if (policy_.background_cooldown.has_value()) {
     return *policy_.background_cooldown;
   }
-  const absl::Duration left =
-      std::min(usable_until_.since_boot - now.since_boot,
-               usable_until_.wall - now.wall);
+  const absl::Duration left = std::min(
+      usable_until_.since_boot - now.since_boot, usable_until_.wall - now.wall);
   return std::max(policy_.min_interval, std::min(kLongestCooldown, left / 4));
 }
 
@@ -549,7 +547,7 @@ void RefreshMachine::NoteChanges(const Instant& now, Decisions& out) {
 }
 
 ReadFailure RefreshMachine::MakeFailure(const Instant& now,
-                                        const absl::Status& cause) const {
+                                        const absl::Status& cause) {
   ReadFailure failure;
   failure.cause = cause;
   if (cause.ok()) {
@@ -557,7 +555,13 @@ ReadFailure RefreshMachine::MakeFailure(const Instant& now,
         "the minimum interval between two attempts has not passed");
   }
   failure.failures = failures_;
-  failure.next_attempt_at = next_start(now);
+  const absl::Duration at = next_start(now);
+  if (at != told_next_.since_boot || at <= now.since_boot) {
+    told_next_ = {
+        now.wall + std::max(absl::ZeroDuration(), at - now.since_boot), at};
+  }
+  failure.next_attempt_at = at;
+  failure.next_attempt = told_next_.wall;
   failure.fatal = fatal(now);
   return failure;
 }

@@ -39,6 +39,9 @@ struct ReadFailure {
   int failures = 0;
   // Since boot; infinite if nothing will be attempted.
   absl::Duration next_attempt_at;
+  // The same by the wall clock, as it was when that time last changed: every
+  // read is told the same, whatever becomes of the clock.
+  absl::Time next_attempt = absl::InfiniteFuture();
   bool fatal = false;
 };
 
@@ -228,7 +231,7 @@ class RefreshMachine {
   void Publish(const Instant& now, absl::Duration lifetime, bool from_source,
                Decisions& out);
   void NoteChanges(const Instant& now, Decisions& out);
-  ReadFailure MakeFailure(const Instant& now, const absl::Status& cause) const;
+  ReadFailure MakeFailure(const Instant& now, const absl::Status& cause);
   Event MakeEvent(EventKind kind) const;
 
   const RefreshPolicy policy_;
@@ -279,6 +282,8 @@ class RefreshMachine {
   // this, lest timer and refusal chase each other. Reads may.
   absl::Duration lost_until_ = -absl::InfiniteDuration();
 
+  // The next attempt's time, as reads were told last.
+  Edge told_next_;
   // What observers were told last.
   Freshness told_freshness_ = Freshness::kExpired;
   bool told_exhausted_ = false;

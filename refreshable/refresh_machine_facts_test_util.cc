@@ -143,8 +143,8 @@ Facts::Check Facts::CheckAt() const {
   if (age < kNever) check = {born + age, born + born_wall_step + age};
   if (flight == kNone && idle < kNever) {
     check.since_boot = std::min(check.since_boot, idle);
-    check.wall = std::min(
-        check.wall, idle == kLongAgo ? kLongAgo : idle + wall_step);
+    check.wall =
+        std::min(check.wall, idle == kLongAgo ? kLongAgo : idle + wall_step);
   }
   return check;
 }
@@ -211,6 +211,8 @@ std::string Facts::Fingerprint() const {
   }
   add_time(cooldown_until);
   add_time(lost_until);
+  const bool told_again = told_next == NotBefore() && told_next > t;
+  add(told_again ? told_next_wall - told_next - wall_step : 0);
   return print;
 }
 

@@ -127,6 +127,9 @@ struct Facts {
   Ms lost_until = kLongAgo;
   bool exempt = false;  // From the minimum interval.
 
+  // B9: when the next attempt may start, as reads were told last.
+  Ms told_next = kNever;
+  Ms told_next_wall = kNever;
   Freshness told = Freshness::kExpired;
   bool told_exhausted = false;
 };

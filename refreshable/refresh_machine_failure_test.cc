@@ -178,15 +178,6 @@ TEST(RefreshMachineFailureTest, B2AThrottledHour) {
   // From the fifth on it is asked for less than the computed wait.
   EXPECT_EQ(MachineDriver().Outage(S(3600), S(1), S(0), kForever, S(20)),
             Then({0}, 20, 3600));
-  // A probe waits for the longer of the two.
-  MachineDriver d;
-  d.FailTimes(7);
-  d.At(d.next_start()).ReadAndStart();
-  d.Fail(absl::ResourceExhaustedError("busy"), S(20));
-  EXPECT_EQ(d.next_start(), d.t + S(60));
-  d.At(d.next_start()).ReadAndStart();
-  d.Fail(absl::ResourceExhaustedError("busy"), S(70));
-  EXPECT_EQ(d.next_start(), d.t + S(70));
 }
 
 // ---- In the background ----

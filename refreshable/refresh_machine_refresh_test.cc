@@ -446,7 +446,7 @@ TEST(RefreshMachineRefreshTest, R2CheckAtAndWakeAtInEveryState) {
   EXPECT_EQ(d.wake_at(), S(3562));  // Before the attempt's timeout.
   d.Fail();
   EXPECT_EQ(d.check_at(), S(3545) + Ms(500));  // A quarter of what is left.
-  d.At(S(3562)).Wake();              // Expired.
+  d.At(S(3562)).Wake();                        // Expired.
   EXPECT_EQ(d.check_at(), S(3562));
   EXPECT_EQ(d.wake_at(), kForever);
 }

@@ -105,6 +105,7 @@ class RuledMachine::Judge {
     ObserveInput();
     for (const Event& event : out_.events) ObserveEvent(event);
     ObserveFlight();
+    if (!out_.failure.cause.ok()) ObserveTold();
     return is_;
   }
 
@@ -298,6 +299,15 @@ class RuledMachine::Judge {
         is_.backoff_until >
         std::max(*is_.asked_until, is_.t + is_.rules->min_interval);
     if (shortened) ++is_.excused;
+  }
+
+  // B9: reads are told another time only if it is another one.
+  void ObserveTold() {
+    const Ms next = is_.NotBefore();
+    if (next == is_.told_next && next > is_.t) return;
+    is_.told_next = next;
+    is_.told_next_wall =
+        next == kNever ? kNever : std::max(next, is_.t) + is_.wall_step;
   }
 
   void ObserveFlight() {
@@ -645,6 +655,9 @@ class RuledMachine::Judge {
          failure.cause.code() == cause && failure.failures == is_.failures &&
              SinceStart(failure.next_attempt_at) == is_.NotBefore(),
          "an error names the cause, the failures and the next attempt");
+    Rule(Clause::kB9,
+         CeilToMs(failure.next_attempt - kWall) == is_.told_next_wall,
+         "every read is told the same time of the next attempt");
     Rule(Clause::kB7, failure.fatal == is_.Fatal(),
          "an error says if it is fatal");
   }

@@ -141,6 +141,16 @@ TEST(RefreshMachineWaitingTest, B2ACappedWishIsNoShorterThanTheComputedWait) {
   }
 }
 
+TEST(RefreshMachineWaitingTest, B7AProbeWaitsForTheLongerOfTheTwo) {
+  MachineDriver d;
+  d.FailTimes(7);
+  for (const absl::Duration asked : {S(20), S(70)}) {
+    d.At(d.next_start()).ReadAndStart();
+    d.Fail(Busy(), asked);
+    EXPECT_EQ(d.next_start(), d.t + std::max(asked, S(60)));
+  }
+}
+
 // ---- How waits are spread ----
 
 TEST(RefreshMachineWaitingTest, F8WhatAServerAskedForIsSpreadUpwards) {
@@ -230,7 +240,8 @@ TEST(RefreshMachineWaitingTest, F8StalenessIsSpreadByTheTokensLife) {
 
 TEST(RefreshMachineWaitingTest, F8NoTokenIsStaleBeforeAQuarterOfItsLife) {
   for (const double jitter : {0.1, 0.5, 0.999}) {
-    for (const absl::Duration window : {S(1), S(44), S(46), S(3600), kForever}) {
+    for (const absl::Duration window :
+         {S(1), S(44), S(46), S(3600), kForever}) {
       for (const absl::Duration life : {S(4), S(60), S(3600)}) {
         for (int seed = 0; seed < 100; ++seed) {
           RefreshPolicy policy;
@@ -266,10 +277,13 @@ TEST(RefreshMachineWaitingTest, B3TheCooldownIsCutToAQuarterOfWhatIsLeft) {
     absl::Duration life, fails_at, cooldown;
   };
   const Case cases[] = {
-      {S(3600), S(2400), S(60)},      {S(3600), S(3320), S(60)},
+      {S(3600), S(2400), S(60)},
+      {S(3600), S(3320), S(60)},
       {S(3600), S(3320) + Ms(4), Ms(59999)},
-      {S(3600), S(3540), S(5)},       {S(3600), S(3559), S(1)},
-      {S(20), S(11), S(1)},           {S(40), S(20), Ms(2500)},
+      {S(3600), S(3540), S(5)},
+      {S(3600), S(3559), S(1)},
+      {S(20), S(11), S(1)},
+      {S(40), S(20), Ms(2500)},
   };
   for (const Case& c : cases) {
     SCOPED_TRACE(c.fails_at);
@@ -312,6 +326,22 @@ TEST(RefreshMachineWaitingTest, B3AShortTokenIsTriedForUntilItExpires) {
   d.Hold(S(20));  // Usable for 15 s.
   d.t = S(10);
   EXPECT_THAT(d.Outage(S(15) - Tick(), Ms(10)), ElementsAre(10, 12));
+}
+
+// ---- What reads are told ----
+
+TEST(RefreshMachineWaitingTest, B9EveryReadIsToldTheSameTime) {
+  MachineDriver d;
+  d.ReadAndStart();
+  d.At(Ms(300)).Fail(absl::UnknownError("no"));
+  EXPECT_EQ(d.out.failure.next_attempt, d.WallAt(S(2)));
+  d.wall_step = Ms(7);  // Clocks drift.
+  EXPECT_EQ(d.At(S(1)).Read(), Answer::kFail);
+  EXPECT_EQ(d.out.failure.next_attempt, d.WallAt(S(2)));
+  d.Reset();  // The time has changed.
+  d.At(S(2)).ReadAndStart();
+  d.Fail(absl::UnknownError("no"));
+  EXPECT_EQ(d.out.failure.next_attempt, d.WallAt(S(4)) + Ms(7));
 }
 
 // ---- Clocks ----

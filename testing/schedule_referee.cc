@@ -120,9 +120,8 @@ absl::Duration Referee::Backoff() const {
 
 absl::Duration Referee::Cooldown() const {
   const Instant now = Now();
-  const absl::Duration left =
-      std::min(usable_until_.since_boot - now.since_boot,
-               usable_until_.wall - now.wall);
+  const absl::Duration left = std::min(
+      usable_until_.since_boot - now.since_boot, usable_until_.wall - now.wall);
   return policy_.background_cooldown.value_or(
       std::max(policy_.min_interval, std::min(absl::Minutes(1), left / 4)));
 }
@@ -164,8 +163,7 @@ void Referee::Failed(const absl::Status& status) {
 // B3: a failure in the background may be followed by more than B1's wait.
 void Referee::BackoffAnnounced(absl::Duration until) {
   const absl::Duration plain = std::max(floor_, AfterInterval());
-  const absl::Duration cooled =
-      std::max(plain, last_end_ + Cooldown());
+  const absl::Duration cooled = std::max(plain, last_end_ + Cooldown());
   if (Usable() && until == cooled) {
     cooldown_ = last_end_ + Cooldown();
     cooldown_over_ = false;

@@ -66,6 +66,7 @@ Shell::Shell(ShellConfig config)
     : executor_(config.executor),
       observer_(std::move(config.observer)),
       classify_(std::move(config.classify)),
+      show_exception_text_(config.show_exception_text),
       attempt_timeout_(config.policy.attempt_timeout),
       default_retries_(config.policy.retry.max_retries),
       machine_(config.policy, config.seed) {}
@@ -269,7 +270,7 @@ void Shell::Apply(const Instant& now, Decisions& decisions, PublishFn* publish,
     effects.garbage.push_back(RepublishDegraded());
   }
   UpdateCheckAt(now);
-  SettleWaiters(now, decisions, effects);
+  SettleWaiters(decisions, effects);
   if (decisions.submit != AttemptId::kNone) {
     effects.submit = decisions.submit;
     changed_.SignalAll();  // A blocked executor thread may run it.

@@ -8,6 +8,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <thread>
 #include <type_traits>
 #include <utility>
 
@@ -107,20 +108,37 @@ class State final : public Shell {
   };
 
   void Fetch(const FetchContext& context, AttemptId id) override {
+    // An exception drops `done` on its way out of the source. What it is can be
+    // told only once it has been caught here.
+    struct Inside {
+      const std::thread::id thread = std::this_thread::get_id();
+      bool now = true;
+      bool threw = false;
+    };
+    const auto inside = std::make_shared<Inside>();
     FetchDone<Token> done(
-        [self = std::static_pointer_cast<State>(shared_from_this()),
-         id](absl::StatusOr<Credential<Token>> result) {
-          self->Complete(id, std::move(result));
+        [self = std::static_pointer_cast<State>(shared_from_this()), id,
+         inside](absl::StatusOr<Credential<Token>> result) {
+          if (inside->thread == std::this_thread::get_id() && inside->now &&
+              result.status() == SourceThrew()) {
+            inside->threw = true;
+          } else {
+            self->Complete(id, std::move(result));
+          }
         });
 #ifdef ABSL_HAVE_EXCEPTIONS
     try {
       source_->Fetch(context, std::move(done));
     } catch (...) {
-      FailIfRunning(id, absl::UnknownError("the token source threw"));
+      inside->now = false;
+      FailIfRunning(id, DescribeThrown());
     }
 #else
     source_->Fetch(context, std::move(done));
 #endif
+    inside->now = false;
+    // The source has caught it itself.
+    if (inside->threw) FailIfRunning(id, SourceThrew());
   }
 
   void Complete(AttemptId id, absl::StatusOr<Credential<Token>> result) {
