@@ -62,11 +62,12 @@ class Recorder final : public Observer {
 
 class ObservedScenarioTest : public ScenarioTest {
  protected:
-  std::unique_ptr<Token> Observed(RefreshPolicy policy = NoJitter()) {
+  std::unique_ptr<Token> Observed(RefreshPolicy policy = ExactPolicy()) {
     return *Token::Create(source_.Share(), {&executor_, policy, recorder_});
   }
   // With "t1" of 100 s, published at time 0: stale at 50 s, expired at 75.
-  std::unique_ptr<Token> ObservedWithToken(RefreshPolicy policy = NoJitter()) {
+  std::unique_ptr<Token> ObservedWithToken(
+      RefreshPolicy policy = ExactPolicy()) {
     auto token = Observed(policy);
     source_.Answer("t1", absl::Seconds(100));
     EXPECT_TRUE(token->Get().ok());
@@ -81,8 +82,7 @@ class ObservedScenarioTest : public ScenarioTest {
 // ---- B10 ----
 
 RefreshPolicy Lenient() {
-  RefreshPolicy policy;
-  policy.jitter = 0;
+  RefreshPolicy policy = ExactPolicy();
   policy.max_stale_on_error = absl::Seconds(60);
   return policy;
 }
@@ -314,7 +314,7 @@ TEST_F(ObservedScenarioTest, S1AbandonedAndDiscarded) {
 }
 
 TEST_F(ObservedScenarioTest, S2HealthFollowsAnOutage) {
-  RefreshPolicy policy = NoJitter();
+  RefreshPolicy policy = ExactPolicy();
   policy.retry.max_retries = 0;
   const auto token = ObservedWithToken(policy);
   const absl::Time born = Now().wall;

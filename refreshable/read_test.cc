@@ -73,7 +73,7 @@ TEST_F(RefreshableReadTest, R2StaleGetAsyncStartsOneBackgroundFlight) {
 }
 
 TEST_F(RefreshableReadTest, R2NoneStartsWhileTheCooldownLasts) {
-  RefreshPolicy policy = NoJitter();
+  RefreshPolicy policy = ExactPolicy();
   policy.background_cooldown = absl::Seconds(10);
   const auto token = MakeWithToken(policy);
   source_.Always(absl::UnavailableError("502"));
@@ -90,7 +90,7 @@ TEST_F(RefreshableReadTest, R2NoneStartsWhileTheCooldownLasts) {
 }
 
 TEST_F(RefreshableReadTest, R2BackgroundRefreshOffServesStaleAndStartsNothing) {
-  RefreshPolicy policy = NoJitter();
+  RefreshPolicy policy = ExactPolicy();
   policy.background_refresh = false;
   const auto token = MakeWithToken(policy);
   AdvanceTo(absl::Seconds(74));
@@ -168,7 +168,7 @@ TEST_F(RefreshableReadTest, R4ExpiredAtTheEdge) {
 
 // Without a margin the edge is the expiry itself: expired "on or after" it.
 TEST_F(RefreshableReadTest, R4ExpiredOnTheWallClocksEdgeToo) {
-  RefreshPolicy policy = NoJitter();
+  RefreshPolicy policy = ExactPolicy();
   policy.expiry_margin = absl::ZeroDuration();
   const auto token = MakeWithToken(policy);
   executor_.AdvanceBy(absl::Seconds(2));
@@ -226,7 +226,7 @@ TEST_F(RefreshableReadTest, B9EveryReadIsToldTheSameOfOneFailure) {
 }
 
 TEST_F(RefreshableReadTest, R7AReadsOwnTimeoutIsToldFromAnAttempts) {
-  RefreshPolicy policy = NoJitter();
+  RefreshPolicy policy = ExactPolicy();
   policy.retry.max_retries = 0;
   const auto token = Make(policy);  // Call 0 is held.
   absl::Status own = token->Get(absl::Seconds(29)).status();
@@ -244,7 +244,7 @@ TEST_F(RefreshableReadTest, R7AReadsOwnTimeoutIsToldFromAnAttempts) {
 // Served, and nothing started: the read looked at the wall clock for the expiry
 // alone, and the timer had not fired yet.
 TEST_F(RefreshableReadTest, R6TheNextReadSeesThatTheCooldownEndedInASuspend) {
-  RefreshPolicy policy = NoJitter();
+  RefreshPolicy policy = ExactPolicy();
   policy.background_cooldown = absl::Seconds(10);
   const auto token = MakeWithToken(policy);
   AdvanceTo(absl::Seconds(50));
@@ -276,7 +276,7 @@ TEST_F(RefreshableReadTest, R6StepForwardIsSeenByTheNextRead) {
 }
 
 TEST_F(RefreshableReadTest, R6AfterAStepBackTheTokenEndsWithItsTrueLife) {
-  RefreshPolicy policy = NoJitter();
+  RefreshPolicy policy = ExactPolicy();
   policy.background_refresh = false;
   const auto token = Make(policy);
   source_.Answer(Credential<std::string>(
@@ -316,7 +316,7 @@ TEST_F(RefreshableReadTest, R6StepBackLengthensNoBackoff) {
 }
 
 TEST_F(RefreshableReadTest, R6StepBackLengthensNoCooldown) {
-  RefreshPolicy policy = NoJitter();
+  RefreshPolicy policy = ExactPolicy();
   policy.background_cooldown = absl::Seconds(10);
   const auto token = MakeWithToken(policy);
   source_.Always(absl::UnavailableError("502"));
