@@ -166,13 +166,16 @@ TEST(FormatTest, S2Policies) {
   EXPECT_EQ(Printed(policy),
             "expiry_margin=40s stale_window=unset max_stale_window=20m "
             "background_refresh=true refresh_ahead=false "
-            "background_cooldown=1m min_interval=1s attempt_timeout=30s "
+            "background_cooldown=unset min_interval=1s attempt_timeout=30s "
             "max_abandoned_calls=2 young_token_age=30s "
             "max_rejection_backoff=unset max_stale_on_error=0 jitter=0.1 " +
                 retry);
   policy.stale_window = absl::Minutes(3);
   policy.max_rejection_backoff = absl::Minutes(10);
   EXPECT_NE(Printed(policy).find(" stale_window=3m "), std::string::npos);
+  policy.background_cooldown = absl::Seconds(7);
+  EXPECT_NE(Printed(policy).find(" background_cooldown=7s "),
+            std::string::npos);
   EXPECT_NE(Printed(policy).find(" max_rejection_backoff=10m "),
             std::string::npos);
 }

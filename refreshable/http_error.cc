@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/cord.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -23,6 +24,7 @@ namespace {
 constexpr std::array<absl::string_view, 12> kMonths = {
     "Jan", "Feb", "Mar", "Apr", "May", "Jun",
     "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
+constexpr absl::string_view kHttpStatusUrl = "refreshable/http-status";
 // The longest has 33: "Wednesday, 06-Nov-94 08:49:37 GMT".
 constexpr size_t kMaxHttpDateBytes = 64;
 
@@ -109,10 +111,35 @@ absl::Status HttpErrorToStatus(int http_status,
       IsPlausibleCode(oauth_error)
           ? absl::StrCat("HTTP status ", http_status, ", error ", oauth_error)
           : absl::StrCat("HTTP status ", http_status));
+  status.SetPayload(kHttpStatusUrl, absl::Cord(absl::StrCat(http_status)));
   if (const auto retry_after = RetryAfter(headers, now)) {
     SetRetryAfter(*retry_after, status);
   }
   return status;
+}
+
+std::optional<int> GetHttpStatus(const absl::Status& status) {
+  const auto payload = status.GetPayload(kHttpStatusUrl);
+  int http_status = 0;
+  if (!payload.has_value() ||
+      !absl::SimpleAtoi(std::string(*payload), &http_status)) {
+    return std::nullopt;
+  }
+  return http_status;
+}
+
+FailureClass ClassifyHttpFailure(const absl::Status& status) {
+  const int http_status = GetHttpStatus(status).value_or(0);
+  switch (http_status) {
+    case 408:
+    case 425:
+    case 500:
+    case 529:
+      return FailureClass::kTransient;
+    default:
+      return http_status >= 520 && http_status <= 524 ? FailureClass::kTransient
+                                                      : ClassifyFailure(status);
+  }
 }
 
 std::optional<absl::Time> ParseHttpDate(absl::string_view text,

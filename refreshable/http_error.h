@@ -12,6 +12,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
+#include "refreshable/failure_class.h"
 
 namespace refreshable {
 
@@ -27,12 +28,13 @@ using HttpHeader = std::pair<absl::string_view, absl::string_view>;
 //   other 4xx                       INVALID_ARGUMENT
 //   anything else (500, 302, ...)   UNKNOWN
 //
-// where the last four are permanent by `ClassifyFailure`. A Retry-After header,
-// in seconds or as an HTTP-date of any of the three forms (RFC 9110, section
-// 10.2.3), is attached with `SetRetryAfter`; a date is measured from the
-// answer's Date header, else from `now`, the wall time at which the answer
-// came, and one that has passed means zero. A value that cannot be read is
-// ignored.
+// where the last four are permanent by `ClassifyFailure`, and some of them
+// worth a retry by `ClassifyHttpFailure`. `GetHttpStatus` reads the HTTP status
+// back. A Retry-After header, in seconds or as an HTTP-date of any of the three
+// forms (RFC 9110, section 10.2.3), is attached with `SetRetryAfter`; a date is
+// measured from the answer's Date header, else from `now`, the wall time at
+// which the answer came, and one that has passed means zero, which asks for
+// nothing. A value that cannot be read is ignored.
 //
 // `oauth_error` is the value of `error` in the body of an OAuth 2.0 error
 // answer (RFC 6749, section 5.2), empty if there is none; reading JSON is left
@@ -49,6 +51,15 @@ absl::Status HttpErrorToStatus(int http_status,
                                absl::Span<const HttpHeader> headers,
                                absl::Time now,
                                absl::string_view oauth_error = {});
+
+// The HTTP status of the answer that `status` was made from by
+// HttpErrorToStatus; nullopt if it was not.
+std::optional<int> GetHttpStatus(const absl::Status& status);
+
+// As `ClassifyFailure`, but transient are also 408, 425, 500, 520 to 524 and
+// 529: answers that a proxy, or a server in trouble, gives for a while. For
+// `Refreshable::Options::classify`. Requires: !status.ok().
+FailureClass ClassifyHttpFailure(const absl::Status& status);
 
 // Reads an HTTP-date (RFC 9110, section 5.6.7): IMF-fixdate, the obsolete RFC
 // 850 form, or asctime's. The two-digit year of the second is the latest that

@@ -3,10 +3,12 @@
 #include "refreshable/http_error.h"
 
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/strings/cord.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
@@ -95,6 +97,34 @@ TEST(HttpErrorTest, B2RetriedStatusesAreExactlyTheFour) {
   }
 }
 
+TEST(HttpErrorTest, B2TheHttpStatusCanBeReadBack) {
+  for (int http_status = -1; http_status <= 1000; ++http_status) {
+    EXPECT_EQ(GetHttpStatus(Answer(http_status)), http_status);
+  }
+  absl::Status other = absl::UnavailableError("HTTP status 503");
+  EXPECT_EQ(GetHttpStatus(other), std::nullopt);
+  EXPECT_EQ(GetHttpStatus(absl::OkStatus()), std::nullopt);
+  for (const char* garbage : {"", "4x", "99999999999"}) {
+    other.SetPayload("refreshable/http-status", absl::Cord(garbage));
+    EXPECT_EQ(GetHttpStatus(other), std::nullopt) << garbage;
+  }
+}
+
+TEST(HttpErrorTest, B2TheReadyClassifierRetriesMore) {
+  const std::set<int> more = {408, 425, 500, 520, 521, 522, 523, 524, 529};
+  for (int http_status = 100; http_status < 600; ++http_status) {
+    const absl::Status status = Answer(http_status);
+    EXPECT_EQ(ClassifyHttpFailure(status), more.count(http_status) > 0
+                                               ? Kind::kTransient
+                                               : ClassifyFailure(status))
+        << http_status;
+  }
+  EXPECT_EQ(ClassifyHttpFailure(absl::UnavailableError("no connection")),
+            Kind::kTransient);
+  EXPECT_EQ(ClassifyHttpFailure(absl::UnknownError("HTTP status 500")),
+            Kind::kPermanent);
+}
+
 TEST(HttpErrorTest, B2OauthErrorCodes) {
   // RFC 6749, section 5.2.
   for (const char* error :
@@ -159,7 +189,8 @@ TEST(HttpErrorTest, S3HostileErrorValuesAreNotInTheMessage) {
   };
   for (const std::string& error : hostile) {
     EXPECT_EQ(Answer(400, error).ToString(),
-              "INVALID_ARGUMENT: HTTP status 400");
+              "INVALID_ARGUMENT: HTTP status 400 "
+              "[refreshable/http-status='400']");
   }
 }
 
@@ -171,7 +202,9 @@ TEST(HttpErrorTest, S3HeadersAreNotInTheStatus) {
        {"Date", "tok-7f3a9"},
        {"Authorization", "Bearer tok-7f3a9"}},
       kExample);
-  EXPECT_EQ(status.ToString(), "UNAUTHENTICATED: HTTP status 401");
+  EXPECT_EQ(status.ToString(),
+            "UNAUTHENTICATED: HTTP status 401 "
+            "[refreshable/http-status='401']");
 }
 
 TEST(HttpErrorTest, B2RetryAfterSeconds) {
@@ -202,7 +235,7 @@ TEST(HttpErrorTest, B2RetryAfterThatCannotBeReadIsIgnored) {
     EXPECT_EQ(RetryAfterOf({{"Retry-After", value}}), std::nullopt) << value;
     EXPECT_EQ(
         HttpErrorToStatus(503, {{"Retry-After", value}}, kExample).ToString(),
-        "UNAVAILABLE: HTTP status 503");
+        "UNAVAILABLE: HTTP status 503 [refreshable/http-status='503']");
   }
 }
 

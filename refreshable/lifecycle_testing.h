@@ -22,7 +22,6 @@
 #include "refreshable/executors/clock.h"
 #include "refreshable/executors/executor.h"
 #include "refreshable/observer.h"
-#include "refreshable/policy.h"
 #include "refreshable/refreshable.h"
 #include "refreshable/token_source.h"
 
@@ -33,13 +32,6 @@ using Result = absl::StatusOr<Credential<std::string>>;
 
 inline Credential<std::string> Hour(std::string token) {
   return {std::move(token), Expiry::In(absl::Hours(1))};
-}
-
-// The defaults, exactly on time.
-inline RefreshPolicy NoJitter() {
-  RefreshPolicy policy;
-  policy.jitter = 0;
-  return policy;
 }
 
 // Gives the thread away until a condition that must come true is true.

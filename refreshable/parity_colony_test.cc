@@ -125,8 +125,8 @@ TEST_F(ColonyParityTest, L6RetryAfterReplacesTheComputedWait) {
   source_.Answer(Http(503));
   source_.Answer("t1", absl::Hours(1));
   EXPECT_THAT(token->Get(), HoldsToken("t1"));
-  // 7; 1 instead of 4; 1, the minimum interval, instead of 8; the fourth's 16.
-  EXPECT_THAT(Attempts(), ElementsAre(0, 7, 8, 9, 25));
+  // 7 instead of 2; 1 instead of 4; zero counts as absent: 8; the fourth's 16.
+  EXPECT_THAT(Attempts(), ElementsAre(0, 7, 8, 16, 32));
 }
 
 TEST_F(ColonyParityTest, L6RetryAfterAsADate) {

@@ -176,7 +176,9 @@ TEST_F(DatabricksParityTest, D4StaleReadSubmitsOneRefresh) {
 }
 
 TEST_F(DatabricksParityTest, D5FailedBackgroundRefreshCoolsDownForAMinute) {
-  const auto token = Make();
+  RefreshPolicy policy;
+  policy.background_cooldown = absl::Seconds(60);
+  const auto token = Make(policy);
   source_.Answer("t1", absl::Hours(1));
   EXPECT_THAT(token->Get(), HoldsToken("t1"));
   AdvanceTo(absl::Minutes(40));
@@ -206,7 +208,9 @@ TEST_F(DatabricksParityTest, D5FailedBackgroundRefreshCoolsDownForAMinute) {
 }
 
 TEST_F(DatabricksParityTest, D5ExpiryWinsOverTheCooldown) {
-  const auto token = Make();
+  RefreshPolicy policy;
+  policy.background_cooldown = absl::Seconds(60);
+  const auto token = Make(policy);
   source_.Answer("t1", absl::Seconds(90));  // Stale at 45 s, expired at 67.5.
   EXPECT_THAT(token->Get(), HoldsToken("t1"));
   AdvanceTo(absl::Seconds(45));

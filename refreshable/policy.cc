@@ -3,6 +3,7 @@
 #include "refreshable/policy.h"
 
 #include <cmath>
+#include <optional>
 #include <string>
 
 #include "absl/strings/str_cat.h"
@@ -15,6 +16,9 @@ std::string Show(absl::Duration value) { return absl::FormatDuration(value); }
 std::string Show(double value) { return absl::StrCat(value); }
 std::string Show(int value) { return absl::StrCat(value); }
 std::string Show(bool value) { return value ? "true" : "false"; }
+std::string Show(const std::optional<absl::Duration>& value) {
+  return value.has_value() ? Show(*value) : "unset";
+}
 
 // Remembers the first field that breaks its rule.
 class Checker {
@@ -50,8 +54,10 @@ absl::Status Validate(const RefreshPolicy& policy) {
   check.Require(!policy.refresh_ahead || policy.background_refresh,
                 "refresh_ahead", policy.refresh_ahead,
                 "false where background_refresh is false");
-  check.Require(policy.background_cooldown >= kZero, "background_cooldown",
-                policy.background_cooldown, ">= 0");
+  if (policy.background_cooldown.has_value()) {
+    check.Require(*policy.background_cooldown >= kZero, "background_cooldown",
+                  *policy.background_cooldown, ">= 0");
+  }
   check.Require(policy.min_interval >= kZero && policy.min_interval < infinite,
                 "min_interval", policy.min_interval, ">= 0 and finite");
   check.Require(policy.attempt_timeout > kZero, "attempt_timeout",
@@ -90,6 +96,13 @@ absl::Status Validate(const RefreshPolicy& policy) {
                 absl::StrCat("> retry.max_retries (", retry.max_retries, ")"));
   check.Require(retry.probe_interval > kZero && retry.probe_interval < infinite,
                 "retry.probe_interval", retry.probe_interval, "> 0 and finite");
+  // Else attempts would become more frequent once there were too many of them.
+  const absl::Duration longest =
+      retry.multiplier > 1.0 ? retry.max_backoff : retry.initial_backoff;
+  check.Require(retry.on_exhausted == OnExhausted::kFatal ||
+                    retry.probe_interval >= longest,
+                "retry.probe_interval", retry.probe_interval,
+                absl::StrCat(">= the longest backoff (", Show(longest), ")"));
   check.Require(
       retry.max_retry_after >= kZero && retry.max_retry_after < infinite,
       "retry.max_retry_after", retry.max_retry_after, ">= 0 and finite");
@@ -112,20 +125,17 @@ std::ostream& operator<<(std::ostream& os, const RetryPolicy& policy) {
 }
 
 std::ostream& operator<<(std::ostream& os, const RefreshPolicy& policy) {
-  const auto show = [](const std::optional<absl::Duration>& duration) {
-    return duration.has_value() ? absl::FormatDuration(*duration) : "unset";
-  };
   return os << "expiry_margin=" << policy.expiry_margin
-            << " stale_window=" << show(policy.stale_window)
+            << " stale_window=" << Show(policy.stale_window)
             << " max_stale_window=" << policy.max_stale_window
             << " background_refresh=" << Show(policy.background_refresh)
             << " refresh_ahead=" << Show(policy.refresh_ahead)
-            << " background_cooldown=" << policy.background_cooldown
+            << " background_cooldown=" << Show(policy.background_cooldown)
             << " min_interval=" << policy.min_interval
             << " attempt_timeout=" << policy.attempt_timeout
             << " max_abandoned_calls=" << policy.max_abandoned_calls
             << " young_token_age=" << policy.young_token_age
-            << " max_rejection_backoff=" << show(policy.max_rejection_backoff)
+            << " max_rejection_backoff=" << Show(policy.max_rejection_backoff)
             << " max_stale_on_error=" << policy.max_stale_on_error
             << " jitter=" << policy.jitter << ' ' << policy.retry;
 }

@@ -27,7 +27,8 @@ enum class OnExhausted {
 
 // How failed attempts are spaced and counted. Wait n, after the n-th failure in
 // a row, is min(initial_backoff * multiplier^(n-1), max_backoff), counted from
-// the start of the attempt that failed.
+// the start of the attempt that failed, unless the server asks for another one
+// (`SetRetryAfter`).
 struct RetryPolicy {
   // > 0 and finite.
   absl::Duration initial_backoff = absl::Seconds(2);
@@ -38,14 +39,17 @@ struct RetryPolicy {
   // Attempts after the first in a refresh that a reader waits for; >= 0.
   int max_retries = 6;
   // Failures in a row, across refreshes, after which `on_exhausted` applies;
-  // > max_retries.
+  // > max_retries. A failure does not count towards it if the server asked for
+  // a shorter wait than the computed one.
   int max_consecutive_failures = 7;
   OnExhausted on_exhausted = OnExhausted::kSelfHeal;
-  // Between the starts of two attempts once exhausted; > 0 and finite.
-  // kSelfHeal only.
+  // Time between the starts of two attempts once exhausted; > 0, finite and,
+  // for kSelfHeal, at least the longest wait (`max_backoff`, or
+  // `initial_backoff` if `multiplier` is 1). Used by kSelfHeal only.
   absl::Duration probe_interval = absl::Seconds(60);
-  // The longest wait a server may ask for (Retry-After); longer ones are cut to
-  // this. Finite; >= 0.
+  // The longest wait that a server may ask for (Retry-After). If it asks for
+  // more, the wait is this or the computed one, whichever is longer. Finite;
+  // >= 0.
   absl::Duration max_retry_after = absl::Minutes(5);
 };
 
@@ -56,10 +60,11 @@ struct RefreshPolicy {
   // A token is treated as expired this long before its expiry, though never
   // more than a quarter of its lifetime; >= 0.
   absl::Duration expiry_margin = absl::Seconds(40);
-  // A token is stale this long before its expiry. Unset: half its lifetime, at
-  // most `max_stale_window`. Zero: never stale. Cut to three quarters of the
-  // lifetime, lest a short-lived token be stale, and refreshed again, as soon
-  // as it arrives. >= 0.
+  // A token is stale this long before its expiry. If unset, that is half its
+  // lifetime, at most `max_stale_window`. If zero, or not longer than the
+  // margin above, a token is never stale: it is refreshed when it has expired.
+  // Capped at three quarters of the lifetime; otherwise a short-lived token
+  // would be stale on arrival and refreshed again immediately. >= 0.
   std::optional<absl::Duration> stale_window;
   // >= 0. Used where `stale_window` is unset.
   absl::Duration max_stale_window = absl::Minutes(20);
@@ -70,8 +75,9 @@ struct RefreshPolicy {
   // `background_refresh`.
   bool refresh_ahead = false;
   // After a failed background refresh none is started for this long, while the
-  // token stays usable; >= 0.
-  absl::Duration background_cooldown = absl::Seconds(60);
+  // token stays usable. If unset, that is 60 s, at most a quarter of the time
+  // for which the token is still usable, and at least `min_interval`. >= 0.
+  std::optional<absl::Duration> background_cooldown;
   // No two attempts start closer than this, nor one sooner than this after a
   // failed one ended; the first after an invalidation or an `Install` is exempt
   // from the former. Finite; >= 0.
@@ -96,9 +102,12 @@ struct RefreshPolicy {
   // For at most this long after expiry the expired token is served, marked
   // degraded, while refreshes fail. Zero: never. Finite; >= 0.
   absl::Duration max_stale_on_error = absl::ZeroDuration();
-  // Spreads the load of many clients: staleness comes earlier by up to this
-  // fraction of the stale window, waits vary by up to this fraction either way
-  // without exceeding `max_backoff`. In [0, 1); 0: everything exactly on time.
+  // Spreads the load of many clients, by a fraction in [0, 1). A token is stale
+  // earlier by up to this fraction of its lifetime, though not before a quarter
+  // of it. Computed waits are longer or shorter by up to this fraction, never
+  // longer than `max_backoff`; waits before probes are only shortened. What a
+  // server asked for is only lengthened, by up to this fraction. If zero,
+  // everything happens exactly on time.
   double jitter = 0.1;
   RetryPolicy retry;
 };

@@ -108,6 +108,16 @@ TEST(PolicyTest, E6ABadValueIsRefusedWithItsField) {
        [](RefreshPolicy& p) { p.retry.probe_interval = kZero; }},
       {"retry.probe_interval", "inf",
        [](RefreshPolicy& p) { p.retry.probe_interval = kForever; }},
+      {"retry.probe_interval", "59s",
+       [](RefreshPolicy& p) { p.retry.probe_interval = absl::Seconds(59); }},
+      {"retry.probe_interval", "1m",
+       [](RefreshPolicy& p) { p.retry.max_backoff = absl::Seconds(61); }},
+      {"retry.probe_interval", "4s",
+       [](RefreshPolicy& p) {
+         p.retry.multiplier = 1;
+         p.retry.initial_backoff = absl::Seconds(5);
+         p.retry.probe_interval = absl::Seconds(4);
+       }},
       {"retry.max_retry_after", "-1s",
        [](RefreshPolicy& p) { p.retry.max_retry_after = -absl::Seconds(1); }},
       {"retry.max_retry_after", "inf",
@@ -129,7 +139,8 @@ TEST(PolicyTest, E6TheEdgesOfWhatIsAllowed) {
   const Case cases[] = {
       {"", "zeros",
        [](RefreshPolicy& p) {
-         p.expiry_margin = p.max_stale_window = p.background_cooldown = kZero;
+         p.expiry_margin = p.max_stale_window = kZero;
+         p.background_cooldown = kZero;
          p.min_interval = p.young_token_age = p.max_stale_on_error = kZero;
          p.stale_window = kZero;
          p.jitter = 0;
@@ -148,7 +159,8 @@ TEST(PolicyTest, E6TheEdgesOfWhatIsAllowed) {
       {"", "without bound",
        [](RefreshPolicy& p) {
          p.expiry_margin = p.max_stale_window = kForever;
-         p.background_cooldown = p.attempt_timeout = kForever;
+         p.background_cooldown = kForever;
+         p.attempt_timeout = kForever;
          p.young_token_age = kForever;
          p.stale_window = kForever;
          p.jitter = std::nextafter(1.0, 0.0);
@@ -163,6 +175,17 @@ TEST(PolicyTest, E6TheEdgesOfWhatIsAllowed) {
        }},
       {"", "longer than other waits",
        [](RefreshPolicy& p) { p.max_rejection_backoff = absl::Hours(1); }},
+      {"", "probes as frequent as the longest backoff",
+       [](RefreshPolicy& p) {
+         p.retry.multiplier = 1;
+         p.retry.initial_backoff = absl::Seconds(5);
+         p.retry.probe_interval = absl::Seconds(5);
+       }},
+      {"", "no probes",
+       [](RefreshPolicy& p) {
+         p.retry.on_exhausted = OnExhausted::kFatal;
+         p.retry.probe_interval = absl::Seconds(1);
+       }},
       {"", "ahead", [](RefreshPolicy& p) { p.refresh_ahead = true; }},
       {"", "never in the background",
        [](RefreshPolicy& p) { p.background_refresh = false; }},

@@ -109,7 +109,7 @@ TEST_F(PromotionTest, L7TheLargestBudgetRunsAndEachLeavesWithItsOwn) {
 }
 
 TEST_F(PromotionTest, L7ACallMayAskForMoreThanThePolicy) {
-  RefreshPolicy policy = NoJitter();
+  RefreshPolicy policy = ExactPolicy();
   policy.retry.max_retries = 0;
   const auto token = Make(policy);
   source_.Always(absl::UnavailableError("502"));

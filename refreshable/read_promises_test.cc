@@ -51,7 +51,7 @@ class RefreshablePromisesTest : public ScenarioTest {
   // Without the rule for tokens that are rejected young, which brings in the
   // failure schedule.
   static RefreshPolicy AnyAge() {
-    RefreshPolicy policy = NoJitter();
+    RefreshPolicy policy = ExactPolicy();
     policy.young_token_age = absl::ZeroDuration();
     return policy;
   }
@@ -111,7 +111,7 @@ TEST_F(RefreshablePromisesTest, R9NotByABlockedReaderOnItsWay) {
 }
 
 TEST_F(RefreshablePromisesTest, R9FailedRefreshDoesNotBringItBack) {
-  RefreshPolicy policy = NoJitter();
+  RefreshPolicy policy = ExactPolicy();
   policy.max_stale_on_error = absl::Hours(1);
   policy.retry.max_retries = 0;
   const auto token = MakeWithToken(policy);
@@ -128,7 +128,7 @@ TEST_F(RefreshablePromisesTest, R9FailedRefreshDoesNotBringItBack) {
 // Nor does a source that insists on it; nor an older generation's rejection
 // harm the one that followed.
 TEST_F(RefreshablePromisesTest, R9SameTokenAgainIsAFailure) {
-  RefreshPolicy policy = NoJitter();
+  RefreshPolicy policy = ExactPolicy();
   policy.retry.max_retries = 0;
   const auto token = MakeWithToken(policy);
   executor_.AdvanceBy(absl::Seconds(40));
@@ -212,7 +212,7 @@ TEST_F(RefreshablePromisesTest, R10PoolOfOneThreadRunsTheRetries) {
   ScriptedSource<std::string> source;
   source.Answer(absl::UnavailableError("502"));
   source.Answer("t1", absl::Hours(1));
-  RefreshPolicy policy = NoJitter();
+  RefreshPolicy policy = ExactPolicy();
   policy.retry.initial_backoff = absl::Milliseconds(1);
   policy.min_interval = absl::ZeroDuration();
   const auto token = *Token::Create(source.Share(), {pool.get(), policy});
@@ -315,7 +315,7 @@ TEST_F(RefreshablePromisesTest, R11CallbackRunsThroughTheExecutor) {
 
 // So does an error that is known at once, and one that comes by the timer.
 TEST_F(RefreshablePromisesTest, R11ErrorsRunThroughTheExecutorToo) {
-  RefreshPolicy policy = NoJitter();
+  RefreshPolicy policy = ExactPolicy();
   policy.retry.max_retries = 0;
   const auto token = Make(policy);
   source_.Answer(absl::UnavailableError("502"));

@@ -3,12 +3,15 @@
 // What a read promises, clause by clause (R2 to R8; R1 is a matter of cost).
 
 #include <optional>
+#include <set>
+#include <string>
 #include <thread>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "refreshable/refresh_error.h"
 #include "refreshable/refreshable.h"
 #include "refreshable/scenario_testing.h"
 #include "refreshable/testing/matchers.h"
@@ -23,6 +26,7 @@ using ::refreshable_testing::HoldsToken;
 using ::refreshable_testing::NextAttemptAt;
 using ::testing::AllOf;
 using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
 class RefreshableReadTest : public ScenarioTest {};
@@ -69,7 +73,7 @@ TEST_F(RefreshableReadTest, R2StaleGetAsyncStartsOneBackgroundFlight) {
 }
 
 TEST_F(RefreshableReadTest, R2NoneStartsWhileTheCooldownLasts) {
-  RefreshPolicy policy = NoJitter();
+  RefreshPolicy policy = ExactPolicy();
   policy.background_cooldown = absl::Seconds(10);
   const auto token = MakeWithToken(policy);
   source_.Always(absl::UnavailableError("502"));
@@ -86,7 +90,7 @@ TEST_F(RefreshableReadTest, R2NoneStartsWhileTheCooldownLasts) {
 }
 
 TEST_F(RefreshableReadTest, R2BackgroundRefreshOffServesStaleAndStartsNothing) {
-  RefreshPolicy policy = NoJitter();
+  RefreshPolicy policy = ExactPolicy();
   policy.background_refresh = false;
   const auto token = MakeWithToken(policy);
   AdvanceTo(absl::Seconds(74));
@@ -164,7 +168,7 @@ TEST_F(RefreshableReadTest, R4ExpiredAtTheEdge) {
 
 // Without a margin the edge is the expiry itself: expired "on or after" it.
 TEST_F(RefreshableReadTest, R4ExpiredOnTheWallClocksEdgeToo) {
-  RefreshPolicy policy = NoJitter();
+  RefreshPolicy policy = ExactPolicy();
   policy.expiry_margin = absl::ZeroDuration();
   const auto token = MakeWithToken(policy);
   executor_.AdvanceBy(absl::Seconds(2));
@@ -208,6 +212,54 @@ TEST_F(RefreshableReadTest, R5WithoutExpiryFreshUntilReplaced) {
 
 // ---- R6: two clocks ----
 
+TEST_F(RefreshableReadTest, B9EveryReadIsToldTheSameOfOneFailure) {
+  const auto token = Make();
+  source_.Answer(absl::InternalError("no"));
+  std::set<std::string> told = {token->Get().status().ToString()};
+  for (int i = 0; i < 5; ++i) {
+    executor_.AdvanceBy(absl::Milliseconds(301));
+    executor_.StepWall(absl::Microseconds(7));
+    told.insert(token->Get().status().ToString());
+  }
+  EXPECT_EQ(source_.call_count(), 1u);
+  EXPECT_THAT(told, ElementsAre(HasSubstr("not before 2026-01-01T00:00:02+")));
+}
+
+TEST_F(RefreshableReadTest, R7AReadsOwnTimeoutIsToldFromAnAttempts) {
+  RefreshPolicy policy = ExactPolicy();
+  policy.retry.max_retries = 0;
+  const auto token = Make(policy);  // Call 0 is held.
+  absl::Status own = token->Get(absl::Seconds(29)).status();
+  token->GetAsync(absl::Milliseconds(500), Note());
+  executor_.AdvanceBy(absl::Milliseconds(500));
+  for (const absl::Status& status : {own, outcomes_.at(0).status()}) {
+    EXPECT_TRUE(absl::IsDeadlineExceeded(status)) << status;
+    EXPECT_TRUE(IsReadTimeout(status)) << status;
+  }
+  const absl::Status attempts = token->Get().status();
+  EXPECT_TRUE(absl::IsDeadlineExceeded(attempts)) << attempts;
+  EXPECT_FALSE(IsReadTimeout(attempts)) << attempts;
+}
+
+// Served, and nothing started: the read looked at the wall clock for the expiry
+// alone, and the timer had not fired yet.
+TEST_F(RefreshableReadTest, R6TheNextReadSeesThatTheCooldownEndedInASuspend) {
+  RefreshPolicy policy = ExactPolicy();
+  policy.background_cooldown = absl::Seconds(10);
+  const auto token = MakeWithToken(policy);
+  AdvanceTo(absl::Seconds(50));
+  source_.Answer(absl::UnavailableError("502"));
+  EXPECT_THAT(token->Get(), HoldsToken("t1"));
+  executor_.RunUntilIdle();
+  EXPECT_EQ(source_.call_count(), 2u);
+  executor_.Suspend(absl::Seconds(10) - kTick);
+  EXPECT_THAT(token->Get(), HoldsToken("t1"));
+  EXPECT_EQ(Submissions(), 0u);
+  executor_.Suspend(kTick);
+  EXPECT_THAT(token->Get(), HoldsToken("t1"));
+  EXPECT_EQ(Submissions(), 1u);
+}
+
 TEST_F(RefreshableReadTest, R6SuspendIsSeenByTheNextRead) {
   const auto token = MakeWithToken();
   executor_.Suspend(absl::Hours(2));
@@ -224,7 +276,7 @@ TEST_F(RefreshableReadTest, R6StepForwardIsSeenByTheNextRead) {
 }
 
 TEST_F(RefreshableReadTest, R6AfterAStepBackTheTokenEndsWithItsTrueLife) {
-  RefreshPolicy policy = NoJitter();
+  RefreshPolicy policy = ExactPolicy();
   policy.background_refresh = false;
   const auto token = Make(policy);
   source_.Answer(Credential<std::string>(
@@ -264,7 +316,7 @@ TEST_F(RefreshableReadTest, R6StepBackLengthensNoBackoff) {
 }
 
 TEST_F(RefreshableReadTest, R6StepBackLengthensNoCooldown) {
-  RefreshPolicy policy = NoJitter();
+  RefreshPolicy policy = ExactPolicy();
   policy.background_cooldown = absl::Seconds(10);
   const auto token = MakeWithToken(policy);
   source_.Always(absl::UnavailableError("502"));

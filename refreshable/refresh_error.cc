@@ -16,6 +16,20 @@ namespace {
 
 constexpr absl::string_view kRefreshErrorUrl = "refreshable/refresh-error";
 constexpr absl::string_view kRetryAfterUrl = "refreshable/retry-after";
+constexpr absl::string_view kReadTimeoutUrl = "refreshable/read-timeout";
+
+std::string Show(absl::Time time) {
+  return absl::FormatTime(absl::RFC3339_full, time, absl::UTCTimeZone());
+}
+
+// The first whole second that is not before `time`.
+absl::Time ToWholeSeconds(absl::Time time) {
+  if (time == absl::InfiniteFuture() || time == absl::InfinitePast()) {
+    return time;
+  }
+  const absl::Time second = absl::FromUnixSeconds(absl::ToUnixSeconds(time));
+  return second < time ? second + absl::Seconds(1) : second;
+}
 
 }  // namespace
 
@@ -25,24 +39,31 @@ namespace internal {
 // may hold anything. The flags: 1 fatal, 2 rejected.
 absl::Status MakeRefreshError(absl::StatusCode code,
                               const RefreshError& error) {
-  const std::string next = absl::FormatTime(
-      absl::RFC3339_full, error.next_attempt, absl::UTCTimeZone());
   absl::Status status(
       code,
       error.rejected && !error.fatal
           ? absl::StrCat("no token but the rejected one: ", error.cause,
-                         "; no attempt for it before ", next)
+                         "; no attempt for it before ",
+                         Show(ToWholeSeconds(error.next_attempt)))
       : error.fatal
           ? absl::StrCat("no usable token: gave up after ", error.failures,
                          " failed attempts; last: ", error.cause)
           : absl::StrCat("no usable token: ", error.failures, " failed attempt",
                          error.failures == 1 ? "" : "s",
-                         " in a row, next attempt not before ", next,
+                         " in a row, next attempt not before ",
+                         Show(ToWholeSeconds(error.next_attempt)),
                          "; last: ", error.cause));
-  status.SetPayload(kRefreshErrorUrl,
-                    absl::Cord(absl::StrCat(
-                        (error.fatal ? 1 : 0) + (error.rejected ? 2 : 0), " ",
-                        error.failures, " ", next, " ", error.cause)));
+  status.SetPayload(
+      kRefreshErrorUrl,
+      absl::Cord(absl::StrCat((error.fatal ? 1 : 0) + (error.rejected ? 2 : 0),
+                              " ", error.failures, " ",
+                              Show(error.next_attempt), " ", error.cause)));
+  return status;
+}
+
+absl::Status MakeReadTimeout(absl::string_view message) {
+  absl::Status status = absl::DeadlineExceededError(message);
+  status.SetPayload(kReadTimeoutUrl, absl::Cord());
   return status;
 }
 
@@ -73,10 +94,13 @@ bool IsFatal(const absl::Status& status) {
   return error.has_value() && error->fatal;
 }
 
+bool IsReadTimeout(const absl::Status& status) {
+  return status.GetPayload(kReadTimeoutUrl).has_value();
+}
+
 std::ostream& operator<<(std::ostream& os, const RefreshError& error) {
-  return os << "failures=" << error.failures << " next_attempt="
-            << absl::FormatTime(absl::RFC3339_full, error.next_attempt,
-                                absl::UTCTimeZone())
+  return os << "failures=" << error.failures
+            << " next_attempt=" << Show(error.next_attempt)
             << " fatal=" << (error.fatal ? "true" : "false")
             << " rejected=" << (error.rejected ? "true" : "false")
             << " cause=" << internal::Quoted(error.cause);

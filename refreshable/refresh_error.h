@@ -10,6 +10,7 @@
 #include <string>
 
 #include "absl/status/status.h"
+#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "refreshable/internal/printing.h"
 
@@ -25,8 +26,10 @@ struct RefreshError {
   // or the minimum interval has not passed; `cause` says which.
   int failures = 0;
   // Before this, no attempt is made and every read without a usable token fails
-  // at once; if `rejected`, no rejection starts an attempt. Wall time as of the
-  // error; infinite future: never.
+  // at once; if `rejected`, no rejection starts an attempt. Wall time, as it
+  // was computed when that time last changed: all reads are told the same, and
+  // a clock that is set later does not move it. The message has it in whole
+  // seconds, rounded up. Infinite future: never.
   absl::Time next_attempt;
   // Nothing will be attempted until `Reset()` or `Install()`.
   bool fatal = false;
@@ -50,10 +53,16 @@ std::optional<RefreshError> GetRefreshError(const absl::Status& status);
 // or call `Reset()` once the cause is mended.
 bool IsFatal(const absl::Status& status);
 
+// Whether a read returned `status` because its own timeout passed while it
+// waited; the refresh goes on. False for a refresh that failed with
+// DEADLINE_EXCEEDED, and for any status that is not from a read.
+bool IsReadTimeout(const absl::Status& status);
+
 // Attaches to a failed attempt's status how long the server asked to be left
 // alone (Retry-After, RFC 9110, section 10.2.3). It then replaces the computed
-// wait before the next attempt, within `RetryPolicy::max_retry_after`. A
-// negative duration counts as zero. Requires: !status.ok().
+// wait before the next attempt, be it longer or shorter; see
+// `RetryPolicy::max_retry_after`. A negative duration is stored as zero, and
+// zero asks for nothing. Requires: !status.ok().
 void SetRetryAfter(absl::Duration retry_after, absl::Status& status);
 
 // What SetRetryAfter attached, if anything.
@@ -64,6 +73,9 @@ namespace internal {
 // A status of `code` that carries `error`, its message naming all of it.
 // Requires: code is not kOk.
 absl::Status MakeRefreshError(absl::StatusCode code, const RefreshError& error);
+
+// A status for which IsReadTimeout is true.
+absl::Status MakeReadTimeout(absl::string_view message);
 
 }  // namespace internal
 }  // namespace refreshable

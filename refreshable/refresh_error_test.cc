@@ -69,6 +69,11 @@ TEST(RefreshErrorTest, B9TheMessageNamesCountCauseAndTime) {
   EXPECT_EQ(MakeRefreshError(absl::StatusCode::kUnavailable, error).message(),
             "no usable token: 1 failed attempt in a row, next attempt not "
             "before 2023-11-14T22:13:20+00:00; last: HTTP 502");
+  // In whole seconds, and never too early.
+  error.next_attempt -= absl::Seconds(1) - absl::Nanoseconds(1) / 4;
+  EXPECT_EQ(MakeRefreshError(absl::StatusCode::kUnavailable, error).message(),
+            "no usable token: 1 failed attempt in a row, next attempt not "
+            "before 2023-11-14T22:13:20+00:00; last: HTTP 502");
   error.failures = 3;
   EXPECT_THAT(
       std::string(
@@ -96,6 +101,15 @@ TEST(RefreshErrorTest, B7OtherStatusesAreNotFatalAndCarryNothing) {
     EXPECT_FALSE(GetRefreshError(other).has_value()) << garbage;
     EXPECT_FALSE(IsFatal(other));
   }
+}
+
+TEST(RefreshErrorTest, R7AReadsOwnTimeoutIsToldFromAnAttempts) {
+  EXPECT_TRUE(IsReadTimeout(internal::MakeReadTimeout("late")));
+  EXPECT_TRUE(absl::IsDeadlineExceeded(internal::MakeReadTimeout("late")));
+  EXPECT_FALSE(IsReadTimeout(
+      MakeRefreshError(absl::StatusCode::kDeadlineExceeded, RefreshError())));
+  EXPECT_FALSE(IsReadTimeout(absl::DeadlineExceededError("of a call")));
+  EXPECT_FALSE(IsReadTimeout(absl::OkStatus()));
 }
 
 TEST(RefreshErrorTest, B2RetryAfterComesBackAsItWas) {

@@ -13,16 +13,29 @@ namespace refreshable {
 namespace internal {
 namespace {
 
+// Of a policy that does not say.
+constexpr absl::Duration kLongestCooldown = absl::Seconds(60);
+
 Edge After(const Instant& now, absl::Duration delay) {
   return Edge{now.wall + delay, now.since_boot + delay};
 }
 
 Edge Now(const Instant& now) { return After(now, absl::ZeroDuration()); }
 
+// `edge`, or `at` (since boot) if that is sooner. Its wall part is where the
+// wall clock will be then: a suspend holds up timers, but not what reads see.
+Edge Earlier(Edge edge, const Instant& now, absl::Duration at) {
+  edge.since_boot = std::min(edge.since_boot, at);
+  edge.wall = std::min(edge.wall, now.wall + (at - now.since_boot));
+  return edge;
+}
+
 }  // namespace
 
 RefreshMachine::RefreshMachine(const RefreshPolicy& policy, uint64_t seed)
-    : policy_(policy), random_(seed) {}
+    : policy_(policy),
+      random_(seed),
+      probe_wait_(policy.retry.probe_interval) {}
 
 // ---- Events ----
 
@@ -263,10 +276,10 @@ bool RefreshMachine::OnInvalidate(const Instant& now, Generation generation,
   const bool young = now.since_boot < young_until_;
   if (young) {
     failures_ += failures_before_ + 1;
+    excused_ += excused_before_;
     last_cause_ = absl::UnauthenticatedError(
         "the token was rejected soon after it was issued");
-    backoff_until_ =
-        last_start_ + Backoff(failures_, policy_.retry.max_backoff);
+    DrawWaits();
     if (retry_after_until_ && *retry_after_until_ < backoff_until_) {
       retry_after_until_.reset();
     }
@@ -313,6 +326,7 @@ void RefreshMachine::OnReset(const Instant& now, Decisions& out) {
   rejection_retry_after_ = -absl::InfiniteDuration();
   failures_ = 0;
   failures_before_ = 0;
+  excused_ = excused_before_ = 0;
   told_exhausted_ = false;
   last_cause_ = absl::OkStatus();
   retry_after_until_.reset();
@@ -342,10 +356,7 @@ void RefreshMachine::OnFork(std::optional<uint64_t> seed) {
   stale_at_.since_boot =
       std::min(stale_at_.since_boot, usable_until_.since_boot);
   stale_jitter_ = early;
-  if (failures_ > 0) {
-    backoff_until_ =
-        last_start_ + Backoff(failures_, policy_.retry.max_backoff);
-  }
+  if (failures_ > 0) DrawWaits();
   if (row_.attempts() > 0) row_.SetWait(RowBackoff(row_.attempts()));
 }
 
@@ -357,19 +368,13 @@ Edge RefreshMachine::check_at(const Instant& now) const {
     if (!degraded_published_) return Now(now);
     Edge edge{expiry_.wall + policy_.max_stale_on_error,
               expiry_.since_boot + policy_.max_stale_on_error};
-    if (phase_ == Phase::kIdle) {
-      edge.since_boot = std::min(edge.since_boot, next_start(now));
-    }
-    return edge;
+    return phase_ == Phase::kIdle ? Earlier(edge, now, next_start(now)) : edge;
   }
   if (!policy_.background_refresh) return usable_until_;
   if (!stale_at_.Reached(now)) return stale_at_;
-  Edge edge = usable_until_;
-  if (phase_ == Phase::kIdle) {
-    edge.since_boot =
-        std::min(edge.since_boot, std::max(cooldown_until_, next_start(now)));
-  }
-  return edge;
+  if (phase_ != Phase::kIdle) return usable_until_;
+  return Earlier(usable_until_, now,
+                 std::max(cooldown_until_, next_start(now)));
 }
 
 absl::Duration RefreshMachine::wake_at(const Instant& now) const {
@@ -395,7 +400,8 @@ Freshness RefreshMachine::freshness(const Instant& now) const {
 }
 
 bool RefreshMachine::exhausted(const Instant& now) const {
-  return failures_ >= policy_.retry.max_consecutive_failures && !Usable(now);
+  return failures_ - excused_ >= policy_.retry.max_consecutive_failures &&
+         !Usable(now);
 }
 
 absl::Duration RefreshMachine::next_start(const Instant& now) const {
@@ -406,7 +412,7 @@ absl::Duration RefreshMachine::next_start(const Instant& now) const {
   if (failures_ == 0) return at;
   at = std::max(at, last_end_ + policy_.min_interval);
   if (exhausted(now)) {
-    at = std::max(at, last_start_ + policy_.retry.probe_interval);
+    at = std::max(at, last_start_ + probe_wait_);
     return retry_after_until_ ? std::max(at, *retry_after_until_) : at;
   }
   return std::max(at, retry_after_until_.value_or(backoff_until_));
@@ -533,7 +539,6 @@ void RefreshMachine::LoseQueued(const Instant& now, const absl::Status& cause,
                                 Decisions& out) {
   lost_until_ = now.since_boot + policy_.retry.initial_backoff;
   EndFlight(now, cause, out);
-  if (by_rejection_) out.failure = MakeRejectedFailure(now, cause);
   Event event = MakeEvent(EventKind::kAttemptAbandoned);
   event.status = out.failure.cause;
   out.events.push_back(std::move(event));
@@ -556,12 +561,22 @@ void RefreshMachine::FailAttempt(const Instant& now, const Failure& failure,
   ++failures_;
   last_cause_ = failure.status;
   last_end_ = now.since_boot;
-  backoff_until_ = last_start_ + Backoff(failures_, policy_.retry.max_backoff);
+  DrawWaits();
   retry_after_until_.reset();
-  if (failure.retry_after.has_value()) {
-    retry_after_until_ =
-        now.since_boot +
-        std::min(*failure.retry_after, policy_.retry.max_retry_after);
+  const absl::Duration asked =
+      failure.retry_after.value_or(absl::ZeroDuration());
+  if (asked > absl::ZeroDuration()) {
+    const absl::Duration longest = policy_.retry.max_retry_after;
+    retry_after_until_ = now.since_boot + std::min(asked, longest) *
+                                              (1 + policy_.jitter * Uniform());
+    if (asked > longest) {
+      retry_after_until_ = std::max(*retry_after_until_, backoff_until_);
+    }
+    // Not counted if the server wants it asked again sooner than computed.
+    if (std::max(*retry_after_until_, now.since_boot + policy_.min_interval) <
+        backoff_until_) {
+      ++excused_;
+    }
   }
   Event failed = MakeEvent(EventKind::kAttemptFailed);
   failed.status = failure.status;
@@ -570,7 +585,7 @@ void RefreshMachine::FailAttempt(const Instant& now, const Failure& failure,
 
   absl::Duration resume = next_start(now);
   if (!foreground_ && Usable(now)) {
-    cooldown_until_ = now.since_boot + policy_.background_cooldown;
+    cooldown_until_ = now.since_boot + Cooldown(now);
     resume = std::max(resume, cooldown_until_);
   }
   if (resume < absl::InfiniteDuration()) {
@@ -605,23 +620,26 @@ void RefreshMachine::FailRejectedAttempt(const Instant& now,
   failed.attempt = attempts_;
   out.events.push_back(std::move(failed));
   rejection_cause_ = failure.status;
-  if (failure.retry_after.has_value()) {
+  const absl::Duration asked =
+      failure.retry_after.value_or(absl::ZeroDuration());
+  if (asked > absl::ZeroDuration()) {
     const absl::Duration delay =
-        std::min(*failure.retry_after, policy_.retry.max_retry_after);
+        std::min(asked, policy_.retry.max_retry_after) *
+        (1 + policy_.jitter * Uniform());
     rejection_retry_after_ = now.since_boot + delay;
     Event backoff = MakeEvent(EventKind::kBackoff);
     backoff.delay = delay;
     out.events.push_back(std::move(backoff));
   }
   EndFlight(now, failure.status, out);
-  out.failure = MakeRejectedFailure(now, failure.status);
 }
 
 void RefreshMachine::EndFlight(const Instant& now, const absl::Status& cause,
                                Decisions& out) {
   phase_ = Phase::kIdle;
   out.waiters = Decisions::Waiters::kFail;
-  out.failure = MakeFailure(now, cause);
+  out.failure =
+      by_rejection_ ? MakeRejectedFailure(now, cause) : MakeFailure(now, cause);
 }
 
 void RefreshMachine::Publish(const Instant& now, absl::Duration lifetime,
@@ -673,10 +691,15 @@ void RefreshMachine::SetEdges(const Instant& now, absl::Duration lifetime) {
       policy_.stale_window.has_value()
           ? std::min(*policy_.stale_window, lifetime / 4 * 3)
           : std::min(lifetime / 2, policy_.max_stale_window);
-  max_stale_jitter_ = window * policy_.jitter;
-  stale_jitter_ = max_stale_jitter_ * Uniform();
-  const absl::Duration fresh_for =
-      std::max(absl::ZeroDuration(), lifetime - window - stale_jitter_);
+  absl::Duration fresh_for = lifetime - window;
+  max_stale_jitter_ = stale_jitter_ = absl::ZeroDuration();
+  if (fresh_for < usable_for) {
+    const absl::Duration earliest =
+        std::max(lifetime / 4, fresh_for - lifetime * policy_.jitter);
+    max_stale_jitter_ = fresh_for - earliest;
+    stale_jitter_ = max_stale_jitter_ * Uniform();
+    fresh_for -= stale_jitter_;
+  }
   expiry_ = After(now, lifetime);
   usable_until_ = After(now, usable_for);
   stale_at_ = After(now, std::min(fresh_for, usable_for));
@@ -685,6 +708,7 @@ void RefreshMachine::SetEdges(const Instant& now, absl::Duration lifetime) {
 // The source has brought a token: no failure before it counts any more.
 void RefreshMachine::OnAnswer(EventKind kind, Decisions& out) {
   failures_ = 0;
+  excused_before_ = std::exchange(excused_, 0);
   last_cause_ = absl::OkStatus();
   retry_after_until_.reset();
   cooldown_until_ = -absl::InfiniteDuration();
@@ -697,17 +721,36 @@ void RefreshMachine::OnAnswer(EventKind kind, Decisions& out) {
   }
 }
 
-// min(initial * multiplier^(n-1), max), and the jitter.
+// min(initial * multiplier^(n-1), max), varied by the jitter. What would exceed
+// the longest wait is not cut to it, or many clients would wait just as long.
 absl::Duration RefreshMachine::Backoff(int failures, absl::Duration max) {
   const RetryPolicy& retry = policy_.retry;
   const absl::Duration wait = std::min(
       max, retry.initial_backoff * std::pow(retry.multiplier, failures - 1));
-  return std::min(max, wait * (1 + policy_.jitter * (2 * Uniform() - 1)));
+  const absl::Duration least = wait * (1 - policy_.jitter);
+  const absl::Duration most = std::min(max, wait * (1 + policy_.jitter));
+  return least + (most - least) * Uniform();
 }
 
 absl::Duration RefreshMachine::RowBackoff(int attempts) {
   return Backoff(attempts, policy_.max_rejection_backoff.value_or(
                                policy_.retry.max_backoff));
+}
+
+// The computed waits after an attempt that has failed.
+void RefreshMachine::DrawWaits() {
+  backoff_until_ = last_start_ + Backoff(failures_, policy_.retry.max_backoff);
+  probe_wait_ = policy_.retry.probe_interval * (1 - policy_.jitter * Uniform());
+}
+
+// After a background attempt that failed.
+absl::Duration RefreshMachine::Cooldown(const Instant& now) const {
+  if (policy_.background_cooldown.has_value()) {
+    return *policy_.background_cooldown;
+  }
+  const absl::Duration left = std::min(
+      usable_until_.since_boot - now.since_boot, usable_until_.wall - now.wall);
+  return std::max(policy_.min_interval, std::min(kLongestCooldown, left / 4));
 }
 
 // In [0, 1): SplitMix64 (Steele, Lea and Flood, OOPSLA 2014).
@@ -733,7 +776,7 @@ void RefreshMachine::NoteChanges(const Instant& now, Decisions& out) {
 }
 
 ReadFailure RefreshMachine::MakeFailure(const Instant& now,
-                                        const absl::Status& cause) const {
+                                        const absl::Status& cause) {
   ReadFailure failure;
   failure.cause = cause;
   if (cause.ok() && now.since_boot < rejection_retry_after_) {
@@ -743,15 +786,27 @@ ReadFailure RefreshMachine::MakeFailure(const Instant& now,
         "the minimum interval between two attempts has not passed");
   }
   failure.failures = failures_;
-  failure.next_attempt_at = next_start(now);
+  const absl::Duration at = next_start(now);
+  if (at != told_next_.since_boot || at <= now.since_boot) {
+    told_next_ = {
+        now.wall + std::max(absl::ZeroDuration(), at - now.since_boot), at};
+  }
+  failure.next_attempt_at = at;
+  failure.next_attempt = told_next_.wall;
   failure.fatal = fatal(now);
   return failure;
 }
 
 ReadFailure RefreshMachine::MakeRejectedFailure(
     const Instant& now, const absl::Status& cause) const {
-  ReadFailure failure = MakeFailure(now, cause);
+  ReadFailure failure;
+  failure.cause = cause;
+  failure.failures = failures_;
   failure.next_attempt_at = next_rejected_start(now);
+  failure.next_attempt =
+      now.wall +
+      std::max(absl::ZeroDuration(), failure.next_attempt_at - now.since_boot);
+  failure.fatal = fatal(now);
   failure.rejected = true;
   return failure;
 }

@@ -40,6 +40,9 @@ struct ReadFailure {
   int failures = 0;
   // Since boot; infinite if nothing will be attempted.
   absl::Duration next_attempt_at;
+  // The same by the wall clock, as it was when that time last changed: every
+  // read is told the same, whatever becomes of the clock.
+  absl::Time next_attempt = absl::InfiniteFuture();
   bool fatal = false;
   // The read rejected the token that is held; others may still be served it.
   bool rejected = false;
@@ -248,6 +251,8 @@ class RefreshMachine {
   bool Degraded(const Instant& now) const;
   absl::Duration Backoff(int failures, absl::Duration max);
   absl::Duration RowBackoff(int attempts);
+  void DrawWaits();
+  absl::Duration Cooldown(const Instant& now) const;
   absl::Duration call_again_at() const;
   double Uniform();
   absl::Duration let_go_at() const;
@@ -278,7 +283,7 @@ class RefreshMachine {
   void SetEdges(const Instant& now, absl::Duration lifetime);
   void OnAnswer(EventKind kind, Decisions& out);
   void NoteChanges(const Instant& now, Decisions& out);
-  ReadFailure MakeFailure(const Instant& now, const absl::Status& cause) const;
+  ReadFailure MakeFailure(const Instant& now, const absl::Status& cause);
   ReadFailure MakeRejectedFailure(const Instant& now,
                                   const absl::Status& cause) const;
   Event MakeEvent(EventKind kind) const;
@@ -301,6 +306,7 @@ class RefreshMachine {
   Edge expiry_;
   absl::Duration young_until_ = -absl::InfiniteDuration();
   int failures_before_ = 0;  // This publication.
+  int excused_before_ = 0;   // The same for `excused_`.
   Generation rejected_;
 
   // The flight.
@@ -335,11 +341,16 @@ class RefreshMachine {
 
   // Failures, and when the next attempt may start (since boot).
   int failures_ = 0;
+  // How many of `failures_` do not count towards exhaustion, because the server
+  // asked for a shorter wait than the computed one.
+  int excused_ = 0;
   absl::Status last_cause_;
   absl::Duration last_start_ = -absl::InfiniteDuration();
   absl::Duration start_before_ = -absl::InfiniteDuration();
   absl::Duration last_end_ = -absl::InfiniteDuration();
   absl::Duration backoff_until_ = -absl::InfiniteDuration();
+  // The time between the starts of the last attempt and of a probe.
+  absl::Duration probe_wait_;
   std::optional<absl::Duration> retry_after_until_;
   absl::Duration cooldown_until_ = -absl::InfiniteDuration();
   bool interval_exempt_ = false;
@@ -347,6 +358,8 @@ class RefreshMachine {
   // this, lest timer and refusal chase each other. Reads may.
   absl::Duration lost_until_ = -absl::InfiniteDuration();
 
+  // The next attempt's time, as reads were told last.
+  Edge told_next_;
   // What observers were told last.
   Freshness told_freshness_ = Freshness::kExpired;
   bool told_exhausted_ = false;

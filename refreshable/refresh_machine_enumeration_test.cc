@@ -271,6 +271,8 @@ class Enumeration {
       inputs.push_back({Input::kSucceed, id, 0});
       inputs.push_back({Input::kSucceed, id, 8 * kSecond, 0, false, true});
       inputs.push_back({Input::kFail, id, -1, kPermanent});
+      inputs.push_back({Input::kFail, id, 0, kThrottled});
+      inputs.push_back({Input::kFail, id, kSecond, kThrottled});
       inputs.push_back({Input::kFail, id, 4 * kSecond, kThrottled});
       inputs.push_back({Input::kFail, id, 9 * kSecond, kTransient});
     }
@@ -360,6 +362,7 @@ std::vector<NamedPolicy> Policies() {
   cut.young_token_age = S(30);
   cut.background_cooldown = S(1);
   cut.max_rejection_backoff = S(1);
+  cut.retry.max_retry_after = S(1);
   RefreshPolicy bare = small;
   bare.expiry_margin = S(0);
   bare.stale_window = S(0);
@@ -372,11 +375,17 @@ std::vector<NamedPolicy> Policies() {
   narrow.max_stale_on_error = S(1);
   narrow.retry.multiplier = 3;
   narrow.retry.max_consecutive_failures = 4;
-  return {{"small", small, 79},     {"fatal", fatal, 62},
-          {"passive", passive, 50}, {"ahead", ahead, 85, 3},
-          {"grace", grace, 87, 3},  {"grace, ahead", grace_ahead, 65},
-          {"cut", cut, 79, 3},      {"bare", bare, 35, 3},
-          {"narrow", narrow, 60, 3}};
+  // Cooldowns of a quarter of what is left, and longer than the backoff.
+  RefreshPolicy adaptive = small;
+  adaptive.background_cooldown.reset();
+  adaptive.min_interval = S(0);
+  adaptive.retry.multiplier = 1;
+  adaptive.retry.initial_backoff = absl::Milliseconds(500);
+  return {{"small", small, 79},      {"fatal", fatal, 62},
+          {"passive", passive, 50},  {"ahead", ahead, 85, 3},
+          {"grace", grace, 87, 3},   {"grace, ahead", grace_ahead, 65},
+          {"cut", cut, 79, 3},       {"bare", bare, 35, 3},
+          {"narrow", narrow, 60, 3}, {"adaptive", adaptive, 82, 3}};
 }
 
 TEST(RefreshMachineEnumerationTest, S1EveryStepIsWhatTheClausesSay) {

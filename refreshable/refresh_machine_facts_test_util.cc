@@ -21,7 +21,6 @@ Rules::Rules(const RefreshPolicy& p)
     : policy(p),
       margin(ToMs(p.expiry_margin)),
       max_window(ToMs(p.max_stale_window)),
-      cooldown(ToMs(p.background_cooldown)),
       min_interval(ToMs(p.min_interval)),
       timeout(ToMs(p.attempt_timeout)),
       young(ToMs(p.young_token_age)),
@@ -33,6 +32,9 @@ Rules::Rules(const RefreshPolicy& p)
       max_rejection_backoff(
           ToMs(p.max_rejection_backoff.value_or(p.retry.max_backoff))) {
   if (p.stale_window.has_value()) window = ToMs(*p.stale_window);
+  if (p.background_cooldown.has_value()) {
+    cooldown = ToMs(*p.background_cooldown);
+  }
 }
 
 Ms Rules::Wait(int n, Ms max) const {
@@ -81,7 +83,15 @@ Ms Facts::LetGoAt() const {
 }
 
 bool Facts::Exhausted() const {
-  return !Usable() && failures >= rules->policy.retry.max_consecutive_failures;
+  return !Usable() &&
+         failures >= rules->policy.retry.max_consecutive_failures + excused;
+}
+
+Ms Facts::Cooldown() const {
+  if (rules->cooldown.has_value()) return *rules->cooldown;
+  // A quarter of a millisecond more: no event is in between.
+  const Ms quarter = (UsableFor() - Age() + 3) / 4;
+  return std::max(rules->min_interval, std::min<Ms>(60'000, quarter));
 }
 
 bool Facts::Fatal() const {
@@ -167,9 +177,13 @@ Facts::Check Facts::CheckAt() const {
   } else {
     return now;
   }
-  if (age >= kNever) return {flight == kNone ? idle : kNever, kNever};
-  Check check = {born + age, born + born_wall_step + age};
-  if (flight == kNone) check.since_boot = std::min(check.since_boot, idle);
+  Check check = {kNever, kNever};
+  if (age < kNever) check = {born + age, born + born_wall_step + age};
+  if (flight == kNone && idle < kNever) {
+    check.since_boot = std::min(check.since_boot, idle);
+    check.wall =
+        std::min(check.wall, idle == kLongAgo ? kLongAgo : idle + wall_step);
+  }
   return check;
 }
 
@@ -219,6 +233,7 @@ std::string Facts::Fingerprint() const {
     add(let_go);
     add(issued_life);
     add_time(issued, rules->young);
+    add(excused_before);
   }
   if (flight != kNone) {
     add(budget);
@@ -246,6 +261,7 @@ std::string Facts::Fingerprint() const {
   add_time(last_start, reach);
   if (flight == kRunning) add_time(start_before, reach);
   add(failures);
+  add(excused);
   if (failures > 0) {
     add_time(last_end, rules->min_interval);
     add_time(backoff_until);
@@ -253,6 +269,8 @@ std::string Facts::Fingerprint() const {
   }
   add_time(cooldown_until);
   add_time(lost_until);
+  const bool told_again = told_next == NotBefore() && told_next > t;
+  add(told_again ? told_next_wall - told_next - wall_step : 0);
   return print;
 }
 

@@ -42,8 +42,8 @@ struct Rules {
   Ms RowWait(int n) const { return Wait(n, max_rejection_backoff); }
 
   RefreshPolicy policy;
-  Ms margin, max_window, cooldown, min_interval, timeout, young, grace;
-  std::optional<Ms> window;
+  Ms margin, max_window, min_interval, timeout, young, grace;
+  std::optional<Ms> window, cooldown;
   Ms initial_backoff, max_backoff, probe_interval, max_retry_after;
   Ms max_rejection_backoff;
 
@@ -81,6 +81,8 @@ struct Facts {
   // B7.
   bool Exhausted() const;
   bool Fatal() const;
+  // B3: after a failure now. To be compared with whole milliseconds only.
+  Ms Cooldown() const;
   // F4, B1, B2, B7: when the next attempt may start.
   Ms NotBefore() const;
   // F6: whether the source may be called.
@@ -123,6 +125,7 @@ struct Facts {
   bool degraded = false;  // Published again as such.
   bool let_go = false;    // It can never be served again, and is forgotten.
   int failures_before = 0;
+  int excused_before = 0;
   uint64_t rejected = 0;
   uint64_t same_since = 0;  // The first generation with the same bytes.
   uint64_t noted = 0;       // The last one that was rejected.
@@ -151,6 +154,7 @@ struct Facts {
   Ms last_call = kLongAgo;
 
   int failures = 0;
+  int excused = 0;  // B7: of these, what does not count.
   absl::StatusCode cause = absl::StatusCode::kOk;
   Ms last_start = kLongAgo;
   Ms start_before = kLongAgo;  // Of the attempt before the last.
@@ -161,6 +165,9 @@ struct Facts {
   Ms lost_until = kLongAgo;
   bool exempt = false;  // From the minimum interval.
 
+  // B9: when the next attempt may start, as reads were told last.
+  Ms told_next = kNever;
+  Ms told_next_wall = kNever;
   Freshness told_state = Freshness::kExpired;
   bool told_exhausted = false;
 };

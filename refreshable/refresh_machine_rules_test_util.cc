@@ -29,8 +29,13 @@ using Waiters = Decisions::Waiters;
 constexpr absl::Duration kBoot = absl::Seconds(1000);
 constexpr absl::Time kWall = absl::FromUnixSeconds(1'700'000'000);
 
+// Rounds up: at no whole millisecond is it another.
+Ms CeilToMs(absl::Duration duration) {
+  return ToMs(absl::Ceil(duration, absl::Milliseconds(1)));
+}
+
 Ms SinceStart(absl::Duration since_boot) {
-  const Ms ms = ToMs(since_boot - kBoot);
+  const Ms ms = CeilToMs(since_boot - kBoot);
   return ms < kLongAgo / 2 ? kLongAgo : ms;
 }
 
@@ -109,6 +114,7 @@ class RuledMachine::Judge {
     ObserveInput();
     for (const Event& event : out_.events) ObserveEvent(event);
     ObserveFlight();
+    if (!out_.failure.cause.ok() && !out_.failure.rejected) ObserveTold();
     return is_;
   }
 
@@ -210,6 +216,7 @@ class RuledMachine::Judge {
       is_.row_asked_until = kLongAgo;
       is_.row_cause = absl::StatusCode::kOk;
       is_.failures = is_.failures_before = 0;
+      is_.excused = is_.excused_before = 0;
       is_.cause = absl::StatusCode::kOk;
       is_.told_exhausted = false;
       is_.asked_until.reset();
@@ -249,7 +256,7 @@ class RuledMachine::Judge {
       case EventKind::kAttemptFailed:
         if (was_.by_rejection) {
           is_.row_cause = event.status.code();
-          if (input_.kind == Input::kFail && input_.ms >= 0) {
+          if (input_.kind == Input::kFail && input_.ms > 0) {
             is_.row_asked_until =
                 is_.t + std::min(input_.ms, is_.rules->max_retry_after);
           }
@@ -260,12 +267,10 @@ class RuledMachine::Judge {
         is_.last_end = is_.t;
         is_.backoff_until = is_.last_start + is_.rules->Wait(is_.failures);
         is_.asked_until.reset();
-        if (input_.kind == Input::kFail && input_.ms >= 0) {
-          is_.asked_until =
-              is_.t + std::min(input_.ms, is_.rules->max_retry_after);
-        }
+        if (input_.kind == Input::kFail && input_.ms > 0) ObserveWish();
         if (!was_.foreground && is_.Usable()) {
-          is_.cooldown_until = is_.t + is_.rules->cooldown;
+          const Ms cooldown = is_.Cooldown();
+          is_.cooldown_until = cooldown == kNever ? kNever : is_.t + cooldown;
         }
         break;
       case EventKind::kAttemptAbandoned:
@@ -287,6 +292,7 @@ class RuledMachine::Judge {
         is_.withdrawn = is_.degraded = is_.let_go = false;
         is_.rejected = 0;
         is_.failures_before = is_.failures;
+        is_.excused_before = is_.excused;
         ObserveAnswer();
         if (input_.kind == Input::kInstall) is_.exempt = true;
         break;
@@ -299,6 +305,7 @@ class RuledMachine::Judge {
         is_.exempt = !KeepsAttempt();
         if (is_.Young()) {
           is_.failures += is_.failures_before + 1;
+          is_.excused += is_.excused_before;
           is_.cause = absl::StatusCode::kUnauthenticated;
           is_.backoff_until = is_.last_start + is_.rules->Wait(is_.failures);
           if (is_.asked_until.value_or(kNever) < is_.backoff_until) {
@@ -337,9 +344,29 @@ class RuledMachine::Judge {
     is_.born_wall_step = is_.wall_step;
     is_.life = Life();
   }
+  // B2: the server asks for a wait.
+  void ObserveWish() {
+    const Ms longest = is_.rules->max_retry_after;
+    is_.asked_until = input_.ms <= longest
+                          ? is_.t + input_.ms
+                          : std::max(is_.t + longest, is_.backoff_until);
+    const bool shortened =
+        is_.backoff_until >
+        std::max(*is_.asked_until, is_.t + is_.rules->min_interval);
+    if (shortened) ++is_.excused;
+  }
+
+  // B9: reads are told another time only if it is another one.
+  void ObserveTold() {
+    const Ms next = is_.NotBefore();
+    if (next == is_.told_next && next > is_.t) return;
+    is_.told_next = next;
+    is_.told_next_wall =
+        next == kNever ? kNever : std::max(next, is_.t) + is_.wall_step;
+  }
   // The source has brought a token, or one was installed.
   void ObserveAnswer() {
-    is_.failures = 0;
+    is_.failures = is_.excused = 0;
     is_.cause = is_.row_cause = absl::StatusCode::kOk;
     is_.asked_until.reset();
     is_.cooldown_until = is_.row_asked_until = kLongAgo;
@@ -446,7 +473,7 @@ class RuledMachine::Judge {
          is_.failures == was_.failures && is_.cause == was_.cause &&
              is_.cooldown_until == was_.cooldown_until,
          "an attempt of a rejection counts nowhere");
-    if (input_.kind == Input::kFail && input_.ms >= 0) {
+    if (input_.kind == Input::kFail && input_.ms > 0) {
       events_.push_back(EventKind::kBackoff);
     }
     for (const Event& event : out_.events) {
@@ -484,7 +511,7 @@ class RuledMachine::Judge {
     if (resume < kNever) events_.push_back(EventKind::kBackoff);
     for (const Event& event : out_.events) {
       if (event.kind == EventKind::kBackoff) {
-        Rule(Clause::kB3, ToMs(event.delay) == resume - is_.t,
+        Rule(Clause::kB3, CeilToMs(event.delay) == resume - is_.t,
              "the backoff that observers are told");
       }
       if (event.kind == EventKind::kAttemptFailed) {
@@ -851,6 +878,9 @@ class RuledMachine::Judge {
          failure.cause.code() == cause && failure.failures == is_.failures &&
              SinceStart(failure.next_attempt_at) == is_.NotBefore(),
          "an error names the cause, the failures and the next attempt");
+    Rule(Clause::kB9,
+         CeilToMs(failure.next_attempt - kWall) == is_.told_next_wall,
+         "every read is told the same time of the next attempt");
     Rule(Clause::kB7, failure.fatal == is_.Fatal(),
          "an error says if it is fatal");
   }
@@ -910,10 +940,7 @@ class RuledMachine::Judge {
     const Facts::Check check = f.CheckAt();
     Rule(Clause::kR2, SinceStart(edge.since_boot) == check.since_boot,
          "when a read has to ask");
-    Rule(Clause::kR6,
-         (edge.wall == absl::InfiniteFuture()
-              ? kNever
-              : ToMs(edge.wall - kWall)) == check.wall,
+    Rule(Clause::kR6, CeilToMs(edge.wall - kWall) == check.wall,
          "when a read has to ask, by the wall clock");
     Rule(Clause::kF6, SinceStart(machine_.wake_at(now)) == f.WakeAt(),
          "when a timer has to fire");

@@ -15,6 +15,7 @@
 #include "absl/time/time.h"
 #include "refreshable/executors/clock.h"
 #include "refreshable/refresh_machine.h"
+#include "refreshable/testing/exact_policy.h"
 
 namespace refreshable {
 namespace internal {
@@ -25,12 +26,7 @@ inline absl::Duration Tick() { return absl::Nanoseconds(1) / 4; }
 inline absl::Duration S(int64_t n) { return absl::Seconds(n); }
 inline absl::Duration Ms(int64_t n) { return absl::Milliseconds(n); }
 
-// The defaults without jitter.
-inline RefreshPolicy ExactPolicy() {
-  RefreshPolicy policy;
-  policy.jitter = 0;
-  return policy;
-}
+using ::refreshable_testing::ExactPolicy;
 
 // Every time that goes in or comes out counts from the start of the test. What
 // the last event decided is in `out`.

@@ -130,6 +130,10 @@ class Refreshable {
     // How a failure of the source is treated; also asked about late ones. Null:
     // `ClassifyFailure`. If it throws: permanent.
     std::function<FailureClass(const absl::Status&)> classify = nullptr;
+    // Whether the error of a source that threw also holds the exception's text
+    // (`what()`), which may hold a secret. Its type is named where the compiler
+    // provides it.
+    bool show_exception_text = false;
     // Seeds the jitter, for reproducible runs. If unset, a random seed is
     // drawn, and another one in the child of a fork(), which then refreshes at
     // moments of its own.
@@ -183,6 +187,7 @@ class Refreshable {
     config.observer = std::move(options.observer);
     config.classify =
         options.classify ? std::move(options.classify) : ClassifyFailure;
+    config.show_exception_text = options.show_exception_text;
     return std::unique_ptr<Refreshable>(new Refreshable(std::make_shared<State>(
         std::move(config), std::move(source),
         std::move(options.on_token_changed), std::move(options.same_token))));

@@ -73,7 +73,7 @@ TEST_F(RefreshableTest, F5SamenessIsTheOptionWhereThereIsNoEquality) {
     ScriptedSource<Opaque> source;
     Refreshable<Opaque>::Options options;
     options.executor = &executor_;
-    options.policy = NoJitter();
+    options.policy = ExactPolicy();
     if (option) {
       options.same_token = [](const Opaque& a, const Opaque& b) {
         return a.text[0] == b.text[0];
@@ -123,7 +123,7 @@ TEST_F(RefreshableTest, F6AtTwoAbandonedCallsTheSourceIsNotCalled) {
 }
 
 TEST_F(RefreshableTest, F7RefreshesAheadWithoutARead) {
-  RefreshPolicy policy = NoJitter();
+  RefreshPolicy policy = ExactPolicy();
   policy.refresh_ahead = true;
   const auto token = MakeWithToken(policy);
   source_.Answer("t2", absl::Seconds(100));
@@ -164,7 +164,7 @@ TEST_F(RefreshableTest, F9ExpiredIsRefusedAndChangesNothing) {
 }
 
 TEST_F(RefreshableTest, F9InstallRevivesWhatIsFatal) {
-  RefreshPolicy policy = NoJitter();
+  RefreshPolicy policy = ExactPolicy();
   policy.retry.max_retries = 0;
   policy.retry.max_consecutive_failures = 1;
   policy.retry.on_exhausted = OnExhausted::kFatal;
@@ -177,7 +177,7 @@ TEST_F(RefreshableTest, F9InstallRevivesWhatIsFatal) {
 }
 
 TEST_F(RefreshableTest, B5EachWaiterGetsTheErrorOnce) {
-  RefreshPolicy policy = NoJitter();
+  RefreshPolicy policy = ExactPolicy();
   policy.retry.max_retries = 0;
   const auto token = Make(policy);
   for (int i = 0; i < 3; ++i) {

@@ -362,6 +362,41 @@ TEST_F(SourceTest, E3SourceThatThrowsHasFailed) {
   EXPECT_EQ(token_->health().failures, 1);
 }
 
+#ifdef __cpp_rtti
+TEST_F(SourceTest, E3TheErrorNamesTheExceptionsType) {
+  const auto cause = [](const absl::Status& status) {
+    return GetRefreshError(status).value_or(RefreshError()).cause;
+  };
+  const auto in_fetch = [](const auto&, auto) {
+    throw std::out_of_range("secret");
+  };
+  EXPECT_EQ(cause(Get(in_fetch)), "the token source threw std::out_of_range");
+  EXPECT_EQ(cause(Get([](const auto&, auto) { throw 1; })),
+            "the token source threw int");
+  std::optional<FetchDone<std::string>> kept;
+  EXPECT_EQ(cause(Get([&](const auto&, auto done) {
+              kept.emplace(std::move(done));
+              throw std::out_of_range("secret");
+            })),
+            "the token source threw std::out_of_range");
+  // What the source catches itself is not known.
+  EXPECT_EQ(cause(Get([](const auto&, auto done) {
+              try {
+                const auto dropped = std::move(done);
+                throw std::out_of_range("secret");
+              } catch (const std::exception&) {
+              }
+            })),
+            "the token source threw");
+
+  Strings::Options options;
+  options.show_exception_text = true;
+  token_ = Make(&probe_, MakeSource(in_fetch), options);
+  EXPECT_EQ(cause(token_->Get().status()),
+            "the token source threw std::out_of_range: secret");
+}
+#endif
+
 TEST_F(SourceTest, E3BlockingSourceThatThrowsHasFailed) {
   token_ = Make(&probe_, BlockingSource<std::string>(
                              []() -> lifecycle_testing::Result { throw 1; }));

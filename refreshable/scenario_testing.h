@@ -17,9 +17,12 @@
 #include "gtest/gtest.h"
 #include "refreshable/executors/manual_executor.h"
 #include "refreshable/refreshable.h"
+#include "refreshable/testing/exact_policy.h"
 #include "refreshable/testing/scripted_source.h"
 
 namespace refreshable {
+
+using ::refreshable_testing::ExactPolicy;
 
 class ScenarioTest : public testing::Test {
  protected:
@@ -29,19 +32,13 @@ class ScenarioTest : public testing::Test {
   // The least that time moves by.
   static constexpr absl::Duration kTick = absl::Nanoseconds(1);
 
-  static RefreshPolicy NoJitter() {
-    RefreshPolicy policy;
-    policy.jitter = 0;
-    return policy;
-  }
-
-  std::unique_ptr<Token> Make(RefreshPolicy policy = NoJitter()) {
+  std::unique_ptr<Token> Make(RefreshPolicy policy = ExactPolicy()) {
     policy.jitter = 0;
     return *Token::Create(source_.Share(), {&executor_, policy});
   }
 
   // With "t1" of 100 s, published at time 0: stale at 50 s, expired at 75.
-  std::unique_ptr<Token> MakeWithToken(RefreshPolicy policy = NoJitter()) {
+  std::unique_ptr<Token> MakeWithToken(RefreshPolicy policy = ExactPolicy()) {
     auto token = Make(policy);
     source_.Answer("t1", absl::Seconds(100));
     EXPECT_TRUE(token->Get().ok());

@@ -78,6 +78,15 @@ class FetchContext {
   std::shared_ptr<const std::atomic<bool>> cancelled_;
 };
 
+namespace internal {
+
+// What is known of a source that threw while its exception is on its way.
+inline absl::Status SourceThrew() {
+  return absl::UnknownError("the token source threw");
+}
+
+}  // namespace internal
+
 // Takes the outcome of one call of a source. Move-only. May be called inside
 // `Fetch`, after it, and on any thread, once: later calls of the same object
 // are ignored. If it is destroyed without having been called, the attempt has
@@ -113,7 +122,7 @@ class FetchDone {
   void Drop() {
     if (!complete_) return;
     (*this)(std::uncaught_exceptions() > 0
-                ? absl::UnknownError("the token source threw")
+                ? internal::SourceThrew()
                 : absl::InternalError("the token source dropped the attempt "
                                       "without an answer"));
   }
@@ -127,11 +136,11 @@ class FetchDone {
 //
 // `Fetch` is called on a thread of the executor, or on a reader's thread that
 // would otherwise wait for that executor. It may block, and may throw, which
-// counts as a failure with UNKNOWN: permanent by `ClassifyFailure`, so catch,
-// and return as UNAVAILABLE, what is worth a retry. It may be entered while an
-// abandoned earlier call is still inside, so it must be thread-safe. It must
-// not wait, by reading the same Refreshable, for the token it is to bring. No
-// lock of this library is held around it.
+// counts as a failure with UNKNOWN that names the exception's type: permanent
+// by `ClassifyFailure`, so catch, and return as UNAVAILABLE, what is worth a
+// retry. It may be entered while an abandoned earlier call is still inside, so
+// it must be thread-safe. It must not wait, by reading the same Refreshable,
+// for the token it is to bring. No lock of this library is held around it.
 //
 // By the code of the status it returns, a failure is retried or not; see
 // `Refreshable::Options::classify`. Statuses end up in errors and logs: put no

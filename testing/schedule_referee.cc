@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "refreshable/refresh_error.h"
@@ -49,8 +50,8 @@ void Referee::BeforeWallStep() {
 }
 
 void Referee::OnReset() {
-  failures_ = 0;
-  failures_before_ = 0;
+  failures_ = failures_before_ = 0;
+  excused_ = excused_before_ = 0;
   asked_until_.reset();
   floor_ = -absl::InfiniteDuration();
   cooldown_ = -absl::InfiniteDuration();
@@ -117,6 +118,14 @@ absl::Duration Referee::Backoff() const {
   return std::min(wait, retry.max_backoff);
 }
 
+absl::Duration Referee::Cooldown() const {
+  const Instant now = Now();
+  const absl::Duration left = std::min(
+      usable_until_.since_boot - now.since_boot, usable_until_.wall - now.wall);
+  return policy_.background_cooldown.value_or(
+      std::max(policy_.min_interval, std::min(absl::Minutes(1), left / 4)));
+}
+
 absl::Duration Referee::AfterInterval() const {
   return exempt_ ? -absl::InfiniteDuration()
                  : last_start_ + policy_.min_interval;
@@ -136,10 +145,17 @@ void Referee::SetFloor() {
 void Referee::Failed(const absl::Status& status) {
   ++failures_;
   last_end_ = Now().since_boot;
-  asked_until_ = refreshable::GetRetryAfter(status);
-  if (asked_until_.has_value()) {
-    *asked_until_ =
-        last_end_ + std::min(*asked_until_, policy_.retry.max_retry_after);
+  asked_until_.reset();
+  const absl::Duration asked =
+      refreshable::GetRetryAfter(status).value_or(absl::ZeroDuration());
+  if (asked > absl::ZeroDuration()) {
+    const absl::Duration computed = last_start_ + Backoff();
+    const absl::Duration longest = policy_.retry.max_retry_after;
+    asked_until_ = last_end_ + std::min(asked, longest);
+    if (asked > longest) asked_until_ = std::max(*asked_until_, computed);
+    if (std::max(*asked_until_, last_end_ + policy_.min_interval) < computed) {
+      ++excused_;
+    }
   }
   SetFloor();
 }
@@ -147,10 +163,9 @@ void Referee::Failed(const absl::Status& status) {
 // B3: a failure in the background may be followed by more than B1's wait.
 void Referee::BackoffAnnounced(absl::Duration until) {
   const absl::Duration plain = std::max(floor_, AfterInterval());
-  const absl::Duration cooled =
-      std::max(plain, last_end_ + policy_.background_cooldown);
+  const absl::Duration cooled = std::max(plain, last_end_ + Cooldown());
   if (Usable() && until == cooled) {
-    cooldown_ = last_end_ + policy_.background_cooldown;
+    cooldown_ = last_end_ + Cooldown();
     cooldown_over_ = false;
   } else if (until != plain) {
     Complain(absl::StrCat("B1, B3: a backoff until ",
@@ -189,8 +204,8 @@ void Referee::Published(Generation generation) {
       offered_by_source_
           ? now.since_boot + std::min(policy_.young_token_age, life / 2)
           : -absl::InfiniteDuration();
-  failures_before_ = failures_;
-  failures_ = 0;
+  failures_before_ = std::exchange(failures_, 0);
+  excused_before_ = std::exchange(excused_, 0);
   asked_until_.reset();
   floor_ = -absl::InfiniteDuration();
   cooldown_ = -absl::InfiniteDuration();
@@ -211,6 +226,7 @@ void Referee::Invalidated() {
   cooldown_ = -absl::InfiniteDuration();
   if (Now().since_boot < young_until_) {  // A5.
     failures_ += failures_before_ + 1;
+    excused_ += excused_before_;
     if (asked_until_ && *asked_until_ < last_start_ + Backoff()) {
       asked_until_.reset();
     }
@@ -339,7 +355,7 @@ void Referee::AppendTo(std::string& fingerprint) const {
   absl::StrAppend(&fingerprint, "|", token_.empty(), rejected_.empty(),
                   rejected_let_go_, running_, exempt_, replacing_,
                   cooldown_over_, ",", generation_.value(), ",", failures_, ",",
-                  failures_before_, ",");
+                  failures_before_, ",", excused_, ",", excused_before_, ",");
   add_moment(stale_at_);
   add_moment(usable_until_);
   add_moment(expiry_);

@@ -85,7 +85,8 @@ class Referee final : public refreshable::Observer {
   int failures() const { return failures_; }
   // Refreshing has given up: no attempt, or single ones from time to time.
   bool Exhausted() const {
-    return failures_ >= policy_.retry.max_consecutive_failures && !Usable();
+    return failures_ - excused_ >= policy_.retry.max_consecutive_failures &&
+           !Usable();
   }
   int Count(refreshable::EventKind kind) const;
   bool fatal() const { return Exhausted() && Fatal(); }
@@ -107,6 +108,7 @@ class Referee final : public refreshable::Observer {
     return policy_.retry.on_exhausted == refreshable::OnExhausted::kFatal;
   }
   absl::Duration Backoff() const;
+  absl::Duration Cooldown() const;
   absl::Duration AfterInterval() const;
   bool MayStart(bool after_cooldown = false) const;
   void SetFloor();
@@ -143,6 +145,8 @@ class Referee final : public refreshable::Observer {
   bool replacing_ = false;  // An attempt that was under way: at once.
   int failures_ = 0;
   int failures_before_ = 0;  // The last publication.
+  int excused_ = 0;          // Of the failures, what does not exhaust.
+  int excused_before_ = 0;
   absl::Duration last_start_ = -absl::InfiniteDuration();
   absl::Duration last_end_ = -absl::InfiniteDuration();
   std::optional<absl::Duration> asked_until_;  // By the server.

@@ -15,6 +15,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/ascii.h"
+#include "absl/strings/cord.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -200,6 +201,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   CheckRetryAfter(status, headers, now);
   // Nothing else of the answer is in it.
   absl::Status bare(status.code(), status.message());
+  bare.SetPayload("refreshable/http-status",
+                  absl::Cord(absl::StrCat(http_status)));
   if (const auto retry_after = GetRetryAfter(status)) {
     SetRetryAfter(*retry_after, bare);
   }

@@ -37,7 +37,8 @@ RefreshPolicy ChoosePolicy(FuzzInput& in) {
   policy.max_stale_window = Seconds(in, 20);
   policy.background_refresh = in.Below(4) != 0;
   policy.refresh_ahead = policy.background_refresh && in.Below(2) == 0;
-  policy.background_cooldown = Seconds(in, 10);
+  const absl::Duration cooldown = Seconds(in, 10);
+  if (cooldown < absl::Seconds(10)) policy.background_cooldown = cooldown;
   policy.min_interval = Seconds(in, 3);
   policy.attempt_timeout = absl::Seconds(1) + Seconds(in, 6);
   policy.max_abandoned_calls = 1 + in.Below(3);
@@ -57,6 +58,10 @@ RefreshPolicy ChoosePolicy(FuzzInput& in) {
   policy.retry.max_retry_after = Seconds(in, 60);
   policy.retry.on_exhausted =
       in.OneOf({OnExhausted::kSelfHeal, OnExhausted::kFatal});
+  if (policy.retry.on_exhausted == OnExhausted::kSelfHeal) {
+    policy.retry.probe_interval =
+        std::max(policy.retry.probe_interval, policy.retry.max_backoff);
+  }
   return policy;
 }
 

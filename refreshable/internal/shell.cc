@@ -67,6 +67,7 @@ Shell::Shell(ShellConfig config)
     : executor_(config.executor),
       observer_(std::move(config.observer)),
       classify_(std::move(config.classify)),
+      show_exception_text_(config.show_exception_text),
       attempt_timeout_(config.policy.attempt_timeout),
       default_retries_(config.policy.retry.max_retries),
       seeded_by_caller_(config.seed.has_value()),
@@ -276,7 +277,7 @@ void Shell::Apply(const Instant& now, Decisions& decisions, PublishFn* publish,
     effects.garbage.push_back(RepublishExtended(machine_.expires_at()));
   }
   UpdateCheckAt(now);
-  SettleWaiters(now, decisions, effects);
+  SettleWaiters(decisions, effects);
   if (decisions.submit != AttemptId::kNone) {
     effects.submit = decisions.submit;
     changed_.SignalAll();  // A blocked executor thread may run it.

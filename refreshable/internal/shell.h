@@ -61,6 +61,7 @@ struct ShellConfig {
   std::optional<uint64_t> seed;
   std::shared_ptr<Observer> observer;
   std::function<FailureClass(const absl::Status&)> classify;
+  bool show_exception_text = false;
 };
 
 // Owns the machine, the waiters, the timer and the running calls. Always held
@@ -128,6 +129,8 @@ class Shell : public std::enable_shared_from_this<Shell>, protected ForkAware {
   void Succeed(AttemptId id, const Expiry& expiry,
                std::optional<Generation> same_as, PublishFn publish) noexcept;
   void Fail(AttemptId id, const absl::Status& status) noexcept;
+  // What the source threw, as its failure. Requires: inside a catch block.
+  absl::Status DescribeThrown() const;
   // Fail, unless the call has ended already.
   void FailIfRunning(AttemptId id, const absl::Status& status) noexcept;
   // OK, or why the token was not published.
@@ -190,8 +193,8 @@ class Shell : public std::enable_shared_from_this<Shell>, protected ForkAware {
   bool OnEvent(Section section) noexcept;
   void Apply(const Instant& now, Decisions& decisions, PublishFn* publish,
              Effects& effects) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void SettleWaiters(const Instant& now, const Decisions& decisions,
-                     Effects& effects) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void SettleWaiters(const Decisions& decisions, Effects& effects)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Settle(uint64_t id, Waiter& waiter, absl::Status outcome,
               Effects& effects) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void UpdateCheckAt(const Instant& now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -233,6 +236,7 @@ class Shell : public std::enable_shared_from_this<Shell>, protected ForkAware {
   Executor* const executor_;
   const std::shared_ptr<Observer> observer_;
   const std::function<FailureClass(const absl::Status&)> classify_;
+  const bool show_exception_text_;
   const absl::Duration attempt_timeout_;
   const int default_retries_;
   const bool seeded_by_caller_;

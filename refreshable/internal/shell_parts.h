@@ -15,6 +15,7 @@
 #include "absl/time/time.h"
 #include "refreshable/executors/fork_mutex.h"
 #include "refreshable/internal/shell.h"
+#include "refreshable/refresh_error.h"
 
 namespace refreshable {
 namespace internal {
@@ -29,7 +30,7 @@ inline absl::Status Destroyed() {
 }
 
 inline absl::Status DeadlineExceeded() {
-  return absl::DeadlineExceededError(
+  return MakeReadTimeout(
       "the read's timeout passed while the token was being refreshed");
 }
 

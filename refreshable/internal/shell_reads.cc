@@ -39,11 +39,11 @@ namespace {
 // longer than this before the since-boot clock is looked at again.
 constexpr absl::Duration kLongestWait = absl::Seconds(1);
 
-absl::Status ToStatus(const Instant& now, const ReadFailure& failure) {
+absl::Status StatusOfFailure(const ReadFailure& failure) {
   RefreshError error;
   error.cause = std::string(failure.cause.message());
   error.failures = failure.failures;
-  error.next_attempt = ToWall(now, failure.next_attempt_at);
+  error.next_attempt = failure.next_attempt;
   error.fatal = failure.fatal;
   error.rejected = failure.rejected;
   // Retry loops leave this code alone, and not the cause's.
@@ -98,7 +98,7 @@ std::optional<absl::Status> Shell::Ask(const ReadRequest& request,
       take();
       outcome = absl::OkStatus();
     } else if (answer == RefreshMachine::ReadAnswer::kFail) {
-      outcome = ToStatus(now, decisions.failure);
+      outcome = StatusOfFailure(decisions.failure);
     } else {
       wait.waiter = std::make_shared<Waiter>();
       wait.waiter->request = request;
@@ -225,7 +225,7 @@ WaiterId Shell::ReadAsync(const ReadRequest& request,
     if (answer == RefreshMachine::ReadAnswer::kServe) {
       Settle(id, *waiter, absl::OkStatus(), effects);
     } else if (answer == RefreshMachine::ReadAnswer::kFail) {
-      Settle(id, *waiter, ToStatus(now, decisions.failure), effects);
+      Settle(id, *waiter, StatusOfFailure(decisions.failure), effects);
     } else if (request.deadline < absl::InfiniteDuration()) {
       deadlines_.emplace(request.deadline, id);
     }
@@ -281,8 +281,7 @@ std::optional<Instant> Shell::NowUnlessClosed() const noexcept {
   return Now();
 }
 
-void Shell::SettleWaiters(const Instant& now, const Decisions& decisions,
-                          Effects& effects) {
+void Shell::SettleWaiters(const Decisions& decisions, Effects& effects) {
   if (decisions.waiters == Decisions::Waiters::kKeep &&
       !decisions.rejected_waiters.has_value() &&
       decisions.fail_deadlines_before == -absl::InfiniteDuration() &&
@@ -302,7 +301,7 @@ void Shell::SettleWaiters(const Instant& now, const Decisions& decisions,
                request.deadline < decisions.fail_deadlines_before ||
                request.max_retries.value_or(default_retries_) <
                    decisions.fail_retries_below) {
-      Settle(id, *waiter, ToStatus(now, decisions.failure), effects);
+      Settle(id, *waiter, StatusOfFailure(decisions.failure), effects);
     }
   }
 }
@@ -396,7 +395,7 @@ void Shell::Deliver(uint64_t id) {
       if (answer == RefreshMachine::ReadAnswer::kServe) {
         waiter->async->TakeLease();
       } else if (answer == RefreshMachine::ReadAnswer::kFail) {
-        status = ToStatus(now, decisions.failure);
+        status = StatusOfFailure(decisions.failure);
       } else {
         waiter->settled = false;
         if (waiter->request.deadline < absl::InfiniteDuration()) {

@@ -8,6 +8,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <thread>
 #include <utility>
 
 #include "absl/base/config.h"
@@ -117,21 +118,38 @@ class State final : public Shell {
       source = source_;
     }
     if (source == nullptr) return;  // Closed meanwhile.
+    // An exception drops `done` on its way out of the source. What it is can be
+    // told only once it has been caught here.
+    struct Inside {
+      const std::thread::id thread = std::this_thread::get_id();
+      bool now = true;
+      bool threw = false;
+    };
+    const auto inside = std::make_shared<Inside>();
     FetchDone<Token> done(
-        [self = std::static_pointer_cast<State>(shared_from_this()),
-         id](absl::StatusOr<Credential<Token>>&& result) {
+        [self = std::static_pointer_cast<State>(shared_from_this()), id,
+         inside](absl::StatusOr<Credential<Token>>&& result) {
           const InDone in_done;
-          self->Complete(id, std::move(result));
+          if (inside->thread == std::this_thread::get_id() && inside->now &&
+              result.status() == SourceThrew()) {
+            inside->threw = true;
+          } else {
+            self->Complete(id, std::move(result));
+          }
         });
 #ifdef ABSL_HAVE_EXCEPTIONS
     try {
       source->Fetch(context, std::move(done));
     } catch (...) {
-      FailIfRunning(id, absl::UnknownError("the token source threw"));
+      inside->now = false;
+      FailIfRunning(id, DescribeThrown());
     }
 #else
     source->Fetch(context, std::move(done));
 #endif
+    inside->now = false;
+    // The source has caught it itself.
+    if (inside->threw) FailIfRunning(id, SourceThrew());
     {
       ForkMutexLock lock(&mutex_);
       if (source_ != nullptr) source = nullptr;  // Not the last reference.

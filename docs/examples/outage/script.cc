@@ -39,13 +39,13 @@ refreshable::RefreshPolicy ScaledPolicy(int factor) {
   refreshable::RefreshPolicy policy;
   policy.jitter = 0;
   for (absl::Duration* duration :
-       {&policy.expiry_margin, &policy.max_stale_window,
-        &policy.background_cooldown, &policy.min_interval,
+       {&policy.expiry_margin, &policy.max_stale_window, &policy.min_interval,
         &policy.attempt_timeout, &policy.young_token_age,
         &policy.retry.initial_backoff, &policy.retry.max_backoff,
         &policy.retry.probe_interval, &policy.retry.max_retry_after}) {
     *duration /= factor;
   }
+  policy.background_cooldown = absl::Seconds(60) / factor;
   return policy;
 }
 

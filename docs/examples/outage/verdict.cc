@@ -24,7 +24,7 @@ absl::Duration ShortestWait(const refreshable::RefreshPolicy& policy, int n) {
       (1 - policy.jitter);
   if (n >= retry.max_consecutive_failures) {
     // As long as there is a usable token the backoff goes on, else the probes.
-    wait = std::min(wait, retry.probe_interval);
+    wait = std::min(wait, retry.probe_interval * (1 - policy.jitter));
   }
   return std::max(wait, policy.min_interval);
 }

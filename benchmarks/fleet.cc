@@ -1,0 +1,457 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A fleet: many clients of one token endpoint, started within a minute, played
+// for a day of virtual time on the pure machine. In the seventh hour something
+// happens to all of them at once. Prints what load that brings to the endpoint
+// and when the clients are well again, beside two hand-written clients; exit
+// code 1 if this library's breaks a limit for one of the seeds.
+//
+//   bazel run -c opt //benchmarks:fleet -- --out=/tmp
+//
+//   --clients=N  10000 if not given. (So few that a second sees less than a
+//                hundred calls: chance alone breaks the limits per second.)
+//   --seeds=N    Fleets that are played: 3.
+//   --out=DIR    An existing folder; gets the calls per second and per minute
+//                of the first fleet as CSV and, where gnuplot is installed,
+//                fleet.png. The working directory if not given.
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <deque>
+#include <fstream>
+#include <memory>
+#include <optional>
+#include <random>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "absl/strings/strip.h"
+#include "absl/time/time.h"
+#include "docs/examples/outage/rivals.h"
+#include "refreshable/credential.h"
+#include "refreshable/executors/clock.h"
+#include "refreshable/failure_class.h"
+#include "refreshable/policy.h"
+#include "refreshable/refresh_machine.h"
+
+namespace {
+
+using refreshable::Clock;
+using refreshable::Credential;
+using refreshable::Expiry;
+using refreshable::Instant;
+using refreshable::RefreshPolicy;
+using refreshable::internal::AttemptId;
+using refreshable::internal::Decisions;
+using refreshable::internal::RefreshMachine;
+using refreshable_examples::Bearer;
+
+constexpr int kHour = 3600;
+constexpr int kDay = 24 * kHour;
+constexpr absl::Duration kTokenLife = absl::Hours(1);
+constexpr absl::Duration kReadEvery = absl::Seconds(60);
+// How long a read waits, and how long the endpoint takes to answer.
+constexpr absl::Duration kPatience = absl::Seconds(10);
+constexpr absl::Duration kLatency = absl::Milliseconds(100);
+constexpr absl::Duration kRetryAfter = absl::Seconds(120);
+constexpr absl::Time kStart = absl::FromUnixSeconds(1'700'000'000);
+constexpr int kLockoutFailures = 5;
+// The refresh after the event's own whose peak is looked at.
+constexpr int kWave = 3;
+
+enum class Kind { kOutage, kThrottled, kRevoked };
+
+// What happens, and between which seconds of the day.
+struct Scenario {
+  Kind kind;
+  const char* name;
+  int begin, end;
+};
+constexpr Scenario kScenarios[] = {
+    {Kind::kOutage, "502", 6 * kHour, 7 * kHour},
+    {Kind::kThrottled, "429", 6 * kHour, 7 * kHour},
+    {Kind::kRevoked, "revoked", 6 * kHour, 6 * kHour},
+};
+
+using PerSecond = std::vector<int>;
+
+// What the endpoint and the clients saw of one day.
+struct Day {
+  PerSecond calls = PerSecond(kDay);
+  // The calls for the n-th token since the event, which is over for a client
+  // with the first of them.
+  std::array<PerSecond, kWave + 1> waves = {PerSecond(kDay), PerSecond(kDay),
+                                            PerSecond(kDay), PerSecond(kDay)};
+  std::vector<double> healed_after;  // Seconds, of each client that healed.
+  int too_soon = 0;                  // Calls that a Retry-After forbade.
+  int minted_twice = 0;              // Clients, within two reads of the event.
+};
+
+// The endpoint and the API, as one client sees them.
+class Endpoint {
+ public:
+  Endpoint(const Scenario& scenario, Day& day)
+      : scenario_(scenario), day_(day) {}
+  ~Endpoint() { day_.minted_twice += minted_ > 1 ? 1 : 0; }
+
+  // One call for a token. OK if it brings one.
+  absl::Status Call(absl::Duration now) {
+    const auto second = static_cast<int>(absl::ToInt64Seconds(now));
+    ++day_.calls[second];
+    if (now < not_before_) ++day_.too_soon;
+    if (second >= scenario_.begin && second < scenario_.end) {
+      if (scenario_.kind == Kind::kOutage) {
+        return absl::UnavailableError("HTTP status 502");
+      }
+      not_before_ = now + kLatency + kRetryAfter;
+      return absl::ResourceExhaustedError("HTTP status 429");
+    }
+    const absl::Duration since = now - absl::Seconds(scenario_.end);
+    if (since < absl::ZeroDuration()) return absl::OkStatus();
+    if (wave_ == 0) {
+      day_.healed_after.push_back(absl::ToDoubleSeconds(since + kLatency));
+    }
+    if (wave_ <= kWave) ++day_.waves[wave_][second];
+    ++wave_;
+    if (since < 2 * kReadEvery) ++minted_;
+    return absl::OkStatus();
+  }
+
+  // Whether the API answers 401 at `now` to a token minted then.
+  bool Rejects(absl::Duration minted, absl::Duration now) const {
+    const absl::Duration begin = absl::Seconds(scenario_.begin);
+    return now >= minted + kTokenLife ||
+           (scenario_.kind == Kind::kRevoked && now >= begin && minted < begin);
+  }
+
+ private:
+  const Scenario& scenario_;
+  Day& day_;
+  int wave_ = 0;
+  int minted_ = 0;
+  absl::Duration not_before_ = -absl::InfiniteDuration();
+};
+
+// One client of this library, whose first read is at `read_at`.
+void PlayRefreshable(absl::Duration read_at, uint64_t seed,
+                     Endpoint& endpoint) {
+  struct Call {
+    absl::Duration start;
+    AttemptId id;
+    absl::Status status;
+  };
+  RefreshMachine machine(RefreshPolicy(), seed);
+  std::deque<Call> calls;   // Not answered yet.
+  absl::Duration minted;    // The token that is held.
+  absl::Duration check_at;  // Until then reads are served without asking.
+  absl::Duration wake_at = absl::InfiniteDuration();
+  for (;;) {
+    const absl::Duration answer_at = calls.empty()
+                                         ? absl::InfiniteDuration()
+                                         : calls.front().start + kLatency;
+    const absl::Duration now = std::min({read_at, answer_at, wake_at});
+    if (now >= absl::Seconds(kDay)) return;
+    const Instant instant = {kStart + now, now};
+    Decisions out;
+    if (now == answer_at) {
+      const Call call = calls.front();
+      calls.pop_front();
+      if (call.status.ok()) {
+        machine.OnAttemptSuccess(instant, call.id, Expiry::In(kTokenLife),
+                                 std::nullopt, out);
+        if (out.publish) minted = call.start;
+      } else {
+        refreshable::internal::Failure failure{
+            call.status, refreshable::ClassifyFailure(call.status), {}};
+        if (absl::IsResourceExhausted(call.status)) {
+          failure.retry_after = kRetryAfter;
+        }
+        machine.OnAttemptFailure(instant, call.id, failure, out);
+      }
+    } else if (now == read_at) {
+      read_at += kReadEvery;
+      const bool rejected = endpoint.Rejects(minted, now);
+      if (now < check_at && !rejected) continue;
+      using Answer = RefreshMachine::ReadAnswer;
+      if (machine.OnRead(instant, {now + kPatience, {}}, out) ==
+              Answer::kServe &&
+          rejected) {
+        machine.OnInvalidate(instant, machine.generation(), out);
+        machine.OnRead(instant, {now + kPatience, {}}, out);
+      }
+    } else {
+      machine.OnWake(instant, out);
+    }
+    if (out.submit != AttemptId::kNone) {
+      Decisions started;
+      if (machine.OnAttemptStart(instant, out.submit, started)) {
+        calls.push_back({now, out.submit, endpoint.Call(now)});
+      }
+    }
+    check_at = machine.check_at(instant).since_boot;
+    wake_at = machine.wake_at(instant);
+  }
+}
+
+class SetClock final : public Clock {
+ public:
+  Instant Now() const override { return {kStart + now, now}; }
+
+  absl::Duration now;
+};
+
+// One client of another kind; `make` is given what calls the endpoint, and the
+// clock.
+template <typename Make>
+void PlayRival(absl::Duration read_at, Endpoint& endpoint, Make make) {
+  SetClock clock;
+  const auto client = make(
+      [&]() -> absl::StatusOr<Credential<std::string>> {
+        const absl::Status status = endpoint.Call(clock.now);
+        if (!status.ok()) return status;
+        return Credential<std::string>("token", Expiry::In(kTokenLife));
+      },
+      &clock);
+  for (; read_at < absl::Seconds(kDay); read_at += kReadEvery) {
+    clock.now = read_at;
+    (void)client->Call([&](const Bearer& bearer) {
+      return endpoint.Rejects(bearer.expires_at - kTokenLife - kStart, read_at);
+    });
+  }
+}
+
+constexpr const char* kClients[] = {"this library", "asks on failure",
+                                    "gives up"};
+
+Day PlayFleet(const Scenario& scenario, size_t kind, int clients,
+              uint64_t seed) {
+  Day day;
+  std::mt19937_64 random(seed);
+  for (int i = 0; i < clients; ++i) {
+    const absl::Duration read_at =
+        kReadEvery * std::uniform_real_distribution<double>()(random);
+    const uint64_t client_seed = random();
+    Endpoint endpoint(scenario, day);
+    if (kind == 0) {
+      PlayRefreshable(read_at, client_seed, endpoint);
+    } else if (kind == 1) {
+      PlayRival(read_at, endpoint, [](auto mint, const Clock* clock) {
+        return std::make_unique<refreshable_examples::Hammer>(mint, clock);
+      });
+    } else {
+      PlayRival(read_at, endpoint, [](auto mint, const Clock* clock) {
+        return std::make_unique<refreshable_examples::Lockout>(
+            mint, clock, absl::Seconds(1), kLockoutFailures);
+      });
+    }
+  }
+  std::sort(day.healed_after.begin(), day.healed_after.end());
+  return day;
+}
+
+// The most calls in any `seconds` between `begin` and `end`, per second.
+double Peak(const PerSecond& calls, int seconds, int begin = 0,
+            int end = kDay) {
+  int64_t sum = 0, most = 0;
+  for (int i = begin; i < end; ++i) {
+    sum += calls[i];
+    if (i - seconds >= begin) sum -= calls[i - seconds];
+    most = std::max(most, sum);
+  }
+  return static_cast<double>(most) / seconds;
+}
+
+// When this part of `clients` was well again; negative: never.
+double HealedAfter(const Day& day, double part, int clients) {
+  const auto n = static_cast<size_t>(part * clients + 0.5);
+  return n > 0 && n <= day.healed_after.size() ? day.healed_after[n - 1] : -1;
+}
+
+std::string ShowTime(double seconds) {
+  return seconds < 0 ? "never"
+                     : absl::StrCat(static_cast<int>(seconds + 0.5), " s");
+}
+
+// While the event lasts and the clients heal: what belongs to neither is not
+// looked at.
+int LastSecond(const Scenario& scenario) {
+  return scenario.end + 2 * static_cast<int>(absl::ToInt64Seconds(kRetryAfter));
+}
+
+void Print(const Scenario& scenario, const char* client, int clients,
+           const Day& day) {
+  const int last = LastSecond(scenario);
+  std::printf("| %-7s | %-15s | %6.0f | %6.0f | %6s | %6s | %6s | %5.2f |\n",
+              scenario.name, client, Peak(day.calls, 1, scenario.begin, last),
+              Peak(day.calls, 60, scenario.begin, last),
+              ShowTime(HealedAfter(day, 0.5, clients)).c_str(),
+              ShowTime(HealedAfter(day, 0.99, clients)).c_str(),
+              ShowTime(HealedAfter(day, 1, clients)).c_str(),
+              Peak(day.waves[kWave], 60) / (clients / 60.0));
+}
+
+// The limits that docs/failure.md promises; false if one is broken.
+bool Check(const Scenario& scenario, int clients, const Day& day) {
+  bool holds = true;
+  const auto limit = [&](const char* what, double found, double most) {
+    if (found <= most) return;
+    holds = false;
+    std::printf("BROKEN: %s: %s is %.2f, may be %.2f\n", scenario.name, what,
+                found, most);
+  };
+  const RefreshPolicy policy;
+  const double n = clients;
+  const double probe = absl::ToDoubleSeconds(policy.retry.probe_interval);
+  const double read_every = absl::ToDoubleSeconds(kReadEvery);
+  const double asked = absl::ToDoubleSeconds(kRetryAfter);
+  const int last = LastSecond(scenario);
+  const double second = Peak(day.calls, 1, scenario.begin, last);
+  limit("clients that never healed", n - day.healed_after.size(), 0);
+  limit("the third wave's peak by the minute", Peak(day.waves[kWave], 60),
+        n / probe / 4);
+  const double healed = day.healed_after.empty() ? 0 : day.healed_after.back();
+  switch (scenario.kind) {
+    case Kind::kOutage:
+      limit("a minute's mean", Peak(day.calls, 60, scenario.begin, last),
+            1.1 * n / probe);
+      limit("a second", second, 1.5 * n / probe);
+      limit("the last client's healing", healed,
+            probe + read_every + absl::ToDoubleSeconds(kLatency));
+      break;
+    case Kind::kThrottled:
+      limit("calls too soon", day.too_soon, 0);
+      limit("a second", second, 2 * n / (policy.jitter * asked));
+      limit("the last client's healing", healed,
+            asked * (1 + policy.jitter) + read_every +
+                absl::ToDoubleSeconds(kLatency));
+      break;
+    case Kind::kRevoked:
+      limit("clients that minted twice", day.minted_twice, 0);
+      limit("a second", second, 1.5 * n / read_every);
+      limit("the last client's healing", healed,
+            read_every + absl::ToDoubleSeconds(kLatency));
+      break;
+  }
+  return holds;
+}
+
+// Calls in every `seconds`, from ten minutes before the event: a column for
+// each kind of client.
+void WriteCsv(const std::string& path, const Scenario& scenario, int seconds,
+              const std::vector<Day>& days) {
+  std::ofstream csv(path);
+  csv << "second";
+  for (const char* client : kClients) csv << ',' << client;
+  csv << '\n';
+  for (int at = scenario.begin - 600; at < scenario.end + 5 * kHour;
+       at += seconds) {
+    csv << at - scenario.begin;
+    for (const Day& day : days) {
+      int calls = 0;
+      for (int i = at; i < at + seconds; ++i) calls += day.calls[i];
+      csv << ',' << calls;
+    }
+    csv << '\n';
+  }
+  if (!csv) std::fprintf(stderr, "fleet: cannot write %s\n", path.c_str());
+}
+
+void Plot(const std::string& out) {
+  const std::string path = absl::StrCat(out, "/fleet.gnuplot");
+  std::ofstream script(path);
+  script << "set terminal pngcairo size 1200,900\nset output '" << out
+         << "/fleet.png'\nset datafile separator ','\nset multiplot layout "
+            "3,1\nset xlabel 'minutes since it began'\nset ylabel 'calls per "
+            "minute'\n";
+  for (const Scenario& scenario : kScenarios) {
+    script << "set title '" << scenario.name << "'\nplot for [i=2:4] '" << out
+           << "/fleet_" << scenario.name
+           << "_minutes.csv' using ($1/60):i with lines title "
+              "columnheader(i)\n";
+  }
+  script.close();
+  // Where there is no gnuplot, there is no picture.
+  if (std::system(
+          absl::StrCat("command -v gnuplot >/dev/null && gnuplot '", path, "'")
+              .c_str()) == 0) {
+    std::printf("%s/fleet.png\n", out.c_str());
+  }
+}
+
+struct Flags {
+  int clients = 10'000;
+  int seeds = 3;
+  std::string out;
+};
+
+bool Parse(int argc, char** argv, Flags& flags) {
+  const char* const directory = std::getenv("BUILD_WORKING_DIRECTORY");
+  flags.out = directory != nullptr ? directory : ".";
+  for (int i = 1; i < argc; ++i) {
+    absl::string_view arg = argv[i];
+    bool ok = false;
+    if (absl::StartsWith(arg, "--benchmark_min_time")) {
+      flags.seeds = 1;  // A quick run.
+      flags.out = "/tmp";
+      ok = true;
+    } else if (absl::ConsumePrefix(&arg, "--clients=")) {
+      ok = absl::SimpleAtoi(arg, &flags.clients) && flags.clients > 0;
+    } else if (absl::ConsumePrefix(&arg, "--seeds=")) {
+      ok = absl::SimpleAtoi(arg, &flags.seeds) && flags.seeds > 0;
+    } else if (absl::ConsumePrefix(&arg, "--out=")) {
+      flags.out = std::string(arg);
+      ok = !arg.empty();
+    }
+    if (!ok) {
+      std::fprintf(stderr, "fleet: bad argument %s\n", argv[i]);
+      return false;
+    }
+  }
+  return true;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  Flags flags;
+  if (!Parse(argc, argv, flags)) return 2;
+  bool holds = true;
+  std::printf(
+      "%d clients, tokens of an hour, a read a minute; calls per second while "
+      "it lasts and heals\n\n"
+      "| event   | client          | second | minute | half   | 99 %%   | all  "
+      "  "
+      "| wave  |\n"
+      "| ------- | --------------- | -----: | -----: | -----: | -----: | "
+      "-----: "
+      "| ----: |\n",
+      flags.clients);
+  for (int seed = 1; seed <= flags.seeds; ++seed) {
+    for (const Scenario& scenario : kScenarios) {
+      std::vector<Day> days;
+      // The others are played once, to compare with.
+      for (size_t i = 0; i < (seed == 1 ? 3 : 1); ++i) {
+        days.push_back(PlayFleet(scenario, i, flags.clients, seed));
+        Print(scenario, kClients[i], flags.clients, days.back());
+      }
+      holds = Check(scenario, flags.clients, days[0]) && holds;
+      if (seed > 1) continue;
+      const std::string csv = absl::StrCat(flags.out, "/fleet_", scenario.name);
+      WriteCsv(csv + "_seconds.csv", scenario, 1, days);
+      WriteCsv(csv + "_minutes.csv", scenario, 60, days);
+    }
+  }
+  Plot(flags.out);
+  std::printf(holds ? "all limits hold\n" : "BROKEN\n");
+  return holds ? 0 : 1;
+}

@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// ExactPolicy: the default policy without jitter.
+
+#ifndef REFRESHABLE_TESTING_EXACT_POLICY_H_
+#define REFRESHABLE_TESTING_EXACT_POLICY_H_
+
+#include "refreshable/policy.h"
+
+namespace refreshable_testing {
+
+// The default policy with `jitter = 0`: a token is stale, and an attempt is
+// permitted, exactly when the policy says, so that a test can name the moment.
+inline refreshable::RefreshPolicy ExactPolicy() {
+  refreshable::RefreshPolicy policy;
+  policy.jitter = 0;
+  return policy;
+}
+
+}  // namespace refreshable_testing
+
+#endif  // REFRESHABLE_TESTING_EXACT_POLICY_H_
