@@ -183,11 +183,11 @@ void PlayRefreshable(absl::Duration read_at, uint64_t seed,
       const bool rejected = endpoint.Rejects(minted, now);
       if (now < check_at && !rejected) continue;
       using Answer = RefreshMachine::ReadAnswer;
-      if (machine.OnRead(instant, {now + kPatience, {}}, out) ==
+      if (machine.OnRead(instant, {now + kPatience, {}, {}}, out) ==
               Answer::kServe &&
           rejected) {
-        machine.OnInvalidate(instant, machine.generation(), out);
-        machine.OnRead(instant, {now + kPatience, {}}, out);
+        machine.OnRead(instant, {now + kPatience, {}, machine.generation()},
+                       out);
       }
     } else {
       machine.OnWake(instant, out);

@@ -14,6 +14,7 @@
 #include "refreshable/executors/manual_executor.h"
 #include "refreshable/refreshable.h"
 #include "refreshable/scenario_testing.h"
+#include "refreshable/testing/exact_policy.h"
 #include "refreshable/testing/matchers.h"
 
 namespace refreshable {
@@ -29,7 +30,7 @@ using ::testing::SizeIs;
 // "t1" of 100 s is held, since 10 s: stale at 50 s, expired at 75.
 class RejectedReadTest : public ScenarioTest {
  protected:
-  void SetUp() override { Begin(NoJitter()); }
+  void SetUp() override { Begin(ExactPolicy()); }
 
   void Begin(RefreshPolicy policy) {
     token_ = MakeWithToken(policy);
@@ -176,7 +177,7 @@ TEST_F(RejectedReadTest, A10ExpiredMeanwhileOrdinaryReadsJoin) {
 
 TEST_F(RejectedReadTest, A11TheSameTokenAgainIsServedToOthersForLonger) {
   int hooks = 0;
-  Token::Options options{&executor_, NoJitter()};
+  Token::Options options{&executor_, ExactPolicy()};
   options.on_token_changed = [&](const Lease<std::string>&) { ++hooks; };
   source_.Answer("t1", absl::Seconds(100));
   token_ = *Token::Create(source_.Share(), options);
@@ -206,7 +207,7 @@ TEST_F(RejectedReadTest, A11TokensThatCannotBeComparedAreNeverTheSame) {
       BlockingSource<Opaque>([&] {
         return Credential<Opaque>({++calls}, Expiry::In(absl::Hours(1)));
       }),
-      {&executor_, NoJitter()});
+      {&executor_, ExactPolicy()});
   ASSERT_TRUE(token->Get().ok());
   executor_.AdvanceBy(absl::Seconds(10));
   Refreshable<Opaque>::ReadOptions options;
