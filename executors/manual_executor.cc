@@ -164,6 +164,10 @@ size_t ManualExecutor::AdvanceBy(absl::Duration d) {
   return ran;
 }
 
+size_t ManualExecutor::AdvanceTo(absl::Time wall) {
+  return AdvanceBy(wall - clock_.Now().wall);
+}
+
 void ManualExecutor::StepWall(absl::Duration d) {
   Require(IsFinite(d), "ManualExecutor::StepWall with an infinite duration");
   absl::MutexLock lock(&mu_);

@@ -107,6 +107,10 @@ class ManualExecutor final : public Executor {
   // the way. Returns how many steps ran.
   size_t AdvanceBy(absl::Duration d);
 
+  // `AdvanceBy` the time until the wall clock shows `wall`, which must not have
+  // passed and must be finite.
+  size_t AdvanceTo(absl::Time wall);
+
   // Moves the wall clock alone by `d` (finite), forward or back, as an operator
   // or NTP does. Nothing runs.
   void StepWall(absl::Duration d);

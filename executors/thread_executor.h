@@ -70,6 +70,7 @@ class ThreadExecutor final : public Executor {
     // The most threads for tasks given to `Run`, 1 to kMaxThreads.
     int workers = 64;
     // How long a thread waits for another task before it ends; not negative.
+    // More than an hour, if finite, counts as an hour.
     absl::Duration idle_timeout = absl::Seconds(10);
     // How long the destructor waits for the tasks that are running; not
     // negative. With an infinite grace it waits for as long as they take.

@@ -251,7 +251,8 @@ void ThreadPool::Work(Lane& lane, Threads::iterator self) {
 bool ThreadPool::AwaitTask(Lane& lane, Idler& me) {
   me.is_woken = false;
   lane.idle.push_back(&me);
-  if (options_.idle_timeout == absl::InfiniteDuration()) {
+  if (options_.idle_timeout == absl::InfiniteDuration() ||
+      lane.threads <= lane.kept) {
     me.woken.Wait(&mu_);
   } else {
     me.woken.WaitWithTimeout(&mu_,
@@ -306,6 +307,7 @@ void ThreadPool::LeaveTask() {
 }
 
 void ThreadPool::End(Threads::iterator self) {
+  this_thread_ = {};
   // Each thread joins the one that ended before it.
   Threads before;
   if (detached_.empty()) {

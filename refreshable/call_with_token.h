@@ -195,10 +195,10 @@ AnswerOrStatus<Answer> CallWithToken(
 
 // The same without a thread that waits: `call(Lease<Token>, done)` starts the
 // call and returns; `done(Answer)` takes its answer, on any thread, once: later
-// calls of it are ignored. Where `call` itself calls `done`, it may be entered
-// a second time, on another thread, before it has returned. `call` may take the
-// time that is left between the two: `call(Lease<Token>, absl::Duration,
-// done)`.
+// calls of it are ignored. If `done` is called before `call` has returned,
+// `call` may be entered a second time, on another thread, before that. `call`
+// may take the time that is left between the two: `call(Lease<Token>,
+// absl::Duration, done)`.
 //
 //   CallWithTokenAsync<Response>(
 //       *token, {absl::Seconds(5)},
@@ -217,9 +217,7 @@ AnswerOrStatus<Answer> CallWithToken(
 // thread that did so, and what was thrown goes on. `callback` itself must not
 // throw.
 //
-// No argument may be null. What `Create` returns is a unique_ptr: convert it to
-// a `std::shared_ptr<Refreshable<Token>>` before the call, from which `Token`
-// is deduced.
+// No argument may be null.
 //
 // The Refreshable need only live until this function returns. If it is
 // destroyed later, a first read that waits ends with CANCELLED, and a first
@@ -256,7 +254,9 @@ class AsyncCall
         is_rejected_(std::move(is_rejected)),
         callback_(std::move(callback)) {
     request_.deadline = refreshable.clock().Now().since_boot + options.timeout;
-    request_.max_retries = options.max_retries;
+    if (options.max_retries.has_value()) {
+      request_.max_retries = std::max(0, *options.max_retries);
+    }
     request_.rejected = options.rejected;
   }
   AsyncCall(const AsyncCall&) = delete;

@@ -12,6 +12,7 @@
 #include <ostream>
 #include <utility>
 
+#include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "refreshable/credential.h"
 #include "refreshable/generation.h"
@@ -119,6 +120,16 @@ class Lease {
 
   internal::HazardHold hold_;
 };
+
+// GoogleTest would print the bytes of what a read returns.
+template <typename Token>
+void PrintTo(const absl::StatusOr<Lease<Token>>& result, std::ostream* os) {
+  if (result.ok()) {
+    *os << *result;
+  } else {
+    *os << result.status();
+  }
+}
 
 REFRESHABLE_ABI_NAMESPACE_END
 }  // namespace refreshable

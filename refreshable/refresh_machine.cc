@@ -775,6 +775,17 @@ void RefreshMachine::NoteChanges(const Instant& now, Decisions& out) {
   }
 }
 
+// What reads are told of the moment `at`: the same wall time until that moment
+// changes, whatever becomes of the wall clock. `told` is what they were told
+// last.
+absl::Time RefreshMachine::Told(const Instant& now, absl::Duration at,
+                                Edge& told) {
+  if (at != told.since_boot || at <= now.since_boot) {
+    told = {now.wall + std::max(absl::ZeroDuration(), at - now.since_boot), at};
+  }
+  return told.wall;
+}
+
 ReadFailure RefreshMachine::MakeFailure(const Instant& now,
                                         const absl::Status& cause) {
   ReadFailure failure;
@@ -786,26 +797,20 @@ ReadFailure RefreshMachine::MakeFailure(const Instant& now,
         "the minimum interval between two attempts has not passed");
   }
   failure.failures = failures_;
-  const absl::Duration at = next_start(now);
-  if (at != told_next_.since_boot || at <= now.since_boot) {
-    told_next_ = {
-        now.wall + std::max(absl::ZeroDuration(), at - now.since_boot), at};
-  }
-  failure.next_attempt_at = at;
-  failure.next_attempt = told_next_.wall;
+  failure.next_attempt_at = next_start(now);
+  failure.next_attempt = Told(now, failure.next_attempt_at, told_next_);
   failure.fatal = fatal(now);
   return failure;
 }
 
-ReadFailure RefreshMachine::MakeRejectedFailure(
-    const Instant& now, const absl::Status& cause) const {
+ReadFailure RefreshMachine::MakeRejectedFailure(const Instant& now,
+                                                const absl::Status& cause) {
   ReadFailure failure;
   failure.cause = cause;
   failure.failures = failures_;
   failure.next_attempt_at = next_rejected_start(now);
   failure.next_attempt =
-      now.wall +
-      std::max(absl::ZeroDuration(), failure.next_attempt_at - now.since_boot);
+      Told(now, failure.next_attempt_at, told_next_rejected_);
   failure.fatal = fatal(now);
   failure.rejected = true;
   return failure;

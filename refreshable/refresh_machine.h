@@ -283,9 +283,10 @@ class RefreshMachine {
   void SetEdges(const Instant& now, absl::Duration lifetime);
   void OnAnswer(EventKind kind, Decisions& out);
   void NoteChanges(const Instant& now, Decisions& out);
+  static absl::Time Told(const Instant& now, absl::Duration at, Edge& told);
   ReadFailure MakeFailure(const Instant& now, const absl::Status& cause);
   ReadFailure MakeRejectedFailure(const Instant& now,
-                                  const absl::Status& cause) const;
+                                  const absl::Status& cause);
   Event MakeEvent(EventKind kind) const;
 
   const RefreshPolicy policy_;
@@ -360,6 +361,7 @@ class RefreshMachine {
 
   // The next attempt's time, as reads were told last.
   Edge told_next_;
+  Edge told_next_rejected_;  // Reads that rejected the token.
   // What observers were told last.
   Freshness told_freshness_ = Freshness::kExpired;
   bool told_exhausted_ = false;

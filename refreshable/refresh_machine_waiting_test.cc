@@ -344,6 +344,18 @@ TEST(RefreshMachineWaitingTest, B9EveryReadIsToldTheSameTime) {
   EXPECT_EQ(d.out.failure.next_attempt, d.WallAt(S(4)) + Ms(7));
 }
 
+TEST(RefreshMachineWaitingTest, B9ReadsThatRejectAreToldTheSameTime) {
+  MachineDriver d;
+  d.Hold(S(3600));
+  EXPECT_EQ(d.At(S(10)).ReadRejecting(1), Answer::kWait);
+  d.Start();
+  d.Fail(absl::UnknownError("no"));
+  EXPECT_EQ(d.out.failure.next_attempt, d.WallAt(S(12)));
+  d.wall_step = Ms(7);  // Clocks drift.
+  EXPECT_EQ(d.At(S(11)).ReadRejecting(1), Answer::kFail);
+  EXPECT_EQ(d.out.failure.next_attempt, d.WallAt(S(12)));
+}
+
 // ---- Clocks ----
 
 // A suspend holds up timers, and what reads look at is the wall clock.

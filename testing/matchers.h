@@ -9,6 +9,7 @@
 #ifndef REFRESHABLE_TESTING_MATCHERS_H_
 #define REFRESHABLE_TESTING_MATCHERS_H_
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <type_traits>
@@ -44,6 +45,15 @@ inline const absl::Status& StatusOf(const absl::Status& status) {
 template <typename T>
 const absl::Status& StatusOf(const absl::StatusOr<T>& result) {
   return result.status();
+}
+
+// The number of a generation; any other value or matcher as it is.
+inline uint64_t NumberOf(refreshable::Generation generation) {
+  return generation.value();
+}
+template <typename T>
+const T& NumberOf(const T& value) {
+  return value;
 }
 
 // "holds it", or negated "does not hold it".
@@ -91,7 +101,7 @@ MATCHER_P(HasGeneration, generation,
           internal::Says(negation, "have", "the expected generation")) {
   return internal::MatchLease(
       arg, [](const auto& lease) { return lease.generation().value(); },
-      generation, result_listener);
+      internal::NumberOf(generation), result_listener);
 }
 
 // A lease of a token that expires at this time.

@@ -60,6 +60,8 @@ TEST(MatchersTest, T2OfALease) {
   EXPECT_THAT(lease, HoldsToken(StartsWith("t")));
   EXPECT_THAT(lease, Not(HoldsToken("t2")));
   EXPECT_THAT(lease, HasGeneration(1));
+  EXPECT_THAT(lease, HasGeneration(lease->generation()));
+  EXPECT_THAT(testing::PrintToString(lease), StartsWith("Lease(generation 1"));
   EXPECT_THAT(*lease, Not(HasGeneration(Gt(1u))));
   EXPECT_THAT(lease, ExpiresAt(expiry));
   EXPECT_THAT(lease, Not(ExpiresAt(expiry + absl::Seconds(1))));

@@ -232,6 +232,9 @@ class Domain final : public HazardDomain {
   std::atomic<bool> pending_{false};
   // How many threads are about to fork: no new scan starts meanwhile.
   std::atomic<int> forking_{0};
+  // Nodes may have been left in `incoming_` meanwhile, and the next scan has to
+  // take them, whoever makes it.
+  std::atomic<bool> left_{false};
   std::atomic<bool> forks_are_handled_{false};
   std::atomic<Mode> mode_{kUnknown};
   HazardSlot counted_{nullptr, kCounted};
@@ -329,6 +332,7 @@ void Domain::BeforeFork() {
 // destructors inside fork(), under whatever other handlers have locked.
 void Domain::EndFork() {
   if (mode_.load(std::memory_order_relaxed) == kUnknown) return;
+  left_.store(true, std::memory_order_seq_cst);
   ForEachSlot([this](HazardSlot& slot) { SetWaitedFor(slot, true); });
 }
 
@@ -480,8 +484,9 @@ void Domain::Released(HazardSlot& slot) noexcept {
 
 void Domain::Push(const HazardNode* first, const HazardNode* last) {
   NextOf(last) = incoming_.load(std::memory_order_relaxed);
+  // Sequentially consistent: `Retire` reads `takings_` after it.
   while (!incoming_.compare_exchange_weak(NextOf(last), first,
-                                          std::memory_order_release,
+                                          std::memory_order_seq_cst,
                                           std::memory_order_relaxed)) {
   }
 }
@@ -516,7 +521,9 @@ const HazardNode* Domain::Scan(bool also_incoming) {
     const void* node;
     HazardSlot* slot;
   };
-  if (also_incoming) TakeIncoming();
+  if (left_.exchange(false, std::memory_order_seq_cst) || also_incoming) {
+    TakeIncoming();
+  }
   std::vector<Holder> holders;
   ForEachSlot([&](HazardSlot& slot) {
     // (M2) Sees what was announced before the barrier. (M6) Acquire: what was
