@@ -33,9 +33,10 @@ class ThreadPool;
 // - Timer tasks run on one thread, one after another.
 //
 // Tasks of one kind start in the order in which they were given. A thread is
-// created by the thread that gives a task, and inherits that thread's signal
-// mask, priority and the like. Idle threads end after `Options::idle_timeout`,
-// except for the timer thread and one thread for `Run`.
+// created by the thread that gives a task or by the timer thread, and inherits
+// its signal mask, priority and the like. Idle threads end after
+// `Options::idle_timeout`, except for the timer thread and one thread for
+// `Run`.
 //
 //   refreshable::ThreadExecutor executor;  // Must outlive what uses it.
 //
