@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Executor: where refreshes run and how they wait. An interface for strangers
-// to implement over the thread pool or event loop they already have.
-// testing/executor_conformance.h holds an implementation against it.
+// Executor: where refreshes run and how they wait. Implement it over the thread
+// pool or event loop that your program already has, and test the implementation
+// with testing/executor_conformance.h.
 
 #ifndef REFRESHABLE_EXECUTORS_EXECUTOR_H_
 #define REFRESHABLE_EXECUTORS_EXECUTOR_H_
@@ -43,17 +43,17 @@ class Executor {
 
   virtual ~Executor() = default;
 
-  // Queues `task` to be run soon on a thread of this executor. The task does
-  // not block for long: it is a callback or a completion. Returns false if the
+  // Queues `task` to be run soon on a thread of this executor. The task, a
+  // callback or a completion, does not block for long. Returns false if the
   // task is refused (a full queue, a shut-down); it is then destroyed before
   // `Run` returns. Must not run `task` inside the call, in the calling thread,
   // and must not block until another task has run.
   virtual bool Run(Task task) = 0;
 
-  // As `Run`, for a task that may block for as long as it likes: a call of a
-  // token source. An executor that has a thread to spare for such a task should
-  // override this, so that tasks given to `Run` do not wait for it. The default
-  // is `Run`.
+  // As `Run`, for a task that may block for any length of time, such as a call
+  // of a token source. An executor that can run such tasks on separate threads
+  // should override this, so that tasks given to `Run` do not wait for them.
+  // The default calls `Run`.
   virtual bool RunBlocking(Task task);
 
   // Queues `task` to be run once, no earlier than `delay` from now, measured on

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// How an executor notices that there is no memory for a task. Private.
+// HasMemory: tells an executor that there is no memory for a task. Private.
 
 #ifndef REFRESHABLE_EXECUTORS_HAS_MEMORY_H_
 #define REFRESHABLE_EXECUTORS_HAS_MEMORY_H_

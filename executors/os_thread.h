@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// OsThread: a thread that may turn out not to be had. Private.
+// OsThread: a thread whose start may fail. Private.
 
 #ifndef REFRESHABLE_EXECUTORS_OS_THREAD_H_
 #define REFRESHABLE_EXECUTORS_OS_THREAD_H_
@@ -16,9 +16,9 @@
 namespace refreshable {
 namespace executors_internal {
 
-// As std::thread, which can report that the system refuses a thread (a limit on
-// processes, no memory for a stack) by an exception only. To be joined or
-// detached, once, before it is destroyed or started again.
+// As std::thread, but reports by a return value that the system refuses a
+// thread (a limit on processes, no memory for a stack); std::thread throws.
+// Must be joined or detached, once, before it is destroyed or started again.
 class OsThread {
  public:
   using Body = absl::AnyInvocable<void() &&>;
@@ -27,9 +27,9 @@ class OsThread {
   OsThread(const OsThread&) = delete;
   OsThread& operator=(const OsThread&) = delete;
 
-  // Calls `body` in a new thread and destroys it there. False if the system
-  // refuses the thread: `body` is then destroyed, uncalled. An exception that
-  // escapes `body` ends the program.
+  // Calls `body` on a new thread and destroys it there. Returns false if the
+  // system refuses the thread; `body` is then destroyed without having been
+  // called. An exception that escapes `body` ends the program.
   bool Start(Body body);
   void Join();
   void Detach();

@@ -27,14 +27,14 @@
 namespace refreshable {
 namespace executors_internal {
 
-// Queues, timers and threads, in one process: a child of fork() has another
-// one. Each thread shares in the ownership, so that one whose task never
-// returns can be left running. Thread-safe.
+// The queues, timers and threads of one process; a child of fork() gets a pool
+// of its own. Each thread is an owner of the pool, so that a thread whose task
+// never returns can be left running. Thread-safe.
 class ThreadPool final : public std::enable_shared_from_this<ThreadPool> {
  public:
   using Task = Executor::Task;
 
-  // As ThreadExecutor::Options has them, and valid.
+  // The fields of ThreadExecutor::Options that matter here. Must be valid.
   struct Options {
     int blocking_threads;
     int workers;
@@ -54,17 +54,17 @@ class ThreadPool final : public std::enable_shared_from_this<ThreadPool> {
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
 
-  // How many threads for `Run` are made without delay.
+  // How many threads for `Run` are created without delay.
   static constexpr int kPromptWorkers = 4;
 
-  // How many forks lie between the first process and this one.
+  // The number of forks between the first process and this one.
   static uint64_t ForkCount();
 
-  // To be called once, by the thread that made this. False if the system
-  // refuses the first threads; everything is refused then.
+  // Must be called once, by the thread that created the pool. Returns false if
+  // the system refuses the first threads; all calls are refused then.
   bool Start();
   int Shutdown(absl::Duration timeout);
-  // The executor is being destroyed.
+  // Called when the executor is destroyed.
   void Release();
 
   bool Run(Task task) { return Enqueue(&workers_, std::move(task)); }
@@ -73,11 +73,13 @@ class ThreadPool final : public std::enable_shared_from_this<ThreadPool> {
   bool Cancel(uint64_t id);
 
   bool OfThisProcess() const { return fork_count_ == ForkCount(); }
-  // Whether the calling thread is one of this core's.
+  // Whether the calling thread belongs to this pool.
   bool OwnsThisThread() const { return this_thread_.core == this; }
-  // Whether it is inside a task that is no timer's.
+  // Whether the calling thread belongs to this pool and is inside a task that
+  // is not a timer's.
   bool InRunTask() const { return OwnsThisThread() && this_thread_.in_task; }
-  // Whether the calling thread is in a task that some executor left running.
+  // Whether the calling thread is inside a task that a destroyed executor left
+  // running.
   static bool InTaskLeftRunning() {
     return this_thread_.core != nullptr && this_thread_.core->released_;
   }
@@ -103,43 +105,44 @@ class ThreadPool final : public std::enable_shared_from_this<ThreadPool> {
   struct Lane {
     Lane(int p, int m, int k) : prompt(p), max(m), kept(k) { idle.reserve(m); }
 
-    const int prompt;  // Threads that are made as soon as there is a task.
-    const int max;     // Threads that are made in the end.
-    const int kept;    // Threads that stay though they are idle.
+    const int prompt;  // This many threads are created without delay.
+    const int max;     // There are never more threads than this.
+    const int kept;    // This many threads stay even if they are idle.
 
     std::list<Task> queue;
-    std::vector<Idler*> idle;  // The one that waits least is the last.
+    std::vector<Idler*> idle;  // The last to become idle is last.
     int threads = 0;
-    size_t arriving = 0;  // Threads that were woken or made for a task.
-    uint64_t taken = 0;   // Tasks so far.
-    // When the timer thread looks whether any task has been taken since.
+    size_t arriving = 0;  // Threads woken or created that have no task yet.
+    uint64_t taken = 0;   // The number of tasks taken so far.
+    // When the timer thread checks whether a task has been taken since the last
+    // check, when `taken` was `taken_before`.
     absl::Duration watch_at = absl::InfiniteDuration();
     uint64_t taken_before = 0;
   };
 
-  // Whether as many tasks wait for a thread as may.
+  // Whether the maximum number of tasks is waiting for a thread.
   bool Full(const Lane& lane) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
     return lane.queue.size() >= options_.max_queued &&
            lane.queue.size() - options_.max_queued >= lane.arriving;
   }
   bool Enqueue(Lane* to, Task task) ABSL_LOCKS_EXCLUDED(mu_);
-  // Makes a thread. False if the system refuses it.
+  // Creates a thread. Returns false if the system refuses it.
   bool Grow(Lane& lane) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   bool StartThread(absl::AnyInvocable<void(Threads::iterator)> main)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  // Has the timer thread see to it that tasks which wait get a thread.
+  // Makes the timer thread check whether waiting tasks need another thread.
   void Watch(Lane& lane) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  // The timer thread's part of that.
+  // That check, made by the timer thread.
   void LookAt(Lane& lane, absl::Duration now)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
-  // What the threads do, and how each of them ends.
+  // The threads' main functions and their parts.
   void Work(Lane& lane, Threads::iterator self);
   void RunTimers(Threads::iterator self);
   bool AwaitTask(Lane& lane, Idler& me) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   bool AwaitTimer() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void LeaveTask() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  // Releases the lock. The thread touches nothing here afterwards.
+  // Releases the lock. The thread uses nothing of the pool afterwards.
   void End(Threads::iterator self) ABSL_UNLOCK_FUNCTION(mu_);
 
   static thread_local ThisThread this_thread_;
@@ -148,25 +151,27 @@ class ThreadPool final : public std::enable_shared_from_this<ThreadPool> {
   const Clock& clock_;
   const uint64_t fork_count_ = ForkCount();
   std::atomic<bool> released_{false};
-  std::shared_ptr<ThreadPool> self_;  // The executor's part in the ownership.
+  std::shared_ptr<ThreadPool> self_;  // The executor's reference.
 
-  // A leaf: no task is run, moved or destroyed under it. Not absl::Mutex, which
-  // a child of fork() cannot rely on: its queues and its deadlock detection
-  // have locks that are the whole process's.
+  // No task is run, moved or destroyed under this lock. It is not an
+  // absl::Mutex because that is not safe in a child of fork(): its queues and
+  // its deadlock detection use locks of the whole process.
   ForkMutex mu_;
   bool closed_ ABSL_GUARDED_BY(mu_) = false;
   Lane workers_ ABSL_GUARDED_BY(mu_);
   Lane blockers_ ABSL_GUARDED_BY(mu_);
-  // The first timer or a watch changed, or `closed_` was set.
+  // Signalled when the first timer or a watch changes, or `closed_` is set.
   SteadyCondVar timers_changed_;
   Timers timers_ ABSL_GUARDED_BY(mu_);
   TimersById timers_by_id_ ABSL_GUARDED_BY(mu_);
 
-  SteadyCondVar ended_;  // Once closed: a task or a thread has.
-  size_t running_ ABSL_GUARDED_BY(mu_) = 0;  // Tasks.
+  // Signalled when a task or thread ends after `closed_` was set.
+  SteadyCondVar ended_;
+  size_t running_ ABSL_GUARDED_BY(mu_) = 0;  // The number of running tasks.
   Threads live_ ABSL_GUARDED_BY(mu_);
-  Threads finished_ ABSL_GUARDED_BY(mu_);  // To be joined.
-  Threads detached_ ABSL_GUARDED_BY(mu_);  // By Shutdown, in tasks.
+  Threads finished_ ABSL_GUARDED_BY(mu_);  // Must still be joined.
+  // Threads that Shutdown left running in their tasks.
+  Threads detached_ ABSL_GUARDED_BY(mu_);
 };
 
 }  // namespace executors_internal

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Calls a server with a token, and once more with a new one if the server
-// rejects the first.
+// CallWithToken: calls a server with a token, and once more with a later one if
+// the server rejects the first.
 
 #ifndef REFRESHABLE_CALL_WITH_TOKEN_H_
 #define REFRESHABLE_CALL_WITH_TOKEN_H_
@@ -40,7 +40,8 @@ struct AsStatusOr<absl::Status> {
   using type = absl::Status;
 };
 
-// Takes no part in template argument deduction, so that a lambda converts.
+// Excludes a parameter from template argument deduction, so that a lambda
+// converts to it.
 template <typename T>
 struct Identity {
   using type = T;
@@ -48,7 +49,7 @@ struct Identity {
 template <typename T>
 using NotDeduced = typename Identity<T>::type;
 
-// Calls `call(lease, left)`, or `call(lease)` if it takes no more.
+// Calls `call(lease, left)`, or `call(lease)` if it takes one argument only.
 template <typename Call, typename Token>
 decltype(auto) CallWithTimeLeft(Call& call, const Lease<Token>& lease,
                                 absl::Duration left) {
@@ -99,7 +100,7 @@ class AsyncCallFunction {
 };
 
 // The callback of CallWithTokenAsync: a function of (outcome, refresh_status),
-// or of (outcome). Gone once it has been called.
+// or of (outcome). Destroyed once it has been called.
 template <typename Outcome>
 class AsyncCallCallback {
  public:
@@ -141,27 +142,29 @@ template <typename Answer>
 using AnswerOrStatus = typename internal::AsStatusOr<Answer>::type;
 
 // Reads a token and calls `call(const Lease<Token>&)` with it. If
-// `is_rejected(const Answer&)`, reads a later token
-// (`ReadOptions::rejected`: the rejected one stays in service for everybody
-// else) and calls once more with that. The second answer is returned whatever
-// it says; if it is a rejection too, it is reported (`ReportRejected`).
+// `is_rejected(const Answer&)` is true of the answer, reads a later token and
+// calls `call` once more with that. (The read sets `ReadOptions::rejected`, so
+// the rejected token stays in service for everybody else.) The second answer is
+// returned whatever it is; if it is a rejection too, it is reported with
+// `ReportRejected`.
 //
-// If no later token is to be had (the refresh fails, brings the same token, or
-// is not permitted yet), or no time is left, the caller gets the first answer.
-// An error of this library is returned only if there was no token for the first
+// Returns the first answer if there is no later token (the refresh fails,
+// brings the same token, or is not permitted yet) or if no time is left.
+// Returns an error of this library only if there was no token for the first
 // call. If `refresh_status` is not null, it is set to the status of the second
-// read: OK if there was none, or it brought a later token. So a 401 does not
-// hide that the token endpoint says "invalid_client", or that refreshing has
-// given up for good (`IsFatal`).
+// read: OK if there was none or if it returned a later token. It tells the
+// caller of a 401, for example, that the token endpoint says "invalid_client",
+// or that refreshing has given up for good (`IsFatal`).
 //
-// `options.timeout` counts from the start and is for all of it: both reads and
-// both calls. A call is not cut short, but it may take a second parameter, an
-// `absl::Duration`: how much is left, zero or more. A rejected read with
-// nothing left still starts a refresh that is permitted, for calls to come.
+// `options.timeout` counts from the start and covers both reads and both calls.
+// A call is not cut short, but it may take a second parameter, an
+// `absl::Duration` of zero or more: the time that is left. A rejected read with
+// no time left still starts a refresh if one is permitted, for the benefit of
+// later calls.
 //
-// Blocks as `Get(options)` does, and as `call` does. `call` is made at most
-// twice: the request must be safe to repeat. What `call` or `is_rejected`
-// throws reaches the caller.
+// Blocks as `Get(options)` and `call` do. `call` is called at most twice: the
+// request must be safe to repeat. Exceptions of `call` and `is_rejected` reach
+// the caller.
 template <typename Token, typename Call, typename IsRejected,
           typename Answer = internal::CallAnswer<Call, Token>>
 AnswerOrStatus<Answer> CallWithToken(
@@ -193,11 +196,11 @@ AnswerOrStatus<Answer> CallWithToken(
   return second;
 }
 
-// The same without a thread that waits: `call(Lease<Token>, done)` starts the
-// call and returns; `done(Answer)` takes its answer, on any thread, once: later
+// As CallWithToken, but never blocks. `call(Lease<Token>, done)` starts the
+// call and returns. `done(Answer)` takes the answer, on any thread, once; later
 // calls of it are ignored. If `done` is called before `call` has returned,
 // `call` may be entered a second time, on another thread, before that. `call`
-// may take the time that is left between the two: `call(Lease<Token>,
+// may take the time that is left as its second parameter: `call(Lease<Token>,
 // absl::Duration, done)`.
 //
 //   CallWithTokenAsync<Response>(
@@ -209,20 +212,20 @@ AnswerOrStatus<Answer> CallWithToken(
 //       [](const Response& response) { return response.status == 401; },
 //       [](absl::StatusOr<Response> response) { ... });
 //
-// `callback` gets what CallWithToken would return, exactly once: on the thread
-// that called `done`, or, where no token was had, as a `GetAsync` callback. It
-// may take a second parameter, an `absl::Status`: CallWithToken's
-// `refresh_status`. If `call` destroys `done` without having called it, or
-// throws, or `is_rejected` throws, `callback` gets an INTERNAL error, in the
-// thread that did so, and what was thrown goes on. `callback` itself must not
-// throw.
+// `callback` is called exactly once, with what CallWithToken would return: on
+// the thread that called `done`, or, if a read was the last step, as a
+// `GetAsync` callback is. It may take a second parameter, an `absl::Status`:
+// CallWithToken's `refresh_status`. If `call` destroys `done` without having
+// called it, or if `call` or `is_rejected` throws, `callback` gets an INTERNAL
+// error on that thread, and the exception propagates. `callback` itself must
+// not throw.
 //
-// No argument may be null.
+// `call`, `is_rejected` and `callback` must not be null.
 //
 // The Refreshable need only live until this function returns. If it is
 // destroyed later, a first read that waits ends with CANCELLED, and a first
-// answer is the last one. `done` must not be called while the executor is being
-// destroyed.
+// answer is returned even if it is a rejection. `done` must not be called while
+// the executor is being destroyed.
 template <typename Answer, typename Token>
 void CallWithTokenAsync(
     Refreshable<Token>& refreshable,
@@ -233,9 +236,9 @@ void CallWithTokenAsync(
 
 namespace internal {
 
-// One CallWithTokenAsync on its way: shared by whatever will take it further.
-// When nothing is left that could, it ends with what it has: the first answer,
-// or an error.
+// One CallWithTokenAsync in progress. Owned by the read or the `done` that will
+// continue it. When the last owner is gone, the destructor ends the call with
+// what there is: the first answer, or an error.
 template <typename Answer, typename Token>
 class AsyncCall
     : public std::enable_shared_from_this<AsyncCall<Answer, Token>> {
@@ -280,7 +283,8 @@ class AsyncCall
   }
 
  private:
-  // `function`, gone once it has been called.
+  // Wraps `function` so that it is called at most once, and is destroyed after
+  // that call.
   template <typename Function>
   static Done Once(Function function) {
     return [function = std::optional<Function>(std::move(function))](
@@ -290,8 +294,8 @@ class AsyncCall
     };
   }
 
-  // If the Refreshable has been destroyed, `next` is dropped, and with it the
-  // last that holds this call.
+  // If the Refreshable has been destroyed, does nothing: `next` is dropped, and
+  // the destructor ends this call.
   template <typename Next>
   void Read(Next next) {
     const std::shared_ptr<State<Token>> state = state_.lock();
@@ -358,7 +362,7 @@ class AsyncCall
   Call call_;
   IsRejected is_rejected_;
   Callback callback_;
-  // A rejection, while a later token is being read.
+  // The rejected first answer, while a later token is being read.
   std::optional<Answer> first_;
 };
 

@@ -17,7 +17,7 @@ namespace refreshable {
 // lifetime. A value.
 class Expiry {
  public:
-  // The token is good until it is replaced or rejected.
+  // The token is good until it is replaced or invalidated.
   static Expiry Never() { return Expiry(); }
 
   // The token is expired at `time` and later (RFC 7519, section 4.1.4: "on or

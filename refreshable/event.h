@@ -22,8 +22,8 @@ enum class RefreshReason {
   kFirst,     // No token has been held yet.
   kStale,     // The token is stale; it is still being served.
   kExpired,   // The token has expired.
-  kRejected,  // A server rejected the token, or it was invalidated: a cache in
-              // the source is no help.
+  kRejected,  // A server rejected the token, or it was invalidated. The source
+              // must bypass its cache.
   kProbe,     // One try after too many failures in a row.
 };
 
@@ -47,9 +47,10 @@ constexpr absl::string_view RefreshReasonName(RefreshReason reason) {
 enum class EventKind {
   kAttemptStarted,  // The source is about to be called.
   kAttemptFailed,   // An attempt failed; `status` is the cause.
-  // An attempt is no longer waited for: it timed out (kAttemptFailed follows),
-  // was overtaken, or was lost by the executor before it started. An attempt
-  // that the executor does not start within `attempt_timeout` is lost, too.
+  // Nobody waits for an attempt any longer: it timed out (kAttemptFailed
+  // follows), was superseded, or was lost by the executor before it started. An
+  // attempt that the executor does not start within `attempt_timeout` is lost
+  // as well.
   kAttemptAbandoned,
   kAttemptDiscarded,  // A late answer arrived and changed nothing.
   kTokenPublished,    // A refresh succeeded, or `Install` was called.
@@ -59,10 +60,10 @@ enum class EventKind {
   kExhausted,         // Too many failures in a row, and no usable token.
   kHealed,            // A token was published after kExhausted.
   kDegraded,          // An expired token is being served, by policy.
-  // A server rejected the token of `generation`, which is still being served.
-  // Told once for a token, however many calls were rejected.
+  // A server rejected the token of `generation`, which may still be served.
+  // Sent once per token, however many calls were rejected.
   kTokenRejected,
-  // A refresh that a rejection had asked for brought the rejected token again.
+  // A refresh that a rejection asked for returned the rejected token again.
   kTokenUnchanged,
 };
 
@@ -105,8 +106,9 @@ constexpr absl::string_view EventKindName(EventKind kind) {
 // A value.
 struct Event {
   EventKind kind = EventKind::kStateChanged;
-  // Always set: the generation last published, the state that was told last (a
-  // change follows as kStateChanged), and the failed attempts in a row.
+  // Always set: the generation last published, the state that was last reported
+  // (a change follows as kStateChanged), and the number of failed attempts in a
+  // row.
   Generation generation;
   Freshness freshness = Freshness::kExpired;
   int failures = 0;
@@ -114,8 +116,9 @@ struct Event {
   RefreshReason reason = RefreshReason::kFirst;
   // kAttemptStarted, kAttemptFailed: which attempt of its refresh, from 1.
   int attempt = 0;
-  // The cause: kAttemptFailed, kExhausted; kAttemptAbandoned if the executor
-  // lost it; kAttemptDiscarded if the late answer was a failure. Else OK.
+  // The cause of kAttemptFailed and kExhausted; of kAttemptAbandoned if the
+  // executor lost the attempt; of kAttemptDiscarded if the late answer was a
+  // failure. Otherwise OK.
   absl::Status status;
   // kBackoff. A reset, an installed token, expiry or an invalidation may end it
   // sooner.

@@ -19,7 +19,8 @@ namespace refreshable {
 // One header field: its name, in any case, and its value.
 using HttpHeader = std::pair<absl::string_view, absl::string_view>;
 
-// The status of a failed HTTP answer, for a token source to return:
+// Returns the status that a token source should return for a failed HTTP
+// answer:
 //
 //   429                             RESOURCE_EXHAUSTED   throttled
 //   502, 503, 504                   UNAVAILABLE          transient
@@ -28,23 +29,26 @@ using HttpHeader = std::pair<absl::string_view, absl::string_view>;
 //   other 4xx                       INVALID_ARGUMENT
 //   anything else (500, 302, ...)   UNKNOWN
 //
-// where the last four are permanent by `ClassifyFailure`, and some of them
-// worth a retry by `ClassifyHttpFailure`. `GetHttpStatus` reads the HTTP status
-// back. A Retry-After header, in seconds or as an HTTP-date of any of the three
-// forms (RFC 9110, section 10.2.3), is attached with `SetRetryAfter`; a date is
-// measured from the answer's Date header, else from `now`, the wall time at
-// which the answer came, and one that has passed means zero, which asks for
-// nothing. A value that cannot be read is ignored.
+// The last four rows are permanent by `ClassifyFailure`; `ClassifyHttpFailure`
+// treats some of them as transient. `GetHttpStatus` returns the HTTP status.
+//
+// A Retry-After header (RFC 9110, section 10.2.3) is attached with
+// `SetRetryAfter`. It may be a number of seconds or an HTTP-date of any of the
+// three forms. A date is measured from the answer's Date header or, without
+// one, from `now`, the wall time at which the answer arrived. A date in the
+// past counts as zero, which has no effect. A value that cannot be parsed is
+// ignored.
 //
 // `oauth_error` is the value of `error` in the body of an OAuth 2.0 error
-// answer (RFC 6749, section 5.2), empty if there is none; reading JSON is left
-// to the caller's library. It overrides the class: "temporarily_unavailable"
-// and "server_error" are transient, "slow_down" is throttled, any other code is
-// permanent, but for the statuses 429, 502, 503 and 504.
+// answer (RFC 6749, section 5.2), or empty if there is none. The caller parses
+// the JSON. It overrides the class of the HTTP status:
+// "temporarily_unavailable" and "server_error" are transient, "slow_down" is
+// throttled. Any other value is permanent, unless the HTTP status is 429, 502,
+// 503 or 504.
 //
-// The message holds the HTTP status and, if it looks like the registered error
-// codes (lower-case letters and underscores, at most 64), `oauth_error`:
-// nothing else of the answer, lest a server's echo bring a secret into a log.
+// The message contains the HTTP status and, if it looks like a registered error
+// code (at most 64 lower-case letters and underscores), `oauth_error`. It
+// contains nothing else of the answer, because a server may echo a secret.
 //
 // Thread-safe. Meant for an answer that is not 2xx; never returns OK.
 absl::Status HttpErrorToStatus(int http_status,
@@ -52,18 +56,18 @@ absl::Status HttpErrorToStatus(int http_status,
                                absl::Time now,
                                absl::string_view oauth_error = {});
 
-// The HTTP status of the answer that `status` was made from by
-// HttpErrorToStatus; nullopt if it was not.
+// Returns the HTTP status from which HttpErrorToStatus made `status`; nullopt
+// if `status` was not made by it.
 std::optional<int> GetHttpStatus(const absl::Status& status);
 
-// As `ClassifyFailure`, but transient are also 408, 425, 500, 520 to 524 and
-// 529: answers that a proxy, or a server in trouble, gives for a while. For
+// As `ClassifyFailure`, but HTTP statuses 408, 425, 500, 520 to 524 and 529 are
+// transient too: a proxy, or a server in trouble, gives them for a while. For
 // `Refreshable::Options::classify`. Requires: !status.ok().
 FailureClass ClassifyHttpFailure(const absl::Status& status);
 
 // Reads an HTTP-date (RFC 9110, section 5.6.7): IMF-fixdate, the obsolete RFC
-// 850 form, or asctime's. The two-digit year of the second is the latest that
-// puts the date no more than 50 years after `now`. The day's name is not
+// 850 form, or asctime's. RFC 850's two-digit year is taken as the latest year
+// that puts the date at most 50 years after `now`. The name of the day is not
 // checked. Does not depend on the locale.
 std::optional<absl::Time> ParseHttpDate(absl::string_view text, absl::Time now);
 

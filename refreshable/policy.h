@@ -17,18 +17,18 @@ namespace refreshable {
 // What happens when `RetryPolicy::max_consecutive_failures` is reached and no
 // usable token is left.
 enum class OnExhausted {
-  // Once per `probe_interval` one read tries again; reads that come meanwhile
-  // wait with it, the rest fail fast.
+  // Once per `probe_interval` one read tries again. Reads that come while it
+  // does so wait with it; all others fail at once.
   kSelfHeal,
   // Nothing is attempted until `Reset()` or `Install()`; reads get an error for
   // which `IsFatal(status)` is true.
   kFatal,
 };
 
-// How failed attempts are spaced and counted. Wait n, after the n-th failure in
-// a row, is min(initial_backoff * multiplier^(n-1), max_backoff), counted from
-// the start of the attempt that failed, unless the server asks for another one
-// (`SetRetryAfter`).
+// How failed attempts are spaced and counted. The wait after the n-th failure
+// in a row is min(initial_backoff * multiplier^(n-1), max_backoff), counted
+// from the start of the attempt that failed. If the server asks for another
+// wait (`SetRetryAfter`), that is used instead.
 struct RetryPolicy {
   // > 0 and finite.
   absl::Duration initial_backoff = absl::Seconds(2);
@@ -38,9 +38,9 @@ struct RetryPolicy {
   absl::Duration max_backoff = absl::Seconds(60);
   // Attempts after the first in a refresh that a reader waits for; >= 0.
   int max_retries = 6;
-  // Failures in a row, across refreshes, after which `on_exhausted` applies;
-  // > max_retries. A failure does not count towards it if the server asked for
-  // a shorter wait than the computed one.
+  // Failures in a row, across refreshes, after which `on_exhausted` applies; >
+  // max_retries. A failure is not counted here if the server asked for a
+  // shorter wait than the computed one.
   int max_consecutive_failures = 7;
   OnExhausted on_exhausted = OnExhausted::kSelfHeal;
   // Time between the starts of two attempts once exhausted; > 0, finite and,
@@ -48,7 +48,7 @@ struct RetryPolicy {
   // `initial_backoff` if `multiplier` is 1). Used by kSelfHeal only.
   absl::Duration probe_interval = absl::Seconds(60);
   // The longest wait that a server may ask for (Retry-After). If it asks for
-  // more, the wait is this or the computed one, whichever is longer. Finite;
+  // more, the wait is this or the computed wait, whichever is longer. Finite;
   // >= 0.
   absl::Duration max_retry_after = absl::Minutes(5);
 };
@@ -60,53 +60,56 @@ struct RefreshPolicy {
   // A token is treated as expired this long before its expiry, though never
   // more than a quarter of its lifetime; >= 0.
   absl::Duration expiry_margin = absl::Seconds(40);
-  // A token is stale this long before its expiry. If unset, that is half its
-  // lifetime, at most `max_stale_window`. If zero, or not longer than the
+  // A token is stale from this long before its expiry. If unset, this is half
+  // its lifetime, at most `max_stale_window`. If zero, or not longer than the
   // margin above, a token is never stale: it is refreshed when it has expired.
   // Capped at three quarters of the lifetime; otherwise a short-lived token
   // would be stale on arrival and refreshed again immediately. >= 0.
   std::optional<absl::Duration> stale_window;
-  // >= 0. Used where `stale_window` is unset.
+  // The cap on half the lifetime above. Used only if `stale_window` is unset.
+  // >= 0.
   absl::Duration max_stale_window = absl::Minutes(20);
-  // Whether a read of a stale token starts a refresh in the background. If not,
-  // stale tokens are served and only expiry refreshes.
+  // Whether a read of a stale token starts a refresh in the background. If
+  // false, a token is refreshed only once it has expired.
   bool background_refresh = true;
   // Whether a timer starts that refresh without any read. Requires
   // `background_refresh`.
   bool refresh_ahead = false;
-  // After a failed background refresh none is started for this long, while the
-  // token stays usable. If unset, that is 60 s, at most a quarter of the time
-  // for which the token is still usable, and at least `min_interval`. >= 0.
+  // After a failed background refresh no other is started for this long, while
+  // the token stays usable. If unset, this is 60 s, at most a quarter of the
+  // time for which the token is still usable, and at least `min_interval`. >=
+  // 0.
   std::optional<absl::Duration> background_cooldown;
-  // No two attempts start closer than this, nor one sooner than this after a
-  // failed one ended; the first after an invalidation or an `Install` is exempt
-  // from the former. Finite; >= 0.
+  // Minimum time between the starts of two attempts, and between the end of a
+  // failed attempt and the next start. The first attempt after an `Invalidate`
+  // or `Install` is exempt from the former. Finite; >= 0.
   absl::Duration min_interval = absl::Seconds(1);
-  // An attempt that takes longer is abandoned and counts as failed. One that
-  // the executor has not started for as long ends, and counts as nothing; > 0.
+  // An attempt that takes longer is abandoned and counts as failed. An attempt
+  // that the executor has not started within this time ends, and does not count
+  // as a failure. > 0.
   absl::Duration attempt_timeout = absl::Seconds(30);
-  // Abandoned calls of the source that may still be running when another
-  // attempt is made. At this number an attempt fails without calling it, except
-  // that the k-th call beyond may be made `probe_interval * 2^(k-1)` after the
-  // call before it. >= 1.
+  // How many abandoned calls of the source may still be running when the source
+  // is called again. Once this many are running, an attempt fails without
+  // calling the source, with one exception: the k-th call beyond this number
+  // may be made `probe_interval * 2^(k-1)` after the call before it. >= 1.
   int max_abandoned_calls = 2;
-  // A token rejected within this time of publication, or within half its life
-  // if that is shorter, undoes the reset of the failure count that its arrival
-  // brought; >= 0.
+  // If a token is invalidated within this time of publication (or within half
+  // its life, if that is shorter), the failure count from before that
+  // publication is added back, plus one for the invalidation. >= 0.
   absl::Duration young_token_age = absl::Seconds(30);
-  // The longest wait between two attempts that a rejected token causes while
-  // it is still served (`ReadOptions::rejected`); the waits grow as those after
-  // failures do. Unset: `retry.max_backoff`. Finite and at least
-  // `retry.initial_backoff`.
+  // The longest wait between two attempts that rejections start while the
+  // rejected token is still served (`ReadOptions::rejected`). The waits grow as
+  // those after failures do. If unset, this is `retry.max_backoff`. Finite and
+  // at least `retry.initial_backoff`.
   std::optional<absl::Duration> max_rejection_backoff;
-  // For at most this long after expiry the expired token is served, marked
-  // degraded, while refreshes fail. Zero: never. Finite; >= 0.
+  // While refreshes fail, an expired token is served for at most this long
+  // after its expiry, marked degraded. If zero, it never is. Finite; >= 0.
   absl::Duration max_stale_on_error = absl::ZeroDuration();
   // Spreads the load of many clients, by a fraction in [0, 1). A token is stale
-  // earlier by up to this fraction of its lifetime, though not before a quarter
-  // of it. Computed waits are longer or shorter by up to this fraction, never
-  // longer than `max_backoff`; waits before probes are only shortened. What a
-  // server asked for is only lengthened, by up to this fraction. If zero,
+  // earlier by up to this fraction of its lifetime, but not before a quarter of
+  // its lifetime. Computed waits are longer or shorter by up to this fraction,
+  // but never longer than `max_backoff`. Waits before probes are only
+  // shortened; waits that a server asked for are only lengthened. If zero,
   // everything happens exactly on time.
   double jitter = 0.1;
   RetryPolicy retry;

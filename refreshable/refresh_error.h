@@ -16,25 +16,26 @@
 
 namespace refreshable {
 
-// Why a read got no token. Comes with every status that a read returns because
-// refreshing failed; the status has the code of the last cause, or, if `fatal`,
-// FAILED_PRECONDITION.
+// Why a read got no token. Attached to every status that a read returns because
+// refreshing failed. Such a status has the code of the last cause, or
+// FAILED_PRECONDITION if `fatal`.
 struct RefreshError {
   // The message of the last failed attempt's status.
   std::string cause;
-  // Failed attempts in a row. 0 if none failed: the executor lost the refresh,
-  // or the minimum interval has not passed; `cause` says which.
+  // Failed attempts in a row. 0 if no attempt failed but the executor lost the
+  // refresh, or the minimum interval has not passed; `cause` says which.
   int failures = 0;
-  // Before this, no attempt is made and every read without a usable token fails
-  // at once; if `rejected`, no rejection starts an attempt. Wall time, as it
-  // was computed when that time last changed: all reads are told the same, and
-  // a clock that is set later does not move it. The message has it in whole
-  // seconds, rounded up. Infinite future: never.
+  // Before this time no attempt is made, and every read without a usable token
+  // fails at once; if `rejected`, no rejection starts an attempt. The infinite
+  // future if no attempt will be made. This is wall time, computed when the
+  // time of the next attempt last changed: all reads report the same time, even
+  // if the clock is set meanwhile. The message contains it in whole seconds,
+  // rounded up.
   absl::Time next_attempt;
-  // Nothing will be attempted until `Reset()` or `Install()`.
+  // No attempt is made until `Reset()` or `Install()` is called.
   bool fatal = false;
   // The read rejected a token (`ReadOptions::rejected`) that is still being
-  // served to others, and no other is to be had.
+  // served to others, and there is no later one.
   bool rejected = false;
 };
 
@@ -45,36 +46,37 @@ void AbslStringify(Sink& sink, const RefreshError& error) {
   sink.Append(internal::Streamed(error));
 }
 
-// What `status` carries, if a read returned it because refreshing failed.
+// Returns what is attached to `status` if a read returned it because refreshing
+// failed; nullopt otherwise.
 std::optional<RefreshError> GetRefreshError(const absl::Status& status);
 
 // Whether `status` says that refreshing has given up for good
-// (`OnExhausted::kFatal`). No retry helps; the program should say so and end,
-// or call `Reset()` once the cause is mended.
+// (`OnExhausted::kFatal`). Retrying does not help. The program should report it
+// and exit, or call `Reset()` once the cause is fixed.
 bool IsFatal(const absl::Status& status);
 
 // Whether a read returned `status` because its own timeout passed while it
-// waited; the refresh goes on. False for a refresh that failed with
-// DEADLINE_EXCEEDED, and for any status that is not from a read.
+// waited; the refresh goes on. False if the refresh itself failed with
+// DEADLINE_EXCEEDED, and for a status that no read returned.
 bool IsReadTimeout(const absl::Status& status);
 
-// Attaches to a failed attempt's status how long the server asked to be left
-// alone (Retry-After, RFC 9110, section 10.2.3). It then replaces the computed
-// wait before the next attempt, be it longer or shorter; see
-// `RetryPolicy::max_retry_after`. A negative duration is stored as zero, and
-// zero asks for nothing. Requires: !status.ok().
+// Attaches to a failed attempt's status how long the server asked the client to
+// wait (Retry-After, RFC 9110, section 10.2.3). It replaces the computed wait
+// before the next attempt, whether it is longer or shorter; see
+// `RetryPolicy::max_retry_after`. Negative durations are stored as zero, and
+// zero has no effect. Requires: !status.ok().
 void SetRetryAfter(absl::Duration retry_after, absl::Status& status);
 
-// What SetRetryAfter attached, if anything.
+// Returns what SetRetryAfter attached; nullopt if nothing.
 std::optional<absl::Duration> GetRetryAfter(const absl::Status& status);
 
 namespace internal {
 
-// A status of `code` that carries `error`, its message naming all of it.
-// Requires: code is not kOk.
+// Returns a status of `code` with `error` attached. Its message names every
+// field. Requires: code is not kOk.
 absl::Status MakeRefreshError(absl::StatusCode code, const RefreshError& error);
 
-// A status for which IsReadTimeout is true.
+// Returns a status for which IsReadTimeout is true.
 absl::Status MakeReadTimeout(absl::string_view message);
 
 }  // namespace internal

@@ -47,13 +47,14 @@ template <typename Answer, typename Token>
 class AsyncCall;
 }  // namespace internal
 
-// Holds one token and keeps it valid: reads hand out leases of it, a stale
-// token is refreshed in the background, an expired one before the read returns;
-// at most one refresh is in flight, whoever asked for it. Failures are retried
-// by the policy's schedule, however many threads read meanwhile.
+// Holds one token and keeps it valid. Reads hand out leases of the token. A
+// stale token is refreshed in the background; an expired one is refreshed
+// before the read returns. At most one refresh is in flight, whoever asked for
+// it. Failures are retried on the policy's schedule, however many threads are
+// reading.
 //
-// Every published token has a generation, and generations only rise: an answer
-// of the source that comes after its time is discarded.
+// Every published token has a generation, and generations only rise. An answer
+// that the source gives too late is discarded.
 //
 //   refreshable::ThreadExecutor executor;
 //   auto token = refreshable::Refreshable<std::string>::Create(
@@ -65,30 +66,31 @@ class AsyncCall;
 //   if (!lease.ok()) return lease.status();
 //   Send(request, lease->token());
 //
-// What to do with a server that answers 401: `ReadOptions::rejected`, or
-// CallWithToken (call_with_token.h), which does it all.
+// If a server answers 401, read again with `ReadOptions::rejected`, or use
+// CallWithToken (call_with_token.h), which does everything.
 //
-// `Token` must be move-constructible, and destructible without throwing, and is
-// read from many threads at the same time.
+// `Token` must be move-constructible, and its destructor must not throw. Tokens
+// are read by many threads at the same time.
 //
-// Thread-safe, but for construction and destruction. The executor must outlive
-// the Refreshable; leases and running calls of the source need neither. No user
-// code (source, callback, observer, hook, a token's destructor) is ever run
-// under a lock of this library.
+// Thread-safe, except for construction and destruction. The executor must
+// outlive the Refreshable. Leases and running calls of the source may outlive
+// both. No user code (source, callback, observer, hook, a token's destructor)
+// is ever run under a lock of this library.
 //
-// Destruction: reads that wait end with CANCELLED, callbacks among them run in
-// the destroying thread before the destructor returns; a GetAsync that such a
-// callback makes is dropped. It does not wait for the source, nor for user code
-// that is already running on another thread. It may happen inside a callback,
-// hook or observer of this very object, but not in a token's destructor. Calls
-// must not be started concurrently with it.
+// Destruction: waiting reads end with CANCELLED. Callbacks of asynchronous
+// reads run on the destroying thread before the destructor returns; a GetAsync
+// made by such a callback is dropped. The destructor does not wait for the
+// source, nor for user code that is already running on another thread. It may
+// run inside a callback, hook or observer of this very object, but not in a
+// token's destructor. No call may be started concurrently with it.
 //
-// fork(): the child may go on to read, on a thread that is not inside this
-// library, if the executor works there. A refresh that was running stays with
-// the parent, and the child's first read starts its own; earlier failures still
-// count. A child that was forked inside `Fetch`, a callback, a hook or an
-// observer may only call exec or _exit. Seen through pthread_atfork, hence not
-// if a child is made by other means.
+// fork(): the child may continue to read if it was forked on a thread that is
+// not inside this library and if the executor works in the child. A refresh
+// that was running stays with the parent; the child starts its own when a read
+// needs one. Earlier failures still count. A child that was forked inside
+// `Fetch`, a callback, a hook or an observer may only call exec or _exit. Forks
+// are noticed through pthread_atfork; children made by other means are not
+// supported.
 //
 // No function of this library may be called in a signal handler, and neither
 // may fork() in a program that uses it.
@@ -104,71 +106,77 @@ class Refreshable {
                 "a token must be move-constructible");
 
  public:
-  // Later versions only append fields, so that the first ones may be given by
+  // Later versions only append fields, so the first ones may be given by
   // position: `{&executor, policy}`.
   struct Options {
     // Runs the refreshes and tells the time. Not owned. Required.
     Executor* executor = nullptr;
     RefreshPolicy policy = {};
-    // Told every event. May be null.
+    // Receives every event. May be null.
     std::shared_ptr<Observer> observer = nullptr;
     // The functions below are called without a lock, on any thread, and
-    // perhaps by several at once. A call of the source that has not answered
-    // keeps them and the observer alive, so they should not own the source.
+    // possibly on several threads at once. A call of the source that has not
+    // answered keeps them and the observer alive, so they should not own the
+    // source.
 
-    // Run after each publication and before those wake who wait for it, in the
-    // thread that completed the refresh or called Install; two may overlap, the
-    // generation tells which is later. It may read the Refreshable. What it
-    // throws is ignored. May be null.
+    // Called after each publication, before waiting readers are woken, on the
+    // thread that completed the refresh or called `Install`. Calls may overlap;
+    // compare generations to tell which token is newer. It may read the
+    // Refreshable. Exceptions that it throws are ignored. May be null.
     std::function<void(const Lease<Token>&)> on_token_changed = nullptr;
-    // Whether two tokens are the same: a source that answers a rejection with
-    // the very token that was rejected is no help. It is asked about each token
-    // that a source returns and the one before it. If null, `operator==` is
-    // used if Token has one (`TokenHasEquality`), else no two tokens are taken
-    // to be the same. If it throws, the tokens are not the same.
+    // Returns whether two tokens are the same. It tells whether a source
+    // answers a rejection with the rejected token, and is called for each token
+    // that the source returns and the one before it. If null, `operator==` is
+    // used if Token has one (`TokenHasEquality`); otherwise no two tokens are
+    // taken to be the same. If it throws, the tokens are taken to be different.
     std::function<bool(const Token&, const Token&)> same_token = nullptr;
-    // How a failure of the source is treated; also asked about late ones. Null:
-    // `ClassifyFailure`. If it throws: permanent.
+    // Decides how a failure of the source is treated; also called for late
+    // failures. If null, `ClassifyFailure` is used. If it throws, the failure
+    // is permanent.
     std::function<FailureClass(const absl::Status&)> classify = nullptr;
-    // Whether the error of a source that threw also holds the exception's text
-    // (`what()`), which may hold a secret. Its type is named where the compiler
-    // provides it.
+    // Whether the error of a source that threw contains the exception's text
+    // (`what()`), which may contain a secret. The exception's type is named in
+    // any case, where the compiler provides it.
     bool show_exception_text = false;
     // Seeds the jitter, for reproducible runs. If unset, a random seed is
-    // drawn, and another one in the child of a fork(), which then refreshes at
-    // moments of its own.
+    // drawn, and another one in the child of a fork(), so that parent and child
+    // do not refresh at the same moments.
     std::optional<uint64_t> jitter_seed = std::nullopt;
   };
 
   struct ReadOptions {
-    // How long the read may wait; zero or less: not at all, though a refresh
-    // that is due is started.
+    // How long the read may wait. If zero or negative, it does not wait, but
+    // still starts a refresh that is due.
     absl::Duration timeout = absl::InfiniteDuration();
-    // Instead of `RetryPolicy::max_retries`, for a refresh that this read waits
+    // Replaces `RetryPolicy::max_retries` for a refresh that this read waits
     // for. It does not shorten any wait between attempts. Negative values are
     // treated as zero.
     std::optional<int> max_retries = std::nullopt;
-    // A *rejected read*: a server answered 401 or 403 to a call with the token
-    // of this generation, and the read is for a later one. A later token that
-    // is usable is returned at once. Otherwise the read waits for the refresh
-    // under way, or starts one (a single attempt) if it is time for one; the
-    // rejected token stays in service for all other reads. The read never waits
-    // for that time: it ends at once with UNAUTHENTICATED, and
-    // `GetRefreshError` tells when the next attempt may start. The time between
-    // such attempts grows from `RefreshPolicy::min_interval` to
-    // `RefreshPolicy::max_rejection_backoff`, and begins anew once a token has
-    // become stale that no server rejected. If the refresh fails, the read ends
-    // with the cause's code; UNAUTHENTICATED if it brought the same token.
-    // 0, or a generation not published yet: an ordinary read. If the rejected
-    // token can no longer be served to anyone: likewise.
+    // Makes this a *rejected read*: a server answered 401 or 403 to a call with
+    // the token of this generation, and the read asks for a later one. The
+    // rejected token stays in service for all other reads.
+    //
+    // A usable later token is returned at once. Otherwise the read waits for
+    // the refresh in flight, or starts one (a single attempt) if one is
+    // permitted now. It does not wait for the permission: it ends at once with
+    // UNAUTHENTICATED, and `GetRefreshError` tells when the next attempt may
+    // start. If the refresh fails, the read ends with the cause's code, or with
+    // UNAUTHENTICATED if the source returned the same token.
+    //
+    // The time between attempts that rejections start grows from
+    // `RefreshPolicy::min_interval` to `RefreshPolicy::max_rejection_backoff`.
+    // It starts over once a token has become stale without being rejected.
+    //
+    // The read is an ordinary one if this is 0, if this generation has not been
+    // published yet, or if its token can no longer be served to anyone.
     Generation rejected = {};
   };
 
   using Callback = absl::AnyInvocable<void(absl::StatusOr<Lease<Token>>)>;
 
   // Fails with INVALID_ARGUMENT, naming the field and its value, if the source
-  // or the executor is null or the policy contradicts itself. Asks for no token
-  // yet.
+  // or the executor is null or the policy contradicts itself. Does not fetch a
+  // token yet.
   static absl::StatusOr<std::unique_ptr<Refreshable>> Create(
       std::shared_ptr<TokenSource<Token>> source, Options options) {
     if (source == nullptr) {
@@ -197,32 +205,39 @@ class Refreshable {
   Refreshable& operator=(const Refreshable&) = delete;
   ~Refreshable() { state_->Close(); }
 
-  // The current token. Fresh or stale, it is returned at once; a stale one also
-  // starts a refresh in the background, unless one is under way, was tried a
-  // moment ago, or the policy says otherwise. Without a usable token the call
-  // joins the refresh that is in flight, or starts one, and blocks.
+  // Returns the current token. A fresh or stale token is returned at once. If
+  // it is stale, a refresh is also started in the background, unless one is in
+  // flight, one was tried a moment ago, or the policy says otherwise. Without a
+  // usable token the call joins the refresh in flight, or starts one, and
+  // blocks.
   //
-  // Errors: DEADLINE_EXCEEDED, the timeout has passed while waiting (the
-  // refresh goes on, and the next read profits). Where the refresh failed, the
-  // code of its last cause, or FAILED_PRECONDITION once refreshing has given up
-  // for good; `GetRefreshError` tells more, `IsFatal` whether to give up too.
-  // Such an error comes at once, whatever the timeout, while the next attempt
-  // is not permitted yet, or not before the deadline. UNAUTHENTICATED also, the
-  // options reject the only token there is. UNAVAILABLE also, the executor
-  // refused or dropped the refresh or has not run it for
-  // `RefreshPolicy::attempt_timeout`, or the minimum interval between attempts
-  // ends after the deadline. CANCELLED, the Refreshable was destroyed.
-  // FAILED_PRECONDITION, the read would wait for itself: inside the source's
-  // own `Fetch` or an observer of that attempt, or where a timer of this
-  // Refreshable runs an observer or callback; or, on a ManualExecutor, for
-  // nothing: nothing is pending and there is no timeout.
+  // Errors:
   //
-  // Any other wait on the executor's timer thread (in a timer task of the
-  // caller's own, in an observer of another Refreshable) is not noticed, and
-  // holds up every timer: use TryGet or GetAsync there.
+  //   DEADLINE_EXCEEDED: the timeout passed while the read waited
+  //     (`IsReadTimeout`). The refresh goes on, and serves later reads.
+  //   The code of the last cause: the refresh failed. `GetRefreshError` has the
+  //     details. Returned at once, whatever the timeout, while the next attempt
+  //     is not permitted yet, or if it would start after the deadline.
+  //   UNAUTHENTICATED: the options reject the only token there is.
+  //   UNAVAILABLE: the executor refused or dropped the refresh, or did not
+  //     start it within `RefreshPolicy::attempt_timeout`; or the minimum
+  //     interval between attempts ends after the deadline.
+  //   FAILED_PRECONDITION, for one of three reasons:
+  //     - Refreshing has given up for good (`IsFatal`) until `Reset` or
+  //       `Install` is called.
+  //     - The read would wait for itself. It was made inside the source's own
+  //       `Fetch`, inside an observer of that attempt, or inside an observer or
+  //       callback that a timer of this Refreshable runs.
+  //     - On a ManualExecutor: nothing is pending that could end the wait, and
+  //       the timeout is infinite.
+  //   CANCELLED: the Refreshable was destroyed.
   //
-  // On a thread of its own executor a read that would wait runs the pending
-  // attempt itself; then its timeout is checked between attempts only.
+  // Do not block on the executor's timer thread, in a timer task of your own or
+  // in an observer of another Refreshable: that is not detected, and delays
+  // every timer. Use TryGet or GetAsync there.
+  //
+  // On a thread of its own executor, a read that would wait runs the pending
+  // attempt itself. Its timeout is then checked between attempts only.
   ABSL_ATTRIBUTE_ALWAYS_INLINE absl::StatusOr<Lease<Token>> Get(
       absl::Duration timeout = absl::InfiniteDuration()) {
     const internal::HazardRawHold hold = published_.TryLoad();
@@ -238,16 +253,18 @@ class Refreshable {
     return Remade(AskAndGet(options));
   }
 
-  // As Get, but never blocks: `callback` is run once with the outcome, by the
-  // executor and never inside this call, unless the read is cancelled. If the
-  // executor refuses or drops it, it runs on the thread that completed the
-  // refresh or dropped it. If no refresh was needed, the executor is asked
-  // again after a second. If it refuses the timer for that as well, it is asked
-  // again by the next Get, GetAsync, Invalidate, Install or Reset of any
-  // thread, which runs the callback itself if need be; if none comes, the
-  // destructor runs it, with CANCELLED. The callback may use and destroy the
-  // Refreshable; it must not throw. A null one ends the program.
-  // UNAVAILABLE also, the executor refused the timer for the timeout.
+  // As Get, but never blocks. Unless the read is cancelled, the executor runs
+  // `callback` once with the outcome, never inside this call. The callback may
+  // use and destroy the Refreshable; it must not throw. A null callback ends
+  // the program. Errors are those of Get, and UNAVAILABLE if the executor
+  // refuses the timer for the timeout.
+  //
+  // If the executor refuses or drops the callback, it runs on the thread that
+  // completed the refresh or dropped it. If no refresh was needed, the executor
+  // is asked again after a second. If it refuses the timer for that as well,
+  // the next Get, GetAsync, Invalidate, Install or Reset on any thread asks it
+  // again, and runs the callback itself if the executor still refuses. If there
+  // is no such call, the destructor runs the callback with CANCELLED.
   WaiterId GetAsync(absl::Duration timeout, Callback callback) {
     ReadOptions options;
     options.timeout = timeout;
@@ -262,14 +279,15 @@ class Refreshable {
                             state->MakeAsyncRead(std::move(callback)));
   }
 
-  // Cancels a GetAsync. True: its callback has not run and never will. The
-  // refresh and other reads do not notice.
+  // Cancels a GetAsync. Returns true if its callback has not run and never
+  // will. The refresh and other reads are not affected.
   bool Cancel(WaiterId id) { return state_->Cancel(id); }
 
-  // The current token if it is usable, else UNAVAILABLE saying in which state
-  // things are. Never waits and never starts a refresh. Takes a lock for a
-  // moment, and asks both clocks: a token that expired while the wall clock
-  // went wrong is not handed out, though no timer has run yet.
+  // Returns the current token if it is usable, otherwise UNAVAILABLE with a
+  // message that names the state. Never waits for a refresh and never starts
+  // one. Takes a lock for a moment and reads both clocks: a token that expired
+  // while the wall clock was wrong is not returned, even if no timer has run
+  // yet.
   absl::StatusOr<Lease<Token>> TryGet() {
     std::optional<Lease<Token>> lease;
     const absl::Status status =
@@ -278,18 +296,18 @@ class Refreshable {
     return *std::move(lease);
   }
 
-  // Withdraws the token of this generation: no read is handed it again. For a
-  // token that must not be used any more, because it has leaked or is known to
-  // be revoked. If a server merely answered 401, use `ReadOptions::rejected`
-  // instead: the mistake may be that one server's, and all others would lose a
-  // good token.
+  // Withdraws the token of this generation: no later read returns it. Use this
+  // for a token that nobody may use any longer, because it has leaked or is
+  // known to be revoked. If a server merely answered 401, use
+  // `ReadOptions::rejected` instead: the server may be wrong, and calls to all
+  // other servers would lose a good token.
   //
   // Returns whether this call withdrew it: false if the generation is not the
-  // current one, or was withdrawn before. A refresh that is under way begins
-  // anew, unless it was told of this generation's rejection already; otherwise
-  // the next read starts one. If the source then returns the same token, the
-  // refresh has failed; `Reset()` lets that token be published again, and
-  // `Install()` replaces it.
+  // current one, or was withdrawn before. A running attempt is abandoned and
+  // the refresh makes a new one, unless that attempt was already told that this
+  // generation was rejected. If no refresh is in flight, the next read starts
+  // one. If the source then returns the same token, the refresh has failed;
+  // `Reset()` lets that token be published again, and `Install()` replaces it.
   // A token withdrawn within `RefreshPolicy::young_token_age` of its
   // publication counts as a failed attempt: until the backoff has passed, reads
   // without a usable token fail at once, with UNAUTHENTICATED.
@@ -298,29 +316,29 @@ class Refreshable {
     return state->Invalidate(generation);
   }
 
-  // Notes that a server rejected the token of this generation, without asking
-  // for a later one; starts nothing. For a caller that does not try again: a
-  // token that was rejected does not end the growth of the time between the
-  // attempts that rejections start (`ReadOptions::rejected`). A rejected read
-  // does this by itself.
+  // Records that a server rejected the token of this generation. Starts
+  // nothing. For callers that do not read again; a rejected read records it by
+  // itself. A token that was rejected does not reset the growing time between
+  // the attempts that rejections start (`ReadOptions::rejected`).
   void ReportRejected(Generation generation) {
     const std::shared_ptr<State> state = state_;
     state->ReportRejected(generation);
   }
 
-  // Publishes a token that was obtained otherwise. It replaces whatever is held
-  // or being fetched, goes to all who wait, and clears every memory of
-  // failures. Returns its generation, or INVALID_ARGUMENT if it has expired.
-  // Throws what Token's move constructor throws; nothing has changed then.
+  // Publishes a token that was obtained by other means. It replaces the token
+  // that is held or being fetched, is returned to all waiting reads, and clears
+  // all failures. Returns its generation, or INVALID_ARGUMENT if it has
+  // expired. If Token's move constructor throws, the exception reaches the
+  // caller and nothing has changed.
   absl::StatusOr<Generation> Install(Credential<Token> credential) {
     const std::shared_ptr<State> state = state_;
     return state->Install(std::move(credential));
   }
 
   // Forgets all failures: backoff, cooldown, exhaustion, a fatal error, and
-  // calls of the source that were abandoned and have not returned; and all
-  // rejections: a source may return the token that was invalidated. The next
-  // attempt is due at once, but for the minimum interval.
+  // abandoned calls of the source that have not returned. Also forgets all
+  // rejections: a source may then return the token that was invalidated. The
+  // next attempt is permitted as soon as the minimum interval has passed.
   void Reset() {
     const std::shared_ptr<State> state = state_;
     state->Reset();
@@ -349,7 +367,7 @@ class Refreshable {
     return AskAndGet(options);
   }
 
-  // The rest of Get, where the first look did not do.
+  // The slow path of Get.
   ABSL_ATTRIBUTE_NOINLINE absl::StatusOr<Lease<Token>> AskAndGet(
       const ReadOptions& options) {
     std::optional<Lease<Token>> lease = state_->Load();
@@ -365,7 +383,7 @@ class Refreshable {
     return *std::move(lease);
   }
 
-  // Whether `lease` is of a token that the read may be handed without asking.
+  // Whether the read may return `lease` without asking the machine.
   static bool Answers(const ReadOptions& options,
                       const std::optional<Lease<Token>>& lease) {
     return lease.has_value() && options.rejected < lease->snapshot().same_since;
@@ -375,8 +393,9 @@ class Refreshable {
     return Lease<Token>(internal::HazardHold(hold));
   }
 
-  // What a call that is not inlined returns is in memory. What Get returns is
-  // made from it, and so can do without, where no such call is made.
+  // A result returned from a non-inlined call lives in memory. Moving it into a
+  // fresh object here lets the compiler keep Get's own result in registers on
+  // the fast path.
   static absl::StatusOr<Lease<Token>> Remade(
       absl::StatusOr<Lease<Token>>&& lease) {
     return absl::StatusOr<Lease<Token>>(std::move(lease));
@@ -393,10 +412,10 @@ class Refreshable {
     return request;
   }
 
-  // The state's: one step less for reads.
+  // Points into `*state_`; saves reads one indirection.
   const internal::Published<Token>& published_;
-  // A call that waits, or that runs user code, holds a copy: this object may be
-  // destroyed meanwhile.
+  // A call that waits or runs user code holds a copy, because this object may
+  // be destroyed meanwhile.
   const std::shared_ptr<State> state_;
 };
 

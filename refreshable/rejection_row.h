@@ -14,23 +14,23 @@
 namespace refreshable {
 namespace internal {
 
-// A *row* is a succession of attempts that rejections started. Each of them
-// makes the wait before the next one longer, until the row ends: a single
-// server that rejects every token cannot make its client fetch one per call.
+// A *row* is a sequence of attempts that rejections started. Each attempt makes
+// the wait before the next one longer, until the row ends. So a server that
+// rejects every token cannot make its client fetch a token per call.
 //
 // A value without clock or thread; times since boot are passed in.
 class RejectionRow {
  public:
-  // A token was published as `generation`. `same_token` says that its bytes
-  // are those of the generation before it, which it then shares all rejections
-  // with.
+  // A token was published as `generation`. If `same_token`, its bytes are those
+  // of the generation before it, and all rejections of that generation apply to
+  // it too.
   void OnPublish(Generation generation, bool same_token) {
     if (!same_token) first_ = generation;
     last_ = generation;
   }
 
-  // Whether the token last published must not be handed to a read that
-  // rejected `rejected`. False for 0, and for a generation above the last.
+  // Whether a read that rejected `rejected` must not be given the token last
+  // published. False for 0 and for generations not published yet.
   bool Covers(Generation rejected) const {
     return rejected != Generation() && first_ <= rejected && rejected <= last_;
   }
@@ -50,7 +50,7 @@ class RejectionRow {
   // Whether the token last published counts as rejected.
   bool current_rejected() const { return Covers(noted_); }
 
-  // The attempts of this row.
+  // The number of attempts in this row.
   int attempts() const { return attempts_; }
 
   // The earliest moment at which a rejection may start another attempt, if the
@@ -59,8 +59,8 @@ class RejectionRow {
     return last_start + wait_;
   }
 
-  // An attempt that a rejection asked for has started. `wait` is the wait
-  // before the next one.
+  // An attempt that a rejection asked for has started. `wait` is how long the
+  // next one must wait.
   void OnStart(absl::Duration wait) {
     ++attempts_;
     wait_before_ = wait_;
@@ -70,14 +70,15 @@ class RejectionRow {
   // Replaces the wait before the next attempt.
   void SetWait(absl::Duration wait) { wait_ = wait; }
 
-  // The last attempt turns out not to have started: it is another process's.
+  // Undoes the last OnStart: after a fork(), that attempt belongs to the
+  // parent.
   void OnLost() {
     if (attempts_ == 0) return;
     --attempts_;
     wait_ = wait_before_;
   }
 
-  // Forgets the attempts and what was rejected.
+  // Ends the row: forgets its attempts and what was rejected.
   void End() {
     attempts_ = 0;
     wait_ = wait_before_ = absl::ZeroDuration();
@@ -88,7 +89,9 @@ class RejectionRow {
   // The generations whose bytes are those of the last one published.
   Generation first_;
   Generation last_;
-  Generation noted_;  // The latest of them that was rejected, if in range.
+  // The latest generation that was rejected. It concerns the present token only
+  // if it is within the range above.
+  Generation noted_;
 
   int attempts_ = 0;
   absl::Duration wait_ = absl::ZeroDuration();

@@ -28,8 +28,8 @@
 
 namespace refreshable {
 
-// What one call of a source is told. A value, cheap to copy; copies may be kept
-// beyond the call. Thread-safe.
+// What a source is told about one call. A value, cheap to copy; copies may be
+// kept beyond the call. Thread-safe.
 class FetchContext {
  public:
   // For tests of a source. Requires: `cancelled` is not null.
@@ -46,16 +46,17 @@ class FetchContext {
   RefreshReason reason() const { return reason_; }
   // 1 for the first attempt of a refresh, 2 for its first retry, ...
   int attempt() const { return attempt_; }
-  // The generation that a server rejected, or that was withdrawn, and that
-  // nothing has replaced yet; or 0. If it is set, a source must bypass any
-  // cache of its own: the same token once more is no help, and if it was
-  // withdrawn, it counts as a failure.
+  // The generation that a server rejected, or that was withdrawn, and that has
+  // not been replaced yet; 0 if there is none. If it is not 0, a source must
+  // bypass any cache of its own: returning the same token does not help, and is
+  // a failure if that token was withdrawn.
   Generation rejected() const { return rejected_; }
-  // The attempt's deadline, counted from the call of `Fetch`: later it is
-  // abandoned and counts as failed. May be infinite.
+  // How long the attempt may take, counted from the call of `Fetch`. After that
+  // it is abandoned and counts as failed. May be infinite.
   absl::Duration timeout() const { return timeout_; }
-  // Whether the answer is no longer waited for: the attempt has timed out or
-  // was overtaken, or the Refreshable is gone. The source may stop early.
+  // Whether nobody waits for the answer any longer: the attempt has timed out
+  // or was superseded, or the Refreshable was destroyed. The source may stop
+  // early.
   bool cancelled() const { return cancelled_->load(std::memory_order_relaxed); }
 
   friend std::ostream& operator<<(std::ostream& os,
@@ -80,7 +81,8 @@ class FetchContext {
 
 namespace internal {
 
-// What is known of a source that threw while its exception is on its way.
+// The status of an attempt while the source's exception is still propagating:
+// its type is not known yet.
 inline absl::Status SourceThrew() {
   return absl::UnknownError("the token source threw");
 }
@@ -98,8 +100,8 @@ class FetchDone {
  public:
   using Result = absl::StatusOr<Credential<Token>>;
 
-  // The result comes by reference, so that nothing is moved on the way: a
-  // Token's move constructor may throw, and `complete` would never be called.
+  // The result is passed by reference, so that nothing is moved before
+  // `complete` is called: a Token's move constructor may throw.
   explicit FetchDone(absl::AnyInvocable<void(Result&&)> complete)
       : complete_(std::move(complete)) {}
   FetchDone(FetchDone&& other) noexcept
@@ -130,43 +132,49 @@ class FetchDone {
   absl::AnyInvocable<void(Result&&)> complete_;
 };
 
-// Obtains tokens: asks an OAuth 2.0 endpoint, a metadata server, a vault, a
-// command. To be implemented by the user; `BlockingSource` below serves where
-// one blocking function is all there is.
+// Obtains tokens: from an OAuth 2.0 endpoint, a metadata server, a vault, a
+// command. To be implemented by the user. If one blocking function is all you
+// have, use `BlockingSource` below.
 //
 // `Fetch` is called on a thread of the executor, or on a reader's thread that
-// would otherwise wait for that executor. It may block, and may throw, which
-// counts as a failure with UNKNOWN that names the exception's type: permanent
-// by `ClassifyFailure`, so catch, and return as UNAVAILABLE, what is worth a
-// retry. It may be entered while an abandoned earlier call is still inside, so
-// it must be thread-safe. It must not wait, by reading the same Refreshable,
-// for the token it is to bring. No lock of this library is held around it.
+// would otherwise wait for that executor. No lock of this library is held
+// around it. It may block. It may be entered while an abandoned earlier call is
+// still inside, so it must be thread-safe. It must not block on a read of the
+// Refreshable that it serves: without a usable token, that read would wait for
+// this very call. It may throw, which is a failure with code UNKNOWN whose
+// message names the exception's type. `ClassifyFailure` treats that as
+// permanent, so catch exceptions that are worth a retry and return UNAVAILABLE
+// instead.
 //
-// By the code of the status it returns, a failure is retried or not; see
+// The code of the returned status decides whether a failure is retried; see
 // `Refreshable::Options::classify`. Statuses end up in errors and logs: put no
-// secret in them. `SetRetryAfter` (refresh_error.h) passes on what a server
-// asked for.
+// secret in them. Use `SetRetryAfter` (refresh_error.h) to pass on a server's
+// Retry-After.
 //
-// The Refreshable owns its source, together with the threads that are inside
-// `Fetch`. An outstanding `FetchDone` does not: once the Refreshable has been
-// destroyed and `Fetch` has returned, the source is destroyed, though calls may
-// not have answered. What they answer later is ignored. The destructor may wait
-// for the source's own threads: it never runs on a thread that is inside a call
-// of a `FetchDone`. A Refreshable that is destroyed there leaves the source to
-// its executor, or, if that refuses, to a thread of its own. Elsewhere the
-// source is destroyed before the destructor of the Refreshable returns, unless
-// a thread is inside `Fetch` or others own it too.
+// Ownership: the Refreshable owns its source, and so does each thread that is
+// inside `Fetch`. An outstanding `FetchDone` does not own it: once the
+// Refreshable has been destroyed and `Fetch` has returned, the source is
+// destroyed, even if calls have not answered yet. Their later answers are
+// ignored.
+//
+// The source's destructor may join the source's own threads, since it never
+// runs on a thread that is inside a call of a `FetchDone`. If the Refreshable
+// is destroyed on such a thread, a task of its executor destroys the source,
+// or, if the executor refuses the task, a new thread does. Otherwise the source
+// is destroyed before the Refreshable's destructor returns, unless a thread is
+// inside `Fetch` or the source has other owners.
 template <typename Token>
 class TokenSource {
  public:
   virtual ~TokenSource() = default;
 
-  // Obtains one credential and hands it, or the reason there is none, to
+  // Obtains one credential and passes it, or the status of the failure, to
   // `done`.
   virtual void Fetch(const FetchContext& context, FetchDone<Token> done) = 0;
 };
 
-// GoogleTest would dump the bytes of what a source returns, token and all.
+// Without this, GoogleTest would print the bytes of a source's result,
+// including the token.
 template <typename Token>
 void PrintTo(const absl::StatusOr<Credential<Token>>& result,
              std::ostream* os) {
@@ -179,7 +187,7 @@ void PrintTo(const absl::StatusOr<Credential<Token>>& result,
 
 namespace internal {
 
-// What a function returns that takes a context or nothing.
+// The result of a function that takes a context or nothing.
 template <typename Function>
 using FetchResult = typename std::conditional_t<
     std::is_invocable_v<Function&, const FetchContext&>,

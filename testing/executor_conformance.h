@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// ExecutorConformanceTest: what every Executor must do, clause by clause, to be
-// held against your own.
+// ExecutorConformanceTest: tests your own Executor against what every Executor
+// must do, clause by clause.
 
 #ifndef REFRESHABLE_TESTING_EXECUTOR_CONFORMANCE_H_
 #define REFRESHABLE_TESTING_EXECUTOR_CONFORMANCE_H_
@@ -40,21 +40,22 @@ class ExecutorRig {
  public:
   virtual ~ExecutorRig() = default;
 
-  // Ready to run tasks. It must take 1000 tasks and as many timers at once.
+  // Returns the executor, ready to run tasks. It must accept 1000 tasks and
+  // 1000 timers at the same time.
   virtual refreshable::Executor& executor() = 0;
 
-  // How many tasks of `RunBlocking` the executor bears at once: with so many of
-  // them blocked, each of them has been started, and tasks of `Run`, timers and
-  // `Cancel` are not held up. The default is for an executor that makes no
-  // difference between `RunBlocking` and `Run`, such as an event loop.
+  // How many tasks of `RunBlocking` may block at the same time: this many have
+  // all been started, and do not delay tasks of `Run`, timers or `Cancel`. The
+  // default is for an executor whose `RunBlocking` is `Run`, such as an event
+  // loop.
   virtual int BlockedTasks() const { return 0; }
 
-  // Makes `Run`, `RunBlocking` and `RunAfter` refuse, from now on, and returns
-  // true. The default is for an executor that never refuses, to which the
-  // clauses about that do not apply.
+  // Makes `Run`, `RunBlocking` and `RunAfter` refuse everything from now on,
+  // and returns true. The default is for an executor that never refuses; the
+  // clauses about refusal do not apply to it.
   virtual bool Refuse() { return false; }
 
-  // Destroys the executor, which the suite does not use any more.
+  // Destroys the executor. The suite does not use it afterwards.
   virtual void Destroy() = 0;
 };
 

@@ -42,8 +42,9 @@ class ForkAware {
   // No other thread exists any more; some may have been waiting for the lock.
   virtual void AfterForkInChild() = 0;
 
-  // The one that it is registered with: another copy of the library in the
-  // process may have another one, and may be the one that runs Unregister.
+  // The registry that this object is registered with. Each copy of the library
+  // in the process may have its own, and Unregister may run in a copy other
+  // than the one that ran Register.
   ForkRegistry* registry_ = nullptr;
   ForkAware* next_ = nullptr;
   ForkAware* previous_ = nullptr;

@@ -22,9 +22,9 @@ struct IsComparable<T,
                         std::declval<const T&>() == std::declval<const T&>()))>>
     : std::true_type {};
 
-// The containers of the standard library declare `operator==` whatever they
-// hold; it fails to compile where an element has none. So the elements are
-// asked first. (A type may be a container of itself.)
+// The standard library's containers declare `operator==` for every element
+// type; it fails to compile if the elements have none. So the elements are
+// checked first. (A type may be a container of itself.)
 template <typename T, typename = void>
 struct HasEquality : IsComparable<T> {};
 template <typename T>
@@ -46,8 +46,8 @@ struct HasEquality<std::variant<T...>> : std::conjunction<HasEquality<T>...> {};
 
 }  // namespace internal
 
-// Whether `operator==` is used to compare tokens where a program does not say
-// how, see `Refreshable::Options::same_token`. Found out by itself for most
+// Whether `operator==` is used to compare tokens if
+// `Refreshable::Options::same_token` is null. Detected automatically for most
 // types. Specialize it as std::false_type for a Token that declares an
 // `operator==` which does not compile.
 template <typename Token>

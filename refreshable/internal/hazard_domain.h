@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The hazard domain: lets any thread hold on to an object that another thread
-// is about to replace, without writing to memory that is shared.
+// HazardDomain: lets any thread hold an object that another thread is about to
+// replace, without writing to memory that threads share.
 //
 // The algorithm, and why each memory ordering is what it is, is in
 // docs/memory_model.md; "(M1)" and so on in comments are its paragraphs.
 //
 // A process may have several domains: one for each copy of the library that is
-// linked into it, unless the linker makes the copies share one. Each cell, each
-// record and each hold belongs to one domain. Nothing here depends on which
-// copy's symbol a reference was bound to: a function that needs a domain's data
-// is a virtual method of that domain.
+// linked into it, unless the linker makes the copies share one. Each cell,
+// record and hold belongs to one domain. Nothing here depends on the copy to
+// which the linker binds a symbol: each function that needs a domain's data is
+// a virtual method of that domain.
 
 #ifndef REFRESHABLE_INTERNAL_HAZARD_DOMAIN_H_
 #define REFRESHABLE_INTERNAL_HAZARD_DOMAIN_H_
@@ -31,8 +31,8 @@ REFRESHABLE_ABI_NAMESPACE_BEGIN
 
 class HazardDomain;
 
-// What can be held. It has one reference when it is made, which whoever
-// replaces it in its cell hands to `Retire`.
+// An object that can be held. It is created with one reference; the thread that
+// replaces it in its cell passes that reference to `Retire`.
 class HazardNode {
  public:
   HazardNode() = default;
@@ -40,7 +40,7 @@ class HazardNode {
   HazardNode& operator=(const HazardNode&) = delete;
 
   void Ref() const { references_.fetch_add(1, std::memory_order_relaxed); }
-  // (M6) Whoever drops the last reference has seen all use of the others.
+  // (M6) All uses by other owners happen before the last reference is dropped.
   void Unref() const {
     if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1) {
       const_cast<HazardNode*>(this)->OnUnreferenced();
@@ -70,10 +70,10 @@ struct HazardSlot {
   constexpr explicit HazardSlot(const void* n, uint32_t w = 0)
       : node(n), waited_for(w) {}
 
-  std::atomic<const void*> node;  // Null: it is free. Only ever compared.
-  // Zero if clearing this slot must be followed by a look, because a superseded
-  // node may be waiting for that. Written by scans only; always zero where they
-  // make no heavy barrier: `waited_for` then has the answer.
+  std::atomic<const void*> node;  // Null if free. Never dereferenced.
+  // Zero if clearing this slot must trigger a scan, because a retired node may
+  // be held by it. Written only by scans. Where scans use no heavy barrier it
+  // stays zero, and `waited_for` decides.
   std::atomic<uint32_t> quiet{0};
   std::atomic<uint32_t> waited_for{0};
 };
@@ -103,14 +103,16 @@ struct alignas(128) HazardRecord {
 static_assert(sizeof(HazardRecord) == 128, "a record is two cache lines");
 
 #ifndef REFRESHABLE_NO_THREAD_LOCAL
-// The record that this thread reads with. Where it has none (before its first
-// hold, after its end, and wherever membarrier(2) or its like is missing), one
-// whose first slot is never free, so that a read need not ask.
+// The record that this thread reads with. If the thread has none (before its
+// first hold, after its end, and on a system without membarrier(2) or an
+// equivalent), this is a record whose first slot is never free, so that reads
+// need no check.
 //
-// `__thread` and not `thread_local`: access is a plain load, whatever file the
-// variable is in. Not inline: an inline variable would be one per process in
-// GCC's shared objects, and hidden, hence another one than the library's, in a
-// program that is compiled with -fvisibility=hidden.
+// It is `__thread` rather than `thread_local` so that access is a plain load,
+// whichever file defines the variable. It is not inline: an inline variable
+// would be unique in the process in shared objects made by GCC, but hidden, and
+// so distinct from the library's, in a program that is compiled with
+// -fvisibility=hidden.
 #ifdef __GNUC__
 extern __thread HazardRecord* this_threads_record;
 #else
@@ -118,11 +120,11 @@ extern thread_local HazardRecord* this_threads_record;
 #endif
 #endif
 
-// Slots that any thread may take, by compare-and-swap.
+// The number of records whose slots any thread may take by compare-and-swap.
 constexpr int kSharedRecords = 64;
 
-// Threads have stacks of their own, so that an address there tells them apart,
-// well enough to keep most of them off each other's records.
+// Picks a record by the address of the thread's stack, so that most threads use
+// different ones.
 inline size_t PreferredSharedRecord() {
   const char local = 0;
   const auto address = reinterpret_cast<uintptr_t>(&local);
@@ -131,8 +133,8 @@ inline size_t PreferredSharedRecord() {
 }
 static_assert(kSharedRecords == 1 << (64 - 58), "the hash fits the table");
 
-// What a hold consists of, and whoever has it has to make one of it. Apart from
-// HazardHold because a compiler keeps what has no destructor in registers.
+// The raw parts of a HazardHold. The receiver must construct a HazardHold from
+// it. It has no destructor, so that compilers keep it in registers.
 struct HazardRawHold {
   const HazardNode* node = nullptr;
   HazardSlot* slot = nullptr;
@@ -167,18 +169,18 @@ class HazardHold {
   HazardSlot* slot_ = nullptr;
 };
 
-// Immortal: usable before main and after it, by threads of any kind, and in a
-// child after fork(); if it is in a shared object, until that is unloaded.
-// Thread-safe. A read waits for nothing. No user code runs under anything that
-// another thread could wait for. If memory runs out, the program ends.
+// Never destroyed: usable before and after main, by any thread, and in a child
+// of fork(); in a shared object, until that is unloaded. Thread-safe. Reads
+// never wait. User code never runs while another thread could be waiting for
+// it. If memory runs out, the program ends.
 class HazardDomain {
  public:
   HazardDomain(const HazardDomain&) = delete;
   HazardDomain& operator=(const HazardDomain&) = delete;
 
-  // The domain for new cells. It need not be the one of the same call
-  // elsewhere: what is done about a cell is done by the domain that the cell
-  // was made for.
+  // Returns the domain for new cells. Two calls in different copies of the
+  // library may return different domains, so use the domain that a cell was
+  // created for.
   static HazardDomain& Current() {
 #ifdef REFRESHABLE_NO_THREAD_LOCAL
     return CurrentWithoutThreadLocal();
@@ -187,14 +189,15 @@ class HazardDomain {
 #endif
   }
 
-  // Holds the node that `cell` has at some moment during the call; nothing if
-  // that is null. Lock-free; wait-free while the cell does not change.
+  // Returns a hold of the node that `cell` contains at some moment during the
+  // call; an empty hold if that is null. Lock-free; wait-free while the cell
+  // does not change.
   HazardHold Protect(const HazardCell& cell) {
     return HazardHold(RawProtect(cell));
   }
 
-  // Whether TryProtect can be called for a cell of `domain`: not for one that
-  // another copy of the library made, nor for null.
+  // Whether TryProtect may be called for a cell of `domain`. False if `domain`
+  // is null or belongs to another copy of the library.
   ABSL_ATTRIBUTE_ALWAYS_INLINE static bool AtHand(const HazardDomain* domain) {
 #ifdef REFRESHABLE_NO_THREAD_LOCAL
     return domain != nullptr;
@@ -203,10 +206,10 @@ class HazardDomain {
 #endif
   }
 
-  // As `domain->Protect(cell)`, but does only what can be done without a call
-  // (where there is a thread_local), and may hold nothing instead. Wait-free.
-  // Requires that the domain is at hand, and that the cell never has null. What
-  // this returns must be made a HazardHold.
+  // Fast path of `domain->Protect(cell)`. May fail spuriously (null node).
+  // Wait-free. Makes no function call where there is a thread_local. Requires
+  // `AtHand(domain)`, and that the cell never contains null. The caller must
+  // construct a HazardHold from the result.
   ABSL_ATTRIBUTE_ALWAYS_INLINE static HazardRawHold TryProtect(
       HazardDomain* domain, const HazardCell& cell) {
 #ifdef REFRESHABLE_NO_THREAD_LOCAL
@@ -214,7 +217,7 @@ class HazardDomain {
 #else
     static_cast<void>(domain);
     HazardSlot* const slot = this_threads_record->slots;
-    // (M4) Another thread may have cleared it: its use came before ours.
+    // (M4) If another thread cleared the slot, its use happens before ours.
     if (ABSL_PREDICT_FALSE(!IsZeroAcquire(slot->node))) return {};
     const HazardNode* const node = cell.load(std::memory_order_relaxed);
     // (M2) Announce, then look again. The scan's heavy barrier makes the
@@ -230,21 +233,22 @@ class HazardDomain {
 #endif
   }
 
-  // Holds `node`, which may be null and is not retired meanwhile, by counting.
+  // Returns a hold of `node` that is a counted reference. `node` may be null,
+  // and must not be retired during the call.
   virtual HazardHold Count(const HazardNode* node) = 0;
 
-  // Drops `node`'s first reference as soon as no hold is on it: here, or in the
-  // thread that ends the last one. Requires that no cell has the node any more.
-  // May free it and others, hence run their destructors. (M5) Waits for the
-  // scan of another thread that retires a node at the same time.
+  // Drops `node`'s first reference as soon as no slot holds it: in this call,
+  // or on the thread that ends the last hold. Requires that no cell contains
+  // the node. May free this node and others, and so run their destructors. (M5)
+  // Waits for the scan of another thread that retires a node at the same time.
   virtual void Retire(const HazardNode* node) noexcept = 0;
 
-  // Frees what waits and is not held any more, unless another thread is about
-  // to. Waits for nothing.
+  // Frees retired nodes that no slot holds. If another thread is already
+  // scanning, leaves the work to it. Never waits.
   virtual void Look() noexcept = 0;
 
-  // The hold in a slot that is picked by compare-and-swap among those that all
-  // threads share: what TryProtect does without thread_local. As TryProtect.
+  // As TryProtect, in a slot that all threads share and that is taken by
+  // compare-and-swap. This is what TryProtect does without thread_local.
   HazardRawHold TryProtectShared(const HazardCell& cell) {
     HazardSlot* const slot = shared_records_[PreferredSharedRecord()].slots;
     const HazardNode* const node = cell.load(std::memory_order_relaxed);
@@ -266,27 +270,27 @@ class HazardDomain {
     return {node, slot};
   }
 
-  // Whether scans make a heavy barrier and reads none.
+  // Whether scans use a heavy barrier and reads use none.
   virtual bool Asymmetric() = 0;
 
   // ---- For tests ----
 
   struct Counts {
     int records = 0;        // Threads' records that exist.
-    int owned = 0;          // Of those, the ones that a thread has.
+    int owned = 0;          // Those of them that a thread owns.
     int held = 0;           // Slots that are in use.
-    int retained = 0;       // Nodes that wait for a hold to end.
-    int most_incoming = 0;  // Nodes that one scan took at a time, at most.
+    int retained = 0;       // Retired nodes that are still held.
+    int most_incoming = 0;  // The most nodes that one scan took at a time.
   };
   // Exact while no other thread is in the domain.
   virtual Counts CountForTesting() = 0;
 
-  // As on a platform without membarrier(2). To be called before any other use
-  // of the domain.
+  // Behaves from now on as on a platform without membarrier(2). Must be called
+  // before any other use of the domain.
   virtual void ForceSymmetricForTesting() = 0;
-  // Called by scans in place of the heavy barrier, or where it would be, unless
-  // null. Without the barrier the domain is wrong, as a test must be able to
-  // see.
+  // If `barrier` is not null, scans call it in place of the heavy barrier (in
+  // symmetric mode, at the place where that would be). Without the barrier the
+  // domain is incorrect, which a test must be able to show.
   virtual void ReplaceHeavyBarrierForTesting(void (*barrier)()) = 0;
 
  protected:
@@ -295,7 +299,8 @@ class HazardDomain {
   }
   ~HazardDomain() = default;
 
-  // After a failed Protect: a scan may have taken it for a hold.
+  // Clears a slot after a failed Protect, and reclaims: a scan may have taken
+  // the slot for a hold.
   ABSL_ATTRIBUTE_NOINLINE static void ClearAndLook(HazardSlot* slot);
 
   // Protect in a shared slot.
@@ -305,8 +310,8 @@ class HazardDomain {
     return node->next_;
   }
 
-  // Set before the first use of a shared slot, and never reset. Until then
-  // scans need not look at those.
+  // Set before the first use of a shared slot, and never reset. Until it is
+  // set, scans skip shared slots.
   std::atomic<bool> shared_slots_are_used_{false};
   HazardRecord shared_records_[kSharedRecords];
 
@@ -315,15 +320,15 @@ class HazardDomain {
 
   static HazardDomain& CurrentWithoutThreadLocal();
   virtual HazardRawHold RawProtect(const HazardCell& cell) noexcept = 0;
-  // The rest of a release, for a slot that is not quiet.
+  // The rest of a release, if `quiet` is zero.
   ABSL_ATTRIBUTE_NOINLINE static void ReleaseSlow(const HazardNode* node,
                                                   HazardSlot* slot);
   virtual void Released(HazardSlot& slot) = 0;
 };
 
 inline void HazardHold::Release() {
-  // (M3) Clear, then look whether somebody waits for it. Release: all use of
-  // the node comes before.
+  // (M3) Clear the slot, then check whether a retired node waits for it. The
+  // release orders all uses of the node before the clearing.
   slot_->node.store(nullptr, std::memory_order_release);
   std::atomic_signal_fence(std::memory_order_seq_cst);
   if (ABSL_PREDICT_FALSE(IsZeroRelaxed(slot_->quiet))) {

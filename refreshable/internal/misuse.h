@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// How the library ends the program when it is misused beyond return.
+// DieOfMisuse: ends the program after a misuse that cannot be reported
+// otherwise.
 
 #ifndef REFRESHABLE_INTERNAL_MISUSE_H_
 #define REFRESHABLE_INTERNAL_MISUSE_H_

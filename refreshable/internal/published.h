@@ -25,48 +25,49 @@ namespace refreshable {
 namespace internal {
 REFRESHABLE_ABI_NAMESPACE_BEGIN
 
-// Something that was superseded. Destroying it may run a token's destructor:
-// not under a lock.
+// A superseded snapshot. Destroying it may run a token's destructor, so it must
+// not be destroyed under a lock.
 using Garbage = std::shared_ptr<const void>;
 
-// In a cell that has no snapshot: always time to ask. Told by what it says of
-// itself and not by its address: another copy of the library has another one.
+// The node of a cell that has no snapshot; reads of it always ask the machine.
+// It is recognized by `is_nothing` and not by its address, because each copy of
+// the library has its own.
 inline const HazardNode* Nothing() {
   static const TimedNode* const nothing = new TimedNode(/*is_nothing=*/true);
   return nothing;
 }
-// Before main, and not only at the first use: a child of a fork in that very
-// moment would wait for it for ever.
+// Created before main: if it were created at first use, the child of a
+// concurrent fork() could wait for that initialization forever.
 inline const HazardNode* const nothing_is_made_early = Nothing();
 
 inline bool IsNothing(const HazardNode* node) {
   return static_cast<const TimedNode*>(node)->is_nothing;
 }
 
-// Holds the snapshot that reads hand out, and the first moment of the wall
-// clock at which a read must ask the machine instead.
+// Holds the snapshot that reads return, and the wall time from which a read
+// must ask the machine instead.
 //
-// Load is for any thread. The others are for one thread at a time, and so is
-// destruction, which no Load may overlap. Cache lines of its own:
-// what stands beside it is written to while others read.
+// Load may be called on any thread; all other methods, by one thread at a time.
+// No Load may overlap with destruction. It has cache lines of its own, because
+// its neighbours are written to while other threads read.
 template <typename Token>
 class alignas(64) Published {
  public:
-  // `clock` is the coarse form of the clock that `Load` and `SetCheckAt` are
-  // given the time of.
+  // `clock` is the coarse form of the clock that the times given to `Load` and
+  // `SetCheckAt` are read from.
   explicit Published(CoarseWallClock clock) : clock_(clock) {
-    domain_.Asymmetric();  // Ready for a fork before anybody reads.
+    domain_.Asymmetric();  // Prepares the domain for a fork before any read.
   }
   ~Published() { Retire(domain_, cell_.load(std::memory_order_relaxed)); }
 
-  // Replaces the snapshot; null token: there is none. Reads that start after
-  // this returns do not get an earlier one. Until SetCheckAt says otherwise,
-  // reads ask the machine.
+  // Replaces the snapshot; a null token means that there is none. Reads that
+  // start after this returns do not get an earlier one. Reads ask the machine
+  // until SetCheckAt is called.
   [[nodiscard]] Garbage Publish(Snapshot<Token> snapshot) noexcept {
     const HazardNode* node = Nothing();
     if (snapshot.token != nullptr) node = new Node(std::move(snapshot));
     // (M1) Sequentially consistent: a read that holds the old node must have
-    // announced it to the scan, which comes with the garbage's end.
+    // announced it to the scan, which is made when the garbage is destroyed.
     node = cell_.exchange(node, std::memory_order_seq_cst);
     if (IsNothing(node)) return nullptr;
     return Garbage(static_cast<const void*>(node),
@@ -75,12 +76,13 @@ class alignas(64) Published {
                    });
   }
 
-  // Of the present snapshot. Later than the infinite past.
+  // Sets from when reads of the present snapshot must ask the machine.
+  // `check_at` must not be the infinite past.
   void SetCheckAt(absl::Time check_at) {
     const HazardNode* const held = cell_.load(std::memory_order_relaxed);
     if (IsNothing(held)) return;
     const auto* const node = static_cast<const TimedNode*>(held);
-    // Each alone is a bound; a read looks at one of them.
+    // Either is a bound by itself; a read checks one of them.
     const int64_t nanos = FloorToUnixNanos(check_at);
     node->check_ticks.store(clock_.TicksBefore(check_at),
                             std::memory_order_relaxed);
@@ -88,8 +90,8 @@ class alignas(64) Published {
                             std::memory_order_relaxed);
   }
 
-  // The snapshot, if there is one and the coarse clock is certain that it is
-  // before the time to ask.
+  // Returns the snapshot, if there is one and the coarse clock is certain that
+  // the time to ask has not come.
   std::optional<Lease<Token>> Load() const {
     const int64_t ticks = clock_.Ticks();
     HazardHold hold = domain_.Protect(cell_);
@@ -97,9 +99,9 @@ class alignas(64) Published {
     return Lease<Token>(std::move(hold));
   }
 
-  // As Load, but may come back without one (no node): what can be done without
-  // a call, or with one if the clock is not the machine's. To be made a Lease
-  // of.
+  // Fast path of Load. May fail spuriously (null node). Makes no call with the
+  // machine's clock, one call with any other. The caller must construct a Lease
+  // from the result.
   ABSL_ATTRIBUTE_ALWAYS_INLINE HazardRawHold TryLoad() const {
     if (ABSL_PREDICT_FALSE(!HazardDomain::AtHand(domain_if_system_))) {
       return TryLoadByOtherClock();
@@ -107,7 +109,7 @@ class alignas(64) Published {
     return TryHold(domain_if_system_, CoarseWallClock::SystemTicks());
   }
 
-  // The snapshot, if there is one and `now` is before the time to ask.
+  // Returns the snapshot, if there is one and `now` is before the time to ask.
   std::optional<Lease<Token>> Load(absl::Time now) const {
     HazardHold hold = domain_.Protect(cell_);
     const auto* const node = static_cast<const TimedNode*>(hold.node());
@@ -118,9 +120,9 @@ class alignas(64) Published {
     return Lease<Token>(std::move(hold));
   }
 
-  // The snapshot, if there is one. Not while Publish may be called: the caller
-  // holds the lock that Publish is called under. Frees nothing (a read's look
-  // for what it should free may not happen under that lock).
+  // Returns the snapshot, if there is one. The caller must hold the lock that
+  // Publish is called under. Frees nothing, since freeing may run user code and
+  // that must not happen under the lock.
   std::optional<Lease<Token>> Take() const {
     const HazardNode* const node = cell_.load(std::memory_order_acquire);
     if (IsNothing(node)) return std::nullopt;
@@ -159,10 +161,10 @@ class alignas(64) Published {
 
   HazardCell cell_{Nothing()};
   const CoarseWallClock clock_;
-  // What is done about the cell is done by this one, whatever copy of the
-  // library does it.
+  // The domain of the cell. All copies of the library use this one for it.
   HazardDomain& domain_ = HazardDomain::Current();
-  // Null if the clock is another one: so a read need not ask which there is.
+  // Null if the clock is not the machine's, so that a read need not check which
+  // clock it is.
   HazardDomain* const domain_if_system_ =
       clock_.IsSystem() ? &domain_ : nullptr;
 };

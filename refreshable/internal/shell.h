@@ -47,7 +47,7 @@ using executors_internal::ForkMutexLock;
 class AsyncRead {
  public:
   virtual ~AsyncRead() = default;
-  // Takes a lease of what is published. Called under the lock.
+  // Takes a lease of the published token. Called under the lock.
   virtual void TakeLease() = 0;
   // Calls the user's callback, once: with the lease if `status` is OK.
   virtual void Finish(absl::Status status) = 0;
@@ -56,39 +56,38 @@ class AsyncRead {
 struct ShellConfig {
   Executor* executor = nullptr;
   RefreshPolicy policy;
-  // Of the jitter. If it is unset, a random one is drawn, and another one in
-  // the child of a fork().
+  // Seeds the jitter. If unset, a random seed is drawn, and another one in the
+  // child of a fork().
   std::optional<uint64_t> seed;
   std::shared_ptr<Observer> observer;
   std::function<FailureClass(const absl::Status&)> classify;
   bool show_exception_text = false;
 };
 
-// Owns the machine, the waiters, the timer and the running calls. Always held
-// by shared_ptr: queued tasks, running calls and whoever calls a method each
-// hold one, since what the method runs may destroy the Refreshable.
+// Owns the machine, the waiters, the timer and the running calls. Always owned
+// by shared_ptr. Queued tasks, running calls and callers of a method each hold
+// one, because code that the method runs may destroy the Refreshable.
 //
 // One mutex guards all state. Each event is one critical section: ask the
 // machine, apply its decisions to what the lock guards (the published token
 // among it), and collect in `Effects` what must happen outside the lock: calls
 // of the executor, of observers and callbacks, and the destruction of tokens.
 //
-// Whatever takes the lock, or sets a flag that it resets later, is noexcept:
-// running out of memory there ends the program, rather than leaving the state
-// half changed (clause E8). User code is called where what it throws is caught,
-// or outside of all of that.
+// A method that takes the lock, or that sets a flag and resets it later, is
+// noexcept: if memory runs out there, the program ends instead of continuing
+// with half-changed state (clause E8). User code is called outside such
+// methods, or where its exceptions are caught.
 class Shell : public std::enable_shared_from_this<Shell>, protected ForkAware {
  public:
   explicit Shell(ShellConfig config);
   virtual ~Shell();
 
-  // The rest of a read that found no token to hand out. `take` is called under
-  // the lock, at most once, iff OK is returned, when the published token may
-  // be handed out. Blocks until then, until the refresh has failed or until
-  // the deadline.
+  // The slow path of a read. Blocks until the published token may be returned,
+  // the refresh has failed, or the deadline has passed. Calls `take` under the
+  // lock exactly once if it returns OK, and never otherwise.
   //
-  // Throws nothing but what the caller's own tasks throw, where the executor is
-  // one that this thread drives.
+  // Throws only exceptions of the caller's own tasks, and only if this thread
+  // drives the executor.
   absl::Status Read(const ReadRequest& request, absl::FunctionRef<void()> take);
   WaiterId ReadAsync(const ReadRequest& request,
                      std::unique_ptr<AsyncRead> read) noexcept;
@@ -99,24 +98,24 @@ class Shell : public std::enable_shared_from_this<Shell>, protected ForkAware {
   void Reset() noexcept;
   Stats stats() const noexcept;
   Health health() noexcept;
-  // Until Close, the moment; then nothing: the clock may be gone.
+  // Returns the present moment; nullopt after Close, when the clock may be
+  // gone.
   std::optional<Instant> NowUnlessClosed() const noexcept;
   const Clock& clock() const { return executor_->clock(); }
   Instant Now() const { return clock().Now(); }
 
-  // Ends everything, see clause E1. The executor is not used any more when it
-  // returns.
+  // Ends everything (clause E1). The executor is not used after this returns.
   void Close() noexcept;
 
  protected:
   Executor* executor() const { return executor_; }
 
-  // What is done outside the lock once something was published.
+  // What remains to be done outside the lock after a publication.
   struct Publication {
     Garbage superseded;
     absl::AnyInvocable<void()> hook;  // May be null.
   };
-  // What a token is published as.
+  // The properties with which a token is published.
   struct Edition {
     Generation generation;
     Generation same_since;  // The bytes have been the same since then.
@@ -124,19 +123,20 @@ class Shell : public std::enable_shared_from_this<Shell>, protected ForkAware {
   };
   using PublishFn = absl::FunctionRef<Publication(const Edition&)>;
 
-  // Outcomes of a call of the source. `publish` is called under the lock if the
-  // token is to be published.
+  // The outcomes of a call of the source. `publish` is called under the lock if
+  // the token must be published.
   void Succeed(AttemptId id, const Expiry& expiry,
                std::optional<Generation> same_as, PublishFn publish) noexcept;
   void Fail(AttemptId id, const absl::Status& status) noexcept;
-  // What the source threw, as its failure. Requires: inside a catch block.
+  // Returns the exception that the source threw as a failure. Must be called
+  // inside a catch block.
   absl::Status DescribeThrown() const;
-  // Fail, unless the call has ended already.
+  // As Fail, but does nothing if the call has already ended.
   void FailIfRunning(AttemptId id, const absl::Status& status) noexcept;
   // OK, or why the token was not published.
   absl::Status InstallToken(const Expiry& expiry, PublishFn publish) noexcept;
 
-  // The Token's side.
+  // Implemented by State, which knows Token.
   virtual Garbage Withdraw() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) = 0;
   virtual Garbage LetGo() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) = 0;
   virtual Garbage RepublishDegraded() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) = 0;
@@ -144,12 +144,13 @@ class Shell : public std::enable_shared_from_this<Shell>, protected ForkAware {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) = 0;
   virtual void SetCheckAt(absl::Time check_at)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) = 0;
-  // Frees all tokens that are held.
+  // Releases all tokens that are held.
   virtual Garbage Clear() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) = 0;
-  // Calls the source, and catches what it throws. Called without the lock.
+  // Calls the source and catches its exceptions. Called without the lock.
   virtual void Fetch(const FetchContext& context, AttemptId id) = 0;
 
-  // Marks the calling thread as busy with an attempt: its reads must not wait.
+  // Marks the calling thread as inside an attempt while it exists: reads on
+  // that thread must not wait.
   class InAttempt {
    public:
     explicit InAttempt(Shell* shell) noexcept;
@@ -167,12 +168,14 @@ class Shell : public std::enable_shared_from_this<Shell>, protected ForkAware {
   using ThreadIds = std::vector<std::thread::id>;
   struct Waiter {
     ReadRequest request;
-    std::unique_ptr<AsyncRead> async;  // Null: a thread waits.
-    // The refresh has ended for this waiter; `outcome` says how. OK: read
-    // again. A thread may leave only when `done`, an async read when delivered.
+    std::unique_ptr<AsyncRead> async;  // Null if a blocked thread waits.
+    // The refresh has ended for this waiter with `outcome`; if that is OK, the
+    // read is retried. A blocked thread may return once `done` is set, an async
+    // read ends when it is delivered.
     bool settled = false;
     bool done = false;
-    // The thread whose ReadAsync has not returned yet: not delivered there.
+    // The thread that is still inside ReadAsync; the callback must not run on
+    // it.
     std::thread::id own_call;
     absl::Status outcome;
   };
@@ -250,7 +253,7 @@ class Shell : public std::enable_shared_from_this<Shell>, protected ForkAware {
   // attempt that they may run themselves.
   Waiters waiters_ ABSL_GUARDED_BY(mutex_);
   uint64_t last_waiter_ ABSL_GUARDED_BY(mutex_) = 0;
-  // Of waiting async reads, by deadline.
+  // Waiting async reads by deadline.
   std::set<std::pair<absl::Duration, uint64_t>> deadlines_
       ABSL_GUARDED_BY(mutex_);
   // Async reads whose callback the executor refused inside their own call.
@@ -266,7 +269,7 @@ class Shell : public std::enable_shared_from_this<Shell>, protected ForkAware {
   ThreadIds in_attempt_ ABSL_GUARDED_BY(mutex_);
   ThreadIds in_timer_ ABSL_GUARDED_BY(mutex_);
   ThreadIds in_executor_ ABSL_GUARDED_BY(mutex_);
-  // Of events that happened inside a method of the executor.
+  // Effects of events that happened inside a method of the executor.
   std::vector<Effects> deferred_ ABSL_GUARDED_BY(mutex_);
 
   // The one timer, see SyncTimer.
@@ -276,7 +279,8 @@ class Shell : public std::enable_shared_from_this<Shell>, protected ForkAware {
   bool arming_ ABSL_GUARDED_BY(mutex_) = false;
   bool timer_lost_ ABSL_GUARDED_BY(mutex_) = false;
 
-  // Events not told yet; told in order by one thread at a time.
+  // Events that the observer has not received yet. One thread at a time,
+  // `teller_`, sends them, in order.
   std::deque<Event> events_ ABSL_GUARDED_BY(mutex_);
   std::thread::id teller_ ABSL_GUARDED_BY(mutex_);
 };

@@ -20,7 +20,8 @@
 namespace refreshable {
 namespace internal {
 
-// A moment since boot on the wall clock, as of now; the past counts as now.
+// Converts a time since boot to wall time, by the difference between the clocks
+// at `now`. A time in the past becomes `now`.
 inline absl::Time ToWall(const Instant& now, absl::Duration since_boot) {
   return now.wall + std::max(absl::ZeroDuration(), since_boot - now.since_boot);
 }
@@ -34,14 +35,15 @@ inline absl::Status DeadlineExceeded() {
       "the read's timeout passed while the token was being refreshed");
 }
 
-// What one event leaves to be done outside the lock, in CarryOut's order.
+// What one event leaves to be done outside the lock, in the order in which
+// CarryOut does it.
 struct Shell::Effects {
   AttemptId submit = AttemptId::kNone;
   absl::AnyInvocable<void()> hook;
   std::vector<uint64_t> wake;
-  std::vector<uint64_t> deliver;  // The executor would not.
+  std::vector<uint64_t> deliver;  // Reads whose callback the executor refused.
   std::vector<Garbage> garbage;
-  bool timer_lost = false;  // Just now: it is not tried again at once.
+  bool timer_lost = false;  // The timer was just lost; do not retry at once.
 };
 
 inline void AddThisThread(std::vector<std::thread::id>& threads) {
@@ -60,10 +62,11 @@ inline void RemoveThisThread(std::vector<std::thread::id>& threads) {
   if (it != threads.end()) threads.erase(it);
 }
 
-// One event: `section` runs under the lock, with the present moment and the
-// effects to fill. False if the Refreshable is closed. Inside a method of the
-// executor (which destroys the task that it refuses) no user code may run:
-// Close waits for that method to return. The effects follow then.
+// Handles one event: calls `section` under the lock, with the present moment
+// and the effects to fill. Returns false if the Refreshable is closed. If this
+// thread is inside a method of the executor (which destroys a task that it
+// refuses), the effects are deferred until that method has returned: Close
+// waits for it, so no user code may run inside it.
 template <typename Section>
 bool Shell::OnEvent(Section section) noexcept {
   Effects effects;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Where a token source is destroyed. Its destructor may join a thread of its
-// own, so it must not run on a thread that is inside a call of `FetchDone`.
+// ReleaseSource: destroys a token source on a suitable thread. The source's
+// destructor may join a thread of its own, so it must not run on a thread that
+// is inside a call of `FetchDone`.
 
 #ifndef REFRESHABLE_INTERNAL_SOURCE_RELEASE_H_
 #define REFRESHABLE_INTERNAL_SOURCE_RELEASE_H_
@@ -13,8 +14,9 @@
 namespace refreshable {
 namespace internal {
 
-// Marks the calling thread as inside a call of `FetchDone` while it exists, of
-// whichever Refreshable: one source may serve several, or wrap another.
+// Marks the calling thread as inside a call of `FetchDone` while it exists. The
+// mark is not tied to one Refreshable, because one source may serve several, or
+// wrap another source.
 class InDone {
  public:
   InDone();
@@ -23,11 +25,11 @@ class InDone {
   ~InDone();
 };
 
-// Drops `source`, which may be the last reference to it. Does so at once unless
-// the calling thread is inside a call of `FetchDone`. Otherwise a task of
-// `executor` drops it, or, if `executor` is null or refuses the task, or runs
-// it inside a call of `FetchDone`, a detached thread. If that thread cannot be
-// started, the source is leaked.
+// Drops `source`, which may be the last reference. Drops it at once, unless the
+// calling thread is inside a call of `FetchDone`. In that case a task of
+// `executor` drops it. If `executor` is null, refuses the task, or runs it
+// inside a call of `FetchDone`, a detached thread drops it. If that thread
+// cannot be started, the source is leaked.
 void ReleaseSource(std::shared_ptr<void> source, Executor* executor) noexcept;
 
 }  // namespace internal

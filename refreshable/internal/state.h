@@ -58,8 +58,8 @@ class State final : public Shell {
   std::optional<Lease<Token>> Load(absl::Time now) const {
     return published_.Load(now);
   }
-  // Ends everything, and lets go of the source: calls that have not answered
-  // own this object, but not the source.
+  // Ends everything and drops the source. Calls that have not answered own this
+  // object, but not the source.
   void Close() noexcept {
     Shell::Close();
     std::shared_ptr<TokenSource<Token>> source;
@@ -118,8 +118,8 @@ class State final : public Shell {
       source = source_;
     }
     if (source == nullptr) return;  // Closed meanwhile.
-    // An exception drops `done` on its way out of the source. What it is can be
-    // told only once it has been caught here.
+    // An exception that leaves the source destroys `done` first. Its type is
+    // known only once it has been caught below.
     struct Inside {
       const std::thread::id thread = std::this_thread::get_id();
       bool now = true;
@@ -148,13 +148,13 @@ class State final : public Shell {
     source->Fetch(context, std::move(done));
 #endif
     inside->now = false;
-    // The source has caught it itself.
+    // An exception destroyed `done`, but the source caught it itself.
     if (inside->threw) FailIfRunning(id, SourceThrew());
     {
       ForkMutexLock lock(&mutex_);
       if (source_ != nullptr) source = nullptr;  // Not the last reference.
     }
-    // The executor may be gone.
+    // No executor is given, since it may have been destroyed.
     if (source != nullptr) ReleaseSource(std::move(source), nullptr);
   }
 
@@ -182,8 +182,8 @@ class State final : public Shell {
             });
   }
 
-  // The generation that is published or was withdrawn last, if `token` equals
-  // its token.
+  // If `token` equals the token that is published or was last withdrawn,
+  // returns that token's generation.
   std::optional<Generation> SameAsLast(const Token& token) {
     const InAttempt in_attempt(this);
     Snapshot<Token> last;
@@ -247,7 +247,7 @@ class State final : public Shell {
     published_.SetCheckAt(check_at);
   }
 
-  // What is returned may run a token's destructor.
+  // Destroying the result may run a token's destructor.
   Garbage Replace(Snapshot<Token> current, Snapshot<Token> rejected)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     struct Superseded {
@@ -267,7 +267,8 @@ class State final : public Shell {
   SameToken same_token_;
 
   Published<Token> published_;
-  // What is published, and what was rejected and not replaced since.
+  // The published token, and the withdrawn token that has not been replaced
+  // since.
   Snapshot<Token> current_ ABSL_GUARDED_BY(mutex_);
   Snapshot<Token> rejected_ ABSL_GUARDED_BY(mutex_);
 };
