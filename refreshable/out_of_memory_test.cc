@@ -168,8 +168,9 @@ class Subject {
   // A read whose callback counts itself.
   void GetAsync() {
     refreshable->GetAsync(absl::Hours(1), [this](const auto&) {
-      if (++callbacks_ == 1) answered_.Notify();
+      const int calls = ++callbacks_;
       if (throws_in_callback) throwing.MaybeThrow();
+      if (calls == 1) answered_.Notify();
     });
     ++reads_;
   }
