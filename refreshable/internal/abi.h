@@ -8,8 +8,9 @@
 // Define this if the platform has no `thread_local`, or only a slow one
 // (`--define=refreshable_no_thread_local=1` under Bazel). Slots are then shared
 // between threads, and a read costs one compare-and-swap. A program in which
-// translation units differ in this does not link. #define
-// REFRESHABLE_NO_THREAD_LOCAL
+// translation units differ in this does not link.
+//
+//   #define REFRESHABLE_NO_THREAD_LOCAL
 
 // Declarations between these two macros are in an inline namespace that names
 // the ABI, so that code of one ABI never links with code of another. Raise the
