@@ -49,7 +49,7 @@ bool OsThread::Start(Body body) {
     return false;
   }
 #endif
-  owned.release();  // The thread's.
+  static_cast<void>(owned.release());  // The thread's.
   return true;
 }
 

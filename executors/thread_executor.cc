@@ -81,15 +81,15 @@ absl::StatusOr<std::unique_ptr<ThreadExecutor>> ThreadExecutor::Create(
 absl::StatusOr<std::unique_ptr<ThreadExecutor>> ThreadExecutor::Create(
     const Options& options, const Clock& clock) {
   if (absl::Status status = Validate(options); !status.ok()) return status;
-  auto pool = std::make_shared<ThreadPool>(ToPool(options), clock);
+  const auto pool = std::make_shared<ThreadPool>(ToPool(options), clock);
   if (!pool->Start()) {
     return absl::ResourceExhaustedError(kNoThreads);
   }
-  return absl::WrapUnique(new ThreadExecutor(options, clock, std::move(pool)));
+  return absl::WrapUnique(new ThreadExecutor(options, clock, pool));
 }
 
 ThreadExecutor::ThreadExecutor(const Options& options, const Clock& clock,
-                               std::shared_ptr<ThreadPool> pool)
+                               const std::shared_ptr<ThreadPool>& pool)
     : options_(options), clock_(&clock), pool_(pool.get()) {}
 
 ThreadExecutor::ThreadExecutor() : ThreadExecutor(Options()) {}

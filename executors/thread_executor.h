@@ -140,7 +140,7 @@ class ThreadExecutor final : public Executor {
   static absl::StatusOr<std::unique_ptr<ThreadExecutor>> Create(
       const Options& options, const Clock& clock);
   ThreadExecutor(const Options& options, const Clock& clock,
-                 std::shared_ptr<ThreadPool> pool);
+                 const std::shared_ptr<ThreadPool>& pool);
 
   // Returns the pool that was created last. Returns null if this executor has
   // been destroyed and the caller is a task that it left running. Any other

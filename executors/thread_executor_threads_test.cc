@@ -290,7 +290,7 @@ TEST_F(ThreadExecutorThreadsDeathTest, X4ExitEndsThoughATaskOfAStaticOneHangs) {
           never.WaitForNotification();
         });
         started.Wait();
-        std::exit(0);
+        std::exit(0);  // NOLINT(concurrency-mt-unsafe): what is tested.
       },
       ::testing::ExitedWithCode(0), "destroyed while 1 task still ran");
 }

@@ -211,7 +211,7 @@ TEST(StaticExecutorDeathTest, X4ExitEndsThoughASourceHangs) {
             }));
         token->GetAsync(kForever, [](const auto&) {});
         called.WaitForNotification();
-        std::exit(0);
+        std::exit(0);  // NOLINT(concurrency-mt-unsafe): what is tested.
       },
       ::testing::ExitedWithCode(0), "destroyed while 1 task still ran");
 }
