@@ -4,6 +4,7 @@
 
 #ifdef __linux__
 
+#include <pthread.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -40,15 +41,21 @@ void operator delete(void* memory, size_t) noexcept { std::free(memory); }
 namespace refreshable {
 namespace {
 
-// While it lives, there is no room for the stack of another thread.
+// While it lives, there is room for half the stack of another thread: enough
+// for all else that is needed meanwhile.
 class NoThreads {
  public:
   NoThreads() {
     getrlimit(RLIMIT_AS, &before_);
     size_t pages = 0;
     std::ifstream("/proc/self/statm") >> pages;
+    pthread_attr_t attributes;
+    size_t stack = 0;
+    pthread_attr_init(&attributes);
+    pthread_attr_getstacksize(&attributes, &stack);
+    pthread_attr_destroy(&attributes);
     rlimit now = before_;
-    now.rlim_cur = pages * sysconf(_SC_PAGESIZE) + (size_t{1} << 20);
+    now.rlim_cur = pages * sysconf(_SC_PAGESIZE) + stack / 2;
     setrlimit(RLIMIT_AS, &now);
   }
   ~NoThreads() { setrlimit(RLIMIT_AS, &before_); }
