@@ -183,6 +183,11 @@ void Checks::CheckRefusal(const Before& before, absl::Duration timeout,
     Wrong("B5, R7", absl::StrCat("a read ended with ", status.ToString()));
 }
 
+void Checks::ForgetWithdrawn() {
+  absl::MutexLock lock(&mutex_);
+  withdrawn_token_ = 0;
+}
+
 void Checks::Published(const TokenLease& lease) {
   totals_->published.fetch_add(1, std::memory_order_relaxed);
   lease.token().NotePublished(SystemClock::Get().Now().wall);
@@ -331,7 +336,9 @@ void Instance::Install() {
 void Instance::Reset() {
   Schedule& schedule = *checks_->schedule();
   schedule.Begin(Schedule::Permit::kSooner);
+  checks_->ForgetWithdrawn();
   refreshable_->Reset();
+  checks_->ForgetWithdrawn();
   schedule.End(Schedule::Permit::kSooner);
 }
 

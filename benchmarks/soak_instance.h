@@ -69,6 +69,9 @@ class Checks {
   // Invalidate has withdrawn it, no sooner than at the moment `since`.
   void Withdrawn(const TokenLease& lease, uint64_t since);
 
+  // `Reset()` forgets which token was withdrawn (A1): it may come again.
+  void ForgetWithdrawn();
+
   // From the Refreshable's hook and observer.
   void Published(const TokenLease& lease);
   void Told(const refreshable::Event& event);

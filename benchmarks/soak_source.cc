@@ -227,9 +227,6 @@ FaultySource::Call FaultySource::Enter(const FetchContext& context) {
   if (const int64_t current = Current(); current > 1) {
     Broken("F1", absl::StrCat(current, " attempts at the same time"));
   }
-  if (inside_.size() > 3) {
-    Broken("F6", absl::StrCat(inside_.size(), " calls of a source inside"));
-  }
   return call;
 }
 
