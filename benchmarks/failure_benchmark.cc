@@ -84,6 +84,7 @@ class Ours {
     options.policy.retry.max_retries = 0;
     options.policy.retry.initial_backoff = absl::Hours(1);
     options.policy.retry.max_backoff = absl::Hours(1);
+    options.policy.retry.probe_interval = absl::Hours(1);
     auto created = Refreshable<std::string>::Create(
         std::make_shared<EndpointSource>(endpoint), std::move(options));
     if (!created.ok()) std::abort();
