@@ -70,8 +70,8 @@ std::string World::Visible(bool late) const {
   stats.attempts_discarded = 0;
   std::ostringstream visible;
   visible << referee_->generation();
-  // Every answer tries to arm a lost timer again, and notices what is overdue if
-  // that is refused.
+  // Every answer tries to arm a lost timer again, and notices what is overdue
+  // if that is refused.
   if (!lost_task_ && !(late && (policy_.refresh_ahead || lost_timer_))) {
     visible << token_->health() << stats << Queue().tasks;
   } else if (!late) {
