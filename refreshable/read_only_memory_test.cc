@@ -135,12 +135,17 @@ class ReadOnlyMemoryTest : public testing::Test {
     // Where threads have no slots of their own, they wait for each other's.
     const int reads =
         internal::HazardDomain::Current().Asymmetric() ? 200000 : 2000;
+    std::atomic<int> started{0};
     std::atomic<int> holding{0};
     std::atomic<bool> counted{false};
     std::vector<std::thread> threads;
     for (int t = 0; t < 4; ++t) {
       threads.emplace_back([&] {
         const bool first = refreshable_->Get().ok();  // Gets the slots.
+        // A new slot is not quiet before a scan has seen it, and a thread may
+        // leave that scan to another thread. A scan allocates.
+        ++started;
+        while (started < 4) std::this_thread::yield();
         const int64_t before = allocations;
         int good = 0;
         for (int i = 0; i < reads; ++i) {
