@@ -26,6 +26,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "benchmarks/ours.h"
+#include "refreshable/internal/hazard_domain.h"
 #include "refreshable/refreshable.h"
 #include "refreshable/token_source.h"
 
@@ -96,7 +97,9 @@ bool Measure(int threads, int installs) {
   // Beside what is superseded: for each thread what is published, and the two
   // of them that are on their way into an Install.
   const int64_t superseded = tokens_peak - 3 * threads;
-  const int64_t bound = int64_t{threads} * (threads + 1);
+  const int64_t bound =
+      (threads + refreshable::internal::HazardDomain::kMostHandedOver) *
+      int64_t{threads + 1};
   std::printf(
       "%3d threads: %6lld superseded tokens (bound %lld), longest "
       "Install %lld us\n",

@@ -13,6 +13,10 @@
 // one, says nothing about a read: it is made again. If that does not end, the
 // exit code is 2, and nothing is said about any gate.
 //
+// How far the others are behind depends on the processor too: where a mutex is
+// cheap and a load is not, the floor itself may miss a target. Such a gate is
+// printed as "n/a", with the floor's own ratio, and decides nothing.
+//
 // With --benchmark_min_time, whatever its value: once and briefly, exit code 0,
 // to see that it runs.
 
@@ -231,6 +235,16 @@ bool Gate(const char* name, double measured, bool at_most, double target) {
   return holds;
 }
 
+// At least `target`, where the floor's own ratio reaches it.
+bool GateBesideOthers(const char* name, double measured, double floor,
+                      double target) {
+  if (floor >= target) return Gate(name, measured, false, target);
+  std::printf("n/a    %-52s %9.3f  (>= %g; the floor: %.3f)\n", name, measured,
+              target, floor);
+  std::fflush(stdout);
+  return true;
+}
+
 int Main(bool short_form) {
   const int repetitions = short_form ? 1 : kPlacements;
   // With one thread alone the C and C++ libraries leave atomics out, which no
@@ -278,11 +292,11 @@ int Main(bool short_form) {
       return subjects[above].ns[threads][i] / subjects[below].ns[threads][i];
     });
   };
-  // The peer that is least behind us.
-  const auto best = [&](int threads) {
-    double least = ratio(kMutexCopy, kFresh, threads);
+  // The peer that is least behind `subject`.
+  const auto best = [&](int subject, int threads) {
+    double least = ratio(kMutexCopy, subject, threads);
     for (size_t peer = kMutexCopy; peer < subjects.size(); ++peer) {
-      least = std::min(least, ratio(peer, kFresh, threads));
+      least = std::min(least, ratio(peer, subject, threads));
     }
     return least;
   };
@@ -298,12 +312,16 @@ int Main(bool short_form) {
              return SpeedUp(subjects[kFresh], i) / SpeedUp(subjects[kFloor], i);
            }),
            false, 0.93);
-  all &= Gate("best of the others / fresh Get, 1 thread", best(1), false, 10);
-  all &= Gate("best of the others / fresh Get, 2 threads", best(2), false, 25);
-  all &= Gate("mutex and copy / fresh Get, 1 thread",
-              ratio(kMutexCopy, kFresh, 1), false, 20);
-  all &= Gate("mutex and copy / fresh Get, 2 threads",
-              ratio(kMutexCopy, kFresh, 2), false, 75);
+  all &= GateBesideOthers("best of the others / fresh Get, 1 thread",
+                          best(kFresh, 1), best(kFloor, 1), 10);
+  all &= GateBesideOthers("best of the others / fresh Get, 2 threads",
+                          best(kFresh, 2), best(kFloor, 2), 25);
+  all &= GateBesideOthers("mutex and copy / fresh Get, 1 thread",
+                          ratio(kMutexCopy, kFresh, 1),
+                          ratio(kMutexCopy, kFloor, 1), 20);
+  all &= GateBesideOthers("mutex and copy / fresh Get, 2 threads",
+                          ratio(kMutexCopy, kFresh, 2),
+                          ratio(kMutexCopy, kFloor, 2), 75);
   std::vector<double> publish_ours, publish_peer;
   for (int i = 0; i < repetitions; ++i) {
     publish_ours.push_back(SlowestPublish<Fresh>());
@@ -311,6 +329,8 @@ int Main(bool short_form) {
   }
   all &= Gate("publish p99, 4 readers: ours / shared_mutex's",
               Median(publish_ours) / Median(publish_peer), true, 0.01);
+  std::printf("slowest of 100 publications: %.0f us, shared_mutex %.0f us\n",
+              Median(publish_ours) / 1000, Median(publish_peer) / 1000);
   stop = true;
   second.join();
   if (short_form) std::printf("short form: these figures mean nothing\n");

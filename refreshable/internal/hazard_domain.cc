@@ -223,6 +223,8 @@ class Domain final : public HazardDomain {
   std::atomic<const HazardNode*> incoming_{nullptr};
   // How often a scan has begun to take those.
   std::atomic<uint64_t> takings_{0};
+  // Nodes that were handed over to the thread that is scanning.
+  std::atomic<int> handed_over_{0};
   // Nodes that a scan found in use. Whoever set `scanning_` has the list.
   const HazardNode* retained_ = nullptr;
   int most_incoming_ = 0;  // Likewise.
@@ -232,8 +234,8 @@ class Domain final : public HazardDomain {
   std::atomic<bool> pending_{false};
   // How many threads are about to fork: no new scan starts meanwhile.
   std::atomic<int> forking_{0};
-  // Nodes may have been left in `incoming_` meanwhile, and the next scan has to
-  // take them, whoever makes it.
+  // Nodes may have been left in `incoming_`, and the next scan has to take
+  // them, whoever makes it.
   std::atomic<bool> left_{false};
   std::atomic<bool> forks_are_handled_{false};
   std::atomic<Mode> mode_{kUnknown};
@@ -561,16 +563,17 @@ const HazardNode* Domain::Scan(bool also_incoming) {
   return dead;
 }
 
-// Scans, and scans again what is retained while slots get clear that somebody
-// waits for; unless another thread is at it. Incoming nodes are taken in the
-// first turn only: they come with a thread of their own, and whoever is here
-// may be a reader, which must not work for publishers without end.
+// Scans, and scans again while slots get clear that somebody waits for, or
+// nodes are handed over; unless another thread is at it. Whoever is here may be
+// a reader, which must not work for publishers without end: hence the limit on
+// what is handed over.
 void Domain::TryToScan() noexcept {
   const HazardNode* dead = nullptr;
   for (bool first = true; (first || pending_.load(std::memory_order_seq_cst)) &&
                           forking_.load(std::memory_order_seq_cst) == 0 &&
                           !scanning_.exchange(true, std::memory_order_seq_cst);
        first = false) {
+    if (first) handed_over_.store(0, std::memory_order_relaxed);
     pending_.exchange(false, std::memory_order_seq_cst);
     Append(Scan(/*also_incoming=*/first), dead);
     scanning_.store(false, std::memory_order_seq_cst);
@@ -582,11 +585,17 @@ void Domain::TryToScan() noexcept {
   }
 }
 
-// (M5) Not done before a scan has taken the node, so that no thread has more
-// than one that waits for that.
+// (M5) If another thread is scanning, the node is left to it. If it has been
+// left enough of them, not done before a scan has taken the node, so that no
+// thread has more than one that waits for that.
 void Domain::Retire(const HazardNode* node) noexcept {
   if (node == nullptr) return;
   Push(node, node);
+  if (handed_over_.fetch_add(1, std::memory_order_relaxed) < kMostHandedOver) {
+    left_.store(true, std::memory_order_seq_cst);
+    Look();
+    return;
+  }
   const uint64_t takings = takings_.load(std::memory_order_seq_cst);
   TryToScan();
   for (int turn = 0; takings_.load(std::memory_order_seq_cst) == takings &&

@@ -240,7 +240,8 @@ class HazardDomain {
   // Drops `node`'s first reference as soon as no slot holds it: in this call,
   // or on the thread that ends the last hold. Requires that no cell contains
   // the node. May free this node and others, and so run their destructors. (M5)
-  // Waits for the scan of another thread that retires a node at the same time.
+  // If another thread is scanning, leaves the work to it, unless that thread
+  // has been left kMostHandedOver nodes already; then waits for the scan.
   virtual void Retire(const HazardNode* node) noexcept = 0;
 
   // Frees retired nodes that no slot holds. If another thread is already
@@ -272,6 +273,10 @@ class HazardDomain {
 
   // Whether scans use a heavy barrier and reads use none.
   virtual bool Asymmetric() = 0;
+
+  // How many nodes a thread that is scanning accepts from threads that retire
+  // them meanwhile.
+  static constexpr int kMostHandedOver = 8;
 
   // ---- For tests ----
 
