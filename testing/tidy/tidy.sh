@@ -31,6 +31,21 @@ if [[ -z $files ]]; then
   exit 1
 fi
 
+# Each folder with sources is on the page that explains the house; a folder of
+# data or of an example's parts is covered by the one above it.
+for folder in $(dirname $files | sort -u); do
+  while ! grep -qF "\`$folder/\`" docs/architecture.md 2>/dev/null; do
+    case $folder in
+      docs/examples/* | */corpus/*) folder=$(dirname "$folder") ;;
+      *)
+        echo "$folder: docs/architecture.md does not name it"
+        broken=1
+        break
+        ;;
+    esac
+  done
+done
+
 # shellcheck disable=SC2086  # No file name has a space in it.
 awk '
   function complain(message) {

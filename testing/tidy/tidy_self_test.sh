@@ -12,6 +12,8 @@ failed=0
 fresh_tree() {
   rm -rf "$tree"
   mkdir -p "$tree"/{.ci,executors,refreshable/internal,testing,benchmarks,docs/examples}
+  printf '`%s/`\n' executors refreshable refreshable/internal testing \
+    benchmarks docs docs/examples >"$tree/docs/architecture.md"
   touch "$tree"/{BUILD.bazel,MODULE.bazel,WORKSPACE,README.md,LICENSE,bazelw,.bazelrc}
   local file
   for file in executors/{executor.h,BUILD.bazel} testing/fake.h \
@@ -55,6 +57,17 @@ bash "$tidy" "$tree" || {
 }
 
 expect_noticed notes.txt 'x' 'at the root'
+
+fresh_tree
+mkdir "$tree"/testing/new "$tree"/docs/examples/covered
+for folder in testing/new docs/examples/covered; do
+  printf '# SPDX-License-Identifier: Apache-2.0\n' >"$tree/$folder/BUILD.bazel"
+done
+if output=$(bash "$tidy" "$tree") ||
+  [[ $output != "testing/new: docs/architecture.md does not name it" ]]; then
+  echo "NOT AS EXPECTED: a new folder gives: $output"
+  failed=1
+fi
 
 for room in refreshable/refresh_machine.h refreshable/policy.h; do
   expect_noticed $room '#include <thread>' 'no threads'
