@@ -77,7 +77,7 @@ RefreshMachine::ReadAnswer RefreshMachine::OnRead(const Instant& now,
   if (phase_ == Phase::kIdle) {
     StartFlight(now, /*foreground=*/true, budget, out);
   } else {
-    foreground_ = true;  // Promotes a background flight.
+    foreground_ = true;  // Promoted, perhaps.
     budget_ = std::max(budget_, budget);
   }
   return ReadAnswer::kWait;
