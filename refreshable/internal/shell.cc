@@ -31,8 +31,7 @@ void RunSwallowing(Function&& function) {
 
 }  // namespace
 
-// A submitted attempt. If it is destroyed without having run, the executor has
-// lost it.
+// A submitted attempt. If it is destroyed without having run, it was lost.
 class Shell::AttemptTask {
  public:
   AttemptTask(std::shared_ptr<Shell> shell, AttemptId id)
@@ -48,8 +47,7 @@ class Shell::AttemptTask {
   AttemptId id_;
 };
 
-// The armed timer. If it is destroyed without having run, it was cancelled or
-// the executor has lost it.
+// The armed timer. If it has not run when it is destroyed, it may be lost.
 class Shell::TimerTask {
  public:
   TimerTask(std::shared_ptr<Shell> shell, uint64_t serial)
@@ -175,8 +173,7 @@ void Shell::Close() noexcept {
 // ---- The source ----
 
 void Shell::RunAttempt(AttemptId id) noexcept {
-  // Created before the observer is called, because the observer must not wait
-  // for this very attempt.
+  // Before any event is sent: the observer must not wait for this attempt.
   const InAttempt in_attempt(this);
   std::optional<AttemptStart> start;
   auto cancelled = std::make_shared<std::atomic<bool>>(false);
@@ -328,8 +325,7 @@ void Shell::Count(const Event& event) {
   }
 }
 
-// Submits the attempt and arms the timer first, so that no user code can delay
-// them; then runs user code.
+// Uses the executor first, so that user code cannot delay that.
 void Shell::CarryOut(Effects& effects) noexcept {
   if (effects.submit != AttemptId::kNone) SubmitAttempt(effects.submit);
   SyncTimer(/*retry=*/!effects.timer_lost);
@@ -342,9 +338,8 @@ void Shell::CarryOut(Effects& effects) noexcept {
   effects.garbage.clear();
 }
 
-// Runs `call`, which calls the executor. Does nothing and returns false if the
-// Refreshable is closed, because the executor must not be used then. Close
-// waits for threads that are inside `call`.
+// Runs `call`, which uses the executor. If the Refreshable is closed, does
+// nothing and returns false. Close waits for threads that are inside `call`.
 bool Shell::UseExecutor(absl::FunctionRef<void()> call) noexcept {
   {
     ForkMutexLock lock(&mutex_);
@@ -393,8 +388,7 @@ void Shell::TellObserver() {
 
 // ---- Time ----
 
-// One timer serves the machine, the deadlines of async reads, and callbacks
-// that the executor refused.
+// One timer serves the machine, async reads' deadlines and refused callbacks.
 absl::Duration Shell::WakeAt(const Instant& now) const {
   absl::Duration at = machine_.wake_at(now);
   if (!deadlines_.empty()) at = std::min(at, deadlines_.begin()->first);
