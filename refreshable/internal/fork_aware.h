@@ -39,7 +39,7 @@ class ForkAware {
   // Takes the lock, so that no other thread is in a critical section.
   virtual void BeforeFork() = 0;
   virtual void AfterForkInParent() = 0;
-  // No other thread exists any more; some may have been waiting for the lock.
+  // The other threads no longer exist; some may have been waiting for the lock.
   virtual void AfterForkInChild() = 0;
 
   // The registry that this object is registered with. Each copy of the library
