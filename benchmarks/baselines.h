@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What programs do instead: the patterns that are found in the wild, each
-// written down from scratch in its simplest honest form, behind one interface:
+// What programs do instead: the patterns found in other code, each written from
+// scratch in its simplest correct form, behind one interface:
 //
-//   explicit Pattern(std::string token);   // Good for an hour.
+//   explicit Pattern(std::string token);   // The token is good for an hour.
 //   void Publish(std::string token);
-//   char Read();  // Finds the token good, gets hold of it as its users do,
-//                 // looks at one byte. Inlined, whatever it is.
+//   char Read();  // Checks that the token is good, gets it as users of the
+//                 // pattern do, and reads one byte. Always inlined.
 //   static constexpr char kName[];
 //
-// Each tells the time as its model does: those of the SDKs ask
-// std::chrono::system_clock, as those do; those that are nobody's get the
-// cheapest clock there is, time(2), and so does the floor. Thread-safe.
+// Each reads the clock that its model reads: patterns of an SDK read
+// std::chrono::system_clock; the others and the floor read the cheapest clock
+// there is, time(2). Thread-safe.
 
 #ifndef REFRESHABLE_BENCHMARKS_BASELINES_H_
 #define REFRESHABLE_BENCHMARKS_BASELINES_H_
@@ -45,7 +45,7 @@ inline bool IsGood(const Entry& entry) {
   return std::time(nullptr) < entry.good_until;
 }
 
-// As IsGood, by the clock that the SDKs ask.
+// Like IsGood, with the clock that the SDKs read.
 inline bool IsBeforeBySystemClock(int64_t good_until) {
   return std::chrono::system_clock::now() <
          std::chrono::system_clock::from_time_t(good_until);
@@ -72,7 +72,7 @@ class PointerAndTime {
   std::atomic<const Entry*> entry_{nullptr};
 };
 
-// One mutex, under which the string is copied (google-cloud-cpp's).
+// One mutex, under which the string is copied (as in google-cloud-cpp).
 class MutexCopy {
  public:
   static constexpr char kName[] = "mutex, copy the string";
@@ -96,8 +96,9 @@ class MutexCopy {
   Entry entry_;
 };
 
-// One mutex around everything: whoever holds it looks at the time, refreshes if
-// need be, and takes a copy of all that there is to the token (Databricks').
+// One mutex around everything: its holder reads the clock, refreshes if
+// necessary, and copies everything that belongs to the token (as in Databricks'
+// SDK).
 class MutexAroundEverything {
  public:
   static constexpr char kName[] = "mutex around everything";
@@ -120,7 +121,7 @@ class MutexAroundEverything {
     if (!IsGoodBySystemClock(entry_)) Refresh();
     return entry_;
   }
-  // Not within the hour.
+  // Not called within the token's hour.
   ABSL_ATTRIBUTE_NOINLINE void Refresh() {
     entry_ = MakeEntry(std::move(entry_.token));
   }
@@ -129,7 +130,7 @@ class MutexAroundEverything {
   Entry entry_;
 };
 
-// Readers share, and copy.
+// Readers share the lock, and copy the string.
 class SharedMutexCopy {
  public:
   static constexpr char kName[] = "shared_mutex, copy the string";
@@ -153,8 +154,8 @@ class SharedMutexCopy {
   Entry entry_;
 };
 
-// A reader-writer lock to see whether it is good, and again to copy it (the AWS
-// SDK for C++'s of 2018).
+// A reader-writer lock, taken once to check whether the token is good and again
+// to copy it (as in the AWS SDK for C++ of 2018).
 class SharedMutexTwice {
  public:
   static constexpr char kName[] = "shared_mutex twice, copy the string";
@@ -179,8 +180,8 @@ class SharedMutexTwice {
   Entry entry_;
 };
 
-// A map by scope and tenant, a lock around the map and one in each item (the
-// Azure SDK for C++'s).
+// A map by scope and tenant, with a lock around the map and one in each item
+// (as in the Azure SDK for C++).
 class MapOfItems {
  public:
   static constexpr char kName[] = "map, two shared_mutexes, copy the string";
@@ -223,7 +224,8 @@ class MapOfItems {
   std::map<std::pair<std::string, std::string>, std::shared_ptr<Item>> items_;
 };
 
-// One mutex, a count instead of a copy; the best of the usual ones.
+// One mutex, and a reference count instead of a copy. The best of the usual
+// patterns.
 class MutexSharedPtr {
  public:
   static constexpr char kName[] = "mutex, copy a shared_ptr";
@@ -247,7 +249,8 @@ class MutexSharedPtr {
   std::shared_ptr<const Entry> entry_;
 };
 
-// One mutex, under which a further owner of the bytes is counted (gRPC's).
+// One mutex, under which the reference count of the bytes is raised (as in
+// gRPC).
 class MutexSlice {
  public:
   static constexpr char kName[] = "mutex, ref-counted slice";
@@ -269,7 +272,7 @@ class MutexSlice {
   }
 
  private:
-  // Bytes that belong to all who have a copy of this.
+  // Reference-counted bytes.
   class Slice {
    public:
     Slice() = default;
@@ -314,8 +317,8 @@ class MutexSlice {
   int64_t good_until_ = 0;
 };
 
-// shared_ptr's own atomic operations: C++17's, which take a lock out of a pool.
-// C++20's std::atomic<std::shared_ptr> has it in the pointer.
+// The atomic operations of C++17 on shared_ptr, which take a lock from a pool.
+// (C++20's std::atomic<std::shared_ptr> has the lock in the pointer.)
 class AtomicSharedPtr {
  public:
   static constexpr char kName[] = "atomic shared_ptr";

@@ -30,7 +30,7 @@
 
 namespace refreshable_benchmarks {
 
-// The machine's clocks, or a moment in the past of them.
+// The machine's clocks, or these set back by a duration.
 class ShiftedClock final : public refreshable::Clock {
  public:
   refreshable::Instant Now() const override {
@@ -48,7 +48,7 @@ class ShiftedClock final : public refreshable::Clock {
   absl::Duration back_ = absl::ZeroDuration();
 };
 
-// Keeps its tasks and runs none, so that nothing but what is measured happens.
+// Keeps its tasks and runs none, so that only what is measured happens.
 class IdleExecutor final : public refreshable::Executor {
  public:
   bool Run(Task task) override { return Keep(std::move(task)); }
@@ -60,7 +60,7 @@ class IdleExecutor final : public refreshable::Executor {
   bool InExecutorThread() const override { return false; }
   const refreshable::Clock& clock() const override { return clock_; }
   void set_back(absl::Duration back) { clock_.set_back(back); }
-  // Room for so many tasks in all.
+  // Reserves memory for this many tasks in total.
   void Reserve(size_t tasks) {
     std::lock_guard<std::mutex> lock(mutex_);
     tasks_.reserve(tasks);
@@ -77,7 +77,7 @@ class IdleExecutor final : public refreshable::Executor {
   std::vector<Task> tasks_;
 };
 
-// `Get`, on an executor of its own or one that many share.
+// Measures `Get`, with an executor of its own or a shared one.
 template <typename ExecutorType>
 class RefreshableRead {
  public:
@@ -102,7 +102,7 @@ class RefreshableRead {
     if (!installed.ok()) std::abort();
   }
   ABSL_ATTRIBUTE_ALWAYS_INLINE char Read() { return reader().Read(); }
-  // For a thread that reads again and again.
+  // The reader of a thread that reads repeatedly.
   class Reader {
    public:
     explicit Reader(Refreshable& refreshable) : refreshable_(refreshable) {}
@@ -134,7 +134,8 @@ class Fresh : public RefreshableRead<IdleExecutor> {
   }
 };
 
-// Fifty minutes into its hour; the refresh is under way and never ends.
+// The token is fifty minutes into its hour, and a refresh is in flight that
+// never ends.
 class Stale : public RefreshableRead<IdleExecutor> {
  public:
   static constexpr char kName[] = "Refreshable, stale";
@@ -152,8 +153,8 @@ class VirtualTime : public RefreshableRead<refreshable::ManualExecutor> {
   explicit VirtualTime(std::string token) { Publish(std::move(token)); }
 };
 
-// The same protocol with slots picked by compare-and-swap: what `Get` does in a
-// build without thread_local.
+// The same protocol with slots that are taken by compare-and-swap, as `Get`
+// does in a build without thread_local.
 class SharedSlots {
  public:
   static constexpr char kName[] = "the read alone, without thread_local";

@@ -89,7 +89,7 @@ absl::Duration SinceBoot() {
   return refreshable::SystemClock::Get().Now().since_boot;
 }
 
-// Nothing can be torn down any more.
+// Nothing can be shut down in order at this point.
 [[noreturn]] void GiveUp() {
   std::printf("stuck: given up\n");
   std::fflush(stdout);
@@ -249,8 +249,8 @@ void CheckFallsTo(int64_t expected, const char* what, int64_t (*figure)()) {
 }
 
 // Threads leave a scan few tokens and then one each, however fast they publish.
-// (How many threads there are is looked at once in a row, when it is
-// quiet: hence twice as many.)
+// (The number of threads is read once per row, when it is quiet, so the limit
+// allows twice that number.)
 void CheckSuperseded(const std::vector<Row>& rows) {
   int64_t threads = 0;
   for (const Row& row : rows) threads = std::max(threads, row.process.threads);

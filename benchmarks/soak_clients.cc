@@ -190,7 +190,7 @@ void Client::Began(std::shared_ptr<AsyncRead> read) {
   Sweep(kPendingAtMost);
 }
 
-// Waits until no more than so many are pending.
+// Waits until at most this many reads are pending.
 void Client::Sweep(size_t at_most) {
   for (;;) {
     const auto gone = std::stable_partition(
@@ -201,7 +201,7 @@ void Client::Sweep(size_t at_most) {
     if (pending_.size() <= at_most) return;
     absl::SleepFor(absl::Microseconds(at_most > 0 ? 200 : 20000));
     // A callback that the executor refused may wait for something to happen.
-    // Not so often that all threads together hold up the executor.
+    // Not so often that all threads together delay the executor.
     if (at_most > 0) continue;
     for (const auto& instance : world_->instances) instance->Reset();
   }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The soak's threads, and the world that they act on.
+// The soak's threads, and the state that they share.
 
 #ifndef REFRESHABLE_BENCHMARKS_SOAK_CLIENTS_H_
 #define REFRESHABLE_BENCHMARKS_SOAK_CLIENTS_H_
@@ -25,12 +25,12 @@
 
 namespace refreshable_soak {
 
-// Where threads leave leases for each other. Thread-safe.
+// The places where threads leave leases for each other. Thread-safe.
 class Exchange {
  public:
   static constexpr size_t kPlaces = 48;
 
-  // Swaps the lease with whatever is at the place. Either may be nothing.
+  // Swaps the lease with the content of the place. Either may be empty.
   void Swap(size_t place, std::optional<TokenLease>& lease);
   void Clear();
 
@@ -40,14 +40,14 @@ class Exchange {
       std::vector<std::optional<TokenLease>>(kPlaces);
 };
 
-// Stops all threads, at a moment when they hold nothing. Thread-safe.
+// Stops all threads at moments when they hold no lease. Thread-safe.
 class Gate {
  public:
   bool closed() const { return closed_.load(std::memory_order_relaxed); }
   int arrived() const;
   void Close();
   void Open();
-  // Waits until it is open.
+  // Waits until the gate is open.
   void Pass();
 
  private:
@@ -58,7 +58,7 @@ class Gate {
 
 // What the threads share. Its parts are thread-safe.
 struct World {
-  // Has room for everything; refuses now and then.
+  // `roomy` accepts everything; `tight` refuses now and then.
   refreshable::Executor* roomy = nullptr;
   refreshable::Executor* tight = nullptr;
   LateAnswers* late = nullptr;
@@ -69,23 +69,23 @@ struct World {
   std::atomic<bool> stop{false};
 };
 
-// A policy on the scale of milliseconds; `kind` says with which choices.
+// Returns a policy on the scale of milliseconds; `kind` selects its options.
 refreshable::RefreshPolicy FastPolicy(uint64_t kind);
 
 // One thread's work, to be run on a thread.
 class Client {
  public:
   enum class Kind {
-    kReader,   // Reads in every way, and disturbs now and then.
-    kLives,    // Has Refreshables of its own end in every way.
-    kWeather,  // Has endpoints break down and come back.
+    kReader,   // Reads in every way, and invalidates or installs now and then.
+    kLives,    // Destroys Refreshables of its own in every way.
+    kWeather,  // Makes endpoints fail and recover.
   };
   Client(Kind kind, int number, uint64_t seed, World* world);
 
-  // Until the world stops.
+  // Works until the world stops.
   void Run();
 
-  // For whoever watches.
+  // For the thread that watches the clients.
   const std::string& name() const { return name_; }
   int64_t operations() const {
     return operations_.load(std::memory_order_relaxed);

@@ -9,9 +9,9 @@
 
 namespace refreshable_soak {
 
-// What `new` has handed out and `delete` has not taken back, or what a
-// sanitizer says of the heap. -1: not known. malloc's own figures do not serve:
-// they count what its caches keep for each thread, which rises for minutes.
+// Returns the bytes that `new` has allocated and `delete` has not freed, or
+// what a sanitizer reports; -1 if not known. malloc's own figures are of no
+// use, because they include its caches for each thread, which grow for minutes.
 int64_t HeapBytes();
 
 }  // namespace refreshable_soak

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// One Refreshable of the soak, with its faulty source, and what is checked of
-// every read of it.
+// One Refreshable of the soak, with its faulty source, and the checks of every
+// read of it.
 
 #ifndef REFRESHABLE_BENCHMARKS_SOAK_INSTANCE_H_
 #define REFRESHABLE_BENCHMARKS_SOAK_INSTANCE_H_
@@ -36,14 +36,15 @@ using LeaseOr = absl::StatusOr<TokenLease>;
 // The totals of all instances.
 struct Totals {
   std::atomic<int64_t> leases{0};     // Reads that got a token.
-  std::atomic<int64_t> refusals{0};   // Reads that were told why not.
-  std::atomic<int64_t> published{0};  // Tokens, by a source or Install.
+  std::atomic<int64_t> refusals{0};   // Reads that ended with an error.
+  std::atomic<int64_t> published{0};  // Tokens published in any way.
 };
 
-// What must hold of one Refreshable, judged from outside: by clocks and floors
-// that were read before a call, so that no thread that is held up is accused.
-// (A wall clock that is set back during the run is.) Outlives the Refreshable,
-// for callbacks that come while it ends. Thread-safe.
+// Checks what must hold for one Refreshable, from outside: by the clocks and
+// the least generation that were read before a call, so that a delayed thread
+// raises no false alarm. (A wall clock that is set back during the run does.)
+// Outlives the Refreshable, for callbacks that run while it is destroyed.
+// Thread-safe.
 class Checks {
  public:
   Checks(std::string name, const refreshable::RefreshPolicy& policy,
@@ -51,36 +52,36 @@ class Checks {
 
   struct Before {
     refreshable::Instant now;
-    uint64_t least = 0;  // No read from now on gets an earlier generation.
+    uint64_t least = 0;  // The earliest generation that a read may get.
   };
   Before Look() const;
 
   enum class Where {
-    kCaller,    // A call of a thread of ours; the Refreshable lives on.
+    kCaller,    // On a thread of the soak; the Refreshable lives on.
     kCallback,  // Where a read that would wait may be refused.
     kAtTheEnd,  // The Refreshable may be destroyed meanwhile.
     kTry,       // TryGet.
   };
-  // Of the outcome of a read that started after `before` was taken.
+  // Checks the outcome of a read that started after `before` was taken.
   void Read(const Before& before, absl::Duration timeout, Where where,
             const LeaseOr& lease);
   // Reads that start from now on get this generation or a later one.
   void Raise(uint64_t generation);
-  // Invalidate has withdrawn it, no sooner than at the moment `since`.
+  // Invalidate has withdrawn the token, no sooner than at the moment `since`.
   void Withdrawn(const TokenLease& lease, uint64_t since);
 
-  // `Reset()` forgets which token was withdrawn (A1): it may come again.
+  // `Reset()` forgets which token was withdrawn (A1), so it may come again.
   void ForgetWithdrawn();
 
-  // From the Refreshable's hook and observer.
+  // Called by the Refreshable's hook and by its observer.
   void Published(const TokenLease& lease);
   void Told(const refreshable::Event& event);
 
   const std::shared_ptr<Schedule>& schedule() const { return schedule_; }
 
  private:
-  // A generation was published, or withdrawn, later than `since`. If published,
-  // what brought it had begun before `asked`.
+  // A generation was published or withdrawn later than `since`. If it was
+  // published, the attempt that returned it had begun before `asked`.
   struct Change {
     uint64_t generation;
     uint64_t since;
@@ -99,19 +100,19 @@ class Checks {
   const std::shared_ptr<Schedule> schedule_;
   std::atomic<uint64_t> least_{0};
   std::atomic<bool> telling_{false};
-  uint64_t told_generation_ = 0;  // By one observer's call at a time.
+  uint64_t told_generation_ = 0;  // Only one observer call at a time uses it.
   mutable absl::Mutex mutex_;
   uint64_t withdrawn_generation_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t withdrawn_token_ ABSL_GUARDED_BY(mutex_) = 0;
-  std::deque<Change> changes_ ABSL_GUARDED_BY(mutex_);  // The latest.
+  std::deque<Change> changes_ ABSL_GUARDED_BY(mutex_);  // The latest changes.
 };
 
-// A GetAsync that was begun. Its callback runs once, or it was cancelled.
+// One call of GetAsync. Either its callback runs once, or it is cancelled.
 class AsyncRead {
  public:
-  // True once the library is done with it.
+  // Whether the library has destroyed the callback.
   bool gone() const { return gone_.load(std::memory_order_acquire); }
-  // To be called once, when it is gone: whether it ended as it should.
+  // Checks that the read ended correctly. Must be called once, when `gone()`.
   void CheckEnd() const;
 
  private:
@@ -123,7 +124,7 @@ class AsyncRead {
   bool cancelled_ = false;
 };
 
-// Thread-safe as a Refreshable is.
+// One Refreshable under test. As thread-safe as a Refreshable.
 class Instance {
  public:
   struct Config {
@@ -133,19 +134,19 @@ class Instance {
     uint64_t seed = 0;
     LateAnswers* late = nullptr;
     Totals* totals = nullptr;
-    // Run after each publication, if not null.
+    // If not null, runs after each publication.
     std::function<void()> hook = nullptr;
   };
   explicit Instance(const Config& config);
   ~Instance();
-  // As many attempts are counted as there were calls of the source. True
-  // between attempts.
+  // Whether as many attempts were counted as there were calls of the source.
+  // True between attempts.
   bool Accounted() const;
 
   LeaseOr Get(absl::Duration timeout,
               Checks::Where where = Checks::Where::kCaller);
   LeaseOr TryGet();
-  // `then` is run in the callback.
+  // The callback runs `then`.
   std::shared_ptr<AsyncRead> GetAsync(
       absl::Duration timeout, absl::AnyInvocable<void()> then = nullptr);
   void Cancel(AsyncRead& read);
@@ -153,7 +154,7 @@ class Instance {
   void Install();
   void Reset();
 
-  // Bad weather. While it lasts nothing but the source changes anything.
+  // Begin and end an outage. During it, only the source changes anything.
   void StartOutage(FaultySource::Mode mode);
   void EndOutage();
   bool outage() const { return outage_; }

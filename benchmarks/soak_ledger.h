@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What the soak has found wrong, the tokens that it deals in, and the figures
-// of its process.
+// The errors that the soak has found, its tokens, and the figures of its
+// process.
 
 #ifndef REFRESHABLE_BENCHMARKS_SOAK_LEDGER_H_
 #define REFRESHABLE_BENCHMARKS_SOAK_LEDGER_H_
@@ -16,20 +16,20 @@
 
 namespace refreshable_soak {
 
-// `what` happened, which `clause` of docs/contract.md forbids. Prints the first
-// few. Thread-safe.
+// Reports that `what` happened, which `clause` of docs/contract.md forbids.
+// Prints only the first few reports. Thread-safe.
 void Broken(absl::string_view clause, absl::string_view what);
 int64_t BrokenCount();
 
-// Numbers the moments of the run: of two, the later has the greater number.
+// Numbers the moments of the run: a later moment has a greater number.
 uint64_t NextMoment();
 
-// A kibibyte that says whose it is. Knows whether it is used after its end.
+// A token of one kibibyte. Shows whether it is used after its destruction.
 class Token {
  public:
   static constexpr uint64_t kNotAsked = std::numeric_limits<uint64_t>::max();
 
-  // `asked`: a moment after the attempt that brings it had begun.
+  // `asked`: a moment after the start of the attempt that returns the token.
   explicit Token(uint64_t id, uint64_t asked = kNotAsked);
   Token(Token&& other) noexcept;
   ~Token();
@@ -37,15 +37,15 @@ class Token {
   uint64_t id() const { return id_; }
   bool Intact() const;
   uint64_t asked() const { return asked_; }
-  // A moment before it was answered or installed.
+  // A moment before the token was returned or installed.
   uint64_t made() const { return made_; }
 
-  // A moment of the wall clock by which it had been published; infinite future
+  // A wall time by which the token had been published; the infinite future
   // until one is known.
   void NotePublished(absl::Time now) const;
   absl::Time published_by() const;
 
-  // How many there are.
+  // The number of living tokens.
   static int64_t Live();
 
   friend bool operator==(const Token& a, const Token& b) {
@@ -63,8 +63,8 @@ class Token {
   mutable std::atomic<int64_t> published_by_{0};  // Nanoseconds since 1970.
 };
 
-// What the operating system says of this process. -1: it says nothing, or what
-// it says is mostly of a sanitizer.
+// What the operating system reports about this process. -1 if it reports
+// nothing, or if the figure is mostly due to a sanitizer.
 struct ProcessFigures {
   int64_t resident_kib = -1;
   int64_t threads = -1;

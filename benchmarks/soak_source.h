@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The soak's token endpoint: a source that does, by a seed, everything that a
-// source can do, and sees to it that it is called no more often than promised.
+// The soak's token endpoint: a source that does everything that a source can
+// do, chosen by a seed, and checks that it is not called more often than
+// promised.
 
 #ifndef REFRESHABLE_BENCHMARKS_SOAK_SOURCE_H_
 #define REFRESHABLE_BENCHMARKS_SOAK_SOURCE_H_
@@ -28,21 +29,22 @@
 
 namespace refreshable_soak {
 
-// Threads that answer for a source which has returned. Thread-safe.
+// Threads that answer calls of a source after `Fetch` has returned.
+// Thread-safe.
 class LateAnswers {
  public:
   LateAnswers();
-  // Answers what is left first.
+  // Gives all outstanding answers first.
   ~LateAnswers();
 
-  // Runs `answer` on one of the threads after `delay`, or, if `cancellable`, as
-  // soon as the context says that nobody waits any more.
+  // Runs `answer` on one of the threads after `delay` or, if `cancellable`, as
+  // soon as the context is cancelled.
   void Add(absl::Duration delay, const refreshable::FetchContext& context,
            bool cancellable, absl::AnyInvocable<void()> answer);
 
  private:
   struct Late {
-    absl::Duration due;  // Since boot.
+    absl::Duration due;  // The due time, since boot.
     refreshable::FetchContext context;
     bool cancellable;
     absl::AnyInvocable<void()> answer;
@@ -57,35 +59,36 @@ class LateAnswers {
   std::vector<std::thread> threads_;
 };
 
-// Whether calls of a source keep to the policy's schedule (F4, B1, B8). A call
-// is seen later than the attempt started, by as long as it pleases the
-// operating system: so what can be checked without a false alarm is that so
-// many attempts had no time to start since an earlier moment. Thread-safe.
+// Checks that the calls of a source keep to the policy's schedule (F4, B1, B8).
+// A call is seen later than the attempt started, and the delay is not bounded.
+// So the only check without false alarms is whether there was enough time for
+// the observed number of attempts since an earlier moment. Thread-safe.
 class Schedule {
  public:
   explicit Schedule(const refreshable::RefreshPolicy& policy);
 
-  // Around each thing that permits an attempt sooner: an answer with a token, a
-  // Reset (kSooner), an Invalidate, an Install (kAtOnce: the minimum interval
-  // does not hold either). `acted`: it did something.
+  // Called before and after each event that permits an attempt sooner: an
+  // answer with a token or a Reset (kSooner), an Invalidate or an Install
+  // (kAtOnce: the minimum interval does not apply either). `acted`: whether it
+  // had an effect.
   enum class Permit { kSooner, kAtOnce };
   void Begin(Permit permit);
   void End(Permit permit, bool acted = true);
 
-  // An outage begins: what is called from now on fails. It ends.
+  // An outage begins, during which every call fails; it ends.
   void StartOutage();
   void EndOutage();
 
-  // An attempt that was under way at `now` is about to be answered: whatever is
-  // called from now on started after that.
+  // An attempt that was running at `now` is about to be answered, so every
+  // later call belongs to an attempt that started after that.
   void OnAnswer(absl::Duration now);
 
   void OnCall();
   int64_t calls() const;
 
  private:
-  // The time that it takes to start so many attempts, where `runs` times one
-  // may start at once.
+  // Returns the time that it takes to start this many attempts, if `runs` times
+  // an attempt may start at once.
   absl::Duration Least(int64_t attempts, int64_t runs) const;
 
   const refreshable::RefreshPolicy policy_;
@@ -95,13 +98,13 @@ class Schedule {
   int64_t ended_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t exempt_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t exempt_ended_ ABSL_GUARDED_BY(mutex_) = 0;
-  // The creation, or an answer: what came before.
+  // The creation or an answer, and the counts at that moment.
   struct Mark {
     absl::Duration at;
     int64_t calls;
     int64_t exempt_ended;
   };
-  std::deque<Mark> marks_ ABSL_GUARDED_BY(mutex_);  // The latest.
+  std::deque<Mark> marks_ ABSL_GUARDED_BY(mutex_);  // The latest marks.
   struct Outage {
     absl::Duration start;
     int64_t calls;
@@ -115,25 +118,25 @@ class FaultySource final : public refreshable::TokenSource<Token>,
                            public std::enable_shared_from_this<FaultySource> {
  public:
   enum class Mode {
-    kMixed,   // Everything, most of it good.
-    kDown,    // Every kind of failure.
-    kGood,    // A token at once.
-    kSilent,  // A token once nobody waits any more.
-    kStuck,   // A token long after that.
+    kMixed,   // Answers in every way, mostly with a token.
+    kDown,    // Fails in every way.
+    kGood,    // Answers with a token at once.
+    kSilent,  // Answers with a token once the call is cancelled.
+    kStuck,   // Answers with a token long after that.
   };
 
-  // `late` outlives the last call's answer.
+  // `late` must outlive the answer to the last call.
   FaultySource(uint64_t seed, LateAnswers* late,
                std::shared_ptr<Schedule> schedule);
 
   void set_mode(Mode mode) { mode_ = mode; }
 
-  // Whether an attempt is under way that somebody waits for.
+  // Whether an attempt is running that has not been abandoned.
   bool busy() const;
 
-  // Around what puts an end to all attempts that had begun before: `last_call`
-  // before it, and what that returned after it. Calls that are still inside
-  // must have been told by then.
+  // For events that end all attempts that began before: call `last_call` before
+  // the event, and pass its result to CheckOvertaken after it. Calls that are
+  // still inside must have been cancelled by then.
   uint64_t last_call() const;
   void CheckOvertaken(const char* clause, uint64_t last_call) const;
 
@@ -153,9 +156,9 @@ class FaultySource final : public refreshable::TokenSource<Token>,
   };
 
   Call Enter(const refreshable::FetchContext& context);
-  // Whether its answer was waited for.
+  // Returns whether the call had not been cancelled.
   bool Leave(uint64_t call);
-  // Calls inside whose answer is waited for.
+  // Returns the number of calls inside that have not been cancelled.
   int64_t Current() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   refreshable::Credential<Token> Good(const Call& call, bool same = false);
   void Answer(const Call& call, Done& done, Done::Result result);

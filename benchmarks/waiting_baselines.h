@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What programs do instead while there is no token: the patterns that are found
-// in the wild, each in its simplest honest form, behind three interfaces.
+// What programs do instead while there is no token: the patterns found in other
+// code, each in its simplest correct form, behind three interfaces.
 //
 // Without a thread each:
 //
@@ -37,7 +37,7 @@
 
 namespace refreshable_benchmarks {
 
-// A token endpoint that is down: whoever calls is left waiting until `Fail`.
+// A token endpoint that is down: each call waits until `Fail`.
 class Endpoint {
  public:
   using Done = std::function<void(const absl::Status&)>;
@@ -59,7 +59,7 @@ class Endpoint {
     changed_.wait(lock, [this] { return failing_; });
     return Failure();
   }
-  // Ends all calls, and each one that comes, until `Hold`.
+  // Ends all calls, and every later call, until `Hold`.
   void Fail() {
     std::vector<Done> waiting;
     {
@@ -90,7 +90,7 @@ class Endpoint {
 
 // ---- Without a thread each ----
 
-// The floor: callbacks in a list; whoever completes the call runs them all.
+// The floor: callbacks in a list. The thread that completes the call runs all.
 class CallbackList {
  public:
   static constexpr char kName[] = "floor: list of callbacks";
@@ -133,7 +133,7 @@ class EachCalls {
 
 // ---- With a thread each ----
 
-// One calls, the others wait for it.
+// One thread makes the call, and the others wait for it.
 class NotifyAll {
  public:
   static constexpr char kName[] = "floor: condition variable, notify_all";
@@ -166,7 +166,7 @@ class NotifyAll {
   absl::Status outcome_;
 };
 
-// One calls, and the others wait for its future.
+// One thread makes the call, and the others wait for its future.
 class SharedFuture {
  public:
   static constexpr char kName[] = "shared_future";
@@ -199,7 +199,7 @@ class SharedFuture {
   std::shared_future<absl::Status> flight_;
 };
 
-// The mutex is held over the call, and the next in line finds no token either.
+// The mutex is held during the call, and the next thread finds no token either.
 class LockedCall {
  public:
   static constexpr char kName[] = "mutex held over the call";

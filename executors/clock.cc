@@ -29,7 +29,7 @@ namespace {
 
 absl::Time Wall() { return absl::Now(); }
 
-// Counts sleep and hibernation, at a resolution of 10 to 16 ms.
+// Counts sleep and hibernation. The resolution is 10 to 16 ms.
 absl::Duration SinceBoot() {
   return absl::Milliseconds(static_cast<int64_t>(::GetTickCount64()));
 }
@@ -37,7 +37,8 @@ absl::Duration SinceBoot() {
 #else
 
 #if defined(__APPLE__)
-// Counts sleep there, and is not slewed. CLOCK_UPTIME_RAW would not count it.
+// On macOS this clock counts sleep and is not slewed. CLOCK_UPTIME_RAW does not
+// count sleep.
 constexpr clockid_t kSinceBootClock = CLOCK_MONOTONIC_RAW;
 #elif defined(CLOCK_BOOTTIME)
 constexpr clockid_t kSinceBootClock = CLOCK_BOOTTIME;
@@ -54,8 +55,8 @@ absl::Time Wall() {
 absl::Duration SinceBoot() {
   timespec now = {};
   if (clock_gettime(kSinceBootClock, &now) != 0) {
-    // A kernel or a sandbox that does not know the clock; it always will say
-    // so, hence the two clocks never mix.
+    // A kernel or sandbox without that clock fails every such call, so the two
+    // clocks are never mixed.
     clock_gettime(CLOCK_MONOTONIC, &now);
   }
   return absl::DurationFromTimespec(now);
@@ -74,8 +75,8 @@ const SystemClock& SystemClock::Get() {
 
 namespace {
 
-// Before main, and not only at the first use: a child of a fork in that very
-// moment would wait for it for ever.
+// Created before main and not at the first use, because a child that is forked
+// during the first use would wait for that initialization forever.
 [[maybe_unused]] const SystemClock& made_early = SystemClock::Get();
 
 }  // namespace
@@ -89,9 +90,9 @@ int64_t CoarseWallClock::TicksBefore(absl::Time t) const {
       nanos == std::numeric_limits<int64_t>::min()) {
     return nanos;
   }
-  // While time(2) says T, it is earlier than T + 1 s, but for how late the
-  // kernel's tick may be: 10 ms, more where the machine itself is a guest that
-  // has to wait for its turn. One second is for that.
+  // While time(2) returns T, the present moment is before T + 1 s plus the time
+  // by which the kernel's tick may be late: 10 ms, and more in a virtual
+  // machine that is not scheduled. One more second allows for that.
   return absl::ToUnixSeconds(t) - 1;
 }
 

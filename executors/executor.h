@@ -21,7 +21,7 @@ enum class TimerId : uint64_t {
   kNone = 0,  // No timer: `Executor::RunAfter` refused.
 };
 
-// Runs tasks, at once or after a delay, and tells the time they are run by.
+// Runs tasks, at once or after a delay, and has the clock that delays follow.
 //
 // Implementations must be thread-safe: every method may be called from any
 // thread, from inside a task, and concurrently. No method may destroy or run a
@@ -32,8 +32,8 @@ enum class TimerId : uint64_t {
 // Ownership: the executor owns a task from the moment it accepts it until the
 // task has run or has been destroyed. A task that is accepted either runs
 // exactly once or is destroyed without having run (an executor that shuts down
-// may drop what is queued); the caller learns of the latter by the destruction.
-// The executor's destructor destroys what is still pending, and a task that is
+// may drop queued tasks). The destruction tells the caller that the task will
+// not run. The executor's destructor destroys all pending tasks. A task that is
 // destroyed there may call `Cancel`, `InExecutorThread` and `clock()`.
 //
 // Lifetime: the executor outlives everything else that holds a pointer to it.
@@ -45,15 +45,16 @@ class Executor {
 
   // Queues `task` to be run soon on a thread of this executor. The task, a
   // callback or a completion, does not block for long. Returns false if the
-  // task is refused (a full queue, a shut-down); it is then destroyed before
-  // `Run` returns. Must not run `task` inside the call, in the calling thread,
-  // and must not block until another task has run.
+  // task is refused (because a queue is full or the executor has been shut
+  // down); it is then destroyed before `Run` returns. Must not run `task`
+  // inside the call, in the calling thread, and must not block until another
+  // task has run.
   virtual bool Run(Task task) = 0;
 
-  // As `Run`, for a task that may block for any length of time, such as a call
-  // of a token source. An executor that can run such tasks on separate threads
-  // should override this, so that tasks given to `Run` do not wait for them.
-  // The default calls `Run`.
+  // Like `Run`, for a task that may block for any length of time, such as a
+  // call of a token source. An executor that can run such tasks on separate
+  // threads should override this, so that tasks given to `Run` do not wait for
+  // them. The default calls `Run`.
   virtual bool RunBlocking(Task task);
 
   // Queues `task` to be run once, no earlier than `delay` from now, measured on
@@ -66,30 +67,33 @@ class Executor {
   // thread. With an infinite delay the timer is accepted and never fires.
   virtual TimerId RunAfter(absl::Duration delay, Task task) = 0;
 
-  // Cancels a timer. True: its task has not run and never will, and has been
-  // destroyed. False: the task ran, is running, or `id` names no timer.
-  // Does not wait for a task that is running.
+  // Cancels a timer. Returns true if its task has not run and never will; the
+  // task has then been destroyed. Returns false if the task has run or is
+  // running, or if `id` names no timer. Does not wait for a running task.
   virtual bool Cancel(TimerId id) = 0;
 
-  // Whether the calling thread is one that runs tasks given to `Run` or
-  // `RunBlocking`, and is inside such a task now, or destroys one that has run.
-  // A caller that is told true must not wait for another task of this executor:
-  // it may be queued behind the caller.
+  // Returns whether the calling thread is one that runs tasks given to `Run` or
+  // `RunBlocking`, and is now inside such a task or destroying one that has
+  // run. If so, the caller must not wait for another task of this executor,
+  // because that task may be queued behind the caller.
   virtual bool InExecutorThread() const = 0;
 
-  // Lets the calling thread do this executor's work until `done()` is true, or
-  // the since-boot clock of `clock()` reaches `deadline`, or nothing that is
-  // pending could change `done()` any more and `deadline` is infinite.
-  // Returns true if it did so; the caller tells the cases apart by asking
-  // `done()` and the clock. Returns false, at once, where the calling thread
-  // cannot drive this executor: others run its tasks, and the caller should
-  // wait for them. `done` is called without a lock held. Does nothing but
-  // return true if `done()` is true at once. The default returns false, which
-  // is right for every executor that has threads of its own.
+  // Lets the calling thread do this executor's work until one of these holds:
+  //
+  //   - `done()` is true. If it is true at once, no work is done.
+  //   - The since-boot clock of `clock()` reaches `deadline`.
+  //   - `deadline` is infinite, and nothing that is pending could still change
+  //     `done()`.
+  //
+  // Then returns true; the caller tells the cases apart by asking `done()` and
+  // the clock. Returns false, at once, if the calling thread cannot drive this
+  // executor: other threads run its tasks, and the caller should wait for them.
+  // `done` is called without a lock held. The default returns false, which is
+  // right for every executor that has threads of its own.
   virtual bool DriveUntil(absl::FunctionRef<bool()> done,
                           absl::Duration deadline);
 
-  // The time that `RunAfter` and `DriveUntil` go by. Lives as long as the
+  // The clock that `RunAfter` and `DriveUntil` follow. Lives as long as the
   // executor. Thread-safe.
   virtual const Clock& clock() const = 0;
 };

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// How an executor ends the program when it is misused beyond return. Private.
+// Require: ends the program when an executor is misused. Private.
 
 #ifndef REFRESHABLE_EXECUTORS_FATAL_H_
 #define REFRESHABLE_EXECUTORS_FATAL_H_
@@ -11,8 +11,8 @@
 namespace refreshable {
 namespace executors_internal {
 
-// Ends the program, with `message`, if `ok` is false. In every build mode. (The
-// oldest Abseil that is supported has no public CHECK.)
+// Ends the program with `message` if `ok` is false, in every build mode. (The
+// oldest supported Abseil has no public CHECK.)
 inline void Require(bool ok, const char* message) {
   if (ok) return;
   std::fprintf(stderr, "Fatal misuse of an executor: %s\n", message);

@@ -13,11 +13,11 @@
 namespace refreshable {
 namespace executors_internal {
 
-// What pthread_atfork(3) was made for: the handlers lock it before the fork and
-// unlock it in the parent and in the child. absl::Mutex may not be used like
-// that. In the child it waits for threads that were about to queue up for it,
-// and in builds without NDEBUG for whichever thread was in its deadlock
-// detection: none of them is there.
+// A mutex for handlers of pthread_atfork(3), which lock it before the fork and
+// unlock it in the parent and in the child. absl::Mutex must not be used like
+// that. In the child it may wait for threads that were about to queue for it
+// or, in builds without NDEBUG, for a thread that was in its deadlock
+// detection; but those threads do not exist in the child.
 class ABSL_LOCKABLE ForkMutex {
  public:
   ForkMutex() = default;

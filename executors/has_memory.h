@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// HasMemory: tells an executor that there is no memory for a task. Private.
+// HasMemory: whether an executor has the memory for a task. Private.
 
 #ifndef REFRESHABLE_EXECUTORS_HAS_MEMORY_H_
 #define REFRESHABLE_EXECUTORS_HAS_MEMORY_H_

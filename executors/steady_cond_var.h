@@ -14,9 +14,9 @@
 namespace refreshable {
 namespace executors_internal {
 
-// As absl::CondVar. That one waits by the wall clock in older Abseil: any wait
-// during which the clock is set back, however short it was to be, becomes as
-// much longer. This one waits by the steady clock.
+// Like absl::CondVar, but timed waits use the steady clock. In older Abseil,
+// absl::CondVar uses the wall clock: if that is set back during a wait, the
+// wait becomes longer by the same amount.
 class SteadyCondVar {
  public:
   SteadyCondVar() = default;
@@ -41,7 +41,7 @@ class SteadyCondVar {
   void SignalAll() { changed_.notify_all(); }
 
  private:
-  // As std::condition_variable_any wants it.
+  // Adapts Mutex to the interface that std::condition_variable_any requires.
   template <typename Mutex>
   struct Lockable {
     void lock() ABSL_NO_THREAD_SAFETY_ANALYSIS { mutex->Lock(); }

@@ -121,8 +121,8 @@ int ThreadExecutor::Shutdown(absl::Duration timeout) {
   Require(!pool->OwnsThisThread(),
           "ThreadExecutor shut down or destroyed inside one of its own tasks");
   shut_down_ = true;
-  // In a child that never used it, the pool's lock may be held for ever by a
-  // thread that is not there: it is left alone.
+  // In a child that never used the executor, a thread of the parent may hold
+  // the pool's lock forever, so the pool is left alone.
   return pool->OfThisProcess() ? pool->Shutdown(timeout) : 0;
 }
 
@@ -142,7 +142,8 @@ TimerId ThreadExecutor::RunAfter(absl::Duration delay, Task task) {
   Require(task != nullptr, "ThreadExecutor::RunAfter of a null task");
   ThreadPool* const pool = ThisProcessPool();
   if (pool == nullptr) return TimerId::kNone;
-  // Ids are the executor's, not the pool's: a child gives none out again.
+  // Ids belong to the executor and not to the pool, so that a child does not
+  // reuse them.
   const uint64_t id =
       last_timer_id_.fetch_add(1, std::memory_order_relaxed) + 1;
   return pool->RunAfter(id, delay, std::move(task)) ? static_cast<TimerId>(id)
@@ -151,7 +152,8 @@ TimerId ThreadExecutor::RunAfter(absl::Duration delay, Task task) {
 
 bool ThreadExecutor::Cancel(TimerId id) {
   ThreadPool* const pool = LastPool();
-  // The parent's timers never run in a child, but were not destroyed either.
+  // In a child, the parent's timers never run, but have not been destroyed
+  // either, so this returns false.
   if (pool == nullptr || !pool->OfThisProcess()) return false;
   return pool->Cancel(static_cast<uint64_t>(id));
 }
@@ -175,7 +177,7 @@ ThreadPool* ThreadExecutor::ThisProcessPool() {
   std::shared_ptr<ThreadPool> fresh;
   const bool made = HasMemory(
       [&] { fresh = std::make_shared<ThreadPool>(ToPool(options_), *clock_); });
-  // If not, the next call tries again.
+  // If this fails, the next call tries again.
   if (!made || !fresh->Start()) return nullptr;
   if (pool_.compare_exchange_strong(pool, fresh.get(),
                                     std::memory_order_acq_rel)) {

@@ -27,9 +27,9 @@ class ThreadPool;
 //
 // - Each task given to `RunBlocking` gets a thread of its own at once, up to
 //   `Options::blocking_threads`. Further tasks wait until one of those ends.
-// - Tasks given to `Run` share up to four threads. A fifth and further ones are
-//   made only if none of those has taken a task for 20 ms, because the tasks
-//   that they run block all the same, up to `Options::workers`.
+// - Tasks given to `Run` share up to four threads. If such tasks block
+//   nevertheless, so that no thread has taken a waiting task for 20 ms, another
+//   thread is created, up to `Options::workers`.
 // - Timer tasks run on one thread, one after another.
 //
 // Tasks of one kind start in the order in which they were given. A thread is
@@ -44,7 +44,8 @@ class ThreadPool;
 // `Shutdown` or if there is no memory for it. A task given to `RunBlocking` is
 // also refused if the system grants no thread and no thread of that kind
 // exists. If one exists, the task waits for it, and the system is asked again
-// every 20 ms. Nothing throws.
+// every 20 ms. In a child of fork(), tasks and timers are also refused if the
+// system grants no first threads. Nothing throws.
 //
 // Time is the machine's since-boot clock (`SystemClock`). Timers due while the
 // machine was suspended run at most a second after it resumes; steps of the

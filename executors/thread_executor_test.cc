@@ -66,7 +66,7 @@ class OnDestroy {
   const std::function<void()> f_;
 };
 
-// A clock that stands still but for the test, and counts its readings.
+// A clock that only the test moves, and that counts how often it is read.
 class FakeClock final : public Clock {
  public:
   Instant Now() const override {

@@ -277,7 +277,7 @@ class ThreadExecutorThreadsDeathTest : public ::testing::Test {
   void SetUp() override { GTEST_FLAG_SET(death_test_style, "threadsafe"); }
 };
 
-// exit() waited for a source that hung, for ever.
+// exit() waited forever for a source that hung.
 TEST_F(ThreadExecutorThreadsDeathTest, X4ExitEndsThoughATaskOfAStaticOneHangs) {
   EXPECT_EXIT(
       {

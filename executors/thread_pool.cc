@@ -24,19 +24,19 @@ namespace refreshable {
 namespace executors_internal {
 namespace {
 
-// The longest that a thread waits before it looks at the clock again: its wait
-// does not count the time that the machine is suspended.
+// The longest time that a thread waits before it reads the clock again, because
+// its wait does not count the time while the machine is suspended.
 constexpr absl::Duration kLongestWait = absl::Seconds(1);
 
-// Tasks that wait for a thread while none is taken for so long get another
-// thread.
+// If tasks wait for a thread and no task is taken for this long, another thread
+// is created.
 constexpr absl::Duration kStall = absl::Milliseconds(20);
 
-// How many forks lie between the first process and this one.
+// The number of forks between the first process and this one.
 ABSL_CONST_INIT std::atomic<uint64_t> fork_count{0};
 
-// Before main, and not only at the first use: that may be in one thread while
-// another one forks. But at the first use too, which may be even earlier.
+// Called before main, because the first use may be on one thread while another
+// one forks; and at the first use, because that may be even earlier.
 int CountForks() {
 #ifndef _WIN32
   ABSL_CONST_INIT static std::atomic<bool> counted{false};
@@ -89,7 +89,8 @@ int ThreadPool::Shutdown(absl::Duration timeout) {
     }
     timers_changed_.Signal();
   }
-  // Before the wait: a running task may be waiting for what it queued.
+  // Destroyed before the wait below, because a running task may be waiting for
+  // a task that it queued.
   while (!tasks.empty()) tasks.pop_front();
   while (!blocking.empty()) blocking.pop_front();
   while (!timers.empty()) timers.erase(timers.begin());
@@ -104,7 +105,7 @@ int ThreadPool::Shutdown(absl::Duration timeout) {
       if (wait <= absl::ZeroDuration()) break;
       ended_.WaitWithTimeout(&mu_, std::min(wait, kLongestWait));
     }
-    // A thread that is not in a task ends at once.
+    // Threads that are not in a task end at once.
     while (live_.size() + detached_.size() > running_) ended_.Wait(&mu_);
     left = running_;
     for (OsThread& thread : live_) thread.Detach();
@@ -121,15 +122,16 @@ void ThreadPool::Release() {
 }
 
 bool ThreadPool::Enqueue(Lane* to, Task task) {
-  // A node of its own, linked in later: neither the task's move constructor nor
-  // its destructor, both the caller's code, runs under the lock.
+  // The task is put into a node that is linked into the queue later, so that
+  // neither its move constructor nor its destructor, which are the caller's
+  // code, runs under the lock.
   std::list<Task> node;
   if (!HasMemory([&] { node.push_back(std::move(task)); })) return false;
   ForkMutexLock lock(&mu_);
   Lane& lane = *to;
   if (closed_) return false;
   if (lane.idle.empty() && lane.threads < lane.prompt && Grow(lane)) {
-    // That thread takes it.
+    // The new thread takes the task.
   } else if (lane.threads == 0 || Full(lane)) {
     return false;
   } else if (!lane.idle.empty()) {
@@ -247,7 +249,7 @@ void ThreadPool::Work(Lane& lane, Threads::iterator self) {
   End(self);
 }
 
-// Returns when there may be a task; false if the thread is to end instead.
+// Returns true when there may be a task, and false if the thread must end.
 bool ThreadPool::AwaitTask(Lane& lane, Idler& me) {
   me.is_woken = false;
   lane.idle.push_back(&me);
@@ -282,7 +284,7 @@ void ThreadPool::RunTimers(Threads::iterator self) {
   End(self);
 }
 
-// Returns when the first timer is due; false if the thread is to end.
+// Returns true when the first timer is due, and false if the thread must end.
 bool ThreadPool::AwaitTimer() {
   while (!closed_) {
     const absl::Duration now = clock_.Now().since_boot;
@@ -308,13 +310,13 @@ void ThreadPool::LeaveTask() {
 
 void ThreadPool::End(Threads::iterator self) {
   this_thread_ = {};
-  // Each thread joins the one that ended before it.
+  // Each thread joins the thread that ended before it.
   Threads before;
   if (detached_.empty()) {
     before.swap(finished_);
     finished_.splice(finished_.end(), live_, self);
   } else {
-    detached_.erase(self);  // Shutdown has left no other.
+    detached_.erase(self);  // After Shutdown, all threads left are detached.
   }
   if (closed_) ended_.SignalAll();
   mu_.Unlock();

@@ -27,9 +27,9 @@
 namespace refreshable {
 namespace executors_internal {
 
-// The queues, timers and threads of one process; a child of fork() gets a pool
-// of its own. Each thread is an owner of the pool, so that a thread whose task
-// never returns can be left running. Thread-safe.
+// The queues, timers and threads of a ThreadExecutor in one process; a child of
+// fork() gets a pool of its own. Each thread shares ownership of the pool, so
+// that a thread whose task never returns can be left running. Thread-safe.
 class ThreadPool final : public std::enable_shared_from_this<ThreadPool> {
  public:
   using Task = Executor::Task;
@@ -85,7 +85,7 @@ class ThreadPool final : public std::enable_shared_from_this<ThreadPool> {
   }
 
  private:
-  // Due time, then id: the order in which timers run.
+  // The keys are due time and id; timers run in this order.
   using Timers = std::map<std::pair<absl::Duration, uint64_t>, Task>;
   using TimersById = std::map<uint64_t, Timers::iterator>;
   using Threads = std::list<OsThread>;

@@ -136,16 +136,16 @@ class AsyncCallCallback {
 
 }  // namespace internal
 
-// What CallWithToken returns where the call returns Answer: `StatusOr<Answer>`,
-// or Answer itself if that is a Status or StatusOr.
+// The return type of CallWithToken if `call` returns Answer:
+// `StatusOr<Answer>`, or Answer itself if that is a Status or StatusOr.
 template <typename Answer>
 using AnswerOrStatus = typename internal::AsStatusOr<Answer>::type;
 
 // Reads a token and calls `call(const Lease<Token>&)` with it. If
 // `is_rejected(const Answer&)` is true of the answer, reads a later token and
 // calls `call` once more with that. (The read sets `ReadOptions::rejected`, so
-// the rejected token stays in service for everybody else.) The second answer is
-// returned whatever it is; if it is a rejection too, it is reported with
+// the rejected token stays in service for all other reads.) The second answer
+// is returned whatever it is; if it is a rejection too, it is reported with
 // `ReportRejected`.
 //
 // Returns the first answer if there is no later token (the refresh fails,
@@ -196,7 +196,7 @@ AnswerOrStatus<Answer> CallWithToken(
   return second;
 }
 
-// As CallWithToken, but never blocks. `call(Lease<Token>, done)` starts the
+// Like CallWithToken, but never blocks. `call(Lease<Token>, done)` starts the
 // call and returns. `done(Answer)` takes the answer, on any thread, once; later
 // calls of it are ignored. If `done` is called before `call` has returned,
 // `call` may be entered a second time, on another thread, before that. `call`

@@ -171,7 +171,7 @@ TEST_F(CallWithTokenAsyncTest, A4OneDeadlineAndTheRefreshsOwnStatus) {
   start(absl::Seconds(4));
   EXPECT_EQ(Outcome(1), "no to t2");
   EXPECT_EQ(refreshes.at(1).code(), absl::StatusCode::kInvalidArgument);
-  // With nothing left the attempt is made all the same.
+  // The attempt is made even if no time is left.
   executor_.AdvanceBy(absl::Minutes(1));
   start(absl::Seconds(2));
   EXPECT_EQ(Outcome(2), "no to t2");
@@ -388,7 +388,7 @@ TEST_F(CallWithTokenAsyncTest, E1DestroyedInsideTheCallback) {
   EXPECT_EQ(token_, nullptr);
 }
 
-// A queued answer that the executor loses is delivered by whoever lost it.
+// If the executor loses a queued answer, the thread that lost it delivers it.
 TEST_F(CallWithTokenAsyncTest, E2CallbackSurvivesADroppedTask) {
   source_.Answer("t1", absl::Hours(1));
   Start();

@@ -17,7 +17,7 @@ namespace refreshable {
 // lifetime. A value.
 class Expiry {
  public:
-  // The token is good until it is replaced or invalidated.
+  // The token is valid until it is replaced or invalidated.
   static Expiry Never() { return Expiry(); }
 
   // The token is expired at `time` and later (RFC 7519, section 4.1.4: "on or
@@ -28,10 +28,10 @@ class Expiry {
     return expiry;
   }
 
-  // The token lives for `lifetime`: `expires_in` of RFC 6749, section 5.1. It
-  // counts from the moment the attempt that brought the token started (for
-  // `Install`: from that call), which errs on the safe side by one round trip.
-  // `absl::InfiniteDuration()` means never.
+  // The token expires `lifetime` after the start of the attempt that returned
+  // it (for `Install`, after that call). This is `expires_in` of RFC 6749,
+  // section 5.1; counting from the start errs on the safe side by one round
+  // trip. `absl::InfiniteDuration()` means never.
   static Expiry In(absl::Duration lifetime) {
     Expiry expiry;
     expiry.lifetime_ = lifetime;
@@ -40,9 +40,10 @@ class Expiry {
   }
 
   bool is_relative() const { return relative_; }
-  // Meaningful if `!is_relative()`; infinite future if the token never expires.
+  // Wall time; the infinite future if the token never expires. Meaningful only
+  // if `!is_relative()`.
   absl::Time time() const { return time_; }
-  // Meaningful if `is_relative()`.
+  // Infinite if the token never expires. Meaningful only if `is_relative()`.
   absl::Duration lifetime() const { return lifetime_; }
 
  private:
@@ -53,7 +54,7 @@ class Expiry {
   bool relative_ = false;
 };
 
-// "never", the time in RFC 3339, or "in 1h".
+// Writes "never", the time in RFC 3339 form (UTC), or "in 1h".
 std::ostream& operator<<(std::ostream& os, const Expiry& expiry);
 template <typename Sink>
 void AbslStringify(Sink& sink, const Expiry& expiry) {
@@ -62,8 +63,9 @@ void AbslStringify(Sink& sink, const Expiry& expiry) {
 
 // What a token source returns: the token, and when it expires.
 //
-// `Token` must be move-constructible and destructible without throwing; once
-// published it is read from many threads at the same time and never changed.
+// `Token` must be move-constructible, and its destructor must not throw. A
+// published token is read by many threads at the same time and is never
+// modified.
 template <typename Token>
 struct Credential {
   Credential(Token t, Expiry e) : token(std::move(t)), expiry(e) {}

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Event: one thing that happened to a Refreshable, as observers are told it.
+// Event: one thing that happened to a Refreshable, as its observer receives it.
 
 #ifndef REFRESHABLE_EVENT_H_
 #define REFRESHABLE_EVENT_H_
@@ -103,7 +103,7 @@ constexpr absl::string_view EventKindName(EventKind kind) {
   return "unknown";
 }
 
-// A value.
+// One event, as `Observer::OnEvent` receives it. A value.
 struct Event {
   EventKind kind = EventKind::kStateChanged;
   // Always set: the generation last published, the state that was last reported
@@ -112,20 +112,22 @@ struct Event {
   Generation generation;
   Freshness freshness = Freshness::kExpired;
   int failures = 0;
-  // kAttemptStarted: why.
+  // kAttemptStarted: why the attempt is made.
   RefreshReason reason = RefreshReason::kFirst;
-  // kAttemptStarted, kAttemptFailed: which attempt of its refresh, from 1.
+  // kAttemptStarted, kAttemptFailed: the number of the attempt within its
+  // refresh, from 1. Otherwise 0.
   int attempt = 0;
   // The cause of kAttemptFailed and kExhausted; of kAttemptAbandoned if the
   // executor lost the attempt; of kAttemptDiscarded if the late answer was a
   // failure. Otherwise OK.
   absl::Status status;
-  // kBackoff. A reset, an installed token, expiry or an invalidation may end it
-  // sooner.
+  // kBackoff: how long no attempt is made. `Reset`, `Install`, an invalidation
+  // or the token's expiry may end the wait sooner.
   absl::Duration delay;
 };
 
-// One line: the kind's name, then what it speaks of as name=value.
+// Writes one line: the kind's name, then the fields that are meaningful for it
+// as name=value.
 std::ostream& operator<<(std::ostream& os, const Event& event);
 template <typename Sink>
 void AbslStringify(Sink& sink, const Event& event) {

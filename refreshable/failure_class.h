@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// FailureClass: how a failed attempt bears on the next one.
+// FailureClass: whether a failed attempt is retried.
 
 #ifndef REFRESHABLE_FAILURE_CLASS_H_
 #define REFRESHABLE_FAILURE_CLASS_H_
@@ -12,11 +12,11 @@
 
 namespace refreshable {
 
-// What a failed attempt says of the next one.
+// Whether a failed attempt is retried within its refresh.
 enum class FailureClass {
-  kTransient,  // Likely to pass: retried by the schedule.
-  kThrottled,  // The server asked for patience: retried, after its wait.
-  kPermanent,  // A retry would fail alike: ends the refresh.
+  kTransient,  // The cause is likely to pass. Retried on the policy's schedule.
+  kThrottled,  // The server asks clients to slow down. Retried too.
+  kPermanent,  // A retry would fail in the same way. Ends the refresh.
 };
 
 // "transient", "throttled" or "permanent".
@@ -39,9 +39,10 @@ void AbslStringify(Sink& sink, FailureClass kind) {
   sink.Append(FailureClassName(kind));
 }
 
-// The sorting that is used unless a Refreshable is given another: UNAVAILABLE,
-// DEADLINE_EXCEEDED and ABORTED are transient, RESOURCE_EXHAUSTED is throttled,
-// everything else is permanent. Requires: !status.ok().
+// The default classification: UNAVAILABLE, DEADLINE_EXCEEDED and ABORTED are
+// transient, RESOURCE_EXHAUSTED is throttled, and all other codes are
+// permanent. `Refreshable::Options::classify` replaces it. Requires:
+// !status.ok().
 inline FailureClass ClassifyFailure(const absl::Status& status) {
   switch (status.code()) {
     case absl::StatusCode::kUnavailable:

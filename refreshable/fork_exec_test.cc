@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Clause E4: a fork() whose child only goes on to another program, or reads.
-// While other threads of the parent are inside absl::Mutex: in builds without
-// NDEBUG that notes each acquisition under a lock of its own, and whoever used
-// one in the child would wait there for a thread that is not there. (With
-// NDEBUG there is nothing to wait for, and these tests cannot fail.)
+// Clause E4: a fork() whose child only executes another program, or reads,
+// while other threads of the parent are inside absl::Mutex. In builds without
+// NDEBUG absl::Mutex records each acquisition under a lock of its own, and a
+// child that used one would wait there for a thread that does not exist in it.
+// (With NDEBUG there is nothing to wait for, and these tests cannot fail.)
 
 #include <signal.h>
 #include <sys/wait.h>

@@ -240,8 +240,8 @@ TEST(ForkStressTest, E4AThreadOfTheChildIsNotTakenForOneOfTheParents) {
   gate.Open();
 }
 
-// The child waited for ever for the parent's readers, who are not there: for
-// one that had been about to leave the condition variable.
+// The child waited forever for a reader of the parent that had been about to
+// leave the condition variable, and that does not exist in the child.
 TEST(ForkStressTest, E4ChildRefreshesWhileTheParentsThreadsWait) {
   const auto executor = MakeExecutor(1);
   const pid_t parent = getpid();

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Lets fmt print every public value, as operator<< does: fmt::format("{}", v).
-// No token and no secret is in what they print.
+// Formatters for fmt: fmt::format("{}", v) prints every public value as
+// operator<< does. The output never contains a token or a secret.
 
 #ifndef REFRESHABLE_FORMAT_H_
 #define REFRESHABLE_FORMAT_H_

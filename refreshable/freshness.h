@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Freshness: what a token is good for at a given moment.
+// Freshness: whether a token is usable, and whether its refresh is due.
 
 #ifndef REFRESHABLE_FRESHNESS_H_
 #define REFRESHABLE_FRESHNESS_H_
@@ -11,14 +11,14 @@
 
 namespace refreshable {
 
-// The three states of what a Refreshable holds.
+// The state of the token that a Refreshable holds.
 enum class Freshness {
-  // Nothing usable: no token yet, or it has expired or was withdrawn. A read
-  // has to wait for a refresh.
+  // There is no usable token: none has been published yet, or it has expired or
+  // was withdrawn. A read has to wait for a refresh.
   kExpired,
-  // Usable, and old enough that a refresh in the background is due.
+  // The token is usable, and old enough that a background refresh is due.
   kStale,
-  // Usable, and nothing is due.
+  // The token is usable, and no refresh is due.
   kFresh,
 };
 

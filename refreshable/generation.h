@@ -12,9 +12,9 @@
 
 namespace refreshable {
 
-// Numbers the tokens that one Refreshable publishes: the first is 1, each later
-// one is greater, and none is ever given twice. A default-constructed
-// Generation is 0 and names no token. A value; thread-safe like an integer.
+// Numbers the tokens that one Refreshable publishes: the first is 1, and each
+// later one is greater. A default-constructed Generation is 0 and names no
+// token. A value, as thread-safe as an integer.
 class Generation {
  public:
   constexpr Generation() = default;

@@ -16,44 +16,49 @@
 
 namespace refreshable {
 
-// How a Refreshable is, at one moment. A value.
+// The condition of a Refreshable at one moment. A value.
 struct Health {
   Freshness freshness = Freshness::kExpired;
-  Generation generation;  // The last published; 0: none yet.
-  // Of that token, wall time; infinite future if it never expires or there is
-  // none yet.
+  // The generation last published; 0 if there is none yet.
+  Generation generation;
+  // When that token expires, in wall time. The infinite future if it never
+  // expires or if no token has been published yet.
   absl::Time expires_at = absl::InfiniteFuture();
-  bool rejected = false;    // A server rejected that token.
-  bool refreshing = false;  // A refresh is in flight.
-  int failures = 0;         // Failed attempts in a row.
-  absl::Status last_cause;  // Of those; OK after a success.
-  bool exhausted = false;   // Too many of them, and no usable token.
-  bool fatal = false;       // Nothing is attempted until Reset or Install.
-  // None starts before. Wall time as of the snapshot; infinite future if fatal.
+  bool rejected = false;    // Whether a server rejected that token.
+  bool refreshing = false;  // Whether a refresh is in flight.
+  int failures = 0;         // The number of failed attempts in a row.
+  absl::Status last_cause;  // The last failure's status; OK after a success.
+  // Whether there were too many failures in a row and no token is usable.
+  bool exhausted = false;
+  bool fatal = false;  // Whether no attempt is made until Reset or Install.
+  // No attempt starts before this time. It is wall time, computed for this
+  // snapshot, and not before the snapshot's own time. The infinite future if
+  // `fatal`.
   absl::Time next_attempt;
-  int64_t waiters = 0;  // Reads that wait.
+  int64_t waiters = 0;  // The number of reads that are waiting.
 };
 
-// One line, "fresh, generation 3, expires 2026-01-01T00:00:00+00:00, ...".
+// Writes one line: "fresh, generation 3, expires 2026-01-01T00:00:00+00:00".
+// Other fields follow if they are set.
 std::ostream& operator<<(std::ostream& os, const Health& health);
 template <typename Sink>
 void AbslStringify(Sink& sink, const Health& health) {
   sink.Append(internal::Streamed(health));
 }
 
-// Counts since the Refreshable was created. A value.
+// Numbers of events since the Refreshable was created. A value.
 struct Stats {
   int64_t attempts_started = 0;
   int64_t attempts_failed = 0;
-  int64_t attempts_abandoned = 0;  // One that timed out has failed too.
+  int64_t attempts_abandoned = 0;  // One that timed out counts as failed too.
   int64_t attempts_discarded = 0;  // Late answers that changed nothing.
   int64_t tokens_published = 0;
   int64_t tokens_invalidated = 0;
-  int64_t tokens_rejected = 0;   // And served on; not the calls rejected.
-  int64_t tokens_unchanged = 0;  // Refreshes that brought the rejected token.
+  int64_t tokens_rejected = 0;   // Tokens, not calls, that servers rejected.
+  int64_t tokens_unchanged = 0;  // Refreshes that returned a rejected token.
 };
 
-// One line of name=value.
+// Writes one line of name=value.
 std::ostream& operator<<(std::ostream& os, const Stats& stats);
 template <typename Sink>
 void AbslStringify(Sink& sink, const Stats& stats) {

@@ -25,7 +25,7 @@ constexpr std::array<absl::string_view, 12> kMonths = {
     "Jan", "Feb", "Mar", "Apr", "May", "Jun",
     "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
 constexpr absl::string_view kHttpStatusUrl = "refreshable/http-status";
-// The longest has 33: "Wednesday, 06-Nov-94 08:49:37 GMT".
+// The longest valid date has 33 bytes: "Wednesday, 06-Nov-94 08:49:37 GMT".
 constexpr size_t kMaxHttpDateBytes = 64;
 
 absl::StatusCode CodeOf(int http_status, absl::string_view oauth_error) {
@@ -58,8 +58,8 @@ absl::StatusCode CodeOf(int http_status, absl::string_view oauth_error) {
   }
 }
 
-// Narrower than RFC 6749, section 5.2, yet true of each code in IANA's registry
-// of OAuth extension errors, and of hardly any token.
+// This is narrower than RFC 6749, section 5.2, but every code in IANA's
+// registry of OAuth extension errors satisfies it, and hardly any token does.
 bool IsPlausibleCode(absl::string_view error) {
   return !error.empty() && error.size() <= 64 &&
          std::all_of(error.begin(), error.end(),
@@ -88,7 +88,7 @@ std::optional<absl::Duration> RetryAfter(absl::Span<const HttpHeader> headers,
   if (!value.has_value()) return std::nullopt;
   if (AllDigits(*value)) {
     int64_t seconds = 0;
-    // Too many digits still mean a long time.
+    // A number with too many digits is still a long time.
     return absl::SimpleAtoi(*value, &seconds) ? absl::Seconds(seconds)
                                               : absl::InfiniteDuration();
   }
@@ -145,7 +145,7 @@ FailureClass ClassifyHttpFailure(const absl::Status& status) {
 std::optional<absl::Time> ParseHttpDate(absl::string_view text,
                                         absl::Time now) {
   if (text.size() > kMaxHttpDateBytes) return std::nullopt;
-  // One of:
+  // The date has one of these forms:
   //   Sun, 06 Nov 1994 08:49:37 GMT
   //   Sunday, 06-Nov-94 08:49:37 GMT
   //   Sun Nov  6 08:49:37 1994

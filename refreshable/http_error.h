@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// HttpErrorToStatus: what a token endpoint's failing HTTP answer means.
+// HttpErrorToStatus: makes a status of a token endpoint's failing HTTP answer.
 
 #ifndef REFRESHABLE_HTTP_ERROR_H_
 #define REFRESHABLE_HTTP_ERROR_H_
@@ -60,9 +60,9 @@ absl::Status HttpErrorToStatus(int http_status,
 // if `status` was not made by it.
 std::optional<int> GetHttpStatus(const absl::Status& status);
 
-// As `ClassifyFailure`, but HTTP statuses 408, 425, 500, 520 to 524 and 529 are
-// transient too: a proxy, or a server in trouble, gives them for a while. For
-// `Refreshable::Options::classify`. Requires: !status.ok().
+// Like `ClassifyFailure`, but HTTP statuses 408, 425, 500, 520 to 524 and 529
+// are transient too: proxies, and servers in trouble, answer with them for a
+// while. For `Refreshable::Options::classify`. Requires: !status.ok().
 FailureClass ClassifyHttpFailure(const absl::Status& status);
 
 // Reads an HTTP-date (RFC 9110, section 5.6.7): IMF-fixdate, the obsolete RFC

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Lease: what a read hands out.
+// Lease: what a read returns. It keeps one token alive.
 
 #ifndef REFRESHABLE_LEASE_H_
 #define REFRESHABLE_LEASE_H_
@@ -36,21 +36,23 @@ struct Snapshot {
   Generation same_since;
 };
 
-// Later than the infinite past alone.
+// The check time with which every read asks the machine: only the infinite past
+// is earlier.
 constexpr int64_t kNeverWithoutAsking = std::numeric_limits<int64_t>::min() + 1;
 
-// When reads of the node have to ask; see `Published`.
+// A node with the time from which its reads must ask the machine; see
+// `Published`.
 struct TimedNode : HazardNode {
   explicit TimedNode(bool nothing) : is_nothing(nothing) {}
 
-  // Stands for no snapshot, and is never retired.
+  // Whether this node stands for "no snapshot". Such a node is never retired.
   const bool is_nothing;
   // In ticks of the coarse clock, and in nanoseconds since 1970.
   mutable std::atomic<int64_t> check_ticks{kNeverWithoutAsking};
   mutable std::atomic<int64_t> check_nanos{kNeverWithoutAsking};
 };
 
-// A snapshot in its cell. Immutable, but for when reads have to ask.
+// A snapshot in its cell. Immutable, except for the check time.
 template <typename Token>
 struct SnapshotNode final : TimedNode {
   explicit SnapshotNode(Snapshot<Token> s)
@@ -70,10 +72,13 @@ class Refreshable;
 
 REFRESHABLE_ABI_NAMESPACE_BEGIN
 
-// Holds one published token. Whoever holds it may read the token for as long as
-// it likes: the bytes stay valid though the token expires or is replaced, and
-// though the Refreshable, its executor and the thread that read it are gone.
-// They are freed promptly after the last lease (and share) has ended.
+// Holds one published token. The token's bytes stay valid as long as the lease
+// exists, even if the token expires or is replaced, and even if the
+// Refreshable, its executor and the thread that read the token are gone. They
+// are freed promptly after the last lease of the token, and the last pointer
+// that `Share` returned, are gone.
+//
+// A lease must not outlive the shared object (plug-in) that made it.
 //
 // Move-only; moving does not throw. A moved-from lease may only be destroyed or
 // assigned to. Different threads may use different leases of one token; one
@@ -85,18 +90,19 @@ class Lease {
   Lease& operator=(Lease&&) noexcept = default;
 
   const Token& token() const { return *snapshot().token; }
-  // What to name as `ReadOptions::rejected` when a server rejects the token.
+  // The token's generation. If a server rejects the token, pass this as
+  // `ReadOptions::rejected`.
   Generation generation() const { return snapshot().generation; }
-  // Wall time; infinite future if the token never expires.
+  // When the token expires, in wall time. The infinite future if it never does.
   absl::Time expires_at() const { return snapshot().expires_at; }
-  // The token has expired and is served all the same, because refreshes fail
-  // and `RefreshPolicy::max_stale_on_error` allows it.
+  // Whether the token has expired and is served nevertheless, because refreshes
+  // fail and `RefreshPolicy::max_stale_on_error` allows it.
   bool degraded() const { return snapshot().degraded; }
 
-  // The token, shared: for code that keeps it beyond the lease.
+  // Shares ownership of the token, for code that needs it beyond the lease.
   std::shared_ptr<const Token> Share() const { return snapshot().token; }
 
-  // Shows generation, expiry and degradation, and nothing of the token.
+  // Writes generation, expiry and degradation, and nothing of the token.
   friend std::ostream& operator<<(std::ostream& os, const Lease& lease) {
     return os << "Lease(generation " << lease.generation() << ", expires "
               << Expiry::At(lease.expires_at())
@@ -121,7 +127,7 @@ class Lease {
   internal::HazardHold hold_;
 };
 
-// GoogleTest would print the bytes of what a read returns.
+// Without this, GoogleTest would print the token's bytes.
 template <typename Token>
 void PrintTo(const absl::StatusOr<Lease<Token>>& result, std::ostream* os) {
   if (result.ok()) {

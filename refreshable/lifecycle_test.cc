@@ -280,8 +280,8 @@ TEST_F(LifecycleTest, E1EndsInsideItsHook) {
   EXPECT_EQ(outcome.status.code(), absl::StatusCode::kCancelled);
 }
 
-// The read went on with what the Refreshable had owned, and that was freed. Now
-// whoever is inside a call holds the state.
+// The read continued to use state that the Refreshable had owned and that was
+// freed. Now a thread that is inside a call shares ownership of the state.
 TEST_F(LifecycleTest, E1EndsInsideItsHookOfABlockingRead) {
   Strings::Options options;
   options.on_token_changed = [&](const auto&) { token_.reset(); };

@@ -34,13 +34,13 @@ inline Credential<std::string> Hour(std::string token) {
   return {std::move(token), Expiry::In(absl::Hours(1))};
 }
 
-// Gives the thread away until a condition that must come true is true.
+// Yields until a condition is true that must become true.
 template <typename Condition>
 void SpinUntil(Condition condition) {
   while (!condition()) std::this_thread::yield();
 }
 
-// A source that is one function of everything it is given.
+// A source that passes everything it is given to a function.
 template <typename Token = std::string>
 class LambdaSource final : public TokenSource<Token> {
  public:
@@ -92,7 +92,7 @@ class HeldSource final : public TokenSource<std::string> {
   std::vector<std::pair<FetchContext, FetchDone<std::string>>> calls_;
 };
 
-// Tells a function of every event.
+// Passes every event to a function.
 class LambdaObserver final : public Observer {
  public:
   explicit LambdaObserver(std::function<void(const Event&)> function)
@@ -173,7 +173,7 @@ class ProbeExecutor : public Executor {
 
 using Strings = Refreshable<std::string>;
 
-// A Refreshable with a policy without jitter unless `options` brings another.
+// Returns a Refreshable made with `options`, but without jitter.
 inline std::unique_ptr<Strings> Make(
     Executor* executor, std::shared_ptr<TokenSource<std::string>> source,
     Strings::Options options = {}) {

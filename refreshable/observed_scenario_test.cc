@@ -178,7 +178,7 @@ TEST(JitterTest, F8StalenessComesUpToATenthOfTheLifeEarlier) {
     most = std::max(most, stale);
   }
   EXPECT_GE(least, 40.0);  // The window is the 50 s before the expiry.
-  EXPECT_LE(least, 41.0);  // Used to the full by so many seeds.
+  EXPECT_LE(least, 41.0);  // This many seeds use the whole range.
   EXPECT_LE(most, 50.0);
   EXPECT_GE(most, 49.0);
   EXPECT_EQ(StaleAfter(1, 0), 50.0);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Observer: is told what happens to a Refreshable.
+// Observer: receives the events of a Refreshable.
 
 #ifndef REFRESHABLE_OBSERVER_H_
 #define REFRESHABLE_OBSERVER_H_
@@ -9,18 +9,25 @@
 
 namespace refreshable {
 
-// To be implemented by the user, for metrics and logs.
+// Receives every event of a Refreshable, for metrics and logs. To be
+// implemented by the user.
 //
-// `OnEvent` is called for each event, one at a time and in the order in which
-// they happened, with no lock held, on a thread that brought one about: while
-// it is busy with one event those of other threads queue up, their calls
-// return, and it tells them too. It should be quick, and may read the
-// Refreshable; but the thread may be in a timer of the executor, or in the
-// attempt that the event tells of, where a `Get` that would have to wait fails
-// with FAILED_PRECONDITION. Another Refreshable must not be waited for there
-// either: use TryGet. What it throws is ignored. It is not called any more once
-// the Refreshable's destructor has returned, but for a call that was already
-// running on another thread.
+// `OnEvent` is called once per event. Calls for one Refreshable never overlap,
+// and are made in the order in which the events happened. An observer that
+// serves several Refreshables must be thread-safe. No lock is held.
+//
+// The calling thread is one that caused an event. While it is inside `OnEvent`,
+// the events of other threads are queued. Those threads do not wait; the first
+// thread delivers their events too. So `OnEvent` should return quickly.
+// Exceptions that it throws are ignored.
+//
+// `OnEvent` may read the Refreshable. But the thread may be inside a timer of
+// the executor, or inside the attempt that the event is about, and there a
+// `Get` that would have to wait fails with FAILED_PRECONDITION. Do not wait for
+// another Refreshable there either; use TryGet.
+//
+// Once the Refreshable's destructor has returned, no further event is
+// delivered, except one that another thread was already delivering.
 class Observer {
  public:
   virtual ~Observer() = default;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Two observers to start with: one counts, one writes lines.
+// Ready-made observers: one counts the events, one writes a line for each.
 
 #ifndef REFRESHABLE_OBSERVERS_H_
 #define REFRESHABLE_OBSERVERS_H_
@@ -16,7 +16,7 @@
 
 namespace refreshable {
 
-// Counts the events of each kind, for one Refreshable or several together.
+// Counts the events of each kind, of one Refreshable or of several together.
 // Thread-safe.
 class CountingObserver final : public Observer {
  public:
@@ -27,9 +27,10 @@ class CountingObserver final : public Observer {
   std::array<std::atomic<int64_t>, kEventKinds> counts_{};
 };
 
-// Hands a line per event to `write`, without a line end:
+// Calls `write` once per event with one line, without a line terminator:
 //   "NAME: attempt_failed generation=3 attempt=1 failures=2 status=..."
-// `write` must be thread-safe if the observer serves several Refreshables.
+// `write` must not be null, and must be thread-safe if the observer serves
+// several Refreshables.
 class LineObserver final : public Observer {
  public:
   LineObserver(std::string name, std::function<void(const std::string&)> write);

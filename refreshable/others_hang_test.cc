@@ -193,7 +193,7 @@ TEST(ManyTokensTest, X2TokensThatExpireTogetherAreAllRefreshed) {
   for (const auto& one : all) EXPECT_EQ(one->stats().attempts_started, 1);
 }
 
-// exit() waited for the source, for ever.
+// exit() waited forever for the source.
 TEST(StaticExecutorDeathTest, X4ExitEndsThoughASourceHangs) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   EXPECT_EXIT(

@@ -46,8 +46,8 @@
 
 namespace {
 
-// How many more allocations succeed before one is refused. Below zero: none is
-// refused any more.
+// How many more allocations succeed before one is refused. If negative, no more
+// are refused.
 std::atomic<int> allocations_left{-1};
 
 bool Refused() {
@@ -93,7 +93,7 @@ enum Ending {
   kNothingFailed,  // `n` is beyond the last thing that could fail.
   kTerminated,     // std::terminate, because of a bad_alloc.
   kThrown,         // An exception left a function that does not throw.
-  kBroken,         // The instance does not work any more.
+  kBroken,         // The instance no longer works.
 };
 
 // Counts down what the user's code throws.
@@ -337,7 +337,7 @@ std::string Describe(int status) {
   }
 }
 
-// Plays it for every `n`, until nothing fails any more.
+// Plays the scenario for every `n`, until nothing fails.
 template <typename Token>
 void Play(const Scenario<Token>& scenario, bool threads,
           std::atomic<int>* countdown) {
@@ -516,7 +516,7 @@ TEST(OutOfMemoryTest, E3TokenThrowsBadAllocInFetch) {
   ThrowBadAlloc<CopiedToken>({&Copied::Create, &Copied::Get});
 }
 
-// Some copies are made by whoever answers, and throw there.
+// Some copies are made by the thread that answers, and throw there.
 TEST(OutOfMemoryTest, E3TokenThrowsBadAllocInALaterAnswer) {
   ThrowBadAlloc<CopiedToken>({[](Copied& subject) {
                                 subject.Create();

@@ -67,8 +67,9 @@ class OverloadTest : public ::testing::Test {
 
 // ---- It does not run what it accepted ----
 
-// Every worker hung in somebody else's source: a read waited until its own
-// deadline, and without one for ever; nothing was told and nothing tried.
+// Every worker hung in the source of another Refreshable. A read waited until
+// its own deadline, or forever if it had none; no event was sent and nothing
+// was tried.
 TEST_F(OverloadTest, E2AnAttemptThatIsNotRunEndsAfterTheAttemptTimeout) {
   std::vector<Event> events;
   Strings::Options options;
@@ -85,7 +86,7 @@ TEST_F(OverloadTest, E2AnAttemptThatIsNotRunEndsAfterTheAttemptTimeout) {
   ASSERT_EQ(events.size(), 1u);
   EXPECT_EQ(events[0].kind, EventKind::kAttemptAbandoned);
   EXPECT_EQ(events[0].status, absl::UnavailableError(kNotRun));
-  // The executor has recovered. The task does nothing any more.
+  // The executor has recovered. The task now does nothing.
   executor_.RunUntilIdle();
   EXPECT_EQ(outcome.ended, 1);
   EXPECT_EQ(outcome.status.code(), StatusCode::kUnavailable);
@@ -249,7 +250,7 @@ TEST_F(OverloadTest, R7ADeadlineDuringASlowHookYieldsThePublishedToken) {
   EXPECT_EQ((*read)->token(), "t1");
 }
 
-// It stayed in memory until it was replaced: for ever, where nobody reads.
+// It stayed in memory until it was replaced, which is never if nobody reads.
 TEST_F(OverloadTest, R12AnExpiredTokenIsFreedWhenItExpires) {
   using Shared = std::shared_ptr<int>;
   Refreshable<Shared>::Options options;

@@ -52,7 +52,7 @@ RefreshPolicy ConductorPolicy() {
   return policy;
 }
 
-// The same, but for the end.
+// The same policy, except for what happens at the end.
 RefreshPolicy HealingPolicy() {
   RefreshPolicy policy = ConductorPolicy();
   policy.retry.on_exhausted = OnExhausted::kSelfHeal;
@@ -203,7 +203,7 @@ TEST_F(ConductorParityTest, C5FailuresAreCountedAcrossCalls) {
               CausedBy("HTTP status 502"), NextAttemptAt(WallAt(next)));
     AdvanceTo(absl::Seconds(starts[n - 1]));
     EXPECT_THAT(token->Get(), says_so);
-    // Until then, at once, though the call would have waited for ever.
+    // Until then the read fails at once, although it would wait forever.
     EXPECT_THAT(token->Get(), says_so);
     AdvanceTo(next - kTick);
     EXPECT_THAT(token->Get(), says_so);

@@ -318,7 +318,7 @@ TEST_F(DatabricksParityTest, D9RefusedTaskLeavesNoFlagStuck) {
   executor_.set_refuse_runs(false);
   EXPECT_THAT(token->Get(), HoldsToken("t1"));
   EXPECT_EQ(Submissions(), 1u);
-  executor_.DropPending(0);  // Accepted, and dropped all the same.
+  executor_.DropPending(0);  // The task was accepted and is then dropped.
   EXPECT_FALSE(token->health().refreshing);
   source_.Answer("t2", absl::Hours(1));
   EXPECT_THAT(token->Get(), HoldsToken("t1"));

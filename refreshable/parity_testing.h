@@ -21,7 +21,7 @@
 
 namespace refreshable {
 
-// 0, 2 s, 6 s, ...: easier on the eye than absl::Duration.
+// Seconds as plain numbers, which are easier to read than absl::Duration.
 inline std::vector<double> InSeconds(const std::vector<absl::Duration>& times) {
   std::vector<double> seconds;
   for (const absl::Duration time : times) {
@@ -35,9 +35,9 @@ class OutageTest : public testing::Test {
   using Token = Refreshable<std::string>;
   using LeaseOr = absl::StatusOr<Lease<std::string>>;
 
-  // Readers without a thread: each reads once a second for as long as the test
-  // runs, and waits for as long as a read lets it. Once they are gone, time
-  // must not go on.
+  // Readers without threads: each reads once a second while the test runs, and
+  // waits as long as a read lets it. Time must not move after they have been
+  // destroyed.
   class Readers {
    public:
     Readers(OutageTest* test, Token* token, int count, absl::Duration pause)
@@ -45,7 +45,7 @@ class OutageTest : public testing::Test {
       for (int i = 0; i < count; ++i) Read(i);
     }
 
-    // When each was first given a token, in seconds; -1: never.
+    // When each reader first got a token, in seconds; -1 if never.
     const std::vector<double>& served_at() const { return served_at_; }
     // The reads that ended with an error, and the last such error.
     int errors() const { return errors_; }
@@ -81,7 +81,7 @@ class OutageTest : public testing::Test {
     return *Token::Create(source_.Share(), options);
   }
 
-  // The endpoint answers with `status` until then, and then with tokens.
+  // The endpoint answers with `status` until that time, and then with tokens.
   void EndpointIsDown(absl::Status status, absl::Duration until) {
     source_.AlwaysWith([this, status, until](const FetchContext&)
                            -> absl::StatusOr<Credential<std::string>> {
@@ -90,7 +90,7 @@ class OutageTest : public testing::Test {
     });
   }
 
-  // Since the test began.
+  // The time since the test began.
   absl::Duration Elapsed() const {
     return executor_.clock().Now().since_boot -
            ManualExecutor::DefaultStart().since_boot;
@@ -98,7 +98,7 @@ class OutageTest : public testing::Test {
   void AdvanceTo(absl::Duration elapsed) {
     executor_.AdvanceBy(elapsed - Elapsed());
   }
-  // When the source was called, in seconds.
+  // The times at which the source was called, in seconds.
   std::vector<double> Attempts() const {
     return InSeconds(source_.start_times());
   }

@@ -20,7 +20,7 @@ std::string Show(const std::optional<absl::Duration>& value) {
   return value.has_value() ? Show(*value) : "unset";
 }
 
-// Remembers the first field that breaks its rule.
+// Keeps the error of the first field that violates its rule.
 class Checker {
  public:
   template <typename Value>
@@ -76,7 +76,7 @@ absl::Status Validate(const RefreshPolicy& policy) {
                   "max_rejection_backoff", *policy.max_rejection_backoff,
                   ">= retry.initial_backoff and finite");
   }
-  // Written so that NaN fails.
+  // Written such that NaN violates it.
   check.Require(policy.jitter >= 0.0 && policy.jitter < 1.0, "jitter",
                 policy.jitter, "in [0, 1)");
   check.Require(
@@ -96,7 +96,7 @@ absl::Status Validate(const RefreshPolicy& policy) {
                 absl::StrCat("> retry.max_retries (", retry.max_retries, ")"));
   check.Require(retry.probe_interval > kZero && retry.probe_interval < infinite,
                 "retry.probe_interval", retry.probe_interval, "> 0 and finite");
-  // Else attempts would become more frequent once there were too many of them.
+  // Otherwise attempts would become more frequent once too many have failed.
   const absl::Duration longest =
       retry.multiplier > 1.0 ? retry.max_backoff : retry.initial_backoff;
   check.Require(retry.on_exhausted == OnExhausted::kFatal ||

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// RefreshPolicy: every constant of how a token is kept valid.
+// RefreshPolicy: every constant that governs how a token is kept valid.
 
 #ifndef REFRESHABLE_POLICY_H_
 #define REFRESHABLE_POLICY_H_
@@ -17,8 +17,8 @@ namespace refreshable {
 // What happens when `RetryPolicy::max_consecutive_failures` is reached and no
 // usable token is left.
 enum class OnExhausted {
-  // Once per `probe_interval` one read tries again. Reads that come while it
-  // does so wait with it; all others fail at once.
+  // Once per `probe_interval` one read tries again. Reads that arrive during
+  // that attempt wait for it too; all others fail at once.
   kSelfHeal,
   // Nothing is attempted until `Reset()` or `Install()`; reads get an error for
   // which `IsFatal(status)` is true.
@@ -54,8 +54,8 @@ struct RetryPolicy {
 };
 
 // When a token is refreshed, and what is done when that fails. The defaults
-// suit an OAuth 2.0 access token. Durations are since-boot time: a step of the
-// wall clock lengthens none of them. A value.
+// suit an OAuth 2.0 access token. Durations are measured in since-boot time, so
+// no step of the wall clock lengthens any of them. A value.
 struct RefreshPolicy {
   // A token is treated as expired this long before its expiry, though never
   // more than a quarter of its lifetime; >= 0.
@@ -72,8 +72,9 @@ struct RefreshPolicy {
   // Whether a read of a stale token starts a refresh in the background. If
   // false, a token is refreshed only once it has expired.
   bool background_refresh = true;
-  // Whether a timer starts that refresh without any read. Requires
-  // `background_refresh`.
+  // Whether a timer starts that refresh without any read. Once a token has been
+  // published, the timer also starts every later attempt that is due and
+  // permitted. Requires `background_refresh`.
   bool refresh_ahead = false;
   // After a failed background refresh no other is started for this long, while
   // the token stays usable. If unset, this is 60 s, at most a quarter of the
@@ -115,9 +116,9 @@ struct RefreshPolicy {
   RetryPolicy retry;
 };
 
-// "self_heal" or "fatal".
+// Writes "self_heal" or "fatal".
 std::ostream& operator<<(std::ostream& os, OnExhausted on_exhausted);
-// One line of name=value.
+// Write one line of name=value.
 std::ostream& operator<<(std::ostream& os, const RetryPolicy& policy);
 std::ostream& operator<<(std::ostream& os, const RefreshPolicy& policy);
 
@@ -134,7 +135,8 @@ void AbslStringify(Sink& sink, OnExhausted on_exhausted) {
   sink.Append(internal::Streamed(on_exhausted));
 }
 
-// OK, or INVALID_ARGUMENT naming the field at fault and its value.
+// Returns OK, or INVALID_ARGUMENT with a message that names the invalid field
+// and its value. `Refreshable::Create` calls this.
 absl::Status Validate(const RefreshPolicy& policy);
 
 }  // namespace refreshable

@@ -85,9 +85,9 @@ class ReadingHookTest : public ::testing::Test {
   std::string seen_;
 };
 
-// A hook, run by the thread that had brought the answer, waited for an attempt
-// that was queued behind the only worker. The worker sat in a read that the
-// same hook was to let go, and took no attempts any more.
+// A hook, run by the thread that had answered, waited for an attempt that was
+// queued behind the only worker. The worker was in a read that could only end
+// after that hook, and no longer took attempts.
 TEST_F(ReadingHookTest, R10AWorkerAboutToBeWokenRunsWhatTheHookWaitsFor) {
   ThreadExecutor::Options one;
   one.blocking_threads = 1;
@@ -105,8 +105,9 @@ TEST_F(ReadingHookTest, R10AWorkerAboutToBeWokenRunsWhatTheHookWaitsFor) {
   token_.reset();
 }
 
-// The same where the reader drives a ManualExecutor, whose only thread it is.
-// It had nothing left to drive and waited to be woken, and so did the hook.
+// The same with a reader that drives a ManualExecutor and is its only thread.
+// It had nothing left to drive and waited to be woken, while the hook waited
+// for it.
 TEST_F(ReadingHookTest, R10ADrivingReadRunsWhatTheHookWaitsFor) {
   ManualExecutor executor;
   AfterDriveExecutor after(&executor);
@@ -122,7 +123,7 @@ TEST_F(ReadingHookTest, R10ADrivingReadRunsWhatTheHookWaitsFor) {
   std::thread answering;
   int drives = 0;
   after.after_drive = [&] {
-    if (++drives == 1) {  // It was asked whether it can be driven at all.
+    if (++drives == 1) {  // This call only asks whether it can be driven.
       answering = std::thread([&] {
         (*first_)(Credential<std::string>("first", Expiry::Never()));
       });
@@ -140,8 +141,8 @@ TEST_F(ReadingHookTest, R10ADrivingReadRunsWhatTheHookWaitsFor) {
 }
 
 // The timer for the attempt's timeout was refused, and the source never
-// answered. A thread that waited without a deadline waited for ever, unless
-// somebody else came to read.
+// answered. A thread that waited without a deadline waited forever, unless
+// another thread read too.
 TEST(LostTimerTest, E2AThreadThatWaitsSeesTheTimeoutOfTheAttempt) {
   ManualExecutor executor;
   ProbeExecutor probe(&executor);

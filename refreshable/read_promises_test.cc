@@ -115,7 +115,7 @@ TEST_F(RefreshablePromisesTest, R9FailedRefreshDoesNotBringItBack) {
   policy.max_stale_on_error = absl::Hours(1);
   policy.retry.max_retries = 0;
   const auto token = MakeWithToken(policy);
-  executor_.AdvanceBy(absl::Seconds(60));  // Stale, and not young any more.
+  executor_.AdvanceBy(absl::Seconds(60));  // Stale, and no longer young.
   EXPECT_TRUE(token->Invalidate(Generation(1)));
   source_.Always(absl::UnavailableError("502"));
   for (int i = 0; i < 100; ++i) {
@@ -354,7 +354,7 @@ TEST_F(RefreshablePromisesTest, R11CallbackRunsUnderNoLock) {
 
 // ---- R12: leases outlive everything ----
 
-// Counts how many there are, but for those that were moved from.
+// Counts the objects that exist, without those that were moved from.
 class Counted {
  public:
   explicit Counted(std::string text) : text_(std::move(text)), live_(true) {

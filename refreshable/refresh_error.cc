@@ -22,7 +22,7 @@ std::string Show(absl::Time time) {
   return absl::FormatTime(absl::RFC3339_full, time, absl::UTCTimeZone());
 }
 
-// The first whole second that is not before `time`.
+// Returns the first whole second that is not before `time`.
 absl::Time ToWholeSeconds(absl::Time time) {
   if (time == absl::InfiniteFuture() || time == absl::InfinitePast()) {
     return time;
@@ -35,8 +35,8 @@ absl::Time ToWholeSeconds(absl::Time time) {
 
 namespace internal {
 
-// The payload is "flags failures next-attempt cause", the cause last because it
-// may hold anything. The flags: 1 fatal, 2 rejected.
+// The payload is "flags failures next-attempt cause". The cause is last because
+// it may contain anything. The flags are 1 for fatal and 2 for rejected.
 absl::Status MakeRefreshError(absl::StatusCode code,
                               const RefreshError& error) {
   absl::Status status(

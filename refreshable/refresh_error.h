@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What the statuses of this library say beyond their code and message.
+// RefreshError: the details that this library attaches to statuses.
 
 #ifndef REFRESHABLE_REFRESH_ERROR_H_
 #define REFRESHABLE_REFRESH_ERROR_H_
@@ -32,14 +32,14 @@ struct RefreshError {
   // if the clock is set meanwhile. The message contains it in whole seconds,
   // rounded up.
   absl::Time next_attempt;
-  // No attempt is made until `Reset()` or `Install()` is called.
+  // Whether no attempt is made until `Reset()` or `Install()` is called.
   bool fatal = false;
-  // The read rejected a token (`ReadOptions::rejected`) that is still being
-  // served to others, and there is no later one.
+  // Whether the read rejected a token (`ReadOptions::rejected`) that is still
+  // served to other reads, and there is no later token.
   bool rejected = false;
 };
 
-// One line of name=value.
+// Writes one line of name=value.
 std::ostream& operator<<(std::ostream& os, const RefreshError& error);
 template <typename Sink>
 void AbslStringify(Sink& sink, const RefreshError& error) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// long: every rule stands here, to be read against docs/contract.md.
+// long: all rules are in one file, to be compared with docs/contract.md.
 
 #include "refreshable/refresh_machine.h"
 
@@ -13,7 +13,7 @@ namespace refreshable {
 namespace internal {
 namespace {
 
-// Of a policy that does not say.
+// The longest default cooldown (`RefreshPolicy::background_cooldown`).
 constexpr absl::Duration kLongestCooldown = absl::Seconds(60);
 
 Edge After(const Instant& now, absl::Duration delay) {
@@ -22,8 +22,8 @@ Edge After(const Instant& now, absl::Duration delay) {
 
 Edge Now(const Instant& now) { return After(now, absl::ZeroDuration()); }
 
-// `edge`, or `at` (since boot) if that is sooner. Its wall part is where the
-// wall clock will be then: a suspend holds up timers, but not what reads see.
+// Returns `edge`, or `at` (since boot) if that is sooner. The wall part is the
+// wall time at that moment: a suspend delays timers, but not what reads see.
 Edge Earlier(Edge edge, const Instant& now, absl::Duration at) {
   edge.since_boot = std::min(edge.since_boot, at);
   edge.wall = std::min(edge.wall, now.wall + (at - now.since_boot));
@@ -57,7 +57,7 @@ RefreshMachine::ReadAnswer RefreshMachine::OnRead(const Instant& now,
   }
   NoteChanges(now, out);
   const int budget = request.max_retries.value_or(policy_.retry.max_retries);
-  absl::Duration due = -absl::InfiniteDuration();  // Of an attempt in waiting.
+  absl::Duration due = -absl::InfiniteDuration();  // Of the next attempt.
   bool spent = false;
   if (phase_ == Phase::kIdle) {
     due = next_start(now);
@@ -68,7 +68,7 @@ RefreshMachine::ReadAnswer RefreshMachine::OnRead(const Instant& now,
     spent = failures_ > 0 && budget < attempts_;
   }
   if (spent || (now.since_boot < due && request.deadline < due)) {
-    // A flight that this very step has ended says why.
+    // If this very event has ended a flight, `failure` is set already.
     if (out.waiters != Decisions::Waiters::kFail) {
       out.failure = MakeFailure(now, last_cause_);
     }
@@ -83,8 +83,8 @@ RefreshMachine::ReadAnswer RefreshMachine::OnRead(const Instant& now,
   return ReadAnswer::kWait;
 }
 
-// A read that rejected a token which others may be served. It never waits for
-// permission to start an attempt.
+// Handles a read that rejected a token which other reads may be served. Such a
+// read never waits until an attempt is permitted.
 RefreshMachine::ReadAnswer RefreshMachine::OnRejectedRead(
     const Instant& now, const ReadRequest& request, Decisions& out) {
   NoteRejection(request.rejected, out);
@@ -94,7 +94,7 @@ RefreshMachine::ReadAnswer RefreshMachine::OnRejectedRead(
     by_rejection_ = true;
   }
   if (phase_ == Phase::kIdle || phase_ == Phase::kWaiting) {
-    // Those who waited for a flight that this very step has ended are told why.
+    // If this very event has ended a flight, `failure` may be set already.
     const bool told_others = out.waiters == Decisions::Waiters::kFail &&
                              (foreground_ || rejected_waits_);
     if (told_others) return ReadAnswer::kFail;
@@ -110,7 +110,7 @@ RefreshMachine::ReadAnswer RefreshMachine::OnRejectedRead(
   }
   if (phase_ == Phase::kQueued) told_ = generation_;
   rejected_waits_ = true;
-  // Of use once the token is no longer served: see PromoteIfUnservable.
+  // Used once the token is no longer served: see PromoteIfUnservable.
   budget_ = std::max(budget_,
                      request.max_retries.value_or(policy_.retry.max_retries));
   return ReadAnswer::kWait;
@@ -267,7 +267,8 @@ bool RefreshMachine::OnInvalidate(const Instant& now, Generation generation,
   row_.Note(generation);
   PromoteIfUnservable(now);
   ++epoch_;
-  // An attempt that was told of this very rejection serves as the new one.
+  // An attempt that was told that this generation was rejected serves as the
+  // new attempt.
   const bool kept = phase_ == Phase::kRunning && running_.told == generation;
   if (kept) running_.epoch = epoch_;
   interval_exempt_ = !kept;
@@ -292,7 +293,7 @@ bool RefreshMachine::OnInvalidate(const Instant& now, Generation generation,
       exhausted(now) ? EndFlight(now, last_cause_, out) : Wait(now, out);
     } else if (running || waiting) {
       Submit(now, out);
-    }  // A queued attempt starts after this and so serves as the new one.
+    }  // A queued attempt starts after this, so it serves as the new one.
   }
   Advance(now, out);
   NoteChanges(now, out);
@@ -418,15 +419,16 @@ absl::Duration RefreshMachine::next_start(const Instant& now) const {
   return std::max(at, retry_after_until_.value_or(backoff_until_));
 }
 
-// By the clock that never steps back: a token that only the wall clock says is
-// expired may be usable again.
+// Measured on the clock that never steps back, because a token that has expired
+// only by the wall clock may become usable again.
 absl::Duration RefreshMachine::let_go_at() const {
   return policy_.max_stale_on_error > absl::ZeroDuration()
              ? expiry_.since_boot + policy_.max_stale_on_error
              : usable_until_.since_boot;
 }
 
-// At the bound of abandoned calls.
+// When the source may be called although the bound of abandoned calls is
+// reached.
 absl::Duration RefreshMachine::call_again_at() const {
   return last_call_ + policy_.retry.probe_interval * std::exp2(calls_beyond_);
 }
@@ -444,15 +446,15 @@ bool RefreshMachine::Degraded(const Instant& now) const {
 
 // ---- Transitions ----
 
-// What time has brought about by itself, before any event: the row ends when a
-// token turns stale that nobody rejected.
+// Applies, before each event, what has happened by the passing of time alone:
+// the row ends when a token that nobody rejected becomes stale.
 void RefreshMachine::Begin(const Instant& now) {
   if (stale_at_.Reached(now) && !row_.current_rejected()) row_.End();
   PromoteIfUnservable(now);
 }
 
-// A flight that only reads wait for which rejected the token becomes an
-// ordinary one when nobody can be served that token any more.
+// If only reads that rejected the token wait for a flight, it becomes an
+// ordinary flight when the token can no longer be served to anybody.
 void RefreshMachine::PromoteIfUnservable(const Instant& now) {
   if (phase_ == Phase::kIdle || !rejected_waits_ || servable(now)) return;
   foreground_ = true;
@@ -464,7 +466,7 @@ void RefreshMachine::NoteRejection(Generation generation, Decisions& out) {
   out.events.push_back(MakeEvent(EventKind::kTokenRejected));
 }
 
-// What the passing of time alone brings about.
+// Applies what the passing of time alone brings about.
 void RefreshMachine::Advance(const Instant& now, Decisions& out) {
   if (held_ && !let_go_ && now.since_boot >= let_go_at()) {
     let_go_ = true;
@@ -530,11 +532,11 @@ void RefreshMachine::Wait(const Instant& now, Decisions& out) {
   due_ = next_start(now);
   out.fail_deadlines_before = due_;
   out.fail_retries_below = attempts_;
-  if (out.waiters == Decisions::Waiters::kFail) return;  // It says why.
+  if (out.waiters == Decisions::Waiters::kFail) return;  // `failure` is set.
   out.failure = MakeFailure(now, last_cause_);
 }
 
-// Ends the flight: the executor does not run its attempt.
+// Ends the flight, because the executor does not run its attempt.
 void RefreshMachine::LoseQueued(const Instant& now, const absl::Status& cause,
                                 Decisions& out) {
   lost_until_ = now.since_boot + policy_.retry.initial_backoff;
@@ -572,7 +574,8 @@ void RefreshMachine::FailAttempt(const Instant& now, const Failure& failure,
     if (asked > longest) {
       retry_after_until_ = std::max(*retry_after_until_, backoff_until_);
     }
-    // Not counted if the server wants it asked again sooner than computed.
+    // The failure is not counted if the server asks for a shorter wait than the
+    // computed one.
     if (std::max(*retry_after_until_, now.since_boot + policy_.min_interval) <
         backoff_until_) {
       ++excused_;
@@ -602,16 +605,16 @@ void RefreshMachine::FailAttempt(const Instant& now, const Failure& failure,
   } else {
     EndFlight(now, failure.status, out);
   }
-  // Of those who rejected the token: an attempt that did not know is none that
-  // was made for them.
+  // Reads that rejected the token: an attempt that was not told of the
+  // rejection was not made for them, so they are treated as new reads.
   if (rejected_waits_ && servable(now)) {
     out.rejected_waiters = told_ != Generation() ? Decisions::Waiters::kFail
                                                  : Decisions::Waiters::kServe;
   }
 }
 
-// The token is still being served: the failure says nothing about anybody but
-// the reads that asked for this attempt.
+// The token is still being served, so the failure concerns only the reads that
+// asked for this attempt.
 void RefreshMachine::FailRejectedAttempt(const Instant& now,
                                          const Failure& failure,
                                          Decisions& out) {
@@ -665,8 +668,8 @@ void RefreshMachine::Publish(const Instant& now, absl::Duration lifetime,
   OnAnswer(EventKind::kTokenPublished, out);
 }
 
-// An attempt that was told of a rejection brought the rejected token again:
-// good news for all but those who rejected it.
+// An attempt that was told of a rejection returned the rejected token again.
+// This serves all reads except those that rejected the token.
 void RefreshMachine::KeepUnchanged(const Instant& now, absl::Duration lifetime,
                                    Decisions& out) {
   if (phase_ == Phase::kRunning) AbandonRunning(out);
@@ -705,7 +708,7 @@ void RefreshMachine::SetEdges(const Instant& now, absl::Duration lifetime) {
   stale_at_ = After(now, std::min(fresh_for, usable_for));
 }
 
-// The source has brought a token: no failure before it counts any more.
+// The source has returned a token, so earlier failures no longer count.
 void RefreshMachine::OnAnswer(EventKind kind, Decisions& out) {
   failures_ = 0;
   excused_before_ = std::exchange(excused_, 0);
@@ -721,8 +724,9 @@ void RefreshMachine::OnAnswer(EventKind kind, Decisions& out) {
   }
 }
 
-// min(initial * multiplier^(n-1), max), varied by the jitter. What would exceed
-// the longest wait is not cut to it, or many clients would wait just as long.
+// Returns min(initial * multiplier^(n-1), max), varied by the jitter. The range
+// is limited, not the drawn value; otherwise many clients would wait exactly as
+// long as the longest wait.
 absl::Duration RefreshMachine::Backoff(int failures, absl::Duration max) {
   const RetryPolicy& retry = policy_.retry;
   const absl::Duration wait = std::min(
@@ -737,13 +741,13 @@ absl::Duration RefreshMachine::RowBackoff(int attempts) {
                                policy_.retry.max_backoff));
 }
 
-// The computed waits after an attempt that has failed.
+// Draws the computed waits after a failed attempt.
 void RefreshMachine::DrawWaits() {
   backoff_until_ = last_start_ + Backoff(failures_, policy_.retry.max_backoff);
   probe_wait_ = policy_.retry.probe_interval * (1 - policy_.jitter * Uniform());
 }
 
-// After a background attempt that failed.
+// Returns the cooldown after a failed background attempt.
 absl::Duration RefreshMachine::Cooldown(const Instant& now) const {
   if (policy_.background_cooldown.has_value()) {
     return *policy_.background_cooldown;
@@ -753,7 +757,8 @@ absl::Duration RefreshMachine::Cooldown(const Instant& now) const {
   return std::max(policy_.min_interval, std::min(kLongestCooldown, left / 4));
 }
 
-// In [0, 1): SplitMix64 (Steele, Lea and Flood, OOPSLA 2014).
+// Returns a number in [0, 1), from SplitMix64 (Steele, Lea and Flood, OOPSLA
+// 2014).
 double RefreshMachine::Uniform() {
   uint64_t z = random_ += 0x9E3779B97F4A7C15u;
   z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
@@ -775,9 +780,9 @@ void RefreshMachine::NoteChanges(const Instant& now, Decisions& out) {
   }
 }
 
-// What reads are told of the moment `at`: the same wall time until that moment
-// changes, whatever becomes of the wall clock. `told` is what they were told
-// last.
+// Returns the wall time that reads are told for the moment `at`: the same time
+// until that moment changes, even if the wall clock is set. `told` is what they
+// were told last.
 absl::Time RefreshMachine::Told(const Instant& now, absl::Duration at,
                                 Edge& told) {
   if (at != told.since_boot || at <= now.since_boot) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// RefreshMachine: every rule of when a token is refreshed, as pure values.
+// RefreshMachine: every rule about when a token is refreshed, in pure values.
 
 #ifndef REFRESHABLE_REFRESH_MACHINE_H_
 #define REFRESHABLE_REFRESH_MACHINE_H_
@@ -23,32 +23,33 @@
 namespace refreshable {
 namespace internal {
 
-// Names one attempt, for the life of its machine.
+// Names one attempt. Unique within a machine.
 enum class AttemptId : uint64_t { kNone = 0 };
 
-// The end of an attempt that brought no token.
+// The outcome of an attempt that returned no token.
 struct Failure {
   absl::Status status;
   FailureClass kind = FailureClass::kPermanent;
-  // What the server asked for, if it did.
+  // The wait that the server asked for, if it did.
   std::optional<absl::Duration> retry_after;
 };
 
-// What a read without a usable token is told.
+// The error of a read that gets no token.
 struct ReadFailure {
   absl::Status cause;
   int failures = 0;
-  // Since boot; infinite if nothing will be attempted.
+  // When the next attempt may start, since boot; infinite if none will be made.
   absl::Duration next_attempt_at;
-  // The same by the wall clock, as it was when that time last changed: every
-  // read is told the same, whatever becomes of the clock.
+  // The same in wall time, computed when that time last changed: every read
+  // reports the same time, even if the wall clock is set meanwhile.
   absl::Time next_attempt = absl::InfiniteFuture();
   bool fatal = false;
-  // The read rejected the token that is held; others may still be served it.
+  // Whether the read rejected the token that is held, which other reads may
+  // still be served.
   bool rejected = false;
 };
 
-// A moment on either clock, whichever comes first.
+// A deadline on both clocks. It is reached when either clock reaches its part.
 struct Edge {
   absl::Time wall = absl::InfiniteFuture();
   absl::Duration since_boot = absl::InfiniteDuration();
@@ -58,12 +59,12 @@ struct Edge {
   }
 };
 
-// What the holder of the machine has to do after an event. Each field says one
-// thing; what is not set asks for nothing.
+// What the owner of the machine has to do after an event. Fields that are not
+// set require nothing.
 struct Decisions {
   // Hand this attempt to the executor.
   AttemptId submit = AttemptId::kNone;
-  // Tell these calls of the source that they are no longer waited for.
+  // Set the cancellation flags of these calls of the source.
   absl::InlinedVector<AttemptId, 1> abandon;
   // Publish the token that came with the event, under `generation()`.
   bool publish = false;
@@ -71,21 +72,22 @@ struct Decisions {
   bool republish_degraded = false;
   // Publish the present token once more, with its new `expires_at()`.
   bool republish_extended = false;
-  // Publish nothing in place of the present token.
+  // Withdraw the present token: publish that there is none.
   bool withdraw = false;
-  // The same, and forget the present token: it can never be served again.
+  // Publish that there is no token, and release the present one: it can never
+  // be served again.
   bool let_go = false;
 
   enum class Waiters { kKeep, kServe, kFail };
-  // All who wait for the refresh: they stay, may read again, or get `failure`.
+  // What happens to the waiters: they stay, read again, or get `failure`.
   Waiters waiters = Waiters::kKeep;
-  // With kKeep: those who must not wait for the next attempt get `failure` all
-  // the same, be it that their deadline lies before this (since boot) ...
+  // If `waiters` is kKeep, waiters whose deadline (since boot) is before this
+  // get `failure` nevertheless.
   absl::Duration fail_deadlines_before = -absl::InfiniteDuration();
-  // ... or that they asked for fewer retries than this.
+  // Likewise waiters that asked for fewer retries than this.
   int fail_retries_below = 0;
-  // If set, this and not `waiters` is what becomes of those whose request
-  // `rejects` the present token.
+  // If set, this replaces `waiters` for those waiters whose request `rejects`
+  // the present token.
   std::optional<Waiters> rejected_waiters;
   ReadFailure failure;
 
@@ -94,26 +96,28 @@ struct Decisions {
 
 // One read that the published token could not answer.
 struct ReadRequest {
-  // Since boot.
+  // The read's deadline, since boot.
   absl::Duration deadline = absl::InfiniteDuration();
-  // Instead of `RetryPolicy::max_retries`.
+  // If set, replaces `RetryPolicy::max_retries`.
   std::optional<int> max_retries;
-  // A server rejected this generation: the read is for a later one. 0: none.
+  // If not 0, a server rejected this generation, and the read asks for a later
+  // one.
   Generation rejected;
 };
 
 // What an attempt is told when it starts.
 struct AttemptStart {
   RefreshReason reason = RefreshReason::kFirst;
-  int number = 1;  // Within its refresh.
+  int number = 1;  // The number of the attempt within its refresh.
   Generation rejected;
 };
 
 // The state of one credential: what is held and until when, the one refresh in
-// flight, failures and when the next attempt may start. Events go in with the
-// present moment, decisions come out; then `check_at` and `wake_at` say when to
-// come back. No token, thread, lock, callback or clock: time is a value passed
-// in. Thread-compatible.
+// flight, failures and when the next attempt may start. Each event is passed in
+// with the present moment, and decisions are returned. Afterwards `check_at`
+// and `wake_at` tell when the machine must be called again. The machine has no
+// token, thread, lock, callback or clock: time is a value passed in.
+// Thread-compatible.
 //
 // A *flight* is one refresh from its first attempt to its end; it is in the
 // *foreground* once somebody waits for it. An attempt is submitted, then
@@ -126,9 +130,9 @@ class RefreshMachine {
   // ---- Events ----
 
   enum class ReadAnswer {
-    kServe,  // The token that is published (perhaps by these decisions).
-    kWait,   // Join the waiters; `Decisions::waiters` will speak of it.
-    kFail,   // Nothing to wait for: `Decisions::failure`.
+    kServe,  // Return the published token (after carrying out the decisions).
+    kWait,   // Join the waiters; a later `Decisions::waiters` ends the wait.
+    kFail,   // Fail with `Decisions::failure`.
   };
   ReadAnswer OnRead(const Instant& now, const ReadRequest& request,
                     Decisions& out);
@@ -139,9 +143,10 @@ class RefreshMachine {
   std::optional<AttemptStart> OnAttemptStart(const Instant& now, AttemptId id,
                                              Decisions& out);
 
-  // A call of the source brought a token. `same_as` is the generation that it
-  // equals, if any: the one held, or the one withdrawn and not replaced. The
-  // token is published iff `out.publish`.
+  // A call of the source returned a token. If it equals the token that is held,
+  // or the token that was withdrawn and has not been replaced, `same_as` is the
+  // generation of that token. The token must be published if and only if
+  // `out.publish` is set.
   void OnAttemptSuccess(const Instant& now, AttemptId id, const Expiry& expiry,
                         std::optional<Generation> same_as, Decisions& out);
 
@@ -151,46 +156,46 @@ class RefreshMachine {
   // The executor refused a submitted attempt, or dropped it.
   void OnAttemptLost(const Instant& now, AttemptId id, Decisions& out);
 
-  // `wake_at()` has come.
+  // The moment `wake_at()` has been reached.
   void OnWake(const Instant& now, Decisions& out);
 
-  // The executor refused a timer, or dropped it: nobody will call OnWake.
+  // The executor refused or dropped the timer, so OnWake will not be called.
   void OnWakeLost(const Instant& now, Decisions& out);
 
-  // False: `generation` is not the one held, nothing changes.
+  // Returns false, and changes nothing, if `generation` is not the one held.
   bool OnInvalidate(const Instant& now, Generation generation, Decisions& out);
 
-  // A server rejected `generation`. Starts nothing.
+  // A server rejected `generation`. Does not start an attempt.
   void OnReportRejected(const Instant& now, Generation generation,
                         Decisions& out);
 
-  // False: the token has expired already, nothing changes.
+  // Returns false, and changes nothing, if the token has expired already.
   bool OnInstall(const Instant& now, const Expiry& expiry, Decisions& out);
 
   void OnReset(const Instant& now, Decisions& out);
 
-  // This is a forked process: whatever was submitted or called before belongs
-  // to the other one. The flight ends, counting as no failure. If `seed` is
-  // set, jitter is drawn anew: where a token or a wait of the parent's is in
-  // effect, too.
+  // This process is the child of a fork(): attempts that were submitted or
+  // started before belong to the parent. The flight ends and does not count as
+  // a failure. If `seed` is set, jitter is drawn anew, also for the token that
+  // is held and for waits that are in effect.
   void OnFork(std::optional<uint64_t> seed = std::nullopt);
 
   // ---- What is known between events ----
 
-  // The first moment at which a read must come to OnRead again; until then the
-  // published token may be handed out. The wall part needs no timer if each
-  // read looks at the wall clock; the since-boot part is included in wake_at().
+  // The first moment at which a read must call OnRead again. Until then the
+  // published token may be returned. The wall part needs no timer if each read
+  // looks at the wall clock; the since-boot part is included in wake_at().
   Edge check_at(const Instant& now) const;
 
-  // When to call OnWake, since boot; infinite: never.
+  // When to call OnWake, since boot; infinite if never.
   absl::Duration wake_at(const Instant& now) const;
 
   Freshness freshness(const Instant& now) const;
-  // The token may be handed out: it is fresh, stale, or served degraded.
+  // Whether the token may be returned: it is fresh, stale, or served degraded.
   bool servable(const Instant& now) const {
     return Usable(now) || Degraded(now);
   }
-  // What is published now may be handed out as it is.
+  // Whether the published token may be returned as it was published.
   bool published_servable(const Instant& now) const {
     return Usable(now) || (degraded_published_ && Degraded(now));
   }
@@ -198,26 +203,27 @@ class RefreshMachine {
   bool rejects(const ReadRequest& request) const {
     return row_.Covers(request.rejected);
   }
-  // A read with this request would be handed a token at once.
+  // Whether a read with this request would get a token at once.
   bool serves(const Instant& now, const ReadRequest& request) const {
     return servable(now) && !rejects(request);
   }
-  // The one last published.
+  // The generation last published.
   Generation generation() const { return generation_; }
-  // The earliest generation since which the token's bytes have been the same.
+  // The earliest generation with the bytes of the token last published.
   Generation same_since() const { return row_.same_since(); }
-  // A server rejected the token last published.
+  // Whether a server rejected the token last published.
   bool current_rejected() const { return row_.current_rejected(); }
-  // The one that was invalidated and not replaced yet, if any.
+  // The generation that was invalidated and has not been replaced; 0 if none.
   Generation rejected() const { return rejected_; }
-  // Of the token last published; infinite if it never expires.
+  // The expiry of the token last published; infinite if it never expires.
   absl::Time expires_at() const { return expiry_.wall; }
-  // The attempt that was submitted and has not started, if any.
+  // The attempt that was submitted and has not started; kNone if none.
   AttemptId queued() const {
     return phase_ == Phase::kQueued ? attempt_ : AttemptId::kNone;
   }
   bool refreshing() const { return phase_ != Phase::kIdle; }
-  // Between two attempts of a refresh: only OnWake leads on.
+  // Whether a refresh is between two attempts, so that only OnWake continues
+  // it.
   bool waiting() const { return phase_ == Phase::kWaiting; }
   int failures() const { return failures_; }
   const absl::Status& last_cause() const { return last_cause_; }
@@ -225,14 +231,14 @@ class RefreshMachine {
   bool fatal(const Instant& now) const {
     return exhausted(now) && policy_.retry.on_exhausted == OnExhausted::kFatal;
   }
-  // The next permitted start of an attempt, since boot; infinite if fatal.
+  // When the next attempt may start, since boot; infinite if fatal.
   absl::Duration next_start(const Instant& now) const;
   // The same for an attempt that a rejection asks for.
   absl::Duration next_rejected_start(const Instant& now) const;
 
  private:
   enum class Phase {
-    kIdle,     // No flight.
+    kIdle,     // There is no flight.
     kWaiting,  // Between attempts; the next is due at `due_`.
     kQueued,   // `attempt_` was submitted.
     kRunning,  // `attempt_` has started.
@@ -241,8 +247,8 @@ class RefreshMachine {
     AttemptId id;
     uint64_t epoch;
     absl::Duration started_at;
-    Generation told;            // That this generation was rejected, or 0.
-    bool by_rejection = false;  // It is an attempt of the row.
+    Generation told;            // The rejected generation it was told; or 0.
+    bool by_rejection = false;  // Whether it is an attempt of the row.
   };
 
   bool Usable(const Instant& now) const {
@@ -292,29 +298,30 @@ class RefreshMachine {
   const RefreshPolicy policy_;
   uint64_t random_;
 
-  // The token. `epoch_` rises with every publication and invalidation: a call
-  // that was started under another epoch is of no use any more.
+  // The token. `epoch_` rises with every publication and invalidation: the
+  // answer to a call that was started in another epoch is discarded.
   Generation generation_;
   uint64_t epoch_ = 0;
   bool held_ = false;
   bool degraded_published_ = false;
-  bool let_go_ = false;  // `Decisions::let_go` was said of it.
+  bool let_go_ = false;  // Whether `Decisions::let_go` was set for the token.
   Edge stale_at_;
-  // How much earlier than the window's start `stale_at_` is, and may be.
+  // How much earlier than the window's start `stale_at_` is, and how much
+  // earlier it may be at most.
   absl::Duration stale_jitter_;
   absl::Duration max_stale_jitter_;
   Edge usable_until_;
   Edge expiry_;
   absl::Duration young_until_ = -absl::InfiniteDuration();
-  int failures_before_ = 0;  // This publication.
-  int excused_before_ = 0;   // The same for `excused_`.
+  int failures_before_ = 0;  // `failures_` before the last publication.
+  int excused_before_ = 0;   // `excused_` before the last publication.
   Generation rejected_;
 
   // The flight.
   Phase phase_ = Phase::kIdle;
   bool foreground_ = false;
-  int budget_ = 0;    // Retries.
-  int attempts_ = 0;  // That have failed, in this flight.
+  int budget_ = 0;    // The number of retries that the flight may make.
+  int attempts_ = 0;  // The number of attempts of the flight that have failed.
   absl::Duration due_ = absl::InfiniteDuration();
   AttemptId attempt_ = AttemptId::kNone;
   uint64_t last_attempt_ = 0;
@@ -322,21 +329,23 @@ class RefreshMachine {
   absl::Duration queued_until_ = absl::InfiniteDuration();
   Call running_{};
   absl::Duration attempt_deadline_ = absl::InfiniteDuration();
-  // Calls that are no longer waited for and have not returned, how many calls
-  // were made while those were too many, none having returned since, and when
-  // the last call was made.
+  // The calls that were abandoned and have not returned; the number of calls
+  // that were made beyond the bound on these, since a call last returned; and
+  // when the last call was made.
   absl::InlinedVector<Call, 2> abandoned_;
   int calls_beyond_ = 0;
   absl::Duration last_call_ = -absl::InfiniteDuration();
 
-  // Rejections. The flight was started by one; a read that rejected the token
-  // waits for it; its next or present attempt is told that this was rejected.
+  // Rejections. `by_rejection_`: a rejection started the flight.
+  // `rejected_waits_`: a read that rejected the token waits for the flight.
+  // `told_`: the generation that the flight's present or next attempt is told
+  // was rejected.
   RejectionRow row_;
   bool by_rejection_ = false;
   bool rejected_waits_ = false;
   Generation told_;
-  // The failure of the row's last attempt, OK if it did not fail, and until
-  // when the server asked to be left alone then.
+  // The failure of the row's last attempt (OK if it did not fail), and the end
+  // of the wait that the server asked for with it.
   absl::Status rejection_cause_;
   absl::Duration rejection_retry_after_ = -absl::InfiniteDuration();
 
@@ -355,14 +364,16 @@ class RefreshMachine {
   std::optional<absl::Duration> retry_after_until_;
   absl::Duration cooldown_until_ = -absl::InfiniteDuration();
   bool interval_exempt_ = false;
-  // After an attempt that the executor lost no timer asks for another before
-  // this, lest timer and refusal chase each other. Reads may.
+  // After the executor lost an attempt, no timer submits another before this
+  // time, so that timer and refusal do not form a busy loop. Reads may submit
+  // one.
   absl::Duration lost_until_ = -absl::InfiniteDuration();
 
-  // The next attempt's time, as reads were told last.
+  // The time of the next attempt that was last reported to ordinary reads, and
+  // to reads that rejected the token.
   Edge told_next_;
-  Edge told_next_rejected_;  // Reads that rejected the token.
-  // What observers were told last.
+  Edge told_next_rejected_;
+  // What was last reported to the observer.
   Freshness told_freshness_ = Freshness::kExpired;
   bool told_exhausted_ = false;
 };

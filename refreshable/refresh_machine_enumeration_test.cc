@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The machine, enumerated: from some starting points, every sequence of events
-// over whole seconds up to a depth, each step held against every clause by
-// RuledMachine. Two histories after which the machine must behave alike count
-// as one state, tried once.
+// Enumerates the machine: from some starting points, runs every sequence of
+// events at whole seconds up to a depth, and lets RuledMachine check each step
+// against every clause. Two histories after which the machine must behave in
+// the same way count as one state, which is continued only once.
 //
-// Some policies are tried to a lower depth than others, for the sake of time.
+// Some policies are tried to a lower depth than others, to save time.
 // `--test_arg=--depth=4` tries all of them to that depth.
 
 #include <algorithm>

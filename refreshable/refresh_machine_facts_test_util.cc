@@ -89,7 +89,8 @@ bool Facts::Exhausted() const {
 
 Ms Facts::Cooldown() const {
   if (rules->cooldown.has_value()) return *rules->cooldown;
-  // A quarter of a millisecond more: no event is in between.
+  // This is at most 3/4 ms more than the exact value. Events happen at whole
+  // milliseconds, so none lies between.
   const Ms quarter = (UsableFor() - Age() + 3) / 4;
   return std::max(rules->min_interval, std::min<Ms>(60'000, quarter));
 }
@@ -166,7 +167,7 @@ bool Facts::Overdue() const {
 Facts::Check Facts::CheckAt() const {
   const Check now = {t, t + wall_step};
   Ms age = 0;
-  Ms idle = kNever;  // When a read would start a flight.
+  Ms idle = kNever;  // The moment from which a read would start a flight.
   if (Usable()) {
     const bool background = rules->policy.background_refresh;
     age = background && !Stale() ? FreshFor() : UsableFor();
@@ -211,11 +212,11 @@ std::string Facts::Fingerprint() const {
   const auto add = [&print](int64_t value) {
     print.append(reinterpret_cast<const char*>(&value), 4);
   };
-  // A moment that cannot matter any more once it lies `reach` back.
+  // Adds a moment that no longer matters once it is `reach` in the past.
   const auto add_time = [&](Ms at, Ms reach = 0) {
     add(std::clamp<Ms>(at - t, -reach, kNever));
   };
-  const Ms steps = 20'000;  // The wall clock may yet step back by this.
+  const Ms steps = 20'000;  // The wall clock may still step back by this.
   add((generation > 0) + 2 * withdrawn + 4 * degraded + 8 * from_source +
       16 * (rejected > 0) + 32 * foreground + 64 * exempt +
       128 * told_exhausted + 256 * asked_until.has_value() +

@@ -32,7 +32,7 @@ constexpr absl::Duration kForever = absl::InfiniteDuration();
 
 // ---- An attempt that is not run ----
 
-// It waited for the executor for ever, and so did everybody else.
+// It waited forever for the executor, and so did everybody else.
 TEST(RefreshMachineLostTest, E2AnAttemptThatIsNotRunEnds) {
   MachineDriver d;
   d.Read();
@@ -258,7 +258,7 @@ TEST(RefreshMachineLostTest, R12AnExpiredTokenIsLetGoByTheTimer) {
   EXPECT_EQ(d.wake_at(), kForever);
   d.Wake();
   EXPECT_FALSE(d.out.let_go) << "once";
-  // It can be rejected all the same.
+  // It can be rejected nevertheless.
   EXPECT_TRUE(d.Invalidate());
   EXPECT_EQ(d.ReadAndStart()->reason, RefreshReason::kRejected);
 }

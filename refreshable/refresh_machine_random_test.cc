@@ -163,7 +163,7 @@ class Sequence {
   void Wake() {
     const bool due = d_.wake_at() <= d_.t;
     d_.Wake();
-    // No wake asks for the next one at once, but for one that does something.
+    // Only a wake that does something may ask for the next one at once.
     if (due) {
       EXPECT_TRUE(d_.submitted() || d_.wake_at() > d_.t);
     }

@@ -388,7 +388,7 @@ TEST(RefreshMachineReadTest, F6ALateSuccessIsPublishedInEveryPhase) {
       EXPECT_FALSE(d.Start().has_value());
     }
     if (phase != 2) continue;
-    // The attempt that it overtook is of no use any more.
+    // The attempt that it overtook is discarded.
     EXPECT_THAT(d.out.abandon, ElementsAre(d.attempt));
     d.Succeed(Expiry::In(S(500)));
     EXPECT_FALSE(d.out.publish);

@@ -142,7 +142,7 @@ TEST(RefreshMachineRecoveryTest, S1ExhaustionAfterAResetIsToldAgain) {
   EXPECT_THAT(d.events(),
               ElementsAre("attempt_failed", "backoff", "exhausted"));
   d.Reset();
-  d.Install(Expiry::Never());  // Nothing to heal any more.
+  d.Install(Expiry::Never());  // Now there is nothing to heal.
   EXPECT_THAT(d.events(), ElementsAre("token_published", "state_changed"));
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// long: every rule that a step can break stands here, once.
+// long: every rule that a step can break is stated here, once.
 
 #include "refreshable/refresh_machine_rules_test_util.h"
 
@@ -29,7 +29,7 @@ using Waiters = Decisions::Waiters;
 constexpr absl::Duration kBoot = absl::Seconds(1000);
 constexpr absl::Time kWall = absl::FromUnixSeconds(1'700'000'000);
 
-// Rounds up: at no whole millisecond is it another.
+// Rounds up, which makes no difference at whole milliseconds.
 Ms CeilToMs(absl::Duration duration) {
   return ToMs(absl::Ceil(duration, absl::Milliseconds(1)));
 }
@@ -39,7 +39,7 @@ Ms SinceStart(absl::Duration since_boot) {
   return ms < kLongAgo / 2 ? kLongAgo : ms;
 }
 
-// Which generation a read rejects, or 0.
+// Returns the generation that a read rejects, or 0.
 uint64_t RejectedBy(const Input& read, const Facts& f) {
   if (read.rejects == -1) return 0;
   if (read.rejects == -2) return f.generation + 1;
@@ -85,7 +85,7 @@ std::string ToString(const MachineInput& input) {
       "}");
 }
 
-// One input, and what came of it.
+// One input and its outcome.
 struct RuledMachine::Step {
   Input input;
   Decisions out;
@@ -94,8 +94,8 @@ struct RuledMachine::Step {
   bool acted = false;
 };
 
-// Compares one step with the rules: what each calls for is written into the
-// fields in its name, and in the end the step has to be just that.
+// Compares one step with the rules. Each rule writes what it requires into the
+// fields, with its clause, and at the end the step must be exactly that.
 class RuledMachine::Judge {
  public:
   Judge(const Facts& was, const Step& step, const RefreshMachine& machine,
@@ -109,7 +109,7 @@ class RuledMachine::Judge {
         is_(was),
         flight_{was.flight, Clause::kS1} {}
 
-  // What is known after the step.
+  // Returns the facts after the step.
   Facts Observe() {
     ObserveInput();
     for (const Event& event : out_.events) ObserveEvent(event);
@@ -183,7 +183,7 @@ class RuledMachine::Judge {
     Rule(due.clause, due.value == found, what);
   }
 
-  // ---- What was seen ----
+  // ---- What was observed ----
 
   size_t Bound() const { return is_.rules->policy.max_abandoned_calls; }
   bool InputIsOfRunning() const {
@@ -229,13 +229,13 @@ class RuledMachine::Judge {
     if (input_.kind == Input::kFork) {
       is_.running.reset();
       is_.exempt = true;
-      // The attempt has not begun.
+      // In the child the attempt has not begun.
       if (was_.flight == Facts::kRunning) {
         is_.last_start = was_.start_before;
         if (was_.running->in_row && is_.row > 0) --is_.row;
       }
     }
-    // Though the source may not be called.
+    // This holds even if the source may not be called.
     if (input_.kind == Input::kStart && was_.flight == Facts::kQueued &&
         was_.queued == input_.id) {
       is_.start_before = was_.last_start;
@@ -356,7 +356,7 @@ class RuledMachine::Judge {
     if (shortened) ++is_.excused;
   }
 
-  // B9: reads are told another time only if it is another one.
+  // B9: reads are told a new time only if the time has changed.
   void ObserveTold() {
     const Ms next = is_.NotBefore();
     if (next == is_.told_next && next > is_.t) return;
@@ -364,7 +364,7 @@ class RuledMachine::Judge {
     is_.told_next_wall =
         next == kNever ? kNever : std::max(next, is_.t) + is_.wall_step;
   }
-  // The source has brought a token, or one was installed.
+  // The source has returned a token, or one was installed.
   void ObserveAnswer() {
     is_.failures = is_.excused = 0;
     is_.cause = is_.row_cause = absl::StatusCode::kOk;
@@ -411,16 +411,16 @@ class RuledMachine::Judge {
     }
   }
 
-  // ---- What had to be ----
+  // ---- What is required ----
 
-  // Which generation a read or a report rejects, or 0.
+  // Returns the generation that a read or a report rejects, or 0.
   uint64_t RejectedGeneration() const {
     if (input_.kind == Input::kReport) {
       return was_.generation - static_cast<uint64_t>(input_.number);
     }
     return RejectedBy(input_, was_);
   }
-  // The read rejects a token that others are served.
+  // Whether the read rejects a token that other reads are served.
   bool IsRejecting() const {
     return input_.kind == Input::kRead && is_.Covers(RejectedGeneration()) &&
            (is_.Usable() || is_.Grace());
@@ -428,7 +428,7 @@ class RuledMachine::Judge {
   bool BringsTheTokenHeld() const {
     return input_.kind == Input::kSucceed && input_.same_as && was_.Held();
   }
-  // A2: of an invalidation, it spares the attempt that runs.
+  // A2: whether an invalidation keeps the running attempt.
   bool KeepsAttempt() const {
     return was_.flight == Facts::kRunning &&
            was_.running->told == was_.generation;
@@ -437,7 +437,7 @@ class RuledMachine::Judge {
     return input_.number >= 0 ? input_.number
                               : is_.rules->policy.retry.max_retries;
   }
-  // F3: of the token that came.
+  // F3: the lifetime of the token that was returned.
   Ms Life() const {
     return input_.relative && call_.has_value() && input_.ms < kNever
                ? input_.ms - (is_.t - call_->started)
@@ -461,12 +461,12 @@ class RuledMachine::Judge {
     waiters_ = {Waiters::kFail, clause};
     told_failure_ = true;
   }
-  // The flight is between attempts from now on.
+  // The flight must be between attempts from now on.
   void BeginWait(Clause clause) {
     flight_ = {Facts::kWaiting, clause};
     told_failure_ = told_wait_ = true;
   }
-  // A10.
+  // A10: an attempt that a rejection started has failed.
   void ExpectRejectedAttemptFailed() {
     events_.push_back(EventKind::kAttemptFailed);
     Rule(Clause::kA10,
@@ -493,7 +493,7 @@ class RuledMachine::Judge {
     if (was_.by_rejection) return ExpectRejectedAttemptFailed();
     ExpectOrdinaryFailed(kind);
     if (was_.rejected_waits && (is_.Usable() || is_.Grace())) {
-      // A8: to be judged again, if the attempt did not know.
+      // A8: these reads begin anew if the attempt was not told.
       rejected_waiters_ = {was_.told > 0 ? Waiters::kFail : Waiters::kServe,
                            Clause::kA8};
     }
@@ -680,7 +680,7 @@ class RuledMachine::Judge {
   absl::StatusCode FailureCause() const {
     return was_.by_rejection ? is_.row_cause : is_.cause;
   }
-  // A11.
+  // A11: the source has returned the rejected token.
   void ExpectUnchanged() {
     if (was_.running.has_value() && !InputIsOfRunning()) {
       ExpectAbandoned(Clause::kF6);
@@ -815,7 +815,7 @@ class RuledMachine::Judge {
     ExpectChanges();
   }
 
-  // ---- Whether it was ----
+  // ---- The comparison ----
 
   void Compare() {
     Rule(flight_, is_.flight, "the flight after the step");
@@ -833,7 +833,7 @@ class RuledMachine::Judge {
         (input_.kind == Input::kInvalidate && step_.acted);
     Rule(Clause::kR12, out_.let_go == (looks && was_.LetGoDue()),
          "a token that can never be served again is let go");
-    // F1: a new attempt where there is none, and only there.
+    // F1: a new attempt is submitted if and only if one is due.
     const bool fresh =
         is_.flight == Facts::kQueued &&
         (was_.flight != Facts::kQueued || is_.queued != was_.queued);
@@ -848,7 +848,7 @@ class RuledMachine::Judge {
          "an attempt runs next to the flight");
     if (kept_)
       Rule(Clause::kA2, !fresh, "a queued attempt serves as the new one");
-    // R7: who need not wait for the next attempt.
+    // R7: which waiters end before the next attempt.
     Rule(Clause::kR7,
          SinceStart(out_.fail_deadlines_before) ==
              (told_wait_ ? is_.NotBefore() : kLongAgo),
@@ -891,7 +891,7 @@ class RuledMachine::Judge {
       if (event.kind == EventKind::kStateChanged) {
         Rule(Clause::kS1, event.freshness == is_.State(), "the new state");
       }
-      // What was published or counted later in the step comes later.
+      // This event is sent before what is published or counted in the step.
       if (event.kind != EventKind::kAttemptAbandoned) {
         Rule(Clause::kS1, event.generation == Generation(is_.generation),
              "the generation of an event");
@@ -953,7 +953,7 @@ class RuledMachine::Judge {
   const RefreshMachine& machine_;
   ClauseCounts* counts_;
   Facts is_;
-  std::optional<Facts::Call> call_;  // That has ended.
+  std::optional<Facts::Call> call_;  // The call that has ended.
   std::string broken_;
 
   Due<Facts::Flight> flight_;
@@ -968,8 +968,8 @@ class RuledMachine::Judge {
   bool told_wait_ = false;
   bool told_failure_ = false;
   bool told_lost_ = false;
-  std::optional<absl::StatusCode> rejected_code_;  // Of that failure.
-  bool kept_ = false;                              // The queued attempt.
+  std::optional<absl::StatusCode> rejected_code_;  // For rejected reads.
+  bool kept_ = false;  // The queued attempt must be kept.
 };
 
 RuledMachine::RuledMachine(const Rules* rules, ClauseCounts* counts)
@@ -1071,15 +1071,15 @@ std::string RuledMachine::ApplyOne(const MachineInput& input, Step& step) {
   return broken;
 }
 
-// Whoever comes after a timer's moment finds what the timer would have left, or
-// brings it about: the step is a wake and then the step.
+// An input after a timer's moment must have the effect that the timer would
+// have had, and then its own: it must equal a wake followed by the input.
 std::string RuledMachine::ApplyLate(const MachineInput& input) {
   RuledMachine late(*this);
   Step whole, wake, rest;
   late.Perform(input, whole);
   std::string broken = ApplyOne(MachineInput(), wake);
   if (broken.empty()) broken = ApplyOne(input, rest);
-  // What a reset forgets may end after it as well.
+  // A reset is not compared, because what it forgets may also end after it.
   if (!broken.empty() || input.kind == Input::kReset) return broken;
   const auto same = [](auto a, auto b, auto c, auto neutral) {
     return c == (b == neutral ? a : b);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// RuledMachine: a RefreshMachine whose every step is held against the contract.
+// RuledMachine: a RefreshMachine whose every step is checked against the
+// contract.
 
 #ifndef REFRESHABLE_REFRESH_MACHINE_RULES_TEST_UTIL_H_
 #define REFRESHABLE_REFRESH_MACHINE_RULES_TEST_UTIL_H_
@@ -16,8 +17,8 @@
 namespace refreshable {
 namespace internal {
 
-// The clauses of docs/contract.md that a step can break; kS1 is also "and
-// nothing else happens".
+// The clauses of docs/contract.md that a step can break. kS1 also stands for
+// "and nothing else happens".
 enum class Clause {
   kR1,
   kR2,
@@ -62,24 +63,24 @@ enum class Clause {
 };
 inline constexpr int kClauses = static_cast<int>(Clause::kS1) + 1;
 const char* ClauseName(Clause clause);
-// How often each had something to say.
+// How often each clause was checked.
 using ClauseCounts = std::array<int64_t, kClauses>;
 
 // One thing that can happen to a machine.
 struct MachineInput {
   enum Kind {
     kTime,      // `ms` pass.
-    kWallStep,  // The wall clock alone steps by `ms`.
-    kRead,      // With a deadline `ms` from now; `number` retries, if >= 0.
-    kStart,     // Of the attempt `id`, as are the next three.
-    kSucceed,   // With a token that lives for `ms`; `relative`, `same_as`.
-    kFail,      // In FailureClass `number`; the server asks for `ms`, if >= 0.
+    kWallStep,  // The wall clock steps by `ms`.
+    kRead,      // A read with timeout `ms`, and `number` retries if >= 0.
+    kStart,     // The attempt `id` starts. The next three concern it too.
+    kSucceed,   // Its token lives for `ms`; see `relative`, `same_as`.
+    kFail,      // FailureClass is `number`; the server asks for `ms`, if >= 0.
     kLost,
     kWake,
     kWakeLost,
-    kInvalidate,  // The generation `number` before the present one.
-    kReport,      // That it was rejected; likewise.
-    kInstall,     // A token that lives for `ms`.
+    kInvalidate,  // Of the generation `number` before the present one.
+    kReport,      // A rejection of the generation `number` before that one.
+    kInstall,     // Of a token that lives for `ms`.
     kReset,
     kFork,
   };
@@ -87,25 +88,25 @@ struct MachineInput {
   AttemptId id = AttemptId::kNone;
   Ms ms = 0;
   int number = 0;
-  bool relative = false;  // The lifetime, to the start of the attempt.
-  bool same_as = false;   // It is the token held, or withdrawn.
-  // A read: rejects the generation this many before the present one. None if
-  // -1; -2 is one that has not been published.
+  bool relative = false;  // The lifetime counts from the attempt's start.
+  bool same_as = false;   // The token equals the one held or withdrawn.
+  // The read rejects the generation this many before the present one. -1: none;
+  // -2: a generation that has not been published.
   int rejects = -1;
 };
 std::string ToString(const MachineInput& input);
 
-// Copyable, so that every way on can be tried.
+// Copyable, so that every continuation can be tried.
 class RuledMachine {
  public:
-  // Both outlive it. `counts` may be null.
+  // Both arguments must outlive the machine. `counts` may be null.
   RuledMachine(const Rules* rules, ClauseCounts* counts);
 
   // Lets `input` happen. Returns the first clause that the machine breaks and
   // how, or an empty string.
   std::string Apply(const MachineInput& input);
-  // B8: from here, though no call under way ever returns, a read brings a
-  // token; a fatal machine needs a reset first.
+  // B8: checks that from here a read leads to a token, even if no outstanding
+  // call ever returns. A fatal machine is reset first.
   std::string CheckWayOut() const;
 
   const Facts& facts() const { return facts_; }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A RefreshMachine and the two clocks it is shown, both moved by hand.
+// MachineDriver: a RefreshMachine with two clocks that the test moves.
 
 #ifndef REFRESHABLE_REFRESH_MACHINE_TEST_UTIL_H_
 #define REFRESHABLE_REFRESH_MACHINE_TEST_UTIL_H_
@@ -20,7 +20,7 @@
 namespace refreshable {
 namespace internal {
 
-// A quarter of a nanosecond: no two durations are closer.
+// The smallest difference between two durations, a quarter of a nanosecond.
 inline absl::Duration Tick() { return absl::Nanoseconds(1) / 4; }
 
 inline absl::Duration S(int64_t n) { return absl::Seconds(n); }
@@ -28,8 +28,8 @@ inline absl::Duration Ms(int64_t n) { return absl::Milliseconds(n); }
 
 using ::refreshable_testing::ExactPolicy;
 
-// Every time that goes in or comes out counts from the start of the test. What
-// the last event decided is in `out`.
+// All times that are passed in or returned count from the start of the test.
+// `out` has the decisions of the last event.
 class MachineDriver {
  public:
   using Answer = RefreshMachine::ReadAnswer;
@@ -55,7 +55,7 @@ class MachineDriver {
     End();
     return answer;
   }
-  // Rejects `generation`, by default the one last published.
+  // A read that rejects `generation`, by default the one last published.
   Answer ReadRejecting(std::optional<uint64_t> generation = std::nullopt,
                        std::optional<int> max_retries = std::nullopt) {
     Begin();
@@ -73,7 +73,8 @@ class MachineDriver {
     machine.OnReportRejected(now(), generation, out);
     End();
   }
-  // Of the attempt last submitted, as are the ends below.
+  // Starts the attempt last submitted. The events below concern it too, unless
+  // they are given an id.
   std::optional<AttemptStart> Start() {
     Begin();
     const auto start = machine.OnAttemptStart(now(), attempt, out);
@@ -129,13 +130,13 @@ class MachineDriver {
     End();
   }
 
-  // ---- Several at once ----
+  // ---- Several events ----
 
   // A read waits, and the attempt that it asked for starts.
   std::optional<AttemptStart> ReadAndStart() {
     return Read() == Answer::kWait ? Start() : std::nullopt;
   }
-  // A token is fetched in no time.
+  // Fetches a token in no time.
   void Hold(absl::Duration lifetime) {
     ReadAndStart();
     Succeed(Expiry::In(lifetime));
@@ -148,9 +149,9 @@ class MachineDriver {
       Fail(absl::UnknownError("permanent"));
     }
   }
-  // A read per `every` until `end`, each with a deadline `patience` later;
-  // every attempt starts at once and fails `latency` later. Timers fire on
-  // time. Returns when the attempts started, in seconds.
+  // Reads every `every` until `end`, each time with a deadline `patience`
+  // later. Every attempt starts at once and fails `latency` later. Timers fire
+  // on time. Returns the starts of the attempts, in seconds.
   std::vector<double> Outage(
       absl::Duration end, absl::Duration every = S(1),
       absl::Duration latency = absl::ZeroDuration(),
@@ -179,24 +180,24 @@ class MachineDriver {
   // ---- What is known ----
 
   absl::Duration wake_at() const { return machine.wake_at(now()) - kBoot; }
-  // The since-boot part.
+  // The since-boot part of the machine's check_at.
   absl::Duration check_at() const {
     return machine.check_at(now()).since_boot - kBoot;
   }
   absl::Duration next_start() const {
     return machine.next_start(now()) - kBoot;
   }
-  // Of what `out.failure` told.
+  // The time of the next attempt in `out.failure`.
   absl::Duration told_next() const {
     return out.failure.next_attempt_at - kBoot;
   }
-  // Readers whose deadline lies before this were sent away.
+  // Readers with a deadline before this must fail.
   absl::Duration sent_away_before() const {
     return out.fail_deadlines_before - kBoot;
   }
   Freshness freshness() const { return machine.freshness(now()); }
   bool submitted() const { return out.submit != AttemptId::kNone; }
-  // Of the last event, in order.
+  // The names of the events that the last call reported, in order.
   std::vector<std::string> events() const {
     std::vector<std::string> names;
     for (const Event& event : out.events) {
@@ -216,8 +217,8 @@ class MachineDriver {
   absl::Duration t = absl::ZeroDuration();
   absl::Duration wall_step = absl::ZeroDuration();
   Decisions out;
-  AttemptId attempt = AttemptId::kNone;  // Last submitted.
-  std::vector<double> starts;            // Of attempts, in seconds.
+  AttemptId attempt = AttemptId::kNone;  // The attempt last submitted.
+  std::vector<double> starts;            // Starts of attempts, in seconds.
 
  private:
   static constexpr absl::Duration kBoot = absl::Seconds(1000);

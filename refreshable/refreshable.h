@@ -49,12 +49,11 @@ class AsyncCall;
 
 // Holds one token and keeps it valid. Reads hand out leases of the token. A
 // stale token is refreshed in the background; an expired one is refreshed
-// before the read returns. At most one refresh is in flight, whoever asked for
-// it. Failures are retried on the policy's schedule, however many threads are
-// reading.
+// before the read returns. At most one refresh is in flight, and failures are
+// retried on the policy's schedule, no matter how many threads are reading.
 //
-// Every published token has a generation, and generations only rise. An answer
-// that the source gives too late is discarded.
+// Every published token has a generation, and generations only rise. A late
+// answer of the source never replaces a newer token.
 //
 //   refreshable::ThreadExecutor executor;
 //   auto token = refreshable::Refreshable<std::string>::Create(
@@ -76,6 +75,10 @@ class AsyncCall;
 // outlive the Refreshable. Leases and running calls of the source may outlive
 // both. No user code (source, callback, observer, hook, a token's destructor)
 // is ever run under a lock of this library.
+//
+// Only `Get` waits for a refresh. `Get`, `GetAsync`, `Invalidate`,
+// `ReportRejected`, `Install` and `Reset` may call the observer before they
+// return.
 //
 // Destruction: waiting reads end with CANCELLED. Callbacks of asynchronous
 // reads run on the destroying thread before the destructor returns; a GetAsync
@@ -135,8 +138,8 @@ class Refreshable {
     // is permanent.
     std::function<FailureClass(const absl::Status&)> classify = nullptr;
     // Whether the error of a source that threw contains the exception's text
-    // (`what()`), which may contain a secret. The exception's type is named in
-    // any case, where the compiler provides it.
+    // (`what()`), which may contain a secret. The error names the exception's
+    // type in any case, if the compiler provides it.
     bool show_exception_text = false;
     // Seeds the jitter, for reproducible runs. If unset, a random seed is
     // drawn, and another one in the child of a fork(), so that parent and child
@@ -216,8 +219,9 @@ class Refreshable {
   //   DEADLINE_EXCEEDED: the timeout passed while the read waited
   //     (`IsReadTimeout`). The refresh goes on, and serves later reads.
   //   The code of the last cause: the refresh failed. `GetRefreshError` has the
-  //     details. Returned at once, whatever the timeout, while the next attempt
-  //     is not permitted yet, or if it would start after the deadline.
+  //     details. This error is returned at once, whatever the timeout, while
+  //     the next attempt is not permitted yet, or if that attempt would start
+  //     after the deadline.
   //   UNAUTHENTICATED: the options reject the only token there is.
   //   UNAVAILABLE: the executor refused or dropped the refresh, or did not
   //     start it within `RefreshPolicy::attempt_timeout`; or the minimum
@@ -253,7 +257,7 @@ class Refreshable {
     return Remade(AskAndGet(options));
   }
 
-  // As Get, but never blocks. Unless the read is cancelled, the executor runs
+  // Like Get, but never blocks. Unless the read is cancelled, the executor runs
   // `callback` once with the outcome, never inside this call. The callback may
   // use and destroy the Refreshable; it must not throw. A null callback ends
   // the program. Errors are those of Get, and UNAVAILABLE if the executor
@@ -316,10 +320,10 @@ class Refreshable {
     return state->Invalidate(generation);
   }
 
-  // Records that a server rejected the token of this generation. Starts
-  // nothing. For callers that do not read again; a rejected read records it by
-  // itself. A token that was rejected does not reset the growing time between
-  // the attempts that rejections start (`ReadOptions::rejected`).
+  // Records that a server rejected the token of this generation. Does not start
+  // a refresh. For callers that do not read again; a rejected read records the
+  // rejection by itself. A token that was rejected does not reset the growing
+  // time between the attempts that rejections start (`ReadOptions::rejected`).
   void ReportRejected(Generation generation) {
     const std::shared_ptr<State> state = state_;
     state->ReportRejected(generation);
@@ -344,10 +348,11 @@ class Refreshable {
     state->Reset();
   }
 
-  // The executor's clock.
+  // The executor's clock. Lives as long as the executor.
   const Clock& clock() const { return state_->clock(); }
 
-  // Cheap snapshots, for metrics and health checks.
+  // Cheap snapshots, for metrics and health checks. Each takes a lock for a
+  // moment and waits for nothing else.
   Stats stats() const { return state_->stats(); }
   Health health() const { return state_->health(); }
 
@@ -383,7 +388,7 @@ class Refreshable {
     return *std::move(lease);
   }
 
-  // Whether the read may return `lease` without asking the machine.
+  // Returns whether the read may return `lease` without asking the machine.
   static bool Answers(const ReadOptions& options,
                       const std::optional<Lease<Token>>& lease) {
     return lease.has_value() && options.rejected < lease->snapshot().same_since;

@@ -63,7 +63,7 @@ TEST_F(RefreshableTest, F5AnExpiredTokenIsAFailure) {
   EXPECT_EQ(token->stats().attempts_failed, 1);
 }
 
-// A token that cannot be compared, but for its first letter by the option.
+// A token without equality; the option compares its first letter.
 struct Opaque {
   std::string text;
 };

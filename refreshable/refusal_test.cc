@@ -237,7 +237,7 @@ TEST_F(RefusalTest, E2DroppedRetryTimerEndsTheFlightWithItsLastCause) {
   ExpectWorks(1);
 }
 
-// Then the next read sees to it that the attempt is given up in time.
+// In this case the next read abandons the attempt in time.
 TEST_F(RefusalTest, E2RefusedAttemptTimeoutIsSeenByTheNextRead) {
   probe_.refuse_timers = true;
   Outcome outcome;
@@ -303,7 +303,7 @@ TEST_F(RefusalTest, E2LostTimerIsTriedAgainForADeadline) {
 }
 
 // As above, and the backoff ends at the very moment of the lost timeout. The
-// reader waited for ever, since the timer passed for armed.
+// reader waited forever, because the timer was believed to be armed.
 TEST_F(RefusalTest, E2LostTimerIsTriedAgainForABackoff) {
   Strings::Options options;
   options.policy.attempt_timeout = absl::Seconds(2);
@@ -321,8 +321,8 @@ TEST_F(RefusalTest, E2LostTimerIsTriedAgainForABackoff) {
   EXPECT_EQ(outcome.token, "t2");
 }
 
-// A lost timer is tried again for whoever cannot do without. Where every timer
-// is refused, that comes to an end.
+// A lost timer is armed again if someone depends on it. If every timer is
+// refused, this must not become an endless loop.
 TEST_F(RefusalTest, E2RefusingForeverEndsInNoLoop) {
   probe_.refuse_timers = true;
   Strings::Options options;

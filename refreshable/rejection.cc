@@ -11,8 +11,8 @@
 namespace refreshable {
 namespace {
 
-// The characters of a token (RFC 9110, section 5.6.2) and of a token68
-// (section 11.2), which starts out alike.
+// The characters of a token (RFC 9110, section 5.6.2) and of a token68 (section
+// 11.2), because both begin in the same way.
 bool IsTokenCharacter(char c) {
   return absl::ascii_isalnum(static_cast<unsigned char>(c)) ||
          absl::string_view("!#$%&'*+-.^_`|~/=").find(c) !=
@@ -31,7 +31,7 @@ class ChallengeReader {
     rest_.remove_prefix(1);
     return true;
   }
-  // Letters up to one that cannot be in a token, or to `stop`.
+  // Takes characters up to one that cannot be in a token, or up to `stop`.
   absl::string_view TakeToken(char stop = '\0') {
     const auto end = std::find_if(rest_.begin(), rest_.end(), [=](char c) {
       return c == stop || !IsTokenCharacter(c);
@@ -40,8 +40,8 @@ class ChallengeReader {
     rest_.remove_prefix(token.size());
     return token;
   }
-  // The rest of a quoted string whose first quote was taken. False: it does
-  // not end.
+  // Takes the rest of a quoted string whose first quote has been taken. Returns
+  // false if the string does not end.
   bool TakeQuoted(std::string& value) {
     while (!rest_.empty()) {
       if (Take('"')) return true;
@@ -56,15 +56,15 @@ class ChallengeReader {
   absl::string_view rest_;
 };
 
-// Whether one header field rejects the token.
+// Returns whether one header field rejects the token.
 bool FieldRejects(absl::string_view field,
                   absl::Span<const absl::string_view> errors) {
   ChallengeReader reader(field);
   bool bearer = false;
   bool rejected = false;
-  // A list of challenges, each a scheme and then nothing, one token68, or a
-  // list of name=value: all separated by the same commas. A name is told from a
-  // scheme by the "=" that follows it.
+  // The field is a list of challenges. Each is a scheme followed by nothing,
+  // one token68, or a list of name=value. The same commas separate all of
+  // these. A name differs from a scheme by the "=" that follows it.
   while (true) {
     do {
       reader.SkipSpace();

@@ -37,8 +37,8 @@ inline constexpr absl::string_view kInvalidTokenErrors[] = {"invalid_token"};
 
 // Returns whether an answer rejects the token: its WWW-Authenticate header
 // fields hold a Bearer challenge (RFC 6750, section 3) whose `error` is one of
-// `errors` (case-sensitive). Other challenges may stand beside it (RFC 9110,
-// section 11.6.1).
+// `errors` (case-sensitive). The fields may hold other challenges as well (RFC
+// 9110, section 11.6.1).
 //
 // `www_authenticate` holds the values of all fields of that name. An answer may
 // have several, and the "get header" function of many HTTP clients returns only

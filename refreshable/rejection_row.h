@@ -18,7 +18,7 @@ namespace internal {
 // the wait before the next one longer, until the row ends. So a server that
 // rejects every token cannot make its client fetch a token per call.
 //
-// A value without clock or thread; times since boot are passed in.
+// A value that knows no clock and no thread; times since boot are passed in.
 class RejectionRow {
  public:
   // A token was published as `generation`. If `same_token`, its bytes are those

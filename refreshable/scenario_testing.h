@@ -29,7 +29,7 @@ class ScenarioTest : public testing::Test {
   using Token = Refreshable<std::string>;
   using LeaseOr = absl::StatusOr<Lease<std::string>>;
 
-  // The least that time moves by.
+  // The smallest step of time.
   static constexpr absl::Duration kTick = absl::Nanoseconds(1);
 
   std::unique_ptr<Token> Make(RefreshPolicy policy = ExactPolicy()) {
@@ -37,7 +37,8 @@ class ScenarioTest : public testing::Test {
     return *Token::Create(source_.Share(), {&executor_, policy});
   }
 
-  // With "t1" of 100 s, published at time 0: stale at 50 s, expired at 75.
+  // Starts with token "t1", which lives for 100 s and is published at time 0.
+  // It is stale at 50 s and expired at 75 s.
   std::unique_ptr<Token> MakeWithToken(RefreshPolicy policy = ExactPolicy()) {
     auto token = Make(policy);
     source_.Answer("t1", absl::Seconds(100));
@@ -45,12 +46,12 @@ class ScenarioTest : public testing::Test {
     return token;
   }
 
-  // Notes what a GetAsync brings.
+  // Records the outcome of a GetAsync.
   Token::Callback Note() {
     return [this](LeaseOr lease) { outcomes_.push_back(std::move(lease)); };
   }
 
-  // Tasks given to the executor that it has not run yet.
+  // The tasks that the executor has accepted and not run yet.
   size_t Submissions() const {
     size_t count = 0;
     for (const auto& step : executor_.PendingSteps()) {
@@ -60,7 +61,7 @@ class ScenarioTest : public testing::Test {
   }
 
   Instant Now() const { return executor_.clock().Now(); }
-  // Since the test began.
+  // The time since the test began.
   absl::Duration Elapsed() const {
     return Now().since_boot - ManualExecutor::DefaultStart().since_boot;
   }

@@ -14,32 +14,34 @@
 
 namespace refreshable {
 
-// Owns the bytes of a password, a key or a token. Fit to be the `Token` of a
+// Owns the bytes of a password, a key or a token. Can be the `Token` of a
 // Refreshable.
 //
-// What prints it (ostream, fmt, absl::StrCat and StrFormat, GoogleTest) shows
-// "[secret]", whatever the bytes. They live in one allocation of its own, which
-// is overwritten before it is freed; copies that others make of `reveal()` are
-// theirs to wipe. Equality takes time that depends on the sizes alone.
+// Every printer (ostream, fmt, absl::StrCat and StrFormat, GoogleTest) shows
+// "[secret]", whatever the bytes are. The bytes live in an allocation of their
+// own, which is overwritten before it is freed. Callers must themselves wipe
+// copies that they make of `reveal()`. The time that a comparison takes depends
+// only on the sizes.
 //
-// A value; thread-safe like a string.
+// A value, as thread-safe as std::string.
 class Secret {
  public:
   // Holds no bytes.
   Secret() = default;
-  // Copies the bytes; the original is the caller's to wipe.
+  // Copies the bytes. The caller must wipe the original.
   explicit Secret(absl::string_view bytes);
-  // Copies the bytes and wipes the original, its spare capacity included.
+  // Copies the bytes, then wipes the original, including its spare capacity,
+  // and leaves it empty.
   static Secret TakeFrom(std::string& bytes);
 
   Secret(const Secret& other) : Secret(other.reveal()) {}
-  // Moved from, a secret is empty.
+  // A moved-from secret is empty.
   Secret(Secret&& other) noexcept;
   Secret& operator=(const Secret& other);
   Secret& operator=(Secret&& other) noexcept;
   ~Secret();
 
-  // The bytes, valid until the secret is changed or destroyed.
+  // Returns the bytes. They are valid until the secret is changed or destroyed.
   absl::string_view reveal() const { return {bytes_.get(), size_}; }
   size_t size() const { return size_; }
   bool empty() const { return size_ == 0; }
@@ -60,7 +62,8 @@ class Secret {
   size_t size_ = 0;
 };
 
-// Overwrites `size` bytes in a way that the compiler keeps.
+// Overwrites `size` bytes at `data` with zeros. The compiler does not optimize
+// this away.
 void WipeMemory(void* data, size_t size);
 
 }  // namespace refreshable

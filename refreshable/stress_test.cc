@@ -268,8 +268,9 @@ struct Round {
   uint32_t seed;
   absl::Duration attempt_timeout;
   ThreadExecutor::Options executor;
-  // Threads wait when the Refreshable ends. The executor must not refuse and
-  // the attempt must not time out, lest they be sent away before.
+  // Threads wait when the Refreshable is destroyed. The executor must not
+  // refuse anything and the attempt must not time out; otherwise they would end
+  // earlier.
   bool blocked_at_the_end;
 };
 

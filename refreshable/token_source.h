@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// TokenSource: where tokens come from. The part that every user writes.
+// TokenSource: obtains tokens. This is the part that every user writes.
 
 #ifndef REFRESHABLE_TOKEN_SOURCE_H_
 #define REFRESHABLE_TOKEN_SOURCE_H_
@@ -28,8 +28,8 @@
 
 namespace refreshable {
 
-// What a source is told about one call. A value, cheap to copy; copies may be
-// kept beyond the call. Thread-safe.
+// What a source is told about one call. A value that is cheap to copy. Copies
+// may be kept after the call. Thread-safe.
 class FetchContext {
  public:
   // For tests of a source. Requires: `cancelled` is not null.
@@ -42,7 +42,7 @@ class FetchContext {
         timeout_(timeout),
         cancelled_(std::move(cancelled)) {}
 
-  // Why a token is asked for.
+  // Why the attempt is made.
   RefreshReason reason() const { return reason_; }
   // 1 for the first attempt of a refresh, 2 for its first retry, ...
   int attempt() const { return attempt_; }
@@ -187,7 +187,7 @@ void PrintTo(const absl::StatusOr<Credential<Token>>& result,
 
 namespace internal {
 
-// The result of a function that takes a context or nothing.
+// The result type of a function that takes a context or nothing.
 template <typename Function>
 using FetchResult = typename std::conditional_t<
     std::is_invocable_v<Function&, const FetchContext&>,

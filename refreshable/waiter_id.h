@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// WaiterId: the name of a read that waits.
+// WaiterId: names an asynchronous read.
 
 #ifndef REFRESHABLE_WAITER_ID_H_
 #define REFRESHABLE_WAITER_ID_H_

@@ -25,15 +25,16 @@ using ::refreshable::CoarseWallClock;
 using ::refreshable::Executor;
 using ::refreshable::Instant;
 
-// How far the two clocks may drift apart while a test runs: NTP slews one.
+// How far the two clocks may drift apart while a test runs, because NTP slews
+// one of them.
 constexpr absl::Duration kDrift = absl::Seconds(1);
 
 constexpr int kThreads = 4;
 constexpr int kReads = 500;
 
-// Calls `f` over and over in several threads while `step` is called twenty
-// times in this one, and once more after it. Between two steps `f` is called as
-// often as there are threads, however busy the machine is.
+// Calls `f` repeatedly on several threads while this thread calls `step` twenty
+// times, and once more on each thread afterwards. Between two steps `f` is
+// called at least as often as there are threads, however busy the machine is.
 void InThreads(const std::function<void()>& f,
                const std::function<void()>& step) {
   std::atomic<bool> stop{false};
@@ -71,7 +72,7 @@ void ClockConformanceTest::LetTimePass(absl::Duration d) {
 }
 
 void ClockConformanceTest::ExpectNotAhead(const CoarseWallClock& wall) {
-  // It is this moment or later when the ticks are read.
+  // The ticks are read at this moment or later.
   const absl::Time moment = Now().wall;
   EXPECT_GE(wall.Ticks(), wall.TicksBefore(moment)) << moment;
 }
@@ -114,7 +115,7 @@ TEST_P(ClockConformanceTest, SinceBootNeverDecreases) {
 TEST_P(ClockConformanceTest, SinceBootNeverDecreasesFromThreadToThread) {
   struct {
     absl::Mutex mu;
-    absl::Duration latest ABSL_GUARDED_BY(mu);  // Of what any thread has read.
+    absl::Duration latest ABSL_GUARDED_BY(mu);  // The latest that was read.
   } shared;
   {
     absl::MutexLock lock(&shared.mu);
@@ -168,7 +169,7 @@ TEST_P(ClockConformanceTest, AStepOfTheWallLeavesSinceBootAlone) {
 }
 
 TEST_P(ClockConformanceTest, CoarseWallIsNeverAhead) {
-  // Asked for once, as readers do.
+  // Called only once, as a Refreshable does.
   const CoarseWallClock wall = rig_->clock().CoarseWall();
   for (int i = 0; i < 1000; ++i) {
     ExpectNotAhead(wall);
@@ -203,10 +204,10 @@ TEST_P(ClockConformanceTest, NowWaitsForNoTask) {
   if (executor == nullptr) return;
   const auto read = [this] {
     DoOrGiveUp("Now while tasks block", [this] { Now(); });
-    Now();  // In a thread of the executor, too.
+    Now();  // Also on the executor's thread.
   };
   absl::Notification in_task, in_timer, looked, ended;
-  // Whatever threads the executor has, or drives, this one is inside a task.
+  // Whichever thread runs them, these reads are made inside tasks.
   executor->RunAfter(absl::ZeroDuration(), [&] {
     read();
     in_timer.Notify();
@@ -214,7 +215,8 @@ TEST_P(ClockConformanceTest, NowWaitsForNoTask) {
   executor->Run([&] {
     read();
     in_task.Notify();
-    // Where others run the tasks, this one is held until they were looked at.
+    // If other threads run the tasks, this task blocks until this thread has
+    // read too.
     if (!executor->DriveUntil([] { return true; }, absl::InfiniteDuration())) {
       AwaitOrGiveUp(looked, "Now while a task blocks");
     }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// ClockConformanceTest: what every Clock must do, clause by clause, to be held
-// against your own.
+// ClockConformanceTest: tests your own Clock against what every Clock must do,
+// clause by clause.
 
 #ifndef REFRESHABLE_TESTING_CLOCK_CONFORMANCE_H_
 #define REFRESHABLE_TESTING_CLOCK_CONFORMANCE_H_
@@ -16,9 +16,10 @@
 
 namespace refreshable_testing {
 
-// How the suite makes a clock, and moves it where that can be done. `clock()`
-// is called by several threads at the same time, also while the one that made
-// the rig is inside `Advance`; everything else by that thread alone.
+// How the suite makes a clock, and moves it if that is possible. `clock()` may
+// be called by several threads at the same time, even while the thread that
+// made the rig is inside `Advance`. All other methods are called by that thread
+// only.
 //
 //   class MyRig : public refreshable_testing::ClockRig {
 //    public:
@@ -36,34 +37,34 @@ class ClockRig {
  public:
   virtual ~ClockRig() = default;
 
-  // The same each time; lives as long as the rig.
+  // Returns the clock: the same one each time. It lives as long as the rig.
   virtual const refreshable::Clock& clock() = 0;
 
-  // For a virtual clock: moves both clocks forward by `d` and returns true. The
-  // default is for a clock that moves by itself.
+  // For a virtual clock: moves wall time and time since boot forward by `d` and
+  // returns true. The default is for a clock that moves by itself.
   virtual bool Advance(absl::Duration) { return false; }
 
-  // For a clock whose wall can be set: moves the wall alone by `d`, forward or
-  // back, and returns true. Where it is not overridden, the clauses about steps
-  // do not apply.
+  // For a clock whose wall time can be set: moves only the wall time by `d`,
+  // forward or back, and returns true. If this is not overridden, the clauses
+  // about steps do not apply.
   virtual bool StepWall(absl::Duration) { return false; }
 
-  // The executor whose clock this is; null if there is none, and the clause
-  // about its tasks does not apply.
+  // Returns the executor whose clock this is, or null if there is none; the
+  // clause about an executor's tasks then does not apply.
   virtual refreshable::Executor* executor() { return nullptr; }
 };
 
 using ClockSubject = Subject<ClockRig>;
 
 // The clauses are in clock_conformance.cc; the name of each says what it
-// demands. Of clocks that move by themselves the suite expects that nobody
-// steps the wall by a second or more while it runs.
+// demands. If a clock moves by itself, nothing may step its wall time by a
+// second or more while the suite runs.
 class ClockConformanceTest : public ::testing::TestWithParam<ClockSubject> {
  protected:
   refreshable::Instant Now() { return rig_->clock().Now(); }
-  // Moves a virtual clock by `d`; waits until another has moved at all.
+  // Moves a virtual clock by `d`. Waits until any other clock has moved at all.
   void LetTimePass(absl::Duration d);
-  // Expects that `wall`, coarse, is certain of nothing that is not so.
+  // Expects that the coarse clock `wall` is not ahead of the clock.
   void ExpectNotAhead(const refreshable::CoarseWallClock& wall);
 
   const std::unique_ptr<ClockRig> rig_ = GetParam().make();

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The clocks that this library brings, and the least that a user may write,
-// held against the suite.
+// Tests the library's own clocks, and the simplest clock that a user may write,
+// against the suite.
 
 #include "refreshable/testing/clock_conformance.h"
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What the conformance suites have in common: the subjects they are held
-// against, and their patience.
+// What the conformance suites have in common: the subjects that they test, and
+// how they wait.
 
 #ifndef REFRESHABLE_TESTING_CONFORMANCE_H_
 #define REFRESHABLE_TESTING_CONFORMANCE_H_
@@ -18,8 +18,9 @@
 
 namespace refreshable_testing {
 
-// One implementation that a suite is held against. `make` is called afresh for
-// each clause. `name` becomes a part of the test's name: letters and digits.
+// One implementation that a suite tests. `make` is called anew for each clause.
+// `name` becomes a part of the test's name, so it may contain only letters and
+// digits.
 template <typename Rig>
 struct Subject {
   std::string name;
@@ -30,8 +31,8 @@ struct Subject {
   }
 };
 
-// Names the tests after their subjects: `SubjectName()` is the last argument of
-// INSTANTIATE_TEST_SUITE_P.
+// Names the tests after their subjects. Pass `SubjectName()` as the last
+// argument of INSTANTIATE_TEST_SUITE_P.
 struct SubjectName {
   template <typename Rig>
   std::string operator()(
@@ -40,14 +41,18 @@ struct SubjectName {
   }
 };
 
-// How a suite, or a rig, waits for what a sound implementation does at once.
-// After half a minute it gives up: it says which test waited for what and ends
-// the program. (What has not happened may happen yet, and would find the test's
-// variables gone.) The environment variable REFRESHABLE_PATIENCE_SECONDS sets
-// another time. `what` completes "waited in vain for".
+// How a suite or a rig waits for something that a correct implementation does
+// at once. After 30 s it gives up: it prints which test waited for what, and
+// ends the program. (The test cannot just fail, because what it waits for may
+// still happen later and would then use variables of a test that has ended.)
+// The environment variable REFRESHABLE_PATIENCE_SECONDS sets another time.
+// `what` completes the sentence "... waited in vain for".
+
+// Gives up at once.
 [[noreturn]] void GiveUp(absl::string_view what);
+// Blocks until `n` is notified.
 void AwaitOrGiveUp(const absl::Notification& n, absl::string_view what);
-// Calls `f` in a thread of its own and returns when that has ended.
+// Calls `f` on a thread of its own, and blocks until that thread has ended.
 void DoOrGiveUp(absl::string_view what, absl::FunctionRef<void()> f);
 
 }  // namespace refreshable_testing

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The clauses.
-// long: one after another.
+// The clauses of ExecutorConformanceTest.
+// long: it is a list of clauses.
 
 #include "refreshable/testing/executor_conformance.h"
 
@@ -45,11 +45,11 @@ class OnDestroy {
   const std::function<void()> f_;
 };
 
-// What became of a task.
+// Records what happens to a task.
 struct Fate {
   std::atomic<int> ran{0};
   std::atomic<int> destroyed{0};
-  absl::Notification gone;  // Destroyed, whether it ran or not.
+  absl::Notification gone;  // The task was destroyed, whether it ran or not.
 
   Executor::Task Watch(std::function<void()> body = [] {}) {
     return [this, body = std::move(body),
@@ -62,7 +62,7 @@ struct Fate {
   }
 };
 
-// As many blocked tasks as an executor bears.
+// Blocks as many tasks as the rig allows.
 class Blockade {
  public:
   Blockade(Executor& executor, int n) : left_(n), fates_(n) {
@@ -86,7 +86,7 @@ class Blockade {
   std::vector<Fate> fates_;
 };
 
-// Hands `queue` a task that must not run, in this thread, before `queue`
+// Passes `queue` a task that must not run on this thread before `queue`
 // returns.
 void ExpectNotRunInside(absl::FunctionRef<bool(Executor::Task)> queue,
                         absl::Notification* ran) {
@@ -109,7 +109,7 @@ void ExecutorConformanceTest::Await(const absl::Notification& n,
                              absl::InfiniteDuration())) {
     AwaitOrGiveUp(n, what);
   } else if (!n.HasBeenNotified()) {
-    GiveUp(what);  // Nothing is pending that could bring it.
+    GiveUp(what);  // Nothing is pending that could notify it.
   }
 }
 
@@ -157,7 +157,7 @@ TEST_P(ExecutorConformanceTest, RunDoesNotRunInsideTheCall) {
   absl::Notification outside, in_run, in_timer;
   check(&outside);
   executor().Run([&] { check(&in_run); });
-  // In a timer's task, where it may well be tempting.
+  // Also inside a timer's task, where an executor might be tempted to.
   executor().RunAfter(absl::ZeroDuration(), [&] { check(&in_timer); });
   Await(outside, "the task to be run");
   Await(in_run, "the task of a task to be run");
@@ -165,7 +165,7 @@ TEST_P(ExecutorConformanceTest, RunDoesNotRunInsideTheCall) {
 }
 
 TEST_P(ExecutorConformanceTest, RunDoesNotWaitForOtherTasks) {
-  // More tasks than the executor has workers.
+  // Queues more tasks than the executor has workers.
   absl::Notification go;
   std::array<Fate, 8> fates;
   DoOrGiveUp("Run to return while tasks block", [&] {
@@ -208,7 +208,7 @@ TEST_P(ExecutorConformanceTest, RunBlockingDoesNotRunInsideTheCall) {
 }
 
 TEST_P(ExecutorConformanceTest, RunBlockingDoesNotWaitForOtherTasks) {
-  // More tasks than the executor bears.
+  // Queues more tasks than may block at the same time.
   absl::Notification go;
   std::vector<Fate> fates(rig_->BlockedTasks() + 8);
   DoOrGiveUp("RunBlocking to return while tasks block", [&] {
@@ -301,22 +301,23 @@ TEST_P(ExecutorConformanceTest, TimerDoesNotFireEarly) {
 }
 
 TEST_P(ExecutorConformanceTest, DueTimersRunInTheOrderOfTheirDueTimes) {
-  // Queued inside a timer's task, so that none can run before all are there.
+  // Queued inside a timer's task, so that none can run before all are queued.
   std::vector<std::string> order;
   absl::Notification all;
   absl::Duration slow_due, fast_due;
   executor().RunAfter(absl::ZeroDuration(), [&] {
-    slow_due = Now() + absl::Milliseconds(20);  // Or later.
+    slow_due = Now() + absl::Milliseconds(20);  // It is due then or later.
     executor().RunAfter(absl::Milliseconds(20), [&] {
       order.push_back("slow");
       all.Notify();
     });
     executor().RunAfter(absl::ZeroDuration(), [&] { order.push_back("fast"); });
-    fast_due = Now();  // Or earlier.
+    fast_due = Now();  // It is due then or earlier.
   });
   Await(all, "the timers");
   AwaitTimersDueNow();
-  // A machine that stood still for 20 ms between the two calls proves nothing.
+  // If the machine stood still for 20 ms between the two calls, the order
+  // proves nothing.
   if (fast_due < slow_due) {
     EXPECT_THAT(order, ElementsAre("fast", "slow"));
   }
@@ -333,7 +334,8 @@ TEST_P(ExecutorConformanceTest, NegativeDelayCountsAsZero) {
                                     zero.Notify();
                                   }),
               TimerId::kNone);
-    // A clock that moves by itself is let move on, so that there is no tie.
+    // Waits until a clock that moves by itself has moved, so that there is no
+    // tie.
     const absl::Duration queued = Now();
     for (int i = 0; i < 10000 && !moved; ++i) moved = Now() > queued;
     EXPECT_NE(executor().RunAfter(-absl::Hours(1),
@@ -378,7 +380,8 @@ TEST_P(ExecutorConformanceTest, TimerIdsAreNeverReused) {
 }
 
 TEST_P(ExecutorConformanceTest, CancelledTimerNeverRuns) {
-  // Cancelled once it is due, inside the timer's task that holds it up.
+  // The timer is cancelled after it is due, inside the task of a timer that
+  // delays it.
   Fate fate;
   absl::Notification cancelled;
   executor().RunAfter(absl::ZeroDuration(), [&] {
@@ -430,7 +433,7 @@ TEST_P(ExecutorConformanceTest, CancelOfARunningTimerIsFalseAndDoesNotWait) {
 }
 
 TEST_P(ExecutorConformanceTest, TimersFireWhileWorkersBlock) {
-  // More blocked tasks than the executor has workers.
+  // Blocks more tasks than the executor has workers.
   constexpr char kWhat[] = "a timer that is due while every worker is blocked";
   absl::Notification fired;
   std::array<Fate, 8> fates;

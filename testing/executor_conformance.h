@@ -34,8 +34,8 @@ namespace refreshable_testing {
 //       refreshable_testing::SubjectName());
 //
 // The rig is made, used and destroyed by one thread, which may also drive the
-// executor; but `executor()` is called by others too, and by tasks. Its
-// destructor destroys the executor, if `Destroy` has not.
+// executor. Only `executor()` is called by other threads and by tasks too. The
+// rig's destructor destroys the executor unless `Destroy` has done so.
 class ExecutorRig {
  public:
   virtual ~ExecutorRig() = default;
@@ -44,10 +44,10 @@ class ExecutorRig {
   // 1000 timers at the same time.
   virtual refreshable::Executor& executor() = 0;
 
-  // How many tasks of `RunBlocking` may block at the same time: this many have
-  // all been started, and do not delay tasks of `Run`, timers or `Cancel`. The
-  // default is for an executor whose `RunBlocking` is `Run`, such as an event
-  // loop.
+  // How many tasks given to `RunBlocking` may block at the same time. The suite
+  // requires that this many are all started, and that they delay neither tasks
+  // given to `Run` nor timers nor `Cancel`. The default is for an executor
+  // whose `RunBlocking` is `Run`, such as an event loop.
   virtual int BlockedTasks() const { return 0; }
 
   // Makes `Run`, `RunBlocking` and `RunAfter` refuse everything from now on,
@@ -70,16 +70,16 @@ class ExecutorConformanceTest
   refreshable::Executor& executor() { return rig_->executor(); }
   absl::Duration Now() { return executor().clock().Now().since_boot; }
 
-  // Waits, as a caller of any executor should: drives it or, where that is not
-  // for this thread, lets its threads work.
+  // Waits for `n` as every caller of an executor should: drives the executor
+  // or, if this thread cannot drive it, lets the executor's threads work.
   void Await(const absl::Notification& n, absl::string_view what);
-  // Returns when timers that were due before this call have run.
+  // Blocks until the timers that were due before this call have run.
   void AwaitTimersDueNow();
-  // A task that calls back into the executor, in every way, when it is
-  // destroyed, and then says so.
+  // Returns a task whose destructor calls every method of the executor and then
+  // notifies `destroyed`.
   refreshable::Executor::Task Reentrant(absl::Notification* destroyed);
-  // Calls back into the executor from another thread. If a lock is held around
-  // this, it finds out.
+  // Calls the executor from another thread. If the executor holds a lock around
+  // this call, the test fails.
   void CallBack();
 
   const std::unique_ptr<ExecutorRig> rig_ = GetParam().make();

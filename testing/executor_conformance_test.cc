@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The executors that this library brings, held against the suite.
+// Tests the library's own executors against the suite.
 
 #include "refreshable/testing/executor_conformance.h"
 
@@ -38,7 +38,7 @@ class ManualRig final : public ExecutorRig {
       std::make_unique<ManualExecutor>();
 };
 
-// With so many threads of each kind, and bounds.
+// With this many threads of each kind, and bounds.
 class ThreadRig final : public ExecutorRig {
  public:
   explicit ThreadRig(int threads) : threads_(threads) {

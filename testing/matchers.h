@@ -2,9 +2,10 @@
 //
 // GoogleMock matchers for leases and for the statuses of reads.
 //
-// Those of a lease match a `Lease` and a `StatusOr<Lease>`; those of a status
-// match a `Status` and any `StatusOr`. An argument that is a value may be a
-// matcher of it too, but for FailsWith's.
+// The matchers for leases match a `Lease` or a `StatusOr<Lease>`. The matchers
+// for statuses match a `Status` or any `StatusOr`. Every argument may be a
+// value or a matcher for such a value, except that FailsWith takes only a
+// value.
 
 #ifndef REFRESHABLE_TESTING_MATCHERS_H_
 #define REFRESHABLE_TESTING_MATCHERS_H_
@@ -47,7 +48,7 @@ const absl::Status& StatusOf(const absl::StatusOr<T>& result) {
   return result.status();
 }
 
-// The number of a generation; any other value or matcher as it is.
+// Returns the number of a generation, and any other value or matcher unchanged.
 inline uint64_t NumberOf(refreshable::Generation generation) {
   return generation.value();
 }
@@ -56,7 +57,7 @@ const T& NumberOf(const T& value) {
   return value;
 }
 
-// "holds it", or negated "does not hold it".
+// Returns "holds it" or, if negated, "does not hold it".
 inline std::string Says(bool negation, const std::string& verb,
                         const std::string& rest) {
   if (negation) return "does not " + verb + " " + rest;
@@ -88,7 +89,7 @@ bool MatchRefreshError(const Arg& arg, Part part, const Inner& inner,
 
 }  // namespace internal
 
-// A lease of this token.
+// Matches a lease of this token.
 MATCHER_P(HoldsToken, token,
           internal::Says(negation, "hold", "the expected token")) {
   return internal::MatchLease(
@@ -96,7 +97,8 @@ MATCHER_P(HoldsToken, token,
       token, result_listener);
 }
 
-// A lease of this generation, given as a number.
+// Matches a lease of this generation: a number, a Generation, or a matcher for
+// the number.
 MATCHER_P(HasGeneration, generation,
           internal::Says(negation, "have", "the expected generation")) {
   return internal::MatchLease(
@@ -104,7 +106,7 @@ MATCHER_P(HasGeneration, generation,
       internal::NumberOf(generation), result_listener);
 }
 
-// A lease of a token that expires at this time.
+// Matches a lease of a token that expires at this time.
 MATCHER_P(ExpiresAt, time,
           internal::Says(negation, "have", "the expected expiry")) {
   return internal::MatchLease(
@@ -112,14 +114,14 @@ MATCHER_P(ExpiresAt, time,
       result_listener);
 }
 
-// A lease of a token that is served beyond its expiry.
+// Matches a lease of a token that is served after its expiry.
 MATCHER(IsDegraded, negation ? "is not degraded" : "is degraded") {
   return internal::MatchLease(
       arg, [](const auto& lease) { return lease.degraded(); }, true,
       result_listener);
 }
 
-// An error of this code.
+// Matches an error with this code.
 MATCHER_P(FailsWith, code,
           internal::Says(negation, "fail",
                          "with " + absl::StatusCodeToString(code))) {
@@ -128,7 +130,7 @@ MATCHER_P(FailsWith, code,
   return status.code() == code;
 }
 
-// An error whose message matches; `MessageIs(HasSubstr("502"))`.
+// Matches an error whose message matches: `MessageIs(HasSubstr("502"))`.
 MATCHER_P(MessageIs, message,
           internal::Says(negation, "have", "the expected message")) {
   const absl::Status& status = internal::StatusOf(arg);
@@ -137,8 +139,8 @@ MATCHER_P(MessageIs, message,
       std::string(status.message()));
 }
 
-// The error of a read whose refresh failed, by `refreshable::RefreshError`: its
-// last cause, failures in a row, and the time before which nothing is tried.
+// Match the error of a read whose refresh failed, by the fields `cause`,
+// `failures` and `next_attempt` of `refreshable::RefreshError`.
 MATCHER_P(CausedBy, cause,
           internal::Says(negation, "have", "the expected last cause")) {
   return internal::MatchRefreshError(
@@ -159,7 +161,7 @@ MATCHER_P(NextAttemptAt, time,
       result_listener);
 }
 
-// The error of a Refreshable that has given up.
+// Matches the error of a Refreshable that has given up for good (`IsFatal`).
 MATCHER(IsFatalError, negation ? "is not fatal" : "is fatal") {
   const absl::Status& status = internal::StatusOf(arg);
   *result_listener << "which is " << status;

@@ -19,7 +19,8 @@ using PendingKind = refreshable::ManualExecutor::PendingStep::Kind;
 
 // ---- One order ----
 
-// A scenario with its steps named apart, and what can happen in a world of it.
+// A scenario with a unique name for each step, and what can happen in its
+// world.
 class Search {
  public:
   explicit Search(const Scenario& scenario) : scenario_(scenario) {
@@ -43,19 +44,19 @@ class Search {
 
   struct Choice {
     enum Kind { kAction, kPending, kLose, kAnswer, kDeadline } kind;
-    size_t index;  // Of the step, the pending task, the call.
-    size_t which;  // Action of the step, answer to the call.
-    // Of the pending task: a task or a timer, which one of them.
+    size_t index;  // The index of the step, the pending task or the call.
+    size_t which;  // The step's action, or the answer to the call.
+    // Whether the pending task is a task or a timer, and its number.
     PendingKind pending = PendingKind::kRun;
     int number = 0;
   };
 
-  // What can happen next; `done` says how far each step has come.
+  // Returns what can happen next. `done`: how many actions each step has done.
   std::vector<Choice> Choices(const World& world,
                               const std::vector<size_t>& done,
                               int losses) const;
   std::string Name(const Choice& choice) const;
-  // Tells what steps of the same kind cause apart.
+  // Returns a label that distinguishes the consequences of steps.
   static int Label(const Choice& choice) {
     return static_cast<int>(1 + choice.kind + 8 * choice.which +
                             1024 * choice.index);
@@ -153,11 +154,11 @@ namespace {
 // Runs one order in a world of its own.
 class Run {
  public:
-  // Which of `choices` happens next, if the order goes on.
+  // Returns the index of the next choice; nullopt if the order ends here.
   using Chooser = std::function<std::optional<size_t>(
       World& world, const std::vector<Choice>& choices)>;
-  // The order is at its end, which has been checked. True: see to the way out,
-  // by Reset() if `*reset`.
+  // Called at the end of the order, after the checks. Returns whether to check
+  // that the state can be left, by Reset() if it sets `*reset`.
   using AtEnd =
       std::function<bool(World& world, std::string fingerprint,
                          const std::vector<Choice>& choices, bool* reset)>;
@@ -170,7 +171,7 @@ class Run {
         done_(search.scenario().steps.size()),
         world_(search.scenario().policy) {}
 
-  // What is wrong; empty: nothing.
+  // Returns what is wrong; empty if nothing is.
   std::string Play() {
     last_words_.NewOrder();
     if (search_.scenario().given) search_.scenario().given(world_);
@@ -181,7 +182,7 @@ class Run {
   }
 
  private:
-  // The next step, on behalf of a blocking read perhaps. False: there is none.
+  // Makes the next step, perhaps for a blocking read. False if there is none.
   bool Next() {
     if (over_) return false;
     if (search_.scenario().runs_at_once) world_.RunUntilIdle();
@@ -220,19 +221,19 @@ class Run {
 
 // ---- All orders ----
 
-// As C++.
+// Returns the order as C++.
 std::string Show(const Order& order) {
   if (order.empty()) return "{}";
   return absl::StrCat("{\"", absl::StrJoin(order, "\", \""), "\"}");
 }
 
-// The steps of an order, as indices into what can happen at each.
+// The steps of an order, each as an index into what could happen at that point.
 using Path = std::string;
 
-// Breadth first, so that the first failure is a shortest one. Two states that
-// look the same are taken for one; once it has turned out that one goes on
-// where the other does not, all begins anew, and what looks like that is known
-// by where it leads.
+// Searches breadth first, so that the first failure is a shortest one. Two
+// states that look the same are merged. If they turn out to continue
+// differently, the search begins anew, and states that look like them are
+// distinguished by where they lead.
 class Explorer {
  public:
   Explorer(const Scenario& scenario, const ExploreOptions& options)
@@ -265,18 +266,18 @@ class Explorer {
   struct State {
     Hash looks;
     size_t choices;
-    Path path;  // By which it was expanded.
+    Path path;  // The path by which the state was expanded.
     bool expanded = false;
     std::vector<int> next;
   };
   struct Node {
     Path path;
     int state;
-    bool recheck;  // The state was reached otherwise before.
+    bool recheck;  // Whether the state had been reached by another path.
   };
   struct Reached {
     Node node;
-    bool again;  // The state was known.
+    bool again;  // Whether the state was known.
   };
   struct End {
     Hash looks{};
@@ -298,8 +299,8 @@ class Explorer {
   const ExploreOptions options_;
   LastWords last_words_;
   Report report_;
-  Hashes deceptive_;  // So different states may look.
-  Hashes mistaken_;   // And so, as was found this time.
+  Hashes deceptive_;  // The looks that different states have in common.
+  Hashes mistaken_;   // Further such looks, found in the present pass.
   std::unordered_map<Hash, int, absl::Hash<Hash>> known_;
   std::vector<State> states_;
   int64_t merges_ = 0;
@@ -318,7 +319,7 @@ void Explorer::ExploreOnce() {
   }
 }
 
-// The end of an order, and the way out from there.
+// Runs an order, checks the way out that `way` names, and returns its end.
 Explorer::End Explorer::Play(const Path& path, Way way) {
   ++report_.runs;
   size_t step = 0;
@@ -343,7 +344,7 @@ Explorer::End Explorer::Play(const Path& path, Way way) {
   return end;
 }
 
-// Tells states apart that look the same.
+// Returns a hash that distinguishes states that look the same.
 Explorer::Hash Explorer::WhereItLeads(const Path& path, const End& end,
                                       int depth) {
   Hash leads = end.looks;
@@ -429,7 +430,7 @@ Order Explorer::NamesOf(const Path& path) {
   return names;
 }
 
-// Each path through the states is one.
+// Each path through the states is one order.
 double Explorer::CountOrders() const {
   std::vector<double> orders(states_.size(), 1);
   for (int depth = 0; depth < options_.depth; ++depth) {

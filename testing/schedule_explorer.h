@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The schedule explorer: runs every order in which the steps of a scenario can
-// happen, and checks the promises of docs/contract.md after each step.
+// Explore: runs every order in which the steps of a scenario can happen, and
+// checks the promises of docs/contract.md after each step.
 
 #ifndef REFRESHABLE_TESTING_SCHEDULE_EXPLORER_H_
 #define REFRESHABLE_TESTING_SCHEDULE_EXPLORER_H_
@@ -24,18 +24,18 @@
 namespace refreshable_testing {
 namespace schedule {
 
-// Something that happens once, at any time, or several such things that happen
-// one after the other. A value.
+// An action that happens once, at any time, or a sequence of such actions. A
+// value.
 class Step {
  public:
-  // `run` acts on the world; `name` is what it is called in an order.
+  // `run` acts on the world. `name` is the step's name in an `Order`.
   Step(std::string name, std::function<void(World&)> run);
 
-  // Only while `ready`: asked of the first thing, before it has happened.
+  // Lets the step's first action happen only while `ready(world)` is true.
   Step When(std::function<bool(const World&)> ready) &&;
-  // At any time after this one.
+  // Appends `next`, which happens at any time after this step.
   Step Then(Step next) &&;
-  // This one, so often.
+  // Repeats this step `n` times.
   Step Times(int n) &&;
 
  private:
@@ -48,68 +48,76 @@ class Step {
   std::vector<Action> actions_;
 };
 
-// What can happen. All but the last three wait until a Refreshable is there.
+// The steps. Those that call the Refreshable are possible only while it exists.
 Step ReadAsync(absl::Duration timeout = absl::InfiniteDuration(),
                std::optional<int> max_retries = std::nullopt);
 Step ReadBlocking(absl::Duration timeout = absl::InfiniteDuration());
 Step ReadNow();
-Step CancelRead(size_t index);  // The index-th GetAsync, from 0, once made.
+Step CancelRead(size_t index);  // The index-th GetAsync, from 0, if it exists.
 Step Invalidate();
 Step InvalidateOld();
 Step Install(absl::Duration lifetime = absl::Seconds(400));
 Step Reset();
 Step Destroy();
-// The executor refuses what it is given (and later takes it again).
+// The executor refuses what it is given. In a later step it accepts again.
 Step RefuseTasks();
 Step RefuseTimers();
-// The source gives this answer before its Fetch returns (and later does so no
-// more).
+// The source gives this answer before its Fetch returns. A later step ends
+// this.
 Step AnswerInside(const Answer& answer);
-// Time passes on both clocks, as in a suspend: what falls due is late. On the
-// wall clock alone, forward or back.
+// `Pass` moves both clocks, as a suspend does, so timers that become due are
+// late. `StepWall` moves the wall clock only, forward or back.
 Step Pass(absl::Duration d);
 Step StepWall(absl::Duration d);
 Step Do(std::string name, std::function<void(World&)> run);
 
-// What else than `Succeed()` the source can answer: a failure, the token that
-// was rejected, nothing at all (the call is dropped).
+// What the source can answer besides `Succeed()`: a failure, a failure with a
+// Retry-After, the token that was invalidated (a new one if there is none), or
+// nothing (the call is dropped).
 Answer Fail(const absl::Status& status = absl::UnavailableError("down"));
 Answer FailFor(absl::Duration retry_after);
 Answer BringRejected();
 Answer Drop();
 
-// What there is to explore. Besides the steps, at any time: any pending task
-// or timer of the executor runs, even before others that are due and before
-// its time (time then moves there); any call of the source gets any of the
-// answers; and the deadline of the blocking read that waits comes.
+// What is explored. Besides the steps, these may happen at any time:
+//
+// - Any pending task or timer of the executor runs, even before others that are
+//   due. If a timer is not due yet, time moves to its due time first.
+// - Any call of the source gets any of the answers.
+// - Time moves to the deadline of the blocking read that is waiting.
 struct Scenario {
-  // Valid; without jitter, whatever it says.
+  // Must be valid. `jitter` is ignored and taken to be 0.
   refreshable::RefreshPolicy policy;
-  // What has happened before, in the executor's own order. May be null.
+  // Prepares the world before the first step, in the executor's own order. May
+  // be null.
   std::function<void(World&)> given;
   std::vector<Step> steps;
   std::vector<Answer> answers = {Succeed(), Fail()};
-  // So many times a pending task or timer is lost instead of being run.
+  // At most this many pending tasks or timers are lost, in each order, instead
+  // of being run.
   int losses = 0;
-  // The executor is idle before each step: tasks and due timers run at once,
-  // in its own order, and are no steps.
+  // Whether tasks and due timers run before each step, in the executor's own
+  // order. They are then not steps themselves.
   bool runs_at_once = false;
-  // Checked after each step, besides. May be null; complains by
-  // `World::Expect`.
+  // An additional check after each step, which reports by `World::Expect`. May
+  // be null.
   std::function<void(World&)> check;
 };
 
 struct ExploreOptions {
-  // Steps in an order; >= 0.
+  // The number of steps in an order; >= 0.
   int depth = 8;
-  // Whether what follows a state is run once only, however often that state is
-  // reached. If not, each order is run: for small depths.
+  // Whether the continuations of a state are run only once, however often the
+  // state is reached. If false, every order is run, which is feasible only for
+  // small depths.
   bool merge = true;
-  // Of so many merges one is run on for a step nonetheless, to see whether it
-  // goes where the state merged into went. 0: none.
+  // Every `recheck`-th merged state is continued by one step nevertheless, to
+  // check that it leads where the state that it was merged into led. 0 disables
+  // this.
   int recheck = 1;
-  // An order that takes longer hangs, and ends the program (by SIGALRM); most
-  // take less than a millisecond. In whole seconds; infinite: none does.
+  // An order that takes longer is considered hung, and ends the program (by
+  // SIGALRM). Most orders take less than a millisecond. Rounded up to whole
+  // seconds. If it is 24 hours or more, there is no limit.
   absl::Duration patience = absl::Seconds(60);
 };
 
@@ -117,24 +125,25 @@ struct ExploreOptions {
 using Order = std::vector<std::string>;
 
 struct Report {
-  // What is wrong; empty: nothing. And the order that shows it, of which no
-  // shorter one exists.
+  // What is wrong; empty if nothing is. `order` is an order that shows it; no
+  // shorter one does.
   std::string failure;
   Order order;
 
-  // Orders that end after `depth` steps, or where nothing more can happen;
-  // those that began like an order with a failure are not among them.
+  // The number of orders that end after `depth` steps or when nothing more can
+  // happen. 0 if there was a failure.
   double orders = 0;
-  // What was run for that, each from scratch, in all passes.
+  // The number of runs that this took, in all passes. Each run begins anew.
   int64_t runs = 0;
-  // States told apart, the first among them.
+  // The number of different states, including the first.
   int64_t states = 0;
   int64_t rechecked = 0;
 
   bool ok() const { return failure.empty(); }
 };
 
-// One line of figures; if something failed, what, and the order, as C++.
+// Writes one line of figures and, if something failed, the failure and its
+// order as C++.
 std::ostream& operator<<(std::ostream& os, const Report& report);
 
 // Runs the scenario in every order, up to options.depth steps, until one fails:
@@ -146,29 +155,31 @@ std::ostream& operator<<(std::ostream& os, const Report& report);
 //   const schedule::Report report = schedule::Explore(scenario);
 //   EXPECT_TRUE(report.ok()) << report;
 //
-// After each step, see `World::Check` and ScheduleReferee: no expired and no
-// withdrawn token is handed out, generations rise, one attempt at a time, none
-// too early, a discarded answer changes nothing, each read ends once. And from
-// each state there is a way out (`World::CheckWayOut`): by success when a state
-// is reached for the first time, by Reset() and success when it is reached
-// again, or by both.
+// After each step it checks (`World::Check`, `Referee`) that no expired and no
+// withdrawn token is handed out, that generations rise, that attempts do not
+// overlap and do not start too early, that a discarded answer changes nothing,
+// and that each read ends once. It also checks that each state can be left
+// (`World::CheckWayOut`): by a success when the state is reached for the first
+// time, by Reset() and a success when it is reached again, or by both.
 //
-// If the program is aborted meanwhile, or hangs, because user code was called
-// under a lock perhaps, the order that it was in is written to stderr.
+// If the program is aborted during an order, or hangs (perhaps because user
+// code was called under a lock), that order is written to stderr.
 //
-// An order is run from scratch, in a `World` of its own, so all that it depends
-// on must come from the world: what a step captures is shared by all orders.
+// Each order runs in a new `World`, so everything that an order depends on must
+// come from the world: whatever a step captures is shared by all orders.
 //
-// States are told apart by `World::Fingerprint`: the steps that are left; both
-// clocks; the executor's queue; the calls held, and what is known of each; who
-// waits, and until when; health(); and the referee's account of the token, the
-// failures and the permitted starts. Where two that agree in all of it turn out
-// to go on differently (`recheck`), all states that look like them are told
-// apart by where they lead, and the exploration begins anew.
+// States are distinguished by the steps that are left and by
+// `World::Fingerprint`: both clocks, the executor's queue, the calls held and
+// what is known of each, the waiting reads and their deadlines, health(), and
+// the referee's account of the token, the failures and the permitted starts. If
+// two states that agree in all of this turn out to continue differently
+// (`recheck`), the exploration begins anew, and states that look like them are
+// distinguished by where they lead.
 Report Explore(const Scenario& scenario, const ExploreOptions& options = {});
 
-// Runs one order, checking after each step, and where it ends, both ways out.
-// Returns what is wrong, or nothing. A step that cannot happen is wrong too.
+// Runs one order, makes the checks of `Explore` after its last step, and checks
+// both ways to leave the state there. Returns what is wrong; empty if nothing
+// is. A step that cannot happen is an error too.
 std::string Replay(const Scenario& scenario, const Order& order);
 
 }  // namespace schedule

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// LastWords: what the schedule explorer says when the program ends in an order.
-// Not for other use.
+// LastWords: reports the order in which the schedule explorer was when the
+// program ended. Not for other use.
 
 #ifndef REFRESHABLE_TESTING_SCHEDULE_LAST_WORDS_H_
 #define REFRESHABLE_TESTING_SCHEDULE_LAST_WORDS_H_
@@ -20,9 +20,9 @@
 namespace refreshable_testing {
 namespace schedule {
 
-// Notes the steps of the order being run, and writes them to stderr if the
-// program is aborted; aborts it if an order lasts longer than `patience`. One
-// at a time, in one thread.
+// Records the steps of the order being run, and writes them to stderr if the
+// program is aborted. Aborts the program if an order takes longer than
+// `patience`. At most one may exist, and only one thread may use it.
 class LastWords {
  public:
   explicit LastWords(absl::Duration patience)
@@ -65,7 +65,7 @@ class LastWords {
     size_ += n;
   }
 
-  // Calls nothing that a signal handler may not.
+  // Calls only functions that are async-signal-safe.
   static void OnSignal(int signal) {
     std::signal(SIGABRT, on_abort_);
     Write(signal == SIGALRM ? "the explorer: a step does not end, in {"
@@ -84,7 +84,7 @@ class LastWords {
   static inline Handler on_abort_ = SIG_DFL;
   static inline Handler on_alarm_ = SIG_DFL;
 
-  const unsigned seconds_;  // 0: for ever.
+  const unsigned seconds_;  // 0 if there is no limit.
 };
 
 }  // namespace schedule

@@ -22,7 +22,7 @@ using refreshable::Stats;
 
 namespace {
 
-// Both bounds of a token's life count from here on.
+// Returns the moment `d` after `now` on both clocks.
 template <typename Moment>
 Moment After(const Instant& now, absl::Duration d) {
   return Moment{now.wall + d, now.since_boot + d};
@@ -36,7 +36,7 @@ void Referee::Offer(const std::string& token, absl::Duration lifetime,
                     std::optional<Instant> start) {
   offered_ = token;
   offered_by_source_ = start.has_value();
-  // F3: it counts from the moment the attempt started.
+  // F3: the lifetime counts from the moment the attempt started.
   offered_for_ = lifetime;
   if (start.has_value()) {
     offered_for_ -= Now().since_boot - start->since_boot;
@@ -69,7 +69,7 @@ void Referee::OnEvent(const Event& event) {
   abandoned_now_ = false;
   switch (event.kind) {
     case EventKind::kAttemptFailed:
-      // The bound of abandoned calls: it failed without a call.
+      // The attempt failed without a call, at the bound of abandoned calls.
       if (!running_ &&
           !(abandoned_now && absl::IsDeadlineExceeded(event.status))) {
         Started();
@@ -96,11 +96,12 @@ void Referee::OnEvent(const Event& event) {
   }
 }
 
-// F4, B1: what must have passed before an attempt starts.
+// Checks that the attempt does not start too early (F4, B1).
 void Referee::Started() {
-  // Less strict: an attempt that was submitted before the token expired, and
-  // refreshing with it, starts all the same; and so does one that was submitted
-  // afterwards, if the wall clock is set back then.
+  // This is less strict than the rules: an attempt still starts if it was
+  // submitted before the token expired and refreshing became exhausted with
+  // that, or if it was submitted afterwards and the wall clock is then set
+  // back.
   if (!replacing_ && !MayStart(/*after_cooldown=*/cooldown_over_)) {
     Complain(absl::StrCat("B1, F4: an attempt too early, after ", failures_,
                           " failures"));
@@ -131,7 +132,7 @@ absl::Duration Referee::AfterInterval() const {
                  : last_start_ + policy_.min_interval;
 }
 
-// After a failure: B1, B2 and B7.
+// Sets the earliest next start after a failure (B1, B2, B7).
 void Referee::SetFloor() {
   floor_ = std::max(last_end_ + policy_.min_interval,
                     asked_until_.value_or(last_start_ + Backoff()));
@@ -160,7 +161,7 @@ void Referee::Failed(const absl::Status& status) {
   SetFloor();
 }
 
-// B3: a failure in the background may be followed by more than B1's wait.
+// B3: after a background failure the wait may be longer than B1's.
 void Referee::BackoffAnnounced(absl::Duration until) {
   const absl::Duration plain = std::max(floor_, AfterInterval());
   const absl::Duration cooled = std::max(plain, last_end_ + Cooldown());
@@ -215,7 +216,7 @@ void Referee::Published(Generation generation) {
 void Referee::Invalidated() {
   if (token_.empty()) Complain("A1: a token was withdrawn twice");
   rejected_ = token_;
-  // R12: of a token that was let go nobody can tell that it comes again.
+  // R12: if a token was released, nobody can recognise it when it comes again.
   const absl::Duration grace = policy_.max_stale_on_error;
   rejected_let_go_ = Now().since_boot >= (grace > absl::ZeroDuration()
                                               ? expiry_.since_boot + grace
@@ -238,7 +239,7 @@ void Referee::Invalidated() {
   }
 }
 
-// ---- What it hands out and says of itself ----
+// ---- What the Refreshable returns and reports ----
 
 void Referee::OnLease(const refreshable::Lease<std::string>& lease, bool late) {
   const Instant now = Now();

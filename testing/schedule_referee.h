@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// ScheduleReferee: what must hold of a Refreshable whatever happens, said
-// anew from docs/contract.md. The schedule explorer's; not for other use.
+// Referee: what must hold for a Refreshable whatever happens, stated anew from
+// docs/contract.md. For the schedule explorer only.
 
 #ifndef REFRESHABLE_TESTING_SCHEDULE_REFEREE_H_
 #define REFRESHABLE_TESTING_SCHEDULE_REFEREE_H_
@@ -26,9 +26,9 @@ namespace refreshable_testing {
 namespace schedule {
 
 // Keeps its own account of tokens, failures and permitted starts, from what was
-// done to the Refreshable and from the events it told, and complains where the
-// Refreshable does otherwise. Takes no part: no call of it changes anything but
-// that account. Thread-compatible.
+// done to the Refreshable and from the events that it sent, and complains if
+// the Refreshable behaves differently. It only watches: its methods change
+// nothing but that account. Thread-compatible.
 class Referee final : public refreshable::Observer {
  public:
   // `clock` must outlive it. Requires: policy.jitter == 0.
@@ -38,11 +38,11 @@ class Referee final : public refreshable::Observer {
 
   // ---- What is done to the Refreshable ----
 
-  // `token` is about to be offered: by the source, in answer to a call that
-  // began at `start`, or by Install, now.
+  // `token` is about to be offered by the source, in answer to a call that
+  // began at `start`, or, if `start` is not set, by Install.
   void Offer(const std::string& token, absl::Duration lifetime,
              std::optional<refreshable::Instant> start);
-  // Invalidate is about to be called, while a refresh is in flight or not.
+  // Invalidate is about to be called. `in_flight`: whether a refresh is.
   void BeforeInvalidate(bool in_flight);
   void BeforeWallStep();
   void OnReset();
@@ -50,40 +50,41 @@ class Referee final : public refreshable::Observer {
   void OnFetch();
   void OnEvent(const refreshable::Event& event) override;
 
-  // ---- What it hands out and says of itself ----
+  // ---- What the Refreshable returns and reports ----
 
-  // `late`: a timer is due and has not run, so that a read which looks at the
-  // wall clock alone may be behind.
+  // `late`: whether a timer is due and has not run, so that a read that looks
+  // only at the wall clock may be behind.
   void OnLease(const refreshable::Lease<std::string>& lease, bool late);
   void CheckHealth(const refreshable::Health& health);
   void CheckStats(const refreshable::Stats& stats);
 
   void Complain(absl::string_view what);
-  // The first complaint; empty: none.
+  // The first complaint; empty if there is none.
   const std::string& complaint() const { return complaint_; }
 
   // ---- What is known ----
 
-  // The token last published may be handed out.
+  // Whether the token last published may be handed out as usable.
   bool Usable() const;
-  // It is, or is served degraded.
+  // Whether it is usable or served degraded.
   bool Servable() const;
   refreshable::Freshness Fresh() const;
-  // Whether an attempt may start now; with a usable token: one in the
-  // background.
+  // Whether an attempt may start now. If the token is usable, whether a
+  // background attempt may.
   bool Permitted() const;
-  // Rises with each publication and each withdrawal: what a call brings that
-  // began under another epoch is of no use.
+  // Rises with each publication and each withdrawal. The answer to a call that
+  // began in an earlier epoch is discarded.
   int epoch() const { return epoch_; }
   refreshable::Generation generation() const { return generation_; }
-  // The token that was withdrawn and not replaced since; empty: none.
+  // The token that was withdrawn and has not been replaced; empty if there is
+  // none.
   const std::string& rejected() const { return rejected_; }
-  // F5: a source that brings this has failed.
+  // Whether a source that returns `token` has failed (F5).
   bool Refuses(const std::string& token) const {
     return token == rejected_ && !rejected_let_go_;
   }
   int failures() const { return failures_; }
-  // Refreshing has given up: no attempt, or single ones from time to time.
+  // Whether there were too many failures in a row and no token is usable.
   bool Exhausted() const {
     return failures_ - excused_ >= policy_.retry.max_consecutive_failures &&
            !Usable();
@@ -91,7 +92,7 @@ class Referee final : public refreshable::Observer {
   int Count(refreshable::EventKind kind) const;
   bool fatal() const { return Exhausted() && Fatal(); }
 
-  // All of the above that the future depends on.
+  // Appends everything known here that future behaviour depends on.
   void AppendTo(std::string& fingerprint) const;
 
  private:
@@ -127,7 +128,7 @@ class Referee final : public refreshable::Observer {
   std::string offered_;
   absl::Duration offered_for_;
   bool offered_by_source_ = false;
-  std::string token_;  // Empty: none, or withdrawn.
+  std::string token_;  // Empty if there is none or it was withdrawn.
   std::string rejected_;
   bool rejected_let_go_ = false;
   refreshable::Generation generation_;
@@ -140,19 +141,20 @@ class Referee final : public refreshable::Observer {
   // The schedule, since boot.
   bool running_ = false;
   bool abandoned_now_ = false;
-  bool in_flight_ = false;  // When Invalidate was called.
-  bool exempt_ = false;     // From the minimum interval.
-  bool replacing_ = false;  // An attempt that was under way: at once.
+  bool in_flight_ = false;  // Whether a refresh was when Invalidate was called.
+  bool exempt_ = false;     // Exempt from the minimum interval.
+  // The next attempt replaces one that was running, and may start at once.
+  bool replacing_ = false;
   int failures_ = 0;
-  int failures_before_ = 0;  // The last publication.
-  int excused_ = 0;          // Of the failures, what does not exhaust.
+  int failures_before_ = 0;  // `failures_` before the last publication.
+  int excused_ = 0;          // Those that do not count towards exhaustion.
   int excused_before_ = 0;
   absl::Duration last_start_ = -absl::InfiniteDuration();
   absl::Duration last_end_ = -absl::InfiniteDuration();
-  std::optional<absl::Duration> asked_until_;  // By the server.
+  std::optional<absl::Duration> asked_until_;  // The end of a Retry-After.
   absl::Duration floor_ = -absl::InfiniteDuration();
   absl::Duration cooldown_ = -absl::InfiniteDuration();
-  bool cooldown_over_ = false;  // The token has expired meanwhile.
+  bool cooldown_over_ = false;  // The token has expired since it began.
 };
 
 }  // namespace schedule

@@ -44,7 +44,7 @@ std::string Named(absl::string_view name, absl::Duration d) {
   return absl::StrCat(name, " ", absl::FormatDuration(d));
 }
 
-// While the Refreshable is there.
+// A step that is possible only while the Refreshable exists.
 Step Alive(std::string name, std::function<void(World&)> run) {
   return Step(std::move(name), std::move(run)).When([](const World& world) {
     return !world.destroyed();

@@ -27,7 +27,7 @@ using Kind = ManualExecutor::PendingStep::Kind;
 
 namespace {
 
-// More steps than this in a row are a loop that does not end.
+// More steps than this in a row are considered an endless loop.
 constexpr int kBusy = 10000;
 
 }  // namespace
@@ -55,7 +55,7 @@ class World::Source final : public refreshable::TokenSource<std::string> {
   World* const world_;
 };
 
-// The world's executor, but a blocking read leaves the order to the explorer.
+// The world's executor, but the explorer decides what a blocking read runs.
 class World::Driver final : public refreshable::Executor {
  public:
   explicit Driver(World* world) : world_(world) {}
@@ -85,7 +85,7 @@ World::World(refreshable::RefreshPolicy policy)
       executor_of_token_(std::make_unique<Driver>(this)),
       referee_(std::make_shared<Referee>(policy_, &executor_.clock())),
       source_(std::make_shared<Source>(this)) {
-  // Tells the referee, and calls back.
+  // Passes events to the world.
   class Observer final : public refreshable::Observer {
    public:
     explicit Observer(World* world) : world_(world) {}
@@ -121,11 +121,11 @@ void World::ReadAsync(absl::Duration timeout, std::optional<int> max_retries) {
     readers_[index].deadline = Now().since_boot + timeout;
     readers_[index].max_retries = max_retries;
     readers_[index].usable = referee_->Usable();
-    // One that is served at once reads again when it is called back.
+    // A read that is served at once is retried when its callback is due.
     readers_[index].may_rejoin =
         referee_->Usable() || policy_.max_stale_on_error > absl::ZeroDuration();
     readers_[index].generation = referee_->generation();
-    // B5: between refreshes, or where its retries are spent already.
+    // B5: the read may fail between refreshes, or if its retries are spent.
     readers_[index].may_fail =
         token_->health().refreshing
             ? Spent(readers_[index])
@@ -157,8 +157,8 @@ void World::ReadBlocking(absl::Duration timeout) {
   read();
 }
 
-// R2, R3: who may start a refresh, does. (While a timer is late, a read may
-// look at the wall clock alone, and find nothing to do.)
+// R2, R3: a read that may start a refresh does so. (While a timer is late, a
+// read may look only at the wall clock and find nothing to do.)
 void World::ReadAround(absl::FunctionRef<void()> read) {
   const bool wanted =
       referee_->Fresh() == Freshness::kExpired ||
@@ -237,9 +237,9 @@ void World::Joined(int max_retries) {
   if (!referee_->Servable()) joined_.insert({max_retries, {step_, -1}});
 }
 
-// A task of which nothing was seen may have been the callback of one of these
-// reads, which found its token gone. One that was refused comes with whatever
-// happens next.
+// A task without a visible effect may have been the callback of one of these
+// reads, whose token had been withdrawn. A refused callback runs with the next
+// operation.
 void World::NoteCallback(const ManualExecutor::PendingStep& step) {
   if (referee_->Servable() || (step.kind == Kind::kTimer && !lost_task_)) {
     return;
@@ -406,7 +406,7 @@ void World::OnEvent(const refreshable::Event& event) {
   }
 }
 
-// What the refresh does after a failure is decided, and nobody knows of it yet.
+// The refresh has decided what to do next, but no read has been told.
 void World::OnFailed(const refreshable::Event& event) {
   failed_ = event.attempt;
   Expect(!absl::StrContains(event.status.message(), "was not called") ||
@@ -418,7 +418,7 @@ void World::OnFailed(const refreshable::Event& event) {
   for (Reader& reader : readers_) {
     if (!Waits(reader)) continue;
     if (!reader.calling) ++reader.saw_failures;
-    // A read that is being made may have found this out, too late to join.
+    // A read that is being made may have caused this event, too late to join.
     if (ends_ || reader.calling || failed_ > Retries(reader)) {
       reader.may_fail = true;
     }
@@ -490,7 +490,7 @@ void World::CheckOutcome(const LeaseOr& lease, absl::Duration deadline,
   }
 }
 
-// User code calls the Refreshable: no lock may be held (E5).
+// Calls the Refreshable from user code, where no lock may be held (E5).
 void World::BackIn() {
   if (alive_ != nullptr) alive_->stats();
 }

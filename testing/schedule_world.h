@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// World: one Refreshable, its source, its executor and whoever reads it, in
-// which a step of the schedule explorer acts.
+// World: one Refreshable with its source, its executor and its readers. The
+// steps of the schedule explorer act on it.
 
 #ifndef REFRESHABLE_TESTING_SCHEDULE_WORLD_H_
 #define REFRESHABLE_TESTING_SCHEDULE_WORLD_H_
@@ -45,22 +45,23 @@ class World;
 // What a token source may answer.
 struct Answer {
   std::string name;
-  // Made when the call is answered. Null: the call is dropped, unanswered.
-  // A token is to come from `World::NewToken`.
+  // Makes the result when the call is answered. If null, the call is dropped
+  // without an answer. A new token must come from `World::NewToken`.
   std::function<absl::StatusOr<refreshable::Credential<std::string>>(World&)>
       result;
 };
 
-// A new token that lives for `lifetime` from the start of the call.
+// Returns an answer with a new token that lives for `lifetime` from the start
+// of the call.
 Answer Succeed(absl::Duration lifetime = absl::Seconds(400));
 
 // Everything that one order of a scenario acts on, in virtual time. Each call
-// of the source is held until `AnswerCall`; reads are kept account of; what the
-// Refreshable hands out and tells is checked at once, and everything else in
-// `Check()`. All user code of the Refreshable (source, observer, hook,
-// callbacks) calls it back: if a lock is held there, it hangs, which
-// ExploreOptions::patience sees. To be used in the thread that made
-// it.
+// of the source is held until `AnswerCall`, and each read is recorded. Whatever
+// the Refreshable returns and reports is checked at once, and everything else
+// in `Check()`. All user code of the Refreshable (source, observer, hook,
+// callbacks) calls the Refreshable: if a lock is held there, the program hangs,
+// which ExploreOptions::patience detects. Must be used only by the thread that
+// made it.
 class World {
  public:
   using Token = refreshable::Refreshable<std::string>;
@@ -81,52 +82,54 @@ class World {
   const refreshable::ManualExecutor& executor() const { return executor_; }
   refreshable::Instant Now() const { return executor_.clock().Now(); }
 
-  // GetAsync, and Get, which is given back when it has ended; other steps
-  // happen meanwhile if it has to wait.
+  // Call GetAsync and Get. ReadBlocking returns when the Get has ended; if the
+  // Get has to wait, other steps happen in the meantime.
   void ReadAsync(absl::Duration timeout = absl::InfiniteDuration(),
                  std::optional<int> max_retries = std::nullopt);
   void ReadBlocking(absl::Duration timeout);
   void ReadNow() { ReadBlocking(absl::ZeroDuration()); }
-  // By schedule::CancelRead only: cancels the GetAsync that was the `index`-th,
-  // from 0, if there was one.
+  // Cancels the `index`-th GetAsync, from 0, if there was one. For
+  // schedule::CancelRead only.
   void CancelRead(size_t index);
-  // Of the token last published, or of the one before.
+  // Invalidate the token last published, and the one before it.
   void Invalidate();
   void InvalidateOld();
   void Install(absl::Duration lifetime);
   void Reset();
-  // Time passes on both clocks, and nothing that falls due runs meanwhile.
+  // Moves both clocks without running what becomes due.
   void Pass(absl::Duration d) { executor_.Suspend(d); }
   void StepWall(absl::Duration d) {
     referee_->BeforeWallStep();
     executor_.StepWall(d);
   }
-  // From now on the executor takes tasks (timers), or not.
+  // Make the executor accept or refuse tasks and timers from now on.
   void TakeTasks(bool take);
   void TakeTimers(bool take);
-  // The executor runs a pending step, or destroys it without running it.
+  // Run a pending task or timer, and destroy one without running it.
   void RunPending(size_t index);
   void LosePending(size_t index);
   void Destroy();
 
-  // The calls of the source that have not been answered, in their order.
+  // The number of calls of the source that have not been answered.
   size_t held_calls() const { return held_.size(); }
   void AnswerCall(size_t index, const Answer& answer);
-  // From now on the source gives this answer before Fetch returns; none: not.
+  // From now on the source gives this answer before Fetch returns; if nullopt,
+  // calls are held again.
   void AnswerInside(std::optional<Answer> answer) {
     inside_ = std::move(answer);
   }
-  // A token that no call has brought yet.
+  // Returns a token that no call has returned yet.
   std::string NewToken();
 
   // Runs what is due.
   void RunUntilIdle() { AdvanceBy(absl::ZeroDuration()); }
-  // Time passes and everything runs when it is due.
+  // Moves time by `d`, and runs everything when it is due.
   void AdvanceBy(absl::Duration d);
-  // The token is held and fresh, brought by the source, living for `lifetime`.
+  // Makes the Refreshable hold a fresh token from the source that lives for
+  // `lifetime`.
   void Hold(absl::Duration lifetime = absl::Seconds(400));
 
-  // Complains if it does not hold: the order has failed.
+  // Complains if `holds` is false; the order has then failed.
   void Expect(bool holds, absl::string_view what) {
     if (!holds) referee_->Complain(what);
   }
@@ -134,27 +137,30 @@ class World {
 
   // ---- What the explorer does ----
 
-  // What a blocking read calls for something to happen; false: nothing will.
-  // Null: the executor's own order.
+  // Sets the function that a blocking read calls to make something happen. It
+  // returns false if nothing can happen any more. If null, things happen in the
+  // executor's own order.
   void set_driver(std::function<bool()> driver) { driver_ = std::move(driver); }
-  // Deadlines of the blocking reads in progress, the innermost last.
+  // The deadlines of the blocking reads in progress, the innermost last.
   const std::vector<absl::Duration>& blocked() const { return blocked_; }
   bool cancellable(size_t index) const;
 
-  // Before each step: its name, by which what comes of it is told apart.
+  // Must be called before each step with a label of that step, by which its
+  // consequences are distinguished.
   void Begin(int step) { step_ = step; }
-  // Between two steps, and at the end.
+  // Must be called between two steps, and at the end.
   void Note();
 
-  // Everything that can be seen between two steps, by clause.
+  // Checks everything that can be observed between two steps.
   void Check();
-  // All that is known which the future depends on.
+  // Returns everything known here that future behaviour depends on.
   std::string Fingerprint() const;
-  // From here the source answers, the executor takes everything, and time
-  // passes: the next read must be given a token, after Reset() if `reset` or if
-  // refreshing has given up for good, and everybody has had an outcome.
+  // Checks that the present state can be left: once the source answers, the
+  // executor accepts everything and time passes, the next read must return a
+  // token (after Reset() if `reset` is set or if refreshing has given up for
+  // good), and every read must have ended.
   void CheckWayOut(bool reset);
-  // The first complaint; empty: none.
+  // The first complaint; empty if there is none.
   const std::string& complaint() const { return referee_->complaint(); }
 
  private:
@@ -165,39 +171,41 @@ class World {
     refreshable::FetchContext context;
     int epoch;
     refreshable::Instant start;
-    bool forgotten = false;  // By Reset.
+    bool forgotten = false;  // Reset has forgotten this call.
   };
   struct Reader {
     absl::Duration deadline;
     std::optional<int> max_retries;
     refreshable::WaiterId id{};
-    // What there was when it was made: a usable token, of this generation.
+    // Whether there was a usable token when the read was made, and the
+    // generation at that time.
     bool usable = false;
     refreshable::Generation generation;
-    bool served = false;  // At once. (To tell states apart.)
-    bool calling = true;  // Inside GetAsync.
+    bool served = false;  // Served at once. (Only to distinguish states.)
+    bool calling = true;  // GetAsync has not returned.
     bool cancelled = false;
-    // The refresh may have ended with an error for it; with a token, so that
-    // it reads again and may join another.
+    // The refresh may have ended for this read: with an error, or with a token,
+    // so that the read is retried and may join another refresh.
     bool may_fail = false;
     bool may_rejoin = false;
-    bool saw_loss = false;  // Of the attempt, by the executor. (Likewise.)
-    int saw_failures = 0;   // While it waited.
+    // The executor lost the attempt meanwhile. (Only to distinguish states.)
+    bool saw_loss = false;
+    int saw_failures = 0;  // Failures while this read waited.
     int ended = 0;
   };
   struct Pending {
     size_t tasks = 0;
-    // When the first and the last of them were queued.
+    // When the first and the last task were queued.
     absl::Duration first_task = absl::InfiniteDuration();
     absl::Duration last_task = -absl::InfiniteDuration();
     absl::Duration first_timer = absl::InfiniteDuration();
   };
 
-  // Where a queued task comes from: a step, and which of its tasks it is.
+  // The origin of a queued task: a step, and the number of its task.
   using Origin = std::pair<int, int>;
-  // A read that may have joined a refresh: the retries that it wanted, and the
-  // step (task -1), or the task that may have been the callback of a read which
-  // found its token gone.
+  // A read that may have joined a refresh: the retries that it asked for, and
+  // its origin. That is a step (task -1), or a task that may have been the
+  // callback of a read whose token had been withdrawn.
   using Join = std::pair<int, Origin>;
 
   void OnEvent(const refreshable::Event& event);
@@ -216,7 +224,8 @@ class World {
   int Retries(const Reader& reader) const {
     return reader.max_retries.value_or(policy_.retry.max_retries);
   }
-  // The refresh in flight has failed too often for it; Reset forgets that.
+  // Whether the refresh in flight has failed too often for this read. Reset
+  // forgets that.
   bool Spent(const Reader& reader) const {
     return failed_ > Retries(reader) && referee_->failures() > 0;
   }
@@ -250,37 +259,37 @@ class World {
   std::deque<Reader> readers_;
   std::vector<absl::Duration> blocked_;
   std::optional<Answer> inside_;
-  bool at_end_ = false;  // The source answers at once.
+  bool at_end_ = false;  // Set by CheckWayOut: the source answers at once.
   bool takes_tasks_ = true;
   bool takes_timers_ = true;
-  bool lost_task_ = false;  // One was refused or lost, or may have been.
+  bool lost_task_ = false;  // A task was refused or lost, or may have been.
   bool lost_timer_ = false;
-  // Of the tasks that were queued, by id.
+  // The origins of the tasks that were queued, by id.
   std::map<uint64_t, Origin> origins_;
   uint64_t last_noted_ = 0;
-  // Who may have joined the refresh in flight. They decide on budget and
-  // cooldown.
+  // The reads that may have joined the refresh in flight. They determine its
+  // budget and cooldown.
   std::set<Join> joined_;
-  int step_ = 0;       // The one under way.
-  int visible_ = 0;    // Calls of the source and outcomes.
-  int failed_ = 0;     // Attempts of that refresh.
-  bool ends_ = false;  // It has to, its last attempt having failed.
-  int discards_ = 0;   // Answers that came to nothing.
-  // F6: calls that were made beyond the bound, and when the last call was made.
+  int step_ = 0;       // The label of the step in progress.
+  int visible_ = 0;    // The number of calls of the source and of outcomes.
+  int failed_ = 0;     // The number of failed attempts of that refresh.
+  bool ends_ = false;  // That refresh must end: its last attempt has failed.
+  int discards_ = 0;   // The number of answers that had to be discarded.
+  // F6: the number of calls beyond the bound, and when the last call was made.
   int beyond_ = 0;
   absl::Duration last_call_ = -absl::InfiniteDuration();
-  // When something last happened to the Refreshable, which finds out what is
-  // due and has not run, and, since, the last read and the last task, which may
-  // or may not have gone past the published token.
+  // When the Refreshable last had an event in which it notices what is due and
+  // has not run; and the times of the last read and the last task since then,
+  // which may or may not have gone beyond the published token.
   absl::Duration asked_at_;
   absl::Duration read_at_ = -absl::InfiniteDuration();
   absl::Duration ran_at_ = -absl::InfiniteDuration();
-  // A step that can be next says which read it means.
+  // Whether a step that may be next names one of the reads.
   mutable bool reads_told_apart_ = false;
   int tokens_ = 0;
   int busy_ = 0;
   std::unique_ptr<Token> token_;
-  Token* alive_ = nullptr;  // Until its destructor has returned.
+  Token* alive_ = nullptr;  // Null once its destructor has returned.
 };
 
 }  // namespace schedule

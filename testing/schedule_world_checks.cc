@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What the World checks between steps and at the end.
+// The checks of World between steps and at the end.
 
 #include <algorithm>
 #include <cmath>
@@ -48,7 +48,7 @@ bool World::Late() const {
 
 bool World::Live(const Call& call) const { return !call.context.cancelled(); }
 
-// Calls that are no longer waited for and count against F6's bound.
+// Returns the number of abandoned calls that count against F6's bound.
 int World::Unanswered() const {
   return static_cast<int>(std::count_if(
       held_.begin(), held_.end(),
@@ -61,17 +61,18 @@ bool World::MayCall() const {
              last_call_ + policy_.retry.probe_interval * std::exp2(beyond_);
 }
 
-// What a discarded answer must leave alone; `late` as it was before. A callback
-// that was refused comes with whatever happens next, and may find its token
-// gone, or an attempt whose time is up; and so comes what a timer that is late
-// would have begun ahead of any read.
+// Returns what a discarded answer must not change; `late` is the value from
+// before the answer. A refused callback runs with the next operation, and may
+// find that its token was withdrawn or that an attempt has timed out. In the
+// same way an attempt may begin that a late timer would have begun before any
+// read. Neither is compared.
 std::string World::Visible(bool late) const {
   refreshable::Stats stats = token_->stats();
   stats.attempts_discarded = 0;
   std::ostringstream visible;
   visible << referee_->generation();
-  // Every answer tries to arm a lost timer again, and notices what is overdue
-  // if that is refused.
+  // Every answer tries to arm a lost timer again and, if that is refused,
+  // notices what is overdue.
   if (!lost_task_ && !(late && (policy_.refresh_ahead || lost_timer_))) {
     visible << token_->health() << stats << Queue().tasks;
   } else if (!late) {
@@ -99,7 +100,7 @@ void World::CheckCalls() {
   }
 }
 
-// B8: somebody who waits is waiting for something.
+// B8: whoever waits, waits for something that can happen.
 void World::CheckWaits(const Health& health) {
   const absl::Duration now = Now().since_boot;
   const Pending pending = Queue();
@@ -111,14 +112,15 @@ void World::CheckWaits(const Health& health) {
   const auto expect_timer = [&](absl::Duration at, absl::string_view what) {
     Expect(pending.first_timer <= std::max(at, now), what);
   };
-  // Not between attempts, and none has begun: one is queued.
+  // The refresh is not between attempts and no attempt has begun, so one is
+  // queued.
   if (health.refreshing && live == held_.end() && next <= now &&
       pending.tasks > 0 && !lost_task_ && !lost_timer_) {
     expect_timer(pending.last_task + policy_.attempt_timeout,
                  "E2: no timer ends an attempt that is not run");
   }
   if (pending.tasks > 0) return;
-  // A callback that was refused is called by a timer.
+  // A timer runs a refused callback.
   Expect(!waiting || health.refreshing ||
              (lost_task_ &&
               (lost_timer_ || pending.first_timer < absl::InfiniteDuration())),
@@ -146,7 +148,7 @@ void World::CheckWaits(const Health& health) {
   }
 }
 
-// What was queued since the step began came of it.
+// The tasks that were queued since the step began have that step as origin.
 void World::Note() {
   reads_told_apart_ = false;
   int of_step = 0;
@@ -257,7 +259,7 @@ void World::CheckWayOut(bool reset) {
   executor_.set_refuse_runs(false);
   executor_.set_refuse_timers(false);
   takes_tasks_ = takes_timers_ = true;
-  // (That timers are taken again, nobody tells it.)
+  // (The Refreshable is not told that timers are accepted again.)
   if (!destroyed() && (!reset || lost_timer_)) ReadNow();
   RunUntilIdle();
   for (const Reader& reader : readers_) {
@@ -271,7 +273,7 @@ void World::CheckWayOut(bool reset) {
     AdvanceBy(absl::Hours(1));
     return Check();
   }
-  // Twice: with its last token's expiry refreshing may have given up.
+  // Twice, because refreshing may give up when its last token expires.
   for (int i = 0; i < 2 && !reset && !token_->health().fatal; ++i) {
     const absl::Duration wait = token_->health().next_attempt - Now().wall;
     const refreshable::RetryPolicy& retry = policy_.retry;
@@ -289,9 +291,10 @@ void World::CheckWayOut(bool reset) {
                      "success a read gets ", lease.status().ToString()));
   }
   referee_->OnLease(*lease, /*late=*/false);
-  // It may come late and not last, or follow a read that is served degraded.
+  // The token may arrive late and then not last, or arrive after a read that is
+  // served degraded.
   const bool usable = referee_->Usable();
-  AdvanceBy(absl::Seconds(1));  // A callback that was refused takes so long.
+  AdvanceBy(absl::Seconds(1));  // A refused callback takes this long.
   Expect(usable || referee_->Usable(), "B8: no usable token after success");
   CheckEnded();
   Check();

@@ -44,9 +44,9 @@ struct Why {
   absl::Duration timeout = absl::Minutes(1);
 };
 
-// One call of a source, in a thread of its own, as a Refreshable makes it: that
-// thread owns the source, with others, until `Fetch` returns. An answer that is
-// outstanding does not.
+// One call of a source on a thread of its own, as a Refreshable makes it: that
+// thread shares ownership of the source until `Fetch` returns. An outstanding
+// answer does not own it.
 class Call {
  public:
   explicit Call(std::shared_ptr<AnySource> source, const Why& why = Why(),
@@ -72,14 +72,14 @@ class Call {
 
   void Cancel() { *cancelled_ = true; }
 
-  // Waits a moment for the call to let go of the source. It may be unable to,
-  // until the server answers: inside `Fetch`, or in the source's destructor.
+  // Waits a moment for the call to release the source. It may be unable to do
+  // so until the server answers, inside `Fetch` or in the source's destructor.
   void AwaitReleaseForAMoment() {
     released_.WaitForNotificationWithTimeout(absl::Seconds(1));
   }
 
-  // Waits until the call has returned and let go of the source, and has
-  // answered or was dropped.
+  // Waits until the call has returned and released the source, and has been
+  // answered or dropped.
   const SourceAnswer& Await() {
     AwaitOrGiveUp(ended_, "a call of the source to end");
     if (thread_.joinable()) {
@@ -90,7 +90,7 @@ class Call {
   }
 
  private:
-  // Destroyed with the answer.
+  // Destroyed when the call has been answered or dropped.
   struct Held {
     explicit Held(Call* c) : call(c) {}
     ~Held() { call->ended_.Notify(); }
@@ -103,7 +103,7 @@ class Call {
     try {
       source.Fetch(context, std::move(done));
     } catch (const std::exception&) {
-      // A failure, as the answer says: it was dropped.
+      // This is a failure; the answer says so, because it was dropped.
     }
 #else
     source.Fetch(context, std::move(done));
@@ -122,7 +122,7 @@ SourceAnswer Ask(const std::shared_ptr<AnySource>& source,
   return Call(source, why).Await();
 }
 
-// Everything that a status may bring into a log.
+// Returns everything in a status that may get into a log.
 std::string Everything(const absl::Status& status) {
   std::string text = status.ToString(absl::StatusToStringMode::kWithEverything);
   status.ForEachPayload([&](absl::string_view url, const absl::Cord& payload) {
@@ -131,7 +131,8 @@ std::string Everything(const absl::Status& status) {
   return text;
 }
 
-// Lets a clock that moves by itself move on. False: it does not.
+// Waits until a clock that moves by itself has moved. Returns false if the
+// clock does not.
 bool AwaitTick(const Clock& clock) {
   const absl::Duration start = clock.Now().since_boot;
   bool moved = false;
@@ -179,15 +180,15 @@ TEST_P(TokenSourceConformanceTest, LifetimeCountsFromTheStartOfTheCall) {
   if (answer.expiry.is_relative()) {
     EXPECT_EQ(answer.expiry.lifetime(), *lifetime);
   } else {
-    // Where time stands still but for what the server takes, the start of the
-    // call is known exactly.
+    // If only the server moves the time, the start of the call is known
+    // exactly.
     const Instant latest = moves_by_itself ? rig_->clock().Now() : start;
     EXPECT_LE(answer.expiry.time(), latest.wall + *lifetime);
   }
 }
 
 TEST_P(TokenSourceConformanceTest, ARepeatedTokenExpiresNoLater) {
-  // A source with a cache: what is left is less than it was.
+  // A source with a cache must return the lifetime that is left.
   const SourceAnswer first = Ask(source_);
   ASSERT_TRUE(first.status.ok()) << first.status;
   const Instant answered = rig_->clock().Now();
@@ -209,7 +210,7 @@ TEST_P(TokenSourceConformanceTest, ARepeatedTokenExpiresNoLater) {
 
 TEST_P(TokenSourceConformanceTest, ARejectedTokenIsNotGivenAgain) {
   if (!rig_->IssuesNewTokens()) return;
-  // A3: the generation says so, whatever the reason.
+  // A3: the generation says that a token was rejected, whatever the reason is.
   SourceAnswer last = Ask(source_);
   ASSERT_TRUE(last.status.ok()) << last.status;
   for (const RefreshReason reason :
@@ -241,7 +242,7 @@ TEST_P(TokenSourceConformanceTest, StatusesHoldNoSecret) {
   const std::string shown =
       Everything(Ask(source_, {RefreshReason::kRejected, 7}).status);
   for (const std::string& secret : secrets) {
-    // Not to be shown here either.
+    // The secret must not be shown here either.
     EXPECT_TRUE(secret.empty() || !absl::StrContains(shown, secret))
         << "a status holds a secret, or the token before it";
   }
@@ -293,7 +294,7 @@ TEST_P(TokenSourceConformanceTest, MayBeDestroyedBeforeItAnswers) {
     call.AwaitReleaseForAMoment();
     rig_->Heal();
   }
-  call.Await();  // However it ends.
+  call.Await();  // The call may end in any way.
 }
 
 }  // namespace refreshable_testing

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// TokenSourceConformanceTest: what a Refreshable relies on in every
-// TokenSource, clause by clause, to be held against your own.
+// TokenSourceConformanceTest: tests your own TokenSource against what a
+// Refreshable relies on in every TokenSource, clause by clause.
 
 #ifndef REFRESHABLE_TESTING_TOKEN_SOURCE_CONFORMANCE_H_
 #define REFRESHABLE_TESTING_TOKEN_SOURCE_CONFORMANCE_H_
@@ -27,70 +27,70 @@
 namespace refreshable_testing {
 namespace internal {
 
-// What the suite knows of an answer, whatever the type of the token.
+// An answer of a source, without the type of the token.
 struct SourceAnswer {
   absl::Status status;
   // The rest is meaningful if `status` is OK.
   refreshable::Expiry expiry = refreshable::Expiry::Never();
   std::shared_ptr<const void> token;
-  std::string bytes;  // Of the token; empty if they are not known.
+  std::string bytes;  // The token's bytes; empty if they are not known.
 };
 
-// A source whose tokens are of whatever type.
+// A source without the type of its tokens.
 class AnySource {
  public:
   virtual ~AnySource() = default;
   virtual void Fetch(const refreshable::FetchContext& context,
                      std::function<void(SourceAnswer)> done) = 0;
-  // Whether it is the same token; false if tokens cannot be compared.
+  // Returns whether the tokens are equal; false if they cannot be compared.
   virtual bool Same(const SourceAnswer& a, const SourceAnswer& b) const = 0;
 };
 
 }  // namespace internal
 
-// What the suite can do to the server that a source asks, or to whatever stands
-// in for it. A clause that needs what a rig cannot do does not apply to its
-// source. A rig starts with a server that works. Its methods are called one at
-// a time (but for `TokenSourceRig::Bytes`), `AwaitStalled` in a thread of its
-// own.
+// What the suite can do to the server that a source asks, or to a stand-in for
+// that server. If a clause needs something that a rig cannot do, the clause
+// does not apply to its source. At first the server works. The methods are
+// called one at a time, except for `TokenSourceRig::Bytes`; `AwaitStalled` is
+// called on a thread of its own.
 class AnySourceRig {
  public:
   virtual ~AnySourceRig() = default;
 
-  // From now on every request fails. False: cannot be done.
+  // Makes every request fail from now on. Returns false if the rig cannot.
   virtual bool Fail() { return false; }
 
-  // From now on every request hangs; `AwaitStalled` returns when `calls` of
-  // them do. False: cannot be done.
+  // Makes every request hang from now on. Returns false if the rig cannot.
+  // `AwaitStalled` blocks until `calls` requests hang.
   virtual bool Stall() { return false; }
   virtual void AwaitStalled(int /*calls*/) {}
 
-  // The server works again; requests that hang end somehow.
+  // Makes the server work again. Requests that hang end, in any way.
   virtual void Heal() {}
 
-  // How long the server says that its tokens live, where it says so in seconds
-  // from now.
+  // Returns the lifetime that the server states for its tokens; nullopt if it
+  // does not state one relative to the present.
   virtual std::optional<absl::Duration> Lifetime() { return std::nullopt; }
 
-  // The clock that absolute expiries are by.
+  // Returns the clock that absolute expiries refer to.
   virtual const refreshable::Clock& clock() {
     return refreshable::SystemClock::Get();
   }
 
-  // Passwords, keys and the like, which no status may hold. Tokens are found
-  // out by the suite.
+  // Returns passwords, keys and the like, which no status may contain. Tokens
+  // need not be listed; see `TokenSourceRig::Bytes`.
   virtual std::vector<std::string> Secrets() { return {}; }
 
-  // Whether the server issues another token each time that it is asked.
+  // Returns whether the server issues a new token for each request.
   virtual bool IssuesNewTokens() { return true; }
 
-  // Whether the source ends a call, while the server hangs, as soon as it is
-  // cancelled; or when its timeout has passed. Neither is asked of a source,
-  // but one that claims it shall do it.
+  // Return whether the source ends a call, while the server hangs, soon after
+  // the call is cancelled, or when its timeout has passed. Neither is required
+  // of a source. If a method returns true, the suite tests it.
   virtual bool HeedsCancellation() { return false; }
   virtual bool HeedsTimeout() { return false; }
 
-  // For the suite.
+  // Used by the suite. Implemented by TokenSourceRig.
   virtual std::shared_ptr<internal::AnySource> MakeAny() = 0;
 };
 
@@ -113,12 +113,13 @@ class AnySourceRig {
 template <typename Token>
 class TokenSourceRig : public AnySourceRig {
  public:
-  // A new source that asks the rig's server. The rig keeps no reference to it,
-  // and outlives it.
+  // Returns a new source that asks the rig's server. The rig keeps no reference
+  // to the source, and outlives it.
   virtual std::shared_ptr<refreshable::TokenSource<Token>> Make() = 0;
 
-  // The bytes of a token that no status may hold; empty if there are none to
-  // look for. Called wherever the source answers, by several threads at once.
+  // Returns the bytes of a token, which no status may contain; empty if there
+  // are none to look for. Called on the threads on which the source answers,
+  // possibly on several at once.
   virtual std::string Bytes(const Token& token) {
     if constexpr (std::is_convertible_v<const Token&, absl::string_view>) {
       return std::string(absl::string_view(token));
@@ -180,12 +181,12 @@ class TokenSourceRig : public AnySourceRig {
 using TokenSourceSubject = Subject<AnySourceRig>;
 
 // The clauses are in token_source_conformance.cc; the name of each says what it
-// demands. That a source answers at most once need not be tested: of a second
-// answer nothing is seen (see `FetchDone`).
+// demands. No clause requires that a source answers at most once, because a
+// second answer has no effect (see `FetchDone`).
 class TokenSourceConformanceTest
     : public ::testing::TestWithParam<TokenSourceSubject> {
  protected:
-  // The rig first: it outlives what it makes.
+  // Declared first, because the rig must outlive what it makes.
   const std::unique_ptr<AnySourceRig> rig_ = GetParam().make();
   std::shared_ptr<internal::AnySource> source_ = rig_->MakeAny();
 };

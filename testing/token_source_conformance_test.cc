@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The sources that this library brings, held against the suite.
+// Tests the library's own sources against the suite.
 
 #include "refreshable/testing/token_source_conformance.h"
 
@@ -58,7 +58,7 @@ class ScriptedRig final : public MintRig {
   ScriptedSource<std::string> script_;
 };
 
-// A rig that can do no more than it must, of tokens that cannot be compared and
+// A rig that has only what is required, for tokens that cannot be compared and
 // have no expiry.
 struct Key {
   int number;

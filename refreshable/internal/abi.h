@@ -7,7 +7,7 @@
 
 // Define this if the platform has no `thread_local`, or only a slow one
 // (`--define=refreshable_no_thread_local=1` under Bazel). Slots are then shared
-// between threads, and a read costs one compare-and-swap. A program in which
+// between threads, and a read costs one compare-and-swap. A program whose
 // translation units differ in this does not link.
 //
 //   #define REFRESHABLE_NO_THREAD_LOCAL

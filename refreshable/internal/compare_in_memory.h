@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Atomic loads that are only compared. The plain form beside each is what it
-// means. GCC takes two instructions for that, a load and a comparison, where
-// x86-64 has one; a read has four of them, and that is a cycle of seven
+// Atomic loads whose result is only compared. The `#else` branch of each
+// function specifies the assembly above it. For such a load GCC emits two
+// instructions, a load and a comparison, although x86-64 has one for both. A
+// read has four of these, which makes a difference of one cycle in seven
 // (docs/performance.md).
 
 #ifndef REFRESHABLE_INTERNAL_COMPARE_IN_MEMORY_H_
@@ -11,9 +12,10 @@
 #include <atomic>
 #include <cstdint>
 
-// An aligned load is atomic there, and an acquire load; what is left to do is
-// to keep the compiler from moving things. In either dialect of assembly
-// (-masm=intel). Not where a sanitizer must see it.
+// On x86-64 an aligned load is atomic and has acquire order, so only the
+// compiler must be kept from moving other accesses. The assembly is valid in
+// both dialects (-masm=intel). It is not used where a sanitizer must see the
+// load.
 #if defined(__x86_64__) && defined(__LP64__) &&                 \
     defined(__GCC_ASM_FLAG_OUTPUTS__) && !defined(__clang__) && \
     !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
@@ -58,7 +60,7 @@ bool EqualsAcquire(const std::atomic<T*>& word, T* value) {
 #endif
 }
 
-// Whether `value` is below what is in the word.
+// Returns whether `value` is less than the value of `word`.
 inline bool BelowRelaxed(int64_t value, const std::atomic<int64_t>& word) {
 #ifdef REFRESHABLE_INTERNAL_COMPARES_IN_MEMORY
   bool is;

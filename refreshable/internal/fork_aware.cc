@@ -16,11 +16,11 @@ REFRESHABLE_ABI_NAMESPACE_BEGIN
 using executors_internal::ForkMutex;
 using executors_internal::ForkMutexLock;
 
-// All that is registered, in a list. Never destroyed.
+// The list of all registered objects. Never destroyed.
 class ForkRegistry {
  public:
-  // Each copy of the library has its own: a registry and the handlers that go
-  // through it are always of the same one.
+  // Returns the registry of this copy of the library. A registry and the
+  // handlers that use it always belong to the same copy.
   static ForkRegistry& Get();
 
   void Add(ForkAware* item) {
@@ -68,7 +68,8 @@ class ForkRegistry {
   ForkAware* first_ = nullptr;
 };
 
-// Not inline: what is static in an inline function is one per process.
+// Not inline, because a static variable of an inline function is shared by the
+// whole process.
 ForkRegistry& ForkRegistry::Get() {
   static ForkRegistry* const registry = new ForkRegistry;
   return *registry;
@@ -76,8 +77,8 @@ ForkRegistry& ForkRegistry::Get() {
 
 namespace {
 
-// Before main, and not only at the first use: that may be in one thread while
-// another one forks.
+// Created before main, because the first use may be on one thread while another
+// one forks.
 [[maybe_unused]] const ForkRegistry& made_early = ForkRegistry::Get();
 
 }  // namespace

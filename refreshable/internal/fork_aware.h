@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// ForkAware: something whose lock must survive fork().
+// ForkAware: the base of an object whose lock must survive fork().
 
 #ifndef REFRESHABLE_INTERNAL_FORK_AWARE_H_
 #define REFRESHABLE_INTERNAL_FORK_AWARE_H_
@@ -13,13 +13,13 @@ REFRESHABLE_ABI_NAMESPACE_BEGIN
 
 class ForkRegistry;
 
-// While it exists, each fork() of the process is bracketed by calls of these
-// methods on the forking thread (pthread_atfork; nothing where there is none).
-// They must do no more than lock, unlock (a ForkMutex), allocate, and put plain
-// state right.
+// While the object is registered, the methods below are called before and after
+// each fork() of the process, on the forking thread (by pthread_atfork; never
+// on a system without it). They may only lock and unlock a ForkMutex, allocate
+// memory, and correct plain state.
 //
-// A thread must not create or destroy one while it holds the lock that
-// BeforeFork takes.
+// A thread must not register or unregister an object while it holds the lock
+// that BeforeFork takes.
 class ForkAware {
  public:
   ForkAware(const ForkAware&) = delete;
@@ -29,17 +29,17 @@ class ForkAware {
   ForkAware() = default;
   ~ForkAware() = default;
 
-  // To be called at the end of construction and the start of destruction.
+  // Must be called at the end of construction and at the start of destruction.
   void Register();
   void Unregister();
 
  private:
   friend class ForkRegistry;
 
-  // Takes the lock, so that no other thread is inside.
+  // Takes the lock, so that no other thread is in a critical section.
   virtual void BeforeFork() = 0;
   virtual void AfterForkInParent() = 0;
-  // No other thread exists any more; some may have been waiting for the lock.
+  // The other threads no longer exist; some may have been waiting for the lock.
   virtual void AfterForkInChild() = 0;
 
   // The registry that this object is registered with. Each copy of the library

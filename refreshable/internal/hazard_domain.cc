@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// long: what is in one unnamed namespace is never bound to another copy's.
+// long: names in an unnamed namespace are never bound to those of another copy.
 
 #include "refreshable/internal/hazard_domain.h"
 
@@ -26,8 +26,8 @@
 #include <pthread.h>
 #endif
 
-// ThreadSanitizer cannot model membarrier(2). It sees the symmetric protocol,
-// which synchronises by atomic operations alone.
+// ThreadSanitizer cannot model membarrier(2). Its builds use the symmetric
+// protocol, which synchronises by atomic operations only.
 #if defined(__SANITIZE_THREAD__)
 #define REFRESHABLE_NO_MEMBARRIER
 #elif defined(__has_feature)
@@ -53,7 +53,7 @@ bool HeavyBarrier() { return false; }
 
 #else
 
-// <linux/membarrier.h> is younger than some kernels and libraries.
+// From <linux/membarrier.h>, which some C libraries do not have.
 constexpr int kPrivateExpedited = 1 << 3;
 constexpr int kRegisterPrivateExpedited = 1 << 4;
 
@@ -61,8 +61,8 @@ bool RegisterHeavyBarrier() {
   return syscall(SYS_membarrier, kRegisterPrivateExpedited, 0, 0) == 0;
 }
 
-// A full barrier in every thread of the process, somewhere during the call.
-// False if the kernel has come to refuse it (a sandbox set up late).
+// Makes every thread of the process execute a full barrier during the call.
+// Returns false if the kernel has begun to refuse it (a sandbox set up late).
 bool HeavyBarrier() {
   return syscall(SYS_membarrier, kPrivateExpedited, 0, 0) == 0;
 }
@@ -71,12 +71,12 @@ bool HeavyBarrier() {
 
 // ---- Nodes and slots ----
 
-// The slot of a hold that has none, but a reference to the node, has this in
-// `waited_for`; all others have 0 or 1. Not told by its address: the hold may
-// be another domain's.
+// The value of `waited_for` in the slot that stands for a counted reference;
+// all other slots have 0 or 1. That slot is recognised by this value and not by
+// its address, because the hold may belong to another domain.
 constexpr uint32_t kCounted = 2;
 
-// A thread's record, in the list of all.
+// A thread's record, as an element of the list of all records.
 struct ListedRecord : HazardRecord {
   std::atomic<bool> owned{false};
   ListedRecord* next = nullptr;
@@ -85,7 +85,7 @@ struct ListedRecord : HazardRecord {
 #ifndef REFRESHABLE_NO_THREAD_LOCAL
 
 bool IsClear(const HazardRecord& record) {
-  // (M4) Acquire: the use of what was held in it came before.
+  // (M4) Acquire: all use of the nodes held in these slots happens before.
   return record.transient.node.load(std::memory_order_acquire) == nullptr &&
          std::all_of(std::begin(record.slots), std::end(record.slots),
                      [](const HazardSlot& slot) {
@@ -94,7 +94,7 @@ bool IsClear(const HazardRecord& record) {
                      });
 }
 
-// A slot of the record that is not in use; the transient one if all are.
+// Returns a free slot of the record; the transient one if none is free.
 HazardSlot& FreeSlot(HazardRecord& record) {
   for (HazardSlot& slot : record.slots) {
     if (slot.node.load(std::memory_order_acquire) == nullptr) return slot;
@@ -111,8 +111,8 @@ bool Claim(HazardSlot& slot, const HazardNode* node) {
              none, node, std::memory_order_seq_cst, std::memory_order_relaxed);
 }
 
-// Gives way to a scan in progress. Its thread may have a lower priority than
-// this one, so that merely to yield would be to wait for ever.
+// Gives way to a scan in progress. The scanning thread may have a lower
+// priority than this one, so that only yielding could wait forever.
 void Pause(int turn) {
   if (turn < 100) {
     std::this_thread::yield();
@@ -151,14 +151,15 @@ class Domain final : public HazardDomain {
     test_barrier_.store(barrier, std::memory_order_relaxed);
   }
 
-  // Before main: the first use may be in one thread while another one forks,
-  // and a scan never end in its child. And at the first use, if that is even
-  // earlier.
+  // Registers the handlers of fork(). Called before main, or at the first use
+  // if that is earlier: otherwise a fork concurrent with the first use could
+  // copy a scan in progress that the child never finishes.
   void HandleForks();
 
  private:
-  // What is decided once. Not a function's static variable: a child would wait
-  // for ever for a thread of its parent that was about to initialise that.
+  // This is decided once. It is not a static variable of a function, because a
+  // child would wait forever for a thread of its parent that was about to
+  // initialise it.
   enum Mode { kUnknown, kAsymmetric, kSymmetric };
 
   HazardRawHold RawProtect(const HazardCell& cell) noexcept override;
@@ -171,7 +172,8 @@ class Domain final : public HazardDomain {
   void AfterForkInParent();
   void AfterForkInChild();
 
-  // A reference to a node that is held in `slot`, which is cleared.
+  // Returns a counted reference to the node that `slot` holds, and clears
+  // `slot`.
   HazardRawHold Counted(const HazardNode* node, HazardSlot& slot);
   HazardSlot& ClaimShared(const HazardNode* node, bool& transient);
 #ifndef REFRESHABLE_NO_THREAD_LOCAL
@@ -200,8 +202,8 @@ class Domain final : public HazardDomain {
          record != nullptr; record = record->next) {
       function(*record);
     }
-    // (M2) A slot that is claimed after this was read is claimed by a reader
-    // that then finds the cell changed: all of it is sequentially consistent.
+    // (M2) If a reader claims a slot after this load, it then finds the cell
+    // changed, because all of these operations are sequentially consistent.
     if (!also_unused &&
         !shared_slots_are_used_.load(std::memory_order_seq_cst)) {
       return;
@@ -217,25 +219,27 @@ class Domain final : public HazardDomain {
     });
   }
 
-  // The threads' records. Only ever added to.
+  // The threads' records. None is ever removed.
   std::atomic<ListedRecord*> records_{nullptr};
   // Nodes that were retired and that no scan has seen yet.
   std::atomic<const HazardNode*> incoming_{nullptr};
-  // How often a scan has begun to take those.
+  // How often a scan has begun to take nodes from `incoming_`.
   std::atomic<uint64_t> takings_{0};
-  // Nodes that were handed over to the thread that is scanning.
+  // The number of nodes handed over to the thread that is scanning.
   std::atomic<int> handed_over_{0};
-  // Nodes that a scan found in use. Whoever set `scanning_` has the list.
+  // Nodes that a scan found in use. Only the thread that has set `scanning_`
+  // may access the list.
   const HazardNode* retained_ = nullptr;
-  int most_incoming_ = 0;  // Likewise.
+  int most_incoming_ = 0;  // The same holds for this.
   std::atomic<bool> scanning_{false};
-  // (M5) A slot was cleared that no scan may have seen so. A thread that finds
-  // another one scanning leaves its work to that one: no reader waits.
+  // (M5) Set if a slot was cleared and possibly no scan has seen that. A thread
+  // that finds another one scanning leaves the work to it, so no reader waits.
   std::atomic<bool> pending_{false};
-  // How many threads are about to fork: no new scan starts meanwhile.
+  // The number of threads that are about to fork. While it is not 0, no new
+  // scan starts.
   std::atomic<int> forking_{0};
-  // Nodes may have been left in `incoming_`, and the next scan has to take
-  // them, whoever makes it.
+  // Set if nodes may have been left in `incoming_`. The next scan takes them,
+  // whichever thread makes it.
   std::atomic<bool> left_{false};
   std::atomic<bool> forks_are_handled_{false};
   std::atomic<Mode> mode_{kUnknown};
@@ -251,14 +255,15 @@ ABSL_CONST_INIT Domain the_domain;
 
 ABSL_CONST_INIT HazardRecord no_record(&the_domain, &no_record);
 
-// This thread's record in this domain, or null. Like the other one trivially
-// destructible: what ends after `ThreadEnd` may read.
+// This thread's record in this domain, or null. Trivially destructible, like
+// `this_threads_record`, because destructors that run after `ThreadEnd` may
+// read.
 ABSL_CONST_INIT thread_local ListedRecord* own_record = nullptr;
 ABSL_CONST_INIT thread_local bool this_thread_ends = false;
 
-// Gives the record back when the thread ends. Leases that it handed out and
-// that live on elsewhere keep it from being used again until they end. (A
-// shared object is not unloaded while threads have such a destructor in it.)
+// Gives the record back when the thread ends. While leases that use its slots
+// live on elsewhere, the record is not used again. (A shared object is not
+// unloaded while threads have such a destructor in it.)
 struct ThreadEnd {
   ~ThreadEnd() {
     this_thread_ends = true;
@@ -273,8 +278,8 @@ struct ThreadEnd {
 
 // ---- The choice between barriers ----
 
-// (M3) Whether somebody waits for the slot to be cleared. Called by whoever has
-// set `scanning_`.
+// (M3) Records whether somebody waits for the slot to be cleared. Only the
+// thread that has set `scanning_` may call it.
 void Domain::SetWaitedFor(HazardSlot& slot, bool waited_for) {
   if (!Asymmetric()) {
     slot.waited_for.exchange(waited_for ? 1 : 0, std::memory_order_acq_rel);
@@ -284,7 +289,8 @@ void Domain::SetWaitedFor(HazardSlot& slot, bool waited_for) {
   }
 }
 
-// Where scans make one. False if the kernel has come to refuse it.
+// Makes the heavy barrier, if scans use one. Returns false if the kernel has
+// begun to refuse it.
 bool Domain::MakeHeavyBarrier() {
   void (*const replaced)() = test_barrier_.load(std::memory_order_relaxed);
   if (replaced == nullptr) return !Asymmetric() || HeavyBarrier();
@@ -292,7 +298,8 @@ bool Domain::MakeHeavyBarrier() {
   return true;
 }
 
-// What the first of several threads found stays: reads have gone by it.
+// If several threads do this, the first result stays, because reads may already
+// have used it.
 Domain::Mode Domain::SetUp() {
   HandleForks();
   const bool forced = force_symmetric_.load(std::memory_order_relaxed);
@@ -306,7 +313,8 @@ Domain::Mode Domain::SetUp() {
 
 void Domain::HandleForks() {
 #ifndef _WIN32
-  // The C library forgets them if this is in a shared object that is unloaded.
+  // If this code is in a shared object that is unloaded, the C library forgets
+  // the handlers.
   if (!forks_are_handled_.exchange(true, std::memory_order_relaxed)) {
     pthread_atfork([] { the_domain.BeforeFork(); },
                    [] { the_domain.AfterForkInParent(); },
@@ -319,8 +327,8 @@ void Domain::HandleForks() {
   return true;
 }();
 
-// No scan is in progress while the process is copied. A scan does not wait for
-// anything, so neither does this for long.
+// Ensures that no scan is in progress while the process is copied. A scan does
+// not wait for anything, so this does not wait for long.
 void Domain::BeforeFork() {
   forking_.fetch_add(1, std::memory_order_seq_cst);
   for (int turn = 0; scanning_.exchange(true, std::memory_order_acquire);
@@ -329,9 +337,10 @@ void Domain::BeforeFork() {
   }
 }
 
-// Others may have left their work to the scan that never was: whoever next
-// clears a slot looks, in either process. Not this thread, here: that would run
-// destructors inside fork(), under whatever other handlers have locked.
+// Other threads may have left their work to a scan that was not made, so in
+// either process the thread that next clears a slot scans. This thread does not
+// scan here, because that would run destructors inside fork(), under the locks
+// of other handlers.
 void Domain::EndFork() {
   if (mode_.load(std::memory_order_relaxed) == kUnknown) return;
   left_.store(true, std::memory_order_seq_cst);
@@ -344,9 +353,10 @@ void Domain::AfterForkInParent() {
   forking_.fetch_sub(1, std::memory_order_seq_cst);
 }
 
-// The child has one thread. Records of the others may be used again. What is in
-// their slots stays: a lease may have been handed to the thread that lives on;
-// one that was not is as lost as everything else on the stacks of the others.
+// The child has one thread, and the records of the other threads may be used
+// again. What is in their slots stays, because a lease may have been handed to
+// the thread that lives on. A lease that was not is lost, like everything else
+// on the stacks of the other threads.
 void Domain::AfterForkInChild() {
   for (ListedRecord* record = records_.load(std::memory_order_relaxed);
        record != nullptr; record = record->next) {
@@ -359,8 +369,9 @@ void Domain::AfterForkInChild() {
   for (HazardRecord& record : shared_records_) {
     record.transient.node.store(nullptr, std::memory_order_relaxed);
   }
-  // A thread may have registered the parent while it was being copied: the
-  // kernel's part before that, and `mode_` after it.
+  // A thread may have been registering the parent while the process was copied:
+  // it may have made the system call too late for the child, and set `mode_` in
+  // time.
   if (mode_.load(std::memory_order_relaxed) == kAsymmetric) {
     RegisterHeavyBarrier();
   }
@@ -372,15 +383,15 @@ void Domain::AfterForkInChild() {
 // ---- Reads ----
 
 #ifndef REFRESHABLE_NO_THREAD_LOCAL
-// This thread's record, or null if it cannot have one any more, or there is no
-// memory for it.
+// Returns this thread's record; null if the thread is ending or there is no
+// memory for a record.
 ListedRecord* Domain::AcquireRecord() {
   if (own_record != nullptr) return own_record;
   if (this_thread_ends) return nullptr;
   static thread_local ThreadEnd end;
   static_cast<void>(&end);
   const auto keep = [this](ListedRecord* record) {
-    // Unless it is the variable of another copy, with a domain of its own.
+    // The variable may be that of another copy, which has its own domain.
     if (this_threads_record->domain == this) this_threads_record = record;
     return own_record = record;
   };
@@ -434,7 +445,7 @@ HazardRawHold Domain::Counted(const HazardNode* node, HazardSlot& slot) {
   return {node, &counted_};
 }
 
-// Announces the node in a shared slot; in a transient one if all are in use.
+// Announces the node in a shared slot, or in a transient one if all are in use.
 HazardSlot& Domain::ClaimShared(const HazardNode* node, bool& transient) {
   const size_t preferred = PreferredSharedRecord();
   transient = false;
@@ -445,7 +456,7 @@ HazardSlot& Domain::ClaimShared(const HazardNode* node, bool& transient) {
     }
   }
   transient = true;
-  // Held for a few instructions each: one is free, or soon will be.
+  // Each of these is held for a few instructions only, so one is free soon.
   for (size_t i = preferred;; ++i) {
     HazardSlot& slot = shared_records_[i % kSharedRecords].transient;
     if (Claim(slot, node)) return slot;
@@ -473,7 +484,7 @@ HazardRawHold Domain::ProtectShared(const HazardCell& cell) noexcept {
 }
 
 void Domain::Released(HazardSlot& slot) noexcept {
-  // (M3) Where nobody makes a barrier for us: a read-modify-write, as in the
+  // (M3) If scans make no heavy barrier, this is a read-modify-write, as in the
   // scan.
   if (!Asymmetric() &&
       slot.waited_for.fetch_or(0, std::memory_order_acq_rel) == 0) {
@@ -493,7 +504,7 @@ void Domain::Push(const HazardNode* first, const HazardNode* last) {
   }
 }
 
-// Adds to `retained_` what was retired, once no new read of it can succeed.
+// Moves the retired nodes to `retained_`, once no new read of them can succeed.
 void Domain::TakeIncoming() {
   takings_.fetch_add(1, std::memory_order_seq_cst);
   const HazardNode* const fresh =
@@ -504,10 +515,11 @@ void Domain::TakeIncoming() {
     ++count;
   }
   most_incoming_ = std::max(most_incoming_, count);
-  // (M3) First say that somebody waits, then look who holds what.
+  // (M3) Mark the slots as waited for before reading what they hold.
   ForEachSlot([this](HazardSlot& slot) { SetWaitedFor(slot, true); });
   if (!MakeHeavyBarrier()) {
-    // Nothing may be concluded about them. They stay until it works again.
+    // Nothing can be concluded about these nodes. They stay until the barrier
+    // works again.
     const HazardNode* last = fresh;
     while (NextOf(last) != nullptr) last = NextOf(last);
     Push(fresh, last);
@@ -516,8 +528,8 @@ void Domain::TakeIncoming() {
   }
 }
 
-// Called by whoever has set `scanning_`. Returns the nodes that no slot holds,
-// to be unreferenced once it has been reset.
+// Must be called by the thread that has set `scanning_`. Returns the nodes that
+// no slot holds; the caller must unreference them after resetting `scanning_`.
 const HazardNode* Domain::Scan(bool also_incoming) {
   struct Holder {
     const void* node;
@@ -528,8 +540,8 @@ const HazardNode* Domain::Scan(bool also_incoming) {
   }
   std::vector<Holder> holders;
   ForEachSlot([&](HazardSlot& slot) {
-    // (M2) Sees what was announced before the barrier. (M6) Acquire: what was
-    // held is not in use any more.
+    // (M2) This sees what was announced before the barrier. (M6) Acquire: a
+    // node that was released is no longer in use.
     const void* const node = slot.node.load(std::memory_order_seq_cst);
     if (node != nullptr) {
       holders.push_back({node, &slot});
@@ -555,18 +567,18 @@ const HazardNode* Domain::Scan(bool also_incoming) {
               waited_for.begin() + (last - holders.begin()), true);
     node = next;
   }
-  // (M3) Decided by what was read above, not by what the slot has now: a slot
-  // that was the reason to keep a node stays marked.
+  // (M3) This depends on what was read above, not on what the slot contains
+  // now, so that a slot because of which a node was kept stays marked.
   for (size_t i = 0; i < holders.size(); ++i) {
     if (!waited_for[i]) SetWaitedFor(*holders[i].slot, false);
   }
   return dead;
 }
 
-// Scans, and scans again while slots get clear that somebody waits for, or
-// nodes are handed over; unless another thread is at it. Whoever is here may be
-// a reader, which must not work for publishers without end: hence the limit on
-// what is handed over.
+// Scans, and repeats that while slots that are waited for are cleared or nodes
+// are handed over. Does nothing if another thread is scanning. The calling
+// thread may be a reader, which must not work for publishers without end, so
+// the number of nodes handed over is limited.
 void Domain::TryToScan() noexcept {
   const HazardNode* dead = nullptr;
   for (bool first = true; (first || pending_.load(std::memory_order_seq_cst)) &&
@@ -585,9 +597,9 @@ void Domain::TryToScan() noexcept {
   }
 }
 
-// (M5) If another thread is scanning, the node is left to it. If it has been
-// left enough of them, not done before a scan has taken the node, so that no
-// thread has more than one that waits for that.
+// (M5) If another thread is scanning, the node is left to it. If enough nodes
+// have been left to that thread, this waits until a scan has taken the node, so
+// that no thread has more than one node that has not been taken.
 void Domain::Retire(const HazardNode* node) noexcept {
   if (node == nullptr) return;
   Push(node, node);

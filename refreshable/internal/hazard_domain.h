@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// HazardDomain: lets any thread hold an object that another thread is about to
-// replace, without writing to memory that threads share.
+// HazardDomain: lets a thread hold an object that another thread may replace at
+// any time, without writing to memory that threads share.
 //
-// The algorithm, and why each memory ordering is what it is, is in
-// docs/memory_model.md; "(M1)" and so on in comments are its paragraphs.
+// docs/memory_model.md explains the algorithm and each memory ordering; "(M1)"
+// and so on in comments refer to its paragraphs.
 //
 // A process may have several domains: one for each copy of the library that is
 // linked into it, unless the linker makes the copies share one. Each cell,
@@ -57,11 +57,11 @@ class HazardNode {
   virtual void OnUnreferenced() { delete this; }
 
   mutable std::atomic<int64_t> references_{1};
-  // In the domain's lists.
+  // The next node in one of the domain's lists.
   mutable const HazardNode* next_ = nullptr;
 };
 
-// Where a node is found. Null: there is none.
+// The place where readers find a node; null if there is none.
 using HazardCell = std::atomic<const HazardNode*>;
 
 // One announcement "this node is in use".
@@ -78,10 +78,10 @@ struct HazardSlot {
   std::atomic<uint32_t> waited_for{0};
 };
 
-// The slots of one thread: its own two cache lines, which no other thread
-// writes to except to clear a slot whose hold it was given. Freed only with the
-// process; taken over by another thread once its own has ended and the slots
-// are clear.
+// The slots of one thread: two cache lines of its own, which no other thread
+// writes to, except to clear a slot whose hold was moved to that thread, and
+// scans. Never freed. Another thread may take it over once its own thread has
+// ended and the slots are clear.
 struct alignas(128) HazardRecord {
   static constexpr int kSlots = 6;
 
@@ -90,7 +90,7 @@ struct alignas(128) HazardRecord {
   constexpr HazardRecord(HazardDomain* d, const void* first)
       : domain(d), slots{HazardSlot(first)} {}
 
-  // The record that the slot is in.
+  // Returns the record that contains the slot.
   static HazardRecord& Of(HazardSlot* slot) {
     return *reinterpret_cast<HazardRecord*>(reinterpret_cast<uintptr_t>(slot) &
                                             ~uintptr_t{127});
@@ -169,10 +169,10 @@ class HazardHold {
   HazardSlot* slot_ = nullptr;
 };
 
-// Never destroyed: usable before and after main, by any thread, and in a child
-// of fork(); in a shared object, until that is unloaded. Thread-safe. Reads
-// never wait. User code never runs while another thread could be waiting for
-// it. If memory runs out, the program ends.
+// Never destroyed: it can be used before and after main, by any thread, and in
+// a child of fork(); in a shared object, until that is unloaded. Thread-safe.
+// Reads never wait. User code never runs while another thread could be waiting
+// for it. If memory runs out, the program ends.
 class HazardDomain {
  public:
   HazardDomain(const HazardDomain&) = delete;
@@ -248,8 +248,8 @@ class HazardDomain {
   // scanning, leaves the work to it. Never waits.
   virtual void Look() noexcept = 0;
 
-  // As TryProtect, in a slot that all threads share and that is taken by
-  // compare-and-swap. This is what TryProtect does without thread_local.
+  // Like TryProtect, but uses a slot that all threads share and that is taken
+  // by compare-and-swap. TryProtect calls this if there is no thread_local.
   HazardRawHold TryProtectShared(const HazardCell& cell) {
     HazardSlot* const slot = shared_records_[PreferredSharedRecord()].slots;
     const HazardNode* const node = cell.load(std::memory_order_relaxed);
@@ -290,8 +290,8 @@ class HazardDomain {
   // Exact while no other thread is in the domain.
   virtual Counts CountForTesting() = 0;
 
-  // Behaves from now on as on a platform without membarrier(2). Must be called
-  // before any other use of the domain.
+  // Makes the domain behave as on a platform without membarrier(2). Must be
+  // called before any other use of the domain.
   virtual void ForceSymmetricForTesting() = 0;
   // If `barrier` is not null, scans call it in place of the heavy barrier (in
   // symmetric mode, at the place where that would be). Without the barrier the

@@ -213,7 +213,7 @@ TEST_F(HazardDomainTest, R12AStalledScanIsLeftFewNodes) {
 }
 
 // A thread that publishes now and then does not wait for a scan that is off the
-// processor: it would wait for ever here.
+// processor: it would wait forever here.
 TEST_F(HazardDomainTest, R12AFewNodesAreLeftToAStalledScan) {
   static std::atomic<bool> stalled{false};
   Replace(cell_, new TestNode(&live_));

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What the tests of the hazard domain share: nodes that say when they are used
-// after their end, and a fixture that leaves the domain as it found it.
+// What the tests of the hazard domain share: nodes that show whether they are
+// used after their destruction, and a fixture that checks that each test leaves
+// the domain as it found it.
 
 #ifndef REFRESHABLE_INTERNAL_HAZARD_DOMAIN_TESTING_H_
 #define REFRESHABLE_INTERNAL_HAZARD_DOMAIN_TESTING_H_
@@ -26,7 +27,7 @@ inline const bool kForced = [] {
 
 inline constexpr uint64_t kAlive = 0x5eadbeef5eadbeef;
 
-// Counts those that live, and says what it is when it is used after its end.
+// Counts the living nodes. `mark` is kAlive only before the destruction.
 struct TestNode final : HazardNode {
   explicit TestNode(std::atomic<int>* counter,
                     std::function<void()> hook = nullptr)
@@ -51,14 +52,15 @@ inline void Replace(HazardCell& cell, const HazardNode* node) {
   HazardDomain::Current().Retire(cell.exchange(node));
 }
 
-// As a read does it. Requires that the cell never has null.
+// Holds the node as a read does. The cell must never contain null.
 inline HazardHold Hold(const HazardCell& cell) {
   HazardHold hold(HazardDomain::TryProtect(&HazardDomain::Current(), cell));
   if (hold.node() == nullptr) hold = HazardDomain::Current().Protect(cell);
   return hold;
 }
 
-// Each test leaves the domain as it found it: nothing held, nothing waiting.
+// Checks that each test leaves the domain as it found it: with no node held and
+// none waiting to be freed.
 class HazardDomainTest : public testing::Test {
  protected:
   ~HazardDomainTest() override {

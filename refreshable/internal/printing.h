@@ -16,7 +16,7 @@
 namespace refreshable {
 namespace internal {
 
-// What operator<< writes.
+// Returns what operator<< writes.
 template <typename Value>
 std::string Streamed(const Value& value) {
   std::ostringstream os;
@@ -24,12 +24,13 @@ std::string Streamed(const Value& value) {
   return os.str();
 }
 
-// In quotes, on one line whatever it holds.
+// Returns `text` in quotes, escaped so that it is one line.
 inline std::string Quoted(absl::string_view text) {
   return absl::StrCat("\"", absl::Utf8SafeCEscape(text), "\"");
 }
 
-// Code and message; not the payloads, which may hold anything.
+// Returns the code and the message, but no payloads, which may contain
+// anything.
 inline std::string Quoted(const absl::Status& status) {
   return Quoted(status.ToString(absl::StatusToStringMode::kWithNoExtraData));
 }

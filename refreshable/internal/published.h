@@ -82,7 +82,7 @@ class alignas(64) Published {
     const HazardNode* const held = cell_.load(std::memory_order_relaxed);
     if (IsNothing(held)) return;
     const auto* const node = static_cast<const TimedNode*>(held);
-    // Either is a bound by itself; a read checks one of them.
+    // A read checks only one of the two; each is sufficient.
     const int64_t nanos = FloorToUnixNanos(check_at);
     node->check_ticks.store(clock_.TicksBefore(check_at),
                             std::memory_order_relaxed);

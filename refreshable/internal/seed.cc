@@ -45,7 +45,7 @@ uint64_t Entropy() {
     std::random_device device;
     drawn ^= (uint64_t{device()} << 32) | device();
   } catch (const std::exception&) {  // NOLINT(bugprone-empty-catch)
-    // No file descriptor is free, say. The time has to do.
+    // For example, no file descriptor is free. The time must suffice.
   }
 #else
   std::random_device device;

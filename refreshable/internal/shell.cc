@@ -16,7 +16,7 @@ namespace refreshable {
 namespace internal {
 namespace {
 
-// Runs a user's function; what it throws has nowhere to go.
+// Runs a user's function and ignores its exceptions.
 template <typename Function>
 void RunSwallowing(Function&& function) {
 #ifdef ABSL_HAVE_EXCEPTIONS
@@ -31,7 +31,7 @@ void RunSwallowing(Function&& function) {
 
 }  // namespace
 
-// A submitted attempt. Destroyed without having run: the executor lost it.
+// A submitted attempt. If it is destroyed without having run, it was lost.
 class Shell::AttemptTask {
  public:
   AttemptTask(std::shared_ptr<Shell> shell, AttemptId id)
@@ -47,7 +47,7 @@ class Shell::AttemptTask {
   AttemptId id_;
 };
 
-// The armed timer. Destroyed without having run: cancelled, or lost.
+// The armed timer. If it has not run when it is destroyed, it may be lost.
 class Shell::TimerTask {
  public:
   TimerTask(std::shared_ptr<Shell> shell, uint64_t serial)
@@ -173,7 +173,7 @@ void Shell::Close() noexcept {
 // ---- The source ----
 
 void Shell::RunAttempt(AttemptId id) noexcept {
-  // Before anything is told: an observer must not wait for this very attempt.
+  // Before any event is sent: the observer must not wait for this attempt.
   const InAttempt in_attempt(this);
   std::optional<AttemptStart> start;
   auto cancelled = std::make_shared<std::atomic<bool>>(false);
@@ -248,7 +248,7 @@ bool Shell::closed() const {
   return closed_;
 }
 
-// Whether the source is to be called, or has not answered.
+// Whether the source is about to be called or has not answered.
 bool Shell::running(AttemptId id) const {
   ForkMutexLock lock(&mutex_);
   return !closed_ && calls_.find(id) != calls_.end();
@@ -325,7 +325,7 @@ void Shell::Count(const Event& event) {
   }
 }
 
-// The machinery first, so that no user code can delay it; then user code.
+// Uses the executor first, so that user code cannot delay that.
 void Shell::CarryOut(Effects& effects) noexcept {
   if (effects.submit != AttemptId::kNone) SubmitAttempt(effects.submit);
   SyncTimer(/*retry=*/!effects.timer_lost);
@@ -338,8 +338,8 @@ void Shell::CarryOut(Effects& effects) noexcept {
   effects.garbage.clear();
 }
 
-// Runs `call`, which calls the executor, unless the Refreshable is closed, when
-// the executor must not be touched: false. Close waits for threads inside.
+// Runs `call`, which uses the executor. If the Refreshable is closed, does
+// nothing and returns false. Close waits for threads that are inside `call`.
 bool Shell::UseExecutor(absl::FunctionRef<void()> call) noexcept {
   {
     ForkMutexLock lock(&mutex_);
@@ -356,7 +356,7 @@ bool Shell::UseExecutor(absl::FunctionRef<void()> call) noexcept {
   return true;
 }
 
-// Returns what the caller has to carry out.
+// Returns the effects that the caller must carry out.
 std::vector<Shell::Effects> Shell::LeaveExecutor() {
   RemoveThisThread(in_executor_);
   if (closed_) changed_.SignalAll();
@@ -388,7 +388,7 @@ void Shell::TellObserver() {
 
 // ---- Time ----
 
-// There is one timer, for the machine and the deadlines of async reads alike.
+// One timer serves the machine, async reads' deadlines and refused callbacks.
 absl::Duration Shell::WakeAt(const Instant& now) const {
   absl::Duration at = machine_.wake_at(now);
   if (!deadlines_.empty()) at = std::min(at, deadlines_.begin()->first);
@@ -396,9 +396,9 @@ absl::Duration Shell::WakeAt(const Instant& now) const {
   return at;
 }
 
-// Brings the timer in line with WakeAt. One thread at a time does so, outside
-// the lock; it looks again until nothing has changed meanwhile. With `retry` a
-// lost timer is tried again, once.
+// Arms the timer for WakeAt. Only one thread at a time does so, outside the
+// lock, and repeats it until nothing has changed meanwhile. If `retry` is set,
+// arms a lost timer again, once.
 void Shell::SyncTimer(bool retry) noexcept {
   std::vector<Effects> deferred;
   {
@@ -409,12 +409,12 @@ void Shell::SyncTimer(bool retry) noexcept {
       const Instant now = Now();
       const absl::Duration at = WakeAt(now);
       const bool lost = timer_lost_;
-      // Whoever cannot do without a timer needs one in any case.
+      // Re-arm a lost timer in any case if someone depends on it.
       const bool again =
           lost && (retry || machine_.waiting() || !deadlines_.empty());
       if (at == armed_for_ && !again) break;
-      // One that is due is left to run, and sees to everything: until then
-      // reads go by what it is armed for.
+      // A timer that is already due will run shortly and handle everything, so
+      // do not replace it.
       const bool due = timer_ != TimerId::kNone && armed_for_ <= now.since_boot;
       if (due && !timer_lost_) break;
       armed_for_ = at;
@@ -432,7 +432,7 @@ void Shell::SyncTimer(bool retry) noexcept {
       }
       mutex_.Lock();
       timer_ = timer;
-      // Reads need no longer ask every time.
+      // Reads need not consult the machine every time any longer.
       if (lost && !timer_lost_ && !closed_) UpdateCheckAt(Now());
       for (Effects& effects : LeaveExecutor()) {
         deferred.push_back(std::move(effects));
@@ -469,9 +469,8 @@ void Shell::WakeMachine(const Instant& now, Effects& effects) {
   Apply(now, decisions, nullptr, effects);
 }
 
-// Nobody will wake the machine: until a timer can be armed, which every event
-// tries, reads must ask it every time, and nothing may wait for the passing of
-// time.
+// No timer will call OnWake. Until one can be armed, which every event tries,
+// each read must consult the machine, and nothing may wait for time to pass.
 void Shell::OnTimerLost(uint64_t serial) {
   OnEvent([&](const Instant& now,
               Effects& effects) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {

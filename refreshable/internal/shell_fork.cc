@@ -24,7 +24,7 @@ void Shell::BeforeFork() { mutex_.Lock(); }
 void Shell::AfterForkInParent() { mutex_.Unlock(); }
 
 void Shell::AfterForkInChild() {
-  // Reads must take the lock, and so come to ForgetParent.
+  // From now on reads take the lock, and so call ForgetParent.
   SetCheckAt(absl::InfinitePast());
   forked_ = true;
   mutex_.Unlock();
@@ -34,7 +34,7 @@ void Shell::ForgetParent() {
   forked_ = false;
   machine_.OnFork(seeded_by_caller_ ? std::nullopt
                                     : std::optional<uint64_t>(DrawSeed()));
-  // Threads of the parent may be queued in it.
+  // Threads of the parent may be queued in the old one, so it is not destroyed.
   new (&changed_) executors_internal::SteadyCondVar;
   for (ThreadIds* threads : {&in_attempt_, &in_timer_, &in_executor_}) {
     threads->clear();

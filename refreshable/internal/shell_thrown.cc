@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What the Shell says of a source that threw.
+// The error of a source that threw.
 
 #include <cstdlib>
 #include <exception>
@@ -24,7 +24,8 @@ namespace internal {
 namespace {
 
 #ifdef ABSL_HAVE_EXCEPTIONS
-// The type of the exception that is being handled; empty if it is not known.
+// Returns the type of the exception that is being handled; empty if it is not
+// known.
 std::string TypeOfThrown() {
 #if defined(__cpp_rtti) && defined(REFRESHABLE_HAVE_CXXABI)
   const std::type_info* const type = abi::__cxa_current_exception_type();

@@ -16,7 +16,8 @@ namespace {
 
 thread_local int done_depth = 0;
 
-// On the heap, so that a thread that cannot be started does not destroy it.
+// The source is on the heap, so that it is not destroyed if the thread cannot
+// be started.
 void ReleaseOnNewThread(std::unique_ptr<std::shared_ptr<void>> source) {
   std::shared_ptr<void>* const owned = source.release();
 #ifdef ABSL_HAVE_EXCEPTIONS
@@ -29,8 +30,8 @@ void ReleaseOnNewThread(std::unique_ptr<std::shared_ptr<void>> source) {
 #endif
 }
 
-// Drops the source wherever the executor runs it, or destroys it without having
-// run it.
+// Drops the source on the thread on which the executor runs the task, or
+// destroys it without having run it.
 class ReleaseTask {
  public:
   explicit ReleaseTask(std::shared_ptr<void> source)

@@ -152,8 +152,8 @@ class AsioExecutor::Core final : public std::enable_shared_from_this<Core> {
       if (closed_) return false;
       queue->splice(queue->end(), node);
     }
-    // The handler holds no task, so that none is left with a context that has
-    // stopped.
+    // The handler does not own the task, so that no task stays in a context
+    // that has been stopped.
     asio::post(context,
                [self = shared_from_this(), queue] { self->RunTask(queue); });
     return true;
@@ -169,12 +169,13 @@ class AsioExecutor::Core final : public std::enable_shared_from_this<Core> {
     }
     const Running running{this};
     const Frame frame(this);
-    // Destroyed before the two above: a task's destructor is inside the task.
+    // Declared after the two above, so that the task's destructor still counts
+    // as inside the task.
     Task task = std::move(node.front());
     std::move(task)();
   }
 
-  // Runs the first timer, if it is due, and sees to the next.
+  // Runs the first timer, if it is due, and arms the next.
   void RunTimer() {
     Timers::node_type timer;
     {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // AsioExecutor: an Executor over event loops of standalone Asio that the
-// program runs anyway. A model to copy.
+// program already runs. Meant to be copied.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_ASIO_EXECUTOR_ASIO_EXECUTOR_H_
 #define REFRESHABLE_DOCS_EXAMPLES_ASIO_EXECUTOR_ASIO_EXECUTOR_H_
@@ -15,46 +15,46 @@
 
 namespace refreshable_examples {
 
-// Posts what is given to `RunBlocking`, what is given to `Run`, and timers to
-// an execution context each:
+// Posts tasks given to `RunBlocking`, tasks given to `Run`, and timers to one
+// execution context each:
 //
 //   asio::io_context loop;          // The program's. Some thread runs it.
-//   asio::thread_pool blocking(4);  // For sources: so many may hang.
+//   asio::thread_pool blocking(4);  // This many sources may hang.
 //   asio::thread_pool callbacks(1);
 //   AsioExecutor executor(blocking.get_executor(), callbacks.get_executor(),
 //                         loop.get_executor());
 //
-// Three of them, because a source that waits for its server must not hold up
-// callbacks, and neither of them timers. So:
+// There are three, because a source that waits for its server must not delay
+// callbacks, and neither may delay timers. Therefore:
 //
-// - Nothing may block every thread that runs `timers`, a callback least of all.
-//   Contexts may be the same one only where what they are given never blocks:
-//   the source is asynchronous, or callbacks are short.
-// - All contexts outlive the executor, and threads run them for as long as it
-//   is used (asio::make_work_guard: without it `run()` returns when there is
-//   nothing to do). A pending timer keeps `run()` from returning.
+// - Nothing may block all threads that run `timers`, in particular no callback.
+//   Two contexts may be the same only if their tasks never block: because the
+//   source is asynchronous, or because callbacks are short.
+// - All contexts must outlive the executor, and threads must run them as long
+//   as it is used (with asio::make_work_guard; otherwise `run()` returns when
+//   there is nothing to do). A pending timer keeps `run()` from returning.
 // - The executor does not survive fork().
 //
 // Time is the machine's since-boot clock. Asio's timers do not count the time
-// that the machine is suspended; what falls due meanwhile runs at most a second
-// after it resumes. Timers run one after another, equal due times in the order
-// of insertion, whatever number of threads runs `timers`.
+// while the machine is suspended; timers that become due meanwhile run at most
+// a second after it resumes. Timers run one after another, and equal due times
+// in the order of insertion, however many threads run `timers`.
 //
-// An exception that escapes a task leaves the `run()` of its context, as of any
-// handler there. Thread-safe.
+// An exception that escapes a task leaves the `run()` of its context, as with
+// any handler. Thread-safe.
 class AsioExecutor final : public refreshable::Executor {
  public:
   AsioExecutor(asio::any_io_executor blocking, asio::any_io_executor tasks,
                asio::any_io_executor timers);
-  // As `Stop`.
+  // Calls `Stop`.
   ~AsioExecutor() override;
 
   AsioExecutor(const AsioExecutor&) = delete;
   AsioExecutor& operator=(const AsioExecutor&) = delete;
 
-  // Refuses from now on, destroys what is pending without running it, in the
-  // calling thread, and waits for the tasks that are running: not to be called
-  // from one of them.
+  // Refuses everything from now on, destroys pending tasks on the calling
+  // thread without running them, and waits for running tasks. Must not be
+  // called inside one of its tasks.
   void Stop();
 
   // Executor. Refuses only after `Stop`.

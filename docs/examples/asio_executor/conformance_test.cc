@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// AsioExecutor, held against the suite of executors.
+// Tests AsioExecutor against the conformance suite of executors.
 
 #include "refreshable/testing/conformance.h"
 

@@ -89,7 +89,7 @@ namespace {
 
 using Call = CountedSource::Call;
 
-// After so many failures in a row.
+// The wait after this many failures in a row.
 absl::Duration Wait(const RefreshPolicy& policy, int failures) {
   if (failures == 0) return policy.min_interval;
   const absl::Duration backoff =

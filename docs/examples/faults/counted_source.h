@@ -49,7 +49,7 @@ class CountedSource final : public refreshable::TokenSource<std::string> {
 
   // How many have failed with these words.
   int64_t failures(absl::string_view words) const;
-  // Waits until so many have; false if that takes longer.
+  // Waits until this many have. Returns false if that takes longer.
   bool AwaitFailures(absl::string_view words, int64_t count,
                      absl::Duration timeout) const;
   // Waits until all have ended.

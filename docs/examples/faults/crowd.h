@@ -35,7 +35,7 @@ class Crowd {
     int threads = 64;
     absl::Duration pace;     // From one read of a thread to its next.
     absl::Duration timeout;  // Of the reads that have one.
-    // How long before its expiry a token is not handed out any more.
+    // How long before its expiry a token is no longer handed out.
     absl::Duration margin;
     absl::Duration token_life;
     std::function<Api()> make_api;  // Called once in each thread.

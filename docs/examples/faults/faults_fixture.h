@@ -33,7 +33,7 @@ refreshable::RefreshPolicy FaultsPolicy();
 // How long the source waits for an answer: less than the attempt's timeout, so
 // that it says itself what was wrong.
 constexpr absl::Duration kPatience = absl::Milliseconds(400);
-// Longer than any machine needs; only what hangs for ever takes so long.
+// Longer than any machine needs; only something that hangs takes this long.
 constexpr absl::Duration kForEver = absl::Minutes(2);
 
 class FaultsFixture : public testing::Test {
@@ -82,7 +82,7 @@ class FaultsFixture : public testing::Test {
   bool exact_schedule_ = true;
 
  private:
-  // After so many attempts of the library.
+  // After this many attempts of the library.
   void CheckRequests(int64_t attempts);
   void CheckReads();
   void CheckApi();

@@ -34,7 +34,7 @@ class FaultsTest : public FaultsFixture {
     for (size_t i = 0; i + 1 < calls.size(); ++i) {
       if (!absl::IsResourceExhausted(calls[i].status)) continue;
       EXPECT_EQ(refreshable::GetRetryAfter(calls[i].status), kRetryAfter);
-      if (!calls[i].in_time) continue;  // Nobody heard it any more.
+      if (!calls[i].in_time) continue;  // The answer was too late.
       EXPECT_GE(calls[i + 1].start, calls[i].end + kRetryAfter);
     }
   }

@@ -117,7 +117,7 @@ class NginxTest : public FaultsFixture {
       const Request request = AwaitRequest(number);
       EXPECT_EQ(request.times, 1) << number;
       const absl::Status& status = calls[number].status;
-      // One that the source does not wait for any more may still end well.
+      // A request that the source no longer waits for may still succeed.
       if (absl::StartsWith(status.message(), "no answer")) continue;
       EXPECT_EQ(status.ok() ? "HTTP status 200" : status.message(),
                 absl::StrCat("HTTP status ", request.status))

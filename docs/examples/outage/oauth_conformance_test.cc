@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The source, over loopback, held against the suite of token sources.
+// Tests the source, over loopback, against the suite of token sources.
 
 #include <memory>
 #include <optional>

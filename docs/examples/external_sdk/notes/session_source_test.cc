@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// SessionSource, held against the suite of what a Refreshable relies on.
+// Tests SessionSource against the conformance suite of token sources.
 
 #include "notes/session_source.h"
 
