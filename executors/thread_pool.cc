@@ -108,11 +108,11 @@ int ThreadPool::Shutdown(absl::Duration timeout) {
     // Threads that are not in a task end at once.
     while (live_.size() + detached_.size() > running_) ended_.Wait(&mu_);
     left = running_;
-    for (OsThread& thread : live_) thread.Detach();
+    for (Thread& thread : live_) thread.os.Detach();
     detached_.splice(detached_.end(), live_);
     finished.swap(finished_);
   }
-  for (OsThread& thread : finished) thread.Join();
+  for (Thread& thread : finished) thread.os.Join();
   return static_cast<int>(left);
 }
 
@@ -167,7 +167,7 @@ bool ThreadPool::StartThread(absl::AnyInvocable<void(Threads::iterator)> main) {
       })) {
     return false;
   }
-  if (!made.front().Start(std::move(body))) return false;
+  if (!made.front().os.Start(std::move(body))) return false;
   live_.splice(live_.end(), made);
   return true;
 }
@@ -225,12 +225,11 @@ bool ThreadPool::Cancel(uint64_t id) {
 
 void ThreadPool::Work(Lane& lane, Threads::iterator self) {
   this_thread_.core = this;
-  Idler me;
   mu_.Lock();
   --lane.arriving;
   while (!closed_) {
     if (lane.queue.empty()) {
-      if (AwaitTask(lane, me)) continue;
+      if (AwaitTask(lane, self->idler)) continue;
       break;
     }
     std::list<Task> node;
@@ -320,7 +319,7 @@ void ThreadPool::End(Threads::iterator self) {
   }
   if (closed_) ended_.SignalAll();
   mu_.Unlock();
-  for (OsThread& thread : before) thread.Join();
+  for (Thread& thread : before) thread.os.Join();
 }
 
 }  // namespace executors_internal

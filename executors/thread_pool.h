@@ -88,7 +88,6 @@ class ThreadPool final : public std::enable_shared_from_this<ThreadPool> {
   // The keys are due time and id; timers run in this order.
   using Timers = std::map<std::pair<absl::Duration, uint64_t>, Task>;
   using TimersById = std::map<uint64_t, Timers::iterator>;
-  using Threads = std::list<OsThread>;
 
   struct ThisThread {
     const ThreadPool* core = nullptr;
@@ -97,9 +96,17 @@ class ThreadPool final : public std::enable_shared_from_this<ThreadPool> {
 
   // A thread that waits for a task.
   struct Idler {
-    SteadyCondVar woken;
+    SteadyCondVar woken;  // Allocates memory when it is made.
     bool is_woken = false;
   };
+
+  // A thread, with all the memory that it needs, so that it can be refused
+  // before it is started.
+  struct Thread {
+    OsThread os;
+    Idler idler;
+  };
+  using Threads = std::list<Thread>;
 
   // The tasks of one kind and their threads. Guarded by `mu_`.
   struct Lane {

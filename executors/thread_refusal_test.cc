@@ -8,6 +8,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cstddef>
 #include <cstdlib>
 #include <fstream>
@@ -24,15 +25,22 @@
 #ifdef __cpp_exceptions
 namespace {
 thread_local bool out_of_memory = false;
+// Of those of the executor that a task has not reached yet.
+std::atomic<bool> new_threads_have_no_memory{false};
+thread_local bool has_memory = false;
+
+bool Refuses() {
+  return out_of_memory || (new_threads_have_no_memory && !has_memory);
+}
 }  // namespace
 
 void* operator new(size_t size) {
-  void* const memory = out_of_memory ? nullptr : std::malloc(size);
+  void* const memory = Refuses() ? nullptr : std::malloc(size);
   if (memory == nullptr) throw std::bad_alloc();
   return memory;
 }
 void* operator new(size_t size, const std::nothrow_t&) noexcept {
-  return out_of_memory ? nullptr : std::malloc(size);
+  return Refuses() ? nullptr : std::malloc(size);
 }
 void operator delete(void* memory) noexcept { std::free(memory); }
 void operator delete(void* memory, size_t) noexcept { std::free(memory); }
@@ -141,6 +149,18 @@ TEST(ThreadRefusalTest, X3WithoutMemoryTasksAreRefused) {
   EXPECT_FALSE(ran);
   EXPECT_FALSE(blocked);
   EXPECT_EQ(id, TimerId::kNone);
+}
+
+// A thread that was made needed memory of its own before its first task, and
+// ended the program where there was none.
+TEST(ThreadRefusalTest, X3AThreadThatWasMadeNeedsNoMoreMemory) {
+  has_memory = true;
+  const auto executor = *ThreadExecutor::Create(Patient());
+  absl::Notification ran;
+  new_threads_have_no_memory = true;
+  EXPECT_TRUE(executor->RunBlocking([&] { ran.Notify(); }));
+  ran.WaitForNotification();
+  new_threads_have_no_memory = false;
 }
 #endif
 

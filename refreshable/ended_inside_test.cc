@@ -8,10 +8,14 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "gtest/gtest.h"
+#include "refreshable/event.h"
 #include "refreshable/executors/manual_executor.h"
+#include "refreshable/freshness.h"
 #include "refreshable/lifecycle_testing.h"
 #include "refreshable/refreshable.h"
+#include "refreshable/waiter_id.h"
 
 namespace refreshable {
 namespace {
@@ -19,6 +23,8 @@ namespace {
 using lifecycle_testing::Hour;
 using lifecycle_testing::Make;
 using lifecycle_testing::MakeSource;
+using lifecycle_testing::Observe;
+using lifecycle_testing::Outcome;
 using lifecycle_testing::Strings;
 
 class EndedInsideTest : public ::testing::Test {
@@ -54,6 +60,38 @@ TEST_F(EndedInsideTest, E1EndsWhileItsAnswerIsSortedOrCompared) {
   ASSERT_TRUE(token_->Invalidate(Generation(1)));
   EXPECT_EQ(token_->Get().status().code(), absl::StatusCode::kCancelled);
   EXPECT_EQ(token_, nullptr);
+}
+
+// The thread that delivers a read tells the observer first, for instance that
+// the token has become stale. The callback came after the destructor.
+TEST_F(EndedInsideTest, E1EndsWhileACallbackIsAboutToRun) {
+  for (const bool cancels : {false, true}) {
+    Outcome outcome;
+    WaiterId id{};
+    Strings::Options options;
+    options.observer = Observe([&](const Event& event) {
+      if (event.freshness != Freshness::kStale || token_ == nullptr) return;
+      if (cancels) {
+        EXPECT_TRUE(token_->Cancel(id));
+        EXPECT_FALSE(token_->Cancel(id));
+      } else {
+        token_.reset();
+        EXPECT_EQ(outcome.ended, 1) << "the destructor has returned";
+      }
+    });
+    token_ = Make(&executor_,
+                  MakeSource([](const auto&, auto done) { done(Hour("t2")); }),
+                  options);
+    ASSERT_TRUE(token_->Install(Hour("t1")).ok());
+    id = token_->GetAsync(absl::InfiniteDuration(), outcome.Callback());
+    executor_.StepWall(absl::Minutes(50));
+    executor_.RunNext();
+    EXPECT_EQ(outcome.ended, cancels ? 0 : 1);
+    EXPECT_EQ(outcome.status.code(),
+              cancels ? absl::StatusCode::kOk : absl::StatusCode::kCancelled);
+    token_ = nullptr;
+    executor_.RunUntilIdle();
+  }
 }
 
 // A token that owns what holds it.

@@ -402,12 +402,17 @@ void Shell::Deliver(uint64_t id) {
           deadlines_.emplace(waiter->request.deadline, id);
         }
         waiter = nullptr;
-        return;
       }
     }
-    RemoveWaiter(id);
   });
-  if (waiter != nullptr) waiter->async->Finish(std::move(status));
+  if (waiter == nullptr) return;
+  {
+    // The observer may have destroyed the Refreshable, or cancelled the read.
+    ForkMutexLock lock(&mutex_);
+    if (waiters_.find(id) == waiters_.end()) return;
+    RemoveWaiter(id);
+  }
+  waiter->async->Finish(std::move(status));
 }
 
 }  // namespace internal
