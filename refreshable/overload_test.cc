@@ -250,6 +250,35 @@ TEST_F(OverloadTest, R7ADeadlineDuringASlowHookYieldsThePublishedToken) {
   EXPECT_EQ((*read)->token(), "t1");
 }
 
+TEST_F(OverloadTest, R7AnAsyncDeadlineDuringASlowHookYieldsThePublishedToken) {
+  absl::Notification published, release;
+  Strings::Options options;
+  options.on_token_changed = [&](const auto&) {
+    published.Notify();
+    release.WaitForNotification();
+  };
+  token_ = Make(&probe_, held_, options);
+  std::optional<absl::StatusOr<Lease<std::string>>> read;
+  int told = 0;
+  token_->GetAsync(absl::Seconds(5), [&](auto result) {
+    read = std::move(result);
+    ++told;
+  });
+  executor_.RunUntilIdle();
+  std::thread answering([&] { held_->Answer(0, Hour("t1")); });
+  published.WaitForNotification();
+  executor_.AdvanceBy(absl::Seconds(5) - absl::Nanoseconds(1));
+  EXPECT_EQ(told, 0);
+  executor_.AdvanceBy(absl::Nanoseconds(1));
+  EXPECT_EQ(told, 1);
+  release.Notify();
+  answering.join();
+  executor_.RunUntilIdle();
+  ASSERT_EQ(told, 1);
+  ASSERT_TRUE(read->ok()) << read->status();
+  EXPECT_EQ((*read)->token(), "t1");
+}
+
 // It stayed in memory until it was replaced, which is never if nobody reads.
 TEST_F(OverloadTest, R12AnExpiredTokenIsFreedWhenItExpires) {
   using Shared = std::shared_ptr<int>;

@@ -333,7 +333,7 @@ void Shell::CarryOut(Effects& effects) noexcept {
   // The observer may have destroyed the Refreshable.
   if (effects.hook && !closed()) RunSwallowing(effects.hook);
   effects.hook = nullptr;
-  WakeWaiters(effects.wake);
+  if (WakeWaiters(effects.wake)) SyncTimer(/*retry=*/false);
   for (uint64_t id : effects.deliver) DeliverHere(id);
   effects.garbage.clear();
 }
@@ -455,7 +455,13 @@ void Shell::OnTimer(uint64_t serial) noexcept {
     WakeMachine(now, effects);
     while (!deadlines_.empty() && deadlines_.begin()->first <= now.since_boot) {
       const uint64_t id = deadlines_.begin()->second;
-      Settle(id, *waiters_.find(id)->second, DeadlineExceeded(), effects);
+      deadlines_.erase(deadlines_.begin());
+      Waiter& waiter = *waiters_.find(id)->second;
+      if (waiter.settled) {
+        effects.wake.push_back(id);  // A slow hook or observer still runs.
+      } else {
+        Settle(id, waiter, DeadlineExceeded(), effects);
+      }
     }
   });
   ForkMutexLock lock(&mutex_);
@@ -482,7 +488,10 @@ void Shell::OnTimerLost(uint64_t serial) {
     Apply(now, decisions, nullptr, effects);
     while (!deadlines_.empty()) {
       const uint64_t id = deadlines_.begin()->second;
-      Settle(id, *waiters_.find(id)->second,
+      deadlines_.erase(deadlines_.begin());
+      Waiter& waiter = *waiters_.find(id)->second;
+      if (waiter.settled) continue;
+      Settle(id, waiter,
              absl::UnavailableError(
                  "the executor refused the timer for the read's timeout"),
              effects);

@@ -174,6 +174,8 @@ class Shell : public std::enable_shared_from_this<Shell>, protected ForkAware {
     // read ends when it is delivered.
     bool settled = false;
     bool done = false;
+    // A task that delivers the settled async read was given to the executor.
+    bool dispatched = false;
     // The thread that is still inside ReadAsync; the callback must not run on
     // it.
     std::thread::id own_call;
@@ -210,7 +212,7 @@ class Shell : public std::enable_shared_from_this<Shell>, protected ForkAware {
   void RunAttempt(AttemptId id) noexcept;
   void AttemptLost(AttemptId id);
   void TellObserver();
-  void WakeWaiters(const std::vector<uint64_t>& ids);
+  bool WakeWaiters(const std::vector<uint64_t>& ids);
   void Dispatch(uint64_t id);
   void DeliveryLost(uint64_t id);
   void DeliverHere(uint64_t id);

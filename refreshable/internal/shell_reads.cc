@@ -310,7 +310,6 @@ void Shell::Settle(uint64_t id, Waiter& waiter, absl::Status outcome,
                    Effects& effects) {
   waiter.settled = true;
   waiter.outcome = std::move(outcome);
-  deadlines_.erase({waiter.request.deadline, id});
   effects.wake.push_back(id);
 }
 
@@ -321,8 +320,11 @@ void Shell::RemoveWaiter(uint64_t id) {
   waiters_.erase(it);
 }
 
-void Shell::WakeWaiters(const std::vector<uint64_t>& ids) {
+// Returns true if the timer may now be armed for a deadline that does not
+// matter any more.
+bool Shell::WakeWaiters(const std::vector<uint64_t>& ids) {
   std::vector<uint64_t> async;
+  bool had_deadlines = false;
   {
     ForkMutexLock lock(&mutex_);
     bool threads = false;
@@ -330,6 +332,9 @@ void Shell::WakeWaiters(const std::vector<uint64_t>& ids) {
       const auto it = waiters_.find(id);
       if (it == waiters_.end()) continue;
       if (it->second->async != nullptr) {
+        if (std::exchange(it->second->dispatched, true)) continue;
+        had_deadlines |=
+            deadlines_.erase({it->second->request.deadline, id}) > 0;
         async.push_back(id);
       } else {
         it->second->done = true;
@@ -350,6 +355,7 @@ void Shell::WakeWaiters(const std::vector<uint64_t>& ids) {
     if (threads) changed_.SignalAll();
   }
   for (uint64_t id : async) Dispatch(id);
+  return had_deadlines;
 }
 
 // Has a settled async read delivered by the executor.
@@ -397,7 +403,7 @@ void Shell::Deliver(uint64_t id) {
       } else if (answer == RefreshMachine::ReadAnswer::kFail) {
         status = StatusOfFailure(decisions.failure);
       } else {
-        waiter->settled = false;
+        waiter->settled = waiter->dispatched = false;
         if (waiter->request.deadline < absl::InfiniteDuration()) {
           deadlines_.emplace(waiter->request.deadline, id);
         }
