@@ -286,7 +286,7 @@ class AsyncCall
   // Wraps `function` so that it is called at most once, and is destroyed after
   // that call.
   template <typename Function>
-  static Done Once(Function function) {
+  static Done Once(Function function) noexcept {
     return [function = std::optional<Function>(std::move(function))](
                Answer answer) mutable {
       std::optional<Function> taken = std::exchange(function, std::nullopt);
@@ -297,7 +297,7 @@ class AsyncCall
   // If the Refreshable has been destroyed, does nothing: `next` is dropped, and
   // the destructor ends this call.
   template <typename Next>
-  void Read(Next next) {
+  void Read(Next next) noexcept {
     const std::shared_ptr<State<Token>> state = state_.lock();
     if (state == nullptr) return;
     state->ReadAsync(

@@ -172,6 +172,25 @@ TEST_F(SourceLifetimeTest, E7ARefreshableThatEndsInsideDoneHandsItsSourceOver) {
   }
 }
 
+// The destructor may block, so it must not run among callbacks.
+TEST_F(SourceLifetimeTest, E7TheExecutorIsToldThatTheEndOfASourceMayBlock) {
+  class CountsBlocking final : public ProbeExecutor {
+   public:
+    using ProbeExecutor::ProbeExecutor;
+    bool RunBlocking(Task task) override {
+      ++blocking;
+      return ProbeExecutor::Run(std::move(task));
+    }
+    std::atomic<int> blocking{0};
+  };
+  CountsBlocking executor(&threads_);
+  Strings::Options options = EndingIn(0, [&] { token_.reset(); });
+  options.executor = &executor;
+  Make(options);
+  AwaitEnd(token_.get(), server_);
+  EXPECT_EQ(executor.blocking, 2);  // The call of the source, and its end.
+}
+
 // The executor refuses the callback, which then runs on the source's thread,
 // and refuses the source too.
 TEST_F(SourceLifetimeTest, E7AnExecutorThatRefusesTheSourceDoesNotKeepIt) {

@@ -630,6 +630,32 @@ TEST_P(ExecutorConformanceTest, DriveUntilAsksWithoutALock) {
       absl::InfiniteDuration());
 }
 
+// Any number of tokens may expire at the same moment.
+TEST_P(ExecutorConformanceTest, ManyPendingTasksAndTimersAreAccepted) {
+  constexpr int kMany = 1000;
+  absl::Notification all;
+  std::atomic<int> left{2 * kMany};
+  const auto count = [&] {
+    if (--left == 0) all.Notify();
+  };
+  std::vector<TimerId> timers;
+  // From inside a task, so that an executor of one thread has them all pending.
+  absl::Notification queued;
+  executor().Run([&] {
+    for (int i = 0; i < kMany; ++i) {
+      timers.push_back(executor().RunAfter(absl::Hours(1), [] {}));
+      EXPECT_NE(timers.back(), TimerId::kNone) << i;
+      EXPECT_TRUE(executor().Run(count)) << i;
+      EXPECT_TRUE(executor().RunBlocking(count)) << i;
+    }
+    queued.Notify();
+  });
+  Await(queued, "the task that queues others");
+  if (HasFailure()) return;
+  Await(all, "every task");
+  for (const TimerId timer : timers) EXPECT_TRUE(executor().Cancel(timer));
+}
+
 TEST_P(ExecutorConformanceTest, ConcurrentCallersLoseNothing) {
   constexpr int kThreads = 4;
   constexpr int kCalls = 250;

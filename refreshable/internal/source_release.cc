@@ -56,7 +56,7 @@ InDone::~InDone() { --done_depth; }
 void ReleaseSource(std::shared_ptr<void> source, Executor* executor) noexcept {
   if (done_depth == 0) return;
   if (executor != nullptr) {
-    executor->Run(ReleaseTask(std::move(source)));
+    executor->RunBlocking(ReleaseTask(std::move(source)));
   } else {
     ReleaseOnNewThread(
         std::make_unique<std::shared_ptr<void>>(std::move(source)));

@@ -46,6 +46,7 @@ enum class Fault {
   kKeepsTasks,
   kDestroysTasksUnderLock,
   kCallsUnderLock,
+  kRefusesMany,
   // Of what may block.
   kOneBlockingThread,
   kRunWaitsForBlocked,
@@ -63,6 +64,7 @@ enum class Fault {
   kReusesIds,
   kTimersOnWorkers,
   kKeepsTimers,
+  kRefusesManyTimers,
   // Of Cancel.
   kCancelLies,
   kCancelAlwaysTrue,
@@ -100,6 +102,8 @@ class FaultyExecutor final : public Executor {
       options.blocking_threads =
           fault == Fault::kOneBlockingThread ? 1 : kBlockingThreads;
       options.shutdown_grace = absl::InfiniteDuration();
+      if (fault == Fault::kRefusesMany) options.max_queued = 100;
+      if (fault == Fault::kRefusesManyTimers) options.max_timers = 100;
       inner_ = ThreadExecutor::Create(options).value().release();
     } else {
       inner_ = manual_ = new ManualExecutor();
@@ -508,6 +512,14 @@ const std::vector<Row>& Rows() {
        "LeaksPendingBlockingTasks",
        {"PendingTasksAreDestroyedWithTheExecutor"},
        true},
+      {Fault::kRefusesMany,
+       true,
+       "RefusesMany",
+       {"ManyPendingTasksAndTimersAreAccepted"}},
+      {Fault::kRefusesManyTimers,
+       true,
+       "RefusesManyTimers",
+       {"ManyPendingTasksAndTimersAreAccepted"}},
       {Fault::kOneBlockingThread,
        true,
        "OneBlockingThread",

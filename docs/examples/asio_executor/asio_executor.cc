@@ -7,6 +7,7 @@
 #include <list>
 #include <map>
 #include <memory>
+#include <new>
 #include <optional>
 #include <utility>
 
@@ -70,16 +71,26 @@ class AsioExecutor::Core final : public std::enable_shared_from_this<Core> {
     return Post(blocking_, &blocking_queue_, std::move(task));
   }
 
+  // Refuses the timer if there is no memory for it.
   TimerId RunAfter(absl::Duration delay, Task task) {
-    Timers made;
-    made.emplace(std::make_pair(absl::ZeroDuration(), 0), std::move(task));
-    Timers::node_type node = made.extract(made.begin());
+    Timers::node_type node;  // Destroyed after the lock is released.
+    try {
+      Timers made;
+      made.emplace(std::make_pair(absl::ZeroDuration(), 0), std::move(task));
+      node = made.extract(made.begin());
+    } catch (const std::bad_alloc&) {
+      return TimerId::kNone;
+    }
     absl::MutexLock lock(&mu_);
     if (closed_) return TimerId::kNone;
     const uint64_t id = ++last_id_;
     const absl::Duration due = Now() + std::max(delay, absl::ZeroDuration());
     node.key() = {due, id};
-    due_.emplace(id, due);
+    try {
+      due_.emplace(id, due);
+    } catch (const std::bad_alloc&) {
+      return TimerId::kNone;
+    }
     const auto inserted = timers_.insert(std::move(node)).position;
     if (inserted == timers_.begin()) Arm();
     return static_cast<TimerId>(id);
@@ -142,20 +153,23 @@ class AsioExecutor::Core final : public std::enable_shared_from_this<Core> {
 
   bool Idle() const ABSL_SHARED_LOCKS_REQUIRED(mu_) { return running_ == 0; }
 
-  // Queues a task and has it run by `context`.
+  // Queues a task and has it run by `context`. Refuses it if there is no
+  // memory.
   bool Post(const asio::any_io_executor& context, Queue* queue, Task task) {
-    // A node of its own: nothing of the task's runs under the lock.
+    // A node of its own, so that nothing of the task's runs under the lock.
     Queue node;
-    node.push_back(std::move(task));
-    {
+    try {
+      node.push_back(std::move(task));
       absl::MutexLock lock(&mu_);
       if (closed_) return false;
+      // The handler does not own the task, so that no task stays in a context
+      // that has been stopped.
+      asio::post(context,
+                 [self = shared_from_this(), queue] { self->RunTask(queue); });
       queue->splice(queue->end(), node);
+    } catch (const std::bad_alloc&) {
+      return false;
     }
-    // The handler does not own the task, so that no task stays in a context
-    // that has been stopped.
-    asio::post(context,
-               [self = shared_from_this(), queue] { self->RunTask(queue); });
     return true;
   }
 
@@ -193,8 +207,9 @@ class AsioExecutor::Core final : public std::enable_shared_from_this<Core> {
     std::move(task)();
   }
 
-  // Has RunTimer called when the first timer is due, if not before.
-  void Arm() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+  // Has RunTimer called when the first timer is due, if not before. Without
+  // memory for that, the timers would be lost: the program ends.
+  void Arm() noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
     if (closed_) return;
     const absl::Duration due = timers_.empty() ? absl::InfiniteDuration()
                                                : timers_.begin()->first.first;
