@@ -34,12 +34,14 @@
 #include "absl/synchronization/notification.h"
 #include "absl/time/time.h"
 #include "gtest/gtest.h"
+#include "refreshable/call_with_token.h"
 #include "refreshable/credential.h"
 #include "refreshable/event.h"
 #include "refreshable/executors/executor.h"
 #include "refreshable/executors/manual_executor.h"
 #include "refreshable/executors/thread_executor.h"
 #include "refreshable/generation.h"
+#include "refreshable/lease.h"
 #include "refreshable/lifecycle_testing.h"
 #include "refreshable/refreshable.h"
 #include "refreshable/token_source.h"
@@ -174,6 +176,19 @@ class Subject {
     });
     ++reads_;
   }
+  // A call that is rejected once, with the same callback. The functions' own
+  // objects are small enough to need no memory.
+  void CallWithTokenAsync() {
+    rejections_ = 1;
+    refreshable::CallWithTokenAsync<bool>(
+        *refreshable, {absl::Hours(1)},
+        [this](Lease<Token>, auto done) { done(--rejections_ >= 0); },
+        [](bool rejected) { return rejected; },
+        [this](const auto&) {
+          if (++callbacks_ == 1) answered_.Notify();
+        });
+    ++reads_;
+  }
   // Waits for the callback. A timer delivers it within a second if the executor
   // has refused to.
   void AwaitCallback() {
@@ -272,6 +287,7 @@ class Subject {
   std::optional<FetchDone<Token>> held_ ABSL_GUARDED_BY(mutex_);
 
   int reads_ = 0;
+  std::atomic<int> rejections_{0};
   std::atomic<int> callbacks_{0};
   absl::Notification answered_;
 };
@@ -415,6 +431,15 @@ TEST(OutOfMemoryTest, E8GetAsync) {
                   subject.GetAsync();
                   subject.AwaitCallback();
                 }});
+}
+
+TEST(OutOfMemoryTest, E8CallWithTokenAsync) {
+  RefuseMemory({CreateAndGet,
+                [](Strings& subject) {
+                  subject.CallWithTokenAsync();
+                  subject.AwaitCallback();
+                },
+                /*may_throw=*/true});
 }
 
 TEST(OutOfMemoryTest, E8Install) {
