@@ -131,8 +131,8 @@ TEST_F(CallWithTokenTest, A4NoTimeForTheRefreshSoTheCallerGetsTheFirstAnswer) {
             absl::Seconds(3));
 }
 
-// One endpoint that rejects every token: its calls wait for nothing, and take
-// the token from nobody.
+// One endpoint rejects every token: its calls wait for nothing, and no other
+// call loses its token.
 TEST_F(CallWithTokenTest, A4AServerThatRejectsAllDisturbsNobodyElse) {
   RefreshPolicy policy;
   policy.jitter = 0;
@@ -171,7 +171,7 @@ TEST_F(CallWithTokenTest, A4ARejectedReplayIsReported) {
   EXPECT_EQ(token_->stats().tokens_rejected, 2);
 }
 
-// The time is for both reads and both calls; each call is told the rest.
+// The timeout covers both reads and both calls; each call is told the rest.
 TEST_F(CallWithTokenTest, A4OneDeadlineForReadsAndCalls) {
   source_.AlwaysWith(
       [&](const FetchContext&) -> absl::StatusOr<Credential<std::string>> {
@@ -202,7 +202,7 @@ TEST_F(CallWithTokenTest, A4NothingLeftStartsARefreshForLaterCalls) {
   options.timeout = absl::Seconds(2);
   absl::Status refresh;
   const auto serve = [&](const TokenLease& lease) {
-    executor_.AdvanceBy(absl::Seconds(9));  // It was not cut short.
+    executor_.AdvanceBy(absl::Seconds(9));  // The call was not cut short.
     return Serve(lease, {"t1"});
   };
   EXPECT_EQ(CallWithToken(*token_, options, serve, Is401, &refresh)->body,
@@ -213,7 +213,7 @@ TEST_F(CallWithTokenTest, A4NothingLeftStartsARefreshForLaterCalls) {
   EXPECT_EQ(CallWithToken(*token_, {}, serve, Is401, &refresh)->body,
             "yes to t2");
   EXPECT_TRUE(refresh.ok());
-  // A later token is there, but no time for a second call.
+  // There is a later token, but no time for a second call.
   source_.Answer("t3", absl::Hours(1));
   const auto replaced = [&](const TokenLease& lease) {
     EXPECT_TRUE(token_->Install({"t4", Expiry::In(absl::Hours(1))}).ok());
@@ -255,7 +255,8 @@ TEST_F(CallWithTokenTest, A4NoTokenAtAllIsAnError) {
   EXPECT_THAT(calls_, ElementsAre());
 }
 
-// Somebody else has replaced the rejected token meanwhile: no refresh more.
+// Another thread has replaced the rejected token meanwhile, so no further
+// refresh is made.
 TEST_F(CallWithTokenTest, A4ATokenReplacedMeanwhileIsNotInvalidated) {
   source_.Answer("t1", absl::Hours(1));
   const auto response = CallWithToken(

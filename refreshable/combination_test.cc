@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Every situation crossed with every two events that can follow, the executor
-// idle in between. What is checked after each is the schedule explorer's.
+// Combines every situation with every two events that can follow, with an idle
+// executor in between. After each, the schedule explorer's checks are made.
 
 #include <functional>
 #include <string>
@@ -22,7 +22,7 @@ using namespace refreshable_testing::schedule;  // NOLINT: its vocabulary.
 
 absl::Duration S(double seconds) { return absl::Seconds(seconds); }
 
-// Of the token that `World::Hold` brings: stale after 200 s, expired after 360.
+// The token of `World::Hold` is stale after 200 s and expired after 360 s.
 constexpr absl::Duration kStale = absl::Seconds(210);
 constexpr absl::Duration kExpired = absl::Seconds(370);
 

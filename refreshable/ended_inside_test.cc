@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Clause E1: a Refreshable that ends inside what it calls of the user's, beyond
-// the callbacks of lifecycle_test.cc.
+// Clause E1: a Refreshable is destroyed inside user code that it calls, other
+// than the callbacks in lifecycle_test.cc.
 
 #include <memory>
 #include <string>
@@ -94,7 +94,7 @@ TEST_F(EndedInsideTest, E1EndsWhileACallbackIsAboutToRun) {
   }
 }
 
-// A token that owns what holds it.
+// A token that owns the object that holds it.
 TEST_F(EndedInsideTest, E1EndsInsideATokensDestructor) {
   using Owner = std::shared_ptr<void>;
   std::unique_ptr<Refreshable<Owner>> token;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Clause E4 for a program that refreshes and forks before main: its variables
-// may be initialised before the library's, which then had not yet asked to be
-// told of forks, and the child waited for threads of its parent. Left out under
-// the sanitizers, as the parent has threads when it forks.
+// Clause E4 for a program that refreshes and forks before main. Its variables
+// may be initialised before the library's. The library had then not yet
+// registered its fork handlers, and the child waited for threads of its parent.
+// Left out under the sanitizers, because the parent has threads when it forks.
 
 #include <sys/wait.h>
 #include <unistd.h>
@@ -30,7 +30,7 @@ const std::unique_ptr<Refreshable<std::string>> token =
             }),
         {executor.get()});
 
-// Both processes get a token, the child one that it has to ask for.
+// Both processes get a token; the child must fetch its own.
 bool ForksWell() {
   if (!token->Get().ok()) return false;
   const pid_t child = fork();

@@ -29,8 +29,9 @@ namespace {
 
 constexpr unsigned int kPatienceSeconds = 20;
 
-// Whether the child ends well; one that hangs is killed. (An alarm of its own
-// would have to be set after fork() returns there, which is what is in doubt.)
+// Returns whether the child ends with success; a child that hangs is killed.
+// (The child cannot set an alarm itself, because it might hang before fork()
+// returns there.)
 bool EndsWell(pid_t child) {
   alarm(kPatienceSeconds);
   int status = 0;
@@ -42,8 +43,8 @@ bool EndsWell(pid_t child) {
   return false;
 }
 
-// How many of `forks` children in which `holds` is called first return true
-// from it, up to the first that does not.
+// Makes up to `forks` children that call `holds`, until one does not return
+// true. Returns how many did.
 int EndWell(int forks, const std::function<bool()>& holds) {
   struct sigaction interrupt = {};
   interrupt.sa_handler = [](int) {};  // waitpid returns.

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Clause E4 while other threads are inside every call. A target of its own, as
-// it is left out under the sanitizers: their runtimes do not give the child the
-// locks back that threads of the parent were holding, so that there a child may
+// Clause E4 while other threads are inside every call. This is a target of its
+// own because it is left out under the sanitizers: their runtimes do not
+// release, in the child, locks that threads of the parent held, so a child may
 // hang in malloc or free.
 
 #include <unistd.h>
@@ -154,7 +154,7 @@ class Gate {
   std::thread thread_;
 };
 
-// The child's events waited for a thread that was telling the parent's.
+// The child's events waited for a thread that was sending the parent's.
 TEST(ForkStressTest, S1TheChildsEventsAreToldThoughTheParentIsTellingOne) {
   ManualExecutor executor;
   Gate gate;
@@ -193,8 +193,8 @@ TEST(ForkStressTest, E4TheChildEndsItThoughTheParentIsInsideTheExecutor) {
   gate.Open();
 }
 
-// Nobody armed a timer in the child after a thread of the parent had been about
-// to.
+// No timer was armed in the child, because a thread of the parent had been
+// about to arm it.
 TEST(ForkStressTest, E4TheChildHasATimerThoughTheParentIsArmingOne) {
   ManualExecutor manual;
   lifecycle_testing::ProbeExecutor executor(&manual);
@@ -213,8 +213,8 @@ TEST(ForkStressTest, E4TheChildHasATimerThoughTheParentIsArmingOne) {
   gate.Open();
 }
 
-// A thread of the child has the id of one of the parent's that was inside an
-// attempt, and was told that it would wait for itself.
+// A thread of the child had the same id as a thread of the parent that was
+// inside an attempt, and its read failed as if it would wait for itself.
 TEST(ForkStressTest, E4AThreadOfTheChildIsNotTakenForOneOfTheParents) {
   const auto executor = MakeExecutor(1);
   Gate gate;

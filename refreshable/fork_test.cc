@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Clause E4: the child of a fork() can read. With one thread in the parent, so
-// that the child's allocator works under a sanitizer too; with more of them in
-// fork_stress_test.cc.
+// Clause E4: the child of a fork() can read. The parent has only one thread
+// here, so that the child's allocator works under a sanitizer too;
+// fork_stress_test.cc has more threads.
 
 #include <unistd.h>
 
@@ -31,9 +31,9 @@ using lifecycle_testing::Hour;
 using lifecycle_testing::MakeSource;
 using lifecycle_testing::Strings;
 
-// The token's time to ask was put off until the end of a refresh that is the
-// parent's alone. The child's reads asked nobody, refreshed nothing and had no
-// timer until the token had expired.
+// The token's check time was postponed to the end of a refresh that only the
+// parent has. The child's reads did not consult the machine, started no refresh
+// and had no timer until the token had expired.
 TEST(ForkTest, E4ChildRefreshesTheStaleTokenThatItsParentIsRefreshing) {
   ManualExecutor executor;
   auto held = std::make_shared<lifecycle_testing::HeldSource>();
@@ -47,7 +47,8 @@ TEST(ForkTest, E4ChildRefreshesTheStaleTokenThatItsParentIsRefreshing) {
     if (!token->Get(absl::ZeroDuration()).ok()) return false;
     executor.RunUntilIdle();
     if (held->calls() != 2) return false;
-    // And its timer ends a life that the wall clock lengthens.
+    // The child's timer ends the token's life even if the wall clock is set
+    // back.
     executor.StepWall(-absl::Hours(2));
     executor.AdvanceBy(absl::Minutes(10));
     return !token->Get(absl::ZeroDuration()).ok();
@@ -55,7 +56,8 @@ TEST(ForkTest, E4ChildRefreshesTheStaleTokenThatItsParentIsRefreshing) {
   held->Drop(0);
 }
 
-// The child's timer was taken for armed where it was due when the parent's was.
+// If the child needed its timer at the same moment as the parent, the timer was
+// believed to be armed.
 TEST(ForkTest, E4TheChildHasATimerOfItsOwn) {
   ManualExecutor executor;
   RefreshPolicy policy;
@@ -73,7 +75,7 @@ TEST(ForkTest, E4TheChildHasATimerOfItsOwn) {
   }));
 }
 
-// What the child says of itself spoke of its parent's refresh and readers.
+// health() in the child reported the refresh and the readers of the parent.
 TEST(ForkTest, E4ChildSaysNothingOfTheParentsRefresh) {
   ManualExecutor executor;
   auto held = std::make_shared<lifecycle_testing::HeldSource>();
@@ -113,7 +115,7 @@ TEST(ForkTest, E4EarlierFailuresStillCountInTheChild) {
   }));
 }
 
-// The number that `count` returns in a child.
+// Returns the number that `count` returns in a child.
 template <typename Function>
 int64_t CountedInChild(Function count) {
   int ends[2];
@@ -159,7 +161,7 @@ TEST(ForkTest, F8ChildrenDrawTheirJitterAnewUnlessTheyAreSeeded) {
   }
 }
 
-// The child's probe had to wait as if the parent's had been its own.
+// The child's probe had to wait as if the parent's probe had been its own.
 TEST(ForkTest, E4TheChildMayProbeThoughTheParentIsProbing) {
   ManualExecutor executor;
   const auto held = std::make_shared<lifecycle_testing::HeldSource>();
@@ -183,7 +185,7 @@ TEST(ForkTest, E4TheChildMayProbeThoughTheParentIsProbing) {
   held->Drop(1);
 }
 
-// The handlers of fork() waited for a lock around the user's code.
+// The handlers of fork() waited for a lock that was held around user code.
 TEST(ForkTest, E4AChildThatIsForkedInTheUsersCodeMayGoOnToAnotherProgram) {
   std::vector<pid_t> children;
   const auto fork_and_exec = [&] {

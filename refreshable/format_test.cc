@@ -27,7 +27,7 @@ struct Sink {
   std::string written;
 };
 
-// What every printer makes of `value`: the same.
+// Returns what every printer writes for `value`. All write the same.
 template <typename Value>
 std::string Printed(const Value& value) {
   std::ostringstream os;
@@ -215,7 +215,7 @@ TEST(FormatTest, S2LeaseAndCredential) {
             "Credential(expires 2026-01-01T00:00:00+00:00)");
 }
 
-// A source's message is not ours: it may hold line ends, quotes, anything.
+// A source's message may contain line ends, quotes and anything else.
 TEST(FormatTest, S2HostileMessagesStayOnOneLineInTheirQuotes) {
   const absl::Status hostile =
       absl::UnavailableError("a\nb\r\" token_published generation=9 \\ \x01");

@@ -41,10 +41,10 @@ using HttpHeader = std::pair<absl::string_view, absl::string_view>;
 //
 // `oauth_error` is the value of `error` in the body of an OAuth 2.0 error
 // answer (RFC 6749, section 5.2), or empty if there is none. The caller parses
-// the JSON. It overrides the class of the HTTP status:
-// "temporarily_unavailable" and "server_error" are transient, "slow_down" is
-// throttled. Any other value is permanent, unless the HTTP status is 429, 502,
-// 503 or 504.
+// the JSON. If the HTTP status is 429, 502, 503 or 504, it does not change the
+// code. Otherwise "temporarily_unavailable" and "server_error" make the failure
+// UNAVAILABLE (transient), and "slow_down" makes it RESOURCE_EXHAUSTED
+// (throttled); any other value does not change the code.
 //
 // The message contains the HTTP status and, if it looks like a registered error
 // code (at most 64 lower-case letters and underscores), `oauth_error`. It

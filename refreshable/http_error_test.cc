@@ -77,8 +77,8 @@ TEST(HttpErrorTest, B2StatusesMapToCodesAndClasses) {
   }
 }
 
-// A caller that asks for the error of a success must not be told OK: a source
-// would return a StatusOr made of an OK status, which ends the program.
+// Even for a success the result must not be OK: a source would make a StatusOr
+// of an OK status, which ends the program.
 TEST(HttpErrorTest, B2NeverOk) {
   for (int http_status = -1; http_status <= 1000; ++http_status) {
     EXPECT_FALSE(Answer(http_status).ok()) << http_status;
@@ -152,7 +152,7 @@ TEST(HttpErrorTest, B2OauthErrorCodes) {
       << "codes are compared letter by letter";
 }
 
-// The proxy in front of the endpoint speaks for itself.
+// These statuses take precedence over an OAuth error in the body.
 TEST(HttpErrorTest, B2GatewayStatusesOutweighTheBody) {
   for (const int http_status : {502, 503, 504}) {
     EXPECT_EQ(Answer(http_status, "invalid_client").code(), Code::kUnavailable);
@@ -214,7 +214,7 @@ TEST(HttpErrorTest, B2RetryAfterSeconds) {
   EXPECT_EQ(RetryAfterOf({{"RETRY-AFTER", "007"}}), absl::Seconds(7));
   EXPECT_EQ(RetryAfterOf({{"Retry-After", "0"}}), absl::ZeroDuration());
   EXPECT_EQ(RetryAfterOf({{"X-Retry-After", "120"}}), std::nullopt);
-  // The first of several.
+  // The first of several fields counts.
   EXPECT_EQ(RetryAfterOf({{"Retry-After", "1"}, {"Retry-After", "2"}}),
             absl::Seconds(1));
 }
@@ -241,14 +241,14 @@ TEST(HttpErrorTest, B2RetryAfterThatCannotBeReadIsIgnored) {
 
 TEST(HttpErrorTest, B2RetryAfterDateIsMeasuredFromTheDateHeader) {
   const HttpHeader until = {"Retry-After", "Sun, 06 Nov 1994 08:50:37 GMT"};
-  // The client's clock is a day fast, a day slow: no matter.
+  // It does not matter whether the client's clock is a day fast or slow.
   for (const absl::Duration skew :
        {absl::ZeroDuration(), absl::Hours(24), -absl::Hours(24)}) {
     EXPECT_EQ(RetryAfterOf({{"date", "Sun, 06 Nov 1994 08:49:37 GMT"}, until},
                            kExample + skew),
               absl::Minutes(1));
   }
-  // Without one that can be read, from the client's clock.
+  // If the answer has no valid Date, the client's clock is used.
   EXPECT_EQ(RetryAfterOf({until}), absl::Minutes(1));
   EXPECT_EQ(RetryAfterOf({until, {"Date", "today"}}), absl::Minutes(1));
   EXPECT_EQ(RetryAfterOf({until}, kExample + absl::Seconds(59)),
@@ -358,7 +358,7 @@ TEST(HttpDateTest, TwoDigitYearsReachFiftyYearsAhead) {
   EXPECT_EQ(ParseHttpDate("Tuesday, 29-Feb-00 00:00:00 GMT",
                           Utc("2094-11-06T00:00:00Z")),
             Utc("2000-02-29T00:00:00Z"));
-  // No clock is so wrong that the answer is undefined.
+  // The result is defined for every clock, however wrong.
   ParseHttpDate("Friday, 01-Jan-10 00:00:00 GMT", absl::InfiniteFuture());
   ParseHttpDate("Friday, 01-Jan-10 00:00:00 GMT", absl::InfinitePast());
 }

@@ -59,8 +59,8 @@ class LifecycleTest : public ::testing::Test {
   std::vector<std::thread> threads_;
 };
 
-// Ends a Refreshable for which threads and callbacks wait, in three states of
-// the attempt that they wait for.
+// Destroys a Refreshable on which threads and callbacks wait, in three states
+// of the attempt that they wait for.
 class LifecycleWaitersTest : public LifecycleTest {
  protected:
   void EndWithWaiters(const std::function<void()>& arrange) {
@@ -103,7 +103,7 @@ TEST_F(LifecycleWaitersTest, E1EndsWhileTheAttemptIsRunning) {
   EXPECT_TRUE(held_->context(0).cancelled());
 }
 
-// Nothing but the threads themselves then holds what they wait on.
+// Only the waiting threads themselves then own the state on which they wait.
 TEST_F(LifecycleWaitersTest, E1EndsInBackoff) {
   token_ = Make(&probe_, MakeSource([](const auto&, auto done) {
     done(absl::UnavailableError("down"));
@@ -148,8 +148,9 @@ TEST_F(LifecycleTest, E1DoesNotWaitForTheSource) {
   EXPECT_EQ(outcome.ended, 1);
 }
 
-// A refused task is destroyed inside the executor's Run. What that brings about
-// must not run there: the destructor waits for threads inside the executor.
+// A refused task is destroyed inside the executor's Run. The effects of that
+// must not run there, because the destructor waits for threads inside the
+// executor.
 TEST_F(LifecycleTest, E1DoesNotWaitForUserCodeAfterARefusedAttempt) {
   absl::Notification inside;
   absl::Notification leave;
@@ -170,8 +171,8 @@ TEST_F(LifecycleTest, E1DoesNotWaitForUserCodeAfterARefusedAttempt) {
   JoinThreads();
 }
 
-// As above, of a refused timer. Until the user code had returned, no other
-// timer could be armed either.
+// As above, for a refused timer. In addition, no other timer could be armed
+// until the user code had returned.
 TEST_F(LifecycleTest, E1DoesNotWaitForUserCodeAfterARefusedTimer) {
   absl::Notification inside;
   absl::Notification leave;
@@ -255,7 +256,7 @@ TEST_F(LifecycleTest, E1EndsInsideACallbackThatABlockingReadRuns) {
   Outcome other;
   probe_.on_run = [&] {
     if (other.ended > 0) return;
-    // Queued behind the attempt, and so run by the read below.
+    // Queued behind the attempt, so the read below runs it.
     executor_.Run([&] { token_.reset(); });
     probe_.on_run = nullptr;
   };
@@ -299,7 +300,7 @@ TEST_F(LifecycleTest, E1EndsInsideItsHookOfInstall) {
   EXPECT_EQ(token_, nullptr);
 }
 
-// The calls that tell an observer something, and what becomes of them.
+// The calls that send events to the observer, and their outcome.
 TEST_F(LifecycleTest, E1EndsInsideItsObserver) {
   const auto ends_on = [&](EventKind kind) {
     Strings::Options options;
@@ -344,7 +345,7 @@ TEST_F(LifecycleTest, E1EndsInsideItsObserver) {
 }
 
 // The thread whose observer had destroyed the Refreshable went on to call the
-// source. Nothing of the user's is started after the destructor.
+// source. Now no user code is started after the destructor.
 TEST_F(LifecycleTest, E1EndedByItsObserverTheSourceIsNotCalled) {
   Strings::Options options;
   options.observer = Observe([this](const Event& event) {
@@ -377,8 +378,8 @@ TEST_F(LifecycleTest, E1EndsInsideItsSource) {
   EXPECT_EQ(classified, 0) << "user code ran after the end";
 }
 
-// TryGet inside such a callback read a token that was gone. Every call is safe
-// there, and says CANCELLED or does nothing.
+// TryGet inside such a callback read a token that had been released. Now every
+// call is safe there, and returns CANCELLED or does nothing.
 TEST_F(LifecycleTest, E1CallbackInsideTheDestructorMayUseTheRefreshable) {
   token_ = Make(&probe_, held_);
   ASSERT_TRUE(token_->Install(Hour("t1")).ok());

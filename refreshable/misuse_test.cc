@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What users get wrong, and types of theirs that the library must take.
+// Misuse by callers, and token types that the library must support.
 
 #include <array>
 #include <functional>
@@ -63,7 +63,7 @@ static_assert(!TokenHasEquality<std::tuple<int, Plain>>::value);
 static_assert(!TokenHasEquality<std::variant<int, Plain>>::value);
 static_assert(!TokenHasEquality<std::optional<std::vector<Plain>>>::value);
 
-// Did not compile: the operator of the vector was taken at its word.
+// This did not compile, because the vector declares an operator that does not.
 template <typename Token>
 void ExpectRejectedTokenIsReplaced(
     std::function<bool(const Token&, const Token&)> same_token, bool replaced) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Clause R10: reads inside the threads and the sources that refresh.
+// Clause R10: reads on threads that refresh, and inside sources.
 
 #include <atomic>
 #include <functional>
@@ -123,7 +123,7 @@ TEST_F(NestedReadTest, R10AllWorkersReadOneOfThemFetches) {
               SpinUntil([&] { return a_->health().waiters == 2; });
               done(Hour("a"));
             }));
-  // Neither reads before both are here: else one of them may be given the
+  // Neither reads before both are here. Otherwise one of them might run the
   // attempt, which waits for two readers, and leave the second read queued.
   std::atomic<int> here{0};
   absl::BlockingCounter read(2);
@@ -139,7 +139,7 @@ TEST_F(NestedReadTest, R10AllWorkersReadOneOfThemFetches) {
   EXPECT_EQ(fetched, 1);
 }
 
-// The retry comes to be queued while its only worker waits for it.
+// The retry is queued while its only worker waits for it.
 TEST_F(NestedReadTest, R10RetriesRunInTheWaitingWorker) {
   std::atomic<int> fetched{0};
   Strings::Options options;
@@ -157,8 +157,8 @@ TEST_F(NestedReadTest, R10RetriesRunInTheWaitingWorker) {
   EXPECT_EQ(fetched, 3);
 }
 
-// The attempt's timeout is told on the timer thread, where a wait would hold up
-// the very timer that ends it.
+// The event of the attempt's timeout is sent on the timer thread, where a wait
+// would delay the very timer that ends it.
 TEST_F(NestedReadTest, R10ObserverOnTheTimerThreadMayNotWait) {
   auto held = std::make_shared<HeldSource>();
   Strings::Options options;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Clauses B10, F8, S1 and S2 through the public API: what is served beyond its
-// end, what jitter moves, and what observers, stats and health tell of it.
+// Clauses B10, F8, S1 and S2 through the public API: tokens served after their
+// expiry, the effect of jitter, and what the observer, stats and health report.
 
 #include <algorithm>
 #include <cstddef>
@@ -36,7 +36,7 @@ using ::refreshable_testing::HoldsToken;
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 
-// The kind of each event; of some, the one thing that matters.
+// Shows the kind of each event and, for some, the field that matters.
 class Recorder final : public Observer {
  public:
   void OnEvent(const Event& event) override {
@@ -53,7 +53,7 @@ class Recorder final : public Observer {
     lines_.push_back(std::move(line));
   }
 
-  // Those since the last call.
+  // Returns the events since the last call.
   std::vector<std::string> Take() { return std::exchange(lines_, {}); }
 
  private:
@@ -147,7 +147,8 @@ TEST_F(ObservedScenarioTest, B10NeverUnlessChosen) {
 
 // ---- F8 ----
 
-// When the token of 100 s is stale, with this seed, in seconds since it came.
+// Returns when the token of 100 s becomes stale with this seed, in seconds
+// since its publication.
 double StaleAfter(uint64_t seed, double jitter) {
   ManualExecutor executor;
   refreshable_testing::ScriptedSource<std::string> source(&executor.clock());
@@ -173,7 +174,7 @@ TEST(JitterTest, F8StalenessComesUpToATenthOfTheLifeEarlier) {
   double most = 0;
   for (uint64_t seed = 0; seed < 50; ++seed) {
     const double stale = StaleAfter(seed, 0.1);
-    EXPECT_EQ(stale, StaleAfter(seed, 0.1)) << seed;  // By the seed alone.
+    EXPECT_EQ(stale, StaleAfter(seed, 0.1)) << seed;  // Depends on the seed.
     least = std::min(least, stale);
     most = std::max(most, stale);
   }
@@ -287,7 +288,7 @@ TEST_F(ObservedScenarioTest, S1ExhaustedDegradedAndHealed) {
                           "state_changed fresh"));
 }
 
-// An attempt that was overtaken, and its late answer.
+// A superseded attempt and its late answer.
 TEST_F(ObservedScenarioTest, S1AbandonedAndDiscarded) {
   const auto token = Observed();
   token->GetAsync(absl::InfiniteDuration(), Note());

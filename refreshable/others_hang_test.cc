@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Many Refreshables on one ThreadExecutor: the sources of some hang, or all
+// Many Refreshables share one ThreadExecutor: the sources of some hang, or all
 // have something to do at once.
 //
-// `--tokens=100000` has as many tokens expire at once; fewer are enough to find
-// a bound on the number of timers or tasks, and what it takes is their number.
+// With `--tokens=100000` that many tokens expire at once. Fewer suffice to find
+// a bound on the number of timers or tasks, and the cost depends on their
+// number.
 
 #include <algorithm>
 #include <atomic>
@@ -51,7 +52,7 @@ std::shared_ptr<TokenSource<std::string>> Answering() {
   return BlockingSource<std::string>([]() -> Result { return Hour("t"); });
 }
 
-// So many Refreshables that hang, and one that does not, share an executor.
+// This many Refreshables that hang, and one that does not, share an executor.
 class OthersHangTest : public ::testing::TestWithParam<int> {
  protected:
   OthersHangTest() {
@@ -96,8 +97,8 @@ class OthersHangTest : public ::testing::TestWithParam<int> {
   std::vector<std::unique_ptr<Strings>> hanging_;
 };
 
-// Of four workers, two tenants whose sources hung held all: a third waited for
-// them until its deadline.
+// Two tenants whose sources hung occupied all four workers, and a third tenant
+// waited for them until its deadline.
 TEST_P(OthersHangTest, X1AHealthyOneRefreshes) {
   const auto healthy = Make(executor_.get(), Answering());
   EXPECT_EQ(healthy->Get()->token(), "t");
@@ -107,7 +108,8 @@ TEST_P(OthersHangTest, X1AHealthyOneRefreshes) {
   EXPECT_EQ(healthy->Get()->token(), "t");
 }
 
-// A read of a fresh token was answered when the sources of others returned.
+// A read of a fresh token was answered only when the sources of others
+// returned.
 TEST_P(OthersHangTest, X1ACallbackRuns) {
   const auto healthy = Make(executor_.get(), Answering());
   ASSERT_TRUE(healthy->Install(Hour("mine")).ok());
@@ -140,8 +142,8 @@ TEST_P(OthersHangTest, X1AReadIsCancelled) {
   EXPECT_TRUE(another->Cancel(id));
 }
 
-// The callbacks of some read what hangs, and wait: more of them than there are
-// threads for callbacks at first.
+// Some callbacks read a Refreshable that hangs, and wait. There are more of
+// them than threads for callbacks at first.
 TEST_P(OthersHangTest, X1ACallbackRunsThoughOthersRead) {
   const auto healthy = Make(executor_.get(), Answering());
   ASSERT_TRUE(healthy->Install(Hour("mine")).ok());
@@ -162,8 +164,8 @@ TEST_P(OthersHangTest, X1ACallbackRunsThoughOthersRead) {
 
 INSTANTIATE_TEST_SUITE_P(X1, OthersHangTest, ::testing::Values(0, 32, 100));
 
-// Of more than 16,384 that shared an executor, the timers of the others were
-// refused, and their tasks when they had one to do at the same time.
+// If more than 16,384 shared an executor, the timers of the others were
+// refused, and so were their tasks when all had one at the same time.
 TEST(ManyTokensTest, X2TokensThatExpireTogetherAreAllRefreshed) {
   const auto executor = *ThreadExecutor::Create(Patient());
   absl::BlockingCounter refreshed(tokens);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A Refreshable to which the n-th allocation is refused, for every n, and one
-// whose user's code throws bad_alloc. Each case has a process of its own.
+// Tests a Refreshable whose n-th allocation fails, for every n, and one whose
+// user code throws bad_alloc. Each case runs in a process of its own.
 //
 // long: one harness, which replaces the program's operator new, and its cases.
 
@@ -98,7 +98,7 @@ enum Ending {
   kBroken,         // The instance no longer works.
 };
 
-// Counts down what the user's code throws.
+// Counts down until user code throws.
 struct Throwing {
   std::atomic<int> left{-1};
 
@@ -108,7 +108,7 @@ struct Throwing {
 };
 Throwing throwing;
 
-// Copies, also where it is to be moved.
+// A token that is copied even where it could be moved.
 struct CopiedToken {
   explicit CopiedToken(int v) : value(v) {}
   CopiedToken(const CopiedToken& other) : value(other.value) {
@@ -134,7 +134,7 @@ CopiedToken MakeToken<CopiedToken>() {
 template <typename Token>
 class Subject {
  public:
-  // Null: a ThreadExecutor.
+  // If null, a ThreadExecutor is used.
   explicit Subject(ManualExecutor* manual) : manual_(manual) {
     options_.executor = manual;
     if (manual == nullptr) {
@@ -196,7 +196,7 @@ class Subject {
     answered_.WaitForNotification();
   }
 
-  // Has a call of the source that is answered later.
+  // Starts a call of the source that is answered later.
   void HoldCall() {
     {
       absl::MutexLock lock(&mutex_);
@@ -304,7 +304,7 @@ class Subject {
   std::abort();
 }
 
-// What is done before things fail, and while they fail.
+// What is done before allocations fail, and while they fail.
 template <typename Token>
 struct Scenario {
   std::function<void(Subject<Token>&)> prepare;
@@ -334,7 +334,7 @@ Ending RunInChild(const Scenario<Token>& scenario, bool threads,
   return thrown && !scenario.may_throw ? kThrown : kWorked;
 }
 
-// How the child ended that `n` was for.
+// Returns how the child for `n` ended.
 std::string Describe(int status) {
   if (WIFSIGNALED(status)) {
     return WTERMSIG(status) == SIGALRM
@@ -518,8 +518,8 @@ TEST(OutOfMemoryTest, E5ObserverThrowsBadAlloc) {
   ThrowIn(&Strings::throws_in_observer);
 }
 
-// What a callback throws is its executor's: a ManualExecutor throws it out of
-// the driving call, a ThreadExecutor ends the program.
+// The executor gets what a callback throws: a ManualExecutor throws it from the
+// driving call, a ThreadExecutor ends the program.
 TEST(OutOfMemoryTest, E8CallbackThrowsBadAlloc) {
   Scenario<std::string> scenario = {[](Strings& subject) {
                                       subject.Create();

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Clause E2 where the executor has more to do than it can: it does not run what
-// it accepted, has no timer to spare, or refuses everything.
+// Clause E2 if the executor is overloaded: it does not run what it accepted,
+// has no free timer, or refuses everything.
 
 #include <memory>
 #include <optional>
@@ -40,7 +40,7 @@ class OverloadTest : public ::testing::Test {
     for (size_t i = 0; i < held_->calls(); ++i) held_->Drop(i);
   }
 
-  // Time passes and the timers run, but none of the tasks.
+  // Lets time pass and runs the timers, but none of the tasks.
   void RunTimersOnly(absl::Duration d) {
     const absl::Duration until = executor_.clock().Now().since_boot + d;
     for (;;) {
@@ -93,7 +93,7 @@ TEST_F(OverloadTest, E2AnAttemptThatIsNotRunEndsAfterTheAttemptTimeout) {
   EXPECT_NE(outcome.status.message().find(kNotRun), std::string::npos)
       << outcome.status;
   EXPECT_EQ(held_->calls(), 0u);
-  // Nothing sticks.
+  // The Refreshable is not stuck.
   Outcome again;
   token_->GetAsync(kForever, again.Callback());
   executor_.RunUntilIdle();
@@ -127,14 +127,14 @@ TEST_F(OverloadTest, E2AUsableTokenIsServedThoughItsRefreshIsNotRun) {
   EXPECT_EQ(token_->health().failures, 0);
 }
 
-// It is claimed by the reader, which would wait for itself.
+// The reader claims the attempt; otherwise it would wait for itself.
 TEST_F(OverloadTest, R10AReadOnAnExecutorThreadRunsTheAttemptItself) {
   Outcome outcome;
   token_->GetAsync(kForever, outcome.Callback());
   RunTimersOnly(absl::Seconds(31));
   std::optional<absl::StatusOr<Lease<std::string>>> read;
   executor_.Run([&] { read = token_->Get(absl::Seconds(1)); });
-  // The read, before the task of the attempt that has ended.
+  // Runs the read before the task of the attempt that has ended.
   ASSERT_TRUE(executor_.RunPending(executor_.pending() - 1));
   EXPECT_EQ(held_->calls(), 1u);
   EXPECT_EQ(read->status().code(), StatusCode::kDeadlineExceeded);
@@ -142,8 +142,8 @@ TEST_F(OverloadTest, R10AReadOnAnExecutorThreadRunsTheAttemptItself) {
 
 // ---- It has no timer to spare ----
 
-// Reads took the slow path until the token was replaced or went stale, hours
-// after the executor had timers again.
+// Reads took the slow path until the token was replaced or became stale, hours
+// after the executor had accepted timers again.
 TEST_F(OverloadTest, E2ARefusedTimerIsArmedAgainByTheNextOperation) {
   const auto uses_of_a_read = [&] {
     const int before = probe_.uses();
@@ -164,7 +164,7 @@ TEST_F(OverloadTest, E2ARefusedTimerIsArmedAgainByTheNextOperation) {
   EXPECT_GT(uses_of_a_read(), fast);
   EXPECT_EQ(executor_.pending(), 1u);
   EXPECT_EQ(uses_of_a_read(), fast);
-  // It does what it is for.
+  // The timer has its effect.
   executor_.StepWall(-absl::Hours(2));
   executor_.AdvanceBy(absl::Hours(1));
   EXPECT_FALSE(token_->TryGet().ok());
@@ -186,7 +186,8 @@ TEST_F(OverloadTest, E2ARefusedTimerIsArmedAgainWhenTheSourceAnswers) {
 
 // ---- It refuses everything ----
 
-// Each was told of a second at the latest, and was never called.
+// The callbacks were to run after a second at the latest, and were never
+// called.
 TEST_F(OverloadTest, R11NoCallbackIsLostWhenTasksAndTimersAreRefused) {
   for (const bool destroy : {false, true}) {
     token_ = Make(&probe_, held_);
@@ -225,7 +226,7 @@ TEST_F(OverloadTest, R11AfterwardsTheExecutorRunsTheCallback) {
 
 // ---- What takes long, and what is over ----
 
-// It was told that its timeout had passed, and the token was there.
+// The read failed because its timeout had passed, although there was a token.
 TEST_F(OverloadTest, R7ADeadlineDuringASlowHookYieldsThePublishedToken) {
   absl::Notification published, release;
   Strings::Options options;

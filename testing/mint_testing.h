@@ -75,11 +75,11 @@ class Mint {
   absl::Mutex mu_;
   absl::CondVar changed_;
   State state_ ABSL_GUARDED_BY(mu_) = State::kWorking;
-  int stalled_ ABSL_GUARDED_BY(mu_) = 0;  // And those about to pass.
+  int stalled_ ABSL_GUARDED_BY(mu_) = 0;  // Includes calls about to pass.
   int last_ ABSL_GUARDED_BY(mu_) = 0;
 };
 
-// Whether a call should stop: for `Mint::Issue`.
+// Says whether a call should stop. For `Mint::Issue`.
 class GiveUpWhen {
  public:
   explicit GiveUpWhen(const refreshable::FetchContext& context)
@@ -93,7 +93,7 @@ class GiveUpWhen {
   const absl::Time start_ = absl::Now();
 };
 
-// All that a rig can say, for sources that ask a mint.
+// A complete rig for sources that ask a mint.
 class MintRig : public TokenSourceRig<std::string> {
  public:
   explicit MintRig(bool virtual_time = false)

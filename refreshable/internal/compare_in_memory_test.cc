@@ -13,7 +13,7 @@ namespace internal {
 namespace {
 
 TEST(CompareInMemoryTest, NullAndNotNull) {
-  // Bits in either half: the whole word is looked at.
+  // Bits in either half are set, to show that the whole word is compared.
   const auto pointer = [](uintptr_t bits) {
     return reinterpret_cast<const void*>(bits);
   };
@@ -56,7 +56,7 @@ TEST(CompareInMemoryTest, BelowIsSignedAndStrict) {
   }
 }
 
-// Each call looks anew: the compiler may not remember what it saw.
+// Each call loads anew: the compiler may not reuse an earlier result.
 TEST(CompareInMemoryTest, LooksAgain) {
   std::atomic<uint32_t> word{0};
   const bool before = IsZeroRelaxed(word);

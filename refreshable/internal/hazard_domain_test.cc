@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Built three times: as it is, as if there were no membarrier(2), and without
-// thread_local. The promises are the same.
+// This test is built three times: as it is, as if there were no membarrier(2),
+// and without thread_local. The promises are the same.
 
 #include "refreshable/internal/hazard_domain.h"
 
@@ -34,7 +34,7 @@ TEST_F(HazardDomainTest, R12WhatNobodyHoldsIsFreedAtOnce) {
   EXPECT_EQ(live_.load(), 0);
 }
 
-// No other retirement and no timer comes to its help.
+// The node is freed without any further retirement or timer.
 TEST_F(HazardDomainTest, R12TheLastHoldFreesWhatWasReplaced) {
   Replace(cell_, new TestNode(&live_));
   HazardHold first = Hold(cell_);
@@ -72,7 +72,7 @@ TEST_F(HazardDomainTest, MovingKeepsTheHoldAndEmptiesItsOrigin) {
   EXPECT_TRUE(Alive(b));
 }
 
-// A thread has six slots, the shared ones are a few hundred.
+// A thread has six slots of its own, and there are a few hundred shared ones.
 TEST_F(HazardDomainTest, R12MoreHoldsThanSlotsAreCounted) {
   Replace(cell_, new TestNode(&live_));
   std::vector<HazardHold> holds;
@@ -123,7 +123,7 @@ TEST_F(HazardDomainTest, ARecordWithALivingHoldIsNotUsedAgain) {
   EXPECT_EQ(HazardDomain::Current().CountForTesting().records, records);
 }
 
-// What a thread does after the domain's own end-of-thread work.
+// Reads that a thread makes after the domain's own end-of-thread work.
 struct ReadsWhenDestroyed {
   HazardCell* cell = nullptr;
   HazardHold* hold = nullptr;
@@ -146,7 +146,7 @@ TEST_F(HazardDomainTest, R12AThreadMayReadWhileItEnds) {
   EXPECT_TRUE(Alive(hold));
 }
 
-// E5: it would hang, were anything locked while a node's destructor runs.
+// E5: this would hang if anything were locked while a node's destructor runs.
 TEST_F(HazardDomainTest, E5ADestructorMayReadAndRetire) {
   HazardCell other{new TestNode(&live_)};
   Replace(cell_, new TestNode(&live_, [&] {
@@ -158,7 +158,8 @@ TEST_F(HazardDomainTest, E5ADestructorMayReadAndRetire) {
   EXPECT_EQ(live_.load(), 0);
 }
 
-// What another thread retires meanwhile does not wait for that destructor.
+// A node that another thread retires meanwhile does not wait for that
+// destructor.
 TEST_F(HazardDomainTest, R12ASlowDestructorDelaysNobodyElse) {
   absl::Notification started, go_on;
   HazardCell other{new TestNode(&live_)};
@@ -174,9 +175,9 @@ TEST_F(HazardDomainTest, R12ASlowDestructorDelaysNobodyElse) {
   slow.join();
 }
 
-// A scan that is off the processor piles nothing up: threads that go on to
-// publish leave it a few nodes, and then one each. (It was all that they
-// published meanwhile: 32 threads had 878,011.)
+// If a scanning thread is off the processor, nodes do not accumulate: threads
+// that continue to publish leave it a few nodes, and then one each. (They left
+// it everything that they published meanwhile: 878,011 nodes of 32 threads.)
 std::atomic<bool> scans_stall{false};
 
 TEST_F(HazardDomainTest, R12AStalledScanIsLeftFewNodes) {
@@ -207,13 +208,13 @@ TEST_F(HazardDomainTest, R12AStalledScanIsLeftFewNodes) {
   scans_stall = false;
   for (std::thread& publisher : publishers) publisher.join();
   HazardDomain::Current().ReplaceHeavyBarrierForTesting(nullptr);
-  // Of each, what its cell has, and what it has just replaced.
+  // For each thread, the node in its cell and the one that it last replaced.
   EXPECT_LE(most, 2 * kPublishers + HazardDomain::kMostHandedOver);
   EXPECT_EQ(live_.load(), 0);
 }
 
-// A thread that publishes now and then does not wait for a scan that is off the
-// processor: it would wait forever here.
+// A thread that publishes now and then does not wait for a scanning thread that
+// is off the processor; if it did, it would wait forever here.
 TEST_F(HazardDomainTest, R12AFewNodesAreLeftToAStalledScan) {
   static std::atomic<bool> stalled{false};
   Replace(cell_, new TestNode(&live_));
@@ -235,9 +236,9 @@ TEST_F(HazardDomainTest, R12AFewNodesAreLeftToAStalledScan) {
   EXPECT_EQ(live_.load(), 1);  // The scanner has freed them all.
 }
 
-// Publishers, readers that nest, holds handed from thread to thread, threads
-// that come and go: nothing is used after its end, everything is freed, and
-// the records are as many as there were threads at a time.
+// With publishers, nested readers, holds that move between threads, and threads
+// that start and end: nothing is used after its destruction, everything is
+// freed, and there are only as many records as there were threads at a time.
 TEST_F(HazardDomainTest, R12StressFreesEverythingAndUsesNothingFreed) {
   constexpr int kReaders = 4;
   constexpr int kLives = 10;
@@ -281,7 +282,7 @@ TEST_F(HazardDomainTest, R12StressFreesEverythingAndUsesNothingFreed) {
   for (const HazardHold& hold : passed) ASSERT_TRUE(Alive(hold));
   passed.clear();
   EXPECT_EQ(live_.load(), 0);
-  // Threads at a time, and those whose holds had been handed on.
+  // The threads at a time, and those whose holds had been moved away.
   EXPECT_LE(HazardDomain::Current().CountForTesting().records,
             records_before + 2 * kReaders + 2 + 50);
 }

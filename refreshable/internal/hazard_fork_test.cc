@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Clause E4 of the hazard domain, in its three forms. A target of its own, as
-// it is left out under the sanitizers: they give the child no promise about the
-// locks of their own runtimes, and threads of the parent are inside those when
-// the process is copied (ThreadSanitizer: the child hangs in free()).
+// Clause E4 for the hazard domain, in its three forms. This is a target of its
+// own because it is left out under the sanitizers: they do not release their
+// runtimes' locks in the child, and threads of the parent hold these when the
+// process is copied (with ThreadSanitizer the child hangs in free()).
 
 #include <pthread.h>
 #include <sys/wait.h>
@@ -25,9 +25,9 @@ namespace {
 
 using HazardForkTest = HazardDomainTest;
 
-// What happens inside fork(), once the domain has prepared for it. Handlers
-// that prepare run in reverse, and this one is registered before the domain's:
-// both are in one executable (`linkstatic`), and it has the higher priority.
+// Runs inside fork(), after the domain has prepared for it. Prepare handlers
+// run in reverse order, and this one is registered before the domain's: both
+// are in one executable (`linkstatic`), and this one has the higher priority.
 const std::function<void()>* in_fork = nullptr;
 __attribute__((constructor(101))) void RegisterInFork() {
   pthread_atfork(
@@ -49,8 +49,9 @@ int ExitCodeOfChild(const std::function<bool()>& body) {
 }
 
 // The process forks while other threads use the domain for the first time. (A
-// scan that one of them had begun was never to end in the child, which freed
-// nothing.) The first test here: processes are copied that have not used it.
+// scan that one of them had begun never ended in the child, which freed
+// nothing.) This must be the first test, because it copies processes that have
+// not used the domain.
 TEST(HazardForkAtTheFirstUseTest, E4AChildCanReadAndReplace) {
   for (int i = 0; i < 100; ++i) {
     EXPECT_EQ(ExitCodeOfChild([] {
@@ -76,8 +77,8 @@ TEST(HazardForkAtTheFirstUseTest, E4AChildCanReadAndReplace) {
   }
 }
 
-// Readers and a publisher are in the middle of everything when the process is
-// copied; what the child does first works, and frees what it should.
+// Readers and a publisher are inside calls when the process is copied. The
+// child's first operations work, and free what they should.
 TEST_F(HazardForkTest, E4AChildCanReadAndReplace) {
   Replace(cell_, new TestNode(&live_));
   // Made before any thread reads: what a thread that is not in the child was
@@ -114,9 +115,10 @@ TEST_F(HazardForkTest, E4AChildCanReadAndReplace) {
   EXPECT_EQ(mine, 0);
 }
 
-// fork() ran the destructors of what had been retired meanwhile, in the thread
-// that forks and before other handlers had let go of their locks: one that
-// takes such a lock waited for itself. They run when the next hold ends.
+// fork() ran the destructors of nodes that had been retired meanwhile, on the
+// thread that forks and before other handlers had released their locks. A
+// destructor that takes such a lock waited for itself. Now they run when the
+// next hold ends.
 TEST_F(HazardForkTest, E5NoDestructorRunsInsideFork) {
   bool forking = false;
   int inside = 0;
@@ -136,8 +138,8 @@ TEST_F(HazardForkTest, E5NoDestructorRunsInsideFork) {
   Replace(other, nullptr);
 }
 
-// A token was replaced while the process forked, and nobody had looked yet who
-// holds it: in the child it outlived its last lease.
+// A token was replaced while the process forked, and no scan had seen yet who
+// holds it. In the child the token outlived its last lease.
 TEST_F(HazardForkTest, E4TheChildFreesWhatWasRetiredDuringTheFork) {
   Replace(cell_, new TestNode(&live_));
   HazardHold hold = Hold(cell_);

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The two races that everything rests on, provoked.
+// Provokes the two races on which the correctness of the domain depends.
 //
-// (M2) A read announces a node and looks again; a publisher replaces it and
-// looks who has announced it. If both can miss each other, a token is freed
-// while it is held.
+// (M2) A read announces a node and then checks the cell again; a publisher
+// replaces the node and then checks who has announced it. If both can miss each
+// other, a token is freed while it is held.
 //
-// (M3) A release clears its slot and looks whether somebody waits for that; a
-// publisher says that somebody does and looks who holds what. If both can miss
-// each other, a token that nobody holds stays.
+// (M3) A release clears its slot and then checks whether somebody waits for
+// that; a publisher marks the slots as waited for and then checks who holds
+// what. If both can miss each other, a token that nobody holds is not freed.
 //
 // The processor lets that happen only while the announcement, or the clearing,
 // is still in the store buffer of the reader's core. The reader therefore fills
@@ -46,10 +46,10 @@ namespace refreshable {
 namespace internal {
 namespace {
 
-// How often each test publishes at most; those of M2 ten times as often, as
-// theirs are quicker.
+// How often each test publishes at most. The tests of M2 publish ten times as
+// often, because a publication is quicker there.
 #ifdef REFRESHABLE_NO_THREAD_LOCAL
-int64_t rounds = 2000;  // Each takes long: all shared slots are looked at.
+int64_t rounds = 2000;  // A round is slow, because all shared slots are read.
 #else
 int64_t rounds = 40000;
 #endif
@@ -59,8 +59,8 @@ constexpr size_t kLine = 64;
 constexpr size_t kBufferBytes = size_t{64} << 20;
 
 struct Litmus {
-  // Lives in a pool and is never freed: whether it should have been is kept
-  // beside it, so that even the bad outcome reads no freed memory.
+  // The node is in a pool and is never freed. Whether it should have been freed
+  // is recorded beside it, so that even the bad outcome reads no freed memory.
   struct Node final : HazardNode {
     explicit Node(std::atomic<bool>* a) : alive(a) { alive->store(true); }
     void OnUnreferenced() override { alive->store(false); }
@@ -82,9 +82,9 @@ struct Litmus {
   std::atomic<int64_t> bad{0};
 };
 
-// Fills the store buffer of the core that it runs on. Which stores are slow
-// depends on the processor: a server's cache may hold a buffer of any size, so
-// that some are made to lines that have just been evicted, and some are not.
+// Fills the store buffer of the core on which it runs. Which stores are slow
+// depends on the processor, whose cache may hold a buffer of any size. So some
+// stores are made to lines that have just been evicted, and some are not.
 class SlowStores {
  public:
   void Make(int stores, [[maybe_unused]] bool evict) {
@@ -145,8 +145,8 @@ TEST(HazardLitmusTest, R12NoNodeIsFreedWhileItIsHeld) {
   EXPECT_EQ(CountBad(), 0);
 }
 
-// What a reader and a publisher agree about in turns: the round that each of
-// the steps was last made in.
+// Synchronises a reader and a publisher: for each step, the round in which it
+// was last made.
 struct Progress {
   std::atomic<int64_t> begun{0};
   std::atomic<int64_t> held{0};
@@ -173,8 +173,8 @@ void HoldAndRelease(Litmus& litmus, Progress& progress) {
   }
 }
 
-// Replaces what is held at about the moment in which it is released, and counts
-// how often it is still there when both are done: until the first time.
+// Replaces the node at about the moment when it is released, until the first
+// time that it is still there when both are done.
 int64_t CountLeft() {
   auto litmus = std::make_unique<Litmus>();
   Progress progress;
@@ -205,9 +205,9 @@ TEST(HazardLitmusTest, R12TheLastReleaseIsNotMissed) {
   EXPECT_EQ(CountLeft(), 0);
 }
 
-// The tests above can fail: they do so without the heavy barrier. (Where there
-// is none to leave out, reads make a full barrier themselves. A sanitizer's
-// code is so slow that one step is over before the other begins.)
+// Shows that the tests above can fail: they do so without the heavy barrier.
+// (If the domain uses no heavy barrier, reads make a full barrier themselves. A
+// sanitizer's code is so slow that one step ends before the other begins.)
 #if !defined(ABSL_HAVE_ADDRESS_SANITIZER) && \
     !defined(ABSL_HAVE_THREAD_SANITIZER)
 void LookForAMissingBarrier(int64_t (*count)()) {

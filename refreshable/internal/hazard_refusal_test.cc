@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A kernel that has granted membarrier(2) and comes to refuse it: a sandbox
-// that a program set up for itself after its first read.
+// The kernel has granted membarrier(2) and then begins to refuse it, because
+// the program has set up a sandbox for itself after its first read.
 
 #include "refreshable/internal/hazard_domain.h"
 
@@ -68,15 +68,15 @@ TEST(HazardRefusalTest, R12NothingIsFreedWithoutTheBarrier) {
     outside.join();
     return;
   }
-  // Nobody holds it; but as to that, a scan can know nothing.
+  // Nobody holds it, but a scan cannot know that.
   HazardDomain::Current().Retire(cell.exchange(new Node(&freed)));
   EXPECT_EQ(freed, 0);
-  // A read and its end are what they were, and free nothing either.
+  // A read and its end work as before, and free nothing either.
   { const HazardHold hold = HazardDomain::Current().Protect(cell); }
   EXPECT_EQ(freed, 0);
   go.set_value();
   outside.join();
-  EXPECT_EQ(freed, 2);  // What was put off, too.
+  EXPECT_EQ(freed, 2);  // Including the node that was kept.
 }
 
 }  // namespace

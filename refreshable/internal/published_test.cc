@@ -63,7 +63,8 @@ TEST(PublishedTest, R4ReadsAskFromTheVeryMomentOn) {
   now = 1000;
   EXPECT_FALSE(cell.Load().has_value());
   EXPECT_FALSE(cell.Load(At(1000)).has_value());
-  // Rounded to the early side: not a fraction of a nanosecond too late.
+  // The time is rounded down, so a read is not even a fraction of a nanosecond
+  // late.
   cell.SetCheckAt(At(1000) + absl::Nanoseconds(1) / 2);
   EXPECT_FALSE(cell.Load().has_value());
 }
@@ -91,7 +92,7 @@ TEST(PublishedTest, R5InfiniteTimeToAskNeverComes) {
   }
 }
 
-// A clock that knows nothing of coarse time is asked itself, each time.
+// If a clock has no coarse form, each read reads the clock itself.
 TEST(PublishedTest, R6WithoutACoarseClockTheFirstLookIsNeverCertain) {
   Cell cell((CoarseWallClock()));
   static_cast<void>(cell.Publish(Make("a", 1)));
@@ -115,7 +116,7 @@ TEST(PublishedTest, R9NothingIsHandedOutAfterItWasReplaced) {
   EXPECT_EQ(cell.Load()->token(), "b");
 }
 
-// E5: what is superseded ends with the garbage, not inside Publish.
+// E5: a superseded token is destroyed with the garbage, not inside Publish.
 TEST(PublishedTest, E5TheSupersededTokenLivesUntilTheGarbageEnds) {
   std::atomic<int64_t> now{0};
   Cell cell(CoarseWallClock::Exact(&now));

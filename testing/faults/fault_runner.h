@@ -17,19 +17,19 @@ struct Breach {
   std::string clause;
 };
 
-// `suite` is instantiated in this program, as `Faults`, with every subject
-// named here. Each clause of it runs in a child process, this program once
-// more, since a clause that is broken may have to end the program.
+// `suite` must be instantiated in this program, as `Faults`, with every subject
+// named here. Each clause of it runs in a child process, which runs this
+// program again, because a broken clause may have to end the program.
 //
-// Expects that: the clause of each breach fails against its subject; every
-// clause of the suite is broken by some subject; and each subject named in
-// `sound`, which have no fault, passes the whole suite.
+// Expects that the clause of each breach fails for its subject, that every
+// clause of the suite is broken by some subject, and that each subject named in
+// `sound`, which has no fault, passes the whole suite.
 void ExpectBreachesAreFound(const std::string& suite,
                             const std::vector<Breach>& breaches,
                             const std::vector<std::string>& sound);
 
 // The `main` of such a program: runs the tests named *SelfTest.*, and others
-// only if the command line says so.
+// only if the command line selects them.
 int SelfTestMain(int argc, char** argv);
 
 }  // namespace refreshable_testing

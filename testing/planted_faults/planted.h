@@ -9,11 +9,11 @@
 
 namespace planted_faults {
 
-// None: "". For one thread.
+// Plants this fault; "" plants none. For one thread only.
 void Plant(absl::string_view fault);
-// Whether it is this one.
+// Whether this fault is planted.
 bool Planted(absl::string_view fault);
-// Whether the code has come to the fault since it was planted.
+// Whether the code has reached the fault since it was planted.
 bool Reached();
 
 }  // namespace planted_faults

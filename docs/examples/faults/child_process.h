@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// ChildProcess: a program of its own process, that is killed, stopped and
-// listened to.
+// ChildProcess: a program in a process of its own, which can be killed and
+// stopped, and whose output is read.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_FAULTS_CHILD_PROCESS_H_
 #define REFRESHABLE_DOCS_EXAMPLES_FAULTS_CHILD_PROCESS_H_
@@ -19,48 +19,53 @@
 
 namespace refreshable_examples {
 
-// It ends when this object does, and on Linux also when the thread that started
-// it does, however that comes. To be used by that thread.
+// A child process. It ends when this object is destroyed and, on Linux, also
+// when the thread that started it ends for any reason. Only that thread may use
+// the object.
 class ChildProcess {
  public:
-  // Hears each line that the child writes to its standard output, without the
-  // line feed, one at a time, in a thread of its own.
+  // Called with each line that the child writes to its standard output, without
+  // the line feed, one at a time, on a thread of its own.
   using OnLine = std::function<void(absl::string_view line)>;
 
-  // Runs `program`, a path, with `arguments`. What it cannot do, such as find
-  // the program, shows as a child that ends at once, with status 127;
-  // UNAVAILABLE if there is no pipe or process to be had.
+  // Runs the program at the path `program` with `arguments`. Returns
+  // UNAVAILABLE if the system grants no pipe or process. If the program cannot
+  // be run, for example because it does not exist, the child ends at once with
+  // status 127.
   static absl::StatusOr<std::unique_ptr<ChildProcess>> Start(
       const std::string& program, const std::vector<std::string>& arguments,
       OnLine on_line);
 
-  // Kills it, if it is still there.
+  // Kills the child if it is still running.
   ~ChildProcess();
 
   ChildProcess(const ChildProcess&) = delete;
   ChildProcess& operator=(const ChildProcess&) = delete;
 
-  // Writes a line to its standard input. May block until the child reads; a
-  // child that has gone reads nothing. Requires that SIGPIPE is ignored.
+  // Writes a line to the child's standard input. May block until the child
+  // reads. Does nothing if the child has ended. Requires that SIGPIPE is
+  // ignored.
   void Tell(absl::string_view line);
 
-  // SIGKILL. Returns once it is gone and all that it wrote has been heard.
+  // Sends SIGKILL. Returns once the child has ended and `on_line` has received
+  // everything that it wrote.
   void Kill();
-  // SIGSTOP; returns once it has stopped. SIGCONT.
+  // Send SIGSTOP and SIGCONT. `Stop` returns once the child has stopped.
   void Stop();
   void Continue();
-  // Closes its standard input, waits for its end and until all that it wrote
-  // has been heard. Its exit status; 128 and the signal's number if it was
-  // killed by somebody else. Once, and not after `Kill`.
+  // Closes the child's standard input, and waits until it has ended and
+  // `on_line` has received everything that it wrote. Returns its exit status,
+  // or 128 plus the signal's number if somebody else killed it. May be called
+  // once, and not after `Kill`.
   int Close();
 
  private:
   ChildProcess(pid_t pid, int in, int out, OnLine on_line);
 
-  // Waits for the end. The exit status as `Close` has it.
+  // Waits for the end. Returns the exit status like `Close`.
   int Reap();
 
-  pid_t pid_;  // -1: gone.
+  pid_t pid_;  // -1 if the child has ended.
   int in_;
   std::thread listener_;
 };

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// CountedSource: an OAuthSource that numbers its requests and keeps a book.
+// CountedSource: an OAuthSource that numbers and records its requests.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_FAULTS_COUNTED_SOURCE_H_
 #define REFRESHABLE_DOCS_EXAMPLES_FAULTS_COUNTED_SOURCE_H_
@@ -22,15 +22,15 @@
 
 namespace refreshable_examples {
 
-// Thread-safe.
+// A source that sends its call's number with each request. Thread-safe.
 class CountedSource final : public refreshable::TokenSource<std::string> {
  public:
-  // One call of the source, which is one request. Since-boot time.
+  // One call of the source, which is one request. Times are since boot.
   struct Call {
-    absl::Duration start;  // `Fetch` was entered then, or just before.
+    absl::Duration start;  // When `Fetch` was entered, or just after.
     bool ended = false;
-    // If it has ended: when, at the earliest; whether its attempt had not been
-    // abandoned by then; and the outcome.
+    // If it has ended: the earliest time at which it may have ended, whether
+    // its attempt had not been abandoned by then, and the outcome.
     absl::Duration end;
     bool in_time = false;
     absl::Status status;
@@ -44,15 +44,15 @@ class CountedSource final : public refreshable::TokenSource<std::string> {
   void Fetch(const refreshable::FetchContext& context,
              refreshable::FetchDone<std::string> done) override;
 
-  // In the order in which they came; request N is calls()[N].
+  // Returns the calls in their order; request N is calls()[N].
   std::vector<Call> calls() const;
 
-  // How many have failed with these words.
+  // Returns the number of calls that have failed with these words.
   int64_t failures(absl::string_view words) const;
   // Waits until this many have. Returns false if that takes longer.
   bool AwaitFailures(absl::string_view words, int64_t count,
                      absl::Duration timeout) const;
-  // Waits until all have ended.
+  // Waits until all calls have ended. Returns false if that takes longer.
   bool AwaitIdle(absl::Duration timeout) const;
 
  private:
@@ -68,10 +68,11 @@ class CountedSource final : public refreshable::TokenSource<std::string> {
   std::vector<Call> calls_ ABSL_GUARDED_BY(mu_);
 };
 
-// Clause B8: every call that was made earlier than `policy` permits, in a
-// sentence each. Counts from what the source saw, at the latest moment that is
-// certain, so it never blames a call for a delay of the machine. Requires a
-// policy without jitter, and that no token was invalidated or installed.
+// Clause B8: returns one sentence for every call that was made earlier than
+// `policy` permits. It counts from what the source saw, at the latest moment
+// that is certain, so that a delay of the machine causes no false alarm.
+// Requires a policy without jitter, and that no token was invalidated or
+// installed.
 std::vector<std::string> CallsAheadOfSchedule(
     const std::vector<CountedSource::Call>& calls,
     const refreshable::RefreshPolicy& policy);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Crowd: the threads of one program, which all use one token, and a book of
-// what became of each read.
+// Crowd: the threads of one program, which all use one token, and a record of
+// the outcome of each read.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_FAULTS_CROWD_H_
 #define REFRESHABLE_DOCS_EXAMPLES_FAULTS_CROWD_H_
@@ -25,16 +25,16 @@
 
 namespace refreshable_examples {
 
-// Each thread reads a token, calls the API with it, and does so again a moment
-// later. A third of them waits for a token without limit, a third with a
-// deadline, a third by callback; on "the token was revoked" each says so to
-// the Refreshable. Thread-safe.
+// Each thread reads a token, calls the API with it, and repeats this a moment
+// later. A third of the threads wait for a token without limit, a third with a
+// deadline, and a third by callback. If the token was revoked, the thread calls
+// `Invalidate`. Thread-safe.
 class Crowd {
  public:
   struct Options {
     int threads = 64;
-    absl::Duration pace;     // From one read of a thread to its next.
-    absl::Duration timeout;  // Of the reads that have one.
+    absl::Duration pace;     // The time from one read of a thread to its next.
+    absl::Duration timeout;  // The timeout of the reads that have one.
     // How long before its expiry a token is no longer handed out.
     absl::Duration margin;
     absl::Duration token_life;
@@ -42,52 +42,52 @@ class Crowd {
   };
 
   struct Book {
-    // Every read, by how it ended: with a lease; with an error that says why
-    // refreshing failed; because its own deadline had passed.
+    // The number of reads, and of those that ended with a lease, with an error
+    // that says why refreshing failed, or because their own deadline passed.
     int64_t reads = 0;
     int64_t leases = 0;
     int64_t refused = 0;
     int64_t timed_out = 0;
-    // Or otherwise, which must not be: the errors.
+    // The errors of reads that ended in any other way, which none may.
     std::vector<std::string> unnamed;
 
-    // Every request to the API, one per lease, by its result.
+    // The number of requests to the API, one per lease, by their result.
     int64_t ok = 0;
     int64_t expired = 0;
     int64_t revoked = 0;
     int64_t unreachable = 0;
     int64_t other = 0;
 
-    // Must not be: leases of tokens that were within the margin of their expiry
-    // before they were asked for, that the API found expired though less than
-    // the margin had passed since, or that were read after `Invalidate` had
-    // withdrawn them.
+    // These must be 0: the number of leases of tokens that were within the
+    // margin of their expiry before they were asked for, that the API found
+    // expired although less than the margin had passed since, and that were
+    // read after `Invalidate` had withdrawn them.
     int64_t handed_out_expired = 0;
     int64_t handed_out_late = 0;
     int64_t handed_out_withdrawn = 0;
   };
 
-  // Both must outlive it.
+  // `token` and `clock` must outlive the crowd.
   Crowd(Options options, refreshable::Refreshable<std::string>* token,
         const refreshable::Clock* clock);
-  // Waits for the reads that are under way.
+  // Waits for the reads in progress.
   ~Crowd();
 
   Crowd(const Crowd&) = delete;
   Crowd& operator=(const Crowd&) = delete;
 
   // Waits until every thread has had a read that ended without a token since
-  // this call, and returns 0; or says how many have not, if that takes longer
-  // than `timeout`.
+  // this call, and returns 0. If that takes longer than `timeout`, returns how
+  // many threads have not.
   int StillNotRefused(absl::Duration timeout) const;
-  // Waits until every thread has called the API, and was answered 200, with a
-  // token that was asked for after `since`; or says how many have not.
+  // The same for threads that have called the API with a token that was asked
+  // for after `since`, and were answered 200.
   int StillNotServed(absl::Time since, absl::Duration timeout) const;
 
   // The token that was used last.
   std::string last_token() const;
 
-  // Ends the threads, once they have ended the reads that are under way.
+  // Ends the threads after their reads in progress.
   void Stop();
   Book book() const;
 
@@ -106,7 +106,7 @@ class Crowd {
            int member);
   void Note(const absl::StatusOr<Lease>& lease, absl::Time asked,
             refreshable::Generation withdrawn, int member);
-  // How many members are not `done`, after waiting for all.
+  // Waits until all members are `done`. Returns how many are not.
   int Lacking(const std::function<bool(size_t)>& done,
               absl::Duration timeout) const;
 

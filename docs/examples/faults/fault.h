@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Fault: what the token endpoint does wrong, and the scale of all times.
+// Fault: what the token endpoint does wrong, and the constants of time.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_FAULTS_FAULT_H_
 #define REFRESHABLE_DOCS_EXAMPLES_FAULTS_FAULT_H_
@@ -51,11 +51,12 @@ constexpr absl::string_view FaultName(Fault fault) {
   return "unknown";
 }
 
-// `expires_in` of the tokens, whole seconds as RFC 6749 has them.
+// `expires_in` of the tokens, in whole seconds as RFC 6749 requires.
 constexpr absl::Duration kShortLife = absl::Seconds(2);
-// What a throttled client is asked to wait, whole seconds as RFC 9110 has them.
+// How long a throttled client is asked to wait, in whole seconds as RFC 9110
+// requires.
 constexpr absl::Duration kRetryAfter = absl::Seconds(1);
-// From one byte of a trickling answer to the next.
+// The time from one byte of a trickling answer to the next.
 constexpr absl::Duration kTrickleInterval = absl::Milliseconds(20);
 constexpr int64_t kHugeAnswer = int64_t{1} << 30;
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// FaultServer: a token endpoint that misbehaves on command, and the API that
-// its tokens are for.
+// FaultServer: a token endpoint that fails on command, and the API for its
+// tokens.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_FAULTS_FAULT_SERVER_H_
 #define REFRESHABLE_DOCS_EXAMPLES_FAULTS_FAULT_SERVER_H_
@@ -21,13 +21,14 @@
 
 namespace refreshable_examples {
 
-// Serves POST /token?call=N and GET /api on 127.0.0.1, and says, one line each:
+// Serves POST /token?call=N and GET /api on 127.0.0.1, and reports, in one line
+// each:
 //
 //   token N        request N has arrived at the token endpoint, and is not
 //                  answered yet
 //   sent N BYTES   that much of a huge answer was handed to the kernel
 //
-// Commands, and the line that says that each is done:
+// The commands, and the line that reports that each has been carried out:
 //
 //   fault NAME     from the next request on: fault NAME
 //   revoke TOKEN   revoked
@@ -37,10 +38,10 @@ class FaultServer {
  public:
   // `say` is called with each line, by several threads at once.
   explicit FaultServer(std::function<void(absl::string_view line)> say);
-  // Answers what still trickles.
+  // Completes the answers that still trickle.
   ~FaultServer();
 
-  // Once. UNAVAILABLE if the port cannot be had.
+  // Must be called once. Returns UNAVAILABLE if the port is not available.
   absl::Status Start(int port) { return listener_.Start(port); }
 
   void Do(absl::string_view command);
@@ -66,7 +67,7 @@ class FaultServer {
   int64_t revoked_ ABSL_GUARDED_BY(mu_) = 0;
   int64_t other_ ABSL_GUARDED_BY(mu_) = 0;
 
-  HttpListener listener_;  // Last: its requests use the rest.
+  HttpListener listener_;  // Declared last, because its requests use the rest.
 };
 
 }  // namespace refreshable_examples

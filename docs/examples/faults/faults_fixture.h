@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// FaultsFixture: 64 threads, one Refreshable, an API and a token endpoint, each
-// of the latter two a process of its own; and the books, which must agree.
+// FaultsFixture: 64 threads, one Refreshable, an API and a token endpoint in a
+// process of its own each, and their records, which must agree.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_FAULTS_FAULTS_FIXTURE_H_
 #define REFRESHABLE_DOCS_EXAMPLES_FAULTS_FAULTS_FIXTURE_H_
@@ -26,12 +26,12 @@
 
 namespace refreshable_examples {
 
-// Real life's constants, divided by 40 or more. Without jitter, so that the
-// schedule is exact.
+// Returns the constants of production, divided by 40 or more, without jitter,
+// so that the schedule is exact.
 refreshable::RefreshPolicy FaultsPolicy();
 
-// How long the source waits for an answer: less than the attempt's timeout, so
-// that it says itself what was wrong.
+// How long the source waits for an answer. This is less than the attempt's
+// timeout, so that the source itself reports what was wrong.
 constexpr absl::Duration kPatience = absl::Milliseconds(400);
 // Longer than any machine needs; only something that hangs takes this long.
 constexpr absl::Duration kForEver = absl::Minutes(2);
@@ -42,30 +42,30 @@ class FaultsFixture : public testing::Test {
   ~FaultsFixture() override;
 
   void SetUp() override;
-  // Closes the books: what they must agree on, whatever happened.
+  // Checks that the records agree, whatever happened.
   void TearDown() override;
 
-  // Lets the crowd loose on tokens from this address, and waits until each
-  // thread has called the API. `patience` as in CountedSource.
+  // Starts the crowd with tokens from this address, and waits until each thread
+  // has called the API. For `patience` see CountedSource.
   void Begin(const Url& token_url, absl::Duration patience = kPatience);
 
-  // Calls `broken`, and lets the outage go on until every thread has been
+  // Calls `broken`, and lets the outage last until every thread has been
   // refused a token and `failures` calls of the source have failed with these
   // words. Then calls `mended`, and waits until every thread has called the API
-  // with a token that was asked for later. By default enough fail to exhaust
-  // the Refreshable, which then has to heal by itself.
+  // with a token that was asked for later. By default enough calls fail to
+  // exhaust the Refreshable, which then must heal by itself.
   void Outage(const std::function<void()>& broken,
               const std::function<void()>& mended, absl::string_view words,
               int failures = 6);
-  // The same, of this fault.
+  // The same, with an outage by this fault.
   void Outage(Fault fault, absl::string_view words, int failures = 6);
-  // Its second half on its own.
+  // Only the second half of `Outage`.
   void AwaitRecovery();
 
-  // Kills the endpoint. What is on its way to it may be lost with it.
+  // Kills the endpoint. Requests on their way to it may be lost.
   void Kill();
 
-  // Whether there are books to close: `SetUp` may have failed.
+  // Whether there are records to check: `SetUp` may have failed.
   bool begun() const { return crowd_ != nullptr; }
 
   ServerProcess& endpoint() { return *endpoint_; }
@@ -74,15 +74,16 @@ class FaultsFixture : public testing::Test {
   CountedSource& source() { return *source_; }
   refreshable::Refreshable<std::string>& token() { return *token_; }
 
-  // Calls of the source that never reached the endpoint for a reason that only
-  // the test knows: given a call's number and what became of it. None.
+  // Returns whether a call of the source did not reach the endpoint for a
+  // reason that only the test knows, given the call's number and its outcome.
+  // By default there is no such call.
   std::function<bool(int64_t, const CountedSource::Call&)> kept_from_endpoint_;
-  // An attempt may be abandoned and its answer come late, or a token be
-  // revoked: the schedule is then another.
+  // Must be false if an attempt may be abandoned and its answer be late, or if
+  // a token may be revoked: the schedule is then different.
   bool exact_schedule_ = true;
 
  private:
-  // After this many attempts of the library.
+  // Checks the requests, after this many attempts of the library.
   void CheckRequests(int64_t attempts);
   void CheckReads();
   void CheckApi();
@@ -93,7 +94,7 @@ class FaultsFixture : public testing::Test {
   std::shared_ptr<CountedSource> source_;
   std::unique_ptr<refreshable::Refreshable<std::string>> token_;
   std::unique_ptr<Crowd> crowd_;
-  // From when to when the endpoint was being killed, since-boot time.
+  // The intervals in which the endpoint was being killed, since boot.
   std::vector<std::pair<absl::Duration, absl::Duration>> kills_;
 };
 

@@ -12,12 +12,12 @@
 namespace refreshable_examples {
 
 // Holds a port of 127.0.0.1, chosen by the kernel, that no other program gets
-// while it lives: it is bound, with SO_REUSEPORT, and does not listen. A server
-// of the same user that sets SO_REUSEPORT can listen there, as often as it
-// likes; while none does, connections are refused.
+// while this object exists: the port is bound, with SO_REUSEPORT, and nothing
+// listens on it. A server of the same user that sets SO_REUSEPORT can listen
+// there repeatedly; while none does, connections are refused.
 class FreePort {
  public:
-  // UNAVAILABLE if none can be had.
+  // Returns UNAVAILABLE if no port is available.
   static absl::StatusOr<FreePort> Get();
   ~FreePort();
 

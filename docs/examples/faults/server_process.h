@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// ServerProcess: a fault_server in a process of its own, and the account of
-// what it was asked.
+// ServerProcess: a fault_server in a process of its own, and the record of the
+// requests that it received.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_FAULTS_SERVER_PROCESS_H_
 #define REFRESHABLE_DOCS_EXAMPLES_FAULTS_SERVER_PROCESS_H_
@@ -25,7 +25,8 @@
 
 namespace refreshable_examples {
 
-// To be used by one thread, as ChildProcess; the account by any.
+// Only one thread may use the process, as with ChildProcess. Any thread may
+// read the record.
 class ServerProcess {
  public:
   // Requests to the API, by what was wrong with the token.
@@ -36,35 +37,38 @@ class ServerProcess {
     int64_t other = 0;
   };
 
-  // Starts it on a free port, which it keeps. Returns once it listens.
-  // UNAVAILABLE if there is no port or process to be had.
+  // Starts the server on a free port, which it keeps. Returns once the server
+  // listens; UNAVAILABLE if the system grants no port or process.
   static absl::StatusOr<std::unique_ptr<ServerProcess>> Start();
 
   Url token_url() const { return {origin(), "/token"}; }
   Url api_url() const { return {origin(), "/api"}; }
 
-  // All three return once it is done.
+  // All three return once the server has carried out the command.
   void SetFault(Fault fault);
   void Revoke(absl::string_view token);
   ApiCounts CountApi();
 
-  // SIGKILL; and again on the same port, without a fault. Fails as `Start`.
+  // Kill the server by SIGKILL, and start it again on the same port, without a
+  // fault. `StartAgain` fails like `Start`.
   void Kill() { child_->Kill(); }
   absl::Status StartAgain();
 
   void Stop() { child_->Stop(); }
   void Continue() { child_->Continue(); }
 
-  // Ends it in order; requires that it runs. Its exit status.
+  // Ends the server regularly and returns its exit status. Requires that it is
+  // running.
   int Close() { return child_->Close(); }
 
-  // How often the token endpoint received each request, by its number, over all
-  // its lives.
+  // Returns how often the token endpoint received each request, by its number,
+  // over all its runs.
   std::map<int64_t, int> token_requests() const;
-  // Waits until it has received this one; false if that takes longer.
+  // Waits until it has received this request. Returns false if that takes
+  // longer.
   bool AwaitTokenRequest(int64_t number, absl::Duration timeout) const;
-  // Waits until `count` huge answers have ended. The most that was sent of one,
-  // in bytes; nothing if that takes longer.
+  // Waits until `count` huge answers have ended. Returns the most bytes that
+  // were sent of one, or nullopt if that takes longer.
   std::optional<int64_t> AwaitMostSent(int64_t count,
                                        absl::Duration timeout) const;
 
@@ -74,7 +78,7 @@ class ServerProcess {
   std::string origin() const;
   void Hear(absl::string_view line);
   // Sends a command and returns the line that starts with `answer`, without it.
-  // Ends the program if there is none in a minute.
+  // Ends the program if there is no such line within a minute.
   std::string Ask(absl::string_view command, absl::string_view answer);
   std::string AwaitAnswer(absl::string_view answer);
 
@@ -86,7 +90,7 @@ class ServerProcess {
   int64_t huge_answers_ ABSL_GUARDED_BY(mu_) = 0;
   std::string said_ ABSL_GUARDED_BY(mu_);  // The last other line.
 
-  std::unique_ptr<ChildProcess> child_;  // Last: it speaks to the rest.
+  std::unique_ptr<ChildProcess> child_;  // Declared last: it calls the rest.
 };
 
 }  // namespace refreshable_examples

@@ -16,21 +16,21 @@
 
 namespace refreshable_examples {
 
-// The token that one call goes out with. A value.
+// The token that one call is made with. A value.
 struct Bearer {
   std::shared_ptr<const std::string> token;
   absl::Time expires_at;
-  // Tells one token of a client from the next; rises.
+  // Distinguishes the tokens of one client; rises.
   uint64_t generation = 0;
 };
 
-// What a client says of itself.
+// What a client reports about itself.
 struct ClientState {
   std::string name;  // "fresh", "locked out", ...
   uint64_t generation = 0;
 };
 
-// Sends one request; true if the API answered 401 to its token.
+// Sends one request. Returns whether the API answered 401 to its token.
 using Send = absl::FunctionRef<bool(const Bearer&)>;
 
 // Provides the tokens of one program's calls. Thread-safe.
@@ -38,18 +38,18 @@ class Client {
  public:
   virtual ~Client() = default;
 
-  // A token for one call, or why there is none. May block.
+  // Returns a token for one call, or why there is none. May block.
   virtual absl::StatusOr<Bearer> Token() = 0;
 
-  // One call: sends a request with a token, and perhaps once more with another
-  // if the API rejected the first. An error only if nothing was sent. May
-  // block.
+  // Makes one call: sends a request with a token and, if the API rejected it,
+  // perhaps once more with another token. Returns an error only if nothing was
+  // sent. May block.
   virtual absl::Status Call(Send send) = 0;
 
   virtual ClientState state() const = 0;
 };
 
-// One that replays a rejected call by hand.
+// A client that repeats a rejected call by itself.
 class ReplayingClient : public Client {
  public:
   absl::Status Call(Send send) final {
@@ -62,8 +62,8 @@ class ReplayingClient : public Client {
   }
 
  private:
-  // Hears that the API answered 401 to this token. True: replay the call once,
-  // with what `Token` gives now. May block.
+  // Called if the API answered 401 to this token. Returns whether to repeat the
+  // call once, with the token that `Token` returns then. May block.
   virtual bool OnRejected(const Bearer& rejected) = 0;
 };
 

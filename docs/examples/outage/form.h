@@ -12,10 +12,10 @@
 
 namespace refreshable_examples {
 
-// application/x-www-form-urlencoded, one name or value.
+// Encodes one name or value as application/x-www-form-urlencoded.
 std::string FormEncode(absl::string_view text);
 
-// The reverse; nothing if `text` is not so encoded.
+// Reverses FormEncode. Returns nullopt if `text` is not so encoded.
 std::optional<std::string> FormDecode(absl::string_view text);
 
 }  // namespace refreshable_examples

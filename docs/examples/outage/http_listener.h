@@ -14,12 +14,12 @@
 
 namespace refreshable_examples {
 
-// Routes are added to `http()`, then it is started, once. The destructor closes
-// every connection and waits for the requests that are being answered.
+// Add routes to `http()`, then call `Start` once. The destructor closes every
+// connection and waits for the requests that are being answered.
 class HttpListener {
  public:
-  // With `threads` of its own, one for each connection that is open at the same
-  // time.
+  // The listener has `threads` threads of its own, one for each connection that
+  // is open at the same time.
   explicit HttpListener(int threads);
   ~HttpListener();
 
@@ -28,8 +28,8 @@ class HttpListener {
 
   httplib::Server& http() { return http_; }
 
-  // Listens on 127.0.0.1, on this port or, if it is 0, on one that was free.
-  // UNAVAILABLE if that cannot be had.
+  // Listens on 127.0.0.1, on this port or, if it is 0, on a free one. Returns
+  // UNAVAILABLE if the port is not available.
   absl::Status Start(int port);
 
   // "http://127.0.0.1:8080". Requires that it was started.

@@ -14,13 +14,13 @@
 
 namespace refreshable_examples {
 
-// Serves POST /token and GET /api on 127.0.0.1, on a port that was free.
-// The destructor lets go of hanging requests and closes every connection.
+// Serves POST /token and GET /api on 127.0.0.1, on a free port. The destructor
+// ends hanging requests and closes every connection.
 class HttpServer {
  public:
-  // `server` must outlive it. With `threads` of its own, one for each
-  // connection that is open at the same time. UNAVAILABLE if no port can be
-  // had.
+  // `server` must outlive the result, which has `threads` threads of its own,
+  // one for each connection that is open at the same time. Returns UNAVAILABLE
+  // if no port is available.
   static absl::StatusOr<std::unique_ptr<HttpServer>> Start(OAuthServer* server,
                                                            int threads);
   ~HttpServer();

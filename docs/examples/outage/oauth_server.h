@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// OAuthServer: a token endpoint that can be made to fail, and the API that its
-// tokens are for; without the network.
+// OAuthServer: a token endpoint that can be made to fail, and the API for its
+// tokens, without the network.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_OUTAGE_OAUTH_SERVER_H_
 #define REFRESHABLE_DOCS_EXAMPLES_OUTAGE_OAUTH_SERVER_H_
@@ -25,7 +25,7 @@ namespace refreshable_examples {
 struct Answer {
   int status = 200;
   std::string body;
-  std::string www_authenticate;  // The header; empty: none.
+  std::string www_authenticate;  // The header; empty if there is none.
 };
 
 // Why the API rejects a token: its `error_description`.
@@ -35,8 +35,9 @@ constexpr absl::string_view kTokenRevoked = "The access token was revoked";
 // Decides what the two endpoints answer, in each phase of the script, and
 // counts. Thread-safe.
 //
-// A token says which it is and until when it lives, so that the API of another
-// process can check it. It is not signed: whoever knows the form can forge one.
+// A token contains its number and its expiry, so that the API in another
+// process can check it. It is not signed: anybody who knows the format can
+// forge one.
 class OAuthServer {
  public:
   // The names and secrets of the clients, and how long tokens live. The clock
@@ -51,7 +52,7 @@ class OAuthServer {
   // Revokes one token.
   void Revoke(absl::string_view token);
 
-  // Lets go of the requests that hang, now and later.
+  // Ends the requests that hang, now and later.
   void Shutdown();
 
   // The token endpoint (RFC 6749, section 4.4): the Authorization header and
@@ -66,7 +67,7 @@ class OAuthServer {
   int64_t token_requests(absl::string_view client) const;
   int64_t outage_requests(absl::string_view client) const;
 
-  // Blocks until that many requests hang; for tests.
+  // Blocks until this many requests hang. For tests.
   void AwaitHanging(int requests = 1) const;
 
  private:
@@ -75,7 +76,8 @@ class OAuthServer {
     int64_t outage = 0;
   };
 
-  // The client whose name and secret the header holds; empty if none.
+  // Returns the client whose name and secret the header contains; empty if
+  // there is none.
   std::string Authenticate(absl::string_view authorization) const;
   Answer Issue(absl::string_view client) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   bool Answering() const ABSL_SHARED_LOCKS_REQUIRED(mu_) {
@@ -91,7 +93,7 @@ class OAuthServer {
   bool shut_down_ ABSL_GUARDED_BY(mu_) = false;
   int hanging_ ABSL_GUARDED_BY(mu_) = 0;
   int64_t last_token_ ABSL_GUARDED_BY(mu_) = 0;
-  // Up to this one, every token is revoked; and these are.
+  // The tokens up to this number are revoked, and so are those in the set.
   int64_t last_revoked_ ABSL_GUARDED_BY(mu_) = 0;
   absl::flat_hash_set<std::string> revoked_ ABSL_GUARDED_BY(mu_);
   std::map<std::string, Counts, std::less<>> counts_ ABSL_GUARDED_BY(mu_);

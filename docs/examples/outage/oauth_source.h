@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// OAuthSource: a token source for any OAuth 2.0 server. A model to copy.
+// OAuthSource: a token source for any OAuth 2.0 server. Meant to be copied.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_OUTAGE_OAUTH_SOURCE_H_
 #define REFRESHABLE_DOCS_EXAMPLES_OUTAGE_OAUTH_SOURCE_H_
@@ -20,7 +20,7 @@
 
 namespace refreshable_examples {
 
-// The body of a token endpoint's answer is read up to here, in bytes.
+// The most bytes that are read of the body of a token endpoint's answer.
 constexpr size_t kLongestAnswer = 64 * 1024;
 
 // Obtains access tokens by the client credentials grant (RFC 6749, section
@@ -30,15 +30,15 @@ constexpr size_t kLongestAnswer = 64 * 1024;
 // longer) or when the answer exceeds `kLongestAnswer`. The program should
 // ignore SIGPIPE: cpp-httplib may write to a connection that was closed.
 //
-// No status of it holds the secret or a token, not even where the server's
-// answer does.
+// Its statuses never contain the secret or a token, even if the server's answer
+// does.
 class OAuthSource final : public refreshable::TokenSource<std::string> {
  public:
   struct Options {
     Url token_url;
     std::string client_id;
     refreshable::Secret client_secret;
-    std::string scope;  // Empty: whatever the server gives.
+    std::string scope;  // If empty, the server chooses the scope.
   };
 
   explicit OAuthSource(Options options);
@@ -46,7 +46,7 @@ class OAuthSource final : public refreshable::TokenSource<std::string> {
   void Fetch(const refreshable::FetchContext& context,
              refreshable::FetchDone<std::string> done) override;
 
-  // The same without a Refreshable around it: one request.
+  // Makes one request. This is `Fetch` without a Refreshable.
   absl::StatusOr<refreshable::Credential<std::string>> Request(
       absl::Duration timeout) const;
 
@@ -54,10 +54,10 @@ class OAuthSource final : public refreshable::TokenSource<std::string> {
   const Options options_;
 };
 
-// What the answer of a token endpoint means: 200 with an access token is the
-// credential (RFC 6749, section 5.1); everything else is `HttpErrorToStatus`,
-// with the `error` of the JSON body (section 5.2). `now` is when the answer
-// came.
+// Interprets the answer of a token endpoint. Returns the credential for a 200
+// with an access token (RFC 6749, section 5.1), and otherwise the result of
+// `HttpErrorToStatus` with the `error` of the JSON body (section 5.2). `now` is
+// the wall time at which the answer arrived.
 absl::StatusOr<refreshable::Credential<std::string>> ReadTokenAnswer(
     int http_status, absl::string_view body,
     absl::Span<const refreshable::HttpHeader> headers, absl::Time now);

@@ -21,13 +21,14 @@ struct Span {
   absl::Duration end;
 };
 
-// A gnuplot program that draws the CSV file of these clients (timeline.h) into
-// the PNG file: token requests above, calls that succeeded below.
+// Returns a gnuplot program that draws the CSV file of these clients
+// (timeline.h) into the PNG file: token requests above, calls that succeeded
+// below.
 std::string GnuplotScript(const std::string& csv, const std::string& png,
                           const std::vector<std::string>& clients,
                           const std::vector<Span>& spans);
 
-// Runs gnuplot on the script. NOT_FOUND if it is not installed.
+// Runs gnuplot on the script. Returns NOT_FOUND if it is not installed.
 absl::Status RunGnuplot(const std::string& script);
 
 }  // namespace refreshable_examples

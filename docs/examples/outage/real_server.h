@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// RunRealServer: keeps a token of any OAuth 2.0 server valid, and says what
+// RunRealServer: keeps a token of any OAuth 2.0 server valid, and prints what
 // happens.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_OUTAGE_REAL_SERVER_H_
@@ -22,25 +22,25 @@ namespace refreshable_examples {
 
 struct RealServerOptions {
   OAuthSource::Options oauth;
-  // Called once a second, with the token; unset: the token is only kept.
+  // Called once a second with the token. If unset, nothing is called.
   std::optional<Url> api_url;
 };
 
-// Until `stop()` is true, which is asked ten times a second: keeps a token
-// valid with the library's default policy, prints each event, and a line now
-// and then of how things stand; writes a row a second into `csv`.
+// Keeps a token valid with the library's default policy until `stop()`, which
+// is called ten times a second, returns true. Prints each event and, now and
+// then, a line with the current state; writes a row per second to `csv`.
 //
 // If the first request to either server fails, returns why, in one line; later
 // failures are only reported.
 absl::Status RunRealServer(const RealServerOptions& options, CsvFile& csv,
                            const std::function<bool()>& stop);
 
-// The event as a sentence without a full stop; empty for those that say nothing
-// beyond their neighbours.
+// Returns the event as a sentence without a full stop; empty for events that
+// add nothing to those before and after them.
 std::string Describe(const refreshable::Event& event);
 
-// A secret's file without the line feed at its end. INVALID_ARGUMENT, naming
-// the file, if it cannot be read or is empty.
+// Reads a secret from a file, without the line feed at its end. Returns
+// INVALID_ARGUMENT, naming the file, if the file cannot be read or is empty.
 absl::StatusOr<refreshable::Secret> ReadSecretFile(const std::string& path);
 
 }  // namespace refreshable_examples

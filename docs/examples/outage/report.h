@@ -18,7 +18,7 @@ namespace refreshable_examples {
 // shown with its state and generation.
 std::string ProgressHeader(const Sample& sample);
 
-// What happened from `before` to `now`, one line.
+// Returns what happened from `before` to `now`, in one line.
 std::string ProgressLine(const Sample& before, const Sample& now);
 
 // One client's row of the table.
@@ -28,7 +28,7 @@ struct Row {
   Tally tally;
 };
 
-// The table, and below it what `promise` allows.
+// Returns the table and, below it, what `promise` allows.
 std::string Table(const std::vector<Row>& rows, const Promise& promise);
 
 }  // namespace refreshable_examples

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The two usual hand-written clients, as they are met in the wild.
+// Two usual hand-written clients, as found in other code.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_OUTAGE_RIVALS_H_
 #define REFRESHABLE_DOCS_EXAMPLES_OUTAGE_RIVALS_H_
@@ -24,8 +24,8 @@ namespace refreshable_examples {
 using Mint =
     std::function<absl::StatusOr<refreshable::Credential<std::string>>()>;
 
-// Asks for a token whenever a call has failed: as long as the endpoint is down,
-// every call of every thread asks again.
+// Fetches a token whenever a call has failed: while the endpoint is down, every
+// call of every thread fetches again.
 class Hammer final : public ReplayingClient {
  public:
   // The clock must outlive it.
@@ -44,11 +44,11 @@ class Hammer final : public ReplayingClient {
   Bearer held_ ABSL_GUARDED_BY(mu_);
 };
 
-// Asks for a token when the one it has is known to have expired or was
-// rejected, one thread at a time, and after n failures in a row not before 2^n
-// units of time have passed since the last attempt started. After
-// `max_failures` of them it gives up: until the program is started again, every
-// call fails.
+// Fetches a token if the one that it holds is known to have expired or was
+// rejected, one thread at a time. After n failures in a row it does so no
+// sooner than 2^n units of time after the last attempt started. After
+// `max_failures` failures it gives up: every call fails until the program is
+// restarted.
 class Lockout final : public ReplayingClient {
  public:
   // The clock must outlive it.
@@ -68,7 +68,7 @@ class Lockout final : public ReplayingClient {
   const int max_failures_;
 
   mutable absl::Mutex state_mu_;  // Taken after mu_.
-  // Held while the endpoint is asked, which is what such clients do.
+  // Held during the request to the endpoint, as such clients do.
   absl::Mutex mu_;
   Bearer held_ ABSL_GUARDED_BY(mu_);
   bool rejected_ ABSL_GUARDED_BY(mu_) = false;

@@ -26,7 +26,7 @@ enum class Phase {
 // "healthy", "502", "hangs", "revokes", "recovered".
 absl::string_view PhaseName(Phase phase);
 
-// Whether no working token is to be had from the endpoint.
+// Returns whether the endpoint issues no working token.
 bool InOutage(Phase phase);
 
 struct Act {
@@ -34,19 +34,19 @@ struct Act {
   absl::Duration length;
 };
 
-// What the outage is made of, in order. The 502s last longer than a token
+// The phases of the outage, in order. The 502s last longer than a token
 // lives, and the revocations longer than a probe interval, so that every client
 // that still tries meets both.
 const std::vector<Act>& Script();
 
-// The clients' constants are those of real life divided by this.
+// The clients' constants are those of production divided by this.
 constexpr int kFactor = 20;
 
-// `expires_in` of the tokens, whole seconds as RFC 6749 has them.
+// `expires_in` of the tokens, in whole seconds as RFC 6749 requires.
 constexpr absl::Duration kTokenLife = absl::Seconds(4);
 
-// The defaults of the library, divided by `factor`; without jitter, so that the
-// number of attempts in an outage has an exact bound.
+// Returns the defaults of the library, divided by `factor`, without jitter, so
+// that the number of attempts in an outage has an exact bound.
 refreshable::RefreshPolicy ScaledPolicy(int factor);
 
 // Each client's threads, and the time from one call of a thread to its next.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The timeline: how the clients stand, moment by moment, and its CSV file.
+// The timeline: the state of the clients at each moment, and its CSV file.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_OUTAGE_TIMELINE_H_
 #define REFRESHABLE_DOCS_EXAMPLES_OUTAGE_TIMELINE_H_
@@ -27,7 +27,7 @@ struct ClientSample {
 };
 
 struct Sample {
-  absl::Duration at;     // Since the start.
+  absl::Duration at;     // The time since the start.
   std::string endpoint;  // What the token endpoint does.
   std::vector<ClientSample> clients;
 };
@@ -54,12 +54,12 @@ std::string CsvRow(const Sample& sample);
 // Writes a CSV file, row by row.
 class CsvFile {
  public:
-  // Overwrites `path`. UNAVAILABLE, with the reason, if that cannot be.
+  // Overwrites `path`. Returns UNAVAILABLE, with the reason, if that fails.
   static absl::StatusOr<std::unique_ptr<CsvFile>> Open(const std::string& path);
 
   void Write(const Sample& sample);
 
-  // Whether all has been written so far.
+  // Returns OK if everything has been written so far.
   absl::Status status();
 
   const std::string& path() const { return path_; }
@@ -72,8 +72,8 @@ class CsvFile {
   bool has_header_ = false;
 };
 
-// A path for a CSV file that was not asked for by name: in a new folder under
-// $TMPDIR or /tmp.
+// Returns the default path of the CSV file, in a new folder under $TMPDIR or
+// /tmp.
 absl::StatusOr<std::string> DefaultCsvPath();
 
 }  // namespace refreshable_examples

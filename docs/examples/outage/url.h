@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Url: an http or https address, in the parts that an HTTP client asks for.
+// Url: an http or https address, in the parts that an HTTP client needs.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_OUTAGE_URL_H_
 #define REFRESHABLE_DOCS_EXAMPLES_OUTAGE_URL_H_
@@ -17,9 +17,9 @@ struct Url {
   std::string target;  // "/token?tenant=1"; "/" at least.
 };
 
-// INVALID_ARGUMENT, saying what is wrong, if `text` is no such address, holds a
-// user name (credentials do not belong into an address), or is https where this
-// program was built without TLS.
+// Returns INVALID_ARGUMENT, with the reason, if `text` is no such address,
+// contains a user name (credentials do not belong in an address), or is https
+// and this program was built without TLS.
 absl::StatusOr<Url> ParseUrl(absl::string_view text);
 
 }  // namespace refreshable_examples

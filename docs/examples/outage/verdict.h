@@ -23,17 +23,17 @@ struct Promise {
   absl::Duration recovery;
 };
 
-// What the schedule of `policy` allows in an outage of this length: one attempt
-// as it begins, and another after each wait that fits in, however many threads
-// there are. For `revoking` of that time the endpoint issues tokens that the
-// API rejects: rejections start attempts by the same schedule, from its
-// beginning, beside those of failures.
+// Returns what the schedule of `policy` allows in an outage of this length: one
+// attempt when it begins, and another after each wait that fits, however many
+// threads there are. For `revoking` of that time the endpoint issues tokens
+// that the API rejects: rejections start attempts by the same schedule, from
+// its beginning, beside those of failures.
 Promise PromiseOf(const refreshable::RefreshPolicy& policy,
                   absl::Duration outage,
                   absl::Duration revoking = absl::ZeroDuration());
 
-// One sentence for each way in which the promise was broken; none if it was
-// kept. `outage_requests` is what the endpoint counted.
+// Returns one sentence for each way in which the promise was broken; none if it
+// was kept. `outage_requests` is the number that the endpoint counted.
 std::vector<std::string> BrokenPromises(const Promise& promise,
                                         const Tally& tally,
                                         int64_t outage_requests);

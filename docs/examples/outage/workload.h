@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Workload: threads that call an API all the time, and what came of it.
+// Workload: threads that call an API continuously, and their results.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_OUTAGE_WORKLOAD_H_
 #define REFRESHABLE_DOCS_EXAMPLES_OUTAGE_WORKLOAD_H_
@@ -22,7 +22,7 @@
 
 namespace refreshable_examples {
 
-// What the API made of one request.
+// The outcome of one request to the API.
 enum class ApiResult {
   kOk,
   kExpired,      // 401: the token had expired when it arrived.
@@ -35,8 +35,8 @@ enum class ApiResult {
 // Sends one request with this token. Used by one thread.
 using Api = std::function<ApiResult(const std::string& token)>;
 
-// A call is one thing that the program wants done: up to two requests, the
-// second after a 401.
+// The results of the calls. A call is one operation of the program: up to two
+// requests, the second after a 401.
 struct Tally {
   int64_t calls = 0;
   int64_t failed = 0;  // Calls that did not end with kOk.
@@ -45,11 +45,11 @@ struct Tally {
   // Requests sent with a good token that had expired when it arrived.
   int64_t expired_in_transit = 0;
   int64_t revoked = 0;  // Requests answered kRevoked.
-  // From the recovery to the end of the first good call after it.
+  // The time from the recovery to the end of the first good call after it.
   std::optional<absl::Duration> healed_after;
 };
 
-// Adds up what all threads of one client did. Thread-safe.
+// Adds up the results of all threads of one client. Thread-safe.
 class Scoreboard {
  public:
   void AddCall(bool good, const refreshable::Instant& end);
@@ -65,8 +65,8 @@ class Scoreboard {
   std::optional<absl::Duration> recovered_at_ ABSL_GUARDED_BY(mu_);
 };
 
-// Makes one call through `client`, which picks the token and replays it if need
-// be; looks at the clock at each request.
+// Makes one call through `client`, which chooses the token and repeats the call
+// if necessary. Reads the clock at each request.
 void MakeCall(Client& client, const Api& api, const refreshable::Clock& clock,
               Scoreboard& scoreboard);
 
@@ -80,7 +80,7 @@ class Workload {
     std::function<Api()> make_api;  // Called once in each thread.
   };
 
-  // All three must outlive it.
+  // `client`, `clock` and `scoreboard` must outlive the workload.
   Workload(Options options, Client* client, const refreshable::Clock* clock,
            Scoreboard* scoreboard);
   ~Workload();
