@@ -24,6 +24,7 @@
 #include "refreshable/executors/thread_executor.h"
 #include "refreshable/lifecycle_testing.h"
 #include "refreshable/refreshable.h"
+#include "refreshable/testing/lambda_observer.h"
 
 namespace refreshable {
 namespace {
@@ -33,6 +34,7 @@ using lifecycle_testing::Hour;
 using lifecycle_testing::Make;
 using lifecycle_testing::SpinUntil;
 using lifecycle_testing::Strings;
+using refreshable_testing::Observe;
 
 constexpr int kRounds = 8;
 constexpr int kReaders = 4;
@@ -281,7 +283,7 @@ void RunRound(const Round& round) {
   Strings::Options options;
   // Told one at a time: TSan would see it if not.
   options.observer =
-      lifecycle_testing::Observe([&](const Event&) { ++events; });
+      Observe([&](const Event&) { ++events; });
   options.on_token_changed = [](const auto&) { std::this_thread::yield(); };
   RefreshPolicy& policy = options.policy;
   policy.min_interval = absl::ZeroDuration();
