@@ -74,8 +74,8 @@ class OverloadTest : public ::testing::Test {
 TEST_F(OverloadTest, E2AnAttemptThatIsNotRunEndsAfterTheAttemptTimeout) {
   std::vector<Event> events;
   Strings::Options options;
-  options.observer = Observe(
-      [&](const Event& event) { events.push_back(event); });
+  options.observer =
+      Observe([&](const Event& event) { events.push_back(event); });
   token_ = Make(&probe_, held_, options);
   Outcome outcome;
   token_->GetAsync(kForever, outcome.Callback());
