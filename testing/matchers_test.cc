@@ -134,18 +134,19 @@ Health Failing() {
   health.expires_at = kNext;
   health.failures = 3;
   health.last_cause = absl::UnavailableError("502");
-  health.next_attempt = kNext;
+  health.next_attempt = kNext + absl::Minutes(1);
   health.refreshing = true;
   health.waiters = 4;
   return health;
 }
 
 TEST(MatchersTest, T2OfHealth) {
-  EXPECT_THAT(Failing(),
-              AllOf(HasFreshness(Freshness::kStale), HasGeneration(2),
-                    HasGeneration(Generation(2)), ExpiresAt(kNext),
-                    IsRefreshing(), HasWaiters(4), HasWaiters(Gt(3)),
-                    AfterFailures(3), CausedBy("502"), NextAttemptAt(kNext)));
+  EXPECT_THAT(
+      Failing(),
+      AllOf(HasFreshness(Freshness::kStale), HasGeneration(2),
+            HasGeneration(Generation(2)), ExpiresAt(kNext), IsRefreshing(),
+            HasWaiters(4), HasWaiters(Gt(3)), AfterFailures(3), CausedBy("502"),
+            NextAttemptAt(kNext + absl::Minutes(1))));
   EXPECT_THAT(
       Health(),
       AllOf(HasFreshness(Freshness::kExpired), Not(HasGeneration(2)),
