@@ -42,6 +42,7 @@
 #include "refreshable/generation.h"
 #include "refreshable/lifecycle_testing.h"
 #include "refreshable/refreshable.h"
+#include "refreshable/testing/lambda_observer.h"
 #include "refreshable/token_source.h"
 
 namespace {
@@ -84,6 +85,8 @@ void operator delete(void* memory, size_t, std::align_val_t) noexcept {
 
 namespace refreshable {
 namespace {
+
+using refreshable_testing::Observe;
 
 constexpr unsigned kWatchdogSeconds = 20;
 
@@ -148,7 +151,7 @@ class Subject {
     options_.policy.retry.initial_backoff = absl::Milliseconds(1);
     options_.policy.retry.max_backoff = absl::Milliseconds(1);
     options_.policy.retry.max_retries = 1;
-    options_.observer = lifecycle_testing::Observe([this](const Event&) {
+    options_.observer = Observe([this](const Event&) {
       if (throws_in_observer) throwing.MaybeThrow();
     });
     options_.on_token_changed = [this](const auto&) {
