@@ -22,6 +22,7 @@
 #include <cstdlib>
 #include <deque>
 #include <fstream>
+#include <iterator>
 #include <memory>
 #include <optional>
 #include <random>
@@ -353,7 +354,7 @@ void WriteCsv(const std::string& path, const Scenario& scenario, int seconds,
   csv << "second";
   for (const char* client : kClients) csv << ',' << client;
   csv << '\n';
-  for (int at = scenario.begin - 600; at < scenario.end + 5 * kHour;
+  for (int at = scenario.begin - 600; at < scenario.begin + 6 * kHour;
        at += seconds) {
     csv << at - scenario.begin;
     for (const Day& day : days) {
@@ -366,18 +367,31 @@ void WriteCsv(const std::string& path, const Scenario& scenario, int seconds,
   if (!csv) std::fprintf(stderr, "fleet: cannot write %s\n", path.c_str());
 }
 
-void Plot(const std::string& out) {
+// A row of panels for each event, a panel for each kind of client: their lines
+// would hide each other. The time that the event lasts is grey.
+void Plot(const std::string& out, int clients) {
   const std::string path = absl::StrCat(out, "/fleet.gnuplot");
   std::ofstream script(path);
-  script << "set terminal pngcairo size 1200,900\nset output '" << out
-         << "/fleet.png'\nset datafile separator ','\nset multiplot layout "
-            "3,1\nset xlabel 'minutes since it began'\nset ylabel 'calls per "
-            "minute'\n";
+  script << "set terminal pngcairo noenhanced size 1500,900\nset output '"
+         << out << "/fleet.png'\nset datafile separator ','\nunset key\n"
+         << "set border 3\nset tics nomirror\nset grid ytics lc rgb "
+            "'#dddddd'\nset style fill solid noborder\nset xrange "
+            "[-10:360]\nset xtics 0,60\nset yrange [0:"
+         << 1.05 * clients << "]\nset multiplot layout "
+         << std::size(kScenarios) << ',' << std::size(kClients)
+         << " title 'Calls of the token endpoint in each minute; " << clients
+         << " clients, tokens of an hour'\n";
   for (const Scenario& scenario : kScenarios) {
-    script << "set title '" << scenario.name << "'\nplot for [i=2:4] '" << out
-           << "/fleet_" << scenario.name
-           << "_minutes.csv' using ($1/60):i with lines title "
-              "columnheader(i)\n";
+    script << "set object 1 rectangle from 0,0 to "
+           << std::max(1, (scenario.end - scenario.begin) / 60)
+           << ",graph 1 fc rgb '#dddddd' fs noborder behind\n";
+    for (size_t i = 0; i < std::size(kClients); ++i) {
+      script << "set title '" << scenario.name << ": " << kClients[i]
+             << "'\nset xlabel 'minutes since it began'\nplot '" << out
+             << "/fleet_" << scenario.name
+             << "_minutes.csv' skip 1 using ($1/60+0.5):" << i + 2
+             << ":(1) with boxes lc rgb '#0969da'\n";
+    }
   }
   script.close();
   // Where there is no gnuplot, there is no picture.
@@ -451,7 +465,7 @@ int main(int argc, char** argv) {
       WriteCsv(csv + "_minutes.csv", scenario, 60, days);
     }
   }
-  Plot(flags.out);
+  Plot(flags.out, flags.clients);
   std::printf(holds ? "all limits hold\n" : "BROKEN\n");
   return holds ? 0 : 1;
 }

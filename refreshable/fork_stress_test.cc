@@ -26,6 +26,7 @@
 #include "refreshable/fork_testing.h"
 #include "refreshable/lifecycle_testing.h"
 #include "refreshable/refreshable.h"
+#include "refreshable/testing/lambda_observer.h"
 
 namespace refreshable {
 namespace {
@@ -34,6 +35,7 @@ using fork_testing::HoldsInChild;
 using lifecycle_testing::Hour;
 using lifecycle_testing::Result;
 using lifecycle_testing::Strings;
+using refreshable_testing::Observe;
 
 std::unique_ptr<ThreadExecutor> MakeExecutor(int workers) {
   ThreadExecutor::Options options;
@@ -160,7 +162,7 @@ TEST(ForkStressTest, S1TheChildsEventsAreToldThoughTheParentIsTellingOne) {
   Gate gate;
   int told = 0;
   Strings::Options options;
-  options.observer = lifecycle_testing::Observe([&](const Event&) {
+  options.observer = Observe([&](const Event&) {
     ++told;
     gate.Enter();
   });

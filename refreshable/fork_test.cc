@@ -20,6 +20,7 @@
 #include "refreshable/fork_testing.h"
 #include "refreshable/lifecycle_testing.h"
 #include "refreshable/refreshable.h"
+#include "refreshable/testing/lambda_observer.h"
 
 namespace refreshable {
 namespace {
@@ -30,6 +31,7 @@ using fork_testing::HoldsInChild;
 using lifecycle_testing::Hour;
 using lifecycle_testing::MakeSource;
 using lifecycle_testing::Strings;
+using refreshable_testing::Observe;
 
 // The token's check time was postponed to the end of a refresh that only the
 // parent has. The child's reads did not consult the machine, started no refresh
@@ -198,7 +200,7 @@ TEST(ForkTest, E4AChildThatIsForkedInTheUsersCodeMayGoOnToAnotherProgram) {
   };
   ManualExecutor executor;
   Strings::Options options;
-  options.observer = lifecycle_testing::Observe([&](const Event& event) {
+  options.observer = Observe([&](const Event& event) {
     if (event.kind == EventKind::kTokenPublished) fork_and_exec();
   });
   options.on_token_changed = [&](const auto&) { fork_and_exec(); };

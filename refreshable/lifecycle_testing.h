@@ -21,7 +21,6 @@
 #include "refreshable/credential.h"
 #include "refreshable/executors/clock.h"
 #include "refreshable/executors/executor.h"
-#include "refreshable/observer.h"
 #include "refreshable/refreshable.h"
 #include "refreshable/token_source.h"
 
@@ -91,22 +90,6 @@ class HeldSource final : public TokenSource<std::string> {
   mutable absl::Mutex mutex_;
   std::vector<std::pair<FetchContext, FetchDone<std::string>>> calls_;
 };
-
-// Passes every event to a function.
-class LambdaObserver final : public Observer {
- public:
-  explicit LambdaObserver(std::function<void(const Event&)> function)
-      : function_(std::move(function)) {}
-  void OnEvent(const Event& event) override { function_(event); }
-
- private:
-  const std::function<void(const Event&)> function_;
-};
-
-inline std::shared_ptr<Observer> Observe(
-    std::function<void(const Event&)> function) {
-  return std::make_shared<LambdaObserver>(std::move(function));
-}
 
 // Passes everything on to another executor, and can be told to refuse, to run
 // code inside its methods, and to count what is done to it.

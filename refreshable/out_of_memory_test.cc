@@ -44,6 +44,7 @@
 #include "refreshable/lease.h"
 #include "refreshable/lifecycle_testing.h"
 #include "refreshable/refreshable.h"
+#include "refreshable/testing/lambda_observer.h"
 #include "refreshable/token_source.h"
 
 namespace {
@@ -86,6 +87,8 @@ void operator delete(void* memory, size_t, std::align_val_t) noexcept {
 
 namespace refreshable {
 namespace {
+
+using refreshable_testing::Observe;
 
 constexpr unsigned kWatchdogSeconds = 20;
 
@@ -150,7 +153,7 @@ class Subject {
     options_.policy.retry.initial_backoff = absl::Milliseconds(1);
     options_.policy.retry.max_backoff = absl::Milliseconds(1);
     options_.policy.retry.max_retries = 1;
-    options_.observer = lifecycle_testing::Observe([this](const Event&) {
+    options_.observer = Observe([this](const Event&) {
       if (throws_in_observer) throwing.MaybeThrow();
     });
     options_.on_token_changed = [this](const auto&) {

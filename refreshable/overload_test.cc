@@ -18,6 +18,7 @@
 #include "refreshable/executors/manual_executor.h"
 #include "refreshable/lifecycle_testing.h"
 #include "refreshable/refreshable.h"
+#include "refreshable/testing/lambda_observer.h"
 
 namespace refreshable {
 namespace {
@@ -30,6 +31,7 @@ using lifecycle_testing::Outcome;
 using lifecycle_testing::ProbeExecutor;
 using lifecycle_testing::SpinUntil;
 using lifecycle_testing::Strings;
+using refreshable_testing::Observe;
 
 constexpr absl::Duration kForever = absl::InfiniteDuration();
 constexpr char kNotRun[] = "the executor has not run the refresh for 30s";
@@ -73,8 +75,8 @@ class OverloadTest : public ::testing::Test {
 TEST_F(OverloadTest, E2AnAttemptThatIsNotRunEndsAfterTheAttemptTimeout) {
   std::vector<Event> events;
   Strings::Options options;
-  options.observer = lifecycle_testing::Observe(
-      [&](const Event& event) { events.push_back(event); });
+  options.observer =
+      Observe([&](const Event& event) { events.push_back(event); });
   token_ = Make(&probe_, held_, options);
   Outcome outcome;
   token_->GetAsync(kForever, outcome.Callback());

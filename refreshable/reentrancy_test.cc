@@ -20,6 +20,7 @@
 #include "refreshable/executors/manual_executor.h"
 #include "refreshable/lifecycle_testing.h"
 #include "refreshable/refreshable.h"
+#include "refreshable/testing/lambda_observer.h"
 
 namespace refreshable {
 namespace {
@@ -29,11 +30,11 @@ using lifecycle_testing::HeldSource;
 using lifecycle_testing::Hour;
 using lifecycle_testing::Make;
 using lifecycle_testing::MakeSource;
-using lifecycle_testing::Observe;
 using lifecycle_testing::Outcome;
 using lifecycle_testing::ProbeExecutor;
 using lifecycle_testing::SpinUntil;
 using lifecycle_testing::Strings;
+using refreshable_testing::Observe;
 
 constexpr absl::Duration kForever = absl::InfiniteDuration();
 

@@ -24,16 +24,17 @@
 #include "refreshable/executors/thread_executor.h"
 #include "refreshable/lifecycle_testing.h"
 #include "refreshable/refreshable.h"
+#include "refreshable/testing/lambda_observer.h"
 
 namespace refreshable {
 namespace {
 
 using lifecycle_testing::Hour;
 using lifecycle_testing::MakeSource;
-using lifecycle_testing::Observe;
 using lifecycle_testing::ProbeExecutor;
 using lifecycle_testing::Result;
 using lifecycle_testing::Strings;
+using refreshable_testing::Observe;
 
 // Outlives its source.
 struct Server {

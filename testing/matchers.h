@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// GoogleMock matchers for leases and for the statuses of reads.
+// GoogleMock matchers for leases, for the statuses of reads and for Health.
 //
 // The matchers for leases match a `Lease` or a `StatusOr<Lease>`. The matchers
-// for statuses match a `Status` or any `StatusOr`. Every argument may be a
-// value or a matcher for such a value, except that FailsWith takes only a
-// value.
+// for statuses match a `Status` or any `StatusOr`. Some of both match a
+// `Health` too. Every argument may be a value or a matcher for such a value,
+// except that FailsWith takes only a value.
 
 #ifndef REFRESHABLE_TESTING_MATCHERS_H_
 #define REFRESHABLE_TESTING_MATCHERS_H_
@@ -19,7 +19,9 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "gmock/gmock.h"
+#include "refreshable/freshness.h"
 #include "refreshable/generation.h"
+#include "refreshable/health.h"
 #include "refreshable/lease.h"
 #include "refreshable/refresh_error.h"
 
@@ -38,6 +40,14 @@ const refreshable::Lease<Token>* LeaseOf(
   if (lease.ok()) return &*lease;
   *listener << "which is the error " << lease.status();
   return nullptr;
+}
+
+// Matches one part of a Health, which GoogleTest prints as a whole.
+template <typename Part, typename Inner>
+bool MatchHealth(const refreshable::Health& health, Part part,
+                 const Inner& inner) {
+  using Value = std::decay_t<decltype(part(health))>;
+  return testing::SafeMatcherCast<const Value&>(inner).Matches(part(health));
 }
 
 inline const absl::Status& StatusOf(const absl::Status& status) {
@@ -64,6 +74,13 @@ inline std::string Says(bool negation, const std::string& verb,
   return (verb == "have" ? "has " : verb + "s ") + rest;
 }
 
+// What is expected of a part that may be printed: "a freshness that is equal to
+// stale".
+template <typename Value, typename Inner>
+std::string Expected(const std::string& part, const Inner& inner) {
+  return part + " that " + testing::DescribeMatcher<const Value&>(inner);
+}
+
 // Matches one part of a lease. The part is not printed: it may be a token.
 template <typename Arg, typename Part, typename Inner>
 bool MatchLease(const Arg& arg, Part part, const Inner& inner,
@@ -75,13 +92,39 @@ bool MatchLease(const Arg& arg, Part part, const Inner& inner,
   return testing::SafeMatcherCast<const Value&>(inner).Matches(part(*lease));
 }
 
+// Matches a part that both a lease and a Health have.
+template <typename Arg, typename OfLease, typename OfHealth, typename Inner>
+bool MatchPart(const Arg& arg, OfLease of_lease, OfHealth of_health,
+               const Inner& inner, testing::MatchResultListener* listener) {
+  if constexpr (std::is_same_v<Arg, refreshable::Health>) {
+    return MatchHealth(arg, of_health, inner);
+  } else {
+    return MatchLease(arg, of_lease, inner, listener);
+  }
+}
+
+template <typename Arg>
+std::optional<refreshable::RefreshError> RefreshErrorOf(
+    const Arg& arg, testing::MatchResultListener* listener) {
+  const absl::Status& status = StatusOf(arg);
+  *listener << "which is " << status;
+  return refreshable::GetRefreshError(status);
+}
+// What a read would be told.
+inline std::optional<refreshable::RefreshError> RefreshErrorOf(
+    const refreshable::Health& health, testing::MatchResultListener*) {
+  refreshable::RefreshError error;
+  error.cause = std::string(health.last_cause.message());
+  error.failures = health.failures;
+  error.next_attempt = health.next_attempt;
+  return error;
+}
+
 template <typename Arg, typename Part, typename Inner>
 bool MatchRefreshError(const Arg& arg, Part part, const Inner& inner,
                        testing::MatchResultListener* listener) {
-  const absl::Status& status = StatusOf(arg);
-  *listener << "which is " << status;
   const std::optional<refreshable::RefreshError> error =
-      refreshable::GetRefreshError(status);
+      RefreshErrorOf(arg, listener);
   if (!error.has_value()) return false;
   using Value = std::decay_t<decltype(part(*error))>;
   return testing::SafeMatcherCast<const Value&>(inner).Matches(part(*error));
@@ -97,20 +140,23 @@ MATCHER_P(HoldsToken, token,
       token, result_listener);
 }
 
-// Matches a lease of this generation: a number, a Generation, or a matcher for
-// the number.
+// Matches a lease of this generation, or the Health of a Refreshable that
+// published it last: a number, a Generation, or a matcher for the number.
 MATCHER_P(HasGeneration, generation,
           internal::Says(negation, "have", "the expected generation")) {
-  return internal::MatchLease(
+  return internal::MatchPart(
       arg, [](const auto& lease) { return lease.generation().value(); },
+      [](const auto& health) { return health.generation.value(); },
       internal::NumberOf(generation), result_listener);
 }
 
-// Matches a lease of a token that expires at this time.
+// Matches a lease of a token that expires at this time, or the Health of a
+// Refreshable that published such a token last.
 MATCHER_P(ExpiresAt, time,
           internal::Says(negation, "have", "the expected expiry")) {
-  return internal::MatchLease(
-      arg, [](const auto& lease) { return lease.expires_at(); }, time,
+  return internal::MatchPart(
+      arg, [](const auto& lease) { return lease.expires_at(); },
+      [](const auto& health) { return health.expires_at; }, time,
       result_listener);
 }
 
@@ -140,7 +186,8 @@ MATCHER_P(MessageIs, message,
 }
 
 // Match the error of a read whose refresh failed, by the fields `cause`,
-// `failures` and `next_attempt` of `refreshable::RefreshError`.
+// `failures` and `next_attempt` of `refreshable::RefreshError`; or a Health
+// that says the same. The cause is the message of its `last_cause`.
 MATCHER_P(CausedBy, cause,
           internal::Says(negation, "have", "the expected last cause")) {
   return internal::MatchRefreshError(
@@ -166,6 +213,59 @@ MATCHER(IsFatalError, negation ? "is not fatal" : "is fatal") {
   const absl::Status& status = internal::StatusOf(arg);
   *result_listener << "which is " << status;
   return refreshable::IsFatal(status);
+}
+
+// A Health, or an Event, with this Freshness.
+MATCHER_P(HasFreshness, freshness,
+          internal::Says(negation, "have",
+                         internal::Expected<refreshable::Freshness>(
+                             "a freshness", freshness))) {
+  *result_listener << "whose freshness is " << arg.freshness;
+  return testing::SafeMatcherCast<const refreshable::Freshness&>(freshness)
+      .Matches(arg.freshness);
+}
+
+// The Health of a Refreshable that holds a usable token and counts no failure.
+// (That a server rejected the token is evidence about one call only.)
+MATCHER(IsHealthy, negation ? "is not healthy" : "is healthy") {
+  const refreshable::Health& health = arg;
+  const bool usable = health.freshness != refreshable::Freshness::kExpired;
+  if (!usable) *result_listener << "which has no usable token";
+  if (!usable && health.failures > 0) *result_listener << ", and ";
+  if (health.failures > 0) {
+    *result_listener << "whose last attempt failed: " << health.last_cause;
+  }
+  return usable && health.failures == 0;
+}
+
+// The Health of a Refreshable whose refresh is in flight.
+MATCHER(IsRefreshing, negation ? "is not refreshing" : "is refreshing") {
+  const refreshable::Health& health = arg;
+  return health.refreshing;
+}
+
+// The Health of a Refreshable that has no usable token after too many failures
+// in a row.
+MATCHER(IsExhausted, negation ? "is not exhausted" : "is exhausted") {
+  const refreshable::Health& health = arg;
+  return health.exhausted;
+}
+
+// The Health of a Refreshable that attempts nothing until `Reset` or `Install`.
+MATCHER(HasGivenUp, negation ? "has not given up" : "has given up") {
+  const refreshable::Health& health = arg;
+  return health.fatal;
+}
+
+// The Health of a Refreshable for which this many reads wait.
+MATCHER_P(HasWaiters, count,
+          internal::Says(negation, "have",
+                         internal::Expected<int64_t>("a number of waiters",
+                                                     count))) {
+  const refreshable::Health& health = arg;
+  *result_listener << "whose number of waiters is " << health.waiters;
+  return testing::SafeMatcherCast<const int64_t&>(count).Matches(
+      health.waiters);
 }
 
 }  // namespace refreshable_testing

@@ -10,7 +10,11 @@
 #include "absl/time/time.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "refreshable/event.h"
 #include "refreshable/executors/manual_executor.h"
+#include "refreshable/freshness.h"
+#include "refreshable/generation.h"
+#include "refreshable/health.h"
 #include "refreshable/refresh_error.h"
 #include "refreshable/refreshable.h"
 #include "refreshable/testing/scripted_source.h"
@@ -18,6 +22,10 @@
 namespace refreshable_testing {
 namespace {
 
+using ::refreshable::Event;
+using ::refreshable::Freshness;
+using ::refreshable::Generation;
+using ::refreshable::Health;
 using ::refreshable::Lease;
 using ::refreshable::ManualExecutor;
 using ::refreshable::Refreshable;
@@ -119,6 +127,78 @@ TEST(MatchersTest, T2OfAFatalError) {
   EXPECT_THAT(absl::UnavailableError("502"), Not(IsFatalError()));
 }
 
+Health Failing() {
+  Health health;
+  health.freshness = Freshness::kStale;
+  health.generation = Generation(2);
+  health.expires_at = kNext;
+  health.failures = 3;
+  health.last_cause = absl::UnavailableError("502");
+  health.next_attempt = kNext + absl::Minutes(1);
+  health.refreshing = true;
+  health.waiters = 4;
+  return health;
+}
+
+TEST(MatchersTest, T2OfHealth) {
+  EXPECT_THAT(
+      Failing(),
+      AllOf(HasFreshness(Freshness::kStale), HasGeneration(2),
+            HasGeneration(Generation(2)), ExpiresAt(kNext), IsRefreshing(),
+            HasWaiters(4), HasWaiters(Gt(3)), AfterFailures(3), CausedBy("502"),
+            NextAttemptAt(kNext + absl::Minutes(1))));
+  EXPECT_THAT(
+      Health(),
+      AllOf(HasFreshness(Freshness::kExpired), Not(HasGeneration(2)),
+            Not(ExpiresAt(kNext)), Not(IsRefreshing()), Not(HasWaiters(4)),
+            AfterFailures(0), Not(CausedBy("502")), Not(NextAttemptAt(kNext)),
+            Not(IsExhausted()), Not(HasGivenUp())));
+  Health health = Failing();
+  health.exhausted = true;
+  EXPECT_THAT(health, AllOf(IsExhausted(), Not(HasGivenUp())));
+  health.fatal = true;
+  EXPECT_THAT(health, HasGivenUp());
+}
+
+TEST(MatchersTest, T2HealthyIsUsableWithoutAFailure) {
+  EXPECT_THAT(Failing(), Not(IsHealthy()));
+  Health health = Failing();
+  health.failures = 0;
+  EXPECT_THAT(health, IsHealthy());
+  health.freshness = Freshness::kFresh;
+  EXPECT_THAT(health, IsHealthy());
+  health.freshness = Freshness::kExpired;
+  EXPECT_THAT(health, Not(IsHealthy()));
+}
+
+TEST(MatchersTest, T2OfAnEvent) {
+  Event event;
+  event.freshness = Freshness::kFresh;
+  EXPECT_THAT(event, HasFreshness(Freshness::kFresh));
+  EXPECT_THAT(event, Not(HasFreshness(Freshness::kStale)));
+}
+
+template <typename T, typename Matcher>
+std::string Mismatch(const T& value, const Matcher& matcher) {
+  const ::testing::Matcher<const T&> typed = matcher;
+  StringMatchResultListener listener;
+  EXPECT_FALSE(typed.MatchAndExplain(value, &listener));
+  return ::testing::DescribeMatcher<const T&>(matcher) + "; " + listener.str();
+}
+
+// Each says what was expected, and what was found.
+TEST(MatchersTest, T2MismatchesOfHealth) {
+  EXPECT_EQ(Mismatch(Failing(), HasFreshness(Freshness::kFresh)),
+            "has a freshness that is equal to fresh; whose freshness is stale");
+  EXPECT_EQ(Mismatch(Failing(), HasWaiters(Gt(4))),
+            "has a number of waiters that is > 4; whose number of waiters is "
+            "4");
+  EXPECT_EQ(Mismatch(Failing(), IsHealthy()),
+            "is healthy; whose last attempt failed: UNAVAILABLE: 502");
+  EXPECT_EQ(Mismatch(Health(), IsHealthy()),
+            "is healthy; which has no usable token");
+}
+
 template <typename T>
 std::string Negated(const ::testing::Matcher<T>& matcher) {
   std::ostringstream os;
@@ -129,6 +209,7 @@ std::string Negated(const ::testing::Matcher<T>& matcher) {
 TEST(MatchersTest, T2NegatedEachSaysWhatItIsNot) {
   using OfLease = ::testing::Matcher<const LeaseOr&>;
   using OfStatus = ::testing::Matcher<const absl::Status&>;
+  using OfHealth = ::testing::Matcher<const Health&>;
   for (const std::string& text :
        {Negated(OfLease(HoldsToken("a"))), Negated(OfLease(HasGeneration(1u))),
         Negated(OfLease(ExpiresAt(kNext))), Negated(OfLease(IsDegraded())),
@@ -136,7 +217,11 @@ TEST(MatchersTest, T2NegatedEachSaysWhatItIsNot) {
         Negated(OfStatus(MessageIs("a"))), Negated(OfStatus(CausedBy("a"))),
         Negated(OfStatus(AfterFailures(1))),
         Negated(OfStatus(NextAttemptAt(kNext))),
-        Negated(OfStatus(IsFatalError()))}) {
+        Negated(OfStatus(IsFatalError())),
+        Negated(OfHealth(HasFreshness(Freshness::kStale))),
+        Negated(OfHealth(IsHealthy())), Negated(OfHealth(IsRefreshing())),
+        Negated(OfHealth(IsExhausted())), Negated(OfHealth(HasGivenUp())),
+        Negated(OfHealth(HasWaiters(1)))}) {
     EXPECT_THAT(text, HasSubstr(" not "));
   }
 }

@@ -22,14 +22,16 @@
 #include "gtest/gtest.h"
 #include "refreshable/credential.h"
 #include "refreshable/executors/clock.h"
+#include "refreshable/executors/executor.h"
 #include "refreshable/token_source.h"
 
 namespace refreshable_testing {
 
 // Scripts the calls of a token source. Each call takes the first answer that
-// was prepared and not taken yet, and gives it before `Fetch` returns; failing
-// that, the one for `Always`; failing that, the call is held until the test
-// answers it, in whatever order it likes:
+// was prepared and not taken yet; failing that, the one for `Always`. It gives
+// the answer before `Fetch` returns or, if that was asked for, when a given
+// time has passed on an executor's clock. A call that finds no answer is held
+// until the test answers it, in whatever order it likes:
 //
 //   ManualExecutor executor;
 //   ScriptedSource<std::string> source(&executor.clock());
@@ -52,6 +54,21 @@ class ScriptedSource {
   using Result = absl::StatusOr<refreshable::Credential<Token>>;
   using Function = std::function<Result(const refreshable::FetchContext&)>;
 
+  // When a token of the script expires.
+  class Life {
+   public:
+    // This long after the start of the call.
+    Life(absl::Duration lifetime)  // NOLINT(google-explicit-constructor)
+        : expiry_(refreshable::Expiry::In(lifetime)) {}
+    Life(refreshable::Expiry expiry)  // NOLINT(google-explicit-constructor)
+        : expiry_(expiry) {}
+
+    refreshable::Expiry expiry() const { return expiry_; }
+
+   private:
+    refreshable::Expiry expiry_;
+  };
+
   struct Call {
     refreshable::FetchContext context;
     // When `Fetch` was entered; on no clock, its default.
@@ -60,7 +77,11 @@ class ScriptedSource {
 
   // `clock`, if given, stamps the calls; it must outlive the script.
   explicit ScriptedSource(const refreshable::Clock* clock = nullptr)
-      : core_(std::make_shared<Core>(clock)) {}
+      : core_(std::make_shared<Core>(clock, nullptr)) {}
+  // `executor` stamps the calls by its clock, and its timers give the answers
+  // of AnswerAfter and AlwaysAfter. It must outlive the script.
+  explicit ScriptedSource(refreshable::Executor* executor)
+      : core_(std::make_shared<Core>(&executor->clock(), executor)) {}
   ScriptedSource(const ScriptedSource&) = delete;
   ScriptedSource& operator=(const ScriptedSource&) = delete;
   ~ScriptedSource() { core_->Close(); }
@@ -70,38 +91,54 @@ class ScriptedSource {
     return core_;
   }
 
-  // Prepares one answer: a token and its lifetime, a credential, or a status.
-  void Answer(Token token, absl::Duration lifetime) {
-    Answer(Make(std::move(token), lifetime));
-  }
+  // Prepares one answer: a token and its lifetime or expiry, a credential, or a
+  // status.
+  void Answer(Token token, Life life) { Answer(Make(std::move(token), life)); }
   void Answer(Result result) {
-    core_->Prepare([result = std::move(result)](const auto&) mutable {
-      return std::move(result);
-    });
+    core_->Prepare(Return(std::move(result)), std::nullopt);
+  }
+  // Prepares one answer that comes `delay` after its call, from a timer, even
+  // if `delay` is zero or the attempt is abandoned meanwhile. Until then the
+  // call is held, and may be released or dropped earlier. If the executor
+  // refuses the timer, the call is dropped. Requires an executor: the test
+  // fails otherwise.
+  void AnswerAfter(absl::Duration delay, Token token, Life life) {
+    AnswerAfter(delay, Make(std::move(token), life));
+  }
+  void AnswerAfter(absl::Duration delay, Result result) {
+    core_->Prepare(Return(std::move(result)), delay);
   }
   // Prepares one call of `function`, whose result is the answer. It may block,
   // throw, and read the Refreshable. It is called without a lock.
-  void AnswerWith(Function function) { core_->Prepare(std::move(function)); }
+  void AnswerWith(Function function) {
+    core_->Prepare(std::move(function), std::nullopt);
+  }
   // Prepares one call that is held, for when other answers follow or `Always`
   // is set.
-  void Hold() { core_->Prepare(nullptr); }
+  void Hold() { core_->Prepare(nullptr, std::nullopt); }
 
   // What every call gets that finds nothing prepared, until said otherwise.
-  void Always(Token token, absl::Duration lifetime) {
-    Always(Make(std::move(token), lifetime));
-  }
+  void Always(Token token, Life life) { Always(Make(std::move(token), life)); }
   void Always(Result result) {
-    core_->SetAlways(
-        [result = std::move(result)](const auto&) { return result; });
+    core_->SetAlways({ReturnAgain(std::move(result)), std::nullopt});
   }
-  void AlwaysWith(Function function) { core_->SetAlways(std::move(function)); }
+  void AlwaysWith(Function function) {
+    core_->SetAlways({std::move(function), std::nullopt});
+  }
+  // As AnswerAfter, for each such call.
+  void AlwaysAfter(absl::Duration delay, Token token, Life life) {
+    AlwaysAfter(delay, Make(std::move(token), life));
+  }
+  void AlwaysAfter(absl::Duration delay, Result result) {
+    core_->SetAlways({ReturnAgain(std::move(result)), delay});
+  }
   // From now on such calls are held again.
-  void AlwaysHold() { core_->SetAlways(nullptr); }
+  void AlwaysHold() { core_->SetAlways({}); }
 
   // Answers call `index`, in the calling thread. Requires that it is held:
   // the test fails otherwise.
-  void Release(size_t index, Token token, absl::Duration lifetime) {
-    Release(index, Make(std::move(token), lifetime));
+  void Release(size_t index, Token token, Life life) {
+    Release(index, Make(std::move(token), life));
   }
   void Release(size_t index, Result result) {
     auto done = core_->Take(index);
@@ -138,17 +175,26 @@ class ScriptedSource {
  private:
   using Done = refreshable::FetchDone<Token>;
   using Once = absl::AnyInvocable<Result(const refreshable::FetchContext&)>;
+  // An answer that comes at once, or from a timer.
+  template <typename F>
+  struct Timed {
+    F function = nullptr;  // If null, the call is held.
+    std::optional<absl::Duration> delay;
+  };
 
-  class Core final : public refreshable::TokenSource<Token> {
+  class Core final : public refreshable::TokenSource<Token>,
+                     public std::enable_shared_from_this<Core> {
    public:
-    explicit Core(const refreshable::Clock* clock)
-        : clock_(clock), origin_(Now().since_boot) {}
+    Core(const refreshable::Clock* clock, refreshable::Executor* executor)
+        : clock_(clock), executor_(executor), origin_(Now().since_boot) {}
 
     void Fetch(const refreshable::FetchContext& context, Done done) override {
-      Once answer;
+      Timed<Once> answer;
+      size_t index = 0;
       {
         absl::MutexLock lock(&mutex_);
         if (closed_) return;
+        index = calls_.size();
         calls_.push_back({context, Now()});
         held_.emplace_back();
         called_.SignalAll();
@@ -156,38 +202,60 @@ class ScriptedSource {
           answer = std::move(prepared_.front());
           prepared_.pop_front();
         } else if (always_ != nullptr) {
-          answer = [always = always_](const refreshable::FetchContext& c) {
-            return (*always)(c);
+          answer.function = [always =
+                                 always_](const refreshable::FetchContext& c) {
+            return always->function(c);
           };
+          answer.delay = always_->delay;
         }
-        if (!answer) {
+        if (!answer.function || answer.delay.has_value()) {
           held_.back().emplace(std::move(done));
-          return;
         }
       }
-      done(answer(context));
+      if (!answer.function) return;
+      if (!answer.delay.has_value()) return done(answer.function(context));
+      const bool accepted =
+          executor_->RunAfter(
+              *answer.delay, [weak = this->weak_from_this(), index, context,
+                              function = std::move(answer.function)]() mutable {
+                std::optional<Done> held;
+                if (const auto core = weak.lock()) {
+                  held = core->TakeIfHeld(index);
+                }
+                if (held.has_value()) (*held)(function(context));
+              }) != refreshable::TimerId::kNone;
+      if (!accepted) TakeIfHeld(index);
     }
 
-    void Prepare(Once answer) {
+    void Prepare(Once answer, std::optional<absl::Duration> delay) {
+      if (!MayDelay(delay)) return;
       absl::MutexLock lock(&mutex_);
-      prepared_.push_back(std::move(answer));
+      prepared_.push_back({std::move(answer), delay});
     }
 
-    void SetAlways(Function function) {
-      auto always = function == nullptr
+    void SetAlways(Timed<Function> answer) {
+      if (!MayDelay(answer.delay)) return;
+      auto always = answer.function == nullptr
                         ? nullptr
-                        : std::make_shared<Function>(std::move(function));
+                        : std::make_shared<Timed<Function>>(std::move(answer));
       absl::MutexLock lock(&mutex_);
       always_.swap(always);
     }
 
-    std::optional<Done> Take(size_t index) {
+    std::optional<Done> TakeIfHeld(size_t index) {
       std::optional<Done> done;
       absl::MutexLock lock(&mutex_);
       if (index < held_.size() && held_[index].has_value()) {
         done.emplace(*std::move(held_[index]));
         held_[index].reset();
-      } else {
+      }
+      return done;
+    }
+
+    std::optional<Done> Take(size_t index) {
+      std::optional<Done> done = TakeIfHeld(index);
+      if (!done.has_value()) {
+        absl::MutexLock lock(&mutex_);
         ADD_FAILURE() << "ScriptedSource: call " << index << " is not held; "
                       << calls_.size() << " calls so far";
       }
@@ -205,25 +273,39 @@ class ScriptedSource {
    private:
     friend class ScriptedSource;
 
+    bool MayDelay(std::optional<absl::Duration> delay) const {
+      if (!delay.has_value() || executor_ != nullptr) return true;
+      ADD_FAILURE() << "ScriptedSource: an answer after a time needs the "
+                       "constructor that takes an executor";
+      return false;
+    }
     refreshable::Instant Now() const {
       return clock_ == nullptr ? refreshable::Instant{} : clock_->Now();
     }
 
     const refreshable::Clock* const clock_;
+    refreshable::Executor* const executor_;  // May be null.
     const absl::Duration origin_;
     mutable absl::Mutex mutex_;
     mutable absl::CondVar called_;
     bool closed_ ABSL_GUARDED_BY(mutex_) = false;
-    std::deque<Once> prepared_ ABSL_GUARDED_BY(mutex_);
-    std::shared_ptr<Function> always_ ABSL_GUARDED_BY(mutex_);
+    std::deque<Timed<Once>> prepared_ ABSL_GUARDED_BY(mutex_);
+    std::shared_ptr<Timed<Function>> always_ ABSL_GUARDED_BY(mutex_);
     std::vector<Call> calls_ ABSL_GUARDED_BY(mutex_);
     // By call; what has been answered is empty.
     std::vector<std::optional<Done>> held_ ABSL_GUARDED_BY(mutex_);
   };
 
-  static Result Make(Token token, absl::Duration lifetime) {
-    return refreshable::Credential<Token>(std::move(token),
-                                          refreshable::Expiry::In(lifetime));
+  static Result Make(Token token, Life life) {
+    return refreshable::Credential<Token>(std::move(token), life.expiry());
+  }
+  static Once Return(Result result) {
+    return [result = std::move(result)](const auto&) mutable {
+      return std::move(result);
+    };
+  }
+  static Function ReturnAgain(Result result) {
+    return [result = std::move(result)](const auto&) { return result; };
   }
 
   const std::shared_ptr<Core> core_;

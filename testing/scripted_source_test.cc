@@ -29,6 +29,7 @@ using ::refreshable::Generation;
 using ::refreshable::ManualExecutor;
 using ::refreshable::Refreshable;
 using ::refreshable::RefreshReason;
+using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 using ::testing::StartsWith;
@@ -186,6 +187,88 @@ TEST(ScriptedSourceTest, T2FunctionsMayThrow) {
   EXPECT_THAT((*token)->Get(), CausedBy(StartsWith("the token source threw")));
 }
 #endif
+
+TEST(ScriptedSourceTest, T2AnswersWithAnExpiry) {
+  ManualExecutor executor;
+  Source source(&executor.clock());
+  auto token = *Refreshable<std::string>::Create(source.Share(), {&executor});
+  const absl::Time expiry = executor.clock().Now().wall + absl::Minutes(10);
+  source.Answer("t1", Expiry::At(expiry));
+  EXPECT_THAT(token->Get(), AllOf(HoldsToken("t1"), ExpiresAt(expiry)));
+  source.Always("t2", Expiry::Never());
+  executor.AdvanceBy(absl::Minutes(10));
+  EXPECT_THAT(token->Get(),
+              AllOf(HoldsToken("t2"), ExpiresAt(absl::InfiniteFuture())));
+}
+
+TEST(ScriptedSourceTest, T2AnswersComeAfterTheirTime) {
+  std::vector<std::string> answers;
+  ManualExecutor executor;
+  Source source(&executor);
+  source.AnswerAfter(absl::Seconds(3), "t1", absl::Hours(1));
+  source.AnswerAfter(absl::Seconds(1), absl::UnavailableError("502"));
+  source.AlwaysAfter(absl::ZeroDuration(), "t9", Expiry::Never());
+  Fetch(source, answers);
+  Fetch(source, answers);
+  executor.AdvanceBy(absl::Seconds(1));
+  EXPECT_THAT(answers, ElementsAre("502"));
+  executor.AdvanceBy(absl::Seconds(2) - absl::Nanoseconds(1));
+  EXPECT_THAT(answers, ElementsAre("502"));
+  executor.AdvanceBy(absl::Nanoseconds(1));
+  EXPECT_THAT(answers, ElementsAre("502", "t1"));
+  Fetch(source, answers);
+  EXPECT_EQ(answers.size(), 2u);
+  executor.RunUntilIdle();
+  EXPECT_THAT(answers, ElementsAre("502", "t1", "t9"));
+  EXPECT_THAT(source.start_times(),
+              ElementsAre(absl::ZeroDuration(), absl::ZeroDuration(),
+                          absl::Seconds(3)));
+}
+
+// A read waits for such an answer on the executor's clock.
+TEST(ScriptedSourceTest, T2AReadTakesAsLongAsTheAnswer) {
+  ManualExecutor executor;
+  Source source(&executor);
+  auto token = *Refreshable<std::string>::Create(source.Share(), {&executor});
+  source.AnswerAfter(absl::Seconds(3), "t1", absl::Hours(1));
+  EXPECT_THAT(token->Get(absl::Seconds(2)),
+              FailsWith(absl::StatusCode::kDeadlineExceeded));
+  EXPECT_THAT(token->Get(absl::Seconds(1)), HoldsToken("t1"));
+}
+
+TEST(ScriptedSourceTest, T2ACallThatIsToBeAnsweredLaterIsHeldUntilThen) {
+  std::vector<std::string> answers;
+  ManualExecutor executor;
+  Source source(&executor);
+  source.AlwaysAfter(absl::Seconds(3), "late", absl::Hours(1));
+  Fetch(source, answers);
+  Fetch(source, answers);
+  source.Release(0, "t1", absl::Hours(1));
+  source.Drop(1);
+  executor.AdvanceBy(absl::Seconds(3));
+  EXPECT_THAT(answers, ElementsAre("t1", StartsWith("the token source drop")));
+  EXPECT_NONFATAL_FAILURE(source.Drop(0), "call 0 is not held");
+}
+
+TEST(ScriptedSourceTest, T2AnAnswerWhoseTimerIsRefusedIsDropped) {
+  std::vector<std::string> answers;
+  ManualExecutor executor;
+  Source source(&executor);
+  source.AlwaysAfter(absl::Seconds(3), "late", absl::Hours(1));
+  executor.set_refuse_timers(true);
+  Fetch(source, answers);
+  EXPECT_THAT(answers, ElementsAre(StartsWith("the token source drop")));
+}
+
+TEST(ScriptedSourceTest, T2AnswersAfterATimeNeedAnExecutor) {
+  Source source;
+  EXPECT_NONFATAL_FAILURE(
+      source.AnswerAfter(absl::Seconds(3), "t1", absl::Hours(1)),
+      "takes an executor");
+  EXPECT_NONFATAL_FAILURE(
+      source.AlwaysAfter(absl::Seconds(3), absl::UnavailableError("502")),
+      "takes an executor");
+}
 
 // The example of the header.
 TEST(ScriptedSourceTest, T2AStaleReadInTenLines) {

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The servers of a Play, and the account of what became of its calls.
+
+#ifndef REFRESHABLE_DOCS_EXAMPLES_REJECTIONS_SERVERS_H_
+#define REFRESHABLE_DOCS_EXAMPLES_REJECTIONS_SERVERS_H_
+
+#include <cstdint>
+#include <memory>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "docs/examples/rejections/play.h"
+#include "refreshable/credential.h"
+#include "refreshable/executors/manual_executor.h"
+#include "refreshable/refreshable.h"
+#include "refreshable/token_source.h"
+
+namespace refreshable_examples {
+
+// A token is the moment of its issue.
+using Token = absl::Duration;
+
+// Thread-safe.
+class Servers {
+ public:
+  // `executor` tells the time and must outlive this.
+  Servers(const Play& play, refreshable::ManualExecutor* executor)
+      : play_(play), executor_(executor) {}
+  Servers(const Servers&) = delete;
+  Servers& operator=(const Servers&) = delete;
+
+  // The Refreshable whose source is the token endpoint. This must outlive it.
+  std::unique_ptr<refreshable::Refreshable<Token>> MakeRefreshable();
+
+  // Since the start of the play.
+  absl::Duration Elapsed() const;
+
+  // When the endpoint answers the latest of its calls, or did.
+  absl::Duration NextAnswer() const;
+
+  // What a good server answers now: an HTTP status.
+  int Serve(Token issued);
+
+  // A call of a good server that began at `start` has ended with `status`.
+  void OnGoodCall(absl::Duration start, int status);
+
+  Outcome outcome() const;
+
+ private:
+  class Endpoint;
+
+  // The answer to a call of the endpoint that begins now.
+  absl::StatusOr<refreshable::Credential<Token>> Mint(
+      const refreshable::FetchContext& context);
+  // Whether the endpoint is down, or throttles.
+  bool Down(absl::Duration at) const {
+    return at >= play_.down_from && at < play_.down_until;
+  }
+
+  const Play play_;
+  refreshable::ManualExecutor* const executor_;
+
+  mutable absl::Mutex mutex_;
+  Outcome outcome_ ABSL_GUARDED_BY(mutex_);
+  absl::Duration next_answer_ ABSL_GUARDED_BY(mutex_);
+  // A Retry-After forbids calls of the endpoint before this.
+  absl::Duration not_before_ ABSL_GUARDED_BY(mutex_);
+  // Issues that no rejection asked for, and the calls failed since the last.
+  int issues_ ABSL_GUARDED_BY(mutex_) = 0;
+  int64_t failed_since_ ABSL_GUARDED_BY(mutex_) = 0;
+  bool mistaken_ ABSL_GUARDED_BY(mutex_) = false;
+};
+
+}  // namespace refreshable_examples
+
+#endif  // REFRESHABLE_DOCS_EXAMPLES_REJECTIONS_SERVERS_H_

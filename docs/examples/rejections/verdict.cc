@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "docs/examples/rejections/verdict.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+
+namespace refreshable_examples {
+namespace {
+
+constexpr absl::Duration kPeriod = absl::Seconds(1);  // Of a caller's calls.
+
+// So many calls are made within `time`, rounded up to whole calls: a call that
+// is made with a token at its very issue fails however soon that is accepted.
+int64_t Calls(const Play& play, absl::Duration time, bool lockstep) {
+  const double each = absl::FDivDuration(time, kPeriod);
+  return static_cast<int64_t>(lockstep ? std::ceil(each) * play.callers
+                                       : std::ceil(each * play.callers));
+}
+
+// Whether attempts that rejections started may already be far apart when a
+// token is revoked, or is still rejected when the endpoint works again.
+bool RowInProgress(const Play& play) {
+  return play.bad_period < absl::InfiniteDuration() ||
+         play.rotated_at.has_value() || play.down_until > play.down_from;
+}
+
+// From a revocation on, calls may fail for so long.
+absl::Duration MayFailFor(const Play& play) {
+  if (RowInProgress(play)) {
+    return std::max(play.max_rejection_backoff,
+                    play.retry_after + play.answers_after) +
+           kPeriod;
+  }
+  // A refresh that runs at that moment may bring a token that was revoked
+  // before it arrived; the next one starts when it is rejected.
+  if (play.issued_when_asked) return play.answers_after + kPeriod;
+  return absl::ZeroDuration();
+}
+
+// The most attempts that rejections start within `time`: 2, 4, 8 ... s apart,
+// up to `longest`.
+int64_t LongestRow(absl::Duration time, absl::Duration longest) {
+  int64_t attempts = 0;
+  absl::Duration wait = absl::Seconds(2);
+  for (absl::Duration at; at < time; at += wait, wait = 2 * wait) {
+    wait = std::min(wait, longest);
+    ++attempts;
+  }
+  return attempts;
+}
+
+// The most calls of the endpoint.
+int64_t MayAsk(const Play& play) {
+  // In two hours, if tokens are not accepted at once.
+  if (play.accepted_after > absl::ZeroDuration()) return 8;
+  const absl::Duration stale_after =
+      play.token_life - std::min(play.token_life / 2, absl::Minutes(20));
+  int64_t most = 1 + play.length / stale_after;
+  if (RowInProgress(play)) {
+    most += LongestRow(play.length, play.max_rejection_backoff);
+  } else {
+    for (const auto& rejected :
+         {play.mistake_at, play.revoked_at, play.revoked_again_at}) {
+      if (rejected.has_value()) ++most;
+    }
+    // A refresh may bring a token that was revoked meanwhile.
+    if (play.issued_when_asked) ++most;
+  }
+  // A stale token's refresh is tried again once a minute.
+  most += (play.down_until - play.down_from) / absl::Minutes(1);
+  // A clock that jumps ends a token early.
+  if (play.disturbed_at.has_value()) ++most;
+  return most;
+}
+
+}  // namespace
+
+std::vector<std::string> Broken(const Play& play, const Outcome& outcome,
+                                bool lockstep) {
+  std::vector<std::string> broken;
+  const auto limit = [&](const char* what, int64_t found, int64_t most) {
+    if (found <= most) return;
+    broken.push_back(
+        absl::StrCat(what, ": ", found, ", at most ", most, " are promised"));
+  };
+  limit("calls of the endpoint that its Retry-After forbade", outcome.too_soon,
+        0);
+  limit("calls of the endpoint", outcome.asked, MayAsk(play));
+  const absl::Duration d = play.accepted_after;
+  if (d > absl::ZeroDuration()) {
+    limit("calls failed after the first issue", outcome.failed_after_first,
+          Calls(play, 3 * d, lockstep));
+    limit("calls failed after a later issue", outcome.failed_after_later,
+          Calls(play, d + kPeriod, lockstep));
+  } else if (play.mistake_at.has_value()) {
+    limit("calls failed by mistake", outcome.failed, 1);
+  } else if (!play.revoked_at.has_value() ||
+             MayFailFor(play) == absl::ZeroDuration()) {
+    limit("failed calls", outcome.failed, 0);
+  } else if (outcome.healed_after > MayFailFor(play)) {
+    broken.push_back(absl::StrCat(
+        "healed after ", absl::FormatDuration(outcome.healed_after), ", ",
+        absl::FormatDuration(MayFailFor(play)), " are promised"));
+  }
+  return broken;
+}
+
+}  // namespace refreshable_examples

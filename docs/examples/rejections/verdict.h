@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What this library promises of a Play.
+
+#ifndef REFRESHABLE_DOCS_EXAMPLES_REJECTIONS_VERDICT_H_
+#define REFRESHABLE_DOCS_EXAMPLES_REJECTIONS_VERDICT_H_
+
+#include <string>
+#include <vector>
+
+#include "docs/examples/rejections/play.h"
+
+namespace refreshable_examples {
+
+// A sentence for each promise that is broken. `lockstep` says that all callers
+// call at the same moment.
+std::vector<std::string> Broken(const Play& play, const Outcome& outcome,
+                                bool lockstep);
+
+}  // namespace refreshable_examples
+
+#endif  // REFRESHABLE_DOCS_EXAMPLES_REJECTIONS_VERDICT_H_

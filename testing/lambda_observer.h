@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// LambdaObserver: an observer that is one function.
+
+#ifndef REFRESHABLE_TESTING_LAMBDA_OBSERVER_H_
+#define REFRESHABLE_TESTING_LAMBDA_OBSERVER_H_
+
+#include <functional>
+#include <memory>
+#include <utility>
+
+#include "refreshable/event.h"
+#include "refreshable/observer.h"
+
+namespace refreshable_testing {
+
+// Calls a function with every event, so that a test can keep what it looks for:
+//
+//   std::vector<Event> events;
+//   auto token = *Refreshable<std::string>::Create(
+//       source.Share(),
+//       {&executor, ExactPolicy(),
+//        Observe([&](const Event& event) { events.push_back(event); })});
+//
+// The function must not be null. `Observer` says on which threads it is called,
+// and what it may do.
+class LambdaObserver final : public refreshable::Observer {
+ public:
+  explicit LambdaObserver(
+      std::function<void(const refreshable::Event&)> function)
+      : function_(std::move(function)) {}
+
+  void OnEvent(const refreshable::Event& event) override { function_(event); }
+
+ private:
+  const std::function<void(const refreshable::Event&)> function_;
+};
+
+// A new LambdaObserver.
+inline std::shared_ptr<refreshable::Observer> Observe(
+    std::function<void(const refreshable::Event&)> function) {
+  return std::make_shared<LambdaObserver>(std::move(function));
+}
+
+}  // namespace refreshable_testing
+
+#endif  // REFRESHABLE_TESTING_LAMBDA_OBSERVER_H_
