@@ -6,6 +6,8 @@
 #ifndef REFRESHABLE_EXECUTORS_THREAD_EXECUTOR_H_
 #define REFRESHABLE_EXECUTORS_THREAD_EXECUTOR_H_
 
+#include "refreshable/executors/cpp17.h"  // IWYU pragma: keep
+
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
