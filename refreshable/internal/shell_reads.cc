@@ -111,9 +111,9 @@ std::optional<absl::Status> Shell::Ask(const ReadRequest& request,
   // On a thread of the executor the attempt that is waited for may be queued
   // behind the caller, so the caller runs it itself.
   UseExecutor([&] {
-    wait.in_executor_thread = executor_->InExecutorThread();
+    wait.in_executor_thread = executor()->InExecutorThread();
     wait.drivable =
-        executor_->DriveUntil([] { return true; }, request.deadline);
+        executor()->DriveUntil([] { return true; }, request.deadline);
   });
   return std::nullopt;
 }
@@ -125,7 +125,7 @@ absl::Status Shell::Await(const Wait& wait) {
     if (outcome.has_value()) return *std::move(outcome);
     if (!wait.drivable) continue;
     // This thread is the one that drives the executor, which therefore lives.
-    executor_->DriveUntil(
+    executor()->DriveUntil(
         [&] {
           ForkMutexLock lock(&mutex_);
           return Ready(wait);
@@ -354,7 +354,7 @@ void Shell::WakeWaiters(const std::vector<uint64_t>& ids) {
 
 // Has a settled async read delivered by the executor.
 void Shell::Dispatch(uint64_t id) {
-  UseExecutor([&] { executor_->Run(DeliverTask(shared_from_this(), id)); });
+  UseExecutor([&] { executor()->Run(DeliverTask(shared_from_this(), id)); });
 }
 
 void Shell::DeliveryLost(uint64_t id) {
