@@ -230,6 +230,7 @@ class Shell : public std::enable_shared_from_this<Shell>, protected ForkAware {
                                   absl::FunctionRef<void()> take,
                                   Wait& wait) noexcept;
   absl::Status Await(const Wait& wait);
+  void Drive(const Wait& wait);
   std::optional<absl::Status> Block(const Wait& wait) noexcept;
   std::optional<absl::Status> AfterDriving(const Wait& wait) noexcept;
   bool Ready(const Wait& wait) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

@@ -124,16 +124,34 @@ absl::Status Shell::Await(const Wait& wait) {
     std::optional<absl::Status> outcome = Block(wait);
     if (outcome.has_value()) return *std::move(outcome);
     if (!wait.drivable) continue;
-    // This thread is the one that drives the executor, which therefore lives.
-    executor()->DriveUntil(
-        [&] {
-          ForkMutexLock lock(&mutex_);
-          return Ready(wait);
-        },
-        wait.waiter->request.deadline);
+    Drive(wait);
     outcome = AfterDriving(wait);
     if (outcome.has_value()) return *std::move(outcome);
   }
+}
+
+// Drives the executor until something can be done. If a task throws, the read
+// ends with the exception.
+void Shell::Drive(const Wait& wait) {
+  // Ends the wait on the way out of an exception.
+  struct Leave {
+    Shell* shell;
+    const Wait& wait;
+    bool returned = false;
+    ~Leave() {
+      if (returned) return;
+      ForkMutexLock lock(&shell->mutex_);
+      shell->RemoveWaiter(wait.id);
+    }
+  } leave{this, wait};
+  // This thread is the one that drives the executor, which therefore lives.
+  executor()->DriveUntil(
+      [&] {
+        ForkMutexLock lock(&mutex_);
+        return Ready(wait);
+      },
+      wait.waiter->request.deadline);
+  leave.returned = true;
 }
 
 // Whether the waiter is done, or its thread can run the attempt. Also once it
