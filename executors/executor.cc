@@ -2,12 +2,15 @@
 
 #include "refreshable/executors/executor.h"
 
+#include <atomic>
 #include <utility>
 
 #include "absl/functional/function_ref.h"
 #include "absl/time/time.h"
 
 namespace refreshable {
+
+Executor::~Executor() { destroyed_->store(true, std::memory_order_relaxed); }
 
 bool Executor::RunBlocking(Task task) { return Run(std::move(task)); }
 

@@ -7,7 +7,11 @@
 #ifndef REFRESHABLE_EXECUTORS_EXECUTOR_H_
 #define REFRESHABLE_EXECUTORS_EXECUTOR_H_
 
+#include "refreshable/executors/cpp17.h"  // IWYU pragma: keep
+
+#include <atomic>
 #include <cstdint>
+#include <memory>
 
 #include "absl/functional/any_invocable.h"
 #include "absl/functional/function_ref.h"
@@ -37,11 +41,21 @@ enum class TimerId : uint64_t {
 // destroyed there may call `Cancel`, `InExecutorThread` and `clock()`.
 //
 // Lifetime: the executor outlives everything else that holds a pointer to it.
+// Otherwise a Refreshable ends the program with a message.
 class Executor {
  public:
   using Task = absl::AnyInvocable<void() &&>;
 
-  virtual ~Executor() = default;
+  Executor() = default;
+  Executor(const Executor&) = delete;
+  Executor& operator=(const Executor&) = delete;
+  virtual ~Executor();
+
+  // Returns a flag that is true once this executor has been destroyed. It may
+  // be kept for longer than the executor exists, and be read on any thread.
+  std::shared_ptr<const std::atomic<bool>> destroyed() const {
+    return destroyed_;
+  }
 
   // Queues `task` to be run soon on a thread of this executor. The task, a
   // callback or a completion, does not block for long. Returns false if the
@@ -96,6 +110,10 @@ class Executor {
   // The clock that `RunAfter` and `DriveUntil` follow. Lives as long as the
   // executor. Thread-safe.
   virtual const Clock& clock() const = 0;
+
+ private:
+  const std::shared_ptr<std::atomic<bool>> destroyed_ =
+      std::make_shared<std::atomic<bool>>(false);
 };
 
 }  // namespace refreshable

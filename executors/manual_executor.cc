@@ -79,13 +79,11 @@ uint64_t ManualExecutor::Queue(PendingStep::Kind kind, absl::Duration delay,
   Steps::node_type node = made.extract(made.begin());
   {
     absl::MutexLock lock(&mu_);
-#ifndef NDEBUG
     Require(!closed_,
             "ManualExecutor destroyed before something that still uses it");
-#endif
     const bool refuse =
         kind == PendingStep::Kind::kRun ? refuse_runs_ : refuse_timers_;
-    if (!closed_ && !refuse) {
+    if (!refuse) {
       const uint64_t id = ++last_id_;
       node.key() = {now_.since_boot + std::max(delay, absl::ZeroDuration()),
                     id};

@@ -6,6 +6,8 @@
 #ifndef REFRESHABLE_EXECUTORS_MANUAL_EXECUTOR_H_
 #define REFRESHABLE_EXECUTORS_MANUAL_EXECUTOR_H_
 
+#include "refreshable/executors/cpp17.h"  // IWYU pragma: keep
+
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -50,11 +52,10 @@ namespace refreshable {
 // has then run; the executor stays usable.
 //
 // The destructor never runs a task. It destroys what is pending, in the order
-// above, on the destroying thread, with no lock held. `Run` and `RunAfter` are
-// refused from then on; a destructor of a pending task that calls one of them
-// belongs to something that was to be destroyed before the executor, and ends
-// the program in builds without NDEBUG. What a destroyed object left behind in
-// the queue is harmless.
+// above, on the destroying thread, with no lock held. `Run` and `RunAfter` end
+// the program from then on: a destructor of a pending task that calls one of
+// them belongs to something that should have been destroyed before the
+// executor. What a destroyed object left behind in the queue is harmless.
 class ManualExecutor final : public Executor {
  public:
   // What a pending step is, for code that chooses the order of steps itself.

@@ -6,6 +6,8 @@
 #ifndef REFRESHABLE_EXECUTORS_THREAD_EXECUTOR_H_
 #define REFRESHABLE_EXECUTORS_THREAD_EXECUTOR_H_
 
+#include "refreshable/executors/cpp17.h"  // IWYU pragma: keep
+
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -113,7 +115,10 @@ class ThreadExecutor final : public Executor {
 
   // Refuses further tasks, destroys pending tasks without running them, and
   // waits up to `timeout` for running tasks. Returns how many still run, timer
-  // tasks included; 0 means that no thread of this executor is left.
+  // tasks included. The threads of those keep running; a later call waits for
+  // the same tasks again. 0 means that all tasks have ended, and that all
+  // threads have ended too, except that a thread which an earlier call left
+  // running may be about to exit.
   //
   // Pending tasks are destroyed on the calling thread, with no lock held: tasks
   // of `Run`, then tasks of `RunBlocking`, each in the order in which they were

@@ -51,11 +51,22 @@ int CountForks() {
 
 }  // namespace
 
-thread_local ThreadPool::ThisThread ThreadPool::this_thread_;
+ThreadPool::ThreadPool(const Options& options, const Clock& clock)
+    : options_(options),
+      clock_(clock),
+      workers_(std::min(options.workers, kPromptWorkers), options.workers,
+               /*kept=*/1),
+      blockers_(options.blocking_threads, options.blocking_threads,
+                /*kept=*/0) {}
 
-uint64_t ThreadPool::ForkCount() {
+ThreadPool::ThisThread& ThreadPool::OfThisThread() {
+  static thread_local ThisThread this_thread;
+  return this_thread;
+}
+
+const std::atomic<uint64_t>& ThreadPool::Forks() {
   CountForks();
-  return fork_count.load(std::memory_order_relaxed);
+  return fork_count;
 }
 
 bool ThreadPool::Start() {
@@ -224,7 +235,7 @@ bool ThreadPool::Cancel(uint64_t id) {
 }
 
 void ThreadPool::Work(Lane& lane, Threads::iterator self) {
-  this_thread_.core = this;
+  this_thread_().pool = this;
   mu_.Lock();
   --lane.arriving;
   while (!closed_) {
@@ -237,10 +248,10 @@ void ThreadPool::Work(Lane& lane, Threads::iterator self) {
     ++lane.taken;
     ++running_;
     mu_.Unlock();
-    this_thread_.in_task = true;
+    this_thread_().in_task = true;
     std::move(node.front())();
     node.clear();  // The task's destructor still counts as inside the task.
-    this_thread_.in_task = false;
+    this_thread_().in_task = false;
     mu_.Lock();
     LeaveTask();
   }
@@ -268,7 +279,7 @@ bool ThreadPool::AwaitTask(Lane& lane, Idler& me) {
 }
 
 void ThreadPool::RunTimers(Threads::iterator self) {
-  this_thread_.core = this;
+  this_thread_().pool = this;
   mu_.Lock();
   while (AwaitTimer()) {
     Timers::node_type timer = timers_.extract(timers_.begin());
@@ -308,7 +319,7 @@ void ThreadPool::LeaveTask() {
 }
 
 void ThreadPool::End(Threads::iterator self) {
-  this_thread_ = {};
+  this_thread_() = {};
   // Each thread joins the thread that ended before it.
   Threads before;
   if (detached_.empty()) {

@@ -5,7 +5,6 @@
 #ifndef REFRESHABLE_EXECUTORS_THREAD_POOL_H_
 #define REFRESHABLE_EXECUTORS_THREAD_POOL_H_
 
-#include <algorithm>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -30,6 +29,10 @@ namespace executors_internal {
 // The queues, timers and threads of a ThreadExecutor in one process; a child of
 // fork() gets a pool of its own. Each thread shares ownership of the pool, so
 // that a thread whose task never returns can be left running. Thread-safe.
+//
+// A process may contain several copies of this library, and which copy's
+// functions a call reaches is up to the linker. A pool therefore always uses
+// the count of forks and the thread-local data of the copy that created it.
 class ThreadPool final : public std::enable_shared_from_this<ThreadPool> {
  public:
   using Task = Executor::Task;
@@ -43,22 +46,13 @@ class ThreadPool final : public std::enable_shared_from_this<ThreadPool> {
     size_t max_timers;
   };
 
-  ThreadPool(const Options& options, const Clock& clock)
-      : options_(options),
-        clock_(clock),
-        workers_(std::min(options.workers, kPromptWorkers), options.workers,
-                 /*kept=*/1),
-        blockers_(options.blocking_threads, options.blocking_threads,
-                  /*kept=*/0) {}
+  ThreadPool(const Options& options, const Clock& clock);
 
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
 
   // How many threads for `Run` are created without delay.
   static constexpr int kPromptWorkers = 4;
-
-  // The number of forks between the first process and this one.
-  static uint64_t ForkCount();
 
   // Must be called once, by the thread that created the pool. Returns false if
   // the system refuses the first threads; all calls are refused then.
@@ -72,16 +66,19 @@ class ThreadPool final : public std::enable_shared_from_this<ThreadPool> {
   bool RunAfter(uint64_t id, absl::Duration delay, Task task);
   bool Cancel(uint64_t id);
 
-  bool OfThisProcess() const { return fork_count_ == ForkCount(); }
+  bool OfThisProcess() const {
+    return fork_count_ == forks_.load(std::memory_order_relaxed);
+  }
   // Whether the calling thread belongs to this pool.
-  bool OwnsThisThread() const { return this_thread_.core == this; }
+  bool OwnsThisThread() const { return this_thread_().pool == this; }
   // Whether the calling thread belongs to this pool and is inside a task that
   // is not a timer's.
-  bool InRunTask() const { return OwnsThisThread() && this_thread_.in_task; }
+  bool InRunTask() const { return OwnsThisThread() && this_thread_().in_task; }
   // Whether the calling thread is inside a task that a destroyed executor left
-  // running.
+  // running. May be false if another copy of the library created its pool.
   static bool InTaskLeftRunning() {
-    return this_thread_.core != nullptr && this_thread_.core->released_;
+    const ThreadPool* const pool = OfThisThread().pool;
+    return pool != nullptr && pool->released_;
   }
 
  private:
@@ -90,7 +87,7 @@ class ThreadPool final : public std::enable_shared_from_this<ThreadPool> {
   using TimersById = std::map<uint64_t, Timers::iterator>;
 
   struct ThisThread {
-    const ThreadPool* core = nullptr;
+    const ThreadPool* pool = nullptr;
     bool in_task = false;
   };
 
@@ -152,11 +149,16 @@ class ThreadPool final : public std::enable_shared_from_this<ThreadPool> {
   // Releases the lock. The thread uses nothing of the pool afterwards.
   void End(Threads::iterator self) ABSL_UNLOCK_FUNCTION(mu_);
 
-  static thread_local ThisThread this_thread_;
+  // Both return the data of one copy of the library.
+  static ThisThread& OfThisThread();
+  // The number of forks between the first process and this one.
+  static const std::atomic<uint64_t>& Forks();
 
   const Options options_;
   const Clock& clock_;
-  const uint64_t fork_count_ = ForkCount();
+  ThisThread& (*const this_thread_)() = &OfThisThread;
+  const std::atomic<uint64_t>& forks_ = Forks();
+  const uint64_t fork_count_ = forks_.load(std::memory_order_relaxed);
   std::atomic<bool> released_{false};
   std::shared_ptr<ThreadPool> self_;  // The executor's reference.
 

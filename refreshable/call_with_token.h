@@ -6,6 +6,8 @@
 #ifndef REFRESHABLE_CALL_WITH_TOKEN_H_
 #define REFRESHABLE_CALL_WITH_TOKEN_H_
 
+#include "refreshable/executors/cpp17.h"  // IWYU pragma: keep
+
 #include <algorithm>
 #include <memory>
 #include <optional>

@@ -5,6 +5,8 @@
 #ifndef REFRESHABLE_CREDENTIAL_H_
 #define REFRESHABLE_CREDENTIAL_H_
 
+#include "refreshable/executors/cpp17.h"  // IWYU pragma: keep
+
 #include <ostream>
 #include <utility>
 

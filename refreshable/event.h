@@ -5,6 +5,8 @@
 #ifndef REFRESHABLE_EVENT_H_
 #define REFRESHABLE_EVENT_H_
 
+#include "refreshable/executors/cpp17.h"  // IWYU pragma: keep
+
 #include <cstddef>
 #include <ostream>
 

@@ -5,6 +5,8 @@
 #ifndef REFRESHABLE_FAILURE_CLASS_H_
 #define REFRESHABLE_FAILURE_CLASS_H_
 
+#include "refreshable/executors/cpp17.h"  // IWYU pragma: keep
+
 #include <ostream>
 
 #include "absl/status/status.h"

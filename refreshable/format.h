@@ -6,6 +6,8 @@
 #ifndef REFRESHABLE_FORMAT_H_
 #define REFRESHABLE_FORMAT_H_
 
+#include "refreshable/executors/cpp17.h"  // IWYU pragma: keep
+
 #include "fmt/format.h"
 #include "fmt/ostream.h"
 #include "refreshable/credential.h"

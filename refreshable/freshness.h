@@ -5,6 +5,8 @@
 #ifndef REFRESHABLE_FRESHNESS_H_
 #define REFRESHABLE_FRESHNESS_H_
 
+#include "refreshable/executors/cpp17.h"  // IWYU pragma: keep
+
 #include <ostream>
 
 #include "absl/strings/string_view.h"

@@ -5,6 +5,8 @@
 #ifndef REFRESHABLE_GENERATION_H_
 #define REFRESHABLE_GENERATION_H_
 
+#include "refreshable/executors/cpp17.h"  // IWYU pragma: keep
+
 #include <cstdint>
 #include <ostream>
 #include <string>

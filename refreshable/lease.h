@@ -5,6 +5,8 @@
 #ifndef REFRESHABLE_LEASE_H_
 #define REFRESHABLE_LEASE_H_
 
+#include "refreshable/executors/cpp17.h"  // IWYU pragma: keep
+
 #include <atomic>
 #include <cstdint>
 #include <limits>

@@ -18,6 +18,7 @@
 #include "absl/time/time.h"
 #include "gtest/gtest.h"
 #include "refreshable/executors/manual_executor.h"
+#include "refreshable/executors/thread_executor.h"
 #include "refreshable/lifecycle_testing.h"
 #include "refreshable/refreshable.h"
 
@@ -119,6 +120,39 @@ TEST(MisuseTest, B1NegativeRetriesAreNone) {
     EXPECT_TRUE(token->Install(lifecycle_testing::Hour("t2")).ok());
     executor.RunUntilIdle();
     EXPECT_EQ(outcome.token, "t2") << outcome.status;
+  }
+}
+
+// What was called was a method of an object that was no longer there.
+template <typename E>
+void ExpectDeathAfterExecutor(const std::function<void(Strings&)>& use) {
+  EXPECT_DEATH(
+      {
+        auto executor = std::make_unique<E>();
+        auto token = Make(executor.get(), std::make_shared<HeldSource>());
+        token->Install(lifecycle_testing::Hour("t1")).status().IgnoreError();
+        executor.reset();
+        use(*token);
+        token.reset();  // Cancels the timer.
+      },
+      "its executor was destroyed first");
+}
+
+TEST(MisuseDeathTest, E1AnExecutorThatDiedFirstEndsTheProgramWithAMessage) {
+  const std::vector<std::function<void(Strings&)>> uses = {
+      [](Strings& token) { token.Invalidate(Generation(1)); },
+      [](Strings& token) { token.Reset(); },
+      [](Strings& token) { token.health(); },
+      [](Strings& token) { token.TryGet().status().IgnoreError(); },
+      [](Strings& token) {
+        token.GetAsync(absl::Seconds(1), [](const auto&) {});
+      },
+      [](Strings& token) { static_cast<void>(token.clock()); },
+      [](Strings&) {},
+  };
+  for (const auto& use : uses) {
+    ExpectDeathAfterExecutor<ManualExecutor>(use);
+    ExpectDeathAfterExecutor<ThreadExecutor>(use);
   }
 }
 

@@ -5,6 +5,8 @@
 #ifndef REFRESHABLE_OBSERVERS_H_
 #define REFRESHABLE_OBSERVERS_H_
 
+#include "refreshable/executors/cpp17.h"  // IWYU pragma: keep
+
 #include <array>
 #include <atomic>
 #include <cstdint>

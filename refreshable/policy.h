@@ -5,6 +5,8 @@
 #ifndef REFRESHABLE_POLICY_H_
 #define REFRESHABLE_POLICY_H_
 
+#include "refreshable/executors/cpp17.h"  // IWYU pragma: keep
+
 #include <optional>
 #include <ostream>
 

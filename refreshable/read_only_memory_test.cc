@@ -92,6 +92,25 @@ class IdleExecutor final : public Executor {
   std::vector<Task> tasks_;
 };
 
+struct Node final : internal::HazardNode {};
+
+// Whether the inlined part of a read succeeds by itself on this thread, which
+// has read before and holds nothing. It cannot if the program and the library
+// differ in which variable is the thread's record.
+bool ReadsMakeNoCall() {
+#ifndef REFRESHABLE_NO_THREAD_LOCAL
+  internal::HazardDomain& domain = internal::HazardDomain::Current();
+  if (domain.Asymmetric()) {
+    static const internal::HazardCell cell{new Node};
+    if (!internal::HazardDomain::AtHand(&domain)) return false;
+    return internal::HazardHold(
+               internal::HazardDomain::TryProtect(&domain, cell))
+               .node() != nullptr;
+  }
+#endif
+  return true;
+}
+
 class ReadOnlyMemoryTest : public testing::Test {
  protected:
   // What one test has put there stays, and the next begins on a page after it.
@@ -155,6 +174,7 @@ class ReadOnlyMemoryTest : public testing::Test {
         EXPECT_EQ(allocations, before);
         EXPECT_TRUE(first);
         EXPECT_EQ(good, reads);
+        EXPECT_TRUE(ReadsMakeNoCall());
         const auto lease = refreshable_->Get();
         ++holding;
         while (!counted) std::this_thread::yield();

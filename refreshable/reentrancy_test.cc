@@ -302,6 +302,20 @@ TEST_F(ReentrancyTest, S4HookRunsAfterPublicationAndBeforeWaitersWake) {
 }
 
 #ifdef ABSL_HAVE_EXCEPTIONS
+// The read stayed among those that wait, without anybody who waited.
+TEST_F(ReentrancyTest, T1AnExceptionOfATaskEndsTheReadThatDrives) {
+  token_ = Make(&executor_, held_);
+  executor_.Run([] { throw 1; });
+  EXPECT_THROW(token_->Get(kForever).status().IgnoreError(), int);
+  EXPECT_EQ(token_->health().waiters, 0);
+  executor_.RunUntilIdle();
+  executor_.Run([] { throw 1; });
+  EXPECT_THROW(token_->Get(absl::Seconds(5)).status().IgnoreError(), int);
+  EXPECT_EQ(token_->health().waiters, 0);
+  held_->Answer(0, Hour("t1"));
+  EXPECT_TRUE(token_->Get().ok());
+}
+
 TEST_F(ReentrancyTest, E5WhatUserCodeThrowsIsIgnored) {
   Strings::Options options;
   options.on_token_changed = [](const auto&) { throw 1; };

@@ -5,6 +5,8 @@
 #ifndef REFRESHABLE_REFRESH_ERROR_H_
 #define REFRESHABLE_REFRESH_ERROR_H_
 
+#include "refreshable/executors/cpp17.h"  // IWYU pragma: keep
+
 #include <optional>
 #include <ostream>
 #include <string>

@@ -342,7 +342,7 @@ void RefreshMachine::OnReset(const Instant& now, Decisions& out) {
 void RefreshMachine::OnFork(std::optional<uint64_t> seed) {
   if (phase_ == Phase::kRunning) {
     last_start_ = start_before_;
-    if (running_.by_rejection) row_.OnLost();
+    if (running_.by_rejection) row_.OnFork();
   }
   phase_ = Phase::kIdle;
   abandoned_.clear();

@@ -5,9 +5,7 @@
 #ifndef REFRESHABLE_REFRESHABLE_H_
 #define REFRESHABLE_REFRESHABLE_H_
 
-#if defined(_MSVC_LANG) ? _MSVC_LANG < 201703L : __cplusplus < 201703L
-#error "refreshable requires C++17 or later: compile with -std=c++17"
-#endif
+#include "refreshable/executors/cpp17.h"  // IWYU pragma: keep
 
 #include <algorithm>
 #include <cstdint>

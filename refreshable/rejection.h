@@ -5,6 +5,8 @@
 #ifndef REFRESHABLE_REJECTION_H_
 #define REFRESHABLE_REJECTION_H_
 
+#include "refreshable/executors/cpp17.h"  // IWYU pragma: keep
+
 #include <cstddef>
 
 #include "absl/strings/string_view.h"

@@ -72,7 +72,7 @@ class RejectionRow {
 
   // Undoes the last OnStart: after a fork(), that attempt belongs to the
   // parent.
-  void OnLost() {
+  void OnFork() {
     if (attempts_ == 0) return;
     --attempts_;
     wait_ = wait_before_;

@@ -5,6 +5,8 @@
 #ifndef REFRESHABLE_SECRET_H_
 #define REFRESHABLE_SECRET_H_
 
+#include "refreshable/executors/cpp17.h"  // IWYU pragma: keep
+
 #include <cstddef>
 #include <memory>
 #include <ostream>

@@ -5,6 +5,8 @@
 #ifndef REFRESHABLE_WAITER_ID_H_
 #define REFRESHABLE_WAITER_ID_H_
 
+#include "refreshable/executors/cpp17.h"  // IWYU pragma: keep
+
 #include <cstdint>
 
 namespace refreshable {

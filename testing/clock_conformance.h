@@ -6,6 +6,8 @@
 #ifndef REFRESHABLE_TESTING_CLOCK_CONFORMANCE_H_
 #define REFRESHABLE_TESTING_CLOCK_CONFORMANCE_H_
 
+#include "refreshable/executors/cpp17.h"  // IWYU pragma: keep
+
 #include <memory>
 
 #include "absl/time/time.h"

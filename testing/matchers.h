@@ -10,6 +10,8 @@
 #ifndef REFRESHABLE_TESTING_MATCHERS_H_
 #define REFRESHABLE_TESTING_MATCHERS_H_
 
+#include "refreshable/executors/cpp17.h"  // IWYU pragma: keep
+
 #include <cstdint>
 #include <optional>
 #include <string>

@@ -6,6 +6,8 @@
 #ifndef REFRESHABLE_TESTING_SCHEDULE_WORLD_H_
 #define REFRESHABLE_TESTING_SCHEDULE_WORLD_H_
 
+#include "refreshable/executors/cpp17.h"  // IWYU pragma: keep
+
 #include <cstddef>
 #include <cstdint>
 #include <deque>

@@ -5,6 +5,8 @@
 #ifndef REFRESHABLE_TESTING_SCRIPTED_SOURCE_H_
 #define REFRESHABLE_TESTING_SCRIPTED_SOURCE_H_
 
+#include "refreshable/executors/cpp17.h"  // IWYU pragma: keep
+
 #include <cstddef>
 #include <deque>
 #include <functional>

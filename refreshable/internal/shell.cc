@@ -65,6 +65,7 @@ class Shell::TimerTask {
 
 Shell::Shell(ShellConfig config)
     : executor_(config.executor),
+      executor_destroyed_(config.executor->destroyed()),
       observer_(std::move(config.observer)),
       classify_(std::move(config.classify)),
       show_exception_text_(config.show_exception_text),
@@ -166,7 +167,7 @@ void Shell::Close() noexcept {
     }
     timer = std::exchange(timer_, TimerId::kNone);
   }
-  if (timer != TimerId::kNone) executor_->Cancel(timer);
+  if (timer != TimerId::kNone) executor()->Cancel(timer);
   for (auto& waiter : orphans) waiter->async->Finish(Destroyed());
 }
 
@@ -366,7 +367,7 @@ std::vector<Shell::Effects> Shell::LeaveExecutor() {
 
 void Shell::SubmitAttempt(AttemptId id) {
   UseExecutor([&] {
-    if (!executor_->RunBlocking(AttemptTask(shared_from_this(), id))) {
+    if (!executor()->RunBlocking(AttemptTask(shared_from_this(), id))) {
       AttemptLost(id);
     }
   });
@@ -424,10 +425,10 @@ void Shell::SyncTimer(bool retry) noexcept {
       AddThisThread(in_executor_);
       mutex_.Unlock();
       TimerId timer = TimerId::kNone;
-      if (old != TimerId::kNone) executor_->Cancel(old);
+      if (old != TimerId::kNone) executor()->Cancel(old);
       if (at < absl::InfiniteDuration()) {
-        timer = executor_->RunAfter(at - now.since_boot,
-                                    TimerTask(shared_from_this(), serial));
+        timer = executor()->RunAfter(at - now.since_boot,
+                                     TimerTask(shared_from_this(), serial));
         if (timer == TimerId::kNone) OnTimerLost(serial);
       }
       mutex_.Lock();

@@ -18,6 +18,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/base/optimization.h"
 #include "absl/base/thread_annotations.h"
 #include "absl/functional/any_invocable.h"
 #include "absl/functional/function_ref.h"
@@ -29,6 +30,7 @@
 #include "refreshable/failure_class.h"
 #include "refreshable/health.h"
 #include "refreshable/internal/fork_aware.h"
+#include "refreshable/internal/misuse.h"
 #include "refreshable/internal/published.h"
 #include "refreshable/observer.h"
 #include "refreshable/policy.h"
@@ -101,14 +103,21 @@ class Shell : public std::enable_shared_from_this<Shell>, protected ForkAware {
   // Returns the present moment; nullopt after Close, when the clock may be
   // gone.
   std::optional<Instant> NowUnlessClosed() const noexcept;
-  const Clock& clock() const { return executor_->clock(); }
+  const Clock& clock() const { return executor()->clock(); }
   Instant Now() const { return clock().Now(); }
 
   // Ends everything (clause E1). The executor is not used after this returns.
   void Close() noexcept;
 
  protected:
-  Executor* executor() const { return executor_; }
+  // Ends the program if the executor has been destroyed.
+  Executor* executor() const {
+    if (ABSL_PREDICT_FALSE(
+            executor_destroyed_->load(std::memory_order_relaxed))) {
+      DieOfMisuse("its executor was destroyed first");
+    }
+    return executor_;
+  }
 
   // What remains to be done outside the lock after a publication.
   struct Publication {
@@ -223,6 +232,7 @@ class Shell : public std::enable_shared_from_this<Shell>, protected ForkAware {
                                   absl::FunctionRef<void()> take,
                                   Wait& wait) noexcept;
   absl::Status Await(const Wait& wait);
+  void Drive(const Wait& wait);
   std::optional<absl::Status> Block(const Wait& wait) noexcept;
   std::optional<absl::Status> AfterDriving(const Wait& wait) noexcept;
   bool Ready(const Wait& wait) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -239,6 +249,7 @@ class Shell : public std::enable_shared_from_this<Shell>, protected ForkAware {
   void OnTimerLost(uint64_t serial);
 
   Executor* const executor_;
+  const std::shared_ptr<const std::atomic<bool>> executor_destroyed_;
   const std::shared_ptr<Observer> observer_;
   const std::function<FailureClass(const absl::Status&)> classify_;
   const bool show_exception_text_;

@@ -111,9 +111,9 @@ std::optional<absl::Status> Shell::Ask(const ReadRequest& request,
   // On a thread of the executor the attempt that is waited for may be queued
   // behind the caller, so the caller runs it itself.
   UseExecutor([&] {
-    wait.in_executor_thread = executor_->InExecutorThread();
+    wait.in_executor_thread = executor()->InExecutorThread();
     wait.drivable =
-        executor_->DriveUntil([] { return true; }, request.deadline);
+        executor()->DriveUntil([] { return true; }, request.deadline);
   });
   return std::nullopt;
 }
@@ -124,16 +124,34 @@ absl::Status Shell::Await(const Wait& wait) {
     std::optional<absl::Status> outcome = Block(wait);
     if (outcome.has_value()) return *std::move(outcome);
     if (!wait.drivable) continue;
-    // This thread is the one that drives the executor, which therefore lives.
-    executor_->DriveUntil(
-        [&] {
-          ForkMutexLock lock(&mutex_);
-          return Ready(wait);
-        },
-        wait.waiter->request.deadline);
+    Drive(wait);
     outcome = AfterDriving(wait);
     if (outcome.has_value()) return *std::move(outcome);
   }
+}
+
+// Drives the executor until something can be done. If a task throws, the read
+// ends with the exception.
+void Shell::Drive(const Wait& wait) {
+  // Ends the wait on the way out of an exception.
+  struct Leave {
+    Shell* shell;
+    const Wait& wait;
+    bool returned = false;
+    ~Leave() {
+      if (returned) return;
+      ForkMutexLock lock(&shell->mutex_);
+      shell->RemoveWaiter(wait.id);
+    }
+  } leave{this, wait};
+  // This thread is the one that drives the executor, which therefore lives.
+  executor()->DriveUntil(
+      [&] {
+        ForkMutexLock lock(&mutex_);
+        return Ready(wait);
+      },
+      wait.waiter->request.deadline);
+  leave.returned = true;
 }
 
 // Whether the waiter is done, or its thread can run the attempt. Also once it
@@ -360,7 +378,7 @@ bool Shell::WakeWaiters(const std::vector<uint64_t>& ids) {
 
 // Has a settled async read delivered by the executor.
 void Shell::Dispatch(uint64_t id) {
-  UseExecutor([&] { executor_->Run(DeliverTask(shared_from_this(), id)); });
+  UseExecutor([&] { executor()->Run(DeliverTask(shared_from_this(), id)); });
 }
 
 void Shell::DeliveryLost(uint64_t id) {

@@ -61,6 +61,7 @@ constexpr PluginApi kApi = {
       return nodes_alive.load();
     },
     [] { return TryRead().node() != nullptr; },
+    [] {},
 };
 
 }  // namespace

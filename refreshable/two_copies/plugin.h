@@ -13,7 +13,7 @@ namespace refreshable {
 
 struct PluginApi {
   // Makes the copy work as it does without membarrier(2). Called before all
-  // others, or not at all.
+  // others, or not at all. May be null.
   void (*force_symmetric)();
   // Replaces the published token.
   void (*publish)();
@@ -24,6 +24,9 @@ struct PluginApi {
   int (*alive)();
   // Whether a read needs no call. Only after the calling thread has read.
   bool (*reads_are_fast)();
+  // Ends the copy's threads and destroys what it holds. Called last, before the
+  // shared object is unloaded. `GetPlugin` makes everything anew.
+  void (*end)();
 };
 
 }  // namespace refreshable
