@@ -381,11 +381,11 @@ std::vector<NamedPolicy> Policies() {
   adaptive.min_interval = S(0);
   adaptive.retry.multiplier = 1;
   adaptive.retry.initial_backoff = absl::Milliseconds(500);
-  return {{"small", small, 79},      {"fatal", fatal, 62},
-          {"passive", passive, 50},  {"ahead", ahead, 85, 3},
-          {"grace", grace, 87, 3},   {"grace, ahead", grace_ahead, 65},
-          {"cut", cut, 79, 3},       {"bare", bare, 35, 3},
-          {"narrow", narrow, 60, 3}, {"adaptive", adaptive, 82, 3}};
+  return {{"small", small, 79},        {"fatal", fatal, 62},
+          {"passive", passive, 50, 3}, {"ahead", ahead, 85, 3},
+          {"grace", grace, 87, 3},     {"grace, ahead", grace_ahead, 65},
+          {"cut", cut, 79, 3},         {"bare", bare, 35, 3},
+          {"narrow", narrow, 60, 3},   {"adaptive", adaptive, 82, 3}};
 }
 
 TEST(RefreshMachineEnumerationTest, S1EveryStepIsWhatTheClausesSay) {
