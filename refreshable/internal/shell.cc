@@ -449,22 +449,13 @@ void Shell::OnTimer(uint64_t serial) noexcept {
     ForkMutexLock lock(&mutex_);
     AddThisThread(in_timer_);
   }
-  OnEvent([&](const Instant& now,
-              Effects& effects) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    if (serial != timer_serial_) return;
-    timer_ = TimerId::kNone;
-    WakeMachine(now, effects);
-    while (!deadlines_.empty() && deadlines_.begin()->first <= now.since_boot) {
-      const uint64_t id = deadlines_.begin()->second;
-      deadlines_.erase(deadlines_.begin());
-      Waiter& waiter = *waiters_.find(id)->second;
-      if (waiter.settled) {
-        effects.wake.push_back(id);  // A slow hook or observer still runs.
-      } else {
-        Settle(id, waiter, DeadlineExceeded(), effects);
-      }
-    }
-  });
+  OnEvent([&](const Instant& now, Effects& effects)
+              ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+                if (serial != timer_serial_) return;
+                timer_ = TimerId::kNone;
+                WakeMachine(now, effects);
+                EndReads(now.since_boot, DeadlineExceeded(), effects);
+              });
   ForkMutexLock lock(&mutex_);
   RemoveThisThread(in_timer_);
 }
@@ -487,16 +478,10 @@ void Shell::OnTimerLost(uint64_t serial) {
     Decisions decisions;
     machine_.OnWakeLost(now, decisions);
     Apply(now, decisions, nullptr, effects);
-    while (!deadlines_.empty()) {
-      const uint64_t id = deadlines_.begin()->second;
-      deadlines_.erase(deadlines_.begin());
-      Waiter& waiter = *waiters_.find(id)->second;
-      if (waiter.settled) continue;
-      Settle(id, waiter,
+    EndReads(absl::InfiniteDuration(),
              absl::UnavailableError(
                  "the executor refused the timer for the read's timeout"),
              effects);
-    }
   });
 }
 

@@ -211,6 +211,8 @@ class Shell : public std::enable_shared_from_this<Shell>, protected ForkAware {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Settle(uint64_t id, Waiter& waiter, absl::Status outcome,
               Effects& effects) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void EndReads(absl::Duration until, const absl::Status& outcome,
+                Effects& effects) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void UpdateCheckAt(const Instant& now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Count(const Event& event) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void CarryOut(Effects& effects) noexcept ABSL_LOCKS_EXCLUDED(mutex_);

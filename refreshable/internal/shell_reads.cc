@@ -331,6 +331,22 @@ void Shell::Settle(uint64_t id, Waiter& waiter, absl::Status outcome,
   effects.wake.push_back(id);
 }
 
+// Ends async reads whose deadline is `until` or earlier. A read that is settled
+// already waits for a slow hook or observer only, and gets its own outcome.
+void Shell::EndReads(absl::Duration until, const absl::Status& outcome,
+                     Effects& effects) {
+  while (!deadlines_.empty() && deadlines_.begin()->first <= until) {
+    const uint64_t id = deadlines_.begin()->second;
+    deadlines_.erase(deadlines_.begin());
+    Waiter& waiter = *waiters_.find(id)->second;
+    if (waiter.settled) {
+      effects.wake.push_back(id);
+    } else {
+      Settle(id, waiter, outcome, effects);
+    }
+  }
+}
+
 void Shell::RemoveWaiter(uint64_t id) {
   const auto it = waiters_.find(id);
   if (it == waiters_.end()) return;
