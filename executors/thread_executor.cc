@@ -111,8 +111,11 @@ ThreadExecutor::~ThreadExecutor() {
                  "running to the end of the process\n",
                  left, left == 1 ? "" : "s");
   }
-  ThreadPool* const pool = pool_.exchange(nullptr);
-  if (pool->OfThisProcess()) pool->Release();
+  ThreadPool* const pool = LastPool();
+  std::shared_ptr<ThreadPool> last;
+  // Before `pool_` is null: tasks that are left running may be calling.
+  if (pool->OfThisProcess()) last = pool->Release();
+  pool_ = nullptr;
 }
 
 int ThreadExecutor::Shutdown(absl::Duration timeout) {
