@@ -119,11 +119,13 @@ ThreadExecutor::~ThreadExecutor() {
 }
 
 int ThreadExecutor::Shutdown(absl::Duration timeout) {
-  ThreadPool* const pool = LastPool();
+  ThreadPool* pool = LastPool();
   if (pool == nullptr) return 0;
   Require(!pool->OwnsThisThread(),
           "ThreadExecutor shut down or destroyed inside one of its own tasks");
   shut_down_ = true;
+  // A child may be making its pool: this sees it, or the maker `shut_down_`.
+  pool = pool_;
   // In a child that never used it, the pool's lock may be held for ever by a
   // thread that is not there: it is left alone.
   return pool->OfThisProcess() ? pool->Shutdown(timeout) : 0;
@@ -180,8 +182,8 @@ ThreadPool* ThreadExecutor::ThisProcessPool() {
       [&] { fresh = std::make_shared<ThreadPool>(ToPool(options_), *clock_); });
   // If not, the next call tries again.
   if (!made || !fresh->Start()) return nullptr;
-  if (pool_.compare_exchange_strong(pool, fresh.get(),
-                                    std::memory_order_acq_rel)) {
+  if (pool_.compare_exchange_strong(pool, fresh.get())) {
+    if (shut_down_) fresh->Shutdown(absl::ZeroDuration());
     return fresh.get();
   }
   // Another thread of the child was first.
