@@ -182,7 +182,7 @@ class Domain final : public HazardDomain {
   bool MakeHeavyBarrier();
   void TryToScan() noexcept;
   const HazardNode* Scan(bool also_incoming);
-  void TakeIncoming();
+  void TakeIncoming(bool first);
   void Push(const HazardNode* first, const HazardNode* last);
 
   static void Append(const HazardNode* nodes, const HazardNode*& list) {
@@ -221,9 +221,10 @@ class Domain final : public HazardDomain {
   std::atomic<ListedRecord*> records_{nullptr};
   // Nodes that were retired and that no scan has seen yet.
   std::atomic<const HazardNode*> incoming_{nullptr};
-  // How often a scan has begun to take those.
+  // How often a scan has begun to take those, and how often it has done so. Odd
+  // in between.
   std::atomic<uint64_t> takings_{0};
-  // Nodes that were handed over to the thread that is scanning.
+  // Nodes that were handed over since a thread that began to scan took those.
   std::atomic<int> handed_over_{0};
   // Nodes that a scan found in use. Whoever set `scanning_` has the list.
   const HazardNode* retained_ = nullptr;
@@ -493,11 +494,17 @@ void Domain::Push(const HazardNode* first, const HazardNode* last) {
   }
 }
 
-// Adds to `retained_` what was retired, once no new read of it can succeed.
-void Domain::TakeIncoming() {
+// Adds to `retained_` what was retired, once no new read of it can succeed. In
+// the first turn (M5), nodes may be handed over again from here on: not before,
+// or those that are being taken would not count, and not meanwhile, or they
+// would count twice over.
+void Domain::TakeIncoming(bool first) {
+  if (first) handed_over_.exchange(kMostHandedOver, std::memory_order_acq_rel);
   takings_.fetch_add(1, std::memory_order_seq_cst);
   const HazardNode* const fresh =
       incoming_.exchange(nullptr, std::memory_order_seq_cst);
+  takings_.fetch_add(1, std::memory_order_seq_cst);
+  if (first) handed_over_.store(0, std::memory_order_release);
   if (fresh == nullptr) return;
   int count = 0;
   for (const HazardNode* node = fresh; node != nullptr; node = NextOf(node)) {
@@ -524,7 +531,7 @@ const HazardNode* Domain::Scan(bool also_incoming) {
     HazardSlot* slot;
   };
   if (left_.exchange(false, std::memory_order_seq_cst) || also_incoming) {
-    TakeIncoming();
+    TakeIncoming(/*first=*/also_incoming);
   }
   std::vector<Holder> holders;
   ForEachSlot([&](HazardSlot& slot) {
@@ -573,7 +580,6 @@ void Domain::TryToScan() noexcept {
                           forking_.load(std::memory_order_seq_cst) == 0 &&
                           !scanning_.exchange(true, std::memory_order_seq_cst);
        first = false) {
-    if (first) handed_over_.store(0, std::memory_order_relaxed);
     pending_.exchange(false, std::memory_order_seq_cst);
     Append(Scan(/*also_incoming=*/first), dead);
     scanning_.store(false, std::memory_order_seq_cst);
@@ -591,14 +597,16 @@ void Domain::TryToScan() noexcept {
 void Domain::Retire(const HazardNode* node) noexcept {
   if (node == nullptr) return;
   Push(node, node);
-  if (handed_over_.fetch_add(1, std::memory_order_relaxed) < kMostHandedOver) {
+  if (handed_over_.fetch_add(1, std::memory_order_acq_rel) < kMostHandedOver) {
     left_.store(true, std::memory_order_seq_cst);
     Look();
     return;
   }
-  const uint64_t takings = takings_.load(std::memory_order_seq_cst);
+  // After the first taking that begins after this.
+  const uint64_t done =
+      (takings_.load(std::memory_order_seq_cst) + 3) & ~uint64_t{1};
   TryToScan();
-  for (int turn = 0; takings_.load(std::memory_order_seq_cst) == takings &&
+  for (int turn = 0; takings_.load(std::memory_order_seq_cst) < done &&
                      forking_.load(std::memory_order_seq_cst) == 0;
        ++turn) {
     Pause(turn);
