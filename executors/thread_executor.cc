@@ -111,16 +111,22 @@ ThreadExecutor::~ThreadExecutor() {
                  "running to the end of the process\n",
                  left, left == 1 ? "" : "s");
   }
-  ThreadPool* const pool = pool_.exchange(nullptr);
-  if (pool->OfThisProcess()) pool->Release();
+  ThreadPool* const pool = LastPool();
+  std::shared_ptr<ThreadPool> last;
+  // Before `pool_` is null: tasks that are left running may be calling.
+  if (pool->OfThisProcess()) last = pool->Release();
+  pool_ = nullptr;
 }
 
 int ThreadExecutor::Shutdown(absl::Duration timeout) {
-  ThreadPool* const pool = LastPool();
+  ThreadPool* pool = LastPool();
   if (pool == nullptr) return 0;
   Require(!pool->OwnsThisThread(),
           "ThreadExecutor shut down or destroyed inside one of its own tasks");
   shut_down_ = true;
+  // A child may be making its pool. Either this call sees the pool, or the
+  // thread that makes it sees `shut_down_`.
+  pool = pool_;
   // In a child that never used the executor, a thread of the parent may hold
   // the pool's lock forever, so the pool is left alone.
   return pool->OfThisProcess() ? pool->Shutdown(timeout) : 0;
@@ -179,8 +185,8 @@ ThreadPool* ThreadExecutor::ThisProcessPool() {
       [&] { fresh = std::make_shared<ThreadPool>(ToPool(options_), *clock_); });
   // If this fails, the next call tries again.
   if (!made || !fresh->Start()) return nullptr;
-  if (pool_.compare_exchange_strong(pool, fresh.get(),
-                                    std::memory_order_acq_rel)) {
+  if (pool_.compare_exchange_strong(pool, fresh.get())) {
+    if (shut_down_) fresh->Shutdown(absl::ZeroDuration());
     return fresh.get();
   }
   // Another thread of the child was first.

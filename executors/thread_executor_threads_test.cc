@@ -261,6 +261,29 @@ TEST(ThreadExecutorThreadsTest, X4TasksLeftRunningKeepTheirThreads) {
   went_on.WaitForNotification();
 }
 
+// A call in the moment when the destructor ended was taken for a misuse.
+TEST(ThreadExecutorThreadsTest, X4TasksLeftRunningAreRefusedAtAnyMoment) {
+  constexpr int kTimes = 100;
+  CaptureStderr();
+  for (int i = 0; i < kTimes; ++i) {
+    const auto ghost = std::make_unique<Ghost>();
+    absl::Notification started, ended;
+    std::atomic<bool> stop{false};
+    ASSERT_TRUE(ghost->executor.RunBlocking([&] {
+      started.Notify();
+      bool inside = true;
+      while (!stop) inside = ghost->executor.InExecutorThread() && inside;
+      EXPECT_TRUE(inside);
+      ended.Notify();
+    }));
+    started.WaitForNotification();
+    ghost->Destroy();
+    stop = true;
+    ended.WaitForNotification();
+  }
+  GetCapturedStderr();
+}
+
 TEST(ThreadExecutorThreadsTest, X4ASilentEndIfNothingRuns) {
   CaptureStderr();
   {

@@ -127,9 +127,9 @@ int ThreadPool::Shutdown(absl::Duration timeout) {
   return static_cast<int>(left);
 }
 
-void ThreadPool::Release() {
+std::shared_ptr<ThreadPool> ThreadPool::Release() {
   released_ = true;
-  const std::shared_ptr<ThreadPool> self = std::move(self_);
+  return std::move(self_);
 }
 
 bool ThreadPool::Enqueue(Lane* to, Task task) {

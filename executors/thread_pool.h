@@ -58,8 +58,8 @@ class ThreadPool final : public std::enable_shared_from_this<ThreadPool> {
   // the system refuses the first threads; all calls are refused then.
   bool Start();
   int Shutdown(absl::Duration timeout);
-  // Called when the executor is destroyed.
-  void Release();
+  // Called when the executor is destroyed. Returns its reference.
+  std::shared_ptr<ThreadPool> Release();
 
   bool Run(Task task) { return Enqueue(&workers_, std::move(task)); }
   bool RunBlocking(Task task) { return Enqueue(&blockers_, std::move(task)); }

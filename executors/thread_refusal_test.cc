@@ -4,16 +4,20 @@
 
 #ifdef __linux__
 
+#include <dlfcn.h>
 #include <pthread.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <cstddef>
 #include <cstdlib>
 #include <fstream>
+#include <functional>
 #include <memory>
 #include <new>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/synchronization/notification.h"
@@ -21,6 +25,21 @@
 #include "gtest/gtest.h"
 #include "refreshable/executors/executor.h"
 #include "refreshable/executors/thread_executor.h"
+
+namespace {
+// Called once, before the next thread is made.
+std::function<void()> before_next_thread;
+}  // namespace
+
+extern "C" int pthread_create(pthread_t* thread, const pthread_attr_t* attr,
+                              void* (*main)(void*), void* argument) noexcept {
+  if (before_next_thread) std::exchange(before_next_thread, nullptr)();
+  using Create =
+      int (*)(pthread_t*, const pthread_attr_t*, void* (*)(void*), void*);
+  static const auto create =
+      reinterpret_cast<Create>(dlsym(RTLD_NEXT, "pthread_create"));
+  return create(thread, attr, main, argument);
+}
 
 #ifdef __cpp_exceptions
 namespace {
@@ -129,6 +148,26 @@ TEST(ThreadRefusalTest, X3FurtherBlockingTasksWaitForAThread) {
     go.Notify();
     second_ran.WaitForNotification();
   }
+}
+
+// One thread of a child uses the executor for the first time while another one
+// shuts it down. It ran on.
+TEST(ThreadRefusalTest, X4AChildsFirstUseDuringShutdownIsRefused) {
+  const auto executor = *ThreadExecutor::Create(Patient());
+  const pid_t child = fork();
+  if (child == 0) {
+    int left = -1;
+    before_next_thread = [&] {
+      left = executor->Shutdown(absl::InfiniteDuration());
+    };
+    bool ran = executor->Run([] {});
+    ran = executor->Run([] {}) || ran;
+    _exit(left != 0 ? 1 : ran ? 2 : 0);
+  }
+  int status = -1;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_TRUE(WIFEXITED(status));
+  EXPECT_EQ(WEXITSTATUS(status), 0);
 }
 
 #ifdef __cpp_exceptions

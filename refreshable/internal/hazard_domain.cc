@@ -184,7 +184,7 @@ class Domain final : public HazardDomain {
   bool MakeHeavyBarrier();
   void TryToScan() noexcept;
   const HazardNode* Scan(bool also_incoming);
-  void TakeIncoming();
+  void TakeIncoming(bool first);
   void Push(const HazardNode* first, const HazardNode* last);
 
   static void Append(const HazardNode* nodes, const HazardNode*& list) {
@@ -223,9 +223,11 @@ class Domain final : public HazardDomain {
   std::atomic<ListedRecord*> records_{nullptr};
   // Nodes that were retired and that no scan has seen yet.
   std::atomic<const HazardNode*> incoming_{nullptr};
-  // How often a scan has begun to take nodes from `incoming_`.
+  // How often a scan has begun to take nodes from `incoming_`, plus how often it
+  // has finished that. Odd in between.
   std::atomic<uint64_t> takings_{0};
-  // The number of nodes handed over to the thread that is scanning.
+  // The number of nodes handed over since a thread that began to scan took the
+  // incoming nodes.
   std::atomic<int> handed_over_{0};
   // Nodes that a scan found in use. Only the thread that has set `scanning_`
   // may access the list.
@@ -505,10 +507,16 @@ void Domain::Push(const HazardNode* first, const HazardNode* last) {
 }
 
 // Moves the retired nodes to `retained_`, once no new read of them can succeed.
-void Domain::TakeIncoming() {
+// In the first turn (M5), nodes may be handed over again from here on: not
+// earlier, because nodes that are being taken would not count, and not in
+// between, because they would count twice.
+void Domain::TakeIncoming(bool first) {
+  if (first) handed_over_.exchange(kMostHandedOver, std::memory_order_acq_rel);
   takings_.fetch_add(1, std::memory_order_seq_cst);
   const HazardNode* const fresh =
       incoming_.exchange(nullptr, std::memory_order_seq_cst);
+  takings_.fetch_add(1, std::memory_order_seq_cst);
+  if (first) handed_over_.store(0, std::memory_order_release);
   if (fresh == nullptr) return;
   int count = 0;
   for (const HazardNode* node = fresh; node != nullptr; node = NextOf(node)) {
@@ -536,7 +544,7 @@ const HazardNode* Domain::Scan(bool also_incoming) {
     HazardSlot* slot;
   };
   if (left_.exchange(false, std::memory_order_seq_cst) || also_incoming) {
-    TakeIncoming();
+    TakeIncoming(/*first=*/also_incoming);
   }
   std::vector<Holder> holders;
   ForEachSlot([&](HazardSlot& slot) {
@@ -585,7 +593,6 @@ void Domain::TryToScan() noexcept {
                           forking_.load(std::memory_order_seq_cst) == 0 &&
                           !scanning_.exchange(true, std::memory_order_seq_cst);
        first = false) {
-    if (first) handed_over_.store(0, std::memory_order_relaxed);
     pending_.exchange(false, std::memory_order_seq_cst);
     Append(Scan(/*also_incoming=*/first), dead);
     scanning_.store(false, std::memory_order_seq_cst);
@@ -603,14 +610,16 @@ void Domain::TryToScan() noexcept {
 void Domain::Retire(const HazardNode* node) noexcept {
   if (node == nullptr) return;
   Push(node, node);
-  if (handed_over_.fetch_add(1, std::memory_order_relaxed) < kMostHandedOver) {
+  if (handed_over_.fetch_add(1, std::memory_order_acq_rel) < kMostHandedOver) {
     left_.store(true, std::memory_order_seq_cst);
     Look();
     return;
   }
-  const uint64_t takings = takings_.load(std::memory_order_seq_cst);
+  // After the first taking that begins after this.
+  const uint64_t done =
+      (takings_.load(std::memory_order_seq_cst) + 3) & ~uint64_t{1};
   TryToScan();
-  for (int turn = 0; takings_.load(std::memory_order_seq_cst) == takings &&
+  for (int turn = 0; takings_.load(std::memory_order_seq_cst) < done &&
                      forking_.load(std::memory_order_seq_cst) == 0;
        ++turn) {
     Pause(turn);
