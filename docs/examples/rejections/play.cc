@@ -39,22 +39,23 @@ class Program {
     for (int i = 0;; ++i) {
       const absl::Duration at = absl::Seconds(i) / play_.callers;
       if (at >= play_.length) break;
+      const absl::Duration left = at - servers_.Elapsed();
       // While the machine is suspended, nobody calls.
-      if (at < servers_.Elapsed()) continue;
-      executor_.AdvanceBy(at - servers_.Elapsed());
+      if (left < absl::ZeroDuration()) continue;
+      executor_.AdvanceBy(left);
+      absl::Duration start = at;
       if (at >= disturbed_at) {
         disturbed_at = absl::InfiniteDuration();
         executor_.StepWall(play_.wall_step);
         executor_.Suspend(play_.suspended);
+        start += play_.suspended;
       }
       if (at >= next_bad) {
         Call([](Token) { return 401; }, [](int) {});
         next_bad += play_.bad_period;
       }
       Call([this](Token token) { return servers_.Serve(token); },
-           [this, start = servers_.Elapsed()](int status) {
-             servers_.OnGoodCall(start, status);
-           });
+           [this, start](int status) { servers_.OnGoodCall(start, status); });
     }
     executor_.AdvanceBy(kPatience);  // All calls end.
     return servers_.outcome();

@@ -204,14 +204,14 @@ void EveryDelay() {
     if (shown) absl::PrintF("  %4.1f", tenths / 10.0);
     for (const int callers : kCallers) {
       play.callers = callers;
-      if (shown || callers < 64) show();
+      if (shown || callers == 1) show();
     }
     play.callers = 1;
     play.max_rejection_backoff = absl::Minutes(10);
     show();
     if (shown) absl::PrintF("\n");
   }
-  absl::PrintF("  (and every tenth of a second between, not shown)\n");
+  absl::PrintF("  (and every tenth of a second between, for one caller)\n");
 }
 
 // A refresh of a stale token runs from 5:02 to 5:06.
@@ -301,7 +301,7 @@ void BothClocks() {
 // Tokens of ten minutes here, which turn stale after five.
 std::vector<Row> RowsForThreads() {
   Play base;
-  base.length = absl::Minutes(12);
+  base.length = absl::Minutes(8);
   base.token_life = absl::Minutes(10);
   std::vector<Row> rows;
   const auto add = [&](const char* title) -> Play& {
