@@ -88,7 +88,7 @@ TEST_F(OverloadTest, E2AnAttemptThatIsNotRunEndsAfterTheAttemptTimeout) {
   ASSERT_EQ(events.size(), 1u);
   EXPECT_EQ(events[0].kind, EventKind::kAttemptAbandoned);
   EXPECT_EQ(events[0].status, absl::UnavailableError(kNotRun));
-  // The executor has recovered. The task now does nothing.
+  // The executor has recovered. No attempt is queued that the task could run.
   executor_.RunUntilIdle();
   EXPECT_EQ(outcome.ended, 1);
   EXPECT_EQ(outcome.status.code(), StatusCode::kUnavailable);
@@ -103,6 +103,44 @@ TEST_F(OverloadTest, E2AnAttemptThatIsNotRunEndsAfterTheAttemptTimeout) {
   held_->Answer(0, Hour("t1"));
   executor_.RunUntilIdle();
   EXPECT_EQ(again.token, "t1");
+}
+
+// Runs each task that may block a fixed time after it was given.
+class LateExecutor final : public ProbeExecutor {
+ public:
+  LateExecutor(Executor* base, absl::Duration late)
+      : ProbeExecutor(base), base_(base), late_(late) {}
+  bool RunBlocking(Task task) override {
+    return base_->RunAfter(late_, std::move(task)) != TimerId::kNone;
+  }
+
+ private:
+  Executor* const base_;
+  const absl::Duration late_;
+};
+
+// The task of each attempt ran when the attempt had ended, and did nothing: no
+// attempt was ever made.
+TEST_F(OverloadTest, E2AnExecutorThatIsAlwaysLateStillMakesAttempts) {
+  for (const int late : {31, 45, 60, 300}) {
+    SCOPED_TRACE(late);
+    LateExecutor executor(&executor_, absl::Seconds(late));
+    const auto held = std::make_shared<HeldSource>();
+    const auto token = Make(&executor, held);
+    for (int second = 0; second < late + 60 && held->calls() == 0; ++second) {
+      token->GetAsync(absl::Seconds(20), [](const auto&) {});
+      executor_.AdvanceBy(absl::Seconds(1));
+    }
+    ASSERT_EQ(held->calls(), 1u);
+    // The attempt's own task finds nothing left to do.
+    executor_.AdvanceBy(absl::Seconds(29));
+    EXPECT_EQ(held->calls(), 1u);
+    EXPECT_EQ(token->stats().attempts_started, 1);
+    held->Answer(0, Hour("t1"));
+    EXPECT_TRUE(token->Get(absl::ZeroDuration()).ok());
+    executor_.AdvanceBy(absl::Seconds(late));
+    EXPECT_EQ(held->calls(), 1u);
+  }
 }
 
 TEST_F(OverloadTest, E2ABlockedThreadIsWokenWhenItsAttemptIsNotRun) {

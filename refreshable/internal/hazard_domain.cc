@@ -223,8 +223,8 @@ class Domain final : public HazardDomain {
   std::atomic<ListedRecord*> records_{nullptr};
   // Nodes that were retired and that no scan has seen yet.
   std::atomic<const HazardNode*> incoming_{nullptr};
-  // How often a scan has begun to take nodes from `incoming_`, plus how often it
-  // has finished that. Odd in between.
+  // How often a scan has begun to take nodes from `incoming_`, plus how often
+  // it has finished that. Odd in between.
   std::atomic<uint64_t> takings_{0};
   // The number of nodes handed over since a thread that began to scan took the
   // incoming nodes.

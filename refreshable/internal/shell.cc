@@ -173,6 +173,9 @@ void Shell::Close() noexcept {
 
 // ---- The source ----
 
+// Runs the attempt that is queued. That may be a later one than the task was
+// submitted for: an executor that runs every task later than `attempt_timeout`
+// would otherwise never make an attempt.
 void Shell::RunAttempt(AttemptId id) noexcept {
   // Before any event is sent: the observer must not wait for this attempt.
   const InAttempt in_attempt(this);
@@ -181,6 +184,9 @@ void Shell::RunAttempt(AttemptId id) noexcept {
   OnEvent([&](const Instant& now, Effects& effects)
               ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
                 Decisions decisions;
+                if (machine_.queued() != AttemptId::kNone) {
+                  id = machine_.queued();
+                }
                 start = machine_.OnAttemptStart(now, id, decisions);
                 Apply(now, decisions, nullptr, effects);
                 if (start.has_value()) calls_.emplace(id, cancelled);
