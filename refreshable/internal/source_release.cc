@@ -3,12 +3,10 @@
 #include "refreshable/internal/source_release.h"
 
 #include <memory>
-#include <system_error>  // NOLINT(build/c++11)
-#include <thread>        // NOLINT(build/c++11)
 #include <utility>
 
-#include "absl/base/config.h"
 #include "refreshable/executors/executor.h"
+#include "refreshable/executors/os_thread.h"
 
 namespace refreshable {
 namespace internal {
@@ -20,14 +18,8 @@ thread_local int done_depth = 0;
 // be started.
 void ReleaseOnNewThread(std::unique_ptr<std::shared_ptr<void>> source) {
   std::shared_ptr<void>* const owned = source.release();
-#ifdef ABSL_HAVE_EXCEPTIONS
-  try {
-    std::thread([owned] { delete owned; }).detach();
-  } catch (const std::system_error&) {  // NOLINT(bugprone-empty-catch)
-  }
-#else
-  std::thread([owned] { delete owned; }).detach();
-#endif
+  executors_internal::OsThread thread;
+  if (thread.Start([owned] { delete owned; })) thread.Detach();
 }
 
 // Drops the source on the thread on which the executor runs the task, or

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A source that nobody takes. source_lifetime_test.cc has the rest of E7.
+
+#include "refreshable/internal/source_release.h"
+
+#include <pthread.h>
+
+#include <cerrno>
+#include <memory>
+#include <utility>
+
+#include "gtest/gtest.h"
+
+extern "C" int pthread_create(pthread_t*, const pthread_attr_t*,
+                              void* (*)(void*), void*) noexcept {
+  return EAGAIN;
+}
+
+namespace refreshable {
+namespace internal {
+namespace {
+
+// Where there are no exceptions, the thread that could not be made ended the
+// program.
+TEST(SourceReleaseTest, E7WithoutAThreadTheSourceIsLeaked) {
+  const auto source = std::make_shared<int>();
+  std::shared_ptr<void> last = source;
+  const InDone in_done;
+  ReleaseSource(std::move(last), nullptr);
+  EXPECT_EQ(source.use_count(), 2);
+}
+
+}  // namespace
+}  // namespace internal
+}  // namespace refreshable
