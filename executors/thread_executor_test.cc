@@ -251,6 +251,23 @@ TEST(ThreadExecutorTest, R6TimerSeesSuspendAndIgnoresWallSteps) {
   fired.WaitForNotification();
 }
 
+// A real clock never gives two timers the same due time.
+TEST(ThreadExecutorTest, EqualDueTimesRunInTheOrderOfInsertion) {
+  FakeClock clock;
+  const auto executor = ThreadExecutorTestPeer::Create(clock);
+  std::vector<int> ran;  // Only the timer thread writes to it.
+  absl::Notification all_ran;
+  for (int i = 0; i < 10; ++i) {
+    executor->RunAfter(absl::Hours(1), [&, i] {
+      ran.push_back(i);
+      if (ran.size() == 10) all_ran.Notify();
+    });
+  }
+  clock.Move(absl::ZeroDuration(), absl::Hours(1));
+  all_ran.WaitForNotification();
+  EXPECT_THAT(ran, ElementsAre(0, 1, 2, 3, 4, 5, 6, 7, 8, 9));
+}
+
 TEST(ThreadExecutorTest, DriveUntilIsForOthers) {
   ThreadExecutor executor;
   const auto asked = []() -> bool {
