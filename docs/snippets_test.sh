@@ -3,7 +3,8 @@
 #
 # Every code block of a document that is headed
 #   <!-- snippet: FILE#NAME -->
-# is, letter by letter, what stands between // [NAME] and // [/NAME] in FILE.
+# is, letter by letter, what stands between // [NAME] and // [/NAME] in FILE, or
+# between # [NAME] and # [/NAME]. There may be several such parts.
 
 set -euo pipefail
 
@@ -11,8 +12,11 @@ failed=0
 checked=0
 for document in "$@"; do
   while read -r file name; do
-    want=$(awk -v name="$name" '$1 == "//" && $2 == "[/" name "]" {on = 0}
-      on {print} $1 == "//" && $2 == "[" name "]" {on = 1}' "$file")
+    want=$(awk -v name="$name" '
+      {marker = $1 == "//" || $1 == "#" ? $2 : ""}
+      marker == "[/" name "]" {on = 0}
+      on {print}
+      marker == "[" name "]" {on = 1}' "$file")
     have=$(awk -v head="<!-- snippet: $file#$name -->" '
       $0 == head {armed = 1; next}
       armed && /^```/ {armed = 0; on = 1; next}

@@ -20,6 +20,8 @@
 #include "absl/time/time.h"
 #include "refreshable/executors/clock.h"
 #include "refreshable/generation.h"
+#include "refreshable/internal/misuse.h"
+#include "refreshable/internal/null_function.h"
 #include "refreshable/internal/state.h"
 #include "refreshable/lease.h"
 #include "refreshable/refresh_machine.h"
@@ -63,10 +65,44 @@ decltype(auto) CallWithTimeLeft(Call& call, const Lease<Token>& lease,
   }
 }
 
+// What `call` returns. Void if it cannot be called.
+template <typename Call, typename Token, typename = void>
+struct CallResult {
+  using type = void;
+};
 template <typename Call, typename Token>
-using CallAnswer = std::decay_t<decltype(CallWithTimeLeft(
-    std::declval<Call&>(), std::declval<const Lease<Token>&>(),
-    absl::Duration()))>;
+struct CallResult<
+    Call, Token,
+    std::enable_if_t<
+        std::is_invocable_v<Call&, const Lease<Token>&, absl::Duration> ||
+        std::is_invocable_v<Call&, const Lease<Token>&>>> {
+  using type = std::decay_t<decltype(CallWithTimeLeft(
+      std::declval<Call&>(), std::declval<const Lease<Token>&>(),
+      absl::Duration()))>;
+};
+
+template <typename IsRejected, typename Answer, typename = void>
+struct TellsRejected : std::false_type {};
+template <typename IsRejected, typename Answer>
+struct TellsRejected<
+    IsRejected, Answer,
+    std::void_t<decltype(static_cast<bool>(std::declval<IsRejected&>()(
+        std::declval<const Answer&>())))>> : std::true_type {};
+
+// The functions given to CallWithToken. Its signature names `Answer`, so that
+// these assertions are the first errors.
+template <typename Call, typename IsRejected, typename Token>
+struct CallFunctions {
+  using Result = typename CallResult<Call, Token>::type;
+  static constexpr bool kAnswers = !std::is_void_v<Result>;
+  static_assert(kAnswers,
+                "CallWithToken: call must take const Lease<Token>& (and "
+                "perhaps an absl::Duration) and must not return void");
+  static_assert(!kAnswers || TellsRejected<IsRejected, Result>::value,
+                "CallWithToken: is_rejected must take const Answer&, where "
+                "Answer is what call returns, and return bool");
+  using Answer = std::conditional_t<kAnswers, Result, absl::Status>;
+};
 
 // The call of CallWithTokenAsync: a function of (lease, left, done), or of
 // (lease, done).
@@ -84,15 +120,19 @@ class AsyncCallFunction {
                                                      Lease<Token>, Done>,
                              int> = 0>
   AsyncCallFunction(Call&& call)  // NOLINT(google-explicit-constructor)
-      : call_([call = std::decay_t<Call>(std::forward<Call>(call))](
-                  Lease<Token> lease, absl::Duration left, Done done) mutable {
-          if constexpr (kTakesTimeLeft<std::decay_t<Call>>) {
-            call(std::move(lease), left, std::move(done));
-          } else {
-            call(std::move(lease), std::move(done));
-          }
-        }) {}
+  {
+    if (IsNullFunction(call)) return;
+    call_ = [call = std::decay_t<Call>(std::forward<Call>(call))](
+                Lease<Token> lease, absl::Duration left, Done done) mutable {
+      if constexpr (kTakesTimeLeft<std::decay_t<Call>>) {
+        call(std::move(lease), left, std::move(done));
+      } else {
+        call(std::move(lease), std::move(done));
+      }
+    };
+  }
 
+  bool is_null() const { return call_ == nullptr; }
   void operator()(Lease<Token> lease, absl::Duration left, Done done) {
     call_(std::move(lease), left, std::move(done));
   }
@@ -116,16 +156,20 @@ class AsyncCallCallback {
                     std::is_invocable_v<std::decay_t<Callback>&, Outcome>,
                 int> = 0>
   AsyncCallCallback(Callback&& callback)  // NOLINT(google-explicit-constructor)
-      : callback_([callback = std::decay_t<Callback>(
-                       std::forward<Callback>(callback))](
-                      Outcome outcome, absl::Status refresh_status) mutable {
-          if constexpr (kTakesStatus<std::decay_t<Callback>>) {
-            callback(std::move(outcome), std::move(refresh_status));
-          } else {
-            callback(std::move(outcome));
-          }
-        }) {}
+  {
+    if (IsNullFunction(callback)) return;
+    callback_ = [callback =
+                     std::decay_t<Callback>(std::forward<Callback>(callback))](
+                    Outcome outcome, absl::Status refresh_status) mutable {
+      if constexpr (kTakesStatus<std::decay_t<Callback>>) {
+        callback(std::move(outcome), std::move(refresh_status));
+      } else {
+        callback(std::move(outcome));
+      }
+    };
+  }
 
+  // False if made of a null function.
   bool pending() const { return callback_ != nullptr; }
   void operator()(Outcome outcome, absl::Status refresh_status) {
     auto callback = std::exchange(callback_, nullptr);
@@ -166,13 +210,21 @@ using AnswerOrStatus = typename internal::AsStatusOr<Answer>::type;
 //
 // Blocks as `Get(options)` and `call` do. `call` is called at most twice: the
 // request must be safe to repeat. Exceptions of `call` and `is_rejected` reach
-// the caller.
+// the caller. If one of them is a null pointer or an empty std::function, the
+// program ends with a message.
 template <typename Token, typename Call, typename IsRejected,
-          typename Answer = internal::CallAnswer<Call, Token>>
+          typename Answer =
+              typename internal::CallFunctions<Call, IsRejected, Token>::Answer>
 AnswerOrStatus<Answer> CallWithToken(
     Refreshable<Token>& refreshable,
     const typename Refreshable<Token>::ReadOptions& options, Call call,
     IsRejected is_rejected, absl::Status* refresh_status = nullptr) {
+  if (internal::IsNullFunction(call)) {
+    internal::DieOfMisuse("CallWithToken: call is null");
+  }
+  if (internal::IsNullFunction(is_rejected)) {
+    internal::DieOfMisuse("CallWithToken: is_rejected is null");
+  }
   const Clock& clock = refreshable.clock();
   const absl::Duration deadline = clock.Now().since_boot + options.timeout;
   const auto left = [&] {
@@ -222,7 +274,8 @@ AnswerOrStatus<Answer> CallWithToken(
 // error on that thread, and the exception propagates. `callback` itself must
 // not throw.
 //
-// `call`, `is_rejected` and `callback` must not be null.
+// If `call`, `is_rejected` or `callback` is null or an empty std::function, the
+// program ends with a message.
 //
 // The Refreshable need only live until this function returns. If it is
 // destroyed later, a first read that waits ends with CANCELLED, and a first
@@ -233,7 +286,8 @@ void CallWithTokenAsync(
     Refreshable<Token>& refreshable,
     const typename Refreshable<Token>::ReadOptions& options,
     internal::NotDeduced<internal::AsyncCallFunction<Answer, Token>> call,
-    absl::AnyInvocable<bool(const Answer&)> is_rejected,
+    internal::FunctionArgument<absl::AnyInvocable<bool(const Answer&)>>
+        is_rejected,
     internal::AsyncCallCallback<AnswerOrStatus<Answer>> callback);
 
 namespace internal {
@@ -375,10 +429,20 @@ void CallWithTokenAsync(
     Refreshable<Token>& refreshable,
     const typename Refreshable<Token>::ReadOptions& options,
     internal::NotDeduced<internal::AsyncCallFunction<Answer, Token>> call,
-    absl::AnyInvocable<bool(const Answer&)> is_rejected,
+    internal::FunctionArgument<absl::AnyInvocable<bool(const Answer&)>>
+        is_rejected,
     internal::AsyncCallCallback<AnswerOrStatus<Answer>> callback) {
+  if (call.is_null()) {
+    internal::DieOfMisuse("CallWithTokenAsync: call is null");
+  }
+  if (is_rejected.is_null()) {
+    internal::DieOfMisuse("CallWithTokenAsync: is_rejected is null");
+  }
+  if (!callback.pending()) {
+    internal::DieOfMisuse("CallWithTokenAsync: callback is null");
+  }
   std::make_shared<internal::AsyncCall<Answer, Token>>(
-      refreshable, options, std::move(call), std::move(is_rejected),
+      refreshable, options, std::move(call), is_rejected.Take(),
       std::move(callback))
       ->Start();
 }

@@ -48,7 +48,10 @@ constexpr absl::string_view RefreshReasonName(RefreshReason reason) {
 
 enum class EventKind {
   kAttemptStarted,  // The source is about to be called.
-  kAttemptFailed,   // An attempt failed; `status` is the cause.
+  // An attempt failed; `status` is the cause. If the source was not called,
+  // because too many earlier calls have not returned, there was no
+  // kAttemptStarted.
+  kAttemptFailed,
   // Nobody waits for an attempt any longer: it timed out (kAttemptFailed
   // follows), was superseded, or was lost by the executor before it started. An
   // attempt that the executor does not start within `attempt_timeout` is lost

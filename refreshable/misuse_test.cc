@@ -13,10 +13,12 @@
 #include <variant>
 #include <vector>
 
+#include "absl/functional/any_invocable.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "gtest/gtest.h"
+#include "refreshable/call_with_token.h"
 #include "refreshable/executors/manual_executor.h"
 #include "refreshable/executors/thread_executor.h"
 #include "refreshable/lifecycle_testing.h"
@@ -156,11 +158,82 @@ TEST(MisuseDeathTest, E1AnExecutorThatDiedFirstEndsTheProgramWithAMessage) {
   }
 }
 
+// A null pointer was called by the first attempt. The error of an empty
+// std::function came with the first read, and named no cause that a user knows.
+TEST(MisuseTest, E6ASourceFunctionThatIsNullIsRefused) {
+  using Fetched = absl::StatusOr<Credential<std::string>>;
+  ManualExecutor executor;
+  Fetched (*const plain)() = nullptr;
+  Fetched (*const of_context)(const FetchContext&) = nullptr;
+  for (const auto& source :
+       {BlockingSource<std::string>(plain),
+        BlockingSource<std::string>(of_context),
+        BlockingSource<std::string>(std::function<Fetched()>()),
+        BlockingSource<std::string>(
+            std::function<Fetched(const FetchContext&)>()),
+        BlockingSource<std::string>(absl::AnyInvocable<Fetched()>())}) {
+    const absl::Status status = Strings::Create(source, {&executor}).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+    EXPECT_EQ(status.message(),
+              "Refreshable: source is null, or made by BlockingSource of a "
+              "function that is null or empty");
+  }
+}
+
 TEST(MisuseDeathTest, R11ANullCallbackEndsTheProgramWithAMessage) {
   ManualExecutor executor;
   const auto token = Make(&executor, std::make_shared<HeldSource>());
   EXPECT_DEATH(token->GetAsync(absl::InfiniteDuration(), nullptr),
                "GetAsync: the callback is null");
+  // Was taken for a callback, and threw when it was called.
+  const std::function<void(absl::StatusOr<Lease<std::string>>)> empty;
+  EXPECT_DEATH(token->GetAsync(absl::InfiniteDuration(), empty),
+               "GetAsync: the callback is null");
+  void (*const plain)(absl::StatusOr<Lease<std::string>>) = nullptr;
+  EXPECT_DEATH(token->GetAsync(Strings::ReadOptions(), plain),
+               "GetAsync: the callback is null");
+}
+
+TEST(MisuseDeathTest, A4AFunctionThatIsNullEndsTheProgramWithAMessage) {
+  ManualExecutor executor;
+  const auto token = Make(&executor, std::make_shared<HeldSource>());
+  const auto call = [](const Lease<std::string>&) { return 200; };
+  const auto is_401 = [](int status) { return status == 401; };
+  const std::function<int(const Lease<std::string>&)> no_call;
+  int (*const no_call_in_time)(const Lease<std::string>&, absl::Duration) =
+      nullptr;
+  const std::function<bool(int)> no_is_401;
+  EXPECT_DEATH(static_cast<void>(CallWithToken(*token, {}, no_call, is_401)),
+               "CallWithToken: call is null");
+  EXPECT_DEATH(
+      static_cast<void>(CallWithToken(*token, {}, no_call_in_time, is_401)),
+      "CallWithToken: call is null");
+  EXPECT_DEATH(static_cast<void>(CallWithToken(*token, {}, call, no_is_401)),
+               "CallWithToken: is_rejected is null");
+}
+
+TEST(MisuseDeathTest, A4AnAsyncFunctionThatIsNullEndsTheProgramWithAMessage) {
+  using Done = absl::AnyInvocable<void(int)>;
+  ManualExecutor executor;
+  const auto token = Make(&executor, std::make_shared<HeldSource>());
+  const auto call = [](const Lease<std::string>&, Done) {};
+  const auto is_401 = [](int status) { return status == 401; };
+  const auto callback = [](const absl::StatusOr<int>&) {};
+  void (*const no_call)(Lease<std::string>, absl::Duration, Done) = nullptr;
+  absl::AnyInvocable<void(Lease<std::string>, Done)> no_call_object;
+  const std::function<bool(int)> no_is_401;
+  const std::function<void(absl::StatusOr<int>, absl::Status)> no_callback;
+  EXPECT_DEATH(CallWithTokenAsync<int>(*token, {}, no_call, is_401, callback),
+               "CallWithTokenAsync: call is null");
+  EXPECT_DEATH(CallWithTokenAsync<int>(*token, {}, std::move(no_call_object),
+                                       is_401, callback),
+               "CallWithTokenAsync: call is null");
+  EXPECT_DEATH(CallWithTokenAsync<int>(*token, {}, call, nullptr, callback),
+               "CallWithTokenAsync: is_rejected is null");
+  EXPECT_DEATH(CallWithTokenAsync<int>(*token, {}, call, no_is_401, callback),
+               "CallWithTokenAsync: is_rejected is null");
+  EXPECT_DEATH(CallWithTokenAsync<int>(*token, {}, call, is_401, no_callback),
+               "CallWithTokenAsync: callback is null");
 }
 
 }  // namespace

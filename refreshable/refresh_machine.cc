@@ -7,7 +7,10 @@
 #include <cmath>
 #include <utility>
 
+#include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
 
 namespace refreshable {
 namespace internal {
@@ -28,6 +31,19 @@ Edge Earlier(Edge edge, const Instant& now, absl::Duration at) {
   edge.since_boot = std::min(edge.since_boot, at);
   edge.wall = std::min(edge.wall, now.wall + (at - now.since_boot));
   return edge;
+}
+
+// `ago` says how long ago the token expired.
+absl::Status ExpiredTokenError(absl::Duration ago) {
+  constexpr absl::string_view kMessage =
+      "the token source returned a token that has expired";
+  if (ago == absl::InfiniteDuration()) return absl::UnavailableError(kMessage);
+  const absl::Duration seconds = absl::Trunc(ago, absl::Seconds(1));
+  return absl::UnavailableError(absl::StrCat(
+      kMessage, " (",
+      seconds == absl::ZeroDuration() ? "less than 1s"
+                                      : absl::FormatDuration(seconds),
+      " ago)"));
 }
 
 }  // namespace
@@ -191,9 +207,8 @@ void RefreshMachine::OnAttemptSuccess(const Instant& now, AttemptId id,
           : expiry.time() - now.wall;
   Failure failure;
   if (lifetime <= absl::ZeroDuration()) {
-    failure = {absl::UnavailableError(
-                   "the token source returned a token that has expired"),
-               FailureClass::kTransient, std::nullopt};
+    failure = {ExpiredTokenError(-lifetime), FailureClass::kTransient,
+               std::nullopt};
   } else if (same_as.has_value() && rejected_ != Generation() &&
              *same_as == rejected_) {
     failure = {absl::FailedPreconditionError(

@@ -4,6 +4,8 @@
 // when to come back in every state.
 
 #include <algorithm>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -96,16 +98,26 @@ TEST(RefreshMachineRefreshTest, F2AnAnswerOfAnotherGenerationChangesNothing) {
 
 TEST(RefreshMachineRefreshTest, F5AnExpiredTokenIsAFailureAndRetried) {
   const MachineDriver when;
-  for (const Expiry& expiry :
-       {Expiry::In(S(5)), Expiry::In(S(0)), Expiry::In(-kForever),
-        Expiry::At(when.WallAt(S(5))), Expiry::At(absl::InfinitePast())}) {
+  const std::pair<Expiry, std::string> cases[] = {
+      {Expiry::In(S(5)), " (less than 1s ago)"},
+      {Expiry::In(S(4) + Tick()), " (less than 1s ago)"},
+      {Expiry::In(S(4)), " (1s ago)"},
+      {Expiry::In(S(0) + Tick()), " (4s ago)"},
+      {Expiry::In(S(0)), " (5s ago)"},
+      {Expiry::In(-kForever), ""},
+      {Expiry::At(when.WallAt(S(5))), " (less than 1s ago)"},
+      {Expiry::At(when.WallAt(S(-3600))), " (1h5s ago)"},
+      {Expiry::At(absl::InfinitePast()), ""}};
+  for (const auto& [expiry, ago] : cases) {
     MachineDriver d;
     d.ReadAndStart();
     d.At(S(5)).Succeed(expiry);
     EXPECT_FALSE(d.out.publish);
     EXPECT_EQ(d.out.waiters, Waiters::kKeep);
     EXPECT_THAT(d.events(), ElementsAre("attempt_failed", "backoff"));
-    EXPECT_EQ(d.machine.last_cause().code(), absl::StatusCode::kUnavailable);
+    EXPECT_EQ(d.machine.last_cause(),
+              absl::UnavailableError(
+                  "the token source returned a token that has expired" + ago));
     EXPECT_EQ(d.wake_at(), S(6));
     EXPECT_EQ(d.machine.generation(), Generation());
   }

@@ -28,6 +28,7 @@
 #include "refreshable/generation.h"
 #include "refreshable/health.h"
 #include "refreshable/internal/misuse.h"
+#include "refreshable/internal/null_function.h"
 #include "refreshable/internal/shell.h"
 #include "refreshable/internal/state.h"
 #include "refreshable/lease.h"
@@ -181,7 +182,9 @@ class Refreshable {
   static absl::StatusOr<std::unique_ptr<Refreshable>> Create(
       std::shared_ptr<TokenSource<Token>> source, Options options) {
     if (source == nullptr) {
-      return absl::InvalidArgumentError("Refreshable: source is null");
+      return absl::InvalidArgumentError(
+          "Refreshable: source is null, or made by BlockingSource of a "
+          "function that is null or empty");
     }
     if (options.executor == nullptr) {
       return absl::InvalidArgumentError(
@@ -257,9 +260,9 @@ class Refreshable {
 
   // Like Get, but never blocks. Unless the read is cancelled, the executor runs
   // `callback` once with the outcome, never inside this call. The callback may
-  // use and destroy the Refreshable; it must not throw. A null callback ends
-  // the program. Errors are those of Get, and UNAVAILABLE if the executor
-  // refuses the timer for the timeout.
+  // use and destroy the Refreshable; it must not throw. A null callback, or an
+  // empty std::function, ends the program. Errors are those of Get, and
+  // UNAVAILABLE if the executor refuses the timer for the timeout.
   //
   // If the executor refuses or drops the callback, it runs on the thread that
   // completed the refresh or dropped it. If no refresh was needed, the executor
@@ -267,18 +270,20 @@ class Refreshable {
   // the next Get, GetAsync, Invalidate, Install or Reset on any thread asks it
   // again, and runs the callback itself if the executor still refuses. If there
   // is no such call, the destructor runs the callback with CANCELLED.
-  WaiterId GetAsync(absl::Duration timeout, Callback callback) {
+  WaiterId GetAsync(absl::Duration timeout,
+                    internal::FunctionArgument<Callback> callback) {
     ReadOptions options;
     options.timeout = timeout;
     return GetAsync(options, std::move(callback));
   }
-  WaiterId GetAsync(const ReadOptions& options, Callback callback) {
-    if (callback == nullptr) {
+  WaiterId GetAsync(const ReadOptions& options,
+                    internal::FunctionArgument<Callback> callback) {
+    if (callback.is_null()) {
       internal::DieOfMisuse("GetAsync: the callback is null");
     }
     const std::shared_ptr<State> state = state_;
     return state->ReadAsync(Request(state->Now(), options),
-                            state->MakeAsyncRead(std::move(callback)));
+                            state->MakeAsyncRead(callback.Take()));
   }
 
   // Cancels a GetAsync. Returns true if its callback has not run and never

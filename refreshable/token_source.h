@@ -22,6 +22,7 @@
 #include "refreshable/event.h"
 #include "refreshable/generation.h"
 #include "refreshable/internal/has_equality.h"  // IWYU pragma: export
+#include "refreshable/internal/null_function.h"
 #include "refreshable/internal/printing.h"
 
 namespace refreshable {
@@ -214,14 +215,15 @@ class FunctionSource final : public TokenSource<Token> {
 // A source that calls one blocking function, which returns
 // `absl::StatusOr<Credential<Token>>` and takes a `const FetchContext&` or
 // nothing. The function may be called on several threads at the same time (see
-// `TokenSource`).
+// `TokenSource`). If it is a null pointer or an empty std::function, the source
+// is null, which `Refreshable::Create` refuses.
 template <typename Token, typename Function>
 std::shared_ptr<TokenSource<Token>> BlockingSource(Function function) {
   constexpr bool kTakes = std::is_invocable_v<Function&, const FetchContext&> ||
                           std::is_invocable_v<Function&>;
   static_assert(kTakes,
                 "BlockingSource: the function must take a const FetchContext& "
-                "or nothing");
+                "or nothing, and its body must compile");
   if constexpr (kTakes) {
     constexpr bool kReturns =
         std::is_convertible_v<internal::FetchResult<Function>,
@@ -230,6 +232,7 @@ std::shared_ptr<TokenSource<Token>> BlockingSource(Function function) {
                   "BlockingSource: the function must return "
                   "absl::StatusOr<Credential<Token>>");
     if constexpr (kReturns) {
+      if (internal::IsNullFunction(function)) return nullptr;
       return std::make_shared<internal::FunctionSource<Token, Function>>(
           std::move(function));
     }

@@ -145,7 +145,9 @@ MATCHER_P(HoldsToken, token,
 // Matches a lease of this generation, or the Health of a Refreshable that
 // published it last: a number, a Generation, or a matcher for the number.
 MATCHER_P(HasGeneration, generation,
-          internal::Says(negation, "have", "the expected generation")) {
+          internal::Says(negation, "have",
+                         internal::Expected<uint64_t>(
+                             "a generation", internal::NumberOf(generation)))) {
   return internal::MatchPart(
       arg, [](const auto& lease) { return lease.generation().value(); },
       [](const auto& health) { return health.generation.value(); },
@@ -155,7 +157,8 @@ MATCHER_P(HasGeneration, generation,
 // Matches a lease of a token that expires at this time, or the Health of a
 // Refreshable that published such a token last.
 MATCHER_P(ExpiresAt, time,
-          internal::Says(negation, "have", "the expected expiry")) {
+          internal::Says(negation, "have",
+                         internal::Expected<absl::Time>("an expiry", time))) {
   return internal::MatchPart(
       arg, [](const auto& lease) { return lease.expires_at(); },
       [](const auto& health) { return health.expires_at; }, time,
@@ -180,7 +183,9 @@ MATCHER_P(FailsWith, code,
 
 // Matches an error whose message matches: `MessageIs(HasSubstr("502"))`.
 MATCHER_P(MessageIs, message,
-          internal::Says(negation, "have", "the expected message")) {
+          internal::Says(negation, "have",
+                         internal::Expected<std::string>("a message",
+                                                         message))) {
   const absl::Status& status = internal::StatusOf(arg);
   *result_listener << "which is " << status;
   return testing::SafeMatcherCast<const std::string&>(message).Matches(
@@ -191,20 +196,25 @@ MATCHER_P(MessageIs, message,
 // `failures` and `next_attempt` of `refreshable::RefreshError`; or a Health
 // that says the same. The cause is the message of its `last_cause`.
 MATCHER_P(CausedBy, cause,
-          internal::Says(negation, "have", "the expected last cause")) {
+          internal::Says(negation, "have",
+                         internal::Expected<std::string>("a last cause",
+                                                         cause))) {
   return internal::MatchRefreshError(
       arg, [](const auto& error) { return error.cause; }, cause,
       result_listener);
 }
 MATCHER_P(AfterFailures, count,
-          internal::Says(negation, "name", "the expected number of failures")) {
+          internal::Says(negation, "have",
+                         internal::Expected<int>("a number of failures",
+                                                 count))) {
   return internal::MatchRefreshError(
       arg, [](const auto& error) { return error.failures; }, count,
       result_listener);
 }
 MATCHER_P(NextAttemptAt, time,
-          internal::Says(negation, "name",
-                         "the expected time of the next attempt")) {
+          internal::Says(negation, "have",
+                         internal::Expected<absl::Time>(
+                             "a time of the next attempt", time))) {
   return internal::MatchRefreshError(
       arg, [](const auto& error) { return error.next_attempt; }, time,
       result_listener);

@@ -186,6 +186,11 @@ std::string Mismatch(const T& value, const Matcher& matcher) {
   return ::testing::DescribeMatcher<const T&>(matcher) + "; " + listener.str();
 }
 
+template <typename T, typename Matcher>
+std::string Described(const Matcher& matcher) {
+  return ::testing::DescribeMatcher<const T&>(matcher);
+}
+
 // Each says what was expected, and what was found.
 TEST(MatchersTest, T2MismatchesOfHealth) {
   EXPECT_EQ(Mismatch(Failing(), HasFreshness(Freshness::kFresh)),
@@ -197,6 +202,29 @@ TEST(MatchersTest, T2MismatchesOfHealth) {
             "is healthy; whose last attempt failed: UNAVAILABLE: 502");
   EXPECT_EQ(Mismatch(Health(), IsHealthy()),
             "is healthy; which has no usable token");
+}
+
+// The expected value was not printed.
+TEST(MatchersTest, T2EachButThatOfTheTokenSaysWhatIsExpected) {
+  const std::string time = absl::FormatTime(kNext);
+  EXPECT_EQ(Described<LeaseOr>(HasGeneration(2)),
+            "has a generation that is equal to 2");
+  EXPECT_EQ(Described<LeaseOr>(HasGeneration(refreshable::Generation(2))),
+            "has a generation that is equal to 2");
+  EXPECT_EQ(Described<Health>(HasGeneration(Gt(2u))),
+            "has a generation that is > 2");
+  EXPECT_EQ(Described<LeaseOr>(Not(ExpiresAt(kNext))),
+            "does not have an expiry that is equal to " + time);
+  EXPECT_EQ(Described<absl::Status>(MessageIs(HasSubstr("502"))),
+            "has a message that has substring \"502\"");
+  EXPECT_EQ(Described<absl::Status>(CausedBy("502")),
+            "has a last cause that is equal to \"502\"");
+  EXPECT_EQ(Described<LeaseOr>(AfterFailures(3)),
+            "has a number of failures that is equal to 3");
+  EXPECT_EQ(Described<LeaseOr>(NextAttemptAt(kNext)),
+            "has a time of the next attempt that is equal to " + time);
+  EXPECT_EQ(Described<LeaseOr>(HoldsToken("s3cret")),
+            "holds the expected token");
 }
 
 template <typename T>

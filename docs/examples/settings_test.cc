@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The two settings that docs/failure.md shows, and the outages they make.
+// The settings that docs/failure.md shows, and the outages they make.
 
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -11,6 +12,8 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "refreshable/executors/manual_executor.h"
+#include "refreshable/failure_class.h"
+#include "refreshable/http_error.h"
 #include "refreshable/policy.h"
 #include "refreshable/refresh_error.h"
 #include "refreshable/refreshable.h"
@@ -47,6 +50,15 @@ refreshable::RefreshPolicy GiveUpAfterFive() {
   return policy;
 }
 // [/fatal]
+
+// [classify]
+// Retries a 500 as well. For `Options::classify`.
+refreshable::FailureClass Retry500(const absl::Status& status) {
+  return refreshable::GetHttpStatus(status) == 500
+             ? refreshable::FailureClass::kTransient
+             : refreshable::ClassifyFailure(status);
+}
+// [/classify]
 
 // When the source is called while one reader asks every second, in seconds.
 class Outage {
@@ -99,6 +111,18 @@ TEST(SettingsTest, GivesUpAfterFive) {
   EXPECT_TRUE(refreshable::IsFatal(outage.Run(absl::Minutes(5))));
   EXPECT_THAT(outage.Calls(), ElementsAre(0, 2, 6, 14, 30));
   EXPECT_FALSE(outage.Heals());
+}
+
+TEST(SettingsTest, Retries500) {
+  for (const auto& [http_status, expected] :
+       {std::pair(500, refreshable::FailureClass::kTransient),
+        std::pair(503, refreshable::FailureClass::kTransient),
+        std::pair(501, refreshable::FailureClass::kPermanent)}) {
+    EXPECT_EQ(Retry500(refreshable::HttpErrorToStatus(
+                  http_status, /*headers=*/{}, absl::UnixEpoch())),
+              expected)
+        << http_status;
+  }
 }
 
 }  // namespace

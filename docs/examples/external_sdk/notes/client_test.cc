@@ -82,12 +82,21 @@ TEST(ClientTest, WaitsOutAnOutageOfTheLogin) {
 }
 // [/test]
 
+TEST(ClientTest, WaitsAsLongAsTheLoginAsks) {
+  Fixture f;
+  f.transport->answers = {
+      {503, "", {{"Retry-After", "8"}}}, {200, "k1 eu 3600"}, {200, "milk"}};
+  const absl::Time start = f.executor.clock().Now().wall;
+  EXPECT_EQ(f.client->ReadNote("a").value(), "milk");
+  EXPECT_GE(f.executor.clock().Now().wall - start, absl::Seconds(8));
+}
+
 TEST(ClientTest, DoesNotRetryARefusedApiKey) {
   Fixture f;
   f.transport->answers = {{403, ""}};
   const absl::Status status = f.client->ReadNote("a").status();
   EXPECT_EQ(status.code(), absl::StatusCode::kPermissionDenied);
-  EXPECT_THAT(status.message(), HasSubstr("/login answered 403"));
+  EXPECT_THAT(status.message(), HasSubstr("HTTP status 403"));
   EXPECT_EQ(f.transport->requests.size(), 1u);
 }
 

@@ -3,10 +3,13 @@
 #include "notes/session_source.h"
 
 #include <sstream>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "refreshable/http_error.h"
 
 namespace notes {
 
@@ -16,13 +19,11 @@ void SessionSource::Fetch(const refreshable::FetchContext&,
   absl::StatusOr<Response> response =
       transport_->Send("POST", "/login", absl::StrCat("ApiKey ", api_key_));
   if (!response.ok()) return done(response.status());
-  if (response->status >= 500) {  // UNAVAILABLE is retried.
-    return done(absl::UnavailableError(
-        absl::StrCat("/login answered ", response->status)));
-  }
-  if (response->status != 200) {  // PERMISSION_DENIED is not.
-    return done(absl::PermissionDeniedError(
-        absl::StrCat("/login answered ", response->status)));
+  if (response->status != 200) {
+    const std::vector<refreshable::HttpHeader> headers(
+        response->headers.begin(), response->headers.end());
+    return done(
+        refreshable::HttpErrorToStatus(response->status, headers, absl::Now()));
   }
   Session session;
   int seconds = 0;

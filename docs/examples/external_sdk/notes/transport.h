@@ -4,6 +4,8 @@
 #define NOTES_TRANSPORT_H_
 
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "absl/status/statusor.h"
 
@@ -12,6 +14,7 @@ namespace notes {
 struct Response {
   int status = 0;
   std::string body;
+  std::vector<std::pair<std::string, std::string>> headers = {};
 };
 
 // How this SDK speaks HTTP: over whatever client library it ships with. Blocks;

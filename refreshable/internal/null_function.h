@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// IsNullFunction: whether a function that a user passed cannot be called.
+
+#ifndef REFRESHABLE_INTERNAL_NULL_FUNCTION_H_
+#define REFRESHABLE_INTERNAL_NULL_FUNCTION_H_
+
+#include <cstddef>
+#include <type_traits>
+#include <utility>
+
+namespace refreshable {
+namespace internal {
+
+template <typename Function, typename = void>
+struct ComparesToNull : std::false_type {};
+template <typename Function>
+struct ComparesToNull<Function,
+                      std::void_t<decltype(static_cast<bool>(
+                          std::declval<const Function&>() == nullptr))>>
+    : std::true_type {};
+
+// Pointers and wrappers like std::function can be null. A lambda without
+// captures compares to null, but cannot be made of it.
+template <typename Function>
+inline constexpr bool kCanBeNull =
+    std::conjunction_v<std::is_constructible<Function, std::nullptr_t>,
+                       ComparesToNull<Function>>;
+
+// Returns whether `function` is a null pointer or an empty wrapper.
+template <typename Function>
+bool IsNullFunction([[maybe_unused]] const Function& function) {
+  if constexpr (kCanBeNull<Function>) {
+    return function == nullptr;
+  } else {
+    return false;
+  }
+}
+
+// A parameter of type `Function`, an absl::AnyInvocable. It is null for an
+// empty std::function too, which AnyInvocable takes for a function.
+template <typename Function>
+class FunctionArgument {
+ public:
+  template <
+      typename T,
+      std::enable_if_t<!std::is_same_v<std::decay_t<T>, FunctionArgument> &&
+                           std::is_convertible_v<T, Function>,
+                       int> = 0>
+  FunctionArgument(T&& function)  // NOLINT(google-explicit-constructor)
+      : function_(IsNullFunction(function)
+                      ? Function()
+                      : Function(std::forward<T>(function))) {}
+
+  bool is_null() const { return function_ == nullptr; }
+  // The argument is null afterwards.
+  Function Take() { return std::move(function_); }
+
+ private:
+  Function function_;
+};
+
+}  // namespace internal
+}  // namespace refreshable
+
+#endif  // REFRESHABLE_INTERNAL_NULL_FUNCTION_H_
