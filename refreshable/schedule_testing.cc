@@ -2,7 +2,11 @@
 
 #include "refreshable/schedule_testing.h"
 
+#include <functional>
+#include <optional>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
@@ -36,6 +40,15 @@ void StaleAttempt(World& world) {
   Held(S(210))(world);
   world.ReadAsync();
   world.RunUntilIdle();
+}
+
+// After `since` of the token's life it was rejected, and an attempt has begun.
+std::function<void(World&)> RejectedAttempt(absl::Duration since) {
+  return [=](World& world) {
+    Held(since)(world);
+    world.ReadAsync(absl::InfiniteDuration(), std::nullopt, Rejects::kLast);
+    world.RunUntilIdle();
+  };
 }
 
 RefreshPolicy Exhausts(OnExhausted on_exhausted) {
@@ -161,6 +174,59 @@ std::vector<NamedScenario> Make() {
   young.given = Held(S(5));
   young.steps = {Invalidate().Times(2), ReadAsync().Times(2), Pass(S(2)),
                  Reset()};
+
+  Scenario& generations = add("A7WhatAReadRejects");
+  generations.given = Held(S(5));
+  generations.steps = {RejectAsync(), RejectAsync(Rejects::kOld),
+                       RejectAsync(Rejects::kNext), ReadNow()};
+
+  Scenario& beside = add("A8RejectedReadsBesideAnAttempt");
+  beside.given = StaleAttempt;
+  beside.steps = {RejectAsync(), RejectBlocking(S(3)), Pass(S(150))};
+  beside.answers = {Succeed(), Fail(), BringSame()};
+
+  Scenario& before = add("A8RejectedReadsBeforeAnAttempt");
+  before.given = Held(S(210));
+  before.steps = {ReadAsync(), RejectAsync(), Invalidate()};
+  before.answers = {Succeed(), BringSame()};
+
+  Scenario& permission = add("A9PermissionOfRejectedReads");
+  permission.given = [](World& world) {
+    StaleAttempt(world);
+    world.AnswerCall(0, Fail());
+    world.RunUntilIdle();  // In the cooldown.
+  };
+  permission.steps = {RejectAsync(), RejectBlocking(), Pass(S(2))};
+
+  Scenario& counts = add("A10FailuresOfRejectedReads");
+  counts.given = RejectedAttempt(S(350));
+  counts.steps = {ReadAsync(), RejectAsync(), Pass(S(10))};
+  counts.answers = {Fail(), FailFor(S(20))};
+
+  Scenario& same = add("A11TheSameTokenAgain");
+  same.given = RejectedAttempt(S(195));
+  same.steps = {RejectAsync(), Pass(S(10)), Invalidate()};
+  same.answers = {BringSame(), BringSame(S(30))};
+
+  Scenario& reports = add("A12Reports");
+  reports.given = Held(S(199));
+  reports.steps = {ReportRejected(), RejectAsync(), Pass(S(1))};
+
+  // Longer waits than a token's life, so that it is seen when they are over.
+  Scenario& row = add("A13TheRow");
+  row.policy.retry.initial_backoff = row.policy.retry.max_backoff = S(300);
+  row.policy.retry.probe_interval = S(300);
+  row.given = [](World& world) {
+    RejectedAttempt(S(5))(world);
+    world.AnswerCall(0, Succeed());
+    world.RunUntilIdle();
+  };
+  row.steps = {RejectAsync().Times(2), Pass(S(200)), Pass(S(100)), Reset()};
+
+  Scenario& lost_row = add("A13AttemptsThatAreLost");
+  lost_row.given = Held(S(5));
+  lost_row.steps = {RejectAsync().Times(2)};
+  lost_row.losses = 1;
 
   Scenario& destroy = add("E1Destroy");
   destroy.given = FirstRead;

@@ -53,6 +53,12 @@ Step ReadAsync(absl::Duration timeout = absl::InfiniteDuration(),
                std::optional<int> max_retries = std::nullopt);
 Step ReadBlocking(absl::Duration timeout = absl::InfiniteDuration());
 Step ReadNow();
+// Rejected reads: of the token last published, if not said otherwise.
+Step RejectAsync(Rejects rejects = Rejects::kLast,
+                 absl::Duration timeout = absl::InfiniteDuration());
+Step RejectBlocking(absl::Duration timeout = absl::InfiniteDuration(),
+                    Rejects rejects = Rejects::kLast);
+Step ReportRejected();
 Step CancelRead(size_t index);  // The index-th GetAsync, from 0, once made.
 Step Invalidate();
 Step InvalidateOld();
@@ -72,10 +78,11 @@ Step StepWall(absl::Duration d);
 Step Do(std::string name, std::function<void(World&)> run);
 
 // What else than `Succeed()` the source can answer: a failure, the token that
-// was rejected, nothing at all (the call is dropped).
+// was withdrawn, the one that is held, nothing at all (the call is dropped).
 Answer Fail(const absl::Status& status = absl::UnavailableError("down"));
 Answer FailFor(absl::Duration retry_after);
 Answer BringRejected();
+Answer BringSame(absl::Duration lifetime = absl::Seconds(400));
 Answer Drop();
 
 // What there is to explore. Besides the steps, at any time: any pending task
@@ -148,7 +155,8 @@ std::ostream& operator<<(std::ostream& os, const Report& report);
 //
 // After each step, see `World::Check` and ScheduleReferee: no expired and no
 // withdrawn token is handed out, generations rise, one attempt at a time, none
-// too early, a discarded answer changes nothing, each read ends once. And from
+// too early, a discarded answer changes nothing, each read ends once; rejected
+// reads take nothing from anybody else, and never wait for permission. And from
 // each state there is a way out (`World::CheckWayOut`): by success when a state
 // is reached for the first time, by Reset() and success when it is reached
 // again, or by both.

@@ -42,10 +42,17 @@ class Referee final : public refreshable::Observer {
   // began at `start`, or by Install, now.
   void Offer(const std::string& token, absl::Duration lifetime,
              std::optional<refreshable::Instant> start);
-  // Invalidate is about to be called, while a refresh is in flight or not.
-  void BeforeInvalidate(bool in_flight);
+  // A read, or ReportRejected, is about to be made.
+  void BeforeRead() { PassTime(); }
+  // Invalidate is about to be called, while a refresh is in flight or not; the
+  // attempt that runs `serves` as the new one if it was told of the rejection.
+  void BeforeInvalidate(bool in_flight, bool serves);
   void BeforeWallStep();
+  void AfterWallStep();
   void OnReset();
+  // An attempt was given to the executor, because of a rejected read or not.
+  enum class ByRejection { kNo, kYes, kUnclear };
+  void OnSubmit(ByRejection by) { queued_by_ = by; }
   // The source was called.
   void OnFetch();
   void OnEvent(const refreshable::Event& event) override;
@@ -72,15 +79,42 @@ class Referee final : public refreshable::Observer {
   // Whether an attempt may start now; with a usable token: one in the
   // background.
   bool Permitted() const;
+  // A7: a read that rejects `generation` must not be given the token last
+  // published, be it that it can be served to others or not.
+  bool Covers(refreshable::Generation generation) const {
+    return generation.value() > 0 && same_since_ <= generation &&
+           generation <= generation_;
+  }
+  // A7: it is a rejected read now, and not an ordinary one.
+  bool Rejects(refreshable::Generation generation) const {
+    return Covers(generation) && Servable();
+  }
+  // A9: whether a rejection may start an attempt now; nullopt if it cannot be
+  // told from outside.
+  std::optional<bool> RejectionPermitted() const;
+  // A13: the token last published was rejected.
+  bool noted() const { return noted_; }
+  // A10: the server has asked an attempt that a rejection started to wait.
+  bool AskedToWait() const { return Now().since_boot < row_asked_until_; }
+  // Whether a rejection started the attempt that runs, or failed last.
+  ByRejection running_by() const { return running_by_; }
   // Rises with each publication and each withdrawal: what a call brings that
   // began under another epoch is of no use.
   int epoch() const { return epoch_; }
   refreshable::Generation generation() const { return generation_; }
+  // The token last published; empty: none, or withdrawn.
+  const std::string& token() const { return token_; }
+  // It may have been let go (R12): nobody can tell that it comes again.
+  bool LetGo() const;
   // The token that was withdrawn and not replaced since; empty: none.
   const std::string& rejected() const { return rejected_; }
   // F5: a source that brings this has failed.
   bool Refuses(const std::string& token) const {
-    return token == rejected_ && !rejected_let_go_;
+    return token == rejected_ && !rejected_let_go_ && !rejected_forgotten_;
+  }
+  // A3: the attempts are told that it was withdrawn.
+  bool TellsRejected() const {
+    return !rejected_.empty() && !rejected_forgotten_;
   }
   int failures() const { return failures_; }
   // Refreshing has given up: no attempt, or single ones from time to time.
@@ -111,11 +145,20 @@ class Referee final : public refreshable::Observer {
   absl::Duration Cooldown() const;
   absl::Duration AfterInterval() const;
   bool MayStart(bool after_cooldown = false) const;
+  bool Probes() const;
   void SetFloor();
+  void PassTime();
+  absl::Duration Wait(int n, absl::Duration max) const;
+  absl::Duration RowFloor() const;
   void Started();
+  void AttemptFailed(const refreshable::Event& event, bool was_running);
   void Failed(const absl::Status& status);
+  void FailedByRejection(const absl::Status& status);
   void BackoffAnnounced(absl::Duration until);
+  void SetEdges();
+  void Answered();
   void Published(refreshable::Generation generation);
+  void Unchanged();
   void Invalidated();
 
   const refreshable::RefreshPolicy policy_;
@@ -127,10 +170,12 @@ class Referee final : public refreshable::Observer {
   std::string offered_;
   absl::Duration offered_for_;
   bool offered_by_source_ = false;
-  std::string token_;  // Empty: none, or withdrawn.
+  std::string token_;
   std::string rejected_;
   bool rejected_let_go_ = false;
+  bool rejected_forgotten_ = false;  // By Reset.
   refreshable::Generation generation_;
+  refreshable::Generation same_since_;  // The first with the same bytes.
   int epoch_ = 0;
   Moment stale_at_;
   Moment usable_until_;
@@ -141,6 +186,7 @@ class Referee final : public refreshable::Observer {
   bool running_ = false;
   bool abandoned_now_ = false;
   bool in_flight_ = false;  // When Invalidate was called.
+  bool serves_ = false;
   bool exempt_ = false;     // From the minimum interval.
   bool replacing_ = false;  // An attempt that was under way: at once.
   int failures_ = 0;
@@ -148,11 +194,23 @@ class Referee final : public refreshable::Observer {
   int excused_ = 0;          // Of the failures, what does not exhaust.
   int excused_before_ = 0;
   absl::Duration last_start_ = -absl::InfiniteDuration();
+  absl::Duration failed_start_ = -absl::InfiniteDuration();
   absl::Duration last_end_ = -absl::InfiniteDuration();
   std::optional<absl::Duration> asked_until_;  // By the server.
   absl::Duration floor_ = -absl::InfiniteDuration();
   absl::Duration cooldown_ = -absl::InfiniteDuration();
   bool cooldown_over_ = false;  // The token has expired meanwhile.
+
+  // Rejections. The row: how many attempts, and whether that is known; until
+  // when the server asked to be left alone; and what has to be announced of it.
+  ByRejection queued_by_ = ByRejection::kNo;
+  ByRejection running_by_ = ByRejection::kNo;
+  bool noted_ = false;
+  int row_ = 0;
+  bool row_known_ = true;
+  absl::Duration row_asked_until_ = -absl::InfiniteDuration();
+  bool failed_by_rejection_ = false;
+  bool announces_ = false;
 };
 
 }  // namespace schedule

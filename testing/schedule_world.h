@@ -54,6 +54,14 @@ struct Answer {
 // A new token that lives for `lifetime` from the start of the call.
 Answer Succeed(absl::Duration lifetime = absl::Seconds(400));
 
+// Which generation a read rejects (`ReadOptions::rejected`).
+enum class Rejects {
+  kNone,
+  kLast,  // The one last published; none if there is none.
+  kOld,   // The one before it; none if there is none.
+  kNext,  // One that has not been published.
+};
+
 // Everything that one order of a scenario acts on, in virtual time. Each call
 // of the source is held until `AnswerCall`; reads are kept account of; what the
 // Refreshable hands out and tells is checked at once, and everything else in
@@ -84,9 +92,12 @@ class World {
   // GetAsync, and Get, which is given back when it has ended; other steps
   // happen meanwhile if it has to wait.
   void ReadAsync(absl::Duration timeout = absl::InfiniteDuration(),
-                 std::optional<int> max_retries = std::nullopt);
-  void ReadBlocking(absl::Duration timeout);
+                 std::optional<int> max_retries = std::nullopt,
+                 Rejects rejects = Rejects::kNone);
+  void ReadBlocking(absl::Duration timeout, Rejects rejects = Rejects::kNone);
   void ReadNow() { ReadBlocking(absl::ZeroDuration()); }
+  // Of the token last published.
+  void ReportRejected();
   // By schedule::CancelRead only: cancels the GetAsync that was the `index`-th,
   // from 0, if there was one.
   void CancelRead(size_t index);
@@ -97,10 +108,7 @@ class World {
   void Reset();
   // Time passes on both clocks, and nothing that falls due runs meanwhile.
   void Pass(absl::Duration d) { executor_.Suspend(d); }
-  void StepWall(absl::Duration d) {
-    referee_->BeforeWallStep();
-    executor_.StepWall(d);
-  }
+  void StepWall(absl::Duration d);
   // From now on the executor takes tasks (timers), or not.
   void TakeTasks(bool take);
   void TakeTimers(bool take);
@@ -174,8 +182,14 @@ class World {
     // What there was when it was made: a usable token, of this generation.
     bool usable = false;
     refreshable::Generation generation;
-    bool served = false;  // At once. (To tell states apart.)
-    bool calling = true;  // Inside GetAsync.
+    bool served = false;               // At once. (To tell states apart.)
+    refreshable::Generation rejected;  // 0: none that has been published.
+    // It was a rejected read when it was made, and joined or started an
+    // attempt, of which nothing has been heard since.
+    bool rejecting = false;
+    bool joins = false;
+    bool was_unservable = false;  // The token, when the wall clock stepped.
+    bool calling = true;          // Inside GetAsync.
     bool cancelled = false;
     // The refresh may have ended with an error for it; with a token, so that
     // it reads again and may join another.
@@ -205,10 +219,33 @@ class World {
   void OnStarted(const refreshable::Event& event);
   void OnFetch(const refreshable::FetchContext& context,
                refreshable::FetchDone<std::string> done);
+  // A read that is being made.
+  struct Asking {
+    refreshable::Generation rejected;
+    // Before it was made: nothing was overdue or may have got lost; there was a
+    // refresh; it rejects a token that others are served; a refresh that it
+    // wants may start (nullopt: cannot be told).
+    bool steady;
+    bool refreshing;
+    bool rejects;
+    bool ahead;  // A refresh starts without it (F7), if it has not been lost.
+    std::optional<bool> starts;
+  };
+  // Whether an attempt is told of a rejection, or a read joined it.
+  enum class Told { kNo, kYes, kUnclear };
+
+  void OnSubmit();
   void OnOutcome(size_t reader, LeaseOr lease);
   void CheckOutcome(const LeaseOr& lease, absl::Duration deadline, bool late);
+  void CheckRejected(const LeaseOr& lease, refreshable::Generation rejected);
   void BackIn();
-  void ReadAround(absl::FunctionRef<void()> read);
+  refreshable::Generation Choose(Rejects rejects) const;
+  Asking Ask(refreshable::Generation rejected) const;
+  void CheckAsked(const Asking& asking);
+  bool Joins(const Asking& asking) const;
+  void ReadAround(const Asking& asking, absl::FunctionRef<void()> read);
+  bool AnyRejecting() const;
+  void Tell(Told told);
   void Joined(int max_retries);
   void NoteCallback(const refreshable::ManualExecutor::PendingStep& step);
   void RunOrLose(size_t index, bool lose);
@@ -253,6 +290,19 @@ class World {
   bool at_end_ = false;  // The source answers at once.
   bool takes_tasks_ = true;
   bool takes_timers_ = true;
+  // The read that is being made, if any; whether a task of the executor runs,
+  // and has asked for an attempt.
+  std::optional<Asking> asking_;
+  bool asked_ = false;  // What it started has been looked at.
+  bool in_task_ = false;
+  bool task_submitted_ = false;
+  // Attempts that were given to the executor and have neither begun nor ended.
+  int queued_ = 0;
+  // Whether the attempt that is queued, or comes next in its refresh, is told
+  // of a rejection; whether the one that runs was; and whether any was.
+  Told told_ = Told::kNo;
+  bool running_told_ = false;
+  bool flight_told_ = false;
   bool lost_task_ = false;  // One was refused or lost, or may have been.
   bool lost_timer_ = false;
   // Of the tasks that were queued, by id.
