@@ -228,6 +228,7 @@ class World {
     bool steady;
     bool refreshing;
     bool rejects;
+    bool ends;   // B5, A10: at once, with an error.
     bool ahead;  // A refresh starts without it (F7), if it has not been lost.
     std::optional<bool> starts;
   };

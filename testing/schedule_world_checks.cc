@@ -72,7 +72,7 @@ std::string World::Visible(bool late) const {
   visible << referee_->generation();
   // Every answer tries to arm a lost timer again, and notices what is overdue
   // if that is refused.
-  if (!lost_task_ && !(late && (policy_.refresh_ahead || lost_timer_))) {
+  if (!lost_task_ && !(late && policy_.refresh_ahead) && takes_timers_) {
     visible << token_->health() << stats << Queue().tasks;
   } else if (!late) {
     visible << ' ' << referee_->failures();

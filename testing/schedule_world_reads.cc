@@ -43,9 +43,7 @@ void World::ReadAsync(absl::Duration timeout, std::optional<int> max_retries,
     // no attempt may start.
     reader.may_fail = asking.rejects      ? !reader.joins
                       : asking.refreshing ? Spent(reader)
-                                          : (referee_->failures() > 0 ||
-                                             referee_->AskedToWait()) &&
-                                                !referee_->Permitted();
+                                          : asking.ends;
     Token::ReadOptions options;
     options.timeout = timeout;
     options.max_retries = max_retries;
@@ -121,6 +119,9 @@ World::Asking World::Ask(Generation rejected) const {
   const bool wanted =
       referee_->Fresh() == Freshness::kExpired ||
       (referee_->Fresh() == Freshness::kStale && policy_.background_refresh);
+  asking.ends = !asking.refreshing && !referee_->Servable() &&
+                (referee_->failures() > 0 || referee_->AskedToWait()) &&
+                !referee_->Permitted();
   asking.ahead = policy_.refresh_ahead &&
                  referee_->Fresh() != Freshness::kFresh &&
                  referee_->Permitted();
@@ -153,6 +154,9 @@ void World::CheckAsked(const Asking& asking) {
     referee_->Complain(
         asking.rejects ? "A9: a rejected read that may start an attempt did not"
                        : "R2, R3: a read that may start a refresh did not");
+  }
+  if (asking.ends && started) {
+    referee_->Complain("B5: a read waits between two refreshes");
   }
   if (asking.rejects && !*asking.starts && started) {
     referee_->Complain("A9: a rejected read started an attempt too early");
