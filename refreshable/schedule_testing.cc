@@ -124,6 +124,15 @@ std::vector<NamedScenario> Make() {
   timeout.given = FirstRead;
   timeout.steps = {ReadAsync(S(31)), Pass(S(30)), Invalidate()};
 
+  Scenario& late = add("F2LateAnswersOnceATimerWasLost");
+  late.given = [](World& world) {
+    FirstRead(world);
+    world.TakeTimers(false);
+    world.TakeTimers(true);
+    world.AdvanceBy(S(30));  // Its time is up: it is to be retried.
+  };
+  late.steps = {ReadAsync(), Pass(S(2))};
+
   Scenario& hung = add("F6CallsThatNeverReturn");
   hung.policy.max_abandoned_calls = 1;
   hung.given = [](World& world) {

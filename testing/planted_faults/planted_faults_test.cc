@@ -114,6 +114,7 @@ INSTANTIATE_TEST_SUITE_P(
         {"late_success", "F6AttemptsThatTimeOut"},
         {"life_from_answer", "F1FirstReads"},
         {"discard_counts", "F6AttemptsThatTimeOut"},
+        {"discard_ends_backoff", "F2LateAnswersOnceATimerWasLost"},
         {"unbounded_calls", "F6AttemptsThatTimeOut"},
         {"abandoned_not_told", "F6AttemptsThatTimeOut"},
         {"inside_lost", "R9AnswersInsideFetch"},
