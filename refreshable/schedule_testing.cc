@@ -206,7 +206,11 @@ std::vector<NamedScenario> Make() {
                  Reset()};
 
   Scenario& generations = add_rejected("A7WhatAReadRejects");
-  generations.given = Held(S(5));
+  generations.policy.background_refresh = false;  // Does not matter (A9).
+  generations.given = [](World& world) {
+    Held(S(5))(world);
+    world.Install(S(400));
+  };
   generations.steps = {RejectAsync(), RejectAsync(Rejects::kOld),
                        RejectAsync(Rejects::kNext), ReadNow()};
 

@@ -132,6 +132,7 @@ INSTANTIATE_TEST_SUITE_P(
         // Rejected reads.
         {"rejected_served", "A7WhatAReadRejects"},
         {"degraded_served", "A7DegradedTokensAreRejected"},
+        {"later_not_served", "A7WhatAReadRejects"},
         {"later_was_rejected", "A7WhatAReadRejects"},
         {"queued_not_told", "A8RejectedReadsBeforeAnAttempt"},
         {"running_not_joined", "A8RejectedReadsBesideAnAttempt"},
@@ -139,6 +140,8 @@ INSTANTIATE_TEST_SUITE_P(
         {"told_abandoned", "A11TheSameTokenAgain"},
         {"rejection_waits", "A9PermissionOfRejectedReads"},
         {"cooldown_forbids", "A9PermissionOfRejectedReads"},
+        {"background_off_forbids", "A7WhatAReadRejects"},
+        {"rejection_retries", "A10FailuresOfRejectedReads"},
         {"rejection_counts", "A10FailuresOfRejectedReads"},
         {"rejection_wish_ignored", "A10FailuresOfRejectedReads"},
         {"rejection_wish_waited_for", "A10FailuresOfRejectedReads"},
@@ -150,6 +153,8 @@ INSTANTIATE_TEST_SUITE_P(
         {"no_row", "A13TheRow"},
         {"row_at_one_pace", "A13LongerAndLonger"},
         {"row_for_good", "A13TheRow"},
+        {"reset_leaves_row", "A13TheRow"},
+        {"install_leaves_row", "A13TheRow"},
         {"rejected_ends_row", "A13TheRow"},
         {"lost_counts_in_row", "A13AttemptsThatAreLost"},
         // The schedule.
