@@ -201,8 +201,9 @@ class Referee final : public refreshable::Observer {
   absl::Duration cooldown_ = -absl::InfiniteDuration();
   bool cooldown_over_ = false;  // The token has expired meanwhile.
 
-  // Rejections. The row: how many attempts, and whether that is known; until
-  // when the server asked to be left alone; and what has to be announced of it.
+  // Rejections. `row_` is the number of attempts in the row, if `row_known_`;
+  // `row_asked_until_` is what a server asked for that one of them called, and
+  // `announces_` says that observers have to be told of it.
   ByRejection queued_by_ = ByRejection::kNo;
   ByRejection running_by_ = ByRejection::kNo;
   bool noted_ = false;

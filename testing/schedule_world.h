@@ -182,14 +182,16 @@ class World {
     // What there was when it was made: a usable token, of this generation.
     bool usable = false;
     refreshable::Generation generation;
-    bool served = false;               // At once. (To tell states apart.)
-    refreshable::Generation rejected;  // 0: none that has been published.
-    // It was a rejected read when it was made, and joined or started an
-    // attempt, of which nothing has been heard since.
+    bool served = false;  // At once. (To tell states apart.)
+    // 0 if it rejected nothing that had been published.
+    refreshable::Generation rejected;
+    // It was a rejected read when it was made.
     bool rejecting = false;
+    // It joined or started an attempt, which has not ended since.
     bool joins = false;
-    bool was_unservable = false;  // The token, when the wall clock stepped.
-    bool calling = true;          // Inside GetAsync.
+    // The wall clock has stepped while no token could be served.
+    bool was_unservable = false;
+    bool calling = true;  // Inside GetAsync.
     bool cancelled = false;
     // The refresh may have ended with an error for it; with a token, so that
     // it reads again and may join another.
@@ -219,20 +221,24 @@ class World {
   void OnStarted(const refreshable::Event& event);
   void OnFetch(const refreshable::FetchContext& context,
                refreshable::FetchDone<std::string> done);
-  // A read that is being made.
+  // A read that is being made, and what was known before it was.
   struct Asking {
+    // 0 if the read rejects nothing that has been published.
     refreshable::Generation rejected;
-    // Before it was made: nothing was overdue or may have got lost; there was a
-    // refresh; it rejects a token that others are served; a refresh that it
-    // wants may start (nullopt: cannot be told).
+    // The executor takes everything and nothing is overdue.
     bool steady;
     bool refreshing;
+    // It is a rejected read (A7).
     bool rejects;
-    bool ends;   // B5, A10: at once, with an error.
-    bool ahead;  // A refresh starts without it (F7), if it has not been lost.
+    // It has to end at once, with an error (B5, A10).
+    bool ends;
+    // A timer that is late would start a refresh, unless one was lost (F7).
+    bool ahead;
+    // The read starts a refresh if there is none; nullopt if that cannot be
+    // told from outside.
     std::optional<bool> starts;
   };
-  // Whether an attempt is told of a rejection, or a read joined it.
+  // Whether an attempt is told of a rejection.
   enum class Told { kNo, kYes, kUnclear };
 
   void OnSubmit();
@@ -294,7 +300,8 @@ class World {
   // The read that is being made, if any; whether a task of the executor runs,
   // and has asked for an attempt.
   std::optional<Asking> asking_;
-  bool asked_ = false;  // What it started has been looked at.
+  // CheckAsked has been called for it.
+  bool asked_ = false;
   bool in_task_ = false;
   bool task_submitted_ = false;
   // Attempts that were given to the executor and have neither begun nor ended.

@@ -23,7 +23,8 @@ using Kind = refreshable::ManualExecutor::PendingStep::Kind;
 void World::ReadAsync(absl::Duration timeout, std::optional<int> max_retries,
                       Rejects rejects) {
   read_at_ = Now().since_boot;
-  const Asking asking = Ask(Choose(rejects));
+  const Generation rejected = Choose(rejects);
+  const Asking asking = Ask(rejected);
   ReadAround(asking, [&] {
     const size_t index = readers_.size();
     readers_.emplace_back();
@@ -37,7 +38,7 @@ void World::ReadAsync(absl::Duration timeout, std::optional<int> max_retries,
                             policy_.max_stale_on_error > absl::ZeroDuration());
     reader.generation = referee_->generation();
     reader.rejecting = asking.rejects;
-    if (asking.rejected <= reader.generation) reader.rejected = asking.rejected;
+    reader.rejected = asking.rejected;
     reader.joins = Joins(asking);
     // B5: between refreshes, or where its retries are spent already. A9: where
     // no attempt may start.
@@ -47,7 +48,7 @@ void World::ReadAsync(absl::Duration timeout, std::optional<int> max_retries,
     Token::ReadOptions options;
     options.timeout = timeout;
     options.max_retries = max_retries;
-    options.rejected = asking.rejected;
+    options.rejected = rejected;
     reader.id = token_->GetAsync(options, [this, index](LeaseOr lease) {
       OnOutcome(index, std::move(lease));
     });
@@ -59,7 +60,8 @@ void World::ReadAsync(absl::Duration timeout, std::optional<int> max_retries,
 
 void World::ReadBlocking(absl::Duration timeout, Rejects rejects) {
   read_at_ = Now().since_boot;
-  const Asking asking = Ask(Choose(rejects));
+  const Generation rejected = Choose(rejects);
+  const Asking asking = Ask(rejected);
   const bool usable = referee_->Usable() && !asking.rejects;
   const absl::Duration deadline = Now().since_boot + timeout;
   std::optional<LeaseOr> lease;
@@ -67,7 +69,7 @@ void World::ReadBlocking(absl::Duration timeout, Rejects rejects) {
     if (timeout > absl::ZeroDuration()) Joined(policy_.retry.max_retries);
     Token::ReadOptions options;
     options.timeout = timeout;
-    options.rejected = asking.rejected;
+    options.rejected = rejected;
     blocked_.push_back(deadline);
     lease = token_->Get(options);
     blocked_.pop_back();
@@ -112,7 +114,7 @@ Generation World::Choose(Rejects rejects) const {
 World::Asking World::Ask(Generation rejected) const {
   referee_->BeforeRead();
   Asking asking;
-  asking.rejected = rejected;
+  if (rejected <= referee_->generation()) asking.rejected = rejected;
   asking.steady = takes_tasks_ && takes_timers_ && !Late();
   asking.refreshing = token_->health().refreshing;
   asking.rejects = referee_->Rejects(rejected);

@@ -131,6 +131,7 @@ INSTANTIATE_TEST_SUITE_P(
         {"install_leaves_flight", "F9InstallBesideAnAttempt"},
         // Rejected reads.
         {"rejected_served", "A7WhatAReadRejects"},
+        {"rejection_withdraws", "A7WhatAReadRejects"},
         {"degraded_served", "A7DegradedTokensAreRejected"},
         {"later_not_served", "A7WhatAReadRejects"},
         {"later_was_rejected", "A7WhatAReadRejects"},
