@@ -294,7 +294,7 @@ bool RefreshMachine::OnInvalidate(const Instant& now, Generation generation,
     failures_ += failures_before_ + 1;
     excused_ += excused_before_;
     last_cause_ = absl::UnauthenticatedError(
-        "the token was rejected soon after it was issued");
+        "the token was invalidated soon after it was issued");
     DrawWaits();
     if (retry_after_until_ && *retry_after_until_ < backoff_until_) {
       retry_after_until_.reset();
@@ -678,6 +678,7 @@ void RefreshMachine::Publish(const Instant& now, absl::Duration lifetime,
           ? now.since_boot + std::min(policy_.young_token_age, lifetime / 2)
           : -absl::InfiniteDuration();
   failures_before_ = failures_;
+  excused_before_ = excused_;
   out.publish = true;
   out.waiters = Decisions::Waiters::kServe;
   OnAnswer(EventKind::kTokenPublished, out);
@@ -726,7 +727,7 @@ void RefreshMachine::SetEdges(const Instant& now, absl::Duration lifetime) {
 // The source has returned a token, so earlier failures no longer count.
 void RefreshMachine::OnAnswer(EventKind kind, Decisions& out) {
   failures_ = 0;
-  excused_before_ = std::exchange(excused_, 0);
+  excused_ = 0;
   last_cause_ = absl::OkStatus();
   retry_after_until_.reset();
   cooldown_until_ = -absl::InfiniteDuration();

@@ -221,7 +221,7 @@ TEST(RefreshMachineRejectionTest, A2TheTimeoutIsNoticedFirst) {
   EXPECT_EQ(d.next_start(), S(631));
 }
 
-// ---- A5: a token rejected soon after it was issued ----
+// ---- A5: a token invalidated soon after it was issued ----
 
 TEST(RefreshMachineRejectionTest, A5AServerThatRejectsAllMeetsTheSchedule) {
   MachineDriver d;
@@ -234,12 +234,14 @@ TEST(RefreshMachineRejectionTest, A5AServerThatRejectsAllMeetsTheSchedule) {
               ElementsAre(0, 2, 6, 14, 30, 62, 122, 182, 242, 302, 362));
 }
 
-TEST(RefreshMachineRejectionTest, A5WhatARejectionOfAYoungTokenTells) {
+TEST(RefreshMachineRejectionTest, A5WhatAnInvalidationOfAYoungTokenTells) {
   MachineDriver d;
   d.Hold(S(3600));
   EXPECT_TRUE(d.At(Ms(500)).Invalidate());
   EXPECT_EQ(d.machine.failures(), 1);
-  EXPECT_EQ(d.machine.last_cause().code(), absl::StatusCode::kUnauthenticated);
+  EXPECT_EQ(d.machine.last_cause(),
+            absl::UnauthenticatedError(
+                "the token was invalidated soon after it was issued"));
   EXPECT_EQ(d.next_start(), S(2));
   EXPECT_EQ(d.Read(), Answer::kFail);
   EXPECT_EQ(d.out.failure.cause.code(), absl::StatusCode::kUnauthenticated);
@@ -290,6 +292,29 @@ TEST(RefreshMachineRejectionTest, A5AShortWishOfTheServerDoesNotHaste) {
   d.Invalidate();
   EXPECT_EQ(d.machine.failures(), 2);
   EXPECT_EQ(d.next_start(), S(6));
+}
+
+// Failures that do not exhaust (B2) and that an answer has cleared (A11) are
+// not taken from those that count.
+TEST(RefreshMachineRejectionTest, A5WhatAnAnswerClearedExcusesNothing) {
+  RefreshPolicy policy = ExactPolicy();
+  policy.stale_window = S(30);
+  policy.background_cooldown = absl::ZeroDuration();
+  policy.retry.max_retries = 0;
+  policy.retry.max_consecutive_failures = 1;
+  MachineDriver d(policy);
+  d.Hold(S(40));  // Stale after 10 s, young for 20 s.
+  d.At(S(11)).Read();
+  d.Start();
+  d.Fail(absl::ResourceExhaustedError("busy"), Ms(1500));
+  ASSERT_EQ(d.machine.failures(), 1);
+  d.At(S(14)).ReadRejecting();
+  d.Start();
+  d.Succeed(Expiry::In(S(26)), d.machine.generation());
+  ASSERT_EQ(d.machine.failures(), 0);
+  EXPECT_TRUE(d.At(S(16)).Invalidate());
+  EXPECT_EQ(d.machine.failures(), 1);
+  EXPECT_TRUE(d.machine.exhausted(d.now()));
 }
 
 TEST(RefreshMachineRejectionTest, A5ASuccessEndsWhatTheServerAskedForBefore) {

@@ -169,8 +169,9 @@ class Refreshable {
     // `RefreshPolicy::min_interval` to `RefreshPolicy::max_rejection_backoff`.
     // It starts over once a token has become stale without being rejected.
     //
-    // The read is an ordinary one if this is 0, if this generation has not been
-    // published yet, or if its token can no longer be served to anyone.
+    // The read is an ordinary one if, when it begins, this is 0, this
+    // generation has not been published yet, or its token can no longer be
+    // served to anyone.
     Generation rejected = {};
   };
 

@@ -24,6 +24,7 @@ using ::refreshable_testing::FailsWith;
 using ::refreshable_testing::HoldsToken;
 using ::testing::AllOf;
 using ::testing::Each;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::SizeIs;
 
@@ -73,6 +74,17 @@ TEST_F(RejectedReadTest, A7ALaterTokenIsReturnedAtOnce) {
   EXPECT_EQ(Submissions(), 0u);
   EXPECT_THAT(token_->Get(Rejecting(3)), HoldsToken("t2"));  // None such.
   EXPECT_EQ(source_.call_count(), 1u);
+}
+
+// It is an ordinary read, also if that generation is published meanwhile.
+TEST_F(RejectedReadTest, A7AGenerationThatComesLaterWasNotRejected) {
+  AdvanceTo(absl::Seconds(80));
+  token_->GetAsync(Rejecting(2), Note());
+  source_.Answer("t2", absl::Seconds(100));
+  EXPECT_THAT(token_->Get(Rejecting(2)), HoldsToken("t2"));
+  executor_.RunUntilIdle();
+  EXPECT_THAT(outcomes_, ElementsAre(HoldsToken("t2")));
+  EXPECT_FALSE(token_->health().rejected);
 }
 
 TEST_F(RejectedReadTest, A8ManyRejectedTogetherShareOneAttempt) {

@@ -17,6 +17,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
+#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "gtest/gtest.h"
 #include "refreshable/policy.h"
@@ -48,7 +49,7 @@ class Draw {
     scenario.given = Given();
     for (int n = 3 + OneOf(3); n > 0; --n) scenario.steps.push_back(AnyStep());
     scenario.answers = {Succeed(), Fail()};
-    switch (OneOf(8)) {
+    switch (OneOf(10)) {
       case 0:
         scenario.answers.push_back(Fail(absl::PermissionDeniedError("no")));
         break;
@@ -66,6 +67,12 @@ class Draw {
         break;
       case 5:
         scenario.answers.front() = Succeed(S(3));
+        break;
+      case 6:
+        scenario.answers.push_back(BringSame());
+        break;
+      case 7:
+        scenario.answers.push_back(FailFor(S(1)));
         break;
       default:
         break;
@@ -95,6 +102,7 @@ class Draw {
     if (Sometimes(3)) policy.max_stale_on_error = S(60);
     if (Sometimes(4)) policy.max_abandoned_calls = 1;
     if (Sometimes(4)) policy.background_cooldown = S(0);
+    if (Sometimes(4)) policy.max_rejection_backoff = S(600);
     if (Sometimes(3)) {
       policy.refresh_ahead = true;
     } else if (Sometimes(4)) {
@@ -123,7 +131,7 @@ class Draw {
   }
 
   Step AnyStep() {
-    switch (OneOf(20)) {
+    switch (OneOf(26)) {
       case 0:
         return ReadAsync();
       case 1:
@@ -162,6 +170,17 @@ class Draw {
         return StepWall(-absl::Hours(1));
       case 18:
         return StepWall(S(200));
+      case 19:
+      case 20:
+        return RejectAsync().Times(2);
+      case 21:
+        return RejectAsync(Rejects::kOld);
+      case 22:
+        return RejectAsync(Rejects::kNext);
+      case 23:
+        return RejectBlocking(S(3));
+      case 24:
+        return ReportRejected();
       default:
         return AnswerInside(Sometimes(2) ? Succeed() : Fail());
     }
@@ -192,6 +211,8 @@ TEST(ScheduleRandomTest, T4EveryOrderOfScenariosDrawnByASeed) {
 
 int main(int argc, char** argv) {
   testing::InitGoogleTest(&argc, argv);
+  // There is one thread. Looking for deadlocks takes a fifth of the time.
+  absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
   for (int i = 1; i < argc; ++i) {
     absl::string_view argument = argv[i];
     int* option = nullptr;

@@ -2,7 +2,11 @@
 
 #include "refreshable/schedule_testing.h"
 
+#include <functional>
+#include <optional>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
@@ -38,6 +42,15 @@ void StaleAttempt(World& world) {
   world.RunUntilIdle();
 }
 
+// After `since` of the token's life it was rejected, and an attempt has begun.
+std::function<void(World&)> RejectedAttempt(absl::Duration since) {
+  return [=](World& world) {
+    Held(since)(world);
+    world.ReadAsync(absl::InfiniteDuration(), std::nullopt, Rejects::kLast);
+    world.RunUntilIdle();
+  };
+}
+
 RefreshPolicy Exhausts(OnExhausted on_exhausted) {
   RefreshPolicy policy;
   policy.retry.max_retries = 1;
@@ -46,11 +59,25 @@ RefreshPolicy Exhausts(OnExhausted on_exhausted) {
   return policy;
 }
 
+// So long that it shows when a wait of the row ends early, or is forgotten.
+RefreshPolicy WaitsLong() {
+  RefreshPolicy policy;
+  policy.retry.initial_backoff = policy.retry.max_backoff = S(300);
+  policy.retry.probe_interval = S(300);
+  return policy;
+}
+
 std::vector<NamedScenario> Make() {
   std::vector<NamedScenario> all;
   const auto add = [&](std::string name) -> Scenario& {
     all.push_back({std::move(name), {}});
     return all.back().scenario;
+  };
+  // Faults of rejected reads show after few steps, and these have many.
+  const auto add_rejected = [&](std::string name) -> Scenario& {
+    Scenario& scenario = add(std::move(name));
+    all.back().depth = 4;
+    return scenario;
   };
 
   Scenario& first = add("F1FirstReads");
@@ -97,6 +124,15 @@ std::vector<NamedScenario> Make() {
   timeout.given = FirstRead;
   timeout.steps = {ReadAsync(S(31)), Pass(S(30)), Invalidate()};
 
+  Scenario& late = add("F2LateAnswersOnceATimerWasLost");
+  late.given = [](World& world) {
+    FirstRead(world);
+    world.TakeTimers(false);
+    world.TakeTimers(true);
+    world.AdvanceBy(S(30));  // Its time is up: it is to be retried.
+  };
+  late.steps = {ReadAsync(), Pass(S(2))};
+
   Scenario& hung = add("F6CallsThatNeverReturn");
   hung.policy.max_abandoned_calls = 1;
   hung.given = [](World& world) {
@@ -119,6 +155,13 @@ std::vector<NamedScenario> Make() {
   backoff.steps = {ReadAsync(S(3)), Reset(), Pass(S(1.5))};
   backoff.answers = {Fail(), FailFor(S(90)),
                      Fail(absl::PermissionDeniedError("no"))};
+
+  Scenario& wishes = add("B2WhatAServerAskedFor");
+  wishes.policy = Exhausts(OnExhausted::kSelfHeal);
+  wishes.policy.retry.max_retry_after = S(1.5);
+  wishes.given = FirstRead;
+  wishes.steps = {ReadAsync(), Pass(S(2))};
+  wishes.answers = {FailFor(S(1)), FailFor(S(90))};
 
   Scenario& cooldown = add("B3Cooldown");
   cooldown.given = StaleAttempt;
@@ -161,6 +204,88 @@ std::vector<NamedScenario> Make() {
   young.given = Held(S(5));
   young.steps = {Invalidate().Times(2), ReadAsync().Times(2), Pass(S(2)),
                  Reset()};
+
+  Scenario& generations = add_rejected("A7WhatAReadRejects");
+  generations.policy.background_refresh = false;  // Does not matter (A9).
+  generations.given = [](World& world) {
+    Held(S(5))(world);
+    world.Install(S(400));
+  };
+  generations.steps = {RejectAsync(), RejectAsync(Rejects::kOld),
+                       RejectAsync(Rejects::kNext), ReadNow()};
+
+  Scenario& old = add_rejected("A7DegradedTokensAreRejected");
+  old.policy.max_stale_on_error = S(60);
+  old.given = [](World& world) {
+    Held(S(370))(world);
+    world.ReadAsync();
+    world.RunUntilIdle();
+    world.AnswerCall(0, Fail());
+    world.RunUntilIdle();
+  };
+  old.steps = {RejectAsync(), RejectBlocking(S(3)), ReadNow()};
+
+  Scenario& beside = add_rejected("A8RejectedReadsBesideAnAttempt");
+  beside.given = StaleAttempt;
+  beside.steps = {RejectAsync(), RejectBlocking(S(3)), ReadAsync(),
+                  Pass(S(150))};
+  beside.answers = {Succeed(), Fail(), BringSame()};
+
+  Scenario& before = add_rejected("A8RejectedReadsBeforeAnAttempt");
+  before.given = Held(S(210));
+  before.steps = {ReadAsync(), RejectAsync(), Invalidate()};
+  before.answers = {Succeed(), BringSame()};
+
+  Scenario& permission = add_rejected("A9PermissionOfRejectedReads");
+  permission.given = [](World& world) {
+    StaleAttempt(world);
+    world.AnswerCall(0, Fail());
+    world.RunUntilIdle();  // In the cooldown.
+  };
+  permission.steps = {RejectAsync(), RejectBlocking(), Pass(S(2)), Reset()};
+
+  Scenario& counts = add_rejected("A10FailuresOfRejectedReads");
+  counts.given = RejectedAttempt(S(350));
+  counts.steps = {ReadAsync(), RejectAsync(), Pass(S(10))};
+  counts.answers = {Fail(), FailFor(S(20)), Succeed()};
+
+  Scenario& same = add_rejected("A11TheSameTokenAgain");
+  same.given = RejectedAttempt(S(195));
+  same.steps = {RejectAsync(), ReadAsync(), Pass(S(10)), Invalidate()};
+  same.answers = {BringSame(), BringSame(S(30))};
+
+  Scenario& reports = add_rejected("A12Reports");
+  reports.given = Held(S(199));
+  reports.steps = {ReportRejected(), RejectAsync(), ReadAsync(), Pass(S(1))};
+
+  Scenario& row = add_rejected("A13TheRow");
+  row.policy = WaitsLong();
+  row.given = [](World& world) {
+    RejectedAttempt(S(5))(world);
+    world.AnswerCall(0, Succeed());
+    world.RunUntilIdle();
+  };
+  row.steps = {RejectAsync().Times(2), Pass(S(200)), Pass(S(100)), Reset(),
+               Install()};
+
+  Scenario& longer = add_rejected("A13LongerAndLonger");
+  longer.given = [](World& world) {
+    RejectedAttempt(S(5))(world);
+    for (int i = 0; i < 2; ++i) {
+      world.AnswerCall(0, Fail());
+      world.AdvanceBy(S(2));
+      world.ReadAsync(absl::InfiniteDuration(), std::nullopt, Rejects::kLast);
+      world.RunUntilIdle();
+    }
+  };
+  longer.steps = {Pass(S(2)), RejectAsync(), RejectAsync()};
+  longer.answers = {Fail()};
+
+  Scenario& lost_row = add_rejected("A13AttemptsThatAreLost");
+  lost_row.policy = WaitsLong();
+  lost_row.given = Held(S(5));
+  lost_row.steps = {RejectAsync().Times(2)};
+  lost_row.losses = 1;
 
   Scenario& destroy = add("E1Destroy");
   destroy.given = FirstRead;

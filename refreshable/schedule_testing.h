@@ -17,6 +17,8 @@ namespace refreshable {
 struct NamedScenario {
   std::string name;  // Begins with the clause that it is about.
   refreshable_testing::schedule::Scenario scenario;
+  // How many steps schedule_test goes, if it is not told otherwise.
+  int depth = 5;
 };
 
 inline std::ostream& operator<<(std::ostream& os, const NamedScenario& s) {

@@ -24,7 +24,7 @@ namespace schedule {
 namespace {
 
 // [explorer]
-TEST(ScheduleExplorerTest, T4ATokenIsRejectedWhileItIsRefreshed) {
+TEST(ScheduleExplorerTest, T4ATokenIsInvalidatedWhileItIsRefreshed) {
   Scenario scenario;
   scenario.policy.retry.max_retries = 1;
   scenario.given = [](World& world) {

@@ -16,9 +16,7 @@ using refreshable::Event;
 using refreshable::EventKind;
 using refreshable::Freshness;
 using refreshable::Generation;
-using refreshable::Health;
 using refreshable::Instant;
-using refreshable::Stats;
 
 namespace {
 
@@ -43,13 +41,43 @@ void Referee::Offer(const std::string& token, absl::Duration lifetime,
   }
 }
 
-void Referee::BeforeInvalidate(bool in_flight) { in_flight_ = in_flight; }
+void Referee::BeforeInvalidate(bool in_flight, bool serves) {
+  PassTime();
+  in_flight_ = in_flight;
+  serves_ = serves;
+}
 
+// What time has brought about it may have noticed, or not.
 void Referee::BeforeWallStep() {
   if (!Usable()) cooldown_over_ = true;
+  if (!Servable()) {
+    if (queued_by_ == ByRejection::kYes) queued_by_ = ByRejection::kUnclear;
+    if (running_by_ == ByRejection::kYes) running_by_ = ByRejection::kUnclear;
+  }
+  if (row_ > 0 && Reached(stale_at_, Now()) && !noted_) row_known_ = false;
+}
+
+// B7: refreshing has not given up if the token is usable again.
+void Referee::AfterWallStep() {
+  if (failures_ > 0 && !Exhausted()) SetFloor();
+}
+
+// A13: a row ends when a token turns stale that nobody rejected. A10: an
+// attempt that a rejection started is an ordinary one once nobody can be served
+// the token.
+void Referee::PassTime() {
+  if (Reached(stale_at_, Now()) && !noted_) row_ = 0;
+  if (Servable()) return;
+  queued_by_ = running_by_ = ByRejection::kNo;
 }
 
 void Referee::OnReset() {
+  PassTime();
+  rejected_forgotten_ = true;
+  noted_ = false;
+  row_ = 0;
+  row_known_ = true;
+  row_asked_until_ = -absl::InfiniteDuration();
   failures_ = failures_before_ = 0;
   excused_ = excused_before_ = 0;
   asked_until_.reset();
@@ -59,6 +87,7 @@ void Referee::OnReset() {
 
 void Referee::OnFetch() {
   if (running_) Complain("F1: two attempts at a time");
+  PassTime();
   Started();
   running_ = true;
 }
@@ -67,15 +96,12 @@ void Referee::OnEvent(const Event& event) {
   ++counts_[event.kind];
   const bool abandoned_now = abandoned_now_;
   abandoned_now_ = false;
+  PassTime();
   switch (event.kind) {
     case EventKind::kAttemptFailed:
-      // The attempt failed without a call, at the bound of abandoned calls.
-      if (!running_ &&
-          !(abandoned_now && absl::IsDeadlineExceeded(event.status))) {
-        Started();
-      }
-      running_ = false;
-      Failed(event.status);
+      AttemptFailed(
+          event, running_ ||
+                     (abandoned_now && absl::IsDeadlineExceeded(event.status)));
       break;
     case EventKind::kAttemptAbandoned:
       abandoned_now_ = running_;
@@ -84,6 +110,14 @@ void Referee::OnEvent(const Event& event) {
     case EventKind::kTokenPublished:
       running_ = false;
       Published(event.generation);
+      break;
+    case EventKind::kTokenUnchanged:
+      running_ = false;
+      Unchanged();
+      break;
+    case EventKind::kTokenRejected:
+      if (noted_) Complain("S1: a token was told rejected twice");
+      noted_ = true;
       break;
     case EventKind::kTokenInvalidated:
       Invalidated();
@@ -96,27 +130,43 @@ void Referee::OnEvent(const Event& event) {
   }
 }
 
-// Checks that the attempt does not start too early (F4, B1).
+// F4, B1, A13: what must have passed before an attempt starts.
 void Referee::Started() {
-  // This is less strict than the rules: an attempt still starts if it was
-  // submitted before the token expired and refreshing became exhausted with
-  // that, or if it was submitted afterwards and the wall clock is then set
-  // back.
-  if (!replacing_ && !MayStart(/*after_cooldown=*/cooldown_over_)) {
+  running_by_ = std::exchange(queued_by_, ByRejection::kNo);
+  const bool rejected = running_by_ != ByRejection::kNo;
+  if (running_by_ == ByRejection::kYes && row_known_ &&
+      Now().since_boot < RowFloor()) {
+    Complain(absl::StrCat("A13: attempt ", row_ + 1, " of a row too early"));
+  }
+  // Less strict: an attempt that was submitted before the token expired, and
+  // refreshing with it, starts all the same; and so does one that was submitted
+  // afterwards, if the wall clock is set back then.
+  if (!replacing_ && !MayStart(/*after_cooldown=*/cooldown_over_ || rejected)) {
     Complain(absl::StrCat("B1, F4: an attempt too early, after ", failures_,
                           " failures"));
   }
   last_start_ = Now().since_boot;
   exempt_ = replacing_ = false;
+  if (rejected) ++row_;
+  if (running_by_ == ByRejection::kUnclear) row_known_ = false;
+}
+
+// B1: wait n.
+absl::Duration Referee::Wait(int n, absl::Duration max) const {
+  absl::Duration wait = policy_.retry.initial_backoff;
+  for (int i = 1; i < n && wait < max; ++i) wait *= policy_.retry.multiplier;
+  return std::min(wait, max);
 }
 
 absl::Duration Referee::Backoff() const {
-  const refreshable::RetryPolicy& retry = policy_.retry;
-  absl::Duration wait = retry.initial_backoff;
-  for (int i = 1; i < failures_ && wait < retry.max_backoff; ++i) {
-    wait *= retry.multiplier;
-  }
-  return std::min(wait, retry.max_backoff);
+  return Wait(failures_, policy_.retry.max_backoff);
+}
+
+// A13: before it a rejection starts nothing.
+absl::Duration Referee::RowFloor() const {
+  if (row_ == 0) return -absl::InfiniteDuration();
+  return last_start_ + Wait(row_, policy_.max_rejection_backoff.value_or(
+                                      policy_.retry.max_backoff));
 }
 
 absl::Duration Referee::Cooldown() const {
@@ -135,7 +185,7 @@ absl::Duration Referee::AfterInterval() const {
 // Sets the earliest next start after a failure (B1, B2, B7).
 void Referee::SetFloor() {
   floor_ = std::max(last_end_ + policy_.min_interval,
-                    asked_until_.value_or(last_start_ + Backoff()));
+                    asked_until_.value_or(failed_start_ + Backoff()));
   if (!Exhausted()) return;
   floor_ = Fatal() ? absl::InfiniteDuration()
                    : std::max({last_end_ + policy_.min_interval,
@@ -143,8 +193,29 @@ void Referee::SetFloor() {
                                asked_until_.value_or(last_start_)});
 }
 
+void Referee::AttemptFailed(const Event& event, bool was_running) {
+  // The bound of abandoned calls: it failed without a call.
+  if (!was_running) Started();
+  running_ = false;
+  const bool counted = event.failures > failures_;
+  failed_by_rejection_ = running_by_ == ByRejection::kYes ||
+                         (running_by_ == ByRejection::kUnclear && !counted);
+  failed_by_rejection_ ? FailedByRejection(event.status) : Failed(event.status);
+}
+
+// A10: it counts nowhere, but what the server asked for binds everybody.
+void Referee::FailedByRejection(const absl::Status& status) {
+  const absl::Duration asked =
+      refreshable::GetRetryAfter(status).value_or(absl::ZeroDuration());
+  announces_ = asked > absl::ZeroDuration();
+  if (!announces_) return;
+  row_asked_until_ =
+      Now().since_boot + std::min(asked, policy_.retry.max_retry_after);
+}
+
 void Referee::Failed(const absl::Status& status) {
   ++failures_;
+  failed_start_ = last_start_;
   last_end_ = Now().since_boot;
   asked_until_.reset();
   const absl::Duration asked =
@@ -163,7 +234,14 @@ void Referee::Failed(const absl::Status& status) {
 
 // B3: after a background failure the wait may be longer than B1's.
 void Referee::BackoffAnnounced(absl::Duration until) {
-  const absl::Duration plain = std::max(floor_, AfterInterval());
+  if (failed_by_rejection_) {
+    if (!std::exchange(announces_, false) || until != row_asked_until_) {
+      Complain("A10: a failure that a rejection asked for set a backoff");
+    }
+    return;
+  }
+  const absl::Duration plain =
+      std::max({floor_, AfterInterval(), row_asked_until_});
   const absl::Duration cooled = std::max(plain, last_end_ + Cooldown());
   if (Usable() && until == cooled) {
     cooldown_ = last_end_ + Cooldown();
@@ -185,11 +263,32 @@ void Referee::Published(Generation generation) {
     Complain("F5: the token that was rejected was published");
   }
   generation_ = generation;
+  if (!offered_by_source_) {
+    row_ = 0;
+    row_known_ = true;
+  }
+  if (!offered_by_source_ || offered_ != token_) {  // A11.
+    same_since_ = generation;
+    noted_ = false;
+  }
   token_ = offered_;
   offered_.clear();
   rejected_.clear();
+  rejected_forgotten_ = false;
   ++epoch_;
-  // F4.
+  SetEdges();
+  young_until_ = offered_by_source_
+                     ? Now().since_boot +
+                           std::min(policy_.young_token_age, offered_for_ / 2)
+                     : -absl::InfiniteDuration();
+  failures_before_ = failures_;
+  excused_before_ = excused_;
+  Answered();
+  if (!offered_by_source_) exempt_ = true;
+}
+
+// F4.
+void Referee::SetEdges() {
   const Instant now = Now();
   const absl::Duration life = offered_for_;
   const absl::Duration usable =
@@ -201,32 +300,39 @@ void Referee::Published(Generation generation) {
   expiry_ = After<Moment>(now, life);
   usable_until_ = After<Moment>(now, usable);
   stale_at_ = After<Moment>(now, std::min(usable, life - window));
-  young_until_ =
-      offered_by_source_
-          ? now.since_boot + std::min(policy_.young_token_age, life / 2)
-          : -absl::InfiniteDuration();
-  failures_before_ = std::exchange(failures_, 0);
-  excused_before_ = std::exchange(excused_, 0);
+}
+
+void Referee::Answered() {
+  queued_by_ = running_by_ = ByRejection::kNo;
+  failures_ = excused_ = 0;
   asked_until_.reset();
-  floor_ = -absl::InfiniteDuration();
-  cooldown_ = -absl::InfiniteDuration();
-  if (!offered_by_source_) exempt_ = true;
+  floor_ = cooldown_ = row_asked_until_ = -absl::InfiniteDuration();
+}
+
+// A11: the token that was rejected came again.
+void Referee::Unchanged() {
+  if (offered_ != token_ || token_.empty()) {
+    Complain("A11: told unchanged, and another token came");
+  }
+  offered_.clear();
+  if (!Usable() || Now().wall + offered_for_ > expiry_.wall) SetEdges();
+  Answered();
 }
 
 void Referee::Invalidated() {
   if (token_.empty()) Complain("A1: a token was withdrawn twice");
   rejected_ = token_;
-  // R12: if a token was released, nobody can recognise it when it comes again.
-  const absl::Duration grace = policy_.max_stale_on_error;
-  rejected_let_go_ = Now().since_boot >= (grace > absl::ZeroDuration()
-                                              ? expiry_.since_boot + grace
-                                              : usable_until_.since_boot);
+  rejected_let_go_ = LetGo();
+  rejected_forgotten_ = false;
   token_.clear();
+  noted_ = true;
+  PassTime();
   ++epoch_;
-  exempt_ = true;
+  exempt_ = !serves_;
   cooldown_ = -absl::InfiniteDuration();
   if (Now().since_boot < young_until_) {  // A5.
     failures_ += failures_before_ + 1;
+    failed_start_ = last_start_;
     excused_ += excused_before_;
     if (asked_until_ && *asked_until_ < last_start_ + Backoff()) {
       asked_until_.reset();
@@ -235,65 +341,7 @@ void Referee::Invalidated() {
   } else if (Exhausted() && Fatal()) {
     floor_ = absl::InfiniteDuration();
   } else {
-    replacing_ = in_flight_;  // A2.
-  }
-}
-
-// ---- What the Refreshable returns and reports ----
-
-void Referee::OnLease(const refreshable::Lease<std::string>& lease, bool late) {
-  const Instant now = Now();
-  if (lease.token() != token_) {
-    Complain(lease.token() == rejected_
-                 ? "R9: a withdrawn token was handed out"
-                 : "F2: a token was handed out that is not the last published");
-    return;
-  }
-  if (lease.generation() != generation_) {
-    Complain("F2: a lease names another generation than its publication");
-  }
-  if (lease.expires_at() != expiry_.wall) {
-    Complain("F3: a lease names another expiry than its token has");
-  }
-  Moment end = usable_until_;
-  if (lease.degraded()) {
-    if (policy_.max_stale_on_error == absl::ZeroDuration() || failures_ == 0) {
-      Complain("B10: a lease is degraded");
-    }
-    end = Moment{expiry_.wall + policy_.max_stale_on_error,
-                 expiry_.since_boot + policy_.max_stale_on_error};
-  }
-  if (now.wall >= end.wall || (now.since_boot >= end.since_boot && !late)) {
-    Complain("R3, R6: an expired token was handed out");
-  }
-}
-
-void Referee::CheckHealth(const Health& health) {
-  if (health.generation != generation_) {
-    Complain("S2: health() names another generation");
-  }
-  if (health.freshness != Fresh()) {
-    Complain(absl::StrCat("R4: health() says ",
-                          refreshable::FreshnessName(health.freshness)));
-  }
-  if (health.failures != failures_) {
-    Complain(absl::StrCat("B6: health() counts ", health.failures,
-                          " failures, there were ", failures_));
-  }
-  if (health.exhausted != Exhausted() ||
-      health.fatal != (Exhausted() && Fatal())) {
-    Complain("B7: health() says wrongly whether refreshing has given up");
-  }
-}
-
-void Referee::CheckStats(const Stats& stats) {
-  if (stats.attempts_started != Count(EventKind::kAttemptStarted) ||
-      stats.attempts_failed != Count(EventKind::kAttemptFailed) ||
-      stats.attempts_abandoned != Count(EventKind::kAttemptAbandoned) ||
-      stats.attempts_discarded != Count(EventKind::kAttemptDiscarded) ||
-      stats.tokens_published != Count(EventKind::kTokenPublished) ||
-      stats.tokens_invalidated != Count(EventKind::kTokenInvalidated)) {
-    Complain("S1, S2: stats() and the events told differ");
+    replacing_ = in_flight_ && !serves_;  // A2.
   }
 }
 
@@ -305,6 +353,13 @@ void Referee::Complain(absl::string_view what) {
 
 bool Referee::Usable() const {
   return !token_.empty() && !Reached(usable_until_, Now());
+}
+
+bool Referee::LetGo() const {
+  const absl::Duration grace = policy_.max_stale_on_error;
+  return Now().since_boot >= (grace > absl::ZeroDuration()
+                                  ? expiry_.since_boot + grace
+                                  : usable_until_.since_boot);
 }
 
 bool Referee::Servable() const {
@@ -320,17 +375,25 @@ Freshness Referee::Fresh() const {
   return Reached(stale_at_, Now()) ? Freshness::kStale : Freshness::kFresh;
 }
 
-bool Referee::Permitted() const {
-  if (!Exhausted()) return MayStart();
-  return !Fatal() && MayStart() &&
-         Now().since_boot >=
-             std::max(last_start_ + policy_.retry.probe_interval,
-                      asked_until_.value_or(last_start_));
+bool Referee::Permitted() const { return MayStart() && Probes(); }
+
+std::optional<bool> Referee::RejectionPermitted() const {
+  if (!row_known_) return std::nullopt;
+  return MayStart(/*after_cooldown=*/true) && Probes() &&
+         Now().since_boot >= RowFloor();
+}
+
+// B7: if refreshing has given up, it is time for a probe.
+bool Referee::Probes() const {
+  if (!Exhausted()) return true;
+  return !Fatal() && Now().since_boot >=
+                         std::max(last_start_ + policy_.retry.probe_interval,
+                                  asked_until_.value_or(last_start_));
 }
 
 bool Referee::MayStart(bool after_cooldown) const {
   const absl::Duration now = Now().since_boot;
-  if (now < AfterInterval()) return false;
+  if (now < AfterInterval() || now < row_asked_until_) return false;
   if (failures_ > 0 && now < floor_) return false;
   return !Usable() || after_cooldown || now >= cooldown_;
 }
@@ -354,18 +417,23 @@ void Referee::AppendTo(std::string& fingerprint) const {
     add(moment.since_boot);
   };
   absl::StrAppend(&fingerprint, "|", token_.empty(), rejected_.empty(),
-                  rejected_let_go_, running_, exempt_, replacing_,
-                  cooldown_over_, ",", generation_.value(), ",", failures_, ",",
-                  failures_before_, ",", excused_, ",", excused_before_, ",");
+                  rejected_let_go_, rejected_forgotten_, running_, exempt_,
+                  replacing_, cooldown_over_, noted_, row_known_,
+                  static_cast<int>(queued_by_), static_cast<int>(running_by_),
+                  ",", generation_.value(), ",", same_since_.value(), ",", row_,
+                  ",", failures_, ",", failures_before_, ",", excused_, ",",
+                  excused_before_, ",");
   add_moment(stale_at_);
   add_moment(usable_until_);
   add_moment(expiry_);
   add(young_until_);
   add(last_start_);
+  add(failed_start_);
   add(last_end_);
   add(asked_until_.value_or(-absl::InfiniteDuration()));
   add(floor_);
   add(cooldown_);
+  add(row_asked_until_);
 }
 
 }  // namespace schedule

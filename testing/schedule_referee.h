@@ -42,10 +42,17 @@ class Referee final : public refreshable::Observer {
   // began at `start`, or, if `start` is not set, by Install.
   void Offer(const std::string& token, absl::Duration lifetime,
              std::optional<refreshable::Instant> start);
-  // Invalidate is about to be called. `in_flight`: whether a refresh is.
-  void BeforeInvalidate(bool in_flight);
+  // A read, or ReportRejected, is about to be made.
+  void BeforeRead() { PassTime(); }
+  // Invalidate is about to be called, while a refresh is in flight or not; the
+  // attempt that runs `serves` as the new one if it was told of the rejection.
+  void BeforeInvalidate(bool in_flight, bool serves);
   void BeforeWallStep();
+  void AfterWallStep();
   void OnReset();
+  // An attempt was given to the executor, because of a rejected read or not.
+  enum class ByRejection { kNo, kYes, kUnclear };
+  void OnSubmit(ByRejection by) { queued_by_ = by; }
   // The source was called.
   void OnFetch();
   void OnEvent(const refreshable::Event& event) override;
@@ -72,16 +79,42 @@ class Referee final : public refreshable::Observer {
   // Whether an attempt may start now. If the token is usable, whether a
   // background attempt may.
   bool Permitted() const;
-  // Rises with each publication and each withdrawal. The answer to a call that
-  // began in an earlier epoch is discarded.
+  // A7: a read that rejects `generation` must not be given the token last
+  // published, be it that it can be served to others or not.
+  bool Covers(refreshable::Generation generation) const {
+    return generation.value() > 0 && same_since_ <= generation &&
+           generation <= generation_;
+  }
+  // A7: it is a rejected read now, and not an ordinary one.
+  bool Rejects(refreshable::Generation generation) const {
+    return Covers(generation) && Servable();
+  }
+  // A9: whether a rejection may start an attempt now; nullopt if it cannot be
+  // told from outside.
+  std::optional<bool> RejectionPermitted() const;
+  // A13: the token last published was rejected.
+  bool noted() const { return noted_; }
+  // A10: the server has asked an attempt that a rejection started to wait.
+  bool AskedToWait() const { return Now().since_boot < row_asked_until_; }
+  // Whether a rejection started the attempt that runs, or failed last.
+  ByRejection running_by() const { return running_by_; }
+  // Rises with each publication and each withdrawal: what a call brings that
+  // began under another epoch is of no use.
   int epoch() const { return epoch_; }
   refreshable::Generation generation() const { return generation_; }
-  // The token that was withdrawn and has not been replaced; empty if there is
-  // none.
+  // The token last published; empty: none, or withdrawn.
+  const std::string& token() const { return token_; }
+  // It may have been let go (R12): nobody can tell that it comes again.
+  bool LetGo() const;
+  // The token that was withdrawn and not replaced since; empty: none.
   const std::string& rejected() const { return rejected_; }
   // Whether a source that returns `token` has failed (F5).
   bool Refuses(const std::string& token) const {
-    return token == rejected_ && !rejected_let_go_;
+    return token == rejected_ && !rejected_let_go_ && !rejected_forgotten_;
+  }
+  // A3: the attempts are told that it was withdrawn.
+  bool TellsRejected() const {
+    return !rejected_.empty() && !rejected_forgotten_;
   }
   int failures() const { return failures_; }
   // Whether there were too many failures in a row and no token is usable.
@@ -112,11 +145,20 @@ class Referee final : public refreshable::Observer {
   absl::Duration Cooldown() const;
   absl::Duration AfterInterval() const;
   bool MayStart(bool after_cooldown = false) const;
+  bool Probes() const;
   void SetFloor();
+  void PassTime();
+  absl::Duration Wait(int n, absl::Duration max) const;
+  absl::Duration RowFloor() const;
   void Started();
+  void AttemptFailed(const refreshable::Event& event, bool was_running);
   void Failed(const absl::Status& status);
+  void FailedByRejection(const absl::Status& status);
   void BackoffAnnounced(absl::Duration until);
+  void SetEdges();
+  void Answered();
   void Published(refreshable::Generation generation);
+  void Unchanged();
   void Invalidated();
 
   const refreshable::RefreshPolicy policy_;
@@ -128,10 +170,12 @@ class Referee final : public refreshable::Observer {
   std::string offered_;
   absl::Duration offered_for_;
   bool offered_by_source_ = false;
-  std::string token_;  // Empty if there is none or it was withdrawn.
+  std::string token_;
   std::string rejected_;
   bool rejected_let_go_ = false;
+  bool rejected_forgotten_ = false;  // By Reset.
   refreshable::Generation generation_;
+  refreshable::Generation same_since_;  // The first with the same bytes.
   int epoch_ = 0;
   Moment stale_at_;
   Moment usable_until_;
@@ -141,20 +185,33 @@ class Referee final : public refreshable::Observer {
   // The schedule, since boot.
   bool running_ = false;
   bool abandoned_now_ = false;
-  bool in_flight_ = false;  // Whether a refresh was when Invalidate was called.
-  bool exempt_ = false;     // Exempt from the minimum interval.
-  // The next attempt replaces one that was running, and may start at once.
-  bool replacing_ = false;
+  bool in_flight_ = false;  // When Invalidate was called.
+  bool serves_ = false;
+  bool exempt_ = false;     // From the minimum interval.
+  bool replacing_ = false;  // An attempt that was under way: at once.
   int failures_ = 0;
   int failures_before_ = 0;  // `failures_` before the last publication.
   int excused_ = 0;          // Those that do not count towards exhaustion.
   int excused_before_ = 0;
   absl::Duration last_start_ = -absl::InfiniteDuration();
+  absl::Duration failed_start_ = -absl::InfiniteDuration();
   absl::Duration last_end_ = -absl::InfiniteDuration();
   std::optional<absl::Duration> asked_until_;  // The end of a Retry-After.
   absl::Duration floor_ = -absl::InfiniteDuration();
   absl::Duration cooldown_ = -absl::InfiniteDuration();
-  bool cooldown_over_ = false;  // The token has expired since it began.
+  bool cooldown_over_ = false;  // The token has expired meanwhile.
+
+  // Rejections. `row_` is the number of attempts in the row, if `row_known_`;
+  // `row_asked_until_` is what a server asked for that one of them called, and
+  // `announces_` says that observers have to be told of it.
+  ByRejection queued_by_ = ByRejection::kNo;
+  ByRejection running_by_ = ByRejection::kNo;
+  bool noted_ = false;
+  int row_ = 0;
+  bool row_known_ = true;
+  absl::Duration row_asked_until_ = -absl::InfiniteDuration();
+  bool failed_by_rejection_ = false;
+  bool announces_ = false;
 };
 
 }  // namespace schedule

@@ -44,7 +44,13 @@ std::string Named(absl::string_view name, absl::Duration d) {
   return absl::StrCat(name, " ", absl::FormatDuration(d));
 }
 
-// A step that is possible only while the Refreshable exists.
+std::string Rejecting(absl::string_view name, Rejects rejects) {
+  return absl::StrCat(name, rejects == Rejects::kOld    ? " old"
+                            : rejects == Rejects::kNext ? " next"
+                                                        : "");
+}
+
+// While the Refreshable is there.
 Step Alive(std::string name, std::function<void(World&)> run) {
   return Step(std::move(name), std::move(run)).When([](const World& world) {
     return !world.destroyed();
@@ -65,6 +71,18 @@ Step ReadBlocking(absl::Duration timeout) {
 }
 Step ReadNow() {
   return Alive("read now", [](World& world) { world.ReadNow(); });
+}
+Step RejectAsync(Rejects rejects, absl::Duration timeout) {
+  return Alive(Named(Rejecting("reject", rejects), timeout), [=](World& world) {
+    world.ReadAsync(timeout, std::nullopt, rejects);
+  });
+}
+Step RejectBlocking(absl::Duration timeout, Rejects rejects) {
+  return Alive(Named(Rejecting("block rejecting", rejects), timeout),
+               [=](World& world) { world.ReadBlocking(timeout, rejects); });
+}
+Step ReportRejected() {
+  return Alive("report", [](World& world) { world.ReportRejected(); });
 }
 Step CancelRead(size_t index) {
   return Step(absl::StrCat("cancel ", index),
@@ -127,6 +145,17 @@ Answer BringRejected() {
             return refreshable::Credential<std::string>(
                 rejected.empty() ? world.NewToken() : rejected,
                 refreshable::Expiry::In(absl::Seconds(400)));
+          }};
+}
+Answer BringSame(absl::Duration lifetime) {
+  return {lifetime == absl::Seconds(400) ? "bring same"
+                                         : Named("bring same for", lifetime),
+          [=](World& world) {
+            const Referee& referee = world.referee();
+            const bool same = !referee.token().empty() && !referee.LetGo();
+            return refreshable::Credential<std::string>(
+                same ? referee.token() : world.NewToken(),
+                refreshable::Expiry::In(lifetime));
           }};
 }
 Answer Drop() { return {"drop", nullptr}; }

@@ -60,6 +60,10 @@ class World::Driver final : public refreshable::Executor {
  public:
   explicit Driver(World* world) : world_(world) {}
   bool Run(Task task) override { return base().Run(std::move(task)); }
+  bool RunBlocking(Task task) override {
+    world_->OnSubmit();
+    return base().RunBlocking(std::move(task));
+  }
   TimerId RunAfter(absl::Duration delay, Task task) override {
     return base().RunAfter(delay, std::move(task));
   }
@@ -113,64 +117,6 @@ World::~World() { Destroy(); }
 
 // ---- What a step may do ----
 
-void World::ReadAsync(absl::Duration timeout, std::optional<int> max_retries) {
-  read_at_ = Now().since_boot;
-  ReadAround([&] {
-    const size_t index = readers_.size();
-    readers_.emplace_back();
-    readers_[index].deadline = Now().since_boot + timeout;
-    readers_[index].max_retries = max_retries;
-    readers_[index].usable = referee_->Usable();
-    // A read that is served at once is retried when its callback is due.
-    readers_[index].may_rejoin =
-        referee_->Usable() || policy_.max_stale_on_error > absl::ZeroDuration();
-    readers_[index].generation = referee_->generation();
-    // B5: the read may fail between refreshes, or if its retries are spent.
-    readers_[index].may_fail =
-        token_->health().refreshing
-            ? Spent(readers_[index])
-            : referee_->failures() > 0 && !referee_->Permitted();
-    Token::ReadOptions options;
-    options.timeout = timeout;
-    options.max_retries = max_retries;
-    readers_[index].id = token_->GetAsync(
-        options,
-        [this, index](LeaseOr lease) { OnOutcome(index, std::move(lease)); });
-    readers_[index].calling = false;
-    readers_[index].served = referee_->Servable();
-    Joined(Retries(readers_[index]));
-  });
-}
-
-void World::ReadBlocking(absl::Duration timeout) {
-  read_at_ = Now().since_boot;
-  if (timeout > absl::ZeroDuration()) Joined(policy_.retry.max_retries);
-  const auto read = [&] {
-    const absl::Duration deadline = Now().since_boot + timeout;
-    blocked_.push_back(deadline);
-    const LeaseOr lease = token_->Get(timeout);
-    blocked_.pop_back();
-    CheckOutcome(lease, deadline, Late());
-    if (!lease.ok()) Joined(policy_.retry.max_retries);
-  };
-  if (timeout <= absl::ZeroDuration()) return ReadAround(read);
-  read();
-}
-
-// R2, R3: a read that may start a refresh does so. (While a timer is late, a
-// read may look only at the wall clock and find nothing to do.)
-void World::ReadAround(absl::FunctionRef<void()> read) {
-  const bool wanted =
-      referee_->Fresh() == Freshness::kExpired ||
-      (referee_->Fresh() == Freshness::kStale && policy_.background_refresh);
-  const bool starts = wanted && referee_->Permitted() && takes_tasks_ &&
-                      takes_timers_ && !Late() && !token_->health().refreshing;
-  read();
-  if (starts && !destroyed() && !token_->health().refreshing) {
-    referee_->Complain("R2, R3: a read that may start a refresh did not");
-  }
-}
-
 void World::CancelRead(size_t index) {
   if (index >= readers_.size()) return;
   Reader& reader = readers_[index];
@@ -184,7 +130,16 @@ void World::Invalidate() {
   Asked();
   const bool held =
       referee_->generation().value() > 0 && referee_->rejected().empty();
-  referee_->BeforeInvalidate(token_->health().refreshing);
+  const auto live =
+      std::find_if(held_.begin(), held_.end(), [this](const Call& call) {
+        return Live(call) && call.epoch == referee_->epoch();
+      });
+  // A2: told of this, it is not abandoned.
+  const bool serves =
+      held && running_told_ && live != held_.end() &&
+      Now().since_boot < live->start.since_boot + policy_.attempt_timeout;
+  referee_->BeforeInvalidate(token_->health().refreshing, serves);
+  if (serves) live->epoch = referee_->epoch() + 1;
   const bool acted = token_->Invalidate(referee_->generation());
   Expect(acted == held, "A1: Invalidate says wrongly what it did");
 }
@@ -193,9 +148,18 @@ void World::InvalidateOld() {
   const uint64_t current = referee_->generation().value();
   if (current == 0) return;
   Asked();
-  referee_->BeforeInvalidate(token_->health().refreshing);
+  referee_->BeforeInvalidate(token_->health().refreshing, /*serves=*/false);
   Expect(!token_->Invalidate(refreshable::Generation(current - 1)),
          "A1: an old generation was withdrawn");
+}
+
+void World::StepWall(absl::Duration d) {
+  referee_->BeforeWallStep();
+  if (!referee_->Servable()) {
+    for (Reader& reader : readers_) reader.was_unservable = true;
+  }
+  executor_.StepWall(d);
+  referee_->AfterWallStep();
 }
 
 void World::Install(absl::Duration lifetime) {
@@ -233,38 +197,6 @@ void World::TakeTimers(bool take) {
   if (!take) lost_timer_ = true;
 }
 
-void World::Joined(int max_retries) {
-  if (!referee_->Servable()) joined_.insert({max_retries, {step_, -1}});
-}
-
-// A task without a visible effect may have been the callback of one of these
-// reads, whose token had been withdrawn. A refused callback runs with the next
-// operation.
-void World::NoteCallback(const ManualExecutor::PendingStep& step) {
-  if (referee_->Servable() || (step.kind == Kind::kTimer && !lost_task_)) {
-    return;
-  }
-  const Origin origin =
-      step.kind == Kind::kTimer ? Origin{step_, -1} : origins_[step.id];
-  for (const Reader& reader : readers_) {
-    if (Waits(reader) && reader.may_rejoin) {
-      joined_.insert({Retries(reader), origin});
-    }
-  }
-}
-
-void World::RunOrLose(size_t index, bool lose) {
-  const ManualExecutor::PendingStep step = executor_.PendingSteps()[index];
-  const int visible = visible_;
-  if (lost_task_) NoteCallback(step);
-  if (lose) {
-    executor_.DropPending(index);
-  } else {
-    executor_.RunPending(index);
-  }
-  if (visible == visible_) NoteCallback(step);
-}
-
 void World::RunPending(size_t index) {
   const bool timer = executor_.PendingSteps()[index].kind == Kind::kTimer;
   const bool late = Late();
@@ -298,30 +230,36 @@ void World::AnswerCall(size_t index, const Answer& answer) {
   Asked();
   Call call = TakeCall(index);
   if (destroyed() || answer.result == nullptr) {
-    const int failures = referee_->failures();
+    const int failed = referee_->Count(EventKind::kAttemptFailed);
     const bool fails = !destroyed() && !call.context.cancelled();
     { const FetchDone<std::string> dropped = std::move(call.done); }
-    Expect(!fails || referee_->failures() == failures + 1,
+    Expect(!fails || referee_->Count(EventKind::kAttemptFailed) == failed + 1,
            "E3: a call that was dropped did not fail");
     discards_ += destroyed() || fails ? 0 : 1;
     return;
   }
   absl::StatusOr<Credential<std::string>> result = answer.result(*this);
   bool good = result.ok();
+  bool same = false;
   if (good) {
     const absl::Duration life = result->expiry.lifetime();
     referee_->Offer(result->token, life, call.start);
     good = !referee_->Refuses(result->token) &&
            life > Now().since_boot - call.start.since_boot;
+    same = result->token == referee_->token();
   }
   const bool overtaken = call.epoch != referee_->epoch();
   const bool discarded =
       overtaken || call.forgotten || (call.context.cancelled() && !good);
-  const bool published = good && !discarded;
+  // A11.
+  const bool unchanged =
+      good && !discarded && same && call.context.rejected().value() > 0;
+  const bool published = good && !discarded && !unchanged;
+  const int unchanged_before = referee_->Count(EventKind::kTokenUnchanged);
   const bool late = Late();
   const std::string before = discarded ? Visible(late) : "";
   const auto generation = referee_->generation();
-  const int failures = referee_->failures();
+  const int failed = referee_->Count(EventKind::kAttemptFailed);
   discards_ += discarded ? 1 : 0;
   call.done(std::move(result));
   referee_->Offer("", absl::ZeroDuration(), std::nullopt);
@@ -332,9 +270,14 @@ void World::AnswerCall(size_t index, const Answer& answer) {
   } else if (published) {
     Expect(referee_->generation() == generation.Next(),
            "F1, F6: an answer in time was not published");
+  } else if (unchanged) {
+    Expect(
+        referee_->generation() == generation &&
+            referee_->Count(EventKind::kTokenUnchanged) == unchanged_before + 1,
+        "A11: the token that was rejected came again, and was published");
   } else {
-    Expect(referee_->failures() == failures + 1,
-           "B6: a failure was not counted once");
+    Expect(referee_->Count(EventKind::kAttemptFailed) == failed + 1,
+           "B6: a failure was not told once");
   }
 }
 
@@ -359,21 +302,6 @@ void World::AdvanceBy(absl::Duration d) {
   Pass(std::max(absl::ZeroDuration(), until - Now().since_boot));
 }
 
-bool World::Drive(absl::FunctionRef<bool()> done, absl::Duration deadline) {
-  if (Now().since_boot >= deadline) return true;
-  while (!done() && Now().since_boot <= deadline) {
-    if (driver_ != nullptr && !at_end_) {
-      if (!driver_()) break;
-    } else if (!RunFirst(deadline)) {
-      if (deadline < absl::InfiniteDuration()) {
-        Pass(deadline - Now().since_boot);
-      }
-      break;
-    }
-  }
-  return true;
-}
-
 void World::Hold(absl::Duration lifetime) {
   ReadAsync();
   RunUntilIdle();
@@ -388,20 +316,26 @@ void World::OnEvent(const refreshable::Event& event) {
   BackIn();
   if (event.kind == EventKind::kAttemptStarted) OnStarted(event);
   if (event.kind == EventKind::kAttemptFailed) OnFailed(event);
-  if (event.kind == EventKind::kTokenPublished) failed_ = 0;
+  const bool answered = event.kind == EventKind::kTokenPublished ||
+                        event.kind == EventKind::kTokenUnchanged;
+  if (answered) failed_ = queued_ = 0;
   const bool lost =
       event.kind == EventKind::kAttemptAbandoned && !event.status.ok();
+  if (lost && queued_ > 0) --queued_;
   if (lost && !lost_task_) {
     Expect(Queue().first_task + policy_.attempt_timeout <= Now().since_boot,
            "E2: an attempt ended that the executor may yet run in time");
   }
   for (Reader& reader : readers_) {
     if (!Waits(reader)) continue;
-    if (event.kind == EventKind::kTokenPublished) reader.may_rejoin = true;
+    if (answered) reader.may_rejoin = true;
     if (lost) reader.saw_loss = reader.may_fail = true;
     if (event.kind == EventKind::kTokenInvalidated &&
         (referee_->Exhausted() || Spent(reader))) {
       reader.may_fail = true;
+    }
+    if (answered || lost || event.kind == EventKind::kTokenInvalidated) {
+      reader.joins = false;
     }
   }
 }
@@ -409,14 +343,25 @@ void World::OnEvent(const refreshable::Event& event) {
 // The refresh has decided what to do next, but no read has been told.
 void World::OnFailed(const refreshable::Event& event) {
   failed_ = event.attempt;
+  const bool by_rejection = referee_->running_by() != Referee::ByRejection::kNo;
+  // A8: an attempt that was told of a rejection fails for those who rejected
+  // the token; one that was not told makes them ask again.
+  const bool told = running_told_ || by_rejection || told_ != Told::kNo;
   Expect(!absl::StrContains(event.status.message(), "was not called") ||
              !MayCall(),
          "F6, B8: the source was not called, and might have been");
-  ends_ = referee_->Exhausted() || refreshable::ClassifyFailure(event.status) ==
-                                       refreshable::FailureClass::kPermanent;
+  ends_ = referee_->Exhausted() ||
+          referee_->running_by() == Referee::ByRejection::kYes ||
+          refreshable::ClassifyFailure(event.status) ==
+              refreshable::FailureClass::kPermanent;
   const bool degrades = policy_.max_stale_on_error > absl::ZeroDuration();
   for (Reader& reader : readers_) {
     if (!Waits(reader)) continue;
+    reader.joins = false;
+    if (reader.rejecting && referee_->Rejects(reader.rejected)) {
+      (told || reader.calling ? reader.may_fail : reader.may_rejoin) = true;
+      continue;
+    }
     if (!reader.calling) ++reader.saw_failures;
     // A read that is being made may have caused this event, too late to join.
     if (ends_ || reader.calling || failed_ > Retries(reader)) {
@@ -439,6 +384,15 @@ void World::OnFetch(const FetchContext& context, FetchDone<std::string> done) {
   ++visible_;
   referee_->OnFetch();
   BackIn();
+  const refreshable::Generation told = context.rejected();
+  if (referee_->TellsRejected() || told_ == Told::kYes) {
+    Expect(told == referee_->generation(),
+           "A3, A8: an attempt was not told of the rejection");
+  } else if (told_ == Told::kNo && !lost_task_) {
+    Expect(told.value() == 0, "A3: an attempt was told of a rejection");
+  }
+  running_told_ = told.value() > 0;
+  if (queued_ > 0) --queued_;
   Expect(MayCall(), "F6: the source was called beyond the bound");
   const int unanswered = Unanswered();
   beyond_ += unanswered >= policy_.max_abandoned_calls ? 1 : 0;
@@ -451,46 +405,7 @@ void World::OnFetch(const FetchContext& context, FetchDone<std::string> done) {
   }
 }
 
-void World::OnOutcome(size_t reader, LeaseOr lease) {
-  Reader& r = readers_[reader];
-  ++visible_;
-  Expect(++r.ended == 1, "B5: a read ended twice");
-  Expect(!r.cancelled, "R8: a cancelled read was called back");
-  Expect(!r.calling, "R11: a callback ran inside its GetAsync");
-  Expect(alive_ != nullptr, "E1: a callback ran after the destructor");
-  Expect(lease.ok() || destroyed() || lost_timer_ || !r.usable ||
-             !referee_->Usable() || r.generation != referee_->generation(),
-         "B4: a read of a usable token failed");
-  Expect(!refreshable::GetRefreshError(lease.status()).has_value() ||
-             r.may_fail || r.may_rejoin || lost_task_ || lost_timer_ ||
-             r.deadline < absl::InfiniteDuration(),
-         "B1, B5: a read failed before its retries were spent");
-  CheckOutcome(lease, r.deadline, /*late=*/false);
-  BackIn();
-}
-
-void World::CheckOutcome(const LeaseOr& lease, absl::Duration deadline,
-                         bool late) {
-  if (lease.ok()) return referee_->OnLease(*lease, late);
-  const absl::Status& status = lease.status();
-  const auto error = refreshable::GetRefreshError(status);
-  if (error.has_value()) {
-    Expect(error->fatal == refreshable::IsFatal(status),
-           "B7: an error is fatal, and is not");
-    Expect(error->fatal || error->failures > 0 || !status.ok(),
-           "B5: an error without a cause");
-  } else if (absl::IsDeadlineExceeded(status)) {
-    Expect(Now().since_boot >= deadline,
-           "R7: DEADLINE_EXCEEDED before the deadline");
-  } else if (absl::IsCancelled(status)) {
-    Expect(destroyed(), "E1: CANCELLED, and not destroyed");
-  } else {
-    Expect(lost_timer_,
-           absl::StrCat("B5: a read ended with ", status.ToString()));
-  }
-}
-
-// Calls the Refreshable from user code, where no lock may be held (E5).
+// User code calls the Refreshable: no lock may be held (E5).
 void World::BackIn() {
   if (alive_ != nullptr) alive_->stats();
 }

@@ -57,6 +57,14 @@ struct Answer {
 // of the call.
 Answer Succeed(absl::Duration lifetime = absl::Seconds(400));
 
+// Which generation a read rejects (`ReadOptions::rejected`).
+enum class Rejects {
+  kNone,
+  kLast,  // The one last published; none if there is none.
+  kOld,   // The one before it; none if there is none.
+  kNext,  // One that has not been published.
+};
+
 // Everything that one order of a scenario acts on, in virtual time. Each call
 // of the source is held until `AnswerCall`, and each read is recorded. Whatever
 // the Refreshable returns and reports is checked at once, and everything else
@@ -87,11 +95,14 @@ class World {
   // Call GetAsync and Get. ReadBlocking returns when the Get has ended; if the
   // Get has to wait, other steps happen in the meantime.
   void ReadAsync(absl::Duration timeout = absl::InfiniteDuration(),
-                 std::optional<int> max_retries = std::nullopt);
-  void ReadBlocking(absl::Duration timeout);
+                 std::optional<int> max_retries = std::nullopt,
+                 Rejects rejects = Rejects::kNone);
+  void ReadBlocking(absl::Duration timeout, Rejects rejects = Rejects::kNone);
   void ReadNow() { ReadBlocking(absl::ZeroDuration()); }
-  // Cancels the `index`-th GetAsync, from 0, if there was one. For
-  // schedule::CancelRead only.
+  // Of the token last published.
+  void ReportRejected();
+  // By schedule::CancelRead only: cancels the GetAsync that was the `index`-th,
+  // from 0, if there was one.
   void CancelRead(size_t index);
   // Invalidate the token last published, and the one before it.
   void Invalidate();
@@ -100,11 +111,8 @@ class World {
   void Reset();
   // Moves both clocks without running what becomes due.
   void Pass(absl::Duration d) { executor_.Suspend(d); }
-  void StepWall(absl::Duration d) {
-    referee_->BeforeWallStep();
-    executor_.StepWall(d);
-  }
-  // Make the executor accept or refuse tasks and timers from now on.
+  void StepWall(absl::Duration d);
+  // From now on the executor takes tasks (timers), or not.
   void TakeTasks(bool take);
   void TakeTimers(bool take);
   // Run a pending task or timer, and destroy one without running it.
@@ -183,8 +191,16 @@ class World {
     // generation at that time.
     bool usable = false;
     refreshable::Generation generation;
-    bool served = false;  // Served at once. (Only to distinguish states.)
-    bool calling = true;  // GetAsync has not returned.
+    bool served = false;  // At once. (To tell states apart.)
+    // 0 if it rejected nothing that had been published.
+    refreshable::Generation rejected;
+    // It was a rejected read when it was made.
+    bool rejecting = false;
+    // It joined or started an attempt, which has not ended since.
+    bool joins = false;
+    // The wall clock has stepped while no token could be served.
+    bool was_unservable = false;
+    bool calling = true;  // Inside GetAsync.
     bool cancelled = false;
     // The refresh may have ended for this read: with an error, or with a token,
     // so that the read is retried and may join another refresh.
@@ -215,10 +231,38 @@ class World {
   void OnStarted(const refreshable::Event& event);
   void OnFetch(const refreshable::FetchContext& context,
                refreshable::FetchDone<std::string> done);
+  // A read that is being made, and what was known before it was.
+  struct Asking {
+    // 0 if the read rejects nothing that has been published.
+    refreshable::Generation rejected;
+    // The executor takes everything and nothing is overdue.
+    bool steady;
+    bool refreshing;
+    // It is a rejected read (A7).
+    bool rejects;
+    // It has to end at once, with an error (B5, A10).
+    bool ends;
+    // A timer that is late would start a refresh, unless one was lost (F7).
+    bool ahead;
+    // The read starts a refresh if there is none; nullopt if that cannot be
+    // told from outside.
+    std::optional<bool> starts;
+  };
+  // Whether an attempt is told of a rejection.
+  enum class Told { kNo, kYes, kUnclear };
+
+  void OnSubmit();
   void OnOutcome(size_t reader, LeaseOr lease);
   void CheckOutcome(const LeaseOr& lease, absl::Duration deadline, bool late);
+  void CheckRejected(const LeaseOr& lease, refreshable::Generation rejected);
   void BackIn();
-  void ReadAround(absl::FunctionRef<void()> read);
+  refreshable::Generation Choose(Rejects rejects) const;
+  Asking Ask(refreshable::Generation rejected) const;
+  void CheckAsked(const Asking& asking);
+  bool Joins(const Asking& asking) const;
+  void ReadAround(const Asking& asking, absl::FunctionRef<void()> read);
+  bool AnyRejecting() const;
+  void Tell(Told told);
   void Joined(int max_retries);
   void NoteCallback(const refreshable::ManualExecutor::PendingStep& step);
   void RunOrLose(size_t index, bool lose);
@@ -264,7 +308,21 @@ class World {
   bool at_end_ = false;  // Set by CheckWayOut: the source answers at once.
   bool takes_tasks_ = true;
   bool takes_timers_ = true;
-  bool lost_task_ = false;  // A task was refused or lost, or may have been.
+  // The read that is being made, if any; whether a task of the executor runs,
+  // and has asked for an attempt.
+  std::optional<Asking> asking_;
+  // CheckAsked has been called for it.
+  bool asked_ = false;
+  bool in_task_ = false;
+  bool task_submitted_ = false;
+  // Attempts that were given to the executor and have neither begun nor ended.
+  int queued_ = 0;
+  // Whether the attempt that is queued, or comes next in its refresh, is told
+  // of a rejection; whether the one that runs was; and whether any was.
+  Told told_ = Told::kNo;
+  bool running_told_ = false;
+  bool flight_told_ = false;
+  bool lost_task_ = false;  // One was refused or lost, or may have been.
   bool lost_timer_ = false;
   // The origins of the tasks that were queued, by id.
   std::map<uint64_t, Origin> origins_;

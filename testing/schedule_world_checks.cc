@@ -71,9 +71,9 @@ std::string World::Visible(bool late) const {
   stats.attempts_discarded = 0;
   std::ostringstream visible;
   visible << referee_->generation();
-  // Every answer tries to arm a lost timer again and, if that is refused,
-  // notices what is overdue.
-  if (!lost_task_ && !(late && (policy_.refresh_ahead || lost_timer_))) {
+  // Every answer tries to arm a lost timer again, and notices what is overdue
+  // if that is refused.
+  if (!lost_task_ && !(late && policy_.refresh_ahead) && takes_timers_) {
     visible << token_->health() << stats << Queue().tasks;
   } else if (!late) {
     visible << ' ' << referee_->failures();
@@ -141,6 +141,13 @@ void World::CheckWaits(const Health& health) {
                referee_->failures() == 0 ||
                reader.saw_failures <= Retries(reader),
            "B1, B5: a read waits on, having seen its retries fail");
+    Expect(live != held_.end() || lost_task_ || reader.was_unservable ||
+               !referee_->Rejects(reader.rejected),
+           "A9: a rejected read waits for permission");
+    Expect(lost_task_ || !reader.usable || reader.was_unservable ||
+               reader.generation != referee_->generation() ||
+               !referee_->Usable(),
+           "R1, R2: a read of a usable token waits");
     expect_timer(reader.deadline, "R7: no timer ends a read at its deadline");
     Expect(lost_task_ || live != held_.end() || reader.deadline <= now ||
                next <= now || reader.deadline >= next,
@@ -159,7 +166,9 @@ void World::Note() {
   }
   if (!destroyed() && token_->health().refreshing) return;
   joined_.clear();
-  failed_ = 0;
+  failed_ = queued_ = 0;
+  told_ = Told::kNo;
+  running_told_ = flight_told_ = false;
 }
 
 void World::Check() {
@@ -209,7 +218,7 @@ std::string World::Fingerprint() const {
   for (const Call& call : held_) {
     absl::StrAppend(&out, "|", Live(call), call.forgotten,
                     call.epoch == referee_->epoch(), call.context.attempt(),
-                    ",");
+                    call.context.rejected().value() > 0, ",");
     add(call.start.since_boot);
   }
   if (Unanswered() >= policy_.max_abandoned_calls) {
@@ -230,8 +239,9 @@ std::string World::Fingerprint() const {
       absl::StrAppend(&out, reader.cancelled, ",");
     } else {
       absl::StrAppend(&out, "r", reader.usable, reader.served, reader.may_fail,
-                      reader.may_rejoin, reader.saw_loss, Retries(reader), ",",
-                      reader.saw_failures, ",");
+                      reader.may_rejoin, reader.saw_loss, reader.joins,
+                      reader.was_unservable, Retries(reader), ",",
+                      reader.saw_failures, ",", reader.rejected.value(), ",");
       add(reader.deadline);
     }
   }
@@ -241,6 +251,8 @@ std::string World::Fingerprint() const {
   for (const auto& [retries, origin] : joined_) {
     absl::StrAppend(&out, retries, ".", origin.first, ".", origin.second, ",");
   }
+  absl::StrAppend(&out, "|", queued_, static_cast<int>(told_), running_told_,
+                  flight_told_);
   absl::StrAppend(&out, "|", failed_, ",", takes_tasks_, takes_timers_,
                   lost_timer_, lost_task_, destroyed(),
                   inside_.has_value() ? inside_->name : "");

@@ -230,9 +230,11 @@ class Shell : public std::enable_shared_from_this<Shell>, protected ForkAware {
   void Deliver(uint64_t id);
 
   struct Wait;
-  std::optional<absl::Status> Ask(const ReadRequest& request,
+  std::optional<absl::Status> Ask(ReadRequest& request,
                                   absl::FunctionRef<void()> take,
                                   Wait& wait) noexcept;
+  void ForgetUnpublished(ReadRequest& request) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status Await(const Wait& wait);
   void Drive(const Wait& wait);
   std::optional<absl::Status> Block(const Wait& wait) noexcept;

@@ -66,9 +66,10 @@ struct Shell::Wait {
 
 absl::Status Shell::Read(const ReadRequest& request,
                          absl::FunctionRef<void()> take) {
+  ReadRequest asked = request;
   for (;;) {
     Wait wait;
-    std::optional<absl::Status> outcome = Ask(request, take, wait);
+    std::optional<absl::Status> outcome = Ask(asked, take, wait);
     if (outcome.has_value()) return *std::move(outcome);
     absl::Status status = Await(wait);
     if (!status.ok()) return status;
@@ -76,7 +77,7 @@ absl::Status Shell::Read(const ReadRequest& request,
 }
 
 // Answers the read, or makes it one of the waiters.
-std::optional<absl::Status> Shell::Ask(const ReadRequest& request,
+std::optional<absl::Status> Shell::Ask(ReadRequest& request,
                                        absl::FunctionRef<void()> take,
                                        Wait& wait) noexcept {
   Effects effects;
@@ -86,6 +87,7 @@ std::optional<absl::Status> Shell::Ask(const ReadRequest& request,
     if (closed_) return Destroyed();
     if (forked_) ForgetParent();
     const Instant now = Now();
+    ForgetUnpublished(request);
     if (!machine_.serves(now, request) && HasThisThread(in_attempt_)) {
       return absl::FailedPreconditionError(
           "a token source read its own Refreshable, which has no usable "
@@ -116,6 +118,12 @@ std::optional<absl::Status> Shell::Ask(const ReadRequest& request,
         executor()->DriveUntil([] { return true; }, request.deadline);
   });
   return std::nullopt;
+}
+
+// The read may be answered more than once. A generation that has not been
+// published when it is first asked for was not rejected later either.
+void Shell::ForgetUnpublished(ReadRequest& request) const {
+  if (request.rejected > machine_.generation()) request.rejected = Generation();
 }
 
 // Blocks until the waiter is done; OK: read again.
@@ -236,7 +244,8 @@ WaiterId Shell::ReadAsync(const ReadRequest& request,
   OnEvent([&](const Instant& now,
               Effects& effects) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     Decisions decisions;
-    const auto answer = machine_.OnRead(now, request, decisions);
+    ForgetUnpublished(waiter->request);
+    const auto answer = machine_.OnRead(now, waiter->request, decisions);
     Apply(now, decisions, nullptr, effects);
     id = ++last_waiter_;
     waiters_.emplace(id, waiter);

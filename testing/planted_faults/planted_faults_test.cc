@@ -13,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
+#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "gtest/gtest.h"
 #include "refreshable/schedule_testing.h"
@@ -57,6 +58,10 @@ std::string CamelCase(absl::string_view name) {
 
 class PlantedFaultsTest : public testing::Test {
  protected:
+  // There is one thread. Looking for deadlocks takes a fifth of the time.
+  static void SetUpTestSuite() {
+    absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
+  }
   ~PlantedFaultsTest() override { Plant(""); }
 };
 
@@ -109,6 +114,7 @@ INSTANTIATE_TEST_SUITE_P(
         {"late_success", "F6AttemptsThatTimeOut"},
         {"life_from_answer", "F1FirstReads"},
         {"discard_counts", "F6AttemptsThatTimeOut"},
+        {"discard_ends_backoff", "F2LateAnswersOnceATimerWasLost"},
         {"unbounded_calls", "F6AttemptsThatTimeOut"},
         {"abandoned_not_told", "F6AttemptsThatTimeOut"},
         {"inside_lost", "R9AnswersInsideFetch"},
@@ -123,15 +129,47 @@ INSTANTIATE_TEST_SUITE_P(
         {"wall_ignored", "R6TwoClocks"},
         {"degraded_for_good", "B10Degraded"},
         {"install_leaves_flight", "F9InstallBesideAnAttempt"},
+        // Rejected reads.
+        {"rejected_served", "A7WhatAReadRejects"},
+        {"rejection_withdraws", "A7WhatAReadRejects"},
+        {"degraded_served", "A7DegradedTokensAreRejected"},
+        {"later_not_served", "A7WhatAReadRejects"},
+        {"later_was_rejected", "A7WhatAReadRejects"},
+        {"queued_not_told", "A8RejectedReadsBeforeAnAttempt"},
+        {"running_not_joined", "A8RejectedReadsBesideAnAttempt"},
+        {"untold_fails", "A8RejectedReadsBesideAnAttempt"},
+        {"told_abandoned", "A11TheSameTokenAgain"},
+        {"rejection_waits", "A9PermissionOfRejectedReads"},
+        {"cooldown_forbids", "A9PermissionOfRejectedReads"},
+        {"background_off_forbids", "A7WhatAReadRejects"},
+        {"rejection_retries", "A10FailuresOfRejectedReads"},
+        {"rejection_counts", "A10FailuresOfRejectedReads"},
+        {"rejection_wish_ignored", "A10FailuresOfRejectedReads"},
+        {"rejection_wish_waited_for", "A10FailuresOfRejectedReads"},
+        {"expired_counts_nowhere", "A10FailuresOfRejectedReads"},
+        {"unchanged_published", "A11TheSameTokenAgain"},
+        {"unchanged_edges_stay", "A11TheSameTokenAgain"},
+        {"same_not_rejected", "A8RejectedReadsBesideAnAttempt"},
+        {"report_starts", "A12Reports"},
+        {"no_row", "A13TheRow"},
+        {"row_at_one_pace", "A13LongerAndLonger"},
+        {"row_for_good", "A13TheRow"},
+        {"reset_leaves_row", "A13TheRow"},
+        {"install_leaves_row", "A13TheRow"},
+        {"rejected_ends_row", "A13TheRow"},
+        {"lost_counts_in_row", "A13AttemptsThatAreLost"},
         // The schedule.
         {"no_interval", "F6AttemptsThatTimeOut"},
         {"exempt_for_good", "F7RefreshAhead"},
         {"no_backoff", "B1Backoff"},
         {"promoted_at_once", "B1Backoff"},
         {"retry_after_ignored", "B1Backoff"},
+        {"capped_short", "B2WhatAServerAskedFor"},
+        {"none_excused", "B2WhatAServerAskedFor"},
         {"no_probe_interval", "B7SelfHeal"},
         {"background_retries", "B3Cooldown"},
         {"cooldown_for_good", "B3Cooldown"},
+        {"cooldown_uncut", "B3Cooldown"},
         {"young_forgets", "A5RejectedYoung"},
         {"reset_leaves_fatal", "B7Fatal"},
         {"reset_leaves_cooldown", "B3Cooldown"},

@@ -1,0 +1,352 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The World's reads: what they may start, and how they may end.
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "refreshable/freshness.h"
+#include "refreshable/refresh_error.h"
+#include "refreshable/testing/schedule_world.h"
+
+namespace refreshable_testing {
+namespace schedule {
+
+using refreshable::Freshness;
+using refreshable::Generation;
+using ByRejection = Referee::ByRejection;
+using Kind = refreshable::ManualExecutor::PendingStep::Kind;
+
+// ---- What a step may do ----
+
+void World::ReadAsync(absl::Duration timeout, std::optional<int> max_retries,
+                      Rejects rejects) {
+  read_at_ = Now().since_boot;
+  const Generation rejected = Choose(rejects);
+  const Asking asking = Ask(rejected);
+  ReadAround(asking, [&] {
+    const size_t index = readers_.size();
+    readers_.emplace_back();
+    Reader& reader = readers_[index];
+    reader.deadline = Now().since_boot + timeout;
+    reader.max_retries = max_retries;
+    reader.usable = referee_->Usable() && !asking.rejects;
+    // One that is served at once reads again when it is called back.
+    reader.may_rejoin =
+        !asking.rejects && (referee_->Usable() ||
+                            policy_.max_stale_on_error > absl::ZeroDuration());
+    reader.generation = referee_->generation();
+    reader.rejecting = asking.rejects;
+    reader.rejected = asking.rejected;
+    reader.joins = Joins(asking);
+    // B5: between refreshes, or where its retries are spent already. A9: where
+    // no attempt may start.
+    reader.may_fail = asking.rejects      ? !reader.joins
+                      : asking.refreshing ? Spent(reader)
+                                          : asking.ends;
+    Token::ReadOptions options;
+    options.timeout = timeout;
+    options.max_retries = max_retries;
+    options.rejected = rejected;
+    reader.id = token_->GetAsync(options, [this, index](LeaseOr lease) {
+      OnOutcome(index, std::move(lease));
+    });
+    reader.calling = false;
+    reader.served = !asking.rejects && referee_->Servable();
+    Joined(Retries(reader));
+  });
+}
+
+void World::ReadBlocking(absl::Duration timeout, Rejects rejects) {
+  read_at_ = Now().since_boot;
+  const Generation rejected = Choose(rejects);
+  const Asking asking = Ask(rejected);
+  const bool usable = referee_->Usable() && !asking.rejects;
+  const absl::Duration deadline = Now().since_boot + timeout;
+  std::optional<LeaseOr> lease;
+  ReadAround(asking, [&] {
+    if (timeout > absl::ZeroDuration()) Joined(policy_.retry.max_retries);
+    Token::ReadOptions options;
+    options.timeout = timeout;
+    options.rejected = rejected;
+    blocked_.push_back(deadline);
+    lease = token_->Get(options);
+    blocked_.pop_back();
+  });
+  Expect(!usable || lease->ok(), "B4: a read of a usable token failed");
+  CheckOutcome(*lease, deadline, Late());
+  CheckRejected(*lease, asking.rejected);
+  if (!lease->ok()) Joined(policy_.retry.max_retries);
+}
+
+void World::ReportRejected() {
+  referee_->BeforeRead();
+  const Generation last = referee_->generation();
+  // If timers are refused, what is overdue happens with it (E2).
+  const bool may_start = token_->health().refreshing || lost_task_ || Late();
+  token_->ReportRejected(last);
+  Expect(last.value() == 0 || referee_->noted(),
+         "A12: a rejection was not noted");
+  Expect(may_start || !token_->health().refreshing,
+         "A12: a report started a refresh");
+}
+
+// ---- What a read may start ----
+
+Generation World::Choose(Rejects rejects) const {
+  const uint64_t last = referee_->generation().value();
+  switch (rejects) {
+    case Rejects::kNone:
+      break;
+    case Rejects::kLast:
+      return Generation(last);
+    case Rejects::kOld:
+      return Generation(last == 0 ? 0 : last - 1);
+    case Rejects::kNext:
+      return Generation(last + 1);
+  }
+  return Generation();
+}
+
+// (While a timer is late, a read may look at the wall clock alone, and find
+// nothing to do.)
+World::Asking World::Ask(Generation rejected) const {
+  referee_->BeforeRead();
+  Asking asking;
+  if (rejected <= referee_->generation()) asking.rejected = rejected;
+  asking.steady = takes_tasks_ && takes_timers_ && !Late();
+  asking.refreshing = token_->health().refreshing;
+  asking.rejects = referee_->Rejects(rejected);
+  const bool wanted =
+      referee_->Fresh() == Freshness::kExpired ||
+      (referee_->Fresh() == Freshness::kStale && policy_.background_refresh);
+  asking.ends = !asking.refreshing && !referee_->Servable() &&
+                (referee_->failures() > 0 || referee_->AskedToWait()) &&
+                !referee_->Permitted();
+  asking.ahead = policy_.refresh_ahead &&
+                 referee_->Fresh() != Freshness::kFresh &&
+                 referee_->Permitted();
+  asking.starts = asking.rejects ? referee_->RejectionPermitted()
+                                 : wanted && referee_->Permitted();
+  return asking;
+}
+
+// A8, A9: a rejected read joins or starts an attempt. (One that is between two
+// attempts of a refresh does not.)
+bool World::Joins(const Asking& asking) const {
+  if (!asking.rejects || !asking.steady) return false;
+  if (!asking.refreshing) return asking.starts.value_or(false);
+  return queued_ > 0 ||
+         std::any_of(held_.begin(), held_.end(),
+                     [this](const Call& call) { return Live(call); });
+}
+
+// R2, R3, A9: who may start a refresh, does; and a rejected read that may not,
+// does not.
+void World::CheckAsked(const Asking& asking) {
+  if (destroyed()) return;
+  if (asking.rejects) {
+    Expect(referee_->noted(), "A13: a rejection was not noted");
+    if (queued_ > 0) Tell(asking.steady ? Told::kYes : Told::kUnclear);
+  }
+  if (!asking.steady || asking.refreshing || !asking.starts.has_value()) return;
+  const bool started = token_->health().refreshing;
+  if (*asking.starts && !started) {
+    referee_->Complain(
+        asking.rejects ? "A9: a rejected read that may start an attempt did not"
+                       : "R2, R3: a read that may start a refresh did not");
+  }
+  if (asking.ends && started) {
+    referee_->Complain("B5: a read waits between two refreshes");
+  }
+  if (asking.rejects && !*asking.starts && started) {
+    referee_->Complain("A9: a rejected read started an attempt too early");
+  }
+}
+
+void World::ReadAround(const Asking& asking, absl::FunctionRef<void()> read) {
+  asking_ = asking;
+  asked_ = false;
+  read();
+  if (asking_.has_value() && !std::exchange(asked_, true)) CheckAsked(asking);
+  asking_.reset();
+}
+
+void World::Joined(int max_retries) {
+  if (!referee_->Servable() || (asking_.has_value() && asking_->rejects)) {
+    joined_.insert({max_retries, {step_, -1}});
+  }
+}
+
+// Some read waits that rejected the token which others are served.
+bool World::AnyRejecting() const {
+  return std::any_of(
+      readers_.begin(), readers_.end(), [this](const Reader& reader) {
+        return Waits(reader) && referee_->Rejects(reader.rejected);
+      });
+}
+
+void World::Tell(Told told) {
+  if (told == Told::kNo) return;
+  flight_told_ = true;
+  if (told_ != Told::kYes) told_ = told;
+}
+
+// An attempt is given to the executor. A task of which nothing is seen may be
+// the callback of a read that rejected the token, and asks again (A8): see
+// RunOrLose.
+void World::OnSubmit() {
+  ++queued_;
+  told_ = flight_told_ ? Told::kUnclear : Told::kNo;
+  ByRejection by = ByRejection::kNo;
+  if (asking_.has_value()) {
+    if ((!asking_->steady || asking_->ahead) &&
+        referee_->Covers(asking_->rejected)) {
+      by = ByRejection::kUnclear;
+    } else if (referee_->Rejects(asking_->rejected)) {
+      by = ByRejection::kYes;
+    }
+  } else if (in_task_) {
+    task_submitted_ = true;
+  }
+  if (by == ByRejection::kNo && lost_task_ && AnyRejecting()) {
+    by = ByRejection::kUnclear;
+  }
+  referee_->OnSubmit(by);
+  Tell(by == ByRejection::kYes       ? Told::kYes
+       : by == ByRejection::kUnclear ? Told::kUnclear
+                                     : Told::kNo);
+}
+
+// A task of which nothing was seen may have been the callback of one of these
+// reads, which found its token gone. One that was refused comes with whatever
+// happens next.
+void World::NoteCallback(const refreshable::ManualExecutor::PendingStep& step) {
+  if (step.kind == Kind::kTimer && !lost_task_) return;
+  const Origin origin =
+      step.kind == Kind::kTimer ? Origin{step_, -1} : origins_[step.id];
+  for (const Reader& reader : readers_) {
+    if (!Waits(reader) || !(reader.may_rejoin || reader.rejecting)) continue;
+    if (referee_->Servable() && !referee_->Rejects(reader.rejected)) continue;
+    joined_.insert({Retries(reader), origin});
+  }
+}
+
+void World::RunOrLose(size_t index, bool lose) {
+  const auto step = executor_.PendingSteps()[index];
+  const int visible = visible_;
+  const bool late = Late();
+  const bool rejecting = AnyRejecting();
+  if (lost_task_) NoteCallback(step);
+  in_task_ = true;
+  task_submitted_ = false;
+  if (lose) {
+    executor_.DropPending(index);
+  } else {
+    executor_.RunPending(index);
+  }
+  in_task_ = false;
+  if (visible == visible_) NoteCallback(step);
+  if (!rejecting) return;
+  const bool clear = !late && !lost_task_ && !policy_.refresh_ahead;
+  if (std::exchange(task_submitted_, false) &&
+      (visible == visible_ || !clear)) {
+    // A timer starts nothing for a rejection.
+    const bool timer = clear && step.kind == Kind::kTimer;
+    referee_->OnSubmit(timer   ? ByRejection::kNo
+                       : clear ? ByRejection::kYes
+                               : ByRejection::kUnclear);
+    if (!timer) Tell(clear ? Told::kYes : Told::kUnclear);
+  } else if (visible == visible_ && queued_ > 0) {
+    Tell(Told::kUnclear);
+  }
+}
+
+bool World::Drive(absl::FunctionRef<bool()> done, absl::Duration deadline) {
+  if (asking_.has_value() && !std::exchange(asked_, true)) CheckAsked(*asking_);
+  if (Now().since_boot >= deadline) return true;
+  // Other steps happen meanwhile; then it may ask again.
+  const std::optional<Asking> asking = std::exchange(asking_, std::nullopt);
+  while (!done() && Now().since_boot <= deadline) {
+    if (driver_ != nullptr && !at_end_) {
+      if (!driver_()) break;
+    } else if (!RunFirst(deadline)) {
+      if (deadline < absl::InfiniteDuration()) {
+        Pass(deadline - Now().since_boot);
+      }
+      break;
+    }
+  }
+  if (!destroyed() && asking.has_value()) {
+    asking_ = Ask(asking->rejected);
+    asked_ = true;
+    if (asking_->rejects && queued_ > 0) Tell(Told::kUnclear);
+  }
+  return true;
+}
+
+// ---- How a read may end ----
+
+void World::OnOutcome(size_t reader, LeaseOr lease) {
+  Reader& r = readers_[reader];
+  ++visible_;
+  Expect(++r.ended == 1, "B5: a read ended twice");
+  Expect(!r.cancelled, "R8: a cancelled read was called back");
+  Expect(!r.calling, "R11: a callback ran inside its GetAsync");
+  Expect(alive_ != nullptr, "E1: a callback ran after the destructor");
+  Expect(lease.ok() || destroyed() || lost_timer_ || !r.usable ||
+             !referee_->Usable() || r.generation != referee_->generation(),
+         "B4: a read of a usable token failed");
+  const auto error = refreshable::GetRefreshError(lease.status());
+  Expect(!error.has_value() || r.may_fail || r.may_rejoin || lost_task_ ||
+             lost_timer_ || r.deadline < absl::InfiniteDuration() ||
+             (error->rejected && !r.joins),
+         "B1, B5: a read failed before its retries were spent");
+  Expect(!error.has_value() || error->rejected || !r.rejecting || r.may_fail ||
+             !referee_->Rejects(r.rejected) || lost_task_ || lost_timer_,
+         "A8: a rejected read failed with an attempt that did not know");
+  Expect(!error.has_value() || !r.joins || lost_task_ || lost_timer_,
+         "A8, A9: a rejected read failed that has joined an attempt");
+  CheckOutcome(lease, r.deadline, /*late=*/false);
+  CheckRejected(lease, r.rejected);
+  BackIn();
+}
+
+void World::CheckOutcome(const LeaseOr& lease, absl::Duration deadline,
+                         bool late) {
+  if (lease.ok()) return referee_->OnLease(*lease, late);
+  const absl::Status& status = lease.status();
+  const auto error = refreshable::GetRefreshError(status);
+  if (error.has_value()) {
+    Expect(error->fatal == refreshable::IsFatal(status),
+           "B7: an error is fatal, and is not");
+    Expect(error->fatal || error->failures > 0 || !status.ok(),
+           "B5: an error without a cause");
+  } else if (absl::IsDeadlineExceeded(status)) {
+    Expect(Now().since_boot >= deadline,
+           "R7: DEADLINE_EXCEEDED before the deadline");
+  } else if (absl::IsCancelled(status)) {
+    Expect(destroyed(), "E1: CANCELLED, and not destroyed");
+  } else {
+    Expect(lost_timer_,
+           absl::StrCat("B5: a read ended with ", status.ToString()));
+  }
+}
+
+// What comes of having rejected `rejected`, which had been published.
+void World::CheckRejected(const LeaseOr& lease, Generation rejected) {
+  if (lease.ok()) {
+    Expect(rejected.value() == 0 || lease->generation() > rejected,
+           "A7: a read was served what it rejected");
+    Expect(!referee_->Covers(rejected),
+           "A11: a read was served the bytes that it rejected");
+    return;
+  }
+  const auto error = refreshable::GetRefreshError(lease.status());
+  Expect(!error.has_value() || !error->rejected || rejected.value() > 0,
+         "A9: a read that rejected nothing was told that it did");
+}
+
+}  // namespace schedule
+}  // namespace refreshable_testing
