@@ -68,7 +68,8 @@ void Referee::AfterWallStep() {
 void Referee::PassTime() {
   if (Reached(stale_at_, Now()) && !noted_) row_ = 0;
   if (Servable()) return;
-  queued_by_ = running_by_ = ByRejection::kNo;
+  if (queued_by_ == ByRejection::kYes) queued_by_ = ByRejection::kNo;
+  if (running_by_ == ByRejection::kYes) running_by_ = ByRejection::kNo;
 }
 
 void Referee::OnReset() {

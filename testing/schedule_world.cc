@@ -359,7 +359,9 @@ void World::OnFailed(const refreshable::Event& event) {
     if (!Waits(reader)) continue;
     reader.joins = false;
     if (reader.rejecting && referee_->Rejects(reader.rejected)) {
-      (told || reader.calling ? reader.may_fail : reader.may_rejoin) = true;
+      // A read that asks again may have found this out, too late to join.
+      const bool too_late = reader.calling || in_task_;
+      (told || too_late ? reader.may_fail : reader.may_rejoin) = true;
       continue;
     }
     if (!reader.calling) ++reader.saw_failures;

@@ -239,7 +239,7 @@ void World::RunOrLose(size_t index, bool lose) {
   const bool late = Late();
   const bool rejecting = AnyRejecting();
   if (lost_task_) NoteCallback(step);
-  in_task_ = true;
+  in_task_ = step.kind == Kind::kRun;  // A timer starts nothing for it (A9).
   task_submitted_ = false;
   if (lose) {
     executor_.DropPending(index);
@@ -252,12 +252,8 @@ void World::RunOrLose(size_t index, bool lose) {
   const bool clear = !late && !lost_task_ && !policy_.refresh_ahead;
   if (std::exchange(task_submitted_, false) &&
       (visible == visible_ || !clear)) {
-    // A timer starts nothing for a rejection.
-    const bool timer = clear && step.kind == Kind::kTimer;
-    referee_->OnSubmit(timer   ? ByRejection::kNo
-                       : clear ? ByRejection::kYes
-                               : ByRejection::kUnclear);
-    if (!timer) Tell(clear ? Told::kYes : Told::kUnclear);
+    referee_->OnSubmit(clear ? ByRejection::kYes : ByRejection::kUnclear);
+    Tell(clear ? Told::kYes : Told::kUnclear);
   } else if (visible == visible_ && queued_ > 0) {
     Tell(Told::kUnclear);
   }
