@@ -195,6 +195,10 @@ void ThreadPool::Watch(Lane& lane) {
 void ThreadPool::LookAt(Lane& lane, absl::Duration now) {
   if (now < lane.watch_at) return;
   lane.watch_at = absl::InfiniteDuration();
+  // The system refused these before, or they would be there already.
+  while (lane.queue.size() > lane.arriving && lane.threads < lane.prompt &&
+         Grow(lane)) {
+  }
   if (lane.queue.size() <= lane.arriving) return;
   if (lane.taken == lane.taken_before) (void)Grow(lane);
   if (lane.threads >= lane.max) return;

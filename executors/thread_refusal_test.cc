@@ -20,9 +20,11 @@
 #include <utility>
 
 #include "absl/status/status.h"
+#include "absl/synchronization/blocking_counter.h"
 #include "absl/synchronization/notification.h"
 #include "absl/time/time.h"
 #include "gtest/gtest.h"
+#include "refreshable/executors/clock.h"
 #include "refreshable/executors/executor.h"
 #include "refreshable/executors/thread_executor.h"
 
@@ -66,6 +68,14 @@ void operator delete(void* memory, size_t) noexcept { std::free(memory); }
 #endif
 
 namespace refreshable {
+
+class ThreadExecutorTestPeer {
+ public:
+  static std::unique_ptr<ThreadExecutor> Create(const Clock& clock) {
+    return ThreadExecutor::Create(ThreadExecutor::Options(), clock).value();
+  }
+};
+
 namespace {
 
 // While it lives, there is room for half the stack of another thread: enough
@@ -148,6 +158,47 @@ TEST(ThreadRefusalTest, X3FurtherBlockingTasksWaitForAThread) {
     go.Notify();
     second_ran.WaitForNotification();
   }
+}
+
+// A clock that moves by hand.
+class HandClock final : public Clock {
+ public:
+  Instant Now() const override {
+    return {absl::UnixEpoch(), absl::Milliseconds(millis_.load())};
+  }
+  void Advance(int millis) { millis_ += millis; }
+
+ private:
+  std::atomic<int> millis_{0};
+};
+
+// Each time that the system was asked again it was asked for one thread only,
+// and only if none of the others had taken a task since. Here the last ones
+// would wait for ever.
+TEST(ThreadRefusalTest, X1AllThatWaitForThreadsGetThemOnceThereAreSome) {
+  constexpr int kTasks = 10;
+  HandClock clock;
+  absl::Notification go;
+  absl::BlockingCounter first(1), all(kTasks);
+  const auto executor = ThreadExecutorTestPeer::Create(clock);
+  const auto task = [&](absl::BlockingCounter& started) {
+    return [&] {
+      started.DecrementCount();
+      go.WaitForNotification();
+    };
+  };
+  ASSERT_TRUE(executor->RunBlocking(task(first)));
+  first.Wait();
+  {
+    const NoThreads no_threads;
+    for (int i = 0; i < kTasks; ++i) {
+      ASSERT_TRUE(executor->RunBlocking(task(all)));
+    }
+  }
+  clock.Advance(20);
+  all.Wait();
+  go.Notify();
+  executor->Shutdown(absl::InfiniteDuration());
 }
 
 // One thread of a child uses the executor for the first time while another one
