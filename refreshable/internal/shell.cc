@@ -173,9 +173,8 @@ void Shell::Close() noexcept {
 
 // ---- The source ----
 
-// Runs the attempt that is queued. That may be a later one than the task was
-// submitted for: an executor that runs every task later than `attempt_timeout`
-// would otherwise never make an attempt.
+// Runs the attempt that is queued, which may be a later one than `id`:
+// otherwise an executor that is always late would never make an attempt.
 void Shell::RunAttempt(AttemptId id) noexcept {
   // Before any event is sent: the observer must not wait for this attempt.
   const InAttempt in_attempt(this);
@@ -184,9 +183,8 @@ void Shell::RunAttempt(AttemptId id) noexcept {
   OnEvent([&](const Instant& now, Effects& effects)
               ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
                 Decisions decisions;
-                if (machine_.queued() != AttemptId::kNone) {
-                  id = machine_.queued();
-                }
+                const AttemptId queued = machine_.queued();
+                if (queued != AttemptId::kNone) id = queued;
                 start = machine_.OnAttemptStart(now, id, decisions);
                 Apply(now, decisions, nullptr, effects);
                 if (start.has_value()) calls_.emplace(id, cancelled);

@@ -327,7 +327,7 @@ TEST(TwoCopiesTest, E4BothCopiesGoOnAfterFork) {
 // defines a symbol which is unique in the process (STB_GNU_UNIQUE), and GCC
 // makes such symbols of what the headers of std and Abseil have of static
 // variables in inline functions, unless a version script makes them local.
-bool CanBeUnloaded(const Plugin& plugin) {
+bool CanBeUnloaded([[maybe_unused]] const Plugin& plugin) {
 #ifndef __clang__
   if (plugin.whole()) return plugin.Has("whole_hidden");
 #endif
