@@ -375,7 +375,9 @@ bool Shell::WakeWaiters(const std::vector<uint64_t>& ids) {
       const auto it = waiters_.find(id);
       if (it == waiters_.end()) continue;
       if (it->second->async != nullptr) {
-        if (std::exchange(it->second->dispatched, true)) continue;
+        // It may have been delivered, and wait again, since it was settled.
+        if (!it->second->settled || it->second->dispatched) continue;
+        it->second->dispatched = true;
         had_deadlines |=
             deadlines_.erase({it->second->request.deadline, id}) > 0;
         async.push_back(id);
