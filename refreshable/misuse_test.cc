@@ -20,6 +20,7 @@
 #include "gtest/gtest.h"
 #include "refreshable/call_with_token.h"
 #include "refreshable/executors/manual_executor.h"
+#include "refreshable/internal/null_function.h"
 #include "refreshable/lifecycle_testing.h"
 #include "refreshable/refreshable.h"
 
@@ -64,6 +65,12 @@ static_assert(!TokenHasEquality<std::pair<int, Plain>>::value);
 static_assert(!TokenHasEquality<std::tuple<int, Plain>>::value);
 static_assert(!TokenHasEquality<std::variant<int, Plain>>::value);
 static_assert(!TokenHasEquality<std::optional<std::vector<Plain>>>::value);
+
+// A function object may compare to anything, in a way that does not compile.
+static_assert(internal::kCanBeNull<void (*)()>);
+static_assert(internal::kCanBeNull<std::function<void()>>);
+static_assert(internal::kCanBeNull<absl::AnyInvocable<void()>>);
+static_assert(!internal::kCanBeNull<Broken>);
 
 // Did not compile: the operator of the vector was taken at its word.
 template <typename Token>
