@@ -15,6 +15,7 @@
 #include "refreshable/freshness.h"
 #include "refreshable/lifecycle_testing.h"
 #include "refreshable/refreshable.h"
+#include "refreshable/testing/lambda_observer.h"
 #include "refreshable/waiter_id.h"
 
 namespace refreshable {
@@ -23,9 +24,9 @@ namespace {
 using lifecycle_testing::Hour;
 using lifecycle_testing::Make;
 using lifecycle_testing::MakeSource;
-using lifecycle_testing::Observe;
 using lifecycle_testing::Outcome;
 using lifecycle_testing::Strings;
+using refreshable_testing::Observe;
 
 class EndedInsideTest : public ::testing::Test {
  protected:
