@@ -26,7 +26,7 @@ using lifecycle_testing::Make;
 using lifecycle_testing::MakeSource;
 using lifecycle_testing::Outcome;
 using lifecycle_testing::Strings;
-using ::refreshable_testing::Observe;
+using refreshable_testing::Observe;
 
 class EndedInsideTest : public ::testing::Test {
  protected:

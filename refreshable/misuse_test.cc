@@ -21,6 +21,7 @@
 #include "refreshable/call_with_token.h"
 #include "refreshable/executors/manual_executor.h"
 #include "refreshable/executors/thread_executor.h"
+#include "refreshable/internal/null_function.h"
 #include "refreshable/lifecycle_testing.h"
 #include "refreshable/refreshable.h"
 
@@ -65,6 +66,12 @@ static_assert(!TokenHasEquality<std::pair<int, Plain>>::value);
 static_assert(!TokenHasEquality<std::tuple<int, Plain>>::value);
 static_assert(!TokenHasEquality<std::variant<int, Plain>>::value);
 static_assert(!TokenHasEquality<std::optional<std::vector<Plain>>>::value);
+
+// A function object may compare to anything, in a way that does not compile.
+static_assert(internal::kCanBeNull<void (*)()>);
+static_assert(internal::kCanBeNull<std::function<void()>>);
+static_assert(internal::kCanBeNull<absl::AnyInvocable<void()>>);
+static_assert(!internal::kCanBeNull<Broken>);
 
 // This did not compile, because the vector declares an operator that does not.
 template <typename Token>
