@@ -275,7 +275,9 @@ AnswerOrStatus<Answer> CallWithToken(
 // not throw.
 //
 // If `call`, `is_rejected` or `callback` is null or an empty std::function, the
-// program ends with a message.
+// program ends with a message. Throws std::bad_alloc if there is no memory to
+// begin; `callback` is then not called. If memory runs out later, the program
+// ends.
 //
 // The Refreshable need only live until this function returns. If it is
 // destroyed later, a first read that waits ends with CANCELLED, and a first

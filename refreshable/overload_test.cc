@@ -320,6 +320,25 @@ TEST_F(OverloadTest, R7AnAsyncDeadlineDuringASlowHookYieldsThePublishedToken) {
   EXPECT_EQ((*read)->token(), "t1");
 }
 
+// The loss of the timer ended the wait of a read that was settled already.
+TEST_F(OverloadTest, S4TheHookComesFirstThoughTheTimerIsRefused) {
+  int told = 0;
+  int told_in_hook = -1;
+  Strings::Options options;
+  options.on_token_changed = [&](const auto&) {
+    executor_.RunUntilIdle();
+    told_in_hook = told;
+  };
+  token_ = Make(&probe_, held_, options);
+  token_->GetAsync(absl::Hours(1), [&](const auto&) { ++told; });
+  executor_.RunUntilIdle();
+  probe_.refuse_timers = true;
+  held_->Answer(0, Hour("t1"));
+  EXPECT_EQ(told_in_hook, 0);
+  executor_.RunUntilIdle();
+  EXPECT_EQ(told, 1);
+}
+
 // It stayed in memory until it was replaced, which is never if nobody reads.
 TEST_F(OverloadTest, R12AnExpiredTokenIsFreedWhenItExpires) {
   using Shared = std::shared_ptr<int>;

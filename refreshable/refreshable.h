@@ -82,7 +82,7 @@ class AsyncCall;
 // Destruction: waiting reads end with CANCELLED. Callbacks of asynchronous
 // reads run on the destroying thread before the destructor returns; a GetAsync
 // made by such a callback is dropped. The destructor does not wait for the
-// source, nor for user code that is already running on another thread. It may
+// source, nor for user code that another thread runs or is about to run. It may
 // run inside a callback, hook or observer of this very object, but not in a
 // token's destructor. No call may be started concurrently with it.
 //
@@ -98,8 +98,8 @@ class AsyncCall;
 // may fork() in a program that uses it.
 //
 // Running out of memory inside this library ends the program (std::terminate),
-// except in `Create` and `Install`, which throw std::bad_alloc and have then
-// changed nothing.
+// except in `Create` and `Install` (and `CallWithTokenAsync`), which throw
+// std::bad_alloc and have then changed nothing.
 template <typename Token>
 class Refreshable {
   static_assert(std::is_nothrow_destructible_v<Token>,
@@ -121,8 +121,9 @@ class Refreshable {
     // answered keeps them and the observer alive, so they should not own the
     // source.
 
-    // Called after each publication, before waiting readers are woken, on the
-    // thread that completed the refresh or called `Install`. Calls may overlap;
+    // Called after each publication, before waiting readers are woken (unless
+    // their deadlines pass meanwhile), on the thread that completed the refresh
+    // or called `Install`. Calls may overlap;
     // compare generations to tell which token is newer. It may read the
     // Refreshable. Exceptions that it throws are ignored. May be null.
     std::function<void(const Lease<Token>&)> on_token_changed = nullptr;
@@ -268,9 +269,10 @@ class Refreshable {
   // If the executor refuses or drops the callback, it runs on the thread that
   // completed the refresh or dropped it. If no refresh was needed, the executor
   // is asked again after a second. If it refuses the timer for that as well,
-  // the next Get, GetAsync, Invalidate, Install or Reset on any thread asks it
-  // again, and runs the callback itself if the executor still refuses. If there
-  // is no such call, the destructor runs the callback with CANCELLED.
+  // the next answer of the source, or the next Get, GetAsync, Invalidate,
+  // ReportRejected, Install or Reset on any thread, asks it again, and runs the
+  // callback itself if the executor still refuses. If there is no such call,
+  // the destructor runs the callback with CANCELLED.
   WaiterId GetAsync(absl::Duration timeout,
                     internal::FunctionArgument<Callback> callback) {
     ReadOptions options;

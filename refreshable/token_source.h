@@ -159,7 +159,8 @@ class FetchDone {
 // The source's destructor may join the source's own threads, since it never
 // runs on a thread that is inside a call of a `FetchDone`. If the Refreshable
 // is destroyed on such a thread, a task of its executor destroys the source,
-// or, if the executor refuses the task, a new thread does. Otherwise the source
+// or, if the executor refuses the task, a new thread does. (If there can be no
+// new thread, the source is leaked.) Otherwise the source
 // is destroyed before the Refreshable's destructor returns, unless a thread is
 // inside `Fetch` or the source has other owners.
 template <typename Token>

@@ -5,6 +5,8 @@
 #ifndef REFRESHABLE_TESTING_LAMBDA_OBSERVER_H_
 #define REFRESHABLE_TESTING_LAMBDA_OBSERVER_H_
 
+#include "refreshable/executors/cpp17.h"  // IWYU pragma: keep
+
 #include <functional>
 #include <memory>
 #include <utility>
@@ -36,7 +38,7 @@ class LambdaObserver final : public refreshable::Observer {
   const std::function<void(const refreshable::Event&)> function_;
 };
 
-// A new LambdaObserver.
+// Returns a new LambdaObserver.
 inline std::shared_ptr<refreshable::Observer> Observe(
     std::function<void(const refreshable::Event&)> function) {
   return std::make_shared<LambdaObserver>(std::move(function));

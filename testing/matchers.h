@@ -227,7 +227,7 @@ MATCHER(IsFatalError, negation ? "is not fatal" : "is fatal") {
   return refreshable::IsFatal(status);
 }
 
-// A Health, or an Event, with this Freshness.
+// Matches a Health or an Event with this Freshness.
 MATCHER_P(HasFreshness, freshness,
           internal::Says(negation, "have",
                          internal::Expected<refreshable::Freshness>(
@@ -237,8 +237,8 @@ MATCHER_P(HasFreshness, freshness,
       .Matches(arg.freshness);
 }
 
-// The Health of a Refreshable that holds a usable token and counts no failure.
-// (That a server rejected the token is evidence about one call only.)
+// Matches the Health of a Refreshable that holds a usable token and counts no
+// failure. (That a server rejected the token is evidence about one call only.)
 MATCHER(IsHealthy, negation ? "is not healthy" : "is healthy") {
   const refreshable::Health& health = arg;
   const bool usable = health.freshness != refreshable::Freshness::kExpired;
@@ -250,26 +250,27 @@ MATCHER(IsHealthy, negation ? "is not healthy" : "is healthy") {
   return usable && health.failures == 0;
 }
 
-// The Health of a Refreshable whose refresh is in flight.
+// Matches the Health of a Refreshable whose refresh is in flight.
 MATCHER(IsRefreshing, negation ? "is not refreshing" : "is refreshing") {
   const refreshable::Health& health = arg;
   return health.refreshing;
 }
 
-// The Health of a Refreshable that has no usable token after too many failures
-// in a row.
+// Matches the Health of a Refreshable that has no usable token after too many
+// failures in a row.
 MATCHER(IsExhausted, negation ? "is not exhausted" : "is exhausted") {
   const refreshable::Health& health = arg;
   return health.exhausted;
 }
 
-// The Health of a Refreshable that attempts nothing until `Reset` or `Install`.
+// Matches the Health of a Refreshable that attempts nothing until `Reset` or
+// `Install`.
 MATCHER(HasGivenUp, negation ? "has not given up" : "has given up") {
   const refreshable::Health& health = arg;
   return health.fatal;
 }
 
-// The Health of a Refreshable for which this many reads wait.
+// Matches the Health of a Refreshable for which this many reads wait.
 MATCHER_P(HasWaiters, count,
           internal::Says(negation, "have",
                          internal::Expected<int64_t>("a number of waiters",

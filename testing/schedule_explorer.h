@@ -61,7 +61,7 @@ Step RejectAsync(Rejects rejects = Rejects::kLast,
 Step RejectBlocking(absl::Duration timeout = absl::InfiniteDuration(),
                     Rejects rejects = Rejects::kLast);
 Step ReportRejected();
-Step CancelRead(size_t index);  // The index-th GetAsync, from 0, once made.
+Step CancelRead(size_t index);  // The index-th GetAsync, from 0, if it exists.
 Step Invalidate();
 Step InvalidateOld();
 Step Install(absl::Duration lifetime = absl::Seconds(400));
@@ -79,8 +79,9 @@ Step Pass(absl::Duration d);
 Step StepWall(absl::Duration d);
 Step Do(std::string name, std::function<void(World&)> run);
 
-// What else than `Succeed()` the source can answer: a failure, the token that
-// was withdrawn, the one that is held, nothing at all (the call is dropped).
+// What the source can answer besides `Succeed()`: a failure, a failure with a
+// Retry-After, the token that was withdrawn (a new one if there is none), the
+// token that is held, or nothing (the call is dropped).
 Answer Fail(const absl::Status& status = absl::UnavailableError("down"));
 Answer FailFor(absl::Duration retry_after);
 Answer BringRejected();
@@ -163,13 +164,14 @@ std::ostream& operator<<(std::ostream& os, const Report& report);
 //   const schedule::Report report = schedule::Explore(scenario);
 //   EXPECT_TRUE(report.ok()) << report;
 //
-// After each step, see `World::Check` and ScheduleReferee: no expired and no
-// withdrawn token is handed out, generations rise, one attempt at a time, none
-// too early, a discarded answer changes nothing, each read ends once; rejected
-// reads take nothing from anybody else, and never wait for permission. And from
-// each state there is a way out (`World::CheckWayOut`): by success when a state
-// is reached for the first time, by Reset() and success when it is reached
-// again, or by both.
+// After each step it checks (`World::Check`, `Referee`) that no expired and no
+// withdrawn token is handed out, that generations rise, that attempts do not
+// overlap and do not start too early, that a discarded answer changes nothing,
+// that each read ends once, and that rejected reads take nothing from anybody
+// else and never wait for permission. It also checks that each state can be
+// left
+// (`World::CheckWayOut`): by a success when the state is reached for the first
+// time, by Reset() and a success when it is reached again, or by both.
 //
 // If the program is aborted during an order, or hangs (perhaps because user
 // code was called under a lock), that order is written to stderr.

@@ -139,9 +139,10 @@ void Referee::Started() {
       Now().since_boot < RowFloor()) {
     Complain(absl::StrCat("A13: attempt ", row_ + 1, " of a row too early"));
   }
-  // Less strict: an attempt that was submitted before the token expired, and
-  // refreshing with it, starts all the same; and so does one that was submitted
-  // afterwards, if the wall clock is set back then.
+  // This is less strict than the rules: an attempt still starts if it was
+  // submitted before the token expired and refreshing became exhausted with
+  // that, or if it was submitted afterwards and the wall clock is then set
+  // back.
   if (!replacing_ && !MayStart(/*after_cooldown=*/cooldown_over_ || rejected)) {
     Complain(absl::StrCat("B1, F4: an attempt too early, after ", failures_,
                           " failures"));

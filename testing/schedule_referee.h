@@ -79,13 +79,13 @@ class Referee final : public refreshable::Observer {
   // Whether an attempt may start now. If the token is usable, whether a
   // background attempt may.
   bool Permitted() const;
-  // A7: a read that rejects `generation` must not be given the token last
-  // published, be it that it can be served to others or not.
+  // A7: whether a read that rejects `generation` must not be given the token
+  // last published, even if others are served it.
   bool Covers(refreshable::Generation generation) const {
     return generation.value() > 0 && same_since_ <= generation &&
            generation <= generation_;
   }
-  // A7: it is a rejected read now, and not an ordinary one.
+  // A7: whether a read that rejects `generation` is not an ordinary read now.
   bool Rejects(refreshable::Generation generation) const {
     return Covers(generation) && Servable();
   }
@@ -98,15 +98,16 @@ class Referee final : public refreshable::Observer {
   bool AskedToWait() const { return Now().since_boot < row_asked_until_; }
   // Whether a rejection started the attempt that runs, or failed last.
   ByRejection running_by() const { return running_by_; }
-  // Rises with each publication and each withdrawal: what a call brings that
-  // began under another epoch is of no use.
+  // Rises with each publication and each withdrawal. The answer to a call that
+  // began in an earlier epoch is discarded.
   int epoch() const { return epoch_; }
   refreshable::Generation generation() const { return generation_; }
-  // The token last published; empty: none, or withdrawn.
+  // The token last published; empty if there is none or it was withdrawn.
   const std::string& token() const { return token_; }
   // It may have been let go (R12): nobody can tell that it comes again.
   bool LetGo() const;
-  // The token that was withdrawn and not replaced since; empty: none.
+  // The token that was withdrawn and has not been replaced; empty if there is
+  // none.
   const std::string& rejected() const { return rejected_; }
   // Whether a source that returns `token` has failed (F5).
   bool Refuses(const std::string& token) const {
@@ -173,7 +174,7 @@ class Referee final : public refreshable::Observer {
   std::string token_;
   std::string rejected_;
   bool rejected_let_go_ = false;
-  bool rejected_forgotten_ = false;  // By Reset.
+  bool rejected_forgotten_ = false;  // Reset has forgotten `rejected_`.
   refreshable::Generation generation_;
   refreshable::Generation same_since_;  // The first with the same bytes.
   int epoch_ = 0;
@@ -185,10 +186,10 @@ class Referee final : public refreshable::Observer {
   // The schedule, since boot.
   bool running_ = false;
   bool abandoned_now_ = false;
-  bool in_flight_ = false;  // When Invalidate was called.
+  bool in_flight_ = false;  // A refresh was, when Invalidate was called.
   bool serves_ = false;
-  bool exempt_ = false;     // From the minimum interval.
-  bool replacing_ = false;  // An attempt that was under way: at once.
+  bool exempt_ = false;     // The minimum interval does not apply.
+  bool replacing_ = false;  // The next attempt replaces one that was running.
   int failures_ = 0;
   int failures_before_ = 0;  // `failures_` before the last publication.
   int excused_ = 0;          // Those that do not count towards exhaustion.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What the Referee says of what it is shown.
+// How the Referee checks what the Refreshable returns and reports.
 
 #include "absl/strings/str_cat.h"
 #include "refreshable/testing/schedule_referee.h"
@@ -13,7 +13,7 @@ using refreshable::Health;
 using refreshable::Instant;
 using refreshable::Stats;
 
-// ---- What it hands out and says of itself ----
+// ---- What the Refreshable returns and reports ----
 
 void Referee::OnLease(const refreshable::Lease<std::string>& lease, bool late) {
   const Instant now = Now();

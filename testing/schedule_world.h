@@ -101,8 +101,8 @@ class World {
   void ReadNow() { ReadBlocking(absl::ZeroDuration()); }
   // Of the token last published.
   void ReportRejected();
-  // By schedule::CancelRead only: cancels the GetAsync that was the `index`-th,
-  // from 0, if there was one.
+  // Cancels the `index`-th GetAsync, from 0, if there was one. For
+  // schedule::CancelRead only.
   void CancelRead(size_t index);
   // Invalidate the token last published, and the one before it.
   void Invalidate();
@@ -112,7 +112,7 @@ class World {
   // Moves both clocks without running what becomes due.
   void Pass(absl::Duration d) { executor_.Suspend(d); }
   void StepWall(absl::Duration d);
-  // From now on the executor takes tasks (timers), or not.
+  // Whether the executor accepts tasks, or timers, from now on.
   void TakeTasks(bool take);
   void TakeTimers(bool take);
   // Run a pending task or timer, and destroy one without running it.
@@ -191,7 +191,7 @@ class World {
     // generation at that time.
     bool usable = false;
     refreshable::Generation generation;
-    bool served = false;  // At once. (To tell states apart.)
+    bool served = false;  // The read was served at once.
     // 0 if it rejected nothing that had been published.
     refreshable::Generation rejected;
     // It was a rejected read when it was made.
@@ -200,7 +200,7 @@ class World {
     bool joins = false;
     // The wall clock has stepped while no token could be served.
     bool was_unservable = false;
-    bool calling = true;  // Inside GetAsync.
+    bool calling = true;  // GetAsync has not returned.
     bool cancelled = false;
     // The refresh may have ended for this read: with an error, or with a token,
     // so that the read is retried and may join another refresh.

@@ -458,7 +458,7 @@ void Shell::OnTimer(uint64_t serial) noexcept {
                 if (serial != timer_serial_) return;
                 timer_ = TimerId::kNone;
                 WakeMachine(now, effects);
-                EndReads(now.since_boot, DeadlineExceeded(), effects);
+                EndReads(now, now.since_boot, DeadlineExceeded(), effects);
               });
   ForkMutexLock lock(&mutex_);
   RemoveThisThread(in_timer_);
@@ -482,7 +482,7 @@ void Shell::OnTimerLost(uint64_t serial) {
     Decisions decisions;
     machine_.OnWakeLost(now, decisions);
     Apply(now, decisions, nullptr, effects);
-    EndReads(absl::InfiniteDuration(),
+    EndReads(now, absl::InfiniteDuration(),
              absl::UnavailableError(
                  "the executor refused the timer for the read's timeout"),
              effects);

@@ -211,8 +211,9 @@ class Shell : public std::enable_shared_from_this<Shell>, protected ForkAware {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Settle(uint64_t id, Waiter& waiter, absl::Status outcome,
               Effects& effects) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void EndReads(absl::Duration until, const absl::Status& outcome,
-                Effects& effects) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void EndReads(const Instant& now, absl::Duration until,
+                const absl::Status& outcome, Effects& effects)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void UpdateCheckAt(const Instant& now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Count(const Event& event) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void CarryOut(Effects& effects) noexcept ABSL_LOCKS_EXCLUDED(mutex_);
@@ -270,7 +271,7 @@ class Shell : public std::enable_shared_from_this<Shell>, protected ForkAware {
   // attempt that they may run themselves.
   Waiters waiters_ ABSL_GUARDED_BY(mutex_);
   uint64_t last_waiter_ ABSL_GUARDED_BY(mutex_) = 0;
-  // Waiting async reads by deadline.
+  // Async reads by deadline, until they are dispatched.
   std::set<std::pair<absl::Duration, uint64_t>> deadlines_
       ABSL_GUARDED_BY(mutex_);
   // Async reads whose callback the executor refused inside their own call.

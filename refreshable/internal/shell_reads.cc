@@ -340,18 +340,19 @@ void Shell::Settle(uint64_t id, Waiter& waiter, absl::Status outcome,
   effects.wake.push_back(id);
 }
 
-// Ends async reads whose deadline is `until` or earlier. A read that is settled
-// already waits for a slow hook or observer only, and gets its own outcome.
-void Shell::EndReads(absl::Duration until, const absl::Status& outcome,
-                     Effects& effects) {
+// Ends async reads whose deadline is `until` or earlier. A settled read waits
+// only for a slow hook or observer. If its deadline has passed, it gets its own
+// outcome now.
+void Shell::EndReads(const Instant& now, absl::Duration until,
+                     const absl::Status& outcome, Effects& effects) {
   while (!deadlines_.empty() && deadlines_.begin()->first <= until) {
-    const uint64_t id = deadlines_.begin()->second;
+    const auto [deadline, id] = *deadlines_.begin();
     deadlines_.erase(deadlines_.begin());
     Waiter& waiter = *waiters_.find(id)->second;
-    if (waiter.settled) {
-      effects.wake.push_back(id);
-    } else {
+    if (!waiter.settled) {
       Settle(id, waiter, outcome, effects);
+    } else if (deadline <= now.since_boot) {
+      effects.wake.push_back(id);
     }
   }
 }
