@@ -387,6 +387,13 @@ TEST(TwoCopiesTest, E1ACopyCanBeUnloaded) {
 }  // namespace
 }  // namespace refreshable
 
+#ifdef ABSL_HAVE_ADDRESS_SANITIZER
+// To have two copies is what its check for the One Definition Rule forbids.
+extern "C" const char* __asan_default_options() {
+  return "detect_odr_violation=0";
+}
+#endif
+
 int main(int argc, char** argv) {
   testing::InitGoogleTest(&argc, argv);
   if (refreshable::kHostHasACopy) {
