@@ -193,6 +193,7 @@ class ScriptedSource {
     void Fetch(const refreshable::FetchContext& context, Done done) override {
       Timed<Once> answer;
       size_t index = 0;
+      std::optional<Done> at_once;
       {
         absl::MutexLock lock(&mutex_);
         if (closed_) return;
@@ -210,12 +211,13 @@ class ScriptedSource {
           };
           answer.delay = always_->delay;
         }
-        if (!answer.function || answer.delay.has_value()) {
-          held_.back().emplace(std::move(done));
-        }
+        std::optional<Done>& keeper =
+            answer.function && !answer.delay.has_value() ? at_once
+                                                         : held_.back();
+        keeper.emplace(std::move(done));
       }
+      if (at_once.has_value()) return (*at_once)(answer.function(context));
       if (!answer.function) return;
-      if (!answer.delay.has_value()) return done(answer.function(context));
       const bool accepted =
           executor_->RunAfter(
               *answer.delay, [weak = this->weak_from_this(), index, context,
