@@ -135,24 +135,24 @@ class Gate {
  public:
   // Waits for the thread that `Hold` started.
   void Open() {
-    open_.Notify();
+    open_ = true;
     thread_.join();
   }
   // Starts a thread that calls `call`, and waits until it is inside.
   void Hold(std::function<void()> call) {
     thread_ = std::thread(std::move(call));
-    entered_.WaitForNotification();
+    lifecycle_testing::SpinUntil([&] { return entered_.load(); });
   }
+  // Takes no lock, because a child would wait forever for a lock that this
+  // thread holds at the moment of the fork, such as one inside Abseil.
   void Enter() {
-    if (taken_.exchange(true)) return;
-    entered_.Notify();
-    open_.WaitForNotification();
+    if (entered_.exchange(true)) return;
+    lifecycle_testing::SpinUntil([&] { return open_.load(); });
   }
 
  private:
-  std::atomic<bool> taken_{false};
-  absl::Notification entered_;
-  absl::Notification open_;
+  std::atomic<bool> entered_{false};
+  std::atomic<bool> open_{false};
   std::thread thread_;
 };
 
