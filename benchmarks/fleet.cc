@@ -11,7 +11,7 @@
 //   --clients=N  10000 if not given. (So few that a second sees less than a
 //                hundred calls: chance alone breaks the limits per second.)
 //   --seeds=N    Fleets that are played: 3.
-//   --benchmark_min_time, whatever its value: --out=/tmp.
+//   --benchmark_min_time, whatever its value, means --out=/tmp.
 //   --out=DIR    An existing folder; gets the calls per second and per minute
 //                of the first fleet as CSV and, where gnuplot is installed,
 //                fleet.png. The working directory if not given.

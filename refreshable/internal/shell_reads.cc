@@ -126,7 +126,7 @@ void Shell::ForgetUnpublished(ReadRequest& request) const {
   if (request.rejected > machine_.generation()) request.rejected = Generation();
 }
 
-// Blocks until the waiter is done; OK: read again.
+// Blocks until the waiter is done. If the result is OK, the caller reads again.
 absl::Status Shell::Await(const Wait& wait) {
   for (;;) {
     std::optional<absl::Status> outcome = Block(wait);
@@ -141,7 +141,7 @@ absl::Status Shell::Await(const Wait& wait) {
 // Drives the executor until something can be done. If a task throws, the read
 // ends with the exception.
 void Shell::Drive(const Wait& wait) {
-  // Ends the wait on the way out of an exception.
+  // Removes the waiter if an exception leaves this function.
   struct Leave {
     Shell* shell;
     const Wait& wait;
@@ -162,8 +162,9 @@ void Shell::Drive(const Wait& wait) {
   leave.returned = true;
 }
 
-// Whether the waiter is done, or its thread can run the attempt. Also once it
-// is settled: what wakes it may be waiting for the attempt.
+// Whether the waiter is done, or its thread can run the attempt. The thread may
+// do so even after the waiter is settled, because the hook that runs before the
+// wake-up may itself wait for this attempt.
 bool Shell::Ready(const Wait& wait) const {
   return wait.waiter->done || ((wait.in_executor_thread ||
                                 (wait.drivable && wait.waiter->settled)) &&
@@ -364,8 +365,8 @@ void Shell::RemoveWaiter(uint64_t id) {
   waiters_.erase(it);
 }
 
-// Returns true if the timer may now be armed for a deadline that does not
-// matter any more.
+// Returns true if the timer may now be armed for a deadline that no longer
+// matters.
 bool Shell::WakeWaiters(const std::vector<uint64_t>& ids) {
   std::vector<uint64_t> async;
   bool had_deadlines = false;

@@ -388,7 +388,7 @@ TEST(TwoCopiesTest, E1ACopyCanBeUnloaded) {
 }  // namespace refreshable
 
 #ifdef ABSL_HAVE_ADDRESS_SANITIZER
-// To have two copies is what its check for the One Definition Rule forbids.
+// AddressSanitizer takes two copies for a breach of the One Definition Rule.
 extern "C" const char* __asan_default_options() {
   return "detect_odr_violation=0";
 }
