@@ -95,7 +95,25 @@ void Checks::NoteChange(const Change& change) {
   if (changes_.size() > 32) changes_.pop_front();
 }
 
-void Checks::Withdrawn(const TokenLease& lease, uint64_t since) {
+int64_t Checks::resets() const {
+  absl::MutexLock lock(&mutex_);
+  return resetting_ > 0 ? kResetting : resets_;
+}
+
+void Checks::ResetBegins() {
+  absl::MutexLock lock(&mutex_);
+  ++resets_;
+  ++resetting_;
+  withdrawn_token_ = 0;
+}
+
+void Checks::ResetEnded() {
+  absl::MutexLock lock(&mutex_);
+  --resetting_;
+}
+
+void Checks::Withdrawn(const TokenLease& lease, uint64_t since,
+                       int64_t resets) {
   absl::MutexLock lock(&mutex_);
   NoteChange({lease.generation().value(), since, Token::kNotAsked});
   if (lease.generation().value() == withdrawn_generation_) {
@@ -104,7 +122,7 @@ void Checks::Withdrawn(const TokenLease& lease, uint64_t since) {
   }
   if (lease.generation().value() <= withdrawn_generation_) return;
   withdrawn_generation_ = lease.generation().value();
-  withdrawn_token_ = lease.token().id();
+  withdrawn_token_ = resets == resets_ ? lease.token().id() : 0;
 }
 
 void Checks::Read(const Before& before, absl::Duration timeout, Where where,
@@ -181,11 +199,6 @@ void Checks::CheckRefusal(const Before& before, absl::Duration timeout,
   }
   if (!fits)
     Wrong("B5, R7", absl::StrCat("a read ended with ", status.ToString()));
-}
-
-void Checks::ForgetWithdrawn() {
-  absl::MutexLock lock(&mutex_);
-  withdrawn_token_ = 0;
 }
 
 void Checks::Published(const TokenLease& lease) {
@@ -302,6 +315,7 @@ void Instance::Invalidate(const TokenLease& lease) {
   Schedule& schedule = *checks_->schedule();
   const uint64_t last_call = source_->last_call();
   const uint64_t moment = NextMoment();
+  const int64_t resets = checks_->resets();
   schedule.Begin(Schedule::Permit::kAtOnce);
   const bool acted = refreshable_->Invalidate(lease.generation());
   schedule.End(Schedule::Permit::kAtOnce, acted);
@@ -311,7 +325,7 @@ void Instance::Invalidate(const TokenLease& lease) {
                               " was withdrawn after a later one was read"));
   }
   if (acted) {
-    checks_->Withdrawn(lease, moment);
+    checks_->Withdrawn(lease, moment, resets);
     source_->CheckOvertaken("A2", last_call);
   }
   checks_->Raise(lease.generation().value() + 1);
@@ -336,9 +350,9 @@ void Instance::Install() {
 void Instance::Reset() {
   Schedule& schedule = *checks_->schedule();
   schedule.Begin(Schedule::Permit::kSooner);
-  checks_->ForgetWithdrawn();
+  checks_->ResetBegins();
   refreshable_->Reset();
-  checks_->ForgetWithdrawn();
+  checks_->ResetEnded();
   schedule.End(Schedule::Permit::kSooner);
 }
 

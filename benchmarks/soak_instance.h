@@ -67,11 +67,17 @@ class Checks {
             const LeaseOr& lease);
   // Reads that start from now on get this generation or a later one.
   void Raise(uint64_t generation);
-  // Invalidate has withdrawn the token, no sooner than at the moment `since`.
-  void Withdrawn(const TokenLease& lease, uint64_t since);
-
   // `Reset()` forgets which token was withdrawn (A1), so it may come again.
-  void ForgetWithdrawn();
+  // Call these before and after it.
+  void ResetBegins();
+  void ResetEnded();
+  // Returns how many resets have begun, or kResetting while one is running.
+  int64_t resets() const;
+
+  // Invalidate has withdrawn the token, no sooner than at the moment `since`,
+  // when `resets()` was `resets`. If a reset ran since then, it may have come
+  // after Invalidate, so that the token may be published again.
+  void Withdrawn(const TokenLease& lease, uint64_t since, int64_t resets);
 
   // Called by the Refreshable's hook and by its observer.
   void Published(const TokenLease& lease);
@@ -87,6 +93,8 @@ class Checks {
     uint64_t since;
     uint64_t asked;
   };
+  static constexpr int64_t kResetting = -1;
+
   void NoteChange(const Change& change) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   void Wrong(const char* clause, const std::string& what) const;
@@ -104,6 +112,8 @@ class Checks {
   mutable absl::Mutex mutex_;
   uint64_t withdrawn_generation_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t withdrawn_token_ ABSL_GUARDED_BY(mutex_) = 0;
+  int64_t resets_ ABSL_GUARDED_BY(mutex_) = 0;
+  int resetting_ ABSL_GUARDED_BY(mutex_) = 0;
   std::deque<Change> changes_ ABSL_GUARDED_BY(mutex_);  // The latest changes.
 };
 
