@@ -61,11 +61,16 @@ class alignas(64) Published {
   ~Published() { Retire(domain_, cell_.load(std::memory_order_relaxed)); }
 
   // Replaces the snapshot; a null token means that there is none. Reads that
-  // start after this returns do not get an earlier one. Reads ask the machine
-  // until SetCheckAt is called.
-  [[nodiscard]] Garbage Publish(Snapshot<Token> snapshot) noexcept {
+  // start after this returns do not get an earlier one. Reads of the snapshot
+  // must ask the machine from `check_at` on, as after SetCheckAt: if they had
+  // to ask until that is called, they would wait for the publisher's lock.
+  [[nodiscard]] Garbage Publish(Snapshot<Token> snapshot,
+                                absl::Time check_at) noexcept {
     const HazardNode* node = Nothing();
-    if (snapshot.token != nullptr) node = new Node(std::move(snapshot));
+    if (snapshot.token != nullptr) {
+      node = new Node(std::move(snapshot));
+      SetCheckAt(node, check_at);
+    }
     // (M1) Sequentially consistent: a read that holds the old node must have
     // announced it to the scan, which is made when the garbage is destroyed.
     node = cell_.exchange(node, std::memory_order_seq_cst);
@@ -76,18 +81,11 @@ class alignas(64) Published {
                    });
   }
 
-  // Sets from when reads of the present snapshot must ask the machine.
-  // `check_at` must not be the infinite past.
+  // Sets from when reads of the present snapshot must ask the machine: always,
+  // if `check_at` is the infinite past.
   void SetCheckAt(absl::Time check_at) {
-    const HazardNode* const held = cell_.load(std::memory_order_relaxed);
-    if (IsNothing(held)) return;
-    const auto* const node = static_cast<const TimedNode*>(held);
-    // A read checks only one of the two; each is sufficient.
-    const int64_t nanos = FloorToUnixNanos(check_at);
-    node->check_ticks.store(clock_.TicksBefore(check_at),
-                            std::memory_order_relaxed);
-    node->check_nanos.store(nanos > kAskAlways ? nanos : kAskAlways,
-                            std::memory_order_relaxed);
+    const HazardNode* const node = cell_.load(std::memory_order_relaxed);
+    if (!IsNothing(node)) SetCheckAt(node, check_at);
   }
 
   // Returns the snapshot, if there is one and the coarse clock is certain that
@@ -131,6 +129,16 @@ class alignas(64) Published {
 
  private:
   using Node = SnapshotNode<Token>;
+
+  void SetCheckAt(const HazardNode* node, absl::Time check_at) const {
+    const auto* const timed = static_cast<const TimedNode*>(node);
+    // A read checks only one of the two; each is sufficient.
+    const int64_t nanos = FloorToUnixNanos(check_at);
+    timed->check_ticks.store(clock_.TicksBefore(check_at),
+                             std::memory_order_relaxed);
+    timed->check_nanos.store(nanos > kAskAlways ? nanos : kAskAlways,
+                             std::memory_order_relaxed);
+  }
 
   static void Retire(HazardDomain& domain, const HazardNode* node) {
     if (!IsNothing(node)) domain.Retire(node);

@@ -43,8 +43,7 @@ TEST(PublishedTest, R1ReadsGetTheSnapshotBeforeTheTimeToAsk) {
   std::atomic<int64_t> now{999};
   Cell cell(CoarseWallClock::Exact(&now));
   EXPECT_FALSE(cell.Load().has_value());
-  EXPECT_EQ(cell.Publish(Make("a", 7)), nullptr);
-  cell.SetCheckAt(At(1000));
+  EXPECT_EQ(cell.Publish(Make("a", 7), At(1000)), nullptr);
   const std::optional<Lease<std::string>> lease = cell.Load();
   ASSERT_TRUE(lease.has_value());
   EXPECT_EQ(lease->token(), "a");
@@ -56,8 +55,7 @@ TEST(PublishedTest, R1ReadsGetTheSnapshotBeforeTheTimeToAsk) {
 TEST(PublishedTest, R4ReadsAskFromTheVeryMomentOn) {
   std::atomic<int64_t> now{999};
   Cell cell(CoarseWallClock::Exact(&now));
-  static_cast<void>(cell.Publish(Make("a", 1)));
-  cell.SetCheckAt(At(1000));
+  static_cast<void>(cell.Publish(Make("a", 1), At(1000)));
   EXPECT_TRUE(cell.Load().has_value());
   EXPECT_TRUE(cell.Load(At(999)).has_value());
   now = 1000;
@@ -69,13 +67,15 @@ TEST(PublishedTest, R4ReadsAskFromTheVeryMomentOn) {
   EXPECT_FALSE(cell.Load().has_value());
 }
 
-TEST(PublishedTest, WhatWasJustPublishedIsNotHandedOutWithoutAsking) {
+TEST(PublishedTest, R4InfinitePastMeansThatReadsAlwaysAsk) {
   std::atomic<int64_t> now{std::numeric_limits<int64_t>::min() + 1};
   Cell cell(CoarseWallClock::Exact(&now));
-  static_cast<void>(cell.Publish(Make("a", 1)));
+  static_cast<void>(cell.Publish(Make("a", 1), absl::InfinitePast()));
   EXPECT_FALSE(cell.Load().has_value());
   EXPECT_FALSE(cell.Load(At(0)).has_value());
   EXPECT_TRUE(cell.Take().has_value());
+  cell.SetCheckAt(At(1000));
+  EXPECT_TRUE(cell.Load().has_value());
   cell.SetCheckAt(absl::InfinitePast());
   EXPECT_FALSE(cell.Load().has_value());
   EXPECT_TRUE(cell.Take().has_value());
@@ -86,8 +86,7 @@ TEST(PublishedTest, R5InfiniteTimeToAskNeverComes) {
   Cell exact(CoarseWallClock::Exact(&now));
   Cell system(CoarseWallClock::System());
   for (Cell* cell : {&exact, &system}) {
-    static_cast<void>(cell->Publish(Make("a", 1)));
-    cell->SetCheckAt(absl::InfiniteFuture());
+    static_cast<void>(cell->Publish(Make("a", 1), absl::InfiniteFuture()));
     EXPECT_TRUE(cell->Load().has_value());
   }
 }
@@ -95,8 +94,7 @@ TEST(PublishedTest, R5InfiniteTimeToAskNeverComes) {
 // If a clock has no coarse form, each read reads the clock itself.
 TEST(PublishedTest, R6WithoutACoarseClockTheFirstLookIsNeverCertain) {
   Cell cell((CoarseWallClock()));
-  static_cast<void>(cell.Publish(Make("a", 1)));
-  cell.SetCheckAt(absl::InfiniteFuture());
+  static_cast<void>(cell.Publish(Make("a", 1), absl::InfiniteFuture()));
   EXPECT_FALSE(cell.Load().has_value());
   EXPECT_TRUE(cell.Load(At(0)).has_value());
 }
@@ -104,15 +102,12 @@ TEST(PublishedTest, R6WithoutACoarseClockTheFirstLookIsNeverCertain) {
 TEST(PublishedTest, R9NothingIsHandedOutAfterItWasReplaced) {
   std::atomic<int64_t> now{0};
   Cell cell(CoarseWallClock::Exact(&now));
-  static_cast<void>(cell.Publish(Make("a", 1)));
-  cell.SetCheckAt(At(1000));
-  static_cast<void>(cell.Publish({}));
+  static_cast<void>(cell.Publish(Make("a", 1), At(1000)));
+  static_cast<void>(cell.Publish({}, absl::InfinitePast()));
   EXPECT_FALSE(cell.Load().has_value());
   EXPECT_FALSE(cell.Take().has_value());
   cell.SetCheckAt(At(1000));  // Nothing to say it of.
-  static_cast<void>(cell.Publish(Make("b", 2)));
-  EXPECT_FALSE(cell.Load().has_value());
-  cell.SetCheckAt(At(1000));
+  static_cast<void>(cell.Publish(Make("b", 2), At(1000)));
   EXPECT_EQ(cell.Load()->token(), "b");
 }
 
@@ -122,8 +117,8 @@ TEST(PublishedTest, E5TheSupersededTokenLivesUntilTheGarbageEnds) {
   Cell cell(CoarseWallClock::Exact(&now));
   Snapshot<std::string> snapshot = Make("a", 1);
   const std::weak_ptr<const std::string> token = snapshot.token;
-  static_cast<void>(cell.Publish(std::move(snapshot)));
-  Garbage garbage = cell.Publish({});
+  static_cast<void>(cell.Publish(std::move(snapshot), At(1000)));
+  Garbage garbage = cell.Publish({}, absl::InfinitePast());
   EXPECT_FALSE(token.expired());
   garbage.reset();
   EXPECT_TRUE(token.expired());
@@ -134,7 +129,7 @@ TEST(PublishedTest, R12ALeaseOutlivesTheCellAndAShareTheLease) {
   std::optional<Cell> cell(CoarseWallClock::Exact(&now));
   Snapshot<std::string> snapshot = Make("a", 1);
   const std::weak_ptr<const std::string> token = snapshot.token;
-  static_cast<void>(cell->Publish(std::move(snapshot)));
+  static_cast<void>(cell->Publish(std::move(snapshot), At(1000)));
   std::optional<Lease<std::string>> lease = cell->Take();
   cell.reset();
   EXPECT_EQ(lease->token(), "a");

@@ -269,19 +269,22 @@ void Shell::Apply(const Instant& now, Decisions& decisions, PublishFn* publish,
   }
   if (decisions.let_go) effects.garbage.push_back(LetGo());
   if (decisions.withdraw) effects.garbage.push_back(Withdraw());
+  const absl::Time check_at = CheckAt(now);
   if (decisions.publish) {
-    Publication publication = (*publish)(
-        {machine_.generation(), machine_.same_since(), machine_.expires_at()});
+    Publication publication =
+        (*publish)({machine_.generation(), machine_.same_since(),
+                    machine_.expires_at(), check_at});
     effects.garbage.push_back(std::move(publication.superseded));
     effects.hook = std::move(publication.hook);
   }
   if (decisions.republish_degraded) {
-    effects.garbage.push_back(RepublishDegraded());
+    effects.garbage.push_back(RepublishDegraded(check_at));
   }
   if (decisions.republish_extended) {
-    effects.garbage.push_back(RepublishExtended(machine_.expires_at()));
+    effects.garbage.push_back(
+        RepublishExtended(machine_.expires_at(), check_at));
   }
-  UpdateCheckAt(now);
+  SetCheckAt(check_at);
   SettleWaiters(decisions, effects);
   if (decisions.submit != AttemptId::kNone) {
     effects.submit = decisions.submit;
@@ -293,10 +296,9 @@ void Shell::Apply(const Instant& now, Decisions& decisions, PublishFn* publish,
   }
 }
 
-void Shell::UpdateCheckAt(const Instant& now) {
+absl::Time Shell::CheckAt(const Instant& now) const {
   const Edge edge = machine_.check_at(now);
-  SetCheckAt(timer_lost_ || edge.Reached(now) ? absl::InfinitePast()
-                                              : edge.wall);
+  return timer_lost_ || edge.Reached(now) ? absl::InfinitePast() : edge.wall;
 }
 
 void Shell::Count(const Event& event) {
@@ -438,7 +440,7 @@ void Shell::SyncTimer(bool retry) noexcept {
       mutex_.Lock();
       timer_ = timer;
       // Reads need not consult the machine every time any longer.
-      if (lost && !timer_lost_ && !closed_) UpdateCheckAt(Now());
+      if (lost && !timer_lost_ && !closed_) SetCheckAt(CheckAt(Now()));
       for (Effects& effects : LeaveExecutor()) {
         deferred.push_back(std::move(effects));
       }

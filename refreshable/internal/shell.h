@@ -129,6 +129,7 @@ class Shell : public std::enable_shared_from_this<Shell>, protected ForkAware {
     Generation generation;
     Generation same_since;  // The bytes have been the same since then.
     absl::Time expires_at;
+    absl::Time check_at;  // From when reads must ask the machine.
   };
   using PublishFn = absl::FunctionRef<Publication(const Edition&)>;
 
@@ -148,8 +149,9 @@ class Shell : public std::enable_shared_from_this<Shell>, protected ForkAware {
   // Implemented by State, which knows Token.
   virtual Garbage Withdraw() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) = 0;
   virtual Garbage LetGo() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) = 0;
-  virtual Garbage RepublishDegraded() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) = 0;
-  virtual Garbage RepublishExtended(absl::Time expires_at)
+  virtual Garbage RepublishDegraded(absl::Time check_at)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) = 0;
+  virtual Garbage RepublishExtended(absl::Time expires_at, absl::Time check_at)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) = 0;
   virtual void SetCheckAt(absl::Time check_at)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) = 0;
@@ -214,7 +216,9 @@ class Shell : public std::enable_shared_from_this<Shell>, protected ForkAware {
   void EndReads(const Instant& now, absl::Duration until,
                 const absl::Status& outcome, Effects& effects)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void UpdateCheckAt(const Instant& now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Returns from when reads must ask the machine.
+  absl::Time CheckAt(const Instant& now) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Count(const Event& event) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void CarryOut(Effects& effects) noexcept ABSL_LOCKS_EXCLUDED(mutex_);
   bool UseExecutor(absl::FunctionRef<void()> call) noexcept

@@ -210,7 +210,7 @@ class State final : public Shell {
     publication.superseded =
         Replace({std::move(token), edition.generation, edition.expires_at,
                  /*degraded=*/false, edition.same_since},
-                {});
+                {}, edition.check_at);
     if (on_token_changed_) {
       publication.hook =
           [self = std::static_pointer_cast<State>(shared_from_this()),
@@ -220,27 +220,28 @@ class State final : public Shell {
   }
 
   Garbage Withdraw() override ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    return Replace({}, current_);
+    return Replace({}, current_, absl::InfinitePast());
   }
   Garbage LetGo() override ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    return Replace({}, rejected_);
+    return Replace({}, rejected_, absl::InfinitePast());
   }
   Garbage Clear() override ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    return Replace({}, {});
+    return Replace({}, {}, absl::InfinitePast());
   }
 
-  Garbage RepublishDegraded() override ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+  Garbage RepublishDegraded(absl::Time check_at) override
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     Snapshot<Token> snapshot = current_;
     snapshot.degraded = true;
-    return Replace(std::move(snapshot), rejected_);
+    return Replace(std::move(snapshot), rejected_, check_at);
   }
 
-  Garbage RepublishExtended(absl::Time expires_at) override
+  Garbage RepublishExtended(absl::Time expires_at, absl::Time check_at) override
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     Snapshot<Token> snapshot = current_;
     snapshot.expires_at = expires_at;
     snapshot.degraded = false;
-    return Replace(std::move(snapshot), rejected_);
+    return Replace(std::move(snapshot), rejected_, check_at);
   }
 
   void SetCheckAt(absl::Time check_at) override {
@@ -248,15 +249,15 @@ class State final : public Shell {
   }
 
   // Destroying the result may run a token's destructor.
-  Garbage Replace(Snapshot<Token> current, Snapshot<Token> rejected)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+  Garbage Replace(Snapshot<Token> current, Snapshot<Token> rejected,
+                  absl::Time check_at) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     struct Superseded {
       Garbage published;
       Snapshot<Token> current;
       Snapshot<Token> rejected;
     };
     auto garbage = std::make_shared<Superseded>();
-    garbage->published = published_.Publish(current);
+    garbage->published = published_.Publish(current, check_at);
     garbage->current = std::exchange(current_, std::move(current));
     garbage->rejected = std::exchange(rejected_, std::move(rejected));
     return garbage;
