@@ -14,8 +14,10 @@
 // exit code is 2, and nothing is said about any gate.
 //
 // How far the others are behind depends on the processor too: where a mutex is
-// cheap and a load is not, the floor itself may miss a target. Such a gate is
-// printed as "n/a", with the floor's own ratio, and decides nothing.
+// cheap and a load is not, the floor itself may miss a target. Where the floor
+// does not reach a target with 15 % to spare, which is what the first gate
+// allows a read, the gate is printed as "n/a", with the floor's own ratio, and
+// fails only if a read takes more than those 15 %.
 //
 // With --benchmark_min_time, whatever its value: once and briefly, exit code 0,
 // to see that it runs.
@@ -43,6 +45,7 @@
 namespace refreshable_benchmarks {
 namespace {
 
+constexpr double kAllowedOverFloor = 1.15;
 constexpr char kShortForm[] = "--benchmark_min_time";
 using SteadyClock = std::chrono::steady_clock;
 
@@ -257,10 +260,14 @@ bool Gate(const char* name, double measured, bool at_most, double target) {
   return holds;
 }
 
-// At least `target`, where the floor's own ratio reaches it.
+// At least `target`, where the floor reaches it with what the first gate allows
+// a read to spare. Elsewhere a read must keep to that allowance.
 bool GateBesideOthers(const char* name, double measured, double floor,
                       double target) {
-  if (floor >= target) return Gate(name, measured, false, target);
+  const double allowed = floor / kAllowedOverFloor;
+  if (measured >= target || allowed >= target || measured < allowed) {
+    return Gate(name, measured, false, std::min(target, allowed));
+  }
   std::printf("n/a    %-52s %9.3f  (>= %g; the floor: %.3f)\n", name, measured,
               target, floor);
   std::fflush(stdout);
@@ -323,8 +330,8 @@ int Main(bool short_form) {
     return least;
   };
   bool all = true;
-  all &=
-      Gate("fresh Get / floor, 1 thread", ratio(kFresh, kFloor, 1), true, 1.15);
+  all &= Gate("fresh Get / floor, 1 thread", ratio(kFresh, kFloor, 1), true,
+              kAllowedOverFloor);
   all &= Gate("stale Get / fresh Get", ratio(kStale, kFresh, 1), true, 1.15);
   all &= Gate("in virtual time / floor", ratio(kVirtual, kFloor, 1), true, 1.3);
   all &= Gate("without thread_local / floor", ratio(kSharedSlots, kFloor, 1),
