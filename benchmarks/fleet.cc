@@ -44,8 +44,8 @@
 #include "refreshable/credential.h"
 #include "refreshable/executors/clock.h"
 #include "refreshable/failure_class.h"
+#include "refreshable/machine/refresh_machine.h"
 #include "refreshable/policy.h"
-#include "refreshable/refresh_machine.h"
 
 namespace {
 

@@ -24,7 +24,7 @@
 #include "refreshable/executors/clock.h"
 #include "refreshable/executors/executor.h"
 #include "refreshable/executors/manual_executor.h"
-#include "refreshable/internal/hazard_domain.h"
+#include "refreshable/hazard/hazard_domain.h"
 #include "refreshable/refreshable.h"
 #include "refreshable/token_source.h"
 

@@ -5,13 +5,12 @@
 #ifndef REFRESHABLE_EXECUTORS_CLOCK_H_
 #define REFRESHABLE_EXECUTORS_CLOCK_H_
 
-#include "refreshable/executors/cpp17.h"  // IWYU pragma: keep
-
 #include <atomic>
 #include <cstdint>
 #include <ctime>
 
 #include "absl/time/time.h"
+#include "refreshable/executors/internal/cpp17.h"  // IWYU pragma: keep
 
 namespace refreshable {
 

@@ -7,8 +7,6 @@
 #ifndef REFRESHABLE_EXECUTORS_EXECUTOR_H_
 #define REFRESHABLE_EXECUTORS_EXECUTOR_H_
 
-#include "refreshable/executors/cpp17.h"  // IWYU pragma: keep
-
 #include <atomic>
 #include <cstdint>
 #include <memory>
@@ -17,6 +15,7 @@
 #include "absl/functional/function_ref.h"
 #include "absl/time/time.h"
 #include "refreshable/executors/clock.h"
+#include "refreshable/executors/internal/cpp17.h"  // IWYU pragma: keep
 
 namespace refreshable {
 

@@ -16,8 +16,8 @@
 #include "absl/time/time.h"
 #include "refreshable/executors/clock.h"
 #include "refreshable/executors/executor.h"
-#include "refreshable/executors/fatal.h"
-#include "refreshable/executors/has_memory.h"
+#include "refreshable/executors/internal/fatal.h"
+#include "refreshable/executors/internal/has_memory.h"
 
 namespace refreshable {
 namespace {

@@ -16,9 +16,9 @@
 #include "absl/time/time.h"
 #include "refreshable/executors/clock.h"
 #include "refreshable/executors/executor.h"
-#include "refreshable/executors/fatal.h"
-#include "refreshable/executors/has_memory.h"
-#include "refreshable/executors/thread_pool.h"
+#include "refreshable/executors/internal/fatal.h"
+#include "refreshable/executors/internal/has_memory.h"
+#include "refreshable/executors/internal/thread_pool.h"
 
 namespace refreshable {
 namespace {

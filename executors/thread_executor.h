@@ -6,8 +6,6 @@
 #ifndef REFRESHABLE_EXECUTORS_THREAD_EXECUTOR_H_
 #define REFRESHABLE_EXECUTORS_THREAD_EXECUTOR_H_
 
-#include "refreshable/executors/cpp17.h"  // IWYU pragma: keep
-
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -18,6 +16,7 @@
 #include "absl/time/time.h"
 #include "refreshable/executors/clock.h"
 #include "refreshable/executors/executor.h"
+#include "refreshable/executors/internal/cpp17.h"  // IWYU pragma: keep
 
 namespace refreshable {
 namespace executors_internal {

@@ -6,8 +6,6 @@
 #ifndef REFRESHABLE_CALL_WITH_TOKEN_H_
 #define REFRESHABLE_CALL_WITH_TOKEN_H_
 
-#include "refreshable/executors/cpp17.h"  // IWYU pragma: keep
-
 #include <algorithm>
 #include <memory>
 #include <optional>
@@ -19,13 +17,14 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "refreshable/executors/clock.h"
+#include "refreshable/executors/internal/cpp17.h"  // IWYU pragma: keep
 #include "refreshable/generation.h"
 #include "refreshable/internal/misuse.h"
 #include "refreshable/internal/null_function.h"
-#include "refreshable/internal/state.h"
 #include "refreshable/lease.h"
-#include "refreshable/refresh_machine.h"
+#include "refreshable/machine/refresh_machine.h"
 #include "refreshable/refreshable.h"
+#include "refreshable/shell/typed_shell.h"
 
 namespace refreshable {
 

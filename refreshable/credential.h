@@ -5,12 +5,11 @@
 #ifndef REFRESHABLE_CREDENTIAL_H_
 #define REFRESHABLE_CREDENTIAL_H_
 
-#include "refreshable/executors/cpp17.h"  // IWYU pragma: keep
-
 #include <ostream>
 #include <utility>
 
 #include "absl/time/time.h"
+#include "refreshable/executors/internal/cpp17.h"  // IWYU pragma: keep
 #include "refreshable/internal/printing.h"
 
 namespace refreshable {

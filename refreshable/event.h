@@ -5,14 +5,13 @@
 #ifndef REFRESHABLE_EVENT_H_
 #define REFRESHABLE_EVENT_H_
 
-#include "refreshable/executors/cpp17.h"  // IWYU pragma: keep
-
 #include <cstddef>
 #include <ostream>
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "refreshable/executors/internal/cpp17.h"  // IWYU pragma: keep
 #include "refreshable/freshness.h"
 #include "refreshable/generation.h"
 #include "refreshable/internal/printing.h"

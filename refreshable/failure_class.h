@@ -5,12 +5,11 @@
 #ifndef REFRESHABLE_FAILURE_CLASS_H_
 #define REFRESHABLE_FAILURE_CLASS_H_
 
-#include "refreshable/executors/cpp17.h"  // IWYU pragma: keep
-
 #include <ostream>
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
+#include "refreshable/executors/internal/cpp17.h"  // IWYU pragma: keep
 
 namespace refreshable {
 

@@ -6,12 +6,11 @@
 #ifndef REFRESHABLE_FORMAT_H_
 #define REFRESHABLE_FORMAT_H_
 
-#include "refreshable/executors/cpp17.h"  // IWYU pragma: keep
-
 #include "fmt/format.h"
 #include "fmt/ostream.h"
 #include "refreshable/credential.h"
 #include "refreshable/event.h"
+#include "refreshable/executors/internal/cpp17.h"  // IWYU pragma: keep
 #include "refreshable/failure_class.h"
 #include "refreshable/freshness.h"
 #include "refreshable/generation.h"

@@ -5,11 +5,10 @@
 #ifndef REFRESHABLE_FRESHNESS_H_
 #define REFRESHABLE_FRESHNESS_H_
 
-#include "refreshable/executors/cpp17.h"  // IWYU pragma: keep
-
 #include <ostream>
 
 #include "absl/strings/string_view.h"
+#include "refreshable/executors/internal/cpp17.h"  // IWYU pragma: keep
 
 namespace refreshable {
 

@@ -5,12 +5,12 @@
 #ifndef REFRESHABLE_GENERATION_H_
 #define REFRESHABLE_GENERATION_H_
 
-#include "refreshable/executors/cpp17.h"  // IWYU pragma: keep
-
 #include <cstdint>
 #include <ostream>
 #include <string>
 #include <utility>
+
+#include "refreshable/executors/internal/cpp17.h"  // IWYU pragma: keep
 
 namespace refreshable {
 

@@ -5,13 +5,12 @@
 #ifndef REFRESHABLE_HEALTH_H_
 #define REFRESHABLE_HEALTH_H_
 
-#include "refreshable/executors/cpp17.h"  // IWYU pragma: keep
-
 #include <cstdint>
 #include <ostream>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "refreshable/executors/internal/cpp17.h"  // IWYU pragma: keep
 #include "refreshable/freshness.h"
 #include "refreshable/generation.h"
 #include "refreshable/internal/printing.h"

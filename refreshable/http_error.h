@@ -5,8 +5,6 @@
 #ifndef REFRESHABLE_HTTP_ERROR_H_
 #define REFRESHABLE_HTTP_ERROR_H_
 
-#include "refreshable/executors/cpp17.h"  // IWYU pragma: keep
-
 #include <optional>
 #include <utility>
 
@@ -14,6 +12,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
+#include "refreshable/executors/internal/cpp17.h"  // IWYU pragma: keep
 #include "refreshable/failure_class.h"
 
 namespace refreshable {

@@ -5,8 +5,6 @@
 #ifndef REFRESHABLE_LEASE_H_
 #define REFRESHABLE_LEASE_H_
 
-#include "refreshable/executors/cpp17.h"  // IWYU pragma: keep
-
 #include <atomic>
 #include <cstdint>
 #include <limits>
@@ -17,9 +15,10 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "refreshable/credential.h"
+#include "refreshable/executors/internal/cpp17.h"  // IWYU pragma: keep
 #include "refreshable/generation.h"
+#include "refreshable/hazard/hazard_domain.h"
 #include "refreshable/internal/abi.h"
-#include "refreshable/internal/hazard_domain.h"
 #include "refreshable/internal/printing.h"
 
 namespace refreshable {

@@ -5,9 +5,8 @@
 #ifndef REFRESHABLE_OBSERVER_H_
 #define REFRESHABLE_OBSERVER_H_
 
-#include "refreshable/executors/cpp17.h"  // IWYU pragma: keep
-
 #include "refreshable/event.h"
+#include "refreshable/executors/internal/cpp17.h"  // IWYU pragma: keep
 
 namespace refreshable {
 

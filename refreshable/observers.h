@@ -5,8 +5,6 @@
 #ifndef REFRESHABLE_OBSERVERS_H_
 #define REFRESHABLE_OBSERVERS_H_
 
-#include "refreshable/executors/cpp17.h"  // IWYU pragma: keep
-
 #include <array>
 #include <atomic>
 #include <cstdint>
@@ -14,6 +12,7 @@
 #include <string>
 
 #include "refreshable/event.h"
+#include "refreshable/executors/internal/cpp17.h"  // IWYU pragma: keep
 #include "refreshable/observer.h"
 
 namespace refreshable {

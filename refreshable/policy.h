@@ -5,13 +5,12 @@
 #ifndef REFRESHABLE_POLICY_H_
 #define REFRESHABLE_POLICY_H_
 
-#include "refreshable/executors/cpp17.h"  // IWYU pragma: keep
-
 #include <optional>
 #include <ostream>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "refreshable/executors/internal/cpp17.h"  // IWYU pragma: keep
 #include "refreshable/internal/printing.h"
 
 namespace refreshable {

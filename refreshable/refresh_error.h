@@ -5,8 +5,6 @@
 #ifndef REFRESHABLE_REFRESH_ERROR_H_
 #define REFRESHABLE_REFRESH_ERROR_H_
 
-#include "refreshable/executors/cpp17.h"  // IWYU pragma: keep
-
 #include <optional>
 #include <ostream>
 #include <string>
@@ -14,6 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "refreshable/executors/internal/cpp17.h"  // IWYU pragma: keep
 #include "refreshable/internal/printing.h"
 
 namespace refreshable {

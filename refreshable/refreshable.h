@@ -5,8 +5,6 @@
 #ifndef REFRESHABLE_REFRESHABLE_H_
 #define REFRESHABLE_REFRESHABLE_H_
 
-#include "refreshable/executors/cpp17.h"  // IWYU pragma: keep
-
 #include <algorithm>
 #include <cstdint>
 #include <functional>
@@ -24,18 +22,19 @@
 #include "refreshable/credential.h"
 #include "refreshable/executors/clock.h"
 #include "refreshable/executors/executor.h"
+#include "refreshable/executors/internal/cpp17.h"  // IWYU pragma: keep
 #include "refreshable/failure_class.h"
 #include "refreshable/generation.h"
 #include "refreshable/health.h"
 #include "refreshable/internal/misuse.h"
 #include "refreshable/internal/null_function.h"
-#include "refreshable/internal/shell.h"
-#include "refreshable/internal/state.h"
 #include "refreshable/lease.h"
+#include "refreshable/machine/refresh_machine.h"
 #include "refreshable/observer.h"
 #include "refreshable/policy.h"
 #include "refreshable/refresh_error.h"
-#include "refreshable/refresh_machine.h"
+#include "refreshable/shell/shell.h"
+#include "refreshable/shell/typed_shell.h"
 #include "refreshable/token_source.h"
 #include "refreshable/waiter_id.h"
 

@@ -15,9 +15,9 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "refreshable/executors/manual_executor.h"
-#include "refreshable/scenario_testing.h"
 #include "refreshable/testing/matchers.h"
 #include "refreshable/testing/scripted_source.h"
+#include "refreshable/tests/scenario_test_util.h"
 
 namespace refreshable {
 namespace {

@@ -5,12 +5,11 @@
 #ifndef REFRESHABLE_REJECTION_H_
 #define REFRESHABLE_REJECTION_H_
 
-#include "refreshable/executors/cpp17.h"  // IWYU pragma: keep
-
 #include <cstddef>
 
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
+#include "refreshable/executors/internal/cpp17.h"  // IWYU pragma: keep
 
 namespace refreshable {
 

@@ -5,14 +5,13 @@
 #ifndef REFRESHABLE_SECRET_H_
 #define REFRESHABLE_SECRET_H_
 
-#include "refreshable/executors/cpp17.h"  // IWYU pragma: keep
-
 #include <cstddef>
 #include <memory>
 #include <ostream>
 #include <string>
 
 #include "absl/strings/string_view.h"
+#include "refreshable/executors/internal/cpp17.h"  // IWYU pragma: keep
 
 namespace refreshable {
 

@@ -5,8 +5,6 @@
 #ifndef REFRESHABLE_TOKEN_SOURCE_H_
 #define REFRESHABLE_TOKEN_SOURCE_H_
 
-#include "refreshable/executors/cpp17.h"  // IWYU pragma: keep
-
 #include <atomic>
 #include <exception>
 #include <memory>
@@ -20,6 +18,7 @@
 #include "absl/time/time.h"
 #include "refreshable/credential.h"
 #include "refreshable/event.h"
+#include "refreshable/executors/internal/cpp17.h"  // IWYU pragma: keep
 #include "refreshable/generation.h"
 #include "refreshable/internal/has_equality.h"  // IWYU pragma: export
 #include "refreshable/internal/null_function.h"

@@ -5,9 +5,9 @@
 #ifndef REFRESHABLE_WAITER_ID_H_
 #define REFRESHABLE_WAITER_ID_H_
 
-#include "refreshable/executors/cpp17.h"  // IWYU pragma: keep
-
 #include <cstdint>
+
+#include "refreshable/executors/internal/cpp17.h"  // IWYU pragma: keep
 
 namespace refreshable {
 

@@ -6,14 +6,13 @@
 #ifndef REFRESHABLE_TESTING_CLOCK_CONFORMANCE_H_
 #define REFRESHABLE_TESTING_CLOCK_CONFORMANCE_H_
 
-#include "refreshable/executors/cpp17.h"  // IWYU pragma: keep
-
 #include <memory>
 
 #include "absl/time/time.h"
 #include "gtest/gtest.h"
 #include "refreshable/executors/clock.h"
 #include "refreshable/executors/executor.h"
+#include "refreshable/executors/internal/cpp17.h"  // IWYU pragma: keep
 #include "refreshable/testing/conformance.h"
 
 namespace refreshable_testing {

@@ -6,8 +6,6 @@
 #ifndef REFRESHABLE_TESTING_CONFORMANCE_H_
 #define REFRESHABLE_TESTING_CONFORMANCE_H_
 
-#include "refreshable/executors/cpp17.h"  // IWYU pragma: keep
-
 #include <functional>
 #include <memory>
 #include <ostream>
@@ -17,6 +15,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/synchronization/notification.h"
 #include "gtest/gtest.h"
+#include "refreshable/executors/internal/cpp17.h"  // IWYU pragma: keep
 
 namespace refreshable_testing {
 

@@ -5,8 +5,7 @@
 #ifndef REFRESHABLE_TESTING_EXACT_POLICY_H_
 #define REFRESHABLE_TESTING_EXACT_POLICY_H_
 
-#include "refreshable/executors/cpp17.h"  // IWYU pragma: keep
-
+#include "refreshable/executors/internal/cpp17.h"  // IWYU pragma: keep
 #include "refreshable/policy.h"
 
 namespace refreshable_testing {

@@ -5,13 +5,12 @@
 #ifndef REFRESHABLE_TESTING_LAMBDA_OBSERVER_H_
 #define REFRESHABLE_TESTING_LAMBDA_OBSERVER_H_
 
-#include "refreshable/executors/cpp17.h"  // IWYU pragma: keep
-
 #include <functional>
 #include <memory>
 #include <utility>
 
 #include "refreshable/event.h"
+#include "refreshable/executors/internal/cpp17.h"  // IWYU pragma: keep
 #include "refreshable/observer.h"
 
 namespace refreshable_testing {

@@ -10,8 +10,6 @@
 #ifndef REFRESHABLE_TESTING_MATCHERS_H_
 #define REFRESHABLE_TESTING_MATCHERS_H_
 
-#include "refreshable/executors/cpp17.h"  // IWYU pragma: keep
-
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -21,6 +19,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "gmock/gmock.h"
+#include "refreshable/executors/internal/cpp17.h"  // IWYU pragma: keep
 #include "refreshable/freshness.h"
 #include "refreshable/generation.h"
 #include "refreshable/health.h"

@@ -6,8 +6,6 @@
 #ifndef REFRESHABLE_TESTING_SCHEDULE_EXPLORER_H_
 #define REFRESHABLE_TESTING_SCHEDULE_EXPLORER_H_
 
-#include "refreshable/executors/cpp17.h"  // IWYU pragma: keep
-
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -20,6 +18,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "refreshable/executors/internal/cpp17.h"  // IWYU pragma: keep
 #include "refreshable/policy.h"
 #include "refreshable/testing/schedule_world.h"
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The explorer itself: which orders it runs, how it counts them, and what it
-// says of one that fails. Whether it finds faults: planted_faults_test.cc.
+// says of one that fails. Whether it finds faults: explorer_mutants_test.cc.
 
 #include "refreshable/testing/schedule_explorer.h"
 

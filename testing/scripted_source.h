@@ -5,8 +5,6 @@
 #ifndef REFRESHABLE_TESTING_SCRIPTED_SOURCE_H_
 #define REFRESHABLE_TESTING_SCRIPTED_SOURCE_H_
 
-#include "refreshable/executors/cpp17.h"  // IWYU pragma: keep
-
 #include <cstddef>
 #include <deque>
 #include <functional>
@@ -25,6 +23,7 @@
 #include "refreshable/credential.h"
 #include "refreshable/executors/clock.h"
 #include "refreshable/executors/executor.h"
+#include "refreshable/executors/internal/cpp17.h"  // IWYU pragma: keep
 #include "refreshable/token_source.h"
 
 namespace refreshable_testing {

@@ -3,8 +3,8 @@
 // Mint: a token server without the network, for the tests of the token source
 // suite. Private.
 
-#ifndef REFRESHABLE_TESTING_MINT_TESTING_H_
-#define REFRESHABLE_TESTING_MINT_TESTING_H_
+#ifndef REFRESHABLE_TESTING_TOKEN_SERVER_TEST_UTIL_H_
+#define REFRESHABLE_TESTING_TOKEN_SERVER_TEST_UTIL_H_
 
 #include <optional>
 #include <string>
@@ -122,4 +122,4 @@ class MintRig : public TokenSourceRig<std::string> {
 
 }  // namespace refreshable_testing
 
-#endif  // REFRESHABLE_TESTING_MINT_TESTING_H_
+#endif  // REFRESHABLE_TESTING_TOKEN_SERVER_TEST_UTIL_H_

@@ -6,8 +6,6 @@
 #ifndef REFRESHABLE_TESTING_TOKEN_SOURCE_CONFORMANCE_H_
 #define REFRESHABLE_TESTING_TOKEN_SOURCE_CONFORMANCE_H_
 
-#include "refreshable/executors/cpp17.h"  // IWYU pragma: keep
-
 #include <functional>
 #include <memory>
 #include <optional>
@@ -23,6 +21,7 @@
 #include "gtest/gtest.h"
 #include "refreshable/credential.h"
 #include "refreshable/executors/clock.h"
+#include "refreshable/executors/internal/cpp17.h"  // IWYU pragma: keep
 #include "refreshable/testing/conformance.h"
 #include "refreshable/token_source.h"
 

@@ -12,8 +12,8 @@
 #include "gtest/gtest.h"
 #include "refreshable/credential.h"
 #include "refreshable/testing/conformance.h"
-#include "refreshable/testing/mint_testing.h"
 #include "refreshable/testing/scripted_source.h"
+#include "refreshable/testing/token_server_test_util.h"
 #include "refreshable/token_source.h"
 
 namespace refreshable_testing {

@@ -2,8 +2,8 @@
 //
 // Require: ends the program when an executor is misused. Private.
 
-#ifndef REFRESHABLE_EXECUTORS_FATAL_H_
-#define REFRESHABLE_EXECUTORS_FATAL_H_
+#ifndef REFRESHABLE_EXECUTORS_INTERNAL_FATAL_H_
+#define REFRESHABLE_EXECUTORS_INTERNAL_FATAL_H_
 
 #include <cstdio>
 #include <cstdlib>
@@ -23,4 +23,4 @@ inline void Require(bool ok, const char* message) {
 }  // namespace executors_internal
 }  // namespace refreshable
 
-#endif  // REFRESHABLE_EXECUTORS_FATAL_H_
+#endif  // REFRESHABLE_EXECUTORS_INTERNAL_FATAL_H_

@@ -3,8 +3,8 @@
 // ForkMutex: a lock that a thread may hold over fork(), and release on both
 // sides of it.
 
-#ifndef REFRESHABLE_EXECUTORS_FORK_MUTEX_H_
-#define REFRESHABLE_EXECUTORS_FORK_MUTEX_H_
+#ifndef REFRESHABLE_EXECUTORS_INTERNAL_FORK_MUTEX_H_
+#define REFRESHABLE_EXECUTORS_INTERNAL_FORK_MUTEX_H_
 
 #include <mutex>  // NOLINT(build/c++11)
 
@@ -48,4 +48,4 @@ class ABSL_SCOPED_LOCKABLE ForkMutexLock {
 }  // namespace executors_internal
 }  // namespace refreshable
 
-#endif  // REFRESHABLE_EXECUTORS_FORK_MUTEX_H_
+#endif  // REFRESHABLE_EXECUTORS_INTERNAL_FORK_MUTEX_H_

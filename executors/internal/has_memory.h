@@ -2,8 +2,8 @@
 //
 // HasMemory: whether an executor has the memory for a task. Private.
 
-#ifndef REFRESHABLE_EXECUTORS_HAS_MEMORY_H_
-#define REFRESHABLE_EXECUTORS_HAS_MEMORY_H_
+#ifndef REFRESHABLE_EXECUTORS_INTERNAL_HAS_MEMORY_H_
+#define REFRESHABLE_EXECUTORS_INTERNAL_HAS_MEMORY_H_
 
 #include <new>
 
@@ -30,4 +30,4 @@ bool HasMemory(Function allocate) {
 }  // namespace executors_internal
 }  // namespace refreshable
 
-#endif  // REFRESHABLE_EXECUTORS_HAS_MEMORY_H_
+#endif  // REFRESHABLE_EXECUTORS_INTERNAL_HAS_MEMORY_H_

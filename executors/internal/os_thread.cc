@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-#include "refreshable/executors/os_thread.h"
+#include "refreshable/executors/internal/os_thread.h"
 
 #include <memory>
 #include <new>

@@ -2,8 +2,8 @@
 //
 // OsThread: a thread whose start may fail. Private.
 
-#ifndef REFRESHABLE_EXECUTORS_OS_THREAD_H_
-#define REFRESHABLE_EXECUTORS_OS_THREAD_H_
+#ifndef REFRESHABLE_EXECUTORS_INTERNAL_OS_THREAD_H_
+#define REFRESHABLE_EXECUTORS_INTERNAL_OS_THREAD_H_
 
 #ifdef _WIN32
 #include <thread>  // NOLINT(build/c++11)
@@ -46,4 +46,4 @@ class OsThread {
 }  // namespace executors_internal
 }  // namespace refreshable
 
-#endif  // REFRESHABLE_EXECUTORS_OS_THREAD_H_
+#endif  // REFRESHABLE_EXECUTORS_INTERNAL_OS_THREAD_H_

@@ -3,8 +3,8 @@
 // SteadyCondVar: a condition variable whose timed waits no step of the wall
 // clock can lengthen.
 
-#ifndef REFRESHABLE_EXECUTORS_STEADY_COND_VAR_H_
-#define REFRESHABLE_EXECUTORS_STEADY_COND_VAR_H_
+#ifndef REFRESHABLE_EXECUTORS_INTERNAL_STEADY_COND_VAR_H_
+#define REFRESHABLE_EXECUTORS_INTERNAL_STEADY_COND_VAR_H_
 
 #include <condition_variable>  // NOLINT(build/c++11)
 
@@ -56,4 +56,4 @@ class SteadyCondVar {
 }  // namespace executors_internal
 }  // namespace refreshable
 
-#endif  // REFRESHABLE_EXECUTORS_STEADY_COND_VAR_H_
+#endif  // REFRESHABLE_EXECUTORS_INTERNAL_STEADY_COND_VAR_H_

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-#include "refreshable/executors/thread_pool.h"
+#include "refreshable/executors/internal/thread_pool.h"
 
 #ifndef _WIN32
 #include <pthread.h>
@@ -17,8 +17,8 @@
 #include "absl/base/attributes.h"
 #include "absl/functional/any_invocable.h"
 #include "absl/time/time.h"
-#include "refreshable/executors/fork_mutex.h"
-#include "refreshable/executors/has_memory.h"
+#include "refreshable/executors/internal/fork_mutex.h"
+#include "refreshable/executors/internal/has_memory.h"
 
 namespace refreshable {
 namespace executors_internal {

@@ -2,8 +2,8 @@
 //
 // ThreadPool: the threads of a ThreadExecutor. Private.
 
-#ifndef REFRESHABLE_EXECUTORS_THREAD_POOL_H_
-#define REFRESHABLE_EXECUTORS_THREAD_POOL_H_
+#ifndef REFRESHABLE_EXECUTORS_INTERNAL_THREAD_POOL_H_
+#define REFRESHABLE_EXECUTORS_INTERNAL_THREAD_POOL_H_
 
 #include <atomic>
 #include <cstddef>
@@ -19,9 +19,9 @@
 #include "absl/time/time.h"
 #include "refreshable/executors/clock.h"
 #include "refreshable/executors/executor.h"
-#include "refreshable/executors/fork_mutex.h"
-#include "refreshable/executors/os_thread.h"
-#include "refreshable/executors/steady_cond_var.h"
+#include "refreshable/executors/internal/fork_mutex.h"
+#include "refreshable/executors/internal/os_thread.h"
+#include "refreshable/executors/internal/steady_cond_var.h"
 
 namespace refreshable {
 namespace executors_internal {
@@ -186,4 +186,4 @@ class ThreadPool final : public std::enable_shared_from_this<ThreadPool> {
 }  // namespace executors_internal
 }  // namespace refreshable
 
-#endif  // REFRESHABLE_EXECUTORS_THREAD_POOL_H_
+#endif  // REFRESHABLE_EXECUTORS_INTERNAL_THREAD_POOL_H_

@@ -12,9 +12,9 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "refreshable/fuzz/fuzzing.h"
+#include "refreshable/machine/checked_machine_test_util.h"
+#include "refreshable/machine/reference_model_test_util.h"
 #include "refreshable/policy.h"
-#include "refreshable/refresh_machine_facts_test_util.h"
-#include "refreshable/refresh_machine_rules_test_util.h"
 
 namespace refreshable {
 namespace internal {

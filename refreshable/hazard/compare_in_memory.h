@@ -6,8 +6,8 @@
 // read has four of these, which makes a difference of one cycle in seven
 // (docs/performance.md).
 
-#ifndef REFRESHABLE_INTERNAL_COMPARE_IN_MEMORY_H_
-#define REFRESHABLE_INTERNAL_COMPARE_IN_MEMORY_H_
+#ifndef REFRESHABLE_HAZARD_COMPARE_IN_MEMORY_H_
+#define REFRESHABLE_HAZARD_COMPARE_IN_MEMORY_H_
 
 #include <atomic>
 #include <cstdint>
@@ -76,4 +76,4 @@ inline bool BelowRelaxed(int64_t value, const std::atomic<int64_t>& word) {
 }  // namespace internal
 }  // namespace refreshable
 
-#endif  // REFRESHABLE_INTERNAL_COMPARE_IN_MEMORY_H_
+#endif  // REFRESHABLE_HAZARD_COMPARE_IN_MEMORY_H_

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-#include "refreshable/internal/compare_in_memory.h"
+#include "refreshable/hazard/compare_in_memory.h"
 
 #include <atomic>
 #include <cstdint>

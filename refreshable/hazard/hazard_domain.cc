@@ -2,7 +2,7 @@
 //
 // long: names in an unnamed namespace are never bound to those of another copy.
 
-#include "refreshable/internal/hazard_domain.h"
+#include "refreshable/hazard/hazard_domain.h"
 
 #include <algorithm>
 #include <atomic>

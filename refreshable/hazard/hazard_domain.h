@@ -12,8 +12,8 @@
 // which the linker binds a symbol: each function that needs a domain's data is
 // a virtual method of that domain.
 
-#ifndef REFRESHABLE_INTERNAL_HAZARD_DOMAIN_H_
-#define REFRESHABLE_INTERNAL_HAZARD_DOMAIN_H_
+#ifndef REFRESHABLE_HAZARD_HAZARD_DOMAIN_H_
+#define REFRESHABLE_HAZARD_HAZARD_DOMAIN_H_
 
 #include <atomic>
 #include <cstddef>
@@ -22,8 +22,8 @@
 
 #include "absl/base/attributes.h"
 #include "absl/base/optimization.h"
+#include "refreshable/hazard/compare_in_memory.h"
 #include "refreshable/internal/abi.h"
-#include "refreshable/internal/compare_in_memory.h"
 
 namespace refreshable {
 namespace internal {
@@ -345,4 +345,4 @@ REFRESHABLE_ABI_NAMESPACE_END
 }  // namespace internal
 }  // namespace refreshable
 
-#endif  // REFRESHABLE_INTERNAL_HAZARD_DOMAIN_H_
+#endif  // REFRESHABLE_HAZARD_HAZARD_DOMAIN_H_

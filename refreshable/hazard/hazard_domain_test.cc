@@ -3,7 +3,7 @@
 // This test is built three times: as it is, as if there were no membarrier(2),
 // and without thread_local. The promises are the same.
 
-#include "refreshable/internal/hazard_domain.h"
+#include "refreshable/hazard/hazard_domain.h"
 
 #include <algorithm>
 #include <atomic>
@@ -15,7 +15,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/synchronization/notification.h"
 #include "gtest/gtest.h"
-#include "refreshable/internal/hazard_domain_testing.h"
+#include "refreshable/hazard/hazard_test_util.h"
 
 namespace refreshable {
 namespace internal {

@@ -16,8 +16,8 @@
 
 #include "absl/synchronization/notification.h"
 #include "gtest/gtest.h"
-#include "refreshable/internal/hazard_domain.h"
-#include "refreshable/internal/hazard_domain_testing.h"
+#include "refreshable/hazard/hazard_domain.h"
+#include "refreshable/hazard/hazard_test_util.h"
 
 namespace refreshable {
 namespace internal {

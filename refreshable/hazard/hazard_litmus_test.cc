@@ -22,7 +22,7 @@
 // The tests are short. To go deeper:
 //
 //   ./bazelw test --config=deep --test_output=all
-//       --test_arg=--rounds=5000000 //refreshable:hazard_litmus_test
+//       --test_arg=--rounds=5000000 //refreshable/hazard:hazard_litmus_test
 
 #include <atomic>
 #include <cstddef>
@@ -40,7 +40,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
 #include "gtest/gtest.h"
-#include "refreshable/internal/hazard_domain.h"
+#include "refreshable/hazard/hazard_domain.h"
 
 namespace refreshable {
 namespace internal {

@@ -3,7 +3,7 @@
 // The kernel has granted membarrier(2) and then begins to refuse it, because
 // the program has set up a sandbox for itself after its first read.
 
-#include "refreshable/internal/hazard_domain.h"
+#include "refreshable/hazard/hazard_domain.h"
 
 #ifdef __linux__
 #include <linux/filter.h>

@@ -4,8 +4,8 @@
 // used after their destruction, and a fixture that checks that each test leaves
 // the domain as it found it.
 
-#ifndef REFRESHABLE_INTERNAL_HAZARD_DOMAIN_TESTING_H_
-#define REFRESHABLE_INTERNAL_HAZARD_DOMAIN_TESTING_H_
+#ifndef REFRESHABLE_HAZARD_HAZARD_TEST_UTIL_H_
+#define REFRESHABLE_HAZARD_HAZARD_TEST_UTIL_H_
 
 #include <atomic>
 #include <cstdint>
@@ -13,7 +13,7 @@
 #include <utility>
 
 #include "gtest/gtest.h"
-#include "refreshable/internal/hazard_domain.h"
+#include "refreshable/hazard/hazard_domain.h"
 
 namespace refreshable {
 namespace internal {
@@ -79,4 +79,4 @@ class HazardDomainTest : public testing::Test {
 }  // namespace internal
 }  // namespace refreshable
 
-#endif  // REFRESHABLE_INTERNAL_HAZARD_DOMAIN_TESTING_H_
+#endif  // REFRESHABLE_HAZARD_HAZARD_TEST_UTIL_H_

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // long: every rule that a step can break is stated here, once.
 
-#include "refreshable/refresh_machine_rules_test_util.h"
+#include "refreshable/machine/checked_machine_test_util.h"
 
 #include <algorithm>
 #include <optional>

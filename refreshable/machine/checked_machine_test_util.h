@@ -3,16 +3,16 @@
 // RuledMachine: a RefreshMachine whose every step is checked against the
 // contract.
 
-#ifndef REFRESHABLE_REFRESH_MACHINE_RULES_TEST_UTIL_H_
-#define REFRESHABLE_REFRESH_MACHINE_RULES_TEST_UTIL_H_
+#ifndef REFRESHABLE_MACHINE_CHECKED_MACHINE_TEST_UTIL_H_
+#define REFRESHABLE_MACHINE_CHECKED_MACHINE_TEST_UTIL_H_
 
 #include <array>
 #include <cstdint>
 #include <string>
 
 #include "refreshable/executors/clock.h"
-#include "refreshable/refresh_machine.h"
-#include "refreshable/refresh_machine_facts_test_util.h"
+#include "refreshable/machine/reference_model_test_util.h"
+#include "refreshable/machine/refresh_machine.h"
 
 namespace refreshable {
 namespace internal {
@@ -128,4 +128,4 @@ class RuledMachine {
 }  // namespace internal
 }  // namespace refreshable
 
-#endif  // REFRESHABLE_REFRESH_MACHINE_RULES_TEST_UTIL_H_
+#endif  // REFRESHABLE_MACHINE_CHECKED_MACHINE_TEST_UTIL_H_

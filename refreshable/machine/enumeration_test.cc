@@ -26,10 +26,10 @@
 #include "gtest/gtest.h"
 #include "refreshable/failure_class.h"
 #include "refreshable/freshness.h"
+#include "refreshable/machine/checked_machine_test_util.h"
+#include "refreshable/machine/reference_model_test_util.h"
+#include "refreshable/machine/refresh_machine.h"
 #include "refreshable/policy.h"
-#include "refreshable/refresh_machine.h"
-#include "refreshable/refresh_machine_facts_test_util.h"
-#include "refreshable/refresh_machine_rules_test_util.h"
 
 namespace refreshable {
 namespace internal {

@@ -14,9 +14,9 @@
 #include "gtest/gtest.h"
 #include "refreshable/event.h"
 #include "refreshable/freshness.h"
+#include "refreshable/machine/machine_test_util.h"
+#include "refreshable/machine/refresh_machine.h"
 #include "refreshable/policy.h"
-#include "refreshable/refresh_machine.h"
-#include "refreshable/refresh_machine_test_util.h"
 
 namespace refreshable {
 namespace internal {

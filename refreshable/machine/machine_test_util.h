@@ -2,8 +2,8 @@
 //
 // MachineDriver: a RefreshMachine with two clocks that the test moves.
 
-#ifndef REFRESHABLE_REFRESH_MACHINE_TEST_UTIL_H_
-#define REFRESHABLE_REFRESH_MACHINE_TEST_UTIL_H_
+#ifndef REFRESHABLE_MACHINE_MACHINE_TEST_UTIL_H_
+#define REFRESHABLE_MACHINE_MACHINE_TEST_UTIL_H_
 
 #include <algorithm>
 #include <cstdint>
@@ -14,7 +14,7 @@
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "refreshable/executors/clock.h"
-#include "refreshable/refresh_machine.h"
+#include "refreshable/machine/refresh_machine.h"
 #include "refreshable/testing/exact_policy.h"
 
 namespace refreshable {
@@ -236,4 +236,4 @@ class MachineDriver {
 }  // namespace internal
 }  // namespace refreshable
 
-#endif  // REFRESHABLE_REFRESH_MACHINE_TEST_UTIL_H_
+#endif  // REFRESHABLE_MACHINE_MACHINE_TEST_UTIL_H_

@@ -19,8 +19,8 @@
 #include "absl/strings/str_join.h"
 #include "absl/time/time.h"
 #include "gtest/gtest.h"
-#include "refreshable/refresh_machine.h"
-#include "refreshable/refresh_machine_test_util.h"
+#include "refreshable/machine/machine_test_util.h"
+#include "refreshable/machine/refresh_machine.h"
 
 namespace refreshable {
 namespace internal {

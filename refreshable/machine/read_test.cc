@@ -11,8 +11,8 @@
 #include "absl/time/time.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "refreshable/refresh_machine.h"
-#include "refreshable/refresh_machine_test_util.h"
+#include "refreshable/machine/machine_test_util.h"
+#include "refreshable/machine/refresh_machine.h"
 
 namespace refreshable {
 namespace internal {

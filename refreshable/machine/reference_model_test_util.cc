@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-#include "refreshable/refresh_machine_facts_test_util.h"
+#include "refreshable/machine/reference_model_test_util.h"
 
 #include <algorithm>
 

@@ -5,8 +5,8 @@
 // milliseconds. It is written from docs/contract.md and not from the machine,
 // so it uses ages instead of deadlines and facts instead of phases.
 
-#ifndef REFRESHABLE_REFRESH_MACHINE_FACTS_TEST_UTIL_H_
-#define REFRESHABLE_REFRESH_MACHINE_FACTS_TEST_UTIL_H_
+#ifndef REFRESHABLE_MACHINE_REFERENCE_MODEL_TEST_UTIL_H_
+#define REFRESHABLE_MACHINE_REFERENCE_MODEL_TEST_UTIL_H_
 
 #include <cstdint>
 #include <limits>
@@ -17,8 +17,8 @@
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "refreshable/freshness.h"
+#include "refreshable/machine/refresh_machine.h"
 #include "refreshable/policy.h"
-#include "refreshable/refresh_machine.h"
 
 namespace refreshable {
 namespace internal {
@@ -181,4 +181,4 @@ struct Facts {
 }  // namespace internal
 }  // namespace refreshable
 
-#endif  // REFRESHABLE_REFRESH_MACHINE_FACTS_TEST_UTIL_H_
+#endif  // REFRESHABLE_MACHINE_REFERENCE_MODEL_TEST_UTIL_H_

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // long: all rules are in one file, to be compared with docs/contract.md.
 
-#include "refreshable/refresh_machine.h"
+#include "refreshable/machine/refresh_machine.h"
 
 #include <algorithm>
 #include <cmath>

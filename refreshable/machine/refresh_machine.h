@@ -2,8 +2,8 @@
 //
 // RefreshMachine: every rule about when a token is refreshed, in pure values.
 
-#ifndef REFRESHABLE_REFRESH_MACHINE_H_
-#define REFRESHABLE_REFRESH_MACHINE_H_
+#ifndef REFRESHABLE_MACHINE_REFRESH_MACHINE_H_
+#define REFRESHABLE_MACHINE_REFRESH_MACHINE_H_
 
 #include <cstdint>
 #include <optional>
@@ -17,8 +17,8 @@
 #include "refreshable/failure_class.h"
 #include "refreshable/freshness.h"
 #include "refreshable/generation.h"
+#include "refreshable/machine/rejection_row.h"
 #include "refreshable/policy.h"
-#include "refreshable/rejection_row.h"
 
 namespace refreshable {
 namespace internal {
@@ -381,4 +381,4 @@ class RefreshMachine {
 }  // namespace internal
 }  // namespace refreshable
 
-#endif  // REFRESHABLE_REFRESH_MACHINE_H_
+#endif  // REFRESHABLE_MACHINE_REFRESH_MACHINE_H_

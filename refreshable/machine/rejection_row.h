@@ -3,8 +3,8 @@
 // RejectionRow: which generations servers have rejected, and how soon a
 // rejection may start another attempt.
 
-#ifndef REFRESHABLE_REJECTION_ROW_H_
-#define REFRESHABLE_REJECTION_ROW_H_
+#ifndef REFRESHABLE_MACHINE_REJECTION_ROW_H_
+#define REFRESHABLE_MACHINE_REJECTION_ROW_H_
 
 #include <algorithm>
 
@@ -101,4 +101,4 @@ class RejectionRow {
 }  // namespace internal
 }  // namespace refreshable
 
-#endif  // REFRESHABLE_REJECTION_ROW_H_
+#endif  // REFRESHABLE_MACHINE_REJECTION_ROW_H_

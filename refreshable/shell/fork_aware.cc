@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-#include "refreshable/internal/fork_aware.h"
+#include "refreshable/shell/fork_aware.h"
 
 #include "absl/base/thread_annotations.h"
-#include "refreshable/executors/fork_mutex.h"
+#include "refreshable/executors/internal/fork_mutex.h"
 
 #ifndef _WIN32
 #include <pthread.h>

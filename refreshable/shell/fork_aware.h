@@ -2,8 +2,8 @@
 //
 // ForkAware: the base of an object whose lock must survive fork().
 
-#ifndef REFRESHABLE_INTERNAL_FORK_AWARE_H_
-#define REFRESHABLE_INTERNAL_FORK_AWARE_H_
+#ifndef REFRESHABLE_SHELL_FORK_AWARE_H_
+#define REFRESHABLE_SHELL_FORK_AWARE_H_
 
 #include "refreshable/internal/abi.h"
 
@@ -54,4 +54,4 @@ REFRESHABLE_ABI_NAMESPACE_END
 }  // namespace internal
 }  // namespace refreshable
 
-#endif  // REFRESHABLE_INTERNAL_FORK_AWARE_H_
+#endif  // REFRESHABLE_SHELL_FORK_AWARE_H_

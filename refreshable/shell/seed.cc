@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-#include "refreshable/internal/seed.h"
+#include "refreshable/shell/seed.h"
 
 #ifndef _WIN32
 #include <pthread.h>

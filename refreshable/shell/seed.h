@@ -2,8 +2,8 @@
 //
 // DrawSeed: seeds for the jitter.
 
-#ifndef REFRESHABLE_INTERNAL_SEED_H_
-#define REFRESHABLE_INTERNAL_SEED_H_
+#ifndef REFRESHABLE_SHELL_SEED_H_
+#define REFRESHABLE_SHELL_SEED_H_
 
 #include <cstdint>
 
@@ -18,4 +18,4 @@ uint64_t DrawSeed();
 }  // namespace internal
 }  // namespace refreshable
 
-#endif  // REFRESHABLE_INTERNAL_SEED_H_
+#endif  // REFRESHABLE_SHELL_SEED_H_

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-#include "refreshable/internal/shell.h"
+#include "refreshable/shell/shell.h"
 
 #include <algorithm>
 #include <exception>
@@ -8,9 +8,9 @@
 
 #include "absl/base/config.h"
 #include "absl/strings/str_cat.h"
-#include "refreshable/internal/seed.h"
-#include "refreshable/internal/shell_parts.h"
 #include "refreshable/refresh_error.h"
+#include "refreshable/shell/seed.h"
+#include "refreshable/shell/shell_effects.h"
 
 namespace refreshable {
 namespace internal {

@@ -3,8 +3,8 @@
 // Shell: carries out what the RefreshMachine decides. The part of
 // `Refreshable<Token>` that does not depend on Token.
 
-#ifndef REFRESHABLE_INTERNAL_SHELL_H_
-#define REFRESHABLE_INTERNAL_SHELL_H_
+#ifndef REFRESHABLE_SHELL_SHELL_H_
+#define REFRESHABLE_SHELL_SHELL_H_
 
 #include <atomic>
 #include <cstdint>
@@ -25,16 +25,16 @@
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "refreshable/executors/executor.h"
-#include "refreshable/executors/fork_mutex.h"
-#include "refreshable/executors/steady_cond_var.h"
+#include "refreshable/executors/internal/fork_mutex.h"
+#include "refreshable/executors/internal/steady_cond_var.h"
 #include "refreshable/failure_class.h"
 #include "refreshable/health.h"
-#include "refreshable/internal/fork_aware.h"
 #include "refreshable/internal/misuse.h"
-#include "refreshable/internal/published.h"
+#include "refreshable/machine/refresh_machine.h"
 #include "refreshable/observer.h"
 #include "refreshable/policy.h"
-#include "refreshable/refresh_machine.h"
+#include "refreshable/shell/fork_aware.h"
+#include "refreshable/shell/snapshot_cell.h"
 #include "refreshable/token_source.h"
 #include "refreshable/waiter_id.h"
 
@@ -310,4 +310,4 @@ class Shell : public std::enable_shared_from_this<Shell>, protected ForkAware {
 }  // namespace internal
 }  // namespace refreshable
 
-#endif  // REFRESHABLE_INTERNAL_SHELL_H_
+#endif  // REFRESHABLE_SHELL_SHELL_H_

@@ -2,8 +2,8 @@
 //
 // What shell.cc and shell_reads.cc share.
 
-#ifndef REFRESHABLE_INTERNAL_SHELL_PARTS_H_
-#define REFRESHABLE_INTERNAL_SHELL_PARTS_H_
+#ifndef REFRESHABLE_SHELL_SHELL_EFFECTS_H_
+#define REFRESHABLE_SHELL_SHELL_EFFECTS_H_
 
 #include <algorithm>
 #include <thread>
@@ -13,9 +13,9 @@
 #include "absl/functional/any_invocable.h"
 #include "absl/status/status.h"
 #include "absl/time/time.h"
-#include "refreshable/executors/fork_mutex.h"
-#include "refreshable/internal/shell.h"
+#include "refreshable/executors/internal/fork_mutex.h"
 #include "refreshable/refresh_error.h"
+#include "refreshable/shell/shell.h"
 
 namespace refreshable {
 namespace internal {
@@ -87,4 +87,4 @@ bool Shell::OnEvent(Section section) noexcept {
 }  // namespace internal
 }  // namespace refreshable
 
-#endif  // REFRESHABLE_INTERNAL_SHELL_PARTS_H_
+#endif  // REFRESHABLE_SHELL_SHELL_EFFECTS_H_

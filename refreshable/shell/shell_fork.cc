@@ -10,11 +10,11 @@
 #include <vector>
 
 #include "absl/time/time.h"
-#include "refreshable/executors/steady_cond_var.h"
-#include "refreshable/internal/fork_aware.h"
-#include "refreshable/internal/seed.h"
-#include "refreshable/internal/shell.h"
-#include "refreshable/internal/shell_parts.h"
+#include "refreshable/executors/internal/steady_cond_var.h"
+#include "refreshable/shell/fork_aware.h"
+#include "refreshable/shell/seed.h"
+#include "refreshable/shell/shell.h"
+#include "refreshable/shell/shell_effects.h"
 
 namespace refreshable {
 namespace internal {

@@ -9,9 +9,9 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "refreshable/internal/shell.h"
-#include "refreshable/internal/shell_parts.h"
 #include "refreshable/refresh_error.h"
+#include "refreshable/shell/shell.h"
+#include "refreshable/shell/shell_effects.h"
 
 namespace refreshable {
 namespace internal {

@@ -16,7 +16,7 @@
 #include "absl/base/config.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
-#include "refreshable/internal/shell.h"
+#include "refreshable/shell/shell.h"
 #include "refreshable/token_source.h"
 
 namespace refreshable {

@@ -2,8 +2,8 @@
 //
 // Published: the cell that reads go through.
 
-#ifndef REFRESHABLE_INTERNAL_PUBLISHED_H_
-#define REFRESHABLE_INTERNAL_PUBLISHED_H_
+#ifndef REFRESHABLE_SHELL_SNAPSHOT_CELL_H_
+#define REFRESHABLE_SHELL_SNAPSHOT_CELL_H_
 
 #include <atomic>
 #include <cstdint>
@@ -16,9 +16,9 @@
 #include "absl/base/optimization.h"
 #include "absl/time/time.h"
 #include "refreshable/executors/clock.h"
+#include "refreshable/hazard/compare_in_memory.h"
+#include "refreshable/hazard/hazard_domain.h"
 #include "refreshable/internal/abi.h"
-#include "refreshable/internal/compare_in_memory.h"
-#include "refreshable/internal/hazard_domain.h"
 #include "refreshable/lease.h"
 
 namespace refreshable {
@@ -181,4 +181,4 @@ REFRESHABLE_ABI_NAMESPACE_END
 }  // namespace internal
 }  // namespace refreshable
 
-#endif  // REFRESHABLE_INTERNAL_PUBLISHED_H_
+#endif  // REFRESHABLE_SHELL_SNAPSHOT_CELL_H_

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-#include "refreshable/internal/published.h"
+#include "refreshable/shell/snapshot_cell.h"
 
 #include <atomic>
 #include <cstdint>

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
-#include "refreshable/internal/source_release.h"
+#include "refreshable/shell/source_release.h"
 
 #include <memory>
 #include <utility>
 
 #include "refreshable/executors/executor.h"
-#include "refreshable/executors/os_thread.h"
+#include "refreshable/executors/internal/os_thread.h"
 
 namespace refreshable {
 namespace internal {

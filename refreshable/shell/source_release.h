@@ -4,8 +4,8 @@
 // destructor may join a thread of its own, so it must not run on a thread that
 // is inside a call of `FetchDone`.
 
-#ifndef REFRESHABLE_INTERNAL_SOURCE_RELEASE_H_
-#define REFRESHABLE_INTERNAL_SOURCE_RELEASE_H_
+#ifndef REFRESHABLE_SHELL_SOURCE_RELEASE_H_
+#define REFRESHABLE_SHELL_SOURCE_RELEASE_H_
 
 #include <memory>
 
@@ -35,4 +35,4 @@ void ReleaseSource(std::shared_ptr<void> source, Executor* executor) noexcept;
 }  // namespace internal
 }  // namespace refreshable
 
-#endif  // REFRESHABLE_INTERNAL_SOURCE_RELEASE_H_
+#endif  // REFRESHABLE_SHELL_SOURCE_RELEASE_H_

@@ -2,7 +2,7 @@
 //
 // A source that nobody takes. source_lifetime_test.cc has the rest of E7.
 
-#include "refreshable/internal/source_release.h"
+#include "refreshable/shell/source_release.h"
 
 #include <pthread.h>
 

@@ -2,8 +2,8 @@
 //
 // State: the part of `Refreshable<Token>` that depends on Token.
 
-#ifndef REFRESHABLE_INTERNAL_STATE_H_
-#define REFRESHABLE_INTERNAL_STATE_H_
+#ifndef REFRESHABLE_SHELL_TYPED_SHELL_H_
+#define REFRESHABLE_SHELL_TYPED_SHELL_H_
 
 #include <functional>
 #include <memory>
@@ -17,11 +17,11 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "refreshable/executors/fork_mutex.h"
-#include "refreshable/internal/published.h"
-#include "refreshable/internal/shell.h"
-#include "refreshable/internal/source_release.h"
+#include "refreshable/executors/internal/fork_mutex.h"
 #include "refreshable/lease.h"
+#include "refreshable/shell/shell.h"
+#include "refreshable/shell/snapshot_cell.h"
+#include "refreshable/shell/source_release.h"
 #include "refreshable/token_source.h"
 
 namespace refreshable {
@@ -277,4 +277,4 @@ class State final : public Shell {
 }  // namespace internal
 }  // namespace refreshable
 
-#endif  // REFRESHABLE_INTERNAL_STATE_H_
+#endif  // REFRESHABLE_SHELL_TYPED_SHELL_H_

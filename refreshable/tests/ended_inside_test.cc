@@ -13,9 +13,9 @@
 #include "refreshable/event.h"
 #include "refreshable/executors/manual_executor.h"
 #include "refreshable/freshness.h"
-#include "refreshable/lifecycle_testing.h"
 #include "refreshable/refreshable.h"
 #include "refreshable/testing/lambda_observer.h"
+#include "refreshable/tests/lifecycle_test_util.h"
 #include "refreshable/waiter_id.h"
 
 namespace refreshable {

@@ -17,9 +17,9 @@
 #include "absl/time/time.h"
 #include "gtest/gtest.h"
 #include "refreshable/executors/manual_executor.h"
-#include "refreshable/lifecycle_testing.h"
 #include "refreshable/refreshable.h"
 #include "refreshable/testing/lambda_observer.h"
+#include "refreshable/tests/lifecycle_test_util.h"
 
 namespace refreshable {
 namespace {

@@ -2,8 +2,8 @@
 //
 // What the tests of lifetimes, refusals and reentrancy share. Test only.
 
-#ifndef REFRESHABLE_LIFECYCLE_TESTING_H_
-#define REFRESHABLE_LIFECYCLE_TESTING_H_
+#ifndef REFRESHABLE_TESTS_LIFECYCLE_TEST_UTIL_H_
+#define REFRESHABLE_TESTS_LIFECYCLE_TEST_UTIL_H_
 
 #include <atomic>
 #include <cstddef>
@@ -184,4 +184,4 @@ struct Outcome {
 }  // namespace lifecycle_testing
 }  // namespace refreshable
 
-#endif  // REFRESHABLE_LIFECYCLE_TESTING_H_
+#endif  // REFRESHABLE_TESTS_LIFECYCLE_TEST_UTIL_H_

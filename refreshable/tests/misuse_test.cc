@@ -22,8 +22,8 @@
 #include "refreshable/executors/manual_executor.h"
 #include "refreshable/executors/thread_executor.h"
 #include "refreshable/internal/null_function.h"
-#include "refreshable/lifecycle_testing.h"
 #include "refreshable/refreshable.h"
+#include "refreshable/tests/lifecycle_test_util.h"
 
 namespace refreshable {
 namespace {

@@ -15,9 +15,9 @@
 #include "gtest/gtest.h"
 #include "refreshable/executors/manual_executor.h"
 #include "refreshable/executors/thread_executor.h"
-#include "refreshable/lifecycle_testing.h"
 #include "refreshable/refreshable.h"
 #include "refreshable/testing/lambda_observer.h"
+#include "refreshable/tests/lifecycle_test_util.h"
 
 namespace refreshable {
 namespace {
@@ -166,13 +166,22 @@ TEST_F(NestedReadTest, R10ObserverOnTheTimerThreadMayNotWait) {
   options.policy.attempt_timeout = absl::Milliseconds(1);
   options.policy.retry.max_retries = 1;
   options.policy.retry.initial_backoff = absl::Milliseconds(1);
+  options.policy.retry.max_backoff = absl::Milliseconds(1);
   options.policy.min_interval = absl::ZeroDuration();
+  // However many attempts fail before one is abandoned on the timer thread, the
+  // next one is made soon.
+  options.policy.retry.max_consecutive_failures = 1000000;
+  options.policy.max_abandoned_calls = 1000000;
   std::atomic<int> refused{0};
+  // Not `a_`, which is null while what it pointed to is destroyed.
+  Strings* token = nullptr;
   options.observer = Observe([&](const Event& event) {
     if (event.kind != EventKind::kAttemptAbandoned) return;
-    if (a_->Get().status().code() == StatusCode::kFailedPrecondition) ++refused;
+    const absl::Status status = token->Get().status();
+    if (status.code() == StatusCode::kFailedPrecondition) ++refused;
   });
   a_ = Make(pool_.get(), held, options);
+  token = a_.get();
   // An attempt that the executor is too slow to start within a millisecond is
   // lost, not abandoned.
   while (refused == 0) EXPECT_FALSE(a_->Get().ok());

@@ -24,9 +24,9 @@
 #include "refreshable/health.h"
 #include "refreshable/observer.h"
 #include "refreshable/refreshable.h"
-#include "refreshable/scenario_testing.h"
 #include "refreshable/testing/matchers.h"
 #include "refreshable/testing/scripted_source.h"
+#include "refreshable/tests/scenario_test_util.h"
 
 namespace refreshable {
 namespace {

@@ -13,8 +13,8 @@
 #include "gtest/gtest.h"
 #include "refreshable/refresh_error.h"
 #include "refreshable/refreshable.h"
-#include "refreshable/scenario_testing.h"
 #include "refreshable/testing/matchers.h"
+#include "refreshable/tests/scenario_test_util.h"
 
 namespace refreshable {
 namespace {

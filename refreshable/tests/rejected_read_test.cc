@@ -13,9 +13,9 @@
 #include "gtest/gtest.h"
 #include "refreshable/executors/manual_executor.h"
 #include "refreshable/refreshable.h"
-#include "refreshable/scenario_testing.h"
 #include "refreshable/testing/exact_policy.h"
 #include "refreshable/testing/matchers.h"
+#include "refreshable/tests/scenario_test_util.h"
 
 namespace refreshable {
 namespace {

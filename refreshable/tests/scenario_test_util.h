@@ -3,8 +3,8 @@
 // ScenarioTest: one Refreshable, its scripted source and virtual time, for the
 // tests by clause and by row.
 
-#ifndef REFRESHABLE_SCENARIO_TESTING_H_
-#define REFRESHABLE_SCENARIO_TESTING_H_
+#ifndef REFRESHABLE_TESTS_SCENARIO_TEST_UTIL_H_
+#define REFRESHABLE_TESTS_SCENARIO_TEST_UTIL_H_
 
 #include <cstddef>
 #include <memory>
@@ -76,4 +76,4 @@ class ScenarioTest : public testing::Test {
 
 }  // namespace refreshable
 
-#endif  // REFRESHABLE_SCENARIO_TESTING_H_
+#endif  // REFRESHABLE_TESTS_SCENARIO_TEST_UTIL_H_

@@ -10,10 +10,10 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "refreshable/executors/manual_executor.h"
-#include "refreshable/lifecycle_testing.h"
 #include "refreshable/refreshable.h"
-#include "refreshable/scenario_testing.h"
 #include "refreshable/testing/matchers.h"
+#include "refreshable/tests/lifecycle_test_util.h"
+#include "refreshable/tests/scenario_test_util.h"
 
 namespace refreshable {
 namespace {

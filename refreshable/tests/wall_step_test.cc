@@ -9,7 +9,7 @@
 #include "absl/time/time.h"
 #include "gtest/gtest.h"
 #include "refreshable/executors/thread_executor.h"
-#include "refreshable/lifecycle_testing.h"
+#include "refreshable/tests/lifecycle_test_util.h"
 
 #ifdef __linux__
 #include <sys/syscall.h>

@@ -17,7 +17,7 @@
 #include "refreshable/executors/thread_executor.h"
 #include "refreshable/testing/clock_conformance.h"
 #include "refreshable/testing/conformance.h"
-#include "refreshable/testing/faults/fault_runner.h"
+#include "refreshable/testing/conformance_mutants/mutant_runner_test_util.h"
 
 namespace refreshable_testing {
 namespace {

@@ -23,8 +23,8 @@
 #include "refreshable/executors/manual_executor.h"
 #include "refreshable/executors/thread_executor.h"
 #include "refreshable/testing/conformance.h"
+#include "refreshable/testing/conformance_mutants/mutant_runner_test_util.h"
 #include "refreshable/testing/executor_conformance.h"
-#include "refreshable/testing/faults/fault_runner.h"
 
 namespace refreshable_testing {
 namespace {

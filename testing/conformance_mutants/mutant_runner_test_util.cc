@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-#include "refreshable/testing/faults/fault_runner.h"
+#include "refreshable/testing/conformance_mutants/mutant_runner_test_util.h"
 
 #include <atomic>
 #include <cstddef>

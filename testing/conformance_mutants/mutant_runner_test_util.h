@@ -3,8 +3,8 @@
 // Tests of the conformance suites themselves: for each clause, an
 // implementation with one fault that the clause has to find.
 
-#ifndef REFRESHABLE_TESTING_FAULTS_FAULT_RUNNER_H_
-#define REFRESHABLE_TESTING_FAULTS_FAULT_RUNNER_H_
+#ifndef REFRESHABLE_TESTING_CONFORMANCE_MUTANTS_MUTANT_RUNNER_TEST_UTIL_H_
+#define REFRESHABLE_TESTING_CONFORMANCE_MUTANTS_MUTANT_RUNNER_TEST_UTIL_H_
 
 #include <string>
 #include <vector>
@@ -34,4 +34,4 @@ int SelfTestMain(int argc, char** argv);
 
 }  // namespace refreshable_testing
 
-#endif  // REFRESHABLE_TESTING_FAULTS_FAULT_RUNNER_H_
+#endif  // REFRESHABLE_TESTING_CONFORMANCE_MUTANTS_MUTANT_RUNNER_TEST_UTIL_H_

@@ -24,8 +24,8 @@
 #include "refreshable/event.h"
 #include "refreshable/generation.h"
 #include "refreshable/testing/conformance.h"
-#include "refreshable/testing/faults/fault_runner.h"
-#include "refreshable/testing/mint_testing.h"
+#include "refreshable/testing/conformance_mutants/mutant_runner_test_util.h"
+#include "refreshable/testing/token_server_test_util.h"
 #include "refreshable/testing/token_source_conformance.h"
 #include "refreshable/token_source.h"
 

@@ -3,8 +3,8 @@
 // LastWords: reports the order in which the schedule explorer was when the
 // program ended. Not for other use.
 
-#ifndef REFRESHABLE_TESTING_SCHEDULE_LAST_WORDS_H_
-#define REFRESHABLE_TESTING_SCHEDULE_LAST_WORDS_H_
+#ifndef REFRESHABLE_TESTING_EXPLORER_CRASH_REPORT_H_
+#define REFRESHABLE_TESTING_EXPLORER_CRASH_REPORT_H_
 
 #include <unistd.h>
 
@@ -90,4 +90,4 @@ class LastWords {
 }  // namespace schedule
 }  // namespace refreshable_testing
 
-#endif  // REFRESHABLE_TESTING_SCHEDULE_LAST_WORDS_H_
+#endif  // REFRESHABLE_TESTING_EXPLORER_CRASH_REPORT_H_

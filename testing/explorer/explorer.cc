@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 
-#include "refreshable/testing/schedule_explorer.h"
-
 #include <algorithm>
 #include <unordered_map>
 #include <unordered_set>
@@ -10,7 +8,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "refreshable/executors/manual_executor.h"
-#include "refreshable/testing/schedule_last_words.h"
+#include "refreshable/testing/explorer/crash_report.h"
+#include "refreshable/testing/schedule_explorer.h"
 
 namespace refreshable_testing {
 namespace schedule {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-#include "refreshable/testing/schedule_referee.h"
+#include "refreshable/testing/explorer/oracle.h"
 
 #include <algorithm>
 #include <cmath>

@@ -3,8 +3,8 @@
 // Referee: what must hold for a Refreshable whatever happens, stated anew from
 // docs/contract.md. For the schedule explorer only.
 
-#ifndef REFRESHABLE_TESTING_SCHEDULE_REFEREE_H_
-#define REFRESHABLE_TESTING_SCHEDULE_REFEREE_H_
+#ifndef REFRESHABLE_TESTING_EXPLORER_ORACLE_H_
+#define REFRESHABLE_TESTING_EXPLORER_ORACLE_H_
 
 #include <map>
 #include <optional>
@@ -218,4 +218,4 @@ class Referee final : public refreshable::Observer {
 }  // namespace schedule
 }  // namespace refreshable_testing
 
-#endif  // REFRESHABLE_TESTING_SCHEDULE_REFEREE_H_
+#endif  // REFRESHABLE_TESTING_EXPLORER_ORACLE_H_

@@ -3,7 +3,7 @@
 // How the Referee checks what the Refreshable returns and reports.
 
 #include "absl/strings/str_cat.h"
-#include "refreshable/testing/schedule_referee.h"
+#include "refreshable/testing/explorer/oracle.h"
 
 namespace refreshable_testing {
 namespace schedule {

@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 
-#include "refreshable/testing/schedule_world.h"
-
 #include <algorithm>
 #include <utility>
 
@@ -11,6 +9,7 @@
 #include "refreshable/failure_class.h"
 #include "refreshable/freshness.h"
 #include "refreshable/refresh_error.h"
+#include "refreshable/testing/schedule_world.h"
 
 namespace refreshable_testing {
 namespace schedule {

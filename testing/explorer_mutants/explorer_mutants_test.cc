@@ -16,9 +16,9 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "gtest/gtest.h"
-#include "refreshable/schedule_testing.h"
-#include "refreshable/testing/planted_faults/planted.h"
+#include "refreshable/testing/explorer_mutants/planted_test_util.h"
 #include "refreshable/testing/schedule_explorer.h"
+#include "refreshable/tests/explorer/scenarios_test_util.h"
 
 namespace planted_faults {
 namespace {

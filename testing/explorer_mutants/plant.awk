@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 #
-# awk -v file=FILE -f plant.awk faults.txt SOURCE: prints SOURCE with the faults
+# awk -v file=FILE -f plant.awk mutants.txt SOURCE: prints SOURCE with the faults
 # for FILE planted. Fails unless each line to replace is found exactly once in
 # its function, which begins in the first column and ends with a "}" there.
 
@@ -10,7 +10,7 @@ function trim(s) {
 }
 
 BEGIN {
-  print "#include \"refreshable/testing/planted_faults/planted.h\""
+  print "#include \"refreshable/testing/explorer_mutants/planted_test_util.h\""
   print "#line 1 \"" file "\""
 }
 

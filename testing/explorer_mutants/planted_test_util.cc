@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-#include "refreshable/testing/planted_faults/planted.h"
+#include "refreshable/testing/explorer_mutants/planted_test_util.h"
 
 namespace planted_faults {
 namespace {

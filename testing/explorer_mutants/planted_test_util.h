@@ -2,8 +2,8 @@
 //
 // Which fault is planted. Included by the copies that plant.awk makes.
 
-#ifndef REFRESHABLE_TESTING_PLANTED_FAULTS_PLANTED_H_
-#define REFRESHABLE_TESTING_PLANTED_FAULTS_PLANTED_H_
+#ifndef REFRESHABLE_TESTING_EXPLORER_MUTANTS_PLANTED_TEST_UTIL_H_
+#define REFRESHABLE_TESTING_EXPLORER_MUTANTS_PLANTED_TEST_UTIL_H_
 
 #include "absl/strings/string_view.h"
 
@@ -22,4 +22,4 @@ namespace refreshable {
 using planted_faults::Planted;
 }  // namespace refreshable
 
-#endif  // REFRESHABLE_TESTING_PLANTED_FAULTS_PLANTED_H_
+#endif  // REFRESHABLE_TESTING_EXPLORER_MUTANTS_PLANTED_TEST_UTIL_H_

@@ -11,29 +11,30 @@ failed=0
 
 fresh_tree() {
   rm -rf "$tree"
-  mkdir -p "$tree"/{.ci,executors,refreshable/internal,testing,benchmarks,docs/examples}
-  printf '`%s/`\n' executors refreshable refreshable/internal testing \
-    benchmarks docs docs/examples >"$tree/docs/architecture.md"
+  mkdir -p "$tree"/{.ci,executors,refreshable/{hazard,machine,tests},testing,benchmarks,docs/examples}
+  printf '`%s/`\n' executors refreshable refreshable/{hazard,machine,tests} \
+    testing benchmarks docs docs/examples >"$tree/docs/architecture.md"
   touch "$tree"/{BUILD.bazel,MODULE.bazel,WORKSPACE,README.md,LICENSE,bazelw,.bazelrc}
   local file
   for file in executors/{executor.h,BUILD.bazel} testing/fake.h \
-    refreshable/{refresh_machine.h,refresh_machine.cc,policy.h} \
-    refreshable/{refreshable.h,x_test.cc,y_testing.h,internal/cell.h}; do
+    refreshable/{refreshable.h,policy.h,x_test.cc,hazard/cell.h} \
+    refreshable/{machine/refresh_machine.h,machine/refresh_machine.cc} \
+    refreshable/tests/y_test_util.h; do
     printf '# SPDX-License-Identifier: Apache-2.0\n' >"$tree/$file"
   done
-  for file in executors/executor testing/fake refreshable/refresh_machine \
-    refreshable/policy refreshable/refreshable refreshable/y_testing \
-    refreshable/internal/cell; do
+  for file in executors/executor testing/fake refreshable/policy \
+    refreshable/refreshable refreshable/machine/refresh_machine \
+    refreshable/hazard/cell refreshable/tests/y_test_util; do
     local guard=${file#refreshable/}
     guard=${guard^^}
     echo "#ifndef REFRESHABLE_${guard//\//_}_H_" >>"$tree/$file.h"
   done
   printf '#include "refreshable/executors/manual_executor.h"\n#include "refreshable/testing/fake.h"\n' |
-    tee -a "$tree/refreshable/y_testing.h" >>"$tree/refreshable/x_test.cc"
+    tee -a "$tree/refreshable/tests/y_test_util.h" >>"$tree/refreshable/x_test.cc"
   printf '#include "absl/functional/any_invocable.h"\n#include <mutex>\n' \
     >>"$tree/refreshable/refreshable.h"
   printf 'int a;  // No absl::Now() here, as "absl/synchronization/mutex.h".\n' \
-    >>"$tree/refreshable/refresh_machine.cc"
+    >>"$tree/refreshable/machine/refresh_machine.cc"
 }
 
 # Adds the line "$2" to file "$1" of a clean tree; expects the complaint "$3".
@@ -69,7 +70,7 @@ if output=$(bash "$tidy" "$tree") ||
   failed=1
 fi
 
-for room in refreshable/refresh_machine.h refreshable/policy.h; do
+for room in refreshable/machine/refresh_machine.h refreshable/policy.h; do
   expect_noticed $room '#include <thread>' 'no threads'
   expect_noticed $room '#include <mutex>' 'no threads'
   expect_noticed $room '#include "absl/synchronization/mutex.h"' 'no threads'
@@ -77,7 +78,7 @@ for room in refreshable/refresh_machine.h refreshable/policy.h; do
   expect_noticed $room 'auto t = clock->Now();' 'time is a value'
   expect_noticed $room 'absl::SleepFor(d);' 'time is a value'
 done
-machine=refreshable/refresh_machine.cc
+machine=refreshable/machine/refresh_machine.cc
 expect_noticed $machine '#include <functional>' 'no callbacks'
 expect_noticed $machine '#include "absl/functional/any_invocable.h"' 'no callbacks'
 expect_noticed $machine 'std::function<void()> f;' 'no callbacks'
@@ -93,8 +94,13 @@ expect_noticed refreshable/refreshable.h \
 expect_noticed refreshable/refreshable.h '#include "benchmarks/x.h"' 'stands below'
 expect_noticed refreshable/refreshable.h \
   '#include "refreshable/executors/thread_executor.h"' 'names none'
-expect_noticed refreshable/internal/cell.h \
+expect_noticed refreshable/hazard/cell.h \
   '#include "refreshable/executors/manual_executor.h"' 'names none'
+expect_noticed refreshable/policy.h \
+  '#include "refreshable/machine/refresh_machine.h"' 'stands below'
+expect_noticed refreshable/machine/refresh_machine.h \
+  '#include "refreshable/shell/shell.h"' 'stands below'
+expect_noticed refreshable/hazard/cell.h '#include "refreshable/lease.h"' 'knows nothing'
 expect_noticed benchmarks/b.cc "$(printf '// SPDX-License-Identifier: %s\n%s' \
   Apache-2.0 '#include "executors/executor.h"')" 'as users do'
 expect_noticed docs/examples/a.cc "$(printf '// SPDX-License-Identifier: %s\n%s' \
@@ -108,12 +114,22 @@ expect_noticed refreshable/x_test.cc 'TEST(A, DISABLED_B) {}' 'skipped'
 expect_noticed refreshable/x_test.cc 'absl::SleepFor(absl::Seconds(1));' 'sleeps'
 expect_noticed refreshable/x_test.cc 'std::this_thread::sleep_for(1s);' 'sleeps'
 expect_noticed refreshable/x_test.cc 'usleep(1);' 'sleeps'
-expect_noticed refreshable/y_testing.h 'absl::SleepFor(d);' 'sleeps'
+expect_noticed refreshable/tests/y_test_util.h 'absl::SleepFor(d);' 'sleeps'
 expect_noticed refreshable/x_test.cc 'std::random_device device;' 'unseeded'
 expect_noticed refreshable/x_test.cc 'absl::BitGen gen;' 'unseeded'
 
 expect_noticed refreshable/refreshable.h "$(seq -f '// %g' 500)" 'over 500'
 expect_noticed benchmarks/read_benchmark.cc 'int main() {}' 'licence'
+
+expect_noticed executors/BUILD.bazel "$(seq -f '# %g' 400)" 'over 400'
+
+fresh_tree
+sed 's/Y_TEST_UTIL/Y_TESTING/' "$tree/refreshable/tests/y_test_util.h" \
+  >"$tree/refreshable/tests/y_testing.h"
+if output=$(bash "$tidy" "$tree") || [[ $output != *"is called _test_util" ]]; then
+  echo "NOT AS EXPECTED: y_testing.h gives: $output"
+  failed=1
+fi
 
 # A long file that says why is accepted.
 fresh_tree

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-#include "docs/examples/faults/child_process.h"
+#include "docs/examples/fault_injection/child_process.h"
 
 #include <fcntl.h>
 #include <signal.h>

@@ -3,8 +3,8 @@
 // ChildProcess: a program in a process of its own, which can be killed and
 // stopped, and whose output is read.
 
-#ifndef REFRESHABLE_DOCS_EXAMPLES_FAULTS_CHILD_PROCESS_H_
-#define REFRESHABLE_DOCS_EXAMPLES_FAULTS_CHILD_PROCESS_H_
+#ifndef REFRESHABLE_DOCS_EXAMPLES_FAULT_INJECTION_CHILD_PROCESS_H_
+#define REFRESHABLE_DOCS_EXAMPLES_FAULT_INJECTION_CHILD_PROCESS_H_
 
 #include <sys/types.h>
 
@@ -72,4 +72,4 @@ class ChildProcess {
 
 }  // namespace refreshable_examples
 
-#endif  // REFRESHABLE_DOCS_EXAMPLES_FAULTS_CHILD_PROCESS_H_
+#endif  // REFRESHABLE_DOCS_EXAMPLES_FAULT_INJECTION_CHILD_PROCESS_H_

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-#include "docs/examples/faults/counted_source.h"
+#include "docs/examples/fault_injection/counted_source.h"
 
 #include <algorithm>
 #include <cmath>

@@ -2,8 +2,8 @@
 //
 // CountedSource: an OAuthSource that numbers and records its requests.
 
-#ifndef REFRESHABLE_DOCS_EXAMPLES_FAULTS_COUNTED_SOURCE_H_
-#define REFRESHABLE_DOCS_EXAMPLES_FAULTS_COUNTED_SOURCE_H_
+#ifndef REFRESHABLE_DOCS_EXAMPLES_FAULT_INJECTION_COUNTED_SOURCE_H_
+#define REFRESHABLE_DOCS_EXAMPLES_FAULT_INJECTION_COUNTED_SOURCE_H_
 
 #include <cstdint>
 #include <functional>
@@ -79,4 +79,4 @@ std::vector<std::string> CallsAheadOfSchedule(
 
 }  // namespace refreshable_examples
 
-#endif  // REFRESHABLE_DOCS_EXAMPLES_FAULTS_COUNTED_SOURCE_H_
+#endif  // REFRESHABLE_DOCS_EXAMPLES_FAULT_INJECTION_COUNTED_SOURCE_H_

@@ -2,7 +2,7 @@
 //
 // The judge of the schedule, on calls that were made up.
 
-#include "docs/examples/faults/counted_source.h"
+#include "docs/examples/fault_injection/counted_source.h"
 
 #include <utility>
 #include <vector>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-#include "docs/examples/faults/crowd.h"
+#include "docs/examples/fault_injection/crowd.h"
 
 #include <algorithm>
 #include <optional>

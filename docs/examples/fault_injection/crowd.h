@@ -3,8 +3,8 @@
 // Crowd: the threads of one program, which all use one token, and a record of
 // the outcome of each read.
 
-#ifndef REFRESHABLE_DOCS_EXAMPLES_FAULTS_CROWD_H_
-#define REFRESHABLE_DOCS_EXAMPLES_FAULTS_CROWD_H_
+#ifndef REFRESHABLE_DOCS_EXAMPLES_FAULT_INJECTION_CROWD_H_
+#define REFRESHABLE_DOCS_EXAMPLES_FAULT_INJECTION_CROWD_H_
 
 #include <cstdint>
 #include <functional>
@@ -126,4 +126,4 @@ class Crowd {
 
 }  // namespace refreshable_examples
 
-#endif  // REFRESHABLE_DOCS_EXAMPLES_FAULTS_CROWD_H_
+#endif  // REFRESHABLE_DOCS_EXAMPLES_FAULT_INJECTION_CROWD_H_

@@ -2,8 +2,8 @@
 //
 // Fault: what the token endpoint does wrong, and the constants of time.
 
-#ifndef REFRESHABLE_DOCS_EXAMPLES_FAULTS_FAULT_H_
-#define REFRESHABLE_DOCS_EXAMPLES_FAULTS_FAULT_H_
+#ifndef REFRESHABLE_DOCS_EXAMPLES_FAULT_INJECTION_FAULT_H_
+#define REFRESHABLE_DOCS_EXAMPLES_FAULT_INJECTION_FAULT_H_
 
 #include <cstdint>
 
@@ -66,4 +66,4 @@ constexpr char kClientSecret[] = "f-secret";
 
 }  // namespace refreshable_examples
 
-#endif  // REFRESHABLE_DOCS_EXAMPLES_FAULTS_FAULT_H_
+#endif  // REFRESHABLE_DOCS_EXAMPLES_FAULT_INJECTION_FAULT_H_

@@ -12,9 +12,9 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
-#include "docs/examples/faults/counted_source.h"
-#include "docs/examples/faults/fault.h"
-#include "docs/examples/faults/faults_fixture.h"
+#include "docs/examples/fault_injection/counted_source.h"
+#include "docs/examples/fault_injection/fault.h"
+#include "docs/examples/fault_injection/fault_injection_test_util.h"
 #include "gtest/gtest.h"
 #include "refreshable/refresh_error.h"
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-#include "docs/examples/faults/faults_fixture.h"
+#include "docs/examples/fault_injection/fault_injection_test_util.h"
 
 #include <algorithm>
 #include <csignal>

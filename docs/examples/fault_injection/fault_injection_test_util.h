@@ -3,8 +3,8 @@
 // FaultsFixture: 64 threads, one Refreshable, an API and a token endpoint in a
 // process of its own each, and their records, which must agree.
 
-#ifndef REFRESHABLE_DOCS_EXAMPLES_FAULTS_FAULTS_FIXTURE_H_
-#define REFRESHABLE_DOCS_EXAMPLES_FAULTS_FAULTS_FIXTURE_H_
+#ifndef REFRESHABLE_DOCS_EXAMPLES_FAULT_INJECTION_FAULT_INJECTION_TEST_UTIL_H_
+#define REFRESHABLE_DOCS_EXAMPLES_FAULT_INJECTION_FAULT_INJECTION_TEST_UTIL_H_
 
 #include <cstdint>
 #include <functional>
@@ -15,9 +15,9 @@
 
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
-#include "docs/examples/faults/counted_source.h"
-#include "docs/examples/faults/crowd.h"
-#include "docs/examples/faults/server_process.h"
+#include "docs/examples/fault_injection/counted_source.h"
+#include "docs/examples/fault_injection/crowd.h"
+#include "docs/examples/fault_injection/server_process.h"
 #include "docs/examples/outage/url.h"
 #include "gtest/gtest.h"
 #include "refreshable/executors/thread_executor.h"
@@ -100,4 +100,4 @@ class FaultsFixture : public testing::Test {
 
 }  // namespace refreshable_examples
 
-#endif  // REFRESHABLE_DOCS_EXAMPLES_FAULTS_FAULTS_FIXTURE_H_
+#endif  // REFRESHABLE_DOCS_EXAMPLES_FAULT_INJECTION_FAULT_INJECTION_TEST_UTIL_H_

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-#include "docs/examples/faults/fault_server.h"
+#include "docs/examples/fault_injection/fault_server.h"
 
 #include <sys/socket.h>
 

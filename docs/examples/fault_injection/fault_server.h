@@ -3,8 +3,8 @@
 // FaultServer: a token endpoint that fails on command, and the API for its
 // tokens.
 
-#ifndef REFRESHABLE_DOCS_EXAMPLES_FAULTS_FAULT_SERVER_H_
-#define REFRESHABLE_DOCS_EXAMPLES_FAULTS_FAULT_SERVER_H_
+#ifndef REFRESHABLE_DOCS_EXAMPLES_FAULT_INJECTION_FAULT_SERVER_H_
+#define REFRESHABLE_DOCS_EXAMPLES_FAULT_INJECTION_FAULT_SERVER_H_
 
 #include <cstdint>
 #include <functional>
@@ -14,7 +14,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "absl/synchronization/mutex.h"
-#include "docs/examples/faults/fault.h"
+#include "docs/examples/fault_injection/fault.h"
 #include "docs/examples/outage/http_listener.h"
 #include "docs/examples/outage/oauth_server.h"
 #include "httplib.h"
@@ -72,4 +72,4 @@ class FaultServer {
 
 }  // namespace refreshable_examples
 
-#endif  // REFRESHABLE_DOCS_EXAMPLES_FAULTS_FAULT_SERVER_H_
+#endif  // REFRESHABLE_DOCS_EXAMPLES_FAULT_INJECTION_FAULT_SERVER_H_

@@ -14,7 +14,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
-#include "docs/examples/faults/fault_server.h"
+#include "docs/examples/fault_injection/fault_server.h"
 
 namespace refreshable_examples {
 namespace {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-#include "docs/examples/faults/free_port.h"
+#include "docs/examples/fault_injection/free_port.h"
 
 #include <arpa/inet.h>
 #include <fcntl.h>

@@ -2,8 +2,8 @@
 //
 // FreePort: a port of loopback for a server that is killed and started again.
 
-#ifndef REFRESHABLE_DOCS_EXAMPLES_FAULTS_FREE_PORT_H_
-#define REFRESHABLE_DOCS_EXAMPLES_FAULTS_FREE_PORT_H_
+#ifndef REFRESHABLE_DOCS_EXAMPLES_FAULT_INJECTION_FREE_PORT_H_
+#define REFRESHABLE_DOCS_EXAMPLES_FAULT_INJECTION_FREE_PORT_H_
 
 #include <utility>
 
@@ -36,4 +36,4 @@ class FreePort {
 
 }  // namespace refreshable_examples
 
-#endif  // REFRESHABLE_DOCS_EXAMPLES_FAULTS_FREE_PORT_H_
+#endif  // REFRESHABLE_DOCS_EXAMPLES_FAULT_INJECTION_FREE_PORT_H_

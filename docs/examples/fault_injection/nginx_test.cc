@@ -4,7 +4,7 @@
 // real ones. Not part of `bazel test //...`, as it needs nginx:
 //
 //   apt-get install nginx-light
-//   bazel test //docs/examples/faults:nginx_test
+//   bazel test //docs/examples/fault_injection:nginx_test
 
 #include <unistd.h>
 
@@ -27,10 +27,10 @@
 #include "absl/strings/substitute.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
-#include "docs/examples/faults/child_process.h"
-#include "docs/examples/faults/counted_source.h"
-#include "docs/examples/faults/faults_fixture.h"
-#include "docs/examples/faults/free_port.h"
+#include "docs/examples/fault_injection/child_process.h"
+#include "docs/examples/fault_injection/counted_source.h"
+#include "docs/examples/fault_injection/fault_injection_test_util.h"
+#include "docs/examples/fault_injection/free_port.h"
 #include "docs/examples/outage/url.h"
 #include "gtest/gtest.h"
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-#include "docs/examples/faults/server_process.h"
+#include "docs/examples/fault_injection/server_process.h"
 
 #include <algorithm>
 #include <cstdio>
@@ -18,7 +18,7 @@ namespace refreshable_examples {
 namespace {
 
 // Where Bazel's tests, and `bazel run`, find it.
-constexpr char kProgram[] = "docs/examples/faults/fault_server_main";
+constexpr char kProgram[] = "docs/examples/fault_injection/fault_server_main";
 
 constexpr absl::Duration kPatience = absl::Minutes(1);
 

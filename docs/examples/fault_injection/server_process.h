@@ -3,8 +3,8 @@
 // ServerProcess: a fault_server in a process of its own, and the record of the
 // requests that it received.
 
-#ifndef REFRESHABLE_DOCS_EXAMPLES_FAULTS_SERVER_PROCESS_H_
-#define REFRESHABLE_DOCS_EXAMPLES_FAULTS_SERVER_PROCESS_H_
+#ifndef REFRESHABLE_DOCS_EXAMPLES_FAULT_INJECTION_SERVER_PROCESS_H_
+#define REFRESHABLE_DOCS_EXAMPLES_FAULT_INJECTION_SERVER_PROCESS_H_
 
 #include <cstdint>
 #include <map>
@@ -18,9 +18,9 @@
 #include "absl/strings/string_view.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
-#include "docs/examples/faults/child_process.h"
-#include "docs/examples/faults/fault.h"
-#include "docs/examples/faults/free_port.h"
+#include "docs/examples/fault_injection/child_process.h"
+#include "docs/examples/fault_injection/fault.h"
+#include "docs/examples/fault_injection/free_port.h"
 #include "docs/examples/outage/url.h"
 
 namespace refreshable_examples {
@@ -95,4 +95,4 @@ class ServerProcess {
 
 }  // namespace refreshable_examples
 
-#endif  // REFRESHABLE_DOCS_EXAMPLES_FAULTS_SERVER_PROCESS_H_
+#endif  // REFRESHABLE_DOCS_EXAMPLES_FAULT_INJECTION_SERVER_PROCESS_H_

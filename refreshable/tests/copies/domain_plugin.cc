@@ -5,8 +5,8 @@
 #include <atomic>
 #include <utility>
 
-#include "refreshable/internal/hazard_domain.h"
-#include "refreshable/two_copies/plugin.h"
+#include "refreshable/hazard/hazard_domain.h"
+#include "refreshable/tests/copies/plugin.h"
 
 namespace refreshable {
 namespace {

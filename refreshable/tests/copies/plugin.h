@@ -3,8 +3,8 @@
 // What each of the shared objects exports that two_copies_test loads. A copy of
 // the library is linked into each of them.
 
-#ifndef REFRESHABLE_TWO_COPIES_PLUGIN_H_
-#define REFRESHABLE_TWO_COPIES_PLUGIN_H_
+#ifndef REFRESHABLE_TESTS_COPIES_PLUGIN_H_
+#define REFRESHABLE_TESTS_COPIES_PLUGIN_H_
 
 // Exported although the rest is compiled with -fvisibility=hidden.
 #define REFRESHABLE_PLUGIN extern "C" __attribute__((visibility("default")))
@@ -33,4 +33,4 @@ struct PluginApi {
 
 REFRESHABLE_PLUGIN const refreshable::PluginApi* GetPlugin();
 
-#endif  // REFRESHABLE_TWO_COPIES_PLUGIN_H_
+#endif  // REFRESHABLE_TESTS_COPIES_PLUGIN_H_

@@ -25,7 +25,7 @@
 
 #include "absl/base/config.h"
 #include "gtest/gtest.h"
-#include "refreshable/two_copies/plugin.h"
+#include "refreshable/tests/copies/plugin.h"
 
 namespace refreshable {
 namespace {

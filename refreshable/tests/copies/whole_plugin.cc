@@ -14,9 +14,9 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "refreshable/executors/thread_executor.h"
-#include "refreshable/internal/hazard_domain.h"
+#include "refreshable/hazard/hazard_domain.h"
 #include "refreshable/refreshable.h"
-#include "refreshable/two_copies/plugin.h"
+#include "refreshable/tests/copies/plugin.h"
 
 namespace refreshable {
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-#include "refreshable/schedule_testing.h"
+#include "refreshable/tests/explorer/scenarios_test_util.h"
 
 #include <functional>
 #include <optional>

@@ -3,8 +3,8 @@
 // The scenarios that the schedule explorer runs in every order, here and with
 // faults planted.
 
-#ifndef REFRESHABLE_SCHEDULE_TESTING_H_
-#define REFRESHABLE_SCHEDULE_TESTING_H_
+#ifndef REFRESHABLE_TESTS_EXPLORER_SCENARIOS_TEST_UTIL_H_
+#define REFRESHABLE_TESTS_EXPLORER_SCENARIOS_TEST_UTIL_H_
 
 #include <ostream>
 #include <string>
@@ -29,4 +29,4 @@ const std::vector<NamedScenario>& Scenarios();
 
 }  // namespace refreshable
 
-#endif  // REFRESHABLE_SCHEDULE_TESTING_H_
+#endif  // REFRESHABLE_TESTS_EXPLORER_SCENARIOS_TEST_UTIL_H_

@@ -14,8 +14,8 @@
 #include "absl/strings/strip.h"
 #include "absl/synchronization/mutex.h"
 #include "gtest/gtest.h"
-#include "refreshable/schedule_testing.h"
 #include "refreshable/testing/schedule_explorer.h"
+#include "refreshable/tests/explorer/scenarios_test_util.h"
 
 namespace refreshable {
 namespace {

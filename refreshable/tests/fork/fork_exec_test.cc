@@ -21,8 +21,8 @@
 #include "gtest/gtest.h"
 #include "refreshable/executors/manual_executor.h"
 #include "refreshable/executors/thread_executor.h"
-#include "refreshable/lifecycle_testing.h"
 #include "refreshable/refreshable.h"
+#include "refreshable/tests/lifecycle_test_util.h"
 
 namespace refreshable {
 namespace {

@@ -2,8 +2,8 @@
 //
 // What the tests of fork() share. Test only.
 
-#ifndef REFRESHABLE_FORK_TESTING_H_
-#define REFRESHABLE_FORK_TESTING_H_
+#ifndef REFRESHABLE_TESTS_FORK_FORK_TEST_UTIL_H_
+#define REFRESHABLE_TESTS_FORK_FORK_TEST_UTIL_H_
 
 #include <sys/wait.h>
 #include <unistd.h>
@@ -36,4 +36,4 @@ bool HoldsInChild(Function holds) {
 }  // namespace fork_testing
 }  // namespace refreshable
 
-#endif  // REFRESHABLE_FORK_TESTING_H_
+#endif  // REFRESHABLE_TESTS_FORK_FORK_TEST_UTIL_H_

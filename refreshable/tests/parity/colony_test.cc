@@ -14,9 +14,9 @@
 #include "gtest/gtest.h"
 #include "refreshable/failure_class.h"
 #include "refreshable/http_error.h"
-#include "refreshable/parity_testing.h"
 #include "refreshable/refreshable.h"
 #include "refreshable/testing/matchers.h"
+#include "refreshable/tests/parity/parity_test_util.h"
 
 namespace refreshable {
 namespace {

@@ -15,10 +15,10 @@
 #include "refreshable/call_with_token.h"
 #include "refreshable/executors/manual_executor.h"
 #include "refreshable/http_error.h"
-#include "refreshable/parity_testing.h"
 #include "refreshable/refreshable.h"
 #include "refreshable/rejection.h"
 #include "refreshable/testing/matchers.h"
+#include "refreshable/tests/parity/parity_test_util.h"
 
 namespace refreshable {
 namespace {

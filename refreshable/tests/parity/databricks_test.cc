@@ -16,8 +16,8 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "refreshable/refreshable.h"
-#include "refreshable/scenario_testing.h"
 #include "refreshable/testing/matchers.h"
+#include "refreshable/tests/scenario_test_util.h"
 
 namespace refreshable {
 namespace {

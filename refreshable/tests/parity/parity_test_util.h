@@ -2,8 +2,8 @@
 //
 // What the parity tests of failing token endpoints share.
 
-#ifndef REFRESHABLE_PARITY_TESTING_H_
-#define REFRESHABLE_PARITY_TESTING_H_
+#ifndef REFRESHABLE_TESTS_PARITY_PARITY_TEST_UTIL_H_
+#define REFRESHABLE_TESTS_PARITY_PARITY_TEST_UTIL_H_
 
 #include <cstddef>
 #include <memory>
@@ -111,4 +111,4 @@ class OutageTest : public testing::Test {
 
 }  // namespace refreshable
 
-#endif  // REFRESHABLE_PARITY_TESTING_H_
+#endif  // REFRESHABLE_TESTS_PARITY_PARITY_TEST_UTIL_H_

@@ -26,7 +26,7 @@
 #include "gtest/gtest.h"
 #include "refreshable/executors/executor.h"
 #include "refreshable/executors/manual_executor.h"
-#include "refreshable/internal/hazard_domain.h"
+#include "refreshable/hazard/hazard_domain.h"
 #include "refreshable/refreshable.h"
 
 namespace {

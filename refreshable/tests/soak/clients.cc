@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-#include "benchmarks/soak_clients.h"
+#include "refreshable/tests/soak/clients.h"
 
 #include <algorithm>
 #include <thread>
@@ -8,8 +8,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
-#include "benchmarks/soak_ledger.h"
 #include "refreshable/executors/clock.h"
+#include "refreshable/tests/soak/ledger.h"
 
 namespace refreshable_soak {
 namespace {

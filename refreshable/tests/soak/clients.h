@@ -2,8 +2,8 @@
 //
 // The soak's threads, and the state that they share.
 
-#ifndef REFRESHABLE_BENCHMARKS_SOAK_CLIENTS_H_
-#define REFRESHABLE_BENCHMARKS_SOAK_CLIENTS_H_
+#ifndef REFRESHABLE_TESTS_SOAK_CLIENTS_H_
+#define REFRESHABLE_TESTS_SOAK_CLIENTS_H_
 
 #include <atomic>
 #include <cstdint>
@@ -18,10 +18,10 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
-#include "benchmarks/soak_instance.h"
-#include "benchmarks/soak_source.h"
 #include "refreshable/executors/executor.h"
 #include "refreshable/policy.h"
+#include "refreshable/tests/soak/instance.h"
+#include "refreshable/tests/soak/source.h"
 
 namespace refreshable_soak {
 
@@ -134,4 +134,4 @@ class Client {
 
 }  // namespace refreshable_soak
 
-#endif  // REFRESHABLE_BENCHMARKS_SOAK_CLIENTS_H_
+#endif  // REFRESHABLE_TESTS_SOAK_CLIENTS_H_

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-#include "benchmarks/soak_heap.h"
+#include "refreshable/tests/soak/heap.h"
 
 #include <atomic>
 #include <cstddef>

@@ -2,8 +2,8 @@
 //
 // How much this program has allocated and not freed, to the byte.
 
-#ifndef REFRESHABLE_BENCHMARKS_SOAK_HEAP_H_
-#define REFRESHABLE_BENCHMARKS_SOAK_HEAP_H_
+#ifndef REFRESHABLE_TESTS_SOAK_HEAP_H_
+#define REFRESHABLE_TESTS_SOAK_HEAP_H_
 
 #include <cstdint>
 
@@ -16,4 +16,4 @@ int64_t HeapBytes();
 
 }  // namespace refreshable_soak
 
-#endif  // REFRESHABLE_BENCHMARKS_SOAK_HEAP_H_
+#endif  // REFRESHABLE_TESTS_SOAK_HEAP_H_

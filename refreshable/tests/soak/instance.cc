@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-#include "benchmarks/soak_instance.h"
+#include "refreshable/tests/soak/instance.h"
 
 #include <algorithm>
 #include <cstdlib>

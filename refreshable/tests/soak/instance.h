@@ -3,8 +3,8 @@
 // One Refreshable of the soak, with its faulty source, and the checks of every
 // read of it.
 
-#ifndef REFRESHABLE_BENCHMARKS_SOAK_INSTANCE_H_
-#define REFRESHABLE_BENCHMARKS_SOAK_INSTANCE_H_
+#ifndef REFRESHABLE_TESTS_SOAK_INSTANCE_H_
+#define REFRESHABLE_TESTS_SOAK_INSTANCE_H_
 
 #include <atomic>
 #include <cstdint>
@@ -18,8 +18,6 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
-#include "benchmarks/soak_ledger.h"
-#include "benchmarks/soak_source.h"
 #include "refreshable/event.h"
 #include "refreshable/executors/clock.h"
 #include "refreshable/executors/executor.h"
@@ -27,6 +25,8 @@
 #include "refreshable/lease.h"
 #include "refreshable/policy.h"
 #include "refreshable/refreshable.h"
+#include "refreshable/tests/soak/ledger.h"
+#include "refreshable/tests/soak/source.h"
 
 namespace refreshable_soak {
 
@@ -185,4 +185,4 @@ class Instance {
 
 }  // namespace refreshable_soak
 
-#endif  // REFRESHABLE_BENCHMARKS_SOAK_INSTANCE_H_
+#endif  // REFRESHABLE_TESTS_SOAK_INSTANCE_H_

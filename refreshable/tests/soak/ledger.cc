@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-#include "benchmarks/soak_ledger.h"
+#include "refreshable/tests/soak/ledger.h"
 
 #include <cstdio>
 #include <fstream>

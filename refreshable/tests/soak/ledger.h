@@ -3,8 +3,8 @@
 // The errors that the soak has found, its tokens, and the figures of its
 // process.
 
-#ifndef REFRESHABLE_BENCHMARKS_SOAK_LEDGER_H_
-#define REFRESHABLE_BENCHMARKS_SOAK_LEDGER_H_
+#ifndef REFRESHABLE_TESTS_SOAK_LEDGER_H_
+#define REFRESHABLE_TESTS_SOAK_LEDGER_H_
 
 #include <atomic>
 #include <cstdint>
@@ -74,4 +74,4 @@ struct ProcessFigures {
 
 }  // namespace refreshable_soak
 
-#endif  // REFRESHABLE_BENCHMARKS_SOAK_LEDGER_H_
+#endif  // REFRESHABLE_TESTS_SOAK_LEDGER_H_

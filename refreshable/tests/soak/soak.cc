@@ -5,8 +5,8 @@
 // Prints a line each minute; exit code 1 if something was broken, got stuck, or
 // grew.
 //
-//   bazel run -c opt //benchmarks:soak -- --minutes=60
-//   bazel run --config=tsan //benchmarks:soak -- --minutes=5 --seed=42
+//   bazel run -c opt //refreshable/tests/soak -- --minutes=60
+//   bazel run --config=tsan //refreshable/tests/soak -- --minutes=5 --seed=42
 //
 //   --minutes=N   1 if not given; may be a fraction.
 //   --seed=N      Drawn, and printed, if not given. The same seed brings the
@@ -33,14 +33,14 @@
 #include "absl/strings/strip.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
-#include "benchmarks/soak_clients.h"
-#include "benchmarks/soak_heap.h"
-#include "benchmarks/soak_instance.h"
-#include "benchmarks/soak_ledger.h"
-#include "benchmarks/soak_source.h"
 #include "refreshable/executors/clock.h"
 #include "refreshable/executors/thread_executor.h"
-#include "refreshable/internal/hazard_domain.h"
+#include "refreshable/hazard/hazard_domain.h"
+#include "refreshable/tests/soak/clients.h"
+#include "refreshable/tests/soak/heap.h"
+#include "refreshable/tests/soak/instance.h"
+#include "refreshable/tests/soak/ledger.h"
+#include "refreshable/tests/soak/source.h"
 
 namespace refreshable_soak {
 namespace {

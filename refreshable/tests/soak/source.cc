@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-#include "benchmarks/soak_source.h"
+#include "refreshable/tests/soak/source.h"
 
 #include <algorithm>
 #include <cmath>

@@ -4,8 +4,8 @@
 // do, chosen by a seed, and checks that it is not called more often than
 // promised.
 
-#ifndef REFRESHABLE_BENCHMARKS_SOAK_SOURCE_H_
-#define REFRESHABLE_BENCHMARKS_SOAK_SOURCE_H_
+#ifndef REFRESHABLE_TESTS_SOAK_SOURCE_H_
+#define REFRESHABLE_TESTS_SOAK_SOURCE_H_
 
 #include <atomic>
 #include <cstdint>
@@ -22,9 +22,9 @@
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
-#include "benchmarks/soak_ledger.h"
 #include "refreshable/credential.h"
 #include "refreshable/policy.h"
+#include "refreshable/tests/soak/ledger.h"
 #include "refreshable/token_source.h"
 
 namespace refreshable_soak {
@@ -177,4 +177,4 @@ class FaultySource final : public refreshable::TokenSource<Token>,
 
 }  // namespace refreshable_soak
 
-#endif  // REFRESHABLE_BENCHMARKS_SOAK_SOURCE_H_
+#endif  // REFRESHABLE_TESTS_SOAK_SOURCE_H_

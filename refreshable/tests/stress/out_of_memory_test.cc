@@ -42,9 +42,9 @@
 #include "refreshable/executors/thread_executor.h"
 #include "refreshable/generation.h"
 #include "refreshable/lease.h"
-#include "refreshable/lifecycle_testing.h"
 #include "refreshable/refreshable.h"
 #include "refreshable/testing/lambda_observer.h"
+#include "refreshable/tests/lifecycle_test_util.h"
 #include "refreshable/token_source.h"
 
 namespace {

@@ -6,8 +6,6 @@
 #ifndef REFRESHABLE_TESTING_SCHEDULE_WORLD_H_
 #define REFRESHABLE_TESTING_SCHEDULE_WORLD_H_
 
-#include "refreshable/executors/cpp17.h"  // IWYU pragma: keep
-
 #include <cstddef>
 #include <cstdint>
 #include <deque>
@@ -29,13 +27,14 @@
 #include "refreshable/event.h"
 #include "refreshable/executors/clock.h"
 #include "refreshable/executors/executor.h"
+#include "refreshable/executors/internal/cpp17.h"  // IWYU pragma: keep
 #include "refreshable/executors/manual_executor.h"
 #include "refreshable/generation.h"
 #include "refreshable/health.h"
 #include "refreshable/lease.h"
 #include "refreshable/policy.h"
 #include "refreshable/refreshable.h"
-#include "refreshable/testing/schedule_referee.h"
+#include "refreshable/testing/explorer/oracle.h"
 #include "refreshable/token_source.h"
 #include "refreshable/waiter_id.h"
 
