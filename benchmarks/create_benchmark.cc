@@ -23,7 +23,7 @@ using Strings = refreshable::Refreshable<std::string>;
 constexpr int kBatch = 1000;
 
 struct OfTheSameSize {
-  char bytes[sizeof(refreshable::internal::State<std::string>)] = {};
+  char bytes[sizeof(refreshable::internal::TypedShell<std::string>)] = {};
 };
 
 auto Source() {

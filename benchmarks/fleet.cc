@@ -64,7 +64,7 @@ constexpr int kDay = 24 * kHour;
 constexpr absl::Duration kTokenLife = absl::Hours(1);
 constexpr absl::Duration kReadEvery = absl::Seconds(60);
 // How long a read waits, and how long the endpoint takes to answer.
-constexpr absl::Duration kPatience = absl::Seconds(10);
+constexpr absl::Duration kTimeout = absl::Seconds(10);
 constexpr absl::Duration kLatency = absl::Milliseconds(100);
 constexpr absl::Duration kRetryAfter = absl::Seconds(120);
 constexpr absl::Time kStart = absl::FromUnixSeconds(1'700'000'000);
@@ -186,10 +186,10 @@ void PlayRefreshable(absl::Duration read_at, uint64_t seed,
       const bool rejected = endpoint.Rejects(minted, now);
       if (now < check_at && !rejected) continue;
       using Answer = RefreshMachine::ReadAnswer;
-      if (machine.OnRead(instant, {now + kPatience, {}, {}}, out) ==
+      if (machine.OnRead(instant, {now + kTimeout, {}, {}}, out) ==
               Answer::kServe &&
           rejected) {
-        machine.OnRead(instant, {now + kPatience, {}, machine.generation()},
+        machine.OnRead(instant, {now + kTimeout, {}, machine.generation()},
                        out);
       }
     } else {

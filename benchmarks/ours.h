@@ -163,7 +163,7 @@ class SharedSlots {
   void Publish(std::string token) { Retire(new Node(std::move(token))); }
   ABSL_ATTRIBUTE_ALWAYS_INLINE char Read() {
     const int64_t now = std::time(nullptr);
-    const refreshable::internal::HazardHold hold(
+    const refreshable::internal::HazardHolder hold(
         refreshable::internal::HazardDomain::Current().TryProtectShared(cell_));
     const auto* const node = static_cast<const Node*>(hold.node());
     return now < node->entry.good_until ? node->entry.token[0] : '\0';

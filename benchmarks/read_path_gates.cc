@@ -177,7 +177,7 @@ bool Undisturbed(const Subject& floor, size_t repetition) {
 
 // Nine repetitions, or one. False: they were disturbed, however often made.
 bool RepeatUndisturbed(std::vector<Subject>& subjects, bool short_form) {
-  constexpr int kPatience = 10 * kPlacements;
+  constexpr int kMostRepetitions = 10 * kPlacements;
   if (short_form) {
     Repeat(subjects, 1, 0);
     return true;
@@ -191,7 +191,7 @@ bool RepeatUndisturbed(std::vector<Subject>& subjects, bool short_form) {
       ++i;
       continue;
     }
-    if (again == kPatience) {
+    if (again == kMostRepetitions) {
       std::printf("not measured: something else has the cores\n");
       return false;
     }

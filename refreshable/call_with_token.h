@@ -355,7 +355,7 @@ class AsyncCall
   // the destructor ends this call.
   template <typename Next>
   void Read(Next next) noexcept {
-    const std::shared_ptr<State<Token>> state = state_.lock();
+    const std::shared_ptr<TypedShell<Token>> state = state_.lock();
     if (state == nullptr) return;
     state->ReadAsync(
         request_, state->MakeAsyncRead([self = this->shared_from_this(), next](
@@ -366,7 +366,7 @@ class AsyncCall
 
   // Zero if the Refreshable has been destroyed.
   absl::Duration Left() const {
-    const std::shared_ptr<State<Token>> state = state_.lock();
+    const std::shared_ptr<TypedShell<Token>> state = state_.lock();
     if (state == nullptr) return absl::ZeroDuration();
     const std::optional<Instant> now = state->NowUnlessClosed();
     if (!now.has_value()) return absl::ZeroDuration();
@@ -408,13 +408,13 @@ class AsyncCall
 
   void OnSecondAnswer(Generation generation, Answer answer) {
     if (is_rejected_(std::as_const(answer))) {
-      const std::shared_ptr<State<Token>> state = state_.lock();
+      const std::shared_ptr<TypedShell<Token>> state = state_.lock();
       if (state != nullptr) state->ReportRejected(generation);
     }
     callback_(std::move(answer), absl::OkStatus());
   }
 
-  const std::weak_ptr<State<Token>> state_;
+  const std::weak_ptr<TypedShell<Token>> state_;
   ReadRequest request_;
   Call call_;
   IsRejected is_rejected_;

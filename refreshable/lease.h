@@ -42,7 +42,7 @@ struct Snapshot {
 constexpr int64_t kNeverWithoutAsking = std::numeric_limits<int64_t>::min() + 1;
 
 // A node with the time from which its reads must ask the machine; see
-// `Published`.
+// `SnapshotCell`.
 struct TimedNode : HazardNode {
   explicit TimedNode(bool nothing) : is_nothing(nothing) {}
 
@@ -63,7 +63,7 @@ struct SnapshotNode final : TimedNode {
 };
 
 template <typename Token>
-class Published;
+class SnapshotCell;
 
 REFRESHABLE_ABI_NAMESPACE_END
 }  // namespace internal
@@ -115,17 +115,17 @@ class Lease {
   }
 
  private:
-  friend class internal::Published<Token>;
+  friend class internal::SnapshotCell<Token>;
   friend class Refreshable<Token>;
 
-  explicit Lease(internal::HazardHold hold) : hold_(std::move(hold)) {}
+  explicit Lease(internal::HazardHolder hold) : hold_(std::move(hold)) {}
 
   const internal::Snapshot<Token>& snapshot() const {
     return static_cast<const internal::SnapshotNode<Token>*>(hold_.node())
         ->snapshot;
   }
 
-  internal::HazardHold hold_;
+  internal::HazardHolder hold_;
 };
 
 // Without this, GoogleTest would print the token's bytes.

@@ -201,9 +201,10 @@ class Refreshable {
     config.classify =
         options.classify ? std::move(options.classify) : ClassifyFailure;
     config.show_exception_text = options.show_exception_text;
-    return std::unique_ptr<Refreshable>(new Refreshable(std::make_shared<State>(
-        std::move(config), std::move(source),
-        std::move(options.on_token_changed), std::move(options.same_token))));
+    return std::unique_ptr<Refreshable>(new Refreshable(
+        std::make_shared<TypedShell>(std::move(config), std::move(source),
+                                     std::move(options.on_token_changed),
+                                     std::move(options.same_token))));
   }
 
   Refreshable(const Refreshable&) = delete;
@@ -246,17 +247,17 @@ class Refreshable {
   // attempt itself. Its timeout is then checked between attempts only.
   ABSL_ATTRIBUTE_ALWAYS_INLINE absl::StatusOr<Lease<Token>> Get(
       absl::Duration timeout = absl::InfiniteDuration()) {
-    const internal::HazardRawHold hold = published_.TryLoad();
-    if (ABSL_PREDICT_TRUE(hold.node != nullptr)) return Held(hold);
-    return Remade(AskAndGet(timeout));
+    const internal::HazardRawHolder hold = published_.TryLoad();
+    if (ABSL_PREDICT_TRUE(hold.node != nullptr)) return ToLease(hold);
+    return Rewrap(GetSlow(timeout));
   }
   ABSL_ATTRIBUTE_ALWAYS_INLINE absl::StatusOr<Lease<Token>> Get(
       const ReadOptions& options) {
     if (ABSL_PREDICT_TRUE(options.rejected == Generation())) {
-      const internal::HazardRawHold hold = published_.TryLoad();
-      if (ABSL_PREDICT_TRUE(hold.node != nullptr)) return Held(hold);
+      const internal::HazardRawHolder hold = published_.TryLoad();
+      if (ABSL_PREDICT_TRUE(hold.node != nullptr)) return ToLease(hold);
     }
-    return Remade(AskAndGet(options));
+    return Rewrap(GetSlow(options));
   }
 
   // Like Get, but never blocks. Unless the read is cancelled, the executor runs
@@ -283,7 +284,7 @@ class Refreshable {
     if (callback.is_null()) {
       internal::DieOfMisuse("GetAsync: the callback is null");
     }
-    const std::shared_ptr<State> state = state_;
+    const std::shared_ptr<TypedShell> state = state_;
     return state->ReadAsync(Request(state->Now(), options),
                             state->MakeAsyncRead(callback.Take()));
   }
@@ -321,7 +322,7 @@ class Refreshable {
   // publication counts as a failed attempt: until the backoff has passed, reads
   // without a usable token fail at once, with UNAUTHENTICATED.
   bool Invalidate(Generation generation) {
-    const std::shared_ptr<State> state = state_;
+    const std::shared_ptr<TypedShell> state = state_;
     return state->Invalidate(generation);
   }
 
@@ -330,7 +331,7 @@ class Refreshable {
   // rejection by itself. A token that was rejected does not reset the growing
   // time between the attempts that rejections start (`ReadOptions::rejected`).
   void ReportRejected(Generation generation) {
-    const std::shared_ptr<State> state = state_;
+    const std::shared_ptr<TypedShell> state = state_;
     state->ReportRejected(generation);
   }
 
@@ -340,7 +341,7 @@ class Refreshable {
   // expired. If Token's move constructor throws, the exception reaches the
   // caller and nothing has changed.
   absl::StatusOr<Generation> Install(Credential<Token> credential) {
-    const std::shared_ptr<State> state = state_;
+    const std::shared_ptr<TypedShell> state = state_;
     return state->Install(std::move(credential));
   }
 
@@ -349,7 +350,7 @@ class Refreshable {
   // rejections: a source may then return the token that was invalidated. The
   // next attempt is permitted as soon as the minimum interval has passed.
   void Reset() {
-    const std::shared_ptr<State> state = state_;
+    const std::shared_ptr<TypedShell> state = state_;
     state->Reset();
   }
 
@@ -362,23 +363,23 @@ class Refreshable {
   Health health() const { return state_->health(); }
 
  private:
-  using State = internal::State<Token>;
+  using TypedShell = internal::TypedShell<Token>;
 
   template <typename Answer, typename OtherToken>
   friend class internal::AsyncCall;
 
-  explicit Refreshable(std::shared_ptr<State> state)
+  explicit Refreshable(std::shared_ptr<TypedShell> state)
       : published_(state->published()), state_(std::move(state)) {}
 
-  ABSL_ATTRIBUTE_NOINLINE absl::StatusOr<Lease<Token>> AskAndGet(
+  ABSL_ATTRIBUTE_NOINLINE absl::StatusOr<Lease<Token>> GetSlow(
       absl::Duration timeout) {
     ReadOptions options;
     options.timeout = timeout;
-    return AskAndGet(options);
+    return GetSlow(options);
   }
 
   // The slow path of Get.
-  ABSL_ATTRIBUTE_NOINLINE absl::StatusOr<Lease<Token>> AskAndGet(
+  ABSL_ATTRIBUTE_NOINLINE absl::StatusOr<Lease<Token>> GetSlow(
       const ReadOptions& options) {
     std::optional<Lease<Token>> lease = state_->Load();
     if (Answers(options, lease)) return *std::move(lease);
@@ -386,7 +387,7 @@ class Refreshable {
     lease = state_->Load(now.wall);
     if (Answers(options, lease)) return *std::move(lease);
     lease.reset();
-    const std::shared_ptr<State> state = state_;  // See `state_`.
+    const std::shared_ptr<TypedShell> state = state_;  // See `state_`.
     const absl::Status status =
         state->Read(Request(now, options), [&] { lease = state->Take(); });
     if (!status.ok()) return status;
@@ -399,14 +400,14 @@ class Refreshable {
     return lease.has_value() && options.rejected < lease->snapshot().same_since;
   }
 
-  static absl::StatusOr<Lease<Token>> Held(internal::HazardRawHold hold) {
-    return Lease<Token>(internal::HazardHold(hold));
+  static absl::StatusOr<Lease<Token>> ToLease(internal::HazardRawHolder hold) {
+    return Lease<Token>(internal::HazardHolder(hold));
   }
 
   // A result returned from a non-inlined call lives in memory. Moving it into a
   // fresh object here lets the compiler keep Get's own result in registers on
   // the fast path.
-  static absl::StatusOr<Lease<Token>> Remade(
+  static absl::StatusOr<Lease<Token>> Rewrap(
       absl::StatusOr<Lease<Token>>&& lease) {
     return absl::StatusOr<Lease<Token>>(std::move(lease));
   }
@@ -423,10 +424,10 @@ class Refreshable {
   }
 
   // Points into `*state_`; saves reads one indirection.
-  const internal::Published<Token>& published_;
+  const internal::SnapshotCell<Token>& published_;
   // A call that waits or runs user code holds a copy, because this object may
   // be destroyed meanwhile.
-  const std::shared_ptr<State> state_;
+  const std::shared_ptr<TypedShell> state_;
 };
 
 }  // namespace refreshable

@@ -17,16 +17,15 @@
 namespace refreshable_testing {
 namespace {
 
-absl::Duration Patience() {
-  const char* const set = std::getenv("REFRESHABLE_PATIENCE_SECONDS");
+absl::Duration WaitTimeout() {
+  const char* const set = std::getenv("REFRESHABLE_TIMEOUT_SECONDS");
   if (set == nullptr) return absl::Seconds(30);
   int seconds;
   if (!absl::SimpleAtoi(set, &seconds) || seconds <= 0) {
-    std::fprintf(
-        stderr,
-        "REFRESHABLE_PATIENCE_SECONDS is '%s': not a number of seconds "
-        "above 0\n",
-        set);
+    std::fprintf(stderr,
+                 "REFRESHABLE_TIMEOUT_SECONDS is '%s': not a number of seconds "
+                 "above 0\n",
+                 set);
     std::abort();
   }
   return absl::Seconds(seconds);
@@ -46,7 +45,7 @@ void GiveUp(absl::string_view what) {
 }
 
 void AwaitOrGiveUp(const absl::Notification& n, absl::string_view what) {
-  if (!n.WaitForNotificationWithTimeout(Patience())) GiveUp(what);
+  if (!n.WaitForNotificationWithTimeout(WaitTimeout())) GiveUp(what);
 }
 
 void DoOrGiveUp(absl::string_view what, absl::FunctionRef<void()> f) {

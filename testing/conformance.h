@@ -46,7 +46,7 @@ struct SubjectName {
 // at once. After 30 s it gives up: it prints which test waited for what, and
 // ends the program. (The test cannot just fail, because what it waits for may
 // still happen later and would then use variables of a test that has ended.)
-// The environment variable REFRESHABLE_PATIENCE_SECONDS sets another time.
+// The environment variable REFRESHABLE_TIMEOUT_SECONDS sets another time.
 // `what` completes the sentence "... waited in vain for".
 
 // Gives up at once.

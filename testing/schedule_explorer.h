@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Explore: runs every order in which the steps of a scenario can happen, and
+// Explore: runs every schedule in which the steps of a scenario can happen, and
 // checks the promises of docs/contract.md after each step.
 
 #ifndef REFRESHABLE_TESTING_SCHEDULE_EXPLORER_H_
@@ -29,7 +29,7 @@ namespace schedule {
 // value.
 class Step {
  public:
-  // `run` acts on the world. `name` is the step's name in an `Order`.
+  // `run` acts on the world. `name` is the step's name in a `Schedule`.
   Step(std::string name, std::function<void(World&)> run);
 
   // Lets the step's first action happen only while `ready(world)` is true.
@@ -101,8 +101,8 @@ struct Scenario {
   std::function<void(World&)> given;
   std::vector<Step> steps;
   std::vector<Answer> answers = {Succeed(), Fail()};
-  // At most this many pending tasks or timers are lost, in each order, instead
-  // of being run.
+  // At most this many pending tasks or timers are lost, in each schedule,
+  // instead of being run.
   int losses = 0;
   // Whether tasks and due timers run before each step, in the executor's own
   // order. They are then not steps themselves.
@@ -113,34 +113,34 @@ struct Scenario {
 };
 
 struct ExploreOptions {
-  // The number of steps in an order; >= 0.
+  // The number of steps in a schedule; >= 0.
   int depth = 8;
   // Whether the continuations of a state are run only once, however often the
-  // state is reached. If false, every order is run, which is feasible only for
-  // small depths.
+  // state is reached. If false, every schedule is run, which is feasible only
+  // for small depths.
   bool merge = true;
   // Every `recheck`-th merged state is continued by one step nevertheless, to
   // check that it leads where the state that it was merged into led. 0 disables
   // this.
   int recheck = 1;
-  // An order that takes longer is considered hung, and ends the program (by
-  // SIGALRM). Most orders take less than a millisecond. Rounded up to whole
+  // A schedule that takes longer is considered hung, and ends the program (by
+  // SIGALRM). Most schedules take less than a millisecond. Rounded up to whole
   // seconds. If it is 24 hours or more, there is no limit.
-  absl::Duration patience = absl::Seconds(60);
+  absl::Duration timeout = absl::Seconds(60);
 };
 
 // The names of the steps, in the order in which they happen.
-using Order = std::vector<std::string>;
+using Schedule = std::vector<std::string>;
 
 struct Report {
-  // What is wrong; empty if nothing is. `order` is an order that shows it; no
-  // shorter one does.
+  // What is wrong; empty if nothing is. `schedule` is a schedule that shows it;
+  // no shorter one does.
   std::string failure;
-  Order order;
+  Schedule schedule;
 
-  // The number of orders that end after `depth` steps or when nothing more can
-  // happen. 0 if there was a failure.
-  double orders = 0;
+  // The number of schedules that end after `depth` steps or when nothing more
+  // can happen. 0 if there was a failure.
+  double schedules = 0;
   // The number of runs that this took, in all passes. Each run begins anew.
   int64_t runs = 0;
   // The number of different states, including the first.
@@ -151,10 +151,11 @@ struct Report {
 };
 
 // Writes one line of figures and, if something failed, the failure and its
-// order as C++.
+// schedule as C++.
 std::ostream& operator<<(std::ostream& os, const Report& report);
 
-// Runs the scenario in every order, up to options.depth steps, until one fails:
+// Runs the scenario in every schedule, up to options.depth steps, until one
+// fails:
 //
 //   schedule::Scenario scenario;
 //   scenario.given = [](World& world) { world.Hold(); };
@@ -163,34 +164,34 @@ std::ostream& operator<<(std::ostream& os, const Report& report);
 //   const schedule::Report report = schedule::Explore(scenario);
 //   EXPECT_TRUE(report.ok()) << report;
 //
-// After each step it checks (`World::Check`, `Referee`) that no expired and no
+// After each step it checks (`World::Check`, `Oracle`) that no expired and no
 // withdrawn token is handed out, that generations rise, that attempts do not
 // overlap and do not start too early, that a discarded answer changes nothing,
 // that each read ends once, and that rejected reads take nothing from anybody
 // else and never wait for permission. It also checks that each state can be
-// left
-// (`World::CheckWayOut`): by a success when the state is reached for the first
-// time, by Reset() and a success when it is reached again, or by both.
+// left (`World::CheckRecovers`): by a success when the state is reached for the
+// first time, by Reset() and a success when it is reached again, or by both.
 //
-// If the program is aborted during an order, or hangs (perhaps because user
-// code was called under a lock), that order is written to stderr.
+// If the program is aborted during a schedule, or hangs (perhaps because user
+// code was called under a lock), that schedule is written to stderr.
 //
-// Each order runs in a new `World`, so everything that an order depends on must
-// come from the world: whatever a step captures is shared by all orders.
+// Each schedule runs in a new `World`, so everything that a schedule depends on
+// must come from the world: whatever a step captures is shared by all
+// schedules.
 //
 // States are distinguished by the steps that are left and by
 // `World::Fingerprint`: both clocks, the executor's queue, the calls held and
 // what is known of each, the waiting reads and their deadlines, health(), and
-// the referee's account of the token, the failures and the permitted starts. If
+// the oracle's account of the token, the failures and the permitted starts. If
 // two states that agree in all of this turn out to continue differently
 // (`recheck`), the exploration begins anew, and states that look like them are
 // distinguished by where they lead.
 Report Explore(const Scenario& scenario, const ExploreOptions& options = {});
 
-// Runs one order, makes the checks of `Explore` after its last step, and checks
-// both ways to leave the state there. Returns what is wrong; empty if nothing
-// is. A step that cannot happen is an error too.
-std::string Replay(const Scenario& scenario, const Order& order);
+// Runs one schedule, makes the checks of `Explore` after its last step, and
+// checks both ways to leave the state there. Returns what is wrong; empty if
+// nothing is. A step that cannot happen is an error too.
+std::string Replay(const Scenario& scenario, const Schedule& schedule);
 
 }  // namespace schedule
 }  // namespace refreshable_testing

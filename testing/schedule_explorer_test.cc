@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The explorer itself: which orders it runs, how it counts them, and what it
+// The explorer itself: which schedules it runs, how it counts them, and what it
 // says of one that fails. Whether it finds faults: explorer_mutants_test.cc.
 
 #include "refreshable/testing/schedule_explorer.h"
@@ -52,13 +52,13 @@ TEST(ScheduleExplorerTest, T4EveryOrderIsRun) {
   Scenario scenario;
   scenario.steps = {Nothing("a"), Nothing("b"), Nothing("c")};
   const Report each = Explore(scenario, Depth(3, /*merge=*/false));
-  EXPECT_EQ(each.orders, 6);
+  EXPECT_EQ(each.schedules, 6);
   EXPECT_EQ(each.runs, 1 + 3 + 6 + 6);
   // Merged, the states are the sets of steps that have happened.
   ExploreOptions options = Depth(3);
   options.recheck = 0;
   const Report merged = Explore(scenario, options);
-  EXPECT_EQ(merged.orders, 6);
+  EXPECT_EQ(merged.schedules, 6);
   EXPECT_EQ(merged.states, 8);
   EXPECT_EQ(merged.runs, 1 + 3 + 6 + 3);
 }
@@ -73,7 +73,7 @@ TEST(ScheduleExplorerTest, T4AnOrderEndsAtTheDepth) {
 TEST(ScheduleExplorerTest, T4ThenAndTimesKeepTheirOrder) {
   Scenario scenario;
   scenario.steps = {Nothing("a").Then(Nothing("b")), Nothing("c").Times(2)};
-  EXPECT_EQ(Explore(scenario, Depth(4)).orders, 6);  // 4! / (2! * 2!)
+  EXPECT_EQ(Explore(scenario, Depth(4)).schedules, 6);  // 4! / (2! * 2!)
   EXPECT_EQ(Replay(scenario, {"c", "a", "b", "c"}), "");
   EXPECT_EQ(Replay(scenario, {"c", "b"}), "step 2 cannot happen: b");
 }
@@ -93,7 +93,7 @@ TEST(ScheduleExplorerTest, T4MergedOrdersAreCountedAsIfTheyWereRun) {
   const Report merged = Explore(scenario, Depth(5));
   EXPECT_TRUE(each.ok()) << each;
   EXPECT_TRUE(merged.ok()) << merged;
-  EXPECT_EQ(merged.orders, each.orders);
+  EXPECT_EQ(merged.schedules, each.schedules);
   EXPECT_EQ(merged.states, each.states);
   EXPECT_LT(merged.runs, each.runs);
 }
@@ -113,12 +113,12 @@ TEST(ScheduleExplorerTest, T4StatesThatLookTheSameAreToldApartByWhatFollows) {
   const Report each = Explore(scenario, Depth(6, /*merge=*/false));
   const Report merged = Explore(scenario, Depth(6));
   EXPECT_TRUE(merged.ok()) << merged;
-  EXPECT_EQ(merged.orders, each.orders);
+  EXPECT_EQ(merged.schedules, each.schedules);
   EXPECT_LT(merged.runs, each.runs);
   // Not so if merges are not rechecked.
   ExploreOptions options = Depth(6);
   options.recheck = 0;
-  EXPECT_NE(Explore(scenario, options).orders, each.orders);
+  EXPECT_NE(Explore(scenario, options).schedules, each.schedules);
 }
 
 TEST(ScheduleExplorerTest, T4AFailureIsShownByAShortestOrder) {
@@ -129,8 +129,8 @@ TEST(ScheduleExplorerTest, T4AFailureIsShownByAShortestOrder) {
   };
   const Report report = Explore(scenario);
   EXPECT_EQ(report.failure, "never so");
-  EXPECT_EQ(report.order, (Order{"read", "task 1"}));
-  EXPECT_EQ(Replay(scenario, report.order), "never so");
+  EXPECT_EQ(report.schedule, (Schedule{"read", "task 1"}));
+  EXPECT_EQ(Replay(scenario, report.schedule), "never so");
   std::ostringstream shown;
   shown << report;
   EXPECT_THAT(shown.str(),
@@ -160,7 +160,7 @@ TEST(ScheduleExplorerDeathTest, T4WhatHangsIsShown) {
     for (;;) pause();
   });
   ExploreOptions options;
-  options.patience = absl::Seconds(1);
+  options.timeout = absl::Seconds(1);
   EXPECT_DEATH(Explore(scenario, options),
                R"(step does not end, in \{"read", "task 1", "end"\})");
 }

@@ -64,13 +64,13 @@ enum class Rejects {
   kNext,  // One that has not been published.
 };
 
-// Everything that one order of a scenario acts on, in virtual time. Each call
-// of the source is held until `AnswerCall`, and each read is recorded. Whatever
-// the Refreshable returns and reports is checked at once, and everything else
-// in `Check()`. All user code of the Refreshable (source, observer, hook,
-// callbacks) calls the Refreshable: if a lock is held there, the program hangs,
-// which ExploreOptions::patience detects. Must be used only by the thread that
-// made it.
+// Everything that one schedule of a scenario acts on, in virtual time. Each
+// call of the source is held until `AnswerCall`, and each read is recorded.
+// Whatever the Refreshable returns and reports is checked at once, and
+// everything else in `Check()`. All user code of the Refreshable (source,
+// observer, hook, callbacks) calls the Refreshable: if a lock is held there,
+// the program hangs, which ExploreOptions::timeout detects. Must be used only
+// by the thread that made it.
 class World {
  public:
   using Token = refreshable::Refreshable<std::string>;
@@ -138,11 +138,11 @@ class World {
   // `lifetime`.
   void Hold(absl::Duration lifetime = absl::Seconds(400));
 
-  // Complains if `holds` is false; the order has then failed.
+  // Fails if `holds` is false; the schedule has then failed.
   void Expect(bool holds, absl::string_view what) {
-    if (!holds) referee_->Complain(what);
+    if (!holds) oracle_->Fail(what);
   }
-  const Referee& referee() const { return *referee_; }
+  const Oracle& oracle() const { return *oracle_; }
 
   // ---- What the explorer does ----
 
@@ -168,9 +168,9 @@ class World {
   // executor accepts everything and time passes, the next read must return a
   // token (after Reset() if `reset` is set or if refreshing has given up for
   // good), and every read must have ended.
-  void CheckWayOut(bool reset);
-  // The first complaint; empty if there is none.
-  const std::string& complaint() const { return referee_->complaint(); }
+  void CheckRecovers(bool reset);
+  // The first failure; empty if there is none.
+  const std::string& failure() const { return oracle_->failure(); }
 
  private:
   class Source;
@@ -272,7 +272,7 @@ class World {
   // Whether the refresh in flight has failed too often for this read. Reset
   // forgets that.
   bool Spent(const Reader& reader) const {
-    return failed_ > Retries(reader) && referee_->failures() > 0;
+    return failed_ > Retries(reader) && oracle_->failures() > 0;
   }
   static bool Waits(const Reader& reader) {
     return reader.ended == 0 && !reader.cancelled;
@@ -297,14 +297,14 @@ class World {
   const refreshable::RefreshPolicy policy_;
   refreshable::ManualExecutor executor_;
   const std::unique_ptr<Driver> executor_of_token_;
-  const std::shared_ptr<Referee> referee_;
+  const std::shared_ptr<Oracle> oracle_;
   const std::shared_ptr<Source> source_;
   std::function<bool()> driver_;
   std::deque<Call> held_;
   std::deque<Reader> readers_;
   std::vector<absl::Duration> blocked_;
   std::optional<Answer> inside_;
-  bool at_end_ = false;  // Set by CheckWayOut: the source answers at once.
+  bool at_end_ = false;  // Set by CheckRecovers: the source answers at once.
   bool takes_tasks_ = true;
   bool takes_timers_ = true;
   // The read that is being made, if any; whether a task of the executor runs,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Mint: a token server without the network, for the tests of the token source
-// suite. Private.
+// FakeTokenServer: a token server without the network, for the tests of the
+// token source suite. Private.
 
 #ifndef REFRESHABLE_TESTING_TOKEN_SERVER_TEST_UTIL_H_
 #define REFRESHABLE_TESTING_TOKEN_SERVER_TEST_UTIL_H_
@@ -29,9 +29,10 @@ inline constexpr char kMintSecret[] = "the client's secret";
 
 // Issues "token 1", "token 2", ... Each request takes a second of `time`, if
 // that is given. Thread-safe.
-class Mint {
+class FakeTokenServer {
  public:
-  explicit Mint(refreshable::ManualExecutor* time = nullptr) : time_(time) {}
+  explicit FakeTokenServer(refreshable::ManualExecutor* time = nullptr)
+      : time_(time) {}
 
   void Fail() { Set(State::kFailing); }
   void Stall() { Set(State::kStalled); }
@@ -79,7 +80,7 @@ class Mint {
   int last_ ABSL_GUARDED_BY(mu_) = 0;
 };
 
-// Says whether a call should stop. For `Mint::Issue`.
+// Says whether a call should stop. For `FakeTokenServer::Issue`.
 class GiveUpWhen {
  public:
   explicit GiveUpWhen(const refreshable::FetchContext& context)
@@ -117,7 +118,7 @@ class MintRig : public TokenSourceRig<std::string> {
 
  protected:
   refreshable::ManualExecutor time_;
-  Mint mint_;
+  FakeTokenServer mint_;
 };
 
 }  // namespace refreshable_testing

@@ -25,7 +25,7 @@ using ::refreshable::Expiry;
 using ::refreshable::FetchContext;
 using ::refreshable::TokenSource;
 
-absl::StatusOr<Credential<std::string>> Ask(Mint& mint,
+absl::StatusOr<Credential<std::string>> Ask(FakeTokenServer& mint,
                                             const FetchContext& context) {
   absl::StatusOr<std::string> token = mint.Issue(GiveUpWhen(context));
   if (!token.ok()) return token.status();

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The input chooses a policy, then events and how far time moves between them.
-// RuledMachine holds each step against the contract.
+// CheckedMachine holds each step against the contract.
 
 #include <algorithm>
 #include <cstddef>
@@ -66,7 +66,7 @@ RefreshPolicy ChoosePolicy(FuzzInput& in) {
 }
 
 // An attempt that was submitted, mostly.
-AttemptId ChooseCall(FuzzInput& in, const Facts& f) {
+AttemptId ChooseCall(FuzzInput& in, const ReferenceModel& f) {
   const int n = in.Below(4);
   if (n == 3) return AttemptId{static_cast<uint64_t>(in.Below(256))};
   if (n > 0 && !f.abandoned.empty()) {
@@ -75,11 +75,11 @@ AttemptId ChooseCall(FuzzInput& in, const Facts& f) {
   return f.running.has_value() ? f.running->id : f.last_submitted;
 }
 
-Ms Elapsed(const Facts& f, AttemptId id) {
+Ms Elapsed(const ReferenceModel& f, AttemptId id) {
   if (f.running.has_value() && f.running->id == id) {
     return f.t - f.running->started;
   }
-  for (const Facts::Call& call : f.abandoned) {
+  for (const ReferenceModel::Call& call : f.abandoned) {
     if (call.id == id) return f.t - call.started;
   }
   return 0;
@@ -89,7 +89,7 @@ Ms ChooseLife(FuzzInput& in) {
   return in.Below(16) == 0 ? kNever : 1000 * (in.Below(128) - 3);
 }
 
-Input ChooseInput(FuzzInput& in, const Facts& f) {
+Input ChooseInput(FuzzInput& in, const ReferenceModel& f) {
   Input input;
   switch (in.Below(16)) {
     case 0:
@@ -174,8 +174,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   FuzzInput in(data, size);
   const RefreshPolicy policy = ChoosePolicy(in);
   Require(Validate(policy).ok(), "the policy is valid");
-  const Rules rules(policy);
-  RuledMachine machine(&rules, /*counts=*/nullptr);
+  const ModelPolicy rules(policy);
+  CheckedMachine machine(&rules, /*counts=*/nullptr);
   std::string story;
   const auto check = [&](const std::string& broken) {
     if (broken.empty()) return;
@@ -189,6 +189,6 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     absl::StrAppend(&story, ToString(input), "; ");
     check(machine.Apply(input));
   }
-  check(machine.CheckWayOut());
+  check(machine.CheckRecovers());
   return 0;
 }

@@ -132,13 +132,13 @@ class Domain final : public HazardDomain {
     return (known == kUnknown ? SetUp() : known) == kAsymmetric;
   }
 
-  HazardHold Count(const HazardNode* node) override {
+  HazardHolder Count(const HazardNode* node) override {
     if (node != nullptr) node->Ref();
-    return HazardHold({node, &counted_});
+    return HazardHolder({node, &counted_});
   }
 
   void Retire(const HazardNode* node) noexcept override;
-  void Look() noexcept override {
+  void Reclaim() noexcept override {
     pending_.store(true, std::memory_order_seq_cst);
     TryToScan();
   }
@@ -162,8 +162,8 @@ class Domain final : public HazardDomain {
   // initialise it.
   enum Mode { kUnknown, kAsymmetric, kSymmetric };
 
-  HazardRawHold RawProtect(const HazardCell& cell) noexcept override;
-  HazardRawHold ProtectShared(const HazardCell& cell) noexcept override;
+  HazardRawHolder RawProtect(const HazardCell& cell) noexcept override;
+  HazardRawHolder ProtectShared(const HazardCell& cell) noexcept override;
   void Released(HazardSlot& slot) noexcept override;
 
   Mode SetUp();
@@ -174,7 +174,7 @@ class Domain final : public HazardDomain {
 
   // Returns a counted reference to the node that `slot` holds, and clears
   // `slot`.
-  HazardRawHold Counted(const HazardNode* node, HazardSlot& slot);
+  HazardRawHolder Counted(const HazardNode* node, HazardSlot& slot);
   HazardSlot& ClaimShared(const HazardNode* node, bool& transient);
 #ifndef REFRESHABLE_NO_THREAD_LOCAL
   ListedRecord* AcquireRecord();
@@ -285,9 +285,10 @@ struct ThreadEnd {
 void Domain::SetWaitedFor(HazardSlot& slot, bool waited_for) {
   if (!Asymmetric()) {
     slot.waited_for.exchange(waited_for ? 1 : 0, std::memory_order_acq_rel);
-  } else if (slot.quiet.load(std::memory_order_relaxed) !=
+  } else if (slot.no_scan_on_release.load(std::memory_order_relaxed) !=
              (waited_for ? 0u : 1u)) {
-    slot.quiet.store(waited_for ? 0 : 1, std::memory_order_seq_cst);
+    slot.no_scan_on_release.store(waited_for ? 0 : 1,
+                                  std::memory_order_seq_cst);
   }
 }
 
@@ -419,7 +420,7 @@ ListedRecord* Domain::AcquireRecord() {
 }
 #endif
 
-HazardRawHold Domain::RawProtect(const HazardCell& cell) noexcept {
+HazardRawHolder Domain::RawProtect(const HazardCell& cell) noexcept {
 #ifdef REFRESHABLE_NO_THREAD_LOCAL
   return ProtectShared(cell);
 #else
@@ -441,8 +442,8 @@ HazardRawHold Domain::RawProtect(const HazardCell& cell) noexcept {
 #endif
 }
 
-HazardRawHold Domain::Counted(const HazardNode* node, HazardSlot& slot) {
-  const HazardHold until_it_is_counted({node, &slot});
+HazardRawHolder Domain::Counted(const HazardNode* node, HazardSlot& slot) {
+  const HazardHolder until_it_is_counted({node, &slot});
   node->Ref();
   return {node, &counted_};
 }
@@ -465,7 +466,7 @@ HazardSlot& Domain::ClaimShared(const HazardNode* node, bool& transient) {
   }
 }
 
-HazardRawHold Domain::ProtectShared(const HazardCell& cell) noexcept {
+HazardRawHolder Domain::ProtectShared(const HazardCell& cell) noexcept {
   if (!shared_slots_are_used_.load(std::memory_order_acquire)) {
     shared_slots_are_used_.store(true, std::memory_order_seq_cst);
   }
@@ -492,7 +493,7 @@ void Domain::Released(HazardSlot& slot) noexcept {
       slot.waited_for.fetch_or(0, std::memory_order_acq_rel) == 0) {
     return;
   }
-  Look();
+  Reclaim();
 }
 
 // ---- Scans ----
@@ -612,7 +613,7 @@ void Domain::Retire(const HazardNode* node) noexcept {
   Push(node, node);
   if (handed_over_.fetch_add(1, std::memory_order_acq_rel) < kMostHandedOver) {
     left_.store(true, std::memory_order_seq_cst);
-    Look();
+    Reclaim();
     return;
   }
   // After the first taking that begins after this.
@@ -667,7 +668,7 @@ ABSL_CONST_INIT thread_local HazardRecord* this_threads_record = &no_record;
 
 void HazardDomain::ClearAndLook(HazardSlot* slot) {
   slot->node.store(nullptr, std::memory_order_release);
-  HazardRecord::Of(slot).domain->Look();
+  HazardRecord::Of(slot).domain->Reclaim();
 }
 
 void HazardDomain::ReleaseSlow(const HazardNode* node, HazardSlot* slot) {

@@ -74,7 +74,7 @@ struct HazardSlot {
   // Zero if clearing this slot must trigger a scan, because a retired node may
   // be held by it. Written only by scans. Where scans use no heavy barrier it
   // stays zero, and `waited_for` decides.
-  std::atomic<uint32_t> quiet{0};
+  std::atomic<uint32_t> no_scan_on_release{0};
   std::atomic<uint32_t> waited_for{0};
 };
 
@@ -133,28 +133,29 @@ inline size_t PreferredSharedRecord() {
 }
 static_assert(kSharedRecords == 1 << (64 - 58), "the hash fits the table");
 
-// The raw parts of a HazardHold. The receiver must construct a HazardHold from
-// it. It has no destructor, so that compilers keep it in registers.
-struct HazardRawHold {
+// The raw parts of a HazardHolder. The receiver must construct a HazardHolder
+// from it. It has no destructor, so that compilers keep it in registers.
+struct HazardRawHolder {
   const HazardNode* node = nullptr;
   HazardSlot* slot = nullptr;
 };
 
 // Keeps a node alive; may hold nothing. May be moved to another thread and
 // outlive the one that made it.
-class HazardHold {
+class HazardHolder {
  public:
-  HazardHold() = default;
-  explicit HazardHold(HazardRawHold raw) : node_(raw.node), slot_(raw.slot) {}
-  HazardHold(HazardHold&& other) noexcept
+  HazardHolder() = default;
+  explicit HazardHolder(HazardRawHolder raw)
+      : node_(raw.node), slot_(raw.slot) {}
+  HazardHolder(HazardHolder&& other) noexcept
       : node_(std::exchange(other.node_, nullptr)), slot_(other.slot_) {}
-  HazardHold& operator=(HazardHold&& other) noexcept {
-    HazardHold old(std::move(*this));
+  HazardHolder& operator=(HazardHolder&& other) noexcept {
+    HazardHolder old(std::move(*this));
     node_ = std::exchange(other.node_, nullptr);
     slot_ = other.slot_;
     return *this;
   }
-  ~HazardHold() {
+  ~HazardHolder() {
     if (node_ != nullptr) Release();
   }
 
@@ -192,8 +193,8 @@ class HazardDomain {
   // Returns a hold of the node that `cell` contains at some moment during the
   // call; an empty hold if that is null. Lock-free; wait-free while the cell
   // does not change.
-  HazardHold Protect(const HazardCell& cell) {
-    return HazardHold(RawProtect(cell));
+  HazardHolder Protect(const HazardCell& cell) {
+    return HazardHolder(RawProtect(cell));
   }
 
   // Whether TryProtect may be called for a cell of `domain`. False if `domain`
@@ -209,8 +210,8 @@ class HazardDomain {
   // Fast path of `domain->Protect(cell)`. May fail spuriously (null node).
   // Wait-free. Makes no function call where there is a thread_local. Requires
   // `AtHand(domain)`, and that the cell never contains null. The caller must
-  // construct a HazardHold from the result.
-  ABSL_ATTRIBUTE_ALWAYS_INLINE static HazardRawHold TryProtect(
+  // construct a HazardHolder from the result.
+  ABSL_ATTRIBUTE_ALWAYS_INLINE static HazardRawHolder TryProtect(
       HazardDomain* domain, const HazardCell& cell) {
 #ifdef REFRESHABLE_NO_THREAD_LOCAL
     return domain->TryProtectShared(cell);
@@ -235,7 +236,7 @@ class HazardDomain {
 
   // Returns a hold of `node` that is a counted reference. `node` may be null,
   // and must not be retired during the call.
-  virtual HazardHold Count(const HazardNode* node) = 0;
+  virtual HazardHolder Count(const HazardNode* node) = 0;
 
   // Drops `node`'s first reference as soon as no slot holds it: in this call,
   // or on the thread that ends the last hold. Requires that no cell contains
@@ -246,11 +247,11 @@ class HazardDomain {
 
   // Frees retired nodes that no slot holds. If another thread is already
   // scanning, leaves the work to it. Never waits.
-  virtual void Look() noexcept = 0;
+  virtual void Reclaim() noexcept = 0;
 
   // Like TryProtect, but uses a slot that all threads share and that is taken
   // by compare-and-swap. TryProtect calls this if there is no thread_local.
-  HazardRawHold TryProtectShared(const HazardCell& cell) {
+  HazardRawHolder TryProtectShared(const HazardCell& cell) {
     HazardSlot* const slot = shared_records_[PreferredSharedRecord()].slots;
     const HazardNode* const node = cell.load(std::memory_order_relaxed);
     const void* none = nullptr;
@@ -309,7 +310,7 @@ class HazardDomain {
   ABSL_ATTRIBUTE_NOINLINE static void ClearAndLook(HazardSlot* slot);
 
   // Protect in a shared slot.
-  virtual HazardRawHold ProtectShared(const HazardCell& cell) = 0;
+  virtual HazardRawHolder ProtectShared(const HazardCell& cell) = 0;
 
   static const HazardNode*& NextOf(const HazardNode* node) {
     return node->next_;
@@ -321,22 +322,22 @@ class HazardDomain {
   HazardRecord shared_records_[kSharedRecords];
 
  private:
-  friend class HazardHold;
+  friend class HazardHolder;
 
   static HazardDomain& CurrentWithoutThreadLocal();
-  virtual HazardRawHold RawProtect(const HazardCell& cell) noexcept = 0;
-  // The rest of a release, if `quiet` is zero.
+  virtual HazardRawHolder RawProtect(const HazardCell& cell) noexcept = 0;
+  // The rest of a release, if `no_scan_on_release` is zero.
   ABSL_ATTRIBUTE_NOINLINE static void ReleaseSlow(const HazardNode* node,
                                                   HazardSlot* slot);
   virtual void Released(HazardSlot& slot) = 0;
 };
 
-inline void HazardHold::Release() {
+inline void HazardHolder::Release() {
   // (M3) Clear the slot, then check whether a retired node waits for it. The
   // release orders all uses of the node before the clearing.
   slot_->node.store(nullptr, std::memory_order_release);
   std::atomic_signal_fence(std::memory_order_seq_cst);
-  if (ABSL_PREDICT_FALSE(IsZeroRelaxed(slot_->quiet))) {
+  if (ABSL_PREDICT_FALSE(IsZeroRelaxed(slot_->no_scan_on_release))) {
     HazardDomain::ReleaseSlow(node_, slot_);
   }
 }

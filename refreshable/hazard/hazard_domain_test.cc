@@ -27,7 +27,7 @@ TEST_F(HazardDomainTest, AnEmptyCellGivesAnEmptyHold) {
 
 TEST_F(HazardDomainTest, R12WhatNobodyHoldsIsFreedAtOnce) {
   Replace(cell_, new TestNode(&live_));
-  { const HazardHold hold = Hold(cell_); }
+  { const HazardHolder hold = Hold(cell_); }
   Replace(cell_, new TestNode(&live_));
   EXPECT_EQ(live_.load(), 1);
   Replace(cell_, nullptr);
@@ -37,14 +37,14 @@ TEST_F(HazardDomainTest, R12WhatNobodyHoldsIsFreedAtOnce) {
 // The node is freed without any further retirement or timer.
 TEST_F(HazardDomainTest, R12TheLastHoldFreesWhatWasReplaced) {
   Replace(cell_, new TestNode(&live_));
-  HazardHold first = Hold(cell_);
-  HazardHold second = Hold(cell_);
+  HazardHolder first = Hold(cell_);
+  HazardHolder second = Hold(cell_);
   Replace(cell_, nullptr);
   EXPECT_EQ(live_.load(), 1);
-  first = HazardHold();
+  first = HazardHolder();
   EXPECT_TRUE(Alive(second));
   EXPECT_EQ(live_.load(), 1);
-  second = HazardHold();
+  second = HazardHolder();
   EXPECT_EQ(live_.load(), 0);
 }
 
@@ -52,9 +52,9 @@ TEST_F(HazardDomainTest, AHoldIsOfWhatTheCellHadThen) {
   auto* const old_node = new TestNode(&live_);
   auto* const new_node = new TestNode(&live_);
   Replace(cell_, old_node);
-  const HazardHold old_hold = Hold(cell_);
+  const HazardHolder old_hold = Hold(cell_);
   Replace(cell_, new_node);
-  const HazardHold new_hold = Hold(cell_);
+  const HazardHolder new_hold = Hold(cell_);
   EXPECT_EQ(old_hold.node(), old_node);
   EXPECT_EQ(new_hold.node(), new_node);
   EXPECT_TRUE(Alive(old_hold));
@@ -62,10 +62,10 @@ TEST_F(HazardDomainTest, AHoldIsOfWhatTheCellHadThen) {
 
 TEST_F(HazardDomainTest, MovingKeepsTheHoldAndEmptiesItsOrigin) {
   Replace(cell_, new TestNode(&live_));
-  HazardHold a = Hold(cell_);
-  HazardHold b = std::move(a);
+  HazardHolder a = Hold(cell_);
+  HazardHolder b = std::move(a);
   Replace(cell_, new TestNode(&live_));
-  HazardHold c = Hold(cell_);
+  HazardHolder c = Hold(cell_);
   EXPECT_TRUE(Alive(b));
   b = std::move(c);  // Ends the hold that b had.
   EXPECT_EQ(live_.load(), 1);
@@ -75,7 +75,7 @@ TEST_F(HazardDomainTest, MovingKeepsTheHoldAndEmptiesItsOrigin) {
 // A thread has six slots of its own, and there are a few hundred shared ones.
 TEST_F(HazardDomainTest, R12MoreHoldsThanSlotsAreCounted) {
   Replace(cell_, new TestNode(&live_));
-  std::vector<HazardHold> holds;
+  std::vector<HazardHolder> holds;
   for (int i = 0; i < 1000; ++i) holds.push_back(Hold(cell_));
   EXPECT_LT(HazardDomain::Current().CountForTesting().held, 1000);
   Replace(cell_, nullptr);
@@ -90,12 +90,12 @@ TEST_F(HazardDomainTest, R12MoreHoldsThanSlotsAreCounted) {
 
 TEST_F(HazardDomainTest, R12AHoldOutlivesItsThread) {
   Replace(cell_, new TestNode(&live_));
-  HazardHold hold;
+  HazardHolder hold;
   std::thread([&] { hold = Hold(cell_); }).join();
   Replace(cell_, nullptr);
   EXPECT_EQ(live_.load(), 1);
   EXPECT_TRUE(Alive(hold));
-  hold = HazardHold();
+  hold = HazardHolder();
   EXPECT_EQ(live_.load(), 0);
 }
 
@@ -110,8 +110,8 @@ TEST_F(HazardDomainTest, RecordsOfThreadsThatEndedAreUsedAgain) {
 
 TEST_F(HazardDomainTest, ARecordWithALivingHoldIsNotUsedAgain) {
   Replace(cell_, new TestNode(&live_));
-  std::vector<HazardHold> holds(3);
-  for (HazardHold& hold : holds) {
+  std::vector<HazardHolder> holds(3);
+  for (HazardHolder& hold : holds) {
     std::thread([&] { hold = Hold(cell_); }).join();
   }
   EXPECT_EQ(HazardDomain::Current().CountForTesting().held, 3);
@@ -126,7 +126,7 @@ TEST_F(HazardDomainTest, ARecordWithALivingHoldIsNotUsedAgain) {
 // Reads that a thread makes after the domain's own end-of-thread work.
 struct ReadsWhenDestroyed {
   HazardCell* cell = nullptr;
-  HazardHold* hold = nullptr;
+  HazardHolder* hold = nullptr;
   ~ReadsWhenDestroyed() {
     if (cell != nullptr) *hold = Hold(*cell);
   }
@@ -134,7 +134,7 @@ struct ReadsWhenDestroyed {
 
 TEST_F(HazardDomainTest, R12AThreadMayReadWhileItEnds) {
   Replace(cell_, new TestNode(&live_));
-  HazardHold hold;
+  HazardHolder hold;
   std::thread([&] {
     static thread_local ReadsWhenDestroyed reads;
     reads.cell = &cell_;
@@ -246,7 +246,7 @@ TEST_F(HazardDomainTest, R12StressFreesEverythingAndUsesNothingFreed) {
   const int records_before = HazardDomain::Current().CountForTesting().records;
   HazardCell cells[2] = {new TestNode(&live_), new TestNode(&live_)};
   absl::Mutex mutex;
-  std::vector<HazardHold> passed;
+  std::vector<HazardHolder> passed;
   std::atomic<int> readers{kReaders};
   std::vector<std::thread> threads;
   for (int r = 0; r < kReaders; ++r) {
@@ -254,8 +254,8 @@ TEST_F(HazardDomainTest, R12StressFreesEverythingAndUsesNothingFreed) {
       for (int life = 0; life < kLives; ++life) {
         std::thread([&] {
           for (int i = 0; i < kReads; ++i) {
-            HazardHold a = Hold(cells[i % 2]);
-            HazardHold b = Hold(cells[r % 2]);
+            HazardHolder a = Hold(cells[i % 2]);
+            HazardHolder b = Hold(cells[r % 2]);
             ASSERT_TRUE(Alive(a) && Alive(b));
             if (i % 16 != r) continue;
             absl::MutexLock lock(&mutex);
@@ -279,7 +279,7 @@ TEST_F(HazardDomainTest, R12StressFreesEverythingAndUsesNothingFreed) {
   for (std::thread& thread : threads) thread.join();
   for (HazardCell& cell : cells) Replace(cell, nullptr);
   EXPECT_LE(live_.load(), static_cast<int>(passed.size()));
-  for (const HazardHold& hold : passed) ASSERT_TRUE(Alive(hold));
+  for (const HazardHolder& hold : passed) ASSERT_TRUE(Alive(hold));
   passed.clear();
   EXPECT_EQ(live_.load(), 0);
   // The threads at a time, and those whose holds had been moved away.

@@ -100,10 +100,10 @@ TEST_F(HazardForkTest, E4AChildCanReadAndReplace) {
     EXPECT_EQ(ExitCodeOfChild([&] {
                 if (!Alive(Hold(cell_))) return false;
                 Replace(cell_, fresh);
-                HazardHold hold = Hold(cell_);
+                HazardHolder hold = Hold(cell_);
                 Replace(cell_, nullptr);
                 if (!Alive(hold) || mine != 1) return false;
-                hold = HazardHold();
+                hold = HazardHolder();
                 return mine == 0;
               }),
               0);
@@ -133,7 +133,7 @@ TEST_F(HazardForkTest, E5NoDestructorRunsInsideFork) {
   EXPECT_EQ(code, 0);
   EXPECT_EQ(inside, 0);
   EXPECT_EQ(live_, 2);
-  { const HazardHold hold = Hold(other); }
+  { const HazardHolder hold = Hold(other); }
   EXPECT_EQ(live_, 1);
   Replace(other, nullptr);
 }
@@ -142,23 +142,23 @@ TEST_F(HazardForkTest, E5NoDestructorRunsInsideFork) {
 // holds it. In the child the token outlived its last lease.
 TEST_F(HazardForkTest, E4TheChildFreesWhatWasRetiredDuringTheFork) {
   Replace(cell_, new TestNode(&live_));
-  HazardHold hold = Hold(cell_);
+  HazardHolder hold = Hold(cell_);
   const std::function<void()> retire = [&] { Replace(cell_, nullptr); };
   in_fork = &retire;
   const int code = ExitCodeOfChild([&] {
     const bool kept = live_ == 1 && Alive(hold);
-    hold = HazardHold();
+    hold = HazardHolder();
     return kept && live_ == 0;
   });
   in_fork = nullptr;
   EXPECT_EQ(code, 0);
-  hold = HazardHold();
+  hold = HazardHolder();
   EXPECT_EQ(live_, 0);
 }
 
 TEST_F(HazardForkTest, E4ALeaseOfAThreadThatIsGoneStaysValidInTheChild) {
   Replace(cell_, new TestNode(&live_));
-  HazardHold hold;
+  HazardHolder hold;
   absl::Notification held, end;
   std::thread thread([&] {
     hold = Hold(cell_);
@@ -169,7 +169,7 @@ TEST_F(HazardForkTest, E4ALeaseOfAThreadThatIsGoneStaysValidInTheChild) {
   EXPECT_EQ(ExitCodeOfChild([&] {
               Replace(cell_, nullptr);
               if (live_ != 1 || !Alive(hold)) return false;
-              hold = HazardHold();
+              hold = HazardHolder();
               return live_ == 0;
             }),
             0);

@@ -107,7 +107,7 @@ void Read(Litmus& litmus) {
   SlowStores slow_stores;
   for (int turn = 0; !litmus.stop.load(std::memory_order_relaxed); ++turn) {
     slow_stores.Make(24, /*evict=*/turn % 2 == 0);
-    HazardHold hold(
+    HazardHolder hold(
         HazardDomain::TryProtect(&HazardDomain::Current(), litmus.cell));
     if (hold.node() == nullptr) {
       hold = HazardDomain::Current().Protect(litmus.cell);
@@ -165,10 +165,10 @@ void HoldAndRelease(Litmus& litmus, Progress& progress) {
   for (int64_t round = 1; round <= rounds; ++round) {
     Await(progress.begun, round);
     if (litmus.stop.load(std::memory_order_relaxed)) return;
-    HazardHold hold = HazardDomain::Current().Protect(litmus.cell);
+    HazardHolder hold = HazardDomain::Current().Protect(litmus.cell);
     progress.held.store(round, std::memory_order_release);
     slow_stores.Make(60, /*evict=*/round % 2 == 0);
-    hold = HazardHold();
+    hold = HazardHolder();
     progress.released.store(round, std::memory_order_release);
   }
 }

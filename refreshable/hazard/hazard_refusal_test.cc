@@ -72,7 +72,7 @@ TEST(HazardRefusalTest, R12NothingIsFreedWithoutTheBarrier) {
   HazardDomain::Current().Retire(cell.exchange(new Node(&freed)));
   EXPECT_EQ(freed, 0);
   // A read and its end work as before, and free nothing either.
-  { const HazardHold hold = HazardDomain::Current().Protect(cell); }
+  { const HazardHolder hold = HazardDomain::Current().Protect(cell); }
   EXPECT_EQ(freed, 0);
   go.set_value();
   outside.join();

@@ -44,7 +44,7 @@ struct TestNode final : HazardNode {
   volatile uint64_t mark = kAlive;
 };
 
-inline bool Alive(const HazardHold& hold) {
+inline bool Alive(const HazardHolder& hold) {
   return static_cast<const TestNode*>(hold.node())->mark == kAlive;
 }
 
@@ -53,8 +53,8 @@ inline void Replace(HazardCell& cell, const HazardNode* node) {
 }
 
 // Holds the node as a read does. The cell must never contain null.
-inline HazardHold Hold(const HazardCell& cell) {
-  HazardHold hold(HazardDomain::TryProtect(&HazardDomain::Current(), cell));
+inline HazardHolder Hold(const HazardCell& cell) {
+  HazardHolder hold(HazardDomain::TryProtect(&HazardDomain::Current(), cell));
   if (hold.node() == nullptr) hold = HazardDomain::Current().Protect(cell);
   return hold;
 }

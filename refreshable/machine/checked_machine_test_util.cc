@@ -40,7 +40,7 @@ Ms SinceStart(absl::Duration since_boot) {
 }
 
 // Returns the generation that a read rejects, or 0.
-uint64_t RejectedBy(const Input& read, const Facts& f) {
+uint64_t RejectedBy(const Input& read, const ReferenceModel& f) {
   if (read.rejects == -1) return 0;
   if (read.rejects == -2) return f.generation + 1;
   return f.generation - std::min<uint64_t>(read.rejects, f.generation);
@@ -86,7 +86,7 @@ std::string ToString(const MachineInput& input) {
 }
 
 // One input and its outcome.
-struct RuledMachine::Step {
+struct CheckedMachine::Step {
   Input input;
   Decisions out;
   std::optional<Answer> answer;
@@ -96,10 +96,10 @@ struct RuledMachine::Step {
 
 // Compares one step with the rules. Each rule writes what it requires into the
 // fields, with its clause, and at the end the step must be exactly that.
-class RuledMachine::Judge {
+class CheckedMachine::StepChecker {
  public:
-  Judge(const Facts& was, const Step& step, const RefreshMachine& machine,
-        ClauseCounts* counts)
+  StepChecker(const ReferenceModel& was, const Step& step,
+              const RefreshMachine& machine, ClauseCounts* counts)
       : was_(was),
         input_(step.input),
         step_(step),
@@ -110,7 +110,7 @@ class RuledMachine::Judge {
         flight_{was.flight, Clause::kS1} {}
 
   // Returns the facts after the step.
-  Facts Observe() {
+  ReferenceModel Observe() {
     ObserveInput();
     for (const Event& event : out_.events) ObserveEvent(event);
     ObserveFlight();
@@ -140,7 +140,7 @@ class RuledMachine::Judge {
         JudgeWake();
         break;
       case Input::kWakeLost:
-        if (was_.flight == Facts::kWaiting) EndFlight(Clause::kE2);
+        if (was_.flight == ReferenceModel::kWaiting) EndFlight(Clause::kE2);
         ExpectChanges();
         break;
       case Input::kInvalidate:
@@ -156,7 +156,7 @@ class RuledMachine::Judge {
         JudgeReset();
         break;
       case Input::kFork:
-        flight_ = {Facts::kNone, Clause::kE4};
+        flight_ = {ReferenceModel::kNone, Clause::kE4};
         break;
     }
     Compare();
@@ -230,14 +230,14 @@ class RuledMachine::Judge {
       is_.running.reset();
       is_.exempt = true;
       // In the child the attempt has not begun.
-      if (was_.flight == Facts::kRunning) {
+      if (was_.flight == ReferenceModel::kRunning) {
         is_.last_start = was_.start_before;
         if (was_.running->in_row && is_.row > 0) --is_.row;
       }
     }
     // This holds even if the source may not be called.
-    if (input_.kind == Input::kStart && was_.flight == Facts::kQueued &&
-        was_.queued == input_.id) {
+    if (input_.kind == Input::kStart &&
+        was_.flight == ReferenceModel::kQueued && was_.queued == input_.id) {
       is_.start_before = was_.last_start;
       is_.last_start = is_.t;
       is_.exempt = false;
@@ -248,8 +248,8 @@ class RuledMachine::Judge {
   void ObserveEvent(const Event& event) {
     switch (event.kind) {
       case EventKind::kAttemptStarted:
-        is_.running =
-            Facts::Call{input_.id, is_.t, true, was_.told, was_.by_rejection};
+        is_.running = ReferenceModel::Call{input_.id, is_.t, true, was_.told,
+                                           was_.by_rejection};
         is_.last_call = is_.t;
         if (is_.abandoned.size() >= Bound()) ++is_.beyond;
         break;
@@ -282,7 +282,7 @@ class RuledMachine::Judge {
         }
         break;
       case EventKind::kTokenPublished:
-        for (Facts::Call& call : is_.abandoned) call.current = false;
+        for (ReferenceModel::Call& call : is_.abandoned) call.current = false;
         ++is_.generation;
         if (!BringsTheTokenHeld()) is_.same_since = is_.generation;
         ObserveEdges();
@@ -298,7 +298,7 @@ class RuledMachine::Judge {
         break;
       case EventKind::kTokenInvalidated:
         if (is_.running.has_value()) is_.running->current = KeepsAttempt();
-        for (Facts::Call& call : is_.abandoned) call.current = false;
+        for (ReferenceModel::Call& call : is_.abandoned) call.current = false;
         is_.withdrawn = true;
         is_.rejected = is_.noted = is_.generation;
         is_.PromoteIfUnservable();
@@ -374,17 +374,17 @@ class RuledMachine::Judge {
 
   void ObserveFlight() {
     is_.queued = machine_.queued();
-    is_.flight = !machine_.refreshing()           ? Facts::kNone
-                 : machine_.waiting()             ? Facts::kWaiting
-                 : is_.queued != AttemptId::kNone ? Facts::kQueued
-                                                  : Facts::kRunning;
+    is_.flight = !machine_.refreshing()           ? ReferenceModel::kNone
+                 : machine_.waiting()             ? ReferenceModel::kWaiting
+                 : is_.queued != AttemptId::kNone ? ReferenceModel::kQueued
+                                                  : ReferenceModel::kRunning;
     if (out_.let_go) is_.let_go = true;
     if (out_.submit != AttemptId::kNone) {
       is_.last_submitted = out_.submit;
       is_.submitted = is_.t;
     }
-    if (was_.flight == Facts::kNone || out_.waiters != Waiters::kKeep ||
-        input_.kind == Input::kFork) {
+    if (was_.flight == ReferenceModel::kNone ||
+        out_.waiters != Waiters::kKeep || input_.kind == Input::kFork) {
       is_.foreground = is_.by_rejection = is_.rejected_waits = false;
       is_.budget = is_.failed = 0;
       is_.told = 0;
@@ -399,14 +399,14 @@ class RuledMachine::Judge {
         is_.foreground = true;
       } else {
         is_.rejected_waits = true;
-        if (was_.flight == Facts::kNone) is_.by_rejection = true;
-        if (is_.flight == Facts::kQueued) is_.told = is_.generation;
+        if (was_.flight == ReferenceModel::kNone) is_.by_rejection = true;
+        if (is_.flight == ReferenceModel::kQueued) is_.told = is_.generation;
       }
     }
-    if (is_.flight != Facts::kWaiting) {
+    if (is_.flight != ReferenceModel::kWaiting) {
       is_.due = kNever;
-    } else if (was_.flight != Facts::kWaiting || input_.kind == Input::kReset ||
-               out_.withdraw) {
+    } else if (was_.flight != ReferenceModel::kWaiting ||
+               input_.kind == Input::kReset || out_.withdraw) {
       is_.due = is_.NotBefore();
     }
   }
@@ -430,7 +430,7 @@ class RuledMachine::Judge {
   }
   // A2: whether an invalidation keeps the running attempt.
   bool KeepsAttempt() const {
-    return was_.flight == Facts::kRunning &&
+    return was_.flight == ReferenceModel::kRunning &&
            was_.running->told == was_.generation;
   }
   int Budget() const {
@@ -457,13 +457,13 @@ class RuledMachine::Judge {
     events_.push_back(EventKind::kAttemptAbandoned);
   }
   void EndFlight(Clause clause) {
-    flight_ = {Facts::kNone, clause};
+    flight_ = {ReferenceModel::kNone, clause};
     waiters_ = {Waiters::kFail, clause};
     told_failure_ = true;
   }
   // The flight must be between attempts from now on.
   void BeginWait(Clause clause) {
-    flight_ = {Facts::kWaiting, clause};
+    flight_ = {ReferenceModel::kWaiting, clause};
     told_failure_ = told_wait_ = true;
   }
   // A10: an attempt that a rejection started has failed.
@@ -550,13 +550,13 @@ class RuledMachine::Judge {
   void ExpectRejectedAnswer() {
     if (!was_.CurrentRejected()) events_.push_back(EventKind::kTokenRejected);
     ExpectChanges();
-    bool fails = was_.flight == Facts::kWaiting;
-    if (was_.flight == Facts::kNone) {
+    bool fails = was_.flight == ReferenceModel::kWaiting;
+    if (was_.flight == ReferenceModel::kNone) {
       fails = is_.t < was_.RejectedNotBefore();
-      if (!fails) flight_ = {Facts::kQueued, Clause::kA9};
+      if (!fails) flight_ = {ReferenceModel::kQueued, Clause::kA9};
     }
     if (fails) ExpectRejectedFailure(absl::StatusCode::kUnauthenticated);
-    Rule(was_.flight == Facts::kNone ? Clause::kA9 : Clause::kA8,
+    Rule(was_.flight == ReferenceModel::kNone ? Clause::kA9 : Clause::kA8,
          step_.answer == (fails ? Answer::kFail : Answer::kWait),
          "a rejected read: join, start an attempt if permitted, or fail");
   }
@@ -570,8 +570,9 @@ class RuledMachine::Judge {
       const bool wanted =
           !is_.Usable() || (is_.rules->policy.background_refresh &&
                             is_.Stale() && is_.t >= was_.cooldown_until);
-      if (was_.flight == Facts::kNone && wanted && is_.t >= was_.NotBefore()) {
-        flight_ = {Facts::kQueued, clause};
+      if (was_.flight == ReferenceModel::kNone && wanted &&
+          is_.t >= was_.NotBefore()) {
+        flight_ = {ReferenceModel::kQueued, clause};
       }
       if (!is_.Usable() && !was_.degraded) {
         republish_ = {true, Clause::kB10};
@@ -584,11 +585,11 @@ class RuledMachine::Judge {
     Clause clause = Clause::kR3;
     bool fails = false;
     const Ms deadline = input_.ms == kNever ? kNever : is_.t + input_.ms;
-    if (was_.flight == Facts::kWaiting) {
+    if (was_.flight == ReferenceModel::kWaiting) {
       clause = Clause::kR7;
       fails =
           (was_.failures > 0 && Budget() < was_.failed) || deadline < was_.due;
-    } else if (was_.flight == Facts::kNone) {
+    } else if (was_.flight == ReferenceModel::kNone) {
       const bool early = is_.t < was_.NotBefore();
       if (is_.t < was_.row_asked_until) {
         clause = Clause::kA10;
@@ -600,7 +601,7 @@ class RuledMachine::Judge {
         fails = early && deadline < was_.NotBefore();
       }
       if (!fails) {
-        flight_ = {Facts::kQueued, clause};
+        flight_ = {ReferenceModel::kQueued, clause};
         if (early) BeginWait(Clause::kF4);
       }
     }
@@ -610,7 +611,7 @@ class RuledMachine::Judge {
   }
 
   void JudgeStart() {
-    if (was_.flight != Facts::kQueued || was_.queued != input_.id) {
+    if (was_.flight != ReferenceModel::kQueued || was_.queued != input_.id) {
       Rule(Clause::kF1, !step_.start.has_value(),
            "a superseded attempt calls the source");
       return;
@@ -622,7 +623,7 @@ class RuledMachine::Judge {
       Rule(Clause::kF6, FailureCause() == absl::StatusCode::kUnavailable,
            "why the source was not called");
     } else if (step_.start.has_value()) {
-      flight_ = {Facts::kRunning, Clause::kF1};
+      flight_ = {ReferenceModel::kRunning, Clause::kF1};
       events_.push_back(EventKind::kAttemptStarted);
       const uint64_t told = was_.rejected > 0 ? was_.rejected : was_.told;
       const RefreshReason reason = told > 0          ? RefreshReason::kRejected
@@ -691,7 +692,7 @@ class RuledMachine::Judge {
         (life == kNever || is_.t + is_.wall_step + life >
                                was_.born + was_.born_wall_step + was_.life);
     extended_ = {later || !was_.Usable(), Clause::kA11};
-    flight_ = {Facts::kNone, Clause::kA11};
+    flight_ = {ReferenceModel::kNone, Clause::kA11};
     waiters_ = {Waiters::kServe, Clause::kA11};
     rejected_waiters_ = {Waiters::kFail, Clause::kA11};
     ExpectRejectedFailure(absl::StatusCode::kUnauthenticated);
@@ -704,14 +705,15 @@ class RuledMachine::Judge {
     if (was_.running.has_value() && !InputIsOfRunning())
       ExpectAbandoned(clause);
     publish_ = {true, clause};
-    flight_ = {Facts::kNone, clause};
+    flight_ = {ReferenceModel::kNone, clause};
     waiters_ = {Waiters::kServe, clause};
     events_.push_back(EventKind::kTokenPublished);
     if (was_.told_exhausted) events_.push_back(EventKind::kHealed);
   }
 
   void JudgeLost() {
-    if (was_.flight != Facts::kQueued || was_.queued != input_.id) return;
+    if (was_.flight != ReferenceModel::kQueued || was_.queued != input_.id)
+      return;
     ExpectLost();
     ExpectChanges();
   }
@@ -737,21 +739,22 @@ class RuledMachine::Judge {
 
   void JudgeWake() {
     if (was_.Overdue()) {
-      if (was_.flight == Facts::kRunning) {
+      if (was_.flight == ReferenceModel::kRunning) {
         ExpectAbandoned(Clause::kF6);
         ExpectFailed(FailureClass::kTransient);
         Rule(Clause::kF6, FailureCause() == absl::StatusCode::kDeadlineExceeded,
              "the cause is that the attempt took too long");
-        if (flight_.value == Facts::kWaiting && is_.t >= is_.NotBefore()) {
-          flight_ = {Facts::kQueued, Clause::kF6};
+        if (flight_.value == ReferenceModel::kWaiting &&
+            is_.t >= is_.NotBefore()) {
+          flight_ = {ReferenceModel::kQueued, Clause::kF6};
         }
-      } else if (was_.flight == Facts::kWaiting) {
-        flight_ = {Facts::kQueued, Clause::kB1};
-      } else if (was_.flight == Facts::kQueued) {
+      } else if (was_.flight == ReferenceModel::kWaiting) {
+        flight_ = {ReferenceModel::kQueued, Clause::kB1};
+      } else if (was_.flight == ReferenceModel::kQueued) {
         ExpectLost();
       }
-      if (flight_.value == Facts::kNone && is_.AheadPermitted()) {
-        flight_ = {Facts::kQueued, Clause::kF7};
+      if (flight_.value == ReferenceModel::kNone && is_.AheadPermitted()) {
+        flight_ = {ReferenceModel::kQueued, Clause::kF7};
       }
     }
     ExpectChanges();
@@ -771,22 +774,23 @@ class RuledMachine::Judge {
     const bool barred = early && (was_.Young() || is_.Fatal());
     const Clause clause = was_.Young() ? Clause::kA5 : Clause::kA2;
     if (KeepsAttempt()) {
-      flight_ = {Facts::kRunning, Clause::kA2};
+      flight_ = {ReferenceModel::kRunning, Clause::kA2};
       ExpectChanges();
       return;
     }
-    if (was_.flight == Facts::kRunning) ExpectAbandoned(Clause::kA2);
-    if (was_.flight == Facts::kNone) {
-      if (is_.AheadPermitted()) flight_ = {Facts::kQueued, Clause::kF7};
-    } else if (barred || (early && was_.flight == Facts::kWaiting)) {
+    if (was_.flight == ReferenceModel::kRunning) ExpectAbandoned(Clause::kA2);
+    if (was_.flight == ReferenceModel::kNone) {
+      if (is_.AheadPermitted())
+        flight_ = {ReferenceModel::kQueued, Clause::kF7};
+    } else if (barred || (early && was_.flight == ReferenceModel::kWaiting)) {
       if (is_.Exhausted()) {
         EndFlight(Clause::kB7);
       } else {
         BeginWait(clause);
       }
     } else {
-      flight_ = {Facts::kQueued, clause};
-      kept_ = was_.flight == Facts::kQueued;
+      flight_ = {ReferenceModel::kQueued, clause};
+      kept_ = was_.flight == ReferenceModel::kQueued;
     }
     ExpectChanges();
   }
@@ -806,11 +810,11 @@ class RuledMachine::Judge {
   }
 
   void JudgeReset() {
-    if (was_.flight == Facts::kNone && is_.AheadPermitted()) {
-      flight_ = {Facts::kQueued, Clause::kF7};
+    if (was_.flight == ReferenceModel::kNone && is_.AheadPermitted()) {
+      flight_ = {ReferenceModel::kQueued, Clause::kF7};
     }
-    if (was_.flight == Facts::kWaiting && is_.t >= is_.NotBefore()) {
-      flight_ = {Facts::kQueued, Clause::kB8};
+    if (was_.flight == ReferenceModel::kWaiting && is_.t >= is_.NotBefore()) {
+      flight_ = {ReferenceModel::kQueued, Clause::kB8};
     }
     ExpectChanges();
   }
@@ -835,8 +839,8 @@ class RuledMachine::Judge {
          "a token that can never be served again is let go");
     // F1: a new attempt is submitted if and only if one is due.
     const bool fresh =
-        is_.flight == Facts::kQueued &&
-        (was_.flight != Facts::kQueued || is_.queued != was_.queued);
+        is_.flight == ReferenceModel::kQueued &&
+        (was_.flight != ReferenceModel::kQueued || is_.queued != was_.queued);
     Rule(Clause::kF1, (out_.submit != AttemptId::kNone) == fresh,
          "one attempt is submitted when one is due");
     Rule(Clause::kF1,
@@ -844,7 +848,7 @@ class RuledMachine::Judge {
              (out_.submit == is_.queued && out_.submit > was_.last_submitted),
          "it is a new one");
     Rule(Clause::kF1,
-         is_.running.has_value() == (is_.flight == Facts::kRunning),
+         is_.running.has_value() == (is_.flight == ReferenceModel::kRunning),
          "an attempt runs next to the flight");
     if (kept_)
       Rule(Clause::kA2, !fresh, "a queued attempt serves as the new one");
@@ -901,7 +905,7 @@ class RuledMachine::Judge {
   }
 
   void CompareState(const Instant& now) {
-    const Facts& f = is_;
+    const ReferenceModel& f = is_;
     Rule(Clause::kF2, machine_.generation() == Generation(f.generation),
          "the generation");
     Rule(Clause::kA3, machine_.rejected() == Generation(f.rejected),
@@ -936,8 +940,8 @@ class RuledMachine::Judge {
     Rule(Clause::kB7, machine_.fatal(now) == f.Fatal(), "fatal");
     Rule(Clause::kB1, SinceStart(machine_.next_start(now)) == f.NotBefore(),
          "the next permitted start");
-    const Edge edge = machine_.check_at(now);
-    const Facts::Check check = f.CheckAt();
+    const DualDeadline edge = machine_.check_at(now);
+    const ReferenceModel::Check check = f.CheckAt();
     Rule(Clause::kR2, SinceStart(edge.since_boot) == check.since_boot,
          "when a read has to ask");
     Rule(Clause::kR6, CeilToMs(edge.wall - kWall) == check.wall,
@@ -946,17 +950,17 @@ class RuledMachine::Judge {
          "when a timer has to fire");
   }
 
-  const Facts& was_;
+  const ReferenceModel& was_;
   const Input& input_;
   const Step& step_;
   const Decisions& out_;
   const RefreshMachine& machine_;
   ClauseCounts* counts_;
-  Facts is_;
-  std::optional<Facts::Call> call_;  // The call that has ended.
+  ReferenceModel is_;
+  std::optional<ReferenceModel::Call> call_;  // The call that has ended.
   std::string broken_;
 
-  Due<Facts::Flight> flight_;
+  Due<ReferenceModel::Flight> flight_;
   Due<Waiters> waiters_ = {Waiters::kKeep, Clause::kS1};
   Due<bool> publish_ = {false, Clause::kS1};
   Due<bool> republish_ = {false, Clause::kS1};
@@ -972,17 +976,17 @@ class RuledMachine::Judge {
   bool kept_ = false;  // The queued attempt must be kept.
 };
 
-RuledMachine::RuledMachine(const Rules* rules, ClauseCounts* counts)
+CheckedMachine::CheckedMachine(const ModelPolicy* rules, ClauseCounts* counts)
     : counts_(counts), machine_(rules->policy, /*seed=*/1) {
   facts_.rules = rules;
 }
 
-Instant RuledMachine::Now() const {
+Instant CheckedMachine::Now() const {
   return {kWall + FromMs(facts_.t + facts_.wall_step),
           kBoot + FromMs(facts_.t)};
 }
 
-void RuledMachine::Perform(const MachineInput& input, Step& step) {
+void CheckedMachine::Perform(const MachineInput& input, Step& step) {
   step.input = input;
   const Instant now = Now();
   Decisions& out = step.out;
@@ -1057,15 +1061,15 @@ void RuledMachine::Perform(const MachineInput& input, Step& step) {
   }
 }
 
-std::string RuledMachine::ApplyOne(const MachineInput& input, Step& step) {
+std::string CheckedMachine::ApplyOne(const MachineInput& input, Step& step) {
   Perform(input, step);
-  Facts was = facts_;
+  ReferenceModel was = facts_;
   if (input.kind != Input::kTime && input.kind != Input::kWallStep &&
       input.kind != Input::kFork) {
     was.PassTime();
   }
-  Judge judge(was, step, machine_, counts_);
-  const Facts is = judge.Observe();
+  StepChecker judge(was, step, machine_, counts_);
+  const ReferenceModel is = judge.Observe();
   std::string broken = judge.Verdict(Now());
   facts_ = is;
   return broken;
@@ -1073,8 +1077,8 @@ std::string RuledMachine::ApplyOne(const MachineInput& input, Step& step) {
 
 // An input after a timer's moment must have the effect that the timer would
 // have had, and then its own: it must equal a wake followed by the input.
-std::string RuledMachine::ApplyLate(const MachineInput& input) {
-  RuledMachine late(*this);
+std::string CheckedMachine::ApplyLate(const MachineInput& input) {
+  CheckedMachine late(*this);
   Step whole, wake, rest;
   late.Perform(input, whole);
   std::string broken = ApplyOne(MachineInput(), wake);
@@ -1113,7 +1117,7 @@ std::string RuledMachine::ApplyLate(const MachineInput& input) {
   return "";
 }
 
-std::string RuledMachine::Apply(const MachineInput& input) {
+std::string CheckedMachine::Apply(const MachineInput& input) {
   switch (input.kind) {
     case Input::kTime:
       facts_.t += input.ms;
@@ -1137,8 +1141,8 @@ std::string RuledMachine::Apply(const MachineInput& input) {
   return ApplyOne(input, step);
 }
 
-std::string RuledMachine::CheckWayOut() const {
-  RuledMachine way(*this);
+std::string CheckedMachine::CheckRecovers() const {
+  CheckedMachine way(*this);
   way.counts_ = nullptr;
   const auto apply = [&way](const MachineInput& input) {
     return way.Apply(input);
@@ -1154,9 +1158,9 @@ std::string RuledMachine::CheckWayOut() const {
       broken = apply({Input::kSucceed, way.facts_.running->id, 100'000});
     }
   }
-  if (!broken.empty()) return absl::StrCat("on the way out, ", broken);
+  if (!broken.empty()) return absl::StrCat("while it recovers, ", broken);
   if (counts_ != nullptr) ++(*counts_)[static_cast<int>(Clause::kB8)];
-  return way.facts_.Usable() ? "" : "B8: no way out";
+  return way.facts_.Usable() ? "" : "B8: it does not recover";
 }
 
 }  // namespace internal

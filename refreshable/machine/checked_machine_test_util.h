@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// RuledMachine: a RefreshMachine whose every step is checked against the
+// CheckedMachine: a RefreshMachine whose every step is checked against the
 // contract.
 
 #ifndef REFRESHABLE_MACHINE_CHECKED_MACHINE_TEST_UTIL_H_
@@ -97,23 +97,23 @@ struct MachineInput {
 std::string ToString(const MachineInput& input);
 
 // Copyable, so that every continuation can be tried.
-class RuledMachine {
+class CheckedMachine {
  public:
   // Both arguments must outlive the machine. `counts` may be null.
-  RuledMachine(const Rules* rules, ClauseCounts* counts);
+  CheckedMachine(const ModelPolicy* rules, ClauseCounts* counts);
 
   // Lets `input` happen. Returns the first clause that the machine breaks and
   // how, or an empty string.
   std::string Apply(const MachineInput& input);
   // B8: checks that from here a read leads to a token, even if no outstanding
   // call ever returns. A fatal machine is reset first.
-  std::string CheckWayOut() const;
+  std::string CheckRecovers() const;
 
-  const Facts& facts() const { return facts_; }
+  const ReferenceModel& facts() const { return facts_; }
 
  private:
   struct Step;
-  class Judge;
+  class StepChecker;
 
   Instant Now() const;
   void Perform(const MachineInput& input, Step& step);
@@ -122,7 +122,7 @@ class RuledMachine {
 
   ClauseCounts* counts_;
   RefreshMachine machine_;
-  Facts facts_;
+  ReferenceModel facts_;
 };
 
 }  // namespace internal

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Enumerates the machine: from some starting points, runs every sequence of
-// events at whole seconds up to a depth, and lets RuledMachine check each step
-// against every clause. Two histories after which the machine must behave in
-// the same way count as one state, which is continued only once.
+// events at whole seconds up to a depth, and lets CheckedMachine check each
+// step against every clause. Two histories after which the machine must behave
+// in the same way count as one state, which is continued only once.
 //
 // Some policies are tried to a lower depth than others, to save time.
 // `--test_arg=--depth=4` tries all of them to that depth.
@@ -72,9 +72,9 @@ class Enumeration {
 
   // Every sequence of up to `steps_left` events after each of some beginnings.
   void Run(int steps_left) {
-    RuledMachine begin(&rules_, &counts_);
+    CheckedMachine begin(&rules_, &counts_);
     for (const std::vector<Input>& beginning : Beginnings()) {
-      RuledMachine machine = begin;
+      CheckedMachine machine = begin;
       int node = -1;
       for (Input input : beginning) {
         if (!Name(machine.facts(), input)) break;  // Not by this policy.
@@ -84,12 +84,12 @@ class Enumeration {
       Meet(machine, node);
     }
     for (; steps_left > 0 && !level_.empty(); --steps_left) {
-      std::vector<std::pair<RuledMachine, int>> level;
+      std::vector<std::pair<CheckedMachine, int>> level;
       level.swap(level_);
       for (const auto& [machine, node] : level) {
         NoteClass(machine.facts());
         for (const Input& input : Inputs(machine.facts())) {
-          RuledMachine next = machine;
+          CheckedMachine next = machine;
           const int at = Try(next, input, node);
           if (at < 0) return;
           ++steps_;
@@ -111,10 +111,10 @@ class Enumeration {
   };
 
   // Fills in which attempt `input` is about. False: there is none.
-  static bool Name(const Facts& f, Input& input) {
+  static bool Name(const ReferenceModel& f, Input& input) {
     if (input.kind == Input::kStart) input.id = f.queued;
     if (input.kind == Input::kSucceed || input.kind == Input::kFail) {
-      input.id = f.running.value_or(Facts::Call()).id;
+      input.id = f.running.value_or(ReferenceModel::Call()).id;
     }
     return input.id != AttemptId::kNone || input.kind == Input::kRead ||
            input.kind == Input::kTime || input.kind == Input::kWallStep ||
@@ -202,7 +202,7 @@ class Enumeration {
     };
   }
 
-  std::vector<Input> Inputs(const Facts& f) const {
+  std::vector<Input> Inputs(const ReferenceModel& f) const {
     std::vector<Input> inputs = {
         {Input::kTime, {}, kSecond},
         {Input::kRead, {}, kNever, -1},
@@ -221,7 +221,7 @@ class Enumeration {
     if (f.generation > 0) {
       inputs.push_back({Input::kRead, {}, kSecond, 1, false, false, 0});
     }
-    if (f.generation > 0 && f.flight == Facts::kNone) {
+    if (f.generation > 0 && f.flight == ReferenceModel::kNone) {
       if (!f.CurrentRejected()) inputs.push_back({Input::kReport});
       // An earlier one, or one not published.
       inputs.push_back({Input::kRead,
@@ -255,9 +255,10 @@ class Enumeration {
     inputs.push_back({Input::kLost, AttemptId{99}});
     inputs.push_back({Input::kSucceed, AttemptId{99}, 8 * kSecond});
     inputs.push_back({Input::kFail, AttemptId{99}, -1, kTransient});
-    std::vector<Facts::Call> calls(f.abandoned.begin(), f.abandoned.end());
+    std::vector<ReferenceModel::Call> calls(f.abandoned.begin(),
+                                            f.abandoned.end());
     if (f.running.has_value()) calls.push_back(*f.running);
-    for (const Facts::Call& call : calls) {
+    for (const ReferenceModel::Call& call : calls) {
       const AttemptId id = call.id;
       // Of as many whole seconds, counted from here: what a token's life is a
       // quarter of stays a whole number.
@@ -280,7 +281,7 @@ class Enumeration {
   }
 
   // The node that the step leads to; -1, and a failure, if it breaks a rule.
-  int Try(RuledMachine& machine, const Input& input, int before) {
+  int Try(CheckedMachine& machine, const Input& input, int before) {
     const std::string broken = machine.Apply(input);
     nodes_.push_back({before, input});
     const int node = static_cast<int>(nodes_.size()) - 1;
@@ -291,18 +292,18 @@ class Enumeration {
   }
 
   // A class counts if every event was tried in a state of it.
-  void NoteClass(const Facts& f) {
+  void NoteClass(const ReferenceModel& f) {
     classes_.emplace(f.flight, f.foreground, f.State(), f.generation > 0,
                      f.withdrawn, f.Grace(), f.Exhausted(),
                      std::min(f.failures, 1), f.abandoned.size());
   }
 
-  void Meet(const RuledMachine& machine, int node) {
+  void Meet(const CheckedMachine& machine, int node) {
     if (!seen_.insert(machine.facts().Fingerprint()).second) {
       if (node + 1 == static_cast<int>(nodes_.size())) nodes_.pop_back();
       return;
     }
-    const std::string broken = machine.CheckWayOut();
+    const std::string broken = machine.CheckRecovers();
     if (!broken.empty()) {
       ADD_FAILURE() << broken << "\nafter: " << Story(node)
                     << "\nwith: " << rules_.policy;
@@ -318,12 +319,12 @@ class Enumeration {
     return story;
   }
 
-  const Rules rules_;
+  const ModelPolicy rules_;
   ClauseCounts counts_{};
   int64_t steps_ = 0;
   std::unordered_set<std::string> seen_;
   std::vector<Node> nodes_;  // How each state was reached.
-  std::vector<std::pair<RuledMachine, int>> level_;
+  std::vector<std::pair<CheckedMachine, int>> level_;
   std::set<
       std::tuple<int, bool, Freshness, bool, bool, bool, bool, int, size_t>>
       classes_;

@@ -149,13 +149,13 @@ class MachineDriver {
       Fail(absl::UnknownError("permanent"));
     }
   }
-  // Reads every `every` until `end`, each time with a deadline `patience`
+  // Reads every `every` until `end`, each time with a deadline `timeout`
   // later. Every attempt starts at once and fails `latency` later. Timers fire
   // on time. Returns the starts of the attempts, in seconds.
   std::vector<double> Outage(
       absl::Duration end, absl::Duration every = S(1),
       absl::Duration latency = absl::ZeroDuration(),
-      absl::Duration patience = absl::InfiniteDuration(),
+      absl::Duration timeout = absl::InfiniteDuration(),
       std::optional<absl::Duration> retry_after = std::nullopt) {
     starts.clear();
     absl::Duration read_at = t, fail_at = absl::InfiniteDuration();
@@ -168,7 +168,7 @@ class MachineDriver {
         fail_at = absl::InfiniteDuration();
         Fail(absl::UnavailableError("502"), retry_after);
       } else if (next == read_at) {
-        Read(t + patience);
+        Read(t + timeout);
         read_at += every;
       } else {
         Wake();

@@ -139,7 +139,7 @@ class Sequence {
       EXPECT_GE(d_.machine.failures(), failures);
     }
     CheckState();
-    if (Below(4) == 0) CheckWayOut(d_);
+    if (Below(4) == 0) CheckRecovers(d_);
   }
 
   void Read() {
@@ -317,7 +317,7 @@ class Sequence {
       EXPECT_EQ(machine.next_start(now), absl::InfiniteDuration());
     }
     // What is published may be handed out until check_at, and no longer.
-    const Edge edge = machine.check_at(now);
+    const DualDeadline edge = machine.check_at(now);
     if (!machine.published_servable(now)) {
       EXPECT_TRUE(edge.Reached(now));
     }
@@ -332,7 +332,7 @@ class Sequence {
 
   // From here, once the calls under way have returned, a read brings a token;
   // a fatal machine needs a Reset first (B8).
-  void CheckWayOut(MachineDriver d) {
+  void CheckRecovers(MachineDriver d) {
     d.t += S(1000);
     for (const auto& [id, call] : calls_) {
       d.Fail(absl::UnavailableError("down"), std::nullopt, id);

@@ -273,7 +273,7 @@ TEST(RefreshMachineRecoveryTest, F8AChildDrawsItsJitterAnew) {
     MachineDriver d((RefreshPolicy()));
     d.Hold(S(3600));
     d.machine.OnFork(seed);
-    const Edge edge = d.machine.check_at(d.now());
+    const DualDeadline edge = d.machine.check_at(d.now());
     // 1200 s before the expiry, and up to 120 s earlier.
     EXPECT_LE(edge.since_boot - d.now().since_boot, S(2400));
     EXPECT_GE(edge.since_boot - d.now().since_boot, S(2040));

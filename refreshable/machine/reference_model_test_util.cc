@@ -17,7 +17,7 @@ absl::Duration FromMs(Ms ms) {
   return ms >= kNever ? absl::InfiniteDuration() : absl::Milliseconds(ms);
 }
 
-Rules::Rules(const RefreshPolicy& p)
+ModelPolicy::ModelPolicy(const RefreshPolicy& p)
     : policy(p),
       margin(ToMs(p.expiry_margin)),
       max_window(ToMs(p.max_stale_window)),
@@ -37,7 +37,7 @@ Rules::Rules(const RefreshPolicy& p)
   }
 }
 
-Ms Rules::Wait(int n, Ms max) const {
+Ms ModelPolicy::Wait(int n, Ms max) const {
   double wait = static_cast<double>(initial_backoff);
   while (--n > 0 && wait < static_cast<double>(max)) {
     wait *= policy.retry.multiplier;
@@ -45,16 +45,16 @@ Ms Rules::Wait(int n, Ms max) const {
   return std::min(static_cast<Ms>(wait), max);
 }
 
-Ms Facts::Age() const {
+Ms ReferenceModel::Age() const {
   return t - born + std::max<Ms>(0, wall_step - born_wall_step);
 }
 
-Ms Facts::UsableFor() const {
+Ms ReferenceModel::UsableFor() const {
   if (life == kNever) return kNever;
   return life - std::min(rules->margin, life / 4);
 }
 
-Ms Facts::FreshFor() const {
+Ms ReferenceModel::FreshFor() const {
   if (life == kNever) return kNever;
   const Ms window = rules->window.has_value()
                         ? std::min(*rules->window, life * 3 / 4)
@@ -62,32 +62,32 @@ Ms Facts::FreshFor() const {
   return std::min(UsableFor(), life - window);
 }
 
-Freshness Facts::State() const {
+Freshness ReferenceModel::State() const {
   return !Usable() ? Freshness::kExpired
          : Stale() ? Freshness::kStale
                    : Freshness::kFresh;
 }
 
-bool Facts::Young() const {
+bool ReferenceModel::Young() const {
   return from_source && t - issued < std::min(rules->young, issued_life / 2);
 }
 
-bool Facts::Grace() const {
+bool ReferenceModel::Grace() const {
   return Held() && failures > 0 && rules->grace > 0 &&
          Age() < life + rules->grace;
 }
 
-Ms Facts::LetGoAt() const {
+Ms ReferenceModel::LetGoAt() const {
   if (life == kNever) return kNever;
   return born + (rules->grace > 0 ? life + rules->grace : UsableFor());
 }
 
-bool Facts::Exhausted() const {
+bool ReferenceModel::Exhausted() const {
   return !Usable() &&
          failures >= rules->policy.retry.max_consecutive_failures + excused;
 }
 
-Ms Facts::Cooldown() const {
+Ms ReferenceModel::Cooldown() const {
   if (rules->cooldown.has_value()) return *rules->cooldown;
   // This is at most 3/4 ms more than the exact value. Events happen at whole
   // milliseconds, so none lies between.
@@ -95,11 +95,11 @@ Ms Facts::Cooldown() const {
   return std::max(rules->min_interval, std::min<Ms>(60'000, quarter));
 }
 
-bool Facts::Fatal() const {
+bool ReferenceModel::Fatal() const {
   return Exhausted() && rules->policy.retry.on_exhausted == OnExhausted::kFatal;
 }
 
-Ms Facts::NotBefore() const {
+Ms ReferenceModel::NotBefore() const {
   if (Fatal()) return kNever;
   Ms at = exempt ? kLongAgo : last_start + rules->min_interval;
   at = std::max(at, row_asked_until);
@@ -114,23 +114,23 @@ Ms Facts::NotBefore() const {
   return at < kLongAgo / 2 ? kLongAgo : at;
 }
 
-bool Facts::MayCall() const {
+bool ReferenceModel::MayCall() const {
   const size_t bound = rules->policy.max_abandoned_calls;
   Ms wait = rules->probe_interval;
   for (int k = 0; k < beyond && wait < kNever / 2; ++k) wait *= 2;
   return abandoned.size() < bound || t >= last_call + wait;
 }
 
-bool Facts::Covers(uint64_t g) const {
+bool ReferenceModel::Covers(uint64_t g) const {
   return g > 0 && same_since <= g && g <= generation;
 }
 
-Ms Facts::RejectedNotBefore() const {
+Ms ReferenceModel::RejectedNotBefore() const {
   return row == 0 ? std::max(NotBefore(), last_start)
                   : std::max(NotBefore(), last_start + rules->RowWait(row));
 }
 
-void Facts::PassTime() {
+void ReferenceModel::PassTime() {
   if (generation > 0 && Age() >= FreshFor() && !CurrentRejected()) {
     row = 0;
     noted = 0;
@@ -138,19 +138,19 @@ void Facts::PassTime() {
   PromoteIfUnservable();
 }
 
-void Facts::PromoteIfUnservable() {
+void ReferenceModel::PromoteIfUnservable() {
   if (flight == kNone || !rejected_waits || Usable() || Grace()) return;
   foreground = true;
   by_rejection = false;
 }
 
-bool Facts::AheadPermitted() const {
+bool ReferenceModel::AheadPermitted() const {
   if (!rules->policy.refresh_ahead || generation == 0) return false;
   if (t < lost_until || t < NotBefore()) return false;
   return !Usable() || (Stale() && t >= cooldown_until);
 }
 
-bool Facts::Overdue() const {
+bool ReferenceModel::Overdue() const {
   switch (flight) {
     case kNone:
       return AheadPermitted();
@@ -164,7 +164,7 @@ bool Facts::Overdue() const {
   return false;
 }
 
-Facts::Check Facts::CheckAt() const {
+ReferenceModel::Check ReferenceModel::CheckAt() const {
   const Check now = {t, t + wall_step};
   Ms age = 0;
   Ms idle = kNever;  // The moment from which a read would start a flight.
@@ -188,7 +188,7 @@ Facts::Check Facts::CheckAt() const {
   return check;
 }
 
-Ms Facts::WakeAt() const {
+Ms ReferenceModel::WakeAt() const {
   Ms at = kNever;
   if (flight == kQueued) at = submitted + rules->timeout;
   if (flight == kRunning) at = running->started + rules->timeout;
@@ -207,7 +207,7 @@ Ms Facts::WakeAt() const {
   return at < kLongAgo / 2 ? kLongAgo : at;
 }
 
-std::string Facts::Fingerprint() const {
+std::string ReferenceModel::Fingerprint() const {
   std::string print;
   const auto add = [&print](int64_t value) {
     print.append(reinterpret_cast<const char*>(&value), 4);

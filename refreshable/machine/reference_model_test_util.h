@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Facts: the reference model of RefreshMachine. It records what can be seen of
-// a machine from outside, and states what the contract says about it, in whole
-// milliseconds. It is written from docs/contract.md and not from the machine,
-// so it uses ages instead of deadlines and facts instead of phases.
+// ReferenceModel: the reference model of RefreshMachine. It records what can be
+// seen of a machine from outside, and states what the contract says about it,
+// in whole milliseconds. It is written from docs/contract.md and not from the
+// machine, so it uses ages instead of deadlines and facts instead of phases.
 
 #ifndef REFRESHABLE_MACHINE_REFERENCE_MODEL_TEST_UTIL_H_
 #define REFRESHABLE_MACHINE_REFERENCE_MODEL_TEST_UTIL_H_
@@ -34,8 +34,8 @@ Ms ToMs(absl::Duration duration);
 absl::Duration FromMs(Ms ms);
 
 // A policy without jitter, in milliseconds.
-struct Rules {
-  explicit Rules(const RefreshPolicy& p);
+struct ModelPolicy {
+  explicit ModelPolicy(const RefreshPolicy& p);
 
   // B1: the wait after the n-th failure in a row.
   Ms Wait(int n) const { return Wait(n, max_backoff); }
@@ -53,7 +53,7 @@ struct Rules {
 };
 
 // What has been seen so far, and what follows from it.
-struct Facts {
+struct ReferenceModel {
   struct Call {
     AttemptId id = AttemptId::kNone;
     Ms started = 0;
@@ -112,11 +112,11 @@ struct Facts {
   };
   Check CheckAt() const;
   Ms WakeAt() const;
-  // Facts with equal fingerprints have the same future. Times are relative to
-  // the present.
+  // Models with equal fingerprints have the same future. Times are
+  // relative to the present.
   std::string Fingerprint() const;
 
-  const Rules* rules = nullptr;
+  const ModelPolicy* rules = nullptr;
   Ms t = 0;
   Ms wall_step = 0;  // The sum of all steps of the wall clock.
 

@@ -19,15 +19,17 @@ namespace {
 // The longest default cooldown (`RefreshPolicy::background_cooldown`).
 constexpr absl::Duration kLongestCooldown = absl::Seconds(60);
 
-Edge After(const Instant& now, absl::Duration delay) {
-  return Edge{now.wall + delay, now.since_boot + delay};
+DualDeadline After(const Instant& now, absl::Duration delay) {
+  return DualDeadline{now.wall + delay, now.since_boot + delay};
 }
 
-Edge Now(const Instant& now) { return After(now, absl::ZeroDuration()); }
+DualDeadline Now(const Instant& now) {
+  return After(now, absl::ZeroDuration());
+}
 
 // Returns `edge`, or `at` (since boot) if that is sooner. The wall part is the
 // wall time at that moment: a suspend delays timers, but not what reads see.
-Edge Earlier(Edge edge, const Instant& now, absl::Duration at) {
+DualDeadline Earlier(DualDeadline edge, const Instant& now, absl::Duration at) {
   edge.since_boot = std::min(edge.since_boot, at);
   edge.wall = std::min(edge.wall, now.wall + (at - now.since_boot));
   return edge;
@@ -378,12 +380,12 @@ void RefreshMachine::OnFork(std::optional<uint64_t> seed) {
 
 // ---- What is known between events ----
 
-Edge RefreshMachine::check_at(const Instant& now) const {
+DualDeadline RefreshMachine::check_at(const Instant& now) const {
   if (!servable(now)) return Now(now);
   if (!Usable(now)) {
     if (!degraded_published_) return Now(now);
-    Edge edge{expiry_.wall + policy_.max_stale_on_error,
-              expiry_.since_boot + policy_.max_stale_on_error};
+    DualDeadline edge{expiry_.wall + policy_.max_stale_on_error,
+                      expiry_.since_boot + policy_.max_stale_on_error};
     return phase_ == Phase::kIdle ? Earlier(edge, now, next_start(now)) : edge;
   }
   if (!policy_.background_refresh) return usable_until_;
@@ -399,7 +401,7 @@ absl::Duration RefreshMachine::wake_at(const Instant& now) const {
   if (phase_ == Phase::kRunning) at = attempt_deadline_;
   if (phase_ == Phase::kWaiting) at = due_;
   if (held_ && !let_go_) at = std::min(at, let_go_at());
-  const Edge check = check_at(now);
+  const DualDeadline check = check_at(now);
   if (!check.Reached(now)) at = std::min(at, check.since_boot);
   if (policy_.refresh_ahead && phase_ == Phase::kIdle &&
       generation_ != Generation()) {
@@ -454,8 +456,8 @@ absl::Duration RefreshMachine::next_rejected_start(const Instant& now) const {
 
 bool RefreshMachine::Degraded(const Instant& now) const {
   if (!held_ || failures_ == 0) return false;
-  const Edge end{expiry_.wall + policy_.max_stale_on_error,
-                 expiry_.since_boot + policy_.max_stale_on_error};
+  const DualDeadline end{expiry_.wall + policy_.max_stale_on_error,
+                         expiry_.since_boot + policy_.max_stale_on_error};
   return policy_.max_stale_on_error > absl::ZeroDuration() && !end.Reached(now);
 }
 
@@ -800,7 +802,7 @@ void RefreshMachine::NoteChanges(const Instant& now, Decisions& out) {
 // until that moment changes, even if the wall clock is set. `told` is what they
 // were told last.
 absl::Time RefreshMachine::Told(const Instant& now, absl::Duration at,
-                                Edge& told) {
+                                DualDeadline& told) {
   if (at != told.since_boot || at <= now.since_boot) {
     told = {now.wall + std::max(absl::ZeroDuration(), at - now.since_boot), at};
   }

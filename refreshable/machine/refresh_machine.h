@@ -50,7 +50,7 @@ struct ReadFailure {
 };
 
 // A deadline on both clocks. It is reached when either clock reaches its part.
-struct Edge {
+struct DualDeadline {
   absl::Time wall = absl::InfiniteFuture();
   absl::Duration since_boot = absl::InfiniteDuration();
 
@@ -185,7 +185,7 @@ class RefreshMachine {
   // The first moment at which a read must call OnRead again. Until then the
   // published token may be returned. The wall part needs no timer if each read
   // looks at the wall clock; the since-boot part is included in wake_at().
-  Edge check_at(const Instant& now) const;
+  DualDeadline check_at(const Instant& now) const;
 
   // When to call OnWake, since boot; infinite if never.
   absl::Duration wake_at(const Instant& now) const;
@@ -289,7 +289,8 @@ class RefreshMachine {
   void SetEdges(const Instant& now, absl::Duration lifetime);
   void OnAnswer(EventKind kind, Decisions& out);
   void NoteChanges(const Instant& now, Decisions& out);
-  static absl::Time Told(const Instant& now, absl::Duration at, Edge& told);
+  static absl::Time Told(const Instant& now, absl::Duration at,
+                         DualDeadline& told);
   ReadFailure MakeFailure(const Instant& now, const absl::Status& cause);
   ReadFailure MakeRejectedFailure(const Instant& now,
                                   const absl::Status& cause);
@@ -305,13 +306,13 @@ class RefreshMachine {
   bool held_ = false;
   bool degraded_published_ = false;
   bool let_go_ = false;  // Whether `Decisions::let_go` was set for the token.
-  Edge stale_at_;
+  DualDeadline stale_at_;
   // How much earlier than the window's start `stale_at_` is, and how much
   // earlier it may be at most.
   absl::Duration stale_jitter_;
   absl::Duration max_stale_jitter_;
-  Edge usable_until_;
-  Edge expiry_;
+  DualDeadline usable_until_;
+  DualDeadline expiry_;
   absl::Duration young_until_ = -absl::InfiniteDuration();
   int failures_before_ = 0;  // `failures_` before the last publication.
   int excused_before_ = 0;   // `excused_` before the last publication.
@@ -371,8 +372,8 @@ class RefreshMachine {
 
   // The time of the next attempt that was last reported to ordinary reads, and
   // to reads that rejected the token.
-  Edge told_next_;
-  Edge told_next_rejected_;
+  DualDeadline told_next_;
+  DualDeadline told_next_rejected_;
   // What was last reported to the observer.
   Freshness told_freshness_ = Freshness::kExpired;
   bool told_exhausted_ = false;

@@ -297,7 +297,7 @@ void Shell::Apply(const Instant& now, Decisions& decisions, PublishFn* publish,
 }
 
 absl::Time Shell::CheckAt(const Instant& now) const {
-  const Edge edge = machine_.check_at(now);
+  const DualDeadline edge = machine_.check_at(now);
   return timer_lost_ || edge.Reached(now) ? absl::InfinitePast() : edge.wall;
 }
 

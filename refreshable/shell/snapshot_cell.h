@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Published: the cell that reads go through.
+// SnapshotCell: the cell that reads go through.
 
 #ifndef REFRESHABLE_SHELL_SNAPSHOT_CELL_H_
 #define REFRESHABLE_SHELL_SNAPSHOT_CELL_H_
@@ -51,14 +51,14 @@ inline bool IsNothing(const HazardNode* node) {
 // No Load may overlap with destruction. It has cache lines of its own, because
 // its neighbours are written to while other threads read.
 template <typename Token>
-class alignas(64) Published {
+class alignas(64) SnapshotCell {
  public:
   // `clock` is the coarse form of the clock that the times given to `Load` and
   // `SetCheckAt` are read from.
-  explicit Published(CoarseWallClock clock) : clock_(clock) {
+  explicit SnapshotCell(CoarseWallClock clock) : clock_(clock) {
     domain_.Asymmetric();  // Prepares the domain for a fork before any read.
   }
-  ~Published() { Retire(domain_, cell_.load(std::memory_order_relaxed)); }
+  ~SnapshotCell() { Retire(domain_, cell_.load(std::memory_order_relaxed)); }
 
   // Replaces the snapshot; a null token means that there is none. Reads that
   // start after this returns do not get an earlier one. Reads of the snapshot
@@ -92,7 +92,7 @@ class alignas(64) Published {
   // the time to ask has not come.
   std::optional<Lease<Token>> Load() const {
     const int64_t ticks = clock_.Ticks();
-    HazardHold hold = domain_.Protect(cell_);
+    HazardHolder hold = domain_.Protect(cell_);
     if (MustAsk(hold.node(), ticks)) return std::nullopt;
     return Lease<Token>(std::move(hold));
   }
@@ -100,7 +100,7 @@ class alignas(64) Published {
   // Fast path of Load. May fail spuriously (null node). Makes no call with the
   // machine's clock, one call with any other. The caller must construct a Lease
   // from the result.
-  ABSL_ATTRIBUTE_ALWAYS_INLINE HazardRawHold TryLoad() const {
+  ABSL_ATTRIBUTE_ALWAYS_INLINE HazardRawHolder TryLoad() const {
     if (ABSL_PREDICT_FALSE(!HazardDomain::AtHand(domain_if_system_))) {
       return TryLoadByOtherClock();
     }
@@ -109,7 +109,7 @@ class alignas(64) Published {
 
   // Returns the snapshot, if there is one and `now` is before the time to ask.
   std::optional<Lease<Token>> Load(absl::Time now) const {
-    HazardHold hold = domain_.Protect(cell_);
+    HazardHolder hold = domain_.Protect(cell_);
     const auto* const node = static_cast<const TimedNode*>(hold.node());
     if (FloorToUnixNanos(now) >=
         node->check_nanos.load(std::memory_order_relaxed)) {
@@ -144,17 +144,17 @@ class alignas(64) Published {
     if (!IsNothing(node)) domain.Retire(node);
   }
 
-  ABSL_ATTRIBUTE_NOINLINE HazardRawHold TryLoadByOtherClock() const {
+  ABSL_ATTRIBUTE_NOINLINE HazardRawHolder TryLoadByOtherClock() const {
     if (clock_.IsSystem() || !HazardDomain::AtHand(&domain_)) return {};
     return TryHold(&domain_, clock_.OtherTicks());
   }
 
-  ABSL_ATTRIBUTE_ALWAYS_INLINE HazardRawHold TryHold(HazardDomain* domain,
-                                                     int64_t ticks) const {
-    const HazardRawHold hold = HazardDomain::TryProtect(domain, cell_);
+  ABSL_ATTRIBUTE_ALWAYS_INLINE HazardRawHolder TryHold(HazardDomain* domain,
+                                                       int64_t ticks) const {
+    const HazardRawHolder hold = HazardDomain::TryProtect(domain, cell_);
     if (ABSL_PREDICT_FALSE(hold.node == nullptr)) return {};
     if (ABSL_PREDICT_FALSE(MustAsk(hold.node, ticks))) {
-      const HazardHold end(hold);
+      const HazardHolder end(hold);
       return {};
     }
     return hold;

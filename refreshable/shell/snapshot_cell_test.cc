@@ -21,7 +21,7 @@ namespace refreshable {
 namespace internal {
 namespace {
 
-using Cell = Published<std::string>;
+using Cell = SnapshotCell<std::string>;
 
 static_assert(sizeof(Lease<std::string>) == 16);
 static_assert(std::is_nothrow_move_constructible_v<Lease<std::string>>);
@@ -39,7 +39,7 @@ Snapshot<std::string> Make(std::string token, uint64_t generation) {
           /*same_since=*/Generation(generation)};
 }
 
-TEST(PublishedTest, R1ReadsGetTheSnapshotBeforeTheTimeToAsk) {
+TEST(SnapshotCellTest, R1ReadsGetTheSnapshotBeforeTheTimeToAsk) {
   std::atomic<int64_t> now{999};
   Cell cell(CoarseWallClock::Exact(&now));
   EXPECT_FALSE(cell.Load().has_value());
@@ -52,7 +52,7 @@ TEST(PublishedTest, R1ReadsGetTheSnapshotBeforeTheTimeToAsk) {
   EXPECT_FALSE(lease->degraded());
 }
 
-TEST(PublishedTest, R4ReadsAskFromTheVeryMomentOn) {
+TEST(SnapshotCellTest, R4ReadsAskFromTheVeryMomentOn) {
   std::atomic<int64_t> now{999};
   Cell cell(CoarseWallClock::Exact(&now));
   static_cast<void>(cell.Publish(Make("a", 1), At(1000)));
@@ -67,7 +67,7 @@ TEST(PublishedTest, R4ReadsAskFromTheVeryMomentOn) {
   EXPECT_FALSE(cell.Load().has_value());
 }
 
-TEST(PublishedTest, R4InfinitePastMeansThatReadsAlwaysAsk) {
+TEST(SnapshotCellTest, R4InfinitePastMeansThatReadsAlwaysAsk) {
   std::atomic<int64_t> now{std::numeric_limits<int64_t>::min() + 1};
   Cell cell(CoarseWallClock::Exact(&now));
   static_cast<void>(cell.Publish(Make("a", 1), absl::InfinitePast()));
@@ -81,7 +81,7 @@ TEST(PublishedTest, R4InfinitePastMeansThatReadsAlwaysAsk) {
   EXPECT_TRUE(cell.Take().has_value());
 }
 
-TEST(PublishedTest, R5InfiniteTimeToAskNeverComes) {
+TEST(SnapshotCellTest, R5InfiniteTimeToAskNeverComes) {
   std::atomic<int64_t> now{std::numeric_limits<int64_t>::max() - 1};
   Cell exact(CoarseWallClock::Exact(&now));
   Cell system(CoarseWallClock::System());
@@ -92,14 +92,14 @@ TEST(PublishedTest, R5InfiniteTimeToAskNeverComes) {
 }
 
 // If a clock has no coarse form, each read reads the clock itself.
-TEST(PublishedTest, R6WithoutACoarseClockTheFirstLookIsNeverCertain) {
+TEST(SnapshotCellTest, R6WithoutACoarseClockTheFirstLookIsNeverCertain) {
   Cell cell((CoarseWallClock()));
   static_cast<void>(cell.Publish(Make("a", 1), absl::InfiniteFuture()));
   EXPECT_FALSE(cell.Load().has_value());
   EXPECT_TRUE(cell.Load(At(0)).has_value());
 }
 
-TEST(PublishedTest, R9NothingIsHandedOutAfterItWasReplaced) {
+TEST(SnapshotCellTest, R9NothingIsHandedOutAfterItWasReplaced) {
   std::atomic<int64_t> now{0};
   Cell cell(CoarseWallClock::Exact(&now));
   static_cast<void>(cell.Publish(Make("a", 1), At(1000)));
@@ -112,7 +112,7 @@ TEST(PublishedTest, R9NothingIsHandedOutAfterItWasReplaced) {
 }
 
 // E5: a superseded token is destroyed with the garbage, not inside Publish.
-TEST(PublishedTest, E5TheSupersededTokenLivesUntilTheGarbageEnds) {
+TEST(SnapshotCellTest, E5TheSupersededTokenLivesUntilTheGarbageEnds) {
   std::atomic<int64_t> now{0};
   Cell cell(CoarseWallClock::Exact(&now));
   Snapshot<std::string> snapshot = Make("a", 1);
@@ -124,7 +124,7 @@ TEST(PublishedTest, E5TheSupersededTokenLivesUntilTheGarbageEnds) {
   EXPECT_TRUE(token.expired());
 }
 
-TEST(PublishedTest, R12ALeaseOutlivesTheCellAndAShareTheLease) {
+TEST(SnapshotCellTest, R12ALeaseOutlivesTheCellAndAShareTheLease) {
   std::atomic<int64_t> now{0};
   std::optional<Cell> cell(CoarseWallClock::Exact(&now));
   Snapshot<std::string> snapshot = Make("a", 1);

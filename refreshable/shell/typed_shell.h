@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// State: the part of `Refreshable<Token>` that depends on Token.
+// TypedShell: the part of `Refreshable<Token>` that depends on Token.
 
 #ifndef REFRESHABLE_SHELL_TYPED_SHELL_H_
 #define REFRESHABLE_SHELL_TYPED_SHELL_H_
@@ -30,14 +30,14 @@ namespace internal {
 // Holds the tokens and, until it is closed, the source. Everything else is the
 // Shell's.
 template <typename Token>
-class State final : public Shell {
+class TypedShell final : public Shell {
  public:
   using Callback = absl::AnyInvocable<void(absl::StatusOr<Lease<Token>>)>;
   using SameToken = std::function<bool(const Token&, const Token&)>;
 
-  State(ShellConfig config, std::shared_ptr<TokenSource<Token>> source,
-        std::function<void(const Lease<Token>&)> on_token_changed,
-        SameToken same_token)
+  TypedShell(ShellConfig config, std::shared_ptr<TokenSource<Token>> source,
+             std::function<void(const Lease<Token>&)> on_token_changed,
+             SameToken same_token)
       : Shell(std::move(config)),
         source_(std::move(source)),
         on_token_changed_(std::move(on_token_changed)),
@@ -51,9 +51,9 @@ class State final : public Shell {
     Register();
   }
 
-  ~State() override { Unregister(); }
+  ~TypedShell() override { Unregister(); }
 
-  const Published<Token>& published() const { return published_; }
+  const SnapshotCell<Token>& published() const { return published_; }
   std::optional<Lease<Token>> Load() const { return published_.Load(); }
   std::optional<Lease<Token>> Load(absl::Time now) const {
     return published_.Load(now);
@@ -93,7 +93,7 @@ class State final : public Shell {
  private:
   class Reader final : public AsyncRead {
    public:
-    Reader(const State* state, Callback callback)
+    Reader(const TypedShell* state, Callback callback)
         : state_(state), callback_(std::move(callback)) {}
     void TakeLease() override { lease_ = state_->Take(); }
     void Finish(absl::Status status) override {
@@ -106,7 +106,7 @@ class State final : public Shell {
     }
 
    private:
-    const State* const state_;
+    const TypedShell* const state_;
     Callback callback_;
     std::optional<Lease<Token>> lease_;
   };
@@ -127,7 +127,7 @@ class State final : public Shell {
     };
     const auto inside = std::make_shared<Inside>();
     FetchDone<Token> done(
-        [self = std::static_pointer_cast<State>(shared_from_this()), id,
+        [self = std::static_pointer_cast<TypedShell>(shared_from_this()), id,
          inside](absl::StatusOr<Credential<Token>>&& result) {
           const InDone in_done;
           if (inside->thread == std::this_thread::get_id() && inside->now &&
@@ -213,7 +213,7 @@ class State final : public Shell {
                 {}, edition.check_at);
     if (on_token_changed_) {
       publication.hook =
-          [self = std::static_pointer_cast<State>(shared_from_this()),
+          [self = std::static_pointer_cast<TypedShell>(shared_from_this()),
            lease = std::move(*Take())] { self->on_token_changed_(lease); };
     }
     return publication;
@@ -267,7 +267,7 @@ class State final : public Shell {
   const std::function<void(const Lease<Token>&)> on_token_changed_;
   SameToken same_token_;
 
-  Published<Token> published_;
+  SnapshotCell<Token> published_;
   // The published token, and the withdrawn token that has not been replaced
   // since.
   Snapshot<Token> current_ ABSL_GUARDED_BY(mutex_);

@@ -86,7 +86,7 @@ void ExpectBreachesAreFound(const std::string& suite,
     checks.push_back([&suite, &breach] {
       const std::string test = absl::StrCat("Faults/", suite, ".",
                                             breach.clause, "/", breach.subject);
-      const Outcome outcome = RunTests(test, "REFRESHABLE_PATIENCE_SECONDS=3");
+      const Outcome outcome = RunTests(test, "REFRESHABLE_TIMEOUT_SECONDS=3");
       // That it ran at all, and did not pass.
       EXPECT_TRUE(absl::StrContains(outcome.output,
                                     absl::StrCat("[ RUN      ] ", test)))

@@ -71,7 +71,7 @@ enum class Fault {
 // Asks a mint, with one fault. With `async` it answers in a thread of its own.
 class FaultySource final : public TokenSource<std::string> {
  public:
-  FaultySource(Fault fault, bool async, Mint* mint)
+  FaultySource(Fault fault, bool async, FakeTokenServer* mint)
       : fault_(fault), async_(async), mint_(mint) {}
 
   ~FaultySource() override {
@@ -104,7 +104,7 @@ class FaultySource final : public TokenSource<std::string> {
   }
 
  private:
-  static void AnswerDetached(Fault fault, Mint* mint,
+  static void AnswerDetached(Fault fault, FakeTokenServer* mint,
                              std::shared_ptr<std::atomic<bool>> destroyed,
                              FetchContext context,
                              FetchDone<std::string> done) {
@@ -234,7 +234,7 @@ class FaultySource final : public TokenSource<std::string> {
 
   const Fault fault_;
   const bool async_;
-  Mint* const mint_;
+  FakeTokenServer* const mint_;
   const std::shared_ptr<std::atomic<bool>> destroyed_ =
       std::make_shared<std::atomic<bool>>(false);
   absl::Mutex mu_;

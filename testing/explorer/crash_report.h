@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// LastWords: reports the order in which the schedule explorer was when the
+// CrashReport: reports the schedule in which the schedule explorer was when the
 // program ended. Not for other use.
 
 #ifndef REFRESHABLE_TESTING_EXPLORER_CRASH_REPORT_H_
@@ -20,32 +20,32 @@
 namespace refreshable_testing {
 namespace schedule {
 
-// Records the steps of the order being run, and writes them to stderr if the
-// program is aborted. Aborts the program if an order takes longer than
-// `patience`. At most one may exist, and only one thread may use it.
-class LastWords {
+// Records the steps of the schedule being run, and writes them to stderr if the
+// program is aborted. Aborts the program if a schedule takes longer than
+// `timeout`. At most one may exist, and only one thread may use it.
+class CrashReport {
  public:
-  explicit LastWords(absl::Duration patience)
-      : seconds_(patience < absl::Hours(24)
+  explicit CrashReport(absl::Duration timeout)
+      : seconds_(timeout < absl::Hours(24)
                      ? static_cast<unsigned>(absl::ToInt64Seconds(
-                           absl::Ceil(patience, absl::Seconds(1))))
+                           absl::Ceil(timeout, absl::Seconds(1))))
                      : 0) {
     on_abort_ = std::signal(SIGABRT, OnSignal);
     if (seconds_ > 0) on_alarm_ = std::signal(SIGALRM, OnSignal);
-    NewOrder();
+    NewSchedule();
   }
-  LastWords(const LastWords&) = delete;
-  LastWords& operator=(const LastWords&) = delete;
-  ~LastWords() {
+  CrashReport(const CrashReport&) = delete;
+  CrashReport& operator=(const CrashReport&) = delete;
+  ~CrashReport() {
     std::signal(SIGABRT, on_abort_);
     if (seconds_ == 0) return;
     alarm(0);
     std::signal(SIGALRM, on_alarm_);
   }
 
-  void NewOrder() {
+  void NewSchedule() {
     size_ = 0;
-    way_out_ = false;
+    recovery_ = false;
     if (seconds_ > 0) alarm(seconds_);
   }
   void Step(absl::string_view name) {
@@ -54,7 +54,7 @@ class LastWords {
     Append("\"");
   }
 
-  void WayOut() { way_out_ = true; }
+  void Recovery() { recovery_ = true; }
 
  private:
   using Handler = void (*)(int);
@@ -71,7 +71,7 @@ class LastWords {
     Write(signal == SIGALRM ? "the explorer: a step does not end, in {"
                             : "the explorer: the program ends in {");
     Write({order_, size_});
-    Write(way_out_ ? "} and its way out\n" : "}\n");
+    Write(recovery_ ? "} and its recovery\n" : "}\n");
     std::abort();
   }
   static void Write(absl::string_view text) {
@@ -80,7 +80,7 @@ class LastWords {
 
   static inline char order_[4096];
   static inline size_t size_ = 0;
-  static inline bool way_out_ = false;
+  static inline bool recovery_ = false;
   static inline Handler on_abort_ = SIG_DFL;
   static inline Handler on_alarm_ = SIG_DFL;
 

@@ -16,7 +16,7 @@ namespace schedule {
 
 using PendingKind = refreshable::ManualExecutor::PendingStep::Kind;
 
-// ---- One order ----
+// ---- One schedule ----
 
 // A scenario with a unique name for each step, and what can happen in its
 // world.
@@ -150,21 +150,22 @@ void Search::Take(const Choice& choice, World& world, std::vector<size_t>& done,
 
 namespace {
 
-// Runs one order in a world of its own.
+// Runs one schedule in a world of its own.
 class Run {
  public:
-  // Returns the index of the next choice; nullopt if the order ends here.
+  // Returns the index of the next choice; nullopt if the schedule ends here.
   using Chooser = std::function<std::optional<size_t>(
       World& world, const std::vector<Choice>& choices)>;
-  // Called at the end of the order, after the checks. Returns whether to check
-  // that the state can be left, by Reset() if it sets `*reset`.
+  // Called at the end of the schedule, after the checks. Returns whether to
+  // check that the state can be left, by Reset() if it sets `*reset`.
   using AtEnd =
       std::function<bool(World& world, std::string fingerprint,
                          const std::vector<Choice>& choices, bool* reset)>;
 
-  Run(const Search& search, LastWords& last_words, Chooser choose, AtEnd at_end)
+  Run(const Search& search, CrashReport& crash_report, Chooser choose,
+      AtEnd at_end)
       : search_(search),
-        last_words_(last_words),
+        crash_report_(crash_report),
         choose_(std::move(choose)),
         at_end_(std::move(at_end)),
         done_(search.scenario().steps.size()),
@@ -172,12 +173,12 @@ class Run {
 
   // Returns what is wrong; empty if nothing is.
   std::string Play() {
-    last_words_.NewOrder();
+    crash_report_.NewSchedule();
     if (search_.scenario().given) search_.scenario().given(world_);
     world_.set_driver([this] { return Next(); });
     while (Next()) {
     }
-    return world_.complaint();
+    return world_.failure();
   }
 
  private:
@@ -190,26 +191,26 @@ class Run {
     const std::optional<size_t> next = choose_(world_, choices);
     if (next.has_value()) {
       world_.Begin(search_.Label(choices[*next]));
-      last_words_.Step(search_.Name(choices[*next]));
+      crash_report_.Step(search_.Name(choices[*next]));
       search_.Take(choices[*next], world_, done_, losses_);
       return true;
     }
     over_ = true;
     world_.Check();
     if (search_.scenario().check) search_.scenario().check(world_);
-    if (!world_.complaint().empty()) return false;
+    if (!world_.failure().empty()) return false;
     std::string fingerprint = absl::StrCat(
         world_.Fingerprint(), "|", absl::StrJoin(done_, ","), "|", losses_);
     bool reset = false;
     if (at_end_(world_, std::move(fingerprint), choices, &reset)) {
-      last_words_.WayOut();
-      world_.CheckWayOut(reset);
+      crash_report_.Recovery();
+      world_.CheckRecovers(reset);
     }
     return false;
   }
 
   const Search& search_;
-  LastWords& last_words_;
+  CrashReport& crash_report_;
   const Chooser choose_;
   const AtEnd at_end_;
   std::vector<size_t> done_;
@@ -218,15 +219,16 @@ class Run {
   World world_;
 };
 
-// ---- All orders ----
+// ---- All schedules ----
 
-// Returns the order as C++.
-std::string Show(const Order& order) {
-  if (order.empty()) return "{}";
-  return absl::StrCat("{\"", absl::StrJoin(order, "\", \""), "\"}");
+// Returns the schedule as C++.
+std::string Show(const Schedule& schedule) {
+  if (schedule.empty()) return "{}";
+  return absl::StrCat("{\"", absl::StrJoin(schedule, "\", \""), "\"}");
 }
 
-// The steps of an order, each as an index into what could happen at that point.
+// The steps of a schedule, each as an index into what could happen at that
+// point.
 using Path = std::string;
 
 // Searches breadth first, so that the first failure is a shortest one. Two
@@ -236,13 +238,13 @@ using Path = std::string;
 class Explorer {
  public:
   Explorer(const Scenario& scenario, const ExploreOptions& options)
-      : search_(scenario), options_(options), last_words_(options.patience) {}
+      : search_(scenario), options_(options), crash_report_(options.timeout) {}
 
   Report Explore() {
-    for (int pass = 0; pass == 0 || (report_.ok() && !mistaken_.empty());
+    for (int pass = 0; pass == 0 || (report_.ok() && !newly_ambiguous_.empty());
          ++pass) {
-      deceptive_.merge(mistaken_);
-      mistaken_.clear();
+      ambiguous_.merge(newly_ambiguous_);
+      newly_ambiguous_.clear();
       known_.clear();
       states_.clear();
       const int64_t runs = report_.runs;
@@ -250,12 +252,12 @@ class Explorer {
       report_.runs = runs;
       merges_ = 0;
       ExploreOnce();
-      if (pass == kMostPasses && report_.ok() && !mistaken_.empty()) {
+      if (pass == kMostPasses && report_.ok() && !newly_ambiguous_.empty()) {
         report_.failure = "the scenario does not go the same each time";
       }
     }
     report_.states = static_cast<int64_t>(states_.size());
-    if (report_.ok()) report_.orders = CountOrders();
+    if (report_.ok()) report_.schedules = CountSchedules();
     return std::move(report_);
   }
 
@@ -291,15 +293,15 @@ class Explorer {
   Hash WhereItLeads(const Path& path, const End& end, int depth);
   void Expand(const Node& node, std::vector<Node>& next);
   void Mistook(const State& state, const Path& path);
-  Order NamesOf(const Path& path);
-  double CountOrders() const;
+  Schedule NamesOf(const Path& path);
+  double CountSchedules() const;
 
   const Search search_;
   const ExploreOptions options_;
-  LastWords last_words_;
+  CrashReport crash_report_;
   Report report_;
-  Hashes deceptive_;  // The looks that different states have in common.
-  Hashes mistaken_;   // Further such looks, found in the present pass.
+  Hashes ambiguous_;        // The looks that different states have in common.
+  Hashes newly_ambiguous_;  // Further such looks, found in the present pass.
   std::unordered_map<Hash, int, absl::Hash<Hash>> known_;
   std::vector<State> states_;
   int64_t merges_ = 0;
@@ -318,13 +320,13 @@ void Explorer::ExploreOnce() {
   }
 }
 
-// Runs an order, checks the way out that `way` names, and returns its end.
+// Runs a schedule, checks the recovery that `way` names, and returns its end.
 Explorer::End Explorer::Play(const Path& path, Way way) {
   ++report_.runs;
   size_t step = 0;
   End end;
   Run run(
-      search_, last_words_,
+      search_, crash_report_,
       [&](World&, const std::vector<Choice>&) -> std::optional<size_t> {
         if (step == path.size()) return std::nullopt;
         return static_cast<unsigned char>(path[step++]);
@@ -347,7 +349,7 @@ Explorer::End Explorer::Play(const Path& path, Way way) {
 Explorer::Hash Explorer::WhereItLeads(const Path& path, const End& end,
                                       int depth) {
   Hash leads = end.looks;
-  if (depth == 0 || deceptive_.count(end.looks) == 0) return leads;
+  if (depth == 0 || ambiguous_.count(end.looks) == 0) return leads;
   for (size_t i = 0; i < end.choices; ++i) {
     const Path longer = path + static_cast<char>(i);
     const Hash next = WhereItLeads(longer, Play(longer, Way::kNone), depth - 1);
@@ -360,14 +362,14 @@ Explorer::Reached Explorer::Reach(Path path) {
   End end = Play(path, Way::kSuccessIfNew);
   Reached reached{{std::move(path), -1, false}, false};
   const Path& way = reached.node.path;
-  if (report_.ok() && deceptive_.count(end.looks) > 0) Play(way, Way::kReset);
+  if (report_.ok() && ambiguous_.count(end.looks) > 0) Play(way, Way::kReset);
   if (!report_.ok()) {
-    report_.order = NamesOf(way);
+    report_.schedule = NamesOf(way);
     return reached;
   }
   if (end.choices > 255) {
     report_.failure = "more than 255 steps can happen next";
-    report_.order = NamesOf(way);
+    report_.schedule = NamesOf(way);
     return reached;
   }
   const auto [it, inserted] = known_.emplace(
@@ -405,19 +407,19 @@ void Explorer::Expand(const Node& node, std::vector<Node>& next) {
 }
 
 void Explorer::Mistook(const State& state, const Path& path) {
-  mistaken_.insert(state.looks);
-  if (deceptive_.count(state.looks) == 0) return;
-  report_.order = NamesOf(path);
+  newly_ambiguous_.insert(state.looks);
+  if (ambiguous_.count(state.looks) == 0) return;
+  report_.schedule = NamesOf(path);
   report_.failure = absl::StrCat(
       "the explorer takes for the same (or the scenario does not go the same "
       "each time) what does not go on the same after ",
       Show(NamesOf(state.path)));
 }
 
-Order Explorer::NamesOf(const Path& path) {
-  Order names;
+Schedule Explorer::NamesOf(const Path& path) {
+  Schedule names;
   schedule::Run(
-      search_, last_words_,
+      search_, crash_report_,
       [&](World&, const std::vector<Choice>& choices) -> std::optional<size_t> {
         if (names.size() == path.size()) return std::nullopt;
         const size_t index = static_cast<unsigned char>(path[names.size()]);
@@ -429,19 +431,19 @@ Order Explorer::NamesOf(const Path& path) {
   return names;
 }
 
-// Each path through the states is one order.
-double Explorer::CountOrders() const {
-  std::vector<double> orders(states_.size(), 1);
+// Each path through the states is one schedule.
+double Explorer::CountSchedules() const {
+  std::vector<double> schedules(states_.size(), 1);
   for (int depth = 0; depth < options_.depth; ++depth) {
     std::vector<double> longer(states_.size(), 1);
     for (size_t i = 0; i < states_.size(); ++i) {
       if (states_[i].next.empty()) continue;
       longer[i] = 0;
-      for (const int child : states_[i].next) longer[i] += orders[child];
+      for (const int child : states_[i].next) longer[i] += schedules[child];
     }
-    orders = std::move(longer);
+    schedules = std::move(longer);
   }
-  return orders.front();
+  return schedules.front();
 }
 
 }  // namespace
@@ -450,25 +452,26 @@ Report Explore(const Scenario& scenario, const ExploreOptions& options) {
   return Explorer(scenario, options).Explore();
 }
 
-std::string Replay(const Scenario& scenario, const Order& order) {
+std::string Replay(const Scenario& scenario, const Schedule& schedule) {
   const Search search(scenario);
-  LastWords last_words(absl::InfiniteDuration());
+  CrashReport crash_report(absl::InfiniteDuration());
   for (const bool reset : {false, true}) {
     size_t step = 0;
     std::string wrong;
     std::string failure =
         Run(
-            search, last_words,
+            search, crash_report,
             [&](World&,
                 const std::vector<Choice>& choices) -> std::optional<size_t> {
-              if (step == order.size() || !wrong.empty()) return std::nullopt;
+              if (step == schedule.size() || !wrong.empty())
+                return std::nullopt;
               for (size_t i = 0; i < choices.size(); ++i) {
-                if (search.Name(choices[i]) != order[step]) continue;
+                if (search.Name(choices[i]) != schedule[step]) continue;
                 ++step;
                 return i;
               }
               wrong = absl::StrCat("step ", step + 1,
-                                   " cannot happen: ", order[step]);
+                                   " cannot happen: ", schedule[step]);
               return std::nullopt;
             },
             [&](World&, const std::string&, const std::vector<Choice>&,
@@ -484,11 +487,12 @@ std::string Replay(const Scenario& scenario, const Order& order) {
 }
 
 std::ostream& operator<<(std::ostream& os, const Report& report) {
-  os << absl::StrCat(static_cast<int64_t>(report.orders), " orders, ",
+  os << absl::StrCat(static_cast<int64_t>(report.schedules), " schedules, ",
                      report.runs, " runs, ", report.states, " states, ",
                      report.rechecked, " rechecked");
   if (report.ok()) return os;
-  return os << "\n  " << report.failure << "\n  after " << Show(report.order);
+  return os << "\n  " << report.failure << "\n  after "
+            << Show(report.schedule);
 }
 
 }  // namespace schedule

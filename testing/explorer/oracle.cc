@@ -21,17 +21,17 @@ using refreshable::Instant;
 namespace {
 
 // Returns the moment `d` after `now` on both clocks.
-template <typename Moment>
-Moment After(const Instant& now, absl::Duration d) {
-  return Moment{now.wall + d, now.since_boot + d};
+template <typename DualDeadline>
+DualDeadline After(const Instant& now, absl::Duration d) {
+  return DualDeadline{now.wall + d, now.since_boot + d};
 }
 
 }  // namespace
 
 // ---- What is done to the Refreshable ----
 
-void Referee::Offer(const std::string& token, absl::Duration lifetime,
-                    std::optional<Instant> start) {
+void Oracle::Offer(const std::string& token, absl::Duration lifetime,
+                   std::optional<Instant> start) {
   offered_ = token;
   offered_by_source_ = start.has_value();
   // F3: the lifetime counts from the moment the attempt started.
@@ -41,14 +41,14 @@ void Referee::Offer(const std::string& token, absl::Duration lifetime,
   }
 }
 
-void Referee::BeforeInvalidate(bool in_flight, bool serves) {
+void Oracle::BeforeInvalidate(bool in_flight, bool serves) {
   PassTime();
   in_flight_ = in_flight;
   serves_ = serves;
 }
 
 // What time has brought about it may have noticed, or not.
-void Referee::BeforeWallStep() {
+void Oracle::BeforeWallStep() {
   if (!Usable()) cooldown_over_ = true;
   if (!Servable()) {
     if (queued_by_ == ByRejection::kYes) queued_by_ = ByRejection::kUnclear;
@@ -58,21 +58,21 @@ void Referee::BeforeWallStep() {
 }
 
 // B7: refreshing has not given up if the token is usable again.
-void Referee::AfterWallStep() {
+void Oracle::AfterWallStep() {
   if (failures_ > 0 && !Exhausted()) SetFloor();
 }
 
 // A13: a row ends when a token turns stale that nobody rejected. A10: an
 // attempt that a rejection started is an ordinary one once nobody can be served
 // the token.
-void Referee::PassTime() {
+void Oracle::PassTime() {
   if (Reached(stale_at_, Now()) && !noted_) row_ = 0;
   if (Servable()) return;
   if (queued_by_ == ByRejection::kYes) queued_by_ = ByRejection::kNo;
   if (running_by_ == ByRejection::kYes) running_by_ = ByRejection::kNo;
 }
 
-void Referee::OnReset() {
+void Oracle::OnReset() {
   PassTime();
   rejected_forgotten_ = true;
   noted_ = false;
@@ -86,14 +86,14 @@ void Referee::OnReset() {
   cooldown_ = -absl::InfiniteDuration();
 }
 
-void Referee::OnFetch() {
-  if (running_) Complain("F1: two attempts at a time");
+void Oracle::OnFetch() {
+  if (running_) Fail("F1: two attempts at a time");
   PassTime();
   Started();
   running_ = true;
 }
 
-void Referee::OnEvent(const Event& event) {
+void Oracle::OnEvent(const Event& event) {
   ++counts_[event.kind];
   const bool abandoned_now = abandoned_now_;
   abandoned_now_ = false;
@@ -117,7 +117,7 @@ void Referee::OnEvent(const Event& event) {
       Unchanged();
       break;
     case EventKind::kTokenRejected:
-      if (noted_) Complain("S1: a token was told rejected twice");
+      if (noted_) Fail("S1: a token was told rejected twice");
       noted_ = true;
       break;
     case EventKind::kTokenInvalidated:
@@ -132,20 +132,20 @@ void Referee::OnEvent(const Event& event) {
 }
 
 // F4, B1, A13: what must have passed before an attempt starts.
-void Referee::Started() {
+void Oracle::Started() {
   running_by_ = std::exchange(queued_by_, ByRejection::kNo);
   const bool rejected = running_by_ != ByRejection::kNo;
   if (running_by_ == ByRejection::kYes && row_known_ &&
       Now().since_boot < RowFloor()) {
-    Complain(absl::StrCat("A13: attempt ", row_ + 1, " of a row too early"));
+    Fail(absl::StrCat("A13: attempt ", row_ + 1, " of a row too early"));
   }
   // This is less strict than the rules: an attempt still starts if it was
   // submitted before the token expired and refreshing became exhausted with
   // that, or if it was submitted afterwards and the wall clock is then set
   // back.
   if (!replacing_ && !MayStart(/*after_cooldown=*/cooldown_over_ || rejected)) {
-    Complain(absl::StrCat("B1, F4: an attempt too early, after ", failures_,
-                          " failures"));
+    Fail(absl::StrCat("B1, F4: an attempt too early, after ", failures_,
+                      " failures"));
   }
   last_start_ = Now().since_boot;
   exempt_ = replacing_ = false;
@@ -154,24 +154,24 @@ void Referee::Started() {
 }
 
 // B1: wait n.
-absl::Duration Referee::Wait(int n, absl::Duration max) const {
+absl::Duration Oracle::Wait(int n, absl::Duration max) const {
   absl::Duration wait = policy_.retry.initial_backoff;
   for (int i = 1; i < n && wait < max; ++i) wait *= policy_.retry.multiplier;
   return std::min(wait, max);
 }
 
-absl::Duration Referee::Backoff() const {
+absl::Duration Oracle::Backoff() const {
   return Wait(failures_, policy_.retry.max_backoff);
 }
 
 // A13: before it a rejection starts nothing.
-absl::Duration Referee::RowFloor() const {
+absl::Duration Oracle::RowFloor() const {
   if (row_ == 0) return -absl::InfiniteDuration();
   return last_start_ + Wait(row_, policy_.max_rejection_backoff.value_or(
                                       policy_.retry.max_backoff));
 }
 
-absl::Duration Referee::Cooldown() const {
+absl::Duration Oracle::Cooldown() const {
   const Instant now = Now();
   const absl::Duration left = std::min(
       usable_until_.since_boot - now.since_boot, usable_until_.wall - now.wall);
@@ -179,13 +179,13 @@ absl::Duration Referee::Cooldown() const {
       std::max(policy_.min_interval, std::min(absl::Minutes(1), left / 4)));
 }
 
-absl::Duration Referee::AfterInterval() const {
+absl::Duration Oracle::AfterInterval() const {
   return exempt_ ? -absl::InfiniteDuration()
                  : last_start_ + policy_.min_interval;
 }
 
 // Sets the earliest next start after a failure (B1, B2, B7).
-void Referee::SetFloor() {
+void Oracle::SetFloor() {
   floor_ = std::max(last_end_ + policy_.min_interval,
                     asked_until_.value_or(failed_start_ + Backoff()));
   if (!Exhausted()) return;
@@ -195,7 +195,7 @@ void Referee::SetFloor() {
                                asked_until_.value_or(last_start_)});
 }
 
-void Referee::AttemptFailed(const Event& event, bool was_running) {
+void Oracle::AttemptFailed(const Event& event, bool was_running) {
   // The bound of abandoned calls: it failed without a call.
   if (!was_running) Started();
   running_ = false;
@@ -206,7 +206,7 @@ void Referee::AttemptFailed(const Event& event, bool was_running) {
 }
 
 // A10: it counts nowhere, but what the server asked for binds everybody.
-void Referee::FailedByRejection(const absl::Status& status) {
+void Oracle::FailedByRejection(const absl::Status& status) {
   const absl::Duration asked =
       refreshable::GetRetryAfter(status).value_or(absl::ZeroDuration());
   announces_ = asked > absl::ZeroDuration();
@@ -215,7 +215,7 @@ void Referee::FailedByRejection(const absl::Status& status) {
       Now().since_boot + std::min(asked, policy_.retry.max_retry_after);
 }
 
-void Referee::Failed(const absl::Status& status) {
+void Oracle::Failed(const absl::Status& status) {
   ++failures_;
   failed_start_ = last_start_;
   last_end_ = Now().since_boot;
@@ -235,10 +235,10 @@ void Referee::Failed(const absl::Status& status) {
 }
 
 // B3: after a background failure the wait may be longer than B1's.
-void Referee::BackoffAnnounced(absl::Duration until) {
+void Oracle::BackoffAnnounced(absl::Duration until) {
   if (failed_by_rejection_) {
     if (!std::exchange(announces_, false) || until != row_asked_until_) {
-      Complain("A10: a failure that a rejection asked for set a backoff");
+      Fail("A10: a failure that a rejection asked for set a backoff");
     }
     return;
   }
@@ -249,20 +249,19 @@ void Referee::BackoffAnnounced(absl::Duration until) {
     cooldown_ = last_end_ + Cooldown();
     cooldown_over_ = false;
   } else if (until != plain) {
-    Complain(absl::StrCat("B1, B3: a backoff until ",
-                          absl::FormatDuration(until), " was announced, not ",
-                          absl::FormatDuration(plain)));
+    Fail(absl::StrCat("B1, B3: a backoff until ", absl::FormatDuration(until),
+                      " was announced, not ", absl::FormatDuration(plain)));
   }
 }
 
-void Referee::Published(Generation generation) {
-  if (generation <= generation_) Complain("F2: a generation did not rise");
-  if (offered_.empty()) Complain("a token was published that nobody offered");
+void Oracle::Published(Generation generation) {
+  if (generation <= generation_) Fail("F2: a generation did not rise");
+  if (offered_.empty()) Fail("a token was published that nobody offered");
   if (offered_for_ <= absl::ZeroDuration()) {
-    Complain("F5, F9: an expired token was published");
+    Fail("F5, F9: an expired token was published");
   }
   if (Refuses(offered_)) {
-    Complain("F5: the token that was rejected was published");
+    Fail("F5: the token that was rejected was published");
   }
   generation_ = generation;
   if (!offered_by_source_) {
@@ -290,7 +289,7 @@ void Referee::Published(Generation generation) {
 }
 
 // F4.
-void Referee::SetEdges() {
+void Oracle::SetEdges() {
   const Instant now = Now();
   const absl::Duration life = offered_for_;
   const absl::Duration usable =
@@ -299,12 +298,12 @@ void Referee::SetEdges() {
       policy_.stale_window.has_value()
           ? std::min(*policy_.stale_window, life * 3 / 4)
           : std::min(life / 2, policy_.max_stale_window);
-  expiry_ = After<Moment>(now, life);
-  usable_until_ = After<Moment>(now, usable);
-  stale_at_ = After<Moment>(now, std::min(usable, life - window));
+  expiry_ = After<DualDeadline>(now, life);
+  usable_until_ = After<DualDeadline>(now, usable);
+  stale_at_ = After<DualDeadline>(now, std::min(usable, life - window));
 }
 
-void Referee::Answered() {
+void Oracle::Answered() {
   queued_by_ = running_by_ = ByRejection::kNo;
   failures_ = excused_ = 0;
   asked_until_.reset();
@@ -312,17 +311,17 @@ void Referee::Answered() {
 }
 
 // A11: the token that was rejected came again.
-void Referee::Unchanged() {
+void Oracle::Unchanged() {
   if (offered_ != token_ || token_.empty()) {
-    Complain("A11: told unchanged, and another token came");
+    Fail("A11: told unchanged, and another token came");
   }
   offered_.clear();
   if (!Usable() || Now().wall + offered_for_ > expiry_.wall) SetEdges();
   Answered();
 }
 
-void Referee::Invalidated() {
-  if (token_.empty()) Complain("A1: a token was withdrawn twice");
+void Oracle::Invalidated() {
+  if (token_.empty()) Fail("A1: a token was withdrawn twice");
   rejected_ = token_;
   rejected_let_go_ = LetGo();
   rejected_forgotten_ = false;
@@ -347,65 +346,66 @@ void Referee::Invalidated() {
   }
 }
 
-void Referee::Complain(absl::string_view what) {
-  if (complaint_.empty()) complaint_ = std::string(what);
+void Oracle::Fail(absl::string_view what) {
+  if (failure_.empty()) failure_ = std::string(what);
 }
 
 // ---- What is known ----
 
-bool Referee::Usable() const {
+bool Oracle::Usable() const {
   return !token_.empty() && !Reached(usable_until_, Now());
 }
 
-bool Referee::LetGo() const {
+bool Oracle::LetGo() const {
   const absl::Duration grace = policy_.max_stale_on_error;
   return Now().since_boot >= (grace > absl::ZeroDuration()
                                   ? expiry_.since_boot + grace
                                   : usable_until_.since_boot);
 }
 
-bool Referee::Servable() const {
+bool Oracle::Servable() const {
   const absl::Duration longer = policy_.max_stale_on_error;
   return Usable() ||
          (!token_.empty() && failures_ > 0 && longer > absl::ZeroDuration() &&
-          !Reached(Moment{expiry_.wall + longer, expiry_.since_boot + longer},
-                   Now()));
+          !Reached(
+              DualDeadline{expiry_.wall + longer, expiry_.since_boot + longer},
+              Now()));
 }
 
-Freshness Referee::Fresh() const {
+Freshness Oracle::Fresh() const {
   if (!Usable()) return Freshness::kExpired;
   return Reached(stale_at_, Now()) ? Freshness::kStale : Freshness::kFresh;
 }
 
-bool Referee::Permitted() const { return MayStart() && Probes(); }
+bool Oracle::Permitted() const { return MayStart() && Probes(); }
 
-std::optional<bool> Referee::RejectionPermitted() const {
+std::optional<bool> Oracle::RejectionPermitted() const {
   if (!row_known_) return std::nullopt;
   return MayStart(/*after_cooldown=*/true) && Probes() &&
          Now().since_boot >= RowFloor();
 }
 
 // B7: if refreshing has given up, it is time for a probe.
-bool Referee::Probes() const {
+bool Oracle::Probes() const {
   if (!Exhausted()) return true;
   return !Fatal() && Now().since_boot >=
                          std::max(last_start_ + policy_.retry.probe_interval,
                                   asked_until_.value_or(last_start_));
 }
 
-bool Referee::MayStart(bool after_cooldown) const {
+bool Oracle::MayStart(bool after_cooldown) const {
   const absl::Duration now = Now().since_boot;
   if (now < AfterInterval() || now < row_asked_until_) return false;
   if (failures_ > 0 && now < floor_) return false;
   return !Usable() || after_cooldown || now >= cooldown_;
 }
 
-int Referee::Count(EventKind kind) const {
+int Oracle::Count(EventKind kind) const {
   const auto it = counts_.find(kind);
   return it == counts_.end() ? 0 : it->second;
 }
 
-void Referee::AppendTo(std::string& fingerprint) const {
+void Oracle::AppendTo(std::string& fingerprint) const {
   const auto add = [&](absl::Duration d) {
     absl::StrAppend(&fingerprint,
                     d == absl::InfiniteDuration() ? "+"
@@ -414,7 +414,7 @@ void Referee::AppendTo(std::string& fingerprint) const {
                         : absl::StrCat(absl::ToInt64Nanoseconds(d)),
                     ",");
   };
-  const auto add_moment = [&](const Moment& moment) {
+  const auto add_moment = [&](const DualDeadline& moment) {
     add(moment.wall - absl::UnixEpoch());
     add(moment.since_boot);
   };

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Referee: what must hold for a Refreshable whatever happens, stated anew from
+// Oracle: what must hold for a Refreshable whatever happens, stated anew from
 // docs/contract.md. For the schedule explorer only.
 
 #ifndef REFRESHABLE_TESTING_EXPLORER_ORACLE_H_
@@ -26,14 +26,14 @@ namespace refreshable_testing {
 namespace schedule {
 
 // Keeps its own account of tokens, failures and permitted starts, from what was
-// done to the Refreshable and from the events that it sent, and complains if
-// the Refreshable behaves differently. It only watches: its methods change
-// nothing but that account. Thread-compatible.
-class Referee final : public refreshable::Observer {
+// done to the Refreshable and from the events that it sent, and reports a
+// failure if the Refreshable behaves differently. It only watches: its methods
+// change nothing but that account. Thread-compatible.
+class Oracle final : public refreshable::Observer {
  public:
   // `clock` must outlive it. Requires: policy.jitter == 0.
-  Referee(const refreshable::RefreshPolicy& policy,
-          const refreshable::Clock* clock)
+  Oracle(const refreshable::RefreshPolicy& policy,
+         const refreshable::Clock* clock)
       : policy_(policy), clock_(clock) {}
 
   // ---- What is done to the Refreshable ----
@@ -65,9 +65,9 @@ class Referee final : public refreshable::Observer {
   void CheckHealth(const refreshable::Health& health);
   void CheckStats(const refreshable::Stats& stats);
 
-  void Complain(absl::string_view what);
-  // The first complaint; empty if there is none.
-  const std::string& complaint() const { return complaint_; }
+  void Fail(absl::string_view what);
+  // The first failure; empty if there is none.
+  const std::string& failure() const { return failure_; }
 
   // ---- What is known ----
 
@@ -130,13 +130,14 @@ class Referee final : public refreshable::Observer {
   void AppendTo(std::string& fingerprint) const;
 
  private:
-  struct Moment {
+  struct DualDeadline {
     absl::Time wall = absl::InfiniteFuture();
     absl::Duration since_boot = absl::InfiniteDuration();
   };
 
   refreshable::Instant Now() const { return clock_->Now(); }
-  static bool Reached(const Moment& moment, const refreshable::Instant& now) {
+  static bool Reached(const DualDeadline& moment,
+                      const refreshable::Instant& now) {
     return now.wall >= moment.wall || now.since_boot >= moment.since_boot;
   }
   bool Fatal() const {
@@ -164,7 +165,7 @@ class Referee final : public refreshable::Observer {
 
   const refreshable::RefreshPolicy policy_;
   const refreshable::Clock* const clock_;
-  std::string complaint_;
+  std::string failure_;
   std::map<refreshable::EventKind, int> counts_;
 
   // The token.
@@ -178,9 +179,9 @@ class Referee final : public refreshable::Observer {
   refreshable::Generation generation_;
   refreshable::Generation same_since_;  // The first with the same bytes.
   int epoch_ = 0;
-  Moment stale_at_;
-  Moment usable_until_;
-  Moment expiry_;
+  DualDeadline stale_at_;
+  DualDeadline usable_until_;
+  DualDeadline expiry_;
   absl::Duration young_until_ = -absl::InfiniteDuration();
 
   // The schedule, since boot.

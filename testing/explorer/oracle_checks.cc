@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// How the Referee checks what the Refreshable returns and reports.
+// How the Oracle checks what the Refreshable returns and reports.
 
 #include "absl/strings/str_cat.h"
 #include "refreshable/testing/explorer/oracle.h"
@@ -15,55 +15,55 @@ using refreshable::Stats;
 
 // ---- What the Refreshable returns and reports ----
 
-void Referee::OnLease(const refreshable::Lease<std::string>& lease, bool late) {
+void Oracle::OnLease(const refreshable::Lease<std::string>& lease, bool late) {
   const Instant now = Now();
   if (lease.token() != token_) {
-    Complain(lease.token() == rejected_
-                 ? "R9: a withdrawn token was handed out"
-                 : "F2: a token was handed out that is not the last published");
+    Fail(lease.token() == rejected_
+             ? "R9: a withdrawn token was handed out"
+             : "F2: a token was handed out that is not the last published");
     return;
   }
   if (lease.generation() != generation_) {
-    Complain("F2: a lease names another generation than its publication");
+    Fail("F2: a lease names another generation than its publication");
   }
   if (lease.expires_at() != expiry_.wall) {
-    Complain("F3: a lease names another expiry than its token has");
+    Fail("F3: a lease names another expiry than its token has");
   }
-  Moment end = usable_until_;
+  DualDeadline end = usable_until_;
   if (lease.degraded()) {
     if (policy_.max_stale_on_error == absl::ZeroDuration() || failures_ == 0) {
-      Complain("B10: a lease is degraded");
+      Fail("B10: a lease is degraded");
     }
-    end = Moment{expiry_.wall + policy_.max_stale_on_error,
-                 expiry_.since_boot + policy_.max_stale_on_error};
+    end = DualDeadline{expiry_.wall + policy_.max_stale_on_error,
+                       expiry_.since_boot + policy_.max_stale_on_error};
   }
   if (now.wall >= end.wall || (now.since_boot >= end.since_boot && !late)) {
-    Complain("R3, R6: an expired token was handed out");
+    Fail("R3, R6: an expired token was handed out");
   }
 }
 
-void Referee::CheckHealth(const Health& health) {
+void Oracle::CheckHealth(const Health& health) {
   if (health.generation != generation_) {
-    Complain("S2: health() names another generation");
+    Fail("S2: health() names another generation");
   }
   if (health.freshness != Fresh()) {
-    Complain(absl::StrCat("R4: health() says ",
-                          refreshable::FreshnessName(health.freshness)));
+    Fail(absl::StrCat("R4: health() says ",
+                      refreshable::FreshnessName(health.freshness)));
   }
   if (health.rejected != noted_) {
-    Complain("A13: health() says wrongly whether the token was rejected");
+    Fail("A13: health() says wrongly whether the token was rejected");
   }
   if (health.failures != failures_) {
-    Complain(absl::StrCat("B6: health() counts ", health.failures,
-                          " failures, there were ", failures_));
+    Fail(absl::StrCat("B6: health() counts ", health.failures,
+                      " failures, there were ", failures_));
   }
   if (health.exhausted != Exhausted() ||
       health.fatal != (Exhausted() && Fatal())) {
-    Complain("B7: health() says wrongly whether refreshing has given up");
+    Fail("B7: health() says wrongly whether refreshing has given up");
   }
 }
 
-void Referee::CheckStats(const Stats& stats) {
+void Oracle::CheckStats(const Stats& stats) {
   if (stats.attempts_started != Count(EventKind::kAttemptStarted) ||
       stats.attempts_failed != Count(EventKind::kAttemptFailed) ||
       stats.attempts_abandoned != Count(EventKind::kAttemptAbandoned) ||
@@ -72,7 +72,7 @@ void Referee::CheckStats(const Stats& stats) {
       stats.tokens_rejected != Count(EventKind::kTokenRejected) ||
       stats.tokens_unchanged != Count(EventKind::kTokenUnchanged) ||
       stats.tokens_invalidated != Count(EventKind::kTokenInvalidated)) {
-    Complain("S1, S2: stats() and the events told differ");
+    Fail("S1, S2: stats() and the events told differ");
   }
 }
 

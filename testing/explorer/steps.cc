@@ -141,7 +141,7 @@ Answer FailFor(absl::Duration retry_after) {
 }
 Answer BringRejected() {
   return {"bring rejected", [](World& world) {
-            const std::string& rejected = world.referee().rejected();
+            const std::string& rejected = world.oracle().rejected();
             return refreshable::Credential<std::string>(
                 rejected.empty() ? world.NewToken() : rejected,
                 refreshable::Expiry::In(absl::Seconds(400)));
@@ -151,10 +151,10 @@ Answer BringSame(absl::Duration lifetime) {
   return {lifetime == absl::Seconds(400) ? "bring same"
                                          : Named("bring same for", lifetime),
           [=](World& world) {
-            const Referee& referee = world.referee();
-            const bool same = !referee.token().empty() && !referee.LetGo();
+            const Oracle& oracle = world.oracle();
+            const bool same = !oracle.token().empty() && !oracle.LetGo();
             return refreshable::Credential<std::string>(
-                same ? referee.token() : world.NewToken(),
+                same ? oracle.token() : world.NewToken(),
                 refreshable::Expiry::In(lifetime));
           }};
 }

@@ -86,7 +86,7 @@ World::World(refreshable::RefreshPolicy policy)
         return policy;
       }()),
       executor_of_token_(std::make_unique<Driver>(this)),
-      referee_(std::make_shared<Referee>(policy_, &executor_.clock())),
+      oracle_(std::make_shared<Oracle>(policy_, &executor_.clock())),
       source_(std::make_shared<Source>(this)) {
   // Passes events to the world.
   class Observer final : public refreshable::Observer {
@@ -104,7 +104,7 @@ World::World(refreshable::RefreshPolicy policy)
   options.policy = policy_;
   options.observer = std::make_shared<Observer>(this);
   options.on_token_changed = [this](const auto& lease) {
-    referee_->OnLease(lease, Late());
+    oracle_->OnLease(lease, Late());
     BackIn();
   };
   options.jitter_seed = 1;
@@ -128,49 +128,49 @@ void World::CancelRead(size_t index) {
 void World::Invalidate() {
   Asked();
   const bool held =
-      referee_->generation().value() > 0 && referee_->rejected().empty();
+      oracle_->generation().value() > 0 && oracle_->rejected().empty();
   const auto live =
       std::find_if(held_.begin(), held_.end(), [this](const Call& call) {
-        return Live(call) && call.epoch == referee_->epoch();
+        return Live(call) && call.epoch == oracle_->epoch();
       });
   // A2: told of this, it is not abandoned.
   const bool serves =
       held && running_told_ && live != held_.end() &&
       Now().since_boot < live->start.since_boot + policy_.attempt_timeout;
-  referee_->BeforeInvalidate(token_->health().refreshing, serves);
-  if (serves) live->epoch = referee_->epoch() + 1;
-  const bool acted = token_->Invalidate(referee_->generation());
+  oracle_->BeforeInvalidate(token_->health().refreshing, serves);
+  if (serves) live->epoch = oracle_->epoch() + 1;
+  const bool acted = token_->Invalidate(oracle_->generation());
   Expect(acted == held, "A1: Invalidate says wrongly what it did");
 }
 
 void World::InvalidateOld() {
-  const uint64_t current = referee_->generation().value();
+  const uint64_t current = oracle_->generation().value();
   if (current == 0) return;
   Asked();
-  referee_->BeforeInvalidate(token_->health().refreshing, /*serves=*/false);
+  oracle_->BeforeInvalidate(token_->health().refreshing, /*serves=*/false);
   Expect(!token_->Invalidate(refreshable::Generation(current - 1)),
          "A1: an old generation was withdrawn");
 }
 
 void World::StepWall(absl::Duration d) {
-  referee_->BeforeWallStep();
-  if (!referee_->Servable()) {
+  oracle_->BeforeWallStep();
+  if (!oracle_->Servable()) {
     for (Reader& reader : readers_) reader.was_unservable = true;
   }
   executor_.StepWall(d);
-  referee_->AfterWallStep();
+  oracle_->AfterWallStep();
 }
 
 void World::Install(absl::Duration lifetime) {
   Asked();
   std::string token = NewToken();
-  referee_->Offer(token, lifetime, std::nullopt);
+  oracle_->Offer(token, lifetime, std::nullopt);
   const auto installed = token_->Install(
       Credential<std::string>(std::move(token), Expiry::In(lifetime)));
   Expect(installed.ok() == (lifetime > absl::ZeroDuration()),
          "F9: Install says wrongly what it did");
   if (installed.ok() && !destroyed()) {
-    Expect(*installed == referee_->generation(),
+    Expect(*installed == oracle_->generation(),
            "F9: Install names another generation");
     Expect(!token_->health().refreshing, "F9: the flight outlasts an Install");
   }
@@ -178,7 +178,7 @@ void World::Install(absl::Duration lifetime) {
 
 void World::Reset() {
   Asked();
-  referee_->OnReset();
+  oracle_->OnReset();
   for (Call& call : held_) call.forgotten = call.forgotten || !Live(call);
   beyond_ = 0;
   token_->Reset();
@@ -229,10 +229,10 @@ void World::AnswerCall(size_t index, const Answer& answer) {
   Asked();
   Call call = TakeCall(index);
   if (destroyed() || answer.result == nullptr) {
-    const int failed = referee_->Count(EventKind::kAttemptFailed);
+    const int failed = oracle_->Count(EventKind::kAttemptFailed);
     const bool fails = !destroyed() && !call.context.cancelled();
     { const FetchDone<std::string> dropped = std::move(call.done); }
-    Expect(!fails || referee_->Count(EventKind::kAttemptFailed) == failed + 1,
+    Expect(!fails || oracle_->Count(EventKind::kAttemptFailed) == failed + 1,
            "E3: a call that was dropped did not fail");
     discards_ += destroyed() || fails ? 0 : 1;
     return;
@@ -242,40 +242,40 @@ void World::AnswerCall(size_t index, const Answer& answer) {
   bool same = false;
   if (good) {
     const absl::Duration life = result->expiry.lifetime();
-    referee_->Offer(result->token, life, call.start);
-    good = !referee_->Refuses(result->token) &&
+    oracle_->Offer(result->token, life, call.start);
+    good = !oracle_->Refuses(result->token) &&
            life > Now().since_boot - call.start.since_boot;
-    same = result->token == referee_->token();
+    same = result->token == oracle_->token();
   }
-  const bool overtaken = call.epoch != referee_->epoch();
+  const bool overtaken = call.epoch != oracle_->epoch();
   const bool discarded =
       overtaken || call.forgotten || (call.context.cancelled() && !good);
   // A11.
   const bool unchanged =
       good && !discarded && same && call.context.rejected().value() > 0;
   const bool published = good && !discarded && !unchanged;
-  const int unchanged_before = referee_->Count(EventKind::kTokenUnchanged);
+  const int unchanged_before = oracle_->Count(EventKind::kTokenUnchanged);
   const bool late = Late();
   const std::string before = discarded ? Visible(late) : "";
-  const auto generation = referee_->generation();
-  const int failed = referee_->Count(EventKind::kAttemptFailed);
+  const auto generation = oracle_->generation();
+  const int failed = oracle_->Count(EventKind::kAttemptFailed);
   discards_ += discarded ? 1 : 0;
   call.done(std::move(result));
-  referee_->Offer("", absl::ZeroDuration(), std::nullopt);
+  oracle_->Offer("", absl::ZeroDuration(), std::nullopt);
   if (destroyed()) return;
   if (discarded) {
     Expect(Visible(late) == before,
            "F2: an answer to a call that was overtaken changed something");
   } else if (published) {
-    Expect(referee_->generation() == generation.Next(),
+    Expect(oracle_->generation() == generation.Next(),
            "F1, F6: an answer in time was not published");
   } else if (unchanged) {
     Expect(
-        referee_->generation() == generation &&
-            referee_->Count(EventKind::kTokenUnchanged) == unchanged_before + 1,
+        oracle_->generation() == generation &&
+            oracle_->Count(EventKind::kTokenUnchanged) == unchanged_before + 1,
         "A11: the token that was rejected came again, and was published");
   } else {
-    Expect(referee_->Count(EventKind::kAttemptFailed) == failed + 1,
+    Expect(oracle_->Count(EventKind::kAttemptFailed) == failed + 1,
            "B6: a failure was not told once");
   }
 }
@@ -286,7 +286,7 @@ bool World::RunFirst(absl::Duration until) {
   const auto steps = executor_.PendingSteps();
   if (steps.empty() || steps.front().due > until) return false;
   if (++busy_ > kBusy) {
-    referee_->Complain("a loop that does not end");
+    oracle_->Fail("a loop that does not end");
     return false;
   }
   RunOrLose(0, /*lose=*/false);
@@ -311,7 +311,7 @@ void World::Hold(absl::Duration lifetime) {
 // ---- What the Refreshable does ----
 
 void World::OnEvent(const refreshable::Event& event) {
-  referee_->OnEvent(event);
+  oracle_->OnEvent(event);
   BackIn();
   if (event.kind == EventKind::kAttemptStarted) OnStarted(event);
   if (event.kind == EventKind::kAttemptFailed) OnFailed(event);
@@ -330,7 +330,7 @@ void World::OnEvent(const refreshable::Event& event) {
     if (answered) reader.may_rejoin = true;
     if (lost) reader.saw_loss = reader.may_fail = true;
     if (event.kind == EventKind::kTokenInvalidated &&
-        (referee_->Exhausted() || Spent(reader))) {
+        (oracle_->Exhausted() || Spent(reader))) {
       reader.may_fail = true;
     }
     if (answered || lost || event.kind == EventKind::kTokenInvalidated) {
@@ -342,22 +342,22 @@ void World::OnEvent(const refreshable::Event& event) {
 // The refresh has decided what to do next, but no read has been told.
 void World::OnFailed(const refreshable::Event& event) {
   failed_ = event.attempt;
-  const bool by_rejection = referee_->running_by() != Referee::ByRejection::kNo;
+  const bool by_rejection = oracle_->running_by() != Oracle::ByRejection::kNo;
   // A8: an attempt that was told of a rejection fails for those who rejected
   // the token; one that was not told makes them ask again.
   const bool told = running_told_ || by_rejection || told_ != Told::kNo;
   Expect(!absl::StrContains(event.status.message(), "was not called") ||
              !MayCall(),
          "F6, B8: the source was not called, and might have been");
-  ends_ = referee_->Exhausted() ||
-          referee_->running_by() == Referee::ByRejection::kYes ||
+  ends_ = oracle_->Exhausted() ||
+          oracle_->running_by() == Oracle::ByRejection::kYes ||
           refreshable::ClassifyFailure(event.status) ==
               refreshable::FailureClass::kPermanent;
   const bool degrades = policy_.max_stale_on_error > absl::ZeroDuration();
   for (Reader& reader : readers_) {
     if (!Waits(reader)) continue;
     reader.joins = false;
-    if (reader.rejecting && referee_->Rejects(reader.rejected)) {
+    if (reader.rejecting && oracle_->Rejects(reader.rejected)) {
       // A read that asks again may have found this out, too late to join.
       const bool too_late = reader.calling || in_task_;
       (told || too_late ? reader.may_fail : reader.may_rejoin) = true;
@@ -383,11 +383,11 @@ void World::OnStarted(const refreshable::Event& event) {
 
 void World::OnFetch(const FetchContext& context, FetchDone<std::string> done) {
   ++visible_;
-  referee_->OnFetch();
+  oracle_->OnFetch();
   BackIn();
   const refreshable::Generation told = context.rejected();
-  if (referee_->TellsRejected() || told_ == Told::kYes) {
-    Expect(told == referee_->generation(),
+  if (oracle_->TellsRejected() || told_ == Told::kYes) {
+    Expect(told == oracle_->generation(),
            "A3, A8: an attempt was not told of the rejection");
   } else if (told_ == Told::kNo && !lost_task_) {
     Expect(told.value() == 0, "A3: an attempt was told of a rejection");
@@ -398,7 +398,7 @@ void World::OnFetch(const FetchContext& context, FetchDone<std::string> done) {
   const int unanswered = Unanswered();
   beyond_ += unanswered >= policy_.max_abandoned_calls ? 1 : 0;
   last_call_ = Now().since_boot;
-  held_.push_back({std::move(done), context, referee_->epoch(), Now()});
+  held_.push_back({std::move(done), context, oracle_->epoch(), Now()});
   if (at_end_) {
     AnswerCall(held_.size() - 1, Succeed());
   } else if (inside_.has_value()) {

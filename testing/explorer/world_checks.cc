@@ -70,13 +70,13 @@ std::string World::Visible(bool late) const {
   refreshable::Stats stats = token_->stats();
   stats.attempts_discarded = 0;
   std::ostringstream visible;
-  visible << referee_->generation();
+  visible << oracle_->generation();
   // Every answer tries to arm a lost timer again, and notices what is overdue
   // if that is refused.
   if (!lost_task_ && !(late && policy_.refresh_ahead) && takes_timers_) {
     visible << token_->health() << stats << Queue().tasks;
   } else if (!late) {
-    visible << ' ' << referee_->failures();
+    visible << ' ' << oracle_->failures();
   }
   return visible.str();
 }
@@ -95,7 +95,7 @@ void World::CheckCalls() {
   Expect(live <= (destroyed() ? 0 : 1),
          "F1, E1: a call that nobody waits for was not told so");
   for (const Call& call : held_) {
-    Expect(!Live(call) || call.epoch == referee_->epoch(),
+    Expect(!Live(call) || call.epoch == oracle_->epoch(),
            "A2: an attempt that was overtaken goes on");
   }
 }
@@ -138,15 +138,14 @@ void World::CheckWaits(const Health& health) {
     Expect(live != held_.end() || lost_task_ || !Spent(reader),
            "B1, B5: a read waits on, its retries spent");
     Expect(live != held_.end() || lost_task_ || reader.may_rejoin ||
-               referee_->failures() == 0 ||
+               oracle_->failures() == 0 ||
                reader.saw_failures <= Retries(reader),
            "B1, B5: a read waits on, having seen its retries fail");
     Expect(live != held_.end() || lost_task_ || reader.was_unservable ||
-               !referee_->Rejects(reader.rejected),
+               !oracle_->Rejects(reader.rejected),
            "A9: a rejected read waits for permission");
     Expect(lost_task_ || !reader.usable || reader.was_unservable ||
-               reader.generation != referee_->generation() ||
-               !referee_->Usable(),
+               reader.generation != oracle_->generation() || !oracle_->Usable(),
            "R1, R2: a read of a usable token waits");
     expect_timer(reader.deadline, "R7: no timer ends a read at its deadline");
     Expect(lost_task_ || live != held_.end() || reader.deadline <= now ||
@@ -180,15 +179,14 @@ void World::Check() {
     return;
   }
   const LeaseOr lease = token_->TryGet();
-  if (lease.ok()) referee_->OnLease(*lease, /*late=*/false);
-  Expect(lease.ok() || !referee_->Usable(),
+  if (lease.ok()) oracle_->OnLease(*lease, /*late=*/false);
+  Expect(lease.ok() || !oracle_->Usable(),
          "B4: a usable token is not handed out");
   const Health health = token_->health();
-  referee_->CheckHealth(health);
-  referee_->CheckStats(token_->stats());
-  Expect(
-      referee_->Count(refreshable::EventKind::kAttemptDiscarded) == discards_,
-      "F2: answers that came to nothing are not told one by one");
+  oracle_->CheckHealth(health);
+  oracle_->CheckStats(token_->stats());
+  Expect(oracle_->Count(refreshable::EventKind::kAttemptDiscarded) == discards_,
+         "F2: answers that came to nothing are not told one by one");
   const int64_t blocked = static_cast<int64_t>(blocked_.size());
   Expect(Waiting() <= health.waiters && health.waiters <= Waiting() + blocked,
          absl::StrCat("S2: ", health.waiters, " waiters, not ", Waiting()));
@@ -217,7 +215,7 @@ std::string World::Fingerprint() const {
   }
   for (const Call& call : held_) {
     absl::StrAppend(&out, "|", Live(call), call.forgotten,
-                    call.epoch == referee_->epoch(), call.context.attempt(),
+                    call.epoch == oracle_->epoch(), call.context.attempt(),
                     call.context.rejected().value() > 0, ",");
     add(call.start.since_boot);
   }
@@ -257,7 +255,7 @@ std::string World::Fingerprint() const {
                   lost_timer_, lost_task_, destroyed(),
                   inside_.has_value() ? inside_->name : "");
   if (destroyed()) return out;
-  referee_->AppendTo(out);
+  oracle_->AppendTo(out);
   const Health health = token_->health();
   absl::StrAppend(&out, "|", health.refreshing, health.waiters, ",",
                   health.failures, ",",
@@ -266,7 +264,7 @@ std::string World::Fingerprint() const {
   return out;
 }
 
-void World::CheckWayOut(bool reset) {
+void World::CheckRecovers(bool reset) {
   at_end_ = true;
   executor_.set_refuse_runs(false);
   executor_.set_refuse_timers(false);
@@ -298,16 +296,16 @@ void World::CheckWayOut(bool reset) {
   if (reset || token_->health().fatal) Reset();
   const LeaseOr lease = token_->Get(absl::Minutes(1));
   if (!lease.ok()) {
-    return referee_->Complain(
+    return oracle_->Fail(
         absl::StrCat("B8: stuck: after ", reset ? "Reset() and " : "",
                      "success a read gets ", lease.status().ToString()));
   }
-  referee_->OnLease(*lease, /*late=*/false);
+  oracle_->OnLease(*lease, /*late=*/false);
   // The token may arrive late and then not last, or arrive after a read that is
   // served degraded.
-  const bool usable = referee_->Usable();
+  const bool usable = oracle_->Usable();
   AdvanceBy(absl::Seconds(1));  // A refused callback takes this long.
-  Expect(usable || referee_->Usable(), "B8: no usable token after success");
+  Expect(usable || oracle_->Usable(), "B8: no usable token after success");
   CheckEnded();
   Check();
 }

@@ -15,7 +15,7 @@ namespace schedule {
 
 using refreshable::Freshness;
 using refreshable::Generation;
-using ByRejection = Referee::ByRejection;
+using ByRejection = Oracle::ByRejection;
 using Kind = refreshable::ManualExecutor::PendingStep::Kind;
 
 // ---- What a step may do ----
@@ -31,12 +31,12 @@ void World::ReadAsync(absl::Duration timeout, std::optional<int> max_retries,
     Reader& reader = readers_[index];
     reader.deadline = Now().since_boot + timeout;
     reader.max_retries = max_retries;
-    reader.usable = referee_->Usable() && !asking.rejects;
+    reader.usable = oracle_->Usable() && !asking.rejects;
     // One that is served at once reads again when it is called back.
     reader.may_rejoin =
-        !asking.rejects && (referee_->Usable() ||
+        !asking.rejects && (oracle_->Usable() ||
                             policy_.max_stale_on_error > absl::ZeroDuration());
-    reader.generation = referee_->generation();
+    reader.generation = oracle_->generation();
     reader.rejecting = asking.rejects;
     reader.rejected = asking.rejected;
     reader.joins = Joins(asking);
@@ -53,7 +53,7 @@ void World::ReadAsync(absl::Duration timeout, std::optional<int> max_retries,
       OnOutcome(index, std::move(lease));
     });
     reader.calling = false;
-    reader.served = !asking.rejects && referee_->Servable();
+    reader.served = !asking.rejects && oracle_->Servable();
     Joined(Retries(reader));
   });
 }
@@ -62,7 +62,7 @@ void World::ReadBlocking(absl::Duration timeout, Rejects rejects) {
   read_at_ = Now().since_boot;
   const Generation rejected = Choose(rejects);
   const Asking asking = Ask(rejected);
-  const bool usable = referee_->Usable() && !asking.rejects;
+  const bool usable = oracle_->Usable() && !asking.rejects;
   const absl::Duration deadline = Now().since_boot + timeout;
   std::optional<LeaseOr> lease;
   ReadAround(asking, [&] {
@@ -81,12 +81,12 @@ void World::ReadBlocking(absl::Duration timeout, Rejects rejects) {
 }
 
 void World::ReportRejected() {
-  referee_->BeforeRead();
-  const Generation last = referee_->generation();
+  oracle_->BeforeRead();
+  const Generation last = oracle_->generation();
   // If timers are refused, what is overdue happens with it (E2).
   const bool may_start = token_->health().refreshing || lost_task_ || Late();
   token_->ReportRejected(last);
-  Expect(last.value() == 0 || referee_->noted(),
+  Expect(last.value() == 0 || oracle_->noted(),
          "A12: a rejection was not noted");
   Expect(may_start || !token_->health().refreshing,
          "A12: a report started a refresh");
@@ -95,7 +95,7 @@ void World::ReportRejected() {
 // ---- What a read may start ----
 
 Generation World::Choose(Rejects rejects) const {
-  const uint64_t last = referee_->generation().value();
+  const uint64_t last = oracle_->generation().value();
   switch (rejects) {
     case Rejects::kNone:
       break;
@@ -112,23 +112,22 @@ Generation World::Choose(Rejects rejects) const {
 // (While a timer is late, a read may look at the wall clock alone, and find
 // nothing to do.)
 World::Asking World::Ask(Generation rejected) const {
-  referee_->BeforeRead();
+  oracle_->BeforeRead();
   Asking asking;
-  if (rejected <= referee_->generation()) asking.rejected = rejected;
+  if (rejected <= oracle_->generation()) asking.rejected = rejected;
   asking.steady = takes_tasks_ && takes_timers_ && !Late();
   asking.refreshing = token_->health().refreshing;
-  asking.rejects = referee_->Rejects(rejected);
+  asking.rejects = oracle_->Rejects(rejected);
   const bool wanted =
-      referee_->Fresh() == Freshness::kExpired ||
-      (referee_->Fresh() == Freshness::kStale && policy_.background_refresh);
-  asking.ends = !asking.refreshing && !referee_->Servable() &&
-                (referee_->failures() > 0 || referee_->AskedToWait()) &&
-                !referee_->Permitted();
+      oracle_->Fresh() == Freshness::kExpired ||
+      (oracle_->Fresh() == Freshness::kStale && policy_.background_refresh);
+  asking.ends = !asking.refreshing && !oracle_->Servable() &&
+                (oracle_->failures() > 0 || oracle_->AskedToWait()) &&
+                !oracle_->Permitted();
   asking.ahead = policy_.refresh_ahead &&
-                 referee_->Fresh() != Freshness::kFresh &&
-                 referee_->Permitted();
-  asking.starts = asking.rejects ? referee_->RejectionPermitted()
-                                 : wanted && referee_->Permitted();
+                 oracle_->Fresh() != Freshness::kFresh && oracle_->Permitted();
+  asking.starts = asking.rejects ? oracle_->RejectionPermitted()
+                                 : wanted && oracle_->Permitted();
   return asking;
 }
 
@@ -147,21 +146,21 @@ bool World::Joins(const Asking& asking) const {
 void World::CheckAsked(const Asking& asking) {
   if (destroyed()) return;
   if (asking.rejects) {
-    Expect(referee_->noted(), "A13: a rejection was not noted");
+    Expect(oracle_->noted(), "A13: a rejection was not noted");
     if (queued_ > 0) Tell(asking.steady ? Told::kYes : Told::kUnclear);
   }
   if (!asking.steady || asking.refreshing || !asking.starts.has_value()) return;
   const bool started = token_->health().refreshing;
   if (*asking.starts && !started) {
-    referee_->Complain(
-        asking.rejects ? "A9: a rejected read that may start an attempt did not"
-                       : "R2, R3: a read that may start a refresh did not");
+    oracle_->Fail(asking.rejects
+                      ? "A9: a rejected read that may start an attempt did not"
+                      : "R2, R3: a read that may start a refresh did not");
   }
   if (asking.ends && started) {
-    referee_->Complain("B5: a read waits between two refreshes");
+    oracle_->Fail("B5: a read waits between two refreshes");
   }
   if (asking.rejects && !*asking.starts && started) {
-    referee_->Complain("A9: a rejected read started an attempt too early");
+    oracle_->Fail("A9: a rejected read started an attempt too early");
   }
 }
 
@@ -174,7 +173,7 @@ void World::ReadAround(const Asking& asking, absl::FunctionRef<void()> read) {
 }
 
 void World::Joined(int max_retries) {
-  if (!referee_->Servable() || (asking_.has_value() && asking_->rejects)) {
+  if (!oracle_->Servable() || (asking_.has_value() && asking_->rejects)) {
     joined_.insert({max_retries, {step_, -1}});
   }
 }
@@ -183,7 +182,7 @@ void World::Joined(int max_retries) {
 bool World::AnyRejecting() const {
   return std::any_of(
       readers_.begin(), readers_.end(), [this](const Reader& reader) {
-        return Waits(reader) && referee_->Rejects(reader.rejected);
+        return Waits(reader) && oracle_->Rejects(reader.rejected);
       });
 }
 
@@ -202,9 +201,9 @@ void World::OnSubmit() {
   ByRejection by = ByRejection::kNo;
   if (asking_.has_value()) {
     if ((!asking_->steady || asking_->ahead) &&
-        referee_->Covers(asking_->rejected)) {
+        oracle_->Covers(asking_->rejected)) {
       by = ByRejection::kUnclear;
-    } else if (referee_->Rejects(asking_->rejected)) {
+    } else if (oracle_->Rejects(asking_->rejected)) {
       by = ByRejection::kYes;
     }
   } else if (in_task_) {
@@ -213,7 +212,7 @@ void World::OnSubmit() {
   if (by == ByRejection::kNo && lost_task_ && AnyRejecting()) {
     by = ByRejection::kUnclear;
   }
-  referee_->OnSubmit(by);
+  oracle_->OnSubmit(by);
   Tell(by == ByRejection::kYes       ? Told::kYes
        : by == ByRejection::kUnclear ? Told::kUnclear
                                      : Told::kNo);
@@ -228,7 +227,7 @@ void World::NoteCallback(const refreshable::ManualExecutor::PendingStep& step) {
       step.kind == Kind::kTimer ? Origin{step_, -1} : origins_[step.id];
   for (const Reader& reader : readers_) {
     if (!Waits(reader) || !(reader.may_rejoin || reader.rejecting)) continue;
-    if (referee_->Servable() && !referee_->Rejects(reader.rejected)) continue;
+    if (oracle_->Servable() && !oracle_->Rejects(reader.rejected)) continue;
     joined_.insert({Retries(reader), origin});
   }
 }
@@ -252,7 +251,7 @@ void World::RunOrLose(size_t index, bool lose) {
   const bool clear = !late && !lost_task_ && !policy_.refresh_ahead;
   if (std::exchange(task_submitted_, false) &&
       (visible == visible_ || !clear)) {
-    referee_->OnSubmit(clear ? ByRejection::kYes : ByRejection::kUnclear);
+    oracle_->OnSubmit(clear ? ByRejection::kYes : ByRejection::kUnclear);
     Tell(clear ? Told::kYes : Told::kUnclear);
   } else if (visible == visible_ && queued_ > 0) {
     Tell(Told::kUnclear);
@@ -292,7 +291,7 @@ void World::OnOutcome(size_t reader, LeaseOr lease) {
   Expect(!r.calling, "R11: a callback ran inside its GetAsync");
   Expect(alive_ != nullptr, "E1: a callback ran after the destructor");
   Expect(lease.ok() || destroyed() || lost_timer_ || !r.usable ||
-             !referee_->Usable() || r.generation != referee_->generation(),
+             !oracle_->Usable() || r.generation != oracle_->generation(),
          "B4: a read of a usable token failed");
   const auto error = refreshable::GetRefreshError(lease.status());
   Expect(!error.has_value() || r.may_fail || r.may_rejoin || lost_task_ ||
@@ -300,7 +299,7 @@ void World::OnOutcome(size_t reader, LeaseOr lease) {
              (error->rejected && !r.joins),
          "B1, B5: a read failed before its retries were spent");
   Expect(!error.has_value() || error->rejected || !r.rejecting || r.may_fail ||
-             !referee_->Rejects(r.rejected) || lost_task_ || lost_timer_,
+             !oracle_->Rejects(r.rejected) || lost_task_ || lost_timer_,
          "A8: a rejected read failed with an attempt that did not know");
   Expect(!error.has_value() || !r.joins || lost_task_ || lost_timer_,
          "A8, A9: a rejected read failed that has joined an attempt");
@@ -311,7 +310,7 @@ void World::OnOutcome(size_t reader, LeaseOr lease) {
 
 void World::CheckOutcome(const LeaseOr& lease, absl::Duration deadline,
                          bool late) {
-  if (lease.ok()) return referee_->OnLease(*lease, late);
+  if (lease.ok()) return oracle_->OnLease(*lease, late);
   const absl::Status& status = lease.status();
   const auto error = refreshable::GetRefreshError(status);
   if (error.has_value()) {
@@ -335,7 +334,7 @@ void World::CheckRejected(const LeaseOr& lease, Generation rejected) {
   if (lease.ok()) {
     Expect(rejected.value() == 0 || lease->generation() > rejected,
            "A7: a read was served what it rejected");
-    Expect(!referee_->Covers(rejected),
+    Expect(!oracle_->Covers(rejected),
            "A11: a read was served the bytes that it rejected");
     return;
   }

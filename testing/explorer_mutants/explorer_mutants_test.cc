@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Faults planted in the library, and the orders in which the explorer finds
+// Faults planted in the library, and the schedules in which the explorer finds
 // them; the few that it does not find, and why.
 
 #include <algorithm>
@@ -86,9 +86,9 @@ TEST_P(FoundFaultsTest, T4IsFoundPrintedAndReplayed) {
   std::cout << GetParam() << ": " << report << std::endl;
   EXPECT_TRUE(Reached());
   ASSERT_FALSE(report.ok());
-  EXPECT_EQ(Replay(named->scenario, report.order), report.failure);
+  EXPECT_EQ(Replay(named->scenario, report.schedule), report.failure);
   Plant("");
-  EXPECT_EQ(Replay(named->scenario, report.order), "");
+  EXPECT_EQ(Replay(named->scenario, report.schedule), "");
 }
 
 INSTANTIATE_TEST_SUITE_P(
@@ -203,10 +203,10 @@ TEST(PlantedFaultsDeathTest, T4WhatWaitsForItselfIsShownWithItsOrder) {
   Scenario scenario;
   scenario.steps = {ReadAsync()};
   ExploreOptions options = Depth(2);
-  options.patience = absl::Seconds(1);
+  options.timeout = absl::Seconds(1);
   Plant("fetch_under_lock");
   EXPECT_DEATH(Explore(scenario, options),
-               R"(step does not end, in \{\} and its way out)");
+               R"(step does not end, in \{\} and its recovery)");
   Plant("");
 }
 #endif

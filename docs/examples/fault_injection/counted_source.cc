@@ -19,9 +19,9 @@ using refreshable::RefreshPolicy;
 using Result = absl::StatusOr<refreshable::Credential<std::string>>;
 
 CountedSource::CountedSource(OAuthSource::Options options,
-                             absl::Duration patience,
+                             absl::Duration timeout,
                              const refreshable::Clock* clock)
-    : options_(std::move(options)), patience_(patience), clock_(clock) {}
+    : options_(std::move(options)), timeout_(timeout), clock_(clock) {}
 
 void CountedSource::Fetch(const refreshable::FetchContext& context,
                           refreshable::FetchDone<std::string> done) {
@@ -34,7 +34,7 @@ void CountedSource::Fetch(const refreshable::FetchContext& context,
   }
   OAuthSource::Options options = options_;
   absl::StrAppend(&options.token_url.target, "?call=", number);
-  Result result = OAuthSource(std::move(options)).Request(patience_);
+  Result result = OAuthSource(std::move(options)).Request(timeout_);
   {
     absl::MutexLock lock(&mu_);
     Call& call = calls_[number];

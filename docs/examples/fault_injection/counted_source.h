@@ -36,9 +36,9 @@ class CountedSource final : public refreshable::TokenSource<std::string> {
     absl::Status status;
   };
 
-  // Waits up to `patience` for each answer, whatever the attempt's timeout. The
+  // Waits up to `timeout` for each answer, whatever the attempt's timeout. The
   // clock must outlive it.
-  CountedSource(OAuthSource::Options options, absl::Duration patience,
+  CountedSource(OAuthSource::Options options, absl::Duration timeout,
                 const refreshable::Clock* clock);
 
   void Fetch(const refreshable::FetchContext& context,
@@ -61,7 +61,7 @@ class CountedSource final : public refreshable::TokenSource<std::string> {
   bool AllEnded() const ABSL_SHARED_LOCKS_REQUIRED(mu_);
 
   const OAuthSource::Options options_;
-  const absl::Duration patience_;
+  const absl::Duration timeout_;
   const refreshable::Clock* const clock_;
 
   mutable absl::Mutex mu_;

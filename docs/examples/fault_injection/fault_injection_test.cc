@@ -54,7 +54,7 @@ TEST_F(FaultsTest, B8HealsFromAnEndpointThatIsStopped) {
 // Two, and beyond that one more after ever longer waits.
 TEST_F(FaultsTest, F6ASourceThatNeverGivesUpHoldsFewCalls) {
   exact_schedule_ = false;
-  Begin(endpoint().token_url(), /*patience=*/kForEver);
+  Begin(endpoint().token_url(), /*timeout=*/kForEver);
   Outage([&] { endpoint().Stop(); },
          [&] {
            // No call of the source ends until the endpoint goes on.

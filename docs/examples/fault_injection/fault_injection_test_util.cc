@@ -68,11 +68,11 @@ void FaultsFixture::SetUp() {
   api_ = *std::move(api);
 }
 
-void FaultsFixture::Begin(const Url& token_url, absl::Duration patience) {
+void FaultsFixture::Begin(const Url& token_url, absl::Duration timeout) {
   source_ = std::make_shared<CountedSource>(
       OAuthSource::Options{token_url, kClientId,
                            refreshable::Secret(kClientSecret), ""},
-      patience, &executor_.clock());
+      timeout, &executor_.clock());
   Refreshable<std::string>::Options options;
   options.executor = &executor_;
   options.policy = FaultsPolicy();
@@ -84,7 +84,7 @@ void FaultsFixture::Begin(const Url& token_url, absl::Duration patience) {
   crowd.timeout = absl::Milliseconds(250);
   // The margin is never more than a quarter of what is left of a token's life
   // when it arrives: only with a patient source is that less than it says.
-  if (patience <= kPatience) crowd.margin = FaultsPolicy().expiry_margin;
+  if (timeout <= kAnswerTimeout) crowd.margin = FaultsPolicy().expiry_margin;
   crowd.token_life = kShortLife;
   crowd.make_api = [url = api_->api_url()] { return HttpApi(url, kForEver); };
   crowd_ = std::make_unique<Crowd>(std::move(crowd), token_.get(),

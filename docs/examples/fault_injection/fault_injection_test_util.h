@@ -32,7 +32,7 @@ refreshable::RefreshPolicy FaultsPolicy();
 
 // How long the source waits for an answer. This is less than the attempt's
 // timeout, so that the source itself reports what was wrong.
-constexpr absl::Duration kPatience = absl::Milliseconds(400);
+constexpr absl::Duration kAnswerTimeout = absl::Milliseconds(400);
 // Longer than any machine needs; only something that hangs takes this long.
 constexpr absl::Duration kForEver = absl::Minutes(2);
 
@@ -46,8 +46,8 @@ class FaultsFixture : public testing::Test {
   void TearDown() override;
 
   // Starts the crowd with tokens from this address, and waits until each thread
-  // has called the API. For `patience` see CountedSource.
-  void Begin(const Url& token_url, absl::Duration patience = kPatience);
+  // has called the API. For `timeout` see CountedSource.
+  void Begin(const Url& token_url, absl::Duration timeout = kAnswerTimeout);
 
   // Calls `broken`, and lets the outage last until every thread has been
   // refused a token and `failures` calls of the source have failed with these

@@ -20,7 +20,7 @@ namespace {
 // Where Bazel's tests, and `bazel run`, find it.
 constexpr char kProgram[] = "docs/examples/fault_injection/fault_server_main";
 
-constexpr absl::Duration kPatience = absl::Minutes(1);
+constexpr absl::Duration kAnswerTimeout = absl::Minutes(1);
 
 int64_t Number(absl::string_view text) {
   int64_t number = -1;
@@ -95,7 +95,7 @@ std::string ServerProcess::AwaitAnswer(absl::string_view answer) {
     return absl::StartsWith(said_, answer);
   };
   absl::MutexLock lock(&mu_);
-  if (!mu_.AwaitWithTimeout(absl::Condition(&answered), kPatience)) {
+  if (!mu_.AwaitWithTimeout(absl::Condition(&answered), kAnswerTimeout)) {
     std::fprintf(stderr, "%s does not say \"%s\"\n", kProgram,
                  std::string(answer).c_str());
     std::abort();

@@ -28,7 +28,7 @@ using refreshable::ClassifyFailure;
 using refreshable::FailureClass;
 using refreshable::GetRetryAfter;
 
-constexpr absl::Duration kPatience = absl::Minutes(1);
+constexpr absl::Duration kTimeout = absl::Minutes(1);
 
 auto Read(int status, absl::string_view body,
           const std::vector<refreshable::HttpHeader>& headers = {}) {
@@ -103,10 +103,10 @@ class OAuthSourceTest : public testing::Test {
 };
 
 TEST_F(OAuthSourceTest, TheTokenOpensTheApi) {
-  const auto credential = Source("me", "s3cret").Request(kPatience);
+  const auto credential = Source("me", "s3cret").Request(kTimeout);
   ASSERT_TRUE(credential.ok()) << credential.status();
   EXPECT_EQ(credential->expiry.lifetime(), absl::Hours(1));
-  const Api api = HttpApi(*ParseUrl(http_->api_url()), kPatience);
+  const Api api = HttpApi(*ParseUrl(http_->api_url()), kTimeout);
   EXPECT_EQ(api(credential->token), ApiResult::kOk);
   EXPECT_EQ(api("stolen"), ApiResult::kRejected);
   server_.SetPhase(Phase::kRevoking);
@@ -114,22 +114,21 @@ TEST_F(OAuthSourceTest, TheTokenOpensTheApi) {
 }
 
 TEST_F(OAuthSourceTest, CredentialsMayHoldAnyByte) {
-  const auto credential = Source("a b:%\xC3\xBC", "p+q:/&=").Request(kPatience);
+  const auto credential = Source("a b:%\xC3\xBC", "p+q:/&=").Request(kTimeout);
   EXPECT_TRUE(credential.ok()) << credential.status();
 }
 
 TEST_F(OAuthSourceTest, AWrongSecretIsPermanentAndNotShown) {
   // The server's own words hold it.
   const absl::Status status =
-      Source("me", "wrong secret").Request(kPatience).status();
+      Source("me", "wrong secret").Request(kTimeout).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kUnauthenticated);
   EXPECT_EQ(status.message(), "HTTP status 401, error invalid_client");
 }
 
 TEST_F(OAuthSourceTest, A502IsTransient) {
   server_.SetPhase(Phase::kBadGateway);
-  const absl::Status status =
-      Source("me", "s3cret").Request(kPatience).status();
+  const absl::Status status = Source("me", "s3cret").Request(kTimeout).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
   EXPECT_EQ(status.message(), "HTTP status 502");
 }
@@ -138,7 +137,7 @@ TEST_F(OAuthSourceTest, AHangingRequestEndsWithTheHanging) {
   server_.SetPhase(Phase::kHanging);
   absl::Status status;
   std::thread asking(
-      [&] { status = Source("me", "s3cret").Request(kPatience).status(); });
+      [&] { status = Source("me", "s3cret").Request(kTimeout).status(); });
   server_.AwaitHanging();
   server_.SetPhase(Phase::kRecovered);
   asking.join();
@@ -150,7 +149,7 @@ TEST_F(OAuthSourceTest, TheServerCanBeStoppedWhileARequestHangs) {
   server_.SetPhase(Phase::kHanging);
   absl::Status status;
   const OAuthSource source = Source("me", "s3cret");
-  std::thread asking([&] { status = source.Request(kPatience).status(); });
+  std::thread asking([&] { status = source.Request(kTimeout).status(); });
   server_.AwaitHanging();
   http_.reset();
   asking.join();
@@ -159,9 +158,9 @@ TEST_F(OAuthSourceTest, TheServerCanBeStoppedWhileARequestHangs) {
 
 TEST_F(OAuthSourceTest, AnUnreachableServerIsTransient) {
   const OAuthSource source = Source("me", "s3cret");
-  const Api api = HttpApi(*ParseUrl(http_->api_url()), kPatience);
+  const Api api = HttpApi(*ParseUrl(http_->api_url()), kTimeout);
   http_.reset();
-  const absl::Status status = source.Request(kPatience).status();
+  const absl::Status status = source.Request(kTimeout).status();
   EXPECT_EQ(ClassifyFailure(status), FailureClass::kTransient);
   EXPECT_EQ(status.message(), "cannot connect");
   EXPECT_EQ(api("any"), ApiResult::kUnreachable);

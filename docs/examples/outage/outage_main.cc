@@ -23,7 +23,7 @@
 #include "absl/strings/str_cat.h"
 #include "docs/examples/outage/outage_run.h"
 #include "docs/examples/outage/real_server.h"
-#include "docs/examples/outage/timeline.h"
+#include "docs/examples/outage/report/timeline.h"
 #include "docs/examples/outage/url.h"
 #include "refreshable/secret.h"
 

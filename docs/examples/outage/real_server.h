@@ -13,7 +13,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "docs/examples/outage/oauth_source.h"
-#include "docs/examples/outage/timeline.h"
+#include "docs/examples/outage/report/timeline.h"
 #include "docs/examples/outage/url.h"
 #include "refreshable/event.h"
 #include "refreshable/secret.h"

@@ -20,7 +20,7 @@ using refreshable::ManualExecutor;
 using refreshable::Refreshable;
 
 // How long a caller waits for a token.
-constexpr absl::Duration kPatience = absl::Seconds(30);
+constexpr absl::Duration kTimeout = absl::Seconds(30);
 
 bool IsRejected(int status) { return status == 401; }
 
@@ -57,7 +57,7 @@ class Program {
       Call([this](Token token) { return servers_.Serve(token); },
            [this, start](int status) { servers_.OnGoodCall(start, status); });
     }
-    executor_.AdvanceBy(kPatience);  // All calls end.
+    executor_.AdvanceBy(kTimeout);  // All calls end.
     return servers_.outcome();
   }
 
@@ -68,7 +68,7 @@ class Program {
   void Call(Server server, Done done) {
     if (on_rejection_ != OnRejection::kRejectedRead) {
       token_->GetAsync(
-          kPatience, [this, server, done](absl::StatusOr<Lease<Token>> lease) {
+          kTimeout, [this, server, done](absl::StatusOr<Lease<Token>> lease) {
             OnLease(server, done, std::move(lease));
           });
       return;
@@ -76,14 +76,14 @@ class Program {
     // Where the endpoint answers at once, no caller waits for it.
     if (play_.answers_after == absl::ZeroDuration()) {
       done(refreshable::CallWithToken(
-               *token_, {kPatience},
+               *token_, {kTimeout},
                [&](const Lease<Token>& lease) { return server(lease.token()); },
                IsRejected)
                .value_or(0));
       return;
     }
     refreshable::CallWithTokenAsync<int>(
-        *token_, {kPatience},
+        *token_, {kTimeout},
         [server](Lease<Token> lease, absl::AnyInvocable<void(int)> answer) {
           answer(server(lease.token()));
         },
@@ -99,11 +99,10 @@ class Program {
       return done(first);
     }
     token_->Invalidate(lease->generation());
-    token_->GetAsync(
-        kPatience,
-        [server, done, first](const absl::StatusOr<Lease<Token>>& second) {
-          done(second.ok() ? server(second->token()) : first);
-        });
+    token_->GetAsync(kTimeout, [server, done, first](
+                                   const absl::StatusOr<Lease<Token>>& second) {
+      done(second.ok() ? server(second->token()) : first);
+    });
   }
 
   const Play play_;

@@ -13,7 +13,7 @@ namespace {
 
 using internal::HazardCell;
 using internal::HazardDomain;
-using internal::HazardHold;
+using internal::HazardHolder;
 using internal::HazardNode;
 
 std::atomic<int> nodes_alive{0};
@@ -33,19 +33,19 @@ Published& ThePublished() {
   return *published;
 }
 
-HazardHold TryRead() {
+HazardHolder TryRead() {
   Published& published = ThePublished();
-  if (!HazardDomain::AtHand(&published.domain)) return HazardHold();
-  return HazardHold(
+  if (!HazardDomain::AtHand(&published.domain)) return HazardHolder();
+  return HazardHolder(
       HazardDomain::TryProtect(&published.domain, published.cell));
 }
 
 void* Read() {
-  HazardHold hold = TryRead();
+  HazardHolder hold = TryRead();
   if (hold.node() == nullptr) {
     hold = ThePublished().domain.Protect(ThePublished().cell);
   }
-  return new HazardHold(std::move(hold));
+  return new HazardHolder(std::move(hold));
 }
 
 constexpr PluginApi kApi = {
@@ -55,7 +55,7 @@ constexpr PluginApi kApi = {
       published.domain.Retire(published.cell.exchange(new Node));
     },
     Read,
-    [](void* lease) { delete static_cast<HazardHold*>(lease); },
+    [](void* lease) { delete static_cast<HazardHolder*>(lease); },
     [] {
       ThePublished();
       return nodes_alive.load();

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Scenarios that nobody thought of: policies, steps and answers are drawn by a
-// seed, and each scenario is run in every order of a few steps. These arguments
-// run more of them, others, or deeper ones (`--config=deep` compiles for it):
+// seed, and each scenario is run in every schedule of a few steps. These
+// arguments run more of them, others, or deeper ones (`--config=deep` compiles
+// for it):
 // `--test_arg=--scenarios=1000 --test_arg=--seed=7 --test_arg=--depth=6`.
 // A scenario that fails prints the arguments that run it again.
 
@@ -192,7 +193,7 @@ class Draw {
 TEST(ScheduleRandomTest, T4EveryOrderOfScenariosDrawnByASeed) {
   ExploreOptions options;
   options.depth = depth;
-  double orders = 0;
+  double schedules = 0;
   for (int i = 0; i < scenarios; ++i) {
     const Scenario scenario = Draw(seed + i).Any();
     const Report report = Explore(scenario, options);
@@ -200,10 +201,10 @@ TEST(ScheduleRandomTest, T4EveryOrderOfScenariosDrawnByASeed) {
         << "--seed=" << seed + i << " --scenarios=1 --depth=" << depth << ", "
         << scenario.policy << "\n"
         << report;
-    orders += report.orders;
+    schedules += report.schedules;
   }
-  std::cout << scenarios << " scenarios from seed " << seed << ", " << orders
-            << " orders" << std::endl;
+  std::cout << scenarios << " scenarios from seed " << seed << ", " << schedules
+            << " schedules" << std::endl;
 }
 
 }  // namespace

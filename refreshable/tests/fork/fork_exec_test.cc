@@ -27,13 +27,13 @@
 namespace refreshable {
 namespace {
 
-constexpr unsigned int kPatienceSeconds = 20;
+constexpr unsigned int kTimeoutSeconds = 20;
 
 // Returns whether the child ends with success; a child that hangs is killed.
 // (The child cannot set an alarm itself, because it might hang before fork()
 // returns there.)
 bool EndsWell(pid_t child) {
-  alarm(kPatienceSeconds);
+  alarm(kTimeoutSeconds);
   int status = 0;
   const pid_t ended = waitpid(child, &status, 0);
   alarm(0);

@@ -25,10 +25,10 @@ listing() {
 # too what unwinds the stack, and the release of a lease that has expired.
 known=('<time@plt>' '\*%r[a-z0-9]+$' '<__(stack_chk_fail|assert_fail)@plt>'
   '<refreshable::internal::(abi_[a-z0-9_]+::)?HazardDomain::(ClearAndLook|ReleaseSlow)[(]'
-  '<refreshable::internal::(abi_[a-z0-9_]+::)?HazardHold::(Release|~HazardHold)[(]'
+  '<refreshable::internal::(abi_[a-z0-9_]+::)?HazardHolder::(Release|~HazardHolder)[(]'
   '<(__clang_call_terminate|_Unwind_Resume@plt)>$'
-  '<refreshable::internal::(abi_[a-z0-9_]+::)?Published<.*>::TryLoadByOtherClock[(]'
-  '<refreshable::Refreshable<.*>::AskAndGet[(]'
+  '<refreshable::internal::(abi_[a-z0-9_]+::)?SnapshotCell<.*>::TryLoadByOtherClock[(]'
+  '<refreshable::Refreshable<.*>::GetSlow[(]'
   '<absl::.*(Status::UnrefNonInlined|StatusRep::Unref|StatusOrData<.*>::~StatusOrData)[(]')
 if [[ -n ${2-} ]]; then known+=("<$2(@plt|@@GLIBC.*)?>"); fi
 # The other calls, and jumps to other functions, among the instructions "$1";

@@ -103,7 +103,7 @@ bool ReadsMakeNoCall() {
   if (domain.Asymmetric()) {
     static const internal::HazardCell cell{new Node};
     if (!internal::HazardDomain::AtHand(&domain)) return false;
-    return internal::HazardHold(
+    return internal::HazardHolder(
                internal::HazardDomain::TryProtect(&domain, cell))
                .node() != nullptr;
   }

@@ -2,8 +2,8 @@
 //
 // The timeline as a picture, drawn by gnuplot.
 
-#ifndef REFRESHABLE_DOCS_EXAMPLES_OUTAGE_PICTURE_H_
-#define REFRESHABLE_DOCS_EXAMPLES_OUTAGE_PICTURE_H_
+#ifndef REFRESHABLE_DOCS_EXAMPLES_OUTAGE_REPORT_PICTURE_H_
+#define REFRESHABLE_DOCS_EXAMPLES_OUTAGE_REPORT_PICTURE_H_
 
 #include <string>
 #include <vector>
@@ -33,4 +33,4 @@ absl::Status RunGnuplot(const std::string& script);
 
 }  // namespace refreshable_examples
 
-#endif  // REFRESHABLE_DOCS_EXAMPLES_OUTAGE_PICTURE_H_
+#endif  // REFRESHABLE_DOCS_EXAMPLES_OUTAGE_REPORT_PICTURE_H_

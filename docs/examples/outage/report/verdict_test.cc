@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-#include "docs/examples/outage/verdict.h"
+#include "docs/examples/outage/report/verdict.h"
 
 #include <string>
 #include <vector>

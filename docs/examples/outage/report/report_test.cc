@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 
-#include "docs/examples/outage/report.h"
+#include "docs/examples/outage/report/report.h"
 
 #include <string>
 #include <utility>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "docs/examples/outage/picture.h"
-#include "docs/examples/outage/timeline.h"
+#include "docs/examples/outage/report/picture.h"
+#include "docs/examples/outage/report/timeline.h"
 #include "gtest/gtest.h"
 
 namespace refreshable_examples {

@@ -2,8 +2,8 @@
 //
 // The timeline: the state of the clients at each moment, and its CSV file.
 
-#ifndef REFRESHABLE_DOCS_EXAMPLES_OUTAGE_TIMELINE_H_
-#define REFRESHABLE_DOCS_EXAMPLES_OUTAGE_TIMELINE_H_
+#ifndef REFRESHABLE_DOCS_EXAMPLES_OUTAGE_REPORT_TIMELINE_H_
+#define REFRESHABLE_DOCS_EXAMPLES_OUTAGE_REPORT_TIMELINE_H_
 
 #include <cstdint>
 #include <fstream>
@@ -78,4 +78,4 @@ absl::StatusOr<std::string> DefaultCsvPath();
 
 }  // namespace refreshable_examples
 
-#endif  // REFRESHABLE_DOCS_EXAMPLES_OUTAGE_TIMELINE_H_
+#endif  // REFRESHABLE_DOCS_EXAMPLES_OUTAGE_REPORT_TIMELINE_H_

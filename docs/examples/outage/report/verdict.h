@@ -2,8 +2,8 @@
 //
 // The promise of Refreshable in an outage, in numbers, and whether it was kept.
 
-#ifndef REFRESHABLE_DOCS_EXAMPLES_OUTAGE_VERDICT_H_
-#define REFRESHABLE_DOCS_EXAMPLES_OUTAGE_VERDICT_H_
+#ifndef REFRESHABLE_DOCS_EXAMPLES_OUTAGE_REPORT_VERDICT_H_
+#define REFRESHABLE_DOCS_EXAMPLES_OUTAGE_REPORT_VERDICT_H_
 
 #include <cstdint>
 #include <string>
@@ -40,4 +40,4 @@ std::vector<std::string> BrokenPromises(const Promise& promise,
 
 }  // namespace refreshable_examples
 
-#endif  // REFRESHABLE_DOCS_EXAMPLES_OUTAGE_VERDICT_H_
+#endif  // REFRESHABLE_DOCS_EXAMPLES_OUTAGE_REPORT_VERDICT_H_

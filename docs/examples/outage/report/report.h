@@ -2,15 +2,15 @@
 //
 // What the outage prints: a line each second, and the table at the end.
 
-#ifndef REFRESHABLE_DOCS_EXAMPLES_OUTAGE_REPORT_H_
-#define REFRESHABLE_DOCS_EXAMPLES_OUTAGE_REPORT_H_
+#ifndef REFRESHABLE_DOCS_EXAMPLES_OUTAGE_REPORT_REPORT_H_
+#define REFRESHABLE_DOCS_EXAMPLES_OUTAGE_REPORT_REPORT_H_
 
 #include <cstdint>
 #include <string>
 #include <vector>
 
-#include "docs/examples/outage/timeline.h"
-#include "docs/examples/outage/verdict.h"
+#include "docs/examples/outage/report/timeline.h"
+#include "docs/examples/outage/report/verdict.h"
 
 namespace refreshable_examples {
 
@@ -33,4 +33,4 @@ std::string Table(const std::vector<Row>& rows, const Promise& promise);
 
 }  // namespace refreshable_examples
 
-#endif  // REFRESHABLE_DOCS_EXAMPLES_OUTAGE_REPORT_H_
+#endif  // REFRESHABLE_DOCS_EXAMPLES_OUTAGE_REPORT_REPORT_H_

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-#include "docs/examples/outage/picture.h"
+#include "docs/examples/outage/report/picture.h"
 
 #include <cstdio>
 #include <cstdlib>
@@ -8,7 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_replace.h"
-#include "docs/examples/outage/timeline.h"
+#include "docs/examples/outage/report/timeline.h"
 
 namespace refreshable_examples {
 namespace {

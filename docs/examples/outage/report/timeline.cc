@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-#include "docs/examples/outage/timeline.h"
+#include "docs/examples/outage/report/timeline.h"
 
 #include <stdlib.h>
 

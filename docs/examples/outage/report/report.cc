@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-#include "docs/examples/outage/report.h"
+#include "docs/examples/outage/report/report.h"
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
