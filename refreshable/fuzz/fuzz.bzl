@@ -4,12 +4,12 @@
 
 load("@rules_cc//cc:defs.bzl", "cc_binary", "cc_library", "cc_test")
 
-def fuzz_target(name, deps):
+def fuzz_target(name, deps, random = 2000):
     """Declares what is made of NAME_fuzzer.cc and the files in corpus/NAME.
 
     NAME_fuzzer is the libFuzzer program: `bazel run --config=fuzz`, and nothing
-    but that builds it. NAME_corpus_test runs the target once on each file of
-    the corpus, with any compiler.
+    but that builds it. NAME_corpus_test runs the target, with any compiler, on
+    each file of the corpus and on `random` inputs that are drawn from a seed.
     """
     corpus = native.glob(["corpus/" + name + "/*"])
     target = name + "_target"
@@ -34,7 +34,7 @@ def fuzz_target(name, deps):
         name = name + "_corpus_test",
         size = "small",
         srcs = ["replay_main.cc"],
-        args = ["$(location %s)" % file for file in corpus],
+        args = ["--random=%d" % random] + ["$(location %s)" % file for file in corpus],
         data = corpus,
         tags = ["one_thread"],
         deps = [":" + target],

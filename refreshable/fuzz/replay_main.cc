@@ -1,19 +1,48 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// replay FILE...: runs a fuzz target once on each file, without libFuzzer.
-// Fails if there is none: a corpus that is not found is no corpus that passed.
+// replay [--random=N] FILE...: runs a fuzz target, without libFuzzer, once on
+// each file and on N inputs of up to 1 KiB that are drawn from a fixed seed.
+// Fails if there is no file: a corpus that is not found has not passed.
 
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
+#include <cstring>
 #include <fstream>
 #include <iostream>
 #include <iterator>
+#include <random>
 #include <string>
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size);
 
+namespace {
+
+void RunOn(const std::string& bytes) {
+  LLVMFuzzerTestOneInput(reinterpret_cast<const uint8_t*>(bytes.data()),
+                         bytes.size());
+}
+
+void RunOnRandomInputs(int64_t number) {
+  std::mt19937_64 random(1);
+  for (int64_t i = 0; i < number; ++i) {
+    std::string bytes(random() % 1025, '\0');
+    for (char& byte : bytes) byte = static_cast<char>(random());
+    RunOn(bytes);
+  }
+  std::cout << number << " random inputs\n";
+}
+
+}  // namespace
+
 int main(int argc, char** argv) {
+  constexpr char kRandom[] = "--random=";
+  int files = 0;
   for (int i = 1; i < argc; ++i) {
+    if (std::strncmp(argv[i], kRandom, std::strlen(kRandom)) == 0) {
+      RunOnRandomInputs(std::atoll(argv[i] + std::strlen(kRandom)));
+      continue;
+    }
     std::ifstream file(argv[i], std::ios::binary);
     const std::string bytes(std::istreambuf_iterator<char>(file), {});
     if (!file) {
@@ -21,9 +50,9 @@ int main(int argc, char** argv) {
       return 1;
     }
     std::cout << argv[i] << ": " << bytes.size() << " bytes" << std::endl;
-    LLVMFuzzerTestOneInput(reinterpret_cast<const uint8_t*>(bytes.data()),
-                           bytes.size());
+    RunOn(bytes);
+    ++files;
   }
-  std::cout << argc - 1 << " files\n";
-  return argc > 1 ? 0 : 1;
+  std::cout << files << " files\n";
+  return files > 0 ? 0 : 1;
 }

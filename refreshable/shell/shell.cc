@@ -80,25 +80,20 @@ Shell::~Shell() = default;
 
 bool Shell::Invalidate(Generation generation) noexcept {
   bool acted = false;
-  OnEvent([&](const Instant& now, Effects& effects)
-              ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-                Decisions decisions;
-                acted = machine_.OnInvalidate(now, generation, decisions);
-                Apply(now, decisions, nullptr, effects);
-              });
+  AskMachine([&](RefreshMachine& machine, const Instant& now, Decisions& out) {
+    acted = machine.OnInvalidate(now, generation, out);
+  });
   return acted;
 }
 
 absl::Status Shell::InstallToken(const Expiry& expiry,
                                  PublishFn publish) noexcept {
   bool installed = false;
-  const bool open =
-      OnEvent([&](const Instant& now, Effects& effects)
-                  ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-                    Decisions decisions;
-                    installed = machine_.OnInstall(now, expiry, decisions);
-                    Apply(now, decisions, &publish, effects);
-                  });
+  const bool open = AskMachine(
+      [&](RefreshMachine& machine, const Instant& now, Decisions& out) {
+        installed = machine.OnInstall(now, expiry, out);
+      },
+      &publish);
   if (!open) return Destroyed();
   if (installed) return absl::OkStatus();
   return absl::InvalidArgumentError(
@@ -106,12 +101,9 @@ absl::Status Shell::InstallToken(const Expiry& expiry,
 }
 
 void Shell::Reset() noexcept {
-  OnEvent([&](const Instant& now, Effects& effects)
-              ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-                Decisions decisions;
-                machine_.OnReset(now, decisions);
-                Apply(now, decisions, nullptr, effects);
-              });
+  AskMachine([](RefreshMachine& machine, const Instant& now, Decisions& out) {
+    machine.OnReset(now, out);
+  });
 }
 
 Stats Shell::stats() const noexcept {
@@ -120,8 +112,7 @@ Stats Shell::stats() const noexcept {
 }
 
 Health Shell::health() noexcept {
-  ForkMutexLock lock(&mutex_);
-  if (forked_) ForgetParent();
+  Section section(this);
   const Instant now = Now();
   Health health;
   health.freshness = machine_.freshness(now);
@@ -143,8 +134,7 @@ void Shell::Close() noexcept {
   Garbage garbage;
   TimerId timer = TimerId::kNone;
   {
-    ForkMutexLock lock(&mutex_);
-    if (forked_) ForgetParent();
+    Section section(this);
     closed_ = true;
     garbage = Clear();
     for (auto& [id, cancelled] : calls_) {
@@ -180,7 +170,7 @@ void Shell::RunAttempt(AttemptId id) noexcept {
   const InAttempt in_attempt(this);
   std::optional<AttemptStart> start;
   auto cancelled = std::make_shared<std::atomic<bool>>(false);
-  OnEvent([&](const Instant& now, Effects& effects)
+  OnInput([&](const Instant& now, Effects& effects)
               ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
                 Decisions decisions;
                 const AttemptId queued = machine_.queued();
@@ -198,13 +188,13 @@ void Shell::RunAttempt(AttemptId id) noexcept {
 void Shell::Succeed(AttemptId id, const Expiry& expiry,
                     std::optional<Generation> same_as,
                     PublishFn publish) noexcept {
-  OnEvent([&](const Instant& now, Effects& effects)
-              ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-                Decisions decisions;
-                calls_.erase(id);
-                machine_.OnAttemptSuccess(now, id, expiry, same_as, decisions);
-                Apply(now, decisions, &publish, effects);
-              });
+  AskMachine(
+      [&](RefreshMachine& machine, const Instant& now, Decisions& out)
+          ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+            calls_.erase(id);
+            machine.OnAttemptSuccess(now, id, expiry, same_as, out);
+          },
+      &publish);
 }
 
 void Shell::Fail(AttemptId id, const absl::Status& status) noexcept {
@@ -216,13 +206,11 @@ void Shell::Fail(AttemptId id, const absl::Status& status) noexcept {
     if (closed()) return;
     RunSwallowing([&] { failure.kind = classify_(status); });
   }
-  OnEvent([&](const Instant& now, Effects& effects)
-              ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-                Decisions decisions;
-                calls_.erase(id);
-                machine_.OnAttemptFailure(now, id, failure, decisions);
-                Apply(now, decisions, nullptr, effects);
-              });
+  AskMachine([&](RefreshMachine& machine, const Instant& now, Decisions& out)
+                 ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+                   calls_.erase(id);
+                   machine.OnAttemptFailure(now, id, failure, out);
+                 });
 }
 
 void Shell::FailIfRunning(AttemptId id, const absl::Status& status) noexcept {
@@ -230,12 +218,9 @@ void Shell::FailIfRunning(AttemptId id, const absl::Status& status) noexcept {
 }
 
 void Shell::AttemptLost(AttemptId id) {
-  OnEvent([&](const Instant& now, Effects& effects)
-              ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-                Decisions decisions;
-                machine_.OnAttemptLost(now, id, decisions);
-                Apply(now, decisions, nullptr, effects);
-              });
+  AskMachine([&](RefreshMachine& machine, const Instant& now, Decisions& out) {
+    machine.OnAttemptLost(now, id, out);
+  });
 }
 
 Shell::InAttempt::InAttempt(Shell* shell) noexcept : shell_(shell) {
@@ -455,7 +440,7 @@ void Shell::OnTimer(uint64_t serial) noexcept {
     ForkMutexLock lock(&mutex_);
     AddThisThread(in_timer_);
   }
-  OnEvent([&](const Instant& now, Effects& effects)
+  OnInput([&](const Instant& now, Effects& effects)
               ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
                 if (serial != timer_serial_) return;
                 timer_ = TimerId::kNone;
@@ -476,7 +461,7 @@ void Shell::WakeMachine(const Instant& now, Effects& effects) {
 // No timer will call OnWake. Until one can be armed, which every event tries,
 // each read must consult the machine, and nothing may wait for time to pass.
 void Shell::OnTimerLost(uint64_t serial) {
-  OnEvent([&](const Instant& now,
+  OnInput([&](const Instant& now,
               Effects& effects) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     effects.timer_lost = true;
     if (serial != timer_serial_ || timer_lost_) return;

@@ -146,7 +146,7 @@ class Shell : public std::enable_shared_from_this<Shell>, protected ForkAware {
   // OK, or why the token was not published.
   absl::Status InstallToken(const Expiry& expiry, PublishFn publish) noexcept;
 
-  // Implemented by State, which knows Token.
+  // Implemented by TypedShell, which knows Token.
   virtual Garbage Withdraw() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) = 0;
   virtual Garbage LetGo() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) = 0;
   virtual Garbage RepublishDegraded(absl::Time check_at)
@@ -194,19 +194,22 @@ class Shell : public std::enable_shared_from_this<Shell>, protected ForkAware {
   };
   using Waiters = std::map<uint64_t, std::shared_ptr<Waiter>>;
   struct Effects;
+  class Section;
   class AttemptTask;
   class TimerTask;
   class DeliverTask;
 
-  // The lock is held during fork(). In the child, the first call of a method
-  // forgets what belongs to the parent's threads, none of which exists there.
+  // The lock is held during fork(). In the child, the first Section forgets
+  // what belongs to the parent's threads, none of which exists there.
   void BeforeFork() override ABSL_NO_THREAD_SAFETY_ANALYSIS;
   void AfterForkInParent() override ABSL_NO_THREAD_SAFETY_ANALYSIS;
   void AfterForkInChild() override ABSL_NO_THREAD_SAFETY_ANALYSIS;
   void ForgetParent() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
-  template <typename Section>
-  bool OnEvent(Section section) noexcept;
+  template <typename Handle>
+  bool OnInput(Handle handle) noexcept;
+  template <typename Decide>
+  bool AskMachine(Decide decide, PublishFn* publish = nullptr) noexcept;
   void Apply(const Instant& now, Decisions& decisions, PublishFn* publish,
              Effects& effects) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void SettleWaiters(const Decisions& decisions, Effects& effects)
@@ -291,7 +294,7 @@ class Shell : public std::enable_shared_from_this<Shell>, protected ForkAware {
   ThreadIds in_attempt_ ABSL_GUARDED_BY(mutex_);
   ThreadIds in_timer_ ABSL_GUARDED_BY(mutex_);
   ThreadIds in_executor_ ABSL_GUARDED_BY(mutex_);
-  // Effects of events that happened inside a method of the executor.
+  // Effects of inputs that came inside a method of the executor.
   std::vector<Effects> deferred_ ABSL_GUARDED_BY(mutex_);
 
   // The one timer, see SyncTimer.

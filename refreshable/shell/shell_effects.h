@@ -10,10 +10,12 @@
 #include <utility>
 #include <vector>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/functional/any_invocable.h"
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "refreshable/executors/internal/fork_mutex.h"
+#include "refreshable/machine/refresh_machine.h"
 #include "refreshable/refresh_error.h"
 #include "refreshable/shell/shell.h"
 
@@ -35,7 +37,7 @@ inline absl::Status DeadlineExceeded() {
       "the read's timeout passed while the token was being refreshed");
 }
 
-// What one event leaves to be done outside the lock, in the order in which
+// What one input leaves to be done outside the lock, in the order in which
 // CarryOut does it.
 struct Shell::Effects {
   AttemptId submit = AttemptId::kNone;
@@ -62,19 +64,32 @@ inline void RemoveThisThread(std::vector<std::thread::id>& threads) {
   if (it != threads.end()) threads.erase(it);
 }
 
-// Handles one event: calls `section` under the lock, with the present moment
-// and the effects to fill. Returns false if the Refreshable is closed. If this
+// Holds the lock while it exists. In the child of a fork(), the first of these
+// forgets what belongs to the parent's threads.
+class ABSL_SCOPED_LOCKABLE Shell::Section {
+ public:
+  explicit Section(Shell* shell) ABSL_EXCLUSIVE_LOCK_FUNCTION(shell->mutex_)
+      : lock_(&shell->mutex_) {
+    if (shell->forked_) shell->ForgetParent();
+  }
+  ~Section() ABSL_UNLOCK_FUNCTION() {}
+
+ private:
+  ForkMutexLock lock_;
+};
+
+// Handles one input: calls `handle` under the lock, with the present moment and
+// the effects to fill. Returns false if the Refreshable is closed. If this
 // thread is inside a method of the executor (which destroys a task that it
 // refuses), the effects are deferred until that method has returned: Close
 // waits for it, so no user code may run inside it.
-template <typename Section>
-bool Shell::OnEvent(Section section) noexcept {
+template <typename Handle>
+bool Shell::OnInput(Handle handle) noexcept {
   Effects effects;
   {
-    ForkMutexLock lock(&mutex_);
+    Section section(this);
     if (closed_) return false;
-    if (forked_) ForgetParent();
-    section(Now(), effects);
+    handle(Now(), effects);
     if (HasThisThread(in_executor_)) {
       deferred_.push_back(std::move(effects));
       return true;
@@ -82,6 +97,18 @@ bool Shell::OnEvent(Section section) noexcept {
   }
   CarryOut(effects);
   return true;
+}
+
+// Handles an input that is the machine's alone: calls `decide` under the lock,
+// with the present moment, and applies the decisions that it fills in.
+template <typename Decide>
+bool Shell::AskMachine(Decide decide, PublishFn* publish) noexcept {
+  return OnInput([&](const Instant& now, Effects& effects)
+                     ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+                       Decisions decisions;
+                       decide(machine_, now, decisions);
+                       Apply(now, decisions, publish, effects);
+                     });
 }
 
 }  // namespace internal

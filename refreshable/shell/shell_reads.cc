@@ -83,9 +83,8 @@ std::optional<absl::Status> Shell::Ask(ReadRequest& request,
   Effects effects;
   std::optional<absl::Status> outcome;
   {
-    ForkMutexLock lock(&mutex_);
+    Section section(this);
     if (closed_) return Destroyed();
-    if (forked_) ForgetParent();
     const Instant now = Now();
     ForgetUnpublished(request);
     if (!machine_.serves(now, request) && HasThisThread(in_attempt_)) {
@@ -208,7 +207,7 @@ std::optional<absl::Status> Shell::Block(const Wait& wait) noexcept {
     }
     // No timer will: see to it that the attempt ends in time.
     if (woken_by_none) {
-      OnEvent([&](const Instant& now, Effects& effects)
+      OnInput([&](const Instant& now, Effects& effects)
                   ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
                     WakeMachine(now, effects);
                   });
@@ -242,7 +241,7 @@ WaiterId Shell::ReadAsync(const ReadRequest& request,
   waiter->request = request;
   waiter->async = std::move(read);
   waiter->own_call = std::this_thread::get_id();
-  OnEvent([&](const Instant& now,
+  OnInput([&](const Instant& now,
               Effects& effects) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     Decisions decisions;
     ForgetUnpublished(waiter->request);
@@ -270,9 +269,8 @@ WaiterId Shell::ReadAsync(const ReadRequest& request,
 }
 
 absl::Status Shell::TryRead(absl::FunctionRef<void()> take) noexcept {
-  ForkMutexLock lock(&mutex_);
+  Section section(this);
   if (closed_) return Destroyed();
-  if (forked_) ForgetParent();
   const Instant now = Now();
   if (machine_.published_servable(now)) {
     take();
@@ -285,8 +283,7 @@ absl::Status Shell::TryRead(absl::FunctionRef<void()> take) noexcept {
 
 bool Shell::Cancel(WaiterId id) noexcept {
   std::shared_ptr<Waiter> waiter;  // Destroyed outside the lock.
-  ForkMutexLock lock(&mutex_);
-  if (forked_) ForgetParent();
+  Section section(this);
   const auto it = waiters_.find(static_cast<uint64_t>(id));
   if (it == waiters_.end() || it->second->async == nullptr) return false;
   waiter = it->second;
@@ -295,12 +292,9 @@ bool Shell::Cancel(WaiterId id) noexcept {
 }
 
 void Shell::ReportRejected(Generation generation) noexcept {
-  OnEvent([&](const Instant& now, Effects& effects)
-              ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-                Decisions decisions;
-                machine_.OnReportRejected(now, generation, decisions);
-                Apply(now, decisions, nullptr, effects);
-              });
+  AskMachine([&](RefreshMachine& machine, const Instant& now, Decisions& out) {
+    machine.OnReportRejected(now, generation, out);
+  });
 }
 
 std::optional<Instant> Shell::NowUnlessClosed() const noexcept {
@@ -411,7 +405,7 @@ void Shell::Dispatch(uint64_t id) {
 }
 
 void Shell::DeliveryLost(uint64_t id) {
-  OnEvent(
+  OnInput(
       [&](const Instant&, Effects& effects) { effects.deliver.push_back(id); });
 }
 
@@ -435,7 +429,7 @@ void Shell::DeliverHere(uint64_t id) {
 void Shell::Deliver(uint64_t id) {
   std::shared_ptr<Waiter> waiter;
   absl::Status status;
-  OnEvent([&](const Instant& now,
+  OnInput([&](const Instant& now,
               Effects& effects) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     const auto it = waiters_.find(id);
     if (it == waiters_.end() || !it->second->settled) return;
