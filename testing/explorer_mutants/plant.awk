@@ -1,13 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # awk -v file=FILE -f plant.awk mutants.txt SOURCE: prints SOURCE with the faults
-# for FILE planted. Fails unless each line to replace is found exactly once in
-# its function, which begins in the first column and ends with a "}" there.
-
-function trim(s) {
-  gsub(/^[ \t]+|[ \t]+$/, "", s)
-  return s
-}
+# for FILE planted. Spaces and line breaks do not count, so the sources may be
+# formatted anew. Fails unless each text to replace is found exactly once in its
+# function, which begins in the first column and ends with a "}" there.
 
 BEGIN {
   print "#include \"refreshable/testing/explorer_mutants/planted_test_util.h\""
@@ -20,25 +16,45 @@ FNR == NR {
     wanted = $2 == file
     if (wanted) inside[++entries] = $3
   } else if (/^- / && wanted) {
-    from[entries] = trim(substr($0, 3))
+    from[entries] = substr($0, 3)
   } else if (/^\+ / && wanted) {
-    to[entries] = trim(substr($0, 3))
+    to[entries] = substr($0, 3)
   }
   next
 }
 
-/^[A-Za-z]/ { function_head = $0 }
-/^}/ { function_head = "" }
+{ text = text $0 "\n" }
 
-{
-  line = $0
-  for (i = 1; i <= entries; ++i) {
-    if (trim($0) == from[i] && index(function_head, "::" inside[i] "(")) {
-      ++found[i]
-      line = to[i]
-    }
+function fail(i, why) {
+  print "plant.awk: in " file ", " inside[i] ": " why ": " from[i] \
+    > "/dev/stderr"
+  exit 1
+}
+
+# Sets `first` and `last`: where the function is in `text`.
+function find_function(name) {
+  first = match(text, "\n[A-Za-z][^\n]*::" name "\\(")
+  if (first) last = first + index(substr(text, first + 1), "\n}")
+  return first
+}
+
+function replace(i,    wanted, packed, at, j, c, begin) {
+  if (!find_function(inside[i])) fail(i, "no such function")
+  wanted = from[i]
+  gsub(/[ \t]/, "", wanted)
+  # The function without its spaces, and where each character comes from.
+  packed = ""
+  for (j = first; j <= last; ++j) {
+    c = substr(text, j, 1)
+    if (c ~ /[ \t\n]/) continue
+    packed = packed c
+    at[length(packed)] = j
   }
-  print line
+  begin = index(packed, wanted)
+  if (!begin) fail(i, "not found")
+  if (index(substr(packed, begin + 1), wanted)) fail(i, "found twice")
+  text = substr(text, 1, at[begin] - 1) to[i] \
+    substr(text, at[begin + length(wanted) - 1] + 1)
 }
 
 END {
@@ -46,10 +62,6 @@ END {
     print "plant.awk: no fault for " file > "/dev/stderr"
     exit 1
   }
-  for (i = 1; i <= entries; ++i) {
-    if (found[i] == 1 && to[i] != "") continue
-    print "plant.awk: in " file ", " inside[i] ", found " found[i] + 0 \
-      " times, not once: " from[i] > "/dev/stderr"
-    exit 1
-  }
+  for (i = 1; i <= entries; ++i) replace(i)
+  printf "%s", text
 }
