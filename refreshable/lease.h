@@ -26,10 +26,10 @@ namespace refreshable {
 namespace internal {
 REFRESHABLE_ABI_NAMESPACE_BEGIN
 
-// What is published: one token under one generation.
-template <typename Token>
+// What is published: one token under one generation. Its type is known to the
+// Lease alone.
 struct Snapshot {
-  std::shared_ptr<const Token> token;
+  std::shared_ptr<const void> token;
   Generation generation;
   absl::Time expires_at;
   bool degraded = false;
@@ -54,18 +54,23 @@ struct TimedNode : HazardNode {
 };
 
 // A snapshot in its cell. Immutable, except for the check time.
-template <typename Token>
 struct SnapshotNode final : TimedNode {
-  explicit SnapshotNode(Snapshot<Token> s)
+  explicit SnapshotNode(Snapshot s)
       : TimedNode(/*nothing=*/false), snapshot(std::move(s)) {}
 
-  const Snapshot<Token> snapshot;
+  const Snapshot snapshot;
 };
 
-template <typename Token>
-class SnapshotCell;
+// Returns the snapshot that `hold` keeps alive. Requires: there is one.
+inline const Snapshot& SnapshotOf(const HazardHolder& hold) {
+  return static_cast<const SnapshotNode*>(hold.node())->snapshot;
+}
 
 REFRESHABLE_ABI_NAMESPACE_END
+
+template <typename Token>
+class TypedShell;
+
 }  // namespace internal
 
 template <typename Token>
@@ -90,7 +95,9 @@ class Lease {
   Lease(Lease&&) noexcept = default;
   Lease& operator=(Lease&&) noexcept = default;
 
-  const Token& token() const { return *snapshot().token; }
+  const Token& token() const {
+    return *static_cast<const Token*>(snapshot().token.get());
+  }
   // The token's generation. If a server rejects the token, pass this as
   // `ReadOptions::rejected`.
   Generation generation() const { return snapshot().generation; }
@@ -101,7 +108,9 @@ class Lease {
   bool degraded() const { return snapshot().degraded; }
 
   // Shares ownership of the token, for code that needs it beyond the lease.
-  std::shared_ptr<const Token> Share() const { return snapshot().token; }
+  std::shared_ptr<const Token> Share() const {
+    return std::static_pointer_cast<const Token>(snapshot().token);
+  }
 
   // Writes generation, expiry and degradation, and nothing of the token.
   friend std::ostream& operator<<(std::ostream& os, const Lease& lease) {
@@ -115,14 +124,13 @@ class Lease {
   }
 
  private:
-  friend class internal::SnapshotCell<Token>;
+  friend class internal::TypedShell<Token>;
   friend class Refreshable<Token>;
 
   explicit Lease(internal::HazardHolder hold) : hold_(std::move(hold)) {}
 
-  const internal::Snapshot<Token>& snapshot() const {
-    return static_cast<const internal::SnapshotNode<Token>*>(hold_.node())
-        ->snapshot;
+  const internal::Snapshot& snapshot() const {
+    return internal::SnapshotOf(hold_);
   }
 
   internal::HazardHolder hold_;

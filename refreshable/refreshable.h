@@ -247,14 +247,14 @@ class Refreshable {
   // attempt itself. Its timeout is then checked between attempts only.
   ABSL_ATTRIBUTE_ALWAYS_INLINE absl::StatusOr<Lease<Token>> Get(
       absl::Duration timeout = absl::InfiniteDuration()) {
-    const internal::HazardRawHolder hold = published_.TryLoad();
+    const internal::HazardRawHolder hold = cell_.TryLoad();
     if (ABSL_PREDICT_TRUE(hold.node != nullptr)) return ToLease(hold);
     return Rewrap(GetSlow(timeout));
   }
   ABSL_ATTRIBUTE_ALWAYS_INLINE absl::StatusOr<Lease<Token>> Get(
       const ReadOptions& options) {
     if (ABSL_PREDICT_TRUE(options.rejected == Generation())) {
-      const internal::HazardRawHolder hold = published_.TryLoad();
+      const internal::HazardRawHolder hold = cell_.TryLoad();
       if (ABSL_PREDICT_TRUE(hold.node != nullptr)) return ToLease(hold);
     }
     return Rewrap(GetSlow(options));
@@ -299,11 +299,7 @@ class Refreshable {
   // while the wall clock was wrong is not returned, even if no timer has run
   // yet.
   absl::StatusOr<Lease<Token>> TryGet() {
-    std::optional<Lease<Token>> lease;
-    const absl::Status status =
-        state_->TryRead([&] { lease = state_->Take(); });
-    if (!status.ok()) return status;
-    return *std::move(lease);
+    return TypedShell::ToLease(state_->TryRead());
   }
 
   // Withdraws the token of this generation: no later read returns it. Use this
@@ -369,7 +365,7 @@ class Refreshable {
   friend class internal::AsyncCall;
 
   explicit Refreshable(std::shared_ptr<TypedShell> state)
-      : published_(state->published()), state_(std::move(state)) {}
+      : cell_(state->cell()), state_(std::move(state)) {}
 
   ABSL_ATTRIBUTE_NOINLINE absl::StatusOr<Lease<Token>> GetSlow(
       absl::Duration timeout) {
@@ -381,23 +377,22 @@ class Refreshable {
   // The slow path of Get.
   ABSL_ATTRIBUTE_NOINLINE absl::StatusOr<Lease<Token>> GetSlow(
       const ReadOptions& options) {
-    std::optional<Lease<Token>> lease = state_->Load();
-    if (Answers(options, lease)) return *std::move(lease);
+    internal::HazardHolder hold = cell_.Load();
+    if (Answers(options, hold)) return Lease<Token>(std::move(hold));
     const Instant now = state_->Now();
-    lease = state_->Load(now.wall);
-    if (Answers(options, lease)) return *std::move(lease);
-    lease.reset();
+    hold = cell_.Load(now.wall);
+    if (Answers(options, hold)) return Lease<Token>(std::move(hold));
+    hold = {};
     const std::shared_ptr<TypedShell> state = state_;  // See `state_`.
-    const absl::Status status =
-        state->Read(Request(now, options), [&] { lease = state->Take(); });
-    if (!status.ok()) return status;
-    return *std::move(lease);
+    return TypedShell::ToLease(state->Read(Request(now, options)));
   }
 
-  // Returns whether the read may return `lease` without asking the machine.
+  // Returns whether the read may return what `hold` holds without asking the
+  // machine.
   static bool Answers(const ReadOptions& options,
-                      const std::optional<Lease<Token>>& lease) {
-    return lease.has_value() && options.rejected < lease->snapshot().same_since;
+                      const internal::HazardHolder& hold) {
+    return hold.node() != nullptr &&
+           options.rejected < internal::SnapshotOf(hold).same_since;
   }
 
   static absl::StatusOr<Lease<Token>> ToLease(internal::HazardRawHolder hold) {
@@ -424,7 +419,7 @@ class Refreshable {
   }
 
   // Points into `*state_`; saves reads one indirection.
-  const internal::SnapshotCell<Token>& published_;
+  const internal::SnapshotCell& cell_;
   // A call that waits or runs user code holds a copy, because this object may
   // be destroyed meanwhile.
   const std::shared_ptr<TypedShell> state_;

@@ -47,34 +47,22 @@ class Shell::AttemptTask {
   AttemptId id_;
 };
 
-// The armed timer. If it has not run when it is destroyed, it may be lost.
-class Shell::TimerTask {
- public:
-  TimerTask(std::shared_ptr<Shell> shell, uint64_t serial)
-      : shell_(std::move(shell)), serial_(serial) {}
-  TimerTask(TimerTask&&) noexcept = default;
-  ~TimerTask() {
-    if (shell_ != nullptr) shell_->OnTimerLost(serial_);
-  }
-  void operator()() && { std::exchange(shell_, nullptr)->OnTimer(serial_); }
-
- private:
-  std::shared_ptr<Shell> shell_;
-  uint64_t serial_;
-};
-
 Shell::Shell(ShellConfig config)
     : executor_(config.executor),
       executor_destroyed_(config.executor->destroyed()),
       observer_(std::move(config.observer)),
       classify_(std::move(config.classify)),
+      on_published_(std::move(config.on_published)),
       show_exception_text_(config.show_exception_text),
       attempt_timeout_(config.policy.attempt_timeout),
       default_retries_(config.policy.retry.max_retries),
       seeded_by_caller_(config.seed.has_value()),
-      machine_(config.policy, seeded_by_caller_ ? *config.seed : DrawSeed()) {}
+      machine_(config.policy, seeded_by_caller_ ? *config.seed : DrawSeed()),
+      cell_(clock().CoarseWall()) {
+  Register();
+}
 
-Shell::~Shell() = default;
+Shell::~Shell() { Unregister(); }
 
 // ---- Other calls ----
 
@@ -86,18 +74,19 @@ bool Shell::Invalidate(Generation generation) noexcept {
   return acted;
 }
 
-absl::Status Shell::InstallToken(const Expiry& expiry,
-                                 PublishFn publish) noexcept {
-  bool installed = false;
+absl::StatusOr<Generation> Shell::InstallToken(
+    const Expiry& expiry, std::shared_ptr<const void> token) noexcept {
+  absl::StatusOr<Generation> installed =
+      absl::InvalidArgumentError("Install: the credential has expired already");
   const bool open = AskMachine(
       [&](RefreshMachine& machine, const Instant& now, Decisions& out) {
-        installed = machine.OnInstall(now, expiry, out);
+        if (machine.OnInstall(now, expiry, out)) {
+          installed = machine.generation();
+        }
       },
-      &publish);
+      std::move(token));
   if (!open) return Destroyed();
-  if (installed) return absl::OkStatus();
-  return absl::InvalidArgumentError(
-      "Install: the credential has expired already");
+  return installed;
 }
 
 void Shell::Reset() noexcept {
@@ -136,7 +125,7 @@ void Shell::Close() noexcept {
   {
     Section section(this);
     closed_ = true;
-    garbage = Clear();
+    garbage = Replace({}, {}, absl::InfinitePast());
     for (auto& [id, cancelled] : calls_) {
       cancelled->store(true, std::memory_order_relaxed);
     }
@@ -158,7 +147,7 @@ void Shell::Close() noexcept {
     timer = std::exchange(timer_, TimerId::kNone);
   }
   if (timer != TimerId::kNone) executor()->Cancel(timer);
-  for (auto& waiter : orphans) waiter->async->Finish(Destroyed());
+  for (auto& waiter : orphans) waiter->async(Destroyed());
 }
 
 // ---- The source ----
@@ -176,7 +165,7 @@ void Shell::RunAttempt(AttemptId id) noexcept {
                 const AttemptId queued = machine_.queued();
                 if (queued != AttemptId::kNone) id = queued;
                 start = machine_.OnAttemptStart(now, id, decisions);
-                Apply(now, decisions, nullptr, effects);
+                Apply(now, decisions, effects);
                 if (start.has_value()) calls_.emplace(id, cancelled);
               });
   if (!start.has_value() || !running(id)) return;
@@ -187,14 +176,14 @@ void Shell::RunAttempt(AttemptId id) noexcept {
 
 void Shell::Succeed(AttemptId id, const Expiry& expiry,
                     std::optional<Generation> same_as,
-                    PublishFn publish) noexcept {
+                    std::shared_ptr<const void> token) noexcept {
   AskMachine(
       [&](RefreshMachine& machine, const Instant& now, Decisions& out)
           ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
             calls_.erase(id);
             machine.OnAttemptSuccess(now, id, expiry, same_as, out);
           },
-      &publish);
+      std::move(token));
 }
 
 void Shell::Fail(AttemptId id, const absl::Status& status) noexcept {
@@ -246,30 +235,44 @@ bool Shell::running(AttemptId id) const {
 
 // ---- Decisions ----
 
-void Shell::Apply(const Instant& now, Decisions& decisions, PublishFn* publish,
-                  Effects& effects) {
+void Shell::Apply(const Instant& now, Decisions& decisions, Effects& effects,
+                  std::shared_ptr<const void>* token) {
   for (AttemptId id : decisions.abandon) {
     const auto it = calls_.find(id);
     if (it != calls_.end()) it->second->store(true, std::memory_order_relaxed);
   }
-  if (decisions.let_go) effects.garbage.push_back(LetGo());
-  if (decisions.withdraw) effects.garbage.push_back(Withdraw());
   const absl::Time check_at = CheckAt(now);
+  const auto replace =
+      [&](Snapshot current, Snapshot rejected)
+          ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+            effects.garbage.push_back(
+                Replace(std::move(current), std::move(rejected), check_at));
+          };
+  if (decisions.let_go) replace({}, rejected_);
+  if (decisions.withdraw) replace({}, current_);
   if (decisions.publish) {
-    Publication publication =
-        (*publish)({machine_.generation(), machine_.same_since(),
-                    machine_.expires_at(), check_at});
-    effects.garbage.push_back(std::move(publication.superseded));
-    effects.hook = std::move(publication.hook);
+    replace({std::move(*token), machine_.generation(), machine_.expires_at(),
+             /*degraded=*/false, machine_.same_since()},
+            {});
+    if (on_published_) {
+      effects.hook = [self = shared_from_this(),
+                      hold = cell_.Take()]() mutable {
+        self->on_published_(std::move(hold));
+      };
+    }
   }
   if (decisions.republish_degraded) {
-    effects.garbage.push_back(RepublishDegraded(check_at));
+    Snapshot snapshot = current_;
+    snapshot.degraded = true;
+    replace(std::move(snapshot), rejected_);
   }
   if (decisions.republish_extended) {
-    effects.garbage.push_back(
-        RepublishExtended(machine_.expires_at(), check_at));
+    Snapshot snapshot = current_;
+    snapshot.expires_at = machine_.expires_at();
+    snapshot.degraded = false;
+    replace(std::move(snapshot), rejected_);
   }
-  SetCheckAt(check_at);
+  cell_.SetCheckAt(check_at);
   SettleWaiters(decisions, effects);
   if (decisions.submit != AttemptId::kNone) {
     effects.submit = decisions.submit;
@@ -279,6 +282,26 @@ void Shell::Apply(const Instant& now, Decisions& decisions, PublishFn* publish,
     Count(event);
     if (observer_ != nullptr) events_.push_back(std::move(event));
   }
+}
+
+// Destroying the result may run a token's destructor.
+Garbage Shell::Replace(Snapshot current, Snapshot rejected,
+                       absl::Time check_at) {
+  struct Superseded {
+    Garbage published;
+    Snapshot current;
+    Snapshot rejected;
+  };
+  auto garbage = std::make_shared<Superseded>();
+  garbage->published = cell_.Publish(current, check_at);
+  garbage->current = std::exchange(current_, std::move(current));
+  garbage->rejected = std::exchange(rejected_, std::move(rejected));
+  return garbage;
+}
+
+Snapshot Shell::LastToken() const {
+  ForkMutexLock lock(&mutex_);
+  return current_.token != nullptr ? current_ : rejected_;
 }
 
 absl::Time Shell::CheckAt(const Instant& now) const {
@@ -376,104 +399,6 @@ void Shell::TellObserver() {
     mutex_.Lock();
   }
   teller_ = std::thread::id();
-}
-
-// ---- Time ----
-
-// One timer serves the machine, async reads' deadlines and refused callbacks.
-absl::Duration Shell::WakeAt(const Instant& now) const {
-  absl::Duration at = machine_.wake_at(now);
-  if (!deadlines_.empty()) at = std::min(at, deadlines_.begin()->first);
-  if (!parked_.empty()) at = std::min(at, parked_until_);
-  return at;
-}
-
-// Arms the timer for WakeAt. Only one thread at a time does so, outside the
-// lock, and repeats it until nothing has changed meanwhile. If `retry` is set,
-// arms a lost timer again, once.
-void Shell::SyncTimer(bool retry) noexcept {
-  std::vector<Effects> deferred;
-  {
-    ForkMutexLock lock(&mutex_);
-    if (arming_) return;
-    arming_ = true;
-    while (!closed_) {
-      const Instant now = Now();
-      const absl::Duration at = WakeAt(now);
-      const bool lost = timer_lost_;
-      // Re-arm a lost timer in any case if someone depends on it.
-      const bool again =
-          lost && (retry || machine_.waiting() || !deadlines_.empty());
-      if (at == armed_for_ && !again) break;
-      // A timer that is already due will run shortly and handle everything, so
-      // do not replace it.
-      const bool due = timer_ != TimerId::kNone && armed_for_ <= now.since_boot;
-      if (due && !timer_lost_) break;
-      armed_for_ = at;
-      timer_lost_ = retry = false;
-      const uint64_t serial = ++timer_serial_;
-      const TimerId old = std::exchange(timer_, TimerId::kNone);
-      AddThisThread(in_executor_);
-      mutex_.Unlock();
-      TimerId timer = TimerId::kNone;
-      if (old != TimerId::kNone) executor()->Cancel(old);
-      if (at < absl::InfiniteDuration()) {
-        timer = executor()->RunAfter(at - now.since_boot,
-                                     TimerTask(shared_from_this(), serial));
-        if (timer == TimerId::kNone) OnTimerLost(serial);
-      }
-      mutex_.Lock();
-      timer_ = timer;
-      // Reads need not consult the machine every time any longer.
-      if (lost && !timer_lost_ && !closed_) SetCheckAt(CheckAt(Now()));
-      for (Effects& effects : LeaveExecutor()) {
-        deferred.push_back(std::move(effects));
-      }
-    }
-    arming_ = false;
-  }
-  for (Effects& effects : deferred) CarryOut(effects);
-}
-
-void Shell::OnTimer(uint64_t serial) noexcept {
-  {
-    ForkMutexLock lock(&mutex_);
-    AddThisThread(in_timer_);
-  }
-  OnInput([&](const Instant& now, Effects& effects)
-              ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-                if (serial != timer_serial_) return;
-                timer_ = TimerId::kNone;
-                WakeMachine(now, effects);
-                EndReads(now, now.since_boot, DeadlineExceeded(), effects);
-              });
-  ForkMutexLock lock(&mutex_);
-  RemoveThisThread(in_timer_);
-}
-
-void Shell::WakeMachine(const Instant& now, Effects& effects) {
-  armed_for_ = absl::InfiniteDuration();
-  Decisions decisions;
-  machine_.OnWake(now, decisions);
-  Apply(now, decisions, nullptr, effects);
-}
-
-// No timer will call OnWake. Until one can be armed, which every event tries,
-// each read must consult the machine, and nothing may wait for time to pass.
-void Shell::OnTimerLost(uint64_t serial) {
-  OnInput([&](const Instant& now,
-              Effects& effects) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    effects.timer_lost = true;
-    if (serial != timer_serial_ || timer_lost_) return;
-    timer_lost_ = true;
-    Decisions decisions;
-    machine_.OnWakeLost(now, decisions);
-    Apply(now, decisions, nullptr, effects);
-    EndReads(now, absl::InfiniteDuration(),
-             absl::UnavailableError(
-                 "the executor refused the timer for the read's timeout"),
-             effects);
-  });
 }
 
 }  // namespace internal

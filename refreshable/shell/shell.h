@@ -23,6 +23,7 @@
 #include "absl/functional/any_invocable.h"
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "refreshable/executors/executor.h"
 #include "refreshable/executors/internal/fork_mutex.h"
@@ -45,15 +46,8 @@ namespace internal {
 using executors_internal::ForkMutex;
 using executors_internal::ForkMutexLock;
 
-// The Token's side of a read that waits without a thread.
-class AsyncRead {
- public:
-  virtual ~AsyncRead() = default;
-  // Takes a lease of the published token. Called under the lock.
-  virtual void TakeLease() = 0;
-  // Calls the user's callback, once: with the lease if `status` is OK.
-  virtual void Finish(absl::Status status) = 0;
-};
+// Ends a read that waits without a thread: calls the user's callback.
+using AsyncRead = absl::AnyInvocable<void(absl::StatusOr<HazardHolder>)>;
 
 struct ShellConfig {
   Executor* executor = nullptr;
@@ -63,6 +57,8 @@ struct ShellConfig {
   std::optional<uint64_t> seed;
   std::shared_ptr<Observer> observer;
   std::function<FailureClass(const absl::Status&)> classify;
+  // Called after each publication; may be null.
+  std::function<void(HazardHolder)> on_published;
   bool show_exception_text = false;
 };
 
@@ -84,16 +80,16 @@ class Shell : public std::enable_shared_from_this<Shell>, protected ForkAware {
   explicit Shell(ShellConfig config);
   virtual ~Shell();
 
+  const SnapshotCell& cell() const { return cell_; }
+
   // The slow path of a read. Blocks until the published token may be returned,
-  // the refresh has failed, or the deadline has passed. Calls `take` under the
-  // lock exactly once if it returns OK, and never otherwise.
+  // the refresh has failed, or the deadline has passed.
   //
   // Throws only exceptions of the caller's own tasks, and only if this thread
   // drives the executor.
-  absl::Status Read(const ReadRequest& request, absl::FunctionRef<void()> take);
-  WaiterId ReadAsync(const ReadRequest& request,
-                     std::unique_ptr<AsyncRead> read) noexcept;
-  absl::Status TryRead(absl::FunctionRef<void()> take) noexcept;
+  absl::StatusOr<HazardHolder> Read(const ReadRequest& request);
+  WaiterId ReadAsync(const ReadRequest& request, AsyncRead read) noexcept;
+  absl::StatusOr<HazardHolder> TryRead() noexcept;
   bool Cancel(WaiterId id) noexcept;
   bool Invalidate(Generation generation) noexcept;
   void ReportRejected(Generation generation) noexcept;
@@ -119,44 +115,23 @@ class Shell : public std::enable_shared_from_this<Shell>, protected ForkAware {
     return executor_;
   }
 
-  // What remains to be done outside the lock after a publication.
-  struct Publication {
-    Garbage superseded;
-    absl::AnyInvocable<void()> hook;  // May be null.
-  };
-  // The properties with which a token is published.
-  struct Edition {
-    Generation generation;
-    Generation same_since;  // The bytes have been the same since then.
-    absl::Time expires_at;
-    absl::Time check_at;  // From when reads must ask the machine.
-  };
-  using PublishFn = absl::FunctionRef<Publication(const Edition&)>;
-
-  // The outcomes of a call of the source. `publish` is called under the lock if
-  // the token must be published.
+  // The outcomes of a call of the source.
   void Succeed(AttemptId id, const Expiry& expiry,
-               std::optional<Generation> same_as, PublishFn publish) noexcept;
+               std::optional<Generation> same_as,
+               std::shared_ptr<const void> token) noexcept;
   void Fail(AttemptId id, const absl::Status& status) noexcept;
   // Returns the exception that the source threw as a failure. Must be called
   // inside a catch block.
   absl::Status DescribeThrown() const;
   // As Fail, but does nothing if the call has already ended.
   void FailIfRunning(AttemptId id, const absl::Status& status) noexcept;
-  // OK, or why the token was not published.
-  absl::Status InstallToken(const Expiry& expiry, PublishFn publish) noexcept;
+  // Returns the token's generation, or why it was not published.
+  absl::StatusOr<Generation> InstallToken(
+      const Expiry& expiry, std::shared_ptr<const void> token) noexcept;
 
-  // Implemented by TypedShell, which knows Token.
-  virtual Garbage Withdraw() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) = 0;
-  virtual Garbage LetGo() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) = 0;
-  virtual Garbage RepublishDegraded(absl::Time check_at)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) = 0;
-  virtual Garbage RepublishExtended(absl::Time expires_at, absl::Time check_at)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) = 0;
-  virtual void SetCheckAt(absl::Time check_at)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) = 0;
-  // Releases all tokens that are held.
-  virtual Garbage Clear() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) = 0;
+  // The token that is published or was last withdrawn; null if there is none.
+  Snapshot LastToken() const;
+
   // Calls the source and catches its exceptions. Called without the lock.
   virtual void Fetch(const FetchContext& context, AttemptId id) = 0;
 
@@ -179,7 +154,7 @@ class Shell : public std::enable_shared_from_this<Shell>, protected ForkAware {
   using ThreadIds = std::vector<std::thread::id>;
   struct Waiter {
     ReadRequest request;
-    std::unique_ptr<AsyncRead> async;  // Null if a blocked thread waits.
+    AsyncRead async;  // Null if a blocked thread waits.
     // The refresh has ended for this waiter with `outcome`; if that is OK, the
     // read is retried. A blocked thread may return once `done` is set, an async
     // read ends when it is delivered.
@@ -209,9 +184,13 @@ class Shell : public std::enable_shared_from_this<Shell>, protected ForkAware {
   template <typename Handle>
   bool OnInput(Handle handle) noexcept;
   template <typename Decide>
-  bool AskMachine(Decide decide, PublishFn* publish = nullptr) noexcept;
-  void Apply(const Instant& now, Decisions& decisions, PublishFn* publish,
-             Effects& effects) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  bool AskMachine(Decide decide,
+                  std::shared_ptr<const void> token = nullptr) noexcept;
+  void Apply(const Instant& now, Decisions& decisions, Effects& effects,
+             std::shared_ptr<const void>* token = nullptr)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  Garbage Replace(Snapshot current, Snapshot rejected, absl::Time check_at)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void SettleWaiters(const Decisions& decisions, Effects& effects)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Settle(uint64_t id, Waiter& waiter, absl::Status outcome,
@@ -238,9 +217,8 @@ class Shell : public std::enable_shared_from_this<Shell>, protected ForkAware {
   void Deliver(uint64_t id);
 
   struct Wait;
-  std::optional<absl::Status> Ask(ReadRequest& request,
-                                  absl::FunctionRef<void()> take,
-                                  Wait& wait) noexcept;
+  std::optional<absl::StatusOr<HazardHolder>> Ask(ReadRequest& request,
+                                                  Wait& wait) noexcept;
   void ForgetUnpublished(ReadRequest& request) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status Await(const Wait& wait);
@@ -264,12 +242,18 @@ class Shell : public std::enable_shared_from_this<Shell>, protected ForkAware {
   const std::shared_ptr<const std::atomic<bool>> executor_destroyed_;
   const std::shared_ptr<Observer> observer_;
   const std::function<FailureClass(const absl::Status&)> classify_;
+  const std::function<void(HazardHolder)> on_published_;
   const bool show_exception_text_;
   const absl::Duration attempt_timeout_;
   const int default_retries_;
   const bool seeded_by_caller_;
 
   RefreshMachine machine_ ABSL_GUARDED_BY(mutex_);
+  // What reads go through, what it holds, and the withdrawn token that has not
+  // been replaced since.
+  SnapshotCell cell_;
+  Snapshot current_ ABSL_GUARDED_BY(mutex_);
+  Snapshot rejected_ ABSL_GUARDED_BY(mutex_);
   bool closed_ ABSL_GUARDED_BY(mutex_) = false;
   bool forked_ ABSL_GUARDED_BY(mutex_) = false;
   Stats stats_ ABSL_GUARDED_BY(mutex_);

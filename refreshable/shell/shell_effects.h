@@ -6,6 +6,7 @@
 #define REFRESHABLE_SHELL_SHELL_EFFECTS_H_
 
 #include <algorithm>
+#include <memory>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -100,14 +101,16 @@ bool Shell::OnInput(Handle handle) noexcept {
 }
 
 // Handles an input that is the machine's alone: calls `decide` under the lock,
-// with the present moment, and applies the decisions that it fills in.
+// with the present moment, and applies the decisions that it fills in. `token`
+// is what they may publish; if they do not, it is destroyed outside the lock.
 template <typename Decide>
-bool Shell::AskMachine(Decide decide, PublishFn* publish) noexcept {
+bool Shell::AskMachine(Decide decide,
+                       std::shared_ptr<const void> token) noexcept {
   return OnInput([&](const Instant& now, Effects& effects)
                      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
                        Decisions decisions;
                        decide(machine_, now, decisions);
-                       Apply(now, decisions, publish, effects);
+                       Apply(now, decisions, effects, &token);
                      });
 }
 

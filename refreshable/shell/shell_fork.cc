@@ -25,7 +25,7 @@ void Shell::AfterForkInParent() { mutex_.Unlock(); }
 
 void Shell::AfterForkInChild() {
   // From now on reads take the lock, and so call ForgetParent.
-  SetCheckAt(absl::InfinitePast());
+  cell_.SetCheckAt(absl::InfinitePast());
   forked_ = true;
   mutex_.Unlock();
 }

@@ -64,12 +64,11 @@ struct Shell::Wait {
   bool drivable = false;  // This thread drives the executor.
 };
 
-absl::Status Shell::Read(const ReadRequest& request,
-                         absl::FunctionRef<void()> take) {
+absl::StatusOr<HazardHolder> Shell::Read(const ReadRequest& request) {
   ReadRequest asked = request;
   for (;;) {
     Wait wait;
-    std::optional<absl::Status> outcome = Ask(asked, take, wait);
+    std::optional<absl::StatusOr<HazardHolder>> outcome = Ask(asked, wait);
     if (outcome.has_value()) return *std::move(outcome);
     absl::Status status = Await(wait);
     if (!status.ok()) return status;
@@ -77,11 +76,10 @@ absl::Status Shell::Read(const ReadRequest& request,
 }
 
 // Answers the read, or makes it one of the waiters.
-std::optional<absl::Status> Shell::Ask(ReadRequest& request,
-                                       absl::FunctionRef<void()> take,
-                                       Wait& wait) noexcept {
+std::optional<absl::StatusOr<HazardHolder>> Shell::Ask(ReadRequest& request,
+                                                       Wait& wait) noexcept {
   Effects effects;
-  std::optional<absl::Status> outcome;
+  std::optional<absl::StatusOr<HazardHolder>> outcome;
   {
     Section section(this);
     if (closed_) return Destroyed();
@@ -94,10 +92,9 @@ std::optional<absl::Status> Shell::Ask(ReadRequest& request,
     }
     Decisions decisions;
     const auto answer = machine_.OnRead(now, request, decisions);
-    Apply(now, decisions, nullptr, effects);
+    Apply(now, decisions, effects);
     if (answer == RefreshMachine::ReadAnswer::kServe) {
-      take();
-      outcome = absl::OkStatus();
+      outcome = cell_.Take();
     } else if (answer == RefreshMachine::ReadAnswer::kFail) {
       outcome = StatusOfFailure(decisions.failure);
     } else {
@@ -234,8 +231,7 @@ std::optional<absl::Status> Shell::AfterDriving(const Wait& wait) noexcept {
       "idle, and the read has no deadline");
 }
 
-WaiterId Shell::ReadAsync(const ReadRequest& request,
-                          std::unique_ptr<AsyncRead> read) noexcept {
+WaiterId Shell::ReadAsync(const ReadRequest& request, AsyncRead read) noexcept {
   uint64_t id = 0;
   auto waiter = std::make_shared<Waiter>();
   waiter->request = request;
@@ -246,7 +242,7 @@ WaiterId Shell::ReadAsync(const ReadRequest& request,
     Decisions decisions;
     ForgetUnpublished(waiter->request);
     const auto answer = machine_.OnRead(now, waiter->request, decisions);
-    Apply(now, decisions, nullptr, effects);
+    Apply(now, decisions, effects);
     id = ++last_waiter_;
     waiters_.emplace(id, waiter);
     if (answer == RefreshMachine::ReadAnswer::kServe) {
@@ -268,14 +264,11 @@ WaiterId Shell::ReadAsync(const ReadRequest& request,
   return WaiterId{id};
 }
 
-absl::Status Shell::TryRead(absl::FunctionRef<void()> take) noexcept {
+absl::StatusOr<HazardHolder> Shell::TryRead() noexcept {
   Section section(this);
   if (closed_) return Destroyed();
   const Instant now = Now();
-  if (machine_.published_servable(now)) {
-    take();
-    return absl::OkStatus();
-  }
+  if (machine_.published_servable(now)) return cell_.Take();
   return absl::UnavailableError(absl::StrCat(
       "no usable token: ", FreshnessName(machine_.freshness(now)),
       machine_.refreshing() ? ", being refreshed" : ", not being refreshed"));
@@ -428,21 +421,22 @@ void Shell::DeliverHere(uint64_t id) {
 // The token may have changed since the read was settled: it reads again.
 void Shell::Deliver(uint64_t id) {
   std::shared_ptr<Waiter> waiter;
-  absl::Status status;
+  absl::StatusOr<HazardHolder> result;
   OnInput([&](const Instant& now,
               Effects& effects) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     const auto it = waiters_.find(id);
     if (it == waiters_.end() || !it->second->settled) return;
     waiter = it->second;
-    status = waiter->outcome;
-    if (status.ok()) {
+    if (!waiter->outcome.ok()) {
+      result = waiter->outcome;
+    } else {
       Decisions decisions;
       const auto answer = machine_.OnRead(now, waiter->request, decisions);
-      Apply(now, decisions, nullptr, effects);
+      Apply(now, decisions, effects);
       if (answer == RefreshMachine::ReadAnswer::kServe) {
-        waiter->async->TakeLease();
+        result = cell_.Take();
       } else if (answer == RefreshMachine::ReadAnswer::kFail) {
-        status = StatusOfFailure(decisions.failure);
+        result = StatusOfFailure(decisions.failure);
       } else {
         waiter->settled = waiter->dispatched = false;
         if (waiter->request.deadline < absl::InfiniteDuration()) {
@@ -459,7 +453,7 @@ void Shell::Deliver(uint64_t id) {
     if (waiters_.find(id) == waiters_.end()) return;
     RemoveWaiter(id);
   }
-  waiter->async->Finish(std::move(status));
+  waiter->async(std::move(result));
 }
 
 }  // namespace internal

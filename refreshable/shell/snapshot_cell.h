@@ -9,7 +9,6 @@
 #include <cstdint>
 #include <limits>
 #include <memory>
-#include <optional>
 #include <utility>
 
 #include "absl/base/attributes.h"
@@ -50,7 +49,6 @@ inline bool IsNothing(const HazardNode* node) {
 // Load may be called on any thread; all other methods, by one thread at a time.
 // No Load may overlap with destruction. It has cache lines of its own, because
 // its neighbours are written to while other threads read.
-template <typename Token>
 class alignas(64) SnapshotCell {
  public:
   // `clock` is the coarse form of the clock that the times given to `Load` and
@@ -64,11 +62,11 @@ class alignas(64) SnapshotCell {
   // start after this returns do not get an earlier one. Reads of the snapshot
   // must ask the machine from `check_at` on, as after SetCheckAt: if they had
   // to ask until that is called, they would wait for the publisher's lock.
-  [[nodiscard]] Garbage Publish(Snapshot<Token> snapshot,
+  [[nodiscard]] Garbage Publish(Snapshot snapshot,
                                 absl::Time check_at) noexcept {
     const HazardNode* node = Nothing();
     if (snapshot.token != nullptr) {
-      node = new Node(std::move(snapshot));
+      node = new SnapshotNode(std::move(snapshot));
       SetCheckAt(node, check_at);
     }
     // (M1) Sequentially consistent: a read that holds the old node must have
@@ -88,18 +86,18 @@ class alignas(64) SnapshotCell {
     if (!IsNothing(node)) SetCheckAt(node, check_at);
   }
 
-  // Returns the snapshot, if there is one and the coarse clock is certain that
-  // the time to ask has not come.
-  std::optional<Lease<Token>> Load() const {
+  // Holds the snapshot, if there is one and the coarse clock is certain that
+  // the time to ask has not come. Otherwise the result is empty.
+  HazardHolder Load() const {
     const int64_t ticks = clock_.Ticks();
     HazardHolder hold = domain_.Protect(cell_);
-    if (MustAsk(hold.node(), ticks)) return std::nullopt;
-    return Lease<Token>(std::move(hold));
+    if (MustAsk(hold.node(), ticks)) return {};
+    return hold;
   }
 
   // Fast path of Load. May fail spuriously (null node). Makes no call with the
-  // machine's clock, one call with any other. The caller must construct a Lease
-  // from the result.
+  // machine's clock, one call with any other. The caller must construct a
+  // HazardHolder from the result.
   ABSL_ATTRIBUTE_ALWAYS_INLINE HazardRawHolder TryLoad() const {
     if (ABSL_PREDICT_FALSE(!HazardDomain::AtHand(domain_if_system_))) {
       return TryLoadByOtherClock();
@@ -107,29 +105,28 @@ class alignas(64) SnapshotCell {
     return TryHold(domain_if_system_, CoarseWallClock::SystemTicks());
   }
 
-  // Returns the snapshot, if there is one and `now` is before the time to ask.
-  std::optional<Lease<Token>> Load(absl::Time now) const {
+  // Holds the snapshot, if there is one and `now` is before the time to ask.
+  // Otherwise the result is empty.
+  HazardHolder Load(absl::Time now) const {
     HazardHolder hold = domain_.Protect(cell_);
     const auto* const node = static_cast<const TimedNode*>(hold.node());
     if (FloorToUnixNanos(now) >=
         node->check_nanos.load(std::memory_order_relaxed)) {
-      return std::nullopt;
+      return {};
     }
-    return Lease<Token>(std::move(hold));
+    return hold;
   }
 
-  // Returns the snapshot, if there is one. The caller must hold the lock that
-  // Publish is called under. Frees nothing, since freeing may run user code and
-  // that must not happen under the lock.
-  std::optional<Lease<Token>> Take() const {
+  // Holds the snapshot, if there is one; otherwise the result is empty. The
+  // caller must hold the lock that Publish is called under. Frees nothing,
+  // since freeing may run user code and that must not happen under the lock.
+  HazardHolder Take() const {
     const HazardNode* const node = cell_.load(std::memory_order_acquire);
-    if (IsNothing(node)) return std::nullopt;
-    return Lease<Token>(domain_.Count(node));
+    if (IsNothing(node)) return {};
+    return domain_.Count(node);
   }
 
  private:
-  using Node = SnapshotNode<Token>;
-
   void SetCheckAt(const HazardNode* node, absl::Time check_at) const {
     const auto* const timed = static_cast<const TimedNode*>(node);
     // A read checks only one of the two; each is sufficient.

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The Shell's timer.
+
+#include <algorithm>
+#include <cstdint>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "refreshable/executors/executor.h"
+#include "refreshable/shell/shell.h"
+#include "refreshable/shell/shell_effects.h"
+
+namespace refreshable {
+namespace internal {
+
+// The armed timer. If it has not run when it is destroyed, it may be lost.
+class Shell::TimerTask {
+ public:
+  TimerTask(std::shared_ptr<Shell> shell, uint64_t serial)
+      : shell_(std::move(shell)), serial_(serial) {}
+  TimerTask(TimerTask&&) noexcept = default;
+  ~TimerTask() {
+    if (shell_ != nullptr) shell_->OnTimerLost(serial_);
+  }
+  void operator()() && { std::exchange(shell_, nullptr)->OnTimer(serial_); }
+
+ private:
+  std::shared_ptr<Shell> shell_;
+  uint64_t serial_;
+};
+
+// One timer serves the machine, async reads' deadlines and refused callbacks.
+absl::Duration Shell::WakeAt(const Instant& now) const {
+  absl::Duration at = machine_.wake_at(now);
+  if (!deadlines_.empty()) at = std::min(at, deadlines_.begin()->first);
+  if (!parked_.empty()) at = std::min(at, parked_until_);
+  return at;
+}
+
+// Arms the timer for WakeAt. Only one thread at a time does so, outside the
+// lock, and repeats it until nothing has changed meanwhile. If `retry` is set,
+// arms a lost timer again, once.
+void Shell::SyncTimer(bool retry) noexcept {
+  std::vector<Effects> deferred;
+  {
+    ForkMutexLock lock(&mutex_);
+    if (arming_) return;
+    arming_ = true;
+    while (!closed_) {
+      const Instant now = Now();
+      const absl::Duration at = WakeAt(now);
+      const bool lost = timer_lost_;
+      // Re-arm a lost timer in any case if someone depends on it.
+      const bool again =
+          lost && (retry || machine_.waiting() || !deadlines_.empty());
+      if (at == armed_for_ && !again) break;
+      // A timer that is already due will run shortly and handle everything, so
+      // do not replace it.
+      const bool due = timer_ != TimerId::kNone && armed_for_ <= now.since_boot;
+      if (due && !timer_lost_) break;
+      armed_for_ = at;
+      timer_lost_ = retry = false;
+      const uint64_t serial = ++timer_serial_;
+      const TimerId old = std::exchange(timer_, TimerId::kNone);
+      AddThisThread(in_executor_);
+      mutex_.Unlock();
+      TimerId timer = TimerId::kNone;
+      if (old != TimerId::kNone) executor()->Cancel(old);
+      if (at < absl::InfiniteDuration()) {
+        timer = executor()->RunAfter(at - now.since_boot,
+                                     TimerTask(shared_from_this(), serial));
+        if (timer == TimerId::kNone) OnTimerLost(serial);
+      }
+      mutex_.Lock();
+      timer_ = timer;
+      // Reads need not consult the machine every time any longer.
+      if (lost && !timer_lost_ && !closed_) cell_.SetCheckAt(CheckAt(Now()));
+      for (Effects& effects : LeaveExecutor()) {
+        deferred.push_back(std::move(effects));
+      }
+    }
+    arming_ = false;
+  }
+  for (Effects& effects : deferred) CarryOut(effects);
+}
+
+void Shell::OnTimer(uint64_t serial) noexcept {
+  {
+    ForkMutexLock lock(&mutex_);
+    AddThisThread(in_timer_);
+  }
+  OnInput([&](const Instant& now, Effects& effects)
+              ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+                if (serial != timer_serial_) return;
+                timer_ = TimerId::kNone;
+                WakeMachine(now, effects);
+                EndReads(now, now.since_boot, DeadlineExceeded(), effects);
+              });
+  ForkMutexLock lock(&mutex_);
+  RemoveThisThread(in_timer_);
+}
+
+void Shell::WakeMachine(const Instant& now, Effects& effects) {
+  armed_for_ = absl::InfiniteDuration();
+  Decisions decisions;
+  machine_.OnWake(now, decisions);
+  Apply(now, decisions, effects);
+}
+
+// No timer will call OnWake. Until one can be armed, which every event tries,
+// each read must consult the machine, and nothing may wait for time to pass.
+void Shell::OnTimerLost(uint64_t serial) {
+  OnInput([&](const Instant& now,
+              Effects& effects) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    effects.timer_lost = true;
+    if (serial != timer_serial_ || timer_lost_) return;
+    timer_lost_ = true;
+    Decisions decisions;
+    machine_.OnWakeLost(now, decisions);
+    Apply(now, decisions, effects);
+    EndReads(now, absl::InfiniteDuration(),
+             absl::UnavailableError(
+                 "the executor refused the timer for the read's timeout"),
+             effects);
+  });
+}
+
+}  // namespace internal
+}  // namespace refreshable
