@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Combines every situation with every two events that can follow, with an idle
-// executor in between. After each, the schedule explorer's checks are made.
+// Combines every situation with every pair of events that can follow it. The
+// executor becomes idle between the two. The schedule explorer's checks run
+// after each event.
 
 #include <functional>
 #include <string>
@@ -22,7 +23,7 @@ using namespace refreshable_testing::schedule;  // NOLINT: its vocabulary.
 
 absl::Duration S(double seconds) { return absl::Seconds(seconds); }
 
-// The token of `World::Hold` is stale after 200 s and expired after 360 s.
+// The token of `World::Hold` becomes stale at 200 s and expires at 360 s.
 constexpr absl::Duration kStale = absl::Seconds(210);
 constexpr absl::Duration kExpired = absl::Seconds(370);
 
