@@ -188,7 +188,7 @@ TEST_F(LifecycleTest, E1DoesNotWaitForUserCodeAfterARefusedTimer) {
                      leave.WaitForNotification();
                    });
   probe_.on_run_after = [&] {
-    // This is the timer for the attempt's timeout.
+    // The first timer is the one for the attempt's timeout.
     if (probe_.timers() < 2) return;
     probe_.refuse_timers = true;
     probe_.refuse_runs = true;
