@@ -89,8 +89,8 @@ def _native_shell_impl(repository_ctx):
     repository_ctx.file("shell/BUILD")
     repository_ctx.file("shell/sh_test.bzl", "sh_test = native.sh_test\n")
 
-# Every Bazel that reads WORKSPACE brings sh_test itself, and some of them are
-# too old for the real rules_shell.
+# Every Bazel version that reads WORKSPACE has a built-in sh_test, and some of
+# them are too old for rules_shell.
 _native_shell = repository_rule(_native_shell_impl)
 
 _FMT_BUILD = """
@@ -134,7 +134,7 @@ cc_library(
 )
 """
 
-# OpenSSL is the system's.
+# OpenSSL is taken from the system.
 _HTTPLIB_BUILD = """
 load("@rules_cc//cc:defs.bzl", "cc_library")
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // replay FILE...: runs a fuzz target once on each file, without libFuzzer.
-// Fails if there is none: a corpus that is not found is no corpus that passed.
+// Fails if there are no files, because a corpus that is not found must not
+// pass.
 
 #include <cstddef>
 #include <cstdint>
