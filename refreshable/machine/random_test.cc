@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The machine under thousands of random sequences of events, over small whole
-// seconds, against what must hold whatever happens. Seeds are fixed; a failure
-// prints its seed and the events that led to it.
+// The machine under thousands of random sequences of events at small whole
+// seconds, checked against what must always hold. The seeds are fixed. A
+// failure prints its seed and the events that led to it.
 
 #include <algorithm>
 #include <cmath>
@@ -34,7 +34,7 @@ class Sequence {
   explicit Sequence(uint64_t seed)
       : random_(seed), policy_(Policy()), d_(policy_) {}
 
-  // Until something is wrong.
+  // Stops at the first failure.
   void Play(int steps) {
     for (int i = 0; i < steps && !::testing::Test::HasFailure(); ++i) Step();
     if (::testing::Test::HasFailure()) {
@@ -49,8 +49,8 @@ class Sequence {
   };
   struct Call {
     bool abandoned = false;
-    bool outdated = false;   // The generation that it was for is gone.
-    bool forgotten = false;  // By Reset.
+    bool outdated = false;   // Its generation has been replaced or rejected.
+    bool forgotten = false;  // Reset() has forgotten it.
   };
 
   int Below(int n) { return static_cast<int>(random_() % n); }
@@ -163,7 +163,7 @@ class Sequence {
   void Wake() {
     const bool due = d_.wake_at() <= d_.t;
     d_.Wake();
-    // Only a wake that does something may ask for the next one at once.
+    // Only a wake that does something may ask for the next wake at once.
     if (due) {
       EXPECT_TRUE(d_.submitted() || d_.wake_at() > d_.t);
     }
@@ -178,7 +178,7 @@ class Sequence {
       EXPECT_FALSE(started);
       return;
     }
-    // F4, B1; A2 starts anew at once.
+    // F4 and B1 apply. A2 starts an attempt at once.
     if (!exempt_) {
       EXPECT_GE(d_.t, last_start_ + policy_.min_interval);
     }
@@ -273,7 +273,7 @@ class Sequence {
     });
   }
 
-  // Carries out what the event decided.
+  // Applies the decisions of the event.
   void Settle() {
     const Decisions& out = d_.out;
     for (AttemptId id : out.abandon) calls_.at(id).abandoned = true;
@@ -286,7 +286,7 @@ class Sequence {
       EXPECT_TRUE(d_.machine.servable(d_.now()));
     }
     if (out.waiters == Waiters::kFail) {
-      // Or the event started a flight and ended it.
+      // The event may also have started a flight and ended it.
       EXPECT_TRUE(was_refreshing_ || out.submit != AttemptId::kNone);
       EXPECT_FALSE(out.failure.cause.ok());
     }
@@ -307,7 +307,7 @@ class Sequence {
   void CheckState() {
     const RefreshMachine& machine = d_.machine;
     const Instant now = d_.now();
-    // Nobody is left waiting for nothing (B8), nor a flight for no timer.
+    // No read waits without a flight (B8), and no flight waits without a timer.
     EXPECT_TRUE(readers_.empty() || machine.refreshing());
     EXPECT_LE(Count(false), 1);
     if (machine.refreshing() && machine.queued() == AttemptId::kNone) {
@@ -316,7 +316,7 @@ class Sequence {
     if (machine.fatal(now)) {
       EXPECT_EQ(machine.next_start(now), absl::InfiniteDuration());
     }
-    // What is published may be handed out until check_at, and no longer.
+    // The published token may be returned until check_at, and no longer.
     const DualDeadline edge = machine.check_at(now);
     if (!machine.published_servable(now)) {
       EXPECT_TRUE(edge.Reached(now));
@@ -330,8 +330,8 @@ class Sequence {
         machine.published_servable({now.wall + left, now.since_boot + left}));
   }
 
-  // From here, once the calls under way have returned, a read brings a token;
-  // a fatal machine needs a Reset first (B8).
+  // From this state, once the outstanding calls have returned, a read leads to
+  // a token. A fatal machine needs a Reset first (B8).
   void CheckRecovers(MachineDriver d) {
     d.t += S(1000);
     for (const auto& [id, call] : calls_) {
@@ -354,10 +354,10 @@ class Sequence {
   std::mt19937_64 random_;
   const RefreshPolicy policy_;
   MachineDriver d_;
-  std::map<AttemptId, Call> calls_;  // That have not returned.
+  std::map<AttemptId, Call> calls_;  // The calls that have not returned.
   absl::Duration last_call_ = -absl::InfiniteDuration();
-  std::vector<Reader> readers_;   // That wait.
-  std::optional<Reader> joined_;  // By the present event.
+  std::vector<Reader> readers_;   // The reads that wait.
+  std::optional<Reader> joined_;  // The read that the present event added.
   std::vector<std::string> log_;
   bool was_refreshing_ = false;
   bool exempt_ = false;    // From the minimum interval.
