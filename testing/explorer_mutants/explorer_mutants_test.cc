@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Faults planted in the library, and the schedules in which the explorer finds
-// them; the few that it does not find, and why.
+// Faults planted in the library, with the scenarios in which the explorer finds
+// them, and the few faults that it does not find.
 
 #include <algorithm>
 #include <iostream>
@@ -40,7 +40,7 @@ ExploreOptions Depth(int depth) {
 
 struct Fault {
   const char* name;
-  const char* scenario;  // That finds it.
+  const char* scenario;  // The scenario that finds it.
 };
 
 std::ostream& operator<<(std::ostream& os, const Fault& fault) {
@@ -58,14 +58,15 @@ std::string CamelCase(absl::string_view name) {
 
 class PlantedFaultsTest : public testing::Test {
  protected:
-  // There is one thread. Looking for deadlocks takes a fifth of the time.
+  // There is only one thread. Deadlock detection would take a fifth of the
+  // time.
   static void SetUpTestSuite() {
     absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
   }
   ~PlantedFaultsTest() override { Plant(""); }
 };
 
-// The copies are the library as long as no fault is chosen.
+// As long as no fault is planted, the copies behave like the library.
 TEST_F(PlantedFaultsTest, T4NothingIsFoundWhereNothingIsPlanted) {
   for (const NamedScenario& s : Scenarios()) {
     const Report report = Explore(s.scenario, Depth(4));
@@ -94,15 +95,15 @@ TEST_P(FoundFaultsTest, T4IsFoundPrintedAndReplayed) {
 INSTANTIATE_TEST_SUITE_P(
     All, FoundFaultsTest,
     testing::ValuesIn(std::vector<Fault>{
-        // The four that the explorer has to find: the generation check is
-        // removed; refreshing stays set when the executor loses the task;
-        // Invalidate leaves the attempt in flight alone; of two reads that
-        // wait, one is dropped at shutdown.
+        // The explorer must find at least these four: the generation check is
+        // removed; refreshing remains set when the executor loses the task;
+        // Invalidate does not affect the attempt in flight; of two waiting
+        // reads, one is dropped at shutdown.
         {"generation_check", "A2RejectedBesideAnAttempt"},
         {"stuck_flag", "E2LostTasks"},
         {"attempt_ignored", "A2RejectedBesideAnAttempt"},
         {"waiter_dropped", "E1Destroy"},
-        // An attempt that is not run.
+        // Attempts that do not run.
         {"queued_for_good", "F1FirstReads"},
         {"queued_too_short", "F1FirstReads"},
         {"loss_counts", "F1FirstReads"},
@@ -110,7 +111,7 @@ INSTANTIATE_TEST_SUITE_P(
         {"bound_for_good", "F6CallsThatNeverReturn"},
         {"beyond_at_one_pace", "F6CallsThatNeverReturn"},
         {"reset_leaves_calls", "F6CallsThatNeverReturn"},
-        // What an attempt brings.
+        // The results of attempts.
         {"late_success", "F6AttemptsThatTimeOut"},
         {"life_from_answer", "F1FirstReads"},
         {"discard_counts", "F6AttemptsThatTimeOut"},
@@ -185,20 +186,20 @@ INSTANTIATE_TEST_SUITE_P(
         {"spent_joins", "B5BudgetsOfReads"},
         {"probe_retries", "B7SelfHeal"},
         {"permanent_retried", "B1Backoff"},
-        // Those who wait.
+        // Waiting reads.
         {"waits_in_vain", "B1Backoff"},
         {"deadline_missed", "F1FirstReads"},
         {"cancelled_and_called", "R8Cancel"},
         {"not_woken", "F1FirstReads"},
         {"settled_twice", "B3Cooldown"},
-        // The end.
+        // Destruction.
         {"calls_not_told", "E1Destroy"},
         {"timer_left", "E1Destroy"},
     }),
     [](const auto& info) { return CamelCase(info.param.name); });
 
-#ifndef ABSL_HAVE_THREAD_SANITIZER  // It ends the program itself.
-// The source is called under a lock: it calls back, and waits for itself.
+#ifndef ABSL_HAVE_THREAD_SANITIZER  // TSan ends the program itself.
+// The source is called under a lock. It calls back, and waits for itself.
 TEST(PlantedFaultsDeathTest, T4WhatWaitsForItselfIsShownWithItsOrder) {
   Scenario scenario;
   scenario.steps = {ReadAsync()};
@@ -214,7 +215,7 @@ TEST(PlantedFaultsDeathTest, T4WhatWaitsForItselfIsShownWithItsOrder) {
 class UnfoundFaultsTest : public PlantedFaultsTest,
                           public testing::WithParamInterface<const char*> {};
 
-// As they are found, they move up.
+// A fault that is found later moves to the list above.
 TEST_P(UnfoundFaultsTest, T4IsReachedAndNotFound) {
   Plant(GetParam());
   for (const NamedScenario& s : Scenarios()) {
@@ -227,8 +228,8 @@ TEST_P(UnfoundFaultsTest, T4IsReachedAndNotFound) {
 INSTANTIATE_TEST_SUITE_P(
     All, UnfoundFaultsTest,
     testing::Values(
-        // There is one thread, which drives the executor where it would have
-        // to sleep: nobody can be left asleep.
+        // There is one thread, which drives the executor instead of blocking,
+        // so no thread can be left asleep.
         "thread_not_woken"),
     [](const auto& info) { return CamelCase(info.param); });
 
