@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
+#
 # Tests that tidy.sh accepts a tree that keeps its rules, and reports each
 # broken rule.
-# tidy.sh accepts a tree that keeps its rules, and notices each broken one.
 
 set -euo pipefail
 

@@ -293,11 +293,10 @@ TEST_F(ConductorParityTest, C7NoAuthenticationHereIsACredentialForEver) {
 
 // The table of the review. A worker starts before its server, which takes 100 s
 // to start.
-// to come up.
 //
-// before the change   hammers /token       recovers by itself
-// after it            does not hammer      never recovers
-// here                does not hammer      recovers
+//   before the change   hammers /token       recovers by itself
+//   after it            does not hammer      never recovers
+//   here                does not hammer      recovers
 class ConductorStartParityTest : public ConductorParityTest,
                                  public testing::WithParamInterface<int> {
  protected:

@@ -8,13 +8,13 @@
 //   bazel run -c opt //refreshable/tests/soak -- --minutes=60
 //   bazel run --config=tsan //refreshable/tests/soak -- --minutes=5 --seed=42
 //
-// --minutes=N   1 by default; may be a fraction.
-// --seed=N      Random by default, and printed. The same seed brings the same
-//               faults, but the threads meet them in a different order.
-// --threads=N   Number of reading threads; 8 by default.
-// --stuck=N     A thread without progress for N seconds is stuck; 60 by
-// default.
-// --benchmark_min_time, with any value, runs for three seconds.
+//   --minutes=N   1 by default; may be a fraction.
+//   --seed=N      Random by default, and printed. The same seed brings the same
+//                 faults, but the threads meet them in a different order.
+//   --threads=N   Number of reading threads; 8 by default.
+//   --stuck=N     Seconds without progress after which a thread is stuck; 60
+//                 by default.
+//   --benchmark_min_time, with any value, runs for three seconds.
 
 #include <algorithm>
 #include <cstdint>
