@@ -78,7 +78,7 @@ class Enumeration {
       CheckedMachine machine = begin;
       int node = -1;
       for (Input input : beginning) {
-        // This policy has no such input.
+        // This input is impossible under this policy.
         if (!Name(machine.facts(), input)) break;
         node = Try(machine, input, node);
         if (node < 0) return;

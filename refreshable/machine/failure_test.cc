@@ -278,7 +278,7 @@ TEST(RefreshMachineFailureTest, R7BetweenAttemptsTheImpatientLeaveAtOnce) {
   EXPECT_EQ(d.At(S(2)).Read(S(2)), Answer::kWait);  // Due: starts it.
   EXPECT_TRUE(d.submitted());
 
-  // Not between attempts, so the read waits even if it is too late.
+  // There is no flight, so the read waits although it will be too late.
   MachineDriver idle;
   idle.FailTimes(1);
   EXPECT_EQ(idle.At(S(2)).Read(S(1)), Answer::kWait);

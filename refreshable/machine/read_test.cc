@@ -34,7 +34,7 @@ TEST(RefreshMachineReadTest, R2OnlyTheFirstStaleReadStartsARefresh) {
   EXPECT_FALSE(d.submitted());
   EXPECT_EQ(d.At(S(2400)).Read(), Answer::kServe);
   EXPECT_TRUE(d.submitted());
-  // The refresh is queued, running, or on cooldown.
+  // The refresh is first queued, then running, then on cooldown.
   for (int i = 0; i < 3; ++i) {
     EXPECT_EQ(d.Read(), Answer::kServe);
     EXPECT_FALSE(d.submitted());

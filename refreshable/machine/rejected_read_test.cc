@@ -65,7 +65,7 @@ TEST(RefreshMachineRejectedReadTest, A7NotServableAnyMoreIsAnOrdinaryRead) {
   EXPECT_EQ(start->reason, RefreshReason::kExpired);
   EXPECT_EQ(start->rejected, Generation());
   d.Fail();
-  // There are retries, as for any read.
+  // The refresh is retried, as for any read.
   EXPECT_EQ(d.out.waiters, Waiters::kKeep);
   EXPECT_EQ(d.machine.failures(), 1);
 }

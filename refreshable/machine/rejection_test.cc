@@ -75,7 +75,7 @@ TEST(RefreshMachineRejectionTest, A3TheAttemptIsToldWhatWasRejected) {
             RefreshReason::kRejected);
   d.Fail();
   d.At(S(102)).Wake();
-  // Repeated until an attempt succeeds.
+  // This is repeated until an attempt succeeds.
   EXPECT_EQ(d.Start()->rejected, Generation(1));
   d.Succeed(Expiry::In(S(3600)));
   d.At(S(9999));

@@ -86,7 +86,7 @@ TEST(RefreshMachineWaitingTest, B7AShortenedWaitDoesNotExhaust) {
       d.At(d.next_start()).ReadAndStart();
       d.Fail(Busy(), S(1));
       d.At(d.next_start()).ReadAndStart();
-      // At least the computed wait.
+      // This is at least the computed wait.
       d.Fail(Busy(), i % 2 == 0 ? S(60) : kForever);
     }
     EXPECT_TRUE(d.machine.exhausted(d.now()));

@@ -148,7 +148,8 @@ class AsioExecutor::Core final : public std::enable_shared_from_this<Core> {
     explicit Alarm(asio::any_io_executor timers)
         : timer(timers), strand(std::move(timers)) {}
     asio::steady_timer timer;
-    asio::strand<asio::any_io_executor> strand;  // One timer task at a time.
+    asio::strand<asio::any_io_executor>
+        strand;  // Runs one timer task at a time.
   };
 
   bool Idle() const ABSL_SHARED_LOCKS_REQUIRED(mu_) { return running_ == 0; }
@@ -240,7 +241,7 @@ class AsioExecutor::Core final : public std::enable_shared_from_this<Core> {
   Timers timers_ ABSL_GUARDED_BY(mu_);
   absl::flat_hash_map<uint64_t, absl::Duration> due_ ABSL_GUARDED_BY(mu_);
   uint64_t last_id_ ABSL_GUARDED_BY(mu_) = 0;
-  std::optional<Alarm> alarm_ ABSL_GUARDED_BY(mu_);  // Until closed.
+  std::optional<Alarm> alarm_ ABSL_GUARDED_BY(mu_);  // Empty once closed.
 };
 
 thread_local const AsioExecutor::Core::Frame*

@@ -57,7 +57,7 @@ class Program {
       Call([this](Token token) { return servers_.Serve(token); },
            [this, start](int status) { servers_.OnGoodCall(start, status); });
     }
-    executor_.AdvanceBy(kTimeout);  // All calls end.
+    executor_.AdvanceBy(kTimeout);  // Lets all calls end.
     return servers_.outcome();
   }
 

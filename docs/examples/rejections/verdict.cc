@@ -12,7 +12,7 @@
 namespace refreshable_examples {
 namespace {
 
-// Between a caller's calls.
+// The time between two calls of one caller.
 constexpr absl::Duration kPeriod = absl::Seconds(1);
 
 // Returns the number of calls within `time`, rounded up to whole calls: a call
