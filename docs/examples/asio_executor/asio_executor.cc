@@ -148,8 +148,8 @@ class AsioExecutor::Core final : public std::enable_shared_from_this<Core> {
     explicit Alarm(asio::any_io_executor timers)
         : timer(timers), strand(std::move(timers)) {}
     asio::steady_timer timer;
-    asio::strand<asio::any_io_executor>
-        strand;  // Runs one timer task at a time.
+    // Runs one timer task at a time.
+    asio::strand<asio::any_io_executor> strand;
   };
 
   bool Idle() const ABSL_SHARED_LOCKS_REQUIRED(mu_) { return running_ == 0; }
