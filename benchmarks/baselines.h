@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What programs do instead: the patterns found in other code, each written from
-// scratch in its simplest correct form, behind one interface:
+// What other programs do instead of using this library: the patterns found in
+// other code, each written from scratch in its simplest correct form, behind
+// one interface:
 //
 //   explicit Pattern(std::string token);   // The token is good for an hour.
 //   void Publish(std::string token);
@@ -9,9 +10,9 @@
 //                 // pattern do, and reads one byte. Always inlined.
 //   static constexpr char kName[];
 //
-// Each reads the clock that its model reads: patterns of an SDK read
-// std::chrono::system_clock; the others and the floor read the cheapest clock
-// there is, time(2). Thread-safe.
+// Each pattern reads the clock that its model reads: patterns of an SDK read
+// std::chrono::system_clock; the other patterns and the floor read the cheapest
+// clock, time(2). Thread-safe.
 
 #ifndef REFRESHABLE_BENCHMARKS_BASELINES_H_
 #define REFRESHABLE_BENCHMARKS_BASELINES_H_
@@ -54,7 +55,7 @@ inline bool IsGoodBySystemClock(const Entry& entry) {
   return IsBeforeBySystemClock(entry.good_until);
 }
 
-// The floor: the least that a correct read can do. Frees nothing.
+// The floor: the minimum that a correct read must do. Frees nothing.
 class PointerAndTime {
  public:
   static constexpr char kName[] = "floor: pointer, time()";
@@ -97,8 +98,7 @@ class MutexCopy {
 };
 
 // One mutex around everything: its holder reads the clock, refreshes if
-// necessary, and copies everything that belongs to the token (as in Databricks'
-// SDK).
+// necessary, and copies all data of the token (as in Databricks' SDK).
 class MutexAroundEverything {
  public:
   static constexpr char kName[] = "mutex around everything";
@@ -249,7 +249,7 @@ class MutexSharedPtr {
   std::shared_ptr<const Entry> entry_;
 };
 
-// One mutex, under which the reference count of the bytes is raised (as in
+// One mutex, under which the reference count of the bytes is incremented (as in
 // gRPC).
 class MutexSlice {
  public:
@@ -317,8 +317,8 @@ class MutexSlice {
   int64_t good_until_ = 0;
 };
 
-// The atomic operations of C++17 on shared_ptr, which take a lock from a pool.
-// (C++20's std::atomic<std::shared_ptr> has the lock in the pointer.)
+// The atomic operations of C++17 on shared_ptr, which use locks from a pool.
+// (The std::atomic<std::shared_ptr> of C++20 has the lock in the pointer.)
 class AtomicSharedPtr {
  public:
   static constexpr char kName[] = "atomic shared_ptr";

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What an instance costs to create, and to create and destroy, beside one
-// allocation of its size:
+// The cost of creating an instance, and of creating and destroying it, compared
+// with one allocation of its size:
 //
 //   bazel run -c opt //benchmarks:create_benchmark
 
@@ -33,7 +33,8 @@ auto Source() {
       });
 }
 
-// `make` makes one instance; only that is measured if `destroy_too` is false.
+// `make` creates one instance. If `destroy_too` is false, only that is
+// measured.
 template <typename Make>
 void Measure(benchmark::State& state, bool destroy_too, Make make) {
   std::vector<decltype(make())> made;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What a ThreadExecutor costs, and what one tenant's hanging source costs the
-// others:
+// The cost of a ThreadExecutor, and the effect of one tenant's hanging source
+// on others:
 //
 //   bazel run -c opt //benchmarks:executor_benchmark
 //
@@ -9,12 +9,12 @@
 //   while the sources of 0, 32 and 100 others on the same executor hang.
 //   `vs_alone` is the time divided by that with none.
 // - `RunAfter` and `Cancel` of one timer while 1,000 or 1,000,000 are pending,
-//   beside a priority queue under a mutex, which forgets nothing that is
-//   cancelled until it is due. `vs_floor` is the time divided by the queue's.
-// - 100,000 held tokens that fall due for refresh at the same moment, on one
-//   executor: from the first refresh until the last, per token.
+//   compared with a priority queue under a mutex, which keeps cancelled timers
+//   until they are due. `vs_floor` is the time divided by the queue's.
+// - 100,000 held tokens that become due for refresh at the same moment, on one
+//   executor: the time from the first refresh to the last, per token.
 //
-// That 64 threads wait for one refresh is in failure_benchmark.cc.
+// The case of 64 threads that wait for one refresh is in failure_benchmark.cc.
 
 #include <algorithm>
 #include <atomic>
@@ -57,8 +57,7 @@ using SteadyClock = std::chrono::steady_clock;
 using Strings = refreshable::Refreshable<std::string>;
 using Result = absl::StatusOr<Credential<std::string>>;
 
-// The floor of each group is measured first; the last of its runs is the one
-// that counts.
+// The floor of each group is measured first. The last of its runs counts.
 double VsFloor(const std::string& group, bool is_floor, double seconds) {
   static auto* const floors = new std::map<std::string, double>;
   if (is_floor) (*floors)[group] = seconds;
@@ -80,7 +79,8 @@ std::unique_ptr<Strings> Make(Executor* executor, Function source,
   return *std::move(made);
 }
 
-// Another token each time: one that was rejected must not come again.
+// Returns a different token each time, because a rejected one must not come
+// again.
 Result AnswerAtOnce() {
   static std::atomic<int> last{0};
   return Credential<std::string>(std::to_string(++last),
@@ -121,7 +121,7 @@ void RefreshWhileOthersHang(benchmark::State& state) {
   executor.Shutdown(absl::InfiniteDuration());
 }
 
-// The floor: what is cancelled stays in it until it is due.
+// The floor. Cancelled timers stay in it until they are due.
 class PriorityQueue {
  public:
   uint64_t RunAfter(absl::Duration delay, Executor::Task task) {
@@ -132,7 +132,7 @@ class PriorityQueue {
     queue_.push({due, id, std::make_shared<Executor::Task>(std::move(task))});
     return id;
   }
-  // There is nothing that it could do.
+  // A priority queue cannot remove the timer.
   bool Cancel(uint64_t) { return true; }
 
  private:
@@ -186,7 +186,7 @@ void DueTogether(benchmark::State& state) {
           none, SteadyClock::now().time_since_epoch().count());
       refreshed.DecrementCount();
     };
-    // All fall due some time after the last of them has been made.
+    // All tokens become due some time after the last of them has been created.
     const absl::Time expiry = absl::Now() + absl::Seconds(30);
     std::vector<std::unique_ptr<Strings>> all;
     for (int i = 0; i < tokens; ++i) {

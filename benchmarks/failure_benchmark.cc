@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What it costs when the token endpoint is down:
+// The cost of reads while the token endpoint is down:
 //
 //   bazel run -c opt //benchmarks:failure_benchmark
 //
 // 10,000 reads without a thread each, and 64 or 200 threads, wait for one call
-// of the endpoint, and it fails: `join_ns` and `told_ns` are per read, the
-// median over the flights; `calls` is how often the endpoint was called for all
-// of them. Then, until the next attempt is due, reads are told so at once. In
+// of the endpoint, which fails. `join_ns` and `told_ns` are per read, the
+// median over the flights. `calls` is the number of calls of the endpoint for
+// all of them. After that, reads fail at once until the next attempt is due. In
 // each group the floor comes first, and `vs_floor` is the time divided by the
 // floor's.
 
@@ -50,14 +50,14 @@ double Nanoseconds(SteadyClock::duration d) {
   return std::chrono::duration<double, std::nano>(d).count();
 }
 
-// Zero if there are none.
+// Returns zero if there are no values.
 double Median(std::vector<double> values) {
   if (values.empty()) return 0;
   std::sort(values.begin(), values.end());
   return values[values.size() / 2];
 }
 
-// Asks the endpoint, and holds no thread meanwhile.
+// Asks the endpoint without blocking a thread.
 class EndpointSource final : public refreshable::TokenSource<std::string> {
  public:
   explicit EndpointSource(Endpoint* endpoint) : endpoint_(endpoint) {}
@@ -72,8 +72,8 @@ class EndpointSource final : public refreshable::TokenSource<std::string> {
   Endpoint* const endpoint_;
 };
 
-// Lends itself to one flight after the other: each fails at its first attempt,
-// and `Reset` lets the next one begin.
+// Runs one flight after another: each fails at its first attempt, and `Reset`
+// permits the next one.
 template <typename ExecutorType>
 class Ours {
  public:
@@ -116,7 +116,7 @@ class OnThreads : public Ours<refreshable::ThreadExecutor> {
   static void Pump() { std::this_thread::yield(); }
 };
 
-// The one thread that reads does everything else, too.
+// The only thread reads and also runs the executor.
 class OnOneThread : public Ours<refreshable::ManualExecutor> {
  public:
   static constexpr char kName[] = "Refreshable, on a ManualExecutor";
@@ -124,7 +124,7 @@ class OnOneThread : public Ours<refreshable::ManualExecutor> {
   void Pump() { executor_.RunUntilIdle(); }
 };
 
-// Has failed a moment ago.
+// A Refreshable whose attempt has just failed.
 class BetweenAttempts : public OnThreads {
  public:
   explicit BetweenAttempts(Endpoint* endpoint) : OnThreads(endpoint) {
@@ -133,7 +133,7 @@ class BetweenAttempts : public OnThreads {
   }
 };
 
-// What only ours need.
+// Only Refreshable needs these; they do nothing for other patterns.
 template <typename Pattern>
 auto Reset(Pattern& pattern, int) -> decltype(pattern.Reset()) {
   pattern.Reset();
@@ -152,8 +152,7 @@ std::map<std::string, double>& Floors() {
   return *floors;
 }
 
-// The floor of each group is measured first; the last of its runs is the one
-// that counts.
+// The floor of each group is measured first. The last of its runs counts.
 template <typename Pattern>
 double VsFloor(const std::string& group, double ns) {
   double& floor = Floors()[group];
@@ -214,7 +213,7 @@ void ManyThreadsOneFlight(benchmark::State& state) {
       });
     }
     while (there < count) std::this_thread::yield();
-    // Not every pattern can say when all are asleep.
+    // Not every pattern can report when all threads are blocked.
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
     const auto failing = SteadyClock::now();
     endpoint.Fail();
@@ -307,7 +306,8 @@ int main(int argc, char** argv) {
   RegisterThreads<EachCalls>();
   RegisterBetween<RememberedFailure>();
   RegisterBetween<BetweenAttempts>();
-  // The C and C++ libraries leave atomics out while there is one thread.
+  // The C and C++ libraries avoid atomic instructions while there is only one
+  // thread.
   std::thread([] {}).join();
   benchmark::RunSpecifiedBenchmarks();
   return 0;

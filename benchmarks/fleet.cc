@@ -1,20 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A fleet: many clients of one token endpoint, started within a minute, played
-// for a day of virtual time on the pure machine. In the seventh hour something
-// happens to all of them at once. Prints what load that brings to the endpoint
-// and when the clients are well again, beside two hand-written clients; exit
-// code 1 if this library's breaks a limit for one of the seeds.
+// Simulates a fleet: many clients of one token endpoint, started within a
+// minute, over a day of virtual time on the pure machine. In the seventh hour
+// an event affects all of them at once. Prints the load that this causes at the
+// endpoint and when the clients recover, compared with two hand-written
+// clients. The exit code is 1 if a client of this library exceeds a limit for
+// one of the seeds.
 //
 //   bazel run -c opt //benchmarks:fleet -- --out=/tmp
 //
-//   --clients=N  10000 if not given. (So few that a second sees less than a
-//                hundred calls: chance alone breaks the limits per second.)
-//   --seeds=N    Fleets that are played: 3.
-//   --benchmark_min_time, whatever its value, means --out=/tmp.
-//   --out=DIR    An existing folder; gets the calls per second and per minute
-//                of the first fleet as CSV and, where gnuplot is installed,
-//                fleet.png. The working directory if not given.
+//   --clients=N  10000 by default. (With so few that a second sees less than a
+//                hundred calls, chance alone exceeds the limits per second.)
+//   --seeds=N    Number of simulated fleets; 3 by default.
+//   --benchmark_min_time, with any value, means --out=/tmp.
+//   --out=DIR    An existing folder, by default the working directory. It gets
+//                the calls per second and per minute of the first fleet as CSV
+//                and, if gnuplot is installed, fleet.png.
 
 #include <algorithm>
 #include <array>
@@ -63,18 +64,18 @@ constexpr int kHour = 3600;
 constexpr int kDay = 24 * kHour;
 constexpr absl::Duration kTokenLife = absl::Hours(1);
 constexpr absl::Duration kReadEvery = absl::Seconds(60);
-// How long a read waits, and how long the endpoint takes to answer.
+// The timeout of a read, and the time that the endpoint takes to answer.
 constexpr absl::Duration kTimeout = absl::Seconds(10);
 constexpr absl::Duration kLatency = absl::Milliseconds(100);
 constexpr absl::Duration kRetryAfter = absl::Seconds(120);
 constexpr absl::Time kStart = absl::FromUnixSeconds(1'700'000'000);
 constexpr int kLockoutFailures = 5;
-// The refresh after the event's own whose peak is looked at.
+// The number of the refresh after the event's own whose peak is also checked.
 constexpr int kWave = 3;
 
 enum class Kind { kOutage, kThrottled, kRevoked };
 
-// What happens, and between which seconds of the day.
+// The event, and the seconds of the day between which it lasts.
 struct Scenario {
   Kind kind;
   const char* name;
@@ -88,11 +89,11 @@ constexpr Scenario kScenarios[] = {
 
 using PerSecond = std::vector<int>;
 
-// What the endpoint and the clients saw of one day.
+// The observations of the endpoint and the clients on one day.
 struct Day {
   PerSecond calls = PerSecond(kDay);
-  // The calls for the n-th token since the event, which is over for a client
-  // with the first of them.
+  // The calls for the n-th token since the event. For a client the event is
+  // over when it gets the first of these tokens.
   std::array<PerSecond, kWave + 1> waves = {PerSecond(kDay), PerSecond(kDay),
                                             PerSecond(kDay), PerSecond(kDay)};
   std::vector<double> healed_after;  // Seconds, of each client that healed.
@@ -100,14 +101,14 @@ struct Day {
   int minted_twice = 0;              // Clients, within two reads of the event.
 };
 
-// The endpoint and the API, as one client sees them.
+// The endpoint and the API from the point of view of one client.
 class Endpoint {
  public:
   Endpoint(const Scenario& scenario, Day& day)
       : scenario_(scenario), day_(day) {}
   ~Endpoint() { day_.minted_twice += minted_ > 1 ? 1 : 0; }
 
-  // One call for a token. OK if it brings one.
+  // Makes one call for a token. Returns OK if it succeeds.
   absl::Status Call(absl::Duration now) {
     const auto second = static_cast<int>(absl::ToInt64Seconds(now));
     ++day_.calls[second];
@@ -130,7 +131,7 @@ class Endpoint {
     return absl::OkStatus();
   }
 
-  // Whether the API answers 401 at `now` to a token minted then.
+  // Returns whether the API answers 401 at `now` to a token issued at `minted`.
   bool Rejects(absl::Duration minted, absl::Duration now) const {
     const absl::Duration begin = absl::Seconds(scenario_.begin);
     return now >= minted + kTokenLife ||
@@ -145,7 +146,7 @@ class Endpoint {
   absl::Duration not_before_ = -absl::InfiniteDuration();
 };
 
-// One client of this library, whose first read is at `read_at`.
+// Simulates one client of this library whose first read is at `read_at`.
 void PlayRefreshable(absl::Duration read_at, uint64_t seed,
                      Endpoint& endpoint) {
   struct Call {
@@ -213,8 +214,8 @@ class SetClock final : public Clock {
   absl::Duration now;
 };
 
-// One client of another kind; `make` is given what calls the endpoint, and the
-// clock.
+// Simulates one client of another kind. `make` is passed a function that calls
+// the endpoint, and the clock.
 template <typename Make>
 void PlayRival(absl::Duration read_at, Endpoint& endpoint, Make make) {
   SetClock clock;
@@ -262,7 +263,8 @@ Day PlayFleet(const Scenario& scenario, size_t kind, int clients,
   return day;
 }
 
-// The most calls in any `seconds` between `begin` and `end`, per second.
+// Returns the most calls in any `seconds` between `begin` and `end`, per
+// second.
 double Peak(const PerSecond& calls, int seconds, int begin = 0,
             int end = kDay) {
   int64_t sum = 0, most = 0;
@@ -274,7 +276,7 @@ double Peak(const PerSecond& calls, int seconds, int begin = 0,
   return static_cast<double>(most) / seconds;
 }
 
-// When this part of `clients` was well again; negative: never.
+// Returns when this part of `clients` had recovered; negative if never.
 double HealedAfter(const Day& day, double part, int clients) {
   const auto n = static_cast<size_t>(part * clients + 0.5);
   return n > 0 && n <= day.healed_after.size() ? day.healed_after[n - 1] : -1;
@@ -285,8 +287,8 @@ std::string ShowTime(double seconds) {
                      : absl::StrCat(static_cast<int>(seconds + 0.5), " s");
 }
 
-// While the event lasts and the clients heal: what belongs to neither is not
-// looked at.
+// The last second of the event and of the recovery. Later calls are not
+// evaluated.
 int LastSecond(const Scenario& scenario) {
   return scenario.end + 2 * static_cast<int>(absl::ToInt64Seconds(kRetryAfter));
 }
@@ -303,7 +305,8 @@ void Print(const Scenario& scenario, const char* client, int clients,
               Peak(day.waves[kWave], 60) / (clients / 60.0));
 }
 
-// The limits that docs/failure.md promises; false if one is broken.
+// Checks the limits promised in docs/failure.md. Returns false if one is
+// exceeded.
 bool Check(const Scenario& scenario, int clients, const Day& day) {
   bool holds = true;
   const auto limit = [&](const char* what, double found, double most) {
@@ -348,8 +351,8 @@ bool Check(const Scenario& scenario, int clients, const Day& day) {
   return holds;
 }
 
-// Calls in every `seconds`, from ten minutes before the event: a column for
-// each kind of client.
+// Writes the calls in every `seconds` from ten minutes before the event, with
+// one column for each kind of client.
 void WriteCsv(const std::string& path, const Scenario& scenario, int seconds,
               const std::vector<Day>& days) {
   std::ofstream csv(path);
@@ -369,8 +372,9 @@ void WriteCsv(const std::string& path, const Scenario& scenario, int seconds,
   if (!csv) std::fprintf(stderr, "fleet: cannot write %s\n", path.c_str());
 }
 
-// A row of panels for each event, a panel for each kind of client: their lines
-// would hide each other. The time that the event lasts is grey.
+// Draws a row of panels for each event, with one panel for each kind of client,
+// because their lines would cover each other. The duration of the event is
+// grey.
 void Plot(const std::string& out, int clients) {
   const std::string path = absl::StrCat(out, "/fleet.gnuplot");
   std::ofstream script(path);
@@ -396,7 +400,7 @@ void Plot(const std::string& out, int clients) {
     }
   }
   script.close();
-  // Where there is no gnuplot, there is no picture.
+  // If gnuplot is not installed, there is no picture.
   if (std::system(
           absl::StrCat("command -v gnuplot >/dev/null && gnuplot '", path, "'")
               .c_str()) == 0) {
@@ -454,7 +458,7 @@ int main(int argc, char** argv) {
   for (int seed = 1; seed <= flags.seeds; ++seed) {
     for (const Scenario& scenario : kScenarios) {
       std::vector<Day> days;
-      // The others are played once, to compare with.
+      // The other kinds are simulated only once, for comparison.
       for (size_t i = 0; i < (seed == 1 ? 3 : 1); ++i) {
         days.push_back(PlayFleet(scenario, i, flags.clients, seed));
         Print(scenario, kClients[i], flags.clients, days.back());

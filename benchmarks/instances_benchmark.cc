@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Many instances, as a server with a token for each tenant has: a read of one
-// picked at random among 1 and 10,000, and the bytes that each one takes beside
-// its token:
+// Many instances, as in a server with a token for each tenant: the cost of a
+// read of a random one among 1 and 10,000, and the bytes that each one uses
+// besides its token:
 //
 //   bazel run -c opt //benchmarks:instances_benchmark
 //
 // `vs_floor` and `bytes_vs_floor` are the time of a read and the bytes, divided
-// by the floor's with as many instances. Ours share one executor, whose list of
-// tasks is not counted; what it is given to keep is.
+// by those of the floor with as many instances. Our instances share one
+// executor. Its list of tasks is not counted, but the tasks are.
 
 #include <malloc.h>
 
@@ -37,8 +37,8 @@ struct Floor {
   double bytes = 0;
 };
 
-// By number of instances. The floor is measured first; the last of its runs is
-// the one that counts.
+// By number of instances. The floor is measured first. The last of its runs
+// counts.
 std::map<size_t, Floor>& Floors() {
   static auto* const floors = new std::map<size_t, Floor>;
   return *floors;
@@ -69,7 +69,7 @@ void ReadOneOf(benchmark::State& state) {
     patterns.push_back(Make<Pattern>(executor));
   }
   const size_t after = mallinfo2().uordblks;
-  if (count > 1) {  // Of one, the heap's own bookkeeping would be most.
+  if (count > 1) {  // For one, the heap's own data would dominate.
     const double bytes =
         static_cast<double>(after - before) / static_cast<double>(count) -
         kTokenBytes;
@@ -115,7 +115,8 @@ int main(int argc, char** argv) {
   Register<MutexSlice>();
   Register<MutexSharedPtr>();
   Register<AtomicSharedPtr>();
-  // The C and C++ libraries leave atomics out while there is one thread.
+  // The C and C++ libraries avoid atomic instructions while there is only one
+  // thread.
   std::thread([] {}).join();
   benchmark::RunSpecifiedBenchmarks();
   return 0;

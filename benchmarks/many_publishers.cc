@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What piles up when threads do nothing but publish:
+// What accumulates when threads only publish:
 //
 //   bazel run -c opt //benchmarks:many_publishers
 //
-// One line for each number of threads: how many superseded tokens were alive at
-// a time, at most, though nobody held them; and how long the longest `Install`
-// took. Each thread has a Refreshable of its own; the domain is everybody's.
-// Exit code 1 if the bound in docs/memory_model.md does not hold.
+// Prints one line for each number of threads: the maximum number of superseded
+// tokens alive at the same time, although nobody held them, and the duration of
+// the longest `Install`. Each thread has its own Refreshable; the hazard domain
+// is shared. The exit code is 1 if the limit in docs/memory_model.md is
+// exceeded.
 //
-// With --benchmark_min_time, whatever its value: a few publications, to see
-// that it runs.
+// With --benchmark_min_time, with any value, makes only a few publications, to
+// check that it works.
 
 #include <atomic>
 #include <chrono>
@@ -42,7 +43,7 @@ void RaiseTo(std::atomic<int64_t>& most, int64_t value) {
   }
 }
 
-// Counts those that live.
+// Counts its living instances.
 class Token {
  public:
   Token() { RaiseTo(tokens_peak, ++tokens_alive); }
@@ -94,8 +95,8 @@ bool Measure(int threads, int installs) {
     });
   }
   for (std::thread& publisher : publishers) publisher.join();
-  // Beside what is superseded: for each thread what is published, and the two
-  // of them that are on their way into an Install.
+  // Each thread also has one published token, and two on their way into an
+  // Install. These are not superseded.
   const int64_t superseded = tokens_peak - 3 * threads;
   const int64_t bound =
       (threads + refreshable::internal::HazardDomain::kMostHandedOver) *
@@ -119,7 +120,7 @@ int main(int argc, char** argv) {
       std::strncmp(argv[1], kShortForm, std::strlen(kShortForm)) == 0;
   bool good = true;
   for (const int threads : {1, 2, 4, 8, 16, 32}) {
-    // In the short form several times what the bound permits.
+    // The short form still publishes several times the limit.
     good &= refreshable_benchmarks::Measure(
         threads, short_form ? 1000 + 10 * threads : 10000);
   }

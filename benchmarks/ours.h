@@ -30,7 +30,7 @@
 
 namespace refreshable_benchmarks {
 
-// The machine's clocks, or these set back by a duration.
+// The machine's clocks, or the same clocks set back by a duration.
 class ShiftedClock final : public refreshable::Clock {
  public:
   refreshable::Instant Now() const override {
@@ -48,7 +48,8 @@ class ShiftedClock final : public refreshable::Clock {
   absl::Duration back_ = absl::ZeroDuration();
 };
 
-// Keeps its tasks and runs none, so that only what is measured happens.
+// Keeps its tasks and runs none, so that nothing else happens during a
+// measurement.
 class IdleExecutor final : public refreshable::Executor {
  public:
   bool Run(Task task) override { return Keep(std::move(task)); }
@@ -102,7 +103,7 @@ class RefreshableRead {
     if (!installed.ok()) std::abort();
   }
   ABSL_ATTRIBUTE_ALWAYS_INLINE char Read() { return reader().Read(); }
-  // The reader of a thread that reads repeatedly.
+  // Reads repeatedly on one thread.
   class Reader {
    public:
     explicit Reader(Refreshable& refreshable) : refreshable_(refreshable) {}
@@ -134,8 +135,8 @@ class Fresh : public RefreshableRead<IdleExecutor> {
   }
 };
 
-// The token is fifty minutes into its hour, and a refresh is in flight that
-// never ends.
+// The token is fifty minutes into its hour, and a refresh that never ends is in
+// flight.
 class Stale : public RefreshableRead<IdleExecutor> {
  public:
   static constexpr char kName[] = "Refreshable, stale";
@@ -153,8 +154,8 @@ class VirtualTime : public RefreshableRead<refreshable::ManualExecutor> {
   explicit VirtualTime(std::string token) { Publish(std::move(token)); }
 };
 
-// The same protocol with slots that are taken by compare-and-swap, as `Get`
-// does in a build without thread_local.
+// The same protocol with slots acquired by compare-and-swap, as `Get` does in a
+// build without thread_local.
 class SharedSlots {
  public:
   static constexpr char kName[] = "the read alone, without thread_local";

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// How long a publication takes while four threads read without a pause:
+// The duration of a publication while four threads read continuously:
 //
 //   bazel run -c opt //benchmarks:publish_benchmark
 //
-// Each iteration publishes once; p50, p99 and max are over all iterations.
+// Each iteration publishes once. p50, p99 and max are over all iterations.
 // `vs_floor` is the time divided by that of the floor, which allocates and
-// stores a pointer; `vs_ours` is divided by that of Refreshable. In between the
-// readers get the processors: else three hundred publications may be over
-// before any of them had its turn.
+// stores a pointer. `vs_ours` is divided by that of Refreshable. Between
+// iterations the readers get the processors. Otherwise three hundred
+// publications might be over before a reader ran.
 //
-// With --benchmark_min_time, whatever its value: a few iterations, to see that
-// it runs.
+// With --benchmark_min_time, with any value, makes only a few iterations, to
+// check that it works.
 
 #include <algorithm>
 #include <atomic>
@@ -39,8 +39,7 @@ struct Latency {
   double p99 = 0;
 };
 
-// Zeros until the pattern is measured; the last of its runs is the one that
-// counts.
+// All zero until the pattern is measured. The last of its runs counts.
 template <typename Pattern>
 Latency& LatencyOf() {
   static Latency latency;
@@ -55,8 +54,8 @@ void Report(const Latency& latency, const Latency& base, const char* versus,
 
 template <typename Pattern>
 void Publish(benchmark::State& state) {
-  // Memory that has been touched before, for the floor, which frees nothing.
-  // What is allocated behind it keeps it from going back to the system.
+  // Memory that was touched before, for the floor, which frees nothing. The
+  // allocation behind it keeps the memory from being returned to the system.
   auto touched = std::make_unique<std::vector<std::string>>(
       2 * state.max_iterations, std::string(1024, 'x'));
   Pattern pattern(std::string(1024, 'x'));

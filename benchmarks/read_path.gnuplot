@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 #
-# Draws what read_path_gates printed, one pair of bars for each pattern:
+# Draws the output of read_path_gates as one pair of bars for each pattern:
 #
 #   bazel run -c opt //benchmarks:read_path_gates | tee gates.txt
 #   gnuplot -c benchmarks/read_path.gnuplot gates.txt docs/read_path.png
@@ -9,7 +9,7 @@ set terminal pngcairo noenhanced size 1200,640 font 'sans,11'
 set output ARG2
 set datafile separator '|'
 
-# Of the table, up to the first gate: name|1 thread|2 threads.
+# The rows of the table before the first gate: name|1 thread|2 threads.
 rows = "< sed -E '/^(holds|FAILS)/,$d; /^ns per read|disturbed$/d; " \
      . "s/ +([0-9.]+) +([0-9.]+)$/|\\1|\\2/' " . ARG1
 

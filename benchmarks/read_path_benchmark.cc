@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What a read costs, and what it costs when others read too:
+// The cost of a read, alone and with other readers:
 //
 //   bazel run -c opt //benchmarks:read_path_benchmark
 //
-// The floor, the usual patterns and Refreshable in one run; `vs_floor` is the
-// wall time of one read over all threads, divided by the floor's with as many
-// threads and a token as long. Last, tokens of 64 bytes, 1 KiB and 64 KiB:
-// `vs_64_bytes` is the time divided by that with the shortest. Absolute figures
-// of two machines, or of two runs, do not compare.
+// Measures the floor, the usual patterns and Refreshable in one run. `vs_floor`
+// is the wall time of one read over all threads, divided by the floor's with as
+// many threads and a token of the same length. Last come tokens of 64 bytes, 1
+// KiB and 64 KiB, where `vs_64_bytes` is the time divided by that of the
+// shortest. Absolute figures from two machines, or from two runs, are not
+// comparable.
 
 #include <chrono>
 #include <cstddef>
@@ -30,7 +31,7 @@
 namespace refreshable_benchmarks {
 namespace {
 
-// Nothing to be had and none to come: each read is told so.
+// There is no token and no refresh: each read fails at once.
 class Expired : public RefreshableRead<IdleExecutor> {
  public:
   static constexpr char kName[] = "Refreshable, expired, no waiting";
@@ -40,8 +41,8 @@ class Expired : public RefreshableRead<IdleExecutor> {
   }
 };
 
-// The same, while a refresh is in flight that a hundred reads wait for: readers
-// that do not.
+// The same while a hundred reads wait for a refresh in flight. The measured
+// reads do not wait.
 class ExpiredWithWaiters : public RefreshableRead<IdleExecutor> {
  public:
   static constexpr char kName[] = "Refreshable, expired, 100 wait, TryGet";
@@ -56,7 +57,7 @@ class ExpiredWithWaiters : public RefreshableRead<IdleExecutor> {
   }
 };
 
-// Joins them, and leaves at once.
+// The measured reads join the refresh and leave at once.
 class ExpiredJoinAndLeave : public ExpiredWithWaiters {
  public:
   static constexpr char kName[] = "Refreshable, expired, 100 wait, Get(0)";
@@ -69,7 +70,7 @@ class ExpiredJoinAndLeave : public ExpiredWithWaiters {
 constexpr size_t kTokenBytes = 1024;
 constexpr size_t kShortest = 64;
 
-// By number of threads and length of the token.
+// The key is the number of threads and the length of the token.
 using Times = std::map<std::pair<int, size_t>, double>;
 Times& Floors() {
   static auto* const floors = new Times;
@@ -94,7 +95,7 @@ void Read(benchmark::State& state, size_t token_bytes, bool growth) {
                         .count() /
                     static_cast<double>(state.iterations() * state.threads());
   double& floor = Floors()[{state.threads(), token_bytes}];
-  // Measured first; the last of its runs is the one that counts.
+  // The floor is measured first. The last of its runs counts.
   if (std::is_same_v<Pattern, PointerAndTime>) floor = ns;
   state.counters["vs_floor"] = ns / floor;
   if (growth) {
@@ -154,7 +155,8 @@ int main(int argc, char** argv) {
   RegisterGrowth<PointerAndTime>();
   RegisterGrowth<Fresh>();
   RegisterGrowth<MutexCopy>();
-  // The C and C++ libraries leave atomics out while there is one thread.
+  // The C and C++ libraries avoid atomic instructions while there is only one
+  // thread.
   std::thread([] {}).join();
   benchmark::RunSpecifiedBenchmarks();
   return 0;

@@ -1,26 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Whether a read costs what docs/performance.md says: one line per gate, and a
-// non-zero exit code if one does not hold. Ratios, not nanoseconds: both sides
-// are measured in the same run, in turns, and the median of nine counts. To be
-// run on a machine that does nothing else:
+// Checks that a read costs what docs/performance.md says. Prints one line per
+// gate. The exit code is not zero if a gate fails. The gates are ratios, not
+// nanoseconds: both sides are measured alternately in the same run, and the
+// median of nine counts. Must be run on an idle machine:
 //
 //   bazel run -c opt //benchmarks:read_path_gates
 //
-// Two CPUs of a virtual machine may be one core, or share one with a neighbour,
-// from one minute to the next. A repetition in which the floor itself gains
-// little from the second thread, or takes much longer than it did in another
-// one, says nothing about a read: it is made again. If that does not end, the
-// exit code is 2, and nothing is said about any gate.
+// Two CPUs of a virtual machine may at times be one core, or share one with a
+// neighbour. If in a repetition the floor itself gains little from the second
+// thread, or takes much longer than in another repetition, that repetition is
+// repeated. If this does not end, the exit code is 2, and no gate is evaluated.
 //
-// How far the others are behind depends on the processor too: where a mutex is
-// cheap and a load is not, the floor itself may miss a target. Where the floor
-// does not reach a target with 15 % to spare, which is what the first gate
-// allows a read, the gate is printed as "n/a", with the floor's own ratio, and
-// fails only if a read takes more than those 15 %.
+// The lead over the other patterns also depends on the processor: if a mutex is
+// cheap and a load is not, even the floor may miss a target. If the floor does
+// not reach a target with 15 % to spare, which is what the first gate allows a
+// read, the gate is printed as "n/a" with the floor's own ratio. It then fails
+// only if a read exceeds those 15 %.
 //
-// With --benchmark_min_time, whatever its value: once and briefly, exit code 0,
-// to see that it runs.
+// With --benchmark_min_time, with any value, measures only once and briefly,
+// and exits with 0, to check that it works.
 
 #include <algorithm>
 #include <atomic>
@@ -61,17 +60,18 @@ double Median(std::vector<double> values) {
 // One pattern, measured with one and with two threads.
 struct Subject {
   std::string name;
-  // Goes on with a new instance. The earlier ones stay, so that it lies
-  // elsewhere: no result hangs on where in memory one instance happens to be.
+  // Continues with a new instance. The earlier ones are kept, so the new one
+  // has a different address: no result may depend on the address of one
+  // instance.
   std::function<void()> renew;
-  // Wall time per read, over all threads together, in one of `kPlacements`.
+  // Returns the wall time per read, over all threads, in one of `kPlacements`.
   std::function<double(int threads, int placement)> measure;
-  // By number of threads; one for each repetition.
+  // By number of threads, with one value per repetition.
   std::vector<double> ns[3];
 };
 
-// What a thread that reads again and again has in a register: the pattern, or
-// what it names as its reader.
+// Returns what a thread that reads repeatedly keeps in a register: the pattern,
+// or the reader that it provides.
 template <typename Pattern>
 auto ReaderOf(Pattern& pattern, int) -> decltype(pattern.reader()) {
   return pattern.reader();
@@ -81,9 +81,10 @@ Pattern& ReaderOf(Pattern& pattern, ...) {
   return pattern;
 }
 
-// How many reads found no good token. The loop begins `kNops` no-ops after the
-// beginning of a cache line, give or take the compiler's own: at a few cycles
-// per read, where the branches lie is worth a cycle or two, to either side.
+// Returns how many reads found no good token. The loop begins `kNops` no-ops
+// after the start of a cache line, apart from the compiler's own instructions:
+// if a read takes a few cycles, the placement of its branches can change that
+// by a cycle or two.
 template <typename Pattern, int kNops>
 ABSL_ATTRIBUTE_NOINLINE int Read(Pattern& pattern, int64_t reads) {
   auto&& reader = ReaderOf(pattern, 0);
@@ -98,7 +99,7 @@ ABSL_ATTRIBUTE_NOINLINE int Read(Pattern& pattern, int64_t reads) {
 template <typename Pattern>
 using ReadFunction = int (*)(Pattern&, int64_t);
 
-// One for each repetition.
+// There is one placement per repetition.
 constexpr int kPlacements = 9;
 template <typename Pattern>
 constexpr ReadFunction<Pattern> kRead[kPlacements] = {
@@ -146,8 +147,8 @@ Subject Make(int64_t reads) {
       {}};
 }
 
-// One repetition: `slices` of each subject in turns, so that what slows the
-// machine down meanwhile slows all of them down; of each the median.
+// Makes one repetition: measures `slices` of each subject alternately, so that
+// a slowdown of the machine affects all of them, and takes the median of each.
 void Repeat(std::vector<Subject>& subjects, int slices, int placement) {
   for (Subject& subject : subjects) subject.renew();
   for (int threads : {1, 2}) {
@@ -167,7 +168,7 @@ double SpeedUp(const Subject& subject, size_t repetition) {
   return subject.ns[1][repetition] / subject.ns[2][repetition];
 }
 
-// Whether that repetition had two cores for itself, to go by the floor.
+// Returns whether that repetition had two free cores, judged by the floor.
 bool Undisturbed(const Subject& floor, size_t repetition) {
   const double least =
       *std::min_element(floor.ns[1].begin(), floor.ns[1].end());
@@ -175,7 +176,8 @@ bool Undisturbed(const Subject& floor, size_t repetition) {
          floor.ns[1][repetition] <= 1.3 * least;
 }
 
-// Nine repetitions, or one. False: they were disturbed, however often made.
+// Makes nine repetitions, or one. Returns false if too many of them were
+// disturbed.
 bool RepeatUndisturbed(std::vector<Subject>& subjects, bool short_form) {
   constexpr int kMostRepetitions = 10 * kPlacements;
   if (short_form) {
@@ -203,14 +205,14 @@ bool RepeatUndisturbed(std::vector<Subject>& subjects, bool short_form) {
         subject.ns[threads].pop_back();
       }
     }
-    i = 0;  // The least that the floor takes may be less now.
+    i = 0;  // The floor's minimum may have decreased.
   }
   if (again > 0) std::printf("%d repetitions were disturbed\n", again);
   return true;
 }
 
-// How often the scheduler has taken the processor from the calling thread while
-// it could have gone on. A thread that waits for a lock gives it up itself.
+// Returns how often the scheduler has preempted the calling thread. A thread
+// that waits for a lock is not preempted.
 int64_t Preemptions() {
 #ifdef __linux__
   rusage usage;
@@ -219,10 +221,10 @@ int64_t Preemptions() {
   return 0;
 }
 
-// The time that the slowest of a hundred publications takes while four threads
-// read, in nanoseconds. A publication during which the publisher was preempted
-// is made again: five threads share the processors, so it measures how long the
-// scheduler lets another one run. `preempted` counts those.
+// Returns the time in nanoseconds of the slowest of a hundred publications
+// while four threads read. A publication during which the publisher was
+// preempted is repeated, because five threads share the processors and it would
+// measure the scheduler's time slices. `preempted` counts those.
 template <typename Pattern>
 double SlowestPublish(int& preempted) {
   Pattern pattern(std::string(1024, 'x'));
@@ -260,8 +262,8 @@ bool Gate(const char* name, double measured, bool at_most, double target) {
   return holds;
 }
 
-// At least `target`, where the floor reaches it with what the first gate allows
-// a read to spare. Elsewhere a read must keep to that allowance.
+// Requires at least `target`, if the floor reaches that with what the first
+// gate allows a read to spare. Otherwise a read must keep to that allowance.
 bool GateBesideOthers(const char* name, double measured, double floor,
                       double target) {
   const double allowed = floor / kAllowedOverFloor;
@@ -276,8 +278,8 @@ bool GateBesideOthers(const char* name, double measured, double floor,
 
 int Main(bool short_form) {
   const int repetitions = short_form ? 1 : kPlacements;
-  // With one thread alone the C and C++ libraries leave atomics out, which no
-  // program that needs this library ever sees.
+  // With only one thread, the C and C++ libraries avoid atomic instructions.
+  // Programs that need this library always have several.
   std::atomic<bool> stop{false};
   std::thread second([&] {
     while (!stop) std::this_thread::sleep_for(std::chrono::milliseconds(10));
@@ -310,7 +312,7 @@ int Main(bool short_form) {
     std::printf("%-45s %10.2f %10.2f\n", subject.name.c_str(),
                 Median(subject.ns[1]), Median(subject.ns[2]));
   }
-  // The median over the repetitions of what `of` says about one.
+  // Returns the median of `of` over the repetitions.
   const auto median = [&](const std::function<double(int)>& of) {
     std::vector<double> values;
     for (int i = 0; i < repetitions; ++i) values.push_back(of(i));
@@ -321,7 +323,7 @@ int Main(bool short_form) {
       return subjects[above].ns[threads][i] / subjects[below].ns[threads][i];
     });
   };
-  // The peer that is least behind `subject`.
+  // Returns the ratio of the pattern that is closest to `subject`.
   const auto best = [&](int subject, int threads) {
     double least = ratio(kMutexCopy, subject, threads);
     for (size_t peer = kMutexCopy; peer < subjects.size(); ++peer) {

@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What programs do instead while there is no token: the patterns found in other
+// What other programs do while there is no token: the patterns found in other
 // code, each in its simplest correct form, behind three interfaces.
 //
-// Without a thread each:
+// Reads without a thread each:
 //
 //   explicit Pattern(Endpoint* endpoint);
 //   void Join(std::function<void(const absl::Status&)> told);  // A reader.
 //
-// With a thread each, which ends with the failure:
+// Reads with a thread each; the call returns when the refresh fails:
 //
 //   absl::Status Wait();
 //
-// After a failure, before the next attempt is due:
+// Reads after a failure, before the next attempt is due:
 //
 //   absl::Status Read();
 //
@@ -59,7 +59,7 @@ class Endpoint {
     changed_.wait(lock, [this] { return failing_; });
     return Failure();
   }
-  // Ends all calls, and every later call, until `Hold`.
+  // Ends all calls, including new ones, until `Hold`.
   void Fail() {
     std::vector<Done> waiting;
     {
@@ -90,7 +90,8 @@ class Endpoint {
 
 // ---- Without a thread each ----
 
-// The floor: callbacks in a list. The thread that completes the call runs all.
+// The floor: callbacks in a list. The thread that completes the call runs them
+// all.
 class CallbackList {
  public:
   static constexpr char kName[] = "floor: list of callbacks";
@@ -118,7 +119,7 @@ class CallbackList {
   std::vector<Endpoint::Done> waiting_;
 };
 
-// Each caller makes a call of its own (a cache without single flight).
+// Each caller makes its own call (as in a cache without single flight).
 class EachCalls {
  public:
   static constexpr char kName[] = "each calls the endpoint";
@@ -199,7 +200,8 @@ class SharedFuture {
   std::shared_future<absl::Status> flight_;
 };
 
-// The mutex is held during the call, and the next thread finds no token either.
+// The mutex is held during the call. The next thread then finds no token
+// either.
 class LockedCall {
  public:
   static constexpr char kName[] = "mutex held over the call";

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# Every code block of a document that is headed
+# Checks that every code block of a document below a line
 #   <!-- snippet: FILE#NAME -->
-# is, letter by letter, what stands between // [NAME] and // [/NAME] in FILE, or
-# between # [NAME] and # [/NAME]. There may be several such parts.
+# equals exactly the text between // [NAME] and // [/NAME] in FILE, or between #
+# [NAME] and # [/NAME]. FILE may have several such parts.
 
 set -euo pipefail
 

@@ -15,8 +15,9 @@ namespace refreshable {
 namespace {
 
 TEST(ClockTest, WallIsTheSystemsTime) {
-  // Read between two readings of the same clock; Abseil's own may be off from
-  // it by what it interpolates. No wall step is expected in between.
+  // The wall time must lie between two readings of absl::Now(), which may
+  // differ from the system's clock because Abseil interpolates. No wall step is
+  // expected meanwhile.
   const absl::Duration kSlack = absl::Seconds(1);
   const absl::Time before = absl::Now();
   const absl::Time wall = SystemClock::Get().Now().wall;
@@ -58,7 +59,8 @@ TEST(ClockTest, InstantsCompareByBothClocks) {
   EXPECT_TRUE(a != later_boot);
 }
 
-// The coarse clock errs to the early side only, and by two seconds at most.
+// The coarse clock may only be behind the system's clock, by at most two
+// seconds.
 TEST(ClockTest, R6CoarseSystemTimeIsNeverCertainTooLate) {
   const CoarseWallClock clock = SystemClock::Get().CoarseWall();
   EXPECT_GE(clock.Ticks(), clock.TicksBefore(SystemClock::Get().Now().wall));

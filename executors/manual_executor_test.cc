@@ -212,7 +212,7 @@ TEST_F(ManualExecutorTest, T1SuspendInsideATaskIsTheTimeTheTaskTakes) {
   executor_.RunAfter(absl::Seconds(1), Log("late"));
   executor_.RunAfter(absl::Seconds(4), Log("on time"));
   executor_.AdvanceBy(absl::Seconds(2));
-  // The advance ends where the task took it, and not before.
+  // The advance ends at the time to which the task took it, not before.
   EXPECT_EQ(Elapsed(), absl::Seconds(3));
   executor_.AdvanceBy(absl::Seconds(1));
   EXPECT_THAT(log_, ElementsAre("late@3s", "on time@4s"));
@@ -396,7 +396,7 @@ TEST_F(ManualExecutorTest, T1InExecutorThreadInsideTasksOfTheOwner) {
 }
 
 TEST_F(ManualExecutorTest, T1OtherThreadsMayQueueAndCancel) {
-  // Their threads overlap with each other and with the driving.
+  // The threads overlap with each other and with the thread that drives.
   constexpr int kThreads = 4;
   constexpr int kTasks = 200;
   int ran = 0;
@@ -480,7 +480,8 @@ TEST_F(ManualExecutorDeathTest, T1DestroyedInsideItsOwnTaskEndsTheProgram) {
 }
 
 TEST_F(ManualExecutorDeathTest, T1DestroyedBeforeItsUsers) {
-  // A pending task's destructor that uses the executor shows a living user.
+  // A pending task whose destructor uses the executor proves that a user still
+  // exists.
   EXPECT_DEATH(
       {
         auto executor = std::make_unique<ManualExecutor>();

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What is ThreadExecutor's own; testing/executor_conformance.h has the rest.
+// Tests specific to ThreadExecutor; testing/executor_conformance.h has the
+// rest.
 
 #include "refreshable/executors/thread_executor.h"
 
@@ -81,7 +82,7 @@ class FakeClock final : public Clock {
     now_.since_boot += since_boot;
   }
 
-  // Waits until the clock was read `n` times more.
+  // Waits until the clock has been read `n` more times.
   void AwaitReadings(int n) const {
     absl::MutexLock lock(&mu_);
     const int target = readings_ + n;
@@ -173,7 +174,7 @@ TEST(ThreadExecutorTest, WorkersWorkAtTheSameTime) {
   const auto executor = WithWorkers(kWorkers);
   for (int i = 0; i < kWorkers; ++i) {
     executor->Run([&] {
-      // Each needs the others to be in theirs.
+      // No task can return before the others are inside theirs.
       if (all_inside->Block()) delete all_inside;
       done.DecrementCount();
     });
@@ -189,7 +190,7 @@ TEST(ThreadExecutorTest, RunRefusesBeyondMaxQueued) {
     stop.WaitForNotification();
   }));
   started.WaitForNotification();
-  // The running task does not count.
+  // The running task does not count towards the limit.
   EXPECT_TRUE(executor->Run([] {}));
   EXPECT_TRUE(executor->Run([&] { drained.Notify(); }));
   EXPECT_FALSE(executor->Run([] {}));
@@ -207,7 +208,7 @@ TEST(ThreadExecutorTest, RunAfterRefusesBeyondMaxTimers) {
   EXPECT_NE(add(), TimerId::kNone);
   EXPECT_EQ(add(), TimerId::kNone);
   EXPECT_TRUE(executor->Cancel(first));
-  // A timer that runs no longer counts.
+  // A timer that is running does not count towards the limit.
   absl::Notification fired;
   EXPECT_NE(executor->RunAfter(absl::ZeroDuration(),
                                [&] {
@@ -242,11 +243,11 @@ TEST(ThreadExecutorTest, R6TimerSeesSuspendAndIgnoresWallSteps) {
   const auto executor = ThreadExecutorTestPeer::Create(clock);
   absl::Notification fired;
   executor->RunAfter(absl::Hours(10), [&] { fired.Notify(); });
-  // With two readings, the last began after the step.
+  // After two readings, the second one must have begun after the step.
   clock.Move(/*wall=*/absl::Hours(100), absl::ZeroDuration());
   clock.AwaitReadings(2);
   EXPECT_FALSE(fired.HasBeenNotified());
-  // The machine was suspended: no thread noticed time passing.
+  // The machine was suspended; no thread noticed that time passed.
   clock.Move(/*wall=*/-absl::Hours(200), absl::Hours(10));
   fired.WaitForNotification();
 }
@@ -354,7 +355,7 @@ TEST(ThreadExecutorTest, E4ForkedChildGetsThreadsOfItsOwn) {
     return !inherited_ran;
   }));
 
-  // The parent goes on as before.
+  // The parent's executor works as before.
   absl::Notification ran;
   executor->Run([&] { ran.Notify(); });
   ran.WaitForNotification();

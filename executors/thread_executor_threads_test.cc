@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Which threads a ThreadExecutor makes, and what becomes of them at its end.
+// Which threads a ThreadExecutor creates, and what happens to them at its end.
 
 #include <algorithm>
 #include <atomic>
@@ -26,14 +26,14 @@ using ::testing::IsEmpty;
 using ::testing::internal::CaptureStderr;
 using ::testing::internal::GetCapturedStderr;
 
-// Waits for its tasks at its end, however slow the machine is.
+// Returns options with which the destructor waits for all tasks.
 ThreadExecutor::Options Patient() {
   ThreadExecutor::Options options;
   options.shutdown_grace = absl::InfiniteDuration();
   return options;
 }
 
-// Tasks that block until they are let go, at the latest by the destructor.
+// Tasks that block until LetGo() is called, at the latest by the destructor.
 class Blockade {
  public:
   ~Blockade() { LetGo(); }
@@ -49,7 +49,7 @@ class Blockade {
   }
 
  private:
-  // Shared with tasks that are about to return.
+  // Shared with tasks that have not returned yet.
   const std::shared_ptr<absl::Notification> go_ =
       std::make_shared<absl::Notification>();
 };
@@ -67,7 +67,7 @@ void FireAndWait(Executor& executor) {
   fired.WaitForNotification();
 }
 
-// Four workers were all that there was, and two sources that hung held them.
+// There were only four workers, and two hanging sources occupied them.
 TEST(ThreadExecutorThreadsTest, X1WhatBlocksHoldsUpNothingElse) {
   for (const int blocked : {4, 32, 300}) {
     SCOPED_TRACE(blocked);
@@ -75,7 +75,7 @@ TEST(ThreadExecutorThreadsTest, X1WhatBlocksHoldsUpNothingElse) {
     Blockade blockade;
     absl::BlockingCounter started(std::min(blocked, 256));
     for (int i = 0; i < blocked; ++i) {
-      // Those beyond the bound stay in the queue.
+      // The tasks beyond the limit of 256 threads stay in the queue.
       ASSERT_TRUE(
           executor->RunBlocking(blockade.Task(i < 256 ? &started : nullptr)));
     }
@@ -108,7 +108,7 @@ TEST(ThreadExecutorThreadsTest, X1BlockingTasksBeyondTheBoundWaitTheirTurn) {
   third.WaitForNotification();
 }
 
-// A callback may read another Refreshable, and then it blocks.
+// A callback may read another Refreshable, and such a read blocks.
 TEST(ThreadExecutorThreadsTest, X1CallbacksThatBlockGetFurtherThreads) {
   const auto executor = *ThreadExecutor::Create(Patient());
   Blockade blockade;
@@ -117,7 +117,7 @@ TEST(ThreadExecutorThreadsTest, X1CallbacksThatBlockGetFurtherThreads) {
 }
 
 TEST(ThreadExecutorThreadsTest, X1IdleThreadsEnd) {
-  // Told when the thread that has touched it ends.
+  // Counts down when a thread that has touched it ends.
   static absl::BlockingCounter* const ended = new absl::BlockingCounter(8);
   struct Farewell {
     bool touched = false;
@@ -141,7 +141,7 @@ TEST(ThreadExecutorThreadsTest, X1IdleThreadsEnd) {
     blockade.LetGo();
     ended->Wait();
   }
-  // And others are made when they are needed again.
+  // New threads are created when they are needed again.
   absl::Notification ran;
   ASSERT_TRUE(executor->RunBlocking([&] { ran.Notify(); }));
   ran.WaitForNotification();
@@ -157,7 +157,7 @@ TEST(ThreadExecutorThreadsTest, X1BlockingTaskIsInsideTheExecutor) {
   ran.WaitForNotification();
 }
 
-// From the 16,385th on, timers and tasks were refused.
+// Timers and tasks beyond the first 16,384 were refused.
 TEST(ThreadExecutorThreadsTest, X2NothingIsRefusedForNumber) {
   constexpr int kMany = 20000;
   ThreadExecutor::Options options = Patient();
@@ -221,8 +221,8 @@ TEST(ThreadExecutorThreadsTest, X4ShutdownDropsWhatIsQueued) {
   EXPECT_EQ(queued.use_count(), 1);
 }
 
-// An executor whose memory outlives it, as that of a static one does, and which
-// waits for nothing.
+// An executor that waits for nothing when it is destroyed, and whose memory
+// remains valid afterwards, like that of a static object.
 struct Ghost {
   void Destroy() { executor.~ThreadExecutor(); }
 
@@ -243,7 +243,8 @@ TEST(ThreadExecutorThreadsTest, X4TasksLeftRunningKeepTheirThreads) {
   ASSERT_TRUE(ghost->executor.RunBlocking([&, task = blockade.Task(
                                                   &started)]() mutable {
     std::move(task)();
-    // What it has no right to do ends well where the memory is there.
+    // These calls are not allowed, but must work as long as the memory is
+    // valid.
     EXPECT_FALSE(ghost->executor.Run([] { FAIL(); }));
     EXPECT_FALSE(ghost->executor.RunBlocking([] { FAIL(); }));
     EXPECT_EQ(ghost->executor.RunAfter(absl::ZeroDuration(), [] { FAIL(); }),
@@ -262,7 +263,7 @@ TEST(ThreadExecutorThreadsTest, X4TasksLeftRunningKeepTheirThreads) {
   went_on.WaitForNotification();
 }
 
-// A call in the moment when the destructor ended was taken for a misuse.
+// A call at the moment when the destructor ended was reported as misuse.
 TEST(ThreadExecutorThreadsTest, X4TasksLeftRunningAreRefusedAtAnyMoment) {
   constexpr int kTimes = 50;
   CaptureStderr();

@@ -29,7 +29,7 @@
 #include "refreshable/executors/thread_executor.h"
 
 namespace {
-// Called once, before the next thread is made.
+// Called once, before the next thread is created.
 std::function<void()> before_next_thread;
 }  // namespace
 
@@ -46,7 +46,7 @@ extern "C" int pthread_create(pthread_t* thread, const pthread_attr_t* attr,
 #ifdef __cpp_exceptions
 namespace {
 thread_local bool out_of_memory = false;
-// Of those of the executor that a task has not reached yet.
+// Concerns new threads of the executor that have not reached their first task.
 std::atomic<bool> new_threads_have_no_memory{false};
 thread_local bool has_memory = false;
 
@@ -78,8 +78,8 @@ class ThreadExecutorTestPeer {
 
 namespace {
 
-// While it lives, there is room for half the stack of another thread: enough
-// for all else that is needed meanwhile.
+// While this object exists, memory for only half the stack of another thread is
+// left. That is enough for everything else that the tests need.
 class NoThreads {
  public:
   NoThreads() {
@@ -107,8 +107,8 @@ ThreadExecutor::Options Patient() {
   return options;
 }
 
-// A thread that could not be made was an exception, and ended the program where
-// there are none.
+// A refused thread caused an exception, or ended the program if exceptions are
+// disabled.
 TEST(ThreadRefusalTest, X3CreateSaysThatThereAreNoThreads) {
   const NoThreads no_threads;
   EXPECT_EQ(ThreadExecutor::Create(Patient()).status().code(),
@@ -122,7 +122,7 @@ TEST(ThreadRefusalTest, X3TheFirstBlockingTaskIsRefusedWithoutAThread) {
     const NoThreads no_threads;
     EXPECT_FALSE(executor->RunBlocking([task] { FAIL(); }));
     EXPECT_EQ(task.use_count(), 1);
-    // There is a thread for these already.
+    // These calls already have a thread.
     absl::Notification ran, fired;
     EXPECT_TRUE(executor->Run([&] { ran.Notify(); }));
     EXPECT_NE(executor->RunAfter(absl::ZeroDuration(), [&] { fired.Notify(); }),
@@ -150,7 +150,7 @@ TEST(ThreadRefusalTest, X3FurtherBlockingTasksWaitForAThread) {
       go.WaitForNotification();
     }));
   }
-  // Though the thread that there was is still blocked.
+  // The task runs although the only earlier thread is still blocked.
   queued_ran.WaitForNotification();
   {
     const NoThreads no_threads;
@@ -160,7 +160,7 @@ TEST(ThreadRefusalTest, X3FurtherBlockingTasksWaitForAThread) {
   }
 }
 
-// A clock that moves by hand.
+// A clock that the test moves.
 class HandClock final : public Clock {
  public:
   Instant Now() const override {
@@ -172,9 +172,9 @@ class HandClock final : public Clock {
   std::atomic<int> millis_{0};
 };
 
-// Each time that the system was asked again it was asked for one thread only,
-// and only if none of the others had taken a task since. Here the last ones
-// would wait for ever.
+// Each time that the executor asked the system again, it asked for one thread
+// only, and only if no other thread had taken a task since. Here the last tasks
+// would wait forever.
 TEST(ThreadRefusalTest, X1AllThatWaitForThreadsGetThemOnceThereAreSome) {
   constexpr int kTasks = 10;
   HandClock clock;
@@ -201,8 +201,8 @@ TEST(ThreadRefusalTest, X1AllThatWaitForThreadsGetThemOnceThereAreSome) {
   executor->Shutdown(absl::InfiniteDuration());
 }
 
-// One thread of a child uses the executor for the first time while another one
-// shuts it down. It ran on.
+// A thread of a child uses the executor for the first time while another one
+// shuts it down. The executor then continued to run.
 TEST(ThreadRefusalTest, X4AChildsFirstUseDuringShutdownIsRefused) {
   const auto executor = *ThreadExecutor::Create(Patient());
   const pid_t child = fork();
@@ -241,8 +241,8 @@ TEST(ThreadRefusalTest, X3WithoutMemoryTasksAreRefused) {
   EXPECT_EQ(id, TimerId::kNone);
 }
 
-// A thread that was made needed memory of its own before its first task, and
-// ended the program where there was none.
+// A new thread needed memory before its first task, and ended the program if
+// there was none.
 TEST(ThreadRefusalTest, X3AThreadThatWasMadeNeedsNoMoreMemory) {
   has_memory = true;
   const auto executor = *ThreadExecutor::Create(Patient());

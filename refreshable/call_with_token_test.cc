@@ -46,7 +46,7 @@ class CallWithTokenTest : public testing::Test {
     token_ = *Token::Create(source_.Share(), {&executor_, policy});
   }
 
-  // Accepts every token but these.
+  // Rejects exactly these tokens.
   Response Serve(const TokenLease& lease, std::vector<std::string> rejected) {
     calls_.push_back(lease.token());
     for (const std::string& token : rejected) {
@@ -131,7 +131,7 @@ TEST_F(CallWithTokenTest, A4NoTimeForTheRefreshSoTheCallerGetsTheFirstAnswer) {
             absl::Seconds(3));
 }
 
-// One endpoint rejects every token: its calls wait for nothing, and no other
+// An endpoint that rejects every token: its calls do not wait, and no other
 // call loses its token.
 TEST_F(CallWithTokenTest, A4AServerThatRejectsAllDisturbsNobodyElse) {
   RefreshPolicy policy;
@@ -171,7 +171,8 @@ TEST_F(CallWithTokenTest, A4ARejectedReplayIsReported) {
   EXPECT_EQ(token_->stats().tokens_rejected, 2);
 }
 
-// The timeout covers both reads and both calls; each call is told the rest.
+// The timeout covers both reads and both calls. Each call is passed the
+// remaining time.
 TEST_F(CallWithTokenTest, A4OneDeadlineForReadsAndCalls) {
   source_.AlwaysWith(
       [&](const FetchContext&) -> absl::StatusOr<Credential<std::string>> {
@@ -202,7 +203,7 @@ TEST_F(CallWithTokenTest, A4NothingLeftStartsARefreshForLaterCalls) {
   options.timeout = absl::Seconds(2);
   absl::Status refresh;
   const auto serve = [&](const TokenLease& lease) {
-    executor_.AdvanceBy(absl::Seconds(9));  // The call was not cut short.
+    executor_.AdvanceBy(absl::Seconds(9));  // The call was not interrupted.
     return Serve(lease, {"t1"});
   };
   EXPECT_EQ(CallWithToken(*token_, options, serve, Is401, &refresh)->body,
@@ -213,7 +214,7 @@ TEST_F(CallWithTokenTest, A4NothingLeftStartsARefreshForLaterCalls) {
   EXPECT_EQ(CallWithToken(*token_, {}, serve, Is401, &refresh)->body,
             "yes to t2");
   EXPECT_TRUE(refresh.ok());
-  // There is a later token, but no time for a second call.
+  // There is a newer token, but no time left for a second call.
   source_.Answer("t3", absl::Hours(1));
   const auto replaced = [&](const TokenLease& lease) {
     EXPECT_TRUE(token_->Install({"t4", Expiry::In(absl::Hours(1))}).ok());
@@ -240,7 +241,8 @@ TEST_F(CallWithTokenTest, A4TheRefreshsOwnStatusIsNotHidden) {
   EXPECT_EQ(CallWithToken(*token_, {}, serve, Is401, &refresh)->status, 401);
   EXPECT_EQ(refresh.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_FALSE(IsFatal(refresh));
-  executor_.AdvanceBy(absl::Hours(1));  // Expired, and served degraded.
+  // The token is expired and served degraded.
+  executor_.AdvanceBy(absl::Hours(1));
   (void)token_->Get();
   EXPECT_EQ(CallWithToken(*token_, {}, serve, Is401, &refresh)->status, 401);
   EXPECT_TRUE(IsFatal(refresh)) << refresh;

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The dependencies of refreshable under WORKSPACE, pinned in this one place.
 
-Each is left alone where the caller's WORKSPACE has already defined it.
+A dependency that the caller's WORKSPACE has already defined is not changed.
 """
 
 load("@bazel_tools//tools/build_defs/repo:http.bzl", "http_archive")
 load("@bazel_tools//tools/build_defs/repo:utils.bzl", "maybe")
 
 def refreshable_deps():
-    """What a program that depends on refreshable needs."""
+    """Declares what a program that depends on refreshable needs."""
     maybe(
         http_archive,
         name = "com_google_absl",
@@ -52,7 +52,7 @@ def refreshable_deps():
     )
 
 def refreshable_dev_deps():
-    """What refreshable's own tests, examples and benchmarks need besides."""
+    """Declares what refreshable's own tests, examples and benchmarks also need."""
     maybe(_native_shell, name = "rules_shell")
     maybe(
         http_archive,
@@ -89,8 +89,8 @@ def _native_shell_impl(repository_ctx):
     repository_ctx.file("shell/BUILD")
     repository_ctx.file("shell/sh_test.bzl", "sh_test = native.sh_test\n")
 
-# Every Bazel that reads WORKSPACE brings sh_test itself, and some of them are
-# too old for the real rules_shell.
+# Every Bazel version that reads WORKSPACE has a built-in sh_test, and some of
+# them are too old for rules_shell.
 _native_shell = repository_rule(_native_shell_impl)
 
 _FMT_BUILD = """
@@ -134,7 +134,7 @@ cc_library(
 )
 """
 
-# OpenSSL is the system's.
+# OpenSSL is taken from the system.
 _HTTPLIB_BUILD = """
 load("@rules_cc//cc:defs.bzl", "cc_library")
 

@@ -61,7 +61,7 @@ TEST(FormatTest, S2Names) {
   EXPECT_EQ(Printed(OnExhausted::kFatal), "fatal");
 }
 
-// Dashboards are built on these.
+// Dashboards depend on these names.
 TEST(FormatTest, S1EventNamesAreStable) {
   const char* const names[] = {"attempt_started",   "attempt_failed",
                                "attempt_abandoned", "attempt_discarded",

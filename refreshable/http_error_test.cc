@@ -77,8 +77,8 @@ TEST(HttpErrorTest, B2StatusesMapToCodesAndClasses) {
   }
 }
 
-// Even for a success the result must not be OK: a source would make a StatusOr
-// of an OK status, which ends the program.
+// The result must not be OK even for a success: a source would pass it to
+// StatusOr, which ends the program if the status is OK.
 TEST(HttpErrorTest, B2NeverOk) {
   for (int http_status = -1; http_status <= 1000; ++http_status) {
     EXPECT_FALSE(Answer(http_status).ok()) << http_status;
@@ -87,7 +87,7 @@ TEST(HttpErrorTest, B2NeverOk) {
   EXPECT_EQ(Answer(204).code(), Code::kUnknown);
 }
 
-// Contract B2, seeds L5: exactly these are retried.
+// Clause B2 and parity row L5: exactly these statuses are retried.
 TEST(HttpErrorTest, B2RetriedStatusesAreExactlyTheFour) {
   for (int http_status = 100; http_status < 600; ++http_status) {
     const bool retried = http_status == 429 || http_status == 502 ||
@@ -137,7 +137,7 @@ TEST(HttpErrorTest, B2OauthErrorCodes) {
   }
   EXPECT_EQ(Answer(401, "invalid_client").code(), Code::kUnauthenticated);
   EXPECT_EQ(Answer(400, "invalid_grant").code(), Code::kInvalidArgument);
-  // Section 4.1.2.1, and RFC 8628, section 3.5, whatever the status says.
+  // See section 4.1.2.1, and RFC 8628, section 3.5. The status does not matter.
   for (const int http_status : {400, 401, 403, 404, 500}) {
     EXPECT_EQ(Answer(http_status, "temporarily_unavailable").code(),
               Code::kUnavailable);
@@ -169,7 +169,7 @@ TEST(HttpErrorTest, B9MessageNamesStatusAndCode) {
             absl::StrCat("HTTP status 400, error ", std::string(64, 'a')));
 }
 
-// A server may echo what it was sent, in any field.
+// A server may repeat the request in any field of its answer.
 TEST(HttpErrorTest, S3HostileErrorValuesAreNotInTheMessage) {
   const std::vector<std::string> hostile = {
       "tok-7f3a9",
@@ -317,15 +317,15 @@ TEST(HttpDateTest, EdgesOfTheCalendar) {
             Utc("2024-02-29T23:59:59Z"));
   EXPECT_EQ(ParseHttpDate("Wed, 29 Feb 2023 00:00:00 GMT", kExample),
             std::nullopt);
-  // A leap second is the next second.
+  // A leap second is read as the following second.
   EXPECT_EQ(ParseHttpDate("Sat, 31 Dec 2016 23:59:60 GMT", kExample),
             Utc("2017-01-01T00:00:00Z"));
   EXPECT_EQ(ParseHttpDate("Sat, 31 Dec 2016 24:00:00 GMT", kExample),
             std::nullopt);
 }
 
-// RFC 9110, section 5.6.7: what appears to be more than 50 years in the future
-// is in the past.
+// RFC 9110, section 5.6.7: a date that appears to be more than 50 years in the
+// future is in the past.
 TEST(HttpDateTest, TwoDigitYearsReachFiftyYearsAhead) {
   const absl::Time now = Utc("2026-11-22T12:00:00Z");
   const struct {
@@ -344,7 +344,7 @@ TEST(HttpDateTest, TwoDigitYearsReachFiftyYearsAhead) {
   for (const auto& c : cases) {
     EXPECT_EQ(ParseHttpDate(c.date, now), Utc(c.expected)) << c.date;
   }
-  // Across the turn of a century, either way.
+  // The nearest such year may be in the next or the previous century.
   EXPECT_EQ(ParseHttpDate("Friday, 01-Jan-10 00:00:00 GMT",
                           Utc("1994-11-06T00:00:00Z")),
             Utc("2010-01-01T00:00:00Z"));
@@ -354,7 +354,7 @@ TEST(HttpDateTest, TwoDigitYearsReachFiftyYearsAhead) {
   EXPECT_EQ(ParseHttpDate("Friday, 01-Jan-10 00:00:00 GMT",
                           Utc("2094-11-06T00:00:00Z")),
             Utc("2110-01-01T00:00:00Z"));
-  // 2100 has no 29 February: the year 2000 is meant.
+  // The year 2100 has no 29 February, so the year 2000 is meant.
   EXPECT_EQ(ParseHttpDate("Tuesday, 29-Feb-00 00:00:00 GMT",
                           Utc("2094-11-06T00:00:00Z")),
             Utc("2000-02-29T00:00:00Z"));

@@ -21,7 +21,7 @@ const absl::Duration kZero = absl::ZeroDuration();
 const absl::Duration kForever = absl::InfiniteDuration();
 const absl::Duration kTick = absl::Nanoseconds(1) / 4;
 
-// A field of the policy, by name, and how it shows in an error.
+// A field of the policy by name, and how it appears in an error message.
 struct Case {
   const char* field;
   const char* shown;
@@ -201,7 +201,7 @@ TEST(PolicyTest, E6TheEdgesOfWhatIsAllowed) {
 TEST(PolicyTest, E6TheErrorSaysWhatWouldDo) {
   RefreshPolicy policy;
   policy.retry.max_retries = 9;
-  policy.jitter = 2;  // The first fault is the one that is told.
+  policy.jitter = 2;  // Only the first fault is reported.
   EXPECT_EQ(Validate(policy).message(),
             "RefreshPolicy.jitter is 2, must be in [0, 1)");
   policy.jitter = 0;

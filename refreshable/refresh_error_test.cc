@@ -35,7 +35,7 @@ TEST(RefreshErrorTest, B5ThePayloadComesBackAsItWas) {
       absl::InfiniteFuture(),
       absl::InfinitePast(),
       absl::FromUnixSeconds(-1),
-      absl::FromUnixSeconds(300'000'000'000)};  // Five digits of year.
+      absl::FromUnixSeconds(300'000'000'000)};  // Its year has five digits.
   const int counts[] = {0, 1, 7, std::numeric_limits<int>::max()};
   for (const std::string& cause : causes) {
     for (const absl::Time time : times) {
@@ -69,7 +69,7 @@ TEST(RefreshErrorTest, B9TheMessageNamesCountCauseAndTime) {
   EXPECT_EQ(MakeRefreshError(absl::StatusCode::kUnavailable, error).message(),
             "no usable token: 1 failed attempt in a row, next attempt not "
             "before 2023-11-14T22:13:20+00:00; last: HTTP 502");
-  // In whole seconds, and never too early.
+  // The time is rounded up to whole seconds.
   error.next_attempt -= absl::Seconds(1) - absl::Nanoseconds(1) / 4;
   EXPECT_EQ(MakeRefreshError(absl::StatusCode::kUnavailable, error).message(),
             "no usable token: 1 failed attempt in a row, next attempt not "
@@ -123,7 +123,7 @@ TEST(RefreshErrorTest, B2RetryAfterComesBackAsItWas) {
     SetRetryAfter(wait, status);
     EXPECT_EQ(GetRetryAfter(status), wait);
     EXPECT_EQ(status.message(), "busy");
-    SetRetryAfter(absl::Seconds(7), status);  // The last one counts.
+    SetRetryAfter(absl::Seconds(7), status);  // The last value counts.
     EXPECT_EQ(GetRetryAfter(status), absl::Seconds(7));
   }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Clauses E6, F5 to F9, B5 and A2 through the public interface; the machine's
-// own tests try them in every state.
+// Clauses E6, F5 to F9, B5 and A2 through the public API. The machine's own
+// tests cover every state.
 
 #include "refreshable/refreshable.h"
 
@@ -84,7 +84,7 @@ TEST_F(RefreshableTest, F5SamenessIsTheOptionWhereThereIsNoEquality) {
     ASSERT_TRUE(token->Get().ok());
     executor_.AdvanceBy(absl::Minutes(1));
     token->Invalidate(Generation(1));
-    // With neither, sameness is never assumed.
+    // Without either, two tokens are never assumed to be the same.
     EXPECT_EQ(token->Get().ok(), !option);
   }
 }
@@ -116,7 +116,7 @@ TEST_F(RefreshableTest, F6AtTwoAbandonedCallsTheSourceIsNotCalled) {
   EXPECT_EQ(source_.call_count(), 2u);
   ASSERT_THAT(outcomes_, SizeIs(1));
   EXPECT_THAT(outcomes_[0].status().message(), HasSubstr("was not called"));
-  source_.Drop(0);  // Returns at last: there is room for another call.
+  source_.Drop(0);  // The call returns, which permits another.
   token->GetAsync(absl::InfiniteDuration(), Note());
   executor_.RunUntilIdle();
   EXPECT_EQ(source_.call_count(), 3u);
@@ -195,7 +195,7 @@ TEST_F(RefreshableTest, B5EachWaiterGetsTheErrorOnce) {
 
 TEST_F(RefreshableTest, A2RunningAttemptIsReplacedAndNobodyNotices) {
   const auto token = MakeWithToken();
-  AdvanceTo(absl::Seconds(80));  // Expired, and no longer young.
+  AdvanceTo(absl::Seconds(80));  // The token is expired and no longer young.
   token->GetAsync(absl::InfiniteDuration(), Note());
   executor_.RunUntilIdle();
   ASSERT_EQ(source_.call_count(), 2u);

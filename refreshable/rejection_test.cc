@@ -58,7 +58,8 @@ TEST(ChallengeTest, A6OnlyStatus401) {
       ChallengeStatuses::k401And403));
 }
 
-// A client that looks at the first field alone finds another scheme's.
+// A client that looks only at the first header field finds another scheme
+// there.
 TEST(ChallengeTest, A6AllHeaderFieldsCount) {
   const absl::string_view basic = "Basic realm=\"api\"";
   const absl::string_view broken = "Bearer error=\"invalid_token";
@@ -67,7 +68,7 @@ TEST(ChallengeTest, A6AllHeaderFieldsCount) {
   EXPECT_TRUE(IsInvalidTokenChallenge(401, {rejects, basic}));
   EXPECT_TRUE(IsInvalidTokenChallenge(401, {broken, basic, rejects}));
   EXPECT_FALSE(IsInvalidTokenChallenge(401, {basic, broken}));
-  // The fields are not one text: a scheme does not reach into the next field.
+  // The fields are separate: a challenge does not continue in the next field.
   EXPECT_FALSE(
       IsInvalidTokenChallenge(401, {"Bearer", "error=\"invalid_token\""}));
   EXPECT_FALSE(IsInvalidTokenChallenge(401, {}));
@@ -136,7 +137,7 @@ TEST(ChallengeTest, A6AmongSeveralChallenges) {
        }) {
     EXPECT_TRUE(Rejects(text)) << text;
   }
-  // The error is another scheme's.
+  // The error belongs to another scheme.
   for (const char* text : {
            "DPoP error=\"invalid_token\"",
            "Bearer realm=\"a\", DPoP error=\"invalid_token\"",
@@ -148,7 +149,7 @@ TEST(ChallengeTest, A6AmongSeveralChallenges) {
   }
 }
 
-// What looks like the parameter, inside a quoted string, is not.
+// Text inside a quoted string is not a parameter, even if it looks like one.
 TEST(ChallengeTest, A6QuotedStringsAreOpaque) {
   for (const char* text : {
            "Basic realm=\"Bearer error=invalid_token\"",

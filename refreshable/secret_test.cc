@@ -22,11 +22,11 @@ namespace {
 
 constexpr absl::string_view kMark = "tok-7f3a9";
 
-// What the heap is given back, looked at while it is still ours.
+// Freed blocks are examined before they are returned to the heap.
 thread_local int blocks_freed = 0;
 thread_local int marks_freed = 0;
 
-// In front of each block: its size.
+// The size of each block is stored in front of it.
 constexpr size_t kHeader = alignof(std::max_align_t);
 
 }  // namespace
@@ -45,8 +45,8 @@ void operator delete(void* data) noexcept {
   std::memcpy(&size, block, sizeof(size));
   ++blocks_freed;
   const absl::string_view bytes(static_cast<char*>(data), size);
-  // Less its first two letters: a string that is cut to its first ends with a
-  // zero in place of the second.
+  // The first two characters are not searched for: a string that is cut to its
+  // first character has a zero in place of the second.
   if (bytes.find(kMark.substr(2)) != absl::string_view::npos) ++marks_freed;
   std::free(block);
 }
@@ -59,7 +59,7 @@ void operator delete[](void* data, size_t) noexcept { operator delete(data); }
 namespace refreshable {
 namespace {
 
-// Counts the blocks that are freed with the mark in them.
+// Counts the freed blocks that contain the mark.
 class FreedMarks {
  public:
   FreedMarks() : before_(marks_freed) {}
@@ -120,7 +120,7 @@ TEST(SecretTest, MovedFromIsEmpty) {
   EXPECT_TRUE(target.empty());  // NOLINT(bugprone-use-after-move)
 }
 
-// What an assignment replaces must not live on in the moved-from object.
+// The replaced value must not survive in the moved-from object.
 TEST(SecretTest, MoveAssignmentKeepsNothingOfWhatItReplaces) {
   Secret target(kMark);
   Secret source("new");
@@ -165,7 +165,8 @@ TEST(SecretTest, S3WipeMemoryOverwritesExactlyTheRange) {
   EXPECT_EQ(bytes[0], 't');
 }
 
-// Strings that live on the heap, with their inline bytes.
+// Returns a string that begins with the mark. The string object itself is on
+// the heap too, so its inline bytes are as well.
 std::unique_ptr<std::string> MarkedString(size_t size, size_t spare) {
   auto text = std::make_unique<std::string>(kMark);
   text->resize(size, '.');
@@ -214,7 +215,7 @@ TEST(SecretTest, S3TakeFromWipesTheOriginal) {
   }
 }
 
-// A string that was shortened still holds its old bytes.
+// A shortened string still contains its old bytes.
 TEST(SecretTest, S3TakeFromWipesTheSpareCapacity) {
   for (const size_t size : {kMark.size(), size_t{300}}) {
     auto original = MarkedString(size, 0);
@@ -240,7 +241,7 @@ TEST(SecretTest, S3NoPrinterShowsIt) {
   EXPECT_EQ(testing::PrintToString(std::make_pair(1, secret)), "(1, [secret])");
 }
 
-// Abseil's printers go through this function, in versions that have them.
+// In versions that have AbslStringify, Abseil's printers use this function.
 TEST(SecretTest, S3AbslStringifyDoesNotShowIt) {
   struct Sink {
     void Append(absl::string_view text) {

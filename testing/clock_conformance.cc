@@ -25,8 +25,8 @@ using ::refreshable::CoarseWallClock;
 using ::refreshable::Executor;
 using ::refreshable::Instant;
 
-// How far the two clocks may drift apart while a test runs, because NTP slews
-// one of them.
+// The maximum drift between the two clocks while a test runs; NTP slews one of
+// them.
 constexpr absl::Duration kDrift = absl::Seconds(1);
 
 constexpr int kThreads = 4;
@@ -115,7 +115,7 @@ TEST_P(ClockConformanceTest, SinceBootNeverDecreases) {
 TEST_P(ClockConformanceTest, SinceBootNeverDecreasesFromThreadToThread) {
   struct {
     absl::Mutex mu;
-    absl::Duration latest ABSL_GUARDED_BY(mu);  // The latest that was read.
+    absl::Duration latest ABSL_GUARDED_BY(mu);  // The latest time read so far.
   } shared;
   {
     absl::MutexLock lock(&shared.mu);
@@ -204,10 +204,11 @@ TEST_P(ClockConformanceTest, NowWaitsForNoTask) {
   if (executor == nullptr) return;
   const auto read = [this] {
     DoOrGiveUp("Now while tasks block", [this] { Now(); });
-    Now();  // Also on the executor's thread.
+    Now();  // This read is on the executor's thread.
   };
   absl::Notification in_task, in_timer, looked, ended;
-  // Whichever thread runs them, these reads are made inside tasks.
+  // These reads are made inside tasks, on whichever thread the executor runs
+  // them.
   executor->RunAfter(absl::ZeroDuration(), [&] {
     read();
     in_timer.Notify();

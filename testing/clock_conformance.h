@@ -17,7 +17,7 @@
 
 namespace refreshable_testing {
 
-// How the suite makes a clock, and moves it if that is possible. `clock()` may
+// Makes a clock for the suite, and moves it if that is possible. `clock()` may
 // be called by several threads at the same time, even while the thread that
 // made the rig is inside `Advance`. All other methods are called by that thread
 // only.
@@ -50,8 +50,8 @@ class ClockRig {
   // about steps do not apply.
   virtual bool StepWall(absl::Duration) { return false; }
 
-  // Returns the executor whose clock this is, or null if there is none; the
-  // clause about an executor's tasks then does not apply.
+  // Returns the executor to which this clock belongs, or null if there is none.
+  // If it is null, the clause about the executor's tasks does not apply.
   virtual refreshable::Executor* executor() { return nullptr; }
 };
 

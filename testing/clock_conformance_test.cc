@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests the library's own clocks, and the simplest clock that a user may write,
-// against the suite.
+// Tests the library's own clocks, and the simplest possible user clock, with
+// the suite.
 
 #include "refreshable/testing/clock_conformance.h"
 
@@ -58,7 +58,7 @@ class ThreadRig final : public ClockRig {
   ThreadExecutor executor_;
 };
 
-// The one method that has to be written.
+// Overrides only the method that must be overridden.
 class PlainClock final : public Clock {
  public:
   Instant Now() const override {

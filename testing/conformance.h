@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What the conformance suites have in common: the subjects that they test, and
-// how they wait.
+// Shared by the conformance suites: the subjects that they test, and how they
+// wait.
 
 #ifndef REFRESHABLE_TESTING_CONFORMANCE_H_
 #define REFRESHABLE_TESTING_CONFORMANCE_H_
@@ -42,18 +42,18 @@ struct SubjectName {
   }
 };
 
-// How a suite or a rig waits for something that a correct implementation does
-// at once. After 30 s it gives up: it prints which test waited for what, and
-// ends the program. (The test cannot just fail, because what it waits for may
-// still happen later and would then use variables of a test that has ended.)
-// The environment variable REFRESHABLE_TIMEOUT_SECONDS sets another time.
-// `what` completes the sentence "... waited in vain for".
+// The functions below are how a suite or a rig waits for something that a
+// correct implementation does at once. After 30 s they print which test waited
+// for what, and end the program. (The test cannot just fail, because the
+// awaited event may still happen later and would then use variables of a test
+// that has ended.) The environment variable REFRESHABLE_TIMEOUT_SECONDS sets
+// another timeout. `what` completes the sentence "... waited in vain for".
 
 // Gives up at once.
 [[noreturn]] void GiveUp(absl::string_view what);
 // Blocks until `n` is notified.
 void AwaitOrGiveUp(const absl::Notification& n, absl::string_view what);
-// Calls `f` on a thread of its own, and blocks until that thread has ended.
+// Calls `f` on a new thread, and blocks until that thread has ended.
 void DoOrGiveUp(absl::string_view what, absl::FunctionRef<void()> f);
 
 }  // namespace refreshable_testing

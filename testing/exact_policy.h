@@ -10,8 +10,8 @@
 
 namespace refreshable_testing {
 
-// The default policy with `jitter = 0`: a token is stale, and an attempt is
-// permitted, exactly when the policy says, so that a test can name the moment.
+// The default policy with `jitter = 0`. A token becomes stale, and an attempt
+// is permitted, exactly when the policy says, so a test can state the time.
 inline refreshable::RefreshPolicy ExactPolicy() {
   refreshable::RefreshPolicy policy;
   policy.jitter = 0;

@@ -109,7 +109,7 @@ void ExecutorConformanceTest::Await(const absl::Notification& n,
                              absl::InfiniteDuration())) {
     AwaitOrGiveUp(n, what);
   } else if (!n.HasBeenNotified()) {
-    GiveUp(what);  // Nothing is pending that could notify it.
+    GiveUp(what);  // Nothing is pending that could notify `n`.
   }
 }
 
@@ -157,7 +157,8 @@ TEST_P(ExecutorConformanceTest, RunDoesNotRunInsideTheCall) {
   absl::Notification outside, in_run, in_timer;
   check(&outside);
   executor().Run([&] { check(&in_run); });
-  // Also inside a timer's task, where an executor might be tempted to.
+  // Also checked inside a timer's task, where an executor might run tasks at
+  // once.
   executor().RunAfter(absl::ZeroDuration(), [&] { check(&in_timer); });
   Await(outside, "the task to be run");
   Await(in_run, "the task of a task to be run");
@@ -301,18 +302,20 @@ TEST_P(ExecutorConformanceTest, TimerDoesNotFireEarly) {
 }
 
 TEST_P(ExecutorConformanceTest, DueTimersRunInTheOrderOfTheirDueTimes) {
-  // Queued inside a timer's task, so that none can run before all are queued.
+  // These are queued inside a timer's task, so that none can run before all are
+  // queued.
   std::vector<std::string> order;
   absl::Notification all;
   absl::Duration slow_due, fast_due;
   executor().RunAfter(absl::ZeroDuration(), [&] {
-    slow_due = Now() + absl::Milliseconds(20);  // It is due then or later.
+    // It is due at this time or later.
+    slow_due = Now() + absl::Milliseconds(20);
     executor().RunAfter(absl::Milliseconds(20), [&] {
       order.push_back("slow");
       all.Notify();
     });
     executor().RunAfter(absl::ZeroDuration(), [&] { order.push_back("fast"); });
-    fast_due = Now();  // It is due then or earlier.
+    fast_due = Now();  // It is due at this time or earlier.
   });
   Await(all, "the timers");
   AwaitTimersDueNow();
@@ -334,8 +337,8 @@ TEST_P(ExecutorConformanceTest, NegativeDelayCountsAsZero) {
                                     zero.Notify();
                                   }),
               TimerId::kNone);
-    // Waits until a clock that moves by itself has moved, so that there is no
-    // tie.
+    // Waits until a clock that moves by itself has moved, so that the due times
+    // differ.
     const absl::Duration queued = Now();
     for (int i = 0; i < 10000 && !moved; ++i) moved = Now() > queued;
     EXPECT_NE(executor().RunAfter(-absl::Hours(1),
@@ -639,7 +642,8 @@ TEST_P(ExecutorConformanceTest, ManyPendingTasksAndTimersAreAccepted) {
     if (--left == 0) all.Notify();
   };
   std::vector<TimerId> timers;
-  // From inside a task, so that an executor of one thread has them all pending.
+  // Queued from inside a task, so that an executor with one thread has all
+  // pending.
   absl::Notification queued;
   executor().Run([&] {
     for (int i = 0; i < kMany; ++i) {

@@ -18,7 +18,7 @@
 
 namespace refreshable_testing {
 
-// How the suite makes an executor and brings it to its limits.
+// Makes an executor for the suite and brings it to its limits.
 //
 //   class MyRig : public refreshable_testing::ExecutorRig {
 //    public:
@@ -45,10 +45,10 @@ class ExecutorRig {
   // 1000 timers at the same time.
   virtual refreshable::Executor& executor() = 0;
 
-  // How many tasks given to `RunBlocking` may block at the same time. The suite
-  // requires that this many are all started, and that they delay neither tasks
-  // given to `Run` nor timers nor `Cancel`. The default is for an executor
-  // whose `RunBlocking` is `Run`, such as an event loop.
+  // Returns how many tasks given to `RunBlocking` may block at the same time.
+  // The suite requires that this many all start, and that they delay neither
+  // tasks given to `Run` nor timers nor `Cancel`. The default is for an
+  // executor whose `RunBlocking` is the same as `Run`, such as an event loop.
   virtual int BlockedTasks() const { return 0; }
 
   // Makes `Run`, `RunBlocking` and `RunAfter` refuse everything from now on,
@@ -71,8 +71,8 @@ class ExecutorConformanceTest
   refreshable::Executor& executor() { return rig_->executor(); }
   absl::Duration Now() { return executor().clock().Now().since_boot; }
 
-  // Waits for `n` as every caller of an executor should: drives the executor
-  // or, if this thread cannot drive it, lets the executor's threads work.
+  // Waits for `n` as every user of an executor should: drives the executor or,
+  // if this thread cannot drive it, blocks while the executor's threads work.
   void Await(const absl::Notification& n, absl::string_view what);
   // Blocks until the timers that were due before this call have run.
   void AwaitTimersDueNow();

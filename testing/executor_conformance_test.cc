@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests the library's own executors against the suite.
+// Tests the library's own executors with the suite.
 
 #include "refreshable/testing/executor_conformance.h"
 
@@ -38,7 +38,7 @@ class ManualRig final : public ExecutorRig {
       std::make_unique<ManualExecutor>();
 };
 
-// With this many threads of each kind, and bounds.
+// A ThreadExecutor with `threads` threads of each kind, and small limits.
 class ThreadRig final : public ExecutorRig {
  public:
   explicit ThreadRig(int threads) : threads_(threads) {
@@ -55,7 +55,7 @@ class ThreadRig final : public ExecutorRig {
   Executor& executor() override { return *executor_; }
   int BlockedTasks() const override { return threads_; }
   bool Refuse() override {
-    // With every thread held up, what is queued stays queued.
+    // While every thread is blocked, queued tasks stay queued.
     absl::BlockingCounter held(2 * threads_);
     const auto hold = [this, &held] {
       held.DecrementCount();
@@ -85,11 +85,11 @@ class ThreadRig final : public ExecutorRig {
   std::unique_ptr<ThreadExecutor> executor_;
 };
 
-// As most programs use it.
+// A ThreadExecutor with the default options, as most programs use it.
 class DefaultRig final : public ExecutorRig {
  public:
   Executor& executor() override { return *executor_; }
-  // It bears more; its own test says how many.
+  // It can run more; thread_executor_threads_test checks how many.
   int BlockedTasks() const override { return 32; }
   bool Refuse() override {
     return executor_->Shutdown(absl::InfiniteDuration()) == 0;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// LambdaObserver: an observer that is one function.
+// LambdaObserver: an observer that consists of one function.
 
 #ifndef REFRESHABLE_TESTING_LAMBDA_OBSERVER_H_
 #define REFRESHABLE_TESTING_LAMBDA_OBSERVER_H_
@@ -15,7 +15,7 @@
 
 namespace refreshable_testing {
 
-// Calls a function with every event, so that a test can keep what it looks for:
+// Calls a function with every event, so that a test can record what it needs:
 //
 //   std::vector<Event> events;
 //   auto token = *Refreshable<std::string>::Create(
@@ -23,8 +23,8 @@ namespace refreshable_testing {
 //       {&executor, ExactPolicy(),
 //        Observe([&](const Event& event) { events.push_back(event); })});
 //
-// The function must not be null. `Observer` says on which threads it is called,
-// and what it may do.
+// The function must not be null. See `Observer` for the threads on which it is
+// called and what it may do.
 class LambdaObserver final : public refreshable::Observer {
  public:
   explicit LambdaObserver(

@@ -75,8 +75,8 @@ inline std::string Says(bool negation, const std::string& verb,
   return (verb == "have" ? "has " : verb + "s ") + rest;
 }
 
-// What is expected of a part that may be printed: "a freshness that is equal to
-// stale".
+// Returns a description of a part that may be printed, such as "a freshness
+// that is equal to stale".
 template <typename Value, typename Inner>
 std::string Expected(const std::string& part, const Inner& inner) {
   return part + " that " + testing::DescribeMatcher<const Value&>(inner);
@@ -111,7 +111,7 @@ std::optional<refreshable::RefreshError> RefreshErrorOf(
   *listener << "which is " << status;
   return refreshable::GetRefreshError(status);
 }
-// What a read would be told.
+// Returns the details that a read would report now.
 inline std::optional<refreshable::RefreshError> RefreshErrorOf(
     const refreshable::Health& health, testing::MatchResultListener*) {
   refreshable::RefreshError error;
@@ -192,8 +192,8 @@ MATCHER_P(MessageIs, message,
 }
 
 // Match the error of a read whose refresh failed, by the fields `cause`,
-// `failures` and `next_attempt` of `refreshable::RefreshError`; or a Health
-// that says the same. The cause is the message of its `last_cause`.
+// `failures` and `next_attempt` of `refreshable::RefreshError`. They also match
+// a Health with the same values; its cause is the message of `last_cause`.
 MATCHER_P(CausedBy, cause,
           internal::Says(negation, "have",
                          internal::Expected<std::string>("a last cause",
@@ -219,7 +219,7 @@ MATCHER_P(NextAttemptAt, time,
       result_listener);
 }
 
-// Matches the error of a Refreshable that has given up for good (`IsFatal`).
+// Matches the error of a Refreshable that no longer refreshes (`IsFatal`).
 MATCHER(IsFatalError, negation ? "is not fatal" : "is fatal") {
   const absl::Status& status = internal::StatusOf(arg);
   *result_listener << "which is " << status;
@@ -237,7 +237,8 @@ MATCHER_P(HasFreshness, freshness,
 }
 
 // Matches the Health of a Refreshable that holds a usable token and counts no
-// failure. (That a server rejected the token is evidence about one call only.)
+// failure. (A token that a server rejected still counts as usable: the
+// rejection may concern one call only.)
 MATCHER(IsHealthy, negation ? "is not healthy" : "is healthy") {
   const refreshable::Health& health = arg;
   const bool usable = health.freshness != refreshable::Freshness::kExpired;

@@ -87,7 +87,7 @@ TEST(MatchersTest, T2NoLeaseMatchesAnError) {
   EXPECT_THAT(error, Not(IsDegraded()));
 }
 
-// S3 holds in tests too.
+// S3 also applies to the output of tests.
 TEST(MatchersTest, S3MismatchesPrintNoToken) {
   ManualExecutor executor;
   ScriptedSource<std::string> source;
@@ -191,7 +191,7 @@ std::string Described(const Matcher& matcher) {
   return ::testing::DescribeMatcher<const T&>(matcher);
 }
 
-// Each says what was expected, and what was found.
+// Each mismatch says what was expected and what was found.
 TEST(MatchersTest, T2MismatchesOfHealth) {
   EXPECT_EQ(Mismatch(Failing(), HasFreshness(Freshness::kFresh)),
             "has a freshness that is equal to fresh; whose freshness is stale");
@@ -204,7 +204,7 @@ TEST(MatchersTest, T2MismatchesOfHealth) {
             "is healthy; which has no usable token");
 }
 
-// The expected value was not printed.
+// The expected value was missing from the output.
 TEST(MatchersTest, T2EachButThatOfTheTokenSaysWhatIsExpected) {
   const std::string time = absl::FormatTime(kNext);
   EXPECT_EQ(Described<LeaseOr>(HasGeneration(2)),

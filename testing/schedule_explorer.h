@@ -25,8 +25,8 @@
 namespace refreshable_testing {
 namespace schedule {
 
-// An action that happens once, at any time, or a sequence of such actions. A
-// value.
+// An action that happens once, at any time, or a sequence of such actions.
+// Copyable and movable.
 class Step {
  public:
   // `run` acts on the world. `name` is the step's name in a `Schedule`.
@@ -54,7 +54,7 @@ Step ReadAsync(absl::Duration timeout = absl::InfiniteDuration(),
                std::optional<int> max_retries = std::nullopt);
 Step ReadBlocking(absl::Duration timeout = absl::InfiniteDuration());
 Step ReadNow();
-// Rejected reads: of the token last published, if not said otherwise.
+// Rejected reads. By default they reject the token published last.
 Step RejectAsync(Rejects rejects = Rejects::kLast,
                  absl::Duration timeout = absl::InfiniteDuration());
 Step RejectBlocking(absl::Duration timeout = absl::InfiniteDuration(),
@@ -66,11 +66,12 @@ Step InvalidateOld();
 Step Install(absl::Duration lifetime = absl::Seconds(400));
 Step Reset();
 Step Destroy();
-// The executor refuses what it is given. In a later step it accepts again.
+// The executor refuses what it is given. Later it accepts again, as another
+// step.
 Step RefuseTasks();
 Step RefuseTimers();
-// The source gives this answer before its Fetch returns. A later step ends
-// this.
+// The source gives this answer before its Fetch returns. Later it stops doing
+// so, as another step.
 Step AnswerInside(const Answer& answer);
 // `Pass` moves both clocks, as a suspend does, so timers that become due are
 // late. `StepWall` moves the wall clock only, forward or back.
@@ -78,37 +79,37 @@ Step Pass(absl::Duration d);
 Step StepWall(absl::Duration d);
 Step Do(std::string name, std::function<void(World&)> run);
 
-// What the source can answer besides `Succeed()`: a failure, a failure with a
-// Retry-After, the token that was withdrawn (a new one if there is none), the
-// token that is held, or nothing (the call is dropped).
+// The answers of the source besides `Succeed()`: a failure, a failure with a
+// Retry-After, the token that was withdrawn (or a new one if there is none),
+// the token that is held, or none (the call is dropped).
 Answer Fail(const absl::Status& status = absl::UnavailableError("down"));
 Answer FailFor(absl::Duration retry_after);
 Answer BringRejected();
 Answer BringSame(absl::Duration lifetime = absl::Seconds(400));
 Answer Drop();
 
-// What is explored. Besides the steps, these may happen at any time:
+// The scenario to explore. Besides the steps, these may happen at any time:
 //
 // - Any pending task or timer of the executor runs, even before others that are
 //   due. If a timer is not due yet, time moves to its due time first.
 // - Any call of the source gets any of the answers.
 // - Time moves to the deadline of the blocking read that is waiting.
 struct Scenario {
-  // Must be valid. `jitter` is ignored and taken to be 0.
+  // Must be valid. `jitter` is ignored; it counts as 0.
   refreshable::RefreshPolicy policy;
   // Prepares the world before the first step, in the executor's own order. May
   // be null.
   std::function<void(World&)> given;
   std::vector<Step> steps;
   std::vector<Answer> answers = {Succeed(), Fail()};
-  // At most this many pending tasks or timers are lost, in each schedule,
-  // instead of being run.
+  // In each schedule, at most this many pending tasks or timers are lost
+  // instead of run.
   int losses = 0;
   // Whether tasks and due timers run before each step, in the executor's own
   // order. They are then not steps themselves.
   bool runs_at_once = false;
-  // An additional check after each step, which reports by `World::Expect`. May
-  // be null.
+  // An additional check after each step, which calls `World::Expect`. May be
+  // null.
   std::function<void(World&)> check;
 };
 
@@ -133,8 +134,8 @@ struct ExploreOptions {
 using Schedule = std::vector<std::string>;
 
 struct Report {
-  // What is wrong; empty if nothing is. `schedule` is a schedule that shows it;
-  // no shorter one does.
+  // What is wrong, or an empty string. `schedule` is a shortest schedule that
+  // shows it.
   std::string failure;
   Schedule schedule;
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The explorer itself: which schedules it runs, how it counts them, and what it
-// says of one that fails. Whether it finds faults: explorer_mutants_test.cc.
+// Tests of the explorer: which schedules it runs, how it counts them, and how
+// it reports a failure. Whether it finds faults is tested in
+// explorer_mutants_test.cc.
 
 #include "refreshable/testing/schedule_explorer.h"
 
@@ -54,7 +55,7 @@ TEST(ScheduleExplorerTest, T4EveryOrderIsRun) {
   const Report each = Explore(scenario, Depth(3, /*merge=*/false));
   EXPECT_EQ(each.schedules, 6);
   EXPECT_EQ(each.runs, 1 + 3 + 6 + 6);
-  // Merged, the states are the sets of steps that have happened.
+  // If merged, the states are the sets of steps that have happened.
   ExploreOptions options = Depth(3);
   options.recheck = 0;
   const Report merged = Explore(scenario, options);
@@ -98,7 +99,7 @@ TEST(ScheduleExplorerTest, T4MergedOrdersAreCountedAsIfTheyWereRun) {
   EXPECT_LT(merged.runs, each.runs);
 }
 
-// What the world does not know of: which of two things happened last.
+// The world does not know which of two things happened last.
 TEST(ScheduleExplorerTest, T4StatesThatLookTheSameAreToldApartByWhatFollows) {
   std::string last;
   Scenario scenario;
@@ -115,7 +116,7 @@ TEST(ScheduleExplorerTest, T4StatesThatLookTheSameAreToldApartByWhatFollows) {
   EXPECT_TRUE(merged.ok()) << merged;
   EXPECT_EQ(merged.schedules, each.schedules);
   EXPECT_LT(merged.runs, each.runs);
-  // Not so if merges are not rechecked.
+  // If merges are not rechecked, the count is wrong.
   ExploreOptions options = Depth(6);
   options.recheck = 0;
   EXPECT_NE(Explore(scenario, options).schedules, each.schedules);

@@ -59,9 +59,9 @@ Answer Succeed(absl::Duration lifetime = absl::Seconds(400));
 // Which generation a read rejects (`ReadOptions::rejected`).
 enum class Rejects {
   kNone,
-  kLast,  // The one last published; none if there is none.
-  kOld,   // The one before it; none if there is none.
-  kNext,  // One that has not been published.
+  kLast,  // The generation published last; none if there is none.
+  kOld,   // The generation before that; none if there is none.
+  kNext,  // A generation that has not been published.
 };
 
 // Everything that one schedule of a scenario acts on, in virtual time. Each
@@ -98,12 +98,12 @@ class World {
                  Rejects rejects = Rejects::kNone);
   void ReadBlocking(absl::Duration timeout, Rejects rejects = Rejects::kNone);
   void ReadNow() { ReadBlocking(absl::ZeroDuration()); }
-  // Of the token last published.
+  // Reports a rejection of the token published last.
   void ReportRejected();
-  // Cancels the `index`-th GetAsync, from 0, if there was one. For
+  // Cancels the `index`-th GetAsync, counted from 0, if it exists. For
   // schedule::CancelRead only.
   void CancelRead(size_t index);
-  // Invalidate the token last published, and the one before it.
+  // Invalidate the token published last, and the one before it.
   void Invalidate();
   void InvalidateOld();
   void Install(absl::Duration lifetime);
@@ -111,7 +111,7 @@ class World {
   // Moves both clocks without running what becomes due.
   void Pass(absl::Duration d) { executor_.Suspend(d); }
   void StepWall(absl::Duration d);
-  // Whether the executor accepts tasks, or timers, from now on.
+  // Sets whether the executor accepts tasks or timers from now on.
   void TakeTasks(bool take);
   void TakeTimers(bool take);
   // Run a pending task or timer, and destroy one without running it.
@@ -130,9 +130,9 @@ class World {
   // Returns a token that no call has returned yet.
   std::string NewToken();
 
-  // Runs what is due.
+  // Runs everything that is due.
   void RunUntilIdle() { AdvanceBy(absl::ZeroDuration()); }
-  // Moves time by `d`, and runs everything when it is due.
+  // Moves time by `d`, and runs everything at its due time.
   void AdvanceBy(absl::Duration d);
   // Makes the Refreshable hold a fresh token from the source that lives for
   // `lifetime`.
@@ -147,8 +147,8 @@ class World {
   // ---- What the explorer does ----
 
   // Sets the function that a blocking read calls to make something happen. It
-  // returns false if nothing can happen any more. If null, things happen in the
-  // executor's own order.
+  // returns false if nothing more can happen. If it is null, things happen in
+  // the executor's own order.
   void set_driver(std::function<bool()> driver) { driver_ = std::move(driver); }
   // The deadlines of the blocking reads in progress, the innermost last.
   const std::vector<absl::Duration>& blocked() const { return blocked_; }
@@ -164,12 +164,12 @@ class World {
   void Check();
   // Returns everything known here that future behaviour depends on.
   std::string Fingerprint() const;
-  // Checks that the present state can be left: once the source answers, the
-  // executor accepts everything and time passes, the next read must return a
-  // token (after Reset() if `reset` is set or if refreshing has given up for
-  // good), and every read must have ended.
+  // Checks that this state can be left: once the source answers, the executor
+  // accepts everything and time passes, the next read must return a token
+  // (after Reset() if `reset` is set or refreshing is exhausted for good), and
+  // every read must have ended.
   void CheckRecovers(bool reset);
-  // The first failure; empty if there is none.
+  // The first failure, or an empty string.
   const std::string& failure() const { return oracle_->failure(); }
 
  private:
@@ -191,21 +191,22 @@ class World {
     bool usable = false;
     refreshable::Generation generation;
     bool served = false;  // The read was served at once.
-    // 0 if it rejected nothing that had been published.
+    // 0 if the read rejected nothing that had been published.
     refreshable::Generation rejected;
-    // It was a rejected read when it was made.
+    // Whether it was a rejected read when it was made.
     bool rejecting = false;
-    // It joined or started an attempt, which has not ended since.
+    // Whether it joined or started an attempt that has not ended since.
     bool joins = false;
-    // The wall clock has stepped while no token could be served.
+    // Whether the wall clock stepped while no token could be served.
     bool was_unservable = false;
     bool calling = true;  // GetAsync has not returned.
     bool cancelled = false;
-    // The refresh may have ended for this read: with an error, or with a token,
-    // so that the read is retried and may join another refresh.
+    // Whether the refresh may have ended for this read, with an error, or with
+    // a token (so that the read is retried and may join another refresh).
     bool may_fail = false;
     bool may_rejoin = false;
-    // The executor lost the attempt meanwhile. (Only to distinguish states.)
+    // Whether the executor lost the attempt meanwhile. (Only distinguishes
+    // states.)
     bool saw_loss = false;
     int saw_failures = 0;  // Failures while this read waited.
     int ended = 0;
@@ -221,8 +222,8 @@ class World {
   // The origin of a queued task: a step, and the number of its task.
   using Origin = std::pair<int, int>;
   // A read that may have joined a refresh: the retries that it asked for, and
-  // its origin. That is a step (task -1), or a task that may have been the
-  // callback of a read whose token had been withdrawn.
+  // its origin. The origin is a step (with task -1), or a task that may have
+  // been the callback of a read whose token had been withdrawn.
   using Join = std::pair<int, Origin>;
 
   void OnEvent(const refreshable::Event& event);
@@ -230,21 +231,22 @@ class World {
   void OnStarted(const refreshable::Event& event);
   void OnFetch(const refreshable::FetchContext& context,
                refreshable::FetchDone<std::string> done);
-  // A read that is being made, and what was known before it was.
+  // A read that is being made, with what was known before it.
   struct Asking {
     // 0 if the read rejects nothing that has been published.
     refreshable::Generation rejected;
-    // The executor takes everything and nothing is overdue.
+    // Whether the executor accepts everything and nothing is overdue.
     bool steady;
     bool refreshing;
-    // It is a rejected read (A7).
+    // Whether it is a rejected read (A7).
     bool rejects;
-    // It has to end at once, with an error (B5, A10).
+    // Whether it must end at once with an error (B5, A10).
     bool ends;
-    // A timer that is late would start a refresh, unless one was lost (F7).
+    // Whether a late timer would start a refresh, unless an attempt was lost
+    // (F7).
     bool ahead;
-    // The read starts a refresh if there is none; nullopt if that cannot be
-    // told from outside.
+    // Whether the read starts a refresh if there is none; nullopt if that is
+    // not visible from outside.
     std::optional<bool> starts;
   };
   // Whether an attempt is told of a rejection.
@@ -307,21 +309,22 @@ class World {
   bool at_end_ = false;  // Set by CheckRecovers: the source answers at once.
   bool takes_tasks_ = true;
   bool takes_timers_ = true;
-  // The read that is being made, if any; whether a task of the executor runs,
-  // and has asked for an attempt.
+  // The read that is being made, if any; whether a task of the executor is
+  // running; and whether that task asked for an attempt.
   std::optional<Asking> asking_;
-  // CheckAsked has been called for it.
+  // Whether CheckAsked has been called for it.
   bool asked_ = false;
   bool in_task_ = false;
   bool task_submitted_ = false;
-  // Attempts that were given to the executor and have neither begun nor ended.
+  // The attempts that were given to the executor and have neither started nor
+  // ended.
   int queued_ = 0;
-  // Whether the attempt that is queued, or comes next in its refresh, is told
-  // of a rejection; whether the one that runs was; and whether any was.
+  // Whether the queued or next attempt of the refresh is told of a rejection;
+  // whether the running one was; and whether any attempt was.
   Told told_ = Told::kNo;
   bool running_told_ = false;
   bool flight_told_ = false;
-  bool lost_task_ = false;  // One was refused or lost, or may have been.
+  bool lost_task_ = false;  // A task was or may have been refused or lost.
   bool lost_timer_ = false;
   // The origins of the tasks that were queued, by id.
   std::map<uint64_t, Origin> origins_;
@@ -337,13 +340,13 @@ class World {
   // F6: the number of calls beyond the bound, and when the last call was made.
   int beyond_ = 0;
   absl::Duration last_call_ = -absl::InfiniteDuration();
-  // When the Refreshable last had an event in which it notices what is due and
+  // The time of the last event in which the Refreshable noticed what is due and
   // has not run; and the times of the last read and the last task since then,
-  // which may or may not have gone beyond the published token.
+  // which may or may not have looked further than the published token.
   absl::Duration asked_at_;
   absl::Duration read_at_ = -absl::InfiniteDuration();
   absl::Duration ran_at_ = -absl::InfiniteDuration();
-  // Whether a step that may be next names one of the reads.
+  // Whether one of the next steps names a particular read.
   mutable bool reads_told_apart_ = false;
   int tokens_ = 0;
   int busy_ = 0;

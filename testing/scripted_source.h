@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// ScriptedSource: a token source that does what a test says.
+// ScriptedSource: a token source that a test controls.
 
 #ifndef REFRESHABLE_TESTING_SCRIPTED_SOURCE_H_
 #define REFRESHABLE_TESTING_SCRIPTED_SOURCE_H_
@@ -28,11 +28,11 @@
 
 namespace refreshable_testing {
 
-// Scripts the calls of a token source. Each call takes the first answer that
-// was prepared and not taken yet; failing that, the one for `Always`. It gives
-// the answer before `Fetch` returns or, if that was asked for, when a given
-// time has passed on an executor's clock. A call that finds no answer is held
-// until the test answers it, in whatever order it likes:
+// Scripts the calls of a token source. Each call takes the first prepared
+// answer that has not been taken yet; if there is none, the answer set by
+// `Always`. The answer is given before `Fetch` returns or, if requested, when a
+// given time has passed on an executor's clock. A call that finds no answer is
+// held until the test answers it. Held calls can be answered in any order:
 //
 //   ManualExecutor executor;
 //   ScriptedSource<std::string> source(&executor.clock());
@@ -47,18 +47,18 @@ namespace refreshable_testing {
 //   EXPECT_THAT(token->Get(), HoldsToken("t2"));
 //
 // Calls are numbered from 0 in the order in which they come. Thread-safe. When
-// the script is destroyed, calls still held are dropped unanswered, and so is
-// every later one: declare it before the Refreshable.
+// the script is destroyed, held calls are dropped without an answer, and later
+// calls are dropped too. Declare the script before the Refreshable.
 template <typename Token>
 class ScriptedSource {
  public:
   using Result = absl::StatusOr<refreshable::Credential<Token>>;
   using Function = std::function<Result(const refreshable::FetchContext&)>;
 
-  // When a token of the script expires.
+  // The time at which a token of the script expires.
   class Life {
    public:
-    // This long after the start of the call.
+    // Expires `lifetime` after the start of the call.
     Life(absl::Duration lifetime)  // NOLINT(google-explicit-constructor)
         : expiry_(refreshable::Expiry::In(lifetime)) {}
     Life(refreshable::Expiry expiry)  // NOLINT(google-explicit-constructor)
@@ -72,14 +72,14 @@ class ScriptedSource {
 
   struct Call {
     refreshable::FetchContext context;
-    // When `Fetch` was entered; on no clock, its default.
+    // The time when `Fetch` was called; the default value if there is no clock.
     refreshable::Instant start;
   };
 
-  // `clock`, if given, stamps the calls; it must outlive the script.
+  // `clock`, if not null, stamps the calls. It must outlive the script.
   explicit ScriptedSource(const refreshable::Clock* clock = nullptr)
       : core_(std::make_shared<Core>(clock, nullptr)) {}
-  // `executor` stamps the calls by its clock, and its timers give the answers
+  // The clock of `executor` stamps the calls, and its timers give the answers
   // of AnswerAfter and AlwaysAfter. It must outlive the script.
   explicit ScriptedSource(refreshable::Executor* executor)
       : core_(std::make_shared<Core>(&executor->clock(), executor)) {}
@@ -87,7 +87,8 @@ class ScriptedSource {
   ScriptedSource& operator=(const ScriptedSource&) = delete;
   ~ScriptedSource() { core_->Close(); }
 
-  // What to give to `Refreshable::Create`. All that is returned is one source.
+  // Returns the source to pass to `Refreshable::Create`. All calls return the
+  // same source.
   std::shared_ptr<refreshable::TokenSource<Token>> Share() const {
     return core_;
   }
@@ -98,27 +99,28 @@ class ScriptedSource {
   void Answer(Result result) {
     core_->Prepare(Return(std::move(result)), std::nullopt);
   }
-  // Prepares one answer that comes `delay` after its call, from a timer, even
-  // if `delay` is zero or the attempt is abandoned meanwhile. Until then the
-  // call is held, and may be released or dropped earlier. If the executor
-  // refuses the timer, the call is dropped. Requires an executor: the test
-  // fails otherwise.
+  // Prepares one answer that a timer gives `delay` after the call, even if
+  // `delay` is zero or the attempt is abandoned meanwhile. Until then the call
+  // is held, and may be released or dropped earlier. If the executor refuses
+  // the timer, the call is dropped. Requires an executor; otherwise the test
+  // fails.
   void AnswerAfter(absl::Duration delay, Token token, Life life) {
     AnswerAfter(delay, Make(std::move(token), life));
   }
   void AnswerAfter(absl::Duration delay, Result result) {
     core_->Prepare(Return(std::move(result)), delay);
   }
-  // Prepares one call of `function`, whose result is the answer. It may block,
-  // throw, and read the Refreshable. It is called without a lock.
+  // Prepares one call of `function`, whose result is the answer. The function
+  // may block, throw, and read the Refreshable. No lock is held while it runs.
   void AnswerWith(Function function) {
     core_->Prepare(std::move(function), std::nullopt);
   }
-  // Prepares one call that is held, for when other answers follow or `Always`
+  // Prepares one call that is held. Useful if other answers follow or `Always`
   // is set.
   void Hold() { core_->Prepare(nullptr, std::nullopt); }
 
-  // What every call gets that finds nothing prepared, until said otherwise.
+  // Sets the answer of every call that finds nothing prepared, until it is
+  // changed.
   void Always(Token token, Life life) { Always(Make(std::move(token), life)); }
   void Always(Result result) {
     core_->SetAlways({ReturnAgain(std::move(result)), std::nullopt});
@@ -133,11 +135,11 @@ class ScriptedSource {
   void AlwaysAfter(absl::Duration delay, Result result) {
     core_->SetAlways({ReturnAgain(std::move(result)), delay});
   }
-  // From now on such calls are held again.
+  // From now on, such calls are held again.
   void AlwaysHold() { core_->SetAlways({}); }
 
-  // Answers call `index`, in the calling thread. Requires that it is held:
-  // the test fails otherwise.
+  // Answers call `index` on the calling thread. Requires that the call is held;
+  // otherwise the test fails.
   void Release(size_t index, Token token, Life life) {
     Release(index, Make(std::move(token), life));
   }
@@ -146,10 +148,10 @@ class ScriptedSource {
     if (done.has_value()) (*done)(std::move(result));
   }
   // Destroys the `FetchDone` of call `index` without calling it. Requires that
-  // it is held.
+  // the call is held.
   void Drop(size_t index) { core_->Take(index); }
 
-  // The calls so far.
+  // Returns the calls so far.
   std::vector<Call> calls() const {
     absl::MutexLock lock(&core_->mutex_);
     return core_->calls_;
@@ -158,7 +160,8 @@ class ScriptedSource {
     absl::MutexLock lock(&core_->mutex_);
     return core_->calls_.size();
   }
-  // When each started, since the script was constructed. Requires a clock.
+  // Returns the start time of each call, counted from the script's
+  // construction. Requires a clock.
   std::vector<absl::Duration> start_times() const {
     std::vector<absl::Duration> times;
     for (const Call& call : calls()) {
@@ -176,7 +179,7 @@ class ScriptedSource {
  private:
   using Done = refreshable::FetchDone<Token>;
   using Once = absl::AnyInvocable<Result(const refreshable::FetchContext&)>;
-  // An answer that comes at once, or from a timer.
+  // An answer that is given at once or by a timer.
   template <typename F>
   struct Timed {
     F function = nullptr;  // If null, the call is held.
@@ -265,7 +268,8 @@ class ScriptedSource {
       return done;
     }
 
-    // Breaks the circle of a held call that owns what owns this source.
+    // Breaks the reference cycle of a held call that indirectly owns this
+    // source.
     void Close() {
       std::vector<std::optional<Done>> dropped;
       absl::MutexLock lock(&mutex_);
@@ -295,7 +299,7 @@ class ScriptedSource {
     std::deque<Timed<Once>> prepared_ ABSL_GUARDED_BY(mutex_);
     std::shared_ptr<Timed<Function>> always_ ABSL_GUARDED_BY(mutex_);
     std::vector<Call> calls_ ABSL_GUARDED_BY(mutex_);
-    // By call; what has been answered is empty.
+    // The calls by index. An answered call is empty.
     std::vector<std::optional<Done>> held_ ABSL_GUARDED_BY(mutex_);
   };
 

@@ -36,8 +36,8 @@ using ::testing::StartsWith;
 
 using Source = ScriptedSource<std::string>;
 
-// Calls the source and notes what it answers: a token, or an error's message.
-// `answers` must outlive the source, which answers at its end what it holds.
+// Calls the source and records its answer: a token, or the message of an error.
+// `answers` must outlive the source, whose destructor answers the held calls.
 void Fetch(Source& source, std::vector<std::string>& answers) {
   const FetchContext context(RefreshReason::kFirst, 1, Generation(),
                              absl::Seconds(30),
@@ -225,7 +225,7 @@ TEST(ScriptedSourceTest, T2AnswersComeAfterTheirTime) {
                           absl::Seconds(3)));
 }
 
-// A read waits for such an answer on the executor's clock.
+// A read waits for a delayed answer on the executor's clock.
 TEST(ScriptedSourceTest, T2AReadTakesAsLongAsTheAnswer) {
   ManualExecutor executor;
   Source source(&executor);
@@ -270,7 +270,7 @@ TEST(ScriptedSourceTest, T2AnswersAfterATimeNeedAnExecutor) {
       "takes an executor");
 }
 
-// The example of the header.
+// This is the example in the header.
 TEST(ScriptedSourceTest, T2AStaleReadInTenLines) {
   ManualExecutor executor;
   ScriptedSource<std::string> source(&executor.clock());

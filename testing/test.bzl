@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The rule for this repository's own tests."""
+"""The macro for this repository's own tests."""
 
 load("@rules_cc//cc:defs.bzl", "cc_test")
 
@@ -11,13 +11,13 @@ _DEPS = [
 ]
 
 def refreshable_test(name, size = "small", srcs = None, deps = [], own_main = False, **kwargs):
-    """A cc_test with what most tests here depend on.
+    """Declares a cc_test with the dependencies of most tests.
 
     Args:
       name: the test's name.
       size: as cc_test's.
-      srcs: as cc_test's; by default the file that is called as the test.
-      deps: as cc_test's, beside GoogleTest and Abseil's status and time.
+      srcs: as cc_test's; by default NAME.cc.
+      deps: as cc_test's, in addition to GoogleTest and Abseil's status and time.
       own_main: whether the test has a main function of its own.
       **kwargs: cc_test's.
     """

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// FakeTokenServer: a token server without the network, for the tests of the
-// token source suite. Private.
+// FakeTokenServer: a token server without a network, for the tests of the token
+// source suite. Private.
 
 #ifndef REFRESHABLE_TESTING_TOKEN_SERVER_TEST_UTIL_H_
 #define REFRESHABLE_TESTING_TOKEN_SERVER_TEST_UTIL_H_
@@ -27,8 +27,8 @@ namespace refreshable_testing {
 inline constexpr absl::Duration kMintLifetime = absl::Hours(1);
 inline constexpr char kMintSecret[] = "the client's secret";
 
-// Issues "token 1", "token 2", ... Each request takes a second of `time`, if
-// that is given. Thread-safe.
+// Issues "token 1", "token 2" and so on. If `time` is given, each request takes
+// a second of it. Thread-safe.
 class FakeTokenServer {
  public:
   explicit FakeTokenServer(refreshable::ManualExecutor* time = nullptr)
@@ -42,8 +42,8 @@ class FakeTokenServer {
     while (stalled_ < requests) changed_.Wait(&mu_);
   }
 
-  // While the mint is stalled, blocks until `give_up()` is true, which is asked
-  // a thousand times a second.
+  // While the server is stalled, blocks until `give_up()` returns true. It is
+  // called a thousand times per second.
   template <typename Predicate>
   absl::StatusOr<std::string> Issue(Predicate give_up) {
     if (time_ != nullptr) time_->Suspend(absl::Seconds(1));
@@ -76,11 +76,12 @@ class FakeTokenServer {
   absl::Mutex mu_;
   absl::CondVar changed_;
   State state_ ABSL_GUARDED_BY(mu_) = State::kWorking;
-  int stalled_ ABSL_GUARDED_BY(mu_) = 0;  // Includes calls about to pass.
+  // Includes calls that are about to pass.
+  int stalled_ ABSL_GUARDED_BY(mu_) = 0;
   int last_ ABSL_GUARDED_BY(mu_) = 0;
 };
 
-// Says whether a call should stop. For `FakeTokenServer::Issue`.
+// Decides whether a call should stop. For `FakeTokenServer::Issue`.
 class GiveUpWhen {
  public:
   explicit GiveUpWhen(const refreshable::FetchContext& context)
@@ -94,7 +95,7 @@ class GiveUpWhen {
   const absl::Time start_ = absl::Now();
 };
 
-// A complete rig for sources that ask a mint.
+// A complete rig for sources that use a FakeTokenServer.
 class MintRig : public TokenSourceRig<std::string> {
  public:
   explicit MintRig(bool virtual_time = false)

@@ -44,9 +44,9 @@ struct Why {
   absl::Duration timeout = absl::Minutes(1);
 };
 
-// One call of a source on a thread of its own, as a Refreshable makes it: that
+// A call of a source on a thread of its own, as a Refreshable makes it: the
 // thread shares ownership of the source until `Fetch` returns. An outstanding
-// answer does not own it.
+// answer does not own the source.
 class Call {
  public:
   explicit Call(std::shared_ptr<AnySource> source, const Why& why = Why(),
@@ -72,8 +72,9 @@ class Call {
 
   void Cancel() { *cancelled_ = true; }
 
-  // Waits a moment for the call to release the source. It may be unable to do
-  // so until the server answers, inside `Fetch` or in the source's destructor.
+  // Waits briefly for the call to release the source. The call may be unable to
+  // do so until the server answers, inside `Fetch` or in the source's
+  // destructor.
   void AwaitReleaseForAMoment() {
     released_.WaitForNotificationWithTimeout(absl::Seconds(1));
   }
@@ -103,7 +104,7 @@ class Call {
     try {
       source.Fetch(context, std::move(done));
     } catch (const std::exception&) {
-      // This is a failure; the answer says so, because it was dropped.
+      // This is a failure. The answer shows it, because it was dropped.
     }
 #else
     source.Fetch(context, std::move(done));
@@ -131,8 +132,8 @@ std::string Everything(const absl::Status& status) {
   return text;
 }
 
-// Waits until a clock that moves by itself has moved. Returns false if the
-// clock does not.
+// Waits until a clock that moves by itself has moved. Returns false if it does
+// not move.
 bool AwaitTick(const Clock& clock) {
   const absl::Duration start = clock.Now().since_boot;
   bool moved = false;
@@ -188,7 +189,7 @@ TEST_P(TokenSourceConformanceTest, LifetimeCountsFromTheStartOfTheCall) {
 }
 
 TEST_P(TokenSourceConformanceTest, ARepeatedTokenExpiresNoLater) {
-  // A source with a cache must return the lifetime that is left.
+  // A source with a cache must return the remaining lifetime.
   const SourceAnswer first = Ask(source_);
   ASSERT_TRUE(first.status.ok()) << first.status;
   const Instant answered = rig_->clock().Now();
@@ -210,7 +211,7 @@ TEST_P(TokenSourceConformanceTest, ARepeatedTokenExpiresNoLater) {
 
 TEST_P(TokenSourceConformanceTest, ARejectedTokenIsNotGivenAgain) {
   if (!rig_->IssuesNewTokens()) return;
-  // A3: the generation says that a token was rejected, whatever the reason is.
+  // A3: the generation, not the reason, says that a token was rejected.
   SourceAnswer last = Ask(source_);
   ASSERT_TRUE(last.status.ok()) << last.status;
   for (const RefreshReason reason :
@@ -294,7 +295,7 @@ TEST_P(TokenSourceConformanceTest, MayBeDestroyedBeforeItAnswers) {
     call.AwaitReleaseForAMoment();
     rig_->Heal();
   }
-  call.Await();  // The call may end in any way.
+  call.Await();  // Any outcome is allowed.
 }
 
 }  // namespace refreshable_testing

@@ -43,30 +43,30 @@ class AnySource {
   virtual ~AnySource() = default;
   virtual void Fetch(const refreshable::FetchContext& context,
                      std::function<void(SourceAnswer)> done) = 0;
-  // Returns whether the tokens are equal; false if they cannot be compared.
+  // Returns whether the tokens are equal, or false if they cannot be compared.
   virtual bool Same(const SourceAnswer& a, const SourceAnswer& b) const = 0;
 };
 
 }  // namespace internal
 
-// What the suite can do to the server that a source asks, or to a stand-in for
-// that server. If a clause needs something that a rig cannot do, the clause
-// does not apply to its source. At first the server works. The methods are
-// called one at a time, except for `TokenSourceRig::Bytes`; `AwaitStalled` is
-// called on a thread of its own.
+// Controls the server that a source asks, or a substitute for it. If a clause
+// needs something that a rig cannot do, the clause does not apply. The server
+// works at first. The methods are called one at a time, except for
+// `TokenSourceRig::Bytes`; `AwaitStalled` is called on a separate thread.
 class AnySourceRig {
  public:
   virtual ~AnySourceRig() = default;
 
-  // Makes every request fail from now on. Returns false if the rig cannot.
+  // Makes every request fail from now on. Returns false if the rig cannot do
+  // this.
   virtual bool Fail() { return false; }
 
-  // Makes every request hang from now on. Returns false if the rig cannot.
-  // `AwaitStalled` blocks until `calls` requests hang.
+  // Makes every request hang from now on. Returns false if the rig cannot do
+  // this. `AwaitStalled` blocks until `calls` requests hang.
   virtual bool Stall() { return false; }
   virtual void AwaitStalled(int /*calls*/) {}
 
-  // Makes the server work again. Requests that hang end, in any way.
+  // Makes the server work again. Requests that hang may end in any way.
   virtual void Heal() {}
 
   // Returns the lifetime that the server states for its tokens; nullopt if it
@@ -78,8 +78,8 @@ class AnySourceRig {
     return refreshable::SystemClock::Get();
   }
 
-  // Returns passwords, keys and the like, which no status may contain. Tokens
-  // need not be listed; see `TokenSourceRig::Bytes`.
+  // Returns passwords, keys and other secrets, which no status may contain.
+  // Tokens need not be listed; see `TokenSourceRig::Bytes`.
   virtual std::vector<std::string> Secrets() { return {}; }
 
   // Returns whether the server issues a new token for each request.
@@ -95,7 +95,7 @@ class AnySourceRig {
   virtual std::shared_ptr<internal::AnySource> MakeAny() = 0;
 };
 
-// What a user derives from, for a source of `Token`:
+// Base class of a user's rig for a source of `Token`:
 //
 //   class MyRig : public refreshable_testing::TokenSourceRig<MyToken> {
 //    public:

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests the library's own sources against the suite.
+// Tests the library's own sources with the suite.
 
 #include "refreshable/testing/token_source_conformance.h"
 
@@ -42,7 +42,7 @@ class BlockingRig final : public MintRig {
   }
 };
 
-// What holds of a script depends on what it says; this one asks the mint.
+// What a script does depends on the test. This one asks the fake server.
 class ScriptedRig final : public MintRig {
  public:
   ScriptedRig() {
@@ -58,8 +58,8 @@ class ScriptedRig final : public MintRig {
   ScriptedSource<std::string> script_;
 };
 
-// A rig that has only what is required, for tokens that cannot be compared and
-// have no expiry.
+// A rig with only the required methods, for tokens that cannot be compared and
+// never expire.
 struct Key {
   int number;
 };

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The first example of the README, run with a call that is rejected once.
+// The first example of the README, run with one call that is rejected.
 
 #include <string>
 #include <vector>
@@ -21,14 +21,14 @@ using refreshable::Expiry;
 using refreshable::Lease;
 using refreshable::Refreshable;
 
-// Yours: asks the token endpoint, the metadata server, the vault. May block.
+// Yours: asks the token endpoint, metadata server or vault. May block.
 absl::StatusOr<Credential<std::string>> AskTokenEndpoint();
 
-// Yours: one call of the API, returns the HTTP status.
+// Yours: makes one call of the API and returns the HTTP status.
 int CallApi(const std::string& token);
 
-// Made once, for as long as the program calls the API: each has a token of its
-// own.
+// Create one and keep it as long as the program calls the API: each client
+// fetches a token of its own.
 class ApiClient {
  public:
   absl::Status Start() {
@@ -40,15 +40,15 @@ class ApiClient {
     return absl::OkStatus();
   }
 
-  // From any thread.
+  // May be called by any thread.
   absl::Status Call() {
     // Returns at once while the token is usable.
     absl::StatusOr<Lease<std::string>> lease = token_->Get(absl::Seconds(5));
     if (!lease.ok()) return lease.status();
     if (CallApi(lease->token()) != 401) return absl::OkStatus();
 
-    // This server rejected the token: read a later one, and try once more. The
-    // rejected one stays in service for all other calls.
+    // This server rejected the token. Read a newer one and try once more. Other
+    // calls still get the rejected token.
     Refreshable<std::string>::ReadOptions options;
     options.timeout = absl::Seconds(5);
     options.rejected = lease->generation();
@@ -78,7 +78,7 @@ int CallApi(const std::string& token) {
 TEST(FirstReadTest, ARejectedTokenStaysInServiceForOtherCalls) {
   ApiClient client;
   ASSERT_TRUE(client.Start().ok());
-  // Within a second of its issue it is too early to fetch another one.
+  // Within a second of the token's issue, no other token may be fetched.
   EXPECT_TRUE(absl::IsUnauthenticated(client.Call()));
   EXPECT_TRUE(absl::IsUnauthenticated(client.Call()));
   EXPECT_EQ(sent, std::vector<std::string>(2, "opaque-token"));

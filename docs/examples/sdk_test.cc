@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// How an SDK is tested without sleeps: what docs/testing.md shows first.
+// How an SDK is tested without sleeps; the first example of docs/testing.md.
 
 #include <string>
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The settings that docs/failure.md shows, and the outages they make.
+// The settings shown in docs/failure.md, and what happens with them in an
+// outage.
 
 #include <memory>
 #include <string>
@@ -25,7 +26,7 @@ namespace {
 using ::testing::ElementsAre;
 
 // [heal]
-// Seven attempts, then one a minute: heals by itself, however long it takes.
+// Makes seven attempts, then one a minute until the endpoint recovers.
 refreshable::RefreshPolicy WaitItOut() {
   refreshable::RefreshPolicy policy;
   policy.retry.initial_backoff = absl::Seconds(2);  // 2, 4, 8, 16, 32, 60 s
@@ -39,7 +40,7 @@ refreshable::RefreshPolicy WaitItOut() {
 // [/heal]
 
 // [fatal]
-// One attempt per call, 2, 4, 8, 16 s apart; the fifth failure is the end.
+// Makes one attempt per read, 2, 4, 8, 16 s apart. The fifth failure is final.
 refreshable::RefreshPolicy GiveUpAfterFive() {
   refreshable::RefreshPolicy policy;
   policy.retry.initial_backoff = absl::Seconds(2);
@@ -60,7 +61,8 @@ refreshable::FailureClass Retry500(const absl::Status& status) {
 }
 // [/classify]
 
-// When the source is called while one reader asks every second, in seconds.
+// Records when the source is called, in seconds, while one reader reads every
+// second.
 class Outage {
  public:
   explicit Outage(refreshable::RefreshPolicy policy) {
@@ -70,7 +72,7 @@ class Outage {
         source_.Share(), {&executor_, policy});
   }
 
-  // The error of the last read.
+  // Returns the error of the last read.
   absl::Status Run(absl::Duration length) {
     absl::Status status;
     for (absl::Duration t; t < length; t += absl::Seconds(1)) {

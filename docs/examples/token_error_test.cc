@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A server that rejects a token by the JSON body of its 401 or 403: the reading
-// that docs/quickstart.md shows.
+// A server that rejects a token by the JSON body of its 401 or 403, read as in
+// docs/quickstart.md.
 
 #include <string>
 #include <vector>
@@ -29,7 +29,7 @@ struct Response {
   std::string body;
 };
 
-// {"error": "EXPIRED_TOKEN"} on a 401 or 403, and nothing else.
+// Returns true only for {"error": "EXPIRED_TOKEN"} with a 401 or 403.
 bool IsRejected(const Response& response) {
   if (response.body.size() > refreshable::kMaxErrorBodyBytes) return false;
   const auto json = nlohmann::json::parse(response.body, /*cb=*/nullptr,
@@ -68,7 +68,7 @@ absl::StatusOr<Response> Fetch(refreshable::Refreshable<std::string>& token,
 
 class TokenErrorTest : public ::testing::Test {
  protected:
-  // Calls a server that answers so to "t1", and 200 to any other token.
+  // Calls a server that answers `to_first` to "t1", and 200 to any other token.
   Response Call(Response to_first) {
     source_.Answer("t1", absl::Hours(1));
     source_.Answer("t2", absl::Hours(1));
@@ -124,8 +124,8 @@ TEST_P(OtherAnswerTest, C2PassesThroughUntouched) {
   EXPECT_THAT(sent_, ElementsAre("t1"));
 }
 
-// No error, another, one of another type, no object, no JSON, too long, and an
-// answer of another status.
+// No error, another error, one of another type, no object, no JSON, too long,
+// and an answer with another status.
 INSTANTIATE_TEST_SUITE_P(
     All, OtherAnswerTest,
     ::testing::Values(

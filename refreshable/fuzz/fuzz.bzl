@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 
-"""Fuzz targets, and the replay of their corpora."""
+"""Declares fuzz targets and tests that replay their corpora."""
 
 load("@rules_cc//cc:defs.bzl", "cc_binary", "cc_library", "cc_test")
 
 def fuzz_target(name, deps, random = 2000):
-    """Declares what is made of NAME_fuzzer.cc and the files in corpus/NAME.
+    """Declares the targets for NAME_fuzzer.cc and the files in corpus/NAME.
 
-    NAME_fuzzer is the libFuzzer program: `bazel run --config=fuzz`, and nothing
-    but that builds it. NAME_corpus_test runs the target, with any compiler, on
-    each file of the corpus and on `random` inputs that are drawn from a seed.
+    NAME_fuzzer is the libFuzzer program, which only `bazel run --config=fuzz`
+    builds. NAME_corpus_test runs the fuzz target on each file of the corpus and
+    on `random` inputs drawn from a seed, and can be built with any compiler.
     """
     corpus = native.glob(["corpus/" + name + "/*"])
     target = name + "_target"

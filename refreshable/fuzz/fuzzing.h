@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What the fuzz targets share: reading choices from bytes, and saying what is
-// wrong.
+// Shared by the fuzz targets: draws choices from the input, and reports faults.
 
 #ifndef REFRESHABLE_FUZZ_FUZZING_H_
 #define REFRESHABLE_FUZZ_FUZZING_H_
@@ -17,15 +16,15 @@
 
 namespace refreshable {
 
-// Reads an input from its first byte to its last; then every choice is the
-// first one.
+// Reads an input from its first byte to its last. After the last byte, every
+// choice returns its first alternative.
 class FuzzInput {
  public:
   FuzzInput(const uint8_t* data, size_t size)
       : rest_(reinterpret_cast<const char*>(data), size) {}
 
   bool AtEnd() const { return rest_.empty(); }
-  // 0 to n - 1; requires 0 < n <= 256.
+  // Returns a number from 0 to n - 1; requires 0 < n <= 256.
   int Below(int n) {
     if (rest_.empty()) return 0;
     const auto byte = static_cast<unsigned char>(rest_[0]);
@@ -36,7 +35,7 @@ class FuzzInput {
   T OneOf(std::initializer_list<T> values) {
     return values.begin()[Below(static_cast<int>(values.size()))];
   }
-  // Up to the next line feed, which is skipped.
+  // Returns the text before the next line feed, and skips the line feed.
   absl::string_view Line() {
     const size_t end = rest_.find('\n');
     const absl::string_view line = rest_.substr(0, end);
@@ -49,7 +48,7 @@ class FuzzInput {
   absl::string_view rest_;
 };
 
-// Ends the program unless `holds`.
+// Ends the program with `what` if `holds` is false.
 inline void Require(bool holds, const std::string& what) {
   if (holds) return;
   std::fprintf(stderr, "broken: %s\n", what.c_str());

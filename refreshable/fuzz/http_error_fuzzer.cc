@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The input is text: the HTTP status, the seconds since 1970 at which the
-// answer came, the OAuth error, then a header on each line.
+// The input is text: the HTTP status, the time of the answer in seconds since
+// 1970, the OAuth error, then one header per line.
 
 #include <algorithm>
 #include <array>
@@ -49,7 +49,7 @@ absl::StatusCode CodeFor(int http_status, absl::string_view error) {
                                 : absl::StatusCode::kUnknown;
 }
 
-// IMF-fixdate, letter by letter: "Sun, 06 Nov 1994 08:49:37 GMT".
+// Reads an IMF-fixdate character by character: "Sun, 06 Nov 1994 08:49:37 GMT".
 std::optional<absl::CivilSecond> ReadFixdate(const std::string& text) {
   const std::string form = "aaa, 00 aaa 0000 00:00:00 GMT";
   if (text.size() != form.size()) return std::nullopt;
@@ -76,7 +76,7 @@ std::optional<absl::CivilSecond> ReadFixdate(const std::string& text) {
   return civil;
 }
 
-// A date as each of the three forms writes it.
+// Checks that a date is read back from each of the three formats.
 void CheckDate(absl::string_view text, absl::Time now) {
   const std::optional<absl::Time> time = ParseHttpDate(text, now);
   if (const auto civil = ReadFixdate(std::string(text))) {
@@ -104,7 +104,7 @@ void CheckDate(absl::string_view text, absl::Time now) {
   }
   const auto today = absl::ToCivilSecond(now, absl::UTCTimeZone());
   if (today.year() < 1900 || today.year() > 9900 || c.year() < 0) return;
-  // The latest year of two digits that is no more than 50 years ahead.
+  // Computes the latest year with these two digits at most 50 years ahead.
   const auto moment = [](absl::civil_year_t year, const absl::CivilSecond& c) {
     return std::make_tuple(year, c.month(), c.day(), c.hour(), c.minute(),
                            c.second());
@@ -115,7 +115,7 @@ void CheckDate(absl::string_view text, absl::Time now) {
   while (moment(year, c) > moment(latest.year(), latest)) year -= 100;
   const absl::CivilSecond expected(year, c.month(), c.day(), c.hour(),
                                    c.minute(), c.second());
-  if (expected.day() != c.day()) return;  // No such 29 February.
+  if (expected.day() != c.day()) return;  // There is no such 29 February.
   Require(absl::FromCivil(expected, absl::UTCTimeZone()) ==
               ParseHttpDate(
                   absl::StrFormat("%sday, %02d-%s-%02d %02d:%02d:%02d GMT", day,
@@ -199,7 +199,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
                            shown ? absl::StrCat(", error ", error) : ""),
           "the message says no more than it may");
   CheckRetryAfter(status, headers, now);
-  // Nothing else of the answer is in it.
+  // The status contains nothing else of the answer.
   absl::Status bare(status.code(), status.message());
   bare.SetPayload("refreshable/http-status",
                   absl::Cord(absl::StrCat(http_status)));

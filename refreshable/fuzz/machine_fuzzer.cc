@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The input chooses a policy, then events and how far time moves between them.
-// CheckedMachine holds each step against the contract.
+// CheckedMachine checks each step against the contract.
 
 #include <algorithm>
 #include <cstddef>
@@ -31,7 +31,7 @@ absl::Duration Seconds(FuzzInput& in, int most) {
 RefreshPolicy ChoosePolicy(FuzzInput& in) {
   RefreshPolicy policy;
   policy.jitter = 0;
-  if (in.Below(2) == 0) return policy;  // The defaults.
+  if (in.Below(2) == 0) return policy;  // The defaults are used.
   policy.expiry_margin = Seconds(in, 40);
   if (in.Below(2) == 0) policy.stale_window = Seconds(in, 20);
   policy.max_stale_window = Seconds(in, 20);
@@ -65,7 +65,7 @@ RefreshPolicy ChoosePolicy(FuzzInput& in) {
   return policy;
 }
 
-// An attempt that was submitted, mostly.
+// Returns, mostly, an attempt that was submitted.
 AttemptId ChooseCall(FuzzInput& in, const ReferenceModel& f) {
   const int n = in.Below(4);
   if (n == 3) return AttemptId{static_cast<uint64_t>(in.Below(256))};
@@ -97,7 +97,7 @@ Input ChooseInput(FuzzInput& in, const ReferenceModel& f) {
       input.ms = 250 * in.Below(32);
       break;
     case 1: {
-      // To the next moment that matters, or just before it.
+      // Time passes to the next relevant moment, or to just before it.
       input.kind = Input::kTime;
       const Ms at =
           in.OneOf({f.WakeAt(), f.NotBefore(), f.CheckAt().since_boot});
@@ -105,7 +105,7 @@ Input ChooseInput(FuzzInput& in, const ReferenceModel& f) {
       break;
     }
     case 2:
-      // A suspend, a clock that is set.
+      // The machine is suspended, or the wall clock is set.
       input.kind = in.OneOf({Input::kTime, Input::kWallStep});
       input.ms = 1000 * 60 * (in.Below(240) - 120);
       if (input.kind == Input::kTime) input.ms = std::max<Ms>(input.ms, 0);
@@ -133,7 +133,8 @@ Input ChooseInput(FuzzInput& in, const ReferenceModel& f) {
       input.id = ChooseCall(in, f);
       input.ms = ChooseLife(in);
       input.relative = in.Below(2) == 1;
-      // Whole seconds from here, so that a quarter of them is whole too.
+      // The token lives for whole seconds from now, so that a quarter is whole
+      // as well.
       if (input.relative && input.ms < kNever) {
         input.ms += Elapsed(f, input.id);
       }

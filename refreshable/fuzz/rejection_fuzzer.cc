@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The input is text: the HTTP status, the error, the codes to compare it with,
-// then a WWW-Authenticate value. After a line "make" there are instead bytes
-// that choose how to write one, of which it is known what it says.
+// then a WWW-Authenticate value. After a line "make", the rest are bytes that
+// choose how to write a value whose meaning is known.
 
 #include <algorithm>
 #include <cstddef>
@@ -39,7 +39,7 @@ std::string QuoteEachLetter(absl::string_view value) {
   return quoted + "\"";
 }
 
-// Challenges as RFC 9110, section 11.6.1, lets them be written.
+// Writes challenges in the ways that RFC 9110, section 11.6.1, allows.
 Made Make(FuzzInput& in) {
   Made made;
   const auto space = [&in] { return in.OneOf({"", " ", "\t", "  "}); };
@@ -52,7 +52,7 @@ Made Make(FuzzInput& in) {
     made.text += scheme;
     switch (in.Below(4)) {
       case 0:
-        continue;  // The scheme alone.
+        continue;  // This challenge is only a scheme.
       case 1:
         absl::StrAppend(&made.text, " ",
                         in.OneOf({"YWJj", "YQ==", "a/+~-._=", "error"}));

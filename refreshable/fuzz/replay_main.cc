@@ -2,7 +2,7 @@
 //
 // replay [--random=N] FILE...: runs a fuzz target, without libFuzzer, once on
 // each file and on N inputs of up to 1 KiB that are drawn from a fixed seed.
-// Fails if there is no file: a corpus that is not found has not passed.
+// Fails if there is no file, because a corpus that is not found must not pass.
 
 #include <cstddef>
 #include <cstdint>

@@ -56,7 +56,7 @@ TEST(CompareInMemoryTest, BelowIsSignedAndStrict) {
   }
 }
 
-// Each call loads anew: the compiler may not reuse an earlier result.
+// Each call must load again: the compiler may not reuse an earlier result.
 TEST(CompareInMemoryTest, LooksAgain) {
   std::atomic<uint32_t> word{0};
   const bool before = IsZeroRelaxed(word);

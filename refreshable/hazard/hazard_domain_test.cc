@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// This test is built three times: as it is, as if there were no membarrier(2),
-// and without thread_local. The promises are the same.
+// This test is built three times: normally, as if there were no membarrier(2),
+// and without thread_local. All three must keep the same promises.
 
 #include "refreshable/hazard/hazard_domain.h"
 
@@ -34,7 +34,7 @@ TEST_F(HazardDomainTest, R12WhatNobodyHoldsIsFreedAtOnce) {
   EXPECT_EQ(live_.load(), 0);
 }
 
-// The node is freed without any further retirement or timer.
+// The node is freed without another retirement and without a timer.
 TEST_F(HazardDomainTest, R12TheLastHoldFreesWhatWasReplaced) {
   Replace(cell_, new TestNode(&live_));
   HazardHolder first = Hold(cell_);
@@ -158,8 +158,7 @@ TEST_F(HazardDomainTest, E5ADestructorMayReadAndRetire) {
   EXPECT_EQ(live_.load(), 0);
 }
 
-// A node that another thread retires meanwhile does not wait for that
-// destructor.
+// The destructor does not delay nodes that another thread retires meanwhile.
 TEST_F(HazardDomainTest, R12ASlowDestructorDelaysNobodyElse) {
   absl::Notification started, go_on;
   HazardCell other{new TestNode(&live_)};
@@ -175,9 +174,9 @@ TEST_F(HazardDomainTest, R12ASlowDestructorDelaysNobodyElse) {
   slow.join();
 }
 
-// If a scanning thread is off the processor, nodes do not accumulate: threads
+// Nodes do not accumulate while a scanning thread is off the processor: threads
 // that continue to publish leave it a few nodes, and then one each. (They left
-// it everything that they published meanwhile: 878,011 nodes of 32 threads.)
+// it everything that they published: 878,011 nodes of 32 threads.)
 std::atomic<bool> scans_stall{false};
 
 TEST_F(HazardDomainTest, R12AStalledScanIsLeftFewNodes) {
@@ -208,13 +207,13 @@ TEST_F(HazardDomainTest, R12AStalledScanIsLeftFewNodes) {
   scans_stall = false;
   for (std::thread& publisher : publishers) publisher.join();
   HazardDomain::Current().ReplaceHeavyBarrierForTesting(nullptr);
-  // For each thread, the node in its cell and the one that it last replaced.
+  // Each thread has a node in its cell and the node that it replaced last.
   EXPECT_LE(most, 2 * kPublishers + HazardDomain::kMostHandedOver);
   EXPECT_EQ(live_.load(), 0);
 }
 
-// A thread that publishes now and then does not wait for a scanning thread that
-// is off the processor; if it did, it would wait forever here.
+// A thread that publishes occasionally does not wait for a scanning thread that
+// is off the processor. If it did, it would wait forever here.
 TEST_F(HazardDomainTest, R12AFewNodesAreLeftToAStalledScan) {
   static std::atomic<bool> stalled{false};
   Replace(cell_, new TestNode(&live_));
@@ -233,12 +232,12 @@ TEST_F(HazardDomainTest, R12AFewNodesAreLeftToAStalledScan) {
   scans_stall = false;
   scanner.join();
   HazardDomain::Current().ReplaceHeavyBarrierForTesting(nullptr);
-  EXPECT_EQ(live_.load(), 1);  // The scanner has freed them all.
+  EXPECT_EQ(live_.load(), 1);  // The scanner has freed all others.
 }
 
-// With publishers, nested readers, holds that move between threads, and threads
-// that start and end: nothing is used after its destruction, everything is
-// freed, and there are only as many records as there were threads at a time.
+// Publishers, nested readers, holds that move between threads, and threads that
+// start and end. Nothing is used after its destruction, everything is freed,
+// and there are only as many records as there were threads at the same time.
 TEST_F(HazardDomainTest, R12StressFreesEverythingAndUsesNothingFreed) {
   constexpr int kReaders = 4;
   constexpr int kLives = 10;
@@ -282,7 +281,8 @@ TEST_F(HazardDomainTest, R12StressFreesEverythingAndUsesNothingFreed) {
   for (const HazardHolder& hold : passed) ASSERT_TRUE(Alive(hold));
   passed.clear();
   EXPECT_EQ(live_.load(), 0);
-  // The threads at a time, and those whose holds had been moved away.
+  // The limit covers the threads at the same time and those whose holds were
+  // moved away.
   EXPECT_LE(HazardDomain::Current().CountForTesting().records,
             records_before + 2 * kReaders + 2 + 50);
 }

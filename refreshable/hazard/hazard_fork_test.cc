@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Clause E4 for the hazard domain, in its three forms. This is a target of its
-// own because it is left out under the sanitizers: they do not release their
-// runtimes' locks in the child, and threads of the parent hold these when the
-// process is copied (with ThreadSanitizer the child hangs in free()).
+// Clause E4 for the hazard domain in its three forms. This is a separate target
+// because it is excluded under the sanitizers: in the child, their runtimes do
+// not release locks that threads of the parent held during the fork. (With
+// ThreadSanitizer the child hangs in free().)
 
 #include <pthread.h>
 #include <sys/wait.h>
@@ -49,9 +49,9 @@ int ExitCodeOfChild(const std::function<bool()>& body) {
 }
 
 // The process forks while other threads use the domain for the first time. (A
-// scan that one of them had begun never ended in the child, which freed
-// nothing.) This must be the first test, because it copies processes that have
-// not used the domain.
+// scan that one of them had begun never ended in the child, so nothing was
+// freed there.) This must be the first test, because the copied processes must
+// not have used the domain before.
 TEST(HazardForkAtTheFirstUseTest, E4AChildCanReadAndReplace) {
   for (int i = 0; i < 100; ++i) {
     EXPECT_EQ(ExitCodeOfChild([] {
@@ -77,13 +77,13 @@ TEST(HazardForkAtTheFirstUseTest, E4AChildCanReadAndReplace) {
   }
 }
 
-// Readers and a publisher are inside calls when the process is copied. The
-// child's first operations work, and free what they should.
+// Readers and a publisher are inside calls when the process forks. The child's
+// first operations work, and free what they should.
 TEST_F(HazardForkTest, E4AChildCanReadAndReplace) {
   Replace(cell_, new TestNode(&live_));
-  // Made before any thread reads: what a thread that is not in the child was
-  // about to hold, its slot still has, and it may have been freed already. A
-  // node that the child made at that address would be kept.
+  // The child's nodes are created before any thread reads. A slot copied from
+  // the parent may announce an address that was freed already. A node that the
+  // child created at that address would never be freed.
   std::atomic<int> mine{0};
   auto* const fresh = new TestNode(&mine);
   std::atomic<bool> stop{false};
@@ -115,9 +115,9 @@ TEST_F(HazardForkTest, E4AChildCanReadAndReplace) {
   EXPECT_EQ(mine, 0);
 }
 
-// fork() ran the destructors of nodes that had been retired meanwhile, on the
-// thread that forks and before other handlers had released their locks. A
-// destructor that takes such a lock waited for itself. Now they run when the
+// fork() ran the destructors of nodes that had been retired meanwhile. They ran
+// on the forking thread before other handlers had released their locks, so a
+// destructor that took such a lock waited for itself. Now they run when the
 // next hold ends.
 TEST_F(HazardForkTest, E5NoDestructorRunsInsideFork) {
   bool forking = false;
@@ -138,8 +138,8 @@ TEST_F(HazardForkTest, E5NoDestructorRunsInsideFork) {
   Replace(other, nullptr);
 }
 
-// A token was replaced while the process forked, and no scan had seen yet who
-// holds it. In the child the token outlived its last lease.
+// A token was replaced during the fork, before any scan had checked who holds
+// it. In the child it outlived its last lease.
 TEST_F(HazardForkTest, E4TheChildFreesWhatWasRetiredDuringTheFork) {
   Replace(cell_, new TestNode(&live_));
   HazardHolder hold = Hold(cell_);

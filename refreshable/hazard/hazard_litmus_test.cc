@@ -2,24 +2,23 @@
 //
 // Provokes the two races on which the correctness of the domain depends.
 //
-// (M2) A read announces a node and then checks the cell again; a publisher
-// replaces the node and then checks who has announced it. If both can miss each
+// (M2) A read announces a node and then checks the cell again. A publisher
+// replaces the node and then checks who has announced it. If neither sees the
 // other, a token is freed while it is held.
 //
-// (M3) A release clears its slot and then checks whether somebody waits for
-// that; a publisher marks the slots as waited for and then checks who holds
-// what. If both can miss each other, a token that nobody holds is not freed.
+// (M3) A release clears its slot and then checks whether someone waits for
+// that. A publisher marks the slots as waited for and then checks who holds
+// what. If neither sees the other, a token that nobody holds is not freed.
 //
-// The processor lets that happen only while the announcement, or the clearing,
-// is still in the store buffer of the reader's core. The reader therefore fills
-// that buffer with stores that miss the cache, so that the other store queues
-// up behind them. Without the publisher's heavy barrier the bad outcomes then
-// happen, and of each pair of tests the second one looks for them. How often
-// they happen is a property of the processor: one that does not show them
-// within the bound gives no evidence in the first test either, which the second
-// one then prints.
+// This can happen only while the announcement, or the clearing, is still in the
+// store buffer of the reader's core. The reader therefore fills that buffer
+// with stores that miss the cache, so that the other store queues behind them.
+// Without the publisher's heavy barrier the bad outcomes then occur. The second
+// test of each pair looks for them. How often they occur depends on the
+// processor. If they do not occur within the limit, the first test proves
+// nothing either, and the second one prints that.
 //
-// The tests are short. To go deeper:
+// The tests are short. To run longer ones:
 //
 //   ./bazelw test --config=deep --test_output=all
 //       --test_arg=--rounds=5000000 //refreshable/hazard:hazard_litmus_test
@@ -46,8 +45,8 @@ namespace refreshable {
 namespace internal {
 namespace {
 
-// How often each test publishes at most. The tests of M2 publish ten times as
-// often, because a publication is quicker there.
+// The maximum number of publications per test. The tests of M2 publish ten
+// times as often, because their publications are faster.
 #ifdef REFRESHABLE_NO_THREAD_LOCAL
 int64_t rounds = 2000;  // A round is slow, because all shared slots are read.
 #else
@@ -82,9 +81,9 @@ struct Litmus {
   std::atomic<int64_t> bad{0};
 };
 
-// Fills the store buffer of the core on which it runs. Which stores are slow
-// depends on the processor, whose cache may hold a buffer of any size. So some
-// stores are made to lines that have just been evicted, and some are not.
+// Fills the store buffer of its core. Which stores are slow depends on the
+// processor, whose cache may hold a buffer of any size. So some stores go to
+// lines that have just been evicted, and some do not.
 class SlowStores {
  public:
   void Make(int stores, [[maybe_unused]] bool evict) {
@@ -113,7 +112,8 @@ void Read(Litmus& litmus) {
       hold = HazardDomain::Current().Protect(litmus.cell);
     }
     const size_t index = litmus.IndexOf(hold.node());
-    // Often, or long enough for a publisher that is about to free it.
+    // Watches the node for long, or just for as long as a publisher needs to
+    // free it.
     for (int i = 0; i < (turn % 4 < 2 ? 100000 : 1000); ++i) {
       if (!litmus.alive[index].load(std::memory_order_relaxed)) {
         litmus.bad.fetch_add(1);
@@ -145,8 +145,8 @@ TEST(HazardLitmusTest, R12NoNodeIsFreedWhileItIsHeld) {
   EXPECT_EQ(CountBad(), 0);
 }
 
-// Synchronises a reader and a publisher: for each step, the round in which it
-// was last made.
+// Synchronizes a reader and a publisher. Contains, for each step, the round in
+// which it was made last.
 struct Progress {
   std::atomic<int64_t> begun{0};
   std::atomic<int64_t> held{0};
@@ -159,7 +159,7 @@ void Await(const std::atomic<int64_t>& step, int64_t round) {
   }
 }
 
-// Holds what is published, once in each round.
+// Holds and releases the published node once in each round.
 void HoldAndRelease(Litmus& litmus, Progress& progress) {
   SlowStores slow_stores;
   for (int64_t round = 1; round <= rounds; ++round) {
@@ -173,8 +173,8 @@ void HoldAndRelease(Litmus& litmus, Progress& progress) {
   }
 }
 
-// Replaces the node at about the moment when it is released, until the first
-// time that it is still there when both are done.
+// Replaces the node at about the moment of its release, until the node is still
+// there after both steps.
 int64_t CountLeft() {
   auto litmus = std::make_unique<Litmus>();
   Progress progress;
@@ -184,7 +184,8 @@ int64_t CountLeft() {
   for (int64_t round = 1; round <= rounds && left == 0; ++round) {
     progress.begun.store(round, std::memory_order_release);
     Await(progress.held, round);
-    // A little later in each round, so that some are at the right time.
+    // The delay grows from round to round, so that some rounds hit the right
+    // moment.
     const int64_t delay = round % (round % 4 < 2 ? 2039 : 61);
     for (std::atomic<int> i{0}; i < delay; ++i) {
     }
@@ -205,9 +206,9 @@ TEST(HazardLitmusTest, R12TheLastReleaseIsNotMissed) {
   EXPECT_EQ(CountLeft(), 0);
 }
 
-// Shows that the tests above can fail: they do so without the heavy barrier.
-// (If the domain uses no heavy barrier, reads make a full barrier themselves. A
-// sanitizer's code is so slow that one step ends before the other begins.)
+// Shows that the tests above can fail, which they do without the heavy barrier.
+// (If the domain uses no heavy barrier, reads make a full barrier themselves.
+// Under a sanitizer the code is so slow that the steps do not overlap.)
 #if !defined(ABSL_HAVE_ADDRESS_SANITIZER) && \
     !defined(ABSL_HAVE_THREAD_SANITIZER)
 void LookForAMissingBarrier(int64_t (*count)()) {
@@ -228,7 +229,7 @@ void LookForAMissingBarrier(int64_t (*count)()) {
   }
 }
 
-#ifndef REFRESHABLE_NO_THREAD_LOCAL  // A shared slot is claimed by a barrier.
+#ifndef REFRESHABLE_NO_THREAD_LOCAL  // Claiming a shared slot is a barrier.
 TEST(HazardLitmusTest, TheLitmusLooksForAMissingBarrier) {
   LookForAMissingBarrier(CountBad);
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The kernel has granted membarrier(2) and then begins to refuse it, because
-// the program has set up a sandbox for itself after its first read.
+// The kernel first allows membarrier(2) and then refuses it, because the
+// program enters a sandbox after its first read.
 
 #include "refreshable/hazard/hazard_domain.h"
 
@@ -31,7 +31,7 @@ struct Node final : HazardNode {
   std::atomic<int>* const freed;
 };
 
-// From here on, for this thread and those that it starts.
+// Affects this thread and the threads that it starts from now on.
 bool RefuseMembarrier() {
 #ifdef SYS_membarrier
   sock_filter filter[] = {
@@ -55,7 +55,7 @@ TEST(HazardRefusalTest, R12NothingIsFreedWithoutTheBarrier) {
   }
   std::atomic<int> freed{0};
   HazardCell cell{new Node(&freed)};
-  // A thread that may go on using it.
+  // This thread may continue to use membarrier(2).
   std::promise<void> go;
   std::thread outside([&cell, gone = go.get_future()] {
     gone.wait();
@@ -68,15 +68,15 @@ TEST(HazardRefusalTest, R12NothingIsFreedWithoutTheBarrier) {
     outside.join();
     return;
   }
-  // Nobody holds it, but a scan cannot know that.
+  // Nobody holds the node, but a scan cannot know that.
   HazardDomain::Current().Retire(cell.exchange(new Node(&freed)));
   EXPECT_EQ(freed, 0);
-  // A read and its end work as before, and free nothing either.
+  // A read and its release work as before. They free nothing either.
   { const HazardHolder hold = HazardDomain::Current().Protect(cell); }
   EXPECT_EQ(freed, 0);
   go.set_value();
   outside.join();
-  EXPECT_EQ(freed, 2);  // Including the node that was kept.
+  EXPECT_EQ(freed, 2);  // The node kept before is one of them.
 }
 
 }  // namespace

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What the tests of the hazard domain share: nodes that show whether they are
-// used after their destruction, and a fixture that checks that each test leaves
-// the domain as it found it.
+// Shared by the tests of the hazard domain: nodes that detect use after
+// destruction, and a fixture that checks that each test leaves the domain as it
+// found it.
 
 #ifndef REFRESHABLE_HAZARD_HAZARD_TEST_UTIL_H_
 #define REFRESHABLE_HAZARD_HAZARD_TEST_UTIL_H_
@@ -52,15 +52,14 @@ inline void Replace(HazardCell& cell, const HazardNode* node) {
   HazardDomain::Current().Retire(cell.exchange(node));
 }
 
-// Holds the node as a read does. The cell must never contain null.
+// Holds the node in `cell` as a read does. The cell must never contain null.
 inline HazardHolder Hold(const HazardCell& cell) {
   HazardHolder hold(HazardDomain::TryProtect(&HazardDomain::Current(), cell));
   if (hold.node() == nullptr) hold = HazardDomain::Current().Protect(cell);
   return hold;
 }
 
-// Checks that each test leaves the domain as it found it: with no node held and
-// none waiting to be freed.
+// Checks that after each test no node is held and none is waiting to be freed.
 class HazardDomainTest : public testing::Test {
  protected:
   ~HazardDomainTest() override {

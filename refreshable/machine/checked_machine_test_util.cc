@@ -29,7 +29,7 @@ using Waiters = Decisions::Waiters;
 constexpr absl::Duration kBoot = absl::Seconds(1000);
 constexpr absl::Time kWall = absl::FromUnixSeconds(1'700'000'000);
 
-// Rounds up, which makes no difference at whole milliseconds.
+// Rounds up. At whole milliseconds this makes no difference.
 Ms CeilToMs(absl::Duration duration) {
   return ToMs(absl::Ceil(duration, absl::Milliseconds(1)));
 }
@@ -94,8 +94,8 @@ struct CheckedMachine::Step {
   bool acted = false;
 };
 
-// Compares one step with the rules. Each rule writes what it requires into the
-// fields, with its clause, and at the end the step must be exactly that.
+// Compares one step with the rules. Each rule writes what it requires, with its
+// clause, into the fields. At the end the step must match them exactly.
 class CheckedMachine::StepChecker {
  public:
   StepChecker(const ReferenceModel& was, const Step& step,
@@ -109,7 +109,7 @@ class CheckedMachine::StepChecker {
         is_(was),
         flight_{was.flight, Clause::kS1} {}
 
-  // Returns the facts after the step.
+  // Returns the model after the step.
   ReferenceModel Observe() {
     ObserveInput();
     for (const Event& event : out_.events) ObserveEvent(event);
@@ -344,7 +344,7 @@ class CheckedMachine::StepChecker {
     is_.born_wall_step = is_.wall_step;
     is_.life = Life();
   }
-  // B2: the server asks for a wait.
+  // B2: the server asks the client to wait.
   void ObserveWish() {
     const Ms longest = is_.rules->max_retry_after;
     is_.asked_until = input_.ms <= longest
@@ -461,7 +461,7 @@ class CheckedMachine::StepChecker {
     waiters_ = {Waiters::kFail, clause};
     told_failure_ = true;
   }
-  // The flight must be between attempts from now on.
+  // From now on the flight must be between attempts.
   void BeginWait(Clause clause) {
     flight_ = {ReferenceModel::kWaiting, clause};
     told_failure_ = told_wait_ = true;
@@ -493,7 +493,8 @@ class CheckedMachine::StepChecker {
     if (was_.by_rejection) return ExpectRejectedAttemptFailed();
     ExpectOrdinaryFailed(kind);
     if (was_.rejected_waits && (is_.Usable() || is_.Grace())) {
-      // A8: these reads begin anew if the attempt was not told.
+      // A8: these reads start again if the attempt was not told of the
+      // rejection.
       rejected_waiters_ = {was_.told > 0 ? Waiters::kFail : Waiters::kServe,
                            Clause::kA8};
     }
@@ -1075,8 +1076,8 @@ std::string CheckedMachine::ApplyOne(const MachineInput& input, Step& step) {
   return broken;
 }
 
-// An input after a timer's moment must have the effect that the timer would
-// have had, and then its own: it must equal a wake followed by the input.
+// An input after the moment of a timer must have the effect that the timer
+// would have had, and then its own: it must equal a wake followed by the input.
 std::string CheckedMachine::ApplyLate(const MachineInput& input) {
   CheckedMachine late(*this);
   Step whole, wake, rest;

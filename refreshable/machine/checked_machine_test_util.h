@@ -72,15 +72,15 @@ struct MachineInput {
     kTime,      // `ms` pass.
     kWallStep,  // The wall clock steps by `ms`.
     kRead,      // A read with timeout `ms`, and `number` retries if >= 0.
-    kStart,     // The attempt `id` starts. The next three concern it too.
-    kSucceed,   // Its token lives for `ms`; see `relative`, `same_as`.
-    kFail,      // FailureClass is `number`; the server asks for `ms`, if >= 0.
+    kStart,     // The attempt `id` starts. The next three inputs use `id` too.
+    kSucceed,   // Its token lives for `ms`. See `relative` and `same_as`.
+    kFail,  // `number` is the FailureClass; `ms` is the server's wait if >= 0.
     kLost,
     kWake,
     kWakeLost,
-    kInvalidate,  // Of the generation `number` before the present one.
-    kReport,      // A rejection of the generation `number` before that one.
-    kInstall,     // Of a token that lives for `ms`.
+    kInvalidate,  // Invalidates the generation `number` before the present one.
+    kReport,  // Reports a rejection of the generation `number` before that one.
+    kInstall,  // Installs a token that lives for `ms`.
     kReset,
     kFork,
   };
@@ -90,23 +90,23 @@ struct MachineInput {
   int number = 0;
   bool relative = false;  // The lifetime counts from the attempt's start.
   bool same_as = false;   // The token equals the one held or withdrawn.
-  // The read rejects the generation this many before the present one. -1: none;
-  // -2: a generation that has not been published.
+  // The read rejects the generation this many before the present one; -1 means
+  // none, -2 a generation that has not been published.
   int rejects = -1;
 };
 std::string ToString(const MachineInput& input);
 
-// Copyable, so that every continuation can be tried.
+// The object is copyable, so that every continuation can be tried.
 class CheckedMachine {
  public:
   // Both arguments must outlive the machine. `counts` may be null.
   CheckedMachine(const ModelPolicy* rules, ClauseCounts* counts);
 
-  // Lets `input` happen. Returns the first clause that the machine breaks and
-  // how, or an empty string.
+  // Applies `input`. Returns an empty string, or the first clause that the
+  // machine breaks and how it breaks it.
   std::string Apply(const MachineInput& input);
-  // B8: checks that from here a read leads to a token, even if no outstanding
-  // call ever returns. A fatal machine is reset first.
+  // B8: checks that from this state a read leads to a token, even if no
+  // outstanding call ever returns. A fatal machine is reset first.
   std::string CheckRecovers() const;
 
   const ReferenceModel& facts() const { return facts_; }

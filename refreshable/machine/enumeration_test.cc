@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Enumerates the machine: from some starting points, runs every sequence of
-// events at whole seconds up to a depth, and lets CheckedMachine check each
+// Enumerates the states of the machine: from some starting points, runs every
+// sequence of events at whole seconds up to a depth. CheckedMachine checks each
 // step against every clause. Two histories after which the machine must behave
 // in the same way count as one state, which is continued only once.
 //
-// Some policies are tried to a lower depth than others, to save time.
-// `--test_arg=--depth=4` tries all of them to that depth.
+// To save time, some policies are tested to a smaller depth than others.
+// `--test_arg=--depth=4` tests all of them to that depth.
 
 #include <algorithm>
 #include <cstdint>
@@ -34,7 +34,7 @@
 namespace refreshable {
 namespace internal {
 
-int depth = 0;  // If positive, it replaces that of each policy.
+int depth = 0;  // If positive, it replaces the depth of each policy.
 
 namespace {
 
@@ -46,7 +46,7 @@ constexpr int kTransient = static_cast<int>(FailureClass::kTransient);
 constexpr int kThrottled = static_cast<int>(FailureClass::kThrottled);
 constexpr int kPermanent = static_cast<int>(FailureClass::kPermanent);
 
-// Tokens live 8 s here: fresh for 4, stale for 2 or 3.
+// Tokens live for 8 s here: they are fresh for 4 s and then stale for 2 or 3 s.
 RefreshPolicy SmallPolicy() {
   RefreshPolicy policy;
   policy.jitter = 0;
@@ -70,14 +70,16 @@ class Enumeration {
     EXPECT_TRUE(Validate(policy).ok()) << Validate(policy);
   }
 
-  // Every sequence of up to `steps_left` events after each of some beginnings.
+  // Runs every sequence of up to `steps_left` events after each of the
+  // beginnings.
   void Run(int steps_left) {
     CheckedMachine begin(&rules_, &counts_);
     for (const std::vector<Input>& beginning : Beginnings()) {
       CheckedMachine machine = begin;
       int node = -1;
       for (Input input : beginning) {
-        if (!Name(machine.facts(), input)) break;  // Not by this policy.
+        // This input is impossible under this policy.
+        if (!Name(machine.facts(), input)) break;
         node = Try(machine, input, node);
         if (node < 0) return;
       }
@@ -110,7 +112,7 @@ class Enumeration {
     Input input;
   };
 
-  // Fills in which attempt `input` is about. False: there is none.
+  // Sets the attempt of `input`. Returns false if there is no such attempt.
   static bool Name(const ReferenceModel& f, Input& input) {
     if (input.kind == Input::kStart) input.id = f.queued;
     if (input.kind == Input::kSucceed || input.kind == Input::kFail) {
@@ -122,7 +124,7 @@ class Enumeration {
            input.kind == Input::kInstall || input.kind == Input::kReport;
   }
 
-  // Each ends in another corner of the state space.
+  // Each sequence ends in a different part of the state space.
   static std::vector<std::vector<Input>> Beginnings() {
     const Input read = {Input::kRead, {}, kNever, -1};
     const Input start = {Input::kStart};
@@ -134,11 +136,11 @@ class Enumeration {
     };
     return {
         {wait(0)},
-        // Fresh, stale, expired.
+        // The token is fresh, stale or expired.
         {read, start, token},
         {read, start, token, wait(4)},
         {read, start, token, wait(7)},
-        // Expired by the wall clock alone, which may step back.
+        // The token is expired by the wall clock alone, which may step back.
         {read,
          start,
          token,
@@ -146,20 +148,20 @@ class Enumeration {
          {Input::kWallStep, {}, 3 * kSecond},
          read,
          start},
-        // An outage, of a first token and of a stale one.
+        // An outage begins with no token, or with a stale one.
         {read, start, fails, wait(1), read, start, fails},
         {read, start, token, wait(4), read, start, fails},
         {read, start, token, wait(4), read, start, fails, wait(2), read, start,
          fails, wait(2), read, start},
-        // Exhausted, and a probe.
+        // Refreshing is exhausted, and a probe is due.
         {read, start, fails, wait(1), read, start, fails, wait(2), read, start,
          fails},
-        // The same with a token that has expired, which can be rejected.
+        // The same with an expired token, which can be rejected.
         {read, start, token, wait(4), read, start, fails, wait(3), read, start,
          fails, wait(2), read, start, fails, wait(4), read, start},
-        // An abandoned call.
+        // A call is abandoned.
         {read, start, wait(3), {Input::kWake}},
-        // The same beside a token.
+        // A call is abandoned while there is a token.
         {read,
          start,
          wait(3),
@@ -168,7 +170,7 @@ class Enumeration {
          wait(4),
          read,
          start},
-        // One call more than may be abandoned.
+        // One more call is made than may be abandoned.
         {read,
          start,
          wait(3),
@@ -181,7 +183,7 @@ class Enumeration {
          wait(3),
          read,
          start},
-        // The same, while the server asks for patience.
+        // The same, while the server asks the client to wait.
         {read,
          start,
          wait(3),
@@ -190,14 +192,16 @@ class Enumeration {
          {Input::kWake},
          start,
          {Input::kFail, {}, 5 * kSecond, kThrottled}},
-        // Rejected at once, and after failures.
+        // The token is rejected at once, after an ordinary refresh or after
+        // failures.
         {read, start, token, {Input::kInvalidate}, wait(1), read, start, token},
         {read, start, fails, wait(1), read, start, token, wait(1)},
         {{Input::kInstall, {}, 8 * kSecond}, wait(4), read, start},
-        // A server rejects the token: the second attempt of a row runs.
+        // A server rejects the token, and the second attempt of the row is
+        // running.
         {read, start, token, wait(1), rejects, start, token, wait(2), rejects,
          start},
-        // It is rejected while a refresh of the stale token runs.
+        // The token is rejected while a refresh of the stale token is running.
         {read, start, token, wait(5), read, start, rejects},
     };
   }
@@ -223,7 +227,7 @@ class Enumeration {
     }
     if (f.generation > 0 && f.flight == ReferenceModel::kNone) {
       if (!f.CurrentRejected()) inputs.push_back({Input::kReport});
-      // An earlier one, or one not published.
+      // Rejects an earlier generation, or one that has not been published.
       inputs.push_back({Input::kRead,
                         {},
                         kNever,
@@ -232,7 +236,7 @@ class Enumeration {
                         false,
                         f.generation > 1 ? 1 : -2});
     }
-    // What is due next, and the moment before it.
+    // Time passes to the next due moment, or to just before it.
     for (const Ms at : {f.WakeAt(), f.NotBefore(), f.RejectedNotBefore(),
                         f.CheckAt().since_boot}) {
       if (at > f.t && at < kNever) {
@@ -250,7 +254,7 @@ class Enumeration {
       inputs.push_back({Input::kStart, f.queued});
       inputs.push_back({Input::kLost, f.queued});
     }
-    // One that was submitted before, or never.
+    // This attempt was never submitted, or ended before.
     inputs.push_back({Input::kStart, AttemptId{99}});
     inputs.push_back({Input::kLost, AttemptId{99}});
     inputs.push_back({Input::kSucceed, AttemptId{99}, 8 * kSecond});
@@ -260,12 +264,12 @@ class Enumeration {
     if (f.running.has_value()) calls.push_back(*f.running);
     for (const ReferenceModel::Call& call : calls) {
       const AttemptId id = call.id;
-      // Of as many whole seconds, counted from here: what a token's life is a
-      // quarter of stays a whole number.
+      // Lifetimes are whole seconds from now, so that a quarter of a token's
+      // life is a whole number of milliseconds.
       const Ms elapsed = f.t - call.started;
       inputs.push_back({Input::kSucceed, id, 8 * kSecond});
       inputs.push_back({Input::kFail, id, -1, kTransient});
-      if (!call.current) continue;  // Whatever it says is discarded (F2).
+      if (!call.current) continue;  // Its answer is discarded (F2).
       inputs.push_back({Input::kSucceed, id, 8 * kSecond + elapsed, 0, true});
       inputs.push_back({Input::kSucceed, id, elapsed, 0, true});
       inputs.push_back({Input::kSucceed, id, 2 * kSecond});
@@ -280,7 +284,8 @@ class Enumeration {
     return inputs;
   }
 
-  // The node that the step leads to; -1, and a failure, if it breaks a rule.
+  // Returns the node that the step leads to, or -1, with a failure, if it
+  // breaks a rule.
   int Try(CheckedMachine& machine, const Input& input, int before) {
     const std::string broken = machine.Apply(input);
     nodes_.push_back({before, input});
@@ -291,7 +296,7 @@ class Enumeration {
     return -1;
   }
 
-  // A class counts if every event was tried in a state of it.
+  // A class counts if every event was tried in one of its states.
   void NoteClass(const ReferenceModel& f) {
     classes_.emplace(f.flight, f.foreground, f.State(), f.generation > 0,
                      f.withdrawn, f.Grace(), f.Exhausted(),
@@ -333,7 +338,7 @@ class Enumeration {
 struct NamedPolicy {
   const char* name;
   RefreshPolicy policy;
-  size_t classes;  // In which every event was tried: no fewer may be.
+  size_t classes;  // The least number of classes tested with every event.
   int depth = 4;
 };
 
@@ -356,7 +361,7 @@ std::vector<NamedPolicy> Policies() {
   grace_ahead.stale_window = S(3);
   grace_ahead.min_interval = S(2);
   grace_ahead.retry.on_exhausted = OnExhausted::kFatal;
-  // Every bound is cut to what the token's life allows.
+  // The token's life reduces every bound.
   RefreshPolicy cut = small;
   cut.expiry_margin = S(40);
   cut.stale_window = S(30);
@@ -376,7 +381,7 @@ std::vector<NamedPolicy> Policies() {
   narrow.max_stale_on_error = S(1);
   narrow.retry.multiplier = 3;
   narrow.retry.max_consecutive_failures = 4;
-  // Cooldowns of a quarter of what is left, and longer than the backoff.
+  // A cooldown is a quarter of the remaining time, and longer than the backoff.
   RefreshPolicy adaptive = small;
   adaptive.background_cooldown.reset();
   adaptive.min_interval = S(0);

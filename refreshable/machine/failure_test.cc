@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The machine with a source that fails: the schedule, budgets, exhaustion.
+// The machine with a failing source: schedule, budgets and exhaustion.
 
 #include <vector>
 
@@ -28,7 +28,7 @@ RefreshPolicy Fatal() {
   return policy;
 }
 
-// The first `begin`, then one per `step` up to `end`.
+// Returns `begin`, followed by one time per `step` up to `end`.
 std::vector<double> Then(std::vector<double> begin, int step, int end) {
   for (double at = begin.back() + step; at <= end; at += step) {
     begin.push_back(at);
@@ -44,7 +44,7 @@ TEST(RefreshMachineFailureTest, B1AnHourOfFailuresWithAReadEverySecond) {
   EXPECT_EQ(MachineDriver().Outage(S(3600)), expected);
   EXPECT_EQ(expected.size(), 64u);
   EXPECT_EQ(expected.back(), 3542);
-  // However impatient the readers, and however many.
+  // The timeouts and the number of readers make no difference.
   EXPECT_EQ(MachineDriver().Outage(S(3600), S(1), S(0), Ms(500)), expected);
   EXPECT_EQ(MachineDriver().Outage(S(3600), Ms(100)), expected);
 }
@@ -69,7 +69,7 @@ TEST(RefreshMachineFailureTest, B1AWaitCountsFromTheStartOfASlowAttempt) {
 }
 
 TEST(RefreshMachineFailureTest, B1WithASourceThatHangs) {
-  // Two calls hang; from then on calls are made ever more rarely.
+  // Two calls hang. From then on, calls become ever less frequent.
   EXPECT_THAT(MachineDriver().Outage(S(500), S(1), S(100000)),
               ElementsAre(0, 31, 118, 238, 478));
 }
@@ -165,7 +165,7 @@ TEST(RefreshMachineFailureTest, B2ThrottledWaitsAsLongAsTheServerAsked) {
     d.Fail(busy);  // Without such a wish the schedule is back.
     EXPECT_EQ(d.wake_at(), c.next + S(4));
   }
-  // From when the answer came, not from the attempt's start.
+  // The wait counts from the time of the answer, not from the attempt's start.
   MachineDriver d;
   d.ReadAndStart();
   d.At(S(5)).Fail(busy, S(10));
@@ -175,7 +175,7 @@ TEST(RefreshMachineFailureTest, B2ThrottledWaitsAsLongAsTheServerAsked) {
 TEST(RefreshMachineFailureTest, B2AThrottledHour) {
   EXPECT_EQ(MachineDriver().Outage(S(3600), S(1), S(0), kForever, S(1000)),
             Then({0}, 300, 3600));
-  // From the fifth on it is asked for less than the computed wait.
+  // From the fifth attempt on, the server asks for less than the computed wait.
   EXPECT_EQ(MachineDriver().Outage(S(3600), S(1), S(0), kForever, S(20)),
             Then({0}, 20, 3600));
 }
@@ -278,7 +278,8 @@ TEST(RefreshMachineFailureTest, R7BetweenAttemptsTheImpatientLeaveAtOnce) {
   EXPECT_EQ(d.At(S(2)).Read(S(2)), Answer::kWait);  // Due: starts it.
   EXPECT_TRUE(d.submitted());
 
-  MachineDriver idle;  // Not between attempts: too late, but not sent away.
+  // There is no flight, so the read waits although it will be too late.
+  MachineDriver idle;
   idle.FailTimes(1);
   EXPECT_EQ(idle.At(S(2)).Read(S(1)), Answer::kWait);
 }
@@ -316,7 +317,7 @@ TEST(RefreshMachineFailureTest, L7AReaderBringsABudgetOfItsOwn) {
   none.Start();
   none.Fail();
   EXPECT_EQ(none.out.waiters, Waiters::kFail);
-  EXPECT_EQ(none.At(S(1)).Read(kForever, 6), Answer::kFail);  // B5 holds.
+  EXPECT_EQ(none.At(S(1)).Read(kForever, 6), Answer::kFail);  // B5 applies.
 
   MachineDriver two;
   two.Read(kForever, 2);
@@ -350,7 +351,7 @@ TEST(RefreshMachineFailureTest, L7TheLargestBudgetOfAFlightCounts) {
   d.Fail();
   EXPECT_EQ(d.out.waiters, Waiters::kFail);
 
-  MachineDriver large;  // Exhaustion ends even the largest.
+  MachineDriver large;  // Exhaustion ends even the largest budget.
   large.Read(kForever, 1000);
   large.Start();
   large.Fail();
@@ -395,7 +396,7 @@ TEST(RefreshMachineFailureTest, B7SelfHealProbesOnceAnInterval) {
   EXPECT_EQ(d.Start()->reason, RefreshReason::kProbe);
   EXPECT_EQ(d.Read(), Answer::kWait);
   d.At(S(183)).Fail();
-  EXPECT_EQ(d.out.waiters, Waiters::kFail);  // One attempt.
+  EXPECT_EQ(d.out.waiters, Waiters::kFail);  // A probe is one attempt.
   EXPECT_THAT(d.events(), ElementsAre("attempt_failed", "backoff"));
   EXPECT_EQ(d.At(S(242) - Tick()).Read(), Answer::kFail);
   EXPECT_EQ(d.At(S(242)).Read(), Answer::kWait);
@@ -404,7 +405,7 @@ TEST(RefreshMachineFailureTest, B7SelfHealProbesOnceAnInterval) {
   EXPECT_THAT(d.events(),
               ElementsAre("token_published", "healed", "state_changed"));
   EXPECT_EQ(d.machine.failures(), 0);
-  // Closed for good: the next failures begin from the start.
+  // After the success, the next failures start a new schedule.
   d.At(S(400)).ReadAndStart();
   d.Fail();
   EXPECT_EQ(d.out.waiters, Waiters::kKeep);
@@ -424,7 +425,8 @@ TEST(RefreshMachineFailureTest, B7TheTokenThatLivesHoldsExhaustionOff) {
   MachineDriver d;
   d.Hold(S(3600));
   d.t = S(2400);
-  // On cooldowns while it lives; then a probe a minute after the last start.
+  // Attempts follow cooldowns while the token lives. Then probes start every
+  // minute.
   EXPECT_EQ(d.Outage(S(3800)), Then({2400}, 60, 3800));
 
   MachineDriver fatal(Fatal());
@@ -448,7 +450,7 @@ TEST(RefreshMachineFailureTest, B7FatalAttemptsNothingUntilReset) {
   EXPECT_THAT(d.Outage(S(122)), ElementsAre(0, 2, 6, 14, 30, 62, 122));
   EXPECT_THAT(d.Outage(S(99999), S(10)), IsEmpty());
   EXPECT_EQ(d.Read(), Answer::kFail);
-  EXPECT_THAT(d.events(), IsEmpty());  // Told once.
+  EXPECT_THAT(d.events(), IsEmpty());  // It was sent before.
   EXPECT_TRUE(d.out.failure.fatal);
   EXPECT_EQ(d.out.failure.next_attempt_at, kForever);
   EXPECT_EQ(d.out.failure.failures, 7);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// RefreshMachine where something does not come: an attempt that the executor
-// does not run, and the answers of calls that never return; and where
-// a token has gone for good.
+// RefreshMachine when an expected event does not happen: the executor does not
+// run an attempt, or calls never return. Also covers a token that can never be
+// served again.
 
 #include <cmath>
 #include <optional>
@@ -32,7 +32,7 @@ constexpr absl::Duration kForever = absl::InfiniteDuration();
 
 // ---- An attempt that is not run ----
 
-// It waited forever for the executor, and so did everybody else.
+// The attempt, and every read that needed it, waited for the executor forever.
 TEST(RefreshMachineLostTest, E2AnAttemptThatIsNotRunEnds) {
   MachineDriver d;
   d.Read();
@@ -47,17 +47,17 @@ TEST(RefreshMachineLostTest, E2AnAttemptThatIsNotRunEnds) {
   EXPECT_THAT(d.events(), ElementsAre("attempt_abandoned"));
   EXPECT_EQ(d.event(EventKind::kAttemptAbandoned).status, d.out.failure.cause);
   EXPECT_FALSE(d.machine.refreshing());
-  // It is no failure of the source.
+  // This is not a failure of the source.
   EXPECT_EQ(d.machine.failures(), 0);
   EXPECT_EQ(d.out.failure.failures, 0);
   EXPECT_TRUE(d.machine.last_cause().ok());
   EXPECT_EQ(d.wake_at(), kForever);
-  // It does nothing when it runs after all, nor when it is dropped.
+  // If the attempt runs or is dropped later, nothing happens.
   EXPECT_FALSE(d.Start().has_value());
   EXPECT_THAT(d.events(), IsEmpty());
   d.Lost();
   EXPECT_THAT(d.events(), IsEmpty());
-  // The next read asks anew.
+  // The next read starts a new attempt.
   const AttemptId stale = d.attempt;
   EXPECT_EQ(d.Read(), Answer::kWait);
   EXPECT_TRUE(d.submitted());
@@ -78,7 +78,7 @@ TEST(RefreshMachineLostTest, E2AReadFindsThatAnAttemptWasNotRun) {
   EXPECT_EQ(d.wake_at(), S(61));
 }
 
-// Better late than never: nobody has noticed.
+// The attempt still starts if nothing has noticed that it is late.
 TEST(RefreshMachineLostTest, E2AnAttemptThatIsRunBeforeTheTimerStarts) {
   MachineDriver d;
   d.Read();
@@ -100,7 +100,7 @@ TEST(RefreshMachineLostTest, E2AUsableTokenIsServedThoughNothingIsRun) {
   }
 }
 
-// What stood before it stands after it, and is not what ended it.
+// An earlier failure still counts, but did not end the flight.
 TEST(RefreshMachineLostTest, E2ARetryThatIsNotRunEndsTheFlight) {
   MachineDriver d;
   d.ReadAndStart();
@@ -115,9 +115,9 @@ TEST(RefreshMachineLostTest, E2ARetryThatIsNotRunEndsTheFlight) {
   EXPECT_EQ(d.machine.last_cause().message(), "down");
 }
 
-// The token expired while the attempt was queued, and with that refreshing had
-// given up. A read that comes then is refused, and those who waited are told
-// why they wait no longer.
+// The token expired while the attempt was queued, and refreshing was then
+// exhausted. A read that comes now fails. The reads that waited are told why
+// they ended.
 TEST(RefreshMachineLostTest, E2ThoseWhoWaitedAreToldOfTheExecutor) {
   RefreshPolicy policy = ExactPolicy();
   policy.retry.max_retries = 0;
@@ -137,7 +137,7 @@ TEST(RefreshMachineLostTest, E2ThoseWhoWaitedAreToldOfTheExecutor) {
   EXPECT_TRUE(d.out.failure.fatal);
 }
 
-// A timer that starts refreshes waits a little after a loss.
+// After a loss, a timer that starts refreshes waits a little.
 TEST(RefreshMachineLostTest, F7NoTimerHammersAnExecutorThatRunsNothing) {
   RefreshPolicy policy = ExactPolicy();
   policy.refresh_ahead = true;
@@ -165,7 +165,7 @@ TEST(RefreshMachineLostTest, E2AnInfiniteTimeoutWaitsForTheExecutor) {
 
 // ---- Calls that never return ----
 
-// Two calls hang, from 0 s and from 31 s on. The last was made at 31 s.
+// Two calls hang, made at 0 s and at 31 s.
 MachineDriver Hung(RefreshPolicy policy = ExactPolicy()) {
   MachineDriver d(policy);
   d.ReadAndStart();
@@ -176,7 +176,7 @@ MachineDriver Hung(RefreshPolicy policy = ExactPolicy()) {
   return d;
 }
 
-// No third call was ever made: two lost answers ended refreshing for good.
+// A third call was never made: two lost answers ended refreshing forever.
 TEST(RefreshMachineLostTest, B8LostAnswersDoNotEndRefreshing) {
   const std::vector<double> starts =
       MachineDriver().Outage(absl::Hours(24), S(1), absl::Hours(100));
@@ -205,11 +205,12 @@ TEST(RefreshMachineLostTest, F6AnAnswerBeginsTheCountAnew) {
     d.At(d.t + absl::Hours(1)).Read();
     d.Read();
     ASSERT_TRUE(d.Start().has_value());
-    d.At(d.t + S(30)).Wake();  // The fifth hangs.
+    d.At(d.t + S(30)).Wake();  // The last of these is the fifth call.
   }
   const absl::Duration fifth = d.t - S(30);
   d.Fail(absl::UnknownError("late"), std::nullopt, second);
-  // There are still four, but the source answers: 60 s suffice, and not 480.
+  // Four calls still hang, but the source answers, so 60 s suffice instead of
+  // 480.
   d.At(fifth + S(60)).Wake();
   d.Read();
   EXPECT_TRUE(d.Start().has_value());
@@ -221,13 +222,13 @@ TEST(RefreshMachineLostTest, F6ResetForgetsCallsThatHaveNotReturned) {
   d.Reset();
   d.At(S(62)).Wake();
   EXPECT_TRUE(d.Start().has_value());
-  // What is forgotten is discarded.
+  // The answer of a forgotten call is discarded.
   d.Succeed(Expiry::In(S(3600)), std::nullopt, second);
   EXPECT_THAT(d.events(), ElementsAre("attempt_discarded"));
   EXPECT_TRUE(d.machine.refreshing());
 }
 
-// One of them was overtaken by an Install, and did not time out.
+// One of the calls was superseded by an Install and did not time out.
 TEST(RefreshMachineLostTest, F6WhatWasOvertakenIsNotSaidToHaveTimedOut) {
   MachineDriver d;
   d.ReadAndStart();
@@ -249,7 +250,7 @@ TEST(RefreshMachineLostTest, R12AnExpiredTokenIsLetGoByTheTimer) {
   d.Hold(S(400));
   d.At(S(200)).Wake();
   EXPECT_EQ(d.wake_at(), S(360));
-  // What only the wall clock calls expired may be usable again.
+  // A token that is expired by the wall clock alone may become usable again.
   d.wall_step = absl::Hours(1);
   d.At(S(360) - Tick()).Wake();
   EXPECT_FALSE(d.out.let_go);
@@ -258,7 +259,7 @@ TEST(RefreshMachineLostTest, R12AnExpiredTokenIsLetGoByTheTimer) {
   EXPECT_EQ(d.wake_at(), kForever);
   d.Wake();
   EXPECT_FALSE(d.out.let_go) << "once";
-  // It can be rejected nevertheless.
+  // The token can still be rejected.
   EXPECT_TRUE(d.Invalidate());
   EXPECT_EQ(d.ReadAndStart()->reason, RefreshReason::kRejected);
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// MachineDriver: a RefreshMachine with two clocks that the test moves.
+// MachineDriver: a RefreshMachine with two clocks that the test controls.
 
 #ifndef REFRESHABLE_MACHINE_MACHINE_TEST_UTIL_H_
 #define REFRESHABLE_MACHINE_MACHINE_TEST_UTIL_H_
@@ -55,7 +55,8 @@ class MachineDriver {
     End();
     return answer;
   }
-  // A read that rejects `generation`, by default the one last published.
+  // Makes a read that rejects `generation`, by default the latest published
+  // one.
   Answer ReadRejecting(std::optional<uint64_t> generation = std::nullopt,
                        std::optional<int> max_retries = std::nullopt) {
     Begin();
@@ -73,8 +74,8 @@ class MachineDriver {
     machine.OnReportRejected(now(), generation, out);
     End();
   }
-  // Starts the attempt last submitted. The events below concern it too, unless
-  // they are given an id.
+  // Starts the attempt submitted last. The events below also apply to it unless
+  // they are passed an id.
   std::optional<AttemptStart> Start() {
     Begin();
     const auto start = machine.OnAttemptStart(now(), attempt, out);
@@ -132,16 +133,16 @@ class MachineDriver {
 
   // ---- Several events ----
 
-  // A read waits, and the attempt that it asked for starts.
+  // Makes a read that waits, and starts the attempt that it submitted.
   std::optional<AttemptStart> ReadAndStart() {
     return Read() == Answer::kWait ? Start() : std::nullopt;
   }
-  // Fetches a token in no time.
+  // Fetches a token without any delay.
   void Hold(absl::Duration lifetime) {
     ReadAndStart();
     Succeed(Expiry::In(lifetime));
   }
-  // Fetches and fails `n` times in a row, each time as early as permitted.
+  // Makes `n` attempts that fail, each as early as permitted.
   void FailTimes(int n) {
     for (int i = 0; i < n; ++i) {
       if (next_start() > t) t = next_start();
@@ -187,17 +188,17 @@ class MachineDriver {
   absl::Duration next_start() const {
     return machine.next_start(now()) - kBoot;
   }
-  // The time of the next attempt in `out.failure`.
+  // Returns the time of the next attempt in `out.failure`.
   absl::Duration told_next() const {
     return out.failure.next_attempt_at - kBoot;
   }
-  // Readers with a deadline before this must fail.
+  // Readers whose deadline is before this must fail.
   absl::Duration sent_away_before() const {
     return out.fail_deadlines_before - kBoot;
   }
   Freshness freshness() const { return machine.freshness(now()); }
   bool submitted() const { return out.submit != AttemptId::kNone; }
-  // The names of the events that the last call reported, in order.
+  // Returns the names of the events that the last call reported, in order.
   std::vector<std::string> events() const {
     std::vector<std::string> names;
     for (const Event& event : out.events) {
@@ -217,7 +218,7 @@ class MachineDriver {
   absl::Duration t = absl::ZeroDuration();
   absl::Duration wall_step = absl::ZeroDuration();
   Decisions out;
-  AttemptId attempt = AttemptId::kNone;  // The attempt last submitted.
+  AttemptId attempt = AttemptId::kNone;  // The attempt submitted last.
   std::vector<double> starts;            // Starts of attempts, in seconds.
 
  private:

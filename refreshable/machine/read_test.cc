@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The machine with a source that answers: what is handed out and until when,
-// when a refresh starts, and when to come back.
+// The machine with a source that answers: what reads are served and until when,
+// when a refresh starts, and when the machine must be called again.
 
 #include <algorithm>
 #include <set>
@@ -34,7 +34,8 @@ TEST(RefreshMachineReadTest, R2OnlyTheFirstStaleReadStartsARefresh) {
   EXPECT_FALSE(d.submitted());
   EXPECT_EQ(d.At(S(2400)).Read(), Answer::kServe);
   EXPECT_TRUE(d.submitted());
-  for (int i = 0; i < 3; ++i) {  // Queued, running, on cooldown.
+  // The refresh is first queued, then running, then on cooldown.
+  for (int i = 0; i < 3; ++i) {
     EXPECT_EQ(d.Read(), Answer::kServe);
     EXPECT_FALSE(d.submitted());
     EXPECT_THAT(d.events(), IsEmpty());
@@ -235,17 +236,17 @@ TEST(RefreshMachineReadTest, F4StaleAndUsableForEveryLifetime) {
       {4 * ns, 2 * ns, 3 * ns},
       {ns, 2 * Tick(), 3 * Tick()},
       {ages, ages - S(1200), ages - S(40)},
-      // Explicit windows; zero is never stale.
+      // These windows are set explicitly. With zero, a token is never stale.
       {S(3600), S(3560), S(3560), S(0)},
       {S(3600), S(3500), S(3560), S(100)},
       {S(3600), S(3560), S(3560), S(10)},
       {S(3600), S(900), S(3560), S(2700)},
-      // Cut to three quarters of the lifetime.
+      // These windows are limited to three quarters of the lifetime.
       {S(3600), S(900), S(3560), S(2701)},
       {S(3600), S(900), S(3560), S(3600)},
       {S(3600), S(900), S(3560), kForever},
       {ns, Tick(), 3 * Tick(), S(1)},
-      // Other constants.
+      // These cases use other limits.
       {S(3600), S(2400), S(3600), std::nullopt, S(0)},
       {S(3600), S(2400), S(2700), std::nullopt, kForever},
       {S(3600), S(3560), S(3560), std::nullopt, S(40), S(0)},
@@ -335,7 +336,7 @@ TEST(RefreshMachineReadTest, F6ATimeoutAbandonsTheAttemptAndTheFlightGoesOn) {
   EXPECT_EQ(d.event(EventKind::kBackoff).delay, S(1));
   EXPECT_EQ(d.machine.last_cause().code(), absl::StatusCode::kDeadlineExceeded);
   EXPECT_EQ(d.wake_at(), S(32));
-  d.Fail();  // Late.
+  d.Fail();  // This answer is late.
   EXPECT_THAT(d.events(), ElementsAre("attempt_discarded"));
   EXPECT_EQ(d.event(EventKind::kAttemptDiscarded).status.message(), "down");
   EXPECT_EQ(d.machine.failures(), 1);
@@ -388,7 +389,7 @@ TEST(RefreshMachineReadTest, F6ALateSuccessIsPublishedInEveryPhase) {
       EXPECT_FALSE(d.Start().has_value());
     }
     if (phase != 2) continue;
-    // The attempt that it overtook is discarded.
+    // The attempt that this answer superseded is discarded.
     EXPECT_THAT(d.out.abandon, ElementsAre(d.attempt));
     d.Succeed(Expiry::In(S(500)));
     EXPECT_FALSE(d.out.publish);
@@ -405,7 +406,7 @@ TEST(RefreshMachineReadTest, F6ALateSuccessThatIsExpiredOrUnknownIsDiscarded) {
   EXPECT_FALSE(d.out.publish);
   EXPECT_THAT(d.events(), ElementsAre("attempt_discarded"));
   EXPECT_EQ(d.machine.failures(), 1);
-  d.Succeed(Expiry::Never());  // A second answer of the same call.
+  d.Succeed(Expiry::Never());  // The same call answers again.
   EXPECT_FALSE(d.out.publish);
   EXPECT_THAT(d.events(), ElementsAre("attempt_discarded"));
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The machine on its way out of trouble: healing, Reset, what the executor
-// loses, and serving degraded.
+// How the machine recovers: Reset, attempts that the executor loses, fork(),
+// and serving degraded tokens.
 
 #include <vector>
 
@@ -76,7 +76,7 @@ TEST(RefreshMachineRecoveryTest, B8ResetShortensTheWaitOfAFlight) {
   EXPECT_TRUE(d.submitted());
 }
 
-// The failures that its retries were spent on are forgotten.
+// The failures that used up its retries are forgotten.
 TEST(RefreshMachineRecoveryTest, B8AReadJoinsAWaitingFlightAfterAReset) {
   MachineDriver d;
   d.ReadAndStart();
@@ -266,7 +266,7 @@ TEST(RefreshMachineRecoveryTest, E4TheMinimumIntervalIsTheParents) {
   EXPECT_TRUE(d.submitted());
 }
 
-// Workers that were forked once the first token was there refreshed in
+// Workers that were forked after the first token had been fetched refreshed in
 // lockstep.
 TEST(RefreshMachineRecoveryTest, F8AChildDrawsItsJitterAnew) {
   const auto stale_at = [](std::optional<uint64_t> seed) {
@@ -354,7 +354,8 @@ TEST(RefreshMachineRecoveryTest, S1EachExhaustionIsToldOnce) {
 
 // ---- Degraded ----
 
-// Fresh for 2400 s, usable for 3560 s, expired at 3600 s, degraded till 4200 s.
+// A token is fresh for 2400 s, usable until 3560 s, and served degraded until
+// 4200 s.
 MachineDriver Degradable(OnExhausted on_exhausted = OnExhausted::kSelfHeal) {
   RefreshPolicy policy = ExactPolicy();
   policy.max_stale_on_error = S(600);
@@ -388,7 +389,7 @@ TEST(RefreshMachineRecoveryTest, B10TheFirstFailureServesAllWhoWait) {
   EXPECT_EQ(d.Read(), Answer::kServe);
   EXPECT_FALSE(d.out.republish_degraded);  // Once is enough.
   EXPECT_FALSE(d.submitted());
-  // Reads drive the attempts, by the schedule, and wait for none.
+  // Reads start the attempts of the schedule, and wait for none.
   EXPECT_EQ(d.At(S(3562)).Read(), Answer::kServe);
   EXPECT_TRUE(d.submitted());
   EXPECT_EQ(d.check_at(), S(4200));
@@ -397,7 +398,7 @@ TEST(RefreshMachineRecoveryTest, B10TheFirstFailureServesAllWhoWait) {
   EXPECT_EQ(d.freshness(), Freshness::kFresh);
   EXPECT_TRUE(d.machine.published_servable(d.now()));
   EXPECT_EQ(d.check_at(), S(3562 + 2400));
-  // The next one that expires is to be marked anew.
+  // The next token that expires must be republished as degraded again.
   d.At(S(3562 + 3560)).ReadAndStart();
   d.Fail();
   EXPECT_FALSE(d.machine.published_servable(d.now()));

@@ -90,7 +90,7 @@ bool ReferenceModel::Exhausted() const {
 Ms ReferenceModel::Cooldown() const {
   if (rules->cooldown.has_value()) return *rules->cooldown;
   // This is at most 3/4 ms more than the exact value. Events happen at whole
-  // milliseconds, so none lies between.
+  // milliseconds, so none can fall in between.
   const Ms quarter = (UsableFor() - Age() + 3) / 4;
   return std::max(rules->min_interval, std::min<Ms>(60'000, quarter));
 }
@@ -212,11 +212,11 @@ std::string ReferenceModel::Fingerprint() const {
   const auto add = [&print](int64_t value) {
     print.append(reinterpret_cast<const char*>(&value), 4);
   };
-  // Adds a moment that no longer matters once it is `reach` in the past.
+  // Adds a moment that stops mattering once it is `reach` in the past.
   const auto add_time = [&](Ms at, Ms reach = 0) {
     add(std::clamp<Ms>(at - t, -reach, kNever));
   };
-  const Ms steps = 20'000;  // The wall clock may still step back by this.
+  const Ms steps = 20'000;  // The wall clock may still step back by this much.
   add((generation > 0) + 2 * withdrawn + 4 * degraded + 8 * from_source +
       16 * (rejected > 0) + 32 * foreground + 64 * exempt +
       128 * told_exhausted + 256 * asked_until.has_value() +

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// ReferenceModel: the reference model of RefreshMachine. It records what can be
-// seen of a machine from outside, and states what the contract says about it,
-// in whole milliseconds. It is written from docs/contract.md and not from the
+// ReferenceModel: the reference model of RefreshMachine. It records what is
+// visible of a machine from outside, and states in whole milliseconds what the
+// contract says about it. It is written from docs/contract.md and not from the
 // machine, so it uses ages instead of deadlines and facts instead of phases.
 
 #ifndef REFRESHABLE_MACHINE_REFERENCE_MODEL_TEST_UTIL_H_
@@ -52,12 +52,13 @@ struct ModelPolicy {
   Ms Wait(int n, Ms max) const;
 };
 
-// What has been seen so far, and what follows from it.
+// What has been observed so far, and what follows from it.
 struct ReferenceModel {
   struct Call {
     AttemptId id = AttemptId::kNone;
     Ms started = 0;
-    bool current = true;  // Nothing was published or invalidated since.
+    // Nothing was published or invalidated since it started.
+    bool current = true;
     uint64_t told = 0;    // The rejected generation that it was told, or 0.
     bool in_row = false;  // A rejection started the attempt.
   };
@@ -76,7 +77,8 @@ struct ReferenceModel {
   bool Young() const;
   // B10: whether the token is served if it is not usable.
   bool Grace() const;
-  // When the token can never be served again, whatever the wall clock does.
+  // The time from which the token can never be served, whatever the wall clock
+  // does.
   Ms LetGoAt() const;
   bool LetGoDue() const { return Held() && !let_go && t >= LetGoAt(); }
   // B7: whether refreshing is exhausted, and whether that is fatal.
@@ -96,12 +98,12 @@ struct ReferenceModel {
   bool CurrentRejected() const { return Covers(noted); }
   // A9: when a rejection may start an attempt.
   Ms RejectedNotBefore() const;
-  // A10, A13: applies what the passing of time alone has brought about.
+  // A10, A13: applies the effects of the passing of time alone.
   void PassTime();
   void PromoteIfUnservable();
   // F7: whether a timer would start a flight now if there were none.
   bool AheadPermitted() const;
-  // Whether a timer has something to do now.
+  // Whether a timer is due now.
   bool Overdue() const;
   // The moment until which a read returns what is published and changes
   // nothing: on the since-boot clock, and on the wall clock (also in

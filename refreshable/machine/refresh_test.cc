@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The machine: what a refresh brings, refreshing ahead, jitter, Install, and
-// when to come back in every state.
+// The machine: the outcomes of a refresh, refreshing ahead, jitter, Install,
+// and when the machine must be called again in every state.
 
 #include <algorithm>
 #include <string>
@@ -42,7 +42,8 @@ TEST(RefreshMachineRefreshTest, F1ARefreshThatIsUnderWayIsTheOnlyOne) {
   d.Wake();
   EXPECT_FALSE(d.submitted());
   d.Start();
-  EXPECT_FALSE(d.Start().has_value());  // The same attempt, run twice.
+  // The executor runs the same attempt twice.
+  EXPECT_FALSE(d.Start().has_value());
   EXPECT_EQ(d.At(S(2410)).Read(), Answer::kServe);
   d.Reset();
   EXPECT_FALSE(d.submitted());
@@ -90,7 +91,7 @@ TEST(RefreshMachineRefreshTest, F2AnAnswerOfAnotherGenerationChangesNothing) {
     EXPECT_TRUE(d.machine.last_cause().ok());
     EXPECT_EQ(d.check_at(), S(4800));
     EXPECT_EQ(d.wake_at(), S(4800));
-    // No cooldown of the newer token either.
+    // The newer token has no cooldown either.
     EXPECT_EQ(d.At(S(4800)).Read(), Answer::kServe);
     EXPECT_TRUE(d.submitted());
   }
@@ -149,7 +150,8 @@ TEST(RefreshMachineRefreshTest, F5TheSameTokenIsWelcomeIfNobodyRejectedIt) {
   EXPECT_TRUE(d.out.publish);
   d.At(S(2500)).Invalidate();
   d.ReadAndStart();
-  d.Succeed(Expiry::In(S(3600)), Generation(1));  // Not the rejected one.
+  // These bytes were not rejected.
+  d.Succeed(Expiry::In(S(3600)), Generation(1));
   EXPECT_TRUE(d.out.publish);
 }
 
@@ -159,7 +161,7 @@ TEST(RefreshMachineRefreshTest, F7ATimerRefreshesWithoutAnyRead) {
   MachineDriver d(Ahead());
   EXPECT_EQ(d.wake_at(), kForever);
   d.Wake();
-  EXPECT_FALSE(d.submitted());  // The first token is for a reader to ask for.
+  EXPECT_FALSE(d.submitted());  // Only a read fetches the first token.
   d.Hold(S(3600));
   EXPECT_EQ(d.wake_at(), S(2400));
   d.At(S(2400) - Tick()).Wake();
@@ -180,8 +182,8 @@ TEST(RefreshMachineRefreshTest, F7ATimerRefreshesWithoutAnyRead) {
 TEST(RefreshMachineRefreshTest, F7GoesOnByTheScheduleAfterFailures) {
   MachineDriver d(Ahead());
   d.Hold(S(3600));
-  // Nobody reads before 5000 s. On cooldowns until the expiry, then in step
-  // with probes.
+  // Nobody reads before 5000 s. Attempts follow the cooldowns until the expiry,
+  // and then the probe interval.
   d.t = S(2399);
   const std::vector<double> starts = d.Outage(S(3800), S(5000));
   std::vector<double> expected;
@@ -202,7 +204,7 @@ TEST(RefreshMachineRefreshTest, F7ExpiryEndsTheCooldown) {
   EXPECT_TRUE(d.submitted());
   EXPECT_EQ(d.Start()->reason, RefreshReason::kExpired);
   d.Fail();
-  EXPECT_FALSE(d.machine.refreshing());  // One attempt.
+  EXPECT_FALSE(d.machine.refreshing());  // The flight has only one attempt.
   EXPECT_EQ(d.wake_at(), S(3564));
 }
 
@@ -225,9 +227,9 @@ TEST(RefreshMachineRefreshTest, F7AFatalMachineSleeps) {
   EXPECT_TRUE(d.submitted());
 }
 
-// The timer named a time that had passed, so that an executor which refused
+// After a loss, the timer named a time in the past, so an executor that refused
 // attempts was asked again without pause. With a stale token there was no timer
-// at all, and without a read nothing was ever refreshed again.
+// at all, so without a read no further refresh was ever made.
 TEST(RefreshMachineRefreshTest, F7ALostAttemptIsMadeUpForButNotAtOnce) {
   MachineDriver d(Ahead());
   d.Hold(S(3600));
@@ -239,7 +241,7 @@ TEST(RefreshMachineRefreshTest, F7ALostAttemptIsMadeUpForButNotAtOnce) {
   d.At(S(2402)).Wake();
   EXPECT_TRUE(d.submitted());
   d.Lost();
-  EXPECT_EQ(d.Read(), Answer::kServe);  // A read need not wait for that.
+  EXPECT_EQ(d.Read(), Answer::kServe);  // A read does not wait for that.
   EXPECT_TRUE(d.submitted());
 
   d.At(S(3560)).Lost();
@@ -250,7 +252,7 @@ TEST(RefreshMachineRefreshTest, F7ALostAttemptIsMadeUpForButNotAtOnce) {
   EXPECT_TRUE(d.submitted());
 }
 
-// A token that was stale as it arrived had no timer. Without a read it was not
+// A token that was stale on arrival had no timer. Without a read it was not
 // refreshed before it expired.
 TEST(RefreshMachineRefreshTest, F7ATokenThatIsStaleEarlyIsRefreshedInTime) {
   RefreshPolicy policy = Ahead();
@@ -336,7 +338,8 @@ TEST(RefreshMachineRefreshTest, F8ASeedReproducesEverything) {
 TEST(RefreshMachineRefreshTest, F8TheGeneratorIsSplitMix64) {
   MachineDriver d(RefreshPolicy(), 0);
   d.Hold(S(3600));
-  // The first number that its authors' program prints for the seed 0.
+  // The first number that the reference program of the authors prints for seed
+  // 0.
   const double first = (0xE220A8397B1DCDAFu >> 11) * 0x1.0p-53;
   EXPECT_EQ(d.check_at(), S(2400) - S(360) * first);
 }
@@ -403,7 +406,7 @@ TEST(RefreshMachineRefreshTest, F9InstallClearsFailuresCooldownAndFatal) {
   EXPECT_THAT(d.events(),
               ElementsAre("token_published", "healed", "state_changed"));
   EXPECT_FALSE(d.machine.exhausted(d.now()));
-  // The interval is waived once.
+  // The minimum interval is waived once.
   EXPECT_EQ(d.At(d.t + Ms(400)).Read(), Answer::kServe);
   EXPECT_TRUE(d.submitted());
   d.Start();

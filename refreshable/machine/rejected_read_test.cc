@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The machine when reads say that a server rejected the token they had.
+// The machine when a read says that a server rejected its token.
 
 #include <optional>
 #include <vector>
@@ -21,7 +21,7 @@ using ::testing::IsEmpty;
 using Answer = RefreshMachine::ReadAnswer;
 using Waiters = Decisions::Waiters;
 
-// An hour's token, held since `at`.
+// Returns a driver with a token of one hour, fetched at `at`.
 MachineDriver Held(RefreshPolicy policy = ExactPolicy(),
                    absl::Duration at = absl::ZeroDuration()) {
   MachineDriver d(policy);
@@ -34,14 +34,14 @@ MachineDriver Held(RefreshPolicy policy = ExactPolicy(),
 TEST(RefreshMachineRejectedReadTest, A7ItIsNeverServedWhatItRejected) {
   MachineDriver d = Held();
   d.At(S(10)).ReadAndStart();
-  d.Hold(S(3600));  // Nothing: the token is fresh.
+  d.Hold(S(3600));  // The token is fresh, so this does nothing.
   EXPECT_EQ(d.ReadRejecting(1), Answer::kWait);
-  EXPECT_EQ(d.Read(), Answer::kServe);  // Others are.
+  EXPECT_EQ(d.Read(), Answer::kServe);  // Other reads are served.
   EXPECT_FALSE(d.out.withdraw);
   d.Start();
   d.Succeed(Expiry::In(S(3600)));
   EXPECT_TRUE(d.out.publish);
-  EXPECT_EQ(d.ReadRejecting(1), Answer::kServe);  // A later one, at once.
+  EXPECT_EQ(d.ReadRejecting(1), Answer::kServe);  // The token is newer.
   EXPECT_FALSE(d.submitted());
   EXPECT_EQ(d.At(S(20)).ReadRejecting(2), Answer::kWait);
 }
@@ -65,7 +65,8 @@ TEST(RefreshMachineRejectedReadTest, A7NotServableAnyMoreIsAnOrdinaryRead) {
   EXPECT_EQ(start->reason, RefreshReason::kExpired);
   EXPECT_EQ(start->rejected, Generation());
   d.Fail();
-  EXPECT_EQ(d.out.waiters, Waiters::kKeep);  // Retried, as for any read.
+  // The refresh is retried, as for any read.
+  EXPECT_EQ(d.out.waiters, Waiters::kKeep);
   EXPECT_EQ(d.machine.failures(), 1);
 }
 
@@ -76,11 +77,12 @@ TEST(RefreshMachineRejectedReadTest, A7NotServedDegradedEither) {
   d.At(S(3600)).ReadAndStart();
   d.Fail();
   EXPECT_EQ(d.Read(), Answer::kServe);
-  EXPECT_EQ(d.ReadRejecting(), Answer::kFail);  // B1 does not permit it.
+  // B1 does not permit an attempt yet.
+  EXPECT_EQ(d.ReadRejecting(), Answer::kFail);
   EXPECT_EQ(d.told_next(), S(3602));
   EXPECT_EQ(d.At(S(3602)).ReadRejecting(), Answer::kWait);
   EXPECT_EQ(d.Start()->rejected, Generation(1));
-  // Renewed, it is no longer degraded.
+  // After the renewal the token is no longer degraded.
   d.Succeed(Expiry::In(S(3600)), Generation(1));
   EXPECT_FALSE(d.out.publish);
   EXPECT_TRUE(d.out.republish_extended);
@@ -89,7 +91,7 @@ TEST(RefreshMachineRejectedReadTest, A7NotServedDegradedEither) {
 
 // ---- A8: joining ----
 
-// A stale token's refresh, which nobody rejected anything for.
+// A stale token's refresh is queued, without any rejection.
 MachineDriver StaleAndQueued(RefreshPolicy policy = ExactPolicy()) {
   MachineDriver d(policy);
   d.Hold(S(1000));
@@ -104,7 +106,7 @@ TEST(RefreshMachineRejectedReadTest, A8AQueuedAttemptIsToldOfIt) {
   const auto start = d.Start();
   EXPECT_EQ(start->reason, RefreshReason::kRejected);
   EXPECT_EQ(start->rejected, Generation(1));
-  // It stays what it was: a background refresh, whose failure counts.
+  // The flight remains a background refresh, whose failure counts.
   d.Fail(absl::PermissionDeniedError("no"));
   EXPECT_EQ(d.machine.failures(), 1);
   EXPECT_EQ(d.out.waiters, Waiters::kFail);
@@ -123,15 +125,16 @@ TEST(RefreshMachineRejectedReadTest, A8ARunningAttemptIsJoinedAsItIs) {
   EXPECT_TRUE(d.out.publish);
   EXPECT_EQ(d.out.waiters, Waiters::kServe);
   EXPECT_EQ(d.ReadRejecting(1), Answer::kServe);
-  // It fails: the read is judged as if it came now. B1 forbids an attempt.
+  // If the attempt fails, the read is evaluated as if it came now. B1 forbids
+  // an attempt.
   fails.Fail();
   EXPECT_EQ(fails.out.waiters, Waiters::kFail);
   EXPECT_EQ(fails.out.rejected_waiters, Waiters::kServe);
   EXPECT_EQ(fails.ReadRejecting(1), Answer::kFail);
   EXPECT_EQ(fails.out.failure.cause.code(), absl::StatusCode::kUnauthenticated);
   EXPECT_EQ(fails.told_next(), S(603));
-  // It brings the same bytes: an ordinary refresh publishes them, and the read
-  // asks for an attempt that knows.
+  // If the source returns the same bytes, an ordinary refresh publishes them.
+  // The read then needs an attempt that is told of the rejection.
   same.Succeed(Expiry::In(S(1000)), Generation(1));
   EXPECT_TRUE(same.out.publish);
   EXPECT_EQ(same.machine.generation(), Generation(2));
@@ -155,7 +158,8 @@ TEST(RefreshMachineRejectedReadTest, A8AFlightBetweenAttemptsIsNotWaitedFor) {
   d.wall_step = S(4000);
   d.At(S(10)).ReadAndStart();
   d.Fail();
-  d.wall_step = S(0);  // Usable again, with a flight between attempts.
+  // The token is usable again; its flight is between attempts.
+  d.wall_step = S(0);
   EXPECT_EQ(d.At(S(11)).ReadRejecting(), Answer::kFail);
   EXPECT_EQ(d.told_next(), S(12));
 }
@@ -171,7 +175,7 @@ TEST(RefreshMachineRejectedReadTest, A9OneAttemptOrAnErrorAtOnce) {
   EXPECT_FALSE(d.out.failure.fatal);
   EXPECT_EQ(d.told_next(), S(1));
   EXPECT_FALSE(d.machine.refreshing());
-  // No timer does it.
+  // No timer starts the attempt.
   EXPECT_EQ(d.wake_at(), S(2400));
   d.At(S(1)).Wake();
   EXPECT_FALSE(d.submitted());
@@ -206,7 +210,7 @@ TEST(RefreshMachineRejectedReadTest, A9WhatTheServerAskedForBindsIt) {
 TEST(RefreshMachineRejectedReadTest, A9TheMinimumIntervalAppliesToAll) {
   MachineDriver d;
   EXPECT_TRUE(d.Install(Expiry::In(S(3600))));
-  EXPECT_EQ(d.ReadRejecting(), Answer::kWait);  // Exempt once.
+  EXPECT_EQ(d.ReadRejecting(), Answer::kWait);  // The interval is waived once.
 }
 
 // ---- A10: one attempt, whose failure counts nowhere ----
@@ -229,12 +233,12 @@ TEST(RefreshMachineRejectedReadTest, A10AFailureIsTheRejectedReadsAlone) {
   EXPECT_TRUE(d.machine.last_cause().ok());
   EXPECT_EQ(d.next_start(), S(11));  // No backoff.
   EXPECT_EQ(d.check_at(), stale);
-  // The next read within the wait hears of it too.
+  // The next read within the wait is told of the failure too.
   EXPECT_EQ(d.ReadRejecting(), Answer::kFail);
   EXPECT_EQ(d.out.failure.cause.code(), absl::StatusCode::kUnauthenticated);
   EXPECT_THAT(std::string(d.out.failure.cause.message()),
               testing::HasSubstr("502"));
-  // No cooldown either: stale, it is refreshed.
+  // There is no cooldown either: once stale, the token is refreshed.
   EXPECT_EQ(d.At(S(2400)).Read(), Answer::kServe);
   EXPECT_TRUE(d.submitted());
 }
@@ -255,7 +259,7 @@ TEST(RefreshMachineRejectedReadTest, A10SoDoesATimeoutAndALostAttempt) {
   EXPECT_TRUE(lost.submitted());
 }
 
-// A read that comes in place of the timer does not change what they are told.
+// If a read comes before the timer, the waiting reads are told the same cause.
 TEST(RefreshMachineRejectedReadTest, A10ThoseWhoWaitedAreToldWhy) {
   RefreshPolicy policy = ExactPolicy();
   policy.attempt_timeout = S(1);
@@ -282,7 +286,7 @@ TEST(RefreshMachineRejectedReadTest, A10ItsRetryAfterBindsEverybody) {
   MachineDriver gone = d;
   EXPECT_EQ(d.At(S(2690)).Read(), Answer::kServe);
   EXPECT_TRUE(d.submitted());
-  // A read without a token ends at once, with that cause.
+  // A read without a token fails at once, with the cause of that failure.
   gone.Invalidate();
   EXPECT_EQ(gone.Read(), Answer::kFail);
   EXPECT_EQ(gone.out.failure.cause.message(), "busy");
@@ -320,7 +324,7 @@ TEST(RefreshMachineRejectedReadTest, A10ExpiredMeanwhileItIsAForegroundFlight) {
     d.At(S(3571)).Wake();
     EXPECT_EQ(d.Start()->rejected, Generation(1));
     d.Fail();
-    // The largest budget that anybody asked for.
+    // The flight has the largest budget that any read asked for.
     EXPECT_EQ(d.machine.refreshing(), another);
   }
 }
@@ -343,7 +347,7 @@ TEST(RefreshMachineRejectedReadTest, A11TheSameBytesAreNoNewToken) {
   EXPECT_EQ(d.out.failure.cause.code(), absl::StatusCode::kUnauthenticated);
   EXPECT_EQ(d.told_next(), S(2404));
   EXPECT_EQ(d.machine.generation(), Generation(1));
-  EXPECT_EQ(d.machine.failures(), 0);  // An answer: B6.
+  EXPECT_EQ(d.machine.failures(), 0);  // The source has answered (B6).
   EXPECT_EQ(d.freshness(), Freshness::kStale);
   EXPECT_EQ(d.machine.expires_at(), d.WallAt(S(3600)));
 }
@@ -359,7 +363,7 @@ TEST(RefreshMachineRejectedReadTest, A11ALaterExpiryMovesTheEdges) {
   EXPECT_EQ(d.machine.expires_at(), d.WallAt(S(6100)));
   EXPECT_EQ(d.check_at(), S(4900));
   EXPECT_EQ(d.freshness(), Freshness::kFresh);
-  // An earlier one does not.
+  // An earlier expiry does not move them.
   d.At(S(2600)).ReadRejecting();
   d.Start();
   d.Succeed(Expiry::In(S(100)), Generation(1));
@@ -386,7 +390,7 @@ TEST(RefreshMachineRejectedReadTest, A11PublishedByAnOrdinaryRefreshTheyCount) {
   EXPECT_EQ(d.ReadRejecting(1), Answer::kServe);
 }
 
-// There is nothing left to extend.
+// The token was released, so there is no snapshot to extend.
 TEST(RefreshMachineRejectedReadTest, R12ATokenThatWasLetGoIsPublishedAnew) {
   MachineDriver d = Held();
   d.At(S(3550)).ReadRejecting();
@@ -456,7 +460,7 @@ TEST(RefreshMachineRejectedReadTest, A2AnAttemptThatKnowsIsNotAbandoned) {
   d.Succeed(Expiry::In(S(3600)));
   EXPECT_TRUE(d.out.publish);
   EXPECT_EQ(d.starts.size(), 2u);
-  // Now that it is withdrawn, the same bytes are a failure (F5).
+  // After the withdrawal, the same bytes are a failure (F5).
   same.Succeed(Expiry::In(S(3600)), Generation(1));
   EXPECT_FALSE(same.out.publish);
   EXPECT_EQ(same.machine.failures(), 1);

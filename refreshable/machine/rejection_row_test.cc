@@ -21,7 +21,7 @@ using ::testing::ElementsAre;
 using Answer = RefreshMachine::ReadAnswer;
 using Waiters = Decisions::Waiters;
 
-// An hour's token, held since `at`.
+// Returns a driver with a token of one hour, fetched at `at`.
 MachineDriver Held(RefreshPolicy policy = ExactPolicy(),
                    absl::Duration at = absl::ZeroDuration()) {
   MachineDriver d(policy);
@@ -29,7 +29,7 @@ MachineDriver Held(RefreshPolicy policy = ExactPolicy(),
   return d;
 }
 
-// Rejects every token for a while, a call per second; tokens live for an hour.
+// Rejects every token until `end`, once per second. Tokens live for an hour.
 std::vector<double> RejectAll(MachineDriver& d, absl::Duration end) {
   d.starts.clear();
   for (; d.t < end; d.t += S(1)) {
@@ -57,13 +57,15 @@ TEST(RefreshMachineRejectionRowTest, A13TheWaitsGrow) {
 TEST(RefreshMachineRejectionRowTest, A13ItEndsWhenATokenTurnsStaleUnrejected) {
   MachineDriver d = Held();
   d.At(S(10));
-  RejectAll(d, S(41));  // Five; what the last brought is not rejected.
+  // There are five attempts. The last token is not rejected.
+  RejectAll(d, S(41));
   const Generation last = d.machine.generation();
   EXPECT_EQ(last, Generation(6));
   MachineDriver noted = d;
   d.At(S(2440));
   EXPECT_THAT(RejectAll(d, S(2449)), ElementsAre(2440, 2442, 2446));
-  // Rejected in time, though no call asked for another: it goes on.
+  // The token is rejected in time, although no call asks for another: the row
+  // goes on.
   noted.At(S(2439)).Report(last);
   noted.At(S(2440));
   EXPECT_THAT(RejectAll(noted, S(2600)), ElementsAre(2440, 2500, 2560));
@@ -84,7 +86,7 @@ TEST(RefreshMachineRejectionRowTest, A13AWithdrawnTokenWasRejectedToo) {
   d.At(S(10));
   RejectAll(d, S(41));
   d.At(S(100)).Invalidate();
-  d.At(S(3000));  // It would have turned stale at 2440 s.
+  d.At(S(3000));  // The token would have become stale at 2440 s.
   d.ReadAndStart();
   d.Succeed(Expiry::In(S(3600)));
   EXPECT_EQ(d.At(S(3001)).ReadRejecting(), Answer::kFail);
@@ -120,7 +122,7 @@ TEST(RefreshMachineRejectionRowTest, A13TheWaitCountsFromTheLastAttemptOfAny) {
 }
 
 TEST(RefreshMachineRejectionRowTest, A13ItsWaitsVaryAndStayWithinTheLongest) {
-  RefreshPolicy policy;  // With jitter.
+  RefreshPolicy policy;  // This policy has jitter.
   MachineDriver d = Held(policy);
   d.At(S(10)).ReadRejecting();
   d.Start();
@@ -143,7 +145,7 @@ TEST(RefreshMachineRejectionRowTest, A13AnAttemptThatIsLostDoesNotCount) {
 TEST(RefreshMachineRejectionRowTest, A13InAForkedChildItsAttemptHasNotBegun) {
   MachineDriver d = Held();
   d.At(S(10));
-  RejectAll(d, S(13));  // At 10 s and 12 s.
+  RejectAll(d, S(13));  // The attempts start at 10 s and 12 s.
   d.At(S(16)).ReadRejecting();
   d.Start();
   d.machine.OnFork();
@@ -170,7 +172,7 @@ TEST(RefreshMachineRejectionRowTest, F8AChildDrawsItsWaitAnew) {
   EXPECT_EQ(row_at(std::nullopt), row_at(std::nullopt));
 }
 
-// As E2 has it. Such an attempt has not started either.
+// As in E2. Such an attempt counts as not started.
 TEST(RefreshMachineRejectionRowTest, A13AnAttemptThatIsNotRunIsLost) {
   for (const bool by_read : {false, true}) {
     MachineDriver d = Held();
@@ -188,7 +190,7 @@ TEST(RefreshMachineRejectionRowTest, A13AnAttemptThatIsNotRunIsLost) {
     EXPECT_EQ(d.out.failure.cause.code(), absl::StatusCode::kUnavailable);
     EXPECT_TRUE(d.out.failure.rejected);
     EXPECT_EQ(d.machine.failures(), 0);
-    // The first wait of the row, not the second.
+    // The first wait of the row applies, not the second.
     if (!by_read) {
       EXPECT_EQ(d.ReadRejecting(), Answer::kWait);
     }
@@ -199,7 +201,7 @@ TEST(RefreshMachineRejectionRowTest, A13AnAttemptThatIsNotRunIsLost) {
   }
 }
 
-// F6 binds these attempts, too, and lets them through beyond its bound.
+// F6 limits these attempts too, and permits occasional calls beyond the limit.
 TEST(RefreshMachineRejectionRowTest, F6TheBoundOfAbandonedCallsApplies) {
   RefreshPolicy policy = ExactPolicy();
   policy.max_abandoned_calls = 1;

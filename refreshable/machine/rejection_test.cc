@@ -24,7 +24,7 @@ const absl::Duration kForever = absl::InfiniteDuration();
 
 TEST(RefreshMachineRejectionTest, A1ActsOnceAndOnlyOnTheCurrentGeneration) {
   MachineDriver d;
-  EXPECT_FALSE(d.Invalidate());  // There is none.
+  EXPECT_FALSE(d.Invalidate());  // There is no token.
   EXPECT_FALSE(d.Invalidate(Generation(1)));
   d.Hold(S(3600));
   d.At(S(100)).Install(Expiry::In(S(3600)));
@@ -35,7 +35,7 @@ TEST(RefreshMachineRejectionTest, A1ActsOnceAndOnlyOnTheCurrentGeneration) {
   EXPECT_TRUE(d.Invalidate(Generation(2)));
   EXPECT_TRUE(d.out.withdraw);
   EXPECT_THAT(d.events(), ElementsAre("token_invalidated", "state_changed"));
-  EXPECT_FALSE(d.submitted());  // Idle: the next read starts the refresh.
+  EXPECT_FALSE(d.submitted());  // The next read starts the refresh.
   EXPECT_FALSE(d.machine.refreshing());
   EXPECT_FALSE(d.machine.servable(d.now()));
   EXPECT_EQ(d.check_at(), d.t);
@@ -75,7 +75,8 @@ TEST(RefreshMachineRejectionTest, A3TheAttemptIsToldWhatWasRejected) {
             RefreshReason::kRejected);
   d.Fail();
   d.At(S(102)).Wake();
-  EXPECT_EQ(d.Start()->rejected, Generation(1));  // Until one succeeds.
+  // This is repeated until an attempt succeeds.
+  EXPECT_EQ(d.Start()->rejected, Generation(1));
   d.Succeed(Expiry::In(S(3600)));
   d.At(S(9999));
   EXPECT_EQ(d.ReadAndStart()->rejected, Generation());
@@ -92,13 +93,13 @@ TEST(RefreshMachineRejectionTest, F4OneAttemptIsExemptFromTheInterval) {
   d.At(Ms(200)).Start();
   d.Succeed(Expiry::In(S(1)));
   EXPECT_EQ(d.At(S(1)).Read(), Answer::kWait);
-  EXPECT_FALSE(d.submitted());  // Once.
+  EXPECT_FALSE(d.submitted());  // The exemption applies once.
   EXPECT_EQ(d.wake_at(), Ms(1200));
 }
 
 // ---- A2, in each phase ----
 
-// A token of 1000 s whose refresh, of the stale token, is queued.
+// A token of 1000 s is stale, and its refresh is queued.
 MachineDriver StaleAndQueued(RefreshPolicy policy = ExactPolicy()) {
   MachineDriver d(policy);
   d.Hold(S(1000));
@@ -133,7 +134,7 @@ TEST(RefreshMachineRejectionTest, A2ARunningAttemptIsReplacedAtOnce) {
   const auto start = d.Start();
   EXPECT_EQ(start->rejected, Generation(1));
   EXPECT_EQ(start->number, 1);
-  // The old one is of no use, whatever it brings.
+  // The old attempt's answer is discarded, whatever it is.
   d.At(S(601)).Succeed(Expiry::Never(), std::nullopt, old);
   EXPECT_FALSE(d.out.publish);
   EXPECT_THAT(d.events(), ElementsAre("attempt_discarded"));
@@ -265,7 +266,7 @@ TEST(RefreshMachineRejectionTest, A5FailuresSinceThenStillCount) {
   MachineDriver d(policy);
   d.FailTimes(1);
   d.At(S(100)).Hold(S(60));
-  d.wall_step = S(15);  // Stale 15 s after the start, young for 30 s.
+  d.wall_step = S(15);  // It is stale 15 s after the start and young for 30 s.
   for (int at : {115, 120}) {
     d.At(S(at)).Read();
     d.Start();
@@ -294,8 +295,8 @@ TEST(RefreshMachineRejectionTest, A5AShortWishOfTheServerDoesNotHaste) {
   EXPECT_EQ(d.next_start(), S(6));
 }
 
-// Failures that do not exhaust (B2) and that an answer has cleared (A11) are
-// not taken from those that count.
+// Failures that do not count towards exhaustion (B2) and were cleared by an
+// answer (A11) must not be subtracted from those that count.
 TEST(RefreshMachineRejectionTest, A5WhatAnAnswerClearedExcusesNothing) {
   RefreshPolicy policy = ExactPolicy();
   policy.stale_window = S(30);
@@ -303,7 +304,7 @@ TEST(RefreshMachineRejectionTest, A5WhatAnAnswerClearedExcusesNothing) {
   policy.retry.max_retries = 0;
   policy.retry.max_consecutive_failures = 1;
   MachineDriver d(policy);
-  d.Hold(S(40));  // Stale after 10 s, young for 20 s.
+  d.Hold(S(40));  // It is stale after 10 s and young for 20 s.
   d.At(S(11)).Read();
   d.Start();
   d.Fail(absl::ResourceExhaustedError("busy"), Ms(1500));
@@ -372,7 +373,8 @@ TEST(RefreshMachineRejectionTest, A5ResetForgetsTheCountBeforeToo) {
   EXPECT_EQ(d.machine.failures(), 1);
 }
 
-// A flight of the stale token, at 16 s of 40: young still.
+// The refresh of a stale token of 40 s is queued at 16 s. The token is still
+// young.
 MachineDriver YoungAndQueued(int failures_before, RefreshPolicy policy) {
   policy.stale_window = S(25);
   MachineDriver d(policy);
@@ -392,7 +394,7 @@ TEST(RefreshMachineRejectionTest, A5ARunningAttemptIsReplacedBySchedule) {
   EXPECT_EQ(d.machine.failures(), 2);
   EXPECT_EQ(d.wake_at(), S(1020));
   EXPECT_EQ(d.Read(S(1020) - Tick()), Answer::kFail);
-  EXPECT_EQ(d.Read(), Answer::kWait);  // Promotes it.
+  EXPECT_EQ(d.Read(), Answer::kWait);  // This read promotes the flight.
   d.At(S(1020)).Wake();
   d.Start();
   d.Fail();
@@ -447,7 +449,8 @@ TEST(RefreshMachineRejectionTest, A5WhileAFlightWaitsAfterAWallStep) {
     MachineDriver d(policy);
     d.FailTimes(before);
     d.At(S(1000)).Hold(S(3600));
-    d.wall_step = absl::Hours(2);  // Expired, and young since boot.
+    // The token is expired by the wall clock, but still young.
+    d.wall_step = absl::Hours(2);
     d.At(S(1001)).ReadAndStart();
     d.Fail();
     EXPECT_EQ(d.wake_at(), S(1003));

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The machine: how long it waits, what a server may ask for, and how waits are
-// spread over many clients.
+// The machine: how long it waits, what a server may ask for, and how the waits
+// of many clients are spread.
 
 #include <algorithm>
 #include <set>
@@ -27,13 +27,13 @@ constexpr int kSeeds = 200;
 
 absl::Status Busy() { return absl::ResourceExhaustedError("busy"); }
 
-// What many clients wait, that differ in their seeds only.
+// The waits of many clients that differ only in their seeds.
 class Spread {
  public:
   void Add(absl::Duration wait) { waits_.insert(wait); }
   absl::Duration least() const { return *waits_.begin(); }
   absl::Duration most() const { return *waits_.rbegin(); }
-  // How often the most frequent wait occurs.
+  // Returns how often the most frequent wait occurs.
   size_t together() const {
     size_t most = 0;
     for (const absl::Duration wait : waits_) {
@@ -57,7 +57,7 @@ TEST(RefreshMachineWaitingTest, B2ARetryAfterOfZeroCountsAsAbsent) {
   }
   MachineDriver d;
   d.ReadAndStart();
-  d.Fail(Busy(), Tick());  // The least that a server can ask for.
+  d.Fail(Busy(), Tick());  // This is the shortest possible request.
   EXPECT_EQ(d.wake_at(), S(1));
 }
 
@@ -80,13 +80,14 @@ TEST(RefreshMachineWaitingTest, B7AShortenedWaitDoesNotExhaust) {
     EXPECT_EQ(d.Outage(S(100), S(1), S(0), kForever, S(1)), every_second);
     EXPECT_FALSE(d.machine.exhausted(d.now()));
     EXPECT_EQ(d.machine.failures(), 101);
-    // Seven others do, whatever came in between.
+    // Seven other failures do count, whatever came between them.
     for (int i = 0; i < 7; ++i) {
       EXPECT_FALSE(d.machine.exhausted(d.now())) << i;
       d.At(d.next_start()).ReadAndStart();
       d.Fail(Busy(), S(1));
       d.At(d.next_start()).ReadAndStart();
-      d.Fail(Busy(), i % 2 == 0 ? S(60) : kForever);  // As long, or longer.
+      // This is at least the computed wait.
+      d.Fail(Busy(), i % 2 == 0 ? S(60) : kForever);
     }
     EXPECT_TRUE(d.machine.exhausted(d.now()));
   }
@@ -115,7 +116,7 @@ TEST(RefreshMachineWaitingTest, B2OnlyAWaitThatReallyIsShorterIsExcused) {
   RefreshPolicy policy = ExactPolicy();
   policy.min_interval = S(5);
   policy.retry.multiplier = 1;
-  MachineDriver d(policy);  // Every wait is the minimum interval.
+  MachineDriver d(policy);  // Every wait equals the minimum interval.
   for (int i = 0; i < 7; ++i) {
     d.At(S(5 * i)).ReadAndStart();
     d.Fail(Busy(), S(1));
@@ -323,7 +324,7 @@ TEST(RefreshMachineWaitingTest, B3ACooldownThatIsSetIsNotCut) {
 
 TEST(RefreshMachineWaitingTest, B3AShortTokenIsTriedForUntilItExpires) {
   MachineDriver d;
-  d.Hold(S(20));  // Usable for 15 s.
+  d.Hold(S(20));  // The token is usable for 15 s.
   d.t = S(10);
   EXPECT_THAT(d.Outage(S(15) - Tick(), Ms(10)), ElementsAre(10, 12));
 }
@@ -335,10 +336,10 @@ TEST(RefreshMachineWaitingTest, B9EveryReadIsToldTheSameTime) {
   d.ReadAndStart();
   d.At(Ms(300)).Fail(absl::UnknownError("no"));
   EXPECT_EQ(d.out.failure.next_attempt, d.WallAt(S(2)));
-  d.wall_step = Ms(7);  // Clocks drift.
+  d.wall_step = Ms(7);  // The clocks drift apart.
   EXPECT_EQ(d.At(S(1)).Read(), Answer::kFail);
   EXPECT_EQ(d.out.failure.next_attempt, d.WallAt(S(2)));
-  d.Reset();  // The time has changed.
+  d.Reset();  // Now the time has changed.
   d.At(S(2)).ReadAndStart();
   d.Fail(absl::UnknownError("no"));
   EXPECT_EQ(d.out.failure.next_attempt, d.WallAt(S(4)) + Ms(7));
@@ -351,14 +352,14 @@ TEST(RefreshMachineWaitingTest, B9ReadsThatRejectAreToldTheSameTime) {
   d.Start();
   d.Fail(absl::UnknownError("no"));
   EXPECT_EQ(d.out.failure.next_attempt, d.WallAt(S(12)));
-  d.wall_step = Ms(7);  // Clocks drift.
+  d.wall_step = Ms(7);  // The clocks drift apart.
   EXPECT_EQ(d.At(S(11)).ReadRejecting(1), Answer::kFail);
   EXPECT_EQ(d.out.failure.next_attempt, d.WallAt(S(12)));
 }
 
 // ---- Clocks ----
 
-// A suspend holds up timers, and what reads look at is the wall clock.
+// A suspend delays timers, but reads look at the wall clock.
 TEST(RefreshMachineWaitingTest, R6TheEndOfACooldownIsSeenByTheWallClock) {
   MachineDriver d;
   d.Hold(S(3600));
@@ -381,7 +382,7 @@ TEST(RefreshMachineWaitingTest, R6TheEndOfABackoffIsSeenByTheWallClock) {
   d.Start();
   d.Fail();
   EXPECT_EQ(d.machine.check_at(d.now()).wall, d.WallAt(S(2402)));
-  d.At(S(3700)).Read();  // Served degraded.
+  d.At(S(3700)).Read();  // The token is served degraded.
   d.Start();
   d.Fail();
   EXPECT_EQ(d.Read(), Answer::kServe);

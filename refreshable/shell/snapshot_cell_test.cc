@@ -110,7 +110,7 @@ TEST(SnapshotCellTest, R9NothingIsHandedOutAfterItWasReplaced) {
   static_cast<void>(cell.Publish({}, absl::InfinitePast()));
   EXPECT_FALSE(Holds(cell.Load()));
   EXPECT_FALSE(Holds(cell.Take()));
-  cell.SetCheckAt(At(1000));  // Nothing to say it of.
+  cell.SetCheckAt(At(1000));  // The cell is empty, so this has no effect.
   static_cast<void>(cell.Publish(Make("b", 2), At(1000)));
   EXPECT_EQ(TokenOf(cell.Load()), "b");
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A source that nobody takes. source_lifetime_test.cc has the rest of E7.
+// No executor and no thread takes the source. See also source_lifetime_test.cc.
 
 #include "refreshable/shell/source_release.h"
 
@@ -21,7 +21,7 @@ namespace refreshable {
 namespace internal {
 namespace {
 
-// Where there are no exceptions, the thread that could not be made ended the
+// In builds without exceptions, a thread that could not be started ended the
 // program.
 TEST(SourceReleaseTest, E7WithoutAThreadTheSourceIsLeaked) {
   const auto source = std::make_shared<int>();

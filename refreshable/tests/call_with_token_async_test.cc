@@ -45,7 +45,7 @@ class CallWithTokenAsyncTest : public testing::Test {
     token_ = *Token::Create(source_.Share(), {&executor_, policy});
   }
 
-  // Accepts every token but these.
+  // Rejects exactly these tokens.
   Response Serve(const TokenLease& lease, std::vector<std::string> rejected) {
     calls_.push_back(lease.token());
     for (const std::string& token : rejected) {
@@ -171,7 +171,7 @@ TEST_F(CallWithTokenAsyncTest, A4OneDeadlineAndTheRefreshsOwnStatus) {
   start(absl::Seconds(4));
   EXPECT_EQ(Outcome(1), "no to t2");
   EXPECT_EQ(refreshes.at(1).code(), absl::StatusCode::kInvalidArgument);
-  // The attempt is made even if no time is left.
+  // The attempt is made even if no time is left for it.
   executor_.AdvanceBy(absl::Minutes(1));
   start(absl::Seconds(2));
   EXPECT_EQ(Outcome(2), "no to t2");
@@ -249,7 +249,7 @@ TEST_F(CallWithTokenAsyncTest, A4DoneDroppedIsAnError) {
   dones_.clear();
   EXPECT_EQ(outcomes_.size(), 1u);
   EXPECT_EQ(Outcome(0), kNoAnswer);
-  // The second one.
+  // Starts the second call.
   Start();
   executor_.RunUntilIdle();
   ASSERT_EQ(dones_.size(), 1u);

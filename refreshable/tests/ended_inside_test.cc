@@ -63,8 +63,9 @@ TEST_F(EndedInsideTest, E1EndsWhileItsAnswerIsSortedOrCompared) {
   EXPECT_EQ(token_, nullptr);
 }
 
-// The thread that delivers a read tells the observer first, for instance that
-// the token has become stale. The callback came after the destructor.
+// The thread that delivers a read first notifies the observer, for instance
+// that the token has become stale. The observer destroyed the Refreshable, and
+// the callback ran after the destructor.
 TEST_F(EndedInsideTest, E1EndsWhileACallbackIsAboutToRun) {
   for (const bool cancels : {false, true}) {
     Outcome outcome;

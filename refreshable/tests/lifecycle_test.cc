@@ -42,7 +42,7 @@ class LifecycleTest : public ::testing::Test {
     for (size_t i = 0; i < held_->calls(); ++i) held_->Drop(i);
   }
 
-  // Starts a thread that reads, and waits until it waits.
+  // Starts a thread that reads, and returns once the thread is blocked.
   void ReadInThread(std::optional<absl::StatusOr<Lease<std::string>>>* out) {
     const int64_t waiting = token_->health().waiters;
     threads_.emplace_back([this, out] { *out = token_->Get(); });
@@ -104,7 +104,7 @@ TEST_F(LifecycleWaitersTest, E1EndsWhileTheAttemptIsRunning) {
   EXPECT_TRUE(held_->context(0).cancelled());
 }
 
-// Only the waiting threads themselves then own the state on which they wait.
+// The state on which these threads wait is then owned by the threads alone.
 TEST_F(LifecycleWaitersTest, E1EndsInBackoff) {
   token_ = Make(&probe_, MakeSource([](const auto&, auto done) {
     done(absl::UnavailableError("down"));
@@ -188,7 +188,8 @@ TEST_F(LifecycleTest, E1DoesNotWaitForUserCodeAfterARefusedTimer) {
                      leave.WaitForNotification();
                    });
   probe_.on_run_after = [&] {
-    if (probe_.timers() < 2) return;  // The attempt's timeout.
+    // The first timer is the one for the attempt's timeout.
+    if (probe_.timers() < 2) return;
     probe_.refuse_timers = true;
     probe_.refuse_runs = true;
   };
@@ -257,7 +258,7 @@ TEST_F(LifecycleTest, E1EndsInsideACallbackThatABlockingReadRuns) {
   Outcome other;
   probe_.on_run = [&] {
     if (other.ended > 0) return;
-    // Queued behind the attempt, so the read below runs it.
+    // This task is queued after the attempt, so the read below runs it.
     executor_.Run([&] { token_.reset(); });
     probe_.on_run = nullptr;
   };
@@ -301,7 +302,7 @@ TEST_F(LifecycleTest, E1EndsInsideItsHookOfInstall) {
   EXPECT_EQ(token_, nullptr);
 }
 
-// The calls that send events to the observer, and their outcome.
+// Each case is a call that sends events to the observer, with its outcome.
 TEST_F(LifecycleTest, E1EndsInsideItsObserver) {
   const auto ends_on = [&](EventKind kind) {
     Strings::Options options;
@@ -345,8 +346,8 @@ TEST_F(LifecycleTest, E1EndsInsideItsObserver) {
   EXPECT_EQ(token_, nullptr);
 }
 
-// The thread whose observer had destroyed the Refreshable went on to call the
-// source. Now no user code is started after the destructor.
+// The thread whose observer had destroyed the Refreshable continued and called
+// the source. Now no user code is started after the destructor.
 TEST_F(LifecycleTest, E1EndedByItsObserverTheSourceIsNotCalled) {
   Strings::Options options;
   options.observer = Observe([this](const Event& event) {
@@ -380,7 +381,7 @@ TEST_F(LifecycleTest, E1EndsInsideItsSource) {
 }
 
 // TryGet inside such a callback read a token that had been released. Now every
-// call is safe there, and returns CANCELLED or does nothing.
+// call is safe there, and either returns CANCELLED or does nothing.
 TEST_F(LifecycleTest, E1CallbackInsideTheDestructorMayUseTheRefreshable) {
   token_ = Make(&probe_, held_);
   ASSERT_TRUE(token_->Install(Hour("t1")).ok());
@@ -427,7 +428,8 @@ TEST_F(LifecycleTest, R12LeaseOutlivesAll) {
   EXPECT_EQ(share.use_count(), 1);
 }
 
-// With a task still queued and a call still running: they hold no token.
+// The task that is still queued and the call that is still running hold no
+// token.
 TEST_F(LifecycleTest, R12TokensAreFreedWithTheLastLease) {
   token_ = Make(&executor_, held_);
   ASSERT_TRUE(token_->Install(Hour("t1")).ok());

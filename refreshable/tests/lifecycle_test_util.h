@@ -33,13 +33,13 @@ inline Credential<std::string> Hour(std::string token) {
   return {std::move(token), Expiry::In(absl::Hours(1))};
 }
 
-// Yields until a condition is true that must become true.
+// Yields until `condition` returns true. The caller must know that it will.
 template <typename Condition>
 void SpinUntil(Condition condition) {
   while (!condition()) std::this_thread::yield();
 }
 
-// A source that passes everything it is given to a function.
+// A source that passes the arguments of each call to a function.
 template <typename Token = std::string>
 class LambdaSource final : public TokenSource<Token> {
  public:
@@ -76,9 +76,9 @@ class HeldSource final : public TokenSource<std::string> {
     absl::MutexLock lock(&mutex_);
     return calls_[i].first;
   }
-  // Answers call `i`, from 0.
+  // Answers call `i`. The first call is 0.
   void Answer(size_t i, Result result) { Take(i)(std::move(result)); }
-  // Destroys call `i` unanswered.
+  // Destroys call `i` without an answer.
   void Drop(size_t i) { Take(i); }
 
  private:
@@ -91,8 +91,8 @@ class HeldSource final : public TokenSource<std::string> {
   std::vector<std::pair<FetchContext, FetchDone<std::string>>> calls_;
 };
 
-// Passes everything on to another executor, and can be told to refuse, to run
-// code inside its methods, and to count what is done to it.
+// Passes every call on to another executor. Can be told to refuse calls, to run
+// code inside its methods, and to count calls.
 class ProbeExecutor : public Executor {
  public:
   explicit ProbeExecutor(Executor* base) : base_(base), clock_(this) {}
@@ -125,7 +125,7 @@ class ProbeExecutor : public Executor {
   }
   const Clock& clock() const override { return clock_; }
 
-  // Calls of any method so far, the clock's too.
+  // Returns the number of calls of any method so far, including the clock's.
   int uses() const { return uses_; }
   int timers() const { return timers_; }
 
@@ -156,7 +156,7 @@ class ProbeExecutor : public Executor {
 
 using Strings = Refreshable<std::string>;
 
-// Returns a Refreshable made with `options`, but without jitter.
+// Returns a Refreshable with `options`, but without jitter.
 inline std::unique_ptr<Strings> Make(
     Executor* executor, std::shared_ptr<TokenSource<std::string>> source,
     Strings::Options options = {}) {
@@ -166,7 +166,7 @@ inline std::unique_ptr<Strings> Make(
   return *std::move(made);
 }
 
-// Counts how often a GetAsync ended, and how.
+// Counts how often the callback of a GetAsync ran, and records the result.
 struct Outcome {
   std::atomic<int> ended{0};
   absl::Status status;

@@ -67,13 +67,14 @@ static_assert(!TokenHasEquality<std::tuple<int, Plain>>::value);
 static_assert(!TokenHasEquality<std::variant<int, Plain>>::value);
 static_assert(!TokenHasEquality<std::optional<std::vector<Plain>>>::value);
 
-// A function object may compare to anything, in a way that does not compile.
+// A function object may have a comparison operator that does not compile.
 static_assert(internal::kCanBeNull<void (*)()>);
 static_assert(internal::kCanBeNull<std::function<void()>>);
 static_assert(internal::kCanBeNull<absl::AnyInvocable<void()>>);
 static_assert(!internal::kCanBeNull<Broken>);
 
-// This did not compile, because the vector declares an operator that does not.
+// This did not compile, because the vector declares an operator that does not
+// compile.
 template <typename Token>
 void ExpectRejectedTokenIsReplaced(
     std::function<bool(const Token&, const Token&)> same_token, bool replaced) {
@@ -101,8 +102,8 @@ TEST(MisuseTest, F5TokensWithoutAnOperatorAreComparedAsTheCallerSays) {
   ExpectRejectedTokenIsReplaced<std::vector<int>>(nullptr, false);
 }
 
-// A read with retries below zero ended before the first attempt of its refresh,
-// as if those retries had been made.
+// A read with negative retries failed before the first attempt of its refresh,
+// as if the retries were already used up.
 TEST(MisuseTest, B1NegativeRetriesAreNone) {
   for (const int retries : {0, -1, -1000}) {
     SCOPED_TRACE(retries);
@@ -132,7 +133,7 @@ TEST(MisuseTest, B1NegativeRetriesAreNone) {
   }
 }
 
-// What was called was a method of an object that was no longer there.
+// A method was called on an object that had been destroyed.
 template <typename E>
 void ExpectDeathAfterExecutor(const std::function<void(Strings&)>& use) {
   EXPECT_DEATH(
@@ -165,8 +166,8 @@ TEST(MisuseDeathTest, E1AnExecutorThatDiedFirstEndsTheProgramWithAMessage) {
   }
 }
 
-// A null pointer was called by the first attempt. The error of an empty
-// std::function came with the first read, and named no cause that a user knows.
+// The first attempt called a null pointer. For an empty std::function, the
+// first read returned an error that did not name the cause.
 TEST(MisuseTest, E6ASourceFunctionThatIsNullIsRefused) {
   using Fetched = absl::StatusOr<Credential<std::string>>;
   ManualExecutor executor;
@@ -192,7 +193,7 @@ TEST(MisuseDeathTest, R11ANullCallbackEndsTheProgramWithAMessage) {
   const auto token = Make(&executor, std::make_shared<HeldSource>());
   EXPECT_DEATH(token->GetAsync(absl::InfiniteDuration(), nullptr),
                "GetAsync: the callback is null");
-  // Was taken for a callback, and threw when it was called.
+  // This was accepted as a callback, and threw when it was called.
   const std::function<void(absl::StatusOr<Lease<std::string>>)> empty;
   EXPECT_DEATH(token->GetAsync(absl::InfiniteDuration(), empty),
                "GetAsync: the callback is null");

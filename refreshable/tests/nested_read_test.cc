@@ -47,7 +47,7 @@ class NestedReadTest : public ::testing::Test {
     options.blocking_threads = workers;
     return *ThreadExecutor::Create(options);
   }
-  // Runs `f` on the pool and waits for its end.
+  // Runs `f` on the pool and waits until it returns.
   void InPool(const std::function<void()>& f) {
     absl::Notification ran;
     ASSERT_TRUE(pool_->RunBlocking([&] {
@@ -124,8 +124,9 @@ TEST_F(NestedReadTest, R10AllWorkersReadOneOfThemFetches) {
               SpinUntil([&] { return a_->health().waiters == 2; });
               done(Hour("a"));
             }));
-  // Neither reads before both are here. Otherwise one of them might run the
-  // attempt, which waits for two readers, and leave the second read queued.
+  // Both readers must be here before either reads. Otherwise one of them might
+  // run the attempt, which waits for two readers, and leave the second read
+  // queued.
   std::atomic<int> here{0};
   absl::BlockingCounter read(2);
   for (int i = 0; i < 2; ++i) {
@@ -140,7 +141,7 @@ TEST_F(NestedReadTest, R10AllWorkersReadOneOfThemFetches) {
   EXPECT_EQ(fetched, 1);
 }
 
-// The retry is queued while its only worker waits for it.
+// The retry is queued while the only worker is waiting for it.
 TEST_F(NestedReadTest, R10RetriesRunInTheWaitingWorker) {
   std::atomic<int> fetched{0};
   Strings::Options options;
@@ -168,12 +169,12 @@ TEST_F(NestedReadTest, R10ObserverOnTheTimerThreadMayNotWait) {
   options.policy.retry.initial_backoff = absl::Milliseconds(1);
   options.policy.retry.max_backoff = absl::Milliseconds(1);
   options.policy.min_interval = absl::ZeroDuration();
-  // However many attempts fail before one is abandoned on the timer thread, the
-  // next one is made soon.
+  // Any number of attempts may fail before one is abandoned on the timer
+  // thread. They must not delay the next one.
   options.policy.retry.max_consecutive_failures = 1000000;
   options.policy.max_abandoned_calls = 1000000;
   std::atomic<int> refused{0};
-  // Not `a_`, which is null while what it pointed to is destroyed.
+  // `a_` cannot be used, because it is null while its Refreshable is destroyed.
   Strings* token = nullptr;
   options.observer = Observe([&](const Event& event) {
     if (event.kind != EventKind::kAttemptAbandoned) return;
@@ -182,15 +183,15 @@ TEST_F(NestedReadTest, R10ObserverOnTheTimerThreadMayNotWait) {
   });
   a_ = Make(pool_.get(), held, options);
   token = a_.get();
-  // An attempt that the executor is too slow to start within a millisecond is
-  // lost, not abandoned.
+  // If the executor needs more than a millisecond to start an attempt, the
+  // attempt is lost, not abandoned.
   while (refused == 0) EXPECT_FALSE(a_->Get().ok());
   a_.reset();
   pool_.reset();
   for (size_t i = 0; i < held->calls(); ++i) held->Drop(i);
 }
 
-// The same rules on a ManualExecutor, whose one thread does everything.
+// Checks the same rules on a ManualExecutor, where one thread does everything.
 TEST_F(NestedReadTest, R10ReadsInsideReadsOnOneThread) {
   ManualExecutor executor;
   auto c = Make(&executor, Answering("c"));

@@ -36,7 +36,7 @@ using ::refreshable_testing::HoldsToken;
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 
-// Shows the kind of each event and, for some, the field that matters.
+// Records the kind of each event and, for some kinds, the field that matters.
 class Recorder final : public Observer {
  public:
   void OnEvent(const Event& event) override {
@@ -65,7 +65,8 @@ class ObservedScenarioTest : public ScenarioTest {
   std::unique_ptr<Token> Observed(RefreshPolicy policy = ExactPolicy()) {
     return *Token::Create(source_.Share(), {&executor_, policy, recorder_});
   }
-  // With "t1" of 100 s, published at time 0: stale at 50 s, expired at 75.
+  // The token "t1" of 100 s is published at time 0, stale at 50 s, expired at
+  // 75 s.
   std::unique_ptr<Token> ObservedWithToken(
       RefreshPolicy policy = ExactPolicy()) {
     auto token = Observed(policy);
@@ -107,7 +108,7 @@ TEST_F(ObservedScenarioTest, B10EndsAtTheEndOfItsGrace) {
   source_.Always(down_);
   AdvanceTo(absl::Seconds(75));
   ASSERT_THAT(token->Get(), HoldsToken("t1"));
-  AdvanceTo(absl::Seconds(160) - kTick);  // It expires at 100 s.
+  AdvanceTo(absl::Seconds(160) - kTick);  // The token expires at 100 s.
   EXPECT_THAT(token->Get(absl::ZeroDuration()), HoldsToken("t1"));
   AdvanceTo(absl::Seconds(160));
   EXPECT_FALSE(token->Get(absl::ZeroDuration()).ok());
@@ -223,7 +224,8 @@ TEST_F(ObservedScenarioTest, S1ALifeInEventsInTheirOrder) {
               ElementsAre("attempt_started first", "token_published",
                           "state_changed fresh"));
 
-  // Stale: the refresh in the background fails, and goes on cooldown.
+  // At 50 s the token is stale. The background refresh fails and enters
+  // cooldown.
   AdvanceTo(absl::Seconds(50));
   source_.Answer(down_);
   ASSERT_TRUE(token->Get().ok());
@@ -232,7 +234,8 @@ TEST_F(ObservedScenarioTest, S1ALifeInEventsInTheirOrder) {
               ElementsAre("state_changed stale", "attempt_started stale",
                           "attempt_failed", "backoff 6.25s"));
 
-  // Expired: the cooldown is over, and a reader's retries follow each other.
+  // At 75 s the token is expired. The cooldown is over, and a reader's retries
+  // follow one another.
   AdvanceTo(absl::Seconds(75));
   source_.Answer(down_);
   source_.Answer("t2", absl::Seconds(100));
@@ -243,7 +246,7 @@ TEST_F(ObservedScenarioTest, S1ALifeInEventsInTheirOrder) {
                   "attempt_failed", "backoff 4s", "attempt_started expired",
                   "token_published", "state_changed fresh"));
 
-  // Rejected, long after it came.
+  // The token is rejected long after it was published.
   executor_.AdvanceBy(absl::Seconds(40));
   source_.Answer("t3", absl::Seconds(100));
   EXPECT_TRUE(token->Invalidate(Generation(2)));
@@ -258,7 +261,8 @@ TEST_F(ObservedScenarioTest, S1ALifeInEventsInTheirOrder) {
                       "t4", Expiry::In(absl::Seconds(100))))
                   .ok());
   EXPECT_THAT(recorder_->Take(), ElementsAre("token_published"));
-  EXPECT_FALSE(token->Invalidate(Generation(3)));  // Not the current one.
+  // This generation is not current.
+  EXPECT_FALSE(token->Invalidate(Generation(3)));
   EXPECT_THAT(recorder_->Take(), IsEmpty());
 }
 
@@ -288,7 +292,7 @@ TEST_F(ObservedScenarioTest, S1ExhaustedDegradedAndHealed) {
                           "state_changed fresh"));
 }
 
-// A superseded attempt and its late answer.
+// An attempt is superseded and answers late.
 TEST_F(ObservedScenarioTest, S1AbandonedAndDiscarded) {
   const auto token = Observed();
   token->GetAsync(absl::InfiniteDuration(), Note());

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Clause E2 if the executor is overloaded: it does not run what it accepted,
-// has no free timer, or refuses everything.
+// Clause E2 if the executor is overloaded: it does not run the tasks that it
+// accepted, has no free timer, or refuses everything.
 
 #include <memory>
 #include <optional>
@@ -42,7 +42,7 @@ class OverloadTest : public ::testing::Test {
     for (size_t i = 0; i < held_->calls(); ++i) held_->Drop(i);
   }
 
-  // Lets time pass and runs the timers, but none of the tasks.
+  // Lets `d` pass and runs the timers, but none of the tasks.
   void RunTimersOnly(absl::Duration d) {
     const absl::Duration until = executor_.clock().Now().since_boot + d;
     for (;;) {
@@ -69,9 +69,9 @@ class OverloadTest : public ::testing::Test {
 
 // ---- It does not run what it accepted ----
 
-// Every worker hung in the source of another Refreshable. A read waited until
-// its own deadline, or forever if it had none; no event was sent and nothing
-// was tried.
+// If every worker hung in the source of another Refreshable, a read waited
+// until its own deadline, or forever if it had none. No event was sent and no
+// attempt was made.
 TEST_F(OverloadTest, E2AnAttemptThatIsNotRunEndsAfterTheAttemptTimeout) {
   std::vector<Event> events;
   Strings::Options options;
@@ -88,14 +88,14 @@ TEST_F(OverloadTest, E2AnAttemptThatIsNotRunEndsAfterTheAttemptTimeout) {
   ASSERT_EQ(events.size(), 1u);
   EXPECT_EQ(events[0].kind, EventKind::kAttemptAbandoned);
   EXPECT_EQ(events[0].status, absl::UnavailableError(kNotRun));
-  // The executor has recovered. No attempt is queued that the task could run.
+  // The executor has recovered. The task runs, but its attempt has ended.
   executor_.RunUntilIdle();
   EXPECT_EQ(outcome.ended, 1);
   EXPECT_EQ(outcome.status.code(), StatusCode::kUnavailable);
   EXPECT_NE(outcome.status.message().find(kNotRun), std::string::npos)
       << outcome.status;
   EXPECT_EQ(held_->calls(), 0u);
-  // The Refreshable is not stuck.
+  // The Refreshable still works.
   Outcome again;
   token_->GetAsync(kForever, again.Callback());
   executor_.RunUntilIdle();
@@ -105,7 +105,7 @@ TEST_F(OverloadTest, E2AnAttemptThatIsNotRunEndsAfterTheAttemptTimeout) {
   EXPECT_EQ(again.token, "t1");
 }
 
-// Runs each task that may block a fixed time after it was given.
+// Runs each task that may block only after a fixed delay.
 class LateExecutor final : public ProbeExecutor {
  public:
   LateExecutor(Executor* base, absl::Duration late)
@@ -119,8 +119,8 @@ class LateExecutor final : public ProbeExecutor {
   const absl::Duration late_;
 };
 
-// The task of each attempt ran when the attempt had ended, and did nothing: no
-// attempt was ever made.
+// The task of each attempt ran after the attempt had ended, and did nothing, so
+// no attempt was ever made.
 TEST_F(OverloadTest, E2AnExecutorThatIsAlwaysLateStillMakesAttempts) {
   for (const int late : {31, 45, 60, 300}) {
     SCOPED_TRACE(late);
@@ -167,14 +167,14 @@ TEST_F(OverloadTest, E2AUsableTokenIsServedThoughItsRefreshIsNotRun) {
   EXPECT_EQ(token_->health().failures, 0);
 }
 
-// The reader claims the attempt; otherwise it would wait for itself.
+// The reader claims the attempt. Otherwise it would wait for its own thread.
 TEST_F(OverloadTest, R10AReadOnAnExecutorThreadRunsTheAttemptItself) {
   Outcome outcome;
   token_->GetAsync(kForever, outcome.Callback());
   RunTimersOnly(absl::Seconds(31));
   std::optional<absl::StatusOr<Lease<std::string>>> read;
   executor_.Run([&] { read = token_->Get(absl::Seconds(1)); });
-  // Runs the read before the task of the attempt that has ended.
+  // Runs the read before the task of the attempt that already ended.
   ASSERT_TRUE(executor_.RunPending(executor_.pending() - 1));
   EXPECT_EQ(held_->calls(), 1u);
   EXPECT_EQ(read->status().code(), StatusCode::kDeadlineExceeded);
@@ -204,7 +204,7 @@ TEST_F(OverloadTest, E2ARefusedTimerIsArmedAgainByTheNextOperation) {
   EXPECT_GT(uses_of_a_read(), fast);
   EXPECT_EQ(executor_.pending(), 1u);
   EXPECT_EQ(uses_of_a_read(), fast);
-  // The timer has its effect.
+  // The timer takes effect.
   executor_.StepWall(-absl::Hours(2));
   executor_.AdvanceBy(absl::Hours(1));
   EXPECT_FALSE(token_->TryGet().ok());
@@ -226,8 +226,7 @@ TEST_F(OverloadTest, E2ARefusedTimerIsArmedAgainWhenTheSourceAnswers) {
 
 // ---- It refuses everything ----
 
-// The callbacks were to run after a second at the latest, and were never
-// called.
+// The callbacks should have run after a second at the latest, but never did.
 TEST_F(OverloadTest, R11NoCallbackIsLostWhenTasksAndTimersAreRefused) {
   for (const bool destroy : {false, true}) {
     token_ = Make(&probe_, held_);
@@ -250,7 +249,7 @@ TEST_F(OverloadTest, R11NoCallbackIsLostWhenTasksAndTimersAreRefused) {
   }
 }
 
-// The executor has recovered: the operation hands it the callback.
+// The executor has recovered, so the next operation gives it the callback.
 TEST_F(OverloadTest, R11AfterwardsTheExecutorRunsTheCallback) {
   ASSERT_TRUE(token_->Install(Hour("t1")).ok());
   probe_.refuse_runs = probe_.refuse_timers = true;
@@ -266,7 +265,8 @@ TEST_F(OverloadTest, R11AfterwardsTheExecutorRunsTheCallback) {
 
 // ---- What takes long, and what is over ----
 
-// The read failed because its timeout had passed, although there was a token.
+// The read failed because its timeout had passed, although a token was
+// available.
 TEST_F(OverloadTest, R7ADeadlineDuringASlowHookYieldsThePublishedToken) {
   absl::Notification published, release;
   Strings::Options options;
@@ -320,7 +320,7 @@ TEST_F(OverloadTest, R7AnAsyncDeadlineDuringASlowHookYieldsThePublishedToken) {
   EXPECT_EQ((*read)->token(), "t1");
 }
 
-// The loss of the timer ended the wait of a read that was settled already.
+// The loss of the timer ended the wait of a read that had already been settled.
 TEST_F(OverloadTest, S4TheHookComesFirstThoughTheTimerIsRefused) {
   int told = 0;
   int told_in_hook = -1;
@@ -339,7 +339,8 @@ TEST_F(OverloadTest, S4TheHookComesFirstThoughTheTimerIsRefused) {
   EXPECT_EQ(told, 1);
 }
 
-// It stayed in memory until it was replaced, which is never if nobody reads.
+// The expired token stayed in memory until it was replaced, which never happens
+// if nobody reads.
 TEST_F(OverloadTest, R12AnExpiredTokenIsFreedWhenItExpires) {
   using Shared = std::shared_ptr<int>;
   Refreshable<Shared>::Options options;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Promotion and budgets through the public interface: how often a refresh is
-// tried depends on who waits for it, or once did.
+// Promotion and budgets through the public API: how often a refresh is tried
+// depends on who waits, or once waited, for it.
 
 #include <cstddef>
 #include <memory>
@@ -26,7 +26,8 @@ constexpr absl::Duration kForever = absl::InfiniteDuration();
 
 class PromotionTest : public ScenarioTest {
  protected:
-  // A flight that a stale read started, whose attempt runs beyond expiry.
+  // Starts a flight by a stale read. Its attempt lasts beyond the token's
+  // expiry.
   std::unique_ptr<Token> MakeWithBackgroundFlight() {
     auto token = MakeWithToken();
     AdvanceTo(absl::Seconds(70));
@@ -56,7 +57,8 @@ TEST_F(PromotionTest, B3PromotedByAReaderItIsRetried) {
   source_.Answer("t2", absl::Hours(1));
   executor_.AdvanceBy(absl::Seconds(1));
   EXPECT_THAT(outcomes_, ElementsAre(HoldsToken("t2")));
-  // 2 s after the start have passed: the minimum interval after the end counts.
+  // The backoff of 2 s after the start has passed. The minimum interval after
+  // the end has not, and decides.
   EXPECT_EQ(source_.start_times().back(), absl::Seconds(76));
 }
 
@@ -92,7 +94,7 @@ TEST_F(PromotionTest, L7TheLargestBudgetRunsAndEachLeavesWithItsOwn) {
   const auto token = Make();
   source_.Always(absl::UnavailableError("502"));
   token->GetAsync(Retries(2), Note());
-  token->GetAsync(kForever, Note());  // Six.
+  token->GetAsync(kForever, Note());  // The policy allows six retries.
   token->GetAsync(Retries(0), Note());
   executor_.RunUntilIdle();
   EXPECT_THAT(outcomes_, ElementsAre(AfterFailures(1)));
@@ -119,7 +121,8 @@ TEST_F(PromotionTest, L7ACallMayAskForMoreThanThePolicy) {
                           absl::Seconds(6), absl::Seconds(14)));
 }
 
-// Who comes between two attempts with a budget that is spent does not wait.
+// A read that arrives between two attempts after its budget is spent does not
+// wait.
 TEST_F(PromotionTest, L7ASpentBudgetDoesNotJoin) {
   const auto token = Make();
   source_.Always(absl::UnavailableError("502"));

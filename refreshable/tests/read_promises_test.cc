@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What a read promises, continued: R9 to R12, and T2.
+// Clauses R9 to R12, and T2.
 
 #include <atomic>
 #include <cstdint>
@@ -48,8 +48,8 @@ static_assert(!std::is_default_constructible_v<Lease<std::string>>);
 
 class RefreshablePromisesTest : public ScenarioTest {
  protected:
-  // Without the rule for tokens that are rejected young, which brings in the
-  // failure schedule.
+  // Disables the rule for tokens that are rejected while young, which would
+  // apply the failure schedule.
   static RefreshPolicy AnyAge() {
     RefreshPolicy policy = ExactPolicy();
     policy.young_token_age = absl::ZeroDuration();
@@ -69,11 +69,11 @@ TEST_F(RefreshablePromisesTest, R9InvalidatedTokenIsNotRead) {
   EXPECT_THAT(token->Get(), AllOf(HoldsToken("t2"), HasGeneration(2)));
 }
 
-// The callback was queued with a good token; then the token was rejected.
+// The callback was queued with a good token, and then the token was rejected.
 TEST_F(RefreshablePromisesTest, R9NotByACallbackThatWasQueuedBefore) {
   const auto token = MakeWithToken(AnyAge());
   token->GetAsync(absl::InfiniteDuration(), Note());
-  ASSERT_EQ(Submissions(), 1u);  // The callback.
+  ASSERT_EQ(Submissions(), 1u);  // This is the callback.
   EXPECT_TRUE(token->Invalidate(Generation(1)));
   executor_.RunUntilIdle();
   EXPECT_THAT(outcomes_, IsEmpty());
@@ -82,7 +82,7 @@ TEST_F(RefreshablePromisesTest, R9NotByACallbackThatWasQueuedBefore) {
   EXPECT_THAT(outcomes_, ElementsAre(HoldsToken("t2")));
 }
 
-// The same with a token that has just come, on its way to who waited for it.
+// The same with a new token on its way to a waiting read.
 TEST_F(RefreshablePromisesTest, R9NotByAWaiterOnItsWay) {
   const auto token = Make(AnyAge());
   token->GetAsync(absl::InfiniteDuration(), Note());
@@ -94,7 +94,8 @@ TEST_F(RefreshablePromisesTest, R9NotByAWaiterOnItsWay) {
   EXPECT_THAT(outcomes_, ElementsAre(HoldsToken("t2")));
 }
 
-// Rejected between publication and the waking of a blocked reader.
+// The token is rejected between publication and the wake-up of a blocked
+// reader.
 TEST_F(RefreshablePromisesTest, R9NotByABlockedReaderOnItsWay) {
   Token* self = nullptr;
   Token::Options options{&executor_, AnyAge()};
@@ -115,7 +116,8 @@ TEST_F(RefreshablePromisesTest, R9FailedRefreshDoesNotBringItBack) {
   policy.max_stale_on_error = absl::Hours(1);
   policy.retry.max_retries = 0;
   const auto token = MakeWithToken(policy);
-  executor_.AdvanceBy(absl::Seconds(60));  // Stale, and no longer young.
+  // Now it is stale, and no longer young.
+  executor_.AdvanceBy(absl::Seconds(60));
   EXPECT_TRUE(token->Invalidate(Generation(1)));
   source_.Always(absl::UnavailableError("502"));
   for (int i = 0; i < 100; ++i) {
@@ -125,8 +127,9 @@ TEST_F(RefreshablePromisesTest, R9FailedRefreshDoesNotBringItBack) {
   }
 }
 
-// Nor does a source that insists on it; nor an older generation's rejection
-// harm the one that followed.
+// A source that returns a rejected token again cannot have it published. A
+// rejection of an older generation does not affect the generation that
+// followed.
 TEST_F(RefreshablePromisesTest, R9SameTokenAgainIsAFailure) {
   RefreshPolicy policy = ExactPolicy();
   policy.retry.max_retries = 0;
@@ -176,7 +179,8 @@ TEST_F(RefreshablePromisesTest, R10PoolOfOneThread) {
   EXPECT_THAT(*seen, HoldsToken("t1"));
 }
 
-// The attempt is queued behind the reader already when it comes to wait.
+// The attempt is already queued behind the reader when the reader starts to
+// wait.
 TEST_F(RefreshablePromisesTest, R10PoolOfOneThreadClaimsAQueuedAttempt) {
   ThreadExecutor::Options one;
   one.blocking_threads = 1;
@@ -204,7 +208,7 @@ TEST_F(RefreshablePromisesTest, R10PoolOfOneThreadClaimsAQueuedAttempt) {
   EXPECT_EQ(source.call_count(), 1u);
 }
 
-// A retry is claimed too, though only the timer makes it due.
+// A retry is claimed too, although only the timer makes it due.
 TEST_F(RefreshablePromisesTest, R10PoolOfOneThreadRunsTheRetries) {
   ThreadExecutor::Options one;
   one.blocking_threads = 1;
@@ -227,7 +231,8 @@ TEST_F(RefreshablePromisesTest, R10PoolOfOneThreadRunsTheRetries) {
   EXPECT_EQ(source.call_count(), 2u);
 }
 
-// The attempt that a reader runs itself takes ten seconds of its five.
+// The reader runs an attempt itself that takes 10 s, although its timeout is 5
+// s.
 TEST_F(RefreshablePromisesTest, R10ClaimersDeadlineIsCheckedBetweenAttempts) {
   const auto token = Make();
   source_.AnswerWith([&](const FetchContext&) {
@@ -267,7 +272,7 @@ TEST_F(RefreshablePromisesTest, R10SourceMayReadAnotherRefreshable) {
   EXPECT_THAT(token->Get(), HoldsToken("t1 by secret"));
 }
 
-// A source that waits for itself by way of another is found out as well.
+// A source that waits for itself through another source is detected as well.
 TEST_F(RefreshablePromisesTest, R10CircleOfSourcesEnds) {
   const auto token = Make();
   ScriptedSource<std::string> other_source;
@@ -296,7 +301,7 @@ TEST_F(RefreshablePromisesTest, R11TryGetStartsNothing) {
   source_.Answer("t1", absl::Seconds(100));
   executor_.RunUntilIdle();
   executor_.AdvanceBy(absl::Seconds(60));
-  EXPECT_THAT(token->TryGet(), HoldsToken("t1"));  // Stale.
+  EXPECT_THAT(token->TryGet(), HoldsToken("t1"));  // This token is stale.
   EXPECT_EQ(Submissions(), 0u);
   executor_.AdvanceBy(absl::Seconds(60));
   EXPECT_FALSE(token->TryGet().ok());
@@ -313,7 +318,8 @@ TEST_F(RefreshablePromisesTest, R11CallbackRunsThroughTheExecutor) {
   EXPECT_THAT(outcomes_, ElementsAre(HoldsToken("t1")));
 }
 
-// So does an error that is known at once, and one that comes by the timer.
+// An error that is known at once is delivered by the executor too, as is one
+// that comes from the timer.
 TEST_F(RefreshablePromisesTest, R11ErrorsRunThroughTheExecutorToo) {
   RefreshPolicy policy = ExactPolicy();
   policy.retry.max_retries = 0;
@@ -328,7 +334,7 @@ TEST_F(RefreshablePromisesTest, R11ErrorsRunThroughTheExecutorToo) {
   executor_.AdvanceBy(absl::Seconds(2));
   token->GetAsync(absl::Seconds(1), Note());  // The call is held.
   executor_.RunUntilIdle();
-  executor_.RunPending(0);  // The timer of the deadline.
+  executor_.RunPending(0);  // This runs the timer of the deadline.
   EXPECT_EQ(outcomes_.size(), 1u);
   EXPECT_EQ(Submissions(), 1u);
   executor_.RunUntilIdle();
@@ -354,7 +360,7 @@ TEST_F(RefreshablePromisesTest, R11CallbackRunsUnderNoLock) {
 
 // ---- R12: leases outlive everything ----
 
-// Counts the objects that exist, without those that were moved from.
+// Counts the living objects, except those that were moved from.
 class Counted {
  public:
   explicit Counted(std::string text) : text_(std::move(text)), live_(true) {
@@ -420,7 +426,7 @@ TEST_F(RefreshableLeaseTest, R12ReplacedTokenIsFreedWithItsLastLease) {
   first = std::move(second);
   EXPECT_EQ(first.token().text(), "one");
   EXPECT_EQ(Counted::count(), 2);
-  first = *token->Get();  // Nothing else happens, nothing is refreshed.
+  first = *token->Get();  // Nothing else happens and nothing is refreshed.
   EXPECT_EQ(first.token().text(), "two");
   EXPECT_EQ(Counted::count(), 1);
 }
@@ -435,7 +441,8 @@ TEST_F(RefreshableLeaseTest, R12UnleasedTokenIsFreedWhenReplaced) {
   }
 }
 
-// A rejected token is kept, to tell the same one again, until the next comes.
+// A rejected token is kept until the next publication, so that the same token
+// can be recognized if it comes again.
 TEST_F(RefreshableLeaseTest, R12RejectedTokenIsFreedByTheNextPublication) {
   ManualExecutor executor;
   ScriptedSource<Counted> source;
@@ -447,8 +454,8 @@ TEST_F(RefreshableLeaseTest, R12RejectedTokenIsFreedByTheNextPublication) {
   EXPECT_EQ(Counted::count(), 1);
 }
 
-// What is discarded is freed, and so is all when the Refreshable ends, though
-// the source has a call still inside.
+// Discarded tokens are freed. When the Refreshable ends, all tokens are freed,
+// although a call of the source is still running.
 TEST_F(RefreshableLeaseTest, R12NothingIsKeptBeyondTheEnd) {
   ManualExecutor executor;
   ScriptedSource<Counted> source;
@@ -465,7 +472,7 @@ TEST_F(RefreshableLeaseTest, R12NothingIsKeptBeyondTheEnd) {
 
 // ---- T2: scenarios are reproducible ----
 
-// With jitter, by its seed.
+// With jitter, a scenario is reproducible if the seed is the same.
 TEST(RefreshableScenarioTest, T2SeededJitterRepeats) {
   const auto run = [](uint64_t seed) {
     ManualExecutor executor;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What a read promises, clause by clause (R2 to R8; R1 is a matter of cost).
+// What a read promises, clause by clause: R2 to R8. (R1 is about cost.)
 
 #include <optional>
 #include <set>
@@ -66,7 +66,7 @@ TEST_F(RefreshableReadTest, R2StaleGetAsyncStartsOneBackgroundFlight) {
   AdvanceTo(absl::Seconds(50));
   token->GetAsync(absl::ZeroDuration(), Note());
   token->GetAsync(absl::ZeroDuration(), Note());
-  EXPECT_EQ(Submissions(), 3u);  // Two callbacks.
+  EXPECT_EQ(Submissions(), 3u);  // Two of these are callbacks.
   executor_.RunUntilIdle();
   EXPECT_THAT(outcomes_, ElementsAre(HoldsToken("t1"), HoldsToken("t1")));
   EXPECT_EQ(source_.call_count(), 2u);
@@ -129,7 +129,7 @@ TEST_F(RefreshableReadTest, R3ReaderJoinsTheBackgroundFlightOnceExpired) {
   EXPECT_EQ(source_.call_count(), 2u);
 }
 
-// The callback was queued with a good token, and the executor took its time.
+// The callback was queued with a good token, and the executor ran it late.
 TEST_F(RefreshableReadTest, R3TokenThatExpiresOnItsWayIsNotHandedOut) {
   const auto token = MakeWithToken();
   token->GetAsync(absl::InfiniteDuration(), Note());
@@ -166,7 +166,7 @@ TEST_F(RefreshableReadTest, R4ExpiredAtTheEdge) {
               FailsWith(absl::StatusCode::kDeadlineExceeded));
 }
 
-// Without a margin the edge is the expiry itself: expired "on or after" it.
+// Without a margin, the token expires at its expiry, not only after it.
 TEST_F(RefreshableReadTest, R4ExpiredOnTheWallClocksEdgeToo) {
   RefreshPolicy policy = ExactPolicy();
   policy.expiry_margin = absl::ZeroDuration();
@@ -241,8 +241,8 @@ TEST_F(RefreshableReadTest, R7AReadsOwnTimeoutIsToldFromAnAttempts) {
   EXPECT_FALSE(IsReadTimeout(attempts)) << attempts;
 }
 
-// Served, and nothing started: the read looked at the wall clock for the expiry
-// alone, and the timer had not fired yet.
+// The read returned the token and started nothing, because it compared the wall
+// clock only with the expiry, and the timer had not fired yet.
 TEST_F(RefreshableReadTest, R6TheNextReadSeesThatTheCooldownEndedInASuspend) {
   RefreshPolicy policy = ExactPolicy();
   policy.background_cooldown = absl::Seconds(10);
@@ -291,8 +291,8 @@ TEST_F(RefreshableReadTest, R6AfterAStepBackTheTokenEndsWithItsTrueLife) {
   EXPECT_THAT(token->Get(), HoldsToken("t2"));
 }
 
-// The wall clock no longer tells of a suspend; the timer does, once the machine
-// is awake.
+// The wall clock no longer shows a suspend. The timer does once the machine is
+// awake.
 TEST_F(RefreshableReadTest, R6AfterAStepBackASuspendIsSeenByTheTimer) {
   const auto token = MakeWithToken();
   executor_.StepWall(-absl::Hours(2));
@@ -329,8 +329,8 @@ TEST_F(RefreshableReadTest, R6StepBackLengthensNoCooldown) {
   EXPECT_EQ(Submissions(), 1u);
 }
 
-// A thread that waits looks at the executor's clock at least once a second,
-// whatever it is woken by: here by nothing.
+// A waiting thread looks at the executor's clock at least once a second, even
+// if nothing wakes it.
 TEST_F(RefreshableReadTest, R6BlockedReaderRechecksTheClock) {
   const auto token = Make();
   std::optional<LeaseOr> seen;
@@ -387,7 +387,8 @@ TEST_F(RefreshableReadTest, R7WaiterWhoCannotSeeTheNextAttemptEndsAtOnce) {
             AfterFailures(1), NextAttemptAt(next));
   EXPECT_THAT(outcomes_, ElementsAre(failed));
   EXPECT_EQ(Elapsed(), absl::ZeroDuration());
-  // So does one who comes between the attempts.
+  // A read that starts between two attempts also fails at once if the next
+  // attempt would start after its deadline.
   executor_.AdvanceBy(absl::Seconds(1));
   EXPECT_THAT(token->Get(absl::Seconds(1) - kTick), failed);
   EXPECT_EQ(Elapsed(), absl::Seconds(1));
@@ -424,7 +425,7 @@ TEST_F(RefreshableReadTest, R8FlightSurvivesTheCancellationOfAll) {
 TEST_F(RefreshableReadTest, R8CancelBetweenOutcomeAndCallback) {
   const auto token = MakeWithToken();
   const WaiterId id = token->GetAsync(absl::InfiniteDuration(), Note());
-  EXPECT_EQ(Submissions(), 1u);  // The callback.
+  EXPECT_EQ(Submissions(), 1u);  // This is the callback.
   EXPECT_TRUE(token->Cancel(id));
   executor_.RunUntilIdle();
   EXPECT_THAT(outcomes_, IsEmpty());
@@ -434,23 +435,23 @@ TEST_F(RefreshableReadTest, R8CancelBetweenOutcomeAndCallback) {
   EXPECT_EQ(outcomes_.size(), 1u);
 }
 
-// A timer that was due was cancelled by the callback that ran before it, and
-// none took its place: the token was handed out for as long as the wall clock
-// allowed.
+// The callback that ran before a due timer cancelled the timer, and no other
+// timer was armed. The token was returned for as long as the wall clock allowed
+// it.
 TEST_F(RefreshableReadTest, R6ATimerThatIsDueOutlastsACallback) {
   auto token = Make();
   token->GetAsync(absl::InfiniteDuration(), Note());
   source_.Answer(absl::PermissionDeniedError("no"));
-  executor_.RunNext();  // The attempt; the callback is queued.
+  executor_.RunNext();  // This runs the attempt. The callback is then queued.
   ASSERT_TRUE(token
                   ->Install(Credential<std::string>(
                       "t1", Expiry::In(absl::Seconds(100))))
                   .ok());
   executor_.StepWall(-absl::Hours(1));
-  executor_.Suspend(absl::Seconds(60));  // Stale since 50.
+  executor_.Suspend(absl::Seconds(60));  // The token is stale since 50 s.
   executor_.RunNext();
   ASSERT_THAT(outcomes_, testing::SizeIs(1));
-  executor_.AdvanceBy(absl::Seconds(15));  // Expired.
+  executor_.AdvanceBy(absl::Seconds(15));  // The token is now expired.
   EXPECT_FALSE(token->Get(absl::ZeroDuration()).ok());
 }
 

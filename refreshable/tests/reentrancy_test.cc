@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Clauses E5, R8 and R11: user code that calls back, and callbacks.
+// Clauses E5, R8 and R11: user code that calls the Refreshable, and callbacks.
 
 #include <atomic>
 #include <functional>
@@ -44,7 +44,8 @@ std::shared_ptr<TokenSource<std::string>> Answering(std::string token) {
   });
 }
 
-// Calls everything there is. Under a lock of the library this never returns.
+// Calls every method. If a lock of the library were held, this would not
+// return.
 template <typename Token>
 StatusCode UseAll(Refreshable<Token>& refreshable) {
   (void)refreshable.TryGet();
@@ -57,7 +58,7 @@ StatusCode UseAll(Refreshable<Token>& refreshable) {
   return refreshable.Get().status().code();
 }
 
-// A token all of whose code calls back.
+// A token whose comparison and destructor call functions of the test.
 class Nosy {
  public:
   using Function = std::function<void()>;
@@ -135,8 +136,9 @@ TEST_F(ReentrancyTest, E5HookMayUseTheRefreshable) {
   EXPECT_EQ(ran, 2);
 }
 
-// At every event of a life: attempts fail, are abandoned, succeed; the token is
-// rejected and grows old. What the observer's own reads start is told, too.
+// Covers every kind of event: attempts fail, are abandoned or succeed, and the
+// token is rejected and becomes stale. Refreshes started by the observer's own
+// reads are reported, too.
 TEST_F(ReentrancyTest, E5ObserverMayUseTheRefreshable) {
   int depth = 0;
   std::vector<EventKind> told;
@@ -163,8 +165,9 @@ TEST_F(ReentrancyTest, E5ObserverMayUseTheRefreshable) {
   EXPECT_EQ(token_->health().waiters, 0);
 }
 
-// An observer of `kAttemptStarted` that read waited for the attempt which its
-// own thread was to make. That is FAILED_PRECONDITION now, as inside Fetch.
+// An observer of `kAttemptStarted` that read the token waited for the attempt
+// that its own thread was about to make. Such a read now returns
+// FAILED_PRECONDITION, as inside Fetch.
 TEST_F(ReentrancyTest, E5ObserverOfAnAttemptMayNotWaitForIt) {
   std::optional<StatusCode> code;
   Strings::Options options;
@@ -177,8 +180,8 @@ TEST_F(ReentrancyTest, E5ObserverOfAnAttemptMayNotWaitForIt) {
   EXPECT_EQ(token_->health().failures, 0);
 }
 
-// A read inside `classify` waited for the attempt whose failure was just being
-// sorted. It fails at once where it would have to wait.
+// A read inside `classify` waited for the attempt whose failure was being
+// classified. Now it fails at once if it would have to wait.
 TEST_F(ReentrancyTest, E5ClassifyMayUseTheRefreshable) {
   std::optional<StatusCode> code;
   Strings::Options options;
@@ -191,14 +194,14 @@ TEST_F(ReentrancyTest, E5ClassifyMayUseTheRefreshable) {
   Outcome outcome;
   token_->GetAsync(kForever, outcome.Callback());
   executor_.RunUntilIdle();
-  held_->Answer(0, absl::AbortedError("down"));  // Outside Fetch.
+  held_->Answer(0, absl::AbortedError("down"));  // This happens outside Fetch.
   executor_.RunUntilIdle();
   EXPECT_EQ(code, StatusCode::kFailedPrecondition);
   EXPECT_EQ(outcome.status.code(), StatusCode::kAborted);
 }
 
-// The same of a token's `operator==`, which is asked whether the rejected token
-// came again. Its destructor calls back as well.
+// The same for a token's `operator==`, which is called to find out whether the
+// rejected token was returned again. Its destructor calls back as well.
 TEST_F(ReentrancyTest, E5TokenMayUseTheRefreshable) {
   std::unique_ptr<Refreshable<Nosy>> token;
   std::vector<StatusCode> compared;
@@ -234,7 +237,7 @@ TEST_F(ReentrancyTest, E5TokenMayUseTheRefreshable) {
   });
   executor_.RunUntilIdle();
   ASSERT_EQ(calls.size(), 1u);
-  calls[0](make("t1"));  // Outside Fetch: the very token that was rejected.
+  calls[0](make("t1"));  // Outside Fetch, this returns the rejected token.
   EXPECT_EQ(compared, std::vector{StatusCode::kFailedPrecondition});
   executor_.RunUntilIdle();
   EXPECT_EQ(ended, 1);
@@ -244,7 +247,7 @@ TEST_F(ReentrancyTest, E5TokenMayUseTheRefreshable) {
   ASSERT_TRUE(token->Install(make("t3")).ok());
   EXPECT_EQ(destroyed, 3);
   Refreshable<Nosy>* const dying = token.get();
-  (void)token.release();  // Its own callback may ask it while it goes.
+  (void)token.release();  // Its callback may still use it during destruction.
   delete dying;
   EXPECT_EQ(destroyed, 4);
 }
@@ -302,7 +305,7 @@ TEST_F(ReentrancyTest, S4HookRunsAfterPublicationAndBeforeWaitersWake) {
 }
 
 #ifdef ABSL_HAVE_EXCEPTIONS
-// The read stayed among those that wait, without anybody who waited.
+// The read remained in the list of waiting reads after its thread had left.
 TEST_F(ReentrancyTest, T1AnExceptionOfATaskEndsTheReadThatDrives) {
   token_ = Make(&executor_, held_);
   executor_.Run([] { throw 1; });
@@ -341,7 +344,8 @@ TEST_F(ReentrancyTest, E5WhatUserCodeThrowsIsIgnored) {
 }
 #endif
 
-// The token dies between its publication and the waking of those who wait.
+// The token is rejected between its publication and the wake-up of the waiting
+// readers.
 TEST_F(ReentrancyTest, E5WakingReadersRecheckAndJoinTheNextFlight) {
   Strings::Options options;
   options.on_token_changed = [&](const Lease<std::string>& lease) {
@@ -371,7 +375,7 @@ TEST_F(ReentrancyTest, E5WakingReadersRecheckAndJoinTheNextFlight) {
 }
 
 // The answer came on another thread, which has not woken the reader yet. The
-// reader's executor has nothing left to do: no reason to give up.
+// reader's executor is idle, but that is no reason for the read to fail.
 TEST_F(ReentrancyTest, T1DrivingReadWaitsForTheThreadThatIsToWakeIt) {
   absl::Notification published;
   absl::Notification idle;
@@ -387,7 +391,8 @@ TEST_F(ReentrancyTest, T1DrivingReadWaitsForTheThreadThatIsToWakeIt) {
   std::thread answering;
   int drives = 0;
   probe_.on_drive = [&] {
-    if (++drives != 2) return;  // First it asks whether it may drive at all.
+    // The first call asks whether it may drive at all.
+    if (++drives != 2) return;
     answering = std::thread([&] {
       held_->Answer(0, Credential<std::string>("t1", Expiry::Never()));
     });
@@ -416,7 +421,7 @@ TEST_F(ReentrancyTest, R8EachReadIsCancelledAlone) {
   ASSERT_EQ(held_->calls(), 1u);
   EXPECT_FALSE(held_->context(0).cancelled());
   held_->Answer(0, Hour("t1"));
-  // Settled, and about to be delivered: still in time.
+  // The read is settled and about to be delivered. It can still be cancelled.
   EXPECT_TRUE(token_->Cancel(ids[2]));
   executor_.RunUntilIdle();
   EXPECT_FALSE(token_->Cancel(ids[0]));

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Clauses E2 and E3: an executor that refuses or drops what it is given, and a
-// source that breaks its side of the bargain.
+// Clauses E2 and E3: an executor that refuses or drops tasks, and a source that
+// violates its interface.
 
 #include <memory>
 #include <optional>
@@ -41,7 +41,8 @@ class RefusalTest : public ::testing::Test {
     for (size_t i = 0; i < held_->calls(); ++i) held_->Drop(i);
   }
 
-  // That nothing sticks: with an executor that accepts again, a read works.
+  // Checks that no fault persists: once the executor accepts tasks, a read
+  // works.
   void ExpectWorks(size_t call) {
     probe_.refuse_runs = false;
     probe_.refuse_timers = false;
@@ -80,7 +81,7 @@ TEST_F(RefusalTest, E2DroppedAttemptEndsTheFlight) {
   Outcome outcome[2];
   token_->GetAsync(kForever, outcome[0].Callback());
   token_->GetAsync(absl::Hours(1), outcome[1].Callback());
-  // The attempt, then the timer of the deadline.
+  // The two entries are the attempt and the timer of the deadline.
   ASSERT_EQ(executor_.pending(), 2u);
   ASSERT_TRUE(executor_.DropPending(0));
   executor_.RunUntilIdle();
@@ -134,8 +135,8 @@ TEST_F(RefusalTest, E2RefusedCallbackRunsInTheCompletingThread) {
   completing.join();
 }
 
-// With nobody else to run a refused callback, it was run inside the GetAsync
-// that had brought it, perhaps under the caller's locks. A timer does it now.
+// Nobody else could run a refused callback, so it ran inside the GetAsync call
+// that had passed it, perhaps under the caller's locks. A timer runs it now.
 TEST_F(RefusalTest, E2RefusedCallbackDoesNotRunInItsOwnGetAsync) {
   probe_.refuse_runs = true;
   Outcome failing;
@@ -155,8 +156,8 @@ TEST_F(RefusalTest, E2RefusedCallbackDoesNotRunInItsOwnGetAsync) {
   EXPECT_EQ(executor_.RunUntilIdle(), 0u);
 }
 
-// As above, and the timer is refused as well: then, too, it had run inside its
-// own GetAsync. Whatever happens next to the Refreshable runs it.
+// As above, but the timer is refused as well. The callback had again run inside
+// its own GetAsync. Now the next operation on the Refreshable runs it.
 TEST_F(RefusalTest, E2WithTimersRefusedTooTheNextEventRunsIt) {
   ASSERT_TRUE(token_->Install(Hour("t1")).ok());
   probe_.refuse_runs = true;
@@ -186,15 +187,15 @@ TEST_F(RefusalTest, E2ParkedCallbackCanBeCancelled) {
   EXPECT_EQ(outcome.ended, 0);
 }
 
-// The executor accepted the delivery and dropped it later: it was lost until
-// the destructor. Whoever drops it runs it.
+// The executor accepted the delivery and dropped it later. The callback did not
+// run before the destructor. Now the thread that drops it runs it.
 TEST_F(RefusalTest, E2DroppedCallbackRunsAllTheSame) {
   ASSERT_TRUE(token_->Install(Hour("t1")).ok());
   Outcome outcome[2];
   token_->GetAsync(kForever, outcome[0].Callback());
   const WaiterId id = token_->GetAsync(kForever, outcome[1].Callback());
   EXPECT_TRUE(token_->Cancel(id));
-  // A timer for the end of the token's life comes last.
+  // The third entry is a timer for the end of the token's life.
   ASSERT_EQ(executor_.pending(), 3u);
   ASSERT_TRUE(executor_.DropPending(0));
   ASSERT_TRUE(executor_.DropPending(0));
@@ -216,7 +217,7 @@ TEST_F(RefusalTest, E2RefusedRetryTimerEndsTheFlightWithItsLastCause) {
   EXPECT_EQ(outcome.status.code(), StatusCode::kAborted);
   EXPECT_EQ(GetRefreshError(outcome.status)->cause, "down");
   EXPECT_FALSE(token_->health().refreshing);
-  // The schedule goes on without timers.
+  // Retries continue without timers.
   EXPECT_EQ(token_->Get().status().code(), StatusCode::kAborted);
   EXPECT_EQ(token_->health().failures, 1);
   executor_.AdvanceBy(absl::Seconds(2));
@@ -237,7 +238,7 @@ TEST_F(RefusalTest, E2DroppedRetryTimerEndsTheFlightWithItsLastCause) {
   ExpectWorks(1);
 }
 
-// In this case the next read abandons the attempt in time.
+// The next read abandons the attempt in time.
 TEST_F(RefusalTest, E2RefusedAttemptTimeoutIsSeenByTheNextRead) {
   probe_.refuse_timers = true;
   Outcome outcome;
@@ -286,8 +287,8 @@ TEST_F(RefusalTest, E2RefusedDeadlineTimerEndsTheRead) {
   EXPECT_EQ(token_->TryGet()->token(), "t1");
 }
 
-// The timer was refused for the attempt's timeout; a later deadline, at the
-// same moment or beyond, needs a timer again.
+// The timer for the attempt's timeout was refused. A later deadline, at the
+// same moment or after it, needs a timer again.
 TEST_F(RefusalTest, E2LostTimerIsTriedAgainForADeadline) {
   probe_.refuse_timers = true;
   Outcome outcome[3];
@@ -322,7 +323,7 @@ TEST_F(RefusalTest, E2LostTimerIsTriedAgainForABackoff) {
 }
 
 // A lost timer is armed again if someone depends on it. If every timer is
-// refused, this must not become an endless loop.
+// refused, that must not become an endless loop.
 TEST_F(RefusalTest, E2RefusingForeverEndsInNoLoop) {
   probe_.refuse_timers = true;
   Strings::Options options;
@@ -379,7 +380,7 @@ TEST_F(SourceTest, E3TheErrorNamesTheExceptionsType) {
               throw std::out_of_range("secret");
             })),
             "the token source threw std::out_of_range");
-  // What the source catches itself is not known.
+  // The type of an exception that the source catches itself is not known.
   EXPECT_EQ(cause(Get([](const auto&, auto done) {
               try {
                 const auto dropped = std::move(done);
@@ -418,7 +419,7 @@ TEST_F(SourceTest, E3WhatIsThrownAfterTheAnswerIsIgnored) {
   EXPECT_EQ(token_->health().failures, 1);
 }
 
-// The answer that comes after all is late, and discarded.
+// The answer that the source gives later is discarded.
 TEST_F(SourceTest, E3ThrowingWithDoneKeptHasFailed) {
   std::optional<FetchDone<std::string>> kept;
   EXPECT_EQ(Get([&](const auto&, auto done) {

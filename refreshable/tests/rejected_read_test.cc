@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Reads that reject a token, through the public face and in virtual time.
+// Reads that reject a token, through the public API and in virtual time.
 
 #include <memory>
 #include <string>
@@ -28,7 +28,8 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::SizeIs;
 
-// "t1" of 100 s is held, since 10 s: stale at 50 s, expired at 75.
+// The token "t1" of 100 s was published 10 s ago: stale at 50 s, expired at 75
+// s.
 class RejectedReadTest : public ScenarioTest {
  protected:
   void SetUp() override { Begin(ExactPolicy()); }
@@ -72,11 +73,13 @@ TEST_F(RejectedReadTest, A7ALaterTokenIsReturnedAtOnce) {
   ASSERT_TRUE(token_->Install({"t2", Expiry::In(absl::Hours(1))}).ok());
   EXPECT_THAT(token_->Get(Rejecting(1)), HoldsToken("t2"));
   EXPECT_EQ(Submissions(), 0u);
-  EXPECT_THAT(token_->Get(Rejecting(3)), HoldsToken("t2"));  // None such.
+  // Generation 3 does not exist yet.
+  EXPECT_THAT(token_->Get(Rejecting(3)), HoldsToken("t2"));
   EXPECT_EQ(source_.call_count(), 1u);
 }
 
-// It is an ordinary read, also if that generation is published meanwhile.
+// Such a read is an ordinary read, even if that generation is published
+// meanwhile.
 TEST_F(RejectedReadTest, A7AGenerationThatComesLaterWasNotRejected) {
   AdvanceTo(absl::Seconds(80));
   token_->GetAsync(Rejecting(2), Note());
@@ -96,8 +99,8 @@ TEST_F(RejectedReadTest, A8ManyRejectedTogetherShareOneAttempt) {
   EXPECT_EQ(source_.call_count(), 2u);
 }
 
-// The attempt was called for another reason: a read that it does not help is
-// judged again.
+// The attempt had started for another reason and did not help this read, so the
+// read is evaluated again.
 TEST_F(RejectedReadTest, A8AnAttemptThatDidNotKnowIsFollowedByOneThatDoes) {
   AdvanceTo(absl::Seconds(50));
   EXPECT_TRUE(token_->Get().ok());
@@ -204,7 +207,7 @@ TEST_F(RejectedReadTest, A11TheSameTokenAgainIsServedToOthersForLonger) {
   EXPECT_EQ(hooks, 1);
   EXPECT_EQ(token_->stats().tokens_published, 1);
   EXPECT_EQ(token_->stats().tokens_unchanged, 1);
-  // A lease that was handed out says what it said.
+  // A lease that was returned earlier does not change.
   EXPECT_LT(before.expires_at(), after.expires_at());
   executor_.AdvanceBy(absl::Seconds(60));
   EXPECT_THAT(token_->TryGet(), HoldsToken("t1"));
@@ -229,8 +232,9 @@ TEST_F(RejectedReadTest, A11TokensThatCannotBeComparedAreNeverTheSame) {
   EXPECT_EQ(lease->token().value, 2);
 }
 
-// Stale with the same bytes, as a file that was not rotated: the new generation
-// is no more use than the old one to a read that rejected that.
+// The token is stale, and the source returns the same bytes, like a file that
+// was not rotated. To a read that rejected the old generation, the new one is
+// of no use.
 TEST_F(RejectedReadTest, A11AnOrdinaryRefreshCannotLaunderARejectedToken) {
   token_->ReportRejected(Generation(1));
   AdvanceTo(absl::Seconds(50));
@@ -261,7 +265,8 @@ TEST_F(RejectedReadTest, E1DestroyedWhileARejectedReadWaits) {
   EXPECT_THAT(outcomes_[0], FailsWith(absl::StatusCode::kCancelled));
 }
 
-// The withdrawn token is all that the source has; Reset lets it be used.
+// The source has only the withdrawn token. Reset allows it to be published
+// again.
 TEST_F(RejectedReadTest, A1ResetLetsTheSameTokenBePublishedAgain) {
   AdvanceTo(absl::Seconds(60));
   source_.Always("t1", absl::Seconds(100));

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// ScenarioTest: one Refreshable, its scripted source and virtual time, for the
-// tests by clause and by row.
+// ScenarioTest: one Refreshable with its scripted source in virtual time, for
+// the tests by clause and by row.
 
 #ifndef REFRESHABLE_TESTS_SCENARIO_TEST_UTIL_H_
 #define REFRESHABLE_TESTS_SCENARIO_TEST_UTIL_H_
@@ -51,7 +51,7 @@ class ScenarioTest : public testing::Test {
     return [this](LeaseOr lease) { outcomes_.push_back(std::move(lease)); };
   }
 
-  // The tasks that the executor has accepted and not run yet.
+  // Returns the number of tasks that the executor has accepted and not run yet.
   size_t Submissions() const {
     size_t count = 0;
     for (const auto& step : executor_.PendingSteps()) {
@@ -61,7 +61,7 @@ class ScenarioTest : public testing::Test {
   }
 
   Instant Now() const { return executor_.clock().Now(); }
-  // The time since the test began.
+  // Returns the time since the test began.
   absl::Duration Elapsed() const {
     return Now().since_boot - ManualExecutor::DefaultStart().since_boot;
   }

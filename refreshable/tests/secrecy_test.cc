@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A marked token goes through every path of a Refreshable; the mark is in
-// nothing that anything prints, not even in a dump of raw bytes.
+// A marked token goes through every path of a Refreshable. The mark must not
+// appear in anything that is printed, not even in a dump of raw bytes.
 
 #include <array>
 #include <memory>
@@ -32,7 +32,7 @@ namespace {
 
 using ::refreshable_testing::ScriptedSource;
 
-// As text, and as GoogleTest dumps it: "74-6F 6B-2D ...".
+// The mark as text, and as GoogleTest dumps it: "74-6F 6B-2D ...".
 constexpr absl::string_view kMark = "tok-7f3a9";
 constexpr absl::string_view kHexMark = "746F6B2D3766336139";
 
@@ -42,7 +42,7 @@ bool IsMarked(absl::string_view printed) {
              std::string::npos;
 }
 
-// A token that holds its bytes in itself and has neither printer nor equality.
+// A token that stores its bytes inline and has neither printer nor equality.
 struct BareToken {
   explicit BareToken(absl::string_view text) {
     text.copy(bytes.data(), bytes.size());
@@ -67,7 +67,7 @@ void LookAt(const Value& value) {
 }
 
 void LookAt(const absl::Status& status) {
-  // With its payloads.
+  // The text includes the payloads.
   EXPECT_FALSE(IsMarked(status.ToString())) << status;
   EXPECT_FALSE(IsMarked(testing::PrintToString(status)));
   if (const auto error = GetRefreshError(status)) LookAt(*error);
@@ -121,7 +121,8 @@ class SecrecyTest : public testing::Test {
   static Credential<Token> Marked(Expiry expiry = Expiry::In(absl::Hours(1))) {
     return Credential<Token>(Token(kMark), expiry);
   }
-  // Of another value where values can be compared.
+  // Returns a marked token, different from the earlier ones if tokens can be
+  // compared.
   Credential<Token> MarkedAnew() {
     return Credential<Token>(Token(absl::StrCat(kMark, "-", ++serial_)),
                              Expiry::In(absl::Hours(1)));
@@ -131,7 +132,7 @@ class SecrecyTest : public testing::Test {
     token_ = *Refreshable<Token>::Create(source_.Share(), options_);
   }
 
-  // A read of each kind, and every snapshot.
+  // Reads in every way and prints every snapshot.
   void LookAround() {
     LookAt(token_->Get(absl::ZeroDuration()));
     LookAt(token_->TryGet());
@@ -182,10 +183,10 @@ TYPED_TEST(SecrecyTest, S3SuccessStaleAndExpiry) {
   this->LookAround();
   this->source_.Release(0, this->Marked());
   this->LookAround();
-  this->Advance(absl::Minutes(41));  // Stale.
+  this->Advance(absl::Minutes(41));  // The token becomes stale.
   this->source_.Release(1, absl::UnavailableError("down"));
   this->LookAround();
-  this->Advance(absl::Minutes(2));  // After the cooldown.
+  this->Advance(absl::Minutes(2));  // The cooldown ends.
   this->source_.Release(2, this->MarkedAnew());
   this->LookAround();
   this->source_.Always(absl::UnavailableError("down"));
@@ -238,7 +239,7 @@ TYPED_TEST(SecrecyTest, S3LateAnswersInstallAndCancel) {
   LookAt(this->token_->Install(this->Marked(Expiry::In(-absl::Seconds(1))))
              .status());
   EXPECT_TRUE(this->token_->Install(this->Marked()).ok());
-  this->source_.Release(0, this->MarkedAnew());  // Discarded.
+  this->source_.Release(0, this->MarkedAnew());  // This answer is discarded.
   EXPECT_EQ(this->token_->stats().attempts_discarded, 1);
   this->LookAround();
   this->Advance(absl::Hours(1));

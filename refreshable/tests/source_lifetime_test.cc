@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Clause E7: who owns the source, and where it is destroyed. The source answers
-// on a thread of its own, which its destructor joins: destroyed there, it would
-// wait for itself.
+// on a thread of its own, which its destructor joins. If it were destroyed on
+// that thread, it would wait for itself.
 
 #include <atomic>
 #include <deque>
@@ -36,7 +36,7 @@ using lifecycle_testing::Result;
 using lifecycle_testing::Strings;
 using refreshable_testing::Observe;
 
-// Outlives its source.
+// The server that a source talks to. It outlives the source.
 struct Server {
   void Open() {
     absl::MutexLock lock(&mutex);
@@ -44,7 +44,7 @@ struct Server {
   }
 
   absl::Mutex mutex;
-  bool open ABSL_GUARDED_BY(mutex) = false;  // Calls are answered.
+  bool open ABSL_GUARDED_BY(mutex) = false;  // If true, calls are answered.
   std::atomic<int> calls{0};
   Result answer = Hour("t");
   absl::Notification destroyed;
@@ -52,9 +52,8 @@ struct Server {
   std::thread::id io_thread;
 };
 
-// Once the server is open, answers each call on its I/O thread, which its
-// destructor joins. The calls that are not answered by then are dropped, on
-// that thread.
+// Once the server is open, answers each call on an I/O thread, which the
+// destructor joins. Calls not answered by then are dropped on that thread.
 class IoSource final : public TokenSource<std::string> {
  public:
   explicit IoSource(Server* server)
@@ -69,7 +68,7 @@ class IoSource final : public TokenSource<std::string> {
       ended_ = true;
     }
     Server* const server = server_;
-    thread_.join();  // Throws on that thread, and so ends the program.
+    thread_.join();  // On that thread this throws, which ends the program.
     server->destroyed.Notify();
   }
 
@@ -103,7 +102,8 @@ class IoSource final : public TokenSource<std::string> {
   std::thread thread_;
 };
 
-// Has the source answer for the first time, and waits until it is destroyed.
+// Lets the source answer its first call, and waits until the source is
+// destroyed.
 void AwaitEnd(Strings* token, Server& server) {
   token->GetAsync(absl::InfiniteDuration(), [](const auto&) {});
   server.Open();
@@ -113,10 +113,10 @@ void AwaitEnd(Strings* token, Server& server) {
 
 class SourceLifetimeTest : public ::testing::Test {
  protected:
-  // The functions of the user's that run inside `done`.
+  // The user's functions that run inside `done`.
   static constexpr int kPlaces = 4;
 
-  // Options by which `end` is called inside `done`, at one of these places.
+  // Returns options that call `end` inside `done`, at one of these places.
   Strings::Options EndingIn(int place, std::function<void()> end) {
     Strings::Options options;
     options.executor = &executor_;
@@ -173,7 +173,7 @@ TEST_F(SourceLifetimeTest, E7ARefreshableThatEndsInsideDoneHandsItsSourceOver) {
   }
 }
 
-// The destructor may block, so it must not run among callbacks.
+// The destructor may block, so it must not run on a thread for callbacks.
 TEST_F(SourceLifetimeTest, E7TheExecutorIsToldThatTheEndOfASourceMayBlock) {
   class CountsBlocking final : public ProbeExecutor {
    public:
@@ -189,7 +189,8 @@ TEST_F(SourceLifetimeTest, E7TheExecutorIsToldThatTheEndOfASourceMayBlock) {
   options.executor = &executor;
   Make(options);
   AwaitEnd(token_.get(), server_);
-  EXPECT_EQ(executor.blocking, 2);  // The call of the source, and its end.
+  // One is the call of the source, the other its end.
+  EXPECT_EQ(executor.blocking, 2);
 }
 
 // The executor refuses the callback, which then runs on the source's thread,
@@ -243,7 +244,7 @@ TEST_F(SourceLifetimeTest, E7AnExecutorThatDropsTheSourceDestroysIt) {
   EXPECT_NE(server_.destroyed_on, server_.io_thread);
 }
 
-// One source of two Refreshables, the second of which is not answered.
+// Two Refreshables share a source, and the second one's call is not answered.
 TEST_F(SourceLifetimeTest, E7ASharedSourceIsNotDestroyedInsideTheOthersDone) {
   std::unique_ptr<Strings> other;
   Strings::Options options = EndingIn(0, [&] {
@@ -262,8 +263,8 @@ TEST_F(SourceLifetimeTest, E7ASharedSourceIsNotDestroyedInsideTheOthersDone) {
   EXPECT_NE(server_.destroyed_on, server_.io_thread);
 }
 
-// An answer that is outstanding does not keep the source alive. The last one,
-// on the source's thread, let go of it there.
+// An outstanding answer does not keep the source alive. The last answer used to
+// release the source on the source's own thread.
 TEST_F(SourceLifetimeTest, E7AnOutstandingAnswerDoesNotOwnTheSource) {
   Make({&executor_});
   std::atomic<int> ended{0};
@@ -273,13 +274,13 @@ TEST_F(SourceLifetimeTest, E7AnOutstandingAnswerDoesNotOwnTheSource) {
   });
   lifecycle_testing::SpinUntil([&] { return server_.calls == 1; });
   token_ = nullptr;
-  // Fetch may still have been inside, on the executor's thread.
+  // Fetch might still have been running on the executor's thread.
   server_.destroyed.WaitForNotification();
   EXPECT_NE(server_.destroyed_on, server_.io_thread);
   EXPECT_EQ(ended, 1);
 }
 
-// A call that is inside Fetch does.
+// A call inside Fetch does own the source.
 TEST_F(SourceLifetimeTest, E7TheThreadInsideFetchOwnsTheSource) {
   absl::Notification inside, ended, destroyed;
   struct Witness {
@@ -304,8 +305,9 @@ TEST_F(SourceLifetimeTest, E7TheThreadInsideFetchOwnsTheSource) {
   destroyed.WaitForNotification();
 }
 
-// A thread inside one source's `done` is inside another's Fetch, while the
-// other one's Refreshable ends: Fetch is the last to own what both sources own.
+// A thread inside one source's `done` is also inside another source's Fetch
+// while the other Refreshable ends. Fetch is then the last owner of what both
+// sources own.
 TEST_F(SourceLifetimeTest, E7ASourceCalledInsideItsOwnDoneIsNotDestroyedThere) {
   ManualExecutor manual;
   struct Wrapper final : TokenSource<std::string> {

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Answers, deadlines and tasks that come at the same moment, late, or after
-// all.
+// Answers, deadlines and tasks that come at the same moment, or late.
 
 #include <memory>
 
@@ -39,7 +38,7 @@ TEST_F(TimingTest, R7AnAnswerAfterTheDeadlinesTimerAtItsMomentDoesNot) {
   const WaiterId id = token->GetAsync(absl::Seconds(1), Note());
   executor_.RunUntilIdle();
   executor_.Suspend(absl::Seconds(1));
-  // The timer, and not what it queued: the callback.
+  // Runs the timer, but not the callback that it queued.
   ASSERT_TRUE(executor_.RunNext());
   source_.Release(0, "t1", absl::Hours(1));
   executor_.AdvanceBy(absl::Minutes(1));
@@ -52,18 +51,18 @@ TEST_F(TimingTest, R7AnAnswerAfterTheDeadlinesTimerAtItsMomentDoesNot) {
 TEST_F(TimingTest, R7ADeadlinePassesThoughTheAttemptIsStillQueued) {
   const auto token = Make();
   token->GetAsync(absl::Seconds(1), Note());
-  ASSERT_TRUE(executor_.RunPending(1));  // The timer, before the attempt.
+  ASSERT_TRUE(executor_.RunPending(1));  // Runs the timer before the attempt.
   EXPECT_EQ(source_.call_count(), 0u);
   executor_.RunUntilIdle();
   EXPECT_THAT(outcomes_,
               ElementsAre(FailsWith(absl::StatusCode::kDeadlineExceeded)));
-  // The flight goes on, late as it is.
+  // The flight continues, although it is late.
   EXPECT_THAT(source_.start_times(), ElementsAre(absl::Seconds(1)));
   source_.Release(0, "t1", absl::Hours(1));
   EXPECT_THAT(token->TryGet(), HoldsToken("t1"));
 }
 
-// Whose timers cannot be cancelled.
+// An executor whose timers cannot be cancelled.
 class DeafExecutor final : public lifecycle_testing::ProbeExecutor {
  public:
   using ProbeExecutor::ProbeExecutor;
@@ -83,7 +82,7 @@ TEST_F(TimingTest, E2ATimerThatRunsAfterItsCancellationDoesNothing) {
   EXPECT_THAT(outcomes_, ElementsAre(HoldsToken("t1")));
   EXPECT_EQ(source_.call_count(), 1u);
   EXPECT_EQ(token->stats().attempts_started, 1);
-  EXPECT_EQ(executor_.pending(), 1u);  // Nor was another one armed.
+  EXPECT_EQ(executor_.pending(), 1u);  // No other timer was armed.
   EXPECT_THAT(token->Get(), HoldsToken("t1"));
   token.reset();
   AdvanceTo(absl::Hours(2));

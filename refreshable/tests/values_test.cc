@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The small values: generation, freshness, credential, failure class, events.
+// The small value types: generation, freshness, credential, failure class,
+// events.
 
 #include <set>
 #include <sstream>
@@ -26,7 +27,7 @@ namespace {
 
 using ::testing::ElementsAre;
 
-// What AbslStringify appends to.
+// A sink for AbslStringify.
 struct Text {
   void Append(absl::string_view more) { text.append(more.data(), more.size()); }
   std::string text;

@@ -15,8 +15,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-// This process sees the clock as it is before it is set back by two hours, and
-// the kernel, which ends the waits, sees it as it is afterwards.
+// This process sees the clock as it was before it is set back by two hours. The
+// kernel, which ends the waits, sees it as it is afterwards.
 extern "C" int clock_gettime(clockid_t clock, timespec* time) noexcept {
   const long result = syscall(SYS_clock_gettime, clock, time);  // NOLINT
   if (result == 0 && clock == CLOCK_REALTIME) time->tv_sec += 2 * 60 * 60;
@@ -27,9 +27,8 @@ extern "C" int clock_gettime(clockid_t clock, timespec* time) noexcept {
 namespace refreshable {
 namespace {
 
-// A wait that followed the wall clock ended as much later as the clock was set
-// back while it lasted, however short it was to be. Then this ends in two
-// hours.
+// A wait that followed the wall clock was prolonged by as much as the clock was
+// set back, however short its timeout. Such a wait would take two hours here.
 TEST(WallStepTest, R6ABlockedReaderEndsInTimeThoughTheClockIsSetBack) {
   ThreadExecutor executor;
   auto held = std::make_shared<lifecycle_testing::HeldSource>();

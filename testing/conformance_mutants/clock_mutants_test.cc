@@ -46,7 +46,7 @@ enum class Fault {
   kAsksATask,
 };
 
-// A clock on top of an executor's, with one fault.
+// A clock based on an executor's clock, with one fault.
 class FaultyClock final : public Clock {
  public:
   FaultyClock(Fault fault, Executor* executor)
@@ -73,7 +73,7 @@ class FaultyClock final : public Clock {
         if (++reads_ % 50 == 0) now.since_boot -= absl::Milliseconds(5);
         break;
       case Fault::kGoesBackInOtherThreads: {
-        // Each thread looks only now and then.
+        // Each thread reads the clock only occasionally.
         thread_local Instant cached;
         thread_local int left = 0;
         if (left-- <= 0) {
@@ -84,7 +84,7 @@ class FaultyClock final : public Clock {
         break;
       }
       case Fault::kTorn: {
-        // The wall is the one of the read before, of whatever thread.
+        // Returns the wall time of the previous read on any thread.
         const int64_t wall = last_wall_.exchange(absl::ToUnixNanos(now.wall));
         now.wall = absl::FromUnixNanos(wall);
         break;
@@ -115,7 +115,8 @@ class FaultyClock final : public Clock {
     }
   }
 
-  // Told by the rig when time has passed and when the wall was stepped.
+  // The rig calls this when time has passed and when the wall clock was
+  // stepped.
   void Moved() {
     const absl::Time wall = executor_->clock().Now().wall;
     if (fault_ == Fault::kCoarseLags) {
@@ -175,9 +176,9 @@ class FaultyRig final : public ClockRig {
 
 struct Row {
   Fault fault;
-  bool threads;  // The clock of a ThreadExecutor, else of a ManualExecutor.
+  bool threads;  // Use a ThreadExecutor's clock, not a ManualExecutor's.
   const char* name;
-  std::vector<const char*> clauses;  // All of them have to find it.
+  std::vector<const char*> clauses;  // Each of these must find the fault.
 };
 
 const std::vector<Row>& Rows() {

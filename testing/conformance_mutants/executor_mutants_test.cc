@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Each clause of ExecutorConformanceTest finds an executor that breaks it.
-// long: one fault after another.
+// long: a list of faults.
 
 #include <algorithm>
 #include <cstddef>
@@ -37,7 +37,7 @@ using ::refreshable::TimerId;
 
 enum class Fault {
   kNone,
-  // Of Run.
+  // Faults of Run.
   kLosesTasks,
   kLosesSomeTasks,
   kRunsTwice,
@@ -47,12 +47,12 @@ enum class Fault {
   kDestroysTasksUnderLock,
   kCallsUnderLock,
   kRefusesMany,
-  // Of what may block.
+  // Faults with blocking tasks.
   kOneBlockingThread,
   kRunWaitsForBlocked,
   kTimersWaitForBlocked,
   kCancelWaitsForBlocked,
-  // Of RunAfter.
+  // Faults of RunAfter.
   kTimerRunsTwice,
   kTimerRunsInside,
   kTimerEarly,
@@ -65,33 +65,33 @@ enum class Fault {
   kTimersOnWorkers,
   kKeepsTimers,
   kRefusesManyTimers,
-  // Of Cancel.
+  // Faults of Cancel.
   kCancelLies,
   kCancelAlwaysTrue,
   kCancelTrueOnceQueued,
   kCancelKeepsTask,
   kCancelWaits,
-  // Of InExecutorThread.
+  // Faults of InExecutorThread.
   kAlwaysInThread,
   kNeverInThread,
   kAnyExecutorsThread,
-  // Of DriveUntil.
+  // Faults of DriveUntil.
   kDrivesBeforeAsking,
   kAsksThoughItCannotDrive,
   kDrivesTooShort,
   kDrivesForEver,
   kAsksUnderLock,
-  // Of the destructor.
+  // Faults of the destructor.
   kRunsPendingTimersAtTheEnd,
   kLeaksPendingTasks,
   kDiesUnderLock,
 };
 
-// How many threads for blocking tasks there are, where there are threads.
+// The number of threads for blocking tasks, if the executor has threads.
 constexpr int kBlockingThreads = 2;
 
-// An executor around a sound one, with one fault; a fault of `Run` may be one
-// of `RunBlocking` instead.
+// Wraps a correct executor and adds one fault. If `in_blocking` is set, a fault
+// of `Run` is one of `RunBlocking` instead.
 class FaultyExecutor final : public Executor {
  public:
   FaultyExecutor(Fault fault, bool threads, bool in_blocking)
@@ -422,7 +422,7 @@ class FaultyExecutor final : public Executor {
   std::vector<TimerId> slots_ ABSL_GUARDED_BY(mu_);
   std::vector<std::shared_ptr<Task>> kept_ ABSL_GUARDED_BY(mu_);
   ManualExecutor* manual_ = nullptr;
-  Executor* inner_;  // Owned. Stays to be called while it is being destroyed.
+  Executor* inner_;  // Owned. Is called even during its destruction.
 };
 
 thread_local bool FaultyExecutor::in_any_ = false;
@@ -446,9 +446,9 @@ class FaultyRig final : public ExecutorRig {
 
 struct Row {
   Fault fault;
-  bool threads;  // Around a ThreadExecutor, else around a ManualExecutor.
+  bool threads;  // Wrap a ThreadExecutor, not a ManualExecutor.
   const char* name;
-  std::vector<const char*> clauses;  // All of them have to find it.
+  std::vector<const char*> clauses;  // Each of these must find the fault.
   bool in_blocking = false;          // A fault of RunBlocking, not of Run.
 };
 

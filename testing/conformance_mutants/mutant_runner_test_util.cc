@@ -26,8 +26,8 @@ struct Outcome {
   std::string output;
 };
 
-// This program once more, with the tests of `filter` only. It writes none of
-// the files that Bazel told this process to write.
+// Runs this program again with only the tests of `filter`. The child writes
+// none of the files that Bazel told this process to write.
 Outcome RunTests(absl::string_view filter, absl::string_view environment) {
   const std::string command = absl::StrCat(
       "env -u XML_OUTPUT_FILE -u TEST_PREMATURE_EXIT_FILE "
@@ -44,7 +44,8 @@ Outcome RunTests(absl::string_view filter, absl::string_view environment) {
   return outcome;
 }
 
-// Calls every function, a few at a time: some children wait in vain.
+// Calls every function, a few at a time, because some children wait for a
+// timeout.
 void CallAll(const std::vector<std::function<void()>>& functions) {
   std::atomic<size_t> next{0};
   std::vector<std::thread> threads;
@@ -87,7 +88,7 @@ void ExpectBreachesAreFound(const std::string& suite,
       const std::string test = absl::StrCat("Faults/", suite, ".",
                                             breach.clause, "/", breach.subject);
       const Outcome outcome = RunTests(test, "REFRESHABLE_TIMEOUT_SECONDS=3");
-      // That it ran at all, and did not pass.
+      // The test must have run, and must have failed.
       EXPECT_TRUE(absl::StrContains(outcome.output,
                                     absl::StrCat("[ RUN      ] ", test)))
           << outcome.output;

@@ -68,7 +68,7 @@ enum class Fault {
   kLosesItsCallsWhenDestroyed,
 };
 
-// Asks a mint, with one fault. With `async` it answers in a thread of its own.
+// A source with one fault. If `async`, it answers on a thread of its own.
 class FaultySource final : public TokenSource<std::string> {
  public:
   FaultySource(Fault fault, bool async, FakeTokenServer* mint)
@@ -89,7 +89,7 @@ class FaultySource final : public TokenSource<std::string> {
   void Fetch(const FetchContext& context,
              FetchDone<std::string> done) override {
     if (!async_) return Answer(context, std::move(done));
-    // Not let go before it is in its place.
+    // The new thread must not continue before it is in `threads_`.
     absl::MutexLock lock(&mu_);
     if (fault_ == Fault::kUsesItselfOnceDestroyed ||
         fault_ == Fault::kLosesItsCallsWhenDestroyed) {
@@ -113,7 +113,7 @@ class FaultySource final : public TokenSource<std::string> {
       new FetchDone<std::string>(std::move(done));
       return;
     }
-    // What the use of freed memory may come to.
+    // The use of freed memory may end like this.
     if (*destroyed) std::abort();
     if (!token.ok()) return done(token.status());
     done(Credential<std::string>(*token, Expiry::In(kMintLifetime)));
@@ -129,7 +129,7 @@ class FaultySource final : public TokenSource<std::string> {
       case Fault::kOneAtATime: {
         absl::MutexLock lock(&mu_);
         ++inside_;
-        // Until another call is there.
+        // Waits for another call.
         mu_.AwaitWithTimeout(
             absl::Condition(
                 +[](int* inside) { return *inside > 1; }, &inside_),
@@ -155,7 +155,7 @@ class FaultySource final : public TokenSource<std::string> {
     done(Cached(context));
   }
 
-  // Ask, through a cache where the fault is about one.
+  // Asks the server, through a cache if the fault concerns one.
   Result Cached(const FetchContext& context) {
     const bool rejected = fault_ == Fault::kCacheLooksAtTheReasonOnly
                               ? context.reason() == RefreshReason::kRejected
@@ -241,7 +241,7 @@ class FaultySource final : public TokenSource<std::string> {
   int inside_ ABSL_GUARDED_BY(mu_) = 0;
   std::optional<Credential<std::string>> cache_ ABSL_GUARDED_BY(mu_);
   absl::Status failure_ ABSL_GUARDED_BY(mu_);
-  std::vector<std::thread> threads_;  // Written under mu_.
+  std::vector<std::thread> threads_;  // Guarded by mu_ for writing.
 };
 
 class FaultyRig final : public MintRig {
@@ -261,7 +261,7 @@ class FaultyRig final : public MintRig {
 struct Row {
   Fault fault;
   const char* name;
-  std::vector<const char*> clauses;  // All of them have to find it.
+  std::vector<const char*> clauses;  // Each of these must find the fault.
   bool async = false;
   bool virtual_time = false;
 };

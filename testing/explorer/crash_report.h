@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// CrashReport: reports the schedule in which the schedule explorer was when the
-// program ended. Not for other use.
+// CrashReport: prints the schedule that the schedule explorer was running when
+// the program crashed or hung. Private.
 
 #ifndef REFRESHABLE_TESTING_EXPLORER_CRASH_REPORT_H_
 #define REFRESHABLE_TESTING_EXPLORER_CRASH_REPORT_H_
@@ -65,7 +65,7 @@ class CrashReport {
     size_ += n;
   }
 
-  // Calls only functions that are async-signal-safe.
+  // Calls only async-signal-safe functions.
   static void OnSignal(int signal) {
     std::signal(SIGABRT, on_abort_);
     Write(signal == SIGALRM ? "the explorer: a step does not end, in {"

@@ -18,7 +18,7 @@ using PendingKind = refreshable::ManualExecutor::PendingStep::Kind;
 
 // ---- One schedule ----
 
-// A scenario with a unique name for each step, and what can happen in its
+// A scenario with a unique name for each step, and what can happen next in its
 // world.
 class Search {
  public:
@@ -45,12 +45,13 @@ class Search {
     enum Kind { kAction, kPending, kLose, kAnswer, kDeadline } kind;
     size_t index;  // The index of the step, the pending task or the call.
     size_t which;  // The step's action, or the answer to the call.
-    // Whether the pending task is a task or a timer, and its number.
+    // For a pending task: whether it is a task or a timer, and its number.
     PendingKind pending = PendingKind::kRun;
     int number = 0;
   };
 
-  // Returns what can happen next. `done`: how many actions each step has done.
+  // Returns what can happen next. `done` has the number of actions done of each
+  // step.
   std::vector<Choice> Choices(const World& world,
                               const std::vector<size_t>& done,
                               int losses) const;
@@ -150,14 +151,14 @@ void Search::Take(const Choice& choice, World& world, std::vector<size_t>& done,
 
 namespace {
 
-// Runs one schedule in a world of its own.
+// Runs one schedule in a new world.
 class Run {
  public:
-  // Returns the index of the next choice; nullopt if the schedule ends here.
+  // Returns the index of the next choice, or nullopt if the schedule ends here.
   using Chooser = std::function<std::optional<size_t>(
       World& world, const std::vector<Choice>& choices)>;
   // Called at the end of the schedule, after the checks. Returns whether to
-  // check that the state can be left, by Reset() if it sets `*reset`.
+  // check the recovery from this state, by Reset() if it sets `*reset`.
   using AtEnd =
       std::function<bool(World& world, std::string fingerprint,
                          const std::vector<Choice>& choices, bool* reset)>;
@@ -171,7 +172,7 @@ class Run {
         done_(search.scenario().steps.size()),
         world_(search.scenario().policy) {}
 
-  // Returns what is wrong; empty if nothing is.
+  // Returns what is wrong, or an empty string.
   std::string Play() {
     crash_report_.NewSchedule();
     if (search_.scenario().given) search_.scenario().given(world_);
@@ -182,7 +183,8 @@ class Run {
   }
 
  private:
-  // Makes the next step, perhaps for a blocking read. False if there is none.
+  // Makes the next step, perhaps for a blocking read. Returns false if there is
+  // none.
   bool Next() {
     if (over_) return false;
     if (search_.scenario().runs_at_once) world_.RunUntilIdle();
@@ -221,19 +223,18 @@ class Run {
 
 // ---- All schedules ----
 
-// Returns the schedule as C++.
+// Returns the schedule as C++ source.
 std::string Show(const Schedule& schedule) {
   if (schedule.empty()) return "{}";
   return absl::StrCat("{\"", absl::StrJoin(schedule, "\", \""), "\"}");
 }
 
-// The steps of a schedule, each as an index into what could happen at that
-// point.
+// The steps of a schedule, each as an index into the choices at that point.
 using Path = std::string;
 
-// Searches breadth first, so that the first failure is a shortest one. Two
-// states that look the same are merged. If they turn out to continue
-// differently, the search begins anew, and states that look like them are
+// Searches breadth first, so that the first failure has a shortest schedule.
+// Two states that look the same are merged. If they turn out to continue
+// differently, the search starts again, and states that look like them are
 // distinguished by where they lead.
 class Explorer {
  public:
@@ -274,11 +275,11 @@ class Explorer {
   struct Node {
     Path path;
     int state;
-    bool recheck;  // Whether the state had been reached by another path.
+    bool recheck;  // Whether the state was also reached by another path.
   };
   struct Reached {
     Node node;
-    bool again;  // Whether the state was known.
+    bool again;  // Whether the state had been reached before.
   };
   struct End {
     Hash looks{};
@@ -300,8 +301,8 @@ class Explorer {
   const ExploreOptions options_;
   CrashReport crash_report_;
   Report report_;
-  Hashes ambiguous_;        // The looks that different states have in common.
-  Hashes newly_ambiguous_;  // Further such looks, found in the present pass.
+  Hashes ambiguous_;        // Appearances that different states have in common.
+  Hashes newly_ambiguous_;  // Further such appearances, found in this pass.
   std::unordered_map<Hash, int, absl::Hash<Hash>> known_;
   std::vector<State> states_;
   int64_t merges_ = 0;
@@ -320,7 +321,7 @@ void Explorer::ExploreOnce() {
   }
 }
 
-// Runs a schedule, checks the recovery that `way` names, and returns its end.
+// Runs a schedule, checks the recovery selected by `way`, and returns its end.
 Explorer::End Explorer::Play(const Path& path, Way way) {
   ++report_.runs;
   size_t step = 0;

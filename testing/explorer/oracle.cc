@@ -47,7 +47,8 @@ void Oracle::BeforeInvalidate(bool in_flight, bool serves) {
   serves_ = serves;
 }
 
-// What time has brought about it may have noticed, or not.
+// The Refreshable may or may not have noticed what the passing of time brought
+// about.
 void Oracle::BeforeWallStep() {
   if (!Usable()) cooldown_over_ = true;
   if (!Servable()) {
@@ -57,14 +58,14 @@ void Oracle::BeforeWallStep() {
   if (row_ > 0 && Reached(stale_at_, Now()) && !noted_) row_known_ = false;
 }
 
-// B7: refreshing has not given up if the token is usable again.
+// B7: refreshing is no longer exhausted if the token is usable again.
 void Oracle::AfterWallStep() {
   if (failures_ > 0 && !Exhausted()) SetFloor();
 }
 
-// A13: a row ends when a token turns stale that nobody rejected. A10: an
-// attempt that a rejection started is an ordinary one once nobody can be served
-// the token.
+// A13: a row ends when a token becomes stale that nobody rejected. A10: an
+// attempt that a rejection started becomes an ordinary one when the token can
+// no longer be served.
 void Oracle::PassTime() {
   if (Reached(stale_at_, Now()) && !noted_) row_ = 0;
   if (Servable()) return;
@@ -139,10 +140,10 @@ void Oracle::Started() {
       Now().since_boot < RowFloor()) {
     Fail(absl::StrCat("A13: attempt ", row_ + 1, " of a row too early"));
   }
-  // This is less strict than the rules: an attempt still starts if it was
-  // submitted before the token expired and refreshing became exhausted with
-  // that, or if it was submitted afterwards and the wall clock is then set
-  // back.
+  // This is less strict than the rules. An attempt still starts if it was
+  // submitted before the token expired, even if refreshing is then exhausted.
+  // It also starts if it was submitted after that and the wall clock is then
+  // set back.
   if (!replacing_ && !MayStart(/*after_cooldown=*/cooldown_over_ || rejected)) {
     Fail(absl::StrCat("B1, F4: an attempt too early, after ", failures_,
                       " failures"));
@@ -153,7 +154,7 @@ void Oracle::Started() {
   if (running_by_ == ByRejection::kUnclear) row_known_ = false;
 }
 
-// B1: wait n.
+// B1: returns the wait after failure n.
 absl::Duration Oracle::Wait(int n, absl::Duration max) const {
   absl::Duration wait = policy_.retry.initial_backoff;
   for (int i = 1; i < n && wait < max; ++i) wait *= policy_.retry.multiplier;
@@ -164,7 +165,7 @@ absl::Duration Oracle::Backoff() const {
   return Wait(failures_, policy_.retry.max_backoff);
 }
 
-// A13: before it a rejection starts nothing.
+// A13: returns the time before which a rejection starts nothing.
 absl::Duration Oracle::RowFloor() const {
   if (row_ == 0) return -absl::InfiniteDuration();
   return last_start_ + Wait(row_, policy_.max_rejection_backoff.value_or(
@@ -196,7 +197,8 @@ void Oracle::SetFloor() {
 }
 
 void Oracle::AttemptFailed(const Event& event, bool was_running) {
-  // The bound of abandoned calls: it failed without a call.
+  // The limit of abandoned calls was reached: the attempt failed without a
+  // call.
   if (!was_running) Started();
   running_ = false;
   const bool counted = event.failures > failures_;
@@ -205,7 +207,7 @@ void Oracle::AttemptFailed(const Event& event, bool was_running) {
   failed_by_rejection_ ? FailedByRejection(event.status) : Failed(event.status);
 }
 
-// A10: it counts nowhere, but what the server asked for binds everybody.
+// A10: the failure counts nowhere, but a Retry-After delays all attempts.
 void Oracle::FailedByRejection(const absl::Status& status) {
   const absl::Duration asked =
       refreshable::GetRetryAfter(status).value_or(absl::ZeroDuration());
@@ -234,7 +236,7 @@ void Oracle::Failed(const absl::Status& status) {
   SetFloor();
 }
 
-// B3: after a background failure the wait may be longer than B1's.
+// B3: after a background failure the wait may be longer than that of B1.
 void Oracle::BackoffAnnounced(absl::Duration until) {
   if (failed_by_rejection_) {
     if (!std::exchange(announces_, false) || until != row_asked_until_) {
@@ -310,7 +312,7 @@ void Oracle::Answered() {
   floor_ = cooldown_ = row_asked_until_ = -absl::InfiniteDuration();
 }
 
-// A11: the token that was rejected came again.
+// A11: the source returned the rejected token again.
 void Oracle::Unchanged() {
   if (offered_ != token_ || token_.empty()) {
     Fail("A11: told unchanged, and another token came");
@@ -385,7 +387,7 @@ std::optional<bool> Oracle::RejectionPermitted() const {
          Now().since_boot >= RowFloor();
 }
 
-// B7: if refreshing has given up, it is time for a probe.
+// B7: returns whether a probe may start, if refreshing is exhausted.
 bool Oracle::Probes() const {
   if (!Exhausted()) return true;
   return !Fatal() && Now().since_boot >=

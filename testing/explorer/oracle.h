@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Oracle: what must hold for a Refreshable whatever happens, stated anew from
+// Oracle: what must always hold for a Refreshable, stated independently from
 // docs/contract.md. For the schedule explorer only.
 
 #ifndef REFRESHABLE_TESTING_EXPLORER_ORACLE_H_
@@ -25,10 +25,10 @@
 namespace refreshable_testing {
 namespace schedule {
 
-// Keeps its own account of tokens, failures and permitted starts, from what was
-// done to the Refreshable and from the events that it sent, and reports a
-// failure if the Refreshable behaves differently. It only watches: its methods
-// change nothing but that account. Thread-compatible.
+// Keeps its own record of tokens, failures and permitted starts, derived from
+// the calls of the Refreshable and from its events. Reports a failure if the
+// Refreshable behaves differently. Only observes: its methods change nothing
+// but this record. Thread-compatible.
 class Oracle final : public refreshable::Observer {
  public:
   // `clock` must outlive it. Requires: policy.jitter == 0.
@@ -38,19 +38,20 @@ class Oracle final : public refreshable::Observer {
 
   // ---- What is done to the Refreshable ----
 
-  // `token` is about to be offered by the source, in answer to a call that
-  // began at `start`, or, if `start` is not set, by Install.
+  // `token` is about to be returned by the source for a call that began at
+  // `start`, or, if `start` is not set, passed to Install.
   void Offer(const std::string& token, absl::Duration lifetime,
              std::optional<refreshable::Instant> start);
-  // A read, or ReportRejected, is about to be made.
+  // A read or ReportRejected is about to be called.
   void BeforeRead() { PassTime(); }
-  // Invalidate is about to be called, while a refresh is in flight or not; the
-  // attempt that runs `serves` as the new one if it was told of the rejection.
+  // Invalidate is about to be called. `in_flight`: a refresh is in flight.
+  // `serves`: the running attempt was told of the rejection, so it continues as
+  // the new one.
   void BeforeInvalidate(bool in_flight, bool serves);
   void BeforeWallStep();
   void AfterWallStep();
   void OnReset();
-  // An attempt was given to the executor, because of a rejected read or not.
+  // An attempt was given to the executor, possibly because of a rejected read.
   enum class ByRejection { kNo, kYes, kUnclear };
   void OnSubmit(ByRejection by) { queued_by_ = by; }
   // The source was called.
@@ -59,25 +60,25 @@ class Oracle final : public refreshable::Observer {
 
   // ---- What the Refreshable returns and reports ----
 
-  // `late`: whether a timer is due and has not run, so that a read that looks
-  // only at the wall clock may be behind.
+  // `late`: a timer is due and has not run, so a read that looks only at the
+  // wall clock may not know of it.
   void OnLease(const refreshable::Lease<std::string>& lease, bool late);
   void CheckHealth(const refreshable::Health& health);
   void CheckStats(const refreshable::Stats& stats);
 
   void Fail(absl::string_view what);
-  // The first failure; empty if there is none.
+  // The first failure, or an empty string.
   const std::string& failure() const { return failure_; }
 
   // ---- What is known ----
 
-  // Whether the token last published may be handed out as usable.
+  // Whether the token published last may be returned as usable.
   bool Usable() const;
   // Whether it is usable or served degraded.
   bool Servable() const;
   refreshable::Freshness Fresh() const;
   // Whether an attempt may start now. If the token is usable, whether a
-  // background attempt may.
+  // background attempt may start.
   bool Permitted() const;
   // A7: whether a read that rejects `generation` must not be given the token
   // last published, even if others are served it.
@@ -85,35 +86,35 @@ class Oracle final : public refreshable::Observer {
     return generation.value() > 0 && same_since_ <= generation &&
            generation <= generation_;
   }
-  // A7: whether a read that rejects `generation` is not an ordinary read now.
+  // A7: whether a read that rejects `generation` is now a rejected read.
   bool Rejects(refreshable::Generation generation) const {
     return Covers(generation) && Servable();
   }
-  // A9: whether a rejection may start an attempt now; nullopt if it cannot be
-  // told from outside.
+  // A9: whether a rejection may start an attempt now; nullopt if that is not
+  // visible from outside.
   std::optional<bool> RejectionPermitted() const;
-  // A13: the token last published was rejected.
+  // A13: whether the token published last was rejected.
   bool noted() const { return noted_; }
-  // A10: the server has asked an attempt that a rejection started to wait.
+  // A10: whether a server asked an attempt that a rejection started to wait.
   bool AskedToWait() const { return Now().since_boot < row_asked_until_; }
-  // Whether a rejection started the attempt that runs, or failed last.
+  // Whether a rejection started the attempt that runs or that failed last.
   ByRejection running_by() const { return running_by_; }
-  // Rises with each publication and each withdrawal. The answer to a call that
-  // began in an earlier epoch is discarded.
+  // Increases with each publication and each withdrawal. The answer to a call
+  // that began in an earlier epoch is discarded.
   int epoch() const { return epoch_; }
   refreshable::Generation generation() const { return generation_; }
-  // The token last published; empty if there is none or it was withdrawn.
+  // The token published last; empty if there is none or it was withdrawn.
   const std::string& token() const { return token_; }
-  // It may have been let go (R12): nobody can tell that it comes again.
+  // Whether the token may have been released (R12), so that it is not
+  // recognized when it comes again.
   bool LetGo() const;
-  // The token that was withdrawn and has not been replaced; empty if there is
-  // none.
+  // The token that was withdrawn and not replaced; empty if there is none.
   const std::string& rejected() const { return rejected_; }
   // Whether a source that returns `token` has failed (F5).
   bool Refuses(const std::string& token) const {
     return token == rejected_ && !rejected_let_go_ && !rejected_forgotten_;
   }
-  // A3: the attempts are told that it was withdrawn.
+  // A3: whether attempts are told of a rejection.
   bool TellsRejected() const {
     return !rejected_.empty() && !rejected_forgotten_;
   }
@@ -126,7 +127,7 @@ class Oracle final : public refreshable::Observer {
   int Count(refreshable::EventKind kind) const;
   bool fatal() const { return Exhausted() && Fatal(); }
 
-  // Appends everything known here that future behaviour depends on.
+  // Appends all state of this object on which future behaviour depends.
   void AppendTo(std::string& fingerprint) const;
 
  private:
@@ -187,13 +188,14 @@ class Oracle final : public refreshable::Observer {
   // The schedule, since boot.
   bool running_ = false;
   bool abandoned_now_ = false;
-  bool in_flight_ = false;  // A refresh was, when Invalidate was called.
+  // A refresh was in flight when Invalidate was called.
+  bool in_flight_ = false;
   bool serves_ = false;
   bool exempt_ = false;     // The minimum interval does not apply.
   bool replacing_ = false;  // The next attempt replaces one that was running.
   int failures_ = 0;
   int failures_before_ = 0;  // `failures_` before the last publication.
-  int excused_ = 0;          // Those that do not count towards exhaustion.
+  int excused_ = 0;  // The failures that do not count towards exhaustion.
   int excused_before_ = 0;
   absl::Duration last_start_ = -absl::InfiniteDuration();
   absl::Duration failed_start_ = -absl::InfiniteDuration();
@@ -203,9 +205,9 @@ class Oracle final : public refreshable::Observer {
   absl::Duration cooldown_ = -absl::InfiniteDuration();
   bool cooldown_over_ = false;  // The token has expired meanwhile.
 
-  // Rejections. `row_` is the number of attempts in the row, if `row_known_`;
-  // `row_asked_until_` is what a server asked for that one of them called, and
-  // `announces_` says that observers have to be told of it.
+  // Rejections. `row_` is the number of attempts in the row, if `row_known_`.
+  // `row_asked_until_` is the end of the wait that a server asked one of them
+  // for. `announces_` means that observers must be told of that wait.
   ByRejection queued_by_ = ByRejection::kNo;
   ByRejection running_by_ = ByRejection::kNo;
   bool noted_ = false;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// How the Oracle checks what the Refreshable returns and reports.
+// The Oracle's checks of what the Refreshable returns and reports.
 
 #include "absl/strings/str_cat.h"
 #include "refreshable/testing/explorer/oracle.h"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The steps and answers that scenarios are made of.
+// The steps and answers of which scenarios consist.
 
 #include <optional>
 #include <string>

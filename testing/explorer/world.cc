@@ -54,7 +54,8 @@ class World::Source final : public refreshable::TokenSource<std::string> {
   World* const world_;
 };
 
-// The world's executor, but the explorer decides what a blocking read runs.
+// Wraps the world's executor so that the explorer decides what a blocking read
+// runs.
 class World::Driver final : public refreshable::Executor {
  public:
   explicit Driver(World* world) : world_(world) {}
@@ -133,7 +134,7 @@ void World::Invalidate() {
       std::find_if(held_.begin(), held_.end(), [this](const Call& call) {
         return Live(call) && call.epoch == oracle_->epoch();
       });
-  // A2: told of this, it is not abandoned.
+  // A2: an attempt that was told of the rejection is not abandoned.
   const bool serves =
       held && running_told_ && live != held_.end() &&
       Now().since_boot < live->start.since_boot + policy_.attempt_timeout;
@@ -339,12 +340,12 @@ void World::OnEvent(const refreshable::Event& event) {
   }
 }
 
-// The refresh has decided what to do next, but no read has been told.
+// The refresh has decided what to do next, but no read has been told yet.
 void World::OnFailed(const refreshable::Event& event) {
   failed_ = event.attempt;
   const bool by_rejection = oracle_->running_by() != Oracle::ByRejection::kNo;
-  // A8: an attempt that was told of a rejection fails for those who rejected
-  // the token; one that was not told makes them ask again.
+  // A8: an attempt that was told of a rejection fails for the reads that
+  // rejected the token. If it was not told, those reads ask again.
   const bool told = running_told_ || by_rejection || told_ != Told::kNo;
   Expect(!absl::StrContains(event.status.message(), "was not called") ||
              !MayCall(),
@@ -358,13 +359,15 @@ void World::OnFailed(const refreshable::Event& event) {
     if (!Waits(reader)) continue;
     reader.joins = false;
     if (reader.rejecting && oracle_->Rejects(reader.rejected)) {
-      // A read that asks again may have found this out, too late to join.
+      // A read that asks again may have caused this event itself. It cannot
+      // join then.
       const bool too_late = reader.calling || in_task_;
       (told || too_late ? reader.may_fail : reader.may_rejoin) = true;
       continue;
     }
     if (!reader.calling) ++reader.saw_failures;
-    // A read that is being made may have caused this event, too late to join.
+    // A read that is being made may have caused this event itself. It cannot
+    // join then.
     if (ends_ || reader.calling || failed_ > Retries(reader)) {
       reader.may_fail = true;
     }
@@ -406,7 +409,7 @@ void World::OnFetch(const FetchContext& context, FetchDone<std::string> done) {
   }
 }
 
-// User code calls the Refreshable: no lock may be held (E5).
+// Calls the Refreshable as user code does. No lock may be held meanwhile (E5).
 void World::BackIn() {
   if (alive_ != nullptr) alive_->stats();
 }

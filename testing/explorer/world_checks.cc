@@ -48,7 +48,7 @@ bool World::Late() const {
 
 bool World::Live(const Call& call) const { return !call.context.cancelled(); }
 
-// Returns the number of abandoned calls that count against F6's bound.
+// Returns the number of abandoned calls that count towards the limit of F6.
 int World::Unanswered() const {
   return static_cast<int>(std::count_if(
       held_.begin(), held_.end(),
@@ -62,17 +62,17 @@ bool World::MayCall() const {
 }
 
 // Returns what a discarded answer must not change; `late` is the value from
-// before the answer. A refused callback runs with the next operation, and may
-// find that its token was withdrawn or that an attempt has timed out. In the
-// same way an attempt may begin that a late timer would have begun before any
-// read. Neither is compared.
+// before the answer. Two effects are left out. A refused callback runs with the
+// next operation, and may find that its token was withdrawn or that an attempt
+// has timed out. An attempt may start that a late timer would have started
+// before any read.
 std::string World::Visible(bool late) const {
   refreshable::Stats stats = token_->stats();
   stats.attempts_discarded = 0;
   std::ostringstream visible;
   visible << oracle_->generation();
-  // Every answer tries to arm a lost timer again, and notices what is overdue
-  // if that is refused.
+  // Every answer tries to arm a lost timer again. If that is refused, it
+  // handles what is overdue.
   if (!lost_task_ && !(late && policy_.refresh_ahead) && takes_timers_) {
     visible << token_->health() << stats << Queue().tasks;
   } else if (!late) {
@@ -100,7 +100,7 @@ void World::CheckCalls() {
   }
 }
 
-// B8: whoever waits, waits for something that can happen.
+// B8: every waiting read waits for something that can happen.
 void World::CheckWaits(const Health& health) {
   const absl::Duration now = Now().since_boot;
   const Pending pending = Queue();
@@ -112,7 +112,7 @@ void World::CheckWaits(const Health& health) {
   const auto expect_timer = [&](absl::Duration at, absl::string_view what) {
     Expect(pending.first_timer <= std::max(at, now), what);
   };
-  // The refresh is not between attempts and no attempt has begun, so one is
+  // The refresh is not between attempts and no attempt is running, so one is
   // queued.
   if (health.refreshing && live == held_.end() && next <= now &&
       pending.tasks > 0 && !lost_task_ && !lost_timer_) {
@@ -154,7 +154,7 @@ void World::CheckWaits(const Health& health) {
   }
 }
 
-// The tasks that were queued since the step began have that step as origin.
+// The tasks that were queued since the step began get that step as origin.
 void World::Note() {
   reads_told_apart_ = false;
   int of_step = 0;
@@ -283,7 +283,8 @@ void World::CheckRecovers(bool reset) {
     AdvanceBy(absl::Hours(1));
     return Check();
   }
-  // Twice, because refreshing may give up when its last token expires.
+  // This happens twice, because refreshing may be exhausted when its last token
+  // expires.
   for (int i = 0; i < 2 && !reset && !token_->health().fatal; ++i) {
     const absl::Duration wait = token_->health().next_attempt - Now().wall;
     const refreshable::RetryPolicy& retry = policy_.retry;
@@ -301,8 +302,8 @@ void World::CheckRecovers(bool reset) {
                      "success a read gets ", lease.status().ToString()));
   }
   oracle_->OnLease(*lease, /*late=*/false);
-  // The token may arrive late and then not last, or arrive after a read that is
-  // served degraded.
+  // The token may arrive late and have little time left, or may arrive after a
+  // read that is served degraded.
   const bool usable = oracle_->Usable();
   AdvanceBy(absl::Seconds(1));  // A refused callback takes this long.
   Expect(usable || oracle_->Usable(), "B8: no usable token after success");

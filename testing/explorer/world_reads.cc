@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The World's reads: what they may start, and how they may end.
+// The reads of World: what they may start, and how they may end.
 
 #include <algorithm>
 #include <utility>
@@ -32,7 +32,7 @@ void World::ReadAsync(absl::Duration timeout, std::optional<int> max_retries,
     reader.deadline = Now().since_boot + timeout;
     reader.max_retries = max_retries;
     reader.usable = oracle_->Usable() && !asking.rejects;
-    // One that is served at once reads again when it is called back.
+    // A read that is served at once is evaluated again when its callback runs.
     reader.may_rejoin =
         !asking.rejects && (oracle_->Usable() ||
                             policy_.max_stale_on_error > absl::ZeroDuration());
@@ -40,8 +40,8 @@ void World::ReadAsync(absl::Duration timeout, std::optional<int> max_retries,
     reader.rejecting = asking.rejects;
     reader.rejected = asking.rejected;
     reader.joins = Joins(asking);
-    // B5: between refreshes, or where its retries are spent already. A9: where
-    // no attempt may start.
+    // B5: the read fails between refreshes, or if its retries are already
+    // spent. A9: it fails if no attempt may start.
     reader.may_fail = asking.rejects      ? !reader.joins
                       : asking.refreshing ? Spent(reader)
                                           : asking.ends;
@@ -83,7 +83,7 @@ void World::ReadBlocking(absl::Duration timeout, Rejects rejects) {
 void World::ReportRejected() {
   oracle_->BeforeRead();
   const Generation last = oracle_->generation();
-  // If timers are refused, what is overdue happens with it (E2).
+  // If timers are refused, this call handles what is overdue (E2).
   const bool may_start = token_->health().refreshing || lost_task_ || Late();
   token_->ReportRejected(last);
   Expect(last.value() == 0 || oracle_->noted(),
@@ -109,7 +109,7 @@ Generation World::Choose(Rejects rejects) const {
   return Generation();
 }
 
-// (While a timer is late, a read may look at the wall clock alone, and find
+// (While a timer is late, a read may look at the wall clock alone and find
 // nothing to do.)
 World::Asking World::Ask(Generation rejected) const {
   oracle_->BeforeRead();
@@ -131,8 +131,8 @@ World::Asking World::Ask(Generation rejected) const {
   return asking;
 }
 
-// A8, A9: a rejected read joins or starts an attempt. (One that is between two
-// attempts of a refresh does not.)
+// A8, A9: a rejected read joins or starts an attempt. (A read that comes
+// between two attempts of a refresh does not.)
 bool World::Joins(const Asking& asking) const {
   if (!asking.rejects || !asking.steady) return false;
   if (!asking.refreshing) return asking.starts.value_or(false);
@@ -141,8 +141,8 @@ bool World::Joins(const Asking& asking) const {
                      [this](const Call& call) { return Live(call); });
 }
 
-// R2, R3, A9: who may start a refresh, does; and a rejected read that may not,
-// does not.
+// R2, R3, A9: a read that may start a refresh does so. A rejected read that may
+// not does not.
 void World::CheckAsked(const Asking& asking) {
   if (destroyed()) return;
   if (asking.rejects) {
@@ -178,7 +178,7 @@ void World::Joined(int max_retries) {
   }
 }
 
-// Some read waits that rejected the token which others are served.
+// Returns whether a waiting read rejected the token that others are served.
 bool World::AnyRejecting() const {
   return std::any_of(
       readers_.begin(), readers_.end(), [this](const Reader& reader) {
@@ -192,8 +192,8 @@ void World::Tell(Told told) {
   if (told_ != Told::kYes) told_ = told;
 }
 
-// An attempt is given to the executor. A task of which nothing is seen may be
-// the callback of a read that rejected the token, and asks again (A8): see
+// An attempt is given to the executor. A task without a visible effect may be
+// the callback of a read that rejected the token and asks again (A8); see
 // RunOrLose.
 void World::OnSubmit() {
   ++queued_;
@@ -218,9 +218,9 @@ void World::OnSubmit() {
                                      : Told::kNo);
 }
 
-// A task of which nothing was seen may have been the callback of one of these
-// reads, which found its token gone. One that was refused comes with whatever
-// happens next.
+// A task without a visible effect may have been the callback of one of these
+// reads, which found that its token was withdrawn. A refused callback runs with
+// the next operation.
 void World::NoteCallback(const refreshable::ManualExecutor::PendingStep& step) {
   if (step.kind == Kind::kTimer && !lost_task_) return;
   const Origin origin =
@@ -238,7 +238,8 @@ void World::RunOrLose(size_t index, bool lose) {
   const bool late = Late();
   const bool rejecting = AnyRejecting();
   if (lost_task_) NoteCallback(step);
-  in_task_ = step.kind == Kind::kRun;  // A timer starts nothing for it (A9).
+  // A timer starts no attempt for a rejected read (A9).
+  in_task_ = step.kind == Kind::kRun;
   task_submitted_ = false;
   if (lose) {
     executor_.DropPending(index);
@@ -261,7 +262,7 @@ void World::RunOrLose(size_t index, bool lose) {
 bool World::Drive(absl::FunctionRef<bool()> done, absl::Duration deadline) {
   if (asking_.has_value() && !std::exchange(asked_, true)) CheckAsked(*asking_);
   if (Now().since_boot >= deadline) return true;
-  // Other steps happen meanwhile; then it may ask again.
+  // Other steps happen during the wait. After it the read may ask again.
   const std::optional<Asking> asking = std::exchange(asking_, std::nullopt);
   while (!done() && Now().since_boot <= deadline) {
     if (driver_ != nullptr && !at_end_) {
@@ -329,7 +330,7 @@ void World::CheckOutcome(const LeaseOr& lease, absl::Duration deadline,
   }
 }
 
-// What comes of having rejected `rejected`, which had been published.
+// Checks the outcome of rejecting `rejected`, which had been published.
 void World::CheckRejected(const LeaseOr& lease, Generation rejected) {
   if (lease.ok()) {
     Expect(rejected.value() == 0 || lease->generation() > rejected,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Faults planted in the library, and the schedules in which the explorer finds
-// them: about one for each clause.
+// Faults planted in the library, about one for each clause, with the scenarios
+// in which the explorer finds them.
 
 #include <algorithm>
 #include <iostream>
@@ -40,7 +40,7 @@ ExploreOptions Depth(int depth) {
 
 struct Fault {
   const char* name;
-  const char* scenario;  // That finds it.
+  const char* scenario;  // The scenario that finds it.
 };
 
 std::ostream& operator<<(std::ostream& os, const Fault& fault) {
@@ -58,14 +58,15 @@ std::string CamelCase(absl::string_view name) {
 
 class PlantedFaultsTest : public testing::Test {
  protected:
-  // There is one thread. Looking for deadlocks takes a fifth of the time.
+  // There is only one thread. Deadlock detection would take a fifth of the
+  // time.
   static void SetUpTestSuite() {
     absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
   }
   ~PlantedFaultsTest() override { Plant(""); }
 };
 
-// The copies are the library as long as no fault is chosen.
+// As long as no fault is planted, the copies behave like the library.
 TEST_F(PlantedFaultsTest, T4NothingIsFoundWhereNothingIsPlanted) {
   for (const NamedScenario& s : Scenarios()) {
     const Report report = Explore(s.scenario, Depth(4));
@@ -94,19 +95,19 @@ TEST_P(FoundFaultsTest, T4IsFoundPrintedAndReplayed) {
 INSTANTIATE_TEST_SUITE_P(
     All, FoundFaultsTest,
     testing::ValuesIn(std::vector<Fault>{
-        // The four that the explorer has to find: the generation check is
-        // removed; refreshing stays set when the executor loses the task;
-        // Invalidate leaves the attempt in flight alone; of two reads that
-        // wait, one is dropped at shutdown.
+        // The explorer must find at least these four: the generation check is
+        // removed; refreshing remains set when the executor loses the task;
+        // Invalidate does not affect the attempt in flight; of two waiting
+        // reads, one is dropped at shutdown.
         {"generation_check", "A2RejectedBesideAnAttempt"},
         {"stuck_flag", "E2LostTasks"},
         {"attempt_ignored", "A2RejectedBesideAnAttempt"},
         {"waiter_dropped", "E1Destroy"},
-        // An attempt that is not run.
+        // Attempts that do not run.
         {"queued_for_good", "F1FirstReads"},
         // Calls that never return.
         {"bound_for_good", "F6CallsThatNeverReturn"},
-        // What an attempt brings.
+        // The results of attempts.
         {"late_success", "F6AttemptsThatTimeOut"},
         {"life_from_answer", "F1FirstReads"},
         {"discard_ends_backoff", "F2LateAnswersOnceATimerWasLost"},
@@ -140,7 +141,7 @@ INSTANTIATE_TEST_SUITE_P(
         {"one_retry_more", "B5BudgetsOfReads"},
         {"not_promoted", "R2StaleReads"},
         {"permanent_retried", "B1Backoff"},
-        // Those who wait.
+        // Waiting reads.
         {"deadline_missed", "F1FirstReads"},
         {"cancelled_and_called", "R8Cancel"},
         {"not_woken", "F1FirstReads"},
@@ -148,8 +149,8 @@ INSTANTIATE_TEST_SUITE_P(
     }),
     [](const auto& info) { return CamelCase(info.param.name); });
 
-#ifndef ABSL_HAVE_THREAD_SANITIZER  // It ends the program itself.
-// The source is called under a lock: it calls back, and waits for itself.
+#ifndef ABSL_HAVE_THREAD_SANITIZER  // TSan ends the program itself.
+// The source is called under a lock. It calls back, and waits for itself.
 TEST(PlantedFaultsDeathTest, T4WhatWaitsForItselfIsShownWithItsSchedule) {
   Scenario scenario;
   scenario.steps = {ReadAsync()};

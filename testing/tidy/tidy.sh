@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# tidy.sh ROOT: prints every place in the source tree at ROOT that breaks a rule
-# of the house, and exits 1 if there is one. What the rules are: below.
+# tidy.sh ROOT: prints every place in the source tree at ROOT that breaks one of
+# the rules below, and exits with 1 if there is one.
 
 set -euo pipefail
 
 cd "$1"
 broken=0
 
-# What stands at the root, dot-files and Bazel's own links apart.
+# The files allowed at the root, besides dot-files and Bazel's links.
 for file in *; do
   case $file in
     BUILD.bazel | MODULE.bazel | MODULE.bazel.lock | WORKSPACE) ;;
@@ -31,8 +31,8 @@ if [[ -z $files ]]; then
   exit 1
 fi
 
-# Each folder with sources is on the page that explains the house; a folder of
-# data or of an example's parts is covered by the one above it.
+# docs/architecture.md must name each folder with sources. A folder of data or
+# of an example's parts is covered by its parent.
 for folder in $(dirname $files | sort -u); do
   while ! grep -qF "\`$folder/\`" docs/architecture.md 2>/dev/null; do
     case $folder in
@@ -80,7 +80,7 @@ awk '
     }
   }
 
-  # The include guard of a header of ours: its path, in this project.
+  # Returns the include guard of a header of this project, which is its path.
   function guard_of(path) {
     if (path !~ /\.h$/ || consumer) return ""
     path = toupper(path)
@@ -95,7 +95,7 @@ awk '
     consumer = file ~ /^docs\/examples\/external_sdk\//
     guard = guard_of(file)
     cc = file ~ /\.(h|cc)$/
-    # Tests, and what only tests share.
+    # Tests, and code shared only by tests.
     test = file ~ /_(test|test_util)\.(h|cc)$/
     library = file ~ /^refreshable\// && file !~ /^refreshable\/tests\// && \
       cc && !test
@@ -116,7 +116,7 @@ awk '
     sub(/(^|[ \t])(\/\/|# ).*/, "", code)
   }
 
-  # The pure machine and the values know no thread and no clock.
+  # The pure machine and the value types use no thread and no clock.
   pure {
     forbid("#include <(thread|mutex|shared_mutex|condition_variable|future|" \
            "atomic)>|#include \"absl/synchronization/|" \
@@ -134,13 +134,13 @@ awk '
            "no templates in the pure machine: it is compiled once")
   }
 
-  # A consumer may have folders of these names.
+  # Projects of users may have folders with these names.
   cc && !consumer {
     forbid("#include \"(executors|testing)/",
            "begin this path with refreshable/, as users do")
   }
 
-  # No include, and no dependency of executors/, climbs a floor.
+  # No include, and no dependency of executors/, points to a higher layer.
   executors {
     gsub(/"refreshable\/executors(\/|")|"\/\/testing:test\.bzl"/, "\"", code)
     forbid("\"(@[a-z_]*)?(//)?(refreshable|testing|benchmarks|docs)[/:]",
@@ -169,7 +169,7 @@ awk '
            "testing/ stands below benchmarks/ and docs/")
   }
 
-  # Every test runs, at no pace but its own, and the same each time.
+  # Every test runs, without fixed delays, and does the same each time.
   test {
     forbid("GTEST_SKIP|DISABLED_", "no test is skipped")
     forbid("SleepFor|sleep_for|sleep_until|(^|[^A-Za-z_])(u|nano)?sleep\\(",

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# tidy.sh accepts a tree that keeps its rules, and notices each broken one.
+# Tests that tidy.sh accepts a tree that keeps its rules, and reports each
+# broken rule.
 
 set -euo pipefail
 
@@ -37,7 +38,8 @@ fresh_tree() {
     >>"$tree/refreshable/machine/refresh_machine.cc"
 }
 
-# Adds the line "$2" to file "$1" of a clean tree; expects the complaint "$3".
+# Adds the line "$2" to file "$1" of a clean tree. Expects a report that
+# contains "$3".
 expect_noticed() {
   local output
   fresh_tree
@@ -131,7 +133,7 @@ if output=$(bash "$tidy" "$tree") || [[ $output != *"is called _test_util" ]]; t
   failed=1
 fi
 
-# A long file that says why is accepted.
+# A long file that states a reason is accepted.
 fresh_tree
 {
   seq -f '// %g' 500
@@ -142,7 +144,7 @@ bash "$tidy" "$tree" || {
   failed=1
 }
 
-# A tree without sources is a mistake, not a tidy tree.
+# A tree without sources is an error.
 rm -rf "$tree"
 mkdir "$tree"
 if bash "$tidy" "$tree" >/dev/null; then

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# The source tree that this test was built from keeps the rules of tidy.sh.
-# Runs outside the sandbox, where the link to "$2" leads to the tree itself.
+# Checks that the source tree from which this test was built keeps the rules of
+# tidy.sh. Runs outside the sandbox, where the link "$2" leads to the tree
+# itself.
 
 set -euo pipefail
 

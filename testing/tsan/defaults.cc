@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What ThreadSanitizer is told by every program built with --config=tsan.
+// The settings of ThreadSanitizer for every program built with --config=tsan.
 
 extern "C" {
 
-// Abseil's Mutex hides its own memory from TSan, but for two places: the mmap()
-// that brings the memory of a thread's semaphore, and the first post to it.
-// TSan then sees no order between them, and reports Abseil to us.
+// Abseil's Mutex hides its own memory from TSan except in two places: the
+// mmap() that allocates the memory of a thread's semaphore, and the first post
+// to it. TSan sees no ordering between the two and reports a race in Abseil.
 //
-// Debian's cpp-httplib is a library that was built without TSan, which sees
-// what it reads and writes by memcmp() and the like, and not what it orders
-// that by.
+// Debian's cpp-httplib was built without TSan. TSan sees its memory accesses
+// through memcmp() and similar functions, but not the synchronization that
+// orders them.
 const char* __tsan_default_suppressions() {
   return "race:AbslInternalPerThreadSemPost\n"
          "called_from_lib:libcpp-httplib.so\n";

@@ -31,8 +31,8 @@ namespace {
 using refreshable::SystemClock;
 using refreshable::TimerId;
 
-// The longest that Asio's timer, which does not count a suspend, is waited for
-// before the clock is looked at again.
+// The longest wait for Asio's timer before the clock is read again, because the
+// timer does not count the time while the machine is suspended.
 constexpr absl::Duration kLongestWait = absl::Seconds(1);
 
 absl::Duration Now() { return SystemClock::Get().Now().since_boot; }
@@ -120,11 +120,11 @@ class AsioExecutor::Core final : public std::enable_shared_from_this<Core> {
 
  private:
   using Queue = std::list<Task>;
-  // Due time, then id: the order in which timers run.
+  // The keys are due time and id; timers run in this order.
   using Timers = std::map<std::pair<absl::Duration, uint64_t>, Task>;
 
-  // A task that is no timer's and that this thread is inside of. There may be
-  // several: a task may itself run a context.
+  // A task, other than a timer's, inside which this thread is. There may be
+  // several, because a task may itself run a context.
   struct Frame {
     explicit Frame(const Core* c) : core(c) { innermost = this; }
     ~Frame() { innermost = outer; }
@@ -134,8 +134,8 @@ class AsioExecutor::Core final : public std::enable_shared_from_this<Core> {
     const Frame* const outer = innermost;
   };
 
-  // Counts as running until it is gone, exceptions or not. Requires that
-  // `running_` was raised.
+  // Counts a task as running until this object is destroyed, even by an
+  // exception. The caller must have incremented `running_`.
   struct Running {
     ~Running() {
       absl::MutexLock lock(&core->mu_);
@@ -148,15 +148,16 @@ class AsioExecutor::Core final : public std::enable_shared_from_this<Core> {
     explicit Alarm(asio::any_io_executor timers)
         : timer(timers), strand(std::move(timers)) {}
     asio::steady_timer timer;
-    asio::strand<asio::any_io_executor> strand;  // One timer task at a time.
+    // Runs one timer task at a time.
+    asio::strand<asio::any_io_executor> strand;
   };
 
   bool Idle() const ABSL_SHARED_LOCKS_REQUIRED(mu_) { return running_ == 0; }
 
-  // Queues a task and has it run by `context`. Refuses it if there is no
-  // memory.
+  // Queues a task that `context` will run. Returns false if there is no memory.
   bool Post(const asio::any_io_executor& context, Queue* queue, Task task) {
-    // A node of its own, so that nothing of the task's runs under the lock.
+    // The node is created first, so that no code of the task runs under the
+    // lock.
     Queue node;
     try {
       node.push_back(std::move(task));
@@ -207,8 +208,9 @@ class AsioExecutor::Core final : public std::enable_shared_from_this<Core> {
     std::move(task)();
   }
 
-  // Has RunTimer called when the first timer is due, if not before. Without
-  // memory for that, the timers would be lost: the program ends.
+  // Schedules RunTimer for the time when the first timer is due, or earlier. If
+  // there is no memory for that, the program ends, because the timers would be
+  // lost.
   void Arm() noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
     if (closed_) return;
     const absl::Duration due = timers_.empty() ? absl::InfiniteDuration()
@@ -217,7 +219,7 @@ class AsioExecutor::Core final : public std::enable_shared_from_this<Core> {
       alarm_->timer.cancel();
       return;
     }
-    // Takes back what was asked for before.
+    // Replaces the previous wait.
     alarm_->timer.expires_after(
         absl::ToChronoNanoseconds(std::min(due - Now(), kLongestWait)));
     alarm_->timer.async_wait(asio::bind_executor(
@@ -229,7 +231,8 @@ class AsioExecutor::Core final : public std::enable_shared_from_this<Core> {
   const asio::any_io_executor blocking_;
   const asio::any_io_executor tasks_;
 
-  // A leaf: no task is run, moved or destroyed under it.
+  // No other lock is acquired, and no task is run, moved or destroyed, under
+  // this one.
   absl::Mutex mu_;
   bool closed_ ABSL_GUARDED_BY(mu_) = false;
   int running_ ABSL_GUARDED_BY(mu_) = 0;
@@ -238,7 +241,7 @@ class AsioExecutor::Core final : public std::enable_shared_from_this<Core> {
   Timers timers_ ABSL_GUARDED_BY(mu_);
   absl::flat_hash_map<uint64_t, absl::Duration> due_ ABSL_GUARDED_BY(mu_);
   uint64_t last_id_ ABSL_GUARDED_BY(mu_) = 0;
-  std::optional<Alarm> alarm_ ABSL_GUARDED_BY(mu_);  // Until closed.
+  std::optional<Alarm> alarm_ ABSL_GUARDED_BY(mu_);  // Empty once closed.
 };
 
 thread_local const AsioExecutor::Core::Frame*

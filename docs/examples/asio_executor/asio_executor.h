@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// AsioExecutor: an Executor over event loops of standalone Asio that the
+// AsioExecutor: an Executor that uses event loops of standalone Asio that the
 // program already runs. Meant to be copied.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_ASIO_EXECUTOR_ASIO_EXECUTOR_H_
@@ -24,15 +24,15 @@ namespace refreshable_examples {
 //   AsioExecutor executor(blocking.get_executor(), callbacks.get_executor(),
 //                         loop.get_executor());
 //
-// There are three, because a source that waits for its server must not delay
-// callbacks, and neither may delay timers. Therefore:
+// There are three contexts because a source that waits for its server must not
+// delay callbacks, and neither may delay timers. Therefore:
 //
 // - Nothing may block all threads that run `timers`, in particular no callback.
 //   Two contexts may be the same only if their tasks never block: because the
 //   source is asynchronous, or because callbacks are short.
 // - All contexts must outlive the executor, and threads must run them as long
-//   as it is used (with asio::make_work_guard; otherwise `run()` returns when
-//   there is nothing to do). A pending timer keeps `run()` from returning.
+//   as it is used. (Use asio::make_work_guard; otherwise `run()` returns when
+//   there is nothing to do.) A pending timer keeps `run()` from returning.
 // - The executor does not survive fork().
 //
 // Time is the machine's since-boot clock. Asio's timers do not count the time
@@ -68,8 +68,8 @@ class AsioExecutor final : public refreshable::Executor {
   }
 
  private:
-  // What the handlers share that the contexts still hold when the executor is
-  // gone.
+  // State that is shared with the handlers, which the contexts may keep after
+  // the executor is destroyed.
   class Core;
 
   const std::shared_ptr<Core> core_;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests AsioExecutor against the conformance suite of executors.
+// Tests AsioExecutor with the conformance suite for executors.
 
 #include "refreshable/testing/conformance.h"
 
@@ -63,7 +63,7 @@ class AsioRig final : public refreshable_testing::ExecutorRig {
   Loop blocking_;
   Loop tasks_;
   Loop timers_;
-  // Last, so that it goes first.
+  // Declared last, so that it is destroyed first.
   std::optional<AsioExecutor> executor_{std::in_place, blocking_.executor(),
                                         tasks_.executor(), timers_.executor()};
 };

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A Refreshable in a program that is an event loop.
+// A Refreshable in a program that consists of an event loop.
 
 #include <memory>
 #include <stdexcept>
@@ -33,11 +33,11 @@ absl::StatusOr<Credential<std::string>> AskTokenEndpoint() {
 }
 
 // [loop]
-// A program whose one thread runs `loop`: what it reads arrives there.
+// In this program one thread runs `loop`, and reads are completed on it.
 absl::StatusOr<std::string> ReadOnce() {
   asio::io_context loop;
-  // AskTokenEndpoint blocks, and must not hold up the loop; the callback is
-  // short, and runs on it.
+  // AskTokenEndpoint blocks, so it must not run on the loop. The callback is
+  // short and does.
   asio::thread_pool blocking(4);
   AsioExecutor executor(blocking.get_executor(), loop.get_executor(),
                         loop.get_executor());
@@ -67,7 +67,7 @@ TEST(EventLoopTest, AReadArrivesOnTheLoop) {
   EXPECT_EQ(*token, "t1");
 }
 
-// What does not fit into the suite, which knows no contexts.
+// Tests that the suite cannot have, because it does not know about contexts.
 TEST(EventLoopTest, TasksOfAContextThatNobodyRunsAreDestroyed) {
   asio::io_context loop;
   auto alive = std::make_shared<int>();
@@ -81,7 +81,7 @@ TEST(EventLoopTest, TasksOfAContextThatNobodyRunsAreDestroyed) {
     EXPECT_EQ(alive.use_count(), 4);
   }
   EXPECT_EQ(alive.use_count(), 1);
-  loop.poll();  // What was posted runs, and finds nothing.
+  loop.poll();  // The posted handler runs and finds no task.
 }
 
 TEST(EventLoopTest, StopWaitsForTheTaskThatIsRunning) {
@@ -138,7 +138,7 @@ TEST(EventLoopTest, AnExceptionLeavesRunAndHarmsNothing) {
   EXPECT_THROW(loop.run(), std::runtime_error);
   loop.run();
   EXPECT_EQ(ran, 1);
-  executor.Stop();  // Nothing counts as running.
+  executor.Stop();  // No task counts as running.
 }
 
 }  // namespace

@@ -21,14 +21,14 @@
 namespace refreshable_examples {
 namespace {
 
-// A pipe that no other child inherits.
+// Creates a pipe that no other child inherits.
 bool OpenPipe(int ends[2]) {
   if (pipe(ends) != 0) return false;
   for (const int end : {ends[0], ends[1]}) fcntl(end, F_SETFD, FD_CLOEXEC);
   return true;
 }
 
-// The child, between fork and exec: nothing here allocates or locks.
+// Runs in the child between fork and exec, so nothing here allocates or locks.
 [[noreturn]] void RunChild(char* const* argv, int in, int out, pid_t parent) {
 #ifdef __linux__
   prctl(PR_SET_PDEATHSIG, SIGKILL);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// ChildProcess: a program in a process of its own, which can be killed and
-// stopped, and whose output is read.
+// ChildProcess: a program in a separate process that can be killed and stopped,
+// and whose output is read.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_FAULT_INJECTION_CHILD_PROCESS_H_
 #define REFRESHABLE_DOCS_EXAMPLES_FAULT_INJECTION_CHILD_PROCESS_H_
@@ -25,7 +25,7 @@ namespace refreshable_examples {
 class ChildProcess {
  public:
   // Called with each line that the child writes to its standard output, without
-  // the line feed, one at a time, on a thread of its own.
+  // the line feed. Calls do not overlap and are made on a separate thread.
   using OnLine = std::function<void(absl::string_view line)>;
 
   // Runs the program at the path `program` with `arguments`. Returns

@@ -89,7 +89,7 @@ namespace {
 
 using Call = CountedSource::Call;
 
-// The wait after this many failures in a row.
+// Returns the wait after this many consecutive failures.
 absl::Duration Wait(const RefreshPolicy& policy, int failures) {
   if (failures == 0) return policy.min_interval;
   const absl::Duration backoff =
@@ -101,8 +101,9 @@ absl::Duration Wait(const RefreshPolicy& policy, int failures) {
              : std::min(backoff, policy.retry.probe_interval);
 }
 
-// The failures in a row that are certain when call `next` starts. A late
-// failure was counted when it was abandoned, or not at all.
+// Returns the consecutive failures that are certain when call `next` starts. A
+// failure after the timeout was counted when the call was abandoned, or not at
+// all.
 int FailuresBefore(const std::vector<Call>& calls, size_t next) {
   std::vector<const Call*> ended;
   for (size_t i = 0; i < next; ++i) {
@@ -128,8 +129,8 @@ int FailuresBefore(const std::vector<Call>& calls, size_t next) {
 std::vector<std::string> CallsAheadOfSchedule(const std::vector<Call>& calls,
                                               const RefreshPolicy& policy) {
   std::vector<std::string> ahead;
-  // Before this, the attempt of call i cannot have started: the one before it
-  // was still waited for. When it did start, only the library knows.
+  // The attempt of call i cannot have started before this, because the previous
+  // one was still in progress. Only the library knows when it did start.
   absl::Duration start = -absl::InfiniteDuration();
   for (size_t i = 0; i + 1 < calls.size(); ++i) {
     const Call& call = calls[i];
@@ -145,7 +146,7 @@ std::vector<std::string> CallsAheadOfSchedule(const std::vector<Call>& calls,
     } else if (waited_for && !call.status.ok()) {
       earliest = std::max(earliest, call.end + policy.min_interval);
     }
-    // What a wait in floating point may be off by.
+    // The tolerance covers the rounding of a wait in floating point.
     if (calls[i + 1].start + absl::Microseconds(1) < earliest) {
       ahead.push_back(absl::StrCat(
           "call ", i + 1, " started ",

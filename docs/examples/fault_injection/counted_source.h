@@ -36,23 +36,23 @@ class CountedSource final : public refreshable::TokenSource<std::string> {
     absl::Status status;
   };
 
-  // Waits up to `timeout` for each answer, whatever the attempt's timeout. The
-  // clock must outlive it.
+  // Waits up to `timeout` for each answer, regardless of the attempt's timeout.
+  // The clock must outlive it.
   CountedSource(OAuthSource::Options options, absl::Duration timeout,
                 const refreshable::Clock* clock);
 
   void Fetch(const refreshable::FetchContext& context,
              refreshable::FetchDone<std::string> done) override;
 
-  // Returns the calls in their order; request N is calls()[N].
+  // Returns the calls in order; request N is calls()[N].
   std::vector<Call> calls() const;
 
-  // Returns the number of calls that have failed with these words.
+  // Returns the number of calls that failed with a message containing `words`.
   int64_t failures(absl::string_view words) const;
-  // Waits until this many have. Returns false if that takes longer.
+  // Waits until there are `count` such calls. Returns false after `timeout`.
   bool AwaitFailures(absl::string_view words, int64_t count,
                      absl::Duration timeout) const;
-  // Waits until all calls have ended. Returns false if that takes longer.
+  // Waits until all calls have ended. Returns false after `timeout`.
   bool AwaitIdle(absl::Duration timeout) const;
 
  private:
@@ -69,9 +69,9 @@ class CountedSource final : public refreshable::TokenSource<std::string> {
 };
 
 // Clause B8: returns one sentence for every call that was made earlier than
-// `policy` permits. It counts from what the source saw, at the latest moment
-// that is certain, so that a delay of the machine causes no false alarm.
-// Requires a policy without jitter, and that no token was invalidated or
+// `policy` permits. Uses the calls of the source and, for each event, the
+// latest time that is certain, so that a delay of the machine causes no false
+// alarm. Requires a policy without jitter, and that no token was invalidated or
 // installed.
 std::vector<std::string> CallsAheadOfSchedule(
     const std::vector<CountedSource::Call>& calls,

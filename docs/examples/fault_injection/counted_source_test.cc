@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The judge of the schedule, on calls that were made up.
+// Tests the check of the schedule with invented calls.
 
 #include "docs/examples/fault_injection/counted_source.h"
 
@@ -41,8 +41,8 @@ Call MakeCall(int start, int end, absl::Status status) {
 const absl::Status kFailed = absl::UnavailableError("502");
 
 TEST(CallsAheadOfScheduleTest, B1BackoffCountsFromWhatIsCertain) {
-  // Waits of 2 and 4 s. The second attempt began at 0 s at the earliest, when
-  // the first ended.
+  // The waits are 2 and 4 s. The second attempt began at 0 s at the earliest,
+  // when the first one ended.
   std::vector<Call> calls = {MakeCall(0, 0, kFailed), MakeCall(2, 2, kFailed),
                              MakeCall(4, 4, kFailed)};
   EXPECT_THAT(CallsAheadOfSchedule(calls, Policy()), IsEmpty());

@@ -37,7 +37,7 @@ void Crowd::Stop() {
 
 void Crowd::Live(int member) {
   const Api api = options_.make_api();
-  // Threads that all start at once would call all at once.
+  // Spreads the calls of threads that all start at the same time.
   absl::Duration pause = options_.pace * member / options_.threads;
   while (!stop_.WaitForNotificationWithTimeout(pause)) {
     Generation withdrawn;
@@ -65,7 +65,7 @@ absl::StatusOr<Crowd::Lease> Crowd::Read(int member) {
       token_->GetAsync(absl::InfiniteDuration(),
                        [&](absl::StatusOr<Lease> lease) {
                          result = std::move(lease);
-                         called.Notify();  // A second time would abort.
+                         called.Notify();  // A second call would abort.
                        });
       called.WaitForNotification();
       return *std::move(result);

@@ -25,8 +25,8 @@
 
 namespace refreshable_examples {
 
-// Each thread reads a token, calls the API with it, and repeats this a moment
-// later. A third of the threads wait for a token without limit, a third with a
+// Each thread reads a token, calls the API with it, and repeats this after a
+// pause. A third of the threads wait for a token without limit, a third with a
 // deadline, and a third by callback. If the token was revoked, the thread calls
 // `Invalidate`. Thread-safe.
 class Crowd {
@@ -35,7 +35,7 @@ class Crowd {
     int threads = 64;
     absl::Duration pace;     // The time from one read of a thread to its next.
     absl::Duration timeout;  // The timeout of the reads that have one.
-    // How long before its expiry a token is no longer handed out.
+    // How long before its expiry a token is no longer returned.
     absl::Duration margin;
     absl::Duration token_life;
     std::function<Api()> make_api;  // Called once in each thread.
@@ -43,12 +43,12 @@ class Crowd {
 
   struct Book {
     // The number of reads, and of those that ended with a lease, with an error
-    // that says why refreshing failed, or because their own deadline passed.
+    // that gives the cause of the failed refresh, or at their own deadline.
     int64_t reads = 0;
     int64_t leases = 0;
     int64_t refused = 0;
     int64_t timed_out = 0;
-    // The errors of reads that ended in any other way, which none may.
+    // The errors of reads that ended in any other way. There must be none.
     std::vector<std::string> unnamed;
 
     // The number of requests to the API, one per lease, by their result.
@@ -58,9 +58,9 @@ class Crowd {
     int64_t unreachable = 0;
     int64_t other = 0;
 
-    // These must be 0: the number of leases of tokens that were within the
-    // margin of their expiry before they were asked for, that the API found
-    // expired although less than the margin had passed since, and that were
+    // All of these must be 0: the number of leases of tokens that were already
+    // within the margin of their expiry when requested; that the API found
+    // expired although less than the margin had passed since; and that were
     // read after `Invalidate` had withdrawn them.
     int64_t handed_out_expired = 0;
     int64_t handed_out_late = 0;
@@ -76,15 +76,16 @@ class Crowd {
   Crowd(const Crowd&) = delete;
   Crowd& operator=(const Crowd&) = delete;
 
-  // Waits until every thread has had a read that ended without a token since
-  // this call, and returns 0. If that takes longer than `timeout`, returns how
-  // many threads have not.
+  // Waits until, since this call, every thread has had a read that ended
+  // without a token. Returns the number of threads that have not had one after
+  // `timeout`.
   int StillNotRefused(absl::Duration timeout) const;
-  // The same for threads that have called the API with a token that was asked
-  // for after `since`, and were answered 200.
+  // Waits until every thread has called the API with a token requested after
+  // `since`, and was answered 200. Returns the number of threads that were not
+  // after `timeout`.
   int StillNotServed(absl::Time since, absl::Duration timeout) const;
 
-  // The token that was used last.
+  // Returns the token that was used last.
   std::string last_token() const;
 
   // Ends the threads after their reads in progress.
@@ -96,7 +97,7 @@ class Crowd {
 
   struct Member {
     int64_t errors = 0;
-    // When the token of its last good call was asked for, or later.
+    // When the token of its last successful call was requested, or later.
     absl::Time served = absl::InfinitePast();
   };
 
@@ -106,7 +107,8 @@ class Crowd {
            int member);
   void Note(const absl::StatusOr<Lease>& lease, absl::Time asked,
             refreshable::Generation withdrawn, int member);
-  // Waits until all members are `done`. Returns how many are not.
+  // Waits until all members are `done`. Returns how many are not after the
+  // timeout.
   int Lacking(const std::function<bool(size_t)>& done,
               absl::Duration timeout) const;
 

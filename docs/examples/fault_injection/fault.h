@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Fault: what the token endpoint does wrong, and the constants of time.
+// Fault: what the token endpoint does wrong, and the test's time constants.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_FAULT_INJECTION_FAULT_H_
 #define REFRESHABLE_DOCS_EXAMPLES_FAULT_INJECTION_FAULT_H_
@@ -14,21 +14,21 @@ namespace refreshable_examples {
 
 // How the token endpoint answers.
 enum class Fault {
-  kNone,            // With a token.
-  kTrickle,         // A byte now and then, as long as the fault lasts.
-  kCut,             // Half of the answer; then it closes the connection.
-  kGarbage,         // 200, and bytes that are no JSON.
-  kThrottle,        // 429, Retry-After in seconds.
-  kThrottleByDate,  // 429, Retry-After as an HTTP-date.
-  kExpired,         // A token that has expired.
-  kHuge,            // kHugeAnswer bytes.
+  kNone,            // It answers with a token.
+  kTrickle,         // It sends a byte now and then until the fault ends.
+  kCut,             // It sends half of the answer, then closes.
+  kGarbage,         // It answers 200 with bytes that are not JSON.
+  kThrottle,        // It answers 429 with a Retry-After in seconds.
+  kThrottleByDate,  // It answers 429 with a Retry-After as a date.
+  kExpired,         // It sends a token that has already expired.
+  kHuge,            // It sends kHugeAnswer bytes.
 };
 
 constexpr Fault kFaults[] = {
     Fault::kNone,     Fault::kTrickle,        Fault::kCut,     Fault::kGarbage,
     Fault::kThrottle, Fault::kThrottleByDate, Fault::kExpired, Fault::kHuge};
 
-// "none", "trickle", ...: what the endpoint is told.
+// Returns "none", "trickle" and so on: the names in the endpoint's commands.
 constexpr absl::string_view FaultName(Fault fault) {
   switch (fault) {
     case Fault::kNone:
@@ -51,9 +51,9 @@ constexpr absl::string_view FaultName(Fault fault) {
   return "unknown";
 }
 
-// `expires_in` of the tokens, in whole seconds as RFC 6749 requires.
+// The `expires_in` of the tokens, in whole seconds as RFC 6749 requires.
 constexpr absl::Duration kShortLife = absl::Seconds(2);
-// How long a throttled client is asked to wait, in whole seconds as RFC 9110
+// The wait that a throttled client is asked for, in whole seconds as RFC 9110
 // requires.
 constexpr absl::Duration kRetryAfter = absl::Seconds(1);
 // The time from one byte of a trickling answer to the next.

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Every fault that a token endpoint has been seen to have, with real processes
-// and sockets and 64 threads. What must hold after each of them is checked in
-// FaultsFixture::TearDown: no read is lost, no thread is stuck, no expired
-// token is handed out, the endpoint is asked by the schedule, and each request
+// Every fault that token endpoints are known to have, with real processes and
+// sockets and 64 threads. FaultsFixture::TearDown checks what must hold after
+// each of them: no read is lost, no thread is stuck, no expired token is
+// returned, the endpoint is called according to the schedule, and each request
 // that was sent was received, or could not be.
 
 #include <algorithm>
@@ -21,20 +21,21 @@
 namespace refreshable_examples {
 namespace {
 
-// What the source says.
+// The messages of the source.
 constexpr char kNoAnswer[] = "no answer in time, or the connection was closed";
 constexpr char kThrottled[] = "HTTP status 429";
 constexpr char kTooLong[] = "the answer is longer than 65536 bytes";
 
 class FaultsTest : public FaultsFixture {
  protected:
-  // Each answer of 429 was followed by no call for as long as it said.
+  // Expects that after each 429 there was no call for as long as the answer
+  // demanded.
   void ExpectRetryAfterHeeded() {
     const std::vector<CountedSource::Call> calls = source().calls();
     for (size_t i = 0; i + 1 < calls.size(); ++i) {
       if (!absl::IsResourceExhausted(calls[i].status)) continue;
       EXPECT_EQ(refreshable::GetRetryAfter(calls[i].status), kRetryAfter);
-      if (!calls[i].in_time) continue;  // The answer was too late.
+      if (!calls[i].in_time) continue;  // This answer was too late.
       EXPECT_GE(calls[i + 1].start, calls[i].end + kRetryAfter);
     }
   }
@@ -51,19 +52,21 @@ TEST_F(FaultsTest, B8HealsFromAnEndpointThatIsStopped) {
   Outage([&] { endpoint().Stop(); }, [&] { endpoint().Continue(); }, kNoAnswer);
 }
 
-// Two, and beyond that one more after ever longer waits.
+// At most two calls hang, and beyond that one more after increasingly long
+// waits.
 TEST_F(FaultsTest, F6ASourceThatNeverGivesUpHoldsFewCalls) {
   exact_schedule_ = false;
   Begin(endpoint().token_url(), /*timeout=*/kForEver);
   Outage([&] { endpoint().Stop(); },
          [&] {
-           // No call of the source ends until the endpoint goes on.
+           // No call of the source ends until the endpoint continues.
            const auto calls = source().calls();
            const auto first =
                std::find_if(calls.begin(), calls.end(),
                             [](const auto& call) { return !call.ended; });
            EXPECT_GE(calls.end() - first, 2);
-           // Counted from the second call, which came a timeout later.
+           // The waits count from the second call, which was made one timeout
+           // later.
            const absl::Duration once = FaultsPolicy().retry.probe_interval;
            absl::Duration wait = once;
            for (auto call = first; calls.end() - call > 2; ++call) {
@@ -112,8 +115,8 @@ TEST_F(FaultsTest, B2WaitsUntilTheDateThatItIsGiven) {
 TEST_F(FaultsTest, B8HealsFromHugeAnswersAndReadsLittleOfThem) {
   Begin(endpoint().token_url());
   Outage(Fault::kHuge, kTooLong);
-  // What it did read, and with it the memory it took, was less than what was
-  // sent; the rest is in the buffers of the sockets.
+  // The source read less than was sent, and so used less memory; the rest is in
+  // the buffers of the sockets.
   const auto most =
       endpoint().AwaitMostSent(source().failures(kTooLong), kForEver);
   ASSERT_TRUE(most.has_value());
@@ -123,7 +126,8 @@ TEST_F(FaultsTest, B8HealsFromHugeAnswersAndReadsLittleOfThem) {
 TEST_F(FaultsTest, A1ARevokedTokenIsWithdrawnOnceAndReplaced) {
   exact_schedule_ = false;
   Begin(endpoint().token_url());
-  // A token may be replaced just before it is revoked: then nobody meets it.
+  // A token may be replaced just before it is revoked, so that no thread
+  // notices.
   int tokens = 0;
   while (crowd().book().revoked == 0) {
     ++tokens;

@@ -38,7 +38,7 @@ RefreshPolicy FaultsPolicy() {
 
 namespace {
 
-// A thread that hangs can be neither joined nor cut off.
+// A thread that hangs can be neither joined nor ended.
 void RequireNone(int lacking, absl::string_view what) {
   if (lacking == 0) return;
   std::fprintf(stderr, "%d threads are stuck: they were never %s\n", lacking,
@@ -54,7 +54,7 @@ bool NeverConnected(const CountedSource::Call& call) {
 }  // namespace
 
 FaultsFixture::FaultsFixture() {
-  std::signal(SIGPIPE, SIG_IGN);  // A peer that has gone is an error, no end.
+  std::signal(SIGPIPE, SIG_IGN);  // A closed connection is then just an error.
 }
 
 FaultsFixture::~FaultsFixture() = default;
@@ -82,8 +82,8 @@ void FaultsFixture::Begin(const Url& token_url, absl::Duration timeout) {
   Crowd::Options crowd;
   crowd.pace = absl::Milliseconds(150);
   crowd.timeout = absl::Milliseconds(250);
-  // The margin is never more than a quarter of what is left of a token's life
-  // when it arrives: only with a patient source is that less than it says.
+  // The margin is at most a quarter of the token's remaining life on arrival.
+  // Only with a source that waits long is that less than the policy's margin.
   if (timeout <= kAnswerTimeout) crowd.margin = FaultsPolicy().expiry_margin;
   crowd.token_life = kShortLife;
   crowd.make_api = [url = api_->api_url()] { return HttpApi(url, kForEver); };
@@ -180,7 +180,7 @@ void FaultsFixture::CheckRequests(int64_t attempts) {
         ++lost;
       }
     } else {
-      // One that was stopped receives what waits for it when it goes on.
+      // A stopped process receives what waits for it when it continues.
       EXPECT_TRUE(endpoint_->AwaitTokenRequest(number, kForEver))
           << "the endpoint never received request " << number << ", "
           << call.status;
@@ -205,8 +205,8 @@ void FaultsFixture::CheckRequests(int64_t attempts) {
       static_cast<int>(kept));
 
   if (!exact_schedule_) return;
-  // The library counts its attempts as the source does its calls. (One may have
-  // started since it was asked.)
+  // The library counts its attempts, and the source its calls. (One more may
+  // have started since the count was read.)
   EXPECT_GE(sent, attempts);
   EXPECT_LE(sent, attempts + 1);
   const auto ahead = CallsAheadOfSchedule(calls, FaultsPolicy());

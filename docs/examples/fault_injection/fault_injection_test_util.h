@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// FaultsFixture: 64 threads, one Refreshable, an API and a token endpoint in a
-// process of its own each, and their records, which must agree.
+// FaultsFixture: 64 threads and one Refreshable; an API and a token endpoint,
+// each in its own process; and the records of all of them, which must agree.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_FAULT_INJECTION_FAULT_INJECTION_TEST_UTIL_H_
 #define REFRESHABLE_DOCS_EXAMPLES_FAULT_INJECTION_FAULT_INJECTION_TEST_UTIL_H_
@@ -26,14 +26,14 @@
 
 namespace refreshable_examples {
 
-// Returns the constants of production, divided by 40 or more, without jitter,
-// so that the schedule is exact.
+// Returns production settings divided by 40 or more, without jitter, so that
+// the schedule is exact.
 refreshable::RefreshPolicy FaultsPolicy();
 
 // How long the source waits for an answer. This is less than the attempt's
-// timeout, so that the source itself reports what was wrong.
+// timeout, so that the source itself reports the fault.
 constexpr absl::Duration kAnswerTimeout = absl::Milliseconds(400);
-// Longer than any machine needs; only something that hangs takes this long.
+// Longer than any machine needs; only a hanging operation takes this long.
 constexpr absl::Duration kForEver = absl::Minutes(2);
 
 class FaultsFixture : public testing::Test {
@@ -45,27 +45,27 @@ class FaultsFixture : public testing::Test {
   // Checks that the records agree, whatever happened.
   void TearDown() override;
 
-  // Starts the crowd with tokens from this address, and waits until each thread
-  // has called the API. For `timeout` see CountedSource.
+  // Starts the crowd with tokens from this URL, and waits until each thread has
+  // called the API. See CountedSource for `timeout`.
   void Begin(const Url& token_url, absl::Duration timeout = kAnswerTimeout);
 
-  // Calls `broken`, and lets the outage last until every thread has been
-  // refused a token and `failures` calls of the source have failed with these
-  // words. Then calls `mended`, and waits until every thread has called the API
-  // with a token that was asked for later. By default enough calls fail to
-  // exhaust the Refreshable, which then must heal by itself.
+  // Calls `broken`, and waits until every thread has had a read without a token
+  // and `failures` calls of the source have failed with these words. Then calls
+  // `mended`, and waits until every thread has called the API with a token
+  // requested later. By default enough calls fail to exhaust the Refreshable,
+  // which must then recover by itself.
   void Outage(const std::function<void()>& broken,
               const std::function<void()>& mended, absl::string_view words,
               int failures = 6);
-  // The same, with an outage by this fault.
+  // The same for an outage by this fault.
   void Outage(Fault fault, absl::string_view words, int failures = 6);
-  // Only the second half of `Outage`.
+  // Only the second part of `Outage`.
   void AwaitRecovery();
 
   // Kills the endpoint. Requests on their way to it may be lost.
   void Kill();
 
-  // Whether there are records to check: `SetUp` may have failed.
+  // Returns whether there are records to check: `SetUp` may have failed.
   bool begun() const { return crowd_ != nullptr; }
 
   ServerProcess& endpoint() { return *endpoint_; }
@@ -75,15 +75,15 @@ class FaultsFixture : public testing::Test {
   refreshable::Refreshable<std::string>& token() { return *token_; }
 
   // Returns whether a call of the source did not reach the endpoint for a
-  // reason that only the test knows, given the call's number and its outcome.
-  // By default there is no such call.
+  // reason that only the test knows. The arguments are the number of the call
+  // and its outcome. By default there is no such call.
   std::function<bool(int64_t, const CountedSource::Call&)> kept_from_endpoint_;
-  // Must be false if an attempt may be abandoned and its answer be late, or if
-  // a token may be revoked: the schedule is then different.
+  // Must be false if an attempt may be abandoned and answered late, or if a
+  // token may be revoked, because the schedule is then different.
   bool exact_schedule_ = true;
 
  private:
-  // Checks the requests, after this many attempts of the library.
+  // Checks the requests, given the number of attempts of the library.
   void CheckRequests(int64_t attempts);
   void CheckReads();
   void CheckApi();

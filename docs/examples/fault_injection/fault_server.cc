@@ -17,7 +17,7 @@
 namespace refreshable_examples {
 namespace {
 
-// The API's clients keep their connections, and some requests trickle.
+// The API's clients keep their connections open, and some requests trickle.
 constexpr int kServerThreads = 96;
 // The API's clients may be silent for as long as an outage lasts.
 constexpr int kKeepAliveSeconds = 600;
@@ -40,7 +40,7 @@ FaultServer::FaultServer(std::function<void(absl::string_view)> say)
       listener_(kServerThreads) {
   httplib::Server& http = listener_.http();
   http.set_keep_alive_timeout(kKeepAliveSeconds);
-  // Whoever started this keeps the port for it (FreePort).
+  // The process that started this one keeps the port reserved (FreePort).
   http.set_socket_options([](socket_t socket) {
     const int yes = 1;
     setsockopt(socket, SOL_SOCKET, SO_REUSEPORT, &yes, sizeof(yes));

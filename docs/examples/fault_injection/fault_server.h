@@ -21,14 +21,14 @@
 
 namespace refreshable_examples {
 
-// Serves POST /token?call=N and GET /api on 127.0.0.1, and reports, in one line
-// each:
+// Serves POST /token?call=N and GET /api on 127.0.0.1, and reports each of
+// these events in one line:
 //
 //   token N        request N has arrived at the token endpoint, and is not
 //                  answered yet
 //   sent N BYTES   that much of a huge answer was handed to the kernel
 //
-// The commands, and the line that reports that each has been carried out:
+// The commands, each with the line that reports that it has been carried out:
 //
 //   fault NAME     from the next request on: fault NAME
 //   revoke TOKEN   revoked
@@ -36,7 +36,7 @@ namespace refreshable_examples {
 //                  by what was wrong with the token
 class FaultServer {
  public:
-  // `say` is called with each line, by several threads at once.
+  // `say` is called with each line, possibly by several threads at once.
   explicit FaultServer(std::function<void(absl::string_view line)> say);
   // Completes the answers that still trickle.
   ~FaultServer();
@@ -58,7 +58,7 @@ class FaultServer {
 
   const std::function<void(absl::string_view)> say_;
   OAuthServer good_;
-  OAuthServer late_;  // Issues tokens that have expired.
+  OAuthServer late_;  // Issues tokens that have already expired.
 
   mutable absl::Mutex mu_;
   Fault fault_ ABSL_GUARDED_BY(mu_) = Fault::kNone;

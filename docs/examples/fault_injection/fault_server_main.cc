@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// fault_server PORT: a FaultServer that takes its commands from standard input,
-// says what it says on standard output, "ready" first, and ends with its input.
+// fault_server PORT: runs a FaultServer. Reads its commands from standard input
+// and writes its lines to standard output, "ready" first. Ends at the end of
+// the input.
 
 #include <unistd.h>
 
@@ -19,7 +20,7 @@
 namespace refreshable_examples {
 namespace {
 
-// A line in one piece, at once: it is to outlive this process.
+// Writes a line at once and in one piece, so that it survives this process.
 void Say(absl::string_view line) {
   const std::string text = absl::StrCat(line, "\n");
   if (write(STDOUT_FILENO, text.data(), text.size()) < 0) _exit(1);
@@ -42,7 +43,7 @@ int Run(int port) {
 }  // namespace refreshable_examples
 
 int main(int argc, char** argv) {
-  std::signal(SIGPIPE, SIG_IGN);  // A peer that has gone is an error, no end.
+  std::signal(SIGPIPE, SIG_IGN);  // A closed connection is then just an error.
   int port = 0;
   if (argc != 2 || !absl::SimpleAtoi(argv[1], &port)) {
     std::fprintf(stderr, "usage: fault_server PORT\n");

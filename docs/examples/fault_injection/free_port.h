@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// FreePort: a port of loopback for a server that is killed and started again.
+// FreePort: a loopback port for a server that is killed and restarted.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_FAULT_INJECTION_FREE_PORT_H_
 #define REFRESHABLE_DOCS_EXAMPLES_FAULT_INJECTION_FREE_PORT_H_
@@ -11,10 +11,10 @@
 
 namespace refreshable_examples {
 
-// Holds a port of 127.0.0.1, chosen by the kernel, that no other program gets
-// while this object exists: the port is bound, with SO_REUSEPORT, and nothing
-// listens on it. A server of the same user that sets SO_REUSEPORT can listen
-// there repeatedly; while none does, connections are refused.
+// Reserves a port of 127.0.0.1, chosen by the kernel, that no other program
+// gets while this object exists. The port is bound with SO_REUSEPORT, but
+// nothing listens on it. A server of the same user that sets SO_REUSEPORT can
+// listen there, repeatedly. While none does, connections are refused.
 class FreePort {
  public:
   // Returns UNAVAILABLE if no port is available.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The same with nginx in front of the token endpoint: the 502 and the 504 are
-// real ones. Not part of `bazel test //...`, as it needs nginx:
+// The same with nginx in front of the token endpoint, so the 502 and the 504
+// are real. Not part of `bazel test //...`, because it needs nginx:
 //
 //   apt-get install nginx-light
 //   bazel test //docs/examples/fault_injection:nginx_test
@@ -37,11 +37,12 @@
 namespace refreshable_examples {
 namespace {
 
-// $0 the folder, $1 the port, $2 the endpoint. Logs go to standard output, a
-// line "request N STATUS CONNECTED" for each request once it has ended, where
+// $0 is the folder, $1 the port, $2 the endpoint. Logs go to standard output.
+// After each request there is a line "request N STATUS CONNECTED", where
 // CONNECTED is "-" if there was no connection to the endpoint.
 //
-// The user is who owns the folder: in a sandbox root can be nobody else.
+// The user is the owner of the folder, because in a sandbox root cannot be
+// anyone else.
 constexpr char kConfiguration[] = R"(
 user root;
 daemon off;
@@ -67,7 +68,7 @@ http {
 }
 )";
 
-// The program, in $PATH or where Debian has it; empty if there is none.
+// Returns the program in $PATH or at Debian's path; empty if there is none.
 std::string FindNginx() {
   const char* path = std::getenv("PATH");
   std::vector<std::string> folders =
@@ -108,7 +109,8 @@ class NginxTest : public FaultsFixture {
     };
   }
 
-  // nginx's book has each request once, and of each says what the source does.
+  // nginx's log has each request once, with the same result that the source
+  // reports.
   void TearDown() override {
     FaultsFixture::TearDown();
     if (!begun()) return;
@@ -117,7 +119,7 @@ class NginxTest : public FaultsFixture {
       const Request request = AwaitRequest(number);
       EXPECT_EQ(request.times, 1) << number;
       const absl::Status& status = calls[number].status;
-      // A request that the source no longer waits for may still succeed.
+      // A request that the source stopped waiting for may still succeed.
       if (absl::StartsWith(status.message(), "no answer")) continue;
       EXPECT_EQ(status.ok() ? "HTTP status 200" : status.message(),
                 absl::StrCat("HTTP status ", request.status))
@@ -150,7 +152,7 @@ class NginxTest : public FaultsFixture {
       request.connected = words[3] != "-";
     } else {
       absl::StrAppend(&said_, line, "\n");
-      // It listens by the time it has chosen how to wait for events.
+      // nginx listens by the time it has chosen how to wait for events.
       if (absl::StrContains(line, "event method")) listens_ = true;
       if (listens_ || absl::StrContains(line, "[emerg]")) started_ = true;
     }
@@ -169,10 +171,10 @@ class NginxTest : public FaultsFixture {
   std::optional<FreePort> port_;
   absl::Mutex mu_;
   std::map<int64_t, Request> requests_ ABSL_GUARDED_BY(mu_);
-  bool started_ ABSL_GUARDED_BY(mu_) = false;  // Or has failed to.
+  bool started_ ABSL_GUARDED_BY(mu_) = false;  // It has started, or failed to.
   bool listens_ ABSL_GUARDED_BY(mu_) = false;
   std::string said_ ABSL_GUARDED_BY(mu_);
-  std::unique_ptr<ChildProcess> nginx_;  // Last: it speaks to the rest.
+  std::unique_ptr<ChildProcess> nginx_;  // Declared last: it calls the rest.
 };
 
 TEST_F(NginxTest, B8HealsFromThe502OfAnUpstreamThatIsGone) {

@@ -17,7 +17,7 @@
 namespace refreshable_examples {
 namespace {
 
-// Where Bazel's tests, and `bazel run`, find it.
+// The path at which Bazel's tests and `bazel run` find the program.
 constexpr char kProgram[] = "docs/examples/fault_injection/fault_server_main";
 
 constexpr absl::Duration kAnswerTimeout = absl::Minutes(1);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// ServerProcess: a fault_server in a process of its own, and the record of the
+// ServerProcess: a fault_server in a separate process, and a record of the
 // requests that it received.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_FAULT_INJECTION_SERVER_PROCESS_H_
@@ -38,7 +38,7 @@ class ServerProcess {
   };
 
   // Starts the server on a free port, which it keeps. Returns once the server
-  // listens; UNAVAILABLE if the system grants no port or process.
+  // listens, or UNAVAILABLE if the system grants no port or process.
   static absl::StatusOr<std::unique_ptr<ServerProcess>> Start();
 
   Url token_url() const { return {origin(), "/token"}; }
@@ -49,26 +49,26 @@ class ServerProcess {
   void Revoke(absl::string_view token);
   ApiCounts CountApi();
 
-  // Kill the server by SIGKILL, and start it again on the same port, without a
-  // fault. `StartAgain` fails like `Start`.
+  // Kill the server with SIGKILL, and start it again on the same port, without
+  // a fault. `StartAgain` fails like `Start`.
   void Kill() { child_->Kill(); }
   absl::Status StartAgain();
 
   void Stop() { child_->Stop(); }
   void Continue() { child_->Continue(); }
 
-  // Ends the server regularly and returns its exit status. Requires that it is
-  // running.
+  // Ends the server normally and returns its exit status. Requires that the
+  // server is running.
   int Close() { return child_->Close(); }
 
-  // Returns how often the token endpoint received each request, by its number,
-  // over all its runs.
+  // Returns how often the token endpoint received each request, by the
+  // request's number, in all its runs.
   std::map<int64_t, int> token_requests() const;
-  // Waits until it has received this request. Returns false if that takes
-  // longer.
+  // Waits until the endpoint has received this request. Returns false after
+  // `timeout`.
   bool AwaitTokenRequest(int64_t number, absl::Duration timeout) const;
-  // Waits until `count` huge answers have ended. Returns the most bytes that
-  // were sent of one, or nullopt if that takes longer.
+  // Waits until `count` huge answers have ended. Returns the most bytes sent of
+  // one, or nullopt after the timeout.
   std::optional<int64_t> AwaitMostSent(int64_t count,
                                        absl::Duration timeout) const;
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Client: what the three clients of the outage have in common.
+// Client: the common interface of the three clients of the outage.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_OUTAGE_CLIENT_H_
 #define REFRESHABLE_DOCS_EXAMPLES_OUTAGE_CLIENT_H_
@@ -16,11 +16,11 @@
 
 namespace refreshable_examples {
 
-// The token that one call is made with. A value.
+// The token for one call. Copyable.
 struct Bearer {
   std::shared_ptr<const std::string> token;
   absl::Time expires_at;
-  // Distinguishes the tokens of one client; rises.
+  // Distinguishes the tokens of one client; increases.
   uint64_t generation = 0;
 };
 
@@ -38,18 +38,19 @@ class Client {
  public:
   virtual ~Client() = default;
 
-  // Returns a token for one call, or why there is none. May block.
+  // Returns a token for one call, or an error that says why there is none. May
+  // block.
   virtual absl::StatusOr<Bearer> Token() = 0;
 
-  // Makes one call: sends a request with a token and, if the API rejected it,
-  // perhaps once more with another token. Returns an error only if nothing was
-  // sent. May block.
+  // Makes one call: sends a request with a token and, if the API rejects the
+  // token, possibly once more with another token. Returns an error only if
+  // nothing was sent. May block.
   virtual absl::Status Call(Send send) = 0;
 
   virtual ClientState state() const = 0;
 };
 
-// A client that repeats a rejected call by itself.
+// A client that repeats a rejected call automatically.
 class ReplayingClient : public Client {
  public:
   absl::Status Call(Send send) final {
@@ -63,7 +64,7 @@ class ReplayingClient : public Client {
 
  private:
   // Called if the API answered 401 to this token. Returns whether to repeat the
-  // call once, with the token that `Token` returns then. May block.
+  // call once, with the token that `Token` then returns. May block.
   virtual bool OnRejected(const Bearer& rejected) = 0;
 };
 

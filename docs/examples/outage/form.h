@@ -12,10 +12,10 @@
 
 namespace refreshable_examples {
 
-// Encodes one name or value as application/x-www-form-urlencoded.
+// Encodes a name or value as application/x-www-form-urlencoded.
 std::string FormEncode(absl::string_view text);
 
-// Reverses FormEncode. Returns nullopt if `text` is not so encoded.
+// Reverses FormEncode. Returns nullopt if `text` is not valid.
 std::optional<std::string> FormDecode(absl::string_view text);
 
 }  // namespace refreshable_examples

@@ -12,7 +12,7 @@
 namespace refreshable_examples {
 namespace {
 
-// Why a token was rejected, by the JSON error of the 401.
+// Returns why a token was rejected, according to the JSON error of the 401.
 ApiResult Rejection(const std::string& body) {
   const auto answer = nlohmann::json::parse(body, /*cb=*/nullptr,
                                             /*allow_exceptions=*/false);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// HttpApi: the API that the tokens are for, over HTTP.
+// HttpApi: the API for which the tokens are issued, over HTTP.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_OUTAGE_HTTP_API_H_
 #define REFRESHABLE_DOCS_EXAMPLES_OUTAGE_HTTP_API_H_
@@ -11,8 +11,8 @@
 
 namespace refreshable_examples {
 
-// Sends GET requests to `url` over a connection of its own, which it keeps; it
-// gives up on an answer after `timeout`.
+// Returns an Api that sends GET requests to `url` over its own persistent
+// connection, and stops waiting for an answer after `timeout`.
 Api HttpApi(const Url& url, absl::Duration timeout);
 
 }  // namespace refreshable_examples

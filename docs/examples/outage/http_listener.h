@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// HttpListener: an HTTP server on loopback, with a thread that accepts.
+// HttpListener: an HTTP server on loopback, with a thread that accepts
+// connections.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_OUTAGE_HTTP_LISTENER_H_
 #define REFRESHABLE_DOCS_EXAMPLES_OUTAGE_HTTP_LISTENER_H_
@@ -15,11 +16,11 @@
 namespace refreshable_examples {
 
 // Add routes to `http()`, then call `Start` once. The destructor closes every
-// connection and waits for the requests that are being answered.
+// connection and waits for requests in progress.
 class HttpListener {
  public:
-  // The listener has `threads` threads of its own, one for each connection that
-  // is open at the same time.
+  // The listener creates `threads` threads, one for each connection that is
+  // open at the same time.
   explicit HttpListener(int threads);
   ~HttpListener();
 
@@ -28,11 +29,11 @@ class HttpListener {
 
   httplib::Server& http() { return http_; }
 
-  // Listens on 127.0.0.1, on this port or, if it is 0, on a free one. Returns
+  // Listens on 127.0.0.1 on this port or, if it is 0, on a free port. Returns
   // UNAVAILABLE if the port is not available.
   absl::Status Start(int port);
 
-  // "http://127.0.0.1:8080". Requires that it was started.
+  // Returns "http://127.0.0.1:8080", for example. `Start` must have succeeded.
   const std::string& origin() const { return origin_; }
 
  private:

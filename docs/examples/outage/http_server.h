@@ -18,9 +18,9 @@ namespace refreshable_examples {
 // ends hanging requests and closes every connection.
 class HttpServer {
  public:
-  // `server` must outlive the result, which has `threads` threads of its own,
-  // one for each connection that is open at the same time. Returns UNAVAILABLE
-  // if no port is available.
+  // `server` must outlive the result, which creates `threads` threads, one for
+  // each connection that is open at the same time. Returns UNAVAILABLE if no
+  // port is available.
   static absl::StatusOr<std::unique_ptr<HttpServer>> Start(OAuthServer* server,
                                                            int threads);
   ~HttpServer();

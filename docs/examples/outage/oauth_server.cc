@@ -37,14 +37,15 @@ Answer RejectToken(absl::string_view description) {
   return answer;
 }
 
-// What a token says of itself.
+// The data that a token contains.
 struct Contents {
   int64_t number;
   absl::Time expires_at;
 };
 
-// A token is its client's name, its number and its expiry in microseconds since
-// 1970, with dashes between. Nothing if `token` is none.
+// A token consists of the client's name, a number and the expiry in
+// microseconds since 1970, separated by dashes. Returns nullopt if `token` is
+// not a token.
 std::optional<Contents> ReadToken(absl::string_view token) {
   const std::vector<absl::string_view> parts = absl::StrSplit(token, '-');
   int64_t number = 0;
@@ -93,7 +94,7 @@ Answer OAuthServer::Token(absl::string_view authorization,
     return Error(503, "temporarily_unavailable", "The endpoint hung");
   }
   if (phase_ == Phase::kBadGateway) {
-    // A proxy's answer, and no JSON.
+    // This is a proxy's answer and not JSON.
     Answer answer;
     answer.status = 502;
     answer.body = "<html><body><h1>502 Bad Gateway</h1></body></html>";
@@ -131,7 +132,7 @@ Answer OAuthServer::Issue(absl::string_view client) {
 
 Answer OAuthServer::Api(absl::string_view authorization) {
   if (!absl::ConsumePrefix(&authorization, "Bearer ")) {
-    // RFC 6750, section 3.1: no error code where no token was sent.
+    // RFC 6750, section 3.1: there is no error code if no token was sent.
     Answer answer = Error(401, "invalid_request", "No access token was sent");
     answer.www_authenticate = "Bearer";
     return answer;

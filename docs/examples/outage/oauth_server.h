@@ -32,38 +32,38 @@ struct Answer {
 constexpr absl::string_view kTokenExpired = "The access token expired";
 constexpr absl::string_view kTokenRevoked = "The access token was revoked";
 
-// Decides what the two endpoints answer, in each phase of the script, and
-// counts. Thread-safe.
+// Chooses the answers of the two endpoints in each phase of the script, and
+// counts requests. Thread-safe.
 //
-// A token contains its number and its expiry, so that the API in another
-// process can check it. It is not signed: anybody who knows the format can
-// forge one.
+// A token contains its number and its expiry, so that the API can check it in
+// another process. It is not signed: anyone who knows the format can forge one.
 class OAuthServer {
  public:
-  // The names and secrets of the clients, and how long tokens live. The clock
-  // must outlive the server.
+  // `clients` maps the names of the clients to their secrets. Tokens live for
+  // `token_life`. The clock must outlive the server.
   OAuthServer(std::map<std::string, std::string> clients,
               absl::Duration token_life, const refreshable::Clock* clock);
 
-  // From now on, behaves as `phase` says. In kRevoking every token that was
-  // issued, and each that is issued in that phase, is revoked.
+  // From now on, behaves as `phase` says. In kRevoking, every token issued so
+  // far or in that phase is revoked.
   void SetPhase(Phase phase);
 
   // Revokes one token.
   void Revoke(absl::string_view token);
 
-  // Ends the requests that hang, now and later.
+  // Ends the requests that hang, and prevents new ones from hanging.
   void Shutdown();
 
   // The token endpoint (RFC 6749, section 4.4): the Authorization header and
   // the body's `grant_type`. Blocks while the phase is kHanging.
   Answer Token(absl::string_view authorization, absl::string_view grant_type);
 
-  // The API: answers 200, or 401 with the reason, by the Authorization header.
+  // Answers for the API, given the Authorization header: 200, or 401 with the
+  // reason.
   Answer Api(absl::string_view authorization);
 
-  // Requests to the token endpoint that named this client: since the start, and
-  // those that arrived during the outage. Requests that were refused count too.
+  // Return the requests to the token endpoint that named this client: all of
+  // them, and those that arrived during the outage. Refused requests count too.
   int64_t token_requests(absl::string_view client) const;
   int64_t outage_requests(absl::string_view client) const;
 
@@ -76,8 +76,8 @@ class OAuthServer {
     int64_t outage = 0;
   };
 
-  // Returns the client whose name and secret the header contains; empty if
-  // there is none.
+  // Returns the client whose name and secret the header contains, or an empty
+  // string.
   std::string Authenticate(absl::string_view authorization) const;
   Answer Issue(absl::string_view client) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   bool Answering() const ABSL_SHARED_LOCKS_REQUIRED(mu_) {
@@ -93,7 +93,8 @@ class OAuthServer {
   bool shut_down_ ABSL_GUARDED_BY(mu_) = false;
   int hanging_ ABSL_GUARDED_BY(mu_) = 0;
   int64_t last_token_ ABSL_GUARDED_BY(mu_) = 0;
-  // The tokens up to this number are revoked, and so are those in the set.
+  // The tokens with numbers up to this one are revoked, and so are those in the
+  // set.
   int64_t last_revoked_ ABSL_GUARDED_BY(mu_) = 0;
   absl::flat_hash_set<std::string> revoked_ ABSL_GUARDED_BY(mu_);
   std::map<std::string, Counts, std::less<>> counts_ ABSL_GUARDED_BY(mu_);

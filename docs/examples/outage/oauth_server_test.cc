@@ -24,7 +24,7 @@ class OAuthServerTest : public testing::Test {
                         absl::Base64Escape(absl::StrCat(name, ":", secret)));
   }
 
-  // Asks for a token and, if there is one, keeps it.
+  // Requests a token and, if there is one, keeps it.
   Answer Ask() {
     const Answer answer = server_.Token(Basic("me", "s3cret"), kGrant);
     if (answer.status == 200) {
@@ -33,7 +33,7 @@ class OAuthServerTest : public testing::Test {
     return answer;
   }
 
-  // Sends the n-th token that was issued, from 1.
+  // Calls the API with the n-th issued token, counted from 1.
   Answer Call(int n) {
     return server_.Api(absl::StrCat("Bearer ", tokens_[n - 1]));
   }

@@ -27,17 +27,17 @@ using refreshable::Expiry;
 using Json = nlohmann::json;
 using Result = absl::StatusOr<Credential<std::string>>;
 
-// The longest wait for an answer, where the attempt has no deadline.
+// The longest wait for an answer, if the attempt has no deadline.
 constexpr absl::Duration kLongestWait = absl::Minutes(5);
 
-// A member of a JSON object that is a string, else "".
+// Returns a string member of a JSON object, or "".
 std::string StringMember(const Json& object, const char* name) {
   if (!object.is_object()) return "";
   const auto it = object.find(name);
   return it != object.end() && it->is_string() ? it->get<std::string>() : "";
 }
 
-// A JSON number, or a string that holds one, as some servers send it.
+// Reads a JSON number, or a string that contains one, as some servers send.
 std::optional<double> Seconds(const Json& value) {
   double seconds = 0;
   if (value.is_number()) return value.get<double>();
@@ -61,7 +61,7 @@ Result ReadToken(const Json& answer) {
   }
   const auto expires_in = answer.find("expires_in");
   if (expires_in == answer.end()) {
-    // Valid until the API rejects it.
+    // The token is valid until the API rejects it.
     return Credential<std::string>(token, Expiry::Never());
   }
   const std::optional<double> seconds = Seconds(*expires_in);
@@ -84,7 +84,7 @@ absl::Status NoAnswer(httplib::Error error) {
     case httplib::Error::SSLConnection:
     case httplib::Error::SSLLoadingCerts:
     case httplib::Error::SSLServerVerification:
-      // Trying again will not make a certificate valid.
+      // A retry cannot make a certificate valid.
       return absl::FailedPreconditionError("no trusted TLS connection");
     default:
       return absl::UnavailableError(
@@ -134,7 +134,7 @@ Result OAuthSource::Request(absl::Duration timeout) const {
   if (!options_.scope.empty()) {
     absl::StrAppend(&request.body, "&scope=", FormEncode(options_.scope));
   }
-  // The timeouts above are for one read each, and the answer may be endless.
+  // The timeouts above apply to single reads, and the answer may be endless.
   const auto deadline = std::chrono::steady_clock::now() + wait;
   std::string body;
   absl::Status stopped;

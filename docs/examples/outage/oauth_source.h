@@ -20,15 +20,15 @@
 
 namespace refreshable_examples {
 
-// The most bytes that are read of the body of a token endpoint's answer.
+// The maximum size in bytes of the body of a token endpoint's answer.
 constexpr size_t kLongestAnswer = 64 * 1024;
 
 // Obtains access tokens by the client credentials grant (RFC 6749, section
-// 4.4). The client authenticates by HTTP Basic. Thread-safe; every call opens a
-// connection of its own, and gives up at the attempt's deadline (a server that
-// trickles the head of its answer, rather than the body, may hold it for
-// longer) or when the answer exceeds `kLongestAnswer`. The program should
-// ignore SIGPIPE: cpp-httplib may write to a connection that was closed.
+// 4.4). The client authenticates by HTTP Basic. Thread-safe. Every call opens a
+// new connection, and fails at the attempt's deadline or when the answer
+// exceeds `kLongestAnswer`. (A server that sends the head of its answer, not
+// the body, very slowly may block a call for longer.) The program should ignore
+// SIGPIPE: cpp-httplib may write to a closed connection.
 //
 // Its statuses never contain the secret or a token, even if the server's answer
 // does.
@@ -46,7 +46,7 @@ class OAuthSource final : public refreshable::TokenSource<std::string> {
   void Fetch(const refreshable::FetchContext& context,
              refreshable::FetchDone<std::string> done) override;
 
-  // Makes one request. This is `Fetch` without a Refreshable.
+  // Makes one request. Equivalent to `Fetch`, but needs no Refreshable.
   absl::StatusOr<refreshable::Credential<std::string>> Request(
       absl::Duration timeout) const;
 

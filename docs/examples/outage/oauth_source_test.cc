@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The source on its own, and over loopback against the server of the outage.
+// Tests the source by itself, and over loopback with the server of the outage.
 
 #include "docs/examples/outage/oauth_source.h"
 
@@ -119,7 +119,7 @@ TEST_F(OAuthSourceTest, CredentialsMayHoldAnyByte) {
 }
 
 TEST_F(OAuthSourceTest, AWrongSecretIsPermanentAndNotShown) {
-  // The server's own words hold it.
+  // The message of the server contains the secret.
   const absl::Status status =
       Source("me", "wrong secret").Request(kTimeout).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kUnauthenticated);

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A token endpoint breaks, and three clients live through it:
+// A token endpoint fails, and three clients have to cope with it:
 //
 //   bazel run //docs/examples:outage
 //
-// With --token_url it keeps a token of a real OAuth 2.0 server valid instead.
+// With --token_url, keeps a token of a real OAuth 2.0 server valid instead.
 
 #include <csignal>
 #include <cstdio>
@@ -43,7 +43,7 @@ namespace {
 
 volatile std::sig_atomic_t interrupted = 0;
 
-// A file that a flag names, seen from where `bazel run` was typed.
+// Resolves a path from a flag in the folder where `bazel run` was called.
 std::string FromWorkingDirectory(const std::string& path) {
   const char* folder = std::getenv("BUILD_WORKING_DIRECTORY");
   if (folder == nullptr || absl::StartsWith(path, "/")) return path;
@@ -121,7 +121,7 @@ absl::Status Main(const std::vector<char*>& arguments) {
 }  // namespace refreshable_examples
 
 int main(int argc, char** argv) {
-  std::signal(SIGPIPE, SIG_IGN);  // A peer that has gone is an error, no end.
+  std::signal(SIGPIPE, SIG_IGN);  // A closed connection is then just an error.
   absl::SetProgramUsageMessage(
       "breaks a token endpoint on loopback and shows how three clients live "
       "through it; or, with --token_url, keeps a token of a real server "

@@ -44,7 +44,8 @@ constexpr char kRefreshable[] = "refreshable";
 constexpr char kHammer[] = "hammer";
 constexpr char kLockout[] = "lockout";
 
-// Each thread of each client keeps a connection, and hanging requests pile up.
+// Each thread of each client keeps a connection, and hanging requests
+// accumulate.
 constexpr int kServerThreads = 96;
 constexpr absl::Duration kSampleInterval = absl::Milliseconds(500);
 
@@ -55,7 +56,8 @@ void Print(const std::string& text) {
 
 double Seconds(absl::Duration d) { return absl::ToDoubleSeconds(d); }
 
-// One client, its threads and what came of it. What stands first ends last.
+// A client, its threads and their results. Destroyed in reverse order of
+// declaration.
 struct Contestant {
   std::string name;
   std::unique_ptr<Client> client;
@@ -107,8 +109,8 @@ Sample TakeSample(absl::Duration at, Phase phase, const OAuthServer& server,
   return sample;
 }
 
-// Starts the threads and plays the script: sets the phases, samples, prints a
-// line each second.
+// Starts the threads and runs the script: sets the phases, takes samples, and
+// prints a line each second.
 std::vector<Span> Play(const refreshable::Clock& clock, OAuthServer& server,
                        std::vector<Contestant>& contestants,
                        const Workload::Options& work, CsvFile& csv) {

@@ -13,11 +13,11 @@ namespace refreshable_examples {
 
 // Starts the server and the three clients, runs the script, prints what happens
 // and the table, writes the timeline to `csv_path` and, if gnuplot is
-// installed, draws the picture beside it. Takes as long as the script.
+// installed, draws the picture next to it. Takes as long as the script.
 //
-// Returns FAILED_PRECONDITION, after the table, if Refreshable broke its
-// promise, and another code, with a message of one line, if something else
-// failed.
+// Returns FAILED_PRECONDITION, after printing the table, if Refreshable broke
+// its promise. Returns another code, with a message of one line, if something
+// else failed.
 absl::Status RunOutage(const std::string& csv_path);
 
 }  // namespace refreshable_examples

@@ -45,7 +45,8 @@ void PrintLine(const std::string& text) {
   std::fflush(stdout);
 }
 
-// Silent until `Start`: what goes wrong before is told once, as an error.
+// Prints nothing until `Start`: an earlier failure is reported only once, as an
+// error.
 class PrintingObserver final : public refreshable::Observer {
  public:
   void Start() { started_ = true; }
@@ -63,13 +64,14 @@ std::string Show(absl::Duration d) {
   return absl::FormatDuration(absl::Trunc(d, absl::Milliseconds(1)));
 }
 
-// Asks for the first token, once, so that a wrong secret is told at once.
+// Fetches the first token with a single attempt, so that a wrong secret is
+// reported at once.
 absl::Status FirstToken(StringToken& token, const std::string& origin) {
   StringToken::ReadOptions once;
   once.max_retries = 0;
   const auto lease = token.Get(once);
   if (lease.ok()) return absl::OkStatus();
-  // What went wrong, rather than that it may be tried again.
+  // Returns the actual cause, not the fact that there may be another attempt.
   const auto error = refreshable::GetRefreshError(lease.status());
   const bool denied = absl::IsUnauthenticated(lease.status());
   return absl::Status(
@@ -150,7 +152,7 @@ absl::StatusOr<refreshable::Secret> ReadSecretFile(const std::string& path) {
   errno = 0;
   std::ifstream file(path, std::ios::binary);
   std::string secret(kLongestSecret, '\0');
-  // Unlike an iterator, this does not throw where the file is a folder.
+  // Unlike an iterator, this does not throw if the file is a folder.
   file.read(secret.data(), static_cast<std::streamsize>(secret.size()));
   if (!file.eof()) {
     return absl::InvalidArgumentError(
@@ -174,7 +176,7 @@ absl::Status RunRealServer(const RealServerOptions& options, CsvFile& csv,
   ThreadExecutor executor;
   StringToken::Options refreshing;
   refreshing.executor = &executor;
-  refreshing.policy.refresh_ahead = true;  // Also where nothing is called.
+  refreshing.policy.refresh_ahead = true;  // Works even without calls.
   const auto observer = std::make_shared<PrintingObserver>();
   refreshing.observer = observer;
   auto token = StringToken::Create(std::make_shared<OAuthSource>(options.oauth),

@@ -26,17 +26,17 @@ struct RealServerOptions {
   std::optional<Url> api_url;
 };
 
-// Keeps a token valid with the library's default policy until `stop()`, which
-// is called ten times a second, returns true. Prints each event and, now and
-// then, a line with the current state; writes a row per second to `csv`.
+// Keeps a token valid with the library's default policy until `stop()` returns
+// true; it is called ten times per second. Prints each event and, from time to
+// time, a line with the current state. Writes one row per second to `csv`.
 //
-// If the first request to either server fails, returns why, in one line; later
-// failures are only reported.
+// If the first request to either server fails, returns the reason in one line.
+// Later failures are only printed.
 absl::Status RunRealServer(const RealServerOptions& options, CsvFile& csv,
                            const std::function<bool()>& stop);
 
 // Returns the event as a sentence without a full stop; empty for events that
-// add nothing to those before and after them.
+// add no information.
 std::string Describe(const refreshable::Event& event);
 
 // Reads a secret from a file, without the line feed at its end. Returns

@@ -31,7 +31,7 @@ class RealServerTest : public testing::Test {
     csv_ = *std::move(csv);
   }
 
-  // Runs until it would begin its loop.
+  // Runs until the main loop would begin.
   absl::Status Run() {
     return RunRealServer(options_, *csv_, [] { return true; });
   }

@@ -69,7 +69,8 @@ absl::StatusOr<Bearer> Lockout::Token() {
 
 bool Lockout::OnRejected(const Bearer& rejected) {
   absl::MutexLock lock(&mu_);
-  if (rejected.generation != held_.generation) return true;  // Replaced by now.
+  // The rejected token was already replaced.
+  if (rejected.generation != held_.generation) return true;
   rejected_ = true;
   return Refresh().ok();
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Two usual hand-written clients, as found in other code.
+// Two typical hand-written clients, as found in other code.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_OUTAGE_RIVALS_H_
 #define REFRESHABLE_DOCS_EXAMPLES_OUTAGE_RIVALS_H_
@@ -20,12 +20,12 @@
 
 namespace refreshable_examples {
 
-// Asks the token endpoint once. May block; thread-safe.
+// Requests a token once. May block. Thread-safe.
 using Mint =
     std::function<absl::StatusOr<refreshable::Credential<std::string>>()>;
 
-// Fetches a token whenever a call has failed: while the endpoint is down, every
-// call of every thread fetches again.
+// Fetches a token whenever a call has failed. While the endpoint is down, every
+// call of every thread fetches one.
 class Hammer final : public ReplayingClient {
  public:
   // The clock must outlive it.
@@ -44,11 +44,10 @@ class Hammer final : public ReplayingClient {
   Bearer held_ ABSL_GUARDED_BY(mu_);
 };
 
-// Fetches a token if the one that it holds is known to have expired or was
-// rejected, one thread at a time. After n failures in a row it does so no
-// sooner than 2^n units of time after the last attempt started. After
-// `max_failures` failures it gives up: every call fails until the program is
-// restarted.
+// Fetches a token if the current one is known to have expired or was rejected,
+// on one thread at a time. After n consecutive failures it does so no earlier
+// than 2^n units of time after the last attempt started. After `max_failures`
+// failures it gives up: every call fails until the program is restarted.
 class Lockout final : public ReplayingClient {
  public:
   // The clock must outlive it.
@@ -67,7 +66,7 @@ class Lockout final : public ReplayingClient {
   const absl::Duration unit_;
   const int max_failures_;
 
-  mutable absl::Mutex state_mu_;  // Taken after mu_.
+  mutable absl::Mutex state_mu_;  // Acquired after mu_.
   // Held during the request to the endpoint, as such clients do.
   absl::Mutex mu_;
   Bearer held_ ABSL_GUARDED_BY(mu_);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The two rivals, by the rules of their kind, in virtual time.
+// Tests that the two rivals behave as described, in virtual time.
 
 #include "docs/examples/outage/rivals.h"
 
@@ -19,7 +19,7 @@ using refreshable::Expiry;
 
 class RivalsTest : public testing::Test {
  protected:
-  // Counts, and fails while `down_`; tokens live 80 s.
+  // Counts its calls, and fails while `down_`. Tokens live for 80 s.
   Mint CountingMint() {
     return [this]() -> absl::StatusOr<Credential<std::string>> {
       ++minted_;
@@ -43,7 +43,7 @@ TEST_F(RivalsTest, TheHammerMintsOnEveryFailedCall) {
   EXPECT_EQ(bearer->expires_at,
             executor_.clock().Now().wall + absl::Seconds(80));
   Advance(100);
-  // It does not look at the expiry.
+  // This client does not check the expiry.
   bearer = hammer.Token();
   EXPECT_TRUE(bearer.ok());
   EXPECT_EQ(minted_, 1);

@@ -19,11 +19,11 @@ enum class Phase {
   kHealthy,     // Issues tokens.
   kBadGateway,  // Answers 502.
   kHanging,     // Answers nothing.
-  kRevoking,    // Issues tokens, but every token there is gets revoked.
+  kRevoking,    // Issues tokens, but revokes every token.
   kRecovered,   // Issues tokens again.
 };
 
-// "healthy", "502", "hangs", "revokes", "recovered".
+// Returns "healthy", "502", "hangs", "revokes" or "recovered".
 absl::string_view PhaseName(Phase phase);
 
 // Returns whether the endpoint issues no working token.
@@ -34,30 +34,31 @@ struct Act {
   absl::Duration length;
 };
 
-// The phases of the outage, in order. The 502s last longer than a token
-// lives, and the revocations longer than a probe interval, so that every client
-// that still tries meets both.
+// The phases of the outage, in order. The 502s last longer than a token's life,
+// and the revocations longer than a probe interval, so that every client that
+// still tries experiences both.
 const std::vector<Act>& Script();
 
-// The clients' constants are those of production divided by this.
+// The clients' constants are production values divided by this.
 constexpr int kFactor = 20;
 
-// `expires_in` of the tokens, in whole seconds as RFC 6749 requires.
+// The `expires_in` of the tokens, in whole seconds as RFC 6749 requires.
 constexpr absl::Duration kTokenLife = absl::Seconds(4);
 
-// Returns the defaults of the library, divided by `factor`, without jitter, so
-// that the number of attempts in an outage has an exact bound.
+// Returns the defaults of the library divided by `factor`, without jitter, so
+// that the number of attempts in an outage has an exact limit.
 refreshable::RefreshPolicy ScaledPolicy(int factor);
 
-// Each client's threads, and the time from one call of a thread to its next.
+// The number of threads per client, and the time between the calls of one
+// thread.
 constexpr int kThreads = 8;
 constexpr absl::Duration kCallInterval = absl::Milliseconds(500 / kFactor);
-// How long one call of ours waits for a token.
+// How long a call of the Refreshable client waits for a token.
 constexpr absl::Duration kReadTimeout = absl::Milliseconds(5000 / kFactor);
-// How long the two others wait for the token endpoint to answer.
+// How long the other two clients wait for the token endpoint to answer.
 constexpr absl::Duration kHttpTimeout = absl::Milliseconds(30000 / kFactor);
-// After n failures the client that locks itself out waits 2^n of these; after
-// `kLockoutFailures` it gives up for good.
+// After n failures, the client that locks itself out waits for 2^n of these
+// units. After `kLockoutFailures` it gives up for good.
 constexpr absl::Duration kLockoutUnit = absl::Milliseconds(1000 / kFactor);
 constexpr int kLockoutFailures = 5;
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Url: an http or https address, in the parts that an HTTP client needs.
+// Url: an http or https URL, split into the parts that an HTTP client needs.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_OUTAGE_URL_H_
 #define REFRESHABLE_DOCS_EXAMPLES_OUTAGE_URL_H_
@@ -14,12 +14,12 @@ namespace refreshable_examples {
 
 struct Url {
   std::string origin;  // "https://example.org:8443"
-  std::string target;  // "/token?tenant=1"; "/" at least.
+  std::string target;  // "/token?tenant=1"; at least "/".
 };
 
-// Returns INVALID_ARGUMENT, with the reason, if `text` is no such address,
-// contains a user name (credentials do not belong in an address), or is https
-// and this program was built without TLS.
+// Returns INVALID_ARGUMENT, with the reason, if `text` is not such a URL,
+// contains a user name (credentials do not belong in a URL), or is https while
+// this program was built without TLS.
 absl::StatusOr<Url> ParseUrl(absl::string_view text);
 
 }  // namespace refreshable_examples

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The whole script in virtual time, for our client: the same server, policy,
-// call and verdict as in the program, without the network.
+// Runs the whole script in virtual time for the Refreshable client. Server,
+// policy, call and verdict are those of the program, but there is no network.
 
 #include <memory>
 #include <string>
@@ -31,7 +31,7 @@ using refreshable::FetchDone;
 using refreshable::ManualExecutor;
 using refreshable::Refreshable;
 
-// Asks the server without a network; where it would hang, never answers.
+// Asks the server directly. If the server would hang, never answers.
 class DirectSource final : public refreshable::TokenSource<std::string> {
  public:
   explicit DirectSource(OAuthServer* server) : server_(server) {}

@@ -71,7 +71,7 @@ Workload::Workload(Options options, Client* client,
   for (int i = 0; i < options.threads; ++i) {
     threads_.emplace_back([this, options, client, clock, scoreboard, i] {
       const Api api = options.make_api();
-      // Threads that all start at once would call all at once.
+      // Spreads the calls of threads that all start at the same time.
       absl::Duration next =
           clock->Now().since_boot + options.interval * i / options.threads;
       while (!stop_.WaitForNotificationWithTimeout(

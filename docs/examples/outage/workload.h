@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Workload: threads that call an API continuously, and their results.
+// Workload: threads that call an API continuously, and the results of their
+// calls.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_OUTAGE_WORKLOAD_H_
 #define REFRESHABLE_DOCS_EXAMPLES_OUTAGE_WORKLOAD_H_
@@ -35,8 +36,8 @@ enum class ApiResult {
 // Sends one request with this token. Used by one thread.
 using Api = std::function<ApiResult(const std::string& token)>;
 
-// The results of the calls. A call is one operation of the program: up to two
-// requests, the second after a 401.
+// The results of the calls. A call is one operation of the program and sends up
+// to two requests, the second after a 401.
 struct Tally {
   int64_t calls = 0;
   int64_t failed = 0;  // Calls that did not end with kOk.
@@ -55,7 +56,7 @@ class Scoreboard {
   void AddCall(bool good, const refreshable::Instant& end);
   void AddExpiredSent();
   void AddRejection(ApiResult result, bool was_expired);
-  // The endpoint works again, from this moment.
+  // Marks the moment at which the endpoint works again.
   void SetRecovered(const refreshable::Instant& now);
   Tally tally() const;
 
@@ -70,8 +71,8 @@ class Scoreboard {
 void MakeCall(Client& client, const Api& api, const refreshable::Clock& clock,
               Scoreboard& scoreboard);
 
-// Runs `threads` threads that each make a call every `interval`, or as soon as
-// the one before has ended. The destructor stops them.
+// Runs `threads` threads. Each makes a call every `interval`, or as soon as its
+// previous call has ended. The destructor stops them.
 class Workload {
  public:
   struct Options {

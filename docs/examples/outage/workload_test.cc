@@ -13,7 +13,7 @@
 namespace refreshable_examples {
 namespace {
 
-// Hands out tokens that expire at a given moment.
+// Returns tokens that expire at a given time.
 class FakeClient final : public ReplayingClient {
  public:
   absl::StatusOr<Bearer> Token() override {
@@ -34,7 +34,8 @@ class FakeClient final : public ReplayingClient {
 
 class MakeCallTest : public testing::Test {
  protected:
-  // One call, whose requests get `answers` in turn; returns how many were sent.
+  // Makes one call whose requests get `answers` in turn. Returns how many were
+  // sent.
   size_t Call(const std::vector<ApiResult>& answers) {
     size_t sent = 0;
     MakeCall(

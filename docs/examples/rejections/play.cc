@@ -19,7 +19,7 @@ using refreshable::Lease;
 using refreshable::ManualExecutor;
 using refreshable::Refreshable;
 
-// How long a caller waits for a token.
+// The timeout of a caller's read.
 constexpr absl::Duration kTimeout = absl::Seconds(30);
 
 bool IsRejected(int status) { return status == 401; }
@@ -40,7 +40,7 @@ class Program {
       const absl::Duration at = absl::Seconds(i) / play_.callers;
       if (at >= play_.length) break;
       const absl::Duration left = at - servers_.Elapsed();
-      // While the machine is suspended, nobody calls.
+      // Nobody calls while the machine is suspended.
       if (left < absl::ZeroDuration()) continue;
       executor_.AdvanceBy(left);
       absl::Duration start = at;
@@ -57,13 +57,13 @@ class Program {
       Call([this](Token token) { return servers_.Serve(token); },
            [this, start](int status) { servers_.OnGoodCall(start, status); });
     }
-    executor_.AdvanceBy(kTimeout);  // All calls end.
+    executor_.AdvanceBy(kTimeout);  // Lets all calls end.
     return servers_.outcome();
   }
 
  private:
-  // Calls `server` with a token, and `done` with what the caller gets in the
-  // end: an HTTP status, or 0 if nothing was sent.
+  // Calls `server` with a token, and then `done` with the final result for the
+  // caller: an HTTP status, or 0 if nothing was sent.
   template <typename Server, typename Done>
   void Call(Server server, Done done) {
     if (on_rejection_ != OnRejection::kRejectedRead) {
@@ -73,7 +73,7 @@ class Program {
           });
       return;
     }
-    // Where the endpoint answers at once, no caller waits for it.
+    // If the endpoint answers at once, no caller waits for it.
     if (play_.answers_after == absl::ZeroDuration()) {
       done(refreshable::CallWithToken(
                *token_, {kTimeout},
@@ -91,7 +91,7 @@ class Program {
         [done](absl::StatusOr<int> status) { done(status.value_or(0)); });
   }
 
-  // The other clients.
+  // The same for the other clients.
   template <typename Server, typename Done>
   void OnLease(Server server, Done done, absl::StatusOr<Lease<Token>> lease) {
     const int first = lease.ok() ? server(lease->token()) : 0;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Plays a program whose servers reject some of its calls, in virtual time.
+// Simulates a program whose servers reject some of its calls, in virtual time.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_REJECTIONS_PLAY_H_
 #define REFRESHABLE_DOCS_EXAMPLES_REJECTIONS_PLAY_H_
@@ -12,16 +12,16 @@
 
 namespace refreshable_examples {
 
-// What a client does when a server answers 401.
+// What a client does if a server answers 401.
 enum class OnRejection {
-  kRejectedRead,  // CallWithToken: reads a later token, and replays.
-  kWithdraw,      // Withdraws the token for everybody, reads, and replays.
-  kNothing,       // The caller gets the 401; only expiry replaces a token.
+  kRejectedRead,  // CallWithToken: reads a newer token and repeats.
+  kWithdraw,      // Withdraws the token for all, reads and repeats.
+  kNothing,       // Returns the 401; only expiry replaces a token.
 };
 
-// One program. It calls good servers once a second with each of its callers.
-// Moments are counted from its start, on the since-boot clock, by which the
-// servers judge too.
+// A simulated program. Each of its callers calls good servers once a second.
+// Times count from the start of the program on the since-boot clock, by which
+// the servers judge too.
 struct Play {
   absl::Duration length = absl::Hours(2);
   int callers = 1;
@@ -29,24 +29,24 @@ struct Play {
   // The longest wait between two attempts that rejections start.
   absl::Duration max_rejection_backoff = absl::Minutes(1);
 
-  // ---- The servers that are called with a token. ----
+  // ---- The servers that are called with a token ----
 
-  // A bad server that answers every call with 401 is called once in this time;
-  // infinite: there is none.
+  // The interval at which a bad server is called, which answers every call with
+  // 401; infinite if there is no such server.
   absl::Duration bad_period = absl::InfiniteDuration();
-  // A token is accepted only from this time after its issue on.
+  // A token is accepted only once it is this old.
   absl::Duration accepted_after;
-  // All tokens issued until then are revoked at these moments.
+  // At this moment all tokens issued so far are revoked.
   std::optional<absl::Duration> revoked_at;
   std::optional<absl::Duration> revoked_again_at;
-  // The source has one token that never changes. At this moment a server
-  // mistakenly rejects one call.
+  // If set, the source has one token that never changes, and at this moment a
+  // server mistakenly rejects one call.
   std::optional<absl::Duration> mistake_at;
 
-  // ---- The token endpoint. ----
+  // ---- The token endpoint ----
 
-  // How long it takes to answer; and whether a token counts as issued when it
-  // was asked for, or when the answer comes.
+  // How long it takes to answer, and whether a token counts as issued when it
+  // was requested or when the answer arrives.
   absl::Duration answers_after;
   bool issued_when_asked = false;
   // Between these moments it answers 503 or, if `retry_after` is not zero, 429
@@ -54,14 +54,14 @@ struct Play {
   absl::Duration down_from;
   absl::Duration down_until;
   absl::Duration retry_after;
-  // The source reads a file, which holds a token that is revoked at
-  // `revoked_at` and replaced at this moment.
+  // If set, the source reads a file. Its token is revoked at `revoked_at` and
+  // replaced at this moment.
   std::optional<absl::Duration> rotated_at;
 
-  // ---- The program's own clocks. ----
+  // ---- The program's own clocks ----
 
-  // At this moment its wall clock is set forward by `wall_step` (back, if
-  // negative), and its machine is suspended for `suspended`.
+  // At this moment the program's wall clock is set forward by `wall_step` (back
+  // if negative), and its machine is suspended for `suspended`.
   std::optional<absl::Duration> disturbed_at;
   absl::Duration wall_step;
   absl::Duration suspended;
@@ -69,28 +69,29 @@ struct Play {
 
 struct Outcome {
   int64_t good_calls = 0;  // Calls of the good servers.
-  int64_t failed = 0;      // Of those: ended without a 200.
-  // Of those: after the first issue, and the most after any later one. An issue
-  // that a rejection asked for belongs to the one before it.
+  int64_t failed = 0;      // Of these, those that ended without a 200.
+  // Of these, those after the first issue, and the most after any later one. An
+  // issue that was caused by a rejection belongs to the one before it.
   int64_t failed_after_first = 0;
   int64_t failed_after_later = 0;
   int64_t asked = 0;     // Calls of the token endpoint.
-  int64_t too_soon = 0;  // Of those: forbidden by its Retry-After.
-  int64_t minted = 0;    // Of those: a token was the answer.
+  int64_t too_soon = 0;  // Of these, those forbidden by its Retry-After.
+  int64_t minted = 0;    // Of these, those answered with a token.
   double asked_per_hour = 0;
   double minted_per_hour = 0;
-  // The longest time from the moment from which on a call could have succeeded
-  // again (a revocation, `rotated_at` or `down_until`, whichever is last) to
-  // the beginning of a call that failed, and on to the next call.
+  // The longest time from the moment at which a call could succeed again (a
+  // revocation, `rotated_at` or `down_until`, whichever is last) to the first
+  // call that followed the last failed one.
   absl::Duration healed_after;
 };
 
-// Plays it on one thread. The callers' calls are spread over each second.
+// Simulates it on one thread. The calls of the callers are spread over each
+// second.
 Outcome PlayThrough(const Play& play, OnRejection on_rejection);
 
-// Plays it for this library with a thread for each caller and one for the bad
-// server. In each second all of them call at the same time: what is counted
-// depends on how they race, what is promised does not.
+// Simulates it for this library with a thread for each caller and one for the
+// bad server. In each second all of them call at the same time. The counts
+// depend on how they race; the promises do not.
 Outcome PlayWithThreads(const Play& play);
 
 }  // namespace refreshable_examples

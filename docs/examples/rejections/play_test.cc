@@ -73,7 +73,7 @@ TEST(RejectionsTest, A9EverythingRevokedHealsAtOnce) {
   EXPECT_THAT(BrokenByOurs(play), IsEmpty());
 }
 
-// The refresh of the stale token runs from 5:02 to 5:06.
+// A refresh of the stale token runs from 5:02 to 5:06.
 TEST(RejectionsTest, A8RevokedWhileARefreshRuns) {
   for (const bool issued_when_asked : {false, true}) {
     Play play;
@@ -114,7 +114,7 @@ TEST(RejectionsTest, A13ClocksThatJump) {
   }
 }
 
-// Tokens turn stale after a minute; the last refresh runs from 1:02 to 1:06.
+// Tokens become stale after a minute. The last refresh runs from 1:02 to 1:06.
 TEST(RejectionsTest, A8ThreadsThatRace) {
   for (const int threads : {1, 8}) {
     Play play;
@@ -133,7 +133,7 @@ TEST(RejectionsTest, A8ThreadsThatRace) {
   }
 }
 
-// The other two ways to treat a 401 break what is promised, and are told.
+// The other two ways to handle a 401 break the promises, which is reported.
 TEST(VerdictTest, SaysWhatIsBroken) {
   Play play = OneBadServer(10);
   const Outcome withdrawn = PlayThrough(play, OnRejection::kWithdraw);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Prints what becomes of a program when servers reject its tokens, for this
-// library and for two other ways to treat a 401. Exits with 1 if this library
-// breaks what docs/when_the_server_says_401.md promises.
+// Prints what happens to a program when servers reject its tokens, for this
+// library and for two other ways to handle a 401. Exits with 1 if this library
+// breaks a promise of docs/when_the_server_says_401.md.
 
 #include <algorithm>
 #include <cstdint>
@@ -28,8 +28,8 @@ struct Row {
   Play play;
 };
 
-// What follows is filled in for each row: one caller, two hours, and a longest
-// wait of a minute, unless it says otherwise.
+// The rows. Unless a row says otherwise, there is one caller, two hours, and a
+// longest wait of a minute.
 std::vector<Row> Rows() {
   std::vector<Row> rows;
   const auto add = [&](const char* title) -> Play& {
@@ -89,7 +89,7 @@ std::vector<Row> RowsOfABrokenEndpoint() {
     Play play;
     play.answers_after = absl::Milliseconds(500);
     play.retry_after = retry_after;
-    // The token turns stale at 40 min.
+    // The token becomes stale at 40 min.
     play.down_from = absl::Minutes(35);
     play.down_until = absl::Minutes(50);
     play.revoked_at = absl::Minutes(38);
@@ -107,7 +107,7 @@ std::vector<Row> RowsOfABrokenEndpoint() {
 
 int broken = 0;
 
-// Says which promises are broken.
+// Prints the broken promises.
 void Check(const Play& play, const Outcome& ours, bool lockstep) {
   for (const std::string& sentence : Broken(play, ours, lockstep)) {
     ++broken;
@@ -135,7 +135,7 @@ void Print(const char* client, const Outcome& outcome) {
                outcome.asked_per_hour, Healed(outcome));
 }
 
-// Each row for all clients.
+// Runs each row for all clients.
 void Compare(const std::vector<Row>& rows) {
   absl::PrintF("%-27s %-15s %10s %10s  %10s\n", "", "  calls failed",
                "tokens/h", "fetches/h", "to heal");
@@ -175,9 +175,9 @@ void EveryPeriod() {
   }
 }
 
-// The limits are 3 d after the first issue, counted in each caller's calls, and
-// d and one call after each later one. The first is rounded up: a call that is
-// made with a token at its very issue fails however short d is.
+// The limits, counted in calls of each caller, are 3 d after the first issue
+// and d plus one call after each later one. The first limit is rounded up: a
+// call made at the very issue of a token fails however short d is.
 void EveryDelay() {
   absl::PrintF(
       "\nTokens are accepted d after their issue, two hours; calls failed after"
@@ -243,7 +243,7 @@ void EveryMomentOfARefresh() {
   }
 }
 
-// The token is revoked at 38 min, and turns stale at 40 min.
+// The token is revoked at 38 min, and becomes stale at 40 min.
 void EveryEndOfAnOutage() {
   absl::PrintF(
       "\nThe endpoint works again after 45:00, 45:10, ... 55:00; the longest "
@@ -283,7 +283,7 @@ void BothClocks() {
       if (kind == 1) play.wall_step = absl::Hours(-2);
       if (kind == 2) play.suspended = absl::Minutes(10);
       for (int moment = 1; moment <= 20; ++moment) {
-        // Among them 20 s after a revocation.
+        // One of these moments is 20 s after a revocation.
         play.disturbed_at =
             moment == 20 && play.revoked_at.has_value()
                 ? *play.revoked_at + absl::Seconds(20)
@@ -298,7 +298,7 @@ void BothClocks() {
   }
 }
 
-// Tokens of ten minutes here, which turn stale after five.
+// Here tokens live for ten minutes and become stale after five.
 std::vector<Row> RowsForThreads() {
   Play base;
   base.length = absl::Minutes(8);
@@ -371,7 +371,7 @@ void WithThreads() {
 
 int main() {
   using namespace refreshable_examples;  // NOLINT
-  // A third of the time without NDEBUG.
+  // Without NDEBUG, deadlock detection would take a third of the time.
   absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
   Compare(Rows());
   Compare(RowsOfABrokenEndpoint());

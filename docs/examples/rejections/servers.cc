@@ -99,7 +99,7 @@ int Servers::Serve(Token issued) {
     absl::MutexLock lock(&mutex_);
     return std::exchange(mistaken_, true) ? 200 : 401;
   }
-  // What is read from a file does not expire.
+  // A token from the file does not expire.
   if (play_.rotated_at.has_value()) return 200;
   return now - issued < play_.accepted_after || now - issued >= play_.token_life
              ? 401
@@ -115,7 +115,7 @@ void Servers::OnGoodCall(absl::Duration start, int status) {
   int64_t& most =
       issues_ <= 1 ? outcome_.failed_after_first : outcome_.failed_after_later;
   most = std::max(most, failed_since_);
-  // Before these nothing can be put right.
+  // Before these moments no call can succeed.
   if (Down(start) || start < play_.rotated_at.value_or(start)) return;
   absl::Duration since = -absl::InfiniteDuration();
   for (const auto& moment :

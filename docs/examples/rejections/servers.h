@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The servers of a Play, and the account of what became of its calls.
+// The servers of a Play, and a record of the results of its calls.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_REJECTIONS_SERVERS_H_
 #define REFRESHABLE_DOCS_EXAMPLES_REJECTIONS_SERVERS_H_
@@ -20,31 +20,33 @@
 
 namespace refreshable_examples {
 
-// A token is the moment of its issue.
+// A token is represented by the time of its issue.
 using Token = absl::Duration;
 
 // Thread-safe.
 class Servers {
  public:
-  // `executor` tells the time and must outlive this.
+  // `executor` has the time and must outlive this object.
   Servers(const Play& play, refreshable::ManualExecutor* executor)
       : play_(play), executor_(executor) {}
   Servers(const Servers&) = delete;
   Servers& operator=(const Servers&) = delete;
 
-  // The Refreshable whose source is the token endpoint. This must outlive it.
+  // Returns a Refreshable whose source is the token endpoint. This object must
+  // outlive it.
   std::unique_ptr<refreshable::Refreshable<Token>> MakeRefreshable();
 
-  // Since the start of the play.
+  // Returns the time since the start of the play.
   absl::Duration Elapsed() const;
 
-  // When the endpoint answers the latest of its calls, or did.
+  // Returns when the endpoint answers, or answered, its latest call.
   absl::Duration NextAnswer() const;
 
-  // What a good server answers now: an HTTP status.
+  // Returns the HTTP status that a good server answers now.
   int Serve(Token issued);
 
-  // A call of a good server that began at `start` has ended with `status`.
+  // Records that a call of a good server that began at `start` ended with
+  // `status`.
   void OnGoodCall(absl::Duration start, int status);
 
   Outcome outcome() const;
@@ -52,10 +54,10 @@ class Servers {
  private:
   class Endpoint;
 
-  // The answer to a call of the endpoint that begins now.
+  // Returns the answer to a call of the endpoint that begins now.
   absl::StatusOr<refreshable::Credential<Token>> Mint(
       const refreshable::FetchContext& context);
-  // Whether the endpoint is down, or throttles.
+  // Returns whether the endpoint is down or throttling.
   bool Down(absl::Duration at) const {
     return at >= play_.down_from && at < play_.down_until;
   }
@@ -68,7 +70,8 @@ class Servers {
   absl::Duration next_answer_ ABSL_GUARDED_BY(mutex_);
   // A Retry-After forbids calls of the endpoint before this.
   absl::Duration not_before_ ABSL_GUARDED_BY(mutex_);
-  // Issues that no rejection asked for, and the calls failed since the last.
+  // Issues that no rejection caused, and the calls that failed since the last
+  // one.
   int issues_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t failed_since_ ABSL_GUARDED_BY(mutex_) = 0;
   bool mistaken_ ABSL_GUARDED_BY(mutex_) = false;

@@ -22,7 +22,8 @@ using refreshable::ManualExecutor;
 using refreshable::Refreshable;
 
 // The thread that calls `Run` moves the time and runs the executor's tasks. The
-// callers' threads make one call each in every round, which is a second long.
+// threads of the callers make one call each in every round, which lasts a
+// second.
 class ThreadedProgram {
  public:
   explicit ThreadedProgram(const Play& play)
@@ -77,7 +78,7 @@ class ThreadedProgram {
         .value_or(0);
   }
 
-  // False if there is no such round any more.
+  // Returns false if the program ends before that round.
   bool AwaitRound(int64_t round) {
     absl::MutexLock lock(&mutex_);
     while (round_ < round && !over_) changed_.Wait(&mutex_);
@@ -103,7 +104,8 @@ class ThreadedProgram {
       executor_.RunUntilIdle();
       const int64_t calling = this->calling();
       if (calling == 0) return;
-      // Time moves only if all that still call wait for the endpoint.
+      // Time moves only if all threads that are still calling wait for the
+      // endpoint.
       const absl::Duration left = servers_.NextAnswer() - servers_.Elapsed();
       if (left > absl::ZeroDuration() && token_->health().waiters == calling) {
         executor_.AdvanceBy(left);
@@ -122,7 +124,8 @@ class ThreadedProgram {
   mutable absl::Mutex mutex_;
   absl::CondVar changed_;
   int64_t round_ ABSL_GUARDED_BY(mutex_) = 0;
-  int64_t calling_ ABSL_GUARDED_BY(mutex_) = 0;  // Threads, in this round.
+  // The threads calling in this round.
+  int64_t calling_ ABSL_GUARDED_BY(mutex_) = 0;
   bool over_ ABSL_GUARDED_BY(mutex_) = false;
 };
 

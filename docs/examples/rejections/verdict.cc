@@ -12,38 +12,39 @@
 namespace refreshable_examples {
 namespace {
 
-constexpr absl::Duration kPeriod = absl::Seconds(1);  // Of a caller's calls.
+// The time between two calls of one caller.
+constexpr absl::Duration kPeriod = absl::Seconds(1);
 
-// So many calls are made within `time`, rounded up to whole calls: a call that
-// is made with a token at its very issue fails however soon that is accepted.
+// Returns the number of calls within `time`, rounded up to whole calls: a call
+// made at the very issue of a token fails however soon the token is accepted.
 int64_t Calls(const Play& play, absl::Duration time, bool lockstep) {
   const double each = absl::FDivDuration(time, kPeriod);
   return static_cast<int64_t>(lockstep ? std::ceil(each) * play.callers
                                        : std::ceil(each * play.callers));
 }
 
-// Whether attempts that rejections started may already be far apart when a
+// Returns whether attempts caused by rejections may already be far apart when a
 // token is revoked, or is still rejected when the endpoint works again.
 bool RowInProgress(const Play& play) {
   return play.bad_period < absl::InfiniteDuration() ||
          play.rotated_at.has_value() || play.down_until > play.down_from;
 }
 
-// From a revocation on, calls may fail for so long.
+// Returns how long calls may fail after a revocation.
 absl::Duration MayFailFor(const Play& play) {
   if (RowInProgress(play)) {
     return std::max(play.max_rejection_backoff,
                     play.retry_after + play.answers_after) +
            kPeriod;
   }
-  // A refresh that runs at that moment may bring a token that was revoked
-  // before it arrived; the next one starts when it is rejected.
+  // A refresh that runs at that moment may return a token that is already
+  // revoked. The next attempt starts when that token is rejected.
   if (play.issued_when_asked) return play.answers_after + kPeriod;
   return absl::ZeroDuration();
 }
 
-// The most attempts that rejections start within `time`: 2, 4, 8 ... s apart,
-// up to `longest`.
+// Returns the most attempts that rejections start within `time`: 2, 4, 8 ... s
+// apart, up to `longest`.
 int64_t LongestRow(absl::Duration time, absl::Duration longest) {
   int64_t attempts = 0;
   absl::Duration wait = absl::Seconds(2);
@@ -54,9 +55,9 @@ int64_t LongestRow(absl::Duration time, absl::Duration longest) {
   return attempts;
 }
 
-// The most calls of the endpoint.
+// Returns the maximum number of calls of the endpoint.
 int64_t MayAsk(const Play& play) {
-  // In two hours, if tokens are not accepted at once.
+  // This is the number in two hours, if tokens are not accepted at once.
   if (play.accepted_after > absl::ZeroDuration()) return 8;
   const absl::Duration stale_after =
       play.token_life - std::min(play.token_life / 2, absl::Minutes(20));
@@ -71,9 +72,9 @@ int64_t MayAsk(const Play& play) {
     // A refresh may bring a token that was revoked meanwhile.
     if (play.issued_when_asked) ++most;
   }
-  // A stale token's refresh is tried again once a minute.
+  // The refresh of a stale token is retried once a minute.
   most += (play.down_until - play.down_from) / absl::Minutes(1);
-  // A clock that jumps ends a token early.
+  // A clock that jumps ends the life of a token early.
   if (play.disturbed_at.has_value()) ++most;
   return most;
 }

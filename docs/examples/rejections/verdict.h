@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What this library promises of a Play.
+// What this library promises for a Play.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_REJECTIONS_VERDICT_H_
 #define REFRESHABLE_DOCS_EXAMPLES_REJECTIONS_VERDICT_H_
@@ -12,7 +12,7 @@
 
 namespace refreshable_examples {
 
-// A sentence for each promise that is broken. `lockstep` says that all callers
+// Returns a sentence for each broken promise. `lockstep` means that all callers
 // call at the same moment.
 std::vector<std::string> Broken(const Play& play, const Outcome& outcome,
                                 bool lockstep);

@@ -1,31 +1,32 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What each of the shared objects exports that two_copies_test loads. A copy of
-// the library is linked into each of them.
+// The interface that each shared object loaded by two_copies_test exports. A
+// copy of the library is linked into each of them.
 
 #ifndef REFRESHABLE_TESTS_COPIES_PLUGIN_H_
 #define REFRESHABLE_TESTS_COPIES_PLUGIN_H_
 
-// Exported although the rest is compiled with -fvisibility=hidden.
+// Exports a function even if the rest is compiled with -fvisibility=hidden.
 #define REFRESHABLE_PLUGIN extern "C" __attribute__((visibility("default")))
 
 namespace refreshable {
 
 struct PluginApi {
-  // Makes the copy work as it does without membarrier(2). Called before all
-  // others, or not at all. May be null.
+  // Makes the copy behave as it does without membarrier(2). If called at all,
+  // it must be called before the other functions. May be null.
   void (*force_symmetric)();
   // Replaces the published token.
   void (*publish)();
-  // A lease on the published token, which any copy may release.
+  // Returns a lease on the published token. Any copy may release it.
   void* (*read)();
   void (*release)(void* lease);
-  // How many tokens that this copy made are alive.
+  // Returns how many tokens made by this copy are alive.
   int (*alive)();
-  // Whether a read needs no call. Only after the calling thread has read.
+  // Returns whether a read needs no call. The calling thread must have read
+  // before.
   bool (*reads_are_fast)();
-  // Ends the copy's threads and destroys what it holds. Called last, before the
-  // shared object is unloaded. `GetPlugin` makes everything anew.
+  // Ends the copy's threads and destroys its objects. Must be the last call
+  // before the shared object is unloaded. `GetPlugin` creates everything anew.
   void (*end)();
 };
 

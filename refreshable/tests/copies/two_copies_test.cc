@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Clause R12 in a process that has two copies of the library: plug-ins that
-// link it statically. A token was freed while its lease was held: the two
-// shared what a thread keeps about itself, and nothing else.
+// link it statically. A token was freed while a lease on it was held, because
+// the two copies shared only the data that a thread keeps about itself.
 //
 // With REFRESHABLE_HOST_HAS_A_COPY, one of the two is the program itself.
 //
@@ -30,9 +30,9 @@
 namespace refreshable {
 namespace {
 
-// A plug-in, in two files, as the loader loads no file twice.
+// A plug-in. It exists as two files because the loader loads no file twice.
 struct Plugin {
-  // The program itself is the one that has no file.
+  // The program itself is the plug-in without files.
   bool host() const { return first.empty(); }
   bool Has(const char* part) const {
     return name.find(part) != std::string::npos;
@@ -63,7 +63,7 @@ void AddPlugin(const std::string& path) {
   std::filesystem::copy_file(path, Plugins().back().second);
 }
 
-// What a child process finds wrong is printed, and makes it fail.
+// Set by a failed check in a child process, which also prints the check.
 bool failed = false;
 #define CHECK_THAT(condition)                                         \
   do {                                                                \
@@ -87,7 +87,7 @@ int ExitCodeOfChild(const std::function<void()>& body) {
   return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
-// A shared object that is loaded.
+// A loaded shared object.
 class Copy {
  public:
   Copy(std::string path, int flags) : path_(std::move(path)) { Load(flags); }
@@ -128,8 +128,8 @@ class Copy {
   const PluginApi* api_ = nullptr;
 };
 
-// A lease outlives its replacement, and nothing outlives the lease.
-// `Releaser` is where it is released.
+// Checks that a lease keeps its token alive after the token is replaced, and
+// that the token is freed when `releaser` releases the lease.
 void HoldReplaceRelease(const Copy& copy, const Copy& releaser) {
   const int before = copy->alive();
   void* const lease = copy->read();
@@ -148,7 +148,7 @@ void UseBoth(const Copy& a, const Copy& b) {
     HoldReplaceRelease(a, b);
     HoldReplaceRelease(b, a);
   }
-  // Both at once, and more than a thread has slots for.
+  // Holds one lease, several, and more than a thread has slots for.
   for (int count : {1, 5, 10}) {
     const int a_before = a->alive(), b_before = b->alive();
     std::vector<void*> a_leases, b_leases;
@@ -179,8 +179,8 @@ struct Flags {
 constexpr Flags kFlags[] = {
     {"BothLocal", RTLD_LAZY | RTLD_LOCAL, RTLD_LAZY | RTLD_LOCAL},
     {"BothGlobal", RTLD_LAZY | RTLD_GLOBAL, RTLD_LAZY | RTLD_GLOBAL},
-    // What the first one calls for the first time later than this may be found
-    // in the second one.
+    // With lazy binding, functions that the first plug-in calls for the first
+    // time after the second was loaded may be bound to the second.
     {"LocalThenGlobal", RTLD_LAZY | RTLD_LOCAL, RTLD_LAZY | RTLD_GLOBAL},
     {"GlobalThenLocal", RTLD_NOW | RTLD_GLOBAL, RTLD_NOW | RTLD_LOCAL},
 };
@@ -233,7 +233,7 @@ TEST(TwoCopiesTest, R12ACopyWorksAlone) {
   }
 }
 
-#ifndef ABSL_HAVE_THREAD_SANITIZER  // There reads are never fast.
+#ifndef ABSL_HAVE_THREAD_SANITIZER  // Reads are never fast under TSan.
 // After a thread's first read through a copy, no other copy makes its reads
 // slow again.
 TEST(TwoCopiesTest, R1ReadsAreFastInBothCopies) {
@@ -258,7 +258,7 @@ TEST(TwoCopiesTest, R1ReadsAreFastInBothCopies) {
 }
 #endif
 
-// Leases end in another thread than the one that read, which has ended.
+// The thread that took the leases has ended when another thread releases them.
 TEST(TwoCopiesTest, R12ALeaseOutlivesItsThreadInEitherCopy) {
   ForEachPair([](Copy& a, Copy& b) {
     void* a_lease = nullptr;
@@ -284,7 +284,7 @@ TEST(TwoCopiesTest, R12ALeaseOutlivesItsThreadInEitherCopy) {
 
 #if !defined(ABSL_HAVE_ADDRESS_SANITIZER) && \
     !defined(ABSL_HAVE_THREAD_SANITIZER)
-// Parent and child go on with leases that were held over the fork, while
+// Parent and child continue to use leases that were held across the fork, while
 // another thread is inside both copies.
 TEST(TwoCopiesTest, E4BothCopiesGoOnAfterFork) {
   ForEachPair([](Copy& a, Copy& b) {
@@ -300,7 +300,7 @@ TEST(TwoCopiesTest, E4BothCopiesGoOnAfterFork) {
       a->publish();
       a->release(b_lease);
       b->release(a_lease);
-      // The other thread's leases stay held in the child.
+      // The leases of the other thread stay held in the child.
       for (int i = 0; i < 3; ++i) {
         HoldReplaceRelease(a, b);
         HoldReplaceRelease(b, a);
@@ -323,10 +323,10 @@ TEST(TwoCopiesTest, E4BothCopiesGoOnAfterFork) {
 }
 #endif
 
-// Whether the loader unloads the plug-in. It unloads no shared object that
-// defines a symbol which is unique in the process (STB_GNU_UNIQUE), and GCC
-// makes such symbols of what the headers of std and Abseil have of static
-// variables in inline functions, unless a version script makes them local.
+// Returns whether the loader unloads the plug-in. The loader keeps a shared
+// object that defines a symbol unique in the process (STB_GNU_UNIQUE). GCC
+// makes such symbols of static variables in inline functions of the standard
+// library and Abseil, unless a version script makes them local.
 bool CanBeUnloaded([[maybe_unused]] const Plugin& plugin) {
 #ifndef __clang__
   if (plugin.whole()) return plugin.Has("whole_hidden");
@@ -334,8 +334,8 @@ bool CanBeUnloaded([[maybe_unused]] const Plugin& plugin) {
   return true;
 }
 
-// What a shared object leaves behind when it is unloaded: no thread, no handler
-// of fork(), and nothing that the end of a thread would call.
+// An unloaded shared object must leave no thread, no fork() handler and no
+// thread-exit handler behind.
 TEST(TwoCopiesTest, E1ACopyCanBeUnloaded) {
   for (const Plugin& plugin : Plugins()) {
     if (plugin.host()) continue;
@@ -360,7 +360,7 @@ TEST(TwoCopiesTest, E1ACopyCanBeUnloaded) {
             while (!used) std::this_thread::yield();
             if (thread_ends_first) user.join();
             a.Unload();
-            // A thread that has a record in it keeps it.
+            // A thread that has a record in the copy keeps it loaded.
             if (!kHostHasACopy) CHECK_THAT(!has_record || a.loaded());
             unloaded = true;
             if (!thread_ends_first) user.join();
@@ -388,7 +388,8 @@ TEST(TwoCopiesTest, E1ACopyCanBeUnloaded) {
 }  // namespace refreshable
 
 #ifdef ABSL_HAVE_ADDRESS_SANITIZER
-// AddressSanitizer takes two copies for a breach of the One Definition Rule.
+// AddressSanitizer reports two copies as a violation of the One Definition
+// Rule.
 extern "C" const char* __asan_default_options() {
   return "detect_odr_violation=0";
 }

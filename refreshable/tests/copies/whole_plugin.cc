@@ -20,9 +20,9 @@
 
 namespace refreshable {
 
-// A token whose owners can be counted. It has a name outside this file, so that
-// the linker may bind one plug-in's instances of the library's templates to
-// those of the other, as it may for std::string.
+// A token that counts its instances. It has external linkage so that the linker
+// may bind one plug-in's instantiations of the library's templates to those of
+// the other, as it may for std::string.
 class PluginToken {
  public:
   explicit PluginToken(std::atomic<int>* alive) : alive_(alive) { ++*alive_; }
@@ -78,8 +78,8 @@ class Whole {
   }
 
  private:
-  // Waits for a token, and for the thread that refreshed, which may still be
-  // freeing what it replaced. It must be the executor's only such thread.
+  // Waits for a token, and for the thread that refreshed it, which may still be
+  // freeing the previous token. The executor must have only one such thread.
   void Await() {
     *refreshable_->Get();
     std::promise<void> ended;

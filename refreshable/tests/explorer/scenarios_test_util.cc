@@ -20,8 +20,8 @@ using namespace refreshable_testing::schedule;  // NOLINT: its vocabulary.
 
 absl::Duration S(double seconds) { return absl::Seconds(seconds); }
 
-// A token of 400 s: stale at 200, expired at 360, its expiry at 400. Then
-// `since` passes.
+// Publishes a token that is stale after 200 s, expired after 360 s and whose
+// expiry is at 400 s. Then lets `since` pass.
 std::function<void(World&)> Held(absl::Duration since) {
   return [=](World& world) {
     world.Hold(S(400));
@@ -29,20 +29,20 @@ std::function<void(World&)> Held(absl::Duration since) {
   };
 }
 
-// Without one, somebody waits for the source.
+// There is no token yet, and a reader waits for the source.
 void FirstRead(World& world) {
   world.ReadAsync();
   world.RunUntilIdle();
 }
 
-// Stale, and a background attempt has begun.
+// The token is stale, and a background attempt has started.
 void StaleAttempt(World& world) {
   Held(S(210))(world);
   world.ReadAsync();
   world.RunUntilIdle();
 }
 
-// After `since` of the token's life it was rejected, and an attempt has begun.
+// The token was rejected when it was `since` old, and an attempt has started.
 std::function<void(World&)> RejectedAttempt(absl::Duration since) {
   return [=](World& world) {
     Held(since)(world);
@@ -59,7 +59,8 @@ RefreshPolicy Exhausts(OnExhausted on_exhausted) {
   return policy;
 }
 
-// So long that it shows when a wait of the row ends early, or is forgotten.
+// Waits in this policy are so long that one that ends early, or is forgotten,
+// shows.
 RefreshPolicy WaitsLong() {
   RefreshPolicy policy;
   policy.retry.initial_backoff = policy.retry.max_backoff = S(300);
@@ -73,7 +74,8 @@ std::vector<NamedScenario> Make() {
     all.push_back({std::move(name), {}});
     return all.back().scenario;
   };
-  // Faults of rejected reads show after few steps, and these have many.
+  // Faults of rejected reads appear after few steps, and these scenarios have
+  // many steps to choose from.
   const auto add_rejected = [&](std::string name) -> Scenario& {
     Scenario& scenario = add(std::move(name));
     all.back().depth = 4;
@@ -129,7 +131,7 @@ std::vector<NamedScenario> Make() {
     FirstRead(world);
     world.TakeTimers(false);
     world.TakeTimers(true);
-    world.AdvanceBy(S(30));  // Its time is up: it is to be retried.
+    world.AdvanceBy(S(30));  // The attempt has timed out; a retry is due.
   };
   late.steps = {ReadAsync(), Pass(S(2))};
 
@@ -137,7 +139,7 @@ std::vector<NamedScenario> Make() {
   hung.policy.max_abandoned_calls = 1;
   hung.given = [](World& world) {
     FirstRead(world);
-    world.AdvanceBy(S(32));  // It has hung, and a second was not called.
+    world.AdvanceBy(S(32));  // The call has hung, and no second call was made.
   };
   hung.steps = {Pass(S(60)), ReadAsync(), Reset()};
 
@@ -206,7 +208,7 @@ std::vector<NamedScenario> Make() {
                  Reset()};
 
   Scenario& generations = add_rejected("A7WhatAReadRejects");
-  generations.policy.background_refresh = false;  // Does not matter (A9).
+  generations.policy.background_refresh = false;  // Must not matter (A9).
   generations.given = [](World& world) {
     Held(S(5))(world);
     world.Install(S(400));
@@ -240,7 +242,7 @@ std::vector<NamedScenario> Make() {
   permission.given = [](World& world) {
     StaleAttempt(world);
     world.AnswerCall(0, Fail());
-    world.RunUntilIdle();  // In the cooldown.
+    world.RunUntilIdle();  // The cooldown has begun.
   };
   permission.steps = {RejectAsync(), RejectBlocking(), Pass(S(2)), Reset()};
 

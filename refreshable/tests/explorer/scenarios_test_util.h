@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The scenarios that the schedule explorer runs in every order, here and with
-// faults planted.
+// The scenarios that the schedule explorer runs in every schedule, both here
+// and with planted faults.
 
 #ifndef REFRESHABLE_TESTS_EXPLORER_SCENARIOS_TEST_UTIL_H_
 #define REFRESHABLE_TESTS_EXPLORER_SCENARIOS_TEST_UTIL_H_
@@ -15,9 +15,9 @@
 namespace refreshable {
 
 struct NamedScenario {
-  std::string name;  // Begins with the clause that it is about.
+  std::string name;  // Begins with the clause that it tests.
   refreshable_testing::schedule::Scenario scenario;
-  // How many steps schedule_test goes, if it is not told otherwise.
+  // The number of steps that schedule_test explores by default.
   int depth = 5;
 };
 

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Scenarios that nobody thought of: policies, steps and answers are drawn by a
-// seed, and each scenario is run in every schedule of a few steps. These
-// arguments run more of them, others, or deeper ones (`--config=deep` compiles
-// for it):
+// Random scenarios: policies, steps and answers are drawn from a seed, and each
+// scenario is run in every schedule of a few steps. These arguments run more,
+// other or deeper scenarios (`--config=deep` turns on optimization):
 // `--test_arg=--scenarios=1000 --test_arg=--seed=7 --test_arg=--depth=6`.
 // A scenario that fails prints the arguments that run it again.
 
@@ -212,7 +211,8 @@ TEST(ScheduleRandomTest, T4EveryOrderOfScenariosDrawnByASeed) {
 
 int main(int argc, char** argv) {
   testing::InitGoogleTest(&argc, argv);
-  // There is one thread. Looking for deadlocks takes a fifth of the time.
+  // There is only one thread. Deadlock detection would take a fifth of the
+  // time.
   absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
   for (int i = 1; i < argc; ++i) {
     absl::string_view argument = argv[i];

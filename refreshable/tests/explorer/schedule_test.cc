@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Runs every scenario in every order, to its own depth or to that which
-// `--test_arg=--depth=8` sets (`--config=deep` compiles for it). One in 16
-// merges of two states is rechecked; `--test_arg=--recheck=1` rechecks all.
+// Runs every scenario in every schedule, to the scenario's own depth or to the
+// depth that `--test_arg=--depth=8` sets (`--config=deep` turns on
+// optimization). One in 16 merges of two states is rechecked;
+// `--test_arg=--recheck=1` rechecks all.
 
 #include <algorithm>
 #include <iostream>
@@ -27,7 +28,7 @@ constexpr int kMost = 4;  // They take some ten times as long.
 #else
 constexpr int kMost = 5;
 #endif
-int depth = 0;  // 0: each scenario's own.
+int depth = 0;  // 0 means each scenario's own depth.
 int recheck = 16;
 
 class ScheduleTest : public testing::TestWithParam<NamedScenario> {};
@@ -50,7 +51,8 @@ INSTANTIATE_TEST_SUITE_P(All, ScheduleTest, testing::ValuesIn(Scenarios()),
 
 int main(int argc, char** argv) {
   testing::InitGoogleTest(&argc, argv);
-  // There is one thread. Looking for deadlocks takes a fifth of the time.
+  // There is only one thread. Deadlock detection would take a fifth of the
+  // time.
   absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
   for (int i = 1; i < argc; ++i) {
     absl::string_view argument = argv[i];

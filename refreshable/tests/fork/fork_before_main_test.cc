@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Clause E4 for a program that refreshes and forks before main. Its variables
-// may be initialised before the library's. The library had then not yet
+// may be initialized before the library's. In that case the library had not yet
 // registered its fork handlers, and the child waited for threads of its parent.
-// Left out under the sanitizers, because the parent has threads when it forks.
+// This test is excluded under the sanitizers because the parent has threads
+// when it forks.
 
 #include <sys/wait.h>
 #include <unistd.h>

@@ -2,9 +2,10 @@
 //
 // Clause E4: a fork() whose child only executes another program, or reads,
 // while other threads of the parent are inside absl::Mutex. In builds without
-// NDEBUG absl::Mutex records each acquisition under a lock of its own, and a
-// child that used one would wait there for a thread that does not exist in it.
-// (With NDEBUG there is nothing to wait for, and these tests cannot fail.)
+// NDEBUG, absl::Mutex records each acquisition under an internal lock. A child
+// that used a mutex could wait for that lock forever, because the thread that
+// holds it does not exist in the child. (With NDEBUG there is no such lock, and
+// these tests cannot fail.)
 
 #include <signal.h>
 #include <sys/wait.h>
@@ -43,11 +44,11 @@ bool EndsWell(pid_t child) {
   return false;
 }
 
-// Makes up to `forks` children that call `holds`, until one does not return
-// true. Returns how many did.
+// Forks up to `forks` children that call `holds`, and stops at the first one in
+// which it does not return true. Returns how many returned true.
 int EndWell(int forks, const std::function<bool()>& holds) {
   struct sigaction interrupt = {};
-  interrupt.sa_handler = [](int) {};  // waitpid returns.
+  interrupt.sa_handler = [](int) {};  // Interrupts waitpid.
   EXPECT_EQ(sigaction(SIGALRM, &interrupt, nullptr), 0);
   std::atomic<bool> stop{false};
   std::vector<std::thread> threads;

@@ -96,7 +96,7 @@ TEST(ForkStressTest, E4ChildReadsWhileTheParentsThreadsAreInsideEveryCall) {
       }),
       {executor.get(), policy});
   std::atomic<bool> stop{false};
-  // Each thread has been through everything once before the first fork.
+  // Every thread has used each call once before the first fork.
   constexpr int kReaders = 3;
   absl::BlockingCounter started(kReaders);
   std::vector<std::thread> readers;
@@ -133,7 +133,7 @@ TEST(ForkStressTest, E4ChildReadsWhileTheParentsThreadsAreInsideEveryCall) {
 // Blocks the first thread that enters it.
 class Gate {
  public:
-  // Waits for the thread that `Hold` started.
+  // Releases the thread that `Hold` started and waits for it.
   void Open() {
     open_ = true;
     thread_.join();
@@ -156,7 +156,7 @@ class Gate {
   std::thread thread_;
 };
 
-// The child's events waited for a thread that was sending the parent's.
+// The child could send no event until a thread of the parent had sent its own.
 TEST(ForkStressTest, S1TheChildsEventsAreToldThoughTheParentIsTellingOne) {
   ManualExecutor executor;
   Gate gate;

@@ -33,9 +33,9 @@ using lifecycle_testing::MakeSource;
 using lifecycle_testing::Strings;
 using refreshable_testing::Observe;
 
-// The token's check time was postponed to the end of a refresh that only the
-// parent has. The child's reads did not consult the machine, started no refresh
-// and had no timer until the token had expired.
+// The token's check time had been postponed to the end of a refresh that exists
+// only in the parent. The child's reads did not consult the machine, started no
+// refresh and had no timer until the token had expired.
 TEST(ForkTest, E4ChildRefreshesTheStaleTokenThatItsParentIsRefreshing) {
   ManualExecutor executor;
   auto held = std::make_shared<lifecycle_testing::HeldSource>();
@@ -58,8 +58,8 @@ TEST(ForkTest, E4ChildRefreshesTheStaleTokenThatItsParentIsRefreshing) {
   held->Drop(0);
 }
 
-// If the child needed its timer at the same moment as the parent, the timer was
-// believed to be armed.
+// If parent and child needed a timer for the same moment, the child assumed
+// that its timer was already armed.
 TEST(ForkTest, E4TheChildHasATimerOfItsOwn) {
   ManualExecutor executor;
   RefreshPolicy policy;
@@ -77,7 +77,7 @@ TEST(ForkTest, E4TheChildHasATimerOfItsOwn) {
   }));
 }
 
-// health() in the child reported the refresh and the readers of the parent.
+// In the child, health() reported the parent's refresh and readers.
 TEST(ForkTest, E4ChildSaysNothingOfTheParentsRefresh) {
   ManualExecutor executor;
   auto held = std::make_shared<lifecycle_testing::HeldSource>();
@@ -163,7 +163,7 @@ TEST(ForkTest, F8ChildrenDrawTheirJitterAnewUnlessTheyAreSeeded) {
   }
 }
 
-// The child's probe had to wait as if the parent's probe had been its own.
+// The child's probe was delayed as if the parent's probe had been its own.
 TEST(ForkTest, E4TheChildMayProbeThoughTheParentIsProbing) {
   ManualExecutor executor;
   const auto held = std::make_shared<lifecycle_testing::HeldSource>();
@@ -187,7 +187,7 @@ TEST(ForkTest, E4TheChildMayProbeThoughTheParentIsProbing) {
   held->Drop(1);
 }
 
-// The handlers of fork() waited for a lock that was held around user code.
+// The fork() handlers waited for a lock that was held around user code.
 TEST(ForkTest, E4AChildThatIsForkedInTheUsersCodeMayGoOnToAnotherProgram) {
   std::vector<pid_t> children;
   const auto fork_and_exec = [&] {

@@ -29,7 +29,7 @@ using ::testing::AllOf;
 using ::testing::Each;
 using ::testing::ElementsAre;
 
-// Six retries after the first attempt: 2, 4, 8, 16, 32, 60 s.
+// Up to six retries follow the first attempt, after 2, 4, 8, 16, 32 and 60 s.
 RefreshPolicy ColonyPolicy() {
   RefreshPolicy policy;
   policy.jitter = 0;
@@ -61,7 +61,8 @@ TEST_F(ColonyParityTest, L2ThreeFailuresAndThenAToken) {
   for (int i = 0; i < 3; ++i) source_.Answer(Http(502));
   source_.Answer("t1", absl::Hours(1));
   EXPECT_THAT(token->Get(), HoldsToken("t1"));
-  EXPECT_THAT(Attempts(), ElementsAre(0, 2, 6, 14));  // Waits of 2, 4, 8.
+  // The waits are 2, 4 and 8 s.
+  EXPECT_THAT(Attempts(), ElementsAre(0, 2, 6, 14));
 }
 
 TEST_F(ColonyParityTest, L3AlwaysFailingSurfacesAfterSevenAttempts) {
@@ -71,7 +72,7 @@ TEST_F(ColonyParityTest, L3AlwaysFailingSurfacesAfterSevenAttempts) {
               AllOf(FailsWith(absl::StatusCode::kUnavailable), AfterFailures(7),
                     CausedBy("HTTP status 502")));
   EXPECT_EQ(source_.call_count(), 7u);
-  // Nobody reads: nothing goes on.
+  // Nobody reads, so no attempt is made.
   executor_.AdvanceBy(absl::Hours(1));
   EXPECT_EQ(source_.call_count(), 7u);
 }
@@ -125,13 +126,15 @@ TEST_F(ColonyParityTest, L6RetryAfterReplacesTheComputedWait) {
   source_.Answer(Http(503));
   source_.Answer("t1", absl::Hours(1));
   EXPECT_THAT(token->Get(), HoldsToken("t1"));
-  // 7 instead of 2; 1 instead of 4; zero counts as absent: 8; the fourth's 16.
+  // The waits are 7 s (not 2), 1 s (not 4), 8 s (a zero counts as absent) and
+  // 16 s.
   EXPECT_THAT(Attempts(), ElementsAre(0, 7, 8, 16, 32));
 }
 
 TEST_F(ColonyParityTest, L6RetryAfterAsADate) {
   const auto token = Make(ColonyPolicy());
-  // The server's clock is off by years; its own two dates count.
+  // The server's clock is wrong by years. Only the difference of its own two
+  // dates counts.
   source_.Answer(Http(503, {{"Date", "Sun, 06 Nov 1994 08:49:37 GMT"},
                             {"Retry-After", "Sun, 06 Nov 1994 08:50:37 GMT"}}));
   source_.Answer("t1", absl::Hours(1));
@@ -163,7 +166,7 @@ TEST_F(ColonyParityTest, L7TheBudgetOfOneCall) {
   EXPECT_THAT(token->Get(twice), AfterFailures(3));
   EXPECT_EQ(source_.call_count(), 4u);
   EXPECT_EQ(Elapsed(), absl::Seconds(6));
-  // The others' is what the policy says: the schedule goes on from where it is.
+  // The other waits follow the policy, whose schedule continues where it was.
   EXPECT_THAT(token->Get(once), AfterFailures(3));
   EXPECT_EQ(source_.call_count(), 4u) << "no wait between calls is shortened";
   AdvanceTo(absl::Seconds(14));
@@ -171,8 +174,8 @@ TEST_F(ColonyParityTest, L7TheBudgetOfOneCall) {
   EXPECT_EQ(Elapsed(), absl::Seconds(122));
 }
 
-// The incident: 502 for an hour. Each client's worth of readers survives it on
-// one schedule, and has a token within one probe interval of the end.
+// The incident: 502 for an hour. The readers of each client survive it on one
+// schedule, and have a token within one probe interval of its end.
 class ColonyOutageParityTest : public ColonyParityTest,
                                public testing::WithParamInterface<int> {};
 
@@ -195,8 +198,8 @@ TEST_P(ColonyOutageParityTest, L8AnHourOf502) {
   EXPECT_EQ(token->stats().attempts_started, 65);
 }
 
-// The same hour while a token is still good for half of it: nobody notices
-// before it expires.
+// The same outage with a token that is valid for the first half hour: nobody
+// notices before the token expires.
 TEST_P(ColonyOutageParityTest, L8AnHourOf502WithATokenAtItsStart) {
   const auto token = Make(ColonyPolicy());
   source_.Answer("t0", absl::Minutes(30));
@@ -207,15 +210,16 @@ TEST_P(ColonyOutageParityTest, L8AnHourOf502WithATokenAtItsStart) {
   AdvanceTo(usable_until - absl::Nanoseconds(1));
   EXPECT_EQ(readers.errors(), 0);
   EXPECT_THAT(token->TryGet(), HoldsToken("t0"));
-  // Stale at 900 s: one attempt in the background per minute's cooldown.
+  // The token is stale at 900 s. The background then makes one attempt per
+  // minute, which is the cooldown.
   std::vector<double> expected = {0};
   for (double start = 900; start < 1760; start += 60) {
     expected.push_back(start);
   }
   EXPECT_EQ(Attempts(), expected);
   AdvanceTo(absl::Minutes(65));
-  // From 1740 on there have been 15 failures: once it is expired, at 1760, only
-  // probes, each a minute after the last.
+  // At 1740 s there have been 15 failures. After the token expires at 1760 s,
+  // there are only probes, one minute apart.
   for (double probe = 1800; probe <= 3600; probe += 60) {
     expected.push_back(probe);
   }

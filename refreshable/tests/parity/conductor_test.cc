@@ -36,8 +36,8 @@ using ::testing::Not;
 
 constexpr absl::Duration kTick = absl::Nanoseconds(1);
 
-// One attempt per call; 2, 4, 8, 16 s after the start of the one that failed;
-// the fifth failure in a row is fatal.
+// Each call makes one attempt. Retries start 2, 4, 8 and 16 s after the start
+// of the attempt that failed. The fifth consecutive failure is fatal.
 RefreshPolicy ConductorPolicy() {
   RefreshPolicy policy;
   policy.jitter = 0;
@@ -52,7 +52,7 @@ RefreshPolicy ConductorPolicy() {
   return policy;
 }
 
-// The same policy, except for what happens at the end.
+// The same policy, except that failures are never fatal.
 RefreshPolicy HealingPolicy() {
   RefreshPolicy policy = ConductorPolicy();
   policy.retry.on_exhausted = OnExhausted::kSelfHeal;
@@ -61,7 +61,7 @@ RefreshPolicy HealingPolicy() {
 
 struct Response {
   int status;
-  std::string error;  // Of its JSON body; empty if it has none.
+  std::string error;  // From the JSON body; empty if there is none.
 };
 
 bool IsRejected(const Response& response) {
@@ -71,7 +71,7 @@ bool IsRejected(const Response& response) {
 
 class ConductorParityTest : public OutageTest {
  protected:
-  // A token that was issued a while ago.
+  // Makes a Refreshable with a token that was issued some time ago.
   std::unique_ptr<Token> MakeWithOldToken() {
     auto token = Make(ConductorPolicy());
     EXPECT_TRUE(token->Get().ok());
@@ -79,7 +79,8 @@ class ConductorParityTest : public OutageTest {
     return token;
   }
 
-  // Calls a server that answers `rejected` to tokens in `bad`, 200 to others.
+  // Calls a server that answers `rejected` to tokens in `bad` and 200 to
+  // others.
   Response CallServer(Token& token, std::vector<std::string> bad,
                       Response rejected) {
     const auto response = CallWithToken(
@@ -151,8 +152,8 @@ TEST_F(ConductorParityTest, C2AnythingElsePassesThroughUntouched) {
   static_assert(kMaxErrorBodyBytes == 65536);
 }
 
-// A 401 of the token endpoint is a failure like any other: nothing is
-// rejected, nothing replayed.
+// A 401 of the token endpoint is an ordinary failure: no token is rejected and
+// no request is repeated.
 TEST_F(ConductorParityTest, C2TheTokenEndpointsOwnAnswersAreNotRejections) {
   const auto token = Make(ConductorPolicy());
   source_.Answer(HttpErrorToStatus(401, {}, WallAt(absl::ZeroDuration())));
@@ -203,7 +204,7 @@ TEST_F(ConductorParityTest, C5FailuresAreCountedAcrossCalls) {
               CausedBy("HTTP status 502"), NextAttemptAt(WallAt(next)));
     AdvanceTo(absl::Seconds(starts[n - 1]));
     EXPECT_THAT(token->Get(), says_so);
-    // Until then the read fails at once, although it would wait forever.
+    // Until then the read fails at once, although its timeout is infinite.
     EXPECT_THAT(token->Get(), says_so);
     AdvanceTo(next - kTick);
     EXPECT_THAT(token->Get(), says_so);
@@ -217,7 +218,7 @@ TEST_F(ConductorParityTest, C5TheWaitCountsFromTheStartOfTheLastAttempt) {
   const auto token = Make(ConductorPolicy());
   source_.AlwaysWith(
       [&](const FetchContext&) -> absl::StatusOr<Credential<std::string>> {
-        executor_.Suspend(absl::Milliseconds(900));  // It takes its time.
+        executor_.Suspend(absl::Milliseconds(900));  // The answer takes 900 ms.
         return absl::UnavailableError("HTTP status 502");
       });
   EXPECT_THAT(token->Get(), AfterFailures(1));
@@ -254,7 +255,8 @@ TEST_F(ConductorParityTest, C6TheFifthFailureIsFatal) {
     EXPECT_THAT(token->Get(), Not(IsFatalError()));
   }
   AdvanceTo(absl::Seconds(30));
-  // Of a code that retry loops leave alone, whatever the cause's was.
+  // The code is one that retry loops do not retry, whatever the cause's code
+  // was.
   const auto fatal =
       AllOf(IsFatalError(), FailsWith(absl::StatusCode::kFailedPrecondition),
             AfterFailures(5), CausedBy("HTTP status 502"));
@@ -265,13 +267,13 @@ TEST_F(ConductorParityTest, C6TheFifthFailureIsFatal) {
   EXPECT_THAT(token->Get(), fatal);
   EXPECT_THAT(Attempts(), ElementsAre(0, 2, 6, 14, 30));
   EXPECT_EQ(observer_->count(EventKind::kExhausted), 1) << "told once";
-  // Nothing but a Reset leads out.
+  // Only Reset recovers.
   source_.Always("t1", absl::Hours(1));
   token->Reset();
   EXPECT_THAT(token->Get(), HoldsToken("t1"));
 }
 
-// The source says what a 404 of the endpoint means.
+// The source decides what a 404 of the endpoint means.
 TEST_F(ConductorParityTest, C7NoAuthenticationHereIsACredentialForEver) {
   const auto token = Make(ConductorPolicy());
   const auto endpoint = [] { return 404; };
@@ -290,11 +292,11 @@ TEST_F(ConductorParityTest, C7NoAuthenticationHereIsACredentialForEver) {
 }
 
 // The table of the review. A worker starts before its server, which takes 100 s
-// to come up.
+// to start.
 //
-//   before the change   hammers /token       heals by itself
-//   after it            does not hammer      never heals
-//   here                does not hammer      heals
+//   before the change   hammers /token       recovers by itself
+//   after it            does not hammer      never recovers
+//   here                does not hammer      recovers
 class ConductorStartParityTest : public ConductorParityTest,
                                  public testing::WithParamInterface<int> {
  protected:
@@ -307,7 +309,8 @@ TEST_P(ConductorStartParityTest, C8DoesNotHammerAndHeals) {
   const Readers readers(this, token.get(), GetParam(), absl::Seconds(2));
   AdvanceTo(absl::Minutes(4));
   EXPECT_THAT(Attempts(), ElementsAre(0, 2, 6, 14, 30, 90, 150));
-  // Up at 100; the next probe finds it, less than a probe interval later.
+  // The server is up at 100 s. The next probe, less than a probe interval
+  // later, succeeds.
   EXPECT_THAT(readers.served_at(), Each(150));
   EXPECT_EQ(observer_->count(EventKind::kExhausted), 1);
   EXPECT_EQ(observer_->count(EventKind::kHealed), 1);
@@ -322,12 +325,12 @@ TEST_P(ConductorStartParityTest, C8FatalStaysAvailable) {
   EXPECT_THAT(readers.served_at(), Each(-1));
   EXPECT_THAT(readers.last_error(), IsFatalError());
   token->Reset();
-  AdvanceTo(absl::Minutes(6));  // They read again at 302.
+  AdvanceTo(absl::Minutes(6));  // The readers read again at 302 s.
   EXPECT_THAT(Attempts(), ElementsAre(0, 2, 6, 14, 30, 302));
   EXPECT_THAT(readers.served_at(), Each(302));
 }
 
-// A server that takes less than 30 s is met by the schedule itself.
+// A server that starts within 30 s is reached by an ordinary retry.
 TEST_P(ConductorStartParityTest, C8AQuickServerIsMetBeforeAnythingIsFatal) {
   EndpointIsDown(absl::UnavailableError("connection refused"),
                  absl::Seconds(20));

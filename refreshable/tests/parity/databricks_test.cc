@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The behaviour of the systems that this library was drawn from, row by row,
-// through the public API and in virtual time. A known fault of theirs is shown
-// to be absent. Rows D are here; C and L in parity_conductor_test.cc and
-// parity_colony_test.cc.
+// The behaviour of the systems on which this library is modelled, row by row,
+// through the public API and in virtual time. Their known faults are shown to
+// be absent. Rows D are here; rows C and L are in conductor_test.cc and
+// colony_test.cc.
 
 #include <cstddef>
 #include <optional>
@@ -66,8 +66,8 @@ TEST_F(DatabricksParityTest, D1ExpiredOnceExpiryLessTheMarginHasPassed) {
   EXPECT_THAT(token->Get(), HoldsToken("t2"));
 }
 
-// At a moment when both hold, the token is expired: the read waits for the new
-// one instead of being given the old.
+// At a moment when the token is both stale and expired, it counts as expired:
+// the read waits for a new token instead of returning the old one.
 TEST_F(DatabricksParityTest, D1ExpiryIsJudgedBeforeStaleness) {
   RefreshPolicy policy;
   policy.expiry_margin = absl::Seconds(40);
@@ -107,8 +107,8 @@ TEST_F(DatabricksParityTest, D2DynamicStaleWindow) {
   }
 }
 
-// The window is computed when the token is stored, not when it is read: of a
-// token that comes with 30 of its 60 minutes left, 15 are the window.
+// The window is computed when the token is stored, not when it is read. For a
+// token that arrives with 30 of its 60 minutes left, the window is 15 minutes.
 TEST_F(DatabricksParityTest, D2WindowIsComputedAtStoreTime) {
   const auto token = Make();
   const absl::Time expiry = executor_.clock().Now().wall + absl::Minutes(30);
@@ -153,15 +153,15 @@ TEST_F(DatabricksParityTest, D4StaleReadSubmitsOneRefresh) {
   source_.Answer("t1", absl::Hours(1));
   EXPECT_THAT(token->Get(), HoldsToken("t1"));
   AdvanceTo(absl::Minutes(40));
-  for (int i = 0; i < 5; ++i) {  // Before the refresh has begun, ...
+  for (int i = 0; i < 5; ++i) {  // Before the refresh has started,
     EXPECT_THAT(token->Get(), HoldsToken("t1"));
     EXPECT_EQ(Submissions(), 1u);
   }
   token->GetAsync(absl::ZeroDuration(), Note());
-  EXPECT_EQ(Submissions(), 2u);  // The callback.
+  EXPECT_EQ(Submissions(), 2u);  // This is the callback.
   EXPECT_EQ(source_.call_count(), 1u);
   executor_.RunUntilIdle();
-  for (int i = 0; i < 5; ++i) {  // ... while it runs, ...
+  for (int i = 0; i < 5; ++i) {  // while it is running,
     EXPECT_THAT(token->Get(), HoldsToken("t1"));
     EXPECT_EQ(Submissions(), 0u);
   }
@@ -170,7 +170,7 @@ TEST_F(DatabricksParityTest, D4StaleReadSubmitsOneRefresh) {
   executor_.RunUntilIdle();
   EXPECT_THAT(outcomes_, ElementsAre(HoldsToken("t1"), HoldsToken("t1")));
   source_.Release(1, "t2", absl::Hours(1));
-  EXPECT_THAT(token->Get(), HoldsToken("t2"));  // ... and after it.
+  EXPECT_THAT(token->Get(), HoldsToken("t2"));  // and after it.
   EXPECT_EQ(Submissions(), 0u);
   EXPECT_EQ(source_.call_count(), 2u);
 }
@@ -190,7 +190,7 @@ TEST_F(DatabricksParityTest, D5FailedBackgroundRefreshCoolsDownForAMinute) {
     EXPECT_THAT(token->Get(), HoldsToken("t1"));
     EXPECT_EQ(Submissions(), 0u) << second;
     token->GetAsync(absl::ZeroDuration(), Note());
-    EXPECT_EQ(Submissions(), 1u) << second;  // The callback.
+    EXPECT_EQ(Submissions(), 1u) << second;  // This is the callback.
     executor_.AdvanceBy(absl::Seconds(1));
   }
   EXPECT_EQ(source_.call_count(), 2u);
@@ -298,7 +298,7 @@ TEST_F(DatabricksParityTest, D8WithoutBackgroundRefreshOnlyExpiryRefreshes) {
   EXPECT_THAT(token->Get(), HoldsToken("t1"));
   EXPECT_EQ(Submissions(), 0u);
   token->GetAsync(absl::ZeroDuration(), Note());
-  EXPECT_EQ(Submissions(), 1u);  // The callback.
+  EXPECT_EQ(Submissions(), 1u);  // This is the callback.
   executor_.RunUntilIdle();
   EXPECT_THAT(outcomes_, ElementsAre(HoldsToken("t1")));
   executor_.AdvanceBy(kTick);
@@ -340,11 +340,11 @@ TEST_F(DatabricksParityTest, D9LifetimeUnderTheMarginDoesNotMintOnEveryRead) {
   }
 }
 
-// Not even when the lifetime is next to nothing.
+// The interval holds even if the lifetime is close to zero.
 TEST_F(DatabricksParityTest, D9TinyLifetimeMintsOnceASecondAtMost) {
   const auto token = Make();
   source_.Always("t1", absl::Milliseconds(100));
-  for (int i = 0; i < 400; ++i) {  // 10 s.
+  for (int i = 0; i < 400; ++i) {  // These take 10 s.
     token->GetAsync(absl::InfiniteDuration(), [](LeaseOr) {});
     executor_.AdvanceBy(absl::Milliseconds(25));
   }
@@ -370,7 +370,7 @@ TEST_F(DatabricksParityTest, D9SourceThatReadsItsOwnTokenDoesNotDeadlock) {
   EXPECT_THAT(token->Get(), HoldsToken("t2"));
   ASSERT_EQ(inner.size(), 2u);
   EXPECT_THAT(inner[0], FailsWith(absl::StatusCode::kFailedPrecondition));
-  EXPECT_THAT(inner[1], HoldsToken("t1"));  // Stale: there was one to read.
+  EXPECT_THAT(inner[1], HoldsToken("t1"));  // The stale token was available.
 }
 
 TEST_F(DatabricksParityTest, D9ReadersOfAValidTokenDoNotWaitForTheSource) {
@@ -381,7 +381,7 @@ TEST_F(DatabricksParityTest, D9ReadersOfAValidTokenDoNotWaitForTheSource) {
   std::optional<LeaseOr> seen;
   source_.AnswerWith([&](const FetchContext&) {
     std::thread reader([&] { seen = token->Get(); });
-    reader.join();  // Before the source has answered.
+    reader.join();  // The source has not answered yet.
     return Credential<std::string>("t2", Expiry::In(absl::Hours(1)));
   });
   EXPECT_THAT(token->Get(), HoldsToken("t1"));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// One read, compiled as a user's would be, for hot_path_test.sh to look at.
+// One read, compiled as in a user's program, for hot_path_test.sh to examine.
 
 #include <atomic>
 #include <string>
@@ -17,7 +17,7 @@ __attribute__((noinline)) void HotPathRead(Refreshable<std::string>* token,
   if (ABSL_PREDICT_TRUE(lease.ok())) use(lease->token().data());
 }
 
-// What the look at it must find, or it would find nothing anywhere.
+// The script must find this lock. If it does not, it would find none anywhere.
 __attribute__((noinline)) void HotPathWithALock(std::atomic<int>* shared) {
   shared->fetch_add(1);
 }
@@ -31,7 +31,7 @@ __attribute__((noinline)) int HotPathWithACall(std::atomic<int>* shared) {
 
 int main(int argc, char**) {
   std::atomic<int> shared{argc};
-  // Never so: it is here to be compiled.
+  // This is never true. The call only keeps the functions in the program.
   if (refreshable::HotPathWithACall(&shared) == 0) {
     refreshable::HotPathRead(nullptr, nullptr);
   }

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# hot_path_test.sh BINARY [CALL]: clause R1 in the machine code. A read that finds a
-# token holds no instruction that locks the bus or a cache line, and no fence,
-# and calls nothing that is not known here: the clock, and what leads away from
-# that path. (What the compiler has set apart as unlikely, NAME.cold, is not on
-# it.) CALL is one more that may be there.
+# hot_path_test.sh BINARY [CALL]: checks clause R1 in the machine code. A read
+# that finds a token executes no instruction that locks the bus or a cache line,
+# and no fence. It calls nothing except the clock and the functions known to
+# lead off the fast path. (Code that the compiler has set apart as unlikely,
+# NAME.cold, is not on that path.) CALL is one more call that is allowed.
 
 set -euo pipefail
 
@@ -14,15 +14,15 @@ if [[ $(uname -m) != x86_64 ]]; then
   exit 0
 fi
 
-# The instructions of the functions whose name, demangled, matches "$2".
+# Prints the instructions of the functions whose demangled name matches "$2".
 listing() {
   objdump --disassemble --demangle --no-show-raw-insn "$1" |
     awk -v name="$2" '/^[0-9a-f]+ </ { on = $0 ~ name && $0 !~ /[.]cold/ }
                       on && /^ +[0-9a-f]+:/'
 }
-# What a read may call elsewhere: the clock; the user's function, which
-# HotPathRead has in a register; and what is off the path. Clang leaves there
-# too what unwinds the stack, and the release of a lease that has expired.
+# The calls that a read may contain: the clock; the user's function, which
+# HotPathRead has in a register; and functions off the fast path. With Clang the
+# latter include stack unwinding and the release of an expired lease.
 known=('<time@plt>' '\*%r[a-z0-9]+$' '<__(stack_chk_fail|assert_fail)@plt>'
   '<refreshable::internal::(abi_[a-z0-9_]+::)?HazardDomain::(ClearAndLook|ReleaseSlow)[(]'
   '<refreshable::internal::(abi_[a-z0-9_]+::)?HazardHolder::(Release|~HazardHolder)[(]'
@@ -31,13 +31,13 @@ known=('<time@plt>' '\*%r[a-z0-9]+$' '<__(stack_chk_fail|assert_fail)@plt>'
   '<refreshable::Refreshable<.*>::GetSlow[(]'
   '<absl::.*(Status::UnrefNonInlined|StatusRep::Unref|StatusOrData<.*>::~StatusOrData)[(]')
 if [[ -n ${2-} ]]; then known+=("<$2(@plt|@@GLIBC.*)?>"); fi
-# The other calls, and jumps to other functions, among the instructions "$1";
-# fails if there is none.
+# Prints the other calls, and jumps to other functions, among the instructions
+# "$1". Fails if there are none.
 unknown_calls() {
   grep -E '\bcall|\bj[a-z]+ .*<[^+]*>$|\bjmp +\*' <<<"$1" |
     grep -vE '<[A-Za-z]+\.cold>$' | grep -vE "$(IFS='|' && echo "${known[*]}")"
 }
-# An exchange with memory locks without saying so.
+# An exchange with memory locks even without a lock prefix.
 locking='[[:space:]](lock|mfence|lfence|sfence|xacquire|cmpxchg)|[[:space:]]xchg.*\('
 
 if ! listing "$1" '<HotPathWithALock>' | grep -qE "$locking"; then

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Clauses R1 and R2, proved by the memory management unit: everything that a
-// Refreshable is made of (itself, the published snapshot, the bytes of the
-// token) lies in pages that are made read-only, and then is read, fresh and
-// stale, by four threads. One write to memory that they share would be a fault.
-// They allocate nothing meanwhile, and each has slots of its own.
+// Clauses R1 and R2, proved by the memory management unit. Everything that a
+// Refreshable consists of (the object, the published snapshot, the bytes of the
+// token) lies in pages that are made read-only. Then four threads read it,
+// fresh and stale. A write to shared memory would be a fault. Meanwhile the
+// threads allocate nothing, and each has its own slots.
 
 #include <sys/mman.h>
 #include <unistd.h>
@@ -72,7 +72,7 @@ void operator delete(void* p, size_t, std::align_val_t) noexcept { Free(p); }
 namespace refreshable {
 namespace {
 
-// The machine's time; runs nothing.
+// An executor with the system's clock that runs nothing.
 class IdleExecutor final : public Executor {
  public:
   bool Run(Task task) override { return Keep(std::move(task)); }
@@ -94,9 +94,9 @@ class IdleExecutor final : public Executor {
 
 struct Node final : internal::HazardNode {};
 
-// Whether the inlined part of a read succeeds by itself on this thread, which
-// has read before and holds nothing. It cannot if the program and the library
-// differ in which variable is the thread's record.
+// Returns whether the inlined part of a read succeeds on this thread, which
+// must have read before and hold no lease. It cannot succeed if the program and
+// the library disagree about which variable is the thread's record.
 bool ReadsMakeNoCall() {
 #ifndef REFRESHABLE_NO_THREAD_LOCAL
   internal::HazardDomain& domain = internal::HazardDomain::Current();
@@ -113,7 +113,8 @@ bool ReadsMakeNoCall() {
 
 class ReadOnlyMemoryTest : public testing::Test {
  protected:
-  // What one test has put there stays, and the next begins on a page after it.
+  // Objects of an earlier test stay in the arena; each test begins on a new
+  // page.
   ReadOnlyMemoryTest() {
     if (arena == nullptr) {
       arena = static_cast<unsigned char*>(
@@ -125,7 +126,7 @@ class ReadOnlyMemoryTest : public testing::Test {
     first_ = arena_used;
   }
 
-  // Builds a Refreshable in the arena, with 1 KiB of token in it.
+  // Builds a Refreshable with a token of 1 KiB in the arena.
   template <typename E>
   void Build(RefreshPolicy policy) {
     use_arena = true;
@@ -151,7 +152,7 @@ class ReadOnlyMemoryTest : public testing::Test {
   }
 
   void ReadFromFourThreads() {
-    // Where threads have no slots of their own, they wait for each other's.
+    // Threads that have no slots of their own wait for each other's slots.
     const int reads =
         internal::HazardDomain::Current().Asymmetric() ? 200000 : 2000;
     std::atomic<int> started{0};
@@ -160,7 +161,8 @@ class ReadOnlyMemoryTest : public testing::Test {
     std::vector<std::thread> threads;
     for (int t = 0; t < 4; ++t) {
       threads.emplace_back([&] {
-        const bool first = refreshable_->Get().ok();  // Gets the slots.
+        // This read acquires the slots.
+        const bool first = refreshable_->Get().ok();
         // A new slot is not quiet before a scan has seen it, and a thread may
         // leave that scan to another thread. A scan allocates.
         ++started;
@@ -216,7 +218,7 @@ TEST_F(ReadOnlyMemoryTest, R1AFreshReadInVirtualTimeWritesToNothingShared) {
   End();
 }
 
-// The refresh that the first stale read starts is under way, and stays so.
+// The refresh that the first stale read starts remains in progress.
 TEST_F(ReadOnlyMemoryTest, R2AStaleReadWritesToNothingShared) {
   Build<ManualExecutor>(RefreshPolicy());
   static_cast<ManualExecutor&>(*executor_).Suspend(absl::Minutes(50));
@@ -232,12 +234,13 @@ TEST_F(ReadOnlyMemoryTest, R2AStaleReadWritesToNothingShared) {
   End();
 }
 
-// The proof can fail: the pages are the right ones, and they are read-only.
+// Shows that the other tests can fail: the right pages are read-only.
 TEST_F(ReadOnlyMemoryTest, ACallThatDoesWriteIsAFault) {
   Build<IdleExecutor>(RefreshPolicy());
   EXPECT_DEATH(
       {
-        Protect(PROT_READ);  // After the fork, which writes to it too.
+        // Must follow the fork, which writes to the pages too.
+        Protect(PROT_READ);
         refreshable_->Reset();
       },
       "");

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Everything at once, on real threads: tokens are published and withdrawn while
-// threads read, hand their leases on, and end.
+// Stress test with real threads: tokens are published and withdrawn while
+// threads read, pass their leases to each other, and end.
 
 #include <atomic>
 #include <cstdint>
@@ -24,7 +24,7 @@ namespace {
 
 std::atomic<int> live_tokens{0};
 
-// Knows whether it is used after its end.
+// A token that detects use after its destruction.
 class Token {
  public:
   Token() { ++live_tokens; }

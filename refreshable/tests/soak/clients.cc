@@ -17,7 +17,7 @@ namespace {
 using refreshable::RefreshPolicy;
 using Where = Checks::Where;
 
-constexpr size_t kHeldAtMost = 9;  // More than a thread has slots.
+constexpr size_t kHeldAtMost = 9;  // This is more than a thread has slots for.
 constexpr size_t kPendingAtMost = 24;
 
 absl::Duration SinceBoot() {
@@ -60,7 +60,7 @@ RefreshPolicy FastPolicy(uint64_t kind) {
       break;
     case 4:
       policy.background_refresh = false;
-      // The backoff, for as long as an outage lasts.
+      // Keeps backing off for as long as an outage lasts.
       policy.retry.max_consecutive_failures = 1000;
       break;
     case 5:
@@ -200,8 +200,8 @@ void Client::Sweep(size_t at_most) {
     pending_.erase(gone, pending_.end());
     if (pending_.size() <= at_most) return;
     absl::SleepFor(absl::Microseconds(at_most > 0 ? 200 : 20000));
-    // A callback that the executor refused may wait for something to happen.
-    // Not so often that all threads together delay the executor.
+    // A refused callback may need another operation on its Refreshable. Resets
+    // must be rare enough that all threads together do not delay the executor.
     if (at_most > 0) continue;
     for (const auto& instance : world_->instances) instance->Reset();
   }
@@ -280,7 +280,7 @@ void Client::Disturb(absl::Duration now) {
     Spawn();
     return;
   }
-  // Rather beside an attempt, by a thread that has a token.
+  // Waits a little, so that often there is a token and an attempt is running.
   Doing("waiting for an attempt");
   LeaseOr lease = instance.TryGet();
   const absl::Duration end = now + absl::Milliseconds(Random(2) * 50);
@@ -387,7 +387,8 @@ void Client::EndUnderBlockedReaders() {
       ++left;
     });
   }
-  // First who has left, so that nobody is counted twice.
+  // Counts the ended reads before the waiting ones, so that none is counted
+  // twice.
   for (;;) {
     int64_t there = left;
     for (const auto& read : reads) there += read->gone();
@@ -419,7 +420,7 @@ void Client::EndInHook() {
   auto life = std::make_shared<std::unique_ptr<Instance>>();
   auto ended = std::make_shared<absl::Notification>();
   Instance::Config config = LifeConfig();
-  // The hook runs only if the one refresh that is asked for succeeds.
+  // The hook runs only if the single refresh that is requested succeeds.
   config.policy.attempt_timeout = absl::Seconds(10);
   config.hook = [life, ended] {
     if (*life == nullptr) return;

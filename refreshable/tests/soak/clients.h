@@ -30,7 +30,7 @@ class Exchange {
  public:
   static constexpr size_t kPlaces = 48;
 
-  // Swaps the lease with the content of the place. Either may be empty.
+  // Swaps the lease with the one stored at `place`. Either may be empty.
   void Swap(size_t place, std::optional<TokenLease>& lease);
   void Clear();
 
@@ -56,9 +56,9 @@ class Gate {
   int arrived_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 
-// What the threads share. Its parts are thread-safe.
+// The state that the threads share. Its parts are thread-safe.
 struct World {
-  // `roomy` accepts everything; `tight` refuses now and then.
+  // `roomy` accepts every task; `tight` sometimes refuses one.
   refreshable::Executor* roomy = nullptr;
   refreshable::Executor* tight = nullptr;
   LateAnswers* late = nullptr;
@@ -69,23 +69,23 @@ struct World {
   std::atomic<bool> stop{false};
 };
 
-// Returns a policy on the scale of milliseconds; `kind` selects its options.
+// Returns a policy with times of milliseconds; `kind` selects its options.
 refreshable::RefreshPolicy FastPolicy(uint64_t kind);
 
-// One thread's work, to be run on a thread.
+// The work of one thread.
 class Client {
  public:
   enum class Kind {
-    kReader,   // Reads in every way, and invalidates or installs now and then.
+    kReader,   // Reads in every way; sometimes invalidates or installs.
     kLives,    // Destroys Refreshables of its own in every way.
     kWeather,  // Makes endpoints fail and recover.
   };
   Client(Kind kind, int number, uint64_t seed, World* world);
 
-  // Works until the world stops.
+  // Works until the world stops. Must be called on the client's own thread.
   void Run();
 
-  // For the thread that watches the clients.
+  // For the thread that monitors the clients.
   const std::string& name() const { return name_; }
   int64_t operations() const {
     return operations_.load(std::memory_order_relaxed);

@@ -30,8 +30,8 @@ int64_t HeapBytes() {
 namespace refreshable_soak {
 namespace {
 
-// Threads count apart, so that counting does not keep them in step. Memory that
-// one thread frees for another makes a count negative.
+// Each thread has its own count, so that counting does not synchronize them. A
+// count becomes negative if its thread frees memory that others allocated.
 struct alignas(64) Count {
   std::atomic<int64_t> bytes{0};
 };
@@ -68,7 +68,7 @@ int64_t HeapBytes() {
 
 }  // namespace refreshable_soak
 
-// The standard library's other forms call these.
+// The other forms of the standard library call these.
 void* operator new(std::size_t size) {
   return refreshable_soak::Counted(std::malloc(size));
 }

@@ -34,7 +34,7 @@ class ObserverOf final : public refreshable::Observer {
   const std::shared_ptr<Checks> checks_;
 };
 
-// Runs `end` when the last of what holds it is gone.
+// Runs `end` when its last owner is destroyed.
 template <typename Function>
 class AtEnd {
  public:
@@ -150,7 +150,7 @@ void Checks::CheckLease(const Before& before, const TokenLease& lease) {
     end += policy_.max_stale_on_error;
   } else if (const absl::Time published = lease.token().published_by();
              published < expiry) {
-    // It was published no later, so that the margin is no smaller.
+    // The real publication was no later, so the real margin is no smaller.
     end -= std::min(policy_.expiry_margin, (expiry - published) / 4);
   }
   if (before.now.wall >= end) {
@@ -167,7 +167,8 @@ void Checks::CheckRefusal(const Before& before, absl::Duration timeout,
   bool fits = false;
   switch (status.code()) {
     case absl::StatusCode::kDeadlineExceeded:
-      // The source's, or the reader's own, and then it has passed.
+      // It is the source's error, or the reader's own timeout, which must have
+      // passed.
       fits = explained || SystemClock::Get().Now().since_boot >=
                               before.now.since_boot + timeout;
       break;
@@ -181,7 +182,7 @@ void Checks::CheckRefusal(const Before& before, absl::Duration timeout,
       fits = where == Where::kAtTheEnd;
       break;
     case absl::StatusCode::kUnavailable:
-      fits = true;  // The source's, the executor's or TryGet's.
+      fits = true;  // It comes from the source, the executor or TryGet.
       break;
     case absl::StatusCode::kAborted:
     case absl::StatusCode::kInternal:
@@ -207,7 +208,7 @@ void Checks::Published(const TokenLease& lease) {
   absl::MutexLock lock(&mutex_);
   NoteChange({lease.generation().value(), lease.token().made(),
               lease.token().asked()});
-  // Install brings new tokens only, so this one came from the source.
+  // Install publishes only new tokens, so this one came from the source.
   if (lease.generation().value() == withdrawn_generation_ + 1 &&
       lease.token().id() == withdrawn_token_) {
     Wrong("F5", "the token that was rejected was published again");
@@ -275,7 +276,8 @@ bool Instance::Accounted() const {
 }
 
 LeaseOr Instance::Get(absl::Duration timeout, Checks::Where where) {
-  // Where it may be destroyed meanwhile, nothing of it is used after the read.
+  // The instance may be destroyed during the read, so nothing of it is used
+  // afterwards.
   const std::shared_ptr<Checks> checks =
       where == Checks::Where::kAtTheEnd ? checks_ : nullptr;
   Checks& used = *checks_;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// One Refreshable of the soak, with its faulty source, and the checks of every
-// read of it.
+// One Refreshable of the soak with its faulty source. Every read of it is
+// checked.
 
 #ifndef REFRESHABLE_TESTS_SOAK_INSTANCE_H_
 #define REFRESHABLE_TESTS_SOAK_INSTANCE_H_
@@ -40,10 +40,10 @@ struct Totals {
   std::atomic<int64_t> published{0};  // Tokens published in any way.
 };
 
-// Checks what must hold for one Refreshable, from outside: by the clocks and
-// the least generation that were read before a call, so that a delayed thread
+// Checks the promises of one Refreshable from outside, by the clocks and the
+// least generation that were read before a call. A delayed thread therefore
 // raises no false alarm. (A wall clock that is set back during the run does.)
-// Outlives the Refreshable, for callbacks that run while it is destroyed.
+// Outlives the Refreshable because callbacks run while it is destroyed.
 // Thread-safe.
 class Checks {
  public:
@@ -58,14 +58,14 @@ class Checks {
 
   enum class Where {
     kCaller,    // On a thread of the soak; the Refreshable lives on.
-    kCallback,  // Where a read that would wait may be refused.
+    kCallback,  // A read that would wait may fail here.
     kAtTheEnd,  // The Refreshable may be destroyed meanwhile.
     kTry,       // TryGet.
   };
   // Checks the outcome of a read that started after `before` was taken.
   void Read(const Before& before, absl::Duration timeout, Where where,
             const LeaseOr& lease);
-  // Reads that start from now on get this generation or a later one.
+  // Reads that start after this call get this generation or a later one.
   void Raise(uint64_t generation);
   // `Reset()` forgets which token was withdrawn (A1), so it may come again.
   // Call these before and after it.
@@ -74,19 +74,19 @@ class Checks {
   // Returns how many resets have begun, or kResetting while one is running.
   int64_t resets() const;
 
-  // Invalidate has withdrawn the token, no sooner than at the moment `since`,
-  // when `resets()` was `resets`. If a reset ran since then, it may have come
-  // after Invalidate, so that the token may be published again.
+  // Invalidate has withdrawn the token at the moment `since` or later, when
+  // `resets()` was `resets`. If a reset ran since then, it may have followed
+  // Invalidate, so that the token may be published again.
   void Withdrawn(const TokenLease& lease, uint64_t since, int64_t resets);
 
-  // Called by the Refreshable's hook and by its observer.
+  // These are called by the Refreshable's hook and by its observer.
   void Published(const TokenLease& lease);
   void Told(const refreshable::Event& event);
 
   const std::shared_ptr<Schedule>& schedule() const { return schedule_; }
 
  private:
-  // A generation was published or withdrawn later than `since`. If it was
+  // A generation that was published or withdrawn later than `since`. If it was
   // published, the attempt that returned it had begun before `asked`.
   struct Change {
     uint64_t generation;
@@ -108,7 +108,7 @@ class Checks {
   const std::shared_ptr<Schedule> schedule_;
   std::atomic<uint64_t> least_{0};
   std::atomic<bool> telling_{false};
-  uint64_t told_generation_ = 0;  // Only one observer call at a time uses it.
+  uint64_t told_generation_ = 0;  // Observer calls do not overlap.
   mutable absl::Mutex mutex_;
   uint64_t withdrawn_generation_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t withdrawn_token_ ABSL_GUARDED_BY(mutex_) = 0;
@@ -120,9 +120,10 @@ class Checks {
 // One call of GetAsync. Either its callback runs once, or it is cancelled.
 class AsyncRead {
  public:
-  // Whether the library has destroyed the callback.
+  // Returns whether the library has destroyed the callback.
   bool gone() const { return gone_.load(std::memory_order_acquire); }
-  // Checks that the read ended correctly. Must be called once, when `gone()`.
+  // Checks that the read ended correctly. Must be called once, when `gone()` is
+  // true.
   void CheckEnd() const;
 
  private:
@@ -149,14 +150,14 @@ class Instance {
   };
   explicit Instance(const Config& config);
   ~Instance();
-  // Whether as many attempts were counted as there were calls of the source.
-  // True between attempts.
+  // Returns whether the attempts counted equal the calls of the source. True
+  // between attempts.
   bool Accounted() const;
 
   LeaseOr Get(absl::Duration timeout,
               Checks::Where where = Checks::Where::kCaller);
   LeaseOr TryGet();
-  // The callback runs `then`.
+  // Starts a read. Its callback calls `then`.
   std::shared_ptr<AsyncRead> GetAsync(
       absl::Duration timeout, absl::AnyInvocable<void()> then = nullptr);
   void Cancel(AsyncRead& read);
@@ -164,7 +165,8 @@ class Instance {
   void Install();
   void Reset();
 
-  // Begin and end an outage. During it, only the source changes anything.
+  // Start and end an outage, during which nothing but the source changes
+  // anything.
   void StartOutage(FaultySource::Mode mode);
   void EndOutage();
   bool outage() const { return outage_; }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The errors that the soak has found, its tokens, and the figures of its
-// process.
+// The soak's record of the errors found, its tokens, and the resource usage of
+// the process.
 
 #ifndef REFRESHABLE_TESTS_SOAK_LEDGER_H_
 #define REFRESHABLE_TESTS_SOAK_LEDGER_H_
@@ -21,15 +21,15 @@ namespace refreshable_soak {
 void Broken(absl::string_view clause, absl::string_view what);
 int64_t BrokenCount();
 
-// Numbers the moments of the run: a later moment has a greater number.
+// Returns a number for the present moment. Later moments have greater numbers.
 uint64_t NextMoment();
 
-// A token of one kibibyte. Shows whether it is used after its destruction.
+// A token of one kibibyte that detects use after its destruction.
 class Token {
  public:
   static constexpr uint64_t kNotAsked = std::numeric_limits<uint64_t>::max();
 
-  // `asked`: a moment after the start of the attempt that returns the token.
+  // `asked` is a moment after the start of the attempt that returns the token.
   explicit Token(uint64_t id, uint64_t asked = kNotAsked);
   Token(Token&& other) noexcept;
   ~Token();
@@ -37,15 +37,15 @@ class Token {
   uint64_t id() const { return id_; }
   bool Intact() const;
   uint64_t asked() const { return asked_; }
-  // A moment before the token was returned or installed.
+  // Returns a moment before the token was returned or installed.
   uint64_t made() const { return made_; }
 
-  // A wall time by which the token had been published; the infinite future
-  // until one is known.
+  // Sets a wall time by which the token had been published. Until this is
+  // called, that time is the infinite future.
   void NotePublished(absl::Time now) const;
   absl::Time published_by() const;
 
-  // The number of living tokens.
+  // Returns the number of living tokens.
   static int64_t Live();
 
   friend bool operator==(const Token& a, const Token& b) {
@@ -63,8 +63,8 @@ class Token {
   mutable std::atomic<int64_t> published_by_{0};  // Nanoseconds since 1970.
 };
 
-// What the operating system reports about this process. -1 if it reports
-// nothing, or if the figure is mostly due to a sanitizer.
+// Figures that the operating system reports about this process. -1 if it
+// reports none, or if the figure is mostly due to a sanitizer.
 struct ProcessFigures {
   int64_t resident_kib = -1;
   int64_t threads = -1;

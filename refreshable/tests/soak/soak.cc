@@ -1,19 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Everything at once, for as long as you like: real threads, two real thread
-// pools, and endpoints that fail, hang, drop, throw and answer late, by a seed.
-// Prints a line each minute; exit code 1 if something was broken, got stuck, or
-// grew.
+// Tests everything at once for as long as you like: real threads, two real
+// thread pools, and endpoints that fail, hang, drop, throw and answer late, as
+// drawn from a seed. Prints a line each minute. The exit code is 1 if a promise
+// was broken, a thread got stuck, or resource usage grew.
 //
 //   bazel run -c opt //refreshable/tests/soak -- --minutes=60
 //   bazel run --config=tsan //refreshable/tests/soak -- --minutes=5 --seed=42
 //
-//   --minutes=N   1 if not given; may be a fraction.
-//   --seed=N      Drawn, and printed, if not given. The same seed brings the
-//                 same faults, though the threads meet them in another order.
-//   --threads=N   Threads that read: 8.
-//   --stuck=N     Seconds without progress after which a thread is stuck: 60.
-//   --benchmark_min_time, whatever its value: three seconds.
+//   --minutes=N   1 by default; may be a fraction.
+//   --seed=N      Random by default, and printed. The same seed brings the same
+//                 faults, but the threads meet them in a different order.
+//   --threads=N   Number of reading threads; 8 by default.
+//   --stuck=N     Seconds without progress after which a thread is stuck; 60
+//                 by default.
+//   --benchmark_min_time, with any value, runs for three seconds.
 
 #include <algorithm>
 #include <cstdint>
@@ -49,7 +50,7 @@ using refreshable::ThreadExecutor;
 using refreshable::internal::HazardDomain;
 
 constexpr int kInstances = 8;
-constexpr int kOnTightExecutor = 3;  // Of those.
+constexpr int kOnTightExecutor = 3;  // These are among the kInstances.
 
 struct Flags {
   double minutes = 1;
@@ -89,14 +90,14 @@ absl::Duration SinceBoot() {
   return refreshable::SystemClock::Get().Now().since_boot;
 }
 
-// Nothing can be shut down in order at this point.
+// A regular shutdown is impossible at this point.
 [[noreturn]] void GiveUp() {
   std::printf("stuck: given up\n");
   std::fflush(stdout);
   std::_Exit(1);
 }
 
-// Notices threads that get nowhere.
+// Detects threads that make no progress.
 class Watch {
  public:
   Watch(const std::vector<std::unique_ptr<Client>>& clients,
@@ -130,7 +131,8 @@ class Watch {
   std::vector<Seen> seen_;
 };
 
-// Whatever has happened to it, once the endpoint is good there is a token (B8).
+// Once the endpoint works again, there is a token, whatever happened before
+// (B8).
 void CheckHeals(Instance& instance, absl::Duration limit) {
   const absl::Duration end = SinceBoot() + limit;
   instance.source().set_mode(FaultySource::Mode::kGood);
@@ -154,19 +156,20 @@ void CheckHeals(Instance& instance, absl::Duration limit) {
   instance.source().set_mode(FaultySource::Mode::kMixed);
 }
 
-// Held, rejected, superseded a moment ago, or inside the source: of each a few.
+// Allows a few tokens each that are held, rejected, just superseded or in the
+// source.
 constexpr int64_t kTokensAtMost = 6 * kInstances;
 
 struct Row {
   int64_t tokens;
   int64_t records;
-  int64_t heap;  // Bytes.
+  int64_t heap;  // In bytes.
   ProcessFigures process;
 };
 
-// What is there once what is on its way out has gone: the least that is seen in
-// a while, which ends when the tokens are few enough and the threads no more
-// than they were in `rows`.
+// Returns the least figures seen in a while, which excludes objects that are
+// about to be destroyed. The while ends when tokens are few enough and there
+// are no more threads than in `rows`.
 Row Measure(const std::vector<Row>& rows) {
   Row least{Token::Live(), HazardDomain::Current().CountForTesting().records,
             HeapBytes(), ProcessFigures::Now()};
@@ -185,8 +188,8 @@ Row Measure(const std::vector<Row>& rows) {
   return least;
 }
 
-// The highest of the latter half of the rows is what the highest of the former
-// was, in which it may have risen, give or take some.
+// Checks that the maximum of the second half of the rows does not exceed that
+// of the first half, apart from a tolerance. It may rise within the first half.
 void CheckFlat(const std::vector<Row>& rows, const char* what,
                int64_t (*figure)(const Row&), int64_t slack) {
   if (rows.size() < 4) return;
@@ -226,18 +229,18 @@ void CheckFlat(const std::vector<Row>& rows) {
       +[](const Row& row) { return row.process.resident_kib; }, 4096);
 }
 
-// Threads' records are never freed, but used again: see CheckFlat.
+// Records of threads are reused and never freed; see CheckFlat.
 int64_t HeapBesideRecords() {
   return HeapBytes() - HazardDomain::Current().CountForTesting().records *
                            int64_t{sizeof(refreshable::internal::HazardRecord)};
 }
 
-// A figure that was not measured, or says nothing, is "-".
+// Returns "-" for a figure that was not measured or means nothing.
 std::string Shown(int64_t figure) {
   return figure < 0 ? "-" : absl::StrCat(figure);
 }
 
-// It takes a moment.
+// Waits up to ten seconds, because the figure takes a moment to fall.
 void CheckFallsTo(int64_t expected, const char* what, int64_t (*figure)()) {
   for (int i = 0; i < 5000 && figure() > expected; ++i) {
     absl::SleepFor(absl::Milliseconds(2));
@@ -248,9 +251,9 @@ void CheckFallsTo(int64_t expected, const char* what, int64_t (*figure)()) {
   }
 }
 
-// Threads leave a scan few tokens and then one each, however fast they publish.
-// (The number of threads is read once per row, when it is quiet, so the limit
-// allows twice that number.)
+// After a scan, each thread holds a few superseded tokens, and at most one more
+// each, however fast it publishes. (The number of threads is read once per row,
+// when it is quiet, so the limit allows twice that number.)
 void CheckSuperseded(const std::vector<Row>& rows) {
   int64_t threads = 0;
   for (const Row& row : rows) threads = std::max(threads, row.process.threads);
@@ -358,7 +361,7 @@ int Main(const Flags& flags) {
   std::printf("soak: --minutes=%g --seed=%llu\n", flags.minutes,
               static_cast<unsigned long long>(flags.seed));
   std::fflush(stdout);
-  std::thread([] {}).join();  // After which a sanitizer has its own thread.
+  std::thread([] {}).join();  // From here on, a sanitizer's own thread exists.
   const int64_t threads = ProcessFigures::Now().threads;
   const int64_t heap = HeapBesideRecords();
   Soak(flags);
@@ -373,7 +376,7 @@ int Main(const Flags& flags) {
       0, "tokens that wait for a lease to end", +[] {
         return int64_t{HazardDomain::Current().CountForTesting().retained};
       });
-  // What is made once and kept is about a kibibyte.
+  // Objects that are created once and kept take about a kibibyte.
   CheckFallsTo(heap + (8 << 10), "bytes on the heap", HeapBesideRecords);
   std::printf("left on the heap: %lld bytes\n",
               static_cast<long long>(HeapBesideRecords() - heap));

@@ -24,8 +24,8 @@ using refreshable::SystemClock;
 
 absl::Duration SinceBoot() { return SystemClock::Get().Now().since_boot; }
 
-// Of the attempts that started before a moment, how many may be seen after it:
-// the running one, and as many as may be abandoned.
+// Of the attempts that started before a moment, returns how many may be seen
+// after it: the running one and those that may be abandoned.
 int64_t AtTheEdge(const RefreshPolicy& policy) {
   return 1 + policy.max_abandoned_calls;
 }
@@ -190,7 +190,7 @@ uint64_t FaultySource::NewId() {
 }
 
 FaultySource::Call FaultySource::Enter(const FetchContext& context) {
-  // In hundredths.
+  // The shares are in hundredths.
   struct Share {
     uint64_t part;
     Fault fault;
@@ -223,14 +223,14 @@ FaultySource::Call FaultySource::Enter(const FetchContext& context) {
   if (mode == Mode::kDown) call.fault = pick(kDown);
   call.random /= 100;
   inside_.emplace(call.id, context);
-  // Whoever is overtaken is told before the next is called.
+  // Overtaken calls are cancelled before the next call is made.
   if (const int64_t current = Current(); current > 1) {
     Broken("F1", absl::StrCat(current, " attempts at the same time"));
   }
   return call;
 }
 
-// Before the answer, which may bring about the next call.
+// Must be called before the answer, which may cause the next call.
 bool FaultySource::Leave(uint64_t call) {
   absl::MutexLock lock(&mutex_);
   const auto it = inside_.find(call);
@@ -282,7 +282,7 @@ Credential<Token> FaultySource::Good(const Call& call, bool same) {
 void FaultySource::Answer(const Call& call, Done& done, Done::Result result) {
   const absl::Duration now = SinceBoot();
   if (Leave(call.id)) schedule_->OnAnswer(now);
-  // With the answer the last owner of this object may go.
+  // The answer may destroy the last owner of this object.
   const std::shared_ptr<Schedule> schedule = schedule_;
   const bool ok = result.ok();
   if (ok) schedule->Begin(Schedule::Permit::kSooner);
@@ -345,7 +345,7 @@ void FaultySource::Fetch(const FetchContext& context, Done done) {
       return;
     case Fault::kThrottled: {
       absl::Status status = absl::ResourceExhaustedError("later");
-      // No sooner than the longest backoff, as `Schedule` takes for granted.
+      // The delay is at least the longest backoff, as `Schedule` assumes.
       refreshable::SetRetryAfter(absl::Milliseconds(200) + few_ms, status);
       Answer(call, done, std::move(status));
       return;

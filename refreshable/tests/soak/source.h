@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The soak's token endpoint: a source that does everything that a source can
-// do, chosen by a seed, and checks that it is not called more often than
+// The soak's token endpoint: a source that behaves in every way that a source
+// can, as chosen by a seed. Checks that it is not called more often than
 // promised.
 
 #ifndef REFRESHABLE_TESTS_SOAK_SOURCE_H_
@@ -60,22 +60,22 @@ class LateAnswers {
 };
 
 // Checks that the calls of a source keep to the policy's schedule (F4, B1, B8).
-// A call is seen later than the attempt started, and the delay is not bounded.
-// So the only check without false alarms is whether there was enough time for
-// the observed number of attempts since an earlier moment. Thread-safe.
+// A call is seen later than its attempt starts, by an unbounded delay. The only
+// check without false alarms is therefore whether there was enough time since
+// an earlier moment for the observed number of attempts. Thread-safe.
 class Schedule {
  public:
   explicit Schedule(const refreshable::RefreshPolicy& policy);
 
-  // Called before and after each event that permits an attempt sooner: an
-  // answer with a token or a Reset (kSooner), an Invalidate or an Install
-  // (kAtOnce: the minimum interval does not apply either). `acted`: whether it
-  // had an effect.
+  // Must be called before and after each event that permits an attempt sooner:
+  // an answer with a token or a Reset (kSooner), or an Invalidate or an Install
+  // (kAtOnce: the minimum interval does not apply either). `acted` says whether
+  // the event had an effect.
   enum class Permit { kSooner, kAtOnce };
   void Begin(Permit permit);
   void End(Permit permit, bool acted = true);
 
-  // An outage begins, during which every call fails; it ends.
+  // Begin and end an outage, during which every call fails.
   void StartOutage();
   void EndOutage();
 
@@ -87,8 +87,8 @@ class Schedule {
   int64_t calls() const;
 
  private:
-  // Returns the time that it takes to start this many attempts, if `runs` times
-  // an attempt may start at once.
+  // Returns the time needed to start this many attempts, if an attempt may
+  // start at once `runs` times.
   absl::Duration Least(int64_t attempts, int64_t runs) const;
 
   const refreshable::RefreshPolicy policy_;
@@ -98,13 +98,14 @@ class Schedule {
   int64_t ended_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t exempt_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t exempt_ended_ ABSL_GUARDED_BY(mutex_) = 0;
-  // The creation or an answer, and the counts at that moment.
+  // The creation or an answer, with the counts at that moment.
   struct Mark {
     absl::Duration at;
     int64_t calls;
     int64_t exempt_ended;
   };
-  std::deque<Mark> marks_ ABSL_GUARDED_BY(mutex_);  // The latest marks.
+  // Only the latest marks are kept.
+  std::deque<Mark> marks_ ABSL_GUARDED_BY(mutex_);
   struct Outage {
     absl::Duration start;
     int64_t calls;
@@ -122,7 +123,7 @@ class FaultySource final : public refreshable::TokenSource<Token>,
     kDown,    // Fails in every way.
     kGood,    // Answers with a token at once.
     kSilent,  // Answers with a token once the call is cancelled.
-    kStuck,   // Answers with a token long after that.
+    kStuck,   // Answers with a token long after the call is cancelled.
   };
 
   // `late` must outlive the answer to the last call.
@@ -131,12 +132,12 @@ class FaultySource final : public refreshable::TokenSource<Token>,
 
   void set_mode(Mode mode) { mode_ = mode; }
 
-  // Whether an attempt is running that has not been abandoned.
+  // Returns whether an attempt is running that has not been abandoned.
   bool busy() const;
 
-  // For events that end all attempts that began before: call `last_call` before
-  // the event, and pass its result to CheckOvertaken after it. Calls that are
-  // still inside must have been cancelled by then.
+  // For events that end all earlier attempts: call `last_call` before the
+  // event, and pass its result to CheckOvertaken after it. By then, calls that
+  // are still inside must have been cancelled.
   uint64_t last_call() const;
   void CheckOvertaken(const char* clause, uint64_t last_call) const;
 

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Many Refreshables share one ThreadExecutor: the sources of some hang, or all
-// have something to do at once.
+// Many Refreshables share one ThreadExecutor. Either the sources of some hang,
+// or all Refreshables need attention at once.
 //
-// With `--tokens=100000` that many tokens expire at once. Fewer suffice to find
-// a bound on the number of timers or tasks, and the cost depends on their
-// number.
+// With `--tokens=100000` that many tokens expire at once. The default is enough
+// to find a limit on the number of timers or tasks, and is much cheaper.
 
 #include <algorithm>
 #include <atomic>
@@ -52,7 +51,7 @@ std::shared_ptr<TokenSource<std::string>> Answering() {
   return BlockingSource<std::string>([]() -> Result { return Hour("t"); });
 }
 
-// This many Refreshables that hang, and one that does not, share an executor.
+// `GetParam()` Refreshables that hang share an executor with one that does not.
 class OthersHangTest : public ::testing::TestWithParam<int> {
  protected:
   OthersHangTest() {
@@ -66,10 +65,10 @@ class OthersHangTest : public ::testing::TestWithParam<int> {
   ~OthersHangTest() override {
     go_.Notify();
     hanging_.clear();
-    executor_.reset();  // Waits for the sources.
+    executor_.reset();  // This waits for the sources.
   }
 
-  // Hangs until the end of the test.
+  // Returns a source that hangs until the end of the test.
   std::shared_ptr<TokenSource<std::string>> HangingSource(
       absl::BlockingCounter* called = nullptr) {
     return BlockingSource<std::string>([this, called]() -> Result {
@@ -78,7 +77,7 @@ class OthersHangTest : public ::testing::TestWithParam<int> {
       return Hour("late");
     });
   }
-  // The outcome of a read that answers by callback.
+  // Returns the outcome of an asynchronous read.
   static Result ReadAsync(Strings& token, absl::Duration timeout) {
     absl::StatusOr<Lease<std::string>> result;
     absl::Notification told;
@@ -97,7 +96,7 @@ class OthersHangTest : public ::testing::TestWithParam<int> {
   std::vector<std::unique_ptr<Strings>> hanging_;
 };
 
-// Two tenants whose sources hung occupied all four workers, and a third tenant
+// Two tenants whose sources hung occupied all four workers. A third tenant
 // waited for them until its deadline.
 TEST_P(OthersHangTest, X1AHealthyOneRefreshes) {
   const auto healthy = Make(executor_.get(), Answering());
@@ -108,8 +107,8 @@ TEST_P(OthersHangTest, X1AHealthyOneRefreshes) {
   EXPECT_EQ(healthy->Get()->token(), "t");
 }
 
-// A read of a fresh token was answered only when the sources of others
-// returned.
+// A read of a fresh token was answered only after the sources of other
+// Refreshables had returned.
 TEST_P(OthersHangTest, X1ACallbackRuns) {
   const auto healthy = Make(executor_.get(), Answering());
   ASSERT_TRUE(healthy->Install(Hour("mine")).ok());
@@ -129,7 +128,7 @@ TEST_P(OthersHangTest, X1TheTimeoutOfAnAttemptIsTold) {
   options.policy.attempt_timeout = absl::Milliseconds(1);
   options.policy.retry.max_retries = 0;
   absl::Status told;
-  do {  // UNAVAILABLE: the attempt was not started within a millisecond.
+  do {  // UNAVAILABLE means that the attempt did not start in 1 ms.
     const auto another = Make(executor_.get(), HangingSource(), options);
     told = ReadAsync(*another, kForever).status();
   } while (absl::IsUnavailable(told));
@@ -142,8 +141,8 @@ TEST_P(OthersHangTest, X1AReadIsCancelled) {
   EXPECT_TRUE(another->Cancel(id));
 }
 
-// Some callbacks read a Refreshable that hangs, and wait. There are more of
-// them than threads for callbacks at first.
+// Callbacks read a Refreshable that hangs, and wait. At first there are more of
+// them than threads for callbacks.
 TEST_P(OthersHangTest, X1ACallbackRunsThoughOthersRead) {
   const auto healthy = Make(executor_.get(), Answering());
   ASSERT_TRUE(healthy->Install(Hour("mine")).ok());
@@ -164,8 +163,8 @@ TEST_P(OthersHangTest, X1ACallbackRunsThoughOthersRead) {
 
 INSTANTIATE_TEST_SUITE_P(X1, OthersHangTest, ::testing::Values(0, 32, 100));
 
-// If more than 16,384 shared an executor, the timers of the others were
-// refused, and so were their tasks when all had one at the same time.
+// If more than 16,384 Refreshables shared an executor, the timers beyond that
+// number were refused, as were the tasks if all had one at the same time.
 TEST(ManyTokensTest, X2TokensThatExpireTogetherAreAllRefreshed) {
   const auto executor = *ThreadExecutor::Create(Patient());
   absl::BlockingCounter refreshed(tokens);

@@ -49,8 +49,8 @@
 
 namespace {
 
-// How many more allocations succeed before one is refused. If negative, no more
-// are refused.
+// The number of allocations that still succeed before one is refused. If it is
+// negative, none is refused.
 std::atomic<int> allocations_left{-1};
 
 bool Refused() {
@@ -95,13 +95,13 @@ constexpr unsigned kWatchdogSeconds = 20;
 // How a child ended.
 enum Ending {
   kWorked = 0,     // Something failed, and the instance goes on working.
-  kNothingFailed,  // `n` is beyond the last thing that could fail.
-  kTerminated,     // std::terminate, because of a bad_alloc.
-  kThrown,         // An exception left a function that does not throw.
+  kNothingFailed,  // `n` exceeds the number of things that can fail.
+  kTerminated,     // std::terminate was called because of a bad_alloc.
+  kThrown,         // An exception left a noexcept function.
   kBroken,         // The instance no longer works.
 };
 
-// Counts down until user code throws.
+// Counts down to the call in which user code throws.
 struct Throwing {
   std::atomic<int> left{-1};
 
@@ -111,7 +111,7 @@ struct Throwing {
 };
 Throwing throwing;
 
-// A token that is copied even where it could be moved.
+// A token that is copied even where a move would be possible.
 struct CopiedToken {
   explicit CopiedToken(int v) : value(v) {}
   CopiedToken(const CopiedToken& other) : value(other.value) {
@@ -126,14 +126,14 @@ template <typename Token>
 Token MakeToken();
 template <>
 std::string MakeToken<std::string>() {
-  return "t";  // Short: no allocation.
+  return "t";  // This is short and needs no allocation.
 }
 template <>
 CopiedToken MakeToken<CopiedToken>() {
   return CopiedToken(1);
 }
 
-// One Refreshable with user code of every kind, none of which allocates.
+// A Refreshable with user code of every kind. The user code allocates nothing.
 template <typename Token>
 class Subject {
  public:
@@ -170,7 +170,7 @@ class Subject {
   void Get() { (void)refreshable->Get(absl::Hours(1)); }
   void Install() { (void)refreshable->Install(MakeCredential()); }
 
-  // A read whose callback counts itself.
+  // Starts a read whose callback counts its calls.
   void GetAsync() {
     refreshable->GetAsync(absl::Hours(1), [this](const auto&) {
       const int calls = ++callbacks_;
@@ -179,8 +179,8 @@ class Subject {
     });
     ++reads_;
   }
-  // A call that is rejected once, with the same callback. The functions' own
-  // objects are small enough to need no memory.
+  // Starts a call that is rejected once, with the same callback. The function
+  // objects are small enough to need no allocation.
   void CallWithTokenAsync() {
     rejections_ = 1;
     refreshable::CallWithTokenAsync<bool>(
@@ -217,8 +217,8 @@ class Subject {
     done(MakeCredential());
   }
 
-  // Whether the instance works: reads serve, callbacks are called once, and the
-  // destructor returns.
+  // Returns whether the instance works: reads succeed, callbacks run once, and
+  // the destructor returns.
   bool Works() {
     source_fails = throws_in_source = throws_in_observer = throws_in_hook =
         throws_in_callback = false;
@@ -273,7 +273,7 @@ class Subject {
     }
   }
 
-  // Later calls are answered at once.
+  // Takes the held call. Later calls are answered at once.
   std::optional<FetchDone<Token>> TakeHeldCall() {
     absl::MutexLock lock(&mutex_);
     answers_ = true;
@@ -307,17 +307,17 @@ class Subject {
   std::abort();
 }
 
-// What is done before allocations fail, and while they fail.
+// What a test does before allocations fail, and while they fail.
 template <typename Token>
 struct Scenario {
   std::function<void(Subject<Token>&)> prepare;
   std::function<void(Subject<Token>&)> act;
-  // Whether a bad_alloc may leave `act`, or end the program.
+  // Whether `act` may throw a bad_alloc or end the program.
   bool may_throw = false;
   bool may_terminate = true;
 };
 
-// Something that fails after `n` times.
+// Runs the scenario. The countdown allows `n` calls before one fails.
 template <typename Token>
 Ending RunInChild(const Scenario<Token>& scenario, bool threads,
                   std::atomic<int>* countdown, int n) {
@@ -337,7 +337,7 @@ Ending RunInChild(const Scenario<Token>& scenario, bool threads,
   return thrown && !scenario.may_throw ? kThrown : kWorked;
 }
 
-// Returns how the child for `n` ended.
+// Returns a description of how a child ended.
 std::string Describe(int status) {
   if (WIFSIGNALED(status)) {
     return WTERMSIG(status) == SIGALRM
@@ -356,7 +356,7 @@ std::string Describe(int status) {
   }
 }
 
-// Plays the scenario for every `n`, until nothing fails.
+// Runs the scenario for every `n` until nothing fails.
 template <typename Token>
 void Play(const Scenario<Token>& scenario, bool threads,
           std::atomic<int>* countdown) {
@@ -521,8 +521,8 @@ TEST(OutOfMemoryTest, E5ObserverThrowsBadAlloc) {
   ThrowIn(&Strings::throws_in_observer);
 }
 
-// The executor gets what a callback throws: a ManualExecutor throws it from the
-// driving call, a ThreadExecutor ends the program.
+// What a callback throws goes to the executor. A ManualExecutor throws it from
+// the driving call; a ThreadExecutor ends the program.
 TEST(OutOfMemoryTest, E8CallbackThrowsBadAlloc) {
   Scenario<std::string> scenario = {[](Strings& subject) {
                                       subject.Create();
@@ -544,7 +544,7 @@ TEST(OutOfMemoryTest, E3TokenThrowsBadAllocInFetch) {
   ThrowBadAlloc<CopiedToken>({&Copied::Create, &Copied::Get});
 }
 
-// Some copies are made by the thread that answers, and throw there.
+// Some copies are made, and throw, on the thread that answers.
 TEST(OutOfMemoryTest, E3TokenThrowsBadAllocInALaterAnswer) {
   ThrowBadAlloc<CopiedToken>({[](Copied& subject) {
                                 subject.Create();

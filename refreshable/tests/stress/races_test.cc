@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Faults of threads and of lifetimes that were found, one test each, headed by
-// what went wrong. Those of fork() are in fork_test.cc.
+// Faults of threading and lifetimes that were found, one test each. The comment
+// of a test says what went wrong. Faults of fork() are in fork_test.cc.
 
 #include <atomic>
 #include <functional>
@@ -36,7 +36,8 @@ using lifecycle_testing::Strings;
 
 constexpr absl::Duration kForever = absl::InfiniteDuration();
 
-// Tells when its one thread has nothing left to drive.
+// An executor that calls a function when its one thread has nothing left to
+// drive.
 class AfterDriveExecutor final : public ProbeExecutor {
  public:
   using ProbeExecutor::ProbeExecutor;
@@ -51,8 +52,8 @@ class AfterDriveExecutor final : public ProbeExecutor {
   std::function<void()> after_drive;
 };
 
-// The first answer is held, and comes on the thread that says so. Its hook
-// rejects the token and reads the next one, which comes at once.
+// The first answer is held, and given by a thread of the test. Its hook rejects
+// the token and reads the next one, which the source returns at once.
 class ReadingHookTest : public ::testing::Test {
  protected:
   void MakeOn(Executor* executor) {
@@ -69,7 +70,7 @@ class ReadingHookTest : public ::testing::Test {
     token_ = Make(
         executor, MakeSource([&](const auto&, auto done) {
           if (called_.HasBeenNotified()) {
-            // No timer: a read that drives would go on to it.
+            // Sets no timer, because a read that drives would run it.
             return done(Credential<std::string>("second", Expiry::Never()));
           }
           first_.emplace(std::move(done));

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Many threads do everything at once, and the Refreshable ends in the middle.
-// Bounded by counts, meant for the sanitizers: what is asserted here is what
-// must hold in every interleaving (E1, E2, F1, F2, R8, R9).
+// Many threads use everything at once, and the Refreshable ends meanwhile. The
+// work is bounded by counts and meant for the sanitizers: the assertions hold
+// in every interleaving (E1, E2, F1, F2, R8, R9).
 
 #include <algorithm>
 #include <atomic>
@@ -43,8 +43,8 @@ constexpr int kReaders = 4;
 constexpr int kAnswerers = 2;
 constexpr int kOperations = 120;
 
-// Answers on threads of its own: right, wrong, late, twice or not at all. Each
-// token says which generation was current when its call began.
+// Answers on its own threads: correctly, wrongly, late, twice or not at all.
+// Each token contains the generation that was current when its call began.
 class ForeignSource final : public TokenSource<std::string> {
  public:
   explicit ForeignSource(uint32_t seed) {
@@ -58,7 +58,7 @@ class ForeignSource final : public TokenSource<std::string> {
              FetchDone<std::string> done) override {
     std::string token = "installed";
     {
-      // The Refreshable lives while it is known here.
+      // The Refreshable is alive while `alive_` points to it.
       absl::MutexLock lock(&alive_mutex_);
       if (alive_ != nullptr) {
         token = std::to_string(alive_->health().generation.value());
@@ -66,7 +66,8 @@ class ForeignSource final : public TokenSource<std::string> {
     }
     ++calls_;
     absl::MutexLock lock(&mutex_);
-    // (How many are outstanding has no bound here: Reset() forgets them.)
+    // (The number of outstanding calls has no limit here, because Reset()
+    // forgets them.)
     contexts_.push_back(context);
     EXPECT_LE(
         std::count_if(contexts_.begin(), contexts_.end(),
@@ -81,14 +82,14 @@ class ForeignSource final : public TokenSource<std::string> {
     absl::MutexLock lock(&alive_mutex_);
     alive_ = alive;
   }
-  // While held, nothing is answered.
+  // While `held` is true, nothing is answered.
   void Hold(bool held) {
     absl::MutexLock lock(&mutex_);
     held_ = held;
   }
-  // Calls that are not answered.
+  // Returns the number of calls that are not answered yet.
   int calls() const { return calls_; }
-  // Answers what is left, and ends the threads.
+  // Answers the remaining calls and ends the threads.
   void Finish() {
     {
       absl::MutexLock lock(&mutex_);
@@ -119,7 +120,8 @@ class ForeignSource final : public TokenSource<std::string> {
       auto [token, context, done] = std::move(queue_.front());
       queue_.pop_front();
       mutex_.Unlock();
-      // (On a busy machine each of these takes a time slice of all the others.)
+      // (On a busy machine, each yield takes a time slice of every other
+      // thread.)
       for (uint32_t i = random() % 8; i > 0; --i) std::this_thread::yield();
       --calls_;
       mutex_.Lock();
@@ -133,7 +135,7 @@ class ForeignSource final : public TokenSource<std::string> {
           done(absl::PermissionDeniedError("no"));
           break;
         case 2:
-          break;  // Dropped.
+          break;  // The call is dropped.
         case 3:
           done(Hour(token));
           done(Hour("twice"));
@@ -151,14 +153,14 @@ class ForeignSource final : public TokenSource<std::string> {
   std::atomic<int> calls_{0};
   absl::Mutex mutex_;
   std::deque<Call> queue_ ABSL_GUARDED_BY(mutex_);
-  // Of the calls that are not being answered yet.
+  // The contexts of the calls that no thread is answering yet.
   std::list<FetchContext> contexts_ ABSL_GUARDED_BY(mutex_);
   bool held_ ABSL_GUARDED_BY(mutex_) = false;
   bool finished_ ABSL_GUARDED_BY(mutex_) = false;
   std::vector<std::thread> answerers_;
 };
 
-// What one thread does and sees.
+// The work and the observations of one thread.
 class Reader {
  public:
   Reader(Strings* token, uint32_t seed) : token_(token), random_(seed) {}
@@ -166,7 +168,7 @@ class Reader {
   void Operate() {
     for (int i = 0; i < kOperations; ++i) OperateOnce();
   }
-  // Begins a read that ends with the Refreshable at the latest.
+  // Starts a read that ends when the Refreshable ends, or before.
   void ReadLast() {
     AsyncRead* const read = Add();
     token_->GetAsync(absl::InfiniteDuration(),
@@ -220,7 +222,7 @@ class Reader {
       case 10:
       case 11:
         token_->Invalidate(Generation(seen_));
-        least_ = seen_ + 1;  // R9: what is read from now on is later.
+        least_ = seen_ + 1;  // R9: later reads must return a later one.
         return;
       case 12: {
         const auto installed = token_->Install(Hour("installed"));
@@ -256,7 +258,7 @@ class Reader {
     return reads_.back().get();
   }
 
-  // F2: what was fetched under one generation is published as the next.
+  // F2: a token fetched under one generation is published as the next.
   static void CheckToken(const absl::StatusOr<Lease<std::string>>& lease) {
     if (!lease.ok() || lease->token() == "installed") return;
     EXPECT_EQ(lease->token(), std::to_string(lease->generation().value() - 1));
@@ -280,9 +282,8 @@ struct Round {
   uint32_t seed;
   absl::Duration attempt_timeout;
   ThreadExecutor::Options executor;
-  // Threads wait when the Refreshable is destroyed. The executor must not
-  // refuse anything and the attempt must not time out; otherwise they would end
-  // earlier.
+  // Whether threads are waiting when the Refreshable is destroyed. For that,
+  // the executor must refuse nothing and the attempt must not time out.
   bool blocked_at_the_end;
 };
 
@@ -292,7 +293,7 @@ void RunRound(const Round& round) {
   auto source = std::make_shared<ForeignSource>(round.seed);
   uint64_t events = 0;
   Strings::Options options;
-  // Told one at a time: TSan would see it if not.
+  // Observer calls do not overlap. TSan would report a race here if they did.
   options.observer = Observe([&](const Event&) { ++events; });
   options.on_token_changed = [](const auto&) { std::this_thread::yield(); };
   RefreshPolicy& policy = options.policy;
@@ -314,8 +315,8 @@ void RunRound(const Round& round) {
   }
   for (std::thread& thread : threads) thread.join();
   threads.clear();
-  // A callback that reads must not begin to while the Refreshable ends. Where
-  // the executor refuses everything, callbacks wait for something to happen.
+  // A callback must not start a read while the Refreshable is being destroyed.
+  // If the executor refuses everything, callbacks wait for the next operation.
   for (const auto& reader : readers) {
     SpinUntil([&] {
       token->Reset();
@@ -345,7 +346,8 @@ void RunRound(const Round& round) {
   }
   for (const auto& reader : readers) reader->ReadLast();
   source->SetAlive(nullptr);
-  if (round.seed % 2 == 0) source->Hold(false);  // Answers, meanwhile.
+  // Meanwhile the calls are answered.
+  if (round.seed % 2 == 0) source->Hold(false);
   token.reset();
   for (std::thread& thread : threads) thread.join();
   source->Finish();

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The SDK's own clock. Its path and its include guard are the ones that a
-// library with a folder `executors/` would choose, too: this file is here to
-// show that refreshable's headers do not clash with it.
+// The SDK's own clock. A library with a folder `executors/` would choose the
+// same path and include guard. This file shows that refreshable's headers do
+// not clash with it.
 
 #ifndef EXECUTORS_CLOCK_H_
 #define EXECUTORS_CLOCK_H_
@@ -11,7 +11,7 @@
 
 namespace notes {
 
-// Measures from its construction.
+// Measures the time since its construction.
 class Clock {
  public:
   std::chrono::steady_clock::duration Elapsed() const {

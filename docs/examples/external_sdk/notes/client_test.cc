@@ -100,7 +100,7 @@ TEST(ClientTest, DoesNotRetryARefusedApiKey) {
   EXPECT_EQ(f.transport->requests.size(), 1u);
 }
 
-// The client alone: its sessions come from a script, in whatever order.
+// Tests the client alone, with sessions from a script.
 TEST(ClientTest, ServesReadsWhileTheNextSessionIsOnItsWay) {
   auto transport = std::make_shared<FakeTransport>();
   refreshable::ManualExecutor executor;
@@ -110,9 +110,9 @@ TEST(ClientTest, ServesReadsWhileTheNextSessionIsOnItsWay) {
   transport->answers = {{200, "milk"}, {200, "milk"}, {200, "milk"}};
   source.Answer(Session{"k1", "eu"}, absl::Minutes(10));
   EXPECT_EQ(client->ReadNote("a").value(), "milk");
-  executor.AdvanceBy(absl::Minutes(6));  // Stale.
+  executor.AdvanceBy(absl::Minutes(6));  // The session is stale.
   EXPECT_EQ(client->ReadNote("a").value(), "milk");
-  executor.RunUntilIdle();  // The second login is under way, unanswered.
+  executor.RunUntilIdle();  // The second login is in progress.
   source.Release(1, Session{"k2", "us"}, absl::Minutes(10));
   EXPECT_EQ(client->ReadNote("a").value(), "milk");
   EXPECT_THAT(transport->requests, ElementsAre("GET /eu/notes/a Session k1",

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// An SDK may have folders `executors/` and `testing/` of its own, with files
-// that have the names of refreshable's. Both can be included side by side.
+// An SDK may have its own folders `executors/` and `testing/`, with files named
+// like those of refreshable. Both can be included side by side.
 
 #include <chrono>
 

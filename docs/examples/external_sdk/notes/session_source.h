@@ -13,12 +13,12 @@
 namespace notes {
 
 // [session]
-// A token may be any type: here a key, and the shard it is good for.
+// A token may be of any type. This one is a key with the shard it is for.
 struct Session {
   std::string key;
   std::string shard;
 
-  // Lets the library notice when a rejected session is handed out once more.
+  // Lets the library notice that a rejected session was returned again.
   friend bool operator==(const Session& a, const Session& b) {
     return a.key == b.key && a.shard == b.shard;
   }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests SessionSource against the conformance suite of token sources.
+// Tests SessionSource with the conformance suite for token sources.
 
 #include "notes/session_source.h"
 
@@ -22,8 +22,8 @@ namespace notes {
 namespace {
 
 // [rig]
-// A login that issues a new session each time, until it is told to fail; and
-// then it repeats what it was sent.
+// A login that issues a new session each time. Once told to fail, it answers
+// with an error that contains the request.
 class FakeLogin : public Transport {
  public:
   absl::StatusOr<Response> Send(const std::string&, const std::string&,

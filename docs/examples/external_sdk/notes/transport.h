@@ -17,8 +17,8 @@ struct Response {
   std::vector<std::pair<std::string, std::string>> headers = {};
 };
 
-// How this SDK speaks HTTP: over whatever client library it ships with. Blocks;
-// thread-safe. An error means that there was no answer at all.
+// The SDK's interface to HTTP, implemented with whatever client library it
+// uses. Blocks; thread-safe. An error means that there was no answer at all.
 class Transport {
  public:
   virtual ~Transport() = default;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The SDK's own test matchers; see executors/clock.h for why they stand here.
+// The SDK's own test matchers; executors/clock.h says why they are here.
 
 #ifndef TESTING_MATCHERS_H_
 #define TESTING_MATCHERS_H_

@@ -13,8 +13,8 @@
 namespace refreshable_examples {
 namespace {
 
-// A string literal of gnuplot: in single quotes nothing but the quote itself
-// has a meaning.
+// Returns a gnuplot string literal. Inside single quotes, only the quote itself
+// is special.
 std::string Quote(const std::string& text) {
   return absl::StrCat("'", absl::StrReplaceAll(text, {{"'", "''"}}), "'");
 }
@@ -72,7 +72,8 @@ std::string GnuplotScript(const std::string& csv, const std::string& png,
         i == 0 ? "" : ", ", Quote(csv), Column(i, kCsvTokenRequests), i + 1,
         Quote(clients[i]));
   }
-  // For the rate of calls that succeeded: the row before, of each client.
+  // Keeps the previous row of each client, to compute the rate of successful
+  // calls.
   absl::StrAppendFormat(&script,
                         "\narray T[%d]\narray G[%d]\n"
                         "do for [i=1:%d] { T[i] = 0; G[i] = 0 }",

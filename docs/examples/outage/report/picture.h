@@ -13,7 +13,8 @@
 
 namespace refreshable_examples {
 
-// What the endpoint did from `start` to `end`, since the start of the run.
+// What the endpoint did from `start` to `end`, both counted from the start of
+// the run.
 struct Span {
   std::string label;
   bool outage;
@@ -22,7 +23,7 @@ struct Span {
 };
 
 // Returns a gnuplot program that draws the CSV file of these clients
-// (timeline.h) into the PNG file: token requests above, calls that succeeded
+// (timeline.h) as a PNG file, with token requests above and successful calls
 // below.
 std::string GnuplotScript(const std::string& csv, const std::string& png,
                           const std::vector<std::string>& clients,

@@ -14,21 +14,21 @@
 
 namespace refreshable_examples {
 
-// Two lines that head the progress lines. The first client of a sample is
-// shown with its state and generation.
+// Returns the two lines above the progress lines. For the first client of a
+// sample, state and generation are shown.
 std::string ProgressHeader(const Sample& sample);
 
-// Returns what happened from `before` to `now`, in one line.
+// Returns a line that says what happened between `before` and `now`.
 std::string ProgressLine(const Sample& before, const Sample& now);
 
-// One client's row of the table.
+// The table row of one client.
 struct Row {
   std::string name;
   int64_t outage_requests = 0;
   Tally tally;
 };
 
-// Returns the table and, below it, what `promise` allows.
+// Returns the table and, below it, the limits of `promise`.
 std::string Table(const std::vector<Row>& rows, const Promise& promise);
 
 }  // namespace refreshable_examples

@@ -18,7 +18,7 @@
 
 namespace refreshable_examples {
 
-// One client at one moment; counts are since the start.
+// One client at one moment. Counts are from the start of the run.
 struct ClientSample {
   std::string name;
   ClientState state;
@@ -28,7 +28,7 @@ struct ClientSample {
 
 struct Sample {
   absl::Duration at;     // The time since the start.
-  std::string endpoint;  // What the token endpoint does.
+  std::string endpoint;  // The behaviour of the token endpoint.
   std::vector<ClientSample> clients;
 };
 
@@ -46,8 +46,8 @@ enum CsvColumn {
   kCsvColumns,
 };
 
-// The header for the clients in `sample`, and the row; each ends with a line
-// feed.
+// Return the header for the clients in `sample`, and the row. Each ends with a
+// line feed.
 std::string CsvHeader(const Sample& sample);
 std::string CsvRow(const Sample& sample);
 

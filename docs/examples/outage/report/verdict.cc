@@ -11,11 +11,11 @@
 namespace refreshable_examples {
 namespace {
 
-// No outage of this program has more attempts than this.
+// No outage in this program has more attempts than this.
 constexpr int kMostAttempts = 100'000;
 
-// The shortest time from the start of an attempt, the n-th failure in a row, to
-// the start of the next.
+// Returns the shortest time from the start of an attempt that is the n-th
+// consecutive failure to the start of the next one.
 absl::Duration ShortestWait(const refreshable::RefreshPolicy& policy, int n) {
   const refreshable::RetryPolicy& retry = policy.retry;
   absl::Duration wait =
@@ -23,13 +23,14 @@ absl::Duration ShortestWait(const refreshable::RefreshPolicy& policy, int n) {
                retry.initial_backoff * std::pow(retry.multiplier, n - 1)) *
       (1 - policy.jitter);
   if (n >= retry.max_consecutive_failures) {
-    // As long as there is a usable token the backoff goes on, else the probes.
+    // With a usable token the backoff continues; without one, probes follow.
     wait = std::min(wait, retry.probe_interval * (1 - policy.jitter));
   }
   return std::max(wait, policy.min_interval);
 }
 
-// How many attempts fit into `length`, the first as it begins.
+// Returns how many attempts fit into `length`, if the first is at its
+// beginning.
 int64_t Attempts(const refreshable::RefreshPolicy& policy,
                  absl::Duration length) {
   int64_t attempts = 1;

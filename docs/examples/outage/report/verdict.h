@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The promise of Refreshable in an outage, in numbers, and whether it was kept.
+// What Refreshable promises in an outage, in numbers, and whether it kept the
+// promise.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_OUTAGE_REPORT_VERDICT_H_
 #define REFRESHABLE_DOCS_EXAMPLES_OUTAGE_REPORT_VERDICT_H_
@@ -16,24 +17,24 @@
 namespace refreshable_examples {
 
 struct Promise {
-  // How often the token endpoint may be asked during the outage.
+  // The maximum number of token requests during the outage.
   int64_t requests = 0;
-  // Within this time of the recovery a call succeeds: the next attempt starts
+  // A call succeeds within this time of the recovery: the next attempt starts
   // within one probe interval, and may take as long as an attempt may.
   absl::Duration recovery;
 };
 
-// Returns what the schedule of `policy` allows in an outage of this length: one
-// attempt when it begins, and another after each wait that fits, however many
-// threads there are. For `revoking` of that time the endpoint issues tokens
-// that the API rejects: rejections start attempts by the same schedule, from
-// its beginning, beside those of failures.
+// Returns the limits for an outage of this length under `policy`: one attempt
+// at its beginning and one after each wait that fits, independent of the number
+// of threads. For `revoking` of that time the endpoint issues tokens that the
+// API rejects. Rejections start attempts by the same schedule, from its
+// beginning, in addition to those of failures.
 Promise PromiseOf(const refreshable::RefreshPolicy& policy,
                   absl::Duration outage,
                   absl::Duration revoking = absl::ZeroDuration());
 
-// Returns one sentence for each way in which the promise was broken; none if it
-// was kept. `outage_requests` is the number that the endpoint counted.
+// Returns one sentence for each broken part of the promise; empty if it was
+// kept. `outage_requests` is the number counted by the endpoint.
 std::vector<std::string> BrokenPromises(const Promise& promise,
                                         const Tally& tally,
                                         int64_t outage_requests);

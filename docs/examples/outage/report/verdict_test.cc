@@ -19,7 +19,8 @@ int64_t Allowed(absl::Duration outage) {
 }
 
 TEST(PromiseTest, OneRequestForEachStartThatTheScheduleAllows) {
-  // Starts at 0, 2, 6, 14, 30, 62, 122 s; from the seventh failure on, probes.
+  // Attempts start at 0, 2, 6, 14, 30, 62 and 122 s. From the seventh failure
+  // on, they are probes.
   EXPECT_EQ(Allowed(absl::ZeroDuration()), 1);
   EXPECT_EQ(Allowed(absl::Seconds(2) - absl::Nanoseconds(1)), 1);
   EXPECT_EQ(Allowed(absl::Seconds(2)), 2);
@@ -72,7 +73,7 @@ TEST_F(BrokenPromisesTest, NoneWhereAllIsAtTheLimit) {
   EXPECT_TRUE(BrokenPromises(promise_, tally_, 10).empty());
 }
 
-// A13: 1 attempt as it begins, then 2 s and 4 s later.
+// A13: one attempt at the beginning, then 2 s and 4 s later.
 TEST(PromiseTest, RejectionsHaveAScheduleOfTheirOwn) {
   const int64_t without = Allowed(absl::Seconds(100));
   EXPECT_EQ(
