@@ -75,10 +75,10 @@ class FakeClock final : public Clock {
     return now_;
   }
 
-  void Move(absl::Duration wall, absl::Duration since_boot) {
+  void Move(absl::Duration wall, absl::Duration boot) {
     absl::MutexLock lock(&mu_);
     now_.wall += wall;
-    now_.since_boot += since_boot;
+    now_.boot += boot;
   }
 
   // Waits until the clock was read `n` times more.
@@ -92,7 +92,8 @@ class FakeClock final : public Clock {
  private:
   mutable absl::Mutex mu_;
   mutable int readings_ = 0;
-  Instant now_ = {absl::FromUnixSeconds(1'000'000), absl::Hours(1)};
+  Instant now_ = {absl::FromUnixSeconds(1'000'000),
+                  BootTime() + absl::Hours(1)};
 };
 
 TEST(ThreadExecutorTest, CreateNamesTheFieldAndTheValueItRefuses) {
@@ -274,8 +275,8 @@ TEST(ThreadExecutorTest, DriveUntilIsForOthers) {
     ADD_FAILURE();
     return true;
   };
-  EXPECT_FALSE(executor.DriveUntil(asked, absl::InfiniteDuration()));
-  EXPECT_FALSE(executor.DriveUntil(asked, absl::ZeroDuration()));
+  EXPECT_FALSE(executor.DriveUntil(asked, BootTime::InfiniteFuture()));
+  EXPECT_FALSE(executor.DriveUntil(asked, BootTime()));
 }
 
 TEST(ThreadExecutorTest, DestructorDropsWhatIsQueuedThenWaitsForWhatRuns) {

@@ -233,8 +233,8 @@ class Enumeration {
                         f.generation > 1 ? 1 : -2});
     }
     // What is due next, and the moment before it.
-    for (const Ms at : {f.WakeAt(), f.NotBefore(), f.RejectedNotBefore(),
-                        f.CheckAt().since_boot}) {
+    for (const Ms at :
+         {f.WakeAt(), f.NotBefore(), f.RejectedNotBefore(), f.CheckAt().boot}) {
       if (at > f.t && at < kNever) {
         inputs.push_back({Input::kTime, {}, at - f.t});
         if (at - f.t > 1) inputs.push_back({Input::kTime, {}, at - f.t - 1});

@@ -311,10 +311,10 @@ class Sequence {
     EXPECT_TRUE(readers_.empty() || machine.refreshing());
     EXPECT_LE(Count(false), 1);
     if (machine.refreshing() && machine.queued() == AttemptId::kNone) {
-      EXPECT_LT(machine.wake_at(now), absl::InfiniteDuration());
+      EXPECT_LT(machine.wake_at(now), BootTime::InfiniteFuture());
     }
     if (machine.fatal(now)) {
-      EXPECT_EQ(machine.next_start(now), absl::InfiniteDuration());
+      EXPECT_EQ(machine.next_start(now), BootTime::InfiniteFuture());
     }
     // What is published may be handed out until check_at, and no longer.
     const DualDeadline edge = machine.check_at(now);
@@ -322,12 +322,10 @@ class Sequence {
       EXPECT_TRUE(edge.Reached(now));
     }
     if (edge.Reached(now)) return;
-    EXPECT_LE(machine.wake_at(now), edge.since_boot);
+    EXPECT_LE(machine.wake_at(now), edge.boot);
     const absl::Duration left =
-        std::min(edge.wall - now.wall, edge.since_boot - now.since_boot) -
-        Tick();
-    EXPECT_TRUE(
-        machine.published_servable({now.wall + left, now.since_boot + left}));
+        std::min(edge.wall - now.wall, edge.boot - now.boot) - Tick();
+    EXPECT_TRUE(machine.published_servable({now.wall + left, now.boot + left}));
   }
 
   // From here, once the calls under way have returned, a read brings a token;

@@ -447,7 +447,7 @@ TEST(RefreshMachineRejectionTest, A5WhileAFlightWaitsAfterAWallStep) {
     MachineDriver d(policy);
     d.FailTimes(before);
     d.At(S(1000)).Hold(S(3600));
-    d.wall_step = absl::Hours(2);  // Expired, and young since boot.
+    d.wall_step = absl::Hours(2);  // Expired, and young by BootTime.
     d.At(S(1001)).ReadAndStart();
     d.Fail();
     EXPECT_EQ(d.wake_at(), S(1003));

@@ -20,7 +20,7 @@ enum class OnRejection {
 };
 
 // One program. It calls good servers once a second with each of its callers.
-// Moments are counted from its start, on the since-boot clock, by which the
+// Moments are counted from its start, by the clock of BootTime, by which the
 // servers judge too.
 struct Play {
   absl::Duration length = absl::Hours(2);

@@ -168,8 +168,8 @@ void Checks::CheckRefusal(const Before& before, absl::Duration timeout,
   switch (status.code()) {
     case absl::StatusCode::kDeadlineExceeded:
       // The source's, or the reader's own, and then it has passed.
-      fits = explained || SystemClock::Get().Now().since_boot >=
-                              before.now.since_boot + timeout;
+      fits = explained ||
+             SystemClock::Get().Now().boot >= before.now.boot + timeout;
       break;
     case absl::StatusCode::kFailedPrecondition:
       fits = explained ? !refreshable::IsFatal(status) ||
