@@ -47,6 +47,7 @@
 namespace refreshable_benchmarks {
 namespace {
 
+using refreshable::BootTime;
 using refreshable::Credential;
 using refreshable::Executor;
 using refreshable::Expiry;
@@ -127,8 +128,7 @@ class PriorityQueue {
   uint64_t RunAfter(absl::Duration delay, Executor::Task task) {
     std::lock_guard<std::mutex> lock(mutex_);
     const uint64_t id = ++last_id_;
-    const absl::Duration due =
-        refreshable::SystemClock::Get().Now().since_boot + delay;
+    const BootTime due = refreshable::SystemClock::Get().Now().boot + delay;
     queue_.push({due, id, std::make_shared<Executor::Task>(std::move(task))});
     return id;
   }
@@ -137,7 +137,7 @@ class PriorityQueue {
 
  private:
   struct Timer {
-    absl::Duration due;
+    BootTime due;
     uint64_t id;
     std::shared_ptr<Executor::Task> task;
     bool operator<(const Timer& other) const {

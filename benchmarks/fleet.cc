@@ -50,6 +50,7 @@
 
 namespace {
 
+using refreshable::BootTime;
 using refreshable::Clock;
 using refreshable::Credential;
 using refreshable::Expiry;
@@ -165,7 +166,7 @@ void PlayRefreshable(absl::Duration read_at, uint64_t seed,
                                          : calls.front().start + kLatency;
     const absl::Duration now = std::min({read_at, answer_at, wake_at});
     if (now >= absl::Seconds(kDay)) return;
-    const Instant instant = {kStart + now, now};
+    const Instant instant = {kStart + now, BootTime() + now};
     Decisions out;
     if (now == answer_at) {
       const Call call = calls.front();
@@ -187,11 +188,11 @@ void PlayRefreshable(absl::Duration read_at, uint64_t seed,
       const bool rejected = endpoint.Rejects(minted, now);
       if (now < check_at && !rejected) continue;
       using Answer = RefreshMachine::ReadAnswer;
-      if (machine.OnRead(instant, {now + kTimeout, {}, {}}, out) ==
+      if (machine.OnRead(instant, {instant.boot + kTimeout, {}, {}}, out) ==
               Answer::kServe &&
           rejected) {
-        machine.OnRead(instant, {now + kTimeout, {}, machine.generation()},
-                       out);
+        machine.OnRead(
+            instant, {instant.boot + kTimeout, {}, machine.generation()}, out);
       }
     } else {
       machine.OnWake(instant, out);
@@ -202,14 +203,14 @@ void PlayRefreshable(absl::Duration read_at, uint64_t seed,
         calls.push_back({now, out.submit, endpoint.Call(now)});
       }
     }
-    check_at = machine.check_at(instant).since_boot;
-    wake_at = machine.wake_at(instant);
+    check_at = machine.check_at(instant).boot - BootTime();
+    wake_at = machine.wake_at(instant) - BootTime();
   }
 }
 
 class SetClock final : public Clock {
  public:
-  Instant Now() const override { return {kStart + now, now}; }
+  Instant Now() const override { return {kStart + now, BootTime() + now}; }
 
   absl::Duration now;
 };

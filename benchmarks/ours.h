@@ -36,7 +36,7 @@ class ShiftedClock final : public refreshable::Clock {
   refreshable::Instant Now() const override {
     refreshable::Instant now = refreshable::SystemClock::Get().Now();
     now.wall -= back_;
-    now.since_boot -= back_;
+    now.boot -= back_;
     return now;
   }
   refreshable::CoarseWallClock CoarseWall() const override {

@@ -225,11 +225,11 @@ class RememberedFailure {
   static constexpr char kName[] = "floor: mutex, copy the status";
   explicit RememberedFailure(Endpoint*)
       : failure_(Endpoint::Failure()),
-        due_(refreshable::SystemClock::Get().Now().since_boot +
-             absl::Hours(1)) {}
+        due_(refreshable::SystemClock::Get().Now().boot + absl::Hours(1)) {}
 
   ABSL_ATTRIBUTE_ALWAYS_INLINE absl::Status Read() {
-    const absl::Duration now = refreshable::SystemClock::Get().Now().since_boot;
+    const refreshable::BootTime now =
+        refreshable::SystemClock::Get().Now().boot;
     std::lock_guard<std::mutex> lock(mutex_);
     return now < due_ ? failure_ : absl::OkStatus();
   }
@@ -237,7 +237,7 @@ class RememberedFailure {
  private:
   std::mutex mutex_;
   const absl::Status failure_;
-  const absl::Duration due_;
+  const refreshable::BootTime due_;
 };
 
 }  // namespace refreshable_benchmarks

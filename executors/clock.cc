@@ -19,6 +19,7 @@
 #include <atomic>
 #include <cstdint>
 #include <limits>
+#include <ostream>
 
 #include "absl/time/time.h"
 
@@ -30,8 +31,9 @@ namespace {
 absl::Time Wall() { return absl::Now(); }
 
 // Counts sleep and hibernation. The resolution is 10 to 16 ms.
-absl::Duration SinceBoot() {
-  return absl::Milliseconds(static_cast<int64_t>(::GetTickCount64()));
+BootTime Boot() {
+  return BootTime() +
+         absl::Milliseconds(static_cast<int64_t>(::GetTickCount64()));
 }
 
 #else
@@ -39,11 +41,11 @@ absl::Duration SinceBoot() {
 #if defined(__APPLE__)
 // On macOS this clock counts sleep and is not slewed. CLOCK_UPTIME_RAW does not
 // count sleep.
-constexpr clockid_t kSinceBootClock = CLOCK_MONOTONIC_RAW;
+constexpr clockid_t kBootClock = CLOCK_MONOTONIC_RAW;
 #elif defined(CLOCK_BOOTTIME)
-constexpr clockid_t kSinceBootClock = CLOCK_BOOTTIME;
+constexpr clockid_t kBootClock = CLOCK_BOOTTIME;
 #else
-constexpr clockid_t kSinceBootClock = CLOCK_MONOTONIC;
+constexpr clockid_t kBootClock = CLOCK_MONOTONIC;
 #endif
 
 absl::Time Wall() {
@@ -52,21 +54,25 @@ absl::Time Wall() {
   return absl::TimeFromTimespec(now);
 }
 
-absl::Duration SinceBoot() {
+BootTime Boot() {
   timespec now = {};
-  if (clock_gettime(kSinceBootClock, &now) != 0) {
+  if (clock_gettime(kBootClock, &now) != 0) {
     // A kernel or sandbox without that clock fails every such call, so the two
     // clocks are never mixed.
     clock_gettime(CLOCK_MONOTONIC, &now);
   }
-  return absl::DurationFromTimespec(now);
+  return BootTime() + absl::DurationFromTimespec(now);
 }
 
 #endif
 
 }  // namespace
 
-Instant SystemClock::Now() const { return Instant{Wall(), SinceBoot()}; }
+std::ostream& operator<<(std::ostream& os, BootTime t) {
+  return os << absl::FormatDuration(t.since_origin_);
+}
+
+Instant SystemClock::Now() const { return Instant{Wall(), Boot()}; }
 
 const SystemClock& SystemClock::Get() {
   static const SystemClock* const clock = new SystemClock();

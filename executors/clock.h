@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Clock: wall time and time since boot, read together.
+// Clock: the wall time and the BootTime, read together.
 
 #ifndef REFRESHABLE_EXECUTORS_CLOCK_H_
 #define REFRESHABLE_EXECUTORS_CLOCK_H_
@@ -8,24 +8,80 @@
 #include <atomic>
 #include <cstdint>
 #include <ctime>
+#include <iosfwd>
 
 #include "absl/time/time.h"
 #include "refreshable/executors/internal/cpp17.h"  // IWYU pragma: keep
 
 namespace refreshable {
 
-// One moment, read on two clocks.
+// A moment on a clock that counts from the start of the machine, never steps,
+// and keeps counting while the machine is suspended. Every interval, timeout,
+// deadline and cooldown is measured on such a clock. A value, like absl::Time:
+// two moments differ by an absl::Duration, and an absl::Duration added to a
+// moment is another moment.
 //
-// A token's expiry is a time of the wall clock, which may step in either
-// direction. Time since boot never steps, and keeps counting while the machine
-// is suspended. Every interval, timeout, deadline and cooldown is measured in
-// it. Only differences of `since_boot` are meaningful; its origin is not.
+// The origin is the default value. What it stands for depends on the clock:
+// only moments of the same clock may be compared or subtracted.
+class BootTime {
+ public:
+  // The origin. A clock that has counted `d` so far returns `BootTime() + d`.
+  constexpr BootTime() = default;
+
+  // Before, or after, every other moment. As with absl::Time, adding to these
+  // or subtracting from them changes nothing, and their distance from every
+  // finite moment is infinite.
+  static constexpr BootTime InfinitePast() {
+    return BootTime(-absl::InfiniteDuration());
+  }
+  static constexpr BootTime InfiniteFuture() {
+    return BootTime(absl::InfiniteDuration());
+  }
+
+  BootTime& operator+=(absl::Duration d) {
+    since_origin_ += d;
+    return *this;
+  }
+  BootTime& operator-=(absl::Duration d) {
+    since_origin_ -= d;
+    return *this;
+  }
+  friend BootTime operator+(BootTime t, absl::Duration d) { return t += d; }
+  friend BootTime operator+(absl::Duration d, BootTime t) { return t += d; }
+  friend BootTime operator-(BootTime t, absl::Duration d) { return t -= d; }
+  friend absl::Duration operator-(BootTime a, BootTime b) {
+    return a.since_origin_ - b.since_origin_;
+  }
+
+  friend constexpr bool operator<(BootTime a, BootTime b) {
+    return a.since_origin_ < b.since_origin_;
+  }
+  friend constexpr bool operator>(BootTime a, BootTime b) { return b < a; }
+  friend constexpr bool operator<=(BootTime a, BootTime b) { return !(b < a); }
+  friend constexpr bool operator>=(BootTime a, BootTime b) { return !(a < b); }
+  friend constexpr bool operator==(BootTime a, BootTime b) {
+    return a.since_origin_ == b.since_origin_;
+  }
+  friend constexpr bool operator!=(BootTime a, BootTime b) { return !(a == b); }
+
+  // Prints the time since the origin, such as "1h0m2.5s", "inf" or "-inf".
+  friend std::ostream& operator<<(std::ostream& os, BootTime t);
+
+ private:
+  explicit constexpr BootTime(absl::Duration since_origin)
+      : since_origin_(since_origin) {}
+
+  absl::Duration since_origin_;
+};
+
+// One moment, read on two clocks: the wall clock, on which a token's expiry is
+// given and which may step in either direction, and the clock of BootTime.
 struct Instant {
   absl::Time wall;
-  absl::Duration since_boot;
+  BootTime boot;
 
   friend bool operator==(const Instant& a, const Instant& b) {
-    return a.wall == b.wall && a.since_boot == b.since_boot;
+    return a.wall == b.wall && a.boot == b.boot;
   }
   friend bool operator!=(const Instant& a, const Instant& b) {
     return !(a == b);
@@ -89,8 +145,8 @@ class Clock {
  public:
   virtual ~Clock() = default;
 
-  // Returns the present moment. `since_boot` never decreases from one call to a
-  // call that happens after it.
+  // Returns the present moment. `boot` never decreases from one call to a call
+  // that happens after it.
   virtual Instant Now() const = 0;
 
   // Returns a coarse form of the same wall clock. A Refreshable calls this once
@@ -101,7 +157,7 @@ class Clock {
 
 // The machine's own clocks: CLOCK_REALTIME and CLOCK_BOOTTIME on Linux (see
 // clock_gettime(2)), and on macOS and Windows the nearest clocks that count
-// suspended time. On a system without such a clock, time since boot is
+// suspended time. On a system without such a clock, BootTime is that of
 // CLOCK_MONOTONIC, which may not count suspended time. Thread-safe. All
 // instances tell the same time.
 class SystemClock final : public Clock {

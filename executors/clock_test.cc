@@ -4,7 +4,10 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <limits>
+#include <sstream>
+#include <type_traits>
 
 #include "absl/time/civil_time.h"
 #include "absl/time/clock.h"
@@ -13,6 +16,53 @@
 
 namespace refreshable {
 namespace {
+
+// A moment is not a length, and neither becomes the other by itself.
+static_assert(!std::is_convertible_v<BootTime, absl::Duration>);
+static_assert(!std::is_convertible_v<absl::Duration, BootTime>);
+static_assert(!std::is_constructible_v<absl::Duration, BootTime>);
+static_assert(!std::is_constructible_v<BootTime, absl::Duration>);
+static_assert(!std::is_convertible_v<BootTime, absl::Time>);
+static_assert(!std::is_convertible_v<absl::Time, BootTime>);
+static_assert(
+    !std::is_invocable_v<std::plus<>, const BootTime&, const BootTime&>);
+static_assert(std::is_trivially_copyable_v<BootTime>);
+static_assert(sizeof(BootTime) == sizeof(absl::Duration));
+static_assert(BootTime::InfinitePast() < BootTime() &&
+              BootTime() < BootTime::InfiniteFuture());
+
+TEST(ClockTest, BootTimesDifferByDurations) {
+  const BootTime t = BootTime() + absl::Seconds(5);
+  EXPECT_EQ(t - BootTime(), absl::Seconds(5));
+  EXPECT_EQ(BootTime() - t, -absl::Seconds(5));
+  EXPECT_EQ(absl::Seconds(5) + BootTime(), t);
+  EXPECT_EQ(t - absl::Seconds(5), BootTime());
+  BootTime moved = t;
+  moved += absl::Seconds(2);
+  EXPECT_EQ(moved - t, absl::Seconds(2));
+  moved -= absl::Seconds(3);
+  EXPECT_EQ(moved - t, -absl::Seconds(1));
+  EXPECT_TRUE(moved < t && moved <= t && t > moved && t >= moved && t != moved);
+  EXPECT_FALSE(t < t || t > t || t != t);
+  EXPECT_TRUE(t <= t && t >= t && t == t);
+}
+
+TEST(ClockTest, InfiniteBootTimesStayInfinite) {
+  const BootTime past = BootTime::InfinitePast();
+  const BootTime future = BootTime::InfiniteFuture();
+  EXPECT_EQ(past + absl::Hours(1), past);
+  EXPECT_EQ(future - absl::Hours(1), future);
+  EXPECT_EQ(BootTime() + absl::InfiniteDuration(), future);
+  EXPECT_EQ(BootTime() - past, absl::InfiniteDuration());
+  EXPECT_EQ(BootTime() - future, -absl::InfiniteDuration());
+}
+
+TEST(ClockTest, BootTimePrintsTheTimeSinceTheOrigin) {
+  std::ostringstream os;
+  os << BootTime() + absl::Milliseconds(62500) << ", "
+     << BootTime::InfinitePast() << ", " << BootTime::InfiniteFuture();
+  EXPECT_EQ(os.str(), "1m2.5s, -inf, inf");
+}
 
 TEST(ClockTest, WallIsTheSystemsTime) {
   // The wall time must lie between two readings of absl::Now(), which may
@@ -26,15 +76,15 @@ TEST(ClockTest, WallIsTheSystemsTime) {
   EXPECT_LE(wall, after + kSlack);
 }
 
-TEST(ClockTest, SinceBootNeverDecreasesAndMovesOn) {
+TEST(ClockTest, BootTimeNeverDecreasesAndMovesOn) {
   const SystemClock clock;
-  const absl::Duration first = clock.Now().since_boot;
-  EXPECT_GT(first, absl::ZeroDuration());
-  EXPECT_LT(first, absl::InfiniteDuration());
-  absl::Duration last = first;
+  const BootTime first = clock.Now().boot;
+  EXPECT_GT(first, BootTime());
+  EXPECT_LT(first, BootTime::InfiniteFuture());
+  BootTime last = first;
   // Awaits the first change of a clock that moves by itself.
   while (last == first) {
-    const absl::Duration now = clock.Now().since_boot;
+    const BootTime now = clock.Now().boot;
     ASSERT_GE(now, last);
     last = now;
   }
@@ -42,17 +92,19 @@ TEST(ClockTest, SinceBootNeverDecreasesAndMovesOn) {
 
 TEST(ClockTest, EveryInstanceTellsTheSameTime) {
   const SystemClock clock;
-  const absl::Duration before = SystemClock::Get().Now().since_boot;
-  const absl::Duration between = clock.Now().since_boot;
-  const absl::Duration after = SystemClock::Get().Now().since_boot;
+  const BootTime before = SystemClock::Get().Now().boot;
+  const BootTime between = clock.Now().boot;
+  const BootTime after = SystemClock::Get().Now().boot;
   EXPECT_LE(before, between);
   EXPECT_LE(between, after);
 }
 
 TEST(ClockTest, InstantsCompareByBothClocks) {
-  const Instant a = {absl::FromUnixSeconds(1), absl::Seconds(2)};
-  const Instant later_wall = {absl::FromUnixSeconds(2), absl::Seconds(2)};
-  const Instant later_boot = {absl::FromUnixSeconds(1), absl::Seconds(3)};
+  const Instant a = {absl::FromUnixSeconds(1), BootTime() + absl::Seconds(2)};
+  const Instant later_wall = {absl::FromUnixSeconds(2),
+                              BootTime() + absl::Seconds(2)};
+  const Instant later_boot = {absl::FromUnixSeconds(1),
+                              BootTime() + absl::Seconds(3)};
   EXPECT_TRUE(a == a);
   EXPECT_FALSE(a != a);
   EXPECT_TRUE(a != later_wall);

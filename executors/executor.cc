@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "absl/functional/function_ref.h"
-#include "absl/time/time.h"
+#include "refreshable/executors/clock.h"
 
 namespace refreshable {
 
@@ -15,7 +15,7 @@ Executor::~Executor() { destroyed_->store(true, std::memory_order_relaxed); }
 bool Executor::RunBlocking(Task task) { return Run(std::move(task)); }
 
 bool Executor::DriveUntil(absl::FunctionRef<bool()> /*done*/,
-                          absl::Duration /*deadline*/) {
+                          BootTime /*deadline*/) {
   return false;
 }
 

@@ -70,14 +70,14 @@ class Executor {
   // them. The default calls `Run`.
   virtual bool RunBlocking(Task task);
 
-  // Queues `task` to be run once, no earlier than `delay` from now, measured on
-  // the since-boot clock of `clock()`; a negative delay counts as zero. The
-  // task does not block, and must be run on time even when every worker is
-  // blocked inside a task that `Run` or `RunBlocking` accepted. Timers that are
-  // due run one after another, in the order of their due times. Returns
-  // `TimerId::kNone` if the timer is refused; `task` is then destroyed before
-  // `RunAfter` returns. Must not run `task` inside the call, in the calling
-  // thread. With an infinite delay the timer is accepted and never fires.
+  // Queues `task` to be run once, no earlier than `delay` from now, measured by
+  // the BootTime of `clock()`; a negative delay counts as zero. The task does
+  // not block, and must be run on time even when every worker is blocked inside
+  // a task that `Run` or `RunBlocking` accepted. Timers that are due run one
+  // after another, in the order of their due times. Returns `TimerId::kNone` if
+  // the timer is refused; `task` is then destroyed before `RunAfter` returns.
+  // Must not run `task` inside the call, in the calling thread. With an
+  // infinite delay the timer is accepted and never fires.
   virtual TimerId RunAfter(absl::Duration delay, Task task) = 0;
 
   // Cancels a timer. Returns true if its task has not run and never will; the
@@ -94,17 +94,16 @@ class Executor {
   // Lets the calling thread do this executor's work until one of these holds:
   //
   //   - `done()` is true. If it is true at once, no work is done.
-  //   - The since-boot clock of `clock()` reaches `deadline`.
-  //   - `deadline` is infinite, and nothing that is pending could still change
-  //     `done()`.
+  //   - The BootTime of `clock()` reaches `deadline`.
+  //   - `deadline` is the infinite future, and nothing that is pending could
+  //     still change `done()`.
   //
   // Then returns true; the caller tells the cases apart by asking `done()` and
   // the clock. Returns false, at once, if the calling thread cannot drive this
   // executor: other threads run its tasks, and the caller should wait for them.
   // `done` is called without a lock held. The default returns false, which is
   // right for every executor that has threads of its own.
-  virtual bool DriveUntil(absl::FunctionRef<bool()> done,
-                          absl::Duration deadline);
+  virtual bool DriveUntil(absl::FunctionRef<bool()> done, BootTime deadline);
 
   // The clock that `RunAfter` and `DriveUntil` follow. Lives as long as the
   // executor. Thread-safe.

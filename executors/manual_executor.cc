@@ -29,6 +29,10 @@ bool IsFinite(absl::Duration d) {
   return d > -absl::InfiniteDuration() && d < absl::InfiniteDuration();
 }
 
+bool IsFinite(BootTime t) {
+  return t > BootTime::InfinitePast() && t < BootTime::InfiniteFuture();
+}
+
 }  // namespace
 
 Instant ManualExecutor::VirtualClock::Now() const {
@@ -37,7 +41,8 @@ Instant ManualExecutor::VirtualClock::Now() const {
 }
 
 Instant ManualExecutor::DefaultStart() {
-  return Instant{absl::FromUnixSeconds(1767225600), absl::Hours(1)};
+  return Instant{absl::FromUnixSeconds(1767225600),
+                 BootTime() + absl::Hours(1)};
 }
 
 ManualExecutor::ManualExecutor(Instant start)
@@ -45,8 +50,8 @@ ManualExecutor::ManualExecutor(Instant start)
       now_(start),
       wall_nanos_(FloorToUnixNanos(start.wall)),
       owner_(std::this_thread::get_id()) {
-  Require(IsFinite(start.since_boot),
-          "ManualExecutor starts at an infinite time since boot");
+  Require(IsFinite(start.boot),
+          "ManualExecutor starts at an infinite BootTime");
 }
 
 ManualExecutor::~ManualExecutor() {
@@ -69,7 +74,7 @@ uint64_t ManualExecutor::Queue(PendingStep::Kind kind, absl::Duration delay,
   Steps made;
   Timers made_timers;
   if (!HasMemory([&] {
-        Step& step = made[{absl::ZeroDuration(), 0}];
+        Step& step = made[{BootTime(), 0}];
         step.kind = kind;
         step.task = std::move(task);
         if (kind == PendingStep::Kind::kTimer) made_timers[0] = made.begin();
@@ -85,8 +90,7 @@ uint64_t ManualExecutor::Queue(PendingStep::Kind kind, absl::Duration delay,
         kind == PendingStep::Kind::kRun ? refuse_runs_ : refuse_timers_;
     if (!refuse) {
       const uint64_t id = ++last_id_;
-      node.key() = {now_.since_boot + std::max(delay, absl::ZeroDuration()),
-                    id};
+      node.key() = {now_.boot + std::max(delay, absl::ZeroDuration()), id};
       const auto step = steps_.insert(std::move(node)).position;
       if (kind == PendingStep::Kind::kTimer) {
         Timers::node_type timer = made_timers.extract(made_timers.begin());
@@ -123,14 +127,14 @@ bool ManualExecutor::InExecutorThread() const {
 }
 
 bool ManualExecutor::DriveUntil(absl::FunctionRef<bool()> done,
-                                absl::Duration deadline) {
+                                BootTime deadline) {
   if (!IsOwner()) return false;
-  if (SinceBoot() >= deadline) return true;
+  if (Boot() >= deadline) return true;
   while (!done()) {
     // A task may have moved time past the deadline.
-    if (SinceBoot() > deadline) return true;
+    if (Boot() > deadline) return true;
     if (RunFirst(deadline)) continue;
-    if (deadline < absl::InfiniteDuration()) {
+    if (deadline < BootTime::InfiniteFuture()) {
       absl::MutexLock lock(&mu_);
       MoveTo(deadline);
     }
@@ -141,7 +145,7 @@ bool ManualExecutor::DriveUntil(absl::FunctionRef<bool()> done,
 
 bool ManualExecutor::RunNext() {
   RequireOwner();
-  return RunFirst(SinceBoot());
+  return RunFirst(Boot());
 }
 
 size_t ManualExecutor::RunUntilIdle() {
@@ -154,7 +158,7 @@ size_t ManualExecutor::AdvanceBy(absl::Duration d) {
   RequireOwner();
   Require(IsFinite(d) && d >= absl::ZeroDuration(),
           "ManualExecutor::AdvanceBy with a negative or infinite duration");
-  const absl::Duration target = SinceBoot() + d;
+  const BootTime target = Boot() + d;
   size_t ran = 0;
   while (RunFirst(target)) ++ran;
   absl::MutexLock lock(&mu_);
@@ -177,7 +181,7 @@ void ManualExecutor::Suspend(absl::Duration d) {
   Require(IsFinite(d) && d >= absl::ZeroDuration(),
           "ManualExecutor::Suspend with a negative or infinite duration");
   absl::MutexLock lock(&mu_);
-  MoveTo(now_.since_boot + d);
+  MoveTo(now_.boot + d);
 }
 
 size_t ManualExecutor::pending() const {
@@ -236,12 +240,12 @@ void ManualExecutor::BindToCurrentThread() {
   owner_ = std::this_thread::get_id();
 }
 
-bool ManualExecutor::RunFirst(absl::Duration limit) {
+bool ManualExecutor::RunFirst(BootTime limit) {
   Steps::node_type step;
   {
     absl::MutexLock lock(&mu_);
     if (steps_.empty()) return false;
-    const absl::Duration due = steps_.begin()->first.first;
+    const BootTime due = steps_.begin()->first.first;
     if (due > limit || !IsFinite(due)) return false;
     MoveTo(due);
     step = Take(steps_.begin());
@@ -270,16 +274,16 @@ void ManualExecutor::RunStep(Steps::node_type step) {
   std::move(task)();
 }
 
-void ManualExecutor::MoveTo(absl::Duration since_boot) {
-  if (since_boot <= now_.since_boot) return;
-  now_.wall += since_boot - now_.since_boot;
-  now_.since_boot = since_boot;
+void ManualExecutor::MoveTo(BootTime boot) {
+  if (boot <= now_.boot) return;
+  now_.wall += boot - now_.boot;
+  now_.boot = boot;
   wall_nanos_.store(FloorToUnixNanos(now_.wall), std::memory_order_relaxed);
 }
 
-absl::Duration ManualExecutor::SinceBoot() const {
+BootTime ManualExecutor::Boot() const {
   absl::MutexLock lock(&mu_);
-  return now_.since_boot;
+  return now_.boot;
 }
 
 bool ManualExecutor::IsOwner() const {

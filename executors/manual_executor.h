@@ -64,15 +64,14 @@ class ManualExecutor final : public Executor {
     // Unique in this executor, rising in the order of queueing. A timer's is
     // the number of its TimerId.
     uint64_t id;
-    // On the since-boot clock; absl::InfiniteDuration() for a timer that never
-    // fires.
-    absl::Duration due;
+    // BootTime::InfiniteFuture() for a timer that never fires.
+    BootTime due;
   };
 
   // 2026-01-01T00:00:00Z, one hour after boot.
   static Instant DefaultStart();
 
-  // Time starts at `start`, whose `since_boot` must be finite.
+  // Time starts at `start`, whose `boot` must be finite.
   explicit ManualExecutor(Instant start = DefaultStart());
   ~ManualExecutor() override;
 
@@ -89,9 +88,9 @@ class ManualExecutor final : public Executor {
   // Runs the steps that are due; when none is, moves time to the next one that
   // is due by `deadline`, else to `deadline` itself. The steps due at
   // `deadline` still run. Runs nothing if `deadline` is not in the future. With
-  // an infinite deadline, returns when only timers that never fire are left.
-  bool DriveUntil(absl::FunctionRef<bool()> done,
-                  absl::Duration deadline) override;
+  // a deadline in the infinite future, returns when only timers that never fire
+  // are left.
+  bool DriveUntil(absl::FunctionRef<bool()> done, BootTime deadline) override;
   const Clock& clock() const override { return clock_; }
 
   // Runs the first step that is due now. False if there was none.
@@ -151,7 +150,7 @@ class ManualExecutor final : public Executor {
     Task task;
   };
   // Due time, then id: the order in which steps run.
-  using Steps = std::map<std::pair<absl::Duration, uint64_t>, Step>;
+  using Steps = std::map<std::pair<BootTime, uint64_t>, Step>;
   using Timers = std::map<uint64_t, Steps::iterator>;  // By id.
 
   class VirtualClock final : public Clock {
@@ -171,13 +170,13 @@ class ManualExecutor final : public Executor {
   uint64_t Queue(PendingStep::Kind kind, absl::Duration delay, Task& task);
   // Runs the first step, if it is due by `limit`; time moves up to its due time
   // if that is later than now.
-  bool RunFirst(absl::Duration limit);
+  bool RunFirst(BootTime limit);
   Steps::node_type Take(Steps::iterator step)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void RunStep(Steps::node_type step) ABSL_LOCKS_EXCLUDED(mu_);
-  // Moves both clocks forward to `since_boot`; never back.
-  void MoveTo(absl::Duration since_boot) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  absl::Duration SinceBoot() const;
+  // Moves both clocks forward until `boot`; never back.
+  void MoveTo(BootTime boot) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  BootTime Boot() const;
   bool IsOwner() const;
   void RequireOwner() const;
 

@@ -47,13 +47,13 @@ class ManualExecutorTest : public ::testing::Test {
   }
 
   absl::Duration Elapsed() const {
-    return executor_.clock().Now().since_boot - start_.since_boot;
+    return executor_.clock().Now().boot - start_.boot;
   }
   absl::Duration WallElapsed() const {
     return executor_.clock().Now().wall - start_.wall;
   }
-  absl::Duration In(absl::Duration d) const {
-    return executor_.clock().Now().since_boot + d;
+  BootTime In(absl::Duration d) const {
+    return executor_.clock().Now().boot + d;
   }
 
   ManualExecutor executor_;
@@ -65,11 +65,12 @@ TEST_F(ManualExecutorTest, T1StartsAtTheDefaultStart) {
   EXPECT_EQ(start_, ManualExecutor::DefaultStart());
   EXPECT_EQ(absl::FormatTime(start_.wall, absl::UTCTimeZone()),
             "2026-01-01T00:00:00+00:00");
-  EXPECT_EQ(start_.since_boot, absl::Hours(1));
+  EXPECT_EQ(start_.boot, BootTime() + absl::Hours(1));
 }
 
 TEST_F(ManualExecutorTest, T1StartsWhereItIsTold) {
-  const Instant start = {absl::FromUnixSeconds(7), absl::Seconds(9)};
+  const Instant start = {absl::FromUnixSeconds(7),
+                         BootTime() + absl::Seconds(9)};
   ManualExecutor executor(start);
   EXPECT_EQ(executor.clock().Now(), start);
 }
@@ -176,10 +177,11 @@ TEST_F(ManualExecutorTest, T1InfiniteTimerNeverFires) {
 }
 
 TEST_F(ManualExecutorTest, T1DelayBeyondTheEndOfTimeNeverFires) {
-  ManualExecutor executor({absl::UnixEpoch(), absl::Seconds(9e18)});
+  ManualExecutor executor(
+      {absl::UnixEpoch(), BootTime() + absl::Seconds(9e18)});
   executor.RunAfter(absl::Seconds(9e18), Log("never"));
   EXPECT_FALSE(executor.RunPending(0));
-  EXPECT_EQ(executor.PendingSteps()[0].due, absl::InfiniteDuration());
+  EXPECT_EQ(executor.PendingSteps()[0].due, BootTime::InfiniteFuture());
 }
 
 TEST_F(ManualExecutorTest, T1StepWallMovesTheWallAlone) {
@@ -327,7 +329,7 @@ TEST_F(ManualExecutorTest, T1DriveUntilWithAPastDeadlineRunsNothing) {
   executor_.Run(Log("run"));
   EXPECT_TRUE(executor_.DriveUntil(kNever, In(absl::ZeroDuration())));
   EXPECT_TRUE(executor_.DriveUntil(kNever, In(-absl::Seconds(1))));
-  EXPECT_TRUE(executor_.DriveUntil(kNever, -absl::InfiniteDuration()));
+  EXPECT_TRUE(executor_.DriveUntil(kNever, BootTime::InfinitePast()));
   EXPECT_THAT(log_, IsEmpty());
   EXPECT_EQ(executor_.clock().Now(), start_);
 }
@@ -335,7 +337,7 @@ TEST_F(ManualExecutorTest, T1DriveUntilWithAPastDeadlineRunsNothing) {
 TEST_F(ManualExecutorTest, T1DriveUntilEndsWhenNothingCanChange) {
   executor_.RunAfter(absl::Seconds(1), Log("last"));
   executor_.RunAfter(absl::InfiniteDuration(), Log("never"));
-  EXPECT_TRUE(executor_.DriveUntil(kNever, absl::InfiniteDuration()));
+  EXPECT_TRUE(executor_.DriveUntil(kNever, BootTime::InfiniteFuture()));
   EXPECT_THAT(log_, ElementsAre("last@1s"));
   EXPECT_EQ(Elapsed(), absl::Seconds(1));
   EXPECT_EQ(executor_.pending(), 1u);
@@ -355,7 +357,7 @@ TEST_F(ManualExecutorTest, T1DriveUntilNestsInsideATask) {
     executor_.Run([&] { done = true; });
     executor_.Run(Log("queued behind"));
     EXPECT_TRUE(
-        executor_.DriveUntil([&] { return done; }, absl::InfiniteDuration()));
+        executor_.DriveUntil([&] { return done; }, BootTime::InfiniteFuture()));
     EXPECT_TRUE(done);
     EXPECT_THAT(log_, IsEmpty());
     EXPECT_TRUE(executor_.InExecutorThread());

@@ -48,11 +48,11 @@ class ThreadPool;
 // every 20 ms. In a child of fork(), tasks and timers are also refused if the
 // system grants no first threads. Nothing throws.
 //
-// Time is the machine's since-boot clock (`SystemClock`). Timers due while the
-// machine was suspended run at most a second after it resumes; steps of the
-// wall clock change nothing. Equal due times run in the order of insertion.
-// While a timer is pending, the timer thread wakes at least once a second.
-// `RunAfter` and `Cancel` take time logarithmic in the number of timers.
+// Time is the BootTime of `SystemClock`. Timers due while the machine was
+// suspended run at most a second after it resumes; steps of the wall clock
+// change nothing. Equal due times run in the order of insertion. While a timer
+// is pending, the timer thread wakes at least once a second. `RunAfter` and
+// `Cancel` take time logarithmic in the number of timers.
 //
 // Thread-safe. `DriveUntil` returns false: callers wait for the threads.
 // `InExecutorThread` is true inside a task of `Run` or `RunBlocking`, and false

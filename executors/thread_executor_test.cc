@@ -76,10 +76,10 @@ class FakeClock final : public Clock {
     return now_;
   }
 
-  void Move(absl::Duration wall, absl::Duration since_boot) {
+  void Move(absl::Duration wall, absl::Duration boot) {
     absl::MutexLock lock(&mu_);
     now_.wall += wall;
-    now_.since_boot += since_boot;
+    now_.boot += boot;
   }
 
   // Waits until the clock has been read `n` more times.
@@ -93,7 +93,8 @@ class FakeClock final : public Clock {
  private:
   mutable absl::Mutex mu_;
   mutable int readings_ = 0;
-  Instant now_ = {absl::FromUnixSeconds(1'000'000), absl::Hours(1)};
+  Instant now_ = {absl::FromUnixSeconds(1'000'000),
+                  BootTime() + absl::Hours(1)};
 };
 
 TEST(ThreadExecutorTest, CreateNamesTheFieldAndTheValueItRefuses) {
@@ -275,8 +276,8 @@ TEST(ThreadExecutorTest, DriveUntilIsForOthers) {
     ADD_FAILURE();
     return true;
   };
-  EXPECT_FALSE(executor.DriveUntil(asked, absl::InfiniteDuration()));
-  EXPECT_FALSE(executor.DriveUntil(asked, absl::ZeroDuration()));
+  EXPECT_FALSE(executor.DriveUntil(asked, BootTime::InfiniteFuture()));
+  EXPECT_FALSE(executor.DriveUntil(asked, BootTime()));
 }
 
 TEST(ThreadExecutorTest, DestructorDropsWhatIsQueuedThenWaitsForWhatRuns) {

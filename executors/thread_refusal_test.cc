@@ -164,7 +164,7 @@ TEST(ThreadRefusalTest, X3FurtherBlockingTasksWaitForAThread) {
 class HandClock final : public Clock {
  public:
   Instant Now() const override {
-    return {absl::UnixEpoch(), absl::Milliseconds(millis_.load())};
+    return {absl::UnixEpoch(), BootTime() + absl::Milliseconds(millis_.load())};
   }
   void Advance(int millis) { millis_ += millis; }
 

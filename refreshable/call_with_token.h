@@ -225,9 +225,9 @@ AnswerOrStatus<Answer> CallWithToken(
     internal::DieOfMisuse("CallWithToken: is_rejected is null");
   }
   const Clock& clock = refreshable.clock();
-  const absl::Duration deadline = clock.Now().since_boot + options.timeout;
+  const BootTime deadline = clock.Now().boot + options.timeout;
   const auto left = [&] {
-    return std::max(deadline - clock.Now().since_boot, absl::ZeroDuration());
+    return std::max(deadline - clock.Now().boot, absl::ZeroDuration());
   };
   if (refresh_status != nullptr) *refresh_status = absl::OkStatus();
   absl::StatusOr<Lease<Token>> lease = refreshable.Get(options);
@@ -313,7 +313,7 @@ class AsyncCall
         call_(std::move(call)),
         is_rejected_(std::move(is_rejected)),
         callback_(std::move(callback)) {
-    request_.deadline = refreshable.clock().Now().since_boot + options.timeout;
+    request_.deadline = refreshable.clock().Now().boot + options.timeout;
     if (options.max_retries.has_value()) {
       request_.max_retries = std::max(0, *options.max_retries);
     }
@@ -370,7 +370,7 @@ class AsyncCall
     if (state == nullptr) return absl::ZeroDuration();
     const std::optional<Instant> now = state->NowUnlessClosed();
     if (!now.has_value()) return absl::ZeroDuration();
-    return std::max(request_.deadline - now->since_boot, absl::ZeroDuration());
+    return std::max(request_.deadline - now->boot, absl::ZeroDuration());
   }
 
   void OnFirstLease(absl::StatusOr<Lease<Token>> lease) {

@@ -126,8 +126,7 @@ TEST_F(CallWithTokenTest, A4NoTimeForTheRefreshSoTheCallerGetsTheFirstAnswer) {
       [&](const TokenLease& lease) { return Serve(lease, {"t1"}); }, Is401);
   ASSERT_TRUE(response.ok()) << response.status();
   EXPECT_EQ(response->body, "no to t1");
-  EXPECT_EQ(executor_.clock().Now().since_boot -
-                ManualExecutor::DefaultStart().since_boot,
+  EXPECT_EQ(executor_.clock().Now().boot - ManualExecutor::DefaultStart().boot,
             absl::Seconds(3));
 }
 

@@ -55,8 +55,8 @@ struct RetryPolicy {
 };
 
 // When a token is refreshed, and what is done when that fails. The defaults
-// suit an OAuth 2.0 access token. Durations are measured in since-boot time, so
-// no step of the wall clock lengthens any of them. A value.
+// suit an OAuth 2.0 access token. Durations are measured by BootTime (clock.h),
+// so no step of the wall clock lengthens any of them. A value.
 struct RefreshPolicy {
   // A token is treated as expired this long before its expiry, though never
   // more than a quarter of its lifetime; >= 0.

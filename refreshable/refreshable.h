@@ -410,7 +410,7 @@ class Refreshable {
   static internal::ReadRequest Request(const Instant& now,
                                        const ReadOptions& options) {
     internal::ReadRequest request;
-    request.deadline = now.since_boot + options.timeout;
+    request.deadline = now.boot + options.timeout;
     if (options.max_retries.has_value()) {
       request.max_retries = std::max(0, *options.max_retries);
     }

@@ -21,6 +21,7 @@
 namespace refreshable_testing {
 namespace {
 
+using ::refreshable::BootTime;
 using ::refreshable::CoarseWallClock;
 using ::refreshable::Executor;
 using ::refreshable::Instant;
@@ -66,7 +67,7 @@ void ClockConformanceTest::LetTimePass(absl::Duration d) {
   DoOrGiveUp("both clocks to move on", [&] {
     while (true) {
       const Instant now = Now();
-      if (now.wall > start.wall && now.since_boot > start.since_boot) return;
+      if (now.wall > start.wall && now.boot > start.boot) return;
     }
   });
 }
@@ -78,8 +79,8 @@ void ClockConformanceTest::ExpectNotAhead(const CoarseWallClock& wall) {
 }
 
 TEST_P(ClockConformanceTest, BothClocksAreFinite) {
-  EXPECT_GT(Now().since_boot, -absl::InfiniteDuration());
-  EXPECT_LT(Now().since_boot, absl::InfiniteDuration());
+  EXPECT_GT(Now().boot, BootTime::InfinitePast());
+  EXPECT_LT(Now().boot, BootTime::InfiniteFuture());
   EXPECT_GT(Now().wall, absl::InfinitePast());
   EXPECT_LT(Now().wall, absl::InfiniteFuture());
 }
@@ -87,7 +88,7 @@ TEST_P(ClockConformanceTest, BothClocksAreFinite) {
 TEST_P(ClockConformanceTest, BothClocksMoveOn) {
   const Instant start = Now();
   LetTimePass(absl::Hours(1));
-  EXPECT_GT(Now().since_boot, start.since_boot);
+  EXPECT_GT(Now().boot, start.boot);
   EXPECT_GT(Now().wall, start.wall);
 }
 
@@ -96,30 +97,30 @@ TEST_P(ClockConformanceTest, BothClocksMoveTogether) {
   for (int i = 0; i < 100; ++i) {
     LetTimePass(absl::Minutes(1));
     const Instant now = Now();
-    ASSERT_LE(absl::AbsDuration((now.wall - start.wall) -
-                                (now.since_boot - start.since_boot)),
-              kDrift);
+    ASSERT_LE(
+        absl::AbsDuration((now.wall - start.wall) - (now.boot - start.boot)),
+        kDrift);
   }
 }
 
-TEST_P(ClockConformanceTest, SinceBootNeverDecreases) {
-  absl::Duration last = Now().since_boot;
+TEST_P(ClockConformanceTest, BootTimeNeverDecreases) {
+  BootTime last = Now().boot;
   for (int i = 0; i < kReads; ++i) {
     if (i % 100 == 0) LetTimePass(absl::Milliseconds(1));
-    const absl::Duration now = Now().since_boot;
+    const BootTime now = Now().boot;
     ASSERT_GE(now, last);
     last = now;
   }
 }
 
-TEST_P(ClockConformanceTest, SinceBootNeverDecreasesFromThreadToThread) {
+TEST_P(ClockConformanceTest, BootTimeNeverDecreasesFromThreadToThread) {
   struct {
     absl::Mutex mu;
-    absl::Duration latest ABSL_GUARDED_BY(mu);  // The latest time read so far.
+    BootTime latest ABSL_GUARDED_BY(mu);  // The latest time read so far.
   } shared;
   {
     absl::MutexLock lock(&shared.mu);
-    shared.latest = Now().since_boot;
+    shared.latest = Now().boot;
   }
   const auto latest = [&] {
     absl::MutexLock lock(&shared.mu);
@@ -128,8 +129,8 @@ TEST_P(ClockConformanceTest, SinceBootNeverDecreasesFromThreadToThread) {
   InThreads(
       [&] {
         for (int i = 0; i < kReads; ++i) {
-          const absl::Duration before = latest();
-          const absl::Duration now = Now().since_boot;
+          const BootTime before = latest();
+          const BootTime now = Now().boot;
           EXPECT_GE(now, before);
           absl::MutexLock lock(&shared.mu);
           shared.latest = std::max(shared.latest, now);
@@ -146,7 +147,7 @@ TEST_P(ClockConformanceTest, BothClocksAreReadAtOneMoment) {
         for (int i = 0; i < kReads; ++i) {
           const Instant now = Now();
           if (absl::AbsDuration((now.wall - start.wall) -
-                                (now.since_boot - start.since_boot)) > kDrift) {
+                                (now.boot - start.boot)) > kDrift) {
             ++apart;
           }
         }
@@ -155,16 +156,16 @@ TEST_P(ClockConformanceTest, BothClocksAreReadAtOneMoment) {
   EXPECT_EQ(apart, 0);
 }
 
-TEST_P(ClockConformanceTest, AStepOfTheWallLeavesSinceBootAlone) {
+TEST_P(ClockConformanceTest, AStepOfTheWallLeavesBootTimeAlone) {
   for (const absl::Duration step : {absl::Hours(2), -absl::Hours(5)}) {
     const Instant before = Now();
     if (!rig_->StepWall(step)) return;
     const Instant after = Now();
-    EXPECT_GE(after.since_boot, before.since_boot);
+    EXPECT_GE(after.boot, before.boot);
     EXPECT_LE(absl::AbsDuration((after.wall - before.wall) -
-                                (after.since_boot - before.since_boot) - step),
+                                (after.boot - before.boot) - step),
               kDrift);
-    EXPECT_LT(after.since_boot, before.since_boot + absl::Hours(1));
+    EXPECT_LT(after.boot, before.boot + absl::Hours(1));
   }
 }
 
@@ -218,7 +219,8 @@ TEST_P(ClockConformanceTest, NowWaitsForNoTask) {
     in_task.Notify();
     // If other threads run the tasks, this task blocks until this thread has
     // read too.
-    if (!executor->DriveUntil([] { return true; }, absl::InfiniteDuration())) {
+    if (!executor->DriveUntil([] { return true; },
+                              BootTime::InfiniteFuture())) {
       AwaitOrGiveUp(looked, "Now while a task blocks");
     }
     ended.Notify();
@@ -226,7 +228,7 @@ TEST_P(ClockConformanceTest, NowWaitsForNoTask) {
   const auto both = [&] {
     return in_task.HasBeenNotified() && in_timer.HasBeenNotified();
   };
-  if (!executor->DriveUntil(both, absl::InfiniteDuration())) {
+  if (!executor->DriveUntil(both, BootTime::InfiniteFuture())) {
     AwaitOrGiveUp(in_task, "the task to be run");
     AwaitOrGiveUp(in_timer, "the timer");
   }

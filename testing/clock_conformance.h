@@ -41,8 +41,8 @@ class ClockRig {
   // Returns the clock: the same one each time. It lives as long as the rig.
   virtual const refreshable::Clock& clock() = 0;
 
-  // For a virtual clock: moves wall time and time since boot forward by `d` and
-  // returns true. The default is for a clock that moves by itself.
+  // For a virtual clock: moves both clocks forward by `d` and returns true. The
+  // default is for a clock that moves by itself.
   virtual bool Advance(absl::Duration) { return false; }
 
   // For a clock whose wall time can be set: moves only the wall time by `d`,

@@ -20,6 +20,7 @@
 namespace refreshable_testing {
 namespace {
 
+using ::refreshable::BootTime;
 using ::refreshable::Clock;
 using ::refreshable::Executor;
 using ::refreshable::Instant;
@@ -64,7 +65,8 @@ class PlainClock final : public Clock {
   Instant Now() const override {
     return {
         absl::FromChrono(std::chrono::system_clock::now()),
-        absl::FromChrono(std::chrono::steady_clock::now().time_since_epoch())};
+        BootTime() + absl::FromChrono(
+                         std::chrono::steady_clock::now().time_since_epoch())};
   }
 };
 

@@ -28,6 +28,7 @@
 namespace refreshable_testing {
 namespace {
 
+using ::refreshable::BootTime;
 using ::refreshable::Executor;
 using ::refreshable::TimerId;
 using ::testing::ElementsAre;
@@ -106,7 +107,7 @@ void ExpectNotRunInside(absl::FunctionRef<bool(Executor::Task)> queue,
 void ExecutorConformanceTest::Await(const absl::Notification& n,
                                     absl::string_view what) {
   if (!executor().DriveUntil([&n] { return n.HasBeenNotified(); },
-                             absl::InfiniteDuration())) {
+                             BootTime::InfiniteFuture())) {
     AwaitOrGiveUp(n, what);
   } else if (!n.HasBeenNotified()) {
     GiveUp(what);  // Nothing is pending that could notify `n`.
@@ -291,8 +292,8 @@ TEST_P(ExecutorConformanceTest, TimerRunsOnce) {
 TEST_P(ExecutorConformanceTest, TimerDoesNotFireEarly) {
   const absl::Duration delay = absl::Milliseconds(5);
   absl::Notification fired;
-  absl::Duration at;
-  const absl::Duration start = Now();
+  BootTime at;
+  const BootTime start = Now();
   executor().RunAfter(delay, [&] {
     at = Now();
     fired.Notify();
@@ -306,7 +307,7 @@ TEST_P(ExecutorConformanceTest, DueTimersRunInTheOrderOfTheirDueTimes) {
   // queued.
   std::vector<std::string> order;
   absl::Notification all;
-  absl::Duration slow_due, fast_due;
+  BootTime slow_due, fast_due;
   executor().RunAfter(absl::ZeroDuration(), [&] {
     // It is due at this time or later.
     slow_due = Now() + absl::Milliseconds(20);
@@ -339,7 +340,7 @@ TEST_P(ExecutorConformanceTest, NegativeDelayCountsAsZero) {
               TimerId::kNone);
     // Waits until a clock that moves by itself has moved, so that the due times
     // differ.
-    const absl::Duration queued = Now();
+    const BootTime queued = Now();
     for (int i = 0; i < 10000 && !moved; ++i) moved = Now() > queued;
     EXPECT_NE(executor().RunAfter(-absl::Hours(1),
                                   [&] {
@@ -596,7 +597,7 @@ TEST_P(ExecutorConformanceTest, DriveUntilGoesNoFurtherThanDone) {
         ++asked;
         return true;
       },
-      absl::InfiniteDuration());
+      BootTime::InfiniteFuture());
   EXPECT_EQ(asked, drove ? 1 : 0);
   if (drove) {
     EXPECT_EQ(fate.ran, 0);
@@ -605,7 +606,7 @@ TEST_P(ExecutorConformanceTest, DriveUntilGoesNoFurtherThanDone) {
 }
 
 TEST_P(ExecutorConformanceTest, DriveUntilReachesItsDeadline) {
-  const absl::Duration deadline = Now() + absl::Milliseconds(5);
+  const BootTime deadline = Now() + absl::Milliseconds(5);
   if (executor().DriveUntil([] { return false; }, deadline)) {
     EXPECT_GE(Now(), deadline);
   }
@@ -619,7 +620,7 @@ TEST_P(ExecutorConformanceTest, DriveUntilReturnsWhenNothingIsPending) {
         if (++asked > 1000) GiveUp("DriveUntil to see that nothing is pending");
         return false;
       },
-      absl::InfiniteDuration());
+      BootTime::InfiniteFuture());
 }
 
 TEST_P(ExecutorConformanceTest, DriveUntilAsksWithoutALock) {
@@ -630,7 +631,7 @@ TEST_P(ExecutorConformanceTest, DriveUntilAsksWithoutALock) {
         CallBack();
         return ++asked == 3;
       },
-      absl::InfiniteDuration());
+      BootTime::InfiniteFuture());
 }
 
 // Any number of tokens may expire at the same moment.

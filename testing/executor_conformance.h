@@ -69,7 +69,7 @@ class ExecutorConformanceTest
     : public ::testing::TestWithParam<ExecutorSubject> {
  protected:
   refreshable::Executor& executor() { return rig_->executor(); }
-  absl::Duration Now() { return executor().clock().Now().since_boot; }
+  refreshable::BootTime Now() { return executor().clock().Now().boot; }
 
   // Waits for `n` as every user of an executor should: drives the executor or,
   // if this thread cannot drive it, blocks while the executor's threads work.

@@ -151,7 +151,7 @@ class World {
   // the executor's own order.
   void set_driver(std::function<bool()> driver) { driver_ = std::move(driver); }
   // The deadlines of the blocking reads in progress, the innermost last.
-  const std::vector<absl::Duration>& blocked() const { return blocked_; }
+  const std::vector<refreshable::BootTime>& blocked() const { return blocked_; }
   bool cancellable(size_t index) const;
 
   // Must be called before each step with a label of that step, by which its
@@ -183,7 +183,7 @@ class World {
     bool forgotten = false;  // Reset has forgotten this call.
   };
   struct Reader {
-    absl::Duration deadline;
+    refreshable::BootTime deadline;
     std::optional<int> max_retries;
     refreshable::WaiterId id{};
     // Whether there was a usable token when the read was made, and the
@@ -214,9 +214,9 @@ class World {
   struct Pending {
     size_t tasks = 0;
     // When the first and the last task were queued.
-    absl::Duration first_task = absl::InfiniteDuration();
-    absl::Duration last_task = -absl::InfiniteDuration();
-    absl::Duration first_timer = absl::InfiniteDuration();
+    refreshable::BootTime first_task = refreshable::BootTime::InfiniteFuture();
+    refreshable::BootTime last_task = refreshable::BootTime::InfinitePast();
+    refreshable::BootTime first_timer = refreshable::BootTime::InfiniteFuture();
   };
 
   // The origin of a queued task: a step, and the number of its task.
@@ -254,7 +254,8 @@ class World {
 
   void OnSubmit();
   void OnOutcome(size_t reader, LeaseOr lease);
-  void CheckOutcome(const LeaseOr& lease, absl::Duration deadline, bool late);
+  void CheckOutcome(const LeaseOr& lease, refreshable::BootTime deadline,
+                    bool late);
   void CheckRejected(const LeaseOr& lease, refreshable::Generation rejected);
   void BackIn();
   refreshable::Generation Choose(Rejects rejects) const;
@@ -280,8 +281,8 @@ class World {
     return reader.ended == 0 && !reader.cancelled;
   }
   void Asked() {
-    asked_at_ = Now().since_boot;
-    read_at_ = ran_at_ = -absl::InfiniteDuration();
+    asked_at_ = Now().boot;
+    read_at_ = ran_at_ = refreshable::BootTime::InfinitePast();
   }
   bool Late() const;
   bool Live(const Call& call) const;
@@ -293,8 +294,8 @@ class World {
   void CheckCalls();
   void CheckWaits(const refreshable::Health& health);
   void CheckEnded();
-  bool Drive(absl::FunctionRef<bool()> done, absl::Duration deadline);
-  bool RunFirst(absl::Duration until);
+  bool Drive(absl::FunctionRef<bool()> done, refreshable::BootTime deadline);
+  bool RunFirst(refreshable::BootTime until);
 
   const refreshable::RefreshPolicy policy_;
   refreshable::ManualExecutor executor_;
@@ -304,7 +305,7 @@ class World {
   std::function<bool()> driver_;
   std::deque<Call> held_;
   std::deque<Reader> readers_;
-  std::vector<absl::Duration> blocked_;
+  std::vector<refreshable::BootTime> blocked_;
   std::optional<Answer> inside_;
   bool at_end_ = false;  // Set by CheckRecovers: the source answers at once.
   bool takes_tasks_ = true;
@@ -339,13 +340,13 @@ class World {
   int discards_ = 0;   // The number of answers that had to be discarded.
   // F6: the number of calls beyond the bound, and when the last call was made.
   int beyond_ = 0;
-  absl::Duration last_call_ = -absl::InfiniteDuration();
+  refreshable::BootTime last_call_ = refreshable::BootTime::InfinitePast();
   // The time of the last event in which the Refreshable noticed what is due and
   // has not run; and the times of the last read and the last task since then,
   // which may or may not have looked further than the published token.
-  absl::Duration asked_at_;
-  absl::Duration read_at_ = -absl::InfiniteDuration();
-  absl::Duration ran_at_ = -absl::InfiniteDuration();
+  refreshable::BootTime asked_at_;
+  refreshable::BootTime read_at_ = refreshable::BootTime::InfinitePast();
+  refreshable::BootTime ran_at_ = refreshable::BootTime::InfinitePast();
   // Whether one of the next steps names a particular read.
   mutable bool reads_told_apart_ = false;
   int tokens_ = 0;

@@ -165,7 +165,7 @@ class ScriptedSource {
   std::vector<absl::Duration> start_times() const {
     std::vector<absl::Duration> times;
     for (const Call& call : calls()) {
-      times.push_back(call.start.since_boot - core_->origin_);
+      times.push_back(call.start.boot - core_->origin_);
     }
     return times;
   }
@@ -190,7 +190,7 @@ class ScriptedSource {
                      public std::enable_shared_from_this<Core> {
    public:
     Core(const refreshable::Clock* clock, refreshable::Executor* executor)
-        : clock_(clock), executor_(executor), origin_(Now().since_boot) {}
+        : clock_(clock), executor_(executor), origin_(Now().boot) {}
 
     void Fetch(const refreshable::FetchContext& context, Done done) override {
       Timed<Once> answer;
@@ -292,7 +292,7 @@ class ScriptedSource {
 
     const refreshable::Clock* const clock_;
     refreshable::Executor* const executor_;  // May be null.
-    const absl::Duration origin_;
+    const refreshable::BootTime origin_;
     mutable absl::Mutex mutex_;
     mutable absl::CondVar called_;
     bool closed_ ABSL_GUARDED_BY(mutex_) = false;

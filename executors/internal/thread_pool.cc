@@ -110,9 +110,9 @@ int ThreadPool::Shutdown(absl::Duration timeout) {
   size_t left = 0;
   {
     ForkMutexLock lock(&mu_);
-    const absl::Duration deadline = clock_.Now().since_boot + timeout;
+    const BootTime deadline = clock_.Now().boot + timeout;
     while (running_ > 0) {
-      const absl::Duration wait = deadline - clock_.Now().since_boot;
+      const absl::Duration wait = deadline - clock_.Now().boot;
       if (wait <= absl::ZeroDuration()) break;
       ended_.WaitWithTimeout(&mu_, std::min(wait, kLongestWait));
     }
@@ -184,17 +184,17 @@ bool ThreadPool::StartThread(absl::AnyInvocable<void(Threads::iterator)> main) {
 }
 
 void ThreadPool::Watch(Lane& lane) {
-  if (lane.watch_at < absl::InfiniteDuration() || lane.threads >= lane.max) {
+  if (lane.watch_at < BootTime::InfiniteFuture() || lane.threads >= lane.max) {
     return;
   }
-  lane.watch_at = clock_.Now().since_boot + kStall;
+  lane.watch_at = clock_.Now().boot + kStall;
   lane.taken_before = lane.taken;
   timers_changed_.Signal();
 }
 
-void ThreadPool::LookAt(Lane& lane, absl::Duration now) {
+void ThreadPool::LookAt(Lane& lane, BootTime now) {
   if (now < lane.watch_at) return;
-  lane.watch_at = absl::InfiniteDuration();
+  lane.watch_at = BootTime::InfiniteFuture();
   // The system refused these before, or they would be there already.
   while (lane.queue.size() > lane.arriving && lane.threads < lane.prompt &&
          Grow(lane)) {
@@ -210,7 +210,7 @@ bool ThreadPool::RunAfter(uint64_t id, absl::Duration delay, Task task) {
   Timers made;
   TimersById made_by_id;
   if (!HasMemory([&] {
-        made.emplace(std::make_pair(absl::ZeroDuration(), id), std::move(task));
+        made.emplace(std::make_pair(BootTime(), id), std::move(task));
         made_by_id.emplace(id, made.begin());
       })) {
     return false;
@@ -219,8 +219,7 @@ bool ThreadPool::RunAfter(uint64_t id, absl::Duration delay, Task task) {
   TimersById::node_type node_by_id = made_by_id.extract(made_by_id.begin());
   ForkMutexLock lock(&mu_);
   if (closed_ || timers_.size() >= options_.max_timers) return false;
-  node.key().first =
-      clock_.Now().since_boot + std::max(delay, absl::ZeroDuration());
+  node.key().first = clock_.Now().boot + std::max(delay, absl::ZeroDuration());
   const auto timer = timers_.insert(std::move(node)).position;
   node_by_id.mapped() = timer;
   timers_by_id_.insert(timers_by_id_.end(), std::move(node_by_id));
@@ -301,14 +300,14 @@ void ThreadPool::RunTimers(Threads::iterator self) {
 // Returns true when the first timer is due, and false if the thread must end.
 bool ThreadPool::AwaitTimer() {
   while (!closed_) {
-    const absl::Duration now = clock_.Now().since_boot;
+    const BootTime now = clock_.Now().boot;
     LookAt(workers_, now);
     LookAt(blockers_, now);
-    absl::Duration due = timers_.empty() ? absl::InfiniteDuration()
-                                         : timers_.begin()->first.first;
+    BootTime due = timers_.empty() ? BootTime::InfiniteFuture()
+                                   : timers_.begin()->first.first;
     if (due <= now) return true;
     due = std::min({due, workers_.watch_at, blockers_.watch_at});
-    if (due == absl::InfiniteDuration()) {
+    if (due == BootTime::InfiniteFuture()) {
       timers_changed_.Wait(&mu_);
     } else {
       timers_changed_.WaitWithTimeout(&mu_, std::min(due - now, kLongestWait));

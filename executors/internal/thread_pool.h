@@ -83,7 +83,7 @@ class ThreadPool final : public std::enable_shared_from_this<ThreadPool> {
 
  private:
   // The keys are due time and id; timers run in this order.
-  using Timers = std::map<std::pair<absl::Duration, uint64_t>, Task>;
+  using Timers = std::map<std::pair<BootTime, uint64_t>, Task>;
   using TimersById = std::map<uint64_t, Timers::iterator>;
 
   struct ThisThread {
@@ -120,7 +120,7 @@ class ThreadPool final : public std::enable_shared_from_this<ThreadPool> {
     uint64_t taken = 0;   // The number of tasks taken so far.
     // When the timer thread checks whether a task has been taken since the last
     // check, when `taken` was `taken_before`.
-    absl::Duration watch_at = absl::InfiniteDuration();
+    BootTime watch_at = BootTime::InfiniteFuture();
     uint64_t taken_before = 0;
   };
 
@@ -137,8 +137,7 @@ class ThreadPool final : public std::enable_shared_from_this<ThreadPool> {
   // Makes the timer thread check whether waiting tasks need another thread.
   void Watch(Lane& lane) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // That check, made by the timer thread.
-  void LookAt(Lane& lane, absl::Duration now)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void LookAt(Lane& lane, BootTime now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   // The threads' main functions and their parts.
   void Work(Lane& lane, Threads::iterator self);

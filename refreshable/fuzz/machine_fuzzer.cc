@@ -99,8 +99,7 @@ Input ChooseInput(FuzzInput& in, const ReferenceModel& f) {
     case 1: {
       // Time passes to the next relevant moment, or to just before it.
       input.kind = Input::kTime;
-      const Ms at =
-          in.OneOf({f.WakeAt(), f.NotBefore(), f.CheckAt().since_boot});
+      const Ms at = in.OneOf({f.WakeAt(), f.NotBefore(), f.CheckAt().boot});
       if (at > f.t && at < kNever) input.ms = at - f.t - in.Below(2);
       break;
     }

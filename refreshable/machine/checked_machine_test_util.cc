@@ -26,7 +26,7 @@ using Answer = RefreshMachine::ReadAnswer;
 using Input = MachineInput;
 using Waiters = Decisions::Waiters;
 
-constexpr absl::Duration kBoot = absl::Seconds(1000);
+const BootTime kBoot = BootTime() + absl::Seconds(1000);
 constexpr absl::Time kWall = absl::FromUnixSeconds(1'700'000'000);
 
 // Rounds up. At whole milliseconds this makes no difference.
@@ -34,8 +34,8 @@ Ms CeilToMs(absl::Duration duration) {
   return ToMs(absl::Ceil(duration, absl::Milliseconds(1)));
 }
 
-Ms SinceStart(absl::Duration since_boot) {
-  const Ms ms = CeilToMs(since_boot - kBoot);
+Ms SinceStart(BootTime t) {
+  const Ms ms = CeilToMs(t - kBoot);
   return ms < kLongAgo / 2 ? kLongAgo : ms;
 }
 
@@ -943,7 +943,7 @@ class CheckedMachine::StepChecker {
          "the next permitted start");
     const DualDeadline edge = machine_.check_at(now);
     const ReferenceModel::Check check = f.CheckAt();
-    Rule(Clause::kR2, SinceStart(edge.since_boot) == check.since_boot,
+    Rule(Clause::kR2, SinceStart(edge.boot) == check.boot,
          "when a read has to ask");
     Rule(Clause::kR6, CeilToMs(edge.wall - kWall) == check.wall,
          "when a read has to ask, by the wall clock");
@@ -998,8 +998,8 @@ void CheckedMachine::Perform(const MachineInput& input, Step& step) {
     case Input::kRead:
       step.answer = machine_.OnRead(
           now,
-          {input.ms == kNever ? absl::InfiniteDuration()
-                              : now.since_boot + FromMs(input.ms),
+          {input.ms == kNever ? BootTime::InfiniteFuture()
+                              : now.boot + FromMs(input.ms),
            input.number < 0 ? std::nullopt : std::make_optional(input.number),
            Generation(RejectedBy(input, facts_))},
           out);

@@ -237,8 +237,8 @@ class Enumeration {
                         f.generation > 1 ? 1 : -2});
     }
     // Time passes to the next due moment, or to just before it.
-    for (const Ms at : {f.WakeAt(), f.NotBefore(), f.RejectedNotBefore(),
-                        f.CheckAt().since_boot}) {
+    for (const Ms at :
+         {f.WakeAt(), f.NotBefore(), f.RejectedNotBefore(), f.CheckAt().boot}) {
       if (at > f.t && at < kNever) {
         inputs.push_back({Input::kTime, {}, at - f.t});
         if (at - f.t > 1) inputs.push_back({Input::kTime, {}, at - f.t - 1});

@@ -452,7 +452,7 @@ TEST(RefreshMachineFailureTest, B7FatalAttemptsNothingUntilReset) {
   EXPECT_EQ(d.Read(), Answer::kFail);
   EXPECT_THAT(d.events(), IsEmpty());  // It was sent before.
   EXPECT_TRUE(d.out.failure.fatal);
-  EXPECT_EQ(d.out.failure.next_attempt_at, kForever);
+  EXPECT_EQ(d.out.failure.next_attempt_at, BootTime::InfiniteFuture());
   EXPECT_EQ(d.out.failure.failures, 7);
   EXPECT_EQ(d.wake_at(), kForever);
   EXPECT_EQ(d.next_start(), kForever);

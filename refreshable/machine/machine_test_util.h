@@ -62,7 +62,7 @@ class MachineDriver {
     Begin();
     const Answer answer =
         machine.OnRead(now(),
-                       {absl::InfiniteDuration(), max_retries,
+                       {BootTime::InfiniteFuture(), max_retries,
                         generation.has_value() ? Generation(*generation)
                                                : machine.generation()},
                        out);
@@ -181,9 +181,9 @@ class MachineDriver {
   // ---- What is known ----
 
   absl::Duration wake_at() const { return machine.wake_at(now()) - kBoot; }
-  // The since-boot part of the machine's check_at.
+  // The BootTime of the machine's check_at.
   absl::Duration check_at() const {
-    return machine.check_at(now()).since_boot - kBoot;
+    return machine.check_at(now()).boot - kBoot;
   }
   absl::Duration next_start() const {
     return machine.next_start(now()) - kBoot;
@@ -222,7 +222,7 @@ class MachineDriver {
   std::vector<double> starts;            // Starts of attempts, in seconds.
 
  private:
-  static constexpr absl::Duration kBoot = absl::Seconds(1000);
+  static inline const BootTime kBoot = BootTime() + absl::Seconds(1000);
   static constexpr absl::Time kWall = absl::FromUnixSeconds(1'700'000'000);
 
   AttemptId Or(AttemptId id) const {

@@ -181,7 +181,7 @@ ReferenceModel::Check ReferenceModel::CheckAt() const {
   Check check = {kNever, kNever};
   if (age < kNever) check = {born + age, born + born_wall_step + age};
   if (flight == kNone && idle < kNever) {
-    check.since_boot = std::min(check.since_boot, idle);
+    check.boot = std::min(check.boot, idle);
     check.wall =
         std::min(check.wall, idle == kLongAgo ? kLongAgo : idle + wall_step);
   }
@@ -195,8 +195,8 @@ Ms ReferenceModel::WakeAt() const {
   if (flight == kWaiting) at = due;
   if (Held() && !let_go) at = std::min(at, LetGoAt());
   const Check check = CheckAt();
-  if (t < check.since_boot && t + wall_step < check.wall) {
-    at = std::min(at, check.since_boot);
+  if (t < check.boot && t + wall_step < check.wall) {
+    at = std::min(at, check.boot);
   }
   if (flight == kNone && rules->policy.refresh_ahead && generation > 0 &&
       (!Usable() || Stale())) {

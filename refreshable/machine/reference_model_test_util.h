@@ -106,10 +106,10 @@ struct ReferenceModel {
   // Whether a timer is due now.
   bool Overdue() const;
   // The moment until which a read returns what is published and changes
-  // nothing: on the since-boot clock, and on the wall clock (also in
-  // milliseconds since boot).
+  // nothing: on the clock of BootTime, and on the wall clock. Both count from
+  // the start.
   struct Check {
-    Ms since_boot;
+    Ms boot;
     Ms wall;
   };
   Check CheckAt() const;

@@ -20,18 +20,18 @@ namespace {
 constexpr absl::Duration kLongestCooldown = absl::Seconds(60);
 
 DualDeadline After(const Instant& now, absl::Duration delay) {
-  return DualDeadline{now.wall + delay, now.since_boot + delay};
+  return DualDeadline{now.wall + delay, now.boot + delay};
 }
 
 DualDeadline Now(const Instant& now) {
   return After(now, absl::ZeroDuration());
 }
 
-// Returns `edge`, or `at` (since boot) if that is sooner. The wall part is the
-// wall time at that moment: a suspend delays timers, but not what reads see.
-DualDeadline Earlier(DualDeadline edge, const Instant& now, absl::Duration at) {
-  edge.since_boot = std::min(edge.since_boot, at);
-  edge.wall = std::min(edge.wall, now.wall + (at - now.since_boot));
+// Returns `edge`, or `at` if that is sooner. The wall part is the wall time at
+// that moment: a suspend delays timers, but not what reads see.
+DualDeadline Earlier(DualDeadline edge, const Instant& now, BootTime at) {
+  edge.boot = std::min(edge.boot, at);
+  edge.wall = std::min(edge.wall, now.wall + (at - now.boot));
   return edge;
 }
 
@@ -75,17 +75,17 @@ RefreshMachine::ReadAnswer RefreshMachine::OnRead(const Instant& now,
   }
   NoteChanges(now, out);
   const int budget = request.max_retries.value_or(policy_.retry.max_retries);
-  absl::Duration due = -absl::InfiniteDuration();  // Of the next attempt.
+  BootTime due = BootTime::InfinitePast();  // Of the next attempt.
   bool spent = false;
   if (phase_ == Phase::kIdle) {
     due = next_start(now);
-    if (failures_ > 0 && now.since_boot < due) spent = true;
-    if (now.since_boot < rejection_retry_after_) spent = true;
+    if (failures_ > 0 && now.boot < due) spent = true;
+    if (now.boot < rejection_retry_after_) spent = true;
   } else if (phase_ == Phase::kWaiting) {
     due = due_;
     spent = failures_ > 0 && budget < attempts_;
   }
-  if (spent || (now.since_boot < due && request.deadline < due)) {
+  if (spent || (now.boot < due && request.deadline < due)) {
     // If this very event has ended a flight, `failure` is set already.
     if (out.waiters != Decisions::Waiters::kFail) {
       out.failure = MakeFailure(now, last_cause_);
@@ -107,7 +107,7 @@ RefreshMachine::ReadAnswer RefreshMachine::OnRejectedRead(
     const Instant& now, const ReadRequest& request, Decisions& out) {
   NoteRejection(request.rejected, out);
   NoteChanges(now, out);
-  if (phase_ == Phase::kIdle && now.since_boot >= next_rejected_start(now)) {
+  if (phase_ == Phase::kIdle && now.boot >= next_rejected_start(now)) {
     StartFlight(now, /*foreground=*/false, /*budget=*/0, out);
     by_rejection_ = true;
   }
@@ -142,10 +142,10 @@ std::optional<AttemptStart> RefreshMachine::OnAttemptStart(const Instant& now,
   if (by_rejection_) {
     row_.OnStart(RowBackoff(row_.attempts() + 1));
   }
-  start_before_ = std::exchange(last_start_, now.since_boot);
+  start_before_ = std::exchange(last_start_, now.boot);
   interval_exempt_ = false;
   if (abandoned_.size() >= static_cast<size_t>(policy_.max_abandoned_calls)) {
-    if (now.since_boot < call_again_at()) {
+    if (now.boot < call_again_at()) {
       FailAttempt(now,
                   {absl::UnavailableError(absl::StrCat(
                        "the token source was not called: ", abandoned_.size(),
@@ -158,10 +158,10 @@ std::optional<AttemptStart> RefreshMachine::OnAttemptStart(const Instant& now,
     }
     ++calls_beyond_;
   }
-  last_call_ = now.since_boot;
+  last_call_ = now.boot;
   phase_ = Phase::kRunning;
-  running_ = Call{id, epoch_, now.since_boot, told_, by_rejection_};
-  attempt_deadline_ = now.since_boot + policy_.attempt_timeout;
+  running_ = Call{id, epoch_, now.boot, told_, by_rejection_};
+  attempt_deadline_ = now.boot + policy_.attempt_timeout;
   AttemptStart start;
   start.number = attempts_ + 1;
   start.rejected = rejected_ != Generation() ? rejected_ : told_;
@@ -204,9 +204,8 @@ void RefreshMachine::OnAttemptSuccess(const Instant& now, AttemptId id,
   bool current = false;
   const bool known = TakeCall(id, call, current);
   const absl::Duration lifetime =
-      expiry.is_relative()
-          ? expiry.lifetime() - (now.since_boot - call.started_at)
-          : expiry.time() - now.wall;
+      expiry.is_relative() ? expiry.lifetime() - (now.boot - call.started_at)
+                           : expiry.time() - now.wall;
   Failure failure;
   if (lifetime <= absl::ZeroDuration()) {
     failure = {ExpiredTokenError(-lifetime), FailureClass::kTransient,
@@ -291,7 +290,7 @@ bool RefreshMachine::OnInvalidate(const Instant& now, Generation generation,
   interval_exempt_ = !kept;
   out.withdraw = true;
   out.events.push_back(MakeEvent(EventKind::kTokenInvalidated));
-  const bool young = now.since_boot < young_until_;
+  const bool young = now.boot < young_until_;
   if (young) {
     failures_ += failures_before_ + 1;
     excused_ += excused_before_;
@@ -306,7 +305,7 @@ bool RefreshMachine::OnInvalidate(const Instant& now, Generation generation,
     const bool running = phase_ == Phase::kRunning;
     const bool waiting = phase_ == Phase::kWaiting;
     if (running) AbandonRunning(out);
-    if (now.since_boot < next_start(now) && (young || waiting || fatal(now))) {
+    if (now.boot < next_start(now) && (young || waiting || fatal(now))) {
       exhausted(now) ? EndFlight(now, last_cause_, out) : Wait(now, out);
     } else if (running || waiting) {
       Submit(now, out);
@@ -341,14 +340,14 @@ void RefreshMachine::OnReset(const Instant& now, Decisions& out) {
   rejected_ = Generation();
   row_.End();
   rejection_cause_ = absl::OkStatus();
-  rejection_retry_after_ = -absl::InfiniteDuration();
+  rejection_retry_after_ = BootTime::InfinitePast();
   failures_ = 0;
   failures_before_ = 0;
   excused_ = excused_before_ = 0;
   told_exhausted_ = false;
   last_cause_ = absl::OkStatus();
   retry_after_until_.reset();
-  cooldown_until_ = -absl::InfiniteDuration();
+  cooldown_until_ = BootTime::InfinitePast();
   abandoned_.clear();
   calls_beyond_ = 0;
   if (phase_ == Phase::kWaiting) due_ = next_start(now);
@@ -369,10 +368,9 @@ void RefreshMachine::OnFork(std::optional<uint64_t> seed) {
   random_ = *seed;
   const absl::Duration early = max_stale_jitter_ * Uniform();
   stale_at_.wall += stale_jitter_ - early;
-  stale_at_.since_boot += stale_jitter_ - early;
+  stale_at_.boot += stale_jitter_ - early;
   stale_at_.wall = std::min(stale_at_.wall, usable_until_.wall);
-  stale_at_.since_boot =
-      std::min(stale_at_.since_boot, usable_until_.since_boot);
+  stale_at_.boot = std::min(stale_at_.boot, usable_until_.boot);
   stale_jitter_ = early;
   if (failures_ > 0) DrawWaits();
   if (row_.attempts() > 0) row_.SetWait(RowBackoff(row_.attempts()));
@@ -385,7 +383,7 @@ DualDeadline RefreshMachine::check_at(const Instant& now) const {
   if (!Usable(now)) {
     if (!degraded_published_) return Now(now);
     DualDeadline edge{expiry_.wall + policy_.max_stale_on_error,
-                      expiry_.since_boot + policy_.max_stale_on_error};
+                      expiry_.boot + policy_.max_stale_on_error};
     return phase_ == Phase::kIdle ? Earlier(edge, now, next_start(now)) : edge;
   }
   if (!policy_.background_refresh) return usable_until_;
@@ -395,17 +393,17 @@ DualDeadline RefreshMachine::check_at(const Instant& now) const {
                  std::max(cooldown_until_, next_start(now)));
 }
 
-absl::Duration RefreshMachine::wake_at(const Instant& now) const {
-  absl::Duration at = absl::InfiniteDuration();
+BootTime RefreshMachine::wake_at(const Instant& now) const {
+  BootTime at = BootTime::InfiniteFuture();
   if (phase_ == Phase::kQueued) at = queued_until_;
   if (phase_ == Phase::kRunning) at = attempt_deadline_;
   if (phase_ == Phase::kWaiting) at = due_;
   if (held_ && !let_go_) at = std::min(at, let_go_at());
   const DualDeadline check = check_at(now);
-  if (!check.Reached(now)) at = std::min(at, check.since_boot);
+  if (!check.Reached(now)) at = std::min(at, check.boot);
   if (policy_.refresh_ahead && phase_ == Phase::kIdle &&
       generation_ != Generation()) {
-    absl::Duration due = std::max(next_start(now), lost_until_);
+    BootTime due = std::max(next_start(now), lost_until_);
     if (Usable(now)) due = std::max(due, cooldown_until_);
     if (!Usable(now) || stale_at_.Reached(now)) at = std::min(at, due);
   }
@@ -422,9 +420,9 @@ bool RefreshMachine::exhausted(const Instant& now) const {
          !Usable(now);
 }
 
-absl::Duration RefreshMachine::next_start(const Instant& now) const {
-  if (fatal(now)) return absl::InfiniteDuration();
-  absl::Duration at = -absl::InfiniteDuration();
+BootTime RefreshMachine::next_start(const Instant& now) const {
+  if (fatal(now)) return BootTime::InfiniteFuture();
+  BootTime at = BootTime::InfinitePast();
   if (!interval_exempt_) at = last_start_ + policy_.min_interval;
   at = std::max(at, rejection_retry_after_);
   if (failures_ == 0) return at;
@@ -438,26 +436,26 @@ absl::Duration RefreshMachine::next_start(const Instant& now) const {
 
 // Measured on the clock that never steps back, because a token that has expired
 // only by the wall clock may become usable again.
-absl::Duration RefreshMachine::let_go_at() const {
+BootTime RefreshMachine::let_go_at() const {
   return policy_.max_stale_on_error > absl::ZeroDuration()
-             ? expiry_.since_boot + policy_.max_stale_on_error
-             : usable_until_.since_boot;
+             ? expiry_.boot + policy_.max_stale_on_error
+             : usable_until_.boot;
 }
 
 // When the source may be called although the bound of abandoned calls is
 // reached.
-absl::Duration RefreshMachine::call_again_at() const {
+BootTime RefreshMachine::call_again_at() const {
   return last_call_ + policy_.retry.probe_interval * std::exp2(calls_beyond_);
 }
 
-absl::Duration RefreshMachine::next_rejected_start(const Instant& now) const {
+BootTime RefreshMachine::next_rejected_start(const Instant& now) const {
   return std::max(next_start(now), row_.NextStart(last_start_));
 }
 
 bool RefreshMachine::Degraded(const Instant& now) const {
   if (!held_ || failures_ == 0) return false;
   const DualDeadline end{expiry_.wall + policy_.max_stale_on_error,
-                         expiry_.since_boot + policy_.max_stale_on_error};
+                         expiry_.boot + policy_.max_stale_on_error};
   return policy_.max_stale_on_error > absl::ZeroDuration() && !end.Reached(now);
 }
 
@@ -485,18 +483,18 @@ void RefreshMachine::NoteRejection(Generation generation, Decisions& out) {
 
 // Applies what the passing of time alone brings about.
 void RefreshMachine::Advance(const Instant& now, Decisions& out) {
-  if (held_ && !let_go_ && now.since_boot >= let_go_at()) {
+  if (held_ && !let_go_ && now.boot >= let_go_at()) {
     let_go_ = true;
     out.let_go = true;
   }
-  if (phase_ == Phase::kQueued && now.since_boot >= queued_until_) {
+  if (phase_ == Phase::kQueued && now.boot >= queued_until_) {
     LoseQueued(now,
                absl::UnavailableError(
                    absl::StrCat("the executor has not run the refresh for ",
                                 absl::FormatDuration(policy_.attempt_timeout))),
                out);
   }
-  if (phase_ == Phase::kRunning && now.since_boot >= attempt_deadline_) {
+  if (phase_ == Phase::kRunning && now.boot >= attempt_deadline_) {
     AbandonRunning(out);
     FailAttempt(now,
                 {absl::DeadlineExceededError(absl::StrCat(
@@ -505,9 +503,9 @@ void RefreshMachine::Advance(const Instant& now, Decisions& out) {
                  FailureClass::kTransient, std::nullopt},
                 out);
   }
-  if (phase_ == Phase::kWaiting && now.since_boot >= due_) Submit(now, out);
+  if (phase_ == Phase::kWaiting && now.boot >= due_) Submit(now, out);
   if (policy_.refresh_ahead && generation_ != Generation() &&
-      now.since_boot >= lost_until_) {
+      now.boot >= lost_until_) {
     MaybeStartBackground(now, out);
   }
 }
@@ -520,7 +518,7 @@ void RefreshMachine::StartFlight(const Instant& now, bool foreground,
   by_rejection_ = false;
   rejected_waits_ = false;
   told_ = Generation();
-  if (now.since_boot < next_start(now)) {
+  if (now.boot < next_start(now)) {
     Wait(now, out);
   } else {
     Submit(now, out);
@@ -529,17 +527,17 @@ void RefreshMachine::StartFlight(const Instant& now, bool foreground,
 
 // Starts a background flight if one is due and permitted.
 void RefreshMachine::MaybeStartBackground(const Instant& now, Decisions& out) {
-  if (phase_ != Phase::kIdle || now.since_boot < next_start(now)) return;
+  if (phase_ != Phase::kIdle || now.boot < next_start(now)) return;
   if (Usable(now)) {
     if (!policy_.background_refresh || !stale_at_.Reached(now)) return;
-    if (now.since_boot < cooldown_until_) return;
+    if (now.boot < cooldown_until_) return;
   }
   StartFlight(now, /*foreground=*/false, /*budget=*/0, out);
 }
 
 void RefreshMachine::Submit(const Instant& now, Decisions& out) {
   phase_ = Phase::kQueued;
-  queued_until_ = now.since_boot + policy_.attempt_timeout;
+  queued_until_ = now.boot + policy_.attempt_timeout;
   attempt_ = AttemptId{++last_attempt_};
   out.submit = attempt_;
 }
@@ -556,7 +554,7 @@ void RefreshMachine::Wait(const Instant& now, Decisions& out) {
 // Ends the flight, because the executor does not run its attempt.
 void RefreshMachine::LoseQueued(const Instant& now, const absl::Status& cause,
                                 Decisions& out) {
-  lost_until_ = now.since_boot + policy_.retry.initial_backoff;
+  lost_until_ = now.boot + policy_.retry.initial_backoff;
   EndFlight(now, cause, out);
   Event event = MakeEvent(EventKind::kAttemptAbandoned);
   event.status = out.failure.cause;
@@ -579,21 +577,21 @@ void RefreshMachine::FailAttempt(const Instant& now, const Failure& failure,
   }
   ++failures_;
   last_cause_ = failure.status;
-  last_end_ = now.since_boot;
+  last_end_ = now.boot;
   DrawWaits();
   retry_after_until_.reset();
   const absl::Duration asked =
       failure.retry_after.value_or(absl::ZeroDuration());
   if (asked > absl::ZeroDuration()) {
     const absl::Duration longest = policy_.retry.max_retry_after;
-    retry_after_until_ = now.since_boot + std::min(asked, longest) *
-                                              (1 + policy_.jitter * Uniform());
+    retry_after_until_ =
+        now.boot + std::min(asked, longest) * (1 + policy_.jitter * Uniform());
     if (asked > longest) {
       retry_after_until_ = std::max(*retry_after_until_, backoff_until_);
     }
     // The failure is not counted if the server asks for a shorter wait than the
     // computed one.
-    if (std::max(*retry_after_until_, now.since_boot + policy_.min_interval) <
+    if (std::max(*retry_after_until_, now.boot + policy_.min_interval) <
         backoff_until_) {
       ++excused_;
     }
@@ -603,14 +601,14 @@ void RefreshMachine::FailAttempt(const Instant& now, const Failure& failure,
   failed.attempt = attempts_;
   out.events.push_back(std::move(failed));
 
-  absl::Duration resume = next_start(now);
+  BootTime resume = next_start(now);
   if (!foreground_ && Usable(now)) {
-    cooldown_until_ = now.since_boot + Cooldown(now);
+    cooldown_until_ = now.boot + Cooldown(now);
     resume = std::max(resume, cooldown_until_);
   }
-  if (resume < absl::InfiniteDuration()) {
+  if (resume < BootTime::InfiniteFuture()) {
     Event backoff = MakeEvent(EventKind::kBackoff);
-    backoff.delay = resume - now.since_boot;
+    backoff.delay = resume - now.boot;
     out.events.push_back(std::move(backoff));
   }
   if (Degraded(now)) {
@@ -646,7 +644,7 @@ void RefreshMachine::FailRejectedAttempt(const Instant& now,
     const absl::Duration delay =
         std::min(asked, policy_.retry.max_retry_after) *
         (1 + policy_.jitter * Uniform());
-    rejection_retry_after_ = now.since_boot + delay;
+    rejection_retry_after_ = now.boot + delay;
     Event backoff = MakeEvent(EventKind::kBackoff);
     backoff.delay = delay;
     out.events.push_back(std::move(backoff));
@@ -676,9 +674,8 @@ void RefreshMachine::Publish(const Instant& now, absl::Duration lifetime,
   row_.OnPublish(generation_, same_token);
   SetEdges(now, lifetime);
   young_until_ =
-      from_source
-          ? now.since_boot + std::min(policy_.young_token_age, lifetime / 2)
-          : -absl::InfiniteDuration();
+      from_source ? now.boot + std::min(policy_.young_token_age, lifetime / 2)
+                  : BootTime::InfinitePast();
   failures_before_ = failures_;
   excused_before_ = excused_;
   out.publish = true;
@@ -732,9 +729,9 @@ void RefreshMachine::OnAnswer(EventKind kind, Decisions& out) {
   excused_ = 0;
   last_cause_ = absl::OkStatus();
   retry_after_until_.reset();
-  cooldown_until_ = -absl::InfiniteDuration();
+  cooldown_until_ = BootTime::InfinitePast();
   rejection_cause_ = absl::OkStatus();
-  rejection_retry_after_ = -absl::InfiniteDuration();
+  rejection_retry_after_ = BootTime::InfinitePast();
   out.events.push_back(MakeEvent(kind));
   if (told_exhausted_) {
     told_exhausted_ = false;
@@ -770,8 +767,8 @@ absl::Duration RefreshMachine::Cooldown(const Instant& now) const {
   if (policy_.background_cooldown.has_value()) {
     return *policy_.background_cooldown;
   }
-  const absl::Duration left = std::min(
-      usable_until_.since_boot - now.since_boot, usable_until_.wall - now.wall);
+  const absl::Duration left =
+      std::min(usable_until_.boot - now.boot, usable_until_.wall - now.wall);
   return std::max(policy_.min_interval, std::min(kLongestCooldown, left / 4));
 }
 
@@ -801,10 +798,10 @@ void RefreshMachine::NoteChanges(const Instant& now, Decisions& out) {
 // Returns the wall time that reads are told for the moment `at`: the same time
 // until that moment changes, even if the wall clock is set. `told` is what they
 // were told last.
-absl::Time RefreshMachine::Told(const Instant& now, absl::Duration at,
+absl::Time RefreshMachine::Told(const Instant& now, BootTime at,
                                 DualDeadline& told) {
-  if (at != told.since_boot || at <= now.since_boot) {
-    told = {now.wall + std::max(absl::ZeroDuration(), at - now.since_boot), at};
+  if (at != told.boot || at <= now.boot) {
+    told = {now.wall + std::max(absl::ZeroDuration(), at - now.boot), at};
   }
   return told.wall;
 }
@@ -813,7 +810,7 @@ ReadFailure RefreshMachine::MakeFailure(const Instant& now,
                                         const absl::Status& cause) {
   ReadFailure failure;
   failure.cause = cause;
-  if (cause.ok() && now.since_boot < rejection_retry_after_) {
+  if (cause.ok() && now.boot < rejection_retry_after_) {
     failure.cause = rejection_cause_;
   } else if (cause.ok()) {
     failure.cause = absl::UnavailableError(

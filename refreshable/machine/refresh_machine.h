@@ -38,8 +38,8 @@ struct Failure {
 struct ReadFailure {
   absl::Status cause;
   int failures = 0;
-  // When the next attempt may start, since boot; infinite if none will be made.
-  absl::Duration next_attempt_at;
+  // When the next attempt may start; the infinite future if none will be made.
+  BootTime next_attempt_at;
   // The same in wall time, computed when that time last changed: every read
   // reports the same time, even if the wall clock is set meanwhile.
   absl::Time next_attempt = absl::InfiniteFuture();
@@ -52,10 +52,10 @@ struct ReadFailure {
 // A deadline on both clocks. It is reached when either clock reaches its part.
 struct DualDeadline {
   absl::Time wall = absl::InfiniteFuture();
-  absl::Duration since_boot = absl::InfiniteDuration();
+  BootTime boot = BootTime::InfiniteFuture();
 
   bool Reached(const Instant& now) const {
-    return now.wall >= wall || now.since_boot >= since_boot;
+    return now.wall >= wall || now.boot >= boot;
   }
 };
 
@@ -81,9 +81,9 @@ struct Decisions {
   enum class Waiters { kKeep, kServe, kFail };
   // What happens to the waiters: they stay, read again, or get `failure`.
   Waiters waiters = Waiters::kKeep;
-  // If `waiters` is kKeep, waiters whose deadline (since boot) is before this
+  // If `waiters` is kKeep, waiters whose deadline is before this
   // get `failure` nevertheless.
-  absl::Duration fail_deadlines_before = -absl::InfiniteDuration();
+  BootTime fail_deadlines_before = BootTime::InfinitePast();
   // Likewise waiters that asked for fewer retries than this.
   int fail_retries_below = 0;
   // If set, this replaces `waiters` for those waiters whose request `rejects`
@@ -96,8 +96,7 @@ struct Decisions {
 
 // One read that the published token could not answer.
 struct ReadRequest {
-  // The read's deadline, since boot.
-  absl::Duration deadline = absl::InfiniteDuration();
+  BootTime deadline = BootTime::InfiniteFuture();
   // If set, replaces `RetryPolicy::max_retries`.
   std::optional<int> max_retries;
   // If not 0, a server rejected this generation, and the read asks for a later
@@ -184,11 +183,11 @@ class RefreshMachine {
 
   // The first moment at which a read must call OnRead again. Until then the
   // published token may be returned. The wall part needs no timer if each read
-  // looks at the wall clock; the since-boot part is included in wake_at().
+  // looks at the wall clock; the other part is included in wake_at().
   DualDeadline check_at(const Instant& now) const;
 
-  // When to call OnWake, since boot; infinite if never.
-  absl::Duration wake_at(const Instant& now) const;
+  // When to call OnWake; the infinite future if never.
+  BootTime wake_at(const Instant& now) const;
 
   Freshness freshness(const Instant& now) const;
   // Whether the token may be returned: it is fresh, stale, or served degraded.
@@ -231,10 +230,10 @@ class RefreshMachine {
   bool fatal(const Instant& now) const {
     return exhausted(now) && policy_.retry.on_exhausted == OnExhausted::kFatal;
   }
-  // When the next attempt may start, since boot; infinite if fatal.
-  absl::Duration next_start(const Instant& now) const;
+  // When the next attempt may start; the infinite future if fatal.
+  BootTime next_start(const Instant& now) const;
   // The same for an attempt that a rejection asks for.
-  absl::Duration next_rejected_start(const Instant& now) const;
+  BootTime next_rejected_start(const Instant& now) const;
 
  private:
   enum class Phase {
@@ -246,7 +245,7 @@ class RefreshMachine {
   struct Call {
     AttemptId id;
     uint64_t epoch;
-    absl::Duration started_at;
+    BootTime started_at;
     Generation told;            // The rejected generation it was told; or 0.
     bool by_rejection = false;  // Whether it is an attempt of the row.
   };
@@ -259,9 +258,9 @@ class RefreshMachine {
   absl::Duration RowBackoff(int attempts);
   void DrawWaits();
   absl::Duration Cooldown(const Instant& now) const;
-  absl::Duration call_again_at() const;
+  BootTime call_again_at() const;
   double Uniform();
-  absl::Duration let_go_at() const;
+  BootTime let_go_at() const;
 
   void Begin(const Instant& now);
   void PromoteIfUnservable(const Instant& now);
@@ -289,8 +288,7 @@ class RefreshMachine {
   void SetEdges(const Instant& now, absl::Duration lifetime);
   void OnAnswer(EventKind kind, Decisions& out);
   void NoteChanges(const Instant& now, Decisions& out);
-  static absl::Time Told(const Instant& now, absl::Duration at,
-                         DualDeadline& told);
+  static absl::Time Told(const Instant& now, BootTime at, DualDeadline& told);
   ReadFailure MakeFailure(const Instant& now, const absl::Status& cause);
   ReadFailure MakeRejectedFailure(const Instant& now,
                                   const absl::Status& cause);
@@ -313,7 +311,7 @@ class RefreshMachine {
   absl::Duration max_stale_jitter_;
   DualDeadline usable_until_;
   DualDeadline expiry_;
-  absl::Duration young_until_ = -absl::InfiniteDuration();
+  BootTime young_until_ = BootTime::InfinitePast();
   int failures_before_ = 0;  // `failures_` before the last publication.
   int excused_before_ = 0;   // `excused_` before the last publication.
   Generation rejected_;
@@ -323,19 +321,19 @@ class RefreshMachine {
   bool foreground_ = false;
   int budget_ = 0;    // The number of retries that the flight may make.
   int attempts_ = 0;  // The number of attempts of the flight that have failed.
-  absl::Duration due_ = absl::InfiniteDuration();
+  BootTime due_ = BootTime::InfiniteFuture();
   AttemptId attempt_ = AttemptId::kNone;
   uint64_t last_attempt_ = 0;
   // The executor must have started `attempt_` by then.
-  absl::Duration queued_until_ = absl::InfiniteDuration();
+  BootTime queued_until_ = BootTime::InfiniteFuture();
   Call running_{};
-  absl::Duration attempt_deadline_ = absl::InfiniteDuration();
+  BootTime attempt_deadline_ = BootTime::InfiniteFuture();
   // The calls that were abandoned and have not returned; the number of calls
   // that were made beyond the bound on these, since a call last returned; and
   // when the last call was made.
   absl::InlinedVector<Call, 2> abandoned_;
   int calls_beyond_ = 0;
-  absl::Duration last_call_ = -absl::InfiniteDuration();
+  BootTime last_call_ = BootTime::InfinitePast();
 
   // Rejections. `by_rejection_`: a rejection started the flight.
   // `rejected_waits_`: a read that rejected the token waits for the flight.
@@ -348,27 +346,27 @@ class RefreshMachine {
   // The failure of the row's last attempt (OK if it did not fail), and the end
   // of the wait that the server asked for with it.
   absl::Status rejection_cause_;
-  absl::Duration rejection_retry_after_ = -absl::InfiniteDuration();
+  BootTime rejection_retry_after_ = BootTime::InfinitePast();
 
-  // Failures, and when the next attempt may start (since boot).
+  // Failures, and when the next attempt may start.
   int failures_ = 0;
   // How many of `failures_` do not count towards exhaustion, because the server
   // asked for a shorter wait than the computed one.
   int excused_ = 0;
   absl::Status last_cause_;
-  absl::Duration last_start_ = -absl::InfiniteDuration();
-  absl::Duration start_before_ = -absl::InfiniteDuration();
-  absl::Duration last_end_ = -absl::InfiniteDuration();
-  absl::Duration backoff_until_ = -absl::InfiniteDuration();
+  BootTime last_start_ = BootTime::InfinitePast();
+  BootTime start_before_ = BootTime::InfinitePast();
+  BootTime last_end_ = BootTime::InfinitePast();
+  BootTime backoff_until_ = BootTime::InfinitePast();
   // The time between the starts of the last attempt and of a probe.
   absl::Duration probe_wait_;
-  std::optional<absl::Duration> retry_after_until_;
-  absl::Duration cooldown_until_ = -absl::InfiniteDuration();
+  std::optional<BootTime> retry_after_until_;
+  BootTime cooldown_until_ = BootTime::InfinitePast();
   bool interval_exempt_ = false;
   // After the executor lost an attempt, no timer submits another before this
   // time, so that timer and refusal do not form a busy loop. Reads may submit
   // one.
-  absl::Duration lost_until_ = -absl::InfiniteDuration();
+  BootTime lost_until_ = BootTime::InfinitePast();
 
   // The time of the next attempt that was last reported to ordinary reads, and
   // to reads that rejected the token.

@@ -9,6 +9,7 @@
 #include <algorithm>
 
 #include "absl/time/time.h"
+#include "refreshable/executors/clock.h"
 #include "refreshable/generation.h"
 
 namespace refreshable {
@@ -18,7 +19,7 @@ namespace internal {
 // the wait before the next one longer, until the row ends. So a server that
 // rejects every token cannot make its client fetch a token per call.
 //
-// A value that knows no clock and no thread; times since boot are passed in.
+// A value that knows no clock and no thread; moments are passed in.
 class RejectionRow {
  public:
   // A token was published as `generation`. If `same_token`, its bytes are those
@@ -55,9 +56,7 @@ class RejectionRow {
 
   // The earliest moment at which a rejection may start another attempt, if the
   // last attempt of any kind started at `last_start`.
-  absl::Duration NextStart(absl::Duration last_start) const {
-    return last_start + wait_;
-  }
+  BootTime NextStart(BootTime last_start) const { return last_start + wait_; }
 
   // An attempt that a rejection asked for has started. `wait` is how long the
   // next one must wait.

@@ -149,7 +149,7 @@ TEST(RefreshMachineRejectionRowTest, A13InAForkedChildItsAttemptHasNotBegun) {
   d.At(S(16)).ReadRejecting();
   d.Start();
   d.machine.OnFork();
-  EXPECT_EQ(d.machine.next_rejected_start(d.now()) - d.now().since_boot,
+  EXPECT_EQ(d.machine.next_rejected_start(d.now()) - d.now().boot,
             absl::ZeroDuration());
   EXPECT_EQ(d.ReadRejecting(), Answer::kWait);
 }
@@ -163,7 +163,7 @@ TEST(RefreshMachineRejectionRowTest, F8AChildDrawsItsWaitAnew) {
     d.Fail();
     d.machine.OnFork(seed);
     const absl::Duration wait =
-        d.machine.next_rejected_start(d.now()) - d.now().since_boot;
+        d.machine.next_rejected_start(d.now()) - d.now().boot;
     EXPECT_GE(wait, absl::Milliseconds(1800));
     EXPECT_LE(wait, absl::Milliseconds(2200));
     return wait;

@@ -195,9 +195,8 @@ class Shell : public std::enable_shared_from_this<Shell>, protected ForkAware {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Settle(uint64_t id, Waiter& waiter, absl::Status outcome,
               Effects& effects) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void EndReads(const Instant& now, absl::Duration until,
-                const absl::Status& outcome, Effects& effects)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void EndReads(const Instant& now, BootTime until, const absl::Status& outcome,
+                Effects& effects) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Returns from when reads must ask the machine.
   absl::Time CheckAt(const Instant& now) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -230,7 +229,7 @@ class Shell : public std::enable_shared_from_this<Shell>, protected ForkAware {
   bool closed() const ABSL_LOCKS_EXCLUDED(mutex_);
   bool running(AttemptId id) const ABSL_LOCKS_EXCLUDED(mutex_);
 
-  absl::Duration WakeAt(const Instant& now) const
+  BootTime WakeAt(const Instant& now) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void SyncTimer(bool retry) noexcept;
   void OnTimer(uint64_t serial) noexcept;
@@ -263,11 +262,10 @@ class Shell : public std::enable_shared_from_this<Shell>, protected ForkAware {
   Waiters waiters_ ABSL_GUARDED_BY(mutex_);
   uint64_t last_waiter_ ABSL_GUARDED_BY(mutex_) = 0;
   // Async reads by deadline, until they are dispatched.
-  std::set<std::pair<absl::Duration, uint64_t>> deadlines_
-      ABSL_GUARDED_BY(mutex_);
+  std::set<std::pair<BootTime, uint64_t>> deadlines_ ABSL_GUARDED_BY(mutex_);
   // Async reads whose callback the executor refused inside their own call.
   std::vector<uint64_t> parked_ ABSL_GUARDED_BY(mutex_);
-  absl::Duration parked_until_ ABSL_GUARDED_BY(mutex_);
+  BootTime parked_until_ ABSL_GUARDED_BY(mutex_);
   executors_internal::SteadyCondVar changed_;
 
   // Calls of the source that have not answered, and their cancellation flags.
@@ -283,7 +281,7 @@ class Shell : public std::enable_shared_from_this<Shell>, protected ForkAware {
 
   // The one timer, see SyncTimer.
   TimerId timer_ ABSL_GUARDED_BY(mutex_) = TimerId::kNone;
-  absl::Duration armed_for_ ABSL_GUARDED_BY(mutex_) = absl::InfiniteDuration();
+  BootTime armed_for_ ABSL_GUARDED_BY(mutex_) = BootTime::InfiniteFuture();
   uint64_t timer_serial_ ABSL_GUARDED_BY(mutex_) = 0;
   bool arming_ ABSL_GUARDED_BY(mutex_) = false;
   bool timer_lost_ ABSL_GUARDED_BY(mutex_) = false;

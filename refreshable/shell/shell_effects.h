@@ -23,10 +23,10 @@
 namespace refreshable {
 namespace internal {
 
-// Converts a time since boot to wall time, by the difference between the clocks
-// at `now`. A time in the past becomes `now`.
-inline absl::Time ToWall(const Instant& now, absl::Duration since_boot) {
-  return now.wall + std::max(absl::ZeroDuration(), since_boot - now.since_boot);
+// Converts a moment to wall time, by the difference between the clocks at
+// `now`. A moment in the past becomes `now`.
+inline absl::Time ToWall(const Instant& now, BootTime t) {
+  return now.wall + std::max(absl::ZeroDuration(), t - now.boot);
 }
 
 inline absl::Status Destroyed() {

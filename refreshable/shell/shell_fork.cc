@@ -46,7 +46,7 @@ void Shell::ForgetParent() {
   deadlines_.clear();
   parked_.clear();
   timer_ = TimerId::kNone;
-  armed_for_ = absl::InfiniteDuration();
+  armed_for_ = BootTime::InfiniteFuture();
   ++timer_serial_;
   timer_lost_ = false;
   arming_ = false;

@@ -36,7 +36,7 @@ class Shell::DeliverTask {
 namespace {
 
 // Abseil's timed waits may follow the wall clock, which may step: no wait is
-// longer than this before the since-boot clock is looked at again.
+// longer than this before the BootTime is looked at again.
 constexpr absl::Duration kLongestWait = absl::Seconds(1);
 
 absl::Status StatusOfFailure(const ReadFailure& failure) {
@@ -170,7 +170,7 @@ bool Shell::Ready(const Wait& wait) const {
 // Waits, unless this thread drives the executor, until something can be done,
 // and does it.
 std::optional<absl::Status> Shell::Block(const Wait& wait) noexcept {
-  const absl::Duration deadline = wait.waiter->request.deadline;
+  const BootTime deadline = wait.waiter->request.deadline;
   for (;;) {
     AttemptId claimed = AttemptId::kNone;
     bool woken_by_none = false;
@@ -184,14 +184,14 @@ std::optional<absl::Status> Shell::Block(const Wait& wait) noexcept {
       }
       while (!wait.drivable && !Ready(wait)) {
         // While closed, the outcome has been set: the clock is not touched.
-        const absl::Duration left = deadline - Now().since_boot;
+        const absl::Duration left = deadline - Now().boot;
         if (left <= absl::ZeroDuration()) break;
         changed_.WaitWithTimeout(&mutex_, std::min(left, kLongestWait));
         woken_by_none = timer_lost_ && !Ready(wait);
         if (woken_by_none) break;
       }
       if (wait.waiter->done) return wait.waiter->outcome;
-      if (Now().since_boot >= deadline) {
+      if (Now().boot >= deadline) {
         RemoveWaiter(wait.id);
         // If it is settled, the refresh has ended and a slow hook still runs.
         return wait.waiter->settled ? wait.waiter->outcome : DeadlineExceeded();
@@ -217,12 +217,12 @@ std::optional<absl::Status> Shell::Block(const Wait& wait) noexcept {
 std::optional<absl::Status> Shell::AfterDriving(const Wait& wait) noexcept {
   ForkMutexLock lock(&mutex_);
   if (Ready(wait)) return std::nullopt;
-  const absl::Duration deadline = wait.waiter->request.deadline;
+  const BootTime deadline = wait.waiter->request.deadline;
   // Another thread may be about to wake it.
-  while (wait.waiter->settled && !Ready(wait) && Now().since_boot < deadline) {
+  while (wait.waiter->settled && !Ready(wait) && Now().boot < deadline) {
     changed_.WaitWithTimeout(&mutex_, kLongestWait);
   }
-  if (Ready(wait) || Now().since_boot >= deadline) {
+  if (Ready(wait) || Now().boot >= deadline) {
     return std::nullopt;
   }
   RemoveWaiter(wait.id);
@@ -249,7 +249,7 @@ WaiterId Shell::ReadAsync(const ReadRequest& request, AsyncRead read) noexcept {
       Settle(id, *waiter, absl::OkStatus(), effects);
     } else if (answer == RefreshMachine::ReadAnswer::kFail) {
       Settle(id, *waiter, StatusOfFailure(decisions.failure), effects);
-    } else if (request.deadline < absl::InfiniteDuration()) {
+    } else if (request.deadline < BootTime::InfiniteFuture()) {
       deadlines_.emplace(request.deadline, id);
     }
   });
@@ -299,7 +299,7 @@ std::optional<Instant> Shell::NowUnlessClosed() const noexcept {
 void Shell::SettleWaiters(const Decisions& decisions, Effects& effects) {
   if (decisions.waiters == Decisions::Waiters::kKeep &&
       !decisions.rejected_waiters.has_value() &&
-      decisions.fail_deadlines_before == -absl::InfiniteDuration() &&
+      decisions.fail_deadlines_before == BootTime::InfinitePast() &&
       decisions.fail_retries_below == 0) {
     return;
   }
@@ -331,7 +331,7 @@ void Shell::Settle(uint64_t id, Waiter& waiter, absl::Status outcome,
 // Ends async reads whose deadline is `until` or earlier. A settled read waits
 // only for a slow hook or observer. If its deadline has passed, it gets its own
 // outcome now.
-void Shell::EndReads(const Instant& now, absl::Duration until,
+void Shell::EndReads(const Instant& now, BootTime until,
                      const absl::Status& outcome, Effects& effects) {
   while (!deadlines_.empty() && deadlines_.begin()->first <= until) {
     const auto [deadline, id] = *deadlines_.begin();
@@ -339,7 +339,7 @@ void Shell::EndReads(const Instant& now, absl::Duration until,
     Waiter& waiter = *waiters_.find(id)->second;
     if (!waiter.settled) {
       Settle(id, waiter, outcome, effects);
-    } else if (deadline <= now.since_boot) {
+    } else if (deadline <= now.boot) {
       effects.wake.push_back(id);
     }
   }
@@ -411,7 +411,7 @@ void Shell::DeliverHere(uint64_t id) {
     if (closed_ || it == waiters_.end()) return;
     if (it->second->own_call == std::this_thread::get_id()) {
       parked_.push_back(id);
-      parked_until_ = Now().since_boot + kLongestWait;
+      parked_until_ = Now().boot + kLongestWait;
       return;
     }
   }
@@ -439,7 +439,7 @@ void Shell::Deliver(uint64_t id) {
         result = StatusOfFailure(decisions.failure);
       } else {
         waiter->settled = waiter->dispatched = false;
-        if (waiter->request.deadline < absl::InfiniteDuration()) {
+        if (waiter->request.deadline < BootTime::InfiniteFuture()) {
           deadlines_.emplace(waiter->request.deadline, id);
         }
         waiter = nullptr;

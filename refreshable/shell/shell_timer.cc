@@ -34,8 +34,8 @@ class Shell::TimerTask {
 };
 
 // One timer serves the machine, async reads' deadlines and refused callbacks.
-absl::Duration Shell::WakeAt(const Instant& now) const {
-  absl::Duration at = machine_.wake_at(now);
+BootTime Shell::WakeAt(const Instant& now) const {
+  BootTime at = machine_.wake_at(now);
   if (!deadlines_.empty()) at = std::min(at, deadlines_.begin()->first);
   if (!parked_.empty()) at = std::min(at, parked_until_);
   return at;
@@ -52,7 +52,7 @@ void Shell::SyncTimer(bool retry) noexcept {
     arming_ = true;
     while (!closed_) {
       const Instant now = Now();
-      const absl::Duration at = WakeAt(now);
+      const BootTime at = WakeAt(now);
       const bool lost = timer_lost_;
       // Re-arm a lost timer in any case if someone depends on it.
       const bool again =
@@ -60,7 +60,7 @@ void Shell::SyncTimer(bool retry) noexcept {
       if (at == armed_for_ && !again) break;
       // A timer that is already due will run shortly and handle everything, so
       // do not replace it.
-      const bool due = timer_ != TimerId::kNone && armed_for_ <= now.since_boot;
+      const bool due = timer_ != TimerId::kNone && armed_for_ <= now.boot;
       if (due && !timer_lost_) break;
       armed_for_ = at;
       timer_lost_ = retry = false;
@@ -70,8 +70,8 @@ void Shell::SyncTimer(bool retry) noexcept {
       mutex_.Unlock();
       TimerId timer = TimerId::kNone;
       if (old != TimerId::kNone) executor()->Cancel(old);
-      if (at < absl::InfiniteDuration()) {
-        timer = executor()->RunAfter(at - now.since_boot,
+      if (at < BootTime::InfiniteFuture()) {
+        timer = executor()->RunAfter(at - now.boot,
                                      TimerTask(shared_from_this(), serial));
         if (timer == TimerId::kNone) OnTimerLost(serial);
       }
@@ -98,14 +98,14 @@ void Shell::OnTimer(uint64_t serial) noexcept {
                 if (serial != timer_serial_) return;
                 timer_ = TimerId::kNone;
                 WakeMachine(now, effects);
-                EndReads(now, now.since_boot, DeadlineExceeded(), effects);
+                EndReads(now, now.boot, DeadlineExceeded(), effects);
               });
   ForkMutexLock lock(&mutex_);
   RemoveThisThread(in_timer_);
 }
 
 void Shell::WakeMachine(const Instant& now, Effects& effects) {
-  armed_for_ = absl::InfiniteDuration();
+  armed_for_ = BootTime::InfiniteFuture();
   Decisions decisions;
   machine_.OnWake(now, decisions);
   Apply(now, decisions, effects);
@@ -122,7 +122,7 @@ void Shell::OnTimerLost(uint64_t serial) {
     Decisions decisions;
     machine_.OnWakeLost(now, decisions);
     Apply(now, decisions, effects);
-    EndReads(now, absl::InfiniteDuration(),
+    EndReads(now, BootTime::InfiniteFuture(),
              absl::UnavailableError(
                  "the executor refused the timer for the read's timeout"),
              effects);

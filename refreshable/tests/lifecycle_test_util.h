@@ -117,8 +117,7 @@ class ProbeExecutor : public Executor {
     ++uses_;
     return base_->InExecutorThread();
   }
-  bool DriveUntil(absl::FunctionRef<bool()> done,
-                  absl::Duration deadline) override {
+  bool DriveUntil(absl::FunctionRef<bool()> done, BootTime deadline) override {
     ++uses_;
     if (on_drive) on_drive();
     return base_->DriveUntil(done, deadline);

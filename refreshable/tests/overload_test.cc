@@ -44,7 +44,7 @@ class OverloadTest : public ::testing::Test {
 
   // Lets `d` pass and runs the timers, but none of the tasks.
   void RunTimersOnly(absl::Duration d) {
-    const absl::Duration until = executor_.clock().Now().since_boot + d;
+    const BootTime until = executor_.clock().Now().boot + d;
     for (;;) {
       const auto steps = executor_.PendingSteps();
       size_t next = steps.size();
@@ -58,7 +58,7 @@ class OverloadTest : public ::testing::Test {
       if (next == steps.size()) break;
       executor_.RunPending(next);
     }
-    executor_.Suspend(until - executor_.clock().Now().since_boot);
+    executor_.Suspend(until - executor_.clock().Now().boot);
   }
 
   ManualExecutor executor_;

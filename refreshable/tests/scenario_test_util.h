@@ -63,7 +63,7 @@ class ScenarioTest : public testing::Test {
   Instant Now() const { return executor_.clock().Now(); }
   // Returns the time since the test began.
   absl::Duration Elapsed() const {
-    return Now().since_boot - ManualExecutor::DefaultStart().since_boot;
+    return Now().boot - ManualExecutor::DefaultStart().boot;
   }
   void AdvanceTo(absl::Duration elapsed) {
     executor_.AdvanceBy(elapsed - Elapsed());

@@ -22,6 +22,7 @@
 namespace refreshable_testing {
 namespace {
 
+using ::refreshable::BootTime;
 using ::refreshable::Clock;
 using ::refreshable::CoarseWallClock;
 using ::refreshable::Executor;
@@ -33,13 +34,13 @@ using ::refreshable::ThreadExecutor;
 enum class Fault {
   kNone,
   kInfinite,
-  kSinceBootStands,
+  kBootTimeStands,
   kWallStands,
   kWallRunsFast,
   kGoesBack,
   kGoesBackInOtherThreads,
   kTorn,
-  kSinceBootIsTheWall,
+  kBootTimeIsTheWall,
   kCoarseStands,
   kCoarseStandsAfterSteps,
   kCoarseLags,
@@ -58,19 +59,19 @@ class FaultyClock final : public Clock {
     Instant now = executor_->clock().Now();
     switch (fault_) {
       case Fault::kInfinite:
-        now.since_boot = absl::InfiniteDuration();
+        now.boot = BootTime::InfiniteFuture();
         break;
-      case Fault::kSinceBootStands:
-        now.since_boot = start_.since_boot;
+      case Fault::kBootTimeStands:
+        now.boot = start_.boot;
         break;
       case Fault::kWallStands:
         now.wall = start_.wall;
         break;
       case Fault::kWallRunsFast:
-        now.wall += now.since_boot - start_.since_boot;
+        now.wall += now.boot - start_.boot;
         break;
       case Fault::kGoesBack:
-        if (++reads_ % 50 == 0) now.since_boot -= absl::Milliseconds(5);
+        if (++reads_ % 50 == 0) now.boot -= absl::Milliseconds(5);
         break;
       case Fault::kGoesBackInOtherThreads: {
         // Each thread reads the clock only occasionally.
@@ -89,8 +90,8 @@ class FaultyClock final : public Clock {
         now.wall = absl::FromUnixNanos(wall);
         break;
       }
-      case Fault::kSinceBootIsTheWall:
-        now.since_boot = now.wall - absl::UnixEpoch();
+      case Fault::kBootTimeIsTheWall:
+        now.boot = BootTime() + (now.wall - absl::UnixEpoch());
         break;
       case Fault::kAsksATask: {
         absl::Notification asked;
@@ -184,22 +185,22 @@ struct Row {
 const std::vector<Row>& Rows() {
   static const auto* const rows = new std::vector<Row>{
       {Fault::kInfinite, false, "Infinite", {"BothClocksAreFinite"}},
-      {Fault::kSinceBootStands, true, "SinceBootStands", {"BothClocksMoveOn"}},
+      {Fault::kBootTimeStands, true, "BootTimeStands", {"BothClocksMoveOn"}},
       {Fault::kWallStands,
        false,
        "WallStands",
        {"BothClocksMoveOn", "BothClocksMoveTogether"}},
       {Fault::kWallRunsFast, false, "WallRunsFast", {"BothClocksMoveTogether"}},
-      {Fault::kGoesBack, true, "GoesBack", {"SinceBootNeverDecreases"}},
+      {Fault::kGoesBack, true, "GoesBack", {"BootTimeNeverDecreases"}},
       {Fault::kGoesBackInOtherThreads,
        true,
        "GoesBackInOtherThreads",
-       {"SinceBootNeverDecreasesFromThreadToThread"}},
+       {"BootTimeNeverDecreasesFromThreadToThread"}},
       {Fault::kTorn, false, "Torn", {"BothClocksAreReadAtOneMoment"}},
-      {Fault::kSinceBootIsTheWall,
+      {Fault::kBootTimeIsTheWall,
        false,
-       "SinceBootIsTheWall",
-       {"AStepOfTheWallLeavesSinceBootAlone"}},
+       "BootTimeIsTheWall",
+       {"AStepOfTheWallLeavesBootTimeAlone"}},
       {Fault::kCoarseStands,
        false,
        "CoarseStands",

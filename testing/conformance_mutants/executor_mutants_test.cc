@@ -29,6 +29,7 @@
 namespace refreshable_testing {
 namespace {
 
+using ::refreshable::BootTime;
 using ::refreshable::Clock;
 using ::refreshable::Executor;
 using ::refreshable::ManualExecutor;
@@ -260,8 +261,7 @@ class FaultyExecutor final : public Executor {
     }
   }
 
-  bool DriveUntil(absl::FunctionRef<bool()> done,
-                  absl::Duration deadline) override {
+  bool DriveUntil(absl::FunctionRef<bool()> done, BootTime deadline) override {
     switch (fault_) {
       case Fault::kDrivesBeforeAsking:
         manual_->RunNext();
@@ -270,7 +270,7 @@ class FaultyExecutor final : public Executor {
         done();
         return false;
       case Fault::kDrivesTooShort:
-        if (deadline < absl::InfiniteDuration()) return true;
+        if (deadline < BootTime::InfiniteFuture()) return true;
         break;
       case Fault::kDrivesForEver:
         while (!done()) inner_->DriveUntil([] { return false; }, deadline);

@@ -94,7 +94,7 @@ std::vector<Choice> Search::Choices(const World& world,
     for (size_t i = 0; i < pending.size(); ++i) {
       const auto kind = pending[i].kind;
       const int number = ++(kind == PendingKind::kRun ? tasks : timers);
-      if (pending[i].due == absl::InfiniteDuration()) continue;
+      if (pending[i].due == refreshable::BootTime::InfiniteFuture()) continue;
       choices.push_back({Choice::kPending, i, 0, kind, number});
       if (losses < scenario_.losses) {
         choices.push_back({Choice::kLose, i, 0, kind, number});
@@ -107,8 +107,8 @@ std::vector<Choice> Search::Choices(const World& world,
     }
   }
   if (!world.blocked().empty() &&
-      world.blocked().back() < absl::InfiniteDuration() &&
-      world.blocked().back() > world.Now().since_boot) {
+      world.blocked().back() < refreshable::BootTime::InfiniteFuture() &&
+      world.blocked().back() > world.Now().boot) {
     choices.push_back({Choice::kDeadline, 0, 0});
   }
   return choices;
@@ -144,7 +144,7 @@ void Search::Take(const Choice& choice, World& world, std::vector<size_t>& done,
       world.AnswerCall(choice.index, scenario_.answers[choice.which]);
       break;
     case Choice::kDeadline:
-      world.Pass(world.blocked().back() - world.Now().since_boot);
+      world.Pass(world.blocked().back() - world.Now().boot);
       break;
   }
 }

@@ -12,6 +12,7 @@
 namespace refreshable_testing {
 namespace schedule {
 
+using refreshable::BootTime;
 using refreshable::Event;
 using refreshable::EventKind;
 using refreshable::Freshness;
@@ -23,7 +24,7 @@ namespace {
 // Returns the moment `d` after `now` on both clocks.
 template <typename DualDeadline>
 DualDeadline After(const Instant& now, absl::Duration d) {
-  return DualDeadline{now.wall + d, now.since_boot + d};
+  return DualDeadline{now.wall + d, now.boot + d};
 }
 
 }  // namespace
@@ -37,7 +38,7 @@ void Oracle::Offer(const std::string& token, absl::Duration lifetime,
   // F3: the lifetime counts from the moment the attempt started.
   offered_for_ = lifetime;
   if (start.has_value()) {
-    offered_for_ -= Now().since_boot - start->since_boot;
+    offered_for_ -= Now().boot - start->boot;
   }
 }
 
@@ -79,12 +80,12 @@ void Oracle::OnReset() {
   noted_ = false;
   row_ = 0;
   row_known_ = true;
-  row_asked_until_ = -absl::InfiniteDuration();
+  row_asked_until_ = BootTime::InfinitePast();
   failures_ = failures_before_ = 0;
   excused_ = excused_before_ = 0;
   asked_until_.reset();
-  floor_ = -absl::InfiniteDuration();
-  cooldown_ = -absl::InfiniteDuration();
+  floor_ = BootTime::InfinitePast();
+  cooldown_ = BootTime::InfinitePast();
 }
 
 void Oracle::OnFetch() {
@@ -125,7 +126,7 @@ void Oracle::OnEvent(const Event& event) {
       Invalidated();
       break;
     case EventKind::kBackoff:
-      BackoffAnnounced(Now().since_boot + event.delay);
+      BackoffAnnounced(Now().boot + event.delay);
       break;
     default:
       break;
@@ -137,7 +138,7 @@ void Oracle::Started() {
   running_by_ = std::exchange(queued_by_, ByRejection::kNo);
   const bool rejected = running_by_ != ByRejection::kNo;
   if (running_by_ == ByRejection::kYes && row_known_ &&
-      Now().since_boot < RowFloor()) {
+      Now().boot < RowFloor()) {
     Fail(absl::StrCat("A13: attempt ", row_ + 1, " of a row too early"));
   }
   // This is less strict than the rules. An attempt still starts if it was
@@ -148,7 +149,7 @@ void Oracle::Started() {
     Fail(absl::StrCat("B1, F4: an attempt too early, after ", failures_,
                       " failures"));
   }
-  last_start_ = Now().since_boot;
+  last_start_ = Now().boot;
   exempt_ = replacing_ = false;
   if (rejected) ++row_;
   if (running_by_ == ByRejection::kUnclear) row_known_ = false;
@@ -166,22 +167,22 @@ absl::Duration Oracle::Backoff() const {
 }
 
 // A13: returns the time before which a rejection starts nothing.
-absl::Duration Oracle::RowFloor() const {
-  if (row_ == 0) return -absl::InfiniteDuration();
+BootTime Oracle::RowFloor() const {
+  if (row_ == 0) return BootTime::InfinitePast();
   return last_start_ + Wait(row_, policy_.max_rejection_backoff.value_or(
                                       policy_.retry.max_backoff));
 }
 
 absl::Duration Oracle::Cooldown() const {
   const Instant now = Now();
-  const absl::Duration left = std::min(
-      usable_until_.since_boot - now.since_boot, usable_until_.wall - now.wall);
+  const absl::Duration left =
+      std::min(usable_until_.boot - now.boot, usable_until_.wall - now.wall);
   return policy_.background_cooldown.value_or(
       std::max(policy_.min_interval, std::min(absl::Minutes(1), left / 4)));
 }
 
-absl::Duration Oracle::AfterInterval() const {
-  return exempt_ ? -absl::InfiniteDuration()
+BootTime Oracle::AfterInterval() const {
+  return exempt_ ? BootTime::InfinitePast()
                  : last_start_ + policy_.min_interval;
 }
 
@@ -190,7 +191,7 @@ void Oracle::SetFloor() {
   floor_ = std::max(last_end_ + policy_.min_interval,
                     asked_until_.value_or(failed_start_ + Backoff()));
   if (!Exhausted()) return;
-  floor_ = Fatal() ? absl::InfiniteDuration()
+  floor_ = Fatal() ? BootTime::InfiniteFuture()
                    : std::max({last_end_ + policy_.min_interval,
                                last_start_ + policy_.retry.probe_interval,
                                asked_until_.value_or(last_start_)});
@@ -214,18 +215,18 @@ void Oracle::FailedByRejection(const absl::Status& status) {
   announces_ = asked > absl::ZeroDuration();
   if (!announces_) return;
   row_asked_until_ =
-      Now().since_boot + std::min(asked, policy_.retry.max_retry_after);
+      Now().boot + std::min(asked, policy_.retry.max_retry_after);
 }
 
 void Oracle::Failed(const absl::Status& status) {
   ++failures_;
   failed_start_ = last_start_;
-  last_end_ = Now().since_boot;
+  last_end_ = Now().boot;
   asked_until_.reset();
   const absl::Duration asked =
       refreshable::GetRetryAfter(status).value_or(absl::ZeroDuration());
   if (asked > absl::ZeroDuration()) {
-    const absl::Duration computed = last_start_ + Backoff();
+    const BootTime computed = last_start_ + Backoff();
     const absl::Duration longest = policy_.retry.max_retry_after;
     asked_until_ = last_end_ + std::min(asked, longest);
     if (asked > longest) asked_until_ = std::max(*asked_until_, computed);
@@ -237,22 +238,22 @@ void Oracle::Failed(const absl::Status& status) {
 }
 
 // B3: after a background failure the wait may be longer than that of B1.
-void Oracle::BackoffAnnounced(absl::Duration until) {
+void Oracle::BackoffAnnounced(BootTime until) {
   if (failed_by_rejection_) {
     if (!std::exchange(announces_, false) || until != row_asked_until_) {
       Fail("A10: a failure that a rejection asked for set a backoff");
     }
     return;
   }
-  const absl::Duration plain =
-      std::max({floor_, AfterInterval(), row_asked_until_});
-  const absl::Duration cooled = std::max(plain, last_end_ + Cooldown());
+  const BootTime plain = std::max({floor_, AfterInterval(), row_asked_until_});
+  const BootTime cooled = std::max(plain, last_end_ + Cooldown());
   if (Usable() && until == cooled) {
     cooldown_ = last_end_ + Cooldown();
     cooldown_over_ = false;
   } else if (until != plain) {
-    Fail(absl::StrCat("B1, B3: a backoff until ", absl::FormatDuration(until),
-                      " was announced, not ", absl::FormatDuration(plain)));
+    Fail(absl::StrCat(
+        "B1, B3: a backoff until ", absl::FormatDuration(until - BootTime()),
+        " was announced, not ", absl::FormatDuration(plain - BootTime())));
   }
 }
 
@@ -280,10 +281,10 @@ void Oracle::Published(Generation generation) {
   rejected_forgotten_ = false;
   ++epoch_;
   SetEdges();
-  young_until_ = offered_by_source_
-                     ? Now().since_boot +
-                           std::min(policy_.young_token_age, offered_for_ / 2)
-                     : -absl::InfiniteDuration();
+  young_until_ =
+      offered_by_source_
+          ? Now().boot + std::min(policy_.young_token_age, offered_for_ / 2)
+          : BootTime::InfinitePast();
   failures_before_ = failures_;
   excused_before_ = excused_;
   Answered();
@@ -309,7 +310,7 @@ void Oracle::Answered() {
   queued_by_ = running_by_ = ByRejection::kNo;
   failures_ = excused_ = 0;
   asked_until_.reset();
-  floor_ = cooldown_ = row_asked_until_ = -absl::InfiniteDuration();
+  floor_ = cooldown_ = row_asked_until_ = BootTime::InfinitePast();
 }
 
 // A11: the source returned the rejected token again.
@@ -332,8 +333,8 @@ void Oracle::Invalidated() {
   PassTime();
   ++epoch_;
   exempt_ = !serves_;
-  cooldown_ = -absl::InfiniteDuration();
-  if (Now().since_boot < young_until_) {  // A5.
+  cooldown_ = BootTime::InfinitePast();
+  if (Now().boot < young_until_) {  // A5.
     failures_ += failures_before_ + 1;
     failed_start_ = last_start_;
     excused_ += excused_before_;
@@ -342,7 +343,7 @@ void Oracle::Invalidated() {
     }
     SetFloor();
   } else if (Exhausted() && Fatal()) {
-    floor_ = absl::InfiniteDuration();
+    floor_ = BootTime::InfiniteFuture();
   } else {
     replacing_ = in_flight_ && !serves_;  // A2.
   }
@@ -360,18 +361,16 @@ bool Oracle::Usable() const {
 
 bool Oracle::LetGo() const {
   const absl::Duration grace = policy_.max_stale_on_error;
-  return Now().since_boot >= (grace > absl::ZeroDuration()
-                                  ? expiry_.since_boot + grace
-                                  : usable_until_.since_boot);
+  return Now().boot >= (grace > absl::ZeroDuration() ? expiry_.boot + grace
+                                                     : usable_until_.boot);
 }
 
 bool Oracle::Servable() const {
   const absl::Duration longer = policy_.max_stale_on_error;
   return Usable() ||
          (!token_.empty() && failures_ > 0 && longer > absl::ZeroDuration() &&
-          !Reached(
-              DualDeadline{expiry_.wall + longer, expiry_.since_boot + longer},
-              Now()));
+          !Reached(DualDeadline{expiry_.wall + longer, expiry_.boot + longer},
+                   Now()));
 }
 
 Freshness Oracle::Fresh() const {
@@ -384,19 +383,19 @@ bool Oracle::Permitted() const { return MayStart() && Probes(); }
 std::optional<bool> Oracle::RejectionPermitted() const {
   if (!row_known_) return std::nullopt;
   return MayStart(/*after_cooldown=*/true) && Probes() &&
-         Now().since_boot >= RowFloor();
+         Now().boot >= RowFloor();
 }
 
 // B7: returns whether a probe may start, if refreshing is exhausted.
 bool Oracle::Probes() const {
   if (!Exhausted()) return true;
-  return !Fatal() && Now().since_boot >=
-                         std::max(last_start_ + policy_.retry.probe_interval,
-                                  asked_until_.value_or(last_start_));
+  return !Fatal() &&
+         Now().boot >= std::max(last_start_ + policy_.retry.probe_interval,
+                                asked_until_.value_or(last_start_));
 }
 
 bool Oracle::MayStart(bool after_cooldown) const {
-  const absl::Duration now = Now().since_boot;
+  const BootTime now = Now().boot;
   if (now < AfterInterval() || now < row_asked_until_) return false;
   if (failures_ > 0 && now < floor_) return false;
   return !Usable() || after_cooldown || now >= cooldown_;
@@ -408,7 +407,7 @@ int Oracle::Count(EventKind kind) const {
 }
 
 void Oracle::AppendTo(std::string& fingerprint) const {
-  const auto add = [&](absl::Duration d) {
+  const auto add_length = [&](absl::Duration d) {
     absl::StrAppend(&fingerprint,
                     d == absl::InfiniteDuration() ? "+"
                     : d == -absl::InfiniteDuration()
@@ -416,9 +415,10 @@ void Oracle::AppendTo(std::string& fingerprint) const {
                         : absl::StrCat(absl::ToInt64Nanoseconds(d)),
                     ",");
   };
-  const auto add_moment = [&](const DualDeadline& moment) {
-    add(moment.wall - absl::UnixEpoch());
-    add(moment.since_boot);
+  const auto add = [&](BootTime t) { add_length(t - BootTime()); };
+  const auto add_deadline = [&](const DualDeadline& deadline) {
+    add_length(deadline.wall - absl::UnixEpoch());
+    add(deadline.boot);
   };
   absl::StrAppend(&fingerprint, "|", token_.empty(), rejected_.empty(),
                   rejected_let_go_, rejected_forgotten_, running_, exempt_,
@@ -427,14 +427,14 @@ void Oracle::AppendTo(std::string& fingerprint) const {
                   ",", generation_.value(), ",", same_since_.value(), ",", row_,
                   ",", failures_, ",", failures_before_, ",", excused_, ",",
                   excused_before_, ",");
-  add_moment(stale_at_);
-  add_moment(usable_until_);
-  add_moment(expiry_);
+  add_deadline(stale_at_);
+  add_deadline(usable_until_);
+  add_deadline(expiry_);
   add(young_until_);
   add(last_start_);
   add(failed_start_);
   add(last_end_);
-  add(asked_until_.value_or(-absl::InfiniteDuration()));
+  add(asked_until_.value_or(BootTime::InfinitePast()));
   add(floor_);
   add(cooldown_);
   add(row_asked_until_);

@@ -96,7 +96,7 @@ class Oracle final : public refreshable::Observer {
   // A13: whether the token published last was rejected.
   bool noted() const { return noted_; }
   // A10: whether a server asked an attempt that a rejection started to wait.
-  bool AskedToWait() const { return Now().since_boot < row_asked_until_; }
+  bool AskedToWait() const { return Now().boot < row_asked_until_; }
   // Whether a rejection started the attempt that runs or that failed last.
   ByRejection running_by() const { return running_by_; }
   // Increases with each publication and each withdrawal. The answer to a call
@@ -133,31 +133,31 @@ class Oracle final : public refreshable::Observer {
  private:
   struct DualDeadline {
     absl::Time wall = absl::InfiniteFuture();
-    absl::Duration since_boot = absl::InfiniteDuration();
+    refreshable::BootTime boot = refreshable::BootTime::InfiniteFuture();
   };
 
   refreshable::Instant Now() const { return clock_->Now(); }
   static bool Reached(const DualDeadline& moment,
                       const refreshable::Instant& now) {
-    return now.wall >= moment.wall || now.since_boot >= moment.since_boot;
+    return now.wall >= moment.wall || now.boot >= moment.boot;
   }
   bool Fatal() const {
     return policy_.retry.on_exhausted == refreshable::OnExhausted::kFatal;
   }
   absl::Duration Backoff() const;
   absl::Duration Cooldown() const;
-  absl::Duration AfterInterval() const;
+  refreshable::BootTime AfterInterval() const;
   bool MayStart(bool after_cooldown = false) const;
   bool Probes() const;
   void SetFloor();
   void PassTime();
   absl::Duration Wait(int n, absl::Duration max) const;
-  absl::Duration RowFloor() const;
+  refreshable::BootTime RowFloor() const;
   void Started();
   void AttemptFailed(const refreshable::Event& event, bool was_running);
   void Failed(const absl::Status& status);
   void FailedByRejection(const absl::Status& status);
-  void BackoffAnnounced(absl::Duration until);
+  void BackoffAnnounced(refreshable::BootTime until);
   void SetEdges();
   void Answered();
   void Published(refreshable::Generation generation);
@@ -183,9 +183,9 @@ class Oracle final : public refreshable::Observer {
   DualDeadline stale_at_;
   DualDeadline usable_until_;
   DualDeadline expiry_;
-  absl::Duration young_until_ = -absl::InfiniteDuration();
+  refreshable::BootTime young_until_ = refreshable::BootTime::InfinitePast();
 
-  // The schedule, since boot.
+  // The schedule.
   bool running_ = false;
   bool abandoned_now_ = false;
   // A refresh was in flight when Invalidate was called.
@@ -197,12 +197,13 @@ class Oracle final : public refreshable::Observer {
   int failures_before_ = 0;  // `failures_` before the last publication.
   int excused_ = 0;  // The failures that do not count towards exhaustion.
   int excused_before_ = 0;
-  absl::Duration last_start_ = -absl::InfiniteDuration();
-  absl::Duration failed_start_ = -absl::InfiniteDuration();
-  absl::Duration last_end_ = -absl::InfiniteDuration();
-  std::optional<absl::Duration> asked_until_;  // The end of a Retry-After.
-  absl::Duration floor_ = -absl::InfiniteDuration();
-  absl::Duration cooldown_ = -absl::InfiniteDuration();
+  refreshable::BootTime last_start_ = refreshable::BootTime::InfinitePast();
+  refreshable::BootTime failed_start_ = refreshable::BootTime::InfinitePast();
+  refreshable::BootTime last_end_ = refreshable::BootTime::InfinitePast();
+  std::optional<refreshable::BootTime>
+      asked_until_;  // The end of a Retry-After.
+  refreshable::BootTime floor_ = refreshable::BootTime::InfinitePast();
+  refreshable::BootTime cooldown_ = refreshable::BootTime::InfinitePast();
   bool cooldown_over_ = false;  // The token has expired meanwhile.
 
   // Rejections. `row_` is the number of attempts in the row, if `row_known_`.
@@ -213,7 +214,8 @@ class Oracle final : public refreshable::Observer {
   bool noted_ = false;
   int row_ = 0;
   bool row_known_ = true;
-  absl::Duration row_asked_until_ = -absl::InfiniteDuration();
+  refreshable::BootTime row_asked_until_ =
+      refreshable::BootTime::InfinitePast();
   bool failed_by_rejection_ = false;
   bool announces_ = false;
 };

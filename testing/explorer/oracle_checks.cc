@@ -35,9 +35,9 @@ void Oracle::OnLease(const refreshable::Lease<std::string>& lease, bool late) {
       Fail("B10: a lease is degraded");
     }
     end = DualDeadline{expiry_.wall + policy_.max_stale_on_error,
-                       expiry_.since_boot + policy_.max_stale_on_error};
+                       expiry_.boot + policy_.max_stale_on_error};
   }
-  if (now.wall >= end.wall || (now.since_boot >= end.since_boot && !late)) {
+  if (now.wall >= end.wall || (now.boot >= end.boot && !late)) {
     Fail("R3, R6: an expired token was handed out");
   }
 }

@@ -14,6 +14,7 @@
 namespace refreshable_testing {
 namespace schedule {
 
+using refreshable::BootTime;
 using refreshable::Credential;
 using refreshable::EventKind;
 using refreshable::Expiry;
@@ -69,8 +70,7 @@ class World::Driver final : public refreshable::Executor {
   }
   bool Cancel(TimerId id) override { return base().Cancel(id); }
   bool InExecutorThread() const override { return base().InExecutorThread(); }
-  bool DriveUntil(absl::FunctionRef<bool()> done,
-                  absl::Duration deadline) override {
+  bool DriveUntil(absl::FunctionRef<bool()> done, BootTime deadline) override {
     return world_->Drive(done, deadline);
   }
   const refreshable::Clock& clock() const override { return base().clock(); }
@@ -135,9 +135,8 @@ void World::Invalidate() {
         return Live(call) && call.epoch == oracle_->epoch();
       });
   // A2: an attempt that was told of the rejection is not abandoned.
-  const bool serves =
-      held && running_told_ && live != held_.end() &&
-      Now().since_boot < live->start.since_boot + policy_.attempt_timeout;
+  const bool serves = held && running_told_ && live != held_.end() &&
+                      Now().boot < live->start.boot + policy_.attempt_timeout;
   oracle_->BeforeInvalidate(token_->health().refreshing, serves);
   if (serves) live->epoch = oracle_->epoch() + 1;
   const bool acted = token_->Invalidate(oracle_->generation());
@@ -203,7 +202,7 @@ void World::RunPending(size_t index) {
   const size_t calls = held_.size();
   RunOrLose(index, /*lose=*/false);
   if (timer || !late || calls != held_.size()) return Asked();
-  ran_at_ = Now().since_boot;
+  ran_at_ = Now().boot;
 }
 
 void World::LosePending(size_t index) {
@@ -244,8 +243,8 @@ void World::AnswerCall(size_t index, const Answer& answer) {
   if (good) {
     const absl::Duration life = result->expiry.lifetime();
     oracle_->Offer(result->token, life, call.start);
-    good = !oracle_->Refuses(result->token) &&
-           life > Now().since_boot - call.start.since_boot;
+    good =
+        !oracle_->Refuses(result->token) && life > Now().boot - call.start.boot;
     same = result->token == oracle_->token();
   }
   const bool overtaken = call.epoch != oracle_->epoch();
@@ -283,7 +282,7 @@ void World::AnswerCall(size_t index, const Answer& answer) {
 
 std::string World::NewToken() { return absl::StrCat("t", ++tokens_); }
 
-bool World::RunFirst(absl::Duration until) {
+bool World::RunFirst(BootTime until) {
   const auto steps = executor_.PendingSteps();
   if (steps.empty() || steps.front().due > until) return false;
   if (++busy_ > kBusy) {
@@ -295,11 +294,11 @@ bool World::RunFirst(absl::Duration until) {
 }
 
 void World::AdvanceBy(absl::Duration d) {
-  const absl::Duration until = Now().since_boot + d;
+  const BootTime until = Now().boot + d;
   busy_ = 0;
   while (RunFirst(until)) {
   }
-  Pass(std::max(absl::ZeroDuration(), until - Now().since_boot));
+  Pass(std::max(absl::ZeroDuration(), until - Now().boot));
 }
 
 void World::Hold(absl::Duration lifetime) {
@@ -323,7 +322,7 @@ void World::OnEvent(const refreshable::Event& event) {
       event.kind == EventKind::kAttemptAbandoned && !event.status.ok();
   if (lost && queued_ > 0) --queued_;
   if (lost && !lost_task_) {
-    Expect(Queue().first_task + policy_.attempt_timeout <= Now().since_boot,
+    Expect(Queue().first_task + policy_.attempt_timeout <= Now().boot,
            "E2: an attempt ended that the executor may yet run in time");
   }
   for (Reader& reader : readers_) {
@@ -400,7 +399,7 @@ void World::OnFetch(const FetchContext& context, FetchDone<std::string> done) {
   Expect(MayCall(), "F6: the source was called beyond the bound");
   const int unanswered = Unanswered();
   beyond_ += unanswered >= policy_.max_abandoned_calls ? 1 : 0;
-  last_call_ = Now().since_boot;
+  last_call_ = Now().boot;
   held_.push_back({std::move(done), context, oracle_->epoch(), Now()});
   if (at_end_) {
     AnswerCall(held_.size() - 1, Succeed());

@@ -14,6 +14,7 @@
 namespace refreshable_testing {
 namespace schedule {
 
+using refreshable::BootTime;
 using refreshable::Health;
 using Kind = refreshable::ManualExecutor::PendingStep::Kind;
 
@@ -43,7 +44,7 @@ World::Pending World::Queue() const {
 }
 
 bool World::Late() const {
-  return lost_timer_ || Queue().first_timer <= Now().since_boot;
+  return lost_timer_ || Queue().first_timer <= Now().boot;
 }
 
 bool World::Live(const Call& call) const { return !call.context.cancelled(); }
@@ -57,7 +58,7 @@ int World::Unanswered() const {
 
 bool World::MayCall() const {
   return Unanswered() < policy_.max_abandoned_calls ||
-         Now().since_boot >=
+         Now().boot >=
              last_call_ + policy_.retry.probe_interval * std::exp2(beyond_);
 }
 
@@ -102,14 +103,14 @@ void World::CheckCalls() {
 
 // B8: every waiting read waits for something that can happen.
 void World::CheckWaits(const Health& health) {
-  const absl::Duration now = Now().since_boot;
+  const BootTime now = Now().boot;
   const Pending pending = Queue();
   const bool waiting = Waiting() > 0;
   const auto live =
       std::find_if(held_.begin(), held_.end(),
                    [this](const Call& call) { return Live(call); });
-  const absl::Duration next = now + (health.next_attempt - Now().wall);
-  const auto expect_timer = [&](absl::Duration at, absl::string_view what) {
+  const BootTime next = now + (health.next_attempt - Now().wall);
+  const auto expect_timer = [&](BootTime at, absl::string_view what) {
     Expect(pending.first_timer <= std::max(at, now), what);
   };
   // The refresh is not between attempts and no attempt is running, so one is
@@ -122,15 +123,15 @@ void World::CheckWaits(const Health& health) {
   if (pending.tasks > 0) return;
   // A timer runs a refused callback.
   Expect(!waiting || health.refreshing ||
-             (lost_task_ &&
-              (lost_timer_ || pending.first_timer < absl::InfiniteDuration())),
+             (lost_task_ && (lost_timer_ ||
+                             pending.first_timer < BootTime::InfiniteFuture())),
          "B8: a read waits for no refresh");
   Expect(!health.refreshing || live != held_.end() ||
-             pending.first_timer < absl::InfiniteDuration(),
+             pending.first_timer < BootTime::InfiniteFuture(),
          "B8: a refresh that nothing can end");
   if (lost_timer_) return;
   if (live != held_.end()) {
-    expect_timer(live->start.since_boot + policy_.attempt_timeout,
+    expect_timer(live->start.boot + policy_.attempt_timeout,
                  "F6: no timer ends the attempt");
   }
   for (const Reader& reader : readers_) {
@@ -174,7 +175,7 @@ void World::Check() {
   CheckCalls();
   if (destroyed()) {
     CheckEnded();
-    Expect(Queue().first_timer == absl::InfiniteDuration() || lost_timer_,
+    Expect(Queue().first_timer == BootTime::InfiniteFuture() || lost_timer_,
            "E1: a timer is left behind");
     return;
   }
@@ -196,15 +197,16 @@ void World::Check() {
 std::string World::Fingerprint() const {
   const refreshable::Instant now = Now();
   std::string out;
-  const auto add = [&](absl::Duration d) {
+  const auto add_length = [&](absl::Duration d) {
     absl::StrAppend(&out,
                     d == absl::InfiniteDuration()
                         ? "+"
                         : absl::StrCat(absl::ToInt64Nanoseconds(d)),
                     ",");
   };
-  add(now.wall - absl::UnixEpoch());
-  add(now.since_boot);
+  const auto add = [&](BootTime t) { add_length(t - BootTime()); };
+  add_length(now.wall - absl::UnixEpoch());
+  add(now.boot);
   for (const auto& step : executor_.PendingSteps()) {
     absl::StrAppend(&out, step.kind == Kind::kRun ? "R" : "T");
     if (step.kind == Kind::kRun) {
@@ -217,7 +219,7 @@ std::string World::Fingerprint() const {
     absl::StrAppend(&out, "|", Live(call), call.forgotten,
                     call.epoch == oracle_->epoch(), call.context.attempt(),
                     call.context.rejected().value() > 0, ",");
-    add(call.start.since_boot);
+    add(call.start.boot);
   }
   if (Unanswered() >= policy_.max_abandoned_calls) {
     absl::StrAppend(&out, "|", beyond_, ",");
@@ -225,9 +227,9 @@ std::string World::Fingerprint() const {
   }
   absl::StrAppend(&out, "|");
   if (Late()) {
-    const absl::Duration due = Queue().first_timer;
-    for (const absl::Duration at : {asked_at_, read_at_, ran_at_}) {
-      add(at >= due ? at : -absl::InfiniteDuration());
+    const BootTime due = Queue().first_timer;
+    for (const BootTime at : {asked_at_, read_at_, ran_at_}) {
+      add(at >= due ? at : BootTime::InfinitePast());
     }
   }
   absl::StrAppend(&out, "|");
@@ -244,7 +246,7 @@ std::string World::Fingerprint() const {
     }
   }
   absl::StrAppend(&out, "|");
-  for (const absl::Duration deadline : blocked_) add(deadline);
+  for (const BootTime deadline : blocked_) add(deadline);
   absl::StrAppend(&out, "|");
   for (const auto& [retries, origin] : joined_) {
     absl::StrAppend(&out, retries, ".", origin.first, ".", origin.second, ",");
@@ -260,7 +262,7 @@ std::string World::Fingerprint() const {
   absl::StrAppend(&out, "|", health.refreshing, health.waiters, ",",
                   health.failures, ",",
                   static_cast<int>(health.last_cause.code()), ",");
-  add(health.next_attempt - now.wall);
+  add_length(health.next_attempt - now.wall);
   return out;
 }
 
@@ -273,8 +275,7 @@ void World::CheckRecovers(bool reset) {
   if (!destroyed() && (!reset || lost_timer_)) ReadNow();
   RunUntilIdle();
   for (const Reader& reader : readers_) {
-    Expect(reader.ended > 0 || reader.cancelled ||
-               reader.deadline > Now().since_boot,
+    Expect(reader.ended > 0 || reader.cancelled || reader.deadline > Now().boot,
            "R7: a read outlasts its deadline");
   }
   while (!held_.empty()) AnswerCall(0, Succeed());

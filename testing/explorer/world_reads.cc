@@ -13,6 +13,7 @@
 namespace refreshable_testing {
 namespace schedule {
 
+using refreshable::BootTime;
 using refreshable::Freshness;
 using refreshable::Generation;
 using ByRejection = Oracle::ByRejection;
@@ -22,14 +23,14 @@ using Kind = refreshable::ManualExecutor::PendingStep::Kind;
 
 void World::ReadAsync(absl::Duration timeout, std::optional<int> max_retries,
                       Rejects rejects) {
-  read_at_ = Now().since_boot;
+  read_at_ = Now().boot;
   const Generation rejected = Choose(rejects);
   const Asking asking = Ask(rejected);
   ReadAround(asking, [&] {
     const size_t index = readers_.size();
     readers_.emplace_back();
     Reader& reader = readers_[index];
-    reader.deadline = Now().since_boot + timeout;
+    reader.deadline = Now().boot + timeout;
     reader.max_retries = max_retries;
     reader.usable = oracle_->Usable() && !asking.rejects;
     // A read that is served at once is evaluated again when its callback runs.
@@ -59,11 +60,11 @@ void World::ReadAsync(absl::Duration timeout, std::optional<int> max_retries,
 }
 
 void World::ReadBlocking(absl::Duration timeout, Rejects rejects) {
-  read_at_ = Now().since_boot;
+  read_at_ = Now().boot;
   const Generation rejected = Choose(rejects);
   const Asking asking = Ask(rejected);
   const bool usable = oracle_->Usable() && !asking.rejects;
-  const absl::Duration deadline = Now().since_boot + timeout;
+  const BootTime deadline = Now().boot + timeout;
   std::optional<LeaseOr> lease;
   ReadAround(asking, [&] {
     if (timeout > absl::ZeroDuration()) Joined(policy_.retry.max_retries);
@@ -259,17 +260,17 @@ void World::RunOrLose(size_t index, bool lose) {
   }
 }
 
-bool World::Drive(absl::FunctionRef<bool()> done, absl::Duration deadline) {
+bool World::Drive(absl::FunctionRef<bool()> done, BootTime deadline) {
   if (asking_.has_value() && !std::exchange(asked_, true)) CheckAsked(*asking_);
-  if (Now().since_boot >= deadline) return true;
+  if (Now().boot >= deadline) return true;
   // Other steps happen during the wait. After it the read may ask again.
   const std::optional<Asking> asking = std::exchange(asking_, std::nullopt);
-  while (!done() && Now().since_boot <= deadline) {
+  while (!done() && Now().boot <= deadline) {
     if (driver_ != nullptr && !at_end_) {
       if (!driver_()) break;
     } else if (!RunFirst(deadline)) {
-      if (deadline < absl::InfiniteDuration()) {
-        Pass(deadline - Now().since_boot);
+      if (deadline < BootTime::InfiniteFuture()) {
+        Pass(deadline - Now().boot);
       }
       break;
     }
@@ -296,7 +297,7 @@ void World::OnOutcome(size_t reader, LeaseOr lease) {
          "B4: a read of a usable token failed");
   const auto error = refreshable::GetRefreshError(lease.status());
   Expect(!error.has_value() || r.may_fail || r.may_rejoin || lost_task_ ||
-             lost_timer_ || r.deadline < absl::InfiniteDuration() ||
+             lost_timer_ || r.deadline < BootTime::InfiniteFuture() ||
              (error->rejected && !r.joins),
          "B1, B5: a read failed before its retries were spent");
   Expect(!error.has_value() || error->rejected || !r.rejecting || r.may_fail ||
@@ -309,8 +310,7 @@ void World::OnOutcome(size_t reader, LeaseOr lease) {
   BackIn();
 }
 
-void World::CheckOutcome(const LeaseOr& lease, absl::Duration deadline,
-                         bool late) {
+void World::CheckOutcome(const LeaseOr& lease, BootTime deadline, bool late) {
   if (lease.ok()) return oracle_->OnLease(*lease, late);
   const absl::Status& status = lease.status();
   const auto error = refreshable::GetRefreshError(status);
@@ -320,8 +320,7 @@ void World::CheckOutcome(const LeaseOr& lease, absl::Duration deadline,
     Expect(error->fatal || error->failures > 0 || !status.ok(),
            "B5: an error without a cause");
   } else if (absl::IsDeadlineExceeded(status)) {
-    Expect(Now().since_boot >= deadline,
-           "R7: DEADLINE_EXCEEDED before the deadline");
+    Expect(Now().boot >= deadline, "R7: DEADLINE_EXCEEDED before the deadline");
   } else if (absl::IsCancelled(status)) {
     Expect(destroyed(), "E1: CANCELLED, and not destroyed");
   } else {

@@ -28,6 +28,7 @@
 namespace refreshable_examples {
 namespace {
 
+using refreshable::BootTime;
 using refreshable::SystemClock;
 using refreshable::TimerId;
 
@@ -35,7 +36,7 @@ using refreshable::TimerId;
 // timer does not count the time while the machine is suspended.
 constexpr absl::Duration kLongestWait = absl::Seconds(1);
 
-absl::Duration Now() { return SystemClock::Get().Now().since_boot; }
+BootTime Now() { return SystemClock::Get().Now().boot; }
 
 }  // namespace
 
@@ -76,7 +77,7 @@ class AsioExecutor::Core final : public std::enable_shared_from_this<Core> {
     Timers::node_type node;  // Destroyed after the lock is released.
     try {
       Timers made;
-      made.emplace(std::make_pair(absl::ZeroDuration(), 0), std::move(task));
+      made.emplace(std::make_pair(BootTime(), 0), std::move(task));
       node = made.extract(made.begin());
     } catch (const std::bad_alloc&) {
       return TimerId::kNone;
@@ -84,7 +85,7 @@ class AsioExecutor::Core final : public std::enable_shared_from_this<Core> {
     absl::MutexLock lock(&mu_);
     if (closed_) return TimerId::kNone;
     const uint64_t id = ++last_id_;
-    const absl::Duration due = Now() + std::max(delay, absl::ZeroDuration());
+    const BootTime due = Now() + std::max(delay, absl::ZeroDuration());
     node.key() = {due, id};
     try {
       due_.emplace(id, due);
@@ -121,7 +122,7 @@ class AsioExecutor::Core final : public std::enable_shared_from_this<Core> {
  private:
   using Queue = std::list<Task>;
   // The keys are due time and id; timers run in this order.
-  using Timers = std::map<std::pair<absl::Duration, uint64_t>, Task>;
+  using Timers = std::map<std::pair<BootTime, uint64_t>, Task>;
 
   // A task, other than a timer's, inside which this thread is. There may be
   // several, because a task may itself run a context.
@@ -213,9 +214,9 @@ class AsioExecutor::Core final : public std::enable_shared_from_this<Core> {
   // lost.
   void Arm() noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
     if (closed_) return;
-    const absl::Duration due = timers_.empty() ? absl::InfiniteDuration()
-                                               : timers_.begin()->first.first;
-    if (due == absl::InfiniteDuration()) {
+    const BootTime due = timers_.empty() ? BootTime::InfiniteFuture()
+                                         : timers_.begin()->first.first;
+    if (due == BootTime::InfiniteFuture()) {
       alarm_->timer.cancel();
       return;
     }
@@ -239,7 +240,7 @@ class AsioExecutor::Core final : public std::enable_shared_from_this<Core> {
   Queue blocking_queue_ ABSL_GUARDED_BY(mu_);
   Queue task_queue_ ABSL_GUARDED_BY(mu_);
   Timers timers_ ABSL_GUARDED_BY(mu_);
-  absl::flat_hash_map<uint64_t, absl::Duration> due_ ABSL_GUARDED_BY(mu_);
+  absl::flat_hash_map<uint64_t, BootTime> due_ ABSL_GUARDED_BY(mu_);
   uint64_t last_id_ ABSL_GUARDED_BY(mu_) = 0;
   std::optional<Alarm> alarm_ ABSL_GUARDED_BY(mu_);  // Empty once closed.
 };

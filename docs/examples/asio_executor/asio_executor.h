@@ -35,7 +35,7 @@ namespace refreshable_examples {
 //   there is nothing to do.) A pending timer keeps `run()` from returning.
 // - The executor does not survive fork().
 //
-// Time is the machine's since-boot clock. Asio's timers do not count the time
+// Time is the BootTime of SystemClock. Asio's timers do not count the time
 // while the machine is suspended; timers that become due meanwhile run at most
 // a second after it resumes. Timers run one after another, and equal due times
 // in the order of insertion, however many threads run `timers`.

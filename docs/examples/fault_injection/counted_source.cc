@@ -15,6 +15,7 @@
 
 namespace refreshable_examples {
 
+using refreshable::BootTime;
 using refreshable::RefreshPolicy;
 using Result = absl::StatusOr<refreshable::Credential<std::string>>;
 
@@ -30,7 +31,7 @@ void CountedSource::Fetch(const refreshable::FetchContext& context,
     absl::MutexLock lock(&mu_);
     number = calls_.size();
     calls_.emplace_back();
-    calls_.back().start = clock_->Now().since_boot;
+    calls_.back().start = clock_->Now().boot;
   }
   OAuthSource::Options options = options_;
   absl::StrAppend(&options.token_url.target, "?call=", number);
@@ -42,7 +43,7 @@ void CountedSource::Fetch(const refreshable::FetchContext& context,
     if (result.ok() && result->expiry.lifetime() <= absl::ZeroDuration()) {
       call.status = absl::UnavailableError("an expired token");
     }
-    call.end = clock_->Now().since_boot;
+    call.end = clock_->Now().boot;
     call.in_time = !context.cancelled();
     call.ended = true;
   }
@@ -131,7 +132,7 @@ std::vector<std::string> CallsAheadOfSchedule(const std::vector<Call>& calls,
   std::vector<std::string> ahead;
   // The attempt of call i cannot have started before this, because the previous
   // one was still in progress. Only the library knows when it did start.
-  absl::Duration start = -absl::InfiniteDuration();
+  BootTime start = BootTime::InfinitePast();
   for (size_t i = 0; i + 1 < calls.size(); ++i) {
     const Call& call = calls[i];
     const bool waited_for = call.ended && call.in_time;
@@ -139,7 +140,7 @@ std::vector<std::string> CallsAheadOfSchedule(const std::vector<Call>& calls,
     std::optional<absl::Duration> retry_after;
     if (!call.status.ok())
       retry_after = refreshable::GetRetryAfter(call.status);
-    absl::Duration earliest = start + Wait(policy, failures);
+    BootTime earliest = start + Wait(policy, failures);
     if (waited_for && retry_after.has_value()) {
       earliest =
           call.end + std::min(*retry_after, policy.retry.max_retry_after);

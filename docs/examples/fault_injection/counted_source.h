@@ -25,13 +25,13 @@ namespace refreshable_examples {
 // A source that sends its call's number with each request. Thread-safe.
 class CountedSource final : public refreshable::TokenSource<std::string> {
  public:
-  // One call of the source, which is one request. Times are since boot.
+  // One call of the source, which is one request.
   struct Call {
-    absl::Duration start;  // When `Fetch` was entered, or just after.
+    refreshable::BootTime start;  // When `Fetch` was entered, or just after.
     bool ended = false;
     // If it has ended: the earliest time at which it may have ended, whether
     // its attempt had not been abandoned by then, and the outcome.
-    absl::Duration end;
+    refreshable::BootTime end;
     bool in_time = false;
     absl::Status status;
   };

@@ -11,12 +11,14 @@
 #include "absl/time/time.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "refreshable/executors/clock.h"
 #include "refreshable/policy.h"
 #include "refreshable/refresh_error.h"
 
 namespace refreshable_examples {
 namespace {
 
+using refreshable::BootTime;
 using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::SizeIs;
@@ -30,8 +32,8 @@ refreshable::RefreshPolicy Policy() {
 
 Call MakeCall(int start, int end, absl::Status status) {
   Call call;
-  call.start = absl::Seconds(start);
-  call.end = absl::Seconds(end);
+  call.start = BootTime() + absl::Seconds(start);
+  call.end = BootTime() + absl::Seconds(end);
   call.ended = true;
   call.in_time = true;
   call.status = std::move(status);
@@ -46,7 +48,7 @@ TEST(CallsAheadOfScheduleTest, B1BackoffCountsFromWhatIsCertain) {
   std::vector<Call> calls = {MakeCall(0, 0, kFailed), MakeCall(2, 2, kFailed),
                              MakeCall(4, 4, kFailed)};
   EXPECT_THAT(CallsAheadOfSchedule(calls, Policy()), IsEmpty());
-  calls[2].start = absl::Seconds(4) - absl::Milliseconds(1);
+  calls[2].start = BootTime() + absl::Seconds(4) - absl::Milliseconds(1);
   const auto ahead = CallsAheadOfSchedule(calls, Policy());
   ASSERT_THAT(ahead, SizeIs(1));
   EXPECT_THAT(ahead[0], HasSubstr("call 2 started 1ms too early"));

@@ -11,6 +11,7 @@
 
 namespace refreshable_examples {
 
+using refreshable::BootTime;
 using refreshable::Generation;
 using refreshable::Instant;
 using refreshable::Refreshable;
@@ -48,7 +49,7 @@ void Crowd::Live(int member) {
     const Instant asked = clock_->Now();
     const absl::StatusOr<Lease> lease = Read(member);
     Note(lease, asked.wall, withdrawn, member);
-    if (lease.ok()) Use(*lease, api, asked.since_boot, member);
+    if (lease.ok()) Use(*lease, api, asked.boot, member);
     pause = options_.pace;
   }
 }
@@ -96,11 +97,11 @@ void Crowd::Note(const absl::StatusOr<Lease>& lease, absl::Time asked,
   }
 }
 
-void Crowd::Use(const Lease& lease, const Api& api, absl::Duration asked,
+void Crowd::Use(const Lease& lease, const Api& api, BootTime asked,
                 int member) {
   const ApiResult result = api(lease.token());
   if (result == ApiResult::kRevoked) token_->Invalidate(lease.generation());
-  const absl::Duration under_way = clock_->Now().since_boot - asked;
+  const absl::Duration under_way = clock_->Now().boot - asked;
   absl::MutexLock lock(&mu_);
   switch (result) {
     case ApiResult::kOk:

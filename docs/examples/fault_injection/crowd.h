@@ -103,7 +103,7 @@ class Crowd {
 
   void Live(int member);
   absl::StatusOr<Lease> Read(int member);
-  void Use(const Lease& lease, const Api& api, absl::Duration asked,
+  void Use(const Lease& lease, const Api& api, refreshable::BootTime asked,
            int member);
   void Note(const absl::StatusOr<Lease>& lease, absl::Time asked,
             refreshable::Generation withdrawn, int member);

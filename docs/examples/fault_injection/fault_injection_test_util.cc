@@ -16,6 +16,7 @@
 
 namespace refreshable_examples {
 
+using refreshable::BootTime;
 using refreshable::Refreshable;
 using refreshable::RefreshPolicy;
 
@@ -114,9 +115,9 @@ void FaultsFixture::AwaitRecovery() {
 }
 
 void FaultsFixture::Kill() {
-  const absl::Duration begin = executor_.clock().Now().since_boot;
+  const BootTime begin = executor_.clock().Now().boot;
   endpoint_->Kill();
-  kills_.emplace_back(begin, executor_.clock().Now().since_boot);
+  kills_.emplace_back(begin, executor_.clock().Now().boot);
 }
 
 void FaultsFixture::TearDown() {

@@ -94,8 +94,8 @@ class FaultsFixture : public testing::Test {
   std::shared_ptr<CountedSource> source_;
   std::unique_ptr<refreshable::Refreshable<std::string>> token_;
   std::unique_ptr<Crowd> crowd_;
-  // The intervals in which the endpoint was being killed, since boot.
-  std::vector<std::pair<absl::Duration, absl::Duration>> kills_;
+  // The intervals in which the endpoint was being killed.
+  std::vector<std::pair<refreshable::BootTime, refreshable::BootTime>> kills_;
 };
 
 }  // namespace refreshable_examples

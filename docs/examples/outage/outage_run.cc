@@ -35,6 +35,7 @@
 namespace refreshable_examples {
 namespace {
 
+using refreshable::BootTime;
 using refreshable::Instant;
 using refreshable::Refreshable;
 using refreshable::RefreshPolicy;
@@ -114,8 +115,8 @@ Sample TakeSample(absl::Duration at, Phase phase, const OAuthServer& server,
 std::vector<Span> Play(const refreshable::Clock& clock, OAuthServer& server,
                        std::vector<Contestant>& contestants,
                        const Workload::Options& work, CsvFile& csv) {
-  const absl::Duration start = clock.Now().since_boot;
-  const auto elapsed = [&] { return clock.Now().since_boot - start; };
+  const BootTime start = clock.Now().boot;
+  const auto elapsed = [&] { return clock.Now().boot - start; };
   std::vector<Span> spans;
   absl::Duration act_end;
   absl::Duration next_sample = kSampleInterval;
@@ -134,7 +135,7 @@ std::vector<Span> Play(const refreshable::Clock& clock, OAuthServer& server,
       for (Contestant& each : contestants) each.scoreboard->SetRecovered(now);
     }
     spans.push_back({std::string(PhaseName(act.phase)), InOutage(act.phase),
-                     now.since_boot - start, absl::ZeroDuration()});
+                     now.boot - start, absl::ZeroDuration()});
     act_end += act.length;
     while (elapsed() < act_end) {
       absl::SleepFor(std::min(next_sample, act_end) - elapsed());

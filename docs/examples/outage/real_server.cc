@@ -25,6 +25,7 @@
 namespace refreshable_examples {
 namespace {
 
+using refreshable::BootTime;
 using refreshable::Event;
 using refreshable::EventKind;
 using refreshable::Health;
@@ -210,11 +211,11 @@ absl::Status RunRealServer(const RealServerOptions& options, CsvFile& csv,
   std::fflush(stdout);
   observer->Start();
 
-  const absl::Duration start = clock.Now().since_boot;
+  const BootTime start = clock.Now().boot;
   absl::Duration next_call, next_status;
   Tally before;
   while (!stop()) {
-    const absl::Duration now = clock.Now().since_boot - start;
+    const absl::Duration now = clock.Now().boot - start;
     if (now >= next_call) {
       next_call = now + kCallEvery;
       if (api != nullptr) {

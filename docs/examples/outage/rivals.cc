@@ -81,12 +81,11 @@ absl::Status Lockout::Refresh() {
         absl::StrCat("gave up after ", failures_, " failures in a row"));
   }
   const Instant start = clock_->Now();
-  if (failures_ > 0 &&
-      start.since_boot < last_start_ + unit_ * (1 << failures_)) {
+  if (failures_ > 0 && start.boot < last_start_ + unit_ * (1 << failures_)) {
     return absl::UnavailableError(
         absl::StrCat(failures_, " failures in a row; not time to retry yet"));
   }
-  last_start_ = start.since_boot;
+  last_start_ = start.boot;
   absl::StatusOr<Credential<std::string>> minted = mint_();
   if (minted.ok()) {
     failures_ = 0;

@@ -72,7 +72,8 @@ class Lockout final : public ReplayingClient {
   Bearer held_ ABSL_GUARDED_BY(mu_);
   bool rejected_ ABSL_GUARDED_BY(mu_) = false;
   int failures_ ABSL_GUARDED_BY(mu_) = 0;
-  absl::Duration last_start_ ABSL_GUARDED_BY(mu_) = -absl::InfiniteDuration();
+  refreshable::BootTime last_start_ ABSL_GUARDED_BY(mu_) =
+      refreshable::BootTime::InfinitePast();
   ClientState state_ ABSL_GUARDED_BY(state_mu_);
 };
 

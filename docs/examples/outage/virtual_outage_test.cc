@@ -26,6 +26,7 @@
 namespace refreshable_examples {
 namespace {
 
+using refreshable::BootTime;
 using refreshable::FetchContext;
 using refreshable::FetchDone;
 using refreshable::ManualExecutor;
@@ -74,8 +75,8 @@ TEST(VirtualOutageTest, B8OurClientKeepsItsPromise) {
                                                          : ApiResult::kExpired;
   };
 
-  const absl::Duration start = executor.clock().Now().since_boot;
-  absl::Duration end = start;
+  const BootTime start = executor.clock().Now().boot;
+  BootTime end = start;
   absl::Duration outage;
   absl::Duration revoking;
   int64_t failed_before = -1;
@@ -91,7 +92,7 @@ TEST(VirtualOutageTest, B8OurClientKeepsItsPromise) {
       scoreboard.SetRecovered(executor.clock().Now());
     }
     end += act.length;
-    while (executor.clock().Now().since_boot < end) {
+    while (executor.clock().Now().boot < end) {
       MakeCall(client, api, executor.clock(), scoreboard);
       executor.AdvanceBy(kCallInterval / kThreads);
     }

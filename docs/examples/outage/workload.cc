@@ -8,6 +8,7 @@
 
 namespace refreshable_examples {
 
+using refreshable::BootTime;
 using refreshable::Instant;
 
 namespace {
@@ -25,8 +26,8 @@ void Scoreboard::AddCall(bool good, const Instant& end) {
   if (!good) {
     ++tally_.failed;
   } else if (recovered_at_.has_value() && !tally_.healed_after.has_value() &&
-             end.since_boot >= *recovered_at_) {
-    tally_.healed_after = end.since_boot - *recovered_at_;
+             end.boot >= *recovered_at_) {
+    tally_.healed_after = end.boot - *recovered_at_;
   }
 }
 
@@ -45,7 +46,7 @@ void Scoreboard::AddRejection(ApiResult result, bool was_expired) {
 
 void Scoreboard::SetRecovered(const Instant& now) {
   absl::MutexLock lock(&mu_);
-  recovered_at_ = now.since_boot;
+  recovered_at_ = now.boot;
 }
 
 Tally Scoreboard::tally() const {
@@ -72,12 +73,12 @@ Workload::Workload(Options options, Client* client,
     threads_.emplace_back([this, options, client, clock, scoreboard, i] {
       const Api api = options.make_api();
       // Spreads the calls of threads that all start at the same time.
-      absl::Duration next =
-          clock->Now().since_boot + options.interval * i / options.threads;
+      BootTime next =
+          clock->Now().boot + options.interval * i / options.threads;
       while (!stop_.WaitForNotificationWithTimeout(
-          std::max(next - clock->Now().since_boot, absl::ZeroDuration()))) {
+          std::max(next - clock->Now().boot, absl::ZeroDuration()))) {
         MakeCall(*client, api, *clock, *scoreboard);
-        next = std::max(next + options.interval, clock->Now().since_boot);
+        next = std::max(next + options.interval, clock->Now().boot);
       }
     });
   }

@@ -63,7 +63,7 @@ class Scoreboard {
  private:
   mutable absl::Mutex mu_;
   Tally tally_ ABSL_GUARDED_BY(mu_);
-  std::optional<absl::Duration> recovered_at_ ABSL_GUARDED_BY(mu_);
+  std::optional<refreshable::BootTime> recovered_at_ ABSL_GUARDED_BY(mu_);
 };
 
 // Makes one call through `client`, which chooses the token and repeats the call

@@ -20,8 +20,8 @@ enum class OnRejection {
 };
 
 // A simulated program. Each of its callers calls good servers once a second.
-// Times count from the start of the program on the since-boot clock, by which
-// the servers judge too.
+// Moments count from the start of the program, on the clock of BootTime, by
+// which the servers judge too.
 struct Play {
   absl::Duration length = absl::Hours(2);
   int callers = 1;

@@ -51,8 +51,7 @@ std::unique_ptr<Refreshable<Token>> Servers::MakeRefreshable() {
 }
 
 absl::Duration Servers::Elapsed() const {
-  return executor_->clock().Now().since_boot -
-         ManualExecutor::DefaultStart().since_boot;
+  return executor_->clock().Now().boot - ManualExecutor::DefaultStart().boot;
 }
 
 absl::StatusOr<Credential<Token>> Servers::Mint(const FetchContext& context) {

@@ -92,8 +92,7 @@ class OutageTest : public testing::Test {
 
   // The time since the test began.
   absl::Duration Elapsed() const {
-    return executor_.clock().Now().since_boot -
-           ManualExecutor::DefaultStart().since_boot;
+    return executor_.clock().Now().boot - ManualExecutor::DefaultStart().boot;
   }
   void AdvanceTo(absl::Duration elapsed) {
     executor_.AdvanceBy(elapsed - Elapsed());

@@ -14,15 +14,14 @@
 namespace refreshable_soak {
 namespace {
 
+using refreshable::BootTime;
 using refreshable::RefreshPolicy;
 using Where = Checks::Where;
 
 constexpr size_t kHeldAtMost = 9;  // This is more than a thread has slots for.
 constexpr size_t kPendingAtMost = 24;
 
-absl::Duration SinceBoot() {
-  return refreshable::SystemClock::Get().Now().since_boot;
-}
+BootTime BootNow() { return refreshable::SystemClock::Get().Now().boot; }
 
 const char* KindName(Client::Kind kind) {
   switch (kind) {
@@ -217,7 +216,7 @@ void Client::HoldNothing() {
 }
 
 void Client::Operate() {
-  if (const absl::Duration now = SinceBoot(); now >= next_disturbance_) {
+  if (const BootTime now = BootNow(); now >= next_disturbance_) {
     next_disturbance_ = now + absl::Milliseconds(Random(100));
     Disturb(now);
   }
@@ -273,7 +272,7 @@ void Client::ReadSomehow() {
   }
 }
 
-void Client::Disturb(absl::Duration now) {
+void Client::Disturb(BootTime now) {
   Instance& instance = AnyInstance();
   if (Random(8) == 0) {
     Doing("a thread that comes and goes");
@@ -283,8 +282,8 @@ void Client::Disturb(absl::Duration now) {
   // Waits a little, so that often there is a token and an attempt is running.
   Doing("waiting for an attempt");
   LeaseOr lease = instance.TryGet();
-  const absl::Duration end = now + absl::Milliseconds(Random(2) * 50);
-  while (SinceBoot() < end && !(lease.ok() && instance.source().busy())) {
+  const BootTime end = now + absl::Milliseconds(Random(2) * 50);
+  while (BootNow() < end && !(lease.ok() && instance.source().busy())) {
     lease = instance.Get(absl::ZeroDuration());
   }
   if (instance.outage()) return;

@@ -108,7 +108,7 @@ class Client {
 
   void Operate();
   void ReadSomehow();
-  void Disturb(absl::Duration now);
+  void Disturb(refreshable::BootTime now);
   void Spawn();
   void ChangeWeather();
 
@@ -127,7 +127,7 @@ class Client {
   std::atomic<const char*> operation_{"start"};
   std::atomic<bool> at_gate_{false};
   std::atomic<bool> finished_{false};
-  absl::Duration next_disturbance_;
+  refreshable::BootTime next_disturbance_;
   std::vector<TokenLease> held_;
   std::deque<std::shared_ptr<AsyncRead>> pending_;
 };

@@ -169,8 +169,8 @@ void Checks::CheckRefusal(const Before& before, absl::Duration timeout,
     case absl::StatusCode::kDeadlineExceeded:
       // It is the source's error, or the reader's own timeout, which must have
       // passed.
-      fits = explained || SystemClock::Get().Now().since_boot >=
-                              before.now.since_boot + timeout;
+      fits = explained ||
+             SystemClock::Get().Now().boot >= before.now.boot + timeout;
       break;
     case absl::StatusCode::kFailedPrecondition:
       fits = explained ? !refreshable::IsFatal(status) ||

@@ -46,6 +46,7 @@
 namespace refreshable_soak {
 namespace {
 
+using refreshable::BootTime;
 using refreshable::ThreadExecutor;
 using refreshable::internal::HazardDomain;
 
@@ -86,9 +87,7 @@ bool Parse(int argc, char** argv, Flags& flags) {
   return true;
 }
 
-absl::Duration SinceBoot() {
-  return refreshable::SystemClock::Get().Now().since_boot;
-}
+BootTime BootNow() { return refreshable::SystemClock::Get().Now().boot; }
 
 // A regular shutdown is impossible at this point.
 [[noreturn]] void GiveUp() {
@@ -105,7 +104,7 @@ class Watch {
       : clients_(clients), limit_(limit), seen_(clients.size()) {}
 
   void Look() {
-    const absl::Duration now = SinceBoot();
+    const BootTime now = BootNow();
     bool stuck = false;
     for (size_t i = 0; i < clients_.size(); ++i) {
       const Client& client = *clients_[i];
@@ -124,7 +123,7 @@ class Watch {
  private:
   struct Seen {
     int64_t operations = -1;
-    absl::Duration since;
+    BootTime since;
   };
   const std::vector<std::unique_ptr<Client>>& clients_;
   const absl::Duration limit_;
@@ -134,10 +133,10 @@ class Watch {
 // Once the endpoint works again, there is a token, whatever happened before
 // (B8).
 void CheckHeals(Instance& instance, absl::Duration limit) {
-  const absl::Duration end = SinceBoot() + limit;
+  const BootTime end = BootNow() + limit;
   instance.source().set_mode(FaultySource::Mode::kGood);
   absl::Status status = absl::UnknownError("not read");
-  while (!status.ok() && SinceBoot() < end) {
+  while (!status.ok() && BootNow() < end) {
     instance.Reset();
     status = instance.Get(absl::Seconds(1)).status();
     absl::SleepFor(absl::Milliseconds(1));
@@ -147,7 +146,7 @@ void CheckHeals(Instance& instance, absl::Duration limit) {
                               " does not heal: ", status.ToString()));
     GiveUp();
   }
-  while (!instance.Accounted() && SinceBoot() < end) {
+  while (!instance.Accounted() && BootNow() < end) {
     absl::SleepFor(absl::Milliseconds(1));
   }
   if (!instance.Accounted()) {
@@ -304,7 +303,7 @@ void Soak(const Flags& flags) {
 
   const absl::Duration limit = absl::Seconds(flags.stuck_seconds);
   Watch watch(clients, limit);
-  const absl::Duration start = SinceBoot();
+  const BootTime start = BootNow();
   const absl::Duration length = absl::Minutes(1) * flags.minutes;
   const absl::Duration row_length = std::min(absl::Minutes(1), length / 6);
   std::vector<Row> rows;
@@ -315,8 +314,8 @@ void Soak(const Flags& flags) {
   for (const auto& client : clients) {
     threads.emplace_back([&client] { client->Run(); });
   }
-  for (int row = 1; SinceBoot() < start + length; ++row) {
-    while (SinceBoot() < start + row_length * row) {
+  for (int row = 1; BootNow() < start + length; ++row) {
+    while (BootNow() < start + row_length * row) {
       absl::SleepFor(std::min(absl::Milliseconds(500), row_length / 4));
       watch.Look();
     }
@@ -332,7 +331,7 @@ void Soak(const Flags& flags) {
     const Row figures = Measure(rows);
     rows.push_back(figures);
     std::printf("%7.2f %12lld %12lld %10lld %8lld %8lld %9s %9s %8s\n",
-                absl::ToDoubleMinutes(SinceBoot() - start),
+                absl::ToDoubleMinutes(BootNow() - start),
                 static_cast<long long>(world.totals.leases),
                 static_cast<long long>(world.totals.refusals),
                 static_cast<long long>(world.totals.published),

@@ -10,19 +10,19 @@
 #include "absl/base/config.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
-#include "refreshable/executors/clock.h"
 #include "refreshable/refresh_error.h"
 
 namespace refreshable_soak {
 namespace {
 
+using refreshable::BootTime;
 using refreshable::Credential;
 using refreshable::Expiry;
 using refreshable::FetchContext;
 using refreshable::RefreshPolicy;
 using refreshable::SystemClock;
 
-absl::Duration SinceBoot() { return SystemClock::Get().Now().since_boot; }
+BootTime BootNow() { return SystemClock::Get().Now().boot; }
 
 // Of the attempts that started before a moment, returns how many may be seen
 // after it: the running one and those that may be abandoned.
@@ -49,12 +49,11 @@ LateAnswers::~LateAnswers() {
 void LateAnswers::Add(absl::Duration delay, const FetchContext& context,
                       bool cancellable, absl::AnyInvocable<void()> answer) {
   absl::MutexLock lock(&mutex_);
-  late_.push_back(
-      {SinceBoot() + delay, context, cancellable, std::move(answer)});
+  late_.push_back({BootNow() + delay, context, cancellable, std::move(answer)});
 }
 
 std::optional<LateAnswers::Late> LateAnswers::TakeDue() {
-  const absl::Duration now = SinceBoot();
+  const BootTime now = BootNow();
   const bool finished = finished_;
   const auto due =
       std::find_if(late_.begin(), late_.end(), [&](const Late& late) {
@@ -86,7 +85,7 @@ void LateAnswers::Work() {
 // ---- Schedule ----
 
 Schedule::Schedule(const RefreshPolicy& policy)
-    : policy_(policy), marks_{Mark{SinceBoot(), 0, 0}} {}
+    : policy_(policy), marks_{Mark{BootNow(), 0, 0}} {}
 
 void Schedule::Begin(Permit permit) {
   absl::MutexLock lock(&mutex_);
@@ -107,7 +106,7 @@ void Schedule::End(Permit permit, bool acted) {
 
 void Schedule::StartOutage() {
   absl::MutexLock lock(&mutex_);
-  outage_ = Outage{SinceBoot(), calls_, ended_};
+  outage_ = Outage{BootNow(), calls_, ended_};
 }
 
 void Schedule::EndOutage() {
@@ -126,7 +125,7 @@ absl::Duration Schedule::Least(int64_t attempts, int64_t runs) const {
   return least;
 }
 
-void Schedule::OnAnswer(absl::Duration now) {
+void Schedule::OnAnswer(BootTime now) {
   absl::MutexLock lock(&mutex_);
   marks_.push_back({now, calls_, exempt_ended_});
   if (marks_.size() > 4) marks_.pop_front();
@@ -135,7 +134,7 @@ void Schedule::OnAnswer(absl::Duration now) {
 void Schedule::OnCall() {
   absl::MutexLock lock(&mutex_);
   ++calls_;
-  const absl::Duration now = SinceBoot();
+  const BootTime now = BootNow();
   for (const Mark& mark : marks_) {
     const int64_t attempts = calls_ - mark.calls;
     const int64_t exempt = exempt_ - mark.exempt_ended;
@@ -280,7 +279,7 @@ Credential<Token> FaultySource::Good(const Call& call, bool same) {
 }
 
 void FaultySource::Answer(const Call& call, Done& done, Done::Result result) {
-  const absl::Duration now = SinceBoot();
+  const BootTime now = BootNow();
   if (Leave(call.id)) schedule_->OnAnswer(now);
   // The answer may destroy the last owner of this object.
   const std::shared_ptr<Schedule> schedule = schedule_;
@@ -330,8 +329,8 @@ void FaultySource::Fetch(const FetchContext& context, Done done) {
       AnswerLate(call, context, std::move(done), long_after * 4, false);
       return;
     case Fault::kHangs: {
-      const absl::Duration end = SinceBoot() + long_after;
-      while (!context.cancelled() && SinceBoot() < end) {
+      const BootTime end = BootNow() + long_after;
+      while (!context.cancelled() && BootNow() < end) {
         absl::SleepFor(absl::Milliseconds(1));
       }
       Answer(call, done, absl::AbortedError("hung"));

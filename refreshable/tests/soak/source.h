@@ -23,6 +23,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "refreshable/credential.h"
+#include "refreshable/executors/clock.h"
 #include "refreshable/policy.h"
 #include "refreshable/tests/soak/ledger.h"
 #include "refreshable/token_source.h"
@@ -44,7 +45,7 @@ class LateAnswers {
 
  private:
   struct Late {
-    absl::Duration due;  // The due time, since boot.
+    refreshable::BootTime due;
     refreshable::FetchContext context;
     bool cancellable;
     absl::AnyInvocable<void()> answer;
@@ -81,7 +82,7 @@ class Schedule {
 
   // An attempt that was running at `now` is about to be answered, so every
   // later call belongs to an attempt that started after that.
-  void OnAnswer(absl::Duration now);
+  void OnAnswer(refreshable::BootTime now);
 
   void OnCall();
   int64_t calls() const;
@@ -100,14 +101,14 @@ class Schedule {
   int64_t exempt_ended_ ABSL_GUARDED_BY(mutex_) = 0;
   // The creation or an answer, with the counts at that moment.
   struct Mark {
-    absl::Duration at;
+    refreshable::BootTime at;
     int64_t calls;
     int64_t exempt_ended;
   };
   // Only the latest marks are kept.
   std::deque<Mark> marks_ ABSL_GUARDED_BY(mutex_);
   struct Outage {
-    absl::Duration start;
+    refreshable::BootTime start;
     int64_t calls;
     int64_t ended;
   };

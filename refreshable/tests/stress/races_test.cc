@@ -42,8 +42,7 @@ class AfterDriveExecutor final : public ProbeExecutor {
  public:
   using ProbeExecutor::ProbeExecutor;
 
-  bool DriveUntil(absl::FunctionRef<bool()> done,
-                  absl::Duration deadline) override {
+  bool DriveUntil(absl::FunctionRef<bool()> done, BootTime deadline) override {
     const bool driven = ProbeExecutor::DriveUntil(done, deadline);
     if (after_drive) after_drive();
     return driven;
