@@ -19,14 +19,6 @@ namespace {
 // The longest default cooldown (`RefreshPolicy::background_cooldown`).
 constexpr absl::Duration kLongestCooldown = absl::Seconds(60);
 
-DualDeadline After(const Instant& now, absl::Duration delay) {
-  return DualDeadline{now.wall + delay, now.boot + delay};
-}
-
-DualDeadline Now(const Instant& now) {
-  return After(now, absl::ZeroDuration());
-}
-
 // Returns `edge`, or `at` if that is sooner. The wall part is the wall time at
 // that moment: a suspend delays timers, but not what reads see.
 DualDeadline Earlier(DualDeadline edge, const Instant& now, BootTime at) {
@@ -52,7 +44,7 @@ absl::Status ExpiredTokenError(absl::Duration ago) {
 
 RefreshMachine::RefreshMachine(const RefreshPolicy& policy, uint64_t seed)
     : policy_(policy),
-      random_(seed),
+      jitter_(seed),
       probe_wait_(policy.retry.probe_interval) {}
 
 // ---- Events ----
@@ -290,7 +282,7 @@ bool RefreshMachine::OnInvalidate(const Instant& now, Generation generation,
   interval_exempt_ = !kept;
   out.withdraw = true;
   out.events.push_back(MakeEvent(EventKind::kTokenInvalidated));
-  const bool young = now.boot < young_until_;
+  const bool young = life_.Young(now);
   if (young) {
     failures_ += failures_before_ + 1;
     excused_ += excused_before_;
@@ -365,13 +357,8 @@ void RefreshMachine::OnFork(std::optional<uint64_t> seed) {
   calls_beyond_ = 0;
   interval_exempt_ = true;
   if (!seed.has_value()) return;
-  random_ = *seed;
-  const absl::Duration early = max_stale_jitter_ * Uniform();
-  stale_at_.wall += stale_jitter_ - early;
-  stale_at_.boot += stale_jitter_ - early;
-  stale_at_.wall = std::min(stale_at_.wall, usable_until_.wall);
-  stale_at_.boot = std::min(stale_at_.boot, usable_until_.boot);
-  stale_jitter_ = early;
+  jitter_ = Jitter(*seed);
+  life_.DrawAgain(jitter_);
   if (failures_ > 0) DrawWaits();
   if (row_.attempts() > 0) row_.SetWait(RowBackoff(row_.attempts()));
 }
@@ -379,17 +366,16 @@ void RefreshMachine::OnFork(std::optional<uint64_t> seed) {
 // ---- What is known between events ----
 
 DualDeadline RefreshMachine::check_at(const Instant& now) const {
-  if (!servable(now)) return Now(now);
+  if (!servable(now)) return DualDeadline::At(now);
   if (!Usable(now)) {
-    if (!degraded_published_) return Now(now);
-    DualDeadline edge{expiry_.wall + policy_.max_stale_on_error,
-                      expiry_.boot + policy_.max_stale_on_error};
-    return phase_ == Phase::kIdle ? Earlier(edge, now, next_start(now)) : edge;
+    if (!degraded_published_) return DualDeadline::At(now);
+    return phase_ == Phase::kIdle ? Earlier(life_.end(), now, next_start(now))
+                                  : life_.end();
   }
-  if (!policy_.background_refresh) return usable_until_;
-  if (!stale_at_.Reached(now)) return stale_at_;
-  if (phase_ != Phase::kIdle) return usable_until_;
-  return Earlier(usable_until_, now,
+  if (!policy_.background_refresh) return life_.usable_until();
+  if (!life_.Stale(now)) return life_.stale_at();
+  if (phase_ != Phase::kIdle) return life_.usable_until();
+  return Earlier(life_.usable_until(), now,
                  std::max(cooldown_until_, next_start(now)));
 }
 
@@ -398,21 +384,21 @@ BootTime RefreshMachine::wake_at(const Instant& now) const {
   if (phase_ == Phase::kQueued) at = queued_until_;
   if (phase_ == Phase::kRunning) at = attempt_deadline_;
   if (phase_ == Phase::kWaiting) at = due_;
-  if (held_ && !let_go_) at = std::min(at, let_go_at());
+  if (held_ && !let_go_) at = std::min(at, life_.end().boot);
   const DualDeadline check = check_at(now);
   if (!check.Reached(now)) at = std::min(at, check.boot);
   if (policy_.refresh_ahead && phase_ == Phase::kIdle &&
       generation_ != Generation()) {
     BootTime due = std::max(next_start(now), lost_until_);
     if (Usable(now)) due = std::max(due, cooldown_until_);
-    if (!Usable(now) || stale_at_.Reached(now)) at = std::min(at, due);
+    if (!Usable(now) || life_.Stale(now)) at = std::min(at, due);
   }
   return at;
 }
 
 Freshness RefreshMachine::freshness(const Instant& now) const {
   if (!Usable(now)) return Freshness::kExpired;
-  return stale_at_.Reached(now) ? Freshness::kStale : Freshness::kFresh;
+  return life_.Stale(now) ? Freshness::kStale : Freshness::kFresh;
 }
 
 bool RefreshMachine::exhausted(const Instant& now) const {
@@ -434,14 +420,6 @@ BootTime RefreshMachine::next_start(const Instant& now) const {
   return std::max(at, retry_after_until_.value_or(backoff_until_));
 }
 
-// Measured on the clock that never steps back, because a token that has expired
-// only by the wall clock may become usable again.
-BootTime RefreshMachine::let_go_at() const {
-  return policy_.max_stale_on_error > absl::ZeroDuration()
-             ? expiry_.boot + policy_.max_stale_on_error
-             : usable_until_.boot;
-}
-
 // When the source may be called although the bound of abandoned calls is
 // reached.
 BootTime RefreshMachine::call_again_at() const {
@@ -453,10 +431,7 @@ BootTime RefreshMachine::next_rejected_start(const Instant& now) const {
 }
 
 bool RefreshMachine::Degraded(const Instant& now) const {
-  if (!held_ || failures_ == 0) return false;
-  const DualDeadline end{expiry_.wall + policy_.max_stale_on_error,
-                         expiry_.boot + policy_.max_stale_on_error};
-  return policy_.max_stale_on_error > absl::ZeroDuration() && !end.Reached(now);
+  return held_ && failures_ > 0 && life_.UsableOnError(now);
 }
 
 // ---- Transitions ----
@@ -464,7 +439,7 @@ bool RefreshMachine::Degraded(const Instant& now) const {
 // Applies, before each event, what has happened by the passing of time alone:
 // the row ends when a token that nobody rejected becomes stale.
 void RefreshMachine::Begin(const Instant& now) {
-  if (stale_at_.Reached(now) && !row_.current_rejected()) row_.End();
+  if (life_.Stale(now) && !row_.current_rejected()) row_.End();
   PromoteIfUnservable(now);
 }
 
@@ -483,7 +458,9 @@ void RefreshMachine::NoteRejection(Generation generation, Decisions& out) {
 
 // Applies what the passing of time alone brings about.
 void RefreshMachine::Advance(const Instant& now, Decisions& out) {
-  if (held_ && !let_go_ && now.boot >= let_go_at()) {
+  // Measured on the clock that never steps back, because a token that has
+  // expired only by the wall clock may become usable again.
+  if (held_ && !let_go_ && now.boot >= life_.end().boot) {
     let_go_ = true;
     out.let_go = true;
   }
@@ -529,7 +506,7 @@ void RefreshMachine::StartFlight(const Instant& now, bool foreground,
 void RefreshMachine::MaybeStartBackground(const Instant& now, Decisions& out) {
   if (phase_ != Phase::kIdle || now.boot < next_start(now)) return;
   if (Usable(now)) {
-    if (!policy_.background_refresh || !stale_at_.Reached(now)) return;
+    if (!policy_.background_refresh || !life_.Stale(now)) return;
     if (now.boot < cooldown_until_) return;
   }
   StartFlight(now, /*foreground=*/false, /*budget=*/0, out);
@@ -584,8 +561,8 @@ void RefreshMachine::FailAttempt(const Instant& now, const Failure& failure,
       failure.retry_after.value_or(absl::ZeroDuration());
   if (asked > absl::ZeroDuration()) {
     const absl::Duration longest = policy_.retry.max_retry_after;
-    retry_after_until_ =
-        now.boot + std::min(asked, longest) * (1 + policy_.jitter * Uniform());
+    retry_after_until_ = now.boot + std::min(asked, longest) *
+                                        (1 + policy_.jitter * jitter_.Draw());
     if (asked > longest) {
       retry_after_until_ = std::max(*retry_after_until_, backoff_until_);
     }
@@ -643,7 +620,7 @@ void RefreshMachine::FailRejectedAttempt(const Instant& now,
   if (asked > absl::ZeroDuration()) {
     const absl::Duration delay =
         std::min(asked, policy_.retry.max_retry_after) *
-        (1 + policy_.jitter * Uniform());
+        (1 + policy_.jitter * jitter_.Draw());
     rejection_retry_after_ = now.boot + delay;
     Event backoff = MakeEvent(EventKind::kBackoff);
     backoff.delay = delay;
@@ -672,10 +649,8 @@ void RefreshMachine::Publish(const Instant& now, absl::Duration lifetime,
   let_go_ = false;
   rejected_ = Generation();
   row_.OnPublish(generation_, same_token);
-  SetEdges(now, lifetime);
-  young_until_ =
-      from_source ? now.boot + std::min(policy_.young_token_age, lifetime / 2)
-                  : BootTime::InfinitePast();
+  life_ = TokenLifetime(policy_, now, lifetime, jitter_);
+  if (!from_source) life_.SetInstalled();
   failures_before_ = failures_;
   excused_before_ = excused_;
   out.publish = true;
@@ -689,8 +664,8 @@ void RefreshMachine::KeepUnchanged(const Instant& now, absl::Duration lifetime,
                                    Decisions& out) {
   if (phase_ == Phase::kRunning) AbandonRunning(out);
   phase_ = Phase::kIdle;
-  if (!Usable(now) || now.wall + lifetime > expiry_.wall) {
-    SetEdges(now, lifetime);
+  if (!Usable(now) || now.wall + lifetime > life_.expiry().wall) {
+    life_.Extend(policy_, now, lifetime, jitter_);
     degraded_published_ = false;
     out.republish_extended = true;
   }
@@ -700,27 +675,6 @@ void RefreshMachine::KeepUnchanged(const Instant& now, absl::Duration lifetime,
   out.failure = MakeRejectedFailure(
       now, absl::UnauthenticatedError(
                "the token source returned the token that was rejected"));
-}
-
-void RefreshMachine::SetEdges(const Instant& now, absl::Duration lifetime) {
-  const absl::Duration usable_for =
-      lifetime - std::min(policy_.expiry_margin, lifetime / 4);
-  const absl::Duration window =
-      policy_.stale_window.has_value()
-          ? std::min(*policy_.stale_window, lifetime / 4 * 3)
-          : std::min(lifetime / 2, policy_.max_stale_window);
-  absl::Duration fresh_for = lifetime - window;
-  max_stale_jitter_ = stale_jitter_ = absl::ZeroDuration();
-  if (fresh_for < usable_for) {
-    const absl::Duration earliest =
-        std::max(lifetime / 4, fresh_for - lifetime * policy_.jitter);
-    max_stale_jitter_ = fresh_for - earliest;
-    stale_jitter_ = max_stale_jitter_ * Uniform();
-    fresh_for -= stale_jitter_;
-  }
-  expiry_ = After(now, lifetime);
-  usable_until_ = After(now, usable_for);
-  stale_at_ = After(now, std::min(fresh_for, usable_for));
 }
 
 // The source has returned a token, so earlier failures no longer count.
@@ -748,7 +702,7 @@ absl::Duration RefreshMachine::Backoff(int failures, absl::Duration max) {
       max, retry.initial_backoff * std::pow(retry.multiplier, failures - 1));
   const absl::Duration least = wait * (1 - policy_.jitter);
   const absl::Duration most = std::min(max, wait * (1 + policy_.jitter));
-  return least + (most - least) * Uniform();
+  return least + (most - least) * jitter_.Draw();
 }
 
 absl::Duration RefreshMachine::RowBackoff(int attempts) {
@@ -759,7 +713,8 @@ absl::Duration RefreshMachine::RowBackoff(int attempts) {
 // Draws the computed waits after a failed attempt.
 void RefreshMachine::DrawWaits() {
   backoff_until_ = last_start_ + Backoff(failures_, policy_.retry.max_backoff);
-  probe_wait_ = policy_.retry.probe_interval * (1 - policy_.jitter * Uniform());
+  probe_wait_ =
+      policy_.retry.probe_interval * (1 - policy_.jitter * jitter_.Draw());
 }
 
 // Returns the cooldown after a failed background attempt.
@@ -767,18 +722,8 @@ absl::Duration RefreshMachine::Cooldown(const Instant& now) const {
   if (policy_.background_cooldown.has_value()) {
     return *policy_.background_cooldown;
   }
-  const absl::Duration left =
-      std::min(usable_until_.boot - now.boot, usable_until_.wall - now.wall);
+  const absl::Duration left = life_.usable_until().Left(now);
   return std::max(policy_.min_interval, std::min(kLongestCooldown, left / 4));
-}
-
-// Returns a number in [0, 1), from SplitMix64 (Steele, Lea and Flood, OOPSLA
-// 2014).
-double RefreshMachine::Uniform() {
-  uint64_t z = random_ += 0x9E3779B97F4A7C15u;
-  z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
-  z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
-  return static_cast<double>((z ^ (z >> 31)) >> 11) * 0x1.0p-53;
 }
 
 void RefreshMachine::NoteChanges(const Instant& now, Decisions& out) {

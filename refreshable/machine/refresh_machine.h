@@ -17,7 +17,10 @@
 #include "refreshable/failure_class.h"
 #include "refreshable/freshness.h"
 #include "refreshable/generation.h"
+#include "refreshable/machine/dual_deadline.h"
+#include "refreshable/machine/jitter.h"
 #include "refreshable/machine/rejection_row.h"
+#include "refreshable/machine/token_lifetime.h"
 #include "refreshable/policy.h"
 
 namespace refreshable {
@@ -47,16 +50,6 @@ struct ReadFailure {
   // Whether the read rejected the token that is held, which other reads may
   // still be served.
   bool rejected = false;
-};
-
-// A deadline on both clocks. It is reached when either clock reaches its part.
-struct DualDeadline {
-  absl::Time wall = absl::InfiniteFuture();
-  BootTime boot = BootTime::InfiniteFuture();
-
-  bool Reached(const Instant& now) const {
-    return now.wall >= wall || now.boot >= boot;
-  }
 };
 
 // What the owner of the machine has to do after an event. Fields that are not
@@ -215,7 +208,7 @@ class RefreshMachine {
   // The generation that was invalidated and has not been replaced; 0 if none.
   Generation rejected() const { return rejected_; }
   // The expiry of the token last published; infinite if it never expires.
-  absl::Time expires_at() const { return expiry_.wall; }
+  absl::Time expires_at() const { return life_.expiry().wall; }
   // The attempt that was submitted and has not started; kNone if none.
   AttemptId queued() const {
     return phase_ == Phase::kQueued ? attempt_ : AttemptId::kNone;
@@ -250,17 +243,13 @@ class RefreshMachine {
     bool by_rejection = false;  // Whether it is an attempt of the row.
   };
 
-  bool Usable(const Instant& now) const {
-    return held_ && !usable_until_.Reached(now);
-  }
+  bool Usable(const Instant& now) const { return held_ && life_.Usable(now); }
   bool Degraded(const Instant& now) const;
   absl::Duration Backoff(int failures, absl::Duration max);
   absl::Duration RowBackoff(int attempts);
   void DrawWaits();
   absl::Duration Cooldown(const Instant& now) const;
   BootTime call_again_at() const;
-  double Uniform();
-  BootTime let_go_at() const;
 
   void Begin(const Instant& now);
   void PromoteIfUnservable(const Instant& now);
@@ -285,7 +274,6 @@ class RefreshMachine {
                bool same_token, Decisions& out);
   void KeepUnchanged(const Instant& now, absl::Duration lifetime,
                      Decisions& out);
-  void SetEdges(const Instant& now, absl::Duration lifetime);
   void OnAnswer(EventKind kind, Decisions& out);
   void NoteChanges(const Instant& now, Decisions& out);
   static absl::Time Told(const Instant& now, BootTime at, DualDeadline& told);
@@ -295,7 +283,7 @@ class RefreshMachine {
   Event MakeEvent(EventKind kind) const;
 
   const RefreshPolicy policy_;
-  uint64_t random_;
+  Jitter jitter_;
 
   // The token. `epoch_` rises with every publication and invalidation: the
   // answer to a call that was started in another epoch is discarded.
@@ -304,14 +292,7 @@ class RefreshMachine {
   bool held_ = false;
   bool degraded_published_ = false;
   bool let_go_ = false;  // Whether `Decisions::let_go` was set for the token.
-  DualDeadline stale_at_;
-  // How much earlier than the window's start `stale_at_` is, and how much
-  // earlier it may be at most.
-  absl::Duration stale_jitter_;
-  absl::Duration max_stale_jitter_;
-  DualDeadline usable_until_;
-  DualDeadline expiry_;
-  BootTime young_until_ = BootTime::InfinitePast();
+  TokenLifetime life_;
   int failures_before_ = 0;  // `failures_` before the last publication.
   int excused_before_ = 0;   // `excused_` before the last publication.
   Generation rejected_;

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// DualDeadline: a deadline on the wall clock and on BootTime.
+
+#ifndef REFRESHABLE_MACHINE_DUAL_DEADLINE_H_
+#define REFRESHABLE_MACHINE_DUAL_DEADLINE_H_
+
+#include "absl/time/time.h"
+#include "refreshable/executors/clock.h"
+
+namespace refreshable {
+namespace internal {
+
+// A deadline on both clocks. It is reached when either clock reaches its part.
+struct DualDeadline {
+  absl::Time wall = absl::InfiniteFuture();
+  BootTime boot = BootTime::InfiniteFuture();
+
+  // Returns the deadline that is reached `delay` after `now`.
+  static DualDeadline After(const Instant& now, absl::Duration delay) {
+    return DualDeadline{now.wall + delay, now.boot + delay};
+  }
+  // Returns the deadline that is reached at `now`.
+  static DualDeadline At(const Instant& now) {
+    return DualDeadline{now.wall, now.boot};
+  }
+
+  bool Reached(const Instant& now) const {
+    return now.wall >= wall || now.boot >= boot;
+  }
+  // Returns how long it takes from `now` until either part is reached.
+  absl::Duration Left(const Instant& now) const {
+    const absl::Duration by_boot = boot - now.boot, by_wall = wall - now.wall;
+    return by_boot < by_wall ? by_boot : by_wall;
+  }
+  // Moves both parts.
+  DualDeadline& operator+=(absl::Duration d) {
+    wall += d;
+    boot += d;
+    return *this;
+  }
+};
+
+}  // namespace internal
+}  // namespace refreshable
+
+#endif  // REFRESHABLE_MACHINE_DUAL_DEADLINE_H_

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// TokenLifetime: the moments at which a token becomes stale, stops being
+// usable, and expires.
+
+#ifndef REFRESHABLE_MACHINE_TOKEN_LIFETIME_H_
+#define REFRESHABLE_MACHINE_TOKEN_LIFETIME_H_
+
+#include "absl/time/time.h"
+#include "refreshable/executors/clock.h"
+#include "refreshable/machine/dual_deadline.h"
+#include "refreshable/machine/jitter.h"
+#include "refreshable/policy.h"
+
+namespace refreshable {
+namespace internal {
+
+// In this order, each on both clocks: the token becomes stale, it stops being
+// usable, and it expires; it ends when it can never be served again, even after
+// a failure. Beside these, a token is *young* for some time after it came from
+// a source.
+//
+// A value that knows no clock and no thread; moments are passed in. The default
+// value is the lifetime of a token that never becomes stale and is not young.
+class TokenLifetime {
+ public:
+  TokenLifetime() = default;
+  // The lifetime of a token that a source returned and that expires `lifetime`
+  // after `now`. Requires: `lifetime` > 0. Draws at most one number.
+  TokenLifetime(const RefreshPolicy& policy, const Instant& now,
+                absl::Duration lifetime, Jitter& jitter);
+
+  // The same token expires `lifetime` after `now`. It becomes no younger.
+  void Extend(const RefreshPolicy& policy, const Instant& now,
+              absl::Duration lifetime, Jitter& jitter) {
+    SetEdges(policy, now, lifetime, jitter);
+  }
+  // The token did not come from a source: no attempt brought it.
+  void SetInstalled() { young_until_ = BootTime::InfinitePast(); }
+  // Draws anew how much earlier than the policy says the token becomes stale.
+  void DrawAgain(Jitter& jitter);
+
+  bool Stale(const Instant& now) const { return stale_at_.Reached(now); }
+  bool Usable(const Instant& now) const { return !usable_until_.Reached(now); }
+  bool Young(const Instant& now) const { return now.boot < young_until_; }
+  // Whether the policy would serve the token after a failure: it has a
+  // `max_stale_on_error`, and the token's end has not been reached.
+  bool UsableOnError(const Instant& now) const {
+    return has_grace_ && !end_.Reached(now);
+  }
+
+  const DualDeadline& stale_at() const { return stale_at_; }
+  const DualDeadline& usable_until() const { return usable_until_; }
+  const DualDeadline& expiry() const { return expiry_; }
+  // `max_stale_on_error` after the expiry if the policy has that; otherwise
+  // `usable_until`.
+  const DualDeadline& end() const { return end_; }
+
+ private:
+  void SetEdges(const RefreshPolicy& policy, const Instant& now,
+                absl::Duration lifetime, Jitter& jitter);
+
+  DualDeadline stale_at_;
+  DualDeadline usable_until_;
+  DualDeadline expiry_;
+  DualDeadline end_;
+  bool has_grace_ = false;
+  // How much earlier than the window's start `stale_at_` is, and how much
+  // earlier it may be at most.
+  absl::Duration stale_jitter_;
+  absl::Duration max_stale_jitter_;
+  BootTime young_until_ = BootTime::InfinitePast();
+};
+
+}  // namespace internal
+}  // namespace refreshable
+
+#endif  // REFRESHABLE_MACHINE_TOKEN_LIFETIME_H_
