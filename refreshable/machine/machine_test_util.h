@@ -29,7 +29,7 @@ inline absl::Duration Ms(int64_t n) { return absl::Milliseconds(n); }
 using ::refreshable_testing::ExactPolicy;
 
 // All times that are passed in or returned count from the start of the test.
-// `out` has the decisions of the last event.
+// `out` has the decisions of the last input.
 class MachineDriver {
  public:
   using Answer = RefreshMachine::ReadAnswer;
@@ -45,7 +45,7 @@ class MachineDriver {
     return *this;
   }
 
-  // ---- Events ----
+  // ---- Inputs ----
 
   Answer Read(absl::Duration deadline = absl::InfiniteDuration(),
               std::optional<int> max_retries = std::nullopt) {
@@ -73,7 +73,7 @@ class MachineDriver {
     machine.OnReportRejected(now(), generation, out);
     End();
   }
-  // Starts the attempt last submitted. The events below concern it too, unless
+  // Starts the attempt last submitted. The inputs below concern it too, unless
   // they are given an id.
   std::optional<AttemptStart> Start() {
     Begin();
@@ -130,7 +130,7 @@ class MachineDriver {
     End();
   }
 
-  // ---- Several events ----
+  // ---- Several inputs ----
 
   // A read waits, and the attempt that it asked for starts.
   std::optional<AttemptStart> ReadAndStart() {
