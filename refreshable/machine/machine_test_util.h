@@ -29,7 +29,7 @@ inline absl::Duration Ms(int64_t n) { return absl::Milliseconds(n); }
 using ::refreshable_testing::ExactPolicy;
 
 // All times that are passed in or returned count from the start of the test.
-// `out` has the decisions of the last event.
+// `out` has the decisions of the last input.
 class MachineDriver {
  public:
   using Answer = RefreshMachine::ReadAnswer;
@@ -45,7 +45,7 @@ class MachineDriver {
     return *this;
   }
 
-  // ---- Events ----
+  // ---- Inputs ----
 
   Answer Read(absl::Duration deadline = absl::InfiniteDuration(),
               std::optional<int> max_retries = std::nullopt) {
@@ -74,7 +74,7 @@ class MachineDriver {
     machine.OnReportRejected(now(), generation, out);
     End();
   }
-  // Starts the attempt submitted last. The events below also apply to it unless
+  // Starts the attempt submitted last. The inputs below also apply to it unless
   // they are passed an id.
   std::optional<AttemptStart> Start() {
     Begin();
@@ -131,7 +131,7 @@ class MachineDriver {
     End();
   }
 
-  // ---- Several events ----
+  // ---- Several inputs ----
 
   // Makes a read that waits, and starts the attempt that it submitted.
   std::optional<AttemptStart> ReadAndStart() {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// long: all rules are in one file, to be compared with docs/contract.md.
+// long: all rules of a flight are in one file, as in docs/contract.md.
 
 #include "refreshable/machine/refresh_machine.h"
 
@@ -15,9 +15,6 @@
 namespace refreshable {
 namespace internal {
 namespace {
-
-// The longest default cooldown (`RefreshPolicy::background_cooldown`).
-constexpr absl::Duration kLongestCooldown = absl::Seconds(60);
 
 // Returns `edge`, or `at` if that is sooner. The wall part is the wall time at
 // that moment: a suspend delays timers, but not what reads see.
@@ -43,11 +40,9 @@ absl::Status ExpiredTokenError(absl::Duration ago) {
 }  // namespace
 
 RefreshMachine::RefreshMachine(const RefreshPolicy& policy, uint64_t seed)
-    : policy_(policy),
-      jitter_(seed),
-      probe_wait_(policy.retry.probe_interval) {}
+    : policy_(policy), jitter_(seed), schedule_(policy) {}
 
-// ---- Events ----
+// ---- Inputs ----
 
 RefreshMachine::ReadAnswer RefreshMachine::OnRead(const Instant& now,
                                                   const ReadRequest& request,
@@ -71,14 +66,14 @@ RefreshMachine::ReadAnswer RefreshMachine::OnRead(const Instant& now,
   bool spent = false;
   if (phase_ == Phase::kIdle) {
     due = next_start(now);
-    if (failures_ > 0 && now.boot < due) spent = true;
-    if (now.boot < rejection_retry_after_) spent = true;
+    if (failures() > 0 && now.boot < due) spent = true;
+    if (schedule_.DelayedByRejection(now.boot)) spent = true;
   } else if (phase_ == Phase::kWaiting) {
     due = due_;
-    spent = failures_ > 0 && budget < attempts_;
+    spent = failures() > 0 && budget < attempts_;
   }
   if (spent || (now.boot < due && request.deadline < due)) {
-    // If this very event has ended a flight, `failure` is set already.
+    // If this very input has ended a flight, `failure` is set already.
     if (out.waiters != Decisions::Waiters::kFail) {
       out.failure = MakeFailure(now, last_cause_);
     }
@@ -104,7 +99,7 @@ RefreshMachine::ReadAnswer RefreshMachine::OnRejectedRead(
     by_rejection_ = true;
   }
   if (phase_ == Phase::kIdle || phase_ == Phase::kWaiting) {
-    // If this very event has ended a flight, `failure` may be set already.
+    // If this very input has ended a flight, `failure` may be set already.
     const bool told_others = out.waiters == Decisions::Waiters::kFail &&
                              (foreground_ || rejected_waits_);
     if (told_others) return ReadAnswer::kFail;
@@ -134,8 +129,7 @@ std::optional<AttemptStart> RefreshMachine::OnAttemptStart(const Instant& now,
   if (by_rejection_) {
     row_.OnStart(RowBackoff(row_.attempts() + 1));
   }
-  start_before_ = std::exchange(last_start_, now.boot);
-  interval_exempt_ = false;
+  schedule_.OnStart(now.boot);
   if (abandoned_.size() >= static_cast<size_t>(policy_.max_abandoned_calls)) {
     if (now.boot < call_again_at()) {
       FailAttempt(now,
@@ -279,26 +273,21 @@ bool RefreshMachine::OnInvalidate(const Instant& now, Generation generation,
   // new attempt.
   const bool kept = phase_ == Phase::kRunning && running_.told == generation;
   if (kept) running_.epoch = epoch_;
-  interval_exempt_ = !kept;
   out.withdraw = true;
   out.events.push_back(MakeEvent(EventKind::kTokenInvalidated));
   const bool young = life_.Young(now);
+  schedule_.OnInvalidate(policy_, young, kept, jitter_);
   if (young) {
-    failures_ += failures_before_ + 1;
-    excused_ += excused_before_;
     last_cause_ = absl::UnauthenticatedError(
         "the token was invalidated soon after it was issued");
-    DrawWaits();
-    if (retry_after_until_ && *retry_after_until_ < backoff_until_) {
-      retry_after_until_.reset();
-    }
   }
   if (phase_ != Phase::kIdle && !kept) {
     const bool running = phase_ == Phase::kRunning;
     const bool waiting = phase_ == Phase::kWaiting;
     if (running) AbandonRunning(out);
     if (now.boot < next_start(now) && (young || waiting || fatal(now))) {
-      exhausted(now) ? EndFlight(now, last_cause_, out) : Wait(now, out);
+      exhausted(now) ? EndFlight(now, last_cause_, out)
+                     : EnterBackoff(now, out);
     } else if (running || waiting) {
       Submit(now, out);
     }  // A queued attempt starts after this, so it serves as the new one.
@@ -322,7 +311,7 @@ bool RefreshMachine::OnInstall(const Instant& now, const Expiry& expiry,
   if (lifetime <= absl::ZeroDuration()) return false;
   row_.End();
   Publish(now, lifetime, /*from_source=*/false, /*same_token=*/false, out);
-  interval_exempt_ = true;
+  schedule_.OnInstall();
   NoteChanges(now, out);
   return true;
 }
@@ -332,14 +321,9 @@ void RefreshMachine::OnReset(const Instant& now, Decisions& out) {
   rejected_ = Generation();
   row_.End();
   rejection_cause_ = absl::OkStatus();
-  rejection_retry_after_ = BootTime::InfinitePast();
-  failures_ = 0;
-  failures_before_ = 0;
-  excused_ = excused_before_ = 0;
+  schedule_.OnReset();
   told_exhausted_ = false;
   last_cause_ = absl::OkStatus();
-  retry_after_until_.reset();
-  cooldown_until_ = BootTime::InfinitePast();
   abandoned_.clear();
   calls_beyond_ = 0;
   if (phase_ == Phase::kWaiting) due_ = next_start(now);
@@ -348,22 +332,20 @@ void RefreshMachine::OnReset(const Instant& now, Decisions& out) {
 }
 
 void RefreshMachine::OnFork(std::optional<uint64_t> seed) {
-  if (phase_ == Phase::kRunning) {
-    last_start_ = start_before_;
-    if (running_.by_rejection) row_.OnFork();
-  }
+  const bool running = phase_ == Phase::kRunning;
+  schedule_.OnFork(running);
+  if (running && running_.by_rejection) row_.OnFork();
   phase_ = Phase::kIdle;
   abandoned_.clear();
   calls_beyond_ = 0;
-  interval_exempt_ = true;
   if (!seed.has_value()) return;
   jitter_ = Jitter(*seed);
   life_.DrawAgain(jitter_);
-  if (failures_ > 0) DrawWaits();
+  schedule_.DrawAgain(policy_, jitter_);
   if (row_.attempts() > 0) row_.SetWait(RowBackoff(row_.attempts()));
 }
 
-// ---- What is known between events ----
+// ---- What is known between inputs ----
 
 DualDeadline RefreshMachine::check_at(const Instant& now) const {
   if (!servable(now)) return DualDeadline::At(now);
@@ -376,7 +358,7 @@ DualDeadline RefreshMachine::check_at(const Instant& now) const {
   if (!life_.Stale(now)) return life_.stale_at();
   if (phase_ != Phase::kIdle) return life_.usable_until();
   return Earlier(life_.usable_until(), now,
-                 std::max(cooldown_until_, next_start(now)));
+                 std::max(schedule_.cooldown_until(), next_start(now)));
 }
 
 BootTime RefreshMachine::wake_at(const Instant& now) const {
@@ -390,7 +372,7 @@ BootTime RefreshMachine::wake_at(const Instant& now) const {
   if (policy_.refresh_ahead && phase_ == Phase::kIdle &&
       generation_ != Generation()) {
     BootTime due = std::max(next_start(now), lost_until_);
-    if (Usable(now)) due = std::max(due, cooldown_until_);
+    if (Usable(now)) due = std::max(due, schedule_.cooldown_until());
     if (!Usable(now) || life_.Stale(now)) at = std::min(at, due);
   }
   return at;
@@ -402,22 +384,11 @@ Freshness RefreshMachine::freshness(const Instant& now) const {
 }
 
 bool RefreshMachine::exhausted(const Instant& now) const {
-  return failures_ - excused_ >= policy_.retry.max_consecutive_failures &&
-         !Usable(now);
+  return schedule_.Exhausted(policy_) && !Usable(now);
 }
 
 BootTime RefreshMachine::next_start(const Instant& now) const {
-  if (fatal(now)) return BootTime::InfiniteFuture();
-  BootTime at = BootTime::InfinitePast();
-  if (!interval_exempt_) at = last_start_ + policy_.min_interval;
-  at = std::max(at, rejection_retry_after_);
-  if (failures_ == 0) return at;
-  at = std::max(at, last_end_ + policy_.min_interval);
-  if (exhausted(now)) {
-    at = std::max(at, last_start_ + probe_wait_);
-    return retry_after_until_ ? std::max(at, *retry_after_until_) : at;
-  }
-  return std::max(at, retry_after_until_.value_or(backoff_until_));
+  return schedule_.NextStart(policy_, Usable(now));
 }
 
 // When the source may be called although the bound of abandoned calls is
@@ -427,16 +398,16 @@ BootTime RefreshMachine::call_again_at() const {
 }
 
 BootTime RefreshMachine::next_rejected_start(const Instant& now) const {
-  return std::max(next_start(now), row_.NextStart(last_start_));
+  return std::max(next_start(now), row_.NextStart(schedule_.last_start()));
 }
 
 bool RefreshMachine::Degraded(const Instant& now) const {
-  return held_ && failures_ > 0 && life_.UsableOnError(now);
+  return held_ && failures() > 0 && life_.UsableOnError(now);
 }
 
 // ---- Transitions ----
 
-// Applies, before each event, what has happened by the passing of time alone:
+// Applies, before each input, what has happened by the passing of time alone:
 // the row ends when a token that nobody rejected becomes stale.
 void RefreshMachine::Begin(const Instant& now) {
   if (life_.Stale(now) && !row_.current_rejected()) row_.End();
@@ -496,7 +467,7 @@ void RefreshMachine::StartFlight(const Instant& now, bool foreground,
   rejected_waits_ = false;
   told_ = Generation();
   if (now.boot < next_start(now)) {
-    Wait(now, out);
+    EnterBackoff(now, out);
   } else {
     Submit(now, out);
   }
@@ -507,7 +478,7 @@ void RefreshMachine::MaybeStartBackground(const Instant& now, Decisions& out) {
   if (phase_ != Phase::kIdle || now.boot < next_start(now)) return;
   if (Usable(now)) {
     if (!policy_.background_refresh || !life_.Stale(now)) return;
-    if (now.boot < cooldown_until_) return;
+    if (now.boot < schedule_.cooldown_until()) return;
   }
   StartFlight(now, /*foreground=*/false, /*budget=*/0, out);
 }
@@ -519,7 +490,7 @@ void RefreshMachine::Submit(const Instant& now, Decisions& out) {
   out.submit = attempt_;
 }
 
-void RefreshMachine::Wait(const Instant& now, Decisions& out) {
+void RefreshMachine::EnterBackoff(const Instant& now, Decisions& out) {
   phase_ = Phase::kWaiting;
   due_ = next_start(now);
   out.fail_deadlines_before = due_;
@@ -552,27 +523,8 @@ void RefreshMachine::FailAttempt(const Instant& now, const Failure& failure,
     FailRejectedAttempt(now, failure, out);
     return;
   }
-  ++failures_;
   last_cause_ = failure.status;
-  last_end_ = now.boot;
-  DrawWaits();
-  retry_after_until_.reset();
-  const absl::Duration asked =
-      failure.retry_after.value_or(absl::ZeroDuration());
-  if (asked > absl::ZeroDuration()) {
-    const absl::Duration longest = policy_.retry.max_retry_after;
-    retry_after_until_ = now.boot + std::min(asked, longest) *
-                                        (1 + policy_.jitter * jitter_.Draw());
-    if (asked > longest) {
-      retry_after_until_ = std::max(*retry_after_until_, backoff_until_);
-    }
-    // The failure is not counted if the server asks for a shorter wait than the
-    // computed one.
-    if (std::max(*retry_after_until_, now.boot + policy_.min_interval) <
-        backoff_until_) {
-      ++excused_;
-    }
-  }
+  schedule_.OnFailure(policy_, now.boot, failure.retry_after, jitter_);
   Event failed = MakeEvent(EventKind::kAttemptFailed);
   failed.status = failure.status;
   failed.attempt = attempts_;
@@ -580,8 +532,8 @@ void RefreshMachine::FailAttempt(const Instant& now, const Failure& failure,
 
   BootTime resume = next_start(now);
   if (!foreground_ && Usable(now)) {
-    cooldown_until_ = now.boot + Cooldown(now);
-    resume = std::max(resume, cooldown_until_);
+    schedule_.BeginCooldown(policy_, now.boot, life_.usable_until().Left(now));
+    resume = std::max(resume, schedule_.cooldown_until());
   }
   if (resume < BootTime::InfiniteFuture()) {
     Event backoff = MakeEvent(EventKind::kBackoff);
@@ -593,7 +545,7 @@ void RefreshMachine::FailAttempt(const Instant& now, const Failure& failure,
     out.waiters = Decisions::Waiters::kServe;
   } else if (foreground_ && !exhausted(now) &&
              failure.kind != FailureClass::kPermanent && attempts_ <= budget_) {
-    Wait(now, out);
+    EnterBackoff(now, out);
   } else {
     EndFlight(now, failure.status, out);
   }
@@ -615,15 +567,11 @@ void RefreshMachine::FailRejectedAttempt(const Instant& now,
   failed.attempt = attempts_;
   out.events.push_back(std::move(failed));
   rejection_cause_ = failure.status;
-  const absl::Duration asked =
-      failure.retry_after.value_or(absl::ZeroDuration());
-  if (asked > absl::ZeroDuration()) {
-    const absl::Duration delay =
-        std::min(asked, policy_.retry.max_retry_after) *
-        (1 + policy_.jitter * jitter_.Draw());
-    rejection_retry_after_ = now.boot + delay;
+  const std::optional<absl::Duration> delay = schedule_.OnRejectionFailure(
+      policy_, now.boot, failure.retry_after, jitter_);
+  if (delay.has_value()) {
     Event backoff = MakeEvent(EventKind::kBackoff);
-    backoff.delay = delay;
+    backoff.delay = *delay;
     out.events.push_back(std::move(backoff));
   }
   EndFlight(now, failure.status, out);
@@ -651,8 +599,7 @@ void RefreshMachine::Publish(const Instant& now, absl::Duration lifetime,
   row_.OnPublish(generation_, same_token);
   life_ = TokenLifetime(policy_, now, lifetime, jitter_);
   if (!from_source) life_.SetInstalled();
-  failures_before_ = failures_;
-  excused_before_ = excused_;
+  schedule_.OnPublish();
   out.publish = true;
   out.waiters = Decisions::Waiters::kServe;
   OnAnswer(EventKind::kTokenPublished, out);
@@ -679,13 +626,9 @@ void RefreshMachine::KeepUnchanged(const Instant& now, absl::Duration lifetime,
 
 // The source has returned a token, so earlier failures no longer count.
 void RefreshMachine::OnAnswer(EventKind kind, Decisions& out) {
-  failures_ = 0;
-  excused_ = 0;
+  schedule_.OnAnswer();
   last_cause_ = absl::OkStatus();
-  retry_after_until_.reset();
-  cooldown_until_ = BootTime::InfinitePast();
   rejection_cause_ = absl::OkStatus();
-  rejection_retry_after_ = BootTime::InfinitePast();
   out.events.push_back(MakeEvent(kind));
   if (told_exhausted_) {
     told_exhausted_ = false;
@@ -693,37 +636,11 @@ void RefreshMachine::OnAnswer(EventKind kind, Decisions& out) {
   }
 }
 
-// Returns min(initial * multiplier^(n-1), max), varied by the jitter. The range
-// is limited, not the drawn value; otherwise many clients would wait exactly as
-// long as the longest wait.
-absl::Duration RefreshMachine::Backoff(int failures, absl::Duration max) {
-  const RetryPolicy& retry = policy_.retry;
-  const absl::Duration wait = std::min(
-      max, retry.initial_backoff * std::pow(retry.multiplier, failures - 1));
-  const absl::Duration least = wait * (1 - policy_.jitter);
-  const absl::Duration most = std::min(max, wait * (1 + policy_.jitter));
-  return least + (most - least) * jitter_.Draw();
-}
-
 absl::Duration RefreshMachine::RowBackoff(int attempts) {
-  return Backoff(attempts, policy_.max_rejection_backoff.value_or(
-                               policy_.retry.max_backoff));
-}
-
-// Draws the computed waits after a failed attempt.
-void RefreshMachine::DrawWaits() {
-  backoff_until_ = last_start_ + Backoff(failures_, policy_.retry.max_backoff);
-  probe_wait_ =
-      policy_.retry.probe_interval * (1 - policy_.jitter * jitter_.Draw());
-}
-
-// Returns the cooldown after a failed background attempt.
-absl::Duration RefreshMachine::Cooldown(const Instant& now) const {
-  if (policy_.background_cooldown.has_value()) {
-    return *policy_.background_cooldown;
-  }
-  const absl::Duration left = life_.usable_until().Left(now);
-  return std::max(policy_.min_interval, std::min(kLongestCooldown, left / 4));
+  return Backoff(
+      policy_, attempts,
+      policy_.max_rejection_backoff.value_or(policy_.retry.max_backoff),
+      jitter_);
 }
 
 void RefreshMachine::NoteChanges(const Instant& now, Decisions& out) {
@@ -755,13 +672,13 @@ ReadFailure RefreshMachine::MakeFailure(const Instant& now,
                                         const absl::Status& cause) {
   ReadFailure failure;
   failure.cause = cause;
-  if (cause.ok() && now.boot < rejection_retry_after_) {
+  if (cause.ok() && schedule_.DelayedByRejection(now.boot)) {
     failure.cause = rejection_cause_;
   } else if (cause.ok()) {
     failure.cause = absl::UnavailableError(
         "the minimum interval between two attempts has not passed");
   }
-  failure.failures = failures_;
+  failure.failures = failures();
   failure.next_attempt_at = next_start(now);
   failure.next_attempt = Told(now, failure.next_attempt_at, told_next_);
   failure.fatal = fatal(now);
@@ -772,7 +689,7 @@ ReadFailure RefreshMachine::MakeRejectedFailure(const Instant& now,
                                                 const absl::Status& cause) {
   ReadFailure failure;
   failure.cause = cause;
-  failure.failures = failures_;
+  failure.failures = failures();
   failure.next_attempt_at = next_rejected_start(now);
   failure.next_attempt =
       Told(now, failure.next_attempt_at, told_next_rejected_);
@@ -786,7 +703,7 @@ Event RefreshMachine::MakeEvent(EventKind kind) const {
   event.kind = kind;
   event.generation = generation_;
   event.freshness = told_freshness_;
-  event.failures = failures_;
+  event.failures = failures();
   return event;
 }
 

@@ -20,6 +20,7 @@
 #include "refreshable/machine/dual_deadline.h"
 #include "refreshable/machine/jitter.h"
 #include "refreshable/machine/rejection_row.h"
+#include "refreshable/machine/retry_schedule.h"
 #include "refreshable/machine/token_lifetime.h"
 #include "refreshable/policy.h"
 
@@ -52,14 +53,14 @@ struct ReadFailure {
   bool rejected = false;
 };
 
-// What the owner of the machine has to do after an event. Fields that are not
+// What the owner of the machine has to do after an input. Fields that are not
 // set require nothing.
 struct Decisions {
   // Hand this attempt to the executor.
   AttemptId submit = AttemptId::kNone;
   // Set the cancellation flags of these calls of the source.
   absl::InlinedVector<AttemptId, 1> abandon;
-  // Publish the token that came with the event, under `generation()`.
+  // Publish the token that came with the input, under `generation()`.
   bool publish = false;
   // Publish the present token once more, marked degraded.
   bool republish_degraded = false;
@@ -105,21 +106,37 @@ struct AttemptStart {
 };
 
 // The state of one credential: what is held and until when, the one refresh in
-// flight, failures and when the next attempt may start. Each event is passed in
-// with the present moment, and decisions are returned. Afterwards `check_at`
-// and `wake_at` tell when the machine must be called again. The machine has no
-// token, thread, lock, callback or clock: time is a value passed in.
-// Thread-compatible.
+// flight, failures and when the next attempt may start. Each *input* is passed
+// in with the present moment. Decisions are returned, and among them *events*
+// for the observer. Afterwards `check_at` and `wake_at` tell when the machine
+// must be called again. The machine has no token, thread, lock, callback or
+// clock: time is a value passed in. Thread-compatible.
 //
 // A *flight* is one refresh from its first attempt to its end; it is in the
 // *foreground* once somebody waits for it. An attempt is submitted, then
-// started, then succeeds or fails, or is abandoned.
+// started, then succeeds or fails, or is abandoned. The phases of a flight:
+//
+//   kIdle    -> kQueued   an attempt is wanted and permitted
+//   kIdle    -> kWaiting  a read wants an attempt, which is permitted later
+//   kWaiting -> kQueued   the attempt is due
+//   kQueued  -> kRunning  the executor runs the attempt
+//   kQueued  -> kIdle     the executor lost it, or did not run it in time
+//   kRunning -> kWaiting  it failed, and a retry is left
+//   kRunning -> kIdle     it succeeded, or failed for good
+//
+// The last two happen in kQueued if the source may not be called, because too
+// many calls have not returned. If the token is invalidated, the flight goes on
+// with another attempt: it changes to kQueued, or to kWaiting if that attempt
+// is permitted later, or to kIdle if refreshing has given up. A queued attempt,
+// and one that was told of the rejection, serve as the other attempt. A token
+// that is installed, or brought by an earlier attempt, ends the flight, as do
+// a lost timer in kWaiting and a fork().
 class RefreshMachine {
  public:
   // Requires: Validate(policy).ok(). The seed drives the jitter, nothing else.
   RefreshMachine(const RefreshPolicy& policy, uint64_t seed);
 
-  // ---- Events ----
+  // ---- Inputs ----
 
   enum class ReadAnswer {
     kServe,  // Return the published token (after carrying out the decisions).
@@ -172,7 +189,7 @@ class RefreshMachine {
   // is held and for waits that are in effect.
   void OnFork(std::optional<uint64_t> seed = std::nullopt);
 
-  // ---- What is known between events ----
+  // ---- What is known between inputs ----
 
   // The first moment at which a read must call OnRead again. Until then the
   // published token may be returned. The wall part needs no timer if each read
@@ -217,7 +234,7 @@ class RefreshMachine {
   // Whether a refresh is between two attempts, so that only OnWake continues
   // it.
   bool waiting() const { return phase_ == Phase::kWaiting; }
-  int failures() const { return failures_; }
+  int failures() const { return schedule_.failures(); }
   const absl::Status& last_cause() const { return last_cause_; }
   bool exhausted(const Instant& now) const;
   bool fatal(const Instant& now) const {
@@ -245,10 +262,7 @@ class RefreshMachine {
 
   bool Usable(const Instant& now) const { return held_ && life_.Usable(now); }
   bool Degraded(const Instant& now) const;
-  absl::Duration Backoff(int failures, absl::Duration max);
   absl::Duration RowBackoff(int attempts);
-  void DrawWaits();
-  absl::Duration Cooldown(const Instant& now) const;
   BootTime call_again_at() const;
 
   void Begin(const Instant& now);
@@ -265,7 +279,7 @@ class RefreshMachine {
                   Decisions& out);
   void AbandonRunning(Decisions& out);
   bool TakeCall(AttemptId id, Call& call, bool& current);
-  void Wait(const Instant& now, Decisions& out);
+  void EnterBackoff(const Instant& now, Decisions& out);
   void FailAttempt(const Instant& now, const Failure& failure, Decisions& out);
   void FailRejectedAttempt(const Instant& now, const Failure& failure,
                            Decisions& out);
@@ -293,8 +307,6 @@ class RefreshMachine {
   bool degraded_published_ = false;
   bool let_go_ = false;  // Whether `Decisions::let_go` was set for the token.
   TokenLifetime life_;
-  int failures_before_ = 0;  // `failures_` before the last publication.
-  int excused_before_ = 0;   // `excused_` before the last publication.
   Generation rejected_;
 
   // The flight.
@@ -324,26 +336,12 @@ class RefreshMachine {
   bool by_rejection_ = false;
   bool rejected_waits_ = false;
   Generation told_;
-  // The failure of the row's last attempt (OK if it did not fail), and the end
-  // of the wait that the server asked for with it.
+  // The failure of the row's last attempt; OK if it did not fail.
   absl::Status rejection_cause_;
-  BootTime rejection_retry_after_ = BootTime::InfinitePast();
 
   // Failures, and when the next attempt may start.
-  int failures_ = 0;
-  // How many of `failures_` do not count towards exhaustion, because the server
-  // asked for a shorter wait than the computed one.
-  int excused_ = 0;
+  RetrySchedule schedule_;
   absl::Status last_cause_;
-  BootTime last_start_ = BootTime::InfinitePast();
-  BootTime start_before_ = BootTime::InfinitePast();
-  BootTime last_end_ = BootTime::InfinitePast();
-  BootTime backoff_until_ = BootTime::InfinitePast();
-  // The time between the starts of the last attempt and of a probe.
-  absl::Duration probe_wait_;
-  std::optional<BootTime> retry_after_until_;
-  BootTime cooldown_until_ = BootTime::InfinitePast();
-  bool interval_exempt_ = false;
   // After the executor lost an attempt, no timer submits another before this
   // time, so that timer and refusal do not form a busy loop. Reads may submit
   // one.

@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// RetrySchedule: when the next attempt may start, given those before it.
+
+#ifndef REFRESHABLE_MACHINE_RETRY_SCHEDULE_H_
+#define REFRESHABLE_MACHINE_RETRY_SCHEDULE_H_
+
+#include <optional>
+
+#include "absl/time/time.h"
+#include "refreshable/executors/clock.h"
+#include "refreshable/machine/jitter.h"
+#include "refreshable/policy.h"
+
+namespace refreshable {
+namespace internal {
+
+// Returns the wait after `failures` failures in a row:
+// min(initial_backoff * multiplier^(failures-1), max), varied by the jitter.
+// Draws one number.
+absl::Duration Backoff(const RefreshPolicy& policy, int failures,
+                       absl::Duration max, Jitter& jitter);
+
+// The failures in a row, and the waits that follow from them and from the
+// policy: the minimum interval between attempts, the backoff, a Retry-After,
+// the probe interval once the failures are too many, and the cooldown of
+// background attempts.
+//
+// A value that knows no clock, no thread and no token; moments are passed in.
+// The policy is the same in all calls.
+class RetrySchedule {
+ public:
+  explicit RetrySchedule(const RefreshPolicy& policy)
+      : probe_wait_(policy.retry.probe_interval) {}
+
+  // ---- Inputs ----
+
+  // An attempt starts.
+  void OnStart(BootTime now);
+
+  // The attempt that was last to start has failed, and the failure counts.
+  // `retry_after` is the wait that the server asked for, if it did.
+  void OnFailure(const RefreshPolicy& policy, BootTime now,
+                 std::optional<absl::Duration> retry_after, Jitter& jitter);
+
+  // An attempt that a rejection asked for has failed, so the failure does not
+  // count. Returns how long the server's wish delays all attempts, if it does.
+  std::optional<absl::Duration> OnRejectionFailure(
+      const RefreshPolicy& policy, BootTime now,
+      std::optional<absl::Duration> retry_after, Jitter& jitter);
+
+  // Begins the cooldown after a failed background attempt. The token that is
+  // held remains usable for `usable_for`.
+  void BeginCooldown(const RefreshPolicy& policy, BootTime now,
+                     absl::Duration usable_for);
+
+  // The source has returned a token, so earlier failures no longer count.
+  void OnAnswer();
+
+  // A token is about to be published. Called before OnAnswer: if the token is
+  // invalidated while it is young, the present failures count again.
+  void OnPublish();
+
+  // A token was installed.
+  void OnInstall() { interval_exempt_ = true; }
+
+  // The token was invalidated. If it was young, that counts as a failure. If
+  // `kept`, an attempt that is already running replaces it, so the next attempt
+  // is not exempt from the minimum interval.
+  void OnInvalidate(const RefreshPolicy& policy, bool young, bool kept,
+                    Jitter& jitter);
+
+  // Forgets the failures and the waits after them.
+  void OnReset();
+
+  // This process is the child of a fork(). `running`: the attempt that was last
+  // to start is running, and belongs to the parent.
+  void OnFork(bool running);
+
+  // Draws the waits in effect anew.
+  void DrawAgain(const RefreshPolicy& policy, Jitter& jitter);
+
+  // ---- What is known between inputs ----
+
+  // The number of failures in a row.
+  int failures() const { return failures_; }
+
+  // Whether so many failures count that, without a usable token, attempts
+  // become probes or end for good.
+  bool Exhausted(const RefreshPolicy& policy) const {
+    return failures_ - excused_ >= policy.retry.max_consecutive_failures;
+  }
+
+  // When the next attempt may start; the infinite future if never. `usable` is
+  // whether a usable token is held.
+  BootTime NextStart(const RefreshPolicy& policy, bool usable) const;
+
+  // Whether a server's wish with an uncounted failure delays attempts.
+  bool DelayedByRejection(BootTime now) const {
+    return now < rejection_retry_after_;
+  }
+
+  // When the next background attempt may start while the token is usable,
+  // provided that NextStart permits it.
+  BootTime cooldown_until() const { return cooldown_until_; }
+
+  // When the last attempt of any kind started.
+  BootTime last_start() const { return last_start_; }
+
+ private:
+  void DrawWaits(const RefreshPolicy& policy, Jitter& jitter);
+
+  int failures_ = 0;
+  // How many of `failures_` do not count towards exhaustion, because the server
+  // asked for a shorter wait than the computed one.
+  int excused_ = 0;
+  // Both before the last publication.
+  int failures_before_ = 0;
+  int excused_before_ = 0;
+
+  BootTime last_start_ = BootTime::InfinitePast();
+  BootTime start_before_ = BootTime::InfinitePast();  // Before `last_start_`.
+  BootTime last_end_ = BootTime::InfinitePast();
+  BootTime backoff_until_ = BootTime::InfinitePast();
+  // The time between the starts of the last attempt and of a probe.
+  absl::Duration probe_wait_;
+  std::optional<BootTime> retry_after_until_;
+  // The end of the wait that the server asked for with an uncounted failure.
+  BootTime rejection_retry_after_ = BootTime::InfinitePast();
+  BootTime cooldown_until_ = BootTime::InfinitePast();
+  // Whether the minimum interval does not apply to the next attempt.
+  bool interval_exempt_ = false;
+};
+
+}  // namespace internal
+}  // namespace refreshable
+
+#endif  // REFRESHABLE_MACHINE_RETRY_SCHEDULE_H_
