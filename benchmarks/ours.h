@@ -78,7 +78,8 @@ class IdleExecutor final : public refreshable::Executor {
   std::vector<Task> tasks_;
 };
 
-// Measures `Get`, with an executor of its own or a shared one.
+// A Refreshable whose `Get` is measured. It makes an executor of its own unless
+// one is passed in.
 template <typename ExecutorType>
 class RefreshableRead {
  public:

@@ -70,8 +70,8 @@ struct Subject {
   std::vector<double> ns[3];
 };
 
-// Returns what a thread that reads repeatedly keeps in a register: the pattern,
-// or the reader that it provides.
+// Returns the object whose `Read` the loop calls: the pattern's `reader()` if
+// it has one, otherwise the pattern itself.
 template <typename Pattern>
 auto ReaderOf(Pattern& pattern, int) -> decltype(pattern.reader()) {
   return pattern.reader();

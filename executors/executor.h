@@ -29,8 +29,8 @@ enum class TimerId : uint64_t {
 // Implementations must be thread-safe: every method may be called from any
 // thread, from inside a task, and concurrently. No method may destroy or run a
 // task while it holds a lock that any other method of the executor takes: a
-// task's destructor may call back into the executor. `Run`, `RunAfter` and
-// `Cancel` must not throw.
+// task's destructor may call back into the executor. `Run`, `RunBlocking`,
+// `RunAfter` and `Cancel` must not throw.
 //
 // Ownership: the executor owns a task from the moment it accepts it until the
 // task has run or has been destroyed. A task that is accepted either runs

@@ -90,8 +90,8 @@ class ThreadExecutor final : public Executor {
 
   static constexpr int kMaxThreads = 10000;
 
-  // Returns INVALID_ARGUMENT if an option is out of range, RESOURCE_EXHAUSTED
-  // if the system refuses the first threads.
+  // Returns INVALID_ARGUMENT if an option is out of range, or
+  // RESOURCE_EXHAUSTED if the system refuses the first threads.
   static absl::StatusOr<std::unique_ptr<ThreadExecutor>> Create(
       const Options& options);
 

@@ -37,9 +37,8 @@ struct Snapshot {
   Generation same_since;
 };
 
-// The check time with which every read asks the machine: only the infinite past
-// is earlier.
-constexpr int64_t kNeverWithoutAsking = std::numeric_limits<int64_t>::min() + 1;
+// The check time with which every read asks the machine: no time is earlier.
+constexpr int64_t kNeverWithoutAsking = std::numeric_limits<int64_t>::min();
 
 // A node with the time from which its reads must ask the machine; see
 // `SnapshotCell`.

@@ -49,7 +49,8 @@ struct SubjectName {
 // that has ended.) The environment variable REFRESHABLE_TIMEOUT_SECONDS sets
 // another timeout. `what` completes the sentence "... waited in vain for".
 
-// Gives up at once.
+// Does not wait: prints that the test waited in vain for `what`, and ends the
+// program.
 [[noreturn]] void GiveUp(absl::string_view what);
 // Blocks until `n` is notified.
 void AwaitOrGiveUp(const absl::Notification& n, absl::string_view what);

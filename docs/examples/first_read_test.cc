@@ -21,10 +21,11 @@ using refreshable::Expiry;
 using refreshable::Lease;
 using refreshable::Refreshable;
 
-// Yours: asks the token endpoint, metadata server or vault. May block.
+// You write this: it asks the token endpoint, metadata server or vault, and may
+// block.
 absl::StatusOr<Credential<std::string>> AskTokenEndpoint();
 
-// Yours: makes one call of the API and returns the HTTP status.
+// You write this: it makes one call of the API and returns the HTTP status.
 int CallApi(const std::string& token);
 
 // Create one and keep it as long as the program calls the API: each client

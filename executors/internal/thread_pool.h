@@ -105,7 +105,8 @@ class ThreadPool final : public std::enable_shared_from_this<ThreadPool> {
   };
   using Threads = std::list<Thread>;
 
-  // The tasks of one kind and their threads. Guarded by `mu_`.
+  // The queue and the threads of one kind of task (`Run` or `RunBlocking`).
+  // Each Lane is guarded by `mu_`.
   struct Lane {
     Lane(int p, int m, int k) : prompt(p), max(m), kept(k) { idle.reserve(m); }
 

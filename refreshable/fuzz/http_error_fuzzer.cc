@@ -76,7 +76,8 @@ std::optional<absl::CivilSecond> ReadFixdate(const std::string& text) {
   return civil;
 }
 
-// Checks that a date is read back from each of the three formats.
+// Parses `text`. If it is a date, checks that printing it in each of the three
+// HTTP formats and parsing it again gives the same time.
 void CheckDate(absl::string_view text, absl::Time now) {
   const std::optional<absl::Time> time = ParseHttpDate(text, now);
   if (const auto civil = ReadFixdate(std::string(text))) {

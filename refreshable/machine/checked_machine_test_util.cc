@@ -1076,8 +1076,9 @@ std::string CheckedMachine::ApplyOne(const MachineInput& input, Step& step) {
   return broken;
 }
 
-// An input after the moment of a timer must have the effect that the timer
-// would have had, and then its own: it must equal a wake followed by the input.
+// Performs `input` while a timer is due but has not run. Checks that the effect
+// is that of the timer's wake followed by `input`. Returns what differs; empty
+// if nothing does.
 std::string CheckedMachine::ApplyLate(const MachineInput& input) {
   CheckedMachine late(*this);
   Step whole, wake, rest;

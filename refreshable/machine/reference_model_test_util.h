@@ -39,7 +39,7 @@ struct ModelPolicy {
 
   // B1: the wait after the n-th failure in a row.
   Ms Wait(int n) const { return Wait(n, max_backoff); }
-  // A13: the wait after the n-th attempt of a row.
+  // A13: the wait after the n-th attempt that rejections have started in a row.
   Ms RowWait(int n) const { return Wait(n, max_rejection_backoff); }
 
   RefreshPolicy policy;

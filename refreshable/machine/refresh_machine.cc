@@ -62,7 +62,8 @@ RefreshMachine::ReadAnswer RefreshMachine::OnRead(const Instant& now,
   }
   NoteChanges(now, out);
   const int budget = request.max_retries.value_or(policy_.retry.max_retries);
-  BootTime due = BootTime::InfinitePast();  // Of the next attempt.
+  // When the next attempt is due.
+  BootTime due = BootTime::InfinitePast();
   bool spent = false;
   if (phase_ == Phase::kIdle) {
     due = next_start(now);
@@ -82,7 +83,7 @@ RefreshMachine::ReadAnswer RefreshMachine::OnRead(const Instant& now,
   if (phase_ == Phase::kIdle) {
     StartFlight(now, /*foreground=*/true, budget, out);
   } else {
-    foreground_ = true;  // Promoted, perhaps.
+    foreground_ = true;
     budget_ = std::max(budget_, budget);
   }
   return ReadAnswer::kWait;

@@ -102,8 +102,8 @@ void RetrySchedule::OnPublish() {
 }
 
 void RetrySchedule::OnInvalidate(const RefreshPolicy& policy, bool young,
-                                 bool kept, Jitter& jitter) {
-  interval_exempt_ = !kept;
+                                 bool attempt_kept, Jitter& jitter) {
+  interval_exempt_ = !attempt_kept;
   if (!young) return;
   failures_ += failures_before_ + 1;
   excused_ += excused_before_;

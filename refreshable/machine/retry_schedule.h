@@ -54,20 +54,21 @@ class RetrySchedule {
   void BeginCooldown(const RefreshPolicy& policy, BootTime now,
                      absl::Duration usable_for);
 
-  // The source has returned a token, so earlier failures no longer count.
-  void OnAnswer();
-
   // A token is about to be published. Called before OnAnswer: if the token is
   // invalidated while it is young, the present failures count again.
   void OnPublish();
+
+  // A token has come, from the source or by Install: earlier failures no longer
+  // count.
+  void OnAnswer();
 
   // A token was installed.
   void OnInstall() { interval_exempt_ = true; }
 
   // The token was invalidated. If it was young, that counts as a failure. If
-  // `kept`, an attempt that is already running replaces it, so the next attempt
-  // is not exempt from the minimum interval.
-  void OnInvalidate(const RefreshPolicy& policy, bool young, bool kept,
+  // `attempt_kept`, an attempt that is already running replaces it, so the next
+  // attempt is not exempt from the minimum interval.
+  void OnInvalidate(const RefreshPolicy& policy, bool young, bool attempt_kept,
                     Jitter& jitter);
 
   // Forgets the failures and the waits after them.
@@ -85,8 +86,8 @@ class RetrySchedule {
   // The number of failures in a row.
   int failures() const { return failures_; }
 
-  // Whether so many failures count that, without a usable token, attempts
-  // become probes or end for good.
+  // Whether `max_consecutive_failures` is reached, apart from excused failures.
+  // Without a usable token, attempts then become probes or end for good.
   bool Exhausted(const RefreshPolicy& policy) const {
     return failures_ - excused_ >= policy.retry.max_consecutive_failures;
   }
@@ -95,7 +96,8 @@ class RetrySchedule {
   // whether a usable token is held.
   BootTime NextStart(const RefreshPolicy& policy, bool usable) const;
 
-  // Whether a server's wish with an uncounted failure delays attempts.
+  // Whether the Retry-After of an attempt that a rejection asked for still
+  // delays attempts.
   bool DelayedByRejection(BootTime now) const {
     return now < rejection_retry_after_;
   }
@@ -114,7 +116,7 @@ class RetrySchedule {
   // How many of `failures_` do not count towards exhaustion, because the server
   // asked for a shorter wait than the computed one.
   int excused_ = 0;
-  // Both before the last publication.
+  // `failures_` and `excused_` as they were before the last publication.
   int failures_before_ = 0;
   int excused_before_ = 0;
 
@@ -122,7 +124,7 @@ class RetrySchedule {
   BootTime start_before_ = BootTime::InfinitePast();  // Before `last_start_`.
   BootTime last_end_ = BootTime::InfinitePast();
   BootTime backoff_until_ = BootTime::InfinitePast();
-  // The time between the starts of the last attempt and of a probe.
+  // How long after the start of the last attempt a probe may start.
   absl::Duration probe_wait_;
   std::optional<BootTime> retry_after_until_;
   // The end of the wait that the server asked for with an uncounted failure.

@@ -15,10 +15,10 @@
 namespace refreshable {
 namespace internal {
 
-// In this order, each on both clocks: the token becomes stale, it stops being
-// usable, and it expires; it ends when it can never be served again, even after
-// a failure. Beside these, a token is *young* for some time after it came from
-// a source.
+// A token becomes stale, stops being usable, and expires, in this order. It
+// *ends* `max_stale_on_error` after it expires or, without that, when it stops
+// being usable. Each of these moments is on both clocks. A token is *young* for
+// some time after it came from a source.
 //
 // A value that knows no clock and no thread; moments are passed in. The default
 // value is the lifetime of a token that never becomes stale and is not young.
@@ -37,7 +37,7 @@ class TokenLifetime {
   }
   // The token did not come from a source: no attempt brought it.
   void SetInstalled() { young_until_ = BootTime::InfinitePast(); }
-  // Draws anew how much earlier than the policy says the token becomes stale.
+  // Draws the jitter of `stale_at` anew.
   void DrawAgain(Jitter& jitter);
 
   bool Stale(const Instant& now) const { return stale_at_.Reached(now); }

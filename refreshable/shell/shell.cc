@@ -58,11 +58,9 @@ Shell::Shell(ShellConfig config)
       default_retries_(config.policy.retry.max_retries),
       seeded_by_caller_(config.seed.has_value()),
       machine_(config.policy, seeded_by_caller_ ? *config.seed : DrawSeed()),
-      cell_(clock().CoarseWall()) {
-  Register();
-}
+      cell_(clock().CoarseWall()) {}
 
-Shell::~Shell() { Unregister(); }
+Shell::~Shell() = default;
 
 // ---- Other calls ----
 
@@ -76,8 +74,7 @@ bool Shell::Invalidate(Generation generation) noexcept {
 
 absl::StatusOr<Generation> Shell::InstallToken(
     const Expiry& expiry, std::shared_ptr<const void> token) noexcept {
-  absl::StatusOr<Generation> installed =
-      absl::InvalidArgumentError("Install: the credential has expired already");
+  std::optional<Generation> installed;
   const bool open = AskMachine(
       [&](RefreshMachine& machine, const Instant& now, Decisions& out) {
         if (machine.OnInstall(now, expiry, out)) {
@@ -86,7 +83,9 @@ absl::StatusOr<Generation> Shell::InstallToken(
       },
       std::move(token));
   if (!open) return Destroyed();
-  return installed;
+  if (installed.has_value()) return *installed;
+  return absl::InvalidArgumentError(
+      "Install: the credential has expired already");
 }
 
 void Shell::Reset() noexcept {

@@ -50,25 +50,26 @@ using executors_internal::ForkMutexLock;
 using AsyncRead = absl::AnyInvocable<void(absl::StatusOr<HazardHolder>)>;
 
 struct ShellConfig {
-  Executor* executor = nullptr;
+  Executor* executor = nullptr;  // Not null.
   RefreshPolicy policy;
   // Seeds the jitter. If unset, a random seed is drawn, and another one in the
   // child of a fork().
   std::optional<uint64_t> seed;
-  std::shared_ptr<Observer> observer;
-  std::function<FailureClass(const absl::Status&)> classify;
+  std::shared_ptr<Observer> observer;                         // May be null.
+  std::function<FailureClass(const absl::Status&)> classify;  // Not null.
   // Called after each publication; may be null.
   std::function<void(HazardHolder)> on_published;
   bool show_exception_text = false;
 };
 
-// Owns the machine, the waiters, the timer and the running calls. Always owned
-// by shared_ptr. Queued tasks, running calls and callers of a method each hold
-// one, because code that the method runs may destroy the Refreshable.
+// Owns the machine, the tokens, the waiters, the timer and the running calls.
+// Always owned by shared_ptr. Each queued task, running call and call of a
+// method holds a reference, because user code may destroy the Refreshable
+// meanwhile.
 //
-// One mutex guards all state. Each event is one critical section: ask the
-// machine, apply its decisions to what the lock guards (the published token
-// among it), and collect in `Effects` what must happen outside the lock: calls
+// One mutex guards all state. Each input is one critical section: ask the
+// machine, apply its decisions to what the lock guards (including the published
+// token), and collect in `Effects` what must happen outside the lock: calls
 // of the executor, of observers and callbacks, and the destruction of tokens.
 //
 // A method that takes the lock, or that sets a flag and resets it later, is
@@ -102,7 +103,9 @@ class Shell : public std::enable_shared_from_this<Shell>, protected ForkAware {
   const Clock& clock() const { return executor()->clock(); }
   Instant Now() const { return clock().Now(); }
 
-  // Ends everything (clause E1). The executor is not used after this returns.
+  // Ends everything (clause E1) but the source, which `TypedShell::Close`
+  // drops, perhaps by a task of the executor. Otherwise the executor is not
+  // used after this returns.
   void Close() noexcept;
 
  protected:
@@ -248,10 +251,11 @@ class Shell : public std::enable_shared_from_this<Shell>, protected ForkAware {
   const bool seeded_by_caller_;
 
   RefreshMachine machine_ ABSL_GUARDED_BY(mutex_);
-  // What reads go through, what it holds, and the withdrawn token that has not
-  // been replaced since.
+  // What reads go through. Changed under the lock only.
   SnapshotCell cell_;
+  // What the cell contains.
   Snapshot current_ ABSL_GUARDED_BY(mutex_);
+  // The token that was withdrawn last, unless it has been replaced since.
   Snapshot rejected_ ABSL_GUARDED_BY(mutex_);
   bool closed_ ABSL_GUARDED_BY(mutex_) = false;
   bool forked_ ABSL_GUARDED_BY(mutex_) = false;
@@ -261,7 +265,8 @@ class Shell : public std::enable_shared_from_this<Shell>, protected ForkAware {
   // attempt that they may run themselves.
   Waiters waiters_ ABSL_GUARDED_BY(mutex_);
   uint64_t last_waiter_ ABSL_GUARDED_BY(mutex_) = 0;
-  // Async reads by deadline, until they are dispatched.
+  // The deadline and the id of each async read that has a deadline and has not
+  // been dispatched.
   std::set<std::pair<BootTime, uint64_t>> deadlines_ ABSL_GUARDED_BY(mutex_);
   // Async reads whose callback the executor refused inside their own call.
   std::vector<uint64_t> parked_ ABSL_GUARDED_BY(mutex_);

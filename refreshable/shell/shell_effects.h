@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What shell.cc and shell_reads.cc share.
+// What the Shell's source files share.
 
 #ifndef REFRESHABLE_SHELL_SHELL_EFFECTS_H_
 #define REFRESHABLE_SHELL_SHELL_EFFECTS_H_
 
 #include <algorithm>
+#include <cstdint>
 #include <memory>
 #include <thread>
 #include <utility>
@@ -42,11 +43,11 @@ inline absl::Status DeadlineExceeded() {
 // CarryOut does it.
 struct Shell::Effects {
   AttemptId submit = AttemptId::kNone;
+  bool timer_lost = false;  // The timer was just lost; do not retry at once.
   absl::AnyInvocable<void()> hook;
   std::vector<uint64_t> wake;
   std::vector<uint64_t> deliver;  // Reads whose callback the executor refused.
   std::vector<Garbage> garbage;
-  bool timer_lost = false;  // The timer was just lost; do not retry at once.
 };
 
 inline void AddThisThread(std::vector<std::thread::id>& threads) {
@@ -66,7 +67,9 @@ inline void RemoveThisThread(std::vector<std::thread::id>& threads) {
 }
 
 // Holds the lock while it exists. In the child of a fork(), the first of these
-// forgets what belongs to the parent's threads.
+// forgets what belongs to the parent's threads. Code that runs after one of
+// these in the same call, or in a task, timer or call of the source that was
+// started after it, takes the lock alone.
 class ABSL_SCOPED_LOCKABLE Shell::Section {
  public:
   explicit Section(Shell* shell) ABSL_EXCLUSIVE_LOCK_FUNCTION(shell->mutex_)

@@ -202,7 +202,7 @@ std::optional<absl::Status> Shell::Block(const Wait& wait) noexcept {
       RunAttempt(claimed);
       continue;
     }
-    // No timer will: see to it that the attempt ends in time.
+    // There is no timer, so this thread ends an attempt that takes too long.
     if (woken_by_none) {
       OnInput([&](const Instant& now, Effects& effects)
                   ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
@@ -376,7 +376,8 @@ bool Shell::WakeWaiters(const std::vector<uint64_t>& ids) {
         threads = true;
       }
     }
-    // Not those of this very thread: it would be refused without end.
+    // Skip reads whose GetAsync is still running on this thread: delivering
+    // them here would be refused again, forever.
     const auto others = std::partition(
         parked_.begin(), parked_.end(),
         [&](uint64_t id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
@@ -392,7 +393,7 @@ bool Shell::WakeWaiters(const std::vector<uint64_t>& ids) {
   return had_deadlines;
 }
 
-// Has a settled async read delivered by the executor.
+// Gives the executor a task that delivers a settled async read.
 void Shell::Dispatch(uint64_t id) {
   UseExecutor([&] { executor()->Run(DeliverTask(shared_from_this(), id)); });
 }

@@ -32,12 +32,12 @@ using Garbage = std::shared_ptr<const void>;
 // It is recognized by `is_nothing` and not by its address, because each copy of
 // the library has its own.
 inline const HazardNode* Nothing() {
-  static const TimedNode* const nothing = new TimedNode(/*is_nothing=*/true);
+  static const TimedNode* const nothing = new TimedNode(/*nothing=*/true);
   return nothing;
 }
 // Created before main: if it were created at first use, the child of a
 // concurrent fork() could wait for that initialization forever.
-inline const HazardNode* const nothing_is_made_early = Nothing();
+inline const HazardNode* const kNothingMadeEarly = Nothing();
 
 inline bool IsNothing(const HazardNode* node) {
   return static_cast<const TimedNode*>(node)->is_nothing;
@@ -46,9 +46,9 @@ inline bool IsNothing(const HazardNode* node) {
 // Holds the snapshot that reads return, and the wall time from which a read
 // must ask the machine instead.
 //
-// Load may be called on any thread; all other methods, by one thread at a time.
-// No Load may overlap with destruction. It has cache lines of its own, because
-// its neighbours are written to while other threads read.
+// `Load` and `TryLoad` may be called on any thread; the other methods, by one
+// thread at a time. None may overlap with destruction. A cell fills whole cache
+// lines, because its neighbours are written to while other threads read.
 class alignas(64) SnapshotCell {
  public:
   // `clock` is the coarse form of the clock that the times given to `Load` and
@@ -95,9 +95,9 @@ class alignas(64) SnapshotCell {
     return hold;
   }
 
-  // Fast path of Load. May fail spuriously (null node). Makes no call with the
-  // machine's clock, one call with any other. The caller must construct a
-  // HazardHolder from the result.
+  // Fast path of Load. May fail spuriously (null node). With the machine's
+  // clock, its only call is time(2); with any other, it makes one call of this
+  // class. The caller must construct a HazardHolder from the result.
   ABSL_ATTRIBUTE_ALWAYS_INLINE HazardRawHolder TryLoad() const {
     if (ABSL_PREDICT_FALSE(!HazardDomain::AtHand(domain_if_system_))) {
       return TryLoadByOtherClock();
@@ -130,10 +130,9 @@ class alignas(64) SnapshotCell {
   void SetCheckAt(const HazardNode* node, absl::Time check_at) const {
     const auto* const timed = static_cast<const TimedNode*>(node);
     // A read checks only one of the two; each is sufficient.
-    const int64_t nanos = FloorToUnixNanos(check_at);
     timed->check_ticks.store(clock_.TicksBefore(check_at),
                              std::memory_order_relaxed);
-    timed->check_nanos.store(nanos > kAskAlways ? nanos : kAskAlways,
+    timed->check_nanos.store(FloorToUnixNanos(check_at),
                              std::memory_order_relaxed);
   }
 
@@ -161,8 +160,6 @@ class alignas(64) SnapshotCell {
     return !BelowRelaxed(ticks,
                          static_cast<const TimedNode*>(node)->check_ticks);
   }
-
-  static constexpr int64_t kAskAlways = kNeverWithoutAsking;
 
   HazardCell cell_{Nothing()};
   const CoarseWallClock clock_;

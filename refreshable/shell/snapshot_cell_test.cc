@@ -8,6 +8,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <thread>
 #include <type_traits>
 #include <utility>
 
@@ -83,6 +84,34 @@ TEST(SnapshotCellTest, R4InfinitePastMeansThatReadsAlwaysAsk) {
   cell.SetCheckAt(absl::InfinitePast());
   EXPECT_FALSE(Holds(cell.Load()));
   EXPECT_TRUE(Holds(cell.Take()));
+}
+
+// A reader that had to ask would wait for the publisher's lock.
+TEST(SnapshotCellTest, R1NoReadAsksWhileATokenIsReplaced) {
+  std::atomic<int64_t> now{0};
+  Cell cell(CoarseWallClock::Exact(&now));
+  static_cast<void>(cell.Publish(Make("a", 1), At(1000)));
+  std::atomic<bool> stop{false};
+  int asked = 0;
+  std::thread reader([&] {
+    while (!stop) asked += Holds(cell.Load()) ? 0 : 1;
+  });
+  for (uint64_t generation = 2; generation < 3000; ++generation) {
+    static_cast<void>(cell.Publish(Make("a", generation), At(1000)));
+  }
+  stop = true;
+  reader.join();
+  EXPECT_EQ(asked, 0);
+}
+
+TEST(SnapshotCellTest, R3NothingIsHandedOutInTheInfinitePast) {
+  std::atomic<int64_t> now{std::numeric_limits<int64_t>::min()};
+  Cell cell(CoarseWallClock::Exact(&now));
+  EXPECT_FALSE(Holds(cell.Load()));
+  EXPECT_FALSE(Holds(cell.Load(absl::InfinitePast())));
+  static_cast<void>(cell.Publish(Make("a", 1), absl::InfinitePast()));
+  EXPECT_FALSE(Holds(cell.Load()));
+  EXPECT_FALSE(Holds(cell.Load(absl::InfinitePast())));
 }
 
 TEST(SnapshotCellTest, R5InfiniteTimeToAskNeverComes) {

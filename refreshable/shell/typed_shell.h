@@ -27,8 +27,8 @@
 namespace refreshable {
 namespace internal {
 
-// Holds the tokens and, until it is closed, the source. Everything else is the
-// Shell's.
+// Knows the type of the tokens, which the Shell holds without it. Has the
+// comparison of tokens and, until it is closed, the source.
 template <typename Token>
 class TypedShell final : public Shell {
  public:
@@ -47,7 +47,11 @@ class TypedShell final : public Shell {
         same_token_ = [](const Token& a, const Token& b) { return a == b; };
       }
     }
+    // Here and not in the Shell's constructor, after which this object's
+    // virtual table changes while another thread may fork.
+    Register();
   }
+  ~TypedShell() override { Unregister(); }
 
   // Ends everything and drops the source. Calls that have not answered own this
   // object, but not the source.
@@ -169,7 +173,7 @@ class TypedShell final : public Shell {
     try {
       if (same_token_(*static_cast<const Token*>(last.token.get()), token))
         return last.generation;
-    } catch (...) {  // Unknown, and so not the same.
+    } catch (...) {  // A token that cannot be compared counts as new.
     }
 #else
     if (same_token_(*static_cast<const Token*>(last.token.get()), token))

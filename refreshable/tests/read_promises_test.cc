@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Clauses R9 to R12, and T2.
+// Tests of the clauses R9 to R12 and T2.
 
 #include <atomic>
 #include <cstdint>

@@ -78,8 +78,8 @@ TEST_F(RejectedReadTest, A7ALaterTokenIsReturnedAtOnce) {
   EXPECT_EQ(source_.call_count(), 1u);
 }
 
-// Such a read is an ordinary read, even if that generation is published
-// meanwhile.
+// A read that rejects a generation that is not published yet is an ordinary
+// read, even if that generation is published while it waits.
 TEST_F(RejectedReadTest, A7AGenerationThatComesLaterWasNotRejected) {
   AdvanceTo(absl::Seconds(80));
   token_->GetAsync(Rejecting(2), Note());

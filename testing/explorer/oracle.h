@@ -127,7 +127,7 @@ class Oracle final : public refreshable::Observer {
   int Count(refreshable::EventKind kind) const;
   bool fatal() const { return Exhausted() && Fatal(); }
 
-  // Appends all state of this object on which future behaviour depends.
+  // Appends all of this oracle's state on which its later checks depend.
   void AppendTo(std::string& fingerprint) const;
 
  private:

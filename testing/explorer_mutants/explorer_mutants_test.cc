@@ -58,8 +58,8 @@ std::string CamelCase(absl::string_view name) {
 
 class PlantedFaultsTest : public testing::Test {
  protected:
-  // There is only one thread. Deadlock detection would take a fifth of the
-  // time.
+  // Turns off Abseil's deadlock detection: with one thread it can find nothing,
+  // and it would take a fifth of the running time.
   static void SetUpTestSuite() {
     absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
   }

@@ -49,7 +49,8 @@ class CountedSource final : public refreshable::TokenSource<std::string> {
 
   // Returns the number of calls that failed with a message containing `words`.
   int64_t failures(absl::string_view words) const;
-  // Waits until there are `count` such calls. Returns false after `timeout`.
+  // Waits until `failures(words)` is at least `count`. Returns false if
+  // `timeout` passes first.
   bool AwaitFailures(absl::string_view words, int64_t count,
                      absl::Duration timeout) const;
   // Waits until all calls have ended. Returns false after `timeout`.

@@ -152,7 +152,7 @@ class NginxTest : public FaultsFixture {
       request.connected = words[3] != "-";
     } else {
       absl::StrAppend(&said_, line, "\n");
-      // nginx listens by the time it has chosen how to wait for events.
+      // nginx logs its event method only once it is listening.
       if (absl::StrContains(line, "event method")) listens_ = true;
       if (listens_ || absl::StrContains(line, "[emerg]")) started_ = true;
     }

@@ -4,6 +4,8 @@
 //
 //   bazel run //docs/examples:outage
 //
+// Copy `client.h`, `oauth_source.*` and `refreshable_client.h` for an SDK.
+//
 // With --token_url, keeps a token of a real OAuth 2.0 server valid instead.
 
 #include <csignal>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests that the two rivals behave as described, in virtual time.
+// Tests, in virtual time, that the two rivals behave as rivals.h says.
 
 #include "docs/examples/outage/rivals.h"
 

@@ -45,9 +45,9 @@ struct Play {
 
   // ---- The token endpoint ----
 
-  // How long it takes to answer, and whether a token counts as issued when it
-  // was requested or when the answer arrives.
+  // How long the endpoint takes to answer.
   absl::Duration answers_after;
+  // Whether a token's life begins with the request and not with the answer.
   bool issued_when_asked = false;
   // Between these moments it answers 503 or, if `retry_after` is not zero, 429
   // with that Retry-After.

@@ -215,8 +215,9 @@ TEST(ForkStressTest, E4TheChildHasATimerThoughTheParentIsArmingOne) {
   gate.Open();
 }
 
-// A thread of the child had the same id as a thread of the parent that was
-// inside an attempt, and its read failed as if it would wait for itself.
+// The bug: a thread of the child got the id of a parent's thread that was
+// inside an attempt. The child's read then failed, as if it waited for its own
+// attempt.
 TEST(ForkStressTest, E4AThreadOfTheChildIsNotTakenForOneOfTheParents) {
   const auto executor = MakeExecutor(1);
   Gate gate;

@@ -24,8 +24,8 @@ using refreshable::SystemClock;
 
 BootTime BootNow() { return SystemClock::Get().Now().boot; }
 
-// Of the attempts that started before a moment, returns how many may be seen
-// after it: the running one and those that may be abandoned.
+// Returns how many attempts may start before a moment and yet reach the source
+// only after it: the running one, and those that may be abandoned.
 int64_t AtTheEdge(const RefreshPolicy& policy) {
   return 1 + policy.max_abandoned_calls;
 }

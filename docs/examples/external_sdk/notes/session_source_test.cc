@@ -22,8 +22,9 @@ namespace notes {
 namespace {
 
 // [rig]
-// A login that issues a new session each time. Once told to fail, it answers
-// with an error that contains the request.
+// A login that issues a new session each time. While it is told to fail, it
+// answers 401 and repeats the authorization, a secret that no status may
+// contain.
 class FakeLogin : public Transport {
  public:
   absl::StatusOr<Response> Send(const std::string&, const std::string&,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What the outage prints: a line each second, and the table at the end.
+// What the outage example prints: a line each second, and the table at the end.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_OUTAGE_REPORT_REPORT_H_
 #define REFRESHABLE_DOCS_EXAMPLES_OUTAGE_REPORT_REPORT_H_
