@@ -46,8 +46,8 @@ class ThreadRig final : public ExecutorRig {
     options.workers = threads;
     options.blocking_threads = threads;
     options.shutdown_grace = absl::InfiniteDuration();
-    options.max_queued = 5000;
-    options.max_timers = 5000;
+    options.max_queued = 30000;
+    options.max_timers = 30000;
     executor_ = ThreadExecutor::Create(options).value();
   }
   ~ThreadRig() override { Destroy(); }
