@@ -34,7 +34,7 @@ using ::refreshable::TimerId;
 using ::testing::ElementsAre;
 using ::testing::UnorderedElementsAre;
 
-// Calls `f` in its destructor.
+// An object that calls a function when it is destroyed.
 class OnDestroy {
  public:
   explicit OnDestroy(std::function<void()> f) : f_(std::move(f)) {}
