@@ -17,7 +17,8 @@
 namespace refreshable {
 namespace {
 
-// A BootTime is a moment, not a duration, and converts to none.
+// A BootTime is a moment: it converts neither to a duration nor to an
+// absl::Time, and neither of these converts to it.
 static_assert(!std::is_convertible_v<BootTime, absl::Duration>);
 static_assert(!std::is_convertible_v<absl::Duration, BootTime>);
 static_assert(!std::is_constructible_v<absl::Duration, BootTime>);
