@@ -17,7 +17,8 @@
 namespace refreshable {
 namespace {
 
-// A moment is not a length, and neither becomes the other by itself.
+// A BootTime is a moment: it converts neither to a duration nor to an
+// absl::Time, and neither of these converts to it.
 static_assert(!std::is_convertible_v<BootTime, absl::Duration>);
 static_assert(!std::is_convertible_v<absl::Duration, BootTime>);
 static_assert(!std::is_constructible_v<absl::Duration, BootTime>);
@@ -65,9 +66,9 @@ TEST(ClockTest, BootTimePrintsTheTimeSinceTheOrigin) {
 }
 
 TEST(ClockTest, WallIsTheSystemsTime) {
-  // The wall time must lie between two readings of absl::Now(), which may
-  // differ from the system's clock because Abseil interpolates. No wall step is
-  // expected meanwhile.
+  // The wall time must lie between two readings of absl::Now(). These may
+  // differ from the system's clock, because Abseil interpolates. No step of the
+  // wall clock is expected during the test.
   const absl::Duration kSlack = absl::Seconds(1);
   const absl::Time before = absl::Now();
   const absl::Time wall = SystemClock::Get().Now().wall;
@@ -82,7 +83,7 @@ TEST(ClockTest, BootTimeNeverDecreasesAndMovesOn) {
   EXPECT_GT(first, BootTime());
   EXPECT_LT(first, BootTime::InfiniteFuture());
   BootTime last = first;
-  // Awaits the first change of a clock that moves by itself.
+  // The clock moves by itself, so the loop ends at its first change.
   while (last == first) {
     const BootTime now = clock.Now().boot;
     ASSERT_GE(now, last);
@@ -111,8 +112,8 @@ TEST(ClockTest, InstantsCompareByBothClocks) {
   EXPECT_TRUE(a != later_boot);
 }
 
-// The coarse clock may only be behind the system's clock, by at most two
-// seconds.
+// The coarse clock is never ahead of the system's clock, and at most two
+// seconds behind it.
 TEST(ClockTest, R6CoarseSystemTimeIsNeverCertainTooLate) {
   const CoarseWallClock clock = SystemClock::Get().CoarseWall();
   EXPECT_GE(clock.Ticks(), clock.TicksBefore(SystemClock::Get().Now().wall));

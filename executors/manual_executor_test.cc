@@ -25,7 +25,7 @@ using Kind = ManualExecutor::PendingStep::Kind;
 
 constexpr auto kNever = [] { return false; };
 
-// Calls a function when it is destroyed.
+// An object that calls a function when it is destroyed.
 class OnDestroy {
  public:
   explicit OnDestroy(std::function<void()> f) : f_(std::move(f)) {}
@@ -37,7 +37,7 @@ class OnDestroy {
   const std::function<void()> f_;
 };
 
-// An executor, and a log of what ran on it and when.
+// The fixture: an executor, and a log of what ran on it and when.
 class ManualExecutorTest : public ::testing::Test {
  protected:
   Executor::Task Log(std::string name) {
@@ -214,7 +214,7 @@ TEST_F(ManualExecutorTest, T1SuspendInsideATaskIsTheTimeTheTaskTakes) {
   executor_.RunAfter(absl::Seconds(1), Log("late"));
   executor_.RunAfter(absl::Seconds(4), Log("on time"));
   executor_.AdvanceBy(absl::Seconds(2));
-  // The advance ends at the time to which the task took it, not before.
+  // The task took the time to 3 s, so the advance ends there and not at 2 s.
   EXPECT_EQ(Elapsed(), absl::Seconds(3));
   executor_.AdvanceBy(absl::Seconds(1));
   EXPECT_THAT(log_, ElementsAre("late@3s", "on time@4s"));
@@ -398,7 +398,8 @@ TEST_F(ManualExecutorTest, T1InExecutorThreadInsideTasksOfTheOwner) {
 }
 
 TEST_F(ManualExecutorTest, T1OtherThreadsMayQueueAndCancel) {
-  // The threads overlap with each other and with the thread that drives.
+  // The threads queue and cancel at the same time as each other, and while this
+  // thread drives the executor.
   constexpr int kThreads = 4;
   constexpr int kTasks = 200;
   int ran = 0;

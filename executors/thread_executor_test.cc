@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests specific to ThreadExecutor; testing/executor_conformance.h has the
-// rest.
+// Tests of what is specific to ThreadExecutor. What every executor must do is
+// tested by testing/executor_conformance.h.
 
 #include "refreshable/executors/thread_executor.h"
 
@@ -55,7 +55,7 @@ std::unique_ptr<ThreadExecutor> WithWorkers(int workers,
   return ThreadExecutor::Create(options).value();
 }
 
-// Calls a function when it is destroyed.
+// An object that calls a function when it is destroyed.
 class OnDestroy {
  public:
   explicit OnDestroy(std::function<void()> f) : f_(std::move(f)) {}
@@ -175,7 +175,7 @@ TEST(ThreadExecutorTest, WorkersWorkAtTheSameTime) {
   const auto executor = WithWorkers(kWorkers);
   for (int i = 0; i < kWorkers; ++i) {
     executor->Run([&] {
-      // No task can return before the others are inside theirs.
+      // No task can return before all of them have started.
       if (all_inside->Block()) delete all_inside;
       done.DecrementCount();
     });
@@ -244,16 +244,19 @@ TEST(ThreadExecutorTest, R6TimerSeesSuspendAndIgnoresWallSteps) {
   const auto executor = ThreadExecutorTestPeer::Create(clock);
   absl::Notification fired;
   executor->RunAfter(absl::Hours(10), [&] { fired.Notify(); });
-  // After two readings, the second one must have begun after the step.
+  // When two more readings have ended, the second of them must have begun after
+  // the step of the wall clock.
   clock.Move(/*wall=*/absl::Hours(100), absl::ZeroDuration());
   clock.AwaitReadings(2);
   EXPECT_FALSE(fired.HasBeenNotified());
-  // The machine was suspended; no thread noticed that time passed.
+  // This looks as if the machine had been suspended: no thread noticed that
+  // time passed.
   clock.Move(/*wall=*/-absl::Hours(200), absl::Hours(10));
   fired.WaitForNotification();
 }
 
-// A real clock never gives two timers the same due time.
+// Only a clock that the test moves gives several timers the same due time. A
+// real clock never does so.
 TEST(ThreadExecutorTest, EqualDueTimesRunInTheOrderOfInsertion) {
   FakeClock clock;
   const auto executor = ThreadExecutorTestPeer::Create(clock);
@@ -281,8 +284,8 @@ TEST(ThreadExecutorTest, DriveUntilIsForOthers) {
 }
 
 TEST(ThreadExecutorTest, DestructorDropsWhatIsQueuedThenWaitsForWhatRuns) {
-  // The running tasks, one on a worker and one on the timer thread, end only
-  // when the queued ones have been destroyed.
+  // Two tasks run, one on a worker and one on the timer thread. Each ends only
+  // when a queued one has been destroyed.
   absl::Notification work_started, timer_started, dropped, timer_dropped;
   std::atomic<int> finished{0};
   const std::thread::id destroyer = std::this_thread::get_id();
@@ -321,11 +324,12 @@ TEST(ThreadExecutorTest, DestructorDropsWhatIsQueuedThenWaitsForWhatRuns) {
 }
 
 #ifndef _WIN32
-// Runs `f` in a forked child, and returns whether it returned true there.
+// Runs `f` in a forked child process, and returns whether it returned true
+// there.
 bool InChild(const std::function<bool()>& f) {
   const pid_t child = fork();
   if (child == 0) {
-    alarm(60);  // A child that hangs fails the test rather than stopping it.
+    alarm(60);  // Ends a child that hangs, so that only this test fails.
     _exit(f() ? 0 : 1);
   }
   int status = -1;
@@ -356,7 +360,7 @@ TEST(ThreadExecutorTest, E4ForkedChildGetsThreadsOfItsOwn) {
     return !inherited_ran;
   }));
 
-  // The parent's executor works as before.
+  // In the parent, the executor works as before.
   absl::Notification ran;
   executor->Run([&] { ran.Notify(); });
   ran.WaitForNotification();

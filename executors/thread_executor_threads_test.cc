@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Which threads a ThreadExecutor creates, and what happens to them at its end.
+// Tests which threads a ThreadExecutor creates, and what happens to them when
+// it is destroyed.
 
 #include <algorithm>
 #include <atomic>
@@ -33,7 +34,8 @@ ThreadExecutor::Options Patient() {
   return options;
 }
 
-// Tasks that block until LetGo() is called, at the latest by the destructor.
+// A source of tasks that block until `LetGo` is called. The destructor calls it
+// at the latest.
 class Blockade {
  public:
   ~Blockade() { LetGo(); }
@@ -49,7 +51,7 @@ class Blockade {
   }
 
  private:
-  // Shared with tasks that have not returned yet.
+  // The tasks share this, because some may return only after the destructor.
   const std::shared_ptr<absl::Notification> go_ =
       std::make_shared<absl::Notification>();
 };
@@ -67,7 +69,8 @@ void FireAndWait(Executor& executor) {
   fired.WaitForNotification();
 }
 
-// There were only four workers, and two hanging sources occupied them.
+// Regression test: blocking tasks once shared the executor's four workers with
+// all other tasks, so a few sources that hung held up everything.
 TEST(ThreadExecutorThreadsTest, X1WhatBlocksHoldsUpNothingElse) {
   for (const int blocked : {4, 32, 300}) {
     SCOPED_TRACE(blocked);
@@ -75,7 +78,7 @@ TEST(ThreadExecutorThreadsTest, X1WhatBlocksHoldsUpNothingElse) {
     Blockade blockade;
     absl::BlockingCounter started(std::min(blocked, 256));
     for (int i = 0; i < blocked; ++i) {
-      // The tasks beyond the limit of 256 threads stay in the queue.
+      // At most 256 tasks run at the same time. The others stay in the queue.
       ASSERT_TRUE(
           executor->RunBlocking(blockade.Task(i < 256 ? &started : nullptr)));
     }
@@ -108,7 +111,7 @@ TEST(ThreadExecutorThreadsTest, X1BlockingTasksBeyondTheBoundWaitTheirTurn) {
   third.WaitForNotification();
 }
 
-// A callback may read another Refreshable, and such a read blocks.
+// A callback may block, because it may read another Refreshable.
 TEST(ThreadExecutorThreadsTest, X1CallbacksThatBlockGetFurtherThreads) {
   const auto executor = *ThreadExecutor::Create(Patient());
   Blockade blockade;
@@ -117,7 +120,7 @@ TEST(ThreadExecutorThreadsTest, X1CallbacksThatBlockGetFurtherThreads) {
 }
 
 TEST(ThreadExecutorThreadsTest, X1IdleThreadsEnd) {
-  // Counts down when a thread that has touched it ends.
+  // When a thread ends that has touched its `farewell`, counts `ended` down.
   static absl::BlockingCounter* const ended = new absl::BlockingCounter(8);
   struct Farewell {
     bool touched = false;
@@ -157,7 +160,7 @@ TEST(ThreadExecutorThreadsTest, X1BlockingTaskIsInsideTheExecutor) {
   ran.WaitForNotification();
 }
 
-// Timers and tasks beyond the first 16,384 were refused.
+// Regression test: timers and tasks beyond the first 16,384 were once refused.
 TEST(ThreadExecutorThreadsTest, X2NothingIsRefusedForNumber) {
   constexpr int kMany = 20000;
   ThreadExecutor::Options options = Patient();
@@ -221,8 +224,8 @@ TEST(ThreadExecutorThreadsTest, X4ShutdownDropsWhatIsQueued) {
   EXPECT_EQ(queued.use_count(), 1);
 }
 
-// An executor that waits for nothing when it is destroyed, and whose memory
-// remains valid afterwards, like that of a static object.
+// An executor whose destructor waits for nothing, and whose memory remains
+// valid after its destruction, like that of a static object.
 struct Ghost {
   void Destroy() { executor.~ThreadExecutor(); }
 
@@ -243,8 +246,8 @@ TEST(ThreadExecutorThreadsTest, X4TasksLeftRunningKeepTheirThreads) {
   ASSERT_TRUE(ghost->executor.RunBlocking([&, task = blockade.Task(
                                                   &started)]() mutable {
     std::move(task)();
-    // These calls are not allowed, but must work as long as the memory is
-    // valid.
+    // Calls of an executor that was destroyed are not allowed, but they must
+    // work for a task that was left running, as long as the memory is valid.
     EXPECT_FALSE(ghost->executor.Run([] { FAIL(); }));
     EXPECT_FALSE(ghost->executor.RunBlocking([] { FAIL(); }));
     EXPECT_EQ(ghost->executor.RunAfter(absl::ZeroDuration(), [] { FAIL(); }),
@@ -263,7 +266,8 @@ TEST(ThreadExecutorThreadsTest, X4TasksLeftRunningKeepTheirThreads) {
   went_on.WaitForNotification();
 }
 
-// A call at the moment when the destructor ended was reported as misuse.
+// Regression test: if a task that was left running called the executor at the
+// moment when its destructor ended, this was once reported as misuse.
 TEST(ThreadExecutorThreadsTest, X4TasksLeftRunningAreRefusedAtAnyMoment) {
   constexpr int kTimes = 50;
   CaptureStderr();
@@ -305,7 +309,7 @@ class ThreadExecutorThreadsDeathTest : public ::testing::Test {
   void SetUp() override { GTEST_FLAG_SET(death_test_style, "threadsafe"); }
 };
 
-// exit() waited forever for a source that hung.
+// Regression test: exit() once waited forever for a source that hung.
 TEST_F(ThreadExecutorThreadsDeathTest, X4ExitEndsThoughATaskOfAStaticOneHangs) {
   EXPECT_EXIT(
       {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A ThreadExecutor to which the system refuses threads or memory.
+// Tests what a ThreadExecutor does when the system refuses it threads or
+// memory.
 
 #ifdef __linux__
 
@@ -29,7 +30,8 @@
 #include "refreshable/executors/thread_executor.h"
 
 namespace {
-// Called once, before the next thread is created.
+// If set, the next pthread_create calls this once, before it creates the
+// thread.
 std::function<void()> before_next_thread;
 }  // namespace
 
@@ -46,7 +48,8 @@ extern "C" int pthread_create(pthread_t* thread, const pthread_attr_t* attr,
 #ifdef __cpp_exceptions
 namespace {
 thread_local bool out_of_memory = false;
-// Concerns new threads of the executor that have not reached their first task.
+// While this is true, memory is refused to every thread that has not set its
+// `has_memory`, and so to every new thread of the executor.
 std::atomic<bool> new_threads_have_no_memory{false};
 thread_local bool has_memory = false;
 
@@ -78,8 +81,9 @@ class ThreadExecutorTestPeer {
 
 namespace {
 
-// While this object exists, memory for only half the stack of another thread is
-// left. That is enough for everything else that the tests need.
+// While an object of this class exists, the process can get memory for only
+// half the stack of another thread. That is enough for everything else that the
+// tests need.
 class NoThreads {
  public:
   NoThreads() {
@@ -107,8 +111,8 @@ ThreadExecutor::Options Patient() {
   return options;
 }
 
-// A refused thread caused an exception, or ended the program if exceptions are
-// disabled.
+// Regression test: when the system refused a thread, an exception once left
+// `Create` or, without exceptions, the program ended.
 TEST(ThreadRefusalTest, X3CreateSaysThatThereAreNoThreads) {
   const NoThreads no_threads;
   EXPECT_EQ(ThreadExecutor::Create(Patient()).status().code(),
@@ -122,7 +126,7 @@ TEST(ThreadRefusalTest, X3TheFirstBlockingTaskIsRefusedWithoutAThread) {
     const NoThreads no_threads;
     EXPECT_FALSE(executor->RunBlocking([task] { FAIL(); }));
     EXPECT_EQ(task.use_count(), 1);
-    // These calls already have a thread.
+    // Run and RunAfter already have their threads.
     absl::Notification ran, fired;
     EXPECT_TRUE(executor->Run([&] { ran.Notify(); }));
     EXPECT_NE(executor->RunAfter(absl::ZeroDuration(), [&] { fired.Notify(); }),
@@ -150,7 +154,8 @@ TEST(ThreadRefusalTest, X3FurtherBlockingTasksWaitForAThread) {
       go.WaitForNotification();
     }));
   }
-  // The task runs although the only earlier thread is still blocked.
+  // The task runs although the only earlier thread is still blocked: once there
+  // is memory, the executor gets another thread.
   queued_ran.WaitForNotification();
   {
     const NoThreads no_threads;
@@ -172,9 +177,9 @@ class HandClock final : public Clock {
   std::atomic<int> millis_{0};
 };
 
-// Each time that the executor asked the system again, it asked for one thread
-// only, and only if no other thread had taken a task since. Here the last tasks
-// would wait forever.
+// Regression test: the executor used to ask the system for only one thread at a
+// time, and to ask again only if no other thread had taken a task since. Here
+// the last tasks would then have waited forever.
 TEST(ThreadRefusalTest, X1AllThatWaitForThreadsGetThemOnceThereAreSome) {
   constexpr int kTasks = 10;
   HandClock clock;
@@ -201,8 +206,8 @@ TEST(ThreadRefusalTest, X1AllThatWaitForThreadsGetThemOnceThereAreSome) {
   executor->Shutdown(absl::InfiniteDuration());
 }
 
-// A thread of a child uses the executor for the first time while another one
-// shuts it down. The executor then continued to run.
+// Regression test: in a child process, the executor is used for the first time
+// while it is being shut down. It once continued to run after the shutdown.
 TEST(ThreadRefusalTest, X4AChildsFirstUseDuringShutdownIsRefused) {
   const auto executor = *ThreadExecutor::Create(Patient());
   const pid_t child = fork();
@@ -241,8 +246,8 @@ TEST(ThreadRefusalTest, X3WithoutMemoryTasksAreRefused) {
   EXPECT_EQ(id, TimerId::kNone);
 }
 
-// A new thread needed memory before its first task, and ended the program if
-// there was none.
+// Regression test: a new thread once needed memory before its first task. If
+// there was none, the program ended.
 TEST(ThreadRefusalTest, X3AThreadThatWasMadeNeedsNoMoreMemory) {
   has_memory = true;
   const auto executor = *ThreadExecutor::Create(Patient());

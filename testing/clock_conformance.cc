@@ -26,16 +26,17 @@ using ::refreshable::CoarseWallClock;
 using ::refreshable::Executor;
 using ::refreshable::Instant;
 
-// The maximum drift between the two clocks while a test runs; NTP slews one of
-// them.
+// The most by which the wall time and the boot time may drift apart while a
+// test runs. They drift because NTP slews one of them.
 constexpr absl::Duration kDrift = absl::Seconds(1);
 
 constexpr int kThreads = 4;
 constexpr int kReads = 500;
 
-// Calls `f` repeatedly on several threads while this thread calls `step` twenty
-// times, and once more on each thread afterwards. Between two steps `f` is
-// called at least as often as there are threads, however busy the machine is.
+// Calls `step` twenty times on this thread, while several other threads call
+// `f` again and again. After each step, waits until those threads have
+// completed as many calls as there are threads, however busy the machine is.
+// After the last step, each thread calls `f` once more and ends.
 void InThreads(const std::function<void()>& f,
                const std::function<void()>& step) {
   std::atomic<bool> stop{false};
@@ -170,7 +171,7 @@ TEST_P(ClockConformanceTest, AStepOfTheWallLeavesBootTimeAlone) {
 }
 
 TEST_P(ClockConformanceTest, CoarseWallIsNeverAhead) {
-  // Called only once, as a Refreshable does.
+  // CoarseWall() is called only once, as a Refreshable does.
   const CoarseWallClock wall = rig_->clock().CoarseWall();
   for (int i = 0; i < 1000; ++i) {
     ExpectNotAhead(wall);
@@ -205,11 +206,11 @@ TEST_P(ClockConformanceTest, NowWaitsForNoTask) {
   if (executor == nullptr) return;
   const auto read = [this] {
     DoOrGiveUp("Now while tasks block", [this] { Now(); });
-    Now();  // This read is on the executor's thread.
+    Now();  // DoOrGiveUp reads on a new thread, this call on the current one.
   };
   absl::Notification in_task, in_timer, looked, ended;
-  // These reads are made inside tasks, on whichever thread the executor runs
-  // them.
+  // The timer and the task below read the clock on whichever thread the
+  // executor runs them.
   executor->RunAfter(absl::ZeroDuration(), [&] {
     read();
     in_timer.Notify();

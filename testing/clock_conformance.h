@@ -41,29 +41,31 @@ class ClockRig {
   // Returns the clock: the same one each time. It lives as long as the rig.
   virtual const refreshable::Clock& clock() = 0;
 
-  // For a virtual clock: moves both clocks forward by `d` and returns true. The
-  // default is for a clock that moves by itself.
+  // Moves both clocks of a virtual clock forward by `d`, and returns true. The
+  // default suits a clock that moves by itself: it moves nothing and returns
+  // false.
   virtual bool Advance(absl::Duration) { return false; }
 
-  // For a clock whose wall time can be set: moves only the wall time by `d`,
-  // forward or back, and returns true. If this is not overridden, the clauses
-  // about steps do not apply.
+  // Moves only the wall time by `d`, forward or back, and returns true. The
+  // default suits a clock whose wall time cannot be set: it returns false, and
+  // the clauses about steps of the wall time do not apply.
   virtual bool StepWall(absl::Duration) { return false; }
 
   // Returns the executor to which this clock belongs, or null if there is none.
-  // If it is null, the clause about the executor's tasks does not apply.
+  // If it returns null, the clause about the executor's tasks does not apply.
   virtual refreshable::Executor* executor() { return nullptr; }
 };
 
 using ClockSubject = Subject<ClockRig>;
 
-// The clauses are in clock_conformance.cc; the name of each says what it
-// demands. If a clock moves by itself, nothing may step its wall time by a
-// second or more while the suite runs.
+// The suite. Its clauses are in clock_conformance.cc, and each is named after
+// what it demands. If a clock moves by itself, nothing may step its wall time
+// by a second or more while the suite runs.
 class ClockConformanceTest : public ::testing::TestWithParam<ClockSubject> {
  protected:
   refreshable::Instant Now() { return rig_->clock().Now(); }
-  // Moves a virtual clock by `d`. Waits until any other clock has moved at all.
+  // Moves the clock by `d` if the rig can do so. Otherwise waits until both the
+  // wall time and the boot time have moved, however little.
   void LetTimePass(absl::Duration d);
   // Expects that the coarse clock `wall` is not ahead of the clock.
   void ExpectNotAhead(const refreshable::CoarseWallClock& wall);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests the library's own clocks, and the simplest possible user clock, with
-// the suite.
+// Runs ClockConformanceTest on the library's own clocks and on the simplest
+// clock that a user can write.
 
 #include "refreshable/testing/clock_conformance.h"
 
@@ -59,7 +59,7 @@ class ThreadRig final : public ClockRig {
   ThreadExecutor executor_;
 };
 
-// Overrides only the method that must be overridden.
+// The simplest clock that a user can write: it overrides only `Now`.
 class PlainClock final : public Clock {
  public:
   Instant Now() const override {

@@ -42,15 +42,16 @@ struct SubjectName {
   }
 };
 
-// The functions below are how a suite or a rig waits for something that a
-// correct implementation does at once. After 30 s they print which test waited
-// for what, and end the program. (The test cannot just fail, because the
-// awaited event may still happen later and would then use variables of a test
-// that has ended.) The environment variable REFRESHABLE_TIMEOUT_SECONDS sets
-// another timeout. `what` completes the sentence "... waited in vain for".
+// A suite or a rig uses these functions to wait for something that a correct
+// implementation does at once. If it has not happened after 30 s, they print
+// which test waited for what, and end the program. (The test cannot just fail,
+// because the awaited event may still happen later and would then use variables
+// of a test that has ended.) The environment variable
+// REFRESHABLE_TIMEOUT_SECONDS sets another timeout. `what` completes the
+// sentence "... waited in vain for".
 
-// Does not wait: prints that the test waited in vain for `what`, and ends the
-// program.
+// Prints that the test waited in vain for `what`, and ends the program. Does
+// not wait itself.
 [[noreturn]] void GiveUp(absl::string_view what);
 // Blocks until `n` is notified.
 void AwaitOrGiveUp(const absl::Notification& n, absl::string_view what);

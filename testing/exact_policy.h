@@ -10,8 +10,9 @@
 
 namespace refreshable_testing {
 
-// The default policy with `jitter = 0`. A token becomes stale, and an attempt
-// is permitted, exactly when the policy says, so a test can state the time.
+// Returns the default policy with `jitter = 0`. With it, a token becomes stale
+// and an attempt is permitted at exactly the time that the policy states, so a
+// test can name that time.
 inline refreshable::RefreshPolicy ExactPolicy() {
   refreshable::RefreshPolicy policy;
   policy.jitter = 0;

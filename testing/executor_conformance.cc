@@ -34,7 +34,7 @@ using ::refreshable::TimerId;
 using ::testing::ElementsAre;
 using ::testing::UnorderedElementsAre;
 
-// Calls a function when it is destroyed.
+// An object that calls a function when it is destroyed.
 class OnDestroy {
  public:
   explicit OnDestroy(std::function<void()> f) : f_(std::move(f)) {}
@@ -46,11 +46,12 @@ class OnDestroy {
   const std::function<void()> f_;
 };
 
-// Records what happens to a task.
+// A record of how often a task ran and was destroyed. `Watch` returns a task
+// that runs `body` and keeps this record, which must outlive it.
 struct Fate {
   std::atomic<int> ran{0};
   std::atomic<int> destroyed{0};
-  absl::Notification gone;  // The task was destroyed, whether it ran or not.
+  absl::Notification gone;  // Notified when the task is first destroyed.
 
   Executor::Task Watch(std::function<void()> body = [] {}) {
     return [this, body = std::move(body),
@@ -63,7 +64,9 @@ struct Fate {
   }
 };
 
-// Blocks as many tasks as the rig allows.
+// A set of `n` tasks of `RunBlocking` that stay blocked while this object
+// exists. The constructor waits until all of them have started, the destructor
+// until all have ended.
 class Blockade {
  public:
   Blockade(Executor& executor, int n) : left_(n), fates_(n) {
@@ -87,8 +90,8 @@ class Blockade {
   std::vector<Fate> fates_;
 };
 
-// Passes `queue` a task that must not run on this thread before `queue`
-// returns.
+// Passes `queue` a task, and fails the test if this thread runs it before
+// `queue` returns. The task notifies `ran`.
 void ExpectNotRunInside(absl::FunctionRef<bool(Executor::Task)> queue,
                         absl::Notification* ran) {
   const std::thread::id caller = std::this_thread::get_id();
@@ -158,8 +161,8 @@ TEST_P(ExecutorConformanceTest, RunDoesNotRunInsideTheCall) {
   absl::Notification outside, in_run, in_timer;
   check(&outside);
   executor().Run([&] { check(&in_run); });
-  // Also checked inside a timer's task, where an executor might run tasks at
-  // once.
+  // A timer's task checks this too, because there an executor might run tasks
+  // at once.
   executor().RunAfter(absl::ZeroDuration(), [&] { check(&in_timer); });
   Await(outside, "the task to be run");
   Await(in_run, "the task of a task to be run");
@@ -167,7 +170,7 @@ TEST_P(ExecutorConformanceTest, RunDoesNotRunInsideTheCall) {
 }
 
 TEST_P(ExecutorConformanceTest, RunDoesNotWaitForOtherTasks) {
-  // Queues more tasks than the executor has workers.
+  // Eight tasks are more than a usual executor has workers.
   absl::Notification go;
   std::array<Fate, 8> fates;
   DoOrGiveUp("Run to return while tasks block", [&] {
@@ -210,7 +213,7 @@ TEST_P(ExecutorConformanceTest, RunBlockingDoesNotRunInsideTheCall) {
 }
 
 TEST_P(ExecutorConformanceTest, RunBlockingDoesNotWaitForOtherTasks) {
-  // Queues more tasks than may block at the same time.
+  // More tasks are queued than may block at the same time.
   absl::Notification go;
   std::vector<Fate> fates(rig_->BlockedTasks() + 8);
   DoOrGiveUp("RunBlocking to return while tasks block", [&] {
@@ -303,25 +306,25 @@ TEST_P(ExecutorConformanceTest, TimerDoesNotFireEarly) {
 }
 
 TEST_P(ExecutorConformanceTest, DueTimersRunInTheOrderOfTheirDueTimes) {
-  // These are queued inside a timer's task, so that none can run before all are
-  // queued.
+  // Both timers are queued inside a timer's task, so that neither can run
+  // before both are queued.
   std::vector<std::string> order;
   absl::Notification all;
   BootTime slow_due, fast_due;
   executor().RunAfter(absl::ZeroDuration(), [&] {
-    // It is due at this time or later.
+    // The slow timer is due at this time or later.
     slow_due = Now() + absl::Milliseconds(20);
     executor().RunAfter(absl::Milliseconds(20), [&] {
       order.push_back("slow");
       all.Notify();
     });
     executor().RunAfter(absl::ZeroDuration(), [&] { order.push_back("fast"); });
-    fast_due = Now();  // It is due at this time or earlier.
+    fast_due = Now();  // The fast timer is due at this time or earlier.
   });
   Await(all, "the timers");
   AwaitTimersDueNow();
-  // If the machine stood still for 20 ms between the two calls, the order
-  // proves nothing.
+  // If the machine stood still for 20 ms between the two calls of RunAfter, the
+  // fast timer may be due later, and the order proves nothing.
   if (fast_due < slow_due) {
     EXPECT_THAT(order, ElementsAre("fast", "slow"));
   }
@@ -338,8 +341,8 @@ TEST_P(ExecutorConformanceTest, NegativeDelayCountsAsZero) {
                                     zero.Notify();
                                   }),
               TimerId::kNone);
-    // Waits until a clock that moves by itself has moved, so that the due times
-    // differ.
+    // If the clock moves by itself, waits until it has moved, so that the two
+    // due times differ.
     const BootTime queued = Now();
     for (int i = 0; i < 10000 && !moved; ++i) moved = Now() > queued;
     EXPECT_NE(executor().RunAfter(-absl::Hours(1),
@@ -384,8 +387,8 @@ TEST_P(ExecutorConformanceTest, TimerIdsAreNeverReused) {
 }
 
 TEST_P(ExecutorConformanceTest, CancelledTimerNeverRuns) {
-  // The timer is cancelled after it is due, inside the task of a timer that
-  // delays it.
+  // `Cancel` is called when the timer is already due but cannot have run yet:
+  // the task of another timer delays it.
   Fate fate;
   absl::Notification cancelled;
   executor().RunAfter(absl::ZeroDuration(), [&] {
@@ -437,7 +440,7 @@ TEST_P(ExecutorConformanceTest, CancelOfARunningTimerIsFalseAndDoesNotWait) {
 }
 
 TEST_P(ExecutorConformanceTest, TimersFireWhileWorkersBlock) {
-  // Blocks more tasks than the executor has workers.
+  // Eight tasks block, which are more than a usual executor has workers.
   constexpr char kWhat[] = "a timer that is due while every worker is blocked";
   absl::Notification fired;
   std::array<Fate, 8> fates;
@@ -634,7 +637,8 @@ TEST_P(ExecutorConformanceTest, DriveUntilAsksWithoutALock) {
       BootTime::InfiniteFuture());
 }
 
-// Any number of tokens may expire at the same moment.
+// Any number of tokens may expire at the same moment, so the executor must
+// accept a large number of tasks and timers.
 TEST_P(ExecutorConformanceTest, ManyPendingTasksAndTimersAreAccepted) {
   constexpr int kMany = 20000;
   absl::Notification all;
@@ -643,8 +647,8 @@ TEST_P(ExecutorConformanceTest, ManyPendingTasksAndTimersAreAccepted) {
     if (--left == 0) all.Notify();
   };
   std::vector<TimerId> timers;
-  // Queued from inside a task, so that an executor with one thread has all
-  // pending.
+  // One task queues everything, so that an executor with one thread has all of
+  // it pending at the same time.
   absl::Notification queued;
   executor().Run([&] {
     for (int i = 0; i < kMany; ++i) {
@@ -677,7 +681,8 @@ TEST_P(ExecutorConformanceTest, ConcurrentCallersLoseNothing) {
     threads.emplace_back([&] {
       for (int i = 0; i < kCalls; ++i) {
         EXPECT_TRUE(executor().Run(task()));
-        // A timer either runs or is cancelled, and each is counted once.
+        // A timer is counted in `served` once: when it runs or when it is
+        // cancelled.
         const TimerId id = executor().RunAfter(absl::ZeroDuration(), task());
         EXPECT_NE(id, TimerId::kNone);
         if (executor().Cancel(id)) ++served;

@@ -41,19 +41,19 @@ class ExecutorRig {
  public:
   virtual ~ExecutorRig() = default;
 
-  // Returns the executor, ready to run tasks. It must accept 1000 tasks and
-  // 1000 timers at the same time.
+  // Returns the executor, ready to run tasks. It must accept 20,000 pending
+  // tasks of each kind and 20,000 pending timers at the same time.
   virtual refreshable::Executor& executor() = 0;
 
   // Returns how many tasks given to `RunBlocking` may block at the same time.
-  // The suite requires that this many all start, and that they delay neither
-  // tasks given to `Run` nor timers nor `Cancel`. The default is for an
+  // The suite requires that so many tasks all start, and that they delay
+  // neither tasks given to `Run` nor timers nor `Cancel`. The default suits an
   // executor whose `RunBlocking` is the same as `Run`, such as an event loop.
   virtual int BlockedTasks() const { return 0; }
 
   // Makes `Run`, `RunBlocking` and `RunAfter` refuse everything from now on,
-  // and returns true. The default is for an executor that never refuses; the
-  // clauses about refusal do not apply to it.
+  // and returns true. The default suits an executor that never refuses: it
+  // returns false, and the clauses about refusal do not apply.
   virtual bool Refuse() { return false; }
 
   // Destroys the executor. The suite does not use it afterwards.
@@ -62,9 +62,9 @@ class ExecutorRig {
 
 using ExecutorSubject = Subject<ExecutorRig>;
 
-// The clauses are in executor_conformance.cc; the name of each says what it
-// demands. They neither sleep nor measure: the only time they rely on is that a
-// timer is never early.
+// The suite. Its clauses are in executor_conformance.cc, and each is named
+// after what it demands. No clause sleeps, and none depends on how soon a timer
+// fires: a timer must only not fire early.
 class ExecutorConformanceTest
     : public ::testing::TestWithParam<ExecutorSubject> {
  protected:
@@ -73,14 +73,16 @@ class ExecutorConformanceTest
 
   // Waits for `n` as every user of an executor should: drives the executor or,
   // if this thread cannot drive it, blocks while the executor's threads work.
+  // Ends the program if `n` is not notified; `what` says what it stood for.
   void Await(const absl::Notification& n, absl::string_view what);
-  // Blocks until the timers that were due before this call have run.
+  // Waits until the timers that were due before this call have run.
   void AwaitTimersDueNow();
-  // Returns a task whose destructor calls every method of the executor and then
-  // notifies `destroyed`.
+  // Returns a task whose destructor calls `CallBack` and then notifies
+  // `destroyed`.
   refreshable::Executor::Task Reentrant(absl::Notification* destroyed);
-  // Calls the executor from another thread. If the executor holds a lock around
-  // this call, the test fails.
+  // Calls every method of the executor except `DriveUntil`, from another
+  // thread. If such a call blocks, for example because the executor holds a
+  // lock around this call, ends the program.
   void CallBack();
 
   const std::unique_ptr<ExecutorRig> rig_ = GetParam().make();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests the library's own executors with the suite.
+// Runs ExecutorConformanceTest on the library's own executors.
 
 #include "refreshable/testing/executor_conformance.h"
 
@@ -38,7 +38,8 @@ class ManualRig final : public ExecutorRig {
       std::make_unique<ManualExecutor>();
 };
 
-// A ThreadExecutor with `threads` threads of each kind, and small limits.
+// The rig of a ThreadExecutor that has `threads` threads of each kind and small
+// limits.
 class ThreadRig final : public ExecutorRig {
  public:
   explicit ThreadRig(int threads) : threads_(threads) {
@@ -55,7 +56,8 @@ class ThreadRig final : public ExecutorRig {
   Executor& executor() override { return *executor_; }
   int BlockedTasks() const override { return threads_; }
   bool Refuse() override {
-    // While every thread is blocked, queued tasks stay queued.
+    // While every thread is blocked, queued tasks stay in the queue, so the
+    // limits are reached.
     absl::BlockingCounter held(2 * threads_);
     const auto hold = [this, &held] {
       held.DecrementCount();
@@ -85,11 +87,13 @@ class ThreadRig final : public ExecutorRig {
   std::unique_ptr<ThreadExecutor> executor_;
 };
 
-// A ThreadExecutor with the default options, as most programs use it.
+// The rig of a ThreadExecutor with the default options, which most programs
+// use.
 class DefaultRig final : public ExecutorRig {
  public:
   Executor& executor() override { return *executor_; }
-  // It can run more; thread_executor_threads_test checks how many.
+  // Even more tasks can block at the same time. thread_executor_threads_test
+  // checks how many.
   int BlockedTasks() const override { return 32; }
   bool Refuse() override {
     return executor_->Shutdown(absl::InfiniteDuration()) == 0;

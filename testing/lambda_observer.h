@@ -15,7 +15,8 @@
 
 namespace refreshable_testing {
 
-// Calls a function with every event, so that a test can record what it needs:
+// An observer that calls a function with every event, so that a test can record
+// what it needs:
 //
 //   std::vector<Event> events;
 //   auto token = *Refreshable<std::string>::Create(
@@ -37,7 +38,7 @@ class LambdaObserver final : public refreshable::Observer {
   const std::function<void(const refreshable::Event&)> function_;
 };
 
-// Returns a new LambdaObserver.
+// Returns a new LambdaObserver that calls `function`.
 inline std::shared_ptr<refreshable::Observer> Observe(
     std::function<void(const refreshable::Event&)> function) {
   return std::make_shared<LambdaObserver>(std::move(function));

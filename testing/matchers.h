@@ -2,10 +2,10 @@
 //
 // GoogleMock matchers for leases, for the statuses of reads and for Health.
 //
-// The matchers for leases match a `Lease` or a `StatusOr<Lease>`. The matchers
-// for statuses match a `Status` or any `StatusOr`. Some of both match a
-// `Health` too. Every argument may be a value or a matcher for such a value,
-// except that FailsWith takes only a value.
+// A matcher for leases matches a `Lease` or a `StatusOr<Lease>`. A matcher for
+// statuses matches a `Status` or any `StatusOr`. Some of either kind match a
+// `Health` too. The argument of a matcher may be a value or a matcher for such
+// a value; only FailsWith takes just a value.
 
 #ifndef REFRESHABLE_TESTING_MATCHERS_H_
 #define REFRESHABLE_TESTING_MATCHERS_H_
@@ -43,7 +43,8 @@ const refreshable::Lease<Token>* LeaseOf(
   return nullptr;
 }
 
-// Matches one part of a Health, which GoogleTest prints as a whole.
+// Returns whether one part of a Health matches `inner`. Explains nothing,
+// because GoogleTest prints the whole Health.
 template <typename Part, typename Inner>
 bool MatchHealth(const refreshable::Health& health, Part part,
                  const Inner& inner) {
@@ -68,21 +69,23 @@ const T& NumberOf(const T& value) {
   return value;
 }
 
-// Returns "holds it" or, if negated, "does not hold it".
+// Returns the description of a matcher: "<verb>s <rest>" or, if negated, "does
+// not <verb> <rest>".
 inline std::string Says(bool negation, const std::string& verb,
                         const std::string& rest) {
   if (negation) return "does not " + verb + " " + rest;
   return (verb == "have" ? "has " : verb + "s ") + rest;
 }
 
-// Returns a description of a part that may be printed, such as "a freshness
-// that is equal to stale".
+// Returns the description of a part that may be printed: for example, "a
+// freshness that is equal to stale".
 template <typename Value, typename Inner>
 std::string Expected(const std::string& part, const Inner& inner) {
   return part + " that " + testing::DescribeMatcher<const Value&>(inner);
 }
 
-// Matches one part of a lease. The part is not printed: it may be a token.
+// Returns whether one part of a lease matches `inner`. The part is not printed,
+// because it may be a token.
 template <typename Arg, typename Part, typename Inner>
 bool MatchLease(const Arg& arg, Part part, const Inner& inner,
                 testing::MatchResultListener* listener) {
@@ -93,7 +96,7 @@ bool MatchLease(const Arg& arg, Part part, const Inner& inner,
   return testing::SafeMatcherCast<const Value&>(inner).Matches(part(*lease));
 }
 
-// Matches a part that both a lease and a Health have.
+// Returns whether a part that both a lease and a Health have matches `inner`.
 template <typename Arg, typename OfLease, typename OfHealth, typename Inner>
 bool MatchPart(const Arg& arg, OfLease of_lease, OfHealth of_health,
                const Inner& inner, testing::MatchResultListener* listener) {
@@ -111,7 +114,7 @@ std::optional<refreshable::RefreshError> RefreshErrorOf(
   *listener << "which is " << status;
   return refreshable::GetRefreshError(status);
 }
-// Returns the details that a read would report now.
+// Returns the details that a failed read would report now.
 inline std::optional<refreshable::RefreshError> RefreshErrorOf(
     const refreshable::Health& health, testing::MatchResultListener*) {
   refreshable::RefreshError error;
@@ -142,7 +145,8 @@ MATCHER_P(HoldsToken, token,
 }
 
 // Matches a lease of this generation, or the Health of a Refreshable that
-// published it last: a number, a Generation, or a matcher for the number.
+// published this generation last. `generation` is a number, a Generation, or a
+// matcher for the number.
 MATCHER_P(HasGeneration, generation,
           internal::Says(negation, "have",
                          internal::Expected<uint64_t>(
@@ -191,9 +195,10 @@ MATCHER_P(MessageIs, message,
       std::string(status.message()));
 }
 
-// Match the error of a read whose refresh failed, by the fields `cause`,
-// `failures` and `next_attempt` of `refreshable::RefreshError`. They also match
-// a Health with the same values; its cause is the message of `last_cause`.
+// Each of these matches the error of a read whose refresh failed, by one field
+// of `refreshable::RefreshError`: `cause`, `failures` or `next_attempt`. They
+// also match a Health with the same values, whose cause is the message of
+// `last_cause`.
 MATCHER_P(CausedBy, cause,
           internal::Says(negation, "have",
                          internal::Expected<std::string>("a last cause",

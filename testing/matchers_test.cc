@@ -87,7 +87,7 @@ TEST(MatchersTest, T2NoLeaseMatchesAnError) {
   EXPECT_THAT(error, Not(IsDegraded()));
 }
 
-// S3 also applies to the output of tests.
+// The output of a failing test must not contain a token either (S3).
 TEST(MatchersTest, S3MismatchesPrintNoToken) {
   ManualExecutor executor;
   ScriptedSource<std::string> source;
@@ -204,7 +204,7 @@ TEST(MatchersTest, T2MismatchesOfHealth) {
             "is healthy; which has no usable token");
 }
 
-// The expected value was missing from the output.
+// Regression test: descriptions once left out the expected value.
 TEST(MatchersTest, T2EachButThatOfTheTokenSaysWhatIsExpected) {
   const std::string time = absl::FormatTime(kNext);
   EXPECT_EQ(Described<LeaseOr>(HasGeneration(2)),

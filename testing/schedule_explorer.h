@@ -34,9 +34,9 @@ class Step {
 
   // Lets the step's first action happen only while `ready(world)` is true.
   Step When(std::function<bool(const World&)> ready) &&;
-  // Appends `next`, which happens at any time after this step.
+  // Appends `next`, which happens at any time after this step has happened.
   Step Then(Step next) &&;
-  // Repeats this step `n` times.
+  // Returns a step that consists of `n` of this step, one after another.
   Step Times(int n) &&;
 
  private:
@@ -49,29 +49,31 @@ class Step {
   std::vector<Action> actions_;
 };
 
-// The steps. Those that call the Refreshable are possible only while it exists.
+// The steps that a scenario can have. A step that calls the Refreshable is
+// possible only while the Refreshable exists.
 Step ReadAsync(absl::Duration timeout = absl::InfiniteDuration(),
                std::optional<int> max_retries = std::nullopt);
 Step ReadBlocking(absl::Duration timeout = absl::InfiniteDuration());
 Step ReadNow();
-// Rejected reads. By default they reject the token published last.
+// Reads that reject a token: by default, the token published last.
 Step RejectAsync(Rejects rejects = Rejects::kLast,
                  absl::Duration timeout = absl::InfiniteDuration());
 Step RejectBlocking(absl::Duration timeout = absl::InfiniteDuration(),
                     Rejects rejects = Rejects::kLast);
 Step ReportRejected();
-Step CancelRead(size_t index);  // The index-th GetAsync, from 0, if it exists.
+// Cancels the `index`-th GetAsync, counted from 0, once it exists.
+Step CancelRead(size_t index);
 Step Invalidate();
 Step InvalidateOld();
 Step Install(absl::Duration lifetime = absl::Seconds(400));
 Step Reset();
 Step Destroy();
-// The executor refuses what it is given. Later it accepts again, as another
-// step.
+// Makes the executor refuse all tasks, or all timers. A second step, at any
+// later time, makes it accept them again.
 Step RefuseTasks();
 Step RefuseTimers();
-// The source gives this answer before its Fetch returns. Later it stops doing
-// so, as another step.
+// Makes the source give this answer before its Fetch returns. A second step, at
+// any later time, makes it hold calls again.
 Step AnswerInside(const Answer& answer);
 // `Pass` moves both clocks, as a suspend does, so timers that become due are
 // late. `StepWall` moves the wall clock only, forward or back.
@@ -79,16 +81,17 @@ Step Pass(absl::Duration d);
 Step StepWall(absl::Duration d);
 Step Do(std::string name, std::function<void(World&)> run);
 
-// The answers of the source besides `Succeed()`: a failure, a failure with a
-// Retry-After, the token that was withdrawn (or a new one if there is none),
-// the token that is held, or none (the call is dropped).
+// The answers of the source besides `Succeed()`, in this order: a failure; a
+// failure with a Retry-After; the token that was withdrawn, or a new one if
+// there is none; the token that is held, or a new one if there is none; and no
+// answer, because the call is dropped.
 Answer Fail(const absl::Status& status = absl::UnavailableError("down"));
 Answer FailFor(absl::Duration retry_after);
 Answer BringRejected();
 Answer BringSame(absl::Duration lifetime = absl::Seconds(400));
 Answer Drop();
 
-// The scenario to explore. Besides the steps, these may happen at any time:
+// A scenario to explore. Besides its steps, these may happen at any time:
 //
 // - Any pending task or timer of the executor runs, even before others that are
 //   due. If a timer is not due yet, time moves to its due time first.
@@ -97,16 +100,16 @@ Answer Drop();
 struct Scenario {
   // Must be valid. `jitter` is ignored; it counts as 0.
   refreshable::RefreshPolicy policy;
-  // Prepares the world before the first step, in the executor's own order. May
-  // be null.
+  // Prepares the world before the first step. What it causes happens in the
+  // executor's own order. May be null.
   std::function<void(World&)> given;
   std::vector<Step> steps;
   std::vector<Answer> answers = {Succeed(), Fail()};
   // In each schedule, at most this many pending tasks or timers are lost
   // instead of run.
   int losses = 0;
-  // Whether tasks and due timers run before each step, in the executor's own
-  // order. They are then not steps themselves.
+  // If true, all tasks and due timers run before each step, in the executor's
+  // own order, and are not steps themselves.
   bool runs_at_once = false;
   // An additional check after each step, which calls `World::Expect`. May be
   // null.
@@ -116,16 +119,18 @@ struct Scenario {
 struct ExploreOptions {
   // The number of steps in a schedule; >= 0.
   int depth = 8;
-  // Whether the continuations of a state are run only once, however often the
+  // If true, the continuations of a state are run only once, however often the
   // state is reached. If false, every schedule is run, which is feasible only
   // for small depths.
   bool merge = true;
-  // Every `recheck`-th merged state is continued by one step nevertheless, to
-  // check that it leads where the state that it was merged into led. 0 disables
-  // this.
+  // When a state is reached again, it is merged into the known one and not
+  // continued. Every `recheck`-th merged state is continued by one step
+  // nevertheless, to check that this step leads where it led from the known
+  // state. 0 turns this check off.
   int recheck = 1;
-  // A schedule that takes longer is considered hung, and ends the program (by
-  // SIGALRM). Most schedules take less than a millisecond. Rounded up to whole
+  // A schedule that takes longer than this is considered hung: its steps are
+  // written to stderr, and the program is aborted (by means of SIGALRM). Most
+  // schedules take less than a millisecond. The timeout is rounded up to whole
   // seconds. If it is 24 hours or more, there is no limit.
   absl::Duration timeout = absl::Seconds(60);
 };
@@ -139,20 +144,22 @@ struct Report {
   std::string failure;
   Schedule schedule;
 
-  // The number of schedules that end after `depth` steps or when nothing more
-  // can happen. 0 if there was a failure.
+  // The number of schedules, each of which ends after `depth` steps or when
+  // nothing more can happen. 0 if there was a failure.
   double schedules = 0;
-  // The number of runs that this took, in all passes. Each run begins anew.
+  // The number of runs that the exploration took. Each run begins in a new
+  // world.
   int64_t runs = 0;
-  // The number of different states, including the first.
+  // The number of different states, including the first one.
   int64_t states = 0;
+  // The number of merged states that were rechecked.
   int64_t rechecked = 0;
 
   bool ok() const { return failure.empty(); }
 };
 
-// Writes one line of figures and, if something failed, the failure and its
-// schedule as C++.
+// Writes one line with the figures and, if something failed, the failure and
+// its schedule as C++ source.
 std::ostream& operator<<(std::ostream& os, const Report& report);
 
 // Runs the scenario in every schedule, up to options.depth steps, until one
@@ -176,22 +183,22 @@ std::ostream& operator<<(std::ostream& os, const Report& report);
 // If the program is aborted during a schedule, or hangs (perhaps because user
 // code was called under a lock), that schedule is written to stderr.
 //
-// Each schedule runs in a new `World`, so everything that a schedule depends on
-// must come from the world: whatever a step captures is shared by all
-// schedules.
+// Each schedule runs in a new `World`. Whatever a step captures is shared by
+// all schedules, so everything on which a schedule depends must come from the
+// world.
 //
-// States are distinguished by the steps that are left and by
-// `World::Fingerprint`: both clocks, the executor's queue, the calls held and
-// what is known of each, the waiting reads and their deadlines, health(), and
-// the oracle's account of the token, the failures and the permitted starts. If
-// two states that agree in all of this turn out to continue differently
-// (`recheck`), the exploration begins anew, and states that look like them are
-// distinguished by where they lead.
+// States are told apart by the steps that are left and by `World::Fingerprint`:
+// both clocks, the executor's queue, the calls that are held and what is known
+// of each, the waiting reads and their deadlines, health(), and the oracle's
+// record of the token, the failures and the permitted starts. If two states
+// that agree in all of this turn out to continue differently (`recheck`), the
+// exploration begins anew, and states that look like them are told apart by
+// where they lead.
 Report Explore(const Scenario& scenario, const ExploreOptions& options = {});
 
 // Runs one schedule, makes the checks of `Explore` after its last step, and
-// checks both ways to leave the state there. Returns what is wrong; empty if
-// nothing is. A step that cannot happen is an error too.
+// checks both ways to recover from the state there. Returns what is wrong, or
+// an empty string if nothing is. If a step cannot happen, that is an error too.
 std::string Replay(const Scenario& scenario, const Schedule& schedule);
 
 }  // namespace schedule

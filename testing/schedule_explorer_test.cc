@@ -55,7 +55,7 @@ TEST(ScheduleExplorerTest, T4EveryOrderIsRun) {
   const Report each = Explore(scenario, Depth(3, /*merge=*/false));
   EXPECT_EQ(each.schedules, 6);
   EXPECT_EQ(each.runs, 1 + 3 + 6 + 6);
-  // If merged, the states are the sets of steps that have happened.
+  // With merging, each set of steps that have happened is one state.
   ExploreOptions options = Depth(3);
   options.recheck = 0;
   const Report merged = Explore(scenario, options);
@@ -99,7 +99,8 @@ TEST(ScheduleExplorerTest, T4MergedOrdersAreCountedAsIfTheyWereRun) {
   EXPECT_LT(merged.runs, each.runs);
 }
 
-// The world does not know which of two things happened last.
+// The world does not know which of the two steps "a" and "b" happened last, so
+// states that look the same to it continue differently.
 TEST(ScheduleExplorerTest, T4StatesThatLookTheSameAreToldApartByWhatFollows) {
   std::string last;
   Scenario scenario;
@@ -116,7 +117,7 @@ TEST(ScheduleExplorerTest, T4StatesThatLookTheSameAreToldApartByWhatFollows) {
   EXPECT_TRUE(merged.ok()) << merged;
   EXPECT_EQ(merged.schedules, each.schedules);
   EXPECT_LT(merged.runs, each.runs);
-  // If merges are not rechecked, the count is wrong.
+  // Without rechecks the explorer does not notice this, and its count is wrong.
   ExploreOptions options = Depth(6);
   options.recheck = 0;
   EXPECT_NE(Explore(scenario, options).schedules, each.schedules);
@@ -138,7 +139,8 @@ TEST(ScheduleExplorerTest, T4AFailureIsShownByAShortestOrder) {
               testing::HasSubstr("never so\n  after {\"read\", \"task 1\"}"));
 }
 
-// "end" can happen once the source has been called.
+// Returns a scenario whose step "end" can happen once the source has been
+// called.
 Scenario EndsAfterACall(std::function<void(World&)> end) {
   Scenario scenario;
   scenario.steps = {ReadAsync(),

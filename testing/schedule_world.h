@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// World: one Refreshable with its source, its executor and its readers. The
-// steps of the schedule explorer act on it.
+// World: one Refreshable with its source, its executor and its readers, on
+// which the steps of the schedule explorer act.
 
 #ifndef REFRESHABLE_TESTING_SCHEDULE_WORLD_H_
 #define REFRESHABLE_TESTING_SCHEDULE_WORLD_H_
@@ -43,11 +43,12 @@ namespace schedule {
 
 class World;
 
-// What a token source may answer.
+// An answer of the token source to a call.
 struct Answer {
   std::string name;
-  // Makes the result when the call is answered. If null, the call is dropped
-  // without an answer. A new token must come from `World::NewToken`.
+  // Makes the result at the moment when the call is answered. If this is null,
+  // the call is dropped without an answer. A new token must come from
+  // `World::NewToken`.
   std::function<absl::StatusOr<refreshable::Credential<std::string>>(World&)>
       result;
 };
@@ -64,13 +65,13 @@ enum class Rejects {
   kNext,  // A generation that has not been published.
 };
 
-// Everything that one schedule of a scenario acts on, in virtual time. Each
+// Everything that one schedule of a scenario acts on. Time is virtual. Each
 // call of the source is held until `AnswerCall`, and each read is recorded.
 // Whatever the Refreshable returns and reports is checked at once, and
 // everything else in `Check()`. All user code of the Refreshable (source,
-// observer, hook, callbacks) calls the Refreshable: if a lock is held there,
-// the program hangs, which ExploreOptions::timeout detects. Must be used only
-// by the thread that made it.
+// observer, hook, callbacks) calls the Refreshable back: if a lock is held
+// meanwhile, the program hangs, which ExploreOptions::timeout detects. A world
+// must be used only by the thread that made it.
 class World {
  public:
   using Token = refreshable::Refreshable<std::string>;
@@ -91,8 +92,9 @@ class World {
   const refreshable::ManualExecutor& executor() const { return executor_; }
   refreshable::Instant Now() const { return executor_.clock().Now(); }
 
-  // Call GetAsync and Get. ReadBlocking returns when the Get has ended; if the
-  // Get has to wait, other steps happen in the meantime.
+  // ReadAsync calls GetAsync. ReadBlocking calls Get and returns when it has
+  // ended; if it has to wait, other steps happen in the meantime. `rejects`
+  // says which generation the read rejects.
   void ReadAsync(absl::Duration timeout = absl::InfiniteDuration(),
                  std::optional<int> max_retries = std::nullopt,
                  Rejects rejects = Rejects::kNone);
@@ -103,7 +105,8 @@ class World {
   // Cancels the `index`-th GetAsync, counted from 0, if it exists. For
   // schedule::CancelRead only.
   void CancelRead(size_t index);
-  // Invalidate the token published last, and the one before it.
+  // Call Refreshable::Invalidate, with the generation published last or with
+  // the one before it.
   void Invalidate();
   void InvalidateOld();
   void Install(absl::Duration lifetime);
@@ -114,7 +117,8 @@ class World {
   // Sets whether the executor accepts tasks or timers from now on.
   void TakeTasks(bool take);
   void TakeTimers(bool take);
-  // Run a pending task or timer, and destroy one without running it.
+  // RunPending runs a pending task or timer. LosePending destroys one without
+  // running it.
   void RunPending(size_t index);
   void LosePending(size_t index);
   void Destroy();
@@ -122,23 +126,23 @@ class World {
   // The number of calls of the source that have not been answered.
   size_t held_calls() const { return held_.size(); }
   void AnswerCall(size_t index, const Answer& answer);
-  // From now on the source gives this answer before Fetch returns; if nullopt,
-  // calls are held again.
+  // Makes the source give this answer before Fetch returns, from now on. If
+  // `answer` is nullopt, calls are held again.
   void AnswerInside(std::optional<Answer> answer) {
     inside_ = std::move(answer);
   }
   // Returns a token that no call has returned yet.
   std::string NewToken();
 
-  // Runs everything that is due.
+  // Runs everything that is due, in the executor's own order.
   void RunUntilIdle() { AdvanceBy(absl::ZeroDuration()); }
-  // Moves time by `d`, and runs everything at its due time.
+  // Moves both clocks by `d`, and runs everything at its due time.
   void AdvanceBy(absl::Duration d);
   // Makes the Refreshable hold a fresh token from the source that lives for
   // `lifetime`.
   void Hold(absl::Duration lifetime = absl::Seconds(400));
 
-  // Fails if `holds` is false; the schedule has then failed.
+  // Lets the schedule fail with `what` if `holds` is false.
   void Expect(bool holds, absl::string_view what) {
     if (!holds) oracle_->Fail(what);
   }
@@ -146,30 +150,30 @@ class World {
 
   // ---- What the explorer does ----
 
-  // Sets the function that a blocking read calls to make something happen. It
-  // returns false if nothing more can happen. If it is null, things happen in
-  // the executor's own order.
+  // Sets the function that a waiting read calls to make something happen. The
+  // function returns false if nothing more can happen. While it is null,
+  // everything happens in the executor's own order.
   void set_driver(std::function<bool()> driver) { driver_ = std::move(driver); }
   // The deadlines of the blocking reads in progress, the innermost last.
   const std::vector<refreshable::BootTime>& blocked() const { return blocked_; }
   bool cancellable(size_t index) const;
 
-  // Must be called before each step with a label of that step, by which its
-  // consequences are distinguished.
+  // Must be called before each step, with a label of the step. The consequences
+  // of different steps are told apart by these labels.
   void Begin(int step) { step_ = step; }
   // Must be called between two steps, and at the end.
   void Note();
 
   // Checks everything that can be observed between two steps.
   void Check();
-  // Returns everything known here that future behaviour depends on.
+  // Returns everything in this world on which its future behaviour depends.
   std::string Fingerprint() const;
   // Checks that this state can be left: once the source answers, the executor
   // accepts everything and time passes, the next read must return a token
   // (after Reset() if `reset` is set or refreshing is exhausted for good), and
   // every read must have ended.
   void CheckRecovers(bool reset);
-  // The first failure, or an empty string.
+  // Returns the first failure, or an empty string.
   const std::string& failure() const { return oracle_->failure(); }
 
  private:
@@ -187,26 +191,28 @@ class World {
     std::optional<int> max_retries;
     refreshable::WaiterId id{};
     // Whether there was a usable token when the read was made, and the
-    // generation at that time.
+    // generation published last at that time.
     bool usable = false;
     refreshable::Generation generation;
     bool served = false;  // The read was served at once.
-    // 0 if the read rejected nothing that had been published.
+    // The generation that the read rejected; 0 if it rejected nothing that had
+    // been published.
     refreshable::Generation rejected;
-    // Whether it was a rejected read when it was made.
+    // Whether the read was a rejected read (A7) when it was made.
     bool rejecting = false;
-    // Whether it joined or started an attempt that has not ended since.
+    // Whether the read joined or started an attempt that has not ended since.
     bool joins = false;
-    // Whether the wall clock stepped while no token could be served.
+    // Whether the wall clock stepped while the read waited and no token could
+    // be served.
     bool was_unservable = false;
     bool calling = true;  // GetAsync has not returned.
     bool cancelled = false;
-    // Whether the refresh may have ended for this read, with an error, or with
-    // a token (so that the read is retried and may join another refresh).
+    // Whether the refresh may have ended for this read: with an error, or with
+    // a token, after which the read is retried and may join another refresh.
     bool may_fail = false;
     bool may_rejoin = false;
-    // Whether the executor lost the attempt meanwhile. (Only distinguishes
-    // states.)
+    // Whether the executor lost an attempt while the read waited. (Only serves
+    // to tell states apart.)
     bool saw_loss = false;
     int saw_failures = 0;  // Failures while this read waited.
     int ended = 0;
@@ -219,11 +225,13 @@ class World {
     refreshable::BootTime first_timer = refreshable::BootTime::InfiniteFuture();
   };
 
-  // The origin of a queued task: a step, and the number of its task.
+  // The origin of a queued task: the label of the step that queued it, and the
+  // task's number among those of that step.
   using Origin = std::pair<int, int>;
   // A read that may have joined a refresh: the retries that it asked for, and
-  // its origin. The origin is a step (with task -1), or a task that may have
-  // been the callback of a read whose token had been withdrawn.
+  // its origin. The origin is the step that made the read (with task number
+  // -1), or a task that may have been the callback of a read whose token had
+  // been withdrawn.
   using Join = std::pair<int, Origin>;
 
   void OnEvent(const refreshable::Event& event);
@@ -231,16 +239,17 @@ class World {
   void OnStarted(const refreshable::Event& event);
   void OnFetch(const refreshable::FetchContext& context,
                refreshable::FetchDone<std::string> done);
-  // A read that is being made, with what was known before it.
+  // What is known of a read that is being made, before it is made.
   struct Asking {
-    // 0 if the read rejects nothing that has been published.
+    // The generation that the read rejects; 0 if it rejects nothing that has
+    // been published.
     refreshable::Generation rejected;
     // Whether the executor accepts everything and nothing is overdue.
     bool steady;
     bool refreshing;
-    // Whether it is a rejected read (A7).
+    // Whether the read is a rejected read (A7).
     bool rejects;
-    // Whether it must end at once with an error (B5, A10).
+    // Whether the read must end at once with an error (B5, A10).
     bool ends;
     // Whether a late timer would start a refresh, unless an attempt was lost
     // (F7).
@@ -272,8 +281,8 @@ class World {
   int Retries(const Reader& reader) const {
     return reader.max_retries.value_or(policy_.retry.max_retries);
   }
-  // Whether the refresh in flight has failed too often for this read. Reset
-  // forgets that.
+  // Whether the refresh in flight has failed more often than this read allows.
+  // Reset forgets those failures.
   bool Spent(const Reader& reader) const {
     return failed_ > Retries(reader) && oracle_->failures() > 0;
   }
@@ -310,18 +319,19 @@ class World {
   bool at_end_ = false;  // Set by CheckRecovers: the source answers at once.
   bool takes_tasks_ = true;
   bool takes_timers_ = true;
-  // The read that is being made, if any; whether a task of the executor is
-  // running; and whether that task asked for an attempt.
+  // The read that is being made, if any. Then: whether a task of the executor
+  // is running, and whether that task asked for an attempt.
   std::optional<Asking> asking_;
-  // Whether CheckAsked has been called for it.
+  // Whether CheckAsked has been called for `asking_`.
   bool asked_ = false;
   bool in_task_ = false;
   bool task_submitted_ = false;
-  // The attempts that were given to the executor and have neither started nor
-  // ended.
+  // The number of attempts that were given to the executor and have neither
+  // started nor ended.
   int queued_ = 0;
-  // Whether the queued or next attempt of the refresh is told of a rejection;
-  // whether the running one was; and whether any attempt was.
+  // Whether the queued or next attempt of the refresh in flight is told of a
+  // rejection; whether its running attempt was; and whether any of its attempts
+  // was.
   Told told_ = Told::kNo;
   bool running_told_ = false;
   bool flight_told_ = false;
@@ -330,24 +340,26 @@ class World {
   // The origins of the tasks that were queued, by id.
   std::map<uint64_t, Origin> origins_;
   uint64_t last_noted_ = 0;
-  // The reads that may have joined the refresh in flight. They determine its
-  // budget and cooldown.
+  // The reads that may have joined the refresh in flight. They determine how
+  // many retries that refresh has, and whether a cooldown follows.
   std::set<Join> joined_;
   int step_ = 0;       // The label of the step in progress.
-  int visible_ = 0;    // The number of calls of the source and of outcomes.
-  int failed_ = 0;     // The number of failed attempts of that refresh.
-  bool ends_ = false;  // That refresh must end: its last attempt has failed.
+  int visible_ = 0;    // The calls of the source plus the outcomes of reads.
+  int failed_ = 0;     // The failed attempts of the refresh in flight.
+  bool ends_ = false;  // After its last failure, the refresh must end.
   int discards_ = 0;   // The number of answers that had to be discarded.
-  // F6: the number of calls beyond the bound, and when the last call was made.
+  // F6: the number of calls made beyond the bound of abandoned calls, and the
+  // time of the last call.
   int beyond_ = 0;
   refreshable::BootTime last_call_ = refreshable::BootTime::InfinitePast();
-  // The time of the last event in which the Refreshable noticed what is due and
-  // has not run; and the times of the last read and the last task since then,
-  // which may or may not have looked further than the published token.
+  // The time when the Refreshable last noticed everything that is due and has
+  // not run. Then the times of the last read and the last task after that: they
+  // may have looked no further than the published token.
   refreshable::BootTime asked_at_;
   refreshable::BootTime read_at_ = refreshable::BootTime::InfinitePast();
   refreshable::BootTime ran_at_ = refreshable::BootTime::InfinitePast();
-  // Whether one of the next steps names a particular read.
+  // Whether the state must tell the reads apart, because a step that can happen
+  // next names one of them.
   mutable bool reads_told_apart_ = false;
   int tokens_ = 0;
   int busy_ = 0;

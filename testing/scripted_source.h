@@ -28,11 +28,12 @@
 
 namespace refreshable_testing {
 
-// Scripts the calls of a token source. Each call takes the first prepared
-// answer that has not been taken yet; if there is none, the answer set by
-// `Always`. The answer is given before `Fetch` returns or, if requested, when a
-// given time has passed on an executor's clock. A call that finds no answer is
-// held until the test answers it. Held calls can be answered in any order:
+// The script of a token source: the answers to its calls. Each call takes the
+// first prepared answer that has not been taken yet or, if there is none, the
+// answer set by `Always`. An answer is given before `Fetch` returns or, if
+// requested, when a given time has passed on an executor's clock. A call that
+// finds no answer is held until the test answers it. Held calls can be answered
+// in any order:
 //
 //   ManualExecutor executor;
 //   ScriptedSource<std::string> source(&executor.clock());
@@ -46,9 +47,9 @@ namespace refreshable_testing {
 //   source.Release(1, "t2", absl::Minutes(10));
 //   EXPECT_THAT(token->Get(), HoldsToken("t2"));
 //
-// Calls are numbered from 0 in the order in which they come. Thread-safe. When
-// the script is destroyed, held calls are dropped without an answer, and later
-// calls are dropped too. Declare the script before the Refreshable.
+// Calls are numbered from 0 in the order in which they come. Thread-safe. The
+// destructor drops the held calls without an answer, and later calls are
+// dropped too. Declare the script before the Refreshable.
 template <typename Token>
 class ScriptedSource {
  public:
@@ -58,7 +59,7 @@ class ScriptedSource {
   // The time at which a token of the script expires.
   class Life {
    public:
-    // Expires `lifetime` after the start of the call.
+    // The token expires `lifetime` after the start of the call.
     Life(absl::Duration lifetime)  // NOLINT(google-explicit-constructor)
         : expiry_(refreshable::Expiry::In(lifetime)) {}
     Life(refreshable::Expiry expiry)  // NOLINT(google-explicit-constructor)
@@ -72,15 +73,17 @@ class ScriptedSource {
 
   struct Call {
     refreshable::FetchContext context;
-    // The time when `Fetch` was called; the default value if there is no clock.
+    // The time when `Fetch` was called. The default value if there is no clock.
     refreshable::Instant start;
   };
 
-  // `clock`, if not null, stamps the calls. It must outlive the script.
+  // If `clock` is not null, each call records its start by `clock`, which must
+  // outlive the script.
   explicit ScriptedSource(const refreshable::Clock* clock = nullptr)
       : core_(std::make_shared<Core>(clock, nullptr)) {}
-  // The clock of `executor` stamps the calls, and its timers give the answers
-  // of AnswerAfter and AlwaysAfter. It must outlive the script.
+  // Each call records its start by the clock of `executor`, and the executor's
+  // timers give the answers of AnswerAfter and AlwaysAfter. `executor` must
+  // outlive the script.
   explicit ScriptedSource(refreshable::Executor* executor)
       : core_(std::make_shared<Core>(&executor->clock(), executor)) {}
   ScriptedSource(const ScriptedSource&) = delete;
@@ -93,34 +96,35 @@ class ScriptedSource {
     return core_;
   }
 
-  // Prepares one answer: a token and its lifetime or expiry, a credential, or a
-  // status.
+  // Prepares one answer: a token with its lifetime or expiry, a credential, or
+  // a status.
   void Answer(Token token, Life life) { Answer(Make(std::move(token), life)); }
   void Answer(Result result) {
     core_->Prepare(Return(std::move(result)), std::nullopt);
   }
   // Prepares one answer that a timer gives `delay` after the call, even if
   // `delay` is zero or the attempt is abandoned meanwhile. Until then the call
-  // is held, and may be released or dropped earlier. If the executor refuses
-  // the timer, the call is dropped. Requires an executor; otherwise the test
-  // fails.
+  // is held, and the test may release or drop it earlier. If the executor
+  // refuses the timer, the call is dropped. If the script has no executor, the
+  // test fails.
   void AnswerAfter(absl::Duration delay, Token token, Life life) {
     AnswerAfter(delay, Make(std::move(token), life));
   }
   void AnswerAfter(absl::Duration delay, Result result) {
     core_->Prepare(Return(std::move(result)), delay);
   }
-  // Prepares one call of `function`, whose result is the answer. The function
-  // may block, throw, and read the Refreshable. No lock is held while it runs.
+  // Prepares one answer: whatever `function` returns when it is called with the
+  // context. The function may block, throw, and read the Refreshable. No lock
+  // is held while it runs.
   void AnswerWith(Function function) {
     core_->Prepare(std::move(function), std::nullopt);
   }
-  // Prepares one call that is held. Useful if other answers follow or `Always`
-  // is set.
+  // Takes the place of one prepared answer, but holds the call that takes it.
+  // This is useful if other answers follow or `Always` is set.
   void Hold() { core_->Prepare(nullptr, std::nullopt); }
 
-  // Sets the answer of every call that finds nothing prepared, until it is
-  // changed.
+  // Sets the answer to every call that finds no prepared answer, until another
+  // one is set.
   void Always(Token token, Life life) { Always(Make(std::move(token), life)); }
   void Always(Result result) {
     core_->SetAlways({ReturnAgain(std::move(result)), std::nullopt});
@@ -128,18 +132,19 @@ class ScriptedSource {
   void AlwaysWith(Function function) {
     core_->SetAlways({std::move(function), std::nullopt});
   }
-  // As AnswerAfter, for each such call.
+  // Sets such an answer that a timer gives `delay` after the call, as
+  // AnswerAfter does.
   void AlwaysAfter(absl::Duration delay, Token token, Life life) {
     AlwaysAfter(delay, Make(std::move(token), life));
   }
   void AlwaysAfter(absl::Duration delay, Result result) {
     core_->SetAlways({ReturnAgain(std::move(result)), delay});
   }
-  // From now on, such calls are held again.
+  // Unsets that answer: calls that find no prepared answer are held again.
   void AlwaysHold() { core_->SetAlways({}); }
 
-  // Answers call `index` on the calling thread. Requires that the call is held;
-  // otherwise the test fails.
+  // Answers call `index` on the calling thread. If the call is not held, the
+  // test fails.
   void Release(size_t index, Token token, Life life) {
     Release(index, Make(std::move(token), life));
   }
@@ -147,11 +152,11 @@ class ScriptedSource {
     auto done = core_->Take(index);
     if (done.has_value()) (*done)(std::move(result));
   }
-  // Destroys the `FetchDone` of call `index` without calling it. Requires that
-  // the call is held.
+  // Destroys the `FetchDone` of call `index` without calling it. If the call is
+  // not held, the test fails.
   void Drop(size_t index) { core_->Take(index); }
 
-  // Returns the calls so far.
+  // Returns all calls that have come so far.
   std::vector<Call> calls() const {
     absl::MutexLock lock(&core_->mutex_);
     return core_->calls_;
@@ -160,8 +165,8 @@ class ScriptedSource {
     absl::MutexLock lock(&core_->mutex_);
     return core_->calls_.size();
   }
-  // Returns the start time of each call, counted from the script's
-  // construction. Requires a clock.
+  // Returns the start of each call as the time since the script was
+  // constructed. Requires a clock.
   std::vector<absl::Duration> start_times() const {
     std::vector<absl::Duration> times;
     for (const Call& call : calls()) {
@@ -268,8 +273,8 @@ class ScriptedSource {
       return done;
     }
 
-    // Breaks the reference cycle of a held call that indirectly owns this
-    // source.
+    // Drops all held calls, and lets `Fetch` drop all later ones. A held call
+    // may indirectly own this source, and dropping it breaks that cycle.
     void Close() {
       std::vector<std::optional<Done>> dropped;
       absl::MutexLock lock(&mutex_);
@@ -299,7 +304,7 @@ class ScriptedSource {
     std::deque<Timed<Once>> prepared_ ABSL_GUARDED_BY(mutex_);
     std::shared_ptr<Timed<Function>> always_ ABSL_GUARDED_BY(mutex_);
     std::vector<Call> calls_ ABSL_GUARDED_BY(mutex_);
-    // The calls by index. An answered call is empty.
+    // The callbacks of the calls, by index. That of an answered call is empty.
     std::vector<std::optional<Done>> held_ ABSL_GUARDED_BY(mutex_);
   };
 

@@ -36,8 +36,9 @@ using ::testing::StartsWith;
 
 using Source = ScriptedSource<std::string>;
 
-// Calls the source and records its answer: a token, or the message of an error.
-// `answers` must outlive the source, whose destructor answers the held calls.
+// Calls the source, and appends its answer to `answers`: a token, or the
+// message of an error. `answers` must outlive the source, because the source's
+// destructor drops the held calls and thereby answers them.
 void Fetch(Source& source, std::vector<std::string>& answers) {
   const FetchContext context(RefreshReason::kFirst, 1, Generation(),
                              absl::Seconds(30),
@@ -225,7 +226,7 @@ TEST(ScriptedSourceTest, T2AnswersComeAfterTheirTime) {
                           absl::Seconds(3)));
 }
 
-// A read waits for a delayed answer on the executor's clock.
+// While a read waits for a delayed answer, time passes on the executor's clock.
 TEST(ScriptedSourceTest, T2AReadTakesAsLongAsTheAnswer) {
   ManualExecutor executor;
   Source source(&executor);

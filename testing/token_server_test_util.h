@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// FakeTokenServer: a token server without a network, for the tests of the token
-// source suite. Private.
+// FakeTokenServer: a token server without a network, for the tests of
+// TokenSourceConformanceTest. Private.
 
 #ifndef REFRESHABLE_TESTING_TOKEN_SERVER_TEST_UTIL_H_
 #define REFRESHABLE_TESTING_TOKEN_SERVER_TEST_UTIL_H_
@@ -27,8 +27,8 @@ namespace refreshable_testing {
 inline constexpr absl::Duration kMintLifetime = absl::Hours(1);
 inline constexpr char kMintSecret[] = "the client's secret";
 
-// Issues "token 1", "token 2" and so on. If `time` is given, each request takes
-// a second of it. Thread-safe.
+// A server that issues "token 1", "token 2" and so on. If `time` is given, each
+// request moves its clocks by a second. Thread-safe.
 class FakeTokenServer {
  public:
   explicit FakeTokenServer(refreshable::ManualExecutor* time = nullptr)
@@ -42,8 +42,9 @@ class FakeTokenServer {
     while (stalled_ < requests) changed_.Wait(&mu_);
   }
 
-  // While the server is stalled, blocks until `give_up()` returns true. It is
-  // called a thousand times per second.
+  // Returns a new token, or an error if the server is failing. While the server
+  // is stalled, blocks until `give_up()` returns true, and then returns
+  // CANCELLED. Calls `give_up` about a thousand times per second.
   template <typename Predicate>
   absl::StatusOr<std::string> Issue(Predicate give_up) {
     if (time_ != nullptr) time_->Suspend(absl::Seconds(1));
@@ -76,12 +77,13 @@ class FakeTokenServer {
   absl::Mutex mu_;
   absl::CondVar changed_;
   State state_ ABSL_GUARDED_BY(mu_) = State::kWorking;
-  // Includes calls that are about to pass.
+  // The calls that wait, or that have not noticed yet that they may go on.
   int stalled_ ABSL_GUARDED_BY(mu_) = 0;
   int last_ ABSL_GUARDED_BY(mu_) = 0;
 };
 
-// Decides whether a call should stop. For `FakeTokenServer::Issue`.
+// A predicate for `FakeTokenServer::Issue`: returns true once the call of
+// `context` is cancelled or its timeout has passed.
 class GiveUpWhen {
  public:
   explicit GiveUpWhen(const refreshable::FetchContext& context)
@@ -95,7 +97,8 @@ class GiveUpWhen {
   const absl::Time start_ = absl::Now();
 };
 
-// A complete rig for sources that use a FakeTokenServer.
+// The base class of rigs for sources that ask a FakeTokenServer. Implements
+// everything except `Make`.
 class MintRig : public TokenSourceRig<std::string> {
  public:
   explicit MintRig(bool virtual_time = false)

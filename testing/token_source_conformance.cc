@@ -45,8 +45,8 @@ struct Why {
   absl::Duration timeout = absl::Minutes(1);
 };
 
-// A call of a source on a thread of its own, as a Refreshable makes it: the
-// thread shares ownership of the source until `Fetch` returns. An outstanding
+// A call of a source on a thread of its own. As in a Refreshable, the thread
+// shares ownership of the source until `Fetch` returns, and an outstanding
 // answer does not own the source.
 class Call {
  public:
@@ -73,9 +73,9 @@ class Call {
 
   void Cancel() { *cancelled_ = true; }
 
-  // Waits briefly for the call to release the source. The call may be unable to
-  // do so until the server answers, inside `Fetch` or in the source's
-  // destructor.
+  // Waits for the call to release the source, but for no longer than a second:
+  // the call may be inside `Fetch` or in the source's destructor, and unable to
+  // go on until the server answers.
   void AwaitReleaseForAMoment() {
     released_.WaitForNotificationWithTimeout(absl::Seconds(1));
   }
@@ -92,7 +92,8 @@ class Call {
   }
 
  private:
-  // Destroyed when the call has been answered or dropped.
+  // An object that the answer function owns, so it is destroyed when the call
+  // has been answered or dropped.
   struct Held {
     explicit Held(Call* c) : call(c) {}
     ~Held() { call->ended_.Notify(); }
@@ -105,7 +106,8 @@ class Call {
     try {
       source.Fetch(context, std::move(done));
     } catch (const std::exception&) {
-      // This is a failure. The answer shows it, because it was dropped.
+      // An exception is a failure. The answer shows it, because the exception
+      // dropped the answer function.
     }
 #else
     source.Fetch(context, std::move(done));
@@ -124,7 +126,8 @@ SourceAnswer Ask(const std::shared_ptr<AnySource>& source,
   return Call(source, why).Await();
 }
 
-// Returns everything in a status that may get into a log.
+// Returns every part of a status that may get into a log: its text and its
+// payloads.
 std::string Everything(const absl::Status& status) {
   std::string text = status.ToString(absl::StatusToStringMode::kWithEverything);
   status.ForEachPayload([&](absl::string_view url, const absl::Cord& payload) {
@@ -133,8 +136,8 @@ std::string Everything(const absl::Status& status) {
   return text;
 }
 
-// Waits until a clock that moves by itself has moved. Returns false if it does
-// not move.
+// Waits until `clock` has moved, and returns true. Returns false if it does not
+// move by itself.
 bool AwaitTick(const Clock& clock) {
   const BootTime start = clock.Now().boot;
   bool moved = false;
@@ -182,15 +185,15 @@ TEST_P(TokenSourceConformanceTest, LifetimeCountsFromTheStartOfTheCall) {
   if (answer.expiry.is_relative()) {
     EXPECT_EQ(answer.expiry.lifetime(), *lifetime);
   } else {
-    // If only the server moves the time, the start of the call is known
-    // exactly.
+    // If only the server moves the clock, the call started exactly at `start`.
     const Instant latest = moves_by_itself ? rig_->clock().Now() : start;
     EXPECT_LE(answer.expiry.time(), latest.wall + *lifetime);
   }
 }
 
 TEST_P(TokenSourceConformanceTest, ARepeatedTokenExpiresNoLater) {
-  // A source with a cache must return the remaining lifetime.
+  // The second call may get the same token again. A source with a cache must
+  // then state the remaining lifetime.
   const SourceAnswer first = Ask(source_);
   ASSERT_TRUE(first.status.ok()) << first.status;
   const Instant answered = rig_->clock().Now();
@@ -212,7 +215,8 @@ TEST_P(TokenSourceConformanceTest, ARepeatedTokenExpiresNoLater) {
 
 TEST_P(TokenSourceConformanceTest, ARejectedTokenIsNotGivenAgain) {
   if (!rig_->IssuesNewTokens()) return;
-  // A3: the generation, not the reason, says that a token was rejected.
+  // A3: the rejected generation in the context says that a token was rejected.
+  // The reason does not.
   SourceAnswer last = Ask(source_);
   ASSERT_TRUE(last.status.ok()) << last.status;
   for (const RefreshReason reason :
@@ -244,7 +248,7 @@ TEST_P(TokenSourceConformanceTest, StatusesHoldNoSecret) {
   const std::string shown =
       Everything(Ask(source_, {RefreshReason::kRejected, 7}).status);
   for (const std::string& secret : secrets) {
-    // The secret must not be shown here either.
+    // The message of this failure must not show the secret either.
     EXPECT_TRUE(secret.empty() || !absl::StrContains(shown, secret))
         << "a status holds a secret, or the token before it";
   }

@@ -28,16 +28,17 @@
 namespace refreshable_testing {
 namespace internal {
 
-// An answer of a source, without the type of the token.
+// The answer of a source to one call, in a form that does not depend on the
+// type of the token.
 struct SourceAnswer {
   absl::Status status;
-  // The rest is meaningful if `status` is OK.
+  // The other fields are meaningful only if `status` is OK.
   refreshable::Expiry expiry = refreshable::Expiry::Never();
   std::shared_ptr<const void> token;
-  std::string bytes;  // The token's bytes; empty if they are not known.
+  std::string bytes;  // The bytes of the token, or empty if not known.
 };
 
-// A source without the type of its tokens.
+// A token source in a form that does not depend on the type of its tokens.
 class AnySource {
  public:
   virtual ~AnySource() = default;
@@ -49,10 +50,11 @@ class AnySource {
 
 }  // namespace internal
 
-// Controls the server that a source asks, or a substitute for it. If a clause
-// needs something that a rig cannot do, the clause does not apply. The server
-// works at first. The methods are called one at a time, except for
-// `TokenSourceRig::Bytes`; `AwaitStalled` is called on a separate thread.
+// A test's control over the server that the source asks, or over a substitute
+// for that server. If a clause needs something that a rig cannot do, the clause
+// does not apply. The server works at first. The methods are called one at a
+// time, with two exceptions: `TokenSourceRig::Bytes` may be called by several
+// threads at once, and `AwaitStalled` is called on a separate thread.
 class AnySourceRig {
  public:
   virtual ~AnySourceRig() = default;
@@ -62,15 +64,16 @@ class AnySourceRig {
   virtual bool Fail() { return false; }
 
   // Makes every request hang from now on. Returns false if the rig cannot do
-  // this. `AwaitStalled` blocks until `calls` requests hang.
+  // this.
   virtual bool Stall() { return false; }
+  // Blocks until at least `calls` requests hang.
   virtual void AwaitStalled(int /*calls*/) {}
 
-  // Makes the server work again. Requests that hang may end in any way.
+  // Makes the server work again. The requests that hang may end in any way.
   virtual void Heal() {}
 
-  // Returns the lifetime that the server states for its tokens; nullopt if it
-  // does not state one relative to the present.
+  // Returns the lifetime that the server states for its tokens. Returns nullopt
+  // if the server states no lifetime relative to the present.
   virtual std::optional<absl::Duration> Lifetime() { return std::nullopt; }
 
   // Returns the clock that absolute expiries refer to.
@@ -85,13 +88,14 @@ class AnySourceRig {
   // Returns whether the server issues a new token for each request.
   virtual bool IssuesNewTokens() { return true; }
 
-  // Return whether the source ends a call, while the server hangs, soon after
-  // the call is cancelled, or when its timeout has passed. Neither is required
-  // of a source. If a method returns true, the suite tests it.
+  // While the server hangs, a source may end a call soon after the call is
+  // cancelled (`HeedsCancellation`) or once its timeout has passed
+  // (`HeedsTimeout`). Neither is required of a source. If one of these methods
+  // returns true, the suite tests that the source does so.
   virtual bool HeedsCancellation() { return false; }
   virtual bool HeedsTimeout() { return false; }
 
-  // Used by the suite. Implemented by TokenSourceRig.
+  // Returns a new source for the suite. TokenSourceRig implements this.
   virtual std::shared_ptr<internal::AnySource> MakeAny() = 0;
 };
 
@@ -118,9 +122,9 @@ class TokenSourceRig : public AnySourceRig {
   // to the source, and outlives it.
   virtual std::shared_ptr<refreshable::TokenSource<Token>> Make() = 0;
 
-  // Returns the bytes of a token, which no status may contain; empty if there
-  // are none to look for. Called on the threads on which the source answers,
-  // possibly on several at once.
+  // Returns the bytes of a token, which no status may contain. Returns an empty
+  // string if there are none to look for. The threads on which the source
+  // answers call this, possibly several at the same time.
   virtual std::string Bytes(const Token& token) {
     if constexpr (std::is_convertible_v<const Token&, absl::string_view>) {
       return std::string(absl::string_view(token));
@@ -181,13 +185,14 @@ class TokenSourceRig : public AnySourceRig {
 
 using TokenSourceSubject = Subject<AnySourceRig>;
 
-// The clauses are in token_source_conformance.cc; the name of each says what it
-// demands. No clause requires that a source answers at most once, because a
-// second answer has no effect (see `FetchDone`).
+// The suite. Its clauses are in token_source_conformance.cc, and each is named
+// after what it demands. No clause requires that a source answers at most once,
+// because a second answer has no effect (see `FetchDone`).
 class TokenSourceConformanceTest
     : public ::testing::TestWithParam<TokenSourceSubject> {
  protected:
-  // Declared first, because the rig must outlive what it makes.
+  // The rig is declared first, because it must outlive the source that it
+  // makes.
   const std::unique_ptr<AnySourceRig> rig_ = GetParam().make();
   std::shared_ptr<internal::AnySource> source_ = rig_->MakeAny();
 };

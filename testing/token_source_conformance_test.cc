@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests the library's own sources with the suite.
+// Runs TokenSourceConformanceTest on the library's own sources.
 
 #include "refreshable/testing/token_source_conformance.h"
 
@@ -42,7 +42,8 @@ class BlockingRig final : public MintRig {
   }
 };
 
-// What a script does depends on the test. This one asks the fake server.
+// The rig of a ScriptedSource. Whether a script is a correct source depends on
+// the test; this one asks the fake server.
 class ScriptedRig final : public MintRig {
  public:
   ScriptedRig() {
@@ -58,12 +59,12 @@ class ScriptedRig final : public MintRig {
   ScriptedSource<std::string> script_;
 };
 
-// A rig with only the required methods, for tokens that cannot be compared and
-// never expire.
+// A token that cannot be compared.
 struct Key {
   int number;
 };
 
+// A rig with only the required method. Its tokens never expire.
 class PlainRig final : public TokenSourceRig<Key> {
  public:
   std::shared_ptr<TokenSource<Key>> Make() override {

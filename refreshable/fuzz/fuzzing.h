@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Shared by the fuzz targets: draws choices from the input, and reports faults.
+// What the fuzz targets share: FuzzInput draws choices from the fuzzer's input,
+// and Require reports faults.
 
 #ifndef REFRESHABLE_FUZZ_FUZZING_H_
 #define REFRESHABLE_FUZZ_FUZZING_H_
@@ -16,8 +17,8 @@
 
 namespace refreshable {
 
-// Reads an input from its first byte to its last. After the last byte, every
-// choice returns its first alternative.
+// The bytes of one fuzzer's input, read from the first to the last. After the
+// last byte, every choice returns its first alternative.
 class FuzzInput {
  public:
   FuzzInput(const uint8_t* data, size_t size)

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The input is text: the HTTP status, the time of the answer in seconds since
-// 1970, the OAuth error, then one header per line.
+// Fuzzes HttpErrorToStatus and ParseHttpDate. The first three lines of the
+// input are the HTTP status, the time of the answer in seconds since 1970, and
+// the OAuth error. Each further line is a header.
 
 #include <algorithm>
 #include <array>
@@ -49,7 +50,8 @@ absl::StatusCode CodeFor(int http_status, absl::string_view error) {
                                 : absl::StatusCode::kUnknown;
 }
 
-// Reads an IMF-fixdate character by character: "Sun, 06 Nov 1994 08:49:37 GMT".
+// Returns the time that an IMF-fixdate such as "Sun, 06 Nov 1994 08:49:37 GMT"
+// states, or nullopt if `text` is none. Reads it character by character.
 std::optional<absl::CivilSecond> ReadFixdate(const std::string& text) {
   const std::string form = "aaa, 00 aaa 0000 00:00:00 GMT";
   if (text.size() != form.size()) return std::nullopt;
@@ -76,8 +78,8 @@ std::optional<absl::CivilSecond> ReadFixdate(const std::string& text) {
   return civil;
 }
 
-// Parses `text`. If it is a date, checks that printing it in each of the three
-// HTTP formats and parsing it again gives the same time.
+// Checks how `text` is parsed. If it is a date, also checks that printing it in
+// each of the three HTTP formats and parsing it again gives the same time.
 void CheckDate(absl::string_view text, absl::Time now) {
   const std::optional<absl::Time> time = ParseHttpDate(text, now);
   if (const auto civil = ReadFixdate(std::string(text))) {
@@ -105,7 +107,8 @@ void CheckDate(absl::string_view text, absl::Time now) {
   }
   const auto today = absl::ToCivilSecond(now, absl::UTCTimeZone());
   if (today.year() < 1900 || today.year() > 9900 || c.year() < 0) return;
-  // Computes the latest year with these two digits at most 50 years ahead.
+  // An RFC 850 date has two digits of the year. `year` becomes the latest year
+  // that ends with them and makes the date at most 50 years ahead.
   const auto moment = [](absl::civil_year_t year, const absl::CivilSecond& c) {
     return std::make_tuple(year, c.month(), c.day(), c.hour(), c.minute(),
                            c.second());
@@ -116,7 +119,7 @@ void CheckDate(absl::string_view text, absl::Time now) {
   while (moment(year, c) > moment(latest.year(), latest)) year -= 100;
   const absl::CivilSecond expected(year, c.month(), c.day(), c.hour(),
                                    c.minute(), c.second());
-  if (expected.day() != c.day()) return;  // There is no such 29 February.
+  if (expected.day() != c.day()) return;  // That year has no 29 February.
   Require(absl::FromCivil(expected, absl::UTCTimeZone()) ==
               ParseHttpDate(
                   absl::StrFormat("%sday, %02d-%s-%02d %02d:%02d:%02d GMT", day,
@@ -200,7 +203,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
                            shown ? absl::StrCat(", error ", error) : ""),
           "the message says no more than it may");
   CheckRetryAfter(status, headers, now);
-  // The status contains nothing else of the answer.
+  // The status must contain nothing else of the answer, so it must equal one
+  // that is built from these parts only.
   absl::Status bare(status.code(), status.message());
   bare.SetPayload("refreshable/http-status",
                   absl::Cord(absl::StrCat(http_status)));

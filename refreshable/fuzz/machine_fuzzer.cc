@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The input chooses a policy, then events and how far time moves between them.
-// CheckedMachine checks each step against the contract.
+// Fuzzes the refresh machine. The fuzzer's bytes choose a policy, and then what
+// happens to the machine and how far time moves in between. CheckedMachine
+// checks each step against the contract.
 
 #include <algorithm>
 #include <cstddef>
@@ -65,7 +66,8 @@ RefreshPolicy ChoosePolicy(FuzzInput& in) {
   return policy;
 }
 
-// Returns, mostly, an attempt that was submitted.
+// Returns an attempt: in most cases the running one, the one submitted last or
+// an abandoned one; in one case of four, any number.
 AttemptId ChooseCall(FuzzInput& in, const ReferenceModel& f) {
   const int n = in.Below(4);
   if (n == 3) return AttemptId{static_cast<uint64_t>(in.Below(256))};
@@ -97,7 +99,7 @@ Input ChooseInput(FuzzInput& in, const ReferenceModel& f) {
       input.ms = 250 * in.Below(32);
       break;
     case 1: {
-      // Time passes to the next relevant moment, or to just before it.
+      // Time passes up to the next relevant moment, or to just before it.
       input.kind = Input::kTime;
       const Ms at = in.OneOf({f.WakeAt(), f.NotBefore(), f.CheckAt().boot});
       if (at > f.t && at < kNever) input.ms = at - f.t - in.Below(2);
@@ -132,8 +134,8 @@ Input ChooseInput(FuzzInput& in, const ReferenceModel& f) {
       input.id = ChooseCall(in, f);
       input.ms = ChooseLife(in);
       input.relative = in.Below(2) == 1;
-      // The token lives for whole seconds from now, so that a quarter is whole
-      // as well.
+      // Makes the token live for whole seconds from now, so that a quarter of
+      // its life is a whole number of milliseconds as well.
       if (input.relative && input.ms < kNever) {
         input.ms += Elapsed(f, input.id);
       }

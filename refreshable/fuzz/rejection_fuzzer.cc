@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The input is text: the HTTP status, the error, the codes to compare it with,
-// then a WWW-Authenticate value. After a line "make", the rest are bytes that
-// choose how to write a value whose meaning is known.
+// Fuzzes the recognition of rejected tokens. The first three lines of the input
+// are the HTTP status, an OAuth error, and the error codes to compare that
+// error with. The rest is a WWW-Authenticate value. But if the next line is
+// "make", the bytes after it choose how to write a value whose meaning is
+// known.
 
 #include <algorithm>
 #include <cstddef>
@@ -39,7 +41,8 @@ std::string QuoteEachLetter(absl::string_view value) {
   return quoted + "\"";
 }
 
-// Writes challenges in the ways that RFC 9110, section 11.6.1, allows.
+// Returns challenges, written in the ways that RFC 9110, section 11.6.1,
+// allows, and whether they reject the token.
 Made Make(FuzzInput& in) {
   Made made;
   const auto space = [&in] { return in.OneOf({"", " ", "\t", "  "}); };

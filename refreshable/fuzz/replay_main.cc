@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// replay [--random=N] FILE...: runs a fuzz target, without libFuzzer, once on
-// each file and on N inputs of up to 1 KiB that are drawn from a fixed seed.
-// Fails if there is no file, because a corpus that is not found must not pass.
+// replay [--random=N] FILE...: runs a fuzz target without libFuzzer: once on
+// each file, and on N random inputs of up to 1 KiB, which are the same each
+// time. Fails if there is no file, because a corpus that is not found must not
+// pass.
 
 #include <cstddef>
 #include <cstdint>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Each clause of ClockConformanceTest finds a clock that breaks it.
+// Checks that each clause of ClockConformanceTest finds a clock that breaks it.
 
 #include <atomic>
 #include <cstdint>
@@ -74,7 +74,8 @@ class FaultyClock final : public Clock {
         if (++reads_ % 50 == 0) now.boot -= absl::Milliseconds(5);
         break;
       case Fault::kGoesBackInOtherThreads: {
-        // Each thread reads the clock only occasionally.
+        // Each thread keeps what it has read for a hundred further reads, so
+        // one thread may read an earlier time than another has read before.
         thread_local Instant cached;
         thread_local int left = 0;
         if (left-- <= 0) {
@@ -116,8 +117,8 @@ class FaultyClock final : public Clock {
     }
   }
 
-  // The rig calls this when time has passed and when the wall clock was
-  // stepped.
+  // The rig calls `Moved` when time has passed, and `Stepped` when the wall
+  // clock was stepped.
   void Moved() {
     const absl::Time wall = executor_->clock().Now().wall;
     if (fault_ == Fault::kCoarseLags) {
@@ -177,7 +178,7 @@ class FaultyRig final : public ClockRig {
 
 struct Row {
   Fault fault;
-  bool threads;  // Use a ThreadExecutor's clock, not a ManualExecutor's.
+  bool threads;  // Whether the clock is a ThreadExecutor's.
   const char* name;
   std::vector<const char*> clauses;  // Each of these must find the fault.
 };

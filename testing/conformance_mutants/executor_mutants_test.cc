@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Each clause of ExecutorConformanceTest finds an executor that breaks it.
-// long: a list of faults.
+// Checks that each clause of ExecutorConformanceTest finds an executor that
+// breaks it.
+//
+// long: it is a list of faults.
 
 #include <algorithm>
 #include <cstddef>
@@ -91,8 +93,8 @@ enum class Fault {
 // The number of threads for blocking tasks, if the executor has threads.
 constexpr int kBlockingThreads = 2;
 
-// Wraps a correct executor and adds one fault. If `in_blocking` is set, a fault
-// of `Run` is one of `RunBlocking` instead.
+// A correct executor with one fault added. If `in_blocking` is set, a fault of
+// `Run` becomes a fault of `RunBlocking` instead.
 class FaultyExecutor final : public Executor {
  public:
   FaultyExecutor(Fault fault, bool threads, bool in_blocking)
@@ -422,7 +424,7 @@ class FaultyExecutor final : public Executor {
   std::vector<TimerId> slots_ ABSL_GUARDED_BY(mu_);
   std::vector<std::shared_ptr<Task>> kept_ ABSL_GUARDED_BY(mu_);
   ManualExecutor* manual_ = nullptr;
-  Executor* inner_;  // Owned. Is called even during its destruction.
+  Executor* inner_;  // Owned; may be called even while it is destroyed.
 };
 
 thread_local bool FaultyExecutor::in_any_ = false;
@@ -446,10 +448,10 @@ class FaultyRig final : public ExecutorRig {
 
 struct Row {
   Fault fault;
-  bool threads;  // Wrap a ThreadExecutor, not a ManualExecutor.
+  bool threads;  // Whether to wrap a ThreadExecutor, not a ManualExecutor.
   const char* name;
   std::vector<const char*> clauses;  // Each of these must find the fault.
-  bool in_blocking = false;          // A fault of RunBlocking, not of Run.
+  bool in_blocking = false;  // Whether RunBlocking has the fault, not Run.
 };
 
 const std::vector<Row>& Rows() {

@@ -26,8 +26,8 @@ struct Outcome {
   std::string output;
 };
 
-// Runs this program again with only the tests of `filter`. The child writes
-// none of the files that Bazel told this process to write.
+// Runs this program again with only the tests that match `filter`. The child
+// writes none of the files that Bazel told this process to write.
 Outcome RunTests(absl::string_view filter, absl::string_view environment) {
   const std::string command = absl::StrCat(
       "env -u XML_OUTPUT_FILE -u TEST_PREMATURE_EXIT_FILE "
@@ -44,7 +44,7 @@ Outcome RunTests(absl::string_view filter, absl::string_view environment) {
   return outcome;
 }
 
-// Calls every function, a few at a time, because some children wait for a
+// Calls every function, four at a time, because some of the children wait for a
 // timeout.
 void CallAll(const std::vector<std::function<void()>>& functions) {
   std::atomic<size_t> next{0};

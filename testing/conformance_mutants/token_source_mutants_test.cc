@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Each clause of TokenSourceConformanceTest finds a source that breaks it.
+// Checks that each clause of TokenSourceConformanceTest finds a source that
+// breaks it.
 
 #include <algorithm>
 #include <atomic>
@@ -89,7 +90,7 @@ class FaultySource final : public TokenSource<std::string> {
   void Fetch(const FetchContext& context,
              FetchDone<std::string> done) override {
     if (!async_) return Answer(context, std::move(done));
-    // The new thread must not continue before it is in `threads_`.
+    // The lock makes the new thread wait until it is in `threads_`.
     absl::MutexLock lock(&mu_);
     if (fault_ == Fault::kUsesItselfOnceDestroyed ||
         fault_ == Fault::kLosesItsCallsWhenDestroyed) {
@@ -113,7 +114,7 @@ class FaultySource final : public TokenSource<std::string> {
       new FetchDone<std::string>(std::move(done));
       return;
     }
-    // The use of freed memory may end like this.
+    // A use of freed memory may end the program, as this does.
     if (*destroyed) std::abort();
     if (!token.ok()) return done(token.status());
     done(Credential<std::string>(*token, Expiry::In(kMintLifetime)));
@@ -129,7 +130,7 @@ class FaultySource final : public TokenSource<std::string> {
       case Fault::kOneAtATime: {
         absl::MutexLock lock(&mu_);
         ++inside_;
-        // Waits for another call.
+        // Gives another call a second to come in.
         mu_.AwaitWithTimeout(
             absl::Condition(
                 +[](int* inside) { return *inside > 1; }, &inside_),
@@ -155,7 +156,7 @@ class FaultySource final : public TokenSource<std::string> {
     done(Cached(context));
   }
 
-  // Asks the server, through a cache if the fault concerns one.
+  // Asks the server. If the fault concerns a cache, looks into the cache first.
   Result Cached(const FetchContext& context) {
     const bool rejected = fault_ == Fault::kCacheLooksAtTheReasonOnly
                               ? context.reason() == RefreshReason::kRejected

@@ -20,9 +20,10 @@
 namespace refreshable_testing {
 namespace schedule {
 
-// Records the steps of the schedule being run, and writes them to stderr if the
-// program is aborted. Aborts the program if a schedule takes longer than
-// `timeout`. At most one may exist, and only one thread may use it.
+// The steps of the schedule that is running, kept so that they can be written
+// to stderr if the program is aborted. If a schedule takes longer than
+// `timeout`, aborts the program. At most one CrashReport may exist at a time,
+// and only one thread may use it.
 class CrashReport {
  public:
   explicit CrashReport(absl::Duration timeout)

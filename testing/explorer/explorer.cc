@@ -18,8 +18,7 @@ using PendingKind = refreshable::ManualExecutor::PendingStep::Kind;
 
 // ---- One schedule ----
 
-// A scenario with a unique name for each step, and what can happen next in its
-// world.
+// A scenario with a unique name for each step. Knows what can happen next.
 class Search {
  public:
   explicit Search(const Scenario& scenario) : scenario_(scenario) {
@@ -43,20 +42,19 @@ class Search {
 
   struct Choice {
     enum Kind { kAction, kPending, kLose, kAnswer, kDeadline } kind;
-    size_t index;  // The index of the step, the pending task or the call.
-    size_t which;  // The step's action, or the answer to the call.
-    // For a pending task: whether it is a task or a timer, and its number.
+    size_t index;  // Which step, pending task or timer, or call it concerns.
+    size_t which;  // The action of that step, or the answer to that call.
+    // If a task or timer runs or is lost: which it is, and its number.
     PendingKind pending = PendingKind::kRun;
     int number = 0;
   };
 
-  // Returns what can happen next. `done` has the number of actions done of each
-  // step.
+  // Returns what can happen next, after `done[i]` actions of step i.
   std::vector<Choice> Choices(const World& world,
                               const std::vector<size_t>& done,
                               int losses) const;
   std::string Name(const Choice& choice) const;
-  // Returns a label that distinguishes the consequences of steps.
+  // Returns a label that tells the consequences of this choice from others.
   static int Label(const Choice& choice) {
     return static_cast<int>(1 + choice.kind + 8 * choice.which +
                             1024 * choice.index);
@@ -151,14 +149,14 @@ void Search::Take(const Choice& choice, World& world, std::vector<size_t>& done,
 
 namespace {
 
-// Runs one schedule in a new world.
+// One run of a schedule, in a world of its own.
 class Run {
  public:
   // Returns the index of the next choice, or nullopt if the schedule ends here.
   using Chooser = std::function<std::optional<size_t>(
       World& world, const std::vector<Choice>& choices)>;
   // Called at the end of the schedule, after the checks. Returns whether to
-  // check the recovery from this state, by Reset() if it sets `*reset`.
+  // check the recovery from this state. Sets `*reset` if that needs a Reset().
   using AtEnd =
       std::function<bool(World& world, std::string fingerprint,
                          const std::vector<Choice>& choices, bool* reset)>;
@@ -183,8 +181,8 @@ class Run {
   }
 
  private:
-  // Makes the next step, perhaps for a blocking read. Returns false if there is
-  // none.
+  // Takes the next step, for `Play` or for a read that blocks. Returns false if
+  // there is none.
   bool Next() {
     if (over_) return false;
     if (search_.scenario().runs_at_once) world_.RunUntilIdle();
@@ -232,10 +230,10 @@ std::string Show(const Schedule& schedule) {
 // The steps of a schedule, each as an index into the choices at that point.
 using Path = std::string;
 
-// Searches breadth first, so that the first failure has a shortest schedule.
-// Two states that look the same are merged. If they turn out to continue
-// differently, the search starts again, and states that look like them are
-// distinguished by where they lead.
+// The search through all schedules. It goes breadth first, so that the first
+// failure has a shortest schedule, and merges states that look the same. If
+// these turn out to continue differently, it starts again, and tells the states
+// that look like them apart by where they lead.
 class Explorer {
  public:
   Explorer(const Scenario& scenario, const ExploreOptions& options)
@@ -268,14 +266,14 @@ class Explorer {
   struct State {
     Hash looks;
     size_t choices;
-    Path path;  // The path by which the state was expanded.
+    Path path;  // The path from which the state was expanded first.
     bool expanded = false;
     std::vector<int> next;
   };
   struct Node {
     Path path;
     int state;
-    bool recheck;  // Whether the state was also reached by another path.
+    bool recheck;  // Only to check a merge: its next states are not expanded.
   };
   struct Reached {
     Node node;
@@ -301,8 +299,8 @@ class Explorer {
   const ExploreOptions options_;
   CrashReport crash_report_;
   Report report_;
-  Hashes ambiguous_;        // Appearances that different states have in common.
-  Hashes newly_ambiguous_;  // Further such appearances, found in this pass.
+  Hashes ambiguous_;  // The looks that different states were found to share.
+  Hashes newly_ambiguous_;  // Further such looks, found in this pass.
   std::unordered_map<Hash, int, absl::Hash<Hash>> known_;
   std::vector<State> states_;
   int64_t merges_ = 0;
@@ -321,7 +319,8 @@ void Explorer::ExploreOnce() {
   }
 }
 
-// Runs a schedule, checks the recovery selected by `way`, and returns its end.
+// Runs a schedule, and returns what its last state looks like. Unless `way` is
+// kNone, checks that recovery from this state too, and notes a failure.
 Explorer::End Explorer::Play(const Path& path, Way way) {
   ++report_.runs;
   size_t step = 0;
@@ -346,7 +345,8 @@ Explorer::End Explorer::Play(const Path& path, Way way) {
   return end;
 }
 
-// Returns a hash that distinguishes states that look the same.
+// Returns a hash of a state's looks. If different states look like that, the
+// hash also covers the states reached from it in up to `depth` steps.
 Explorer::Hash Explorer::WhereItLeads(const Path& path, const End& end,
                                       int depth) {
   Hash leads = end.looks;
@@ -432,7 +432,7 @@ Schedule Explorer::NamesOf(const Path& path) {
   return names;
 }
 
-// Each path through the states is one schedule.
+// Counts the paths through the states. Each path is one schedule.
 double Explorer::CountSchedules() const {
   std::vector<double> schedules(states_.size(), 1);
   for (int depth = 0; depth < options_.depth; ++depth) {

@@ -48,8 +48,8 @@ void Oracle::BeforeInvalidate(bool in_flight, bool serves) {
   serves_ = serves;
 }
 
-// The Refreshable may or may not have noticed what the passing of time brought
-// about.
+// Before a step of the wall clock, the Refreshable may have noticed that time
+// passed, or may not have. What depends on this becomes unclear.
 void Oracle::BeforeWallStep() {
   if (!Usable()) cooldown_over_ = true;
   if (!Servable()) {
@@ -59,14 +59,15 @@ void Oracle::BeforeWallStep() {
   if (row_ > 0 && Reached(stale_at_, Now()) && !noted_) row_known_ = false;
 }
 
-// B7: refreshing is no longer exhausted if the token is usable again.
+// B7: if the step has made the token usable again, refreshing is no longer
+// exhausted.
 void Oracle::AfterWallStep() {
   if (failures_ > 0 && !Exhausted()) SetFloor();
 }
 
-// A13: a row ends when a token becomes stale that nobody rejected. A10: an
-// attempt that a rejection started becomes an ordinary one when the token can
-// no longer be served.
+// Updates the record for the time that has passed. A13: the row ends when a
+// token becomes stale that nobody rejected. A10: an attempt that a rejection
+// started becomes an ordinary one when the token can no longer be served.
 void Oracle::PassTime() {
   if (Reached(stale_at_, Now()) && !noted_) row_ = 0;
   if (Servable()) return;
@@ -133,7 +134,7 @@ void Oracle::OnEvent(const Event& event) {
   }
 }
 
-// F4, B1, A13: what must have passed before an attempt starts.
+// F4, B1, A13: an attempt starts. Checks that every wait before it is over.
 void Oracle::Started() {
   running_by_ = std::exchange(queued_by_, ByRejection::kNo);
   const bool rejected = running_by_ != ByRejection::kNo;
@@ -141,10 +142,10 @@ void Oracle::Started() {
       Now().boot < RowFloor()) {
     Fail(absl::StrCat("A13: attempt ", row_ + 1, " of a row too early"));
   }
-  // This is less strict than the rules. An attempt still starts if it was
-  // submitted before the token expired, even if refreshing is then exhausted.
-  // It also starts if it was submitted after that and the wall clock is then
-  // set back.
+  // This check is less strict than the rules. An attempt that was submitted
+  // before the token expired still starts, even if refreshing is then
+  // exhausted. So does an attempt that was submitted after the expiry, if the
+  // wall clock is then set back.
   if (!replacing_ && !MayStart(/*after_cooldown=*/cooldown_over_ || rejected)) {
     Fail(absl::StrCat("B1, F4: an attempt too early, after ", failures_,
                       " failures"));
@@ -166,7 +167,7 @@ absl::Duration Oracle::Backoff() const {
   return Wait(failures_, policy_.retry.max_backoff);
 }
 
-// A13: returns the time before which a rejection starts nothing.
+// A13: returns the time before which a rejection starts no attempt.
 BootTime Oracle::RowFloor() const {
   if (row_ == 0) return BootTime::InfinitePast();
   return last_start_ + Wait(row_, policy_.max_rejection_backoff.value_or(
@@ -186,7 +187,8 @@ BootTime Oracle::AfterInterval() const {
                  : last_start_ + policy_.min_interval;
 }
 
-// Sets the earliest next start after a failure (B1, B2, B7).
+// Sets `floor_`, the earliest start of the next attempt after a failure (B1,
+// B2, B7).
 void Oracle::SetFloor() {
   floor_ = std::max(last_end_ + policy_.min_interval,
                     asked_until_.value_or(failed_start_ + Backoff()));
@@ -198,8 +200,8 @@ void Oracle::SetFloor() {
 }
 
 void Oracle::AttemptFailed(const Event& event, bool was_running) {
-  // The limit of abandoned calls was reached: the attempt failed without a
-  // call.
+  // An attempt that fails without having run never called the source, because
+  // the limit of abandoned calls was reached. It starts and fails here.
   if (!was_running) Started();
   running_ = false;
   const bool counted = event.failures > failures_;
@@ -208,7 +210,8 @@ void Oracle::AttemptFailed(const Event& event, bool was_running) {
   failed_by_rejection_ ? FailedByRejection(event.status) : Failed(event.status);
 }
 
-// A10: the failure counts nowhere, but a Retry-After delays all attempts.
+// A10: the failure of an attempt that a rejection started counts nowhere, but
+// its Retry-After delays all attempts.
 void Oracle::FailedByRejection(const absl::Status& status) {
   const absl::Duration asked =
       refreshable::GetRetryAfter(status).value_or(absl::ZeroDuration());
@@ -237,7 +240,8 @@ void Oracle::Failed(const absl::Status& status) {
   SetFloor();
 }
 
-// B3: after a background failure the wait may be longer than that of B1.
+// A backoff was announced. B3: after a background failure it may be longer than
+// the wait of B1.
 void Oracle::BackoffAnnounced(BootTime until) {
   if (failed_by_rejection_) {
     if (!std::exchange(announces_, false) || until != row_asked_until_) {
@@ -291,7 +295,7 @@ void Oracle::Published(Generation generation) {
   if (!offered_by_source_) exempt_ = true;
 }
 
-// F4.
+// Sets when the offered token becomes stale and unusable, and expires (F4).
 void Oracle::SetEdges() {
   const Instant now = Now();
   const absl::Duration life = offered_for_;
@@ -386,7 +390,7 @@ std::optional<bool> Oracle::RejectionPermitted() const {
          Now().boot >= RowFloor();
 }
 
-// B7: returns whether a probe may start, if refreshing is exhausted.
+// B7: returns true if refreshing is not exhausted, or if a probe may start.
 bool Oracle::Probes() const {
   if (!Exhausted()) return true;
   return !Fatal() &&

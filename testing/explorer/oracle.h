@@ -25,33 +25,35 @@
 namespace refreshable_testing {
 namespace schedule {
 
-// Keeps its own record of tokens, failures and permitted starts, derived from
-// the calls of the Refreshable and from its events. Reports a failure if the
-// Refreshable behaves differently. Only observes: its methods change nothing
-// but this record. Thread-compatible.
+// The promises of docs/contract.md as a second implementation. Keeps its own
+// record of tokens, failures and permitted starts, which it derives from the
+// calls made to the Refreshable and from its events, and reports a failure if
+// the Refreshable behaves differently. Its methods change nothing but this
+// record. Thread-compatible.
 class Oracle final : public refreshable::Observer {
  public:
-  // `clock` must outlive it. Requires: policy.jitter == 0.
+  // Requires: policy.jitter == 0. `clock` must outlive the oracle.
   Oracle(const refreshable::RefreshPolicy& policy,
          const refreshable::Clock* clock)
       : policy_(policy), clock_(clock) {}
 
   // ---- What is done to the Refreshable ----
 
-  // `token` is about to be returned by the source for a call that began at
-  // `start`, or, if `start` is not set, passed to Install.
+  // `token` is about to be given to the Refreshable: returned by the source for
+  // a call that began at `start` or, if `start` is not set, passed to Install.
   void Offer(const std::string& token, absl::Duration lifetime,
              std::optional<refreshable::Instant> start);
   // A read or ReportRejected is about to be called.
   void BeforeRead() { PassTime(); }
-  // Invalidate is about to be called. `in_flight`: a refresh is in flight.
-  // `serves`: the running attempt was told of the rejection, so it continues as
-  // the new one.
+  // Invalidate is about to be called. `in_flight` says whether a refresh is in
+  // flight. `serves` says whether the running attempt was told of the
+  // rejection, so that it goes on in place of a new attempt.
   void BeforeInvalidate(bool in_flight, bool serves);
   void BeforeWallStep();
   void AfterWallStep();
   void OnReset();
-  // An attempt was given to the executor, possibly because of a rejected read.
+  // An attempt was given to the executor. `by` says whether a rejected read
+  // started it.
   enum class ByRejection { kNo, kYes, kUnclear };
   void OnSubmit(ByRejection by) { queued_by_ = by; }
   // The source was called.
@@ -60,28 +62,29 @@ class Oracle final : public refreshable::Observer {
 
   // ---- What the Refreshable returns and reports ----
 
-  // `late`: a timer is due and has not run, so a read that looks only at the
-  // wall clock may not know of it.
+  // The Refreshable handed out `lease`. `late` says that a timer is due and has
+  // not run, so that a read which looks only at the wall clock may not have
+  // noticed the expiry.
   void OnLease(const refreshable::Lease<std::string>& lease, bool late);
   void CheckHealth(const refreshable::Health& health);
   void CheckStats(const refreshable::Stats& stats);
 
   void Fail(absl::string_view what);
-  // The first failure, or an empty string.
+  // Returns the first failure, or an empty string.
   const std::string& failure() const { return failure_; }
 
   // ---- What is known ----
 
   // Whether the token published last may be returned as usable.
   bool Usable() const;
-  // Whether it is usable or served degraded.
+  // Whether that token is usable or may be served degraded.
   bool Servable() const;
   refreshable::Freshness Fresh() const;
-  // Whether an attempt may start now. If the token is usable, whether a
-  // background attempt may start.
+  // Whether an attempt may start now. If the token is usable, it would be a
+  // background attempt.
   bool Permitted() const;
   // A7: whether a read that rejects `generation` must not be given the token
-  // last published, even if others are served it.
+  // published last, although other reads may be.
   bool Covers(refreshable::Generation generation) const {
     return generation.value() > 0 && same_since_ <= generation &&
            generation <= generation_;
@@ -90,14 +93,16 @@ class Oracle final : public refreshable::Observer {
   bool Rejects(refreshable::Generation generation) const {
     return Covers(generation) && Servable();
   }
-  // A9: whether a rejection may start an attempt now; nullopt if that is not
-  // visible from outside.
+  // A9: whether a rejected read may start an attempt now; nullopt if that is
+  // not visible from outside.
   std::optional<bool> RejectionPermitted() const;
   // A13: whether the token published last was rejected.
   bool noted() const { return noted_; }
-  // A10: whether a server asked an attempt that a rejection started to wait.
+  // A10: whether a wait is in progress that a server asked for in answer to an
+  // attempt of the row (A13).
   bool AskedToWait() const { return Now().boot < row_asked_until_; }
-  // Whether a rejection started the attempt that runs or that failed last.
+  // Whether a rejected read started the attempt that is running or, if none is,
+  // the last one that failed.
   ByRejection running_by() const { return running_by_; }
   // Increases with each publication and each withdrawal. The answer to a call
   // that began in an earlier epoch is discarded.
@@ -105,21 +110,22 @@ class Oracle final : public refreshable::Observer {
   refreshable::Generation generation() const { return generation_; }
   // The token published last; empty if there is none or it was withdrawn.
   const std::string& token() const { return token_; }
-  // Whether the token may have been released (R12), so that it is not
-  // recognized when it comes again.
+  // Whether the Refreshable may have released the token published last (R12).
+  // It then does not recognize this token when it comes again.
   bool LetGo() const;
-  // The token that was withdrawn and not replaced; empty if there is none.
+  // The withdrawn token that nothing has replaced yet; empty if there is none.
   const std::string& rejected() const { return rejected_; }
-  // Whether a source that returns `token` has failed (F5).
+  // F5: whether `token` is the withdrawn one and still remembered, so that an
+  // attempt that brings it fails.
   bool Refuses(const std::string& token) const {
     return token == rejected_ && !rejected_let_go_ && !rejected_forgotten_;
   }
-  // A3: whether attempts are told of a rejection.
+  // A3: whether attempts are told that the token was withdrawn.
   bool TellsRejected() const {
     return !rejected_.empty() && !rejected_forgotten_;
   }
   int failures() const { return failures_; }
-  // Whether there were too many failures in a row and no token is usable.
+  // Whether no token is usable after too many failures in a row.
   bool Exhausted() const {
     return failures_ - excused_ >= policy_.retry.max_consecutive_failures &&
            !Usable();
@@ -127,7 +133,8 @@ class Oracle final : public refreshable::Observer {
   int Count(refreshable::EventKind kind) const;
   bool fatal() const { return Exhausted() && Fatal(); }
 
-  // Appends all of this oracle's state on which its later checks depend.
+  // Appends everything in this oracle's record on which its later checks
+  // depend.
   void AppendTo(std::string& fingerprint) const;
 
  private:
@@ -178,7 +185,8 @@ class Oracle final : public refreshable::Observer {
   bool rejected_let_go_ = false;
   bool rejected_forgotten_ = false;  // Reset has forgotten `rejected_`.
   refreshable::Generation generation_;
-  refreshable::Generation same_since_;  // The first with the same bytes.
+  // The first generation of those in a row that have the bytes of `token_`.
+  refreshable::Generation same_since_;
   int epoch_ = 0;
   DualDeadline stale_at_;
   DualDeadline usable_until_;
@@ -188,10 +196,10 @@ class Oracle final : public refreshable::Observer {
   // The schedule.
   bool running_ = false;
   bool abandoned_now_ = false;
-  // A refresh was in flight when Invalidate was called.
+  // Whether a refresh was in flight when Invalidate was called.
   bool in_flight_ = false;
   bool serves_ = false;
-  bool exempt_ = false;     // The minimum interval does not apply.
+  bool exempt_ = false;     // The next start need not wait min_interval.
   bool replacing_ = false;  // The next attempt replaces one that was running.
   int failures_ = 0;
   int failures_before_ = 0;  // `failures_` before the last publication.
@@ -204,11 +212,13 @@ class Oracle final : public refreshable::Observer {
       asked_until_;  // The end of a Retry-After.
   refreshable::BootTime floor_ = refreshable::BootTime::InfinitePast();
   refreshable::BootTime cooldown_ = refreshable::BootTime::InfinitePast();
-  bool cooldown_over_ = false;  // The token has expired meanwhile.
+  // The token has expired since, so the cooldown no longer applies.
+  bool cooldown_over_ = false;
 
-  // Rejections. `row_` is the number of attempts in the row, if `row_known_`.
-  // `row_asked_until_` is the end of the wait that a server asked one of them
-  // for. `announces_` means that observers must be told of that wait.
+  // The row of attempts that rejections started (A13). `row_` is the number of
+  // them so far, meaningful if `row_known_`. `row_asked_until_` is the end of
+  // the wait that a server asked one of them for. `announces_` means that
+  // observers must be told of that wait.
   ByRejection queued_by_ = ByRejection::kNo;
   ByRejection running_by_ = ByRejection::kNo;
   bool noted_ = false;

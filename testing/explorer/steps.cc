@@ -50,7 +50,7 @@ std::string Rejecting(absl::string_view name, Rejects rejects) {
                                                         : "");
 }
 
-// The step is enabled while the Refreshable exists.
+// Returns a step that can happen only while the Refreshable exists.
 Step Alive(std::string name, std::function<void(World&)> run) {
   return Step(std::move(name), std::move(run)).When([](const World& world) {
     return !world.destroyed();

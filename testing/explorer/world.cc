@@ -55,8 +55,8 @@ class World::Source final : public refreshable::TokenSource<std::string> {
   World* const world_;
 };
 
-// Wraps the world's executor so that the explorer decides what a blocking read
-// runs.
+// The executor of the Refreshable: the world's executor, except that the
+// explorer decides what runs while a blocking read waits.
 class World::Driver final : public refreshable::Executor {
  public:
   explicit Driver(World* world) : world_(world) {}
@@ -339,11 +339,12 @@ void World::OnEvent(const refreshable::Event& event) {
   }
 }
 
-// The refresh has decided what to do next, but no read has been told yet.
+// An attempt has failed. The refresh has already decided what to do next, but
+// no read has been told of it yet.
 void World::OnFailed(const refreshable::Event& event) {
   failed_ = event.attempt;
   const bool by_rejection = oracle_->running_by() != Oracle::ByRejection::kNo;
-  // A8: an attempt that was told of a rejection fails for the reads that
+  // A8: if the attempt was told of a rejection, its failure ends the reads that
   // rejected the token. If it was not told, those reads ask again.
   const bool told = running_told_ || by_rejection || told_ != Told::kNo;
   Expect(!absl::StrContains(event.status.message(), "was not called") ||
@@ -358,15 +359,15 @@ void World::OnFailed(const refreshable::Event& event) {
     if (!Waits(reader)) continue;
     reader.joins = false;
     if (reader.rejecting && oracle_->Rejects(reader.rejected)) {
-      // A read that asks again may have caused this event itself. It cannot
-      // join then.
+      // A read that is asking again may itself have caused this event, and then
+      // it cannot join the attempt.
       const bool too_late = reader.calling || in_task_;
       (told || too_late ? reader.may_fail : reader.may_rejoin) = true;
       continue;
     }
     if (!reader.calling) ++reader.saw_failures;
-    // A read that is being made may have caused this event itself. It cannot
-    // join then.
+    // A read that is just being made may itself have caused this event, and
+    // then it cannot join the attempt.
     if (ends_ || reader.calling || failed_ > Retries(reader)) {
       reader.may_fail = true;
     }

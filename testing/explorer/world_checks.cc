@@ -62,18 +62,19 @@ bool World::MayCall() const {
              last_call_ + policy_.retry.probe_interval * std::exp2(beyond_);
 }
 
-// Returns what a discarded answer must not change; `late` is the value from
-// before the answer. Two effects are left out. A refused callback runs with the
-// next operation, and may find that its token was withdrawn or that an attempt
-// has timed out. An attempt may start that a late timer would have started
+// Returns everything visible that a discarded answer must not change. `late` is
+// the value of `Late()` before the answer. Two effects of an answer are left
+// out, because they are allowed. A refused callback runs with the next
+// operation, and may find that its token was withdrawn or that an attempt has
+// timed out. And an attempt may start that a late timer would have started
 // before any read.
 std::string World::Visible(bool late) const {
   refreshable::Stats stats = token_->stats();
   stats.attempts_discarded = 0;
   std::ostringstream visible;
   visible << oracle_->generation();
-  // Every answer tries to arm a lost timer again. If that is refused, it
-  // handles what is overdue.
+  // Every answer tries to arm a lost timer again. If the timer is refused, the
+  // answer handles what is overdue.
   if (!lost_task_ && !(late && policy_.refresh_ahead) && takes_timers_) {
     visible << token_->health() << stats << Queue().tasks;
   } else if (!late) {
@@ -101,7 +102,7 @@ void World::CheckCalls() {
   }
 }
 
-// B8: every waiting read waits for something that can happen.
+// B8: checks that every waiting read waits for something that can happen.
 void World::CheckWaits(const Health& health) {
   const BootTime now = Now().boot;
   const Pending pending = Queue();
@@ -113,15 +114,15 @@ void World::CheckWaits(const Health& health) {
   const auto expect_timer = [&](BootTime at, absl::string_view what) {
     Expect(pending.first_timer <= std::max(at, now), what);
   };
-  // The refresh is not between attempts and no attempt is running, so one is
-  // queued.
+  // The refresh is not between two attempts and no attempt is running, so an
+  // attempt is queued.
   if (health.refreshing && live == held_.end() && next <= now &&
       pending.tasks > 0 && !lost_task_ && !lost_timer_) {
     expect_timer(pending.last_task + policy_.attempt_timeout,
                  "E2: no timer ends an attempt that is not run");
   }
   if (pending.tasks > 0) return;
-  // A timer runs a refused callback.
+  // If its callback was refused, a read waits for a timer that will run it.
   Expect(!waiting || health.refreshing ||
              (lost_task_ && (lost_timer_ ||
                              pending.first_timer < BootTime::InfiniteFuture())),
@@ -155,7 +156,8 @@ void World::CheckWaits(const Health& health) {
   }
 }
 
-// The tasks that were queued since the step began get that step as origin.
+// Gives the tasks that were queued since the step began that step as their
+// origin. If no refresh is in flight, forgets what was known of the last one.
 void World::Note() {
   reads_told_apart_ = false;
   int of_step = 0;
@@ -271,7 +273,8 @@ void World::CheckRecovers(bool reset) {
   executor_.set_refuse_runs(false);
   executor_.set_refuse_timers(false);
   takes_tasks_ = takes_timers_ = true;
-  // (The Refreshable is not told that timers are accepted again.)
+  // The Refreshable is not told that timers are accepted again, so a read has
+  // to make it arm a lost timer.
   if (!destroyed() && (!reset || lost_timer_)) ReadNow();
   RunUntilIdle();
   for (const Reader& reader : readers_) {
@@ -284,8 +287,8 @@ void World::CheckRecovers(bool reset) {
     AdvanceBy(absl::Hours(1));
     return Check();
   }
-  // This happens twice, because refreshing may be exhausted when its last token
-  // expires.
+  // Two waits are needed, because refreshing may become exhausted only when its
+  // last token expires.
   for (int i = 0; i < 2 && !reset && !token_->health().fatal; ++i) {
     const absl::Duration wait = token_->health().next_attempt - Now().wall;
     const refreshable::RetryPolicy& retry = policy_.retry;
@@ -303,10 +306,11 @@ void World::CheckRecovers(bool reset) {
                      "success a read gets ", lease.status().ToString()));
   }
   oracle_->OnLease(*lease, /*late=*/false);
-  // The token may arrive late and have little time left, or may arrive after a
-  // read that is served degraded.
+  // Right now there may be no usable token: the token that arrived may have
+  // little time left, or the read was served degraded and the new token comes
+  // after it.
   const bool usable = oracle_->Usable();
-  AdvanceBy(absl::Seconds(1));  // A refused callback takes this long.
+  AdvanceBy(absl::Seconds(1));  // By then a refused callback has been run.
   Expect(usable || oracle_->Usable(), "B8: no usable token after success");
   CheckEnded();
   Check();

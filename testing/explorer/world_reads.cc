@@ -33,7 +33,8 @@ void World::ReadAsync(absl::Duration timeout, std::optional<int> max_retries,
     reader.deadline = Now().boot + timeout;
     reader.max_retries = max_retries;
     reader.usable = oracle_->Usable() && !asking.rejects;
-    // A read that is served at once is evaluated again when its callback runs.
+    // Even a read that is served at once is looked at again when its callback
+    // runs.
     reader.may_rejoin =
         !asking.rejects && (oracle_->Usable() ||
                             policy_.max_stale_on_error > absl::ZeroDuration());
@@ -41,8 +42,9 @@ void World::ReadAsync(absl::Duration timeout, std::optional<int> max_retries,
     reader.rejecting = asking.rejects;
     reader.rejected = asking.rejected;
     reader.joins = Joins(asking);
-    // B5: the read fails between refreshes, or if its retries are already
-    // spent. A9: it fails if no attempt may start.
+    // B5: an ordinary read may fail if it comes between two refreshes, or if
+    // its retries are already spent. A9: a rejected read may fail if no attempt
+    // may start.
     reader.may_fail = asking.rejects      ? !reader.joins
                       : asking.refreshing ? Spent(reader)
                                           : asking.ends;
@@ -84,7 +86,8 @@ void World::ReadBlocking(absl::Duration timeout, Rejects rejects) {
 void World::ReportRejected() {
   oracle_->BeforeRead();
   const Generation last = oracle_->generation();
-  // If timers are refused, this call handles what is overdue (E2).
+  // If timers are refused, a report handles what is overdue (E2), and that may
+  // start a refresh.
   const bool may_start = token_->health().refreshing || lost_task_ || Late();
   token_->ReportRejected(last);
   Expect(last.value() == 0 || oracle_->noted(),
@@ -110,8 +113,9 @@ Generation World::Choose(Rejects rejects) const {
   return Generation();
 }
 
-// (While a timer is late, a read may look at the wall clock alone and find
-// nothing to do.)
+// Returns what is known before a read that rejects `rejected`. While a timer is
+// late, the read may look at the wall clock alone and find nothing to do, so
+// the read is then not `steady`.
 World::Asking World::Ask(Generation rejected) const {
   oracle_->BeforeRead();
   Asking asking;
@@ -132,8 +136,8 @@ World::Asking World::Ask(Generation rejected) const {
   return asking;
 }
 
-// A8, A9: a rejected read joins or starts an attempt. (A read that comes
-// between two attempts of a refresh does not.)
+// A8, A9: returns whether a rejected read joins or starts an attempt. A read
+// that comes between two attempts of a refresh does neither.
 bool World::Joins(const Asking& asking) const {
   if (!asking.rejects || !asking.steady) return false;
   if (!asking.refreshing) return asking.starts.value_or(false);
@@ -142,8 +146,8 @@ bool World::Joins(const Asking& asking) const {
                      [this](const Call& call) { return Live(call); });
 }
 
-// R2, R3, A9: a read that may start a refresh does so. A rejected read that may
-// not does not.
+// R2, R3, A9: checks that a read which may start a refresh did so, and that a
+// rejected read which may not did not.
 void World::CheckAsked(const Asking& asking) {
   if (destroyed()) return;
   if (asking.rejects) {
@@ -179,7 +183,8 @@ void World::Joined(int max_retries) {
   }
 }
 
-// Returns whether a waiting read rejected the token that others are served.
+// Returns whether any waiting read rejected the token that other reads are
+// still served.
 bool World::AnyRejecting() const {
   return std::any_of(
       readers_.begin(), readers_.end(), [this](const Reader& reader) {
@@ -193,9 +198,9 @@ void World::Tell(Told told) {
   if (told_ != Told::kYes) told_ = told;
 }
 
-// An attempt is given to the executor. A task without a visible effect may be
-// the callback of a read that rejected the token and asks again (A8); see
-// RunOrLose.
+// The Refreshable gives an attempt to the executor. If this happens in a task
+// without a visible effect, the task may be the callback of a read that
+// rejected the token and asks again (A8); see RunOrLose.
 void World::OnSubmit() {
   ++queued_;
   told_ = flight_told_ ? Told::kUnclear : Told::kNo;
@@ -219,9 +224,10 @@ void World::OnSubmit() {
                                      : Told::kNo);
 }
 
-// A task without a visible effect may have been the callback of one of these
-// reads, which found that its token was withdrawn. A refused callback runs with
-// the next operation.
+// Notes that `step`, which had no visible effect, may have been the callback of
+// a waiting read that found its token withdrawn and joined the refresh. A
+// refused callback runs with the next operation, so it may even have run in a
+// timer.
 void World::NoteCallback(const refreshable::ManualExecutor::PendingStep& step) {
   if (step.kind == Kind::kTimer && !lost_task_) return;
   const Origin origin =
@@ -263,7 +269,8 @@ void World::RunOrLose(size_t index, bool lose) {
 bool World::Drive(absl::FunctionRef<bool()> done, BootTime deadline) {
   if (asking_.has_value() && !std::exchange(asked_, true)) CheckAsked(*asking_);
   if (Now().boot >= deadline) return true;
-  // Other steps happen during the wait. After it the read may ask again.
+  // Other steps happen while the read waits, so what was known before it no
+  // longer holds. After the wait the read may ask again.
   const std::optional<Asking> asking = std::exchange(asking_, std::nullopt);
   while (!done() && Now().boot <= deadline) {
     if (driver_ != nullptr && !at_end_) {
@@ -329,7 +336,8 @@ void World::CheckOutcome(const LeaseOr& lease, BootTime deadline, bool late) {
   }
 }
 
-// Checks the outcome of rejecting `rejected`, which had been published.
+// Checks the outcome of a read that rejected `rejected`, which is 0 or had been
+// published.
 void World::CheckRejected(const LeaseOr& lease, Generation rejected) {
   if (lease.ok()) {
     Expect(rejected.value() == 0 || lease->generation() > rejected,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Faults planted in the library, about one for each clause, with the scenarios
-// in which the explorer finds them.
+// Plants faults in the library, about one for each clause, and checks that the
+// explorer finds each of them in the scenario named here.
 
 #include <algorithm>
 #include <iostream>
@@ -40,7 +40,7 @@ ExploreOptions Depth(int depth) {
 
 struct Fault {
   const char* name;
-  const char* scenario;  // The scenario that finds it.
+  const char* scenario;  // The scenario in which the explorer must find it.
 };
 
 std::ostream& operator<<(std::ostream& os, const Fault& fault) {
@@ -58,8 +58,8 @@ std::string CamelCase(absl::string_view name) {
 
 class PlantedFaultsTest : public testing::Test {
  protected:
-  // Turns off Abseil's deadlock detection: with one thread it can find nothing,
-  // and it would take a fifth of the running time.
+  // Turns off Abseil's deadlock detection, because it can find nothing in a
+  // test with one thread and would take a fifth of the running time.
   static void SetUpTestSuite() {
     absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
   }
@@ -95,10 +95,10 @@ TEST_P(FoundFaultsTest, T4IsFoundPrintedAndReplayed) {
 INSTANTIATE_TEST_SUITE_P(
     All, FoundFaultsTest,
     testing::ValuesIn(std::vector<Fault>{
-        // The explorer must find at least these four: the generation check is
-        // removed; refreshing remains set when the executor loses the task;
-        // Invalidate does not affect the attempt in flight; of two waiting
-        // reads, one is dropped at shutdown.
+        // The explorer must find at least these four faults: the generation
+        // check is removed; refreshing remains set when the executor loses the
+        // task; Invalidate does not affect the attempt in flight; one of two
+        // waiting reads is dropped at shutdown.
         {"generation_check", "A2RejectedBesideAnAttempt"},
         {"stuck_flag", "E2LostTasks"},
         {"attempt_ignored", "A2RejectedBesideAnAttempt"},
@@ -149,8 +149,9 @@ INSTANTIATE_TEST_SUITE_P(
     }),
     [](const auto& info) { return CamelCase(info.param.name); });
 
-#ifndef ABSL_HAVE_THREAD_SANITIZER  // TSan ends the program itself.
-// The source is called under a lock. It calls back, and waits for itself.
+#ifndef ABSL_HAVE_THREAD_SANITIZER  // TSan would end the program first.
+// The fault makes the Refreshable call the source while it holds a lock. The
+// source calls back, and so waits for that lock forever.
 TEST(PlantedFaultsDeathTest, T4WhatWaitsForItselfIsShownWithItsSchedule) {
   Scenario scenario;
   scenario.steps = {ReadAsync()};

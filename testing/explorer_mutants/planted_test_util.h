@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Selects the planted fault. Included by the copies that plant.awk makes.
+// Selects which fault is planted. The copies of library files that plant.awk
+// makes include this header.
 
 #ifndef REFRESHABLE_TESTING_EXPLORER_MUTANTS_PLANTED_TEST_UTIL_H_
 #define REFRESHABLE_TESTING_EXPLORER_MUTANTS_PLANTED_TEST_UTIL_H_
@@ -9,11 +10,12 @@
 
 namespace planted_faults {
 
-// Plants this fault; "" plants none. For one thread only.
+// Plants this fault instead of any other; "" plants none. All of these
+// functions must be called by the same thread.
 void Plant(absl::string_view fault);
-// Whether this fault is planted.
+// Returns whether this fault is planted.
 bool Planted(absl::string_view fault);
-// Whether the code has reached the fault since it was planted.
+// Returns whether the code has reached the planted fault since it was planted.
 bool Reached();
 
 }  // namespace planted_faults

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The settings of ThreadSanitizer for every program built with --config=tsan.
+// The default settings of ThreadSanitizer (TSan) for every program that is
+// built with --config=tsan.
 
 extern "C" {
 
@@ -16,7 +17,8 @@ const char* __tsan_default_suppressions() {
          "called_from_lib:libcpp-httplib.so\n";
 }
 
-// Tests fork, and their children start threads.
+// Tests fork, and their child processes start threads, at which TSan would end
+// the child by default.
 const char* __tsan_default_options() { return "die_after_fork=0"; }
 
 }  // extern "C"

@@ -20,8 +20,8 @@ using namespace refreshable_testing::schedule;  // NOLINT: its vocabulary.
 
 absl::Duration S(double seconds) { return absl::Seconds(seconds); }
 
-// Publishes a token that is stale after 200 s, expired after 360 s and whose
-// expiry is at 400 s. Then lets `since` pass.
+// Returns a function that publishes a token and then lets `since` pass. The
+// token is stale after 200 s and unusable after 360 s, and expires after 400 s.
 std::function<void(World&)> Held(absl::Duration since) {
   return [=](World& world) {
     world.Hold(S(400));
@@ -29,20 +29,22 @@ std::function<void(World&)> Held(absl::Duration since) {
   };
 }
 
-// There is no token yet, and a reader waits for the source.
+// Starts the first read: there is no token yet, and the read waits for the
+// source.
 void FirstRead(World& world) {
   world.ReadAsync();
   world.RunUntilIdle();
 }
 
-// The token is stale, and a background attempt has started.
+// Makes the token stale, and starts a background attempt.
 void StaleAttempt(World& world) {
   Held(S(210))(world);
   world.ReadAsync();
   world.RunUntilIdle();
 }
 
-// The token was rejected when it was `since` old, and an attempt has started.
+// Returns a function that rejects the token when it is `since` old, and starts
+// the attempt to replace it.
 std::function<void(World&)> RejectedAttempt(absl::Duration since) {
   return [=](World& world) {
     Held(since)(world);
@@ -59,8 +61,8 @@ RefreshPolicy Exhausts(OnExhausted on_exhausted) {
   return policy;
 }
 
-// Waits in this policy are so long that one that ends early, or is forgotten,
-// shows.
+// Returns a policy with long waits. If a wait ends early or is forgotten, an
+// attempt starts visibly too early.
 RefreshPolicy WaitsLong() {
   RefreshPolicy policy;
   policy.retry.initial_backoff = policy.retry.max_backoff = S(300);
@@ -74,8 +76,8 @@ std::vector<NamedScenario> Make() {
     all.push_back({std::move(name), {}});
     return all.back().scenario;
   };
-  // Faults of rejected reads appear after few steps, and these scenarios have
-  // many steps to choose from.
+  // In these scenarios there are many steps to choose from. A smaller depth
+  // suffices, because faults of rejected reads appear after few steps.
   const auto add_rejected = [&](std::string name) -> Scenario& {
     Scenario& scenario = add(std::move(name));
     all.back().depth = 4;

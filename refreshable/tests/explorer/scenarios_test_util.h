@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The scenarios that the schedule explorer runs in every schedule, both here
-// and with planted faults.
+// The scenarios for the schedule explorer. schedule_test explores them in the
+// library itself, and explorer_mutants_test in copies with planted faults.
 
 #ifndef REFRESHABLE_TESTS_EXPLORER_SCENARIOS_TEST_UTIL_H_
 #define REFRESHABLE_TESTS_EXPLORER_SCENARIOS_TEST_UTIL_H_

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Random scenarios: policies, steps and answers are drawn from a seed, and each
-// scenario is run in every schedule of a few steps. These arguments run more,
-// other or deeper scenarios (`--config=deep` turns on optimization):
-// `--test_arg=--scenarios=1000 --test_arg=--seed=7 --test_arg=--depth=6`.
-// A scenario that fails prints the arguments that run it again.
+// Explores random scenarios. Their policies, steps and answers are drawn from a
+// seed, and each scenario is run in every schedule of a few steps. These
+// arguments run more, other or deeper scenarios (`--config=deep` turns on
+// optimization): `--test_arg=--scenarios=1000 --test_arg=--seed=7
+// --test_arg=--depth=6`. If a scenario fails, the test prints the arguments
+// that run it again.
 
 #include <cstdint>
 #include <functional>
@@ -30,7 +31,7 @@ namespace {
 using namespace refreshable_testing::schedule;  // NOLINT: its vocabulary.
 
 #if defined(ABSL_HAVE_ADDRESS_SANITIZER) || defined(ABSL_HAVE_THREAD_SANITIZER)
-int scenarios = 4;  // They take some ten times as long.
+int scenarios = 4;  // A sanitizer makes each take about ten times as long.
 #else
 int scenarios = 20;
 #endif
@@ -211,8 +212,8 @@ TEST(ScheduleRandomTest, T4EveryOrderOfScenariosDrawnByASeed) {
 
 int main(int argc, char** argv) {
   testing::InitGoogleTest(&argc, argv);
-  // There is only one thread. Deadlock detection would take a fifth of the
-  // time.
+  // Turns off Abseil's deadlock detection, because it can find nothing in a
+  // program with one thread and would take a fifth of the running time.
   absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
   for (int i = 1; i < argc; ++i) {
     absl::string_view argument = argv[i];

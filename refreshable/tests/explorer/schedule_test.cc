@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Runs every scenario in every schedule, to the scenario's own depth or to the
-// depth that `--test_arg=--depth=8` sets (`--config=deep` turns on
+// Runs every scenario in every schedule. By default a schedule has as many
+// steps as the scenario's own depth says, but no more than `kMost`;
+// `--test_arg=--depth=8` sets another depth (`--config=deep` turns on
 // optimization). One in 16 merges of two states is rechecked;
 // `--test_arg=--recheck=1` rechecks all.
 
@@ -24,7 +25,7 @@ namespace {
 namespace schedule = refreshable_testing::schedule;
 
 #if defined(ABSL_HAVE_ADDRESS_SANITIZER) || defined(ABSL_HAVE_THREAD_SANITIZER)
-constexpr int kMost = 4;  // They take some ten times as long.
+constexpr int kMost = 4;  // A sanitizer makes a run ten times as long.
 #else
 constexpr int kMost = 5;
 #endif
@@ -51,8 +52,8 @@ INSTANTIATE_TEST_SUITE_P(All, ScheduleTest, testing::ValuesIn(Scenarios()),
 
 int main(int argc, char** argv) {
   testing::InitGoogleTest(&argc, argv);
-  // There is only one thread. Deadlock detection would take a fifth of the
-  // time.
+  // Turns off Abseil's deadlock detection, because it can find nothing in a
+  // program with one thread and would take a fifth of the running time.
   absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
   for (int i = 1; i < argc; ++i) {
     absl::string_view argument = argv[i];

@@ -18,7 +18,7 @@ using refreshable::BootTime;
 using refreshable::RefreshPolicy;
 using Where = Checks::Where;
 
-constexpr size_t kHeldAtMost = 9;  // This is more than a thread has slots for.
+constexpr size_t kHeldAtMost = 9;  // More leases than a thread has slots.
 constexpr size_t kPendingAtMost = 24;
 
 BootTime BootNow() { return refreshable::SystemClock::Get().Now().boot; }
@@ -59,7 +59,8 @@ RefreshPolicy FastPolicy(uint64_t kind) {
       break;
     case 4:
       policy.background_refresh = false;
-      // Keeps backing off for as long as an outage lasts.
+      // With this limit, the Refreshable keeps backing off as long as an outage
+      // lasts, because it never counts as exhausted.
       policy.retry.max_consecutive_failures = 1000;
       break;
     case 5:
@@ -189,7 +190,8 @@ void Client::Began(std::shared_ptr<AsyncRead> read) {
   Sweep(kPendingAtMost);
 }
 
-// Waits until at most this many reads are pending.
+// Checks the reads that have ended, and waits until at most `at_most` reads are
+// pending.
 void Client::Sweep(size_t at_most) {
   for (;;) {
     const auto gone = std::stable_partition(
@@ -199,8 +201,9 @@ void Client::Sweep(size_t at_most) {
     pending_.erase(gone, pending_.end());
     if (pending_.size() <= at_most) return;
     absl::SleepFor(absl::Microseconds(at_most > 0 ? 200 : 20000));
-    // A refused callback may need another operation on its Refreshable. Resets
-    // must be rare enough that all threads together do not delay the executor.
+    // A refused callback may need another operation on its Refreshable, such as
+    // a Reset. Resets must be rare enough that all threads together do not
+    // delay the executor.
     if (at_most > 0) continue;
     for (const auto& instance : world_->instances) instance->Reset();
   }
@@ -279,7 +282,7 @@ void Client::Disturb(BootTime now) {
     Spawn();
     return;
   }
-  // Waits a little, so that often there is a token and an attempt is running.
+  // Waits up to 50 ms, so that there often is a token and a running attempt.
   Doing("waiting for an attempt");
   LeaseOr lease = instance.TryGet();
   const BootTime end = now + absl::Milliseconds(Random(2) * 50);
@@ -386,8 +389,8 @@ void Client::EndUnderBlockedReaders() {
       ++left;
     });
   }
-  // Counts the ended reads before the waiting ones, so that none is counted
-  // twice.
+  // Waits until each read has ended or waits. The ended reads are counted
+  // before the waiting ones, so that no read is counted twice.
   for (;;) {
     int64_t there = left;
     for (const auto& read : reads) there += read->gone();
@@ -419,7 +422,7 @@ void Client::EndInHook() {
   auto life = std::make_shared<std::unique_ptr<Instance>>();
   auto ended = std::make_shared<absl::Notification>();
   Instance::Config config = LifeConfig();
-  // The hook runs only if the single refresh that is requested succeeds.
+  // Only one refresh is requested, and the hook runs only if it succeeds.
   config.policy.attempt_timeout = absl::Seconds(10);
   config.hook = [life, ended] {
     if (*life == nullptr) return;

@@ -25,12 +25,12 @@
 
 namespace refreshable_soak {
 
-// The places where threads leave leases for each other. Thread-safe.
+// A set of places where threads leave leases for each other. Thread-safe.
 class Exchange {
  public:
   static constexpr size_t kPlaces = 48;
 
-  // Swaps the lease with the one stored at `place`. Either may be empty.
+  // Swaps `lease` with the one stored at `place`. Either may be empty.
   void Swap(size_t place, std::optional<TokenLease>& lease);
   void Clear();
 
@@ -40,7 +40,8 @@ class Exchange {
       std::vector<std::optional<TokenLease>>(kPlaces);
 };
 
-// Stops all threads at moments when they hold no lease. Thread-safe.
+// A gate that stops the threads. Each thread passes it only while it holds no
+// lease. Thread-safe.
 class Gate {
  public:
   bool closed() const { return closed_.load(std::memory_order_relaxed); }
@@ -69,10 +70,11 @@ struct World {
   std::atomic<bool> stop{false};
 };
 
-// Returns a policy with times of milliseconds; `kind` selects its options.
+// Returns a policy whose times are a few milliseconds. `kind` selects its other
+// options.
 refreshable::RefreshPolicy FastPolicy(uint64_t kind);
 
-// The work of one thread.
+// The work of one of the soak's threads.
 class Client {
  public:
   enum class Kind {
@@ -85,7 +87,7 @@ class Client {
   // Works until the world stops. Must be called on the client's own thread.
   void Run();
 
-  // For the thread that monitors the clients.
+  // These are for the thread that monitors the clients.
   const std::string& name() const { return name_; }
   int64_t operations() const {
     return operations_.load(std::memory_order_relaxed);

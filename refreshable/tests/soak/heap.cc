@@ -30,8 +30,9 @@ int64_t HeapBytes() {
 namespace refreshable_soak {
 namespace {
 
-// Each thread has its own count, so that counting does not synchronize them. A
-// count becomes negative if its thread frees memory that others allocated.
+// The bytes are counted in several counts, and each thread always adds to the
+// same one, so that threads rarely share a count and wait for each other. A
+// count becomes negative if its threads free memory that others allocated.
 struct alignas(64) Count {
   std::atomic<int64_t> bytes{0};
 };
@@ -68,7 +69,7 @@ int64_t HeapBytes() {
 
 }  // namespace refreshable_soak
 
-// The other forms of the standard library call these.
+// In the standard library, the other forms of `new` and `delete` call these.
 void* operator new(std::size_t size) {
   return refreshable_soak::Counted(std::malloc(size));
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The bytes that this program has allocated and not freed.
+// Counts the bytes that this program has allocated and not freed.
 
 #ifndef REFRESHABLE_TESTS_SOAK_HEAP_H_
 #define REFRESHABLE_TESTS_SOAK_HEAP_H_
@@ -9,10 +9,10 @@
 
 namespace refreshable_soak {
 
-// Returns the bytes allocated with `new` and not freed with `delete`, or the
-// figure that a sanitizer reports; -1 if unknown. The figures of malloc itself
-// cannot be used, because they include its per-thread caches, which grow for
-// minutes.
+// Returns the number of bytes that were allocated with `new` and not freed with
+// `delete`, or the figure that a sanitizer reports. Returns -1 if neither is
+// known. The figures of malloc itself cannot be used, because they include its
+// per-thread caches, which grow for minutes.
 int64_t HeapBytes();
 
 }  // namespace refreshable_soak

@@ -34,7 +34,7 @@ class ObserverOf final : public refreshable::Observer {
   const std::shared_ptr<Checks> checks_;
 };
 
-// Runs `end` when its last owner is destroyed.
+// An object that runs a function when its last owner is destroyed.
 template <typename Function>
 class AtEnd {
  public:
@@ -150,7 +150,8 @@ void Checks::CheckLease(const Before& before, const TokenLease& lease) {
     end += policy_.max_stale_on_error;
   } else if (const absl::Time published = lease.token().published_by();
              published < expiry) {
-    // The real publication was no later, so the real margin is no smaller.
+    // The token was really published at `published` or earlier, so its real
+    // margin is at least this long.
     end -= std::min(policy_.expiry_margin, (expiry - published) / 4);
   }
   if (before.now.wall >= end) {
@@ -167,8 +168,8 @@ void Checks::CheckRefusal(const Before& before, absl::Duration timeout,
   bool fits = false;
   switch (status.code()) {
     case absl::StatusCode::kDeadlineExceeded:
-      // It is the source's error, or the reader's own timeout, which must have
-      // passed.
+      // The error may be the source's. Otherwise it is the end of the reader's
+      // own timeout, which must have passed.
       fits = explained ||
              SystemClock::Get().Now().boot >= before.now.boot + timeout;
       break;
@@ -182,7 +183,7 @@ void Checks::CheckRefusal(const Before& before, absl::Duration timeout,
       fits = where == Where::kAtTheEnd;
       break;
     case absl::StatusCode::kUnavailable:
-      fits = true;  // It comes from the source, the executor or TryGet.
+      fits = true;  // The source, the executor or TryGet may say so.
       break;
     case absl::StatusCode::kAborted:
     case absl::StatusCode::kInternal:
@@ -276,8 +277,8 @@ bool Instance::Accounted() const {
 }
 
 LeaseOr Instance::Get(absl::Duration timeout, Checks::Where where) {
-  // The instance may be destroyed during the read, so nothing of it is used
-  // afterwards.
+  // The instance may be destroyed during the read, so nothing of it may be used
+  // after the read.
   const std::shared_ptr<Checks> checks =
       where == Checks::Where::kAtTheEnd ? checks_ : nullptr;
   Checks& used = *checks_;

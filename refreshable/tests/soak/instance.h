@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// One Refreshable of the soak with its faulty source. Every read of it is
-// checked.
+// One Refreshable of the soak, with its faulty source and the checks of all its
+// reads.
 
 #ifndef REFRESHABLE_TESTS_SOAK_INSTANCE_H_
 #define REFRESHABLE_TESTS_SOAK_INSTANCE_H_
@@ -40,10 +40,11 @@ struct Totals {
   std::atomic<int64_t> published{0};  // Tokens published in any way.
 };
 
-// Checks the promises of one Refreshable from outside, by the clocks and the
-// least generation that were read before a call. A delayed thread therefore
-// raises no false alarm. (A wall clock that is set back during the run does.)
-// Outlives the Refreshable because callbacks run while it is destroyed.
+// The checks of what one Refreshable promises, made from outside. Each compares
+// the outcome of a call with the clocks and the least generation that were read
+// before the call, so that a delayed thread raises no false alarm. (If the wall
+// clock is set back during the run, that raises one.) A Checks outlives its
+// Refreshable, because callbacks run while the Refreshable is destroyed.
 // Thread-safe.
 class Checks {
  public:
@@ -65,29 +66,32 @@ class Checks {
   // Checks the outcome of a read that started after `before` was taken.
   void Read(const Before& before, absl::Duration timeout, Where where,
             const LeaseOr& lease);
-  // Reads that start after this call get this generation or a later one.
+  // Notes that reads which start after this call must get this generation or a
+  // later one.
   void Raise(uint64_t generation);
-  // `Reset()` forgets which token was withdrawn (A1), so it may come again.
-  // Call these before and after it.
+  // Must be called before and after `Reset()`. It forgets which token was
+  // withdrawn (A1), so that token may come again.
   void ResetBegins();
   void ResetEnded();
   // Returns how many resets have begun, or kResetting while one is running.
   int64_t resets() const;
 
-  // Invalidate has withdrawn the token at the moment `since` or later, when
-  // `resets()` was `resets`. If a reset ran since then, it may have followed
-  // Invalidate, so that the token may be published again.
+  // Notes that Invalidate has withdrawn the token of `lease`, at the moment
+  // `since` or later, and that `resets()` was `resets` before. If a reset has
+  // begun since then, it may have come after Invalidate, and then the token may
+  // be published again.
   void Withdrawn(const TokenLease& lease, uint64_t since, int64_t resets);
 
-  // These are called by the Refreshable's hook and by its observer.
+  // The Refreshable's hook calls `Published`, and its observer calls `Told`.
   void Published(const TokenLease& lease);
   void Told(const refreshable::Event& event);
 
   const std::shared_ptr<Schedule>& schedule() const { return schedule_; }
 
  private:
-  // A generation that was published or withdrawn later than `since`. If it was
-  // published, the attempt that returned it had begun before `asked`.
+  // A generation that was published or withdrawn at a moment later than
+  // `since`. If it was published, the attempt that returned it had begun before
+  // the moment `asked`.
   struct Change {
     uint64_t generation;
     uint64_t since;
@@ -150,14 +154,15 @@ class Instance {
   };
   explicit Instance(const Config& config);
   ~Instance();
-  // Returns whether the attempts counted equal the calls of the source. True
-  // between attempts.
+  // Returns whether the Refreshable has counted as many attempts as its source
+  // has seen calls. This must be true between attempts.
   bool Accounted() const;
 
   LeaseOr Get(absl::Duration timeout,
               Checks::Where where = Checks::Where::kCaller);
   LeaseOr TryGet();
-  // Starts a read. Its callback calls `then`.
+  // Starts a read, and checks its outcome. Its callback then calls `then`, if
+  // that is not null.
   std::shared_ptr<AsyncRead> GetAsync(
       absl::Duration timeout, absl::AnyInvocable<void()> then = nullptr);
   void Cancel(AsyncRead& read);
@@ -165,8 +170,8 @@ class Instance {
   void Install();
   void Reset();
 
-  // Start and end an outage, during which nothing but the source changes
-  // anything.
+  // Start and end an outage. While it lasts, no client calls Install, Reset or
+  // Invalidate, except for a Reset that lets pending reads end.
   void StartOutage(FaultySource::Mode mode);
   void EndOutage();
   bool outage() const { return outage_; }

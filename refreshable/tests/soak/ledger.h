@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The soak's record of the errors found, its tokens, and the resource usage of
-// the process.
+// The soak's record of broken promises, its tokens, and what the process uses
+// of the system.
 
 #ifndef REFRESHABLE_TESTS_SOAK_LEDGER_H_
 #define REFRESHABLE_TESTS_SOAK_LEDGER_H_
@@ -16,8 +16,8 @@
 
 namespace refreshable_soak {
 
-// Reports that `what` happened, which `clause` of docs/contract.md forbids.
-// Prints only the first few reports. Thread-safe.
+// Reports that `what` happened, which breaks `clause` of docs/contract.md. Only
+// the first few reports are printed. Thread-safe.
 void Broken(absl::string_view clause, absl::string_view what);
 int64_t BrokenCount();
 
@@ -40,8 +40,8 @@ class Token {
   // Returns a moment before the token was returned or installed.
   uint64_t made() const { return made_; }
 
-  // Sets a wall time by which the token had been published. Until this is
-  // called, that time is the infinite future.
+  // Notes that the token had been published by the wall time `now`. Before the
+  // first call of this, `published_by()` is the infinite future.
   void NotePublished(absl::Time now) const;
   absl::Time published_by() const;
 
@@ -63,8 +63,8 @@ class Token {
   mutable std::atomic<int64_t> published_by_{0};  // Nanoseconds since 1970.
 };
 
-// Figures that the operating system reports about this process. -1 if it
-// reports none, or if the figure is mostly due to a sanitizer.
+// The figures that the operating system reports about this process. A figure is
+// -1 if none is reported, or if a sanitizer causes most of it.
 struct ProcessFigures {
   int64_t resident_kib = -1;
   int64_t threads = -1;

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests everything at once for as long as you like: real threads, two real
+// Tests everything at once for as long as you like, with real threads, two real
 // thread pools, and endpoints that fail, hang, drop, throw and answer late, as
 // drawn from a seed. Prints a line each minute. The exit code is 1 if a promise
-// was broken, a thread got stuck, or resource usage grew.
+// was broken, a thread got stuck, or the process needed more and more
+// resources.
 //
 //   bazel run -c opt //refreshable/tests/soak -- --minutes=60
 //   bazel run --config=tsan //refreshable/tests/soak -- --minutes=5 --seed=42
@@ -51,7 +52,7 @@ using refreshable::ThreadExecutor;
 using refreshable::internal::HazardDomain;
 
 constexpr int kInstances = 8;
-constexpr int kOnTightExecutor = 3;  // These are among the kInstances.
+constexpr int kOnTightExecutor = 3;  // So many of the kInstances.
 
 struct Flags {
   double minutes = 1;
@@ -89,14 +90,16 @@ bool Parse(int argc, char** argv, Flags& flags) {
 
 BootTime BootNow() { return refreshable::SystemClock::Get().Now().boot; }
 
-// A regular shutdown is impossible at this point.
+// Ends the program without a regular shutdown, which would wait forever for the
+// threads that are stuck.
 [[noreturn]] void GiveUp() {
   std::printf("stuck: given up\n");
   std::fflush(stdout);
   std::_Exit(1);
 }
 
-// Detects threads that make no progress.
+// A watch over the clients: if one of them makes no progress for longer than
+// `limit`, reports it and ends the program.
 class Watch {
  public:
   Watch(const std::vector<std::unique_ptr<Client>>& clients,
@@ -130,8 +133,8 @@ class Watch {
   std::vector<Seen> seen_;
 };
 
-// Once the endpoint works again, there is a token, whatever happened before
-// (B8).
+// Lets the endpoint of `instance` work, and checks that the instance then gets
+// a token within `limit`, whatever happened before (B8).
 void CheckHeals(Instance& instance, absl::Duration limit) {
   const BootTime end = BootNow() + limit;
   instance.source().set_mode(FaultySource::Mode::kGood);
@@ -155,8 +158,8 @@ void CheckHeals(Instance& instance, absl::Duration limit) {
   instance.source().set_mode(FaultySource::Mode::kMixed);
 }
 
-// Allows a few tokens each that are held, rejected, just superseded or in the
-// source.
+// How many tokens may be alive while the threads stop at the gate. Each
+// instance may have a few: held, rejected, just superseded, or in its source.
 constexpr int64_t kTokensAtMost = 6 * kInstances;
 
 struct Row {
@@ -166,9 +169,10 @@ struct Row {
   ProcessFigures process;
 };
 
-// Returns the least figures seen in a while, which excludes objects that are
-// about to be destroyed. The while ends when tokens are few enough and there
-// are no more threads than in `rows`.
+// Measures for at least 100 ms, and returns the least figures, which leave out
+// objects that are about to be destroyed. Measures for longer, up to about ten
+// seconds, until few enough tokens are left and there are no more threads than
+// in the first of `rows`.
 Row Measure(const std::vector<Row>& rows) {
   Row least{Token::Live(), HazardDomain::Current().CountForTesting().records,
             HeapBytes(), ProcessFigures::Now()};
@@ -187,8 +191,9 @@ Row Measure(const std::vector<Row>& rows) {
   return least;
 }
 
-// Checks that the maximum of the second half of the rows does not exceed that
-// of the first half, apart from a tolerance. It may rise within the first half.
+// Checks that the greatest figure of the second half of the rows exceeds that
+// of the first half by no more than `slack`. The figure may rise within the
+// first half.
 void CheckFlat(const std::vector<Row>& rows, const char* what,
                int64_t (*figure)(const Row&), int64_t slack) {
   if (rows.size() < 4) return;
@@ -228,7 +233,8 @@ void CheckFlat(const std::vector<Row>& rows) {
       +[](const Row& row) { return row.process.resident_kib; }, 4096);
 }
 
-// Records of threads are reused and never freed; see CheckFlat.
+// Returns the bytes on the heap without those of the threads' records. The
+// records are reused and never freed; CheckFlat checks their number.
 int64_t HeapBesideRecords() {
   return HeapBytes() - HazardDomain::Current().CountForTesting().records *
                            int64_t{sizeof(refreshable::internal::HazardRecord)};
@@ -239,7 +245,8 @@ std::string Shown(int64_t figure) {
   return figure < 0 ? "-" : absl::StrCat(figure);
 }
 
-// Waits up to ten seconds, because the figure takes a moment to fall.
+// Checks that `figure()` falls to `expected` or below. Waits up to ten seconds
+// for this, because the figure takes a moment to fall.
 void CheckFallsTo(int64_t expected, const char* what, int64_t (*figure)()) {
   for (int i = 0; i < 5000 && figure() > expected; ++i) {
     absl::SleepFor(absl::Milliseconds(2));
@@ -250,9 +257,10 @@ void CheckFallsTo(int64_t expected, const char* what, int64_t (*figure)()) {
   }
 }
 
-// After a scan, each thread holds a few superseded tokens, and at most one more
-// each, however fast it publishes. (The number of threads is read once per row,
-// when it is quiet, so the limit allows twice that number.)
+// Checks that no scan took more superseded tokens than one for each thread,
+// however fast it publishes, and the few that may be handed over. (The number
+// of threads is read only once per row, when the soak is quiet, so the limit
+// allows twice that number.)
 void CheckSuperseded(const std::vector<Row>& rows) {
   int64_t threads = 0;
   for (const Row& row : rows) threads = std::max(threads, row.process.threads);
@@ -360,7 +368,7 @@ int Main(const Flags& flags) {
   std::printf("soak: --minutes=%g --seed=%llu\n", flags.minutes,
               static_cast<unsigned long long>(flags.seed));
   std::fflush(stdout);
-  std::thread([] {}).join();  // From here on, a sanitizer's own thread exists.
+  std::thread([] {}).join();  // Makes a sanitizer start a thread of its own.
   const int64_t threads = ProcessFigures::Now().threads;
   const int64_t heap = HeapBesideRecords();
   Soak(flags);
@@ -375,7 +383,8 @@ int Main(const Flags& flags) {
       0, "tokens that wait for a lease to end", +[] {
         return int64_t{HazardDomain::Current().CountForTesting().retained};
       });
-  // Objects that are created once and kept take about a kibibyte.
+  // The slack is for objects that are created once and kept. They take about a
+  // kibibyte.
   CheckFallsTo(heap + (8 << 10), "bytes on the heap", HeapBesideRecords);
   std::printf("left on the heap: %lld bytes\n",
               static_cast<long long>(HeapBesideRecords() - heap));

@@ -24,8 +24,8 @@ using refreshable::SystemClock;
 
 BootTime BootNow() { return SystemClock::Get().Now().boot; }
 
-// Returns how many attempts may start before a moment and yet reach the source
-// only after it: the running one, and those that may be abandoned.
+// Returns how many attempts may start before some moment and yet reach the
+// source only after it: the running one, and as many as may be abandoned.
 int64_t AtTheEdge(const RefreshPolicy& policy) {
   return 1 + policy.max_abandoned_calls;
 }
@@ -189,7 +189,8 @@ uint64_t FaultySource::NewId() {
 }
 
 FaultySource::Call FaultySource::Enter(const FetchContext& context) {
-  // The shares are in hundredths.
+  // Each fault has a share of `part` hundredths of all calls. The last fault in
+  // a table takes the rest.
   struct Share {
     uint64_t part;
     Fault fault;
@@ -222,7 +223,8 @@ FaultySource::Call FaultySource::Enter(const FetchContext& context) {
   if (mode == Mode::kDown) call.fault = pick(kDown);
   call.random /= 100;
   inside_.emplace(call.id, context);
-  // Overtaken calls are cancelled before the next call is made.
+  // A call that was overtaken is cancelled before the next call is made, so two
+  // calls that are not cancelled are two attempts at the same time.
   if (const int64_t current = Current(); current > 1) {
     Broken("F1", absl::StrCat(current, " attempts at the same time"));
   }

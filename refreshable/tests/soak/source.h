@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The soak's token endpoint: a source that behaves in every way that a source
-// can, as chosen by a seed. Checks that it is not called more often than
-// promised.
+// The soak's token endpoint: a source that behaves in every way in which a
+// source can behave, as drawn from a seed. It also checks that it is not called
+// more often than promised.
 
 #ifndef REFRESHABLE_TESTS_SOAK_SOURCE_H_
 #define REFRESHABLE_TESTS_SOAK_SOURCE_H_
@@ -30,12 +30,12 @@
 
 namespace refreshable_soak {
 
-// Threads that answer calls of a source after `Fetch` has returned.
+// A few threads that answer calls of a source after `Fetch` has returned.
 // Thread-safe.
 class LateAnswers {
  public:
   LateAnswers();
-  // Gives all outstanding answers first.
+  // Gives all outstanding answers before it returns.
   ~LateAnswers();
 
   // Runs `answer` on one of the threads after `delay` or, if `cancellable`, as
@@ -60,36 +60,38 @@ class LateAnswers {
   std::vector<std::thread> threads_;
 };
 
-// Checks that the calls of a source keep to the policy's schedule (F4, B1, B8).
-// A call is seen later than its attempt starts, by an unbounded delay. The only
-// check without false alarms is therefore whether there was enough time since
-// an earlier moment for the observed number of attempts. Thread-safe.
+// The check that the calls of a source keep to the policy's schedule (F4, B1,
+// B8). The source sees a call later than its attempt started, and the delay has
+// no bound. The only check without false alarms is therefore whether the time
+// since an earlier moment was enough for the number of attempts seen since
+// then. Thread-safe.
 class Schedule {
  public:
   explicit Schedule(const refreshable::RefreshPolicy& policy);
 
-  // Must be called before and after each event that permits an attempt sooner:
-  // an answer with a token or a Reset (kSooner), or an Invalidate or an Install
-  // (kAtOnce: the minimum interval does not apply either). `acted` says whether
-  // the event had an effect.
+  // Must be called before and after each event that permits an attempt sooner.
+  // Such events are an answer with a token and a Reset (kSooner), and an
+  // Invalidate and an Install (kAtOnce, because not even the minimum interval
+  // applies). `acted` says whether the event had an effect.
   enum class Permit { kSooner, kAtOnce };
   void Begin(Permit permit);
   void End(Permit permit, bool acted = true);
 
-  // Begin and end an outage, during which every call fails.
+  // Begin and end an outage. While it lasts, every call fails.
   void StartOutage();
   void EndOutage();
 
-  // An attempt that was running at `now` is about to be answered, so every
-  // later call belongs to an attempt that started after that.
+  // Must be called before an attempt is answered that was still running at
+  // `now`. Every later call then belongs to an attempt that started after
+  // `now`.
   void OnAnswer(refreshable::BootTime now);
 
   void OnCall();
   int64_t calls() const;
 
  private:
-  // Returns the time needed to start this many attempts, if an attempt may
-  // start at once `runs` times.
+  // Returns the least time in which `attempts` attempts can start, if the
+  // backoff begins anew `runs` times.
   absl::Duration Least(int64_t attempts, int64_t runs) const;
 
   const refreshable::RefreshPolicy policy_;
@@ -99,7 +101,7 @@ class Schedule {
   int64_t ended_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t exempt_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t exempt_ended_ ABSL_GUARDED_BY(mutex_) = 0;
-  // The creation or an answer, with the counts at that moment.
+  // The moment of the creation or of an answer, with the counts at that moment.
   struct Mark {
     refreshable::BootTime at;
     int64_t calls;
@@ -115,7 +117,7 @@ class Schedule {
   std::optional<Outage> outage_ ABSL_GUARDED_BY(mutex_);
 };
 
-// Thread-safe.
+// A source that fails in many ways, as its mode and its seed say. Thread-safe.
 class FaultySource final : public refreshable::TokenSource<Token>,
                            public std::enable_shared_from_this<FaultySource> {
  public:
@@ -133,12 +135,12 @@ class FaultySource final : public refreshable::TokenSource<Token>,
 
   void set_mode(Mode mode) { mode_ = mode; }
 
-  // Returns whether an attempt is running that has not been abandoned.
+  // Returns whether a call is inside that has not been cancelled.
   bool busy() const;
 
-  // For events that end all earlier attempts: call `last_call` before the
-  // event, and pass its result to CheckOvertaken after it. By then, calls that
-  // are still inside must have been cancelled.
+  // These check events that end all earlier attempts. Call `last_call` before
+  // the event, and pass its result to `CheckOvertaken` after it. By then, the
+  // calls up to `last_call` that are still inside must have been cancelled.
   uint64_t last_call() const;
   void CheckOvertaken(const char* clause, uint64_t last_call) const;
 
@@ -158,9 +160,9 @@ class FaultySource final : public refreshable::TokenSource<Token>,
   };
 
   Call Enter(const refreshable::FetchContext& context);
-  // Returns whether the call had not been cancelled.
+  // Notes the end of a call. Returns true if the call had not been cancelled.
   bool Leave(uint64_t call);
-  // Returns the number of calls inside that have not been cancelled.
+  // Returns the number of calls that are inside and have not been cancelled.
   int64_t Current() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   refreshable::Credential<Token> Good(const Call& call, bool same = false);
   void Answer(const Call& call, Done& done, Done::Result result);
