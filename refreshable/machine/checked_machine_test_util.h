@@ -110,7 +110,8 @@ class CheckedMachine {
   // machine breaks and how it breaks it.
   std::string Apply(const MachineInput& input);
   // B8: checks that from this state a read leads to a token, even if no
-  // outstanding call ever returns. A fatal machine is reset first.
+  // outstanding call ever returns. A fatal machine is reset first. Returns as
+  // Apply does.
   std::string CheckRecovers() const;
 
   const ReferenceModel& facts() const { return facts_; }
