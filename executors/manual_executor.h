@@ -139,8 +139,9 @@ class ManualExecutor final : public Executor {
   // step.
   bool DropPending(size_t index);
 
-  // While `refuse` is true, `Run`, or `RunAfter` for the second of these,
-  // refuses every task. Both always refuse a task for which there is no memory.
+  // `set_refuse_runs(true)` makes `Run` refuse every task, and
+  // `set_refuse_timers(true)` makes `RunAfter` do so, until the flag is set to
+  // false. Both always refuse a task for which there is no memory.
   void set_refuse_runs(bool refuse);
   void set_refuse_timers(bool refuse);
 

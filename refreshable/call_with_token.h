@@ -170,8 +170,7 @@ class AsyncCallCallback {
     };
   }
 
-  // Whether the callback has not been called yet; false if it was made of a
-  // null function.
+  // Whether there is a callback, and it has not been called yet.
   bool pending() const { return callback_ != nullptr; }
   void operator()(Outcome outcome, absl::Status refresh_status) {
     auto callback = std::exchange(callback_, nullptr);

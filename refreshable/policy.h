@@ -40,9 +40,9 @@ struct RetryPolicy {
   // The number of attempts after the first one, in a refresh that a reader
   // waits for; >= 0.
   int max_retries = 6;
-  // `on_exhausted` applies after this many failures in a row, across refreshes;
-  // > max_retries. A failure is not counted here if the server asked for a
-  // shorter wait than the computed one.
+  // `on_exhausted` applies after this many failures in a row, across refreshes.
+  // More than `max_retries`. A failure is not counted here if the server asked
+  // for a shorter wait than the computed one.
   int max_consecutive_failures = 7;
   OnExhausted on_exhausted = OnExhausted::kSelfHeal;
   // Time between the starts of two attempts once exhausted; > 0, finite and,
@@ -68,8 +68,8 @@ struct RefreshPolicy {
   // expired. Capped at three quarters of the lifetime; otherwise a short-lived
   // token would be stale on arrival and refreshed again immediately. >= 0.
   std::optional<absl::Duration> stale_window;
-  // The longest value of `stale_window` if that is unset; otherwise not used.
-  // >= 0.
+  // The limit on the window that is used if `stale_window` is unset; otherwise
+  // this has no effect. >= 0.
   absl::Duration max_stale_window = absl::Minutes(20);
   // Whether a read of a stale token starts a refresh in the background. If
   // false, a token is refreshed only once it has expired.

@@ -21,11 +21,12 @@ namespace refreshable {
 // refreshing failed. Such a status has the code of the last cause, or
 // FAILED_PRECONDITION if `fatal`.
 struct RefreshError {
-  // The message of the last failed attempt's status.
+  // The message of the last failed attempt's status or, if the read failed for
+  // another reason, a message that names the reason.
   std::string cause;
-  // The number of failed attempts in a row. It is 0 if the read failed for
-  // another reason, which `cause` names: the executor lost the refresh, for
-  // example, or the minimum interval has not passed.
+  // The number of failed attempts in a row. It may be 0: for example, the
+  // executor may have lost the refresh, or the minimum interval may not have
+  // passed.
   int failures = 0;
   // Before this time no attempt is made, and every read without a usable token
   // fails at once. If `rejected`, it is instead the time before which no

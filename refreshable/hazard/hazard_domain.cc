@@ -510,8 +510,8 @@ void Domain::Push(const HazardNode* first, const HazardNode* last) {
 
 // Moves the retired nodes to `retained_`, once no new read of them can succeed.
 // In the first turn (M5), no node can be handed over while nodes are being
-// taken, and the number handed over starts from 0 afterwards. So each node
-// counts exactly once.
+// taken, and the number handed over starts from 0 afterwards. So no node
+// escapes the count, and none counts twice.
 void Domain::TakeIncoming(bool first) {
   if (first) handed_over_.exchange(kMostHandedOver, std::memory_order_acq_rel);
   takings_.fetch_add(1, std::memory_order_seq_cst);

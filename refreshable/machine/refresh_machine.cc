@@ -410,9 +410,9 @@ bool RefreshMachine::Degraded(const Instant& now) const {
 
 // ---- Transitions ----
 
-// Every input calls this first. Ends the row if a token that nobody rejected
-// has become stale, and promotes the flight if its token can no longer be
-// served.
+// Every input but OnFork calls this first. Ends the row if a token that nobody
+// rejected has become stale, and promotes the flight if its token can no longer
+// be served.
 void RefreshMachine::Begin(const Instant& now) {
   if (life_.Stale(now) && !row_.current_rejected()) row_.End();
   PromoteIfUnservable(now);

@@ -186,7 +186,7 @@ std::optional<absl::Status> Shell::Block(const Wait& wait) noexcept {
             "executor runs would have to wait, which holds up all timers");
       }
       while (!wait.drivable && !Ready(wait)) {
-        // Close makes every waiter ready, so the clock is not read after it.
+        // After Close every waiter is ready, so the clock is not read then.
         const absl::Duration left = deadline - Now().boot;
         if (left <= absl::ZeroDuration()) break;
         changed_.WaitWithTimeout(&mutex_, std::min(left, kLongestWait));
@@ -335,7 +335,7 @@ void Shell::Settle(uint64_t id, Waiter& waiter, absl::Status outcome,
 
 // Ends async reads whose deadline is `until` or earlier, with `outcome`. A read
 // that is settled already waits only for a slow hook or observer: if its
-// deadline has passed, it gets the outcome with which it was settled now.
+// deadline has passed, it now gets the outcome with which it was settled.
 void Shell::EndReads(const Instant& now, BootTime until,
                      const absl::Status& outcome, Effects& effects) {
   while (!deadlines_.empty() && deadlines_.begin()->first <= until) {
