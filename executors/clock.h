@@ -90,15 +90,15 @@ struct Instant {
 
 // A wall clock that costs next to nothing to read, for paths where the cost of
 // `Clock::Now` would dominate. It answers one question: is it certain that a
-// given moment has not come yet? Its
-// ticks may lag; `TicksBefore` allows for that. A value, thread-safe. Must not
-// be read after the clock that it came from has been destroyed.
+// given moment has not come yet? Its ticks may lag; `TicksBefore` allows for
+// that. A value, thread-safe. Must not be read after the clock that it came
+// from has been destroyed.
 class CoarseWallClock {
  public:
   // A clock that is never certain.
   CoarseWallClock() : CoarseWallClock(&kUnknown) {}
-  // The machine's own clock, time(2). Up to 1 to 2 s before a moment, it is
-  // certain that the moment has not come; then no longer.
+  // The machine's own clock, time(2). It is certain that a moment has not come
+  // until 1 to 2 s before that moment, and no longer.
   static CoarseWallClock System() { return CoarseWallClock(nullptr); }
   // An exact form of a clock that keeps its wall time in `unix_nanos`, in
   // nanoseconds since 1970, rounded down. `unix_nanos` is not owned.

@@ -101,7 +101,7 @@ uint64_t ManualExecutor::Queue(PendingStep::Kind kind, absl::Duration delay,
       return id;
     }
   }
-  return 0;  // `node` goes here, with the task.
+  return 0;  // Destroys `node` and the task in it.
 }
 
 bool ManualExecutor::Run(Task task) {
@@ -261,7 +261,7 @@ ManualExecutor::Steps::node_type ManualExecutor::Take(Steps::iterator step) {
 }
 
 void ManualExecutor::RunStep(Steps::node_type step) {
-  // Leaves the task on every way out, by an exception too.
+  // Notes that the task has ended, even if an exception ends it.
   struct Leave {
     ManualExecutor* executor;
     ~Leave() {
@@ -269,7 +269,8 @@ void ManualExecutor::RunStep(Steps::node_type step) {
       --executor->depth_;
     }
   } leave{this};
-  // Destroyed before `leave`: its destructor still counts as inside the task.
+  // The task is destroyed before `leave`, so its destructor still counts as
+  // inside the task.
   Task task = std::move(step.mapped().task);
   std::move(task)();
 }

@@ -113,7 +113,8 @@ ThreadExecutor::~ThreadExecutor() {
   }
   ThreadPool* const pool = LastPool();
   std::shared_ptr<ThreadPool> last;
-  // Before `pool_` is null: tasks that are left running may be calling.
+  // The pool is released before `pool_` becomes null, because tasks that are
+  // left running may be calling this executor.
   if (pool->OfThisProcess()) last = pool->Release();
   pool_ = nullptr;
 }

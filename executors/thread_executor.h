@@ -23,8 +23,9 @@ namespace executors_internal {
 class ThreadPool;
 }  // namespace executors_internal
 
-// Runs tasks that may block, tasks that do not, and timers on three kinds of
-// threads, so that the latter two never wait for the first:
+// An executor with three kinds of threads: for tasks that may block, for tasks
+// that do not block, and for timers. So tasks that do not block, and timers,
+// never wait for tasks that may block:
 //
 // - Each task given to `RunBlocking` gets a thread of its own at once, up to
 //   `Options::blocking_threads`. Further tasks wait until one of those ends.
@@ -33,11 +34,11 @@ class ThreadPool;
 //   thread is created, up to `Options::workers`.
 // - Timer tasks run on one thread, one after another.
 //
-// Tasks of one kind start in the order in which they were given. A thread is
-// created by the thread that gives a task or by the timer thread, and inherits
-// its signal mask, priority and the like. Idle threads end after
-// `Options::idle_timeout`, except for the timer thread and one thread for
-// `Run`.
+// Tasks of one kind start in the order in which they were given. A new thread
+// is created by the thread that gives a task or by the timer thread, and
+// inherits the signal mask, priority and the like of its creator. Idle threads
+// end after `Options::idle_timeout`, except for the timer thread and one thread
+// for `Run`.
 //
 //   refreshable::ThreadExecutor executor;  // Must outlive what uses it.
 //

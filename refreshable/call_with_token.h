@@ -43,8 +43,8 @@ struct AsStatusOr<absl::Status> {
   using type = absl::Status;
 };
 
-// Excludes a parameter from template argument deduction, so that a lambda
-// converts to it.
+// `NotDeduced<T>` is T, but takes no part in template argument deduction. So a
+// lambda can be passed for a parameter of this type.
 template <typename T>
 struct Identity {
   using type = T;
@@ -64,7 +64,8 @@ decltype(auto) CallWithTimeLeft(Call& call, const Lease<Token>& lease,
   }
 }
 
-// What `call` returns. Void if it cannot be called.
+// The type that `call` returns, or void if `call` cannot be called with a
+// lease.
 template <typename Call, typename Token, typename = void>
 struct CallResult {
   using type = void;
@@ -88,8 +89,9 @@ struct TellsRejected<
     std::void_t<decltype(static_cast<bool>(std::declval<IsRejected&>()(
         std::declval<const Answer&>())))>> : std::true_type {};
 
-// The functions given to CallWithToken. Its signature names `Answer`, so that
-// these assertions are the first errors.
+// Checks the functions given to CallWithToken. CallWithToken names `Answer` in
+// its signature, so if a function does not fit, the compiler reports these
+// assertions first.
 template <typename Call, typename IsRejected, typename Token>
 struct CallFunctions {
   using Result = typename CallResult<Call, Token>::type;
@@ -168,7 +170,7 @@ class AsyncCallCallback {
     };
   }
 
-  // False if made of a null function.
+  // Whether there is a callback, and it has not been called yet.
   bool pending() const { return callback_ != nullptr; }
   void operator()(Outcome outcome, absl::Status refresh_status) {
     auto callback = std::exchange(callback_, nullptr);
@@ -197,9 +199,10 @@ using AnswerOrStatus = typename internal::AsStatusOr<Answer>::type;
 // brings the same token, or is not permitted yet) or if no time is left.
 // Returns an error of this library only if there was no token for the first
 // call. If `refresh_status` is not null, it is set to the status of the second
-// read: OK if there was none or if it returned a later token. It tells the
-// caller of a 401, for example, that the token endpoint says "invalid_client",
-// or that refreshing has given up for good (`IsFatal`).
+// read: OK if no second read was made or if it returned a later token. A caller
+// that gets a 401 can learn from this status, for example, that the token
+// endpoint says "invalid_client", or that refreshing has given up for good
+// (`IsFatal`).
 //
 // `options.timeout` counts from the start and covers both reads and both calls.
 // A call is not cut short, but it may take a second parameter, an
@@ -207,10 +210,10 @@ using AnswerOrStatus = typename internal::AsStatusOr<Answer>::type;
 // no time left still starts a refresh if one is permitted, for the benefit of
 // later calls.
 //
-// Blocks as `Get(options)` and `call` do. `call` is called at most twice: the
-// request must be safe to repeat. Exceptions of `call` and `is_rejected` reach
-// the caller. If one of them is a null pointer or an empty std::function, the
-// program ends with a message.
+// Blocks while `Get(options)` or `call` blocks. `call` may be called twice, so
+// the request must be safe to repeat. Exceptions of `call` and `is_rejected`
+// reach the caller. If either function is a null pointer or an empty
+// std::function, the program ends with a message.
 template <typename Token, typename Call, typename IsRejected,
           typename Answer =
               typename internal::CallFunctions<Call, IsRejected, Token>::Answer>
@@ -252,9 +255,9 @@ AnswerOrStatus<Answer> CallWithToken(
 // Like CallWithToken, but never blocks. `call(Lease<Token>, done)` starts the
 // call and returns. `done(Answer)` takes the answer, on any thread, once; later
 // calls of it are ignored. If `done` is called before `call` has returned,
-// `call` may be entered a second time, on another thread, before that. `call`
-// may take the time that is left as its second parameter: `call(Lease<Token>,
-// absl::Duration, done)`.
+// `call` may be entered a second time, on another thread, before the first call
+// of it returns. `call` may take the time that is left as its second parameter:
+// `call(Lease<Token>, absl::Duration, done)`.
 //
 //   CallWithTokenAsync<Response>(
 //       *token, {absl::Seconds(5)},
@@ -265,13 +268,13 @@ AnswerOrStatus<Answer> CallWithToken(
 //       [](const Response& response) { return response.status == 401; },
 //       [](absl::StatusOr<Response> response) { ... });
 //
-// `callback` is called exactly once, with what CallWithToken would return: on
-// the thread that called `done`, or, if a read was the last step, as a
-// `GetAsync` callback is. It may take a second parameter, an `absl::Status`:
-// CallWithToken's `refresh_status`. If `call` destroys `done` without having
-// called it, or if `call` or `is_rejected` throws, `callback` gets an INTERNAL
-// error on that thread, and the exception propagates. `callback` itself must
-// not throw.
+// `callback` is called exactly once, with what CallWithToken would return. It
+// runs on the thread that called `done` or, if the last step was a read, where
+// a callback of `GetAsync` would run. It may take a second parameter, an
+// `absl::Status`, which is CallWithToken's `refresh_status`. If `call` destroys
+// `done` without having called it, or if `call` or `is_rejected` throws,
+// `callback` gets an INTERNAL error on the thread where that happens, and the
+// exception propagates. `callback` itself must not throw.
 //
 // If `call`, `is_rejected` or `callback` is null or an empty std::function, the
 // program ends with a message. Throws std::bad_alloc if there is no memory to
@@ -293,9 +296,10 @@ void CallWithTokenAsync(
 
 namespace internal {
 
-// One CallWithTokenAsync in progress. Owned by the read or the `done` that will
-// continue it. When the last owner is gone, the destructor ends the call with
-// what there is: the first answer, or an error.
+// A CallWithTokenAsync in progress. The read or the `done` that will continue
+// it owns this object. If the last owner is gone and `callback` has not been
+// called, the destructor calls it with the first answer or, without one, with
+// an error.
 template <typename Answer, typename Token>
 class AsyncCall
     : public std::enable_shared_from_this<AsyncCall<Answer, Token>> {
@@ -351,8 +355,8 @@ class AsyncCall
     };
   }
 
-  // If the Refreshable has been destroyed, does nothing: `next` is dropped, and
-  // the destructor ends this call.
+  // Reads a token and calls `next` with the outcome. If the Refreshable has
+  // been destroyed, drops `next`; the destructor then ends this call.
   template <typename Next>
   void Read(Next next) noexcept {
     const std::shared_ptr<TypedShell<Token>> state = state_.lock();
@@ -364,7 +368,7 @@ class AsyncCall
         }));
   }
 
-  // Zero if the Refreshable has been destroyed.
+  // Returns the time that is left; zero if the Refreshable has been destroyed.
   absl::Duration Left() const {
     const std::shared_ptr<TypedShell<Token>> state = state_.lock();
     if (state == nullptr) return absl::ZeroDuration();

@@ -46,7 +46,7 @@ class CallWithTokenTest : public testing::Test {
     token_ = *Token::Create(source_.Share(), {&executor_, policy});
   }
 
-  // Rejects exactly these tokens.
+  // Answers 401 if the lease holds one of the `rejected` tokens, otherwise 200.
   Response Serve(const TokenLease& lease, std::vector<std::string> rejected) {
     calls_.push_back(lease.token());
     for (const std::string& token : rejected) {
@@ -130,8 +130,8 @@ TEST_F(CallWithTokenTest, A4NoTimeForTheRefreshSoTheCallerGetsTheFirstAnswer) {
             absl::Seconds(3));
 }
 
-// An endpoint that rejects every token: its calls do not wait, and no other
-// call loses its token.
+// If one endpoint rejects every token, calls to it do not wait, and calls to
+// other endpoints keep their token.
 TEST_F(CallWithTokenTest, A4AServerThatRejectsAllDisturbsNobodyElse) {
   RefreshPolicy policy;
   policy.jitter = 0;

@@ -110,9 +110,9 @@ constexpr absl::string_view EventKindName(EventKind kind) {
 // One event, as `Observer::OnEvent` receives it. A value.
 struct Event {
   EventKind kind = EventKind::kStateChanged;
-  // Always set: the generation last published, the state that was last reported
-  // (a change follows as kStateChanged), and the number of failed attempts in a
-  // row.
+  // Always set: the generation last published, the state last reported (if it
+  // has changed since, a kStateChanged event follows), and the number of failed
+  // attempts in a row.
   Generation generation;
   Freshness freshness = Freshness::kExpired;
   int failures = 0;
@@ -121,9 +121,9 @@ struct Event {
   // kAttemptStarted, kAttemptFailed: the number of the attempt within its
   // refresh, from 1. Otherwise 0.
   int attempt = 0;
-  // The cause of kAttemptFailed and kExhausted; of kAttemptAbandoned if the
-  // executor lost the attempt; of kAttemptDiscarded if the late answer was a
-  // failure. Otherwise OK.
+  // kAttemptFailed, kExhausted: the cause. kAttemptAbandoned: the cause if the
+  // executor lost the attempt. kAttemptDiscarded: the late answer's status if
+  // it was a failure. Otherwise OK.
   absl::Status status;
   // kBackoff: how long no attempt is made. `Reset`, `Install`, an invalidation
   // or the token's expiry may end the wait sooner.

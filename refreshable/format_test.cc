@@ -27,7 +27,7 @@ struct Sink {
   std::string written;
 };
 
-// Returns what every printer writes for `value`. All write the same.
+// Checks that all printers write the same for `value`, and returns it.
 template <typename Value>
 std::string Printed(const Value& value) {
   std::ostringstream os;
@@ -215,7 +215,7 @@ TEST(FormatTest, S2LeaseAndCredential) {
             "Credential(expires 2026-01-01T00:00:00+00:00)");
 }
 
-// A source's message may contain line ends, quotes and anything else.
+// A source's message may contain any bytes, even line ends and quotes.
 TEST(FormatTest, S2HostileMessagesStayOnOneLineInTheirQuotes) {
   const absl::Status hostile =
       absl::UnavailableError("a\nb\r\" token_published generation=9 \\ \x01");

@@ -32,8 +32,8 @@ struct Health {
   // Whether there were too many failures in a row and no token is usable.
   bool exhausted = false;
   bool fatal = false;  // Whether no attempt is made until Reset or Install.
-  // No attempt starts before this time. It is wall time, computed for this
-  // snapshot, and not before the snapshot's own time. The infinite future if
+  // No attempt starts before this wall time, which is computed for this
+  // snapshot and is never earlier than the snapshot. The infinite future if
   // `fatal`.
   absl::Time next_attempt;
   int64_t waiters = 0;  // The number of reads that are waiting.

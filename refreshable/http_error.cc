@@ -58,8 +58,9 @@ absl::StatusCode CodeOf(int http_status, absl::string_view oauth_error) {
   }
 }
 
-// This is narrower than RFC 6749, section 5.2, but every code in IANA's
-// registry of OAuth extension errors satisfies it, and hardly any token does.
+// Returns whether `error` looks like an error code. The rule is narrower than
+// RFC 6749, section 5.2, but every code in IANA's registry of OAuth extension
+// errors satisfies it, and hardly any token does.
 bool IsPlausibleCode(absl::string_view error) {
   return !error.empty() && error.size() <= 64 &&
          std::all_of(error.begin(), error.end(),
@@ -88,7 +89,7 @@ std::optional<absl::Duration> RetryAfter(absl::Span<const HttpHeader> headers,
   if (!value.has_value()) return std::nullopt;
   if (AllDigits(*value)) {
     int64_t seconds = 0;
-    // A number with too many digits is still a long time.
+    // A number that does not fit still means a long wait.
     return absl::SimpleAtoi(*value, &seconds) ? absl::Seconds(seconds)
                                               : absl::InfiniteDuration();
   }

@@ -30,8 +30,9 @@ using HttpHeader = std::pair<absl::string_view, absl::string_view>;
 //   other 4xx                       INVALID_ARGUMENT
 //   anything else (500, 302, ...)   UNKNOWN
 //
-// The last four rows are permanent by `ClassifyFailure`; `ClassifyHttpFailure`
-// treats some of them as transient. `GetHttpStatus` returns the HTTP status.
+// `ClassifyFailure` treats the last four rows as permanent;
+// `ClassifyHttpFailure` treats some of these statuses as transient.
+// `GetHttpStatus` returns the HTTP status.
 //
 // A Retry-After header (RFC 9110, section 10.2.3) is attached with
 // `SetRetryAfter`. It may be a number of seconds or an HTTP-date of any of the
@@ -42,14 +43,15 @@ using HttpHeader = std::pair<absl::string_view, absl::string_view>;
 //
 // `oauth_error` is the value of `error` in the body of an OAuth 2.0 error
 // answer (RFC 6749, section 5.2), or empty if there is none. The caller parses
-// the JSON. If the HTTP status is 429, 502, 503 or 504, it does not change the
-// code. Otherwise "temporarily_unavailable" and "server_error" make the failure
-// UNAVAILABLE (transient), and "slow_down" makes it RESOURCE_EXHAUSTED
-// (throttled); any other value does not change the code.
+// the JSON. If the HTTP status is 429, 502, 503 or 504, `oauth_error` does not
+// change the code. Otherwise "temporarily_unavailable" and "server_error" make
+// the failure UNAVAILABLE (transient), and "slow_down" makes it
+// RESOURCE_EXHAUSTED (throttled); any other value does not change the code.
 //
-// The message contains the HTTP status and, if it looks like a registered error
-// code (at most 64 lower-case letters and underscores), `oauth_error`. It
-// contains nothing else of the answer, because a server may echo a secret.
+// The message contains the HTTP status. It also contains `oauth_error` if that
+// looks like a registered error code: at most 64 lower-case letters and
+// underscores. It contains nothing else of the answer, because a server may
+// echo a secret.
 //
 // Thread-safe. Meant for an answer that is not 2xx; never returns OK.
 absl::Status HttpErrorToStatus(int http_status,

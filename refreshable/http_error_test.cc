@@ -137,7 +137,8 @@ TEST(HttpErrorTest, B2OauthErrorCodes) {
   }
   EXPECT_EQ(Answer(401, "invalid_client").code(), Code::kUnauthenticated);
   EXPECT_EQ(Answer(400, "invalid_grant").code(), Code::kInvalidArgument);
-  // See section 4.1.2.1, and RFC 8628, section 3.5. The status does not matter.
+  // RFC 6749, section 4.1.2.1, and RFC 8628, section 3.5, define these codes.
+  // The HTTP status does not matter.
   for (const int http_status : {400, 401, 403, 404, 500}) {
     EXPECT_EQ(Answer(http_status, "temporarily_unavailable").code(),
               Code::kUnavailable);
@@ -152,7 +153,8 @@ TEST(HttpErrorTest, B2OauthErrorCodes) {
       << "codes are compared letter by letter";
 }
 
-// These statuses take precedence over an OAuth error in the body.
+// The HTTP statuses 429, 502, 503 and 504 take precedence over an OAuth error
+// in the body.
 TEST(HttpErrorTest, B2GatewayStatusesOutweighTheBody) {
   for (const int http_status : {502, 503, 504}) {
     EXPECT_EQ(Answer(http_status, "invalid_client").code(), Code::kUnavailable);
@@ -344,7 +346,7 @@ TEST(HttpDateTest, TwoDigitYearsReachFiftyYearsAhead) {
   for (const auto& c : cases) {
     EXPECT_EQ(ParseHttpDate(c.date, now), Utc(c.expected)) << c.date;
   }
-  // The nearest such year may be in the next or the previous century.
+  // The year that is meant may be in another century than `now`.
   EXPECT_EQ(ParseHttpDate("Friday, 01-Jan-10 00:00:00 GMT",
                           Utc("1994-11-06T00:00:00Z")),
             Utc("2010-01-01T00:00:00Z"));
@@ -358,7 +360,7 @@ TEST(HttpDateTest, TwoDigitYearsReachFiftyYearsAhead) {
   EXPECT_EQ(ParseHttpDate("Tuesday, 29-Feb-00 00:00:00 GMT",
                           Utc("2094-11-06T00:00:00Z")),
             Utc("2000-02-29T00:00:00Z"));
-  // The result is defined for every clock, however wrong.
+  // Every value of `now` is permitted, however wrong the clock is.
   ParseHttpDate("Friday, 01-Jan-10 00:00:00 GMT", absl::InfiniteFuture());
   ParseHttpDate("Friday, 01-Jan-10 00:00:00 GMT", absl::InfinitePast());
 }

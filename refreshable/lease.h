@@ -26,18 +26,20 @@ namespace refreshable {
 namespace internal {
 REFRESHABLE_ABI_NAMESPACE_BEGIN
 
-// What is published: one token under one generation. Its type is known to the
-// Lease alone.
+// One published token with its generation. Only the Lease knows the token's
+// type.
 struct Snapshot {
   std::shared_ptr<const void> token;
   Generation generation;
   absl::Time expires_at;
   bool degraded = false;
-  // The bytes have been the same since this generation.
+  // The first generation in the unbroken run of generations with the same
+  // bytes.
   Generation same_since;
 };
 
-// The check time with which every read asks the machine: no time is earlier.
+// The check time that makes every read ask the machine, because no time is
+// earlier.
 constexpr int64_t kNeverWithoutAsking = std::numeric_limits<int64_t>::min();
 
 // A node with the time from which its reads must ask the machine; see
@@ -47,7 +49,7 @@ struct TimedNode : HazardNode {
 
   // Whether this node stands for "no snapshot". Such a node is never retired.
   const bool is_nothing;
-  // In ticks of the coarse clock, and in nanoseconds since 1970.
+  // The check time, in ticks of the coarse clock and in nanoseconds since 1970.
   mutable std::atomic<int64_t> check_ticks{kNeverWithoutAsking};
   mutable std::atomic<int64_t> check_nanos{kNeverWithoutAsking};
 };
@@ -79,9 +81,9 @@ REFRESHABLE_ABI_NAMESPACE_BEGIN
 
 // Holds one published token. The token's bytes stay valid as long as the lease
 // exists, even if the token expires or is replaced, and even if the
-// Refreshable, its executor and the thread that read the token are gone. They
-// are freed promptly after the last lease of the token, and the last pointer
-// that `Share` returned, are gone.
+// Refreshable, its executor and the thread that read the token are gone. The
+// bytes are freed promptly after the last lease of the token, and the last
+// pointer that `Share` returned, are gone.
 //
 // A lease must not outlive the shared object (plug-in) that made it.
 //

@@ -15,12 +15,13 @@ namespace refreshable {
 //
 // `OnEvent` is called once per event. Calls for one Refreshable never overlap,
 // and are made in the order in which the events happened. An observer that
-// serves several Refreshables must be thread-safe. No lock is held.
+// serves several Refreshables must be thread-safe. No lock of this library is
+// held during a call.
 //
-// The calling thread is one that caused an event. While it is inside `OnEvent`,
-// the events of other threads are queued. Those threads do not wait; the first
-// thread delivers their events too. So `OnEvent` should return quickly.
-// Exceptions that it throws are ignored.
+// `OnEvent` is called on a thread that caused an event. While that thread is
+// inside `OnEvent`, other threads queue their events and do not wait; the
+// thread that is inside then delivers the queued events too. So `OnEvent`
+// should return quickly. Exceptions that it throws are ignored.
 //
 // `OnEvent` may read the Refreshable. But the thread may be inside a timer of
 // the executor, or inside the attempt that the event is about, and there a

@@ -20,7 +20,7 @@ std::string Show(const std::optional<absl::Duration>& value) {
   return value.has_value() ? Show(*value) : "unset";
 }
 
-// Keeps the error of the first field that violates its rule.
+// Checks fields, and keeps the error of the first one that violates its rule.
 class Checker {
  public:
   template <typename Value>
@@ -76,7 +76,7 @@ absl::Status Validate(const RefreshPolicy& policy) {
                   "max_rejection_backoff", *policy.max_rejection_backoff,
                   ">= retry.initial_backoff and finite");
   }
-  // Written such that NaN violates it.
+  // The comparisons are written such that NaN violates the rule.
   check.Require(policy.jitter >= 0.0 && policy.jitter < 1.0, "jitter",
                 policy.jitter, "in [0, 1)");
   check.Require(
@@ -96,7 +96,8 @@ absl::Status Validate(const RefreshPolicy& policy) {
                 absl::StrCat("> retry.max_retries (", retry.max_retries, ")"));
   check.Require(retry.probe_interval > kZero && retry.probe_interval < infinite,
                 "retry.probe_interval", retry.probe_interval, "> 0 and finite");
-  // Otherwise attempts would become more frequent once too many have failed.
+  // If probes were more frequent than the longest backoff, attempts would
+  // become more frequent once too many have failed.
   const absl::Duration longest =
       retry.multiplier > 1.0 ? retry.max_backoff : retry.initial_backoff;
   check.Require(retry.on_exhausted == OnExhausted::kFatal ||

@@ -37,11 +37,12 @@ struct RetryPolicy {
   double multiplier = 2.0;
   // >= initial_backoff; finite.
   absl::Duration max_backoff = absl::Seconds(60);
-  // Attempts after the first in a refresh that a reader waits for; >= 0.
+  // The number of attempts after the first one, in a refresh that a reader
+  // waits for; >= 0.
   int max_retries = 6;
-  // Failures in a row, across refreshes, after which `on_exhausted` applies; >
-  // max_retries. A failure is not counted here if the server asked for a
-  // shorter wait than the computed one.
+  // `on_exhausted` applies after this many failures in a row, across refreshes.
+  // More than `max_retries`. A failure is not counted here if the server asked
+  // for a shorter wait than the computed one.
   int max_consecutive_failures = 7;
   OnExhausted on_exhausted = OnExhausted::kSelfHeal;
   // Time between the starts of two attempts once exhausted; > 0, finite and,
@@ -62,29 +63,29 @@ struct RefreshPolicy {
   // more than a quarter of its lifetime; >= 0.
   absl::Duration expiry_margin = absl::Seconds(40);
   // A token is stale from this long before its expiry. If unset, this is half
-  // its lifetime, at most `max_stale_window`. If zero, or not longer than the
-  // margin above, a token is never stale: it is refreshed when it has expired.
-  // Capped at three quarters of the lifetime; otherwise a short-lived token
-  // would be stale on arrival and refreshed again immediately. >= 0.
+  // its lifetime, at most `max_stale_window`. If zero, or not longer than
+  // `expiry_margin`, a token is never stale: it is refreshed when it has
+  // expired. Capped at three quarters of the lifetime; otherwise a short-lived
+  // token would be stale on arrival and refreshed again immediately. >= 0.
   std::optional<absl::Duration> stale_window;
-  // The cap on half the lifetime above. Used only if `stale_window` is unset.
-  // >= 0.
+  // The limit on the window that is used if `stale_window` is unset; otherwise
+  // this has no effect. >= 0.
   absl::Duration max_stale_window = absl::Minutes(20);
   // Whether a read of a stale token starts a refresh in the background. If
   // false, a token is refreshed only once it has expired.
   bool background_refresh = true;
-  // Whether a timer starts that refresh without any read. Once a token has been
-  // published, the timer also starts every later attempt that is due and
-  // permitted. Requires `background_refresh`.
+  // Whether a timer starts the background refresh of a stale token, without any
+  // read. Once a token has been published, the timer also starts every later
+  // attempt that is due and permitted. Requires `background_refresh`.
   bool refresh_ahead = false;
-  // After a failed background refresh no other is started for this long, while
-  // the token stays usable. If unset, this is 60 s, at most a quarter of the
-  // time for which the token is still usable, and at least `min_interval`. >=
-  // 0.
+  // After a background refresh has failed, no other is started for this long,
+  // as long as the token stays usable. If unset, this is 60 s, at most a
+  // quarter of the time for which the token is still usable, and at least
+  // `min_interval`. >= 0.
   std::optional<absl::Duration> background_cooldown;
   // Minimum time between the starts of two attempts, and between the end of a
-  // failed attempt and the next start. The first attempt after an `Invalidate`
-  // or `Install` is exempt from the former. Finite; >= 0.
+  // failed attempt and the next start. The time between starts does not apply
+  // to the first attempt after an `Invalidate` or `Install`. Finite; >= 0.
   absl::Duration min_interval = absl::Seconds(1);
   // An attempt that takes longer is abandoned and counts as failed. An attempt
   // that the executor has not started within this time ends, and does not count
@@ -105,7 +106,8 @@ struct RefreshPolicy {
   // at least `retry.initial_backoff`.
   std::optional<absl::Duration> max_rejection_backoff;
   // While refreshes fail, an expired token is served for at most this long
-  // after its expiry, marked degraded. If zero, it never is. Finite; >= 0.
+  // after its expiry, marked degraded. If zero, no expired token is served.
+  // Finite; >= 0.
   absl::Duration max_stale_on_error = absl::ZeroDuration();
   // Spreads the load of many clients, by a fraction in [0, 1). A token is stale
   // earlier by up to this fraction of its lifetime, but not before a quarter of

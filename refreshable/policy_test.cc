@@ -21,7 +21,9 @@ const absl::Duration kZero = absl::ZeroDuration();
 const absl::Duration kForever = absl::InfiniteDuration();
 const absl::Duration kTick = absl::Nanoseconds(1) / 4;
 
-// A field of the policy by name, and how it appears in an error message.
+// One change to a policy: the field's name, its new value as an error message
+// shows it (or a description of the change), and a function that makes the
+// change.
 struct Case {
   const char* field;
   const char* shown;

@@ -21,17 +21,19 @@ namespace refreshable {
 // refreshing failed. Such a status has the code of the last cause, or
 // FAILED_PRECONDITION if `fatal`.
 struct RefreshError {
-  // The message of the last failed attempt's status.
+  // The message of the last failed attempt's status or, if the read failed for
+  // another reason, a message that names the reason.
   std::string cause;
-  // Failed attempts in a row. 0 if no attempt failed but the executor lost the
-  // refresh, or the minimum interval has not passed; `cause` says which.
+  // The number of failed attempts in a row. It may be 0: for example, the
+  // executor may have lost the refresh, or the minimum interval may not have
+  // passed.
   int failures = 0;
   // Before this time no attempt is made, and every read without a usable token
-  // fails at once; if `rejected`, no rejection starts an attempt. The infinite
-  // future if no attempt will be made. This is wall time, computed when the
-  // time of the next attempt last changed: all reads report the same time, even
-  // if the clock is set meanwhile. The message contains it in whole seconds,
-  // rounded up.
+  // fails at once. If `rejected`, it is instead the time before which no
+  // rejection starts an attempt. The infinite future if no attempt will be
+  // made. This is wall time, computed when the time of the next attempt last
+  // changed, so all reads report the same time even if the clock is set
+  // meanwhile. The message contains it in whole seconds, rounded up.
   absl::Time next_attempt;
   // Whether no attempt is made until `Reset()` or `Install()` is called.
   bool fatal = false;
@@ -61,20 +63,21 @@ bool IsFatal(const absl::Status& status);
 // DEADLINE_EXCEEDED, and for a status that no read returned.
 bool IsReadTimeout(const absl::Status& status);
 
-// Attaches to a failed attempt's status how long the server asked the client to
-// wait (Retry-After, RFC 9110, section 10.2.3). It replaces the computed wait
-// before the next attempt, whether it is longer or shorter; see
+// Attaches a wait that the server asked for (Retry-After, RFC 9110, section
+// 10.2.3) to the status of a failed attempt. That wait replaces the computed
+// one before the next attempt, whether it is longer or shorter; see
 // `RetryPolicy::max_retry_after`. Negative durations are stored as zero, and
 // zero has no effect. Requires: !status.ok().
 void SetRetryAfter(absl::Duration retry_after, absl::Status& status);
 
-// Returns what SetRetryAfter attached; nullopt if nothing.
+// Returns the wait that SetRetryAfter attached to `status`; nullopt if there is
+// none.
 std::optional<absl::Duration> GetRetryAfter(const absl::Status& status);
 
 namespace internal {
 
-// Returns a status of `code` with `error` attached. Its message names every
-// field. Requires: code is not kOk.
+// Returns a status of `code` with `error` attached and with a message that
+// describes `error`. Requires: code is not kOk.
 absl::Status MakeRefreshError(absl::StatusCode code, const RefreshError& error);
 
 // Returns a status for which IsReadTimeout is true.

@@ -117,20 +117,20 @@ class Refreshable {
     std::shared_ptr<Observer> observer = nullptr;
     // The functions below are called without a lock, on any thread, and
     // possibly on several threads at once. A call of the source that has not
-    // answered keeps them and the observer alive, so they should not own the
-    // source.
+    // answered keeps these functions and the observer alive, so they should not
+    // own the source.
 
-    // Called after each publication, before waiting readers are woken (unless
-    // their deadlines pass meanwhile), on the thread that completed the refresh
-    // or called `Install`. Calls may overlap;
-    // compare generations to tell which token is newer. It may read the
-    // Refreshable. Exceptions that it throws are ignored. May be null.
+    // Called after each publication, on the thread that completed the refresh
+    // or called `Install`. Waiting readers are woken after the call, unless
+    // their deadlines pass meanwhile. Calls may overlap; compare generations to
+    // tell which token is newer. The function may read the Refreshable.
+    // Exceptions that it throws are ignored. May be null.
     std::function<void(const Lease<Token>&)> on_token_changed = nullptr;
-    // Returns whether two tokens are the same. It tells whether a source
-    // answers a rejection with the rejected token, and is called for each token
-    // that the source returns and the one before it. If null, `operator==` is
-    // used if Token has one (`TokenHasEquality`); otherwise no two tokens are
-    // taken to be the same. If it throws, the tokens are taken to be different.
+    // Returns whether two tokens are the same, so that a source that answers a
+    // rejection with the rejected token is noticed. Called with each token that
+    // the source returns and the token before it. If null, `operator==` is used
+    // if Token has one (`TokenHasEquality`); otherwise no two tokens are taken
+    // to be the same. If it throws, the tokens are taken to be different.
     std::function<bool(const Token&, const Token&)> same_token = nullptr;
     // Decides how a failure of the source is treated; also called for late
     // failures. If null, `ClassifyFailure` is used. If it throws, the failure
@@ -167,7 +167,8 @@ class Refreshable {
     //
     // The time between attempts that rejections start grows from
     // `RefreshPolicy::min_interval` to `RefreshPolicy::max_rejection_backoff`.
-    // It starts over once a token has become stale without being rejected.
+    // It shrinks back to the minimum once a token has become stale without
+    // being rejected.
     //
     // The read is an ordinary one if, when it begins, this is 0, this
     // generation has not been published yet, or its token can no longer be
@@ -323,9 +324,10 @@ class Refreshable {
   }
 
   // Records that a server rejected the token of this generation. Does not start
-  // a refresh. For callers that do not read again; a rejected read records the
-  // rejection by itself. A token that was rejected does not reset the growing
-  // time between the attempts that rejections start (`ReadOptions::rejected`).
+  // a refresh. Meant for callers that do not read again; a rejected read
+  // records the rejection by itself. A token that was rejected and then becomes
+  // stale does not shorten the time between the attempts that rejections start
+  // (`ReadOptions::rejected`).
   void ReportRejected(Generation generation) {
     const std::shared_ptr<TypedShell> state = state_;
     state->ReportRejected(generation);

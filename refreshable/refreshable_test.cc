@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Clauses E6, F5 to F9, B5 and A2 through the public API. The machine's own
-// tests cover every state.
+// These tests check clauses E6, F5 to F9, B5 and A2 through the public API. The
+// machine's own tests cover every state.
 
 #include "refreshable/refreshable.h"
 
@@ -63,7 +63,8 @@ TEST_F(RefreshableTest, F5AnExpiredTokenIsAFailure) {
   EXPECT_EQ(token->stats().attempts_failed, 1);
 }
 
-// A token without equality; the option compares its first letter.
+// A token type without `operator==`. The test's `same_token` compares the first
+// letters only.
 struct Opaque {
   std::string text;
 };
@@ -84,7 +85,8 @@ TEST_F(RefreshableTest, F5SamenessIsTheOptionWhereThereIsNoEquality) {
     ASSERT_TRUE(token->Get().ok());
     executor_.AdvanceBy(absl::Minutes(1));
     token->Invalidate(Generation(1));
-    // Without either, two tokens are never assumed to be the same.
+    // Without `operator==` and `same_token`, two tokens are never taken to be
+    // the same.
     EXPECT_EQ(token->Get().ok(), !option);
   }
 }

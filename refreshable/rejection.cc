@@ -11,8 +11,9 @@
 namespace refreshable {
 namespace {
 
-// The characters of a token (RFC 9110, section 5.6.2) and of a token68 (section
-// 11.2), because both begin in the same way.
+// Returns whether `c` may occur in a token (RFC 9110, section 5.6.2) or in a
+// token68 (section 11.2). The beginning does not tell the two apart, so both
+// are read with one set of characters.
 bool IsTokenCharacter(char c) {
   return absl::ascii_isalnum(static_cast<unsigned char>(c)) ||
          absl::string_view("!#$%&'*+-.^_`|~/=").find(c) !=
@@ -31,7 +32,8 @@ class ChallengeReader {
     rest_.remove_prefix(1);
     return true;
   }
-  // Takes characters up to one that cannot be in a token, or up to `stop`.
+  // Takes and returns the characters before the first one that is `stop` or
+  // cannot be in a token.
   absl::string_view TakeToken(char stop = '\0') {
     const auto end = std::find_if(rest_.begin(), rest_.end(), [=](char c) {
       return c == stop || !IsTokenCharacter(c);
@@ -40,8 +42,8 @@ class ChallengeReader {
     rest_.remove_prefix(token.size());
     return token;
   }
-  // Takes the rest of a quoted string whose first quote has been taken. Returns
-  // false if the string does not end.
+  // Takes the rest of a quoted string whose first quote has been taken, and
+  // appends its text to `value`. Returns false if the closing quote is missing.
   bool TakeQuoted(std::string& value) {
     while (!rest_.empty()) {
       if (Take('"')) return true;
@@ -63,8 +65,9 @@ bool FieldRejects(absl::string_view field,
   bool bearer = false;
   bool rejected = false;
   // The field is a list of challenges. Each is a scheme followed by nothing,
-  // one token68, or a list of name=value. The same commas separate all of
-  // these. A name differs from a scheme by the "=" that follows it.
+  // one token68, or a list of name=value. Commas separate the challenges, and
+  // also the pairs within one challenge. So a name is told from a scheme by the
+  // "=" that follows it.
   while (true) {
     do {
       reader.SkipSpace();

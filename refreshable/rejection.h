@@ -28,18 +28,19 @@ bool IsTokenError(int http_status, absl::string_view error,
 // Which HTTP statuses may carry a challenge that rejects the token.
 enum class ChallengeStatuses {
   k401,
-  // Also 403, for servers that send the challenge of RFC 6750 with either.
+  // Also 403, for servers that send the challenge of RFC 6750 with either
+  // status.
   k401And403,
 };
 
-// The `error` of a Bearer challenge that rejects the token (RFC 6750, section
-// 3.1).
+// The values of `error` with which a Bearer challenge rejects the token (RFC
+// 6750, section 3.1).
 inline constexpr absl::string_view kInvalidTokenErrors[] = {"invalid_token"};
 
-// Returns whether an answer rejects the token: its WWW-Authenticate header
-// fields hold a Bearer challenge (RFC 6750, section 3) whose `error` is one of
-// `errors` (case-sensitive). The fields may hold other challenges as well (RFC
-// 9110, section 11.6.1).
+// Returns whether an answer rejects the token: its status is one of `statuses`,
+// and its WWW-Authenticate header fields hold a Bearer challenge (RFC 6750,
+// section 3) whose `error` is one of `errors` (case-sensitive). The fields may
+// hold other challenges as well (RFC 9110, section 11.6.1).
 //
 // `www_authenticate` holds the values of all fields of that name. An answer may
 // have several, and the "get header" function of many HTTP clients returns only

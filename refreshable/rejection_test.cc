@@ -58,8 +58,8 @@ TEST(ChallengeTest, A6OnlyStatus401) {
       ChallengeStatuses::k401And403));
 }
 
-// A client that looks only at the first header field finds another scheme
-// there.
+// The first header field may hold another scheme's challenge, so all fields are
+// read.
 TEST(ChallengeTest, A6AllHeaderFieldsCount) {
   const absl::string_view basic = "Basic realm=\"api\"";
   const absl::string_view broken = "Bearer error=\"invalid_token";
@@ -137,7 +137,7 @@ TEST(ChallengeTest, A6AmongSeveralChallenges) {
        }) {
     EXPECT_TRUE(Rejects(text)) << text;
   }
-  // The error belongs to another scheme.
+  // In each of these, the error belongs to another scheme.
   for (const char* text : {
            "DPoP error=\"invalid_token\"",
            "Bearer realm=\"a\", DPoP error=\"invalid_token\"",

@@ -8,7 +8,8 @@
 namespace refreshable {
 
 void WipeMemory(void* data, size_t size) {
-  // Writes through a volatile pointer are side effects, which stay.
+  // Writes through a volatile pointer are side effects, so the compiler keeps
+  // them.
   volatile char* bytes = static_cast<volatile char*>(data);
   for (size_t i = 0; i < size; ++i) bytes[i] = 0;
 }
@@ -36,7 +37,8 @@ Secret& Secret::operator=(const Secret& other) {
 }
 
 Secret& Secret::operator=(Secret&& other) noexcept {
-  // What is replaced is wiped here and now, not when `other` ends.
+  // `taken` receives the replaced bytes and wipes them on return. `other` would
+  // keep them until it is destroyed.
   Secret taken(std::move(other));
   std::swap(bytes_, taken.bytes_);
   std::swap(size_, taken.size_);

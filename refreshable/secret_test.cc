@@ -22,7 +22,9 @@ namespace {
 
 constexpr absl::string_view kMark = "tok-7f3a9";
 
-// Freed blocks are examined before they are returned to the heap.
+// How many blocks this thread has freed, and how many of them contained the
+// mark. `operator delete` examines each block before it returns the block to
+// the heap.
 thread_local int blocks_freed = 0;
 thread_local int marks_freed = 0;
 
@@ -45,8 +47,8 @@ void operator delete(void* data) noexcept {
   std::memcpy(&size, block, sizeof(size));
   ++blocks_freed;
   const absl::string_view bytes(static_cast<char*>(data), size);
-  // The first two characters are not searched for: a string that is cut to its
-  // first character has a zero in place of the second.
+  // The search leaves out the mark's first two characters, because a string
+  // that is shortened to one character has a zero in place of the second.
   if (bytes.find(kMark.substr(2)) != absl::string_view::npos) ++marks_freed;
   std::free(block);
 }
@@ -59,7 +61,8 @@ void operator delete[](void* data, size_t) noexcept { operator delete(data); }
 namespace refreshable {
 namespace {
 
-// Counts the freed blocks that contain the mark.
+// The number of freed blocks that contained the mark, counted from the
+// construction of this object.
 class FreedMarks {
  public:
   FreedMarks() : before_(marks_freed) {}
@@ -165,8 +168,9 @@ TEST(SecretTest, S3WipeMemoryOverwritesExactlyTheRange) {
   EXPECT_EQ(bytes[0], 't');
 }
 
-// Returns a string that begins with the mark. The string object itself is on
-// the heap too, so its inline bytes are as well.
+// Returns a string of `size` bytes that begins with the mark and has `spare`
+// bytes of unused capacity. The string object itself is on the heap, and so are
+// bytes that it stores inline.
 std::unique_ptr<std::string> MarkedString(size_t size, size_t spare) {
   auto text = std::make_unique<std::string>(kMark);
   text->resize(size, '.');
@@ -241,7 +245,7 @@ TEST(SecretTest, S3NoPrinterShowsIt) {
   EXPECT_EQ(testing::PrintToString(std::make_pair(1, secret)), "(1, [secret])");
 }
 
-// In versions that have AbslStringify, Abseil's printers use this function.
+// Abseil's printers call AbslStringify if their version of Abseil supports it.
 TEST(SecretTest, S3AbslStringifyDoesNotShowIt) {
   struct Sink {
     void Append(absl::string_view text) {

@@ -79,20 +79,21 @@ class FetchContext {
 
 namespace internal {
 
-// The status of an attempt while the source's exception is still propagating:
-// its type is not known yet.
+// Returns the status of an attempt whose source threw. It does not name the
+// exception's type, which is not known while the exception is still
+// propagating.
 inline absl::Status SourceThrew() {
   return absl::UnknownError("the token source threw");
 }
 
 }  // namespace internal
 
-// Takes the outcome of one call of a source. Move-only. May be called inside
-// `Fetch`, after it, and on any thread, once: later calls of the same object
-// are ignored. If it is destroyed without having been called, the attempt has
-// failed with INTERNAL (UNKNOWN while an exception unwinds). Calling it may run
-// callbacks of the Refreshable's users. Like any value, one object must not be
-// used by two threads at the same time.
+// Takes the outcome of one call of a source. Move-only. It may be called once,
+// inside `Fetch` or later, on any thread; further calls are ignored. If it is
+// destroyed without having been called, the attempt fails with INTERNAL, or
+// with UNKNOWN if an exception is propagating. Calling it may run callbacks of
+// the Refreshable's users. Like any value, one object must not be used by two
+// threads at the same time.
 template <typename Token>
 class FetchDone {
  public:

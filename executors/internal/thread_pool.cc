@@ -35,8 +35,9 @@ constexpr absl::Duration kStall = absl::Milliseconds(20);
 // The number of forks between the first process and this one.
 ABSL_CONST_INIT std::atomic<uint64_t> fork_count{0};
 
-// Called before main, because the first use may be on one thread while another
-// one forks; and at the first use, because that may be even earlier.
+// Counts forks from now on. Called before main, because the first use may be on
+// one thread while another one forks; and at the first use, because that may be
+// even earlier.
 int CountForks() {
 #ifndef _WIN32
   ABSL_CONST_INIT static std::atomic<bool> counted{false};
@@ -100,8 +101,8 @@ int ThreadPool::Shutdown(absl::Duration timeout) {
     }
     timers_changed_.Signal();
   }
-  // Destroyed before the wait below, because a running task may be waiting for
-  // a task that it queued.
+  // Pending tasks are destroyed before the wait below, because a running task
+  // may be waiting for a task that it queued.
   while (!tasks.empty()) tasks.pop_front();
   while (!blocking.empty()) blocking.pop_front();
   while (!timers.empty()) timers.erase(timers.begin());
@@ -195,7 +196,8 @@ void ThreadPool::Watch(Lane& lane) {
 void ThreadPool::LookAt(Lane& lane, BootTime now) {
   if (now < lane.watch_at) return;
   lane.watch_at = BootTime::InfiniteFuture();
-  // The system refused these before, or they would be there already.
+  // The system refused these threads before; otherwise they would exist
+  // already.
   while (lane.queue.size() > lane.arriving && lane.threads < lane.prompt &&
          Grow(lane)) {
   }

@@ -58,7 +58,8 @@ class ThreadPool final : public std::enable_shared_from_this<ThreadPool> {
   // the system refuses the first threads; all calls are refused then.
   bool Start();
   int Shutdown(absl::Duration timeout);
-  // Called when the executor is destroyed. Returns its reference.
+  // Called when the executor is destroyed. Returns the executor's reference to
+  // this pool.
   std::shared_ptr<ThreadPool> Release();
 
   bool Run(Task task) { return Enqueue(&workers_, std::move(task)); }
@@ -137,7 +138,7 @@ class ThreadPool final : public std::enable_shared_from_this<ThreadPool> {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // Makes the timer thread check whether waiting tasks need another thread.
   void Watch(Lane& lane) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  // That check, made by the timer thread.
+  // Makes the check for which Watch asked. Called by the timer thread.
   void LookAt(Lane& lane, BootTime now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   // The threads' main functions and their parts.
@@ -149,7 +150,7 @@ class ThreadPool final : public std::enable_shared_from_this<ThreadPool> {
   // Releases the lock. The thread uses nothing of the pool afterwards.
   void End(Threads::iterator self) ABSL_UNLOCK_FUNCTION(mu_);
 
-  // Both return the data of one copy of the library.
+  // These two functions return the data of one copy of the library.
   static ThisThread& OfThisThread();
   // The number of forks between the first process and this one.
   static const std::atomic<uint64_t>& Forks();

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Atomic loads whose result is only compared. The `#else` branch of each
-// function specifies the assembly above it. For such a load GCC emits two
-// instructions, a load and a comparison, although x86-64 has one for both. A
-// read has four of these, which makes a difference of one cycle in seven
-// (docs/performance.md).
+// Comparisons of an atomic variable with a value. For each, GCC emits a load
+// and a comparison, although x86-64 has one instruction for both, which the
+// functions below use as assembly. A read of a token makes four such
+// comparisons, and the assembly saves one cycle in seven (docs/performance.md).
+// The `#else` branch of each function specifies the assembly above it.
 
 #ifndef REFRESHABLE_HAZARD_COMPARE_IN_MEMORY_H_
 #define REFRESHABLE_HAZARD_COMPARE_IN_MEMORY_H_
@@ -14,8 +14,8 @@
 
 // On x86-64 an aligned load is atomic and has acquire order, so only the
 // compiler must be kept from moving other accesses. The assembly is valid in
-// both dialects (-masm=intel). It is not used where a sanitizer must see the
-// load.
+// both dialects (-masm=intel). The assembly is not used where a sanitizer must
+// see the load.
 #if defined(__x86_64__) && defined(__LP64__) &&                 \
     defined(__GCC_ASM_FLAG_OUTPUTS__) && !defined(__clang__) && \
     !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)

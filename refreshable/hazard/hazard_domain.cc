@@ -111,8 +111,8 @@ bool Claim(HazardSlot& slot, const HazardNode* node) {
              none, node, std::memory_order_seq_cst, std::memory_order_relaxed);
 }
 
-// Gives way to a scan in progress. The scanning thread may have a lower
-// priority than this one, so that only yielding could wait forever.
+// Gives way to a scan in progress. Yielding alone could wait forever, because
+// the scanning thread may have a lower priority than this one.
 void Pause(int turn) {
   if (turn < 100) {
     std::this_thread::yield();
@@ -157,9 +157,9 @@ class Domain final : public HazardDomain {
   void HandleForks();
 
  private:
-  // This is decided once. It is not a static variable of a function, because a
-  // child would wait forever for a thread of its parent that was about to
-  // initialise it.
+  // Whether scans use a heavy barrier, which is decided once. The decision is
+  // not a static variable of a function, because a child would wait forever for
+  // a thread of its parent that was about to initialise that.
   enum Mode { kUnknown, kAsymmetric, kSymmetric };
 
   HazardRawHolder RawProtect(const HazardCell& cell) noexcept override;
@@ -229,10 +229,10 @@ class Domain final : public HazardDomain {
   // The number of nodes handed over since a thread that began to scan took the
   // incoming nodes.
   std::atomic<int> handed_over_{0};
-  // Nodes that a scan found in use. Only the thread that has set `scanning_`
-  // may access the list.
+  // Nodes that a scan found in use, and the most nodes that a scan took at a
+  // time. Only the thread that has set `scanning_` may access these two.
   const HazardNode* retained_ = nullptr;
-  int most_incoming_ = 0;  // The same holds for this.
+  int most_incoming_ = 0;
   std::atomic<bool> scanning_{false};
   // (M5) Set if a slot was cleared and possibly no scan has seen that. A thread
   // that finds another one scanning leaves the work to it, so no reader waits.
@@ -301,8 +301,8 @@ bool Domain::MakeHeavyBarrier() {
   return true;
 }
 
-// If several threads do this, the first result stays, because reads may already
-// have used it.
+// Decides the mode. If several threads do so at the same time, the first result
+// stays, because reads may already have used it.
 Domain::Mode Domain::SetUp() {
   HandleForks();
   const bool forced = force_symmetric_.load(std::memory_order_relaxed);
@@ -372,9 +372,9 @@ void Domain::AfterForkInChild() {
   for (HazardRecord& record : shared_records_) {
     record.transient.node.store(nullptr, std::memory_order_relaxed);
   }
-  // A thread may have been registering the parent while the process was copied:
-  // it may have made the system call too late for the child, and set `mode_` in
-  // time.
+  // A thread of the parent may have been in SetUp while the process was copied.
+  // It may have set `mode_` in time for the child, but made the system call too
+  // late, so the child makes that call itself.
   if (mode_.load(std::memory_order_relaxed) == kAsymmetric) {
     RegisterHeavyBarrier();
   }
@@ -459,7 +459,7 @@ HazardSlot& Domain::ClaimShared(const HazardNode* node, bool& transient) {
     }
   }
   transient = true;
-  // Each of these is held for a few instructions only, so one is free soon.
+  // A transient slot is held for a few instructions only, so one is free soon.
   for (size_t i = preferred;; ++i) {
     HazardSlot& slot = shared_records_[i % kSharedRecords].transient;
     if (Claim(slot, node)) return slot;
@@ -500,7 +500,8 @@ void Domain::Released(HazardSlot& slot) noexcept {
 
 void Domain::Push(const HazardNode* first, const HazardNode* last) {
   NextOf(last) = incoming_.load(std::memory_order_relaxed);
-  // Sequentially consistent: `Retire` reads `takings_` after it.
+  // The exchange is sequentially consistent, because `Retire` reads `takings_`
+  // after it.
   while (!incoming_.compare_exchange_weak(NextOf(last), first,
                                           std::memory_order_seq_cst,
                                           std::memory_order_relaxed)) {
@@ -508,9 +509,9 @@ void Domain::Push(const HazardNode* first, const HazardNode* last) {
 }
 
 // Moves the retired nodes to `retained_`, once no new read of them can succeed.
-// In the first turn (M5), nodes may be handed over again from here on: not
-// earlier, because nodes that are being taken would not count, and not in
-// between, because they would count twice.
+// In the first turn (M5), no node can be handed over while nodes are being
+// taken, and the number handed over starts from 0 afterwards. So no node
+// escapes the count, and none counts twice.
 void Domain::TakeIncoming(bool first) {
   if (first) handed_over_.exchange(kMostHandedOver, std::memory_order_acq_rel);
   takings_.fetch_add(1, std::memory_order_seq_cst);
@@ -576,18 +577,19 @@ const HazardNode* Domain::Scan(bool also_incoming) {
               waited_for.begin() + (last - holders.begin()), true);
     node = next;
   }
-  // (M3) This depends on what was read above, not on what the slot contains
-  // now, so that a slot because of which a node was kept stays marked.
+  // (M3) What counts here is what was read above, and not what the slot
+  // contains now. So if a node was kept because of a slot, that slot stays
+  // marked.
   for (size_t i = 0; i < holders.size(); ++i) {
     if (!waited_for[i]) SetWaitedFor(*holders[i].slot, false);
   }
   return dead;
 }
 
-// Scans, and repeats that while slots that are waited for are cleared or nodes
-// are handed over. Does nothing if another thread is scanning. The calling
-// thread may be a reader, which must not work for publishers without end, so
-// the number of nodes handed over is limited.
+// Scans, and scans again if a slot that is waited for was cleared, or a node
+// was handed over, in the meantime. Does nothing if another thread is scanning.
+// The calling thread may be a reader, and a reader must not work for publishers
+// without end, so the number of nodes handed over is limited.
 void Domain::TryToScan() noexcept {
   const HazardNode* dead = nullptr;
   for (bool first = true; (first || pending_.load(std::memory_order_seq_cst)) &&
@@ -616,7 +618,7 @@ void Domain::Retire(const HazardNode* node) noexcept {
     Reclaim();
     return;
   }
-  // After the first taking that begins after this.
+  // The value of `takings_` once the next taking that begins has finished.
   const uint64_t done =
       (takings_.load(std::memory_order_seq_cst) + 3) & ~uint64_t{1};
   TryToScan();

@@ -64,7 +64,7 @@ class HazardNode {
 // The place where readers find a node; null if there is none.
 using HazardCell = std::atomic<const HazardNode*>;
 
-// One announcement "this node is in use".
+// One announcement that a node is in use.
 struct HazardSlot {
   constexpr HazardSlot() : node(nullptr) {}
   constexpr explicit HazardSlot(const void* n, uint32_t w = 0)
@@ -78,10 +78,10 @@ struct HazardSlot {
   std::atomic<uint32_t> waited_for{0};
 };
 
-// The slots of one thread: two cache lines of its own, which no other thread
-// writes to, except to clear a slot whose hold was moved to that thread, and
-// scans. Never freed. Another thread may take it over once its own thread has
-// ended and the slots are clear.
+// The slots of one thread, in two cache lines of their own. Another thread
+// writes to these only in a scan, or to clear a slot whose hold was moved to
+// that thread. A record is never freed. Another thread may take it over once
+// its own thread has ended and the slots are clear.
 struct alignas(128) HazardRecord {
   static constexpr int kSlots = 6;
 
@@ -109,10 +109,10 @@ static_assert(sizeof(HazardRecord) == 128, "a record is two cache lines");
 // need no check.
 //
 // It is `__thread` rather than `thread_local` so that access is a plain load,
-// whichever file defines the variable. It is not inline: an inline variable
-// would be unique in the process in shared objects made by GCC, but hidden, and
-// so distinct from the library's, in a program that is compiled with
-// -fvisibility=hidden.
+// whichever file defines the variable. It is not inline, because an inline
+// variable might exist twice: GCC makes one that is unique in the process for
+// shared objects, but a hidden one, distinct from the library's, for a program
+// that is compiled with -fvisibility=hidden.
 #ifdef __GNUC__
 extern __thread HazardRecord* this_threads_record;
 #else
@@ -123,8 +123,8 @@ extern thread_local HazardRecord* this_threads_record;
 // The number of records whose slots any thread may take by compare-and-swap.
 constexpr int kSharedRecords = 64;
 
-// Picks a record by the address of the thread's stack, so that most threads use
-// different ones.
+// Returns the index of a shared record. It is picked by the address of the
+// thread's stack, so that most threads use different records.
 inline size_t PreferredSharedRecord() {
   const char local = 0;
   const auto address = reinterpret_cast<uintptr_t>(&local);
@@ -170,7 +170,8 @@ class HazardHolder {
   HazardSlot* slot_ = nullptr;
 };
 
-// Never destroyed: it can be used before and after main, by any thread, and in
+// The slots of all threads, and the retired nodes that slots still hold. Never
+// destroyed: a domain can be used before and after main, by any thread, and in
 // a child of fork(); in a shared object, until that is unloaded. Thread-safe.
 // Reads never wait. User code never runs while another thread could be waiting
 // for it. If memory runs out, the program ends.
@@ -221,8 +222,9 @@ class HazardDomain {
     // (M4) If another thread cleared the slot, its use happens before ours.
     if (ABSL_PREDICT_FALSE(!IsZeroAcquire(slot->node))) return {};
     const HazardNode* const node = cell.load(std::memory_order_relaxed);
-    // (M2) Announce, then look again. The scan's heavy barrier makes the
-    // compiler barrier suffice. Release: (M4). Acquire: what was published.
+    // (M2) Announce the node, then look at the cell again. A compiler barrier
+    // suffices in between, because scans make a heavy barrier. The store
+    // releases for (M4); the second look acquires what was published.
     slot->node.store(node, std::memory_order_release);
     std::atomic_signal_fence(std::memory_order_seq_cst);
     if (ABSL_PREDICT_FALSE(!EqualsAcquire(cell, node))) {
@@ -288,7 +290,7 @@ class HazardDomain {
     int retained = 0;       // Retired nodes that are still held.
     int most_incoming = 0;  // The most nodes that one scan took at a time.
   };
-  // Exact while no other thread is in the domain.
+  // Returns numbers that are exact while no other thread is in the domain.
   virtual Counts CountForTesting() = 0;
 
   // Makes the domain behave as on a platform without membarrier(2). Must be
@@ -305,8 +307,8 @@ class HazardDomain {
   }
   ~HazardDomain() = default;
 
-  // Clears a slot after a failed Protect, and reclaims: a scan may have taken
-  // the slot for a hold.
+  // Clears a slot after a failed Protect, and reclaims, because a scan may have
+  // taken the slot for a hold.
   ABSL_ATTRIBUTE_NOINLINE static void ClearAndLook(HazardSlot* slot);
 
   // Protect in a shared slot.

@@ -123,7 +123,8 @@ TEST_F(HazardDomainTest, ARecordWithALivingHoldIsNotUsedAgain) {
   EXPECT_EQ(HazardDomain::Current().CountForTesting().records, records);
 }
 
-// Reads that a thread makes after the domain's own end-of-thread work.
+// An object whose destructor reads: as a thread_local variable, after the
+// domain's own end-of-thread work.
 struct ReadsWhenDestroyed {
   HazardCell* cell = nullptr;
   HazardHolder* hold = nullptr;
@@ -139,7 +140,9 @@ TEST_F(HazardDomainTest, R12AThreadMayReadWhileItEnds) {
     static thread_local ReadsWhenDestroyed reads;
     reads.cell = &cell_;
     reads.hold = &hold;
-    Hold(cell_);  // Registers after `reads`, so ends before.
+    // The domain's end-of-thread work is registered after `reads`, so it runs
+    // before the destructor of `reads`.
+    Hold(cell_);
   }).join();
   Replace(cell_, nullptr);
   ASSERT_NE(hold.node(), nullptr);
@@ -175,8 +178,8 @@ TEST_F(HazardDomainTest, R12ASlowDestructorDelaysNobodyElse) {
 }
 
 // Nodes do not accumulate while a scanning thread is off the processor: threads
-// that continue to publish leave it a few nodes, and then one each. (They left
-// it everything that they published: 878,011 nodes of 32 threads.)
+// that continue to publish leave it a few nodes, and then one each. (They once
+// left it everything that they published: 878,011 nodes of 32 threads.)
 std::atomic<bool> scans_stall{false};
 
 TEST_F(HazardDomainTest, R12AStalledScanIsLeftFewNodes) {
@@ -235,9 +238,10 @@ TEST_F(HazardDomainTest, R12AFewNodesAreLeftToAStalledScan) {
   EXPECT_EQ(live_.load(), 1);  // The scanner has freed all others.
 }
 
-// Publishers, nested readers, holds that move between threads, and threads that
-// start and end. Nothing is used after its destruction, everything is freed,
-// and there are only as many records as there were threads at the same time.
+// Publishers publish, readers nest holds and move them between threads, and
+// threads start and end, all at the same time. Nothing is used after its
+// destruction, everything is freed, and there are only as many records as there
+// were threads at the same time.
 TEST_F(HazardDomainTest, R12StressFreesEverythingAndUsesNothingFreed) {
   constexpr int kReaders = 4;
   constexpr int kLives = 10;
@@ -281,8 +285,8 @@ TEST_F(HazardDomainTest, R12StressFreesEverythingAndUsesNothingFreed) {
   for (const HazardHolder& hold : passed) ASSERT_TRUE(Alive(hold));
   passed.clear();
   EXPECT_EQ(live_.load(), 0);
-  // The limit covers the threads at the same time and those whose holds were
-  // moved away.
+  // The limit allows for the threads that exist at the same time, and for the
+  // ended threads whose holds were moved away.
   EXPECT_LE(HazardDomain::Current().CountForTesting().records,
             records_before + 2 * kReaders + 2 + 50);
 }

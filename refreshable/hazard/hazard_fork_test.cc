@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Clause E4 for the hazard domain in its three forms. This is a separate target
-// because it is excluded under the sanitizers: in the child, their runtimes do
-// not release locks that threads of the parent held during the fork. (With
-// ThreadSanitizer the child hangs in free().)
+// These tests check clause E4 for the hazard domain in its three forms. They
+// are a separate target because they are excluded under the sanitizers: in the
+// child, their runtimes do not release locks that threads of the parent held
+// during the fork. (With ThreadSanitizer the child hangs in free().)
 
 #include <pthread.h>
 #include <sys/wait.h>
@@ -25,9 +25,10 @@ namespace {
 
 using HazardForkTest = HazardDomainTest;
 
-// Runs inside fork(), after the domain has prepared for it. Prepare handlers
-// run in reverse order, and this one is registered before the domain's: both
-// are in one executable (`linkstatic`), and this one has the higher priority.
+// If not null, this function runs inside fork(), after the domain has prepared
+// for it. Prepare handlers run in the reverse of the order in which they were
+// registered. The handler below is registered before the domain's, because both
+// are in one executable (`linkstatic`) and it has the higher priority.
 const std::function<void()>* in_fork = nullptr;
 __attribute__((constructor(101))) void RegisterInFork() {
   pthread_atfork(
@@ -115,10 +116,10 @@ TEST_F(HazardForkTest, E4AChildCanReadAndReplace) {
   EXPECT_EQ(mine, 0);
 }
 
-// fork() ran the destructors of nodes that had been retired meanwhile. They ran
-// on the forking thread before other handlers had released their locks, so a
-// destructor that took such a lock waited for itself. Now they run when the
-// next hold ends.
+// fork() once ran the destructors of nodes that had been retired meanwhile.
+// They ran on the forking thread before other handlers had released their
+// locks, so a destructor that took such a lock waited for itself. Now they run
+// when the next hold ends.
 TEST_F(HazardForkTest, E5NoDestructorRunsInsideFork) {
   bool forking = false;
   int inside = 0;
@@ -138,8 +139,8 @@ TEST_F(HazardForkTest, E5NoDestructorRunsInsideFork) {
   Replace(other, nullptr);
 }
 
-// A token was replaced during the fork, before any scan had checked who holds
-// it. In the child it outlived its last lease.
+// A node is replaced during the fork, before any scan has checked who holds it.
+// In the child, such a node once outlived its last hold.
 TEST_F(HazardForkTest, E4TheChildFreesWhatWasRetiredDuringTheFork) {
   Replace(cell_, new TestNode(&live_));
   HazardHolder hold = Hold(cell_);

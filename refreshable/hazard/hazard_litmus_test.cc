@@ -12,11 +12,11 @@
 //
 // This can happen only while the announcement, or the clearing, is still in the
 // store buffer of the reader's core. The reader therefore fills that buffer
-// with stores that miss the cache, so that the other store queues behind them.
-// Without the publisher's heavy barrier the bad outcomes then occur. The second
-// test of each pair looks for them. How often they occur depends on the
-// processor. If they do not occur within the limit, the first test proves
-// nothing either, and the second one prints that.
+// with stores that miss the cache, so that the announcement or the clearing
+// queues behind them. Without the publisher's heavy barrier the bad outcomes
+// then occur. The second test of each pair looks for them. How often they occur
+// depends on the processor. If they do not occur within the limit, the first
+// test proves nothing either, and the second one prints that.
 //
 // The tests are short. To run longer ones:
 //
@@ -82,8 +82,8 @@ struct Litmus {
 };
 
 // Fills the store buffer of its core. Which stores are slow depends on the
-// processor, whose cache may hold a buffer of any size. So some stores go to
-// lines that have just been evicted, and some do not.
+// processor, whose cache may be large enough for the whole buffer. So some
+// stores go to lines that have just been evicted, and some do not.
 class SlowStores {
  public:
   void Make(int stores, [[maybe_unused]] bool evict) {
@@ -123,7 +123,8 @@ void Read(Litmus& litmus) {
   }
 }
 
-// Publishes 10 * `rounds` times, or until the bad outcome is seen.
+// Publishes 10 * `rounds` times, or until the reader has seen a held node
+// freed. Returns how many times it saw that.
 int64_t CountBad() {
   auto litmus = std::make_unique<Litmus>();
   litmus->cell = litmus->Make(0);
@@ -173,8 +174,9 @@ void HoldAndRelease(Litmus& litmus, Progress& progress) {
   }
 }
 
-// Replaces the node at about the moment of its release, until the node is still
-// there after both steps.
+// In each round, replaces the node at about the moment at which the reader
+// releases it. Stops after `rounds` rounds, or once a node is left that was
+// both replaced and released. Returns the number of such nodes.
 int64_t CountLeft() {
   auto litmus = std::make_unique<Litmus>();
   Progress progress;
@@ -206,9 +208,10 @@ TEST(HazardLitmusTest, R12TheLastReleaseIsNotMissed) {
   EXPECT_EQ(CountLeft(), 0);
 }
 
-// Shows that the tests above can fail, which they do without the heavy barrier.
-// (If the domain uses no heavy barrier, reads make a full barrier themselves.
-// Under a sanitizer the code is so slow that the steps do not overlap.)
+// Shows that a test above can fail: calls its `count` without the heavy
+// barrier, and prints a note if the bad outcome does not occur. (If the domain
+// uses no heavy barrier, reads make a full barrier themselves. Under a
+// sanitizer the code is so slow that the steps do not overlap.)
 #if !defined(ABSL_HAVE_ADDRESS_SANITIZER) && \
     !defined(ABSL_HAVE_THREAD_SANITIZER)
 void LookForAMissingBarrier(int64_t (*count)()) {

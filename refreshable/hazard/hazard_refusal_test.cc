@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The kernel first allows membarrier(2) and then refuses it, because the
-// program enters a sandbox after its first read.
+// In this test the kernel first allows membarrier(2) and then refuses it,
+// because the program enters a sandbox after its first read.
 
 #include "refreshable/hazard/hazard_domain.h"
 
@@ -31,7 +31,8 @@ struct Node final : HazardNode {
   std::atomic<int>* const freed;
 };
 
-// Affects this thread and the threads that it starts from now on.
+// Makes the kernel refuse membarrier(2) to this thread and to the threads that
+// it starts from now on. Returns false if that is not possible.
 bool RefuseMembarrier() {
 #ifdef SYS_membarrier
   sock_filter filter[] = {
@@ -55,7 +56,8 @@ TEST(HazardRefusalTest, R12NothingIsFreedWithoutTheBarrier) {
   }
   std::atomic<int> freed{0};
   HazardCell cell{new Node(&freed)};
-  // This thread may continue to use membarrier(2).
+  // The thread `outside` starts before the refusal, so it may continue to use
+  // membarrier(2).
   std::promise<void> go;
   std::thread outside([&cell, gone = go.get_future()] {
     gone.wait();

@@ -27,7 +27,8 @@ inline const bool kForced = [] {
 
 inline constexpr uint64_t kAlive = 0x5eadbeef5eadbeef;
 
-// Counts the living nodes. `mark` is kAlive only before the destruction.
+// A node that counts the living nodes in `*counter`. Its `mark` is kAlive until
+// it is destroyed.
 struct TestNode final : HazardNode {
   explicit TestNode(std::atomic<int>* counter,
                     std::function<void()> hook = nullptr)

@@ -20,8 +20,9 @@ struct ComparesToNull<Function,
                           std::declval<const Function&>() == nullptr))>>
     : std::true_type {};
 
-// Pointers and wrappers like std::function can be null. A lambda without
-// captures compares to null, but cannot be made of it.
+// Whether a Function can be null, as pointers and wrappers like std::function
+// can. A lambda without captures cannot: it can be compared with nullptr, but
+// not constructed from it.
 template <typename Function>
 inline constexpr bool kCanBeNull =
     std::conjunction_v<std::is_constructible<Function, std::nullptr_t>,

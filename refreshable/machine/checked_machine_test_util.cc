@@ -29,7 +29,8 @@ using Waiters = Decisions::Waiters;
 const BootTime kBoot = BootTime() + absl::Seconds(1000);
 constexpr absl::Time kWall = absl::FromUnixSeconds(1'700'000'000);
 
-// Rounds up. At whole milliseconds this makes no difference.
+// Returns `duration` in milliseconds, rounded up. At whole milliseconds this
+// makes no difference.
 Ms CeilToMs(absl::Duration duration) {
   return ToMs(absl::Ceil(duration, absl::Milliseconds(1)));
 }
@@ -95,7 +96,7 @@ struct CheckedMachine::Step {
 };
 
 // Compares one step with the rules. Each rule writes what it requires, with its
-// clause, into the fields. At the end the step must match them exactly.
+// clause, into the fields. At the end the step must match the fields exactly.
 class CheckedMachine::StepChecker {
  public:
   StepChecker(const ReferenceModel& was, const Step& step,
@@ -235,7 +236,7 @@ class CheckedMachine::StepChecker {
         if (was_.running->in_row && is_.row > 0) --is_.row;
       }
     }
-    // This holds even if the source may not be called.
+    // The attempt starts even if the source may not be called.
     if (input_.kind == Input::kStart &&
         was_.flight == ReferenceModel::kQueued && was_.queued == input_.id) {
       is_.start_before = was_.last_start;
@@ -493,8 +494,8 @@ class CheckedMachine::StepChecker {
     if (was_.by_rejection) return ExpectRejectedAttemptFailed();
     ExpectOrdinaryFailed(kind);
     if (was_.rejected_waits && (is_.Usable() || is_.Grace())) {
-      // A8: these reads start again if the attempt was not told of the
-      // rejection.
+      // A8: reads that rejected the token start again if the attempt was not
+      // told of the rejection.
       rejected_waiters_ = {was_.told > 0 ? Waiters::kFail : Waiters::kServe,
                            Clause::kA8};
     }
@@ -896,7 +897,7 @@ class CheckedMachine::StepChecker {
       if (event.kind == EventKind::kStateChanged) {
         Rule(Clause::kS1, event.freshness == is_.State(), "the new state");
       }
-      // This event is sent before what is published or counted in the step.
+      // kAttemptAbandoned is sent before the step publishes or counts anything.
       if (event.kind != EventKind::kAttemptAbandoned) {
         Rule(Clause::kS1, event.generation == Generation(is_.generation),
              "the generation of an event");

@@ -78,8 +78,10 @@ struct MachineInput {
     kLost,
     kWake,
     kWakeLost,
-    kInvalidate,  // Invalidates the generation `number` before the present one.
-    kReport,  // Reports a rejection of the generation `number` before that one.
+    // Invalidates the generation `number` before the present one.
+    kInvalidate,
+    // Reports a rejection of the generation `number` before the present one.
+    kReport,
     kInstall,  // Installs a token that lives for `ms`.
     kReset,
     kFork,
@@ -96,7 +98,9 @@ struct MachineInput {
 };
 std::string ToString(const MachineInput& input);
 
-// The object is copyable, so that every continuation can be tried.
+// A RefreshMachine and its reference model. Each step of the machine is checked
+// against the model. Copyable, so that a test can try several continuations of
+// one state.
 class CheckedMachine {
  public:
   // Both arguments must outlive the machine. `counts` may be null.
@@ -106,7 +110,8 @@ class CheckedMachine {
   // machine breaks and how it breaks it.
   std::string Apply(const MachineInput& input);
   // B8: checks that from this state a read leads to a token, even if no
-  // outstanding call ever returns. A fatal machine is reset first.
+  // outstanding call ever returns. A fatal machine is reset first. Returns as
+  // Apply does.
   std::string CheckRecovers() const;
 
   const ReferenceModel& facts() const { return facts_; }

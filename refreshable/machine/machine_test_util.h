@@ -28,8 +28,9 @@ inline absl::Duration Ms(int64_t n) { return absl::Milliseconds(n); }
 
 using ::refreshable_testing::ExactPolicy;
 
-// All times that are passed in or returned count from the start of the test.
-// `out` has the decisions of the last input.
+// A RefreshMachine with two clocks that the test controls. All times that are
+// passed in or returned count from the start of the test. `out` holds the
+// decisions of the last input.
 class MachineDriver {
  public:
   using Answer = RefreshMachine::ReadAnswer;
@@ -74,8 +75,8 @@ class MachineDriver {
     machine.OnReportRejected(now(), generation, out);
     End();
   }
-  // Starts the attempt submitted last. The inputs below also apply to it unless
-  // they are passed an id.
+  // Starts the attempt submitted last. The inputs below apply to that attempt
+  // too, unless they are given an id.
   std::optional<AttemptStart> Start() {
     Begin();
     const auto start = machine.OnAttemptStart(now(), attempt, out);
@@ -137,7 +138,7 @@ class MachineDriver {
   std::optional<AttemptStart> ReadAndStart() {
     return Read() == Answer::kWait ? Start() : std::nullopt;
   }
-  // Fetches a token without any delay.
+  // Fetches a token that lives for `lifetime`, without any delay.
   void Hold(absl::Duration lifetime) {
     ReadAndStart();
     Succeed(Expiry::In(lifetime));
@@ -150,9 +151,9 @@ class MachineDriver {
       Fail(absl::UnknownError("permanent"));
     }
   }
-  // Reads every `every` until `end`, each time with a deadline `timeout`
-  // later. Every attempt starts at once and fails `latency` later. Timers fire
-  // on time. Returns the starts of the attempts, in seconds.
+  // Makes a read every `every` until `end`. The deadline of each read is
+  // `timeout` after it. Every attempt starts at once and fails `latency` later.
+  // Timers fire on time. Returns the starts of the attempts, in seconds.
   std::vector<double> Outage(
       absl::Duration end, absl::Duration every = S(1),
       absl::Duration latency = absl::ZeroDuration(),
@@ -188,7 +189,7 @@ class MachineDriver {
   absl::Duration next_start() const {
     return machine.next_start(now()) - kBoot;
   }
-  // Returns the time of the next attempt in `out.failure`.
+  // Returns the time of the next attempt that `out.failure` reports.
   absl::Duration told_next() const {
     return out.failure.next_attempt_at - kBoot;
   }

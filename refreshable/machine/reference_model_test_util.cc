@@ -89,8 +89,8 @@ bool ReferenceModel::Exhausted() const {
 
 Ms ReferenceModel::Cooldown() const {
   if (rules->cooldown.has_value()) return *rules->cooldown;
-  // This is at most 3/4 ms more than the exact value. Events happen at whole
-  // milliseconds, so none can fall in between.
+  // The quarter is rounded up by at most 3/4 ms. Inputs come at whole
+  // milliseconds, so none can come between the exact value and this one.
   const Ms quarter = (UsableFor() - Age() + 3) / 4;
   return std::max(rules->min_interval, std::min<Ms>(60'000, quarter));
 }

@@ -57,7 +57,7 @@ struct ReferenceModel {
   struct Call {
     AttemptId id = AttemptId::kNone;
     Ms started = 0;
-    // Nothing was published or invalidated since it started.
+    // Whether nothing has been published or invalidated since the call started.
     bool current = true;
     uint64_t told = 0;    // The rejected generation that it was told, or 0.
     bool in_row = false;  // A rejection started the attempt.
@@ -66,7 +66,7 @@ struct ReferenceModel {
 
   // The token's age by the clock by which it is older (R6).
   Ms Age() const;
-  // F4: the ages at which the token stops being usable and being fresh.
+  // F4: the ages at which the token stops being usable, and stops being fresh.
   Ms UsableFor() const;
   Ms FreshFor() const;
   bool Held() const { return generation > 0 && !withdrawn; }
@@ -75,7 +75,7 @@ struct ReferenceModel {
   Freshness State() const;
   // A5: whether an invalidation now undoes the reset of the failure count.
   bool Young() const;
-  // B10: whether the token is served if it is not usable.
+  // B10: whether the policy serves the token once it is no longer usable.
   bool Grace() const;
   // The time from which the token can never be served, whatever the wall clock
   // does.
@@ -84,8 +84,8 @@ struct ReferenceModel {
   // B7: whether refreshing is exhausted, and whether that is fatal.
   bool Exhausted() const;
   bool Fatal() const;
-  // B3: the cooldown after a failure now. Only valid in comparisons with whole
-  // milliseconds.
+  // B3: the cooldown that a failure now would begin. It is rounded up, so only
+  // comparisons with whole milliseconds are exact.
   Ms Cooldown() const;
   // F4, B1, B2, B7: when the next attempt may start.
   Ms NotBefore() const;
@@ -101,21 +101,21 @@ struct ReferenceModel {
   // A10, A13: applies the effects of the passing of time alone.
   void PassTime();
   void PromoteIfUnservable();
-  // F7: whether a timer would start a flight now if there were none.
+  // F7: whether a timer would start a flight now if no flight were in progress.
   bool AheadPermitted() const;
   // Whether a timer is due now.
   bool Overdue() const;
-  // The moment until which a read returns what is published and changes
-  // nothing: on the clock of BootTime, and on the wall clock. Both count from
-  // the start.
+  // The moment before which a read returns what is published and changes
+  // nothing. `boot` is that moment on BootTime, `wall` on the wall clock; both
+  // count from the start.
   struct Check {
     Ms boot;
     Ms wall;
   };
   Check CheckAt() const;
   Ms WakeAt() const;
-  // Models with equal fingerprints have the same future. Times are
-  // relative to the present.
+  // Returns a string such that models with equal strings have the same future.
+  // It contains times relative to the present only.
   std::string Fingerprint() const;
 
   const ModelPolicy* rules = nullptr;
@@ -139,8 +139,9 @@ struct ReferenceModel {
   Ms issued = 0;            // When it was first published, and its life then.
   Ms issued_life = 0;
 
-  // The row: the number of its attempts, and the end of the wait that the
-  // server asked for after the last.
+  // The row of attempts that rejections started (A13): the number of its
+  // attempts, and the end of the wait that the server asked for after the last
+  // of them.
   int row = 0;
   Ms row_asked_until = kLongAgo;
   absl::StatusCode row_cause = absl::StatusCode::kOk;

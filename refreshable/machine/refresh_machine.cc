@@ -16,15 +16,16 @@ namespace refreshable {
 namespace internal {
 namespace {
 
-// Returns `edge`, or `at` if that is sooner. The wall part is the wall time at
-// that moment: a suspend delays timers, but not what reads see.
+// Returns the earlier of `edge` and `at`, on each clock. The wall part of `at`
+// is the wall time at that moment, so reads notice it even if a suspend delays
+// the timer.
 DualDeadline Earlier(DualDeadline edge, const Instant& now, BootTime at) {
   edge.boot = std::min(edge.boot, at);
   edge.wall = std::min(edge.wall, now.wall + (at - now.boot));
   return edge;
 }
 
-// `ago` says how long ago the token expired.
+// Returns the failure of an attempt whose token expired `ago` before it came.
 absl::Status ExpiredTokenError(absl::Duration ago) {
   constexpr absl::string_view kMessage =
       "the token source returned a token that has expired";
@@ -116,7 +117,8 @@ RefreshMachine::ReadAnswer RefreshMachine::OnRejectedRead(
   }
   if (phase_ == Phase::kQueued) told_ = generation_;
   rejected_waits_ = true;
-  // Used once the token is no longer served: see PromoteIfUnservable.
+  // The budget is used if the token stops being served: see
+  // PromoteIfUnservable.
   budget_ = std::max(budget_,
                      request.max_retries.value_or(policy_.retry.max_retries));
   return ReadAnswer::kWait;
@@ -408,8 +410,9 @@ bool RefreshMachine::Degraded(const Instant& now) const {
 
 // ---- Transitions ----
 
-// Applies, before each input, what has happened by the passing of time alone:
-// the row ends when a token that nobody rejected becomes stale.
+// Every input but OnFork calls this first. Ends the row if a token that nobody
+// rejected has become stale, and promotes the flight if its token can no longer
+// be served.
 void RefreshMachine::Begin(const Instant& now) {
   if (life_.Stale(now) && !row_.current_rejected()) row_.End();
   PromoteIfUnservable(now);
@@ -428,10 +431,11 @@ void RefreshMachine::NoteRejection(Generation generation, Decisions& out) {
   out.events.push_back(MakeEvent(EventKind::kTokenRejected));
 }
 
-// Applies what the passing of time alone brings about.
+// Does what has become due: lets the token go, ends an attempt that is overdue,
+// and starts an attempt that a timer starts.
 void RefreshMachine::Advance(const Instant& now, Decisions& out) {
-  // Measured on the clock that never steps back, because a token that has
-  // expired only by the wall clock may become usable again.
+  // Only BootTime counts here: a token that has expired by the wall clock alone
+  // may become usable again, because that clock may step back.
   if (held_ && !let_go_ && now.boot >= life_.end().boot) {
     let_go_ = true;
     out.let_go = true;
@@ -500,7 +504,7 @@ void RefreshMachine::EnterBackoff(const Instant& now, Decisions& out) {
   out.failure = MakeFailure(now, last_cause_);
 }
 
-// Ends the flight, because the executor does not run its attempt.
+// Ends the flight, whose attempt the executor does not run.
 void RefreshMachine::LoseQueued(const Instant& now, const absl::Status& cause,
                                 Decisions& out) {
   lost_until_ = now.boot + policy_.retry.initial_backoff;
@@ -510,7 +514,7 @@ void RefreshMachine::LoseQueued(const Instant& now, const absl::Status& cause,
   out.events.push_back(std::move(event));
 }
 
-// Leaves the phase to the caller.
+// Abandons the running call. The caller must set the phase.
 void RefreshMachine::AbandonRunning(Decisions& out) {
   out.abandon.push_back(running_.id);
   abandoned_.push_back(running_);
@@ -550,16 +554,17 @@ void RefreshMachine::FailAttempt(const Instant& now, const Failure& failure,
   } else {
     EndFlight(now, failure.status, out);
   }
-  // Reads that rejected the token: an attempt that was not told of the
-  // rejection was not made for them, so they are treated as new reads.
+  // An attempt that was not told of a rejection was not made for the reads that
+  // rejected the token, so those are treated as new reads.
   if (rejected_waits_ && servable(now)) {
     out.rejected_waiters = told_ != Generation() ? Decisions::Waiters::kFail
                                                  : Decisions::Waiters::kServe;
   }
 }
 
-// The token is still being served, so the failure concerns only the reads that
-// asked for this attempt.
+// Ends the flight after an attempt that a rejection started. The token is still
+// being served, so the failure concerns only the reads that asked for this
+// attempt.
 void RefreshMachine::FailRejectedAttempt(const Instant& now,
                                          const Failure& failure,
                                          Decisions& out) {

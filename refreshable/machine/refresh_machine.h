@@ -44,8 +44,9 @@ struct ReadFailure {
   int failures = 0;
   // When the next attempt may start; the infinite future if none will be made.
   BootTime next_attempt_at;
-  // The same in wall time, computed when that time last changed: every read
-  // reports the same time, even if the wall clock is set meanwhile.
+  // `next_attempt_at` as wall time, computed when `next_attempt_at` last
+  // changed, so every read reports the same time even if the wall clock is set
+  // meanwhile.
   absl::Time next_attempt = absl::InfiniteFuture();
   bool fatal = false;
   // Whether the read rejected the token that is held, which other reads may
@@ -78,10 +79,11 @@ struct Decisions {
   // If `waiters` is kKeep, waiters whose deadline is before this
   // get `failure` nevertheless.
   BootTime fail_deadlines_before = BootTime::InfinitePast();
-  // Likewise waiters that asked for fewer retries than this.
+  // If `waiters` is kKeep, waiters that asked for fewer retries than this also
+  // get `failure`.
   int fail_retries_below = 0;
-  // If set, this replaces `waiters` for those waiters whose request `rejects`
-  // the present token.
+  // If set, this replaces `waiters` for the waiters whose request rejects the
+  // present token (`RefreshMachine::rejects`).
   std::optional<Waiters> rejected_waiters;
   ReadFailure failure;
 
@@ -124,13 +126,13 @@ struct AttemptStart {
 //   kRunning -> kWaiting  it failed, and a retry is left
 //   kRunning -> kIdle     it succeeded, or failed for good
 //
-// The last two happen in kQueued if the source may not be called, because too
-// many calls have not returned. If the token is invalidated, the flight goes on
-// with another attempt: it changes to kQueued, or to kWaiting if that attempt
-// is permitted later, or to kIdle if refreshing has given up. A queued attempt,
-// and one that was told of the rejection, serve as the other attempt. A token
-// that is installed, or brought by an earlier attempt, ends the flight, as do
-// a lost timer in kWaiting and a fork().
+// An attempt also fails, with the same two results, in kQueued, if the source
+// may not be called because too many calls have not returned. If the token is
+// invalidated, the flight goes on with another attempt: it changes to kQueued,
+// or to kWaiting if that attempt is permitted later, or to kIdle if refreshing
+// has given up. A queued attempt, and one that was told of the rejection, serve
+// as the other attempt. A token that is installed, or brought by an earlier
+// attempt, ends the flight, as do a lost timer in kWaiting and a fork().
 class RefreshMachine {
  public:
   // Requires: Validate(policy).ok(). The seed drives the jitter, nothing else.
@@ -242,7 +244,8 @@ class RefreshMachine {
   }
   // When the next attempt may start; the infinite future if fatal.
   BootTime next_start(const Instant& now) const;
-  // The same for an attempt that a rejection asks for.
+  // When the next attempt that a rejection asks for may start; the infinite
+  // future if fatal.
   BootTime next_rejected_start(const Instant& now) const;
 
  private:
@@ -317,13 +320,14 @@ class RefreshMachine {
   BootTime due_ = BootTime::InfiniteFuture();
   AttemptId attempt_ = AttemptId::kNone;
   uint64_t last_attempt_ = 0;
-  // The executor must have started `attempt_` by then.
+  // By this time the executor must have started `attempt_`.
   BootTime queued_until_ = BootTime::InfiniteFuture();
   Call running_{};
   BootTime attempt_deadline_ = BootTime::InfiniteFuture();
-  // The calls that were abandoned and have not returned; the number of calls
-  // that were made beyond the bound on these, since a call last returned; and
-  // when the last call was made.
+  // `abandoned_`: the calls that were abandoned and have not returned.
+  // `calls_beyond_`: the number of calls that were made beyond the bound on
+  // these, since a call last returned. `last_call_`: when the source was last
+  // called.
   absl::InlinedVector<Call, 2> abandoned_;
   int calls_beyond_ = 0;
   BootTime last_call_ = BootTime::InfinitePast();

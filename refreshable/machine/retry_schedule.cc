@@ -19,7 +19,8 @@ namespace {
 // The longest default cooldown (`RefreshPolicy::background_cooldown`).
 constexpr absl::Duration kLongestCooldown = absl::Seconds(60);
 
-// Returns the cooldown after a failed background attempt.
+// Returns the cooldown after a failed background attempt, if the token remains
+// usable for `usable_for`.
 absl::Duration Cooldown(const RefreshPolicy& policy,
                         absl::Duration usable_for) {
   if (policy.background_cooldown.has_value()) {
@@ -31,8 +32,8 @@ absl::Duration Cooldown(const RefreshPolicy& policy,
 
 }  // namespace
 
-// The range is limited, not the drawn value; otherwise many clients would wait
-// exactly as long as the longest wait.
+// `max` limits the range, and not the drawn value; otherwise many clients would
+// wait for exactly `max`.
 absl::Duration Backoff(const RefreshPolicy& policy, int failures,
                        absl::Duration max, Jitter& jitter) {
   const RetryPolicy& retry = policy.retry;

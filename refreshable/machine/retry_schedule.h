@@ -27,7 +27,7 @@ absl::Duration Backoff(const RefreshPolicy& policy, int failures,
 // background attempts.
 //
 // A value that knows no clock, no thread and no token; moments are passed in.
-// The policy is the same in all calls.
+// All calls must pass the same policy.
 class RetrySchedule {
  public:
   explicit RetrySchedule(const RefreshPolicy& policy)
@@ -54,15 +54,17 @@ class RetrySchedule {
   void BeginCooldown(const RefreshPolicy& policy, BootTime now,
                      absl::Duration usable_for);
 
-  // A token is about to be published. Called before OnAnswer: if the token is
-  // invalidated while it is young, the present failures count again.
+  // A token is about to be published. Must be called before OnAnswer, which
+  // clears the failures: they count again if the token is invalidated while it
+  // is young.
   void OnPublish();
 
   // A token has come, from the source or by Install: earlier failures no longer
   // count.
   void OnAnswer();
 
-  // A token was installed.
+  // A token was installed: the minimum interval does not apply to the next
+  // attempt.
   void OnInstall() { interval_exempt_ = true; }
 
   // The token was invalidated. If it was young, that counts as a failure. If
@@ -74,8 +76,8 @@ class RetrySchedule {
   // Forgets the failures and the waits after them.
   void OnReset();
 
-  // This process is the child of a fork(). `running`: the attempt that was last
-  // to start is running, and belongs to the parent.
+  // This process is the child of a fork(). If `running`, the attempt that was
+  // last to start is still running, and belongs to the parent.
   void OnFork(bool running);
 
   // Draws the waits in effect anew.
@@ -86,7 +88,7 @@ class RetrySchedule {
   // The number of failures in a row.
   int failures() const { return failures_; }
 
-  // Whether `max_consecutive_failures` is reached, apart from excused failures.
+  // Whether `max_consecutive_failures` is reached without the excused failures.
   // Without a usable token, attempts then become probes or end for good.
   bool Exhausted(const RefreshPolicy& policy) const {
     return failures_ - excused_ >= policy.retry.max_consecutive_failures;
@@ -127,7 +129,8 @@ class RetrySchedule {
   // How long after the start of the last attempt a probe may start.
   absl::Duration probe_wait_;
   std::optional<BootTime> retry_after_until_;
-  // The end of the wait that the server asked for with an uncounted failure.
+  // The end of the wait that the server asked for when an attempt that a
+  // rejection asked for failed.
   BootTime rejection_retry_after_ = BootTime::InfinitePast();
   BootTime cooldown_until_ = BootTime::InfinitePast();
   // Whether the minimum interval does not apply to the next attempt.

@@ -30,12 +30,13 @@ class TokenLifetime {
   TokenLifetime(const RefreshPolicy& policy, const Instant& now,
                 absl::Duration lifetime, Jitter& jitter);
 
-  // The same token expires `lifetime` after `now`. It becomes no younger.
+  // The same token came again, and now expires `lifetime` after `now`. This
+  // does not change until when it is young.
   void Extend(const RefreshPolicy& policy, const Instant& now,
               absl::Duration lifetime, Jitter& jitter) {
     SetEdges(policy, now, lifetime, jitter);
   }
-  // The token did not come from a source: no attempt brought it.
+  // The token was installed and did not come from a source, so it is not young.
   void SetInstalled() { young_until_ = BootTime::InfinitePast(); }
   // Draws the jitter of `stale_at` anew.
   void DrawAgain(Jitter& jitter);
@@ -65,8 +66,8 @@ class TokenLifetime {
   DualDeadline expiry_;
   DualDeadline end_;
   bool has_grace_ = false;
-  // How much earlier than the window's start `stale_at_` is, and how much
-  // earlier it may be at most.
+  // How much earlier than the stale window `stale_at_` is, and the most that it
+  // may be earlier.
   absl::Duration stale_jitter_;
   absl::Duration max_stale_jitter_;
   BootTime young_until_ = BootTime::InfinitePast();

@@ -13,10 +13,11 @@ REFRESHABLE_ABI_NAMESPACE_BEGIN
 
 class ForkRegistry;
 
-// While the object is registered, the methods below are called before and after
-// each fork() of the process, on the forking thread (by pthread_atfork; never
-// on a system without it). They may only lock and unlock a ForkMutex, allocate
-// memory, and correct plain state.
+// An object that must act before and after a fork(). While it is registered,
+// the methods below are called before and after each fork() of the process, on
+// the forking thread (by pthread_atfork; never on a system without it). They
+// may only lock and unlock a ForkMutex, allocate memory, and correct plain
+// state.
 //
 // A thread must not register or unregister an object while it holds the lock
 // that BeforeFork takes.

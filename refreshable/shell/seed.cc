@@ -24,8 +24,9 @@ namespace {
 ABSL_CONST_INIT std::atomic<uint64_t> state{0};
 ABSL_CONST_INIT std::atomic<bool> seeded{false};
 
-// Registered before main, or at the first use if that is earlier: otherwise a
-// child that is forked during the first use might not notice.
+// Makes the child of a fork() seed the generator again. Called before main, or
+// at the first use if that is earlier: otherwise a child that is forked during
+// the first use might not seed it again.
 int NoticeForks() {
 #ifndef _WIN32
   ABSL_CONST_INIT static std::atomic<bool> registered{false};
@@ -45,7 +46,8 @@ uint64_t Entropy() {
     std::random_device device;
     drawn ^= (uint64_t{device()} << 32) | device();
   } catch (const std::exception&) {  // NOLINT(bugprone-empty-catch)
-    // For example, no file descriptor is free. The time must suffice.
+    // For example, no file descriptor is free. The time alone is the entropy
+    // then.
   }
 #else
   std::random_device device;

@@ -151,10 +151,11 @@ void Shell::Close() noexcept {
 
 // ---- The source ----
 
-// Runs the attempt that is queued, which may be a later one than `id`:
-// otherwise an executor that is always late would never make an attempt.
+// Runs the queued attempt, even if it is a later one than `id`: otherwise an
+// executor that is always late would never make an attempt.
 void Shell::RunAttempt(AttemptId id) noexcept {
-  // Before any event is sent: the observer must not wait for this attempt.
+  // This precedes the sending of events, because the observer must not wait for
+  // this attempt.
   const InAttempt in_attempt(this);
   std::optional<AttemptStart> start;
   auto cancelled = std::make_shared<std::atomic<bool>>(false);
@@ -226,7 +227,8 @@ bool Shell::closed() const {
   return closed_;
 }
 
-// Whether the source is about to be called or has not answered.
+// Returns whether, for attempt `id`, the source is about to be called or has
+// not answered yet.
 bool Shell::running(AttemptId id) const {
   ForkMutexLock lock(&mutex_);
   return !closed_ && calls_.find(id) != calls_.end();
@@ -275,7 +277,7 @@ void Shell::Apply(const Instant& now, Decisions& decisions, Effects& effects,
   SettleWaiters(decisions, effects);
   if (decisions.submit != AttemptId::kNone) {
     effects.submit = decisions.submit;
-    changed_.SignalAll();  // A blocked executor thread may run it.
+    changed_.SignalAll();  // A blocked executor thread may run the attempt.
   }
   for (Event& event : decisions.events) {
     Count(event);
@@ -283,7 +285,8 @@ void Shell::Apply(const Instant& now, Decisions& decisions, Effects& effects,
   }
 }
 
-// Destroying the result may run a token's destructor.
+// Replaces both tokens and returns the old ones. Destroying the result may run
+// a token's destructor.
 Garbage Shell::Replace(Snapshot current, Snapshot rejected,
                        absl::Time check_at) {
   struct Superseded {
@@ -339,7 +342,7 @@ void Shell::Count(const Event& event) {
   }
 }
 
-// Uses the executor first, so that user code cannot delay that.
+// Uses the executor first, so that user code cannot delay its use.
 void Shell::CarryOut(Effects& effects) noexcept {
   if (effects.submit != AttemptId::kNone) SubmitAttempt(effects.submit);
   SyncTimer(/*retry=*/!effects.timer_lost);
@@ -370,7 +373,8 @@ bool Shell::UseExecutor(absl::FunctionRef<void()> call) noexcept {
   return true;
 }
 
-// Returns the effects that the caller must carry out.
+// Notes that this thread has left a method of the executor. Returns the
+// deferred effects, which the caller must carry out.
 std::vector<Shell::Effects> Shell::LeaveExecutor() {
   RemoveThisThread(in_executor_);
   if (closed_) changed_.SignalAll();

@@ -46,7 +46,8 @@ namespace internal {
 using executors_internal::ForkMutex;
 using executors_internal::ForkMutexLock;
 
-// Ends a read that waits without a thread: calls the user's callback.
+// Takes the outcome of an asynchronous read and calls the user's callback with
+// it.
 using AsyncRead = absl::AnyInvocable<void(absl::StatusOr<HazardHolder>)>;
 
 struct ShellConfig {
@@ -104,8 +105,8 @@ class Shell : public std::enable_shared_from_this<Shell>, protected ForkAware {
   Instant Now() const { return clock().Now(); }
 
   // Ends everything (clause E1) but the source, which `TypedShell::Close`
-  // drops, perhaps by a task of the executor. Otherwise the executor is not
-  // used after this returns.
+  // drops, perhaps by a task of the executor. Apart from that task, the
+  // executor is not used after this returns.
   void Close() noexcept;
 
  protected:
@@ -123,23 +124,24 @@ class Shell : public std::enable_shared_from_this<Shell>, protected ForkAware {
                std::optional<Generation> same_as,
                std::shared_ptr<const void> token) noexcept;
   void Fail(AttemptId id, const absl::Status& status) noexcept;
-  // Returns the exception that the source threw as a failure. Must be called
+  // Returns a failure that describes what the source threw. Must be called
   // inside a catch block.
   absl::Status DescribeThrown() const;
   // As Fail, but does nothing if the call has already ended.
   void FailIfRunning(AttemptId id, const absl::Status& status) noexcept;
-  // Returns the token's generation, or why it was not published.
+  // Publishes `token`. Returns its generation, or why it was not published.
   absl::StatusOr<Generation> InstallToken(
       const Expiry& expiry, std::shared_ptr<const void> token) noexcept;
 
-  // The token that is published or was last withdrawn; null if there is none.
+  // Returns the token that is published or, without one, the token that was
+  // last withdrawn; a null token if there is neither.
   Snapshot LastToken() const;
 
   // Calls the source and catches its exceptions. Called without the lock.
   virtual void Fetch(const FetchContext& context, AttemptId id) = 0;
 
-  // Marks the calling thread as inside an attempt while it exists: reads on
-  // that thread must not wait.
+  // While this object exists, the calling thread is marked as inside an
+  // attempt, so reads on that thread must not wait.
   class InAttempt {
    public:
     explicit InAttempt(Shell* shell) noexcept;
@@ -158,12 +160,13 @@ class Shell : public std::enable_shared_from_this<Shell>, protected ForkAware {
   struct Waiter {
     ReadRequest request;
     AsyncRead async;  // Null if a blocked thread waits.
-    // The refresh has ended for this waiter with `outcome`; if that is OK, the
-    // read is retried. A blocked thread may return once `done` is set, an async
-    // read ends when it is delivered.
+    // `settled`: the refresh has ended for this waiter with `outcome`; if that
+    // is OK, the waiter reads again. `done`: a blocked thread may return. (An
+    // async read ends when it is delivered.)
     bool settled = false;
     bool done = false;
-    // A task that delivers the settled async read was given to the executor.
+    // Whether the executor was given a task that delivers the settled async
+    // read.
     bool dispatched = false;
     // The thread that is still inside ReadAsync; the callback must not run on
     // it.
@@ -200,7 +203,7 @@ class Shell : public std::enable_shared_from_this<Shell>, protected ForkAware {
               Effects& effects) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void EndReads(const Instant& now, BootTime until, const absl::Status& outcome,
                 Effects& effects) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // Returns from when reads must ask the machine.
+  // Returns the wall time from which reads must ask the machine.
   absl::Time CheckAt(const Instant& now) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Count(const Event& event) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -251,7 +254,7 @@ class Shell : public std::enable_shared_from_this<Shell>, protected ForkAware {
   const bool seeded_by_caller_;
 
   RefreshMachine machine_ ABSL_GUARDED_BY(mutex_);
-  // What reads go through. Changed under the lock only.
+  // The cell that reads go through. It is changed under the lock only.
   SnapshotCell cell_;
   // What the cell contains.
   Snapshot current_ ABSL_GUARDED_BY(mutex_);
@@ -268,7 +271,8 @@ class Shell : public std::enable_shared_from_this<Shell>, protected ForkAware {
   // The deadline and the id of each async read that has a deadline and has not
   // been dispatched.
   std::set<std::pair<BootTime, uint64_t>> deadlines_ ABSL_GUARDED_BY(mutex_);
-  // Async reads whose callback the executor refused inside their own call.
+  // Async reads whose callback the executor refused while their own ReadAsync
+  // was running. A timer tries again at `parked_until_`.
   std::vector<uint64_t> parked_ ABSL_GUARDED_BY(mutex_);
   BootTime parked_until_ ABSL_GUARDED_BY(mutex_);
   executors_internal::SteadyCondVar changed_;
@@ -276,8 +280,9 @@ class Shell : public std::enable_shared_from_this<Shell>, protected ForkAware {
   // Calls of the source that have not answered, and their cancellation flags.
   std::map<AttemptId, std::shared_ptr<std::atomic<bool>>> calls_
       ABSL_GUARDED_BY(mutex_);
-  // Threads whose attempt cannot end while they wait, threads inside a timer's
-  // task, and threads inside a method of the executor.
+  // The threads inside an attempt, which cannot end while they wait; the
+  // threads inside a timer's task; and the threads inside a method of the
+  // executor.
   ThreadIds in_attempt_ ABSL_GUARDED_BY(mutex_);
   ThreadIds in_timer_ ABSL_GUARDED_BY(mutex_);
   ThreadIds in_executor_ ABSL_GUARDED_BY(mutex_);

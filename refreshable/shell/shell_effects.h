@@ -59,17 +59,17 @@ inline bool HasThisThread(const std::vector<std::thread::id>& threads) {
                    std::this_thread::get_id()) != threads.end();
 }
 
-// Removes one entry: a thread that enters again has several.
+// Removes one entry of this thread, which has several if it has entered again.
 inline void RemoveThisThread(std::vector<std::thread::id>& threads) {
   const auto it =
       std::find(threads.begin(), threads.end(), std::this_thread::get_id());
   if (it != threads.end()) threads.erase(it);
 }
 
-// Holds the lock while it exists. In the child of a fork(), the first of these
-// forgets what belongs to the parent's threads. Code that runs after one of
-// these in the same call, or in a task, timer or call of the source that was
-// started after it, takes the lock alone.
+// Holds the lock while it exists. In the child of a fork(), the first Section
+// forgets what belongs to the parent's threads. Code that can only run after a
+// Section takes the lock alone: later code of the same call, and tasks, timers
+// and calls of the source that were started after the Section.
 class ABSL_SCOPED_LOCKABLE Shell::Section {
  public:
   explicit Section(Shell* shell) ABSL_EXCLUSIVE_LOCK_FUNCTION(shell->mutex_)
@@ -86,7 +86,7 @@ class ABSL_SCOPED_LOCKABLE Shell::Section {
 // the effects to fill. Returns false if the Refreshable is closed. If this
 // thread is inside a method of the executor (which destroys a task that it
 // refuses), the effects are deferred until that method has returned: Close
-// waits for it, so no user code may run inside it.
+// waits for that method, so no user code may run inside it.
 template <typename Handle>
 bool Shell::OnInput(Handle handle) noexcept {
   Effects effects;
@@ -105,7 +105,8 @@ bool Shell::OnInput(Handle handle) noexcept {
 
 // Handles an input that is the machine's alone: calls `decide` under the lock,
 // with the present moment, and applies the decisions that it fills in. `token`
-// is what they may publish; if they do not, it is destroyed outside the lock.
+// is the token that these may publish; if they do not, it is destroyed outside
+// the lock.
 template <typename Decide>
 bool Shell::AskMachine(Decide decide,
                        std::shared_ptr<const void> token) noexcept {

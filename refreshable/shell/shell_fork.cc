@@ -34,7 +34,8 @@ void Shell::ForgetParent() {
   forked_ = false;
   machine_.OnFork(seeded_by_caller_ ? std::nullopt
                                     : std::optional<uint64_t>(DrawSeed()));
-  // Threads of the parent may be queued in the old one, so it is not destroyed.
+  // Threads of the parent may be queued in the old condition variable, so that
+  // is not destroyed.
   new (&changed_) executors_internal::SteadyCondVar;
   for (ThreadIds* threads : {&in_attempt_, &in_timer_, &in_executor_}) {
     threads->clear();

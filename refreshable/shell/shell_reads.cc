@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The Shell's reads and those who wait.
+// The Shell's reads and its waiters.
 
 #include <algorithm>
 #include <memory>
@@ -16,8 +16,8 @@
 namespace refreshable {
 namespace internal {
 
-// The delivery of an async read. Destroyed without having run: the executor
-// refused or dropped it.
+// A task that delivers an async read. If it is destroyed without having run,
+// the executor has refused or dropped it.
 class Shell::DeliverTask {
  public:
   DeliverTask(std::shared_ptr<Shell> shell, uint64_t id)
@@ -35,8 +35,8 @@ class Shell::DeliverTask {
 
 namespace {
 
-// Abseil's timed waits may follow the wall clock, which may step: no wait is
-// longer than this before the BootTime is looked at again.
+// The longest time that a thread waits before it reads the BootTime again,
+// because its wait may not count the time while the machine is suspended.
 constexpr absl::Duration kLongestWait = absl::Seconds(1);
 
 absl::Status StatusOfFailure(const ReadFailure& failure) {
@@ -46,7 +46,8 @@ absl::Status StatusOfFailure(const ReadFailure& failure) {
   error.next_attempt = failure.next_attempt;
   error.fatal = failure.fatal;
   error.rejected = failure.rejected;
-  // Retry loops leave this code alone, and not the cause's.
+  // If the failure is fatal, its code must be one that retry loops do not
+  // retry, which the cause's code may not be.
   return MakeRefreshError(failure.fatal ? absl::StatusCode::kFailedPrecondition
                                         : failure.cause.code(),
                           error);
@@ -75,7 +76,7 @@ absl::StatusOr<HazardHolder> Shell::Read(const ReadRequest& request) {
   }
 }
 
-// Answers the read, or makes it one of the waiters.
+// Answers the read, or makes it one of the waiters and returns nullopt.
 std::optional<absl::StatusOr<HazardHolder>> Shell::Ask(ReadRequest& request,
                                                        Wait& wait) noexcept {
   Effects effects;
@@ -116,8 +117,9 @@ std::optional<absl::StatusOr<HazardHolder>> Shell::Ask(ReadRequest& request,
   return std::nullopt;
 }
 
-// The read may be answered more than once. A generation that has not been
-// published when it is first asked for was not rejected later either.
+// If the read rejects a generation that has not been published yet, makes it an
+// ordinary read. The machine may be asked for this read more than once, and
+// must not take that generation for rejected later, when it has been published.
 void Shell::ForgetUnpublished(ReadRequest& request) const {
   if (request.rejected > machine_.generation()) request.rejected = Generation();
 }
@@ -167,8 +169,9 @@ bool Shell::Ready(const Wait& wait) const {
                                machine_.queued() != AttemptId::kNone);
 }
 
-// Waits, unless this thread drives the executor, until something can be done,
-// and does it.
+// Waits until something can be done, and does it. If this thread drives the
+// executor, does not wait. Returns the outcome of the wait; nullopt if the wait
+// has not ended.
 std::optional<absl::Status> Shell::Block(const Wait& wait) noexcept {
   const BootTime deadline = wait.waiter->request.deadline;
   for (;;) {
@@ -183,7 +186,7 @@ std::optional<absl::Status> Shell::Block(const Wait& wait) noexcept {
             "executor runs would have to wait, which holds up all timers");
       }
       while (!wait.drivable && !Ready(wait)) {
-        // While closed, the outcome has been set: the clock is not touched.
+        // After Close every waiter is ready, so the clock is not read then.
         const absl::Duration left = deadline - Now().boot;
         if (left <= absl::ZeroDuration()) break;
         changed_.WaitWithTimeout(&mutex_, std::min(left, kLongestWait));
@@ -193,7 +196,8 @@ std::optional<absl::Status> Shell::Block(const Wait& wait) noexcept {
       if (wait.waiter->done) return wait.waiter->outcome;
       if (Now().boot >= deadline) {
         RemoveWaiter(wait.id);
-        // If it is settled, the refresh has ended and a slow hook still runs.
+        // If the waiter is settled, the refresh has ended and a slow hook still
+        // runs.
         return wait.waiter->settled ? wait.waiter->outcome : DeadlineExceeded();
       }
       if (Ready(wait)) claimed = machine_.queued();
@@ -213,12 +217,13 @@ std::optional<absl::Status> Shell::Block(const Wait& wait) noexcept {
   }
 }
 
-// Gives up if the executor has nothing more to run that could help.
+// Returns an error if the executor has nothing more to run that could help;
+// otherwise nullopt.
 std::optional<absl::Status> Shell::AfterDriving(const Wait& wait) noexcept {
   ForkMutexLock lock(&mutex_);
   if (Ready(wait)) return std::nullopt;
   const BootTime deadline = wait.waiter->request.deadline;
-  // Another thread may be about to wake it.
+  // Another thread may be about to wake the waiter.
   while (wait.waiter->settled && !Ready(wait) && Now().boot < deadline) {
     changed_.WaitWithTimeout(&mutex_, kLongestWait);
   }
@@ -328,9 +333,9 @@ void Shell::Settle(uint64_t id, Waiter& waiter, absl::Status outcome,
   effects.wake.push_back(id);
 }
 
-// Ends async reads whose deadline is `until` or earlier. A settled read waits
-// only for a slow hook or observer. If its deadline has passed, it gets its own
-// outcome now.
+// Ends async reads whose deadline is `until` or earlier, with `outcome`. A read
+// that is settled already waits only for a slow hook or observer: if its
+// deadline has passed, it now gets the outcome with which it was settled.
 void Shell::EndReads(const Instant& now, BootTime until,
                      const absl::Status& outcome, Effects& effects) {
   while (!deadlines_.empty() && deadlines_.begin()->first <= until) {
@@ -352,8 +357,8 @@ void Shell::RemoveWaiter(uint64_t id) {
   waiters_.erase(it);
 }
 
-// Returns true if the timer may now be armed for a deadline that no longer
-// matters.
+// Wakes the settled waiters among `ids`, and the parked ones. Returns true if
+// the timer may now be armed for a deadline that no longer matters.
 bool Shell::WakeWaiters(const std::vector<uint64_t>& ids) {
   std::vector<uint64_t> async;
   bool had_deadlines = false;
@@ -364,7 +369,8 @@ bool Shell::WakeWaiters(const std::vector<uint64_t>& ids) {
       const auto it = waiters_.find(id);
       if (it == waiters_.end()) continue;
       if (it->second->async != nullptr) {
-        // It may have been delivered, and wait again, since it was settled.
+        // The read may have been delivered, and wait again, since it was
+        // settled.
         if (!it->second->settled || it->second->dispatched) continue;
         it->second->dispatched = true;
         had_deadlines |=
@@ -403,8 +409,9 @@ void Shell::DeliveryLost(uint64_t id) {
       [&](const Instant&, Effects& effects) { effects.deliver.push_back(id); });
 }
 
-// Delivers in this thread, unless the read's own GetAsync is still running in
-// it: then whatever happens next tries again, a timer at the latest.
+// Delivers the read in this thread. If the read's own GetAsync is still running
+// in this thread, parks the read instead: the next input tries again, or at the
+// latest a timer.
 void Shell::DeliverHere(uint64_t id) {
   {
     ForkMutexLock lock(&mutex_);
@@ -419,7 +426,8 @@ void Shell::DeliverHere(uint64_t id) {
   Deliver(id);
 }
 
-// The token may have changed since the read was settled: it reads again.
+// Delivers the outcome. If it was settled as OK, reads again, because the token
+// may have changed since.
 void Shell::Deliver(uint64_t id) {
   std::shared_ptr<Waiter> waiter;
   absl::StatusOr<HazardHolder> result;

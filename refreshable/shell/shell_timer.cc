@@ -33,7 +33,8 @@ class Shell::TimerTask {
   uint64_t serial_;
 };
 
-// One timer serves the machine, async reads' deadlines and refused callbacks.
+// Returns when the timer must fire. One timer serves the machine, the deadlines
+// of async reads, and callbacks that the executor refused.
 BootTime Shell::WakeAt(const Instant& now) const {
   BootTime at = machine_.wake_at(now);
   if (!deadlines_.empty()) at = std::min(at, deadlines_.begin()->first);
@@ -77,7 +78,8 @@ void Shell::SyncTimer(bool retry) noexcept {
       }
       mutex_.Lock();
       timer_ = timer;
-      // Reads need not consult the machine every time any longer.
+      // There is a timer again, so reads need no longer ask the machine every
+      // time.
       if (lost && !timer_lost_ && !closed_) cell_.SetCheckAt(CheckAt(Now()));
       for (Effects& effects : LeaveExecutor()) {
         deferred.push_back(std::move(effects));
@@ -111,8 +113,9 @@ void Shell::WakeMachine(const Instant& now, Effects& effects) {
   Apply(now, decisions, effects);
 }
 
-// No timer will call OnWake. Until one can be armed, which every event tries,
-// each read must consult the machine, and nothing may wait for time to pass.
+// Handles the loss of the timer, which would have called OnWake. Until a timer
+// can be armed again, which every input tries, each read must ask the machine,
+// and nothing may wait for time to pass.
 void Shell::OnTimerLost(uint64_t serial) {
   OnInput([&](const Instant& now,
               Effects& effects) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {

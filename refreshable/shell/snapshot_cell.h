@@ -28,9 +28,9 @@ REFRESHABLE_ABI_NAMESPACE_BEGIN
 // not be destroyed under a lock.
 using Garbage = std::shared_ptr<const void>;
 
-// The node of a cell that has no snapshot; reads of it always ask the machine.
-// It is recognized by `is_nothing` and not by its address, because each copy of
-// the library has its own.
+// Returns the node of a cell that has no snapshot; reads of it always ask the
+// machine. It is recognized by `is_nothing` and not by its address, because
+// each copy of the library has its own.
 inline const HazardNode* Nothing() {
   static const TimedNode* const nothing = new TimedNode(/*nothing=*/true);
   return nothing;
@@ -58,10 +58,11 @@ class alignas(64) SnapshotCell {
   }
   ~SnapshotCell() { Retire(domain_, cell_.load(std::memory_order_relaxed)); }
 
-  // Replaces the snapshot; a null token means that there is none. Reads that
-  // start after this returns do not get an earlier one. Reads of the snapshot
-  // must ask the machine from `check_at` on, as after SetCheckAt: if they had
-  // to ask until that is called, they would wait for the publisher's lock.
+  // Replaces the snapshot, and returns the old one; a null token means that
+  // there is none. Reads that start after this returns do not get an earlier
+  // one. Reads of the new snapshot must ask the machine from `check_at` on. (If
+  // only SetCheckAt set that time, reads would have to ask until it is called,
+  // and so wait for the publisher's lock.)
   [[nodiscard]] Garbage Publish(Snapshot snapshot,
                                 absl::Time check_at) noexcept {
     const HazardNode* node = Nothing();
@@ -79,15 +80,15 @@ class alignas(64) SnapshotCell {
                    });
   }
 
-  // Sets from when reads of the present snapshot must ask the machine: always,
-  // if `check_at` is the infinite past.
+  // Sets the time from which reads of the present snapshot must ask the
+  // machine. If `check_at` is the infinite past, they must always ask.
   void SetCheckAt(absl::Time check_at) {
     const HazardNode* const node = cell_.load(std::memory_order_relaxed);
     if (!IsNothing(node)) SetCheckAt(node, check_at);
   }
 
-  // Holds the snapshot, if there is one and the coarse clock is certain that
-  // the time to ask has not come. Otherwise the result is empty.
+  // Returns a hold of the snapshot if there is one and the coarse clock is
+  // certain that the time to ask has not come; otherwise an empty hold.
   HazardHolder Load() const {
     const int64_t ticks = clock_.Ticks();
     HazardHolder hold = domain_.Protect(cell_);
@@ -105,8 +106,8 @@ class alignas(64) SnapshotCell {
     return TryHold(domain_if_system_, CoarseWallClock::SystemTicks());
   }
 
-  // Holds the snapshot, if there is one and `now` is before the time to ask.
-  // Otherwise the result is empty.
+  // Returns a hold of the snapshot if there is one and `now` is before the time
+  // to ask; otherwise an empty hold.
   HazardHolder Load(absl::Time now) const {
     HazardHolder hold = domain_.Protect(cell_);
     const auto* const node = static_cast<const TimedNode*>(hold.node());
@@ -117,8 +118,8 @@ class alignas(64) SnapshotCell {
     return hold;
   }
 
-  // Holds the snapshot, if there is one; otherwise the result is empty. The
-  // caller must hold the lock that Publish is called under. Frees nothing,
+  // Returns a hold of the snapshot if there is one; otherwise an empty hold.
+  // The caller must hold the lock that Publish is called under. Frees nothing,
   // since freeing may run user code and that must not happen under the lock.
   HazardHolder Take() const {
     const HazardNode* const node = cell_.load(std::memory_order_acquire);
@@ -129,7 +130,7 @@ class alignas(64) SnapshotCell {
  private:
   void SetCheckAt(const HazardNode* node, absl::Time check_at) const {
     const auto* const timed = static_cast<const TimedNode*>(node);
-    // A read checks only one of the two; each is sufficient.
+    // A read checks only one of these two times; either is sufficient.
     timed->check_ticks.store(clock_.TicksBefore(check_at),
                              std::memory_order_relaxed);
     timed->check_nanos.store(FloorToUnixNanos(check_at),
@@ -163,7 +164,8 @@ class alignas(64) SnapshotCell {
 
   HazardCell cell_{Nothing()};
   const CoarseWallClock clock_;
-  // The domain of the cell. All copies of the library use this one for it.
+  // The domain of the cell. All copies of the library use this domain for the
+  // cell.
   HazardDomain& domain_ = HazardDomain::Current();
   // Null if the clock is not the machine's, so that a read need not check which
   // clock it is.

@@ -86,7 +86,8 @@ TEST(SnapshotCellTest, R4InfinitePastMeansThatReadsAlwaysAsk) {
   EXPECT_TRUE(Holds(cell.Take()));
 }
 
-// A reader that had to ask would wait for the publisher's lock.
+// No read may have to ask while a token is replaced, because it would then wait
+// for the publisher's lock.
 TEST(SnapshotCellTest, R1NoReadAsksWhileATokenIsReplaced) {
   std::atomic<int64_t> now{0};
   Cell cell(CoarseWallClock::Exact(&now));

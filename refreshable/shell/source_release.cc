@@ -14,8 +14,8 @@ namespace {
 
 thread_local int done_depth = 0;
 
-// The source is on the heap, so that it is not destroyed if the thread cannot
-// be started.
+// Drops the source on a new thread. The reference is on the heap, so that the
+// source is not destroyed if the thread cannot be started.
 void ReleaseOnNewThread(std::unique_ptr<std::shared_ptr<void>> source) {
   std::shared_ptr<void>* const owned = source.release();
   executors_internal::OsThread thread;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// No executor and no thread takes the source. See also source_lifetime_test.cc.
+// In this test there is no executor, and no thread can be started, to drop the
+// source. See also source_lifetime_test.cc.
 
 #include "refreshable/shell/source_release.h"
 

@@ -27,15 +27,15 @@
 namespace refreshable {
 namespace internal {
 
-// Knows the type of the tokens, which the Shell holds without it. Has the
-// comparison of tokens and, until it is closed, the source.
+// A Shell that knows the type of its tokens. It has the function that compares
+// tokens and, until it is closed, the source.
 template <typename Token>
 class TypedShell final : public Shell {
  public:
   using Callback = absl::AnyInvocable<void(absl::StatusOr<Lease<Token>>)>;
   using SameToken = std::function<bool(const Token&, const Token&)>;
 
-  // Null functions mean none.
+  // `on_token_changed` and `same_token` may be null.
   TypedShell(ShellConfig config, std::shared_ptr<TokenSource<Token>> source,
              std::function<void(const Lease<Token>&)> on_token_changed,
              SameToken same_token)
@@ -47,8 +47,8 @@ class TypedShell final : public Shell {
         same_token_ = [](const Token& a, const Token& b) { return a == b; };
       }
     }
-    // Here and not in the Shell's constructor, after which this object's
-    // virtual table changes while another thread may fork.
+    // Not called in the Shell's constructor, because this object's virtual
+    // table changes after that, while another thread may fork.
     Register();
   }
   ~TypedShell() override { Unregister(); }
