@@ -86,8 +86,7 @@ TEST(RefreshMachineFailureTest, B1OtherConstants) {
   policy.retry.multiplier = 1;
   EXPECT_EQ(MachineDriver(policy).Outage(S(600)),
             Then({0, 4, 8, 12, 16, 20, 24}, 100, 600));
-  // The minimum interval of 1 s is longer.
-  policy.retry.initial_backoff = Ms(1);
+  policy.retry.initial_backoff = Ms(1);  // The minimum interval is longer.
   EXPECT_EQ(MachineDriver(policy).Outage(S(600), Ms(100)),
             Then({0, 1, 2, 3, 4, 5, 6}, 100, 600));
 }
@@ -278,8 +277,7 @@ TEST(RefreshMachineFailureTest, R7BetweenAttemptsTheImpatientLeaveAtOnce) {
   EXPECT_TRUE(d.machine.refreshing());
   EXPECT_EQ(d.Read(S(2)), Answer::kWait);
   EXPECT_FALSE(d.submitted());
-  // The read starts the due retry.
-  EXPECT_EQ(d.At(S(2)).Read(S(2)), Answer::kWait);
+  EXPECT_EQ(d.At(S(2)).Read(S(2)), Answer::kWait);  // This starts the retry.
   EXPECT_TRUE(d.submitted());
 
   // If there is no flight, the read starts one and waits, although its deadline

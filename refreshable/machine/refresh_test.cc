@@ -150,7 +150,7 @@ TEST(RefreshMachineRefreshTest, F5TheSameTokenIsWelcomeIfNobodyRejectedIt) {
   EXPECT_TRUE(d.out.publish);
   d.At(S(2500)).Invalidate();
   d.ReadAndStart();
-  // Generation 2 was rejected, and these are the bytes of generation 1.
+  // The answer equals generation 1, but generation 2 was rejected.
   d.Succeed(Expiry::In(S(3600)), Generation(1));
   EXPECT_TRUE(d.out.publish);
 }

@@ -34,7 +34,7 @@ MachineDriver Held(RefreshPolicy policy = ExactPolicy(),
 TEST(RefreshMachineRejectedReadTest, A7ItIsNeverServedWhatItRejected) {
   MachineDriver d = Held();
   d.At(S(10)).ReadAndStart();
-  d.Hold(S(3600));  // While the token is fresh, this read does nothing.
+  d.Hold(S(3600));  // The token is fresh, so this fetches nothing.
   EXPECT_EQ(d.ReadRejecting(1), Answer::kWait);
   EXPECT_EQ(d.Read(), Answer::kServe);  // Other reads are served.
   EXPECT_FALSE(d.out.withdraw);
