@@ -275,7 +275,8 @@ class Enumeration {
       const Ms elapsed = f.t - call.started;
       inputs.push_back({Input::kSucceed, id, 8 * kSecond});
       inputs.push_back({Input::kFail, id, -1, kTransient});
-      if (!call.current) continue;  // Discarded (F2), whatever it is.
+      // Further answers of a call that is not current are discarded alike (F2).
+      if (!call.current) continue;
       inputs.push_back({Input::kSucceed, id, 8 * kSecond + elapsed, 0, true});
       inputs.push_back({Input::kSucceed, id, elapsed, 0, true});
       inputs.push_back({Input::kSucceed, id, 2 * kSecond});

@@ -225,7 +225,7 @@ TEST(RefreshMachineRecoveryTest, E2ALostTimerElsewhereEndsNothing) {
   d.WakeLost();
   EXPECT_EQ(d.out.waiters, Waiters::kKeep);
   EXPECT_TRUE(d.machine.refreshing());
-  d.At(S(30)).Read();  // A read ends it if no timer does.
+  d.At(S(30)).Read();  // A read ends the attempt if no timer does.
   EXPECT_THAT(d.out.abandon, ElementsAre(d.attempt));
   d.At(S(31)).WakeLost();  // The retry is due, so it starts.
   EXPECT_EQ(d.out.waiters, Waiters::kKeep);
@@ -243,7 +243,7 @@ TEST(RefreshMachineRecoveryTest, E4InTheChildTheFirstReadStartsAnew) {
     d.Hold(S(3600));
     d.At(S(2400)).Read();
     if (phase > 0) d.Start();
-    if (phase > 1) d.At(S(2430)).Wake();  // Abandons the only call.
+    if (phase > 1) d.At(S(2430)).Wake();  // The call is abandoned.
     const int failures = d.machine.failures();
     d.machine.OnFork();
     EXPECT_FALSE(d.machine.refreshing());

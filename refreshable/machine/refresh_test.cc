@@ -248,7 +248,7 @@ TEST(RefreshMachineRefreshTest, F7ALostAttemptIsMadeUpForButNotAtOnce) {
   d.At(S(3560)).Lost();
   d.Wake();  // The token has expired.
   EXPECT_FALSE(d.submitted());
-  EXPECT_EQ(d.wake_at(), S(3562));  // The timer pauses again.
+  EXPECT_EQ(d.wake_at(), S(3562));  // The timer again waits for 2 s.
   d.At(S(3562)).Wake();
   EXPECT_TRUE(d.submitted());
 }

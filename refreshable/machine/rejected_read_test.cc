@@ -136,7 +136,7 @@ TEST(RefreshMachineRejectedReadTest, A8ARunningAttemptIsJoinedAsItIs) {
   EXPECT_EQ(fails.told_next(), S(603));
   // If the source returns the same bytes, they are published, because the
   // attempt was not told of the rejection. The read then needs an attempt that
-  // is.
+  // is told.
   same.Succeed(Expiry::In(S(1000)), Generation(1));
   EXPECT_TRUE(same.out.publish);
   EXPECT_EQ(same.machine.generation(), Generation(2));
@@ -151,7 +151,8 @@ TEST(RefreshMachineRejectedReadTest, A8ManyRejectedTogetherOneAttempt) {
   for (int i = 0; i < 64; ++i) {
     EXPECT_EQ(d.ReadRejecting(1), Answer::kWait);
     EXPECT_EQ(d.submitted(), i == 0);
-    EXPECT_EQ(d.events().size(), i == 0 ? 1 : 0);  // It is token_rejected.
+    // The only event is token_rejected, of the first read.
+    EXPECT_EQ(d.events().size(), i == 0 ? 1 : 0);
   }
 }
 

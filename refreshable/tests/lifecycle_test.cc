@@ -151,9 +151,9 @@ TEST_F(LifecycleTest, E1DoesNotWaitForTheSource) {
   EXPECT_EQ(outcome.ended, 1);
 }
 
-// A refused task is destroyed inside the executor's Run. User code that must be
-// called because of that must not be called there: the destructor waits for
-// threads inside the executor, but not for user code.
+// A refused task is destroyed inside the executor's Run. The observer must not
+// be called there, because the destructor waits for threads inside the
+// executor, but not for threads inside user code.
 TEST_F(LifecycleTest, E1DoesNotWaitForUserCodeAfterARefusedAttempt) {
   absl::Notification inside;
   absl::Notification leave;

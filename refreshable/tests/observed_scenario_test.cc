@@ -110,7 +110,7 @@ TEST_F(ObservedScenarioTest, B10EndsAtTheEndOfItsGrace) {
   source_.Always(down_);
   AdvanceTo(absl::Seconds(75));
   ASSERT_THAT(token->Get(), HoldsToken("t1"));
-  AdvanceTo(absl::Seconds(160) - kTick);  // This is 60 s after expiry.
+  AdvanceTo(absl::Seconds(160) - kTick);  // The grace ends at 160 s.
   EXPECT_THAT(token->Get(absl::ZeroDuration()), HoldsToken("t1"));
   AdvanceTo(absl::Seconds(160));
   EXPECT_FALSE(token->Get(absl::ZeroDuration()).ok());
@@ -181,7 +181,7 @@ TEST(JitterTest, F8StalenessComesUpToATenthOfTheLifeEarlier) {
     least = std::min(least, stale);
     most = std::max(most, stale);
   }
-  EXPECT_GE(least, 40.0);  // It is 50 s less a tenth of the life.
+  EXPECT_GE(least, 40.0);  // The bound is 50 s less a tenth of the life.
   EXPECT_LE(least, 41.0);  // This many seeds use the whole range.
   EXPECT_LE(most, 50.0);
   EXPECT_GE(most, 49.0);

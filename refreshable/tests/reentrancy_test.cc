@@ -248,7 +248,7 @@ TEST_F(ReentrancyTest, E5TokenMayUseTheRefreshable) {
   ASSERT_TRUE(token->Install(make("t3")).ok());
   EXPECT_EQ(destroyed, 3);
   Refreshable<Nosy>* const dying = token.get();
-  (void)token.release();  // The tokens still use the object.
+  (void)token.release();  // Tokens use the object while it is destroyed.
   delete dying;
   EXPECT_EQ(destroyed, 4);
 }

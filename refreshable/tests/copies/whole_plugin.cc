@@ -79,7 +79,8 @@ class Whole {
 
  private:
   // Waits for a token. Then waits until the thread that refreshed it has freed
-  // the previous token. That must be the executor's only such thread.
+  // the previous token. Ends the program if the executor has a second such
+  // thread.
   void Await() {
     *refreshable_->Get();
     std::promise<void> ended;

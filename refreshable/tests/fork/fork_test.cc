@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Tests of clause E4: the child of a fork() can read. Here the parent has only
-// one thread, so that the child's allocator works under a sanitizer too. The
-// tests with more threads are in fork_stress_test.cc.
+// one thread, so that the child's allocator works under AddressSanitizer too.
+// The tests with more threads are in fork_stress_test.cc.
 
 #include <unistd.h>
 

@@ -37,7 +37,7 @@ class OutageTest : public testing::Test {
   using LeaseOr = absl::StatusOr<Lease<std::string>>;
 
   // Readers without threads. Each reads without a timeout and, `pause` after a
-  // read has ended, reads again. Time must not move after they have been
+  // read has ended, reads again. Time must not move after the readers have been
   // destroyed.
   class Readers {
    public:

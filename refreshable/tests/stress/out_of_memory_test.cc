@@ -495,7 +495,7 @@ TEST(OutOfMemoryTest, X3ManualExecutorRefuses) {
   }
 }
 
-// ---- The allocations of user code ----
+// ---- User code that throws ----
 
 template <typename Token>
 void ThrowBadAlloc(Scenario<Token> scenario) {
