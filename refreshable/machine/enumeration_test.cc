@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Enumerates the states of the machine: from some starting points, runs every
-// sequence of events at whole seconds up to a depth. CheckedMachine checks each
-// step against every clause. Two histories after which the machine must behave
-// in the same way count as one state, which is continued only once.
+// This test enumerates the states of the machine. After each of several
+// beginnings it applies every sequence of inputs up to a length, the depth, and
+// CheckedMachine checks each step against every clause. If the machine must
+// behave in the same way after two sequences, they lead to one state, and only
+// the sequence that reached it first is continued.
 //
 // To save time, some policies are tested to a smaller depth than others.
-// `--test_arg=--depth=4` tests all of them to that depth.
+// `--test_arg=--depth=4` tests every policy to depth 4.
 
 #include <algorithm>
 #include <cstdint>
@@ -46,7 +47,8 @@ constexpr int kTransient = static_cast<int>(FailureClass::kTransient);
 constexpr int kThrottled = static_cast<int>(FailureClass::kThrottled);
 constexpr int kPermanent = static_cast<int>(FailureClass::kPermanent);
 
-// Tokens live for 8 s here: they are fresh for 4 s and then stale for 2 or 3 s.
+// Returns a policy whose times are a few seconds. Under it a token of 8 s, the
+// usual one in this test, is fresh for 4 s and then stale for 3 s.
 RefreshPolicy SmallPolicy() {
   RefreshPolicy policy;
   policy.jitter = 0;
@@ -70,7 +72,7 @@ class Enumeration {
     EXPECT_TRUE(Validate(policy).ok()) << Validate(policy);
   }
 
-  // Runs every sequence of up to `steps_left` events after each of the
+  // Applies every sequence of up to `steps_left` inputs after each of the
   // beginnings.
   void Run(int steps_left) {
     CheckedMachine begin(&rules_, &counts_);
@@ -78,7 +80,7 @@ class Enumeration {
       CheckedMachine machine = begin;
       int node = -1;
       for (Input input : beginning) {
-        // This input is impossible under this policy.
+        // Under this policy the rest of the beginning is impossible.
         if (!Name(machine.facts(), input)) break;
         node = Try(machine, input, node);
         if (node < 0) return;
@@ -112,7 +114,8 @@ class Enumeration {
     Input input;
   };
 
-  // Sets the attempt of `input`. Returns false if there is no such attempt.
+  // Sets the attempt of `input`, if it needs one. Returns false if the machine
+  // has no such attempt.
   static bool Name(const ReferenceModel& f, Input& input) {
     if (input.kind == Input::kStart) input.id = f.queued;
     if (input.kind == Input::kSucceed || input.kind == Input::kFail) {
@@ -124,7 +127,7 @@ class Enumeration {
            input.kind == Input::kInstall || input.kind == Input::kReport;
   }
 
-  // Each sequence ends in a different part of the state space.
+  // Returns sequences that end in different parts of the state space.
   static std::vector<std::vector<Input>> Beginnings() {
     const Input read = {Input::kRead, {}, kNever, -1};
     const Input start = {Input::kStart};
@@ -156,7 +159,8 @@ class Enumeration {
         // Refreshing is exhausted, and a probe is due.
         {read, start, fails, wait(1), read, start, fails, wait(2), read, start,
          fails},
-        // The same with an expired token, which can be rejected.
+        // Refreshing is exhausted and a probe is due, but there is an expired
+        // token, which can be rejected.
         {read, start, token, wait(4), read, start, fails, wait(3), read, start,
          fails, wait(2), read, start, fails, wait(4), read, start},
         // A call is abandoned.
@@ -170,7 +174,7 @@ class Enumeration {
          wait(4),
          read,
          start},
-        // One more call is made than may be abandoned.
+        // A call is made beyond the bound on abandoned calls.
         {read,
          start,
          wait(3),
@@ -183,7 +187,8 @@ class Enumeration {
          wait(3),
          read,
          start},
-        // The same, while the server asks the client to wait.
+        // A call is abandoned, and the answer to the next call asks the client
+        // to wait.
         {read,
          start,
          wait(3),
@@ -192,13 +197,13 @@ class Enumeration {
          {Input::kWake},
          start,
          {Input::kFail, {}, 5 * kSecond, kThrottled}},
-        // The token is rejected at once, after an ordinary refresh or after
-        // failures.
+        // The token follows a withdrawn token or a failure, or it was
+        // installed.
         {read, start, token, {Input::kInvalidate}, wait(1), read, start, token},
         {read, start, fails, wait(1), read, start, token, wait(1)},
         {{Input::kInstall, {}, 8 * kSecond}, wait(4), read, start},
-        // A server rejects the token, and the second attempt of the row is
-        // running.
+        // A server has rejected two tokens in succession, and the attempt after
+        // the second rejection is running.
         {read, start, token, wait(1), rejects, start, token, wait(2), rejects,
          start},
         // The token is rejected while a refresh of the stale token is running.
@@ -227,7 +232,8 @@ class Enumeration {
     }
     if (f.generation > 0 && f.flight == ReferenceModel::kNone) {
       if (!f.CurrentRejected()) inputs.push_back({Input::kReport});
-      // Rejects an earlier generation, or one that has not been published.
+      // This read rejects an earlier generation, or one that was never
+      // published.
       inputs.push_back({Input::kRead,
                         {},
                         kNever,
@@ -236,7 +242,7 @@ class Enumeration {
                         false,
                         f.generation > 1 ? 1 : -2});
     }
-    // Time passes to the next due moment, or to just before it.
+    // Time passes to a moment at which something is due, or to just before it.
     for (const Ms at :
          {f.WakeAt(), f.NotBefore(), f.RejectedNotBefore(), f.CheckAt().boot}) {
       if (at > f.t && at < kNever) {
@@ -254,7 +260,7 @@ class Enumeration {
       inputs.push_back({Input::kStart, f.queued});
       inputs.push_back({Input::kLost, f.queued});
     }
-    // This attempt was never submitted, or ended before.
+    // These inputs name an attempt that was never submitted.
     inputs.push_back({Input::kStart, AttemptId{99}});
     inputs.push_back({Input::kLost, AttemptId{99}});
     inputs.push_back({Input::kSucceed, AttemptId{99}, 8 * kSecond});
@@ -269,7 +275,8 @@ class Enumeration {
       const Ms elapsed = f.t - call.started;
       inputs.push_back({Input::kSucceed, id, 8 * kSecond});
       inputs.push_back({Input::kFail, id, -1, kTransient});
-      if (!call.current) continue;  // Its answer is discarded (F2).
+      // Further answers of a call that is not current are discarded alike (F2).
+      if (!call.current) continue;
       inputs.push_back({Input::kSucceed, id, 8 * kSecond + elapsed, 0, true});
       inputs.push_back({Input::kSucceed, id, elapsed, 0, true});
       inputs.push_back({Input::kSucceed, id, 2 * kSecond});
@@ -284,8 +291,8 @@ class Enumeration {
     return inputs;
   }
 
-  // Returns the node that the step leads to, or -1, with a failure, if it
-  // breaks a rule.
+  // Applies `input` to `machine` after the node `before`. Returns the node of
+  // the step. If the step breaks a rule, fails the test and returns -1.
   int Try(CheckedMachine& machine, const Input& input, int before) {
     const std::string broken = machine.Apply(input);
     nodes_.push_back({before, input});
@@ -296,7 +303,8 @@ class Enumeration {
     return -1;
   }
 
-  // A class counts if every event was tried in one of its states.
+  // Notes the class of the state `f`, in which every input is about to be
+  // tried.
   void NoteClass(const ReferenceModel& f) {
     classes_.emplace(f.flight, f.foreground, f.State(), f.generation > 0,
                      f.withdrawn, f.Grace(), f.Exhausted(),
@@ -338,7 +346,7 @@ class Enumeration {
 struct NamedPolicy {
   const char* name;
   RefreshPolicy policy;
-  size_t classes;  // The least number of classes tested with every event.
+  size_t classes;  // At least so many classes must be noted.
   int depth = 4;
 };
 
@@ -361,7 +369,7 @@ std::vector<NamedPolicy> Policies() {
   grace_ahead.stale_window = S(3);
   grace_ahead.min_interval = S(2);
   grace_ahead.retry.on_exhausted = OnExhausted::kFatal;
-  // The token's life reduces every bound.
+  // The token's life limits the margin, the stale window and the young age.
   RefreshPolicy cut = small;
   cut.expiry_margin = S(40);
   cut.stale_window = S(30);

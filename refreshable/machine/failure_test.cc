@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The machine with a failing source: schedule, budgets and exhaustion.
+// Tests of RefreshMachine with a source that fails: the schedule of the
+// attempts, the budgets of the reads, and exhaustion.
 
 #include <vector>
 
@@ -28,7 +29,7 @@ RefreshPolicy Fatal() {
   return policy;
 }
 
-// Returns `begin`, followed by one time per `step` up to `end`.
+// Returns the times `begin`, continued every `step` seconds up to `end`.
 std::vector<double> Then(std::vector<double> begin, int step, int end) {
   for (double at = begin.back() + step; at <= end; at += step) {
     begin.push_back(at);
@@ -44,7 +45,7 @@ TEST(RefreshMachineFailureTest, B1AnHourOfFailuresWithAReadEverySecond) {
   EXPECT_EQ(MachineDriver().Outage(S(3600)), expected);
   EXPECT_EQ(expected.size(), 64u);
   EXPECT_EQ(expected.back(), 3542);
-  // The timeouts and the number of readers make no difference.
+  // Neither the reads' timeouts nor their number makes a difference.
   EXPECT_EQ(MachineDriver().Outage(S(3600), S(1), S(0), Ms(500)), expected);
   EXPECT_EQ(MachineDriver().Outage(S(3600), Ms(100)), expected);
 }
@@ -162,7 +163,8 @@ TEST(RefreshMachineFailureTest, B2ThrottledWaitsAsLongAsTheServerAsked) {
     EXPECT_EQ(d.told_next(), c.next);
     d.At(c.next).Wake();
     d.Start();
-    d.Fail(busy);  // Without such a wish the schedule is back.
+    // The server asks for nothing now, so the schedule applies again.
+    d.Fail(busy);
     EXPECT_EQ(d.wake_at(), c.next + S(4));
   }
   // The wait counts from the time of the answer, not from the attempt's start.
@@ -275,10 +277,11 @@ TEST(RefreshMachineFailureTest, R7BetweenAttemptsTheImpatientLeaveAtOnce) {
   EXPECT_TRUE(d.machine.refreshing());
   EXPECT_EQ(d.Read(S(2)), Answer::kWait);
   EXPECT_FALSE(d.submitted());
-  EXPECT_EQ(d.At(S(2)).Read(S(2)), Answer::kWait);  // Due: starts it.
+  EXPECT_EQ(d.At(S(2)).Read(S(2)), Answer::kWait);  // This starts the retry.
   EXPECT_TRUE(d.submitted());
 
-  // There is no flight, so the read waits although it will be too late.
+  // If there is no flight, the read starts one and waits, although its deadline
+  // has passed.
   MachineDriver idle;
   idle.FailTimes(1);
   EXPECT_EQ(idle.At(S(2)).Read(S(1)), Answer::kWait);
@@ -293,7 +296,7 @@ TEST(RefreshMachineFailureTest, B3PromotedByAReaderWhenTheTokenExpires) {
   EXPECT_FALSE(d.submitted());
   d.At(S(3561)).Fail();
   EXPECT_EQ(d.out.waiters, Waiters::kKeep);
-  EXPECT_EQ(d.wake_at(), S(3562));  // By B1, not by the cooldown.
+  EXPECT_EQ(d.wake_at(), S(3562));  // B1 sets this time, not the cooldown.
   d.t = S(3562);
   EXPECT_THAT(d.Outage(S(3800), S(5000)),
               ElementsAre(3562, 3566, 3574, 3590, 3622, 3682));
@@ -328,7 +331,7 @@ TEST(RefreshMachineFailureTest, L7AReaderBringsABudgetOfItsOwn) {
   two.Fail();
   EXPECT_EQ(two.out.waiters, Waiters::kKeep);
   EXPECT_EQ(two.out.fail_retries_below, 2);
-  EXPECT_EQ(two.Read(kForever, 1), Answer::kFail);  // Its own is spent.
+  EXPECT_EQ(two.Read(kForever, 1), Answer::kFail);  // One retry has been made.
   EXPECT_EQ(two.out.failure.cause.message(), "down");
   EXPECT_EQ(two.Read(kForever, 2), Answer::kWait);
   two.At(S(6)).Wake();
@@ -425,8 +428,8 @@ TEST(RefreshMachineFailureTest, B7TheTokenThatLivesHoldsExhaustionOff) {
   MachineDriver d;
   d.Hold(S(3600));
   d.t = S(2400);
-  // Attempts follow cooldowns while the token lives. Then probes start every
-  // minute.
+  // While the token lives, an attempt starts after each cooldown. Then a probe
+  // starts every minute.
   EXPECT_EQ(d.Outage(S(3800)), Then({2400}, 60, 3800));
 
   MachineDriver fatal(Fatal());
@@ -450,7 +453,7 @@ TEST(RefreshMachineFailureTest, B7FatalAttemptsNothingUntilReset) {
   EXPECT_THAT(d.Outage(S(122)), ElementsAre(0, 2, 6, 14, 30, 62, 122));
   EXPECT_THAT(d.Outage(S(99999), S(10)), IsEmpty());
   EXPECT_EQ(d.Read(), Answer::kFail);
-  EXPECT_THAT(d.events(), IsEmpty());  // It was sent before.
+  EXPECT_THAT(d.events(), IsEmpty());  // "exhausted" was sent before.
   EXPECT_TRUE(d.out.failure.fatal);
   EXPECT_EQ(d.out.failure.next_attempt_at, BootTime::InfiniteFuture());
   EXPECT_EQ(d.out.failure.failures, 7);

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// RefreshMachine when an expected event does not happen: the executor does not
-// run an attempt, or calls never return. Also covers a token that can never be
-// served again.
+// Tests of RefreshMachine if the executor does not run an attempt, if calls
+// never return, and if a token can never be served again.
 
 #include <cmath>
 #include <optional>
@@ -32,7 +31,8 @@ constexpr absl::Duration kForever = absl::InfiniteDuration();
 
 // ---- An attempt that is not run ----
 
-// The attempt, and every read that needed it, waited for the executor forever.
+// Formerly, the attempt and every read that needed it waited forever for the
+// executor.
 TEST(RefreshMachineLostTest, E2AnAttemptThatIsNotRunEnds) {
   MachineDriver d;
   d.Read();
@@ -78,7 +78,8 @@ TEST(RefreshMachineLostTest, E2AReadFindsThatAnAttemptWasNotRun) {
   EXPECT_EQ(d.wake_at(), S(61));
 }
 
-// The attempt still starts if nothing has noticed that it is late.
+// An attempt that is run late still starts if no read and no timer has ended
+// it.
 TEST(RefreshMachineLostTest, E2AnAttemptThatIsRunBeforeTheTimerStarts) {
   MachineDriver d;
   d.Read();
@@ -100,7 +101,8 @@ TEST(RefreshMachineLostTest, E2AUsableTokenIsServedThoughNothingIsRun) {
   }
 }
 
-// An earlier failure still counts, but did not end the flight.
+// The reads are told that the executor did not run the retry. The failure
+// before it still counts.
 TEST(RefreshMachineLostTest, E2ARetryThatIsNotRunEndsTheFlight) {
   MachineDriver d;
   d.ReadAndStart();
@@ -115,9 +117,9 @@ TEST(RefreshMachineLostTest, E2ARetryThatIsNotRunEndsTheFlight) {
   EXPECT_EQ(d.machine.last_cause().message(), "down");
 }
 
-// The token expired while the attempt was queued, and refreshing was then
-// exhausted. A read that comes now fails. The reads that waited are told why
-// they ended.
+// The token expires while an attempt is queued, and refreshing is then
+// exhausted. Once the attempt is given up, a new read fails, and the reads that
+// waited are told that the executor did not run it.
 TEST(RefreshMachineLostTest, E2ThoseWhoWaitedAreToldOfTheExecutor) {
   RefreshPolicy policy = ExactPolicy();
   policy.retry.max_retries = 0;
@@ -137,7 +139,8 @@ TEST(RefreshMachineLostTest, E2ThoseWhoWaitedAreToldOfTheExecutor) {
   EXPECT_TRUE(d.out.failure.fatal);
 }
 
-// After a loss, a timer that starts refreshes waits a little.
+// After an attempt is lost, the timer that refreshes ahead waits before it
+// starts the next one.
 TEST(RefreshMachineLostTest, F7NoTimerHammersAnExecutorThatRunsNothing) {
   RefreshPolicy policy = ExactPolicy();
   policy.refresh_ahead = true;
@@ -165,7 +168,7 @@ TEST(RefreshMachineLostTest, E2AnInfiniteTimeoutWaitsForTheExecutor) {
 
 // ---- Calls that never return ----
 
-// Two calls hang, made at 0 s and at 31 s.
+// Returns a driver at 61 s with two calls that hang, made at 0 s and at 31 s.
 MachineDriver Hung(RefreshPolicy policy = ExactPolicy()) {
   MachineDriver d(policy);
   d.ReadAndStart();
@@ -176,7 +179,8 @@ MachineDriver Hung(RefreshPolicy policy = ExactPolicy()) {
   return d;
 }
 
-// A third call was never made: two lost answers ended refreshing forever.
+// Formerly, no third call was made: after two calls that never returned,
+// nothing was refreshed any more.
 TEST(RefreshMachineLostTest, B8LostAnswersDoNotEndRefreshing) {
   const std::vector<double> starts =
       MachineDriver().Outage(absl::Hours(24), S(1), absl::Hours(100));
@@ -250,7 +254,8 @@ TEST(RefreshMachineLostTest, R12AnExpiredTokenIsLetGoByTheTimer) {
   d.Hold(S(400));
   d.At(S(200)).Wake();
   EXPECT_EQ(d.wake_at(), S(360));
-  // A token that is expired by the wall clock alone may become usable again.
+  // A token that is expired by the wall clock alone is kept, because it may
+  // become usable again.
   d.wall_step = absl::Hours(1);
   d.At(S(360) - Tick()).Wake();
   EXPECT_FALSE(d.out.let_go);

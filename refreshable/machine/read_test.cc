@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The machine with a source that answers: what reads are served and until when,
-// when a refresh starts, and when the machine must be called again.
+// Tests of RefreshMachine with a source that answers: what reads are served and
+// until when, when a refresh starts, and when the machine must be called again.
 
 #include <algorithm>
 #include <set>
@@ -34,7 +34,8 @@ TEST(RefreshMachineReadTest, R2OnlyTheFirstStaleReadStartsARefresh) {
   EXPECT_FALSE(d.submitted());
   EXPECT_EQ(d.At(S(2400)).Read(), Answer::kServe);
   EXPECT_TRUE(d.submitted());
-  // The refresh is first queued, then running, then on cooldown.
+  // The refresh is queued in the first round and running in the second. In the
+  // third it has failed, and the cooldown holds.
   for (int i = 0; i < 3; ++i) {
     EXPECT_EQ(d.Read(), Answer::kServe);
     EXPECT_FALSE(d.submitted());
@@ -372,9 +373,10 @@ TEST(RefreshMachineReadTest, F6ALateSuccessIsPublishedInEveryPhase) {
     MachineDriver d(policy);
     d.ReadAndStart();
     const AttemptId late = d.attempt;
-    d.At(S(30)).Wake();                  // 0: waiting, 3: idle.
-    if (phase == 1) d.At(S(31)).Wake();  // Queued.
-    if (phase == 2) {                    // Running.
+    // In phase 0 the flight waits; in phase 3 there is none.
+    d.At(S(30)).Wake();
+    if (phase == 1) d.At(S(31)).Wake();  // The retry is queued.
+    if (phase == 2) {                    // The retry is running.
       d.At(S(31)).Wake();
       d.Start();
     }
@@ -389,7 +391,7 @@ TEST(RefreshMachineReadTest, F6ALateSuccessIsPublishedInEveryPhase) {
       EXPECT_FALSE(d.Start().has_value());
     }
     if (phase != 2) continue;
-    // The attempt that this answer superseded is discarded.
+    // The late answer supersedes the running retry, whose answer is discarded.
     EXPECT_THAT(d.out.abandon, ElementsAre(d.attempt));
     d.Succeed(Expiry::In(S(500)));
     EXPECT_FALSE(d.out.publish);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// How the machine recovers: Reset, attempts that the executor loses, fork(),
-// and serving degraded tokens.
+// Tests of how RefreshMachine recovers: Reset, attempts that the executor
+// loses, fork(), and degraded tokens.
 
 #include <vector>
 
@@ -50,7 +50,7 @@ TEST(RefreshMachineRecoveryTest, B8ResetWhileIdleLetsTheNextReadTry) {
   EXPECT_FALSE(d.submitted());
   EXPECT_EQ(d.machine.failures(), 0);
   EXPECT_TRUE(d.machine.last_cause().ok());
-  EXPECT_EQ(d.next_start(), last + S(1));  // But for the minimum interval.
+  EXPECT_EQ(d.next_start(), last + S(1));  // Only the minimum interval holds.
   EXPECT_EQ(d.Read(), Answer::kWait);
   EXPECT_FALSE(d.submitted());
   EXPECT_EQ(d.wake_at(), last + S(1));
@@ -72,11 +72,11 @@ TEST(RefreshMachineRecoveryTest, B8ResetShortensTheWaitOfAFlight) {
   d.Fail();
   EXPECT_EQ(d.machine.failures(), 1);
   EXPECT_EQ(d.wake_at(), S(3));
-  d.At(S(2)).Reset();  // The interval has passed: at once.
+  d.At(S(2)).Reset();  // The minimum interval has passed.
   EXPECT_TRUE(d.submitted());
 }
 
-// The failures that used up its retries are forgotten.
+// Reset forgets the failures that had used up the retries of a read.
 TEST(RefreshMachineRecoveryTest, B8AReadJoinsAWaitingFlightAfterAReset) {
   MachineDriver d;
   d.ReadAndStart();
@@ -84,7 +84,7 @@ TEST(RefreshMachineRecoveryTest, B8AReadJoinsAWaitingFlightAfterAReset) {
   EXPECT_EQ(d.Read(absl::InfiniteDuration(), 0), Answer::kFail);
   d.At(Ms(100)).Reset();
   EXPECT_EQ(d.Read(absl::InfiniteDuration(), 0), Answer::kWait);
-  EXPECT_EQ(d.Read(Ms(900), 0), Answer::kFail);  // The interval outlasts it.
+  EXPECT_EQ(d.Read(Ms(900), 0), Answer::kFail);  // The retry is due later.
   d.At(S(1)).Wake();
   d.Start();
   d.Fail();
@@ -142,7 +142,7 @@ TEST(RefreshMachineRecoveryTest, S1ExhaustionAfterAResetIsToldAgain) {
   EXPECT_THAT(d.events(),
               ElementsAre("attempt_failed", "backoff", "exhausted"));
   d.Reset();
-  d.Install(Expiry::Never());  // Now there is nothing to heal.
+  d.Install(Expiry::Never());  // Reset left nothing to heal.
   EXPECT_THAT(d.events(), ElementsAre("token_published", "state_changed"));
 }
 
@@ -225,9 +225,9 @@ TEST(RefreshMachineRecoveryTest, E2ALostTimerElsewhereEndsNothing) {
   d.WakeLost();
   EXPECT_EQ(d.out.waiters, Waiters::kKeep);
   EXPECT_TRUE(d.machine.refreshing());
-  d.At(S(30)).Read();  // Without a timer a read ends the attempt.
+  d.At(S(30)).Read();  // A read ends the attempt if no timer does.
   EXPECT_THAT(d.out.abandon, ElementsAre(d.attempt));
-  d.At(S(31)).WakeLost();  // Due by now: no need to end it.
+  d.At(S(31)).WakeLost();  // The retry is due, so it starts.
   EXPECT_EQ(d.out.waiters, Waiters::kKeep);
   EXPECT_TRUE(d.submitted());
 }
@@ -243,7 +243,7 @@ TEST(RefreshMachineRecoveryTest, E4InTheChildTheFirstReadStartsAnew) {
     d.Hold(S(3600));
     d.At(S(2400)).Read();
     if (phase > 0) d.Start();
-    if (phase > 1) d.At(S(2430)).Wake();  // Abandoned, at the bound.
+    if (phase > 1) d.At(S(2430)).Wake();  // The call is abandoned.
     const int failures = d.machine.failures();
     d.machine.OnFork();
     EXPECT_FALSE(d.machine.refreshing());
@@ -252,7 +252,8 @@ TEST(RefreshMachineRecoveryTest, E4InTheChildTheFirstReadStartsAnew) {
     d.Succeed(Expiry::Never());
     EXPECT_FALSE(d.out.publish);
     EXPECT_EQ(d.Read(), Answer::kServe);
-    EXPECT_EQ(d.submitted(), phase < 2);  // The cooldown stands.
+    // After a failure, the cooldown stands.
+    EXPECT_EQ(d.submitted(), phase < 2);
     EXPECT_EQ(d.At(S(3600)).Read(), Answer::kWait);
     EXPECT_TRUE(d.Start().has_value());
   }
@@ -266,15 +267,15 @@ TEST(RefreshMachineRecoveryTest, E4TheMinimumIntervalIsTheParents) {
   EXPECT_TRUE(d.submitted());
 }
 
-// Workers that were forked after the first token had been fetched refreshed in
-// lockstep.
+// Formerly, workers that were forked after the first token had been fetched
+// refreshed at the same time.
 TEST(RefreshMachineRecoveryTest, F8AChildDrawsItsJitterAnew) {
   const auto stale_at = [](std::optional<uint64_t> seed) {
     MachineDriver d((RefreshPolicy()));
     d.Hold(S(3600));
     d.machine.OnFork(seed);
     const DualDeadline edge = d.machine.check_at(d.now());
-    // 1200 s before the expiry, and up to 120 s earlier.
+    // The edge is 1200 s before the expiry, or up to 360 s earlier.
     EXPECT_LE(edge.boot - d.now().boot, S(2400));
     EXPECT_GE(edge.boot - d.now().boot, S(2040));
     EXPECT_EQ(edge.wall - d.now().wall, edge.boot - d.now().boot);
@@ -353,8 +354,8 @@ TEST(RefreshMachineRecoveryTest, S1EachExhaustionIsToldOnce) {
 
 // ---- Degraded ----
 
-// A token is fresh for 2400 s, usable until 3560 s, and served degraded until
-// 4200 s.
+// Returns a driver with a token that is fresh until 2400 s, usable until 3560 s
+// and, after a failure, served degraded until 4200 s.
 MachineDriver Degradable(OnExhausted on_exhausted = OnExhausted::kSelfHeal) {
   RefreshPolicy policy = ExactPolicy();
   policy.max_stale_on_error = S(600);
@@ -388,7 +389,8 @@ TEST(RefreshMachineRecoveryTest, B10TheFirstFailureServesAllWhoWait) {
   EXPECT_EQ(d.Read(), Answer::kServe);
   EXPECT_FALSE(d.out.republish_degraded);  // Once is enough.
   EXPECT_FALSE(d.submitted());
-  // Reads start the attempts of the schedule, and wait for none.
+  // Reads start the attempts that the schedule permits, but do not wait for
+  // them.
   EXPECT_EQ(d.At(S(3562)).Read(), Answer::kServe);
   EXPECT_TRUE(d.submitted());
   EXPECT_EQ(d.check_at(), S(4200));

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The machine: the outcomes of a refresh, refreshing ahead, jitter, Install,
-// and when the machine must be called again in every state.
+// Tests of RefreshMachine: the outcomes of a refresh, refreshing ahead, jitter,
+// Install, and when the machine must be called again in each state.
 
 #include <algorithm>
 #include <string>
@@ -42,7 +42,7 @@ TEST(RefreshMachineRefreshTest, F1ARefreshThatIsUnderWayIsTheOnlyOne) {
   d.Wake();
   EXPECT_FALSE(d.submitted());
   d.Start();
-  // The executor runs the same attempt twice.
+  // If the executor runs an attempt twice, the second run starts nothing.
   EXPECT_FALSE(d.Start().has_value());
   EXPECT_EQ(d.At(S(2410)).Read(), Answer::kServe);
   d.Reset();
@@ -91,7 +91,7 @@ TEST(RefreshMachineRefreshTest, F2AnAnswerOfAnotherGenerationChangesNothing) {
     EXPECT_TRUE(d.machine.last_cause().ok());
     EXPECT_EQ(d.check_at(), S(4800));
     EXPECT_EQ(d.wake_at(), S(4800));
-    // The newer token has no cooldown either.
+    // No cooldown holds for the newer token.
     EXPECT_EQ(d.At(S(4800)).Read(), Answer::kServe);
     EXPECT_TRUE(d.submitted());
   }
@@ -150,7 +150,7 @@ TEST(RefreshMachineRefreshTest, F5TheSameTokenIsWelcomeIfNobodyRejectedIt) {
   EXPECT_TRUE(d.out.publish);
   d.At(S(2500)).Invalidate();
   d.ReadAndStart();
-  // These bytes were not rejected.
+  // The answer equals generation 1, but generation 2 was rejected.
   d.Succeed(Expiry::In(S(3600)), Generation(1));
   EXPECT_TRUE(d.out.publish);
 }
@@ -182,8 +182,8 @@ TEST(RefreshMachineRefreshTest, F7ATimerRefreshesWithoutAnyRead) {
 TEST(RefreshMachineRefreshTest, F7GoesOnByTheScheduleAfterFailures) {
   MachineDriver d(Ahead());
   d.Hold(S(3600));
-  // Nobody reads before 5000 s. Attempts follow the cooldowns until the expiry,
-  // and then the probe interval.
+  // Nobody reads before 5000 s. Until the expiry an attempt starts after each
+  // cooldown, and from then on after each probe interval.
   d.t = S(2399);
   const std::vector<double> starts = d.Outage(S(3800), S(5000));
   std::vector<double> expected;
@@ -227,9 +227,10 @@ TEST(RefreshMachineRefreshTest, F7AFatalMachineSleeps) {
   EXPECT_TRUE(d.submitted());
 }
 
-// After a loss, the timer named a time in the past, so an executor that refused
-// attempts was asked again without pause. With a stale token there was no timer
-// at all, so without a read no further refresh was ever made.
+// Formerly, after an attempt was lost, the machine asked for a timer in the
+// past, so an executor that refused attempts was asked again without pause. If
+// the token was stale, the machine asked for no timer at all, so without a read
+// it never refreshed again.
 TEST(RefreshMachineRefreshTest, F7ALostAttemptIsMadeUpForButNotAtOnce) {
   MachineDriver d(Ahead());
   d.Hold(S(3600));
@@ -241,19 +242,19 @@ TEST(RefreshMachineRefreshTest, F7ALostAttemptIsMadeUpForButNotAtOnce) {
   d.At(S(2402)).Wake();
   EXPECT_TRUE(d.submitted());
   d.Lost();
-  EXPECT_EQ(d.Read(), Answer::kServe);  // A read does not wait for that.
+  EXPECT_EQ(d.Read(), Answer::kServe);  // A read does not wait for the timer.
   EXPECT_TRUE(d.submitted());
 
   d.At(S(3560)).Lost();
   d.Wake();  // The token has expired.
   EXPECT_FALSE(d.submitted());
-  EXPECT_EQ(d.wake_at(), S(3562));  // An executor that refuses all: no spin.
+  EXPECT_EQ(d.wake_at(), S(3562));  // The timer again waits for 2 s.
   d.At(S(3562)).Wake();
   EXPECT_TRUE(d.submitted());
 }
 
-// A token that was stale on arrival had no timer. Without a read it was not
-// refreshed before it expired.
+// Formerly, there was no timer for a token that was stale when it arrived, so
+// without a read it was not refreshed before it expired.
 TEST(RefreshMachineRefreshTest, F7ATokenThatIsStaleEarlyIsRefreshedInTime) {
   RefreshPolicy policy = Ahead();
   policy.stale_window = kForever;
@@ -338,8 +339,8 @@ TEST(RefreshMachineRefreshTest, F8ASeedReproducesEverything) {
 TEST(RefreshMachineRefreshTest, F8TheGeneratorIsSplitMix64) {
   MachineDriver d(RefreshPolicy(), 0);
   d.Hold(S(3600));
-  // The first number that the reference program of the authors prints for seed
-  // 0.
+  // The constant is the first number that the reference program of SplitMix64's
+  // authors prints for seed 0.
   const double first = (0xE220A8397B1DCDAFu >> 11) * 0x1.0p-53;
   EXPECT_EQ(d.check_at(), S(2400) - S(360) * first);
 }
@@ -427,7 +428,7 @@ TEST(RefreshMachineRefreshTest, F9InstallClearsFailuresCooldownAndFatal) {
 
 TEST(RefreshMachineRefreshTest, R2CheckAtAndWakeAtInEveryState) {
   MachineDriver d;
-  EXPECT_EQ(d.check_at(), S(0));  // Nothing held.
+  EXPECT_EQ(d.check_at(), S(0));  // No token is held.
   EXPECT_EQ(d.wake_at(), kForever);
   d.Read();  // Queued.
   EXPECT_EQ(d.check_at(), S(0));
@@ -460,7 +461,7 @@ TEST(RefreshMachineRefreshTest, R2CheckAtAndWakeAtInEveryState) {
   EXPECT_EQ(d.wake_at(), S(2462));
   d.At(S(3540)).Read();
   d.Start();
-  EXPECT_EQ(d.wake_at(), S(3562));  // Before the attempt's timeout.
+  EXPECT_EQ(d.wake_at(), S(3562));  // The expiry precedes the timeout.
   d.Fail();
   EXPECT_EQ(d.check_at(), S(3545) + Ms(500));  // A quarter of what is left.
   d.At(S(3562)).Wake();                        // Expired.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The machine when a read says that a server rejected its token.
+// Tests of RefreshMachine when a read says that a server rejected its token.
 
 #include <optional>
 #include <vector>
@@ -34,7 +34,7 @@ MachineDriver Held(RefreshPolicy policy = ExactPolicy(),
 TEST(RefreshMachineRejectedReadTest, A7ItIsNeverServedWhatItRejected) {
   MachineDriver d = Held();
   d.At(S(10)).ReadAndStart();
-  d.Hold(S(3600));  // The token is fresh, so this does nothing.
+  d.Hold(S(3600));  // The token is fresh, so this fetches nothing.
   EXPECT_EQ(d.ReadRejecting(1), Answer::kWait);
   EXPECT_EQ(d.Read(), Answer::kServe);  // Other reads are served.
   EXPECT_FALSE(d.out.withdraw);
@@ -82,7 +82,7 @@ TEST(RefreshMachineRejectedReadTest, A7NotServedDegradedEither) {
   EXPECT_EQ(d.told_next(), S(3602));
   EXPECT_EQ(d.At(S(3602)).ReadRejecting(), Answer::kWait);
   EXPECT_EQ(d.Start()->rejected, Generation(1));
-  // After the renewal the token is no longer degraded.
+  // The same bytes came with a later expiry, so the token is fresh again.
   d.Succeed(Expiry::In(S(3600)), Generation(1));
   EXPECT_FALSE(d.out.publish);
   EXPECT_TRUE(d.out.republish_extended);
@@ -91,7 +91,8 @@ TEST(RefreshMachineRejectedReadTest, A7NotServedDegradedEither) {
 
 // ---- A8: joining ----
 
-// A stale token's refresh is queued, without any rejection.
+// Returns a driver with a stale token, which no read has rejected and whose
+// refresh is queued.
 MachineDriver StaleAndQueued(RefreshPolicy policy = ExactPolicy()) {
   MachineDriver d(policy);
   d.Hold(S(1000));
@@ -112,7 +113,7 @@ TEST(RefreshMachineRejectedReadTest, A8AQueuedAttemptIsToldOfIt) {
   EXPECT_EQ(d.out.waiters, Waiters::kFail);
   EXPECT_EQ(d.out.rejected_waiters, Waiters::kFail);
   EXPECT_EQ(d.out.failure.cause.message(), "no");
-  EXPECT_EQ(d.check_at(), S(660));  // B3's cooldown.
+  EXPECT_EQ(d.check_at(), S(660));  // B3 sets a cooldown.
 }
 
 TEST(RefreshMachineRejectedReadTest, A8ARunningAttemptIsJoinedAsItIs) {
@@ -125,16 +126,17 @@ TEST(RefreshMachineRejectedReadTest, A8ARunningAttemptIsJoinedAsItIs) {
   EXPECT_TRUE(d.out.publish);
   EXPECT_EQ(d.out.waiters, Waiters::kServe);
   EXPECT_EQ(d.ReadRejecting(1), Answer::kServe);
-  // If the attempt fails, the read is evaluated as if it came now. B1 forbids
-  // an attempt.
+  // If the attempt fails, the read is decided as if it came now. It fails,
+  // because B1 permits no attempt yet.
   fails.Fail();
   EXPECT_EQ(fails.out.waiters, Waiters::kFail);
   EXPECT_EQ(fails.out.rejected_waiters, Waiters::kServe);
   EXPECT_EQ(fails.ReadRejecting(1), Answer::kFail);
   EXPECT_EQ(fails.out.failure.cause.code(), absl::StatusCode::kUnauthenticated);
   EXPECT_EQ(fails.told_next(), S(603));
-  // If the source returns the same bytes, an ordinary refresh publishes them.
-  // The read then needs an attempt that is told of the rejection.
+  // If the source returns the same bytes, they are published, because the
+  // attempt was not told of the rejection. The read then needs an attempt that
+  // is told.
   same.Succeed(Expiry::In(S(1000)), Generation(1));
   EXPECT_TRUE(same.out.publish);
   EXPECT_EQ(same.machine.generation(), Generation(2));
@@ -149,7 +151,8 @@ TEST(RefreshMachineRejectedReadTest, A8ManyRejectedTogetherOneAttempt) {
   for (int i = 0; i < 64; ++i) {
     EXPECT_EQ(d.ReadRejecting(1), Answer::kWait);
     EXPECT_EQ(d.submitted(), i == 0);
-    EXPECT_EQ(d.events().size(), i == 0 ? 1 : 0);  // token_rejected
+    // The only event is token_rejected, of the first read.
+    EXPECT_EQ(d.events().size(), i == 0 ? 1 : 0);
   }
 }
 
@@ -192,7 +195,7 @@ TEST(RefreshMachineRejectedReadTest, A9NeitherCooldownNorPolicyForbidIt) {
   EXPECT_TRUE(never.submitted());
   MachineDriver d = StaleAndQueued();
   d.Start();
-  d.Fail();  // Cooldown until 660 s, backoff until 602 s.
+  d.Fail();  // The cooldown ends at 660 s, the backoff at 602 s.
   EXPECT_EQ(d.At(S(602) - Tick()).ReadRejecting(), Answer::kFail);
   EXPECT_EQ(d.At(S(602)).ReadRejecting(), Answer::kWait);
   EXPECT_TRUE(d.submitted());
@@ -231,7 +234,7 @@ TEST(RefreshMachineRejectedReadTest, A10AFailureIsTheRejectedReadsAlone) {
   EXPECT_FALSE(d.machine.refreshing());
   EXPECT_EQ(d.machine.failures(), 0);
   EXPECT_TRUE(d.machine.last_cause().ok());
-  EXPECT_EQ(d.next_start(), S(11));  // No backoff.
+  EXPECT_EQ(d.next_start(), S(11));  // There is no backoff.
   EXPECT_EQ(d.check_at(), stale);
   // The next read within the wait is told of the failure too.
   EXPECT_EQ(d.ReadRejecting(), Answer::kFail);
@@ -255,11 +258,13 @@ TEST(RefreshMachineRejectedReadTest, A10SoDoesATimeoutAndALostAttempt) {
   lost.Lost();
   EXPECT_EQ(lost.out.failure.cause.code(), absl::StatusCode::kUnavailable);
   EXPECT_TRUE(lost.out.failure.rejected);
-  EXPECT_EQ(lost.ReadRejecting(), Answer::kWait);  // A13: none has started.
+  // No attempt has started (A13).
+  EXPECT_EQ(lost.ReadRejecting(), Answer::kWait);
   EXPECT_TRUE(lost.submitted());
 }
 
-// If a read comes before the timer, the waiting reads are told the same cause.
+// If a read notices the timeout before the timer does, the waiting reads are
+// told the same cause.
 TEST(RefreshMachineRejectedReadTest, A10ThoseWhoWaitedAreToldWhy) {
   RefreshPolicy policy = ExactPolicy();
   policy.attempt_timeout = S(1);
@@ -278,7 +283,7 @@ TEST(RefreshMachineRejectedReadTest, A10ItsRetryAfterBindsEverybody) {
   d.Start();
   d.Fail(absl::ResourceExhaustedError("busy"), S(1000));
   EXPECT_THAT(d.events(), ElementsAre("attempt_failed", "backoff"));
-  EXPECT_EQ(d.event(EventKind::kBackoff).delay, S(300));  // Capped.
+  EXPECT_EQ(d.event(EventKind::kBackoff).delay, S(300));  // The wait is capped.
   EXPECT_EQ(d.machine.failures(), 0);
   EXPECT_EQ(d.At(S(2400)).Read(), Answer::kServe);
   EXPECT_FALSE(d.submitted());
@@ -338,7 +343,7 @@ TEST(RefreshMachineRejectedReadTest, A11TheSameBytesAreNoNewToken) {
   d.Fail();
   EXPECT_EQ(d.At(S(2402)).ReadRejecting(), Answer::kWait);
   d.Start();
-  d.Succeed(Expiry::In(S(1198)), Generation(1));  // And the same expiry.
+  d.Succeed(Expiry::In(S(1198)), Generation(1));  // The expiry is the same.
   EXPECT_THAT(d.events(), ElementsAre("token_unchanged"));
   EXPECT_FALSE(d.out.publish);
   EXPECT_FALSE(d.out.republish_extended);
@@ -363,7 +368,7 @@ TEST(RefreshMachineRejectedReadTest, A11ALaterExpiryMovesTheEdges) {
   EXPECT_EQ(d.machine.expires_at(), d.WallAt(S(6100)));
   EXPECT_EQ(d.check_at(), S(4900));
   EXPECT_EQ(d.freshness(), Freshness::kFresh);
-  // An earlier expiry does not move them.
+  // An earlier expiry does not move the edges.
   d.At(S(2600)).ReadRejecting();
   d.Start();
   d.Succeed(Expiry::In(S(100)), Generation(1));
@@ -390,7 +395,7 @@ TEST(RefreshMachineRejectedReadTest, A11PublishedByAnOrdinaryRefreshTheyCount) {
   EXPECT_EQ(d.ReadRejecting(1), Answer::kServe);
 }
 
-// The token was released, so there is no snapshot to extend.
+// The token was let go, so there is no snapshot to extend.
 TEST(RefreshMachineRejectedReadTest, R12ATokenThatWasLetGoIsPublishedAnew) {
   MachineDriver d = Held();
   d.At(S(3550)).ReadRejecting();

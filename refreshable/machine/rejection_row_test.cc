@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The machine: how often rejections start attempts.
+// Tests of how often RefreshMachine lets rejections start attempts.
 
 #include <cstdint>
 #include <optional>
@@ -29,7 +29,9 @@ MachineDriver Held(RefreshPolicy policy = ExactPolicy(),
   return d;
 }
 
-// Rejects every token until `end`, once per second. Tokens live for an hour.
+// Rejects the current token once a second until `end`. Every attempt that
+// starts brings a token of an hour. Returns the starts of these attempts, in
+// seconds.
 std::vector<double> RejectAll(MachineDriver& d, absl::Duration end) {
   d.starts.clear();
   for (; d.t < end; d.t += S(1)) {
@@ -64,8 +66,8 @@ TEST(RefreshMachineRejectionRowTest, A13ItEndsWhenATokenTurnsStaleUnrejected) {
   MachineDriver noted = d;
   d.At(S(2440));
   EXPECT_THAT(RejectAll(d, S(2449)), ElementsAre(2440, 2442, 2446));
-  // The token is rejected in time, although no call asks for another: the row
-  // goes on.
+  // A report rejects the last token before it turns stale, so the row goes on,
+  // although no read asked for another token.
   noted.At(S(2439)).Report(last);
   noted.At(S(2440));
   EXPECT_THAT(RejectAll(noted, S(2600)), ElementsAre(2440, 2500, 2560));
@@ -172,7 +174,8 @@ TEST(RefreshMachineRejectionRowTest, F8AChildDrawsItsWaitAnew) {
   EXPECT_EQ(row_at(std::nullopt), row_at(std::nullopt));
 }
 
-// As in E2. Such an attempt counts as not started.
+// As in E2, an attempt that the executor does not run is lost. It counts as not
+// started.
 TEST(RefreshMachineRejectionRowTest, A13AnAttemptThatIsNotRunIsLost) {
   for (const bool by_read : {false, true}) {
     MachineDriver d = Held();
@@ -201,7 +204,8 @@ TEST(RefreshMachineRejectionRowTest, A13AnAttemptThatIsNotRunIsLost) {
   }
 }
 
-// F6 limits these attempts too, and permits occasional calls beyond the limit.
+// F6 bounds the attempts that rejections start too, and permits a call beyond
+// the bound from time to time.
 TEST(RefreshMachineRejectionRowTest, F6TheBoundOfAbandonedCallsApplies) {
   RefreshPolicy policy = ExactPolicy();
   policy.max_abandoned_calls = 1;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The machine when a server rejects its tokens.
+// Tests of RefreshMachine when a server rejects its tokens.
 
 #include <vector>
 
@@ -75,7 +75,7 @@ TEST(RefreshMachineRejectionTest, A3TheAttemptIsToldWhatWasRejected) {
             RefreshReason::kRejected);
   d.Fail();
   d.At(S(102)).Wake();
-  // This is repeated until an attempt succeeds.
+  // Every attempt is told so until one succeeds.
   EXPECT_EQ(d.Start()->rejected, Generation(1));
   d.Succeed(Expiry::In(S(3600)));
   d.At(S(9999));
@@ -99,7 +99,7 @@ TEST(RefreshMachineRejectionTest, F4OneAttemptIsExemptFromTheInterval) {
 
 // ---- A2, in each phase ----
 
-// A token of 1000 s is stale, and its refresh is queued.
+// Returns a driver with a stale token of 1000 s, whose refresh is queued.
 MachineDriver StaleAndQueued(RefreshPolicy policy = ExactPolicy()) {
   MachineDriver d(policy);
   d.Hold(S(1000));
@@ -266,7 +266,7 @@ TEST(RefreshMachineRejectionTest, A5FailuresSinceThenStillCount) {
   MachineDriver d(policy);
   d.FailTimes(1);
   d.At(S(100)).Hold(S(60));
-  d.wall_step = S(15);  // It is stale 15 s after the start and young for 30 s.
+  d.wall_step = S(15);  // The token is stale after 15 s and young for 30 s.
   for (int at : {115, 120}) {
     d.At(S(at)).Read();
     d.Start();
@@ -277,7 +277,7 @@ TEST(RefreshMachineRejectionTest, A5FailuresSinceThenStillCount) {
   EXPECT_TRUE(d.At(S(121)).Invalidate());
   EXPECT_EQ(d.machine.failures(), 4);
   EXPECT_EQ(d.next_start(), S(320));  // What the server asked for stands.
-  reset.Reset();                      // Or else is forgotten.
+  reset.Reset();                      // Reset forgets it.
   EXPECT_TRUE(reset.At(S(121)).Invalidate());
   EXPECT_EQ(reset.machine.failures(), 1);
   EXPECT_EQ(reset.next_start(), S(122));
@@ -304,7 +304,7 @@ TEST(RefreshMachineRejectionTest, A5WhatAnAnswerClearedExcusesNothing) {
   policy.retry.max_retries = 0;
   policy.retry.max_consecutive_failures = 1;
   MachineDriver d(policy);
-  d.Hold(S(40));  // It is stale after 10 s and young for 20 s.
+  d.Hold(S(40));  // The token is stale after 10 s and young for 20 s.
   d.At(S(11)).Read();
   d.Start();
   d.Fail(absl::ResourceExhaustedError("busy"), Ms(1500));
@@ -373,8 +373,9 @@ TEST(RefreshMachineRejectionTest, A5ResetForgetsTheCountBeforeToo) {
   EXPECT_EQ(d.machine.failures(), 1);
 }
 
-// The refresh of a stale token of 40 s is queued at 16 s. The token is still
-// young.
+// Returns a driver that had `failures_before` failures and then fetched a token
+// of 40 s. Now, 16 s later, the token is stale but still young, and its refresh
+// is queued.
 MachineDriver YoungAndQueued(int failures_before, RefreshPolicy policy) {
   policy.stale_window = S(25);
   MachineDriver d(policy);
@@ -405,7 +406,7 @@ TEST(RefreshMachineRejectionTest, A5ARunningAttemptIsReplacedBySchedule) {
 TEST(RefreshMachineRejectionTest, A5AQueuedAttemptStaysIfItIsDue) {
   MachineDriver d = YoungAndQueued(1, ExactPolicy());
   EXPECT_TRUE(d.Invalidate());
-  EXPECT_EQ(d.machine.queued(), d.attempt);  // 1000 s + 4 s have passed.
+  EXPECT_EQ(d.machine.queued(), d.attempt);  // It was due at 1004 s.
   EXPECT_TRUE(d.Start().has_value());
 
   MachineDriver due = YoungAndQueued(3, ExactPolicy());

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The machine: how long it waits, what a server may ask for, and how the waits
-// of many clients are spread.
+// Tests of how long RefreshMachine waits, what a server may ask for, and how
+// the waits of many clients are spread.
 
 #include <algorithm>
 #include <set>
@@ -80,13 +80,14 @@ TEST(RefreshMachineWaitingTest, B7AShortenedWaitDoesNotExhaust) {
     EXPECT_EQ(d.Outage(S(100), S(1), S(0), kForever, S(1)), every_second);
     EXPECT_FALSE(d.machine.exhausted(d.now()));
     EXPECT_EQ(d.machine.failures(), 101);
-    // Seven other failures do count, whatever came between them.
+    // Seven failures whose waits are not shortened do exhaust, whatever comes
+    // between them.
     for (int i = 0; i < 7; ++i) {
       EXPECT_FALSE(d.machine.exhausted(d.now())) << i;
       d.At(d.next_start()).ReadAndStart();
       d.Fail(Busy(), S(1));
       d.At(d.next_start()).ReadAndStart();
-      // This is at least the computed wait.
+      // The server asks for at least the computed wait.
       d.Fail(Busy(), i % 2 == 0 ? S(60) : kForever);
     }
     EXPECT_TRUE(d.machine.exhausted(d.now()));
@@ -134,7 +135,8 @@ TEST(RefreshMachineWaitingTest, B2ACappedWishIsNoShorterThanTheComputedWait) {
     d.At(d.next_start()).ReadAndStart();
     d.Fail(Busy(), S(33));
     EXPECT_EQ(d.next_start(), d.t + S(32));
-    d.At(d.next_start()).ReadAndStart();  // From when the answer came.
+    // The answer comes when 5 s of the computed wait are left.
+    d.At(d.next_start()).ReadAndStart();
     d.At(d.t + S(55)).Fail(Busy(), S(33));
     EXPECT_EQ(d.next_start(), d.t + std::max(cap, S(5)));
     d.At(d.next_start()).FailTimes(1);
@@ -292,7 +294,7 @@ TEST(RefreshMachineWaitingTest, B3TheCooldownIsCutToAQuarterOfWhatIsLeft) {
     d.Hold(c.life);
     d.At(c.fails_at).Read();
     d.Start();
-    d.Fail(Busy(), Ms(1));  // B1 permits the next at once.
+    d.Fail(Busy(), Ms(1));  // B1 permits the next attempt at once.
     EXPECT_EQ(d.event(EventKind::kBackoff).delay, c.cooldown);
   }
 }
@@ -339,7 +341,7 @@ TEST(RefreshMachineWaitingTest, B9EveryReadIsToldTheSameTime) {
   d.wall_step = Ms(7);  // The clocks drift apart.
   EXPECT_EQ(d.At(S(1)).Read(), Answer::kFail);
   EXPECT_EQ(d.out.failure.next_attempt, d.WallAt(S(2)));
-  d.Reset();  // Now the time has changed.
+  d.Reset();  // Reset changes that time.
   d.At(S(2)).ReadAndStart();
   d.Fail(absl::UnknownError("no"));
   EXPECT_EQ(d.out.failure.next_attempt, d.WallAt(S(4)) + Ms(7));
@@ -359,7 +361,8 @@ TEST(RefreshMachineWaitingTest, B9ReadsThatRejectAreToldTheSameTime) {
 
 // ---- Clocks ----
 
-// A suspend delays timers, but reads look at the wall clock.
+// A suspend of the computer delays timers. A read still sees that the wait is
+// over, because it looks at the wall clock too.
 TEST(RefreshMachineWaitingTest, R6TheEndOfACooldownIsSeenByTheWallClock) {
   MachineDriver d;
   d.Hold(S(3600));
@@ -367,7 +370,8 @@ TEST(RefreshMachineWaitingTest, R6TheEndOfACooldownIsSeenByTheWallClock) {
   d.Start();
   d.Fail();
   EXPECT_EQ(d.machine.check_at(d.now()).wall, d.WallAt(S(2460)));
-  d.wall_step = -S(500);  // It says when to ask, and lengthens nothing.
+  // The wall time says when a read must ask the machine; it lengthens no wait.
+  d.wall_step = -S(500);
   EXPECT_EQ(d.machine.check_at(d.now()).wall, d.WallAt(S(1960)));
   EXPECT_EQ(d.wake_at(), S(2460));
 }

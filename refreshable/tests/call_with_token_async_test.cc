@@ -45,7 +45,8 @@ class CallWithTokenAsyncTest : public testing::Test {
     token_ = *Token::Create(source_.Share(), {&executor_, policy});
   }
 
-  // Rejects exactly these tokens.
+  // Notes a call with `lease`. Returns the response of a server that rejects
+  // the tokens in `rejected` and no others.
   Response Serve(const TokenLease& lease, std::vector<std::string> rejected) {
     calls_.push_back(lease.token());
     for (const std::string& token : rejected) {
@@ -54,7 +55,8 @@ class CallWithTokenAsyncTest : public testing::Test {
     return {200, "yes to " + lease.token()};
   }
 
-  // Starts a call whose `done` is kept in `dones_`.
+  // Starts a call whose `done` is kept in `dones_` and whose outcome is added
+  // to `outcomes_`.
   void Start(Token::ReadOptions options = {}) {
     CallWithTokenAsync<Response>(
         *token_, options,
@@ -171,7 +173,7 @@ TEST_F(CallWithTokenAsyncTest, A4OneDeadlineAndTheRefreshsOwnStatus) {
   start(absl::Seconds(4));
   EXPECT_EQ(Outcome(1), "no to t2");
   EXPECT_EQ(refreshes.at(1).code(), absl::StatusCode::kInvalidArgument);
-  // The attempt is made even if no time is left for it.
+  // The refresh is attempted even if no time is left for it.
   executor_.AdvanceBy(absl::Minutes(1));
   start(absl::Seconds(2));
   EXPECT_EQ(Outcome(2), "no to t2");
@@ -249,7 +251,7 @@ TEST_F(CallWithTokenAsyncTest, A4DoneDroppedIsAnError) {
   dones_.clear();
   EXPECT_EQ(outcomes_.size(), 1u);
   EXPECT_EQ(Outcome(0), kNoAnswer);
-  // Starts the second call.
+  // The second call is rejected, and its replay drops `done`.
   Start();
   executor_.RunUntilIdle();
   ASSERT_EQ(dones_.size(), 1u);
@@ -318,7 +320,7 @@ TEST_F(CallWithTokenAsyncTest, E1DestroyedDuringTheFirstReadIsCancelled) {
   executor_.RunUntilIdle();
   EXPECT_EQ(source_.call_count(), 1u);
   EXPECT_TRUE(outcomes_.empty());
-  token_ = nullptr;  // A call under way does not keep it alive.
+  token_ = nullptr;  // A call does not keep it alive.
   ASSERT_EQ(outcomes_.size(), 1u);
   EXPECT_EQ(outcomes_[0].status().code(), absl::StatusCode::kCancelled);
   executor_.RunUntilIdle();
@@ -388,7 +390,8 @@ TEST_F(CallWithTokenAsyncTest, E1DestroyedInsideTheCallback) {
   EXPECT_EQ(token_, nullptr);
 }
 
-// If the executor loses a queued answer, the thread that lost it delivers it.
+// If the executor drops the task that would deliver an answer, the thread that
+// drops it delivers the answer.
 TEST_F(CallWithTokenAsyncTest, E2CallbackSurvivesADroppedTask) {
   source_.Answer("t1", absl::Hours(1));
   Start();

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Clause E1: a Refreshable is destroyed inside user code that it calls, other
-// than the callbacks in lifecycle_test.cc.
+// Tests of clause E1 in which user code destroys the Refreshable that calls it.
+// The callbacks, the hook and the observer are tested in lifecycle_test.cc.
 
 #include <memory>
 #include <string>
@@ -63,9 +63,9 @@ TEST_F(EndedInsideTest, E1EndsWhileItsAnswerIsSortedOrCompared) {
   EXPECT_EQ(token_, nullptr);
 }
 
-// The thread that delivers a read first notifies the observer, for instance
-// that the token has become stale. The observer destroyed the Refreshable, and
-// the callback ran after the destructor.
+// Before a thread delivers a read, it notifies the observer, for instance that
+// the token has become stale. Formerly, if the observer destroyed the
+// Refreshable, the callback ran after the destructor.
 TEST_F(EndedInsideTest, E1EndsWhileACallbackIsAboutToRun) {
   for (const bool cancels : {false, true}) {
     Outcome outcome;
@@ -96,7 +96,8 @@ TEST_F(EndedInsideTest, E1EndsWhileACallbackIsAboutToRun) {
   }
 }
 
-// A token that owns the object that holds it.
+// The token owns the Refreshable that holds it, so the token's destructor
+// destroys the Refreshable.
 TEST_F(EndedInsideTest, E1EndsInsideATokensDestructor) {
   using Owner = std::shared_ptr<void>;
   std::unique_ptr<Refreshable<Owner>> token;

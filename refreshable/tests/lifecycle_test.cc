@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Clauses E1 and R12: how a Refreshable ends, and what outlives it.
+// Tests of the clauses E1 and R12: how a Refreshable ends, and what outlives
+// it.
 
 #include <atomic>
 #include <functional>
@@ -60,8 +61,8 @@ class LifecycleTest : public ::testing::Test {
   std::vector<std::thread> threads_;
 };
 
-// Destroys a Refreshable on which threads and callbacks wait, in three states
-// of the attempt that they wait for.
+// A test that destroys a Refreshable while threads and callbacks wait for an
+// attempt. `arrange` brings the attempt into the state to test.
 class LifecycleWaitersTest : public LifecycleTest {
  protected:
   void EndWithWaiters(const std::function<void()>& arrange) {
@@ -104,7 +105,8 @@ TEST_F(LifecycleWaitersTest, E1EndsWhileTheAttemptIsRunning) {
   EXPECT_TRUE(held_->context(0).cancelled());
 }
 
-// The state on which these threads wait is then owned by the threads alone.
+// After the destructor, only the waiting threads own the state on which they
+// wait.
 TEST_F(LifecycleWaitersTest, E1EndsInBackoff) {
   token_ = Make(&probe_, MakeSource([](const auto&, auto done) {
     done(absl::UnavailableError("down"));
@@ -149,9 +151,9 @@ TEST_F(LifecycleTest, E1DoesNotWaitForTheSource) {
   EXPECT_EQ(outcome.ended, 1);
 }
 
-// A refused task is destroyed inside the executor's Run. The effects of that
-// must not run there, because the destructor waits for threads inside the
-// executor.
+// A refused task is destroyed inside the executor's Run. The observer must not
+// be called there, because the destructor waits for threads inside the
+// executor, but not for threads inside user code.
 TEST_F(LifecycleTest, E1DoesNotWaitForUserCodeAfterARefusedAttempt) {
   absl::Notification inside;
   absl::Notification leave;
@@ -172,8 +174,9 @@ TEST_F(LifecycleTest, E1DoesNotWaitForUserCodeAfterARefusedAttempt) {
   JoinThreads();
 }
 
-// As above, for a refused timer. In addition, no other timer could be armed
-// until the user code had returned.
+// User code that is called because a timer was refused must not delay the
+// destructor either. Formerly, no other timer could even be armed until that
+// code had returned.
 TEST_F(LifecycleTest, E1DoesNotWaitForUserCodeAfterARefusedTimer) {
   absl::Notification inside;
   absl::Notification leave;
@@ -283,8 +286,8 @@ TEST_F(LifecycleTest, E1EndsInsideItsHook) {
   EXPECT_EQ(outcome.status.code(), absl::StatusCode::kCancelled);
 }
 
-// The read continued to use state that the Refreshable had owned and that was
-// freed. Now a thread that is inside a call shares ownership of the state.
+// Formerly, the read continued to use freed state that the Refreshable had
+// owned. Now a thread that is inside a call shares ownership of the state.
 TEST_F(LifecycleTest, E1EndsInsideItsHookOfABlockingRead) {
   Strings::Options options;
   options.on_token_changed = [&](const auto&) { token_.reset(); };
@@ -302,7 +305,8 @@ TEST_F(LifecycleTest, E1EndsInsideItsHookOfInstall) {
   EXPECT_EQ(token_, nullptr);
 }
 
-// Each case is a call that sends events to the observer, with its outcome.
+// Each case makes a call during which the observer destroys the Refreshable,
+// and checks what the call returns.
 TEST_F(LifecycleTest, E1EndsInsideItsObserver) {
   const auto ends_on = [&](EventKind kind) {
     Strings::Options options;
@@ -346,8 +350,8 @@ TEST_F(LifecycleTest, E1EndsInsideItsObserver) {
   EXPECT_EQ(token_, nullptr);
 }
 
-// The thread whose observer had destroyed the Refreshable continued and called
-// the source. Now no user code is started after the destructor.
+// Formerly, a thread whose observer had destroyed the Refreshable went on to
+// call the source. Now no user code is started after the destructor.
 TEST_F(LifecycleTest, E1EndedByItsObserverTheSourceIsNotCalled) {
   Strings::Options options;
   options.observer = Observe([this](const Event& event) {
@@ -380,8 +384,9 @@ TEST_F(LifecycleTest, E1EndsInsideItsSource) {
   EXPECT_EQ(classified, 0) << "user code ran after the end";
 }
 
-// TryGet inside such a callback read a token that had been released. Now every
-// call is safe there, and either returns CANCELLED or does nothing.
+// Formerly, TryGet inside a callback that the destructor runs read a token that
+// had been released. Now every call there is safe: it returns an error or does
+// nothing.
 TEST_F(LifecycleTest, E1CallbackInsideTheDestructorMayUseTheRefreshable) {
   token_ = Make(&probe_, held_);
   ASSERT_TRUE(token_->Install(Hour("t1")).ok());
@@ -408,7 +413,7 @@ TEST_F(LifecycleTest, E1CallbackInsideTheDestructorMayUseTheRefreshable) {
   executor_.RunUntilIdle();
 }
 
-// ---- What outlives it ----
+// ---- What outlives a Refreshable ----
 
 TEST_F(LifecycleTest, R12LeaseOutlivesAll) {
   std::optional<Lease<std::string>> lease;
@@ -428,8 +433,7 @@ TEST_F(LifecycleTest, R12LeaseOutlivesAll) {
   EXPECT_EQ(share.use_count(), 1);
 }
 
-// The task that is still queued and the call that is still running hold no
-// token.
+// Neither a queued task nor a running call of the source holds a token.
 TEST_F(LifecycleTest, R12TokensAreFreedWithTheLastLease) {
   token_ = Make(&executor_, held_);
   ASSERT_TRUE(token_->Install(Hour("t1")).ok());

@@ -91,8 +91,8 @@ class HeldSource final : public TokenSource<std::string> {
   std::vector<std::pair<FetchContext, FetchDone<std::string>>> calls_;
 };
 
-// Passes every call on to another executor. Can be told to refuse calls, to run
-// code inside its methods, and to count calls.
+// An executor that counts its calls and passes them on to another executor. It
+// can be told to refuse calls and to run code inside them.
 class ProbeExecutor : public Executor {
  public:
   explicit ProbeExecutor(Executor* base) : base_(base), clock_(this) {}
@@ -165,7 +165,7 @@ inline std::unique_ptr<Strings> Make(
   return *std::move(made);
 }
 
-// Counts how often the callback of a GetAsync ran, and records the result.
+// The outcome of a GetAsync: how often its callback ran, and with which result.
 struct Outcome {
   std::atomic<int> ended{0};
   absl::Status status;

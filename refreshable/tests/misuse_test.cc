@@ -73,8 +73,10 @@ static_assert(internal::kCanBeNull<std::function<void()>>);
 static_assert(internal::kCanBeNull<absl::AnyInvocable<void()>>);
 static_assert(!internal::kCanBeNull<Broken>);
 
-// This did not compile, because the vector declares an operator that does not
-// compile.
+// Expects that a source which returns a rejected token again has it published
+// if and only if `replaced` is true. Formerly, this did not compile for a
+// vector whose elements have no operator==, because the vector still declares
+// one.
 template <typename Token>
 void ExpectRejectedTokenIsReplaced(
     std::function<bool(const Token&, const Token&)> same_token, bool replaced) {
@@ -102,8 +104,8 @@ TEST(MisuseTest, F5TokensWithoutAnOperatorAreComparedAsTheCallerSays) {
   ExpectRejectedTokenIsReplaced<std::vector<int>>(nullptr, false);
 }
 
-// A read with negative retries failed before the first attempt of its refresh,
-// as if the retries were already used up.
+// Formerly, a read with negative retries failed before the first attempt of its
+// refresh, as if the retries were already used up.
 TEST(MisuseTest, B1NegativeRetriesAreNone) {
   for (const int retries : {0, -1, -1000}) {
     SCOPED_TRACE(retries);
@@ -133,7 +135,9 @@ TEST(MisuseTest, B1NegativeRetriesAreNone) {
   }
 }
 
-// A method was called on an object that had been destroyed.
+// Expects that the program ends with a message if `use` is called after the
+// executor was destroyed. Formerly, a method of the destroyed executor was
+// called.
 template <typename E>
 void ExpectDeathAfterExecutor(const std::function<void(Strings&)>& use) {
   EXPECT_DEATH(
@@ -166,8 +170,8 @@ TEST(MisuseDeathTest, E1AnExecutorThatDiedFirstEndsTheProgramWithAMessage) {
   }
 }
 
-// The first attempt called a null pointer. For an empty std::function, the
-// first read returned an error that did not name the cause.
+// Formerly, the first attempt called the null pointer. For an empty
+// std::function, the first read returned an error that did not name the cause.
 TEST(MisuseTest, E6ASourceFunctionThatIsNullIsRefused) {
   using Fetched = absl::StatusOr<Credential<std::string>>;
   ManualExecutor executor;
@@ -193,7 +197,7 @@ TEST(MisuseDeathTest, R11ANullCallbackEndsTheProgramWithAMessage) {
   const auto token = Make(&executor, std::make_shared<HeldSource>());
   EXPECT_DEATH(token->GetAsync(absl::InfiniteDuration(), nullptr),
                "GetAsync: the callback is null");
-  // This was accepted as a callback, and threw when it was called.
+  // Formerly, an empty std::function was accepted and threw when it was called.
   const std::function<void(absl::StatusOr<Lease<std::string>>)> empty;
   EXPECT_DEATH(token->GetAsync(absl::InfiniteDuration(), empty),
                "GetAsync: the callback is null");

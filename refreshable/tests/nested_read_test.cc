@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Clause R10: reads on threads that refresh, and inside sources.
+// Tests of clause R10: reads on threads that refresh, and inside sources.
 
 #include <atomic>
 #include <functional>
@@ -159,8 +159,8 @@ TEST_F(NestedReadTest, R10RetriesRunInTheWaitingWorker) {
   EXPECT_EQ(fetched, 3);
 }
 
-// The event of the attempt's timeout is sent on the timer thread, where a wait
-// would delay the very timer that ends it.
+// The event of an attempt's timeout is sent on the timer thread. A read that
+// waited there would delay the very timer that is to end its wait.
 TEST_F(NestedReadTest, R10ObserverOnTheTimerThreadMayNotWait) {
   auto held = std::make_shared<HeldSource>();
   Strings::Options options;
@@ -191,7 +191,7 @@ TEST_F(NestedReadTest, R10ObserverOnTheTimerThreadMayNotWait) {
   for (size_t i = 0; i < held->calls(); ++i) held->Drop(i);
 }
 
-// Checks the same rules on a ManualExecutor, where one thread does everything.
+// The rules also hold on a ManualExecutor, where one thread does everything.
 TEST_F(NestedReadTest, R10ReadsInsideReadsOnOneThread) {
   ManualExecutor executor;
   auto c = Make(&executor, Answering("c"));

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Clauses B10, F8, S1 and S2 through the public API: tokens served after their
-// expiry, the effect of jitter, and what the observer, stats and health report.
+// Tests of the clauses B10, F8, S1 and S2 through the public API: tokens served
+// after their expiry, the effect of jitter, and what the observer, stats and
+// health report.
 
 #include <algorithm>
 #include <cstddef>
@@ -36,7 +37,8 @@ using ::refreshable_testing::HoldsToken;
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 
-// Records the kind of each event and, for some kinds, the field that matters.
+// An observer that records the kind of each event and, for some kinds, the
+// field that matters.
 class Recorder final : public Observer {
  public:
   void OnEvent(const Event& event) override {
@@ -53,7 +55,7 @@ class Recorder final : public Observer {
     lines_.push_back(std::move(line));
   }
 
-  // Returns the events since the last call.
+  // Returns the events recorded since the last `Take`.
   std::vector<std::string> Take() { return std::exchange(lines_, {}); }
 
  private:
@@ -65,8 +67,8 @@ class ObservedScenarioTest : public ScenarioTest {
   std::unique_ptr<Token> Observed(RefreshPolicy policy = ExactPolicy()) {
     return *Token::Create(source_.Share(), {&executor_, policy, recorder_});
   }
-  // The token "t1" of 100 s is published at time 0, stale at 50 s, expired at
-  // 75 s.
+  // Returns a Refreshable with the token "t1" of 100 s, which is published at
+  // time 0, stale at 50 s and expired at 75 s.
   std::unique_ptr<Token> ObservedWithToken(
       RefreshPolicy policy = ExactPolicy()) {
     auto token = Observed(policy);
@@ -108,7 +110,7 @@ TEST_F(ObservedScenarioTest, B10EndsAtTheEndOfItsGrace) {
   source_.Always(down_);
   AdvanceTo(absl::Seconds(75));
   ASSERT_THAT(token->Get(), HoldsToken("t1"));
-  AdvanceTo(absl::Seconds(160) - kTick);  // The token expires at 100 s.
+  AdvanceTo(absl::Seconds(160) - kTick);  // The grace ends at 160 s.
   EXPECT_THAT(token->Get(absl::ZeroDuration()), HoldsToken("t1"));
   AdvanceTo(absl::Seconds(160));
   EXPECT_FALSE(token->Get(absl::ZeroDuration()).ok());
@@ -148,8 +150,8 @@ TEST_F(ObservedScenarioTest, B10NeverUnlessChosen) {
 
 // ---- F8 ----
 
-// Returns when the token of 100 s becomes stale with this seed, in seconds
-// since its publication.
+// Returns the number of seconds after which a token of 100 s becomes stale with
+// `seed` and `jitter`.
 double StaleAfter(uint64_t seed, double jitter) {
   ManualExecutor executor;
   refreshable_testing::ScriptedSource<std::string> source(&executor.clock());
@@ -175,11 +177,11 @@ TEST(JitterTest, F8StalenessComesUpToATenthOfTheLifeEarlier) {
   double most = 0;
   for (uint64_t seed = 0; seed < 50; ++seed) {
     const double stale = StaleAfter(seed, 0.1);
-    EXPECT_EQ(stale, StaleAfter(seed, 0.1)) << seed;  // Depends on the seed.
+    EXPECT_EQ(stale, StaleAfter(seed, 0.1)) << seed;  // The seed decides.
     least = std::min(least, stale);
     most = std::max(most, stale);
   }
-  EXPECT_GE(least, 40.0);  // The window is the 50 s before the expiry.
+  EXPECT_GE(least, 40.0);  // The bound is 50 s less a tenth of the life.
   EXPECT_LE(least, 41.0);  // This many seeds use the whole range.
   EXPECT_LE(most, 50.0);
   EXPECT_GE(most, 49.0);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Clause E2 if the executor is overloaded: it does not run the tasks that it
-// accepted, has no free timer, or refuses everything.
+// Tests of clause E2 with an executor that is overloaded: it does not run the
+// tasks that it accepted, has no free timer, or refuses everything.
 
 #include <memory>
 #include <optional>
@@ -67,11 +67,11 @@ class OverloadTest : public ::testing::Test {
   std::unique_ptr<Strings> token_ = Make(&probe_, held_);
 };
 
-// ---- It does not run what it accepted ----
+// ---- The executor does not run what it accepted ----
 
-// If every worker hung in the source of another Refreshable, a read waited
-// until its own deadline, or forever if it had none. No event was sent and no
-// attempt was made.
+// Formerly, if every worker hung in the source of another Refreshable, a read
+// waited until its own deadline, or forever if it had none. No event was sent
+// and no attempt was made.
 TEST_F(OverloadTest, E2AnAttemptThatIsNotRunEndsAfterTheAttemptTimeout) {
   std::vector<Event> events;
   Strings::Options options;
@@ -105,7 +105,7 @@ TEST_F(OverloadTest, E2AnAttemptThatIsNotRunEndsAfterTheAttemptTimeout) {
   EXPECT_EQ(again.token, "t1");
 }
 
-// Runs each task that may block only after a fixed delay.
+// An executor that runs each blocking task only after a fixed delay.
 class LateExecutor final : public ProbeExecutor {
  public:
   LateExecutor(Executor* base, absl::Duration late)
@@ -119,8 +119,8 @@ class LateExecutor final : public ProbeExecutor {
   const absl::Duration late_;
 };
 
-// The task of each attempt ran after the attempt had ended, and did nothing, so
-// no attempt was ever made.
+// Formerly, every attempt had already been given up when its task ran, and the
+// task did nothing, so the source was never called.
 TEST_F(OverloadTest, E2AnExecutorThatIsAlwaysLateStillMakesAttempts) {
   for (const int late : {31, 45, 60, 300}) {
     SCOPED_TRACE(late);
@@ -167,23 +167,26 @@ TEST_F(OverloadTest, E2AUsableTokenIsServedThoughItsRefreshIsNotRun) {
   EXPECT_EQ(token_->health().failures, 0);
 }
 
-// The reader claims the attempt. Otherwise it would wait for its own thread.
+// The reader runs the queued attempt. Otherwise it would wait for its own
+// thread.
 TEST_F(OverloadTest, R10AReadOnAnExecutorThreadRunsTheAttemptItself) {
   Outcome outcome;
   token_->GetAsync(kForever, outcome.Callback());
   RunTimersOnly(absl::Seconds(31));
   std::optional<absl::StatusOr<Lease<std::string>>> read;
   executor_.Run([&] { read = token_->Get(absl::Seconds(1)); });
-  // Runs the read before the task of the attempt that already ended.
+  // This runs the read. The task of the first attempt, which was given up, is
+  // still queued.
   ASSERT_TRUE(executor_.RunPending(executor_.pending() - 1));
   EXPECT_EQ(held_->calls(), 1u);
   EXPECT_EQ(read->status().code(), StatusCode::kDeadlineExceeded);
 }
 
-// ---- It has no timer to spare ----
+// ---- The executor has no timer to spare ----
 
-// Reads took the slow path until the token was replaced or became stale, hours
-// after the executor had accepted timers again.
+// Formerly, after a timer was refused, reads took the slow path until the token
+// was replaced or became stale, even for hours after the executor accepted
+// timers again.
 TEST_F(OverloadTest, E2ARefusedTimerIsArmedAgainByTheNextOperation) {
   const auto uses_of_a_read = [&] {
     const int before = probe_.uses();
@@ -224,9 +227,10 @@ TEST_F(OverloadTest, E2ARefusedTimerIsArmedAgainWhenTheSourceAnswers) {
   EXPECT_EQ(executor_.pending(), 1u) << "the timer";
 }
 
-// ---- It refuses everything ----
+// ---- The executor refuses everything ----
 
-// The callbacks should have run after a second at the latest, but never did.
+// Formerly, these callbacks never ran, although a callback must run within a
+// second.
 TEST_F(OverloadTest, R11NoCallbackIsLostWhenTasksAndTimersAreRefused) {
   for (const bool destroy : {false, true}) {
     token_ = Make(&probe_, held_);
@@ -263,10 +267,10 @@ TEST_F(OverloadTest, R11AfterwardsTheExecutorRunsTheCallback) {
   EXPECT_EQ(outcome.token, "t1");
 }
 
-// ---- What takes long, and what is over ----
+// ---- Slow hooks and expired tokens ----
 
-// The read failed because its timeout had passed, although a token was
-// available.
+// Formerly, the read failed because its timeout had passed, although a token
+// had been published.
 TEST_F(OverloadTest, R7ADeadlineDuringASlowHookYieldsThePublishedToken) {
   absl::Notification published, release;
   Strings::Options options;
@@ -320,7 +324,8 @@ TEST_F(OverloadTest, R7AnAsyncDeadlineDuringASlowHookYieldsThePublishedToken) {
   EXPECT_EQ((*read)->token(), "t1");
 }
 
-// The loss of the timer ended the wait of a read that had already been settled.
+// Formerly, the loss of the timer ended the wait of a read that had already
+// been settled.
 TEST_F(OverloadTest, S4TheHookComesFirstThoughTheTimerIsRefused) {
   int told = 0;
   int told_in_hook = -1;
@@ -339,8 +344,8 @@ TEST_F(OverloadTest, S4TheHookComesFirstThoughTheTimerIsRefused) {
   EXPECT_EQ(told, 1);
 }
 
-// The expired token stayed in memory until it was replaced, which never happens
-// if nobody reads.
+// Formerly, an expired token stayed in memory until it was replaced, which
+// never happens if nobody reads.
 TEST_F(OverloadTest, R12AnExpiredTokenIsFreedWhenItExpires) {
   using Shared = std::shared_ptr<int>;
   Refreshable<Shared>::Options options;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Promotion and budgets through the public API: how often a refresh is tried
-// depends on who waits, or once waited, for it.
+// Tests of promotion and budgets through the public API. How often a refresh is
+// tried depends on the reads that wait, or once waited, for it.
 
 #include <cstddef>
 #include <memory>
@@ -26,8 +26,8 @@ constexpr absl::Duration kForever = absl::InfiniteDuration();
 
 class PromotionTest : public ScenarioTest {
  protected:
-  // Starts a flight by a stale read. Its attempt lasts beyond the token's
-  // expiry.
+  // Returns a Refreshable at the moment when its token expires. A background
+  // refresh, which a stale read has started, is still running.
   std::unique_ptr<Token> MakeWithBackgroundFlight() {
     auto token = MakeWithToken();
     AdvanceTo(absl::Seconds(70));
@@ -57,8 +57,9 @@ TEST_F(PromotionTest, B3PromotedByAReaderItIsRetried) {
   source_.Answer("t2", absl::Hours(1));
   executor_.AdvanceBy(absl::Seconds(1));
   EXPECT_THAT(outcomes_, ElementsAre(HoldsToken("t2")));
-  // The backoff of 2 s after the start has passed. The minimum interval after
-  // the end has not, and decides.
+  // The backoff, until 2 s after the attempt's start, is over when the attempt
+  // fails. The retry starts at the end of the minimum interval, 1 s after the
+  // failure.
   EXPECT_EQ(source_.start_times().back(), absl::Seconds(76));
 }
 
@@ -121,8 +122,8 @@ TEST_F(PromotionTest, L7ACallMayAskForMoreThanThePolicy) {
                           absl::Seconds(6), absl::Seconds(14)));
 }
 
-// A read that arrives between two attempts after its budget is spent does not
-// wait.
+// If a read arrives between two attempts and its budget is already spent, it
+// does not wait.
 TEST_F(PromotionTest, L7ASpentBudgetDoesNotJoin) {
   const auto token = Make();
   source_.Always(absl::UnavailableError("502"));

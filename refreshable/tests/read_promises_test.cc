@@ -48,8 +48,8 @@ static_assert(!std::is_default_constructible_v<Lease<std::string>>);
 
 class RefreshablePromisesTest : public ScenarioTest {
  protected:
-  // Disables the rule for tokens that are rejected while young, which would
-  // apply the failure schedule.
+  // Returns a policy under which no token counts as young, so that an
+  // invalidation does not count as a failure (A5).
   static RefreshPolicy AnyAge() {
     RefreshPolicy policy = ExactPolicy();
     policy.young_token_age = absl::ZeroDuration();
@@ -82,7 +82,7 @@ TEST_F(RefreshablePromisesTest, R9NotByACallbackThatWasQueuedBefore) {
   EXPECT_THAT(outcomes_, ElementsAre(HoldsToken("t2")));
 }
 
-// The same with a new token on its way to a waiting read.
+// A new token is rejected on its way to a waiting read.
 TEST_F(RefreshablePromisesTest, R9NotByAWaiterOnItsWay) {
   const auto token = Make(AnyAge());
   token->GetAsync(absl::InfiniteDuration(), Note());
@@ -116,7 +116,7 @@ TEST_F(RefreshablePromisesTest, R9FailedRefreshDoesNotBringItBack) {
   policy.max_stale_on_error = absl::Hours(1);
   policy.retry.max_retries = 0;
   const auto token = MakeWithToken(policy);
-  // Now it is stale, and no longer young.
+  // Now the token is stale, and no longer young.
   executor_.AdvanceBy(absl::Seconds(60));
   EXPECT_TRUE(token->Invalidate(Generation(1)));
   source_.Always(absl::UnavailableError("502"));
@@ -231,8 +231,7 @@ TEST_F(RefreshablePromisesTest, R10PoolOfOneThreadRunsTheRetries) {
   EXPECT_EQ(source.call_count(), 2u);
 }
 
-// The reader runs an attempt itself that takes 10 s, although its timeout is 5
-// s.
+// The reader, whose timeout is 5 s, itself runs an attempt that takes 10 s.
 TEST_F(RefreshablePromisesTest, R10ClaimersDeadlineIsCheckedBetweenAttempts) {
   const auto token = Make();
   source_.AnswerWith([&](const FetchContext&) {
@@ -318,8 +317,8 @@ TEST_F(RefreshablePromisesTest, R11CallbackRunsThroughTheExecutor) {
   EXPECT_THAT(outcomes_, ElementsAre(HoldsToken("t1")));
 }
 
-// An error that is known at once is delivered by the executor too, as is one
-// that comes from the timer.
+// The executor also delivers an error that is known at once, and one that comes
+// from a timer.
 TEST_F(RefreshablePromisesTest, R11ErrorsRunThroughTheExecutorToo) {
   RefreshPolicy policy = ExactPolicy();
   policy.retry.max_retries = 0;
@@ -332,7 +331,7 @@ TEST_F(RefreshablePromisesTest, R11ErrorsRunThroughTheExecutorToo) {
   executor_.RunNext();
   EXPECT_THAT(outcomes_, ElementsAre(CausedBy("502")));
   executor_.AdvanceBy(absl::Seconds(2));
-  token->GetAsync(absl::Seconds(1), Note());  // The call is held.
+  token->GetAsync(absl::Seconds(1), Note());  // Call 1 is held.
   executor_.RunUntilIdle();
   executor_.RunPending(0);  // This runs the timer of the deadline.
   EXPECT_EQ(outcomes_.size(), 1u);
@@ -360,7 +359,7 @@ TEST_F(RefreshablePromisesTest, R11CallbackRunsUnderNoLock) {
 
 // ---- R12: leases outlive everything ----
 
-// Counts the living objects, except those that were moved from.
+// A token type that counts its living objects, except those moved from.
 class Counted {
  public:
   explicit Counted(std::string text) : text_(std::move(text)), live_(true) {
@@ -426,7 +425,7 @@ TEST_F(RefreshableLeaseTest, R12ReplacedTokenIsFreedWithItsLastLease) {
   first = std::move(second);
   EXPECT_EQ(first.token().text(), "one");
   EXPECT_EQ(Counted::count(), 2);
-  first = *token->Get();  // Nothing else happens and nothing is refreshed.
+  first = *token->Get();  // This alone frees the first token.
   EXPECT_EQ(first.token().text(), "two");
   EXPECT_EQ(Counted::count(), 1);
 }
@@ -454,8 +453,8 @@ TEST_F(RefreshableLeaseTest, R12RejectedTokenIsFreedByTheNextPublication) {
   EXPECT_EQ(Counted::count(), 1);
 }
 
-// Discarded tokens are freed. When the Refreshable ends, all tokens are freed,
-// although a call of the source is still running.
+// When the Refreshable ends, all its tokens are freed, although a call of the
+// source is still running. The token that this call brings later is freed too.
 TEST_F(RefreshableLeaseTest, R12NothingIsKeptBeyondTheEnd) {
   ManualExecutor executor;
   ScriptedSource<Counted> source;

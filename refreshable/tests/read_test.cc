@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What a read promises, clause by clause: R2 to R8. (R1 is about cost.)
+// Tests of what a read promises, by the clauses R1 to R8 and B9. What a read
+// costs (R1) is tested in read_path.
 
 #include <optional>
 #include <set>
@@ -241,7 +242,7 @@ TEST_F(RefreshableReadTest, R7AReadsOwnTimeoutIsToldFromAnAttempts) {
   EXPECT_FALSE(IsReadTimeout(attempts)) << attempts;
 }
 
-// The read returned the token and started nothing, because it compared the wall
+// Formerly, after a suspend the read started nothing: it compared the wall
 // clock only with the expiry, and the timer had not fired yet.
 TEST_F(RefreshableReadTest, R6TheNextReadSeesThatTheCooldownEndedInASuspend) {
   RefreshPolicy policy = ExactPolicy();
@@ -291,8 +292,8 @@ TEST_F(RefreshableReadTest, R6AfterAStepBackTheTokenEndsWithItsTrueLife) {
   EXPECT_THAT(token->Get(), HoldsToken("t2"));
 }
 
-// The wall clock no longer shows a suspend. The timer does once the machine is
-// awake.
+// After a step back, the wall clock does not show that the token expired in a
+// suspend. The timer does, once the computer is awake.
 TEST_F(RefreshableReadTest, R6AfterAStepBackASuspendIsSeenByTheTimer) {
   const auto token = MakeWithToken();
   executor_.StepWall(-absl::Hours(2));
@@ -435,14 +436,14 @@ TEST_F(RefreshableReadTest, R8CancelBetweenOutcomeAndCallback) {
   EXPECT_EQ(outcomes_.size(), 1u);
 }
 
-// The callback that ran before a due timer cancelled the timer, and no other
-// timer was armed. The token was returned for as long as the wall clock allowed
-// it.
+// Formerly, a callback that ran before a due timer cancelled the timer, and no
+// other timer was armed. The token was then returned for as long as the wall
+// clock allowed it.
 TEST_F(RefreshableReadTest, R6ATimerThatIsDueOutlastsACallback) {
   auto token = Make();
   token->GetAsync(absl::InfiniteDuration(), Note());
   source_.Answer(absl::PermissionDeniedError("no"));
-  executor_.RunNext();  // This runs the attempt. The callback is then queued.
+  executor_.RunNext();  // This runs the attempt, which queues the callback.
   ASSERT_TRUE(token
                   ->Install(Credential<std::string>(
                       "t1", Expiry::In(absl::Seconds(100))))

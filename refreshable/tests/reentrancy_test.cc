@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Clauses E5, R8 and R11: user code that calls the Refreshable, and callbacks.
+// Tests of the clauses E5, R8, R11, S4 and T1: user code that calls the
+// Refreshable, and callbacks.
 
 #include <atomic>
 #include <functional>
@@ -44,8 +45,8 @@ std::shared_ptr<TokenSource<std::string>> Answering(std::string token) {
   });
 }
 
-// Calls every method. If a lock of the library were held, this would not
-// return.
+// Calls the methods of `refreshable`, which would not return if a lock of the
+// library were held. Returns the status code of a Get without a timeout.
 template <typename Token>
 StatusCode UseAll(Refreshable<Token>& refreshable) {
   (void)refreshable.TryGet();
@@ -136,9 +137,8 @@ TEST_F(ReentrancyTest, E5HookMayUseTheRefreshable) {
   EXPECT_EQ(ran, 2);
 }
 
-// Covers every kind of event: attempts fail, are abandoned or succeed, and the
-// token is rejected and becomes stale. Refreshes started by the observer's own
-// reads are reported, too.
+// The observer is told of attempts that fail and succeed, of a token that is
+// rejected and becomes stale, and of the refreshes that its own reads start.
 TEST_F(ReentrancyTest, E5ObserverMayUseTheRefreshable) {
   int depth = 0;
   std::vector<EventKind> told;
@@ -165,8 +165,8 @@ TEST_F(ReentrancyTest, E5ObserverMayUseTheRefreshable) {
   EXPECT_EQ(token_->health().waiters, 0);
 }
 
-// An observer of `kAttemptStarted` that read the token waited for the attempt
-// that its own thread was about to make. Such a read now returns
+// Formerly, if an observer read the token on `kAttemptStarted`, it waited for
+// the attempt that its own thread was about to make. Now such a read returns
 // FAILED_PRECONDITION, as inside Fetch.
 TEST_F(ReentrancyTest, E5ObserverOfAnAttemptMayNotWaitForIt) {
   std::optional<StatusCode> code;
@@ -180,8 +180,8 @@ TEST_F(ReentrancyTest, E5ObserverOfAnAttemptMayNotWaitForIt) {
   EXPECT_EQ(token_->health().failures, 0);
 }
 
-// A read inside `classify` waited for the attempt whose failure was being
-// classified. Now it fails at once if it would have to wait.
+// Formerly, a read inside `classify` waited for the attempt whose failure was
+// being classified. Now it fails at once if it would have to wait.
 TEST_F(ReentrancyTest, E5ClassifyMayUseTheRefreshable) {
   std::optional<StatusCode> code;
   Strings::Options options;
@@ -194,14 +194,15 @@ TEST_F(ReentrancyTest, E5ClassifyMayUseTheRefreshable) {
   Outcome outcome;
   token_->GetAsync(kForever, outcome.Callback());
   executor_.RunUntilIdle();
-  held_->Answer(0, absl::AbortedError("down"));  // This happens outside Fetch.
+  held_->Answer(0, absl::AbortedError("down"));  // Fetch has returned.
   executor_.RunUntilIdle();
   EXPECT_EQ(code, StatusCode::kFailedPrecondition);
   EXPECT_EQ(outcome.status.code(), StatusCode::kAborted);
 }
 
-// The same for a token's `operator==`, which is called to find out whether the
-// rejected token was returned again. Its destructor calls back as well.
+// A read inside a token's `operator==` also fails at once if it would have to
+// wait. The operator is called to find out whether the rejected token was
+// returned again. The token's destructor calls the Refreshable as well.
 TEST_F(ReentrancyTest, E5TokenMayUseTheRefreshable) {
   std::unique_ptr<Refreshable<Nosy>> token;
   std::vector<StatusCode> compared;
@@ -237,7 +238,7 @@ TEST_F(ReentrancyTest, E5TokenMayUseTheRefreshable) {
   });
   executor_.RunUntilIdle();
   ASSERT_EQ(calls.size(), 1u);
-  calls[0](make("t1"));  // Outside Fetch, this returns the rejected token.
+  calls[0](make("t1"));  // After Fetch, the rejected token is returned.
   EXPECT_EQ(compared, std::vector{StatusCode::kFailedPrecondition});
   executor_.RunUntilIdle();
   EXPECT_EQ(ended, 1);
@@ -247,7 +248,7 @@ TEST_F(ReentrancyTest, E5TokenMayUseTheRefreshable) {
   ASSERT_TRUE(token->Install(make("t3")).ok());
   EXPECT_EQ(destroyed, 3);
   Refreshable<Nosy>* const dying = token.get();
-  (void)token.release();  // Its callback may still use it during destruction.
+  (void)token.release();  // Tokens use the object while it is destroyed.
   delete dying;
   EXPECT_EQ(destroyed, 4);
 }
@@ -305,7 +306,8 @@ TEST_F(ReentrancyTest, S4HookRunsAfterPublicationAndBeforeWaitersWake) {
 }
 
 #ifdef ABSL_HAVE_EXCEPTIONS
-// The read remained in the list of waiting reads after its thread had left.
+// Formerly, the read remained in the list of waiting reads after its thread had
+// left.
 TEST_F(ReentrancyTest, T1AnExceptionOfATaskEndsTheReadThatDrives) {
   token_ = Make(&executor_, held_);
   executor_.Run([] { throw 1; });
@@ -391,7 +393,7 @@ TEST_F(ReentrancyTest, T1DrivingReadWaitsForTheThreadThatIsToWakeIt) {
   std::thread answering;
   int drives = 0;
   probe_.on_drive = [&] {
-    // The first call asks whether it may drive at all.
+    // With its first call the read only asks whether it may drive.
     if (++drives != 2) return;
     answering = std::thread([&] {
       held_->Answer(0, Credential<std::string>("t1", Expiry::Never()));

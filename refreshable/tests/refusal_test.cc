@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Clauses E2 and E3: an executor that refuses or drops tasks, and a source that
-// violates its interface.
+// Tests of the clauses E2 and E3: an executor that refuses or drops tasks, and
+// a source that violates its interface.
 
 #include <memory>
 #include <optional>
@@ -41,8 +41,8 @@ class RefusalTest : public ::testing::Test {
     for (size_t i = 0; i < held_->calls(); ++i) held_->Drop(i);
   }
 
-  // Checks that no fault persists: once the executor accepts tasks, a read
-  // works.
+  // Checks that no fault persists: once the executor accepts tasks again, a
+  // read makes call number `call` of the source and returns its token.
   void ExpectWorks(size_t call) {
     probe_.refuse_runs = false;
     probe_.refuse_timers = false;
@@ -135,8 +135,8 @@ TEST_F(RefusalTest, E2RefusedCallbackRunsInTheCompletingThread) {
   completing.join();
 }
 
-// Nobody else could run a refused callback, so it ran inside the GetAsync call
-// that had passed it, perhaps under the caller's locks. A timer runs it now.
+// Formerly, a refused callback ran inside the GetAsync call that had passed it,
+// perhaps under the caller's locks. Now a timer runs it.
 TEST_F(RefusalTest, E2RefusedCallbackDoesNotRunInItsOwnGetAsync) {
   probe_.refuse_runs = true;
   Outcome failing;
@@ -156,8 +156,8 @@ TEST_F(RefusalTest, E2RefusedCallbackDoesNotRunInItsOwnGetAsync) {
   EXPECT_EQ(executor_.RunUntilIdle(), 0u);
 }
 
-// As above, but the timer is refused as well. The callback had again run inside
-// its own GetAsync. Now the next operation on the Refreshable runs it.
+// If both the callback and its timer are refused, the next operation on the
+// Refreshable runs the callback. Formerly, it ran inside its own GetAsync.
 TEST_F(RefusalTest, E2WithTimersRefusedTooTheNextEventRunsIt) {
   ASSERT_TRUE(token_->Install(Hour("t1")).ok());
   probe_.refuse_runs = true;
@@ -187,8 +187,9 @@ TEST_F(RefusalTest, E2ParkedCallbackCanBeCancelled) {
   EXPECT_EQ(outcome.ended, 0);
 }
 
-// The executor accepted the delivery and dropped it later. The callback did not
-// run before the destructor. Now the thread that drops it runs it.
+// The executor accepts the delivery of a read and drops it later. Formerly, the
+// callback then ran only in the destructor. Now the thread that drops the
+// delivery runs the callback.
 TEST_F(RefusalTest, E2DroppedCallbackRunsAllTheSame) {
   ASSERT_TRUE(token_->Install(Hour("t1")).ok());
   Outcome outcome[2];
@@ -217,7 +218,7 @@ TEST_F(RefusalTest, E2RefusedRetryTimerEndsTheFlightWithItsLastCause) {
   EXPECT_EQ(outcome.status.code(), StatusCode::kAborted);
   EXPECT_EQ(GetRefreshError(outcome.status)->cause, "down");
   EXPECT_FALSE(token_->health().refreshing);
-  // Retries continue without timers.
+  // Without timers, reads still start the attempts of the schedule.
   EXPECT_EQ(token_->Get().status().code(), StatusCode::kAborted);
   EXPECT_EQ(token_->health().failures, 1);
   executor_.AdvanceBy(absl::Seconds(2));
@@ -238,7 +239,8 @@ TEST_F(RefusalTest, E2DroppedRetryTimerEndsTheFlightWithItsLastCause) {
   ExpectWorks(1);
 }
 
-// The next read abandons the attempt in time.
+// If the timer for an attempt's timeout is refused, the next read abandons the
+// attempt.
 TEST_F(RefusalTest, E2RefusedAttemptTimeoutIsSeenByTheNextRead) {
   probe_.refuse_timers = true;
   Outcome outcome;
@@ -287,8 +289,8 @@ TEST_F(RefusalTest, E2RefusedDeadlineTimerEndsTheRead) {
   EXPECT_EQ(token_->TryGet()->token(), "t1");
 }
 
-// The timer for the attempt's timeout was refused. A later deadline, at the
-// same moment or after it, needs a timer again.
+// The timer for the attempt's timeout is refused. If a read then has a deadline
+// at the same moment or later, a timer must be armed again.
 TEST_F(RefusalTest, E2LostTimerIsTriedAgainForADeadline) {
   probe_.refuse_timers = true;
   Outcome outcome[3];
@@ -303,8 +305,9 @@ TEST_F(RefusalTest, E2LostTimerIsTriedAgainForADeadline) {
   token_.reset();
 }
 
-// As above, and the backoff ends at the very moment of the lost timeout. The
-// reader waited forever, because the timer was believed to be armed.
+// The timer for the attempt's timeout is refused, and the backoff ends at the
+// same moment. Formerly, the reader waited forever, because the timer was
+// believed to be armed.
 TEST_F(RefusalTest, E2LostTimerIsTriedAgainForABackoff) {
   Strings::Options options;
   options.policy.attempt_timeout = absl::Seconds(2);
@@ -322,8 +325,8 @@ TEST_F(RefusalTest, E2LostTimerIsTriedAgainForABackoff) {
   EXPECT_EQ(outcome.token, "t2");
 }
 
-// A lost timer is armed again if someone depends on it. If every timer is
-// refused, that must not become an endless loop.
+// A lost timer is armed again if a read depends on it. If every timer is
+// refused, this must not become an endless loop.
 TEST_F(RefusalTest, E2RefusingForeverEndsInNoLoop) {
   probe_.refuse_timers = true;
   Strings::Options options;

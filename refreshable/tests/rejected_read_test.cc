@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Reads that reject a token, through the public API and in virtual time.
+// Tests of reads that reject a token, through the public API and in virtual
+// time.
 
 #include <memory>
 #include <string>
@@ -28,8 +29,8 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::SizeIs;
 
-// The token "t1" of 100 s was published 10 s ago: stale at 50 s, expired at 75
-// s.
+// A test that begins 10 s after the token "t1" of 100 s was published. The
+// token is stale at 50 s and expired at 75 s.
 class RejectedReadTest : public ScenarioTest {
  protected:
   void SetUp() override { Begin(ExactPolicy()); }
@@ -99,8 +100,8 @@ TEST_F(RejectedReadTest, A8ManyRejectedTogetherShareOneAttempt) {
   EXPECT_EQ(source_.call_count(), 2u);
 }
 
-// The attempt had started for another reason and did not help this read, so the
-// read is evaluated again.
+// An attempt that had started for another reason does not help the read, so the
+// read is decided again.
 TEST_F(RejectedReadTest, A8AnAttemptThatDidNotKnowIsFollowedByOneThatDoes) {
   AdvanceTo(absl::Seconds(50));
   EXPECT_TRUE(token_->Get().ok());
@@ -233,8 +234,8 @@ TEST_F(RejectedReadTest, A11TokensThatCannotBeComparedAreNeverTheSame) {
 }
 
 // The token is stale, and the source returns the same bytes, like a file that
-// was not rotated. To a read that rejected the old generation, the new one is
-// of no use.
+// was not rotated. They become a new generation, which is of no use to a read
+// that rejected the old one.
 TEST_F(RejectedReadTest, A11AnOrdinaryRefreshCannotLaunderARejectedToken) {
   token_->ReportRejected(Generation(1));
   AdvanceTo(absl::Seconds(50));

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// ScenarioTest: one Refreshable with its scripted source in virtual time, for
-// the tests by clause and by row.
+// ScenarioTest, the base of tests that use a Refreshable with a scripted source
+// in virtual time.
 
 #ifndef REFRESHABLE_TESTS_SCENARIO_TEST_UTIL_H_
 #define REFRESHABLE_TESTS_SCENARIO_TEST_UTIL_H_
@@ -37,8 +37,8 @@ class ScenarioTest : public testing::Test {
     return *Token::Create(source_.Share(), {&executor_, policy});
   }
 
-  // Starts with token "t1", which lives for 100 s and is published at time 0.
-  // It is stale at 50 s and expired at 75 s.
+  // Returns a Refreshable with the token "t1" of 100 s, which is published now.
+  // The token is stale after 50 s and expired after 75 s.
   std::unique_ptr<Token> MakeWithToken(RefreshPolicy policy = ExactPolicy()) {
     auto token = Make(policy);
     source_.Answer("t1", absl::Seconds(100));
@@ -46,7 +46,7 @@ class ScenarioTest : public testing::Test {
     return token;
   }
 
-  // Records the outcome of a GetAsync.
+  // Returns a callback that adds its outcome to `outcomes_`.
   Token::Callback Note() {
     return [this](LeaseOr lease) { outcomes_.push_back(std::move(lease)); };
   }

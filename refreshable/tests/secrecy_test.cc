@@ -121,8 +121,7 @@ class SecrecyTest : public testing::Test {
   static Credential<Token> Marked(Expiry expiry = Expiry::In(absl::Hours(1))) {
     return Credential<Token>(Token(kMark), expiry);
   }
-  // Returns a marked token, different from the earlier ones if tokens can be
-  // compared.
+  // Returns a marked token that differs from the earlier ones.
   Credential<Token> MarkedAnew() {
     return Credential<Token>(Token(absl::StrCat(kMark, "-", ++serial_)),
                              Expiry::In(absl::Hours(1)));

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Clause E7: who owns the source, and where it is destroyed. The source answers
-// on a thread of its own, which its destructor joins. If it were destroyed on
-// that thread, it would wait for itself.
+// Tests of clause E7: who owns the source, and on which thread it is destroyed.
+// The source answers on a thread of its own, which its destructor joins. If the
+// source were destroyed on that thread, the thread would wait for itself.
 
 #include <atomic>
 #include <deque>
@@ -52,8 +52,8 @@ struct Server {
   std::thread::id io_thread;
 };
 
-// Once the server is open, answers each call on an I/O thread, which the
-// destructor joins. Calls not answered by then are dropped on that thread.
+// A source that, once the server is open, answers each call on an I/O thread.
+// The destructor joins the thread, which then drops the unanswered calls.
 class IoSource final : public TokenSource<std::string> {
  public:
   explicit IoSource(Server* server)
@@ -102,8 +102,8 @@ class IoSource final : public TokenSource<std::string> {
   std::thread thread_;
 };
 
-// Lets the source answer its first call, and waits until the source is
-// destroyed.
+// Lets the source answer its first call, waits until the source is destroyed,
+// and checks that its I/O thread did not destroy it.
 void AwaitEnd(Strings* token, Server& server) {
   token->GetAsync(absl::InfiniteDuration(), [](const auto&) {});
   server.Open();
@@ -113,10 +113,10 @@ void AwaitEnd(Strings* token, Server& server) {
 
 class SourceLifetimeTest : public ::testing::Test {
  protected:
-  // The user's functions that run inside `done`.
+  // The number of user functions that run inside `done`.
   static constexpr int kPlaces = 4;
 
-  // Returns options that call `end` inside `done`, at one of these places.
+  // Returns options whose function number `place` calls `end`.
   Strings::Options EndingIn(int place, std::function<void()> end) {
     Strings::Options options;
     options.executor = &executor_;
@@ -173,7 +173,8 @@ TEST_F(SourceLifetimeTest, E7ARefreshableThatEndsInsideDoneHandsItsSourceOver) {
   }
 }
 
-// The destructor may block, so it must not run on a thread for callbacks.
+// A source's destructor may block, so it must not run on a thread for
+// callbacks.
 TEST_F(SourceLifetimeTest, E7TheExecutorIsToldThatTheEndOfASourceMayBlock) {
   class CountsBlocking final : public ProbeExecutor {
    public:
@@ -189,12 +190,12 @@ TEST_F(SourceLifetimeTest, E7TheExecutorIsToldThatTheEndOfASourceMayBlock) {
   options.executor = &executor;
   Make(options);
   AwaitEnd(token_.get(), server_);
-  // One is the call of the source, the other its end.
+  // One task calls the source, the other destroys it.
   EXPECT_EQ(executor.blocking, 2);
 }
 
-// The executor refuses the callback, which then runs on the source's thread,
-// and refuses the source too.
+// The executor refuses the callback, which then runs on the source's thread. It
+// also refuses the task that would destroy the source.
 TEST_F(SourceLifetimeTest, E7AnExecutorThatRefusesTheSourceDoesNotKeepIt) {
   Make({&executor_});
   token_->GetAsync(absl::InfiniteDuration(), [&](const auto&) {
@@ -244,7 +245,7 @@ TEST_F(SourceLifetimeTest, E7AnExecutorThatDropsTheSourceDestroysIt) {
   EXPECT_NE(server_.destroyed_on, server_.io_thread);
 }
 
-// Two Refreshables share a source, and the second one's call is not answered.
+// Two Refreshables share a source. Both end inside the `done` of the first.
 TEST_F(SourceLifetimeTest, E7ASharedSourceIsNotDestroyedInsideTheOthersDone) {
   std::unique_ptr<Strings> other;
   Strings::Options options = EndingIn(0, [&] {
@@ -263,8 +264,8 @@ TEST_F(SourceLifetimeTest, E7ASharedSourceIsNotDestroyedInsideTheOthersDone) {
   EXPECT_NE(server_.destroyed_on, server_.io_thread);
 }
 
-// An outstanding answer does not keep the source alive. The last answer used to
-// release the source on the source's own thread.
+// A call that is not answered yet does not keep the source alive. Formerly, the
+// last answer released the source on the source's own thread.
 TEST_F(SourceLifetimeTest, E7AnOutstandingAnswerDoesNotOwnTheSource) {
   Make({&executor_});
   std::atomic<int> ended{0};
@@ -274,13 +275,13 @@ TEST_F(SourceLifetimeTest, E7AnOutstandingAnswerDoesNotOwnTheSource) {
   });
   lifecycle_testing::SpinUntil([&] { return server_.calls == 1; });
   token_ = nullptr;
-  // Fetch might still have been running on the executor's thread.
+  // Fetch may still run on the executor's thread, so the source may end later.
   server_.destroyed.WaitForNotification();
   EXPECT_NE(server_.destroyed_on, server_.io_thread);
   EXPECT_EQ(ended, 1);
 }
 
-// A call inside Fetch does own the source.
+// A thread that is inside Fetch does keep the source alive.
 TEST_F(SourceLifetimeTest, E7TheThreadInsideFetchOwnsTheSource) {
   absl::Notification inside, ended, destroyed;
   struct Witness {
@@ -305,9 +306,9 @@ TEST_F(SourceLifetimeTest, E7TheThreadInsideFetchOwnsTheSource) {
   destroyed.WaitForNotification();
 }
 
-// A thread inside one source's `done` is also inside another source's Fetch
-// while the other Refreshable ends. Fetch is then the last owner of what both
-// sources own.
+// The I/O thread of a source is inside `done`, and there it calls Fetch of a
+// wrapper around the same source. Both Refreshables end meanwhile, so this
+// Fetch is the last owner of the source.
 TEST_F(SourceLifetimeTest, E7ASourceCalledInsideItsOwnDoneIsNotDestroyedThere) {
   ManualExecutor manual;
   struct Wrapper final : TokenSource<std::string> {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Answers, deadlines and tasks that come at the same moment, or late.
+// Tests of answers, deadlines and tasks that come at the same moment, or late.
 
 #include <memory>
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Clause R6: threads that wait while the system's clock is set back.
+// A test of clause R6: a thread waits while the system's clock is set back.
 
 #include <ctime>
 #include <memory>
@@ -15,8 +15,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-// This process sees the clock as it was before it is set back by two hours. The
-// kernel, which ends the waits, sees it as it is afterwards.
+// This process sees the wall clock as it was before it was set back by two
+// hours. The kernel, which ends the waits, sees the clock as it is afterwards.
 extern "C" int clock_gettime(clockid_t clock, timespec* time) noexcept {
   const long result = syscall(SYS_clock_gettime, clock, time);  // NOLINT
   if (result == 0 && clock == CLOCK_REALTIME) time->tv_sec += 2 * 60 * 60;
@@ -27,8 +27,8 @@ extern "C" int clock_gettime(clockid_t clock, timespec* time) noexcept {
 namespace refreshable {
 namespace {
 
-// A wait that followed the wall clock was prolonged by as much as the clock was
-// set back, however short its timeout. Such a wait would take two hours here.
+// Formerly, a wait followed the wall clock and was prolonged by as much as the
+// clock was set back. Such a wait would take two hours here.
 TEST(WallStepTest, R6ABlockedReaderEndsInTimeThoughTheClockIsSetBack) {
   ThreadExecutor executor;
   auto held = std::make_shared<lifecycle_testing::HeldSource>();

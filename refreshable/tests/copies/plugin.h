@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The interface that each shared object loaded by two_copies_test exports. A
-// copy of the library is linked into each of them.
+// The interface of the shared objects that two_copies_test loads. A copy of the
+// library is linked into each of them.
 
 #ifndef REFRESHABLE_TESTS_COPIES_PLUGIN_H_
 #define REFRESHABLE_TESTS_COPIES_PLUGIN_H_
 
-// Exports a function even if the rest is compiled with -fvisibility=hidden.
+// Exports the function that it precedes, even with -fvisibility=hidden.
 #define REFRESHABLE_PLUGIN extern "C" __attribute__((visibility("default")))
 
 namespace refreshable {
 
 struct PluginApi {
-  // Makes the copy behave as it does without membarrier(2). If called at all,
-  // it must be called before the other functions. May be null.
+  // Makes the copy behave as on a system without membarrier(2). If it is called
+  // at all, it must be called before the other functions. May be null.
   void (*force_symmetric)();
   // Replaces the published token.
   void (*publish)();
@@ -22,11 +22,11 @@ struct PluginApi {
   void (*release)(void* lease);
   // Returns how many tokens made by this copy are alive.
   int (*alive)();
-  // Returns whether a read needs no call. The calling thread must have read
-  // before.
+  // Returns whether a read on this thread takes the path that is inlined into
+  // the caller. The thread must have read before.
   bool (*reads_are_fast)();
-  // Ends the copy's threads and destroys its objects. Must be the last call
-  // before the shared object is unloaded. `GetPlugin` creates everything anew.
+  // Ends the copy's threads and destroys its objects. No other function may be
+  // called after it, until `GetPlugin` has created everything anew.
   void (*end)();
 };
 

@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Clause R12 in a process that has two copies of the library: plug-ins that
-// link it statically. A token was freed while a lease on it was held, because
-// the two copies shared only the data that a thread keeps about itself.
+// Tests of clause R12 in a process that loads two plug-ins, each of which has a
+// copy of the library linked into it. Formerly, a token was freed while a lease
+// on it was held, because the two copies shared nothing but the data that a
+// thread keeps about itself.
 //
-// With REFRESHABLE_HOST_HAS_A_COPY, one of the two is the program itself.
+// With REFRESHABLE_HOST_HAS_A_COPY, the program itself has one of the two
+// copies.
 //
-// Arguments: the plug-ins. Some use the hazard domain alone, some the whole
-// library. Each case loads them in a process of its own.
+// The arguments are the files of the plug-ins. Some plug-ins use the hazard
+// domain alone, some the whole library. Each case loads them in a process of
+// its own.
 
 #include <dlfcn.h>
 #include <sys/wait.h>
@@ -32,7 +35,7 @@ namespace {
 
 // A plug-in. It exists as two files because the loader loads no file twice.
 struct Plugin {
-  // The program itself is the plug-in without files.
+  // Returns whether this is the program itself, which needs no files.
   bool host() const { return first.empty(); }
   bool Has(const char* part) const {
     return name.find(part) != std::string::npos;
@@ -63,7 +66,7 @@ void AddPlugin(const std::string& path) {
   std::filesystem::copy_file(path, Plugins().back().second);
 }
 
-// Set by a failed check in a child process, which also prints the check.
+// Whether a CHECK_THAT has failed in this child process.
 bool failed = false;
 #define CHECK_THAT(condition)                                         \
   do {                                                                \
@@ -179,8 +182,9 @@ struct Flags {
 constexpr Flags kFlags[] = {
     {"BothLocal", RTLD_LAZY | RTLD_LOCAL, RTLD_LAZY | RTLD_LOCAL},
     {"BothGlobal", RTLD_LAZY | RTLD_GLOBAL, RTLD_LAZY | RTLD_GLOBAL},
-    // With lazy binding, functions that the first plug-in calls for the first
-    // time after the second was loaded may be bound to the second.
+    // With lazy binding, a function is bound when it is first called. If the
+    // first plug-in calls it only after the second was loaded, it may be bound
+    // to the second plug-in's.
     {"LocalThenGlobal", RTLD_LAZY | RTLD_LOCAL, RTLD_LAZY | RTLD_GLOBAL},
     {"GlobalThenLocal", RTLD_NOW | RTLD_GLOBAL, RTLD_NOW | RTLD_LOCAL},
 };
@@ -234,8 +238,8 @@ TEST(TwoCopiesTest, R12ACopyWorksAlone) {
 }
 
 #ifndef ABSL_HAVE_THREAD_SANITIZER  // Reads are never fast under TSan.
-// After a thread's first read through a copy, no other copy makes its reads
-// slow again.
+// After the first read of a thread through a copy, its reads through that copy
+// stay fast, whatever it does with another copy.
 TEST(TwoCopiesTest, R1ReadsAreFastInBothCopies) {
   for (const Flags& flags : kFlags) {
     for (const Plugin& first : Plugins()) {
@@ -360,7 +364,7 @@ TEST(TwoCopiesTest, E1ACopyCanBeUnloaded) {
             while (!used) std::this_thread::yield();
             if (thread_ends_first) user.join();
             a.Unload();
-            // A thread that has a record in the copy keeps it loaded.
+            // A thread that has a record in the copy keeps the copy loaded.
             if (!kHostHasACopy) CHECK_THAT(!has_record || a.loaded());
             unloaded = true;
             if (!thread_ends_first) user.join();

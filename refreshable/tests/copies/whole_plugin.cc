@@ -78,8 +78,9 @@ class Whole {
   }
 
  private:
-  // Waits for a token, and for the thread that refreshed it, which may still be
-  // freeing the previous token. The executor must have only one such thread.
+  // Waits for a token. Then waits until the thread that refreshed it has freed
+  // the previous token. Ends the program if the executor has a second such
+  // thread.
   void Await() {
     *refreshable_->Get();
     std::promise<void> ended;

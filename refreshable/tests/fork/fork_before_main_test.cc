@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Clause E4 for a program that refreshes and forks before main. Its variables
-// may be initialized before the library's. In that case the library had not yet
-// registered its fork handlers, and the child waited for threads of its parent.
-// This test is excluded under the sanitizers because the parent has threads
-// when it forks.
+// Tests of clause E4 in a program that refreshes and forks before main.
+// Formerly, if the program's variables were initialized before the library's,
+// the library had not yet registered its fork handlers, and the child waited
+// for threads of its parent. The sanitizers do not run this test, because the
+// parent has threads when it forks.
 
 #include <sys/wait.h>
 #include <unistd.h>
@@ -31,7 +31,8 @@ const std::unique_ptr<Refreshable<std::string>> token =
             }),
         {executor.get()});
 
-// Both processes get a token; the child must fetch its own.
+// Returns whether parent and child both get a token. The child must fetch its
+// own.
 bool ForksWell() {
   if (!token->Get().ok()) return false;
   const pid_t child = fork();

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Clause E4: a fork() whose child only executes another program, or reads,
-// while other threads of the parent are inside absl::Mutex. In builds without
-// NDEBUG, absl::Mutex records each acquisition under an internal lock. A child
-// that used a mutex could wait for that lock forever, because the thread that
-// holds it does not exist in the child. (With NDEBUG there is no such lock, and
-// these tests cannot fail.)
+// Tests of clause E4 with other threads of the parent inside absl::Mutex. The
+// child ends at once, as before executing another program, or reads. In builds
+// without NDEBUG, absl::Mutex records each acquisition under an internal lock.
+// A child that used a mutex could wait for that lock forever, because the
+// thread that holds it does not exist in the child. (With NDEBUG there is no
+// such lock, and these tests cannot fail.)
 
 #include <signal.h>
 #include <sys/wait.h>
@@ -44,8 +44,9 @@ bool EndsWell(pid_t child) {
   return false;
 }
 
-// Forks up to `forks` children that call `holds`, and stops at the first one in
-// which it does not return true. Returns how many returned true.
+// Forks up to `forks` children, one after the other, each of which calls
+// `holds`. Stops at the first child that hangs or in which `holds` returns
+// false. Returns how many children ended well.
 int EndWell(int forks, const std::function<bool()>& holds) {
   struct sigaction interrupt = {};
   interrupt.sa_handler = [](int) {};  // Interrupts waitpid.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A process forks while other threads create and destroy Refreshables. Nothing
-// is done in the child, so ThreadSanitizer can watch the parent.
+// A process forks while another thread creates and destroys Refreshables. The
+// child does nothing, so ThreadSanitizer can watch the parent.
 
 #include <sys/wait.h>
 #include <unistd.h>

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Clause E4 while other threads are inside every call. This is a target of its
-// own because it is left out under the sanitizers: their runtimes do not
-// release, in the child, locks that threads of the parent held, so a child may
-// hang in malloc or free.
+// Tests of clause E4 with other threads of the parent inside every call. The
+// sanitizers do not run this target: in the child their runtimes do not release
+// the locks that threads of the parent held, so a child may hang in malloc or
+// free.
 
 #include <unistd.h>
 
@@ -130,21 +130,22 @@ TEST(ForkStressTest, E4ChildReadsWhileTheParentsThreadsAreInsideEveryCall) {
   for (std::thread& reader : readers) reader.join();
 }
 
-// Blocks the first thread that enters it.
+// A gate that blocks the first thread that enters it until it is opened.
 class Gate {
  public:
-  // Releases the thread that `Hold` started and waits for it.
+  // Releases the thread that `Hold` started and waits until it has ended.
   void Open() {
     open_ = true;
     thread_.join();
   }
-  // Starts a thread that calls `call`, and waits until it is inside.
+  // Starts a thread that calls `call`, and waits until it has entered the gate.
   void Hold(std::function<void()> call) {
     thread_ = std::thread(std::move(call));
     lifecycle_testing::SpinUntil([&] { return entered_.load(); });
   }
-  // Takes no lock, because a child would wait forever for a lock that this
-  // thread holds at the moment of the fork, such as one inside Abseil.
+  // Blocks the first caller until `Open`. Takes no lock, not even one inside
+  // Abseil: a thread that held it at the moment of the fork would leave it
+  // locked in the child forever.
   void Enter() {
     if (entered_.exchange(true)) return;
     lifecycle_testing::SpinUntil([&] { return open_.load(); });
@@ -156,7 +157,8 @@ class Gate {
   std::thread thread_;
 };
 
-// The child could send no event until a thread of the parent had sent its own.
+// Formerly, the child could send no event until a thread of the parent, which
+// does not exist in the child, had sent its own.
 TEST(ForkStressTest, S1TheChildsEventsAreToldThoughTheParentIsTellingOne) {
   ManualExecutor executor;
   Gate gate;
@@ -177,8 +179,8 @@ TEST(ForkStressTest, S1TheChildsEventsAreToldThoughTheParentIsTellingOne) {
   gate.Open();
 }
 
-// The destructor waited for a thread of the parent that was inside the
-// executor.
+// Formerly, the destructor in the child waited for a thread of the parent that
+// was inside the executor.
 TEST(ForkStressTest, E4TheChildEndsItThoughTheParentIsInsideTheExecutor) {
   ManualExecutor manual;
   lifecycle_testing::ProbeExecutor executor(&manual);
@@ -195,7 +197,7 @@ TEST(ForkStressTest, E4TheChildEndsItThoughTheParentIsInsideTheExecutor) {
   gate.Open();
 }
 
-// No timer was armed in the child, because a thread of the parent had been
+// Formerly, no timer was armed in the child if a thread of the parent had been
 // about to arm it.
 TEST(ForkStressTest, E4TheChildHasATimerThoughTheParentIsArmingOne) {
   ManualExecutor manual;
@@ -215,9 +217,8 @@ TEST(ForkStressTest, E4TheChildHasATimerThoughTheParentIsArmingOne) {
   gate.Open();
 }
 
-// The bug: a thread of the child got the id of a parent's thread that was
-// inside an attempt. The child's read then failed, as if it waited for its own
-// attempt.
+// Formerly, if a thread of the child got the id of a thread of the parent that
+// was inside an attempt, its read failed as if it waited for its own attempt.
 TEST(ForkStressTest, E4AThreadOfTheChildIsNotTakenForOneOfTheParents) {
   const auto executor = MakeExecutor(1);
   Gate gate;
@@ -243,8 +244,8 @@ TEST(ForkStressTest, E4AThreadOfTheChildIsNotTakenForOneOfTheParents) {
   gate.Open();
 }
 
-// The child waited forever for a reader of the parent that had been about to
-// leave the condition variable, and that does not exist in the child.
+// Formerly, the child waited forever for a reader of the parent that had been
+// about to leave a condition variable. That reader does not exist in the child.
 TEST(ForkStressTest, E4ChildRefreshesWhileTheParentsThreadsWait) {
   const auto executor = MakeExecutor(1);
   const pid_t parent = getpid();

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Clause E4: the child of a fork() can read. The parent has only one thread
-// here, so that the child's allocator works under a sanitizer too;
-// fork_stress_test.cc has more threads.
+// Tests of clause E4: the child of a fork() can read. Here the parent has only
+// one thread, so that the child's allocator works under AddressSanitizer too.
+// The tests with more threads are in fork_stress_test.cc.
 
 #include <unistd.h>
 
@@ -33,9 +33,9 @@ using lifecycle_testing::MakeSource;
 using lifecycle_testing::Strings;
 using refreshable_testing::Observe;
 
-// The token's check time had been postponed to the end of a refresh that exists
-// only in the parent. The child's reads did not consult the machine, started no
-// refresh and had no timer until the token had expired.
+// Formerly, the child's reads did not ask the machine before the end of a
+// refresh that exists only in the parent. Until the token had expired, they
+// started no refresh and had no timer.
 TEST(ForkTest, E4ChildRefreshesTheStaleTokenThatItsParentIsRefreshing) {
   ManualExecutor executor;
   auto held = std::make_shared<lifecycle_testing::HeldSource>();
@@ -58,8 +58,8 @@ TEST(ForkTest, E4ChildRefreshesTheStaleTokenThatItsParentIsRefreshing) {
   held->Drop(0);
 }
 
-// If parent and child needed a timer for the same moment, the child assumed
-// that its timer was already armed.
+// Formerly, if parent and child needed a timer for the same moment, the child
+// assumed that its timer was already armed.
 TEST(ForkTest, E4TheChildHasATimerOfItsOwn) {
   ManualExecutor executor;
   RefreshPolicy policy;
@@ -77,7 +77,7 @@ TEST(ForkTest, E4TheChildHasATimerOfItsOwn) {
   }));
 }
 
-// In the child, health() reported the parent's refresh and readers.
+// Formerly, health() in the child reported the parent's refresh and readers.
 TEST(ForkTest, E4ChildSaysNothingOfTheParentsRefresh) {
   ManualExecutor executor;
   auto held = std::make_shared<lifecycle_testing::HeldSource>();
@@ -136,7 +136,8 @@ int64_t CountedInChild(Function count) {
   return counted;
 }
 
-// Workers that are forked from one parent refreshed in lockstep.
+// Formerly, workers that were forked from one parent refreshed at the same
+// time.
 TEST(ForkTest, F8ChildrenDrawTheirJitterAnewUnlessTheyAreSeeded) {
   for (const bool seeded : {false, true}) {
     ManualExecutor executor;
@@ -163,7 +164,8 @@ TEST(ForkTest, F8ChildrenDrawTheirJitterAnewUnlessTheyAreSeeded) {
   }
 }
 
-// The child's probe was delayed as if the parent's probe had been its own.
+// Formerly, the child's probe was delayed as if the parent's probe had been its
+// own.
 TEST(ForkTest, E4TheChildMayProbeThoughTheParentIsProbing) {
   ManualExecutor executor;
   const auto held = std::make_shared<lifecycle_testing::HeldSource>();
@@ -187,7 +189,8 @@ TEST(ForkTest, E4TheChildMayProbeThoughTheParentIsProbing) {
   held->Drop(1);
 }
 
-// The fork() handlers waited for a lock that was held around user code.
+// Formerly, the fork() handlers waited for a lock that was held around user
+// code.
 TEST(ForkTest, E4AChildThatIsForkedInTheUsersCodeMayGoOnToAnotherProgram) {
   std::vector<pid_t> children;
   const auto fork_and_exec = [&] {

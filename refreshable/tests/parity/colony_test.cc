@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The behaviour of the Colony Python SDK towards a failing token endpoint, row
-// by row, through the public API and in virtual time.
+// Tests that this library treats a failing token endpoint as the Colony Python
+// SDK does. They use the public API and virtual time. Each test is named after
+// a row, L1 to L8, of that behaviour.
 
 #include <memory>
 #include <string>
@@ -29,7 +30,8 @@ using ::testing::AllOf;
 using ::testing::Each;
 using ::testing::ElementsAre;
 
-// Up to six retries follow the first attempt, after 2, 4, 8, 16, 32 and 60 s.
+// Returns a policy with up to six retries, after waits of 2, 4, 8, 16, 32 and
+// 60 s.
 RefreshPolicy ColonyPolicy() {
   RefreshPolicy policy;
   policy.jitter = 0;
@@ -166,7 +168,7 @@ TEST_F(ColonyParityTest, L7TheBudgetOfOneCall) {
   EXPECT_THAT(token->Get(twice), AfterFailures(3));
   EXPECT_EQ(source_.call_count(), 4u);
   EXPECT_EQ(Elapsed(), absl::Seconds(6));
-  // The other waits follow the policy, whose schedule continues where it was.
+  // Later reads continue the policy's schedule where it was left.
   EXPECT_THAT(token->Get(once), AfterFailures(3));
   EXPECT_EQ(source_.call_count(), 4u) << "no wait between calls is shortened";
   AdvanceTo(absl::Seconds(14));
@@ -174,8 +176,9 @@ TEST_F(ColonyParityTest, L7TheBudgetOfOneCall) {
   EXPECT_EQ(Elapsed(), absl::Seconds(122));
 }
 
-// The incident: 502 for an hour. The readers of each client survive it on one
-// schedule, and have a token within one probe interval of its end.
+// The endpoint answers 502 for an hour. All readers of a client share one
+// schedule of attempts and have a token within one probe interval of the
+// outage's end.
 class ColonyOutageParityTest : public ColonyParityTest,
                                public testing::WithParamInterface<int> {};
 

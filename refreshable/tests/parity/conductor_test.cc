@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The behaviour of Conductor's Java SDK towards expired tokens and a failing
-// token endpoint, row by row, through the public API and in virtual time.
+// Tests that this library treats expired tokens and a failing token endpoint as
+// Conductor's Java SDK does. They use the public API and virtual time. Each
+// test is named after a row, C1 to C8, of that behaviour.
 
 #include <memory>
 #include <string>
@@ -36,8 +37,9 @@ using ::testing::Not;
 
 constexpr absl::Duration kTick = absl::Nanoseconds(1);
 
-// Each call makes one attempt. Retries start 2, 4, 8 and 16 s after the start
-// of the attempt that failed. The fifth consecutive failure is fatal.
+// Returns a policy under which a read makes one attempt. After each failure the
+// next attempt may start 2, 4, 8 and then 16 s after the start of the one that
+// failed. The fifth consecutive failure is fatal.
 RefreshPolicy ConductorPolicy() {
   RefreshPolicy policy;
   policy.jitter = 0;
@@ -52,7 +54,7 @@ RefreshPolicy ConductorPolicy() {
   return policy;
 }
 
-// The same policy, except that failures are never fatal.
+// Returns ConductorPolicy(), except that failures are never fatal.
 RefreshPolicy HealingPolicy() {
   RefreshPolicy policy = ConductorPolicy();
   policy.retry.on_exhausted = OnExhausted::kSelfHeal;
@@ -71,7 +73,7 @@ bool IsRejected(const Response& response) {
 
 class ConductorParityTest : public OutageTest {
  protected:
-  // Makes a Refreshable with a token that was issued some time ago.
+  // Returns a Refreshable with a token that was issued 10 s ago.
   std::unique_ptr<Token> MakeWithOldToken() {
     auto token = Make(ConductorPolicy());
     EXPECT_TRUE(token->Get().ok());
@@ -79,8 +81,8 @@ class ConductorParityTest : public OutageTest {
     return token;
   }
 
-  // Calls a server that answers `rejected` to tokens in `bad` and 200 to
-  // others.
+  // Returns the outcome of a CallWithToken to a server that answers `rejected`
+  // to the tokens in `bad` and 200 to others.
   Response CallServer(Token& token, std::vector<std::string> bad,
                       Response rejected) {
     const auto response = CallWithToken(
@@ -204,7 +206,7 @@ TEST_F(ConductorParityTest, C5FailuresAreCountedAcrossCalls) {
               CausedBy("HTTP status 502"), NextAttemptAt(WallAt(next)));
     AdvanceTo(absl::Seconds(starts[n - 1]));
     EXPECT_THAT(token->Get(), says_so);
-    // Until then the read fails at once, although its timeout is infinite.
+    // Before `next` a read fails at once, although its timeout is infinite.
     EXPECT_THAT(token->Get(), says_so);
     AdvanceTo(next - kTick);
     EXPECT_THAT(token->Get(), says_so);
@@ -291,8 +293,9 @@ TEST_F(ConductorParityTest, C7NoAuthenticationHereIsACredentialForEver) {
   EXPECT_THAT(Attempts(), ElementsAre(0));
 }
 
-// The table of the review. A worker starts before its server, which takes 100 s
-// to start.
+// A worker starts before its server, which takes 100 s to start. The first two
+// lines of the table describe Conductor's SDK before and after a change to it,
+// and the last line describes this library.
 //
 //   before the change   hammers /token       recovers by itself
 //   after it            does not hammer      never recovers

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The behaviour of the systems on which this library is modelled, row by row,
-// through the public API and in virtual time. Their known faults are shown to
-// be absent. Rows D are here; rows C and L are in conductor_test.cc and
+// Tests that this library behaves as the Databricks Python SDK, on which it is
+// modelled, and does not have its known faults. They use the public API and
+// virtual time. Each test is named after a row, D1 to D9, of that behaviour.
+// The rows C and L, of other systems, are in conductor_test.cc and
 // colony_test.cc.
 
 #include <cstddef>
@@ -153,15 +154,15 @@ TEST_F(DatabricksParityTest, D4StaleReadSubmitsOneRefresh) {
   source_.Answer("t1", absl::Hours(1));
   EXPECT_THAT(token->Get(), HoldsToken("t1"));
   AdvanceTo(absl::Minutes(40));
-  for (int i = 0; i < 5; ++i) {  // Before the refresh has started,
+  for (int i = 0; i < 5; ++i) {  // The refresh is queued.
     EXPECT_THAT(token->Get(), HoldsToken("t1"));
     EXPECT_EQ(Submissions(), 1u);
   }
   token->GetAsync(absl::ZeroDuration(), Note());
-  EXPECT_EQ(Submissions(), 2u);  // This is the callback.
+  EXPECT_EQ(Submissions(), 2u);  // The second is the callback.
   EXPECT_EQ(source_.call_count(), 1u);
   executor_.RunUntilIdle();
-  for (int i = 0; i < 5; ++i) {  // while it is running,
+  for (int i = 0; i < 5; ++i) {  // The refresh is running.
     EXPECT_THAT(token->Get(), HoldsToken("t1"));
     EXPECT_EQ(Submissions(), 0u);
   }
@@ -170,7 +171,7 @@ TEST_F(DatabricksParityTest, D4StaleReadSubmitsOneRefresh) {
   executor_.RunUntilIdle();
   EXPECT_THAT(outcomes_, ElementsAre(HoldsToken("t1"), HoldsToken("t1")));
   source_.Release(1, "t2", absl::Hours(1));
-  EXPECT_THAT(token->Get(), HoldsToken("t2"));  // and after it.
+  EXPECT_THAT(token->Get(), HoldsToken("t2"));  // The refresh has ended.
   EXPECT_EQ(Submissions(), 0u);
   EXPECT_EQ(source_.call_count(), 2u);
 }
@@ -340,11 +341,11 @@ TEST_F(DatabricksParityTest, D9LifetimeUnderTheMarginDoesNotMintOnEveryRead) {
   }
 }
 
-// The interval holds even if the lifetime is close to zero.
+// The minimum interval holds even if the lifetime is close to zero.
 TEST_F(DatabricksParityTest, D9TinyLifetimeMintsOnceASecondAtMost) {
   const auto token = Make();
   source_.Always("t1", absl::Milliseconds(100));
-  for (int i = 0; i < 400; ++i) {  // These take 10 s.
+  for (int i = 0; i < 400; ++i) {  // The reads take 10 s.
     token->GetAsync(absl::InfiniteDuration(), [](LeaseOr) {});
     executor_.AdvanceBy(absl::Milliseconds(25));
   }

@@ -21,7 +21,8 @@
 
 namespace refreshable {
 
-// Seconds as plain numbers, which are easier to read than absl::Duration.
+// Returns `times` in seconds, as numbers that are easier to read than
+// absl::Duration.
 inline std::vector<double> InSeconds(const std::vector<absl::Duration>& times) {
   std::vector<double> seconds;
   for (const absl::Duration time : times) {
@@ -35,8 +36,8 @@ class OutageTest : public testing::Test {
   using Token = Refreshable<std::string>;
   using LeaseOr = absl::StatusOr<Lease<std::string>>;
 
-  // Readers without threads: each reads once a second while the test runs, and
-  // waits as long as a read lets it. Time must not move after they have been
+  // Readers without threads. Each reads without a timeout and, `pause` after a
+  // read has ended, reads again. Time must not move after the readers have been
   // destroyed.
   class Readers {
    public:
@@ -45,9 +46,9 @@ class OutageTest : public testing::Test {
       for (int i = 0; i < count; ++i) Read(i);
     }
 
-    // When each reader first got a token, in seconds; -1 if never.
+    // Returns when each reader first got a token, in seconds; -1 if never.
     const std::vector<double>& served_at() const { return served_at_; }
-    // The reads that ended with an error, and the last such error.
+    // Return the number of reads that ended with an error, and the last error.
     int errors() const { return errors_; }
     const absl::Status& last_error() const { return last_error_; }
 
@@ -81,7 +82,8 @@ class OutageTest : public testing::Test {
     return *Token::Create(source_.Share(), options);
   }
 
-  // The endpoint answers with `status` until that time, and then with tokens.
+  // Makes the source answer with `status` until the time `until`, and then with
+  // tokens.
   void EndpointIsDown(absl::Status status, absl::Duration until) {
     source_.AlwaysWith([this, status, until](const FetchContext&)
                            -> absl::StatusOr<Credential<std::string>> {
@@ -90,14 +92,14 @@ class OutageTest : public testing::Test {
     });
   }
 
-  // The time since the test began.
+  // Returns the time since the test began.
   absl::Duration Elapsed() const {
     return executor_.clock().Now().boot - ManualExecutor::DefaultStart().boot;
   }
   void AdvanceTo(absl::Duration elapsed) {
     executor_.AdvanceBy(elapsed - Elapsed());
   }
-  // The times at which the source was called, in seconds.
+  // Returns the times at which the source was called, in seconds.
   std::vector<double> Attempts() const {
     return InSeconds(source_.start_times());
   }

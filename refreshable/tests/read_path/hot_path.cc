@@ -17,7 +17,7 @@ __attribute__((noinline)) void HotPathRead(Refreshable<std::string>* token,
   if (ABSL_PREDICT_TRUE(lease.ok())) use(lease->token().data());
 }
 
-// The script must find this lock. If it does not, it would find none anywhere.
+// The script must find this lock, which shows that it would find one in a read.
 __attribute__((noinline)) void HotPathWithALock(std::atomic<int>* shared) {
   shared->fetch_add(1);
 }

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Clauses R1 and R2, proved by the memory management unit. Everything that a
-// Refreshable consists of (the object, the published snapshot, the bytes of the
-// token) lies in pages that are made read-only. Then four threads read it,
-// fresh and stale. A write to shared memory would be a fault. Meanwhile the
-// threads allocate nothing, and each has its own slots.
+// Tests of the clauses R1 and R2 by means of the memory management unit.
+// Everything that a Refreshable consists of (the object, the published
+// snapshot, the bytes of the token) lies in pages that are made read-only. Then
+// four threads read the token, once while it is fresh and once while it is
+// stale. A write to shared memory would be a fault. The test also checks that
+// the reads allocate nothing and that each thread has its own slots.
 
 #include <sys/mman.h>
 #include <unistd.h>
@@ -152,7 +153,8 @@ class ReadOnlyMemoryTest : public testing::Test {
   }
 
   void ReadFromFourThreads() {
-    // Threads that have no slots of their own wait for each other's slots.
+    // Threads without slots of their own wait for each other, so they read
+    // less.
     const int reads =
         internal::HazardDomain::Current().Asymmetric() ? 200000 : 2000;
     std::atomic<int> started{0};
@@ -163,8 +165,9 @@ class ReadOnlyMemoryTest : public testing::Test {
       threads.emplace_back([&] {
         // This read acquires the slots.
         const bool first = refreshable_->Get().ok();
-        // A new slot is not quiet before a scan has seen it, and a thread may
-        // leave that scan to another thread. A scan allocates.
+        // A scan, which allocates, must see each new slot, and a thread may
+        // leave that scan to another thread. So all threads wait until each has
+        // its slots.
         ++started;
         while (started < 4) std::this_thread::yield();
         const int64_t before = allocations;
@@ -239,7 +242,8 @@ TEST_F(ReadOnlyMemoryTest, ACallThatDoesWriteIsAFault) {
   Build<IdleExecutor>(RefreshPolicy());
   EXPECT_DEATH(
       {
-        // Must follow the fork, which writes to the pages too.
+        // The fork of the death test writes to the pages too, so this comes
+        // after it.
         Protect(PROT_READ);
         refreshable_->Reset();
       },

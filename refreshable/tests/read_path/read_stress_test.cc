@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Stress test with real threads: tokens are published and withdrawn while
+// A stress test with real threads: tokens are published and withdrawn while
 // threads read, pass their leases to each other, and end.
 
 #include <atomic>

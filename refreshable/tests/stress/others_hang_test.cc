@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Many Refreshables share one ThreadExecutor. Either the sources of some hang,
-// or all Refreshables need attention at once.
+// Tests in which many Refreshables share one ThreadExecutor. Either the sources
+// of some hang, or all must be refreshed at once.
 //
-// With `--tokens=100000` that many tokens expire at once. The default is enough
-// to find a limit on the number of timers or tasks, and is much cheaper.
+// `--tokens=100000` sets the number of tokens that expire at once. The default
+// is enough to find a limit on the number of timers or tasks, and is much
+// cheaper.
 
 #include <algorithm>
 #include <atomic>
@@ -51,7 +52,8 @@ std::shared_ptr<TokenSource<std::string>> Answering() {
   return BlockingSource<std::string>([]() -> Result { return Hour("t"); });
 }
 
-// `GetParam()` Refreshables that hang share an executor with one that does not.
+// A test whose executor also serves `GetParam()` Refreshables with hanging
+// sources.
 class OthersHangTest : public ::testing::TestWithParam<int> {
  protected:
   OthersHangTest() {
@@ -77,7 +79,7 @@ class OthersHangTest : public ::testing::TestWithParam<int> {
       return Hour("late");
     });
   }
-  // Returns the outcome of an asynchronous read.
+  // Makes an asynchronous read and returns its outcome.
   static Result ReadAsync(Strings& token, absl::Duration timeout) {
     absl::StatusOr<Lease<std::string>> result;
     absl::Notification told;
@@ -96,8 +98,8 @@ class OthersHangTest : public ::testing::TestWithParam<int> {
   std::vector<std::unique_ptr<Strings>> hanging_;
 };
 
-// Two tenants whose sources hung occupied all four workers. A third tenant
-// waited for them until its deadline.
+// Formerly, two Refreshables whose sources hung occupied all four workers. A
+// read of a third one waited for them until its deadline.
 TEST_P(OthersHangTest, X1AHealthyOneRefreshes) {
   const auto healthy = Make(executor_.get(), Answering());
   EXPECT_EQ(healthy->Get()->token(), "t");
@@ -107,8 +109,8 @@ TEST_P(OthersHangTest, X1AHealthyOneRefreshes) {
   EXPECT_EQ(healthy->Get()->token(), "t");
 }
 
-// A read of a fresh token was answered only after the sources of other
-// Refreshables had returned.
+// Formerly, a read of a fresh token was answered only after the sources of
+// other Refreshables had returned.
 TEST_P(OthersHangTest, X1ACallbackRuns) {
   const auto healthy = Make(executor_.get(), Answering());
   ASSERT_TRUE(healthy->Install(Hour("mine")).ok());
@@ -141,8 +143,8 @@ TEST_P(OthersHangTest, X1AReadIsCancelled) {
   EXPECT_TRUE(another->Cancel(id));
 }
 
-// Callbacks read a Refreshable that hangs, and wait. At first there are more of
-// them than threads for callbacks.
+// Callbacks read Refreshables that hang, and so block the threads that run
+// them. At first there are more of these callbacks than such threads.
 TEST_P(OthersHangTest, X1ACallbackRunsThoughOthersRead) {
   const auto healthy = Make(executor_.get(), Answering());
   ASSERT_TRUE(healthy->Install(Hour("mine")).ok());
@@ -163,8 +165,9 @@ TEST_P(OthersHangTest, X1ACallbackRunsThoughOthersRead) {
 
 INSTANTIATE_TEST_SUITE_P(X1, OthersHangTest, ::testing::Values(0, 32, 100));
 
-// If more than 16,384 Refreshables shared an executor, the timers beyond that
-// number were refused, as were the tasks if all had one at the same time.
+// Formerly, if more than 16,384 Refreshables shared an executor, it refused the
+// timers beyond that number. It also refused tasks beyond it, if all
+// Refreshables submitted one at the same time.
 TEST(ManyTokensTest, X2TokensThatExpireTogetherAreAllRefreshed) {
   const auto executor = *ThreadExecutor::Create(Patient());
   absl::BlockingCounter refreshed(tokens);
@@ -194,7 +197,7 @@ TEST(ManyTokensTest, X2TokensThatExpireTogetherAreAllRefreshed) {
   for (const auto& one : all) EXPECT_EQ(one->stats().attempts_started, 1);
 }
 
-// exit() waited forever for the source.
+// Formerly, exit() waited forever for a source that hung.
 TEST(StaticExecutorDeathTest, X4ExitEndsThoughASourceHangs) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   EXPECT_EXIT(

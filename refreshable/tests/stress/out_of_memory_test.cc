@@ -101,7 +101,7 @@ enum Ending {
   kBroken,         // The instance no longer works.
 };
 
-// Counts down to the call in which user code throws.
+// A countdown to the call in which user code throws.
 struct Throwing {
   std::atomic<int> left{-1};
 
@@ -137,7 +137,7 @@ CopiedToken MakeToken<CopiedToken>() {
 template <typename Token>
 class Subject {
  public:
-  // If null, a ThreadExecutor is used.
+  // Uses a ThreadExecutor if `manual` is null.
   explicit Subject(ManualExecutor* manual) : manual_(manual) {
     options_.executor = manual;
     if (manual == nullptr) {
@@ -179,8 +179,9 @@ class Subject {
     });
     ++reads_;
   }
-  // Starts a call that is rejected once, with the same callback. The function
-  // objects are small enough to need no allocation.
+  // Starts a CallWithTokenAsync that is rejected once and whose callback is
+  // counted like that of a read. The function objects are so small that they
+  // need no allocation.
   void CallWithTokenAsync() {
     rejections_ = 1;
     refreshable::CallWithTokenAsync<bool>(
@@ -192,8 +193,8 @@ class Subject {
         });
     ++reads_;
   }
-  // Waits for the callback. A timer delivers it within a second if the executor
-  // has refused to.
+  // Waits for the callback. If the executor has refused to run it, a timer runs
+  // it within a second.
   void AwaitCallback() {
     if (manual_ != nullptr) manual_->AdvanceBy(absl::Seconds(2));
     answered_.WaitForNotification();
@@ -317,7 +318,8 @@ struct Scenario {
   bool may_terminate = true;
 };
 
-// Runs the scenario. The countdown allows `n` calls before one fails.
+// Runs the scenario with a countdown that allows `n` calls before one fails.
+// Returns how it ended.
 template <typename Token>
 Ending RunInChild(const Scenario<Token>& scenario, bool threads,
                   std::atomic<int>* countdown, int n) {
@@ -476,7 +478,7 @@ TEST(OutOfMemoryTest, E8Destructor) {
                 [](Strings& subject) { subject.refreshable = nullptr; }});
 }
 
-// A ThreadExecutor's refusals are in thread_refusal_test.
+// A ThreadExecutor's refusals are tested in thread_refusal_test.
 TEST(OutOfMemoryTest, X3ManualExecutorRefuses) {
   for (int n = 0; n < 2; ++n) {
     ManualExecutor executor;
@@ -493,7 +495,7 @@ TEST(OutOfMemoryTest, X3ManualExecutorRefuses) {
   }
 }
 
-// ---- The user's ----
+// ---- User code that throws ----
 
 template <typename Token>
 void ThrowBadAlloc(Scenario<Token> scenario) {
@@ -521,8 +523,8 @@ TEST(OutOfMemoryTest, E5ObserverThrowsBadAlloc) {
   ThrowIn(&Strings::throws_in_observer);
 }
 
-// What a callback throws goes to the executor. A ManualExecutor throws it from
-// the driving call; a ThreadExecutor ends the program.
+// An exception of a callback goes to the executor. A ManualExecutor rethrows it
+// from the call that drives it; a ThreadExecutor ends the program.
 TEST(OutOfMemoryTest, E8CallbackThrowsBadAlloc) {
   Scenario<std::string> scenario = {[](Strings& subject) {
                                       subject.Create();

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Faults of threading and lifetimes that were found, one test each. The comment
-// of a test says what went wrong. Faults of fork() are in fork_test.cc.
+// Tests of former faults of threading and lifetimes. The comment of a test says
+// what went wrong. Faults of fork() are tested in fork_test.cc.
 
 #include <atomic>
 #include <functional>
@@ -36,8 +36,8 @@ using lifecycle_testing::Strings;
 
 constexpr absl::Duration kForever = absl::InfiniteDuration();
 
-// An executor that calls a function when its one thread has nothing left to
-// drive.
+// An executor that calls `after_drive` whenever its one thread has stopped
+// driving.
 class AfterDriveExecutor final : public ProbeExecutor {
  public:
   using ProbeExecutor::ProbeExecutor;
@@ -51,8 +51,8 @@ class AfterDriveExecutor final : public ProbeExecutor {
   std::function<void()> after_drive;
 };
 
-// The first answer is held, and given by a thread of the test. Its hook rejects
-// the token and reads the next one, which the source returns at once.
+// A test in which a thread of its own gives the first answer. The hook then
+// rejects that token and reads the next one, which the source returns at once.
 class ReadingHookTest : public ::testing::Test {
  protected:
   void MakeOn(Executor* executor) {
@@ -69,7 +69,7 @@ class ReadingHookTest : public ::testing::Test {
     token_ = Make(
         executor, MakeSource([&](const auto&, auto done) {
           if (called_.HasBeenNotified()) {
-            // Sets no timer, because a read that drives would run it.
+            // This token needs no timer, which a read that drives would run.
             return done(Credential<std::string>("second", Expiry::Never()));
           }
           first_.emplace(std::move(done));
@@ -85,9 +85,9 @@ class ReadingHookTest : public ::testing::Test {
   std::string seen_;
 };
 
-// A hook, run by the thread that had answered, waited for an attempt that was
-// queued behind the only worker. The worker was in a read that could only end
-// after that hook, and no longer took attempts.
+// Formerly, the hook waited for an attempt that was queued behind the only
+// worker. That worker was in a read that could end only after the hook, and ran
+// no attempts any more.
 TEST_F(ReadingHookTest, R10AWorkerAboutToBeWokenRunsWhatTheHookWaitsFor) {
   ThreadExecutor::Options one;
   one.blocking_threads = 1;
@@ -105,9 +105,8 @@ TEST_F(ReadingHookTest, R10AWorkerAboutToBeWokenRunsWhatTheHookWaitsFor) {
   token_.reset();
 }
 
-// The same with a reader that drives a ManualExecutor and is its only thread.
-// It had nothing left to drive and waited to be woken, while the hook waited
-// for it.
+// Formerly, a reader that was the only thread to drive a ManualExecutor, and
+// had nothing left to drive, waited to be woken, while the hook waited for it.
 TEST_F(ReadingHookTest, R10ADrivingReadRunsWhatTheHookWaitsFor) {
   ManualExecutor executor;
   AfterDriveExecutor after(&executor);
@@ -140,9 +139,9 @@ TEST_F(ReadingHookTest, R10ADrivingReadRunsWhatTheHookWaitsFor) {
   token_.reset();
 }
 
-// The timer for the attempt's timeout was refused, and the source never
-// answered. A thread that waited without a deadline waited forever, unless
-// another thread read too.
+// Formerly, if the timer for an attempt's timeout was refused and the source
+// never answered, a thread without a deadline waited forever, unless another
+// thread read too.
 TEST(LostTimerTest, E2AThreadThatWaitsSeesTheTimeoutOfTheAttempt) {
   ManualExecutor executor;
   ProbeExecutor probe(&executor);
@@ -158,7 +157,7 @@ TEST(LostTimerTest, E2AThreadThatWaitsSeesTheTimeoutOfTheAttempt) {
   SpinUntil([&] { return executor.pending() > 0; });
   executor.RunUntilIdle();
   executor.AdvanceBy(absl::Seconds(31));
-  // Each look at the clock is a use, and there is one a second.
+  // A waiting thread looks at the clock once a second. Each look is a use.
   const int uses = probe.uses();
   SpinUntil([&] { return ended || probe.uses() > uses + 20; });
   EXPECT_TRUE(ended);

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Many threads use everything at once, and the Refreshable ends meanwhile. The
-// work is bounded by counts and meant for the sanitizers: the assertions hold
-// in every interleaving (E1, E2, F1, F2, R8, R9).
+// Tests in which many threads use a Refreshable at once, and in which it ends
+// while they read. They are meant for the sanitizers, do a fixed amount of
+// work, and assert only what holds in every interleaving (E1, E2, F1, F2, R8,
+// R9).
 
 #include <algorithm>
 #include <atomic>
@@ -43,8 +44,9 @@ constexpr int kReaders = 4;
 constexpr int kAnswerers = 2;
 constexpr int kOperations = 120;
 
-// Answers on its own threads: correctly, wrongly, late, twice or not at all.
-// Each token contains the generation that was current when its call began.
+// A source that answers on threads of its own: correctly, wrongly, late, twice
+// or not at all. Each token is the number of the generation that was current
+// when its call began.
 class ForeignSource final : public TokenSource<std::string> {
  public:
   explicit ForeignSource(uint32_t seed) {
@@ -120,8 +122,8 @@ class ForeignSource final : public TokenSource<std::string> {
       auto [token, context, done] = std::move(queue_.front());
       queue_.pop_front();
       mutex_.Unlock();
-      // (On a busy machine, each yield takes a time slice of every other
-      // thread.)
+      // (There are few yields because, on a busy computer, each takes as long
+      // as a time slice of every other thread.)
       for (uint32_t i = random() % 8; i > 0; --i) std::this_thread::yield();
       --calls_;
       mutex_.Lock();
@@ -222,7 +224,7 @@ class Reader {
       case 10:
       case 11:
         token_->Invalidate(Generation(seen_));
-        least_ = seen_ + 1;  // R9: later reads must return a later one.
+        least_ = seen_ + 1;  // R9: no read returns `seen_` again.
         return;
       case 12: {
         const auto installed = token_->Install(Hour("installed"));
@@ -282,8 +284,8 @@ struct Round {
   uint32_t seed;
   absl::Duration attempt_timeout;
   ThreadExecutor::Options executor;
-  // Whether threads are waiting when the Refreshable is destroyed. For that,
-  // the executor must refuse nothing and the attempt must not time out.
+  // Whether threads are waiting when the Refreshable is destroyed. If true, the
+  // executor must refuse nothing and no attempt may time out.
   bool blocked_at_the_end;
 };
 
@@ -316,7 +318,8 @@ void RunRound(const Round& round) {
   for (std::thread& thread : threads) thread.join();
   threads.clear();
   // A callback must not start a read while the Refreshable is being destroyed.
-  // If the executor refuses everything, callbacks wait for the next operation.
+  // Reset is called because, if the executor refuses everything, callbacks wait
+  // for the next operation.
   for (const auto& reader : readers) {
     SpinUntil([&] {
       token->Reset();
@@ -346,7 +349,7 @@ void RunRound(const Round& round) {
   }
   for (const auto& reader : readers) reader->ReadLast();
   source->SetAlive(nullptr);
-  // Meanwhile the calls are answered.
+  // In every other round, the calls are answered while the Refreshable ends.
   if (round.seed % 2 == 0) source->Hold(false);
   token.reset();
   for (std::thread& thread : threads) thread.join();
