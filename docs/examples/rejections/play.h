@@ -70,9 +70,9 @@ struct Play {
 struct Outcome {
   int64_t good_calls = 0;  // Calls of the good servers.
   int64_t failed = 0;      // Of these, those that ended without a 200.
-  // Of these, those between the first issue of a token and the next one, and
-  // the largest number between any two later ones. Only an issue that no
-  // rejection caused counts here.
+  // Of the failed calls, those between the first issue of a token and the next
+  // one, and the largest number that followed any later issue. Only an issue
+  // that no rejection caused counts here.
   int64_t failed_after_first = 0;
   int64_t failed_after_later = 0;
   int64_t asked = 0;     // Calls of the token endpoint.

@@ -58,8 +58,8 @@ int64_t LongestRow(absl::Duration time, absl::Duration longest) {
 
 // Returns the maximum number of calls of the endpoint.
 int64_t MayAsk(const Play& play) {
-  // Plays in which tokens are not accepted at once last two hours, in which the
-  // endpoint is called at most 8 times.
+  // If tokens are not accepted at once, this is the limit for two hours, which
+  // no such play exceeds.
   if (play.accepted_after > absl::ZeroDuration()) return 8;
   const absl::Duration stale_after =
       play.token_life - std::min(play.token_life / 2, absl::Minutes(20));
