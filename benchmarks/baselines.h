@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What other programs do instead of using this library: the patterns found in
-// other code, each written from scratch in its simplest correct form, behind
+// The patterns by which other programs cache a token instead of using this
+// library. Each is written from scratch, in its simplest correct form, behind
 // one interface:
 //
 //   explicit Pattern(std::string token);   // The token is good for an hour.
@@ -10,9 +10,9 @@
 //                 // pattern do, and reads one byte. Always inlined.
 //   static constexpr char kName[];
 //
-// Each pattern reads the clock that its model reads: patterns of an SDK read
-// std::chrono::system_clock; the other patterns and the floor read the cheapest
-// clock, time(2). Thread-safe.
+// The patterns that are taken from an SDK read std::chrono::system_clock, as
+// that SDK does; the other patterns and the floor read the cheapest clock,
+// time(2). All patterns are thread-safe.
 
 #ifndef REFRESHABLE_BENCHMARKS_BASELINES_H_
 #define REFRESHABLE_BENCHMARKS_BASELINES_H_
@@ -46,7 +46,7 @@ inline bool IsGood(const Entry& entry) {
   return std::time(nullptr) < entry.good_until;
 }
 
-// Like IsGood, with the clock that the SDKs read.
+// Return whether the token is still good by the clock that the SDKs read.
 inline bool IsBeforeBySystemClock(int64_t good_until) {
   return std::chrono::system_clock::now() <
          std::chrono::system_clock::from_time_t(good_until);
@@ -55,7 +55,8 @@ inline bool IsGoodBySystemClock(const Entry& entry) {
   return IsBeforeBySystemClock(entry.good_until);
 }
 
-// The floor: the minimum that a correct read must do. Frees nothing.
+// The floor: the least that a correct read does. `Publish` never frees the
+// entry that it replaces.
 class PointerAndTime {
  public:
   static constexpr char kName[] = "floor: pointer, time()";
@@ -73,7 +74,7 @@ class PointerAndTime {
   std::atomic<const Entry*> entry_{nullptr};
 };
 
-// One mutex, under which the string is copied (as in google-cloud-cpp).
+// One mutex, under which a reader copies the string (as in google-cloud-cpp).
 class MutexCopy {
  public:
   static constexpr char kName[] = "mutex, copy the string";
@@ -121,7 +122,7 @@ class MutexAroundEverything {
     if (!IsGoodBySystemClock(entry_)) Refresh();
     return entry_;
   }
-  // Not called within the token's hour.
+  // Never called in a benchmark, because the token is good for an hour.
   ABSL_ATTRIBUTE_NOINLINE void Refresh() {
     entry_ = MakeEntry(std::move(entry_.token));
   }
@@ -130,7 +131,7 @@ class MutexAroundEverything {
   Entry entry_;
 };
 
-// Readers share the lock, and copy the string.
+// A reader-writer lock, under which a reader copies the string.
 class SharedMutexCopy {
  public:
   static constexpr char kName[] = "shared_mutex, copy the string";
@@ -224,8 +225,8 @@ class MapOfItems {
   std::map<std::pair<std::string, std::string>, std::shared_ptr<Item>> items_;
 };
 
-// One mutex, and a reference count instead of a copy. The best of the usual
-// patterns.
+// One mutex, under which a reader copies a shared_ptr instead of the string.
+// This is the best of the usual patterns.
 class MutexSharedPtr {
  public:
   static constexpr char kName[] = "mutex, copy a shared_ptr";
@@ -249,8 +250,8 @@ class MutexSharedPtr {
   std::shared_ptr<const Entry> entry_;
 };
 
-// One mutex, under which the reference count of the bytes is incremented (as in
-// gRPC).
+// One mutex, under which a reader increments the reference count of the bytes
+// (as in gRPC).
 class MutexSlice {
  public:
   static constexpr char kName[] = "mutex, ref-counted slice";
@@ -317,8 +318,9 @@ class MutexSlice {
   int64_t good_until_ = 0;
 };
 
-// The atomic operations of C++17 on shared_ptr, which use locks from a pool.
-// (The std::atomic<std::shared_ptr> of C++20 has the lock in the pointer.)
+// A shared_ptr that is read and replaced by the atomic functions of C++17,
+// which take a lock from a pool. (The std::atomic<std::shared_ptr> of C++20 has
+// the lock in the pointer.)
 class AtomicSharedPtr {
  public:
   static constexpr char kName[] = "atomic shared_ptr";

@@ -33,8 +33,8 @@ auto Source() {
       });
 }
 
-// `make` creates one instance. If `destroy_too` is false, only that is
-// measured.
+// Measures `make`, which creates one instance, and, if `destroy_too` is true,
+// also the destruction of that instance.
 template <typename Make>
 void Measure(benchmark::State& state, bool destroy_too, Make make) {
   std::vector<decltype(make())> made;

@@ -5,14 +5,17 @@
 //
 //   bazel run -c opt //benchmarks:executor_benchmark
 //
-// - A refresh of a healthy Refreshable, with a source that answers at once,
-//   while the sources of 0, 32 and 100 others on the same executor hang.
-//   `vs_alone` is the time divided by that with none.
-// - `RunAfter` and `Cancel` of one timer while 1,000 or 1,000,000 are pending,
-//   compared with a priority queue under a mutex, which keeps cancelled timers
-//   until they are due. `vs_floor` is the time divided by the queue's.
-// - 100,000 held tokens that become due for refresh at the same moment, on one
-//   executor: the time from the first refresh to the last, per token.
+// - RefreshWhileOthersHang measures a refresh of a healthy Refreshable, whose
+//   source answers at once, while the sources of 0, 32 or 100 others on the
+//   same executor hang. `vs_alone` is the time divided by the time with 0
+//   others.
+// - OneTimerMore measures `RunAfter` and `Cancel` of one timer while 1,000 or
+//   1,000,000 timers are pending. The floor is a priority queue under a mutex,
+//   which keeps cancelled timers until they are due. `vs_floor` is the time
+//   divided by the floor's.
+// - DueTogether lets 100,000 held tokens become due for refresh at the same
+//   moment, on one executor. It measures the time from the first refresh to the
+//   last, divided by the number of tokens.
 //
 // The case of 64 threads that wait for one refresh is in failure_benchmark.cc.
 
@@ -58,7 +61,9 @@ using SteadyClock = std::chrono::steady_clock;
 using Strings = refreshable::Refreshable<std::string>;
 using Result = absl::StatusOr<Credential<std::string>>;
 
-// The floor of each group is measured first. The last of its runs counts.
+// Returns `seconds` divided by the time of the group's floor. If `is_floor`,
+// `seconds` becomes that time, so the floor must be measured first, and the
+// last of its runs counts.
 double VsFloor(const std::string& group, bool is_floor, double seconds) {
   static auto* const floors = new std::map<std::string, double>;
   if (is_floor) (*floors)[group] = seconds;
@@ -80,8 +85,8 @@ std::unique_ptr<Strings> Make(Executor* executor, Function source,
   return *std::move(made);
 }
 
-// Returns a different token each time, because a rejected one must not come
-// again.
+// Returns a different token each time, because a source must not return a
+// withdrawn token again.
 Result AnswerAtOnce() {
   static std::atomic<int> last{0};
   return Credential<std::string>(std::to_string(++last),
@@ -122,7 +127,8 @@ void RefreshWhileOthersHang(benchmark::State& state) {
   executor.Shutdown(absl::InfiniteDuration());
 }
 
-// The floor. Cancelled timers stay in it until they are due.
+// The floor of OneTimerMore: a priority queue, in which a cancelled timer stays
+// until it is due.
 class PriorityQueue {
  public:
   uint64_t RunAfter(absl::Duration delay, Executor::Task task) {
@@ -132,7 +138,7 @@ class PriorityQueue {
     queue_.push({due, id, std::make_shared<Executor::Task>(std::move(task))});
     return id;
   }
-  // A priority queue cannot remove the timer.
+  // Does nothing, because a priority queue cannot remove a timer.
   bool Cancel(uint64_t) { return true; }
 
  private:
@@ -186,7 +192,7 @@ void DueTogether(benchmark::State& state) {
           none, SteadyClock::now().time_since_epoch().count());
       refreshed.DecrementCount();
     };
-    // All tokens become due some time after the last of them has been created.
+    // The expiry is so late that all tokens are created before any becomes due.
     const absl::Time expiry = absl::Now() + absl::Seconds(30);
     std::vector<std::unique_ptr<Strings>> all;
     for (int i = 0; i < tokens; ++i) {

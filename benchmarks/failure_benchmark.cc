@@ -4,12 +4,14 @@
 //
 //   bazel run -c opt //benchmarks:failure_benchmark
 //
-// 10,000 reads without a thread each, and 64 or 200 threads, wait for one call
-// of the endpoint, which fails. `join_ns` and `told_ns` are per read, the
-// median over the flights. `calls` is the number of calls of the endpoint for
-// all of them. After that, reads fail at once until the next attempt is due. In
-// each group the floor comes first, and `vs_floor` is the time divided by the
-// floor's.
+// In the first two groups, 10,000 asynchronous reads, or 64 or 200 threads,
+// wait for one call of the endpoint, which then fails. `join_ns` is the time in
+// which one read begins to wait. `told_ns` is the time from the failure until
+// all reads know of it, divided by the number of reads. Both are medians over
+// the flights, and `calls` is the number of calls of the endpoint per flight.
+// In the third group the call has failed, and each read fails at once, because
+// the next attempt is not due yet. In each group the floor comes first, and
+// `vs_floor` is the time divided by the floor's.
 
 #include <algorithm>
 #include <atomic>
@@ -50,14 +52,14 @@ double Nanoseconds(SteadyClock::duration d) {
   return std::chrono::duration<double, std::nano>(d).count();
 }
 
-// Returns zero if there are no values.
+// Returns the median, or zero if there are no values.
 double Median(std::vector<double> values) {
   if (values.empty()) return 0;
   std::sort(values.begin(), values.end());
   return values[values.size() / 2];
 }
 
-// Asks the endpoint without blocking a thread.
+// A source that asks the endpoint without blocking a thread.
 class EndpointSource final : public refreshable::TokenSource<std::string> {
  public:
   explicit EndpointSource(Endpoint* endpoint) : endpoint_(endpoint) {}
@@ -72,8 +74,8 @@ class EndpointSource final : public refreshable::TokenSource<std::string> {
   Endpoint* const endpoint_;
 };
 
-// Runs one flight after another: each fails at its first attempt, and `Reset`
-// permits the next one.
+// A Refreshable behind the interfaces of waiting_baselines.h. Each of its
+// flights fails at the first attempt, and `Reset` permits the next flight.
 template <typename ExecutorType>
 class Ours {
  public:
@@ -116,7 +118,7 @@ class OnThreads : public Ours<refreshable::ThreadExecutor> {
   static void Pump() { std::this_thread::yield(); }
 };
 
-// The only thread reads and also runs the executor.
+// A Refreshable whose executor runs on the thread that reads.
 class OnOneThread : public Ours<refreshable::ManualExecutor> {
  public:
   static constexpr char kName[] = "Refreshable, on a ManualExecutor";
@@ -133,7 +135,8 @@ class BetweenAttempts : public OnThreads {
   }
 };
 
-// Only Refreshable needs these; they do nothing for other patterns.
+// Call the method of the pattern, if it has one. Only Refreshable needs and has
+// these methods.
 template <typename Pattern>
 auto Reset(Pattern& pattern, int) -> decltype(pattern.Reset()) {
   pattern.Reset();
@@ -152,7 +155,9 @@ std::map<std::string, double>& Floors() {
   return *floors;
 }
 
-// The floor of each group is measured first. The last of its runs counts.
+// Returns `ns` divided by the time of the group's floor. If `Pattern` is a
+// floor, `ns` becomes that time, so the floor must be measured first, and the
+// last of its runs counts.
 template <typename Pattern>
 double VsFloor(const std::string& group, double ns) {
   double& floor = Floors()[group];
@@ -213,7 +218,8 @@ void ManyThreadsOneFlight(benchmark::State& state) {
       });
     }
     while (there < count) std::this_thread::yield();
-    // Not every pattern can report when all threads are blocked.
+    // This gives all threads the time to block; not every pattern can report
+    // that they have.
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
     const auto failing = SteadyClock::now();
     endpoint.Fail();
@@ -306,8 +312,8 @@ int main(int argc, char** argv) {
   RegisterThreads<EachCalls>();
   RegisterBetween<RememberedFailure>();
   RegisterBetween<BetweenAttempts>();
-  // The C and C++ libraries avoid atomic instructions while there is only one
-  // thread.
+  // The C and C++ libraries avoid atomic instructions until the process has had
+  // a second thread.
   std::thread([] {}).join();
   benchmark::RunSpecifiedBenchmarks();
   return 0;

@@ -9,8 +9,9 @@
 //
 //   bazel run -c opt //benchmarks:fleet -- --out=/tmp
 //
-//   --clients=N  10000 by default. (With so few that a second sees less than a
-//                hundred calls, chance alone exceeds the limits per second.)
+//   --clients=N  10000 by default. (With so few clients that there are fewer
+//                than a hundred calls a second, chance alone may exceed the
+//                limits per second.)
 //   --seeds=N    Number of simulated fleets; 3 by default.
 //   --benchmark_min_time, with any value, means --out=/tmp.
 //   --out=DIR    An existing folder, by default the working directory. It gets
@@ -71,12 +72,13 @@ constexpr absl::Duration kLatency = absl::Milliseconds(100);
 constexpr absl::Duration kRetryAfter = absl::Seconds(120);
 constexpr absl::Time kStart = absl::FromUnixSeconds(1'700'000'000);
 constexpr int kLockoutFailures = 5;
-// The number of the refresh after the event's own whose peak is also checked.
+// The refresh whose peak is also checked. The refreshes of a client after the
+// event are counted from 0, which is the one by which the client heals.
 constexpr int kWave = 3;
 
 enum class Kind { kOutage, kThrottled, kRevoked };
 
-// The event, and the seconds of the day between which it lasts.
+// An event, and the seconds of the day at which it begins and ends.
 struct Scenario {
   Kind kind;
   const char* name;
@@ -90,16 +92,17 @@ constexpr Scenario kScenarios[] = {
 
 using PerSecond = std::vector<int>;
 
-// The observations of the endpoint and the clients on one day.
+// What the endpoint and the clients observe on one day.
 struct Day {
   PerSecond calls = PerSecond(kDay);
-  // The calls for the n-th token since the event. For a client the event is
-  // over when it gets the first of these tokens.
+  // `waves[n]` has the calls by which a client got its token number n since the
+  // event, counted from 0. A client has healed when it gets token 0.
   std::array<PerSecond, kWave + 1> waves = {PerSecond(kDay), PerSecond(kDay),
                                             PerSecond(kDay), PerSecond(kDay)};
   std::vector<double> healed_after;  // Seconds, of each client that healed.
   int too_soon = 0;                  // Calls that a Retry-After forbade.
-  int minted_twice = 0;              // Clients, within two reads of the event.
+  // Clients that got two tokens or more within two reads of the event.
+  int minted_twice = 0;
 };
 
 // The endpoint and the API from the point of view of one client.
@@ -157,8 +160,8 @@ void PlayRefreshable(absl::Duration read_at, uint64_t seed,
   };
   RefreshMachine machine(RefreshPolicy(), seed);
   std::deque<Call> calls;   // Not answered yet.
-  absl::Duration minted;    // The token that is held.
-  absl::Duration check_at;  // Until then reads are served without asking.
+  absl::Duration minted;    // When the held token was issued.
+  absl::Duration check_at;  // Until then no read asks the machine.
   absl::Duration wake_at = absl::InfiniteDuration();
   for (;;) {
     const absl::Duration answer_at = calls.empty()
@@ -215,8 +218,8 @@ class SetClock final : public Clock {
   absl::Duration now;
 };
 
-// Simulates one client of another kind. `make` is passed a function that calls
-// the endpoint, and the clock.
+// Simulates one hand-written client. `make(mint, clock)` returns the client;
+// `mint` calls the endpoint.
 template <typename Make>
 void PlayRival(absl::Duration read_at, Endpoint& endpoint, Make make) {
   SetClock clock;
@@ -264,8 +267,8 @@ Day PlayFleet(const Scenario& scenario, size_t kind, int clients,
   return day;
 }
 
-// Returns the most calls in any `seconds` between `begin` and `end`, per
-// second.
+// Returns the highest rate, in calls per second, over any `seconds` seconds in
+// a row from `begin` to `end`.
 double Peak(const PerSecond& calls, int seconds, int begin = 0,
             int end = kDay) {
   int64_t sum = 0, most = 0;
@@ -277,7 +280,8 @@ double Peak(const PerSecond& calls, int seconds, int begin = 0,
   return static_cast<double>(most) / seconds;
 }
 
-// Returns when this part of `clients` had recovered; negative if never.
+// Returns how many seconds after the event this part of the clients (0.5 is
+// half of them) had healed, or a negative number if it never did.
 double HealedAfter(const Day& day, double part, int clients) {
   const auto n = static_cast<size_t>(part * clients + 0.5);
   return n > 0 && n <= day.healed_after.size() ? day.healed_after[n - 1] : -1;
@@ -288,7 +292,7 @@ std::string ShowTime(double seconds) {
                      : absl::StrCat(static_cast<int>(seconds + 0.5), " s");
 }
 
-// The last second of the event and of the recovery. Later calls are not
+// Returns the second up to which the calls of the event and of the recovery are
 // evaluated.
 int LastSecond(const Scenario& scenario) {
   return scenario.end + 2 * static_cast<int>(absl::ToInt64Seconds(kRetryAfter));
@@ -352,8 +356,9 @@ bool Check(const Scenario& scenario, int clients, const Day& day) {
   return holds;
 }
 
-// Writes the calls in every `seconds` from ten minutes before the event, with
-// one column for each kind of client.
+// Writes a CSV file that begins ten minutes before the event. Each row has the
+// number of calls in the next `seconds` seconds, with one column for each kind
+// of client.
 void WriteCsv(const std::string& path, const Scenario& scenario, int seconds,
               const std::vector<Day>& days) {
   std::ofstream csv(path);
@@ -459,7 +464,8 @@ int main(int argc, char** argv) {
   for (int seed = 1; seed <= flags.seeds; ++seed) {
     for (const Scenario& scenario : kScenarios) {
       std::vector<Day> days;
-      // The other kinds are simulated only once, for comparison.
+      // The hand-written clients are simulated for one seed only, for
+      // comparison.
       for (size_t i = 0; i < (seed == 1 ? 3 : 1); ++i) {
         days.push_back(PlayFleet(scenario, i, flags.clients, seed));
         Print(scenario, kClients[i], flags.clients, days.back());

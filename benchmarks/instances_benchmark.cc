@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Many instances, as in a server with a token for each tenant: the cost of a
-// read of a random one among 1 and 10,000, and the bytes that each one uses
-// besides its token:
+// The cost of many instances, which a server has if it keeps a token for each
+// tenant: the time to read one that is picked at random among 1 or 10,000, and
+// the bytes that each instance uses in addition to its token:
 //
 //   bazel run -c opt //benchmarks:instances_benchmark
 //
@@ -37,8 +37,8 @@ struct Floor {
   double bytes = 0;
 };
 
-// By number of instances. The floor is measured first. The last of its runs
-// counts.
+// Returns the figures of the floor, by number of instances. The floor is
+// measured first, and the last of its runs counts.
 std::map<size_t, Floor>& Floors() {
   static auto* const floors = new std::map<size_t, Floor>;
   return *floors;
@@ -61,7 +61,7 @@ void ReadOneOf(benchmark::State& state) {
   const auto count = static_cast<size_t>(state.range(0));
   Floor& floor = Floors()[count];
   const auto executor = std::make_shared<IdleExecutor>();
-  executor->Reserve(count);  // A timer each.
+  executor->Reserve(count);  // One timer for each instance.
   std::vector<std::unique_ptr<Pattern>> patterns;
   patterns.reserve(count);
   const size_t before = mallinfo2().uordblks;
@@ -69,7 +69,7 @@ void ReadOneOf(benchmark::State& state) {
     patterns.push_back(Make<Pattern>(executor));
   }
   const size_t after = mallinfo2().uordblks;
-  if (count > 1) {  // For one, the heap's own data would dominate.
+  if (count > 1) {  // With one, the heap's own data would dominate.
     const double bytes =
         static_cast<double>(after - before) / static_cast<double>(count) -
         kTokenBytes;
@@ -115,8 +115,8 @@ int main(int argc, char** argv) {
   Register<MutexSlice>();
   Register<MutexSharedPtr>();
   Register<AtomicSharedPtr>();
-  // The C and C++ libraries avoid atomic instructions while there is only one
-  // thread.
+  // The C and C++ libraries avoid atomic instructions until the process has had
+  // a second thread.
   std::thread([] {}).join();
   benchmark::RunSpecifiedBenchmarks();
   return 0;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What accumulates when threads only publish:
+// Measures how many superseded tokens accumulate while threads only publish:
 //
 //   bazel run -c opt //benchmarks:many_publishers
 //
@@ -10,8 +10,8 @@
 // is shared. The exit code is 1 if the limit in docs/memory_model.md is
 // exceeded.
 //
-// With --benchmark_min_time, with any value, makes only a few publications, to
-// check that it works.
+// With --benchmark_min_time and any value, the program makes only a few
+// publications, to check that it works.
 
 #include <atomic>
 #include <chrono>
@@ -120,7 +120,7 @@ int main(int argc, char** argv) {
       std::strncmp(argv[1], kShortForm, std::strlen(kShortForm)) == 0;
   bool good = true;
   for (const int threads : {1, 2, 4, 8, 16, 32}) {
-    // The short form still publishes several times the limit.
+    // The short form still publishes several times as many tokens as the bound.
     good &= refreshable_benchmarks::Measure(
         threads, short_form ? 1000 + 10 * threads : 10000);
   }

@@ -30,7 +30,8 @@
 
 namespace refreshable_benchmarks {
 
-// The machine's clocks, or the same clocks set back by a duration.
+// The system's clocks. After `set_back(d)`, `Now` returns times that are
+// earlier by d; the coarse clock is not affected.
 class ShiftedClock final : public refreshable::Clock {
  public:
   refreshable::Instant Now() const override {
@@ -48,8 +49,8 @@ class ShiftedClock final : public refreshable::Clock {
   absl::Duration back_ = absl::ZeroDuration();
 };
 
-// Keeps its tasks and runs none, so that nothing else happens during a
-// measurement.
+// An executor that keeps its tasks and runs none, so that nothing else happens
+// during a measurement.
 class IdleExecutor final : public refreshable::Executor {
  public:
   bool Run(Task task) override { return Keep(std::move(task)); }
@@ -104,7 +105,7 @@ class RefreshableRead {
     if (!installed.ok()) std::abort();
   }
   ABSL_ATTRIBUTE_ALWAYS_INLINE char Read() { return reader().Read(); }
-  // Reads repeatedly on one thread.
+  // The reads of one thread, which makes them in a loop.
   class Reader {
    public:
     explicit Reader(Refreshable& refreshable) : refreshable_(refreshable) {}
@@ -136,8 +137,8 @@ class Fresh : public RefreshableRead<IdleExecutor> {
   }
 };
 
-// The token is fifty minutes into its hour, and a refresh that never ends is in
-// flight.
+// A Refreshable whose token is fifty minutes into its hour, while a refresh
+// that never ends is in flight.
 class Stale : public RefreshableRead<IdleExecutor> {
  public:
   static constexpr char kName[] = "Refreshable, stale";
@@ -155,8 +156,8 @@ class VirtualTime : public RefreshableRead<refreshable::ManualExecutor> {
   explicit VirtualTime(std::string token) { Publish(std::move(token)); }
 };
 
-// The same protocol with slots acquired by compare-and-swap, as `Get` does in a
-// build without thread_local.
+// The read of the hazard domain alone, without a Refreshable. It acquires a
+// slot by compare-and-swap, as `Get` does in a build without thread_local.
 class SharedSlots {
  public:
   static constexpr char kName[] = "the read alone, without thread_local";

@@ -5,13 +5,14 @@
 //   bazel run -c opt //benchmarks:publish_benchmark
 //
 // Each iteration publishes once. p50, p99 and max are over all iterations.
-// `vs_floor` is the time divided by that of the floor, which allocates and
-// stores a pointer. `vs_ours` is divided by that of Refreshable. Between
-// iterations the readers get the processors. Otherwise three hundred
-// publications might be over before a reader ran.
+// `vs_floor` is the time divided by the time of the floor, which only allocates
+// and stores a pointer; `vs_ours` is the time divided by the time of
+// Refreshable. Between iterations the publisher yields its processor to the
+// readers, because otherwise all three hundred publications might be over
+// before a reader ran.
 //
-// With --benchmark_min_time, with any value, makes only a few iterations, to
-// check that it works.
+// With --benchmark_min_time and any value, the program makes only a few
+// iterations, to check that it works.
 
 #include <algorithm>
 #include <atomic>
@@ -39,7 +40,8 @@ struct Latency {
   double p99 = 0;
 };
 
-// All zero until the pattern is measured. The last of its runs counts.
+// Returns the latency of the pattern in its last run, or zeros if the pattern
+// has not been measured yet.
 template <typename Pattern>
 Latency& LatencyOf() {
   static Latency latency;
@@ -54,8 +56,10 @@ void Report(const Latency& latency, const Latency& base, const char* versus,
 
 template <typename Pattern>
 void Publish(benchmark::State& state) {
-  // Memory that was touched before, for the floor, which frees nothing. The
-  // allocation behind it keeps the memory from being returned to the system.
+  // Touches the memory that the publications will use, and frees it again.
+  // Without this the floor, which frees nothing, would get new pages from the
+  // system. The allocation behind that memory keeps it from being returned to
+  // the system.
   auto touched = std::make_unique<std::vector<std::string>>(
       2 * state.max_iterations, std::string(1024, 'x'));
   Pattern pattern(std::string(1024, 'x'));

@@ -6,10 +6,10 @@
 //
 // Measures the floor, the usual patterns and Refreshable in one run. `vs_floor`
 // is the wall time of one read over all threads, divided by the floor's with as
-// many threads and a token of the same length. Last come tokens of 64 bytes, 1
-// KiB and 64 KiB, where `vs_64_bytes` is the time divided by that of the
-// shortest. Absolute figures from two machines, or from two runs, are not
-// comparable.
+// many threads and a token of the same length. The last benchmarks read tokens
+// of 64 bytes, 1 KiB and 64 KiB; their `vs_64_bytes` is the time divided by the
+// time with 64 bytes. Absolute figures from two machines, or from two runs, are
+// not comparable.
 
 #include <chrono>
 #include <cstddef>
@@ -31,7 +31,8 @@
 namespace refreshable_benchmarks {
 namespace {
 
-// There is no token and no refresh: each read fails at once.
+// A Refreshable with no token and no refresh in flight, so that each read fails
+// at once.
 class Expired : public RefreshableRead<IdleExecutor> {
  public:
   static constexpr char kName[] = "Refreshable, expired, no waiting";
@@ -41,8 +42,7 @@ class Expired : public RefreshableRead<IdleExecutor> {
   }
 };
 
-// The same while a hundred reads wait for a refresh in flight. The measured
-// reads do not wait.
+// Like Expired, but while a hundred other reads wait for a refresh in flight.
 class ExpiredWithWaiters : public RefreshableRead<IdleExecutor> {
  public:
   static constexpr char kName[] = "Refreshable, expired, 100 wait, TryGet";
@@ -57,7 +57,8 @@ class ExpiredWithWaiters : public RefreshableRead<IdleExecutor> {
   }
 };
 
-// The measured reads join the refresh and leave at once.
+// Like ExpiredWithWaiters, but each measured read joins the refresh and,
+// because it has no time, leaves at once.
 class ExpiredJoinAndLeave : public ExpiredWithWaiters {
  public:
   static constexpr char kName[] = "Refreshable, expired, 100 wait, Get(0)";
@@ -95,7 +96,7 @@ void Read(benchmark::State& state, size_t token_bytes, bool growth) {
                         .count() /
                     static_cast<double>(state.iterations() * state.threads());
   double& floor = Floors()[{state.threads(), token_bytes}];
-  // The floor is measured first. The last of its runs counts.
+  // The floor is measured before the other patterns, and its last run counts.
   if (std::is_same_v<Pattern, PointerAndTime>) floor = ns;
   state.counters["vs_floor"] = ns / floor;
   if (growth) {
@@ -155,8 +156,8 @@ int main(int argc, char** argv) {
   RegisterGrowth<PointerAndTime>();
   RegisterGrowth<Fresh>();
   RegisterGrowth<MutexCopy>();
-  // The C and C++ libraries avoid atomic instructions while there is only one
-  // thread.
+  // The C and C++ libraries avoid atomic instructions until the process has had
+  // a second thread.
   std::thread([] {}).join();
   benchmark::RunSpecifiedBenchmarks();
   return 0;

@@ -10,16 +10,17 @@
 // Two CPUs of a virtual machine may at times be one core, or share one with a
 // neighbour. If in a repetition the floor itself gains little from the second
 // thread, or takes much longer than in another repetition, that repetition is
-// repeated. If this does not end, the exit code is 2, and no gate is evaluated.
+// made again. If too many have to be made again, the exit code is 2, and no
+// gate is evaluated.
 //
 // The lead over the other patterns also depends on the processor: if a mutex is
-// cheap and a load is not, even the floor may miss a target. If the floor does
-// not reach a target with 15 % to spare, which is what the first gate allows a
-// read, the gate is printed as "n/a" with the floor's own ratio. It then fails
-// only if a read exceeds those 15 %.
+// cheap and a load is not, even the floor may miss a target. The first gate
+// allows a read 15 % more time than the floor. If the floor does not reach a
+// target with those 15 % to spare, the gate is printed as "n/a" with the
+// floor's own ratio, and fails only if a read takes more than those 15 %.
 //
-// With --benchmark_min_time, with any value, measures only once and briefly,
-// and exits with 0, to check that it works.
+// With --benchmark_min_time and any value, the program measures only once and
+// briefly, and exits with 0, to check that it works.
 
 #include <algorithm>
 #include <atomic>
@@ -60,9 +61,9 @@ double Median(std::vector<double> values) {
 // One pattern, measured with one and with two threads.
 struct Subject {
   std::string name;
-  // Continues with a new instance. The earlier ones are kept, so the new one
-  // has a different address: no result may depend on the address of one
-  // instance.
+  // Makes a new instance, which is measured from then on. The earlier instances
+  // are kept, so that the new one has a different address: no result may depend
+  // on the address of one instance.
   std::function<void()> renew;
   // Returns the wall time per read, over all threads, in one of `kPlacements`.
   std::function<double(int threads, int placement)> measure;
@@ -81,10 +82,10 @@ Pattern& ReaderOf(Pattern& pattern, ...) {
   return pattern;
 }
 
-// Returns how many reads found no good token. The loop begins `kNops` no-ops
-// after the start of a cache line, apart from the compiler's own instructions:
-// if a read takes a few cycles, the placement of its branches can change that
-// by a cycle or two.
+// Makes `reads` reads. Returns how many of them found no good token. The loop
+// begins `kNops` no-ops (and what the compiler puts between) after the start of
+// a cache line. This varies the placement of the loop's branches, because it
+// can change the few cycles of a read by one or two.
 template <typename Pattern, int kNops>
 ABSL_ATTRIBUTE_NOINLINE int Read(Pattern& pattern, int64_t reads) {
   auto&& reader = ReaderOf(pattern, 0);
@@ -147,8 +148,9 @@ Subject Make(int64_t reads) {
       {}};
 }
 
-// Makes one repetition: measures `slices` of each subject alternately, so that
-// a slowdown of the machine affects all of them, and takes the median of each.
+// Makes one repetition: measures `slices` slices of each subject, in turns, so
+// that a slowdown of the computer affects all subjects, and records the median
+// of each subject.
 void Repeat(std::vector<Subject>& subjects, int slices, int placement) {
   for (Subject& subject : subjects) subject.renew();
   for (int threads : {1, 2}) {
@@ -176,8 +178,8 @@ bool Undisturbed(const Subject& floor, size_t repetition) {
          floor.ns[1][repetition] <= 1.3 * least;
 }
 
-// Makes nine repetitions, or one. Returns false if too many of them were
-// disturbed.
+// Makes nine repetitions, or one in the short form. Returns false if too many
+// of them were disturbed.
 bool RepeatUndisturbed(std::vector<Subject>& subjects, bool short_form) {
   constexpr int kMostRepetitions = 10 * kPlacements;
   if (short_form) {
@@ -211,8 +213,8 @@ bool RepeatUndisturbed(std::vector<Subject>& subjects, bool short_form) {
   return true;
 }
 
-// Returns how often the scheduler has preempted the calling thread. A thread
-// that waits for a lock is not preempted.
+// Returns how often the scheduler has preempted the calling thread. A wait for
+// a lock does not count.
 int64_t Preemptions() {
 #ifdef __linux__
   rusage usage;
@@ -222,9 +224,9 @@ int64_t Preemptions() {
 }
 
 // Returns the time in nanoseconds of the slowest of a hundred publications
-// while four threads read. A publication during which the publisher was
-// preempted is repeated, because five threads share the processors and it would
-// measure the scheduler's time slices. `preempted` counts those.
+// while four threads read. Five threads share the processors, so a publication
+// during which the publisher was preempted would measure the scheduler's time
+// slices. Such a publication is made again, and is counted in `preempted`.
 template <typename Pattern>
 double SlowestPublish(int& preempted) {
   Pattern pattern(std::string(1024, 'x'));
@@ -262,8 +264,11 @@ bool Gate(const char* name, double measured, bool at_most, double target) {
   return holds;
 }
 
-// Requires at least `target`, if the floor reaches that with what the first
-// gate allows a read to spare. Otherwise a read must keep to that allowance.
+// Checks how many times as fast as another pattern a read is: `measured`;
+// `floor` is the same for the floor. If the floor reaches `target` with the
+// allowance of the first gate to spare, the read must reach `target` too.
+// Otherwise the read must only keep to that allowance. Returns whether the gate
+// holds.
 bool GateBesideOthers(const char* name, double measured, double floor,
                       double target) {
   const double allowed = floor / kAllowedOverFloor;
@@ -278,8 +283,9 @@ bool GateBesideOthers(const char* name, double measured, double floor,
 
 int Main(bool short_form) {
   const int repetitions = short_form ? 1 : kPlacements;
-  // With only one thread, the C and C++ libraries avoid atomic instructions.
-  // Programs that need this library always have several.
+  // This thread keeps the C and C++ libraries from avoiding atomic
+  // instructions, as they do in a process with one thread. Programs that need
+  // this library always have several.
   std::atomic<bool> stop{false};
   std::thread second([&] {
     while (!stop) std::this_thread::sleep_for(std::chrono::milliseconds(10));
@@ -323,7 +329,8 @@ int Main(bool short_form) {
       return subjects[above].ns[threads][i] / subjects[below].ns[threads][i];
     });
   };
-  // Returns the ratio of the pattern that is closest to `subject`.
+  // Returns how many times as long as `subject` the fastest of the other
+  // patterns takes.
   const auto best = [&](int subject, int threads) {
     double least = ratio(kMutexCopy, subject, threads);
     for (size_t peer = kMutexCopy; peer < subjects.size(); ++peer) {

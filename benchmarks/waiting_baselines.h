@@ -1,22 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What other programs do while there is no token: the patterns found in other
-// code, each in its simplest correct form, behind three interfaces.
-//
-// Reads without a thread each:
+// The patterns by which other programs cope while there is no token. Each is
+// written in its simplest correct form, with the constructor
 //
 //   explicit Pattern(Endpoint* endpoint);
-//   void Join(std::function<void(const absl::Status&)> told);  // A reader.
 //
-// Reads with a thread each; the call returns when the refresh fails:
+// and one or two of these methods, which are thread-safe:
 //
+//   // Starts a read that needs no thread. `told` is called with its failure.
+//   void Join(std::function<void(const absl::Status&)> told);
+//
+//   // Reads on the calling thread. Returns when the refresh fails.
 //   absl::Status Wait();
 //
-// Reads after a failure, before the next attempt is due:
-//
+//   // Reads after a failure, before the next attempt is due. Returns at once.
 //   absl::Status Read();
-//
-// All are thread-safe.
 
 #ifndef REFRESHABLE_BENCHMARKS_WAITING_BASELINES_H_
 #define REFRESHABLE_BENCHMARKS_WAITING_BASELINES_H_
@@ -37,7 +35,8 @@
 
 namespace refreshable_benchmarks {
 
-// A token endpoint that is down: each call waits until `Fail`.
+// A token endpoint that is down: each call waits until `Fail` is called, and
+// then fails.
 class Endpoint {
  public:
   using Done = std::function<void(const absl::Status&)>;
@@ -59,7 +58,7 @@ class Endpoint {
     changed_.wait(lock, [this] { return failing_; });
     return Failure();
   }
-  // Ends all calls, including new ones, until `Hold`.
+  // Fails the calls that wait and, until `Hold` is called, each new call.
   void Fail() {
     std::vector<Done> waiting;
     {
@@ -90,8 +89,8 @@ class Endpoint {
 
 // ---- Without a thread each ----
 
-// The floor: callbacks in a list. The thread that completes the call runs them
-// all.
+// The floor: a list of callbacks. The thread that completes the call runs all
+// of them.
 class CallbackList {
  public:
   static constexpr char kName[] = "floor: list of callbacks";
@@ -200,8 +199,8 @@ class SharedFuture {
   std::shared_future<absl::Status> flight_;
 };
 
-// The mutex is held during the call. The next thread then finds no token
-// either.
+// A mutex that is held during the call. After the call has failed, the next
+// thread finds no token either, and makes a call of its own.
 class LockedCall {
  public:
   static constexpr char kName[] = "mutex held over the call";
@@ -219,7 +218,7 @@ class LockedCall {
 
 // ---- Between two attempts ----
 
-// The last failure is remembered until the next attempt is due.
+// The last failure, which every read returns until the next attempt is due.
 class RememberedFailure {
  public:
   static constexpr char kName[] = "floor: mutex, copy the status";

@@ -28,8 +28,8 @@ absl::StatusOr<Credential<std::string>> AskTokenEndpoint();
 // You write this: it makes one call of the API and returns the HTTP status.
 int CallApi(const std::string& token);
 
-// Create one and keep it as long as the program calls the API: each client
-// fetches a token of its own.
+// The client of an API. Create one object and keep it as long as the program
+// calls the API, because each object fetches a token of its own.
 class ApiClient {
  public:
   absl::Status Start() {

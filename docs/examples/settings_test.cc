@@ -26,7 +26,8 @@ namespace {
 using ::testing::ElementsAre;
 
 // [heal]
-// Makes seven attempts, then one a minute until the endpoint recovers.
+// Returns a policy that makes seven attempts, then one a minute until the
+// endpoint recovers.
 refreshable::RefreshPolicy WaitItOut() {
   refreshable::RefreshPolicy policy;
   policy.retry.initial_backoff = absl::Seconds(2);  // 2, 4, 8, 16, 32, 60 s
@@ -40,7 +41,8 @@ refreshable::RefreshPolicy WaitItOut() {
 // [/heal]
 
 // [fatal]
-// Makes one attempt per read, 2, 4, 8, 16 s apart. The fifth failure is final.
+// Returns a policy that makes one attempt per read, at least 2, 4, 8, 16 s
+// apart. The fifth failure in a row is final.
 refreshable::RefreshPolicy GiveUpAfterFive() {
   refreshable::RefreshPolicy policy;
   policy.retry.initial_backoff = absl::Seconds(2);
@@ -53,7 +55,7 @@ refreshable::RefreshPolicy GiveUpAfterFive() {
 // [/fatal]
 
 // [classify]
-// Retries a 500 as well. For `Options::classify`.
+// A function for `Options::classify` that retries a 500 as well.
 refreshable::FailureClass Retry500(const absl::Status& status) {
   return refreshable::GetHttpStatus(status) == 500
              ? refreshable::FailureClass::kTransient
@@ -61,8 +63,8 @@ refreshable::FailureClass Retry500(const absl::Status& status) {
 }
 // [/classify]
 
-// Records when the source is called, in seconds, while one reader reads every
-// second.
+// An outage in virtual time, in which one reader reads every second. Records
+// when the source is called, in seconds.
 class Outage {
  public:
   explicit Outage(refreshable::RefreshPolicy policy) {
@@ -72,7 +74,7 @@ class Outage {
         source_.Share(), {&executor_, policy});
   }
 
-  // Returns the error of the last read.
+  // Lets `length` pass, and returns the error of the last read.
   absl::Status Run(absl::Duration length) {
     absl::Status status;
     for (absl::Duration t; t < length; t += absl::Seconds(1)) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A server that rejects a token by the JSON body of its 401 or 403, read as in
-// docs/quickstart.md.
+// Tests how a client treats a server that rejects a token in the JSON body of a
+// 401 or 403. docs/quickstart.md shows the code.
 
 #include <string>
 #include <vector>
@@ -29,7 +29,8 @@ struct Response {
   std::string body;
 };
 
-// Returns true only for {"error": "EXPIRED_TOKEN"} with a 401 or 403.
+// Returns whether this is a 401 or 403 with a JSON body whose "error" is
+// EXPIRED_TOKEN or INVALID_TOKEN.
 bool IsRejected(const Response& response) {
   if (response.body.size() > refreshable::kMaxErrorBodyBytes) return false;
   const auto json = nlohmann::json::parse(response.body, /*cb=*/nullptr,
@@ -43,7 +44,8 @@ bool IsRejected(const Response& response) {
 }
 // [/rejection]
 
-// Rejects "t1".
+// Stands for a server that rejects "t1". The body of the answer says how much
+// time is left.
 Response Send(const std::string& request, const std::string& token,
               absl::Duration left) {
   return {token == "t1" ? 401 : 200,
@@ -124,8 +126,8 @@ TEST_P(OtherAnswerTest, C2PassesThroughUntouched) {
   EXPECT_THAT(sent_, ElementsAre("t1"));
 }
 
-// No error, another error, one of another type, no object, no JSON, too long,
-// and an answer with another status.
+// In order: the body has no error, another error, an error of another type; it
+// is no object, no JSON, empty, too long; and the status is another one.
 INSTANTIATE_TEST_SUITE_P(
     All, OtherAnswerTest,
     ::testing::Values(

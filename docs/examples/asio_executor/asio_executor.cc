@@ -124,8 +124,8 @@ class AsioExecutor::Core final : public std::enable_shared_from_this<Core> {
   // The keys are due time and id; timers run in this order.
   using Timers = std::map<std::pair<BootTime, uint64_t>, Task>;
 
-  // A task, other than a timer's, inside which this thread is. There may be
-  // several, because a task may itself run a context.
+  // A task that this thread is inside, other than a timer's. A thread may be
+  // inside several, because a task may itself run a context.
   struct Frame {
     explicit Frame(const Core* c) : core(c) { innermost = this; }
     ~Frame() { innermost = outer; }
@@ -232,8 +232,8 @@ class AsioExecutor::Core final : public std::enable_shared_from_this<Core> {
   const asio::any_io_executor blocking_;
   const asio::any_io_executor tasks_;
 
-  // No other lock is acquired, and no task is run, moved or destroyed, under
-  // this one.
+  // Under this lock no other lock but Asio's own is acquired, and no task is
+  // run, moved or destroyed.
   absl::Mutex mu_;
   bool closed_ ABSL_GUARDED_BY(mu_) = false;
   int running_ ABSL_GUARDED_BY(mu_) = 0;

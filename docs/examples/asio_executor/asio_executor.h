@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// AsioExecutor: an Executor that uses event loops of standalone Asio that the
-// program already runs. Meant to be copied.
+// AsioExecutor: an Executor over event loops of standalone Asio, which the
+// program runs. Meant to be copied.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_ASIO_EXECUTOR_ASIO_EXECUTOR_H_
 #define REFRESHABLE_DOCS_EXAMPLES_ASIO_EXECUTOR_ASIO_EXECUTOR_H_
@@ -15,8 +15,8 @@
 
 namespace refreshable_examples {
 
-// Posts tasks given to `RunBlocking`, tasks given to `Run`, and timers to one
-// execution context each:
+// An Executor that posts to three execution contexts: one for tasks given to
+// `RunBlocking`, one for tasks given to `Run`, and one for timers:
 //
 //   asio::io_context loop;          // The program's. Some thread runs it.
 //   asio::thread_pool blocking(4);  // This many sources may hang.
@@ -37,8 +37,9 @@ namespace refreshable_examples {
 //
 // Time is the BootTime of SystemClock. Asio's timers do not count the time
 // while the machine is suspended; timers that become due meanwhile run at most
-// a second after it resumes. Timers run one after another, and equal due times
-// in the order of insertion, however many threads run `timers`.
+// a second after it resumes. Timers run one after another, however many threads
+// run `timers`; those that are due at the same time run in the order of
+// insertion.
 //
 // An exception that escapes a task leaves the `run()` of its context, as with
 // any handler. Thread-safe.

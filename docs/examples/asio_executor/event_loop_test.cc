@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A Refreshable in a program that consists of an event loop.
+// Tests AsioExecutor in a program that consists of an event loop.
 
 #include <memory>
 #include <stdexcept>
@@ -27,17 +27,18 @@ using refreshable::Expiry;
 using refreshable::Lease;
 using refreshable::Refreshable;
 
-// Stands for a request that blocks.
+// Stands for a function that sends a request and blocks until it is answered.
 absl::StatusOr<Credential<std::string>> AskTokenEndpoint() {
   return Credential<std::string>("t1", Expiry::In(absl::Hours(1)));
 }
 
 // [loop]
-// In this program one thread runs `loop`, and reads are completed on it.
+// Reads a token. One thread runs `loop`, and the callback of the read runs
+// there.
 absl::StatusOr<std::string> ReadOnce() {
   asio::io_context loop;
   // AskTokenEndpoint blocks, so it must not run on the loop. The callback is
-  // short and does.
+  // short, and may.
   asio::thread_pool blocking(4);
   AsioExecutor executor(blocking.get_executor(), loop.get_executor(),
                         loop.get_executor());
@@ -67,7 +68,8 @@ TEST(EventLoopTest, AReadArrivesOnTheLoop) {
   EXPECT_EQ(*token, "t1");
 }
 
-// Tests that the suite cannot have, because it does not know about contexts.
+// The conformance suite cannot have the following tests, because it does not
+// know about contexts.
 TEST(EventLoopTest, TasksOfAContextThatNobodyRunsAreDestroyed) {
   asio::io_context loop;
   auto alive = std::make_shared<int>();

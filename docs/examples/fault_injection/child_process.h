@@ -53,10 +53,10 @@ class ChildProcess {
   // Send SIGSTOP and SIGCONT. `Stop` returns once the child has stopped.
   void Stop();
   void Continue();
-  // Closes the child's standard input, and waits until it has ended and
-  // `on_line` has received everything that it wrote. Returns its exit status,
-  // or 128 plus the signal's number if somebody else killed it. May be called
-  // once, and not after `Kill`.
+  // Closes the child's standard input, and waits until the child has ended and
+  // `on_line` has received everything that it wrote. Returns the child's exit
+  // status, or 128 plus the signal's number if a signal killed it. May be
+  // called once, and not after `Kill`.
   int Close();
 
  private:

@@ -90,7 +90,7 @@ namespace {
 
 using Call = CountedSource::Call;
 
-// Returns the wait after this many consecutive failures.
+// Returns the wait that `policy` requires after this many consecutive failures.
 absl::Duration Wait(const RefreshPolicy& policy, int failures) {
   if (failures == 0) return policy.min_interval;
   const absl::Duration backoff =
@@ -102,8 +102,9 @@ absl::Duration Wait(const RefreshPolicy& policy, int failures) {
              : std::min(backoff, policy.retry.probe_interval);
 }
 
-// Returns the consecutive failures that are certain when call `next` starts. A
-// failure after the timeout was counted when the call was abandoned, or not at
+// Returns how many consecutive failures the library has certainly counted when
+// call `next` starts. A failure that came after its attempt was abandoned is
+// left out: the library counted it when it abandoned the attempt, or not at
 // all.
 int FailuresBefore(const std::vector<Call>& calls, size_t next) {
   std::vector<const Call*> ended;
@@ -130,8 +131,8 @@ int FailuresBefore(const std::vector<Call>& calls, size_t next) {
 std::vector<std::string> CallsAheadOfSchedule(const std::vector<Call>& calls,
                                               const RefreshPolicy& policy) {
   std::vector<std::string> ahead;
-  // The attempt of call i cannot have started before this, because the previous
-  // one was still in progress. Only the library knows when it did start.
+  // Only the library knows when the attempt of call i started. It was not
+  // before this time, because the previous attempt was still in progress.
   BootTime start = BootTime::InfinitePast();
   for (size_t i = 0; i + 1 < calls.size(); ++i) {
     const Call& call = calls[i];

@@ -22,22 +22,24 @@
 
 namespace refreshable_examples {
 
-// A source that sends its call's number with each request. Thread-safe.
+// A token source that numbers its calls from 0, and sends the number of the
+// call with each request. Thread-safe.
 class CountedSource final : public refreshable::TokenSource<std::string> {
  public:
   // One call of the source, which is one request.
   struct Call {
     refreshable::BootTime start;  // When `Fetch` was entered, or just after.
     bool ended = false;
-    // If it has ended: the earliest time at which it may have ended, whether
-    // its attempt had not been abandoned by then, and the outcome.
+    // These describe a call that has ended: `end` is the earliest time at which
+    // it may have ended, `in_time` says that its attempt had not been abandoned
+    // by then, and `status` is its outcome.
     refreshable::BootTime end;
     bool in_time = false;
     absl::Status status;
   };
 
-  // Waits up to `timeout` for each answer, regardless of the attempt's timeout.
-  // The clock must outlive it.
+  // The source waits up to `timeout` for each answer, whatever the attempt's
+  // timeout is. `clock` must outlive the source.
   CountedSource(OAuthSource::Options options, absl::Duration timeout,
                 const refreshable::Clock* clock);
 
@@ -47,7 +49,7 @@ class CountedSource final : public refreshable::TokenSource<std::string> {
   // Returns the calls in order; request N is calls()[N].
   std::vector<Call> calls() const;
 
-  // Returns the number of calls that failed with a message containing `words`.
+  // Returns the number of calls that failed with the message `words`.
   int64_t failures(absl::string_view words) const;
   // Waits until `failures(words)` is at least `count`. Returns false if
   // `timeout` passes first.
@@ -70,10 +72,10 @@ class CountedSource final : public refreshable::TokenSource<std::string> {
 };
 
 // Clause B8: returns one sentence for every call that was made earlier than
-// `policy` permits. Uses the calls of the source and, for each event, the
-// latest time that is certain, so that a delay of the machine causes no false
-// alarm. Requires a policy without jitter, and that no token was invalidated or
-// installed.
+// `policy` permits. The library's own times are not known. For each of them the
+// function assumes the one that permits the next call soonest, so that a delay
+// causes no false alarm. Requires a policy without jitter, and that no token
+// was invalidated or installed.
 std::vector<std::string> CallsAheadOfSchedule(
     const std::vector<CountedSource::Call>& calls,
     const refreshable::RefreshPolicy& policy);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests the check of the schedule with invented calls.
+// Tests CallsAheadOfSchedule with invented calls.
 
 #include "docs/examples/fault_injection/counted_source.h"
 
@@ -43,8 +43,8 @@ Call MakeCall(int start, int end, absl::Status status) {
 const absl::Status kFailed = absl::UnavailableError("502");
 
 TEST(CallsAheadOfScheduleTest, B1BackoffCountsFromWhatIsCertain) {
-  // The waits are 2 and 4 s. The second attempt began at 0 s at the earliest,
-  // when the first one ended.
+  // The waits are 2 and 4 s. The second attempt may have begun as early as 0 s,
+  // when the first one ended, so the third may begin at 4 s.
   std::vector<Call> calls = {MakeCall(0, 0, kFailed), MakeCall(2, 2, kFailed),
                              MakeCall(4, 4, kFailed)};
   EXPECT_THAT(CallsAheadOfSchedule(calls, Policy()), IsEmpty());

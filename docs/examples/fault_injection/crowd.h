@@ -25,10 +25,10 @@
 
 namespace refreshable_examples {
 
-// Each thread reads a token, calls the API with it, and repeats this after a
-// pause. A third of the threads wait for a token without limit, a third with a
-// deadline, and a third by callback. If the token was revoked, the thread calls
-// `Invalidate`. Thread-safe.
+// Threads that share one token. Each thread reads the token, calls the API with
+// it, and repeats this after a pause. A third of the threads wait for a token
+// without limit, a third with a deadline, and a third by callback. If the token
+// was revoked, the thread calls `Invalidate`. Thread-safe.
 class Crowd {
  public:
   struct Options {
@@ -42,8 +42,9 @@ class Crowd {
   };
 
   struct Book {
-    // The number of reads, and of those that ended with a lease, with an error
-    // that gives the cause of the failed refresh, or at their own deadline.
+    // The number of all reads, of those that ended with a lease, of those that
+    // ended with an error that gives the cause of the failed refresh, and of
+    // those that ended at their own deadline.
     int64_t reads = 0;
     int64_t leases = 0;
     int64_t refused = 0;
@@ -58,16 +59,18 @@ class Crowd {
     int64_t unreachable = 0;
     int64_t other = 0;
 
-    // All of these must be 0: the number of leases of tokens that were already
-    // within the margin of their expiry when requested; that the API found
-    // expired although less than the margin had passed since; and that were
-    // read after `Invalidate` had withdrawn them.
+    // Each of these counts leases that no read may return, and must be 0.
+    // `handed_out_expired`: the token was already within the margin of its
+    // expiry when the read began. `handed_out_late`: the API found the token
+    // expired although at most the margin had passed since the read began.
+    // `handed_out_withdrawn`: `Invalidate` had withdrawn the token before the
+    // read began.
     int64_t handed_out_expired = 0;
     int64_t handed_out_late = 0;
     int64_t handed_out_withdrawn = 0;
   };
 
-  // `token` and `clock` must outlive the crowd.
+  // Starts the threads. `token` and `clock` must outlive the crowd.
   Crowd(Options options, refreshable::Refreshable<std::string>* token,
         const refreshable::Clock* clock);
   // Waits for the reads in progress.
@@ -76,13 +79,13 @@ class Crowd {
   Crowd(const Crowd&) = delete;
   Crowd& operator=(const Crowd&) = delete;
 
-  // Waits until, since this call, every thread has had a read that ended
-  // without a token. Returns the number of threads that have not had one after
+  // Waits until every thread has had a read that ended without a token, after
+  // this call began. Returns the number of threads that had none within
   // `timeout`.
   int StillNotRefused(absl::Duration timeout) const;
-  // Waits until every thread has called the API with a token requested after
-  // `since`, and was answered 200. Returns the number of threads that were not
-  // after `timeout`.
+  // Waits until every thread has called the API with a token that was requested
+  // at `since` or later, and has got a 200. Returns the number of threads that
+  // have not got one within `timeout`.
   int StillNotServed(absl::Time since, absl::Duration timeout) const;
 
   // Returns the token that was used last.
@@ -107,8 +110,8 @@ class Crowd {
            int member);
   void Note(const absl::StatusOr<Lease>& lease, absl::Time asked,
             refreshable::Generation withdrawn, int member);
-  // Waits until all members are `done`. Returns how many are not after the
-  // timeout.
+  // Waits until `done` is true for all members. Returns for how many it is
+  // still false after `timeout`.
   int Lacking(const std::function<bool(size_t)>& done,
               absl::Duration timeout) const;
 

@@ -60,7 +60,7 @@ constexpr absl::Duration kRetryAfter = absl::Seconds(1);
 constexpr absl::Duration kTrickleInterval = absl::Milliseconds(20);
 constexpr int64_t kHugeAnswer = int64_t{1} << 30;
 
-// The endpoint's one client.
+// The name and the secret of the endpoint's only client.
 constexpr char kClientId[] = "faults";
 constexpr char kClientSecret[] = "f-secret";
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Every fault that token endpoints are known to have, with real processes and
-// sockets and 64 threads. FaultsFixture::TearDown checks what must hold after
-// each of them: no read is lost, no thread is stuck, no expired token is
+// Tests every fault that token endpoints are known to have, with real processes
+// and sockets and 64 threads. FaultsFixture::TearDown checks what must hold
+// after each of them: no read is lost, no thread is stuck, no expired token is
 // returned, the endpoint is called according to the schedule, and each request
 // that was sent was received, or could not be.
 
@@ -21,7 +21,7 @@
 namespace refreshable_examples {
 namespace {
 
-// The messages of the source.
+// Messages of the source's failures.
 constexpr char kNoAnswer[] = "no answer in time, or the connection was closed";
 constexpr char kThrottled[] = "HTTP status 429";
 constexpr char kTooLong[] = "the answer is longer than 65536 bytes";
@@ -52,8 +52,8 @@ TEST_F(FaultsTest, B8HealsFromAnEndpointThatIsStopped) {
   Outage([&] { endpoint().Stop(); }, [&] { endpoint().Continue(); }, kNoAnswer);
 }
 
-// At most two calls hang, and beyond that one more after increasingly long
-// waits.
+// Two calls may hang at once. Each further call is made only after a wait, and
+// each wait is longer than the one before.
 TEST_F(FaultsTest, F6ASourceThatNeverGivesUpHoldsFewCalls) {
   exact_schedule_ = false;
   Begin(endpoint().token_url(), /*timeout=*/kForEver);
@@ -65,8 +65,8 @@ TEST_F(FaultsTest, F6ASourceThatNeverGivesUpHoldsFewCalls) {
                std::find_if(calls.begin(), calls.end(),
                             [](const auto& call) { return !call.ended; });
            EXPECT_GE(calls.end() - first, 2);
-           // The waits count from the second call, which was made one timeout
-           // later.
+           // The waits count from the second call. It was made after the first,
+           // so the time since the first call is at least as long.
            const absl::Duration once = FaultsPolicy().retry.probe_interval;
            absl::Duration wait = once;
            for (auto call = first; calls.end() - call > 2; ++call) {
@@ -115,8 +115,8 @@ TEST_F(FaultsTest, B2WaitsUntilTheDateThatItIsGiven) {
 TEST_F(FaultsTest, B8HealsFromHugeAnswersAndReadsLittleOfThem) {
   Begin(endpoint().token_url());
   Outage(Fault::kHuge, kTooLong);
-  // The source read less than was sent, and so used less memory; the rest is in
-  // the buffers of the sockets.
+  // What was sent was either read by the source or is still in the buffers of
+  // the sockets. So the source used even less memory than was sent.
   const auto most =
       endpoint().AwaitMostSent(source().failures(kTooLong), kForEver);
   ASSERT_TRUE(most.has_value());
@@ -126,8 +126,8 @@ TEST_F(FaultsTest, B8HealsFromHugeAnswersAndReadsLittleOfThem) {
 TEST_F(FaultsTest, A1ARevokedTokenIsWithdrawnOnceAndReplaced) {
   exact_schedule_ = false;
   Begin(endpoint().token_url());
-  // A token may be replaced just before it is revoked, so that no thread
-  // notices.
+  // A token may be replaced just before it is revoked. Then no thread notices,
+  // and another token is revoked.
   int tokens = 0;
   while (crowd().book().revoked == 0) {
     ++tokens;

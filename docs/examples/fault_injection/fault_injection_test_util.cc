@@ -39,7 +39,8 @@ RefreshPolicy FaultsPolicy() {
 
 namespace {
 
-// A thread that hangs can be neither joined nor ended.
+// Ends the program with a message if `lacking` is not 0, because a thread that
+// hangs can be neither joined nor ended.
 void RequireNone(int lacking, absl::string_view what) {
   if (lacking == 0) return;
   std::fprintf(stderr, "%d threads are stuck: they were never %s\n", lacking,
@@ -83,8 +84,9 @@ void FaultsFixture::Begin(const Url& token_url, absl::Duration timeout) {
   Crowd::Options crowd;
   crowd.pace = absl::Milliseconds(150);
   crowd.timeout = absl::Milliseconds(250);
-  // The margin is at most a quarter of the token's remaining life on arrival.
-  // Only with a source that waits long is that less than the policy's margin.
+  // The library's margin is at most a quarter of the life that a token has left
+  // on arrival. If the source waits long, that may be less than the policy's
+  // margin, and the crowd then expects no margin.
   if (timeout <= kAnswerTimeout) crowd.margin = FaultsPolicy().expiry_margin;
   crowd.token_life = kShortLife;
   crowd.make_api = [url = api_->api_url()] { return HttpApi(url, kForEver); };
@@ -181,7 +183,8 @@ void FaultsFixture::CheckRequests(int64_t attempts) {
         ++lost;
       }
     } else {
-      // A stopped process receives what waits for it when it continues.
+      // Every other request arrives. If the process was stopped, it receives
+      // the requests that wait for it once it continues.
       EXPECT_TRUE(endpoint_->AwaitTokenRequest(number, kForEver))
           << "the endpoint never received request " << number << ", "
           << call.status;
@@ -206,8 +209,8 @@ void FaultsFixture::CheckRequests(int64_t attempts) {
       static_cast<int>(kept));
 
   if (!exact_schedule_) return;
-  // The library counts its attempts, and the source its calls. (One more may
-  // have started since the count was read.)
+  // Each attempt of the library is one call of the source. (One more call may
+  // have started since `attempts` was read.)
   EXPECT_GE(sent, attempts);
   EXPECT_LE(sent, attempts + 1);
   const auto ahead = CallsAheadOfSchedule(calls, FaultsPolicy());

@@ -33,7 +33,8 @@ refreshable::RefreshPolicy FaultsPolicy();
 // How long the source waits for an answer. This is less than the attempt's
 // timeout, so that the source itself reports the fault.
 constexpr absl::Duration kAnswerTimeout = absl::Milliseconds(400);
-// Longer than any machine needs; only a hanging operation takes this long.
+// A timeout that is longer than any machine needs: only an operation that hangs
+// reaches it.
 constexpr absl::Duration kForEver = absl::Minutes(2);
 
 class FaultsFixture : public testing::Test {
@@ -46,7 +47,7 @@ class FaultsFixture : public testing::Test {
   void TearDown() override;
 
   // Starts the crowd with tokens from this URL, and waits until each thread has
-  // called the API. See CountedSource for `timeout`.
+  // called the API. `timeout` is that of the CountedSource.
   void Begin(const Url& token_url, absl::Duration timeout = kAnswerTimeout);
 
   // Calls `broken`, and waits until every thread has had a read without a token
@@ -57,12 +58,14 @@ class FaultsFixture : public testing::Test {
   void Outage(const std::function<void()>& broken,
               const std::function<void()>& mended, absl::string_view words,
               int failures = 6);
-  // The same for an outage by this fault.
+  // Like the above, for an outage in which the endpoint has this fault.
   void Outage(Fault fault, absl::string_view words, int failures = 6);
-  // Only the second part of `Outage`.
+  // Waits until every thread has called the API with a token that was requested
+  // after this call began.
   void AwaitRecovery();
 
-  // Kills the endpoint. Requests on their way to it may be lost.
+  // Kills the endpoint, and records when. Requests on their way to the endpoint
+  // may be lost.
   void Kill();
 
   // Returns whether there are records to check: `SetUp` may have failed.

@@ -17,9 +17,10 @@
 namespace refreshable_examples {
 namespace {
 
-// The API's clients keep their connections open, and some requests trickle.
+// Each open connection needs a thread: those of the API's clients stay open,
+// and so do those with an answer that trickles.
 constexpr int kServerThreads = 96;
-// The API's clients may be silent for as long as an outage lasts.
+// A client of the API may be silent for as long as an outage lasts.
 constexpr int kKeepAliveSeconds = 600;
 
 constexpr char kJson[] = "application/json";
@@ -40,7 +41,8 @@ FaultServer::FaultServer(std::function<void(absl::string_view)> say)
       listener_(kServerThreads) {
   httplib::Server& http = listener_.http();
   http.set_keep_alive_timeout(kKeepAliveSeconds);
-  // The process that started this one keeps the port reserved (FreePort).
+  // This is necessary because the process that started this one keeps the port
+  // reserved (FreePort).
   http.set_socket_options([](socket_t socket) {
     const int yes = 1;
     setsockopt(socket, SOL_SOCKET, SO_REUSEPORT, &yes, sizeof(yes));

@@ -21,22 +21,27 @@
 
 namespace refreshable_examples {
 
-// Serves POST /token?call=N and GET /api on 127.0.0.1, and reports each of
-// these events in one line:
+// A server of POST /token?call=N and GET /api on 127.0.0.1. It reports what
+// happens, in one line each:
 //
 //   token N        request N has arrived at the token endpoint, and is not
 //                  answered yet
 //   sent N BYTES   that much of a huge answer was handed to the kernel
 //
-// The commands, each with the line that reports that it has been carried out:
+// `Do` takes these commands, and reports this line when it has carried one out:
 //
-//   fault NAME     from the next request on: fault NAME
+//   command        line
+//
+//   fault NAME     fault NAME
+//                  (the fault begins with the next request)
 //   revoke TOKEN   revoked
-//   counts         counts OK EXPIRED REVOKED OTHER: requests to the API so far,
-//                  by what was wrong with the token
+//   counts         counts OK EXPIRED REVOKED OTHER
+//                  (requests to the API so far, by what was wrong with the
+//                  token)
 class FaultServer {
  public:
-  // `say` is called with each line, possibly by several threads at once.
+  // `say` is called with each line, and may be called by several threads at
+  // once.
   explicit FaultServer(std::function<void(absl::string_view line)> say);
   // Completes the answers that still trickle.
   ~FaultServer();

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The same with nginx in front of the token endpoint, so the 502 and the 504
-// are real. Not part of `bazel test //...`, because it needs nginx:
+// Tests an endpoint that is killed or stopped, with nginx in front of it, so
+// that the 502 and the 504 are real. Not part of `bazel test //...`, because it
+// needs nginx:
 //
 //   apt-get install nginx-light
 //   bazel test //docs/examples/fault_injection:nginx_test
@@ -37,9 +38,10 @@
 namespace refreshable_examples {
 namespace {
 
-// $0 is the folder, $1 the port, $2 the endpoint. Logs go to standard output.
-// After each request there is a line "request N STATUS CONNECTED", where
-// CONNECTED is "-" if there was no connection to the endpoint.
+// nginx's configuration. $0 is the folder, $1 the port, $2 the endpoint. Logs
+// go to standard output. After each request there is a line "request N STATUS
+// CONNECTED", where CONNECTED is "-" if there was no connection to the
+// endpoint.
 //
 // The user is the owner of the folder, because in a sandbox root cannot be
 // anyone else.
@@ -109,8 +111,8 @@ class NginxTest : public FaultsFixture {
     };
   }
 
-  // nginx's log has each request once, with the same result that the source
-  // reports.
+  // Also checks that nginx's log has each request once, with the result that
+  // the source reports.
   void TearDown() override {
     FaultsFixture::TearDown();
     if (!begun()) return;
@@ -174,7 +176,7 @@ class NginxTest : public FaultsFixture {
   bool started_ ABSL_GUARDED_BY(mu_) = false;  // It has started, or failed to.
   bool listens_ ABSL_GUARDED_BY(mu_) = false;
   std::string said_ ABSL_GUARDED_BY(mu_);
-  std::unique_ptr<ChildProcess> nginx_;  // Declared last: it calls the rest.
+  std::unique_ptr<ChildProcess> nginx_;  // Declared last: it calls `Hear`.
 };
 
 TEST_F(NginxTest, B8HealsFromThe502OfAnUpstreamThatIsGone) {

@@ -44,7 +44,8 @@ class ServerProcess {
   Url token_url() const { return {origin(), "/token"}; }
   Url api_url() const { return {origin(), "/api"}; }
 
-  // All three return once the server has carried out the command.
+  // These three send a command to the server, and return once the server has
+  // carried it out.
   void SetFault(Fault fault);
   void Revoke(absl::string_view token);
   ApiCounts CountApi();
@@ -62,13 +63,13 @@ class ServerProcess {
   int Close() { return child_->Close(); }
 
   // Returns how often the token endpoint received each request, by the
-  // request's number, in all its runs.
+  // request's number. All runs of the server count.
   std::map<int64_t, int> token_requests() const;
   // Waits until the endpoint has received this request. Returns false after
   // `timeout`.
   bool AwaitTokenRequest(int64_t number, absl::Duration timeout) const;
-  // Waits until `count` huge answers have ended. Returns the most bytes sent of
-  // one, or nullopt after the timeout.
+  // Waits until `count` huge answers have ended. Returns the largest number of
+  // bytes that was sent of one of them, or nullopt after `timeout`.
   std::optional<int64_t> AwaitMostSent(int64_t count,
                                        absl::Duration timeout) const;
 
@@ -77,8 +78,9 @@ class ServerProcess {
 
   std::string origin() const;
   void Hear(absl::string_view line);
-  // Sends a command and returns the line that starts with `answer`, without it.
-  // Ends the program if there is no such line within a minute.
+  // Sends a command, and waits for a line that starts with `answer`. Returns
+  // the rest of that line. Ends the program if there is no such line within a
+  // minute.
   std::string Ask(absl::string_view command, absl::string_view answer);
   std::string AwaitAnswer(absl::string_view answer);
 
@@ -88,9 +90,9 @@ class ServerProcess {
   std::map<int64_t, int> token_requests_ ABSL_GUARDED_BY(mu_);
   int64_t most_sent_ ABSL_GUARDED_BY(mu_) = 0;
   int64_t huge_answers_ ABSL_GUARDED_BY(mu_) = 0;
-  std::string said_ ABSL_GUARDED_BY(mu_);  // The last other line.
+  std::string said_ ABSL_GUARDED_BY(mu_);  // The last line of any other kind.
 
-  std::unique_ptr<ChildProcess> child_;  // Declared last: it calls the rest.
+  std::unique_ptr<ChildProcess> child_;  // Declared last: it calls `Hear`.
 };
 
 }  // namespace refreshable_examples

@@ -20,7 +20,7 @@ namespace refreshable_examples {
 struct Bearer {
   std::shared_ptr<const std::string> token;
   absl::Time expires_at;
-  // Distinguishes the tokens of one client; increases.
+  // Increases with each token of a client.
   uint64_t generation = 0;
 };
 
@@ -33,7 +33,7 @@ struct ClientState {
 // Sends one request. Returns whether the API answered 401 to its token.
 using Send = absl::FunctionRef<bool(const Bearer&)>;
 
-// Provides the tokens of one program's calls. Thread-safe.
+// A client, which provides the tokens for one program's calls. Thread-safe.
 class Client {
  public:
   virtual ~Client() = default;

@@ -29,8 +29,8 @@ class HttpListener {
 
   httplib::Server& http() { return http_; }
 
-  // Listens on 127.0.0.1 on this port or, if it is 0, on a free port. Returns
-  // UNAVAILABLE if the port is not available.
+  // Listens on this port of 127.0.0.1 or, if `port` is 0, on a free one.
+  // Returns UNAVAILABLE if the port is not available.
   absl::Status Start(int port);
 
   // Returns "http://127.0.0.1:8080", for example. `Start` must have succeeded.
@@ -42,7 +42,7 @@ class HttpListener {
   std::thread thread_;
 };
 
-// Fills in the response.
+// Copies `answer` into `response`.
 void SendAnswer(const Answer& answer, httplib::Response& response);
 
 }  // namespace refreshable_examples

@@ -14,8 +14,8 @@
 
 namespace refreshable_examples {
 
-// Serves POST /token and GET /api on 127.0.0.1, on a free port. The destructor
-// ends hanging requests and closes every connection.
+// An HTTP server of POST /token and GET /api on a free port of 127.0.0.1. The
+// destructor ends hanging requests and closes every connection.
 class HttpServer {
  public:
   // `server` must outlive the result, which creates `threads` threads, one for

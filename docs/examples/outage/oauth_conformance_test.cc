@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests the source over loopback with the conformance suite for token sources.
+// Tests OAuthSource over loopback with the conformance suite for token sources.
 
 #include <memory>
 #include <optional>

@@ -28,12 +28,12 @@ struct Answer {
   std::string www_authenticate;  // The header; empty if there is none.
 };
 
-// Why the API rejects a token: its `error_description`.
+// The API's `error_description`, which says why it rejects a token.
 constexpr absl::string_view kTokenExpired = "The access token expired";
 constexpr absl::string_view kTokenRevoked = "The access token was revoked";
 
-// Chooses the answers of the two endpoints in each phase of the script, and
-// counts requests. Thread-safe.
+// The logic of both endpoints: chooses their answers in each phase of the
+// script, and counts the requests for tokens. Thread-safe.
 //
 // A token contains its number and its expiry, so that the API can check it in
 // another process. It is not signed: anyone who knows the format can forge one.
@@ -54,20 +54,22 @@ class OAuthServer {
   // Ends the requests that hang, and prevents new ones from hanging.
   void Shutdown();
 
-  // The token endpoint (RFC 6749, section 4.4): the Authorization header and
-  // the body's `grant_type`. Blocks while the phase is kHanging.
+  // Answers a request to the token endpoint (RFC 6749, section 4.4), given the
+  // Authorization header and the body's `grant_type`. Blocks while the phase is
+  // kHanging.
   Answer Token(absl::string_view authorization, absl::string_view grant_type);
 
-  // Answers for the API, given the Authorization header: 200, or 401 with the
-  // reason.
+  // Answers a request to the API, given the Authorization header: 200, or 401
+  // with the reason.
   Answer Api(absl::string_view authorization);
 
-  // Return the requests to the token endpoint that named this client: all of
-  // them, and those that arrived during the outage. Refused requests count too.
+  // Return how many requests to the token endpoint came with the name and
+  // secret of this client: in all, and during the outage. A request counts
+  // whatever its answer was.
   int64_t token_requests(absl::string_view client) const;
   int64_t outage_requests(absl::string_view client) const;
 
-  // Blocks until this many requests hang. For tests.
+  // Blocks until at least this many requests hang. For tests.
   void AwaitHanging(int requests = 1) const;
 
  private:

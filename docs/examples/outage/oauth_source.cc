@@ -27,7 +27,7 @@ using refreshable::Expiry;
 using Json = nlohmann::json;
 using Result = absl::StatusOr<Credential<std::string>>;
 
-// The longest wait for an answer, if the attempt has no deadline.
+// The longest wait for an answer, even if the timeout is longer.
 constexpr absl::Duration kLongestWait = absl::Minutes(5);
 
 // Returns a string member of a JSON object, or "".
@@ -122,7 +122,7 @@ Result OAuthSource::Request(absl::Duration timeout) const {
   http.set_read_timeout(wait);
   http.set_write_timeout(wait);
   http.set_tcp_nodelay(true);
-  // RFC 6749, section 2.3.1: both are form-encoded first.
+  // RFC 6749, section 2.3.1: the id and the secret are form-encoded first.
   http.set_basic_auth(FormEncode(options_.client_id),
                       FormEncode(options_.client_secret.reveal()));
   httplib::Request request;
@@ -134,7 +134,8 @@ Result OAuthSource::Request(absl::Duration timeout) const {
   if (!options_.scope.empty()) {
     absl::StrAppend(&request.body, "&scope=", FormEncode(options_.scope));
   }
-  // The timeouts above apply to single reads, and the answer may be endless.
+  // The timeouts above apply to single reads only. An answer may be endless, so
+  // this also limits its time and its length.
   const auto deadline = std::chrono::steady_clock::now() + wait;
   std::string body;
   absl::Status stopped;

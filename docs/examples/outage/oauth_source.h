@@ -23,15 +23,15 @@ namespace refreshable_examples {
 // The maximum size in bytes of the body of a token endpoint's answer.
 constexpr size_t kLongestAnswer = 64 * 1024;
 
-// Obtains access tokens by the client credentials grant (RFC 6749, section
-// 4.4). The client authenticates by HTTP Basic. Thread-safe. Every call opens a
-// new connection, and fails at the attempt's deadline or when the answer
-// exceeds `kLongestAnswer`. (A server that sends the head of its answer, not
-// the body, very slowly may block a call for longer.) The program should ignore
-// SIGPIPE: cpp-httplib may write to a closed connection.
+// A token source that obtains access tokens by the client credentials grant
+// (RFC 6749, section 4.4). The client authenticates by HTTP Basic. Thread-safe.
+// Every call opens a new connection, and fails at the attempt's deadline or
+// when the answer exceeds `kLongestAnswer`. (A server that sends the head of
+// its answer, not the body, very slowly may block a call for longer.) The
+// program should ignore SIGPIPE: cpp-httplib may write to a closed connection.
 //
-// Its statuses never contain the secret or a token, even if the server's answer
-// does.
+// No status of this source contains the secret or a token, even if the server's
+// answer does.
 class OAuthSource final : public refreshable::TokenSource<std::string> {
  public:
   struct Options {
@@ -46,7 +46,8 @@ class OAuthSource final : public refreshable::TokenSource<std::string> {
   void Fetch(const refreshable::FetchContext& context,
              refreshable::FetchDone<std::string> done) override;
 
-  // Makes one request. Equivalent to `Fetch`, but needs no Refreshable.
+  // Makes one request, as `Fetch` does, and returns its result. Needs no
+  // Refreshable.
   absl::StatusOr<refreshable::Credential<std::string>> Request(
       absl::Duration timeout) const;
 

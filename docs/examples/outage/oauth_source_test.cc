@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests the source by itself, and over loopback with the server of the outage.
+// Tests OAuthSource: its parser alone, and the source over loopback with the
+// server of the outage.
 
 #include "docs/examples/outage/oauth_source.h"
 
@@ -119,7 +120,7 @@ TEST_F(OAuthSourceTest, CredentialsMayHoldAnyByte) {
 }
 
 TEST_F(OAuthSourceTest, AWrongSecretIsPermanentAndNotShown) {
-  // The message of the server contains the secret.
+  // The server's error description contains these words, "wrong secret".
   const absl::Status status =
       Source("me", "wrong secret").Request(kTimeout).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kUnauthenticated);

@@ -6,7 +6,8 @@
 //
 // Copy `client.h`, `oauth_source.*` and `refreshable_client.h` for an SDK.
 //
-// With --token_url, keeps a token of a real OAuth 2.0 server valid instead.
+// With --token_url, the program instead keeps a token of a real OAuth 2.0
+// server valid.
 
 #include <csignal>
 #include <cstdio>

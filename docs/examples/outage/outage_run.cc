@@ -45,8 +45,8 @@ constexpr char kRefreshable[] = "refreshable";
 constexpr char kHammer[] = "hammer";
 constexpr char kLockout[] = "lockout";
 
-// Each thread of each client keeps a connection, and hanging requests
-// accumulate.
+// Enough threads for a connection of each thread of each client, and for the
+// hanging requests, which accumulate.
 constexpr int kServerThreads = 96;
 constexpr absl::Duration kSampleInterval = absl::Milliseconds(500);
 
@@ -57,8 +57,7 @@ void Print(const std::string& text) {
 
 double Seconds(absl::Duration d) { return absl::ToDoubleSeconds(d); }
 
-// A client, its threads and their results. Destroyed in reverse order of
-// declaration.
+// A client, its threads and their results.
 struct Contestant {
   std::string name;
   std::unique_ptr<Client> client;
@@ -111,7 +110,7 @@ Sample TakeSample(absl::Duration at, Phase phase, const OAuthServer& server,
 }
 
 // Starts the threads and runs the script: sets the phases, takes samples, and
-// prints a line each second.
+// prints a line each second. Returns when each act began and ended.
 std::vector<Span> Play(const refreshable::Clock& clock, OAuthServer& server,
                        std::vector<Contestant>& contestants,
                        const Workload::Options& work, CsvFile& csv) {

@@ -46,8 +46,8 @@ void PrintLine(const std::string& text) {
   std::fflush(stdout);
 }
 
-// Prints nothing until `Start`: an earlier failure is reported only once, as an
-// error.
+// An observer that prints each event after `Start`. An earlier failure is not
+// printed, because `RunRealServer` returns it.
 class PrintingObserver final : public refreshable::Observer {
  public:
   void Start() { started_ = true; }
@@ -72,7 +72,8 @@ absl::Status FirstToken(StringToken& token, const std::string& origin) {
   once.max_retries = 0;
   const auto lease = token.Get(once);
   if (lease.ok()) return absl::OkStatus();
-  // Returns the actual cause, not the fact that there may be another attempt.
+  // The cause alone is reported, without the remark that there may be another
+  // attempt.
   const auto error = refreshable::GetRefreshError(lease.status());
   const bool denied = absl::IsUnauthenticated(lease.status());
   return absl::Status(
@@ -177,7 +178,7 @@ absl::Status RunRealServer(const RealServerOptions& options, CsvFile& csv,
   ThreadExecutor executor;
   StringToken::Options refreshing;
   refreshing.executor = &executor;
-  refreshing.policy.refresh_ahead = true;  // Works even without calls.
+  refreshing.policy.refresh_ahead = true;  // Refreshes without calls.
   const auto observer = std::make_shared<PrintingObserver>();
   refreshing.observer = observer;
   auto token = StringToken::Create(std::make_shared<OAuthSource>(options.oauth),

@@ -26,9 +26,10 @@ struct RealServerOptions {
   std::optional<Url> api_url;
 };
 
-// Keeps a token valid with the library's default policy until `stop()` returns
-// true; it is called ten times per second. Prints each event and, from time to
-// time, a line with the current state. Writes one row per second to `csv`.
+// Keeps a token valid until `stop()`, which is called ten times per second,
+// returns true. The policy is the library's default with `refresh_ahead`.
+// Prints each event and, from time to time, a line with the current state.
+// Writes one row per second to `csv`.
 //
 // If the first request to either server fails, returns the reason in one line.
 // Later failures are only printed.
@@ -39,8 +40,9 @@ absl::Status RunRealServer(const RealServerOptions& options, CsvFile& csv,
 // add no information.
 std::string Describe(const refreshable::Event& event);
 
-// Reads a secret from a file, without the line feed at its end. Returns
-// INVALID_ARGUMENT, naming the file, if the file cannot be read or is empty.
+// Reads a secret from a file, without the line feeds at its end. Returns
+// INVALID_ARGUMENT, naming the file, if the file cannot be read, is empty, or
+// is longer than any secret.
 absl::StatusOr<refreshable::Secret> ReadSecretFile(const std::string& path);
 
 }  // namespace refreshable_examples

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// RefreshableClient: the third client of the outage, complete.
+// RefreshableClient: the client of the outage that uses this library.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_OUTAGE_REFRESHABLE_CLIENT_H_
 #define REFRESHABLE_DOCS_EXAMPLES_OUTAGE_REFRESHABLE_CLIENT_H_
@@ -20,7 +20,8 @@ namespace refreshable_examples {
 
 class RefreshableClient final : public Client {
  public:
-  // Waits up to `timeout` for a token. `token` must outlive it.
+  // Each call waits up to `timeout` for a token. `token` must outlive the
+  // client.
   RefreshableClient(refreshable::Refreshable<std::string>* token,
                     absl::Duration timeout)
       : token_(token), timeout_(timeout) {}

@@ -24,8 +24,8 @@ namespace refreshable_examples {
 using Mint =
     std::function<absl::StatusOr<refreshable::Credential<std::string>>()>;
 
-// Fetches a token whenever a call has failed. While the endpoint is down, every
-// call of every thread fetches one.
+// A client that asks for a token whenever it has none or the API has rejected a
+// call. While the endpoint is down, each such call of each thread asks again.
 class Hammer final : public ReplayingClient {
  public:
   // The clock must outlive it.
@@ -44,10 +44,11 @@ class Hammer final : public ReplayingClient {
   Bearer held_ ABSL_GUARDED_BY(mu_);
 };
 
-// Fetches a token if the current one is known to have expired or was rejected,
-// on one thread at a time. After n consecutive failures it does so no earlier
+// A client that asks for a token, on one thread at a time, if the current one
+// has expired or was rejected. After n consecutive failures it asks no earlier
 // than 2^n units of time after the last attempt started. After `max_failures`
-// failures it gives up: every call fails until the program is restarted.
+// consecutive failures it gives up: no token is asked for until the program is
+// restarted.
 class Lockout final : public ReplayingClient {
  public:
   // The clock must outlive it.

@@ -19,7 +19,8 @@ using refreshable::Expiry;
 
 class RivalsTest : public testing::Test {
  protected:
-  // Counts its calls, and fails while `down_`. Tokens live for 80 s.
+  // Returns a Mint that counts its calls, and fails while `down_` is true. Its
+  // tokens live for 80 s.
   Mint CountingMint() {
     return [this]() -> absl::StatusOr<Credential<std::string>> {
       ++minted_;

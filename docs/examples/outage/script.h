@@ -26,7 +26,7 @@ enum class Phase {
 // Returns "healthy", "502", "hangs", "revokes" or "recovered".
 absl::string_view PhaseName(Phase phase);
 
-// Returns whether the endpoint issues no working token.
+// Returns whether the endpoint issues no working token in this phase.
 bool InOutage(Phase phase);
 
 struct Act {
@@ -39,14 +39,15 @@ struct Act {
 // still tries experiences both.
 const std::vector<Act>& Script();
 
-// The clients' constants are production values divided by this.
+// The factor by which the clients' constants are smaller than in production.
 constexpr int kFactor = 20;
 
 // The `expires_in` of the tokens, in whole seconds as RFC 6749 requires.
 constexpr absl::Duration kTokenLife = absl::Seconds(4);
 
-// Returns the defaults of the library divided by `factor`, without jitter, so
-// that the number of attempts in an outage has an exact limit.
+// Returns the library's default policy with its times divided by `factor`, and
+// without jitter, so that the number of attempts in an outage has an exact
+// limit.
 refreshable::RefreshPolicy ScaledPolicy(int factor);
 
 // The number of threads per client, and the time between the calls of one

@@ -32,7 +32,7 @@ using refreshable::FetchDone;
 using refreshable::ManualExecutor;
 using refreshable::Refreshable;
 
-// Asks the server directly. If the server would hang, never answers.
+// A source that asks the server directly. While `hanging`, it never answers.
 class DirectSource final : public refreshable::TokenSource<std::string> {
  public:
   explicit DirectSource(OAuthServer* server) : server_(server) {}
@@ -106,7 +106,8 @@ TEST(VirtualOutageTest, B8OurClientKeepsItsPromise) {
   EXPECT_EQ(failed_before, 0);
   EXPECT_GT(tally.failed, 0);
   EXPECT_GT(source->hung, 0);
-  // A rejected token stays in service, so every call in that phase is sent.
+  // A rejected token stays in service, so every call in the phase kRevoking is
+  // sent.
   EXPECT_GE(tally.revoked, 1);
   EXPECT_EQ(tally.expired_in_transit, 0);
   EXPECT_TRUE((*token)->TryGet().ok());

@@ -50,7 +50,7 @@ struct Tally {
   std::optional<absl::Duration> healed_after;
 };
 
-// Adds up the results of all threads of one client. Thread-safe.
+// The sum of the results of all threads of one client. Thread-safe.
 class Scoreboard {
  public:
   void AddCall(bool good, const refreshable::Instant& end);
@@ -67,12 +67,13 @@ class Scoreboard {
 };
 
 // Makes one call through `client`, which chooses the token and repeats the call
-// if necessary. Reads the clock at each request.
+// if necessary, and adds the result to `scoreboard`. At each request `clock`
+// tells whether the token has expired.
 void MakeCall(Client& client, const Api& api, const refreshable::Clock& clock,
               Scoreboard& scoreboard);
 
-// Runs `threads` threads. Each makes a call every `interval`, or as soon as its
-// previous call has ended. The destructor stops them.
+// Threads that make calls. Each thread makes a call every `interval`; if a call
+// takes longer, the next one follows at once. The destructor stops the threads.
 class Workload {
  public:
   struct Options {

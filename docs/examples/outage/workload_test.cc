@@ -13,7 +13,7 @@
 namespace refreshable_examples {
 namespace {
 
-// Returns tokens that expire at a given time.
+// A client whose tokens expire at a given time.
 class FakeClient final : public ReplayingClient {
  public:
   absl::StatusOr<Bearer> Token() override {
@@ -34,8 +34,8 @@ class FakeClient final : public ReplayingClient {
 
 class MakeCallTest : public testing::Test {
  protected:
-  // Makes one call whose requests get `answers` in turn. Returns how many were
-  // sent.
+  // Makes one call whose requests get `answers` in turn. Returns the number of
+  // requests.
   size_t Call(const std::vector<ApiResult>& answers) {
     size_t sent = 0;
     MakeCall(

@@ -19,9 +19,9 @@ enum class OnRejection {
   kNothing,       // Returns the 401; only expiry replaces a token.
 };
 
-// A simulated program. Each of its callers calls good servers once a second.
-// Moments count from the start of the program, on the clock of BootTime, by
-// which the servers judge too.
+// A program to simulate, and its servers. Each of its callers calls a good
+// server once a second. A moment is the BootTime since the start of the
+// program; the servers use this clock too.
 struct Play {
   absl::Duration length = absl::Hours(2);
   int callers = 1;
@@ -31,8 +31,8 @@ struct Play {
 
   // ---- The servers that are called with a token ----
 
-  // The interval at which a bad server is called, which answers every call with
-  // 401; infinite if there is no such server.
+  // The interval at which a bad server, one that answers every call with 401,
+  // is called. It is infinite if there is no bad server.
   absl::Duration bad_period = absl::InfiniteDuration();
   // A token is accepted only once it is this old.
   absl::Duration accepted_after;
@@ -49,8 +49,8 @@ struct Play {
   absl::Duration answers_after;
   // Whether a token's life begins with the request and not with the answer.
   bool issued_when_asked = false;
-  // Between these moments it answers 503 or, if `retry_after` is not zero, 429
-  // with that Retry-After.
+  // From `down_from` to `down_until` the endpoint answers 503 or, if
+  // `retry_after` is not zero, 429 with that Retry-After.
   absl::Duration down_from;
   absl::Duration down_until;
   absl::Duration retry_after;
@@ -70,8 +70,9 @@ struct Play {
 struct Outcome {
   int64_t good_calls = 0;  // Calls of the good servers.
   int64_t failed = 0;      // Of these, those that ended without a 200.
-  // Of these, those after the first issue, and the most after any later one. An
-  // issue that was caused by a rejection belongs to the one before it.
+  // Of the failed calls, those between the first issue of a token and the next
+  // one, and the largest number that followed any later issue. Only an issue
+  // that no rejection caused counts here.
   int64_t failed_after_first = 0;
   int64_t failed_after_later = 0;
   int64_t asked = 0;     // Calls of the token endpoint.
@@ -85,13 +86,13 @@ struct Outcome {
   absl::Duration healed_after;
 };
 
-// Simulates it on one thread. The calls of the callers are spread over each
+// Simulates `play` on one thread. The calls of the callers are spread over each
 // second.
 Outcome PlayThrough(const Play& play, OnRejection on_rejection);
 
-// Simulates it for this library with a thread for each caller and one for the
-// bad server. In each second all of them call at the same time. The counts
-// depend on how they race; the promises do not.
+// Simulates `play` for this library, with a thread for each caller and one for
+// the bad server. In each second all threads call at the same time. The counts
+// of the outcome depend on how the threads race; the promises do not.
 Outcome PlayWithThreads(const Play& play);
 
 }  // namespace refreshable_examples

@@ -68,7 +68,7 @@ TEST(RejectionsTest, A9EverythingRevokedHealsAtOnce) {
   play.revoked_at = absl::Minutes(20);
   play.revoked_again_at = absl::Minutes(70);
   EXPECT_THAT(BrokenByOurs(play), IsEmpty());
-  // The same while a row is in progress.
+  // Now the tokens are revoked while a row is in progress.
   play.bad_period = absl::Seconds(10);
   EXPECT_THAT(BrokenByOurs(play), IsEmpty());
 }
@@ -133,7 +133,7 @@ TEST(RejectionsTest, A8ThreadsThatRace) {
   }
 }
 
-// The other two ways to handle a 401 break the promises, which is reported.
+// The other two ways to handle a 401 break the promises, and `Broken` says so.
 TEST(VerdictTest, SaysWhatIsBroken) {
   Play play = OneBadServer(10);
   const Outcome withdrawn = PlayThrough(play, OnRejection::kWithdraw);

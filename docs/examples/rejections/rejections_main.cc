@@ -28,8 +28,8 @@ struct Row {
   Play play;
 };
 
-// The rows. Unless a row says otherwise, there is one caller, two hours, and a
-// longest wait of a minute.
+// Returns the rows of the table. Unless a row says otherwise, it has one
+// caller, lasts two hours, and has a longest wait of a minute.
 std::vector<Row> Rows() {
   std::vector<Row> rows;
   const auto add = [&](const char* title) -> Play& {
@@ -107,7 +107,7 @@ std::vector<Row> RowsOfABrokenEndpoint() {
 
 int broken = 0;
 
-// Prints the broken promises.
+// Prints and counts the broken promises.
 void Check(const Play& play, const Outcome& ours, bool lockstep) {
   for (const std::string& sentence : Broken(play, ours, lockstep)) {
     ++broken;
@@ -135,7 +135,7 @@ void Print(const char* client, const Outcome& outcome) {
                outcome.asked_per_hour, Healed(outcome));
 }
 
-// Runs each row for all clients.
+// Simulates each row for all clients, and prints the results.
 void Compare(const std::vector<Row>& rows) {
   absl::PrintF("%-27s %-15s %10s %10s  %10s\n", "", "  calls failed",
                "tokens/h", "fetches/h", "to heal");
@@ -175,9 +175,11 @@ void EveryPeriod() {
   }
 }
 
-// The limits, counted in calls of each caller, are 3 d after the first issue
-// and d plus one call after each later one. The first limit is rounded up: a
-// call made at the very issue of a token fails however short d is.
+// Prints how many calls fail if tokens are accepted a time d after their issue.
+// Per caller, the limits are the calls made in 3 d after the first issue, and
+// those made in d plus one more after each later issue. The first limit is
+// rounded up, because a call made at the very issue of a token fails however
+// short d is.
 void EveryDelay() {
   absl::PrintF(
       "\nTokens are accepted d after their issue, two hours; calls failed after"
@@ -214,7 +216,8 @@ void EveryDelay() {
   absl::PrintF("  (and every tenth of a second between, for one caller)\n");
 }
 
-// A refresh of a stale token runs from 5:02 to 5:06.
+// Revokes all tokens before, during and after a refresh of a stale token, which
+// runs from 5:02 to 5:06.
 void EveryMomentOfARefresh() {
   absl::PrintF(
       "\nAll tokens are revoked 1 s before a refresh of 4 s starts, half a "
@@ -243,7 +246,8 @@ void EveryMomentOfARefresh() {
   }
 }
 
-// The token is revoked at 38 min, and becomes stale at 40 min.
+// Prints the time to heal for many ends of an outage. In rows with a revocation
+// the token is revoked at 38 min; it becomes stale at 40 min.
 void EveryEndOfAnOutage() {
   absl::PrintF(
       "\nThe endpoint works again after 45:00, 45:10, ... 55:00; the longest "
@@ -267,7 +271,8 @@ void EveryEndOfAnOutage() {
   }
 }
 
-// The program's clocks jump at twenty moments of each row.
+// Simulates each row with a jump of the program's clocks, at each of twenty
+// moments of the row.
 void BothClocks() {
   absl::PrintF(
       "\nThe most calls failed (and tokens/h) if, at some moment of the row,\n"
@@ -298,7 +303,8 @@ void BothClocks() {
   }
 }
 
-// Here tokens live for ten minutes and become stale after five.
+// Returns the rows for callers that are threads. Their tokens live for ten
+// minutes and become stale after five.
 std::vector<Row> RowsForThreads() {
   Play base;
   base.length = absl::Minutes(8);
@@ -371,7 +377,8 @@ void WithThreads() {
 
 int main() {
   using namespace refreshable_examples;  // NOLINT
-  // Without NDEBUG, deadlock detection would take a third of the time.
+  // This turns off deadlock detection, which takes a third of the time in a
+  // build without NDEBUG.
   absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
   Compare(Rows());
   Compare(RowsOfABrokenEndpoint());

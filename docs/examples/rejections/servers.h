@@ -26,7 +26,7 @@ using Token = absl::Duration;
 // Thread-safe.
 class Servers {
  public:
-  // `executor` has the time and must outlive this object.
+  // `executor` provides the time, and must outlive this object.
   Servers(const Play& play, refreshable::ManualExecutor* executor)
       : play_(play), executor_(executor) {}
   Servers(const Servers&) = delete;
@@ -42,7 +42,8 @@ class Servers {
   // Returns when the endpoint answers, or answered, its latest call.
   absl::Duration NextAnswer() const;
 
-  // Returns the HTTP status that a good server answers now.
+  // Returns the HTTP status with which a good server answers a call that has
+  // this token now.
   int Serve(Token issued);
 
   // Records that a call of a good server that began at `start` ended with
@@ -70,8 +71,8 @@ class Servers {
   absl::Duration next_answer_ ABSL_GUARDED_BY(mutex_);
   // A Retry-After forbids calls of the endpoint before this.
   absl::Duration not_before_ ABSL_GUARDED_BY(mutex_);
-  // Issues that no rejection caused, and the calls that failed since the last
-  // one.
+  // The number of issues that no rejection caused, and of the calls that failed
+  // since the last such issue.
   int issues_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t failed_since_ ABSL_GUARDED_BY(mutex_) = 0;
   bool mistaken_ ABSL_GUARDED_BY(mutex_) = false;

@@ -21,9 +21,9 @@ using refreshable::Lease;
 using refreshable::ManualExecutor;
 using refreshable::Refreshable;
 
-// The thread that calls `Run` moves the time and runs the executor's tasks. The
-// threads of the callers make one call each in every round, which lasts a
-// second.
+// A simulation with threads. The thread that calls `Run` moves the time and
+// runs the executor's tasks. It divides the time into rounds of a second, and
+// in each round the thread of each caller makes one call.
 class ThreadedProgram {
  public:
   explicit ThreadedProgram(const Play& play)
@@ -78,7 +78,7 @@ class ThreadedProgram {
         .value_or(0);
   }
 
-  // Returns false if the program ends before that round.
+  // Waits for this round. Returns false if the program ends before it.
   bool AwaitRound(int64_t round) {
     absl::MutexLock lock(&mutex_);
     while (round_ < round && !over_) changed_.Wait(&mutex_);
@@ -124,7 +124,7 @@ class ThreadedProgram {
   mutable absl::Mutex mutex_;
   absl::CondVar changed_;
   int64_t round_ ABSL_GUARDED_BY(mutex_) = 0;
-  // The threads calling in this round.
+  // The number of threads that have not finished this round.
   int64_t calling_ ABSL_GUARDED_BY(mutex_) = 0;
   bool over_ ABSL_GUARDED_BY(mutex_) = false;
 };

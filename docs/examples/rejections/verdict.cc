@@ -23,8 +23,9 @@ int64_t Calls(const Play& play, absl::Duration time, bool lockstep) {
                                        : std::ceil(each * play.callers));
 }
 
-// Returns whether attempts caused by rejections may already be far apart when a
-// token is revoked, or is still rejected when the endpoint works again.
+// Returns whether a row may be in progress at a moment that matters: when a
+// token is revoked, or when the endpoint works again. Attempts that rejections
+// start may then already be far apart.
 bool RowInProgress(const Play& play) {
   return play.bad_period < absl::InfiniteDuration() ||
          play.rotated_at.has_value() || play.down_until > play.down_from;
@@ -57,7 +58,8 @@ int64_t LongestRow(absl::Duration time, absl::Duration longest) {
 
 // Returns the maximum number of calls of the endpoint.
 int64_t MayAsk(const Play& play) {
-  // This is the number in two hours, if tokens are not accepted at once.
+  // If tokens are not accepted at once, this is the limit for two hours, which
+  // no such play exceeds.
   if (play.accepted_after > absl::ZeroDuration()) return 8;
   const absl::Duration stale_after =
       play.token_life - std::min(play.token_life / 2, absl::Minutes(20));

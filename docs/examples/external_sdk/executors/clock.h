@@ -11,7 +11,7 @@
 
 namespace notes {
 
-// Measures the time since its construction.
+// A clock that measures the time since its construction.
 class Clock {
  public:
   std::chrono::steady_clock::duration Elapsed() const {

@@ -12,7 +12,7 @@
 
 namespace notes {
 
-// Runs each task at once, on the calling thread.
+// An executor that runs each task at once, on the calling thread.
 class Executor {
  public:
   void Run(std::function<void()> task) {

@@ -21,7 +21,8 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
-// Answers each request with the next of the prepared answers.
+// A transport that records each request, and answers it with the next of the
+// prepared answers.
 class FakeTransport : public Transport {
  public:
   absl::StatusOr<Response> Send(const std::string& method,

@@ -26,7 +26,8 @@ struct Session {
 // [/session]
 
 // [source]
-// Logs in with an API key: POST /login answers "KEY SHARD SECONDS".
+// A source that logs in with an API key. The answer of POST /login is
+// "KEY SHARD SECONDS".
 class SessionSource : public refreshable::TokenSource<Session> {
  public:
   SessionSource(std::shared_ptr<Transport> transport, std::string api_key)

@@ -13,13 +13,14 @@
 namespace refreshable_examples {
 namespace {
 
-// Returns a gnuplot string literal. Inside single quotes, only the quote itself
-// is special.
+// Returns `text` as a gnuplot string literal. Inside single quotes, only the
+// quote itself is special.
 std::string Quote(const std::string& text) {
   return absl::StrCat("'", absl::StrReplaceAll(text, {{"'", "''"}}), "'");
 }
 
-// The number of a client's column in the CSV file; gnuplot counts from 1.
+// Returns the number of a client's column in the CSV file, counted from 1 as
+// gnuplot does.
 int Column(size_t client, CsvColumn column) {
   return 3 + static_cast<int>(client) * kCsvColumns + column;
 }

@@ -18,7 +18,7 @@
 
 namespace refreshable_examples {
 
-// One client at one moment. Counts are from the start of the run.
+// The state of one client at one moment. Counts are from the start of the run.
 struct ClientSample {
   std::string name;
   ClientState state;
@@ -46,8 +46,8 @@ enum CsvColumn {
   kCsvColumns,
 };
 
-// Return the header for the clients in `sample`, and the row. Each ends with a
-// line feed.
+// Return the CSV header for the clients in `sample`, and the CSV row of
+// `sample`. Each ends with a line feed.
 std::string CsvHeader(const Sample& sample);
 std::string CsvRow(const Sample& sample);
 

@@ -14,8 +14,8 @@ namespace {
 // No outage in this program has more attempts than this.
 constexpr int kMostAttempts = 100'000;
 
-// Returns the shortest time from the start of an attempt that is the n-th
-// consecutive failure to the start of the next one.
+// Returns the shortest time from the start of an attempt to the start of the
+// next one, if the first of them is the n-th consecutive failure.
 absl::Duration ShortestWait(const refreshable::RefreshPolicy& policy, int n) {
   const refreshable::RetryPolicy& retry = policy.retry;
   absl::Duration wait =
@@ -24,6 +24,7 @@ absl::Duration ShortestWait(const refreshable::RefreshPolicy& policy, int n) {
       (1 - policy.jitter);
   if (n >= retry.max_consecutive_failures) {
     // With a usable token the backoff continues; without one, probes follow.
+    // The shorter wait is the limit.
     wait = std::min(wait, retry.probe_interval * (1 - policy.jitter));
   }
   return std::max(wait, policy.min_interval);

@@ -19,16 +19,17 @@ namespace refreshable_examples {
 struct Promise {
   // The maximum number of token requests during the outage.
   int64_t requests = 0;
-  // A call succeeds within this time of the recovery: the next attempt starts
-  // within one probe interval, and may take as long as an attempt may.
+  // The maximum time from the recovery to the first call that succeeds: the
+  // next attempt starts within one probe interval, and may take until its
+  // timeout.
   absl::Duration recovery;
 };
 
 // Returns the limits for an outage of this length under `policy`: one attempt
-// at its beginning and one after each wait that fits, independent of the number
-// of threads. For `revoking` of that time the endpoint issues tokens that the
-// API rejects. Rejections start attempts by the same schedule, from its
-// beginning, in addition to those of failures.
+// at the beginning of the outage, and one after each wait that fits into it,
+// independent of the number of threads. `revoking` is the part of the outage in
+// which the endpoint issues tokens that the API rejects. In that part,
+// rejections start further attempts, by the same schedule, begun anew.
 Promise PromiseOf(const refreshable::RefreshPolicy& policy,
                   absl::Duration outage,
                   absl::Duration revoking = absl::ZeroDuration());

@@ -73,7 +73,8 @@ TEST_F(BrokenPromisesTest, NoneWhereAllIsAtTheLimit) {
   EXPECT_TRUE(BrokenPromises(promise_, tally_, 10).empty());
 }
 
-// A13: one attempt at the beginning, then 2 s and 4 s later.
+// A13: 7 s of rejections start an attempt at once, another one 2 s later, and a
+// third one 4 s after that.
 TEST(PromiseTest, RejectionsHaveAScheduleOfTheirOwn) {
   const int64_t without = Allowed(absl::Seconds(100));
   EXPECT_EQ(
