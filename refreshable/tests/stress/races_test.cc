@@ -120,14 +120,15 @@ TEST_F(ReadingHookTest, R10ADrivingReadRunsWhatTheHookWaitsFor) {
     idle.WaitForNotification();
   };
   std::thread answering;
-  int drives = 0;
+  std::atomic<int> drives{0};
   after.after_drive = [&] {
-    if (++drives == 1) {  // This call only asks whether it can be driven.
+    const int drive = ++drives;
+    if (drive == 1) {  // This call only asks whether it can be driven.
       answering = std::thread([&] {
         (*first_)(Credential<std::string>("first", Expiry::Never()));
       });
       published.WaitForNotification();
-    } else if (drives == 2) {
+    } else if (drive == 2) {
       idle.Notify();
     }
   };
