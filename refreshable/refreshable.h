@@ -25,6 +25,7 @@
 #include "refreshable/executors/internal/cpp17.h"  // IWYU pragma: keep
 #include "refreshable/failure_class.h"
 #include "refreshable/generation.h"
+#include "refreshable/hazard/hazard_domain.h"
 #include "refreshable/health.h"
 #include "refreshable/internal/misuse.h"
 #include "refreshable/internal/null_function.h"
@@ -34,6 +35,7 @@
 #include "refreshable/policy.h"
 #include "refreshable/refresh_error.h"
 #include "refreshable/shell/shell.h"
+#include "refreshable/shell/snapshot_cell.h"
 #include "refreshable/shell/typed_shell.h"
 #include "refreshable/token_source.h"
 #include "refreshable/waiter_id.h"
