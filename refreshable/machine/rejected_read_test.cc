@@ -287,6 +287,21 @@ TEST(RefreshMachineRejectedReadTest, A11ALateAnswerCountsToo) {
   EXPECT_FALSE(d.machine.refreshing());
 }
 
+// ---- A12: a report ----
+
+TEST(RefreshMachineRejectedReadTest, A12AReportStartsNothing) {
+  MachineDriver d = Held();
+  d.At(S(10)).Report(Generation(2));
+  EXPECT_THAT(d.events(), IsEmpty());
+  d.Report(Generation(1));
+  EXPECT_THAT(d.events(), ElementsAre("token_rejected"));
+  EXPECT_TRUE(d.machine.current_rejected());
+  EXPECT_FALSE(d.submitted());
+  EXPECT_EQ(d.Read(), Answer::kServe);
+  d.Report(Generation(1));
+  EXPECT_THAT(d.events(), IsEmpty());
+}
+
 // ---- With Invalidate and Reset ----
 
 TEST(RefreshMachineRejectedReadTest, A2AnAttemptThatKnowsIsNotAbandoned) {
