@@ -54,6 +54,14 @@ class CallWithTokenTest : public testing::Test {
     }
     return {200, "yes to " + lease.token()};
   }
+  // Returns the outcome of a call to a server that rejects the tokens in
+  // `rejected`.
+  absl::StatusOr<Response> Call(std::vector<std::string> rejected,
+                                Token::ReadOptions options = {}) {
+    return CallWithToken(
+        *token_, options,
+        [&](const TokenLease& lease) { return Serve(lease, rejected); }, Is401);
+  }
 
   ManualExecutor executor_;
   ScriptedSource<std::string> source_{&executor_.clock()};
@@ -63,9 +71,7 @@ class CallWithTokenTest : public testing::Test {
 
 TEST_F(CallWithTokenTest, A4AcceptedIsCalledOnce) {
   source_.Answer("t1", absl::Hours(1));
-  const auto response = CallWithToken(
-      *token_, {}, [&](const TokenLease& lease) { return Serve(lease, {}); },
-      Is401);
+  const auto response = Call({});
   EXPECT_EQ(response->body, "yes to t1");
   EXPECT_THAT(calls_, ElementsAre("t1"));
   EXPECT_EQ(token_->stats().tokens_invalidated, 0);
@@ -74,9 +80,7 @@ TEST_F(CallWithTokenTest, A4AcceptedIsCalledOnce) {
 TEST_F(CallWithTokenTest, A4RejectedIsReplayedOnceWithANewToken) {
   source_.Answer("t1", absl::Hours(1));
   source_.Answer("t2", absl::Hours(1));
-  const auto response = CallWithToken(
-      *token_, {},
-      [&](const TokenLease& lease) { return Serve(lease, {"t1"}); }, Is401);
+  const auto response = Call({"t1"});
   EXPECT_EQ(response->body, "yes to t2");
   EXPECT_THAT(calls_, ElementsAre("t1", "t2"));
   EXPECT_EQ(source_.calls()[1].context.rejected(), Generation(1));
@@ -85,12 +89,7 @@ TEST_F(CallWithTokenTest, A4RejectedIsReplayedOnceWithANewToken) {
 TEST_F(CallWithTokenTest, A4ASecondRejectionIsTheAnswer) {
   source_.Answer("t1", absl::Hours(1));
   source_.Answer("t2", absl::Hours(1));
-  const auto response = CallWithToken(
-      *token_, {},
-      [&](const TokenLease& lease) {
-        return Serve(lease, {"t1", "t2"});
-      },
-      Is401);
+  const auto response = Call({"t1", "t2"});
   EXPECT_EQ(response->body, "no to t2");
   EXPECT_THAT(calls_, ElementsAre("t1", "t2"));
   EXPECT_EQ(source_.call_count(), 2u);
@@ -99,9 +98,7 @@ TEST_F(CallWithTokenTest, A4ASecondRejectionIsTheAnswer) {
 TEST_F(CallWithTokenTest, A4RefreshFailsSoTheCallerGetsTheFirstAnswer) {
   source_.Answer("t1", absl::Hours(1));
   source_.Answer(absl::PermissionDeniedError("no more"));
-  const auto response = CallWithToken(
-      *token_, {},
-      [&](const TokenLease& lease) { return Serve(lease, {"t1"}); }, Is401);
+  const auto response = Call({"t1"});
   ASSERT_TRUE(response.ok()) << response.status();
   EXPECT_EQ(response->body, "no to t1");
   EXPECT_THAT(calls_, ElementsAre("t1"));
@@ -109,9 +106,7 @@ TEST_F(CallWithTokenTest, A4RefreshFailsSoTheCallerGetsTheFirstAnswer) {
 
 TEST_F(CallWithTokenTest, A4TheSameTokenAgainSoTheCallerGetsTheFirstAnswer) {
   source_.Always("t1", absl::Hours(1));
-  const auto response = CallWithToken(
-      *token_, {},
-      [&](const TokenLease& lease) { return Serve(lease, {"t1"}); }, Is401);
+  const auto response = Call({"t1"});
   ASSERT_TRUE(response.ok()) << response.status();
   EXPECT_EQ(response->body, "no to t1");
   EXPECT_THAT(calls_, ElementsAre("t1"));
@@ -121,9 +116,7 @@ TEST_F(CallWithTokenTest, A4NoTimeForTheRefreshSoTheCallerGetsTheFirstAnswer) {
   source_.Answer("t1", absl::Hours(1));
   Token::ReadOptions options;
   options.timeout = absl::Seconds(3);
-  const auto response = CallWithToken(
-      *token_, options,
-      [&](const TokenLease& lease) { return Serve(lease, {"t1"}); }, Is401);
+  const auto response = Call({"t1"}, options);
   ASSERT_TRUE(response.ok()) << response.status();
   EXPECT_EQ(response->body, "no to t1");
   EXPECT_EQ(executor_.clock().Now().boot - ManualExecutor::DefaultStart().boot,
@@ -143,9 +136,7 @@ TEST_F(CallWithTokenTest, A4AServerThatRejectsAllDisturbsNobodyElse) {
                                        Expiry::In(absl::Hours(1)));
       });
   for (int second = 0; second < 600; ++second) {
-    const auto good = CallWithToken(
-        *token_, {}, [&](const TokenLease& lease) { return Serve(lease, {}); },
-        Is401);
+    const auto good = Call({});
     ASSERT_TRUE(good.ok() && good->status == 200) << "at " << second;
     const auto bad = CallWithToken(
         *token_, {},
@@ -249,9 +240,7 @@ TEST_F(CallWithTokenTest, A4TheRefreshsOwnStatusIsNotHidden) {
 
 TEST_F(CallWithTokenTest, A4NoTokenAtAllIsAnError) {
   source_.Answer(absl::PermissionDeniedError("revoked"));
-  const auto response = CallWithToken(
-      *token_, {}, [&](const TokenLease& lease) { return Serve(lease, {}); },
-      Is401);
+  const auto response = Call({});
   EXPECT_EQ(response.status().code(), absl::StatusCode::kPermissionDenied);
   EXPECT_THAT(calls_, ElementsAre());
 }

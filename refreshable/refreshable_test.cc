@@ -5,9 +5,7 @@
 
 #include "refreshable/refreshable.h"
 
-#include <memory>
 #include <string>
-#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -16,7 +14,6 @@
 #include "gtest/gtest.h"
 #include "refreshable/executors/manual_executor.h"
 #include "refreshable/testing/matchers.h"
-#include "refreshable/testing/scripted_source.h"
 #include "refreshable/tests/scenario_test_util.h"
 
 namespace refreshable {
@@ -27,7 +24,6 @@ using ::refreshable_testing::FailsWith;
 using ::refreshable_testing::HasGeneration;
 using ::refreshable_testing::HoldsToken;
 using ::refreshable_testing::IsFatalError;
-using ::refreshable_testing::ScriptedSource;
 using ::testing::AllOf;
 using ::testing::Each;
 using ::testing::ElementsAre;
@@ -61,34 +57,6 @@ TEST_F(RefreshableTest, F5AnExpiredTokenIsAFailure) {
   EXPECT_THAT(token->Get(), HoldsToken("t1"));
   EXPECT_EQ(Elapsed(), absl::Seconds(2));
   EXPECT_EQ(token->stats().attempts_failed, 1);
-}
-
-// A token type without `operator==`. The test's `same_token` compares the first
-// letters only.
-struct Opaque {
-  std::string text;
-};
-
-TEST_F(RefreshableTest, F5SamenessIsTheOptionWhereThereIsNoEquality) {
-  for (const bool option : {true, false}) {
-    ScriptedSource<Opaque> source;
-    Refreshable<Opaque>::Options options;
-    options.executor = &executor_;
-    options.policy = ExactPolicy();
-    if (option) {
-      options.same_token = [](const Opaque& a, const Opaque& b) {
-        return a.text[0] == b.text[0];
-      };
-    }
-    auto token = *Refreshable<Opaque>::Create(source.Share(), options);
-    source.Always(Opaque{"a"}, absl::Hours(1));
-    ASSERT_TRUE(token->Get().ok());
-    executor_.AdvanceBy(absl::Minutes(1));
-    token->Invalidate(Generation(1));
-    // Without `operator==` and `same_token`, two tokens are never taken to be
-    // the same.
-    EXPECT_EQ(token->Get().ok(), !option);
-  }
 }
 
 TEST_F(RefreshableTest, F6TimeoutAbandonsAndALateSuccessIsPublished) {

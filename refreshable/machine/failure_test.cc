@@ -55,15 +55,6 @@ TEST(RefreshMachineFailureTest, B1AFlightRetriesWithoutAnyFurtherRead) {
               ElementsAre(0, 2, 6, 14, 30, 62, 122));
 }
 
-TEST(RefreshMachineFailureTest, B1OneAttemptPerFlightHasTheSameSchedule) {
-  RefreshPolicy policy = ExactPolicy();
-  policy.retry.max_retries = 0;
-  EXPECT_EQ(MachineDriver(policy).Outage(S(3600)),
-            Then({0, 2, 6, 14, 30, 62, 122}, 60, 3600));
-  EXPECT_EQ(MachineDriver(policy).Outage(S(400), S(7)),
-            Then({0, 7, 14, 28, 49, 84, 147}, 63, 400));
-}
-
 TEST(RefreshMachineFailureTest, B1AWaitCountsFromTheStartOfASlowAttempt) {
   EXPECT_THAT(MachineDriver().Outage(S(128), S(1), S(5)),
               ElementsAre(0, 6, 12, 20, 36, 68, 128));
@@ -184,48 +175,6 @@ TEST(RefreshMachineFailureTest, B2AThrottledHour) {
 
 // ---- In the background ----
 
-TEST(RefreshMachineFailureTest, B3ACooldownWhileTheTokenIsGood) {
-  MachineDriver d;
-  d.Hold(S(3600));
-  d.At(S(2400)).Read();
-  d.Start();
-  d.At(S(2410)).Fail();
-  EXPECT_FALSE(d.machine.refreshing());
-  EXPECT_EQ(d.event(EventKind::kBackoff).delay, S(60));
-  EXPECT_EQ(d.wake_at(), S(2470));
-  EXPECT_EQ(d.At(S(2470) - Tick()).Read(), Answer::kServe);
-  EXPECT_FALSE(d.submitted());
-  EXPECT_EQ(d.At(S(2470)).Read(), Answer::kServe);
-  EXPECT_TRUE(d.submitted());
-}
-
-TEST(RefreshMachineFailureTest, B3ExpiryEndsTheCooldownB1Permitting) {
-  MachineDriver d;
-  d.Hold(S(3600));
-  d.At(S(3559)).Read();
-  d.Start();
-  d.Fail();
-  EXPECT_EQ(d.check_at(), S(3560));
-  EXPECT_EQ(d.At(S(3560)).Read(), Answer::kFail);
-  EXPECT_EQ(d.At(S(3561)).Read(), Answer::kWait);
-  EXPECT_TRUE(d.submitted());
-}
-
-TEST(RefreshMachineFailureTest, B3WithoutACooldownTheScheduleHolds) {
-  RefreshPolicy policy = ExactPolicy();
-  policy.background_cooldown = absl::ZeroDuration();
-  MachineDriver d(policy);
-  d.Hold(S(3600));
-  d.At(S(2400)).Read();
-  d.Start();
-  d.Fail();
-  EXPECT_EQ(d.check_at(), S(2402));
-  d.At(S(2402)).Read();
-  d.Start();
-  d.Fail(absl::ResourceExhaustedError("busy"), S(100));
-  EXPECT_EQ(d.check_at(), S(2502));
-}
-
 TEST(RefreshMachineFailureTest, B4AFailureTakesNoUsableTokenAway) {
   MachineDriver d;
   d.Hold(S(3600));
@@ -262,117 +211,6 @@ TEST(RefreshMachineFailureTest, B6CountsAcrossFlightsUntilASuccess) {
   EXPECT_TRUE(d.machine.last_cause().ok());
   d.At(d.t + S(10)).FailTimes(1);
   EXPECT_EQ(d.next_start(), d.t + S(2));
-}
-
-// ---- Readers of a flight ----
-
-TEST(RefreshMachineFailureTest, R7BetweenAttemptsTheImpatientLeaveAtOnce) {
-  MachineDriver d;
-  d.ReadAndStart();
-  d.Fail();
-  EXPECT_EQ(d.sent_away_before(), S(2));
-  EXPECT_EQ(d.Read(S(2) - Tick()), Answer::kFail);
-  EXPECT_EQ(d.out.failure.cause.message(), "down");
-  EXPECT_EQ(d.told_next(), S(2));
-  EXPECT_TRUE(d.machine.refreshing());
-  EXPECT_EQ(d.Read(S(2)), Answer::kWait);
-  EXPECT_FALSE(d.submitted());
-  EXPECT_EQ(d.At(S(2)).Read(S(2)), Answer::kWait);  // This starts the retry.
-  EXPECT_TRUE(d.submitted());
-
-  // If there is no flight, the read starts one and waits, although its deadline
-  // has passed.
-  MachineDriver idle;
-  idle.FailTimes(1);
-  EXPECT_EQ(idle.At(S(2)).Read(S(1)), Answer::kWait);
-}
-
-TEST(RefreshMachineFailureTest, B3PromotedByAReaderWhenTheTokenExpires) {
-  MachineDriver d;
-  d.Hold(S(3600));
-  d.At(S(3559)).Read();
-  d.Start();
-  EXPECT_EQ(d.At(S(3560)).Read(), Answer::kWait);
-  EXPECT_FALSE(d.submitted());
-  d.At(S(3561)).Fail();
-  EXPECT_EQ(d.out.waiters, Waiters::kKeep);
-  EXPECT_EQ(d.wake_at(), S(3562));  // B1 sets this time, not the cooldown.
-  d.t = S(3562);
-  EXPECT_THAT(d.Outage(S(3800), S(5000)),
-              ElementsAre(3562, 3566, 3574, 3590, 3622, 3682));
-}
-
-TEST(RefreshMachineFailureTest, B3NotPromotedItEndsAfterOneAttempt) {
-  MachineDriver d;
-  d.Hold(S(3600));
-  d.At(S(3559)).Read();
-  d.Start();
-  d.At(S(3561)).Fail();
-  EXPECT_EQ(d.out.waiters, Waiters::kFail);
-  EXPECT_EQ(d.event(EventKind::kBackoff).delay, S(1));
-  EXPECT_EQ(d.wake_at(), S(3560));
-  EXPECT_EQ(d.At(S(3562)).Read(), Answer::kWait);  // No cooldown was set.
-}
-
-TEST(RefreshMachineFailureTest, L7AReaderBringsABudgetOfItsOwn) {
-  MachineDriver none;
-  EXPECT_EQ(none.Read(kForever, 0), Answer::kWait);
-  none.Start();
-  none.Fail();
-  EXPECT_EQ(none.out.waiters, Waiters::kFail);
-  EXPECT_EQ(none.At(S(1)).Read(kForever, 6), Answer::kFail);  // B5 applies.
-
-  MachineDriver two;
-  two.Read(kForever, 2);
-  two.Start();
-  two.Fail();
-  EXPECT_EQ(two.At(S(2)).Read(kForever, 0), Answer::kWait);
-  two.Start();
-  two.Fail();
-  EXPECT_EQ(two.out.waiters, Waiters::kKeep);
-  EXPECT_EQ(two.out.fail_retries_below, 2);
-  EXPECT_EQ(two.Read(kForever, 1), Answer::kFail);  // One retry has been made.
-  EXPECT_EQ(two.out.failure.cause.message(), "down");
-  EXPECT_EQ(two.Read(kForever, 2), Answer::kWait);
-  two.At(S(6)).Wake();
-  two.Start();
-  two.Fail();
-  EXPECT_EQ(two.out.waiters, Waiters::kFail);
-}
-
-TEST(RefreshMachineFailureTest, L7TheLargestBudgetOfAFlightCounts) {
-  MachineDriver d;
-  d.Read(kForever, 0);
-  EXPECT_EQ(d.Read(kForever, 1), Answer::kWait);
-  EXPECT_EQ(d.Read(kForever, 0), Answer::kWait);
-  d.Start();
-  d.Fail();
-  EXPECT_EQ(d.out.waiters, Waiters::kKeep);
-  EXPECT_EQ(d.out.fail_retries_below, 1);
-  d.At(S(2)).Wake();
-  d.Start();
-  d.Fail();
-  EXPECT_EQ(d.out.waiters, Waiters::kFail);
-
-  MachineDriver large;  // Exhaustion ends even the largest budget.
-  large.Read(kForever, 1000);
-  large.Start();
-  large.Fail();
-  EXPECT_THAT(large.Outage(S(4000), S(5000)),
-              ElementsAre(2, 6, 14, 30, 62, 122));
-  EXPECT_EQ(large.out.waiters, Waiters::kFail);
-}
-
-TEST(RefreshMachineFailureTest, L7APromotionTakesTheReadersBudget) {
-  for (int budget : {0, 1}) {
-    MachineDriver d;
-    d.Hold(S(3600));
-    d.At(S(3559)).Read();
-    d.Start();
-    EXPECT_EQ(d.At(S(3560)).Read(kForever, budget), Answer::kWait);
-    d.Fail();
-    EXPECT_EQ(d.out.waiters, budget == 0 ? Waiters::kFail : Waiters::kKeep);
-  }
 }
 
 // ---- Exhausted ----
@@ -412,16 +250,6 @@ TEST(RefreshMachineFailureTest, B7SelfHealProbesOnceAnInterval) {
   d.At(S(400)).ReadAndStart();
   d.Fail();
   EXPECT_EQ(d.out.waiters, Waiters::kKeep);
-}
-
-TEST(RefreshMachineFailureTest, B7ALongAttemptStillLeavesTheInterval) {
-  RefreshPolicy policy = ExactPolicy();
-  policy.attempt_timeout = S(1000);
-  MachineDriver d(policy);
-  d.FailTimes(6);
-  d.At(d.next_start()).ReadAndStart();
-  d.At(d.t + S(100)).Fail();
-  EXPECT_EQ(d.next_start(), d.t + S(1));
 }
 
 TEST(RefreshMachineFailureTest, B7TheTokenThatLivesHoldsExhaustionOff) {
@@ -466,19 +294,6 @@ TEST(RefreshMachineFailureTest, B7FatalAttemptsNothingUntilReset) {
   d.Fail();
   EXPECT_EQ(d.out.waiters, Waiters::kKeep);
   EXPECT_EQ(d.wake_at(), d.t + S(2));
-}
-
-TEST(RefreshMachineFailureTest, B7TheFatalFailureItselfSaysSo) {
-  RefreshPolicy policy = Fatal();
-  policy.retry.max_retries = 0;
-  policy.retry.max_consecutive_failures = 5;
-  MachineDriver d(policy);
-  EXPECT_THAT(d.Outage(S(29)), ElementsAre(0, 2, 6, 14));
-  d.At(S(30)).ReadAndStart();
-  d.Fail();
-  EXPECT_EQ(d.out.waiters, Waiters::kFail);
-  EXPECT_TRUE(d.out.failure.fatal);
-  EXPECT_THAT(d.events(), ElementsAre("attempt_failed", "exhausted"));
 }
 
 TEST(RefreshMachineFailureTest, B7AnAnswerThatWasGivenUpHealsEvenAFatalOne) {

@@ -23,60 +23,12 @@ namespace {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-using ::testing::IsEmpty;
 using Answer = MachineDriver::Answer;
 using Waiters = Decisions::Waiters;
 
 constexpr absl::Duration kForever = absl::InfiniteDuration();
 
 // ---- An attempt that is not run ----
-
-// Formerly, the attempt and every read that needed it waited forever for the
-// executor.
-TEST(RefreshMachineLostTest, E2AnAttemptThatIsNotRunEnds) {
-  MachineDriver d;
-  d.Read();
-  EXPECT_EQ(d.wake_at(), S(30));
-  d.At(S(30) - Tick()).Wake();
-  EXPECT_TRUE(d.machine.refreshing());
-  d.At(S(30)).Wake();
-  EXPECT_EQ(d.out.waiters, Waiters::kFail);
-  EXPECT_EQ(
-      d.out.failure.cause,
-      absl::UnavailableError("the executor has not run the refresh for 30s"));
-  EXPECT_THAT(d.events(), ElementsAre("attempt_abandoned"));
-  EXPECT_EQ(d.event(EventKind::kAttemptAbandoned).status, d.out.failure.cause);
-  EXPECT_FALSE(d.machine.refreshing());
-  // This is not a failure of the source.
-  EXPECT_EQ(d.machine.failures(), 0);
-  EXPECT_EQ(d.out.failure.failures, 0);
-  EXPECT_TRUE(d.machine.last_cause().ok());
-  EXPECT_EQ(d.wake_at(), kForever);
-  // If the attempt runs or is dropped later, nothing happens.
-  EXPECT_FALSE(d.Start().has_value());
-  EXPECT_THAT(d.events(), IsEmpty());
-  d.Lost();
-  EXPECT_THAT(d.events(), IsEmpty());
-  // The next read starts a new attempt.
-  const AttemptId stale = d.attempt;
-  EXPECT_EQ(d.Read(), Answer::kWait);
-  EXPECT_TRUE(d.submitted());
-  EXPECT_FALSE(d.machine.OnAttemptStart(d.now(), stale, d.out).has_value());
-  EXPECT_TRUE(d.Start().has_value());
-}
-
-TEST(RefreshMachineLostTest, E2AReadFindsThatAnAttemptWasNotRun) {
-  MachineDriver d;
-  d.Read();
-  const AttemptId first = d.attempt;
-  d.At(S(31));
-  EXPECT_EQ(d.Read(), Answer::kWait);
-  EXPECT_EQ(d.out.waiters, Waiters::kFail) << "those who waited so far";
-  EXPECT_THAT(d.out.failure.cause.message(), HasSubstr("has not run"));
-  EXPECT_TRUE(d.submitted());
-  EXPECT_NE(d.attempt, first);
-  EXPECT_EQ(d.wake_at(), S(61));
-}
 
 // An attempt that is run late still starts if no read and no timer has ended
 // it.
@@ -86,19 +38,6 @@ TEST(RefreshMachineLostTest, E2AnAttemptThatIsRunBeforeTheTimerStarts) {
   d.At(S(31));
   EXPECT_TRUE(d.Start().has_value());
   EXPECT_EQ(d.wake_at(), S(61));
-}
-
-TEST(RefreshMachineLostTest, E2AUsableTokenIsServedThoughNothingIsRun) {
-  MachineDriver d;
-  d.Hold(S(3600));
-  for (int i = 0; i < 3; ++i) {
-    d.At(S(2400 + 30 * i));
-    EXPECT_EQ(d.Read(), Answer::kServe);
-    EXPECT_TRUE(d.submitted()) << "one task every `attempt_timeout`";
-    d.At(S(2415 + 30 * i));
-    EXPECT_EQ(d.Read(), Answer::kServe);
-    EXPECT_FALSE(d.submitted());
-  }
 }
 
 // The reads are told that the executor did not run the retry. The failure
@@ -267,18 +206,6 @@ TEST(RefreshMachineLostTest, R12AnExpiredTokenIsLetGoByTheTimer) {
   // The token can still be rejected.
   EXPECT_TRUE(d.Invalidate());
   EXPECT_EQ(d.ReadAndStart()->reason, RefreshReason::kRejected);
-}
-
-TEST(RefreshMachineLostTest, R12ATokenThatMayBeServedDegradedIsKept) {
-  RefreshPolicy policy = ExactPolicy();
-  policy.max_stale_on_error = S(60);
-  MachineDriver d(policy);
-  d.Hold(S(400));
-  d.At(S(459)).Wake();
-  EXPECT_FALSE(d.out.let_go);
-  EXPECT_EQ(d.wake_at(), S(460));
-  d.At(S(460)).Wake();
-  EXPECT_TRUE(d.out.let_go);
 }
 
 }  // namespace

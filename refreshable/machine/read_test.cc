@@ -3,8 +3,6 @@
 // Tests of RefreshMachine with a source that answers: what reads are served and
 // until when, when a refresh starts, and when the machine must be called again.
 
-#include <algorithm>
-#include <set>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -26,69 +24,6 @@ using Waiters = Decisions::Waiters;
 const absl::Duration kForever = absl::InfiniteDuration();
 
 // ---- Reading ----
-
-TEST(RefreshMachineReadTest, R2OnlyTheFirstStaleReadStartsARefresh) {
-  MachineDriver d;
-  d.Hold(S(3600));
-  EXPECT_EQ(d.At(S(2400) - Tick()).Read(), Answer::kServe);
-  EXPECT_FALSE(d.submitted());
-  EXPECT_EQ(d.At(S(2400)).Read(), Answer::kServe);
-  EXPECT_TRUE(d.submitted());
-  // The refresh is queued in the first round and running in the second. In the
-  // third it has failed, and the cooldown holds.
-  for (int i = 0; i < 3; ++i) {
-    EXPECT_EQ(d.Read(), Answer::kServe);
-    EXPECT_FALSE(d.submitted());
-    EXPECT_THAT(d.events(), IsEmpty());
-    if (i == 0) {
-      EXPECT_EQ(d.Start()->reason, RefreshReason::kStale);
-    }
-    if (i == 1) d.Fail();
-  }
-}
-
-TEST(RefreshMachineReadTest, R2BackgroundRefreshSwitchedOffStartsNothing) {
-  RefreshPolicy policy = ExactPolicy();
-  policy.background_refresh = false;
-  MachineDriver d(policy);
-  d.Hold(S(3600));
-  EXPECT_EQ(d.check_at(), S(3560));
-  EXPECT_EQ(d.wake_at(), S(3560));
-  EXPECT_EQ(d.At(S(3560) - Tick()).Read(), Answer::kServe);
-  EXPECT_FALSE(d.submitted());
-  EXPECT_EQ(d.freshness(), Freshness::kStale);
-  EXPECT_EQ(d.At(S(3560)).Read(), Answer::kWait);
-  EXPECT_TRUE(d.submitted());
-}
-
-TEST(RefreshMachineReadTest, R3ReadsWithoutAUsableTokenShareOneFlight) {
-  MachineDriver d;
-  EXPECT_EQ(d.Read(), Answer::kWait);
-  EXPECT_TRUE(d.submitted());
-  EXPECT_EQ(d.Read(), Answer::kWait);
-  EXPECT_FALSE(d.submitted());
-  EXPECT_EQ(d.Start()->reason, RefreshReason::kFirst);
-  EXPECT_EQ(d.Read(), Answer::kWait);
-  EXPECT_FALSE(d.submitted());
-  d.Succeed(Expiry::In(S(3600)));
-  EXPECT_TRUE(d.out.publish);
-  EXPECT_EQ(d.out.waiters, Waiters::kServe);
-  EXPECT_THAT(d.events(), ElementsAre("token_published", "state_changed"));
-  EXPECT_EQ(d.event(EventKind::kStateChanged).freshness, Freshness::kFresh);
-  EXPECT_EQ(d.Read(), Answer::kServe);
-  EXPECT_EQ(d.At(S(3560)).Read(), Answer::kWait);
-  EXPECT_EQ(d.Start()->reason, RefreshReason::kExpired);
-}
-
-TEST(RefreshMachineReadTest, R4OnTheEdgeIsOver) {
-  MachineDriver d;
-  d.Hold(S(3600));
-  EXPECT_EQ(d.At(S(2400) - Tick()).freshness(), Freshness::kFresh);
-  EXPECT_EQ(d.At(S(2400)).freshness(), Freshness::kStale);
-  EXPECT_EQ(d.At(S(3560) - Tick()).freshness(), Freshness::kStale);
-  EXPECT_EQ(d.At(S(3560)).freshness(), Freshness::kExpired);
-  EXPECT_FALSE(d.machine.servable(d.now()));
-}
 
 TEST(RefreshMachineReadTest, R4TheWallClockHasTheSameEdges) {
   MachineDriver d;
@@ -135,48 +70,6 @@ TEST(RefreshMachineReadTest, R5WithoutAnExpiryATokenStaysFresh) {
   }
 }
 
-TEST(RefreshMachineReadTest, R6EitherClockExpiresAToken) {
-  MachineDriver d;
-  d.Hold(S(3600));
-  d.At(S(10));
-  d.wall_step = absl::Hours(2);
-  EXPECT_EQ(d.Read(), Answer::kWait);
-
-  MachineDriver back;
-  back.Hold(S(3600));
-  back.wall_step = -absl::Hours(2);
-  EXPECT_EQ(back.wake_at(), S(2400));
-  EXPECT_EQ(back.At(S(2400)).Read(), Answer::kServe);
-  EXPECT_TRUE(back.submitted());
-  EXPECT_EQ(back.wake_at(), S(2430));
-  back.At(S(3540)).Read();
-  EXPECT_EQ(back.wake_at(), S(3560));
-  EXPECT_EQ(back.At(S(3560) - Tick()).Read(), Answer::kServe);
-  EXPECT_EQ(back.At(S(3560)).Read(), Answer::kWait);
-}
-
-TEST(RefreshMachineReadTest, R6AWallStepMovesNoBackoffCooldownOrTimeout) {
-  for (const absl::Duration step : {absl::Hours(2), -absl::Hours(2)}) {
-    MachineDriver d;
-    d.ReadAndStart();
-    d.wall_step = step;
-    EXPECT_EQ(d.wake_at(), S(30));
-    d.Fail();
-    EXPECT_EQ(d.wake_at(), S(2));
-    EXPECT_EQ(d.next_start(), S(2));
-    d.wall_step = absl::ZeroDuration();
-    EXPECT_EQ(d.wake_at(), S(2));
-    EXPECT_EQ(d.next_start(), S(2));
-  }
-  MachineDriver d;
-  d.Hold(S(3600));
-  d.At(S(2400)).Read();
-  d.Start();
-  d.Fail();
-  d.wall_step = -absl::Hours(2);
-  EXPECT_EQ(d.check_at(), S(2460));
-}
-
 // ---- Refreshing ----
 
 TEST(RefreshMachineReadTest, F3ALifetimeCountsFromTheStartOfItsAttempt) {
@@ -188,24 +81,6 @@ TEST(RefreshMachineReadTest, F3ALifetimeCountsFromTheStartOfItsAttempt) {
   EXPECT_EQ(d.check_at(), S(60));  // Half of the 90 s that were left.
   EXPECT_EQ(d.At(S(105) - Ms(22500) - Tick()).freshness(), Freshness::kStale);
   EXPECT_EQ(d.At(S(105) - Ms(22500)).freshness(), Freshness::kExpired);
-}
-
-TEST(RefreshMachineReadTest, F3OfARetryItIsTheRetrysStart) {
-  MachineDriver d;
-  d.ReadAndStart();
-  d.Fail();
-  d.At(S(2)).Wake();
-  EXPECT_EQ(d.Start()->number, 2);
-  d.At(S(3)).Succeed(Expiry::In(S(100)));
-  EXPECT_EQ(d.machine.expires_at(), d.WallAt(S(102)));
-}
-
-TEST(RefreshMachineReadTest, F3AnAbsoluteExpiryIsTakenAsItIs) {
-  MachineDriver d;
-  d.ReadAndStart();
-  d.At(S(10)).Succeed(Expiry::At(d.WallAt(S(100))));
-  EXPECT_EQ(d.machine.expires_at(), d.WallAt(S(100)));
-  EXPECT_EQ(d.check_at(), S(55));
 }
 
 TEST(RefreshMachineReadTest, F3ALifetimeHasNothingToDoWithTheWallClock) {
@@ -300,71 +175,6 @@ TEST(RefreshMachineReadTest, F4NoTwoAttemptsStartWithinTheMinimumInterval) {
   EXPECT_THAT(d.starts, ElementsAre(0, 1));
 }
 
-TEST(RefreshMachineReadTest, F4AReadAfterTheIntervalNeedsNoTimer) {
-  MachineDriver d;
-  d.Hold(S(1));
-  d.At(Ms(800)).Read();
-  EXPECT_EQ(d.At(S(1)).Read(S(1)), Answer::kWait);
-  EXPECT_TRUE(d.submitted());
-}
-
-TEST(RefreshMachineReadTest, F4AnIntervalOfZeroHoldsNothingBack) {
-  RefreshPolicy policy = ExactPolicy();
-  policy.min_interval = absl::ZeroDuration();
-  MachineDriver d(policy);
-  d.Hold(absl::Nanoseconds(4));
-  EXPECT_EQ(d.At(absl::Nanoseconds(2)).Read(), Answer::kServe);
-  EXPECT_TRUE(d.submitted());
-  d.Start();
-  d.Succeed(Expiry::In(absl::Nanoseconds(4)));
-  EXPECT_EQ(d.At(absl::Nanoseconds(5)).Read(), Answer::kWait);
-  EXPECT_TRUE(d.submitted());
-}
-
-TEST(RefreshMachineReadTest, F6ATimeoutAbandonsTheAttemptAndTheFlightGoesOn) {
-  MachineDriver d;
-  d.At(S(1)).ReadAndStart();
-  const AttemptId first = d.attempt;
-  EXPECT_EQ(d.wake_at(), S(31));
-  d.At(S(31) - Tick()).Wake();
-  EXPECT_THAT(d.events(), IsEmpty());
-  d.At(S(31)).Wake();
-  EXPECT_THAT(d.out.abandon, ElementsAre(first));
-  EXPECT_EQ(d.out.waiters, Waiters::kKeep);
-  EXPECT_EQ(d.sent_away_before(), S(32));
-  EXPECT_THAT(d.events(),
-              ElementsAre("attempt_abandoned", "attempt_failed", "backoff"));
-  EXPECT_EQ(d.event(EventKind::kBackoff).delay, S(1));
-  EXPECT_EQ(d.machine.last_cause().code(), absl::StatusCode::kDeadlineExceeded);
-  EXPECT_EQ(d.wake_at(), S(32));
-  d.Fail();  // This answer is late.
-  EXPECT_THAT(d.events(), ElementsAre("attempt_discarded"));
-  EXPECT_EQ(d.event(EventKind::kAttemptDiscarded).status.message(), "down");
-  EXPECT_EQ(d.machine.failures(), 1);
-  EXPECT_EQ(d.wake_at(), S(32));
-}
-
-TEST(RefreshMachineReadTest, F6AReadNoticesTheTimeoutToo) {
-  RefreshPolicy policy = ExactPolicy();
-  policy.retry.max_retries = 0;
-  MachineDriver d(policy);
-  d.ReadAndStart();
-  EXPECT_EQ(d.At(S(30)).Read(), Answer::kFail);
-  EXPECT_THAT(d.out.abandon, ElementsAre(d.attempt));
-  EXPECT_EQ(d.out.waiters, Waiters::kFail);
-  EXPECT_EQ(d.out.failure.cause.code(), absl::StatusCode::kDeadlineExceeded);
-}
-
-TEST(RefreshMachineReadTest, F6AfterASlowTimeoutTheNextAttemptIsDueAtOnce) {
-  RefreshPolicy policy = ExactPolicy();
-  policy.min_interval = absl::ZeroDuration();
-  MachineDriver d(policy);
-  d.ReadAndStart();
-  d.At(S(30)).Wake();
-  EXPECT_TRUE(d.submitted());
-  EXPECT_EQ(d.out.waiters, Waiters::kKeep);
-}
-
 TEST(RefreshMachineReadTest, F6ALateSuccessIsPublishedInEveryPhase) {
   for (int phase = 0; phase < 4; ++phase) {
     SCOPED_TRACE(phase);
@@ -398,44 +208,6 @@ TEST(RefreshMachineReadTest, F6ALateSuccessIsPublishedInEveryPhase) {
     EXPECT_THAT(d.events(), ElementsAre("attempt_discarded"));
     EXPECT_EQ(d.machine.generation(), Generation(1));
   }
-}
-
-TEST(RefreshMachineReadTest, F6ALateSuccessThatIsExpiredOrUnknownIsDiscarded) {
-  MachineDriver d;
-  d.ReadAndStart();
-  d.At(S(30)).Wake();
-  d.At(S(31) - Tick()).Succeed(Expiry::In(S(31) - Tick()));
-  EXPECT_FALSE(d.out.publish);
-  EXPECT_THAT(d.events(), ElementsAre("attempt_discarded"));
-  EXPECT_EQ(d.machine.failures(), 1);
-  d.Succeed(Expiry::Never());  // The same call answers again.
-  EXPECT_FALSE(d.out.publish);
-  EXPECT_THAT(d.events(), ElementsAre("attempt_discarded"));
-}
-
-TEST(RefreshMachineReadTest, F6AtTheBoundTheSourceIsNotCalled) {
-  MachineDriver d;
-  d.ReadAndStart();
-  const AttemptId first = d.attempt;
-  d.At(S(30)).Wake();
-  d.At(S(31)).Wake();
-  EXPECT_TRUE(d.Start().has_value());
-  d.At(S(61)).Wake();
-  EXPECT_EQ(d.wake_at(), S(62));
-  d.At(S(62)).Wake();
-  EXPECT_TRUE(d.submitted());
-  EXPECT_FALSE(d.Start().has_value());
-  EXPECT_THAT(d.events(), ElementsAre("attempt_failed", "backoff"));
-  EXPECT_THAT(d.machine.last_cause().message(),
-              ::testing::HasSubstr("not called: 2 earlier calls"));
-  EXPECT_EQ(d.machine.last_cause().code(), absl::StatusCode::kUnavailable);
-  EXPECT_EQ(d.machine.failures(), 3);
-  EXPECT_EQ(d.wake_at(), S(70));
-  d.At(S(69)).Fail(absl::UnknownError("late"), std::nullopt, first);
-  EXPECT_EQ(d.wake_at(), S(70));
-  d.At(S(70)).Wake();
-  EXPECT_TRUE(d.Start().has_value());
-  EXPECT_THAT(d.starts, ElementsAre(0, 31, 70));
 }
 
 TEST(RefreshMachineReadTest, F6AnAttemptAtTheBoundCanExhaust) {

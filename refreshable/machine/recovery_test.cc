@@ -58,24 +58,6 @@ TEST(RefreshMachineRecoveryTest, B8ResetWhileIdleLetsTheNextReadTry) {
   EXPECT_TRUE(d.submitted());
 }
 
-TEST(RefreshMachineRecoveryTest, B8ResetShortensTheWaitOfAFlight) {
-  MachineDriver d;
-  d.ReadAndStart();
-  d.Fail(absl::ResourceExhaustedError("busy"), S(300));
-  d.At(Ms(100)).Reset();
-  EXPECT_TRUE(d.machine.refreshing());
-  EXPECT_EQ(d.out.waiters, Waiters::kKeep);
-  EXPECT_FALSE(d.submitted());
-  EXPECT_EQ(d.wake_at(), S(1));
-  d.At(S(1)).Wake();
-  EXPECT_EQ(d.Start()->number, 2);
-  d.Fail();
-  EXPECT_EQ(d.machine.failures(), 1);
-  EXPECT_EQ(d.wake_at(), S(3));
-  d.At(S(2)).Reset();  // The minimum interval has passed.
-  EXPECT_TRUE(d.submitted());
-}
-
 // Reset forgets the failures that had used up the retries of a read.
 TEST(RefreshMachineRecoveryTest, B8AReadJoinsAWaitingFlightAfterAReset) {
   MachineDriver d;
@@ -91,89 +73,7 @@ TEST(RefreshMachineRecoveryTest, B8AReadJoinsAWaitingFlightAfterAReset) {
   EXPECT_EQ(d.out.fail_retries_below, 2);
 }
 
-TEST(RefreshMachineRecoveryTest, B8ResetLeavesAnAttemptAlone) {
-  for (bool running : {false, true}) {
-    MachineDriver d;
-    d.FailTimes(3);
-    d.At(d.next_start()).Read();
-    const absl::Duration start = d.t;
-    if (running) d.Start();
-    d.Reset();
-    EXPECT_FALSE(d.submitted());
-    EXPECT_THAT(d.out.abandon, IsEmpty());
-    EXPECT_EQ(d.out.waiters, Waiters::kKeep);
-    EXPECT_TRUE(d.machine.refreshing());
-    if (!running) d.Start();
-    d.Fail();
-    EXPECT_EQ(d.machine.failures(), 1);
-    EXPECT_EQ(d.wake_at(), start + S(2));
-  }
-}
-
-TEST(RefreshMachineRecoveryTest, B8ResetMakesAProbeAnOrdinaryFlight) {
-  MachineDriver d;
-  d.FailTimes(7);
-  d.At(d.next_start()).ReadAndStart();
-  d.Reset();
-  d.Fail();
-  EXPECT_EQ(d.out.waiters, Waiters::kKeep);
-  EXPECT_EQ(d.wake_at(), d.t + S(2));
-}
-
-TEST(RefreshMachineRecoveryTest, B3ResetEndsACooldown) {
-  MachineDriver d;
-  d.Hold(S(3600));
-  d.At(S(2400)).Read();
-  d.Start();
-  d.Fail();
-  d.At(S(2401)).Reset();
-  EXPECT_EQ(d.Read(), Answer::kServe);
-  EXPECT_TRUE(d.submitted());
-}
-
-TEST(RefreshMachineRecoveryTest, S1ExhaustionAfterAResetIsToldAgain) {
-  MachineDriver d;
-  d.FailTimes(7);
-  EXPECT_THAT(d.events(),
-              ElementsAre("attempt_failed", "backoff", "exhausted"));
-  d.Reset();
-  EXPECT_THAT(d.events(), IsEmpty());
-  d.FailTimes(7);
-  EXPECT_THAT(d.events(),
-              ElementsAre("attempt_failed", "backoff", "exhausted"));
-  d.Reset();
-  d.Install(Expiry::Never());  // Reset left nothing to heal.
-  EXPECT_THAT(d.events(), ElementsAre("token_published", "state_changed"));
-}
-
 // ---- What the executor loses ----
-
-TEST(RefreshMachineRecoveryTest, E2ALostAttemptIsNoFailureOfTheSource) {
-  MachineDriver d;
-  d.Read();
-  d.Lost();
-  EXPECT_EQ(d.out.waiters, Waiters::kFail);
-  EXPECT_EQ(d.out.failure.cause.code(), absl::StatusCode::kUnavailable);
-  EXPECT_EQ(d.out.failure.failures, 0);
-  EXPECT_THAT(d.events(), ElementsAre("attempt_abandoned"));
-  EXPECT_EQ(d.event(EventKind::kAttemptAbandoned).status.code(),
-            absl::StatusCode::kUnavailable);
-  EXPECT_FALSE(d.machine.refreshing());
-  EXPECT_EQ(d.machine.failures(), 0);
-  EXPECT_TRUE(d.machine.last_cause().ok());
-  EXPECT_FALSE(d.Start().has_value());
-  EXPECT_EQ(d.Read(), Answer::kWait);
-  EXPECT_TRUE(d.submitted());
-}
-
-TEST(RefreshMachineRecoveryTest, E2AStaleTokenSurvivesALostAttempt) {
-  MachineDriver d;
-  d.Hold(S(3600));
-  d.At(S(2400)).Read();
-  d.Lost();
-  EXPECT_EQ(d.Read(), Answer::kServe);
-  EXPECT_TRUE(d.submitted());
-}
 
 TEST(RefreshMachineRecoveryTest, E2OnlyTheQueuedAttemptCanBeLost) {
   MachineDriver d;
@@ -188,48 +88,6 @@ TEST(RefreshMachineRecoveryTest, E2OnlyTheQueuedAttemptCanBeLost) {
   d.Lost(first);
   EXPECT_THAT(d.events(), IsEmpty());
   EXPECT_TRUE(d.Start().has_value());
-}
-
-TEST(RefreshMachineRecoveryTest, E2ALostRetryTimerEndsTheFlight) {
-  MachineDriver d;
-  d.ReadAndStart();
-  d.Fail(absl::AbortedError("cause"));
-  d.WakeLost();
-  EXPECT_EQ(d.out.waiters, Waiters::kFail);
-  EXPECT_EQ(d.out.failure.cause, absl::AbortedError("cause"));
-  EXPECT_EQ(d.out.failure.failures, 1);
-  EXPECT_EQ(d.told_next(), S(2));
-  EXPECT_FALSE(d.machine.refreshing());
-  EXPECT_EQ(d.At(S(2)).Read(), Answer::kWait);
-  EXPECT_TRUE(d.submitted());
-}
-
-TEST(RefreshMachineRecoveryTest, E2ALostTimerForTheMinimumIntervalToo) {
-  MachineDriver d;
-  d.Hold(S(1));
-  d.At(Ms(800)).Read();
-  d.WakeLost();
-  EXPECT_EQ(d.out.waiters, Waiters::kFail);
-  EXPECT_EQ(d.out.failure.cause.code(), absl::StatusCode::kUnavailable);
-  EXPECT_FALSE(d.machine.refreshing());
-}
-
-TEST(RefreshMachineRecoveryTest, E2ALostTimerElsewhereEndsNothing) {
-  MachineDriver d;
-  d.WakeLost();
-  EXPECT_THAT(d.events(), IsEmpty());
-  d.Read();
-  d.WakeLost();
-  EXPECT_EQ(d.out.waiters, Waiters::kKeep);
-  d.Start();
-  d.WakeLost();
-  EXPECT_EQ(d.out.waiters, Waiters::kKeep);
-  EXPECT_TRUE(d.machine.refreshing());
-  d.At(S(30)).Read();  // A read ends the attempt if no timer does.
-  EXPECT_THAT(d.out.abandon, ElementsAre(d.attempt));
-  d.At(S(31)).WakeLost();  // The retry is due, so it starts.
-  EXPECT_EQ(d.out.waiters, Waiters::kKeep);
-  EXPECT_TRUE(d.submitted());
 }
 
 // ---- After a fork ----
@@ -427,23 +285,6 @@ TEST(RefreshMachineRecoveryTest, B10EndsOnTheEdgeByEitherClock) {
   }
 }
 
-TEST(RefreshMachineRecoveryTest, B10FailuresBeforeTheExpiryCountAsWell) {
-  MachineDriver d = Degradable();
-  d.At(S(3500)).Read();
-  d.Start();
-  d.Fail();
-  EXPECT_EQ(d.At(S(3560)).Read(), Answer::kServe);
-  EXPECT_TRUE(d.out.republish_degraded);
-  EXPECT_TRUE(d.submitted());  // The expiry ended the cooldown.
-}
-
-TEST(RefreshMachineRecoveryTest, B10KeepsTheScheduleOfAnOutage) {
-  MachineDriver d = Degradable();
-  d.t = S(3560);
-  EXPECT_THAT(d.Outage(S(3900)), ElementsAre(3560, 3562, 3566, 3574, 3590, 3622,
-                                             3682, 3742, 3802, 3862));
-}
-
 TEST(RefreshMachineRecoveryTest, B10AFatalMachineServesToTheEndOfTheGrace) {
   MachineDriver d = Degradable(OnExhausted::kFatal);
   d.t = S(3560);
@@ -454,37 +295,6 @@ TEST(RefreshMachineRecoveryTest, B10AFatalMachineServesToTheEndOfTheGrace) {
   EXPECT_EQ(d.wake_at(), S(4200));
   EXPECT_EQ(d.At(S(4200)).Read(), Answer::kFail);
   EXPECT_TRUE(d.out.failure.fatal);
-}
-
-TEST(RefreshMachineRecoveryTest, B10WithdrawnAndResetTokensAreNotServed) {
-  MachineDriver rejected = Degradable();
-  rejected.At(S(3560)).ReadAndStart();
-  rejected.Fail();
-  rejected.Read();
-  EXPECT_TRUE(rejected.Invalidate());
-  EXPECT_FALSE(rejected.machine.servable(rejected.now()));
-  EXPECT_EQ(rejected.Read(), Answer::kFail);
-
-  MachineDriver reset = Degradable();
-  reset.At(S(3560)).ReadAndStart();
-  reset.Fail();
-  reset.Read();
-  reset.At(S(3570)).Reset();
-  EXPECT_FALSE(reset.machine.servable(reset.now()));
-  EXPECT_EQ(reset.check_at(), S(3570));
-  EXPECT_EQ(reset.ReadAndStart()->reason, RefreshReason::kExpired);
-  reset.Fail();
-  EXPECT_EQ(reset.out.waiters, Waiters::kServe);
-  EXPECT_EQ(reset.Read(), Answer::kServe);
-}
-
-TEST(RefreshMachineRecoveryTest, B10NeverWithoutTheChoice) {
-  MachineDriver d;
-  d.Hold(S(3600));
-  d.At(S(3560)).ReadAndStart();
-  d.Fail();
-  EXPECT_EQ(d.out.waiters, Waiters::kKeep);
-  EXPECT_FALSE(d.machine.servable(d.now()));
 }
 
 }  // namespace

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "refreshable/machine/token_ages_test_util.h"
+
 namespace refreshable {
 namespace internal {
 
@@ -51,15 +53,13 @@ Ms ReferenceModel::Age() const {
 
 Ms ReferenceModel::UsableFor() const {
   if (life == kNever) return kNever;
-  return life - std::min(rules->margin, life / 4);
+  return internal::UsableFor(life, rules->margin);
 }
 
 Ms ReferenceModel::FreshFor() const {
   if (life == kNever) return kNever;
-  const Ms window = rules->window.has_value()
-                        ? std::min(*rules->window, life * 3 / 4)
-                        : std::min(life / 2, rules->max_window);
-  return std::min(UsableFor(), life - window);
+  return internal::FreshFor(life, rules->margin, rules->window,
+                            rules->max_window);
 }
 
 Freshness ReferenceModel::State() const {

@@ -20,7 +20,6 @@ namespace internal {
 namespace {
 
 using ::testing::ElementsAre;
-using ::testing::IsEmpty;
 using Answer = RefreshMachine::ReadAnswer;
 using Waiters = Decisions::Waiters;
 
@@ -48,23 +47,6 @@ TEST(RefreshMachineRefreshTest, F1ARefreshThatIsUnderWayIsTheOnlyOne) {
   d.Reset();
   EXPECT_FALSE(d.submitted());
   EXPECT_THAT(d.starts, ElementsAre(0, 2400));
-}
-
-TEST(RefreshMachineRefreshTest, F2GenerationsRise) {
-  MachineDriver d;
-  EXPECT_EQ(d.machine.generation(), Generation());
-  d.Hold(S(100));
-  EXPECT_EQ(d.machine.generation(), Generation(1));
-  d.At(S(100)).Hold(S(100));
-  EXPECT_EQ(d.machine.generation(), Generation(2));
-  d.Install(Expiry::Never());
-  EXPECT_EQ(d.machine.generation(), Generation(3));
-  d.Invalidate();
-  EXPECT_EQ(d.machine.generation(), Generation(3));
-  EXPECT_EQ(d.machine.rejected(), Generation(3));
-  d.Hold(S(100));
-  EXPECT_EQ(d.machine.generation(), Generation(4));
-  EXPECT_EQ(d.machine.rejected(), Generation());
 }
 
 TEST(RefreshMachineRefreshTest, F2AnAnswerOfAnotherGenerationChangesNothing) {
@@ -128,19 +110,6 @@ TEST(RefreshMachineRefreshTest, F5AnExpiredTokenIsAFailureAndRetried) {
   EXPECT_TRUE(d.out.publish);
 }
 
-TEST(RefreshMachineRefreshTest, F5TheRejectedTokenAgainIsAFailureAtOnce) {
-  MachineDriver d;
-  d.Hold(S(3600));
-  d.At(S(100)).Invalidate();
-  d.ReadAndStart();
-  d.Succeed(Expiry::In(S(3600)), Generation(1));
-  EXPECT_FALSE(d.out.publish);
-  EXPECT_EQ(d.out.waiters, Waiters::kFail);
-  EXPECT_EQ(d.out.failure.cause.code(), absl::StatusCode::kFailedPrecondition);
-  EXPECT_EQ(d.out.failure.failures, 1);
-  EXPECT_FALSE(d.machine.servable(d.now()));
-}
-
 TEST(RefreshMachineRefreshTest, F5TheSameTokenIsWelcomeIfNobodyRejectedIt) {
   MachineDriver d;
   d.Hold(S(3600));
@@ -156,28 +125,6 @@ TEST(RefreshMachineRefreshTest, F5TheSameTokenIsWelcomeIfNobodyRejectedIt) {
 }
 
 // ---- Refreshing ahead ----
-
-TEST(RefreshMachineRefreshTest, F7ATimerRefreshesWithoutAnyRead) {
-  MachineDriver d(Ahead());
-  EXPECT_EQ(d.wake_at(), kForever);
-  d.Wake();
-  EXPECT_FALSE(d.submitted());  // Only a read fetches the first token.
-  d.Hold(S(3600));
-  EXPECT_EQ(d.wake_at(), S(2400));
-  d.At(S(2400) - Tick()).Wake();
-  EXPECT_FALSE(d.submitted());
-  d.At(S(2400)).Wake();
-  EXPECT_TRUE(d.submitted());
-  EXPECT_EQ(d.Start()->reason, RefreshReason::kStale);
-
-  MachineDriver off;
-  off.Hold(S(3600));
-  off.At(S(2400)).Wake();
-  EXPECT_FALSE(off.submitted());
-  EXPECT_THAT(off.events(), ElementsAre("state_changed"));
-  off.At(S(3560)).Wake();
-  EXPECT_FALSE(off.submitted());
-}
 
 TEST(RefreshMachineRefreshTest, F7GoesOnByTheScheduleAfterFailures) {
   MachineDriver d(Ahead());
@@ -274,30 +221,6 @@ TEST(RefreshMachineRefreshTest, F7ATokenThatIsStaleEarlyIsRefreshedInTime) {
 
 // ---- Jitter ----
 
-TEST(RefreshMachineRefreshTest, F8StalenessComesEarlierByATenthOfTheLife) {
-  absl::Duration earliest = kForever, latest = -kForever;
-  for (uint64_t seed = 0; seed < 1000; ++seed) {
-    MachineDriver d(RefreshPolicy(), seed);
-    d.Hold(S(3600));
-    earliest = std::min(earliest, d.check_at());
-    latest = std::max(latest, d.check_at());
-    EXPECT_EQ(d.At(S(3560) - Tick()).freshness(), Freshness::kStale);
-    EXPECT_EQ(d.At(S(3560)).freshness(), Freshness::kExpired);
-  }
-  EXPECT_GE(earliest, S(2040));
-  EXPECT_LT(earliest, S(2044));
-  EXPECT_LE(latest, S(2400));
-  EXPECT_GT(latest, S(2396));
-}
-
-TEST(RefreshMachineRefreshTest, F8AWindowOfZeroStaysZero) {
-  RefreshPolicy policy;
-  policy.stale_window = absl::ZeroDuration();
-  MachineDriver d(policy);
-  d.Hold(S(3600));
-  EXPECT_EQ(d.check_at(), S(3560));
-}
-
 TEST(RefreshMachineRefreshTest, F8WaitsVaryByATenthAndNeverPastTheLongest) {
   RefreshPolicy policy;
   policy.retry.max_consecutive_failures = 100;
@@ -320,22 +243,6 @@ TEST(RefreshMachineRefreshTest, F8WaitsVaryByATenthAndNeverPastTheLongest) {
   }
 }
 
-TEST(RefreshMachineRefreshTest, F8ASeedReproducesEverything) {
-  const auto run = [](uint64_t seed) {
-    MachineDriver d(RefreshPolicy(), seed);
-    std::vector<absl::Duration> times;
-    for (int n = 0; n < 20; ++n) {
-      d.FailTimes(1);
-      times.push_back(d.next_start());
-    }
-    d.At(d.next_start()).Hold(S(3600));
-    times.push_back(d.check_at());
-    return times;
-  };
-  EXPECT_EQ(run(7), run(7));
-  EXPECT_NE(run(7), run(8));
-}
-
 TEST(RefreshMachineRefreshTest, F8TheGeneratorIsSplitMix64) {
   MachineDriver d(RefreshPolicy(), 0);
   d.Hold(S(3600));
@@ -345,57 +252,7 @@ TEST(RefreshMachineRefreshTest, F8TheGeneratorIsSplitMix64) {
   EXPECT_EQ(d.check_at(), S(2400) - S(360) * first);
 }
 
-TEST(RefreshMachineRefreshTest, F8ZeroIsExactWhateverTheSeed) {
-  for (uint64_t seed : {0u, 1u, 12345u}) {
-    MachineDriver d(ExactPolicy(), seed);
-    d.FailTimes(1);
-    EXPECT_EQ(d.next_start(), S(2));
-    d.At(S(2)).Hold(S(600));
-    EXPECT_EQ(d.check_at(), S(302));
-  }
-}
-
 // ---- Install ----
-
-TEST(RefreshMachineRefreshTest, F9InstallServesAllWhoWaitInEveryPhase) {
-  for (int phase = 0; phase < 4; ++phase) {
-    SCOPED_TRACE(phase);
-    MachineDriver d;
-    if (phase > 0) d.Read();
-    if (phase > 1) d.Start();
-    if (phase > 2) d.Fail();
-    const AttemptId old = d.attempt;
-    EXPECT_TRUE(d.Install(Expiry::In(S(3600))));
-    EXPECT_TRUE(d.out.publish);
-    EXPECT_EQ(d.out.waiters, Waiters::kServe);
-    EXPECT_EQ(d.out.abandon.size(), phase == 2 ? 1 : 0);
-    EXPECT_FALSE(d.machine.refreshing());
-    EXPECT_EQ(d.machine.failures(), 0);
-    EXPECT_TRUE(d.machine.last_cause().ok());
-    EXPECT_EQ(d.machine.expires_at(), d.WallAt(S(3600)));
-    EXPECT_EQ(d.wake_at(), S(2400));
-    EXPECT_FALSE(d.Start().has_value());
-    d.Lost(old);
-    EXPECT_THAT(d.events(), IsEmpty());
-    d.At(S(3600)).Wake();
-    EXPECT_FALSE(d.submitted());
-  }
-}
-
-TEST(RefreshMachineRefreshTest, F9AnExpiredTokenIsRefusedAndChangesNothing) {
-  MachineDriver d;
-  d.Read();
-  for (const Expiry& expiry :
-       {Expiry::In(S(0)), Expiry::In(-S(1)), Expiry::At(d.WallAt(S(0))),
-        Expiry::At(absl::InfinitePast())}) {
-    EXPECT_FALSE(d.Install(expiry));
-    EXPECT_FALSE(d.out.publish);
-    EXPECT_THAT(d.events(), IsEmpty());
-    EXPECT_EQ(d.machine.generation(), Generation());
-    EXPECT_NE(d.machine.queued(), AttemptId::kNone);
-  }
-  EXPECT_TRUE(d.Install(Expiry::At(d.WallAt(Tick()))));
-}
 
 TEST(RefreshMachineRefreshTest, F9InstallClearsFailuresCooldownAndFatal) {
   RefreshPolicy policy = ExactPolicy();
@@ -422,51 +279,6 @@ TEST(RefreshMachineRefreshTest, F9InstallClearsFailuresCooldownAndFatal) {
   cooled.Install(Expiry::In(S(4)));
   EXPECT_EQ(cooled.At(S(2402)).Read(), Answer::kServe);
   EXPECT_TRUE(cooled.submitted());
-}
-
-// ---- When to come back ----
-
-TEST(RefreshMachineRefreshTest, R2CheckAtAndWakeAtInEveryState) {
-  MachineDriver d;
-  EXPECT_EQ(d.check_at(), S(0));  // No token is held.
-  EXPECT_EQ(d.wake_at(), kForever);
-  d.Read();  // Queued.
-  EXPECT_EQ(d.check_at(), S(0));
-  EXPECT_EQ(d.wake_at(), S(30));
-  d.Start();  // Running.
-  EXPECT_EQ(d.check_at(), S(0));
-  EXPECT_EQ(d.wake_at(), S(30));
-  d.Fail();  // Waiting.
-  EXPECT_EQ(d.check_at(), S(0));
-  EXPECT_EQ(d.wake_at(), S(2));
-  d.At(S(2)).Wake();
-  d.Start();
-  d.Succeed(Expiry::In(S(3600)));  // Fresh.
-  EXPECT_EQ(d.check_at(), S(2402));
-  EXPECT_EQ(d.machine.check_at(d.now()).wall, d.WallAt(S(2402)));
-  EXPECT_EQ(d.wake_at(), S(2402));
-  d.At(S(2402)).Wake();  // Stale, idle.
-  EXPECT_TRUE(d.machine.check_at(d.now()).Reached(d.now()));
-  EXPECT_EQ(d.wake_at(), S(3562));
-  d.Read();  // Stale, queued.
-  EXPECT_EQ(d.check_at(), S(3562));
-  EXPECT_EQ(d.machine.check_at(d.now()).wall, d.WallAt(S(3562)));
-  EXPECT_EQ(d.wake_at(), S(2432));
-  d.Start();  // Stale, running.
-  EXPECT_EQ(d.check_at(), S(3562));
-  EXPECT_EQ(d.wake_at(), S(2432));
-  d.Fail();  // Stale, on cooldown.
-  EXPECT_EQ(d.check_at(), S(2462));
-  EXPECT_EQ(d.machine.check_at(d.now()).wall, d.WallAt(S(2462)));
-  EXPECT_EQ(d.wake_at(), S(2462));
-  d.At(S(3540)).Read();
-  d.Start();
-  EXPECT_EQ(d.wake_at(), S(3562));  // The expiry precedes the timeout.
-  d.Fail();
-  EXPECT_EQ(d.check_at(), S(3545) + Ms(500));  // A quarter of what is left.
-  d.At(S(3562)).Wake();                        // Expired.
-  EXPECT_EQ(d.check_at(), S(3562));
-  EXPECT_EQ(d.wake_at(), kForever);
 }
 
 }  // namespace

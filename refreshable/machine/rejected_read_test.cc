@@ -3,7 +3,6 @@
 // Tests of RefreshMachine when a read says that a server rejected its token.
 
 #include <optional>
-#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
@@ -30,32 +29,6 @@ MachineDriver Held(RefreshPolicy policy = ExactPolicy(),
 }
 
 // ---- A7: what a read that rejects a generation is served ----
-
-TEST(RefreshMachineRejectedReadTest, A7ItIsNeverServedWhatItRejected) {
-  MachineDriver d = Held();
-  d.At(S(10)).ReadAndStart();
-  d.Hold(S(3600));  // The token is fresh, so this fetches nothing.
-  EXPECT_EQ(d.ReadRejecting(1), Answer::kWait);
-  EXPECT_EQ(d.Read(), Answer::kServe);  // Other reads are served.
-  EXPECT_FALSE(d.out.withdraw);
-  d.Start();
-  d.Succeed(Expiry::In(S(3600)));
-  EXPECT_TRUE(d.out.publish);
-  EXPECT_EQ(d.ReadRejecting(1), Answer::kServe);  // The token is newer.
-  EXPECT_FALSE(d.submitted());
-  EXPECT_EQ(d.At(S(20)).ReadRejecting(2), Answer::kWait);
-}
-
-TEST(RefreshMachineRejectedReadTest, A7NoneOrOneNotPublishedIsAnOrdinaryRead) {
-  MachineDriver d;
-  EXPECT_EQ(d.ReadRejecting(7), Answer::kWait);
-  EXPECT_EQ(d.Start()->rejected, Generation());
-  d.Succeed(Expiry::In(S(3600)));
-  d.At(S(10));
-  EXPECT_EQ(d.ReadRejecting(0), Answer::kServe);
-  EXPECT_EQ(d.ReadRejecting(2), Answer::kServe);
-  EXPECT_FALSE(d.machine.current_rejected());
-}
 
 TEST(RefreshMachineRejectedReadTest, A7NotServableAnyMoreIsAnOrdinaryRead) {
   MachineDriver d = Held();
@@ -116,46 +89,6 @@ TEST(RefreshMachineRejectedReadTest, A8AQueuedAttemptIsToldOfIt) {
   EXPECT_EQ(d.check_at(), S(660));  // B3 sets a cooldown.
 }
 
-TEST(RefreshMachineRejectedReadTest, A8ARunningAttemptIsJoinedAsItIs) {
-  MachineDriver d = StaleAndQueued();
-  d.Start();
-  EXPECT_EQ(d.At(S(602)).ReadRejecting(), Answer::kWait);
-  EXPECT_FALSE(d.submitted());
-  MachineDriver fails = d, same = d;
-  d.Succeed(Expiry::In(S(1000)));
-  EXPECT_TRUE(d.out.publish);
-  EXPECT_EQ(d.out.waiters, Waiters::kServe);
-  EXPECT_EQ(d.ReadRejecting(1), Answer::kServe);
-  // If the attempt fails, the read is decided as if it came now. It fails,
-  // because B1 permits no attempt yet.
-  fails.Fail();
-  EXPECT_EQ(fails.out.waiters, Waiters::kFail);
-  EXPECT_EQ(fails.out.rejected_waiters, Waiters::kServe);
-  EXPECT_EQ(fails.ReadRejecting(1), Answer::kFail);
-  EXPECT_EQ(fails.out.failure.cause.code(), absl::StatusCode::kUnauthenticated);
-  EXPECT_EQ(fails.told_next(), S(603));
-  // If the source returns the same bytes, they are published, because the
-  // attempt was not told of the rejection. The read then needs an attempt that
-  // is told.
-  same.Succeed(Expiry::In(S(1000)), Generation(1));
-  EXPECT_TRUE(same.out.publish);
-  EXPECT_EQ(same.machine.generation(), Generation(2));
-  EXPECT_EQ(same.Read(), Answer::kServe);
-  EXPECT_EQ(same.ReadRejecting(1), Answer::kWait);
-  EXPECT_EQ(same.Start()->rejected, Generation(2));
-}
-
-TEST(RefreshMachineRejectedReadTest, A8ManyRejectedTogetherOneAttempt) {
-  MachineDriver d = Held();
-  d.At(S(10));
-  for (int i = 0; i < 64; ++i) {
-    EXPECT_EQ(d.ReadRejecting(1), Answer::kWait);
-    EXPECT_EQ(d.submitted(), i == 0);
-    // The only event is token_rejected, of the first read.
-    EXPECT_EQ(d.events().size(), i == 0 ? 1 : 0);
-  }
-}
-
 TEST(RefreshMachineRejectedReadTest, A8AFlightBetweenAttemptsIsNotWaitedFor) {
   MachineDriver d = Held();
   d.wall_step = S(4000);
@@ -168,24 +101,6 @@ TEST(RefreshMachineRejectedReadTest, A8AFlightBetweenAttemptsIsNotWaitedFor) {
 }
 
 // ---- A9: starting ----
-
-TEST(RefreshMachineRejectedReadTest, A9OneAttemptOrAnErrorAtOnce) {
-  MachineDriver d = Held();
-  EXPECT_EQ(d.At(S(1) - Tick()).ReadRejecting(), Answer::kFail);
-  EXPECT_THAT(d.events(), ElementsAre("token_rejected"));
-  EXPECT_EQ(d.out.failure.cause.code(), absl::StatusCode::kUnauthenticated);
-  EXPECT_TRUE(d.out.failure.rejected);
-  EXPECT_FALSE(d.out.failure.fatal);
-  EXPECT_EQ(d.told_next(), S(1));
-  EXPECT_FALSE(d.machine.refreshing());
-  // No timer starts the attempt.
-  EXPECT_EQ(d.wake_at(), S(2400));
-  d.At(S(1)).Wake();
-  EXPECT_FALSE(d.submitted());
-  EXPECT_EQ(d.ReadRejecting(), Answer::kWait);
-  EXPECT_TRUE(d.submitted());
-  EXPECT_EQ(d.Start()->number, 1);
-}
 
 TEST(RefreshMachineRejectedReadTest, A9NeitherCooldownNorPolicyForbidIt) {
   RefreshPolicy policy = ExactPolicy();
@@ -309,31 +224,6 @@ TEST(RefreshMachineRejectedReadTest, A10NothingIsPromotedWhileItIsServed) {
   EXPECT_FALSE(d.machine.refreshing());
 }
 
-TEST(RefreshMachineRejectedReadTest, A10ExpiredMeanwhileItIsAForegroundFlight) {
-  for (const bool another : {false, true}) {
-    MachineDriver d = Held();
-    d.At(S(3550)).ReadRejecting(std::nullopt, /*max_retries=*/1);
-    d.Start();
-    d.At(S(3570));
-    if (another) {
-      EXPECT_EQ(d.Read(), Answer::kWait);
-      EXPECT_FALSE(d.submitted());
-    } else {
-      d.Wake();
-    }
-    EXPECT_TRUE(d.out.let_go);
-    d.Fail();
-    EXPECT_EQ(d.machine.failures(), 1);
-    EXPECT_EQ(d.out.waiters, Waiters::kKeep);
-    EXPECT_EQ(d.wake_at(), S(3571));
-    d.At(S(3571)).Wake();
-    EXPECT_EQ(d.Start()->rejected, Generation(1));
-    d.Fail();
-    // The flight has the largest budget that any read asked for.
-    EXPECT_EQ(d.machine.refreshing(), another);
-  }
-}
-
 // ---- A11: the same bytes again ----
 
 TEST(RefreshMachineRejectedReadTest, A11TheSameBytesAreNoNewToken) {
@@ -355,44 +245,6 @@ TEST(RefreshMachineRejectedReadTest, A11TheSameBytesAreNoNewToken) {
   EXPECT_EQ(d.machine.failures(), 0);  // The source has answered (B6).
   EXPECT_EQ(d.freshness(), Freshness::kStale);
   EXPECT_EQ(d.machine.expires_at(), d.WallAt(S(3600)));
-}
-
-TEST(RefreshMachineRejectedReadTest, A11ALaterExpiryMovesTheEdges) {
-  MachineDriver d = Held();
-  d.At(S(2500)).ReadRejecting();
-  d.Start();
-  d.Succeed(Expiry::In(S(3600)), Generation(1));
-  EXPECT_THAT(d.events(), ElementsAre("token_unchanged", "state_changed"));
-  EXPECT_TRUE(d.out.republish_extended);
-  EXPECT_EQ(d.machine.generation(), Generation(1));
-  EXPECT_EQ(d.machine.expires_at(), d.WallAt(S(6100)));
-  EXPECT_EQ(d.check_at(), S(4900));
-  EXPECT_EQ(d.freshness(), Freshness::kFresh);
-  // An earlier expiry does not move the edges.
-  d.At(S(2600)).ReadRejecting();
-  d.Start();
-  d.Succeed(Expiry::In(S(100)), Generation(1));
-  EXPECT_FALSE(d.out.republish_extended);
-  EXPECT_EQ(d.machine.expires_at(), d.WallAt(S(6100)));
-}
-
-TEST(RefreshMachineRejectedReadTest, A11PublishedByAnOrdinaryRefreshTheyCount) {
-  MachineDriver d = Held();
-  d.At(S(2399)).Report(Generation(1));
-  d.At(S(2400)).Read();
-  d.Start();
-  d.Succeed(Expiry::In(S(3600)), Generation(1));
-  EXPECT_TRUE(d.out.publish);
-  EXPECT_EQ(d.machine.generation(), Generation(2));
-  EXPECT_EQ(d.machine.same_since(), Generation(1));
-  EXPECT_TRUE(d.machine.current_rejected());
-  EXPECT_EQ(d.Read(), Answer::kServe);
-  EXPECT_EQ(d.At(S(2401)).ReadRejecting(1), Answer::kWait);
-  d.Start();
-  d.Succeed(Expiry::In(S(3600)));
-  EXPECT_EQ(d.machine.same_since(), Generation(3));
-  EXPECT_FALSE(d.machine.current_rejected());
-  EXPECT_EQ(d.ReadRejecting(1), Answer::kServe);
 }
 
 // The token was let go, so there is no snapshot to extend.
@@ -473,24 +325,6 @@ TEST(RefreshMachineRejectedReadTest, A2AnAttemptThatKnowsIsNotAbandoned) {
   const std::string told(same.out.failure.cause.message());
   EXPECT_THAT(told, testing::HasSubstr("Reset()"));
   EXPECT_THAT(told, testing::HasSubstr("Install()"));
-}
-
-TEST(RefreshMachineRejectedReadTest, A1ResetForgetsWhatWasWithdrawn) {
-  MachineDriver d = Held();
-  d.At(S(100)).Invalidate();
-  d.ReadAndStart();
-  d.Succeed(Expiry::In(S(3600)), Generation(1));
-  EXPECT_EQ(d.machine.failures(), 1);
-  d.Reset();
-  EXPECT_EQ(d.machine.rejected(), Generation());
-  d.At(S(101));
-  EXPECT_EQ(d.ReadAndStart()->rejected, Generation());
-  d.Succeed(Expiry::In(S(3600)), Generation(1));
-  EXPECT_TRUE(d.out.publish);
-  EXPECT_EQ(d.machine.generation(), Generation(2));
-  EXPECT_EQ(d.machine.same_since(), Generation(2));
-  EXPECT_EQ(d.Read(), Answer::kServe);
-  EXPECT_EQ(d.ReadRejecting(1), Answer::kServe);
 }
 
 }  // namespace

@@ -2,8 +2,6 @@
 //
 // Tests of RefreshMachine when a server rejects its tokens.
 
-#include <vector>
-
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "gmock/gmock.h"
@@ -42,24 +40,6 @@ TEST(RefreshMachineRejectionTest, A1ActsOnceAndOnlyOnTheCurrentGeneration) {
   EXPECT_EQ(d.freshness(), Freshness::kExpired);
   EXPECT_FALSE(d.Invalidate(Generation(2)));
   EXPECT_THAT(d.events(), IsEmpty());
-}
-
-TEST(RefreshMachineRejectionTest, A1ManyRejectionsOneAttempt) {
-  MachineDriver d;
-  d.Hold(S(3600));
-  d.At(S(100));
-  for (int i = 0; i < 10; ++i) {
-    d.Invalidate(Generation(1));
-    EXPECT_EQ(d.Read(), Answer::kWait);
-    EXPECT_EQ(d.submitted(), i == 0);
-  }
-}
-
-TEST(RefreshMachineRejectionTest, A1AnExpiredTokenCanBeRejectedToo) {
-  MachineDriver d;
-  d.Hold(S(3600));
-  EXPECT_TRUE(d.At(S(9999)).Invalidate());
-  EXPECT_EQ(d.ReadAndStart()->rejected, Generation(1));
 }
 
 TEST(RefreshMachineRejectionTest, A3TheAttemptIsToldWhatWasRejected) {
@@ -120,50 +100,6 @@ TEST(RefreshMachineRejectionTest, A2AQueuedAttemptServesAsTheNewOne) {
   EXPECT_TRUE(d.out.publish);
 }
 
-TEST(RefreshMachineRejectionTest, A2ARunningAttemptIsReplacedAtOnce) {
-  MachineDriver d = StaleAndQueued();
-  d.Start();
-  const AttemptId old = d.attempt;
-  EXPECT_TRUE(d.Invalidate());
-  EXPECT_THAT(d.out.abandon, ElementsAre(old));
-  EXPECT_TRUE(d.submitted());
-  EXPECT_EQ(d.out.waiters, Waiters::kKeep);
-  EXPECT_THAT(d.events(), ElementsAre("token_invalidated", "attempt_abandoned",
-                                      "state_changed"));
-  EXPECT_EQ(d.machine.failures(), 0);
-  const auto start = d.Start();
-  EXPECT_EQ(start->rejected, Generation(1));
-  EXPECT_EQ(start->number, 1);
-  // The old attempt's answer is discarded, whatever it is.
-  d.At(S(601)).Succeed(Expiry::Never(), std::nullopt, old);
-  EXPECT_FALSE(d.out.publish);
-  EXPECT_THAT(d.events(), ElementsAre("attempt_discarded"));
-  EXPECT_TRUE(d.machine.refreshing());
-  d.Succeed(Expiry::In(S(1000)));
-  EXPECT_TRUE(d.out.publish);
-  EXPECT_EQ(d.machine.generation(), Generation(2));
-}
-
-TEST(RefreshMachineRejectionTest, A2AtOnceThoughAttemptsHadFailed) {
-  MachineDriver d = StaleAndQueued();
-  d.Start();
-  d.Fail();
-  d.At(S(660)).Read();
-  d.Start();
-  EXPECT_TRUE(d.At(S(661)).Invalidate());
-  EXPECT_TRUE(d.submitted());
-}
-
-TEST(RefreshMachineRejectionTest, A2AReplacedAttemptIsNotReplacedTwice) {
-  MachineDriver d = StaleAndQueued();
-  d.Start();
-  d.Invalidate();
-  d.Start();
-  EXPECT_FALSE(d.Invalidate());
-  EXPECT_FALSE(d.submitted());
-  EXPECT_THAT(d.starts, ElementsAre(0, 600, 600));
-}
-
 TEST(RefreshMachineRejectionTest, A2AFlightBetweenAttemptsKeepsItsBackoff) {
   MachineDriver d;
   d.Hold(S(1000));
@@ -177,15 +113,6 @@ TEST(RefreshMachineRejectionTest, A2AFlightBetweenAttemptsKeepsItsBackoff) {
   EXPECT_EQ(d.machine.failures(), 1);
   d.At(S(962)).Wake();
   EXPECT_EQ(d.Start()->reason, RefreshReason::kRejected);
-}
-
-TEST(RefreshMachineRejectionTest, A2AFlightHeldByTheIntervalStartsAtOnce) {
-  MachineDriver d;
-  d.Hold(S(1));
-  d.At(Ms(800)).Read();
-  EXPECT_EQ(d.wake_at(), S(1));
-  EXPECT_TRUE(d.At(Ms(900)).Invalidate());
-  EXPECT_TRUE(d.submitted());
 }
 
 TEST(RefreshMachineRejectionTest, A2FatalEndsTheFlight) {
@@ -249,16 +176,6 @@ TEST(RefreshMachineRejectionTest, A5WhatAnInvalidationOfAYoungTokenTells) {
   EXPECT_EQ(d.At(S(2)).ReadAndStart()->reason, RefreshReason::kRejected);
 }
 
-TEST(RefreshMachineRejectionTest, A5UndoesTheResetOfTheCount) {
-  MachineDriver d;
-  d.FailTimes(3);
-  d.At(d.next_start()).Hold(S(3600));
-  EXPECT_EQ(d.machine.failures(), 0);
-  d.Invalidate();
-  EXPECT_EQ(d.machine.failures(), 4);
-  EXPECT_EQ(d.next_start(), d.t + S(16));
-}
-
 TEST(RefreshMachineRejectionTest, A5FailuresSinceThenStillCount) {
   RefreshPolicy policy = ExactPolicy();
   policy.stale_window = S(30);
@@ -281,18 +198,6 @@ TEST(RefreshMachineRejectionTest, A5FailuresSinceThenStillCount) {
   EXPECT_TRUE(reset.At(S(121)).Invalidate());
   EXPECT_EQ(reset.machine.failures(), 1);
   EXPECT_EQ(reset.next_start(), S(122));
-}
-
-TEST(RefreshMachineRejectionTest, A5AShortWishOfTheServerDoesNotHaste) {
-  MachineDriver d;
-  d.Hold(S(40));
-  d.wall_step = S(20);
-  d.At(S(2)).Read();
-  d.Start();
-  d.Fail(absl::ResourceExhaustedError("busy"), S(0));
-  d.Invalidate();
-  EXPECT_EQ(d.machine.failures(), 2);
-  EXPECT_EQ(d.next_start(), S(6));
 }
 
 // Failures that do not count towards exhaustion (B2) and were cleared by an
@@ -362,15 +267,6 @@ TEST(RefreshMachineRejectionTest, A5AnInstalledTokenHadNoAttempt) {
   EXPECT_EQ(d.machine.failures(), 0);
   EXPECT_EQ(d.Read(), Answer::kWait);
   EXPECT_TRUE(d.submitted());
-}
-
-TEST(RefreshMachineRejectionTest, A5ResetForgetsTheCountBeforeToo) {
-  MachineDriver d;
-  d.FailTimes(3);
-  d.At(d.next_start()).Hold(S(3600));
-  d.Reset();
-  d.Invalidate();
-  EXPECT_EQ(d.machine.failures(), 1);
 }
 
 // Returns a driver that had `failures_before` failures and then fetched a token

@@ -48,19 +48,6 @@ class Spread {
 
 // ---- What a server asks for ----
 
-TEST(RefreshMachineWaitingTest, B2ARetryAfterOfZeroCountsAsAbsent) {
-  for (const absl::Duration asked :
-       {absl::ZeroDuration(), -Tick(), -S(9), -kForever}) {
-    SCOPED_TRACE(asked);
-    EXPECT_THAT(MachineDriver().Outage(S(130), S(1), S(0), kForever, asked),
-                ElementsAre(0, 2, 6, 14, 30, 62, 122));
-  }
-  MachineDriver d;
-  d.ReadAndStart();
-  d.Fail(Busy(), Tick());  // This is the shortest possible request.
-  EXPECT_EQ(d.wake_at(), S(1));
-}
-
 TEST(RefreshMachineWaitingTest, B2AShortenedWaitSpendsTheBudget) {
   MachineDriver d;
   EXPECT_THAT(d.Outage(S(100), S(5000), S(0), kForever, S(1)),
@@ -333,20 +320,6 @@ TEST(RefreshMachineWaitingTest, B3AShortTokenIsTriedForUntilItExpires) {
 
 // ---- What reads are told ----
 
-TEST(RefreshMachineWaitingTest, B9EveryReadIsToldTheSameTime) {
-  MachineDriver d;
-  d.ReadAndStart();
-  d.At(Ms(300)).Fail(absl::UnknownError("no"));
-  EXPECT_EQ(d.out.failure.next_attempt, d.WallAt(S(2)));
-  d.wall_step = Ms(7);  // The clocks drift apart.
-  EXPECT_EQ(d.At(S(1)).Read(), Answer::kFail);
-  EXPECT_EQ(d.out.failure.next_attempt, d.WallAt(S(2)));
-  d.Reset();  // Reset changes that time.
-  d.At(S(2)).ReadAndStart();
-  d.Fail(absl::UnknownError("no"));
-  EXPECT_EQ(d.out.failure.next_attempt, d.WallAt(S(4)) + Ms(7));
-}
-
 TEST(RefreshMachineWaitingTest, B9ReadsThatRejectAreToldTheSameTime) {
   MachineDriver d;
   d.Hold(S(3600));
@@ -360,21 +333,6 @@ TEST(RefreshMachineWaitingTest, B9ReadsThatRejectAreToldTheSameTime) {
 }
 
 // ---- Clocks ----
-
-// A suspend of the computer delays timers. A read still sees that the wait is
-// over, because it looks at the wall clock too.
-TEST(RefreshMachineWaitingTest, R6TheEndOfACooldownIsSeenByTheWallClock) {
-  MachineDriver d;
-  d.Hold(S(3600));
-  d.At(S(2400)).Read();
-  d.Start();
-  d.Fail();
-  EXPECT_EQ(d.machine.check_at(d.now()).wall, d.WallAt(S(2460)));
-  // The wall time says when a read must ask the machine; it lengthens no wait.
-  d.wall_step = -S(500);
-  EXPECT_EQ(d.machine.check_at(d.now()).wall, d.WallAt(S(1960)));
-  EXPECT_EQ(d.wake_at(), S(2460));
-}
 
 TEST(RefreshMachineWaitingTest, R6TheEndOfABackoffIsSeenByTheWallClock) {
   RefreshPolicy policy = ExactPolicy();

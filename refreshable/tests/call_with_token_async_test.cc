@@ -69,6 +69,12 @@ class CallWithTokenAsyncTest : public testing::Test {
           outcomes_.push_back(std::move(response));
         });
   }
+  // Does so, and runs the call up to the point where the server must answer.
+  void StartAndRun(Token::ReadOptions options = {}) {
+    Start(options);
+    executor_.RunUntilIdle();
+    ASSERT_EQ(dones_.size(), 1u);
+  }
   std::string Outcome(size_t index) const {
     if (index >= outcomes_.size()) return "none";
     const auto& outcome = outcomes_[index];
@@ -99,9 +105,7 @@ TEST_F(CallWithTokenAsyncTest, A4Accepted) {
 TEST_F(CallWithTokenAsyncTest, A4RejectedIsReplayedOnce) {
   source_.Answer("t1", absl::Hours(1));
   source_.Answer("t2", absl::Hours(1));
-  Start();
-  executor_.RunUntilIdle();
-  ASSERT_EQ(dones_.size(), 1u);
+  StartAndRun();
   dones_[0]({401, "no"});
   EXPECT_TRUE(outcomes_.empty());
   executor_.RunUntilIdle();
@@ -116,9 +120,7 @@ TEST_F(CallWithTokenAsyncTest, A4RejectedIsReplayedOnce) {
 TEST_F(CallWithTokenAsyncTest, A4RefreshFailsSoTheFirstAnswerCounts) {
   source_.Answer("t1", absl::Hours(1));
   source_.Answer(absl::PermissionDeniedError("no more"));
-  Start();
-  executor_.RunUntilIdle();
-  ASSERT_EQ(dones_.size(), 1u);
+  StartAndRun();
   dones_[0]({401, "no"});
   executor_.RunUntilIdle();
   EXPECT_EQ(outcomes_.size(), 1u);
@@ -129,9 +131,7 @@ TEST_F(CallWithTokenAsyncTest, A4NoTimeForTheRefreshSoTheFirstAnswerCounts) {
   source_.Answer("t1", absl::Hours(1));
   Token::ReadOptions options;
   options.timeout = absl::Seconds(3);
-  Start(options);
-  executor_.RunUntilIdle();
-  ASSERT_EQ(dones_.size(), 1u);
+  StartAndRun(options);
   dones_[0]({401, "no"});
   executor_.AdvanceBy(absl::Seconds(3) - absl::Nanoseconds(1));
   EXPECT_EQ(outcomes_.size(), 0u);
@@ -184,9 +184,7 @@ TEST_F(CallWithTokenAsyncTest, A4NothingLeftIsNotReplayed) {
   source_.Answer("t1", absl::Hours(1));
   Token::ReadOptions options;
   options.timeout = absl::Seconds(2);
-  Start(options);
-  executor_.RunUntilIdle();
-  ASSERT_EQ(dones_.size(), 1u);
+  StartAndRun(options);
   EXPECT_TRUE(token_->Install({"t2", Expiry::In(absl::Hours(1))}).ok());
   executor_.AdvanceBy(absl::Seconds(2));
   dones_[0]({401, "no"});
@@ -207,9 +205,7 @@ TEST_F(CallWithTokenAsyncTest, A4NoTokenAtAllIsAnError) {
 TEST_F(CallWithTokenAsyncTest, A4DoneTwiceCallsBackOnce) {
   source_.Answer("t1", absl::Hours(1));
   source_.Answer("t2", absl::Hours(1));
-  Start();
-  executor_.RunUntilIdle();
-  ASSERT_EQ(dones_.size(), 1u);
+  StartAndRun();
   dones_[0]({401, "no"});
   dones_[0]({200, "changed my mind"});
   executor_.RunUntilIdle();
@@ -244,17 +240,13 @@ constexpr char kNoAnswer[] =
 TEST_F(CallWithTokenAsyncTest, A4DoneDroppedIsAnError) {
   source_.Answer("t1", absl::Hours(1));
   source_.Answer("t2", absl::Hours(1));
-  Start();
-  executor_.RunUntilIdle();
-  ASSERT_EQ(dones_.size(), 1u);
+  StartAndRun();
   EXPECT_TRUE(outcomes_.empty());
   dones_.clear();
   EXPECT_EQ(outcomes_.size(), 1u);
   EXPECT_EQ(Outcome(0), kNoAnswer);
   // The second call is rejected, and its replay drops `done`.
-  Start();
-  executor_.RunUntilIdle();
-  ASSERT_EQ(dones_.size(), 1u);
+  StartAndRun();
   dones_[0]({401, "no"});
   executor_.RunUntilIdle();
   ASSERT_EQ(dones_.size(), 2u);
@@ -345,9 +337,7 @@ TEST_F(CallWithTokenAsyncTest, E1DestroyedDuringTheCall) {
 
 TEST_F(CallWithTokenAsyncTest, E1DestroyedDuringTheSecondRead) {
   source_.Answer("t1", absl::Hours(1));
-  Start();
-  executor_.RunUntilIdle();
-  ASSERT_EQ(dones_.size(), 1u);
+  StartAndRun();
   dones_[0]({401, "no"});
   executor_.RunUntilIdle();
   EXPECT_EQ(source_.call_count(), 2u);

@@ -415,41 +415,6 @@ TEST_F(LifecycleTest, E1CallbackInsideTheDestructorMayUseTheRefreshable) {
 
 // ---- What outlives a Refreshable ----
 
-TEST_F(LifecycleTest, R12LeaseOutlivesAll) {
-  std::optional<Lease<std::string>> lease;
-  std::shared_ptr<const std::string> share;
-  {
-    ManualExecutor executor;
-    auto token = Make(&executor, held_);
-    ASSERT_TRUE(token->Install(Hour("t1")).ok());
-    std::thread([&] { lease = *token->Get(); }).join();
-    ASSERT_TRUE(token->Install(Hour("t2")).ok());
-  }
-  share = lease->Share();
-  EXPECT_EQ(lease->token(), "t1");
-  EXPECT_EQ(lease->generation(), Generation(1));
-  lease.reset();
-  EXPECT_EQ(*share, "t1");
-  EXPECT_EQ(share.use_count(), 1);
-}
-
-// Neither a queued task nor a running call of the source holds a token.
-TEST_F(LifecycleTest, R12TokensAreFreedWithTheLastLease) {
-  token_ = Make(&executor_, held_);
-  ASSERT_TRUE(token_->Install(Hour("t1")).ok());
-  auto lease = token_->Get();
-  std::weak_ptr<const std::string> watch = lease->Share();
-  ASSERT_TRUE(token_->Invalidate(Generation(1)));
-  EXPECT_FALSE(watch.expired()) << "kept to be compared with the next";
-  token_->GetAsync(absl::Hours(1), [](auto) {});
-  executor_.RunUntilIdle();
-  ASSERT_EQ(held_->calls(), 1u);
-  token_->Invalidate(Generation(1));
-  token_.reset();
-  lease = absl::CancelledError();
-  EXPECT_TRUE(watch.expired());
-}
-
 TEST_F(LifecycleTest, R12ReplacedTokenIsFreedAtOnce) {
   token_ = Make(&executor_, held_);
   ASSERT_TRUE(token_->Install(Hour("t1")).ok());

@@ -59,6 +59,13 @@ inline std::shared_ptr<TokenSource<std::string>> MakeSource(
   return std::make_shared<LambdaSource<>>(std::move(function));
 }
 
+// A source that answers each call at once with `token`.
+inline std::shared_ptr<TokenSource<std::string>> Answering(std::string token) {
+  return MakeSource([token = std::move(token)](const auto&, auto done) {
+    done(Hour(token));
+  });
+}
+
 // A source that keeps each call until it is answered. Thread-safe.
 class HeldSource final : public TokenSource<std::string> {
  public:

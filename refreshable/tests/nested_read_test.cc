@@ -23,6 +23,7 @@ namespace refreshable {
 namespace {
 
 using absl::StatusCode;
+using lifecycle_testing::Answering;
 using lifecycle_testing::HeldSource;
 using lifecycle_testing::Hour;
 using lifecycle_testing::Make;
@@ -32,12 +33,6 @@ using lifecycle_testing::Strings;
 using refreshable_testing::Observe;
 
 constexpr absl::Duration kForever = absl::InfiniteDuration();
-
-std::shared_ptr<TokenSource<std::string>> Answering(std::string token) {
-  return MakeSource([token = std::move(token)](const auto&, auto done) {
-    done(Hour(token));
-  });
-}
 
 class NestedReadTest : public ::testing::Test {
  protected:

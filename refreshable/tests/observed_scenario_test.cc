@@ -1,12 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of the clauses B10, F8, S1 and S2 through the public API: tokens served
-// after their expiry, the effect of jitter, and what the observer, stats and
-// health report.
+// Tests of the clauses B10, S1 and S2 through the public API: tokens served
+// after their expiry, and what the observer, stats and health report.
 
-#include <algorithm>
-#include <cstddef>
-#include <cstdint>
 #include <memory>
 #include <string>
 #include <utility>
@@ -19,14 +15,12 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "refreshable/event.h"
-#include "refreshable/executors/manual_executor.h"
 #include "refreshable/freshness.h"
 #include "refreshable/generation.h"
 #include "refreshable/health.h"
 #include "refreshable/observer.h"
 #include "refreshable/refreshable.h"
 #include "refreshable/testing/matchers.h"
-#include "refreshable/testing/scripted_source.h"
 #include "refreshable/tests/scenario_test_util.h"
 
 namespace refreshable {
@@ -105,17 +99,6 @@ TEST_F(ObservedScenarioTest, B10ServesTheExpiredTokenWhileRefreshesFail) {
   EXPECT_EQ(token->health().failures, 1);
 }
 
-TEST_F(ObservedScenarioTest, B10EndsAtTheEndOfItsGrace) {
-  const auto token = ObservedWithToken(Lenient());
-  source_.Always(down_);
-  AdvanceTo(absl::Seconds(75));
-  ASSERT_THAT(token->Get(), HoldsToken("t1"));
-  AdvanceTo(absl::Seconds(160) - kTick);  // The grace ends at 160 s.
-  EXPECT_THAT(token->Get(absl::ZeroDuration()), HoldsToken("t1"));
-  AdvanceTo(absl::Seconds(160));
-  EXPECT_FALSE(token->Get(absl::ZeroDuration()).ok());
-}
-
 TEST_F(ObservedScenarioTest, B10IsNotForATokenThatWasRejected) {
   const auto token = ObservedWithToken(Lenient());
   source_.Always(down_);
@@ -146,74 +129,6 @@ TEST_F(ObservedScenarioTest, B10NeverUnlessChosen) {
   AdvanceTo(absl::Seconds(75));
   EXPECT_THAT(token->Get(absl::Seconds(1)),
               FailsWith(absl::StatusCode::kUnavailable));
-}
-
-// ---- F8 ----
-
-// Returns the number of seconds after which a token of 100 s becomes stale with
-// `seed` and `jitter`.
-double StaleAfter(uint64_t seed, double jitter) {
-  ManualExecutor executor;
-  refreshable_testing::ScriptedSource<std::string> source(&executor.clock());
-  RefreshPolicy policy;
-  policy.jitter = jitter;
-  Refreshable<std::string>::Options options;
-  options.executor = &executor;
-  options.policy = policy;
-  options.jitter_seed = seed;
-  const auto token =
-      *Refreshable<std::string>::Create(source.Share(), std::move(options));
-  source.Answer("t1", absl::Seconds(100));
-  EXPECT_TRUE(token->Get().ok());
-  int tenths = 0;
-  for (; token->health().freshness == Freshness::kFresh; ++tenths) {
-    executor.AdvanceBy(absl::Milliseconds(100));
-  }
-  return tenths / 10.0;
-}
-
-TEST(JitterTest, F8StalenessComesUpToATenthOfTheLifeEarlier) {
-  double least = 100;
-  double most = 0;
-  for (uint64_t seed = 0; seed < 50; ++seed) {
-    const double stale = StaleAfter(seed, 0.1);
-    EXPECT_EQ(stale, StaleAfter(seed, 0.1)) << seed;  // The seed decides.
-    least = std::min(least, stale);
-    most = std::max(most, stale);
-  }
-  EXPECT_GE(least, 40.0);  // The bound is 50 s less a tenth of the life.
-  EXPECT_LE(least, 41.0);  // This many seeds use the whole range.
-  EXPECT_LE(most, 50.0);
-  EXPECT_GE(most, 49.0);
-  EXPECT_EQ(StaleAfter(1, 0), 50.0);
-}
-
-TEST(JitterTest, F8WaitsVaryByATenthAndNeverPastTheLongest) {
-  std::vector<double> firsts;
-  for (uint64_t seed = 0; seed < 20; ++seed) {
-    ManualExecutor executor;
-    refreshable_testing::ScriptedSource<std::string> source(&executor.clock());
-    source.Always(absl::UnavailableError("down"));
-    Refreshable<std::string>::Options options;
-    options.executor = &executor;
-    options.jitter_seed = seed;
-    const auto token =
-        *Refreshable<std::string>::Create(source.Share(), std::move(options));
-    EXPECT_FALSE(token->Get().ok());
-    const auto calls = source.calls();
-    const double expected[] = {2, 4, 8, 16, 32, 60};
-    ASSERT_EQ(calls.size(), 7u);
-    for (size_t i = 0; i < 6; ++i) {
-      const double wait =
-          absl::ToDoubleSeconds(calls[i + 1].start.boot - calls[i].start.boot);
-      EXPECT_GE(wait, expected[i] * 0.9 - 1e-6) << "seed " << seed;
-      EXPECT_LE(wait, std::min(expected[i] * 1.1, 60.0) + 1e-6)
-          << "seed " << seed;
-      if (i == 0) firsts.push_back(wait);
-    }
-  }
-  EXPECT_LT(*std::min_element(firsts.begin(), firsts.end()), 1.95);
-  EXPECT_GT(*std::max_element(firsts.begin(), firsts.end()), 2.05);
 }
 
 // ---- S1 and S2 ----

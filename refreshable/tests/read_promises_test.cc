@@ -162,23 +162,6 @@ TEST_F(RefreshablePromisesTest, R10ReadInsideATaskRunsItsOwnAttempt) {
   EXPECT_THAT(order, ElementsAre("read", "behind"));
 }
 
-TEST_F(RefreshablePromisesTest, R10PoolOfOneThread) {
-  ThreadExecutor::Options one;
-  one.blocking_threads = 1;
-  const auto pool = *ThreadExecutor::Create(one);
-  ScriptedSource<std::string> source;
-  source.Answer("t1", absl::Hours(1));
-  const auto token = *Token::Create(source.Share(), {pool.get()});
-  std::optional<LeaseOr> seen;
-  absl::Notification done;
-  pool->RunBlocking([&] {
-    seen = token->Get();
-    done.Notify();
-  });
-  done.WaitForNotification();
-  EXPECT_THAT(*seen, HoldsToken("t1"));
-}
-
 // The attempt is already queued behind the reader when the reader starts to
 // wait.
 TEST_F(RefreshablePromisesTest, R10PoolOfOneThreadClaimsAQueuedAttempt) {
@@ -246,17 +229,6 @@ TEST_F(RefreshablePromisesTest, R10ClaimersDeadlineIsCheckedBetweenAttempts) {
   EXPECT_FALSE(seen->ok());
   EXPECT_EQ(source_.call_count(), 1u);
   EXPECT_EQ(Elapsed(), absl::Seconds(10));
-}
-
-TEST_F(RefreshablePromisesTest, R10SourceCannotWaitForItself) {
-  const auto token = Make();
-  std::optional<LeaseOr> inner;
-  source_.AnswerWith([&](const FetchContext&) {
-    inner = token->Get();
-    return Credential<std::string>("t1", Expiry::Never());
-  });
-  EXPECT_THAT(token->Get(), HoldsToken("t1"));
-  EXPECT_THAT(*inner, FailsWith(absl::StatusCode::kFailedPrecondition));
 }
 
 TEST_F(RefreshablePromisesTest, R10SourceMayReadAnotherRefreshable) {

@@ -398,19 +398,6 @@ TEST_F(RefreshableReadTest, R7WaiterWhoCannotSeeTheNextAttemptEndsAtOnce) {
   EXPECT_EQ(source_.call_count(), 2u);
 }
 
-TEST_F(RefreshableReadTest, R8CancelledWaiterIsNotNoticed) {
-  const auto token = Make();
-  const WaiterId first = token->GetAsync(absl::InfiniteDuration(), Note());
-  token->GetAsync(absl::InfiniteDuration(), Note());
-  executor_.RunUntilIdle();
-  EXPECT_TRUE(token->Cancel(first));
-  EXPECT_FALSE(token->Cancel(first));
-  EXPECT_EQ(token->health().waiters, 1);
-  source_.Release(0, "t1", absl::Hours(1));
-  executor_.RunUntilIdle();
-  EXPECT_THAT(outcomes_, ElementsAre(HoldsToken("t1")));
-}
-
 TEST_F(RefreshableReadTest, R8FlightSurvivesTheCancellationOfAll) {
   const auto token = Make();
   const WaiterId only = token->GetAsync(absl::Seconds(9), Note());
@@ -421,19 +408,6 @@ TEST_F(RefreshableReadTest, R8FlightSurvivesTheCancellationOfAll) {
   executor_.AdvanceBy(absl::Seconds(9));
   EXPECT_THAT(outcomes_, IsEmpty());
   EXPECT_THAT(token->TryGet(), HoldsToken("t1"));
-}
-
-TEST_F(RefreshableReadTest, R8CancelBetweenOutcomeAndCallback) {
-  const auto token = MakeWithToken();
-  const WaiterId id = token->GetAsync(absl::InfiniteDuration(), Note());
-  EXPECT_EQ(Submissions(), 1u);  // This is the callback.
-  EXPECT_TRUE(token->Cancel(id));
-  executor_.RunUntilIdle();
-  EXPECT_THAT(outcomes_, IsEmpty());
-  const WaiterId late = token->GetAsync(absl::InfiniteDuration(), Note());
-  executor_.RunUntilIdle();
-  EXPECT_FALSE(token->Cancel(late));
-  EXPECT_EQ(outcomes_.size(), 1u);
 }
 
 // Formerly, a callback that ran before a due timer cancelled the timer, and no

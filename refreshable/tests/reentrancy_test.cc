@@ -27,6 +27,7 @@ namespace refreshable {
 namespace {
 
 using absl::StatusCode;
+using lifecycle_testing::Answering;
 using lifecycle_testing::HeldSource;
 using lifecycle_testing::Hour;
 using lifecycle_testing::Make;
@@ -38,12 +39,6 @@ using lifecycle_testing::Strings;
 using refreshable_testing::Observe;
 
 constexpr absl::Duration kForever = absl::InfiniteDuration();
-
-std::shared_ptr<TokenSource<std::string>> Answering(std::string token) {
-  return MakeSource([token = std::move(token)](const auto&, auto done) {
-    done(Hour(token));
-  });
-}
 
 // Calls the methods of `refreshable`, which would not return if a lock of the
 // library were held. Returns the status code of a Get without a timeout.
@@ -432,14 +427,6 @@ TEST_F(ReentrancyTest, R8EachReadIsCancelledAlone) {
   EXPECT_EQ(outcome[2].ended, 0);
 }
 
-TEST_F(ReentrancyTest, R8CancelledByAllTheFlightGoesOn) {
-  token_ = Make(&executor_, held_);
-  EXPECT_TRUE(token_->Cancel(token_->GetAsync(absl::Seconds(1), [](auto) {})));
-  executor_.AdvanceBy(absl::Seconds(2));
-  held_->Answer(0, Hour("t1"));
-  EXPECT_EQ(token_->TryGet()->token(), "t1");
-}
-
 TEST_F(ReentrancyTest, R8CallbackMayCancelItsNeighbour) {
   token_ = Make(&executor_, held_);
   Outcome second;
@@ -453,34 +440,6 @@ TEST_F(ReentrancyTest, R8CallbackMayCancelItsNeighbour) {
   held_->Answer(0, Hour("t1"));
   executor_.RunUntilIdle();
   EXPECT_EQ(second.ended, 0);
-}
-
-// ---- R11 ----
-
-TEST_F(ReentrancyTest, R11TryGetNeverStartsAnything) {
-  token_ = Make(&probe_, held_);
-  EXPECT_EQ(token_->TryGet().status().code(), StatusCode::kUnavailable);
-  ASSERT_TRUE(token_->Install(Hour("t1")).ok());
-  executor_.AdvanceBy(absl::Minutes(50));
-  EXPECT_EQ(token_->TryGet()->token(), "t1");
-  executor_.AdvanceBy(absl::Minutes(10));
-  EXPECT_EQ(token_->TryGet().status().code(), StatusCode::kUnavailable);
-  EXPECT_EQ(executor_.pending(), 0u);
-  EXPECT_EQ(held_->calls(), 0u);
-}
-
-TEST_F(ReentrancyTest, R11CallbackRunsThroughTheExecutor) {
-  int runs = 0;
-  probe_.on_run = [&] { ++runs; };
-  token_ = Make(&probe_, held_);
-  ASSERT_TRUE(token_->Install(Hour("t1")).ok());
-  bool inside = false;
-  token_->GetAsync(kForever,
-                   [&](const auto&) { inside = executor_.InExecutorThread(); });
-  EXPECT_FALSE(inside) << "never inside the call, though the token is fresh";
-  EXPECT_EQ(runs, 1);
-  executor_.RunUntilIdle();
-  EXPECT_TRUE(inside);
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "refreshable/machine/token_ages_test_util.h"
 #include "refreshable/refresh_error.h"
 
 namespace refreshable_testing {
@@ -18,6 +19,8 @@ using refreshable::EventKind;
 using refreshable::Freshness;
 using refreshable::Generation;
 using refreshable::Instant;
+using refreshable::internal::FreshFor;
+using refreshable::internal::UsableFor;
 
 namespace {
 
@@ -299,15 +302,12 @@ void Oracle::Published(Generation generation) {
 void Oracle::SetEdges() {
   const Instant now = Now();
   const absl::Duration life = offered_for_;
-  const absl::Duration usable =
-      life - std::min(policy_.expiry_margin, life / 4);
-  const absl::Duration window =
-      policy_.stale_window.has_value()
-          ? std::min(*policy_.stale_window, life * 3 / 4)
-          : std::min(life / 2, policy_.max_stale_window);
   expiry_ = After<DualDeadline>(now, life);
-  usable_until_ = After<DualDeadline>(now, usable);
-  stale_at_ = After<DualDeadline>(now, std::min(usable, life - window));
+  usable_until_ =
+      After<DualDeadline>(now, UsableFor(life, policy_.expiry_margin));
+  stale_at_ = After<DualDeadline>(
+      now, FreshFor(life, policy_.expiry_margin, policy_.stale_window,
+                    policy_.max_stale_window));
 }
 
 void Oracle::Answered() {

@@ -2,13 +2,13 @@
 
 #include "refreshable/tests/soak/instance.h"
 
-#include <algorithm>
 #include <cstdlib>
 #include <utility>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "refreshable/credential.h"
+#include "refreshable/machine/token_ages_test_util.h"
 #include "refreshable/observer.h"
 #include "refreshable/refresh_error.h"
 
@@ -152,7 +152,8 @@ void Checks::CheckLease(const Before& before, const TokenLease& lease) {
              published < expiry) {
     // The token was really published at `published` or earlier, so its real
     // margin is at least this long.
-    end -= std::min(policy_.expiry_margin, (expiry - published) / 4);
+    end = published + refreshable::internal::UsableFor(expiry - published,
+                                                       policy_.expiry_margin);
   }
   if (before.now.wall >= end) {
     Wrong(lease.degraded() ? "B10" : "R3",

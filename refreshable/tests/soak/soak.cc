@@ -10,6 +10,9 @@
 //   bazel run --config=tsan //refreshable/tests/soak -- --minutes=5 --seed=42
 //
 //   --minutes=N   1 by default; may be a fraction.
+//   --operations=N
+//                 Ends after about N operations of all threads together,
+//                 instead of after a time.
 //   --seed=N      Random by default, and printed. The same seed brings the same
 //                 faults, but the threads meet them in a different order.
 //   --threads=N   Number of reading threads; 8 by default.
@@ -56,6 +59,7 @@ constexpr int kOnTightExecutor = 3;  // So many of the kInstances.
 
 struct Flags {
   double minutes = 1;
+  int64_t operations = 0;  // If positive, `minutes` does not count.
   uint64_t seed = 0;
   bool seeded = false;
   int threads = 8;
@@ -71,6 +75,8 @@ bool Parse(int argc, char** argv, Flags& flags) {
       ok = true;
     } else if (absl::ConsumePrefix(&arg, "--minutes=")) {
       ok = absl::SimpleAtod(arg, &flags.minutes) && flags.minutes > 0;
+    } else if (absl::ConsumePrefix(&arg, "--operations=")) {
+      ok = absl::SimpleAtoi(arg, &flags.operations) && flags.operations > 0;
     } else if (absl::ConsumePrefix(&arg, "--seed=")) {
       ok = flags.seeded = absl::SimpleAtoi(arg, &flags.seed);
     } else if (absl::ConsumePrefix(&arg, "--threads=")) {
@@ -313,7 +319,19 @@ void Soak(const Flags& flags) {
   Watch watch(clients, limit);
   const BootTime start = BootNow();
   const absl::Duration length = absl::Minutes(1) * flags.minutes;
-  const absl::Duration row_length = std::min(absl::Minutes(1), length / 6);
+  absl::Duration row_length = std::min(absl::Minutes(1), length / 6);
+  double row_part = absl::FDivDuration(row_length, length);
+  if (flags.operations > 0) {
+    row_length = absl::Milliseconds(40);
+    row_part = 0.5;
+  }
+  // Returns whether this part of the work, from 0 to 1, is done.
+  const auto done = [&](double part) {
+    if (flags.operations == 0) return BootNow() >= start + length * part;
+    int64_t operations = 0;
+    for (const auto& client : clients) operations += client->operations();
+    return static_cast<double>(operations) >= flags.operations * part;
+  };
   std::vector<Row> rows;
   std::printf("%7s %12s %12s %10s %8s %8s %9s %9s %8s\n", "minute", "leases",
               "refusals", "refreshes", "tokens", "records", "heap", "RSS KiB",
@@ -322,8 +340,8 @@ void Soak(const Flags& flags) {
   for (const auto& client : clients) {
     threads.emplace_back([&client] { client->Run(); });
   }
-  for (int row = 1; BootNow() < start + length; ++row) {
-    while (BootNow() < start + row_length * row) {
+  for (int row = 1; !done(1); ++row) {
+    while (!done(row_part * row)) {
       absl::SleepFor(std::min(absl::Milliseconds(500), row_length / 4));
       watch.Look();
     }
@@ -365,7 +383,8 @@ void Soak(const Flags& flags) {
 }
 
 int Main(const Flags& flags) {
-  std::printf("soak: --minutes=%g --seed=%llu\n", flags.minutes,
+  std::printf("soak: --minutes=%g --operations=%lld --seed=%llu\n",
+              flags.minutes, static_cast<long long>(flags.operations),
               static_cast<unsigned long long>(flags.seed));
   std::fflush(stdout);
   std::thread([] {}).join();  // Makes a sanitizer start a thread of its own.

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The ages of a token at which it is no longer fresh or usable, as F4 states
+// them. All tests that check the library against the contract use this; the
+// library does not.
+
+#ifndef REFRESHABLE_MACHINE_TOKEN_AGES_TEST_UTIL_H_
+#define REFRESHABLE_MACHINE_TOKEN_AGES_TEST_UTIL_H_
+
+#include <algorithm>
+#include <optional>
+
+namespace refreshable {
+namespace internal {
+
+// F4 for a token that lives for `life`. `Time` is absl::Duration, or a number
+// of milliseconds.
+template <typename Time>
+Time UsableFor(Time life, Time margin) {
+  return life - std::min(margin, life / 4);
+}
+template <typename Time>
+Time FreshFor(Time life, Time margin, std::optional<Time> explicit_window,
+              Time max_window) {
+  const Time window = explicit_window.has_value()
+                          ? std::min(*explicit_window, life * 3 / 4)
+                          : std::min(life / 2, max_window);
+  return std::min(UsableFor(life, margin), life - window);
+}
+
+}  // namespace internal
+}  // namespace refreshable
+
+#endif  // REFRESHABLE_MACHINE_TOKEN_AGES_TEST_UTIL_H_
