@@ -159,6 +159,17 @@ double All(Source& source, int held, int64_t reads,
 
 using Measure = std::function<double(const std::function<void()>& ready)>;
 
+// The floor of any read: a pointer and time().
+double Floor(int64_t reads) {
+  static auto* const floor = new PointerAndTime(std::string(1024, 'x'));
+  int64_t good = 0;
+  const SteadyClock::time_point start = SteadyClock::now();
+  for (int64_t i = 0; i < reads; ++i) good += floor->Read() == 'x';
+  const double ns = NanosecondsSince(start);
+  if (good != reads) std::abort();
+  return ns / static_cast<double>(reads);
+}
+
 // Returns the mean over threads that measure at the same time.
 double AtTheSameTime(const std::vector<Measure>& measures) {
   std::atomic<size_t> ready{0};
@@ -247,6 +258,7 @@ void Reads(bool short_form) {
   };
   for (const auto& [title, sources] : cases) {
     std::vector<Line> lines;
+    const bool of_one_thread = sources.size() == 1;
     const auto add = [&, of = sources](Way way, int held) {
       std::vector<Measure> measures;
       for (Ours* source : of) {
@@ -259,6 +271,9 @@ void Reads(bool short_form) {
     };
     for (const int held : {0, 1, 2, 5, 6, 8, 16, 64, 1000}) {
       add(kNewest, held);
+    }
+    if (of_one_thread) {
+      lines.push_back({"floor: pointer, time()", [=] { return Floor(reads); }});
     }
     for (const int held : {6, 8, 16, 64, 1000}) add(kOldest, held);
     for (const int held : {1, 2, 5, 8, 64, 1000}) add(kAll, held);
