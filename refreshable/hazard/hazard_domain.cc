@@ -10,13 +10,14 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
-#include <iterator>
 #include <new>
 #include <thread>
 #include <utility>
 #include <vector>
 
 #include "absl/base/attributes.h"
+#include "absl/base/optimization.h"
+#include "refreshable/hazard/compare_in_memory.h"
 
 #ifdef __linux__
 #include <sys/syscall.h>
@@ -69,37 +70,84 @@ bool HeavyBarrier() {
 
 #endif
 
-// ---- Nodes and slots ----
-
-// The value of `waited_for` in the slot that stands for a counted reference;
-// all other slots have 0 or 1. That slot is recognised by this value and not by
-// its address, because the hold may belong to another domain.
-constexpr uint32_t kCounted = 2;
-
-// A thread's record, as an element of the list of all records.
-struct ListedRecord : HazardRecord {
-  std::atomic<bool> owned{false};
-  ListedRecord* next = nullptr;
-};
+// ---- Slots ----
 
 #ifndef REFRESHABLE_NO_THREAD_LOCAL
 
-bool IsClear(const HazardRecord& record) {
-  // (M4) Acquire: all use of the nodes held in these slots happens before.
-  return record.transient.node.load(std::memory_order_acquire) == nullptr &&
-         std::all_of(std::begin(record.slots), std::end(record.slots),
-                     [](const HazardSlot& slot) {
-                       return slot.node.load(std::memory_order_acquire) ==
-                              nullptr;
-                     });
+// Two cache lines of slots of one thread.
+struct alignas(128) SlotBlock {
+  DomainSlot slots[4];
+};
+
+// The first slots of a thread, as an element of the list of all records. It is
+// never freed. Another thread may take it over, with the whole ring, once its
+// own thread has ended and few of the slots are held.
+struct alignas(128) ThreadRecord {
+  static constexpr uint32_t kSlots = 3;
+
+  DomainSlot slots[kSlots];
+  std::atomic<bool> owned{false};
+  ThreadRecord* next = nullptr;
+};
+static_assert(sizeof(SlotBlock) == 128 && sizeof(ThreadRecord) == 128,
+              "two cache lines each");
+
+// Links `count` slots of `domain`, each to the next.
+void Link(DomainSlot* slots, size_t count, HazardDomain* domain) {
+  for (size_t i = 0; i < count; ++i) {
+    slots[i].domain = domain;
+    if (i > 0) slots[i - 1].next.store(&slots[i], std::memory_order_relaxed);
+  }
 }
 
-// Returns a free slot of the record; the transient one if none is free.
-HazardSlot& FreeSlot(HazardRecord& record) {
-  for (HazardSlot& slot : record.slots) {
-    if (slot.node.load(std::memory_order_acquire) == nullptr) return slot;
+template <typename Function>
+void ForEachSlotOf(ThreadRecord& record, Function function) {
+  DomainSlot* slot = record.slots;
+  do {
+    function(*slot);
+    slot = slot->next.load(std::memory_order_acquire);
+  } while (slot != record.slots);
+}
+
+// Doubles the ring: puts new slots behind the slot at which the thread is, and
+// moves it to the first of them. Returns false if there is no memory.
+bool Grow(SlotRing& ring) {
+  const size_t more = size_t{ring.size} + 1;  // 4, 8, 16, ...
+  auto* const blocks = new (std::nothrow) SlotBlock[more / 4];
+  if (blocks == nullptr) return false;
+  DomainSlot* const slots = blocks->slots;
+  Link(slots, more, ring.slot->domain);
+  slots[more - 1].next.store(ring.slot->next.load(std::memory_order_relaxed),
+                             std::memory_order_relaxed);
+  // (M3) The store releases: a scan that comes to these slots sees them linked.
+  ring.slot->next.store(slots, std::memory_order_release);
+  ring = {slots, static_cast<uint32_t>(ring.size + more), 0, 0};
+  return true;
+}
+
+bool IsFree(const HazardSlot& slot) {
+  // (M4) If another thread cleared the slot, its use happens before ours.
+  return IsZeroAcquire(slot.node);
+}
+
+// Moves to a free slot. Returns false if all are in use and there is no memory
+// for more.
+bool MoveToFreeSlot(SlotRing& ring) {
+  if (IsFree(*ring.slot)) return true;
+  for (uint32_t i = 0; i < ring.size; ++i) {
+    if (ring.ahead == 0) {
+      ring.ahead = ring.size;
+      ring.busy = 0;
+    }
+    ring.slot = ring.slot->next.load(std::memory_order_relaxed);
+    --ring.ahead;
+    if (IsFree(*ring.slot)) return true;
+    if (++ring.busy > ring.size / 2) {
+      if (Grow(ring)) return true;
+      ring.busy = 0;
+    }
   }
-  return record.transient;
+  return false;
 }
 
 #endif  // REFRESHABLE_NO_THREAD_LOCAL
@@ -132,14 +180,9 @@ class Domain final : public HazardDomain {
     return (known == kUnknown ? SetUp() : known) == kAsymmetric;
   }
 
-  HazardHolder Count(const HazardNode* node) override {
-    if (node != nullptr) node->Ref();
-    return HazardHolder({node, &counted_});
-  }
-
   void Retire(const HazardNode* node) noexcept override;
   void Reclaim() noexcept override {
-    pending_.store(true, std::memory_order_seq_cst);
+    pending_.exchange(true, std::memory_order_seq_cst);
     TryToScan();
   }
 
@@ -156,6 +199,11 @@ class Domain final : public HazardDomain {
   // copy a scan in progress that the child never finishes.
   void HandleForks();
 
+#ifndef REFRESHABLE_NO_THREAD_LOCAL
+  // Gives up this thread's record, if it has one.
+  void ReleaseRecord();
+#endif
+
  private:
   // Whether scans use a heavy barrier, which is decided once. The decision is
   // not a static variable of a function, because a child would wait forever for
@@ -164,7 +212,7 @@ class Domain final : public HazardDomain {
 
   HazardRawHolder RawProtect(const HazardCell& cell) noexcept override;
   HazardRawHolder ProtectShared(const HazardCell& cell) noexcept override;
-  void Released(HazardSlot& slot) noexcept override;
+  void Released(DomainSlot& slot, const void* node) noexcept override;
 
   Mode SetUp();
   void BeforeFork();
@@ -174,17 +222,24 @@ class Domain final : public HazardDomain {
 
   // Returns a counted reference to the node that `slot` holds, and clears
   // `slot`.
-  HazardRawHolder Counted(const HazardNode* node, HazardSlot& slot);
-  HazardSlot& ClaimShared(const HazardNode* node, bool& transient);
+  static HazardRawHolder Counted(const HazardNode* node, DomainSlot& slot);
+  DomainSlot& ClaimShared(const HazardNode* node, bool& transient);
 #ifndef REFRESHABLE_NO_THREAD_LOCAL
-  ListedRecord* AcquireRecord();
+  SlotRing* RingOfThisThread();
+  ThreadRecord* AcquireRecord(SlotRing& ring);
 #endif
 
-  void SetWaitedFor(HazardSlot& slot, bool waited_for);
+  // Whether clearing a slot must trigger a scan: because a retired node was
+  // found there (kYes), or because a scan has not yet seen what is there.
+  enum WaitedFor { kNo, kPerhaps, kYes };
+  void SetWaitedFor(HazardSlot& slot, WaitedFor waited_for);
+  bool NobodyElseReads();
   bool MakeHeavyBarrier();
   void TryToScan() noexcept;
   const HazardNode* Scan(bool also_incoming);
-  void TakeIncoming(bool first);
+  const HazardNode* TakeIncoming(bool first);
+  const HazardNode* Sift(const HazardNode* nodes, const HazardNode*& dead,
+                         bool mark);
   void Push(const HazardNode* first, const HazardNode* last);
 
   static void Append(const HazardNode* nodes, const HazardNode*& list) {
@@ -197,30 +252,31 @@ class Domain final : public HazardDomain {
   }
 
   template <typename Function>
-  void ForEachRecord(bool also_unused, Function function) {
-    for (ListedRecord* record = records_.load(std::memory_order_acquire);
+  void ForEachSlot(Function function, bool also_unused = false) {
+#ifndef REFRESHABLE_NO_THREAD_LOCAL
+    for (ThreadRecord* record = records_.load(std::memory_order_acquire);
          record != nullptr; record = record->next) {
-      function(*record);
+      ForEachSlotOf(*record, function);
     }
+#endif
     // (M2) If a reader claims a slot after this load, it then finds the cell
     // changed, because all of these operations are sequentially consistent.
     if (!also_unused &&
         !shared_slots_are_used_.load(std::memory_order_seq_cst)) {
       return;
     }
-    for (HazardRecord& record : shared_records_) function(record);
-  }
-
-  template <typename Function>
-  void ForEachSlot(Function function, bool also_unused = false) {
-    ForEachRecord(also_unused, [&](HazardRecord& record) {
-      for (HazardSlot& slot : record.slots) function(slot);
+    for (SharedRecord& record : shared_records_) {
+      for (DomainSlot& slot : record.slots) function(slot);
       function(record.transient);
-    });
+    }
   }
 
+#ifndef REFRESHABLE_NO_THREAD_LOCAL
   // The threads' records. None is ever removed.
-  std::atomic<ListedRecord*> records_{nullptr};
+  std::atomic<ThreadRecord*> records_{nullptr};
+#endif
+  // (M7) The number of threads that own a record.
+  std::atomic<int> owners_{0};
   // Nodes that were retired and that no scan has seen yet.
   std::atomic<const HazardNode*> incoming_{nullptr};
   // How often a scan has begun to take nodes from `incoming_`, plus how often
@@ -230,9 +286,12 @@ class Domain final : public HazardDomain {
   // incoming nodes.
   std::atomic<int> handed_over_{0};
   // Nodes that a scan found in use, and the most nodes that a scan took at a
-  // time. Only the thread that has set `scanning_` may access these two.
+  // time; the numbers of scans and of heavy barriers. Only the thread that has
+  // set `scanning_` may access these.
   const HazardNode* retained_ = nullptr;
   int most_incoming_ = 0;
+  int64_t scans_ = 0;
+  int64_t barriers_ = 0;
   std::atomic<bool> scanning_{false};
   // (M5) Set if a slot was cleared and possibly no scan has seen that. A thread
   // that finds another one scanning leaves the work to it, so no reader waits.
@@ -245,7 +304,6 @@ class Domain final : public HazardDomain {
   std::atomic<bool> left_{false};
   std::atomic<bool> forks_are_handled_{false};
   std::atomic<Mode> mode_{kUnknown};
-  HazardSlot counted_{nullptr, kCounted};
 
   std::atomic<bool> force_symmetric_{false};
   std::atomic<void (*)()> test_barrier_{nullptr};
@@ -255,26 +313,14 @@ ABSL_CONST_INIT Domain the_domain;
 
 #ifndef REFRESHABLE_NO_THREAD_LOCAL
 
-ABSL_CONST_INIT HazardRecord no_record(&the_domain, &no_record);
+ABSL_CONST_INIT DomainSlot no_slot(&the_domain, &no_slot);
 
-// This thread's record in this domain, or null. Trivially destructible, like
-// `this_threads_record`, because destructors that run after `ThreadEnd` may
-// read.
-ABSL_CONST_INIT thread_local ListedRecord* own_record = nullptr;
+// This thread's record in this domain, or null; and its ring, for the case that
+// `this_threads_ring` is the variable of another copy. Trivially destructible,
+// like that, because destructors that run after `ThreadEnd` may read.
+ABSL_CONST_INIT thread_local ThreadRecord* own_record = nullptr;
+ABSL_CONST_INIT thread_local SlotRing own_ring = {&no_slot, 0, 0, 0};
 ABSL_CONST_INIT thread_local bool this_thread_ends = false;
-
-// Gives the record back when the thread ends. While leases that use its slots
-// live on elsewhere, the record is not used again. (A shared object is not
-// unloaded while threads have such a destructor in it.)
-struct ThreadEnd {
-  ~ThreadEnd() {
-    this_thread_ends = true;
-    ListedRecord* const record = std::exchange(own_record, nullptr);
-    if (record == nullptr) return;
-    if (this_threads_record == record) this_threads_record = &no_record;
-    record->owned.store(false, std::memory_order_release);
-  }
-};
 
 #endif  // REFRESHABLE_NO_THREAD_LOCAL
 
@@ -282,21 +328,46 @@ struct ThreadEnd {
 
 // (M3) Records whether somebody waits for the slot to be cleared. Only the
 // thread that has set `scanning_` may call it.
-void Domain::SetWaitedFor(HazardSlot& slot, bool waited_for) {
+void Domain::SetWaitedFor(HazardSlot& slot, WaitedFor waited_for) {
   if (!Asymmetric()) {
-    slot.waited_for.exchange(waited_for ? 1 : 0, std::memory_order_acq_rel);
-  } else if (slot.no_scan_on_release.load(std::memory_order_relaxed) !=
-             (waited_for ? 0u : 1u)) {
-    slot.no_scan_on_release.store(waited_for ? 0 : 1,
-                                  std::memory_order_seq_cst);
+    slot.waited_for.exchange(waited_for == kNo ? 0 : 1,
+                             std::memory_order_acq_rel);
+    return;
   }
+  // A slot that has the value already is not written to, because its thread
+  // uses it.
+  const auto set = [](std::atomic<uint32_t>& word, uint32_t value) {
+    if (word.load(std::memory_order_relaxed) != value) {
+      word.store(value, std::memory_order_seq_cst);
+    }
+  };
+  set(slot.no_scan_on_release, waited_for == kNo ? 1 : 0);
+  set(slot.waited_for, waited_for == kYes ? 1 : 0);
+}
+
+// (M7) Whether no other thread can have announced anything without a barrier
+// that this thread would not see, nor do so and then find a node that this
+// thread has taken. Scans need no heavy barrier then, for nodes that no slot
+// holds.
+bool Domain::NobodyElseReads() {
+  if (!Asymmetric()) return false;
+  if (test_barrier_.load(std::memory_order_relaxed) != nullptr) return false;
+  int mine = 0;
+#ifndef REFRESHABLE_NO_THREAD_LOCAL
+  mine = own_record != nullptr ? 1 : 0;
+#endif
+  return owners_.fetch_add(0, std::memory_order_acq_rel) == mine;
 }
 
 // Makes the heavy barrier, if scans use one. Returns false if the kernel has
 // begun to refuse it.
 bool Domain::MakeHeavyBarrier() {
   void (*const replaced)() = test_barrier_.load(std::memory_order_relaxed);
-  if (replaced == nullptr) return !Asymmetric() || HeavyBarrier();
+  if (replaced == nullptr) {
+    if (!Asymmetric()) return true;
+    ++barriers_;
+    return HeavyBarrier();
+  }
   replaced();
   return true;
 }
@@ -347,7 +418,7 @@ void Domain::BeforeFork() {
 void Domain::EndFork() {
   if (mode_.load(std::memory_order_relaxed) == kUnknown) return;
   left_.store(true, std::memory_order_seq_cst);
-  ForEachSlot([this](HazardSlot& slot) { SetWaitedFor(slot, true); });
+  ForEachSlot([this](HazardSlot& slot) { SetWaitedFor(slot, kPerhaps); });
 }
 
 void Domain::AfterForkInParent() {
@@ -361,15 +432,16 @@ void Domain::AfterForkInParent() {
 // the thread that lives on. A lease that was not is lost, like everything else
 // on the stacks of the other threads.
 void Domain::AfterForkInChild() {
-  for (ListedRecord* record = records_.load(std::memory_order_relaxed);
-       record != nullptr; record = record->next) {
 #ifndef REFRESHABLE_NO_THREAD_LOCAL
-    if (record == own_record) continue;
-#endif
-    record->transient.node.store(nullptr, std::memory_order_relaxed);
-    record->owned.store(false, std::memory_order_relaxed);
+  for (ThreadRecord* record = records_.load(std::memory_order_relaxed);
+       record != nullptr; record = record->next) {
+    if (record != own_record) {
+      record->owned.store(false, std::memory_order_relaxed);
+    }
   }
-  for (HazardRecord& record : shared_records_) {
+  owners_.store(own_record != nullptr ? 1 : 0, std::memory_order_relaxed);
+#endif
+  for (SharedRecord& record : shared_records_) {
     record.transient.node.store(nullptr, std::memory_order_relaxed);
   }
   // A thread of the parent may have been in SetUp while the process was copied.
@@ -386,74 +458,105 @@ void Domain::AfterForkInChild() {
 // ---- Reads ----
 
 #ifndef REFRESHABLE_NO_THREAD_LOCAL
-// Returns this thread's record; null if the thread is ending or there is no
-// memory for a record.
-ListedRecord* Domain::AcquireRecord() {
-  if (own_record != nullptr) return own_record;
+
+// Gives the record back when the thread ends. While leases that use its slots
+// live on elsewhere, these slots stay as they are. (A shared object is not
+// unloaded while threads have such a destructor in it.)
+struct ThreadEnd {
+  ~ThreadEnd() {
+    this_thread_ends = true;
+    the_domain.ReleaseRecord();
+  }
+};
+
+// Returns the slots of this thread; null if the thread is ending or there is no
+// memory for slots.
+SlotRing* Domain::RingOfThisThread() {
+  // The variable may be that of another copy, which has its own domain.
+  SlotRing& ring =
+      this_threads_ring.slot->domain == this ? this_threads_ring : own_ring;
+  if (own_record != nullptr) return &ring;
   if (this_thread_ends) return nullptr;
+  own_record = AcquireRecord(ring);
+  if (own_record == nullptr) return nullptr;
   static thread_local ThreadEnd end;
   static_cast<void>(&end);
-  const auto keep = [this](ListedRecord* record) {
-    // The variable may be that of another copy, which has its own domain.
-    if (this_threads_record->domain == this) this_threads_record = record;
-    return own_record = record;
-  };
-  for (ListedRecord* record = records_.load(std::memory_order_acquire);
+  return &ring;
+}
+
+// Takes over a record that no thread owns, or makes one.
+ThreadRecord* Domain::AcquireRecord(SlotRing& ring) {
+  // (M7) This comes before the first read in one of the slots.
+  owners_.fetch_add(1, std::memory_order_acq_rel);
+  for (ThreadRecord* record = records_.load(std::memory_order_acquire);
        record != nullptr; record = record->next) {
     if (record->owned.load(std::memory_order_relaxed) ||
         record->owned.exchange(true, std::memory_order_acquire)) {
       continue;
     }
-    if (IsClear(*record)) return keep(record);
+    uint32_t size = 0;
+    uint32_t held = 0;
+    ForEachSlotOf(*record, [&](const HazardSlot& slot) {
+      ++size;
+      held += IsFree(slot) ? 0 : 1;
+    });
+    if (held <= size / 2) {
+      ring = {record->slots, size, 0, 0};
+      return record;
+    }
     record->owned.store(false, std::memory_order_release);
   }
-  auto* const record = new (std::nothrow) ListedRecord;
-  if (record == nullptr) return nullptr;
-  record->domain = this;
+  auto* const record = new (std::nothrow) ThreadRecord;
+  if (record == nullptr) {
+    owners_.fetch_sub(1, std::memory_order_acq_rel);
+    return nullptr;
+  }
+  constexpr uint32_t kSlots = ThreadRecord::kSlots;
+  Link(record->slots, kSlots, this);
+  record->slots[kSlots - 1].next.store(record->slots,
+                                       std::memory_order_relaxed);
   record->owned.store(true, std::memory_order_relaxed);
   record->next = records_.load(std::memory_order_relaxed);
   while (!records_.compare_exchange_weak(record->next, record,
                                          std::memory_order_release,
                                          std::memory_order_relaxed)) {
   }
-  return keep(record);
+  ring = {record->slots, kSlots, 0, 0};
+  return record;
 }
-#endif
+
+void Domain::ReleaseRecord() {
+  ThreadRecord* const record = std::exchange(own_record, nullptr);
+  if (record == nullptr) return;
+  const SlotRing none = {&no_slot, 0, 0, 0};
+  if (this_threads_ring.slot->domain == this) this_threads_ring = none;
+  own_ring = none;
+  record->owned.store(false, std::memory_order_release);
+  // (M7) What this thread announced happens before.
+  owners_.fetch_sub(1, std::memory_order_acq_rel);
+}
+
+#endif  // REFRESHABLE_NO_THREAD_LOCAL
 
 HazardRawHolder Domain::RawProtect(const HazardCell& cell) noexcept {
-#ifdef REFRESHABLE_NO_THREAD_LOCAL
-  return ProtectShared(cell);
-#else
-  ListedRecord* const record = Asymmetric() ? AcquireRecord() : nullptr;
-  if (record == nullptr) return ProtectShared(cell);
-  for (;;) {
-    HazardSlot& slot = FreeSlot(*record);
-    const HazardNode* const node = cell.load(std::memory_order_relaxed);
-    slot.node.store(node, std::memory_order_release);
-    std::atomic_signal_fence(std::memory_order_seq_cst);
-    if (cell.load(std::memory_order_acquire) != node) {
-      ClearAndLook(&slot);
-      continue;
-    }
-    if (node == nullptr) return {};
-    if (&slot == &record->transient) return Counted(node, slot);
-    return {node, &slot};
-  }
+#ifndef REFRESHABLE_NO_THREAD_LOCAL
+  SlotRing* const ring = Asymmetric() ? RingOfThisThread() : nullptr;
+  if (ring != nullptr) return ProtectInRing(*ring, cell);
 #endif
+  return ProtectShared(cell);
 }
 
-HazardRawHolder Domain::Counted(const HazardNode* node, HazardSlot& slot) {
+HazardRawHolder Domain::Counted(const HazardNode* node, DomainSlot& slot) {
   const HazardHolder until_it_is_counted({node, &slot});
-  node->Ref();
-  return {node, &counted_};
+  return RawCount(node);
 }
 
 // Announces the node in a shared slot, or in a transient one if all are in use.
-HazardSlot& Domain::ClaimShared(const HazardNode* node, bool& transient) {
+DomainSlot& Domain::ClaimShared(const HazardNode* node, bool& transient) {
   const size_t preferred = PreferredSharedRecord();
   transient = false;
   for (size_t i = 0; i < kSharedRecords; ++i) {
-    for (HazardSlot& slot :
+    for (DomainSlot& slot :
          shared_records_[(preferred + i) % kSharedRecords].slots) {
       if (Claim(slot, node)) return slot;
     }
@@ -461,7 +564,7 @@ HazardSlot& Domain::ClaimShared(const HazardNode* node, bool& transient) {
   transient = true;
   // A transient slot is held for a few instructions only, so one is free soon.
   for (size_t i = preferred;; ++i) {
-    HazardSlot& slot = shared_records_[i % kSharedRecords].transient;
+    DomainSlot& slot = shared_records_[i % kSharedRecords].transient;
     if (Claim(slot, node)) return slot;
   }
 }
@@ -474,7 +577,7 @@ HazardRawHolder Domain::ProtectShared(const HazardCell& cell) noexcept {
     const HazardNode* const node = cell.load(std::memory_order_relaxed);
     if (node == nullptr) return {};
     bool transient = false;
-    HazardSlot& slot = ClaimShared(node, transient);
+    DomainSlot& slot = ClaimShared(node, transient);
     // (M2) Claiming and this load are both sequentially consistent, as are the
     // replacement in the cell and the scan's look at the slot.
     if (cell.load(std::memory_order_seq_cst) != node) {
@@ -486,14 +589,28 @@ HazardRawHolder Domain::ProtectShared(const HazardCell& cell) noexcept {
   }
 }
 
-void Domain::Released(HazardSlot& slot) noexcept {
+void Domain::Released(DomainSlot& slot, const void* node) noexcept {
   // (M3) If scans make no heavy barrier, this is a read-modify-write, as in the
   // scan.
-  if (!Asymmetric() &&
-      slot.waited_for.fetch_or(0, std::memory_order_acq_rel) == 0) {
+  if (!Asymmetric()) {
+    if (slot.waited_for.fetch_or(0, std::memory_order_acq_rel) != 0) Reclaim();
     return;
   }
-  Reclaim();
+  // (M8) If a scan found this node retired here, and another slot of the ring
+  // holds it still, this leaves the scan to the release of that one. Otherwise
+  // each of a thousand leases of a replaced token would make a scan.
+  pending_.exchange(true, std::memory_order_seq_cst);
+  DomainSlot* other = slot.next.load(std::memory_order_acquire);
+  if (other != nullptr &&
+      slot.waited_for.load(std::memory_order_relaxed) != 0) {
+    // This slot now holds nothing. It must not make use of this twice.
+    slot.waited_for.store(0, std::memory_order_relaxed);
+    for (; other != &slot;
+         other = other->next.load(std::memory_order_acquire)) {
+      if (other->node.load(std::memory_order_seq_cst) == node) return;
+    }
+  }
+  TryToScan();
 }
 
 // ---- Scans ----
@@ -508,81 +625,96 @@ void Domain::Push(const HazardNode* first, const HazardNode* last) {
   }
 }
 
-// Moves the retired nodes to `retained_`, once no new read of them can succeed.
-// In the first turn (M5), no node can be handed over while nodes are being
-// taken, and the number handed over starts from 0 afterwards. So no node
-// escapes the count, and none counts twice.
-void Domain::TakeIncoming(bool first) {
+// Returns the nodes that were retired since the last call. In the first turn
+// (M5), no node can be handed over while nodes are being taken, and the number
+// handed over starts from 0 afterwards. So no node escapes the count, and none
+// counts twice.
+const HazardNode* Domain::TakeIncoming(bool first) {
   if (first) handed_over_.exchange(kMostHandedOver, std::memory_order_acq_rel);
   takings_.fetch_add(1, std::memory_order_seq_cst);
   const HazardNode* const fresh =
       incoming_.exchange(nullptr, std::memory_order_seq_cst);
   takings_.fetch_add(1, std::memory_order_seq_cst);
   if (first) handed_over_.store(0, std::memory_order_release);
-  if (fresh == nullptr) return;
   int count = 0;
   for (const HazardNode* node = fresh; node != nullptr; node = NextOf(node)) {
     ++count;
   }
   most_incoming_ = std::max(most_incoming_, count);
-  // (M3) Mark the slots as waited for before reading what they hold.
-  ForEachSlot([this](HazardSlot& slot) { SetWaitedFor(slot, true); });
-  if (!MakeHeavyBarrier()) {
-    // Nothing can be concluded about these nodes. They stay until the barrier
-    // works again.
-    const HazardNode* last = fresh;
-    while (NextOf(last) != nullptr) last = NextOf(last);
-    Push(fresh, last);
-  } else {
-    Append(fresh, retained_);
+  return fresh;
+}
+
+// Looks at what each slot holds. Moves the nodes that no slot holds to `dead`,
+// and returns the others. If `mark` is set, records for each slot whether it
+// holds one of them.
+const HazardNode* Domain::Sift(const HazardNode* nodes, const HazardNode*& dead,
+                               bool mark) {
+  struct Candidate {
+    const HazardNode* node;
+    bool held;
+  };
+  std::vector<Candidate> candidates;
+  for (const HazardNode* node = nodes; node != nullptr; node = NextOf(node)) {
+    candidates.push_back({node, false});
   }
+  const auto before = [](const Candidate& candidate, const void* address) {
+    return std::less<>()(static_cast<const void*>(candidate.node), address);
+  };
+  std::sort(candidates.begin(), candidates.end(),
+            [&](const Candidate& a, const Candidate& b) {
+              return before(a, b.node);
+            });
+  ForEachSlot([&](HazardSlot& slot) {
+    // (M2) This sees what was announced before the barrier. (M6) Acquire: a
+    // node that was released is no longer in use.
+    const void* const node = slot.node.load(std::memory_order_seq_cst);
+    const auto found = node == nullptr
+                           ? candidates.end()
+                           : std::lower_bound(candidates.begin(),
+                                              candidates.end(), node, before);
+    const bool holds = found != candidates.end() && found->node == node;
+    if (holds) found->held = true;
+    // (M3) What counts here is what was read above, and not what the slot
+    // contains now. So if a node is kept because of a slot, that slot stays
+    // marked.
+    if (mark) SetWaitedFor(slot, holds ? kYes : kNo);
+  });
+  const HazardNode* held = nullptr;
+  for (const Candidate& candidate : candidates) {
+    const HazardNode*& list = candidate.held ? held : dead;
+    NextOf(candidate.node) = list;
+    list = candidate.node;
+  }
+  return held;
 }
 
 // Must be called by the thread that has set `scanning_`. Returns the nodes that
 // no slot holds; the caller must unreference them after resetting `scanning_`.
 const HazardNode* Domain::Scan(bool also_incoming) {
-  struct Holder {
-    const void* node;
-    HazardSlot* slot;
-  };
-  if (left_.exchange(false, std::memory_order_seq_cst) || also_incoming) {
-    TakeIncoming(/*first=*/also_incoming);
-  }
-  std::vector<Holder> holders;
-  ForEachSlot([&](HazardSlot& slot) {
-    // (M2) This sees what was announced before the barrier. (M6) Acquire: a
-    // node that was released is no longer in use.
-    const void* const node = slot.node.load(std::memory_order_seq_cst);
-    if (node != nullptr) {
-      holders.push_back({node, &slot});
-    } else {
-      SetWaitedFor(slot, false);
-    }
-  });
-  const auto before = [](const Holder& a, const Holder& b) {
-    return std::less<>()(a.node, b.node);
-  };
-  std::sort(holders.begin(), holders.end(), before);
-  std::vector<bool> waited_for(holders.size());
+  ++scans_;
   const HazardNode* dead = nullptr;
-  const HazardNode* node = std::exchange(retained_, nullptr);
-  while (node != nullptr) {
-    const HazardNode* const next = NextOf(node);
-    const auto [first, last] = std::equal_range(holders.begin(), holders.end(),
-                                                Holder{node, nullptr}, before);
-    const HazardNode*& list = first == last ? dead : retained_;
-    NextOf(node) = list;
-    list = node;
-    std::fill(waited_for.begin() + (first - holders.begin()),
-              waited_for.begin() + (last - holders.begin()), true);
-    node = next;
+  const HazardNode* fresh = nullptr;
+  if (left_.exchange(false, std::memory_order_seq_cst) || also_incoming) {
+    fresh = TakeIncoming(/*first=*/also_incoming);
   }
-  // (M3) What counts here is what was read above, and not what the slot
-  // contains now. So if a node was kept because of a slot, that slot stays
-  // marked.
-  for (size_t i = 0; i < holders.size(); ++i) {
-    if (!waited_for[i]) SetWaitedFor(*holders[i].slot, false);
+  if (fresh != nullptr && NobodyElseReads()) {
+    fresh = Sift(fresh, dead, /*mark=*/false);
   }
+  if (fresh != nullptr) {
+    // (M3) Mark the slots as waited for before reading what they hold.
+    ForEachSlot([this](HazardSlot& slot) { SetWaitedFor(slot, kPerhaps); });
+    // The nodes are retained once no new read of them can succeed.
+    if (MakeHeavyBarrier()) {
+      Append(fresh, retained_);
+    } else {
+      // Nothing can be concluded about these nodes. They stay until the barrier
+      // works again.
+      const HazardNode* last = fresh;
+      while (NextOf(last) != nullptr) last = NextOf(last);
+      Push(fresh, last);
+    }
+  }
+  retained_ = Sift(std::exchange(retained_, nullptr), dead, /*mark=*/true);
   return dead;
 }
 
@@ -639,11 +771,16 @@ HazardDomain::Counts Domain::CountForTesting() {
         if (slot.node.load(std::memory_order_acquire) != nullptr) ++counts.held;
       },
       /*also_unused=*/true);
-  for (const ListedRecord* record = records_.load(std::memory_order_acquire);
+#ifndef REFRESHABLE_NO_THREAD_LOCAL
+  for (ThreadRecord* record = records_.load(std::memory_order_acquire);
        record != nullptr; record = record->next) {
     ++counts.records;
     if (record->owned.load(std::memory_order_acquire)) ++counts.owned;
+    ForEachSlotOf(*record, [&](const HazardSlot&) { ++counts.slots; });
   }
+  counts.bytes = int64_t{counts.slots} * sizeof(DomainSlot) +
+                 int64_t{counts.records} * sizeof(DomainSlot);
+#endif
   while (scanning_.exchange(true, std::memory_order_acquire)) {
     std::this_thread::yield();
   }
@@ -652,6 +789,8 @@ HazardDomain::Counts Domain::CountForTesting() {
     ++counts.retained;
   }
   counts.most_incoming = most_incoming_;
+  counts.scans = scans_;
+  counts.barriers = barriers_;
   scanning_.store(false, std::memory_order_seq_cst);
   return counts;
 }
@@ -662,22 +801,39 @@ HazardDomain::Counts Domain::CountForTesting() {
 
 #ifdef REFRESHABLE_NO_THREAD_LOCAL
 HazardDomain& HazardDomain::CurrentWithoutThreadLocal() { return the_domain; }
-#elif defined(__GNUC__)
-__thread HazardRecord* this_threads_record = &no_record;
 #else
-ABSL_CONST_INIT thread_local HazardRecord* this_threads_record = &no_record;
+#ifdef __GNUC__
+__thread SlotRing this_threads_ring = {&no_slot, 0, 0, 0};
+#else
+ABSL_CONST_INIT thread_local SlotRing this_threads_ring = {&no_slot, 0, 0, 0};
 #endif
 
-void HazardDomain::ClearAndLook(HazardSlot* slot) {
+HazardRawHolder HazardDomain::ProtectInRingSlow(SlotRing& ring,
+                                                const HazardCell& cell) {
+  HazardDomain* const domain = ring.slot->domain;
+  if (ring.size == 0) return domain->RawProtect(cell);
+  for (;;) {
+    if (!MoveToFreeSlot(ring)) return domain->ProtectShared(cell);
+    DomainSlot* const slot = ring.slot;
+    const HazardNode* const node = Announce(*slot, cell);
+    if (EqualsAcquire(cell, node)) return {node, slot};
+    ClearAndLook(slot);
+  }
+}
+#endif
+
+void HazardDomain::ClearAndLook(DomainSlot* slot) {
   slot->node.store(nullptr, std::memory_order_release);
-  HazardRecord::Of(slot).domain->Reclaim();
+  slot->domain->Reclaim();
 }
 
 void HazardDomain::ReleaseSlow(const HazardNode* node, HazardSlot* slot) {
-  if (slot->waited_for.load(std::memory_order_relaxed) == kCounted) {
+  if (slot->waited_for.load(std::memory_order_relaxed) ==
+      HazardSlot::kCounted) {
     node->Unref();
   } else {
-    HazardRecord::Of(slot).domain->Released(*slot);
+    auto* const of_domain = static_cast<DomainSlot*>(slot);
+    of_domain->domain->Released(*of_domain, node);
   }
 }
 

@@ -31,6 +31,39 @@ REFRESHABLE_ABI_NAMESPACE_BEGIN
 
 class HazardDomain;
 
+// What a hold refers to: one announcement that a node is in use.
+struct HazardSlot {
+  // The value of `waited_for` in the slot that stands for all counted
+  // references to a node. It is recognized by this value, because the hold may
+  // belong to another domain.
+  static constexpr uint32_t kCounted = 2;
+
+  constexpr explicit HazardSlot(const void* n = nullptr, uint32_t w = 0)
+      : node(n), waited_for(w) {}
+
+  std::atomic<const void*> node;  // Null if free. Never dereferenced.
+  // Zero if clearing this slot must trigger a scan, because a retired node may
+  // be held by it. Written only by scans. Where scans use no heavy barrier it
+  // stays zero, and `waited_for` decides.
+  std::atomic<uint32_t> no_scan_on_release{0};
+  // With a heavy barrier: 1 if the last scan found a retired node in this slot
+  // (M8). Without one: 1 if clearing this slot must trigger a scan.
+  std::atomic<uint32_t> waited_for;
+};
+
+// A slot of a domain. It is never freed.
+struct alignas(32) DomainSlot : HazardSlot {
+  constexpr explicit DomainSlot(HazardDomain* d = nullptr,
+                                const void* n = nullptr)
+      : HazardSlot(n), domain(d) {}
+
+  HazardDomain* domain;
+  // The next slot of the same thread: they form a ring. Null if all threads
+  // share the slot.
+  std::atomic<DomainSlot*> next{nullptr};
+};
+static_assert(sizeof(DomainSlot) == 32, "four slots fill two cache lines");
+
 // An object that can be held. It is created with one reference; the thread that
 // replaces it in its cell passes that reference to `Retire`.
 class HazardNode {
@@ -57,6 +90,8 @@ class HazardNode {
   virtual void OnUnreferenced() { delete this; }
 
   mutable std::atomic<int64_t> references_{1};
+  // What holds that are counted references refer to.
+  mutable HazardSlot counted_{nullptr, HazardSlot::kCounted};
   // The next node in one of the domain's lists.
   mutable const HazardNode* next_ = nullptr;
 };
@@ -64,49 +99,27 @@ class HazardNode {
 // The place where readers find a node; null if there is none.
 using HazardCell = std::atomic<const HazardNode*>;
 
-// One announcement that a node is in use.
-struct HazardSlot {
-  constexpr HazardSlot() : node(nullptr) {}
-  constexpr explicit HazardSlot(const void* n, uint32_t w = 0)
-      : node(n), waited_for(w) {}
-
-  std::atomic<const void*> node;  // Null if free. Never dereferenced.
-  // Zero if clearing this slot must trigger a scan, because a retired node may
-  // be held by it. Written only by scans. Where scans use no heavy barrier it
-  // stays zero, and `waited_for` decides.
-  std::atomic<uint32_t> no_scan_on_release{0};
-  std::atomic<uint32_t> waited_for{0};
-};
-
-// The slots of one thread, in two cache lines of their own. Another thread
-// writes to these only in a scan, or to clear a slot whose hold was moved to
-// that thread. A record is never freed. Another thread may take it over once
-// its own thread has ended and the slots are clear.
-struct alignas(128) HazardRecord {
-  static constexpr int kSlots = 6;
-
-  constexpr HazardRecord() = default;
-  // A record whose first slot is never free.
-  constexpr HazardRecord(HazardDomain* d, const void* first)
-      : domain(d), slots{HazardSlot(first)} {}
-
-  // Returns the record that contains the slot.
-  static HazardRecord& Of(HazardSlot* slot) {
-    return *reinterpret_cast<HazardRecord*>(reinterpret_cast<uintptr_t>(slot) &
-                                            ~uintptr_t{127});
-  }
-
-  HazardDomain* domain = nullptr;
-  HazardSlot slots[kSlots];
-  HazardSlot transient;  // Held only while a node is being counted.
-};
-static_assert(sizeof(HazardRecord) == 128, "a record is two cache lines");
-
 #ifndef REFRESHABLE_NO_THREAD_LOCAL
-// The record that this thread reads with. If the thread has none (before its
-// first hold, after its end, and on a system without membarrier(2) or an
-// equivalent), this is a record whose first slot is never free, so that reads
-// need no check.
+// What a thread knows about its slots. Another thread writes to these only in a
+// scan, or to clear a slot whose hold was moved to that thread.
+//
+// The thread takes slots as it goes round the ring, and remains at the one that
+// it took last: if that one is free again, the next hold takes it. If more than
+// half of the slots that a lap has come to are in use, slots are added. So a
+// hold looks at two slots on average, a thread that holds little uses few
+// slots, and a release writes to nothing but its slot.
+struct SlotRing {
+  // The slot that the next hold tries first. If the thread has no slots (before
+  // its first hold, after its end, and on a system without membarrier(2) or an
+  // equivalent), this is a slot that is never free, so that reads need no
+  // check.
+  DomainSlot* slot;
+  uint32_t size;   // The number of slots in the ring.
+  uint32_t ahead;  // How many of them this lap has not come to.
+  uint32_t busy;   // How many slots that this lap has come to were in use.
+};
+
+// This thread's slots.
 //
 // It is `__thread` rather than `thread_local` so that access is a plain load,
 // whichever file defines the variable. It is not inline, because an inline
@@ -114,11 +127,18 @@ static_assert(sizeof(HazardRecord) == 128, "a record is two cache lines");
 // shared objects, but a hidden one, distinct from the library's, for a program
 // that is compiled with -fvisibility=hidden.
 #ifdef __GNUC__
-extern __thread HazardRecord* this_threads_record;
+extern __thread SlotRing this_threads_ring;
 #else
-extern thread_local HazardRecord* this_threads_record;
+extern thread_local SlotRing this_threads_ring;
 #endif
 #endif
+
+// Slots that any thread may take by compare-and-swap, in two cache lines of
+// their own.
+struct alignas(128) SharedRecord {
+  DomainSlot slots[3];
+  DomainSlot transient;  // Held only while a node is being counted.
+};
 
 // The number of records whose slots any thread may take by compare-and-swap.
 constexpr int kSharedRecords = 64;
@@ -148,11 +168,12 @@ class HazardHolder {
   explicit HazardHolder(HazardRawHolder raw)
       : node_(raw.node), slot_(raw.slot) {}
   HazardHolder(HazardHolder&& other) noexcept
-      : node_(std::exchange(other.node_, nullptr)), slot_(other.slot_) {}
+      : node_(std::exchange(other.node_, nullptr)),
+        slot_(ByItself(other.slot_)) {}
   HazardHolder& operator=(HazardHolder&& other) noexcept {
     HazardHolder old(std::move(*this));
     node_ = std::exchange(other.node_, nullptr);
-    slot_ = other.slot_;
+    slot_ = ByItself(other.slot_);
     return *this;
   }
   ~HazardHolder() {
@@ -165,6 +186,15 @@ class HazardHolder {
   friend class HazardDomain;
 
   inline void Release();
+
+  // Returns `slot`. Keeps GCC from copying both members by one instruction: a
+  // load of 16 bytes that follows two stores of 8 bytes has to wait for them.
+  static HazardSlot* ByItself(HazardSlot* slot) {
+#if defined(__GNUC__) && !defined(__clang__)
+    __asm__("" : "+r"(slot));
+#endif
+    return slot;
+  }
 
   const HazardNode* node_ = nullptr;
   HazardSlot* slot_ = nullptr;
@@ -187,7 +217,7 @@ class HazardDomain {
 #ifdef REFRESHABLE_NO_THREAD_LOCAL
     return CurrentWithoutThreadLocal();
 #else
-    return *this_threads_record->domain;
+    return *this_threads_ring.slot->domain;
 #endif
   }
 
@@ -204,7 +234,7 @@ class HazardDomain {
 #ifdef REFRESHABLE_NO_THREAD_LOCAL
     return domain != nullptr;
 #else
-    return this_threads_record->domain == domain;
+    return this_threads_ring.slot->domain == domain;
 #endif
   }
 
@@ -218,15 +248,10 @@ class HazardDomain {
     return domain->TryProtectShared(cell);
 #else
     static_cast<void>(domain);
-    HazardSlot* const slot = this_threads_record->slots;
+    DomainSlot* const slot = this_threads_ring.slot;
     // (M4) If another thread cleared the slot, its use happens before ours.
     if (ABSL_PREDICT_FALSE(!IsZeroAcquire(slot->node))) return {};
-    const HazardNode* const node = cell.load(std::memory_order_relaxed);
-    // (M2) Announce the node, then look at the cell again. A compiler barrier
-    // suffices in between, because scans make a heavy barrier. The store
-    // releases for (M4); the second look acquires what was published.
-    slot->node.store(node, std::memory_order_release);
-    std::atomic_signal_fence(std::memory_order_seq_cst);
+    const HazardNode* const node = Announce(*slot, cell);
     if (ABSL_PREDICT_FALSE(!EqualsAcquire(cell, node))) {
       ClearAndLook(slot);
       return {};
@@ -236,9 +261,25 @@ class HazardDomain {
 #endif
   }
 
+  // Continues after TryProtect has failed: tries the other slots of this
+  // thread, adds slots to them if necessary, and takes a shared slot if there
+  // is no memory for that. Requires what TryProtect requires, and never fails.
+  // The caller must construct a HazardHolder from the result.
+  static HazardRawHolder ProtectElsewhere(HazardDomain* domain,
+                                          const HazardCell& cell) {
+#ifdef REFRESHABLE_NO_THREAD_LOCAL
+    return domain->RawProtect(cell);
+#else
+    static_cast<void>(domain);
+    return ProtectInRing(this_threads_ring, cell);
+#endif
+  }
+
   // Returns a hold of `node` that is a counted reference. `node` may be null,
   // and must not be retired during the call.
-  virtual HazardHolder Count(const HazardNode* node) = 0;
+  static HazardHolder Count(const HazardNode* node) {
+    return node == nullptr ? HazardHolder() : HazardHolder(RawCount(node));
+  }
 
   // Drops `node`'s first reference as soon as no slot holds it: in this call,
   // or on the thread that ends the last hold. Requires that no cell contains
@@ -254,7 +295,7 @@ class HazardDomain {
   // Like TryProtect, but uses a slot that all threads share and that is taken
   // by compare-and-swap. TryProtect calls this if there is no thread_local.
   HazardRawHolder TryProtectShared(const HazardCell& cell) {
-    HazardSlot* const slot = shared_records_[PreferredSharedRecord()].slots;
+    DomainSlot* const slot = shared_records_[PreferredSharedRecord()].slots;
     const HazardNode* const node = cell.load(std::memory_order_relaxed);
     const void* none = nullptr;
     // (M2) This and the next load are both sequentially consistent, as are the
@@ -286,9 +327,13 @@ class HazardDomain {
   struct Counts {
     int records = 0;        // Threads' records that exist.
     int owned = 0;          // Those of them that a thread owns.
+    int slots = 0;          // Slots of threads, in all records.
     int held = 0;           // Slots that are in use.
     int retained = 0;       // Retired nodes that are still held.
     int most_incoming = 0;  // The most nodes that one scan took at a time.
+    int64_t scans = 0;      // How many scans were made,
+    int64_t barriers = 0;   // and how many heavy barriers.
+    int64_t bytes = 0;      // The memory of the threads' records.
   };
   // Returns numbers that are exact while no other thread is in the domain.
   virtual Counts CountForTesting() = 0;
@@ -303,16 +348,61 @@ class HazardDomain {
 
  protected:
   constexpr HazardDomain() {
-    for (HazardRecord& record : shared_records_) record.domain = this;
+    for (SharedRecord& record : shared_records_) {
+      for (DomainSlot& slot : record.slots) slot.domain = this;
+      record.transient.domain = this;
+    }
   }
   ~HazardDomain() = default;
 
   // Clears a slot after a failed Protect, and reclaims, because a scan may have
   // taken the slot for a hold.
-  ABSL_ATTRIBUTE_NOINLINE static void ClearAndLook(HazardSlot* slot);
+  ABSL_ATTRIBUTE_NOINLINE static void ClearAndLook(DomainSlot* slot);
+
+#ifndef REFRESHABLE_NO_THREAD_LOCAL
+  // Announces what `cell` contains. The caller must then look at the cell
+  // again.
+  ABSL_ATTRIBUTE_ALWAYS_INLINE static const HazardNode* Announce(
+      HazardSlot& slot, const HazardCell& cell) {
+    const HazardNode* const node = cell.load(std::memory_order_relaxed);
+    // (M2) A compiler barrier suffices before the second look, because scans
+    // make a heavy barrier. The store releases for (M4); the second look
+    // acquires what was published.
+    slot.node.store(node, std::memory_order_release);
+    std::atomic_signal_fence(std::memory_order_seq_cst);
+    return node;
+  }
+
+  // Protect in a slot of this thread, whose ring is `ring`; in a shared one if
+  // no slot can be had. Takes the next slot if that is free.
+  ABSL_ATTRIBUTE_ALWAYS_INLINE static HazardRawHolder ProtectInRing(
+      SlotRing& ring, const HazardCell& cell) {
+    if (ABSL_PREDICT_TRUE(ring.ahead != 0)) {
+      DomainSlot* const slot = ring.slot->next.load(std::memory_order_relaxed);
+      if (ABSL_PREDICT_TRUE(IsZeroAcquire(slot->node))) {
+        ring.slot = slot;
+        --ring.ahead;
+        const HazardNode* const node = Announce(*slot, cell);
+        if (ABSL_PREDICT_TRUE(EqualsAcquire(cell, node))) return {node, slot};
+        ClearAndLook(slot);
+      }
+    }
+    return ProtectInRingSlow(ring, cell);
+  }
+
+  // The rest of ProtectInRing. Depends on nothing but its arguments, because it
+  // may be the function of another copy of the library.
+  ABSL_ATTRIBUTE_NOINLINE static HazardRawHolder ProtectInRingSlow(
+      SlotRing& ring, const HazardCell& cell);
+#endif
 
   // Protect in a shared slot.
   virtual HazardRawHolder ProtectShared(const HazardCell& cell) = 0;
+
+  static HazardRawHolder RawCount(const HazardNode* node) {
+    node->Ref();
+    return {node, &node->counted_};
+  }
 
   static const HazardNode*& NextOf(const HazardNode* node) {
     return node->next_;
@@ -321,7 +411,7 @@ class HazardDomain {
   // Set before the first use of a shared slot, and never reset. Until it is
   // set, scans skip shared slots.
   std::atomic<bool> shared_slots_are_used_{false};
-  HazardRecord shared_records_[kSharedRecords];
+  SharedRecord shared_records_[kSharedRecords];
 
  private:
   friend class HazardHolder;
@@ -331,7 +421,7 @@ class HazardDomain {
   // The rest of a release, if `no_scan_on_release` is zero.
   ABSL_ATTRIBUTE_NOINLINE static void ReleaseSlow(const HazardNode* node,
                                                   HazardSlot* slot);
-  virtual void Released(HazardSlot& slot) = 0;
+  virtual void Released(DomainSlot& slot, const void* node) = 0;
 };
 
 inline void HazardHolder::Release() {

@@ -56,8 +56,9 @@ inline void Replace(HazardCell& cell, const HazardNode* node) {
 // Holds the node in `cell` as a read does. The cell must never contain null.
 inline HazardHolder Hold(const HazardCell& cell) {
   HazardHolder hold(HazardDomain::TryProtect(&HazardDomain::Current(), cell));
-  if (hold.node() == nullptr) hold = HazardDomain::Current().Protect(cell);
-  return hold;
+  if (hold.node() != nullptr) return hold;
+  return HazardHolder(
+      HazardDomain::ProtectElsewhere(&HazardDomain::Current(), cell));
 }
 
 // Checks that after each test no node is held and none is waiting to be freed.

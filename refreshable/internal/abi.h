@@ -17,9 +17,9 @@
 // number whenever a version changes the layout of such a type, the order of its
 // virtual methods, or what they require of each other.
 #ifdef REFRESHABLE_NO_THREAD_LOCAL
-#define REFRESHABLE_ABI_NAMESPACE_BEGIN inline namespace abi_1_no_thread_local {
+#define REFRESHABLE_ABI_NAMESPACE_BEGIN inline namespace abi_2_no_thread_local {
 #else
-#define REFRESHABLE_ABI_NAMESPACE_BEGIN inline namespace abi_1 {
+#define REFRESHABLE_ABI_NAMESPACE_BEGIN inline namespace abi_2 {
 #endif
 #define REFRESHABLE_ABI_NAMESPACE_END }
 

@@ -124,7 +124,7 @@ class alignas(64) SnapshotCell {
   HazardHolder Take() const {
     const HazardNode* const node = cell_.load(std::memory_order_acquire);
     if (IsNothing(node)) return {};
-    return domain_.Count(node);
+    return HazardDomain::Count(node);
   }
 
  private:
@@ -149,7 +149,24 @@ class alignas(64) SnapshotCell {
   ABSL_ATTRIBUTE_ALWAYS_INLINE HazardRawHolder TryHold(HazardDomain* domain,
                                                        int64_t ticks) const {
     const HazardRawHolder hold = HazardDomain::TryProtect(domain, cell_);
-    if (ABSL_PREDICT_FALSE(hold.node == nullptr)) return {};
+    if (ABSL_PREDICT_FALSE(hold.node == nullptr)) {
+      return TryHoldElsewhere(ticks);
+    }
+    return UnlessMustAsk(hold, ticks);
+  }
+
+  // The rest of TryHold, if the slot that the thread tries first is in use.
+  // This may be the function of another copy of the library, which knows
+  // another domain.
+  ABSL_ATTRIBUTE_NOINLINE HazardRawHolder
+  TryHoldElsewhere(int64_t ticks) const {
+    if (ABSL_PREDICT_FALSE(!HazardDomain::AtHand(&domain_))) return {};
+    return UnlessMustAsk(HazardDomain::ProtectElsewhere(&domain_, cell_),
+                         ticks);
+  }
+
+  ABSL_ATTRIBUTE_ALWAYS_INLINE static HazardRawHolder UnlessMustAsk(
+      HazardRawHolder hold, int64_t ticks) {
     if (ABSL_PREDICT_FALSE(MustAsk(hold.node, ticks))) {
       const HazardHolder end(hold);
       return {};

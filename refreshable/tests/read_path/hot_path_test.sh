@@ -27,7 +27,7 @@ known=('<time@plt>' '\*%r[a-z0-9]+$' '<__(stack_chk_fail|assert_fail)@plt>'
   '<refreshable::internal::(abi_[a-z0-9_]+::)?HazardDomain::(ClearAndLook|ReleaseSlow)[(]'
   '<refreshable::internal::(abi_[a-z0-9_]+::)?HazardHolder::(Release|~HazardHolder)[(]'
   '<(__clang_call_terminate|_Unwind_Resume@plt)>$'
-  '<refreshable::internal::(abi_[a-z0-9_]+::)?SnapshotCell::TryLoadByOtherClock[(]'
+  '<refreshable::internal::(abi_[a-z0-9_]+::)?SnapshotCell::(TryHoldElsewhere|TryLoadByOtherClock)[(]'
   '<refreshable::Refreshable<.*>::GetSlow[(]'
   '<absl::.*(Status::UnrefNonInlined|StatusRep::Unref|StatusOrData<.*>::~StatusOrData)[(]')
 if [[ -n ${2-} ]]; then known+=("<$2(@plt|@@GLIBC.*)?>"); fi

@@ -242,8 +242,7 @@ void CheckFlat(const std::vector<Row>& rows) {
 // Returns the bytes on the heap without those of the threads' records. The
 // records are reused and never freed; CheckFlat checks their number.
 int64_t HeapBesideRecords() {
-  return HeapBytes() - HazardDomain::Current().CountForTesting().records *
-                           int64_t{sizeof(refreshable::internal::HazardRecord)};
+  return HeapBytes() - HazardDomain::Current().CountForTesting().bytes;
 }
 
 // Returns "-" for a figure that was not measured or means nothing.

@@ -1,0 +1,410 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What a read costs on a thread that holds leases already, and what a
+// publication costs:
+//
+//   bazel run -c opt //benchmarks:leases_benchmark
+//
+// "newest": the thread keeps `held` leases, and takes and releases one more.
+// "oldest": the thread takes a lease and releases the oldest of those it holds,
+// as a server does that answers its requests in order. "all": the thread takes
+// `held` leases and then releases all of them. The ratio is to reads by as many
+// threads that hold nothing, measured in turns with them; the median counts.
+// The rival is a mutex under which a reader copies a shared_ptr.
+//
+// Each line that has a target ends with `ok` or `MISSED`, and the exit code is
+// 1 if a target is missed. With --benchmark_min_time and any value, the program
+// measures briefly and exits with 0, to check that it works.
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/base/attributes.h"
+#include "benchmarks/baselines.h"
+#include "benchmarks/ours.h"
+#include "refreshable/lease.h"
+#include "refreshable/refreshable.h"
+
+#ifdef __linux__
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
+namespace refreshable_benchmarks {
+namespace {
+
+constexpr char kShortForm[] = "--benchmark_min_time";
+using SteadyClock = std::chrono::steady_clock;
+
+double NanosecondsSince(SteadyClock::time_point start) {
+  return std::chrono::duration<double, std::nano>(SteadyClock::now() - start)
+      .count();
+}
+
+double Median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return values[values.size() / 2];
+}
+
+class Ours {
+ public:
+  using Held = refreshable::Lease<std::string>;
+  ABSL_ATTRIBUTE_ALWAYS_INLINE Held Take() {
+    return *instance_.refreshable().Get();
+  }
+  static bool Good(const Held& held) { return held.token()[0] == 'x'; }
+  void Publish() { instance_.Publish(std::string(1024, 'x')); }
+
+ private:
+  Fresh instance_{std::string(1024, 'x')};
+};
+
+class Rival {
+ public:
+  using Held = std::shared_ptr<const Entry>;
+  ABSL_ATTRIBUTE_ALWAYS_INLINE Held Take() {
+    Held entry;
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      entry = entry_;
+    }
+    if (!IsGood(*entry)) std::abort();
+    return entry;
+  }
+  static bool Good(const Held& held) { return held->token[0] == 'x'; }
+  void Publish() {
+    auto entry =
+        std::make_shared<const Entry>(MakeEntry(std::string(1024, 'x')));
+    std::lock_guard<std::mutex> lock(mutex_);
+    entry_.swap(entry);
+  }
+
+ private:
+  std::mutex mutex_;
+  Held entry_ =
+      std::make_shared<const Entry>(MakeEntry(std::string(1024, 'x')));
+};
+
+// The functions below return nanoseconds per read. `ready` is called once
+// before the measurement.
+
+template <typename Source>
+double Newest(Source& source, int held, int64_t reads,
+              const std::function<void()>& ready) {
+  std::vector<typename Source::Held> holds;
+  for (int i = 0; i < held; ++i) holds.push_back(source.Take());
+  { const auto warm = source.Take(); }
+  ready();
+  int64_t good = 0;
+  const SteadyClock::time_point start = SteadyClock::now();
+  for (int64_t i = 0; i < reads; ++i) {
+    const auto lease = source.Take();
+    good += Source::Good(lease);
+  }
+  const double ns = NanosecondsSince(start);
+  if (good != reads) std::abort();
+  return ns / static_cast<double>(reads);
+}
+
+template <typename Source>
+double Oldest(Source& source, int held, int64_t reads,
+              const std::function<void()>& ready) {
+  std::vector<typename Source::Held> holds;
+  for (int i = 0; i < held; ++i) holds.push_back(source.Take());
+  ready();
+  int64_t good = 0;
+  const SteadyClock::time_point start = SteadyClock::now();
+  auto next = holds.begin();
+  for (int64_t i = 0; i < reads; ++i) {
+    *next = source.Take();
+    good += Source::Good(*next);
+    if (++next == holds.end()) next = holds.begin();
+  }
+  const double ns = NanosecondsSince(start);
+  if (good != reads) std::abort();
+  return ns / static_cast<double>(reads);
+}
+
+template <typename Source>
+double All(Source& source, int held, int64_t reads,
+           const std::function<void()>& ready) {
+  std::vector<typename Source::Held> holds;
+  holds.reserve(held);
+  ready();
+  int64_t good = 0;
+  const SteadyClock::time_point start = SteadyClock::now();
+  for (int64_t i = 0; i < reads; i += held) {
+    for (int j = 0; j < held; ++j) {
+      holds.push_back(source.Take());
+      good += Source::Good(holds.back());
+    }
+    holds.clear();
+  }
+  const double ns = NanosecondsSince(start);
+  if (good < reads) std::abort();
+  return ns / static_cast<double>(good);
+}
+
+using Measure = std::function<double(const std::function<void()>& ready)>;
+
+// The floor of any read: a pointer and time().
+double Floor(int64_t reads) {
+  static auto* const floor = new PointerAndTime(std::string(1024, 'x'));
+  int64_t good = 0;
+  const SteadyClock::time_point start = SteadyClock::now();
+  for (int64_t i = 0; i < reads; ++i) good += floor->Read() == 'x';
+  const double ns = NanosecondsSince(start);
+  if (good != reads) std::abort();
+  return ns / static_cast<double>(reads);
+}
+
+// Returns the mean over threads that measure at the same time.
+double AtTheSameTime(const std::vector<Measure>& measures) {
+  std::atomic<size_t> ready{0};
+  std::vector<double> ns(measures.size());
+  std::vector<std::thread> threads;
+  for (size_t t = 0; t < measures.size(); ++t) {
+    threads.emplace_back([&, t] {
+      ns[t] = measures[t]([&] {
+        ++ready;
+        while (ready < measures.size()) {
+        }
+      });
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  double sum = 0;
+  for (const double each : ns) sum += each;
+  return sum / static_cast<double>(ns.size());
+}
+
+struct Line {
+  std::string name;
+  std::function<double()> measure;
+  double target = 0;  // The largest ratio; 0 if there is none.
+  std::vector<double> ns = {};
+};
+
+bool all_met = true;
+
+void PrintVerdict(bool has_target, bool met) {
+  std::printf("%s\n", !has_target ? "" : met ? "  ok" : "  MISSED");
+  std::fflush(stdout);
+  all_met &= met || !has_target;
+}
+
+// Measures the lines in turns, and prints their ratios to the first line.
+void Run(const char* title, std::vector<Line>& lines, int turns) {
+  for (int turn = 0; turn < turns; ++turn) {
+    for (Line& line : lines) line.ns.push_back(line.measure());
+  }
+  std::printf("\n%s\n%-42s %9s %7s %7s\n", title, "", "ns", "ratio", "target");
+  for (const Line& line : lines) {
+    std::vector<double> ratios;
+    for (int turn = 0; turn < turns; ++turn) {
+      ratios.push_back(line.ns[turn] / lines[0].ns[turn]);
+    }
+    const double ratio = Median(ratios);
+    std::printf("%-42s %9.2f %7.2f ", line.name.c_str(), Median(line.ns),
+                ratio);
+    if (line.target > 0) std::printf("<= %-5g", line.target);
+    PrintVerdict(line.target > 0, ratio <= line.target);
+  }
+}
+
+enum Way { kNewest, kOldest, kAll };
+constexpr const char* kWayNames[] = {"newest", "oldest", "all"};
+
+template <typename Source>
+Measure ByWay(Source& source, Way way, int held, int64_t reads) {
+  return [&source, way, held, reads](const std::function<void()>& ready) {
+    switch (way) {
+      case kNewest:
+        return Newest(source, held, reads, ready);
+      case kOldest:
+        return Oldest(source, held, reads, ready);
+      default:
+        return All(source, held, reads, ready);
+    }
+  };
+}
+
+double TargetFor(Way way, int held) {
+  if (held == 0) return 0;
+  return held <= 8 && way == kNewest ? 2 : 5;
+}
+
+void Reads(bool short_form) {
+  const int turns = short_form ? 1 : 51;
+  const int64_t reads = short_form ? 1000 : 100000;
+  Ours a, b;
+  Rival rival;
+  const std::vector<std::pair<const char*, std::vector<Ours*>>> cases = {
+      {"one thread", {&a}},
+      {"two threads, an instance each", {&a, &b}},
+      {"two threads, the same instance", {&a, &a}},
+  };
+  for (const auto& [title, sources] : cases) {
+    std::vector<Line> lines;
+    const bool of_one_thread = sources.size() == 1;
+    const auto add = [&, of = sources](Way way, int held) {
+      std::vector<Measure> measures;
+      for (Ours* source : of) {
+        measures.push_back(ByWay(*source, way, held, reads));
+      }
+      lines.push_back(
+          {std::string(kWayNames[way]) + ", " + std::to_string(held) + " held",
+           [measures] { return AtTheSameTime(measures); },
+           TargetFor(way, held)});
+    };
+    for (const int held : {0, 1, 2, 5, 6, 8, 16, 64, 1000}) {
+      add(kNewest, held);
+    }
+    if (of_one_thread) {
+      lines.push_back({"floor: pointer, time()", [=] { return Floor(reads); }});
+    }
+    for (const int held : {6, 8, 16, 64, 1000}) add(kOldest, held);
+    for (const int held : {1, 2, 5, 8, 64, 1000}) add(kAll, held);
+    Run(title, lines, turns);
+  }
+
+  std::printf("\n%-42s %9s %9s %7s %7s\n", "beside the rival", "ours", "rival",
+              "ratio", "target");
+  for (const int threads : {1, 2}) {
+    for (const int held : {6, 64, 1000}) {
+      std::vector<double> ours_ns, rival_ns, ratios;
+      for (int turn = 0; turn < turns; ++turn) {
+        ours_ns.push_back(AtTheSameTime(
+            std::vector<Measure>(threads, ByWay(a, kOldest, held, reads))));
+        rival_ns.push_back(AtTheSameTime(std::vector<Measure>(
+            threads, ByWay(rival, kOldest, held, reads / 10))));
+        ratios.push_back(rival_ns.back() / ours_ns.back());
+      }
+      const std::string name = "oldest, " + std::to_string(held) + " held, " +
+                               std::to_string(threads) + " thread" +
+                               (threads > 1 ? "s" : "");
+      std::printf("%-42s %9.2f %9.2f %7.2f ", name.c_str(), Median(ours_ns),
+                  Median(rival_ns), Median(ratios));
+      if (threads > 1) std::printf(">= %-5g", 5.0);
+      PrintVerdict(threads > 1, Median(ratios) >= 5);
+    }
+  }
+}
+
+// Nanoseconds to release each of a thousand leases of a token that was
+// replaced.
+template <typename Source>
+double ReleaseAfterReplacement() {
+  Source source;
+  std::vector<typename Source::Held> holds;
+  for (int i = 0; i < 1000; ++i) holds.push_back(source.Take());
+  source.Publish();
+  const SteadyClock::time_point start = SteadyClock::now();
+  holds.clear();
+  return NanosecondsSince(start) / 1000;
+}
+
+double HeavyBarrier() {
+  const SteadyClock::time_point start = SteadyClock::now();
+#if defined(__linux__) && defined(SYS_membarrier)
+  constexpr int kPrivateExpedited = 1 << 3;
+  if (syscall(SYS_membarrier, kPrivateExpedited, 0, 0) != 0) return 0;
+#endif
+  return NanosecondsSince(start);
+}
+
+// The median time of `Install`, of membarrier(2) alone, and of the rival, in
+// turns, while other threads read or have read.
+void Publications(bool short_form) {
+  std::printf("\n%-42s %9s %9s %9s\n", "publications, median in us", "Install",
+              "barrier", "mutex");
+  struct Case {
+    const char* name;
+    int readers;
+    bool busy;
+  };
+  for (const Case& each : {Case{"nobody else reads", 0, false},
+                           Case{"a thread that has read sleeps", 1, false},
+                           Case{"a thread reads continuously", 1, true},
+                           Case{"four threads read continuously", 4, true}}) {
+    auto ours = std::make_unique<Ours>();
+    auto rival = std::make_unique<Rival>();
+    std::atomic<bool> stop{false};
+    std::atomic<int> reading{0};
+    std::vector<std::thread> readers;
+    for (int t = 0; t < each.readers; ++t) {
+      readers.emplace_back([&] {
+        { const auto first = ours->Take(); }
+        ++reading;
+        while (!stop) {
+          if (each.busy) {
+            for (int i = 0; i < 1000; ++i) ours->Take();
+          } else {
+            std::this_thread::sleep_for(std::chrono::milliseconds(1));
+          }
+        }
+      });
+    }
+    while (reading < each.readers) std::this_thread::yield();
+    std::vector<double> install, barrier, mutex;
+    for (int i = 0; i < (short_form ? 3 : 500); ++i) {
+      SteadyClock::time_point start = SteadyClock::now();
+      ours->Publish();
+      install.push_back(NanosecondsSince(start));
+      std::this_thread::yield();
+      barrier.push_back(HeavyBarrier());
+      std::this_thread::yield();
+      start = SteadyClock::now();
+      rival->Publish();
+      mutex.push_back(NanosecondsSince(start));
+      std::this_thread::yield();
+    }
+    stop = true;
+    for (std::thread& reader : readers) reader.join();
+    std::printf("%-42s %9.2f %9.2f %9.2f\n", each.name, Median(install) / 1000,
+                Median(barrier) / 1000, Median(mutex) / 1000);
+    std::fflush(stdout);
+  }
+}
+
+int Main(bool short_form) {
+  // This thread keeps the C and C++ libraries from avoiding atomic
+  // instructions, as they do in a process with one thread.
+  std::atomic<bool> stop{false};
+  std::thread second([&] {
+    while (!stop) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  });
+  Reads(short_form);
+  std::printf(
+      "\n1,000 leases of a replaced token, released: %.0f ns each "
+      "(shared_ptr: %.0f ns)\n",
+      ReleaseAfterReplacement<Ours>(), ReleaseAfterReplacement<Rival>());
+  Publications(short_form);
+  stop = true;
+  second.join();
+  if (short_form) std::printf("short form: these figures mean nothing\n");
+  return all_met || short_form ? 0 : 1;
+}
+
+}  // namespace
+}  // namespace refreshable_benchmarks
+
+int main(int argc, char** argv) {
+  const bool short_form =
+      argc > 1 &&
+      std::strncmp(argv[1], refreshable_benchmarks::kShortForm,
+                   std::strlen(refreshable_benchmarks::kShortForm)) == 0;
+  return refreshable_benchmarks::Main(short_form);
+}

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A thread for whose slots there is no memory.
+
+#include <atomic>
+#include <cstddef>
+#include <cstdlib>
+#include <new>
+#include <thread>
+#include <vector>
+
+#include "gtest/gtest.h"
+#include "refreshable/hazard/hazard_domain.h"
+#include "refreshable/hazard/hazard_test_util.h"
+
+namespace {
+
+std::atomic<bool> refuse{false};
+std::atomic<int> refused{0};
+
+}  // namespace
+
+// Only slots are aligned like this.
+void* operator new(size_t size, std::align_val_t alignment,
+                   const std::nothrow_t&) noexcept {
+  if (refuse) {
+    ++refused;
+    return nullptr;
+  }
+  return std::aligned_alloc(static_cast<size_t>(alignment), size);
+}
+void* operator new[](size_t size, std::align_val_t alignment,
+                     const std::nothrow_t& nothrow) noexcept {
+  return operator new(size, alignment, nothrow);
+}
+void operator delete(void* memory, std::align_val_t) noexcept {
+  std::free(memory);
+}
+void operator delete[](void* memory, std::align_val_t) noexcept {
+  std::free(memory);
+}
+
+namespace refreshable {
+namespace internal {
+namespace {
+
+using HazardNoMemoryTest = HazardDomainTest;
+
+// Takes 600 holds, which is more than there are shared slots. From then on,
+// memory is refused or not.
+std::vector<HazardHolder> Take600(const HazardCell& cell) {
+  std::vector<HazardHolder> holds;
+  for (int i = 0; i < 600; ++i) holds.push_back(Hold(cell));
+  return holds;
+}
+
+TEST_F(HazardNoMemoryTest, E8ReadsWorkWithoutMemoryForSlots) {
+  Replace(cell_, new TestNode(&live_));
+  std::thread([&] {
+    refuse = true;
+    std::vector<HazardHolder> holds = Take600(cell_);  // There is no record.
+    holds.clear();
+    refuse = false;
+    Hold(cell_);
+    refuse = true;
+    holds = Take600(cell_);  // The record has three slots.
+    refuse = false;
+    std::vector<HazardHolder> more = Take600(cell_);
+    refuse = true;
+    holds.clear();
+    holds = Take600(cell_);
+    Replace(cell_, nullptr);
+    for (const HazardHolder& hold : holds) ASSERT_TRUE(Alive(hold));
+    holds.clear();
+    EXPECT_EQ(live_.load(), 1);
+    more.clear();
+    EXPECT_EQ(live_.load(), 0);
+    refuse = false;
+  }).join();
+#ifndef REFRESHABLE_NO_THREAD_LOCAL
+  if (HazardDomain::Current().Asymmetric()) {
+    EXPECT_GT(refused, 0);
+  }
+#endif
+}
+
+}  // namespace
+}  // namespace internal
+}  // namespace refreshable

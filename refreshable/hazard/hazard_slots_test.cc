@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Threads that hold many nodes at a time. Like hazard_domain_test, this is
+// built three times.
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <iterator>
+#include <random>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/synchronization/notification.h"
+#include "gtest/gtest.h"
+#include "refreshable/hazard/hazard_domain.h"
+#include "refreshable/hazard/hazard_test_util.h"
+
+namespace refreshable {
+namespace internal {
+namespace {
+
+using HazardSlotsTest = HazardDomainTest;
+
+HazardDomain::Counts Counts() {
+  return HazardDomain::Current().CountForTesting();
+}
+
+// Whether threads have slots of their own.
+bool ThreadsHaveSlots() {
+#ifdef REFRESHABLE_NO_THREAD_LOCAL
+  return false;
+#else
+  return HazardDomain::Current().Asymmetric();
+#endif
+}
+
+void InAThread(const std::function<void()>& body) { std::thread(body).join(); }
+
+enum Order { kOldestFirst, kNewestFirst, kAnyOrder };
+constexpr Order kOrders[] = {kOldestFirst, kNewestFirst, kAnyOrder};
+
+// Removes a hold from `holds`, without ending it.
+HazardHolder Remove(std::vector<HazardHolder>& holds, Order order,
+                    std::mt19937& random) {
+  size_t index = 0;
+  if (order == kNewestFirst) index = holds.size() - 1;
+  if (order == kAnyOrder) index = random() % holds.size();
+  HazardHolder hold = std::move(holds[index]);
+  holds.erase(holds.begin() + static_cast<std::ptrdiff_t>(index));
+  return hold;
+}
+
+// Threads with slots of their own count no references. Elsewhere there are a
+// few hundred shared slots, and then references are counted.
+TEST_F(HazardSlotsTest, R12ANodeThatIsHeldAThousandTimesIsFreedByTheLast) {
+  std::mt19937 random(1);
+  for (const Order order : kOrders) {
+    for (const bool released_elsewhere : {false, true}) {
+      Replace(cell_, new TestNode(&live_));
+      std::vector<HazardHolder> holds;
+      const auto release = [&] {
+        while (!holds.empty()) {
+          ASSERT_EQ(live_.load(), 1);
+          ASSERT_TRUE(Alive(holds.front()));
+          Remove(holds, order, random);
+        }
+      };
+      InAThread([&] {
+        for (int i = 0; i < 1000; ++i) holds.push_back(Hold(cell_));
+        if (ThreadsHaveSlots()) {
+          EXPECT_EQ(Counts().held, 1000);
+        } else {
+          EXPECT_LT(Counts().held, 1000);
+        }
+        Replace(cell_, nullptr);
+        if (!released_elsewhere) release();
+      });
+      if (released_elsewhere) release();
+      EXPECT_EQ(live_.load(), 0);
+    }
+  }
+}
+
+// The slots of a thread are at most four times as many as it ever held at a
+// time, in whatever order it releases them.
+TEST_F(HazardSlotsTest, R12SlotsAreAtMostFourTimesTheHolds) {
+  Replace(cell_, new TestNode(&live_));
+  std::mt19937 random(1);
+  // While a thread lives, its slots cannot be used by the next one.
+  absl::Notification end;
+  std::vector<std::thread> threads;
+  int new_records = 0;
+  for (const int most : {1, 2, 3, 4, 7, 8, 100}) {
+    for (const Order order : kOrders) {
+      absl::Notification done;
+      threads.emplace_back([&, most, order] {
+        const int before = Counts().slots;
+        Hold(cell_);
+        const int mine = Counts().slots - before;
+        std::vector<HazardHolder> holds;
+        // Half of the holds stay; the others come and go.
+        for (int i = 0; i < 2000; ++i) {
+          while (static_cast<int>(holds.size()) < most) {
+            holds.push_back(Hold(cell_));
+          }
+          std::vector<HazardHolder> others;
+          std::move(holds.begin() + most / 2, holds.end(),
+                    std::back_inserter(others));
+          holds.resize(static_cast<size_t>(most / 2));
+          Remove(others, order, random);
+          std::move(others.begin(), others.end(), std::back_inserter(holds));
+        }
+        if (ThreadsHaveSlots() && mine > 0) {
+          ++new_records;
+          EXPECT_LE(Counts().slots - before, std::max(3, 4 * most)) << most;
+        }
+        holds.clear();
+        done.Notify();
+        end.WaitForNotification();
+      });
+      done.WaitForNotification();
+    }
+  }
+  end.Notify();
+  for (std::thread& thread : threads) thread.join();
+  if (ThreadsHaveSlots()) {
+    EXPECT_GE(new_records, 15);
+  }
+}
+
+// Threads that leave a hold behind do not leave all their slots behind.
+TEST_F(HazardSlotsTest, R12SlotsOfEndedThreadsAreUsedAgain) {
+  Replace(cell_, new TestNode(&live_));
+  const int before = Counts().slots;
+  constexpr int kThreads = 50;
+  constexpr int kHolds = 100;
+  std::vector<HazardHolder> left;
+  for (int t = 0; t < kThreads; ++t) {
+    InAThread([&] {
+      std::vector<HazardHolder> holds;
+      for (int i = 0; i < kHolds; ++i) holds.push_back(Hold(cell_));
+      left.push_back(std::move(holds[static_cast<size_t>(t)]));
+    });
+  }
+  EXPECT_LE(Counts().slots - before, 4 * (kThreads + kHolds));
+  Replace(cell_, nullptr);
+  for (const HazardHolder& hold : left) EXPECT_TRUE(Alive(hold));
+  left.clear();
+  EXPECT_EQ(live_.load(), 0);
+}
+
+#ifndef REFRESHABLE_NO_THREAD_LOCAL
+// However many nodes a thread holds, the next read makes no call, once the
+// thread has found a free slot.
+TEST_F(HazardSlotsTest, R1AReadBesideHoldsMakesNoCall) {
+  if (!ThreadsHaveSlots()) return;
+  Replace(cell_, new TestNode(&live_));
+  std::vector<HazardHolder> holds;
+  for (const size_t count : {1, 2, 3, 4, 5, 6, 8, 100, 1000}) {
+    while (holds.size() < count) holds.push_back(Hold(cell_));
+    Hold(cell_);
+    for (int i = 0; i < 10; ++i) {
+      const HazardHolder hold(
+          HazardDomain::TryProtect(&HazardDomain::Current(), cell_));
+      EXPECT_NE(hold.node(), nullptr) << count;
+    }
+  }
+}
+#endif
+
+// A thousand releases of a node that was replaced make one scan, not a
+// thousand.
+TEST_F(HazardSlotsTest, R12TheLastReleaseMakesTheScan) {
+  if (!ThreadsHaveSlots()) return;
+  std::mt19937 random(1);
+  for (const Order order : kOrders) {
+    Replace(cell_, new TestNode(&live_));
+    std::vector<HazardHolder> holds;
+    for (int i = 0; i < 1000; ++i) holds.push_back(Hold(cell_));
+    Replace(cell_, nullptr);
+    const int64_t before = Counts().scans;
+    while (holds.size() > 1) Remove(holds, order, random);
+    EXPECT_EQ(Counts().scans, before);
+    EXPECT_EQ(live_.load(), 1);
+    holds.clear();
+    EXPECT_EQ(Counts().scans, before + 1);
+    EXPECT_EQ(live_.load(), 0);
+  }
+}
+
+// The slots in which a replaced node was found hold other nodes later. Their
+// releases do not remain slow.
+TEST_F(HazardSlotsTest, R12SlotsOfAReplacedNodeBecomeQuietAgain) {
+  if (!ThreadsHaveSlots()) return;
+  Replace(cell_, new TestNode(&live_));
+  std::vector<HazardHolder> old;
+  for (int i = 0; i < 100; ++i) old.push_back(Hold(cell_));
+  Replace(cell_, new TestNode(&live_));
+  old.resize(1);
+  std::vector<HazardHolder> fresh;
+  for (int turn = 0; turn < 10; ++turn) {
+    for (int i = 0; i < 100; ++i) fresh.push_back(Hold(cell_));
+    fresh.clear();
+  }
+  const int64_t before = Counts().scans;
+  for (int i = 0; i < 100; ++i) fresh.push_back(Hold(cell_));
+  fresh.clear();
+  EXPECT_EQ(Counts().scans, before);
+}
+
+// A publication makes one heavy barrier; and none if no other thread may be
+// reading and nobody holds the node. (Where scans use none, the number is 0.)
+TEST_F(HazardSlotsTest, R12APublicationMakesOneBarrierAtMost) {
+  const int64_t one = HazardDomain::Current().Asymmetric() ? 1 : 0;
+  const auto barriers_of_a_publication = [&] {
+    const int64_t before = Counts().barriers;
+    Replace(cell_, new TestNode(&live_));
+    EXPECT_EQ(live_.load(), 1);
+    return Counts().barriers - before;
+  };
+  Replace(cell_, new TestNode(&live_));
+  EXPECT_EQ(barriers_of_a_publication(), 0);
+  Hold(cell_);  // From now on this thread has slots.
+  EXPECT_EQ(barriers_of_a_publication(), 0);
+  InAThread([&] { Hold(cell_); });
+  EXPECT_EQ(barriers_of_a_publication(), 0);
+  absl::Notification has_read, end;
+  std::thread reader([&] {
+    Hold(cell_);
+    has_read.Notify();
+    end.WaitForNotification();
+  });
+  has_read.WaitForNotification();
+  EXPECT_EQ(barriers_of_a_publication(), ThreadsHaveSlots() ? 1 : 0);
+  InAThread([&] {
+    EXPECT_EQ(barriers_of_a_publication(), ThreadsHaveSlots() ? 1 : 0);
+  });
+  end.Notify();
+  reader.join();
+  EXPECT_EQ(barriers_of_a_publication(), 0);
+  // The node is held.
+  HazardHolder hold = Hold(cell_);
+  const int64_t before = Counts().barriers;
+  Replace(cell_, new TestNode(&live_));
+  EXPECT_EQ(Counts().barriers - before, one);
+  EXPECT_TRUE(Alive(hold));
+  hold = HazardHolder();
+  EXPECT_EQ(Counts().barriers - before, one);
+  EXPECT_EQ(live_.load(), 1);
+}
+
+}  // namespace
+}  // namespace internal
+}  // namespace refreshable
