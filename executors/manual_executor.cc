@@ -6,12 +6,14 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
-#include <iterator>
+#include <functional>
+#include <memory>
 #include <thread>
 #include <utility>
 #include <vector>
 
 #include "absl/functional/function_ref.h"
+#include "absl/memory/memory.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "refreshable/executors/clock.h"
@@ -55,53 +57,49 @@ ManualExecutor::ManualExecutor(Instant start)
 }
 
 ManualExecutor::~ManualExecutor() {
-  Steps dropped;
+  std::vector<Turn> dropped;
   {
     absl::MutexLock lock(&mu_);
     Require(depth_ == 0, "ManualExecutor destroyed inside one of its tasks");
     closed_ = true;
-    timers_.clear();
-    dropped.swap(steps_);
+    dropped.swap(turns_);
   }
-  while (!dropped.empty()) dropped.erase(dropped.begin());
+  std::sort(dropped.begin(), dropped.end());
+  for (const Turn& turn : dropped) {
+    OwnedStep step;  // Destroyed after the lock is released.
+    absl::MutexLock lock(&mu_);
+    step = Take(turn.id);
+  }
 }
 
 uint64_t ManualExecutor::Queue(PendingStep::Kind kind, absl::Duration delay,
                                Task& task) {
   Require(task != nullptr, "ManualExecutor is given a null task");
-  // The nodes are made and filled before the lock is taken, so that the task's
-  // move constructor, which is the caller's code, does not run under it.
-  Steps made;
-  Timers made_timers;
+  // The step is made before the lock is taken, so that the task's move
+  // constructor, which is the caller's code, does not run under it. If the step
+  // is refused, it is destroyed after the lock is released.
+  OwnedStep step;
   if (!HasMemory([&] {
-        Step& step = made[{BootTime(), 0}];
-        step.kind = kind;
-        step.task = std::move(task);
-        if (kind == PendingStep::Kind::kTimer) made_timers[0] = made.begin();
+        step = absl::WrapUnique(new Step{kind, 0, std::move(task), nullptr});
       })) {
     return 0;
   }
-  Steps::node_type node = made.extract(made.begin());
-  {
-    absl::MutexLock lock(&mu_);
-    Require(!closed_,
-            "ManualExecutor destroyed before something that still uses it");
-    const bool refuse =
-        kind == PendingStep::Kind::kRun ? refuse_runs_ : refuse_timers_;
-    if (!refuse) {
-      const uint64_t id = ++last_id_;
-      node.key() = {now_.boot + std::max(delay, absl::ZeroDuration()), id};
-      const auto step = steps_.insert(std::move(node)).position;
-      if (kind == PendingStep::Kind::kTimer) {
-        Timers::node_type timer = made_timers.extract(made_timers.begin());
-        timer.key() = id;
-        timer.mapped() = step;
-        timers_.insert(std::move(timer));
-      }
-      return id;
-    }
+  absl::MutexLock lock(&mu_);
+  Require(!closed_,
+          "ManualExecutor destroyed before something that still uses it");
+  if (kind == PendingStep::Kind::kRun ? refuse_runs_ : refuse_timers_) return 0;
+  const Turn turn = {now_.boot + std::max(delay, absl::ZeroDuration()),
+                     last_id_ + 1};
+  if (!HasMemory([&] {
+        steps_.Reserve();
+        turns_.push_back(turn);
+      })) {
+    return 0;
   }
-  return 0;  // Destroys `node` and the task in it.
+  std::push_heap(turns_.begin(), turns_.end(), std::greater<>());
+  step->id = ++last_id_;
+  steps_.Insert(std::move(step));
+  return turn.id;
 }
 
 bool ManualExecutor::Run(Task task) {
@@ -113,11 +111,11 @@ TimerId ManualExecutor::RunAfter(absl::Duration delay, Task task) {
 }
 
 bool ManualExecutor::Cancel(TimerId id) {
-  Steps::node_type cancelled;  // Destroyed after the lock is released.
+  OwnedStep cancelled;  // Destroyed after the lock is released.
   absl::MutexLock lock(&mu_);
-  const auto timer = timers_.find(static_cast<uint64_t>(id));
-  if (timer == timers_.end()) return false;
-  cancelled = Take(timer->second);
+  const Step* const step = steps_.Find(static_cast<uint64_t>(id));
+  if (step == nullptr || step->kind != PendingStep::Kind::kTimer) return false;
+  cancelled = Take(step->id);
   return true;
 }
 
@@ -193,22 +191,22 @@ std::vector<ManualExecutor::PendingStep> ManualExecutor::PendingSteps() const {
   absl::MutexLock lock(&mu_);
   std::vector<PendingStep> result;
   result.reserve(steps_.size());
-  for (const auto& [key, step] : steps_) {
-    result.push_back(PendingStep{step.kind, key.second, key.first});
+  for (const Turn& turn : Turns()) {
+    result.push_back({steps_.Find(turn.id)->kind, turn.id, turn.due});
   }
   return result;
 }
 
 bool ManualExecutor::RunPending(size_t index) {
   RequireOwner();
-  Steps::node_type step;
+  OwnedStep step;
   {
     absl::MutexLock lock(&mu_);
     if (index >= steps_.size()) return false;
-    const auto it = std::next(steps_.begin(), index);
-    if (!IsFinite(it->first.first)) return false;
-    MoveTo(it->first.first);
-    step = Take(it);
+    const Turn turn = Turns()[index];
+    if (!IsFinite(turn.due)) return false;
+    MoveTo(turn.due);
+    step = Take(turn.id);
     ++depth_;
   }
   RunStep(std::move(step));
@@ -216,10 +214,10 @@ bool ManualExecutor::RunPending(size_t index) {
 }
 
 bool ManualExecutor::DropPending(size_t index) {
-  Steps::node_type dropped;  // Destroyed after the lock is released.
+  OwnedStep dropped;  // Destroyed after the lock is released.
   absl::MutexLock lock(&mu_);
   if (index >= steps_.size()) return false;
-  dropped = Take(std::next(steps_.begin(), index));
+  dropped = Take(Turns()[index].id);
   return true;
 }
 
@@ -241,26 +239,53 @@ void ManualExecutor::BindToCurrentThread() {
 }
 
 bool ManualExecutor::RunFirst(BootTime limit) {
-  Steps::node_type step;
+  OwnedStep step;
   {
     absl::MutexLock lock(&mu_);
-    if (steps_.empty()) return false;
-    const BootTime due = steps_.begin()->first.first;
-    if (due > limit || !IsFinite(due)) return false;
-    MoveTo(due);
-    step = Take(steps_.begin());
+    const Turn* const first = First();
+    if (first == nullptr || first->due > limit || !IsFinite(first->due)) {
+      return false;
+    }
+    MoveTo(first->due);
+    step = Take(first->id);
     ++depth_;
   }
   RunStep(std::move(step));
   return true;
 }
 
-ManualExecutor::Steps::node_type ManualExecutor::Take(Steps::iterator step) {
-  timers_.erase(step->first.second);
-  return steps_.extract(step);
+const ManualExecutor::Turn* ManualExecutor::First() {
+  while (!turns_.empty() && steps_.Find(turns_.front().id) == nullptr) {
+    std::pop_heap(turns_.begin(), turns_.end(), std::greater<>());
+    turns_.pop_back();
+  }
+  return turns_.empty() ? nullptr : &turns_.front();
 }
 
-void ManualExecutor::RunStep(Steps::node_type step) {
+std::vector<ManualExecutor::Turn> ManualExecutor::Turns() const {
+  std::vector<Turn> result;
+  result.reserve(steps_.size());
+  for (const Turn& turn : turns_) {
+    if (steps_.Find(turn.id) != nullptr) result.push_back(turn);
+  }
+  std::sort(result.begin(), result.end());
+  return result;
+}
+
+ManualExecutor::OwnedStep ManualExecutor::Take(uint64_t id) {
+  OwnedStep step = steps_.Take(id);
+  if (turns_.size() / 2 > steps_.size() + 32) {
+    turns_.erase(std::remove_if(turns_.begin(), turns_.end(),
+                                [&](const Turn& turn) {
+                                  return steps_.Find(turn.id) == nullptr;
+                                }),
+                 turns_.end());
+    std::make_heap(turns_.begin(), turns_.end(), std::greater<>());
+  }
+  return step;
+}
+
+void ManualExecutor::RunStep(OwnedStep step) {
   // Notes that the task has ended, even if an exception ends it.
   struct Leave {
     ManualExecutor* executor;
@@ -271,8 +296,8 @@ void ManualExecutor::RunStep(Steps::node_type step) {
   } leave{this};
   // The task is destroyed before `leave`, so its destructor still counts as
   // inside the task.
-  Task task = std::move(step.mapped().task);
-  std::move(task)();
+  const OwnedStep running = std::move(step);
+  std::move(running->task)();
 }
 
 void ManualExecutor::MoveTo(BootTime boot) {

@@ -9,9 +9,8 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
-#include <map>
+#include <memory>
 #include <thread>
-#include <utility>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -21,6 +20,7 @@
 #include "refreshable/executors/clock.h"
 #include "refreshable/executors/executor.h"
 #include "refreshable/executors/internal/cpp17.h"  // IWYU pragma: keep
+#include "refreshable/executors/internal/id_map.h"
 
 namespace refreshable {
 
@@ -48,6 +48,9 @@ namespace refreshable {
 // nothing is called.
 //
 // A null task ends the program.
+//
+// `RunAfter` and `Cancel` take time logarithmic in the number of pending steps,
+// averaged over many calls.
 //
 // Exceptions that escape a task leave the driving call that ran it. The task
 // has then run; the executor stays usable.
@@ -152,11 +155,20 @@ class ManualExecutor final : public Executor {
  private:
   struct Step {
     PendingStep::Kind kind;
+    uint64_t id;
     Task task;
+    Step* next_in_bucket;  // For IdMap.
   };
-  // The keys are due time and id; steps run in this order.
-  using Steps = std::map<std::pair<BootTime, uint64_t>, Step>;
-  using Timers = std::map<uint64_t, Steps::iterator>;  // By id.
+  using OwnedStep = std::unique_ptr<Step>;
+  // Steps run in the order of due time and id.
+  struct Turn {
+    BootTime due;
+    uint64_t id;
+    friend bool operator<(const Turn& a, const Turn& b) {
+      return a.due < b.due || (a.due == b.due && a.id < b.id);
+    }
+    friend bool operator>(const Turn& a, const Turn& b) { return b < a; }
+  };
 
   class VirtualClock final : public Clock {
    public:
@@ -176,9 +188,13 @@ class ManualExecutor final : public Executor {
   // Runs the first step if it is due by `limit`, and first moves time to its
   // due time if that is later than now. Returns whether a step ran.
   bool RunFirst(BootTime limit);
-  Steps::node_type Take(Steps::iterator step)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  void RunStep(Steps::node_type step) ABSL_LOCKS_EXCLUDED(mu_);
+  // Returns the turn of the first step; null if no step is pending.
+  const Turn* First() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Returns the turns of all pending steps in their order.
+  std::vector<Turn> Turns() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Returns the step, which is no longer pending; null if there is none.
+  OwnedStep Take(uint64_t id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void RunStep(OwnedStep step) ABSL_LOCKS_EXCLUDED(mu_);
   // Moves both clocks forward until `boot`; never back.
   void MoveTo(BootTime boot) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   BootTime Boot() const;
@@ -193,8 +209,10 @@ class ManualExecutor final : public Executor {
   Instant now_ ABSL_GUARDED_BY(mu_);
   // now_.wall, for CoarseWall. Written under the lock, after now_.
   std::atomic<int64_t> wall_nanos_;
-  Steps steps_ ABSL_GUARDED_BY(mu_);
-  Timers timers_ ABSL_GUARDED_BY(mu_);
+  executors_internal::IdMap<Step> steps_ ABSL_GUARDED_BY(mu_);
+  // A heap whose first element is the least. Turns of steps that are no longer
+  // pending stay until they are first or are more than the others.
+  std::vector<Turn> turns_ ABSL_GUARDED_BY(mu_);
   uint64_t last_id_ ABSL_GUARDED_BY(mu_) = 0;
   std::thread::id owner_ ABSL_GUARDED_BY(mu_);
   // How many tasks are running now, one inside another.

@@ -27,18 +27,21 @@ class ThreadPool;
 // that do not block, and for timers. So tasks that do not block, and timers,
 // never wait for tasks that may block:
 //
-// - Each task given to `RunBlocking` gets a thread of its own at once, up to
-//   `Options::blocking_threads`. Further tasks wait until one of those ends.
+// - Each task given to `RunBlocking` gets a thread of its own without waiting
+//   for another task, up to `Options::blocking_threads`. Further tasks wait
+//   until one of those ends.
 // - Tasks given to `Run` share up to four threads. If such tasks block
 //   nevertheless, so that no thread has taken a waiting task for 20 ms, another
 //   thread is created, up to `Options::workers`.
 // - Timer tasks run on one thread, one after another.
 //
-// Tasks of one kind start in the order in which they were given. A new thread
-// is created by the thread that gives a task or by the timer thread, and
-// inherits the signal mask, priority and the like of its creator. Idle threads
-// end after `Options::idle_timeout`, except for the timer thread and one thread
-// for `Run`.
+// Tasks of one kind start in the order in which they were given. A thread that
+// takes a task wakes or creates the thread for the next one first, so many
+// tasks given at the same time cost few wake-ups if they are short. A new
+// thread is created by the thread that gives a task or by a thread of the
+// executor, and inherits the signal mask, priority and the like of its creator.
+// Idle threads end after `Options::idle_timeout`, except for the timer thread
+// and one thread for `Run`.
 //
 //   refreshable::ThreadExecutor executor;  // Must outlive what uses it.
 //

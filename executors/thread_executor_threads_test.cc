@@ -189,6 +189,21 @@ TEST(ThreadExecutorThreadsTest, X2NothingIsRefusedForNumber) {
   ran.Wait();
 }
 
+// A task counts towards the bound only if no thread can come for it. It does
+// not count because a thread is yet to be summoned for it.
+TEST(ThreadExecutorThreadsTest, X2TheBoundIsOnTasksThatNoThreadCanTake) {
+  constexpr int kThreads = 16;
+  ThreadExecutor::Options options = Patient();
+  options.blocking_threads = kThreads;
+  options.max_queued = 1;
+  const auto executor = *ThreadExecutor::Create(options);
+  Blockade blockade;
+  for (int i = 0; i < kThreads + 1; ++i) {
+    ASSERT_TRUE(executor->RunBlocking(blockade.Task())) << i;
+  }
+  EXPECT_FALSE(executor->RunBlocking([] { FAIL(); }));
+}
+
 TEST(ThreadExecutorThreadsTest, X4ShutdownSaysHowManyTasksStillRun) {
   const auto executor = *ThreadExecutor::Create(Patient());
   Blockade blockade;

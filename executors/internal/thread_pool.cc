@@ -142,20 +142,21 @@ bool ThreadPool::Enqueue(Lane* to, Task task) {
   ForkMutexLock lock(&mu_);
   Lane& lane = *to;
   if (closed_) return false;
-  if (lane.idle.empty() && lane.threads < lane.prompt && Grow(lane)) {
-    // The new thread takes the task.
-  } else if (lane.threads == 0 || Full(lane)) {
-    return false;
-  } else if (!lane.idle.empty()) {
-    Idler* const idler = lane.idle.back();
-    lane.idle.pop_back();
-    ++lane.arriving;
-    idler->is_woken = true;
-    idler->woken.Signal();
-  } else {
+  if ((lane.arriving < kArriving || Full(lane)) && !Summon(lane)) {
+    if (lane.threads == 0 || Full(lane)) return false;
     Watch(lane);
   }
   lane.queue.splice(lane.queue.end(), node);
+  return true;
+}
+
+bool ThreadPool::Summon(Lane& lane) {
+  if (lane.idle.empty()) return lane.threads < lane.prompt && Grow(lane);
+  Idler* const idler = lane.idle.back();
+  lane.idle.pop_back();
+  ++lane.arriving;
+  idler->is_woken = true;
+  idler->woken.Signal();
   return true;
 }
 
@@ -198,8 +199,7 @@ void ThreadPool::LookAt(Lane& lane, BootTime now) {
   lane.watch_at = BootTime::InfiniteFuture();
   // The system refused these threads before; otherwise they would exist
   // already.
-  while (lane.queue.size() > lane.arriving && lane.threads < lane.prompt &&
-         Grow(lane)) {
+  while (lane.queue.size() > lane.arriving && Summon(lane)) {
   }
   if (lane.queue.size() <= lane.arriving) return;
   if (lane.taken == lane.taken_before) (void)Grow(lane);
@@ -252,6 +252,11 @@ void ThreadPool::Work(Lane& lane, Threads::iterator self) {
     node.splice(node.end(), lane.queue, lane.queue.begin());
     ++lane.taken;
     ++running_;
+    // This task may block, so another thread must come for the next one.
+    if (lane.queue.size() > lane.arriving && lane.arriving < kArriving &&
+        !Summon(lane)) {
+      Watch(lane);
+    }
     mu_.Unlock();
     this_thread_().in_task = true;
     std::move(node.front())();

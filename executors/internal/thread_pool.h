@@ -54,6 +54,12 @@ class ThreadPool final : public std::enable_shared_from_this<ThreadPool> {
   // How many threads for `Run` are created without delay.
   static constexpr int kPromptWorkers = 4;
 
+  // While this many threads of a kind are on their way to a task, a further
+  // task summons none, because a thread that takes a task summons the next one.
+  // So many short tasks need few wake-ups. With two, the number of threads
+  // still doubles at each step if all tasks block.
+  static constexpr size_t kArriving = 2;
+
   // Must be called once, by the thread that created the pool. Returns false if
   // the system refuses the first threads; all calls are refused then.
   bool Start();
@@ -132,6 +138,9 @@ class ThreadPool final : public std::enable_shared_from_this<ThreadPool> {
            lane.queue.size() - options_.max_queued >= lane.arriving;
   }
   bool Enqueue(Lane* to, Task task) ABSL_LOCKS_EXCLUDED(mu_);
+  // Wakes a thread, or creates one if none is idle and `prompt` permits it.
+  // Returns false if neither is possible.
+  bool Summon(Lane& lane) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // Creates a thread. Returns false if the system refuses it.
   bool Grow(Lane& lane) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   bool StartThread(absl::AnyInvocable<void(Threads::iterator)> main)

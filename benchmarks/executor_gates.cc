@@ -1,0 +1,435 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Checks what timers cost. Prints one line per gate, and takes less than half a
+// minute. The exit code is not zero if a gate fails. The gates are ratios of
+// figures of the same run. Must be run on an idle machine:
+//
+//   bazel run -c opt //benchmarks:executor_gates
+//
+// - Cancel: the time of one `Cancel` while 1,000 to 1,000,000 timers are
+//   pending. The timers are cancelled in the order in which they were armed, or
+//   at random. The floor is an array of tasks under a mutex.
+// - Burst: 100,000 tokens on one ThreadExecutor become due within one second.
+//   Each is refreshed by its timer or, in a second case, released because
+//   nobody refreshes it. Measured are the CPU time of the process per token,
+//   and how late unrelated timers run. The floor does the least that such a
+//   token needs, with the same executor: a timer, a task that replaces a
+//   shared_ptr under a mutex, and the next timer.
+//
+// If even the floor is over a target, the gate is printed as "n/a" with the
+// floor's own ratio, and decides nothing.
+//
+// With --benchmark_min_time and any value, the program measures briefly and
+// exits with 0, to check that it works.
+
+#ifndef _WIN32
+#include <sys/resource.h>
+#endif
+
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <ctime>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <random>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/synchronization/blocking_counter.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "refreshable/credential.h"
+#include "refreshable/executors/clock.h"
+#include "refreshable/executors/executor.h"
+#include "refreshable/executors/manual_executor.h"
+#include "refreshable/executors/thread_executor.h"
+#include "refreshable/refreshable.h"
+#include "refreshable/token_source.h"
+
+namespace refreshable_benchmarks {
+namespace {
+
+using refreshable::BootTime;
+using refreshable::Credential;
+using refreshable::Executor;
+using refreshable::Expiry;
+using refreshable::ManualExecutor;
+using refreshable::ThreadExecutor;
+using refreshable::TimerId;
+using SteadyClock = std::chrono::steady_clock;
+
+double Median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return values[values.size() / 2];
+}
+
+bool Gate(const char* what, double ratio, double most) {
+  const bool ok = ratio <= most;
+  std::printf("%-58s %7.2f  <= %-4.4g %s\n", what, ratio, most,
+              ok ? "ok" : "MISSED");
+  return ok;
+}
+
+// Returns the CPU time that this process has used, in microseconds.
+double CpuMicros() {
+#ifdef _WIN32
+  return static_cast<double>(std::clock()) / CLOCKS_PER_SEC * 1e6;
+#else
+  rusage usage;
+  getrusage(RUSAGE_SELF, &usage);
+  const auto micros = [](const timeval& t) {
+    return static_cast<double>(t.tv_sec) * 1e6 + static_cast<double>(t.tv_usec);
+  };
+  return micros(usage.ru_utime) + micros(usage.ru_stime);
+#endif
+}
+
+// ---- Cancel ----
+
+enum class Order { kArmed, kRandom };
+
+// An executor with `n` pending timers.
+template <typename Timers>
+class Pending {
+ public:
+  explicit Pending(int n) : ids_(n) {
+    for (TimerId& id : ids_) id = Arm();
+  }
+
+  // Cancels timers, either the oldest ones or ones picked at random. Returns
+  // the time of one `Cancel` in nanoseconds. Afterwards as many timers are
+  // pending as before.
+  double Cancel(Order order) {
+    constexpr int kCancels = 200;
+    std::vector<size_t> picked;
+    for (int i = 0; i < kCancels; ++i) {
+      picked.push_back((order == Order::kRandom ? random_() : oldest_++) %
+                       ids_.size());
+    }
+    std::vector<TimerId> ids;
+    for (const size_t index : picked) {
+      const TimerId id = std::exchange(ids_[index], TimerId::kNone);
+      if (id != TimerId::kNone) ids.push_back(id);
+    }
+    const auto start = SteadyClock::now();
+    for (const TimerId id : ids) {
+      if (!timers_.Cancel(id)) std::abort();
+    }
+    const auto took = SteadyClock::now() - start;
+    for (const size_t index : picked) {
+      if (ids_[index] == TimerId::kNone) ids_[index] = Arm();
+    }
+    return std::chrono::duration<double, std::nano>(took).count() /
+           static_cast<double>(ids.size());
+  }
+
+ private:
+  TimerId Arm() {
+    return timers_.RunAfter(
+        absl::Hours(1) + absl::Microseconds(random_() % 1'000'000'000), [] {});
+  }
+
+  std::mt19937_64 random_{1};
+  Timers timers_;
+  std::vector<TimerId> ids_;
+  uint64_t oldest_ = 0;
+};
+
+// The floor of `Cancel`: tasks in an array, each in memory of its own. At
+// random, this costs two accesses to memory that is in no cache.
+class Tasks {
+ public:
+  TimerId RunAfter(absl::Duration, Executor::Task task) {
+    tasks_.push_back(std::make_unique<Executor::Task>(std::move(task)));
+    return TimerId{tasks_.size()};
+  }
+  bool Cancel(TimerId id) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    std::exchange(tasks_[static_cast<size_t>(id) - 1], nullptr).reset();
+    return true;
+  }
+
+ private:
+  std::mutex mutex_;
+  std::vector<std::unique_ptr<Executor::Task>> tasks_;
+};
+
+// Returns, for each order, how many times as long a `Cancel` takes while `most`
+// timers are pending as while 1,000 are.
+template <typename Timers>
+std::map<Order, double> CancelRatios(const char* name, int most) {
+  std::map<Order, double> ratios;
+  std::vector<std::unique_ptr<Pending<Timers>>> subjects;
+  for (int n = 1000; n <= most; n *= 10) {
+    subjects.push_back(std::make_unique<Pending<Timers>>(n));
+  }
+  for (const Order order : {Order::kArmed, Order::kRandom}) {
+    std::vector<std::vector<double>> ns(subjects.size());
+    for (int repetition = 0; repetition < 101; ++repetition) {
+      for (size_t i = 0; i < subjects.size(); ++i) {
+        ns[i].push_back(subjects[i]->Cancel(order));
+      }
+    }
+    std::printf("%-22s %-12s", name,
+                order == Order::kArmed ? "oldest first" : "at random");
+    for (const std::vector<double>& each : ns) {
+      std::printf(" %8.0f", Median(each));
+    }
+    std::printf("\n");
+    ratios[order] = Median(ns.back()) / Median(ns.front());
+  }
+  return ratios;
+}
+
+// If even the floor is over a target, the gate decides nothing.
+bool GateBesideFloor(const std::string& what, double ratio, double floor,
+                     double most) {
+  if (floor <= most) return Gate(what.c_str(), ratio, most);
+  std::printf("%-58s %7.2f  <= %-4.4g n/a: the floor has %.2f\n", what.c_str(),
+              ratio, most, floor);
+  return true;
+}
+
+bool CancelGates(int most) {
+  std::printf("ns per Cancel, with 1,000 to %d timers\n", most);
+  std::map<Order, double> floor = CancelRatios<Tasks>("floor", most);
+  bool all = true;
+  const auto gates = [&](const std::string& name,
+                         std::map<Order, double> ratios) {
+    const std::string what =
+        name + "::Cancel, " + std::to_string(most) + " / 1000 timers, ";
+    all &= GateBesideFloor(what + "oldest first", ratios[Order::kArmed],
+                           floor[Order::kArmed], 3);
+    all &= GateBesideFloor(what + "random", ratios[Order::kRandom],
+                           floor[Order::kRandom], 3);
+  };
+  const auto manual = CancelRatios<ManualExecutor>("ManualExecutor", most);
+  const auto thread = CancelRatios<ThreadExecutor>("ThreadExecutor", most);
+  gates("ManualExecutor", manual);
+  gates("ThreadExecutor", thread);
+  return all;
+}
+
+// ---- Burst ----
+
+// The CPU time of a trivial task of `Run`, in microseconds.
+double RunMicros(ThreadExecutor& executor, int tasks) {
+  absl::BlockingCounter ran(tasks);
+  const double start = CpuMicros();
+  for (int i = 0; i < tasks; ++i) {
+    if (!executor.Run([&ran] { ran.DecrementCount(); })) std::abort();
+  }
+  ran.Wait();
+  return (CpuMicros() - start) / tasks;
+}
+
+struct Lateness {
+  double median = 0, max = 0;  // In microseconds.
+};
+
+// Timers that have nothing to do with the burst, a millisecond apart.
+class Unrelated {
+ public:
+  Unrelated(Executor& executor, BootTime from, absl::Duration how_long)
+      : late_(how_long / absl::Milliseconds(1)),
+        left_(static_cast<int>(late_.size())) {
+    const Executor* const clock_of = &executor;
+    for (size_t i = 0; i < late_.size(); ++i) {
+      const BootTime due = from + absl::Milliseconds(i);
+      executor.RunAfter(
+          due - executor.clock().Now().boot, [this, i, due, clock_of] {
+            late_[i] =
+                absl::ToDoubleMicroseconds(clock_of->clock().Now().boot - due);
+            left_.DecrementCount();
+          });
+    }
+  }
+
+  Lateness Wait() {
+    left_.Wait();
+    return {Median(late_), *std::max_element(late_.begin(), late_.end())};
+  }
+
+ private:
+  std::vector<double> late_;
+  absl::BlockingCounter left_;
+};
+
+constexpr absl::Duration kBurst = absl::Seconds(1);
+
+struct Outcome {
+  double cpu = 0;  // Per token, in microseconds.
+  Lateness late;
+};
+
+// Waits until shortly before `from`, measures until `done` has returned, and
+// divides the CPU time by `tokens`.
+template <typename Done>
+Outcome Measure(ThreadExecutor& executor, int tokens, BootTime from,
+                Done done) {
+  const auto now = [&] { return executor.clock().Now().boot; };
+  if (now() > from) {
+    std::printf("the tokens were not made in time\n");
+    std::abort();
+  }
+  Unrelated unrelated(executor, from, kBurst);
+  absl::SleepFor(from - absl::Milliseconds(20) - now());
+  const double start = CpuMicros();
+  Outcome outcome;
+  outcome.late = unrelated.Wait();
+  done();
+  outcome.cpu = (CpuMicros() - start) / tokens;
+  return outcome;
+}
+
+// How long it takes at most to make so many tokens.
+absl::Duration Lead(int tokens) {
+  return absl::Seconds(1) + tokens * absl::Microseconds(30);
+}
+
+// Measures tokens that become due within `kBurst`. The first token of each has
+// a destructor that counts, so that its release can be awaited.
+Outcome Burst(int tokens, bool refresh) {
+  ThreadExecutor executor;
+  using Token = std::shared_ptr<absl::BlockingCounter>;
+  absl::BlockingCounter released(tokens);
+  const auto make_token = [&] {
+    return Token(&released, [](absl::BlockingCounter* counter) {
+      counter->DecrementCount();
+    });
+  };
+  using Tokens = refreshable::Refreshable<Token>;
+  Tokens::Options options;
+  options.executor = &executor;
+  options.policy.refresh_ahead = refresh;
+  options.policy.expiry_margin = absl::ZeroDuration();
+  options.policy.jitter = 0;
+  options.policy.stale_window = refresh ? absl::Seconds(1) : absl::Duration();
+  const BootTime from = executor.clock().Now().boot + Lead(tokens);
+  const absl::Time first = absl::Now() + Lead(tokens);
+  std::vector<std::unique_ptr<Tokens>> all;
+  for (int i = 0; i < tokens; ++i) {
+    auto made = Tokens::Create(
+        refreshable::BlockingSource<Token>([] {
+          return absl::StatusOr<Credential<Token>>(
+              Credential<Token>(nullptr, Expiry::In(absl::Hours(1))));
+        }),
+        options);
+    if (!made.ok()) std::abort();
+    const absl::Time due = first + kBurst * i / tokens;
+    const Expiry expiry =
+        Expiry::At(due + (refresh ? absl::Seconds(1) : absl::Duration()));
+    if (!(*made)->Install({make_token(), expiry}).ok()) std::abort();
+    all.push_back(*std::move(made));
+  }
+  const Outcome outcome =
+      Measure(executor, tokens, from, [&] { released.Wait(); });
+  all.clear();
+  executor.Shutdown(absl::InfiniteDuration());
+  return outcome;
+}
+
+// The least that a token needs of the same executor.
+Outcome Floor(int tokens) {
+  ThreadExecutor executor;
+  struct Minimal {
+    std::mutex mutex;
+    std::shared_ptr<const std::string> token;
+  };
+  std::vector<Minimal> all(tokens);
+  absl::BlockingCounter refreshed(tokens);
+  const BootTime from = executor.clock().Now().boot + Lead(tokens);
+  for (int i = 0; i < tokens; ++i) {
+    all[i].token = std::make_shared<const std::string>("token");
+    const BootTime due = from + kBurst * i / tokens;
+    executor.RunAfter(due - executor.clock().Now().boot, [&, i] {
+      executor.RunBlocking([&, i] {
+        auto token = std::make_shared<const std::string>("token");
+        {
+          std::lock_guard<std::mutex> lock(all[i].mutex);
+          token.swap(all[i].token);
+        }
+        executor.RunAfter(absl::Hours(1), [] {});
+        refreshed.DecrementCount();
+      });
+    });
+  }
+  const Outcome outcome =
+      Measure(executor, tokens, from, [&] { refreshed.Wait(); });
+  executor.Shutdown(absl::InfiniteDuration());
+  return outcome;
+}
+
+void Print(const char* what, int tokens, const Outcome& outcome) {
+  std::printf(
+      "%-9s %6d tokens: %6.2f us of CPU each; unrelated timers late by %.0f us "
+      "(median), %.0f us (max)\n",
+      what, tokens, outcome.cpu, outcome.late.median, outcome.late.max);
+}
+
+bool BurstGates(int tokens) {
+  std::vector<double> run;
+  const auto measure_run = [&] {
+    ThreadExecutor executor;
+    for (int i = 0; i < 3; ++i) run.push_back(RunMicros(executor, tokens));
+  };
+  measure_run();
+  const Outcome few = Burst(100, /*refresh=*/true);
+  const Outcome many = Burst(tokens, /*refresh=*/true);
+  measure_run();
+  const Outcome few_released = Burst(100, /*refresh=*/false);
+  const Outcome released = Burst(tokens, /*refresh=*/false);
+  measure_run();
+  const Outcome floor = Floor(tokens);
+  measure_run();
+  const double run_micros = Median(run);
+  std::printf("Run of a trivial task: %.2f us of CPU\n", run_micros);
+  Print("refreshed", 100, few);
+  Print("refreshed", tokens, many);
+  Print("released", 100, few_released);
+  Print("released", tokens, released);
+  Print("floor", tokens, floor);
+  bool all = true;
+  const double floor_ratio = floor.cpu / run_micros;
+  all &= GateBesideFloor("CPU: refreshed / Run", many.cpu / run_micros,
+                         floor_ratio, 10);
+  all &= GateBesideFloor("CPU: released / Run", released.cpu / run_micros,
+                         floor_ratio, 10);
+  all &= Gate("CPU: refreshed / floor", many.cpu / floor.cpu, 3);
+  all &= Gate("unrelated timers late, refreshed: median, many / 100",
+              many.late.median / few.late.median, 5);
+  all &= Gate("unrelated timers late, refreshed: max, many / 100",
+              many.late.max / few.late.max, 5);
+  all &= Gate("unrelated timers late, released: median, many / 100",
+              released.late.median / few_released.late.median, 5);
+  all &= Gate("unrelated timers late, released: max, many / 100",
+              released.late.max / few_released.late.max, 5);
+  return all;
+}
+
+int Main(int argc, char** argv) {
+  constexpr char kShortForm[] = "--benchmark_min_time";
+  const bool short_form =
+      argc > 1 &&
+      std::strncmp(argv[1], kShortForm, std::strlen(kShortForm)) == 0;
+  const int most = short_form ? 10'000 : 1'000'000;
+  bool all = true;
+  all &= CancelGates(most);
+  all &= BurstGates(short_form ? 1000 : 100'000);
+  if (short_form) std::printf("short form: these figures mean nothing\n");
+  return all || short_form ? 0 : 1;
+}
+
+}  // namespace
+}  // namespace refreshable_benchmarks
+
+int main(int argc, char** argv) {
+  return refreshable_benchmarks::Main(argc, argv);
+}

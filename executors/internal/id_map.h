@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// IdMap: finds objects by their ids. Private.
+
+#ifndef REFRESHABLE_EXECUTORS_INTERNAL_ID_MAP_H_
+#define REFRESHABLE_EXECUTORS_INTERNAL_ID_MAP_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <utility>
+#include <vector>
+
+namespace refreshable {
+namespace executors_internal {
+
+// A hash map that owns its elements, whose ids rise in the order of insertion.
+// An element is a node itself: T has the members `uint64_t id` and
+// `T* next_in_bucket`. So `Find` and `Take` touch one bucket and one element,
+// which matters if there are too many elements for the CPU's caches.
+// Thread-compatible.
+template <typename T>
+class IdMap {
+ public:
+  IdMap() = default;
+  IdMap(const IdMap&) = delete;
+  IdMap& operator=(const IdMap&) = delete;
+  ~IdMap() {
+    for (T* element : buckets_) {
+      while (element != nullptr) delete std::exchange(element, Next(element));
+    }
+  }
+
+  size_t size() const { return size_; }
+
+  // Allocates memory for one more element. Throws bad_alloc, and changes
+  // nothing, if there is none.
+  void Reserve() {
+    if (size_ < buckets_.size()) return;
+    const int bits = buckets_.empty() ? 4 : 64 - shift_ + 1;
+    std::vector<T*> old(size_t{1} << bits);
+    old.swap(buckets_);
+    shift_ = 64 - bits;
+    for (T* element : old) {
+      while (element != nullptr) Link(std::exchange(element, Next(element)));
+    }
+  }
+
+  // Requires that `Reserve` was called for this element.
+  void Insert(std::unique_ptr<T> element) {
+    Link(element.release());
+    ++size_;
+  }
+
+  // Returns null if there is no such element.
+  const T* Find(uint64_t id) const {
+    if (buckets_.empty()) return nullptr;
+    const T* element = buckets_[IndexOf(id)];
+    while (element != nullptr && element->id != id) element = Next(element);
+    return element;
+  }
+
+  // Removes the element and returns it. Returns null if there is none.
+  std::unique_ptr<T> Take(uint64_t id) {
+    if (buckets_.empty()) return nullptr;
+    T** link = &buckets_[IndexOf(id)];
+    while (*link != nullptr && (*link)->id != id) {
+      link = &(*link)->next_in_bucket;
+    }
+    if (*link == nullptr) return nullptr;
+    --size_;
+    return std::unique_ptr<T>(std::exchange(*link, Next(*link)));
+  }
+
+ private:
+  static T* Next(const T* element) { return element->next_in_bucket; }
+  // Eight ids that follow each other are in the same cache line. Multiplication
+  // by 2^64 divided by the golden ratio spreads the rest evenly, even if all
+  // ids have the same distance from each other.
+  size_t IndexOf(uint64_t id) const {
+    return static_cast<size_t>(((id >> 3) * 0x9E3779B97F4A7C15 >> shift_) ^
+                               (id & 7));
+  }
+  void Link(T* element) {
+    T*& first = buckets_[IndexOf(element->id)];
+    element->next_in_bucket = std::exchange(first, element);
+  }
+
+  std::vector<T*> buckets_;  // Either none or 2^(64 - shift_).
+  int shift_ = 64;
+  size_t size_ = 0;
+};
+
+}  // namespace executors_internal
+}  // namespace refreshable
+
+#endif  // REFRESHABLE_EXECUTORS_INTERNAL_ID_MAP_H_
