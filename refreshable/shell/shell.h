@@ -270,13 +270,15 @@ class Shell : protected ForkAware, public std::enable_shared_from_this<Shell> {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void OnTimerLost(uint64_t serial);
 
-  // The many instances of a server are idle most of the time, so what an idle
-  // instance with a token does not need is behind a pointer, and null.
+  // A server may have very many instances, most of which are idle. So what an
+  // idle instance with a token does not need is behind a pointer, which is null
+  // then.
 
-  // What is less than a cache line before and after the cell is never written
-  // to, or when a token is published, since other threads read the cell
-  // meanwhile. (The object follows the counts of its shared_ptr, so the
-  // members of the base classes and the first two are needed as well.)
+  // Other threads read the cell at any time, so nothing else in its cache line
+  // may be written to often. The 48 bytes before it (members of the base
+  // classes, and the first two here) never change, and the 48 after it (the
+  // flag's owner and the beginning of the machine) only with the token or after
+  // a failure. Objects are aligned to 16 bytes.
   Executor* const executor_;
   const std::unique_ptr<const ShellConfig::Hooks> hooks_;  // Null if all unset.
   // The cell that reads go through. It is changed under the lock only.
