@@ -43,6 +43,9 @@ class ShiftedClock final : public refreshable::Clock {
   refreshable::CoarseWallClock CoarseWall() const override {
     return refreshable::CoarseWallClock::System();
   }
+  refreshable::CoarseBootClock CoarseBoot() const override {
+    return refreshable::CoarseBootClock::System();
+  }
   void set_back(absl::Duration back) { back_ = back; }
 
  private:

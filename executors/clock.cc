@@ -54,14 +54,18 @@ absl::Time Wall() {
   return absl::TimeFromTimespec(now);
 }
 
-BootTime Boot() {
+timespec BootTimespec() {
   timespec now = {};
   if (clock_gettime(kBootClock, &now) != 0) {
     // A kernel or sandbox without that clock fails every such call, so the two
     // clocks are never mixed.
     clock_gettime(CLOCK_MONOTONIC, &now);
   }
-  return BootTime() + absl::DurationFromTimespec(now);
+  return now;
+}
+
+BootTime Boot() {
+  return BootTime() + absl::DurationFromTimespec(BootTimespec());
 }
 
 #endif
@@ -100,6 +104,22 @@ int64_t CoarseWallClock::TicksBefore(absl::Time t) const {
   // by which the kernel's tick may be late: 10 ms, and more in a virtual
   // machine that is not scheduled. One more second allows for that.
   return absl::ToUnixSeconds(t) - 1;
+}
+
+const std::atomic<int64_t> CoarseBootClock::kUnknown{
+    std::numeric_limits<int64_t>::max()};
+
+int64_t CoarseBootClock::TicksBefore(BootTime t) {
+  return FloorToUnixNanos(absl::UnixEpoch() + (t - BootTime()));
+}
+
+int64_t CoarseBootClock::SystemTicks() {
+#ifdef _WIN32
+  return absl::ToInt64Nanoseconds(Boot() - BootTime());
+#else
+  const timespec now = BootTimespec();
+  return int64_t{now.tv_sec} * 1000000000 + now.tv_nsec;
+#endif
 }
 
 int64_t FloorToUnixNanos(absl::Time t) {

@@ -129,6 +129,40 @@ class CoarseWallClock {
   const std::atomic<int64_t>* source_;  // Null if the clock is time(2).
 };
 
+// The clock of BootTime in a form that costs less than `Clock::Now`. Like a
+// CoarseWallClock, it answers whether it is certain that a moment has not come
+// yet. A value, thread-safe. Must not be read after the clock that it came from
+// has been destroyed.
+class CoarseBootClock {
+ public:
+  // A clock that is never certain.
+  CoarseBootClock() : CoarseBootClock(&kUnknown) {}
+  // The machine's own clock (see SystemClock), which is exact. There is no
+  // cheaper clock that counts suspended time.
+  static CoarseBootClock System() { return CoarseBootClock(nullptr); }
+  // An exact form of a clock that keeps its BootTime in `nanos`, in nanoseconds
+  // since its origin, rounded down. `nanos` is not owned.
+  static CoarseBootClock Exact(const std::atomic<int64_t>* nanos) {
+    return CoarseBootClock(nanos);
+  }
+
+  // If `Ticks() < TicksBefore(t)`, the present moment is certainly before `t`.
+  int64_t Ticks() const {
+    return source_ == nullptr ? SystemTicks()
+                              : source_->load(std::memory_order_relaxed);
+  }
+  static int64_t TicksBefore(BootTime t);
+
+ private:
+  explicit CoarseBootClock(const std::atomic<int64_t>* source)
+      : source_(source) {}
+  static int64_t SystemTicks();
+
+  static const std::atomic<int64_t> kUnknown;  // Later than any moment.
+
+  const std::atomic<int64_t>* source_;  // Null if the clock is the machine's.
+};
+
 // Returns `t` in nanoseconds since 1970, rounded down. Times that do not fit in
 // an int64_t become its largest value if they are in the future, and its
 // smallest value plus one if they are in the past. Only the infinite past
@@ -153,6 +187,11 @@ class Clock {
   // and then reads the result often. The default is never certain, which is
   // right for every clock, but makes each read of a token call `Now()`.
   virtual CoarseWallClock CoarseWall() const { return CoarseWallClock(); }
+
+  // Returns a cheaper form of the clock of `boot`. A Refreshable calls this
+  // often. The default is never certain, which is right for every clock, but
+  // makes each TryGet take a lock and call `Now()`.
+  virtual CoarseBootClock CoarseBoot() const { return CoarseBootClock(); }
 };
 
 // The machine's own clocks: CLOCK_REALTIME and CLOCK_BOOTTIME on Linux (see
@@ -165,6 +204,9 @@ class SystemClock final : public Clock {
   Instant Now() const override;
   CoarseWallClock CoarseWall() const override {
     return CoarseWallClock::System();
+  }
+  CoarseBootClock CoarseBoot() const override {
+    return CoarseBootClock::System();
   }
 
   // Returns an instance that is never destroyed.

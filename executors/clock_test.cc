@@ -144,6 +144,28 @@ TEST(ClockTest, R6AClockThatDoesNotSayIsCertainOfNothing) {
   };
   const CoarseWallClock clock = Silent().CoarseWall();
   EXPECT_GE(clock.Ticks(), clock.TicksBefore(absl::InfiniteFuture()));
+  EXPECT_GE(Silent().CoarseBoot().Ticks(),
+            CoarseBootClock::TicksBefore(BootTime::InfiniteFuture()));
+}
+
+TEST(ClockTest, R6CoarseBootTimeIsTheSystemsBootTime) {
+  const CoarseBootClock clock = SystemClock::Get().CoarseBoot();
+  const BootTime before = SystemClock::Get().Now().boot;
+  EXPECT_GE(clock.Ticks(), CoarseBootClock::TicksBefore(before));
+  const int64_t ticks = clock.Ticks();
+  EXPECT_LE(ticks, CoarseBootClock::TicksBefore(SystemClock::Get().Now().boot));
+  EXPECT_LT(ticks, CoarseBootClock::TicksBefore(BootTime::InfiniteFuture()));
+  EXPECT_GE(ticks, CoarseBootClock::TicksBefore(BootTime::InfinitePast()));
+}
+
+TEST(ClockTest, R6ExactCoarseBootTimeIsCertainUpToTheMoment) {
+  std::atomic<int64_t> nanos{99};
+  const CoarseBootClock clock = CoarseBootClock::Exact(&nanos);
+  const BootTime t = BootTime() + absl::Nanoseconds(100);
+  EXPECT_LT(clock.Ticks(), CoarseBootClock::TicksBefore(t));
+  nanos = 100;
+  EXPECT_GE(clock.Ticks(), CoarseBootClock::TicksBefore(t));
+  EXPECT_EQ(CoarseBootClock::TicksBefore(t + absl::Nanoseconds(1) / 2), 100);
 }
 
 TEST(ClockTest, FloorToUnixNanosRoundsDownAndSaturates) {

@@ -51,6 +51,7 @@ ManualExecutor::ManualExecutor(Instant start)
     : clock_(this),
       now_(start),
       wall_nanos_(FloorToUnixNanos(start.wall)),
+      boot_nanos_(CoarseBootClock::TicksBefore(start.boot)),
       owner_(std::this_thread::get_id()) {
   Require(IsFinite(start.boot),
           "ManualExecutor starts at an infinite BootTime");
@@ -305,6 +306,8 @@ void ManualExecutor::MoveTo(BootTime boot) {
   now_.wall += boot - now_.boot;
   now_.boot = boot;
   wall_nanos_.store(FloorToUnixNanos(now_.wall), std::memory_order_relaxed);
+  boot_nanos_.store(CoarseBootClock::TicksBefore(boot),
+                    std::memory_order_relaxed);
 }
 
 BootTime ManualExecutor::Boot() const {

@@ -178,6 +178,9 @@ class ManualExecutor final : public Executor {
     CoarseWallClock CoarseWall() const override {
       return CoarseWallClock::Exact(&executor_->wall_nanos_);
     }
+    CoarseBootClock CoarseBoot() const override {
+      return CoarseBootClock::Exact(&executor_->boot_nanos_);
+    }
 
    private:
     const ManualExecutor* const executor_;
@@ -207,8 +210,9 @@ class ManualExecutor final : public Executor {
   // it.
   mutable absl::Mutex mu_;
   Instant now_ ABSL_GUARDED_BY(mu_);
-  // now_.wall, for CoarseWall. Written under the lock, after now_.
+  // now_, for CoarseWall and CoarseBoot. Written under the lock, after now_.
   std::atomic<int64_t> wall_nanos_;
+  std::atomic<int64_t> boot_nanos_;
   executors_internal::IdMap<Step> steps_ ABSL_GUARDED_BY(mu_);
   // A heap whose first element is the least. Turns of steps that are no longer
   // pending stay until they are first or are more than the others.

@@ -52,6 +52,9 @@ struct TimedNode : HazardNode {
   // The check time, in ticks of the coarse clock and in nanoseconds since 1970.
   mutable std::atomic<int64_t> check_ticks{kNeverWithoutAsking};
   mutable std::atomic<int64_t> check_nanos{kNeverWithoutAsking};
+  // Until when the token is usable, in ticks of both coarse clocks.
+  mutable std::atomic<int64_t> usable_ticks{kNeverWithoutAsking};
+  mutable std::atomic<int64_t> usable_boot_ticks{kNeverWithoutAsking};
 };
 
 // A snapshot in its cell. Immutable, except for the check time.

@@ -200,10 +200,9 @@ class Refreshable {
     config.executor = options.executor;
     config.policy = options.policy;
     config.seed = options.jitter_seed;
-    config.observer = std::move(options.observer);
-    config.classify =
-        options.classify ? std::move(options.classify) : ClassifyFailure;
-    config.show_exception_text = options.show_exception_text;
+    config.hooks.observer = std::move(options.observer);
+    config.hooks.classify = std::move(options.classify);
+    config.hooks.show_exception_text = options.show_exception_text;
     return std::unique_ptr<Refreshable>(new Refreshable(
         std::make_shared<TypedShell>(std::move(config), std::move(source),
                                      std::move(options.on_token_changed),
@@ -298,11 +297,14 @@ class Refreshable {
 
   // Returns the current token if it is usable, otherwise UNAVAILABLE with a
   // message that names the state. Never waits for a refresh and never starts
-  // one. Takes a lock for a moment and reads both clocks: a token that expired
-  // while the wall clock was wrong is not returned, even if no timer has run
-  // yet.
-  absl::StatusOr<Lease<Token>> TryGet() {
-    return TypedShell::ToLease(state_->TryRead());
+  // one. Reads both clocks: a token that expired while the wall clock was wrong
+  // is not returned, even if no timer has run yet. Takes a lock for a moment if
+  // there is no usable token, or if it is near its end.
+  ABSL_ATTRIBUTE_ALWAYS_INLINE absl::StatusOr<Lease<Token>> TryGet() {
+    const internal::HazardRawHolder hold =
+        cell_.TryLoadUsable([this] { return BootClock(); });
+    if (ABSL_PREDICT_TRUE(hold.node != nullptr)) return ToLease(hold);
+    return Rewrap(TryGetSlow());
   }
 
   // Withdraws the token of this generation: no later read returns it. Use this
@@ -390,6 +392,16 @@ class Refreshable {
     const std::shared_ptr<TypedShell> state = state_;  // See `state_`.
     return TypedShell::ToLease(state->Read(Request(now, options)));
   }
+
+  // The slow path of TryGet.
+  ABSL_ATTRIBUTE_NOINLINE absl::StatusOr<Lease<Token>> TryGetSlow() {
+    internal::HazardHolder hold =
+        cell_.LoadUsable([this] { return BootClock(); });
+    if (hold.node() != nullptr) return Lease<Token>(std::move(hold));
+    return TypedShell::ToLease(state_->TryRead());
+  }
+
+  CoarseBootClock BootClock() const { return clock().CoarseBoot(); }
 
   // Returns whether the read may return what `hold` holds without asking the
   // machine.

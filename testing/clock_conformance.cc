@@ -22,6 +22,7 @@ namespace refreshable_testing {
 namespace {
 
 using ::refreshable::BootTime;
+using ::refreshable::CoarseBootClock;
 using ::refreshable::CoarseWallClock;
 using ::refreshable::Executor;
 using ::refreshable::Instant;
@@ -77,6 +78,11 @@ void ClockConformanceTest::ExpectNotAhead(const CoarseWallClock& wall) {
   // The ticks are read at this moment or later.
   const absl::Time moment = Now().wall;
   EXPECT_GE(wall.Ticks(), wall.TicksBefore(moment)) << moment;
+}
+
+void ClockConformanceTest::ExpectNotAhead(const CoarseBootClock& boot) {
+  const BootTime moment = Now().boot;
+  EXPECT_GE(boot.Ticks(), CoarseBootClock::TicksBefore(moment)) << moment;
 }
 
 TEST_P(ClockConformanceTest, BothClocksAreFinite) {
@@ -197,6 +203,39 @@ TEST_P(ClockConformanceTest, CoarseWallIsNeverAheadInAnotherThread) {
           ExpectNotAhead(wall);
           if (i % 100 == 0) ExpectNotAhead(rig_->clock().CoarseWall());
         }
+      },
+      [&] { LetTimePass(absl::Seconds(1)); });
+}
+
+TEST_P(ClockConformanceTest, CoarseBootIsNeverAhead) {
+  const CoarseBootClock boot = rig_->clock().CoarseBoot();
+  for (int i = 0; i < 1000; ++i) {
+    ExpectNotAhead(boot);
+    LetTimePass(absl::Milliseconds(700));
+    ExpectNotAhead(boot);
+  }
+  ExpectNotAhead(rig_->clock().CoarseBoot());
+}
+
+TEST_P(ClockConformanceTest, CoarseBootIgnoresSteps) {
+  const CoarseBootClock boot = rig_->clock().CoarseBoot();
+  if (boot.Ticks() ==
+      CoarseBootClock::TicksBefore(BootTime::InfiniteFuture())) {
+    return;  // This clock is never certain.
+  }
+  for (const absl::Duration step : {-absl::Hours(5), absl::Hours(2)}) {
+    if (!rig_->StepWall(step)) return;
+    ExpectNotAhead(boot);
+    EXPECT_LT(boot.Ticks(),
+              CoarseBootClock::TicksBefore(Now().boot + absl::Hours(1)));
+  }
+}
+
+TEST_P(ClockConformanceTest, CoarseBootIsNeverAheadInAnotherThread) {
+  const CoarseBootClock boot = rig_->clock().CoarseBoot();
+  InThreads(
+      [&] {
+        for (int i = 0; i < kReads; ++i) ExpectNotAhead(boot);
       },
       [&] { LetTimePass(absl::Seconds(1)); });
 }

@@ -67,8 +67,9 @@ class ClockConformanceTest : public ::testing::TestWithParam<ClockSubject> {
   // Moves the clock by `d` if the rig can do so. Otherwise waits until both the
   // wall time and the boot time have moved, however little.
   void LetTimePass(absl::Duration d);
-  // Expects that the coarse clock `wall` is not ahead of the clock.
+  // Expects that the coarse clock is not ahead of the clock.
   void ExpectNotAhead(const refreshable::CoarseWallClock& wall);
+  void ExpectNotAhead(const refreshable::CoarseBootClock& boot);
 
   const std::unique_ptr<ClockRig> rig_ = GetParam().make();
 };

@@ -933,7 +933,9 @@ class CheckedMachine::StepChecker {
          "whether the token may be served");
     Rule(Clause::kB10,
          machine_.published_servable(now) ==
-             (f.Usable() || (f.degraded && f.Grace())),
+                 (f.Usable() || (f.degraded && f.Grace())) &&
+             machine_.published_servable(now) !=
+                 machine_.published_until(now).Reached(now),
          "whether what is published may be served");
     Rule(Clause::kB6, machine_.failures() == f.failures, "failures in a row");
     Rule(Clause::kB9, machine_.last_cause().code() == f.cause,

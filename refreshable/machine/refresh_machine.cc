@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <memory>
+#include <optional>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -40,15 +42,35 @@ absl::Status ExpiredTokenError(absl::Duration ago) {
 
 }  // namespace
 
+RefreshMachine::RefreshMachine(std::shared_ptr<const RefreshPolicy> policy,
+                               uint64_t seed)
+    : policy_(std::move(policy)), jitter_(seed) {}
+
 RefreshMachine::RefreshMachine(const RefreshPolicy& policy, uint64_t seed)
-    : policy_(policy), jitter_(seed), schedule_(policy) {}
+    : RefreshMachine(std::make_shared<const RefreshPolicy>(policy), seed) {}
+
+// An input, from its beginning to its end.
+class RefreshMachine::Input {
+ public:
+  Input(RefreshMachine& machine, const Instant& now)
+      : machine_(machine), now_(now) {
+    machine.Begin(now);
+  }
+  Input(const Input&) = delete;
+  Input& operator=(const Input&) = delete;
+  ~Input() { machine_.FreeUnused(now_); }
+
+ private:
+  RefreshMachine& machine_;
+  const Instant& now_;
+};
 
 // ---- Inputs ----
 
 RefreshMachine::ReadAnswer RefreshMachine::OnRead(const Instant& now,
                                                   const ReadRequest& request,
                                                   Decisions& out) {
-  Begin(now);
+  const Input input(*this, now);
   Advance(now, out);
   if (servable(now)) {
     if (rejects(request)) return OnRejectedRead(now, request, out);
@@ -62,7 +84,7 @@ RefreshMachine::ReadAnswer RefreshMachine::OnRead(const Instant& now,
     return ReadAnswer::kServe;
   }
   NoteChanges(now, out);
-  const int budget = request.max_retries.value_or(policy_.retry.max_retries);
+  const int budget = request.max_retries.value_or(policy().retry.max_retries);
   // When the next attempt is due.
   BootTime due = BootTime::InfinitePast();
   bool spent = false;
@@ -71,8 +93,8 @@ RefreshMachine::ReadAnswer RefreshMachine::OnRead(const Instant& now,
     if (failures() > 0 && now.boot < due) spent = true;
     if (schedule_.DelayedByRejection(now.boot)) spent = true;
   } else if (phase_ == Phase::kWaiting) {
-    due = due_;
-    spent = failures() > 0 && budget < attempts_;
+    due = flight_->due;
+    spent = failures() > 0 && budget < flight_->attempts;
   }
   if (spent || (now.boot < due && request.deadline < due)) {
     // If this very input has ended a flight, `failure` is set already.
@@ -84,8 +106,8 @@ RefreshMachine::ReadAnswer RefreshMachine::OnRead(const Instant& now,
   if (phase_ == Phase::kIdle) {
     StartFlight(now, /*foreground=*/true, budget, out);
   } else {
-    foreground_ = true;
-    budget_ = std::max(budget_, budget);
+    flight_->foreground = true;
+    flight_->budget = std::max(flight_->budget, budget);
   }
   return ReadAnswer::kWait;
 }
@@ -98,12 +120,12 @@ RefreshMachine::ReadAnswer RefreshMachine::OnRejectedRead(
   NoteChanges(now, out);
   if (phase_ == Phase::kIdle && now.boot >= next_rejected_start(now)) {
     StartFlight(now, /*foreground=*/false, /*budget=*/0, out);
-    by_rejection_ = true;
+    flight_->by_rejection = true;
   }
   if (phase_ == Phase::kIdle || phase_ == Phase::kWaiting) {
     // If this very input has ended a flight, `failure` may be set already.
     const bool told_others = out.waiters == Decisions::Waiters::kFail &&
-                             (foreground_ || rejected_waits_);
+                             (flight_->foreground || flight_->rejected_waits);
     if (told_others) return ReadAnswer::kFail;
     out.failure = MakeRejectedFailure(
         now, absl::UnauthenticatedError(
@@ -115,29 +137,30 @@ RefreshMachine::ReadAnswer RefreshMachine::OnRejectedRead(
                                     rejection_cause_.message())));
     return ReadAnswer::kFail;
   }
-  if (phase_ == Phase::kQueued) told_ = generation_;
-  rejected_waits_ = true;
+  if (phase_ == Phase::kQueued) flight_->told = generation_;
+  flight_->rejected_waits = true;
   // The budget is used if the token stops being served: see
   // PromoteIfUnservable.
-  budget_ = std::max(budget_,
-                     request.max_retries.value_or(policy_.retry.max_retries));
+  flight_->budget =
+      std::max(flight_->budget,
+               request.max_retries.value_or(policy().retry.max_retries));
   return ReadAnswer::kWait;
 }
 
 std::optional<AttemptStart> RefreshMachine::OnAttemptStart(const Instant& now,
                                                            AttemptId id,
                                                            Decisions& out) {
-  Begin(now);
-  if (phase_ != Phase::kQueued || id != attempt_) return std::nullopt;
-  if (by_rejection_) {
+  const Input input(*this, now);
+  if (phase_ != Phase::kQueued || id != flight_->attempt) return std::nullopt;
+  if (flight_->by_rejection) {
     row_.OnStart(RowBackoff(row_.attempts() + 1));
   }
-  schedule_.OnStart(now.boot);
-  if (abandoned_.size() >= static_cast<size_t>(policy_.max_abandoned_calls)) {
+  flight_->start_before = schedule_.OnStart(now.boot);
+  if (abandoned() >= static_cast<size_t>(policy().max_abandoned_calls)) {
     if (now.boot < call_again_at()) {
       FailAttempt(now,
                   {absl::UnavailableError(absl::StrCat(
-                       "the token source was not called: ", abandoned_.size(),
+                       "the token source was not called: ", abandoned(),
                        " earlier calls have been abandoned and have not "
                        "returned")),
                    FailureClass::kTransient, std::nullopt},
@@ -145,15 +168,16 @@ std::optional<AttemptStart> RefreshMachine::OnAttemptStart(const Instant& now,
       NoteChanges(now, out);
       return std::nullopt;
     }
-    ++calls_beyond_;
+    ++abandoned_->beyond;
   }
-  last_call_ = now.boot;
+  if (abandoned_ != nullptr) abandoned_->last_call = now.boot;
   phase_ = Phase::kRunning;
-  running_ = Call{id, epoch_, now.boot, told_, by_rejection_};
-  attempt_deadline_ = now.boot + policy_.attempt_timeout;
+  flight_->running =
+      Call{id, epoch_, now.boot, flight_->told, flight_->by_rejection};
+  flight_->attempt_deadline = now.boot + policy().attempt_timeout;
   AttemptStart start;
-  start.number = attempts_ + 1;
-  start.rejected = rejected_ != Generation() ? rejected_ : told_;
+  start.number = flight_->attempts + 1;
+  start.rejected = rejected_ != Generation() ? rejected_ : flight_->told;
   start.reason = start.rejected != Generation() ? RefreshReason::kRejected
                  : exhausted(now)               ? RefreshReason::kProbe
                  : Usable(now)                  ? RefreshReason::kStale
@@ -168,17 +192,19 @@ std::optional<AttemptStart> RefreshMachine::OnAttemptStart(const Instant& now,
 }
 
 bool RefreshMachine::TakeCall(AttemptId id, Call& call, bool& current) {
-  current = phase_ == Phase::kRunning && running_.id == id;
+  current = phase_ == Phase::kRunning && flight_->running.id == id;
   if (current) {
-    calls_beyond_ = 0;
-    call = running_;
+    if (abandoned_ != nullptr) abandoned_->beyond = 0;
+    call = flight_->running;
     return true;
   }
-  for (auto it = abandoned_.begin(); it != abandoned_.end(); ++it) {
+  if (abandoned_ == nullptr) return false;
+  auto& calls = abandoned_->calls;
+  for (auto it = calls.begin(); it != calls.end(); ++it) {
     if (it->id != id) continue;
-    calls_beyond_ = 0;
+    abandoned_->beyond = 0;
     call = *it;
-    abandoned_.erase(it);
+    calls.erase(it);
     return true;
   }
   return false;
@@ -188,7 +214,7 @@ void RefreshMachine::OnAttemptSuccess(const Instant& now, AttemptId id,
                                       const Expiry& expiry,
                                       std::optional<Generation> same_as,
                                       Decisions& out) {
-  Begin(now);
+  const Input input(*this, now);
   Call call{};
   bool current = false;
   const bool known = TakeCall(id, call, current);
@@ -224,7 +250,7 @@ void RefreshMachine::OnAttemptSuccess(const Instant& now, AttemptId id,
 
 void RefreshMachine::OnAttemptFailure(const Instant& now, AttemptId id,
                                       const Failure& failure, Decisions& out) {
-  Begin(now);
+  const Input input(*this, now);
   Call call{};
   bool current = false;
   TakeCall(id, call, current);
@@ -240,8 +266,8 @@ void RefreshMachine::OnAttemptFailure(const Instant& now, AttemptId id,
 
 void RefreshMachine::OnAttemptLost(const Instant& now, AttemptId id,
                                    Decisions& out) {
-  Begin(now);
-  if (phase_ != Phase::kQueued || id != attempt_) return;
+  const Input input(*this, now);
+  if (phase_ != Phase::kQueued || id != flight_->attempt) return;
   LoseQueued(
       now,
       absl::UnavailableError("the executor refused or dropped the refresh"),
@@ -250,13 +276,13 @@ void RefreshMachine::OnAttemptLost(const Instant& now, AttemptId id,
 }
 
 void RefreshMachine::OnWake(const Instant& now, Decisions& out) {
-  Begin(now);
+  const Input input(*this, now);
   Advance(now, out);
   NoteChanges(now, out);
 }
 
 void RefreshMachine::OnWakeLost(const Instant& now, Decisions& out) {
-  Begin(now);
+  const Input input(*this, now);
   Advance(now, out);
   if (phase_ == Phase::kWaiting) EndFlight(now, last_cause_, out);
   NoteChanges(now, out);
@@ -264,7 +290,7 @@ void RefreshMachine::OnWakeLost(const Instant& now, Decisions& out) {
 
 bool RefreshMachine::OnInvalidate(const Instant& now, Generation generation,
                                   Decisions& out) {
-  Begin(now);
+  const Input input(*this, now);
   if (!held_ || generation != generation_) return false;
   Advance(now, out);
   held_ = false;
@@ -274,12 +300,13 @@ bool RefreshMachine::OnInvalidate(const Instant& now, Generation generation,
   ++epoch_;
   // An attempt that was told that this generation was rejected serves as the
   // new attempt.
-  const bool kept = phase_ == Phase::kRunning && running_.told == generation;
-  if (kept) running_.epoch = epoch_;
+  const bool kept =
+      phase_ == Phase::kRunning && flight_->running.told == generation;
+  if (kept) flight_->running.epoch = epoch_;
   out.withdraw = true;
   out.events.push_back(MakeEvent(EventKind::kTokenInvalidated));
   const bool young = life_.Young(now);
-  schedule_.OnInvalidate(policy_, young, kept, jitter_);
+  schedule_.OnInvalidate(policy(), young, kept, jitter_);
   if (young) {
     last_cause_ = absl::UnauthenticatedError(
         "the token was invalidated soon after it was issued");
@@ -302,13 +329,13 @@ bool RefreshMachine::OnInvalidate(const Instant& now, Generation generation,
 
 void RefreshMachine::OnReportRejected(const Instant& now, Generation generation,
                                       Decisions& out) {
-  Begin(now);
+  const Input input(*this, now);
   NoteRejection(generation, out);
 }
 
 bool RefreshMachine::OnInstall(const Instant& now, const Expiry& expiry,
                                Decisions& out) {
-  Begin(now);
+  const Input input(*this, now);
   const absl::Duration lifetime =
       expiry.is_relative() ? expiry.lifetime() : expiry.time() - now.wall;
   if (lifetime <= absl::ZeroDuration()) return false;
@@ -320,31 +347,31 @@ bool RefreshMachine::OnInstall(const Instant& now, const Expiry& expiry,
 }
 
 void RefreshMachine::OnReset(const Instant& now, Decisions& out) {
-  Begin(now);
+  const Input input(*this, now);
   rejected_ = Generation();
   row_.End();
   rejection_cause_ = absl::OkStatus();
   schedule_.OnReset();
   told_exhausted_ = false;
   last_cause_ = absl::OkStatus();
-  abandoned_.clear();
-  calls_beyond_ = 0;
-  if (phase_ == Phase::kWaiting) due_ = next_start(now);
+  abandoned_ = nullptr;
+  if (phase_ == Phase::kWaiting) flight_->due = next_start(now);
   Advance(now, out);
   NoteChanges(now, out);
 }
 
 void RefreshMachine::OnFork(std::optional<uint64_t> seed) {
   const bool running = phase_ == Phase::kRunning;
-  schedule_.OnFork(running);
-  if (running && running_.by_rejection) row_.OnFork();
+  schedule_.OnFork(running ? std::optional<BootTime>(flight_->start_before)
+                           : std::nullopt);
+  if (running && flight_->running.by_rejection) row_.OnFork();
   phase_ = Phase::kIdle;
-  abandoned_.clear();
-  calls_beyond_ = 0;
+  flight_ = nullptr;
+  abandoned_ = nullptr;
   if (!seed.has_value()) return;
   jitter_ = Jitter(*seed);
   life_.DrawAgain(jitter_);
-  schedule_.DrawAgain(policy_, jitter_);
+  schedule_.DrawAgain(policy(), jitter_);
   if (row_.attempts() > 0) row_.SetWait(RowBackoff(row_.attempts()));
 }
 
@@ -354,25 +381,31 @@ DualDeadline RefreshMachine::check_at(const Instant& now) const {
   if (!servable(now)) return DualDeadline::At(now);
   if (!Usable(now)) {
     if (!degraded_published_) return DualDeadline::At(now);
-    return phase_ == Phase::kIdle ? Earlier(life_.end(), now, next_start(now))
-                                  : life_.end();
+    return phase_ == Phase::kIdle
+               ? Earlier(life_.end(policy()), now, next_start(now))
+               : life_.end(policy());
   }
-  if (!policy_.background_refresh) return life_.usable_until();
+  if (!policy().background_refresh) return life_.usable_until();
   if (!life_.Stale(now)) return life_.stale_at();
   if (phase_ != Phase::kIdle) return life_.usable_until();
   return Earlier(life_.usable_until(), now,
                  std::max(schedule_.cooldown_until(), next_start(now)));
 }
 
+DualDeadline RefreshMachine::published_until(const Instant& now) const {
+  if (Usable(now)) return life_.usable_until();
+  return published_servable(now) ? life_.end(policy()) : DualDeadline::At(now);
+}
+
 BootTime RefreshMachine::wake_at(const Instant& now) const {
   BootTime at = BootTime::InfiniteFuture();
-  if (phase_ == Phase::kQueued) at = queued_until_;
-  if (phase_ == Phase::kRunning) at = attempt_deadline_;
-  if (phase_ == Phase::kWaiting) at = due_;
-  if (held_ && !let_go_) at = std::min(at, life_.end().boot);
+  if (phase_ == Phase::kQueued) at = flight_->queued_until;
+  if (phase_ == Phase::kRunning) at = flight_->attempt_deadline;
+  if (phase_ == Phase::kWaiting) at = flight_->due;
+  if (held_ && !let_go_) at = std::min(at, life_.end(policy()).boot);
   const DualDeadline check = check_at(now);
   if (!check.Reached(now)) at = std::min(at, check.boot);
-  if (policy_.refresh_ahead && phase_ == Phase::kIdle &&
+  if (policy().refresh_ahead && phase_ == Phase::kIdle &&
       generation_ != Generation()) {
     BootTime due = std::max(next_start(now), lost_until_);
     if (Usable(now)) due = std::max(due, schedule_.cooldown_until());
@@ -387,17 +420,18 @@ Freshness RefreshMachine::freshness(const Instant& now) const {
 }
 
 bool RefreshMachine::exhausted(const Instant& now) const {
-  return schedule_.Exhausted(policy_) && !Usable(now);
+  return schedule_.Exhausted(policy()) && !Usable(now);
 }
 
 BootTime RefreshMachine::next_start(const Instant& now) const {
-  return schedule_.NextStart(policy_, Usable(now));
+  return schedule_.NextStart(policy(), Usable(now));
 }
 
 // When the source may be called although the bound of abandoned calls is
 // reached.
 BootTime RefreshMachine::call_again_at() const {
-  return last_call_ + policy_.retry.probe_interval * std::exp2(calls_beyond_);
+  return abandoned_->last_call +
+         policy().retry.probe_interval * std::exp2(abandoned_->beyond);
 }
 
 BootTime RefreshMachine::next_rejected_start(const Instant& now) const {
@@ -405,12 +439,12 @@ BootTime RefreshMachine::next_rejected_start(const Instant& now) const {
 }
 
 bool RefreshMachine::Degraded(const Instant& now) const {
-  return held_ && failures() > 0 && life_.UsableOnError(now);
+  return held_ && failures() > 0 && life_.UsableOnError(policy(), now);
 }
 
 // ---- Transitions ----
 
-// Every input but OnFork calls this first. Ends the row if a token that nobody
+// Every input but OnFork begins with this. Ends the row if a token that nobody
 // rejected has become stale, and promotes the flight if its token can no longer
 // be served.
 void RefreshMachine::Begin(const Instant& now) {
@@ -418,12 +452,32 @@ void RefreshMachine::Begin(const Instant& now) {
   PromoteIfUnservable(now);
 }
 
+// Every input but OnFork ends with this. Frees what a machine without a flight
+// does not need, and what was told of moments that have passed.
+void RefreshMachine::FreeUnused(const Instant& now) {
+  if (phase_ == Phase::kIdle) flight_ = nullptr;
+  if (abandoned_ != nullptr && abandoned_->calls.empty()) abandoned_ = nullptr;
+  const auto over = [&now](BootTime t) {
+    return t <= now.boot || t == BootTime::InfiniteFuture();
+  };
+  if (told_ != nullptr && over(told_->next.boot) &&
+      over(told_->next_rejected.boot)) {
+    told_ = nullptr;
+  }
+}
+
+RefreshMachine::Told& RefreshMachine::told() {
+  if (told_ == nullptr) told_ = std::make_unique<Told>();
+  return *told_;
+}
+
 // If only reads that rejected the token wait for a flight, it becomes an
 // ordinary flight when the token can no longer be served to anybody.
 void RefreshMachine::PromoteIfUnservable(const Instant& now) {
-  if (phase_ == Phase::kIdle || !rejected_waits_ || servable(now)) return;
-  foreground_ = true;
-  by_rejection_ = false;
+  if (phase_ == Phase::kIdle || !flight_->rejected_waits || servable(now))
+    return;
+  flight_->foreground = true;
+  flight_->by_rejection = false;
 }
 
 void RefreshMachine::NoteRejection(Generation generation, Decisions& out) {
@@ -436,28 +490,28 @@ void RefreshMachine::NoteRejection(Generation generation, Decisions& out) {
 void RefreshMachine::Advance(const Instant& now, Decisions& out) {
   // Only BootTime counts here: a token that has expired by the wall clock alone
   // may become usable again, because that clock may step back.
-  if (held_ && !let_go_ && now.boot >= life_.end().boot) {
+  if (held_ && !let_go_ && now.boot >= life_.end(policy()).boot) {
     let_go_ = true;
     out.let_go = true;
   }
-  if (phase_ == Phase::kQueued && now.boot >= queued_until_) {
+  if (phase_ == Phase::kQueued && now.boot >= flight_->queued_until) {
     LoseQueued(now,
-               absl::UnavailableError(
-                   absl::StrCat("the executor has not run the refresh for ",
-                                absl::FormatDuration(policy_.attempt_timeout))),
+               absl::UnavailableError(absl::StrCat(
+                   "the executor has not run the refresh for ",
+                   absl::FormatDuration(policy().attempt_timeout))),
                out);
   }
-  if (phase_ == Phase::kRunning && now.boot >= attempt_deadline_) {
+  if (phase_ == Phase::kRunning && now.boot >= flight_->attempt_deadline) {
     AbandonRunning(out);
     FailAttempt(now,
                 {absl::DeadlineExceededError(absl::StrCat(
                      "the token source did not answer within ",
-                     absl::FormatDuration(policy_.attempt_timeout))),
+                     absl::FormatDuration(policy().attempt_timeout))),
                  FailureClass::kTransient, std::nullopt},
                 out);
   }
-  if (phase_ == Phase::kWaiting && now.boot >= due_) Submit(now, out);
-  if (policy_.refresh_ahead && generation_ != Generation() &&
+  if (phase_ == Phase::kWaiting && now.boot >= flight_->due) Submit(now, out);
+  if (policy().refresh_ahead && generation_ != Generation() &&
       now.boot >= lost_until_) {
     MaybeStartBackground(now, out);
   }
@@ -465,12 +519,9 @@ void RefreshMachine::Advance(const Instant& now, Decisions& out) {
 
 void RefreshMachine::StartFlight(const Instant& now, bool foreground,
                                  int budget, Decisions& out) {
-  foreground_ = foreground;
-  budget_ = budget;
-  attempts_ = 0;
-  by_rejection_ = false;
-  rejected_waits_ = false;
-  told_ = Generation();
+  flight_ = std::make_unique<Flight>();
+  flight_->foreground = foreground;
+  flight_->budget = budget;
   if (now.boot < next_start(now)) {
     EnterBackoff(now, out);
   } else {
@@ -482,7 +533,7 @@ void RefreshMachine::StartFlight(const Instant& now, bool foreground,
 void RefreshMachine::MaybeStartBackground(const Instant& now, Decisions& out) {
   if (phase_ != Phase::kIdle || now.boot < next_start(now)) return;
   if (Usable(now)) {
-    if (!policy_.background_refresh || !life_.Stale(now)) return;
+    if (!policy().background_refresh || !life_.Stale(now)) return;
     if (now.boot < schedule_.cooldown_until()) return;
   }
   StartFlight(now, /*foreground=*/false, /*budget=*/0, out);
@@ -490,16 +541,16 @@ void RefreshMachine::MaybeStartBackground(const Instant& now, Decisions& out) {
 
 void RefreshMachine::Submit(const Instant& now, Decisions& out) {
   phase_ = Phase::kQueued;
-  queued_until_ = now.boot + policy_.attempt_timeout;
-  attempt_ = AttemptId{++last_attempt_};
-  out.submit = attempt_;
+  flight_->queued_until = now.boot + policy().attempt_timeout;
+  flight_->attempt = AttemptId{++last_attempt_};
+  out.submit = flight_->attempt;
 }
 
 void RefreshMachine::EnterBackoff(const Instant& now, Decisions& out) {
   phase_ = Phase::kWaiting;
-  due_ = next_start(now);
-  out.fail_deadlines_before = due_;
-  out.fail_retries_below = attempts_;
+  flight_->due = next_start(now);
+  out.fail_deadlines_before = flight_->due;
+  out.fail_retries_below = flight_->attempts;
   if (out.waiters == Decisions::Waiters::kFail) return;  // `failure` is set.
   out.failure = MakeFailure(now, last_cause_);
 }
@@ -507,7 +558,7 @@ void RefreshMachine::EnterBackoff(const Instant& now, Decisions& out) {
 // Ends the flight, whose attempt the executor does not run.
 void RefreshMachine::LoseQueued(const Instant& now, const absl::Status& cause,
                                 Decisions& out) {
-  lost_until_ = now.boot + policy_.retry.initial_backoff;
+  lost_until_ = now.boot + policy().retry.initial_backoff;
   EndFlight(now, cause, out);
   Event event = MakeEvent(EventKind::kAttemptAbandoned);
   event.status = out.failure.cause;
@@ -516,28 +567,32 @@ void RefreshMachine::LoseQueued(const Instant& now, const absl::Status& cause,
 
 // Abandons the running call. The caller must set the phase.
 void RefreshMachine::AbandonRunning(Decisions& out) {
-  out.abandon.push_back(running_.id);
-  abandoned_.push_back(running_);
+  out.abandon.push_back(flight_->running.id);
+  if (abandoned_ == nullptr) {
+    abandoned_ = std::make_unique<Abandoned>();
+    abandoned_->last_call = flight_->running.started_at;
+  }
+  abandoned_->calls.push_back(flight_->running);
   out.events.push_back(MakeEvent(EventKind::kAttemptAbandoned));
 }
 
 void RefreshMachine::FailAttempt(const Instant& now, const Failure& failure,
                                  Decisions& out) {
-  ++attempts_;
-  if (by_rejection_) {
+  ++flight_->attempts;
+  if (flight_->by_rejection) {
     FailRejectedAttempt(now, failure, out);
     return;
   }
   last_cause_ = failure.status;
-  schedule_.OnFailure(policy_, now.boot, failure.retry_after, jitter_);
+  schedule_.OnFailure(policy(), now.boot, failure.retry_after, jitter_);
   Event failed = MakeEvent(EventKind::kAttemptFailed);
   failed.status = failure.status;
-  failed.attempt = attempts_;
+  failed.attempt = flight_->attempts;
   out.events.push_back(std::move(failed));
 
   BootTime resume = next_start(now);
-  if (!foreground_ && Usable(now)) {
-    schedule_.BeginCooldown(policy_, now.boot, life_.usable_until().Left(now));
+  if (!flight_->foreground && Usable(now)) {
+    schedule_.BeginCooldown(policy(), now.boot, life_.usable_until().Left(now));
     resume = std::max(resume, schedule_.cooldown_until());
   }
   if (resume < BootTime::InfiniteFuture()) {
@@ -548,17 +603,19 @@ void RefreshMachine::FailAttempt(const Instant& now, const Failure& failure,
   if (Degraded(now)) {
     EndFlight(now, failure.status, out);
     out.waiters = Decisions::Waiters::kServe;
-  } else if (foreground_ && !exhausted(now) &&
-             failure.kind != FailureClass::kPermanent && attempts_ <= budget_) {
+  } else if (flight_->foreground && !exhausted(now) &&
+             failure.kind != FailureClass::kPermanent &&
+             flight_->attempts <= flight_->budget) {
     EnterBackoff(now, out);
   } else {
     EndFlight(now, failure.status, out);
   }
   // An attempt that was not told of a rejection was not made for the reads that
   // rejected the token, so those are treated as new reads.
-  if (rejected_waits_ && servable(now)) {
-    out.rejected_waiters = told_ != Generation() ? Decisions::Waiters::kFail
-                                                 : Decisions::Waiters::kServe;
+  if (flight_->rejected_waits && servable(now)) {
+    out.rejected_waiters = flight_->told != Generation()
+                               ? Decisions::Waiters::kFail
+                               : Decisions::Waiters::kServe;
   }
 }
 
@@ -570,11 +627,11 @@ void RefreshMachine::FailRejectedAttempt(const Instant& now,
                                          Decisions& out) {
   Event failed = MakeEvent(EventKind::kAttemptFailed);
   failed.status = failure.status;
-  failed.attempt = attempts_;
+  failed.attempt = flight_->attempts;
   out.events.push_back(std::move(failed));
   rejection_cause_ = failure.status;
   const std::optional<absl::Duration> delay = schedule_.OnRejectionFailure(
-      policy_, now.boot, failure.retry_after, jitter_);
+      policy(), now.boot, failure.retry_after, jitter_);
   if (delay.has_value()) {
     Event backoff = MakeEvent(EventKind::kBackoff);
     backoff.delay = *delay;
@@ -587,8 +644,8 @@ void RefreshMachine::EndFlight(const Instant& now, const absl::Status& cause,
                                Decisions& out) {
   phase_ = Phase::kIdle;
   out.waiters = Decisions::Waiters::kFail;
-  out.failure =
-      by_rejection_ ? MakeRejectedFailure(now, cause) : MakeFailure(now, cause);
+  out.failure = flight_->by_rejection ? MakeRejectedFailure(now, cause)
+                                      : MakeFailure(now, cause);
 }
 
 void RefreshMachine::Publish(const Instant& now, absl::Duration lifetime,
@@ -603,7 +660,7 @@ void RefreshMachine::Publish(const Instant& now, absl::Duration lifetime,
   let_go_ = false;
   rejected_ = Generation();
   row_.OnPublish(generation_, same_token);
-  life_ = TokenLifetime(policy_, now, lifetime, jitter_);
+  life_ = TokenLifetime(policy(), now, lifetime, jitter_);
   if (!from_source) life_.SetInstalled();
   schedule_.OnPublish();
   out.publish = true;
@@ -618,7 +675,7 @@ void RefreshMachine::KeepUnchanged(const Instant& now, absl::Duration lifetime,
   if (phase_ == Phase::kRunning) AbandonRunning(out);
   phase_ = Phase::kIdle;
   if (!Usable(now) || now.wall + lifetime > life_.expiry().wall) {
-    life_.Extend(policy_, now, lifetime, jitter_);
+    life_.Extend(policy(), now, lifetime, jitter_);
     degraded_published_ = false;
     out.republish_extended = true;
   }
@@ -644,8 +701,8 @@ void RefreshMachine::OnAnswer(EventKind kind, Decisions& out) {
 
 absl::Duration RefreshMachine::RowBackoff(int attempts) {
   return Backoff(
-      policy_, attempts,
-      policy_.max_rejection_backoff.value_or(policy_.retry.max_backoff),
+      policy(), attempts,
+      policy().max_rejection_backoff.value_or(policy().retry.max_backoff),
       jitter_);
 }
 
@@ -666,7 +723,7 @@ void RefreshMachine::NoteChanges(const Instant& now, Decisions& out) {
 // Returns the wall time that reads are told for the moment `at`: the same time
 // until that moment changes, even if the wall clock is set. `told` is what they
 // were told last.
-absl::Time RefreshMachine::Told(const Instant& now, BootTime at,
+absl::Time RefreshMachine::Tell(const Instant& now, BootTime at,
                                 DualDeadline& told) {
   if (at != told.boot || at <= now.boot) {
     told = {now.wall + std::max(absl::ZeroDuration(), at - now.boot), at};
@@ -686,7 +743,7 @@ ReadFailure RefreshMachine::MakeFailure(const Instant& now,
   }
   failure.failures = failures();
   failure.next_attempt_at = next_start(now);
-  failure.next_attempt = Told(now, failure.next_attempt_at, told_next_);
+  failure.next_attempt = Tell(now, failure.next_attempt_at, told().next);
   failure.fatal = fatal(now);
   return failure;
 }
@@ -698,7 +755,7 @@ ReadFailure RefreshMachine::MakeRejectedFailure(const Instant& now,
   failure.failures = failures();
   failure.next_attempt_at = next_rejected_start(now);
   failure.next_attempt =
-      Told(now, failure.next_attempt_at, told_next_rejected_);
+      Tell(now, failure.next_attempt_at, told().next_rejected);
   failure.fatal = fatal(now);
   failure.rejected = true;
   return failure;

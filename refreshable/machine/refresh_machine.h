@@ -5,7 +5,9 @@
 #ifndef REFRESHABLE_MACHINE_REFRESH_MACHINE_H_
 #define REFRESHABLE_MACHINE_REFRESH_MACHINE_H_
 
+#include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 
 #include "absl/container/inlined_vector.h"
@@ -17,6 +19,7 @@
 #include "refreshable/failure_class.h"
 #include "refreshable/freshness.h"
 #include "refreshable/generation.h"
+#include "refreshable/internal/copied_ptr.h"
 #include "refreshable/machine/dual_deadline.h"
 #include "refreshable/machine/jitter.h"
 #include "refreshable/machine/rejection_row.h"
@@ -136,6 +139,8 @@ struct AttemptStart {
 class RefreshMachine {
  public:
   // Requires: Validate(policy).ok(). The seed drives the jitter, nothing else.
+  // The first shares the policy, which must not be null.
+  RefreshMachine(std::shared_ptr<const RefreshPolicy> policy, uint64_t seed);
   RefreshMachine(const RefreshPolicy& policy, uint64_t seed);
 
   // ---- Inputs ----
@@ -193,6 +198,8 @@ class RefreshMachine {
 
   // ---- What is known between inputs ----
 
+  const RefreshPolicy& policy() const { return *policy_; }
+
   // The first moment at which a read must call OnRead again. Until then the
   // published token may be returned. The wall part needs no timer if each read
   // looks at the wall clock; the other part is included in wake_at().
@@ -210,6 +217,9 @@ class RefreshMachine {
   bool published_servable(const Instant& now) const {
     return Usable(now) || (degraded_published_ && Degraded(now));
   }
+  // The first moment at which `published_servable` is false, if there is no
+  // input until then.
+  DualDeadline published_until(const Instant& now) const;
   // Whether `request` must not be answered with the token last published.
   bool rejects(const ReadRequest& request) const {
     return row_.Covers(request.rejected);
@@ -230,7 +240,7 @@ class RefreshMachine {
   absl::Time expires_at() const { return life_.expiry().wall; }
   // The attempt that was submitted and has not started; kNone if none.
   AttemptId queued() const {
-    return phase_ == Phase::kQueued ? attempt_ : AttemptId::kNone;
+    return phase_ == Phase::kQueued ? flight_->attempt : AttemptId::kNone;
   }
   bool refreshing() const { return phase_ != Phase::kIdle; }
   // Whether a refresh is between two attempts, so that only OnWake continues
@@ -240,7 +250,7 @@ class RefreshMachine {
   const absl::Status& last_cause() const { return last_cause_; }
   bool exhausted(const Instant& now) const;
   bool fatal(const Instant& now) const {
-    return exhausted(now) && policy_.retry.on_exhausted == OnExhausted::kFatal;
+    return exhausted(now) && policy().retry.on_exhausted == OnExhausted::kFatal;
   }
   // When the next attempt may start; the infinite future if fatal.
   BootTime next_start(const Instant& now) const;
@@ -249,7 +259,7 @@ class RefreshMachine {
   BootTime next_rejected_start(const Instant& now) const;
 
  private:
-  enum class Phase {
+  enum class Phase : uint8_t {
     kIdle,     // There is no flight.
     kWaiting,  // Between attempts; the next is due at `due_`.
     kQueued,   // `attempt_` was submitted.
@@ -263,12 +273,55 @@ class RefreshMachine {
     bool by_rejection = false;  // Whether it is an attempt of the row.
   };
 
+  class Input;
+
+  // What exists while there is a flight.
+  struct Flight {
+    bool foreground = false;
+    bool by_rejection = false;  // Whether a rejection started it.
+    // Whether a read that rejected the token waits for it.
+    bool rejected_waits = false;
+    int budget = 0;    // The number of retries that it may make.
+    int attempts = 0;  // The number of its attempts that have failed.
+    BootTime due = BootTime::InfiniteFuture();
+    AttemptId attempt = AttemptId::kNone;
+    // By this time the executor must have started `attempt`.
+    BootTime queued_until = BootTime::InfiniteFuture();
+    Call running{};
+    BootTime attempt_deadline = BootTime::InfiniteFuture();
+    // When the attempt before the running one started.
+    BootTime start_before = BootTime::InfinitePast();
+    // The generation that the present or next attempt is told was rejected.
+    Generation told;
+  };
+
+  // The calls that were abandoned and have not returned.
+  struct Abandoned {
+    absl::InlinedVector<Call, 2> calls;
+    // How many calls were made beyond the bound on these, since a call last
+    // returned.
+    int beyond = 0;
+    BootTime last_call;  // When the source was last called.
+  };
+
+  // The time of the next attempt that was last reported to ordinary reads, and
+  // to reads that rejected the token.
+  struct Told {
+    DualDeadline next;
+    DualDeadline next_rejected;
+  };
+
   bool Usable(const Instant& now) const { return held_ && life_.Usable(now); }
   bool Degraded(const Instant& now) const;
   absl::Duration RowBackoff(int attempts);
   BootTime call_again_at() const;
 
   void Begin(const Instant& now);
+  void FreeUnused(const Instant& now);
+  Told& told();
+  size_t abandoned() const {
+    return abandoned_ != nullptr ? abandoned_->calls.size() : 0;
+  }
   void PromoteIfUnservable(const Instant& now);
   void Advance(const Instant& now, Decisions& out);
   ReadAnswer OnRejectedRead(const Instant& now, const ReadRequest& request,
@@ -293,71 +346,53 @@ class RefreshMachine {
                      Decisions& out);
   void OnAnswer(EventKind kind, Decisions& out);
   void NoteChanges(const Instant& now, Decisions& out);
-  static absl::Time Told(const Instant& now, BootTime at, DualDeadline& told);
+  static absl::Time Tell(const Instant& now, BootTime at, DualDeadline& told);
   ReadFailure MakeFailure(const Instant& now, const absl::Status& cause);
   ReadFailure MakeRejectedFailure(const Instant& now,
                                   const absl::Status& cause);
   Event MakeEvent(EventKind kind) const;
 
-  const RefreshPolicy policy_;
+  // A server may have very many machines, and most of them are idle, so what
+  // an idle machine does not need is behind a pointer.
+
+  const std::shared_ptr<const RefreshPolicy> policy_;  // Not null.
   Jitter jitter_;
 
   // The token. `epoch_` rises with every publication and invalidation: the
   // answer to a call that was started in another epoch is discarded.
   Generation generation_;
   uint64_t epoch_ = 0;
+  TokenLifetime life_;
+  Generation rejected_;
   bool held_ = false;
   bool degraded_published_ = false;
   bool let_go_ = false;  // Whether `Decisions::let_go` was set for the token.
-  TokenLifetime life_;
-  Generation rejected_;
 
-  // The flight.
+  // What was last reported to the observer.
+  bool told_exhausted_ = false;
+  Freshness told_freshness_ = Freshness::kExpired;
+
   Phase phase_ = Phase::kIdle;
-  bool foreground_ = false;
-  int budget_ = 0;    // The number of retries that the flight may make.
-  int attempts_ = 0;  // The number of attempts of the flight that have failed.
-  BootTime due_ = BootTime::InfiniteFuture();
-  AttemptId attempt_ = AttemptId::kNone;
   uint64_t last_attempt_ = 0;
-  // By this time the executor must have started `attempt_`.
-  BootTime queued_until_ = BootTime::InfiniteFuture();
-  Call running_{};
-  BootTime attempt_deadline_ = BootTime::InfiniteFuture();
-  // `abandoned_`: the calls that were abandoned and have not returned.
-  // `calls_beyond_`: the number of calls that were made beyond the bound on
-  // these, since a call last returned. `last_call_`: when the source was last
-  // called.
-  absl::InlinedVector<Call, 2> abandoned_;
-  int calls_beyond_ = 0;
-  BootTime last_call_ = BootTime::InfinitePast();
+  // Not null while there is a flight, and until the end of the input that ends
+  // it.
+  CopiedPtr<Flight> flight_;
+  CopiedPtr<Abandoned> abandoned_;  // Null if there is none.
 
-  // Rejections. `by_rejection_`: a rejection started the flight.
-  // `rejected_waits_`: a read that rejected the token waits for the flight.
-  // `told_`: the generation that the flight's present or next attempt is told
-  // was rejected.
   RejectionRow row_;
-  bool by_rejection_ = false;
-  bool rejected_waits_ = false;
-  Generation told_;
   // The failure of the row's last attempt; OK if it did not fail.
   absl::Status rejection_cause_;
 
   // Failures, and when the next attempt may start.
   RetrySchedule schedule_;
   absl::Status last_cause_;
+
   // After the executor lost an attempt, no timer submits another before this
   // time, so that timer and refusal do not form a busy loop. Reads may submit
   // one.
   BootTime lost_until_ = BootTime::InfinitePast();
 
-  // The time of the next attempt that was last reported to ordinary reads, and
-  // to reads that rejected the token.
-  DualDeadline told_next_;
-  DualDeadline told_next_rejected_;
-  // What was last reported to the observer.
-  Freshness told_freshness_ = Freshness::kExpired;
-  bool told_exhausted_ = false;
+  CopiedPtr<Told> told_;  // Null if what was told has passed.
 };
 
 }  // namespace internal

@@ -11,6 +11,7 @@
 #include "absl/time/time.h"
 #include "refreshable/executors/clock.h"
 #include "refreshable/generation.h"
+#include "refreshable/internal/copied_ptr.h"
 
 namespace refreshable {
 namespace internal {
@@ -52,35 +53,38 @@ class RejectionRow {
   bool current_rejected() const { return Covers(noted_); }
 
   // The number of attempts in this row.
-  int attempts() const { return attempts_; }
+  int attempts() const { return waits_ != nullptr ? waits_->attempts : 0; }
 
   // The earliest moment at which a rejection may start another attempt, if the
   // last attempt of any kind started at `last_start`.
-  BootTime NextStart(BootTime last_start) const { return last_start + wait_; }
+  BootTime NextStart(BootTime last_start) const {
+    return waits_ != nullptr ? last_start + waits_->next : last_start;
+  }
 
   // An attempt that a rejection asked for has started. `wait` is how long the
   // next one must wait.
   void OnStart(absl::Duration wait) {
-    ++attempts_;
-    wait_before_ = wait_;
-    wait_ = wait;
+    if (waits_ == nullptr) waits_ = std::make_unique<Waits>();
+    ++waits_->attempts;
+    waits_->before = waits_->next;
+    waits_->next = wait;
   }
 
-  // Replaces the wait before the next attempt.
-  void SetWait(absl::Duration wait) { wait_ = wait; }
+  // Replaces the wait before the next attempt. Requires: attempts() > 0.
+  void SetWait(absl::Duration wait) { waits_->next = wait; }
 
   // Undoes the last OnStart: after a fork(), that attempt belongs to the
   // parent.
   void OnFork() {
-    if (attempts_ == 0) return;
-    --attempts_;
-    wait_ = wait_before_;
+    if (waits_ == nullptr) return;
+    --waits_->attempts;
+    waits_->next = waits_->before;
+    if (waits_->attempts == 0) waits_ = nullptr;
   }
 
   // Ends the row: forgets its attempts and what was rejected.
   void End() {
-    attempts_ = 0;
-    wait_ = wait_before_ = absl::ZeroDuration();
+    waits_ = nullptr;
     noted_ = Generation();
   }
 
@@ -92,9 +96,12 @@ class RejectionRow {
   // if it is within the range above.
   Generation noted_;
 
-  int attempts_ = 0;
-  absl::Duration wait_ = absl::ZeroDuration();
-  absl::Duration wait_before_ = absl::ZeroDuration();
+  struct Waits {
+    int attempts = 0;
+    absl::Duration next;    // Before the next attempt.
+    absl::Duration before;  // Before the attempt that was last to start.
+  };
+  CopiedPtr<Waits> waits_;  // Null if there has been no attempt.
 };
 
 }  // namespace internal

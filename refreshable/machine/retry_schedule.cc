@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <memory>
 #include <optional>
 #include <utility>
 
@@ -44,31 +45,37 @@ absl::Duration Backoff(const RefreshPolicy& policy, int failures,
   return least + (most - least) * jitter.Draw();
 }
 
-void RetrySchedule::OnStart(BootTime now) {
-  start_before_ = std::exchange(last_start_, now);
+BootTime RetrySchedule::OnStart(BootTime now) {
   interval_exempt_ = false;
+  return std::exchange(last_start_, now);
+}
+
+RetrySchedule::Since& RetrySchedule::since() {
+  if (since_ == nullptr) since_ = std::make_unique<Since>();
+  return *since_;
 }
 
 void RetrySchedule::OnFailure(const RefreshPolicy& policy, BootTime now,
                               std::optional<absl::Duration> retry_after,
                               Jitter& jitter) {
-  ++failures_;
+  ++since().failures;
   last_end_ = now;
   DrawWaits(policy, jitter);
-  retry_after_until_.reset();
+  since_->retry_after_until.reset();
   const absl::Duration asked = retry_after.value_or(absl::ZeroDuration());
   if (asked > absl::ZeroDuration()) {
     const absl::Duration longest = policy.retry.max_retry_after;
-    retry_after_until_ =
+    since_->retry_after_until =
         now + std::min(asked, longest) * (1 + policy.jitter * jitter.Draw());
     if (asked > longest) {
-      retry_after_until_ = std::max(*retry_after_until_, backoff_until_);
+      since_->retry_after_until =
+          std::max(*since_->retry_after_until, since_->backoff_until);
     }
     // The failure is not counted if the server asks for a shorter wait than the
     // computed one.
-    if (std::max(*retry_after_until_, now + policy.min_interval) <
-        backoff_until_) {
-      ++excused_;
+    if (std::max(*since_->retry_after_until, now + policy.min_interval) <
+        since_->backoff_until) {
+      ++since_->excused;
     }
   }
 }
@@ -80,57 +87,48 @@ std::optional<absl::Duration> RetrySchedule::OnRejectionFailure(
   if (asked <= absl::ZeroDuration()) return std::nullopt;
   const absl::Duration delay = std::min(asked, policy.retry.max_retry_after) *
                                (1 + policy.jitter * jitter.Draw());
-  rejection_retry_after_ = now + delay;
+  since().rejection_retry_after = now + delay;
   return delay;
 }
 
 void RetrySchedule::BeginCooldown(const RefreshPolicy& policy, BootTime now,
                                   absl::Duration usable_for) {
-  cooldown_until_ = now + Cooldown(policy, usable_for);
+  since().cooldown_until = now + Cooldown(policy, usable_for);
 }
 
-void RetrySchedule::OnAnswer() {
-  failures_ = 0;
-  excused_ = 0;
-  retry_after_until_.reset();
-  rejection_retry_after_ = BootTime::InfinitePast();
-  cooldown_until_ = BootTime::InfinitePast();
-}
+void RetrySchedule::OnAnswer() { since_ = nullptr; }
 
 void RetrySchedule::OnPublish() {
-  failures_before_ = failures_;
-  excused_before_ = excused_;
+  failures_before_ = failures();
+  excused_before_ = since_ != nullptr ? since_->excused : 0;
 }
 
 void RetrySchedule::OnInvalidate(const RefreshPolicy& policy, bool young,
                                  bool attempt_kept, Jitter& jitter) {
   interval_exempt_ = !attempt_kept;
   if (!young) return;
-  failures_ += failures_before_ + 1;
-  excused_ += excused_before_;
+  since().failures += failures_before_ + 1;
+  since_->excused += excused_before_;
   DrawWaits(policy, jitter);
-  if (retry_after_until_ && *retry_after_until_ < backoff_until_) {
-    retry_after_until_.reset();
+  if (since_->retry_after_until &&
+      *since_->retry_after_until < since_->backoff_until) {
+    since_->retry_after_until.reset();
   }
 }
 
 void RetrySchedule::OnReset() {
-  failures_ = 0;
-  excused_ = 0;
+  since_ = nullptr;
   failures_before_ = 0;
   excused_before_ = 0;
-  retry_after_until_.reset();
-  rejection_retry_after_ = BootTime::InfinitePast();
-  cooldown_until_ = BootTime::InfinitePast();
 }
 
-void RetrySchedule::OnFork(bool running) {
-  if (running) last_start_ = start_before_;
+void RetrySchedule::OnFork(std::optional<BootTime> start_before) {
+  last_start_ = start_before.value_or(last_start_);
   interval_exempt_ = true;
 }
 
 void RetrySchedule::DrawAgain(const RefreshPolicy& policy, Jitter& jitter) {
-  if (failures_ > 0) DrawWaits(policy, jitter);
+  if (failures() > 0) DrawWaits(policy, jitter);
 }
 
 BootTime RetrySchedule::NextStart(const RefreshPolicy& policy,
@@ -141,21 +139,25 @@ BootTime RetrySchedule::NextStart(const RefreshPolicy& policy,
   }
   BootTime at = BootTime::InfinitePast();
   if (!interval_exempt_) at = last_start_ + policy.min_interval;
-  at = std::max(at, rejection_retry_after_);
-  if (failures_ == 0) return at;
+  if (since_ == nullptr) return at;
+  at = std::max(at, since_->rejection_retry_after);
+  if (since_->failures == 0) return at;
   at = std::max(at, last_end_ + policy.min_interval);
   if (exhausted) {
-    at = std::max(at, last_start_ + probe_wait_);
-    return retry_after_until_ ? std::max(at, *retry_after_until_) : at;
+    at = std::max(at, last_start_ + since_->probe_wait);
+    return since_->retry_after_until ? std::max(at, *since_->retry_after_until)
+                                     : at;
   }
-  return std::max(at, retry_after_until_.value_or(backoff_until_));
+  return std::max(at,
+                  since_->retry_after_until.value_or(since_->backoff_until));
 }
 
 // Draws the computed waits after a failed attempt.
 void RetrySchedule::DrawWaits(const RefreshPolicy& policy, Jitter& jitter) {
-  backoff_until_ = last_start_ +
-                   Backoff(policy, failures_, policy.retry.max_backoff, jitter);
-  probe_wait_ =
+  since_->backoff_until =
+      last_start_ +
+      Backoff(policy, since_->failures, policy.retry.max_backoff, jitter);
+  since_->probe_wait =
       policy.retry.probe_interval * (1 - policy.jitter * jitter.Draw());
 }
 

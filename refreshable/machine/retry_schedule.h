@@ -5,10 +5,12 @@
 #ifndef REFRESHABLE_MACHINE_RETRY_SCHEDULE_H_
 #define REFRESHABLE_MACHINE_RETRY_SCHEDULE_H_
 
+#include <memory>
 #include <optional>
 
 #include "absl/time/time.h"
 #include "refreshable/executors/clock.h"
+#include "refreshable/internal/copied_ptr.h"
 #include "refreshable/machine/jitter.h"
 #include "refreshable/policy.h"
 
@@ -30,13 +32,10 @@ absl::Duration Backoff(const RefreshPolicy& policy, int failures,
 // All calls must pass the same policy.
 class RetrySchedule {
  public:
-  explicit RetrySchedule(const RefreshPolicy& policy)
-      : probe_wait_(policy.retry.probe_interval) {}
-
   // ---- Inputs ----
 
-  // An attempt starts.
-  void OnStart(BootTime now);
+  // An attempt starts. Returns when the attempt before it started.
+  BootTime OnStart(BootTime now);
 
   // The attempt that was last to start has failed, and the failure counts.
   // `retry_after` is the wait that the server asked for, if it did.
@@ -76,9 +75,10 @@ class RetrySchedule {
   // Forgets the failures and the waits after them.
   void OnReset();
 
-  // This process is the child of a fork(). If `running`, the attempt that was
-  // last to start is still running, and belongs to the parent.
-  void OnFork(bool running);
+  // This process is the child of a fork(). If the attempt that was last to
+  // start is still running, it belongs to the parent, and `start_before` is
+  // when the attempt before it started.
+  void OnFork(std::optional<BootTime> start_before);
 
   // Draws the waits in effect anew.
   void DrawAgain(const RefreshPolicy& policy, Jitter& jitter);
@@ -86,12 +86,13 @@ class RetrySchedule {
   // ---- What is known between inputs ----
 
   // The number of failures in a row.
-  int failures() const { return failures_; }
+  int failures() const { return since_ != nullptr ? since_->failures : 0; }
 
   // Whether `max_consecutive_failures` is reached without the excused failures.
   // Without a usable token, attempts then become probes or end for good.
   bool Exhausted(const RefreshPolicy& policy) const {
-    return failures_ - excused_ >= policy.retry.max_consecutive_failures;
+    return since_ != nullptr && since_->failures - since_->excused >=
+                                    policy.retry.max_consecutive_failures;
   }
 
   // When the next attempt may start; the infinite future if never. `usable` is
@@ -101,38 +102,46 @@ class RetrySchedule {
   // Whether the Retry-After of an attempt that a rejection asked for still
   // delays attempts.
   bool DelayedByRejection(BootTime now) const {
-    return now < rejection_retry_after_;
+    return since_ != nullptr && now < since_->rejection_retry_after;
   }
 
   // When the next background attempt may start while the token is usable,
   // provided that NextStart permits it.
-  BootTime cooldown_until() const { return cooldown_until_; }
+  BootTime cooldown_until() const {
+    return since_ != nullptr ? since_->cooldown_until
+                             : BootTime::InfinitePast();
+  }
 
   // When the last attempt of any kind started.
   BootTime last_start() const { return last_start_; }
 
  private:
+  // What has happened since the last answer or reset.
+  struct Since {
+    int failures = 0;
+    // How many of `failures` do not count towards exhaustion, because the
+    // server asked for a shorter wait than the computed one.
+    int excused = 0;
+    BootTime backoff_until = BootTime::InfinitePast();
+    // How long after the start of the last attempt a probe may start. This and
+    // `backoff_until` are drawn whenever `failures` rises.
+    absl::Duration probe_wait;
+    std::optional<BootTime> retry_after_until;
+    // The end of the wait that the server asked for when an attempt that a
+    // rejection asked for failed.
+    BootTime rejection_retry_after = BootTime::InfinitePast();
+    BootTime cooldown_until = BootTime::InfinitePast();
+  };
+
+  Since& since();
   void DrawWaits(const RefreshPolicy& policy, Jitter& jitter);
 
-  int failures_ = 0;
-  // How many of `failures_` do not count towards exhaustion, because the server
-  // asked for a shorter wait than the computed one.
-  int excused_ = 0;
-  // `failures_` and `excused_` as they were before the last publication.
+  CopiedPtr<Since> since_;  // Null if nothing has.
+  // `failures` and `excused` as they were before the last publication.
   int failures_before_ = 0;
   int excused_before_ = 0;
-
   BootTime last_start_ = BootTime::InfinitePast();
-  BootTime start_before_ = BootTime::InfinitePast();  // Before `last_start_`.
   BootTime last_end_ = BootTime::InfinitePast();
-  BootTime backoff_until_ = BootTime::InfinitePast();
-  // How long after the start of the last attempt a probe may start.
-  absl::Duration probe_wait_;
-  std::optional<BootTime> retry_after_until_;
-  // The end of the wait that the server asked for when an attempt that a
-  // rejection asked for failed.
-  BootTime rejection_retry_after_ = BootTime::InfinitePast();
-  BootTime cooldown_until_ = BootTime::InfinitePast();
   // Whether the minimum interval does not apply to the next attempt.
   bool interval_exempt_ = false;
 };

@@ -37,18 +37,20 @@ void TokenLifetime::SetEdges(const RefreshPolicy& policy, const Instant& now,
     fresh_for -= stale_jitter_;
   }
   expiry_ = DualDeadline::After(now, lifetime);
-  usable_until_ = DualDeadline::After(now, usable_for);
-  stale_at_ = DualDeadline::After(now, std::min(fresh_for, usable_for));
-  has_grace_ = policy.max_stale_on_error > absl::ZeroDuration();
-  end_ = has_grace_ ? expiry_ : usable_until_;
-  end_ += policy.max_stale_on_error;
+  unusable_for_ = lifetime - usable_for;
+  stale_for_ = lifetime - std::min(fresh_for, usable_for);
+}
+
+DualDeadline TokenLifetime::end(const RefreshPolicy& policy) const {
+  if (policy.max_stale_on_error == absl::ZeroDuration()) return usable_until();
+  DualDeadline end = expiry_;
+  end += policy.max_stale_on_error;
+  return end;
 }
 
 void TokenLifetime::DrawAgain(Jitter& jitter) {
   const absl::Duration early = max_stale_jitter_ * jitter.Draw();
-  stale_at_ += stale_jitter_ - early;
-  stale_at_.wall = std::min(stale_at_.wall, usable_until_.wall);
-  stale_at_.boot = std::min(stale_at_.boot, usable_until_.boot);
+  stale_for_ = std::max(unusable_for_, stale_for_ - stale_jitter_ + early);
   stale_jitter_ = early;
 }
 

@@ -41,32 +41,38 @@ class TokenLifetime {
   // Draws the jitter of `stale_at` anew.
   void DrawAgain(Jitter& jitter);
 
-  bool Stale(const Instant& now) const { return stale_at_.Reached(now); }
-  bool Usable(const Instant& now) const { return !usable_until_.Reached(now); }
+  bool Stale(const Instant& now) const { return stale_at().Reached(now); }
+  bool Usable(const Instant& now) const { return !usable_until().Reached(now); }
   bool Young(const Instant& now) const { return now.boot < young_until_; }
   // Whether the policy would serve the token after a failure: it has a
   // `max_stale_on_error`, and the token's end has not been reached.
-  bool UsableOnError(const Instant& now) const {
-    return has_grace_ && !end_.Reached(now);
+  bool UsableOnError(const RefreshPolicy& policy, const Instant& now) const {
+    return policy.max_stale_on_error > absl::ZeroDuration() &&
+           !end(policy).Reached(now);
   }
 
-  const DualDeadline& stale_at() const { return stale_at_; }
-  const DualDeadline& usable_until() const { return usable_until_; }
+  DualDeadline stale_at() const { return BeforeExpiry(stale_for_); }
+  DualDeadline usable_until() const { return BeforeExpiry(unusable_for_); }
   const DualDeadline& expiry() const { return expiry_; }
   // `max_stale_on_error` after the expiry if the policy has that; otherwise
   // `usable_until`.
-  const DualDeadline& end() const { return end_; }
+  DualDeadline end(const RefreshPolicy& policy) const;
 
  private:
   void SetEdges(const RefreshPolicy& policy, const Instant& now,
                 absl::Duration lifetime, Jitter& jitter);
 
-  DualDeadline stale_at_;
-  DualDeadline usable_until_;
+  DualDeadline BeforeExpiry(absl::Duration d) const {
+    DualDeadline edge = expiry_;
+    edge += -d;
+    return edge;
+  }
+
   DualDeadline expiry_;
-  DualDeadline end_;
-  bool has_grace_ = false;
-  // How much earlier than the stale window `stale_at_` is, and the most that it
+  // How long before its expiry the token becomes stale, and stops being usable.
+  absl::Duration stale_for_;
+  absl::Duration unusable_for_;
+  // How much earlier than the stale window `stale_at` is, and the most that it
   // may be earlier.
   absl::Duration stale_jitter_;
   absl::Duration max_stale_jitter_;

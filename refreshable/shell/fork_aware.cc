@@ -2,6 +2,11 @@
 
 #include "refreshable/shell/fork_aware.h"
 
+#include <cstddef>
+#include <new>
+#include <type_traits>
+#include <utility>
+
 #include "absl/base/thread_annotations.h"
 #include "refreshable/executors/internal/fork_mutex.h"
 
@@ -16,28 +21,55 @@ REFRESHABLE_ABI_NAMESPACE_BEGIN
 using executors_internal::ForkMutex;
 using executors_internal::ForkMutexLock;
 
-// The list of all registered objects. Never destroyed.
+// The lock of one object, in a cache line of its own.
+struct alignas(64) ForkSlot {
+  ForkMutex mutex;  // The first member, so that its address is the slot's.
+  // The object; null while it is not registered.
+  ForkAware* object = nullptr;
+  // The registry that the slot belongs to. Each copy of the library in the
+  // process may have its own, and an object may be destroyed by a copy other
+  // than the one that created it.
+  ForkRegistry* registry = nullptr;
+  union {
+    ForkSlot* next_free = nullptr;  // If no object has the slot.
+    bool forked;                    // If an object has it. See TakeForked.
+  };
+};
+static_assert(std::is_standard_layout_v<ForkSlot>);
+
+// All slots, and which of them are free. Never destroyed.
 class ForkRegistry {
  public:
   // Returns the registry of this copy of the library. A registry and the
   // handlers that use it always belong to the same copy.
   static ForkRegistry& Get();
 
-  void Add(ForkAware* item) {
+  ForkSlot& Take() {
     ForkMutexLock lock(&mutex_);
-    item->next_ = first_;
-    if (first_ != nullptr) first_->previous_ = item;
-    first_ = item;
+    if (free_ == nullptr) AddSlab();
+    ForkSlot& slot = *std::exchange(free_, free_->next_free);
+    slot.forked = false;
+    return slot;
   }
 
-  void Remove(ForkAware* item) {
+  void Return(ForkSlot& slot) {
     ForkMutexLock lock(&mutex_);
-    if (item->previous_ != nullptr) item->previous_->next_ = item->next_;
-    if (item->next_ != nullptr) item->next_->previous_ = item->previous_;
-    if (first_ == item) first_ = item->next_;
+    slot.next_free = std::exchange(free_, &slot);
+  }
+
+  void SetObject(ForkSlot& slot, ForkAware* object) {
+    ForkMutexLock lock(&mutex_);
+    slot.object = object;
   }
 
  private:
+  // Slots that are allocated together: one page. Never freed.
+  struct alignas(4096) Slab {
+    static constexpr size_t kSlots = 4096 / sizeof(ForkSlot) - 1;
+    Slab* next = nullptr;
+    ForkSlot slots[kSlots];
+  };
+
   ForkRegistry() {
 #ifndef _WIN32
     pthread_atfork([] { Get().Before(); }, [] { Get().InParent(); },
@@ -45,27 +77,50 @@ class ForkRegistry {
 #endif
   }
 
+  void AddSlab() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    auto* const slab = new Slab;
+    slab->next = std::exchange(slabs_, slab);
+    for (size_t i = Slab::kSlots; i-- > 0;) {
+      slab->slots[i].registry = this;
+      slab->slots[i].next_free = std::exchange(free_, &slab->slots[i]);
+    }
+  }
+
+  template <typename Function>
+  void ForEachRegistered(Function function) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+    for (Slab* slab = slabs_; slab != nullptr; slab = slab->next) {
+      for (ForkSlot& slot : slab->slots) {
+        if (slot.object != nullptr) function(slot);
+      }
+    }
+  }
+
   void Before() ABSL_NO_THREAD_SAFETY_ANALYSIS {
     mutex_.Lock();
-    for (ForkAware* i = first_; i != nullptr; i = i->next_) i->BeforeFork();
+    ForEachRegistered([](ForkSlot& slot) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+      slot.mutex.Lock();
+    });
   }
 
   void InParent() ABSL_NO_THREAD_SAFETY_ANALYSIS {
-    for (ForkAware* i = first_; i != nullptr; i = i->next_) {
-      i->AfterForkInParent();
-    }
+    ForEachRegistered([](ForkSlot& slot) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+      slot.mutex.Unlock();
+    });
     mutex_.Unlock();
   }
 
   void InChild() ABSL_NO_THREAD_SAFETY_ANALYSIS {
-    for (ForkAware* i = first_; i != nullptr; i = i->next_) {
-      i->AfterForkInChild();
-    }
+    ForEachRegistered([](ForkSlot& slot) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+      slot.forked = true;
+      slot.object->AfterForkInChild();
+      slot.mutex.Unlock();
+    });
     mutex_.Unlock();
   }
 
   ForkMutex mutex_;
-  ForkAware* first_ = nullptr;
+  Slab* slabs_ ABSL_GUARDED_BY(mutex_) = nullptr;
+  ForkSlot* free_ ABSL_GUARDED_BY(mutex_) = nullptr;
 };
 
 // Not inline, because a static variable of an inline function is shared by the
@@ -83,11 +138,16 @@ namespace {
 
 }  // namespace
 
-void ForkAware::Register() {
-  registry_ = &ForkRegistry::Get();
-  registry_->Add(this);
-}
-void ForkAware::Unregister() { registry_->Remove(this); }
+ForkAware::ForkAware() : ForkAware(ForkRegistry::Get().Take()) {}
+ForkAware::ForkAware(ForkSlot& slot) : mutex_(slot.mutex) {}
+ForkAware::~ForkAware() { slot().registry->Return(slot()); }
+
+ForkSlot& ForkAware::slot() { return reinterpret_cast<ForkSlot&>(mutex_); }
+
+void ForkAware::Register() { slot().registry->SetObject(slot(), this); }
+void ForkAware::Unregister() { slot().registry->SetObject(slot(), nullptr); }
+
+bool ForkAware::TakeForked() { return std::exchange(slot().forked, false); }
 
 REFRESHABLE_ABI_NAMESPACE_END
 

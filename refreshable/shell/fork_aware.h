@@ -5,6 +5,7 @@
 #ifndef REFRESHABLE_SHELL_FORK_AWARE_H_
 #define REFRESHABLE_SHELL_FORK_AWARE_H_
 
+#include "refreshable/executors/internal/fork_mutex.h"
 #include "refreshable/internal/abi.h"
 
 namespace refreshable {
@@ -12,43 +13,48 @@ namespace internal {
 REFRESHABLE_ABI_NAMESPACE_BEGIN
 
 class ForkRegistry;
+struct ForkSlot;
 
-// An object that must act before and after a fork(). While it is registered,
-// the methods below are called before and after each fork() of the process, on
-// the forking thread (by pthread_atfork; never on a system without it). They
-// may only lock and unlock a ForkMutex, allocate memory, and correct plain
-// state.
+// An object with a lock that is held over each fork() of the process, so that
+// no other thread is in a critical section, and that is told in the child.
+// Forks are noticed by pthread_atfork, and not on a system without it.
 //
-// A thread must not register or unregister an object while it holds the lock
-// that BeforeFork takes.
+// The locks of all objects are together in a few pages. fork() writes to each
+// lock, and after it the first write to a page copies that page: with a lock
+// inside each object, it would copy a page for each object. In the parent,
+// fork() does not touch the objects themselves.
+//
+// A thread must not create, register, unregister or destroy an object while it
+// holds such a lock.
 class ForkAware {
  public:
   ForkAware(const ForkAware&) = delete;
   ForkAware& operator=(const ForkAware&) = delete;
 
  protected:
-  ForkAware() = default;
-  ~ForkAware() = default;
+  ForkAware();
+  ~ForkAware();
 
   // Must be called at the end of construction and at the start of destruction.
+  // The lock is held over fork() between these calls.
   void Register();
   void Unregister();
+
+  // If this process is a child that was forked since the last call, returns
+  // true. Requires the lock.
+  bool TakeForked();
+
+  executors_internal::ForkMutex& mutex_;  // In a ForkSlot.
 
  private:
   friend class ForkRegistry;
 
-  // Takes the lock, so that no other thread is in a critical section.
-  virtual void BeforeFork() = 0;
-  virtual void AfterForkInParent() = 0;
-  // The other threads no longer exist; some may have been waiting for the lock.
-  virtual void AfterForkInChild() = 0;
+  explicit ForkAware(ForkSlot& slot);
+  ForkSlot& slot();
 
-  // The registry that this object is registered with. Each copy of the library
-  // in the process may have its own, and Unregister may run in a copy other
-  // than the one that ran Register.
-  ForkRegistry* registry_ = nullptr;
-  ForkAware* next_ = nullptr;
-  ForkAware* previous_ = nullptr;
+  // Called in the child while the lock is held; the other threads no longer
+  // exist. May only correct plain state.
+  virtual void AfterForkInChild() = 0;
 };
 
 REFRESHABLE_ABI_NAMESPACE_END

@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "refreshable/refresh_error.h"
 #include "refreshable/shell/seed.h"
+#include "refreshable/shell/shared_policy.h"
 #include "refreshable/shell/shell_effects.h"
 
 namespace refreshable {
@@ -29,7 +30,48 @@ void RunSwallowing(Function&& function) {
 #endif
 }
 
+bool AnySet(const ShellConfig::Hooks& hooks) {
+  return hooks.observer != nullptr || hooks.classify || hooks.on_published ||
+         hooks.show_exception_text;
+}
+
 }  // namespace
+
+void ThreadIds::AddThisThread() {
+  if (first_ == Id()) {
+    first_ = std::this_thread::get_id();
+    return;
+  }
+  if (others_ == nullptr) others_ = std::make_unique<std::vector<Id>>();
+  others_->push_back(std::this_thread::get_id());
+}
+
+void ThreadIds::RemoveThisThread() {
+  if (first_ == std::this_thread::get_id()) {
+    first_ = Id();
+    return;
+  }
+  if (others_ == nullptr) return;
+  const auto it =
+      std::find(others_->begin(), others_->end(), std::this_thread::get_id());
+  if (it != others_->end()) others_->erase(it);
+  if (others_->empty()) others_ = nullptr;
+}
+
+bool ThreadIds::HasThisThread() const {
+  const Id self = std::this_thread::get_id();
+  return first_ == self ||
+         (others_ != nullptr &&
+          std::find(others_->begin(), others_->end(), self) != others_->end());
+}
+
+bool ThreadIds::HasAnotherThread() const {
+  const Id self = std::this_thread::get_id();
+  return (first_ != Id() && first_ != self) ||
+         (others_ != nullptr &&
+          std::any_of(others_->begin(), others_->end(),
+                      [self](Id id) { return id != self; }));
+}
 
 // A submitted attempt. If it is destroyed without having run, it was lost.
 class Shell::AttemptTask {
@@ -49,16 +91,15 @@ class Shell::AttemptTask {
 
 Shell::Shell(ShellConfig config)
     : executor_(config.executor),
+      hooks_(AnySet(config.hooks) ? std::make_unique<const ShellConfig::Hooks>(
+                                        std::move(config.hooks))
+                                  : nullptr),
+      cell_(config.executor->clock().CoarseWall()),
       executor_destroyed_(config.executor->destroyed()),
-      observer_(std::move(config.observer)),
-      classify_(std::move(config.classify)),
-      on_published_(std::move(config.on_published)),
-      show_exception_text_(config.show_exception_text),
-      attempt_timeout_(config.policy.attempt_timeout),
+      machine_(SharedPolicy(config.policy),
+               config.seed.has_value() ? *config.seed : DrawSeed()),
       default_retries_(config.policy.retry.max_retries),
-      seeded_by_caller_(config.seed.has_value()),
-      machine_(config.policy, seeded_by_caller_ ? *config.seed : DrawSeed()),
-      cell_(clock().CoarseWall()) {}
+      seeded_by_caller_(config.seed.has_value()) {}
 
 Shell::~Shell() = default;
 
@@ -96,7 +137,10 @@ void Shell::Reset() noexcept {
 
 Stats Shell::stats() const noexcept {
   ForkMutexLock lock(&mutex_);
-  return stats_;
+  Stats stats = other_stats_ != nullptr ? *other_stats_ : Stats();
+  stats.attempts_started = attempts_started_;
+  stats.tokens_published = tokens_published_;
+  return stats;
 }
 
 Health Shell::health() noexcept {
@@ -119,14 +163,17 @@ Health Shell::health() noexcept {
 
 void Shell::Close() noexcept {
   std::vector<std::shared_ptr<Waiter>> orphans;
-  Garbage garbage;
+  std::vector<Garbage> garbage;
   TimerId timer = TimerId::kNone;
   {
     Section section(this);
     closed_ = true;
-    garbage = Replace({}, {}, absl::InfinitePast());
-    for (auto& [id, cancelled] : calls_) {
-      cancelled->store(true, std::memory_order_relaxed);
+    Replace({}, absl::InfinitePast(), garbage);
+    SetRejected({}, garbage);
+    if (calls_ != nullptr) {
+      for (auto& [id, cancelled] : *calls_) {
+        cancelled->store(true, std::memory_order_relaxed);
+      }
     }
     for (auto& [id, waiter] : waiters_) {
       waiter->done = true;
@@ -136,13 +183,9 @@ void Shell::Close() noexcept {
     waiters_.clear();
     deadlines_.clear();
     parked_.clear();
-    events_.clear();
+    events_ = nullptr;
     changed_.SignalAll();
-    const std::thread::id self = std::this_thread::get_id();
-    while (std::any_of(in_executor_.begin(), in_executor_.end(),
-                       [&](std::thread::id id) { return id != self; })) {
-      changed_.Wait(&mutex_);
-    }
+    while (in_executor_.HasAnotherThread()) changed_.Wait(&mutex_);
     timer = std::exchange(timer_, TimerId::kNone);
   }
   if (timer != TimerId::kNone) executor()->Cancel(timer);
@@ -158,6 +201,7 @@ void Shell::RunAttempt(AttemptId id) noexcept {
   // this attempt.
   const InAttempt in_attempt(this);
   std::optional<AttemptStart> start;
+  absl::Duration timeout;
   auto cancelled = std::make_shared<std::atomic<bool>>(false);
   OnInput([&](const Instant& now, Effects& effects)
               ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
@@ -166,11 +210,14 @@ void Shell::RunAttempt(AttemptId id) noexcept {
                 if (queued != AttemptId::kNone) id = queued;
                 start = machine_.OnAttemptStart(now, id, decisions);
                 Apply(now, decisions, effects);
-                if (start.has_value()) calls_.emplace(id, cancelled);
+                timeout = machine_.policy().attempt_timeout;
+                if (!start.has_value()) return;
+                if (calls_ == nullptr) calls_ = std::make_unique<Calls>();
+                calls_->emplace(id, cancelled);
               });
   if (!start.has_value() || !running(id)) return;
-  Fetch(FetchContext(start->reason, start->number, start->rejected,
-                     attempt_timeout_, std::move(cancelled)),
+  Fetch(FetchContext(start->reason, start->number, start->rejected, timeout,
+                     std::move(cancelled)),
         id);
 }
 
@@ -180,7 +227,7 @@ void Shell::Succeed(AttemptId id, const Expiry& expiry,
   AskMachine(
       [&](RefreshMachine& machine, const Instant& now, Decisions& out)
           ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-            calls_.erase(id);
+            EraseCall(id);
             machine.OnAttemptSuccess(now, id, expiry, same_as, out);
           },
       std::move(token));
@@ -193,11 +240,15 @@ void Shell::Fail(AttemptId id, const absl::Status& status) noexcept {
   {
     const InAttempt in_attempt(this);
     if (closed()) return;
-    RunSwallowing([&] { failure.kind = classify_(status); });
+    RunSwallowing([&] {
+      failure.kind = hooks_ != nullptr && hooks_->classify
+                         ? hooks_->classify(status)
+                         : ClassifyFailure(status);
+    });
   }
   AskMachine([&](RefreshMachine& machine, const Instant& now, Decisions& out)
                  ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-                   calls_.erase(id);
+                   EraseCall(id);
                    machine.OnAttemptFailure(now, id, failure, out);
                  });
 }
@@ -231,7 +282,21 @@ bool Shell::closed() const {
 // not answered yet.
 bool Shell::running(AttemptId id) const {
   ForkMutexLock lock(&mutex_);
-  return !closed_ && calls_.find(id) != calls_.end();
+  return !closed_ && CancelledFlag(id) != nullptr;
+}
+
+// Returns the flag that tells the call of attempt `id` that it is no longer
+// wanted; null if that call has answered.
+std::atomic<bool>* Shell::CancelledFlag(AttemptId id) const {
+  if (calls_ == nullptr) return nullptr;
+  const auto it = calls_->find(id);
+  return it != calls_->end() ? it->second.get() : nullptr;
+}
+
+void Shell::EraseCall(AttemptId id) {
+  if (calls_ == nullptr) return;
+  calls_->erase(id);
+  if (calls_->empty()) calls_ = nullptr;
 }
 
 // ---- Decisions ----
@@ -239,41 +304,44 @@ bool Shell::running(AttemptId id) const {
 void Shell::Apply(const Instant& now, Decisions& decisions, Effects& effects,
                   std::shared_ptr<const void>* token) {
   for (AttemptId id : decisions.abandon) {
-    const auto it = calls_.find(id);
-    if (it != calls_.end()) it->second->store(true, std::memory_order_relaxed);
+    std::atomic<bool>* const cancelled = CancelledFlag(id);
+    if (cancelled != nullptr) cancelled->store(true, std::memory_order_relaxed);
   }
   const absl::Time check_at = CheckAt(now);
   const auto replace =
-      [&](Snapshot current, Snapshot rejected)
-          ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-            effects.garbage.push_back(
-                Replace(std::move(current), std::move(rejected), check_at));
-          };
-  if (decisions.let_go) replace({}, rejected_);
-  if (decisions.withdraw) replace({}, current_);
+      [&](Snapshot current) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+        Replace(std::move(current), check_at, effects.garbage);
+      };
+  if (decisions.let_go) replace({});
+  if (decisions.withdraw) {
+    SetRejected(cell_.Current(), effects.garbage);
+    replace({});
+  }
   if (decisions.publish) {
+    SetRejected({}, effects.garbage);
     replace({std::move(*token), machine_.generation(), machine_.expires_at(),
-             /*degraded=*/false, machine_.same_since()},
-            {});
-    if (on_published_) {
+             /*degraded=*/false, machine_.same_since()});
+    if (hooks_ != nullptr && hooks_->on_published) {
       effects.hook = [self = shared_from_this(),
                       hold = cell_.Take()]() mutable {
-        self->on_published_(std::move(hold));
+        self->hooks_->on_published(std::move(hold));
       };
     }
   }
   if (decisions.republish_degraded) {
-    Snapshot snapshot = current_;
+    Snapshot snapshot = cell_.Current();
     snapshot.degraded = true;
-    replace(std::move(snapshot), rejected_);
+    replace(std::move(snapshot));
   }
   if (decisions.republish_extended) {
-    Snapshot snapshot = current_;
+    Snapshot snapshot = cell_.Current();
     snapshot.expires_at = machine_.expires_at();
     snapshot.degraded = false;
-    replace(std::move(snapshot), rejected_);
+    replace(std::move(snapshot));
   }
   cell_.SetCheckAt(check_at);
+  const DualDeadline until = machine_.published_until(now);
+  cell_.SetUsableUntil(until.wall, until.boot);
   SettleWaiters(decisions, effects);
   if (decisions.submit != AttemptId::kNone) {
     effects.submit = decisions.submit;
@@ -281,29 +349,32 @@ void Shell::Apply(const Instant& now, Decisions& decisions, Effects& effects,
   }
   for (Event& event : decisions.events) {
     Count(event);
-    if (observer_ != nullptr) events_.push_back(std::move(event));
+    if (hooks_ == nullptr || hooks_->observer == nullptr) continue;
+    if (events_ == nullptr) events_ = std::make_unique<std::deque<Event>>();
+    events_->push_back(std::move(event));
   }
 }
 
-// Replaces both tokens and returns the old ones. Destroying the result may run
-// a token's destructor.
-Garbage Shell::Replace(Snapshot current, Snapshot rejected,
-                       absl::Time check_at) {
-  struct Superseded {
-    Garbage published;
-    Snapshot current;
-    Snapshot rejected;
-  };
-  auto garbage = std::make_shared<Superseded>();
-  garbage->published = cell_.Publish(current, check_at);
-  garbage->current = std::exchange(current_, std::move(current));
-  garbage->rejected = std::exchange(rejected_, std::move(rejected));
-  return garbage;
+// Replaces the token that reads get. Destroying the garbage may run a token's
+// destructor.
+void Shell::Replace(Snapshot current, absl::Time check_at,
+                    std::vector<Garbage>& garbage) {
+  garbage.push_back(cell_.Publish(std::move(current), check_at));
+}
+
+// Replaces the withdrawn token; one that is null means that there is none.
+void Shell::SetRejected(const Snapshot& snapshot,
+                        std::vector<Garbage>& garbage) {
+  if (rejected_ != nullptr) garbage.push_back(std::move(rejected_));
+  if (snapshot.token == nullptr) return;
+  rejected_ = std::make_unique<const Snapshot>(snapshot);
 }
 
 Snapshot Shell::LastToken() const {
   ForkMutexLock lock(&mutex_);
-  return current_.token != nullptr ? current_ : rejected_;
+  Snapshot current = cell_.Current();
+  if (current.token != nullptr || rejected_ == nullptr) return current;
+  return *rejected_;
 }
 
 absl::Time Shell::CheckAt(const Instant& now) const {
@@ -312,30 +383,37 @@ absl::Time Shell::CheckAt(const Instant& now) const {
 }
 
 void Shell::Count(const Event& event) {
+  const auto count = [&](int64_t Stats::*number)
+                         ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+                           if (other_stats_ == nullptr) {
+                             other_stats_ = std::make_unique<Stats>();
+                           }
+                           ++(*other_stats_.*number);
+                         };
   switch (event.kind) {
     case EventKind::kAttemptStarted:
-      ++stats_.attempts_started;
+      ++attempts_started_;
       break;
     case EventKind::kAttemptFailed:
-      ++stats_.attempts_failed;
+      count(&Stats::attempts_failed);
       break;
     case EventKind::kAttemptAbandoned:
-      ++stats_.attempts_abandoned;
+      count(&Stats::attempts_abandoned);
       break;
     case EventKind::kAttemptDiscarded:
-      ++stats_.attempts_discarded;
+      count(&Stats::attempts_discarded);
       break;
     case EventKind::kTokenPublished:
-      ++stats_.tokens_published;
+      ++tokens_published_;
       break;
     case EventKind::kTokenInvalidated:
-      ++stats_.tokens_invalidated;
+      count(&Stats::tokens_invalidated);
       break;
     case EventKind::kTokenRejected:
-      ++stats_.tokens_rejected;
+      count(&Stats::tokens_rejected);
       break;
     case EventKind::kTokenUnchanged:
-      ++stats_.tokens_unchanged;
+      count(&Stats::tokens_unchanged);
       break;
     default:
       break;
@@ -379,7 +457,8 @@ std::vector<Shell::Effects> Shell::LeaveExecutor() {
   RemoveThisThread(in_executor_);
   if (closed_) changed_.SignalAll();
   if (HasThisThread(in_executor_)) return {};
-  return std::exchange(deferred_, {});
+  if (deferred_ == nullptr) return {};
+  return std::move(*std::exchange(deferred_, nullptr));
 }
 
 void Shell::SubmitAttempt(AttemptId id) {
@@ -394,11 +473,12 @@ void Shell::TellObserver() {
   ForkMutexLock lock(&mutex_);
   if (teller_ != std::thread::id()) return;
   teller_ = std::this_thread::get_id();
-  while (!events_.empty()) {
-    const Event event = std::move(events_.front());
-    events_.pop_front();
+  while (events_ != nullptr) {
+    const Event event = std::move(events_->front());
+    events_->pop_front();
+    if (events_->empty()) events_ = nullptr;
     mutex_.Unlock();
-    RunSwallowing([&] { observer_->OnEvent(event); });
+    RunSwallowing([&] { hooks_->observer->OnEvent(event); });
     mutex_.Lock();
   }
   teller_ = std::thread::id();

@@ -59,11 +59,34 @@ struct ShellConfig {
   // Seeds the jitter. If unset, a random seed is drawn, and another one in the
   // child of a fork().
   std::optional<uint64_t> seed;
-  std::shared_ptr<Observer> observer;                         // May be null.
-  std::function<FailureClass(const absl::Status&)> classify;  // Not null.
-  // Called after each publication; may be null.
-  std::function<void(HazardHolder)> on_published;
-  bool show_exception_text = false;
+  // What the user's options name beside the policy.
+  struct Hooks {
+    std::shared_ptr<Observer> observer;  // May be null.
+    // If null, `ClassifyFailure` is used.
+    std::function<FailureClass(const absl::Status&)> classify;
+    // Called after each publication; may be null.
+    std::function<void(HazardHolder)> on_published;
+    bool show_exception_text = false;
+  };
+  Hooks hooks;
+};
+
+// The threads that are inside something; a thread is there several times if it
+// has entered several times. Allocates nothing for one thread.
+class ThreadIds {
+ public:
+  void AddThisThread();
+  // Removes one entry of this thread, if there is one.
+  void RemoveThisThread();
+  bool HasThisThread() const;
+  bool HasAnotherThread() const;
+  void clear() { *this = ThreadIds(); }
+
+ private:
+  using Id = std::thread::id;
+
+  Id first_;  // The default value if there is none.
+  std::unique_ptr<std::vector<Id>> others_;  // Null if there are none.
 };
 
 // Owns the machine, the tokens, the waiters, the timer and the running calls.
@@ -80,7 +103,7 @@ struct ShellConfig {
 // noexcept: if memory runs out there, the program ends instead of continuing
 // with half-changed state (clause E8). User code is called outside such
 // methods, or where its exceptions are caught.
-class Shell : public std::enable_shared_from_this<Shell>, protected ForkAware {
+class Shell : protected ForkAware, public std::enable_shared_from_this<Shell> {
  public:
   explicit Shell(ShellConfig config);
   virtual ~Shell();
@@ -156,10 +179,7 @@ class Shell : public std::enable_shared_from_this<Shell>, protected ForkAware {
     Shell* const shell_;
   };
 
-  mutable ForkMutex mutex_;
-
  private:
-  using ThreadIds = std::vector<std::thread::id>;
   struct Waiter {
     ReadRequest request;
     AsyncRead async;  // Null if a blocked thread waits.
@@ -185,9 +205,7 @@ class Shell : public std::enable_shared_from_this<Shell>, protected ForkAware {
 
   // The lock is held during fork(). In the child, the first Section forgets
   // what belongs to the parent's threads, none of which exists there.
-  void BeforeFork() override ABSL_NO_THREAD_SAFETY_ANALYSIS;
-  void AfterForkInParent() override ABSL_NO_THREAD_SAFETY_ANALYSIS;
-  void AfterForkInChild() override ABSL_NO_THREAD_SAFETY_ANALYSIS;
+  void AfterForkInChild() override;
   void ForgetParent() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   template <typename Handle>
@@ -198,7 +216,10 @@ class Shell : public std::enable_shared_from_this<Shell>, protected ForkAware {
   void Apply(const Instant& now, Decisions& decisions, Effects& effects,
              std::shared_ptr<const void>* token = nullptr)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  Garbage Replace(Snapshot current, Snapshot rejected, absl::Time check_at)
+  void Replace(Snapshot current, absl::Time check_at,
+               std::vector<Garbage>& garbage)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void SetRejected(const Snapshot& snapshot, std::vector<Garbage>& garbage)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void SettleWaiters(const Decisions& decisions, Effects& effects)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -210,6 +231,9 @@ class Shell : public std::enable_shared_from_this<Shell>, protected ForkAware {
   absl::Time CheckAt(const Instant& now) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Count(const Event& event) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  std::atomic<bool>* CancelledFlag(AttemptId id) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void EraseCall(AttemptId id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void CarryOut(Effects& effects) noexcept ABSL_LOCKS_EXCLUDED(mutex_);
   bool UseExecutor(absl::FunctionRef<void()> call) noexcept
       ABSL_LOCKS_EXCLUDED(mutex_);
@@ -246,26 +270,31 @@ class Shell : public std::enable_shared_from_this<Shell>, protected ForkAware {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void OnTimerLost(uint64_t serial);
 
-  Executor* const executor_;
-  const std::shared_ptr<const std::atomic<bool>> executor_destroyed_;
-  const std::shared_ptr<Observer> observer_;
-  const std::function<FailureClass(const absl::Status&)> classify_;
-  const std::function<void(HazardHolder)> on_published_;
-  const bool show_exception_text_;
-  const absl::Duration attempt_timeout_;
-  const int default_retries_;
-  const bool seeded_by_caller_;
+  // A server may have very many instances, most of which are idle. So what an
+  // idle instance with a token does not need is behind a pointer, which is null
+  // then.
 
-  RefreshMachine machine_ ABSL_GUARDED_BY(mutex_);
+  // Other threads read the cell at any time, so nothing else in its cache line
+  // may be written to often. The 48 bytes before it (members of the base
+  // classes, and the first two here) never change, and the 48 after it (the
+  // flag's owner and the beginning of the machine) only with the token or after
+  // a failure. Objects are aligned to 16 bytes.
+  Executor* const executor_;
+  const std::unique_ptr<const ShellConfig::Hooks> hooks_;  // Null if all unset.
   // The cell that reads go through. It is changed under the lock only.
   SnapshotCell cell_;
-  // What the cell contains.
-  Snapshot current_ ABSL_GUARDED_BY(mutex_);
+  const std::shared_ptr<const std::atomic<bool>> executor_destroyed_;
+  RefreshMachine machine_ ABSL_GUARDED_BY(mutex_);
+
   // The token that was withdrawn last, unless it has been replaced since.
-  Snapshot rejected_ ABSL_GUARDED_BY(mutex_);
+  std::unique_ptr<const Snapshot> rejected_ ABSL_GUARDED_BY(mutex_);
+  const int default_retries_;
+  const bool seeded_by_caller_;
   bool closed_ ABSL_GUARDED_BY(mutex_) = false;
-  bool forked_ ABSL_GUARDED_BY(mutex_) = false;
-  Stats stats_ ABSL_GUARDED_BY(mutex_);
+  // Two of the numbers of `Stats`, and all others once one of them is not 0.
+  int64_t attempts_started_ ABSL_GUARDED_BY(mutex_) = 0;
+  int64_t tokens_published_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::unique_ptr<Stats> other_stats_ ABSL_GUARDED_BY(mutex_);
 
   // Readers. Threads wait on `changed_` for their waiter to be done, or for an
   // attempt that they may run themselves.
@@ -281,8 +310,8 @@ class Shell : public std::enable_shared_from_this<Shell>, protected ForkAware {
   executors_internal::SteadyCondVar changed_;
 
   // Calls of the source that have not answered, and their cancellation flags.
-  std::map<AttemptId, std::shared_ptr<std::atomic<bool>>> calls_
-      ABSL_GUARDED_BY(mutex_);
+  using Calls = std::map<AttemptId, std::shared_ptr<std::atomic<bool>>>;
+  std::unique_ptr<Calls> calls_ ABSL_GUARDED_BY(mutex_);
   // The threads inside an attempt, which cannot end while they wait; the
   // threads inside a timer's task; and the threads inside a method of the
   // executor.
@@ -290,7 +319,7 @@ class Shell : public std::enable_shared_from_this<Shell>, protected ForkAware {
   ThreadIds in_timer_ ABSL_GUARDED_BY(mutex_);
   ThreadIds in_executor_ ABSL_GUARDED_BY(mutex_);
   // Effects of inputs that came inside a method of the executor.
-  std::vector<Effects> deferred_ ABSL_GUARDED_BY(mutex_);
+  std::unique_ptr<std::vector<Effects>> deferred_ ABSL_GUARDED_BY(mutex_);
 
   // The one timer, see SyncTimer.
   TimerId timer_ ABSL_GUARDED_BY(mutex_) = TimerId::kNone;
@@ -301,7 +330,7 @@ class Shell : public std::enable_shared_from_this<Shell>, protected ForkAware {
 
   // Events that the observer has not received yet. One thread at a time,
   // `teller_`, sends them, in order.
-  std::deque<Event> events_ ABSL_GUARDED_BY(mutex_);
+  std::unique_ptr<std::deque<Event>> events_ ABSL_GUARDED_BY(mutex_);
   std::thread::id teller_ ABSL_GUARDED_BY(mutex_);
 };
 

@@ -50,21 +50,13 @@ struct Shell::Effects {
   std::vector<Garbage> garbage;
 };
 
-inline void AddThisThread(std::vector<std::thread::id>& threads) {
-  threads.push_back(std::this_thread::get_id());
+inline void AddThisThread(ThreadIds& threads) { threads.AddThisThread(); }
+
+inline bool HasThisThread(const ThreadIds& threads) {
+  return threads.HasThisThread();
 }
 
-inline bool HasThisThread(const std::vector<std::thread::id>& threads) {
-  return std::find(threads.begin(), threads.end(),
-                   std::this_thread::get_id()) != threads.end();
-}
-
-// Removes one entry of this thread, which has several if it has entered again.
-inline void RemoveThisThread(std::vector<std::thread::id>& threads) {
-  const auto it =
-      std::find(threads.begin(), threads.end(), std::this_thread::get_id());
-  if (it != threads.end()) threads.erase(it);
-}
+inline void RemoveThisThread(ThreadIds& threads) { threads.RemoveThisThread(); }
 
 // Holds the lock while it exists. In the child of a fork(), the first Section
 // forgets what belongs to the parent's threads. Code that can only run after a
@@ -74,7 +66,7 @@ class ABSL_SCOPED_LOCKABLE Shell::Section {
  public:
   explicit Section(Shell* shell) ABSL_EXCLUSIVE_LOCK_FUNCTION(shell->mutex_)
       : lock_(&shell->mutex_) {
-    if (shell->forked_) shell->ForgetParent();
+    if (shell->TakeForked()) shell->ForgetParent();
   }
   ~Section() ABSL_UNLOCK_FUNCTION() {}
 
@@ -95,7 +87,10 @@ bool Shell::OnInput(Handle handle) noexcept {
     if (closed_) return false;
     handle(Now(), effects);
     if (HasThisThread(in_executor_)) {
-      deferred_.push_back(std::move(effects));
+      if (deferred_ == nullptr) {
+        deferred_ = std::make_unique<std::vector<Effects>>();
+      }
+      deferred_->push_back(std::move(effects));
       return true;
     }
   }

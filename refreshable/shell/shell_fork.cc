@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "absl/time/time.h"
+#include "refreshable/executors/clock.h"
 #include "refreshable/executors/internal/steady_cond_var.h"
 #include "refreshable/shell/fork_aware.h"
 #include "refreshable/shell/seed.h"
@@ -19,19 +20,13 @@
 namespace refreshable {
 namespace internal {
 
-void Shell::BeforeFork() { mutex_.Lock(); }
-
-void Shell::AfterForkInParent() { mutex_.Unlock(); }
-
 void Shell::AfterForkInChild() {
   // From now on reads take the lock, and so call ForgetParent.
   cell_.SetCheckAt(absl::InfinitePast());
-  forked_ = true;
-  mutex_.Unlock();
+  cell_.SetUsableUntil(absl::InfinitePast(), BootTime::InfinitePast());
 }
 
 void Shell::ForgetParent() {
-  forked_ = false;
   machine_.OnFork(seeded_by_caller_ ? std::nullopt
                                     : std::optional<uint64_t>(DrawSeed()));
   // Threads of the parent may be queued in the old condition variable, so that
@@ -43,7 +38,7 @@ void Shell::ForgetParent() {
   // The parent runs and destroys its own callbacks and tokens. The copies here
   // are never freed, because their destructors are user code.
   new Waiters(std::exchange(waiters_, {}));
-  new std::vector<Effects>(std::exchange(deferred_, {}));
+  static_cast<void>(deferred_.release());
   deadlines_.clear();
   parked_.clear();
   timer_ = TimerId::kNone;
@@ -51,7 +46,7 @@ void Shell::ForgetParent() {
   ++timer_serial_;
   timer_lost_ = false;
   arming_ = false;
-  events_.clear();
+  events_ = nullptr;
   teller_ = std::thread::id();
 }
 

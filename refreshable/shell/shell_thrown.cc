@@ -55,7 +55,7 @@ absl::Status Shell::DescribeThrown() const {
 #ifdef ABSL_HAVE_EXCEPTIONS
   const std::string type = TypeOfThrown();
   if (!type.empty()) absl::StrAppend(&what, " ", type);
-  if (show_exception_text_) {
+  if (hooks_ != nullptr && hooks_->show_exception_text) {
     try {
       throw;
     } catch (const std::exception& exception) {

@@ -47,13 +47,16 @@ inline bool IsNothing(const HazardNode* node) {
 // must ask the machine instead.
 //
 // `Load` and `TryLoad` may be called on any thread; the other methods, by one
-// thread at a time. None may overlap with destruction. A cell fills whole cache
-// lines, because its neighbours are written to while other threads read.
-class alignas(64) SnapshotCell {
+// thread at a time. None may overlap with destruction. The owner should place
+// the cell so that nothing near it is written to while other threads read.
+class alignas(16) SnapshotCell {
  public:
   // `clock` is the coarse form of the clock that the times given to `Load` and
   // `SetCheckAt` are read from.
-  explicit SnapshotCell(CoarseWallClock clock) : clock_(clock) {
+  explicit SnapshotCell(CoarseWallClock clock)
+      : domain_if_system_(clock.IsSystem() ? &HazardDomain::Current()
+                                           : nullptr),
+        clock_(clock) {
     domain_.Asymmetric();  // Prepares the domain for a fork before any read.
   }
   ~SnapshotCell() { Retire(domain_, cell_.load(std::memory_order_relaxed)); }
@@ -96,6 +99,44 @@ class alignas(64) SnapshotCell {
     return hold;
   }
 
+  // Sets from when the present snapshot can no longer be returned, on each
+  // clock, so that `LoadUsable` must not return it.
+  void SetUsableUntil(absl::Time wall, BootTime boot) {
+    const HazardNode* const node = cell_.load(std::memory_order_relaxed);
+    if (IsNothing(node)) return;
+    const auto* const timed = static_cast<const TimedNode*>(node);
+    timed->usable_ticks.store(clock_.TicksBefore(wall),
+                              std::memory_order_relaxed);
+    timed->usable_boot_ticks.store(CoarseBootClock::TicksBefore(boot),
+                                   std::memory_order_relaxed);
+  }
+
+  // Returns a hold of the snapshot if there is one and both clocks are certain
+  // that it can be returned; otherwise an empty hold. `boot_clock()` returns
+  // the coarse form of the clock of `SetUsableUntil`. It is not called for a
+  // token that never expires.
+  template <typename Function>
+  HazardHolder LoadUsable(Function boot_clock) const {
+    HazardHolder hold = domain_.Protect(cell_);
+    if (!Usable(hold.node(), boot_clock)) return {};
+    return hold;
+  }
+
+  // Fast path of LoadUsable. May fail spuriously (null node). The caller must
+  // construct a HazardHolder from the result.
+  template <typename Function>
+  ABSL_ATTRIBUTE_ALWAYS_INLINE HazardRawHolder
+  TryLoadUsable(Function boot_clock) const {
+    if (ABSL_PREDICT_FALSE(!HazardDomain::AtHand(&domain_))) return {};
+    const HazardRawHolder hold = HazardDomain::TryProtect(&domain_, cell_);
+    if (ABSL_PREDICT_FALSE(hold.node == nullptr)) return {};
+    if (ABSL_PREDICT_FALSE(!Usable(hold.node, boot_clock))) {
+      const HazardHolder end(hold);
+      return {};
+    }
+    return hold;
+  }
+
   // Fast path of Load. May fail spuriously (null node). With the machine's
   // clock, its only call is time(2); with any other, it makes one call of this
   // class. The caller must construct a HazardHolder from the result.
@@ -116,6 +157,14 @@ class alignas(64) SnapshotCell {
       return {};
     }
     return hold;
+  }
+
+  // Returns the snapshot if there is one; otherwise one without a token. The
+  // caller must hold the lock that Publish is called under.
+  Snapshot Current() const {
+    const HazardNode* const node = cell_.load(std::memory_order_relaxed);
+    if (IsNothing(node)) return {};
+    return static_cast<const SnapshotNode*>(node)->snapshot;
   }
 
   // Returns a hold of the snapshot if there is one; otherwise an empty hold.
@@ -174,20 +223,32 @@ class alignas(64) SnapshotCell {
     return hold;
   }
 
+  template <typename Function>
+  ABSL_ATTRIBUTE_ALWAYS_INLINE bool Usable(const HazardNode* node,
+                                           Function boot_clock) const {
+    const auto* const timed = static_cast<const TimedNode*>(node);
+    if (!BelowRelaxed(clock_.Ticks(), timed->usable_ticks)) return false;
+    const int64_t until =
+        timed->usable_boot_ticks.load(std::memory_order_relaxed);
+    return until == std::numeric_limits<int64_t>::max() ||
+           boot_clock().Ticks() < until;
+  }
+
   static bool MustAsk(const HazardNode* node, int64_t ticks) {
     return !BelowRelaxed(ticks,
                          static_cast<const TimedNode*>(node)->check_ticks);
   }
 
+  // A read uses the first two members, which the alignment keeps in one cache
+  // line.
   HazardCell cell_{Nothing()};
+  // Null if the clock is not the machine's, so that a read need not check which
+  // clock it is.
+  HazardDomain* const domain_if_system_;
   const CoarseWallClock clock_;
   // The domain of the cell. All copies of the library use this domain for the
   // cell.
   HazardDomain& domain_ = HazardDomain::Current();
-  // Null if the clock is not the machine's, so that a read need not check which
-  // clock it is.
-  HazardDomain* const domain_if_system_ =
-      clock_.IsSystem() ? &domain_ : nullptr;
 };
 
 REFRESHABLE_ABI_NAMESPACE_END

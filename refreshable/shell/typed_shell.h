@@ -43,12 +43,9 @@ class TypedShell final : public Shell {
              SameToken same_token)
       : Shell(WithHook(std::move(config), std::move(on_token_changed))),
         source_(std::move(source)),
-        same_token_(std::move(same_token)) {
-    if constexpr (TokenHasEquality<Token>::value) {
-      if (!same_token_) {
-        same_token_ = [](const Token& a, const Token& b) { return a == b; };
-      }
-    }
+        same_token_(same_token ? std::make_unique<const SameToken>(
+                                     std::move(same_token))
+                               : nullptr) {
     // Not called in the Shell's constructor, because this object's virtual
     // table changes after that, while another thread may fork.
     Register();
@@ -90,7 +87,7 @@ class TypedShell final : public Shell {
   static ShellConfig WithHook(ShellConfig config,
                               std::function<void(const Lease<Token>&)> hook) {
     if (hook) {
-      config.on_published = [hook = std::move(hook)](HazardHolder hold) {
+      config.hooks.on_published = [hook = std::move(hook)](HazardHolder hold) {
         hook(Lease<Token>(std::move(hold)));
       };
     }
@@ -170,22 +167,28 @@ class TypedShell final : public Shell {
   std::optional<Generation> SameAsLast(const Token& token) {
     const InAttempt in_attempt(this);
     const Snapshot last = LastToken();
-    if (last.token == nullptr || !same_token_) return std::nullopt;
+    if (last.token == nullptr) return std::nullopt;
+    const Token& last_token = *static_cast<const Token*>(last.token.get());
 #ifdef ABSL_HAVE_EXCEPTIONS
     try {
-      if (same_token_(*static_cast<const Token*>(last.token.get()), token))
-        return last.generation;
+      if (Same(last_token, token)) return last.generation;
     } catch (...) {  // A token that cannot be compared counts as new.
     }
 #else
-    if (same_token_(*static_cast<const Token*>(last.token.get()), token))
-      return last.generation;
+    if (Same(last_token, token)) return last.generation;
 #endif
     return std::nullopt;
   }
 
+  bool Same(const Token& a, const Token& b) const {
+    if (same_token_ != nullptr) return (*same_token_)(a, b);
+    if constexpr (TokenHasEquality<Token>::value) return a == b;
+    return false;
+  }
+
   std::shared_ptr<TokenSource<Token>> source_ ABSL_GUARDED_BY(mutex_);
-  SameToken same_token_;
+  // Null if the user gave no such function.
+  const std::unique_ptr<const SameToken> same_token_;
 };
 
 }  // namespace internal

@@ -3,6 +3,8 @@
 // Tests of answers, deadlines and tasks that come at the same moment, or late.
 
 #include <memory>
+#include <string>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
@@ -60,6 +62,47 @@ TEST_F(TimingTest, R7ADeadlinePassesThoughTheAttemptIsStillQueued) {
   EXPECT_THAT(source_.start_times(), ElementsAre(absl::Seconds(1)));
   source_.Release(0, "t1", absl::Hours(1));
   EXPECT_THAT(token->TryGet(), HoldsToken("t1"));
+}
+
+// The token expires 40 s before its hour is over.
+TEST_F(TimingTest, R11TryGetGoesByBothClocksThoughNoTimerHasRun) {
+  const auto token = Make();
+  const auto install = [&](std::string bytes) {
+    ASSERT_TRUE(token
+                    ->Install(Credential<std::string>(
+                        std::move(bytes), Expiry::In(absl::Hours(1))))
+                    .ok());
+  };
+  install("by_boot");
+  executor_.StepWall(-absl::Hours(2));
+  executor_.Suspend(absl::Seconds(3560) - absl::Nanoseconds(1));
+  EXPECT_THAT(token->TryGet(), HoldsToken("by_boot"));
+  executor_.Suspend(absl::Nanoseconds(1));
+  EXPECT_FALSE(token->TryGet().ok());
+  install("by_wall");
+  executor_.StepWall(absl::Seconds(3560));
+  EXPECT_FALSE(token->TryGet().ok());
+  executor_.StepWall(-absl::Nanoseconds(1));
+  EXPECT_THAT(token->TryGet(), HoldsToken("by_wall"));
+}
+
+TEST_F(TimingTest, R11TryGetReturnsADegradedTokenUntilItEnds) {
+  RefreshPolicy policy;
+  policy.max_stale_on_error = absl::Minutes(5);
+  const auto token = Make(policy);
+  ASSERT_TRUE(
+      token->Install(Credential<std::string>("t1", Expiry::In(absl::Hours(1))))
+          .ok());
+  source_.Answer(absl::NotFoundError("404"));
+  executor_.Suspend(absl::Seconds(3570));
+  EXPECT_FALSE(token->TryGet().ok());
+  EXPECT_THAT(token->Get(), HoldsToken("t1"));
+  EXPECT_TRUE(token->TryGet()->degraded());
+  executor_.StepWall(-absl::Hours(1));
+  executor_.Suspend(absl::Seconds(330) - absl::Nanoseconds(1));
+  EXPECT_TRUE(token->TryGet().ok());
+  executor_.Suspend(absl::Nanoseconds(1));
+  EXPECT_FALSE(token->TryGet().ok());
 }
 
 // An executor whose timers cannot be cancelled.

@@ -24,6 +24,7 @@ namespace {
 
 using ::refreshable::BootTime;
 using ::refreshable::Clock;
+using ::refreshable::CoarseBootClock;
 using ::refreshable::CoarseWallClock;
 using ::refreshable::Executor;
 using ::refreshable::FloorToUnixNanos;
@@ -44,6 +45,8 @@ enum class Fault {
   kCoarseStands,
   kCoarseStandsAfterSteps,
   kCoarseLags,
+  kCoarseBootStands,
+  kCoarseBootIsTheWall,
   kAsksATask,
 };
 
@@ -117,6 +120,16 @@ class FaultyClock final : public Clock {
     }
   }
 
+  CoarseBootClock CoarseBoot() const override {
+    switch (fault_) {
+      case Fault::kCoarseBootStands:
+      case Fault::kCoarseBootIsTheWall:
+        return CoarseBootClock::Exact(&boot_nanos_);
+      default:
+        return executor_->clock().CoarseBoot();
+    }
+  }
+
   // The rig calls `Moved` when time has passed, and `Stepped` when the wall
   // clock was stepped.
   void Moved() {
@@ -132,12 +145,18 @@ class FaultyClock final : public Clock {
   }
 
  private:
-  void Set(absl::Time wall) { wall_nanos_ = FloorToUnixNanos(wall); }
+  void Set(absl::Time wall) {
+    wall_nanos_ = FloorToUnixNanos(wall);
+    if (fault_ == Fault::kCoarseBootStands && boot_nanos_ != 0) return;
+    boot_nanos_ =
+        CoarseBootClock::TicksBefore(start_.boot + (wall - start_.wall));
+  }
 
   const Fault fault_;
   Executor* const executor_;
   const Instant start_;
   std::atomic<int64_t> wall_nanos_{0};
+  std::atomic<int64_t> boot_nanos_{0};
   mutable std::atomic<int> reads_{0};
   mutable std::atomic<int64_t> last_wall_{absl::ToUnixNanos(start_.wall)};
 };
@@ -211,6 +230,14 @@ const std::vector<Row>& Rows() {
        "CoarseStandsAfterSteps",
        {"CoarseWallFollowsSteps"}},
       {Fault::kCoarseLags, false, "CoarseLags", {"CoarseWallIsNeverAhead"}},
+      {Fault::kCoarseBootStands,
+       false,
+       "CoarseBootStands",
+       {"CoarseBootIsNeverAhead", "CoarseBootIsNeverAheadInAnotherThread"}},
+      {Fault::kCoarseBootIsTheWall,
+       false,
+       "CoarseBootIsTheWall",
+       {"CoarseBootIgnoresSteps"}},
       {Fault::kAsksATask, false, "AsksATask", {"NowWaitsForNoTask"}},
       {Fault::kNone, false, "SoundManual", {}},
       {Fault::kNone, true, "SoundThread", {}},

@@ -172,13 +172,17 @@ class ReadOnlyMemoryTest : public testing::Test {
         while (started < 4) std::this_thread::yield();
         const int64_t before = allocations;
         int good = 0;
+        int tried = 0;
         for (int i = 0; i < reads; ++i) {
           const auto lease = refreshable_->Get();
           good += lease.ok() && lease->token()[i % 1024] == 'x';
         }
+        for (int i = 0; i < reads / 10; ++i)
+          tried += refreshable_->TryGet().ok();
         EXPECT_EQ(allocations, before);
         EXPECT_TRUE(first);
         EXPECT_EQ(good, reads);
+        EXPECT_EQ(tried, reads / 10);
         EXPECT_TRUE(ReadsMakeNoCall());
         const auto lease = refreshable_->Get();
         ++holding;

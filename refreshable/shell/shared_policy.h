@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// SharedPolicy: one copy of a policy for all that use it.
+
+#ifndef REFRESHABLE_SHELL_SHARED_POLICY_H_
+#define REFRESHABLE_SHELL_SHARED_POLICY_H_
+
+#include <memory>
+
+#include "refreshable/policy.h"
+
+namespace refreshable {
+namespace internal {
+
+// Returns a policy that equals `policy`; not null. The first `kSharedPolicies`
+// different policies of a process are kept forever, and later calls with an
+// equal policy return the same copy. Any other policy is copied. Thread-safe;
+// takes no lock, so a fork() may happen meanwhile.
+std::shared_ptr<const RefreshPolicy> SharedPolicy(const RefreshPolicy& policy);
+
+inline constexpr int kSharedPolicies = 16;
+
+}  // namespace internal
+}  // namespace refreshable
+
+#endif  // REFRESHABLE_SHELL_SHARED_POLICY_H_

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// How much memory an idle instance takes. A server may have an instance for
+// each of very many tenants.
+
+#include <malloc.h>
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <memory>
+#include <new>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "gtest/gtest.h"
+#include "refreshable/executors/executor.h"
+#include "refreshable/executors/manual_executor.h"
+#include "refreshable/executors/thread_executor.h"
+#include "refreshable/refreshable.h"
+
+namespace {
+
+// The memory that is allocated now, with what the heap adds to each block.
+std::atomic<int64_t> bytes_in_use{0};
+
+int64_t BytesOf(void* memory) {
+  return static_cast<int64_t>(malloc_usable_size(memory) + sizeof(size_t));
+}
+
+void* Counted(void* memory) {
+  if (memory == nullptr) std::abort();
+  bytes_in_use += BytesOf(memory);
+  return memory;
+}
+
+void Free(void* memory) {
+  if (memory == nullptr) return;
+  bytes_in_use -= BytesOf(memory);
+  std::free(memory);
+}
+
+}  // namespace
+
+void* operator new(size_t size) { return Counted(std::malloc(size)); }
+void* operator new(size_t size, std::align_val_t alignment) {
+  return Counted(std::aligned_alloc(static_cast<size_t>(alignment), size));
+}
+void operator delete(void* memory) noexcept { Free(memory); }
+void operator delete(void* memory, size_t) noexcept { Free(memory); }
+void operator delete(void* memory, std::align_val_t) noexcept { Free(memory); }
+void operator delete(void* memory, size_t, std::align_val_t) noexcept {
+  Free(memory);
+}
+
+namespace refreshable {
+namespace {
+
+using Strings = Refreshable<std::string>;
+
+// What an instance takes beside the token, with its source and its timer.
+#ifdef __GLIBCXX__
+constexpr int64_t kOnManualExecutor = 1441;
+constexpr int64_t kOnThreadExecutor = 1425;
+#else  // Another standard library has larger parts.
+constexpr int64_t kOnManualExecutor = 2048;
+constexpr int64_t kOnThreadExecutor = 2048;
+#endif
+// Its lock, which is in a page with others that stays allocated.
+constexpr int64_t kLock = 4096 / 63;
+
+// The token needs no memory of its own but this.
+Credential<std::string> Token() {
+  return Credential<std::string>("token", Expiry::In(absl::Hours(1)));
+}
+
+// A source that fails its first `failures` calls.
+std::shared_ptr<TokenSource<std::string>> Source(int failures) {
+  return BlockingSource<std::string>(
+      [failures]() mutable -> absl::StatusOr<Credential<std::string>> {
+        if (failures-- > 0) return absl::UnavailableError("down");
+        return Token();
+      });
+}
+
+// Returns what each of many instances takes that `make` creates.
+template <typename Make>
+int64_t BytesEach(Make make) {
+  constexpr int kInstances = 100;
+  std::vector<std::unique_ptr<Strings>> instances;
+  instances.reserve(kInstances);
+  const auto create = [&] {
+    for (int i = 0; i < kInstances; ++i) instances.push_back(make());
+  };
+  create();  // Allocates what all instances share.
+  instances.clear();
+  const int64_t before = bytes_in_use;
+  create();
+  return (bytes_in_use - before) / kInstances + kLock -
+         static_cast<int64_t>(sizeof(std::string));
+}
+
+std::unique_ptr<Strings> Installed(Executor* executor) {
+  auto token = *Strings::Create(Source(0), {executor});
+  EXPECT_TRUE(token->Install(Token()).ok());
+  return token;
+}
+
+TEST(FootprintTest, AnIdleInstanceOnAManualExecutor) {
+  ManualExecutor executor;
+  EXPECT_LE(BytesEach([&] { return Installed(&executor); }), kOnManualExecutor);
+}
+
+TEST(FootprintTest, AnIdleInstanceOnAThreadExecutor) {
+  ThreadExecutor executor;
+  EXPECT_LE(BytesEach([&] { return Installed(&executor); }), kOnThreadExecutor);
+}
+
+TEST(FootprintTest, AnInstanceThatHasRefreshedIsAsSmall) {
+  ManualExecutor executor;
+  EXPECT_LE(BytesEach([&] {
+              auto token = *Strings::Create(Source(0), {&executor});
+              EXPECT_TRUE(token->Get().ok());
+              return token;
+            }),
+            kOnManualExecutor);
+}
+
+// What the instance knew of the failures is freed when a token comes. The
+// numbers of its statistics remain.
+TEST(FootprintTest, AnInstanceThatHasFailedIsAsSmallAfterwards) {
+  ManualExecutor executor;
+  constexpr int64_t kStatistics = 80;
+  EXPECT_LE(BytesEach([&] {
+              auto token = *Strings::Create(Source(2), {&executor});
+              EXPECT_TRUE(token->Get().ok());
+              return token;
+            }),
+            kOnManualExecutor + kStatistics);
+}
+
+TEST(FootprintTest, NothingRemainsOfAnInstance) {
+  ManualExecutor executor;
+  const auto make_and_destroy = [&] {
+    for (int i = 0; i < 100; ++i) {
+      auto token = *Strings::Create(Source(1), {&executor});
+      EXPECT_TRUE(token->Get().ok());
+    }
+    executor.RunUntilIdle();
+    return bytes_in_use.load();
+  };
+  const int64_t before = make_and_destroy();
+  EXPECT_EQ(make_and_destroy(), before);
+}
+
+}  // namespace
+}  // namespace refreshable
