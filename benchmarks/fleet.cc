@@ -13,8 +13,8 @@
 //                than a hundred calls a second, chance alone may exceed the
 //                limits per second.)
 //   --seeds=N    Number of simulated fleets; 3 by default.
-//   --benchmark_min_time, with any value, means --out=/tmp, one fleet, and only
-//                a hundred hand-written clients, to check that it works.
+//   --benchmark_min_time, with any value, means --out=/tmp and only a hundred
+//                hand-written clients. All limits are checked.
 //   --out=DIR    An existing folder, by default the working directory. It gets
 //                the calls per second and per minute of the first fleet as CSV
 //                and, if gnuplot is installed, fleet.png.
@@ -431,7 +431,6 @@ bool Parse(int argc, char** argv, Flags& flags) {
     bool ok = false;
     if (absl::StartsWith(arg, "--benchmark_min_time")) {
       flags.out = "/tmp";
-      flags.seeds = 1;
       flags.rivals = 100;
       ok = true;
     } else if (absl::ConsumePrefix(&arg, "--clients=")) {
