@@ -145,10 +145,15 @@ struct HazardRawHolder {
 class HazardHolder {
  public:
   HazardHolder() = default;
-  explicit HazardHolder(HazardRawHolder raw)
-      : node_(raw.node), slot_(raw.slot) {}
+  explicit HazardHolder(HazardRawHolder raw) : node_(raw.node) {
+    KeepStoresApart();
+    slot_ = raw.slot;
+  }
   HazardHolder(HazardHolder&& other) noexcept
-      : node_(std::exchange(other.node_, nullptr)), slot_(other.slot_) {}
+      : node_(std::exchange(other.node_, nullptr)) {
+    KeepStoresApart();
+    slot_ = other.slot_;
+  }
   HazardHolder& operator=(HazardHolder&& other) noexcept {
     HazardHolder old(std::move(*this));
     node_ = std::exchange(other.node_, nullptr);
@@ -163,6 +168,15 @@ class HazardHolder {
 
  private:
   friend class HazardDomain;
+
+  // Keeps the compiler from storing both members with one vector instruction
+  // (GCC 12 would). The loads of the members that follow soon would wait for
+  // that store.
+  ABSL_ATTRIBUTE_ALWAYS_INLINE static void KeepStoresApart() {
+#ifdef __GNUC__
+    __asm__ volatile("");
+#endif
+  }
 
   inline void Release();
 
