@@ -10,9 +10,10 @@
 //                 // pattern do, and reads one byte. Always inlined.
 //   static constexpr char kName[];
 //
-// The patterns that are taken from an SDK read std::chrono::system_clock, as
-// that SDK does; the other patterns and the floor read the cheapest clock,
-// time(2). All patterns are thread-safe.
+// A comment names the SDKs that use a pattern. Those patterns read
+// std::chrono::system_clock, as these SDKs do; the other patterns and the floor
+// read the cheapest clock, time(2). All patterns are thread-safe. Those that
+// read without a lock and free what they replace are in lock_free_baselines.h.
 
 #ifndef REFRESHABLE_BENCHMARKS_BASELINES_H_
 #define REFRESHABLE_BENCHMARKS_BASELINES_H_
@@ -30,6 +31,7 @@
 #include <utility>
 
 #include "absl/base/attributes.h"
+#include "absl/synchronization/mutex.h"
 
 namespace refreshable_benchmarks {
 
@@ -74,7 +76,9 @@ class PointerAndTime {
   std::atomic<const Entry*> entry_{nullptr};
 };
 
-// One mutex, under which a reader copies the string (as in google-cloud-cpp).
+// One mutex, under which a reader checks the token and copies only the string.
+// It reads the clock of google-cloud-cpp, whose way this is but for the copy of
+// the rest.
 class MutexCopy {
  public:
   static constexpr char kName[] = "mutex, copy the string";
@@ -98,12 +102,12 @@ class MutexCopy {
   Entry entry_;
 };
 
-// One mutex around everything: its holder reads the clock, refreshes if
-// necessary, and copies all data of the token (as in Databricks' SDK).
-class MutexAroundEverything {
+// One mutex, whose holder reads the clock, refreshes if necessary, and copies
+// all data of the token (as in google-cloud-cpp).
+class MutexHeldDuringRefresh {
  public:
-  static constexpr char kName[] = "mutex around everything";
-  explicit MutexAroundEverything(std::string token) {
+  static constexpr char kName[] = "mutex held during the refresh, copy all";
+  explicit MutexHeldDuringRefresh(std::string token) {
     Publish(std::move(token));
   }
   void Publish(std::string token) {
@@ -316,6 +320,75 @@ class MutexSlice {
   std::mutex mutex_;
   Slice slice_;
   int64_t good_until_ = 0;
+};
+
+// Like MutexSharedPtr, with Abseil's mutex.
+class AbslMutexSharedPtr {
+ public:
+  static constexpr char kName[] = "absl::Mutex, copy a shared_ptr";
+  explicit AbslMutexSharedPtr(std::string token) { Publish(std::move(token)); }
+  void Publish(std::string token) {
+    auto entry = std::make_shared<const Entry>(MakeEntry(std::move(token)));
+    absl::MutexLock lock(&mutex_);
+    entry_.swap(entry);
+  }
+  ABSL_ATTRIBUTE_ALWAYS_INLINE char Read() {
+    std::shared_ptr<const Entry> entry;
+    {
+      absl::MutexLock lock(&mutex_);
+      entry = entry_;
+    }
+    return IsGood(*entry) ? entry->token[0] : '\0';
+  }
+
+ private:
+  absl::Mutex mutex_;
+  std::shared_ptr<const Entry> entry_;
+};
+
+// One mutex, under which a reader checks the token and copies a pointer (as in
+// Databricks' SDK for Go). `Publish` never frees the entry that it replaces;
+// there, a garbage collector does.
+class MutexPointer {
+ public:
+  static constexpr char kName[] = "mutex, copy a pointer, free nothing";
+  explicit MutexPointer(std::string token) { Publish(std::move(token)); }
+  void Publish(std::string token) {
+    const auto* const entry = new Entry(MakeEntry(std::move(token)));
+    std::lock_guard<std::mutex> lock(mutex_);
+    entry_ = entry;
+  }
+  ABSL_ATTRIBUTE_ALWAYS_INLINE char Read() {
+    const Entry* entry = nullptr;
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      if (IsGoodBySystemClock(*entry_)) entry = entry_;
+    }
+    return entry != nullptr ? entry->token[0] : '\0';
+  }
+
+ private:
+  std::mutex mutex_;
+  const Entry* entry_ = nullptr;
+};
+
+// A pointer that a reader loads (as in Databricks' SDK for Java, in which it is
+// volatile). `Publish` never frees the entry that it replaces; there, a garbage
+// collector does.
+class VolatileRead {
+ public:
+  static constexpr char kName[] = "volatile read, free nothing";
+  explicit VolatileRead(std::string token) { Publish(std::move(token)); }
+  void Publish(std::string token) {
+    entry_ = new Entry(MakeEntry(std::move(token)));
+  }
+  ABSL_ATTRIBUTE_ALWAYS_INLINE char Read() {
+    const Entry* const entry = entry_;
+    return IsGoodBySystemClock(*entry) ? entry->token[0] : '\0';
+  }
+
+ private:
+  std::atomic<const Entry*> entry_{nullptr};  // Sequentially consistent.
 };
 
 // A shared_ptr that is read and replaced by the atomic functions of C++17,

@@ -12,8 +12,10 @@
 // In the third group the call has failed, and each read fails at once, because
 // the next attempt is not due yet. In each group the floor comes first, and
 // `vs_floor` is the time divided by the floor's.
+//
+// With --benchmark_min_time and any value, the program makes one flight of the
+// second group, to check that it works.
 
-#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstdint>
@@ -31,6 +33,7 @@
 #include "absl/strings/match.h"
 #include "absl/time/time.h"
 #include "benchmark/benchmark.h"
+#include "benchmarks/measure.h"
 #include "benchmarks/waiting_baselines.h"
 #include "refreshable/executors/manual_executor.h"
 #include "refreshable/executors/thread_executor.h"
@@ -43,21 +46,9 @@ namespace {
 
 using refreshable::Lease;
 using refreshable::Refreshable;
-using SteadyClock = std::chrono::steady_clock;
 
 constexpr int kAsyncReads = 10000;
 constexpr absl::Duration kTimeout = absl::Minutes(1);
-
-double Nanoseconds(SteadyClock::duration d) {
-  return std::chrono::duration<double, std::nano>(d).count();
-}
-
-// Returns the median, or zero if there are no values.
-double Median(std::vector<double> values) {
-  if (values.empty()) return 0;
-  std::sort(values.begin(), values.end());
-  return values[values.size() / 2];
-}
 
 // A source that asks the endpoint without blocking a thread.
 class EndpointSource final : public refreshable::TokenSource<std::string> {
@@ -273,14 +264,14 @@ void RegisterReads() {
 }
 
 template <typename Pattern>
-void RegisterThreads() {
+void RegisterThreads(bool short_form) {
   benchmark::RegisterBenchmark(
       (std::string("threads wait/") + Pattern::kName).c_str(),
       ManyThreadsOneFlight<Pattern>)
       ->Arg(64)
       ->Arg(200)
       ->UseManualTime()
-      ->Iterations(20)
+      ->Iterations(short_form ? 1 : 20)
       ->Unit(benchmark::kMillisecond);
 }
 
@@ -300,16 +291,17 @@ void RegisterBetween() {
 
 int main(int argc, char** argv) {
   using namespace refreshable_benchmarks;  // NOLINT: one short function.
+  const bool short_form = IsShortForm(argc, argv);
   benchmark::Initialize(&argc, argv);
   RegisterReads<CallbackList>();
   RegisterReads<OnOneThread>();
   RegisterReads<OnThreads>();
   RegisterReads<EachCalls>();
-  RegisterThreads<NotifyAll>();
-  RegisterThreads<OnThreads>();
-  RegisterThreads<SharedFuture>();
-  RegisterThreads<LockedCall>();
-  RegisterThreads<EachCalls>();
+  RegisterThreads<NotifyAll>(short_form);
+  RegisterThreads<OnThreads>(short_form);
+  RegisterThreads<SharedFuture>(short_form);
+  RegisterThreads<LockedCall>(short_form);
+  RegisterThreads<EachCalls>(short_form);
   RegisterBetween<RememberedFailure>();
   RegisterBetween<BetweenAttempts>();
   // The C and C++ libraries avoid atomic instructions until the process has had

@@ -13,7 +13,8 @@
 //                than a hundred calls a second, chance alone may exceed the
 //                limits per second.)
 //   --seeds=N    Number of simulated fleets; 3 by default.
-//   --benchmark_min_time, with any value, means --out=/tmp.
+//   --benchmark_min_time, with any value, means --out=/tmp and only a hundred
+//                hand-written clients. All limits are checked.
 //   --out=DIR    An existing folder, by default the working directory. It gets
 //                the calls per second and per minute of the first fleet as CSV
 //                and, if gnuplot is installed, fleet.png.
@@ -416,6 +417,8 @@ void Plot(const std::string& out, int clients) {
 
 struct Flags {
   int clients = 10'000;
+  // The number of hand-written clients; if unset, it is `clients`.
+  std::optional<int> rivals;
   int seeds = 3;
   std::string out;
 };
@@ -428,6 +431,7 @@ bool Parse(int argc, char** argv, Flags& flags) {
     bool ok = false;
     if (absl::StartsWith(arg, "--benchmark_min_time")) {
       flags.out = "/tmp";
+      flags.rivals = 100;
       ok = true;
     } else if (absl::ConsumePrefix(&arg, "--clients=")) {
       ok = absl::SimpleAtoi(arg, &flags.clients) && flags.clients > 0;
@@ -467,8 +471,10 @@ int main(int argc, char** argv) {
       // The hand-written clients are simulated for one seed only, for
       // comparison.
       for (size_t i = 0; i < (seed == 1 ? 3 : 1); ++i) {
-        days.push_back(PlayFleet(scenario, i, flags.clients, seed));
-        Print(scenario, kClients[i], flags.clients, days.back());
+        const int clients =
+            i == 0 ? flags.clients : flags.rivals.value_or(flags.clients);
+        days.push_back(PlayFleet(scenario, i, clients, seed));
+        Print(scenario, kClients[i], clients, days.back());
       }
       holds = Check(scenario, flags.clients, days[0]) && holds;
       if (seed > 1) continue;

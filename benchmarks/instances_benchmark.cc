@@ -25,6 +25,7 @@
 
 #include "benchmark/benchmark.h"
 #include "benchmarks/baselines.h"
+#include "benchmarks/lock_free_baselines.h"
 #include "benchmarks/ours.h"
 
 namespace refreshable_benchmarks {
@@ -108,13 +109,16 @@ int main(int argc, char** argv) {
   Register<PointerAndTime>();
   Register<Fresh>();
   Register<MutexCopy>();
-  Register<MutexAroundEverything>();
+  Register<MutexHeldDuringRefresh>();
   Register<SharedMutexCopy>();
   Register<SharedMutexTwice>();
   Register<MapOfItems>();
   Register<MutexSlice>();
   Register<MutexSharedPtr>();
   Register<AtomicSharedPtr>();
+  Register<ThreadLocalCopy>();
+  Register<RcuQuiescent>();
+  Register<HazardFence>();
   // The C and C++ libraries avoid atomic instructions until the process has had
   // a second thread.
   std::thread([] {}).join();

@@ -18,7 +18,6 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
 #include <memory>
 #include <thread>
 #include <vector>
@@ -26,6 +25,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "benchmarks/measure.h"
 #include "benchmarks/ours.h"
 #include "refreshable/hazard/hazard_domain.h"
 #include "refreshable/refreshable.h"
@@ -114,10 +114,7 @@ bool Measure(int threads, int installs) {
 }  // namespace refreshable_benchmarks
 
 int main(int argc, char** argv) {
-  constexpr char kShortForm[] = "--benchmark_min_time";
-  const bool short_form =
-      argc > 1 &&
-      std::strncmp(argv[1], kShortForm, std::strlen(kShortForm)) == 0;
+  const bool short_form = refreshable_benchmarks::IsShortForm(argc, argv);
   bool good = true;
   for (const int threads : {1, 2, 4, 8, 16, 32}) {
     // The short form still publishes several times as many tokens as the bound.

@@ -18,7 +18,6 @@
 #include <atomic>
 #include <chrono>
 #include <cstddef>
-#include <cstring>
 #include <memory>
 #include <string>
 #include <thread>
@@ -27,13 +26,14 @@
 
 #include "benchmark/benchmark.h"
 #include "benchmarks/baselines.h"
+#include "benchmarks/lock_free_baselines.h"
+#include "benchmarks/measure.h"
 #include "benchmarks/ours.h"
 
 namespace refreshable_benchmarks {
 namespace {
 
 constexpr int kReaders = 4;
-constexpr char kShortForm[] = "--benchmark_min_time";
 
 struct Latency {
   double p50 = 0;
@@ -118,22 +118,25 @@ void Register(int iterations) {
 
 int main(int argc, char** argv) {
   using namespace refreshable_benchmarks;  // NOLINT: one short function.
-  const bool short_form =
-      argc > 1 &&
-      std::strncmp(argv[1], kShortForm, std::strlen(kShortForm)) == 0;
+  const bool short_form = IsShortForm(argc, argv);
   benchmark::Initialize(&argc, argv);
   const int iterations = short_form ? 10 : 300;
   Register<PointerAndTime>(iterations);
   Register<Fresh>(iterations);
   Register<SharedSlots>(iterations);
   Register<MutexCopy>(iterations);
-  Register<MutexAroundEverything>(iterations);
+  Register<MutexHeldDuringRefresh>(iterations);
   Register<SharedMutexCopy>(iterations);
   Register<SharedMutexTwice>(iterations);
   Register<MapOfItems>(iterations);
   Register<MutexSlice>(iterations);
   Register<MutexSharedPtr>(iterations);
+  Register<AbslMutexSharedPtr>(iterations);
   Register<AtomicSharedPtr>(iterations);
+  Register<ThreadLocalCopy>(iterations);
+  Register<RcuQuiescent>(iterations);
+  Register<RcuFence>(iterations);
+  Register<HazardFence>(iterations);
   benchmark::RunSpecifiedBenchmarks();
   return 0;
 }

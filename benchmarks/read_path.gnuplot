@@ -10,7 +10,7 @@ set output ARG2
 set datafile separator '|'
 
 # The rows of the table before the first gate: name|1 thread|2 threads.
-rows = "< sed -E '/^(holds|FAILS)/,$d; /^ns per read|disturbed$/d; " \
+rows = "< sed -E '/^(holds|FAILS|n\\/a|\\?)/,$d; /^ns per read|disturbed$/d; " \
      . "s/ +([0-9.]+) +([0-9.]+)$/|\\1|\\2/' " . ARG1
 
 set title 'Wall time per read over all threads, ns (logarithmic; lower is better)'

@@ -26,6 +26,7 @@
 #include "absl/time/time.h"
 #include "benchmark/benchmark.h"
 #include "benchmarks/baselines.h"
+#include "benchmarks/lock_free_baselines.h"
 #include "benchmarks/ours.h"
 
 namespace refreshable_benchmarks {
@@ -146,13 +147,20 @@ int main(int argc, char** argv) {
   Register<VirtualTime>();
   Register<SharedSlots>();
   Register<MutexCopy>();
-  Register<MutexAroundEverything>();
+  Register<MutexHeldDuringRefresh>();
   Register<SharedMutexCopy>();
   Register<SharedMutexTwice>();
   Register<MapOfItems>();
   Register<MutexSlice>();
   Register<MutexSharedPtr>();
+  Register<AbslMutexSharedPtr>();
   Register<AtomicSharedPtr>();
+  Register<MutexPointer>();
+  Register<VolatileRead>();
+  Register<ThreadLocalCopy>();
+  Register<RcuQuiescent>();
+  Register<RcuFence>();
+  Register<HazardFence>();
   RegisterGrowth<PointerAndTime>();
   RegisterGrowth<Fresh>();
   RegisterGrowth<MutexCopy>();

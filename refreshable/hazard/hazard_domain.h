@@ -165,15 +165,17 @@ struct HazardRawHolder {
 class HazardHolder {
  public:
   HazardHolder() = default;
-  explicit HazardHolder(HazardRawHolder raw)
-      : node_(raw.node), slot_(raw.slot) {}
+  explicit HazardHolder(HazardRawHolder raw) : node_(raw.node) {
+    slot_ = Apart(raw.slot);
+  }
   HazardHolder(HazardHolder&& other) noexcept
-      : node_(std::exchange(other.node_, nullptr)),
-        slot_(ByItself(other.slot_)) {}
+      : node_(std::exchange(other.node_, nullptr)) {
+    slot_ = Apart(other.slot_);
+  }
   HazardHolder& operator=(HazardHolder&& other) noexcept {
     HazardHolder old(std::move(*this));
     node_ = std::exchange(other.node_, nullptr);
-    slot_ = ByItself(other.slot_);
+    slot_ = Apart(other.slot_);
     return *this;
   }
   ~HazardHolder() {
@@ -187,11 +189,12 @@ class HazardHolder {
 
   inline void Release();
 
-  // Returns `slot`. Keeps GCC from copying both members by one instruction: a
-  // load of 16 bytes that follows two stores of 8 bytes has to wait for them.
-  static HazardSlot* ByItself(HazardSlot* slot) {
-#if defined(__GNUC__) && !defined(__clang__)
-    __asm__("" : "+r"(slot));
+  // Returns `slot`. Keeps the compiler from loading or storing both members with
+  // one vector instruction (GCC 12 would): a load that does not match the stores
+  // before it has to wait for them.
+  ABSL_ATTRIBUTE_ALWAYS_INLINE static HazardSlot* Apart(HazardSlot* slot) {
+#ifdef __GNUC__
+    __asm__ volatile("" : "+r"(slot));
 #endif
     return slot;
   }

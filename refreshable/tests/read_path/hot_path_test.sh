@@ -3,9 +3,11 @@
 #
 # hot_path_test.sh BINARY [CALL]: checks clause R1 in the machine code. A read
 # that finds a token executes no instruction that locks the bus or a cache line,
-# and no fence. It calls nothing except the clock and the functions known to
-# lead off the fast path. (Code that the compiler has set apart as unlikely,
-# NAME.cold, is not on that path.) CALL is one more call that is allowed.
+# and no fence. It packs no two pointers into one store, for which the loads
+# that follow would have to wait. It calls nothing except the clock and the
+# functions known to lead off the fast path. (Code that the compiler has set apart
+# as unlikely, NAME.cold, is not on that path.) CALL is one more call that is
+# allowed.
 
 set -euo pipefail
 
@@ -57,6 +59,10 @@ for path in '<HotPathRead>' '::TryLoadByOtherClock[(]'; do
   fi
   if grep -E "$locking" <<<"$read_path"; then
     echo "FAILED: these instructions are on the path of a read, in $path"
+    exit 1
+  fi
+  if grep 'punpcklqdq' <<<"$read_path"; then
+    echo "FAILED: two pointers are packed into one store, in $path"
     exit 1
   fi
   if unknown_calls "$read_path"; then

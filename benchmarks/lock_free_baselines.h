@@ -1,0 +1,304 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The patterns that read without a lock and free what they replace, behind the
+// interface of baselines.h. Each is written from scratch, in its simplest
+// correct form. What they lack beside a Refreshable is not the speed of a read:
+//
+//   ThreadLocalCopy  What a read returns is good until the thread's next read.
+//                    A thread that does not read keeps an old token alive.
+//                    There is one token per thread (of this pattern), or a map.
+//   RcuQuiescent     The same until the thread's next read. A publisher waits
+//                    until each thread that ever read has read again, or ended.
+//   RcuFence         A publisher waits for each reader that is inside a read.
+//                    Each read makes a full fence.
+//   HazardFence      A thread holds one token at a time. What a publisher finds
+//                    in use is freed by a later publication. Each read makes a
+//                    full fence.
+
+#ifndef REFRESHABLE_BENCHMARKS_LOCK_FREE_BASELINES_H_
+#define REFRESHABLE_BENCHMARKS_LOCK_FREE_BASELINES_H_
+
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+#include <limits>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/base/attributes.h"
+#include "absl/base/optimization.h"
+#include "benchmarks/baselines.h"
+
+namespace refreshable_benchmarks {
+
+// One `Data` for each thread, from its first call of `Mine` to its end. `Data`
+// has the methods `Enter` and `Leave`, which are called at these moments, under
+// a lock that `All` takes too. A `Data` is never freed, but is given to another
+// thread.
+template <typename Data>
+class PerThread {
+ public:
+  ABSL_ATTRIBUTE_ALWAYS_INLINE static Data& Mine() {
+    Data* const mine = mine_;
+    return ABSL_PREDICT_TRUE(mine != nullptr) ? *mine : Enter();
+  }
+  // Returns the data of this thread, or null if it has not called `Mine`.
+  static Data* MineIfAny() { return mine_; }
+  static std::vector<Data*> All() {
+    std::lock_guard<std::mutex> lock(mutex());
+    return all();
+  }
+
+ private:
+  // Two cache lines for each thread.
+  struct alignas(128) Line {
+    Data data;
+  };
+  struct Membership {
+    Membership() {
+      std::lock_guard<std::mutex> lock(mutex());
+      if (free().empty()) {
+        all().push_back(&(new Line)->data);
+        mine_ = all().back();
+      } else {
+        mine_ = free().back();
+        free().pop_back();
+      }
+      mine_->Enter();
+    }
+    ~Membership() {
+      std::lock_guard<std::mutex> lock(mutex());
+      mine_->Leave();
+      free().push_back(std::exchange(mine_, nullptr));
+    }
+  };
+
+  ABSL_ATTRIBUTE_NOINLINE static Data& Enter() {
+    thread_local const Membership membership;
+    return *mine_;
+  }
+  static std::mutex& mutex() {
+    static auto* const mutex = new std::mutex;
+    return *mutex;
+  }
+  static std::vector<Data*>& all() {
+    static auto* const all = new std::vector<Data*>;
+    return *all;
+  }
+  static std::vector<Data*>& free() {
+    static auto* const free = new std::vector<Data*>;
+    return *free;
+  }
+
+  inline static thread_local Data* mine_ = nullptr;
+};
+
+// Each thread keeps a reference to the token and its version, and asks for
+// another when the version has changed.
+class ThreadLocalCopy {
+ public:
+  static constexpr char kName[] = "thread-local copy, version counter";
+  explicit ThreadLocalCopy(std::string token) { Publish(std::move(token)); }
+  void Publish(std::string token) {
+    // A version is never used twice, so no thread takes another instance's
+    // token for this one's.
+    static std::atomic<uint64_t> last_version{0};
+    auto entry = std::make_shared<const Entry>(MakeEntry(std::move(token)));
+    std::lock_guard<std::mutex> lock(mutex_);
+    entry_.swap(entry);
+    version_.store(++last_version, std::memory_order_release);
+  }
+  ABSL_ATTRIBUTE_ALWAYS_INLINE char Read() {
+    Copy& copy = PerThread<Copy>::Mine();
+    if (ABSL_PREDICT_FALSE(copy.version !=
+                           version_.load(std::memory_order_acquire))) {
+      Renew(copy);
+    }
+    return IsGood(*copy.entry) ? copy.entry->token[0] : '\0';
+  }
+
+ private:
+  struct Copy {
+    uint64_t version = 0;
+    std::shared_ptr<const Entry> entry;
+
+    void Enter() {}
+    void Leave() {
+      version = 0;
+      entry = nullptr;
+    }
+  };
+
+  ABSL_ATTRIBUTE_NOINLINE void Renew(Copy& copy) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    copy.version = version_.load(std::memory_order_relaxed);
+    copy.entry = entry_;
+  }
+
+  std::atomic<uint64_t> version_{0};
+  std::mutex mutex_;
+  std::shared_ptr<const Entry> entry_;
+};
+
+// The number of the grace period in which a publisher waits, of both kinds of
+// RCU. It is never zero.
+inline std::atomic<uint64_t> grace_period{1};
+
+// RCU whose readers announce, after each read, that they use nothing any more.
+// They need no fence for that, and write only if a publisher is waiting.
+class RcuQuiescent {
+ public:
+  static constexpr char kName[] = "RCU, quiescent after each read";
+  explicit RcuQuiescent(std::string token) { Publish(std::move(token)); }
+  RcuQuiescent(const RcuQuiescent&) = delete;
+  RcuQuiescent& operator=(const RcuQuiescent&) = delete;
+  ~RcuQuiescent() { delete entry_.load(); }
+  void Publish(std::string token) {
+    const Entry* const old =
+        entry_.exchange(new Entry(MakeEntry(std::move(token))));
+    const uint64_t target = ++grace_period;
+    Thread* const mine = Threads::MineIfAny();
+    // `All` takes the lock under which threads begin to read, so a thread that
+    // it does not return reads the new entry.
+    for (const Thread* thread : Threads::All()) {
+      if (thread == mine) continue;
+      while (thread->seen.load(std::memory_order_acquire) < target) {
+        std::this_thread::yield();
+      }
+    }
+    delete old;
+  }
+  ABSL_ATTRIBUTE_ALWAYS_INLINE char Read() {
+    Thread& mine = Threads::Mine();
+    const Entry* const entry = entry_.load(std::memory_order_acquire);
+    const char byte = IsGood(*entry) ? entry->token[0] : '\0';
+    const uint64_t period = grace_period.load(std::memory_order_acquire);
+    if (ABSL_PREDICT_FALSE(mine.seen.load(std::memory_order_relaxed) !=
+                           period)) {
+      mine.seen.store(period, std::memory_order_release);
+    }
+    return byte;
+  }
+
+ private:
+  // The last grace period of which the thread knew when it used nothing.
+  struct Thread {
+    std::atomic<uint64_t> seen{0};
+
+    void Enter() { seen = grace_period.load(); }
+    void Leave() { seen = std::numeric_limits<uint64_t>::max(); }
+  };
+  using Threads = PerThread<Thread>;
+
+  std::atomic<const Entry*> entry_{nullptr};
+};
+
+// RCU whose readers announce that they begin, with a full fence, and that they
+// end.
+class RcuFence {
+ public:
+  static constexpr char kName[] = "RCU, a fence for each read";
+  explicit RcuFence(std::string token) { Publish(std::move(token)); }
+  RcuFence(const RcuFence&) = delete;
+  RcuFence& operator=(const RcuFence&) = delete;
+  ~RcuFence() { delete entry_.load(); }
+  void Publish(std::string token) {
+    const Entry* const old =
+        entry_.exchange(new Entry(MakeEntry(std::move(token))));
+    const uint64_t target = ++grace_period;
+    for (const Thread* thread : Threads::All()) {
+      for (;;) {
+        const uint64_t inside = thread->inside.load();
+        if (inside == 0 || inside >= target) break;
+        std::this_thread::yield();
+      }
+    }
+    delete old;
+  }
+  ABSL_ATTRIBUTE_ALWAYS_INLINE char Read() {
+    Thread& mine = Threads::Mine();
+    // Sequentially consistent, as is the next load: this is the fence.
+    mine.inside.store(grace_period.load(std::memory_order_acquire));
+    const Entry* const entry = entry_.load();
+    const char byte = IsGood(*entry) ? entry->token[0] : '\0';
+    mine.inside.store(0, std::memory_order_release);
+    return byte;
+  }
+
+ private:
+  // The grace period in which the read began that the thread is in, or zero.
+  struct Thread {
+    std::atomic<uint64_t> inside{0};
+
+    void Enter() {}
+    void Leave() {}
+  };
+  using Threads = PerThread<Thread>;
+
+  std::atomic<const Entry*> entry_{nullptr};
+};
+
+// Hazard pointers: a reader announces the entry that it uses, makes a full
+// fence, and checks that the entry is still the published one.
+class HazardFence {
+ public:
+  static constexpr char kName[] = "hazard pointer, a fence for each read";
+  explicit HazardFence(std::string token) { Publish(std::move(token)); }
+  HazardFence(const HazardFence&) = delete;
+  HazardFence& operator=(const HazardFence&) = delete;
+  ~HazardFence() {
+    for (const Entry* entry : retired_) delete entry;
+    delete entry_.load();
+  }
+  void Publish(std::string token) {
+    const Entry* const old =
+        entry_.exchange(new Entry(MakeEntry(std::move(token))));
+    std::lock_guard<std::mutex> lock(mutex_);
+    if (old != nullptr) retired_.push_back(old);
+    std::vector<const Entry*> used;
+    for (const Thread* thread : Threads::All()) {
+      used.push_back(thread->uses.load());
+    }
+    const auto unused =
+        std::partition(retired_.begin(), retired_.end(), [&](const Entry* e) {
+          return std::find(used.begin(), used.end(), e) != used.end();
+        });
+    std::for_each(unused, retired_.end(), [](const Entry* e) { delete e; });
+    retired_.erase(unused, retired_.end());
+  }
+  ABSL_ATTRIBUTE_ALWAYS_INLINE char Read() {
+    Thread& mine = Threads::Mine();
+    const Entry* entry = entry_.load(std::memory_order_relaxed);
+    for (;;) {
+      // Sequentially consistent, as is the next load: this is the fence.
+      mine.uses.store(entry);
+      const Entry* const again = entry_.load();
+      if (ABSL_PREDICT_TRUE(again == entry)) break;
+      entry = again;
+    }
+    const char byte = IsGood(*entry) ? entry->token[0] : '\0';
+    mine.uses.store(nullptr, std::memory_order_release);
+    return byte;
+  }
+
+ private:
+  struct Thread {
+    std::atomic<const Entry*> uses{nullptr};
+
+    void Enter() {}
+    void Leave() {}
+  };
+  using Threads = PerThread<Thread>;
+
+  std::atomic<const Entry*> entry_{nullptr};
+  std::mutex mutex_;
+  std::vector<const Entry*> retired_;
+};
+
+}  // namespace refreshable_benchmarks
+
+#endif  // REFRESHABLE_BENCHMARKS_LOCK_FREE_BASELINES_H_

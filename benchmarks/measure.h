@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What the programs that measure without Google Benchmark share.
+
+#ifndef REFRESHABLE_BENCHMARKS_MEASURE_H_
+#define REFRESHABLE_BENCHMARKS_MEASURE_H_
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+#include <vector>
+
+#include "absl/base/attributes.h"
+
+namespace refreshable_benchmarks {
+
+using SteadyClock = std::chrono::steady_clock;
+
+inline double Nanoseconds(SteadyClock::duration d) {
+  return std::chrono::duration<double, std::nano>(d).count();
+}
+
+// Returns the median, or zero if there are no values.
+inline double Median(std::vector<double> values) {
+  if (values.empty()) return 0;
+  std::sort(values.begin(), values.end());
+  return values[values.size() / 2];
+}
+
+// Returns whether --benchmark_min_time is the program's first argument, with
+// any value. The program should then only check that it works, and be brief.
+inline bool IsShortForm(int argc, char** argv) {
+  constexpr char kFlag[] = "--benchmark_min_time";
+  return argc > 1 && std::strncmp(argv[1], kFlag, std::strlen(kFlag)) == 0;
+}
+
+// The placements of a loop in memory. They vary where its branches are, which
+// can change the few cycles of a read by one or two.
+constexpr int kPlacements = 9;
+
+// Begins the code that follows (and what the compiler puts between) a few
+// no-ops after the start of a cache line, the number of which depends on
+// `kPlacement`. The program must be compiled with -fno-align-loops.
+template <int kPlacement>
+ABSL_ATTRIBUTE_ALWAYS_INLINE inline void PlaceCode() {
+  static_assert(0 <= kPlacement && kPlacement < kPlacements, "");
+#ifdef __GNUC__
+  __asm__ volatile(".balign 64\n.rept %c0\nnop\n.endr" : : "i"(7 * kPlacement));
+#endif
+}
+
+}  // namespace refreshable_benchmarks
+
+#endif  // REFRESHABLE_BENCHMARKS_MEASURE_H_
