@@ -57,6 +57,14 @@ class FetchContext {
   // early.
   bool cancelled() const { return cancelled_->load(std::memory_order_relaxed); }
 
+  // Returns a copy with another timeout, for a source that asks another source
+  // and has used up a part of its time. The copy is cancelled when this is.
+  FetchContext WithTimeout(absl::Duration timeout) const {
+    FetchContext copy = *this;
+    copy.timeout_ = timeout;
+    return copy;
+  }
+
   friend std::ostream& operator<<(std::ostream& os,
                                   const FetchContext& context) {
     return os << "FetchContext(" << context.reason() << ", attempt "

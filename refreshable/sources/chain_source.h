@@ -1,0 +1,285 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// ChainSource: asks several sources in order, until one has a token.
+
+#ifndef REFRESHABLE_SOURCES_CHAIN_SOURCE_H_
+#define REFRESHABLE_SOURCES_CHAIN_SOURCE_H_
+
+#include <algorithm>
+#include <atomic>
+#include <cstddef>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/base/config.h"
+#include "absl/functional/any_invocable.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "refreshable/credential.h"
+#include "refreshable/executors/clock.h"
+#include "refreshable/executors/internal/cpp17.h"  // IWYU pragma: keep
+#include "refreshable/token_source.h"
+
+namespace refreshable {
+namespace internal {
+
+// What one member of a chain answered instead of a token.
+struct ChainFailure {
+  std::string member;
+  absl::Status status;
+};
+
+// Returns the error of a chain none of whose members had a token. Requires:
+// `failures` is not empty.
+absl::Status ChainError(const std::vector<ChainFailure>& failures);
+
+// Returns INVALID_ARGUMENT if one member of a chain is invalid, or is called
+// like an earlier one.
+absl::Status ValidateChainMember(size_t index, const std::string& name,
+                                 bool has_source, absl::Duration timeout);
+
+// Returns whether a token with this expiry has expired at `wall`.
+bool HasExpired(const Expiry& expiry, absl::Time wall);
+
+// Marks the calling thread as inside the answer of a member while it exists.
+class InAnswer {
+ public:
+  InAnswer();
+  InAnswer(const InAnswer&) = delete;
+  InAnswer& operator=(const InAnswer&) = delete;
+  ~InAnswer();
+};
+
+// Calls `destroy`, which destroys sources. Inside the answer of a member a new
+// thread does so, because the source may join the thread that answers. If there
+// can be no new thread, `destroy` is not called and the sources are leaked.
+void DestroyOutsideAnswers(absl::AnyInvocable<void() &&> destroy);
+
+}  // namespace internal
+
+// Asks its members in order. The first one that has a token is remembered, and
+// asked first from then on, until it fails; then the others are asked from the
+// start of the chain. A member that answers with an expired token has failed.
+//
+//   using Chain = refreshable::ChainSource<std::string>;
+//   absl::StatusOr<std::shared_ptr<refreshable::TokenSource<std::string>>>
+//       source = Chain::Create({{{"file", file}, {"command", command}}});
+//
+// Each member is told what the chain was told, except that its timeout is what
+// is left of the chain's, and at most its own. A member can be cut short only
+// if it heeds that timeout: give each a time of its own, so that one that hangs
+// leaves some for those after it. Once the attempt is cancelled, or has no time
+// left, no other member is asked.
+//
+// If no member has a token, the message names each with what it said. The
+// status has the code and the payloads of the first transient failure, if any;
+// otherwise of the first throttled one; otherwise of the first that
+// `ClassifyHttpFailure` retries; otherwise of the first. So the chain is tried
+// again if that may help with one member. Its Retry-After is the longest that a
+// member passed on.
+//
+// Thread-safe. `Fetch` blocks as long as its members do. If a member answers
+// after its `Fetch` has returned, the next one is asked on the thread that
+// answers: put a member that blocks in front of one that answers later, or make
+// sure that the thread may block.
+template <typename Token>
+class ChainSource final : public TokenSource<Token> {
+ public:
+  struct Member {
+    // Appears in errors. Not empty; differs from those of the others.
+    std::string name;
+    // Not null.
+    std::shared_ptr<TokenSource<Token>> source;
+    // The longest time that the member is given; positive.
+    absl::Duration timeout = absl::InfiniteDuration();
+  };
+  struct Options {
+    // Not empty.
+    std::vector<Member> members;
+    // Measures what is left of the time. Not owned. If null, the machine's
+    // clock.
+    const Clock* clock = nullptr;
+  };
+
+  // Fails with INVALID_ARGUMENT if an option is invalid.
+  static absl::StatusOr<std::shared_ptr<TokenSource<Token>>> Create(
+      Options options) {
+    if (options.members.empty()) {
+      return absl::InvalidArgumentError("ChainSource: there is no member");
+    }
+    std::vector<absl::string_view> names;
+    for (const Member& member : options.members) {
+      absl::Status status = internal::ValidateChainMember(
+          names.size(), member.name, member.source != nullptr, member.timeout);
+      if (!status.ok()) return status;
+      names.push_back(member.name);
+    }
+    std::sort(names.begin(), names.end());
+    const auto twice = std::adjacent_find(names.begin(), names.end());
+    if (twice != names.end()) {
+      return absl::InvalidArgumentError("ChainSource: two members are named " +
+                                        std::string(*twice));
+    }
+    return std::shared_ptr<TokenSource<Token>>(
+        new ChainSource(std::move(options)));
+  }
+
+  void Fetch(const FetchContext& context, FetchDone<Token> done) override {
+    auto run = std::make_shared<Run>(core_, context, std::move(done));
+    run->Advance(*core_);
+  }
+
+ private:
+  static constexpr int kNone = -1;
+
+  // What the calls share. The chain owns it, and so does a thread that asks a
+  // member; a call that waits for an answer does not.
+  struct Core {
+    explicit Core(Options o)
+        : members(std::move(o.members)),
+          clock(o.clock != nullptr ? *o.clock : SystemClock::Get()) {}
+
+    const std::vector<Member> members;
+    const Clock& clock;
+    // The member that answered last, unless it has failed since.
+    std::atomic<int> remembered{kNone};
+  };
+
+  // One call of the chain. One thread at a time uses it.
+  class Run : public std::enable_shared_from_this<Run> {
+   public:
+    Run(const std::shared_ptr<Core>& core, const FetchContext& context,
+        FetchDone<Token> done)
+        : core_(core),
+          context_(context),
+          start_(core->clock.Now().boot),
+          done_(std::move(done)),
+          remembered_(core->remembered.load(std::memory_order_relaxed)) {}
+
+    // Asks members until one has not answered when its `Fetch` returns, or
+    // until the call has ended.
+    void Advance(Core& core) {
+      for (;;) {
+        const int index = Next(core);
+        if (index == kNone) return;
+        joined_.store(false, std::memory_order_relaxed);
+        AskMember(core, index);
+        if (!SecondToJoin()) return;
+      }
+    }
+
+   private:
+    // The member is asked anew by whoever comes second: its failure, or the
+    // return of its `Fetch`.
+    bool SecondToJoin() {
+      return joined_.exchange(true, std::memory_order_acq_rel);
+    }
+
+    // Returns the member to ask now. Ends the call and returns kNone if there
+    // is none.
+    int Next(Core& core) {
+      const absl::Duration left = TimeLeft(core);
+      if (!failures_.empty() && context_.cancelled()) {
+        done_(absl::CancelledError("the attempt was cancelled"));
+        return kNone;
+      }
+      for (;;) {
+        const int index = Following(core);
+        if (index == kNone) {
+          done_(internal::ChainError(failures_));
+          return kNone;
+        }
+        if (failures_.empty() || left > absl::ZeroDuration()) return index;
+        failures_.push_back(
+            {core.members[index].name,
+             absl::DeadlineExceededError("not asked, as no time was left")});
+      }
+    }
+
+    // Returns the member that comes next in the order of this call.
+    int Following(Core& core) {
+      if (!begun_) {
+        begun_ = true;
+        if (remembered_ != kNone) return remembered_;
+      }
+      if (position_ == remembered_) ++position_;
+      const int size = static_cast<int>(core.members.size());
+      return position_ < size ? position_++ : kNone;
+    }
+
+    absl::Duration TimeLeft(Core& core) const {
+      return context_.timeout() - (core.clock.Now().boot - start_);
+    }
+
+    void AskMember(Core& core, int index) {
+      const Member& member = core.members[index];
+      const FetchContext context =
+          context_.WithTimeout(std::min(TimeLeft(core), member.timeout));
+      FetchDone<Token> done([run = this->shared_from_this(), index](
+                                typename FetchDone<Token>::Result&& result) {
+        run->OnAnswer(index, std::move(result));
+      });
+#ifdef ABSL_HAVE_EXCEPTIONS
+      try {
+        member.source->Fetch(context, std::move(done));
+      } catch (...) {  // NOLINT(bugprone-empty-catch)
+        // The exception has dropped `done`, which is a failure.
+      }
+#else
+      member.source->Fetch(context, std::move(done));
+#endif
+    }
+
+    void OnAnswer(int index, typename FetchDone<Token>::Result&& result) {
+      const internal::InAnswer in_answer;
+      const std::shared_ptr<Core> core = core_.lock();
+      if (core == nullptr) return;  // The chain was destroyed.
+      if (result.ok() &&
+          !internal::HasExpired(result->expiry, core->clock.Now().wall)) {
+        core->remembered.store(index, std::memory_order_relaxed);
+        return done_(std::move(result));
+      }
+      Forget(*core, index);
+      failures_.push_back(
+          {core->members[index].name,
+           result.ok() ? absl::UnavailableError("answered an expired token")
+                       : result.status()});
+      if (SecondToJoin()) Advance(*core);
+    }
+
+    // A call that was cancelled may have failed for that reason.
+    void Forget(Core& core, int index) {
+      if (!context_.cancelled()) {
+        core.remembered.compare_exchange_strong(index, kNone,
+                                                std::memory_order_relaxed);
+      }
+    }
+
+    const std::weak_ptr<Core> core_;
+    const FetchContext context_;
+    const BootTime start_;
+    FetchDone<Token> done_;
+    const int remembered_;
+    bool begun_ = false;
+    int position_ = 0;
+    std::vector<internal::ChainFailure> failures_;
+    // Whether the present member has failed, or its `Fetch` has returned.
+    std::atomic<bool> joined_{false};
+  };
+
+  explicit ChainSource(Options options)
+      : core_(new Core(std::move(options)), [](Core* core) {
+          internal::DestroyOutsideAnswers([core] { delete core; });
+        }) {}
+
+  const std::shared_ptr<Core> core_;
+};
+
+}  // namespace refreshable
+
+#endif  // REFRESHABLE_SOURCES_CHAIN_SOURCE_H_

@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// CommandSource: a source that runs a program, a credential helper, and reads
+// what it prints.
+
+#ifndef REFRESHABLE_SOURCES_COMMAND_SOURCE_H_
+#define REFRESHABLE_SOURCES_COMMAND_SOURCE_H_
+
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "refreshable/credential.h"
+#include "refreshable/executors/internal/cpp17.h"  // IWYU pragma: keep
+#include "refreshable/sources/secret_buffer.h"
+#include "refreshable/sources/token_parser.h"
+#include "refreshable/token_source.h"
+
+namespace refreshable {
+
+// Which program is run, and how. A value.
+struct Command {
+  // The program and its arguments, which no shell reads. A program without a
+  // slash is looked for in PATH. Other users of the machine can see arguments:
+  // pass secrets in the environment.
+  std::vector<std::string> argv;
+  // Variables that are set for the program, in addition to those of this
+  // program or in place of them.
+  std::vector<std::pair<std::string, std::string>> environment;
+  // Whether the program gets the variables of this program, as they are when
+  // the source is created.
+  bool inherit_environment = true;
+  // The program's working directory; if empty, that of this program.
+  std::string working_directory;
+
+  // The longest time that a run may take; positive. `FetchContext::timeout` may
+  // shorten it. The default leaves time for `grace` within the policy's
+  // `attempt_timeout`, so that the error is that of the source.
+  absl::Duration timeout = absl::Seconds(25);
+  // How long processes have to end: after SIGTERM, before they get SIGKILL, and
+  // after the program has exited, while a process that it has started still
+  // holds its output. Not negative; finite.
+  absl::Duration grace = absl::Seconds(1);
+  // The most that the program may print; 1 byte to 16 MiB.
+  size_t max_output_bytes = 64 * 1024;
+
+  // Returns the code of the error of a program that exits with `exit_status`,
+  // which is not 0. If null, or if it returns kOk, the code is UNAVAILABLE.
+  std::function<absl::StatusCode(int exit_status)> code_of_exit = nullptr;
+  // Whether errors quote the beginning of what the program writes to stderr.
+  // Otherwise its stderr is /dev/null. Many programs write secrets there when
+  // they are in trouble. The quotation is one printable line of at most 500
+  // bytes. What the program has printed, and the values of `environment`, are
+  // cut out of it, unless they are shorter than 4 bytes.
+  bool show_stderr = false;
+  // Removes other secrets from what is quoted. May be null.
+  std::function<std::string(absl::string_view)> redact_stderr = nullptr;
+};
+
+namespace internal {
+
+struct ExitStatus;
+
+// Runs one command. Thread-safe.
+class CommandRunner {
+ public:
+  static absl::StatusOr<std::unique_ptr<CommandRunner>> Create(Command command);
+
+  // Runs the command, and blocks until it has ended or was ended. `output`,
+  // which is empty, receives what it has printed; it is not empty if the status
+  // is OK.
+  absl::Status Run(const FetchContext& context, SecretBuffer& output) const;
+
+  // Returns an error whose message begins with the name of the program.
+  absl::Status Error(absl::StatusCode code, absl::string_view what) const;
+
+  const Command& command() const { return command_; }
+
+ private:
+  explicit CommandRunner(Command command);
+
+  absl::Status StartError(int error_number) const;
+  // Returns the error of a program that was not ended by this class; OK if
+  // there is none. `exit` is nullopt if it is not known how the program ended.
+  absl::Status Describe(const std::optional<ExitStatus>& exit,
+                        const SecretBuffer& output) const;
+
+  const Command command_;
+  std::vector<std::string> environment_;  // "NAME=value".
+};
+
+}  // namespace internal
+
+// Runs a command for each call, and makes a token of what it prints: `gcloud
+// auth print-access-token`, say, or a helper of your own.
+//
+//   refreshable::CommandSource<refreshable::Secret>::Options options;
+//   options.command.argv = {"/usr/bin/notes-login", "--token"};
+//   options.lifetime = absl::Minutes(30);
+//   auto source =
+//       refreshable::CommandSource<refreshable::Secret>::Create(options);
+//
+// The program is the leader of a process group of its own. It has no signal
+// blocked or ignored, /dev/null as its stdin, and no file of this program open.
+// If its time is over, if the attempt is cancelled, or if it prints too much,
+// the group gets SIGTERM and, after `Command::grace`, SIGKILL. If the program
+// has exited and left processes behind that hold its output, these get SIGKILL
+// after `grace`; others are left alone. A process that has moved to another
+// group is not ended, but nobody waits for it either.
+//
+// Errors. None contains what the program has printed, an argument or a value of
+// the environment:
+//
+//   UNAVAILABLE          transient: the program exited with a status other than
+//                        0 (see `code_of_exit`), was ended by a signal or
+//                        printed nothing, or the system could not start it now.
+//   DEADLINE_EXCEEDED    transient: its time is over.
+//   NOT_FOUND, PERMISSION_DENIED
+//                        permanent: there is no such program; it may not be
+//                        run.
+//   FAILED_PRECONDITION  permanent: it printed too much, it or the working
+//                        directory is none, or this program reaps its children
+//                        (SIGCHLD is ignored, or something waits for all
+//                        children), so that the exit status is lost.
+//   CANCELLED            the attempt was cancelled, so nobody sees it.
+//   the parser's code    the parser refused what was printed.
+//
+// Thread-safe. `Fetch` blocks until the program has ended. Each call starts a
+// program of its own. No call leaves a zombie or an open file behind. For POSIX
+// systems with posix_spawn_file_actions_addchdir_np (glibc 2.29, macOS 10.15);
+// before glibc 2.34, files of this program that are open without O_CLOEXEC are
+// open in the child too.
+template <typename Token>
+class CommandSource final : public TokenSource<Token> {
+ public:
+  struct Options {
+    Command command;
+    // How long a token is trusted, counted from the start of the call, if
+    // `parse` states no expiry. Positive.
+    absl::Duration lifetime = absl::InfiniteDuration();
+    // If null, the default parser of token_parser.h.
+    TokenParser<Token> parse = nullptr;
+    // Whether errors contain the message of the parser's status. The parser
+    // must then put nothing of what the program has printed into it.
+    bool show_parser_message = false;
+  };
+
+  // Starts nothing. Fails with INVALID_ARGUMENT if an option is invalid.
+  static absl::StatusOr<std::shared_ptr<TokenSource<Token>>> Create(
+      Options options) {
+    absl::Status status =
+        internal::ValidateLifetime("CommandSource", options.lifetime);
+    status.Update(internal::ValidateParser("CommandSource", options.parse));
+    if (!status.ok()) return status;
+    absl::StatusOr<std::unique_ptr<internal::CommandRunner>> runner =
+        internal::CommandRunner::Create(std::move(options.command));
+    if (!runner.ok()) return runner.status();
+    return std::shared_ptr<TokenSource<Token>>(
+        new CommandSource(std::move(options), *std::move(runner)));
+  }
+
+  void Fetch(const FetchContext& context, FetchDone<Token> done) override {
+    done(Run(context));
+  }
+
+ private:
+  CommandSource(Options options,
+                std::unique_ptr<internal::CommandRunner> runner)
+      : options_(std::move(options)), runner_(std::move(runner)) {}
+
+  absl::StatusOr<Credential<Token>> Run(const FetchContext& context) {
+    internal::SecretBuffer output(runner_->command().max_output_bytes);
+    const absl::Status status = runner_->Run(context, output);
+    if (!status.ok()) return status;
+    absl::StatusOr<Credential<Token>> result =
+        internal::ParseToken(options_.parse, options_.show_parser_message,
+                             options_.lifetime, output.view());
+    if (result.ok()) return result;
+    return runner_->Error(
+        result.status().code(),
+        "printed something that " + std::string(result.status().message()));
+  }
+
+  const Options options_;  // Its command has been moved to `runner_`.
+  const std::unique_ptr<internal::CommandRunner> runner_;
+};
+
+}  // namespace refreshable
+
+#endif  // REFRESHABLE_SOURCES_COMMAND_SOURCE_H_

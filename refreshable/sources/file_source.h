@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// FileSource: a source that reads a token from a file that another process
+// replaces now and then.
+
+#ifndef REFRESHABLE_SOURCES_FILE_SOURCE_H_
+#define REFRESHABLE_SOURCES_FILE_SOURCE_H_
+
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "refreshable/credential.h"
+#include "refreshable/executors/internal/cpp17.h"  // IWYU pragma: keep
+#include "refreshable/sources/secret_buffer.h"
+#include "refreshable/sources/token_parser.h"
+#include "refreshable/token_source.h"
+
+namespace refreshable {
+namespace internal {
+
+// Returns OK, or INVALID_ARGUMENT if the path or the bound is invalid.
+absl::Status ValidateTokenFile(const std::string& path, size_t max_bytes);
+
+// Returns an error whose message begins with the file's path.
+absl::Status TokenFileError(absl::StatusCode code, const std::string& path,
+                            absl::string_view what);
+// Returns the error of a system call that failed with `error_number`.
+absl::Status TokenFileSystemError(int error_number, const std::string& path);
+
+// Reads all of the file into `bytes`, which is empty. `after_reading` is called
+// between the reading and the check that nothing has changed; it may be null,
+// and is meant for tests.
+absl::Status ReadTokenFile(const std::string& path, SecretBuffer& bytes,
+                           const std::function<void()>& after_reading);
+
+}  // namespace internal
+
+// Reads a file anew for each call: a token that an agent writes, or a projected
+// Kubernetes secret or service account token.
+//
+//   refreshable::FileSource<refreshable::Secret>::Options options;
+//   options.path = "/var/run/secrets/tokens/api";
+//   auto source =
+//       refreshable::FileSource<refreshable::Secret>::Create(options);
+//   if (!source.ok()) return source.status();
+//   auto token = refreshable::Refreshable<refreshable::Secret>::Create(
+//       *source, {&executor});
+//
+// How to replace the file: write another file and rename it onto this one, or
+// replace a symbolic link on the way to it (Kubernetes replaces `..data`). A
+// reading then has all of the old token or all of the new one. A writer that
+// writes into the file itself is noticed if it does so during the reading; what
+// it has written when it pauses looks like a whole file, unless it is empty or
+// the parser refuses it.
+//
+// How often it is read: at each refresh. By default a token is trusted for two
+// minutes after a reading, and stale after one, so a file that is in use is
+// read once a minute. To choose the two apart, set `lifetime` to the time for
+// which a token may be used if the file cannot be read, and the policy's
+// `stale_window` to `lifetime` minus the interval of the readings. The interval
+// is at least a quarter of the lifetime. After a rejection
+// (`ReadOptions::rejected`) the file is read at once.
+//
+// Errors; none contains anything of the file:
+//
+//   UNAVAILABLE          transient: the file is missing or empty, cannot be
+//                        read, or the parser refuses it. A writer may be at
+//                        work.
+//   ABORTED              transient: it changed during each of several readings.
+//   PERMISSION_DENIED    permanent: it may not be read. Somebody has to change
+//                        that, and the next refresh notices.
+//   FAILED_PRECONDITION  permanent: it is a directory or something else that is
+//                        not a regular file, it has more than `max_bytes`, or
+//                        the path is none.
+//
+// Thread-safe. `Fetch` blocks as long as the file system does, and no longer
+// for a FIFO or a device, which it refuses. For POSIX systems.
+template <typename Token>
+class FileSource final : public TokenSource<Token> {
+ public:
+  struct Options {
+    // Not empty. A relative path is resolved anew for each reading.
+    std::string path;
+    // How long a token is trusted after it was read, if `parse` states no
+    // expiry. Positive; if infinite, the file is read once and after
+    // rejections.
+    absl::Duration lifetime = absl::Minutes(2);
+    // If null, the default parser of token_parser.h.
+    TokenParser<Token> parse = nullptr;
+    // Whether errors contain the message of the parser's status. The parser
+    // must then put nothing of the file into it.
+    bool show_parser_message = false;
+    // The largest file that is read; 1 byte to 16 MiB.
+    size_t max_bytes = 64 * 1024;
+  };
+
+  // Does not look at the file. Fails with INVALID_ARGUMENT if an option is
+  // invalid.
+  static absl::StatusOr<std::shared_ptr<TokenSource<Token>>> Create(
+      Options options) {
+    absl::Status status =
+        internal::ValidateTokenFile(options.path, options.max_bytes);
+    status.Update(internal::ValidateLifetime("FileSource", options.lifetime));
+    status.Update(internal::ValidateParser("FileSource", options.parse));
+    if (!status.ok()) return status;
+    return std::shared_ptr<TokenSource<Token>>(
+        new FileSource(std::move(options)));
+  }
+
+  void Fetch(const FetchContext&, FetchDone<Token> done) override {
+    done(Read());
+  }
+
+ private:
+  explicit FileSource(Options options) : options_(std::move(options)) {}
+
+  absl::StatusOr<Credential<Token>> Read() {
+    internal::SecretBuffer bytes(options_.max_bytes);
+    const absl::Status status =
+        internal::ReadTokenFile(options_.path, bytes, nullptr);
+    if (!status.ok()) return status;
+    absl::StatusOr<Credential<Token>> result =
+        internal::ParseToken(options_.parse, options_.show_parser_message,
+                             options_.lifetime, bytes.view());
+    if (result.ok()) return result;
+    return internal::TokenFileError(absl::StatusCode::kUnavailable,
+                                    options_.path, result.status().message());
+  }
+
+  const Options options_;
+};
+
+}  // namespace refreshable
+
+#endif  // REFRESHABLE_SOURCES_FILE_SOURCE_H_

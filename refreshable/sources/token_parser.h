@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// TokenParser: makes a credential of the bytes that a file or a command holds.
+
+#ifndef REFRESHABLE_SOURCES_TOKEN_PARSER_H_
+#define REFRESHABLE_SOURCES_TOKEN_PARSER_H_
+
+#include <functional>
+#include <string>
+#include <type_traits>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "refreshable/credential.h"
+#include "refreshable/executors/internal/cpp17.h"  // IWYU pragma: keep
+#include "refreshable/secret.h"
+
+namespace refreshable {
+
+// A function that makes a credential of all bytes of a file, or of all that a
+// command printed. It may be called on several threads at the same time. The
+// bytes are valid only during the call, and are wiped afterwards; it must wipe
+// copies of its own. They are not empty, but they may be incomplete, if the
+// writer of the file is not done.
+//
+// The code of a status that it returns is shown in errors. The message is not,
+// because parsers quote what they could not parse, unless the source is told
+// that it holds no secret (`show_parser_message`).
+//
+// A null TokenParser stands for the default parser, which exists if Token is
+// std::string or Secret: the token is all bytes without the line ends at their
+// end, and states no expiry. It refuses bytes with a control character in them
+// (a line break, say), which would end up in an HTTP header.
+template <typename Token>
+using TokenParser =
+    std::function<absl::StatusOr<Credential<Token>>(absl::string_view bytes)>;
+
+namespace internal {
+
+template <typename Token>
+inline constexpr bool kHasDefaultParser =
+    std::is_same_v<Token, std::string> || std::is_same_v<Token, Secret>;
+
+// Returns `bytes` without the line ends at their end. Fails with
+// INVALID_ARGUMENT if nothing is left, or something with a control character.
+absl::StatusOr<absl::string_view> TokenText(absl::string_view bytes);
+
+// Returns the failure of a caller's parser, without its message unless `show`.
+absl::Status ParserFailure(const absl::Status& status, bool show);
+
+// Returns whether a token with this expiry never expires.
+bool IsNever(const Expiry& expiry);
+
+// Returns OK if `lifetime`, an option of `source`, is positive.
+absl::Status ValidateLifetime(absl::string_view source,
+                              absl::Duration lifetime);
+
+// Returns OK, or INVALID_ARGUMENT if there is no parser.
+template <typename Token>
+absl::Status ValidateParser(absl::string_view source,
+                            const TokenParser<Token>& parse) {
+  if (parse != nullptr || kHasDefaultParser<Token>) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      std::string(source) +
+      ": parse is null, and there is no default parser for this Token");
+}
+
+// Parses `bytes`. A token whose parser states no expiry lives for `lifetime`.
+template <typename Token>
+absl::StatusOr<Credential<Token>> ParseToken(const TokenParser<Token>& parse,
+                                             bool show_parser_message,
+                                             absl::Duration lifetime,
+                                             absl::string_view bytes) {
+  absl::StatusOr<Credential<Token>> result =
+      absl::InternalError("there is no parser");
+  if (parse != nullptr) {
+    result = parse(bytes);
+    if (!result.ok()) {
+      return ParserFailure(result.status(), show_parser_message);
+    }
+  } else if constexpr (kHasDefaultParser<Token>) {
+    const absl::StatusOr<absl::string_view> text = TokenText(bytes);
+    if (!text.ok()) return text.status();
+    result = Credential<Token>(Token(*text), Expiry::Never());
+  }
+  if (result.ok() && IsNever(result->expiry)) {
+    result->expiry = Expiry::In(lifetime);
+  }
+  return result;
+}
+
+}  // namespace internal
+}  // namespace refreshable
+
+#endif  // REFRESHABLE_SOURCES_TOKEN_PARSER_H_
