@@ -25,7 +25,7 @@ namespace {
 
 using Kind = AnswerField::Kind;
 
-constexpr absl::Duration kLongestLifetime = absl::Hours(100 * 365.25 * 24);
+constexpr absl::Duration kLongestLifetime = absl::Hours(100 * 8766);
 // The longest date that is accepted has fewer bytes.
 constexpr size_t kMaxDateBytes = 64;
 
