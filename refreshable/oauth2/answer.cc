@@ -69,10 +69,9 @@ std::vector<HttpHeader> HeadersOf(const HttpAnswer& answer) {
   return {answer.headers.begin(), answer.headers.end()};
 }
 
-absl::Status ErrorOf(const HttpAnswer& answer, const AnswerFields* fields,
-                     absl::Time arrived) {
+absl::Status ErrorOf(const HttpAnswer& answer, const AnswerFields* fields) {
   return HttpErrorToStatus(
-      answer.status, HeadersOf(answer), arrived,
+      answer.status, HeadersOf(answer), answer.arrived,
       fields == nullptr ? absl::string_view() : Text(fields->error));
 }
 
@@ -172,11 +171,10 @@ std::optional<absl::Time> ReadDate(absl::string_view text, absl::Time arrived) {
   return ReadAzureDate(text);
 }
 
-std::optional<absl::Time> DateHeader(const HttpAnswer& answer,
-                                     absl::Time arrived) {
+std::optional<absl::Time> DateHeader(const HttpAnswer& answer) {
   for (const auto& [name, value] : answer.headers) {
     if (absl::EqualsIgnoreCase(name, "Date")) {
-      return ParseHttpDate(absl::StripAsciiWhitespace(value), arrived);
+      return ParseHttpDate(absl::StripAsciiWhitespace(value), answer.arrived);
     }
   }
   return std::nullopt;
@@ -184,8 +182,7 @@ std::optional<absl::Time> DateHeader(const HttpAnswer& answer,
 
 absl::StatusOr<Expiry> ReadExpiry(const HttpAnswer& answer,
                                   const AnswerFields& fields,
-                                  const AnswerOptions& options,
-                                  absl::Time arrived) {
+                                  const AnswerOptions& options) {
   if (!IsMissing(fields.expires_in)) {
     const std::optional<double> seconds = ReadNumber(fields.expires_in);
     if (!seconds.has_value()) {
@@ -198,15 +195,15 @@ absl::StatusOr<Expiry> ReadExpiry(const HttpAnswer& answer,
     if (const auto seconds = ReadNumber(fields.expires_on)) {
       time = absl::UnixEpoch() + absl::Seconds(*seconds);
     } else {
-      time = ReadDate(Text(fields.expires_on), arrived);
+      time = ReadDate(Text(fields.expires_on), answer.arrived);
     }
     if (!time.has_value()) {
       return Refused("has an expires_on that is neither a number nor a date");
     }
-    if (const auto date = DateHeader(answer, arrived)) {
+    if (const auto date = DateHeader(answer)) {
       return Expiry::In(Cut(*time - *date));
     }
-    return Expiry::At(arrived + Cut(*time - arrived));
+    return Expiry::At(answer.arrived + Cut(*time - answer.arrived));
   }
   if (options.default_lifetime.has_value()) {
     return Expiry::In(*options.default_lifetime);
@@ -244,12 +241,12 @@ void AnswerFields::Set(absl::string_view name, AnswerField field) {
 
 absl::StatusOr<TokenAnswer> InterpretAnswer(
     const HttpAnswer& answer, const absl::StatusOr<AnswerFields>& fields,
-    const AnswerOptions& options, absl::Time arrived) {
+    const AnswerOptions& options) {
   const AnswerFields* const readable =
       Readable(answer, fields, options.max_body_bytes);
-  if (!IsSuccess(answer.status)) return ErrorOf(answer, readable, arrived);
+  if (!IsSuccess(answer.status)) return ErrorOf(answer, readable);
   if (readable == nullptr) return Unreadable(answer, options.max_body_bytes);
-  if (IsError(*readable)) return ErrorOf(answer, readable, arrived);
+  if (IsError(*readable)) return ErrorOf(answer, readable);
   const AnswerField& token = readable->access_token;
   if (IsMissing(token)) return Refused("has no access token");
   if (token.kind != Kind::kString) {
@@ -265,8 +262,7 @@ absl::StatusOr<TokenAnswer> InterpretAnswer(
   if (!IsAccepted(readable->token_type, options.token_types)) {
     return Refused("has a token of a type that is not accepted");
   }
-  absl::StatusOr<Expiry> expiry =
-      ReadExpiry(answer, *readable, options, arrived);
+  absl::StatusOr<Expiry> expiry = ReadExpiry(answer, *readable, options);
   if (!expiry.ok()) return std::move(expiry).status();
   TokenAnswer result{Credential<Secret>(token.text, *expiry), std::nullopt,
                      std::nullopt};
@@ -282,20 +278,24 @@ absl::StatusOr<TokenAnswer> InterpretAnswer(
 PresentedToken InterpretPresentedToken(
     const HttpAnswer& answer, const absl::StatusOr<AnswerFields>& fields,
     size_t max_body_bytes) {
-  PresentedToken result;
+  using Fate = PresentedToken::Fate;
+  const bool success = IsSuccess(answer.status);
   const AnswerFields* const readable = Readable(answer, fields, max_body_bytes);
   if (readable == nullptr) {
-    result.lost = IsSuccess(answer.status);
-    return result;
+    return {success ? Fate::kLost : Fate::kUndecided, std::nullopt};
   }
-  result.refused = Text(readable->error) == "invalid_grant";
-  if (!IsSuccess(answer.status) || IsError(*readable)) return result;
+  if (!success || IsError(*readable)) {
+    // An overloaded server or a proxy decides nothing.
+    const bool refused = answer.status < 500 && answer.status != 429 &&
+                         Text(readable->error) == "invalid_grant";
+    return {refused ? Fate::kRefused : Fate::kUndecided, std::nullopt};
+  }
   if (const absl::string_view next = Text(readable->refresh_token);
       !next.empty()) {
-    result.next = Secret(next);
+    return {Fate::kAccepted, Secret(next)};
   }
-  result.lost = IsMissing(readable->access_token) && !result.next.has_value();
-  return result;
+  return {IsMissing(readable->access_token) ? Fate::kLost : Fate::kAccepted,
+          std::nullopt};
 }
 
 }  // namespace oauth2

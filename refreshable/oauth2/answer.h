@@ -17,6 +17,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "refreshable/credential.h"
 #include "refreshable/executors/internal/cpp17.h"  // IWYU pragma: keep
@@ -37,6 +38,8 @@ struct HttpAnswer {
   // Whether the body was longer than the transport was allowed to read. `body`
   // is then ignored, and may be empty.
   bool body_too_long = false;
+  // The wall time at which the answer arrived.
+  absl::Time arrived = absl::Now();
 
   // Shows the status and the size.
   friend std::ostream& operator<<(std::ostream& os, const HttpAnswer& a) {
@@ -123,7 +126,6 @@ struct AnswerOptions {
 };
 
 // Interprets an answer. `fields` is what an AnswerReader returned for the body.
-// `arrived` is the wall time at which the answer arrived.
 //
 // A 2xx answer with an access token is a success, unless it also has an `error`
 // that is a string and not empty. The expiry is the first of these that the
@@ -154,18 +156,23 @@ struct AnswerOptions {
 // what HttpErrorToStatus lets pass of `error`. Thread-safe. Never blocks.
 absl::StatusOr<TokenAnswer> InterpretAnswer(
     const HttpAnswer& answer, const absl::StatusOr<AnswerFields>& fields,
-    const AnswerOptions& options, absl::Time arrived);
+    const AnswerOptions& options);
 
-// What an answer says about the refresh token that was presented for it.
+// What an answer means for the refresh token that was presented for it.
 struct PresentedToken {
-  // The refresh token to use from now on, if the server sent one. This does not
-  // depend on whether InterpretAnswer accepts the access token.
+  enum class Fate {
+    kAccepted,
+    kRefused,  // `invalid_grant`.
+    // The server failed for another reason; it may accept the token later.
+    kUndecided,
+    // The answer cannot be read, and the server may have replaced the token: a
+    // 2xx that contains neither a token nor an error.
+    kLost,
+  };
+  Fate fate = Fate::kUndecided;
+  // The refresh token to use from now on, if the server sent one. It does so
+  // even in answers whose access token InterpretAnswer does not accept.
   std::optional<Secret> next;
-  // Whether the answer cannot be read although the server may have replaced the
-  // refresh token: a 2xx that contains neither a token nor an error.
-  bool lost = false;
-  // Whether the server said that the token is not valid (`invalid_grant`).
-  bool refused = false;
 };
 PresentedToken InterpretPresentedToken(
     const HttpAnswer& answer, const absl::StatusOr<AnswerFields>& fields,

@@ -312,12 +312,13 @@ absl::StatusOr<AnswerFields> FieldsOf(const Oddity& oddity) {
 }
 
 HttpAnswer AnswerOf(const Oddity& oddity) {
-  return {oddity.status, oddity.headers, Secret(oddity.body)};
+  return {oddity.status, oddity.headers, Secret(oddity.body),
+          /*body_too_long=*/false, kArrived};
 }
 
 absl::StatusOr<TokenAnswer> Interpret(const Oddity& oddity,
                                       const AnswerOptions& options = {}) {
-  return InterpretAnswer(AnswerOf(oddity), FieldsOf(oddity), options, kArrived);
+  return InterpretAnswer(AnswerOf(oddity), FieldsOf(oddity), options);
 }
 
 TEST(AnswerTest, EveryOddity) {
@@ -381,57 +382,61 @@ TEST(AnswerTest, Options) {
   HttpAnswer cut;
   cut.status = 200;
   cut.body_too_long = true;
-  EXPECT_EQ(InterpretAnswer(cut, AnswerFields(), AnswerOptions(), kArrived)
-                .status()
-                .code(),
-            Code::kUnavailable);
+  EXPECT_EQ(
+      InterpretAnswer(cut, AnswerFields(), AnswerOptions()).status().code(),
+      Code::kUnavailable);
 }
 
 // The wall clock of this machine is a year behind.
 TEST(AnswerTest, ADateHeaderServesAClientWhoseClockIsWrong) {
-  const auto answer = InterpretAnswer(
-      AnswerOf(Ends("", Number("1767229200"), Never(), {{"Date", kDate}})),
-      FieldsOf(Ends("", Number("1767229200"), Never())), AnswerOptions(),
-      kArrived - absl::Hours(8766));
+  const Oddity oddity =
+      Ends("", Number("1767229200"), Never(), {{"Date", kDate}});
+  HttpAnswer arrived = AnswerOf(oddity);
+  arrived.arrived = kArrived - absl::Hours(8766);
+  const auto answer =
+      InterpretAnswer(arrived, FieldsOf(oddity), AnswerOptions());
   ASSERT_TRUE(answer.ok()) << answer.status();
   EXPECT_EQ(answer->credential.expiry.lifetime(), absl::Hours(1));
 }
 
 TEST(AnswerTest, WhatBecomesOfARefreshToken) {
+  using Fate = PresentedToken::Fate;
   const std::pair<std::string, AnswerField> next = {"refresh_token",
                                                     String("next")};
+  const std::pair<std::string, AnswerField> refused = {"error",
+                                                       String("invalid_grant")};
   const struct {
     Oddity answer;
-    bool next, lost, refused;
+    Fate fate;
+    bool next = false;
   } cases[] = {
-      {With("kept", {}, Never()), false, false, false},
-      {With("empty", {{"refresh_token", String("")}}, Never()), false, false,
-       false},
-      {With("replaced", {next}, Never()), true, false, false},
+      {With("kept", {}, Never()), Fate::kAccepted},
+      {With("empty", {{"refresh_token", String("")}}, Never()),
+       Fate::kAccepted},
+      {With("replaced", {next}, Never()), Fate::kAccepted, true},
       // The access token is refused, the refresh token is kept.
-      {With("bad life", {next, {"expires_in", String("soon")}}, Never()), true,
-       false, false},
-      {Says("no token", 200, {next}, Never()), true, false, false},
-      {Says("bad token", 200, {next, {"access_token", Other()}}, Never()), true,
-       false, false},
-      {Says("an error", 200, {next, {"error", String("no")}}, Never()), false,
-       false, false},
-      {Says("not 2xx", 500, {next}, Never()), false, false, false},
-      {Says("400", 400, {{"error", String("invalid_grant")}}, Never()), false,
-       false, true},
-      {Says("200", 200, {{"error", String("invalid_grant")}}, Never()), false,
-       false, true},
-      {Unread("502", 502, "<html>", Never()), false, false, false},
-      {Unread("cut", 200, R"({"access_token":)", Never()), false, true, false},
-      {Says("{}", 200, {}, Never()), false, true, false},
+      {With("bad life", {next, {"expires_in", String("soon")}}, Never()),
+       Fate::kAccepted, true},
+      {Says("no token", 200, {next}, Never()), Fate::kAccepted, true},
+      {Says("bad token", 200, {next, {"access_token", Other()}}, Never()),
+       Fate::kAccepted, true},
+      {Says("an error", 200, {next, {"error", String("no")}}, Never()),
+       Fate::kUndecided},
+      {Says("not 2xx", 500, {next}, Never()), Fate::kUndecided},
+      {Says("400", 400, {refused}, Never()), Fate::kRefused},
+      {Says("200", 200, {refused}, Never()), Fate::kRefused},
+      {Says("429", 429, {refused}, Never()), Fate::kUndecided},
+      {Says("503", 503, {refused}, Never()), Fate::kUndecided},
+      {Unread("502", 502, "<html>", Never()), Fate::kUndecided},
+      {Unread("cut", 200, R"({"access_token":)", Never()), Fate::kLost},
+      {Says("{}", 200, {}, Never()), Fate::kLost},
   };
   for (const auto& c : cases) {
     SCOPED_TRACE(c.answer.name);
     const PresentedToken got = InterpretPresentedToken(
         AnswerOf(c.answer), FieldsOf(c.answer), kDefaultMaxBodyBytes);
+    EXPECT_EQ(got.fate, c.fate);
     EXPECT_EQ(got.next.has_value(), c.next);
-    EXPECT_EQ(got.lost, c.lost);
-    EXPECT_EQ(got.refused, c.refused);
     EXPECT_EQ(got.next.value_or(Secret("next")), Secret("next"));
   }
 }
