@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// InterpretAnswer: makes a credential, or the right failure, of what a token
+// endpoint answered. Pure: the HTTP client and the JSON parser are the
+// caller's.
+
+#ifndef REFRESHABLE_OAUTH2_ANSWER_H_
+#define REFRESHABLE_OAUTH2_ANSWER_H_
+
+#include <cstddef>
+#include <functional>
+#include <optional>
+#include <ostream>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "refreshable/credential.h"
+#include "refreshable/executors/internal/cpp17.h"  // IWYU pragma: keep
+#include "refreshable/secret.h"
+
+namespace refreshable {
+namespace oauth2 {
+
+// The bound of a body, unless another is set. Real answers have 1 to 10 KiB.
+inline constexpr size_t kDefaultMaxBodyBytes = 64 * 1024;
+
+// The answer of a server to one request, as a Transport returns it.
+struct HttpAnswer {
+  int status = 0;
+  // Names in any case. Only Retry-After and Date are used.
+  std::vector<std::pair<std::string, std::string>> headers;
+  Secret body;
+  // Whether the body was longer than the transport was allowed to read. `body`
+  // is then ignored, and may be empty.
+  bool body_too_long = false;
+  // The wall time at which the answer arrived.
+  absl::Time arrived = absl::Now();
+
+  // Shows the status and the size.
+  friend std::ostream& operator<<(std::ostream& os, const HttpAnswer& a) {
+    return os << "HttpAnswer(" << a.status << ", " << a.body.size()
+              << " bytes)";
+  }
+};
+
+// One member of the JSON object that is the body of an answer.
+struct AnswerField {
+  enum class Kind {
+    kAbsent,
+    kNull,
+    kString,
+    kNumber,
+    kOther,  // true, false, an object or an array.
+  };
+  Kind kind = Kind::kAbsent;
+  // The text of a string without its quotes and escapes, or of a number as it
+  // is written in the body; otherwise empty.
+  Secret text;
+
+  static AnswerField Null() { return Of(Kind::kNull, {}); }
+  static AnswerField String(absl::string_view text) {
+    return Of(Kind::kString, text);
+  }
+  static AnswerField Number(absl::string_view text) {
+    return Of(Kind::kNumber, text);
+  }
+  static AnswerField Other() { return Of(Kind::kOther, {}); }
+
+ private:
+  static AnswerField Of(Kind kind, absl::string_view text) {
+    return {kind, Secret(text)};
+  }
+};
+
+// The members that matter. All others are ignored.
+struct AnswerFields {
+  AnswerField access_token;
+  AnswerField token_type;
+  AnswerField expires_in;
+  AnswerField expires_on;
+  AnswerField refresh_in;
+  AnswerField refresh_token;
+  AnswerField scope;
+  AnswerField error;
+
+  // Sets the member called `name`, if it is one of these. A reader may thus
+  // pass every member that it finds.
+  void Set(absl::string_view name, AnswerField field);
+};
+
+// Parses a body. Returns the members of the JSON object that it is, or any
+// error if it is not one; nobody is shown that error, because parsers like to
+// quote what they read. Must be thread-safe, must not throw, and should not
+// block.
+using AnswerReader =
+    std::function<absl::StatusOr<AnswerFields>(absl::string_view body)>;
+
+// What a successful answer contains (RFC 6749, section 5.1).
+struct TokenAnswer {
+  // The access token and when it expires.
+  Credential<Secret> credential;
+  // The scope of the token if the server states it, as it sent it.
+  std::optional<std::string> scope;
+  // After this time, counted from the answer, the server would like to be asked
+  // for another token. Positive. A hint that some servers give.
+  std::optional<absl::Duration> refresh_in;
+
+  friend std::ostream& operator<<(std::ostream& os, const TokenAnswer& a) {
+    return os << a.credential;
+  }
+};
+
+struct AnswerOptions {
+  // How long a token is valid if the server does not say. If unset, the token
+  // never expires, and is used until an API rejects it.
+  std::optional<absl::Duration> default_lifetime;
+  // The values of token_type that are accepted, in any case. If empty, every
+  // value is. An answer without a token_type is always accepted.
+  std::vector<std::string> token_types = {"Bearer"};
+  size_t max_body_bytes = kDefaultMaxBodyBytes;
+};
+
+// Interprets an answer. `fields` is what an AnswerReader returned for the body.
+//
+// A 2xx answer with an access token is a success, unless it also has an `error`
+// that is a string and not empty. The expiry is the first of these that the
+// answer has (null counts as absent):
+//
+//   - `expires_in`, a number or a string that contains one, such as 3600,
+//     "3600" or 3599.5. `Expiry::In`: it counts from the start of the attempt.
+//     Zero or less means that the token has already expired.
+//   - `expires_on`, the seconds since 1970 as such a number, or a date: of
+//     RFC 3339, an HTTP-date, or Azure's "6/19/2019 11:42:01 PM +00:00". If the
+//     answer has a valid Date header, the difference of the two is the
+//     lifetime, so that the clock of this machine does not matter.
+//   - `default_lifetime`.
+//
+// Lifetimes are cut to 100 years.
+//
+// Failures:
+//   - A status other than 2xx, and a 2xx with an `error`: see
+//     `HttpErrorToStatus`.
+//   - UNAVAILABLE (transient): a 2xx whose body is not a JSON object, such as
+//     the HTML page of a proxy, or is longer than `max_body_bytes`.
+//   - FAILED_PRECONDITION (permanent): a 2xx with a JSON object that has no
+//     access token; a token that is not a string, or contains a byte that RFC
+//     6749 does not permit (appendix A.12); a token_type that is not accepted;
+//     an expiry that cannot be read.
+//
+// No status contains anything that the server sent, except its HTTP status and
+// what HttpErrorToStatus lets pass of `error`. Thread-safe. Never blocks.
+absl::StatusOr<TokenAnswer> InterpretAnswer(
+    const HttpAnswer& answer, const absl::StatusOr<AnswerFields>& fields,
+    const AnswerOptions& options);
+
+// What an answer means for the refresh token that was presented for it.
+struct PresentedToken {
+  enum class Fate {
+    kAccepted,
+    kRefused,  // `invalid_grant`.
+    // The server failed for another reason; it may accept the token later.
+    kUndecided,
+    // The answer cannot be read, and the server may have replaced the token: a
+    // 2xx that contains neither a token nor an error.
+    kLost,
+  };
+  Fate fate = Fate::kUndecided;
+  // The refresh token to use from now on, if the server sent one. It does so
+  // even in answers whose access token InterpretAnswer does not accept.
+  std::optional<Secret> next;
+};
+PresentedToken InterpretPresentedToken(
+    const HttpAnswer& answer, const absl::StatusOr<AnswerFields>& fields,
+    size_t max_body_bytes);
+
+}  // namespace oauth2
+}  // namespace refreshable
+
+#endif  // REFRESHABLE_OAUTH2_ANSWER_H_

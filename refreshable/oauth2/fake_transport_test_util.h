@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// FakeTransport: a transport whose answers a test decides, and what the tests
+// of token sources use with it.
+
+#ifndef REFRESHABLE_OAUTH2_FAKE_TRANSPORT_TEST_UTIL_H_
+#define REFRESHABLE_OAUTH2_FAKE_TRANSPORT_TEST_UTIL_H_
+
+#include <atomic>
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "gtest/gtest.h"
+#include "refreshable/executors/manual_executor.h"
+#include "refreshable/oauth2/answer.h"
+#include "refreshable/oauth2/refresh_tokens.h"
+#include "refreshable/oauth2/request.h"
+#include "refreshable/oauth2/source.h"
+#include "refreshable/oauth2/transport.h"
+#include "refreshable/secret.h"
+#include "refreshable/token_source.h"
+
+namespace refreshable {
+namespace oauth2 {
+
+// A stand-in for a JSON parser, for bodies like "access_token=t;expires_in=60".
+// Digits are a number. Anything else is an error that quotes the body.
+inline absl::StatusOr<AnswerFields> ReadFields(absl::string_view body) {
+  AnswerFields fields;
+  for (const absl::string_view member : absl::StrSplit(body, ';')) {
+    const std::pair<std::string, std::string> parts =
+        absl::StrSplit(member, absl::MaxSplits('=', 1));
+    if (!absl::StrContains(member, "=") || absl::StartsWith(body, "<")) {
+      return absl::InvalidArgumentError("cannot parse " + std::string(body));
+    }
+    const bool digits =
+        parts.second.find_first_not_of("0123456789") == std::string::npos;
+    fields.Set(parts.first, digits ? AnswerField::Number(parts.second)
+                                   : AnswerField::String(parts.second));
+  }
+  return fields;
+}
+
+inline HttpAnswer Answer(int status, absl::string_view body) {
+  HttpAnswer answer;
+  answer.status = status;
+  answer.body = Secret(body);
+  return answer;
+}
+
+// Holds every request until the test answers it, or until its timeout passes on
+// an executor's clock. Used by one thread.
+class FakeTransport final : public Transport {
+ public:
+  struct Call {
+    TokenRequest request;
+    SendOptions options;
+    Done done;  // Null once it has been called.
+
+    std::string body() const { return std::string(request.body.reveal()); }
+  };
+
+  // If `executor` is not null, its timers end the requests whose timeout
+  // passes. It must outlive the transport.
+  explicit FakeTransport(ManualExecutor* executor = nullptr)
+      : executor_(executor) {}
+
+  void Send(TokenRequest request, SendOptions options, Done done) override {
+    const size_t index = calls_.size();
+    const absl::Duration timeout = options.timeout;
+    calls_.push_back({std::move(request), std::move(options), std::move(done)});
+    if (executor_ == nullptr) return;
+    executor_->RunAfter(timeout, [this, index, alive = alive_] {
+      if (*alive && calls_[index].done != nullptr) {
+        End(index, absl::DeadlineExceededError("no answer in time"));
+      }
+    });
+  }
+  ~FakeTransport() override {
+    *alive_ = false;
+    // Ends the requests, as a transport must.
+    for (size_t i = 0; i < calls_.size(); ++i) Take(i);
+  }
+
+  // Answers call `index`.
+  void End(size_t index, absl::StatusOr<HttpAnswer> answer) {
+    Done done = Take(index);
+    ASSERT_TRUE(done != nullptr) << index;
+    done(std::move(answer));
+  }
+  // Destroys the `done` of call `index` without calling it.
+  void Drop(size_t index) { Take(index); }
+
+  const std::vector<Call>& calls() const { return calls_; }
+  size_t outstanding() const {
+    size_t count = 0;
+    for (const Call& call : calls_) count += call.done != nullptr ? 1 : 0;
+    return count;
+  }
+
+ private:
+  Done Take(size_t index) { return std::exchange(calls_[index].done, nullptr); }
+
+  ManualExecutor* const executor_;
+  std::vector<Call> calls_;
+  const std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+};
+
+// A store that remembers what was stored. Fails while `status` is not OK.
+class FakeStore final : public RefreshTokenStore {
+ public:
+  absl::StatusOr<Secret> Load() override {
+    ++loads;
+    if (!status.ok()) return status;
+    if (stored.empty()) return absl::NotFoundError("nothing is stored");
+    return Secret(stored);
+  }
+  absl::Status Store(const Secret& token) override {
+    ++stores;
+    if (status.ok()) stored = std::string(token.reveal());
+    return status;
+  }
+
+  absl::Status status;
+  std::string stored;
+  int loads = 0;
+  int stores = 0;
+};
+
+// One call of a source, and its answer.
+struct FetchCall {
+  std::shared_ptr<std::atomic<bool>> cancelled =
+      std::make_shared<std::atomic<bool>>(false);
+  std::optional<absl::StatusOr<Credential<std::string>>> answer;
+  std::function<void()> on_answer;  // Called before `answer` is set.
+
+  // Returns the token, the status, or "no answer".
+  std::string result() const {
+    if (!answer.has_value()) return "no answer";
+    return answer->ok() ? (*answer)->token : answer->status().ToString();
+  }
+};
+
+// Calls `source`. The result must live until the call has been answered.
+inline std::unique_ptr<FetchCall> Fetch(
+    TokenSource<std::string>& source,
+    absl::Duration timeout = absl::Seconds(30),
+    std::function<void()> on_answer = nullptr) {
+  auto call = std::make_unique<FetchCall>();
+  call->on_answer = std::move(on_answer);
+  source.Fetch(FetchContext(RefreshReason::kFirst, /*attempt=*/1, Generation(),
+                            timeout, call->cancelled),
+               FetchDone<std::string>([c = call.get()](auto&& answer) {
+                 if (c->on_answer) c->on_answer();
+                 c->answer = std::move(answer);
+               }));
+  return call;
+}
+
+inline SourceOptions OptionsFor(std::shared_ptr<Transport> transport) {
+  SourceOptions options;
+  options.endpoint.url = "https://idp.example/token";
+  options.client = BasicAuthentication("me", Secret("s3cret"));
+  options.transport = std::move(transport);
+  options.reader = ReadFields;
+  return options;
+}
+
+}  // namespace oauth2
+}  // namespace refreshable
+
+#endif  // REFRESHABLE_OAUTH2_FAKE_TRANSPORT_TEST_UTIL_H_

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// TokenRequest: a request to an OAuth 2.0 token endpoint, as a value. Nothing
+// here sends anything; a Transport does (transport.h).
+
+#ifndef REFRESHABLE_OAUTH2_REQUEST_H_
+#define REFRESHABLE_OAUTH2_REQUEST_H_
+
+#include <ostream>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "refreshable/executors/internal/cpp17.h"  // IWYU pragma: keep
+#include "refreshable/secret.h"
+
+namespace refreshable {
+namespace oauth2 {
+
+// Names and values, in the order in which they are sent. Parameters of a form,
+// or header fields. The values may be secrets.
+using Fields = std::vector<std::pair<std::string, Secret>>;
+
+// One POST request.
+struct TokenRequest {
+  std::string url;
+  // All header fields except those that an HTTP client adds by itself (Host,
+  // Content-Length, Connection). No name occurs twice.
+  Fields headers;
+  // application/x-www-form-urlencoded.
+  Secret body;
+
+  // Shows the URL without its query, and nothing else.
+  friend std::ostream& operator<<(std::ostream& os, const TokenRequest& r) {
+    return os << "TokenRequest(" << r.url.substr(0, r.url.find('?')) << ")";
+  }
+};
+
+// How a client proves who it is (RFC 6749, section 2.3). A value; each of the
+// functions below makes one.
+struct ClientAuthentication {
+  enum class Method {
+    kNone,       // The request names no client.
+    kPublic,     // `client_id` in the form.
+    kBasic,      // HTTP Basic.
+    kPost,       // `client_id` and `client_secret` in the form.
+    kAssertion,  // `client_id` and a signed assertion in the form.
+  };
+  Method method = Method::kNone;
+  std::string client_id;
+  Secret secret;               // The client's secret, or the assertion.
+  std::string assertion_type;  // Of kAssertion.
+};
+
+// The id and the secret are sent as HTTP Basic. Both are form-encoded first
+// (RFC 6749, section 2.3.1), which matters only if they contain other bytes
+// than letters, digits, "-", ".", "_" and "*".
+ClientAuthentication BasicAuthentication(std::string client_id, Secret secret);
+
+// The id and the secret are sent in the form. For servers that do not
+// understand Basic.
+ClientAuthentication PostAuthentication(std::string client_id, Secret secret);
+
+// The client has no secret, only an id.
+ClientAuthentication PublicClient(std::string client_id);
+
+// The client signs an assertion (RFC 7523, section 2.2: "private_key_jwt" and
+// "client_secret_jwt"). If `client_id` is empty, the server must find it in the
+// assertion.
+ClientAuthentication AssertionAuthentication(
+    std::string client_id, Secret assertion,
+    std::string assertion_type =
+        "urn:ietf:params:oauth:client-assertion-type:jwt-bearer");
+
+// What all requests to one endpoint have in common.
+struct Endpoint {
+  // The address of the token endpoint. It must be https, because the request
+  // carries a secret. The exceptions are a host that is this machine
+  // ("localhost", 127.0.0.0/8, [::1]) and `allow_plain_http`. It must not
+  // contain a user name or a fragment.
+  std::string url;
+  bool allow_plain_http = false;
+  // The scopes, separated by spaces. If empty, the server chooses.
+  std::string scope;
+  // Further parameters of the form, such as "audience" and "resource". A name
+  // may occur several times. It must not be one that this library sends itself.
+  Fields parameters;
+  // Further header fields.
+  Fields headers;
+};
+
+// The tokens of a token exchange (RFC 8693, section 2.1).
+struct ExchangeTokens {
+  Secret subject_token;
+  std::string subject_token_type = "urn:ietf:params:oauth:token-type:jwt";
+  Secret actor_token;  // If empty, there is no actor.
+  std::string actor_token_type = "urn:ietf:params:oauth:token-type:jwt";
+  std::string requested_token_type;  // If empty, the server chooses.
+};
+
+// The functions below build the request of one grant type each. They return
+// INVALID_ARGUMENT, which names the field but no value, if `endpoint` or
+// `client` is not valid or a token is empty. They are thread-safe and never
+// block.
+
+// RFC 6749, section 4.4. `client` must have a secret or an assertion.
+absl::StatusOr<TokenRequest> ClientCredentialsRequest(
+    const Endpoint& endpoint, const ClientAuthentication& client);
+
+// RFC 6749, section 6.
+absl::StatusOr<TokenRequest> RefreshTokenRequest(
+    const Endpoint& endpoint, const ClientAuthentication& client,
+    const Secret& refresh_token);
+
+// RFC 7523, section 2.1: a signed assertion is the grant.
+absl::StatusOr<TokenRequest> JwtBearerRequest(
+    const Endpoint& endpoint, const ClientAuthentication& client,
+    const Secret& assertion);
+
+// RFC 8693, section 2.1.
+absl::StatusOr<TokenRequest> TokenExchangeRequest(
+    const Endpoint& endpoint, const ClientAuthentication& client,
+    const ExchangeTokens& tokens);
+
+// Returns what the functions above would say about `endpoint` and `client`.
+absl::Status ValidateEndpoint(const Endpoint& endpoint);
+absl::Status ValidateClient(const ClientAuthentication& client);
+
+// Encodes a name or value as application/x-www-form-urlencoded. The caller must
+// wipe the result if `text` is a secret.
+std::string FormEncode(absl::string_view text);
+
+}  // namespace oauth2
+}  // namespace refreshable
+
+#endif  // REFRESHABLE_OAUTH2_REQUEST_H_
