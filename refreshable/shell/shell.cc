@@ -113,12 +113,12 @@ Health Shell::health() noexcept {
   health.exhausted = machine_.exhausted(now);
   health.fatal = machine_.fatal(now);
   health.next_attempt = ToWall(now, machine_.next_start(now));
-  health.waiters = static_cast<int64_t>(waiters_.size());
+  health.waiters = static_cast<int64_t>(blocked_.size() + async_.size());
   return health;
 }
 
 void Shell::Close() noexcept {
-  std::vector<std::shared_ptr<Waiter>> orphans;
+  std::vector<std::shared_ptr<AsyncRead>> orphans;
   Garbage garbage;
   TimerId timer = TimerId::kNone;
   {
@@ -128,25 +128,37 @@ void Shell::Close() noexcept {
     for (auto& [id, cancelled] : calls_) {
       cancelled->store(true, std::memory_order_relaxed);
     }
-    for (auto& [id, waiter] : waiters_) {
-      waiter->done = true;
+    for (auto& [id, waiter] : async_) orphans.push_back(waiter);
+    async_.clear();
+    std::vector<std::shared_ptr<BlockedRead>> threads;
+    for (auto& [id, waiter] : blocked_) {
       waiter->outcome = Destroyed();
-      if (waiter->async != nullptr) orphans.push_back(waiter);
+      threads.push_back(waiter);
     }
-    waiters_.clear();
+    End(threads);
+    for (auto& waiter : threads) waiter->wakeup.Wake();
     deadlines_.clear();
     parked_.clear();
     events_.clear();
-    changed_.SignalAll();
+    Wakeup wakeup;
     const std::thread::id self = std::this_thread::get_id();
     while (std::any_of(in_executor_.begin(), in_executor_.end(),
                        [&](std::thread::id id) { return id != self; })) {
-      changed_.Wait(&mutex_);
+      closer_ = &wakeup;
+      mutex_.Unlock();
+      wakeup.Wait(absl::InfiniteDuration());
+      mutex_.Lock();
     }
+    closer_ = nullptr;
     timer = std::exchange(timer_, TimerId::kNone);
   }
   if (timer != TimerId::kNone) executor()->Cancel(timer);
-  for (auto& waiter : orphans) waiter->async(Destroyed());
+  // The callbacks run in the order of the reads.
+  std::sort(orphans.begin(), orphans.end(),
+            [](const auto& a, const auto& b) { return a->id_ < b->id_; });
+  for (auto& waiter : orphans) {
+    std::exchange(waiter, nullptr)->Deliver(Destroyed());
+  }
 }
 
 // ---- The source ----
@@ -277,7 +289,7 @@ void Shell::Apply(const Instant& now, Decisions& decisions, Effects& effects,
   SettleWaiters(decisions, effects);
   if (decisions.submit != AttemptId::kNone) {
     effects.submit = decisions.submit;
-    changed_.SignalAll();  // A blocked executor thread may run the attempt.
+    WakeRunner();
   }
   for (Event& event : decisions.events) {
     Count(event);
@@ -342,6 +354,14 @@ void Shell::Count(const Event& event) {
   }
 }
 
+// Returns whether CarryOut would do nothing.
+bool Shell::NothingToDo(const Instant& now, const Effects& effects) const {
+  return effects.submit == AttemptId::kNone && !effects.timer_lost &&
+         !effects.hook && effects.wake.empty() && effects.deliver.empty() &&
+         effects.garbage.empty() && events_.empty() && parked_.empty() &&
+         !timer_lost_ && (arming_ || WakeAt(now) == armed_for_);
+}
+
 // Uses the executor first, so that user code cannot delay its use.
 void Shell::CarryOut(Effects& effects) noexcept {
   if (effects.submit != AttemptId::kNone) SubmitAttempt(effects.submit);
@@ -377,7 +397,7 @@ bool Shell::UseExecutor(absl::FunctionRef<void()> call) noexcept {
 // deferred effects, which the caller must carry out.
 std::vector<Shell::Effects> Shell::LeaveExecutor() {
   RemoveThisThread(in_executor_);
-  if (closed_) changed_.SignalAll();
+  if (closer_ != nullptr) closer_->Wake();
   if (HasThisThread(in_executor_)) return {};
   return std::exchange(deferred_, {});
 }
