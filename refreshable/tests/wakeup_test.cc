@@ -141,9 +141,11 @@ TEST_F(WakeupTest, R10AttemptsDoNotWakeThreadsThatCannotRunThem) {
     executor_.base.RunUntilIdle();
     ASSERT_EQ(held_->calls(), i + 2);
   }
-  held_->Answer(20, Hour("t1"));
+  held_->Answer(20, absl::PermissionDeniedError("no"));
   End();
-  for (auto& reader : readers_) EXPECT_TRUE(reader->status.ok());
+  for (auto& reader : readers_) {
+    EXPECT_EQ(reader->status.code(), absl::StatusCode::kPermissionDenied);
+  }
   EXPECT_EQ(Woken(), 0);
 }
 
@@ -159,7 +161,7 @@ TEST_F(WakeupTest, R10OneThreadOfTheExecutorIsWokenForAnAttempt) {
     ASSERT_TRUE(executor_.base.RunNext());
     SpinUntil([&] { return held_->calls() == i + 2; });
   }
-  held_->Answer(20, Hour("t1"));
+  held_->Answer(20, absl::PermissionDeniedError("no"));
   End();
   // One of these is the first thread that waits.
   EXPECT_LE(Woken(), 1);
