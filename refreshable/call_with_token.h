@@ -343,7 +343,10 @@ class AsyncCall final
   }
 
   void Start(Refreshable<Token>& refreshable) noexcept {
-    refreshable.state_->ReadAsync(
+    // The Refreshable may be destroyed by the callback, before ReadAsync
+    // returns.
+    const std::shared_ptr<TypedShell<Token>> state = refreshable.state_;
+    state->ReadAsync(
         request_, this->shared_from_this(),
         refreshable.Answers(request_.rejected, refreshable.cell_.Load()));
   }

@@ -292,7 +292,9 @@ class Refreshable {
     if (options.timeout < absl::InfiniteDuration()) {
       request.deadline = state->Now().boot + options.timeout;
     }
-    const bool served = Answers(options.rejected, cell_.Load());
+    internal::HazardHolder hold(cell_.TryLoad());
+    if (hold.node() == nullptr) hold = cell_.Load();
+    const bool served = Answers(options.rejected, hold);
     return state->ReadAsync(request, state->MakeAsyncRead(callback.Take()),
                             served);
   }

@@ -128,8 +128,8 @@ void Shell::Close() noexcept {
     for (auto& [id, cancelled] : calls_) {
       cancelled->store(true, std::memory_order_relaxed);
     }
-    for (auto& [id, waiter] : async_) orphans.push_back(waiter);
-    async_.clear();
+    orphans = async_.All();
+    for (auto& waiter : orphans) async_.Take(waiter->id_);
     std::vector<std::shared_ptr<BlockedRead>> threads;
     for (auto& [id, waiter] : blocked_) {
       waiter->outcome = Destroyed();
@@ -153,9 +153,6 @@ void Shell::Close() noexcept {
     timer = std::exchange(timer_, TimerId::kNone);
   }
   if (timer != TimerId::kNone) executor()->Cancel(timer);
-  // The callbacks run in the order of the reads.
-  std::sort(orphans.begin(), orphans.end(),
-            [](const auto& a, const auto& b) { return a->id_ < b->id_; });
   for (auto& waiter : orphans) {
     std::exchange(waiter, nullptr)->Deliver(Destroyed());
   }

@@ -20,7 +20,6 @@
 
 #include "absl/base/optimization.h"
 #include "absl/base/thread_annotations.h"
-#include "absl/container/flat_hash_map.h"
 #include "absl/functional/any_invocable.h"
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
@@ -163,7 +162,6 @@ class Shell : public std::enable_shared_from_this<Shell>, protected ForkAware {
  private:
   using ThreadIds = std::vector<std::thread::id>;
   using BlockedReads = std::map<uint64_t, std::shared_ptr<BlockedRead>>;
-  using AsyncReads = absl::flat_hash_map<uint64_t, std::shared_ptr<AsyncRead>>;
   struct Effects;
   class Section;
   class AttemptTask;
@@ -213,8 +211,10 @@ class Shell : public std::enable_shared_from_this<Shell>, protected ForkAware {
   void DeliverHere(uint64_t id);
   void DeliverByTask(AsyncRead& read);
   void DeliverAfterAsking(AsyncRead& read);
-  bool Remove(AsyncRead& read) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  static void EndOwnCall(AsyncRead& read, uint64_t id);
+  std::shared_ptr<AsyncRead> Remove(uint64_t id)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void SetOwnCall(uint64_t id, std::thread::id thread)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   std::optional<absl::StatusOr<HazardHolder>> Ask(
       ReadRequest& request, absl::Duration timeout,

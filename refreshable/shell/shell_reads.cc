@@ -3,7 +3,6 @@
 // The Shell's reads.
 
 #include <algorithm>
-#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -49,10 +48,6 @@ class Shell::DeliverTask {
 };
 
 namespace {
-
-// If more async reads than this have waited at the same time, the memory of
-// their table is freed once none waits.
-constexpr size_t kTableKept = 64;
 
 absl::Status MakeStatus(const ReadFailure& failure) {
   RefreshError error;
@@ -163,12 +158,11 @@ WaiterId Shell::ReadAsync(const ReadRequest& request,
   const auto add = [&](const ReadRequest& asked)
                        ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
                          id = ++last_waiter_;
-                         read->request = asked;
-                         read->settled = read->dispatched_ = false;
-                         read->outcome = absl::OkStatus();
                          read->id_ = id;
-                         read->own_call_ = std::this_thread::get_id();
-                         async_.emplace(id, read);
+                         read->request = asked;
+                         read->settled = read->dispatched_ = served;
+                         read->outcome = absl::OkStatus();
+                         async_.Add(read);
                        };
   if (served) {
     Section section(this);
@@ -176,20 +170,17 @@ WaiterId Shell::ReadAsync(const ReadRequest& request,
     served = parked_.empty() && !HasThisThread(in_executor_);
     if (served) {
       add(request);
-      read->settled = read->dispatched_ = true;
       AddThisThread(in_executor_);
     }
   }
   if (served) {
-    executor()->Run(DeliverTask(shared_from_this(), read));
+    executor()->Run(DeliverTask(shared_from_this(), std::move(read)));
     std::vector<Effects> deferred;
     {
       ForkMutexLock lock(&mutex_);
       deferred = LeaveExecutor();
-      if (deferred.empty()) {
-        EndOwnCall(*read, id);
-        return WaiterId{id};
-      }
+      if (deferred.empty()) return WaiterId{id};
+      SetOwnCall(id, std::this_thread::get_id());
     }
     for (Effects& effects : deferred) CarryOut(effects);
   } else {
@@ -201,6 +192,7 @@ WaiterId Shell::ReadAsync(const ReadRequest& request,
                   const auto answer = machine_.OnRead(now, asked, decisions);
                   Apply(now, decisions, effects);
                   add(asked);
+                  SetOwnCall(id, std::this_thread::get_id());
                   if (answer == RefreshMachine::ReadAnswer::kServe) {
                     Settle(id, *read, absl::OkStatus(), effects);
                   } else if (answer == RefreshMachine::ReadAnswer::kFail) {
@@ -217,7 +209,7 @@ WaiterId Shell::ReadAsync(const ReadRequest& request,
   }
   if (parked) SyncTimer(/*retry=*/true);
   ForkMutexLock lock(&mutex_);
-  EndOwnCall(*read, id);
+  SetOwnCall(id, std::thread::id());
   return WaiterId{id};
 }
 
@@ -235,11 +227,9 @@ bool Shell::Cancel(WaiterId id) noexcept {
   std::shared_ptr<AsyncRead> read;
   {
     Section section(this);
-    const auto it = async_.find(static_cast<uint64_t>(id));
-    if (it == async_.end()) return false;
-    read = it->second;
-    Remove(*read);
+    read = Remove(static_cast<uint64_t>(id));
   }
+  if (read == nullptr) return false;
   // The executor may keep its task, and so the read, for longer.
   read->Discard();
   return true;
@@ -267,9 +257,9 @@ void Shell::SettleWaiters(const Decisions& decisions, Effects& effects) {
   std::vector<std::pair<uint64_t, PendingRead*>> waiters;
   waiters.reserve(blocked_.size() + async_.size());
   for (auto& [id, read] : blocked_) waiters.emplace_back(id, read.get());
-  for (auto& [id, read] : async_) {
+  for (const auto& read : async_.All()) {
     PendingRead* const waiter = read.get();
-    waiters.emplace_back(id, waiter);
+    waiters.emplace_back(read->id_, waiter);
   }
   std::sort(waiters.begin(), waiters.end());
   for (auto& [id, waiter] : waiters) {
@@ -305,7 +295,7 @@ void Shell::EndReads(const Instant& now, BootTime until,
   while (!deadlines_.empty() && deadlines_.begin()->first <= until) {
     const auto [deadline, id] = *deadlines_.begin();
     deadlines_.erase(deadlines_.begin());
-    PendingRead& waiter = *async_.find(id)->second;
+    PendingRead& waiter = *async_.Find(id);
     if (!waiter.settled) {
       Settle(id, waiter, outcome, effects);
     } else if (deadline <= now.boot) {
@@ -314,21 +304,20 @@ void Shell::EndReads(const Instant& now, BootTime until,
   }
 }
 
-// Removes the read, of which the caller must own a reference. Returns false if
-// it was removed before. Only a caller that gets true may use what the user
-// gave to the read.
-bool Shell::Remove(AsyncRead& read) {
-  if (async_.erase(read.id_) == 0) return false;
-  if (!deadlines_.empty()) deadlines_.erase({read.request.deadline, read.id_});
-  if (async_.empty() && async_.capacity() > kTableKept)
-    AsyncReads().swap(async_);
-  return true;
+// Removes the read and returns it; null if it was removed before. Only the
+// caller that gets it may use what the user gave to it, and must destroy it
+// outside the lock.
+std::shared_ptr<AsyncRead> Shell::Remove(uint64_t id) {
+  std::shared_ptr<AsyncRead> read = async_.Take(id);
+  if (read != nullptr && !deadlines_.empty()) {
+    deadlines_.erase({read->request.deadline, id});
+  }
+  return read;
 }
 
-// Notes that the thread is no longer inside ReadAsync for the read `id`. By now
-// `read` may have been used again, for another read.
-void Shell::EndOwnCall(AsyncRead& read, uint64_t id) {
-  if (read.id_ == id) read.own_call_ = std::thread::id();
+void Shell::SetOwnCall(uint64_t id, std::thread::id thread) {
+  const std::shared_ptr<AsyncRead> read = async_.Find(id);
+  if (read != nullptr) read->own_call_ = thread;
 }
 
 // Wakes the settled waiters among `ids`, and the parked ones. Returns true if
@@ -345,15 +334,13 @@ bool Shell::WakeWaiters(const std::vector<uint64_t>& ids) {
         ended.push_back(thread->second);
         continue;
       }
-      const auto it = async_.find(id);
-      if (it == async_.end()) continue;
-      AsyncRead& read = *it->second;
+      std::shared_ptr<AsyncRead> read = async_.Find(id);
       // The read may have been delivered, and wait again, since it was
       // settled.
-      if (!read.settled || read.dispatched_) continue;
-      read.dispatched_ = true;
-      had_deadlines |= deadlines_.erase({read.request.deadline, id}) > 0;
-      async.push_back(it->second);
+      if (read == nullptr || !read->settled || read->dispatched_) continue;
+      read->dispatched_ = true;
+      had_deadlines |= deadlines_.erase({read->request.deadline, id}) > 0;
+      async.push_back(std::move(read));
     }
     End(ended);
     // Skip reads whose GetAsync is still running on this thread: delivering
@@ -361,13 +348,13 @@ bool Shell::WakeWaiters(const std::vector<uint64_t>& ids) {
     const auto others = std::partition(
         parked_.begin(), parked_.end(),
         [&](uint64_t id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-          const auto it = async_.find(id);
-          return it != async_.end() &&
-                 it->second->own_call_ == std::this_thread::get_id();
+          const std::shared_ptr<AsyncRead> read = async_.Find(id);
+          return read != nullptr &&
+                 read->own_call_ == std::this_thread::get_id();
         });
     for (auto id = others; id != parked_.end(); ++id) {
-      const auto it = async_.find(*id);
-      if (it != async_.end()) async.push_back(it->second);
+      std::shared_ptr<AsyncRead> read = async_.Find(*id);
+      if (read != nullptr) async.push_back(std::move(read));
     }
     parked_.erase(others, parked_.end());
   }
@@ -396,14 +383,13 @@ void Shell::DeliverHere(uint64_t id) {
   std::shared_ptr<AsyncRead> read;
   {
     ForkMutexLock lock(&mutex_);
-    const auto it = async_.find(id);
-    if (closed_ || it == async_.end()) return;
-    if (it->second->own_call_ == std::this_thread::get_id()) {
+    read = async_.Find(id);
+    if (closed_ || read == nullptr) return;
+    if (read->own_call_ == std::this_thread::get_id()) {
       parked_.push_back(id);
       parked_until_ = Now().boot + kLongestWait;
       return;
     }
-    read = it->second;
   }
   DeliverAfterAsking(*read);
 }
@@ -421,12 +407,14 @@ void Shell::DeliverByTask(AsyncRead& read) {
       return;
     }
   }
+  std::shared_ptr<AsyncRead> removed;
   bool parked = false;
   {
     Section section(this);
-    if (!Remove(read)) return;
+    removed = Remove(read.id_);
     parked = !parked_.empty();
   }
+  if (removed == nullptr) return;
   if (parked) {
     Effects none;
     CarryOut(none);
@@ -442,7 +430,7 @@ void Shell::DeliverAfterAsking(AsyncRead& read) {
   std::optional<absl::StatusOr<HazardHolder>> result;
   OnInput([&](const Instant& now,
               Effects& effects) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    if (async_.find(read.id_) == async_.end()) return;
+    if (async_.Find(read.id_) == nullptr) return;
     if (!read.outcome.ok()) {
       result = read.outcome;
       return;
@@ -462,11 +450,13 @@ void Shell::DeliverAfterAsking(AsyncRead& read) {
     }
   });
   if (!result.has_value()) return;
+  std::shared_ptr<AsyncRead> removed;
   {
-    // The observer may have destroyed the Refreshable, or cancelled the read.
     ForkMutexLock lock(&mutex_);
-    if (!Remove(read)) return;
+    removed = Remove(read.id_);
   }
+  // The observer may have destroyed the Refreshable, or cancelled the read.
+  if (removed == nullptr) return;
   read.Deliver(*std::move(result));
 }
 

@@ -69,7 +69,8 @@ class TypedShell final : public Shell {
   }
 
   // Returns an asynchronous read whose outcome `callback` takes.
-  static std::shared_ptr<AsyncRead> MakeAsyncRead(Callback callback) noexcept {
+  static std::shared_ptr<AsyncRead> MakeAsyncRead(
+      Callback&& callback) noexcept {
     return std::make_shared<CallbackRead>(std::move(callback));
   }
 
@@ -87,7 +88,8 @@ class TypedShell final : public Shell {
  private:
   class CallbackRead final : public AsyncRead {
    public:
-    explicit CallbackRead(Callback callback) : callback_(std::move(callback)) {}
+    explicit CallbackRead(Callback&& callback)
+        : callback_(std::move(callback)) {}
 
    private:
     void Deliver(absl::StatusOr<HazardHolder> outcome) override {

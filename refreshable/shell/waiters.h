@@ -9,10 +9,13 @@
 #include <algorithm>
 #include <atomic>
 #include <condition_variable>  // NOLINT(build/c++11)
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <mutex>  // NOLINT(build/c++11)
 #include <thread>
+#include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -106,6 +109,7 @@ class AsyncRead : private PendingRead {
 
  private:
   friend class Shell;
+  friend class AsyncReads;
 
   // Gives the outcome to the user's code. Called under no lock, at most once
   // for each read.
@@ -115,15 +119,99 @@ class AsyncRead : private PendingRead {
   virtual void Discard() {}
 
   uint64_t id_ = 0;
+  std::shared_ptr<AsyncRead> next_;  // In a list of AsyncReads.
   // Whether the executor was given a task that delivers the settled read. From
   // then on, that task alone uses `request` and `outcome`, without the lock.
   bool dispatched_ = false;
-  // The thread that is still inside ReadAsync; the callback must not run on it.
+  // The thread that is still inside ReadAsync, if it might run the callback,
+  // which it must not.
   std::thread::id own_call_;
   // What keeps the Shell alive while the executor has the task. Only the task
   // uses it. (If the read always owned the Shell, which owns the read, neither
   // would ever be freed in the child of a fork().)
   std::shared_ptr<Shell> shell_;
+};
+
+// The asynchronous reads that wait, by id. Allocates memory only when more wait
+// than ever since it was last empty. Not thread-safe.
+class AsyncReads {
+ public:
+  size_t size() const { return size_; }
+  bool empty() const { return size_ == 0; }
+
+  // Requires that no read with this id is in the table.
+  void Add(std::shared_ptr<AsyncRead> read) {
+    if (size_ == lists_.size()) Grow();
+    ++size_;
+    Link(std::move(read));
+  }
+
+  // Returns null if there is no read with this id.
+  std::shared_ptr<AsyncRead> Find(uint64_t id) const {
+    if (empty()) return nullptr;
+    const std::shared_ptr<AsyncRead>* at = &lists_[Index(id)];
+    while (*at != nullptr && (*at)->id_ != id) at = &(*at)->next_;
+    return *at;
+  }
+
+  // Removes the read and returns it; null if there is none with this id.
+  std::shared_ptr<AsyncRead> Take(uint64_t id) {
+    if (empty()) return nullptr;
+    std::shared_ptr<AsyncRead>* at = &lists_[Index(id)];
+    while (*at != nullptr && (*at)->id_ != id) at = &(*at)->next_;
+    if (*at == nullptr) return nullptr;
+    std::shared_ptr<AsyncRead> read = std::move(*at);
+    *at = std::move(read->next_);
+    if (--size_ == 0 && lists_.size() > kKept) lists_ = {};
+    return read;
+  }
+
+  // Returns all reads in the order of their ids.
+  std::vector<std::shared_ptr<AsyncRead>> All() const {
+    std::vector<std::shared_ptr<AsyncRead>> all;
+    all.reserve(size_);
+    for (const auto& list : lists_) {
+      for (auto read = list; read != nullptr; read = read->next_) {
+        all.push_back(read);
+      }
+    }
+    std::sort(all.begin(), all.end(),
+              [](const auto& a, const auto& b) { return a->id_ < b->id_; });
+    return all;
+  }
+
+ private:
+  // If the table has more lists than this, their memory is freed once the table
+  // is empty.
+  static constexpr size_t kKept = 64;
+
+  // Ids are consecutive, or nearly so.
+  size_t Index(uint64_t id) const {
+    return static_cast<size_t>(id) & (lists_.size() - 1);
+  }
+
+  void Link(std::shared_ptr<AsyncRead> read) {
+    std::shared_ptr<AsyncRead>& list = lists_[Index(read->id_)];
+    read->next_ = std::move(list);
+    list = std::move(read);
+  }
+
+  void Grow() {
+    std::vector<std::shared_ptr<AsyncRead>> old(
+        std::max<size_t>(4, 2 * lists_.size()));
+    old.swap(lists_);
+    for (std::shared_ptr<AsyncRead>& list : old) {
+      while (list != nullptr) {
+        std::shared_ptr<AsyncRead> read = std::move(list);
+        list = std::move(read->next_);
+        Link(std::move(read));
+      }
+    }
+  }
+
+  // The number of lists is a power of two, or 0.
+  std::vector<std::shared_ptr<AsyncRead>> lists_;
+  size_t size_ = 0;
 };
 
 }  // namespace internal
