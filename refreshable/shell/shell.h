@@ -209,8 +209,7 @@ class Shell : public std::enable_shared_from_this<Shell>, protected ForkAware {
   void Dispatch(std::shared_ptr<AsyncRead> read);
   void DeliveryLost(const AsyncRead& read);
   void DeliverHere(uint64_t id);
-  void DeliverByTask(AsyncRead& read);
-  void DeliverAfterAsking(AsyncRead& read);
+  void Deliver(AsyncRead& read);
   std::shared_ptr<AsyncRead> Remove(uint64_t id)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void SetOwnCall(uint64_t id, std::thread::id thread)

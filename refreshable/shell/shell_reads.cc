@@ -40,7 +40,7 @@ class Shell::DeliverTask {
   void operator()() && {
     const std::shared_ptr<AsyncRead> read = std::move(read_);
     const std::shared_ptr<Shell> shell = std::move(read->shell_);
-    shell->DeliverByTask(*read);
+    shell->Deliver(*read);
   }
 
  private:
@@ -391,73 +391,47 @@ void Shell::DeliverHere(uint64_t id) {
       return;
     }
   }
-  DeliverAfterAsking(*read);
+  Deliver(*read);
 }
 
-// Delivers the outcome in a task of the executor, which therefore lives. If the
-// outcome is OK, reads again, because the token may have changed since. Asks
-// the machine only if that is necessary, as any read does.
-void Shell::DeliverByTask(AsyncRead& read) {
-  HazardHolder hold;
-  if (read.outcome.ok()) {
-    hold = cell_.Load();
-    if (!Answers(hold, read.request)) {
-      hold = {};
-      DeliverAfterAsking(read);
-      return;
-    }
-  }
-  std::shared_ptr<AsyncRead> removed;
-  bool parked = false;
-  {
-    Section section(this);
-    removed = Remove(read.id_);
-    parked = !parked_.empty();
-  }
-  if (removed == nullptr) return;
-  if (parked) {
-    Effects none;
-    CarryOut(none);
-  }
-  if (hold.node() != nullptr) {
-    read.Deliver(std::move(hold));
-  } else {
-    read.Deliver(std::exchange(read.outcome, absl::OkStatus()));
-  }
-}
-
-void Shell::DeliverAfterAsking(AsyncRead& read) {
+// Delivers the outcome. If it was settled as OK, reads again, because the token
+// may have changed since.
+void Shell::Deliver(AsyncRead& read) {
   std::optional<absl::StatusOr<HazardHolder>> result;
+  std::shared_ptr<AsyncRead> removed;
   OnInput([&](const Instant& now,
               Effects& effects) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     if (async_.Find(read.id_) == nullptr) return;
     if (!read.outcome.ok()) {
       result = read.outcome;
-      return;
-    }
-    Decisions decisions;
-    const auto answer = machine_.OnRead(now, read.request, decisions);
-    Apply(now, decisions, effects);
-    if (answer == RefreshMachine::ReadAnswer::kServe) {
-      result = cell_.Take();
-    } else if (answer == RefreshMachine::ReadAnswer::kFail) {
-      result = StatusOf(decisions.failure);
+    } else if (CheckAt(now) > absl::InfinitePast() &&
+               !machine_.rejects(read.request)) {
+      result = cell_.Take();  // As any read, without asking the machine.
     } else {
-      read.settled = read.dispatched_ = false;
-      if (read.request.deadline < BootTime::InfiniteFuture()) {
-        deadlines_.emplace(read.request.deadline, read.id_);
+      Decisions decisions;
+      const auto answer = machine_.OnRead(now, read.request, decisions);
+      Apply(now, decisions, effects);
+      if (answer == RefreshMachine::ReadAnswer::kServe) {
+        result = cell_.Take();
+      } else if (answer == RefreshMachine::ReadAnswer::kFail) {
+        result = StatusOf(decisions.failure);
+      } else {
+        read.settled = read.dispatched_ = false;
+        if (read.request.deadline < BootTime::InfiniteFuture()) {
+          deadlines_.emplace(read.request.deadline, read.id_);
+        }
+        return;
       }
     }
+    if (NothingToDo(now, effects)) removed = Remove(read.id_);
   });
   if (!result.has_value()) return;
-  std::shared_ptr<AsyncRead> removed;
-  {
+  if (removed == nullptr) {
+    // The observer may have destroyed the Refreshable, or cancelled the read.
     ForkMutexLock lock(&mutex_);
     removed = Remove(read.id_);
   }
-  // The observer may have destroyed the Refreshable, or cancelled the read.
-  if (removed == nullptr) return;
-  read.Deliver(*std::move(result));
+  if (removed != nullptr) read.Deliver(*std::move(result));
 }
 
 }  // namespace internal

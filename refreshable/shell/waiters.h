@@ -120,8 +120,7 @@ class AsyncRead : private PendingRead {
 
   uint64_t id_ = 0;
   std::shared_ptr<AsyncRead> next_;  // In a list of AsyncReads.
-  // Whether the executor was given a task that delivers the settled read. From
-  // then on, that task alone uses `request` and `outcome`, without the lock.
+  // Whether the executor was given a task that delivers the settled read.
   bool dispatched_ = false;
   // The thread that is still inside ReadAsync, if it might run the callback,
   // which it must not.
