@@ -19,12 +19,14 @@
 #include "refreshable/executors/clock.h"
 #include "refreshable/executors/internal/cpp17.h"  // IWYU pragma: keep
 #include "refreshable/generation.h"
+#include "refreshable/hazard/hazard_domain.h"
 #include "refreshable/internal/misuse.h"
 #include "refreshable/internal/null_function.h"
 #include "refreshable/lease.h"
 #include "refreshable/machine/refresh_machine.h"
 #include "refreshable/refreshable.h"
 #include "refreshable/shell/typed_shell.h"
+#include "refreshable/shell/waiters.h"
 
 namespace refreshable {
 
@@ -123,6 +125,7 @@ class AsyncCallFunction {
   AsyncCallFunction(Call&& call)  // NOLINT(google-explicit-constructor)
   {
     if (IsNullFunction(call)) return;
+    takes_time_left_ = kTakesTimeLeft<std::decay_t<Call>>;
     call_ = [call = std::decay_t<Call>(std::forward<Call>(call))](
                 Lease<Token> lease, absl::Duration left, Done done) mutable {
       if constexpr (kTakesTimeLeft<std::decay_t<Call>>) {
@@ -134,11 +137,14 @@ class AsyncCallFunction {
   }
 
   bool is_null() const { return call_ == nullptr; }
+  // If false, the time left is ignored.
+  bool takes_time_left() const { return takes_time_left_; }
   void operator()(Lease<Token> lease, absl::Duration left, Done done) {
     call_(std::move(lease), left, std::move(done));
   }
 
  private:
+  bool takes_time_left_ = false;
   absl::AnyInvocable<void(Lease<Token>, absl::Duration, Done)> call_;
 };
 
@@ -296,13 +302,14 @@ void CallWithTokenAsync(
 
 namespace internal {
 
-// A CallWithTokenAsync in progress. The read or the `done` that will continue
-// it owns this object. If the last owner is gone and `callback` has not been
-// called, the destructor calls it with the first answer or, without one, with
-// an error.
+// A CallWithTokenAsync in progress; it is itself each of its reads. The read or
+// the `done` that will continue it owns this object. If the last owner is gone
+// and `callback` has not been called, the destructor calls it with the first
+// answer or, without one, with an error.
 template <typename Answer, typename Token>
-class AsyncCall
-    : public std::enable_shared_from_this<AsyncCall<Answer, Token>> {
+class AsyncCall final
+    : public AsyncRead,
+      public std::enable_shared_from_this<AsyncCall<Answer, Token>> {
  public:
   using Outcome = AnswerOrStatus<Answer>;
   using Done = absl::AnyInvocable<void(Answer)>;
@@ -323,9 +330,7 @@ class AsyncCall
     }
     request_.rejected = options.rejected;
   }
-  AsyncCall(const AsyncCall&) = delete;
-  AsyncCall& operator=(const AsyncCall&) = delete;
-  ~AsyncCall() {
+  ~AsyncCall() override {
     if (!callback_.pending()) return;
     if (first_.has_value()) {
       callback_(*std::move(first_),
@@ -337,35 +342,37 @@ class AsyncCall
     }
   }
 
-  void Start() {
-    Read([](AsyncCall& self, absl::StatusOr<Lease<Token>> lease) {
-      self.OnFirstLease(std::move(lease));
-    });
+  void Start(Refreshable<Token>& refreshable) noexcept {
+    // The Refreshable may be destroyed by the callback, before ReadAsync
+    // returns.
+    const std::shared_ptr<TypedShell<Token>> state = refreshable.state_;
+    state->ReadAsync(
+        request_, this->shared_from_this(),
+        refreshable.Answers(request_.rejected, refreshable.cell_.Load()));
   }
 
  private:
-  // Wraps `function` so that it is called at most once, and is destroyed after
-  // that call.
-  template <typename Function>
-  static Done Once(Function function) noexcept {
-    return [function = std::optional<Function>(std::move(function))](
-               Answer answer) mutable {
-      std::optional<Function> taken = std::exchange(function, std::nullopt);
-      if (taken.has_value()) (*taken)(std::move(answer));
-    };
-  }
+  // Takes one answer and passes it to `Next`. Holds no more than a pointer, so
+  // that a `Done` contains it without an allocation.
+  template <void (AsyncCall::*Next)(Answer)>
+  class TakesAnswer {
+   public:
+    explicit TakesAnswer(std::shared_ptr<AsyncCall> call)
+        : call_(std::move(call)) {}
+    void operator()(Answer answer) {
+      const std::shared_ptr<AsyncCall> call = std::move(call_);
+      if (call != nullptr) (call.get()->*Next)(std::move(answer));
+    }
 
-  // Reads a token and calls `next` with the outcome. If the Refreshable has
-  // been destroyed, drops `next`; the destructor then ends this call.
-  template <typename Next>
-  void Read(Next next) noexcept {
-    const std::shared_ptr<TypedShell<Token>> state = state_.lock();
-    if (state == nullptr) return;
-    state->ReadAsync(
-        request_, state->MakeAsyncRead([self = this->shared_from_this(), next](
-                                           absl::StatusOr<Lease<Token>> lease) {
-          next(*self, std::move(lease));
-        }));
+   private:
+    std::shared_ptr<AsyncCall> call_;
+  };
+
+  void Deliver(absl::StatusOr<HazardHolder> outcome) override {
+    absl::StatusOr<Lease<Token>> lease =
+        TypedShell<Token>::ToLease(std::move(outcome));
+    first_.has_value() ? OnSecondLease(std::move(lease))
+                       : OnFirstLease(std::move(lease));
   }
 
   // Returns the time that is left; zero if the Refreshable has been destroyed.
@@ -379,22 +386,28 @@ class AsyncCall
 
   void OnFirstLease(absl::StatusOr<Lease<Token>> lease) {
     if (!lease.ok()) return callback_(lease.status(), absl::OkStatus());
-    const Generation generation = lease->generation();
-    call_(*std::move(lease), Left(),
-          Once([self = this->shared_from_this(), generation](Answer answer) {
-            self->OnFirstAnswer(generation, std::move(answer));
-          }));
+    generation_ = lease->generation();
+    const absl::Duration left =
+        call_.takes_time_left() ? Left() : absl::ZeroDuration();
+    call_(*std::move(lease), left,
+          TakesAnswer<&AsyncCall::OnFirstAnswer>(this->shared_from_this()));
   }
 
-  void OnFirstAnswer(Generation generation, Answer answer) {
+  void OnFirstAnswer(Answer answer) {
     if (!is_rejected_(std::as_const(answer))) {
       return callback_(std::move(answer), absl::OkStatus());
     }
     first_.emplace(std::move(answer));
-    request_.rejected = generation;
-    Read([](AsyncCall& self, absl::StatusOr<Lease<Token>> lease) {
-      self.OnSecondLease(std::move(lease));
-    });
+    request_.rejected = generation_;
+    ReadLater();
+  }
+
+  // Reads a later token. If the Refreshable has been destroyed, drops this
+  // call; the destructor then ends it.
+  void ReadLater() noexcept {
+    const std::shared_ptr<TypedShell<Token>> state = state_.lock();
+    if (state == nullptr) return;
+    state->ReadAsync(request_, this->shared_from_this(), /*served=*/false);
   }
 
   void OnSecondLease(absl::StatusOr<Lease<Token>> lease) {
@@ -403,23 +416,22 @@ class AsyncCall
     if (!lease.ok() || left == absl::ZeroDuration()) {
       return callback_(std::move(first), lease.status());
     }
-    const Generation generation = lease->generation();
+    generation_ = lease->generation();
     call_(*std::move(lease), left,
-          Once([self = this->shared_from_this(), generation](Answer answer) {
-            self->OnSecondAnswer(generation, std::move(answer));
-          }));
+          TakesAnswer<&AsyncCall::OnSecondAnswer>(this->shared_from_this()));
   }
 
-  void OnSecondAnswer(Generation generation, Answer answer) {
+  void OnSecondAnswer(Answer answer) {
     if (is_rejected_(std::as_const(answer))) {
       const std::shared_ptr<TypedShell<Token>> state = state_.lock();
-      if (state != nullptr) state->ReportRejected(generation);
+      if (state != nullptr) state->ReportRejected(generation_);
     }
     callback_(std::move(answer), absl::OkStatus());
   }
 
   const std::weak_ptr<TypedShell<Token>> state_;
   ReadRequest request_;
+  Generation generation_;  // The token that was last called with.
   Call call_;
   IsRejected is_rejected_;
   Callback callback_;
@@ -449,7 +461,7 @@ void CallWithTokenAsync(
   std::make_shared<internal::AsyncCall<Answer, Token>>(
       refreshable, options, std::move(call), is_rejected.Take(),
       std::move(callback))
-      ->Start();
+      ->Start(refreshable);
 }
 
 }  // namespace refreshable

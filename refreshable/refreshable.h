@@ -287,8 +287,15 @@ class Refreshable {
       internal::DieOfMisuse("GetAsync: the callback is null");
     }
     const std::shared_ptr<TypedShell> state = state_;
-    return state->ReadAsync(Request(state->Now(), options),
-                            state->MakeAsyncRead(callback.Take()));
+    internal::ReadRequest request = Request(options);
+    if (options.timeout < absl::InfiniteDuration()) {
+      request.deadline = state->Now().boot + options.timeout;
+    }
+    internal::HazardHolder hold(cell_.TryLoad());
+    if (hold.node() == nullptr) hold = cell_.Load();
+    const bool served = Answers(options.rejected, hold);
+    return state->ReadAsync(request, state->MakeAsyncRead(callback.Take()),
+                            served);
   }
 
   // Cancels a GetAsync. Returns true if its callback has not run and never
@@ -383,14 +390,14 @@ class Refreshable {
   // The slow path of Get.
   ABSL_ATTRIBUTE_NOINLINE absl::StatusOr<Lease<Token>> GetSlow(
       const ReadOptions& options) {
-    internal::HazardHolder hold = cell_.Load();
-    if (Answers(options, hold)) return Lease<Token>(std::move(hold));
-    const Instant now = state_->Now();
-    hold = cell_.Load(now.wall);
-    if (Answers(options, hold)) return Lease<Token>(std::move(hold));
-    hold = {};
+    if (!cell_.HasNothing()) {
+      internal::HazardHolder hold = cell_.Load();
+      if (Answers(options.rejected, hold)) return Lease<Token>(std::move(hold));
+      hold = cell_.Load(state_->Now().wall);
+      if (Answers(options.rejected, hold)) return Lease<Token>(std::move(hold));
+    }
     const std::shared_ptr<TypedShell> state = state_;  // See `state_`.
-    return TypedShell::ToLease(state->Read(Request(now, options)));
+    return TypedShell::ToLease(state->Read(Request(options), options.timeout));
   }
 
   // The slow path of TryGet.
@@ -403,12 +410,11 @@ class Refreshable {
 
   CoarseBootClock BootClock() const { return clock().CoarseBoot(); }
 
-  // Returns whether the read may return what `hold` holds without asking the
-  // machine.
-  static bool Answers(const ReadOptions& options,
-                      const internal::HazardHolder& hold) {
+  // Returns whether a read that rejects the generation `rejected` (or none) may
+  // return what `hold` holds without asking the machine.
+  static bool Answers(Generation rejected, const internal::HazardHolder& hold) {
     return hold.node() != nullptr &&
-           options.rejected < internal::SnapshotOf(hold).same_since;
+           rejected < internal::SnapshotOf(hold).same_since;
   }
 
   static absl::StatusOr<Lease<Token>> ToLease(internal::HazardRawHolder hold) {
@@ -423,10 +429,9 @@ class Refreshable {
     return absl::StatusOr<Lease<Token>>(std::move(lease));
   }
 
-  static internal::ReadRequest Request(const Instant& now,
-                                       const ReadOptions& options) {
+  // Returns the request of a read, without its deadline.
+  static internal::ReadRequest Request(const ReadOptions& options) {
     internal::ReadRequest request;
-    request.deadline = now.boot + options.timeout;
     if (options.max_retries.has_value()) {
       request.max_retries = std::max(0, *options.max_retries);
     }

@@ -157,12 +157,12 @@ Health Shell::health() noexcept {
   health.exhausted = machine_.exhausted(now);
   health.fatal = machine_.fatal(now);
   health.next_attempt = ToWall(now, machine_.next_start(now));
-  health.waiters = static_cast<int64_t>(waiters_.size());
+  health.waiters = static_cast<int64_t>(blocked_.size() + async_.size());
   return health;
 }
 
 void Shell::Close() noexcept {
-  std::vector<std::shared_ptr<Waiter>> orphans;
+  std::vector<std::shared_ptr<AsyncRead>> orphans;
   std::vector<Garbage> garbage;
   TimerId timer = TimerId::kNone;
   {
@@ -175,21 +175,32 @@ void Shell::Close() noexcept {
         cancelled->store(true, std::memory_order_relaxed);
       }
     }
-    for (auto& [id, waiter] : waiters_) {
-      waiter->done = true;
+    orphans = async_.All();
+    for (auto& waiter : orphans) async_.Take(waiter->id_);
+    std::vector<std::shared_ptr<BlockedRead>> threads;
+    for (auto& [id, waiter] : blocked_) {
       waiter->outcome = Destroyed();
-      if (waiter->async != nullptr) orphans.push_back(waiter);
+      threads.push_back(waiter);
     }
-    waiters_.clear();
+    End(threads);
+    for (auto& waiter : threads) waiter->wakeup.Wake();
     deadlines_.clear();
     parked_.clear();
     events_ = nullptr;
-    changed_.SignalAll();
-    while (in_executor_.HasAnotherThread()) changed_.Wait(&mutex_);
+    Wakeup wakeup;
+    while (in_executor_.HasAnotherThread()) {
+      closer_ = &wakeup;
+      mutex_.Unlock();
+      wakeup.Wait(absl::InfiniteDuration());
+      mutex_.Lock();
+    }
+    closer_ = nullptr;
     timer = std::exchange(timer_, TimerId::kNone);
   }
   if (timer != TimerId::kNone) executor()->Cancel(timer);
-  for (auto& waiter : orphans) waiter->async(Destroyed());
+  for (auto& waiter : orphans) {
+    std::exchange(waiter, nullptr)->Deliver(Destroyed());
+  }
 }
 
 // ---- The source ----
@@ -345,7 +356,7 @@ void Shell::Apply(const Instant& now, Decisions& decisions, Effects& effects,
   SettleWaiters(decisions, effects);
   if (decisions.submit != AttemptId::kNone) {
     effects.submit = decisions.submit;
-    changed_.SignalAll();  // A blocked executor thread may run the attempt.
+    WakeRunner();
   }
   for (Event& event : decisions.events) {
     Count(event);
@@ -420,6 +431,14 @@ void Shell::Count(const Event& event) {
   }
 }
 
+// Returns whether CarryOut would do nothing.
+bool Shell::NothingToDo(const Instant& now, const Effects& effects) const {
+  return effects.submit == AttemptId::kNone && !effects.timer_lost &&
+         !effects.hook && effects.wake.empty() && effects.deliver.empty() &&
+         effects.garbage.empty() && events_.empty() && parked_.empty() &&
+         !timer_lost_ && (arming_ || WakeAt(now) == armed_for_);
+}
+
 // Uses the executor first, so that user code cannot delay its use.
 void Shell::CarryOut(Effects& effects) noexcept {
   if (effects.submit != AttemptId::kNone) SubmitAttempt(effects.submit);
@@ -455,7 +474,7 @@ bool Shell::UseExecutor(absl::FunctionRef<void()> call) noexcept {
 // deferred effects, which the caller must carry out.
 std::vector<Shell::Effects> Shell::LeaveExecutor() {
   RemoveThisThread(in_executor_);
-  if (closed_) changed_.SignalAll();
+  if (closer_ != nullptr) closer_->Wake();
   if (HasThisThread(in_executor_)) return {};
   if (deferred_ == nullptr) return {};
   return std::move(*std::exchange(deferred_, nullptr));

@@ -27,7 +27,6 @@
 #include "absl/time/time.h"
 #include "refreshable/executors/executor.h"
 #include "refreshable/executors/internal/fork_mutex.h"
-#include "refreshable/executors/internal/steady_cond_var.h"
 #include "refreshable/failure_class.h"
 #include "refreshable/generation.h"
 #include "refreshable/hazard/hazard_domain.h"
@@ -39,6 +38,7 @@
 #include "refreshable/policy.h"
 #include "refreshable/shell/fork_aware.h"
 #include "refreshable/shell/snapshot_cell.h"
+#include "refreshable/shell/waiters.h"
 #include "refreshable/token_source.h"
 #include "refreshable/waiter_id.h"
 
@@ -48,10 +48,6 @@ namespace internal {
 
 using executors_internal::ForkMutex;
 using executors_internal::ForkMutexLock;
-
-// Takes the outcome of an asynchronous read and calls the user's callback with
-// it.
-using AsyncRead = absl::AnyInvocable<void(absl::StatusOr<HazardHolder>)>;
 
 struct ShellConfig {
   Executor* executor = nullptr;  // Not null.
@@ -111,12 +107,17 @@ class Shell : protected ForkAware, public std::enable_shared_from_this<Shell> {
   const SnapshotCell& cell() const { return cell_; }
 
   // The slow path of a read. Blocks until the published token may be returned,
-  // the refresh has failed, or the deadline has passed.
+  // the refresh has failed, or the timeout has passed. `request.deadline` is
+  // computed here, from the timeout.
   //
   // Throws only exceptions of the caller's own tasks, and only if this thread
   // drives the executor.
-  absl::StatusOr<HazardHolder> Read(const ReadRequest& request);
-  WaiterId ReadAsync(const ReadRequest& request, AsyncRead read) noexcept;
+  absl::StatusOr<HazardHolder> Read(ReadRequest request,
+                                    absl::Duration timeout);
+  // If `served`, the caller has just been able to load from `cell()` a token
+  // that answers the request, so the machine need not be asked.
+  WaiterId ReadAsync(const ReadRequest& request,
+                     std::shared_ptr<AsyncRead> read, bool served) noexcept;
   absl::StatusOr<HazardHolder> TryRead() noexcept;
   bool Cancel(WaiterId id) noexcept;
   bool Invalidate(Generation generation) noexcept;
@@ -180,23 +181,7 @@ class Shell : protected ForkAware, public std::enable_shared_from_this<Shell> {
   };
 
  private:
-  struct Waiter {
-    ReadRequest request;
-    AsyncRead async;  // Null if a blocked thread waits.
-    // `settled`: the refresh has ended for this waiter with `outcome`; if that
-    // is OK, the waiter reads again. `done`: a blocked thread may return. (An
-    // async read ends when it is delivered.)
-    bool settled = false;
-    bool done = false;
-    // Whether the executor was given a task that delivers the settled async
-    // read.
-    bool dispatched = false;
-    // The thread that is still inside ReadAsync; the callback must not run on
-    // it.
-    std::thread::id own_call;
-    absl::Status outcome;
-  };
-  using Waiters = std::map<uint64_t, std::shared_ptr<Waiter>>;
+  using BlockedReads = std::map<uint64_t, std::shared_ptr<BlockedRead>>;
   struct Effects;
   class Section;
   class AttemptTask;
@@ -223,7 +208,7 @@ class Shell : protected ForkAware, public std::enable_shared_from_this<Shell> {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void SettleWaiters(const Decisions& decisions, Effects& effects)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void Settle(uint64_t id, Waiter& waiter, absl::Status outcome,
+  void Settle(uint64_t id, PendingRead& waiter, absl::Status outcome,
               Effects& effects) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void EndReads(const Instant& now, BootTime until, const absl::Status& outcome,
                 Effects& effects) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -234,6 +219,8 @@ class Shell : protected ForkAware, public std::enable_shared_from_this<Shell> {
   std::atomic<bool>* CancelledFlag(AttemptId id) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void EraseCall(AttemptId id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  bool NothingToDo(const Instant& now, const Effects& effects) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void CarryOut(Effects& effects) noexcept ABSL_LOCKS_EXCLUDED(mutex_);
   bool UseExecutor(absl::FunctionRef<void()> call) noexcept
       ABSL_LOCKS_EXCLUDED(mutex_);
@@ -243,22 +230,37 @@ class Shell : protected ForkAware, public std::enable_shared_from_this<Shell> {
   void AttemptLost(AttemptId id);
   void TellObserver();
   bool WakeWaiters(const std::vector<uint64_t>& ids);
-  void Dispatch(uint64_t id);
-  void DeliveryLost(uint64_t id);
+  void Dispatch(std::shared_ptr<AsyncRead> read);
+  void DeliveryLost(const AsyncRead& read);
   void DeliverHere(uint64_t id);
-  void Deliver(uint64_t id);
+  void Deliver(AsyncRead& read);
+  std::shared_ptr<AsyncRead> Remove(uint64_t id)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void SetOwnCall(uint64_t id, std::thread::id thread)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
-  struct Wait;
-  std::optional<absl::StatusOr<HazardHolder>> Ask(ReadRequest& request,
-                                                  Wait& wait) noexcept;
+  std::optional<absl::StatusOr<HazardHolder>> Ask(
+      ReadRequest& request, absl::Duration timeout,
+      std::shared_ptr<BlockedRead>& blocked) noexcept;
   void ForgetUnpublished(ReadRequest& request) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  absl::Status Await(const Wait& wait);
-  void Drive(const Wait& wait);
-  std::optional<absl::Status> Block(const Wait& wait) noexcept;
-  std::optional<absl::Status> AfterDriving(const Wait& wait) noexcept;
-  bool Ready(const Wait& wait) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void RemoveWaiter(uint64_t id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  const absl::Status& StatusOf(const ReadFailure& failure)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status Await(BlockedRead& read);
+  void Drive(BlockedRead& read);
+  std::optional<absl::Status> Block(BlockedRead& read) noexcept;
+  std::optional<absl::Status> AfterDriving(BlockedRead& read) noexcept;
+  bool CanRun(const BlockedRead& read) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  bool Ready(const BlockedRead& read) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void End(const std::vector<std::shared_ptr<BlockedRead>>& reads)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Leave(BlockedRead& read) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Resign(BlockedRead& read) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void ElectLeader() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void WakeRunner() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void WakeOverdue(const Instant& now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool closed() const ABSL_LOCKS_EXCLUDED(mutex_);
   bool running(AttemptId id) const ABSL_LOCKS_EXCLUDED(mutex_);
 
@@ -296,10 +298,14 @@ class Shell : protected ForkAware, public std::enable_shared_from_this<Shell> {
   int64_t tokens_published_ ABSL_GUARDED_BY(mutex_) = 0;
   std::unique_ptr<Stats> other_stats_ ABSL_GUARDED_BY(mutex_);
 
-  // Readers. Threads wait on `changed_` for their waiter to be done, or for an
-  // attempt that they may run themselves.
-  Waiters waiters_ ABSL_GUARDED_BY(mutex_);
+  // The reads that wait, in two kinds. Their ids rise in the order in which
+  // they came.
+  BlockedReads blocked_ ABSL_GUARDED_BY(mutex_);
+  AsyncReads async_ ABSL_GUARDED_BY(mutex_);
   uint64_t last_waiter_ ABSL_GUARDED_BY(mutex_) = 0;
+  // The one blocked thread that looks at the clock every second on behalf of
+  // all others, which sleep. Null if no thread waits.
+  const BlockedRead* leader_ ABSL_GUARDED_BY(mutex_) = nullptr;
   // The deadline and the id of each async read that has a deadline and has not
   // been dispatched.
   std::set<std::pair<BootTime, uint64_t>> deadlines_ ABSL_GUARDED_BY(mutex_);
@@ -307,7 +313,9 @@ class Shell : protected ForkAware, public std::enable_shared_from_this<Shell> {
   // was running. A timer tries again at `parked_until_`.
   std::vector<uint64_t> parked_ ABSL_GUARDED_BY(mutex_);
   BootTime parked_until_ ABSL_GUARDED_BY(mutex_);
-  executors_internal::SteadyCondVar changed_;
+  // The last failure that reads were told, and the error that says so.
+  struct Told;
+  std::unique_ptr<Told> told_ ABSL_GUARDED_BY(mutex_);
 
   // Calls of the source that have not answered, and their cancellation flags.
   using Calls = std::map<AttemptId, std::shared_ptr<std::atomic<bool>>>;
@@ -318,6 +326,8 @@ class Shell : protected ForkAware, public std::enable_shared_from_this<Shell> {
   ThreadIds in_attempt_ ABSL_GUARDED_BY(mutex_);
   ThreadIds in_timer_ ABSL_GUARDED_BY(mutex_);
   ThreadIds in_executor_ ABSL_GUARDED_BY(mutex_);
+  // Wakes Close, which waits for these last threads.
+  Wakeup* closer_ ABSL_GUARDED_BY(mutex_) = nullptr;
   // Effects of inputs that came inside a method of the executor.
   std::unique_ptr<std::vector<Effects>> deferred_ ABSL_GUARDED_BY(mutex_);
 

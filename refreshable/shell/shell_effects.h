@@ -24,6 +24,17 @@
 namespace refreshable {
 namespace internal {
 
+// The longest time that anything waits before it reads the BootTime again,
+// because a wait may not count the time while the machine is suspended.
+inline constexpr absl::Duration kLongestWait = absl::Seconds(1);
+
+// Returns whether a read may return what `hold` holds without asking the
+// machine. `hold` is the outcome of a load from the cell.
+inline bool Answers(const HazardHolder& hold, const ReadRequest& request) {
+  return hold.node() != nullptr &&
+         request.rejected < SnapshotOf(hold).same_since;
+}
+
 // Converts a moment to wall time, by the difference between the clocks at
 // `now`. A moment in the past becomes `now`.
 inline absl::Time ToWall(const Instant& now, BootTime t) {
@@ -48,6 +59,11 @@ struct Shell::Effects {
   std::vector<uint64_t> wake;
   std::vector<uint64_t> deliver;  // Reads whose callback the executor refused.
   std::vector<Garbage> garbage;
+};
+
+struct Shell::Told {
+  ReadFailure failure;
+  absl::Status status;
 };
 
 inline void AddThisThread(ThreadIds& threads) { threads.AddThisThread(); }
@@ -85,7 +101,9 @@ bool Shell::OnInput(Handle handle) noexcept {
   {
     Section section(this);
     if (closed_) return false;
-    handle(Now(), effects);
+    const Instant now = Now();
+    handle(now, effects);
+    if (NothingToDo(now, effects)) return true;
     if (HasThisThread(in_executor_)) {
       if (deferred_ == nullptr) {
         deferred_ = std::make_unique<std::vector<Effects>>();

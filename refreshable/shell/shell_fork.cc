@@ -3,7 +3,6 @@
 // The Shell in a process that forks.
 
 #include <cstdint>
-#include <new>
 #include <optional>
 #include <thread>
 #include <utility>
@@ -11,7 +10,6 @@
 
 #include "absl/time/time.h"
 #include "refreshable/executors/clock.h"
-#include "refreshable/executors/internal/steady_cond_var.h"
 #include "refreshable/shell/fork_aware.h"
 #include "refreshable/shell/seed.h"
 #include "refreshable/shell/shell.h"
@@ -29,15 +27,16 @@ void Shell::AfterForkInChild() {
 void Shell::ForgetParent() {
   machine_.OnFork(seeded_by_caller_ ? std::nullopt
                                     : std::optional<uint64_t>(DrawSeed()));
-  // Threads of the parent may be queued in the old condition variable, so that
-  // is not destroyed.
-  new (&changed_) executors_internal::SteadyCondVar;
   for (ThreadIds* threads : {&in_attempt_, &in_timer_, &in_executor_}) {
     threads->clear();
   }
   // The parent runs and destroys its own callbacks and tokens. The copies here
-  // are never freed, because their destructors are user code.
-  new Waiters(std::exchange(waiters_, {}));
+  // are never freed, because their destructors are user code. Neither are the
+  // wake-ups on which threads of the parent may wait.
+  new AsyncReads(std::exchange(async_, {}));
+  new BlockedReads(std::exchange(blocked_, {}));
+  leader_ = nullptr;
+  closer_ = nullptr;
   static_cast<void>(deferred_.release());
   deadlines_.clear();
   parked_.clear();

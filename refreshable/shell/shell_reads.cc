@@ -1,14 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The Shell's reads and its waiters.
+// The Shell's reads.
 
 #include <algorithm>
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
+#include <thread>
 #include <utility>
+#include <vector>
 
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
 #include "refreshable/refresh_error.h"
 #include "refreshable/shell/shell.h"
 #include "refreshable/shell/shell_effects.h"
@@ -17,29 +23,33 @@ namespace refreshable {
 namespace internal {
 
 // A task that delivers an async read. If it is destroyed without having run,
-// the executor has refused or dropped it.
+// the executor has refused or dropped it. It is so small that an Executor::Task
+// contains it without an allocation.
 class Shell::DeliverTask {
  public:
-  DeliverTask(std::shared_ptr<Shell> shell, uint64_t id)
-      : shell_(std::move(shell)), id_(id) {}
+  DeliverTask(std::shared_ptr<Shell> shell, std::shared_ptr<AsyncRead> read)
+      : read_(std::move(read)) {
+    read_->shell_ = std::move(shell);
+  }
   DeliverTask(DeliverTask&&) noexcept = default;
   ~DeliverTask() {
-    if (shell_ != nullptr) shell_->DeliveryLost(id_);
+    if (read_ == nullptr) return;
+    const std::shared_ptr<Shell> shell = std::move(read_->shell_);
+    shell->DeliveryLost(*read_);
   }
-  void operator()() && { std::exchange(shell_, nullptr)->Deliver(id_); }
+  void operator()() && {
+    const std::shared_ptr<AsyncRead> read = std::move(read_);
+    const std::shared_ptr<Shell> shell = std::move(read->shell_);
+    shell->Deliver(*read);
+  }
 
  private:
-  std::shared_ptr<Shell> shell_;
-  uint64_t id_;
+  std::shared_ptr<AsyncRead> read_;
 };
 
 namespace {
 
-// The longest time that a thread waits before it reads the BootTime again,
-// because its wait may not count the time while the machine is suspended.
-constexpr absl::Duration kLongestWait = absl::Seconds(1);
-
-absl::Status StatusOfFailure(const ReadFailure& failure) {
+absl::Status MakeStatus(const ReadFailure& failure) {
   RefreshError error;
   error.cause = std::string(failure.cause.message());
   error.failures = failure.failures;
@@ -57,36 +67,37 @@ absl::Status StatusOfFailure(const ReadFailure& failure) {
 
 // ---- Reads ----
 
-// A read that waits.
-struct Shell::Wait {
-  uint64_t id = 0;
-  std::shared_ptr<Waiter> waiter;
-  bool in_executor_thread = false;
-  bool drivable = false;  // This thread drives the executor.
-};
-
-absl::StatusOr<HazardHolder> Shell::Read(const ReadRequest& request) {
-  ReadRequest asked = request;
+absl::StatusOr<HazardHolder> Shell::Read(ReadRequest request,
+                                         absl::Duration timeout) {
+  request.deadline = BootTime::InfinitePast();  // Not known yet.
   for (;;) {
-    Wait wait;
-    std::optional<absl::StatusOr<HazardHolder>> outcome = Ask(asked, wait);
+    std::shared_ptr<BlockedRead> blocked;
+    std::optional<absl::StatusOr<HazardHolder>> outcome =
+        Ask(request, timeout, blocked);
     if (outcome.has_value()) return *std::move(outcome);
-    absl::Status status = Await(wait);
+    absl::Status status = Await(*blocked);
     if (!status.ok()) return status;
+    HazardHolder hold = cell_.LoadBySystemClock();
+    if (Answers(hold, request)) return hold;
   }
 }
 
 // Answers the read, or makes it one of the waiters and returns nullopt.
-std::optional<absl::StatusOr<HazardHolder>> Shell::Ask(ReadRequest& request,
-                                                       Wait& wait) noexcept {
+std::optional<absl::StatusOr<HazardHolder>> Shell::Ask(
+    ReadRequest& request, absl::Duration timeout,
+    std::shared_ptr<BlockedRead>& blocked) noexcept {
   Effects effects;
   std::optional<absl::StatusOr<HazardHolder>> outcome;
+  bool nothing_to_do = false;
   {
     Section section(this);
     if (closed_) return Destroyed();
     const Instant now = Now();
+    if (request.deadline == BootTime::InfinitePast()) {
+      request.deadline = now.boot + timeout;
+    }
     ForgetUnpublished(request);
-    if (!machine_.serves(now, request) && HasThisThread(in_attempt_)) {
+    if (HasThisThread(in_attempt_) && !machine_.serves(now, request)) {
       return absl::FailedPreconditionError(
           "a token source read its own Refreshable, which has no usable "
           "token until that very call of the source has returned");
@@ -97,21 +108,22 @@ std::optional<absl::StatusOr<HazardHolder>> Shell::Ask(ReadRequest& request,
     if (answer == RefreshMachine::ReadAnswer::kServe) {
       outcome = cell_.Take();
     } else if (answer == RefreshMachine::ReadAnswer::kFail) {
-      outcome = StatusOfFailure(decisions.failure);
+      outcome = StatusOf(decisions.failure);
     } else {
-      wait.waiter = std::make_shared<Waiter>();
-      wait.waiter->request = request;
-      wait.id = ++last_waiter_;
-      waiters_.emplace(wait.id, wait.waiter);
+      blocked = std::make_shared<BlockedRead>();
+      blocked->request = request;
+      blocked->id = ++last_waiter_;
+      blocked_.emplace(blocked->id, blocked);
     }
+    nothing_to_do = NothingToDo(now, effects);
   }
-  CarryOut(effects);
+  if (!nothing_to_do) CarryOut(effects);
   if (outcome.has_value()) return outcome;
   // On a thread of the executor the attempt that is waited for may be queued
   // behind the caller, so the caller runs it itself.
   UseExecutor([&] {
-    wait.in_executor_thread = executor()->InExecutorThread();
-    wait.drivable =
+    blocked->in_executor_thread = executor()->InExecutorThread();
+    blocked->drivable =
         executor()->DriveUntil([] { return true; }, request.deadline);
   });
   return std::nullopt;
@@ -124,140 +136,72 @@ void Shell::ForgetUnpublished(ReadRequest& request) const {
   if (request.rejected > machine_.generation()) request.rejected = Generation();
 }
 
-// Blocks until the waiter is done. If the result is OK, the caller reads again.
-absl::Status Shell::Await(const Wait& wait) {
-  for (;;) {
-    std::optional<absl::Status> outcome = Block(wait);
-    if (outcome.has_value()) return *std::move(outcome);
-    if (!wait.drivable) continue;
-    Drive(wait);
-    outcome = AfterDriving(wait);
-    if (outcome.has_value()) return *std::move(outcome);
+// Returns the error that tells of `failure`. It is made once for each failure,
+// because that takes much longer than to copy it.
+const absl::Status& Shell::StatusOf(const ReadFailure& failure) {
+  if (told_ == nullptr) told_ = std::make_unique<Told>();
+  ReadFailure& told = told_->failure;
+  if (told.failures != failure.failures ||
+      told.next_attempt != failure.next_attempt ||
+      told.fatal != failure.fatal || told.rejected != failure.rejected ||
+      told.cause != failure.cause || told_->status.ok()) {
+    told = failure;
+    told_->status = MakeStatus(failure);
   }
+  return told_->status;
 }
 
-// Drives the executor until something can be done. If a task throws, the read
-// ends with the exception.
-void Shell::Drive(const Wait& wait) {
-  // Removes the waiter if an exception leaves this function.
-  struct Leave {
-    Shell* shell;
-    const Wait& wait;
-    bool returned = false;
-    ~Leave() {
-      if (returned) return;
-      ForkMutexLock lock(&shell->mutex_);
-      shell->RemoveWaiter(wait.id);
+WaiterId Shell::ReadAsync(const ReadRequest& request,
+                          std::shared_ptr<AsyncRead> read,
+                          bool served) noexcept {
+  uint64_t id = 0;
+  const auto add = [&](const ReadRequest& asked)
+                       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+                         id = ++last_waiter_;
+                         read->id_ = id;
+                         read->request = asked;
+                         read->settled = read->dispatched_ = served;
+                         read->outcome = absl::OkStatus();
+                         async_.Add(read);
+                       };
+  if (served) {
+    Section section(this);
+    if (closed_) return WaiterId::kNone;
+    served = parked_.empty() && !HasThisThread(in_executor_);
+    if (served) {
+      add(request);
+      AddThisThread(in_executor_);
     }
-  } leave{this, wait};
-  // This thread is the one that drives the executor, which therefore lives.
-  executor()->DriveUntil(
-      [&] {
-        ForkMutexLock lock(&mutex_);
-        return Ready(wait);
-      },
-      wait.waiter->request.deadline);
-  leave.returned = true;
-}
-
-// Whether the waiter is done, or its thread can run the attempt. The thread may
-// do so even after the waiter is settled, because the hook that runs before the
-// wake-up may itself wait for this attempt.
-bool Shell::Ready(const Wait& wait) const {
-  return wait.waiter->done || ((wait.in_executor_thread ||
-                                (wait.drivable && wait.waiter->settled)) &&
-                               machine_.queued() != AttemptId::kNone);
-}
-
-// Waits until something can be done, and does it. If this thread drives the
-// executor, does not wait. Returns the outcome of the wait; nullopt if the wait
-// has not ended.
-std::optional<absl::Status> Shell::Block(const Wait& wait) noexcept {
-  const BootTime deadline = wait.waiter->request.deadline;
-  for (;;) {
-    AttemptId claimed = AttemptId::kNone;
-    bool woken_by_none = false;
+  }
+  if (served) {
+    executor()->Run(DeliverTask(shared_from_this(), std::move(read)));
+    std::vector<Effects> deferred;
     {
       ForkMutexLock lock(&mutex_);
-      if (!wait.waiter->done && !wait.drivable && HasThisThread(in_timer_)) {
-        RemoveWaiter(wait.id);
-        return absl::FailedPreconditionError(
-            "a read inside an observer or callback that a timer of the "
-            "executor runs would have to wait, which holds up all timers");
-      }
-      while (!wait.drivable && !Ready(wait)) {
-        // After Close every waiter is ready, so the clock is not read then.
-        const absl::Duration left = deadline - Now().boot;
-        if (left <= absl::ZeroDuration()) break;
-        changed_.WaitWithTimeout(&mutex_, std::min(left, kLongestWait));
-        woken_by_none = timer_lost_ && !Ready(wait);
-        if (woken_by_none) break;
-      }
-      if (wait.waiter->done) return wait.waiter->outcome;
-      if (Now().boot >= deadline) {
-        RemoveWaiter(wait.id);
-        // If the waiter is settled, the refresh has ended and a slow hook still
-        // runs.
-        return wait.waiter->settled ? wait.waiter->outcome : DeadlineExceeded();
-      }
-      if (Ready(wait)) claimed = machine_.queued();
+      deferred = LeaveExecutor();
+      if (deferred.empty()) return WaiterId{id};
+      SetOwnCall(id, std::this_thread::get_id());
     }
-    if (claimed != AttemptId::kNone) {
-      RunAttempt(claimed);
-      continue;
-    }
-    // There is no timer, so this thread ends an attempt that takes too long.
-    if (woken_by_none) {
-      OnInput([&](const Instant& now, Effects& effects)
-                  ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-                    WakeMachine(now, effects);
-                  });
-    }
-    return std::nullopt;
+    for (Effects& effects : deferred) CarryOut(effects);
+  } else {
+    OnInput([&](const Instant& now, Effects& effects)
+                ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+                  Decisions decisions;
+                  ReadRequest asked = request;
+                  ForgetUnpublished(asked);
+                  const auto answer = machine_.OnRead(now, asked, decisions);
+                  Apply(now, decisions, effects);
+                  add(asked);
+                  SetOwnCall(id, std::this_thread::get_id());
+                  if (answer == RefreshMachine::ReadAnswer::kServe) {
+                    Settle(id, *read, absl::OkStatus(), effects);
+                  } else if (answer == RefreshMachine::ReadAnswer::kFail) {
+                    Settle(id, *read, StatusOf(decisions.failure), effects);
+                  } else if (request.deadline < BootTime::InfiniteFuture()) {
+                    deadlines_.emplace(request.deadline, id);
+                  }
+                });
   }
-}
-
-// Returns an error if the executor has nothing more to run that could help;
-// otherwise nullopt.
-std::optional<absl::Status> Shell::AfterDriving(const Wait& wait) noexcept {
-  ForkMutexLock lock(&mutex_);
-  if (Ready(wait)) return std::nullopt;
-  const BootTime deadline = wait.waiter->request.deadline;
-  // Another thread may be about to wake the waiter.
-  while (wait.waiter->settled && !Ready(wait) && Now().boot < deadline) {
-    changed_.WaitWithTimeout(&mutex_, kLongestWait);
-  }
-  if (Ready(wait) || Now().boot >= deadline) {
-    return std::nullopt;
-  }
-  RemoveWaiter(wait.id);
-  return absl::FailedPreconditionError(
-      "nothing is pending that could bring a token: the executor is "
-      "idle, and the read has no deadline");
-}
-
-WaiterId Shell::ReadAsync(const ReadRequest& request, AsyncRead read) noexcept {
-  uint64_t id = 0;
-  auto waiter = std::make_shared<Waiter>();
-  waiter->request = request;
-  waiter->async = std::move(read);
-  waiter->own_call = std::this_thread::get_id();
-  OnInput([&](const Instant& now,
-              Effects& effects) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    Decisions decisions;
-    ForgetUnpublished(waiter->request);
-    const auto answer = machine_.OnRead(now, waiter->request, decisions);
-    Apply(now, decisions, effects);
-    id = ++last_waiter_;
-    waiters_.emplace(id, waiter);
-    if (answer == RefreshMachine::ReadAnswer::kServe) {
-      Settle(id, *waiter, absl::OkStatus(), effects);
-    } else if (answer == RefreshMachine::ReadAnswer::kFail) {
-      Settle(id, *waiter, StatusOfFailure(decisions.failure), effects);
-    } else if (request.deadline < BootTime::InfiniteFuture()) {
-      deadlines_.emplace(request.deadline, id);
-    }
-  });
   bool parked = false;
   {
     ForkMutexLock lock(&mutex_);
@@ -265,7 +209,7 @@ WaiterId Shell::ReadAsync(const ReadRequest& request, AsyncRead read) noexcept {
   }
   if (parked) SyncTimer(/*retry=*/true);
   ForkMutexLock lock(&mutex_);
-  waiter->own_call = std::thread::id();
+  SetOwnCall(id, std::thread::id());
   return WaiterId{id};
 }
 
@@ -280,12 +224,14 @@ absl::StatusOr<HazardHolder> Shell::TryRead() noexcept {
 }
 
 bool Shell::Cancel(WaiterId id) noexcept {
-  std::shared_ptr<Waiter> waiter;  // Destroyed outside the lock.
-  Section section(this);
-  const auto it = waiters_.find(static_cast<uint64_t>(id));
-  if (it == waiters_.end() || it->second->async == nullptr) return false;
-  waiter = it->second;
-  RemoveWaiter(it->first);
+  std::shared_ptr<AsyncRead> read;
+  {
+    Section section(this);
+    read = Remove(static_cast<uint64_t>(id));
+  }
+  if (read == nullptr) return false;
+  // The executor may keep its task, and so the read, for longer.
+  read->Discard();
   return true;
 }
 
@@ -308,7 +254,15 @@ void Shell::SettleWaiters(const Decisions& decisions, Effects& effects) {
       decisions.fail_retries_below == 0) {
     return;
   }
-  for (auto& [id, waiter] : waiters_) {
+  std::vector<std::pair<uint64_t, PendingRead*>> waiters;
+  waiters.reserve(blocked_.size() + async_.size());
+  for (auto& [id, read] : blocked_) waiters.emplace_back(id, read.get());
+  for (const auto& read : async_.All()) {
+    PendingRead* const waiter = read.get();
+    waiters.emplace_back(read->id_, waiter);
+  }
+  std::sort(waiters.begin(), waiters.end());
+  for (auto& [id, waiter] : waiters) {
     if (waiter->settled) continue;
     const ReadRequest& request = waiter->request;
     const Decisions::Waiters fate =
@@ -321,12 +275,12 @@ void Shell::SettleWaiters(const Decisions& decisions, Effects& effects) {
                request.deadline < decisions.fail_deadlines_before ||
                request.max_retries.value_or(default_retries_) <
                    decisions.fail_retries_below) {
-      Settle(id, *waiter, StatusOfFailure(decisions.failure), effects);
+      Settle(id, *waiter, StatusOf(decisions.failure), effects);
     }
   }
 }
 
-void Shell::Settle(uint64_t id, Waiter& waiter, absl::Status outcome,
+void Shell::Settle(uint64_t id, PendingRead& waiter, absl::Status outcome,
                    Effects& effects) {
   waiter.settled = true;
   waiter.outcome = std::move(outcome);
@@ -341,7 +295,7 @@ void Shell::EndReads(const Instant& now, BootTime until,
   while (!deadlines_.empty() && deadlines_.begin()->first <= until) {
     const auto [deadline, id] = *deadlines_.begin();
     deadlines_.erase(deadlines_.begin());
-    Waiter& waiter = *waiters_.find(id)->second;
+    PendingRead& waiter = *async_.Find(id);
     if (!waiter.settled) {
       Settle(id, waiter, outcome, effects);
     } else if (deadline <= now.boot) {
@@ -350,119 +304,134 @@ void Shell::EndReads(const Instant& now, BootTime until,
   }
 }
 
-void Shell::RemoveWaiter(uint64_t id) {
-  const auto it = waiters_.find(id);
-  if (it == waiters_.end()) return;
-  deadlines_.erase({it->second->request.deadline, id});
-  waiters_.erase(it);
+// Removes the read and returns it; null if it was removed before. Only the
+// caller that gets it may use what the user gave to it, and must destroy it
+// outside the lock.
+std::shared_ptr<AsyncRead> Shell::Remove(uint64_t id) {
+  std::shared_ptr<AsyncRead> read = async_.Take(id);
+  if (read != nullptr && !deadlines_.empty()) {
+    deadlines_.erase({read->request.deadline, id});
+  }
+  return read;
+}
+
+void Shell::SetOwnCall(uint64_t id, std::thread::id thread) {
+  const std::shared_ptr<AsyncRead> read = async_.Find(id);
+  if (read != nullptr) read->own_call_ = thread;
 }
 
 // Wakes the settled waiters among `ids`, and the parked ones. Returns true if
 // the timer may now be armed for a deadline that no longer matters.
 bool Shell::WakeWaiters(const std::vector<uint64_t>& ids) {
-  std::vector<uint64_t> async;
+  std::vector<std::shared_ptr<AsyncRead>> async;
+  std::vector<std::shared_ptr<BlockedRead>> ended;
   bool had_deadlines = false;
   {
     ForkMutexLock lock(&mutex_);
-    bool threads = false;
     for (uint64_t id : ids) {
-      const auto it = waiters_.find(id);
-      if (it == waiters_.end()) continue;
-      if (it->second->async != nullptr) {
-        // The read may have been delivered, and wait again, since it was
-        // settled.
-        if (!it->second->settled || it->second->dispatched) continue;
-        it->second->dispatched = true;
-        had_deadlines |=
-            deadlines_.erase({it->second->request.deadline, id}) > 0;
-        async.push_back(id);
-      } else {
-        it->second->done = true;
-        waiters_.erase(it);
-        threads = true;
+      const auto thread = blocked_.find(id);
+      if (thread != blocked_.end()) {
+        ended.push_back(thread->second);
+        continue;
       }
+      std::shared_ptr<AsyncRead> read = async_.Find(id);
+      // The read may have been delivered, and wait again, since it was
+      // settled.
+      if (read == nullptr || !read->settled || read->dispatched_) continue;
+      read->dispatched_ = true;
+      had_deadlines |= deadlines_.erase({read->request.deadline, id}) > 0;
+      async.push_back(std::move(read));
     }
+    End(ended);
     // Skip reads whose GetAsync is still running on this thread: delivering
     // them here would be refused again, forever.
     const auto others = std::partition(
         parked_.begin(), parked_.end(),
         [&](uint64_t id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-          const auto it = waiters_.find(id);
-          return it != waiters_.end() &&
-                 it->second->own_call == std::this_thread::get_id();
+          const std::shared_ptr<AsyncRead> read = async_.Find(id);
+          return read != nullptr &&
+                 read->own_call_ == std::this_thread::get_id();
         });
-    async.insert(async.end(), others, parked_.end());
+    for (auto id = others; id != parked_.end(); ++id) {
+      std::shared_ptr<AsyncRead> read = async_.Find(*id);
+      if (read != nullptr) async.push_back(std::move(read));
+    }
     parked_.erase(others, parked_.end());
-    if (threads) changed_.SignalAll();
   }
-  for (uint64_t id : async) Dispatch(id);
+  for (auto& read : ended) read->wakeup.Wake();
+  for (auto& read : async) Dispatch(std::move(read));
   return had_deadlines;
 }
 
 // Gives the executor a task that delivers a settled async read.
-void Shell::Dispatch(uint64_t id) {
-  UseExecutor([&] { executor()->Run(DeliverTask(shared_from_this(), id)); });
+void Shell::Dispatch(std::shared_ptr<AsyncRead> read) {
+  UseExecutor([&] {
+    executor()->Run(DeliverTask(shared_from_this(), std::move(read)));
+  });
 }
 
-void Shell::DeliveryLost(uint64_t id) {
-  OnInput(
-      [&](const Instant&, Effects& effects) { effects.deliver.push_back(id); });
+void Shell::DeliveryLost(const AsyncRead& read) {
+  OnInput([&](const Instant&, Effects& effects) {
+    effects.deliver.push_back(read.id_);
+  });
 }
 
 // Delivers the read in this thread. If the read's own GetAsync is still running
 // in this thread, parks the read instead: the next input tries again, or at the
 // latest a timer.
 void Shell::DeliverHere(uint64_t id) {
+  std::shared_ptr<AsyncRead> read;
   {
     ForkMutexLock lock(&mutex_);
-    const auto it = waiters_.find(id);
-    if (closed_ || it == waiters_.end()) return;
-    if (it->second->own_call == std::this_thread::get_id()) {
+    read = async_.Find(id);
+    if (closed_ || read == nullptr) return;
+    if (read->own_call_ == std::this_thread::get_id()) {
       parked_.push_back(id);
       parked_until_ = Now().boot + kLongestWait;
       return;
     }
   }
-  Deliver(id);
+  Deliver(*read);
 }
 
 // Delivers the outcome. If it was settled as OK, reads again, because the token
 // may have changed since.
-void Shell::Deliver(uint64_t id) {
-  std::shared_ptr<Waiter> waiter;
-  absl::StatusOr<HazardHolder> result;
+void Shell::Deliver(AsyncRead& read) {
+  std::optional<absl::StatusOr<HazardHolder>> result;
+  std::shared_ptr<AsyncRead> removed;
   OnInput([&](const Instant& now,
               Effects& effects) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    const auto it = waiters_.find(id);
-    if (it == waiters_.end() || !it->second->settled) return;
-    waiter = it->second;
-    if (!waiter->outcome.ok()) {
-      result = waiter->outcome;
+    if (async_.Find(read.id_) == nullptr) return;
+    if (!read.outcome.ok()) {
+      result = read.outcome;
+    } else if (CheckAt(now) > absl::InfinitePast() &&
+               !machine_.rejects(read.request)) {
+      result = cell_.Take();  // As any read, without asking the machine.
     } else {
       Decisions decisions;
-      const auto answer = machine_.OnRead(now, waiter->request, decisions);
+      const auto answer = machine_.OnRead(now, read.request, decisions);
       Apply(now, decisions, effects);
       if (answer == RefreshMachine::ReadAnswer::kServe) {
         result = cell_.Take();
       } else if (answer == RefreshMachine::ReadAnswer::kFail) {
-        result = StatusOfFailure(decisions.failure);
+        result = StatusOf(decisions.failure);
       } else {
-        waiter->settled = waiter->dispatched = false;
-        if (waiter->request.deadline < BootTime::InfiniteFuture()) {
-          deadlines_.emplace(waiter->request.deadline, id);
+        read.settled = read.dispatched_ = false;
+        if (read.request.deadline < BootTime::InfiniteFuture()) {
+          deadlines_.emplace(read.request.deadline, read.id_);
         }
-        waiter = nullptr;
+        return;
       }
     }
+    if (NothingToDo(now, effects)) removed = Remove(read.id_);
   });
-  if (waiter == nullptr) return;
-  {
+  if (!result.has_value()) return;
+  if (removed == nullptr) {
     // The observer may have destroyed the Refreshable, or cancelled the read.
     ForkMutexLock lock(&mutex_);
-    if (waiters_.find(id) == waiters_.end()) return;
-    RemoveWaiter(id);
+    removed = Remove(read.id_);
   }
-  waiter->async(std::move(result));
+  if (removed != nullptr) read.Deliver(*std::move(result));
 }
 
 }  // namespace internal

@@ -147,6 +147,19 @@ class alignas(16) SnapshotCell {
     return TryHold(domain_if_system_, CoarseWallClock::SystemTicks());
   }
 
+  // As Load, but uses no clock other than the machine's, which may be gone once
+  // the cell is no longer in service; with another clock, returns an empty
+  // hold.
+  HazardHolder LoadBySystemClock() const {
+    return clock_.IsSystem() ? Load() : HazardHolder();
+  }
+
+  // Whether a load is certain to return an empty hold. May be false in spite of
+  // that, if another copy of the library made the cell.
+  bool HasNothing() const {
+    return cell_.load(std::memory_order_relaxed) == Nothing();
+  }
+
   // Returns a hold of the snapshot if there is one and `now` is before the time
   // to ask; otherwise an empty hold.
   HazardHolder Load(absl::Time now) const {

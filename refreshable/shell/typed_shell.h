@@ -24,6 +24,7 @@
 #include "refreshable/shell/shell.h"
 #include "refreshable/shell/snapshot_cell.h"
 #include "refreshable/shell/source_release.h"
+#include "refreshable/shell/waiters.h"
 #include "refreshable/token_source.h"
 
 namespace refreshable {
@@ -64,12 +65,10 @@ class TypedShell final : public Shell {
     ReleaseSource(std::move(source), executor());
   }
 
-  static AsyncRead MakeAsyncRead(Callback callback) noexcept {
-    return [callback = std::move(callback)](
-               absl::StatusOr<HazardHolder> result) mutable {
-      Callback once = std::move(callback);
-      once(ToLease(std::move(result)));
-    };
+  // Returns an asynchronous read whose outcome `callback` takes.
+  static std::shared_ptr<AsyncRead> MakeAsyncRead(
+      Callback&& callback) noexcept {
+    return std::make_shared<CallbackRead>(std::move(callback));
   }
 
   absl::StatusOr<Generation> Install(Credential<Token> credential) {
@@ -84,6 +83,21 @@ class TypedShell final : public Shell {
   }
 
  private:
+  class CallbackRead final : public AsyncRead {
+   public:
+    explicit CallbackRead(Callback&& callback)
+        : callback_(std::move(callback)) {}
+
+   private:
+    void Deliver(absl::StatusOr<HazardHolder> outcome) override {
+      Callback once = std::move(callback_);
+      once(ToLease(std::move(outcome)));
+    }
+    void Discard() override { callback_ = nullptr; }
+
+    Callback callback_;
+  };
+
   static ShellConfig WithHook(ShellConfig config,
                               std::function<void(const Lease<Token>&)> hook) {
     if (hook) {

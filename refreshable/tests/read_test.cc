@@ -3,10 +3,12 @@
 // Tests of what a read promises, by the clauses R1 to R8 and B9. What a read
 // costs (R1) is tested in read_path.
 
+#include <memory>
 #include <optional>
 #include <set>
 #include <string>
 #include <thread>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
@@ -408,6 +410,19 @@ TEST_F(RefreshableReadTest, R8FlightSurvivesTheCancellationOfAll) {
   executor_.AdvanceBy(absl::Seconds(9));
   EXPECT_THAT(outcomes_, IsEmpty());
   EXPECT_THAT(token->TryGet(), HoldsToken("t1"));
+}
+
+// The executor keeps its task for longer, but not what the callback owns.
+TEST_F(RefreshableReadTest, R8CancelDestroysTheCallback) {
+  const auto token = MakeWithToken();
+  auto owned = std::make_shared<int>();
+  const std::weak_ptr<int> watch = owned;
+  const WaiterId id =
+      token->GetAsync(absl::InfiniteDuration(),
+                      [owned = std::move(owned)](const auto&) { (void)owned; });
+  EXPECT_TRUE(token->Cancel(id));
+  EXPECT_EQ(Submissions(), 1u);
+  EXPECT_TRUE(watch.expired());
 }
 
 // Formerly, a callback that ran before a due timer cancelled the timer, and no

@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The reads that wait for a refresh: threads that block, and asynchronous
+// reads.
+
+#ifndef REFRESHABLE_SHELL_WAITERS_H_
+#define REFRESHABLE_SHELL_WAITERS_H_
+
+#include <algorithm>
+#include <atomic>
+#include <condition_variable>  // NOLINT(build/c++11)
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <mutex>  // NOLINT(build/c++11)
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "refreshable/hazard/hazard_domain.h"
+#include "refreshable/machine/refresh_machine.h"
+
+namespace refreshable {
+namespace internal {
+
+class Shell;
+
+// Lets one thread sleep until another wakes it. It has a lock of its own, so
+// that the woken thread does not queue for a lock that others need.
+class Wakeup {
+ public:
+  Wakeup() = default;
+  Wakeup(const Wakeup&) = delete;
+  Wakeup& operator=(const Wakeup&) = delete;
+
+  // Ends the present or the next `Wait`.
+  void Wake() {
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      woken_ = true;
+    }
+    changed_.notify_one();
+  }
+
+  // Sleeps until `Wake` is called, but no longer than `timeout`, on a clock
+  // that may stand still while the machine is suspended. May return early.
+  // Called by one thread at a time.
+  void Wait(absl::Duration timeout) {
+    std::unique_lock<std::mutex> lock(mutex_);
+    const auto woken = [this] { return woken_; };
+    if (timeout == absl::InfiniteDuration()) {
+      changed_.wait(lock, woken);
+    } else {
+      // The standard library adds the timeout to the present time, which must
+      // not overflow.
+      changed_.wait_for(
+          lock, absl::ToChronoNanoseconds(std::min(timeout, absl::Hours(24))),
+          woken);
+    }
+    woken_ = false;
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool woken_ = false;
+};
+
+// A read that waits. Everything is guarded by the Shell's lock, unless a
+// comment says otherwise.
+struct PendingRead {
+  ReadRequest request;
+  // Whether the refresh has ended for this read, with `outcome`. If that is OK,
+  // the read reads again.
+  bool settled = false;
+  absl::Status outcome;
+};
+
+// A read whose thread blocks.
+struct BlockedRead : PendingRead {
+  uint64_t id = 0;
+  // Whether the thread is one of the executor's, and whether it drives the
+  // executor. Changed only by the thread itself, before it waits.
+  bool in_executor_thread = false;
+  bool drivable = false;
+  // Whether the thread is waiting for `wakeup`, or is about to.
+  bool waiting = false;
+  // Whether the read has ended with `outcome`, and has been removed. Once this
+  // is true, the thread may read `outcome` without the lock.
+  std::atomic<bool> done{false};
+  Wakeup wakeup;
+};
+
+// An asynchronous read, with the user's code that takes its outcome. Always
+// owned by shared_ptr. It must not be destroyed under a lock, since that may
+// destroy objects of the user. An object may be used for a second read once the
+// first has been delivered.
+class AsyncRead : private PendingRead {
+ public:
+  AsyncRead(const AsyncRead&) = delete;
+  AsyncRead& operator=(const AsyncRead&) = delete;
+  virtual ~AsyncRead() = default;
+
+ protected:
+  AsyncRead() = default;
+
+ private:
+  friend class Shell;
+  friend class AsyncReads;
+
+  // Gives the outcome to the user's code. Called under no lock, at most once
+  // for each read.
+  virtual void Deliver(absl::StatusOr<HazardHolder> outcome) = 0;
+  // Called instead of `Deliver`, under no lock, if the read is cancelled.
+  // Destroys what the user gave.
+  virtual void Discard() {}
+
+  uint64_t id_ = 0;
+  std::shared_ptr<AsyncRead> next_;  // In a list of AsyncReads.
+  // Whether the executor was given a task that delivers the settled read.
+  bool dispatched_ = false;
+  // The thread that is still inside ReadAsync, if it might run the callback,
+  // which it must not.
+  std::thread::id own_call_;
+  // What keeps the Shell alive while the executor has the task. Only the task
+  // uses it. (If the read always owned the Shell, which owns the read, neither
+  // would ever be freed in the child of a fork().)
+  std::shared_ptr<Shell> shell_;
+};
+
+// The asynchronous reads that wait, by id. Allocates memory only when more wait
+// than ever since it was last empty. Not thread-safe.
+class AsyncReads {
+ public:
+  size_t size() const { return size_; }
+  bool empty() const { return size_ == 0; }
+
+  // Requires that no read with this id is in the table.
+  void Add(std::shared_ptr<AsyncRead> read) {
+    if (size_ == lists_.size()) Grow();
+    ++size_;
+    Link(std::move(read));
+  }
+
+  // Returns null if there is no read with this id.
+  std::shared_ptr<AsyncRead> Find(uint64_t id) const {
+    if (empty()) return nullptr;
+    const std::shared_ptr<AsyncRead>* at = &lists_[Index(id)];
+    while (*at != nullptr && (*at)->id_ != id) at = &(*at)->next_;
+    return *at;
+  }
+
+  // Removes the read and returns it; null if there is none with this id.
+  std::shared_ptr<AsyncRead> Take(uint64_t id) {
+    if (empty()) return nullptr;
+    std::shared_ptr<AsyncRead>* at = &lists_[Index(id)];
+    while (*at != nullptr && (*at)->id_ != id) at = &(*at)->next_;
+    if (*at == nullptr) return nullptr;
+    std::shared_ptr<AsyncRead> read = std::move(*at);
+    *at = std::move(read->next_);
+    if (--size_ == 0 && lists_.size() > kKept) lists_ = {};
+    return read;
+  }
+
+  // Returns all reads in the order of their ids.
+  std::vector<std::shared_ptr<AsyncRead>> All() const {
+    std::vector<std::shared_ptr<AsyncRead>> all;
+    all.reserve(size_);
+    for (const auto& list : lists_) {
+      for (auto read = list; read != nullptr; read = read->next_) {
+        all.push_back(read);
+      }
+    }
+    std::sort(all.begin(), all.end(),
+              [](const auto& a, const auto& b) { return a->id_ < b->id_; });
+    return all;
+  }
+
+ private:
+  // If the table has more lists than this, their memory is freed once the table
+  // is empty.
+  static constexpr size_t kKept = 64;
+
+  // Ids are consecutive, or nearly so.
+  size_t Index(uint64_t id) const {
+    return static_cast<size_t>(id) & (lists_.size() - 1);
+  }
+
+  void Link(std::shared_ptr<AsyncRead> read) {
+    std::shared_ptr<AsyncRead>& list = lists_[Index(read->id_)];
+    read->next_ = std::move(list);
+    list = std::move(read);
+  }
+
+  void Grow() {
+    std::vector<std::shared_ptr<AsyncRead>> old(
+        std::max<size_t>(4, 2 * lists_.size()));
+    old.swap(lists_);
+    for (std::shared_ptr<AsyncRead>& list : old) {
+      while (list != nullptr) {
+        std::shared_ptr<AsyncRead> read = std::move(list);
+        list = std::move(read->next_);
+        Link(std::move(read));
+      }
+    }
+  }
+
+  // The number of lists is a power of two, or 0.
+  std::vector<std::shared_ptr<AsyncRead>> lists_;
+  size_t size_ = 0;
+};
+
+}  // namespace internal
+}  // namespace refreshable
+
+#endif  // REFRESHABLE_SHELL_WAITERS_H_

@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Tests of which blocked threads are woken, and when. A thread that is woken
+// reads the clock, so the tests count each thread's readings.
+
+#include <atomic>
+#include <memory>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "gtest/gtest.h"
+#include "refreshable/executors/clock.h"
+#include "refreshable/executors/executor.h"
+#include "refreshable/executors/manual_executor.h"
+#include "refreshable/refresh_error.h"
+#include "refreshable/refreshable.h"
+#include "refreshable/tests/lifecycle_test_util.h"
+
+namespace refreshable {
+namespace {
+
+using lifecycle_testing::HeldSource;
+using lifecycle_testing::Hour;
+using lifecycle_testing::Make;
+using lifecycle_testing::SpinUntil;
+using lifecycle_testing::Strings;
+
+// A thread that reads.
+struct Reader {
+  std::thread thread;
+  bool in_executor_thread = false;
+  std::atomic<int> readings{0};  // How often it has read the clock.
+  std::atomic<bool> ended{false};
+  absl::Status status;
+};
+
+thread_local Reader* this_reader = nullptr;
+
+// A ManualExecutor whose clock counts the readings of each Reader.
+class CountingExecutor final : public Executor {
+ public:
+  bool Run(Task task) override { return base.Run(std::move(task)); }
+  TimerId RunAfter(absl::Duration delay, Task task) override {
+    return base.RunAfter(delay, std::move(task));
+  }
+  bool Cancel(TimerId id) override { return base.Cancel(id); }
+  bool InExecutorThread() const override {
+    return this_reader != nullptr && this_reader->in_executor_thread;
+  }
+  const Clock& clock() const override { return clock_; }
+
+  ManualExecutor base;
+
+ private:
+  class CountingClock final : public Clock {
+   public:
+    explicit CountingClock(const Clock* clock) : clock_(clock) {}
+    Instant Now() const override {
+      if (this_reader != nullptr) ++this_reader->readings;
+      return clock_->Now();
+    }
+
+   private:
+    const Clock* const clock_;
+  };
+
+  const CountingClock clock_{&base.clock()};
+};
+
+class WakeupTest : public ::testing::Test {
+ protected:
+  // The number of readings of a thread that has begun to wait: one when the
+  // read asks, and one before it waits.
+  static constexpr int kBegin = 2;
+
+  WakeupTest() {
+    Strings::Options options;
+    options.policy.retry.max_retries = 50;
+    options.policy.retry.max_consecutive_failures = 100;
+    token_ = Make(&executor_, held_, std::move(options));
+  }
+  ~WakeupTest() override {
+    token_.reset();
+    for (auto& reader : readers_) reader->thread.join();
+    for (size_t i = 0; i < held_->calls(); ++i) held_->Drop(i);
+  }
+
+  // Starts a thread that reads, and returns once it waits.
+  Reader& Begin(absl::Duration timeout, bool in_executor_thread = false) {
+    readers_.push_back(std::make_unique<Reader>());
+    Reader& reader = *readers_.back();
+    reader.in_executor_thread = in_executor_thread;
+    reader.thread = std::thread([this, timeout, &reader] {
+      this_reader = &reader;
+      reader.status = token_->Get(timeout).status();
+      reader.ended = true;
+    });
+    SpinUntil([&] { return reader.readings >= kBegin; });
+    // The lock, within which the thread read the clock, is free again.
+    (void)token_->health();
+    return reader;
+  }
+
+  // Lets the first attempt begin.
+  void BeginFlight() {
+    token_->GetAsync(absl::InfiniteDuration(), [](const auto&) {});
+    executor_.base.RunUntilIdle();
+    ASSERT_EQ(held_->calls(), 1u);
+  }
+
+  // Returns the number of readers, apart from one, that have read the clock
+  // since they began to wait. The exception is the one that reads it every
+  // second.
+  int Woken() const {
+    int woken = 0;
+    for (auto& reader : readers_) woken += reader->readings > kBegin;
+    return woken > 0 ? woken - 1 : 0;
+  }
+
+  void End() {
+    for (auto& reader : readers_) {
+      SpinUntil([&] { return reader->ended.load(); });
+    }
+  }
+
+  CountingExecutor executor_;
+  std::shared_ptr<HeldSource> held_ = std::make_shared<HeldSource>();
+  std::unique_ptr<Strings> token_;
+  std::vector<std::unique_ptr<Reader>> readers_;
+};
+
+TEST_F(WakeupTest, R10AttemptsDoNotWakeThreadsThatCannotRunThem) {
+  BeginFlight();
+  for (int i = 0; i < 8; ++i) Begin(absl::InfiniteDuration());
+  for (size_t i = 0; i < 20; ++i) {
+    held_->Answer(i, absl::UnavailableError("down"));
+    executor_.base.Suspend(absl::Minutes(2));
+    executor_.base.RunUntilIdle();
+    ASSERT_EQ(held_->calls(), i + 2);
+  }
+  held_->Answer(20, absl::PermissionDeniedError("no"));
+  End();
+  for (auto& reader : readers_) {
+    EXPECT_EQ(reader->status.code(), absl::StatusCode::kPermissionDenied);
+  }
+  EXPECT_EQ(Woken(), 0);
+}
+
+TEST_F(WakeupTest, R10OneThreadOfTheExecutorIsWokenForAnAttempt) {
+  BeginFlight();
+  for (int i = 0; i < 4; ++i) Begin(absl::InfiniteDuration());
+  for (int i = 0; i < 4; ++i) Begin(absl::InfiniteDuration(), true);
+  for (size_t i = 0; i < 20; ++i) {
+    executor_.base.RunUntilIdle();  // The task of the attempt that runs now.
+    held_->Answer(i, absl::UnavailableError("down"));
+    // Only the timer runs here; it queues the attempt.
+    executor_.base.Suspend(absl::Minutes(2));
+    ASSERT_TRUE(executor_.base.RunNext());
+    SpinUntil([&] { return held_->calls() == i + 2; });
+  }
+  held_->Answer(20, absl::PermissionDeniedError("no"));
+  End();
+  // One of these is the first thread that waits.
+  EXPECT_LE(Woken(), 1);
+}
+
+// If the thread that was woken for an attempt leaves, another must run it.
+TEST_F(WakeupTest, R10AnotherThreadRunsTheAttemptIfTheFirstLeaves) {
+  BeginFlight();
+  Begin(absl::Seconds(30), true);
+  Begin(absl::InfiniteDuration(), true);
+  held_->Answer(0, absl::UnavailableError("down"));
+  // The deadline of the first thread has passed when it is woken.
+  executor_.base.Suspend(absl::Minutes(2));
+  ASSERT_TRUE(executor_.base.RunNext());
+  SpinUntil([&] { return held_->calls() == 2; });
+  held_->Answer(1, Hour("t1"));
+  End();
+  EXPECT_TRUE(IsReadTimeout(readers_[0]->status)) << readers_[0]->status;
+  EXPECT_TRUE(readers_[1]->status.ok());
+}
+
+// One thread looks at the clock every second for all. If it leaves, another
+// one does.
+TEST_F(WakeupTest, R6OneThreadSeesForAllThatDeadlinesHavePassed) {
+  BeginFlight();
+  Reader& first = Begin(absl::Minutes(10));
+  for (int i = 0; i < 6; ++i) Begin(absl::Hours(1));
+  SpinUntil([&] { return first.readings >= kBegin + 2; });
+  EXPECT_EQ(Woken(), 0);
+  executor_.base.Suspend(absl::Minutes(11));
+  SpinUntil([&] { return first.ended.load(); });
+  Reader& second = *readers_[1];
+  SpinUntil([&] { return second.readings >= kBegin + 2; });
+  EXPECT_EQ(Woken(), 1);
+  executor_.base.Suspend(absl::Hours(1));
+  End();
+  for (auto& reader : readers_) {
+    EXPECT_TRUE(IsReadTimeout(reader->status)) << reader->status;
+  }
+}
+
+}  // namespace
+}  // namespace refreshable
