@@ -91,14 +91,13 @@ uint64_t ManualExecutor::Queue(PendingStep::Kind kind, absl::Duration delay,
   if (kind == PendingStep::Kind::kRun ? refuse_runs_ : refuse_timers_) return 0;
   const Turn turn = {now_.boot + std::max(delay, absl::ZeroDuration()),
                      last_id_ + 1};
-  auto& steps = steps_;
-  auto& turns = turns_;
-  if (!HasMemory([&] {
-        steps.Reserve();
-        turns.push_back(turn);
-      })) {
-    return 0;
-  }
+  const auto make_room = [&turn](auto& steps, auto& turns) {
+    return HasMemory([&] {
+      steps.Reserve();
+      turns.push_back(turn);
+    });
+  };
+  if (!make_room(steps_, turns_)) return 0;
   std::push_heap(turns_.begin(), turns_.end(), std::greater<>());
   step->id = ++last_id_;
   steps_.Insert(std::move(step));
