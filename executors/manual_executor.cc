@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/functional/function_ref.h"
 #include "absl/memory/memory.h"
 #include "absl/synchronization/mutex.h"
@@ -91,12 +92,13 @@ uint64_t ManualExecutor::Queue(PendingStep::Kind kind, absl::Duration delay,
   if (kind == PendingStep::Kind::kRun ? refuse_runs_ : refuse_timers_) return 0;
   const Turn turn = {now_.boot + std::max(delay, absl::ZeroDuration()),
                      last_id_ + 1};
-  if (!HasMemory([&] {
-        steps_.Reserve();
-        turns_.push_back(turn);
-      })) {
-    return 0;
-  }
+  const auto make_room = [&turn](auto& steps, auto& turns) {
+    return HasMemory([&] {
+      steps.Reserve();
+      turns.push_back(turn);
+    });
+  };
+  if (!make_room(steps_, turns_)) return 0;
   std::push_heap(turns_.begin(), turns_.end(), std::greater<>());
   step->id = ++last_id_;
   steps_.Insert(std::move(step));
@@ -276,11 +278,11 @@ std::vector<ManualExecutor::Turn> ManualExecutor::Turns() const {
 ManualExecutor::OwnedStep ManualExecutor::Take(uint64_t id) {
   OwnedStep step = steps_.Take(id);
   if (turns_.size() / 2 > steps_.size() + 32) {
-    turns_.erase(std::remove_if(turns_.begin(), turns_.end(),
-                                [&](const Turn& turn) {
-                                  return steps_.Find(turn.id) == nullptr;
-                                }),
-                 turns_.end());
+    const auto gone =
+        std::remove_if(turns_.begin(), turns_.end(),
+                       [&](const Turn& turn) ABSL_EXCLUSIVE_LOCKS_REQUIRED(
+                           mu_) { return steps_.Find(turn.id) == nullptr; });
+    turns_.erase(gone, turns_.end());
     std::make_heap(turns_.begin(), turns_.end(), std::greater<>());
   }
   return step;
