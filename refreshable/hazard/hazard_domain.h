@@ -189,9 +189,9 @@ class HazardHolder {
 
   inline void Release();
 
-  // Returns `slot`. Keeps the compiler from loading or storing both members with
-  // one vector instruction (GCC 12 would): a load that does not match the stores
-  // before it has to wait for them.
+  // Returns `slot`. Keeps the compiler from loading or storing both members
+  // with one vector instruction (GCC 12 would): a load that does not match the
+  // stores before it has to wait for them.
   ABSL_ATTRIBUTE_ALWAYS_INLINE static HazardSlot* Apart(HazardSlot* slot) {
 #ifdef __GNUC__
     __asm__ volatile("" : "+r"(slot));

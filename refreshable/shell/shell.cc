@@ -435,7 +435,7 @@ void Shell::Count(const Event& event) {
 bool Shell::NothingToDo(const Instant& now, const Effects& effects) const {
   return effects.submit == AttemptId::kNone && !effects.timer_lost &&
          !effects.hook && effects.wake.empty() && effects.deliver.empty() &&
-         effects.garbage.empty() && events_.empty() && parked_.empty() &&
+         effects.garbage.empty() && (events_ == nullptr || events_->empty()) && parked_.empty() &&
          !timer_lost_ && (arming_ || WakeAt(now) == armed_for_);
 }
 
