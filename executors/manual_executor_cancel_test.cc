@@ -55,6 +55,7 @@ TEST(ManualExecutorCancelTest, T1CancelLeavesTheOrderOfTheOthersAlone) {
 // Whoever destroys pending tasks may destroy objects that cancel other timers.
 TEST(ManualExecutorCancelTest, T1TaskOfADyingExecutorMayCancelAnother) {
   std::string destroyed;
+  TimerId last = TimerId::kNone;
   {
     ManualExecutor executor;
     const auto on_destroy = [&](char name, std::function<void()> then) {
@@ -63,7 +64,6 @@ TEST(ManualExecutorCancelTest, T1TaskOfADyingExecutorMayCancelAnother) {
         if (then) then();
       });
     };
-    TimerId last = TimerId::kNone;
     executor.RunAfter(absl::Seconds(1),
                       [guard = on_destroy('a', [&executor, &last] {
                          EXPECT_TRUE(executor.Cancel(last));
