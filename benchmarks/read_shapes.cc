@@ -87,10 +87,19 @@ struct Inlined {
   static constexpr char kName[] = "Get on a local reference";
   explicit Inlined(Client& client) : token(*client.pointer) {}
   ABSL_ATTRIBUTE_ALWAYS_INLINE char Read() {
-    const auto lease = token.Get();
+    auto lease = token.Get();
     return lease.ok() ? lease->token()[0] : '\0';
   }
   Refreshable& token;
+};
+
+struct Constant : Inlined {
+  static constexpr char kName[] = "the same, the lease const";
+  using Inlined::Inlined;
+  ABSL_ATTRIBUTE_ALWAYS_INLINE char Read() {
+    const auto lease = token.Get();
+    return lease.ok() ? lease->token()[0] : '\0';
+  }
 };
 
 struct PassesToken : Inlined {
@@ -107,7 +116,7 @@ struct ThroughMember {
   explicit ThroughMember(Client& c) : client(c) {}
   ABSL_ATTRIBUTE_ALWAYS_INLINE char Read() {
     Forget();
-    const auto lease = client.pointer->Get();
+    auto lease = client.pointer->Get();
     return lease.ok() ? lease->token()[0] : '\0';
   }
   Client& client;
@@ -118,7 +127,7 @@ struct ThroughShared : ThroughMember {
   using ThroughMember::ThroughMember;
   ABSL_ATTRIBUTE_ALWAYS_INLINE char Read() {
     Forget();
-    const auto lease = client.shared->Get();
+    auto lease = client.shared->Get();
     return lease.ok() ? lease->token()[0] : '\0';
   }
 };
@@ -162,7 +171,7 @@ struct CopiesShared : ThroughMember {
   ABSL_ATTRIBUTE_ALWAYS_INLINE char Read() {
     Forget();
     const std::shared_ptr<Refreshable> copy = client.shared;
-    const auto lease = copy->Get();
+    auto lease = copy->Get();
     return lease.ok() ? lease->token()[0] : '\0';
   }
 };
@@ -205,10 +214,10 @@ void Main(bool short_form) {
   std::thread([] {}).join();
   Client client;
   std::vector<Subject> subjects = {
-      Make<Floor>(),           Make<Inlined>(),       Make<PassesToken>(),
-      Make<ThroughMember>(),   Make<ThroughShared>(), Make<ReadsInFunction>(),
-      Make<PassesReference>(), Make<PassesValue>(),   Make<ThroughWrapper>(),
-      Make<CopiesShared>()};
+      Make<Floor>(),           Make<Inlined>(),         Make<Constant>(),
+      Make<PassesToken>(),     Make<ThroughMember>(),   Make<ThroughShared>(),
+      Make<ReadsInFunction>(), Make<PassesReference>(), Make<PassesValue>(),
+      Make<ThroughWrapper>(),  Make<CopiesShared>()};
   constexpr int kInlined = 1;
   for (int placement = 0; placement < kPlacements; ++placement) {
     for (int slice = 0; slice < slices; ++slice) {
