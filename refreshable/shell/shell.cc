@@ -435,8 +435,9 @@ void Shell::Count(const Event& event) {
 bool Shell::NothingToDo(const Instant& now, const Effects& effects) const {
   return effects.submit == AttemptId::kNone && !effects.timer_lost &&
          !effects.hook && effects.wake.empty() && effects.deliver.empty() &&
-         effects.garbage.empty() && (events_ == nullptr || events_->empty()) && parked_.empty() &&
-         !timer_lost_ && (arming_ || WakeAt(now) == armed_for_);
+         effects.garbage.empty() && (events_ == nullptr || events_->empty()) &&
+         parked_.empty() && !timer_lost_ &&
+         (arming_ || WakeAt(now) == armed_for_);
 }
 
 // Uses the executor first, so that user code cannot delay its use.
