@@ -289,7 +289,7 @@ void Reads(bool short_form) {
         ours_ns.push_back(AtTheSameTime(
             std::vector<Measure>(threads, ByWay(a, kOldest, held, reads))));
         rival_ns.push_back(AtTheSameTime(std::vector<Measure>(
-            threads, ByWay(rival, kOldest, held, reads / 10))));
+            threads, ByWay(rival, kOldest, held, reads))));
         ratios.push_back(rival_ns.back() / ours_ns.back());
       }
       const std::string name = "oldest, " + std::to_string(held) + " held, " +
