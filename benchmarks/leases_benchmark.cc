@@ -282,14 +282,15 @@ void Reads(bool short_form) {
 
   std::printf("\n%-42s %9s %9s %7s %7s\n", "beside the rival", "ours", "rival",
               "ratio", "target");
-  for (const int threads : {1, 2}) {
-    for (const int held : {6, 64, 1000}) {
+  for (const int held : {6, 64, 1000}) {
+    double alone_ns = 0;
+    for (const int threads : {1, 2}) {
       std::vector<double> ours_ns, rival_ns, ratios;
       for (int turn = 0; turn < turns; ++turn) {
         ours_ns.push_back(AtTheSameTime(
             std::vector<Measure>(threads, ByWay(a, kOldest, held, reads))));
-        rival_ns.push_back(AtTheSameTime(std::vector<Measure>(
-            threads, ByWay(rival, kOldest, held, reads / 10))));
+        rival_ns.push_back(AtTheSameTime(
+            std::vector<Measure>(threads, ByWay(rival, kOldest, held, reads))));
         ratios.push_back(rival_ns.back() / ours_ns.back());
       }
       const std::string name = "oldest, " + std::to_string(held) + " held, " +
@@ -297,8 +298,11 @@ void Reads(bool short_form) {
                                (threads > 1 ? "s" : "");
       std::printf("%-42s %9.2f %9.2f %7.2f ", name.c_str(), Median(ours_ns),
                   Median(rival_ns), Median(ratios));
-      if (threads > 1) std::printf(">= %-5g", 5.0);
-      PrintVerdict(threads > 1, Median(ratios) >= 5);
+      if (threads == 1) alone_ns = Median(rival_ns);
+      // If the machine is busy, threads take turns, and no lock is contended.
+      const bool at_once = Median(rival_ns) >= 2.5 * alone_ns;
+      if (threads > 1) std::printf(at_once ? ">= 5  " : "n/a: not at once");
+      PrintVerdict(threads > 1 && at_once, Median(ratios) >= 5);
     }
   }
 }

@@ -130,10 +130,9 @@ bool IsFree(const HazardSlot& slot) {
   return IsZeroAcquire(slot.node);
 }
 
-// Moves to a free slot. Returns false if all are in use and there is no memory
-// for more.
+// Moves on to a free slot. Returns false if all are in use and there is no
+// memory for more.
 bool MoveToFreeSlot(SlotRing& ring) {
-  if (IsFree(*ring.slot)) return true;
   for (uint32_t i = 0; i < ring.size; ++i) {
     if (ring.ahead == 0) {
       ring.ahead = ring.size;

@@ -178,6 +178,40 @@ TEST_F(HazardForkTest, E4ALeaseOfAThreadThatIsGoneStaysValidInTheChild) {
   thread.join();
 }
 
+// More slots than a record has, of a thread that is gone. The child uses them
+// again, and does not count that thread as one that may be reading.
+TEST_F(HazardForkTest, E4TheChildTakesOverTheSlotsOfAThreadThatIsGone) {
+  Replace(cell_, new TestNode(&live_));
+  std::vector<HazardHolder> holds;
+  absl::Notification held, end;
+  std::thread thread([&] {
+    for (int i = 0; i < 20; ++i) holds.push_back(Hold(cell_));
+    held.Notify();
+    end.WaitForNotification();
+  });
+  held.WaitForNotification();
+  EXPECT_EQ(ExitCodeOfChild([&] {
+              HazardDomain& domain = HazardDomain::Current();
+              Replace(cell_, nullptr);
+              while (!holds.empty()) {
+                if (live_ != 1 || !Alive(holds.back())) return false;
+                holds.pop_back();
+              }
+              if (live_ != 0) return false;
+              const HazardDomain::Counts before = domain.CountForTesting();
+              HazardCell cell{new TestNode(&live_)};
+              std::thread([&] { Hold(cell); }).join();
+              Replace(cell, nullptr);
+              const HazardDomain::Counts after = domain.CountForTesting();
+              return live_ == 0 && after.slots == before.slots &&
+                     after.barriers == before.barriers;
+            }),
+            0);
+  end.Notify();
+  thread.join();
+  holds.clear();
+}
+
 }  // namespace
 }  // namespace internal
 }  // namespace refreshable

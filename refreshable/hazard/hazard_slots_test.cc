@@ -200,13 +200,19 @@ TEST_F(HazardSlotsTest, R12SlotsOfAReplacedNodeBecomeQuietAgain) {
   for (int i = 0; i < 100; ++i) old.push_back(Hold(cell_));
   Replace(cell_, new TestNode(&live_));
   old.resize(1);
-  std::vector<HazardHolder> fresh;
-  for (int turn = 0; turn < 10; ++turn) {
-    for (int i = 0; i < 100; ++i) fresh.push_back(Hold(cell_));
-    fresh.clear();
+  int64_t before = Counts().scans;
+  // Goes round the ring. There is always another hold of the new node.
+  HazardHolder a = Hold(cell_);
+  HazardHolder b = Hold(cell_);
+  for (int i = 0; i < 1000; ++i) {
+    a = HazardHolder();
+    a = Hold(cell_);
+    std::swap(a, b);
   }
-  const int64_t before = Counts().scans;
-  for (int i = 0; i < 100; ++i) fresh.push_back(Hold(cell_));
+  EXPECT_EQ(Counts().scans, before + 1);
+  before = Counts().scans;
+  std::vector<HazardHolder> fresh;
+  for (int i = 0; i < 50; ++i) fresh.push_back(Hold(cell_));
   fresh.clear();
   EXPECT_EQ(Counts().scans, before);
 }
