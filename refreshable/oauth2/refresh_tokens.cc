@@ -2,11 +2,13 @@
 
 #include "refreshable/oauth2/refresh_tokens.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <deque>
 #include <functional>
 #include <iterator>
 #include <memory>
+#include <thread>
 #include <utility>
 
 #include "absl/strings/cord.h"
@@ -52,6 +54,26 @@ class RefreshTokens::StoreCall {
     absl::MutexLock lock(&tokens_->mu_);
     tokens_->store_in_use_ = false;
     tokens_->store_free_.SignalAll();
+  }
+
+ private:
+  RefreshTokens* const tokens_;
+};
+
+// Marks the calling thread as inside Continue while it exists. A thread may be
+// there several times, one call inside another.
+class RefreshTokens::Continuing {
+ public:
+  explicit Continuing(RefreshTokens* tokens) : tokens_(tokens) {
+    absl::MutexLock lock(&tokens_->mu_);
+    tokens_->continuing_.push_back(std::this_thread::get_id());
+  }
+  Continuing(const Continuing&) = delete;
+  Continuing& operator=(const Continuing&) = delete;
+  ~Continuing() {
+    absl::MutexLock lock(&tokens_->mu_);
+    auto& all = tokens_->continuing_;
+    all.erase(std::find(all.begin(), all.end(), std::this_thread::get_id()));
   }
 
  private:
@@ -143,7 +165,22 @@ void RefreshTokens::Sweep() {
   for (auto& [waiter, status] : unwanted) waiter.granted(std::move(status));
 }
 
+void RefreshTokens::ContinueAfterAnswer() {
+  {
+    absl::MutexLock lock(&mu_);
+    // With a transport that blocks, this thread is still inside the call that
+    // gave the turn away. That call goes on with the next attempt; if this one
+    // did, a queue that never empties would overflow the stack.
+    if (std::find(continuing_.begin(), continuing_.end(),
+                  std::this_thread::get_id()) != continuing_.end()) {
+      return;
+    }
+  }
+  Continue();
+}
+
 void RefreshTokens::Continue() {
+  const Continuing continuing(this);
   while (true) {
     Waiter waiter;
     uint64_t id = 0;

@@ -11,7 +11,9 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <thread>
 #include <utility>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/functional/any_invocable.h"
@@ -165,16 +167,16 @@ class RefreshTokens : public std::enable_shared_from_this<RefreshTokens> {
   // is not OK, `granted` gets that instead. Both are called without a lock.
   using Granted = absl::AnyInvocable<void(absl::StatusOr<Turn>)>;
   void Await(std::function<absl::Status()> wanted, Granted granted);
-  // Gives the turn to the attempts that wait, one after another. To be called
-  // after a turn has ended; not implied by that, because the one that ended it
-  // wants to use its answer first.
-  void Continue();
+  // Gives the turn to the attempts that wait. To be called by an attempt whose
+  // turn has ended, once its own answer has been used.
+  void ContinueAfterAnswer();
   // Lets go of the attempts that are no longer wanted.
   void Sweep();
 
   absl::Duration late_answer() const { return options_.late_answer; }
 
  private:
+  class Continuing;
   class StoreCall;
   struct Waiter {
     std::function<absl::Status()> wanted;
@@ -183,6 +185,7 @@ class RefreshTokens : public std::enable_shared_from_this<RefreshTokens> {
 
   explicit RefreshTokens(Options options) : options_(std::move(options)) {}
 
+  void Continue();
   absl::StatusOr<Turn> Begin(uint64_t id);
   void Load();
   absl::Status Save();
@@ -197,6 +200,8 @@ class RefreshTokens : public std::enable_shared_from_this<RefreshTokens> {
   absl::CondVar store_free_;
   bool store_in_use_ ABSL_GUARDED_BY(mu_) = false;
   std::deque<Waiter> waiters_ ABSL_GUARDED_BY(mu_);
+  // The threads that are inside Continue.
+  std::vector<std::thread::id> continuing_ ABSL_GUARDED_BY(mu_);
   uint64_t last_turn_ ABSL_GUARDED_BY(mu_) = 0;
   uint64_t turn_ ABSL_GUARDED_BY(mu_) = 0;  // The turn that runs, or 0.
   Secret token_ ABSL_GUARDED_BY(mu_);

@@ -2,7 +2,6 @@
 
 #include "refreshable/oauth2/source.h"
 
-#include <algorithm>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -26,7 +25,6 @@ namespace internal {
 namespace {
 
 using Fate = PresentedToken::Fate;
-using Method = ClientAuthentication::Method;
 
 // What a thread that is inside a `done` must not destroy, because the
 // destructor of a transport or a source may join that thread.
@@ -312,17 +310,17 @@ class SourceCore : public std::enable_shared_from_this<SourceCore> {
     }
     if (!result.ok()) return Fail(*attempt, result.status());
     attempt->done(std::move(result->credential));
-    Continue();
+    AfterAnswer();
   }
 
   void Fail(Attempt& attempt, absl::Status status) {
     attempt.turn.reset();
     attempt.done(std::move(status));
-    Continue();
+    AfterAnswer();
   }
 
-  void Continue() {
-    if (tokens_ != nullptr) tokens_->Continue();
+  void AfterAnswer() {
+    if (tokens_ != nullptr) tokens_->ContinueAfterAnswer();
   }
 
   const std::shared_ptr<RefreshTokens> tokens_;

@@ -2,6 +2,10 @@
 
 #include "refreshable/oauth2/source.h"
 
+#include <algorithm>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -371,6 +375,36 @@ TEST_F(SourceTest, ThreadsTakeTurnsWithARefreshToken) {
   for (const auto& mine : calls) {
     for (const auto& call : mine) EXPECT_TRUE(call->answer->ok());
   }
+}
+
+// One thread answers all the attempts that queue behind its own. It must not
+// do so inside one another.
+TEST_F(SourceTest, ALongQueueNeedsNoDeepStack) {
+  std::shared_ptr<TokenSource<std::string>> source;
+  std::vector<std::unique_ptr<FetchCall>> calls;
+  std::vector<uintptr_t> frames;
+  SourceOptions options = OptionsFor(
+      BlockingTransport([&](const TokenRequest&,
+                            const SendOptions&) -> absl::StatusOr<HttpAnswer> {
+        frames.push_back(
+            reinterpret_cast<uintptr_t>(__builtin_frame_address(0)));
+        if (calls.size() < 1000) {
+          calls.push_back(Fetch(*source, absl::InfiniteDuration()));
+        }
+        return absl::UnavailableError("down");
+      }));
+  RefreshTokens::Options always;
+  always.after_lost_answer =
+      RefreshTokens::AfterLostAnswer::kPresentUntilAnswered;
+  const auto tokens = *RefreshTokens::Create(always);
+  ASSERT_TRUE(tokens->Install(Secret("r")).ok());
+  options.grant = RefreshTokenGrant{tokens};
+  source = Source(std::move(options));
+  const auto first = Fetch(*source, absl::InfiniteDuration());
+  ASSERT_EQ(calls.size(), 1000u);
+  for (const auto& call : calls) EXPECT_TRUE(call->answer.has_value());
+  const auto [low, high] = std::minmax_element(frames.begin(), frames.end());
+  EXPECT_LT(*high - *low, 64u * 1024);
 }
 
 TEST_F(SourceTest, S3NoStatusShowsASecret) {
