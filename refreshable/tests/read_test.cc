@@ -459,8 +459,7 @@ TEST_F(RefreshableReadTest, R8CallbacksRunInTheOrderOfTheReads) {
     } else {
       token.reset();
     }
-    EXPECT_EQ(order, (std::vector<int>{0, 1, 2, 3, 4, 5, 6}));
-    order.clear();
+    EXPECT_THAT(std::exchange(order, {}), ElementsAre(0, 1, 2, 3, 4, 5, 6));
   }
 }
 
