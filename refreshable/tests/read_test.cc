@@ -9,6 +9,7 @@
 #include <string>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
@@ -410,6 +411,30 @@ TEST_F(RefreshableReadTest, R8FlightSurvivesTheCancellationOfAll) {
   executor_.AdvanceBy(absl::Seconds(9));
   EXPECT_THAT(outcomes_, IsEmpty());
   EXPECT_THAT(token->TryGet(), HoldsToken("t1"));
+}
+
+TEST_F(RefreshableReadTest, R8CallbacksRunInTheOrderOfTheReads) {
+  auto token = Make();
+  // The order must not depend on the values of the ids.
+  for (int i = 0; i < 4; ++i) {
+    token->Cancel(token->GetAsync(absl::InfiniteDuration(), Note()));
+  }
+  std::vector<int> order;
+  for (int round = 0; round < 2; ++round) {
+    for (int i = 0; i < 7; ++i) {
+      token->GetAsync(absl::InfiniteDuration(),
+                      [&order, i](const auto&) { order.push_back(i); });
+    }
+    executor_.RunUntilIdle();
+    if (round == 0) {
+      source_.Release(0, absl::PermissionDeniedError("no"));
+      executor_.RunUntilIdle();
+      executor_.AdvanceBy(absl::Hours(1));
+    } else {
+      token.reset();
+    }
+    EXPECT_THAT(std::exchange(order, {}), ElementsAre(0, 1, 2, 3, 4, 5, 6));
+  }
 }
 
 // The executor keeps its task for longer, but not what the callback owns.

@@ -89,13 +89,13 @@ class WakeupTest : public ::testing::Test {
   }
 
   // Starts a thread that reads, and returns once it waits.
-  Reader& Begin(absl::Duration timeout, bool in_executor_thread = false) {
+  Reader& Begin(Strings::ReadOptions options, bool in_executor_thread = false) {
     readers_.push_back(std::make_unique<Reader>());
     Reader& reader = *readers_.back();
     reader.in_executor_thread = in_executor_thread;
-    reader.thread = std::thread([this, timeout, &reader] {
+    reader.thread = std::thread([this, options, &reader] {
       this_reader = &reader;
-      reader.status = token_->Get(timeout).status();
+      reader.status = token_->Get(options).status();
       reader.ended = true;
     });
     SpinUntil([&] { return reader.readings >= kBegin; });
@@ -134,7 +134,7 @@ class WakeupTest : public ::testing::Test {
 
 TEST_F(WakeupTest, R10AttemptsDoNotWakeThreadsThatCannotRunThem) {
   BeginFlight();
-  for (int i = 0; i < 8; ++i) Begin(absl::InfiniteDuration());
+  for (int i = 0; i < 8; ++i) Begin({});
   for (size_t i = 0; i < 20; ++i) {
     held_->Answer(i, absl::UnavailableError("down"));
     executor_.base.Suspend(absl::Minutes(2));
@@ -151,8 +151,8 @@ TEST_F(WakeupTest, R10AttemptsDoNotWakeThreadsThatCannotRunThem) {
 
 TEST_F(WakeupTest, R10OneThreadOfTheExecutorIsWokenForAnAttempt) {
   BeginFlight();
-  for (int i = 0; i < 4; ++i) Begin(absl::InfiniteDuration());
-  for (int i = 0; i < 4; ++i) Begin(absl::InfiniteDuration(), true);
+  for (int i = 0; i < 4; ++i) Begin({});
+  for (int i = 0; i < 4; ++i) Begin({}, true);
   for (size_t i = 0; i < 20; ++i) {
     executor_.base.RunUntilIdle();  // The task of the attempt that runs now.
     held_->Answer(i, absl::UnavailableError("down"));
@@ -170,37 +170,53 @@ TEST_F(WakeupTest, R10OneThreadOfTheExecutorIsWokenForAnAttempt) {
 // If the thread that was woken for an attempt leaves, another must run it.
 TEST_F(WakeupTest, R10AnotherThreadRunsTheAttemptIfTheFirstLeaves) {
   BeginFlight();
-  Begin(absl::Seconds(30), true);
-  Begin(absl::InfiniteDuration(), true);
+  Begin({});  // The thread that looks at the clock.
+  Begin({absl::Seconds(30)}, true);
+  Begin({}, true);
   held_->Answer(0, absl::UnavailableError("down"));
-  // The deadline of the first thread has passed when it is woken.
+  // The deadline of the second thread has passed when it is woken.
   executor_.base.Suspend(absl::Minutes(2));
   ASSERT_TRUE(executor_.base.RunNext());
   SpinUntil([&] { return held_->calls() == 2; });
   held_->Answer(1, Hour("t1"));
   End();
-  EXPECT_TRUE(IsReadTimeout(readers_[0]->status)) << readers_[0]->status;
-  EXPECT_TRUE(readers_[1]->status.ok());
+  EXPECT_TRUE(IsReadTimeout(readers_[1]->status)) << readers_[1]->status;
+  EXPECT_TRUE(readers_[2]->status.ok());
 }
 
-// One thread looks at the clock every second for all. If it leaves, another
-// one does.
+// One thread looks at the clock every second for all. If its own deadline
+// passes, another one does.
 TEST_F(WakeupTest, R6OneThreadSeesForAllThatDeadlinesHavePassed) {
   BeginFlight();
-  Reader& first = Begin(absl::Minutes(10));
-  for (int i = 0; i < 6; ++i) Begin(absl::Hours(1));
+  Reader& first = Begin({absl::Minutes(30)});
+  Reader& early = Begin({absl::Minutes(10)});
+  for (int i = 0; i < 5; ++i) Begin({absl::Hours(1)});
   SpinUntil([&] { return first.readings >= kBegin + 2; });
   EXPECT_EQ(Woken(), 0);
   executor_.base.Suspend(absl::Minutes(11));
-  SpinUntil([&] { return first.ended.load(); });
-  Reader& second = *readers_[1];
-  SpinUntil([&] { return second.readings >= kBegin + 2; });
-  EXPECT_EQ(Woken(), 1);
+  SpinUntil([&] { return early.ended.load(); });
+  EXPECT_FALSE(first.ended);
+  executor_.base.Suspend(absl::Minutes(20));
+  Reader& next = *readers_[2];
+  SpinUntil([&] { return first.ended && next.readings >= kBegin + 2; });
   executor_.base.Suspend(absl::Hours(1));
   End();
   for (auto& reader : readers_) {
     EXPECT_TRUE(IsReadTimeout(reader->status)) << reader->status;
   }
+}
+
+// If the thread that looks at the clock is told of an outcome, another looks.
+TEST_F(WakeupTest, R6TheNextThreadLooksIfTheFirstIsTold) {
+  BeginFlight();
+  Reader& first = Begin({absl::InfiniteDuration(), /*max_retries=*/0});
+  Reader& next = Begin({absl::Hours(1)});
+  held_->Answer(0, absl::UnavailableError("down"));
+  SpinUntil([&] { return first.ended.load(); });
+  EXPECT_EQ(first.status.code(), absl::StatusCode::kUnavailable);
+  executor_.base.Suspend(absl::Hours(2));
+  SpinUntil([&] { return next.ended.load(); });
+  EXPECT_TRUE(IsReadTimeout(next.status)) << next.status;
 }
 
 }  // namespace
