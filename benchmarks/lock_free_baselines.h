@@ -259,8 +259,10 @@ class HazardFence {
         entry_.exchange(new Entry(MakeEntry(std::move(token))));
     std::lock_guard<std::mutex> lock(mutex_);
     if (old != nullptr) retired_.push_back(old);
+    const std::vector<Thread*> threads = Threads::All();
     std::vector<const Entry*> used;
-    for (const Thread* thread : Threads::All()) {
+    used.reserve(threads.size());
+    for (const Thread* thread : threads) {
       used.push_back(thread->uses.load());
     }
     const auto unused =

@@ -98,6 +98,7 @@ double TimePerRead(Pattern& pattern, ReadFunction<Pattern> read, int threads,
   std::atomic<bool> go{false};
   std::atomic<int> bad{0};
   std::vector<std::thread> readers;
+  readers.reserve(threads);
   for (int t = 0; t < threads; ++t) {
     readers.emplace_back([&] {
       const int missed = pattern.Read() == '\0';
@@ -233,6 +234,7 @@ double SlowestPublish(int publications) {
   Pattern pattern(std::string(1024, 'x'));
   std::atomic<bool> stop{false};
   std::vector<std::thread> readers;
+  readers.reserve(4);
   for (int t = 0; t < 4; ++t) {
     readers.emplace_back([&] {
       while (!stop.load(std::memory_order_relaxed)) pattern.Read();
@@ -355,6 +357,7 @@ int Main(bool short_form) {
   // Returns the median of `of` over the repetitions.
   const auto median = [&](const std::function<double(int)>& of) {
     std::vector<double> values;
+    values.reserve(repetitions);
     for (int i = 0; i < repetitions; ++i) values.push_back(of(i));
     return Median(values);
   };

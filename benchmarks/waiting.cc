@@ -324,6 +324,7 @@ Outcome ReadDuringRefresh(const Times& times, bool has_token) {
                    times.refresh + times.refresh / 5;
   std::vector<double> longest(kReaders, 0);
   std::vector<std::thread> readers;
+  readers.reserve(kReaders);
   for (double& mine : longest) {
     readers.emplace_back([&] {
       do {
@@ -352,6 +353,7 @@ Outcome ReadDuringFailure(const Times& times) {
   std::atomic<int> ready{0};
   std::atomic<bool> go{false};
   std::vector<std::thread> readers;
+  readers.reserve(times.waiting_threads);
   for (int i = 0; i < times.waiting_threads; ++i) {
     readers.emplace_back([&] {
       ++ready;
@@ -371,6 +373,7 @@ Outcome ReadDuringFailure(const Times& times) {
 template <typename Measure>
 Outcome MedianOf(int rounds, Measure measure) {
   std::vector<Outcome> outcomes;
+  outcomes.reserve(rounds);
   for (int i = 0; i < rounds; ++i) outcomes.push_back(measure());
   std::sort(outcomes.begin(), outcomes.end(),
             [](const Outcome& a, const Outcome& b) {
