@@ -94,8 +94,10 @@ struct SourceOptions {
   // `options.client = AssertionAuthentication("id", Secret())`.
   TokenSupplier client_assertion;
   Grant grant = ClientCredentialsGrant();
-  std::shared_ptr<Transport> transport;  // Required.
-  AnswerReader reader;                   // Required.
+  // Required. If the source is destroyed while another thread hands a request
+  // to the transport, the transport is let go of a moment later.
+  std::shared_ptr<Transport> transport;
+  AnswerReader reader;  // Required.
   // For a TokenExchangeGrant, `token_types` also has "N_A", unless it is empty.
   AnswerOptions answer;
 };

@@ -282,44 +282,63 @@ TEST_F(SourceTest, OptionsThatAreNotValidAreRefused) {
   }
 }
 
-// A transport with a thread of its own, which its destructor joins.
+// A transport with a thread of its own, which its destructor joins. That thread
+// answers the first request. All others are dropped after calling `nested`.
 class ThreadTransport final : public Transport {
  public:
-  explicit ThreadTransport(absl::Notification* destroyed)
-      : destroyed_(destroyed) {}
+  ThreadTransport(const absl::Notification* may_answer,
+                  std::function<void()> nested, absl::Notification* destroyed)
+      : may_answer_(may_answer),
+        nested_(std::move(nested)),
+        destroyed_(destroyed) {}
   ~ThreadTransport() override {
-    if (thread_.joinable()) thread_.join();
+    thread_.join();
     destroyed_->Notify();
   }
   void Send(TokenRequest, SendOptions, Done done) override {
-    thread_ = std::thread(
-        [done = std::move(done)]() mutable { done(Answer(200, kGood)); });
+    if (sent_++ > 0) return nested_();
+    thread_ = std::thread([this, done = std::move(done)]() mutable {
+      may_answer_->WaitForNotification();
+      done(Answer(200, kGood));
+    });
   }
 
  private:
+  const absl::Notification* const may_answer_;
+  const std::function<void()> nested_;
   absl::Notification* const destroyed_;
   std::thread thread_;
+  std::atomic<int> sent_{0};
 };
 
-// A transport's destructor joins its thread, so it must not run there: neither
-// if the source is destroyed while an answer is being used, nor if that answer
-// lets the next attempt use the transport.
+// The transport's thread may not destroy the transport, because it would join
+// itself. Here the source goes while the answer to one attempt, on that thread,
+// gives the next attempt to the transport.
 TEST_F(SourceTest, ATransportIsNotDestroyedOnItsOwnThread) {
+  absl::Notification may_answer;
+  absl::Notification sending;
+  absl::Notification gone;
   absl::Notification destroyed;
-  absl::Notification entered;
-  absl::Notification released;
-  auto source =
-      Source(OptionsFor(std::make_shared<ThreadTransport>(&destroyed)));
-  const auto call = Fetch(*source, absl::Seconds(30), [&] {
-    entered.Notify();
-    released.WaitForNotification();
-  });
-  entered.WaitForNotification();
-  std::thread destroyer([&] { source = nullptr; });
-  released.Notify();
-  destroyer.join();
+  SourceOptions options = OptionsFor(std::make_shared<ThreadTransport>(
+      &may_answer,
+      [&] {
+        sending.Notify();
+        gone.WaitForNotification();
+      },
+      &destroyed));
+  const auto tokens = *RefreshTokens::Create();
+  ASSERT_TRUE(tokens->Install(Secret("r")).ok());
+  options.grant = RefreshTokenGrant{tokens};
+  auto source = Source(std::move(options));
+  const auto first = Fetch(*source, absl::InfiniteDuration());
+  const auto second = Fetch(*source, absl::InfiniteDuration());
+  may_answer.Notify();
+  sending.WaitForNotification();
+  source = nullptr;
+  gone.Notify();
   destroyed.WaitForNotification();
-  EXPECT_EQ(call->result(), "t");
+  EXPECT_EQ(first->result(), "t");
+  EXPECT_EQ(second->answer->status().code(), absl::StatusCode::kInternal);
 }
 
 // The supplier answers on a thread after the source has been destroyed there.
