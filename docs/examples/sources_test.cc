@@ -149,7 +149,7 @@ TEST(SourcesTest, AFileIsReadEveryFiveMinutes) {
   EXPECT_EQ(token->Get()->token(), Secret("t1"));
   Write(path, "t2\n");
   executor.AdvanceBy(absl::Minutes(5) - absl::Seconds(1));
-  EXPECT_EQ(token->Get()->freshness(), refreshable::Freshness::kFresh);
+  EXPECT_EQ(token->health().freshness, refreshable::Freshness::kFresh);
   executor.AdvanceBy(absl::Seconds(1));
   EXPECT_EQ(token->Get()->token(), Secret("t1"));  // Starts a refresh.
   executor.RunUntilIdle();
@@ -181,8 +181,10 @@ class FakeHttp final : public HttpClient {
 TEST(SourcesTest, AnEndpoint) {
   refreshable::ManualExecutor executor;
   FakeHttp http;
+  refreshable::RefreshPolicy policy;
+  policy.retry.max_retries = 0;  // One attempt for each read.
   const auto token =
-      *Token::Create(LoginEndpoint(http, Secret("key")), {&executor});
+      *Token::Create(LoginEndpoint(http, Secret("key")), {&executor, policy});
   const absl::Duration wait = absl::Seconds(1);
   EXPECT_TRUE(absl::IsUnavailable(token->Get(wait).status()));
   executor.AdvanceBy(absl::Seconds(10));
