@@ -204,9 +204,7 @@ class Domain final : public HazardDomain {
 #endif
 
  private:
-  // Whether scans use a heavy barrier, which is decided once. The decision is
-  // not a static variable of a function, because a child would wait forever for
-  // a thread of its parent that was about to initialise that.
+  // Whether scans use a heavy barrier. Decided once, and kept in `mode_`.
   enum Mode { kUnknown, kAsymmetric, kSymmetric };
 
   HazardRawHolder RawProtect(const HazardCell& cell) noexcept override;
@@ -302,6 +300,9 @@ class Domain final : public HazardDomain {
   // whichever thread makes it.
   std::atomic<bool> left_{false};
   std::atomic<bool> forks_are_handled_{false};
+  // Not a function-local static: if another thread were initialising that
+  // during a fork(), the child would wait forever for a thread that it does not
+  // have.
   std::atomic<Mode> mode_{kUnknown};
 
   std::atomic<bool> force_symmetric_{false};

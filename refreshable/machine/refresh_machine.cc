@@ -139,8 +139,8 @@ RefreshMachine::ReadAnswer RefreshMachine::OnRejectedRead(
   }
   if (phase_ == Phase::kQueued) flight_->told = generation_;
   flight_->rejected_waits = true;
-  // The budget is used if the token stops being served: see
-  // PromoteIfUnservable.
+  // Only a foreground flight uses its budget. A background flight becomes one
+  // if the token can no longer be served (see PromoteIfUnservable).
   flight_->budget =
       std::max(flight_->budget,
                request.max_retries.value_or(policy().retry.max_retries));

@@ -137,7 +137,8 @@ class RetrySchedule {
   void DrawWaits(const RefreshPolicy& policy, Jitter& jitter);
 
   CopiedPtr<Since> since_;  // Null if nothing has.
-  // `failures` and `excused` as they were before the last publication.
+  // `failures` and `excused` as they were before the last publication. Added
+  // back if the token is invalidated while young.
   int failures_before_ = 0;
   int excused_before_ = 0;
   BootTime last_start_ = BootTime::InfinitePast();

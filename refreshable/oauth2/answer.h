@@ -104,7 +104,7 @@ using AnswerReader =
 struct TokenAnswer {
   // The access token and when it expires.
   Credential<Secret> credential;
-  // The scope of the token if the server states it, as it sent it.
+  // The scope of the token, exactly as the server sent it, if it did.
   std::optional<std::string> scope;
   // After this time, counted from the answer, the server would like to be asked
   // for another token. Positive. A hint that some servers give.

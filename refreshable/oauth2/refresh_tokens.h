@@ -146,9 +146,11 @@ class RefreshTokens : public std::enable_shared_from_this<RefreshTokens> {
     const Secret& token() const { return token_; }
     // Must be called before the token is given to a transport.
     void WillPresent() { presented_ = true; }
-    // Says what became of it. Stores a new token. To be called once.
+    // Ends the turn with what the server's answer says about the refresh token.
+    // Stores the new refresh token if the answer contains one. Call at most one
+    // of End and EndNotSent, once.
     void End(PresentedToken answer);
-    // Says that the server has not received the token. To be called once.
+    // Ends the turn of a token that the server has not received.
     void EndNotSent();
 
    private:

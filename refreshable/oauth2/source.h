@@ -127,7 +127,8 @@ namespace internal {
 
 class SourceCore;
 
-// A source whose tokens are secrets. The part that depends on no type.
+// The part of a source that does not depend on the user's type of token. It
+// delivers every token as a Secret, which TypedSource then converts.
 class SecretSource {
  public:
   using Done = absl::AnyInvocable<void(absl::StatusOr<Credential<Secret>>)>;

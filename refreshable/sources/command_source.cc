@@ -152,7 +152,8 @@ std::string Quote(const Command& command, const SecretBuffer& err,
   cut_out(absl::StripAsciiWhitespace(output.view()));
   for (const auto& variable : command.environment) cut_out(variable.second);
   text = absl::StrReplaceAll(text, secrets);
-  // A secret at the end may have lost its own end.
+  // If stderr was cut off, the cut may have split a secret, whose first part
+  // was then not found above. Drop as many bytes as the longest secret has.
   if (err.overflowed())
     text.resize(text.size() - std::min(longest, text.size()));
   for (char& c : text) {
