@@ -77,8 +77,8 @@ class PointerAndTime {
 };
 
 // One mutex, under which a reader checks the token and copies only the string.
-// It reads the clock of google-cloud-cpp, whose way this is but for the copy of
-// the rest.
+// This is the way of google-cloud-cpp, and so reads the same clock, except that
+// google-cloud-cpp copies all data of the token.
 class MutexCopy {
  public:
   static constexpr char kName[] = "mutex, copy the string";

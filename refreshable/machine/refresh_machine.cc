@@ -453,7 +453,7 @@ void RefreshMachine::Begin(const Instant& now) {
 }
 
 // Every input but OnFork ends with this. Frees what a machine without a flight
-// does not need, and what was told of moments that have passed.
+// does not need, and the times in `told_` once they have passed.
 void RefreshMachine::FreeUnused(const Instant& now) {
   if (phase_ == Phase::kIdle) flight_ = nullptr;
   if (abandoned_ != nullptr && abandoned_->calls.empty()) abandoned_ = nullptr;
