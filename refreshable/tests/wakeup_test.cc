@@ -163,7 +163,8 @@ TEST_F(WakeupTest, R10OneThreadOfTheExecutorIsWokenForAnAttempt) {
   }
   held_->Answer(20, absl::PermissionDeniedError("no"));
   End();
-  // One of these is the first thread that waits.
+  // Besides the first thread that waits, which Woken leaves out, only one
+  // thread of the executor is woken.
   EXPECT_LE(Woken(), 1);
 }
 
@@ -183,8 +184,8 @@ TEST_F(WakeupTest, R10AnotherThreadRunsTheAttemptIfTheFirstLeaves) {
   EXPECT_TRUE(readers_[1]->status.ok());
 }
 
-// One thread looks at the clock every second for all. If it leaves, another
-// one does.
+// One thread looks at the clock every second for all. If it leaves, another one
+// takes its place.
 TEST_F(WakeupTest, R6OneThreadSeesForAllThatDeadlinesHavePassed) {
   BeginFlight();
   Reader& first = Begin(absl::Minutes(10));
