@@ -2,8 +2,8 @@
 //
 // The patterns that read without a lock and free what they replace, behind the
 // interface of baselines.h. Each is written from scratch, in its simplest
-// correct form. Their disadvantages compared with a Refreshable are others than
-// the time of a read:
+// correct form. Besides the time of a read, this distinguishes them from a
+// Refreshable:
 //
 //   ThreadLocalCopy  What a read returns is good until the thread's next read.
 //                    A thread that does not read keeps an old token alive. A

@@ -9,8 +9,8 @@
 // 500 ms to answer. In one half of the table the token has just become stale;
 // in the other there is none at the start. The columns are the longest read of
 // any thread, the number of threads that had to wait longer than half a
-// refresh, and the number of calls of the endpoint. They are those of the
-// median of three rounds.
+// refresh, and the number of calls of the endpoint. Each line is from the
+// round, of three, whose longest read is the median.
 //
 // Second table: 64 threads without a token read at once, and the endpoint fails
 // after 100 ms. No thread tries again. The columns are the time until the last

@@ -127,8 +127,8 @@ class RetrySchedule {
     // `backoff_until` are drawn whenever `failures` rises.
     absl::Duration probe_wait;
     std::optional<BootTime> retry_after_until;
-    // The end of the Retry-After with which an attempt failed that a rejection
-    // had started.
+    // The end of the last Retry-After that was sent to an attempt started by a
+    // rejection.
     BootTime rejection_retry_after = BootTime::InfinitePast();
     BootTime cooldown_until = BootTime::InfinitePast();
   };

@@ -118,8 +118,8 @@ absl::Duration Cut(absl::Duration lifetime) {
 }
 
 // Reads "6/19/2019 11:42:01 PM +00:00" and "06/19/2019 23:42:01 +00:00", which
-// App Service sends on Windows and on Linux. Some versions send AM or PM after
-// an hour of the 24-hour clock; it is then ignored.
+// App Service sends on Windows and on Linux. Some versions send AM or PM even
+// after an hour of the 24-hour clock; AM and PM are then ignored.
 std::optional<absl::Time> ReadAzureDate(absl::string_view text) {
   std::vector<std::string> parts = absl::StrSplit(text, ' ', absl::SkipEmpty());
   if (parts.size() < 2 || parts.size() > 4) return std::nullopt;

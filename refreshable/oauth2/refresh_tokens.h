@@ -71,8 +71,8 @@ bool IsLoginNeeded(const absl::Status& status);
 //   - If an answer is lost, the server may have replaced the token.
 //     `Options::after_lost_answer` says what is done then.
 //   - The token is loaded from the store before each presentation. If another
-//     process has stored one meanwhile, that one is presented; if it has
-//     removed the token, a new login is needed.
+//     process has stored another token meanwhile, that token is presented; if
+//     the token has been removed, a new login is needed.
 //
 // After the user has logged in again, call `Install` with the new refresh token
 // and then `Refreshable::Reset()`, or `Refreshable::Install()` with the new
@@ -112,8 +112,8 @@ class RefreshTokens : public std::enable_shared_from_this<RefreshTokens> {
     // For how long after the attempt's timeout a transport waits for the
     // answer. Not negative.
     absl::Duration late_answer = absl::Seconds(30);
-    // Called with the status of each call of the store that failed, except that
-    // NOT_FOUND of `Load` is no failure. No lock is held. May be empty.
+    // Called with the status of each call of the store that failed. NOT_FOUND
+    // of `Load` is no failure. No lock is held during the call. May be empty.
     std::function<void(const absl::Status&)> on_store_failed;
   };
 
@@ -126,8 +126,8 @@ class RefreshTokens : public std::enable_shared_from_this<RefreshTokens> {
   RefreshTokens& operator=(const RefreshTokens&) = delete;
   ~RefreshTokens();
 
-  // Stores the refresh token of a new login, and presents it from now on. The
-  // answer to a presentation of the old one that is outstanding no longer
+  // Stores the refresh token of a new login, and presents it from now on. If a
+  // presentation of the old token is outstanding, the answer to it no longer
   // changes anything. Returns INVALID_ARGUMENT if the token is empty, or the
   // status of the store; if the store has failed, the token is used
   // nevertheless. Blocks while the store does.

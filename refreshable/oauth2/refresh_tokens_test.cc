@@ -461,7 +461,7 @@ TEST_F(RefreshTokensTest, NoScheduleLosesOrRepeatsAToken) {
         ASSERT_EQ(Presented(sent() - 1), absl::StrCat("r", current)) << trace;
       }
     }
-    // The rest of the story: every attempt ends.
+    // At the end of each schedule, every attempt that is left is answered.
     while (transport_->outstanding() > 0) {
       ++current;
       transport_->End(sent() - 1, Rotated(current));

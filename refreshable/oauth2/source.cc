@@ -34,7 +34,8 @@ struct Config {
   bool signs = false;  // Whether the last supplier signs for the client.
   Grant grant;
   std::shared_ptr<Transport> transport;
-  // Those of the grant, then that of the client. Asked in this order.
+  // The suppliers of the grant, then that of the client. They are asked in this
+  // order.
   std::vector<TokenSupplier> suppliers;
 };
 

@@ -41,8 +41,8 @@ class TokenSupplier {
 
   // Calls a function, which may block, must not throw, and may be called on
   // several threads at the same time. It may read another Refreshable. It is
-  // called on a thread of the executor or, if something asynchronous came
-  // before it, on the thread on which that answered.
+  // called on a thread of the executor or, if it had to wait for an earlier
+  // supplier or another attempt, on the thread that ended the wait.
   static TokenSupplier Function(
       std::function<absl::StatusOr<Secret>(const FetchContext&)> function);
 

@@ -93,8 +93,7 @@ std::shared_ptr<Transport> BlockingTransport(
 // Marks a status of a transport: the server has certainly not received the
 // request, because there was no connection (no address, refused, no TLS). This
 // matters for a refresh token, which a server may accept only once: without the
-// mark, the server is taken to have possibly replaced it. Requires:
-// !status.ok().
+// mark, the token counts as possibly replaced. Requires: !status.ok().
 absl::Status NotSent(absl::Status status);
 
 // Returns whether `status` has that mark.

@@ -15,9 +15,9 @@ REFRESHABLE_ABI_NAMESPACE_BEGIN
 class ForkRegistry;
 struct ForkSlot;
 
-// An object that is told of each fork() in the child. Its lock is held over the
-// fork(), so that no other thread is in a critical section then. Forks are
-// noticed by pthread_atfork, and not at all on a system without it.
+// An object that is told in the child of a fork(). Its lock is held over each
+// fork() of the process, so that no other thread is in a critical section then.
+// Forks are noticed by pthread_atfork, and not at all on a system without it.
 //
 // The locks of all objects are together in a few pages. fork() writes to each
 // lock, and after it the first write to a page copies that page: if each object

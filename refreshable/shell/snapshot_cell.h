@@ -154,8 +154,8 @@ class alignas(16) SnapshotCell {
     return clock_.IsSystem() ? Load() : HazardHolder();
   }
 
-  // If true, a load certainly returns an empty hold. May be false even then, if
-  // another copy of the library made the cell.
+  // Returns true only if a load is certain to return an empty hold. If another
+  // copy of the library made the cell, returns false even then.
   bool HasNothing() const {
     return cell_.load(std::memory_order_relaxed) == Nothing();
   }

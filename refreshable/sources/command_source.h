@@ -126,8 +126,9 @@ class CommandRunner {
 //   NOT_FOUND, PERMISSION_DENIED
 //                        permanent: there is no such program; it may not be
 //                        run.
-//   FAILED_PRECONDITION  permanent: it printed too much, it or the working
-//                        directory is none, or this program reaps its children
+//   FAILED_PRECONDITION  permanent: it printed too much; its file or the
+//                        working directory is of the wrong kind, or has a path
+//                        that is not valid; or this program reaps its children
 //                        (SIGCHLD is ignored, or something waits for all
 //                        children), so that the exit status is lost.
 //   CANCELLED            the attempt was cancelled, so nobody sees it.

@@ -315,7 +315,7 @@ TEST_F(CommandSourceTest, AProgramThatFloods) {
   options.command.max_output_bytes = 1000;
   ExpectFailure(Run(options), absl::StatusCode::kFailedPrecondition,
                 "printed more than 1000 bytes");
-  // What it prints after that is not waited for.
+  // Nothing that it prints beyond the maximum is waited for.
   options = Shell("printf 1234");
   options.command.max_output_bytes = 3;
   options.command.grace = absl::Hours(1);

@@ -78,7 +78,7 @@ absl::Status ReadTokenFile(const std::string& path, SecretBuffer& bytes,
 //                        that, and the next refresh notices.
 //   FAILED_PRECONDITION  permanent: it is a directory or something else that is
 //                        not a regular file, it has more than `max_bytes`, or
-//                        the path is none.
+//                        the path is not valid.
 //
 // Thread-safe. `Fetch` blocks as long as the file system does, and no longer
 // for a FIFO or a device, which it refuses. For POSIX systems.

@@ -306,7 +306,8 @@ TEST_F(FileSourceTest, ARotatedTokenIsNoticedWithinAMinute) {
   EXPECT_THAT(token->Get(), HoldsToken("t2"));
 }
 
-// The interval of the readings and the time for which a token is trusted.
+// Tests the interval of the readings, and the time for which a token is
+// trusted.
 TEST_F(FileSourceTest, AMissingFileIsBorneForTheLifetime) {
   ManualExecutor executor;
   RefreshPolicy policy = ExactPolicy();

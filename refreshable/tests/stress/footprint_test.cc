@@ -63,7 +63,7 @@ namespace {
 
 using Strings = Refreshable<std::string>;
 
-// What an instance takes beside the token, with its source and its timer.
+// The bytes of an instance with its source and its timer, without its token.
 #ifdef __GLIBCXX__
 constexpr int64_t kOnManualExecutor = 1441;
 constexpr int64_t kOnThreadExecutor = 1425;
