@@ -395,7 +395,7 @@ TEST_F(CommandSourceTest, AProcessThatHoldsTheOutputIsEndedAfterTheProgram) {
   held.AwaitClosed();
 }
 
-// A login may start an agent, for example, which must live on.
+// For example, a login may start an agent, which must live on.
 TEST_F(CommandSourceTest, AProcessThatHoldsNothingIsLeftAlone) {
   Source::Options options = Shell("sleep 100000 >/dev/null & echo $!");
   options.command.show_stderr = true;  // It may hold stderr.
