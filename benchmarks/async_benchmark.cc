@@ -8,15 +8,15 @@
 // until all have run: with `Run`, with `GetAsync` of a valid token, and with
 // `CallWithTokenAsync`, whose call answers at once. Each line is the median
 // over the rounds, in nanoseconds per callback: the time, the CPU time of the
-// whole process, and both divided by the floor's, which is `Run` for GetAsync
-// and GetAsync for CallWithTokenAsync.
+// whole process, and both divided by those of the floor. The floor of GetAsync
+// is `Run`, and that of CallWithTokenAsync is GetAsync.
 //
-// In the second part 64 threads wait for a refresh of six attempts. It prints
-// how often a thread is switched out, on average, in a refresh of one attempt
-// and in one of six.
+// In the second part, 64 threads wait for a refresh. The program prints how
+// often a thread is switched out, on average, if the refresh needs one attempt
+// and if it needs six.
 //
-// In the third part 1,000 threads wait for three seconds. It prints the CPU
-// time that this costs per second.
+// In the third part, 1,000 threads wait for three seconds. The program prints
+// the CPU time that they use per second.
 
 #include <sys/resource.h>
 
@@ -69,7 +69,9 @@ double CpuNanoseconds() {
          static_cast<double>(time.tv_nsec);
 }
 
-// Calls `begin` kCallbacks times, and waits until `ran` has risen by as much.
+// Calls `begin` kCallbacks times. Each call must cause a callback that
+// increments `ran`. Waits until all callbacks have run, and returns the cost of
+// one.
 template <typename Begin>
 Cost Measure(const std::atomic<int>& ran, Begin begin) {
   const int until = ran + kCallbacks;

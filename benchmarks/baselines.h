@@ -12,8 +12,9 @@
 //
 // A comment names the SDKs that use a pattern. Those patterns read
 // std::chrono::system_clock, as these SDKs do; the other patterns and the floor
-// read the cheapest clock, time(2). All patterns are thread-safe. Those that
-// read without a lock and free what they replace are in lock_free_baselines.h.
+// read the cheapest clock, time(2). All patterns are thread-safe. The patterns
+// that read without a lock and free what they replace are in
+// lock_free_baselines.h.
 
 #ifndef REFRESHABLE_BENCHMARKS_BASELINES_H_
 #define REFRESHABLE_BENCHMARKS_BASELINES_H_
@@ -77,8 +78,8 @@ class PointerAndTime {
 };
 
 // One mutex, under which a reader checks the token and copies only the string.
-// It reads the clock of google-cloud-cpp, whose way this is but for the copy of
-// the rest.
+// google-cloud-cpp does the same, except that it copies all data of the token;
+// so this pattern reads the clock that google-cloud-cpp reads.
 class MutexCopy {
  public:
   static constexpr char kName[] = "mutex, copy the string";

@@ -11,9 +11,9 @@
 //   at random. The floor is an array of tasks under a mutex.
 // - Burst: 100,000 tokens on one ThreadExecutor become due within one second.
 //   Each is refreshed by its timer or, in a second case, released because
-//   nobody refreshes it. Measured are the CPU time of the process per token,
-//   and how late unrelated timers run. The floor does the least that such a
-//   token needs, with the same executor: a timer, a task that replaces a
+//   nobody refreshes it. The gate measures the CPU time of the process per
+//   token, and how late unrelated timers run. The floor does the least that
+//   such a token needs, with the same executor: a timer, a task that replaces a
 //   shared_ptr under a mutex, and the next timer.
 //
 // If even the floor is over a target, the gate is printed as "n/a" with the
@@ -142,8 +142,9 @@ class Pending {
   uint64_t oldest_ = 0;
 };
 
-// The floor of `Cancel`: tasks in an array, each in memory of its own. At
-// random, this costs two accesses to memory that is in no cache.
+// The floor of `Cancel`: tasks in an array, each in memory of its own. If the
+// tasks are picked at random, a cancellation costs two accesses to memory that
+// is in no cache.
 class Tasks {
  public:
   TimerId RunAfter(absl::Duration, Executor::Task task) {
@@ -161,8 +162,8 @@ class Tasks {
   std::vector<std::unique_ptr<Executor::Task>> tasks_;
 };
 
-// Returns, for each order, how many times as long a `Cancel` takes while `most`
-// timers are pending as while 1,000 are.
+// Returns a ratio for each order: the time of a `Cancel` while `most` timers
+// are pending, divided by its time while 1,000 are pending.
 template <typename Timers>
 std::map<Order, double> CancelRatios(const char* name, int most) {
   std::map<Order, double> ratios;
@@ -188,7 +189,9 @@ std::map<Order, double> CancelRatios(const char* name, int most) {
   return ratios;
 }
 
-// If even the floor is over a target, the gate decides nothing.
+// Checks that `ratio` is at most `most`, prints the result, and returns whether
+// the gate holds. If even `floor` is more than `most`, the gate decides nothing
+// and returns true.
 bool GateBesideFloor(const std::string& what, double ratio, double floor,
                      double most) {
   if (floor <= most) return Gate(what.c_str(), ratio, most);
@@ -219,7 +222,7 @@ bool CancelGates(int most) {
 
 // ---- Burst ----
 
-// The CPU time of a trivial task of `Run`, in microseconds.
+// Returns the CPU time of a trivial task of `Run`, in microseconds.
 double RunMicros(ThreadExecutor& executor, int tasks) {
   absl::BlockingCounter ran(tasks);
   const double start = CpuMicros();
@@ -289,13 +292,14 @@ Outcome Measure(ThreadExecutor& executor, int tokens, BootTime from,
   return outcome;
 }
 
-// How long it takes at most to make so many tokens.
+// Returns a time that certainly suffices to make `tokens` tokens.
 absl::Duration Lead(int tokens) {
   return absl::Seconds(1) + tokens * absl::Microseconds(30);
 }
 
-// Measures tokens that become due within `kBurst`. The first token of each has
-// a destructor that counts, so that its release can be awaited.
+// Measures Refreshables whose tokens become due within `kBurst`. The destructor
+// of each one's first token counts, so that the release of that token can be
+// awaited.
 Outcome Burst(int tokens, bool refresh) {
   ThreadExecutor executor;
   using Token = std::shared_ptr<absl::BlockingCounter>;
@@ -336,7 +340,7 @@ Outcome Burst(int tokens, bool refresh) {
   return outcome;
 }
 
-// The least that a token needs of the same executor.
+// Measures the least that a token needs of the same executor.
 Outcome Floor(int tokens) {
   ThreadExecutor executor;
   struct Minimal {

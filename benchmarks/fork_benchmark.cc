@@ -4,13 +4,13 @@
 //
 //   bazel run -c opt //benchmarks:fork_benchmark
 //
-// Prints microseconds per instance: what the call of fork() takes in the
-// parent, until the child has run the library's handlers, and then, in the
-// parent while the child lives, a use of each instance. The first use is a read
-// that writes to nothing shared, the second a call that takes the lock; each is
-// the first of its kind since the fork. The floor is a fork without handlers
-// (the system call) of the same process with the same instances. Each figure is
-// a median of repetitions that alternate.
+// Prints microseconds per instance: the time of the call of fork() in the
+// parent, the time from then until the child has run the library's handlers,
+// and the times of two uses of each instance in the parent while the child
+// lives. The first use is a read that writes to nothing shared, the second a
+// call that takes the lock; each is the first of its kind since the fork. The
+// floor is a fork without handlers (the system call) of the same process with
+// the same instances. Each figure is a median of repetitions that alternate.
 
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -64,7 +64,7 @@ double MedianOf(std::vector<Figures> figures, double Figures::*figure) {
 }
 
 // Forks, with or without handlers, and uses each instance while the child
-// lives.
+// lives. Returns the times.
 Figures Measure(bool handlers,
                 const std::vector<std::unique_ptr<Fresh>>& instances) {
   int to_child[2], to_parent[2];

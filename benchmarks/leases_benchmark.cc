@@ -8,9 +8,10 @@
 // "newest": the thread keeps `held` leases, and takes and releases one more.
 // "oldest": the thread takes a lease and releases the oldest of those it holds,
 // as a server does that answers its requests in order. "all": the thread takes
-// `held` leases and then releases all of them. The ratio is to reads by as many
-// threads that hold nothing, measured in turns with them; the median counts.
-// The rival is a mutex under which a reader copies a shared_ptr.
+// `held` leases and then releases all of them. Each ratio compares with reads
+// by the same number of threads that hold nothing. The two are measured in
+// turns, and the median counts. The rival is a mutex under which a reader
+// copies a shared_ptr.
 //
 // Each line that has a target ends with `ok` or `MISSED`, and the exit code is
 // 1 if a target is missed. With --benchmark_min_time and any value, the program
@@ -170,7 +171,8 @@ double Floor(int64_t reads) {
   return ns / static_cast<double>(reads);
 }
 
-// Returns the mean over threads that measure at the same time.
+// Makes each measurement on a thread of its own, all at the same time, and
+// returns the mean of the results.
 double AtTheSameTime(const std::vector<Measure>& measures) {
   std::atomic<size_t> ready{0};
   std::vector<double> ns(measures.size());
@@ -307,8 +309,8 @@ void Reads(bool short_form) {
   }
 }
 
-// Nanoseconds to release each of a thousand leases of a token that was
-// replaced.
+// Returns the nanoseconds that it takes to release one lease, when a thread
+// releases a thousand leases of a token that was replaced.
 template <typename Source>
 double ReleaseAfterReplacement() {
   Source source;
@@ -329,8 +331,8 @@ double HeavyBarrier() {
   return NanosecondsSince(start);
 }
 
-// The median time of `Install`, of membarrier(2) alone, and of the rival, in
-// turns, while other threads read or have read.
+// Prints the median times of `Install`, of membarrier(2) alone, and of the
+// rival. They are measured in turns, while other threads read or have read.
 void Publications(bool short_form) {
   std::printf("\n%-42s %9s %9s %9s\n", "publications, median in us", "Install",
               "barrier", "mutex");

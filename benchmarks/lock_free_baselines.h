@@ -2,13 +2,16 @@
 //
 // The patterns that read without a lock and free what they replace, behind the
 // interface of baselines.h. Each is written from scratch, in its simplest
-// correct form. What they lack beside a Refreshable is not the speed of a read:
+// correct form. Besides the time of a read, this distinguishes them from a
+// Refreshable:
 //
 //   ThreadLocalCopy  What a read returns is good until the thread's next read.
-//                    A thread that does not read keeps an old token alive.
-//                    There is one token per thread (of this pattern), or a map.
-//   RcuQuiescent     The same until the thread's next read. A publisher waits
-//                    until each thread that ever read has read again, or ended.
+//                    A thread that does not read keeps an old token alive. A
+//                    thread can keep one token of this pattern; for more it
+//                    needs a map.
+//   RcuQuiescent     What a read returns is good until the thread's next read.
+//                    A publisher waits until each thread that ever read has
+//                    read again, or ended.
 //   RcuFence         A publisher waits for each reader that is inside a read.
 //                    Each read makes a full fence.
 //   HazardFence      A thread holds one token at a time. What a publisher finds
@@ -35,10 +38,10 @@
 
 namespace refreshable_benchmarks {
 
-// One `Data` for each thread, from its first call of `Mine` to its end. `Data`
-// has the methods `Enter` and `Leave`, which are called at these moments, under
-// a lock that `All` takes too. A `Data` is never freed, but is given to another
-// thread.
+// Gives each thread a `Data` from the thread's first call of `Mine` to the
+// thread's end. At these two moments it calls the methods `Enter` and `Leave`
+// of the `Data`, under the lock that `All` takes. A `Data` is never freed: when
+// its thread has ended, another thread may get it.
 template <typename Data>
 class PerThread {
  public:
@@ -97,8 +100,8 @@ class PerThread {
   inline static thread_local Data* mine_ = nullptr;
 };
 
-// Each thread keeps a reference to the token and its version, and asks for
-// another when the version has changed.
+// Each thread keeps a reference to the token and the token's version, and gets
+// the new token when the version has changed.
 class ThreadLocalCopy {
  public:
   static constexpr char kName[] = "thread-local copy, version counter";
@@ -144,8 +147,8 @@ class ThreadLocalCopy {
   std::shared_ptr<const Entry> entry_;
 };
 
-// The number of the grace period in which a publisher waits, of both kinds of
-// RCU. It is never zero.
+// The number of the present grace period, for both kinds of RCU. A publisher
+// begins a new period, and waits for the readers of earlier ones. Never zero.
 inline std::atomic<uint64_t> grace_period{1};
 
 // RCU whose readers announce, after each read, that they use nothing any more.
@@ -163,7 +166,7 @@ class RcuQuiescent {
     const uint64_t target = ++grace_period;
     Thread* const mine = Threads::MineIfAny();
     // `All` takes the lock under which threads begin to read, so a thread that
-    // it does not return reads the new entry.
+    // `All` does not return reads the new entry.
     for (const Thread* thread : Threads::All()) {
       if (thread == mine) continue;
       while (thread->seen.load(std::memory_order_acquire) < target) {
@@ -185,7 +188,7 @@ class RcuQuiescent {
   }
 
  private:
-  // The last grace period of which the thread knew when it used nothing.
+  // The newest grace period that the thread had seen when it last used nothing.
   struct Thread {
     std::atomic<uint64_t> seen{0};
 
@@ -230,7 +233,8 @@ class RcuFence {
   }
 
  private:
-  // The grace period in which the read began that the thread is in, or zero.
+  // If the thread is inside a read, the grace period in which that read began;
+  // otherwise zero.
   struct Thread {
     std::atomic<uint64_t> inside{0};
 

@@ -34,13 +34,13 @@ inline bool IsShortForm(int argc, char** argv) {
   return argc > 1 && std::strncmp(argv[1], kFlag, std::strlen(kFlag)) == 0;
 }
 
-// The placements of a loop in memory. They vary where its branches are, which
-// can change the few cycles of a read by one or two.
+// The number of placements of a loop in memory. A placement decides where the
+// loop's branches are, which can change the few cycles of a read by one or two.
 constexpr int kPlacements = 9;
 
-// Begins the code that follows (and what the compiler puts between) a few
-// no-ops after the start of a cache line, the number of which depends on
-// `kPlacement`. The program must be compiled with -fno-align-loops.
+// Places the code that follows behind the start of a cache line and some
+// no-ops, whose number depends on `kPlacement`. (The compiler may put other
+// code between.) The program must be compiled with -fno-align-loops.
 template <int kPlacement>
 ABSL_ATTRIBUTE_ALWAYS_INLINE inline void PlaceCode() {
   static_assert(0 <= kPlacement && kPlacement < kPlacements, "");

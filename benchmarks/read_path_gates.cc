@@ -154,8 +154,8 @@ double SpeedUp(const Subject& subject, size_t repetition) {
   return subject.ns[1][repetition] / subject.ns[2][repetition];
 }
 
-// What in the repetitions keeps the gates from being judged; empty if nothing
-// does.
+// Why gates with one thread, and gates with two, cannot be judged. Empty if
+// they can be.
 struct Disturbance {
   std::string one_thread;
   std::string two_threads;  // This contains `one_thread`.
@@ -196,8 +196,8 @@ Disturbance DisturbanceOf(const Subject& floor) {
   return result;
 }
 
-// Makes nine repetitions, or one in the short form. Makes those again that were
-// disturbed, unless there are too many.
+// Makes nine repetitions, or one in the short form, and makes disturbed ones
+// again, unless there are too many. Returns why gates cannot be judged.
 Disturbance RepeatUndisturbed(std::vector<Subject>& subjects, bool short_form) {
   constexpr int kMostRepetitions = 10 * kPlacements;
   if (short_form) {
@@ -227,8 +227,8 @@ Disturbance RepeatUndisturbed(std::vector<Subject>& subjects, bool short_form) {
   return DisturbanceOf(subjects.front());
 }
 
-// Returns the time in nanoseconds of the slowest of these publications while
-// four threads read.
+// Publishes `publications` times while four threads read. Returns the time of
+// the slowest publication in nanoseconds.
 template <typename Pattern>
 double SlowestPublish(int publications) {
   Pattern pattern(std::string(1024, 'x'));
@@ -253,7 +253,8 @@ double SlowestPublish(int publications) {
   return *std::max_element(ns.begin(), ns.end());
 }
 
-// The gates, of which each prints its line, and what came of them.
+// Judges the gates, prints a line for each, and remembers whether one failed or
+// could not be judged.
 class Gates {
  public:
   // Checks `measured`, unless there is a reason why it cannot be judged.
@@ -267,9 +268,9 @@ class Gates {
     Judge(name, measured, absl::StrFormat(">= %g", target), measured >= target,
           reason);
   }
-  // Checks how many times as fast as another pattern a read is: `measured`;
-  // `floor` is the same for the floor. The read must reach `target` if the
-  // floor does.
+  // Checks a lead over another pattern: `measured` is how many times as fast a
+  // read is, and `floor` how many times as fast the floor is. The read must
+  // reach `target` if the floor does.
   void BesideOthers(const char* name, double measured, double floor,
                     double target, const std::string& reason) {
     if (floor >= target || !reason.empty()) {
@@ -366,8 +367,8 @@ int Main(bool short_form) {
       return subjects[above].ns[threads][i] / subjects[below].ns[threads][i];
     });
   };
-  // Returns how many times as long as `subject` the fastest of the others
-  // takes.
+  // Returns the time of the fastest of the others, divided by the time of
+  // `subject`.
   const auto best = [&](size_t subject, int threads) {
     double least = ratio(kOthers, subject, threads);
     for (size_t other = kOthers; other < beyond_others; ++other) {

@@ -176,7 +176,7 @@ struct CopiesShared : ThroughMember {
   }
 };
 
-// Returns the time per read. The loop has that placement.
+// Returns the time per read, in a loop with placement `kPlacement`.
 template <typename Form, int kPlacement>
 ABSL_ATTRIBUTE_NOINLINE double TimePerRead(Client& client, int64_t reads) {
   Form form(client);

@@ -27,7 +27,7 @@ namespace {
 constexpr int kRounds = 201;
 constexpr int kCalls = 20000;
 
-// Returns the ns that each of many calls of `call` takes.
+// Calls `call` many times, and returns the nanoseconds per call.
 template <typename Call>
 ABSL_ATTRIBUTE_NOINLINE double Measure(Call call) {
   int64_t sum = 0;

@@ -6,14 +6,15 @@
 //   bazel run -c opt //benchmarks:waiting
 //
 // First table: eight threads read once a millisecond while the endpoint takes
-// 500 ms to answer. The token becomes stale meanwhile, or there is none at the
-// start. The longest read of any thread, the number of threads that had to wait
-// longer than half a refresh, and the calls of the endpoint are printed; the
-// median of three rounds.
+// 500 ms to answer. In one half of the table the token has just become stale;
+// in the other there is none at the start. The columns are the longest read of
+// any thread, the number of threads that had to wait longer than half a
+// refresh, and the number of calls of the endpoint. Each line is from the
+// round, of three, whose longest read is the median.
 //
 // Second table: 64 threads without a token read at once, and the endpoint fails
-// after 100 ms. No thread tries again. The time until the last thread is told,
-// and the calls of the endpoint, are printed.
+// after 100 ms. No thread tries again. The columns are the time until the last
+// thread is told, and the number of calls of the endpoint.
 //
 // This takes three quarters of a minute. The exit code is 1 if a Refreshable
 // called the endpoint more often than once a round. With --benchmark_min_time
@@ -123,9 +124,9 @@ class MutexHeld {
   Token token_;
 };
 
-// A reader-writer lock. Its writer checks again whether the token is stale, and
-// refreshes it (as in the Azure SDK for C++; the AWS SDK for C++ does so with
-// credentials that expire soon).
+// A reader-writer lock. A thread that finds the token stale takes the lock as a
+// writer, checks again, and refreshes the token (as in the Azure SDK for C++;
+// the AWS SDK for C++ does so if credentials expire soon).
 class TwiceChecked {
  public:
   static constexpr char kName[] = "shared_mutex held, checked twice";
@@ -382,7 +383,8 @@ Outcome MedianOf(int rounds, Measure measure) {
   return outcomes[outcomes.size() / 2];
 }
 
-// Prints the row of the pattern. Returns the most calls of the endpoint.
+// Prints the pattern's row in the first table. Returns the larger number of
+// calls of the endpoint in that row.
 template <typename Pattern>
 int PrintRefresh(const Times& times) {
   const auto measure = [&](bool has_token) {

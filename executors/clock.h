@@ -97,8 +97,8 @@ class CoarseWallClock {
  public:
   // A clock that is never certain.
   CoarseWallClock() : CoarseWallClock(&kUnknown) {}
-  // The machine's own clock, time(2). It is certain that a moment has not come
-  // until 1 to 2 s before that moment, and no longer.
+  // The operating system's clock, time(2). It is certain that a moment has not
+  // come until 1 to 2 s before that moment, and no longer.
   static CoarseWallClock System() { return CoarseWallClock(nullptr); }
   // An exact form of a clock that keeps its wall time in `unix_nanos`, in
   // nanoseconds since 1970, rounded down. `unix_nanos` is not owned.
@@ -137,7 +137,7 @@ class CoarseBootClock {
  public:
   // A clock that is never certain.
   CoarseBootClock() : CoarseBootClock(&kUnknown) {}
-  // The machine's own clock (see SystemClock), which is exact. There is no
+  // The operating system's clock (see SystemClock), which is exact. There is no
   // cheaper clock that counts suspended time.
   static CoarseBootClock System() { return CoarseBootClock(nullptr); }
   // An exact form of a clock that keeps its BootTime in `nanos`, in nanoseconds
@@ -160,7 +160,8 @@ class CoarseBootClock {
 
   static const std::atomic<int64_t> kUnknown;  // Later than any moment.
 
-  const std::atomic<int64_t>* source_;  // Null if the clock is the machine's.
+  // Null if the clock is the operating system's.
+  const std::atomic<int64_t>* source_;
 };
 
 // Returns `t` in nanoseconds since 1970, rounded down. Times that do not fit in
@@ -194,9 +195,9 @@ class Clock {
   virtual CoarseBootClock CoarseBoot() const { return CoarseBootClock(); }
 };
 
-// The machine's own clocks: CLOCK_REALTIME and CLOCK_BOOTTIME on Linux (see
-// clock_gettime(2)), and on macOS and Windows the nearest clocks that count
-// suspended time. On a system without such a clock, BootTime is that of
+// The operating system's clocks: CLOCK_REALTIME and CLOCK_BOOTTIME on Linux
+// (see clock_gettime(2)), and on macOS and Windows the nearest clocks that
+// count suspended time. On a system without such a clock, BootTime is that of
 // CLOCK_MONOTONIC, which may not count suspended time. Thread-safe. All
 // instances tell the same time.
 class SystemClock final : public Clock {

@@ -214,8 +214,9 @@ class ManualExecutor final : public Executor {
   std::atomic<int64_t> wall_nanos_;
   std::atomic<int64_t> boot_nanos_;
   executors_internal::IdMap<Step> steps_ ABSL_GUARDED_BY(mu_);
-  // A heap whose first element is the least. Turns of steps that are no longer
-  // pending stay until they are first or are more than the others.
+  // A heap whose first element is the least. The turns of steps that are no
+  // longer pending stay in it until they come first, or until they are more
+  // than the others.
   std::vector<Turn> turns_ ABSL_GUARDED_BY(mu_);
   uint64_t last_id_ ABSL_GUARDED_BY(mu_) = 0;
   std::thread::id owner_ ABSL_GUARDED_BY(mu_);

@@ -189,8 +189,8 @@ TEST(ThreadExecutorThreadsTest, X2NothingIsRefusedForNumber) {
   ran.Wait();
 }
 
-// A task counts towards the bound only if no thread can come for it. It does
-// not count because a thread is yet to be summoned for it.
+// A task counts towards the bound only if no thread can come for it. A task for
+// which a thread has yet to be summoned does not count.
 TEST(ThreadExecutorThreadsTest, X2TheBoundIsOnTasksThatNoThreadCanTake) {
   constexpr int kThreads = 16;
   ThreadExecutor::Options options = Patient();

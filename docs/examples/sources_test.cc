@@ -53,7 +53,8 @@ absl::StatusOr<Source> TokenFile(const std::string& path) {
   return refreshable::FileSource<Secret>::Create(options);
 }
 
-// Reads the file every five minutes, and bears for ten that it cannot be read.
+// Reads the file every five minutes. A token is used for up to ten minutes if
+// the file cannot be read any longer.
 refreshable::RefreshPolicy TokenFilePolicy() {
   refreshable::RefreshPolicy policy;
   policy.stale_window = absl::Minutes(10) - absl::Minutes(5);

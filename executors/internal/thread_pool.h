@@ -54,10 +54,12 @@ class ThreadPool final : public std::enable_shared_from_this<ThreadPool> {
   // How many threads for `Run` are created without delay.
   static constexpr int kPromptWorkers = 4;
 
-  // While this many threads of a kind are on their way to a task, a further
-  // task summons none, because a thread that takes a task summons the next one.
-  // So many short tasks need few wake-ups. With two, the number of threads
-  // still doubles at each step if all tasks block.
+  // The maximum number of threads of one lane that are woken or created ahead
+  // of need, that is, that have no task yet. A thread that takes a task summons
+  // another one if more tasks wait, so tasks that block still get their
+  // threads, while many short tasks need few wake-ups. The maximum does not
+  // apply when the queue is full, or when the timer thread finds that tasks
+  // wait.
   static constexpr size_t kArriving = 2;
 
   // Must be called once, by the thread that created the pool. Returns false if

@@ -4,7 +4,9 @@
 // and a comparison, although x86-64 has one instruction for both, which the
 // functions below use as assembly. A read of a token makes four such
 // comparisons, and the assembly saves one cycle in seven (docs/performance.md).
-// The `#else` branch of each function specifies the assembly above it.
+// The `#else` branch of each function specifies the assembly above it. The file
+// is in hazard/ because the hazard domain uses it, and so does shell/, which
+// may depend on hazard/.
 
 #ifndef REFRESHABLE_HAZARD_COMPARE_IN_MEMORY_H_
 #define REFRESHABLE_HAZARD_COMPARE_IN_MEMORY_H_

@@ -79,9 +79,9 @@ struct alignas(128) SlotBlock {
   DomainSlot slots[4];
 };
 
-// The first slots of a thread, as an element of the list of all records. It is
-// never freed. Another thread may take it over, with the whole ring, once its
-// own thread has ended and few of the slots are held.
+// The first slots of a thread, as an element of the list of all records. A
+// record is never freed. When its thread has ended and few of its slots are
+// held, another thread may take it over, with the whole ring.
 struct alignas(128) ThreadRecord {
   static constexpr uint32_t kSlots = 3;
 
@@ -109,8 +109,9 @@ void ForEachSlotOf(ThreadRecord& record, Function function) {
   } while (slot != record.slots);
 }
 
-// Doubles the ring: puts new slots behind the slot at which the thread is, and
-// moves it to the first of them. Returns false if there is no memory.
+// Doubles the ring: inserts new slots behind the slot at which the thread is,
+// and moves the thread to the first new one. Returns false if there is no
+// memory.
 bool Grow(SlotRing& ring) {
   const size_t more = size_t{ring.size} + 1;  // 4, 8, 16, ...
   auto* const blocks = new (std::nothrow) SlotBlock[more / 4];
@@ -126,7 +127,8 @@ bool Grow(SlotRing& ring) {
 }
 
 bool IsFree(const HazardSlot& slot) {
-  // (M4) If another thread cleared the slot, its use happens before ours.
+  // (M4) If another thread cleared the slot, that thread's use of it happens
+  // before this thread's.
   return IsZeroAcquire(slot.node);
 }
 
@@ -204,9 +206,7 @@ class Domain final : public HazardDomain {
 #endif
 
  private:
-  // Whether scans use a heavy barrier, which is decided once. The decision is
-  // not a static variable of a function, because a child would wait forever for
-  // a thread of its parent that was about to initialise that.
+  // Whether scans use a heavy barrier. Decided once, and kept in `mode_`.
   enum Mode { kUnknown, kAsymmetric, kSymmetric };
 
   HazardRawHolder RawProtect(const HazardCell& cell) noexcept override;
@@ -229,7 +229,8 @@ class Domain final : public HazardDomain {
 #endif
 
   // Whether clearing a slot must trigger a scan: because a retired node was
-  // found there (kYes), or because a scan has not yet seen what is there.
+  // found there (kYes), or because no scan has yet seen what is there
+  // (kPerhaps).
   enum WaitedFor { kNo, kPerhaps, kYes };
   void SetWaitedFor(HazardSlot& slot, WaitedFor waited_for);
   bool NobodyElseReads();
@@ -302,6 +303,9 @@ class Domain final : public HazardDomain {
   // whichever thread makes it.
   std::atomic<bool> left_{false};
   std::atomic<bool> forks_are_handled_{false};
+  // Not a function-local static: if another thread were initialising that
+  // during a fork(), the child would wait forever for a thread that it does not
+  // have.
   std::atomic<Mode> mode_{kUnknown};
 
   std::atomic<bool> force_symmetric_{false};
@@ -314,9 +318,10 @@ ABSL_CONST_INIT Domain the_domain;
 
 ABSL_CONST_INIT DomainSlot no_slot(&the_domain, &no_slot);
 
-// This thread's record in this domain, or null; and its ring, for the case that
-// `this_threads_ring` is the variable of another copy. Trivially destructible,
-// like that, because destructors that run after `ThreadEnd` may read.
+// This thread's record in this domain, or null; and the thread's ring, which is
+// used only if `this_threads_ring` is the variable of another copy of the
+// library. Like `this_threads_ring`, these are trivially destructible, because
+// destructors that run after `ThreadEnd` may read tokens.
 ABSL_CONST_INIT thread_local ThreadRecord* own_record = nullptr;
 ABSL_CONST_INIT thread_local SlotRing own_ring = {&no_slot, 0, 0, 0};
 ABSL_CONST_INIT thread_local bool this_thread_ends = false;
@@ -333,8 +338,8 @@ void Domain::SetWaitedFor(HazardSlot& slot, WaitedFor waited_for) {
                              std::memory_order_acq_rel);
     return;
   }
-  // A slot that has the value already is not written to, because its thread
-  // uses it.
+  // If a word has the value already, it is not written to, because the slot's
+  // thread uses its cache line.
   const auto set = [](std::atomic<uint32_t>& word, uint32_t value) {
     if (word.load(std::memory_order_relaxed) != value) {
       word.store(value, std::memory_order_seq_cst);
@@ -344,10 +349,10 @@ void Domain::SetWaitedFor(HazardSlot& slot, WaitedFor waited_for) {
   set(slot.waited_for, waited_for == kYes ? 1 : 0);
 }
 
-// (M7) Whether no other thread can have announced anything without a barrier
-// that this thread would not see, nor do so and then find a node that this
-// thread has taken. Scans need no heavy barrier then, for nodes that no slot
-// holds.
+// (M7) Returns true only if no other thread owns a record. Then this thread
+// sees all that other threads have announced, and a thread that announces
+// something later does not find a node that this thread has taken. So a scan
+// needs no heavy barrier for nodes that no slot holds.
 bool Domain::NobodyElseReads() {
   if (!Asymmetric()) return false;
   if (test_barrier_.load(std::memory_order_relaxed) != nullptr) return false;
@@ -458,9 +463,9 @@ void Domain::AfterForkInChild() {
 
 #ifndef REFRESHABLE_NO_THREAD_LOCAL
 
-// Gives the record back when the thread ends. While leases that use its slots
-// live on elsewhere, these slots stay as they are. (A shared object is not
-// unloaded while threads have such a destructor in it.)
+// Gives the thread's record back when the thread ends. While leases that use
+// its slots live on elsewhere, these slots stay as they are. (A shared object
+// is not unloaded while threads have such a destructor in it.)
 struct ThreadEnd {
   ~ThreadEnd() {
     this_thread_ends = true;
@@ -531,7 +536,7 @@ void Domain::ReleaseRecord() {
   if (this_threads_ring.slot->domain == this) this_threads_ring = none;
   own_ring = none;
   record->owned.store(false, std::memory_order_release);
-  // (M7) What this thread announced happens before.
+  // (M7) Whoever sees the lower count also sees what this thread announced.
   owners_.fetch_sub(1, std::memory_order_acq_rel);
 }
 
@@ -602,7 +607,8 @@ void Domain::Released(DomainSlot& slot, const void* node) noexcept {
   DomainSlot* other = slot.next.load(std::memory_order_acquire);
   if (other != nullptr &&
       slot.waited_for.load(std::memory_order_relaxed) != 0) {
-    // This slot now holds nothing. It must not make use of this twice.
+    // The mark was for the node that the slot has just released, so the slot's
+    // next release must not find it.
     slot.waited_for.store(0, std::memory_order_relaxed);
     for (; other != &slot;
          other = other->next.load(std::memory_order_acquire)) {
@@ -645,7 +651,7 @@ const HazardNode* Domain::TakeIncoming(bool first) {
 
 // Looks at what each slot holds. Moves the nodes that no slot holds to `dead`,
 // and returns the others. If `mark` is set, records for each slot whether it
-// holds one of them.
+// holds one of `nodes`.
 const HazardNode* Domain::Sift(const HazardNode* nodes, const HazardNode*& dead,
                                bool mark) {
   struct Candidate {

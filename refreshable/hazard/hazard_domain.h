@@ -34,8 +34,8 @@ class HazardDomain;
 // What a hold refers to: one announcement that a node is in use.
 struct HazardSlot {
   // The value of `waited_for` in the slot that stands for all counted
-  // references to a node. It is recognized by this value, because the hold may
-  // belong to another domain.
+  // references to a node. Such a slot is recognized by this value, because the
+  // hold may belong to another domain.
   static constexpr uint32_t kCounted = 2;
 
   constexpr explicit HazardSlot(const void* n = nullptr, uint32_t w = 0)
@@ -58,7 +58,7 @@ struct alignas(32) DomainSlot : HazardSlot {
       : HazardSlot(n), domain(d) {}
 
   HazardDomain* domain;
-  // The next slot of the same thread: they form a ring. Null if all threads
+  // The next slot in the ring of the same thread's slots. Null if all threads
   // share the slot.
   std::atomic<DomainSlot*> next{nullptr};
 };
@@ -90,7 +90,7 @@ class HazardNode {
   virtual void OnUnreferenced() { delete this; }
 
   mutable std::atomic<int64_t> references_{1};
-  // What holds that are counted references refer to.
+  // The slot of all holds of this node that are counted references.
   mutable HazardSlot counted_{nullptr, HazardSlot::kCounted};
   // The next node in one of the domain's lists.
   mutable const HazardNode* next_ = nullptr;
@@ -100,8 +100,8 @@ class HazardNode {
 using HazardCell = std::atomic<const HazardNode*>;
 
 #ifndef REFRESHABLE_NO_THREAD_LOCAL
-// What a thread knows about its slots. Another thread writes to these only in a
-// scan, or to clear a slot whose hold was moved to that thread.
+// What a thread knows about its slots. Another thread writes to the slots only
+// in a scan, or to clear a slot whose hold was moved to that other thread.
 //
 // The thread takes slots as it goes round the ring, and remains at the one that
 // it took last: if that one is free again, the next hold takes it. If more than
@@ -363,8 +363,8 @@ class HazardDomain {
   ABSL_ATTRIBUTE_NOINLINE static void ClearAndLook(DomainSlot* slot);
 
 #ifndef REFRESHABLE_NO_THREAD_LOCAL
-  // Announces what `cell` contains. The caller must then look at the cell
-  // again.
+  // Announces what `cell` contains, and returns it. The caller must then look
+  // at the cell again.
   ABSL_ATTRIBUTE_ALWAYS_INLINE static const HazardNode* Announce(
       HazardSlot& slot, const HazardCell& cell) {
     const HazardNode* const node = cell.load(std::memory_order_relaxed);
@@ -376,8 +376,9 @@ class HazardDomain {
     return node;
   }
 
-  // Protect in a slot of this thread, whose ring is `ring`; in a shared one if
-  // no slot can be had. Takes the next slot if that is free.
+  // Does what Protect does, in a slot of this thread's ring `ring`, or in a
+  // shared slot if the thread can have none. Takes the next slot if that is
+  // free.
   ABSL_ATTRIBUTE_ALWAYS_INLINE static HazardRawHolder ProtectInRing(
       SlotRing& ring, const HazardCell& cell) {
     if (ABSL_PREDICT_TRUE(ring.ahead != 0)) {

@@ -178,8 +178,9 @@ TEST_F(HazardForkTest, E4ALeaseOfAThreadThatIsGoneStaysValidInTheChild) {
   thread.join();
 }
 
-// More slots than a record has, of a thread that is gone. The child uses them
-// again, and does not count that thread as one that may be reading.
+// A thread of the parent holds more slots than a record has. The child, in
+// which that thread no longer exists, uses the slots again, and does not count
+// the thread as one that may be reading.
 TEST_F(HazardForkTest, E4TheChildTakesOverTheSlotsOfAThreadThatIsGone) {
   Replace(cell_, new TestNode(&live_));
   std::vector<HazardHolder> holds;

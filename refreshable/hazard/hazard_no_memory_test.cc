@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A thread for whose slots there is no memory.
+// Tests of a thread for whose slots there is no memory.
 
 #include <atomic>
 #include <cstddef>
@@ -20,7 +20,8 @@ std::atomic<int> refused{0};
 
 }  // namespace
 
-// Only slots are aligned like this.
+// Only slots are allocated by these operators, because nothing else here needs
+// such an alignment.
 void* operator new(size_t size, std::align_val_t alignment,
                    const std::nothrow_t&) noexcept {
   if (refuse) {
@@ -46,8 +47,7 @@ namespace {
 
 using HazardNoMemoryTest = HazardDomainTest;
 
-// Takes 600 holds, which is more than there are shared slots. From then on,
-// memory is refused or not.
+// Takes 600 holds, which is more than there are shared slots.
 std::vector<HazardHolder> Take600(const HazardCell& cell) {
   std::vector<HazardHolder> holds;
   for (int i = 0; i < 600; ++i) holds.push_back(Hold(cell));

@@ -42,7 +42,7 @@ void InAThread(const std::function<void()>& body) { std::thread(body).join(); }
 enum Order { kOldestFirst, kNewestFirst, kAnyOrder };
 constexpr Order kOrders[] = {kOldestFirst, kNewestFirst, kAnyOrder};
 
-// Removes a hold from `holds`, without ending it.
+// Removes the hold whose turn it is by `order` from `holds`, and returns it.
 HazardHolder Remove(std::vector<HazardHolder>& holds, Order order,
                     std::mt19937& random) {
   size_t index = 0;
@@ -53,8 +53,8 @@ HazardHolder Remove(std::vector<HazardHolder>& holds, Order order,
   return hold;
 }
 
-// Threads with slots of their own count no references. Elsewhere there are a
-// few hundred shared slots, and then references are counted.
+// Threads with slots of their own count no references. Elsewhere, references
+// are counted when the few hundred shared slots are all held.
 TEST_F(HazardSlotsTest, R12ANodeThatIsHeldAThousandTimesIsFreedByTheLast) {
   std::mt19937 random(1);
   for (const Order order : kOrders) {

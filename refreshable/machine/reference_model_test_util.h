@@ -91,8 +91,8 @@ struct ReferenceModel {
   Ms NotBefore() const;
   // F6: whether the source may be called.
   bool MayCall() const;
-  // A7: whether a read that rejects `generation` is not served the present
-  // token.
+  // A7: whether the present token is withheld from a read that rejects
+  // `generation`.
   bool Covers(uint64_t generation) const;
   // A13: whether the present token was rejected.
   bool CurrentRejected() const { return Covers(noted); }

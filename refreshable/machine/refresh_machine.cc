@@ -139,8 +139,8 @@ RefreshMachine::ReadAnswer RefreshMachine::OnRejectedRead(
   }
   if (phase_ == Phase::kQueued) flight_->told = generation_;
   flight_->rejected_waits = true;
-  // The budget is used if the token stops being served: see
-  // PromoteIfUnservable.
+  // Only a foreground flight uses its budget. A background flight becomes one
+  // if the token can no longer be served (see PromoteIfUnservable).
   flight_->budget =
       std::max(flight_->budget,
                request.max_retries.value_or(policy().retry.max_retries));
@@ -453,7 +453,7 @@ void RefreshMachine::Begin(const Instant& now) {
 }
 
 // Every input but OnFork ends with this. Frees what a machine without a flight
-// does not need, and what was told of moments that have passed.
+// does not need, and the times in `told_` once they have passed.
 void RefreshMachine::FreeUnused(const Instant& now) {
   if (phase_ == Phase::kIdle) flight_ = nullptr;
   if (abandoned_ != nullptr && abandoned_->calls.empty()) abandoned_ = nullptr;

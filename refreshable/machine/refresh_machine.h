@@ -139,7 +139,7 @@ struct AttemptStart {
 class RefreshMachine {
  public:
   // Requires: Validate(policy).ok(). The seed drives the jitter, nothing else.
-  // The first shares the policy, which must not be null.
+  // The first constructor shares the policy, which must not be null.
   RefreshMachine(std::shared_ptr<const RefreshPolicy> policy, uint64_t seed);
   RefreshMachine(const RefreshPolicy& policy, uint64_t seed);
 
@@ -291,15 +291,15 @@ class RefreshMachine {
     BootTime attempt_deadline = BootTime::InfiniteFuture();
     // When the attempt before the running one started.
     BootTime start_before = BootTime::InfinitePast();
-    // The generation that the present or next attempt is told was rejected.
+    // The rejected generation that the present or next attempt is told of.
     Generation told;
   };
 
   // The calls that were abandoned and have not returned.
   struct Abandoned {
     absl::InlinedVector<Call, 2> calls;
-    // How many calls were made beyond the bound on these, since a call last
-    // returned.
+    // The number of calls that were made although the maximum was already
+    // abandoned, since a call last returned.
     int beyond = 0;
     BootTime last_call;  // When the source was last called.
   };

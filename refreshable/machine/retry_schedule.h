@@ -127,8 +127,8 @@ class RetrySchedule {
     // `backoff_until` are drawn whenever `failures` rises.
     absl::Duration probe_wait;
     std::optional<BootTime> retry_after_until;
-    // The end of the wait that the server asked for when an attempt that a
-    // rejection asked for failed.
+    // The end of the last Retry-After that was sent to an attempt started by a
+    // rejection.
     BootTime rejection_retry_after = BootTime::InfinitePast();
     BootTime cooldown_until = BootTime::InfinitePast();
   };
@@ -137,7 +137,8 @@ class RetrySchedule {
   void DrawWaits(const RefreshPolicy& policy, Jitter& jitter);
 
   CopiedPtr<Since> since_;  // Null if nothing has.
-  // `failures` and `excused` as they were before the last publication.
+  // `failures` and `excused` as they were before the last publication. Added
+  // back if the token is invalidated while young.
   int failures_before_ = 0;
   int excused_before_ = 0;
   BootTime last_start_ = BootTime::InfinitePast();

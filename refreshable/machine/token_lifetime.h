@@ -72,8 +72,8 @@ class TokenLifetime {
   // How long before its expiry the token becomes stale, and stops being usable.
   absl::Duration stale_for_;
   absl::Duration unusable_for_;
-  // How much earlier than the stale window `stale_at` is, and the most that it
-  // may be earlier.
+  // By how much the jitter makes the token stale earlier than the policy's
+  // stale window does, and the largest such time.
   absl::Duration stale_jitter_;
   absl::Duration max_stale_jitter_;
   BootTime young_until_ = BootTime::InfinitePast();

@@ -45,7 +45,7 @@ bool BodyTooLong(const HttpAnswer& answer, size_t max_body_bytes) {
   return answer.body_too_long || answer.body.size() > max_body_bytes;
 }
 
-// Returns the fields, or null if the body may not or cannot be read.
+// Returns the fields, or null if the body is too long or could not be parsed.
 const AnswerFields* Readable(const HttpAnswer& answer,
                              const absl::StatusOr<AnswerFields>& fields,
                              size_t max_body_bytes) {
@@ -75,8 +75,8 @@ absl::Status ErrorOf(const HttpAnswer& answer, const AnswerFields* fields) {
       fields == nullptr ? absl::string_view() : Text(fields->error));
 }
 
-// Says why no field of a 2xx answer could be read. This passes: the body is not
-// the token endpoint's.
+// Returns an error that says why no field of a 2xx answer could be read. It is
+// transient, because such a body is usually not the token endpoint's.
 absl::Status Unreadable(const HttpAnswer& answer, size_t max_body_bytes) {
   std::string what;
   if (BodyTooLong(answer, max_body_bytes)) {
@@ -101,8 +101,8 @@ std::optional<double> ReadNumber(const AnswerField& field) {
     return std::nullopt;
   }
   const absl::string_view text = field.text.reveal();
-  // Excludes "inf" and "nan". Digits that are too many are infinite too, and
-  // permitted.
+  // Excludes "inf" and "nan". A number with too many digits becomes infinite
+  // too, and is permitted.
   if (text.find_first_not_of("0123456789+-.eE \t") != absl::string_view::npos) {
     return std::nullopt;
   }
@@ -118,8 +118,8 @@ absl::Duration Cut(absl::Duration lifetime) {
 }
 
 // Reads "6/19/2019 11:42:01 PM +00:00" and "06/19/2019 23:42:01 +00:00", which
-// App Service sends on Windows and on Linux. Some versions send an hour of the
-// 24-hour clock with AM or PM, which then says nothing.
+// App Service sends on Windows and on Linux. Some versions send AM or PM even
+// after an hour of the 24-hour clock; AM and PM are then ignored.
 std::optional<absl::Time> ReadAzureDate(absl::string_view text) {
   std::vector<std::string> parts = absl::StrSplit(text, ' ', absl::SkipEmpty());
   if (parts.size() < 2 || parts.size() > 4) return std::nullopt;
@@ -285,7 +285,8 @@ PresentedToken InterpretPresentedToken(
     return {success ? Fate::kLost : Fate::kUndecided, std::nullopt};
   }
   if (!success || IsError(*readable)) {
-    // An overloaded server or a proxy decides nothing.
+    // A 5xx or 429 refuses no token, since it may come from an overloaded
+    // server or a proxy.
     const bool refused = answer.status < 500 && answer.status != 429 &&
                          Text(readable->error) == "invalid_grant";
     return {refused ? Fate::kRefused : Fate::kUndecided, std::nullopt};

@@ -26,7 +26,8 @@
 namespace refreshable {
 namespace oauth2 {
 
-// The bound of a body, unless another is set. Real answers have 1 to 10 KiB.
+// The maximum size of a body, unless another is set. Real answers have 1 to 10
+// KiB.
 inline constexpr size_t kDefaultMaxBodyBytes = 64 * 1024;
 
 // The answer of a server to one request, as a Transport returns it.
@@ -88,15 +89,14 @@ struct AnswerFields {
   AnswerField scope;
   AnswerField error;
 
-  // Sets the member called `name`, if it is one of these. A reader may thus
-  // pass every member that it finds.
+  // Sets the member called `name`, and ignores names other than those above. A
+  // reader may thus pass every member that it finds.
   void Set(absl::string_view name, AnswerField field);
 };
 
-// Parses a body. Returns the members of the JSON object that it is, or any
-// error if it is not one; nobody is shown that error, because parsers like to
-// quote what they read. Must be thread-safe, must not throw, and should not
-// block.
+// Parses a body. Returns the members of the JSON object, or any error if the
+// body is not one. The error is shown to nobody, because parsers like to quote
+// what they read. Must be thread-safe, must not throw, and should not block.
 using AnswerReader =
     std::function<absl::StatusOr<AnswerFields>(absl::string_view body)>;
 
@@ -104,10 +104,11 @@ using AnswerReader =
 struct TokenAnswer {
   // The access token and when it expires.
   Credential<Secret> credential;
-  // The scope of the token if the server states it, as it sent it.
+  // The scope of the token exactly as the server sent it; nullopt if it sent
+  // none.
   std::optional<std::string> scope;
-  // After this time, counted from the answer, the server would like to be asked
-  // for another token. Positive. A hint that some servers give.
+  // How long after the answer the server would like to be asked for another
+  // token: a hint that some servers give. Positive.
   std::optional<absl::Duration> refresh_in;
 
   friend std::ostream& operator<<(std::ostream& os, const TokenAnswer& a) {
@@ -120,7 +121,7 @@ struct AnswerOptions {
   // never expires, and is used until an API rejects it.
   std::optional<absl::Duration> default_lifetime;
   // The values of token_type that are accepted, in any case. If empty, every
-  // value is. An answer without a token_type is always accepted.
+  // value is accepted. An answer without a token_type is always accepted.
   std::vector<std::string> token_types = {"Bearer"};
   size_t max_body_bytes = kDefaultMaxBodyBytes;
 };
@@ -132,9 +133,9 @@ struct AnswerOptions {
 // answer has (null counts as absent):
 //
 //   - `expires_in`, a number or a string that contains one, such as 3600,
-//     "3600" or 3599.5. `Expiry::In`: it counts from the start of the attempt.
-//     Zero or less means that the token has already expired.
-//   - `expires_on`, the seconds since 1970 as such a number, or a date: of
+//     "3600" or 3599.5. It becomes an `Expiry::In`, which counts from the start
+//     of the attempt. Zero or less means that the token has already expired.
+//   - `expires_on`, the seconds since 1970 as such a number, or a date: that of
 //     RFC 3339, an HTTP-date, or Azure's "6/19/2019 11:42:01 PM +00:00". If the
 //     answer has a valid Date header, the difference of the two is the
 //     lifetime, so that the clock of this machine does not matter.
@@ -170,8 +171,9 @@ struct PresentedToken {
     kLost,
   };
   Fate fate = Fate::kUndecided;
-  // The refresh token to use from now on, if the server sent one. It does so
-  // even in answers whose access token InterpretAnswer does not accept.
+  // The refresh token to use from now on, if the server sent one. It is set
+  // even if InterpretAnswer does not accept the access token of the same
+  // answer.
   std::optional<Secret> next;
 };
 PresentedToken InterpretPresentedToken(

@@ -29,7 +29,7 @@ using Code = absl::StatusCode;
 using Headers = std::vector<std::pair<std::string, std::string>>;
 using Members = std::vector<std::pair<std::string, AnswerField>>;
 
-// What no status may show.
+// The token, which no status may show.
 constexpr char kToken[] = "hunter2";
 constexpr char kDate[] = "Thu, 01 Jan 2026 00:00:00 GMT";
 const absl::Time kArrived = absl::FromUnixSeconds(1767225600);  // kDate.
@@ -73,8 +73,8 @@ Outcome Transient(int status, absl::string_view what) {
                absl::StrCat("HTTP status ", status, ", but the body ", what));
 }
 
-// An answer of a server, and what it is made of. `body` is not parsed: the
-// reader found `members`, or nothing if they are nullopt.
+// An answer of a server, and the outcome that it must have. `body` is not
+// parsed: the reader returns `members`, or an error if they are nullopt.
 struct Oddity {
   std::string name;
   int status = 200;
@@ -84,7 +84,7 @@ struct Oddity {
   Outcome outcome;
 };
 
-// A 200 with a token and more.
+// A 200 with a token and the given members.
 Oddity With(std::string name, Members members, Outcome outcome,
             Headers headers = {}) {
   members.emplace_back("access_token", String(kToken));

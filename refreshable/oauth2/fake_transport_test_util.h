@@ -36,7 +36,8 @@ namespace refreshable {
 namespace oauth2 {
 
 // A stand-in for a JSON parser, for bodies like "access_token=t;expires_in=60".
-// Digits are a number. Anything else is an error that quotes the body.
+// A value of digits is a number, and any other value a string. For another
+// body, returns an error that quotes it.
 inline absl::StatusOr<AnswerFields> ReadFields(absl::string_view body) {
   AnswerFields fields;
   for (const absl::string_view member : absl::StrSplit(body, ';')) {

@@ -54,7 +54,7 @@ class File {
 
   int fd() const { return fd_; }
   bool ok() const { return fd_ >= 0; }
-  // Returns whether it could be closed; if not, a write may be lost.
+  // Closes the file. Returns false if that failed; a write may then be lost.
   bool Close() {
     const int fd = std::exchange(fd_, -1);
     return close(fd) == 0;
@@ -90,7 +90,8 @@ std::string FolderOf(const std::string& path) {
   return slash == 0 ? "/" : path.substr(0, slash);
 }
 
-// Makes the rename of a file in `folder` permanent. Not every file system can.
+// Makes the rename of a file in `folder` permanent. Returns OK without doing so
+// if the file system cannot.
 absl::Status FlushFolder(const std::string& folder) {
   const File file(open(folder.c_str(), O_RDONLY | O_CLOEXEC | O_DIRECTORY));
   if (!file.ok()) return Errno("cannot open the folder", folder);
@@ -103,7 +104,7 @@ absl::Status FlushFolder(const std::string& folder) {
 }  // namespace
 
 absl::StatusOr<Secret> FileRefreshTokenStore::Load() {
-  // A FIFO must not block.
+  // O_NONBLOCK, because opening a FIFO must not block.
   const File file(open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (!file.ok()) return Errno("cannot open the refresh token file", path_);
   struct stat stat = {};

@@ -19,13 +19,14 @@ namespace oauth2 {
 // A store that is one file, which contains the bytes of the token and nothing
 // else. (One line break at the end is ignored.) It is for one program at a
 // time: two programs that refresh with the same file would present the same
-// token. Logging in, or removing the file, is possible beside it.
+// token. Beside it, another program may store the token of a new login, or
+// remove the file.
 //
 // `Store` writes a new file beside the old one, with mode 0600, flushes it to
 // the disk, renames it over the old one, and flushes the folder. A crash or a
-// full disk leaves the old token, and possibly a file named like it with six
-// more characters. The folder must exist. If the path is a symbolic link, the
-// link is replaced, not the file it leads to.
+// full disk leaves the old token, and possibly a file that has the same name
+// with seven more characters. The folder must exist. If the path is a symbolic
+// link, the link is replaced, not the file it leads to.
 //
 // `Load` fails with FAILED_PRECONDITION if anybody but its owner may read or
 // write the file, if it is not a regular file, or if it has more than 64 KiB. A

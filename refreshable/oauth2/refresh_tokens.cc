@@ -160,7 +160,7 @@ void RefreshTokens::Sweep() {
     waiters_.insert(waiters_.begin(), std::make_move_iterator(wanted.begin()),
                     std::make_move_iterator(wanted.end()));
   }
-  // A turn may have ended while nobody seemed to wait.
+  // While `waiters_` was empty, a turn may have ended without being passed on.
   if (!wanted.empty()) Continue();
   for (auto& [waiter, status] : unwanted) waiter.granted(std::move(status));
 }
@@ -168,9 +168,10 @@ void RefreshTokens::Sweep() {
 void RefreshTokens::ContinueAfterAnswer() {
   {
     absl::MutexLock lock(&mu_);
-    // With a transport that blocks, this thread is still inside the call that
-    // gave the turn away. That call goes on with the next attempt; if this one
-    // did, a queue that never empties would overflow the stack.
+    // If the transport blocks, this thread is still inside the call of Continue
+    // that granted the turn. That outer call goes on with the next attempt. If
+    // an inner call did so, a queue that never empties would overflow the
+    // stack.
     if (std::find(continuing_.begin(), continuing_.end(),
                   std::this_thread::get_id()) != continuing_.end()) {
       return;
@@ -200,8 +201,8 @@ void RefreshTokens::Continue() {
 }
 
 absl::StatusOr<RefreshTokens::Turn> RefreshTokens::Begin(uint64_t id) {
-  // The store is behind only if it failed before. What it has is then older
-  // than what is in memory.
+  // If saving fails, the store has an older token than memory has, so that
+  // token is not loaded.
   if (Save().ok()) Load();
   absl::MutexLock lock(&mu_);
   if (turn_ != id) {
@@ -247,7 +248,8 @@ void RefreshTokens::Load() {
     }
     absl::MutexLock lock(&mu_);
     load_status_ = status;
-    // An `Install` that has not reached the store yet is newer.
+    // Otherwise the token in memory has not reached the store yet, and is
+    // newer.
     if (version_ == stored_version_) {
       if (status.ok() && *loaded != token_) {
         token_ = *std::move(loaded);

@@ -30,7 +30,8 @@ namespace refreshable {
 namespace oauth2 {
 
 // Where a refresh token survives the end of the program: a file, a keychain, a
-// database. To be implemented by the user; file_refresh_token_store.h has one.
+// database. The user implements it; file_refresh_token_store.h has an
+// implementation.
 //
 // One RefreshTokens makes one call at a time, from any thread: the threads that
 // refresh, those of the transport, and the caller of `Install`. A call may
@@ -51,14 +52,14 @@ class RefreshTokenStore {
 
 // Returns whether `status` says that the refresh token cannot be used any
 // longer, so that the user must log in again. Works for statuses of a token
-// source, of an event, and for `Health::last_cause`. Their code is
-// UNAUTHENTICATED.
+// source, of an event, and for `Health::last_cause`. The code of a status that
+// says so is UNAUTHENTICATED.
 bool IsLoginNeeded(const absl::Status& status);
 
 // The refresh token of one login, shared by the program and the token sources
 // that present it. A server that replaces a refresh token whenever it is
-// presented punishes two mistakes by ending the login: to lose the new one, and
-// to present the old one again. Therefore:
+// presented punishes two mistakes by ending the login: losing the new token,
+// and presenting the old one again. Therefore:
 //
 //   - A new refresh token is stored before the access token that came with it
 //     is used. This also holds if the answer comes late, after the attempt was
@@ -67,15 +68,15 @@ bool IsLoginNeeded(const absl::Status& status);
 //     blocking a thread, until the answer has come or the transport has given
 //     up. A transport gives up `Options::late_answer` after the attempt's
 //     timeout.
-//   - If an answer is lost, the server may have replaced the token. What is
-//     done then is `Options::after_lost_answer`.
+//   - If an answer is lost, the server may have replaced the token.
+//     `Options::after_lost_answer` says what is done then.
 //   - The token is loaded from the store before each presentation. If another
-//     process has stored one meanwhile, that one is presented; if it has
-//     removed the token, a new login is needed.
+//     process has stored another token meanwhile, that token is presented; if
+//     the token has been removed, a new login is needed.
 //
 // After the user has logged in again, call `Install` with the new refresh token
 // and then `Refreshable::Reset()`, or `Refreshable::Install()` with the new
-// access token. To log in again is also possible in another process with the
+// access token. The user may also log in again in another process that has the
 // same store.
 //
 // If the store fails, the new token is kept in memory and used, and storing it
@@ -89,12 +90,12 @@ class RefreshTokens : public std::enable_shared_from_this<RefreshTokens> {
   // What happens to a refresh token after an answer to its presentation was
   // lost: the transport failed after the server may have received the request
   // (see `NotSent`), or a success could not be read. An error with an HTTP
-  // status (502, say) is no lost answer. The count of lost answers ends when
-  // the server accepts a token, and with `Install`.
+  // status (502, say) is no lost answer. The count of lost answers starts anew
+  // when the server accepts a token, and with `Install`.
   enum class AfterLostAnswer {
-    // The token is presented once more. If the server has replaced it, it
-    // refuses the old one, and may end the login. If the second answer is lost
-    // too, a new login is needed.
+    // The token is presented once more. If the server has replaced the token,
+    // it refuses the old one, and may end the login. If the second answer is
+    // lost too, a new login is needed.
     kPresentOnceMore,
     // The token is never presented again: a new login is needed.
     kNeverPresent,
@@ -111,8 +112,8 @@ class RefreshTokens : public std::enable_shared_from_this<RefreshTokens> {
     // For how long after the attempt's timeout a transport waits for the
     // answer. Not negative.
     absl::Duration late_answer = absl::Seconds(30);
-    // Called with the status of each call of the store that failed, except that
-    // NOT_FOUND of `Load` is no failure. No lock is held. May be empty.
+    // Called with the status of each call of the store that failed. NOT_FOUND
+    // of `Load` is no failure. No lock is held during the call. May be empty.
     std::function<void(const absl::Status&)> on_store_failed;
   };
 
@@ -125,8 +126,8 @@ class RefreshTokens : public std::enable_shared_from_this<RefreshTokens> {
   RefreshTokens& operator=(const RefreshTokens&) = delete;
   ~RefreshTokens();
 
-  // Stores the refresh token of a new login, and presents it from now on. The
-  // answer to a presentation of the old one that is outstanding no longer
+  // Stores the refresh token of a new login, and presents it from now on. If a
+  // presentation of the old token is outstanding, the answer to it no longer
   // changes anything. Returns INVALID_ARGUMENT if the token is empty, or the
   // status of the store; if the store has failed, the token is used
   // nevertheless. Blocks while the store does.
@@ -134,9 +135,9 @@ class RefreshTokens : public std::enable_shared_from_this<RefreshTokens> {
 
   // The rest is for token sources (source.h).
 
-  // The permission to present the token, which one attempt has at a time.
-  // Dropping it ends it: without a trace, or as a lost answer if it was
-  // presented. Move-only.
+  // The permission to present the token, which one attempt has at a time. If a
+  // turn is destroyed before it has ended, it ends: with a lost answer if the
+  // token was presented, and otherwise without consequences. Move-only.
   class Turn {
    public:
     Turn(Turn&& other) noexcept = default;
@@ -146,9 +147,11 @@ class RefreshTokens : public std::enable_shared_from_this<RefreshTokens> {
     const Secret& token() const { return token_; }
     // Must be called before the token is given to a transport.
     void WillPresent() { presented_ = true; }
-    // Says what became of it. Stores a new token. To be called once.
+    // Ends the turn with what the server's answer says about the refresh token.
+    // Stores the new refresh token if the answer contains one. Call at most one
+    // of End and EndNotSent, once.
     void End(PresentedToken answer);
-    // Says that the server has not received the token. To be called once.
+    // Ends the turn of a token that the server has not received.
     void EndNotSent();
 
    private:
@@ -162,15 +165,15 @@ class RefreshTokens : public std::enable_shared_from_this<RefreshTokens> {
     bool presented_ = false;
   };
 
-  // Calls `granted` with a turn, inside the call or when earlier turns have
+  // Calls `granted` with a turn, inside `Await` or when earlier turns have
   // ended, or with the status of a failure. If `wanted()` returns a status that
   // is not OK, `granted` gets that instead. Both are called without a lock.
   using Granted = absl::AnyInvocable<void(absl::StatusOr<Turn>)>;
   void Await(std::function<absl::Status()> wanted, Granted granted);
-  // Gives the turn to the attempts that wait. To be called by an attempt whose
-  // turn has ended, once its own answer has been used.
+  // Gives turns to the attempts that wait. Must be called by an attempt whose
+  // turn has ended, after its answer has been used.
   void ContinueAfterAnswer();
-  // Lets go of the attempts that are no longer wanted.
+  // Ends the waiting attempts whose `wanted` returns a status that is not OK.
   void Sweep();
 
   absl::Duration late_answer() const { return options_.late_answer; }

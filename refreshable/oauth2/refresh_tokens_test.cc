@@ -77,7 +77,8 @@ class RefreshTokensTest : public testing::Test {
   }
   size_t sent() const { return transport_->calls().size(); }
 
-  // One whole attempt. Returns what it was answered.
+  // Makes one whole attempt, to whose request the server answers `answer`.
+  // Returns the status of the attempt.
   absl::Status Attempt(absl::StatusOr<HttpAnswer> answer) {
     const size_t index = sent();
     const auto call = Fetch(*source_);
@@ -249,7 +250,7 @@ TEST_F(RefreshTokensTest, ATokenThatIsRefusedNeedsANewLogin) {
   EXPECT_EQ(GetHttpStatus(status), 400);
   EXPECT_FALSE(IsLoginNeeded(Attempt(Answer(401, "error=invalid_client"))));
   EXPECT_FALSE(IsLoginNeeded(Attempt(Answer(503, "error=invalid_grant"))));
-  // The server may have been wrong.
+  // A refused token is presented again, since the server may have been wrong.
   EXPECT_TRUE(Attempt(Rotated(1)).ok());
 }
 
@@ -325,7 +326,7 @@ TEST_F(RefreshTokensTest, WithoutAStore) {
             "RefreshTokens: late_answer is negative (-1s)");
 }
 
-// The schedule of late answers, with a Refreshable.
+// Tests, with a Refreshable, how long attempts wait for late answers.
 class LateAnswerTest : public RefreshTokensTest {
  protected:
   void SetUp() override {
@@ -460,7 +461,7 @@ TEST_F(RefreshTokensTest, NoScheduleLosesOrRepeatsAToken) {
         ASSERT_EQ(Presented(sent() - 1), absl::StrCat("r", current)) << trace;
       }
     }
-    // The rest of the story: every attempt ends.
+    // At the end of each schedule, every attempt that is left is answered.
     while (transport_->outstanding() > 0) {
       ++current;
       transport_->End(sent() - 1, Rotated(current));

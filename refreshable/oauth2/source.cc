@@ -34,13 +34,15 @@ struct Config {
   bool signs = false;  // Whether the last supplier signs for the client.
   Grant grant;
   std::shared_ptr<Transport> transport;
-  // Those of the grant, then that of the client. Asked in this order.
+  // The suppliers of the grant, then that of the client. They are asked in this
+  // order.
   std::vector<TokenSupplier> suppliers;
 };
 
-// A Config that threads borrow until its owner has closed it. The last of them
-// destroys it: on the calling thread if that is the owner, otherwise on a new
-// one. Lock-free, so that the child of a fork() may go on using it.
+// A Config that threads may borrow until the owner calls `Close`. If nobody has
+// borrowed it then, `Close` destroys it; otherwise a new thread does so after
+// the last borrower has returned it. Lock-free, so that the child of a fork()
+// may go on using it.
 class Lender {
  public:
   explicit Lender(Config config) : config_(new Config(std::move(config))) {}
@@ -56,7 +58,7 @@ class Lender {
   }
   void Return() {
     if (users_.fetch_sub(kUser) != (kUser | kClosed)) return;
-    // The others that see this count find null.
+    // Several threads may come here; all but the first find null.
     Config* const last = config_.exchange(nullptr);
     if (last == nullptr) return;
     executors_internal::OsThread thread;
@@ -101,7 +103,8 @@ struct Attempt {
 
   FetchContext context;
   SecretSource::Done done;
-  // The machine's clock serves every executor: nothing here waits for it.
+  // On the operating system's clock whatever the executor's is, because no
+  // timer waits for it.
   BootTime deadline = SystemClock::Get().Now().boot + context.timeout();
   std::optional<RefreshTokens::Turn> turn;
   std::vector<Secret> supplied;
@@ -179,7 +182,8 @@ std::shared_ptr<RefreshTokens> TokensOf(const Grant& grant) {
 
 AnswerOptions AnswerOptionsOf(SourceOptions& options) {
   AnswerOptions answer = std::move(options.answer);
-  // RFC 8693, section 2.2.1: a token that is no access token.
+  // RFC 8693, section 2.2.1: "N_A" is the type of a token that is not an access
+  // token.
   if (std::holds_alternative<TokenExchangeGrant>(options.grant) &&
       !answer.token_types.empty()) {
     answer.token_types.push_back("N_A");
@@ -214,7 +218,7 @@ class SourceCore : public std::enable_shared_from_this<SourceCore> {
                    });
   }
 
-  // The source has been destroyed.
+  // Called when the source is destroyed.
   void Close() {
     lender_.Close();
     if (tokens_ != nullptr) tokens_->Sweep();
@@ -230,7 +234,8 @@ class SourceCore : public std::enable_shared_from_this<SourceCore> {
     Reply(Reply&& other) noexcept = default;
     Reply& operator=(Reply&& other) = delete;
     ~Reply() {
-      // If an exception is propagating, `done` is dropped too, which says so.
+      // If an exception is propagating, `done` is dropped as well, which
+      // reports that to the caller.
       if (attempt_ == nullptr || std::uncaught_exceptions() > 0) return;
       core_->Answer(std::move(attempt_),
                     absl::InternalError(

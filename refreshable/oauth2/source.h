@@ -39,15 +39,16 @@ class TokenSupplier {
 
   TokenSupplier() = default;
 
-  // A function, which may block, may be called on several threads at the same
-  // time, and must not throw. It may read another Refreshable. It is called on
-  // a thread of the executor or, if something asynchronous came before it, on
-  // the thread on which that answered.
+  // Calls a function, which may block, must not throw, and may be called on
+  // several threads at the same time. It may read another Refreshable. It is
+  // called on a thread of the executor or, if it had to wait for an earlier
+  // supplier or another attempt, on the thread that ended the wait.
   static TokenSupplier Function(
       std::function<absl::StatusOr<Secret>(const FetchContext&)> function);
 
-  // Another token source, of std::string or Secret. Each request asks it; wrap
-  // it in a Refreshable, and read that in a `Function`, if it needs a cache.
+  // Asks another token source, of std::string or Secret, for each request. If
+  // its tokens should be cached, wrap it in a Refreshable and read that in a
+  // `Function`.
   template <typename Token>
   static TokenSupplier Source(std::shared_ptr<TokenSource<Token>> source);
 
@@ -90,8 +91,8 @@ using Grant = std::variant<ClientCredentialsGrant, RefreshTokenGrant,
 struct SourceOptions {
   Endpoint endpoint;
   ClientAuthentication client;
-  // If set, it signs the assertion of `client`, whose `secret` is then ignored:
-  // `options.client = AssertionAuthentication("id", Secret())`.
+  // If set, it brings the signed assertion of `client`, whose `secret` is then
+  // ignored: `options.client = AssertionAuthentication("id", Secret())`.
   TokenSupplier client_assertion;
   Grant grant = ClientCredentialsGrant();
   // Required. If the source is destroyed while another thread hands a request
@@ -111,13 +112,14 @@ struct SourceOptions {
 // The source is thread-safe and takes no lock, except that attempts which
 // present a refresh token wait for each other (see `RefreshTokens`). It blocks
 // only if the transport, a supplier or the refresh token store does. If the
-// source is destroyed, requests that are outstanding go on; their refresh
-// tokens are still stored.
+// source is destroyed, requests that are outstanding go on; new refresh tokens
+// in their answers are still stored.
 //
 // Failures: those of InterpretAnswer and of the transport, and those of the
 // suppliers. DEADLINE_EXCEEDED and CANCELLED also mean that the attempt ended
-// before its request was sent. `IsLoginNeeded` tells what a refresh token
-// source cannot mend by itself. No status contains a secret or a token.
+// before its request was sent. `IsLoginNeeded` recognizes the failures of a
+// RefreshTokenGrant that only a new login can mend. No status contains a secret
+// or a token.
 template <typename Token = std::string>
 absl::StatusOr<std::shared_ptr<TokenSource<Token>>> CreateSource(
     SourceOptions options);
@@ -129,7 +131,8 @@ namespace internal {
 
 class SourceCore;
 
-// A source whose tokens are secrets. The part that depends on no type.
+// The part of a source that does not depend on the user's type of token. It
+// delivers every token as a Secret, which TypedSource then converts.
 class SecretSource {
  public:
   using Done = absl::AnyInvocable<void(absl::StatusOr<Credential<Secret>>)>;

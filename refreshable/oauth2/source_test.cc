@@ -127,7 +127,7 @@ TEST_F(SourceTest, AnswersOfATransport) {
       "UNAUTHENTICATED: HTTP status 401, error invalid_client"));
 }
 
-// A parser that is given a gigabyte takes several.
+// A parser that is given a gigabyte needs several.
 TEST_F(SourceTest, ALongBodyIsNotParsed) {
   SourceOptions options = OptionsFor(transport_);
   int parsed = 0;
@@ -341,7 +341,7 @@ TEST_F(SourceTest, ATransportIsNotDestroyedOnItsOwnThread) {
   EXPECT_EQ(second->answer->status().code(), absl::StatusCode::kInternal);
 }
 
-// The supplier answers on a thread after the source has been destroyed there.
+// The supplier answers after the source has been destroyed.
 TEST_F(SourceTest, ASourceMayGoBeforeASupplierAnswers) {
   refreshable_testing::ScriptedSource<std::string> workload;
   TokenExchangeGrant grant;
@@ -396,8 +396,8 @@ TEST_F(SourceTest, ThreadsTakeTurnsWithARefreshToken) {
   }
 }
 
-// One thread answers all the attempts that queue behind its own. It must not
-// do so inside one another.
+// One thread answers all the attempts that queue behind its own. The calls must
+// not nest.
 TEST_F(SourceTest, ALongQueueNeedsNoDeepStack) {
   std::shared_ptr<TokenSource<std::string>> source;
   std::vector<std::unique_ptr<FetchCall>> calls;

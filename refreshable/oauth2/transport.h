@@ -30,10 +30,10 @@ struct SendOptions {
   // transport stops reading, closes the connection, and answers with
   // `HttpAnswer::body_too_long`.
   size_t max_body_bytes = kDefaultMaxBodyBytes;
-  // Returns whether nobody waits for the answer any longer, so that the
-  // transport may close the connection. Never null; thread-safe; cheap; may be
-  // called until `done` has been called. It never returns true for a request
-  // that presents a refresh token, whose answer matters even then.
+  // Returns true if nobody waits for the answer any longer; the transport may
+  // then close the connection. Never null; thread-safe; cheap; may be called
+  // until `done` has been called. It never returns true for a request that
+  // presents a refresh token, because that answer matters even then.
   std::function<bool()> cancelled = [] { return false; };
 };
 
@@ -81,10 +81,10 @@ class Transport {
   virtual void Send(TokenRequest request, SendOptions options, Done done) = 0;
 };
 
-// A transport that is one blocking function. It is called inside `Send`, on a
-// thread of the executor that runs refreshes, possibly on several threads at
-// the same time. If `function` is empty, the transport is null, which
-// `CreateSource` refuses.
+// Returns a transport that calls `function`, which blocks, inside `Send`: on a
+// thread of the executor that runs refreshes, and possibly on several threads
+// at the same time. Returns null, which `CreateSource` refuses, if `function`
+// is empty.
 std::shared_ptr<Transport> BlockingTransport(
     std::function<absl::StatusOr<HttpAnswer>(const TokenRequest&,
                                              const SendOptions&)>
@@ -93,7 +93,7 @@ std::shared_ptr<Transport> BlockingTransport(
 // Marks a status of a transport: the server has certainly not received the
 // request, because there was no connection (no address, refused, no TLS). This
 // matters for a refresh token, which a server may accept only once: without the
-// mark, the server may have replaced it. Requires: !status.ok().
+// mark, the token counts as possibly replaced. Requires: !status.ok().
 absl::Status NotSent(absl::Status status);
 
 // Returns whether `status` has that mark.

@@ -15,13 +15,13 @@ REFRESHABLE_ABI_NAMESPACE_BEGIN
 class ForkRegistry;
 struct ForkSlot;
 
-// An object with a lock that is held over each fork() of the process, so that
-// no other thread is in a critical section, and that is told in the child.
-// Forks are noticed by pthread_atfork, and not on a system without it.
+// An object that is told in the child of a fork(). Its lock is held over each
+// fork() of the process, so that no other thread is in a critical section then.
+// Forks are noticed by pthread_atfork, and not at all on a system without it.
 //
 // The locks of all objects are together in a few pages. fork() writes to each
-// lock, and after it the first write to a page copies that page: with a lock
-// inside each object, it would copy a page for each object. In the parent,
+// lock, and after it the first write to a page copies that page: if each object
+// contained its lock, a page would be copied for each object. In the parent,
 // fork() does not touch the objects themselves.
 //
 // A thread must not create, register, unregister or destroy an object while it
@@ -40,8 +40,8 @@ class ForkAware {
   void Register();
   void Unregister();
 
-  // If this process is a child that was forked since the last call, returns
-  // true. Requires the lock.
+  // Returns true if this process is a child that was forked since the last
+  // call. Requires the lock.
   bool TakeForked();
 
   executors_internal::ForkMutex& mutex_;  // In a ForkSlot.

@@ -41,7 +41,7 @@ std::atomic<const Kept*> first_kept{nullptr};
 }  // namespace
 
 std::shared_ptr<const RefreshPolicy> SharedPolicy(const RefreshPolicy& policy) {
-  // What is kept needs no counts.
+  // A kept policy is never freed, so pointers to it need no reference count.
   const auto share = [](const Kept* kept) {
     return std::shared_ptr<const RefreshPolicy>(std::shared_ptr<void>(),
                                                 &kept->policy);

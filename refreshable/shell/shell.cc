@@ -340,14 +340,14 @@ void Shell::Apply(const Instant& now, Decisions& decisions, Effects& effects,
   }
 }
 
-// Replaces the token that reads get. Destroying the garbage may run a token's
-// destructor.
+// Replaces the token that reads get, and moves the old one to `garbage`, whose
+// destruction may run a token's destructor.
 void Shell::Replace(Snapshot current, absl::Time check_at,
                     std::vector<Garbage>& garbage) {
   garbage.push_back(cell_.Publish(std::move(current), check_at));
 }
 
-// Replaces the withdrawn token; one that is null means that there is none.
+// Replaces the withdrawn token. A null `snapshot` means that there is none.
 void Shell::SetRejected(const Snapshot& snapshot,
                         std::vector<Garbage>& garbage) {
   if (rejected_ != nullptr) garbage.push_back(std::move(rejected_));

@@ -55,7 +55,7 @@ struct ShellConfig {
   // Seeds the jitter. If unset, a random seed is drawn, and another one in the
   // child of a fork().
   std::optional<uint64_t> seed;
-  // What the user's options name beside the policy.
+  // What the user's options contain beside the policy.
   struct Hooks {
     std::shared_ptr<Observer> observer;  // May be null.
     // If null, `ClassifyFailure` is used.
@@ -278,9 +278,9 @@ class Shell : protected ForkAware, public std::enable_shared_from_this<Shell> {
 
   // Other threads read the cell at any time, so nothing else in its cache line
   // may be written to often. The 48 bytes before it (members of the base
-  // classes, and the first two here) never change, and the 48 after it (the
-  // flag's owner and the beginning of the machine) only with the token or after
-  // a failure. Objects are aligned to 16 bytes.
+  // classes, and the first two here) never change, and the 48 after it
+  // (`executor_destroyed_` and the beginning of the machine) only with the
+  // token or after a failure. Objects are aligned to 16 bytes.
   Executor* const executor_;
   const std::unique_ptr<const ShellConfig::Hooks> hooks_;  // Null if all unset.
   // The cell that reads go through. It is changed under the lock only.
@@ -293,7 +293,8 @@ class Shell : protected ForkAware, public std::enable_shared_from_this<Shell> {
   const int default_retries_;
   const bool seeded_by_caller_;
   bool closed_ ABSL_GUARDED_BY(mutex_) = false;
-  // Two of the numbers of `Stats`, and all others once one of them is not 0.
+  // Two of the numbers of `Stats`; and all the others, behind a pointer that is
+  // null while they are all 0.
   int64_t attempts_started_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t tokens_published_ ABSL_GUARDED_BY(mutex_) = 0;
   std::unique_ptr<Stats> other_stats_ ABSL_GUARDED_BY(mutex_);
@@ -313,7 +314,7 @@ class Shell : protected ForkAware, public std::enable_shared_from_this<Shell> {
   // was running. A timer tries again at `parked_until_`.
   std::vector<uint64_t> parked_ ABSL_GUARDED_BY(mutex_);
   BootTime parked_until_ ABSL_GUARDED_BY(mutex_);
-  // The last failure that reads were told, and the error that says so.
+  // The last failure that reads were told of, and the error that describes it.
   struct Told;
   std::unique_ptr<Told> told_ ABSL_GUARDED_BY(mutex_);
 

@@ -44,7 +44,7 @@ absl::Status Shell::Await(BlockedRead& read) {
   }
 }
 
-// Drives the executor until something can be done. If a task throws, the read
+// Drives the executor until `Ready` or the deadline. If a task throws, the read
 // ends with the exception.
 void Shell::Drive(BlockedRead& read) {
   // Removes the read if an exception leaves this function.
@@ -81,9 +81,9 @@ bool Shell::Ready(const BlockedRead& read) const {
          (CanRun(read) && machine_.queued() != AttemptId::kNone);
 }
 
-// Waits until something can be done, and does it. If this thread drives the
-// executor, does not wait. Returns the outcome of the read; nullopt if it has
-// not ended and this thread drives the executor.
+// Waits until something can be done, and does it. Does not wait if this thread
+// drives the executor. Returns the outcome of the read; nullopt if it has not
+// ended and this thread drives the executor.
 std::optional<absl::Status> Shell::Block(BlockedRead& read) noexcept {
   const BootTime deadline = read.request.deadline;
   for (bool waited = false;;) {

@@ -136,8 +136,8 @@ void Shell::ForgetUnpublished(ReadRequest& request) const {
   if (request.rejected > machine_.generation()) request.rejected = Generation();
 }
 
-// Returns the error that tells of `failure`. It is made once for each failure,
-// because that takes much longer than to copy it.
+// Returns the error that describes `failure`. The error is made once for each
+// failure, because making it takes much longer than copying it.
 const absl::Status& Shell::StatusOf(const ReadFailure& failure) {
   if (told_ == nullptr) told_ = std::make_unique<Told>();
   ReadFailure& told = told_->failure;
@@ -230,7 +230,7 @@ bool Shell::Cancel(WaiterId id) noexcept {
     read = Remove(static_cast<uint64_t>(id));
   }
   if (read == nullptr) return false;
-  // The executor may keep its task, and so the read, for longer.
+  // The executor may keep its task, which owns the read, for longer.
   read->Discard();
   return true;
 }
@@ -335,8 +335,8 @@ bool Shell::WakeWaiters(const std::vector<uint64_t>& ids) {
         continue;
       }
       std::shared_ptr<AsyncRead> read = async_.Find(id);
-      // The read may have been delivered, and wait again, since it was
-      // settled.
+      // Since it was settled, the read may have been delivered, and may wait
+      // again.
       if (read == nullptr || !read->settled || read->dispatched_) continue;
       read->dispatched_ = true;
       had_deadlines |= deadlines_.erase({read->request.deadline, id}) > 0;

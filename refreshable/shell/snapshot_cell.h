@@ -99,8 +99,8 @@ class alignas(16) SnapshotCell {
     return hold;
   }
 
-  // Sets from when the present snapshot can no longer be returned, on each
-  // clock, so that `LoadUsable` must not return it.
+  // Sets the moments, one on each clock, from which `LoadUsable` must not
+  // return the present snapshot.
   void SetUsableUntil(absl::Time wall, BootTime boot) {
     const HazardNode* const node = cell_.load(std::memory_order_relaxed);
     if (IsNothing(node)) return;
@@ -111,10 +111,10 @@ class alignas(16) SnapshotCell {
                                    std::memory_order_relaxed);
   }
 
-  // Returns a hold of the snapshot if there is one and both clocks are certain
-  // that it can be returned; otherwise an empty hold. `boot_clock()` returns
-  // the coarse form of the clock of `SetUsableUntil`. It is not called for a
-  // token that never expires.
+  // Returns a hold of the snapshot if there is one and, on both clocks, the
+  // moment set by `SetUsableUntil` has certainly not come; otherwise an empty
+  // hold. `boot_clock()` returns the coarse form of the clock of
+  // `SetUsableUntil`. It is not called for a token that never expires.
   template <typename Function>
   HazardHolder LoadUsable(Function boot_clock) const {
     HazardHolder hold = domain_.Protect(cell_);
@@ -147,15 +147,15 @@ class alignas(16) SnapshotCell {
     return TryHold(domain_if_system_, CoarseWallClock::SystemTicks());
   }
 
-  // As Load, but uses no clock other than the machine's, which may be gone once
-  // the cell is no longer in service; with another clock, returns an empty
-  // hold.
+  // As Load, if the cell's clock is the operating system's; otherwise returns
+  // an empty hold, because the clock may no longer exist when the cell is out
+  // of service.
   HazardHolder LoadBySystemClock() const {
     return clock_.IsSystem() ? Load() : HazardHolder();
   }
 
-  // Whether a load is certain to return an empty hold. May be false in spite of
-  // that, if another copy of the library made the cell.
+  // Returns true only if a load is certain to return an empty hold. If another
+  // copy of the library made the cell, returns false even then.
   bool HasNothing() const {
     return cell_.load(std::memory_order_relaxed) == Nothing();
   }
@@ -255,8 +255,8 @@ class alignas(16) SnapshotCell {
   // A read uses the first two members, which the alignment keeps in one cache
   // line.
   HazardCell cell_{Nothing()};
-  // Null if the clock is not the machine's, so that a read need not check which
-  // clock it is.
+  // Null if the clock is not the operating system's, so that a read need not
+  // check which clock it is.
   HazardDomain* const domain_if_system_;
   const CoarseWallClock clock_;
   // The domain of the cell. All copies of the library use this domain for the

@@ -86,8 +86,8 @@ TEST(SnapshotCellTest, R4InfinitePastMeansThatReadsAlwaysAsk) {
   EXPECT_TRUE(Holds(cell.Take()));
 }
 
-// No read may have to ask while a token is replaced, because it would then wait
-// for the publisher's lock.
+// While a token is replaced, every read gets the old or the new one from the
+// cell. A read that had to ask the machine would wait for the publisher's lock.
 TEST(SnapshotCellTest, R1NoReadAsksWhileATokenIsReplaced) {
   std::atomic<int64_t> now{0};
   Cell cell(CoarseWallClock::Exact(&now));

@@ -65,7 +65,7 @@ class TypedShell final : public Shell {
     ReleaseSource(std::move(source), executor());
   }
 
-  // Returns an asynchronous read whose outcome `callback` takes.
+  // Returns an asynchronous read that gives its outcome to `callback`.
   static std::shared_ptr<AsyncRead> MakeAsyncRead(
       Callback&& callback) noexcept {
     return std::make_shared<CallbackRead>(std::move(callback));

@@ -122,8 +122,8 @@ class AsyncRead : private PendingRead {
   std::shared_ptr<AsyncRead> next_;  // In a list of AsyncReads.
   // Whether the executor was given a task that delivers the settled read.
   bool dispatched_ = false;
-  // The thread that is still inside ReadAsync, if it might run the callback,
-  // which it must not.
+  // The thread that is still inside ReadAsync for this read, and so must not
+  // run its callback.
   std::thread::id own_call_;
   // What keeps the Shell alive while the executor has the task. Only the task
   // uses it. (If the read always owned the Shell, which owns the read, neither

@@ -15,7 +15,7 @@ namespace {
 
 thread_local int answer_depth = 0;
 
-// Returns how little it would help to ask again; 0 is the most hopeful.
+// Returns the rank of a failure: the lower it is, the more a retry may help.
 int Rank(const absl::Status& status) {
   switch (ClassifyFailure(status)) {
     case FailureClass::kTransient:

@@ -34,12 +34,11 @@ struct ChainFailure {
   absl::Status status;
 };
 
-// Returns the error of a chain none of whose members had a token. Requires:
-// `failures` is not empty.
+// Returns the error of a chain if no member had a token. Requires: `failures`
+// is not empty.
 absl::Status ChainError(const std::vector<ChainFailure>& failures);
 
-// Returns INVALID_ARGUMENT if one member of a chain is invalid, or is called
-// like an earlier one.
+// Returns INVALID_ARGUMENT if the member at `index` of a chain is invalid.
 absl::Status ValidateChainMember(size_t index, const std::string& name,
                                  bool has_source, absl::Duration timeout);
 
@@ -55,9 +54,10 @@ class InAnswer {
   ~InAnswer();
 };
 
-// Calls `destroy`, which destroys sources. Inside the answer of a member a new
-// thread does so, because the source may join the thread that answers. If there
-// can be no new thread, `destroy` is not called and the sources are leaked.
+// Calls `destroy`, which destroys sources. Inside the answer of a member, a new
+// thread calls it, because the destructor of a source may join the thread that
+// answers. If there can be no new thread, `destroy` is not called and the
+// sources are leaked.
 void DestroyOutsideAnswers(absl::AnyInvocable<void() &&> destroy);
 
 }  // namespace internal
@@ -70,18 +70,18 @@ void DestroyOutsideAnswers(absl::AnyInvocable<void() &&> destroy);
 //   absl::StatusOr<std::shared_ptr<refreshable::TokenSource<std::string>>>
 //       source = Chain::Create({{{"file", file}, {"command", command}}});
 //
-// Each member is told what the chain was told, except that its timeout is what
-// is left of the chain's, and at most its own. A member can be cut short only
-// if it heeds that timeout: give each a time of its own, so that one that hangs
-// leaves some for those after it. Once the attempt is cancelled, or has no time
-// left, no other member is asked.
+// Each member gets the context that the chain got, except for the timeout: that
+// is what is left of the chain's, but at most `Member::timeout`. A member is
+// cut short only if it heeds that timeout. Set `Member::timeout`, so that a
+// member that hangs leaves time for those after it. Once the attempt is
+// cancelled, or has no time left, no other member is asked.
 //
-// If no member has a token, the message names each with what it said. The
-// status has the code and the payloads of the first transient failure, if any;
-// otherwise of the first throttled one; otherwise of the first that
-// `ClassifyHttpFailure` retries; otherwise of the first. So the chain is tried
-// again if that may help with one member. Its Retry-After is the longest that a
-// member passed on.
+// If no member has a token, the message of the error contains each member's
+// name and error. The status has the code and the payloads of the first
+// transient failure, if any; otherwise of the first throttled one; otherwise of
+// the first that `ClassifyHttpFailure` retries; otherwise of the first. So the
+// chain is tried again if that may help with one member. Its Retry-After is the
+// longest that a member passed on.
 //
 // Thread-safe. `Fetch` blocks as long as its members do. If a member answers
 // after its `Fetch` has returned, the next one is asked on the thread that
@@ -91,7 +91,8 @@ template <typename Token>
 class ChainSource final : public TokenSource<Token> {
  public:
   struct Member {
-    // Appears in errors. Not empty; differs from those of the others.
+    // Appears in errors. Not empty; differs from the names of the other
+    // members.
     std::string name;
     // Not null.
     std::shared_ptr<TokenSource<Token>> source;
@@ -101,8 +102,8 @@ class ChainSource final : public TokenSource<Token> {
   struct Options {
     // Not empty.
     std::vector<Member> members;
-    // Measures what is left of the time. Not owned. If null, the machine's
-    // clock.
+    // Measures how much of the timeout is left. Not owned. If null, the
+    // SystemClock does.
     const Clock* clock = nullptr;
   };
 
@@ -174,8 +175,9 @@ class ChainSource final : public TokenSource<Token> {
     }
 
    private:
-    // The member is asked anew by whoever comes second: its failure, or the
-    // return of its `Fetch`.
+    // Returns whether the caller must ask the next member. Two events call this
+    // for each member that fails: its failure, and the return of its `Fetch`.
+    // The second of them asks the next member.
     bool SecondToJoin() {
       return joined_.exchange(true, std::memory_order_acq_rel);
     }
@@ -252,7 +254,9 @@ class ChainSource final : public TokenSource<Token> {
       if (SecondToJoin()) Advance(*core);
     }
 
-    // A call that was cancelled may have failed for that reason.
+    // Stops remembering the member, if it is the one that is remembered. A
+    // member is kept if the call was cancelled, because it may have failed for
+    // that reason.
     void Forget(Core& core, int index) {
       if (!context_.cancelled()) {
         core.remembered.compare_exchange_strong(index, kNone,

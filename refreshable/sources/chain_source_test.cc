@@ -98,7 +98,7 @@ TEST_F(ScriptedChainTest, TheFirstWithATokenIsRememberedUntilItFails) {
   b_.Answer(Token("b2"));
   EXPECT_EQ((*Call())->token, "b2");
   EXPECT_THAT(Calls(), ElementsAre(1, 2, 0));
-  // It fails, and the others are asked from the start, each once.
+  // b fails, and the others are asked from the start, each once.
   b_.Answer(absl::UnavailableError("gone"));
   c_.Answer(Token("c1"));
   EXPECT_EQ((*Call())->token, "c1");
@@ -109,7 +109,7 @@ TEST_F(ScriptedChainTest, TheFirstWithATokenIsRememberedUntilItFails) {
             "no member of the chain has a token; c: UNAVAILABLE: gone too; "
             "a: NOT_FOUND: no variable; b: UNAVAILABLE: still gone");
   EXPECT_THAT(Calls(), ElementsAre(3, 4, 2));
-  // None is remembered any longer.
+  // No member is remembered any longer.
   b_.Answer(Token("b3"));
   EXPECT_EQ((*Call())->token, "b3");
   EXPECT_THAT(Calls(), ElementsAre(4, 5, 2));
@@ -234,8 +234,8 @@ TEST_F(ScriptedChainTest, CallsDoNotDisturbEachOther) {
   a_.Answer(absl::NotFoundError("no"));
   b_.Answer(Token("b1"));
   EXPECT_EQ((*Call())->token, "b1");
-  // The abandoned call goes on, and fails where the other succeeded. What that
-  // one found is forgotten: b has failed since.
+  // The abandoned call goes on and asks b, which answered the other call but
+  // fails now. So b is no longer remembered.
   b_.Answer(absl::UnavailableError("b"));
   c_.Answer(absl::UnavailableError("c"));
   a_.Release(0, absl::UnavailableError("a"));
@@ -351,7 +351,8 @@ TEST(ChainSourceTest, AMemberIsNotDestroyedOnTheThreadThatAnswers) {
   AwaitOrGiveUp(destroyed, "the first member to be destroyed");
 }
 
-// A waiting call does not keep the chain alive, and its answer asks no one.
+// A call that waits for a member does not keep the chain alive. When the member
+// answers, no other member is asked.
 TEST(ChainSourceTest, MayBeDestroyedBeforeAMemberAnswers) {
   ScriptedSource<std::string> first;
   ScriptedSource<std::string> second;

@@ -88,8 +88,9 @@ class SpawnPlan {
     Note(posix_spawn_file_actions_addchdir_np(&actions_, path.c_str()));
   }
 
-  // The child leads a new group, and no signal is blocked or ignored there. No
-  // other file is open.
+  // The child leads a new process group. No signal is blocked or ignored in it.
+  // Where the system can ensure that, no file is open but stdin, stdout and
+  // stderr.
   void Isolate() {
     int flags =
         POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF;
@@ -227,7 +228,8 @@ bool ChildProcess::HasExited() {
 }
 
 void ChildProcess::SignalGroup(int signal) {
-  // Once it has been reaped, the number may name another group.
+  // This notices whether somebody else has reaped the program. Once it has been
+  // reaped, its number may name another group.
   HasExited();
   if (pid_ != 0 && !lost_) kill(-pid_, signal);
 }

@@ -62,7 +62,8 @@ class ChildProcess {
   ChildProcess() = default;
   ChildProcess(const ChildProcess&) = delete;
   ChildProcess& operator=(const ChildProcess&) = delete;
-  // Ends the group if the program has not been reaped, and waits for it.
+  // If the program has not been reaped, ends its group and waits for the
+  // program.
   ~ChildProcess();
 
   // Starts the program. Returns 0 or an error number. To be called once.

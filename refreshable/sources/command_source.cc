@@ -38,7 +38,7 @@ constexpr absl::Duration kMinPoll = absl::Milliseconds(1);
 // How much of stderr is kept, and how much of that is quoted.
 constexpr size_t kMaxStderrBytes = 4096;
 constexpr size_t kMaxQuotedBytes = 500;
-// What is shorter is not cut out of a quotation.
+// A secret that is shorter is not cut out of a quotation.
 constexpr size_t kMinSecretBytes = 4;
 
 absl::Status Invalid(absl::string_view what) {
@@ -126,7 +126,7 @@ absl::StatusCode CodeOfStart(int error) {
     case ENOEXEC:
     case ENOTDIR:
       return absl::StatusCode::kFailedPrecondition;
-    default:  // Out of processes, files or memory; or it is being written.
+    default:  // Out of processes, files or memory; or the file is in use.
       return absl::StatusCode::kUnavailable;
   }
 }
@@ -152,7 +152,8 @@ std::string Quote(const Command& command, const SecretBuffer& err,
   cut_out(absl::StripAsciiWhitespace(output.view()));
   for (const auto& variable : command.environment) cut_out(variable.second);
   text = absl::StrReplaceAll(text, secrets);
-  // A secret at the end may have lost its own end.
+  // If stderr was cut off, the cut may have split a secret, whose first part
+  // was then not found above. Drop as many bytes as the longest secret has.
   if (err.overflowed())
     text.resize(text.size() - std::min(longest, text.size()));
   for (char& c : text) {
@@ -174,7 +175,7 @@ class CommandRun {
   const SecretBuffer& err() const { return err_; }
 
   // Waits for the end of the program and of its output, or ends its group.
-  // Returns why it was ended, or kOk.
+  // Returns OK, or why the group was ended.
   absl::Status Await() {
     const BootTime start = Now();
     const BootTime deadline =
@@ -190,10 +191,11 @@ class CommandRun {
  private:
   static BootTime Now() { return SystemClock::Get().Now().boot; }
 
-  // Returns whether there is nothing left to wait for but the exit of the
-  // program, which is imminent.
+  // Returns true when only the program's exit, which is imminent, is left to
+  // wait for.
   bool Step(BootTime deadline) {
-    // Asked first: what the program has written is then in the pipe.
+    // Asked before the pipes are read: if the program has exited, all that it
+    // has written is in them.
     const bool exited = child_.HasExited();
     child_.out().Drain(output_);
     child_.err().DrainAll(err_);
@@ -207,7 +209,7 @@ class CommandRun {
       }
     }
     if (exited) {
-      // Others may still hold the output.
+      // Other processes may still hold the output.
       if (!child_.out().is_open()) {
         if (!verdict_.ok()) child_.SignalGroup(SIGKILL);
         return true;

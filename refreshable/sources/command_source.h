@@ -28,9 +28,9 @@ namespace refreshable {
 
 // Which program is run, and how. A value.
 struct Command {
-  // The program and its arguments, which no shell reads. A program without a
-  // slash is looked for in PATH. Other users of the machine can see arguments:
-  // pass secrets in the environment.
+  // The program and its arguments, which no shell interprets. A program without
+  // a slash is looked for in PATH. Other users of the machine can see
+  // arguments: pass secrets in the environment.
   std::vector<std::string> argv;
   // Variables that are set for the program, in addition to those of this
   // program or in place of them.
@@ -43,11 +43,11 @@ struct Command {
 
   // The longest time that a run may take; positive. `FetchContext::timeout` may
   // shorten it. The default leaves time for `grace` within the policy's
-  // `attempt_timeout`, so that the error is that of the source.
+  // `attempt_timeout`, so that the source reports the error itself.
   absl::Duration timeout = absl::Seconds(25);
-  // How long processes have to end: after SIGTERM, before they get SIGKILL, and
-  // after the program has exited, while a process that it has started still
-  // holds its output. Not negative; finite.
+  // How long processes may take to end before they get SIGKILL. It counts from
+  // SIGTERM or, if a process that the program has started still holds its
+  // output, from the exit of the program. Not negative; finite.
   absl::Duration grace = absl::Seconds(1);
   // The most that the program may print; 1 byte to 16 MiB.
   size_t max_output_bytes = 64 * 1024;
@@ -55,9 +55,9 @@ struct Command {
   // Returns the code of the error of a program that exits with `exit_status`,
   // which is not 0. If null, or if it returns kOk, the code is UNAVAILABLE.
   std::function<absl::StatusCode(int exit_status)> code_of_exit = nullptr;
-  // Whether errors quote the beginning of what the program writes to stderr.
-  // Otherwise its stderr is /dev/null. Many programs write secrets there when
-  // they are in trouble. The quotation is one printable line of at most 500
+  // Whether errors quote the beginning of what the program writes to stderr. If
+  // false, its stderr is /dev/null, because many programs write secrets to
+  // stderr when they fail. The quotation is one printable line of at most 500
   // bytes. What the program has printed, and the values of `environment`, are
   // cut out of it, unless they are shorter than 4 bytes.
   bool show_stderr = false;
@@ -74,9 +74,9 @@ class CommandRunner {
  public:
   static absl::StatusOr<std::unique_ptr<CommandRunner>> Create(Command command);
 
-  // Runs the command, and blocks until it has ended or was ended. `output`,
-  // which is empty, receives what it has printed; it is not empty if the status
-  // is OK.
+  // Runs the command, and blocks until it has ended or was ended. `output` must
+  // be empty. It receives what the program prints, which is not empty if the
+  // status is OK.
   absl::Status Run(const FetchContext& context, SecretBuffer& output) const;
 
   // Returns an error whose message begins with the name of the program.
@@ -126,8 +126,9 @@ class CommandRunner {
 //   NOT_FOUND, PERMISSION_DENIED
 //                        permanent: there is no such program; it may not be
 //                        run.
-//   FAILED_PRECONDITION  permanent: it printed too much, it or the working
-//                        directory is none, or this program reaps its children
+//   FAILED_PRECONDITION  permanent: it printed too much; its file or the
+//                        working directory is of the wrong kind, or has a path
+//                        that is not valid; or this program reaps its children
 //                        (SIGCHLD is ignored, or something waits for all
 //                        children), so that the exit status is lost.
 //   CANCELLED            the attempt was cancelled, so nobody sees it.

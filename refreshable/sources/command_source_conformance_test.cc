@@ -26,8 +26,9 @@ namespace {
 
 constexpr char kSecret[] = "s3cret";
 
-// A login program. The number of its process is the token. It fails if there is
-// a file `fail`. It hangs if there is a file `stall`, until it reads a line.
+// A login program, whose token contains the number of its process. If there is
+// a file `fail`, it fails. If there is a file `stall`, it hangs until it can
+// read a line.
 constexpr char kScript[] =
     "if [ -e fail ]; then echo $PASSWORD; echo $PASSWORD >&2; exit 1; fi; "
     "if [ -e stall ]; then echo >stalled; read line <healed; fi; "

@@ -45,7 +45,7 @@ int OpenFiles() {
   return static_cast<int>(std::distance(begin(files), end(files)));
 }
 
-// A FIFO through which a process of the test's command tells something.
+// A FIFO by which a test learns what a process of its command does.
 class Fifo {
  public:
   Fifo(const TempFolder& folder, const std::string& name)
@@ -62,8 +62,8 @@ class Fifo {
 
   // Waits until something is written.
   void AwaitLine() { Await(POLLIN, "a process of the command to write"); }
-  // Waits until it has been open for writing and no process has it open any
-  // longer.
+  // Waits until some process has opened the FIFO for writing and none has it
+  // open for writing any longer.
   void AwaitClosed() { Await(POLLHUP, "the processes of the command to end"); }
 
  private:
@@ -242,7 +242,7 @@ TEST_F(CommandSourceTest, TheProgramIsIsolated) {
   close(file);
 }
 
-// The pipe gets the numbers 0 and 1 then.
+// A pipe that is made then gets the numbers 0 and 1.
 TEST_F(CommandSourceTest, ThisProgramMayHaveClosedItsStandardFiles) {
   const int in = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 10);
   const int out = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 10);
@@ -315,7 +315,7 @@ TEST_F(CommandSourceTest, AProgramThatFloods) {
   options.command.max_output_bytes = 1000;
   ExpectFailure(Run(options), absl::StatusCode::kFailedPrecondition,
                 "printed more than 1000 bytes");
-  // What it prints after that is not waited for.
+  // Nothing that it prints beyond the maximum is waited for.
   options = Shell("printf 1234");
   options.command.max_output_bytes = 3;
   options.command.grace = absl::Hours(1);
@@ -348,7 +348,7 @@ TEST_F(CommandSourceTest, AProgramThatHangsIsEndedAtItsTimeLimit) {
   *ask.cancelled = true;
   ExpectFailure(Run(options, ask), absl::StatusCode::kCancelled,
                 "was not started");
-  // It has closed its output, and does not end.
+  // This program closes its output, and does not end.
   options = Shell("exec >&-; sleep 100000; echo");
   options.command.timeout = absl::Milliseconds(20);
   EXPECT_TRUE(absl::IsDeadlineExceeded(Run(options).status()));
@@ -395,7 +395,7 @@ TEST_F(CommandSourceTest, AProcessThatHoldsTheOutputIsEndedAfterTheProgram) {
   held.AwaitClosed();
 }
 
-// Such as an agent that a login starts.
+// For example, a login may start an agent, which must live on.
 TEST_F(CommandSourceTest, AProcessThatHoldsNothingIsLeftAlone) {
   Source::Options options = Shell("sleep 100000 >/dev/null & echo $!");
   options.command.show_stderr = true;  // It may hold stderr.
@@ -426,7 +426,7 @@ TEST_F(CommandSourceTest, AQuotationContainsNoSecretThatIsKnown) {
   options.command.show_stderr = true;
   ExpectFailure(Run(options), absl::StatusCode::kUnavailable,
                 "it says: key [...] got [...]");
-  // One that is cut off where stderr is.
+  // A secret that is cut off because stderr is.
   options.command.argv.back() =
       "while :; do echo \"$KEY$KEY$KEY$KEY$KEY$KEY$KEY$KEY$KEY$KEY\"; done | "
       "tr -d '\\n' | head -c 5000 >&2; exit 1";

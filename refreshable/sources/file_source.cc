@@ -16,8 +16,9 @@ namespace refreshable {
 namespace internal {
 namespace {
 
-// How often a file is read that changes meanwhile, or is missing because a link
-// on the way to it is being replaced. The readings follow each other at once.
+// How often a file is read if it changes during each reading, or if it is
+// missing because a link on the way to it is being replaced. The readings
+// follow each other at once.
 constexpr int kTries = 5;
 
 struct timespec ModifiedAt(const struct stat& info) {

@@ -34,9 +34,9 @@ absl::Status TokenFileError(absl::StatusCode code, const std::string& path,
 // Returns the error of a system call that failed with `error_number`.
 absl::Status TokenFileSystemError(int error_number, const std::string& path);
 
-// Reads all of the file into `bytes`, which is empty. `after_reading` is called
-// between the reading and the check that nothing has changed; it may be null,
-// and is meant for tests.
+// Reads all of the file into `bytes`, which must be empty. `after_reading` is
+// called between the reading and the check that nothing has changed; it may be
+// null, and is meant for tests.
 absl::Status ReadTokenFile(const std::string& path, SecretBuffer& bytes,
                            const std::function<void()>& after_reading);
 
@@ -55,15 +55,15 @@ absl::Status ReadTokenFile(const std::string& path, SecretBuffer& bytes,
 //
 // How to replace the file: write another file and rename it onto this one, or
 // replace a symbolic link on the way to it (Kubernetes replaces `..data`). A
-// reading then has all of the old token or all of the new one. A writer that
-// writes into the file itself is noticed if it does so during the reading; what
-// it has written when it pauses looks like a whole file, unless it is empty or
-// the parser refuses it.
+// reading then has all of the old token or all of the new one. If a writer
+// writes into the file itself, a reading notices changes that are made while it
+// reads. But if the writer pauses, what it has written so far looks like a
+// whole file, unless it is empty or the parser refuses it.
 //
 // How often it is read: at each refresh. By default a token is trusted for two
 // minutes after a reading, and stale after one, so a file that is in use is
-// read once a minute. To choose the two apart, set `lifetime` to the time for
-// which a token may be used if the file cannot be read, and the policy's
+// read once a minute. To choose the two separately, set `lifetime` to the time
+// for which a token may be used if the file cannot be read, and the policy's
 // `stale_window` to `lifetime` minus the interval of the readings. The interval
 // is at least a quarter of the lifetime. After a rejection
 // (`ReadOptions::rejected`) the file is read at once.
@@ -78,7 +78,7 @@ absl::Status ReadTokenFile(const std::string& path, SecretBuffer& bytes,
 //                        that, and the next refresh notices.
 //   FAILED_PRECONDITION  permanent: it is a directory or something else that is
 //                        not a regular file, it has more than `max_bytes`, or
-//                        the path is none.
+//                        the path is not valid.
 //
 // Thread-safe. `Fetch` blocks as long as the file system does, and no longer
 // for a FIFO or a device, which it refuses. For POSIX systems.

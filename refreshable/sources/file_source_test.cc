@@ -126,7 +126,7 @@ TEST_F(FileSourceTest, EveryUnusableFileHasAClearError) {
   options.path = folder_.path("loop");
   ASSERT_EQ(symlink("loop", options.path.c_str()), 0);
   ExpectFailure(Read(options), permanent, "symbolic links");
-  // The path itself cannot break the line.
+  // A line break in the path does not break the line of the message.
   options.path = folder_.path("a\nb");
   ExpectFailure(Read(options), transient, "a\\nb");
 
@@ -306,7 +306,8 @@ TEST_F(FileSourceTest, ARotatedTokenIsNoticedWithinAMinute) {
   EXPECT_THAT(token->Get(), HoldsToken("t2"));
 }
 
-// The interval of the readings and the time for which a token is trusted.
+// Tests the interval of the readings, and the time for which a token is
+// trusted.
 TEST_F(FileSourceTest, AMissingFileIsBorneForTheLifetime) {
   ManualExecutor executor;
   RefreshPolicy policy = ExactPolicy();

@@ -52,7 +52,7 @@ inline void WriteFile(const std::string& path, absl::string_view content) {
   ASSERT_TRUE(file.flush()) << path;
 }
 
-// One call of a source that answers before `Fetch` returns.
+// What a call of a source is told.
 struct AskOptions {
   Generation rejected;
   absl::Duration timeout = absl::InfiniteDuration();

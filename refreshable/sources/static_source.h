@@ -37,7 +37,7 @@ struct HasEmpty<Token, std::void_t<decltype(static_cast<bool>(
 //   auto token = refreshable::Refreshable<refreshable::Secret>::Create(
 //       *source, {&executor});
 //
-// It has no other token to offer. Once it has given its token, a call that is
+// The source has no other token. Once it has given its token, a call that is
 // told of a rejection (`FetchContext::rejected`) fails with UNAUTHENTICATED,
 // which is permanent. After a rejected read the token thus stays in service for
 // everybody else; after `Invalidate` reads fail until `Refreshable::Install`
@@ -51,8 +51,8 @@ class StaticSource final : public TokenSource<Token> {
                 "StaticSource: the token must be copyable");
 
  public:
-  // Fails with INVALID_ARGUMENT if the token is empty (if its type has an
-  // `empty()`), as it is if an environment variable is not set.
+  // Fails with INVALID_ARGUMENT if the token's type has an `empty()` and the
+  // token is empty, as it is when an environment variable is not set.
   static absl::StatusOr<std::shared_ptr<TokenSource<Token>>> Create(
       Token token) {
     if constexpr (internal::HasEmpty<Token>::value) {
@@ -65,8 +65,8 @@ class StaticSource final : public TokenSource<Token> {
   }
 
   void Fetch(const FetchContext& context, FetchDone<Token> done) override {
-    // If it was never given, it is another token that was rejected: that of
-    // another member of a ChainSource, or one that was installed.
+    // If this source has never given its token, the rejected token is another
+    // one: that of another member of a ChainSource, or one that was installed.
     if (given_.exchange(true, std::memory_order_relaxed) &&
         context.rejected() != Generation(0)) {
       return done(absl::UnauthenticatedError(

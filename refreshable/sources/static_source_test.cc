@@ -35,7 +35,7 @@ TEST(StaticSourceTest, RefusesAnEmptyToken) {
   EXPECT_TRUE(StaticSource<Key>::Create(Key{0}).ok());
 }
 
-// The day of a program whose API key is revoked.
+// A program whose API key is revoked.
 class RevokedKeyTest : public testing::Test {
  protected:
   absl::StatusOr<Lease<std::string>> ReadAfterRejection() {

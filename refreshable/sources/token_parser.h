@@ -21,13 +21,13 @@ namespace refreshable {
 
 // A function that makes a credential of all bytes of a file, or of all that a
 // command printed. It may be called on several threads at the same time. The
-// bytes are valid only during the call, and are wiped afterwards; it must wipe
-// copies of its own. They are not empty, but they may be incomplete, if the
-// writer of the file is not done.
+// bytes are valid only during the call, and are wiped afterwards; the function
+// must wipe its own copies. The bytes are not empty, but they may be incomplete
+// if the writer of the file is not done.
 //
-// The code of a status that it returns is shown in errors. The message is not,
-// because parsers quote what they could not parse, unless the source is told
-// that it holds no secret (`show_parser_message`).
+// If the function returns an error, the source's error shows its code. It shows
+// the message only if `show_parser_message` says that the message contains no
+// secret, because parsers quote what they could not parse.
 //
 // A null TokenParser stands for the default parser, which exists if Token is
 // std::string or Secret: the token is all bytes without the line ends at their
@@ -44,7 +44,8 @@ inline constexpr bool kHasDefaultParser =
     std::is_same_v<Token, std::string> || std::is_same_v<Token, Secret>;
 
 // Returns `bytes` without the line ends at their end. Fails with
-// INVALID_ARGUMENT if nothing is left, or something with a control character.
+// INVALID_ARGUMENT if nothing is left, or if what is left contains a control
+// character.
 absl::StatusOr<absl::string_view> TokenText(absl::string_view bytes);
 
 // Returns the failure of a caller's parser, without its message unless `show`.

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of what reads cost that do not go through the fast path of Get: how
-// often they allocate memory.
+// Tests how often reads that do not take the fast path of Get allocate memory.
 
 #include <algorithm>
 #include <atomic>

@@ -69,7 +69,7 @@ class CallWithTokenAsyncTest : public testing::Test {
           outcomes_.push_back(std::move(response));
         });
   }
-  // Does so, and runs the call up to the point where the server must answer.
+  // Starts a call, and runs it up to the point where the server must answer.
   void StartAndRun(Token::ReadOptions options = {}) {
     Start(options);
     executor_.RunUntilIdle();

@@ -437,7 +437,8 @@ TEST_F(RefreshableReadTest, R8CallbacksRunInTheOrderOfTheReads) {
   }
 }
 
-// The executor keeps its task for longer, but not what the callback owns.
+// What the callback owns is destroyed at once, although the executor keeps the
+// task of the read for longer.
 TEST_F(RefreshableReadTest, R8CancelDestroysTheCallback) {
   const auto token = MakeWithToken();
   auto owned = std::make_shared<int>();

@@ -64,7 +64,7 @@ TEST_F(TimingTest, R7ADeadlinePassesThoughTheAttemptIsStillQueued) {
   EXPECT_THAT(token->TryGet(), HoldsToken("t1"));
 }
 
-// The token expires 40 s before its hour is over.
+// The token stops being usable 40 s before its hour is over.
 TEST_F(TimingTest, R11TryGetGoesByBothClocksThoughNoTimerHasRun) {
   const auto token = Make();
   const auto install = [&](std::string bytes) {

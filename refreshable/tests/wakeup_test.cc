@@ -72,8 +72,8 @@ class CountingExecutor final : public Executor {
 
 class WakeupTest : public ::testing::Test {
  protected:
-  // The number of readings of a thread that has begun to wait: one when the
-  // read asks, and one before it waits.
+  // How often a thread that has begun to wait has read the clock: once to ask
+  // whether it may have the token, and once before its wait.
   static constexpr int kBegin = 2;
 
   WakeupTest() {
@@ -99,7 +99,8 @@ class WakeupTest : public ::testing::Test {
       reader.ended = true;
     });
     SpinUntil([&] { return reader.readings >= kBegin; });
-    // The lock, within which the thread read the clock, is free again.
+    // The thread read the clock under the Shell's lock. health() takes the same
+    // lock, so once it returns, the thread has let go of it and waits.
     (void)token_->health();
     return reader;
   }
@@ -111,9 +112,8 @@ class WakeupTest : public ::testing::Test {
     ASSERT_EQ(held_->calls(), 1u);
   }
 
-  // Returns the number of readers, apart from one, that have read the clock
-  // since they began to wait. The exception is the one that reads it every
-  // second.
+  // Returns how many readers have read the clock since they began to wait. One
+  // of them is not counted: the thread that reads the clock every second.
   int Woken() const {
     int woken = 0;
     for (auto& reader : readers_) woken += reader->readings > kBegin;
@@ -163,7 +163,8 @@ TEST_F(WakeupTest, R10OneThreadOfTheExecutorIsWokenForAnAttempt) {
   }
   held_->Answer(20, absl::PermissionDeniedError("no"));
   End();
-  // One of these is the first thread that waits.
+  // Besides the first thread that waits, which Woken leaves out, only one
+  // thread of the executor is woken.
   EXPECT_LE(Woken(), 1);
 }
 
@@ -185,7 +186,7 @@ TEST_F(WakeupTest, R10AnotherThreadRunsTheAttemptIfTheFirstLeaves) {
 }
 
 // One thread looks at the clock every second for all. If its own deadline
-// passes, another one does.
+// passes, another one takes its place.
 TEST_F(WakeupTest, R6OneThreadSeesForAllThatDeadlinesHavePassed) {
   BeginFlight();
   Reader& first = Begin({absl::Minutes(30)});

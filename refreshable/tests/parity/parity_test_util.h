@@ -36,9 +36,10 @@ class OutageTest : public testing::Test {
   using Token = Refreshable<std::string>;
   using LeaseOr = absl::StatusOr<Lease<std::string>>;
 
-  // Readers without threads. Each reads without a timeout and, `pause` after a
-  // read has ended, reads again. Time must not move after the readers have been
-  // destroyed.
+  // Readers that need no threads. Each of them reads without a timeout, and
+  // `pause` after the end of a read it reads again. Once a Readers has been
+  // destroyed, the executor's time must not advance, because a pending timer
+  // would use it.
   class Readers {
    public:
     Readers(OutageTest* test, Token* token, int count, absl::Duration pause)

@@ -330,7 +330,7 @@ void Soak(const Flags& flags) {
     row_length = absl::Milliseconds(40);
     row_part = 0.5;
   }
-  // Returns whether this part of the work, from 0 to 1, is done.
+  // Returns whether `part` of the work is done, where 1 is all of it.
   const auto done = [&](double part) {
     if (flags.operations == 0) return BootNow() >= start + length * part;
     int64_t operations = 0;

@@ -231,7 +231,6 @@ FaultySource::Call FaultySource::Enter(const FetchContext& context) {
   return call;
 }
 
-// Must be called before the answer, which may cause the next call.
 bool FaultySource::Leave(uint64_t call) {
   absl::MutexLock lock(&mutex_);
   const auto it = inside_.find(call);

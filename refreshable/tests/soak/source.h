@@ -160,7 +160,9 @@ class FaultySource final : public refreshable::TokenSource<Token>,
   };
 
   Call Enter(const refreshable::FetchContext& context);
-  // Notes the end of a call. Returns true if the call had not been cancelled.
+  // Notes the end of a call. Must be called before the call is answered: the
+  // answer may cause the next call, and the two would then seem to be attempts
+  // at the same time. Returns true if the call had not been cancelled.
   bool Leave(uint64_t call);
   // Returns the number of calls that are inside and have not been cancelled.
   int64_t Current() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

@@ -63,7 +63,7 @@ namespace {
 
 using Strings = Refreshable<std::string>;
 
-// What an instance takes beside the token, with its source and its timer.
+// The bytes of an instance with its source and its timer, without its token.
 #ifdef __GLIBCXX__
 constexpr int64_t kOnManualExecutor = 1441;
 constexpr int64_t kOnThreadExecutor = 1425;
@@ -74,7 +74,7 @@ constexpr int64_t kOnThreadExecutor = 2048;
 // Its lock, which is in a page with others that stays allocated.
 constexpr int64_t kLock = 4096 / 63;
 
-// The token needs no memory of its own but this.
+// Returns a token that is so short that it needs no memory but its std::string.
 Credential<std::string> Token() {
   return Credential<std::string>("token", Expiry::In(absl::Hours(1)));
 }
@@ -88,7 +88,8 @@ std::shared_ptr<TokenSource<std::string>> Source(int failures) {
       });
 }
 
-// Returns what each of many instances takes that `make` creates.
+// Creates many instances with `make`. Returns how many bytes each takes, beside
+// the token's std::string.
 template <typename Make>
 int64_t BytesEach(Make make) {
   constexpr int kInstances = 100;
