@@ -17,7 +17,6 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
@@ -154,16 +153,16 @@ struct FetchCall {
   }
 };
 
-// Calls `source`. The result must live until the call has been answered.
-inline std::unique_ptr<FetchCall> Fetch(
+// Calls `source`. An answer that comes after the result was dropped is ignored.
+inline std::shared_ptr<FetchCall> Fetch(
     TokenSource<std::string>& source,
     absl::Duration timeout = absl::Seconds(30),
     std::function<void()> on_answer = nullptr) {
-  auto call = std::make_unique<FetchCall>();
+  auto call = std::make_shared<FetchCall>();
   call->on_answer = std::move(on_answer);
   source.Fetch(FetchContext(RefreshReason::kFirst, /*attempt=*/1, Generation(),
                             timeout, call->cancelled),
-               FetchDone<std::string>([c = call.get()](auto&& answer) {
+               FetchDone<std::string>([c = call](auto&& answer) {
                  if (c->on_answer) c->on_answer();
                  c->answer = std::move(answer);
                }));

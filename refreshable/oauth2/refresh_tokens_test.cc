@@ -426,7 +426,7 @@ TEST_F(RefreshTokensTest, NoScheduleLosesOrRepeatsAToken) {
   for (int schedule = 0; schedule < schedules; ++schedule) {
     Start({});
     int current = 0;  // The server's refresh token.
-    std::vector<std::unique_ptr<FetchCall>> calls;
+    std::vector<std::shared_ptr<FetchCall>> calls;
     std::string trace;
     for (int i = 0, rest = schedule; i < kSteps; ++i, rest /= kKinds) {
       const bool outstanding = transport_->outstanding() > 0;

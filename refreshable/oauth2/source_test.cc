@@ -379,7 +379,7 @@ TEST_F(SourceTest, ThreadsTakeTurnsWithARefreshToken) {
   const auto source = Source(std::move(options));
   constexpr int kThreads = 8;
   constexpr int kCalls = 50;
-  std::vector<std::unique_ptr<FetchCall>> calls[kThreads];
+  std::vector<std::shared_ptr<FetchCall>> calls[kThreads];
   std::vector<std::thread> threads;
   for (auto& mine : calls) {
     threads.emplace_back([&source, &mine] {
@@ -400,7 +400,7 @@ TEST_F(SourceTest, ThreadsTakeTurnsWithARefreshToken) {
 // not nest.
 TEST_F(SourceTest, ALongQueueNeedsNoDeepStack) {
   std::shared_ptr<TokenSource<std::string>> source;
-  std::vector<std::unique_ptr<FetchCall>> calls;
+  std::vector<std::shared_ptr<FetchCall>> calls;
   std::vector<uintptr_t> frames;
   SourceOptions options = OptionsFor(
       BlockingTransport([&](const TokenRequest&,
