@@ -35,8 +35,9 @@ auto Retry(Function function) {
   }
 }
 
-// Moves `fd` out of the way of stdin, stdout and stderr, which this program may
-// have closed. Returns an error number.
+// Moves `fd` away from the numbers of stdin, stdout and stderr, which this
+// program may have closed; otherwise, what it prints would get into the pipe.
+// Returns an error number.
 int MoveAboveStderr(int& fd) {
   if (fd > STDERR_FILENO) return 0;
   const int moved = fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
