@@ -116,8 +116,9 @@ std::optional<absl::Status> Shell::Block(BlockedRead& read) noexcept {
       } else if (waited && leader_ == &read) {
         WakeOverdue(now);
         // There is no timer, so this thread ends an attempt that takes too
-        // long.
-        wake_machine = timer_lost_;
+        // long. It does nothing before that, because it resigns then, and the
+        // next leader, which is woken at once, would do the same.
+        wake_machine = timer_lost_ && machine_.wake_at(now) <= now.boot;
       }
       if (claimed != AttemptId::kNone || wake_machine) {
         Resign(read);
@@ -196,9 +197,11 @@ void Shell::Resign(BlockedRead& read) {
   ElectLeader();
 }
 
+// A thread that drives the executor waits only for another thread that is about
+// to wake it, and does not look at the clock for others.
 void Shell::ElectLeader() {
   for (auto& [id, read] : blocked_) {
-    if (!read->waiting) continue;
+    if (!read->waiting || read->drivable) continue;
     leader_ = read.get();
     read->wakeup.Wake();
     return;

@@ -44,6 +44,7 @@ class CountingExecutor final : public Executor {
  public:
   bool Run(Task task) override { return base.Run(std::move(task)); }
   TimerId RunAfter(absl::Duration delay, Task task) override {
+    ++timers;
     return base.RunAfter(delay, std::move(task));
   }
   bool Cancel(TimerId id) override { return base.Cancel(id); }
@@ -53,6 +54,7 @@ class CountingExecutor final : public Executor {
   const Clock& clock() const override { return clock_; }
 
   ManualExecutor base;
+  std::atomic<int> timers{0};  // How often RunAfter was called.
 
  private:
   class CountingClock final : public Clock {
@@ -218,6 +220,26 @@ TEST_F(WakeupTest, R6TheNextThreadLooksIfTheFirstIsTold) {
   executor_.base.Suspend(absl::Hours(2));
   SpinUntil([&] { return next.ended.load(); });
   EXPECT_TRUE(IsReadTimeout(next.status)) << next.status;
+}
+
+// If there is no timer, the thread that looks at the clock every second ends an
+// attempt that takes too long. Formerly it resigned at every look, and the next
+// thread, which was woken for that, did the same at once, and so on.
+TEST_F(WakeupTest, E2WithoutATimerOneThreadLooks) {
+  executor_.base.set_refuse_timers(true);
+  BeginFlight();
+  Reader& first = Begin({});
+  for (int i = 0; i < 2; ++i) Begin({});
+  const int timers = executor_.timers;
+  SpinUntil([&] { return first.readings >= kBegin + 2; });
+  EXPECT_EQ(executor_.timers, timers);
+  executor_.base.Suspend(absl::Seconds(31));  // The attempt's timeout.
+  End();
+  for (auto& reader : readers_) {
+    EXPECT_EQ(reader->status.code(), absl::StatusCode::kDeadlineExceeded)
+        << reader->status;
+    EXPECT_FALSE(IsReadTimeout(reader->status)) << reader->status;
+  }
 }
 
 }  // namespace
