@@ -231,7 +231,8 @@ TEST_F(WakeupTest, E2WithoutATimerOneThreadLooks) {
   Reader& first = Begin({});
   for (int i = 0; i < 2; ++i) Begin({});
   const int timers = executor_.timers;
-  SpinUntil([&] { return first.readings >= kBegin + 4; });
+  const int readings = first.readings;
+  SpinUntil([&] { return first.readings >= readings + 4; });
   EXPECT_EQ(executor_.timers, timers);
   executor_.base.Suspend(absl::Seconds(31));  // The attempt's timeout.
   End();
