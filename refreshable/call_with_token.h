@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// CallWithToken: calls a server with a token, and once more with a later one if
-// the server rejects the first.
+// CallWithToken: calls a server with a token. If the server rejects that token,
+// calls it once more with a later one.
 
 #ifndef REFRESHABLE_CALL_WITH_TOKEN_H_
 #define REFRESHABLE_CALL_WITH_TOKEN_H_
@@ -45,8 +45,9 @@ struct AsStatusOr<absl::Status> {
   using type = absl::Status;
 };
 
-// `NotDeduced<T>` is T, but takes no part in template argument deduction. So a
-// lambda can be passed for a parameter of this type.
+// `NotDeduced<T>` is T, but takes no part in template argument deduction.
+// Deduction would fail for a lambda, whose type is not that of the parameter.
+// Without deduction, the lambda is converted to that type.
 template <typename T>
 struct Identity {
   using type = T;
@@ -54,7 +55,8 @@ struct Identity {
 template <typename T>
 using NotDeduced = typename Identity<T>::type;
 
-// Calls `call(lease, left)`, or `call(lease)` if it takes one argument only.
+// Calls `call(lease, left)`, or `call(lease)` if `call` takes only one
+// argument.
 template <typename Call, typename Token>
 decltype(auto) CallWithTimeLeft(Call& call, const Lease<Token>& lease,
                                 absl::Duration left) {
@@ -91,9 +93,10 @@ struct TellsRejected<
     std::void_t<decltype(static_cast<bool>(std::declval<IsRejected&>()(
         std::declval<const Answer&>())))>> : std::true_type {};
 
-// Checks the functions given to CallWithToken. CallWithToken names `Answer` in
-// its signature, so if a function does not fit, the compiler reports these
-// assertions first.
+// Checks the functions given to CallWithToken. The signature of CallWithToken
+// names `CallFunctions::Answer`, so the compiler evaluates these assertions
+// before it compiles the body. If a function does not fit, their messages come
+// first.
 template <typename Call, typename IsRejected, typename Token>
 struct CallFunctions {
   using Result = typename CallResult<Call, Token>::type;
@@ -107,8 +110,8 @@ struct CallFunctions {
   using Answer = std::conditional_t<kAnswers, Result, absl::Status>;
 };
 
-// The call of CallWithTokenAsync: a function of (lease, left, done), or of
-// (lease, done).
+// The `call` of CallWithTokenAsync: a function of (lease, left, done), or of
+// (lease, done), where `left` is the time that is left.
 template <typename Answer, typename Token>
 class AsyncCallFunction {
  public:
@@ -137,7 +140,7 @@ class AsyncCallFunction {
   }
 
   bool is_null() const { return call_ == nullptr; }
-  // If false, the time left is ignored.
+  // If false, operator() ignores its argument for the time that is left.
   bool takes_time_left() const { return takes_time_left_; }
   void operator()(Lease<Token> lease, absl::Duration left, Done done) {
     call_(std::move(lease), left, std::move(done));
@@ -148,8 +151,8 @@ class AsyncCallFunction {
   absl::AnyInvocable<void(Lease<Token>, absl::Duration, Done)> call_;
 };
 
-// The callback of CallWithTokenAsync: a function of (outcome, refresh_status),
-// or of (outcome). Destroyed once it has been called.
+// The `callback` of CallWithTokenAsync: a function of (outcome,
+// refresh_status), or of (outcome). It is destroyed once it has been called.
 template <typename Outcome>
 class AsyncCallCallback {
  public:
@@ -195,26 +198,26 @@ template <typename Answer>
 using AnswerOrStatus = typename internal::AsStatusOr<Answer>::type;
 
 // Reads a token and calls `call(const Lease<Token>&)` with it. If
-// `is_rejected(const Answer&)` is true of the answer, reads a later token and
-// calls `call` once more with that. (The read sets `ReadOptions::rejected`, so
-// the rejected token stays in service for all other reads.) The second answer
-// is returned whatever it is; if it is a rejection too, it is reported with
-// `ReportRejected`.
+// `is_rejected(const Answer&)` returns true for the answer, reads a later token
+// and calls `call` once more with that token. (The second read sets
+// `ReadOptions::rejected`, so the rejected token stays in service for all other
+// reads.) The second answer is returned whatever it is. If it is a rejection
+// too, `ReportRejected` is called for the second token.
 //
 // Returns the first answer if there is no later token (the refresh fails,
 // brings the same token, or is not permitted yet) or if no time is left.
-// Returns an error of this library only if there was no token for the first
-// call. If `refresh_status` is not null, it is set to the status of the second
-// read: OK if no second read was made or if it returned a later token. A caller
-// that gets a 401 can learn from this status, for example, that the token
-// endpoint says "invalid_client", or that refreshing has given up for good
-// (`IsFatal`).
+// Returns an error of this library only if the first read got no token; `call`
+// is then not called. If `refresh_status` is not null, it is set to the status
+// of the second read: OK if no second read was made or if it returned a later
+// token. A caller that gets a 401 can learn from this status, for example, that
+// the token endpoint says "invalid_client", or that refreshing has given up for
+// good (`IsFatal`).
 //
 // `options.timeout` counts from the start and covers both reads and both calls.
 // A call is not cut short, but it may take a second parameter, an
-// `absl::Duration` of zero or more: the time that is left. A rejected read with
-// no time left still starts a refresh if one is permitted, for the benefit of
-// later calls.
+// `absl::Duration` of zero or more: the time that is left. If no time is left
+// for the second read, it still starts a refresh if one is permitted, for the
+// benefit of later calls.
 //
 // Blocks while `Get(options)` or `call` blocks. `call` may be called twice, so
 // the request must be safe to repeat. Exceptions of `call` and `is_rejected`
@@ -261,9 +264,9 @@ AnswerOrStatus<Answer> CallWithToken(
 // Like CallWithToken, but never blocks. `call(Lease<Token>, done)` starts the
 // call and returns. `done(Answer)` takes the answer, on any thread, once; later
 // calls of it are ignored. If `done` is called before `call` has returned,
-// `call` may be entered a second time, on another thread, before the first call
-// of it returns. `call` may take the time that is left as its second parameter:
-// `call(Lease<Token>, absl::Duration, done)`.
+// `call` may be entered a second time, on another thread, while the first call
+// is still inside. `call` may take the time that is left as its second
+// parameter: `call(Lease<Token>, absl::Duration, done)`.
 //
 //   CallWithTokenAsync<Response>(
 //       *token, {absl::Seconds(5)},
@@ -277,9 +280,10 @@ AnswerOrStatus<Answer> CallWithToken(
 // `callback` is called exactly once, with what CallWithToken would return. It
 // runs on the thread that called `done` or, if the last step was a read, where
 // a callback of `GetAsync` would run. It may take a second parameter, an
-// `absl::Status`, which is CallWithToken's `refresh_status`. If `call` destroys
-// `done` without having called it, or if `call` or `is_rejected` throws,
-// `callback` gets an INTERNAL error on the thread where that happens, and the
+// `absl::Status`, which is CallWithToken's `refresh_status`. If `done` is
+// destroyed without having been called, `callback` gets an INTERNAL error, on
+// the thread that destroys `done`. If `call` or `is_rejected` throws,
+// `callback` gets an INTERNAL error on the thread that throws, and the
 // exception propagates. `callback` itself must not throw.
 //
 // If `call`, `is_rejected` or `callback` is null or an empty std::function, the
@@ -288,9 +292,9 @@ AnswerOrStatus<Answer> CallWithToken(
 // ends.
 //
 // The Refreshable need only live until this function returns. If it is
-// destroyed later, a first read that waits ends with CANCELLED, and a first
-// answer is returned even if it is a rejection. `done` must not be called while
-// the executor is being destroyed.
+// destroyed later, a first read that still waits ends with CANCELLED. A first
+// answer that is a rejection is then returned without a second call. `done`
+// must not be called while the executor is being destroyed.
 template <typename Answer, typename Token>
 void CallWithTokenAsync(
     Refreshable<Token>& refreshable,
@@ -302,10 +306,11 @@ void CallWithTokenAsync(
 
 namespace internal {
 
-// A CallWithTokenAsync in progress; it is itself each of its reads. The read or
-// the `done` that will continue it owns this object. If the last owner is gone
-// and `callback` has not been called, the destructor calls it with the first
-// answer or, without one, with an error.
+// One CallWithTokenAsync in progress. This object is also the AsyncRead of both
+// of its reads. Whatever will continue it owns it: a read that waits, or a
+// `done`. If the last owner is gone and `callback` has not been called, the
+// destructor calls it with the rejected first answer or, if there is none, with
+// an error.
 template <typename Answer, typename Token>
 class AsyncCall final
     : public AsyncRead,
@@ -343,8 +348,8 @@ class AsyncCall final
   }
 
   void Start(Refreshable<Token>& refreshable) noexcept {
-    // The Refreshable may be destroyed by the callback, before ReadAsync
-    // returns.
+    // Keeps the shell alive: the callback may destroy the Refreshable before
+    // ReadAsync returns.
     const std::shared_ptr<TypedShell<Token>> state = refreshable.state_;
     state->ReadAsync(
         request_, this->shared_from_this(),
@@ -352,8 +357,9 @@ class AsyncCall final
   }
 
  private:
-  // Takes one answer and passes it to `Next`. Holds no more than a pointer, so
-  // that a `Done` contains it without an allocation.
+  // Takes one answer and passes it to `Next`. Later answers are ignored. Its
+  // only member is a std::shared_ptr, which a `Done` can hold without
+  // allocating memory.
   template <void (AsyncCall::*Next)(Answer)>
   class TakesAnswer {
    public:
@@ -431,7 +437,7 @@ class AsyncCall final
 
   const std::weak_ptr<TypedShell<Token>> state_;
   ReadRequest request_;
-  Generation generation_;  // The token that was last called with.
+  Generation generation_;  // That of the token of the latest call.
   Call call_;
   IsRejected is_rejected_;
   Callback callback_;

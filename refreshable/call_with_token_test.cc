@@ -123,8 +123,8 @@ TEST_F(CallWithTokenTest, A4NoTimeForTheRefreshSoTheCallerGetsTheFirstAnswer) {
             absl::Seconds(3));
 }
 
-// If one endpoint rejects every token, calls to it do not wait, and calls to
-// other endpoints keep their token.
+// One endpoint rejects every token. Calls to it must not wait, calls to other
+// endpoints must still get a token, and few tokens may be fetched.
 TEST_F(CallWithTokenTest, A4AServerThatRejectsAllDisturbsNobodyElse) {
   RefreshPolicy policy;
   policy.jitter = 0;
@@ -161,8 +161,8 @@ TEST_F(CallWithTokenTest, A4ARejectedReplayIsReported) {
   EXPECT_EQ(token_->stats().tokens_rejected, 2);
 }
 
-// The timeout covers both reads and both calls. Each call is passed the
-// remaining time.
+// The timeout covers both reads and both calls. Each call is passed the time
+// that is left of it.
 TEST_F(CallWithTokenTest, A4OneDeadlineForReadsAndCalls) {
   source_.AlwaysWith(
       [&](const FetchContext&) -> absl::StatusOr<Credential<std::string>> {
@@ -193,7 +193,8 @@ TEST_F(CallWithTokenTest, A4NothingLeftStartsARefreshForLaterCalls) {
   options.timeout = absl::Seconds(2);
   absl::Status refresh;
   const auto serve = [&](const TokenLease& lease) {
-    executor_.AdvanceBy(absl::Seconds(9));  // The call was not interrupted.
+    // The call takes longer than the timeout, and is not cut short.
+    executor_.AdvanceBy(absl::Seconds(9));
     return Serve(lease, {"t1"});
   };
   EXPECT_EQ(CallWithToken(*token_, options, serve, Is401, &refresh)->body,
@@ -204,7 +205,8 @@ TEST_F(CallWithTokenTest, A4NothingLeftStartsARefreshForLaterCalls) {
   EXPECT_EQ(CallWithToken(*token_, {}, serve, Is401, &refresh)->body,
             "yes to t2");
   EXPECT_TRUE(refresh.ok());
-  // There is a newer token, but no time left for a second call.
+  // While the server is called, a newer token is installed and the timeout
+  // passes. There must be no second call.
   source_.Answer("t3", absl::Hours(1));
   const auto replaced = [&](const TokenLease& lease) {
     EXPECT_TRUE(token_->Install({"t4", Expiry::In(absl::Hours(1))}).ok());
@@ -231,7 +233,8 @@ TEST_F(CallWithTokenTest, A4TheRefreshsOwnStatusIsNotHidden) {
   EXPECT_EQ(CallWithToken(*token_, {}, serve, Is401, &refresh)->status, 401);
   EXPECT_EQ(refresh.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_FALSE(IsFatal(refresh));
-  // The token is expired and served degraded.
+  // Now the token has expired and is served degraded. The refresh fails for
+  // good, and `refresh_status` must say so.
   executor_.AdvanceBy(absl::Hours(1));
   (void)token_->Get();
   EXPECT_EQ(CallWithToken(*token_, {}, serve, Is401, &refresh)->status, 401);
@@ -245,8 +248,8 @@ TEST_F(CallWithTokenTest, A4NoTokenAtAllIsAnError) {
   EXPECT_THAT(calls_, ElementsAre());
 }
 
-// Another thread has replaced the rejected token meanwhile, so no further
-// refresh is made.
+// The rejected token is replaced before the second read, as another thread
+// might do. The second read must return the new token without a refresh.
 TEST_F(CallWithTokenTest, A4ATokenReplacedMeanwhileIsNotInvalidated) {
   source_.Answer("t1", absl::Hours(1));
   const auto response = CallWithToken(

@@ -14,8 +14,8 @@
 
 namespace refreshable {
 
-// When a token expires: never, at a moment of the wall clock, or after a
-// lifetime. A value.
+// When a token expires: never, at a moment of the wall clock, or when a
+// lifetime has passed. A value.
 class Expiry {
  public:
   // The token is valid until it is replaced or invalidated.
@@ -30,9 +30,10 @@ class Expiry {
   }
 
   // The token expires `lifetime` after the start of the attempt that returned
-  // it (for `Install`, after that call). This is `expires_in` of RFC 6749,
-  // section 5.1; counting from the start errs on the safe side by one round
-  // trip. `absl::InfiniteDuration()` means never.
+  // it. For a token that `Install` is given, the lifetime counts from the call
+  // of `Install`. This is `expires_in` of RFC 6749, section 5.1. The server
+  // counts from a later moment than the start of the attempt, so the token is
+  // never used for too long. `absl::InfiniteDuration()` means never.
   static Expiry In(absl::Duration lifetime) {
     Expiry expiry;
     expiry.lifetime_ = lifetime;

@@ -25,7 +25,7 @@ enum class RefreshReason {
   kExpired,   // The token has expired.
   kRejected,  // A server rejected the token, or it was invalidated. The source
               // must bypass its cache.
-  kProbe,     // One try after too many failures in a row.
+  kProbe,     // Too many attempts in a row have failed; this is one try.
 };
 
 // "first", "stale", "expired", "rejected", "probe".
@@ -47,16 +47,18 @@ constexpr absl::string_view RefreshReasonName(RefreshReason reason) {
 
 enum class EventKind {
   kAttemptStarted,  // The source is about to be called.
-  // An attempt failed; `status` is the cause. If the source was not called,
-  // because too many earlier calls have not returned, there was no
-  // kAttemptStarted.
+  // An attempt failed; `status` is the cause. If too many earlier calls of the
+  // source have not returned, an attempt fails without calling the source. It
+  // has no kAttemptStarted.
   kAttemptFailed,
-  // Nobody waits for an attempt any longer: it timed out (kAttemptFailed
-  // follows), was superseded, or was lost by the executor before it started. An
-  // attempt that the executor does not start within `attempt_timeout` is lost
-  // as well.
+  // Nobody waits for an attempt any longer, for one of three reasons. It timed
+  // out; kAttemptFailed follows. It was superseded by an invalidation, by
+  // `Install` or by the answer to an earlier attempt. Or it was lost: the
+  // executor dropped it, or did not start it within
+  // `RefreshPolicy::attempt_timeout`.
   kAttemptAbandoned,
-  kAttemptDiscarded,  // A late answer arrived and changed nothing.
+  // An answer to an abandoned attempt arrived, and changed nothing.
+  kAttemptDiscarded,
   kTokenPublished,    // A refresh succeeded, or `Install` was called.
   kTokenInvalidated,  // The token of `generation` was withdrawn.
   kBackoff,           // No attempt is made for the next `delay`.
@@ -110,8 +112,9 @@ constexpr absl::string_view EventKindName(EventKind kind) {
 // One event, as `Observer::OnEvent` receives it. A value.
 struct Event {
   EventKind kind = EventKind::kStateChanged;
-  // Always set: the generation last published, the state last reported (if it
-  // has changed since, a kStateChanged event follows), and the number of failed
+  // The next three are set in every event. `generation` is the one last
+  // published. `freshness` is the state last reported; if the state has changed
+  // since, a kStateChanged event follows. `failures` is the number of failed
   // attempts in a row.
   Generation generation;
   Freshness freshness = Freshness::kExpired;
@@ -122,8 +125,8 @@ struct Event {
   // refresh, from 1. Otherwise 0.
   int attempt = 0;
   // kAttemptFailed, kExhausted: the cause. kAttemptAbandoned: the cause if the
-  // executor lost the attempt. kAttemptDiscarded: the late answer's status if
-  // it was a failure. Otherwise OK.
+  // executor lost the attempt. kAttemptDiscarded: the discarded answer's status
+  // if it was a failure. Otherwise OK.
   absl::Status status;
   // kBackoff: how long no attempt is made. `Reset`, `Install`, an invalidation
   // or the token's expiry may end the wait sooner.

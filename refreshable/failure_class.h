@@ -42,8 +42,8 @@ void AbslStringify(Sink& sink, FailureClass kind) {
 
 // The default classification: UNAVAILABLE, DEADLINE_EXCEEDED and ABORTED are
 // transient, RESOURCE_EXHAUSTED is throttled, and all other codes are
-// permanent. `Refreshable::Options::classify` replaces it. Requires:
-// !status.ok().
+// permanent. A program may set another function as
+// `Refreshable::Options::classify`. Requires: !status.ok().
 inline FailureClass ClassifyFailure(const absl::Status& status) {
   switch (status.code()) {
     case absl::StatusCode::kUnavailable:

@@ -27,7 +27,8 @@ struct Sink {
   std::string written;
 };
 
-// Checks that all printers write the same for `value`, and returns it.
+// Returns what operator<< writes for `value`. Checks that all other printers
+// write the same.
 template <typename Value>
 std::string Printed(const Value& value) {
   std::ostringstream os;
@@ -61,7 +62,7 @@ TEST(FormatTest, S2Names) {
   EXPECT_EQ(Printed(OnExhausted::kFatal), "fatal");
 }
 
-// Dashboards depend on these names.
+// Dashboards of users contain these names, so none may change.
 TEST(FormatTest, S1EventNamesAreStable) {
   const char* const names[] = {"attempt_started",   "attempt_failed",
                                "attempt_abandoned", "attempt_discarded",
@@ -215,7 +216,8 @@ TEST(FormatTest, S2LeaseAndCredential) {
             "Credential(expires 2026-01-01T00:00:00+00:00)");
 }
 
-// A source's message may contain any bytes, even line ends and quotes.
+// The message of a source's status may contain any bytes, even line ends and
+// quotes. It must not look like further fields or lines of a log.
 TEST(FormatTest, S2HostileMessagesStayOnOneLineInTheirQuotes) {
   const absl::Status hostile =
       absl::UnavailableError("a\nb\r\" token_published generation=9 \\ \x01");

@@ -32,9 +32,9 @@ struct Health {
   // Whether there were too many failures in a row and no token is usable.
   bool exhausted = false;
   bool fatal = false;  // Whether no attempt is made until Reset or Install.
-  // No attempt starts before this wall time, which is computed for this
-  // snapshot and is never earlier than the snapshot. The infinite future if
-  // `fatal`.
+  // No attempt starts before this wall time. It is computed anew for each
+  // snapshot, and is never earlier than the moment of the snapshot. The
+  // infinite future if `fatal`.
   absl::Time next_attempt;
   int64_t waiters = 0;  // The number of reads that are waiting.
 };
@@ -51,8 +51,10 @@ void AbslStringify(Sink& sink, const Health& health) {
 struct Stats {
   int64_t attempts_started = 0;
   int64_t attempts_failed = 0;
-  int64_t attempts_abandoned = 0;  // One that timed out counts as failed too.
-  int64_t attempts_discarded = 0;  // Late answers that changed nothing.
+  // One that timed out is also in `attempts_failed`.
+  int64_t attempts_abandoned = 0;
+  // Answers to abandoned attempts that changed nothing.
+  int64_t attempts_discarded = 0;
   int64_t tokens_published = 0;
   int64_t tokens_invalidated = 0;
   int64_t tokens_rejected = 0;   // Tokens, not calls, that servers rejected.

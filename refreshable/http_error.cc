@@ -25,7 +25,8 @@ constexpr std::array<absl::string_view, 12> kMonths = {
     "Jan", "Feb", "Mar", "Apr", "May", "Jun",
     "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
 constexpr absl::string_view kHttpStatusUrl = "refreshable/http-status";
-// The longest valid date has 33 bytes: "Wednesday, 06-Nov-94 08:49:37 GMT".
+// A longer text is not parsed. The longest valid date has 33 bytes: "Wednesday,
+// 06-Nov-94 08:49:37 GMT".
 constexpr size_t kMaxHttpDateBytes = 64;
 
 absl::StatusCode CodeOf(int http_status, absl::string_view oauth_error) {
@@ -58,9 +59,9 @@ absl::StatusCode CodeOf(int http_status, absl::string_view oauth_error) {
   }
 }
 
-// Returns whether `error` looks like an error code. The rule is narrower than
-// RFC 6749, section 5.2, but every code in IANA's registry of OAuth extension
-// errors satisfies it, and hardly any token does.
+// Returns whether `error` looks like an error code and not like a secret. RFC
+// 6749, section 5.2, permits more characters. But every code in IANA's registry
+// of OAuth extension errors has only these, and hardly any token does.
 bool IsPlausibleCode(absl::string_view error) {
   return !error.empty() && error.size() <= 64 &&
          std::all_of(error.begin(), error.end(),
@@ -89,7 +90,7 @@ std::optional<absl::Duration> RetryAfter(absl::Span<const HttpHeader> headers,
   if (!value.has_value()) return std::nullopt;
   if (AllDigits(*value)) {
     int64_t seconds = 0;
-    // A number that does not fit still means a long wait.
+    // A number that does not fit into an int64_t still means a long wait.
     return absl::SimpleAtoi(*value, &seconds) ? absl::Seconds(seconds)
                                               : absl::InfiniteDuration();
   }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// HttpErrorToStatus: makes a status of a token endpoint's failing HTTP answer.
+// HttpErrorToStatus: turns an HTTP answer of a token endpoint that is not a
+// success into a status.
 
 #ifndef REFRESHABLE_HTTP_ERROR_H_
 #define REFRESHABLE_HTTP_ERROR_H_
@@ -36,10 +37,10 @@ using HttpHeader = std::pair<absl::string_view, absl::string_view>;
 //
 // A Retry-After header (RFC 9110, section 10.2.3) is attached with
 // `SetRetryAfter`. It may be a number of seconds or an HTTP-date of any of the
-// three forms. A date is measured from the answer's Date header or, without
-// one, from `now`, the wall time at which the answer arrived. A date in the
-// past counts as zero, which has no effect. A value that cannot be parsed is
-// ignored.
+// three forms. A date becomes a wait: the time from the answer's Date header to
+// that date. Without a valid Date header, the wait counts from `now`, the wall
+// time at which the answer arrived. A date in the past becomes a wait of zero,
+// which has no effect. A value that cannot be parsed is ignored.
 //
 // `oauth_error` is the value of `error` in the body of an OAuth 2.0 error
 // answer (RFC 6749, section 5.2), or empty if there is none. The caller parses
@@ -68,10 +69,11 @@ std::optional<int> GetHttpStatus(const absl::Status& status);
 // while. For `Refreshable::Options::classify`. Requires: !status.ok().
 FailureClass ClassifyHttpFailure(const absl::Status& status);
 
-// Reads an HTTP-date (RFC 9110, section 5.6.7): IMF-fixdate, the obsolete RFC
-// 850 form, or asctime's. RFC 850's two-digit year is taken as the latest year
-// that puts the date at most 50 years after `now`. The name of the day is not
-// checked. Does not depend on the locale.
+// Returns the time that an HTTP-date (RFC 9110, section 5.6.7) states, or
+// nullopt if `text` is not an HTTP-date. Accepts all three forms: IMF-fixdate,
+// the obsolete RFC 850 form, or asctime's. RFC 850's two-digit year is taken as
+// the latest year that puts the date at most 50 years after `now`. The name of
+// the day is not checked. Does not depend on the locale.
 std::optional<absl::Time> ParseHttpDate(absl::string_view text, absl::Time now);
 
 }  // namespace refreshable

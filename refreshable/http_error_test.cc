@@ -77,8 +77,8 @@ TEST(HttpErrorTest, B2StatusesMapToCodesAndClasses) {
   }
 }
 
-// The result must not be OK even for a success: a source would pass it to
-// StatusOr, which ends the program if the status is OK.
+// Even for a 2xx the status must not be OK: a source constructs a StatusOr from
+// it, which ends the program if the status is OK.
 TEST(HttpErrorTest, B2NeverOk) {
   for (int http_status = -1; http_status <= 1000; ++http_status) {
     EXPECT_FALSE(Answer(http_status).ok()) << http_status;
@@ -87,7 +87,8 @@ TEST(HttpErrorTest, B2NeverOk) {
   EXPECT_EQ(Answer(204).code(), Code::kUnknown);
 }
 
-// Clause B2 and parity row L5: exactly these statuses are retried.
+// Clause B2, and clause L5 of the tests in refreshable/tests/parity/: the four
+// statuses below are retried, and no others.
 TEST(HttpErrorTest, B2RetriedStatusesAreExactlyTheFour) {
   for (int http_status = 100; http_status < 600; ++http_status) {
     const bool retried = http_status == 429 || http_status == 502 ||
@@ -138,7 +139,7 @@ TEST(HttpErrorTest, B2OauthErrorCodes) {
   EXPECT_EQ(Answer(401, "invalid_client").code(), Code::kUnauthenticated);
   EXPECT_EQ(Answer(400, "invalid_grant").code(), Code::kInvalidArgument);
   // RFC 6749, section 4.1.2.1, and RFC 8628, section 3.5, define these codes.
-  // The HTTP status does not matter.
+  // Their meaning does not depend on the HTTP status.
   for (const int http_status : {400, 401, 403, 404, 500}) {
     EXPECT_EQ(Answer(http_status, "temporarily_unavailable").code(),
               Code::kUnavailable);
@@ -171,7 +172,8 @@ TEST(HttpErrorTest, B9MessageNamesStatusAndCode) {
             absl::StrCat("HTTP status 400, error ", std::string(64, 'a')));
 }
 
-// A server may repeat the request in any field of its answer.
+// A server may echo parts of the request, and so a secret, in any field of its
+// answer.
 TEST(HttpErrorTest, S3HostileErrorValuesAreNotInTheMessage) {
   const std::vector<std::string> hostile = {
       "tok-7f3a9",
@@ -216,7 +218,7 @@ TEST(HttpErrorTest, B2RetryAfterSeconds) {
   EXPECT_EQ(RetryAfterOf({{"RETRY-AFTER", "007"}}), absl::Seconds(7));
   EXPECT_EQ(RetryAfterOf({{"Retry-After", "0"}}), absl::ZeroDuration());
   EXPECT_EQ(RetryAfterOf({{"X-Retry-After", "120"}}), std::nullopt);
-  // The first of several fields counts.
+  // If the header occurs several times, the first one counts.
   EXPECT_EQ(RetryAfterOf({{"Retry-After", "1"}, {"Retry-After", "2"}}),
             absl::Seconds(1));
 }
@@ -243,7 +245,8 @@ TEST(HttpErrorTest, B2RetryAfterThatCannotBeReadIsIgnored) {
 
 TEST(HttpErrorTest, B2RetryAfterDateIsMeasuredFromTheDateHeader) {
   const HttpHeader until = {"Retry-After", "Sun, 06 Nov 1994 08:50:37 GMT"};
-  // It does not matter whether the client's clock is a day fast or slow.
+  // The result must not depend on the client's clock: it may be a day fast or
+  // slow.
   for (const absl::Duration skew :
        {absl::ZeroDuration(), absl::Hours(24), -absl::Hours(24)}) {
     EXPECT_EQ(RetryAfterOf({{"date", "Sun, 06 Nov 1994 08:49:37 GMT"}, until},
@@ -326,8 +329,9 @@ TEST(HttpDateTest, EdgesOfTheCalendar) {
             std::nullopt);
 }
 
-// RFC 9110, section 5.6.7: a date that appears to be more than 50 years in the
-// future is in the past.
+// RFC 9110, section 5.6.7: if a date with a two-digit year appears to be more
+// than 50 years in the future, it stands for the most recent year in the past
+// with the same last two digits.
 TEST(HttpDateTest, TwoDigitYearsReachFiftyYearsAhead) {
   const absl::Time now = Utc("2026-11-22T12:00:00Z");
   const struct {
@@ -346,7 +350,8 @@ TEST(HttpDateTest, TwoDigitYearsReachFiftyYearsAhead) {
   for (const auto& c : cases) {
     EXPECT_EQ(ParseHttpDate(c.date, now), Utc(c.expected)) << c.date;
   }
-  // The year that is meant may be in another century than `now`.
+  // The year that a two-digit year stands for may be in another century than
+  // `now`.
   EXPECT_EQ(ParseHttpDate("Friday, 01-Jan-10 00:00:00 GMT",
                           Utc("1994-11-06T00:00:00Z")),
             Utc("2010-01-01T00:00:00Z"));
@@ -360,7 +365,8 @@ TEST(HttpDateTest, TwoDigitYearsReachFiftyYearsAhead) {
   EXPECT_EQ(ParseHttpDate("Tuesday, 29-Feb-00 00:00:00 GMT",
                           Utc("2094-11-06T00:00:00Z")),
             Utc("2000-02-29T00:00:00Z"));
-  // Every value of `now` is permitted, however wrong the clock is.
+  // A clock may be so wrong that `now` is any value. No value may end the
+  // program.
   ParseHttpDate("Friday, 01-Jan-10 00:00:00 GMT", absl::InfiniteFuture());
   ParseHttpDate("Friday, 01-Jan-10 00:00:00 GMT", absl::InfinitePast());
 }

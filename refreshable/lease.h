@@ -26,24 +26,24 @@ namespace refreshable {
 namespace internal {
 REFRESHABLE_ABI_NAMESPACE_BEGIN
 
-// One published token with its generation. Only the Lease knows the token's
-// type.
+// One published token with its generation. `token` points to a `Token` of the
+// user; only the Lease knows that type.
 struct Snapshot {
   std::shared_ptr<const void> token;
   Generation generation;
   absl::Time expires_at;
   bool degraded = false;
-  // The first generation in the unbroken run of generations with the same
-  // bytes.
+  // Successive generations may have equal tokens. This is the first generation
+  // of the unbroken run of equal tokens that `generation` belongs to.
   Generation same_since;
 };
 
-// The check time that makes every read ask the machine, because no time is
-// earlier.
+// A node has a *check time*: from then on, a read must ask the machine. This
+// value makes every read ask, because no time is earlier.
 constexpr int64_t kNeverWithoutAsking = std::numeric_limits<int64_t>::min();
 
-// A node with the time from which its reads must ask the machine; see
-// `SnapshotCell`.
+// What a `SnapshotCell` holds: a snapshot or the lack of one, with its check
+// time.
 struct TimedNode : HazardNode {
   explicit TimedNode(bool nothing) : is_nothing(nothing) {}
 
@@ -52,12 +52,13 @@ struct TimedNode : HazardNode {
   // The check time, in ticks of the coarse clock and in nanoseconds since 1970.
   mutable std::atomic<int64_t> check_ticks{kNeverWithoutAsking};
   mutable std::atomic<int64_t> check_nanos{kNeverWithoutAsking};
-  // Until when the token is usable, in ticks of both coarse clocks.
+  // The moments from which the token is no longer usable, in ticks of the
+  // coarse wall clock and of the coarse boot clock.
   mutable std::atomic<int64_t> usable_ticks{kNeverWithoutAsking};
   mutable std::atomic<int64_t> usable_boot_ticks{kNeverWithoutAsking};
 };
 
-// A snapshot in its cell. Immutable, except for the check time.
+// A snapshot in its cell. Immutable, except for the times in TimedNode.
 struct SnapshotNode final : TimedNode {
   explicit SnapshotNode(Snapshot s)
       : TimedNode(/*nothing=*/false), snapshot(std::move(s)) {}
@@ -88,7 +89,7 @@ REFRESHABLE_ABI_NAMESPACE_BEGIN
 // bytes are freed promptly after the last lease of the token, and the last
 // pointer that `Share` returned, are gone.
 //
-// A lease must not outlive the shared object (plug-in) that made it.
+// A lease must not outlive the shared library (plug-in) whose code made it.
 //
 // Move-only; moving does not throw. A moved-from lease may only be destroyed or
 // assigned to. Different threads may use different leases of one token; one
@@ -111,12 +112,14 @@ class Lease {
   // fail and `RefreshPolicy::max_stale_on_error` allows it.
   bool degraded() const { return snapshot().degraded; }
 
-  // Shares ownership of the token, for code that needs it beyond the lease.
+  // Returns a pointer that keeps the token alive too, for code that needs the
+  // token for longer than the lease.
   std::shared_ptr<const Token> Share() const {
     return std::static_pointer_cast<const Token>(snapshot().token);
   }
 
-  // Writes generation, expiry and degradation, and nothing of the token.
+  // Writes the generation, the expiry and whether the token is degraded. Writes
+  // nothing of the token itself.
   friend std::ostream& operator<<(std::ostream& os, const Lease& lease) {
     return os << "Lease(generation " << lease.generation() << ", expires "
               << Expiry::At(lease.expires_at())

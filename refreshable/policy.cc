@@ -76,7 +76,7 @@ absl::Status Validate(const RefreshPolicy& policy) {
                   "max_rejection_backoff", *policy.max_rejection_backoff,
                   ">= retry.initial_backoff and finite");
   }
-  // The comparisons are written such that NaN violates the rule.
+  // The comparisons with a double are written such that NaN violates the rule.
   check.Require(policy.jitter >= 0.0 && policy.jitter < 1.0, "jitter",
                 policy.jitter, "in [0, 1)");
   check.Require(
@@ -96,8 +96,9 @@ absl::Status Validate(const RefreshPolicy& policy) {
                 absl::StrCat("> retry.max_retries (", retry.max_retries, ")"));
   check.Require(retry.probe_interval > kZero && retry.probe_interval < infinite,
                 "retry.probe_interval", retry.probe_interval, "> 0 and finite");
-  // If probes were more frequent than the longest backoff, attempts would
-  // become more frequent once too many have failed.
+  // Otherwise, attempts would become more frequent once there are too many
+  // failures: probes would follow each other sooner than attempts with the
+  // longest backoff.
   const absl::Duration longest =
       retry.multiplier > 1.0 ? retry.max_backoff : retry.initial_backoff;
   check.Require(retry.on_exhausted == OnExhausted::kFatal ||

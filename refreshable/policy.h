@@ -41,13 +41,14 @@ struct RetryPolicy {
   // waits for; >= 0.
   int max_retries = 6;
   // `on_exhausted` applies after this many failures in a row, across refreshes.
-  // More than `max_retries`. A failure is not counted here if the server asked
-  // for a shorter wait than the computed one.
+  // It must be greater than `max_retries`. A failure does not count if the
+  // server asked for a shorter wait than the computed one.
   int max_consecutive_failures = 7;
   OnExhausted on_exhausted = OnExhausted::kSelfHeal;
-  // Time between the starts of two attempts once exhausted; > 0, finite and,
-  // for kSelfHeal, at least the longest wait (`max_backoff`, or
-  // `initial_backoff` if `multiplier` is 1). Used by kSelfHeal only.
+  // The time between the starts of two attempts once there are
+  // `max_consecutive_failures` and no usable token; > 0, finite and, for
+  // kSelfHeal, at least the longest wait (`max_backoff`, or `initial_backoff`
+  // if `multiplier` is 1). Used by kSelfHeal only.
   absl::Duration probe_interval = absl::Seconds(60);
   // The longest wait that a server may ask for (Retry-After). If it asks for
   // more, the wait is this or the computed wait, whichever is longer. Finite;
@@ -74,9 +75,10 @@ struct RefreshPolicy {
   // Whether a read of a stale token starts a refresh in the background. If
   // false, a token is refreshed only once it has expired.
   bool background_refresh = true;
-  // Whether a timer starts the background refresh of a stale token, without any
-  // read. Once a token has been published, the timer also starts every later
-  // attempt that is due and permitted. Requires `background_refresh`.
+  // Whether a timer starts the background refresh of a stale token, even if
+  // there is no read. Once a token has been published, the timer also starts
+  // every later attempt that is due and permitted. Requires
+  // `background_refresh`.
   bool refresh_ahead = false;
   // After a background refresh has failed, no other is started for this long,
   // as long as the token stays usable. If unset, this is 60 s, at most a
@@ -87,18 +89,19 @@ struct RefreshPolicy {
   // failed attempt and the next start. The time between starts does not apply
   // to the first attempt after an `Invalidate` or `Install`. Finite; >= 0.
   absl::Duration min_interval = absl::Seconds(1);
-  // An attempt that takes longer is abandoned and counts as failed. An attempt
-  // that the executor has not started within this time ends, and does not count
-  // as a failure. > 0.
+  // An attempt that runs for longer is abandoned and counts as failed. An
+  // attempt that the executor has not started within this time ends too, but
+  // does not count as a failure. > 0.
   absl::Duration attempt_timeout = absl::Seconds(30);
   // How many abandoned calls of the source may still be running when the source
   // is called again. Once this many are running, an attempt fails without
-  // calling the source, with one exception: the k-th call beyond this number
-  // may be made `probe_interval * 2^(k-1)` after the call before it. >= 1.
+  // calling the source. There is one exception: the k-th call beyond this
+  // number may be made `probe_interval * 2^(k-1)` after the call before it. >=
+  // 1.
   int max_abandoned_calls = 2;
-  // If a token is invalidated within this time of publication (or within half
-  // its life, if that is shorter), the failure count from before that
-  // publication is added back, plus one for the invalidation. >= 0.
+  // A token that is invalidated within this time of its publication, or within
+  // half its life if that is shorter, counts as a failure. The failures from
+  // before its publication then count again too. >= 0.
   absl::Duration young_token_age = absl::Seconds(30);
   // The longest wait between two attempts that rejections start while the
   // rejected token is still served (`ReadOptions::rejected`). The waits grow as
@@ -106,8 +109,8 @@ struct RefreshPolicy {
   // at least `retry.initial_backoff`.
   std::optional<absl::Duration> max_rejection_backoff;
   // While refreshes fail, an expired token is served for at most this long
-  // after its expiry, marked degraded. If zero, no expired token is served.
-  // Finite; >= 0.
+  // after its expiry. Its leases say so (`Lease::degraded`). If zero, no
+  // expired token is served. Finite; >= 0.
   absl::Duration max_stale_on_error = absl::ZeroDuration();
   // Spreads the load of many clients, by a fraction in [0, 1). A token is stale
   // earlier by up to this fraction of its lifetime, but not before a quarter of

@@ -21,9 +21,9 @@ const absl::Duration kZero = absl::ZeroDuration();
 const absl::Duration kForever = absl::InfiniteDuration();
 const absl::Duration kTick = absl::Nanoseconds(1) / 4;
 
-// One change to a policy: the field's name, its new value as an error message
-// shows it (or a description of the change), and a function that makes the
-// change.
+// One change to a policy: the name of the changed field, its new value as an
+// error message shows it (or a description of the change), and a function that
+// makes the change.
 struct Case {
   const char* field;
   const char* shown;
@@ -203,7 +203,7 @@ TEST(PolicyTest, E6TheEdgesOfWhatIsAllowed) {
 TEST(PolicyTest, E6TheErrorSaysWhatWouldDo) {
   RefreshPolicy policy;
   policy.retry.max_retries = 9;
-  policy.jitter = 2;  // Only the first fault is reported.
+  policy.jitter = 2;  // Now two fields are invalid; one is reported.
   EXPECT_EQ(Validate(policy).message(),
             "RefreshPolicy.jitter is 2, must be in [0, 1)");
   policy.jitter = 0;

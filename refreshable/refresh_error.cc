@@ -35,8 +35,9 @@ absl::Time ToWholeSeconds(absl::Time time) {
 
 namespace internal {
 
-// The payload is "flags failures next-attempt cause". The cause is last because
-// it may contain anything. The flags are 1 for fatal and 2 for rejected.
+// The payload is the text "FLAGS FAILURES NEXT_ATTEMPT CAUSE". The cause is
+// last because it may contain anything. FLAGS is the sum of 1 if fatal and 2 if
+// rejected.
 absl::Status MakeRefreshError(absl::StatusCode code,
                               const RefreshError& error) {
   absl::Status status(

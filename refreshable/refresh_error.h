@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// RefreshError: the details that this library attaches to statuses.
+// RefreshError, and the other details that this library attaches to statuses.
 
 #ifndef REFRESHABLE_REFRESH_ERROR_H_
 #define REFRESHABLE_REFRESH_ERROR_H_
@@ -17,9 +17,9 @@
 
 namespace refreshable {
 
-// Why a read got no token. Attached to every status that a read returns because
-// refreshing failed. Such a status has the code of the last cause, or
-// FAILED_PRECONDITION if `fatal`.
+// Why a read got no token. It is attached to every status that a read returns
+// because refreshing failed. The code of such a status is that of the last
+// failed attempt, or FAILED_PRECONDITION if `fatal`.
 struct RefreshError {
   // The message of the last failed attempt's status or, if the read failed for
   // another reason, a message that names the reason.
@@ -28,12 +28,12 @@ struct RefreshError {
   // executor may have lost the refresh, or the minimum interval may not have
   // passed.
   int failures = 0;
-  // Before this time no attempt is made, and every read without a usable token
-  // fails at once. If `rejected`, it is instead the time before which no
+  // Before this wall time no attempt is made, and every read without a usable
+  // token fails at once. If `rejected`, it is instead the time before which no
   // rejection starts an attempt. The infinite future if no attempt will be
-  // made. This is wall time, computed when the time of the next attempt last
-  // changed, so all reads report the same time even if the clock is set
-  // meanwhile. The message contains it in whole seconds, rounded up.
+  // made. It is computed only when the moment of the next attempt changes, so
+  // all reads report the same time even if the wall clock is set meanwhile. The
+  // message contains it in whole seconds, rounded up.
   absl::Time next_attempt;
   // Whether no attempt is made until `Reset()` or `Install()` is called.
   bool fatal = false;

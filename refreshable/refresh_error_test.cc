@@ -69,7 +69,7 @@ TEST(RefreshErrorTest, B9TheMessageNamesCountCauseAndTime) {
   EXPECT_EQ(MakeRefreshError(absl::StatusCode::kUnavailable, error).message(),
             "no usable token: 1 failed attempt in a row, next attempt not "
             "before 2023-11-14T22:13:20+00:00; last: HTTP 502");
-  // The time is rounded up to whole seconds.
+  // In the message, the time is rounded up to whole seconds.
   error.next_attempt -= absl::Seconds(1) - absl::Nanoseconds(1) / 4;
   EXPECT_EQ(MakeRefreshError(absl::StatusCode::kUnavailable, error).message(),
             "no usable token: 1 failed attempt in a row, next attempt not "
@@ -123,7 +123,7 @@ TEST(RefreshErrorTest, B2RetryAfterComesBackAsItWas) {
     SetRetryAfter(wait, status);
     EXPECT_EQ(GetRetryAfter(status), wait);
     EXPECT_EQ(status.message(), "busy");
-    SetRetryAfter(absl::Seconds(7), status);  // The last value counts.
+    SetRetryAfter(absl::Seconds(7), status);  // Replaces the first value.
     EXPECT_EQ(GetRetryAfter(status), absl::Seconds(7));
   }
 }

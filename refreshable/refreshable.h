@@ -52,8 +52,9 @@ class AsyncCall;
 // before the read returns. At most one refresh is in flight, and failures are
 // retried on the policy's schedule, no matter how many threads are reading.
 //
-// Every published token has a generation, and generations only rise. A late
-// answer of the source never replaces a newer token.
+// Every published token has a generation, and generations only rise. If an
+// answer of the source comes after its attempt was abandoned, it never replaces
+// a newer token.
 //
 //   refreshable::ThreadExecutor executor;
 //   auto token = refreshable::Refreshable<std::string>::Create(
@@ -66,7 +67,8 @@ class AsyncCall;
 //   Send(request, lease->token());
 //
 // If a server answers 401, read again with `ReadOptions::rejected`, or use
-// CallWithToken (call_with_token.h), which does everything.
+// CallWithToken (call_with_token.h), which makes the call, reads again and
+// repeats the call.
 //
 // `Token` must be move-constructible, and its destructor must not throw. Tokens
 // are read by many threads at the same time.
@@ -119,8 +121,9 @@ class Refreshable {
     std::shared_ptr<Observer> observer = nullptr;
     // The functions below are called without a lock, on any thread, and
     // possibly on several threads at once. A call of the source that has not
-    // answered keeps these functions and the observer alive, so they should not
-    // own the source.
+    // answered keeps these functions and the observer alive. They should not
+    // own the source: as long as the source holds the `done` of such a call,
+    // the two would keep each other alive.
 
     // Called after each publication, on the thread that completed the refresh
     // or called `Install`. Waiting readers are woken after the call, unless
@@ -128,19 +131,20 @@ class Refreshable {
     // tell which token is newer. The function may read the Refreshable.
     // Exceptions that it throws are ignored. May be null.
     std::function<void(const Lease<Token>&)> on_token_changed = nullptr;
-    // Returns whether two tokens are the same, so that a source that answers a
-    // rejection with the rejected token is noticed. Called with each token that
-    // the source returns and the token before it. If null, `operator==` is used
-    // if Token has one (`TokenHasEquality`); otherwise no two tokens are taken
-    // to be the same. If it throws, the tokens are taken to be different.
+    // Returns whether two tokens are the same. It is called with each token
+    // that the source returns and the token before it. The Refreshable thus
+    // notices a source that answers a rejection with the rejected token. If
+    // null, `operator==` is used if Token has one (`TokenHasEquality`);
+    // otherwise no two tokens are taken to be the same. If it throws, the
+    // tokens are taken to be different.
     std::function<bool(const Token&, const Token&)> same_token = nullptr;
-    // Decides how a failure of the source is treated; also called for late
-    // failures. If null, `ClassifyFailure` is used. If it throws, the failure
-    // is permanent.
+    // Decides how a failure of the source is treated. Also called for failures
+    // that arrive after the attempt was abandoned. If null, `ClassifyFailure`
+    // is used. If it throws, the failure is permanent.
     std::function<FailureClass(const absl::Status&)> classify = nullptr;
     // Whether the error of a source that threw contains the exception's text
     // (`what()`), which may contain a secret. The error names the exception's
-    // type in any case, if the compiler provides it.
+    // type in either case, if the compiler provides it.
     bool show_exception_text = false;
     // Seeds the jitter, for reproducible runs. If unset, a random seed is
     // drawn, and another one in the child of a fork(), so that parent and child
@@ -162,10 +166,11 @@ class Refreshable {
     //
     // A usable later token is returned at once. Otherwise the read waits for
     // the refresh in flight, or starts one (a single attempt) if one is
-    // permitted now. It does not wait for the permission: it ends at once with
-    // UNAUTHENTICATED, and `GetRefreshError` tells when the next attempt may
-    // start. If the refresh fails, the read ends with the cause's code, or with
-    // UNAUTHENTICATED if the source returned the same token.
+    // permitted now. If none is permitted yet, it does not wait: it ends at
+    // once with UNAUTHENTICATED, and `GetRefreshError` tells when the next
+    // attempt may start. If the refresh fails, the read ends with the code of
+    // the failure. If the source returns the same token, the read ends with
+    // UNAUTHENTICATED.
     //
     // The time between attempts that rejections start grows from
     // `RefreshPolicy::min_interval` to `RefreshPolicy::max_rejection_backoff`.
@@ -215,9 +220,9 @@ class Refreshable {
 
   // Returns the current token. A fresh or stale token is returned at once. If
   // it is stale, a refresh is also started in the background, unless one is in
-  // flight, one was tried a moment ago, or the policy says otherwise. Without a
-  // usable token the call joins the refresh in flight, or starts one, and
-  // blocks.
+  // flight, one was tried a moment ago (`min_interval`, `background_cooldown`),
+  // or the policy says otherwise. Without a usable token the call joins the
+  // refresh in flight, or starts one, and blocks.
   //
   // Errors:
   //
@@ -227,26 +232,29 @@ class Refreshable {
   //     details. This error is returned at once, whatever the timeout, while
   //     the next attempt is not permitted yet, or if that attempt would start
   //     after the deadline.
-  //   UNAUTHENTICATED: the options reject the only token there is.
+  //   UNAUTHENTICATED: the options reject the only token there is
+  //     (`ReadOptions::rejected`), and no later one can be had now.
   //   UNAVAILABLE: the executor refused or dropped the refresh, or did not
   //     start it within `RefreshPolicy::attempt_timeout`; or the minimum
   //     interval between attempts ends after the deadline.
   //   FAILED_PRECONDITION, for one of three reasons:
   //     - Refreshing has given up for good (`IsFatal`) until `Reset` or
   //       `Install` is called.
-  //     - The read would wait for itself. It was made inside the source's own
-  //       `Fetch`, inside an observer of that attempt, or inside an observer or
-  //       callback that a timer of this Refreshable runs.
+  //     - The read would wait for itself. It was made inside a `Fetch` for this
+  //       Refreshable, inside a call of the observer about that attempt, or
+  //       inside an observer or callback that a timer of this Refreshable runs.
   //     - On a ManualExecutor: nothing is pending that could end the wait, and
   //       the timeout is infinite.
   //   CANCELLED: the Refreshable was destroyed.
   //
-  // Do not block on the executor's timer thread, in a timer task of your own or
-  // in an observer of another Refreshable: that is not detected, and delays
-  // every timer. Use TryGet or GetAsync there.
+  // Do not call Get in a timer task of your own, or in the observer of another
+  // Refreshable: these may run on the executor's timer thread, and a Get that
+  // blocks it delays every timer. This mistake is not detected. Use TryGet or
+  // GetAsync there.
   //
   // On a thread of its own executor, a read that would wait runs the pending
-  // attempt itself. Its timeout is then checked between attempts only.
+  // attempt itself. The timeout of the read is then checked between attempts
+  // only.
   ABSL_ATTRIBUTE_ALWAYS_INLINE absl::StatusOr<Lease<Token>> Get(
       absl::Duration timeout = absl::InfiniteDuration()) {
     const internal::HazardRawHolder hold = cell_.TryLoad();
@@ -268,13 +276,14 @@ class Refreshable {
   // empty std::function, ends the program. Errors are those of Get, and
   // UNAVAILABLE if the executor refuses the timer for the timeout.
   //
-  // If the executor refuses or drops the callback, it runs on the thread that
-  // completed the refresh or dropped it. If no refresh was needed, the executor
-  // is asked again after a second. If it refuses the timer for that as well,
-  // the next answer of the source, or the next Get, GetAsync, Invalidate,
-  // ReportRejected, Install or Reset on any thread, asks it again, and runs the
-  // callback itself if the executor still refuses. If there is no such call,
-  // the destructor runs the callback with CANCELLED.
+  // If the executor refuses or drops the task that runs the callback, the
+  // thread that completed the refresh or dropped the task runs the callback. If
+  // no refresh was needed, the executor is asked again after a second. It may
+  // refuse the timer for that second too. Then it is asked again at the next
+  // answer of the source, or at the next call of Get, GetAsync, Invalidate,
+  // ReportRejected, Install or Reset. If it still refuses, the thread of that
+  // answer or call runs the callback. If there is none, the destructor runs the
+  // callback with CANCELLED.
   WaiterId GetAsync(absl::Duration timeout,
                     internal::FunctionArgument<Callback> callback) {
     ReadOptions options;
@@ -304,9 +313,9 @@ class Refreshable {
 
   // Returns the current token if it is usable, otherwise UNAVAILABLE with a
   // message that names the state. Never waits for a refresh and never starts
-  // one. Reads both clocks: a token that expired while the wall clock was wrong
-  // is not returned, even if no timer has run yet. Takes a lock for a moment if
-  // there is no usable token, or if it is near its end.
+  // one. Reads the boot clock as well as the wall clock: a token that has
+  // expired is not returned even if the wall clock is wrong. Takes a lock for a
+  // moment if there is no usable token, or if the token is about to expire.
   ABSL_ATTRIBUTE_ALWAYS_INLINE absl::StatusOr<Lease<Token>> TryGet() {
     const internal::HazardRawHolder hold =
         cell_.TryLoadUsable([this] { return BootClock(); });
@@ -410,8 +419,9 @@ class Refreshable {
 
   CoarseBootClock BootClock() const { return clock().CoarseBoot(); }
 
-  // Returns whether a read that rejects the generation `rejected` (or none) may
-  // return what `hold` holds without asking the machine.
+  // Returns whether a read that rejects the generation `rejected` (0 if none)
+  // may return what `hold` holds without asking the machine. It may not if the
+  // token held equals the rejected one.
   static bool Answers(Generation rejected, const internal::HazardHolder& hold) {
     return hold.node() != nullptr &&
            rejected < internal::SnapshotOf(hold).same_since;
@@ -439,10 +449,11 @@ class Refreshable {
     return request;
   }
 
-  // Points into `*state_`; saves reads one indirection.
+  // Refers to the cell in `*state_`. A read that used `state_` would load one
+  // more pointer.
   const internal::SnapshotCell& cell_;
-  // A call that waits or runs user code holds a copy, because this object may
-  // be destroyed meanwhile.
+  // A call that waits or runs user code holds a copy of this pointer, because
+  // the Refreshable may be destroyed meanwhile.
   const std::shared_ptr<TypedShell> state_;
 };
 

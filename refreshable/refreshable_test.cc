@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// These tests check clauses E6, F5 to F9, B5 and A2 through the public API. The
-// machine's own tests cover every state.
+// These tests check clauses E6, F5 to F7, F9, B5 and A2 through the public API,
+// once each. The tests of the machine check them in every state.
 
 #include "refreshable/refreshable.h"
 
@@ -86,7 +86,7 @@ TEST_F(RefreshableTest, F6AtTwoAbandonedCallsTheSourceIsNotCalled) {
   EXPECT_EQ(source_.call_count(), 2u);
   ASSERT_THAT(outcomes_, SizeIs(1));
   EXPECT_THAT(outcomes_[0].status().message(), HasSubstr("was not called"));
-  source_.Drop(0);  // The call returns, which permits another.
+  source_.Drop(0);  // One abandoned call ends, so another is permitted.
   token->GetAsync(absl::InfiniteDuration(), Note());
   executor_.RunUntilIdle();
   EXPECT_EQ(source_.call_count(), 3u);
@@ -165,7 +165,8 @@ TEST_F(RefreshableTest, B5EachWaiterGetsTheErrorOnce) {
 
 TEST_F(RefreshableTest, A2RunningAttemptIsReplacedAndNobodyNotices) {
   const auto token = MakeWithToken();
-  AdvanceTo(absl::Seconds(80));  // The token is expired and no longer young.
+  // The token is expired, and too old for its invalidation to be a failure.
+  AdvanceTo(absl::Seconds(80));
   token->GetAsync(absl::InfiniteDuration(), Note());
   executor_.RunUntilIdle();
   ASSERT_EQ(source_.call_count(), 2u);

@@ -12,8 +12,8 @@ namespace refreshable {
 namespace {
 
 // Returns whether `c` may occur in a token (RFC 9110, section 5.6.2) or in a
-// token68 (section 11.2). The beginning does not tell the two apart, so both
-// are read with one set of characters.
+// token68 (section 11.2). The two cannot be told apart by how they begin, so
+// both are read with one set of characters.
 bool IsTokenCharacter(char c) {
   return absl::ascii_isalnum(static_cast<unsigned char>(c)) ||
          absl::string_view("!#$%&'*+-.^_`|~/=").find(c) !=
@@ -32,8 +32,8 @@ class ChallengeReader {
     rest_.remove_prefix(1);
     return true;
   }
-  // Takes and returns the characters before the first one that is `stop` or
-  // cannot be in a token.
+  // Takes and returns the characters up to the first one that is `stop` or
+  // cannot be in a token; that one is not taken.
   absl::string_view TakeToken(char stop = '\0') {
     const auto end = std::find_if(rest_.begin(), rest_.end(), [=](char c) {
       return c == stop || !IsTokenCharacter(c);
@@ -58,7 +58,9 @@ class ChallengeReader {
   absl::string_view rest_;
 };
 
-// Returns whether one header field rejects the token.
+// Returns whether `field`, the value of one WWW-Authenticate header field, has
+// a Bearer challenge whose `error` is one of `errors`. Returns false if the
+// field cannot be parsed.
 bool FieldRejects(absl::string_view field,
                   absl::Span<const absl::string_view> errors) {
   ChallengeReader reader(field);
@@ -66,8 +68,8 @@ bool FieldRejects(absl::string_view field,
   bool rejected = false;
   // The field is a list of challenges. Each is a scheme followed by nothing,
   // one token68, or a list of name=value. Commas separate the challenges, and
-  // also the pairs within one challenge. So a name is told from a scheme by the
-  // "=" that follows it.
+  // also the pairs within one challenge. So only the "=" after a name tells it
+  // from a scheme.
   while (true) {
     do {
       reader.SkipSpace();
@@ -80,7 +82,8 @@ bool FieldRejects(absl::string_view field,
       reader.SkipSpace();
       std::string value;
       if (!reader.Take('"')) {
-        value = std::string(reader.TakeToken());  // Or a token68's padding.
+        // May also take the rest of a token68's padding.
+        value = std::string(reader.TakeToken());
       } else if (!reader.TakeQuoted(value)) {
         return false;
       }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Classifiers that tell from a server's answer whether it rejected the token.
+// Functions that tell from a server's answer whether the server rejected the
+// token.
 
 #ifndef REFRESHABLE_REJECTION_H_
 #define REFRESHABLE_REJECTION_H_
@@ -25,11 +26,10 @@ inline constexpr size_t kMaxErrorBodyBytes = 64 * 1024;
 bool IsTokenError(int http_status, absl::string_view error,
                   absl::Span<const absl::string_view> codes);
 
-// Which HTTP statuses may carry a challenge that rejects the token.
+// With which HTTP statuses a challenge rejects the token.
 enum class ChallengeStatuses {
   k401,
-  // Also 403, for servers that send the challenge of RFC 6750 with either
-  // status.
+  // For servers that send the challenge of RFC 6750 with either status.
   k401And403,
 };
 
@@ -43,9 +43,9 @@ inline constexpr absl::string_view kInvalidTokenErrors[] = {"invalid_token"};
 // hold other challenges as well (RFC 9110, section 11.6.1).
 //
 // `www_authenticate` holds the values of all fields of that name. An answer may
-// have several, and the "get header" function of many HTTP clients returns only
-// the first, which may be another scheme's. A field that cannot be parsed is
-// ignored.
+// have several, and the first may be the challenge of another scheme. The "get
+// header" function of many HTTP clients returns only the first. A field that
+// cannot be parsed is ignored.
 bool IsInvalidTokenChallenge(
     int http_status, absl::Span<const absl::string_view> www_authenticate,
     absl::Span<const absl::string_view> errors = kInvalidTokenErrors,

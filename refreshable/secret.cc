@@ -37,8 +37,9 @@ Secret& Secret::operator=(const Secret& other) {
 }
 
 Secret& Secret::operator=(Secret&& other) noexcept {
-  // `taken` receives the replaced bytes and wipes them on return. `other` would
-  // keep them until it is destroyed.
+  // After the swaps, `taken` has the replaced bytes, and wipes them on return.
+  // If they were swapped into `other`, they would live until `other` is
+  // destroyed.
   Secret taken(std::move(other));
   std::swap(bytes_, taken.bytes_);
   std::swap(size_, taken.size_);

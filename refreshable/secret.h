@@ -20,9 +20,9 @@ namespace refreshable {
 //
 // Every printer (ostream, fmt, absl::StrCat and StrFormat, GoogleTest) shows
 // "[secret]", whatever the bytes are. The bytes live in an allocation of their
-// own, which is overwritten before it is freed. Callers must themselves wipe
-// copies that they make of `reveal()`. The time that a comparison takes depends
-// only on the sizes.
+// own, which is overwritten before it is freed. A caller who copies the bytes
+// of `reveal()` must wipe the copy. The time that a comparison takes depends on
+// the sizes of the secrets only, not on their bytes.
 //
 // A value, as thread-safe as std::string.
 class Secret {

@@ -22,13 +22,14 @@ namespace {
 
 constexpr absl::string_view kMark = "tok-7f3a9";
 
-// How many blocks this thread has freed, and how many of them contained the
-// mark. `operator delete` examines each block before it returns the block to
-// the heap.
+// How many blocks of memory this thread has freed, and how many of them
+// contained `kMark`. `operator delete` examines each block before it returns
+// the block to the heap.
 thread_local int blocks_freed = 0;
 thread_local int marks_freed = 0;
 
-// The size of each block is stored in front of it.
+// `operator new` stores the size of each block in front of it, in this many
+// bytes.
 constexpr size_t kHeader = alignof(std::max_align_t);
 
 }  // namespace
@@ -47,8 +48,8 @@ void operator delete(void* data) noexcept {
   std::memcpy(&size, block, sizeof(size));
   ++blocks_freed;
   const absl::string_view bytes(static_cast<char*>(data), size);
-  // The search leaves out the mark's first two characters, because a string
-  // that is shortened to one character has a zero in place of the second.
+  // The search is for the mark without its first two characters: a string that
+  // was shortened to one character has a zero in place of the second.
   if (bytes.find(kMark.substr(2)) != absl::string_view::npos) ++marks_freed;
   std::free(block);
 }
@@ -61,8 +62,8 @@ void operator delete[](void* data, size_t) noexcept { operator delete(data); }
 namespace refreshable {
 namespace {
 
-// The number of freed blocks that contained the mark, counted from the
-// construction of this object.
+// Counts the freed blocks that contained the mark, from the construction of
+// this object on.
 class FreedMarks {
  public:
   FreedMarks() : before_(marks_freed) {}
@@ -123,7 +124,8 @@ TEST(SecretTest, MovedFromIsEmpty) {
   EXPECT_TRUE(target.empty());  // NOLINT(bugprone-use-after-move)
 }
 
-// The replaced value must not survive in the moved-from object.
+// The assignment must free the replaced bytes at once. They must not live on in
+// the moved-from object.
 TEST(SecretTest, MoveAssignmentKeepsNothingOfWhatItReplaces) {
   Secret target(kMark);
   Secret source("new");
@@ -153,7 +155,8 @@ TEST(SecretTest, EqualityLooksAtEveryByte) {
       EXPECT_TRUE(Secret(text) != Secret(other)) << "byte " << i;
     }
   }
-  // Differences must not cancel out.
+  // The comparison combines the differences of all bytes. They must not cancel
+  // out.
   EXPECT_FALSE(Secret("ab") == Secret("ba"));
   EXPECT_FALSE(Secret("x") == Secret("xx"));
   EXPECT_TRUE(Secret(text) == Secret(text));
@@ -169,8 +172,8 @@ TEST(SecretTest, S3WipeMemoryOverwritesExactlyTheRange) {
 }
 
 // Returns a string of `size` bytes that begins with the mark and has `spare`
-// bytes of unused capacity. The string object itself is on the heap, and so are
-// bytes that it stores inline.
+// bytes of unused capacity. The string object itself is on the heap, so that
+// `operator delete` also sees bytes that the object stores inline.
 std::unique_ptr<std::string> MarkedString(size_t size, size_t spare) {
   auto text = std::make_unique<std::string>(kMark);
   text->resize(size, '.');
@@ -219,7 +222,7 @@ TEST(SecretTest, S3TakeFromWipesTheOriginal) {
   }
 }
 
-// A shortened string still contains its old bytes.
+// A shortened string still contains its old bytes in its spare capacity.
 TEST(SecretTest, S3TakeFromWipesTheSpareCapacity) {
   for (const size_t size : {kMark.size(), size_t{300}}) {
     auto original = MarkedString(size, 0);
@@ -245,7 +248,8 @@ TEST(SecretTest, S3NoPrinterShowsIt) {
   EXPECT_EQ(testing::PrintToString(std::make_pair(1, secret)), "(1, [secret])");
 }
 
-// Abseil's printers call AbslStringify if their version of Abseil supports it.
+// Newer versions of Abseil print with AbslStringify. This test calls it
+// directly, so it also tests it with older versions.
 TEST(SecretTest, S3AbslStringifyDoesNotShowIt) {
   struct Sink {
     void Append(absl::string_view text) {

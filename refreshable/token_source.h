@@ -44,10 +44,10 @@ class FetchContext {
   RefreshReason reason() const { return reason_; }
   // 1 for the first attempt of a refresh, 2 for its first retry, ...
   int attempt() const { return attempt_; }
-  // The generation that a server rejected, or that was withdrawn, and that has
-  // not been replaced yet; 0 if there is none. If it is not 0, a source must
-  // bypass any cache of its own: returning the same token does not help, and is
-  // a failure if that token was withdrawn.
+  // The generation last published, if this attempt serves a read that rejected
+  // its token, or if its token was withdrawn; otherwise 0. If it is not 0, a
+  // source must bypass any cache of its own. Returning the same token does not
+  // help, and counts as a failure if that token was withdrawn.
   Generation rejected() const { return rejected_; }
   // How long the attempt may take, counted from the call of `Fetch`. After that
   // it is abandoned and counts as failed. May be infinite.
@@ -58,7 +58,8 @@ class FetchContext {
   bool cancelled() const { return cancelled_->load(std::memory_order_relaxed); }
 
   // Returns a copy with another timeout, for a source that asks another source
-  // and has used up a part of its time. The copy is cancelled when this is.
+  // after it has used up a part of its own time. The copy is cancelled when
+  // this context is.
   FetchContext WithTimeout(absl::Duration timeout) const {
     FetchContext copy = *this;
     copy.timeout_ = timeout;
@@ -87,8 +88,8 @@ class FetchContext {
 
 namespace internal {
 
-// Returns the status of an attempt whose source threw. It does not name the
-// exception's type, which is not known while the exception is still
+// Returns the status of an attempt whose source threw. The status does not name
+// the exception's type, which is not known while the exception is still
 // propagating.
 inline absl::Status SourceThrew() {
   return absl::UnknownError("the token source threw");
@@ -97,11 +98,11 @@ inline absl::Status SourceThrew() {
 }  // namespace internal
 
 // Takes the outcome of one call of a source. Move-only. It may be called once,
-// inside `Fetch` or later, on any thread; further calls are ignored. If it is
-// destroyed without having been called, the attempt fails with INTERNAL, or
-// with UNKNOWN if an exception is propagating. Calling it may run callbacks of
-// the Refreshable's users. Like any value, one object must not be used by two
-// threads at the same time.
+// inside `Fetch` or later, on any thread; further calls are ignored. If a
+// FetchDone is destroyed without having been called, the attempt fails with
+// INTERNAL, or with UNKNOWN if an exception is propagating. Calling it may run
+// callbacks of the Refreshable's users. Like any value, one object must not be
+// used by two threads at the same time.
 template <typename Token>
 class FetchDone {
  public:
@@ -166,11 +167,11 @@ class FetchDone {
 //
 // The source's destructor may join the source's own threads, since it never
 // runs on a thread that is inside a call of a `FetchDone`. If the Refreshable
-// is destroyed on such a thread, a task of its executor destroys the source,
-// or, if the executor refuses the task, a new thread does. (If there can be no
-// new thread, the source is leaked.) Otherwise the source
-// is destroyed before the Refreshable's destructor returns, unless a thread is
-// inside `Fetch` or the source has other owners.
+// is destroyed on such a thread, a task of its executor destroys the source. If
+// the executor refuses that task, a new thread destroys the source. (If the
+// system refuses the thread, the source is leaked.) On any other thread, the
+// source is destroyed before the Refreshable's destructor returns, unless a
+// thread is inside `Fetch` or the source has other owners.
 template <typename Token>
 class TokenSource {
  public:
@@ -195,7 +196,7 @@ void PrintTo(const absl::StatusOr<Credential<Token>>& result,
 
 namespace internal {
 
-// The result type of a function that takes a context or nothing.
+// What a function returns that takes a FetchContext or nothing.
 template <typename Function>
 using FetchResult = typename std::conditional_t<
     std::is_invocable_v<Function&, const FetchContext&>,
@@ -224,8 +225,8 @@ class FunctionSource final : public TokenSource<Token> {
 // A source that calls one blocking function, which returns
 // `absl::StatusOr<Credential<Token>>` and takes a `const FetchContext&` or
 // nothing. The function may be called on several threads at the same time (see
-// `TokenSource`). If it is a null pointer or an empty std::function, the source
-// is null, which `Refreshable::Create` refuses.
+// `TokenSource`). If it is a null pointer or an empty std::function, returns
+// null, which `Refreshable::Create` refuses.
 template <typename Token, typename Function>
 std::shared_ptr<TokenSource<Token>> BlockingSource(Function function) {
   constexpr bool kTakes = std::is_invocable_v<Function&, const FetchContext&> ||

@@ -13,7 +13,8 @@ namespace refreshable {
 
 // Names one `GetAsync` call of one Refreshable. Never reused.
 enum class WaiterId : uint64_t {
-  kNone = 0,  // The Refreshable is being destroyed: the callback never runs.
+  // Returned while the Refreshable is being destroyed. The callback never runs.
+  kNone = 0,
 };
 
 }  // namespace refreshable

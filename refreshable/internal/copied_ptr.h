@@ -11,7 +11,8 @@
 namespace refreshable {
 namespace internal {
 
-// For a member of a value that is seldom there, so that it takes no room.
+// For a part of a value that is seldom there: while it is null, it takes only
+// the room of a pointer.
 template <typename T>
 class CopiedPtr : public std::unique_ptr<T> {
  public:

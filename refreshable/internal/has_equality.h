@@ -23,8 +23,9 @@ struct IsComparable<T,
     : std::true_type {};
 
 // The standard library's containers declare `operator==` for every element
-// type; it fails to compile if the elements have none. So the elements are
-// checked first. (A type may be a container of itself.)
+// type, even if the elements have none; using it then fails to compile. So the
+// elements are checked first. (The class of a JSON value may be a container of
+// itself. Its elements are not checked, since that would never end.)
 template <typename T, typename = void>
 struct HasEquality : IsComparable<T> {};
 template <typename T>

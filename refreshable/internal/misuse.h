@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// DieOfMisuse: ends the program after a misuse that cannot be reported
-// otherwise.
+// DieOfMisuse: ends the program after a misuse that no return value can report.
 
 #ifndef REFRESHABLE_INTERNAL_MISUSE_H_
 #define REFRESHABLE_INTERNAL_MISUSE_H_

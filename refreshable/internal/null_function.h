@@ -21,8 +21,8 @@ struct ComparesToNull<Function,
     : std::true_type {};
 
 // Whether a Function can be null, as pointers and wrappers like std::function
-// can. A lambda without captures cannot: it can be compared with nullptr, but
-// not constructed from it.
+// can. A lambda without captures cannot be null: it can be compared with
+// nullptr, but cannot be constructed from it.
 template <typename Function>
 inline constexpr bool kCanBeNull =
     std::conjunction_v<std::is_constructible<Function, std::nullptr_t>,
@@ -38,8 +38,9 @@ bool IsNullFunction([[maybe_unused]] const Function& function) {
   }
 }
 
-// A parameter of type `Function`, an absl::AnyInvocable. It is null for an
-// empty std::function too, which AnyInvocable takes for a function.
+// A parameter of type `Function`, an absl::AnyInvocable. It is null if the
+// caller passes an empty std::function. (An AnyInvocable made of one would not
+// be null.)
 template <typename Function>
 class FunctionArgument {
  public:
@@ -54,7 +55,7 @@ class FunctionArgument {
                       : Function(std::forward<T>(function))) {}
 
   bool is_null() const { return function_ == nullptr; }
-  // The argument is null afterwards.
+  // Returns the function. This object is null afterwards.
   Function Take() { return std::move(function_); }
 
  private:

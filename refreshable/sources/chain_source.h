@@ -34,18 +34,20 @@ struct ChainFailure {
   absl::Status status;
 };
 
-// Returns the error of a chain if no member had a token. Requires: `failures`
-// is not empty.
+// Returns the error of a chain whose members have all failed. The class comment
+// of ChainSource says what it contains. Requires: `failures` is not empty.
 absl::Status ChainError(const std::vector<ChainFailure>& failures);
 
-// Returns INVALID_ARGUMENT if the member at `index` of a chain is invalid.
+// Returns OK, or INVALID_ARGUMENT if the member at `index` of a chain is
+// invalid.
 absl::Status ValidateChainMember(size_t index, const std::string& name,
                                  bool has_source, absl::Duration timeout);
 
-// Returns whether a token with this expiry has expired at `wall`.
+// Returns whether a token with this expiry has expired at the wall time `wall`.
 bool HasExpired(const Expiry& expiry, absl::Time wall);
 
-// Marks the calling thread as inside the answer of a member while it exists.
+// While an object exists, the thread that made it counts as inside a member's
+// answer: the member is calling its `done`.
 class InAnswer {
  public:
   InAnswer();
@@ -54,39 +56,41 @@ class InAnswer {
   ~InAnswer();
 };
 
-// Calls `destroy`, which destroys sources. Inside the answer of a member, a new
-// thread calls it, because the destructor of a source may join the thread that
-// answers. If there can be no new thread, `destroy` is not called and the
-// sources are leaked.
+// Calls `destroy`, which destroys sources. If the calling thread is inside a
+// member's answer (`InAnswer`), a new thread calls `destroy` instead, because
+// the destructor of a source may join the thread that answers. If the system
+// refuses a new thread, `destroy` is not called and the sources are leaked.
 void DestroyOutsideAnswers(absl::AnyInvocable<void() &&> destroy);
 
 }  // namespace internal
 
-// Asks its members in order. The first one that has a token is remembered, and
-// asked first from then on, until it fails; then the others are asked from the
-// start of the chain. A member that answers with an expired token has failed.
+// Asks its members in order, until one has a token. That member is remembered:
+// later calls ask it first. When it fails, it is forgotten, and the others are
+// asked from the start of the chain. A member that answers with an expired
+// token has failed.
 //
 //   using Chain = refreshable::ChainSource<std::string>;
 //   absl::StatusOr<std::shared_ptr<refreshable::TokenSource<std::string>>>
 //       source = Chain::Create({{{"file", file}, {"command", command}}});
 //
-// Each member gets the context that the chain got, except for the timeout: that
-// is what is left of the chain's, but at most `Member::timeout`. A member is
-// cut short only if it heeds that timeout. Set `Member::timeout`, so that a
-// member that hangs leaves time for those after it. Once the attempt is
-// cancelled, or has no time left, no other member is asked.
+// Each member gets the context that the chain got, with another timeout: the
+// time that the chain has left, but at most `Member::timeout`. The chain does
+// not interrupt a member whose timeout has passed; the member must heed it. Set
+// `Member::timeout`, so that a member that hangs leaves time for those after
+// it. Once the attempt is cancelled, or has no time left, no other member is
+// asked.
 //
 // If no member has a token, the message of the error contains each member's
-// name and error. The status has the code and the payloads of the first
-// transient failure, if any; otherwise of the first throttled one; otherwise of
-// the first that `ClassifyHttpFailure` retries; otherwise of the first. So the
-// chain is tried again if that may help with one member. Its Retry-After is the
-// longest that a member passed on.
+// name and error. The status has the code and the payloads of one failure: the
+// first transient one, if any; otherwise the first throttled one; otherwise the
+// first that `ClassifyHttpFailure` calls transient; otherwise the first of all.
+// So the chain is tried again if that may help with one member. The Retry-After
+// of the status is the longest that a member passed on.
 //
-// Thread-safe. `Fetch` blocks as long as its members do. If a member answers
-// after its `Fetch` has returned, the next one is asked on the thread that
-// answers: put a member that blocks in front of one that answers later, or make
-// sure that the thread may block.
+// Thread-safe. `Fetch` blocks as long as its members do. If a member fails
+// after its `Fetch` has returned, the next member is asked on the thread that
+// reports the failure. If that thread must not block, put members that block
+// before the member that answers later.
 template <typename Token>
 class ChainSource final : public TokenSource<Token> {
  public:
@@ -96,14 +100,14 @@ class ChainSource final : public TokenSource<Token> {
     std::string name;
     // Not null.
     std::shared_ptr<TokenSource<Token>> source;
-    // The longest time that the member is given; positive.
+    // The longest time that the member is given for one call; positive.
     absl::Duration timeout = absl::InfiniteDuration();
   };
   struct Options {
     // Not empty.
     std::vector<Member> members;
     // Measures how much of the timeout is left. Not owned. If null, the
-    // SystemClock does.
+    // SystemClock is used.
     const Clock* clock = nullptr;
   };
 
@@ -138,8 +142,9 @@ class ChainSource final : public TokenSource<Token> {
  private:
   static constexpr int kNone = -1;
 
-  // What the calls share. The chain owns it, and so does a thread that asks a
-  // member; a call that waits for an answer does not.
+  // What all calls of the chain share. The chain owns it, and so does a thread
+  // while it asks a member. A call that waits for an answer does not own it, so
+  // it does not keep the members alive.
   struct Core {
     explicit Core(Options o)
         : members(std::move(o.members)),
@@ -147,11 +152,13 @@ class ChainSource final : public TokenSource<Token> {
 
     const std::vector<Member> members;
     const Clock& clock;
-    // The member that answered last, unless it has failed since.
+    // The index of the member that brought the last token, unless it has failed
+    // since; otherwise kNone.
     std::atomic<int> remembered{kNone};
   };
 
-  // One call of the chain. One thread at a time uses it.
+  // One call of the chain. It is used by one thread at a time, except for
+  // `joined_`.
   class Run : public std::enable_shared_from_this<Run> {
    public:
     Run(const std::shared_ptr<Core>& core, const FetchContext& context,
@@ -162,8 +169,9 @@ class ChainSource final : public TokenSource<Token> {
           done_(std::move(done)),
           remembered_(core->remembered.load(std::memory_order_relaxed)) {}
 
-    // Asks members until one has not answered when its `Fetch` returns, or
-    // until the call has ended.
+    // Asks one member after another. Returns when the call has ended, or when a
+    // member's `Fetch` has returned without an answer; that answer then goes on
+    // with the call.
     void Advance(Core& core) {
       for (;;) {
         const int index = Next(core);
@@ -175,15 +183,15 @@ class ChainSource final : public TokenSource<Token> {
     }
 
    private:
-    // Returns whether the caller must ask the next member. Two events call this
-    // for each member that fails: its failure, and the return of its `Fetch`.
-    // The second of them asks the next member.
+    // Returns whether the caller must ask the next member. For each member that
+    // fails, this is called twice, in either order: when the member reports its
+    // failure, and when its `Fetch` has returned. The second call returns true.
     bool SecondToJoin() {
       return joined_.exchange(true, std::memory_order_acq_rel);
     }
 
-    // Returns the member to ask now. Ends the call and returns kNone if there
-    // is none.
+    // Returns the index of the member to ask now. If there is none, ends the
+    // call with an error and returns kNone.
     int Next(Core& core) {
       const absl::Duration left = TimeLeft(core);
       if (!failures_.empty() && context_.cancelled()) {
@@ -203,7 +211,9 @@ class ChainSource final : public TokenSource<Token> {
       }
     }
 
-    // Returns the member that comes next in the order of this call.
+    // Returns the index of the member that comes next in the order of this
+    // call: the remembered member, then the others. Returns kNone after the
+    // last.
     int Following(Core& core) {
       if (!begun_) {
         begun_ = true;
@@ -230,7 +240,7 @@ class ChainSource final : public TokenSource<Token> {
       try {
         member.source->Fetch(context, std::move(done));
       } catch (...) {  // NOLINT(bugprone-empty-catch)
-        // The exception has dropped `done`, which is a failure.
+        // The exception has destroyed `done`, which has reported a failure.
       }
 #else
       member.source->Fetch(context, std::move(done));
@@ -254,9 +264,9 @@ class ChainSource final : public TokenSource<Token> {
       if (SecondToJoin()) Advance(*core);
     }
 
-    // Stops remembering the member, if it is the one that is remembered. A
-    // member is kept if the call was cancelled, because it may have failed for
-    // that reason.
+    // Stops remembering the member at `index`, which has failed, if it is the
+    // remembered one. But if the call was cancelled, the member may have failed
+    // for that reason only, and stays remembered.
     void Forget(Core& core, int index) {
       if (!context_.cancelled()) {
         core.remembered.compare_exchange_strong(index, kNone,
@@ -268,11 +278,12 @@ class ChainSource final : public TokenSource<Token> {
     const FetchContext context_;
     const BootTime start_;
     FetchDone<Token> done_;
-    const int remembered_;
-    bool begun_ = false;
-    int position_ = 0;
+    const int remembered_;  // As the call began; kNone if none was.
+    bool begun_ = false;    // Whether a member was asked.
+    int position_ = 0;      // The next index in the order of the chain.
     std::vector<internal::ChainFailure> failures_;
-    // Whether the present member has failed, or its `Fetch` has returned.
+    // Whether one of the two calls of SecondToJoin was made for the present
+    // member.
     std::atomic<bool> joined_{false};
   };
 

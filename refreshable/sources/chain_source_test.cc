@@ -68,7 +68,7 @@ TEST(ChainSourceTest, RefusesBadOptions) {
 // A chain of three members, whose answers the test decides.
 class ScriptedChainTest : public testing::Test {
  protected:
-  // Calls the chain. The answer may come later.
+  // Calls the chain. Returns the place of its answer, which may come later.
   std::shared_ptr<Result> Call(const AskOptions& options = {}) {
     auto answer = std::make_shared<Result>(absl::InternalError("none yet"));
     chain_->Fetch(options.context(),
@@ -98,7 +98,8 @@ TEST_F(ScriptedChainTest, TheFirstWithATokenIsRememberedUntilItFails) {
   b_.Answer(Token("b2"));
   EXPECT_EQ((*Call())->token, "b2");
   EXPECT_THAT(Calls(), ElementsAre(1, 2, 0));
-  // b fails, and the others are asked from the start, each once.
+  // Now b, which is remembered, fails. The others are asked from the start of
+  // the chain; b is not asked again.
   b_.Answer(absl::UnavailableError("gone"));
   c_.Answer(Token("c1"));
   EXPECT_EQ((*Call())->token, "c1");
@@ -109,7 +110,7 @@ TEST_F(ScriptedChainTest, TheFirstWithATokenIsRememberedUntilItFails) {
             "no member of the chain has a token; c: UNAVAILABLE: gone too; "
             "a: NOT_FOUND: no variable; b: UNAVAILABLE: still gone");
   EXPECT_THAT(Calls(), ElementsAre(3, 4, 2));
-  // No member is remembered any longer.
+  // Now no member is remembered, so the chain is asked from its start.
   b_.Answer(Token("b3"));
   EXPECT_EQ((*Call())->token, "b3");
   EXPECT_THAT(Calls(), ElementsAre(4, 5, 2));
@@ -165,7 +166,7 @@ TEST_F(ScriptedChainTest, MembersAreToldWhatTheChainWasTold) {
   const FetchContext b = b_.calls()[0].context;
   const FetchContext c = c_.calls()[0].context;
   EXPECT_EQ(a.timeout(), absl::Seconds(30));
-  EXPECT_EQ(b.timeout(), absl::Seconds(7));  // Its own.
+  EXPECT_EQ(b.timeout(), absl::Seconds(7));  // Its `Member::timeout`.
   EXPECT_EQ(c.timeout(), absl::Seconds(15));
   EXPECT_EQ(c.rejected(), Generation(7));
   EXPECT_FALSE(c.cancelled());
@@ -230,12 +231,12 @@ TEST_F(ScriptedChainTest, AMemberThatThrowsOrDropsHasFailed) {
 }
 
 TEST_F(ScriptedChainTest, CallsDoNotDisturbEachOther) {
-  const auto abandoned = Call();  // Stays inside a.
+  const auto abandoned = Call();  // Member a does not answer it yet.
   a_.Answer(absl::NotFoundError("no"));
   b_.Answer(Token("b1"));
   EXPECT_EQ((*Call())->token, "b1");
-  // The abandoned call goes on and asks b, which answered the other call but
-  // fails now. So b is no longer remembered.
+  // Now a fails in the abandoned call, which goes on to b. The other call has
+  // made b the remembered member, but now b fails and is forgotten.
   b_.Answer(absl::UnavailableError("b"));
   c_.Answer(absl::UnavailableError("c"));
   a_.Release(0, absl::UnavailableError("a"));
@@ -260,7 +261,8 @@ TEST(ChainSourceTest, AnUntriedKeyIsGivenAfterAnotherMembersWasRejected) {
   EXPECT_THAT(token->Get(options), HoldsToken("key"));
 }
 
-// The stack does not grow with the number of members.
+// The members fail inside their `Fetch`. If each failure asked the next member
+// by a nested call, this many would overflow the stack.
 TEST(ChainSourceTest, ManyMembersFailInOneCall) {
   std::vector<Chain::Member> members;
   const Source failing = BlockingSource<std::string>(
@@ -328,7 +330,8 @@ TEST(ChainSourceTest, MembersAnswerOnThreadsOfTheirOwn) {
 }
 
 // The chain is destroyed while the thread of its first member asks its second.
-// Neither is destroyed on that thread, which the first member joins.
+// The destructor of the first member joins that thread, so neither member may
+// be destroyed on it.
 TEST(ChainSourceTest, AMemberIsNotDestroyedOnTheThreadThatAnswers) {
   absl::Notification go;
   absl::Notification destroyed;
@@ -351,8 +354,8 @@ TEST(ChainSourceTest, AMemberIsNotDestroyedOnTheThreadThatAnswers) {
   AwaitOrGiveUp(destroyed, "the first member to be destroyed");
 }
 
-// A call that waits for a member does not keep the chain alive. When the member
-// answers, no other member is asked.
+// A call that waits for a member does not keep the chain alive. When that
+// member fails after the chain has gone, no other member is asked.
 TEST(ChainSourceTest, MayBeDestroyedBeforeAMemberAnswers) {
   ScriptedSource<std::string> first;
   ScriptedSource<std::string> second;
@@ -369,8 +372,8 @@ TEST(ChainSourceTest, MayBeDestroyedBeforeAMemberAnswers) {
   EXPECT_EQ(second.call_count(), 0);
 }
 
-// A chain whose first member has nothing. The second one answers at once or on
-// a thread of its own.
+// A chain for the conformance suite. Its first member always fails. If `later`,
+// the second one answers on a thread of its own, otherwise at once.
 class ChainRig final : public refreshable_testing::TokenSourceRig<std::string> {
  public:
   explicit ChainRig(bool later) : later_(later) {}
@@ -403,7 +406,7 @@ class ChainRig final : public refreshable_testing::TokenSourceRig<std::string> {
   std::optional<absl::Duration> Lifetime() override { return absl::Hours(1); }
 
  private:
-  // Calls a source that blocks on a new thread.
+  // Calls `source`, which blocks, on a new thread.
   class Later final : public TokenSource<std::string> {
    public:
     explicit Later(Source source) : source_(std::move(source)) {}

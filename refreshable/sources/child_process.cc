@@ -23,10 +23,12 @@ namespace refreshable {
 namespace internal {
 namespace {
 
+// The most that one call of Drain or DrainAll reads, so that a program that
+// never stops writing does not keep the caller there.
 constexpr size_t kMaxDrainedBytes = 64 * 1024;
 
-// Calls a function that returns -1 and sets errno, until no signal interrupts
-// it.
+// Calls `function`, which returns -1 and sets errno if it fails. Calls it again
+// as long as a signal interrupts it. Returns its last result.
 template <typename Function>
 auto Retry(Function function) {
   for (;;) {
@@ -35,9 +37,9 @@ auto Retry(Function function) {
   }
 }
 
-// Moves `fd` away from the numbers of stdin, stdout and stderr, which this
-// program may have closed; otherwise, what it prints would get into the pipe.
-// Returns an error number.
+// Moves `fd` to a number above those of stdin, stdout and stderr. (If this
+// program has closed one of these, a new pipe gets its number, and what this
+// program prints would get into the pipe.) Returns 0 or an error number.
 int MoveAboveStderr(int& fd) {
   if (fd > STDERR_FILENO) return 0;
   const int moved = fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
@@ -47,7 +49,8 @@ int MoveAboveStderr(int& fd) {
   return error;
 }
 
-// Makes a pipe whose ends are closed by exec. Reading does not block.
+// Makes a pipe whose ends are closed by exec. Reading from it does not block.
+// Returns 0 or an error number.
 int MakePipe(PipeEnd& reading, PipeEnd& writing) {
   int fds[2];
 #ifdef __linux__
@@ -64,7 +67,8 @@ int MakePipe(PipeEnd& reading, PipeEnd& writing) {
   return fcntl(fds[0], F_SETFL, O_NONBLOCK) == 0 ? 0 : errno;
 }
 
-// What posix_spawn does in the child. Remembers the first error.
+// What posix_spawn does in the new process before the program starts. Remembers
+// the first error of the methods below, which Spawn then returns.
 class SpawnPlan {
  public:
   SpawnPlan() {
@@ -89,9 +93,9 @@ class SpawnPlan {
     Note(posix_spawn_file_actions_addchdir_np(&actions_, path.c_str()));
   }
 
-  // The child leads a new process group. No signal is blocked or ignored in it.
-  // Where the system can ensure that, no file is open but stdin, stdout and
-  // stderr.
+  // The new process leads a process group of its own, and no signal is blocked
+  // or ignored in it. On systems that can close all other files, only stdin,
+  // stdout and stderr are open in it.
   void Isolate() {
     int flags =
         POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF;
@@ -114,6 +118,7 @@ class SpawnPlan {
 #endif
   }
 
+  // Starts argv[0]. Returns 0 and sets `pid`, or returns an error number.
   int Spawn(const std::vector<std::string>& argv,
             const std::vector<std::string>& environment, pid_t& pid) {
     if (error_ != 0) return error_;
@@ -212,7 +217,7 @@ void ChildProcess::Poll(absl::Duration timeout) {
   pollfd fds[] = {{out_.fd(), POLLIN, 0}, {err_.fd(), POLLIN, 0}};
   const int milliseconds = static_cast<int>(
       absl::ToInt64Milliseconds(absl::Ceil(timeout, absl::Milliseconds(1))));
-  poll(fds, 2, milliseconds);  // Ignores negative descriptors.
+  poll(fds, 2, milliseconds);  // Ignores closed ends, which are -1.
 }
 
 bool ChildProcess::HasExited() {
@@ -229,8 +234,8 @@ bool ChildProcess::HasExited() {
 }
 
 void ChildProcess::SignalGroup(int signal) {
-  // This notices whether somebody else has reaped the program. Once it has been
-  // reaped, its number may name another group.
+  // Sets `lost_` if somebody else has reaped the program. Its process number
+  // may then name another group, which must get no signal.
   HasExited();
   if (pid_ != 0 && !lost_) kill(-pid_, signal);
 }

@@ -30,15 +30,16 @@ namespace refreshable {
 namespace internal {
 namespace {
 
-// How long it may take until a cancellation, or the exit of a program that has
-// closed its output, is noticed.
+// While a command runs, its output wakes this program. A cancellation does not,
+// nor does the exit of a program that has closed its output: this program looks
+// for both after a wait that doubles from kMinPoll to kMaxPoll.
 constexpr absl::Duration kMaxPoll = absl::Milliseconds(20);
 constexpr absl::Duration kMinPoll = absl::Milliseconds(1);
 
-// How much of stderr is kept, and how much of that is quoted.
+// How many bytes of stderr are kept, and how many of those are quoted.
 constexpr size_t kMaxStderrBytes = 4096;
 constexpr size_t kMaxQuotedBytes = 500;
-// A secret that is shorter is not cut out of a quotation.
+// A secret with fewer bytes is not cut out of a quotation.
 constexpr size_t kMinSecretBytes = 4;
 
 absl::Status Invalid(absl::string_view what) {
@@ -126,7 +127,7 @@ absl::StatusCode CodeOfStart(int error) {
     case ENOEXEC:
     case ENOTDIR:
       return absl::StatusCode::kFailedPrecondition;
-    default:  // Out of processes, files or memory; or the file is in use.
+    default:  // No more processes, files or memory; or the file is in use.
       return absl::StatusCode::kUnavailable;
   }
 }
@@ -137,7 +138,7 @@ bool IsDirectory(const std::string& path) {
 }
 
 // Returns what may be quoted of stderr: one printable line without the values
-// of the environment and without what the program has printed.
+// of `Command::environment` and without what the program has printed to stdout.
 std::string Quote(const Command& command, const SecretBuffer& err,
                   const SecretBuffer& output) {
   std::string text(err.view());
@@ -152,8 +153,9 @@ std::string Quote(const Command& command, const SecretBuffer& err,
   cut_out(absl::StripAsciiWhitespace(output.view()));
   for (const auto& variable : command.environment) cut_out(variable.second);
   text = absl::StrReplaceAll(text, secrets);
-  // If stderr was cut off, the cut may have split a secret, whose first part
-  // was then not found above. Drop as many bytes as the longest secret has.
+  // If stderr was longer than kMaxStderrBytes, the cut may have split a secret,
+  // and its first part was not found above. Drop as many bytes as the longest
+  // secret has.
   if (err.overflowed())
     text.resize(text.size() - std::min(longest, text.size()));
   for (char& c : text) {
@@ -174,8 +176,9 @@ class CommandRun {
   ChildProcess& child() { return child_; }
   const SecretBuffer& err() const { return err_; }
 
-  // Waits for the end of the program and of its output, or ends its group.
-  // Returns OK, or why the group was ended.
+  // Waits until the program has exited and its output is closed. If it takes
+  // too long, prints too much or is cancelled, ends its process group and
+  // returns the reason; otherwise returns OK.
   absl::Status Await() {
     const BootTime start = Now();
     const BootTime deadline =
@@ -191,11 +194,12 @@ class CommandRun {
  private:
   static BootTime Now() { return SystemClock::Get().Now().boot; }
 
-  // Returns true when only the program's exit, which is imminent, is left to
-  // wait for.
+  // Reads what there is to read, and ends the process group if that is due.
+  // Returns true if the program has exited or is about to, so that only Reap is
+  // left to do.
   bool Step(BootTime deadline) {
-    // Asked before the pipes are read: if the program has exited, all that it
-    // has written is in them.
+    // The program's exit is looked for before the pipes are read: if it has
+    // exited now, all that it has written is in the pipes.
     const bool exited = child_.HasExited();
     child_.out().Drain(output_);
     child_.err().DrainAll(err_);
@@ -209,7 +213,8 @@ class CommandRun {
       }
     }
     if (exited) {
-      // Other processes may still hold the output.
+      // Processes that the program has started may still have its output open.
+      // They have until `grace` has passed.
       if (!child_.out().is_open()) {
         if (!verdict_.ok()) child_.SignalGroup(SIGKILL);
         return true;
@@ -221,6 +226,8 @@ class CommandRun {
     return true;
   }
 
+  // Returns why the process group must be ended now, or OK. `late`: whether the
+  // program still runs after its deadline.
   absl::Status Judge(bool late) const {
     if (context_.cancelled()) {
       return absl::CancelledError("was ended, as the attempt was cancelled");
@@ -238,7 +245,8 @@ class CommandRun {
   SecretBuffer& output_;
   SecretBuffer err_{kMaxStderrBytes};
   ChildProcess child_;
-  absl::Status verdict_;
+  absl::Status verdict_;  // Why the group was told to end; OK if it was not.
+  // When the group gets SIGKILL.
   BootTime kill_at_ = BootTime::InfiniteFuture();
 };
 

@@ -29,14 +29,14 @@ namespace refreshable {
 // Which program is run, and how. A value.
 struct Command {
   // The program and its arguments, which no shell interprets. A program without
-  // a slash is looked for in PATH. Other users of the machine can see
-  // arguments: pass secrets in the environment.
+  // a slash is looked for in PATH. Other users of the computer can see a
+  // program's arguments. Pass secrets in `environment`.
   std::vector<std::string> argv;
-  // Variables that are set for the program, in addition to those of this
-  // program or in place of them.
+  // Environment variables that are set for the program. If the program inherits
+  // a variable of the same name, this value replaces the inherited one.
   std::vector<std::pair<std::string, std::string>> environment;
-  // Whether the program gets the variables of this program, as they are when
-  // the source is created.
+  // Whether the program also gets the environment variables of this program, as
+  // they are when the source is created.
   bool inherit_environment = true;
   // The program's working directory; if empty, that of this program.
   std::string working_directory;
@@ -45,23 +45,27 @@ struct Command {
   // shorten it. The default leaves time for `grace` within the policy's
   // `attempt_timeout`, so that the source reports the error itself.
   absl::Duration timeout = absl::Seconds(25);
-  // How long processes may take to end before they get SIGKILL. It counts from
-  // SIGTERM or, if a process that the program has started still holds its
-  // output, from the exit of the program. Not negative; finite.
+  // How long the program, and processes that it has started, may take to end
+  // before they get SIGKILL. It counts from SIGTERM. If the program exits while
+  // a process that it has started still has its output open, it counts from
+  // that exit. Not negative; finite.
   absl::Duration grace = absl::Seconds(1);
-  // The most that the program may print; 1 byte to 16 MiB.
+  // The most bytes that the program may print; from 1 to 16 MiB.
   size_t max_output_bytes = 64 * 1024;
 
-  // Returns the code of the error of a program that exits with `exit_status`,
-  // which is not 0. If null, or if it returns kOk, the code is UNAVAILABLE.
+  // Returns the status code of the error that the source returns if the program
+  // exits with `exit_status`, which is not 0. If the function is null, or if it
+  // returns kOk, the code is UNAVAILABLE.
   std::function<absl::StatusCode(int exit_status)> code_of_exit = nullptr;
-  // Whether errors quote the beginning of what the program writes to stderr. If
-  // false, its stderr is /dev/null, because many programs write secrets to
-  // stderr when they fail. The quotation is one printable line of at most 500
-  // bytes. What the program has printed, and the values of `environment`, are
-  // cut out of it, unless they are shorter than 4 bytes.
+  // Whether errors quote the beginning of what the program writes to stderr.
+  // False by default, because many programs write secrets to stderr when they
+  // fail; the program's stderr is then /dev/null. The quotation is one
+  // printable line of at most 500 bytes. What the program has printed to
+  // stdout, and the values of `environment`, are cut out of it, unless they are
+  // shorter than 4 bytes.
   bool show_stderr = false;
-  // Removes other secrets from what is quoted. May be null.
+  // Gets what the program wrote to stderr, and returns what may be quoted of
+  // it: a place to remove further secrets. May be null.
   std::function<std::string(absl::string_view)> redact_stderr = nullptr;
 };
 
@@ -74,9 +78,9 @@ class CommandRunner {
  public:
   static absl::StatusOr<std::unique_ptr<CommandRunner>> Create(Command command);
 
-  // Runs the command, and blocks until it has ended or was ended. `output` must
-  // be empty. It receives what the program prints, which is not empty if the
-  // status is OK.
+  // Runs the command, and blocks until it has ended, by itself or because this
+  // function ended it. `output` must be empty. It receives what the program
+  // prints. If the returned status is OK, `output` is not empty.
   absl::Status Run(const FetchContext& context, SecretBuffer& output) const;
 
   // Returns an error whose message begins with the name of the program.
@@ -87,9 +91,11 @@ class CommandRunner {
  private:
   explicit CommandRunner(Command command);
 
+  // Returns the error of a program that could not be started.
   absl::Status StartError(int error_number) const;
-  // Returns the error of a program that was not ended by this class; OK if
-  // there is none. `exit` is nullopt if it is not known how the program ended.
+  // For a program that this class did not end: returns the error in how it
+  // ended or in its output, or OK. `exit` is nullopt if it is not known how the
+  // program ended.
   absl::Status Describe(const std::optional<ExitStatus>& exit,
                         const SecretBuffer& output) const;
 
@@ -111,10 +117,11 @@ class CommandRunner {
 // The program is the leader of a process group of its own. It has no signal
 // blocked or ignored, /dev/null as its stdin, and no file of this program open.
 // If its time is over, if the attempt is cancelled, or if it prints too much,
-// the group gets SIGTERM and, after `Command::grace`, SIGKILL. If the program
-// has exited and left processes behind that hold its output, these get SIGKILL
-// after `grace`; others are left alone. A process that has moved to another
-// group is not ended, but nobody waits for it either.
+// the group gets SIGTERM and, after `Command::grace`, SIGKILL. If a process
+// that the program has started still has its output open `grace` after the
+// program's exit, the group gets SIGKILL too. If none has, the processes that
+// are left are not ended. A process that has moved to another group is never
+// ended, but nobody waits for it either.
 //
 // Errors. None contains what the program has printed, an argument or a value of
 // the environment:
@@ -122,23 +129,22 @@ class CommandRunner {
 //   UNAVAILABLE          transient: the program exited with a status other than
 //                        0 (see `code_of_exit`), was ended by a signal or
 //                        printed nothing, or the system could not start it now.
-//   DEADLINE_EXCEEDED    transient: its time is over.
-//   NOT_FOUND, PERMISSION_DENIED
-//                        permanent: there is no such program; it may not be
-//                        run.
+//   DEADLINE_EXCEEDED    transient: the program did not end in time.
+//   NOT_FOUND            permanent: there is no such program.
+//   PERMISSION_DENIED    permanent: this program may not run it.
 //   FAILED_PRECONDITION  permanent: it printed too much; its file or the
 //                        working directory is of the wrong kind, or has a path
 //                        that is not valid; or this program reaps its children
 //                        (SIGCHLD is ignored, or something waits for all
 //                        children), so that the exit status is lost.
-//   CANCELLED            the attempt was cancelled, so nobody sees it.
+//   CANCELLED            the attempt was cancelled; nobody waits for it.
 //   the parser's code    the parser refused what was printed.
 //
-// Thread-safe. `Fetch` blocks until the program has ended. Each call starts a
-// program of its own. No call leaves a zombie or an open file behind. For POSIX
+// Thread-safe. `Fetch` blocks until the program has ended. Each call starts the
+// program anew. No call leaves a zombie or an open file behind. For POSIX
 // systems with posix_spawn_file_actions_addchdir_np (glibc 2.29, macOS 10.15);
-// before glibc 2.34, files of this program that are open without O_CLOEXEC are
-// open in the child too.
+// with a glibc before 2.34, files that this program has open without O_CLOEXEC
+// are open in the started program too.
 template <typename Token>
 class CommandSource final : public TokenSource<Token> {
  public:

@@ -45,7 +45,8 @@ int OpenFiles() {
   return static_cast<int>(std::distance(begin(files), end(files)));
 }
 
-// A FIFO by which a test learns what a process of its command does.
+// A FIFO by which a test learns that a process of its command has written, or
+// has ended.
 class Fifo {
  public:
   Fifo(const TempFolder& folder, const std::string& name)
@@ -106,7 +107,8 @@ class CommandSourceTest : public testing::Test {
   static std::string Token(const Result& result) {
     return result.ok() ? result->token : result.status().ToString();
   }
-  // Expects a failure of this code whose message ends with `what`.
+  // Expects that `result` is a failure with this code, whose message ends with
+  // `what` and contains no secret.
   static void ExpectFailure(const Result& result, absl::StatusCode code,
                             const std::string& what) {
     EXPECT_EQ(result.status().code(), code) << result.status();
@@ -216,8 +218,9 @@ TEST_F(CommandSourceTest, TheWorkingDirectory) {
                 "/token, which is no directory");
 }
 
-// Nothing of this program reaches the child: blocked or ignored signals, stdin,
-// files that are open without O_CLOEXEC, the group.
+// The started program must inherit none of these from this program: blocked or
+// ignored signals, stdin, stderr, files that are open without O_CLOEXEC, the
+// process group.
 TEST_F(CommandSourceTest, TheProgramIsIsolated) {
   const int file = open("/dev/null", O_RDONLY);  // NOLINT: no O_CLOEXEC.
   sigset_t blocked;
@@ -227,7 +230,8 @@ TEST_F(CommandSourceTest, TheProgramIsIsolated) {
   pthread_sigmask(SIG_BLOCK, &blocked, &before);
   const auto handler = std::signal(SIGPIPE, SIG_IGN);
 
-  // glibc ignores two signals of its own, 32 and 33, in every child.
+  // The masks below permit signals 32 and 33 to be ignored: glibc uses them
+  // itself, and may ignore them in every program that it starts.
   EXPECT_THAT(
       Token(Run("grep -E 'Sig(Blk|Ign)' /proc/self/status | tr -d '\\n\\t'")),
       MatchesRegex("SigBlk:0000000000000000SigIgn:0000000[01][08]0000000"));
@@ -242,7 +246,8 @@ TEST_F(CommandSourceTest, TheProgramIsIsolated) {
   close(file);
 }
 
-// A pipe that is made then gets the numbers 0 and 1.
+// If this program has closed its stdin and stdout, a new pipe gets their
+// numbers, 0 and 1. The command must still get its stdin and stdout.
 TEST_F(CommandSourceTest, ThisProgramMayHaveClosedItsStandardFiles) {
   const int in = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 10);
   const int out = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 10);
@@ -315,13 +320,15 @@ TEST_F(CommandSourceTest, AProgramThatFloods) {
   options.command.max_output_bytes = 1000;
   ExpectFailure(Run(options), absl::StatusCode::kFailedPrecondition,
                 "printed more than 1000 bytes");
-  // Nothing that it prints beyond the maximum is waited for.
+  // With a grace of an hour, this ends only if the source does not wait once
+  // the program has printed too much.
   options = Shell("printf 1234");
   options.command.max_output_bytes = 3;
   options.command.grace = absl::Hours(1);
   ExpectFailure(Run(options), absl::StatusCode::kFailedPrecondition,
                 "printed more than 3 bytes");
-  // A flood of stderr does not stop it, quoted or not.
+  // A program that floods its stderr must not get stuck, whether stderr is
+  // quoted or not.
   options = Shell("head -c 1000000 /dev/zero >&2; echo token");
   EXPECT_EQ(Token(Run(options)), "token");
   options.command.show_stderr = true;
@@ -348,7 +355,8 @@ TEST_F(CommandSourceTest, AProgramThatHangsIsEndedAtItsTimeLimit) {
   *ask.cancelled = true;
   ExpectFailure(Run(options, ask), absl::StatusCode::kCancelled,
                 "was not started");
-  // This program closes its output, and does not end.
+  // A program that closes its output but does not end must be ended at its time
+  // limit too.
   options = Shell("exec >&-; sleep 100000; echo");
   options.command.timeout = absl::Milliseconds(20);
   EXPECT_TRUE(absl::IsDeadlineExceeded(Run(options).status()));
@@ -358,7 +366,8 @@ TEST_F(CommandSourceTest, ACancelledCallEndsTheWholeGroup) {
   for (const char* trap : {"", "trap '' TERM; "}) {
     Fifo ready(folder_, absl::StrCat("ready", trap));
     Fifo held(folder_, absl::StrCat("held", trap));
-    // Two processes have `held` open.
+    // Two processes of the command have `held` open: the shell and the first
+    // sleep. The FIFO is closed only when both have ended.
     Source::Options options =
         Shell(absl::StrCat(trap,
                            "exec 3>\"$HELD\"; sleep 100000 & "
@@ -395,10 +404,12 @@ TEST_F(CommandSourceTest, AProcessThatHoldsTheOutputIsEndedAfterTheProgram) {
   held.AwaitClosed();
 }
 
-// For example, a login may start an agent, which must live on.
+// A login, for example, may start an agent, which must live on after the login
+// has ended.
 TEST_F(CommandSourceTest, AProcessThatHoldsNothingIsLeftAlone) {
   Source::Options options = Shell("sleep 100000 >/dev/null & echo $!");
-  options.command.show_stderr = true;  // It may hold stderr.
+  // The process that is left has stderr open, which must not matter.
+  options.command.show_stderr = true;
   int pid = 0;
   ASSERT_TRUE(absl::SimpleAtoi(Token(Run(options)), &pid));
   EXPECT_EQ(kill(pid, SIGKILL), 0);
@@ -426,14 +437,15 @@ TEST_F(CommandSourceTest, AQuotationContainsNoSecretThatIsKnown) {
   options.command.show_stderr = true;
   ExpectFailure(Run(options), absl::StatusCode::kUnavailable,
                 "it says: key [...] got [...]");
-  // A secret that is cut off because stderr is.
+  // Stderr is longer than what is kept of it, so the last secret that is kept
+  // is not whole. Its first part must not be quoted.
   options.command.argv.back() =
       "while :; do echo \"$KEY$KEY$KEY$KEY$KEY$KEY$KEY$KEY$KEY$KEY\"; done | "
       "tr -d '\\n' | head -c 5000 >&2; exit 1";
   options.command.environment = {
       {"KEY", absl::StrCat(std::string(100, 'k'), kPlanted)}};
   EXPECT_THAT(Run(options).status().message(), Not(HasSubstr("kkk")));
-  // The length of a quotation.
+  // A quotation has at most 500 bytes.
   options.command.argv.back() =
       "head -c 3000 /dev/zero | tr '\\0' x >&2; exit 1";
   EXPECT_LT(Run(options).status().message().size(), 600);
@@ -447,7 +459,8 @@ TEST_F(CommandSourceTest, ALostExitStatusIsNotTakenForSuccess) {
   std::signal(SIGCHLD, handler);
 }
 
-// Other threads run commands too, and one forks.
+// Eight threads run commands while this one forks. No call may wait for, or be
+// disturbed by, the processes of another.
 TEST_F(CommandSourceTest, ManyThreadsRunCommands) {
   Source::Options options = Shell("echo $$");
   options.command.grace = absl::Seconds(30);

@@ -16,9 +16,9 @@ namespace refreshable {
 namespace internal {
 namespace {
 
-// How often a file is read if it changes during each reading, or if it is
-// missing because a link on the way to it is being replaced. The readings
-// follow each other at once.
+// How many times one call reads a file that changes during each reading, or
+// that is missing because a link on the way to it is being replaced. There is
+// no wait between the readings.
 constexpr int kTries = 5;
 
 struct timespec ModifiedAt(const struct stat& info) {
@@ -29,18 +29,20 @@ struct timespec ModifiedAt(const struct stat& info) {
 #endif
 }
 
-// Returns whether somebody wrote into the file between `a` and `b`. A file that
-// is replaced, and so loses its name, is still whole.
+// Returns whether somebody wrote into the file between `a` and `b`. Compares
+// nothing that a rename changes: an open file that is replaced by another is
+// still whole.
 bool WasWritten(const struct stat& a, const struct stat& b) {
   return a.st_size != b.st_size ||
          ModifiedAt(a).tv_sec != ModifiedAt(b).tv_sec ||
          ModifiedAt(a).tv_nsec != ModifiedAt(b).tv_nsec;
 }
 
-// A file that is open for reading, or the error number of the attempt.
+// A file that is open for reading, or the error number with which opening it
+// failed.
 class OpenFile {
  public:
-  // O_NONBLOCK is for a FIFO, which would wait for a writer.
+  // O_NONBLOCK, because opening a FIFO would otherwise wait for a writer.
   explicit OpenFile(const std::string& path) {
     do {
       fd_ = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
@@ -54,10 +56,12 @@ class OpenFile {
   }
 
   int error() const { return error_; }
+  // Returns 0 or an error number.
   int Stat(struct stat& info) const {
     return fstat(fd_, &info) == 0 ? 0 : errno;
   }
-  // Reads to the end, or until there are too many bytes.
+  // Reads to the end of the file, or until `bytes` has overflowed. Returns 0 or
+  // an error number.
   int ReadAll(SecretBuffer& bytes) const {
     while (!bytes.overflowed()) {
       const ssize_t n = read(fd_, bytes.free_data(), bytes.free_size());
@@ -78,7 +82,7 @@ class OpenFile {
 
 struct Reading {
   absl::Status status;
-  bool again = false;  // Whether another reading may help at once.
+  bool again = false;  // Whether reading again at once may succeed.
 };
 
 Reading SystemError(int error, const std::string& path) {

@@ -25,18 +25,20 @@
 namespace refreshable {
 namespace internal {
 
-// Returns OK, or INVALID_ARGUMENT if the path or the bound is invalid.
+// Returns OK, or INVALID_ARGUMENT if `path` or `max_bytes` is invalid.
 absl::Status ValidateTokenFile(const std::string& path, size_t max_bytes);
 
-// Returns an error whose message begins with the file's path.
+// Returns an error of `code` whose message names the file's path, followed by
+// `what`.
 absl::Status TokenFileError(absl::StatusCode code, const std::string& path,
                             absl::string_view what);
-// Returns the error of a system call that failed with `error_number`.
+// Returns the error for a system call on the file that failed with
+// `error_number`.
 absl::Status TokenFileSystemError(int error_number, const std::string& path);
 
-// Reads all of the file into `bytes`, which must be empty. `after_reading` is
-// called between the reading and the check that nothing has changed; it may be
-// null, and is meant for tests.
+// Reads all of the file into `bytes`. If the file changes meanwhile, reads it
+// again, a few times. `after_reading` is for tests, and may be null: it is
+// called after each reading, before the check that the file has not changed.
 absl::Status ReadTokenFile(const std::string& path, SecretBuffer& bytes,
                            const std::function<void()>& after_reading);
 
@@ -55,18 +57,19 @@ absl::Status ReadTokenFile(const std::string& path, SecretBuffer& bytes,
 //
 // How to replace the file: write another file and rename it onto this one, or
 // replace a symbolic link on the way to it (Kubernetes replaces `..data`). A
-// reading then has all of the old token or all of the new one. If a writer
-// writes into the file itself, a reading notices changes that are made while it
-// reads. But if the writer pauses, what it has written so far looks like a
-// whole file, unless it is empty or the parser refuses it.
+// reading then gets all of the old token or all of the new one. If a writer
+// writes into the file itself, the source notices changes that are made while
+// it reads. But if the writer pauses, the source takes what was written so far
+// for the whole file, unless it is empty or the parser refuses it.
 //
-// How often it is read: at each refresh. By default a token is trusted for two
-// minutes after a reading, and stale after one, so a file that is in use is
-// read once a minute. To choose the two separately, set `lifetime` to the time
-// for which a token may be used if the file cannot be read, and the policy's
-// `stale_window` to `lifetime` minus the interval of the readings. The interval
-// is at least a quarter of the lifetime. After a rejection
-// (`ReadOptions::rejected`) the file is read at once.
+// How often the file is read: once per refresh. By default a token expires two
+// minutes after a reading and is stale after one minute, so a file that is in
+// use is read once a minute. To choose the two times separately, set `lifetime`
+// to the time for which a token may be used if the file cannot be read, and the
+// policy's `stale_window` to `lifetime` minus the interval between readings.
+// The interval is at least a quarter of the lifetime, since the policy caps
+// `stale_window`. After a rejection (`ReadOptions::rejected`) the file is read
+// at once.
 //
 // Errors; none contains anything of the file:
 //
@@ -74,14 +77,14 @@ absl::Status ReadTokenFile(const std::string& path, SecretBuffer& bytes,
 //                        read, or the parser refuses it. A writer may be at
 //                        work.
 //   ABORTED              transient: it changed during each of several readings.
-//   PERMISSION_DENIED    permanent: it may not be read. Somebody has to change
-//                        that, and the next refresh notices.
+//   PERMISSION_DENIED    permanent: it may not be read. Once somebody has
+//                        changed that, the next refresh succeeds.
 //   FAILED_PRECONDITION  permanent: it is a directory or something else that is
 //                        not a regular file, it has more than `max_bytes`, or
 //                        the path is not valid.
 //
-// Thread-safe. `Fetch` blocks as long as the file system does, and no longer
-// for a FIFO or a device, which it refuses. For POSIX systems.
+// Thread-safe. `Fetch` blocks as long as the file system does. It refuses a
+// FIFO or a device at once. For POSIX systems.
 template <typename Token>
 class FileSource final : public TokenSource<Token> {
  public:
@@ -89,15 +92,15 @@ class FileSource final : public TokenSource<Token> {
     // Not empty. A relative path is resolved anew for each reading.
     std::string path;
     // How long a token is trusted after it was read, if `parse` states no
-    // expiry. Positive; if infinite, the file is read once and after
-    // rejections.
+    // expiry. Positive. If infinite, the file is read once, and again only
+    // after rejections.
     absl::Duration lifetime = absl::Minutes(2);
     // If null, the default parser of token_parser.h.
     TokenParser<Token> parse = nullptr;
     // Whether errors contain the message of the parser's status. The parser
     // must then put nothing of the file into it.
     bool show_parser_message = false;
-    // The largest file that is read; 1 byte to 16 MiB.
+    // The most bytes that the file may have; from 1 to 16 MiB.
     size_t max_bytes = 64 * 1024;
   };
 

@@ -25,8 +25,8 @@ namespace {
 
 constexpr absl::Duration kLifetime = absl::Minutes(5);
 
-// A file with one token and the time at which it expires. A parser that waits
-// stands for a file system that hangs.
+// A file with one token and the time at which it expires. To make a reading
+// stall, the parser waits, as if the file system hung.
 class FileRig : public refreshable_testing::TokenSourceRig<std::string> {
  public:
   FileRig() { Heal(); }
@@ -72,7 +72,7 @@ class FileRig : public refreshable_testing::TokenSourceRig<std::string> {
     return Credential<std::string>(parts[0],
                                    Expiry::At(absl::FromUnixSeconds(seconds)));
   }
-  // Replaces the file by one with another token.
+  // Replaces the file with one that has another token.
   void Write() {
     const int n = ++last_;
     const std::string next = folder_.path(absl::StrCat("next", n));
@@ -90,7 +90,8 @@ class FileRig : public refreshable_testing::TokenSourceRig<std::string> {
   int stalled_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 
-// The file is replaced after each reading, and says nothing about its expiry.
+// The file is replaced after each reading, and the parser states no expiry. So
+// each call brings a new token, which expires after kLifetime.
 class RotatingFileRig final : public FileRig {
  public:
   std::optional<absl::Duration> Lifetime() override { return kLifetime; }

@@ -47,7 +47,8 @@ class FileSourceTest : public testing::Test {
     if (options.path.empty()) options.path = path_;
     return Ask(**Source::Create(options));
   }
-  // Expects a failure of this class whose message contains `what`.
+  // Expects that `result` is a failure of this class, whose message contains
+  // `what` and no secret.
   void ExpectFailure(const Result& result, FailureClass kind,
                      const std::string& what) {
     ASSERT_FALSE(result.ok());
@@ -126,11 +127,12 @@ TEST_F(FileSourceTest, EveryUnusableFileHasAClearError) {
   options.path = folder_.path("loop");
   ASSERT_EQ(symlink("loop", options.path.c_str()), 0);
   ExpectFailure(Read(options), permanent, "symbolic links");
-  // A line break in the path does not break the line of the message.
+  // A line break in the path must not break the message into two lines.
   options.path = folder_.path("a\nb");
   ExpectFailure(Read(options), transient, "a\\nb");
 
-  // A test that runs as root may read every file.
+  // The error for a file that may not be read is tested without a file: a test
+  // that runs as root may read every file.
   const absl::Status denied = internal::TokenFileSystemError(EACCES, path_);
   EXPECT_EQ(denied.code(), absl::StatusCode::kPermissionDenied);
   EXPECT_THAT(denied.message(), HasSubstr("ermission denied"));
@@ -198,8 +200,9 @@ TEST_F(FileSourceTest, ReadsAgainIfTheFileIsWrittenMeanwhile) {
   EXPECT_THAT(status.ToString(), Not(HasSubstr(kPlanted)));
 }
 
-// Replaces a token as Kubernetes does: token -> ..data/token, and ..data -> a
-// folder that is replaced.
+// Replaces a token as Kubernetes does. The path `token` is a link to
+// `..data/token`, and `..data` is a link to a folder. Each new token is in a
+// new folder, to which `..data` is changed.
 class ProjectedVolume {
  public:
   explicit ProjectedVolume(const TempFolder& folder) : folder_(folder) {
@@ -243,7 +246,8 @@ class RotationTest : public testing::Test {};
 using Rotations = testing::Types<ProjectedVolume, RenamedFile>;
 TYPED_TEST_SUITE(RotationTest, Rotations);
 
-// A token of two pages that says everywhere which one it is.
+// Returns a token that is two pages of memory long and repeats its number `n`
+// throughout. So a mixture of two tokens is recognized.
 std::string BigToken(int n) {
   std::string token;
   while (token.size() < 8192) absl::StrAppend(&token, n, ".");
@@ -288,7 +292,7 @@ TYPED_TEST(RotationTest, EightThreadsNeverReadATornToken) {
   EXPECT_EQ(Ask(*source)->token, BigToken(kTokens));
 }
 
-// With the defaults, a file that is in use is read once a minute.
+// With the default options, a file that is in use is read once a minute.
 TEST_F(FileSourceTest, ARotatedTokenIsNoticedWithinAMinute) {
   ManualExecutor executor;
   Source::Options options;
@@ -301,13 +305,13 @@ TEST_F(FileSourceTest, ARotatedTokenIsNoticedWithinAMinute) {
   executor.AdvanceBy(absl::Seconds(59));
   EXPECT_THAT(token->Get(), HoldsToken("t1"));
   executor.AdvanceBy(absl::Seconds(1));
-  EXPECT_THAT(token->Get(), HoldsToken("t1"));  // Starts a reading.
+  EXPECT_THAT(token->Get(), HoldsToken("t1"));  // Starts a refresh.
   executor.RunUntilIdle();
   EXPECT_THAT(token->Get(), HoldsToken("t2"));
 }
 
-// Tests the interval of the readings, and the time for which a token is
-// trusted.
+// Uses the options as the comment of FileSource advises: the file is read every
+// 15 minutes, and a token may be used for an hour if the file cannot be read.
 TEST_F(FileSourceTest, AMissingFileIsBorneForTheLifetime) {
   ManualExecutor executor;
   RefreshPolicy policy = ExactPolicy();

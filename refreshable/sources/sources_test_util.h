@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Shared by the tests of the sources.
+// TempFolder, Ask and others: what the tests of the sources share.
 
 #ifndef REFRESHABLE_SOURCES_SOURCES_TEST_UTIL_H_
 #define REFRESHABLE_SOURCES_SOURCES_TEST_UTIL_H_
@@ -26,7 +26,7 @@
 
 namespace refreshable {
 
-// A folder that is removed with all that is in it.
+// A new folder. The destructor removes it with all that is in it.
 class TempFolder {
  public:
   TempFolder() {
@@ -52,7 +52,7 @@ inline void WriteFile(const std::string& path, absl::string_view content) {
   ASSERT_TRUE(file.flush()) << path;
 }
 
-// What a call of a source is told.
+// What `Ask` tells a source in its FetchContext.
 struct AskOptions {
   Generation rejected;
   absl::Duration timeout = absl::InfiniteDuration();
@@ -65,6 +65,8 @@ struct AskOptions {
   }
 };
 
+// Calls `source` and returns its answer, or INTERNAL if it has not answered when
+// `Fetch` returns.
 template <typename Token>
 absl::StatusOr<Credential<Token>> Ask(TokenSource<Token>& source,
                                       const AskOptions& options = {}) {

@@ -19,7 +19,7 @@
 namespace refreshable {
 namespace internal {
 
-// Whether a Token has an `empty()`, as std::string and Secret have.
+// Whether Token has a method `empty()`, as std::string and Secret have.
 template <typename Token, typename = void>
 struct HasEmpty : std::false_type {};
 template <typename Token>
@@ -39,9 +39,10 @@ struct HasEmpty<Token, std::void_t<decltype(static_cast<bool>(
 //
 // The source has no other token. Once it has given its token, a call that is
 // told of a rejection (`FetchContext::rejected`) fails with UNAUTHENTICATED,
-// which is permanent. After a rejected read the token thus stays in service for
-// everybody else; after `Invalidate` reads fail until `Refreshable::Install`
-// brings another token.
+// which is permanent. If a read rejects the token (`ReadOptions::rejected`),
+// that read fails, and the token stays in service for all other reads. After
+// `Refreshable::Invalidate`, all reads fail until `Refreshable::Install` brings
+// another token.
 //
 // `Token` must be copyable. Thread-safe; does not block. Statuses do not
 // contain the token.
@@ -51,8 +52,9 @@ class StaticSource final : public TokenSource<Token> {
                 "StaticSource: the token must be copyable");
 
  public:
-  // Fails with INVALID_ARGUMENT if the token's type has an `empty()` and the
-  // token is empty, as it is when an environment variable is not set.
+  // Fails with INVALID_ARGUMENT if Token has a method `empty()` and the token
+  // is empty, as it is if a program takes it from an environment variable that
+  // is not set.
   static absl::StatusOr<std::shared_ptr<TokenSource<Token>>> Create(
       Token token) {
     if constexpr (internal::HasEmpty<Token>::value) {
@@ -65,8 +67,9 @@ class StaticSource final : public TokenSource<Token> {
   }
 
   void Fetch(const FetchContext& context, FetchDone<Token> done) override {
-    // If this source has never given its token, the rejected token is another
-    // one: that of another member of a ChainSource, or one that was installed.
+    // If this source has not given its token yet, the rejected token is not its
+    // own. It came from another member of a ChainSource, or from
+    // `Refreshable::Install`.
     if (given_.exchange(true, std::memory_order_relaxed) &&
         context.rejected() != Generation(0)) {
       return done(absl::UnauthenticatedError(

@@ -35,7 +35,7 @@ TEST(StaticSourceTest, RefusesAnEmptyToken) {
   EXPECT_TRUE(StaticSource<Key>::Create(Key{0}).ok());
 }
 
-// A program whose API key is revoked.
+// A program with an API key that is revoked, or that a server rejects.
 class RevokedKeyTest : public testing::Test {
  protected:
   absl::StatusOr<Lease<std::string>> ReadAfterRejection() {
@@ -65,7 +65,7 @@ TEST_F(RevokedKeyTest, ARejectionSaysThatThereIsNoOtherKey) {
   EXPECT_THAT(status, FailsWith(absl::StatusCode::kUnauthenticated));
   EXPECT_TRUE(absl::StrContains(status.message(), "Install()")) << status;
   EXPECT_FALSE(absl::StrContains(status.ToString(), kKey));
-  // The one server that rejected it may be wrong.
+  // The server that rejected the key may be wrong, so other reads still get it.
   EXPECT_THAT(token_->Get(), HoldsToken(kKey));
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// TokenParser: makes a credential of the bytes that a file or a command holds.
+// TokenParser: makes a credential of the bytes of a file or of what a command
+// printed.
 
 #ifndef REFRESHABLE_SOURCES_TOKEN_PARSER_H_
 #define REFRESHABLE_SOURCES_TOKEN_PARSER_H_
@@ -25,14 +26,15 @@ namespace refreshable {
 // must wipe its own copies. The bytes are not empty, but they may be incomplete
 // if the writer of the file is not done.
 //
-// If the function returns an error, the source's error shows its code. It shows
-// the message only if `show_parser_message` says that the message contains no
-// secret, because parsers quote what they could not parse.
+// If the function returns an error, the source's error shows the code of that
+// error. It shows the message only if the source's option `show_parser_message`
+// is true: parsers quote what they could not parse, which may be a secret.
 //
 // A null TokenParser stands for the default parser, which exists if Token is
-// std::string or Secret: the token is all bytes without the line ends at their
-// end, and states no expiry. It refuses bytes with a control character in them
-// (a line break, say), which would end up in an HTTP header.
+// std::string or Secret: the token is all bytes, without line ends at the end,
+// and it has no expiry. The default parser refuses a token that contains a
+// control character (a line break, say), because the token would end up in an
+// HTTP header.
 template <typename Token>
 using TokenParser =
     std::function<absl::StatusOr<Credential<Token>>(absl::string_view bytes)>;
@@ -48,17 +50,20 @@ inline constexpr bool kHasDefaultParser =
 // character.
 absl::StatusOr<absl::string_view> TokenText(absl::string_view bytes);
 
-// Returns the failure of a caller's parser, without its message unless `show`.
+// Returns the source's error if the user's parser failed with `status`. It
+// contains the message of `status` only if `show` is true.
 absl::Status ParserFailure(const absl::Status& status, bool show);
 
 // Returns whether a token with this expiry never expires.
 bool IsNever(const Expiry& expiry);
 
-// Returns OK if `lifetime`, an option of `source`, is positive.
+// Returns OK if `lifetime`, an option of the kind of source named `source`, is
+// positive; otherwise INVALID_ARGUMENT.
 absl::Status ValidateLifetime(absl::string_view source,
                               absl::Duration lifetime);
 
-// Returns OK, or INVALID_ARGUMENT if there is no parser.
+// Returns OK, or INVALID_ARGUMENT if `parse` is null and Token has no default
+// parser.
 template <typename Token>
 absl::Status ValidateParser(absl::string_view source,
                             const TokenParser<Token>& parse) {
@@ -68,7 +73,9 @@ absl::Status ValidateParser(absl::string_view source,
       ": parse is null, and there is no default parser for this Token");
 }
 
-// Parses `bytes`. A token whose parser states no expiry lives for `lifetime`.
+// Parses `bytes` with `parse` or, if that is null, with the default parser. If
+// the parser says that the token never expires, the token expires after
+// `lifetime`.
 template <typename Token>
 absl::StatusOr<Credential<Token>> ParseToken(const TokenParser<Token>& parse,
                                              bool show_parser_message,
