@@ -26,7 +26,8 @@ namespace {
 using Kind = AnswerField::Kind;
 
 constexpr absl::Duration kLongestLifetime = absl::Hours(100 * 8766);
-// The longest date that is accepted has fewer bytes.
+// A longer text is not read as a date. Every date that is accepted has fewer
+// bytes.
 constexpr size_t kMaxDateBytes = 64;
 
 bool IsSuccess(int status) { return status >= 200 && status <= 299; }
@@ -35,7 +36,7 @@ bool IsMissing(const AnswerField& field) {
   return field.kind == Kind::kAbsent || field.kind == Kind::kNull;
 }
 
-// Returns the text of a string, or "".
+// Returns the text of `field` if it is a string; otherwise "".
 absl::string_view Text(const AnswerField& field) {
   return field.kind == Kind::kString ? field.text.reveal()
                                      : absl::string_view();
@@ -45,7 +46,8 @@ bool BodyTooLong(const HttpAnswer& answer, size_t max_body_bytes) {
   return answer.body_too_long || answer.body.size() > max_body_bytes;
 }
 
-// Returns the fields, or null if the body is too long or could not be parsed.
+// Returns the fields of the body, or null if the body is too long or could not
+// be parsed.
 const AnswerFields* Readable(const HttpAnswer& answer,
                              const absl::StatusOr<AnswerFields>& fields,
                              size_t max_body_bytes) {
@@ -53,8 +55,8 @@ const AnswerFields* Readable(const HttpAnswer& answer,
                                                              : nullptr;
 }
 
-// Whether a 2xx answer reports an error. Some servers send an empty `error`, or
-// `false`, with every token.
+// Returns whether a 2xx answer reports an error. Some servers send `error` with
+// every token, empty or `false`; that is no error.
 bool IsError(const AnswerFields& fields) {
   if (fields.error.kind == Kind::kString) return !fields.error.text.empty();
   return !IsMissing(fields.error) && IsMissing(fields.access_token);
@@ -75,8 +77,9 @@ absl::Status ErrorOf(const HttpAnswer& answer, const AnswerFields* fields) {
       fields == nullptr ? absl::string_view() : Text(fields->error));
 }
 
-// Returns an error that says why no field of a 2xx answer could be read. It is
-// transient, because such a body is usually not the token endpoint's.
+// Returns an error that says why no field of a 2xx answer could be read. The
+// error is transient, because such a body usually comes from a proxy and not
+// from the token endpoint.
 absl::Status Unreadable(const HttpAnswer& answer, size_t max_body_bytes) {
   std::string what;
   if (BodyTooLong(answer, max_body_bytes)) {
@@ -95,14 +98,15 @@ absl::Status Unreadable(const HttpAnswer& answer, size_t max_body_bytes) {
   return status;
 }
 
-// Reads a finite number, or a string that contains one.
+// Returns the number in `field`, which may be a JSON number or a string that
+// contains one. Returns nullopt if there is none.
 std::optional<double> ReadNumber(const AnswerField& field) {
   if (field.kind != Kind::kNumber && field.kind != Kind::kString) {
     return std::nullopt;
   }
   const absl::string_view text = field.text.reveal();
-  // Excludes "inf" and "nan". A number with too many digits becomes infinite
-  // too, and is permitted.
+  // Excludes the texts "inf" and "nan". A number that is too large for a double
+  // becomes infinite, and is permitted: lifetimes are cut anyway.
   if (text.find_first_not_of("0123456789+-.eE \t") != absl::string_view::npos) {
     return std::nullopt;
   }
@@ -113,13 +117,15 @@ std::optional<double> ReadNumber(const AnswerField& field) {
   return number;
 }
 
+// Returns `lifetime`, cut to 100 years in either direction.
 absl::Duration Cut(absl::Duration lifetime) {
   return std::clamp(lifetime, -kLongestLifetime, kLongestLifetime);
 }
 
-// Reads "6/19/2019 11:42:01 PM +00:00" and "06/19/2019 23:42:01 +00:00", which
-// App Service sends on Windows and on Linux. Some versions send AM or PM even
-// after an hour of the 24-hour clock; AM and PM are then ignored.
+// Reads a date as Azure App Service sends it: "6/19/2019 11:42:01 PM +00:00" on
+// Windows, "06/19/2019 23:42:01 +00:00" on Linux. Some versions send AM or PM
+// even after an hour of the 24-hour clock; if the hour is 0 or more than 12, AM
+// or PM is ignored. Returns nullopt if `text` is no such date.
 std::optional<absl::Time> ReadAzureDate(absl::string_view text) {
   std::vector<std::string> parts = absl::StrSplit(text, ' ', absl::SkipEmpty());
   if (parts.size() < 2 || parts.size() > 4) return std::nullopt;
@@ -148,7 +154,8 @@ std::optional<absl::Time> ReadAzureDate(absl::string_view text) {
     hour = hour % 12 + (half == "PM" ? 12 : 0);
   }
   const absl::CivilSecond civil(year, month, day, hour, minute, second);
-  // A field that is out of range would have been carried into the next.
+  // CivilSecond carries a field that is out of range into the next one. Such a
+  // date is refused.
   if (date[2].size() != 4 || civil.month() != month || civil.day() != day ||
       civil.hour() != hour || civil.minute() != minute) {
     return std::nullopt;
@@ -156,7 +163,8 @@ std::optional<absl::Time> ReadAzureDate(absl::string_view text) {
   return absl::FromCivil(civil, absl::UTCTimeZone());
 }
 
-// Reads a date in any of the spellings that InterpretAnswer's comment lists.
+// Reads a date in any of the forms that InterpretAnswer's comment lists.
+// Returns nullopt if `text` is no date.
 std::optional<absl::Time> ReadDate(absl::string_view text, absl::Time arrived) {
   if (text.size() > kMaxDateBytes) return std::nullopt;
   std::string rfc3339(absl::StripAsciiWhitespace(text));
@@ -254,7 +262,8 @@ absl::StatusOr<TokenAnswer> InterpretAnswer(
   }
   const absl::string_view bytes = token.text.reveal();
   if (bytes.empty()) return Refused("has an empty access token");
-  // RFC 6749, appendix A.12. A line break would end the header of a request.
+  // RFC 6749, appendix A.12, permits these bytes only. A line break in a token
+  // would end the header of the request that carries it.
   if (!std::all_of(bytes.begin(), bytes.end(),
                    [](char c) { return c >= ' ' && c <= '~'; })) {
     return Refused("has an access token with a byte that no token may contain");
@@ -269,7 +278,7 @@ absl::StatusOr<TokenAnswer> InterpretAnswer(
   if (readable->scope.kind == Kind::kString) {
     result.scope = std::string(readable->scope.text.reveal());
   }
-  // A hint that cannot be read is ignored.
+  // `refresh_in` is only a hint, so it is ignored if it cannot be read.
   const double refresh_in = ReadNumber(readable->refresh_in).value_or(0);
   if (refresh_in > 0) result.refresh_in = Cut(absl::Seconds(refresh_in));
   return result;
@@ -285,8 +294,8 @@ PresentedToken InterpretPresentedToken(
     return {success ? Fate::kLost : Fate::kUndecided, std::nullopt};
   }
   if (!success || IsError(*readable)) {
-    // A 5xx or 429 refuses no token, since it may come from an overloaded
-    // server or a proxy.
+    // A 5xx or 429 may come from an overloaded server or a proxy, so it does
+    // not mean that the refresh token was refused.
     const bool refused = answer.status < 500 && answer.status != 429 &&
                          Text(readable->error) == "invalid_grant";
     return {refused ? Fate::kRefused : Fate::kUndecided, std::nullopt};

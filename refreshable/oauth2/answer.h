@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// InterpretAnswer: makes a credential, or the right failure, of what a token
-// endpoint answered. Pure: the HTTP client and the JSON parser are the
-// caller's.
+// InterpretAnswer: turns the answer of a token endpoint into a credential, or
+// into the status of the failure. It does no I/O; the caller brings the HTTP
+// client and the JSON parser.
 
 #ifndef REFRESHABLE_OAUTH2_ANSWER_H_
 #define REFRESHABLE_OAUTH2_ANSWER_H_
@@ -26,8 +26,8 @@
 namespace refreshable {
 namespace oauth2 {
 
-// The maximum size of a body, unless another is set. Real answers have 1 to 10
-// KiB.
+// The default of `AnswerOptions::max_body_bytes`. Bodies of real answers have 1
+// to 10 KiB.
 inline constexpr size_t kDefaultMaxBodyBytes = 64 * 1024;
 
 // The answer of a server to one request, as a Transport returns it.
@@ -42,7 +42,7 @@ struct HttpAnswer {
   // The wall time at which the answer arrived.
   absl::Time arrived = absl::Now();
 
-  // Shows the status and the size.
+  // Shows the HTTP status and the size of the body.
   friend std::ostream& operator<<(std::ostream& os, const HttpAnswer& a) {
     return os << "HttpAnswer(" << a.status << ", " << a.body.size()
               << " bytes)";
@@ -78,7 +78,7 @@ struct AnswerField {
   }
 };
 
-// The members that matter. All others are ignored.
+// The members of the JSON object that this library uses.
 struct AnswerFields {
   AnswerField access_token;
   AnswerField token_type;
@@ -89,14 +89,15 @@ struct AnswerFields {
   AnswerField scope;
   AnswerField error;
 
-  // Sets the member called `name`, and ignores names other than those above. A
-  // reader may thus pass every member that it finds.
+  // Sets the member called `name`. Ignores names other than those above, so a
+  // reader may pass every member that it finds.
   void Set(absl::string_view name, AnswerField field);
 };
 
 // Parses a body. Returns the members of the JSON object, or any error if the
-// body is not one. The error is shown to nobody, because parsers like to quote
-// what they read. Must be thread-safe, must not throw, and should not block.
+// body is not a JSON object. The error appears in no status, because parsers
+// like to quote what they read, and the body has secrets. Must be thread-safe,
+// must not throw, and should not block.
 using AnswerReader =
     std::function<absl::StatusOr<AnswerFields>(absl::string_view body)>;
 
@@ -107,8 +108,8 @@ struct TokenAnswer {
   // The scope of the token exactly as the server sent it; nullopt if it sent
   // none.
   std::optional<std::string> scope;
-  // How long after the answer the server would like to be asked for another
-  // token: a hint that some servers give. Positive.
+  // How long after its answer the server suggests to fetch another token, if it
+  // says so. Positive.
   std::optional<absl::Duration> refresh_in;
 
   friend std::ostream& operator<<(std::ostream& os, const TokenAnswer& a) {
@@ -120,13 +121,16 @@ struct AnswerOptions {
   // How long a token is valid if the server does not say. If unset, the token
   // never expires, and is used until an API rejects it.
   std::optional<absl::Duration> default_lifetime;
-  // The values of token_type that are accepted, in any case. If empty, every
-  // value is accepted. An answer without a token_type is always accepted.
+  // The values of token_type that are accepted; upper and lower case are the
+  // same. If empty, every value is accepted. An answer without a token_type is
+  // always accepted.
   std::vector<std::string> token_types = {"Bearer"};
+  // The most bytes that a body may have.
   size_t max_body_bytes = kDefaultMaxBodyBytes;
 };
 
-// Interprets an answer. `fields` is what an AnswerReader returned for the body.
+// Returns what a token endpoint's answer brings, or the status of the failure.
+// `fields` is what an AnswerReader returned for the body.
 //
 // A 2xx answer with an access token is a success, unless it also has an `error`
 // that is a string and not empty. The expiry is the first of these that the
@@ -137,9 +141,9 @@ struct AnswerOptions {
 //     of the attempt. Zero or less means that the token has already expired.
 //   - `expires_on`, the seconds since 1970 as such a number, or a date: that of
 //     RFC 3339, an HTTP-date, or Azure's "6/19/2019 11:42:01 PM +00:00". If the
-//     answer has a valid Date header, the difference of the two is the
-//     lifetime, so that the clock of this machine does not matter.
-//   - `default_lifetime`.
+//     answer has a valid Date header, the token's lifetime is `expires_on`
+//     minus that date. The clock of this computer may then be wrong.
+//   - `AnswerOptions::default_lifetime`.
 //
 // Lifetimes are cut to 100 years.
 //
@@ -149,25 +153,29 @@ struct AnswerOptions {
 //   - UNAVAILABLE (transient): a 2xx whose body is not a JSON object, such as
 //     the HTML page of a proxy, or is longer than `max_body_bytes`.
 //   - FAILED_PRECONDITION (permanent): a 2xx with a JSON object that has no
-//     access token; a token that is not a string, or contains a byte that RFC
-//     6749 does not permit (appendix A.12); a token_type that is not accepted;
+//     access token; a token that is not a string, is empty, or contains a byte
+//     that RFC 6749 does not permit (appendix A.12); a token_type that is not
+//     accepted;
 //     an expiry that cannot be read.
 //
-// No status contains anything that the server sent, except its HTTP status and
-// what HttpErrorToStatus lets pass of `error`. Thread-safe. Never blocks.
+// No status contains anything that the server sent, except the HTTP status and
+// an `error` that HttpErrorToStatus permits in its message. Thread-safe. Never
+// blocks.
 absl::StatusOr<TokenAnswer> InterpretAnswer(
     const HttpAnswer& answer, const absl::StatusOr<AnswerFields>& fields,
     const AnswerOptions& options);
 
-// What an answer means for the refresh token that was presented for it.
+// What a token endpoint's answer means for the refresh token that the request
+// presented.
 struct PresentedToken {
   enum class Fate {
     kAccepted,
-    kRefused,  // `invalid_grant`.
-    // The server failed for another reason; it may accept the token later.
+    kRefused,  // The server answered `invalid_grant`.
+    // The request failed for another reason. The server may accept the refresh
+    // token later.
     kUndecided,
-    // The answer cannot be read, and the server may have replaced the token: a
-    // 2xx that contains neither a token nor an error.
+    // A 2xx that cannot be read, or has neither a token nor an error. The
+    // server may have replaced the refresh token, and the new one is lost.
     kLost,
   };
   Fate fate = Fate::kUndecided;
@@ -176,6 +184,8 @@ struct PresentedToken {
   // answer.
   std::optional<Secret> next;
 };
+// Returns what `answer` means for the presented refresh token. The parameters
+// are those of InterpretAnswer.
 PresentedToken InterpretPresentedToken(
     const HttpAnswer& answer, const absl::StatusOr<AnswerFields>& fields,
     size_t max_body_bytes);

@@ -32,7 +32,7 @@ using Members = std::vector<std::pair<std::string, AnswerField>>;
 // The token, which no status may show.
 constexpr char kToken[] = "hunter2";
 constexpr char kDate[] = "Thu, 01 Jan 2026 00:00:00 GMT";
-const absl::Time kArrived = absl::FromUnixSeconds(1767225600);  // kDate.
+const absl::Time kArrived = absl::FromUnixSeconds(1767225600);  // As kDate.
 constexpr absl::Duration kCentury = absl::Hours(100 * 8766);
 
 AnswerField String(absl::string_view text) { return AnswerField::String(text); }
@@ -40,9 +40,10 @@ AnswerField Number(absl::string_view text) { return AnswerField::Number(text); }
 AnswerField Null() { return AnswerField::Null(); }
 AnswerField Other() { return AnswerField::Other(); }
 
-// What an answer becomes.
+// What InterpretAnswer makes of an answer: a token, whose `expiry` is then set,
+// or an error.
 struct Outcome {
-  std::optional<Expiry> expiry;  // Of a token.
+  std::optional<Expiry> expiry;  // nullopt if there is an error.
   Code code = Code::kOk;
   std::string message;
   std::optional<absl::Duration> retry_after;
@@ -74,7 +75,7 @@ Outcome Transient(int status, absl::string_view what) {
 }
 
 // An answer of a server, and the outcome that it must have. `body` is not
-// parsed: the reader returns `members`, or an error if they are nullopt.
+// parsed: FieldsOf returns `members`, or an error if they are nullopt.
 struct Oddity {
   std::string name;
   int status = 200;
@@ -84,7 +85,7 @@ struct Oddity {
   Outcome outcome;
 };
 
-// A 200 with a token and the given members.
+// Returns an Oddity whose answer is a 200 with a token and the given members.
 Oddity With(std::string name, Members members, Outcome outcome,
             Headers headers = {}) {
   members.emplace_back("access_token", String(kToken));
@@ -136,7 +137,7 @@ std::vector<Oddity> Oddities() {
   const auto bad_type = Permanent("a token of a type that is not accepted");
   const Headers date = {{"date", kDate}};
   return {
-      // When it expires.
+      // When the token expires.
       With("no expiry", {}, Never()),
       Lives("null", Null(), Never()),
       Lives("a number", Number("3600"), In(hour)),
@@ -195,7 +196,7 @@ std::vector<Oddity> Oddities() {
       Ends("a secret", String(kToken), bad_on),
       Ends("a list", Other(), bad_on),
       Ends("long", String(std::string(100000, '1') + "x"), bad_on),
-      // The server's Date says what its clock shows.
+      // An answer with a Date header: the lifetime is counted from that date.
       Ends("with a Date", Number("1767229200"), In(hour), date),
       Ends("a date with a Date", String("2026-01-01T01:00:00Z"), In(hour),
            date),
@@ -209,11 +210,11 @@ std::vector<Oddity> Oddities() {
       With("expires_in null, then expires_on",
            {{"expires_in", Null()}, {"expires_on", Number("1767229200")}},
            at_hour),
-      // The status of a success.
+      // Answers with another 2xx than 200.
       Says("201", 201, {{"access_token", String(kToken)}}, Never()),
       Says("206", 206, {{"access_token", String(kToken)}}, Never()),
       Unread("204", 204, "", Transient(204, "is empty")),
-      // A body that is not the token endpoint's.
+      // A body that does not come from the token endpoint.
       Unread("HTML", 200, "\n <!DOCTYPE html>hunter2",
              Transient(200, "is HTML or XML, not a JSON object")),
       Unread("text", 200, "OK hunter2", Transient(200, "is not a JSON object")),
@@ -232,7 +233,7 @@ std::vector<Oddity> Oddities() {
              std::string(kDefaultMaxBodyBytes, ' '),
              Members{{"access_token", String(kToken)}},
              Never()},
-      // The token.
+      // The access token.
       IsToken("missing", AnswerField(), Permanent("no access token")),
       IsToken("null", Null(), Permanent("no access token")),
       IsToken("empty", String(""), Permanent("an empty access token")),
@@ -254,7 +255,7 @@ std::vector<Oddity> Oddities() {
       With("token_type empty", {{"token_type", String("")}}, bad_type),
       With("token_type secret", {{"token_type", String(kToken)}}, bad_type),
       With("token_type a number", {{"token_type", Number("1")}}, bad_type),
-      // Errors, also with 200.
+      // Errors that the server reports, also with a 200.
       Says("200 with an error", 200, {{"error", String("bad_code")}},
            Error(Code::kUnknown, "HTTP status 200, error bad_code")),
       Says("200, slow down", 200, {{"error", String("slow_down")}},
@@ -301,7 +302,8 @@ std::vector<Oddity> Oddities() {
   };
 }
 
-// A stand-in for a parser. It quotes what it cannot read, as parsers do.
+// Returns what a JSON parser would return for the body of `oddity`. An error
+// quotes the body, as parsers do; InterpretAnswer must not show it.
 absl::StatusOr<AnswerFields> FieldsOf(const Oddity& oddity) {
   if (!oddity.members.has_value()) {
     return absl::InvalidArgumentError("cannot parse: " + oddity.body);
@@ -387,7 +389,8 @@ TEST(AnswerTest, Options) {
       Code::kUnavailable);
 }
 
-// The wall clock of this machine is a year behind.
+// The wall clock of the client is a year behind. The lifetime must still be
+// right, because it is counted from the Date header.
 TEST(AnswerTest, ADateHeaderServesAClientWhoseClockIsWrong) {
   const Oddity oddity =
       Ends("", Number("1767229200"), Never(), {{"Date", kDate}});
@@ -414,7 +417,8 @@ TEST(AnswerTest, WhatBecomesOfARefreshToken) {
       {With("empty", {{"refresh_token", String("")}}, Never()),
        Fate::kAccepted},
       {With("replaced", {next}, Never()), Fate::kAccepted, true},
-      // The access token is refused, the refresh token is kept.
+      // InterpretAnswer refuses these access tokens. The refresh token that
+      // came with them must be kept.
       {With("bad life", {next, {"expires_in", String("soon")}}, Never()),
        Fate::kAccepted, true},
       {Says("no token", 200, {next}, Never()), Fate::kAccepted, true},

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// FakeTransport: a transport whose answers a test decides, and what the tests
-// of token sources use with it.
+// FakeTransport, a transport whose answers the test decides, and helpers for
+// the tests of token sources that use it.
 
 #ifndef REFRESHABLE_OAUTH2_FAKE_TRANSPORT_TEST_UTIL_H_
 #define REFRESHABLE_OAUTH2_FAKE_TRANSPORT_TEST_UTIL_H_
@@ -35,8 +35,8 @@ namespace refreshable {
 namespace oauth2 {
 
 // A stand-in for a JSON parser, for bodies like "access_token=t;expires_in=60".
-// A value of digits is a number, and any other value a string. For another
-// body, returns an error that quotes it.
+// A value of digits becomes a number, any other value a string. For a body of
+// another form, returns an error that quotes the body.
 inline absl::StatusOr<AnswerFields> ReadFields(absl::string_view body) {
   AnswerFields fields;
   for (const absl::string_view member : absl::StrSplit(body, ';')) {
@@ -60,8 +60,8 @@ inline HttpAnswer Answer(int status, absl::string_view body) {
   return answer;
 }
 
-// Holds every request until the test answers it, or until its timeout passes on
-// an executor's clock. Used by one thread.
+// Keeps every request until the test answers it or, if there is an executor,
+// until its timeout passes on the executor's clock. Used by one thread.
 class FakeTransport final : public Transport {
  public:
   struct Call {
@@ -72,8 +72,8 @@ class FakeTransport final : public Transport {
     std::string body() const { return std::string(request.body.reveal()); }
   };
 
-  // If `executor` is not null, its timers end the requests whose timeout
-  // passes. It must outlive the transport.
+  // If `executor` is null, no request times out. Otherwise the executor must
+  // outlive the transport.
   explicit FakeTransport(ManualExecutor* executor = nullptr)
       : executor_(executor) {}
 
@@ -90,7 +90,8 @@ class FakeTransport final : public Transport {
   }
   ~FakeTransport() override {
     *alive_ = false;
-    // Ends the requests, as a transport must.
+    // The destructor of a transport must end all requests. This ends them by
+    // destroying each `done`.
     for (size_t i = 0; i < calls_.size(); ++i) Take(i);
   }
 
@@ -118,7 +119,7 @@ class FakeTransport final : public Transport {
   const std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
 
-// A store that remembers what was stored. Fails while `status` is not OK.
+// A store in memory. While `status` is not OK, every call fails with it.
 class FakeStore final : public RefreshTokenStore {
  public:
   absl::StatusOr<Secret> Load() override {
@@ -153,7 +154,8 @@ struct FetchCall {
   }
 };
 
-// Calls `source`. An answer that comes after the result was dropped is ignored.
+// Calls `source` and returns the call, whose `answer` may be set later. Calls
+// `on_answer`, if it is not null, before that.
 inline std::shared_ptr<FetchCall> Fetch(
     TokenSource<std::string>& source,
     absl::Duration timeout = absl::Seconds(30),
@@ -169,6 +171,7 @@ inline std::shared_ptr<FetchCall> Fetch(
   return call;
 }
 
+// Returns valid options of a source that uses `transport`.
 inline SourceOptions OptionsFor(std::shared_ptr<Transport> transport) {
   SourceOptions options;
   options.endpoint.url = "https://idp.example/token";

@@ -42,7 +42,7 @@ namespace {
 
 constexpr size_t kMaxBytes = 64 * 1024;
 
-// Closes a file descriptor.
+// Owns a file descriptor, or -1, and closes it.
 class File {
  public:
   explicit File(int fd) : fd_(fd) {}
@@ -54,7 +54,8 @@ class File {
 
   int fd() const { return fd_; }
   bool ok() const { return fd_ >= 0; }
-  // Closes the file. Returns false if that failed; a write may then be lost.
+  // Closes the file. Returns false if that failed: what was written may then be
+  // lost.
   bool Close() {
     const int fd = std::exchange(fd_, -1);
     return close(fd) == 0;
@@ -64,7 +65,8 @@ class File {
   int fd_;
 };
 
-// A status with the code and the text of errno.
+// Returns the status for errno. Its message is "WHAT PATH" and the text of
+// errno.
 absl::Status Errno(absl::string_view what, absl::string_view path) {
   return absl::ErrnoToStatus(errno, absl::StrCat(what, " ", path));
 }
@@ -90,8 +92,8 @@ std::string FolderOf(const std::string& path) {
   return slash == 0 ? "/" : path.substr(0, slash);
 }
 
-// Makes the rename of a file in `folder` permanent. Returns OK without doing so
-// if the file system cannot.
+// Flushes `folder` to the disk, so that the rename of a file in it survives a
+// crash. If the file system cannot flush a folder, returns OK and does nothing.
 absl::Status FlushFolder(const std::string& folder) {
   const File file(open(folder.c_str(), O_RDONLY | O_CLOEXEC | O_DIRECTORY));
   if (!file.ok()) return Errno("cannot open the folder", folder);
@@ -104,7 +106,7 @@ absl::Status FlushFolder(const std::string& folder) {
 }  // namespace
 
 absl::StatusOr<Secret> FileRefreshTokenStore::Load() {
-  // O_NONBLOCK, because opening a FIFO must not block.
+  // O_NONBLOCK, because opening a FIFO would otherwise wait for a writer.
   const File file(open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (!file.ok()) return Errno("cannot open the refresh token file", path_);
   struct stat stat = {};
@@ -149,7 +151,7 @@ absl::Status FileRefreshTokenStore::Store(const Secret& refresh_token) {
         absl::StrCat("the refresh token has more than ", kMaxBytes, " bytes"));
   }
   std::string temporary = absl::StrCat(path_, ".XXXXXX");
-  // mkostemp makes a file of mode 0600.
+  // mkostemp makes a file with mode 0600, which only the owner can read.
   File file(mkostemp(&temporary[0], O_CLOEXEC));
   if (!file.ok()) return Errno("cannot create a file beside", path_);
   absl::Status status;

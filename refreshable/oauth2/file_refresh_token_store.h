@@ -17,21 +17,23 @@ namespace refreshable {
 namespace oauth2 {
 
 // A store that is one file, which contains the bytes of the token and nothing
-// else. (One line break at the end is ignored.) It is for one program at a
-// time: two programs that refresh with the same file would present the same
-// token. Beside it, another program may store the token of a new login, or
-// remove the file.
+// else. (One line break at the end is ignored.) Only one program at a time may
+// refresh with a file: two programs would present the same token, which a
+// server may punish by ending the login. Another program may store the token of
+// a new login in the file, or remove the file.
 //
 // `Store` writes a new file beside the old one, with mode 0600, flushes it to
-// the disk, renames it over the old one, and flushes the folder. A crash or a
-// full disk leaves the old token, and possibly a file that has the same name
-// with seven more characters. The folder must exist. If the path is a symbolic
-// link, the link is replaced, not the file it leads to.
+// the disk, renames it over the old one, and flushes the folder. If the program
+// crashes or the disk is full meanwhile, the old token is kept. A crash may
+// leave the new file behind, whose name is that of the old one with seven more
+// characters. The folder must exist. If the path is a symbolic link, the link
+// is replaced, not the file it leads to.
 //
 // `Load` fails with FAILED_PRECONDITION if anybody but its owner may read or
-// write the file, if it is not a regular file, or if it has more than 64 KiB. A
-// missing or empty file is NOT_FOUND. Other failures have the code of their
-// errno. Statuses name the path, and contain no byte of the file.
+// write the file, if it is not a regular file, or if it has more than 64 KiB.
+// For a missing or empty file it fails with NOT_FOUND. The code of other
+// failures is that of `absl::ErrnoToStatus`. Statuses name the path, and
+// contain no byte of the file.
 //
 // For POSIX systems; elsewhere both calls fail with UNIMPLEMENTED. Thread-safe,
 // except that `Store` must not be called concurrently (RefreshTokens does not).

@@ -34,7 +34,7 @@ class FileRefreshTokenStoreTest : public testing::Test {
     fs::create_directory(folder_);
   }
 
-  // Writes the file as somebody else would.
+  // Writes the file without the store, as another program would.
   void Write(absl::string_view bytes, mode_t mode = 0600) {
     std::ofstream(path_, std::ios::binary) << bytes;
     ASSERT_EQ(chmod(path_.c_str(), mode), 0);
@@ -122,7 +122,8 @@ TEST_F(FileRefreshTokenStoreTest, AFailureLeavesTheOldTokenAndNoOtherFile) {
   EXPECT_EQ(no_folder.code(), absl::StatusCode::kNotFound) << no_folder;
 }
 
-// A reader sees an old token or a new one, never a part of one.
+// While the file is replaced again and again, a reader must get an old token or
+// a new one, never a part of one.
 TEST_F(FileRefreshTokenStoreTest, StoringIsAtomic) {
   const std::string a(5000, 'a');
   const std::string b(50, 'b');

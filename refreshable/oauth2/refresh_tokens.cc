@@ -40,7 +40,8 @@ absl::Status LoginNeeded(const absl::Status& cause, absl::string_view why) {
   return status;
 }
 
-// Makes the calling thread the only one that calls the store, while it exists.
+// While an object exists, no other thread calls the store. The constructor
+// waits until that is so.
 class RefreshTokens::StoreCall {
  public:
   explicit StoreCall(RefreshTokens* tokens) : tokens_(tokens) {
@@ -60,8 +61,9 @@ class RefreshTokens::StoreCall {
   RefreshTokens* const tokens_;
 };
 
-// Marks the calling thread as inside Continue while it exists. A thread may be
-// there several times, one call inside another.
+// While an object exists, `continuing_` names the thread that made it: that
+// thread is inside Continue. A thread may be inside several nested calls of
+// Continue.
 class RefreshTokens::Continuing {
  public:
   explicit Continuing(RefreshTokens* tokens) : tokens_(tokens) {
@@ -124,7 +126,7 @@ absl::Status RefreshTokens::Install(Secret refresh_token) {
     token_ = std::move(refresh_token);
     ++version_;
     lost_answers_ = 0;
-    turn_ = 0;  // The turn that runs is of the old login.
+    turn_ = 0;  // A turn of the old login must not block new ones.
   }
   return Save();
 }
@@ -160,7 +162,8 @@ void RefreshTokens::Sweep() {
     waiters_.insert(waiters_.begin(), std::make_move_iterator(wanted.begin()),
                     std::make_move_iterator(wanted.end()));
   }
-  // While `waiters_` was empty, a turn may have ended without being passed on.
+  // While `waiters_` was empty, a turn may have ended, and Continue found
+  // nobody to give the next one to.
   if (!wanted.empty()) Continue();
   for (auto& [waiter, status] : unwanted) waiter.granted(std::move(status));
 }
@@ -170,8 +173,8 @@ void RefreshTokens::ContinueAfterAnswer() {
     absl::MutexLock lock(&mu_);
     // If the transport blocks, this thread is still inside the call of Continue
     // that granted the turn. That outer call goes on with the next attempt. If
-    // an inner call did so, a queue that never empties would overflow the
-    // stack.
+    // a nested call did so, each attempt would nest deeper, and a long queue
+    // would overflow the stack.
     if (std::find(continuing_.begin(), continuing_.end(),
                   std::this_thread::get_id()) != continuing_.end()) {
       return;
@@ -201,8 +204,8 @@ void RefreshTokens::Continue() {
 }
 
 absl::StatusOr<RefreshTokens::Turn> RefreshTokens::Begin(uint64_t id) {
-  // If saving fails, the store has an older token than memory has, so that
-  // token is not loaded.
+  // If saving fails, the token in the store is older than the one in memory. It
+  // must not be loaded.
   if (Save().ok()) Load();
   absl::MutexLock lock(&mu_);
   if (turn_ != id) {
@@ -248,8 +251,8 @@ void RefreshTokens::Load() {
     }
     absl::MutexLock lock(&mu_);
     load_status_ = status;
-    // Otherwise the token in memory has not reached the store yet, and is
-    // newer.
+    // If the versions differ, the token in memory is newer: it has not reached
+    // the store yet.
     if (version_ == stored_version_) {
       if (status.ok() && *loaded != token_) {
         token_ = *std::move(loaded);
@@ -300,7 +303,8 @@ void RefreshTokens::End(uint64_t id, PresentedToken answer) {
       ++version_;
     }
   }
-  static_cast<void>(Save());  // Has reported a failure.
+  // Save itself reports a failure to `on_store_failed`.
+  static_cast<void>(Save());
   Free(id);
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// RefreshTokens: keeps the refresh token that a server may replace each time it
+// RefreshTokens: keeps a refresh token, which a server may replace each time it
 // is presented ("rotation", RFC 6749, section 6).
 
 #ifndef REFRESHABLE_OAUTH2_REFRESH_TOKENS_H_
@@ -29,31 +29,33 @@
 namespace refreshable {
 namespace oauth2 {
 
-// Where a refresh token survives the end of the program: a file, a keychain, a
-// database. The user implements it; file_refresh_token_store.h has an
-// implementation.
+// A place where a refresh token survives the end of the program: a file, a
+// keychain, a database. To be implemented by the user;
+// file_refresh_token_store.h has an implementation.
 //
-// One RefreshTokens makes one call at a time, from any thread: the threads that
-// refresh, those of the transport, and the caller of `Install`. A call may
-// block, but not for long, because a refresh waits for it. It must not call the
-// RefreshTokens, and must not throw. A status contains no byte of a token.
+// A RefreshTokens calls its store from one thread at a time. That may be any
+// thread that refreshes, a thread of the transport, or the caller of `Install`.
+// A call may block, but not for long, because a refresh waits for it. It must
+// not call the RefreshTokens, and must not throw. A status contains no byte of
+// a token.
 class RefreshTokenStore {
  public:
   virtual ~RefreshTokenStore() = default;
 
-  // Returns what was stored last, by this or another process. Returns NOT_FOUND
-  // if nothing was.
+  // Returns the token that was stored last, by this or another process. Returns
+  // NOT_FOUND if no token is stored.
   virtual absl::StatusOr<Secret> Load() = 0;
 
   // Replaces the stored token. Atomic: whatever happens, `Load` returns either
-  // the old token or the new one. The token must be safe when this returns OK.
+  // the old token or the new one. When this returns OK, a crash must no longer
+  // lose the token.
   virtual absl::Status Store(const Secret& refresh_token) = 0;
 };
 
 // Returns whether `status` says that the refresh token cannot be used any
-// longer, so that the user must log in again. Works for statuses of a token
-// source, of an event, and for `Health::last_cause`. The code of a status that
-// says so is UNAUTHENTICATED.
+// longer, so that the user must log in again. Works for the status of a token
+// source's answer, for `Event::status` and for `Health::last_cause`. The code
+// of such a status is UNAUTHENTICATED.
 bool IsLoginNeeded(const absl::Status& status);
 
 // The refresh token of one login, shared by the program and the token sources
@@ -62,12 +64,12 @@ bool IsLoginNeeded(const absl::Status& status);
 // and presenting the old one again. Therefore:
 //
 //   - A new refresh token is stored before the access token that came with it
-//     is used. This also holds if the answer comes late, after the attempt was
-//     abandoned, superseded, or its Refreshable was destroyed.
-//   - Attempts present the token one after another. The next waits, without
-//     blocking a thread, until the answer has come or the transport has given
-//     up. A transport gives up `Options::late_answer` after the attempt's
-//     timeout.
+//     is used. It is stored even if the answer comes after the attempt was
+//     abandoned or its Refreshable was destroyed.
+//   - Attempts present the token one after another. The next attempt waits,
+//     without blocking a thread, until the server's answer to the one before it
+//     has come or the transport has given up. A transport gives up
+//     `Options::late_answer` after the timeout of the attempt.
 //   - If an answer is lost, the server may have replaced the token.
 //     `Options::after_lost_answer` says what is done then.
 //   - The token is loaded from the store before each presentation. If another
@@ -82,16 +84,17 @@ bool IsLoginNeeded(const absl::Status& status);
 // If the store fails, the new token is kept in memory and used, and storing it
 // is tried again before the next presentation.
 //
-// Thread-safe. After a fork() only one of the two processes may present the
-// token. Objects that it owns (the store, the function) may be destroyed on a
-// thread of a transport.
+// Thread-safe. After a fork(), only one of the parent and the child may present
+// the token. The store and `on_store_failed` may be destroyed on a thread of a
+// transport.
 class RefreshTokens : public std::enable_shared_from_this<RefreshTokens> {
  public:
   // What happens to a refresh token after an answer to its presentation was
   // lost: the transport failed after the server may have received the request
   // (see `NotSent`), or a success could not be read. An error with an HTTP
-  // status (502, say) is no lost answer. The count of lost answers starts anew
-  // when the server accepts a token, and with `Install`.
+  // status (502, say) is no lost answer. The count of lost answers becomes zero
+  // when the server accepts a token, when `Install` is called, and when another
+  // token is loaded from the store.
   enum class AfterLostAnswer {
     // The token is presented once more. If the server has replaced the token,
     // it refuses the old one, and may end the login. If the second answer is
@@ -109,11 +112,12 @@ class RefreshTokens : public std::enable_shared_from_this<RefreshTokens> {
     // If null, the refresh token is only kept in memory.
     std::shared_ptr<RefreshTokenStore> store;
     AfterLostAnswer after_lost_answer = AfterLostAnswer::kPresentOnceMore;
-    // For how long after the attempt's timeout a transport waits for the
-    // answer. Not negative.
+    // How long a transport goes on waiting for the answer after the attempt's
+    // timeout has passed. Not negative.
     absl::Duration late_answer = absl::Seconds(30);
-    // Called with the status of each call of the store that failed. NOT_FOUND
-    // of `Load` is no failure. No lock is held during the call. May be empty.
+    // Called with the status of each call of the store that failed. A NOT_FOUND
+    // from `Load` is not a failure. No lock is held during the call. If empty,
+    // failures of the store are not reported.
     std::function<void(const absl::Status&)> on_store_failed;
   };
 
@@ -128,16 +132,17 @@ class RefreshTokens : public std::enable_shared_from_this<RefreshTokens> {
 
   // Stores the refresh token of a new login, and presents it from now on. If a
   // presentation of the old token is outstanding, the answer to it no longer
-  // changes anything. Returns INVALID_ARGUMENT if the token is empty, or the
-  // status of the store; if the store has failed, the token is used
+  // changes anything. Returns INVALID_ARGUMENT if the token is empty; otherwise
+  // the status of the store. If the store has failed, the token is used
   // nevertheless. Blocks while the store does.
   absl::Status Install(Secret refresh_token);
 
   // The rest is for token sources (source.h).
 
-  // The permission to present the token, which one attempt has at a time. If a
-  // turn is destroyed before it has ended, it ends: with a lost answer if the
-  // token was presented, and otherwise without consequences. Move-only.
+  // The permission to present the token. One attempt at a time has it. If a
+  // turn is destroyed before it was ended, its destructor ends it. If
+  // WillPresent was called, the answer then counts as lost; otherwise the token
+  // counts as not presented. Move-only.
   class Turn {
    public:
     Turn(Turn&& other) noexcept = default;
@@ -147,11 +152,11 @@ class RefreshTokens : public std::enable_shared_from_this<RefreshTokens> {
     const Secret& token() const { return token_; }
     // Must be called before the token is given to a transport.
     void WillPresent() { presented_ = true; }
-    // Ends the turn with what the server's answer says about the refresh token.
-    // Stores the new refresh token if the answer contains one. Call at most one
-    // of End and EndNotSent, once.
+    // Ends the turn. `answer` is what the server's answer means for the refresh
+    // token. If it has a new refresh token, stores that. Only the first call of
+    // End or EndNotSent has an effect.
     void End(PresentedToken answer);
-    // Ends the turn of a token that the server has not received.
+    // Ends the turn if the server has certainly not received the token.
     void EndNotSent();
 
    private:
@@ -165,13 +170,15 @@ class RefreshTokens : public std::enable_shared_from_this<RefreshTokens> {
     bool presented_ = false;
   };
 
-  // Calls `granted` with a turn, inside `Await` or when earlier turns have
-  // ended, or with the status of a failure. If `wanted()` returns a status that
-  // is not OK, `granted` gets that instead. Both are called without a lock.
+  // Calls `granted` with a turn: inside Await if no other turn is in progress,
+  // otherwise when the earlier turns have ended. `granted` gets a status
+  // instead if there is no token that may be presented, or if `wanted()`
+  // returns that status because the attempt need not go on. Both functions are
+  // called without a lock.
   using Granted = absl::AnyInvocable<void(absl::StatusOr<Turn>)>;
   void Await(std::function<absl::Status()> wanted, Granted granted);
-  // Gives turns to the attempts that wait. Must be called by an attempt whose
-  // turn has ended, after its answer has been used.
+  // Gives turns to the attempts that wait. An attempt whose turn has ended must
+  // call this, after it has passed on its access token.
   void ContinueAfterAnswer();
   // Ends the waiting attempts whose `wanted` returns a status that is not OK.
   void Sweep();
@@ -203,20 +210,22 @@ class RefreshTokens : public std::enable_shared_from_this<RefreshTokens> {
   absl::CondVar store_free_;
   bool store_in_use_ ABSL_GUARDED_BY(mu_) = false;
   std::deque<Waiter> waiters_ ABSL_GUARDED_BY(mu_);
-  // The threads that are inside Continue.
+  // The threads that are inside Continue; a thread may occur several times.
   std::vector<std::thread::id> continuing_ ABSL_GUARDED_BY(mu_);
   uint64_t last_turn_ ABSL_GUARDED_BY(mu_) = 0;
-  uint64_t turn_ ABSL_GUARDED_BY(mu_) = 0;  // The turn that runs, or 0.
+  // The id of the turn that is in progress, or 0.
+  uint64_t turn_ ABSL_GUARDED_BY(mu_) = 0;
   Secret token_ ABSL_GUARDED_BY(mu_);
-  // Rises with each change of token_ that the store may not have.
+  // `version_` rises when `token_` is set to a token that the store may not
+  // have. `stored_version_` is the version of the token that was stored last.
   uint64_t version_ ABSL_GUARDED_BY(mu_) = 0;
   uint64_t stored_version_ ABSL_GUARDED_BY(mu_) = 0;
-  absl::Status load_status_ ABSL_GUARDED_BY(mu_);  // Of the last Load.
+  absl::Status load_status_ ABSL_GUARDED_BY(mu_);  // That of the last Load.
   int lost_answers_ ABSL_GUARDED_BY(mu_) = 0;
 };
 
-// Returns a status for which IsLoginNeeded is true. It has the payloads of
-// `cause` and begins with its message.
+// Returns a status for which IsLoginNeeded is true. Its message is that of
+// `cause`, then `why`. It has the payloads of `cause`.
 absl::Status LoginNeeded(const absl::Status& cause, absl::string_view why);
 
 }  // namespace oauth2

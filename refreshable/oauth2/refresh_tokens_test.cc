@@ -37,7 +37,8 @@ using After = RefreshTokens::AfterLostAnswer;
 
 constexpr absl::string_view kForm = "grant_type=refresh_token&refresh_token=";
 
-// A body that brings access token `n` and refresh token `n`.
+// Returns an answer with the access token "aN" and the refresh token "rN",
+// where N is `n`.
 HttpAnswer Rotated(int n) {
   return Answer(200, absl::StrCat("access_token=a", n, ";refresh_token=r", n,
                                   ";expires_in=3600"));
@@ -69,7 +70,8 @@ class RefreshTokensTest : public testing::Test {
     return *std::move(source);
   }
 
-  // Returns the refresh token that call `index` of the transport presents.
+  // Returns the refresh token that request `index` of the transport presents;
+  // "none" if there is no such request.
   std::string Presented(size_t index) const {
     if (index >= transport_->calls().size()) return "none";
     const std::string body = transport_->calls()[index].body();
@@ -77,7 +79,7 @@ class RefreshTokensTest : public testing::Test {
   }
   size_t sent() const { return transport_->calls().size(); }
 
-  // Makes one whole attempt, to whose request the server answers `answer`.
+  // Makes one attempt. If it sends a request, the server answers `answer`.
   // Returns the status of the attempt.
   absl::Status Attempt(absl::StatusOr<HttpAnswer> answer) {
     const size_t index = sent();
@@ -105,7 +107,7 @@ TEST_F(RefreshTokensTest, ANewTokenIsStoredBeforeTheAccessTokenIsUsed) {
   EXPECT_EQ(stored, "r1");
   const auto next = Fetch(*source_);
   EXPECT_EQ(Presented(1), "r1");
-  // The server keeps the token.
+  // The server does not replace the token, so nothing is stored.
   transport_->End(1, Answer(200, "access_token=a2"));
   EXPECT_EQ(next->result(), "a2");
   EXPECT_EQ(store_->stored, "r1");
@@ -142,7 +144,8 @@ TEST_F(RefreshTokensTest, AttemptsThatAreNoLongerWantedNeverPresent) {
   const auto late = Fetch(*source_, absl::ZeroDuration());
   EXPECT_EQ(late->answer, std::nullopt);
   *cancelled->cancelled = true;
-  const auto last = Fetch(*source_);  // Lets go of them.
+  // A new attempt ends those that wait and are no longer wanted.
+  const auto last = Fetch(*source_);
   EXPECT_EQ(cancelled->answer->status().code(), absl::StatusCode::kCancelled);
   EXPECT_EQ(late->answer->status().code(), absl::StatusCode::kDeadlineExceeded);
   *last->cancelled = true;
@@ -156,7 +159,8 @@ TEST_F(RefreshTokensTest, TwoSourcesOfOneLoginTakeTurns) {
   const auto first = Fetch(*source_);
   const auto second = Fetch(*other);
   EXPECT_EQ(sent(), 1u);
-  // The first source goes; its answer and the other source stay.
+  // The first source is destroyed. The answer to its request must still be
+  // used, and the other source must get its turn.
   source_ = nullptr;
   EXPECT_EQ(transport_->outstanding(), 1u);
   transport_->End(0, Rotated(1));
@@ -193,7 +197,7 @@ TEST_F(RefreshTokensTest, AfterALostAnswer) {
   const struct {
     After after;
     std::vector<absl::StatusOr<HttpAnswer>> answers;
-    size_t sent;  // How often a token is presented within 5 attempts.
+    size_t sent;  // How many of 5 attempts present the token.
   } cases[] = {
       {After::kPresentOnceMore, {Broken(), Broken()}, 2},
       {After::kPresentOnceMore, {cut, cut}, 2},
@@ -203,7 +207,8 @@ TEST_F(RefreshTokensTest, AfterALostAnswer) {
       {After::kPresentOnceMore,
        {Broken(), Rotated(1), Broken(), Rotated(2), Broken()},
        5},
-      // The server keeps the token, and so accepts it.
+      // An access token without a new refresh token means that the server has
+      // accepted the old one, so the count of lost answers starts anew.
       {After::kPresentOnceMore,
        {Broken(), Answer(200, "access_token=a"), Broken(),
         Answer(200, "access_token=a"), Broken()},
@@ -250,7 +255,8 @@ TEST_F(RefreshTokensTest, ATokenThatIsRefusedNeedsANewLogin) {
   EXPECT_EQ(GetHttpStatus(status), 400);
   EXPECT_FALSE(IsLoginNeeded(Attempt(Answer(401, "error=invalid_client"))));
   EXPECT_FALSE(IsLoginNeeded(Attempt(Answer(503, "error=invalid_grant"))));
-  // A refused token is presented again, since the server may have been wrong.
+  // After the refusal the next attempt still presents the token, since the
+  // server may have been wrong.
   EXPECT_TRUE(Attempt(Rotated(1)).ok());
 }
 
@@ -267,13 +273,14 @@ TEST_F(RefreshTokensTest, TheStoreMayFail) {
   EXPECT_EQ(call->result(), "a1");
   ASSERT_EQ(store_failures_.size(), 2u);
   EXPECT_EQ(store_failures_[1], store_->status);
-  // The new token is in memory only, and is newer than the stored one.
+  // The new token could not be stored. The next attempt must present it, and
+  // not the older one that the store still has.
   EXPECT_TRUE(Attempt(Rotated(2)).ok());
   EXPECT_EQ(Presented(1), "r1");
   EXPECT_EQ(store_->stored, "r0");
   store_->status = absl::OkStatus();
   const auto next = Fetch(*source_);
-  EXPECT_EQ(store_->stored, "r2");  // Stored before it is presented.
+  EXPECT_EQ(store_->stored, "r2");  // Stored before it was presented.
   EXPECT_EQ(Presented(2), "r2");
 }
 
@@ -295,13 +302,15 @@ TEST_F(RefreshTokensTest, InstallSupersedesAPresentation) {
   const auto old = Fetch(*source_);
   ASSERT_TRUE(tokens_->Install(Secret("new")).ok());
   EXPECT_EQ(store_->stored, "new");
-  const auto next = Fetch(*source_);  // Does not wait for the old login.
+  // Does not wait for the answer to the old token.
+  const auto next = Fetch(*source_);
   EXPECT_EQ(Presented(1), "new");
   transport_->End(0, Rotated(1));
   EXPECT_EQ(old->result(), "a1");
   EXPECT_EQ(store_->stored, "new");
   const auto third = Fetch(*source_);
-  EXPECT_EQ(sent(), 2u);  // The turn that ended was not the one that runs.
+  // The answer to the old token has not ended the turn of the new one.
+  EXPECT_EQ(sent(), 2u);
   transport_->End(1, Rotated(5));
   EXPECT_EQ(store_->stored, "r5");
   EXPECT_EQ(Presented(2), "r5");
@@ -326,7 +335,9 @@ TEST_F(RefreshTokensTest, WithoutAStore) {
             "RefreshTokens: late_answer is negative (-1s)");
 }
 
-// Tests, with a Refreshable, how long attempts wait for late answers.
+// Tests answers that come after the Refreshable has abandoned their attempt.
+// The next attempt must wait for such an answer, because it may bring the next
+// refresh token.
 class LateAnswerTest : public RefreshTokensTest {
  protected:
   void SetUp() override {
@@ -346,8 +357,9 @@ class LateAnswerTest : public RefreshTokensTest {
 TEST_F(LateAnswerTest, F6ALateTokenIsUsedAndTheAttemptThatWaitedNeverPresents) {
   token_->GetAsync(absl::InfiniteDuration(), [](auto) {});
   executor_.RunUntilIdle();
-  executor_.AdvanceBy(absl::Seconds(35));  // The first attempt is abandoned;
-  EXPECT_EQ(sent(), 1u);                   // the second waits.
+  // The first attempt is abandoned. The second one waits for its answer.
+  executor_.AdvanceBy(absl::Seconds(35));
+  EXPECT_EQ(sent(), 1u);
   transport_->End(0, Rotated(1));
   EXPECT_EQ(store_->stored, "r1");
   executor_.RunUntilIdle();
@@ -360,9 +372,10 @@ TEST_F(LateAnswerTest, TheNextAttemptPresentsWhenTheTransportGivesUp) {
   executor_.RunUntilIdle();
   executor_.AdvanceBy(absl::Seconds(59));
   EXPECT_EQ(sent(), 1u);
-  executor_.AdvanceBy(absl::Seconds(2));  // `late_answer` has passed.
+  // The timeout of 30 s and `late_answer` have passed.
+  executor_.AdvanceBy(absl::Seconds(2));
   EXPECT_EQ(sent(), 2u);
-  EXPECT_EQ(Presented(1), "r0");  // Once more.
+  EXPECT_EQ(Presented(1), "r0");  // The same token, for the second time.
   transport_->End(1, Rotated(1));
   EXPECT_EQ(token_->TryGet()->token(), "a1");
 }
@@ -374,17 +387,19 @@ TEST_F(LateAnswerTest, F2ADiscardedAnswerBringsTheNextRefreshToken) {
   executor_.RunUntilIdle();
   const auto lease = token_->TryGet();
   ASSERT_TRUE(lease.ok());
-  executor_.AdvanceBy(absl::Minutes(45));  // Stale.
+  executor_.AdvanceBy(absl::Minutes(45));  // The token is stale.
   EXPECT_EQ(token_->Get()->token(), "a1");
   executor_.RunUntilIdle();
   ASSERT_EQ(sent(), 2u);
   token_->Invalidate(lease->generation());
   executor_.RunUntilIdle();
-  EXPECT_EQ(sent(), 2u);           // The attempt after it waits.
-  transport_->End(1, Rotated(2));  // The answer to the attempt is discarded,
+  EXPECT_EQ(sent(), 2u);  // The attempt that replaces the abandoned one waits.
+  // The Refreshable discards the access token of this answer. The refresh token
+  // must be stored and presented.
+  transport_->End(1, Rotated(2));
   EXPECT_EQ(store_->stored, "r2");
   EXPECT_FALSE(token_->TryGet().ok());
-  ASSERT_EQ(sent(), 3u);  // but not its refresh token.
+  ASSERT_EQ(sent(), 3u);
   EXPECT_EQ(Presented(2), "r2");
   transport_->End(2, Rotated(3));
   EXPECT_EQ(token_->TryGet()->token(), "a3");
@@ -415,9 +430,10 @@ TEST_F(LateAnswerTest, InstallEndsTheNeedForANewLogin) {
   EXPECT_EQ(token_->TryGet()->token(), "a7");
 }
 
-// Every sequence of five steps, with a server that accepts each refresh token
-// once: no token may be presented twice, two may not be presented at the same
-// time, and the newest must be stored before the access token is used.
+// Makes every sequence of five steps, with a server that accepts each refresh
+// token once. No token may be presented twice, no two requests may be
+// outstanding at the same time, and a new refresh token must be stored before
+// its access token is used.
 TEST_F(RefreshTokensTest, NoScheduleLosesOrRepeatsAToken) {
   constexpr int kSteps = 5;
   constexpr int kKinds = 5;
@@ -425,7 +441,7 @@ TEST_F(RefreshTokensTest, NoScheduleLosesOrRepeatsAToken) {
   for (int i = 0; i < kSteps; ++i) schedules *= kKinds;
   for (int schedule = 0; schedule < schedules; ++schedule) {
     Start({});
-    int current = 0;  // The server's refresh token.
+    int current = 0;  // The server accepts refresh token number `current`.
     std::vector<std::shared_ptr<FetchCall>> calls;
     std::string trace;
     for (int i = 0, rest = schedule; i < kSteps; ++i, rest /= kKinds) {
@@ -461,7 +477,8 @@ TEST_F(RefreshTokensTest, NoScheduleLosesOrRepeatsAToken) {
         ASSERT_EQ(Presented(sent() - 1), absl::StrCat("r", current)) << trace;
       }
     }
-    // At the end of each schedule, every attempt that is left is answered.
+    // At the end of each sequence, the server answers all requests that are
+    // left.
     while (transport_->outstanding() > 0) {
       ++current;
       transport_->End(sent() - 1, Rotated(current));

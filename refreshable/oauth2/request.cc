@@ -22,13 +22,14 @@ namespace {
 
 using Method = ClientAuthentication::Method;
 
-// The parameters that this library sends itself.
+// The parameters that this library sends itself, and so refuses from the user.
 constexpr std::array<absl::string_view, 13> kOwnParameters = {
     "grant_type",          "client_id",   "client_secret",
     "client_assertion",    "scope",       "client_assertion_type",
     "refresh_token",       "assertion",   "subject_token",
     "subject_token_type",  "actor_token", "actor_token_type",
     "requested_token_type"};
+// The headers that this library or an HTTP client sends itself.
 constexpr std::array<absl::string_view, 7> kOwnHeaders = {
     "Accept", "Authorization",  "Connection",       "Content-Type",
     "Host",   "Content-Length", "Transfer-Encoding"};
@@ -37,7 +38,8 @@ absl::Status Invalid(absl::string_view what) {
   return absl::InvalidArgumentError(absl::StrCat("OAuth 2.0: ", what));
 }
 
-// Appends to `out`, whose capacity is large enough already.
+// Appends `text`, form-encoded, to `out`. The capacity of `out` must be large
+// enough already: growing would leave copies of secrets in freed memory.
 void AppendEncoded(absl::string_view text, std::string& out) {
   constexpr char kHex[] = "0123456789ABCDEF";
   for (const char c : text) {
@@ -55,10 +57,11 @@ void AppendEncoded(absl::string_view text, std::string& out) {
   }
 }
 
-// Collects the parameters of a form. Nothing is copied until `Build`.
+// Collects the parameters of a form. It refers to their bytes, and copies
+// nothing until `Build`.
 class Form {
  public:
-  // Both views must be valid until `Build`.
+  // The bytes of both must stay valid until `Build` has returned.
   void Add(absl::string_view name, absl::string_view value) {
     parameters_.emplace_back(name, value);
   }
@@ -175,8 +178,8 @@ bool IsHeaderValue(absl::string_view value) {
 absl::Status ValidateHeaders(const Fields& headers) {
   for (size_t i = 0; i < headers.size(); ++i) {
     const std::string& name = headers[i].first;
-    // A name that is not valid is not shown, since a value may have been passed
-    // in its place.
+    // The message does not show a name that is not valid: the user may have
+    // confused it with the value, which may be a secret.
     if (!IsHeaderName(name))
       return Invalid("the name of a header is not valid");
     if (!IsHeaderValue(headers[i].second.reveal())) {
@@ -199,7 +202,8 @@ absl::Status ValidateHeaders(const Fields& headers) {
   return absl::OkStatus();
 }
 
-// Builds the request of any grant; `form` has the parameters of the grant.
+// Builds the request of any grant. `form` already has the parameters that only
+// this grant has.
 absl::StatusOr<TokenRequest> Build(const Endpoint& endpoint,
                                    const ClientAuthentication& client,
                                    Form form) {
@@ -330,7 +334,7 @@ absl::StatusOr<TokenRequest> TokenExchangeRequest(
 
 absl::Status ValidateEndpoint(const Endpoint& endpoint) {
   if (absl::Status status = ValidateUrl(endpoint); !status.ok()) return status;
-  // RFC 6749, section 3.3.
+  // RFC 6749, section 3.3, permits these characters.
   for (const char c : endpoint.scope) {
     if (c < ' ' || c > '~' || c == '"' || c == '\\') {
       return Invalid(
@@ -355,7 +359,7 @@ absl::Status ValidateClient(const ClientAuthentication& client) {
     case Method::kPublic:
     case Method::kBasic:
     case Method::kPost:
-      // An empty secret is permitted, and used.
+      // An empty secret is permitted, and is sent.
       if (client.client_id.empty()) return Invalid("the client id is empty");
       break;
     case Method::kAssertion:

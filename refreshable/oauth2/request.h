@@ -39,8 +39,8 @@ struct TokenRequest {
   }
 };
 
-// How a client proves who it is (RFC 6749, section 2.3). A value; each of the
-// functions below makes one.
+// How a client proves who it is (RFC 6749, section 2.3). A value. The four
+// functions below make one for each method except kNone.
 struct ClientAuthentication {
   enum class Method {
     kNone,       // The request names no client.
@@ -52,7 +52,7 @@ struct ClientAuthentication {
   Method method = Method::kNone;
   std::string client_id;
   Secret secret;               // The client's secret, or the assertion.
-  std::string assertion_type;  // Of kAssertion.
+  std::string assertion_type;  // Only for kAssertion.
 };
 
 // The id and the secret are sent as HTTP Basic. Both are form-encoded first
@@ -67,9 +67,9 @@ ClientAuthentication PostAuthentication(std::string client_id, Secret secret);
 // The client has no secret, only an id.
 ClientAuthentication PublicClient(std::string client_id);
 
-// The client signs an assertion (RFC 7523, section 2.2: "private_key_jwt" and
-// "client_secret_jwt"). If `client_id` is empty, the server must find it in the
-// assertion.
+// The client sends an assertion that it has signed (RFC 7523, section 2.2:
+// "private_key_jwt" and "client_secret_jwt"). If `client_id` is empty, it is
+// not sent, and the server must find it in the assertion.
 ClientAuthentication AssertionAuthentication(
     std::string client_id, Secret assertion,
     std::string assertion_type =
@@ -86,9 +86,11 @@ struct Endpoint {
   // The scopes, separated by spaces. If empty, the server chooses.
   std::string scope;
   // Further parameters of the form, such as "audience" and "resource". A name
-  // may occur several times. It must not be one that this library sends itself.
+  // may occur several times. It must not be the name of a parameter that this
+  // library sends itself.
   Fields parameters;
-  // Further header fields.
+  // Further header fields. None may be one that this library or an HTTP client
+  // sends itself.
   Fields headers;
 };
 
@@ -106,31 +108,34 @@ struct ExchangeTokens {
 // `client` is not valid or a token is empty. They are thread-safe and never
 // block.
 
-// RFC 6749, section 4.4. `client` must have a secret or an assertion.
+// The client credentials grant: RFC 6749, section 4.4. `client` must have a
+// secret or an assertion.
 absl::StatusOr<TokenRequest> ClientCredentialsRequest(
     const Endpoint& endpoint, const ClientAuthentication& client);
 
-// RFC 6749, section 6.
+// The refresh token grant: RFC 6749, section 6.
 absl::StatusOr<TokenRequest> RefreshTokenRequest(
     const Endpoint& endpoint, const ClientAuthentication& client,
     const Secret& refresh_token);
 
-// RFC 7523, section 2.1: a signed assertion is the grant.
+// The JWT bearer grant: RFC 7523, section 2.1. `assertion` is a signed JWT.
 absl::StatusOr<TokenRequest> JwtBearerRequest(
     const Endpoint& endpoint, const ClientAuthentication& client,
     const Secret& assertion);
 
-// RFC 8693, section 2.1.
+// The token exchange grant: RFC 8693, section 2.1.
 absl::StatusOr<TokenRequest> TokenExchangeRequest(
     const Endpoint& endpoint, const ClientAuthentication& client,
     const ExchangeTokens& tokens);
 
-// Returns what the functions above would say about `endpoint` and `client`.
+// Return OK, or the error that the functions above would return for `endpoint`
+// or `client`.
 absl::Status ValidateEndpoint(const Endpoint& endpoint);
 absl::Status ValidateClient(const ClientAuthentication& client);
 
-// Encodes a name or value as application/x-www-form-urlencoded. The caller must
-// wipe the result if `text` is a secret.
+// Returns `text`, a name or a value, encoded as
+// application/x-www-form-urlencoded. The caller must wipe the result if `text`
+// is a secret.
 std::string FormEncode(absl::string_view text);
 
 }  // namespace oauth2

@@ -30,7 +30,7 @@ Endpoint At(std::string url) {
 
 ClientAuthentication Basic() { return BasicAuthentication("me", Secret("s")); }
 
-// Returns the body, or the status.
+// Returns the body of the request, or the text of the status.
 std::string BodyOf(const absl::StatusOr<TokenRequest>& request) {
   if (!request.ok()) return request.status().ToString();
   return std::string(request->body.reveal());
@@ -59,7 +59,8 @@ TEST(TokenRequestTest, ClientCredentials) {
   EXPECT_EQ(request->url, kUrl);
   EXPECT_EQ(HeaderOf(request, "Accept"), "application/json");
   EXPECT_EQ(HeaderOf(request, "Content-Type"), kForm);
-  EXPECT_EQ(HeaderOf(request, "Authorization"), "Basic bWU6cw==");  // me:s
+  // The header is the base64 of "me:s".
+  EXPECT_EQ(HeaderOf(request, "Authorization"), "Basic bWU6cw==");
   EXPECT_EQ(HeaderOf(request, "X-Tenant"), "7");
 }
 
@@ -69,7 +70,8 @@ TEST(TokenRequestTest, TheClientProvesWhoItIs) {
     absl::string_view body;
     absl::string_view authorization;
   } cases[] = {
-      // RFC 6749, section 2.3.1: form-encoded first. "a%3A+%25:%C3%BC%2B%26".
+      // RFC 6749, section 2.3.1: the id and the secret are form-encoded first.
+      // The header is the base64 of "a%3A+%25:%C3%BC%2B%26".
       {BasicAuthentication("a: %", Secret("\xC3\xBC+&")), "",
        "Basic YSUzQSslMjU6JUMzJUJDJTJCJTI2"},
       {BasicAuthentication("me", Secret()), "", "Basic bWU6"},
@@ -130,7 +132,8 @@ TEST(TokenRequestTest, AForm) {
 TEST(TokenRequestTest, AnEndpointThatIsNotValidIsRefused) {
   const struct {
     absl::string_view url;
-    absl::string_view error;  // A part of it; empty if the URL is valid.
+    // A part of the message; empty if the URL is valid.
+    absl::string_view error;
   } cases[] = {
       {"https://idp.example/token", ""},
       {"HTTPS://idp.example:8443/token?tenant=1", ""},

@@ -26,12 +26,13 @@ namespace {
 
 using Fate = PresentedToken::Fate;
 
-// What a thread that is inside a `done` must not destroy, because the
-// destructor of a transport or a source may join that thread.
+// The transport, the suppliers and what else a request needs. A thread that is
+// inside a `done` must not destroy it, because the destructor of a transport or
+// of a supplier's source may join that thread.
 struct Config {
   Endpoint endpoint;
   ClientAuthentication client;
-  bool signs = false;  // Whether the last supplier signs for the client.
+  bool signs = false;  // Whether the last supplier is that of the client.
   Grant grant;
   std::shared_ptr<Transport> transport;
   // The suppliers of the grant, then that of the client. They are asked in this
@@ -39,10 +40,10 @@ struct Config {
   std::vector<TokenSupplier> suppliers;
 };
 
-// A Config that threads may borrow until the owner calls `Close`. If nobody has
-// borrowed it then, `Close` destroys it; otherwise a new thread does so after
-// the last borrower has returned it. Lock-free, so that the child of a fork()
-// may go on using it.
+// Owns a Config, which threads may borrow until `Close` is called. If no thread
+// is borrowing the Config then, `Close` destroys it. Otherwise a new thread
+// destroys it after the last borrower has returned it. There is no lock: the
+// child of a fork() could find it locked forever.
 class Lender {
  public:
   explicit Lender(Config config) : config_(new Config(std::move(config))) {}
@@ -50,7 +51,8 @@ class Lender {
   Lender& operator=(const Lender&) = delete;
   ~Lender() { delete config_.load(); }
 
-  // Returns null if it is closed.
+  // Returns the Config, which the caller must give back with Return; or null if
+  // this is closed.
   const Config* Borrow() {
     if ((users_.fetch_add(kUser) & kClosed) == 0) return config_.load();
     Return();
@@ -58,11 +60,12 @@ class Lender {
   }
   void Return() {
     if (users_.fetch_sub(kUser) != (kUser | kClosed)) return;
-    // Several threads may come here; all but the first find null.
+    // Several threads may come here, since a Borrow that finds this closed also
+    // calls Return. All but the first find null.
     Config* const last = config_.exchange(nullptr);
     if (last == nullptr) return;
     executors_internal::OsThread thread;
-    // If there can be no thread, the config is leaked.
+    // If the system refuses the thread, the Config is leaked.
     if (thread.Start([last] { delete last; })) thread.Detach();
   }
   void Close() {
@@ -71,6 +74,7 @@ class Lender {
   bool closed() const { return (users_.load() & kClosed) != 0; }
 
  private:
+  // `users_` is kClosed after Close, plus kUser for each borrower.
   static constexpr int64_t kClosed = 1;
   static constexpr int64_t kUser = 2;
 
@@ -78,7 +82,8 @@ class Lender {
   std::atomic<Config*> config_;
 };
 
-// A borrowed Config.
+// Borrows a Config, and returns it when destroyed. False if the Lender is
+// closed.
 class Loan {
  public:
   explicit Loan(Lender* lender) : lender_(lender), config_(lender->Borrow()) {}
@@ -103,18 +108,20 @@ struct Attempt {
 
   FetchContext context;
   SecretSource::Done done;
-  // On the operating system's clock whatever the executor's is, because no
-  // timer waits for it.
+  // On the operating system's clock, even if the executor has another clock: a
+  // source does not know the executor, and no timer waits for this moment.
   BootTime deadline = SystemClock::Get().Now().boot + context.timeout();
+  // Set if the grant is a RefreshTokenGrant and the attempt has its turn.
   std::optional<RefreshTokens::Turn> turn;
-  std::vector<Secret> supplied;
+  std::vector<Secret> supplied;  // The answers of `Config::suppliers` so far.
 };
 
 absl::Status Cancelled() {
   return absl::CancelledError("the attempt was cancelled");
 }
 
-// Returns why an attempt need not send its request any longer, or OK.
+// Returns OK if the attempt should still send its request; otherwise the reason
+// why not.
 absl::Status Wanted(const FetchContext& context, BootTime deadline) {
   if (context.cancelled()) return Cancelled();
   if (SystemClock::Get().Now().boot >= deadline) {
@@ -193,7 +200,8 @@ AnswerOptions AnswerOptionsOf(SourceOptions& options) {
 
 }  // namespace
 
-// Owned by the source and by everything that is outstanding.
+// Makes the attempts. It is owned by the source and by each attempt that is in
+// progress.
 class SourceCore : public std::enable_shared_from_this<SourceCore> {
  public:
   explicit SourceCore(SourceOptions options)
@@ -218,15 +226,16 @@ class SourceCore : public std::enable_shared_from_this<SourceCore> {
                    });
   }
 
-  // Called when the source is destroyed.
+  // Called when the source is destroyed. Attempts that have not sent their
+  // requests yet end with CANCELLED.
   void Close() {
     lender_.Close();
     if (tokens_ != nullptr) tokens_->Sweep();
   }
 
  private:
-  // Takes the answer to one request. If it is destroyed without having been
-  // called, the request has failed.
+  // Takes the answer to one request. If a Reply is destroyed without having
+  // been called, the request has failed.
   class Reply {
    public:
     Reply(std::shared_ptr<SourceCore> core, std::unique_ptr<Attempt> attempt)
@@ -234,8 +243,8 @@ class SourceCore : public std::enable_shared_from_this<SourceCore> {
     Reply(Reply&& other) noexcept = default;
     Reply& operator=(Reply&& other) = delete;
     ~Reply() {
-      // If an exception is propagating, `done` is dropped as well, which
-      // reports that to the caller.
+      // If an exception is propagating, the attempt is destroyed with its
+      // `done`, which reports the exception to the caller of the source.
       if (attempt_ == nullptr || std::uncaught_exceptions() > 0) return;
       core_->Answer(std::move(attempt_),
                     absl::InternalError(
@@ -252,7 +261,7 @@ class SourceCore : public std::enable_shared_from_this<SourceCore> {
     std::unique_ptr<Attempt> attempt_;
   };
 
-  // Asks the next supplier, or sends the request if all have answered.
+  // Asks the next supplier or, if all have answered, sends the request.
   void Supply(std::unique_ptr<Attempt> attempt) {
     const Loan config(&lender_);
     if (!config) return Fail(*attempt, Cancelled());

@@ -30,30 +30,34 @@ namespace refreshable {
 namespace oauth2 {
 
 // Brings a token that a request contains: a signed assertion, or the token to
-// exchange. Asked once for each request, with the context of the attempt; it
-// should answer within `context.timeout()`. A value that is cheap to copy. By
-// default there is none.
+// exchange. The source asks it once for each request, with the context of the
+// attempt; it should answer within `context.timeout()`. A value that is cheap
+// to copy. A default-constructed supplier is null: it brings no token.
 class TokenSupplier {
  public:
   using Done = absl::AnyInvocable<void(absl::StatusOr<Secret>)>;
 
   TokenSupplier() = default;
 
-  // Calls a function, which may block, must not throw, and may be called on
-  // several threads at the same time. It may read another Refreshable. It is
-  // called on a thread of the executor or, if it had to wait for an earlier
-  // supplier or another attempt, on the thread that ended the wait.
+  // Returns a supplier that calls `function`. The function may block, must not
+  // throw, and may be called on several threads at the same time. It may read
+  // another Refreshable. It is called on the thread that calls the source. But
+  // if the attempt first waited for an earlier supplier or for another attempt,
+  // it is called on the thread that ended that wait. If the function is empty,
+  // the supplier is null.
   static TokenSupplier Function(
       std::function<absl::StatusOr<Secret>(const FetchContext&)> function);
 
-  // Asks another token source, of std::string or Secret, for each request. If
-  // its tokens should be cached, wrap it in a Refreshable and read that in a
-  // `Function`.
+  // Returns a supplier that asks another token source, of std::string or
+  // Secret, for each request. To cache the tokens of that source, wrap it in a
+  // Refreshable and read the Refreshable in a `Function`. If `source` is null,
+  // the supplier is null.
   template <typename Token>
   static TokenSupplier Source(std::shared_ptr<TokenSource<Token>> source);
 
   bool is_null() const { return get_ == nullptr; }
-  // Requires: !is_null().
+  // Asks for a token, which is passed to `done`, now or later. Requires:
+  // !is_null().
   void Get(const FetchContext& context, Done done) const {
     get_(context, std::move(done));
   }
@@ -62,7 +66,8 @@ class TokenSupplier {
   std::function<void(const FetchContext&, Done)> get_;
 };
 
-// The grants. RFC 6749, section 4.4:
+// The four structs below are the grants: how a client proves that it may have a
+// token. This one: RFC 6749, section 4.4.
 struct ClientCredentialsGrant {};
 
 // RFC 6749, section 6.
@@ -75,12 +80,12 @@ struct JwtBearerGrant {
   TokenSupplier assertion;
 };
 
-// RFC 8693: workload identity, for example. The types are those of
-// ExchangeTokens.
+// RFC 8693: workload identity, for example. The members whose names end in
+// `_type` are described at ExchangeTokens.
 struct TokenExchangeGrant {
   TokenSupplier subject_token;
   std::string subject_token_type = ExchangeTokens().subject_token_type;
-  TokenSupplier actor_token;  // Optional.
+  TokenSupplier actor_token;  // If null, there is no actor.
   std::string actor_token_type = ExchangeTokens().actor_token_type;
   std::string requested_token_type;
 };
@@ -91,15 +96,18 @@ using Grant = std::variant<ClientCredentialsGrant, RefreshTokenGrant,
 struct SourceOptions {
   Endpoint endpoint;
   ClientAuthentication client;
-  // If set, it brings the signed assertion of `client`, whose `secret` is then
-  // ignored: `options.client = AssertionAuthentication("id", Secret())`.
+  // If not null, it brings the signed assertion of `client`, and
+  // `client.secret` is ignored: `options.client = AssertionAuthentication("id",
+  // Secret())`.
   TokenSupplier client_assertion;
   Grant grant = ClientCredentialsGrant();
-  // Required. If the source is destroyed while another thread hands a request
-  // to the transport, the transport is let go of a moment later.
+  // Required. The source lets go of the transport when it is destroyed; if
+  // another thread is just then handing a request to the transport, a moment
+  // later.
   std::shared_ptr<Transport> transport;
   AnswerReader reader;  // Required.
-  // For a TokenExchangeGrant, `token_types` also has "N_A", unless it is empty.
+  // For a TokenExchangeGrant, "N_A" is added to `token_types`, unless they are
+  // empty.
   AnswerOptions answer;
 };
 
@@ -110,21 +118,21 @@ struct SourceOptions {
 // absl::string_view.
 //
 // The source is thread-safe and takes no lock, except that attempts which
-// present a refresh token wait for each other (see `RefreshTokens`). It blocks
-// only if the transport, a supplier or the refresh token store does. If the
-// source is destroyed, requests that are outstanding go on; new refresh tokens
-// in their answers are still stored.
+// present a refresh token wait for each other (see `RefreshTokens`). Its
+// `Fetch` blocks only if the transport, a supplier or the refresh token store
+// does. If the source is destroyed, requests that are outstanding go on. If
+// their answers contain new refresh tokens, these are still stored.
 //
-// Failures: those of InterpretAnswer and of the transport, and those of the
-// suppliers. DEADLINE_EXCEEDED and CANCELLED also mean that the attempt ended
-// before its request was sent. `IsLoginNeeded` recognizes the failures of a
-// RefreshTokenGrant that only a new login can mend. No status contains a secret
-// or a token.
+// Failures are those of InterpretAnswer, of the transport and of the suppliers.
+// An attempt whose time is over, or that is cancelled, before its request was
+// sent fails with DEADLINE_EXCEEDED or CANCELLED. `IsLoginNeeded` recognizes
+// the failures of a RefreshTokenGrant that only a new login can mend. No status
+// contains a secret or a token.
 template <typename Token = std::string>
 absl::StatusOr<std::shared_ptr<TokenSource<Token>>> CreateSource(
     SourceOptions options);
 
-// Returns what CreateSource would say about `options`.
+// Returns OK, or the error that CreateSource would return for `options`.
 absl::Status ValidateSourceOptions(const SourceOptions& options);
 
 namespace internal {
@@ -132,7 +140,7 @@ namespace internal {
 class SourceCore;
 
 // The part of a source that does not depend on the user's type of token. It
-// delivers every token as a Secret, which TypedSource then converts.
+// brings every token as a Secret, which TypedSource then converts to that type.
 class SecretSource {
  public:
   using Done = absl::AnyInvocable<void(absl::StatusOr<Credential<Secret>>)>;
@@ -143,7 +151,8 @@ class SecretSource {
   SecretSource& operator=(const SecretSource&) = delete;
   ~SecretSource();
 
-  // `done` is called once, or destroyed if an exception is propagating.
+  // Makes one attempt. `done` is called once; but if an exception is
+  // propagating, it is destroyed without having been called.
   void Fetch(const FetchContext& context, Done done);
 
  private:

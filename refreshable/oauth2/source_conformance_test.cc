@@ -33,8 +33,9 @@ namespace {
 
 constexpr absl::Duration kLifetime = absl::Hours(1);
 
-// A server, over a transport that blocks. It echoes the request in its errors,
-// and accepts each refresh token once.
+// A server and its transport, which blocks. It accepts each refresh token once.
+// When it fails, its answer echoes the body of the request, which no status of
+// the source may show.
 class Server {
  public:
   enum class State { kWorking, kFailing, kStalled };
@@ -115,8 +116,10 @@ class ClientCredentialsRig
   Server server_;
 };
 
-// Attempts present the refresh token one after another, and an answer is waited
-// for even if the attempt is abandoned. Therefore nothing here stalls.
+// Attempts present the refresh token one after another, and each waits for its
+// answer even if it is cancelled. The suite's tests of a server that hangs need
+// calls that heed a cancellation or hang side by side, so this rig does not let
+// the server hang.
 class RefreshTokenRig final : public ClientCredentialsRig {
  public:
   std::shared_ptr<TokenSource<std::string>> Make() override {

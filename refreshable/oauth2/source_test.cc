@@ -59,7 +59,8 @@ TEST_F(SourceTest, ServesARefreshable) {
   ManualExecutor executor;
   Refreshable<std::string>::Options options;
   options.executor = &executor;
-  // Most programs have a transport that blocks.
+  // The transport blocks, as those of most programs do. The other tests use
+  // FakeTransport.
   const auto blocking =
       BlockingTransport([](const TokenRequest& request,
                            const SendOptions&) -> absl::StatusOr<HttpAnswer> {
@@ -127,7 +128,8 @@ TEST_F(SourceTest, AnswersOfATransport) {
       "UNAUTHENTICATED: HTTP status 401, error invalid_client"));
 }
 
-// A parser that is given a gigabyte needs several.
+// A JSON parser that is given a body of a gigabyte would use several gigabytes
+// of memory.
 TEST_F(SourceTest, ALongBodyIsNotParsed) {
   SourceOptions options = OptionsFor(transport_);
   int parsed = 0;
@@ -190,7 +192,8 @@ TEST_F(SourceTest, TheTokenToExchangeComesFromAnotherSource) {
   }
   transport_->End(0, Answer(200, "access_token=t;token_type=N_A"));
   EXPECT_EQ(call->result(), "t");
-  // Failures are passed on.
+  // If the other source fails, this source fails in the same way, and sends
+  // nothing.
   const auto failed = Fetch(*source);
   workload.Release(1, absl::UnavailableError("no identity"));
   EXPECT_EQ(failed->result(), "UNAVAILABLE: no identity");
@@ -283,7 +286,8 @@ TEST_F(SourceTest, OptionsThatAreNotValidAreRefused) {
 }
 
 // A transport with a thread of its own, which its destructor joins. That thread
-// answers the first request. All others are dropped after calling `nested`.
+// answers the first request. For every other request, `Send` calls `nested` and
+// then destroys `done` without calling it.
 class ThreadTransport final : public Transport {
  public:
   ThreadTransport(const absl::Notification* may_answer,
@@ -311,9 +315,10 @@ class ThreadTransport final : public Transport {
   std::atomic<int> sent_{0};
 };
 
-// The transport's thread may not destroy the transport, because it would join
-// itself. Here the source goes while the answer to one attempt, on that thread,
-// gives the next attempt to the transport.
+// The transport's own thread must not destroy the transport, because the
+// destructor would join that thread. In this test, that thread answers the
+// first attempt, and inside the `done` it sends the request of the second one.
+// Meanwhile the source is destroyed.
 TEST_F(SourceTest, ATransportIsNotDestroyedOnItsOwnThread) {
   absl::Notification may_answer;
   absl::Notification sending;
@@ -341,7 +346,8 @@ TEST_F(SourceTest, ATransportIsNotDestroyedOnItsOwnThread) {
   EXPECT_EQ(second->answer->status().code(), absl::StatusCode::kInternal);
 }
 
-// The supplier answers after the source has been destroyed.
+// The supplier answers after the source has been destroyed. The call must end
+// with CANCELLED, and nothing may be sent.
 TEST_F(SourceTest, ASourceMayGoBeforeASupplierAnswers) {
   refreshable_testing::ScriptedSource<std::string> workload;
   TokenExchangeGrant grant;
@@ -356,7 +362,8 @@ TEST_F(SourceTest, ASourceMayGoBeforeASupplierAnswers) {
   EXPECT_TRUE(transport_->calls().empty());
 }
 
-// Many threads, and a server that accepts each refresh token once.
+// Many threads share a refresh token, and the server accepts each token once.
+// No thread may present a token that another has presented.
 TEST_F(SourceTest, ThreadsTakeTurnsWithARefreshToken) {
   absl::Mutex mu;
   int current = 0;
@@ -396,8 +403,9 @@ TEST_F(SourceTest, ThreadsTakeTurnsWithARefreshToken) {
   }
 }
 
-// One thread answers all the attempts that queue behind its own. The calls must
-// not nest.
+// Each request starts one more attempt, which queues behind it. One thread
+// makes all of these attempts. Their calls must not nest, or a long queue would
+// overflow the stack.
 TEST_F(SourceTest, ALongQueueNeedsNoDeepStack) {
   std::shared_ptr<TokenSource<std::string>> source;
   std::vector<std::shared_ptr<FetchCall>> calls;

@@ -61,7 +61,7 @@ class ChildProcess {
     const std::vector<std::string>& argv;
     const std::vector<std::string>& environment;  // "NAME=value".
     const std::string& working_directory;  // If empty, that of this program.
-    bool read_stderr = false;  // If false, stderr is /dev/null.
+    bool read_stderr = false;              // If false, stderr is /dev/null.
   };
 
   ChildProcess() = default;

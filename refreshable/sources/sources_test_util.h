@@ -65,8 +65,8 @@ struct AskOptions {
   }
 };
 
-// Calls `source` and returns its answer, or INTERNAL if it has not answered when
-// `Fetch` returns.
+// Calls `source` and returns its answer, or INTERNAL if it has not answered
+// when `Fetch` returns.
 template <typename Token>
 absl::StatusOr<Credential<Token>> Ask(TokenSource<Token>& source,
                                       const AskOptions& options = {}) {
