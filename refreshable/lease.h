@@ -47,7 +47,7 @@ constexpr int64_t kNeverWithoutAsking = std::numeric_limits<int64_t>::min();
 struct TimedNode : HazardNode {
   explicit TimedNode(bool nothing) : is_nothing(nothing) {}
 
-  // Whether this node stands for "no snapshot". Such a node is never retired.
+  // Whether this node stands for "no snapshot". Such a node is never freed.
   const bool is_nothing;
   // The check time, in ticks of the coarse clock and in nanoseconds since 1970.
   mutable std::atomic<int64_t> check_ticks{kNeverWithoutAsking};

@@ -96,8 +96,8 @@ struct RefreshPolicy {
   // How many abandoned calls of the source may still be running when the source
   // is called again. Once this many are running, an attempt fails without
   // calling the source. There is one exception: the k-th call beyond this
-  // number may be made `probe_interval * 2^(k-1)` after the call before it. >=
-  // 1.
+  // number may be made `probe_interval * 2^(k-1)` after the call before it. At
+  // least 1.
   int max_abandoned_calls = 2;
   // A token that is invalidated within this time of its publication, or within
   // half its life if that is shorter, counts as a failure. The failures from

@@ -240,9 +240,10 @@ class Refreshable {
   //   FAILED_PRECONDITION, for one of three reasons:
   //     - Refreshing has given up for good (`IsFatal`) until `Reset` or
   //       `Install` is called.
-  //     - The read would wait for itself. It was made inside a `Fetch` for this
-  //       Refreshable, inside a call of the observer about that attempt, or
-  //       inside an observer or callback that a timer of this Refreshable runs.
+  //     - The read would wait for itself. It was made on a thread that is
+  //       running an attempt for this Refreshable (inside `Fetch`, or inside
+  //       the observer), or inside an observer or callback that a timer of this
+  //       Refreshable runs.
   //     - On a ManualExecutor: nothing is pending that could end the wait, and
   //       the timeout is infinite.
   //   CANCELLED: the Refreshable was destroyed.

@@ -68,10 +68,11 @@ struct SendOptions {
 //
 // Ownership: token sources share the transport. The transport owns `done` until
 // it has called it. The last owner may let go of the transport while requests
-// are outstanding. Its destructor must then end each of them, by calling its
-// `done` or destroying it. A token source never destroys a transport on a
-// thread that is inside a `done`, so the destructor may join the transport's
-// own threads. After the destructor has returned, no `done` may be called.
+// are outstanding. The transport's destructor must then end each of them, by
+// calling its `done` or destroying it. A token source never destroys a
+// transport on a thread that is inside a `done`, so the destructor may join the
+// transport's own threads. After the destructor has returned, no `done` may be
+// called.
 class Transport {
  public:
   using Done = absl::AnyInvocable<void(absl::StatusOr<HttpAnswer>)>;

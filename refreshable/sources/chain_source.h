@@ -278,7 +278,7 @@ class ChainSource final : public TokenSource<Token> {
     const FetchContext context_;
     const BootTime start_;
     FetchDone<Token> done_;
-    const int remembered_;  // As the call began; kNone if none was.
+    const int remembered_;  // That of Core as the call began.
     bool begun_ = false;    // Whether a member was asked.
     int position_ = 0;      // The next index in the order of the chain.
     std::vector<internal::ChainFailure> failures_;

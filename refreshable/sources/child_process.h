@@ -74,7 +74,7 @@ class ChildProcess {
   // Starts the program. Returns 0 or an error number. To be called once.
   int Start(const Program& program);
 
-  // The ends from which what the program writes to stdout and stderr is read.
+  // The ends of the pipes that the program writes to as its stdout and stderr.
   PipeEnd& out() { return out_; }
   PipeEnd& err() { return err_; }
 

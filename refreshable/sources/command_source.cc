@@ -30,9 +30,9 @@ namespace refreshable {
 namespace internal {
 namespace {
 
-// While a command runs, its output wakes this program. A cancellation does not,
-// nor does the exit of a program that has closed its output: this program looks
-// for both after a wait that doubles from kMinPoll to kMaxPoll.
+// The wait between two looks at a running program; it doubles from kMinPoll to
+// kMaxPoll. Output of the program ends the wait early. A cancellation does not,
+// nor does the exit of a program that has closed its output.
 constexpr absl::Duration kMaxPoll = absl::Milliseconds(20);
 constexpr absl::Duration kMinPoll = absl::Milliseconds(1);
 
@@ -214,7 +214,7 @@ class CommandRun {
     }
     if (exited) {
       // Processes that the program has started may still have its output open.
-      // They have until `grace` has passed.
+      // They get `Command::grace` to end or to close it.
       if (!child_.out().is_open()) {
         if (!verdict_.ok()) child_.SignalGroup(SIGKILL);
         return true;

@@ -50,7 +50,7 @@ struct Command {
   // a process that it has started still has its output open, it counts from
   // that exit. Not negative; finite.
   absl::Duration grace = absl::Seconds(1);
-  // The most bytes that the program may print; from 1 to 16 MiB.
+  // The most bytes that the program may print: at least 1, at most 16 MiB.
   size_t max_output_bytes = 64 * 1024;
 
   // Returns the status code of the error that the source returns if the program
@@ -64,8 +64,8 @@ struct Command {
   // stdout, and the values of `environment`, are cut out of it, unless they are
   // shorter than 4 bytes.
   bool show_stderr = false;
-  // Gets what the program wrote to stderr, and returns what may be quoted of
-  // it: a place to remove further secrets. May be null.
+  // Removes further secrets from the quotation: gets what the program wrote to
+  // stderr, and returns what may be quoted of it. May be null.
   std::function<std::string(absl::string_view)> redact_stderr = nullptr;
 };
 

@@ -29,9 +29,9 @@ struct timespec ModifiedAt(const struct stat& info) {
 #endif
 }
 
-// Returns whether somebody wrote into the file between `a` and `b`. Compares
-// nothing that a rename changes: an open file that is replaced by another is
-// still whole.
+// Returns whether somebody wrote into a file between the moments when its `a`
+// and its `b` were read. Compares nothing that a rename changes: an open file
+// is still whole after another file has replaced it.
 bool WasWritten(const struct stat& a, const struct stat& b) {
   return a.st_size != b.st_size ||
          ModifiedAt(a).tv_sec != ModifiedAt(b).tv_sec ||

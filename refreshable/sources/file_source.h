@@ -100,7 +100,7 @@ class FileSource final : public TokenSource<Token> {
     // Whether errors contain the message of the parser's status. The parser
     // must then put nothing of the file into it.
     bool show_parser_message = false;
-    // The most bytes that the file may have; from 1 to 16 MiB.
+    // The most bytes that the file may have: at least 1, at most 16 MiB.
     size_t max_bytes = 64 * 1024;
   };
 
