@@ -62,8 +62,8 @@ TEST(RefreshMachineFailureTest, B1AWaitCountsFromTheStartOfASlowAttempt) {
 }
 
 TEST(RefreshMachineFailureTest, B1WithASourceThatHangs) {
-  // Two calls hang. F6 then makes each further call wait twice as long as the
-  // one before it.
+  // Two calls hang. By F6, the further calls then come at least 60, 120 and 240
+  // s after the call before them.
   EXPECT_THAT(MachineDriver().Outage(S(500), S(1), S(100000)),
               ElementsAre(0, 31, 118, 238, 478));
 }
