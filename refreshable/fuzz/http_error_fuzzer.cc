@@ -123,7 +123,7 @@ void CheckDate(absl::string_view text, absl::Time now) {
   while (moment(year, c) > moment(latest.year(), latest)) year -= 100;
   const absl::CivilSecond expected(year, c.month(), c.day(), c.hour(),
                                    c.minute(), c.second());
-  if (expected.day() != c.day()) return;  // That year has no 29 February.
+  if (expected.day() != c.day()) return;  // No 29 February in `year`.
   Require(absl::FromCivil(expected, absl::UTCTimeZone()) ==
               ParseHttpDate(
                   absl::StrFormat("%sday, %02d-%s-%02d %02d:%02d:%02d GMT", day,

@@ -347,6 +347,7 @@ class Enumeration {
   int64_t steps_ = 0;
   std::unordered_set<std::string> seen_;
   std::vector<Node> nodes_;  // How each state was reached.
+  // The new states of the present round, with their nodes.
   std::vector<std::pair<CheckedMachine, int>> level_;
   std::set<
       std::tuple<int, bool, Freshness, bool, bool, bool, bool, int, size_t>>

@@ -180,7 +180,7 @@ struct ReferenceModel {
   Ms last_call = kLongAgo;
 
   int failures = 0;
-  int excused = 0;  // B7: the failures that do not count.
+  int excused = 0;  // B7: the failures that exhaust nothing.
   absl::StatusCode cause = absl::StatusCode::kOk;
   Ms last_start = kLongAgo;
   Ms start_before = kLongAgo;  // The start of the attempt before the last.
@@ -191,8 +191,8 @@ struct ReferenceModel {
   Ms lost_until = kLongAgo;  // E2: until then no timer starts an attempt.
   bool exempt = false;  // F4: the minimum interval does not apply next time.
 
-  // B9: when the next attempt may start, as reads were last told, by BootTime
-  // and by the wall clock; and what observers were last told (S1).
+  // B9: the start of the next attempt that reads were last told, on BootTime
+  // and on the wall clock. Then what observers were last told (S1).
   Ms told_next = kNever;
   Ms told_next_wall = kNever;
   Freshness told_state = Freshness::kExpired;

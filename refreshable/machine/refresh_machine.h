@@ -122,8 +122,10 @@ struct AttemptStart {
 // Thread-compatible.
 //
 // A *flight* is one refresh from its first attempt to its end; it is in the
-// *foreground* once somebody waits for it. An attempt is submitted, then
-// started, then succeeds or fails, or is abandoned. The phases of a flight:
+// *foreground* once an ordinary read waits for it, and otherwise in the
+// background. A read is ordinary unless it rejects a token that other reads are
+// still served. An attempt is submitted, then started, then succeeds or fails,
+// or is abandoned. The phases of a flight:
 //
 //   kIdle    -> kQueued   an attempt is wanted and permitted
 //   kIdle    -> kWaiting  a read wants an attempt, which is permitted later
@@ -138,10 +140,11 @@ struct AttemptStart {
 // changes to kWaiting or kIdle, as after a failure in kRunning. If the token is
 // invalidated, the flight goes on with another attempt: it changes to kQueued,
 // or to kWaiting if that attempt is permitted later, or to kIdle if refreshing
-// has given up. No other attempt is needed if the present one is queued, or if
-// it was told that a server rejected the token. The flight also ends when a
-// token is installed, when an abandoned attempt brings one, when the executor
-// loses the timer in kWaiting, and in the child of a fork().
+// has given up. No other attempt is needed if the present one is queued and
+// still permitted, or if it was told that a server rejected the token. The
+// flight also ends when a token is installed, when an abandoned attempt brings
+// one, when the executor loses the timer in kWaiting, and in the child of a
+// fork().
 class RefreshMachine {
  public:
   // Requires: Validate(policy).ok(). The seed drives the jitter, nothing else.
@@ -200,7 +203,8 @@ class RefreshMachine {
   // true. Returns false, and changes nothing, if the token has expired already.
   bool OnInstall(const Instant& now, const Expiry& expiry, Decisions& out);
 
-  // Forgets the failures, the rejections and the calls that have not returned.
+  // Forgets the failures, the rejections and the abandoned calls that have not
+  // returned.
   void OnReset(const Instant& now, Decisions& out);
 
   // This process is the child of a fork(): attempts that were submitted or
@@ -289,7 +293,8 @@ class RefreshMachine {
   };
   struct Call {
     AttemptId id;
-    // The answer is discarded if this differs from `epoch_` when it comes.
+    // If this is not the value of `epoch_` when the call's answer comes, the
+    // answer is discarded.
     uint64_t epoch;
     BootTime started_at;
     Generation told;            // The rejected generation it was told of, or 0.
@@ -306,7 +311,7 @@ class RefreshMachine {
     // Whether a read that rejected the token waits for the flight.
     bool rejected_waits = false;
     int budget = 0;    // The number of retries that the flight may make.
-    int attempts = 0;  // The number of its attempts that have failed.
+    int attempts = 0;  // The number of failed attempts of the flight.
     // In kWaiting: when the next attempt is submitted.
     BootTime due = BootTime::InfiniteFuture();
     AttemptId attempt = AttemptId::kNone;

@@ -135,8 +135,8 @@ class RetrySchedule {
     // The end of the wait that the server asked for after the last failure, if
     // it did.
     std::optional<BootTime> retry_after_until;
-    // The end of the last Retry-After that was sent to an attempt started by a
-    // rejection.
+    // The end of the wait that the server last asked for when an attempt that a
+    // rejection had started failed.
     BootTime rejection_retry_after = BootTime::InfinitePast();
     BootTime cooldown_until = BootTime::InfinitePast();
   };

@@ -32,8 +32,8 @@ class TokenLifetime {
   TokenLifetime(const RefreshPolicy& policy, const Instant& now,
                 absl::Duration lifetime, Jitter& jitter);
 
-  // The same token came again, and now expires `lifetime` after `now`. This
-  // does not change until when it is young.
+  // The same token came again, and now expires `lifetime` after `now`. The
+  // moment until which it is young does not change.
   void Extend(const RefreshPolicy& policy, const Instant& now,
               absl::Duration lifetime, Jitter& jitter) {
     SetEdges(policy, now, lifetime, jitter);

@@ -333,7 +333,7 @@ TEST(RefreshMachineWaitingTest, B9ReadsThatRejectAreToldTheSameTime) {
   d.Start();
   d.Fail(absl::UnknownError("no"));
   EXPECT_EQ(d.out.failure.next_attempt, d.WallAt(S(12)));
-  d.wall_step = Ms(7);  // The clocks drift apart.
+  d.wall_step = Ms(7);  // The wall clock gains 7 ms.
   EXPECT_EQ(d.At(S(11)).ReadRejecting(1), Answer::kFail);
   EXPECT_EQ(d.out.failure.next_attempt, d.WallAt(S(12)));
 }
