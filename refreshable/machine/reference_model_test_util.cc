@@ -217,8 +217,8 @@ std::string ReferenceModel::Fingerprint() const {
   const auto add_time = [&](Ms at, Ms reach = 0) {
     add(std::clamp<Ms>(at - t, -reach, kNever));
   };
-  // The wall clock may still step back by this much, which makes the token
-  // younger again.
+  // The wall clock may still step back by this much. A token that has expired
+  // by that clock may then be usable again.
   const Ms steps = 20'000;
   add((generation > 0) + 2 * withdrawn + 4 * degraded + 8 * from_source +
       16 * (rejected > 0) + 32 * foreground + 64 * exempt +

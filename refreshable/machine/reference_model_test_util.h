@@ -138,6 +138,8 @@ struct ReferenceModel {
 
   // The token last published.
   uint64_t generation = 0;
+  // When the token was published or last extended (A11), `wall_step` then, and
+  // how long the token lives from then on.
   Ms born = 0;
   Ms born_wall_step = 0;
   Ms life = 0;

@@ -264,8 +264,8 @@ class RefreshMachine {
     return phase_ == Phase::kQueued ? flight_->attempt : AttemptId::kNone;
   }
   bool refreshing() const { return phase_ != Phase::kIdle; }
-  // Whether a refresh is between two attempts, so that only OnWake continues
-  // it.
+  // Whether a refresh is between two attempts. Unless another input comes, only
+  // OnWake makes it go on.
   bool waiting() const { return phase_ == Phase::kWaiting; }
   // The number of failures in a row.
   int failures() const { return schedule_.failures(); }

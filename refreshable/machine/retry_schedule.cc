@@ -153,7 +153,8 @@ BootTime RetrySchedule::NextStart(const RefreshPolicy& policy,
                   since_->retry_after_until.value_or(since_->backoff_until));
 }
 
-// Draws the computed waits after a failed attempt.
+// Draws the backoff and the wait before a probe, which follow from the number
+// of failures.
 void RetrySchedule::DrawWaits(const RefreshPolicy& policy, Jitter& jitter) {
   since_->backoff_until =
       last_start_ +
