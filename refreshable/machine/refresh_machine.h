@@ -253,9 +253,11 @@ class RefreshMachine {
   Generation generation() const { return generation_; }
   // The earliest generation with the bytes of the token last published.
   Generation same_since() const { return row_.same_since(); }
-  // Whether a server rejected the token last published.
+  // Whether the token last published was rejected by a server, or invalidated,
+  // and the row has not ended since.
   bool current_rejected() const { return row_.current_rejected(); }
-  // The generation that was invalidated and has not been replaced; 0 if none.
+  // The generation that was invalidated and has not been replaced; 0 if none,
+  // or after OnReset.
   Generation rejected() const { return rejected_; }
   // The expiry of the token last published; infinite if it never expires.
   absl::Time expires_at() const { return life_.expiry().wall; }
@@ -274,7 +276,8 @@ class RefreshMachine {
   // Whether too many attempts in a row have failed and no usable token is left
   // (B7).
   bool exhausted(const Instant& now) const;
-  // Whether no attempt will be made until OnReset or OnInstall.
+  // Whether no attempt may be made any more. OnReset, OnInstall, or a token
+  // that an abandoned call still returns ends this.
   bool fatal(const Instant& now) const {
     return exhausted(now) && policy().retry.on_exhausted == OnExhausted::kFatal;
   }
