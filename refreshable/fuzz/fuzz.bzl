@@ -9,7 +9,7 @@ def fuzz_target(name, deps, random = 2000):
 
     NAME_fuzzer is the libFuzzer program, which only `bazel run --config=fuzz`
     builds. NAME_corpus_test runs the fuzz target on each file of the corpus and
-    on `random` inputs drawn from a seed, and can be built with any compiler.
+    on `random` random inputs, the same each time. Any compiler can build it.
     """
     corpus = native.glob(["corpus/" + name + "/*"])
     target = name + "_target"

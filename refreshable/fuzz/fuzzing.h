@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What the fuzz targets share: FuzzInput draws choices from the fuzzer's input,
-// and Require reports faults.
+// What the fuzz targets share: FuzzInput turns the fuzzer's bytes into choices,
+// and Require ends the program when a check fails.
 
 #ifndef REFRESHABLE_FUZZ_FUZZING_H_
 #define REFRESHABLE_FUZZ_FUZZING_H_
@@ -32,6 +32,7 @@ class FuzzInput {
     rest_.remove_prefix(1);
     return byte % n;
   }
+  // Returns one of `values`.
   template <typename T>
   T OneOf(std::initializer_list<T> values) {
     return values.begin()[Below(static_cast<int>(values.size()))];

@@ -34,6 +34,7 @@ const char* const kMonths[] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
                                "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
 const char* const kDays[] = {"Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"};
 
+// Returns the code that HttpErrorToStatus must choose.
 absl::StatusCode CodeFor(int http_status, absl::string_view error) {
   if (http_status == 429) return absl::StatusCode::kResourceExhausted;
   if (http_status >= 502 && http_status <= 504) {
@@ -51,7 +52,8 @@ absl::StatusCode CodeFor(int http_status, absl::string_view error) {
 }
 
 // Returns the time that an IMF-fixdate such as "Sun, 06 Nov 1994 08:49:37 GMT"
-// states, or nullopt if `text` is none. Reads it character by character.
+// states, or nullopt if `text` is not such a date. ParseHttpDate must agree
+// with this.
 std::optional<absl::CivilSecond> ReadFixdate(const std::string& text) {
   const std::string form = "aaa, 00 aaa 0000 00:00:00 GMT";
   if (text.size() != form.size()) return std::nullopt;
@@ -78,8 +80,9 @@ std::optional<absl::CivilSecond> ReadFixdate(const std::string& text) {
   return civil;
 }
 
-// Checks how `text` is parsed. If it is a date, also checks that printing it in
-// each of the three HTTP formats and parsing it again gives the same time.
+// Checks how ParseHttpDate reads `text` at the time `now`. If it is a date,
+// also prints it in each of the three HTTP formats and checks how these are
+// read.
 void CheckDate(absl::string_view text, absl::Time now) {
   const std::optional<absl::Time> time = ParseHttpDate(text, now);
   if (const auto civil = ReadFixdate(std::string(text))) {
@@ -107,8 +110,9 @@ void CheckDate(absl::string_view text, absl::Time now) {
   }
   const auto today = absl::ToCivilSecond(now, absl::UTCTimeZone());
   if (today.year() < 1900 || today.year() > 9900 || c.year() < 0) return;
-  // An RFC 850 date has two digits of the year. `year` becomes the latest year
-  // that ends with them and makes the date at most 50 years ahead.
+  // An RFC 850 date has only the last two digits of the year. `year` becomes
+  // the latest year that ends with these digits and puts the date at most 50
+  // years after `now`.
   const auto moment = [](absl::civil_year_t year, const absl::CivilSecond& c) {
     return std::make_tuple(year, c.month(), c.day(), c.hour(), c.minute(),
                            c.second());
@@ -119,7 +123,7 @@ void CheckDate(absl::string_view text, absl::Time now) {
   while (moment(year, c) > moment(latest.year(), latest)) year -= 100;
   const absl::CivilSecond expected(year, c.month(), c.day(), c.hour(),
                                    c.minute(), c.second());
-  if (expected.day() != c.day()) return;  // That year has no 29 February.
+  if (expected.day() != c.day()) return;  // No 29 February in `year`.
   Require(absl::FromCivil(expected, absl::UTCTimeZone()) ==
               ParseHttpDate(
                   absl::StrFormat("%sday, %02d-%s-%02d %02d:%02d:%02d GMT", day,
@@ -129,8 +133,11 @@ void CheckDate(absl::string_view text, absl::Time now) {
           "the year of an RFC 850 date");
 }
 
+// Checks the Retry-After of `status` against that of the HTTP answer, which
+// came at `now`.
 void CheckRetryAfter(const absl::Status& status,
                      const std::vector<HttpHeader>& headers, absl::Time now) {
+  // Returns the value of the first header with this name, given in lower case.
   const auto find = [&](absl::string_view name) {
     std::optional<absl::string_view> value;
     for (auto it = headers.rbegin(); it != headers.rend(); ++it) {
@@ -203,8 +210,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
                            shown ? absl::StrCat(", error ", error) : ""),
           "the message says no more than it may");
   CheckRetryAfter(status, headers, now);
-  // The status must contain nothing else of the answer, so it must equal one
-  // that is built from these parts only.
+  // The status must contain nothing else of the HTTP answer. So it must equal
+  // `bare`, which is built from the code, the message, the HTTP status and the
+  // Retry-After only.
   absl::Status bare(status.code(), status.message());
   bare.SetPayload("refreshable/http-status",
                   absl::Cord(absl::StrCat(http_status)));

@@ -25,6 +25,7 @@ using Input = MachineInput;
 
 constexpr int kMaxSteps = 200;
 
+// Returns 0 to `most` seconds.
 absl::Duration Seconds(FuzzInput& in, int most) {
   return absl::Seconds(in.Below(most + 1));
 }
@@ -77,6 +78,8 @@ AttemptId ChooseCall(FuzzInput& in, const ReferenceModel& f) {
   return f.running.has_value() ? f.running->id : f.last_submitted;
 }
 
+// Returns how long ago the call of attempt `id` started; 0 if there is no such
+// call.
 Ms Elapsed(const ReferenceModel& f, AttemptId id) {
   if (f.running.has_value() && f.running->id == id) {
     return f.t - f.running->started;
@@ -87,6 +90,8 @@ Ms Elapsed(const ReferenceModel& f, AttemptId id) {
   return 0;
 }
 
+// Returns a token's lifetime: kNever, or a number of seconds that may be
+// negative.
 Ms ChooseLife(FuzzInput& in) {
   return in.Below(16) == 0 ? kNever : 1000 * (in.Below(128) - 3);
 }
@@ -99,14 +104,15 @@ Input ChooseInput(FuzzInput& in, const ReferenceModel& f) {
       input.ms = 250 * in.Below(32);
       break;
     case 1: {
-      // Time passes up to the next relevant moment, or to just before it.
+      // Time passes to a moment at which something is due, or to just before
+      // it.
       input.kind = Input::kTime;
       const Ms at = in.OneOf({f.WakeAt(), f.NotBefore(), f.CheckAt().boot});
       if (at > f.t && at < kNever) input.ms = at - f.t - in.Below(2);
       break;
     }
     case 2:
-      // The machine is suspended, or the wall clock is set.
+      // Much time passes at once, as in a suspend, or the wall clock is set.
       input.kind = in.OneOf({Input::kTime, Input::kWallStep});
       input.ms = 1000 * 60 * (in.Below(240) - 120);
       if (input.kind == Input::kTime) input.ms = std::max<Ms>(input.ms, 0);
@@ -134,8 +140,8 @@ Input ChooseInput(FuzzInput& in, const ReferenceModel& f) {
       input.id = ChooseCall(in, f);
       input.ms = ChooseLife(in);
       input.relative = in.Below(2) == 1;
-      // Makes the token live for whole seconds from now, so that a quarter of
-      // its life is a whole number of milliseconds as well.
+      // Makes the token live for whole seconds from now. A quarter of its life,
+      // which F4 uses, is then a whole number of milliseconds as well.
       if (input.relative && input.ms < kNever) {
         input.ms += Elapsed(f, input.id);
       }

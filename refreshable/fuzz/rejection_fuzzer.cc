@@ -2,9 +2,9 @@
 //
 // Fuzzes the recognition of rejected tokens. The first three lines of the input
 // are the HTTP status, an OAuth error, and the error codes to compare that
-// error with. The rest is a WWW-Authenticate value. But if the next line is
-// "make", the bytes after it choose how to write a value whose meaning is
-// known.
+// error with. If the fourth line is "make", the bytes after it choose a
+// WWW-Authenticate value whose meaning is known, and how it is written.
+// Otherwise everything after the third line is a WWW-Authenticate value.
 
 #include <algorithm>
 #include <cstddef>
@@ -25,6 +25,7 @@
 namespace refreshable {
 namespace {
 
+// A WWW-Authenticate value, and whether it says that the token is invalid.
 struct Made {
   std::string text;
   bool rejects = false;
@@ -41,8 +42,8 @@ std::string QuoteEachLetter(absl::string_view value) {
   return quoted + "\"";
 }
 
-// Returns challenges, written in the ways that RFC 9110, section 11.6.1,
-// allows, and whether they reject the token.
+// Returns up to four challenges, written in the ways that RFC 9110, section
+// 11.6.1, allows.
 Made Make(FuzzInput& in) {
   Made made;
   const auto space = [&in] { return in.OneOf({"", " ", "\t", "  "}); };
@@ -92,6 +93,8 @@ bool Rejects(absl::string_view text) {
   return IsInvalidTokenChallenge(401, {text});
 }
 
+// Checks whether IsInvalidTokenChallenge finds in `text` a rejected token, with
+// each status, and next to other challenges and header fields.
 void CheckChallenge(int http_status, absl::string_view text) {
   const bool rejects = Rejects(text);
   Require(IsInvalidTokenChallenge(http_status, {text}) ==

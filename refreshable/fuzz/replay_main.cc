@@ -2,7 +2,7 @@
 //
 // replay [--random=N] FILE...: runs a fuzz target without libFuzzer: once on
 // each file, and on N random inputs of up to 1 KiB, which are the same each
-// time. Fails if there is no file, because a corpus that is not found must not
+// time. Fails if no file is given: a test whose corpus was not found must not
 // pass.
 
 #include <cstddef>

@@ -29,12 +29,15 @@ using Waiters = Decisions::Waiters;
 const BootTime kBoot = BootTime() + absl::Seconds(1000);
 constexpr absl::Time kWall = absl::FromUnixSeconds(1'700'000'000);
 
-// Returns `duration` in milliseconds, rounded up. At whole milliseconds this
-// makes no difference.
+// Returns `duration` in milliseconds, rounded up. Inputs come at whole
+// milliseconds, so the first one at or after a moment is also the first at or
+// after the rounded moment.
 Ms CeilToMs(absl::Duration duration) {
   return ToMs(absl::Ceil(duration, absl::Milliseconds(1)));
 }
 
+// Returns the time from the start of the test to `t`; kLongAgo if `t` is in the
+// infinite past.
 Ms SinceStart(BootTime t) {
   const Ms ms = CeilToMs(t - kBoot);
   return ms < kLongAgo / 2 ? kLongAgo : ms;
@@ -86,7 +89,9 @@ std::string ToString(const MachineInput& input) {
       "}");
 }
 
-// One input and its outcome.
+// One input and its outcome. `answer` is set for a read, `start` for an attempt
+// that may call the source, and `acted` is what OnInvalidate or OnInstall
+// returned.
 struct CheckedMachine::Step {
   Input input;
   Decisions out;
@@ -95,8 +100,10 @@ struct CheckedMachine::Step {
   bool acted = false;
 };
 
-// Compares one step with the rules. Each rule writes what it requires, with its
-// clause, into the fields. At the end the step must match the fields exactly.
+// Compares one step with the rules. `was_` is the model before the step and
+// `is_` the model after it. Each rule writes what it requires, and its clause,
+// into the fields at the end of this class. Finally the step must match these
+// fields exactly.
 class CheckedMachine::StepChecker {
  public:
   StepChecker(const ReferenceModel& was, const Step& step,
@@ -119,6 +126,8 @@ class CheckedMachine::StepChecker {
     return is_;
   }
 
+  // Returns an empty string, or the first clause that the step breaks and how
+  // it breaks it. Observe must have been called.
   std::string Verdict(const Instant& now) {
     switch (input_.kind) {
       case Input::kTime:
@@ -167,12 +176,15 @@ class CheckedMachine::StepChecker {
   }
 
  private:
+  // What is required, and the clause that requires it.
   template <typename T>
   struct Due {
     T value;
     Clause clause;
   };
 
+  // Counts a check of `clause`. If it does not hold and is the first to be
+  // broken, `what` becomes the verdict.
   void Rule(Clause clause, bool holds, const char* what) {
     if (counts_ != nullptr) ++(*counts_)[static_cast<int>(clause)];
     if (!holds && broken_.empty()) {
@@ -186,6 +198,7 @@ class CheckedMachine::StepChecker {
 
   // ---- What was observed ----
 
+  // F6: so many calls may be abandoned and not have returned.
   size_t Bound() const { return is_.rules->policy.max_abandoned_calls; }
   bool InputIsOfRunning() const {
     return (input_.kind == Input::kSucceed || input_.kind == Input::kFail) &&
@@ -230,13 +243,14 @@ class CheckedMachine::StepChecker {
     if (input_.kind == Input::kFork) {
       is_.running.reset();
       is_.exempt = true;
-      // In the child the attempt has not begun.
+      // In the child of a fork(), the parent's running attempt counts as not
+      // started.
       if (was_.flight == ReferenceModel::kRunning) {
         is_.last_start = was_.start_before;
         if (was_.running->in_row && is_.row > 0) --is_.row;
       }
     }
-    // The attempt starts even if the source may not be called.
+    // An attempt counts as started even if it may not call the source (F6).
     if (input_.kind == Input::kStart &&
         was_.flight == ReferenceModel::kQueued && was_.queued == input_.id) {
       is_.start_before = was_.last_start;
@@ -345,7 +359,7 @@ class CheckedMachine::StepChecker {
     is_.born_wall_step = is_.wall_step;
     is_.life = Life();
   }
-  // B2: the server asks the client to wait.
+  // B2: the server asked the client to wait for `input_.ms`.
   void ObserveWish() {
     const Ms longest = is_.rules->max_retry_after;
     is_.asked_until = input_.ms <= longest
@@ -357,7 +371,8 @@ class CheckedMachine::StepChecker {
     if (shortened) ++is_.excused;
   }
 
-  // B9: reads are told a new time only if the time has changed.
+  // B9: as long as the time of the next attempt does not change, reads are told
+  // the wall time that was computed first.
   void ObserveTold() {
     const Ms next = is_.NotBefore();
     if (next == is_.told_next && next > is_.t) return;
@@ -429,7 +444,8 @@ class CheckedMachine::StepChecker {
   bool BringsTheTokenHeld() const {
     return input_.kind == Input::kSucceed && input_.same_as && was_.Held();
   }
-  // A2: whether an invalidation keeps the running attempt.
+  // A2: whether an invalidation keeps the running attempt, because it was told
+  // that the token was rejected.
   bool KeepsAttempt() const {
     return was_.flight == ReferenceModel::kRunning &&
            was_.running->told == was_.generation;
@@ -438,13 +454,14 @@ class CheckedMachine::StepChecker {
     return input_.number >= 0 ? input_.number
                               : is_.rules->policy.retry.max_retries;
   }
-  // F3: the lifetime of the token that was returned.
+  // F3: the lifetime of the token that was returned, from now on.
   Ms Life() const {
     return input_.relative && call_.has_value() && input_.ms < kNever
                ? input_.ms - (is_.t - call_->started)
                : input_.ms;
   }
 
+  // Observers must be told of a new freshness, and once of exhaustion (S1).
   void ExpectChanges() {
     if (is_.State() != was_.told_state)
       events_.push_back(EventKind::kStateChanged);
@@ -462,7 +479,7 @@ class CheckedMachine::StepChecker {
     waiters_ = {Waiters::kFail, clause};
     told_failure_ = true;
   }
-  // From now on the flight must be between attempts.
+  // After the step, the flight must be between attempts.
   void BeginWait(Clause clause) {
     flight_ = {ReferenceModel::kWaiting, clause};
     told_failure_ = told_wait_ = true;
@@ -494,8 +511,8 @@ class CheckedMachine::StepChecker {
     if (was_.by_rejection) return ExpectRejectedAttemptFailed();
     ExpectOrdinaryFailed(kind);
     if (was_.rejected_waits && (is_.Usable() || is_.Grace())) {
-      // A8: reads that rejected the token start again if the attempt was not
-      // told of the rejection.
+      // A8: reads that rejected the token read again (kServe) if the attempt
+      // was not told of the rejection.
       rejected_waiters_ = {was_.told > 0 ? Waiters::kFail : Waiters::kServe,
                            Clause::kA8};
     }
@@ -662,7 +679,8 @@ class CheckedMachine::StepChecker {
            "a token is to be published");
       ExpectPublished(InputIsOfRunning() ? Clause::kF2 : Clause::kF6);
     } else if (!InputIsOfRunning()) {
-      // F2, F6: a late answer changes nothing.
+      // F2, F6: any other answer of a call that is not the running one is
+      // discarded.
       events_.push_back(EventKind::kAttemptDiscarded);
     } else if (brings) {
       ExpectFailed(Life() <= 0 ? FailureClass::kTransient
@@ -719,7 +737,7 @@ class CheckedMachine::StepChecker {
     ExpectLost();
     ExpectChanges();
   }
-  // The executor did not run the queued attempt.
+  // E2: the executor did not run the queued attempt, so the flight ends.
   void ExpectLost() {
     EndFlight(Clause::kE2);
     told_lost_ = true;
@@ -897,7 +915,8 @@ class CheckedMachine::StepChecker {
       if (event.kind == EventKind::kStateChanged) {
         Rule(Clause::kS1, event.freshness == is_.State(), "the new state");
       }
-      // kAttemptAbandoned is sent before the step publishes or counts anything.
+      // kAttemptAbandoned is sent before the step publishes a token, so it may
+      // name the generation before.
       if (event.kind != EventKind::kAttemptAbandoned) {
         Rule(Clause::kS1, event.generation == Generation(is_.generation),
              "the generation of an event");
@@ -973,10 +992,12 @@ class CheckedMachine::StepChecker {
   Due<std::optional<Waiters>> rejected_waiters_ = {std::nullopt, Clause::kA8};
   Due<absl::InlinedVector<AttemptId, 1>> abandoned_ = {{}, Clause::kS1};
   std::vector<EventKind> events_;
-  bool told_wait_ = false;
-  bool told_failure_ = false;
-  bool told_lost_ = false;
-  std::optional<absl::StatusCode> rejected_code_;  // For rejected reads.
+  bool told_wait_ = false;     // Waiters learn when the next attempt is due.
+  bool told_failure_ = false;  // `Decisions::failure` must be set.
+  bool told_lost_ = false;     // The failure is the executor's (E2).
+  // The code that rejected reads get. If not set, the failure is that of
+  // ordinary reads.
+  std::optional<absl::StatusCode> rejected_code_;
   bool kept_ = false;  // The queued attempt must be kept.
 };
 
@@ -1079,17 +1100,21 @@ std::string CheckedMachine::ApplyOne(const MachineInput& input, Step& step) {
   return broken;
 }
 
-// Performs `input` while a timer is due but has not run. Checks that the effect
-// is that of the timer's wake followed by `input`. Returns what differs; empty
-// if nothing does.
+// Performs `input` while a timer is due but has not fired. Checks that the
+// effect is that of a wake by the timer, followed by `input`. Returns an empty
+// string, or what is broken.
 std::string CheckedMachine::ApplyLate(const MachineInput& input) {
   CheckedMachine late(*this);
   Step whole, wake, rest;
   late.Perform(input, whole);
   std::string broken = ApplyOne(MachineInput(), wake);
   if (broken.empty()) broken = ApplyOne(input, rest);
-  // A reset is not compared, because what it forgets may also end after it.
+  // A reset is not compared. If an attempt is overdue, OnReset forgets the
+  // earlier failures and then counts that attempt's failure, whereas a reset
+  // after the wake forgets that failure too.
   if (!broken.empty() || input.kind == Input::kReset) return broken;
+  // Whether `c`, the decision of the whole step, is that of the wake and the
+  // rest together: the rest's `b` or, if that is `neutral`, the wake's `a`.
   const auto same = [](auto a, auto b, auto c, auto neutral) {
     return c == (b == neutral ? a : b);
   };

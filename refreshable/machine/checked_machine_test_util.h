@@ -72,12 +72,16 @@ struct MachineInput {
     kTime,      // `ms` pass.
     kWallStep,  // The wall clock steps by `ms`.
     kRead,      // A read with timeout `ms`, and `number` retries if >= 0.
-    kStart,     // The attempt `id` starts. The next three inputs use `id` too.
-    kSucceed,   // Its token lives for `ms`. See `relative` and `same_as`.
-    kFail,  // `number` is the FailureClass; `ms` is the server's wait if >= 0.
-    kLost,
-    kWake,
-    kWakeLost,
+    kStart,     // The executor runs the attempt `id`.
+    // The attempt `id` brings a token that lives for `ms`; see also `relative`
+    // and `same_as`.
+    kSucceed,
+    // The attempt `id` fails. `number` is the FailureClass. If `ms` >= 0, the
+    // server asks the client to wait for that time.
+    kFail,
+    kLost,      // The executor loses the attempt `id`.
+    kWake,      // The timer fires.
+    kWakeLost,  // The executor loses the timer.
     // Invalidates the generation `number` before the present one.
     kInvalidate,
     // Reports a rejection of the generation `number` before the present one.
@@ -90,10 +94,11 @@ struct MachineInput {
   AttemptId id = AttemptId::kNone;
   Ms ms = 0;
   int number = 0;
-  bool relative = false;  // The lifetime counts from the attempt's start.
+  bool relative = false;  // `ms` counts from the attempt's start.
   bool same_as = false;   // The token equals the one held or withdrawn.
-  // The read rejects the generation this many before the present one; -1 means
-  // none, -2 a generation that has not been published.
+  // kRead: the read rejects the generation that is this many before the present
+  // one. -1: it rejects none. -2: it rejects a generation that has not been
+  // published.
   int rejects = -1;
 };
 std::string ToString(const MachineInput& input);
@@ -103,15 +108,16 @@ std::string ToString(const MachineInput& input);
 // one state.
 class CheckedMachine {
  public:
-  // Both arguments must outlive the machine. `counts` may be null.
+  // Both arguments must outlive the machine. The checks of each clause are
+  // counted in `counts`, unless that is null.
   CheckedMachine(const ModelPolicy* rules, ClauseCounts* counts);
 
   // Applies `input`. Returns an empty string, or the first clause that the
   // machine breaks and how it breaks it.
   std::string Apply(const MachineInput& input);
   // B8: checks that from this state a read leads to a token, even if no
-  // outstanding call ever returns. A fatal machine is reset first. Returns as
-  // Apply does.
+  // outstanding call ever returns. A fatal machine is reset first. Returns an
+  // empty string, or what is broken.
   std::string CheckRecovers() const;
 
   const ReferenceModel& facts() const { return facts_; }

@@ -11,7 +11,8 @@
 namespace refreshable {
 namespace internal {
 
-// A deadline on both clocks. It is reached when either clock reaches its part.
+// A deadline on both clocks. It is reached when the wall clock reaches `wall`
+// or BootTime reaches `boot`, whichever comes first.
 struct DualDeadline {
   absl::Time wall = absl::InfiniteFuture();
   BootTime boot = BootTime::InfiniteFuture();
@@ -28,7 +29,8 @@ struct DualDeadline {
   bool Reached(const Instant& now) const {
     return now.wall >= wall || now.boot >= boot;
   }
-  // Returns how long it takes from `now` until either part is reached.
+  // Returns the time from `now` until the deadline is reached; negative if it
+  // was reached earlier.
   absl::Duration Left(const Instant& now) const {
     const absl::Duration by_boot = boot - now.boot, by_wall = wall - now.wall;
     return by_boot < by_wall ? by_boot : by_wall;

@@ -3,8 +3,9 @@
 // This test enumerates the states of the machine. After each of several
 // beginnings it applies every sequence of inputs up to a length, the depth, and
 // CheckedMachine checks each step against every clause. If the machine must
-// behave in the same way after two sequences, they lead to one state, and only
-// the sequence that reached it first is continued.
+// behave in the same way after two sequences (ReferenceModel::Fingerprint),
+// they lead to one state, and only the sequence that reached it first is
+// continued.
 //
 // To save time, some policies are tested to a smaller depth than others.
 // `--test_arg=--depth=4` tests every policy to depth 4.
@@ -80,7 +81,8 @@ class Enumeration {
       CheckedMachine machine = begin;
       int node = -1;
       for (Input input : beginning) {
-        // Under this policy the rest of the beginning is impossible.
+        // Under this policy there is no attempt for `input`, so the rest of the
+        // beginning is left out.
         if (!Name(machine.facts(), input)) break;
         node = Try(machine, input, node);
         if (node < 0) return;
@@ -109,6 +111,8 @@ class Enumeration {
   size_t classes() const { return classes_.size(); }
 
  private:
+  // An input that was applied, and the node of the input before it; -1 if it
+  // was the first.
   struct Node {
     int before;
     Input input;
@@ -151,16 +155,17 @@ class Enumeration {
          {Input::kWallStep, {}, 3 * kSecond},
          read,
          start},
-        // An outage begins with no token, or with a stale one.
+        // An outage begins with no token, or with a stale one, which expires in
+        // the last of these three.
         {read, start, fails, wait(1), read, start, fails},
         {read, start, token, wait(4), read, start, fails},
         {read, start, token, wait(4), read, start, fails, wait(2), read, start,
          fails, wait(2), read, start},
-        // Refreshing is exhausted, and a probe is due.
+        // Refreshing is exhausted. A probe will be due in 4 s.
         {read, start, fails, wait(1), read, start, fails, wait(2), read, start,
          fails},
-        // Refreshing is exhausted and a probe is due, but there is an expired
-        // token, which can be rejected.
+        // Refreshing is exhausted and a probe is running, but there is an
+        // expired token, which can still be invalidated.
         {read, start, token, wait(4), read, start, fails, wait(3), read, start,
          fails, wait(2), read, start, fails, wait(4), read, start},
         // A call is abandoned.
@@ -211,6 +216,7 @@ class Enumeration {
     };
   }
 
+  // Returns the inputs to try in the state `f`.
   std::vector<Input> Inputs(const ReferenceModel& f) const {
     std::vector<Input> inputs = {
         {Input::kTime, {}, kSecond},
@@ -275,7 +281,8 @@ class Enumeration {
       const Ms elapsed = f.t - call.started;
       inputs.push_back({Input::kSucceed, id, 8 * kSecond});
       inputs.push_back({Input::kFail, id, -1, kTransient});
-      // Further answers of a call that is not current are discarded alike (F2).
+      // If something was published or invalidated since the call started, every
+      // answer of it is discarded (F2), so one of each kind is enough.
       if (!call.current) continue;
       inputs.push_back({Input::kSucceed, id, 8 * kSecond + elapsed, 0, true});
       inputs.push_back({Input::kSucceed, id, elapsed, 0, true});
@@ -304,13 +311,15 @@ class Enumeration {
   }
 
   // Notes the class of the state `f`, in which every input is about to be
-  // tried.
+  // tried. States of one class agree in the properties below.
   void NoteClass(const ReferenceModel& f) {
     classes_.emplace(f.flight, f.foreground, f.State(), f.generation > 0,
                      f.withdrawn, f.Grace(), f.Exhausted(),
                      std::min(f.failures, 1), f.abandoned.size());
   }
 
+  // `node` has led to the state of `machine`. If that state is new, checks that
+  // it recovers (B8) and continues from it in the next round.
   void Meet(const CheckedMachine& machine, int node) {
     if (!seen_.insert(machine.facts().Fingerprint()).second) {
       if (node + 1 == static_cast<int>(nodes_.size())) nodes_.pop_back();
@@ -324,6 +333,7 @@ class Enumeration {
     level_.emplace_back(machine, node);
   }
 
+  // Returns the inputs that led to `node`, in order.
   std::string Story(int node) const {
     std::string story;
     for (; node >= 0; node = nodes_[node].before) {
@@ -337,6 +347,7 @@ class Enumeration {
   int64_t steps_ = 0;
   std::unordered_set<std::string> seen_;
   std::vector<Node> nodes_;  // How each state was reached.
+  // The new states of the present round, with their nodes.
   std::vector<std::pair<CheckedMachine, int>> level_;
   std::set<
       std::tuple<int, bool, Freshness, bool, bool, bool, bool, int, size_t>>
@@ -346,8 +357,10 @@ class Enumeration {
 struct NamedPolicy {
   const char* name;
   RefreshPolicy policy;
-  size_t classes;  // At least so many classes must be noted.
-  int depth = 4;
+  // The test fails if fewer classes of states are noted than this, because then
+  // it no longer reaches what it is meant to test.
+  size_t classes;
+  int depth = 4;  // The number of inputs after each beginning.
 };
 
 std::vector<NamedPolicy> Policies() {
@@ -369,7 +382,8 @@ std::vector<NamedPolicy> Policies() {
   grace_ahead.stale_window = S(3);
   grace_ahead.min_interval = S(2);
   grace_ahead.retry.on_exhausted = OnExhausted::kFatal;
-  // The token's life limits the margin, the stale window and the young age.
+  // The margin, the stale window and the young age are longer than a token
+  // lives, so its life of 8 s limits each of them.
   RefreshPolicy cut = small;
   cut.expiry_margin = S(40);
   cut.stale_window = S(30);
@@ -389,7 +403,8 @@ std::vector<NamedPolicy> Policies() {
   narrow.max_stale_on_error = S(1);
   narrow.retry.multiplier = 3;
   narrow.retry.max_consecutive_failures = 4;
-  // A cooldown is a quarter of the remaining time, and longer than the backoff.
+  // A cooldown is a quarter of the time for which the token is still usable,
+  // and longer than the backoff.
   RefreshPolicy adaptive = small;
   adaptive.background_cooldown.reset();
   adaptive.min_interval = S(0);

@@ -45,7 +45,8 @@ TEST(RefreshMachineFailureTest, B1AnHourOfFailuresWithAReadEverySecond) {
   EXPECT_EQ(MachineDriver().Outage(S(3600)), expected);
   EXPECT_EQ(expected.size(), 64u);
   EXPECT_EQ(expected.back(), 3542);
-  // Neither the reads' timeouts nor their number makes a difference.
+  // The result is the same if the reads have a timeout of 500 ms, or if there
+  // are ten times as many of them.
   EXPECT_EQ(MachineDriver().Outage(S(3600), S(1), S(0), Ms(500)), expected);
   EXPECT_EQ(MachineDriver().Outage(S(3600), Ms(100)), expected);
 }
@@ -61,7 +62,8 @@ TEST(RefreshMachineFailureTest, B1AWaitCountsFromTheStartOfASlowAttempt) {
 }
 
 TEST(RefreshMachineFailureTest, B1WithASourceThatHangs) {
-  // Two calls hang. From then on, calls become ever less frequent.
+  // Two calls hang. By F6, the further calls then come at least 60, 120 and 240
+  // s after the call before them.
   EXPECT_THAT(MachineDriver().Outage(S(500), S(1), S(100000)),
               ElementsAre(0, 31, 118, 238, 478));
 }
@@ -154,7 +156,8 @@ TEST(RefreshMachineFailureTest, B2ThrottledWaitsAsLongAsTheServerAsked) {
     EXPECT_EQ(d.told_next(), c.next);
     d.At(c.next).Wake();
     d.Start();
-    // The server asks for nothing now, so the schedule applies again.
+    // The answer of the second attempt asks for no wait, so the schedule
+    // applies again.
     d.Fail(busy);
     EXPECT_EQ(d.wake_at(), c.next + S(4));
   }
@@ -168,7 +171,8 @@ TEST(RefreshMachineFailureTest, B2ThrottledWaitsAsLongAsTheServerAsked) {
 TEST(RefreshMachineFailureTest, B2AThrottledHour) {
   EXPECT_EQ(MachineDriver().Outage(S(3600), S(1), S(0), kForever, S(1000)),
             Then({0}, 300, 3600));
-  // From the fifth attempt on, the server asks for less than the computed wait.
+  // The fifth and later failures do not count towards exhaustion, because the
+  // 20 s that the server asks for are less than the computed wait.
   EXPECT_EQ(MachineDriver().Outage(S(3600), S(1), S(0), kForever, S(20)),
             Then({0}, 20, 3600));
 }
@@ -256,8 +260,8 @@ TEST(RefreshMachineFailureTest, B7TheTokenThatLivesHoldsExhaustionOff) {
   MachineDriver d;
   d.Hold(S(3600));
   d.t = S(2400);
-  // While the token lives, an attempt starts after each cooldown. Then a probe
-  // starts every minute.
+  // While the token is usable, an attempt starts after each cooldown of 60 s.
+  // After that, a probe starts every 60 s.
   EXPECT_EQ(d.Outage(S(3800)), Then({2400}, 60, 3800));
 
   MachineDriver fatal(Fatal());
@@ -302,6 +306,7 @@ TEST(RefreshMachineFailureTest, B7AnAnswerThatWasGivenUpHealsEvenAFatalOne) {
   policy.retry.max_consecutive_failures = 1;
   MachineDriver d(policy);
   d.ReadAndStart();
+  // The attempt times out and is abandoned, but its call still returns a token.
   d.At(S(30)).Wake();
   EXPECT_TRUE(d.machine.fatal(d.now()));
   d.At(S(40)).Succeed(Expiry::In(S(100)));

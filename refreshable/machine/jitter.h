@@ -10,7 +10,8 @@
 namespace refreshable {
 namespace internal {
 
-// A sequence of numbers that look random and depend on the seed alone. A value.
+// A sequence of numbers that look random and depend on the seed alone. A copy
+// continues the sequence where the original stands.
 class Jitter {
  public:
   explicit Jitter(uint64_t seed) : state_(seed) {}

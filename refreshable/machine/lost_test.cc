@@ -30,8 +30,8 @@ constexpr absl::Duration kForever = absl::InfiniteDuration();
 
 // ---- An attempt that is not run ----
 
-// An attempt that is run late still starts if no read and no timer has ended
-// it.
+// An attempt that the executor runs after more than `attempt_timeout` still
+// starts, provided that neither a read nor the timer has ended it before.
 TEST(RefreshMachineLostTest, E2AnAttemptThatIsRunBeforeTheTimerStarts) {
   MachineDriver d;
   d.Read();
@@ -40,8 +40,8 @@ TEST(RefreshMachineLostTest, E2AnAttemptThatIsRunBeforeTheTimerStarts) {
   EXPECT_EQ(d.wake_at(), S(61));
 }
 
-// The reads are told that the executor did not run the retry. The failure
-// before it still counts.
+// The reads are told that the executor did not run the retry. The failure of
+// the first attempt still counts.
 TEST(RefreshMachineLostTest, E2ARetryThatIsNotRunEndsTheFlight) {
   MachineDriver d;
   d.ReadAndStart();
@@ -57,8 +57,9 @@ TEST(RefreshMachineLostTest, E2ARetryThatIsNotRunEndsTheFlight) {
 }
 
 // The token expires while an attempt is queued, and refreshing is then
-// exhausted. Once the attempt is given up, a new read fails, and the reads that
-// waited are told that the executor did not run it.
+// exhausted. At 380 s a read finds that the attempt has been queued for 30 s.
+// The attempt is given up, this read fails, and the reads that waited are told
+// that the executor did not run the attempt.
 TEST(RefreshMachineLostTest, E2ThoseWhoWaitedAreToldOfTheExecutor) {
   RefreshPolicy policy = ExactPolicy();
   policy.retry.max_retries = 0;
@@ -78,8 +79,8 @@ TEST(RefreshMachineLostTest, E2ThoseWhoWaitedAreToldOfTheExecutor) {
   EXPECT_TRUE(d.out.failure.fatal);
 }
 
-// After an attempt is lost, the timer that refreshes ahead waits before it
-// starts the next one.
+// After an attempt is lost, the timer that refreshes ahead waits for
+// `initial_backoff` (2 s) before it starts the next one.
 TEST(RefreshMachineLostTest, F7NoTimerHammersAnExecutorThatRunsNothing) {
   RefreshPolicy policy = ExactPolicy();
   policy.refresh_ahead = true;
@@ -118,8 +119,8 @@ MachineDriver Hung(RefreshPolicy policy = ExactPolicy()) {
   return d;
 }
 
-// Formerly, no third call was made: after two calls that never returned,
-// nothing was refreshed any more.
+// Formerly, no third call was made: once two calls did not return, nothing was
+// refreshed any more.
 TEST(RefreshMachineLostTest, B8LostAnswersDoNotEndRefreshing) {
   const std::vector<double> starts =
       MachineDriver().Outage(absl::Hours(24), S(1), absl::Hours(100));
@@ -148,12 +149,12 @@ TEST(RefreshMachineLostTest, F6AnAnswerBeginsTheCountAnew) {
     d.At(d.t + absl::Hours(1)).Read();
     d.Read();
     ASSERT_TRUE(d.Start().has_value());
-    d.At(d.t + S(30)).Wake();  // The last of these is the fifth call.
+    d.At(d.t + S(30)).Wake();  // The last call abandoned here is the fifth.
   }
   const absl::Duration fifth = d.t - S(30);
   d.Fail(absl::UnknownError("late"), std::nullopt, second);
-  // Four calls still hang, but the source answers, so 60 s suffice instead of
-  // 480.
+  // Four calls still hang, but since one has returned, the sixth call may be
+  // made 60 s after the fifth, not 480 s.
   d.At(fifth + S(60)).Wake();
   d.Read();
   EXPECT_TRUE(d.Start().has_value());
@@ -171,7 +172,8 @@ TEST(RefreshMachineLostTest, F6ResetForgetsCallsThatHaveNotReturned) {
   EXPECT_TRUE(d.machine.refreshing());
 }
 
-// One of the calls was superseded by an Install and did not time out.
+// One of the two calls timed out, and the other was superseded by an Install.
+// The error must not say that both timed out.
 TEST(RefreshMachineLostTest, F6WhatWasOvertakenIsNotSaidToHaveTimedOut) {
   MachineDriver d;
   d.ReadAndStart();
@@ -203,7 +205,7 @@ TEST(RefreshMachineLostTest, R12AnExpiredTokenIsLetGoByTheTimer) {
   EXPECT_EQ(d.wake_at(), kForever);
   d.Wake();
   EXPECT_FALSE(d.out.let_go) << "once";
-  // The token can still be rejected.
+  // The token can still be invalidated.
   EXPECT_TRUE(d.Invalidate());
   EXPECT_EQ(d.ReadAndStart()->reason, RefreshReason::kRejected);
 }

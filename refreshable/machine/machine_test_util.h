@@ -134,7 +134,8 @@ class MachineDriver {
 
   // ---- Several inputs ----
 
-  // Makes a read that waits, and starts the attempt that it submitted.
+  // Makes a read and, if it waits, starts the attempt that it submitted.
+  // Returns nullopt if it does not wait.
   std::optional<AttemptStart> ReadAndStart() {
     return Read() == Answer::kWait ? Start() : std::nullopt;
   }
@@ -143,7 +144,7 @@ class MachineDriver {
     ReadAndStart();
     Succeed(Expiry::In(lifetime));
   }
-  // Makes `n` attempts that fail, each as early as permitted.
+  // Makes `n` attempts that fail for good, each as early as permitted.
   void FailTimes(int n) {
     for (int i = 0; i < n; ++i) {
       if (next_start() > t) t = next_start();
@@ -152,8 +153,9 @@ class MachineDriver {
     }
   }
   // Makes a read every `every` until `end`. The deadline of each read is
-  // `timeout` after it. Every attempt starts at once and fails `latency` later.
-  // Timers fire on time. Returns the starts of the attempts, in seconds.
+  // `timeout` after it. Every attempt starts at once and fails `latency` later,
+  // with `retry_after` if that is set. Timers fire on time. Returns the starts
+  // of the attempts, in seconds.
   std::vector<double> Outage(
       absl::Duration end, absl::Duration every = S(1),
       absl::Duration latency = absl::ZeroDuration(),
@@ -193,13 +195,13 @@ class MachineDriver {
   absl::Duration told_next() const {
     return out.failure.next_attempt_at - kBoot;
   }
-  // Readers whose deadline is before this must fail.
+  // Reads that wait with a deadline before this get `out.failure`.
   absl::Duration sent_away_before() const {
     return out.fail_deadlines_before - kBoot;
   }
   Freshness freshness() const { return machine.freshness(now()); }
   bool submitted() const { return out.submit != AttemptId::kNone; }
-  // Returns the names of the events that the last call reported, in order.
+  // Returns the names of the events that the last input reported, in order.
   std::vector<std::string> events() const {
     std::vector<std::string> names;
     for (const Event& event : out.events) {
@@ -207,6 +209,8 @@ class MachineDriver {
     }
     return names;
   }
+  // Returns the first event of this kind that the last input reported, or an
+  // empty event if it reported none.
   const Event& event(EventKind kind) const {
     static const Event& none = *new Event;
     for (const Event& event : out.events) {
@@ -217,6 +221,7 @@ class MachineDriver {
 
   RefreshMachine machine;
   absl::Duration t = absl::ZeroDuration();
+  // How far the wall clock has been set ahead.
   absl::Duration wall_step = absl::ZeroDuration();
   Decisions out;
   AttemptId attempt = AttemptId::kNone;  // The attempt submitted last.

@@ -78,7 +78,7 @@ TEST(RefreshMachineReadTest, F3ALifetimeCountsFromTheStartOfItsAttempt) {
   d.At(S(5)).Start();  // Time in the executor's queue is not counted.
   d.At(S(15)).Succeed(Expiry::In(S(100)));
   EXPECT_EQ(d.machine.expires_at(), d.WallAt(S(105)));
-  EXPECT_EQ(d.check_at(), S(60));  // Half of the 90 s that were left.
+  EXPECT_EQ(d.check_at(), S(60));  // Half of the 90 s that are left.
   EXPECT_EQ(d.At(S(105) - Ms(22500) - Tick()).freshness(), Freshness::kStale);
   EXPECT_EQ(d.At(S(105) - Ms(22500)).freshness(), Freshness::kExpired);
 }
@@ -112,7 +112,8 @@ TEST(RefreshMachineReadTest, F4StaleAndUsableForEveryLifetime) {
       {4 * ns, 2 * ns, 3 * ns},
       {ns, 2 * Tick(), 3 * Tick()},
       {ages, ages - S(1200), ages - S(40)},
-      // These windows are set explicitly. With zero, a token is never stale.
+      // These windows are set explicitly. A token is never stale if the window
+      // is not longer than the margin of 40 s.
       {S(3600), S(3560), S(3560), S(0)},
       {S(3600), S(3500), S(3560), S(100)},
       {S(3600), S(3560), S(3560), S(10)},
@@ -122,7 +123,7 @@ TEST(RefreshMachineReadTest, F4StaleAndUsableForEveryLifetime) {
       {S(3600), S(900), S(3560), S(3600)},
       {S(3600), S(900), S(3560), kForever},
       {ns, Tick(), 3 * Tick(), S(1)},
-      // These cases use other limits.
+      // These cases use other margins, and other limits on the window.
       {S(3600), S(2400), S(3600), std::nullopt, S(0)},
       {S(3600), S(2400), S(2700), std::nullopt, kForever},
       {S(3600), S(3560), S(3560), std::nullopt, S(40), S(0)},
@@ -183,7 +184,8 @@ TEST(RefreshMachineReadTest, F6ALateSuccessIsPublishedInEveryPhase) {
     MachineDriver d(policy);
     d.ReadAndStart();
     const AttemptId late = d.attempt;
-    // In phase 0 the flight waits; in phase 3 there is none.
+    // In phase 0 the flight is between attempts. In phase 3 there is no flight,
+    // because no retry is allowed.
     d.At(S(30)).Wake();
     if (phase == 1) d.At(S(31)).Wake();  // The retry is queued.
     if (phase == 2) {                    // The retry is running.
@@ -201,7 +203,8 @@ TEST(RefreshMachineReadTest, F6ALateSuccessIsPublishedInEveryPhase) {
       EXPECT_FALSE(d.Start().has_value());
     }
     if (phase != 2) continue;
-    // The late answer supersedes the running retry, whose answer is discarded.
+    // The token of the first attempt supersedes the running retry, whose answer
+    // is then discarded.
     EXPECT_THAT(d.out.abandon, ElementsAre(d.attempt));
     d.Succeed(Expiry::In(S(500)));
     EXPECT_FALSE(d.out.publish);

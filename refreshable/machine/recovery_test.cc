@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Tests of how RefreshMachine recovers: Reset, attempts that the executor
-// loses, fork(), and degraded tokens.
+// loses, fork(), and degraded tokens. Also tests what observers are told.
 
 #include <vector>
 
@@ -58,7 +58,9 @@ TEST(RefreshMachineRecoveryTest, B8ResetWhileIdleLetsTheNextReadTry) {
   EXPECT_TRUE(d.submitted());
 }
 
-// Reset forgets the failures that had used up the retries of a read.
+// A read that permits no retry fails while the flight waits for its first
+// retry. After a Reset it may join, because the failed attempt no longer
+// counts.
 TEST(RefreshMachineRecoveryTest, B8AReadJoinsAWaitingFlightAfterAReset) {
   MachineDriver d;
   d.ReadAndStart();
@@ -66,7 +68,7 @@ TEST(RefreshMachineRecoveryTest, B8AReadJoinsAWaitingFlightAfterAReset) {
   EXPECT_EQ(d.Read(absl::InfiniteDuration(), 0), Answer::kFail);
   d.At(Ms(100)).Reset();
   EXPECT_EQ(d.Read(absl::InfiniteDuration(), 0), Answer::kWait);
-  EXPECT_EQ(d.Read(Ms(900), 0), Answer::kFail);  // The retry is due later.
+  EXPECT_EQ(d.Read(Ms(900), 0), Answer::kFail);  // The retry is due at 1 s.
   d.At(S(1)).Wake();
   d.Start();
   d.Fail();
@@ -110,7 +112,8 @@ TEST(RefreshMachineRecoveryTest, E4InTheChildTheFirstReadStartsAnew) {
     d.Succeed(Expiry::Never());
     EXPECT_FALSE(d.out.publish);
     EXPECT_EQ(d.Read(), Answer::kServe);
-    // After a failure, the cooldown stands.
+    // In phase 2 the attempt failed before the fork(), so the cooldown holds in
+    // the child too.
     EXPECT_EQ(d.submitted(), phase < 2);
     EXPECT_EQ(d.At(S(3600)).Read(), Answer::kWait);
     EXPECT_TRUE(d.Start().has_value());
@@ -121,19 +124,20 @@ TEST(RefreshMachineRecoveryTest, E4TheMinimumIntervalIsTheParents) {
   MachineDriver d;
   d.ReadAndStart();
   d.machine.OnFork();
+  // The child need not keep the minimum interval after the parent's attempt.
   EXPECT_EQ(d.Read(), Answer::kWait);
   EXPECT_TRUE(d.submitted());
 }
 
-// Formerly, workers that were forked after the first token had been fetched
-// refreshed at the same time.
+// Formerly, workers that were forked after the parent had fetched its first
+// token all refreshed it at the same time.
 TEST(RefreshMachineRecoveryTest, F8AChildDrawsItsJitterAnew) {
   const auto stale_at = [](std::optional<uint64_t> seed) {
     MachineDriver d((RefreshPolicy()));
     d.Hold(S(3600));
     d.machine.OnFork(seed);
     const DualDeadline edge = d.machine.check_at(d.now());
-    // The edge is 1200 s before the expiry, or up to 360 s earlier.
+    // The token becomes stale 1200 s before its expiry, or up to 360 s earlier.
     EXPECT_LE(edge.boot - d.now().boot, S(2400));
     EXPECT_GE(edge.boot - d.now().boot, S(2040));
     EXPECT_EQ(edge.wall - d.now().wall, edge.boot - d.now().boot);
@@ -245,7 +249,7 @@ TEST(RefreshMachineRecoveryTest, B10TheFirstFailureServesAllWhoWait) {
   EXPECT_EQ(d.machine.check_at(d.now()).wall, d.WallAt(S(3562)));
   EXPECT_EQ(d.wake_at(), S(3562));
   EXPECT_EQ(d.Read(), Answer::kServe);
-  EXPECT_FALSE(d.out.republish_degraded);  // Once is enough.
+  EXPECT_FALSE(d.out.republish_degraded);  // It already is.
   EXPECT_FALSE(d.submitted());
   // Reads start the attempts that the schedule permits, but do not wait for
   // them.
@@ -257,7 +261,8 @@ TEST(RefreshMachineRecoveryTest, B10TheFirstFailureServesAllWhoWait) {
   EXPECT_EQ(d.freshness(), Freshness::kFresh);
   EXPECT_TRUE(d.machine.published_servable(d.now()));
   EXPECT_EQ(d.check_at(), S(3562 + 2400));
-  // The next token that expires must be republished as degraded again.
+  // When this token has expired too, it must also be published again as
+  // degraded.
   d.At(S(3562 + 3560)).ReadAndStart();
   d.Fail();
   EXPECT_FALSE(d.machine.published_servable(d.now()));

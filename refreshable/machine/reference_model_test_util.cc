@@ -90,7 +90,8 @@ bool ReferenceModel::Exhausted() const {
 Ms ReferenceModel::Cooldown() const {
   if (rules->cooldown.has_value()) return *rules->cooldown;
   // The quarter is rounded up by at most 3/4 ms. Inputs come at whole
-  // milliseconds, so none can come between the exact value and this one.
+  // milliseconds, so none can come after the exact end of the cooldown and
+  // before the rounded one.
   const Ms quarter = (UsableFor() - Age() + 3) / 4;
   return std::max(rules->min_interval, std::min<Ms>(60'000, quarter));
 }
@@ -216,7 +217,9 @@ std::string ReferenceModel::Fingerprint() const {
   const auto add_time = [&](Ms at, Ms reach = 0) {
     add(std::clamp<Ms>(at - t, -reach, kNever));
   };
-  const Ms steps = 20'000;  // The wall clock may still step back by this much.
+  // The wall clock may still step back by this much. A token that has expired
+  // by that clock may then be usable again.
+  const Ms steps = 20'000;
   add((generation > 0) + 2 * withdrawn + 4 * degraded + 8 * from_source +
       16 * (rejected > 0) + 32 * foreground + 64 * exempt +
       128 * told_exhausted + 256 * asked_until.has_value() +
@@ -270,6 +273,8 @@ std::string ReferenceModel::Fingerprint() const {
   }
   add_time(cooldown_until);
   add_time(lost_until);
+  // Whether reads will be told the same time of the next attempt as before. If
+  // so, a step of the wall clock in the meantime matters (B9).
   const bool told_again = told_next == NotBefore() && told_next > t;
   add(told_again ? told_next_wall - told_next - wall_step : 0);
   return print;

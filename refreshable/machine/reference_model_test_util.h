@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// ReferenceModel: the reference model of RefreshMachine. It records what is
-// visible of a machine from outside, and states in whole milliseconds what the
-// contract says about it. It is written from docs/contract.md and not from the
-// machine, so it uses ages instead of deadlines and facts instead of phases.
+// ReferenceModel: the reference model of RefreshMachine. It records what can be
+// seen of a machine from outside, and computes in whole milliseconds what
+// docs/contract.md says about it. To avoid the machine's mistakes it is written
+// from that document alone; for example, it uses a token's age where the
+// machine uses deadlines.
 
 #ifndef REFRESHABLE_MACHINE_REFERENCE_MODEL_TEST_UTIL_H_
 #define REFRESHABLE_MACHINE_REFERENCE_MODEL_TEST_UTIL_H_
@@ -23,7 +24,8 @@
 namespace refreshable {
 namespace internal {
 
-// A duration, or the time since the machine was made, in milliseconds.
+// A duration, or the time since the machine was made, in milliseconds. kNever
+// stands for infinity; it is so small that a few of them can be added.
 using Ms = int64_t;
 inline constexpr Ms kNever = std::numeric_limits<Ms>::max() / 8;
 inline constexpr Ms kLongAgo = -kNever;
@@ -43,6 +45,10 @@ struct ModelPolicy {
   Ms RowWait(int n) const { return Wait(n, max_rejection_backoff); }
 
   RefreshPolicy policy;
+  // The fields of `policy` in milliseconds. `margin` is `expiry_margin`,
+  // `max_window` and `window` are the stale windows, `timeout` is
+  // `attempt_timeout`, `young` is `young_token_age`, `grace` is
+  // `max_stale_on_error`, and `cooldown` is `background_cooldown`.
   Ms margin, max_window, min_interval, timeout, young, grace;
   std::optional<Ms> window, cooldown;
   Ms initial_backoff, max_backoff, probe_interval, max_retry_after;
@@ -59,7 +65,7 @@ struct ReferenceModel {
     Ms started = 0;
     // Whether nothing has been published or invalidated since the call started.
     bool current = true;
-    uint64_t told = 0;    // The rejected generation that it was told, or 0.
+    uint64_t told = 0;    // The rejected generation it was told of, or 0.
     bool in_row = false;  // A rejection started the attempt.
   };
   enum Flight { kNone, kWaiting, kQueued, kRunning };
@@ -73,12 +79,14 @@ struct ReferenceModel {
   bool Usable() const { return Held() && Age() < UsableFor(); }
   bool Stale() const { return Usable() && Age() >= FreshFor(); }
   Freshness State() const;
-  // A5: whether an invalidation now undoes the reset of the failure count.
+  // A5: whether an invalidation now would add back the failures from before the
+  // token's publication.
   bool Young() const;
-  // B10: whether the policy serves the token once it is no longer usable.
+  // B10: whether the policy would serve the token, marked degraded, if it is no
+  // longer usable.
   bool Grace() const;
-  // The time from which the token can never be served, whatever the wall clock
-  // does.
+  // R12: the time from which the token can never be served, whatever the wall
+  // clock does.
   Ms LetGoAt() const;
   bool LetGoDue() const { return Held() && !let_go && t >= LetGoAt(); }
   // B7: whether refreshing is exhausted, and whether that is fatal.
@@ -89,7 +97,8 @@ struct ReferenceModel {
   Ms Cooldown() const;
   // F4, B1, B2, B7: when the next attempt may start.
   Ms NotBefore() const;
-  // F6: whether the source may be called.
+  // F6: whether the source may be called, considering the calls that have been
+  // abandoned and have not returned.
   bool MayCall() const;
   // A7: whether the present token is withheld from a read that rejects
   // `generation`.
@@ -98,14 +107,18 @@ struct ReferenceModel {
   bool CurrentRejected() const { return Covers(noted); }
   // A9: when a rejection may start an attempt.
   Ms RejectedNotBefore() const;
-  // A10, A13: applies the effects of the passing of time alone.
+  // Does what the passing of time does before any input: ends the row if the
+  // token has become stale unrejected (A13), and then does what
+  // PromoteIfUnservable says.
   void PassTime();
+  // A10: makes the flight a foreground flight if reads that rejected the token
+  // wait for it, and the token can no longer be served to anybody.
   void PromoteIfUnservable();
   // F7: whether a timer would start a flight now if no flight were in progress.
   bool AheadPermitted() const;
   // Whether a timer is due now.
   bool Overdue() const;
-  // The moment before which a read returns what is published and changes
+  // R2: the moment until which a read returns what is published and changes
   // nothing. `boot` is that moment on BootTime, `wall` on the wall clock; both
   // count from the start.
   struct Check {
@@ -113,6 +126,7 @@ struct ReferenceModel {
     Ms wall;
   };
   Check CheckAt() const;
+  // When a timer must wake the machine; kNever if never.
   Ms WakeAt() const;
   // Returns a string such that models with equal strings have the same future.
   // It contains times relative to the present only.
@@ -124,6 +138,8 @@ struct ReferenceModel {
 
   // The token last published.
   uint64_t generation = 0;
+  // When the token was published or last extended (A11), `wall_step` then, and
+  // how long the token lives from then on.
   Ms born = 0;
   Ms born_wall_step = 0;
   Ms life = 0;
@@ -131,17 +147,20 @@ struct ReferenceModel {
   bool withdrawn = false;
   bool degraded = false;  // The token was published again as degraded.
   bool let_go = false;    // The token was released.
+  // `failures` and `excused` before the token was published.
   int failures_before = 0;
   int excused_before = 0;
-  uint64_t rejected = 0;
+  uint64_t rejected = 0;    // The generation that was invalidated, or 0.
   uint64_t same_since = 0;  // The first generation with the same bytes.
-  uint64_t noted = 0;       // The last generation that was rejected.
-  Ms issued = 0;            // When it was first published, and its life then.
+  uint64_t noted = 0;       // The last generation that a server rejected.
+  // When the generation was published, and the token's life then. An extension
+  // (A11) changes `born` and `life`, but not these.
+  Ms issued = 0;
   Ms issued_life = 0;
 
   // The row of attempts that rejections started (A13): the number of its
-  // attempts, and the end of the wait that the server asked for after the last
-  // of them.
+  // attempts, the end of the wait that a server asked for when one of them
+  // failed, and why the latest failed.
   int row = 0;
   Ms row_asked_until = kLongAgo;
   absl::StatusCode row_cause = absl::StatusCode::kOk;
@@ -151,19 +170,19 @@ struct ReferenceModel {
   bool by_rejection = false;    // A rejection started the flight.
   bool rejected_waits = false;  // A read that rejected the token joined it.
   uint64_t told = 0;            // The generation that the attempt is told of.
-  int budget = 0;
-  int failed = 0;  // The number of failed attempts of this flight.
+  int budget = 0;               // The retries that the flight may make.
+  int failed = 0;               // The failed attempts of this flight.
   Ms due = kNever;
   AttemptId queued = AttemptId::kNone;
   Ms submitted = 0;  // When the queued attempt was submitted.
   AttemptId last_submitted = AttemptId::kNone;
   std::optional<Call> running;
   absl::InlinedVector<Call, 2> abandoned;
-  int beyond = 0;  // The number of calls made beyond F6's bound.
+  int beyond = 0;  // The calls made beyond F6's bound since one returned.
   Ms last_call = kLongAgo;
 
   int failures = 0;
-  int excused = 0;  // B7: the failures that do not count.
+  int excused = 0;  // B7: the failures that exhaust nothing.
   absl::StatusCode cause = absl::StatusCode::kOk;
   Ms last_start = kLongAgo;
   Ms start_before = kLongAgo;  // The start of the attempt before the last.
@@ -171,10 +190,11 @@ struct ReferenceModel {
   Ms backoff_until = kLongAgo;
   std::optional<Ms> asked_until;  // The end of the wait the server asked for.
   Ms cooldown_until = kLongAgo;
-  Ms lost_until = kLongAgo;
-  bool exempt = false;  // The next attempt is exempt from the interval.
+  Ms lost_until = kLongAgo;  // E2: until then no timer starts an attempt.
+  bool exempt = false;  // F4: the minimum interval does not apply next time.
 
-  // B9: the time of the next attempt that reads were last told.
+  // B9: the start of the next attempt that reads were last told, on BootTime
+  // and on the wall clock. Then what observers were last told (S1).
   Ms told_next = kNever;
   Ms told_next_wall = kNever;
   Freshness told_state = Freshness::kExpired;

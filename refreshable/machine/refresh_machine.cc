@@ -18,9 +18,9 @@ namespace refreshable {
 namespace internal {
 namespace {
 
-// Returns the earlier of `edge` and `at`, on each clock. The wall part of `at`
-// is the wall time at that moment, so reads notice it even if a suspend delays
-// the timer.
+// Returns the earlier of `edge` and `at`, on each clock. On the wall clock,
+// `at` is the time that this clock will show at `at`. Reads look at the wall
+// clock, so they notice that `at` has come even if a suspend delays the timer.
 DualDeadline Earlier(DualDeadline edge, const Instant& now, BootTime at) {
   edge.boot = std::min(edge.boot, at);
   edge.wall = std::min(edge.wall, now.wall + (at - now.boot));
@@ -49,7 +49,8 @@ RefreshMachine::RefreshMachine(std::shared_ptr<const RefreshPolicy> policy,
 RefreshMachine::RefreshMachine(const RefreshPolicy& policy, uint64_t seed)
     : RefreshMachine(std::make_shared<const RefreshPolicy>(policy), seed) {}
 
-// An input, from its beginning to its end.
+// Stands at the beginning of each input but OnFork. Calls Begin when it is
+// made, and FreeUnused when the input returns.
 class RefreshMachine::Input {
  public:
   Input(RefreshMachine& machine, const Instant& now)
@@ -87,6 +88,7 @@ RefreshMachine::ReadAnswer RefreshMachine::OnRead(const Instant& now,
   const int budget = request.max_retries.value_or(policy().retry.max_retries);
   // When the next attempt is due.
   BootTime due = BootTime::InfinitePast();
+  // Whether the read fails at once, whatever its deadline is.
   bool spent = false;
   if (phase_ == Phase::kIdle) {
     due = next_start(now);
@@ -97,7 +99,7 @@ RefreshMachine::ReadAnswer RefreshMachine::OnRead(const Instant& now,
     spent = failures() > 0 && budget < flight_->attempts;
   }
   if (spent || (now.boot < due && request.deadline < due)) {
-    // If this very input has ended a flight, `failure` is set already.
+    // If Advance has just ended a flight, `failure` is set already.
     if (out.waiters != Decisions::Waiters::kFail) {
       out.failure = MakeFailure(now, last_cause_);
     }
@@ -112,8 +114,8 @@ RefreshMachine::ReadAnswer RefreshMachine::OnRead(const Instant& now,
   return ReadAnswer::kWait;
 }
 
-// Handles a read that rejected a token which other reads may be served. Such a
-// read never waits until an attempt is permitted.
+// Handles a read that rejected a token which other reads may be served. If no
+// attempt may start now, such a read does not wait, but fails at once.
 RefreshMachine::ReadAnswer RefreshMachine::OnRejectedRead(
     const Instant& now, const ReadRequest& request, Decisions& out) {
   NoteRejection(request.rejected, out);
@@ -123,7 +125,8 @@ RefreshMachine::ReadAnswer RefreshMachine::OnRejectedRead(
     flight_->by_rejection = true;
   }
   if (phase_ == Phase::kIdle || phase_ == Phase::kWaiting) {
-    // If this very input has ended a flight, `failure` may be set already.
+    // If Advance has just ended a flight for which reads waited, `failure` is
+    // what those reads get, and this read gets the same.
     const bool told_others = out.waiters == Decisions::Waiters::kFail &&
                              (flight_->foreground || flight_->rejected_waits);
     if (told_others) return ReadAnswer::kFail;
@@ -139,8 +142,9 @@ RefreshMachine::ReadAnswer RefreshMachine::OnRejectedRead(
   }
   if (phase_ == Phase::kQueued) flight_->told = generation_;
   flight_->rejected_waits = true;
-  // Only a foreground flight uses its budget. A background flight becomes one
-  // if the token can no longer be served (see PromoteIfUnservable).
+  // A background flight makes no retry, but it becomes a foreground flight, and
+  // then uses its budget, if the token can no longer be served (see
+  // PromoteIfUnservable).
   flight_->budget =
       std::max(flight_->budget,
                request.max_retries.value_or(policy().retry.max_retries));
@@ -191,6 +195,9 @@ std::optional<AttemptStart> RefreshMachine::OnAttemptStart(const Instant& now,
   return start;
 }
 
+// The call of attempt `id` has returned. Copies it to `call`, removes it from
+// the abandoned calls, and sets `current` to whether it is the running attempt.
+// Returns false if there is no such call.
 bool RefreshMachine::TakeCall(AttemptId id, Call& call, bool& current) {
   current = phase_ == Phase::kRunning && flight_->running.id == id;
   if (current) {
@@ -320,7 +327,7 @@ bool RefreshMachine::OnInvalidate(const Instant& now, Generation generation,
                      : EnterBackoff(now, out);
     } else if (running || waiting) {
       Submit(now, out);
-    }  // A queued attempt starts after this, so it serves as the new one.
+    }  // A queued attempt has not started, so it serves as the new one.
   }
   Advance(now, out);
   NoteChanges(now, out);
@@ -427,8 +434,9 @@ BootTime RefreshMachine::next_start(const Instant& now) const {
   return schedule_.NextStart(policy(), Usable(now));
 }
 
-// When the source may be called although the bound of abandoned calls is
-// reached.
+// Returns when the source may be called although `max_abandoned_calls` calls
+// have been abandoned and have not returned. Requires: `abandoned_` is not
+// null.
 BootTime RefreshMachine::call_again_at() const {
   return abandoned_->last_call +
          policy().retry.probe_interval * std::exp2(abandoned_->beyond);
@@ -444,9 +452,8 @@ bool RefreshMachine::Degraded(const Instant& now) const {
 
 // ---- Transitions ----
 
-// Every input but OnFork begins with this. Ends the row if a token that nobody
-// rejected has become stale, and promotes the flight if its token can no longer
-// be served.
+// Every input but OnFork begins with this. Ends the row if the token has become
+// stale and nobody has rejected it. Then does what PromoteIfUnservable says.
 void RefreshMachine::Begin(const Instant& now) {
   if (life_.Stale(now) && !row_.current_rejected()) row_.End();
   PromoteIfUnservable(now);
@@ -471,8 +478,9 @@ RefreshMachine::Told& RefreshMachine::told() {
   return *told_;
 }
 
-// If only reads that rejected the token wait for a flight, it becomes an
-// ordinary flight when the token can no longer be served to anybody.
+// If reads that rejected the token wait for the flight, and the token can no
+// longer be served to anybody, the flight becomes an ordinary foreground
+// flight: it may retry, and its failures count.
 void RefreshMachine::PromoteIfUnservable(const Instant& now) {
   if (phase_ == Phase::kIdle || !flight_->rejected_waits || servable(now))
     return;
@@ -480,16 +488,19 @@ void RefreshMachine::PromoteIfUnservable(const Instant& now) {
   flight_->by_rejection = false;
 }
 
+// Notes that a server rejected `generation`. Tells the observer if this is the
+// first rejection of the token last published.
 void RefreshMachine::NoteRejection(Generation generation, Decisions& out) {
   if (!row_.Note(generation)) return;
   out.events.push_back(MakeEvent(EventKind::kTokenRejected));
 }
 
-// Does what has become due: lets the token go, ends an attempt that is overdue,
-// and starts an attempt that a timer starts.
+// Does what is due now: lets go of a token that can never be served again, ends
+// an attempt that is overdue, and submits an attempt that the flight was
+// waiting to make or that `refresh_ahead` asks for.
 void RefreshMachine::Advance(const Instant& now, Decisions& out) {
   // Only BootTime counts here: a token that has expired by the wall clock alone
-  // may become usable again, because that clock may step back.
+  // may become usable again, because the wall clock may step back.
   if (held_ && !let_go_ && now.boot >= life_.end(policy()).boot) {
     let_go_ = true;
     out.let_go = true;
@@ -555,7 +566,8 @@ void RefreshMachine::EnterBackoff(const Instant& now, Decisions& out) {
   out.failure = MakeFailure(now, last_cause_);
 }
 
-// Ends the flight, whose attempt the executor does not run.
+// Ends the flight, because the executor has lost its attempt or has not run it
+// in time. `cause` says which.
 void RefreshMachine::LoseQueued(const Instant& now, const absl::Status& cause,
                                 Decisions& out) {
   lost_until_ = now.boot + policy().retry.initial_backoff;
@@ -610,8 +622,8 @@ void RefreshMachine::FailAttempt(const Instant& now, const Failure& failure,
   } else {
     EndFlight(now, failure.status, out);
   }
-  // An attempt that was not told of a rejection was not made for the reads that
-  // rejected the token, so those are treated as new reads.
+  // If the attempt was not told of the rejection, it was not made for the reads
+  // that rejected the token. These reads then read again.
   if (flight_->rejected_waits && servable(now)) {
     out.rejected_waiters = flight_->told != Generation()
                                ? Decisions::Waiters::kFail
@@ -648,6 +660,9 @@ void RefreshMachine::EndFlight(const Instant& now, const absl::Status& cause,
                                       : MakeFailure(now, cause);
 }
 
+// Publishes a token that expires `lifetime` after `now`, and ends the flight.
+// `from_source`: an attempt brought the token. `same_token`: its bytes are
+// those of the generation before it.
 void RefreshMachine::Publish(const Instant& now, absl::Duration lifetime,
                              bool from_source, bool same_token,
                              Decisions& out) {
@@ -669,7 +684,8 @@ void RefreshMachine::Publish(const Instant& now, absl::Duration lifetime,
 }
 
 // An attempt that was told of a rejection returned the rejected token again.
-// This serves all reads except those that rejected the token.
+// The flight ends. All reads that wait are served the token, except those that
+// rejected it.
 void RefreshMachine::KeepUnchanged(const Instant& now, absl::Duration lifetime,
                                    Decisions& out) {
   if (phase_ == Phase::kRunning) AbandonRunning(out);
@@ -687,7 +703,8 @@ void RefreshMachine::KeepUnchanged(const Instant& now, absl::Duration lifetime,
                "the token source returned the token that was rejected"));
 }
 
-// The source has returned a token, so earlier failures no longer count.
+// The source has returned a token, or one was installed: earlier failures no
+// longer count. `kind` is the event that tells the observer.
 void RefreshMachine::OnAnswer(EventKind kind, Decisions& out) {
   schedule_.OnAnswer();
   last_cause_ = absl::OkStatus();
@@ -699,6 +716,8 @@ void RefreshMachine::OnAnswer(EventKind kind, Decisions& out) {
   }
 }
 
+// Draws the wait between the start of the row's attempt number `attempts` and
+// the next attempt of the row.
 absl::Duration RefreshMachine::RowBackoff(int attempts) {
   return Backoff(
       policy(), attempts,
@@ -706,6 +725,8 @@ absl::Duration RefreshMachine::RowBackoff(int attempts) {
       jitter_);
 }
 
+// Tells the observer if the freshness has changed since it was last told, or if
+// refreshing has become exhausted.
 void RefreshMachine::NoteChanges(const Instant& now, Decisions& out) {
   const Freshness present = freshness(now);
   if (present != told_freshness_) {
@@ -720,9 +741,10 @@ void RefreshMachine::NoteChanges(const Instant& now, Decisions& out) {
   }
 }
 
-// Returns the wall time that reads are told for the moment `at`: the same time
-// until that moment changes, even if the wall clock is set. `told` is what they
-// were told last.
+// Returns the wall time at which reads are told that the next attempt may
+// start; `at` is that moment on BootTime. As long as `at` does not change, all
+// reads are told the same wall time, even if the wall clock is set. `told`
+// holds what they were told last.
 absl::Time RefreshMachine::Tell(const Instant& now, BootTime at,
                                 DualDeadline& told) {
   if (at != told.boot || at <= now.boot) {

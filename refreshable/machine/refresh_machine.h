@@ -41,7 +41,8 @@ struct Failure {
   std::optional<absl::Duration> retry_after;
 };
 
-// The error of a read that gets no token.
+// The error of a read that gets no token. `cause` says why it gets none, and
+// `failures` is the number of failed attempts in a row.
 struct ReadFailure {
   absl::Status cause;
   int failures = 0;
@@ -52,8 +53,8 @@ struct ReadFailure {
   // meanwhile.
   absl::Time next_attempt = absl::InfiniteFuture();
   bool fatal = false;
-  // Whether the read rejected the token that is held, which other reads may
-  // still be served.
+  // Whether the read rejected the token that is held. Other reads may still be
+  // served that token.
   bool rejected = false;
 };
 
@@ -72,12 +73,13 @@ struct Decisions {
   bool republish_extended = false;
   // Withdraw the present token: publish that there is none.
   bool withdraw = false;
-  // Publish that there is no token, and release the present one: it can never
-  // be served again.
+  // Publish that there is no token, and release the present one, because it can
+  // never be served again.
   bool let_go = false;
 
   enum class Waiters { kKeep, kServe, kFail };
-  // What happens to the waiters: they stay, read again, or get `failure`.
+  // What happens to the waiters: they keep waiting (kKeep), read again
+  // (kServe), or get `failure` (kFail).
   Waiters waiters = Waiters::kKeep;
   // If `waiters` is kKeep, waiters whose deadline is before this
   // get `failure` nevertheless.
@@ -107,19 +109,23 @@ struct ReadRequest {
 struct AttemptStart {
   RefreshReason reason = RefreshReason::kFirst;
   int number = 1;  // The number of the attempt within its refresh.
+  // The generation that was invalidated, or that a server rejected; 0 if none.
   Generation rejected;
 };
 
-// The state of one credential: what is held and until when, the one refresh in
-// flight, failures and when the next attempt may start. Each *input* is passed
-// in with the present moment. Decisions are returned, and among them *events*
-// for the observer. Afterwards `check_at` and `wake_at` tell when the machine
-// must be called again. The machine has no token, thread, lock, callback or
-// clock: time is a value passed in. Thread-compatible.
+// The state of one credential: which token is held and until when, the one
+// refresh in flight, the failures, and when the next attempt may start. Each
+// *input* is a method that takes the present moment and fills in `Decisions`,
+// among them *events* for the observer. After an input, `check_at` and
+// `wake_at` tell when the machine must be called again. The machine has no
+// token, thread, lock, callback or clock: time is a value passed in.
+// Thread-compatible.
 //
 // A *flight* is one refresh from its first attempt to its end; it is in the
-// *foreground* once somebody waits for it. An attempt is submitted, then
-// started, then succeeds or fails, or is abandoned. The phases of a flight:
+// *foreground* once an ordinary read waits for it, and otherwise in the
+// background. A read is ordinary unless it rejects a token that other reads are
+// still served. An attempt is submitted, then started, then succeeds or fails,
+// or is abandoned. The phases of a flight:
 //
 //   kIdle    -> kQueued   an attempt is wanted and permitted
 //   kIdle    -> kWaiting  a read wants an attempt, which is permitted later
@@ -129,13 +135,16 @@ struct AttemptStart {
 //   kRunning -> kWaiting  it failed, and a retry is left
 //   kRunning -> kIdle     it succeeded, or failed for good
 //
-// An attempt also fails, with the same two results, in kQueued, if the source
-// may not be called because too many calls have not returned. If the token is
+// An attempt may also fail in kQueued: when it is to start, the source may not
+// be called if too many earlier calls have not returned. The flight then
+// changes to kWaiting or kIdle, as after a failure in kRunning. If the token is
 // invalidated, the flight goes on with another attempt: it changes to kQueued,
 // or to kWaiting if that attempt is permitted later, or to kIdle if refreshing
-// has given up. A queued attempt, and one that was told of the rejection, serve
-// as the other attempt. A token that is installed, or brought by an earlier
-// attempt, ends the flight, as do a lost timer in kWaiting and a fork().
+// has given up. No other attempt is needed if the present one is queued and
+// still permitted, or if it was told that a server rejected the token. The
+// flight also ends when a token is installed, when an abandoned attempt brings
+// one, when the executor loses the timer in kWaiting, and in the child of a
+// fork().
 class RefreshMachine {
  public:
   // Requires: Validate(policy).ok(). The seed drives the jitter, nothing else.
@@ -150,12 +159,15 @@ class RefreshMachine {
     kWait,   // Join the waiters; a later `Decisions::waiters` ends the wait.
     kFail,   // Fail with `Decisions::failure`.
   };
+  // A read that the published token does not answer. Returns what becomes of
+  // the read.
   ReadAnswer OnRead(const Instant& now, const ReadRequest& request,
                     Decisions& out);
 
-  // Called when a submitted attempt is about to run. Returns nullopt if the
-  // source must not be called: the attempt was superseded, was not started in
-  // time, or too many calls have not returned (the attempt has then failed).
+  // Called when a submitted attempt is about to run. Returns what the attempt
+  // is told, or nullopt if the source must not be called: the attempt is no
+  // longer queued (it was superseded, or not run in time), or too many earlier
+  // calls have not returned. In the second case the attempt has failed.
   std::optional<AttemptStart> OnAttemptStart(const Instant& now, AttemptId id,
                                              Decisions& out);
 
@@ -166,6 +178,7 @@ class RefreshMachine {
   void OnAttemptSuccess(const Instant& now, AttemptId id, const Expiry& expiry,
                         std::optional<Generation> same_as, Decisions& out);
 
+  // A call of the source has failed.
   void OnAttemptFailure(const Instant& now, AttemptId id,
                         const Failure& failure, Decisions& out);
 
@@ -178,16 +191,20 @@ class RefreshMachine {
   // The executor refused or dropped the timer, so OnWake will not be called.
   void OnWakeLost(const Instant& now, Decisions& out);
 
-  // Returns false, and changes nothing, if `generation` is not the one held.
+  // Withdraws the token of `generation` and returns true. Returns false, and
+  // changes nothing, if that is not the generation held.
   bool OnInvalidate(const Instant& now, Generation generation, Decisions& out);
 
   // A server rejected `generation`. Does not start an attempt.
   void OnReportRejected(const Instant& now, Generation generation,
                         Decisions& out);
 
-  // Returns false, and changes nothing, if the token has expired already.
+  // Publishes a token that no attempt brought, ends the flight, and returns
+  // true. Returns false, and changes nothing, if the token has expired already.
   bool OnInstall(const Instant& now, const Expiry& expiry, Decisions& out);
 
+  // Forgets the failures, the rejections and the abandoned calls that have not
+  // returned.
   void OnReset(const Instant& now, Decisions& out);
 
   // This process is the child of a fork(): attempts that were submitted or
@@ -201,26 +218,30 @@ class RefreshMachine {
   const RefreshPolicy& policy() const { return *policy_; }
 
   // The first moment at which a read must call OnRead again. Until then the
-  // published token may be returned. The wall part needs no timer if each read
-  // looks at the wall clock; the other part is included in wake_at().
+  // published token may be returned. wake_at() covers the BootTime part. The
+  // wall part needs no timer, provided that each read compares it with the wall
+  // clock.
   DualDeadline check_at(const Instant& now) const;
 
   // When to call OnWake; the infinite future if never.
   BootTime wake_at(const Instant& now) const;
 
   Freshness freshness(const Instant& now) const;
-  // Whether the token may be returned: it is fresh, stale, or served degraded.
+  // Whether the token may be returned: it is fresh, stale, or served
+  // *degraded*, which means after its expiry, because refreshes fail (B10).
   bool servable(const Instant& now) const {
     return Usable(now) || Degraded(now);
   }
-  // Whether the published token may be returned as it was published.
+  // Whether the published token may be returned without being published again
+  // as degraded.
   bool published_servable(const Instant& now) const {
     return Usable(now) || (degraded_published_ && Degraded(now));
   }
   // The first moment at which `published_servable` is false, if there is no
   // input until then.
   DualDeadline published_until(const Instant& now) const;
-  // Whether `request` must not be answered with the token last published.
+  // Whether `request` rejects the token last published, and so must not be
+  // answered with it.
   bool rejects(const ReadRequest& request) const {
     return row_.Covers(request.rejected);
   }
@@ -232,9 +253,11 @@ class RefreshMachine {
   Generation generation() const { return generation_; }
   // The earliest generation with the bytes of the token last published.
   Generation same_since() const { return row_.same_since(); }
-  // Whether a server rejected the token last published.
+  // Whether the token last published was rejected by a server, or invalidated,
+  // and the row has not ended since.
   bool current_rejected() const { return row_.current_rejected(); }
-  // The generation that was invalidated and has not been replaced; 0 if none.
+  // The generation that was invalidated and has not been replaced; 0 if none,
+  // or after OnReset.
   Generation rejected() const { return rejected_; }
   // The expiry of the token last published; infinite if it never expires.
   absl::Time expires_at() const { return life_.expiry().wall; }
@@ -243,12 +266,18 @@ class RefreshMachine {
     return phase_ == Phase::kQueued ? flight_->attempt : AttemptId::kNone;
   }
   bool refreshing() const { return phase_ != Phase::kIdle; }
-  // Whether a refresh is between two attempts, so that only OnWake continues
-  // it.
+  // Whether a refresh is between two attempts. Unless another input comes, only
+  // OnWake makes it go on.
   bool waiting() const { return phase_ == Phase::kWaiting; }
+  // The number of failures in a row.
   int failures() const { return schedule_.failures(); }
+  // Why the latest of these failures happened; OK if there is none.
   const absl::Status& last_cause() const { return last_cause_; }
+  // Whether too many attempts in a row have failed and no usable token is left
+  // (B7).
   bool exhausted(const Instant& now) const;
+  // Whether no attempt may be made any more. OnReset, OnInstall, or a token
+  // that an abandoned call still returns ends this.
   bool fatal(const Instant& now) const {
     return exhausted(now) && policy().retry.on_exhausted == OnExhausted::kFatal;
   }
@@ -261,15 +290,17 @@ class RefreshMachine {
  private:
   enum class Phase : uint8_t {
     kIdle,     // There is no flight.
-    kWaiting,  // Between attempts; the next is due at `due_`.
-    kQueued,   // `attempt_` was submitted.
-    kRunning,  // `attempt_` has started.
+    kWaiting,  // Between attempts; the next is due at `flight_->due`.
+    kQueued,   // `flight_->attempt` was submitted.
+    kRunning,  // `flight_->attempt` has started.
   };
   struct Call {
     AttemptId id;
+    // If this is not the value of `epoch_` when the call's answer comes, the
+    // answer is discarded.
     uint64_t epoch;
     BootTime started_at;
-    Generation told;            // The rejected generation it was told; or 0.
+    Generation told;            // The rejected generation it was told of, or 0.
     bool by_rejection = false;  // Whether it is an attempt of the row.
   };
 
@@ -277,35 +308,39 @@ class RefreshMachine {
 
   // What exists while there is a flight.
   struct Flight {
+    // Whether an ordinary read waits for the flight, or once did.
     bool foreground = false;
-    bool by_rejection = false;  // Whether a rejection started it.
-    // Whether a read that rejected the token waits for it.
+    bool by_rejection = false;  // Whether a rejection started the flight.
+    // Whether a read that rejected the token waits for the flight.
     bool rejected_waits = false;
-    int budget = 0;    // The number of retries that it may make.
-    int attempts = 0;  // The number of its attempts that have failed.
+    int budget = 0;    // The number of retries that the flight may make.
+    int attempts = 0;  // The number of failed attempts of the flight.
+    // In kWaiting: when the next attempt is submitted.
     BootTime due = BootTime::InfiniteFuture();
     AttemptId attempt = AttemptId::kNone;
     // By this time the executor must have started `attempt`.
     BootTime queued_until = BootTime::InfiniteFuture();
     Call running{};
+    // By this time `running` must have returned.
     BootTime attempt_deadline = BootTime::InfiniteFuture();
     // When the attempt before the running one started.
     BootTime start_before = BootTime::InfinitePast();
-    // The rejected generation that the present or next attempt is told of.
+    // The rejected generation that the present or next attempt is told of; 0 if
+    // none.
     Generation told;
   };
 
   // The calls that were abandoned and have not returned.
   struct Abandoned {
     absl::InlinedVector<Call, 2> calls;
-    // The number of calls that were made although the maximum was already
-    // abandoned, since a call last returned.
+    // How many calls have been made since a call last returned, although
+    // `max_abandoned_calls` calls had been abandoned and had not returned.
     int beyond = 0;
     BootTime last_call;  // When the source was last called.
   };
 
-  // The time of the next attempt that was last reported to ordinary reads, and
-  // to reads that rejected the token.
+  // When the next attempt may start, as last reported to ordinary reads
+  // (`next`) and to reads that rejected the token (`next_rejected`).
   struct Told {
     DualDeadline next;
     DualDeadline next_rejected;
@@ -352,8 +387,8 @@ class RefreshMachine {
                                   const absl::Status& cause);
   Event MakeEvent(EventKind kind) const;
 
-  // A server may have very many machines, and most of them are idle, so what
-  // an idle machine does not need is behind a pointer.
+  // A program may have very many machines, most of them idle. So what an idle
+  // machine does not need is behind a pointer.
 
   const std::shared_ptr<const RefreshPolicy> policy_;  // Not null.
   Jitter jitter_;
@@ -380,7 +415,8 @@ class RefreshMachine {
   CopiedPtr<Abandoned> abandoned_;  // Null if there is none.
 
   RejectionRow row_;
-  // The failure of the row's last attempt; OK if it did not fail.
+  // Why the last attempt that a rejection started failed; OK if it did not
+  // fail, or if a token or a reset came later.
   absl::Status rejection_cause_;
 
   // Failures, and when the next attempt may start.
@@ -388,11 +424,11 @@ class RefreshMachine {
   absl::Status last_cause_;
 
   // After the executor lost an attempt, no timer submits another before this
-  // time, so that timer and refusal do not form a busy loop. Reads may submit
-  // one.
+  // time, since otherwise an executor that refuses every attempt would be asked
+  // again without pause. Reads may submit one.
   BootTime lost_until_ = BootTime::InfinitePast();
 
-  CopiedPtr<Told> told_;  // Null if what was told has passed.
+  CopiedPtr<Told> told_;  // Null if no reported time is still to come.
 };
 
 }  // namespace internal

@@ -73,7 +73,8 @@ TEST(RefreshMachineRefreshTest, F2AnAnswerOfAnotherGenerationChangesNothing) {
     EXPECT_TRUE(d.machine.last_cause().ok());
     EXPECT_EQ(d.check_at(), S(4800));
     EXPECT_EQ(d.wake_at(), S(4800));
-    // No cooldown holds for the newer token.
+    // The late failure has begun no cooldown, so the newer token is refreshed
+    // as soon as it is stale.
     EXPECT_EQ(d.At(S(4800)).Read(), Answer::kServe);
     EXPECT_TRUE(d.submitted());
   }
@@ -119,7 +120,8 @@ TEST(RefreshMachineRefreshTest, F5TheSameTokenIsWelcomeIfNobodyRejectedIt) {
   EXPECT_TRUE(d.out.publish);
   d.At(S(2500)).Invalidate();
   d.ReadAndStart();
-  // The answer equals generation 1, but generation 2 was rejected.
+  // The answer equals generation 1, but it was generation 2 that was
+  // invalidated.
   d.Succeed(Expiry::In(S(3600)), Generation(1));
   EXPECT_TRUE(d.out.publish);
 }
@@ -129,8 +131,9 @@ TEST(RefreshMachineRefreshTest, F5TheSameTokenIsWelcomeIfNobodyRejectedIt) {
 TEST(RefreshMachineRefreshTest, F7GoesOnByTheScheduleAfterFailures) {
   MachineDriver d(Ahead());
   d.Hold(S(3600));
-  // Nobody reads before 5000 s. Until the expiry an attempt starts after each
-  // cooldown, and from then on after each probe interval.
+  // The only read is at 2399 s, when the token is still fresh. Until the expiry
+  // an attempt starts after each cooldown, and from then on after each probe
+  // interval.
   d.t = S(2399);
   const std::vector<double> starts = d.Outage(S(3800), S(5000));
   std::vector<double> expected;
@@ -175,9 +178,9 @@ TEST(RefreshMachineRefreshTest, F7AFatalMachineSleeps) {
 }
 
 // Formerly, after an attempt was lost, the machine asked for a timer in the
-// past, so an executor that refused attempts was asked again without pause. If
-// the token was stale, the machine asked for no timer at all, so without a read
-// it never refreshed again.
+// past. An executor that refused attempts was therefore asked again without
+// pause. If the token was stale, the machine asked for no timer at all. Without
+// a read it then never refreshed again.
 TEST(RefreshMachineRefreshTest, F7ALostAttemptIsMadeUpForButNotAtOnce) {
   MachineDriver d(Ahead());
   d.Hold(S(3600));

@@ -38,7 +38,7 @@ TEST(RefreshMachineRejectedReadTest, A7NotServableAnyMoreIsAnOrdinaryRead) {
   EXPECT_EQ(start->reason, RefreshReason::kExpired);
   EXPECT_EQ(start->rejected, Generation());
   d.Fail();
-  // The refresh is retried, as for any read.
+  // The reads keep waiting: the refresh is retried, as for any read.
   EXPECT_EQ(d.out.waiters, Waiters::kKeep);
   EXPECT_EQ(d.machine.failures(), 1);
 }
@@ -94,7 +94,8 @@ TEST(RefreshMachineRejectedReadTest, A8AFlightBetweenAttemptsIsNotWaitedFor) {
   d.wall_step = S(4000);
   d.At(S(10)).ReadAndStart();
   d.Fail();
-  // The token is usable again; its flight is between attempts.
+  // The wall clock steps back. So the token is usable again, while its flight
+  // is between attempts.
   d.wall_step = S(0);
   EXPECT_EQ(d.At(S(11)).ReadRejecting(), Answer::kFail);
   EXPECT_EQ(d.told_next(), S(12));
@@ -110,7 +111,7 @@ TEST(RefreshMachineRejectedReadTest, A9NeitherCooldownNorPolicyForbidIt) {
   EXPECT_TRUE(never.submitted());
   MachineDriver d = StaleAndQueued();
   d.Start();
-  d.Fail();  // The cooldown ends at 660 s, the backoff at 602 s.
+  d.Fail();  // The cooldown ends at 660 s, the backoff (B1) at 602 s.
   EXPECT_EQ(d.At(S(602) - Tick()).ReadRejecting(), Answer::kFail);
   EXPECT_EQ(d.At(S(602)).ReadRejecting(), Answer::kWait);
   EXPECT_TRUE(d.submitted());
@@ -128,7 +129,7 @@ TEST(RefreshMachineRejectedReadTest, A9WhatTheServerAskedForBindsIt) {
 TEST(RefreshMachineRejectedReadTest, A9TheMinimumIntervalAppliesToAll) {
   MachineDriver d;
   EXPECT_TRUE(d.Install(Expiry::In(S(3600))));
-  EXPECT_EQ(d.ReadRejecting(), Answer::kWait);  // The interval is waived once.
+  EXPECT_EQ(d.ReadRejecting(), Answer::kWait);  // Install waives the interval.
 }
 
 // ---- A10: one attempt, whose failure counts nowhere ----
@@ -151,12 +152,13 @@ TEST(RefreshMachineRejectedReadTest, A10AFailureIsTheRejectedReadsAlone) {
   EXPECT_TRUE(d.machine.last_cause().ok());
   EXPECT_EQ(d.next_start(), S(11));  // There is no backoff.
   EXPECT_EQ(d.check_at(), stale);
-  // The next read within the wait is told of the failure too.
+  // The next rejected read comes before 12 s, so it starts nothing and is told
+  // of the failure too.
   EXPECT_EQ(d.ReadRejecting(), Answer::kFail);
   EXPECT_EQ(d.out.failure.cause.code(), absl::StatusCode::kUnauthenticated);
   EXPECT_THAT(std::string(d.out.failure.cause.message()),
               testing::HasSubstr("502"));
-  // There is no cooldown either: once stale, the token is refreshed.
+  // There is no cooldown either: once the token is stale, it is refreshed.
   EXPECT_EQ(d.At(S(2400)).Read(), Answer::kServe);
   EXPECT_TRUE(d.submitted());
 }
@@ -173,13 +175,14 @@ TEST(RefreshMachineRejectedReadTest, A10SoDoesATimeoutAndALostAttempt) {
   lost.Lost();
   EXPECT_EQ(lost.out.failure.cause.code(), absl::StatusCode::kUnavailable);
   EXPECT_TRUE(lost.out.failure.rejected);
-  // No attempt has started (A13).
+  // The lost attempt does not count as started, so the next may start at once
+  // (A13).
   EXPECT_EQ(lost.ReadRejecting(), Answer::kWait);
   EXPECT_TRUE(lost.submitted());
 }
 
-// If a read notices the timeout before the timer does, the waiting reads are
-// told the same cause.
+// A read notices that the attempt has timed out before the timer does. It ends
+// the flight, and the read that waited must be told of the timeout.
 TEST(RefreshMachineRejectedReadTest, A10ThoseWhoWaitedAreToldWhy) {
   RefreshPolicy policy = ExactPolicy();
   policy.attempt_timeout = S(1);
@@ -206,7 +209,8 @@ TEST(RefreshMachineRejectedReadTest, A10ItsRetryAfterBindsEverybody) {
   MachineDriver gone = d;
   EXPECT_EQ(d.At(S(2690)).Read(), Answer::kServe);
   EXPECT_TRUE(d.submitted());
-  // A read without a token fails at once, with the cause of that failure.
+  // After an invalidation, a read must not wait for the end of the 300 s: it
+  // fails at once, with the cause of the failed attempt.
   gone.Invalidate();
   EXPECT_EQ(gone.Read(), Answer::kFail);
   EXPECT_EQ(gone.out.failure.cause.message(), "busy");
@@ -247,7 +251,8 @@ TEST(RefreshMachineRejectedReadTest, A11TheSameBytesAreNoNewToken) {
   EXPECT_EQ(d.machine.expires_at(), d.WallAt(S(3600)));
 }
 
-// The token was let go, so there is no snapshot to extend.
+// The machine has let the token go at the end of its life, so there is no
+// published token whose life could be extended.
 TEST(RefreshMachineRejectedReadTest, R12ATokenThatWasLetGoIsPublishedAnew) {
   MachineDriver d = Held();
   d.At(S(3550)).ReadRejecting();
@@ -317,7 +322,8 @@ TEST(RefreshMachineRejectedReadTest, A2AnAttemptThatKnowsIsNotAbandoned) {
   d.Succeed(Expiry::In(S(3600)));
   EXPECT_TRUE(d.out.publish);
   EXPECT_EQ(d.starts.size(), 2u);
-  // After the withdrawal, the same bytes are a failure (F5).
+  // The token has been withdrawn, so an answer with its bytes is a failure
+  // (F5).
   same.Succeed(Expiry::In(S(3600)), Generation(1));
   EXPECT_FALSE(same.out.publish);
   EXPECT_EQ(same.machine.failures(), 1);

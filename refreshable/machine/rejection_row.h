@@ -31,14 +31,15 @@ class RejectionRow {
     last_ = generation;
   }
 
-  // Whether a read that rejected `rejected` must not be given the token last
-  // published. False for 0 and for generations not published yet.
+  // Whether the token last published has the bytes of generation `rejected`, so
+  // that a read which rejected that generation must not be given the token.
+  // False for 0 and for generations not published yet.
   bool Covers(Generation rejected) const {
     return rejected != Generation() && first_ <= rejected && rejected <= last_;
   }
 
-  // A server rejected `rejected`. Returns whether the token last published
-  // counts as rejected by this and did not before.
+  // A server rejected generation `rejected`. Returns true if the token last
+  // published counts as rejected because of this, and did not before.
   bool Note(Generation rejected) {
     if (!Covers(rejected)) return false;
     const bool news = !current_rejected();
@@ -73,8 +74,8 @@ class RejectionRow {
   // Replaces the wait before the next attempt. Requires: attempts() > 0.
   void SetWait(absl::Duration wait) { waits_->next = wait; }
 
-  // Undoes the last OnStart: after a fork(), that attempt belongs to the
-  // parent.
+  // Undoes the last OnStart, because in the child of a fork() that attempt
+  // belongs to the parent.
   void OnFork() {
     if (waits_ == nullptr) return;
     --waits_->attempts;
@@ -89,11 +90,12 @@ class RejectionRow {
   }
 
  private:
-  // The generations whose bytes are those of the last one published.
+  // The first and the last generation with the bytes of the token last
+  // published.
   Generation first_;
   Generation last_;
-  // The latest generation that was rejected. It concerns the present token only
-  // if it is within the range above.
+  // The latest generation that was rejected. It concerns the token last
+  // published only if it lies between `first_` and `last_`.
   Generation noted_;
 
   struct Waits {
@@ -101,7 +103,7 @@ class RejectionRow {
     absl::Duration next;    // Before the next attempt.
     absl::Duration before;  // Before the attempt that was last to start.
   };
-  CopiedPtr<Waits> waits_;  // Null if there has been no attempt.
+  CopiedPtr<Waits> waits_;  // Null if the row has no attempt.
 };
 
 }  // namespace internal

@@ -88,7 +88,9 @@ TEST(RefreshMachineRejectionRowTest, A13AWithdrawnTokenWasRejectedToo) {
   d.At(S(10));
   RejectAll(d, S(41));
   d.At(S(100)).Invalidate();
-  d.At(S(3000));  // The token would have become stale at 2440 s.
+  // The token would have become stale at 2440 s. That does not end the row,
+  // because the token was invalidated before.
+  d.At(S(3000));
   d.ReadAndStart();
   d.Succeed(Expiry::In(S(3600)));
   EXPECT_EQ(d.At(S(3001)).ReadRejecting(), Answer::kFail);
@@ -114,11 +116,13 @@ TEST(RefreshMachineRejectionRowTest, A13ResetAndInstallEndIt) {
 TEST(RefreshMachineRejectionRowTest, A13TheWaitCountsFromTheLastAttemptOfAny) {
   MachineDriver d = Held();
   d.At(S(10));
+  // Five attempts start, the last one at 40 s. The wait after it is 32 s.
   RejectAll(d, S(70));
   d.At(S(2439)).Report(d.machine.generation());
   d.At(S(2500)).Read();
   d.Start();
   d.Succeed(Expiry::In(S(3600)));
+  // The wait now counts from this ordinary refresh.
   EXPECT_EQ(d.At(S(2510)).ReadRejecting(), Answer::kFail);
   EXPECT_EQ(d.told_next(), S(2532));
 }
@@ -151,6 +155,7 @@ TEST(RefreshMachineRejectionRowTest, A13InAForkedChildItsAttemptHasNotBegun) {
   d.At(S(16)).ReadRejecting();
   d.Start();
   d.machine.OnFork();
+  // The third attempt is the parent's. After the second, the wait is 4 s.
   EXPECT_EQ(d.machine.next_rejected_start(d.now()) - d.now().boot,
             absl::ZeroDuration());
   EXPECT_EQ(d.ReadRejecting(), Answer::kWait);
@@ -174,8 +179,8 @@ TEST(RefreshMachineRejectionRowTest, F8AChildDrawsItsWaitAnew) {
   EXPECT_EQ(row_at(std::nullopt), row_at(std::nullopt));
 }
 
-// As in E2, an attempt that the executor does not run is lost. It counts as not
-// started.
+// An attempt that the executor does not run within `attempt_timeout` is lost
+// (E2), and counts as not started.
 TEST(RefreshMachineRejectionRowTest, A13AnAttemptThatIsNotRunIsLost) {
   for (const bool by_read : {false, true}) {
     MachineDriver d = Held();
@@ -193,7 +198,8 @@ TEST(RefreshMachineRejectionRowTest, A13AnAttemptThatIsNotRunIsLost) {
     EXPECT_EQ(d.out.failure.cause.code(), absl::StatusCode::kUnavailable);
     EXPECT_TRUE(d.out.failure.rejected);
     EXPECT_EQ(d.machine.failures(), 0);
-    // The first wait of the row applies, not the second.
+    // The lost attempt does not count, so this one is the first of the row, and
+    // the wait after it is 2 s, not 4 s.
     if (!by_read) {
       EXPECT_EQ(d.ReadRejecting(), Answer::kWait);
     }
@@ -204,8 +210,9 @@ TEST(RefreshMachineRejectionRowTest, A13AnAttemptThatIsNotRunIsLost) {
   }
 }
 
-// F6 bounds the attempts that rejections start too, and permits a call beyond
-// the bound from time to time.
+// F6 also applies to the attempts that rejections start. Once too many calls
+// have been abandoned, an attempt fails without a call, but from time to time
+// one more call is permitted.
 TEST(RefreshMachineRejectionRowTest, F6TheBoundOfAbandonedCallsApplies) {
   RefreshPolicy policy = ExactPolicy();
   policy.max_abandoned_calls = 1;

@@ -55,7 +55,7 @@ TEST(RefreshMachineRejectionTest, A3TheAttemptIsToldWhatWasRejected) {
             RefreshReason::kRejected);
   d.Fail();
   d.At(S(102)).Wake();
-  // Every attempt is told so until one succeeds.
+  // Every attempt is told of the rejected generation, until one succeeds.
   EXPECT_EQ(d.Start()->rejected, Generation(1));
   d.Succeed(Expiry::In(S(3600)));
   d.At(S(9999));
@@ -77,7 +77,7 @@ TEST(RefreshMachineRejectionTest, F4OneAttemptIsExemptFromTheInterval) {
   EXPECT_EQ(d.wake_at(), Ms(1200));
 }
 
-// ---- A2, in each phase ----
+// ---- A2: an invalidation in each phase of a flight ----
 
 // Returns a driver with a stale token of 1000 s, whose refresh is queued.
 MachineDriver StaleAndQueued(RefreshPolicy policy = ExactPolicy()) {
@@ -193,15 +193,15 @@ TEST(RefreshMachineRejectionTest, A5FailuresSinceThenStillCount) {
   MachineDriver reset = d;
   EXPECT_TRUE(d.At(S(121)).Invalidate());
   EXPECT_EQ(d.machine.failures(), 4);
-  EXPECT_EQ(d.next_start(), S(320));  // What the server asked for stands.
-  reset.Reset();                      // Reset forgets it.
+  EXPECT_EQ(d.next_start(), S(320));  // The server's wait still holds.
+  reset.Reset();                      // Reset forgets that wait.
   EXPECT_TRUE(reset.At(S(121)).Invalidate());
   EXPECT_EQ(reset.machine.failures(), 1);
   EXPECT_EQ(reset.next_start(), S(122));
 }
 
-// Failures that do not count towards exhaustion (B2) and were cleared by an
-// answer (A11) must not be subtracted from those that count.
+// A failure that does not count towards exhaustion (B2) is cleared by an answer
+// (A11). It must then not be subtracted from the failures that count.
 TEST(RefreshMachineRejectionTest, A5WhatAnAnswerClearedExcusesNothing) {
   RefreshPolicy policy = ExactPolicy();
   policy.stale_window = S(30);
@@ -291,7 +291,7 @@ TEST(RefreshMachineRejectionTest, A5ARunningAttemptIsReplacedBySchedule) {
   EXPECT_EQ(d.machine.failures(), 2);
   EXPECT_EQ(d.wake_at(), S(1020));
   EXPECT_EQ(d.Read(S(1020) - Tick()), Answer::kFail);
-  EXPECT_EQ(d.Read(), Answer::kWait);  // This read promotes the flight.
+  EXPECT_EQ(d.Read(), Answer::kWait);  // The flight may now retry.
   d.At(S(1020)).Wake();
   d.Start();
   d.Fail();
@@ -302,7 +302,7 @@ TEST(RefreshMachineRejectionTest, A5ARunningAttemptIsReplacedBySchedule) {
 TEST(RefreshMachineRejectionTest, A5AQueuedAttemptStaysIfItIsDue) {
   MachineDriver d = YoungAndQueued(1, ExactPolicy());
   EXPECT_TRUE(d.Invalidate());
-  EXPECT_EQ(d.machine.queued(), d.attempt);  // It was due at 1004 s.
+  EXPECT_EQ(d.machine.queued(), d.attempt);  // Permitted since 1004 s.
   EXPECT_TRUE(d.Start().has_value());
 
   MachineDriver due = YoungAndQueued(3, ExactPolicy());
@@ -346,7 +346,8 @@ TEST(RefreshMachineRejectionTest, A5WhileAFlightWaitsAfterAWallStep) {
     MachineDriver d(policy);
     d.FailTimes(before);
     d.At(S(1000)).Hold(S(3600));
-    // The token is expired by the wall clock, but still young.
+    // The token is expired by the wall clock, but still young, since its age
+    // counts on BootTime.
     d.wall_step = absl::Hours(2);
     d.At(S(1001)).ReadAndStart();
     d.Fail();

@@ -17,7 +17,8 @@ namespace refreshable {
 namespace internal {
 namespace {
 
-// The longest default cooldown (`RefreshPolicy::background_cooldown`).
+// The longest cooldown if the policy does not set `background_cooldown` and its
+// `min_interval` is not longer.
 constexpr absl::Duration kLongestCooldown = absl::Seconds(60);
 
 // Returns the cooldown after a failed background attempt, if the token remains
@@ -33,8 +34,8 @@ absl::Duration Cooldown(const RefreshPolicy& policy,
 
 }  // namespace
 
-// `max` limits the range, and not the drawn value; otherwise many clients would
-// wait for exactly `max`.
+// `max` limits the range from which the wait is drawn, and not the drawn value;
+// otherwise many clients would wait for exactly `max`.
 absl::Duration Backoff(const RefreshPolicy& policy, int failures,
                        absl::Duration max, Jitter& jitter) {
   const RetryPolicy& retry = policy.retry;
@@ -71,8 +72,8 @@ void RetrySchedule::OnFailure(const RefreshPolicy& policy, BootTime now,
       since_->retry_after_until =
           std::max(*since_->retry_after_until, since_->backoff_until);
     }
-    // The failure is not counted if the server asks for a shorter wait than the
-    // computed one.
+    // The failure does not count towards exhaustion if the server asks for a
+    // shorter wait than the computed one.
     if (std::max(*since_->retry_after_until, now + policy.min_interval) <
         since_->backoff_until) {
       ++since_->excused;
@@ -152,7 +153,8 @@ BootTime RetrySchedule::NextStart(const RefreshPolicy& policy,
                   since_->retry_after_until.value_or(since_->backoff_until));
 }
 
-// Draws the computed waits after a failed attempt.
+// Draws the backoff and the wait before a probe, which follow from the number
+// of failures.
 void RetrySchedule::DrawWaits(const RefreshPolicy& policy, Jitter& jitter) {
   since_->backoff_until =
       last_start_ +

@@ -17,9 +17,9 @@
 namespace refreshable {
 namespace internal {
 
-// Returns the wait after `failures` failures in a row:
-// min(initial_backoff * multiplier^(failures-1), max), varied by the jitter.
-// Draws one number.
+// Returns the wait after `failures` failures in a row: min(initial_backoff *
+// multiplier^(failures-1), max), varied by the policy's jitter. Draws one
+// number from `jitter`.
 absl::Duration Backoff(const RefreshPolicy& policy, int failures,
                        absl::Duration max, Jitter& jitter);
 
@@ -42,8 +42,9 @@ class RetrySchedule {
   void OnFailure(const RefreshPolicy& policy, BootTime now,
                  std::optional<absl::Duration> retry_after, Jitter& jitter);
 
-  // An attempt that a rejection asked for has failed, so the failure does not
-  // count. Returns how long the server's wish delays all attempts, if it does.
+  // An attempt that a rejection asked for has failed. The failure does not
+  // count, but a wait that the server asked for (`retry_after`) delays every
+  // attempt. Returns that delay, or nullopt if there is none.
   std::optional<absl::Duration> OnRejectionFailure(
       const RefreshPolicy& policy, BootTime now,
       std::optional<absl::Duration> retry_after, Jitter& jitter);
@@ -53,34 +54,37 @@ class RetrySchedule {
   void BeginCooldown(const RefreshPolicy& policy, BootTime now,
                      absl::Duration usable_for);
 
-  // A token is about to be published. Must be called before OnAnswer, which
-  // clears the failures: they count again if the token is invalidated while it
-  // is young.
+  // A token is about to be published. Remembers the failures before it, which
+  // count again if the token is invalidated while it is young. Must be called
+  // before OnAnswer, which clears them.
   void OnPublish();
 
-  // A token has come, from the source or by Install: earlier failures no longer
-  // count.
+  // A token has come, from the source or by `Install`: earlier failures no
+  // longer count.
   void OnAnswer();
 
   // A token was installed: the minimum interval does not apply to the next
   // attempt.
   void OnInstall() { interval_exempt_ = true; }
 
-  // The token was invalidated. If it was young, that counts as a failure. If
-  // `attempt_kept`, an attempt that is already running replaces it, so the next
-  // attempt is not exempt from the minimum interval.
+  // The token was invalidated. If it was `young`, that counts as a failure, and
+  // the failures before its publication count again. `attempt_kept` says
+  // whether the running attempt goes on and is to replace the token. If not,
+  // the next attempt is exempt from the minimum interval.
   void OnInvalidate(const RefreshPolicy& policy, bool young, bool attempt_kept,
                     Jitter& jitter);
 
   // Forgets the failures and the waits after them.
   void OnReset();
 
-  // This process is the child of a fork(). If the attempt that was last to
-  // start is still running, it belongs to the parent, and `start_before` is
-  // when the attempt before it started.
+  // This process is the child of a fork(). If an attempt is running, it belongs
+  // to the parent, and `start_before` is when the attempt before it started;
+  // otherwise `start_before` is nullopt. The next attempt is exempt from the
+  // minimum interval.
   void OnFork(std::optional<BootTime> start_before);
 
-  // Draws the waits in effect anew.
+  // Draws the backoff and the wait before a probe anew, if failures have set
+  // them.
   void DrawAgain(const RefreshPolicy& policy, Jitter& jitter);
 
   // ---- What is known between inputs ----
@@ -88,8 +92,10 @@ class RetrySchedule {
   // The number of failures in a row.
   int failures() const { return since_ != nullptr ? since_->failures : 0; }
 
-  // Whether `max_consecutive_failures` is reached without the excused failures.
-  // Without a usable token, attempts then become probes or end for good.
+  // Whether the failures in a row have reached `max_consecutive_failures`.
+  // Those for which the server asked for a shorter wait do not count here.
+  // Without a usable token, every further attempt is then a probe, or none is
+  // made.
   bool Exhausted(const RefreshPolicy& policy) const {
     return since_ != nullptr && since_->failures - since_->excused >=
                                     policy.retry.max_consecutive_failures;
@@ -105,8 +111,8 @@ class RetrySchedule {
     return since_ != nullptr && now < since_->rejection_retry_after;
   }
 
-  // When the next background attempt may start while the token is usable,
-  // provided that NextStart permits it.
+  // While the token is usable, no background attempt may start before this,
+  // even if NextStart permits one.
   BootTime cooldown_until() const {
     return since_ != nullptr ? since_->cooldown_until
                              : BootTime::InfinitePast();
@@ -116,7 +122,7 @@ class RetrySchedule {
   BootTime last_start() const { return last_start_; }
 
  private:
-  // What has happened since the last answer or reset.
+  // What has happened since a token last came or OnReset was called.
   struct Since {
     int failures = 0;
     // How many of `failures` do not count towards exhaustion, because the
@@ -126,9 +132,11 @@ class RetrySchedule {
     // How long after the start of the last attempt a probe may start. This and
     // `backoff_until` are drawn whenever `failures` rises.
     absl::Duration probe_wait;
+    // The end of the wait that the server asked for after the last failure, if
+    // it did.
     std::optional<BootTime> retry_after_until;
-    // The end of the last Retry-After that was sent to an attempt started by a
-    // rejection.
+    // The end of the wait that the server last asked for when an attempt that a
+    // rejection had started failed.
     BootTime rejection_retry_after = BootTime::InfinitePast();
     BootTime cooldown_until = BootTime::InfinitePast();
   };
@@ -136,12 +144,13 @@ class RetrySchedule {
   Since& since();
   void DrawWaits(const RefreshPolicy& policy, Jitter& jitter);
 
-  CopiedPtr<Since> since_;  // Null if nothing has.
+  CopiedPtr<Since> since_;  // Null if nothing has happened since then.
   // `failures` and `excused` as they were before the last publication. Added
   // back if the token is invalidated while young.
   int failures_before_ = 0;
   int excused_before_ = 0;
   BootTime last_start_ = BootTime::InfinitePast();
+  // When the last attempt whose failure counted failed.
   BootTime last_end_ = BootTime::InfinitePast();
   // Whether the minimum interval does not apply to the next attempt.
   bool interval_exempt_ = false;

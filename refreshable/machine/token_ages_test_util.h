@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The ages of a token at which it is no longer fresh or usable, as F4 states
-// them. All tests that check the library against the contract use this; the
-// library does not.
+// them. All tests that check the library against the contract use this. The
+// library does not, so a mistake in its own arithmetic is noticed.
 
 #ifndef REFRESHABLE_MACHINE_TOKEN_AGES_TEST_UTIL_H_
 #define REFRESHABLE_MACHINE_TOKEN_AGES_TEST_UTIL_H_
@@ -13,8 +13,10 @@
 namespace refreshable {
 namespace internal {
 
-// F4 for a token that lives for `life`. `Time` is absl::Duration, or a number
-// of milliseconds.
+// These return the ages at which a token that lives for `life` stops being
+// usable, and stops being fresh (F4). The other arguments are the policy's
+// `expiry_margin`, `stale_window` and `max_stale_window`. `Time` is
+// absl::Duration, or a number of milliseconds.
 template <typename Time>
 Time UsableFor(Time life, Time margin) {
   return life - std::min(margin, life / 4);

@@ -16,9 +16,10 @@ namespace refreshable {
 namespace internal {
 
 // A token becomes stale, stops being usable, and expires, in this order. It
-// *ends* `max_stale_on_error` after it expires or, without that, when it stops
-// being usable. Each of these moments is on both clocks. A token is *young* for
-// some time after it came from a source.
+// *ends* when it can no longer be served even while refreshes fail:
+// `max_stale_on_error` after it expires or, if the policy does not set that,
+// when it stops being usable. Each of these moments is on both clocks. A token
+// is *young* for some time after it came from a source.
 //
 // A value that knows no clock and no thread; moments are passed in. The default
 // value is the lifetime of a token that never becomes stale and is not young.
@@ -26,12 +27,13 @@ class TokenLifetime {
  public:
   TokenLifetime() = default;
   // The lifetime of a token that a source returned and that expires `lifetime`
-  // after `now`. Requires: `lifetime` > 0. Draws at most one number.
+  // after `now`. Requires: `lifetime` > 0. Draws at most one number from
+  // `jitter`.
   TokenLifetime(const RefreshPolicy& policy, const Instant& now,
                 absl::Duration lifetime, Jitter& jitter);
 
-  // The same token came again, and now expires `lifetime` after `now`. This
-  // does not change until when it is young.
+  // The same token came again, and now expires `lifetime` after `now`. The
+  // moment until which it is young does not change.
   void Extend(const RefreshPolicy& policy, const Instant& now,
               absl::Duration lifetime, Jitter& jitter) {
     SetEdges(policy, now, lifetime, jitter);
@@ -54,11 +56,13 @@ class TokenLifetime {
   DualDeadline stale_at() const { return BeforeExpiry(stale_for_); }
   DualDeadline usable_until() const { return BeforeExpiry(unusable_for_); }
   const DualDeadline& expiry() const { return expiry_; }
-  // `max_stale_on_error` after the expiry if the policy has that; otherwise
-  // `usable_until`.
+  // Returns when the token ends: `max_stale_on_error` after the expiry if the
+  // policy sets that; otherwise at `usable_until`.
   DualDeadline end(const RefreshPolicy& policy) const;
 
  private:
+  // Sets the members for a token that expires `lifetime` after `now`; all but
+  // `young_until_`.
   void SetEdges(const RefreshPolicy& policy, const Instant& now,
                 absl::Duration lifetime, Jitter& jitter);
 
@@ -72,8 +76,8 @@ class TokenLifetime {
   // How long before its expiry the token becomes stale, and stops being usable.
   absl::Duration stale_for_;
   absl::Duration unusable_for_;
-  // By how much the jitter makes the token stale earlier than the policy's
-  // stale window does, and the largest such time.
+  // How much earlier than by the policy's stale window the token becomes stale
+  // because of the jitter, and the most that this could have been.
   absl::Duration stale_jitter_;
   absl::Duration max_stale_jitter_;
   BootTime young_until_ = BootTime::InfinitePast();

@@ -67,14 +67,15 @@ TEST(RefreshMachineWaitingTest, B7AShortenedWaitDoesNotExhaust) {
     EXPECT_EQ(d.Outage(S(100), S(1), S(0), kForever, S(1)), every_second);
     EXPECT_FALSE(d.machine.exhausted(d.now()));
     EXPECT_EQ(d.machine.failures(), 101);
-    // Seven failures whose waits are not shortened do exhaust, whatever comes
-    // between them.
+    // Seven failures whose waits are not shortened do exhaust, although a
+    // failure with a shortened wait comes before each of them.
     for (int i = 0; i < 7; ++i) {
       EXPECT_FALSE(d.machine.exhausted(d.now())) << i;
       d.At(d.next_start()).ReadAndStart();
       d.Fail(Busy(), S(1));
       d.At(d.next_start()).ReadAndStart();
-      // The server asks for at least the computed wait.
+      // The wait is not shortened: the server asks for at least the computed
+      // wait.
       d.Fail(Busy(), i % 2 == 0 ? S(60) : kForever);
     }
     EXPECT_TRUE(d.machine.exhausted(d.now()));
@@ -104,7 +105,9 @@ TEST(RefreshMachineWaitingTest, B2OnlyAWaitThatReallyIsShorterIsExcused) {
   RefreshPolicy policy = ExactPolicy();
   policy.min_interval = S(5);
   policy.retry.multiplier = 1;
-  MachineDriver d(policy);  // Every wait equals the minimum interval.
+  // The computed wait is 2 s and the server asks for 1 s. Both are shorter than
+  // the minimum interval, so the server shortens nothing.
+  MachineDriver d(policy);
   for (int i = 0; i < 7; ++i) {
     d.At(S(5 * i)).ReadAndStart();
     d.Fail(Busy(), S(1));
@@ -281,7 +284,9 @@ TEST(RefreshMachineWaitingTest, B3TheCooldownIsCutToAQuarterOfWhatIsLeft) {
     d.Hold(c.life);
     d.At(c.fails_at).Read();
     d.Start();
-    d.Fail(Busy(), Ms(1));  // B1 permits the next attempt at once.
+    // The server asks for so little that only the minimum interval, 1 s, and
+    // the cooldown remain.
+    d.Fail(Busy(), Ms(1));
     EXPECT_EQ(d.event(EventKind::kBackoff).delay, c.cooldown);
   }
 }
@@ -289,6 +294,7 @@ TEST(RefreshMachineWaitingTest, B3TheCooldownIsCutToAQuarterOfWhatIsLeft) {
 TEST(RefreshMachineWaitingTest, B3TheCooldownGoesByTheClockThatIsAhead) {
   MachineDriver d;
   d.Hold(S(3600));
+  // At 2400 s the token is usable for 160 s more by the wall clock.
   d.wall_step = S(1000);
   d.At(S(2400)).Read();
   d.Start();
@@ -327,7 +333,7 @@ TEST(RefreshMachineWaitingTest, B9ReadsThatRejectAreToldTheSameTime) {
   d.Start();
   d.Fail(absl::UnknownError("no"));
   EXPECT_EQ(d.out.failure.next_attempt, d.WallAt(S(12)));
-  d.wall_step = Ms(7);  // The clocks drift apart.
+  d.wall_step = Ms(7);  // The wall clock gains 7 ms.
   EXPECT_EQ(d.At(S(11)).ReadRejecting(1), Answer::kFail);
   EXPECT_EQ(d.out.failure.next_attempt, d.WallAt(S(12)));
 }
