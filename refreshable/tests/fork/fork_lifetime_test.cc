@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // A process forks while another thread creates and destroys Refreshables. The
-// child does nothing, so ThreadSanitizer can watch the parent.
+// child of the fork() does nothing, because ThreadSanitizer, which watches the
+// parent, does not support such children.
 
 #include <sys/wait.h>
 #include <unistd.h>
