@@ -351,8 +351,8 @@ TEST_F(LifecycleTest, E1EndsInsideItsObserver) {
   EXPECT_EQ(token_, nullptr);
 }
 
-// Formerly, the thread that was about to call the source did so even if the
-// observer had just destroyed the Refreshable. Now no user code is started
+// The observer is told that an attempt starts, and destroys the Refreshable.
+// Formerly, the source was called nevertheless. Now no user code is started
 // after the destructor.
 TEST_F(LifecycleTest, E1EndedByItsObserverTheSourceIsNotCalled) {
   Strings::Options options;

@@ -74,8 +74,8 @@ static_assert(internal::kCanBeNull<std::function<void()>>);
 static_assert(internal::kCanBeNull<absl::AnyInvocable<void()>>);
 static_assert(!internal::kCanBeNull<Broken>);
 
-// The source returns a token again that was rejected. Expects that the token is
-// published if and only if `replaced` is true. If `same_token` is null, the
+// A token is rejected, and the source returns it again. Expects that the token
+// is published if and only if `replaced` is true. If `same_token` is null, the
 // library compares tokens with their operator==, if they have one. Formerly, a
 // Refreshable did not compile for a vector whose elements have no operator==,
 // because the vector still declares one.

@@ -168,8 +168,8 @@ TEST_F(OverloadTest, E2AUsableTokenIsServedThoughItsRefreshIsNotRun) {
   EXPECT_EQ(token_->health().failures, 0);
 }
 
-// The read is made on the executor's only thread. It runs the queued attempt
-// itself, because no other thread can.
+// The read is made on the executor's only thread. The read runs the queued
+// attempt itself, because no other thread can.
 TEST_F(OverloadTest, R10AReadOnAnExecutorThreadRunsTheAttemptItself) {
   Outcome outcome;
   token_->GetAsync(kForever, outcome.Callback());
@@ -232,7 +232,7 @@ TEST_F(OverloadTest, E2ARefusedTimerIsArmedAgainWhenTheSourceAnswers) {
 // ---- The executor refuses everything ----
 
 // Formerly, these callbacks never ran. Now the next operation on the
-// Refreshable runs them or, if there is none, the destructor.
+// Refreshable runs them or, if there is none, the destructor does.
 TEST_F(OverloadTest, R11NoCallbackIsLostWhenTasksAndTimersAreRefused) {
   for (const bool destroy : {false, true}) {
     token_ = Make(&probe_, held_);
@@ -327,9 +327,9 @@ TEST_F(OverloadTest, R7AnAsyncDeadlineDuringASlowHookYieldsThePublishedToken) {
   EXPECT_EQ((*read)->token(), "t1");
 }
 
-// The result of the read is already decided when its timer is refused, so its
-// callback must still wait for the hook. Formerly, the refusal made the
-// callback run before the hook had returned.
+// The result of the read is already decided when the timer of its deadline is
+// refused. So its callback must still wait for the hook. Formerly, the refusal
+// made the callback run before the hook had returned.
 TEST_F(OverloadTest, S4TheHookComesFirstThoughTheTimerIsRefused) {
   int told = 0;
   int told_in_hook = -1;

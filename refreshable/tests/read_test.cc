@@ -420,8 +420,8 @@ TEST_F(RefreshableReadTest, R8FlightSurvivesTheCancellationOfAll) {
 
 TEST_F(RefreshableReadTest, R8CallbacksRunInTheOrderOfTheReads) {
   auto token = Make();
-  // The ids of these reads are used up first, because the order of the
-  // callbacks must not depend on the values of the ids.
+  // These reads use up some ids, because the order of the callbacks below must
+  // not depend on the values of the ids.
   for (int i = 0; i < 4; ++i) {
     token->Cancel(token->GetAsync(absl::InfiniteDuration(), Note()));
   }

@@ -312,8 +312,9 @@ TEST_F(RefusalTest, E2LostTimerIsTriedAgainForADeadline) {
 }
 
 // The timer for the attempt's timeout is refused. The attempt fails, and its
-// backoff ends at the very moment for which that timer was asked. Formerly, the
-// Refreshable took the refused timer for armed, and the reader waited forever.
+// backoff ends at the very moment for which that timer was requested. Formerly,
+// the Refreshable took the refused timer for armed, and the reader waited
+// forever.
 TEST_F(RefusalTest, E2LostTimerIsTriedAgainForABackoff) {
   Strings::Options options;
   options.policy.attempt_timeout = absl::Seconds(2);

@@ -32,7 +32,7 @@ using lifecycle_testing::Strings;
 struct Reader {
   std::thread thread;
   bool in_executor_thread = false;  // What InExecutorThread returns on it.
-  std::atomic<int> readings{0};     // How often it has read the clock.
+  std::atomic<int> readings{0};     // How often the thread has read the clock.
   std::atomic<bool> ended{false};
   absl::Status status;
 };
@@ -170,8 +170,8 @@ TEST_F(WakeupTest, R10OneThreadOfTheExecutorIsWokenForAnAttempt) {
   }
   held_->Answer(20, absl::PermissionDeniedError("no"));
   End();
-  // `Woken` does not count the thread that looks at the clock. Of the others
-  // only one is woken, a thread of the executor.
+  // `Woken` does not count the thread that looks at the clock. Of the others at
+  // most one is woken, a thread of the executor.
   EXPECT_LE(Woken(), 1);
 }
 

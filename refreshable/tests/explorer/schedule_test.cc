@@ -30,7 +30,7 @@ constexpr int kMost = 4;  // A sanitizer makes a run ten times as long.
 constexpr int kMost = 5;
 #endif
 int depth = 0;     // 0 means each scenario's own depth.
-int recheck = 16;  // Every so many merges, one is rechecked.
+int recheck = 16;  // One in so many merges is rechecked.
 
 class ScheduleTest : public testing::TestWithParam<NamedScenario> {};
 

@@ -197,8 +197,8 @@ TEST(ForkStressTest, E4TheChildEndsItThoughTheParentIsInsideTheExecutor) {
   gate.Open();
 }
 
-// Formerly, no timer was armed in the child if a thread of the parent had been
-// about to arm it.
+// Formerly, the child armed no timer if a thread of the parent was about to arm
+// one at the fork.
 TEST(ForkStressTest, E4TheChildHasATimerThoughTheParentIsArmingOne) {
   ManualExecutor manual;
   lifecycle_testing::ProbeExecutor executor(&manual);
@@ -217,9 +217,10 @@ TEST(ForkStressTest, E4TheChildHasATimerThoughTheParentIsArmingOne) {
   gate.Open();
 }
 
-// Threads inside an attempt were formerly remembered by their ids, and in the
-// child those of the parent still were. If a new thread of the child got such
-// an id, its read failed as if it would wait for its own attempt.
+// Formerly, the library remembered the ids of threads inside an attempt, and in
+// the child it still knew those of the parent's threads. If a new thread of the
+// child got such an id, its read failed as if it would wait for its own
+// attempt.
 TEST(ForkStressTest, E4AThreadOfTheChildIsNotTakenForOneOfTheParents) {
   const auto executor = MakeExecutor(1);
   Gate gate;

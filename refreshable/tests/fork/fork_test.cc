@@ -165,8 +165,8 @@ TEST(ForkTest, F8ChildrenDrawTheirJitterAnewUnlessTheyAreSeeded) {
   }
 }
 
-// The parent makes a probe (B7), which is still running when it forks.
-// Formerly, the child delayed its next probe as if it had made that one itself.
+// A probe (B7) of the parent is running at the fork. Formerly, the child
+// delayed its own probe as if it had made the parent's probe itself.
 TEST(ForkTest, E4TheChildMayProbeThoughTheParentIsProbing) {
   ManualExecutor executor;
   const auto held = std::make_shared<lifecycle_testing::HeldSource>();

@@ -213,8 +213,8 @@ TEST_P(ColonyOutageParityTest, L8AnHourOf502WithATokenAtItsStart) {
   AdvanceTo(usable_until - absl::Nanoseconds(1));
   EXPECT_EQ(readers.errors(), 0);
   EXPECT_THAT(token->TryGet(), HoldsToken("t0"));
-  // The token is stale at 900 s. The background then makes one attempt per
-  // minute, which is the cooldown.
+  // The token is stale at 900 s. Background refreshes then make one attempt per
+  // minute, because the cooldown is a minute.
   std::vector<double> expected = {0};
   for (double start = 900; start < 1760; start += 60) {
     expected.push_back(start);

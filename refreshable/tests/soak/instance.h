@@ -41,11 +41,11 @@ struct Totals {
 };
 
 // The checks of what one Refreshable promises, made from outside. Each compares
-// the outcome of a call with the clocks and the least generation that were read
-// before the call, so that a delayed thread raises no false alarm. (If the wall
-// clock is set back during the run, that raises one.) A Checks outlives its
-// Refreshable, because callbacks run while the Refreshable is destroyed.
-// Thread-safe.
+// the outcome of a call with what was known before the call: the time, and the
+// earliest generation that a read may get. So a delayed thread raises no false
+// alarm. (If the wall clock is set back during the run, that raises one.) A
+// Checks outlives its Refreshable, because callbacks run while the Refreshable
+// is destroyed. Thread-safe.
 class Checks {
  public:
   Checks(std::string name, const refreshable::RefreshPolicy& policy,

@@ -81,7 +81,7 @@ class Schedule {
   void StartOutage();
   void EndOutage();
 
-  // Must be called before an attempt is answered that was still running at
+  // Must be called before the answer of an attempt that was still running at
   // `now`. Every later call then belongs to an attempt that started after
   // `now`.
   void OnAnswer(refreshable::BootTime now);

@@ -108,7 +108,8 @@ TEST_F(ReadingHookTest, R10AWorkerAboutToBeWokenRunsWhatTheHookWaitsFor) {
 
 // The reader is the only thread that drives the ManualExecutor. Formerly, when
 // it had nothing left to run, it only waited to be woken. But the hook, which
-// comes before that, waited for an attempt that only this reader could run.
+// runs before the reader is woken, waited for an attempt that only this reader
+// could run.
 TEST_F(ReadingHookTest, R10ADrivingReadRunsWhatTheHookWaitsFor) {
   ManualExecutor executor;
   AfterDriveExecutor after(&executor);
