@@ -66,8 +66,8 @@ TEST_F(EndedInsideTest, E1EndsWhileItsAnswerIsSortedOrCompared) {
 
 // Before a thread runs a read's callback, it calls the observer, for instance
 // because the token has become stale. Here the observer destroys the
-// Refreshable or cancels the read. Formerly, if it destroyed the Refreshable,
-// the callback ran after the destructor had returned.
+// Refreshable or cancels the read. Formerly, if the observer destroyed the
+// Refreshable, the callback ran after the destructor had returned.
 TEST_F(EndedInsideTest, E1EndsWhileACallbackIsAboutToRun) {
   for (const bool cancels : {false, true}) {
     Outcome outcome;

@@ -106,8 +106,9 @@ TEST_F(LifecycleWaitersTest, E1EndsWhileTheAttemptIsRunning) {
   EXPECT_TRUE(held_->context(0).cancelled());
 }
 
-// During the backoff no task shares ownership of the Refreshable's state. After
-// the destructor, only the waiting threads keep that state alive.
+// During the backoff no attempt is queued, and the destructor cancels the
+// timer. After the destructor, only the waiting threads keep the Refreshable's
+// state alive.
 TEST_F(LifecycleWaitersTest, E1EndsInBackoff) {
   token_ = Make(&probe_, MakeSource([](const auto&, auto done) {
     done(absl::UnavailableError("down"));
@@ -176,8 +177,8 @@ TEST_F(LifecycleTest, E1DoesNotWaitForUserCodeAfterARefusedAttempt) {
 }
 
 // User code that is called because a timer was refused must not delay the
-// destructor either. Formerly, no other timer could be armed until that code
-// had returned.
+// destructor. Formerly, no other timer could be armed until that code had
+// returned.
 TEST_F(LifecycleTest, E1DoesNotWaitForUserCodeAfterARefusedTimer) {
   absl::Notification inside;
   absl::Notification leave;

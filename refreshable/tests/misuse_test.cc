@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Misuse by callers, and token types that the library must support.
+// Tests of misuse by callers, and of token types that the library must support.
 
 #include <array>
 #include <functional>

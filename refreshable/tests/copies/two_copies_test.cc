@@ -402,8 +402,8 @@ TEST(TwoCopiesTest, E1ACopyCanBeUnloaded) {
 }  // namespace refreshable
 
 #ifdef ABSL_HAVE_ADDRESS_SANITIZER
-// AddressSanitizer reports two copies as a violation of the One Definition
-// Rule.
+// AddressSanitizer would report the two copies of the library as a violation of
+// the One Definition Rule.
 extern "C" const char* __asan_default_options() {
   return "detect_odr_violation=0";
 }

@@ -280,8 +280,8 @@ bool Instance::Accounted() const {
 }
 
 LeaseOr Instance::Get(absl::Duration timeout, Checks::Where where) {
-  // The instance may be destroyed during the read, so nothing of it may be used
-  // after the read.
+  // If `where` is kAtTheEnd, another thread may destroy this instance during
+  // the read. Then `checks` keeps `used` alive.
   const std::shared_ptr<Checks> checks =
       where == Checks::Where::kAtTheEnd ? checks_ : nullptr;
   Checks& used = *checks_;

@@ -22,6 +22,7 @@ void Broken(absl::string_view clause, absl::string_view what);
 int64_t BrokenCount();
 
 // Returns a number for the present moment. Later moments have greater numbers.
+// ("A moment" below is such a number.)
 uint64_t NextMoment();
 
 // A token of one kibibyte that detects use after its destruction.

@@ -25,8 +25,8 @@ using refreshable::SystemClock;
 BootTime BootNow() { return SystemClock::Get().Now().boot; }
 
 // Returns how many attempts may start before a certain moment but reach the
-// source only after that moment: the running one, and as many as may be
-// abandoned.
+// source only after that moment: one that is running, and `max_abandoned_calls`
+// that were abandoned.
 int64_t AtTheEdge(const RefreshPolicy& policy) {
   return 1 + policy.max_abandoned_calls;
 }

@@ -111,7 +111,7 @@ class Schedule {
     int64_t calls;
     int64_t exempt_ended;
   };
-  // Only the latest marks are kept.
+  // The latest few marks.
   std::deque<Mark> marks_ ABSL_GUARDED_BY(mutex_);
   struct Outage {
     refreshable::BootTime start;
