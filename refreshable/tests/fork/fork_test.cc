@@ -34,8 +34,8 @@ using lifecycle_testing::Strings;
 using refreshable_testing::Observe;
 
 // A refresh that runs at the fork goes on only in the parent. Formerly, the
-// child's reads behaved as if it ran in the child too: until the token had
-// expired, they started no refresh and armed no timer.
+// child's reads behaved as if that refresh ran in the child too: until the
+// token had expired, they started no refresh and armed no timer.
 TEST(ForkTest, E4ChildRefreshesTheStaleTokenThatItsParentIsRefreshing) {
   ManualExecutor executor;
   auto held = std::make_shared<lifecycle_testing::HeldSource>();

@@ -227,7 +227,8 @@ TEST_F(ReadOnlyMemoryTest, R1AFreshReadInVirtualTimeWritesToNothingShared) {
   End();
 }
 
-// The refresh that the first stale read starts remains in progress.
+// The refresh that the first stale read starts remains in progress, so the
+// reads of the four threads start none.
 TEST_F(ReadOnlyMemoryTest, R2AStaleReadWritesToNothingShared) {
   Build<ManualExecutor>(RefreshPolicy());
   static_cast<ManualExecutor&>(*executor_).Suspend(absl::Minutes(50));

@@ -170,7 +170,8 @@ class FaultySource final : public refreshable::TokenSource<Token>,
   bool Leave(uint64_t call);
   // Returns the number of calls that are neither answered nor cancelled.
   int64_t Current() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // Returns a new token or, if `same` is true, the last one again.
+  // Returns a credential with a new token or, if `same` is true, with the last
+  // token again.
   refreshable::Credential<Token> Good(const Call& call, bool same = false);
   void Answer(const Call& call, Done& done, Done::Result result);
   void AnswerLate(const Call& call, const refreshable::FetchContext& context,

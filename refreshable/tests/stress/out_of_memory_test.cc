@@ -313,7 +313,7 @@ template <typename Token>
 struct Scenario {
   std::function<void(Subject<Token>&)> prepare;
   std::function<void(Subject<Token>&)> act;
-  // Whether `act` may throw a bad_alloc or end the program.
+  // Whether `act` may throw a bad_alloc, and whether it may end the program.
   bool may_throw = false;
   bool may_terminate = true;
 };
