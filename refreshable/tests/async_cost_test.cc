@@ -47,7 +47,7 @@ using lifecycle_testing::Hour;
 using lifecycle_testing::Make;
 using lifecycle_testing::Strings;
 
-// An executor that allocates nothing itself. It has room for one task, and its
+// An executor whose `Run` allocates nothing. It has room for one task, and its
 // timers never fire.
 class OneTaskExecutor final : public Executor {
  public:
@@ -86,8 +86,9 @@ class AsyncCostTest : public ::testing::Test {
     for (size_t i = 0; i < held_->calls(); ++i) held_->Drop(i);
   }
 
-  // Returns the largest number of allocations in one call of `step`, once the
-  // library's tables have grown to their size.
+  // Calls `step` 100 times, so that the library's tables grow to the size they
+  // need, and then 1000 times. Returns the largest number of allocations in one
+  // of the 1000 calls.
   template <typename Step>
   static int64_t Allocations(Step step) {
     for (int i = 0; i < 100; ++i) step();

@@ -173,7 +173,8 @@ TEST_F(CallWithTokenAsyncTest, A4OneDeadlineAndTheRefreshsOwnStatus) {
   start(absl::Seconds(4));
   EXPECT_EQ(Outcome(1), "no to t2");
   EXPECT_EQ(refreshes.at(1).code(), absl::StatusCode::kInvalidArgument);
-  // The refresh is attempted even if no time is left for it.
+  // This call's timeout has passed when the server answers 401. A refresh is
+  // started nevertheless.
   executor_.AdvanceBy(absl::Minutes(1));
   start(absl::Seconds(2));
   EXPECT_EQ(Outcome(2), "no to t2");
@@ -312,7 +313,7 @@ TEST_F(CallWithTokenAsyncTest, E1DestroyedDuringTheFirstReadIsCancelled) {
   executor_.RunUntilIdle();
   EXPECT_EQ(source_.call_count(), 1u);
   EXPECT_TRUE(outcomes_.empty());
-  token_ = nullptr;  // A call does not keep it alive.
+  token_ = nullptr;  // The call does not keep it alive.
   ASSERT_EQ(outcomes_.size(), 1u);
   EXPECT_EQ(outcomes_[0].status().code(), absl::StatusCode::kCancelled);
   executor_.RunUntilIdle();
@@ -380,8 +381,8 @@ TEST_F(CallWithTokenAsyncTest, E1DestroyedInsideTheCallback) {
   EXPECT_EQ(token_, nullptr);
 }
 
-// If the executor drops the task that would deliver an answer, the thread that
-// drops it delivers the answer.
+// If the executor drops a task that would run a callback, the thread that drops
+// the task runs the callback.
 TEST_F(CallWithTokenAsyncTest, E2CallbackSurvivesADroppedTask) {
   source_.Answer("t1", absl::Hours(1));
   Start();

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Tests of clause E1 in which user code destroys the Refreshable that calls it.
-// The callbacks, the hook and the observer are tested in lifecycle_test.cc.
+// lifecycle_test.cc has the plain cases in which a callback, the hook or the
+// observer does so.
 
 #include <memory>
 #include <string>
@@ -63,9 +64,10 @@ TEST_F(EndedInsideTest, E1EndsWhileItsAnswerIsSortedOrCompared) {
   EXPECT_EQ(token_, nullptr);
 }
 
-// Before a thread delivers a read, it notifies the observer, for instance that
-// the token has become stale. Formerly, if the observer destroyed the
-// Refreshable, the callback ran after the destructor.
+// Before a thread runs a read's callback, it calls the observer, for instance
+// because the token has become stale. Here the observer destroys the
+// Refreshable or cancels the read. Formerly, if the observer destroyed the
+// Refreshable, the callback ran after the destructor had returned.
 TEST_F(EndedInsideTest, E1EndsWhileACallbackIsAboutToRun) {
   for (const bool cancels : {false, true}) {
     Outcome outcome;
@@ -96,8 +98,7 @@ TEST_F(EndedInsideTest, E1EndsWhileACallbackIsAboutToRun) {
   }
 }
 
-// The token owns the Refreshable that holds it, so the token's destructor
-// destroys the Refreshable.
+// The destructor of a token destroys the Refreshable that holds the token.
 TEST_F(EndedInsideTest, E1EndsInsideATokensDestructor) {
   using Owner = std::shared_ptr<void>;
   std::unique_ptr<Refreshable<Owner>> token;

@@ -43,7 +43,8 @@ class LifecycleTest : public ::testing::Test {
     for (size_t i = 0; i < held_->calls(); ++i) held_->Drop(i);
   }
 
-  // Starts a thread that reads, and returns once the thread is blocked.
+  // Starts a thread that stores the result of a read in `*out`. Returns once
+  // that thread waits.
   void ReadInThread(std::optional<absl::StatusOr<Lease<std::string>>>* out) {
     const int64_t waiting = token_->health().waiters;
     threads_.emplace_back([this, out] { *out = token_->Get(); });
@@ -62,7 +63,7 @@ class LifecycleTest : public ::testing::Test {
 };
 
 // A test that destroys a Refreshable while threads and callbacks wait for an
-// attempt. `arrange` brings the attempt into the state to test.
+// attempt. Before that, `arrange` brings the attempt into the state under test.
 class LifecycleWaitersTest : public LifecycleTest {
  protected:
   void EndWithWaiters(const std::function<void()>& arrange) {
@@ -105,8 +106,9 @@ TEST_F(LifecycleWaitersTest, E1EndsWhileTheAttemptIsRunning) {
   EXPECT_TRUE(held_->context(0).cancelled());
 }
 
-// After the destructor, only the waiting threads own the state on which they
-// wait.
+// During the backoff no attempt is queued, and the destructor cancels the
+// timer. After the destructor, only the waiting threads keep the Refreshable's
+// state alive.
 TEST_F(LifecycleWaitersTest, E1EndsInBackoff) {
   token_ = Make(&probe_, MakeSource([](const auto&, auto done) {
     done(absl::UnavailableError("down"));
@@ -151,9 +153,9 @@ TEST_F(LifecycleTest, E1DoesNotWaitForTheSource) {
   EXPECT_EQ(outcome.ended, 1);
 }
 
-// A refused task is destroyed inside the executor's Run. The observer must not
-// be called there, because the destructor waits for threads inside the
-// executor, but not for threads inside user code.
+// The destructor waits for threads inside the executor, but not for threads
+// inside user code. A refused task is destroyed inside the executor's `Run`.
+// The observer must therefore not be called there.
 TEST_F(LifecycleTest, E1DoesNotWaitForUserCodeAfterARefusedAttempt) {
   absl::Notification inside;
   absl::Notification leave;
@@ -175,8 +177,8 @@ TEST_F(LifecycleTest, E1DoesNotWaitForUserCodeAfterARefusedAttempt) {
 }
 
 // User code that is called because a timer was refused must not delay the
-// destructor either. Formerly, no other timer could even be armed until that
-// code had returned.
+// destructor. Formerly, no other timer could be armed until that code had
+// returned.
 TEST_F(LifecycleTest, E1DoesNotWaitForUserCodeAfterARefusedTimer) {
   absl::Notification inside;
   absl::Notification leave;
@@ -261,7 +263,7 @@ TEST_F(LifecycleTest, E1EndsInsideACallbackThatABlockingReadRuns) {
   Outcome other;
   probe_.on_run = [&] {
     if (other.ended > 0) return;
-    // This task is queued after the attempt, so the read below runs it.
+    // The read below runs this task while it waits.
     executor_.Run([&] { token_.reset(); });
     probe_.on_run = nullptr;
   };
@@ -350,8 +352,9 @@ TEST_F(LifecycleTest, E1EndsInsideItsObserver) {
   EXPECT_EQ(token_, nullptr);
 }
 
-// Formerly, a thread whose observer had destroyed the Refreshable went on to
-// call the source. Now no user code is started after the destructor.
+// The observer is told that an attempt starts, and destroys the Refreshable.
+// Formerly, the source was called nevertheless. Now no user code is started
+// after the destructor.
 TEST_F(LifecycleTest, E1EndedByItsObserverTheSourceIsNotCalled) {
   Strings::Options options;
   options.observer = Observe([this](const Event& event) {
@@ -384,9 +387,9 @@ TEST_F(LifecycleTest, E1EndsInsideItsSource) {
   EXPECT_EQ(classified, 0) << "user code ran after the end";
 }
 
-// Formerly, TryGet inside a callback that the destructor runs read a token that
-// had been released. Now every call there is safe: it returns an error or does
-// nothing.
+// Formerly, if the destructor ran a callback and that callback called `TryGet`,
+// `TryGet` read a token that had already been freed. Now such a callback may
+// call every method, and gets no token from any of them.
 TEST_F(LifecycleTest, E1CallbackInsideTheDestructorMayUseTheRefreshable) {
   token_ = Make(&probe_, held_);
   ASSERT_TRUE(token_->Install(Hour("t1")).ok());

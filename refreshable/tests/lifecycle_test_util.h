@@ -33,7 +33,8 @@ inline Credential<std::string> Hour(std::string token) {
   return {std::move(token), Expiry::In(absl::Hours(1))};
 }
 
-// Yields until `condition` returns true. The caller must know that it will.
+// Calls `condition` until it returns true, and yields in between. Returns only
+// if `condition` becomes true at some time.
 template <typename Condition>
 void SpinUntil(Condition condition) {
   while (!condition()) std::this_thread::yield();
@@ -59,14 +60,15 @@ inline std::shared_ptr<TokenSource<std::string>> MakeSource(
   return std::make_shared<LambdaSource<>>(std::move(function));
 }
 
-// A source that answers each call at once with `token`.
+// Returns a source that answers each call at once with `token`.
 inline std::shared_ptr<TokenSource<std::string>> Answering(std::string token) {
   return MakeSource([token = std::move(token)](const auto&, auto done) {
     done(Hour(token));
   });
 }
 
-// A source that keeps each call until it is answered. Thread-safe.
+// A source that keeps each call until the test answers or drops it.
+// Thread-safe.
 class HeldSource final : public TokenSource<std::string> {
  public:
   void Fetch(const FetchContext& context,
@@ -83,9 +85,9 @@ class HeldSource final : public TokenSource<std::string> {
     absl::MutexLock lock(&mutex_);
     return calls_[i].first;
   }
-  // Answers call `i`. The first call is 0.
+  // Answers call number `i`. The first call is number 0.
   void Answer(size_t i, Result result) { Take(i)(std::move(result)); }
-  // Destroys call `i` without an answer.
+  // Destroys the `done` of call number `i` without an answer.
   void Drop(size_t i) { Take(i); }
 
  private:
@@ -162,7 +164,7 @@ class ProbeExecutor : public Executor {
 
 using Strings = Refreshable<std::string>;
 
-// Returns a Refreshable with `options`, but without jitter.
+// Returns a Refreshable with `options`, but on `executor` and without jitter.
 inline std::unique_ptr<Strings> Make(
     Executor* executor, std::shared_ptr<TokenSource<std::string>> source,
     Strings::Options options = {}) {

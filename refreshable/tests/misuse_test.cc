@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Misuse by callers, and token types that the library must support.
+// Tests of misuse by callers, and of token types that the library must support.
 
 #include <array>
 #include <functional>
@@ -67,16 +67,18 @@ static_assert(!TokenHasEquality<std::tuple<int, Plain>>::value);
 static_assert(!TokenHasEquality<std::variant<int, Plain>>::value);
 static_assert(!TokenHasEquality<std::optional<std::vector<Plain>>>::value);
 
-// A function object may have a comparison operator that does not compile.
+// A function object may have a comparison operator that does not compile, as
+// `Broken` has. `kCanBeNull` must compile nevertheless.
 static_assert(internal::kCanBeNull<void (*)()>);
 static_assert(internal::kCanBeNull<std::function<void()>>);
 static_assert(internal::kCanBeNull<absl::AnyInvocable<void()>>);
 static_assert(!internal::kCanBeNull<Broken>);
 
-// Expects that a source which returns a rejected token again has it published
-// if and only if `replaced` is true. Formerly, this did not compile for a
-// vector whose elements have no operator==, because the vector still declares
-// one.
+// A token is rejected, and the source returns it again. Expects that the token
+// is published if and only if `replaced` is true. If `same_token` is null, the
+// library compares tokens with their operator==, if they have one. Formerly, a
+// Refreshable did not compile for a vector whose elements have no operator==,
+// because the vector still declares one.
 template <typename Token>
 void ExpectRejectedTokenIsReplaced(
     std::function<bool(const Token&, const Token&)> same_token, bool replaced) {
@@ -104,8 +106,8 @@ TEST(MisuseTest, F5TokensWithoutAnOperatorAreComparedAsTheCallerSays) {
   ExpectRejectedTokenIsReplaced<std::vector<int>>(nullptr, false);
 }
 
-// Formerly, a read with negative retries failed before the first attempt of its
-// refresh, as if the retries were already used up.
+// Formerly, a read with a negative `max_retries` failed before the first
+// attempt of its refresh, as if the retries were already used up.
 TEST(MisuseTest, B1NegativeRetriesAreNone) {
   for (const int retries : {0, -1, -1000}) {
     SCOPED_TRACE(retries);
@@ -135,9 +137,9 @@ TEST(MisuseTest, B1NegativeRetriesAreNone) {
   }
 }
 
-// Expects that the program ends with a message if `use` is called after the
-// executor was destroyed. Formerly, a method of the destroyed executor was
-// called.
+// Destroys the executor, calls `use`, and destroys the Refreshable. Expects
+// that the program ends with a message. Formerly, the Refreshable called a
+// method of the destroyed executor.
 template <typename E>
 void ExpectDeathAfterExecutor(const std::function<void(Strings&)>& use) {
   EXPECT_DEATH(
@@ -170,8 +172,9 @@ TEST(MisuseDeathTest, E1AnExecutorThatDiedFirstEndsTheProgramWithAMessage) {
   }
 }
 
-// Formerly, the first attempt called the null pointer. For an empty
-// std::function, the first read returned an error that did not name the cause.
+// Formerly, `Create` accepted such a source. The first attempt then called the
+// null pointer or, if the function was an empty std::function, failed with an
+// error that did not name the cause.
 TEST(MisuseTest, E6ASourceFunctionThatIsNullIsRefused) {
   using Fetched = absl::StatusOr<Credential<std::string>>;
   ManualExecutor executor;

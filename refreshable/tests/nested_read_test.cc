@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of clause R10: reads on threads that refresh, and inside sources.
+// Tests of clause R10: blocking reads on threads that the refresh may need, and
+// inside sources.
 
 #include <atomic>
 #include <functional>
@@ -119,9 +120,9 @@ TEST_F(NestedReadTest, R10AllWorkersReadOneOfThemFetches) {
               SpinUntil([&] { return a_->health().waiters == 2; });
               done(Hour("a"));
             }));
-  // Both readers must be here before either reads. Otherwise one of them might
-  // run the attempt, which waits for two readers, and leave the second read
-  // queued.
+  // The attempt waits until two reads wait for it. If the second thread ran the
+  // attempt before it ran the second read, the attempt would never end. Both
+  // tasks must therefore have started before either of them reads.
   std::atomic<int> here{0};
   absl::BlockingCounter read(2);
   for (int i = 0; i < 2; ++i) {
@@ -165,11 +166,13 @@ TEST_F(NestedReadTest, R10ObserverOnTheTimerThreadMayNotWait) {
   options.policy.retry.max_backoff = absl::Milliseconds(1);
   options.policy.min_interval = absl::ZeroDuration();
   // Any number of attempts may fail before one is abandoned on the timer
-  // thread. They must not delay the next one.
+  // thread. Those failures must not delay further attempts, so these limits
+  // must never be reached.
   options.policy.retry.max_consecutive_failures = 1000000;
   options.policy.max_abandoned_calls = 1000000;
   std::atomic<int> refused{0};
-  // `a_` cannot be used, because it is null while its Refreshable is destroyed.
+  // The observer uses this pointer, because `a_` is null while its Refreshable
+  // is destroyed.
   Strings* token = nullptr;
   options.observer = Observe([&](const Event& event) {
     if (event.kind != EventKind::kAttemptAbandoned) return;
@@ -179,14 +182,16 @@ TEST_F(NestedReadTest, R10ObserverOnTheTimerThreadMayNotWait) {
   a_ = Make(pool_.get(), held, options);
   token = a_.get();
   // If the executor needs more than a millisecond to start an attempt, the
-  // attempt is lost, not abandoned.
+  // attempt is lost (E2) before it can time out. So reads are repeated until a
+  // read of the observer has been refused.
   while (refused == 0) EXPECT_FALSE(a_->Get().ok());
   a_.reset();
   pool_.reset();
   for (size_t i = 0; i < held->calls(); ++i) held->Drop(i);
 }
 
-// The rules also hold on a ManualExecutor, where one thread does everything.
+// The rules of R10 also hold on a ManualExecutor, where one thread does
+// everything.
 TEST_F(NestedReadTest, R10ReadsInsideReadsOnOneThread) {
   ManualExecutor executor;
   auto c = Make(&executor, Answering("c"));

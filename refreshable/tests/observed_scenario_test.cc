@@ -115,7 +115,7 @@ TEST_F(ObservedScenarioTest, B10EndsWithTheNextToken) {
   source_.Answer("t2", absl::Seconds(100));
   AdvanceTo(absl::Seconds(75));
   ASSERT_TRUE(token->Get()->degraded());
-  AdvanceTo(absl::Seconds(77));  // The first wait is 2 s.
+  AdvanceTo(absl::Seconds(77));  // The next attempt is due.
   ASSERT_TRUE(token->Get()->degraded());
   executor_.RunUntilIdle();
   LeaseOr next = token->Get();
@@ -151,8 +151,8 @@ TEST_F(ObservedScenarioTest, S1ALifeInEventsInTheirOrder) {
               ElementsAre("state_changed stale", "attempt_started stale",
                           "attempt_failed", "backoff 6.25s"));
 
-  // At 75 s the token is expired. The cooldown is over, and a reader's retries
-  // follow one another.
+  // At 75 s the token is expired and the cooldown is over. A read waits, so the
+  // flight retries the failed attempt after a backoff.
   AdvanceTo(absl::Seconds(75));
   source_.Answer(down_);
   source_.Answer("t2", absl::Seconds(100));
@@ -178,7 +178,7 @@ TEST_F(ObservedScenarioTest, S1ALifeInEventsInTheirOrder) {
                       "t4", Expiry::In(absl::Seconds(100))))
                   .ok());
   EXPECT_THAT(recorder_->Take(), ElementsAre("token_published"));
-  // This generation is not current.
+  // Generation 3 is no longer current.
   EXPECT_FALSE(token->Invalidate(Generation(3)));
   EXPECT_THAT(recorder_->Take(), IsEmpty());
 }
@@ -209,11 +209,11 @@ TEST_F(ObservedScenarioTest, S1ExhaustedDegradedAndHealed) {
                           "state_changed fresh"));
 }
 
-// An attempt is superseded and answers late.
+// `Install` supersedes an attempt. The source answers it afterwards.
 TEST_F(ObservedScenarioTest, S1AbandonedAndDiscarded) {
   const auto token = Observed();
   token->GetAsync(absl::InfiniteDuration(), Note());
-  executor_.RunUntilIdle();  // Call 0 is held.
+  executor_.RunUntilIdle();  // Call 0 is not answered yet.
   EXPECT_TRUE(token
                   ->Install(Credential<std::string>(
                       "i1", Expiry::In(absl::Seconds(100))))
@@ -251,7 +251,7 @@ TEST_F(ObservedScenarioTest, S2HealthFollowsAnOutage) {
 
   AdvanceTo(absl::Seconds(75));
   token->GetAsync(absl::InfiniteDuration(), Note());
-  executor_.RunUntilIdle();  // Call 1 is held.
+  executor_.RunUntilIdle();  // Call 1 is not answered yet.
   health = token->health();
   EXPECT_EQ(health.freshness, Freshness::kExpired);
   EXPECT_TRUE(health.refreshing);

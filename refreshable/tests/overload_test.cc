@@ -119,8 +119,8 @@ class LateExecutor final : public ProbeExecutor {
   const absl::Duration late_;
 };
 
-// Formerly, every attempt had already been given up when its task ran, and the
-// task did nothing, so the source was never called.
+// An attempt is given up if its task has not run within 30 s. Formerly, a task
+// whose attempt had been given up did nothing, so the source was never called.
 TEST_F(OverloadTest, E2AnExecutorThatIsAlwaysLateStillMakesAttempts) {
   for (const int late : {31, 45, 60, 300}) {
     SCOPED_TRACE(late);
@@ -132,7 +132,8 @@ TEST_F(OverloadTest, E2AnExecutorThatIsAlwaysLateStillMakesAttempts) {
       executor_.AdvanceBy(absl::Seconds(1));
     }
     ASSERT_EQ(held->calls(), 1u);
-    // The attempt's own task finds nothing left to do.
+    // The task of an earlier attempt, which had been given up, made this call.
+    // The task of the present attempt runs later, and finds nothing left to do.
     executor_.AdvanceBy(absl::Seconds(29));
     EXPECT_EQ(held->calls(), 1u);
     EXPECT_EQ(token->stats().attempts_started, 1);
@@ -167,8 +168,8 @@ TEST_F(OverloadTest, E2AUsableTokenIsServedThoughItsRefreshIsNotRun) {
   EXPECT_EQ(token_->health().failures, 0);
 }
 
-// The reader runs the queued attempt. Otherwise it would wait for its own
-// thread.
+// The read is made on the executor's only thread. The read runs the queued
+// attempt itself, because no other thread can.
 TEST_F(OverloadTest, R10AReadOnAnExecutorThreadRunsTheAttemptItself) {
   Outcome outcome;
   token_->GetAsync(kForever, outcome.Callback());
@@ -207,7 +208,8 @@ TEST_F(OverloadTest, E2ARefusedTimerIsArmedAgainByTheNextOperation) {
   EXPECT_GT(uses_of_a_read(), fast);
   EXPECT_EQ(executor_.pending(), 1u);
   EXPECT_EQ(uses_of_a_read(), fast);
-  // The timer takes effect.
+  // The timer is armed: the token expires by BootTime although the wall clock
+  // is set back.
   executor_.StepWall(-absl::Hours(2));
   executor_.AdvanceBy(absl::Hours(1));
   EXPECT_FALSE(token_->TryGet().ok());
@@ -229,8 +231,8 @@ TEST_F(OverloadTest, E2ARefusedTimerIsArmedAgainWhenTheSourceAnswers) {
 
 // ---- The executor refuses everything ----
 
-// Formerly, these callbacks never ran, although a callback must run within a
-// second.
+// Formerly, these callbacks never ran. Now the next operation on the
+// Refreshable runs them or, if there is none, the destructor does.
 TEST_F(OverloadTest, R11NoCallbackIsLostWhenTasksAndTimersAreRefused) {
   for (const bool destroy : {false, true}) {
     token_ = Make(&probe_, held_);
@@ -253,7 +255,8 @@ TEST_F(OverloadTest, R11NoCallbackIsLostWhenTasksAndTimersAreRefused) {
   }
 }
 
-// The executor has recovered, so the next operation gives it the callback.
+// After the callback was refused, the executor recovers. The next operation
+// gives the callback to the executor.
 TEST_F(OverloadTest, R11AfterwardsTheExecutorRunsTheCallback) {
   ASSERT_TRUE(token_->Install(Hour("t1")).ok());
   probe_.refuse_runs = probe_.refuse_timers = true;
@@ -324,8 +327,9 @@ TEST_F(OverloadTest, R7AnAsyncDeadlineDuringASlowHookYieldsThePublishedToken) {
   EXPECT_EQ((*read)->token(), "t1");
 }
 
-// Formerly, the loss of the timer ended the wait of a read that had already
-// been settled.
+// The result of the read is already decided when the timer of its deadline is
+// refused. So its callback must still wait for the hook. Formerly, the refusal
+// made the callback run before the hook had returned.
 TEST_F(OverloadTest, S4TheHookComesFirstThoughTheTimerIsRefused) {
   int told = 0;
   int told_in_hook = -1;
@@ -344,8 +348,8 @@ TEST_F(OverloadTest, S4TheHookComesFirstThoughTheTimerIsRefused) {
   EXPECT_EQ(told, 1);
 }
 
-// Formerly, an expired token stayed in memory until it was replaced, which
-// never happens if nobody reads.
+// Formerly, an expired token stayed in memory until it was replaced, and
+// without reads it was never replaced.
 TEST_F(OverloadTest, R12AnExpiredTokenIsFreedWhenItExpires) {
   using Shared = std::shared_ptr<int>;
   Refreshable<Shared>::Options options;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of promotion and budgets through the public API. How often a refresh is
-// tried depends on the reads that wait, or once waited, for it.
+// Tests of promotion and retry budgets through the public API. A background
+// refresh makes one attempt. It is promoted when a read waits for it: then it
+// is retried as often as the read's budget (`max_retries`) allows.
 
 #include <cstddef>
 #include <memory>
@@ -57,8 +58,8 @@ TEST_F(PromotionTest, B3PromotedByAReaderItIsRetried) {
   source_.Answer("t2", absl::Hours(1));
   executor_.AdvanceBy(absl::Seconds(1));
   EXPECT_THAT(outcomes_, ElementsAre(HoldsToken("t2")));
-  // The backoff, until 2 s after the attempt's start, is over when the attempt
-  // fails. The retry starts at the end of the minimum interval, 1 s after the
+  // The attempt started at 70 s and fails at 75 s. Its backoff ended 2 s after
+  // its start. The retry starts when the minimum interval ends, 1 s after the
   // failure.
   EXPECT_EQ(source_.start_times().back(), absl::Seconds(76));
 }
@@ -122,8 +123,8 @@ TEST_F(PromotionTest, L7ACallMayAskForMoreThanThePolicy) {
                           absl::Seconds(6), absl::Seconds(14)));
 }
 
-// If a read arrives between two attempts and its budget is already spent, it
-// does not wait.
+// A read that arrives between two attempts fails at once if the flight has
+// already made as many retries as the read allows.
 TEST_F(PromotionTest, L7ASpentBudgetDoesNotJoin) {
   const auto token = Make();
   source_.Always(absl::UnavailableError("502"));

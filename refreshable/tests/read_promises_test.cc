@@ -69,11 +69,12 @@ TEST_F(RefreshablePromisesTest, R9InvalidatedTokenIsNotRead) {
   EXPECT_THAT(token->Get(), AllOf(HoldsToken("t2"), HasGeneration(2)));
 }
 
-// The callback was queued with a good token, and then the token was rejected.
+// A callback is queued with a good token, which is rejected before the executor
+// runs the callback. The read then waits for the next token.
 TEST_F(RefreshablePromisesTest, R9NotByACallbackThatWasQueuedBefore) {
   const auto token = MakeWithToken(AnyAge());
   token->GetAsync(absl::InfiniteDuration(), Note());
-  ASSERT_EQ(Submissions(), 1u);  // This is the callback.
+  ASSERT_EQ(Submissions(), 1u);  // The callback.
   EXPECT_TRUE(token->Invalidate(Generation(1)));
   executor_.RunUntilIdle();
   EXPECT_THAT(outcomes_, IsEmpty());
@@ -82,7 +83,8 @@ TEST_F(RefreshablePromisesTest, R9NotByACallbackThatWasQueuedBefore) {
   EXPECT_THAT(outcomes_, ElementsAre(HoldsToken("t2")));
 }
 
-// A new token is rejected on its way to a waiting read.
+// A read waits for a token. The token is published, but rejected before the
+// read's callback runs.
 TEST_F(RefreshablePromisesTest, R9NotByAWaiterOnItsWay) {
   const auto token = Make(AnyAge());
   token->GetAsync(absl::InfiniteDuration(), Note());
@@ -94,8 +96,8 @@ TEST_F(RefreshablePromisesTest, R9NotByAWaiterOnItsWay) {
   EXPECT_THAT(outcomes_, ElementsAre(HoldsToken("t2")));
 }
 
-// The token is rejected between publication and the wake-up of a blocked
-// reader.
+// The hook rejects the token after its publication and before the blocked
+// reader wakes.
 TEST_F(RefreshablePromisesTest, R9NotByABlockedReaderOnItsWay) {
   Token* self = nullptr;
   Token::Options options{&executor_, AnyAge()};
@@ -116,7 +118,7 @@ TEST_F(RefreshablePromisesTest, R9FailedRefreshDoesNotBringItBack) {
   policy.max_stale_on_error = absl::Hours(1);
   policy.retry.max_retries = 0;
   const auto token = MakeWithToken(policy);
-  // Now the token is stale, and no longer young.
+  // Now the token is stale, and no longer young (A5).
   executor_.AdvanceBy(absl::Seconds(60));
   EXPECT_TRUE(token->Invalidate(Generation(1)));
   source_.Always(absl::UnavailableError("502"));
@@ -127,9 +129,8 @@ TEST_F(RefreshablePromisesTest, R9FailedRefreshDoesNotBringItBack) {
   }
 }
 
-// A source that returns a rejected token again cannot have it published. A
-// rejection of an older generation does not affect the generation that
-// followed.
+// A rejected token that the source returns again is not published. A second
+// rejection of its generation does not affect the next generation.
 TEST_F(RefreshablePromisesTest, R9SameTokenAgainIsAFailure) {
   RefreshPolicy policy = ExactPolicy();
   policy.retry.max_retries = 0;
@@ -162,8 +163,9 @@ TEST_F(RefreshablePromisesTest, R10ReadInsideATaskRunsItsOwnAttempt) {
   EXPECT_THAT(order, ElementsAre("read", "behind"));
 }
 
-// The attempt is already queued behind the reader when the reader starts to
-// wait.
+// The reader occupies the only thread of the pool that may run attempts. The
+// attempt is already queued behind the reader when the reader starts to wait,
+// so only the reader can run it.
 TEST_F(RefreshablePromisesTest, R10PoolOfOneThreadClaimsAQueuedAttempt) {
   ThreadExecutor::Options one;
   one.blocking_threads = 1;
@@ -191,7 +193,8 @@ TEST_F(RefreshablePromisesTest, R10PoolOfOneThreadClaimsAQueuedAttempt) {
   EXPECT_EQ(source.call_count(), 1u);
 }
 
-// A retry is claimed too, although only the timer makes it due.
+// The reader also runs the retry itself, although a timer queues the retry only
+// after the reader has begun to wait.
 TEST_F(RefreshablePromisesTest, R10PoolOfOneThreadRunsTheRetries) {
   ThreadExecutor::Options one;
   one.blocking_threads = 1;
@@ -289,8 +292,8 @@ TEST_F(RefreshablePromisesTest, R11CallbackRunsThroughTheExecutor) {
   EXPECT_THAT(outcomes_, ElementsAre(HoldsToken("t1")));
 }
 
-// The executor also delivers an error that is known at once, and one that comes
-// from a timer.
+// A callback that gets an error runs through the executor too. The first error
+// is known at once; the second comes from a timer.
 TEST_F(RefreshablePromisesTest, R11ErrorsRunThroughTheExecutorToo) {
   RefreshPolicy policy = ExactPolicy();
   policy.retry.max_retries = 0;
@@ -303,9 +306,9 @@ TEST_F(RefreshablePromisesTest, R11ErrorsRunThroughTheExecutorToo) {
   executor_.RunNext();
   EXPECT_THAT(outcomes_, ElementsAre(CausedBy("502")));
   executor_.AdvanceBy(absl::Seconds(2));
-  token->GetAsync(absl::Seconds(1), Note());  // Call 1 is held.
+  token->GetAsync(absl::Seconds(1), Note());  // Call 1 is not answered.
   executor_.RunUntilIdle();
-  executor_.RunPending(0);  // This runs the timer of the deadline.
+  executor_.RunPending(0);  // The timer of the deadline.
   EXPECT_EQ(outcomes_.size(), 1u);
   EXPECT_EQ(Submissions(), 1u);
   executor_.RunUntilIdle();
@@ -397,7 +400,7 @@ TEST_F(RefreshableLeaseTest, R12ReplacedTokenIsFreedWithItsLastLease) {
   first = std::move(second);
   EXPECT_EQ(first.token().text(), "one");
   EXPECT_EQ(Counted::count(), 2);
-  first = *token->Get();  // This alone frees the first token.
+  first = *token->Get();  // Ends the last lease of "one".
   EXPECT_EQ(first.token().text(), "two");
   EXPECT_EQ(Counted::count(), 1);
 }
@@ -434,7 +437,7 @@ TEST_F(RefreshableLeaseTest, R12NothingIsKeptBeyondTheEnd) {
   ASSERT_TRUE(token->Install({Counted("one"), Expiry::Never()}).ok());
   ASSERT_TRUE(token->Invalidate(Generation(1)));
   token->GetAsync(absl::InfiniteDuration(), [](auto) {});
-  executor.RunUntilIdle();  // Call 0 is held.
+  executor.RunUntilIdle();  // Call 0 is not answered yet.
   token.reset();
   EXPECT_EQ(Counted::count(), 0);
   source.Release(0, Counted("late"), absl::Hours(1));

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Tests of what a read promises, by the clauses R1 to R8 and B9. What a read
-// costs (R1) is tested in read_path.
+// costs (R1) is tested in refreshable/tests/read_path/.
 
 #include <memory>
 #include <optional>
@@ -70,7 +70,7 @@ TEST_F(RefreshableReadTest, R2StaleGetAsyncStartsOneBackgroundFlight) {
   AdvanceTo(absl::Seconds(50));
   token->GetAsync(absl::ZeroDuration(), Note());
   token->GetAsync(absl::ZeroDuration(), Note());
-  EXPECT_EQ(Submissions(), 3u);  // Two of these are callbacks.
+  EXPECT_EQ(Submissions(), 3u);  // An attempt and two callbacks.
   executor_.RunUntilIdle();
   EXPECT_THAT(outcomes_, ElementsAre(HoldsToken("t1"), HoldsToken("t1")));
   EXPECT_EQ(source_.call_count(), 2u);
@@ -123,7 +123,7 @@ TEST_F(RefreshableReadTest, R3ReaderJoinsTheBackgroundFlightOnceExpired) {
   const auto token = MakeWithToken();
   AdvanceTo(absl::Seconds(74));
   EXPECT_THAT(token->Get(), HoldsToken("t1"));
-  AdvanceTo(absl::Seconds(75));  // Call 1 is held.
+  AdvanceTo(absl::Seconds(75));  // Call 1 is not answered yet.
   token->GetAsync(absl::InfiniteDuration(), Note());
   executor_.RunUntilIdle();
   EXPECT_THAT(outcomes_, IsEmpty());
@@ -133,7 +133,8 @@ TEST_F(RefreshableReadTest, R3ReaderJoinsTheBackgroundFlightOnceExpired) {
   EXPECT_EQ(source_.call_count(), 2u);
 }
 
-// The callback was queued with a good token, and the executor ran it late.
+// A callback is queued with a usable token, but the token has expired by the
+// time the executor runs the callback.
 TEST_F(RefreshableReadTest, R3TokenThatExpiresOnItsWayIsNotHandedOut) {
   const auto token = MakeWithToken();
   token->GetAsync(absl::InfiniteDuration(), Note());
@@ -170,7 +171,8 @@ TEST_F(RefreshableReadTest, R4ExpiredAtTheEdge) {
               FailsWith(absl::StatusCode::kDeadlineExceeded));
 }
 
-// Without a margin, the token expires at its expiry, not only after it.
+// Without a margin, a token is already expired at the moment of its expiry, and
+// not only after it.
 TEST_F(RefreshableReadTest, R4ExpiredOnTheWallClocksEdgeToo) {
   RefreshPolicy policy = ExactPolicy();
   policy.expiry_margin = absl::ZeroDuration();
@@ -232,7 +234,7 @@ TEST_F(RefreshableReadTest, B9EveryReadIsToldTheSameOfOneFailure) {
 TEST_F(RefreshableReadTest, R7AReadsOwnTimeoutIsToldFromAnAttempts) {
   RefreshPolicy policy = ExactPolicy();
   policy.retry.max_retries = 0;
-  const auto token = Make(policy);  // Call 0 is held.
+  const auto token = Make(policy);  // Call 0 is never answered.
   absl::Status own = token->Get(absl::Seconds(29)).status();
   token->GetAsync(absl::Milliseconds(500), Note());
   executor_.AdvanceBy(absl::Milliseconds(500));
@@ -245,8 +247,9 @@ TEST_F(RefreshableReadTest, R7AReadsOwnTimeoutIsToldFromAnAttempts) {
   EXPECT_FALSE(IsReadTimeout(attempts)) << attempts;
 }
 
-// Formerly, after a suspend the read started nothing: it compared the wall
-// clock only with the expiry, and the timer had not fired yet.
+// Formerly, the first read after the suspend started nothing: reads compared
+// the wall clock with the token's expiry only, not with the end of the
+// cooldown, and the timer had not fired yet.
 TEST_F(RefreshableReadTest, R6TheNextReadSeesThatTheCooldownEndedInASuspend) {
   RefreshPolicy policy = ExactPolicy();
   policy.background_cooldown = absl::Seconds(10);
@@ -295,8 +298,9 @@ TEST_F(RefreshableReadTest, R6AfterAStepBackTheTokenEndsWithItsTrueLife) {
   EXPECT_THAT(token->Get(), HoldsToken("t2"));
 }
 
-// After a step back, the wall clock does not show that the token expired in a
-// suspend. The timer does, once the computer is awake.
+// After a step back, the wall clock does not show that the token has expired
+// during a suspend. The timer follows BootTime: once the computer is awake, it
+// withdraws the token.
 TEST_F(RefreshableReadTest, R6AfterAStepBackASuspendIsSeenByTheTimer) {
   const auto token = MakeWithToken();
   executor_.StepWall(-absl::Hours(2));
@@ -333,8 +337,9 @@ TEST_F(RefreshableReadTest, R6StepBackLengthensNoCooldown) {
   EXPECT_EQ(Submissions(), 1u);
 }
 
-// A waiting thread looks at the executor's clock at least once a second, even
-// if nothing wakes it.
+// A blocked thread looks at the executor's clock at least once a second, even
+// if nothing wakes it. So the read ends although its deadline passes during a
+// suspend, when no timer fires.
 TEST_F(RefreshableReadTest, R6BlockedReaderRechecksTheClock) {
   const auto token = Make();
   std::optional<LeaseOr> seen;
@@ -415,7 +420,8 @@ TEST_F(RefreshableReadTest, R8FlightSurvivesTheCancellationOfAll) {
 
 TEST_F(RefreshableReadTest, R8CallbacksRunInTheOrderOfTheReads) {
   auto token = Make();
-  // The order must not depend on the values of the ids.
+  // These reads use up some ids, because the order of the callbacks below must
+  // not depend on the values of the ids.
   for (int i = 0; i < 4; ++i) {
     token->Cancel(token->GetAsync(absl::InfiniteDuration(), Note()));
   }
@@ -437,8 +443,8 @@ TEST_F(RefreshableReadTest, R8CallbacksRunInTheOrderOfTheReads) {
   }
 }
 
-// What the callback owns is destroyed at once, although the executor keeps the
-// task of the read for longer.
+// `Cancel` destroys what the callback owns at once, although the executor keeps
+// the read's task for longer.
 TEST_F(RefreshableReadTest, R8CancelDestroysTheCallback) {
   const auto token = MakeWithToken();
   auto owned = std::make_shared<int>();
@@ -464,7 +470,7 @@ TEST_F(RefreshableReadTest, R6ATimerThatIsDueOutlastsACallback) {
                       "t1", Expiry::In(absl::Seconds(100))))
                   .ok());
   executor_.StepWall(-absl::Hours(1));
-  executor_.Suspend(absl::Seconds(60));  // The token is stale since 50 s.
+  executor_.Suspend(absl::Seconds(60));  // The token has been stale for 10 s.
   executor_.RunNext();
   ASSERT_THAT(outcomes_, testing::SizeIs(1));
   executor_.AdvanceBy(absl::Seconds(15));  // The token is now expired.

@@ -40,8 +40,9 @@ using refreshable_testing::Observe;
 
 constexpr absl::Duration kForever = absl::InfiniteDuration();
 
-// Calls the methods of `refreshable`, which would not return if a lock of the
-// library were held. Returns the status code of a Get without a timeout.
+// Calls methods of `refreshable`. If the calling thread held a lock of the
+// library, these calls would not return. Returns the status code of a `Get`
+// without a timeout.
 template <typename Token>
 StatusCode UseAll(Refreshable<Token>& refreshable) {
   (void)refreshable.TryGet();
@@ -132,8 +133,9 @@ TEST_F(ReentrancyTest, E5HookMayUseTheRefreshable) {
   EXPECT_EQ(ran, 2);
 }
 
-// The observer is told of attempts that fail and succeed, of a token that is
-// rejected and becomes stale, and of the refreshes that its own reads start.
+// The observer calls the Refreshable in each of the first 99 events. Attempts
+// fail and succeed, the token becomes stale and is rejected, and the observer's
+// own reads start further refreshes.
 TEST_F(ReentrancyTest, E5ObserverMayUseTheRefreshable) {
   int depth = 0;
   std::vector<EventKind> told;
@@ -195,9 +197,10 @@ TEST_F(ReentrancyTest, E5ClassifyMayUseTheRefreshable) {
   EXPECT_EQ(outcome.status.code(), StatusCode::kAborted);
 }
 
-// A read inside a token's `operator==` also fails at once if it would have to
-// wait. The operator is called to find out whether the rejected token was
-// returned again. The token's destructor calls the Refreshable as well.
+// The library calls a token's `operator==` to find out whether the source has
+// returned the rejected token again. A read inside that operator fails at once
+// if it would have to wait. A token's destructor may call the Refreshable as
+// well.
 TEST_F(ReentrancyTest, E5TokenMayUseTheRefreshable) {
   std::unique_ptr<Refreshable<Nosy>> token;
   std::vector<StatusCode> compared;
@@ -233,7 +236,7 @@ TEST_F(ReentrancyTest, E5TokenMayUseTheRefreshable) {
   });
   executor_.RunUntilIdle();
   ASSERT_EQ(calls.size(), 1u);
-  calls[0](make("t1"));  // After Fetch, the rejected token is returned.
+  calls[0](make("t1"));  // Returns the rejected token again.
   EXPECT_EQ(compared, std::vector{StatusCode::kFailedPrecondition});
   executor_.RunUntilIdle();
   EXPECT_EQ(ended, 1);
@@ -243,7 +246,7 @@ TEST_F(ReentrancyTest, E5TokenMayUseTheRefreshable) {
   ASSERT_TRUE(token->Install(make("t3")).ok());
   EXPECT_EQ(destroyed, 3);
   Refreshable<Nosy>* const dying = token.get();
-  (void)token.release();  // Tokens use the object while it is destroyed.
+  (void)token.release();  // Tokens must no longer use the object.
   delete dying;
   EXPECT_EQ(destroyed, 4);
 }
@@ -301,8 +304,8 @@ TEST_F(ReentrancyTest, S4HookRunsAfterPublicationAndBeforeWaitersWake) {
 }
 
 #ifdef ABSL_HAVE_EXCEPTIONS
-// Formerly, the read remained in the list of waiting reads after its thread had
-// left.
+// A task that the read runs throws, and the exception leaves `Get`. Formerly,
+// the read then remained in the list of waiting reads.
 TEST_F(ReentrancyTest, T1AnExceptionOfATaskEndsTheReadThatDrives) {
   token_ = Make(&executor_, held_);
   executor_.Run([] { throw 1; });
@@ -341,8 +344,8 @@ TEST_F(ReentrancyTest, E5WhatUserCodeThrowsIsIgnored) {
 }
 #endif
 
-// The token is rejected between its publication and the wake-up of the waiting
-// readers.
+// The hook rejects the first token after its publication and before the waiting
+// readers wake.
 TEST_F(ReentrancyTest, E5WakingReadersRecheckAndJoinTheNextFlight) {
   Strings::Options options;
   options.on_token_changed = [&](const Lease<std::string>& lease) {
@@ -371,8 +374,10 @@ TEST_F(ReentrancyTest, E5WakingReadersRecheckAndJoinTheNextFlight) {
   EXPECT_EQ(outcome.token, "t2");
 }
 
-// The answer came on another thread, which has not woken the reader yet. The
-// reader's executor is idle, but that is no reason for the read to fail.
+// The source answers on another thread, which is still inside the hook and has
+// not woken the reader yet. Meanwhile the reader's executor has nothing left to
+// run. The read must not fail for that reason: it must wait for the other
+// thread.
 TEST_F(ReentrancyTest, T1DrivingReadWaitsForTheThreadThatIsToWakeIt) {
   absl::Notification published;
   absl::Notification idle;
@@ -388,7 +393,8 @@ TEST_F(ReentrancyTest, T1DrivingReadWaitsForTheThreadThatIsToWakeIt) {
   std::thread answering;
   int drives = 0;
   probe_.on_drive = [&] {
-    // With its first call the read only asks whether it may drive.
+    // With its first call of `DriveUntil` the read only asks whether its thread
+    // may drive the executor.
     if (++drives != 2) return;
     answering = std::thread([&] {
       held_->Answer(0, Credential<std::string>("t1", Expiry::Never()));
@@ -418,7 +424,8 @@ TEST_F(ReentrancyTest, R8EachReadIsCancelledAlone) {
   ASSERT_EQ(held_->calls(), 1u);
   EXPECT_FALSE(held_->context(0).cancelled());
   held_->Answer(0, Hour("t1"));
-  // The read is settled and about to be delivered. It can still be cancelled.
+  // The read has its result, and the task that will run its callback is queued.
+  // The read can still be cancelled.
   EXPECT_TRUE(token_->Cancel(ids[2]));
   executor_.RunUntilIdle();
   EXPECT_FALSE(token_->Cancel(ids[0]));

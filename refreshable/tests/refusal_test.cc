@@ -42,7 +42,8 @@ class RefusalTest : public ::testing::Test {
   }
 
   // Checks that no fault persists: once the executor accepts tasks again, a
-  // read makes call number `call` of the source and returns its token.
+  // read makes call number `call` of the source (the first is 0) and returns
+  // the token of that call.
   void ExpectWorks(size_t call) {
     probe_.refuse_runs = false;
     probe_.refuse_timers = false;
@@ -81,7 +82,8 @@ TEST_F(RefusalTest, E2DroppedAttemptEndsTheFlight) {
   Outcome outcome[2];
   token_->GetAsync(kForever, outcome[0].Callback());
   token_->GetAsync(absl::Hours(1), outcome[1].Callback());
-  // The two entries are the attempt and the timer of the deadline.
+  // The two entries are the attempt and the timer for the second read's
+  // deadline.
   ASSERT_EQ(executor_.pending(), 2u);
   ASSERT_TRUE(executor_.DropPending(0));
   executor_.RunUntilIdle();
@@ -157,7 +159,8 @@ TEST_F(RefusalTest, E2RefusedCallbackDoesNotRunInItsOwnGetAsync) {
 }
 
 // If both the callback and its timer are refused, the next operation on the
-// Refreshable runs the callback. Formerly, it ran inside its own GetAsync.
+// Refreshable runs the callback. Formerly, the callback ran inside the
+// `GetAsync` that it had been passed to.
 TEST_F(RefusalTest, E2WithTimersRefusedTooTheNextEventRunsIt) {
   ASSERT_TRUE(token_->Install(Hour("t1")).ok());
   probe_.refuse_runs = true;
@@ -187,9 +190,9 @@ TEST_F(RefusalTest, E2ParkedCallbackCanBeCancelled) {
   EXPECT_EQ(outcome.ended, 0);
 }
 
-// The executor accepts the delivery of a read and drops it later. Formerly, the
-// callback then ran only in the destructor. Now the thread that drops the
-// delivery runs the callback.
+// The executor accepts a task that is to run a callback, and drops the task
+// later. Formerly, the callback then ran only in the destructor. Now the thread
+// that drops the task runs the callback.
 TEST_F(RefusalTest, E2DroppedCallbackRunsAllTheSame) {
   ASSERT_TRUE(token_->Install(Hour("t1")).ok());
   Outcome outcome[2];
@@ -218,7 +221,9 @@ TEST_F(RefusalTest, E2RefusedRetryTimerEndsTheFlightWithItsLastCause) {
   EXPECT_EQ(outcome.status.code(), StatusCode::kAborted);
   EXPECT_EQ(GetRefreshError(outcome.status)->cause, "down");
   EXPECT_FALSE(token_->health().refreshing);
-  // Without timers, reads still start the attempts of the schedule.
+  // Without a timer, reads still follow the schedule: one that comes before the
+  // next attempt is due fails at once, and one that comes later starts that
+  // attempt.
   EXPECT_EQ(token_->Get().status().code(), StatusCode::kAborted);
   EXPECT_EQ(token_->health().failures, 1);
   executor_.AdvanceBy(absl::Seconds(2));
@@ -265,7 +270,7 @@ TEST_F(RefusalTest, E2WithoutTimersAnAnswerStillGoesToAll) {
   held_->Answer(0, Hour("t1"));
   executor_.RunUntilIdle();
   EXPECT_EQ(outcome.token, "t1");
-  // Reads look at the clock themselves.
+  // Without a timer, each read looks at the clock.
   executor_.AdvanceBy(absl::Minutes(50));
   EXPECT_EQ(token_->Get(absl::ZeroDuration())->token(), "t1");
   executor_.RunUntilIdle();
@@ -289,8 +294,9 @@ TEST_F(RefusalTest, E2RefusedDeadlineTimerEndsTheRead) {
   EXPECT_EQ(token_->TryGet()->token(), "t1");
 }
 
-// The timer for the attempt's timeout is refused. If a read then has a deadline
-// at the same moment or later, a timer must be armed again.
+// The timer for the attempt's timeout is refused. Later a read has a deadline
+// at the same moment as that timeout, and another a later deadline. A timer
+// must be armed for them.
 TEST_F(RefusalTest, E2LostTimerIsTriedAgainForADeadline) {
   probe_.refuse_timers = true;
   Outcome outcome[3];
@@ -305,9 +311,10 @@ TEST_F(RefusalTest, E2LostTimerIsTriedAgainForADeadline) {
   token_.reset();
 }
 
-// The timer for the attempt's timeout is refused, and the backoff ends at the
-// same moment. Formerly, the reader waited forever, because the timer was
-// believed to be armed.
+// The timer for the attempt's timeout is refused. The attempt fails, and its
+// backoff ends at the very moment for which that timer was requested. Formerly,
+// the Refreshable took the refused timer for armed, and the reader waited
+// forever.
 TEST_F(RefusalTest, E2LostTimerIsTriedAgainForABackoff) {
   Strings::Options options;
   options.policy.attempt_timeout = absl::Seconds(2);
@@ -346,6 +353,7 @@ TEST_F(RefusalTest, E2RefusingForeverEndsInNoLoop) {
 
 class SourceTest : public RefusalTest {
  protected:
+  // Makes a read whose source calls `function`, and returns the read's status.
   absl::Status Get(lifecycle_testing::LambdaSource<>::Function function) {
     Strings::Options options;
     options.policy.retry.max_retries = 0;
@@ -422,7 +430,8 @@ TEST_F(SourceTest, E3WhatIsThrownAfterTheAnswerIsIgnored) {
   EXPECT_EQ(token_->health().failures, 1);
 }
 
-// The answer that the source gives later is discarded.
+// The source keeps `done` and throws. The answer that it gives afterwards is
+// discarded.
 TEST_F(SourceTest, E3ThrowingWithDoneKeptHasFailed) {
   std::optional<FetchDone<std::string>> kept;
   EXPECT_EQ(Get([&](const auto&, auto done) {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of reads that reject a token, through the public API and in virtual
-// time.
+// Tests of rejected reads, through the public API and in virtual time. A
+// rejected read says that a server rejected a generation
+// (`ReadOptions::rejected`), and asks for a later one.
 
 #include <memory>
 #include <string>
@@ -29,8 +30,8 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::SizeIs;
 
-// A test that begins 10 s after the token "t1" of 100 s was published. The
-// token is stale at 50 s and expired at 75 s.
+// At time 0 the token "t1" of 100 s is published. It is stale at 50 s and
+// expired at 75 s. Each test begins at 10 s.
 class RejectedReadTest : public ScenarioTest {
  protected:
   void SetUp() override { Begin(ExactPolicy()); }
@@ -40,6 +41,7 @@ class RejectedReadTest : public ScenarioTest {
     AdvanceTo(absl::Seconds(10));
   }
 
+  // Returns the options of a read that rejects `generation`.
   static Token::ReadOptions Rejecting(
       uint64_t generation, absl::Duration timeout = absl::InfiniteDuration()) {
     Token::ReadOptions options;
@@ -80,7 +82,7 @@ TEST_F(RejectedReadTest, A7ALaterTokenIsReturnedAtOnce) {
 }
 
 // A read that rejects a generation that is not published yet is an ordinary
-// read, even if that generation is published while it waits.
+// read, even if that generation is published while the read waits.
 TEST_F(RejectedReadTest, A7AGenerationThatComesLaterWasNotRejected) {
   AdvanceTo(absl::Seconds(80));
   token_->GetAsync(Rejecting(2), Note());
@@ -100,8 +102,9 @@ TEST_F(RejectedReadTest, A8ManyRejectedTogetherShareOneAttempt) {
   EXPECT_EQ(source_.call_count(), 2u);
 }
 
-// An attempt that had started for another reason does not help the read, so the
-// read is decided again.
+// A rejected read joins an attempt that started for another reason and so was
+// not told of the rejection. The attempt brings the rejected token again. Then
+// the read starts an attempt that is told of the rejection.
 TEST_F(RejectedReadTest, A8AnAttemptThatDidNotKnowIsFollowedByOneThatDoes) {
   AdvanceTo(absl::Seconds(50));
   EXPECT_TRUE(token_->Get().ok());
@@ -234,8 +237,8 @@ TEST_F(RejectedReadTest, A11TokensThatCannotBeComparedAreNeverTheSame) {
 }
 
 // The token is stale, and the source returns the same bytes, like a file that
-// was not rotated. They become a new generation, which is of no use to a read
-// that rejected the old one.
+// was not rotated. They become a new generation, but a read that rejected the
+// old one is not served it.
 TEST_F(RejectedReadTest, A11AnOrdinaryRefreshCannotLaunderARejectedToken) {
   token_->ReportRejected(Generation(1));
   AdvanceTo(absl::Seconds(50));

@@ -65,6 +65,7 @@ class ScenarioTest : public testing::Test {
   absl::Duration Elapsed() const {
     return Now().boot - ManualExecutor::DefaultStart().boot;
   }
+  // Lets time pass until `Elapsed()` is `elapsed`.
   void AdvanceTo(absl::Duration elapsed) {
     executor_.AdvanceBy(elapsed - Elapsed());
   }

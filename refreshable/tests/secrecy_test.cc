@@ -32,10 +32,12 @@ namespace {
 
 using ::refreshable_testing::ScriptedSource;
 
-// The mark as text, and as GoogleTest dumps it: "74-6F 6B-2D ...".
+// The mark as text, and as hexadecimal digits. GoogleTest dumps raw bytes as
+// such digits with separators, like "74-6F 6B-2D ...".
 constexpr absl::string_view kMark = "tok-7f3a9";
 constexpr absl::string_view kHexMark = "746F6B2D3766336139";
 
+// Returns whether `printed` contains the mark in one of these forms.
 bool IsMarked(absl::string_view printed) {
   return printed.find(kMark) != absl::string_view::npos ||
          absl::StrReplaceAll(printed, {{"-", ""}, {" ", ""}}).find(kHexMark) !=
@@ -57,6 +59,7 @@ TEST(SecrecyTest, S3TheDetectorSeesAMark) {
   EXPECT_FALSE(IsMarked(testing::PrintToString(BareToken("tok-7f3a8"))));
 }
 
+// Prints `value` in every way, and expects that the mark does not appear.
 template <typename Value>
 void LookAt(const Value& value) {
   std::ostringstream os;
@@ -131,7 +134,7 @@ class SecrecyTest : public testing::Test {
     token_ = *Refreshable<Token>::Create(source_.Share(), options_);
   }
 
-  // Reads in every way and prints every snapshot.
+  // Reads in every way, and looks at the results and at every snapshot.
   void LookAround() {
     LookAt(token_->Get(absl::ZeroDuration()));
     LookAt(token_->TryGet());

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Tests of clause E7: who owns the source, and on which thread it is destroyed.
-// The source answers on a thread of its own, which its destructor joins. If the
-// source were destroyed on that thread, the thread would wait for itself.
+// The source answers on its own I/O thread, and its destructor joins that
+// thread. If the source were destroyed on its I/O thread, the thread would wait
+// for itself.
 
 #include <atomic>
 #include <deque>
@@ -68,7 +69,7 @@ class IoSource final : public TokenSource<std::string> {
       ended_ = true;
     }
     Server* const server = server_;
-    thread_.join();  // On that thread this throws, which ends the program.
+    thread_.join();  // On the I/O thread, this throws and ends the program.
     server->destroyed.Notify();
   }
 
@@ -102,8 +103,8 @@ class IoSource final : public TokenSource<std::string> {
   std::thread thread_;
 };
 
-// Lets the source answer its first call, waits until the source is destroyed,
-// and checks that its I/O thread did not destroy it.
+// Makes a read, lets the source answer, and waits until the source is
+// destroyed. Checks that the source's I/O thread did not destroy it.
 void AwaitEnd(Strings* token, Server& server) {
   token->GetAsync(absl::InfiniteDuration(), [](const auto&) {});
   server.Open();
@@ -113,10 +114,11 @@ void AwaitEnd(Strings* token, Server& server) {
 
 class SourceLifetimeTest : public ::testing::Test {
  protected:
-  // The number of user functions that run inside `done`.
+  // The number of user functions in `Options` that run inside `done`.
   static constexpr int kPlaces = 4;
 
-  // Returns options whose function number `place` calls `end`.
+  // Returns options in which one of these functions, number `place`, calls
+  // `end`.
   Strings::Options EndingIn(int place, std::function<void()> end) {
     Strings::Options options;
     options.executor = &executor_;
@@ -209,7 +211,9 @@ TEST_F(SourceLifetimeTest, E7AnExecutorThatRefusesTheSourceDoesNotKeepIt) {
   EXPECT_NE(server_.destroyed_on, server_.io_thread);
 }
 
-// The thread that is inside `done` runs the executor's tasks.
+// Inside `done`, the hook destroys the Refreshable and then runs the executor's
+// tasks. One of these is to destroy the source, but must not do so on this
+// thread.
 TEST_F(SourceLifetimeTest, E7AnExecutorRunByTheSourcesThreadDoesNotEndIt) {
   ManualExecutor manual;
   Strings::Options options = EndingIn(0, [&] {
@@ -226,7 +230,8 @@ TEST_F(SourceLifetimeTest, E7AnExecutorRunByTheSourcesThreadDoesNotEndIt) {
   EXPECT_NE(server_.destroyed_on, server_.io_thread);
 }
 
-// A pending task of the executor holds the source until the executor ends.
+// The task that is to destroy the source is still queued when the executor is
+// destroyed.
 TEST_F(SourceLifetimeTest, E7AnExecutorThatDropsTheSourceDestroysIt) {
   auto manual = std::make_unique<ManualExecutor>();
   absl::Notification ended;
@@ -245,7 +250,8 @@ TEST_F(SourceLifetimeTest, E7AnExecutorThatDropsTheSourceDestroysIt) {
   EXPECT_NE(server_.destroyed_on, server_.io_thread);
 }
 
-// Two Refreshables share a source. Both end inside the `done` of the first.
+// Two Refreshables share a source. The hook of the first, which runs inside
+// `done`, destroys both.
 TEST_F(SourceLifetimeTest, E7ASharedSourceIsNotDestroyedInsideTheOthersDone) {
   std::unique_ptr<Strings> other;
   Strings::Options options = EndingIn(0, [&] {
@@ -264,8 +270,9 @@ TEST_F(SourceLifetimeTest, E7ASharedSourceIsNotDestroyedInsideTheOthersDone) {
   EXPECT_NE(server_.destroyed_on, server_.io_thread);
 }
 
-// A call that is not answered yet does not keep the source alive. Formerly, the
-// last answer released the source on the source's own thread.
+// A call that is not answered yet does not keep the source alive. Formerly,
+// each `done` shared ownership of the source, and the last one destroyed it on
+// the source's own I/O thread.
 TEST_F(SourceLifetimeTest, E7AnOutstandingAnswerDoesNotOwnTheSource) {
   Make({&executor_});
   std::atomic<int> ended{0};
@@ -306,9 +313,9 @@ TEST_F(SourceLifetimeTest, E7TheThreadInsideFetchOwnsTheSource) {
   destroyed.WaitForNotification();
 }
 
-// The I/O thread of a source is inside `done`, and there it calls Fetch of a
-// wrapper around the same source. Both Refreshables end meanwhile, so this
-// Fetch is the last owner of the source.
+// Inside `done`, the I/O thread of a source calls `Fetch` of a wrapper that
+// owns the same source. Both Refreshables are destroyed before this `Fetch`
+// returns, so the thread inside it is the last owner of the source.
 TEST_F(SourceLifetimeTest, E7ASourceCalledInsideItsOwnDoneIsNotDestroyedThere) {
   ManualExecutor manual;
   struct Wrapper final : TokenSource<std::string> {

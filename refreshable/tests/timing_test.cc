@@ -40,7 +40,7 @@ TEST_F(TimingTest, R7AnAnswerAfterTheDeadlinesTimerAtItsMomentDoesNot) {
   const WaiterId id = token->GetAsync(absl::Seconds(1), Note());
   executor_.RunUntilIdle();
   executor_.Suspend(absl::Seconds(1));
-  // Runs the timer, but not the callback that it queued.
+  // Runs the timer of the deadline, but not the callback that the timer queues.
   ASSERT_TRUE(executor_.RunNext());
   source_.Release(0, "t1", absl::Hours(1));
   executor_.AdvanceBy(absl::Minutes(1));
@@ -58,13 +58,14 @@ TEST_F(TimingTest, R7ADeadlinePassesThoughTheAttemptIsStillQueued) {
   executor_.RunUntilIdle();
   EXPECT_THAT(outcomes_,
               ElementsAre(FailsWith(absl::StatusCode::kDeadlineExceeded)));
-  // The flight continues, although it is late.
+  // The attempt is made all the same, after the deadline.
   EXPECT_THAT(source_.start_times(), ElementsAre(absl::Seconds(1)));
   source_.Release(0, "t1", absl::Hours(1));
   EXPECT_THAT(token->TryGet(), HoldsToken("t1"));
 }
 
-// The token stops being usable 40 s before its hour is over.
+// Each token expires after an hour, and is usable until 40 s before that (3560
+// s).
 TEST_F(TimingTest, R11TryGetGoesByBothClocksThoughNoTimerHasRun) {
   const auto token = Make();
   const auto install = [&](std::string bytes) {
@@ -125,7 +126,7 @@ TEST_F(TimingTest, E2ATimerThatRunsAfterItsCancellationDoesNothing) {
   EXPECT_THAT(outcomes_, ElementsAre(HoldsToken("t1")));
   EXPECT_EQ(source_.call_count(), 1u);
   EXPECT_EQ(token->stats().attempts_started, 1);
-  EXPECT_EQ(executor_.pending(), 1u);  // No other timer was armed.
+  EXPECT_EQ(executor_.pending(), 1u);  // The timer of the token.
   EXPECT_THAT(token->Get(), HoldsToken("t1"));
   token.reset();
   AdvanceTo(absl::Hours(2));

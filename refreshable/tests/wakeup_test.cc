@@ -28,15 +28,16 @@ using lifecycle_testing::Make;
 using lifecycle_testing::SpinUntil;
 using lifecycle_testing::Strings;
 
-// A thread that reads.
+// A thread that makes one blocking read.
 struct Reader {
   std::thread thread;
-  bool in_executor_thread = false;
-  std::atomic<int> readings{0};  // How often it has read the clock.
+  bool in_executor_thread = false;  // What InExecutorThread returns on it.
+  std::atomic<int> readings{0};     // How often the thread has read the clock.
   std::atomic<bool> ended{false};
   absl::Status status;
 };
 
+// The Reader of this thread, or null.
 thread_local Reader* this_reader = nullptr;
 
 // A ManualExecutor whose clock counts the readings of each Reader.
@@ -74,8 +75,8 @@ class CountingExecutor final : public Executor {
 
 class WakeupTest : public ::testing::Test {
  protected:
-  // How often a thread that has begun to wait has read the clock: once to ask
-  // whether it may have the token, and once before its wait.
+  // How often a thread that has begun to wait has read the clock: once to find
+  // out whether there is a usable token, and once before it waits.
   static constexpr int kBegin = 2;
 
   WakeupTest() {
@@ -90,7 +91,8 @@ class WakeupTest : public ::testing::Test {
     for (size_t i = 0; i < held_->calls(); ++i) held_->Drop(i);
   }
 
-  // Starts a thread that reads, and returns once it waits.
+  // Starts a thread that makes a read with `options`. Returns once the read
+  // waits.
   Reader& Begin(Strings::ReadOptions options, bool in_executor_thread = false) {
     readers_.push_back(std::make_unique<Reader>());
     Reader& reader = *readers_.back();
@@ -115,13 +117,15 @@ class WakeupTest : public ::testing::Test {
   }
 
   // Returns how many readers have read the clock since they began to wait. One
-  // of them is not counted: the thread that reads the clock every second.
+  // of them is not counted: the thread that reads the clock every second for
+  // all.
   int Woken() const {
     int woken = 0;
     for (auto& reader : readers_) woken += reader->readings > kBegin;
     return woken > 0 ? woken - 1 : 0;
   }
 
+  // Waits until all reads have ended.
   void End() {
     for (auto& reader : readers_) {
       SpinUntil([&] { return reader->ended.load(); });
@@ -156,21 +160,23 @@ TEST_F(WakeupTest, R10OneThreadOfTheExecutorIsWokenForAnAttempt) {
   for (int i = 0; i < 4; ++i) Begin({});
   for (int i = 0; i < 4; ++i) Begin({}, true);
   for (size_t i = 0; i < 20; ++i) {
-    executor_.base.RunUntilIdle();  // The task of the attempt that runs now.
+    executor_.base.RunUntilIdle();  // The task of an attempt already made.
     held_->Answer(i, absl::UnavailableError("down"));
-    // Only the timer runs here; it queues the attempt.
+    // Runs only the timer, which queues the attempt. A blocked thread of the
+    // executor then runs the attempt.
     executor_.base.Suspend(absl::Minutes(2));
     ASSERT_TRUE(executor_.base.RunNext());
     SpinUntil([&] { return held_->calls() == i + 2; });
   }
   held_->Answer(20, absl::PermissionDeniedError("no"));
   End();
-  // Besides the first thread that waits, which Woken leaves out, only one
-  // thread of the executor is woken.
+  // `Woken` does not count the thread that looks at the clock. Of the others at
+  // most one is woken, a thread of the executor.
   EXPECT_LE(Woken(), 1);
 }
 
-// If the thread that was woken for an attempt leaves, another must run it.
+// If the thread that was woken for an attempt leaves because its deadline has
+// passed, another thread must run the attempt.
 TEST_F(WakeupTest, R10AnotherThreadRunsTheAttemptIfTheFirstLeaves) {
   BeginFlight();
   Begin({});  // The thread that looks at the clock.
@@ -209,7 +215,8 @@ TEST_F(WakeupTest, R6OneThreadSeesForAllThatDeadlinesHavePassed) {
   }
 }
 
-// If the thread that looks at the clock is told of an outcome, another looks.
+// If the read of the thread that looks at the clock ends with a result, another
+// thread looks from then on.
 TEST_F(WakeupTest, R6TheNextThreadLooksIfTheFirstIsTold) {
   BeginFlight();
   Reader& first = Begin({absl::InfiniteDuration(), /*max_retries=*/0});
@@ -223,8 +230,9 @@ TEST_F(WakeupTest, R6TheNextThreadLooksIfTheFirstIsTold) {
 }
 
 // If there is no timer, the thread that looks at the clock every second ends an
-// attempt that takes too long. Formerly it resigned at every look, and the next
-// thread, which was woken for that, did the same at once, and so on.
+// attempt that takes too long. Formerly, that thread handed this duty over at
+// every look. The next thread was woken for that, and did the same at once, and
+// so on.
 TEST_F(WakeupTest, E2WithoutATimerOneThreadLooks) {
   executor_.base.set_refuse_timers(true);
   BeginFlight();

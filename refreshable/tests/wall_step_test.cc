@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A test of clause R6: a thread waits while the system's clock is set back.
+// A test of clause R6: a thread waits while the operating system's wall clock
+// is set back.
 
 #include <ctime>
 #include <memory>
@@ -15,8 +16,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-// This process sees the wall clock as it was before it was set back by two
-// hours. The kernel, which ends the waits, sees the clock as it is afterwards.
+// Simulates that the wall clock is set back by two hours during a wait. This
+// process reads the time before the step. The kernel, which ends the wait, goes
+// by the time after it.
 extern "C" int clock_gettime(clockid_t clock, timespec* time) noexcept {
   const long result = syscall(SYS_clock_gettime, clock, time);  // NOLINT
   if (result == 0 && clock == CLOCK_REALTIME) time->tv_sec += 2 * 60 * 60;

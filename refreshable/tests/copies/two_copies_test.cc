@@ -33,13 +33,16 @@
 namespace refreshable {
 namespace {
 
-// A plug-in. It exists as two files because the loader loads no file twice.
+// A plug-in. It exists as two files so that a process can load it twice: the
+// loader loads no file twice.
 struct Plugin {
-  // Returns whether this is the program itself, which needs no files.
+  // Returns whether this stands for the copy in the program itself. Then
+  // nothing is loaded, and `first` and `second` are empty.
   bool host() const { return first.empty(); }
   bool Has(const char* part) const {
     return name.find(part) != std::string::npos;
   }
+  // Returns whether the plug-in uses the whole library.
   bool whole() const { return Has("whole"); }
 
   std::string name;
@@ -77,10 +80,12 @@ bool failed = false;
     }                                                                 \
   } while (false)
 
+// Runs `body` in a child process. Returns 0 if every CHECK_THAT held, and -1 if
+// a signal ended the process.
 int ExitCodeOfChild(const std::function<void()>& body) {
   const pid_t child = fork();
   if (child == 0) {
-    alarm(60);  // A child that hangs fails.
+    alarm(60);  // Ends a child that hangs.
     failed = false;
     body();
     _exit(failed ? 1 : 0);
@@ -90,7 +95,8 @@ int ExitCodeOfChild(const std::function<void()>& body) {
   return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
-// A loaded shared object.
+// The copy of the library in a loaded shared object or, if the path is empty,
+// in the program itself.
 class Copy {
  public:
   Copy(std::string path, int flags) : path_(std::move(path)) { Load(flags); }
@@ -184,14 +190,14 @@ constexpr Flags kFlags[] = {
     {"BothGlobal", RTLD_LAZY | RTLD_GLOBAL, RTLD_LAZY | RTLD_GLOBAL},
     // With lazy binding, a function is bound when it is first called. If the
     // first plug-in calls it only after the second was loaded, it may be bound
-    // to the second plug-in's.
+    // to the second plug-in's function of that name.
     {"LocalThenGlobal", RTLD_LAZY | RTLD_LOCAL, RTLD_LAZY | RTLD_GLOBAL},
     {"GlobalThenLocal", RTLD_NOW | RTLD_GLOBAL, RTLD_NOW | RTLD_LOCAL},
 };
 
-// Runs `body` in a child process for each pair of plug-ins that use the same
-// part of the library, with each of the flags, and, if they use the hazard
-// domain alone, with and without membarrier(2).
+// Runs `body` in a child process for each entry of `kFlags` and each pair of
+// plug-ins that use the same part of the library. Pairs that use the hazard
+// domain alone run with and without membarrier(2).
 void ForEachPair(const std::function<void(Copy& a, Copy& b)>& body) {
   for (const Plugin& first : Plugins()) {
     for (const Plugin& second : Plugins()) {
@@ -238,8 +244,8 @@ TEST(TwoCopiesTest, R12ACopyWorksAlone) {
 }
 
 #ifndef ABSL_HAVE_THREAD_SANITIZER  // Reads are never fast under TSan.
-// After the first read of a thread through a copy, its reads through that copy
-// stay fast, whatever it does with another copy.
+// Once a thread has read through a copy, its reads through that copy are fast,
+// whatever it does with another copy.
 TEST(TwoCopiesTest, R1ReadsAreFastInBothCopies) {
   for (const Flags& flags : kFlags) {
     for (const Plugin& first : Plugins()) {
@@ -304,7 +310,9 @@ TEST(TwoCopiesTest, E4BothCopiesGoOnAfterFork) {
       a->publish();
       a->release(b_lease);
       b->release(a_lease);
-      // The leases of the other thread stay held in the child.
+      // In the child, leases that the other thread held at the fork are never
+      // released. These checks only compare the numbers of tokens before and
+      // after.
       for (int i = 0; i < 3; ++i) {
         HoldReplaceRelease(a, b);
         HoldReplaceRelease(b, a);
@@ -327,10 +335,11 @@ TEST(TwoCopiesTest, E4BothCopiesGoOnAfterFork) {
 }
 #endif
 
-// Returns whether the loader unloads the plug-in. The loader keeps a shared
-// object that defines a symbol unique in the process (STB_GNU_UNIQUE). GCC
-// makes such symbols of static variables in inline functions of the standard
-// library and Abseil, unless a version script makes them local.
+// Returns whether the loader unloads the plug-in. The loader never unloads a
+// shared object that defines a symbol of the kind STB_GNU_UNIQUE, which exists
+// once in the process. GCC makes such symbols of static variables in inline
+// functions of the standard library and Abseil, unless a version script makes
+// them local.
 bool CanBeUnloaded([[maybe_unused]] const Plugin& plugin) {
 #ifndef __clang__
   if (plugin.whole()) return plugin.Has("whole_hidden");
@@ -364,7 +373,8 @@ TEST(TwoCopiesTest, E1ACopyCanBeUnloaded) {
             while (!used) std::this_thread::yield();
             if (thread_ends_first) user.join();
             a.Unload();
-            // A thread that has a record in the copy keeps the copy loaded.
+            // A thread that has a record (its hazard slots) in the copy keeps
+            // the copy loaded.
             if (!kHostHasACopy) CHECK_THAT(!has_record || a.loaded());
             unloaded = true;
             if (!thread_ends_first) user.join();
@@ -392,8 +402,8 @@ TEST(TwoCopiesTest, E1ACopyCanBeUnloaded) {
 }  // namespace refreshable
 
 #ifdef ABSL_HAVE_ADDRESS_SANITIZER
-// AddressSanitizer reports two copies as a violation of the One Definition
-// Rule.
+// AddressSanitizer would report the two copies of the library as a violation of
+// the One Definition Rule.
 extern "C" const char* __asan_default_options() {
   return "detect_odr_violation=0";
 }

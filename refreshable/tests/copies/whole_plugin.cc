@@ -20,9 +20,9 @@
 
 namespace refreshable {
 
-// A token that counts its instances. It has external linkage so that the linker
-// may bind one plug-in's instantiations of the library's templates to those of
-// the other, as it may for std::string.
+// A token that counts its instances. It has external linkage so that the
+// dynamic loader may bind one plug-in's instantiations of the library's
+// templates to those of the other, as it may for std::string.
 class PluginToken {
  public:
   explicit PluginToken(std::atomic<int>* alive) : alive_(alive) { ++*alive_; }
@@ -44,6 +44,7 @@ namespace {
 
 std::atomic<int> tokens_alive{0};
 
+// Returns a policy under which a rejected token may be replaced at once.
 RefreshPolicy AtOnce() {
   RefreshPolicy policy;
   policy.min_interval = policy.young_token_age = absl::ZeroDuration();
@@ -78,9 +79,10 @@ class Whole {
   }
 
  private:
-  // Waits for a token. Then waits until the thread that refreshed it has freed
-  // the previous token. Ends the program if the executor has a second such
-  // thread.
+  // Waits for a token, and then until the thread that refreshed it has freed
+  // the previous token. A task that runs after the refresh on the same thread
+  // ends the second wait. Ends the program if that task runs on another thread,
+  // because the executor may have only one for blocking tasks.
   void Await() {
     *refreshable_->Get();
     std::promise<void> ended;
@@ -127,7 +129,8 @@ constexpr PluginApi kApi = {
 
 const refreshable::PluginApi* GetPlugin() {
   if (refreshable::whole == nullptr) {
-    // A thread that has read keeps the shared object loaded until it ends.
+    // A thread that has read keeps the shared object loaded until the thread
+    // ends. Therefore a thread that ends at once makes the first read.
     std::thread([] { refreshable::whole = new refreshable::Whole; }).join();
   }
   return &refreshable::kApi;

@@ -53,6 +53,7 @@ std::function<void(World&)> RejectedAttempt(absl::Duration since) {
   };
 }
 
+// Returns a policy under which refreshing is exhausted after two failures.
 RefreshPolicy Exhausts(OnExhausted on_exhausted) {
   RefreshPolicy policy;
   policy.retry.max_retries = 1;
@@ -76,8 +77,9 @@ std::vector<NamedScenario> Make() {
     all.push_back({std::move(name), {}});
     return all.back().scenario;
   };
-  // In these scenarios there are many steps to choose from. A smaller depth
-  // suffices, because faults of rejected reads appear after few steps.
+  // Adds a scenario of rejected reads. There are many steps to choose from, so
+  // it is explored to a smaller depth. That suffices, because faults of
+  // rejected reads appear after few steps.
   const auto add_rejected = [&](std::string name) -> Scenario& {
     Scenario& scenario = add(std::move(name));
     all.back().depth = 4;

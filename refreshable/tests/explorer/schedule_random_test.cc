@@ -40,6 +40,7 @@ int depth = 4;
 
 absl::Duration S(double seconds) { return absl::Seconds(seconds); }
 
+// Draws a scenario at random, always the same one for the same seed.
 class Draw {
  public:
   explicit Draw(int by) : random_(static_cast<uint64_t>(by)) {}
@@ -86,9 +87,11 @@ class Draw {
   }
 
  private:
+  // Returns a number from 0 to n - 1.
   int OneOf(int n) {
     return static_cast<int>(random_() % static_cast<uint64_t>(n));
   }
+  // Returns true in one of `of` cases.
   bool Sometimes(int of) { return OneOf(of) == 0; }
 
   RefreshPolicy Policy() {

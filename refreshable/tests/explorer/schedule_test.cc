@@ -3,8 +3,8 @@
 // Runs every scenario in every schedule. By default a schedule has as many
 // steps as the scenario's own depth says, but no more than `kMost`;
 // `--test_arg=--depth=8` sets another depth (`--config=deep` turns on
-// optimization). One in 16 merges of two states is rechecked;
-// `--test_arg=--recheck=1` rechecks all.
+// optimization). A state that is reached again is merged into the known one.
+// One in 16 such merges is rechecked; `--test_arg=--recheck=1` rechecks all.
 
 #include <algorithm>
 #include <iostream>
@@ -29,8 +29,8 @@ constexpr int kMost = 4;  // A sanitizer makes a run ten times as long.
 #else
 constexpr int kMost = 5;
 #endif
-int depth = 0;  // 0 means each scenario's own depth.
-int recheck = 16;
+int depth = 0;     // 0 means each scenario's own depth.
+int recheck = 16;  // One in so many merges is rechecked.
 
 class ScheduleTest : public testing::TestWithParam<NamedScenario> {};
 

@@ -32,12 +32,12 @@ const std::unique_ptr<Refreshable<std::string>> token =
         {executor.get()});
 
 // Returns whether parent and child both get a token. The child must fetch its
-// own.
+// token itself.
 bool ForksWell() {
   if (!token->Get().ok()) return false;
   const pid_t child = fork();
   if (child == 0) {
-    alarm(30);  // A child that hangs fails.
+    alarm(30);  // Ends a child that hangs.
     token->Invalidate(token->Get()->generation());
     token->Reset();
     _exit(token->Get().ok() ? 0 : 1);

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Tests of clause E4 with other threads of the parent inside absl::Mutex. The
-// child ends at once, as before executing another program, or reads. In builds
-// without NDEBUG, absl::Mutex records each acquisition under an internal lock.
-// A child that used a mutex could wait for that lock forever, because the
-// thread that holds it does not exist in the child. (With NDEBUG there is no
-// such lock, and these tests cannot fail.)
+// child of the fork() ends at once, like one that executes another program, or
+// makes a read. In builds without NDEBUG, absl::Mutex records each acquisition
+// under an internal lock. A child that used a mutex could wait for that lock
+// forever, because the thread that holds it does not exist in the child. (With
+// NDEBUG there is no such lock, and these tests cannot fail.)
 
 #include <signal.h>
 #include <sys/wait.h>
@@ -32,7 +32,7 @@ constexpr unsigned int kTimeoutSeconds = 20;
 
 // Returns whether the child ends with success; a child that hangs is killed.
 // (The child cannot set an alarm itself, because it might hang before fork()
-// returns there.)
+// returns in it.)
 bool EndsWell(pid_t child) {
   alarm(kTimeoutSeconds);
   int status = 0;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A process forks while another thread creates and destroys Refreshables. The
-// child does nothing, so ThreadSanitizer can watch the parent.
+// A process forks while another thread creates and destroys Refreshables.
+// ThreadSanitizer does not support the child of a process with several threads,
+// so the child does nothing. ThreadSanitizer watches the parent.
 
 #include <sys/wait.h>
 #include <unistd.h>

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Tests of clause E4 with other threads of the parent inside every call. The
-// sanitizers do not run this target: in the child their runtimes do not release
-// the locks that threads of the parent held, so a child may hang in malloc or
-// free.
+// sanitizers do not run this target: in the child of a fork() their runtimes do
+// not release the locks that threads of the parent held, so a child may hang in
+// malloc or free.
 
 #include <unistd.h>
 
@@ -130,7 +130,7 @@ TEST(ForkStressTest, E4ChildReadsWhileTheParentsThreadsAreInsideEveryCall) {
   for (std::thread& reader : readers) reader.join();
 }
 
-// A gate that blocks the first thread that enters it until it is opened.
+// Blocks the first thread that enters the gate until the gate is opened.
 class Gate {
  public:
   // Releases the thread that `Hold` started and waits until it has ended.
@@ -197,8 +197,8 @@ TEST(ForkStressTest, E4TheChildEndsItThoughTheParentIsInsideTheExecutor) {
   gate.Open();
 }
 
-// Formerly, no timer was armed in the child if a thread of the parent had been
-// about to arm it.
+// Formerly, the child armed no timer if a thread of the parent was about to arm
+// one at the fork.
 TEST(ForkStressTest, E4TheChildHasATimerThoughTheParentIsArmingOne) {
   ManualExecutor manual;
   lifecycle_testing::ProbeExecutor executor(&manual);
@@ -217,8 +217,10 @@ TEST(ForkStressTest, E4TheChildHasATimerThoughTheParentIsArmingOne) {
   gate.Open();
 }
 
-// Formerly, if a thread of the child got the id of a thread of the parent that
-// was inside an attempt, its read failed as if it waited for its own attempt.
+// Formerly, the library remembered the ids of threads inside an attempt, and in
+// the child it still knew those of the parent's threads. If a new thread of the
+// child got such an id, its read failed as if it would wait for its own
+// attempt.
 TEST(ForkStressTest, E4AThreadOfTheChildIsNotTakenForOneOfTheParents) {
   const auto executor = MakeExecutor(1);
   Gate gate;

@@ -33,9 +33,9 @@ using lifecycle_testing::MakeSource;
 using lifecycle_testing::Strings;
 using refreshable_testing::Observe;
 
-// Formerly, the child's reads did not ask the machine before the end of a
-// refresh that exists only in the parent. Until the token had expired, they
-// started no refresh and had no timer.
+// A refresh that runs at the fork goes on only in the parent. Formerly, the
+// child's reads behaved as if that refresh ran in the child too: until the
+// token had expired, they started no refresh and armed no timer.
 TEST(ForkTest, E4ChildRefreshesTheStaleTokenThatItsParentIsRefreshing) {
   ManualExecutor executor;
   auto held = std::make_shared<lifecycle_testing::HeldSource>();
@@ -117,7 +117,8 @@ TEST(ForkTest, E4EarlierFailuresStillCountInTheChild) {
   }));
 }
 
-// Returns the number that `count` returns in a child.
+// Returns the number that `count` returns in the child of a fork(), or -1 if
+// the child fails.
 template <typename Function>
 int64_t CountedInChild(Function count) {
   int ends[2];
@@ -136,8 +137,8 @@ int64_t CountedInChild(Function count) {
   return counted;
 }
 
-// Formerly, workers that were forked from one parent refreshed at the same
-// time.
+// Formerly, processes that were forked from one parent drew the same jitter,
+// and so refreshed at the same time.
 TEST(ForkTest, F8ChildrenDrawTheirJitterAnewUnlessTheyAreSeeded) {
   for (const bool seeded : {false, true}) {
     ManualExecutor executor;
@@ -164,8 +165,8 @@ TEST(ForkTest, F8ChildrenDrawTheirJitterAnewUnlessTheyAreSeeded) {
   }
 }
 
-// Formerly, the child's probe was delayed as if the parent's probe had been its
-// own.
+// A probe (B7) of the parent is running at the fork. Formerly, the child
+// delayed its own probe as if it had made the parent's probe itself.
 TEST(ForkTest, E4TheChildMayProbeThoughTheParentIsProbing) {
   ManualExecutor executor;
   const auto held = std::make_shared<lifecycle_testing::HeldSource>();

@@ -11,21 +11,23 @@
 namespace refreshable {
 namespace fork_testing {
 
-// Calls fork(). The child is killed if it hangs, and must end with _exit.
+// Calls fork(). The child is killed if it runs for a minute, and must end with
+// _exit.
 inline pid_t Fork() {
   const pid_t pid = fork();
   if (pid == 0) alarm(60);
   return pid;
 }
 
-// Waits for a child. Returns whether there was one and it ended with status 0.
+// Waits for the process `child`. Returns whether there was such a child and it
+// ended with status 0.
 inline bool EndedWell(pid_t child) {
   int status = 0;
   return child > 0 && waitpid(child, &status, 0) == child &&
          WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
-// Returns whether `holds` returns true in a child.
+// Returns whether `holds` returns true in the child of a fork().
 template <typename Function>
 bool HoldsInChild(Function holds) {
   const pid_t child = Fork();

@@ -194,7 +194,7 @@ TEST_P(ColonyOutageParityTest, L8AnHourOf502) {
   EXPECT_EQ(Attempts(), expected);
   EXPECT_EQ(expected.back(), 3602);  // The endpoint is back at 3600.
   EXPECT_THAT(readers.served_at(), Each(3602));
-  // They fail together at 122, and then every 10 s up to 3592.
+  // The readers fail together at 122 s, and then every 10 s up to 3592 s.
   EXPECT_EQ(readers.errors(), 348 * GetParam());
   EXPECT_EQ(observer_->count(EventKind::kExhausted), 1);
   EXPECT_EQ(observer_->count(EventKind::kHealed), 1);
@@ -202,7 +202,7 @@ TEST_P(ColonyOutageParityTest, L8AnHourOf502) {
 }
 
 // The same outage with a token that is valid for the first half hour: nobody
-// notices before the token expires.
+// notices the outage before the token expires.
 TEST_P(ColonyOutageParityTest, L8AnHourOf502WithATokenAtItsStart) {
   const auto token = Make(ColonyPolicy());
   source_.Answer("t0", absl::Minutes(30));
@@ -213,16 +213,17 @@ TEST_P(ColonyOutageParityTest, L8AnHourOf502WithATokenAtItsStart) {
   AdvanceTo(usable_until - absl::Nanoseconds(1));
   EXPECT_EQ(readers.errors(), 0);
   EXPECT_THAT(token->TryGet(), HoldsToken("t0"));
-  // The token is stale at 900 s. The background then makes one attempt per
-  // minute, which is the cooldown.
+  // The token is stale at 900 s. Background refreshes then make one attempt per
+  // minute, because the cooldown is a minute.
   std::vector<double> expected = {0};
   for (double start = 900; start < 1760; start += 60) {
     expected.push_back(start);
   }
   EXPECT_EQ(Attempts(), expected);
   AdvanceTo(absl::Minutes(65));
-  // At 1740 s there have been 15 failures. After the token expires at 1760 s,
-  // there are only probes, one minute apart.
+  // By 1740 s there have been 15 failures, more than the 7 that exhaust
+  // refreshing. After the token expires at 1760 s, there are therefore only
+  // probes, one minute apart.
   for (double probe = 1800; probe <= 3600; probe += 60) {
     expected.push_back(probe);
   }

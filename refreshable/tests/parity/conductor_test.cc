@@ -82,7 +82,8 @@ class ConductorParityTest : public OutageTest {
   }
 
   // Returns the outcome of a CallWithToken to a server that answers `rejected`
-  // to the tokens in `bad` and 200 to others.
+  // to the tokens in `bad` and 200 to others. The status is -1 if the call got
+  // no answer from the server.
   Response CallServer(Token& token, std::vector<std::string> bad,
                       Response rejected) {
     const auto response = CallWithToken(
@@ -269,13 +270,14 @@ TEST_F(ConductorParityTest, C6TheFifthFailureIsFatal) {
   EXPECT_THAT(token->Get(), fatal);
   EXPECT_THAT(Attempts(), ElementsAre(0, 2, 6, 14, 30));
   EXPECT_EQ(observer_->count(EventKind::kExhausted), 1) << "told once";
-  // Only Reset recovers.
+  // Reset makes refreshing work again.
   source_.Always("t1", absl::Hours(1));
   token->Reset();
   EXPECT_THAT(token->Get(), HoldsToken("t1"));
 }
 
-// The source decides what a 404 of the endpoint means.
+// The source decides what a 404 of the endpoint means: here, that no
+// authentication is needed.
 TEST_F(ConductorParityTest, C7NoAuthenticationHereIsACredentialForEver) {
   const auto token = Make(ConductorPolicy());
   const auto endpoint = [] { return 404; };

@@ -108,8 +108,9 @@ TEST_F(DatabricksParityTest, D2DynamicStaleWindow) {
   }
 }
 
-// The window is computed when the token is stored, not when it is read. For a
-// token that arrives with 30 of its 60 minutes left, the window is 15 minutes.
+// The stale window is computed when the token is stored, from the time that is
+// left then. For a token that arrives with 30 of its 60 minutes left, the
+// window is 15 minutes.
 TEST_F(DatabricksParityTest, D2WindowIsComputedAtStoreTime) {
   const auto token = Make();
   const absl::Time expiry = executor_.clock().Now().wall + absl::Minutes(30);
@@ -191,7 +192,7 @@ TEST_F(DatabricksParityTest, D5FailedBackgroundRefreshCoolsDownForAMinute) {
     EXPECT_THAT(token->Get(), HoldsToken("t1"));
     EXPECT_EQ(Submissions(), 0u) << second;
     token->GetAsync(absl::ZeroDuration(), Note());
-    EXPECT_EQ(Submissions(), 1u) << second;  // This is the callback.
+    EXPECT_EQ(Submissions(), 1u) << second;  // The callback.
     executor_.AdvanceBy(absl::Seconds(1));
   }
   EXPECT_EQ(source_.call_count(), 2u);
@@ -243,7 +244,7 @@ TEST_F(DatabricksParityTest, D6LateSuccessIsDiscarded) {
   EXPECT_THAT(token->Get(), HoldsToken("t1"));
   AdvanceTo(absl::Minutes(40));
   EXPECT_THAT(token->Get(), HoldsToken("t1"));
-  executor_.RunUntilIdle();  // Call 1 is held.
+  executor_.RunUntilIdle();  // Call 1 is not answered yet.
   ASSERT_TRUE(token->Install({"t2", Expiry::In(absl::Hours(1))}).ok());
   source_.Release(1, "late", absl::Hours(9));
   EXPECT_THAT(token->Get(), AllOf(HoldsToken("t2"), HasGeneration(2)));
@@ -257,7 +258,7 @@ TEST_F(DatabricksParityTest, D6LateFailurePutsNoNewerTokenOnCooldown) {
   EXPECT_THAT(token->Get(), HoldsToken("t1"));
   AdvanceTo(absl::Minutes(40));
   EXPECT_THAT(token->Get(), HoldsToken("t1"));
-  executor_.RunUntilIdle();  // Call 1 is held.
+  executor_.RunUntilIdle();  // Call 1 is not answered yet.
   ASSERT_TRUE(token->Install({"t2", Expiry::In(absl::Seconds(90))}).ok());
   executor_.AdvanceBy(absl::Seconds(29));  // Within the attempt's timeout.
   source_.Release(1, absl::UnavailableError("502"));
@@ -299,7 +300,7 @@ TEST_F(DatabricksParityTest, D8WithoutBackgroundRefreshOnlyExpiryRefreshes) {
   EXPECT_THAT(token->Get(), HoldsToken("t1"));
   EXPECT_EQ(Submissions(), 0u);
   token->GetAsync(absl::ZeroDuration(), Note());
-  EXPECT_EQ(Submissions(), 1u);  // This is the callback.
+  EXPECT_EQ(Submissions(), 1u);  // The callback.
   executor_.RunUntilIdle();
   EXPECT_THAT(outcomes_, ElementsAre(HoldsToken("t1")));
   executor_.AdvanceBy(kTick);

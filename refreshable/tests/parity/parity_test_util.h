@@ -36,10 +36,10 @@ class OutageTest : public testing::Test {
   using Token = Refreshable<std::string>;
   using LeaseOr = absl::StatusOr<Lease<std::string>>;
 
-  // Readers that need no threads. Each of them reads without a timeout, and
-  // `pause` after the end of a read it reads again. Once a Readers has been
-  // destroyed, the executor's time must not advance, because a pending timer
-  // would use it.
+  // Readers that need no threads. Each reader reads without a timeout, and
+  // reads again `pause` after the end of that read. Once a Readers has been
+  // destroyed, time must not advance, because a pending timer would use the
+  // destroyed object.
   class Readers {
    public:
     Readers(OutageTest* test, Token* token, int count, absl::Duration pause)

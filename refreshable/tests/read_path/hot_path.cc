@@ -17,7 +17,8 @@ __attribute__((noinline)) void HotPathRead(Refreshable<std::string>* token,
   if (ABSL_PREDICT_TRUE(lease.ok())) use(lease->token().data());
 }
 
-// The script must find this lock, which shows that it would find one in a read.
+// The script must find the lock in this function. That shows that it would also
+// find one in a read.
 __attribute__((noinline)) void HotPathWithALock(std::atomic<int>* shared) {
   shared->fetch_add(1);
 }
@@ -31,7 +32,8 @@ __attribute__((noinline)) int HotPathWithACall(std::atomic<int>* shared) {
 
 int main(int argc, char**) {
   std::atomic<int> shared{argc};
-  // This is never true. The call only keeps the functions in the program.
+  // The condition is never true. The calls only keep these functions in the
+  // program.
   if (refreshable::HotPathWithACall(&shared) == 0) {
     refreshable::HotPathRead(nullptr, nullptr);
   }

@@ -32,6 +32,7 @@
 
 namespace {
 
+// The memory for everything that becomes read-only. It is never reused.
 constexpr size_t kArenaBytes = size_t{16} << 20;
 unsigned char* arena = nullptr;
 size_t arena_used = 0;
@@ -73,7 +74,7 @@ void operator delete(void* p, size_t, std::align_val_t) noexcept { Free(p); }
 namespace refreshable {
 namespace {
 
-// An executor with the system's clock that runs nothing.
+// An executor that has the operating system's clock and runs nothing.
 class IdleExecutor final : public Executor {
  public:
   bool Run(Task task) override { return Keep(std::move(task)); }
@@ -153,8 +154,8 @@ class ReadOnlyMemoryTest : public testing::Test {
   }
 
   void ReadFromFourThreads() {
-    // Threads without slots of their own wait for each other, so they read
-    // less.
+    // In symmetric mode (without membarrier(2)) threads have no slots of their
+    // own and wait for each other, so they make fewer reads.
     const int reads =
         internal::HazardDomain::Current().Asymmetric() ? 200000 : 2000;
     std::atomic<int> started{0};
@@ -163,11 +164,12 @@ class ReadOnlyMemoryTest : public testing::Test {
     std::vector<std::thread> threads;
     for (int t = 0; t < 4; ++t) {
       threads.emplace_back([&] {
-        // This read acquires the slots.
+        // This read acquires the thread's slots.
         const bool first = refreshable_->Get().ok();
-        // A scan, which allocates, must see each new slot, and a thread may
-        // leave that scan to another thread. So all threads wait until each has
-        // its slots.
+        // When a thread has acquired slots, a scan must see them. A scan
+        // allocates, and the thread may leave it to another thread. So all
+        // threads wait until each has its slots, and count allocations only
+        // then.
         ++started;
         while (started < 4) std::this_thread::yield();
         const int64_t before = allocations;
@@ -225,7 +227,8 @@ TEST_F(ReadOnlyMemoryTest, R1AFreshReadInVirtualTimeWritesToNothingShared) {
   End();
 }
 
-// The refresh that the first stale read starts remains in progress.
+// The refresh that the first stale read starts remains in progress, so the
+// reads of the four threads start none.
 TEST_F(ReadOnlyMemoryTest, R2AStaleReadWritesToNothingShared) {
   Build<ManualExecutor>(RefreshPolicy());
   static_cast<ManualExecutor&>(*executor_).Suspend(absl::Minutes(50));
@@ -246,8 +249,8 @@ TEST_F(ReadOnlyMemoryTest, ACallThatDoesWriteIsAFault) {
   Build<IdleExecutor>(RefreshPolicy());
   EXPECT_DEATH(
       {
-        // The fork of the death test writes to the pages too, so this comes
-        // after it.
+        // The fork() of the death test also writes to these pages, so they are
+        // protected only after it.
         Protect(PROT_READ);
         refreshable_->Reset();
       },

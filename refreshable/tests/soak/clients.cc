@@ -18,8 +18,8 @@ using refreshable::BootTime;
 using refreshable::RefreshPolicy;
 using Where = Checks::Where;
 
-constexpr size_t kHeldAtMost = 9;  // More leases than a thread has slots.
-constexpr size_t kPendingAtMost = 24;
+constexpr size_t kHeldAtMost = 9;      // More leases than a thread has slots.
+constexpr size_t kPendingAtMost = 24;  // Asynchronous reads of one client.
 
 BootTime BootNow() { return refreshable::SystemClock::Get().Now().boot; }
 
@@ -201,9 +201,9 @@ void Client::Sweep(size_t at_most) {
     pending_.erase(gone, pending_.end());
     if (pending_.size() <= at_most) return;
     absl::SleepFor(absl::Microseconds(at_most > 0 ? 200 : 20000));
-    // A refused callback may need another operation on its Refreshable, such as
-    // a Reset. Resets must be rare enough that all threads together do not
-    // delay the executor.
+    // A callback that the executor refused may run only in the next operation
+    // on its Refreshable, such as a Reset. Resets must be rare enough that
+    // those of all threads together do not delay the executor.
     if (at_most > 0) continue;
     for (const auto& instance : world_->instances) instance->Reset();
   }
@@ -282,7 +282,8 @@ void Client::Disturb(BootTime now) {
     Spawn();
     return;
   }
-  // Waits up to 50 ms, so that there often is a token and a running attempt.
+  // Half of the time, waits up to 50 ms for a token and a running attempt, so
+  // that the disturbance often meets both.
   Doing("waiting for an attempt");
   LeaseOr lease = instance.TryGet();
   const BootTime end = now + absl::Milliseconds(Random(2) * 50);
@@ -422,7 +423,8 @@ void Client::EndInHook() {
   auto life = std::make_shared<std::unique_ptr<Instance>>();
   auto ended = std::make_shared<absl::Notification>();
   Instance::Config config = LifeConfig();
-  // Only one refresh is requested, and the hook runs only if it succeeds.
+  // Only one refresh is requested, and the hook runs only if that refresh
+  // succeeds. So its attempt must not time out.
   config.policy.attempt_timeout = absl::Seconds(10);
   config.hook = [life, ended] {
     if (*life == nullptr) return;

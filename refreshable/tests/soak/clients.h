@@ -45,6 +45,7 @@ class Exchange {
 class Gate {
  public:
   bool closed() const { return closed_.load(std::memory_order_relaxed); }
+  // Returns how many threads wait at the gate.
   int arrived() const;
   void Close();
   void Open();
@@ -100,6 +101,7 @@ class Client {
 
  private:
   uint64_t Random(uint64_t below) { return random_() % below; }
+  // Notes what the client does now, to be reported if it gets stuck.
   void Doing(const char* operation);
   Instance& AnyInstance();
   absl::Duration AnyTimeout();

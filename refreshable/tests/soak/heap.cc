@@ -31,7 +31,7 @@ namespace refreshable_soak {
 namespace {
 
 // The bytes are counted in several counts, and each thread always adds to the
-// same one, so that threads rarely share a count and wait for each other. A
+// same one. So threads rarely share a count, and rarely wait for each other. A
 // count becomes negative if its threads free memory that others allocated.
 struct alignas(64) Count {
   std::atomic<int64_t> bytes{0};

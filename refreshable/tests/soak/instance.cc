@@ -34,7 +34,8 @@ class ObserverOf final : public refreshable::Observer {
   const std::shared_ptr<Checks> checks_;
 };
 
-// An object that runs a function when its last owner is destroyed.
+// Runs a function when it is destroyed. After a move, only the new object does
+// so.
 template <typename Function>
 class AtEnd {
  public:
@@ -150,8 +151,8 @@ void Checks::CheckLease(const Before& before, const TokenLease& lease) {
     end += policy_.max_stale_on_error;
   } else if (const absl::Time published = lease.token().published_by();
              published < expiry) {
-    // The token was really published at `published` or earlier, so its real
-    // margin is at least this long.
+    // The token was published at `published` or earlier. So its real lifetime,
+    // and with it its margin, is at least as long as computed here.
     end = published + refreshable::internal::UsableFor(expiry - published,
                                                        policy_.expiry_margin);
   }
@@ -169,8 +170,8 @@ void Checks::CheckRefusal(const Before& before, absl::Duration timeout,
   bool fits = false;
   switch (status.code()) {
     case absl::StatusCode::kDeadlineExceeded:
-      // The error may be the source's. Otherwise it is the end of the reader's
-      // own timeout, which must have passed.
+      // The error may be the source's. Otherwise the read's own timeout must
+      // have passed.
       fits = explained ||
              SystemClock::Get().Now().boot >= before.now.boot + timeout;
       break;
@@ -210,7 +211,8 @@ void Checks::Published(const TokenLease& lease) {
   absl::MutexLock lock(&mutex_);
   NoteChange({lease.generation().value(), lease.token().made(),
               lease.token().asked()});
-  // Install publishes only new tokens, so this one came from the source.
+  // Install publishes only tokens with new ids. So a token with the id of the
+  // withdrawn one came from the source.
   if (lease.generation().value() == withdrawn_generation_ + 1 &&
       lease.token().id() == withdrawn_token_) {
     Wrong("F5", "the token that was rejected was published again");
@@ -278,8 +280,8 @@ bool Instance::Accounted() const {
 }
 
 LeaseOr Instance::Get(absl::Duration timeout, Checks::Where where) {
-  // The instance may be destroyed during the read, so nothing of it may be used
-  // after the read.
+  // If `where` is kAtTheEnd, another thread may destroy this instance during
+  // the read. Then `checks` keeps `used` alive.
   const std::shared_ptr<Checks> checks =
       where == Checks::Where::kAtTheEnd ? checks_ : nullptr;
   Checks& used = *checks_;

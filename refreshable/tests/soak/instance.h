@@ -41,22 +41,24 @@ struct Totals {
 };
 
 // The checks of what one Refreshable promises, made from outside. Each compares
-// the outcome of a call with the clocks and the least generation that were read
-// before the call, so that a delayed thread raises no false alarm. (If the wall
-// clock is set back during the run, that raises one.) A Checks outlives its
-// Refreshable, because callbacks run while the Refreshable is destroyed.
-// Thread-safe.
+// the outcome of a call with what was known before the call: the time, and the
+// earliest generation that a read may get. So a delayed thread raises no false
+// alarm. (If the wall clock is set back during the run, that raises one.) A
+// Checks outlives its Refreshable, because callbacks run while the Refreshable
+// is destroyed. Thread-safe.
 class Checks {
  public:
   Checks(std::string name, const refreshable::RefreshPolicy& policy,
          Totals* totals);
 
+  // What was known before a call.
   struct Before {
     refreshable::Instant now;
     uint64_t least = 0;  // The earliest generation that a read may get.
   };
   Before Look() const;
 
+  // Where a read is made.
   enum class Where {
     kCaller,    // On a thread of the soak; the Refreshable lives on.
     kCallback,  // A read that would wait may fail here.
@@ -66,20 +68,20 @@ class Checks {
   // Checks the outcome of a read that started after `before` was taken.
   void Read(const Before& before, absl::Duration timeout, Where where,
             const LeaseOr& lease);
-  // Notes that reads which start after this call must get this generation or a
+  // Notes that reads which start after this call must get `generation` or a
   // later one.
   void Raise(uint64_t generation);
-  // Must be called before and after `Reset()`. It forgets which token was
-  // withdrawn (A1), so that token may come again.
+  // Must be called before and after `Reset()`. After a reset, the withdrawn
+  // token may be published again (A1).
   void ResetBegins();
   void ResetEnded();
   // Returns how many resets have begun, or kResetting while one is running.
   int64_t resets() const;
 
   // Notes that Invalidate has withdrawn the token of `lease`, at the moment
-  // `since` or later, and that `resets()` was `resets` before. If a reset has
-  // begun since then, it may have come after Invalidate, and then the token may
-  // be published again.
+  // `since` or later. `resets` is what `resets()` returned before that call. If
+  // a reset has begun since then, the reset may have followed the withdrawal,
+  // and then the token may be published again.
   void Withdrawn(const TokenLease& lease, uint64_t since, int64_t resets);
 
   // The Refreshable's hook calls `Published`, and its observer calls `Told`.
@@ -90,8 +92,8 @@ class Checks {
 
  private:
   // A generation that was published or withdrawn at a moment later than
-  // `since`. If it was published, the attempt that returned it had begun before
-  // the moment `asked`.
+  // `since`. If an attempt brought it, that attempt had begun before the moment
+  // `asked`. Otherwise `asked` is `Token::kNotAsked`.
   struct Change {
     uint64_t generation;
     uint64_t since;
@@ -158,11 +160,12 @@ class Instance {
   // has seen calls. This must be true between attempts.
   bool Accounted() const;
 
+  // Make a read and check its outcome.
   LeaseOr Get(absl::Duration timeout,
               Checks::Where where = Checks::Where::kCaller);
   LeaseOr TryGet();
-  // Starts a read, and checks its outcome. Its callback then calls `then`, if
-  // that is not null.
+  // Starts an asynchronous read. Its callback checks the outcome, and then
+  // calls `then` if that is not null.
   std::shared_ptr<AsyncRead> GetAsync(
       absl::Duration timeout, absl::AnyInvocable<void()> then = nullptr);
   void Cancel(AsyncRead& read);

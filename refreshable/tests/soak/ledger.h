@@ -22,11 +22,13 @@ void Broken(absl::string_view clause, absl::string_view what);
 int64_t BrokenCount();
 
 // Returns a number for the present moment. Later moments have greater numbers.
+// ("A moment" below is such a number.)
 uint64_t NextMoment();
 
 // A token of one kibibyte that detects use after its destruction.
 class Token {
  public:
+  // The `asked` of a token that no attempt brought.
   static constexpr uint64_t kNotAsked = std::numeric_limits<uint64_t>::max();
 
   // `asked` is a moment after the start of the attempt that returns the token.

@@ -16,8 +16,8 @@
 //   --seed=N      Random by default, and printed. The same seed brings the same
 //                 faults, but the threads meet them in a different order.
 //   --threads=N   Number of reading threads; 8 by default.
-//   --stuck=N     Seconds without progress after which a thread is stuck; 60
-//                 by default.
+//   --stuck=N     Seconds without progress after which a thread counts as
+//                 stuck; 60 by default.
 //   --benchmark_min_time, with any value, runs for three seconds.
 
 #include <algorithm>
@@ -60,7 +60,7 @@ using refreshable::ThreadExecutor;
 using refreshable::internal::HazardDomain;
 
 constexpr int kInstances = 8;
-constexpr int kOnTightExecutor = 3;  // So many of the kInstances.
+constexpr int kOnTightExecutor = 3;  // How many instances use `tight`.
 
 struct Flags {
   double minutes = 1;
@@ -101,8 +101,8 @@ bool Parse(int argc, char** argv, Flags& flags) {
 
 BootTime BootNow() { return refreshable::SystemClock::Get().Now().boot; }
 
-// Ends the program without a regular shutdown, which would wait forever for the
-// threads that are stuck.
+// Ends the program without a regular shutdown, because that would wait forever
+// for the threads that are stuck.
 [[noreturn]] void GiveUp() {
   std::printf("stuck: given up\n");
   std::fflush(stdout);
@@ -144,8 +144,9 @@ class Watch {
   std::vector<Seen> seen_;
 };
 
-// Lets the endpoint of `instance` work, and checks that the instance then gets
-// a token within `limit`, whatever happened before (B8).
+// Lets the endpoint of `instance` work. Checks that the instance then gets a
+// token within `limit`, whatever happened before (B8), and that it has counted
+// all its attempts (S2).
 void CheckHeals(Instance& instance, absl::Duration limit) {
   const BootTime end = BootNow() + limit;
   instance.source().set_mode(FaultySource::Mode::kGood);
@@ -173,6 +174,7 @@ void CheckHeals(Instance& instance, absl::Duration limit) {
 // instance may have a few: held, rejected, just superseded, or in its source.
 constexpr int64_t kTokensAtMost = 6 * kInstances;
 
+// What is measured while the threads stop at the gate.
 struct Row {
   int64_t tokens;
   int64_t records;
@@ -268,10 +270,10 @@ void CheckFallsTo(int64_t expected, const char* what, int64_t (*figure)()) {
   }
 }
 
-// Checks that no scan took more superseded tokens than one for each thread,
-// however fast it publishes, and the few that may be handed over. (The number
-// of threads is read only once per row, when the soak is quiet, so the limit
-// allows twice that number.)
+// Checks that no scan took more superseded tokens than one for each thread and
+// the few (`kMostHandedOver`) that threads hand over, however fast the threads
+// publish. (The number of threads is read only once per row, when the soak is
+// quiet, so the limit allows twice that number.)
 void CheckSuperseded(const std::vector<Row>& rows) {
   int64_t threads = 0;
   for (const Row& row : rows) threads = std::max(threads, row.process.threads);

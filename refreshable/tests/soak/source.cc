@@ -24,8 +24,9 @@ using refreshable::SystemClock;
 
 BootTime BootNow() { return SystemClock::Get().Now().boot; }
 
-// Returns how many attempts may start before some moment and yet reach the
-// source only after it: the running one, and as many as may be abandoned.
+// Returns how many attempts may start before a certain moment but reach the
+// source only after that moment: one that is running, and `max_abandoned_calls`
+// that were abandoned.
 int64_t AtTheEdge(const RefreshPolicy& policy) {
   return 1 + policy.max_abandoned_calls;
 }
@@ -223,8 +224,9 @@ FaultySource::Call FaultySource::Enter(const FetchContext& context) {
   if (mode == Mode::kDown) call.fault = pick(kDown);
   call.random /= 100;
   inside_.emplace(call.id, context);
-  // A call that was overtaken is cancelled before the next call is made, so two
-  // calls that are not cancelled are two attempts at the same time.
+  // The call of a superseded attempt is cancelled before the next call is made.
+  // So two calls that are not cancelled belong to two attempts at the same
+  // time.
   if (const int64_t current = Current(); current > 1) {
     Broken("F1", absl::StrCat(current, " attempts at the same time"));
   }
@@ -282,7 +284,8 @@ Credential<Token> FaultySource::Good(const Call& call, bool same) {
 void FaultySource::Answer(const Call& call, Done& done, Done::Result result) {
   const BootTime now = BootNow();
   if (Leave(call.id)) schedule_->OnAnswer(now);
-  // The answer may destroy the last owner of this object.
+  // The answer may destroy the last owner of this object, so `schedule_` is
+  // copied before.
   const std::shared_ptr<Schedule> schedule = schedule_;
   const bool ok = result.ok();
   if (ok) schedule->Begin(Schedule::Permit::kSooner);

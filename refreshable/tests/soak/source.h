@@ -39,7 +39,7 @@ class LateAnswers {
   ~LateAnswers();
 
   // Runs `answer` on one of the threads after `delay` or, if `cancellable`, as
-  // soon as the context is cancelled.
+  // soon as `context` is cancelled.
   void Add(absl::Duration delay, const refreshable::FetchContext& context,
            bool cancellable, absl::AnyInvocable<void()> answer);
 
@@ -61,10 +61,10 @@ class LateAnswers {
 };
 
 // The check that the calls of a source keep to the policy's schedule (F4, B1,
-// B8). The source sees a call later than its attempt started, and the delay has
-// no bound. The only check without false alarms is therefore whether the time
-// since an earlier moment was enough for the number of attempts seen since
-// then. Thread-safe.
+// B8). The source sees a call later than its attempt started, by any length of
+// time. The only check without false alarms is therefore whether the time since
+// an earlier moment was enough for the number of attempts seen since then.
+// Thread-safe.
 class Schedule {
  public:
   explicit Schedule(const refreshable::RefreshPolicy& policy);
@@ -81,11 +81,12 @@ class Schedule {
   void StartOutage();
   void EndOutage();
 
-  // Must be called before an attempt is answered that was still running at
+  // Must be called before the answer of an attempt that was still running at
   // `now`. Every later call then belongs to an attempt that started after
   // `now`.
   void OnAnswer(refreshable::BootTime now);
 
+  // Notes a call of the source, and checks that it does not come too early.
   void OnCall();
   int64_t calls() const;
 
@@ -97,17 +98,20 @@ class Schedule {
   const refreshable::RefreshPolicy policy_;
   mutable absl::Mutex mutex_;
   int64_t calls_ ABSL_GUARDED_BY(mutex_) = 0;
+  // How many events that permit an attempt sooner have begun and ended, and how
+  // many of these were kAtOnce.
   int64_t begun_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t ended_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t exempt_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t exempt_ended_ ABSL_GUARDED_BY(mutex_) = 0;
-  // The moment of the creation or of an answer, with the counts at that moment.
+  // The moment at which this object was created or an attempt was answered,
+  // with the counts at that moment.
   struct Mark {
     refreshable::BootTime at;
     int64_t calls;
     int64_t exempt_ended;
   };
-  // Only the latest marks are kept.
+  // The latest few marks.
   std::deque<Mark> marks_ ABSL_GUARDED_BY(mutex_);
   struct Outage {
     refreshable::BootTime start;
@@ -135,12 +139,12 @@ class FaultySource final : public refreshable::TokenSource<Token>,
 
   void set_mode(Mode mode) { mode_ = mode; }
 
-  // Returns whether a call is inside that has not been cancelled.
+  // Returns whether there is a call that is neither answered nor cancelled.
   bool busy() const;
 
   // These check events that end all earlier attempts. Call `last_call` before
   // the event, and pass its result to `CheckOvertaken` after it. By then, the
-  // calls up to `last_call` that are still inside must have been cancelled.
+  // calls up to `last_call` that are not answered yet must have been cancelled.
   uint64_t last_call() const;
   void CheckOvertaken(const char* clause, uint64_t last_call) const;
 
@@ -154,7 +158,7 @@ class FaultySource final : public refreshable::TokenSource<Token>,
   enum class Fault;
   struct Call {
     uint64_t id;
-    uint64_t asked;  // See Token.
+    uint64_t asked;  // The `asked` of the call's token.
     Fault fault;
     uint64_t random;
   };
@@ -164,8 +168,10 @@ class FaultySource final : public refreshable::TokenSource<Token>,
   // answer may cause the next call, and the two would then seem to be attempts
   // at the same time. Returns true if the call had not been cancelled.
   bool Leave(uint64_t call);
-  // Returns the number of calls that are inside and have not been cancelled.
+  // Returns the number of calls that are neither answered nor cancelled.
   int64_t Current() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Returns a credential with a new token or, if `same` is true, with the last
+  // token again.
   refreshable::Credential<Token> Good(const Call& call, bool same = false);
   void Answer(const Call& call, Done& done, Done::Result result);
   void AnswerLate(const Call& call, const refreshable::FetchContext& context,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// How much memory an idle instance takes. A server may have an instance for
-// each of very many tenants.
+// Tests how much memory an idle instance takes. A server may have an instance
+// for each of very many tenants.
 
 #include <malloc.h>
 
@@ -26,7 +26,8 @@
 
 namespace {
 
-// The memory that is allocated now, with what the heap adds to each block.
+// The number of bytes that are allocated now, with what the heap adds to each
+// block.
 std::atomic<int64_t> bytes_in_use{0};
 
 int64_t BytesOf(void* memory) {
@@ -63,7 +64,8 @@ namespace {
 
 using Strings = Refreshable<std::string>;
 
-// The bytes of an instance with its source and its timer, without its token.
+// The most bytes that an instance may take, with its source and its timer, but
+// without its token.
 #ifdef __GLIBCXX__
 constexpr int64_t kOnManualExecutor = 1441;
 constexpr int64_t kOnThreadExecutor = 1425;
@@ -71,7 +73,8 @@ constexpr int64_t kOnThreadExecutor = 1425;
 constexpr int64_t kOnManualExecutor = 2048;
 constexpr int64_t kOnThreadExecutor = 2048;
 #endif
-// Its lock, which is in a page with others that stays allocated.
+// The bytes of an instance's lock. 63 locks share a page, which stays
+// allocated.
 constexpr int64_t kLock = 4096 / 63;
 
 // Returns a token that is so short that it needs no memory but its std::string.
@@ -79,7 +82,7 @@ Credential<std::string> Token() {
   return Credential<std::string>("token", Expiry::In(absl::Hours(1)));
 }
 
-// A source that fails its first `failures` calls.
+// Returns a source whose first `failures` calls fail.
 std::shared_ptr<TokenSource<std::string>> Source(int failures) {
   return BlockingSource<std::string>(
       [failures]() mutable -> absl::StatusOr<Credential<std::string>> {
@@ -88,8 +91,8 @@ std::shared_ptr<TokenSource<std::string>> Source(int failures) {
       });
 }
 
-// Creates many instances with `make`. Returns how many bytes each takes, beside
-// the token's std::string.
+// Creates many instances with `make`. Returns how many bytes each takes, its
+// lock included, without the token's std::string.
 template <typename Make>
 int64_t BytesEach(Make make) {
   constexpr int kInstances = 100;
@@ -132,8 +135,8 @@ TEST(FootprintTest, AnInstanceThatHasRefreshedIsAsSmall) {
             kOnManualExecutor);
 }
 
-// What the instance knew of the failures is freed when a token comes. The
-// numbers of its statistics remain.
+// What the instance knew of the failures is freed when a token comes. Its
+// statistics, `kStatistics` bytes, remain.
 TEST(FootprintTest, AnInstanceThatHasFailedIsAsSmallAfterwards) {
   ManualExecutor executor;
   constexpr int64_t kStatistics = 80;

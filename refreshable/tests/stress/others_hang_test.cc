@@ -42,6 +42,7 @@ constexpr absl::Duration kForever = absl::InfiniteDuration();
 
 int tokens = 20000;
 
+// Returns the options of an executor whose destructor waits for every task.
 ThreadExecutor::Options Patient() {
   ThreadExecutor::Options options;
   options.shutdown_grace = absl::InfiniteDuration();
@@ -70,7 +71,8 @@ class OthersHangTest : public ::testing::TestWithParam<int> {
     executor_.reset();  // This waits for the sources.
   }
 
-  // Returns a source that hangs until the end of the test.
+  // Returns a source that hangs until the end of the test. Each call first
+  // decrements `called`, unless that is null.
   std::shared_ptr<TokenSource<std::string>> HangingSource(
       absl::BlockingCounter* called = nullptr) {
     return BlockingSource<std::string>([this, called]() -> Result {
@@ -79,7 +81,8 @@ class OthersHangTest : public ::testing::TestWithParam<int> {
       return Hour("late");
     });
   }
-  // Makes an asynchronous read and returns its outcome.
+  // Makes an asynchronous read, waits for its callback, and returns its
+  // outcome.
   static Result ReadAsync(Strings& token, absl::Duration timeout) {
     absl::StatusOr<Lease<std::string>> result;
     absl::Notification told;
@@ -99,7 +102,7 @@ class OthersHangTest : public ::testing::TestWithParam<int> {
 };
 
 // Formerly, two Refreshables whose sources hung occupied all four workers. A
-// read of a third one waited for them until its deadline.
+// read of a third Refreshable waited for those workers until its deadline.
 TEST_P(OthersHangTest, X1AHealthyOneRefreshes) {
   const auto healthy = Make(executor_.get(), Answering());
   EXPECT_EQ(healthy->Get()->token(), "t");
@@ -144,7 +147,8 @@ TEST_P(OthersHangTest, X1AReadIsCancelled) {
 }
 
 // Callbacks read Refreshables that hang, and so block the threads that run
-// them. At first there are more of these callbacks than such threads.
+// them. At first there are more of these callbacks than threads, so the
+// executor must create threads.
 TEST_P(OthersHangTest, X1ACallbackRunsThoughOthersRead) {
   const auto healthy = Make(executor_.get(), Answering());
   ASSERT_TRUE(healthy->Install(Hour("mine")).ok());
@@ -165,9 +169,9 @@ TEST_P(OthersHangTest, X1ACallbackRunsThoughOthersRead) {
 
 INSTANTIATE_TEST_SUITE_P(X1, OthersHangTest, ::testing::Values(0, 32, 100));
 
-// Formerly, if more than 16,384 Refreshables shared an executor, it refused the
-// timers beyond that number. It also refused tasks beyond it, if all
-// Refreshables submitted one at the same time.
+// Formerly, if more than 16,384 Refreshables shared an executor, it refused
+// every timer beyond that number. If all Refreshables submitted a task at the
+// same time, it refused every task beyond that number too.
 TEST(ManyTokensTest, X2TokensThatExpireTogetherAreAllRefreshed) {
   const auto executor = *ThreadExecutor::Create(Patient());
   absl::BlockingCounter refreshed(tokens);

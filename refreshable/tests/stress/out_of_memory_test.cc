@@ -92,12 +92,12 @@ using refreshable_testing::Observe;
 
 constexpr unsigned kWatchdogSeconds = 20;
 
-// How a child ended.
+// How the child process of a case ended.
 enum Ending {
   kWorked = 0,     // Something failed, and the instance goes on working.
   kNothingFailed,  // `n` exceeds the number of things that can fail.
   kTerminated,     // std::terminate was called because of a bad_alloc.
-  kThrown,         // An exception left a noexcept function.
+  kThrown,         // An exception left a call that must not throw.
   kBroken,         // The instance no longer works.
 };
 
@@ -313,13 +313,14 @@ template <typename Token>
 struct Scenario {
   std::function<void(Subject<Token>&)> prepare;
   std::function<void(Subject<Token>&)> act;
-  // Whether `act` may throw a bad_alloc or end the program.
+  // Whether `act` may throw a bad_alloc, and whether it may end the program.
   bool may_throw = false;
   bool may_terminate = true;
 };
 
-// Runs the scenario with a countdown that allows `n` calls before one fails.
-// Returns how it ended.
+// Runs the scenario, with a ThreadExecutor if `threads` is true. `countdown`
+// lets `n` allocations (or calls of user code) succeed and makes the next one
+// fail. Returns how the scenario ended.
 template <typename Token>
 Ending RunInChild(const Scenario<Token>& scenario, bool threads,
                   std::atomic<int>* countdown, int n) {
@@ -339,7 +340,8 @@ Ending RunInChild(const Scenario<Token>& scenario, bool threads,
   return thrown && !scenario.may_throw ? kThrown : kWorked;
 }
 
-// Returns a description of how a child ended.
+// Returns a description of how a child process with the wait status `status`
+// ended.
 std::string Describe(int status) {
   if (WIFSIGNALED(status)) {
     return WTERMSIG(status) == SIGALRM
@@ -358,7 +360,8 @@ std::string Describe(int status) {
   }
 }
 
-// Runs the scenario for every `n` until nothing fails.
+// Runs the scenario for `n` = 0, 1, 2, ... until nothing fails, each time in a
+// child process. Expects that no run ends in a way that is not promised.
 template <typename Token>
 void Play(const Scenario<Token>& scenario, bool threads,
           std::atomic<int>* countdown) {

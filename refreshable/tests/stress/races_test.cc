@@ -36,8 +36,7 @@ using lifecycle_testing::Strings;
 
 constexpr absl::Duration kForever = absl::InfiniteDuration();
 
-// An executor that calls `after_drive` whenever its one thread has stopped
-// driving.
+// An executor that calls `after_drive` after each call of `DriveUntil`.
 class AfterDriveExecutor final : public ProbeExecutor {
  public:
   using ProbeExecutor::ProbeExecutor;
@@ -51,8 +50,9 @@ class AfterDriveExecutor final : public ProbeExecutor {
   std::function<void()> after_drive;
 };
 
-// A test in which a thread of its own gives the first answer. The hook then
-// rejects that token and reads the next one, which the source returns at once.
+// The test itself answers the first call of the source. The hook rejects the
+// token of that answer and reads the next token, which the source returns at
+// once.
 class ReadingHookTest : public ::testing::Test {
  protected:
   void MakeOn(Executor* executor) {
@@ -69,7 +69,8 @@ class ReadingHookTest : public ::testing::Test {
     token_ = Make(
         executor, MakeSource([&](const auto&, auto done) {
           if (called_.HasBeenNotified()) {
-            // This token needs no timer, which a read that drives would run.
+            // This token needs no timer. A read that drives the executor would
+            // run a timer.
             return done(Credential<std::string>("second", Expiry::Never()));
           }
           first_.emplace(std::move(done));
@@ -105,8 +106,10 @@ TEST_F(ReadingHookTest, R10AWorkerAboutToBeWokenRunsWhatTheHookWaitsFor) {
   token_.reset();
 }
 
-// Formerly, a reader that was the only thread to drive a ManualExecutor, and
-// had nothing left to drive, waited to be woken, while the hook waited for it.
+// The reader is the only thread that drives the ManualExecutor. Formerly, when
+// it had nothing left to run, it only waited to be woken. But the hook, which
+// runs before the reader is woken, waited for an attempt that only this reader
+// could run.
 TEST_F(ReadingHookTest, R10ADrivingReadRunsWhatTheHookWaitsFor) {
   ManualExecutor executor;
   AfterDriveExecutor after(&executor);
@@ -123,7 +126,7 @@ TEST_F(ReadingHookTest, R10ADrivingReadRunsWhatTheHookWaitsFor) {
   std::atomic<int> drives{0};
   after.after_drive = [&] {
     const int drive = ++drives;
-    if (drive == 1) {  // This call only asks whether it can be driven.
+    if (drive == 1) {  // Only asks whether the thread may drive.
       answering = std::thread([&] {
         (*first_)(Credential<std::string>("first", Expiry::Never()));
       });
@@ -140,9 +143,9 @@ TEST_F(ReadingHookTest, R10ADrivingReadRunsWhatTheHookWaitsFor) {
   token_.reset();
 }
 
-// Formerly, if the timer for an attempt's timeout was refused and the source
-// never answered, a thread without a deadline waited forever, unless another
-// thread read too.
+// The timer for an attempt's timeout is refused, and the source never answers.
+// Formerly, a thread that read without a deadline then waited forever if no
+// other thread made a read.
 TEST(LostTimerTest, E2AThreadThatWaitsSeesTheTimeoutOfTheAttempt) {
   ManualExecutor executor;
   ProbeExecutor probe(&executor);
