@@ -31,8 +31,8 @@ if [[ -z $files ]]; then
   exit 1
 fi
 
-# docs/architecture.md must name each folder with sources. A folder of data or
-# of an example's parts is covered by its parent.
+# docs/architecture.md must name each folder with sources. For a folder of data
+# or of an example's parts, it is enough to name the parent folder.
 for folder in $(dirname $files | sort -u); do
   while ! grep -qF "\`$folder/\`" docs/architecture.md 2>/dev/null; do
     case $folder in
