@@ -75,7 +75,7 @@ void ClockConformanceTest::LetTimePass(absl::Duration d) {
 }
 
 void ClockConformanceTest::ExpectNotAhead(const CoarseWallClock& wall) {
-  // The ticks are read at this moment or later.
+  // The ticks are read after `moment`, so they must not be less than its ticks.
   const absl::Time moment = Now().wall;
   EXPECT_GE(wall.Ticks(), wall.TicksBefore(moment)) << moment;
 }
@@ -221,7 +221,7 @@ TEST_P(ClockConformanceTest, CoarseBootIgnoresSteps) {
   const CoarseBootClock boot = rig_->clock().CoarseBoot();
   if (boot.Ticks() ==
       CoarseBootClock::TicksBefore(BootTime::InfiniteFuture())) {
-    return;  // This clock is never certain that a moment has not come yet.
+    return;  // This clock never claims that a moment is in the future.
   }
   for (const absl::Duration step : {-absl::Hours(5), absl::Hours(2)}) {
     if (!rig_->StepWall(step)) return;

@@ -161,8 +161,8 @@ TEST_P(ExecutorConformanceTest, RunDoesNotRunInsideTheCall) {
   absl::Notification outside, in_run, in_timer;
   check(&outside);
   executor().Run([&] { check(&in_run); });
-  // A timer's task checks this too, because there an executor might run tasks
-  // at once.
+  // An executor might run a task at once if a timer's task queues it, so this
+  // is checked too.
   executor().RunAfter(absl::ZeroDuration(), [&] { check(&in_timer); });
   Await(outside, "the task to be run");
   Await(in_run, "the task of a task to be run");
@@ -313,14 +313,14 @@ TEST_P(ExecutorConformanceTest, DueTimersRunInTheOrderOfTheirDueTimes) {
   absl::Notification all;
   BootTime slow_due, fast_due;
   executor().RunAfter(absl::ZeroDuration(), [&] {
-    // The slow timer is due at this time or later.
+    // The slow timer is due at `slow_due` or later.
     slow_due = Now() + absl::Milliseconds(20);
     executor().RunAfter(absl::Milliseconds(20), [&] {
       order.push_back("slow");
       all.Notify();
     });
     executor().RunAfter(absl::ZeroDuration(), [&] { order.push_back("fast"); });
-    fast_due = Now();  // The fast timer is due at this time or earlier.
+    fast_due = Now();  // The fast timer is due at `fast_due` or earlier.
   });
   Await(all, "the timers");
   AwaitTimersDueNow();

@@ -139,8 +139,8 @@ class World {
   void RunUntilIdle() { AdvanceBy(absl::ZeroDuration()); }
   // Moves both clocks by `d`, and runs everything at its due time.
   void AdvanceBy(absl::Duration d);
-  // Makes the Refreshable hold a fresh token from the source that lives for
-  // `lifetime`.
+  // Makes the source bring a new token that lives for `lifetime`, by a read, so
+  // that the Refreshable holds it.
   void Hold(absl::Duration lifetime = absl::Seconds(400));
 
   // Lets the schedule fail with `what` if `holds` is false.
@@ -244,7 +244,7 @@ class World {
   void OnStarted(const refreshable::Event& event);
   void OnFetch(const refreshable::FetchContext& context,
                refreshable::FetchDone<std::string> done);
-  // What is known of a read that is being made, before it is made.
+  // What is known, just before a read is made, about what the read may do.
   struct Asking {
     // The generation that the read rejects; 0 if it rejects nothing that has
     // been published.
@@ -294,11 +294,14 @@ class World {
   static bool Waits(const Reader& reader) {
     return reader.ended == 0 && !reader.cancelled;
   }
+  // Records that the Refreshable now handles everything that is overdue.
   void Asked() {
     asked_at_ = Now().boot;
     read_at_ = ran_at_ = refreshable::BootTime::InfinitePast();
   }
+  // Whether a timer is due and has not run, or was refused or lost.
   bool Late() const;
+  // Whether the Refreshable still waits for the answer to this call.
   bool Live(const Call& call) const;
   int Unanswered() const;
   bool MayCall() const;
@@ -341,8 +344,8 @@ class World {
   Told told_ = Told::kNo;
   bool running_told_ = false;
   bool flight_told_ = false;
-  bool lost_task_ = false;  // A task was or may have been refused or lost.
-  bool lost_timer_ = false;
+  bool lost_task_ = false;   // A task was or may have been refused or lost.
+  bool lost_timer_ = false;  // A timer was refused or lost.
   // The origins of the tasks that were queued, by id.
   std::map<uint64_t, Origin> origins_;
   uint64_t last_noted_ = 0;

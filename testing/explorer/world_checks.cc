@@ -63,11 +63,12 @@ bool World::MayCall() const {
 }
 
 // Returns everything visible from outside that a discarded answer must not
-// change. `late` is the value of `Late()` before the answer. Leaves out what
-// two permitted effects of any answer may change. First, an answer runs a
-// callback that the executor refused (R11), which may find that its token was
-// withdrawn or that an attempt has timed out. Second, it may start the attempt
-// that a late timer would have started without any read (F7).
+// change. `late` is the value of `Late()` before the answer. Any answer, even a
+// discarded one, may have two effects, and what these change is left out.
+// First, the answer runs a callback that the executor refused (R11). The
+// callback may find that its token was withdrawn or that an attempt has timed
+// out. Second, the answer may start the attempt that a late timer would have
+// started (F7).
 std::string World::Visible(bool late) const {
   refreshable::Stats stats = token_->stats();
   stats.attempts_discarded = 0;
@@ -114,8 +115,9 @@ void World::CheckWaits(const Health& health) {
   const auto expect_timer = [&](BootTime at, absl::string_view what) {
     Expect(pending.first_timer <= std::max(at, now), what);
   };
-  // If a refresh is in flight, no attempt is running and the next one need not
-  // wait, an attempt is queued.
+  // In this case a refresh is in flight, no attempt is running, and the next
+  // one need not wait. So an attempt is queued, and a timer must limit how
+  // long.
   if (health.refreshing && live == held_.end() && next <= now &&
       pending.tasks > 0 && !lost_task_ && !lost_timer_) {
     expect_timer(pending.last_task + policy_.attempt_timeout,

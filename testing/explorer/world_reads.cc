@@ -199,8 +199,8 @@ void World::Tell(Told told) {
   if (told_ != Told::kYes) told_ = told;
 }
 
-// Called when the Refreshable gives an attempt to the executor. If a task does
-// this that neither calls the source nor ends a read, the task may be the
+// Called when the Refreshable gives an attempt to the executor. A task in which
+// this happens, and which neither calls the source nor ends a read, may be the
 // callback of a read that rejected the token and looks for a token again (A8).
 // RunOrLose deals with this case.
 void World::OnSubmit() {
@@ -226,10 +226,10 @@ void World::OnSubmit() {
                                      : Told::kNo);
 }
 
-// Records that `step` may have been the callback of a waiting read that found
-// its token withdrawn and joined the refresh. Such a callback neither calls the
-// source nor ends a read. If the executor refused it, the callback runs with
-// the next operation, so it may even have run in a timer.
+// Records that `step`, a task or timer, may have run the callback of a waiting
+// read that found its token withdrawn and joined the refresh. Such a callback
+// neither calls the source nor ends a read. If the executor refused the
+// callback, it runs with the next operation, and so perhaps in a timer.
 void World::NoteCallback(const refreshable::ManualExecutor::PendingStep& step) {
   if (step.kind == Kind::kTimer && !lost_task_) return;
   const Origin origin =

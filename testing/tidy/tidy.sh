@@ -140,7 +140,8 @@ awk '
            "begin this path with refreshable/, as users do")
   }
 
-  # No include, and no dependency of executors/, points to a higher layer.
+  # No file includes one of a higher floor (docs/architecture.md), and no target
+  # of executors/ depends on a higher floor.
   executors {
     gsub(/"refreshable\/executors(\/|")|"\/\/testing:test\.bzl"/, "\"", code)
     forbid("\"(@[a-z_]*)?(//)?(refreshable|testing|benchmarks|docs)[/:]",
