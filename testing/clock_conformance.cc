@@ -75,7 +75,8 @@ void ClockConformanceTest::LetTimePass(absl::Duration d) {
 }
 
 void ClockConformanceTest::ExpectNotAhead(const CoarseWallClock& wall) {
-  // The ticks are read after `moment`, so they must not be less than its ticks.
+  // The ticks are read after `moment`, so they must not say that `moment` has
+  // yet to come.
   const absl::Time moment = Now().wall;
   EXPECT_GE(wall.Ticks(), wall.TicksBefore(moment)) << moment;
 }

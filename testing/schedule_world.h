@@ -186,7 +186,7 @@ class World {
   struct Call {
     refreshable::FetchDone<std::string> done;
     refreshable::FetchContext context;
-    int epoch;  // The oracle's epoch in which the answer counts.
+    int epoch;  // The answer counts only in this epoch of the oracle.
     refreshable::Instant start;
     bool forgotten = false;  // Reset has forgotten this call.
   };
@@ -256,14 +256,16 @@ class World {
     bool rejects;
     // Whether the read must end at once with an error (B5, A10).
     bool ends;
-    // F7: whether a timer may be about to start a refresh without any read.
-    // (After an attempt that the executor lost, the timer starts one later.)
+    // F7: whether a timer may be about to start a refresh without any read. It
+    // may also wait longer: E2 delays it after the executor has lost an
+    // attempt.
     bool ahead;
     // Whether the read starts a refresh if none is in flight; nullopt if that
     // is not visible from outside.
     std::optional<bool> starts;
   };
-  // Whether an attempt is told of a rejection.
+  // Whether an attempt is told of a rejection; kUnclear if that is not visible
+  // from outside.
   enum class Told { kNo, kYes, kUnclear };
 
   void OnSubmit();

@@ -244,7 +244,7 @@ class FaultySource final : public TokenSource<std::string> {
   int inside_ ABSL_GUARDED_BY(mu_) = 0;
   std::optional<Credential<std::string>> cache_ ABSL_GUARDED_BY(mu_);
   absl::Status failure_ ABSL_GUARDED_BY(mu_);
-  std::vector<std::thread> threads_;  // Guarded by mu_ for writing.
+  std::vector<std::thread> threads_;  // Written only while `mu_` is held.
 };
 
 class FaultyRig final : public MintRig {

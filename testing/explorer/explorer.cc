@@ -271,7 +271,7 @@ class Explorer {
   struct Node {
     Path path;
     int state;
-    bool recheck;  // Expanded only to check a merge; its next states are not.
+    bool recheck;  // Continued by one step only, to check a merge.
   };
   struct Reached {
     Node node;

@@ -26,10 +26,10 @@ namespace refreshable_testing {
 namespace schedule {
 
 // The promises of docs/contract.md as a second implementation. Keeps its own
-// record of tokens, failures and permitted starts, which it derives from the
-// calls made to the Refreshable and from its events, and reports a failure if
-// the Refreshable behaves differently. Its methods change nothing but this
-// record. Thread-compatible.
+// record of tokens, failures and permitted starts. It derives this record from
+// the calls made to the Refreshable and from the Refreshable's events, and
+// fails if the Refreshable behaves differently. Its methods change nothing but
+// this record. Thread-compatible.
 class Oracle final : public refreshable::Observer {
  public:
   // Requires: policy.jitter == 0. `clock` must outlive the oracle.
@@ -107,7 +107,8 @@ class Oracle final : public refreshable::Observer {
   // running, the last attempt that failed.
   ByRejection running_by() const { return running_by_; }
   // Increases with each publication and each withdrawal. The answer to a call
-  // that began in an earlier epoch is discarded.
+  // that began in an earlier epoch is discarded, unless A2 lets the call go on
+  // after a withdrawal.
   int epoch() const { return epoch_; }
   refreshable::Generation generation() const { return generation_; }
   // The token published last; empty if there is none or it was withdrawn.
@@ -224,13 +225,15 @@ class Oracle final : public refreshable::Observer {
   // the step has made the token usable again.
   bool cooldown_over_ = false;
 
+  // Whether a rejected read started the attempt that is queued, and the one
+  // that is running.
+  ByRejection queued_by_ = ByRejection::kNo;
+  ByRejection running_by_ = ByRejection::kNo;
+  bool noted_ = false;  // Whether the token published last was rejected.
   // The row of attempts that rejections started (A13). `row_` is their number
   // so far; it is meaningful only if `row_known_`. `row_asked_until_` is the
   // end of the Retry-After with which one of them failed. `announces_` says
   // that observers must still be told of this Retry-After.
-  ByRejection queued_by_ = ByRejection::kNo;
-  ByRejection running_by_ = ByRejection::kNo;
-  bool noted_ = false;
   int row_ = 0;
   bool row_known_ = true;
   refreshable::BootTime row_asked_until_ =
