@@ -345,7 +345,7 @@ void Oracle::Invalidated() {
   ++epoch_;
   exempt_ = !serves_;
   cooldown_ = BootTime::InfinitePast();
-  if (Now().boot < young_until_) {  // A5.
+  if (Now().boot < young_until_) {  // A5: the success did not count.
     failures_ += failures_before_ + 1;
     failed_start_ = last_start_;
     excused_ += excused_before_;
@@ -356,7 +356,7 @@ void Oracle::Invalidated() {
   } else if (Exhausted() && Fatal()) {
     floor_ = BootTime::InfiniteFuture();
   } else {
-    replacing_ = in_flight_ && !serves_;  // A2.
+    replacing_ = in_flight_ && !serves_;  // A2: a new attempt starts at once.
   }
 }
 

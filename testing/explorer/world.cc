@@ -345,7 +345,7 @@ void World::OnFailed(const refreshable::Event& event) {
   failed_ = event.attempt;
   const bool by_rejection = oracle_->running_by() != Oracle::ByRejection::kNo;
   // A8: if the attempt was told of a rejection, its failure ends the reads that
-  // rejected the token. If it was not told, those reads ask again.
+  // rejected the token. If it was not told, those reads look for a token again.
   const bool told = running_told_ || by_rejection || told_ != Told::kNo;
   Expect(!absl::StrContains(event.status.message(), "was not called") ||
              !MayCall(),
