@@ -36,7 +36,7 @@ constexpr int kReads = 500;
 
 // Calls `step` twenty times on this thread, while several other threads call
 // `f` again and again. After each step, waits until those threads have
-// completed as many calls as there are threads, however busy the machine is.
+// completed as many calls as there are threads, however busy the computer is.
 // After the last step, each thread calls `f` once more and ends.
 void InThreads(const std::function<void()>& f,
                const std::function<void()>& step) {
@@ -75,7 +75,8 @@ void ClockConformanceTest::LetTimePass(absl::Duration d) {
 }
 
 void ClockConformanceTest::ExpectNotAhead(const CoarseWallClock& wall) {
-  // The ticks are read at this moment or later.
+  // The ticks are read after `moment`, so they must not say that `moment` has
+  // yet to come.
   const absl::Time moment = Now().wall;
   EXPECT_GE(wall.Ticks(), wall.TicksBefore(moment)) << moment;
 }
@@ -221,7 +222,7 @@ TEST_P(ClockConformanceTest, CoarseBootIgnoresSteps) {
   const CoarseBootClock boot = rig_->clock().CoarseBoot();
   if (boot.Ticks() ==
       CoarseBootClock::TicksBefore(BootTime::InfiniteFuture())) {
-    return;  // This clock is never certain.
+    return;  // This clock never claims that a moment is in the future.
   }
   for (const absl::Duration step : {-absl::Hours(5), absl::Hours(2)}) {
     if (!rig_->StepWall(step)) return;
@@ -257,8 +258,8 @@ TEST_P(ClockConformanceTest, NowWaitsForNoTask) {
   executor->Run([&] {
     read();
     in_task.Notify();
-    // If other threads run the tasks, this task blocks until this thread has
-    // read too.
+    // If other threads run the tasks, this task blocks until the test's thread
+    // has read the clock too.
     if (!executor->DriveUntil([] { return true; },
                               BootTime::InfiniteFuture())) {
       AwaitOrGiveUp(looked, "Now while a task blocks");

@@ -67,7 +67,8 @@ class ClockConformanceTest : public ::testing::TestWithParam<ClockSubject> {
   // Moves the clock by `d` if the rig can do so. Otherwise waits until both the
   // wall time and the boot time have moved, however little.
   void LetTimePass(absl::Duration d);
-  // Expects that the coarse clock is not ahead of the clock.
+  // Reads the clock, then the coarse clock. The moment that the clock gave has
+  // come, so the coarse clock must not claim that it is still in the future.
   void ExpectNotAhead(const refreshable::CoarseWallClock& wall);
   void ExpectNotAhead(const refreshable::CoarseBootClock& boot);
 

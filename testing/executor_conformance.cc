@@ -65,8 +65,8 @@ struct Fate {
 };
 
 // A set of `n` tasks of `RunBlocking` that stay blocked while this object
-// exists. The constructor waits until all of them have started, the destructor
-// until all have ended.
+// exists. The constructor waits until all of them have started. The destructor
+// lets them go, and waits until all have ended.
 class Blockade {
  public:
   Blockade(Executor& executor, int n) : left_(n), fates_(n) {
@@ -161,8 +161,8 @@ TEST_P(ExecutorConformanceTest, RunDoesNotRunInsideTheCall) {
   absl::Notification outside, in_run, in_timer;
   check(&outside);
   executor().Run([&] { check(&in_run); });
-  // A timer's task checks this too, because there an executor might run tasks
-  // at once.
+  // An executor might run a task at once if a timer's task queues it, so this
+  // is checked too.
   executor().RunAfter(absl::ZeroDuration(), [&] { check(&in_timer); });
   Await(outside, "the task to be run");
   Await(in_run, "the task of a task to be run");
@@ -170,7 +170,8 @@ TEST_P(ExecutorConformanceTest, RunDoesNotRunInsideTheCall) {
 }
 
 TEST_P(ExecutorConformanceTest, RunDoesNotWaitForOtherTasks) {
-  // Eight tasks are more than a usual executor has workers.
+  // A usual executor has fewer than eight workers, so some of these tasks have
+  // to wait in its queue.
   absl::Notification go;
   std::array<Fate, 8> fates;
   DoOrGiveUp("Run to return while tasks block", [&] {
@@ -306,25 +307,26 @@ TEST_P(ExecutorConformanceTest, TimerDoesNotFireEarly) {
 }
 
 TEST_P(ExecutorConformanceTest, DueTimersRunInTheOrderOfTheirDueTimes) {
-  // Both timers are queued inside a timer's task, so that neither can run
-  // before both are queued.
+  // A third timer's task queues both timers. Timers run one after another, so
+  // neither can run before both are queued.
   std::vector<std::string> order;
   absl::Notification all;
   BootTime slow_due, fast_due;
   executor().RunAfter(absl::ZeroDuration(), [&] {
-    // The slow timer is due at this time or later.
+    // The slow timer is due at `slow_due` or later.
     slow_due = Now() + absl::Milliseconds(20);
     executor().RunAfter(absl::Milliseconds(20), [&] {
       order.push_back("slow");
       all.Notify();
     });
     executor().RunAfter(absl::ZeroDuration(), [&] { order.push_back("fast"); });
-    fast_due = Now();  // The fast timer is due at this time or earlier.
+    fast_due = Now();  // The fast timer is due at `fast_due` or earlier.
   });
   Await(all, "the timers");
   AwaitTimersDueNow();
-  // If the machine stood still for 20 ms between the two calls of RunAfter, the
-  // fast timer may be due later, and the order proves nothing.
+  // If the thread stood still for 20 ms between the two calls of RunAfter, the
+  // fast timer may be due later than the slow one, and the order proves
+  // nothing.
   if (fast_due < slow_due) {
     EXPECT_THAT(order, ElementsAre("fast", "slow"));
   }
@@ -388,7 +390,7 @@ TEST_P(ExecutorConformanceTest, TimerIdsAreNeverReused) {
 
 TEST_P(ExecutorConformanceTest, CancelledTimerNeverRuns) {
   // `Cancel` is called when the timer is already due but cannot have run yet:
-  // the task of another timer delays it.
+  // timers run one after another, and another timer's task is still running.
   Fate fate;
   absl::Notification cancelled;
   executor().RunAfter(absl::ZeroDuration(), [&] {
@@ -440,7 +442,8 @@ TEST_P(ExecutorConformanceTest, CancelOfARunningTimerIsFalseAndDoesNotWait) {
 }
 
 TEST_P(ExecutorConformanceTest, TimersFireWhileWorkersBlock) {
-  // Eight tasks block, which are more than a usual executor has workers.
+  // A usual executor has fewer than eight workers, so these tasks block all of
+  // them.
   constexpr char kWhat[] = "a timer that is due while every worker is blocked";
   absl::Notification fired;
   std::array<Fate, 8> fates;

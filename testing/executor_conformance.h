@@ -42,7 +42,8 @@ class ExecutorRig {
   virtual ~ExecutorRig() = default;
 
   // Returns the executor, ready to run tasks. It must accept 20,000 pending
-  // tasks of each kind and 20,000 pending timers at the same time.
+  // tasks of `Run`, as many of `RunBlocking`, and as many pending timers, all
+  // at the same time.
   virtual refreshable::Executor& executor() = 0;
 
   // Returns how many tasks given to `RunBlocking` may block at the same time.
@@ -73,16 +74,17 @@ class ExecutorConformanceTest
 
   // Waits for `n` as every user of an executor should: drives the executor or,
   // if this thread cannot drive it, blocks while the executor's threads work.
-  // Ends the program if `n` is not notified; `what` says what it stood for.
+  // Ends the program if `n` is not notified; `what` names the awaited event,
+  // for the message.
   void Await(const absl::Notification& n, absl::string_view what);
   // Waits until the timers that were due before this call have run.
   void AwaitTimersDueNow();
   // Returns a task whose destructor calls `CallBack` and then notifies
   // `destroyed`.
   refreshable::Executor::Task Reentrant(absl::Notification* destroyed);
-  // Calls every method of the executor except `DriveUntil`, from another
-  // thread. If such a call blocks, for example because the executor holds a
-  // lock around this call, ends the program.
+  // Calls every method of the executor except `DriveUntil`, on another thread.
+  // If one of these calls blocks, ends the program: the executor then holds a
+  // lock while it runs the code that called `CallBack`.
   void CallBack();
 
   const std::unique_ptr<ExecutorRig> rig_ = GetParam().make();

@@ -38,8 +38,8 @@ class ManualRig final : public ExecutorRig {
       std::make_unique<ManualExecutor>();
 };
 
-// The rig of a ThreadExecutor that has `threads` threads of each kind and small
-// limits.
+// The rig of a ThreadExecutor that has `threads` workers, as many threads for
+// blocking tasks, and limits that `Refuse` can reach.
 class ThreadRig final : public ExecutorRig {
  public:
   explicit ThreadRig(int threads) : threads_(threads) {

@@ -3,9 +3,9 @@
 // GoogleMock matchers for leases, for the statuses of reads and for Health.
 //
 // A matcher for leases matches a `Lease` or a `StatusOr<Lease>`. A matcher for
-// statuses matches a `Status` or any `StatusOr`. Some of either kind match a
-// `Health` too. The argument of a matcher may be a value or a matcher for such
-// a value; only FailsWith takes just a value.
+// statuses matches a `Status` or any `StatusOr`. Some matchers of both groups
+// match a `Health` too. The argument of a matcher is a value or a matcher for
+// such a value; only FailsWith accepts no matcher.
 
 #ifndef REFRESHABLE_TESTING_MATCHERS_H_
 #define REFRESHABLE_TESTING_MATCHERS_H_
@@ -77,8 +77,9 @@ inline std::string Says(bool negation, const std::string& verb,
   return (verb == "have" ? "has " : verb + "s ") + rest;
 }
 
-// Returns the description of a part that may be printed: for example, "a
-// freshness that is equal to stale".
+// Returns the description of a part of a lease, status or Health, with the
+// expected value: for example, "a freshness that is equal to stale". Not for
+// tokens, which must not be printed.
 template <typename Value, typename Inner>
 std::string Expected(const std::string& part, const Inner& inner) {
   return part + " that " + testing::DescribeMatcher<const Value&>(inner);
@@ -114,7 +115,7 @@ std::optional<refreshable::RefreshError> RefreshErrorOf(
   *listener << "which is " << status;
   return refreshable::GetRefreshError(status);
 }
-// Returns the details that a failed read would report now.
+// Returns the details that a read which fails now would report.
 inline std::optional<refreshable::RefreshError> RefreshErrorOf(
     const refreshable::Health& health, testing::MatchResultListener*) {
   refreshable::RefreshError error;

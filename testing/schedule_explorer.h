@@ -36,7 +36,7 @@ class Step {
   Step When(std::function<bool(const World&)> ready) &&;
   // Appends `next`, which happens at any time after this step has happened.
   Step Then(Step next) &&;
-  // Returns a step that consists of `n` of this step, one after another.
+  // Returns a step in which this step happens `n` times, one after another.
   Step Times(int n) &&;
 
  private:
@@ -72,23 +72,27 @@ Step Destroy();
 // later time, makes it accept them again.
 Step RefuseTasks();
 Step RefuseTimers();
-// Makes the source give this answer before its Fetch returns. A second step, at
-// any later time, makes it hold calls again.
+// Makes the source give this answer to every call before Fetch returns. A
+// second step, at any later time, makes the source hold calls again.
 Step AnswerInside(const Answer& answer);
-// `Pass` moves both clocks, as a suspend does, so timers that become due are
-// late. `StepWall` moves the wall clock only, forward or back.
+// `Pass` moves both clocks, as a suspend does: timers that become due do not
+// run meanwhile, and are late. `StepWall` moves the wall clock only, forward or
+// back.
 Step Pass(absl::Duration d);
 Step StepWall(absl::Duration d);
 Step Do(std::string name, std::function<void(World&)> run);
 
-// The answers of the source besides `Succeed()`, in this order: a failure; a
-// failure with a Retry-After; the token that was withdrawn, or a new one if
-// there is none; the token that is held, or a new one if there is none; and no
-// answer, because the call is dropped.
+// The answers of the source besides `Succeed()`.
+//
+// A failure, without or with a Retry-After.
 Answer Fail(const absl::Status& status = absl::UnavailableError("down"));
 Answer FailFor(absl::Duration retry_after);
+// The token that was withdrawn, or a new one if none was.
 Answer BringRejected();
+// The token that is held. If there is none, or if the Refreshable may already
+// have released it (R12), a new one.
 Answer BringSame(absl::Duration lifetime = absl::Seconds(400));
+// No answer: the call is dropped.
 Answer Drop();
 
 // A scenario to explore. Besides its steps, these may happen at any time:
@@ -176,9 +180,10 @@ std::ostream& operator<<(std::ostream& os, const Report& report);
 // withdrawn token is handed out, that generations rise, that attempts do not
 // overlap and do not start too early, that a discarded answer changes nothing,
 // that each read ends once, and that rejected reads take nothing from anybody
-// else and never wait for permission. It also checks that each state can be
-// left (`World::CheckRecovers`): by a success when the state is reached for the
-// first time, by Reset() and a success when it is reached again, or by both.
+// else and never wait for permission. It also checks that refreshing recovers
+// from each state (`World::CheckRecovers`): by a success when the state is
+// reached for the first time, and by Reset() and a success when it is reached
+// again.
 //
 // If the program is aborted during a schedule, or hangs (perhaps because user
 // code was called under a lock), that schedule is written to stderr.
@@ -197,8 +202,9 @@ std::ostream& operator<<(std::ostream& os, const Report& report);
 Report Explore(const Scenario& scenario, const ExploreOptions& options = {});
 
 // Runs one schedule, makes the checks of `Explore` after its last step, and
-// checks both ways to recover from the state there. Returns what is wrong, or
-// an empty string if nothing is. If a step cannot happen, that is an error too.
+// checks that refreshing recovers from there both without and with Reset().
+// Returns what is wrong, or an empty string if nothing is. A step that cannot
+// happen is an error too.
 std::string Replay(const Scenario& scenario, const Schedule& schedule);
 
 }  // namespace schedule

@@ -99,8 +99,9 @@ TEST(ScheduleExplorerTest, T4MergedOrdersAreCountedAsIfTheyWereRun) {
   EXPECT_LT(merged.runs, each.runs);
 }
 
-// The world does not know which of the two steps "a" and "b" happened last, so
-// states that look the same to it continue differently.
+// Step "d" can happen only if the last step among "a" and "b" was "a". The
+// variable `last`, which records this, is no part of the world. So worlds that
+// look the same continue differently.
 TEST(ScheduleExplorerTest, T4StatesThatLookTheSameAreToldApartByWhatFollows) {
   std::string last;
   Scenario scenario;

@@ -60,8 +60,8 @@ Answer Succeed(absl::Duration lifetime = absl::Seconds(400));
 // Which generation a read rejects (`ReadOptions::rejected`).
 enum class Rejects {
   kNone,
-  kLast,  // The generation published last; none if there is none.
-  kOld,   // The generation before that; none if there is none.
+  kLast,  // The generation published last; none if nothing was published.
+  kOld,   // The generation before the last; none if there was no such one.
   kNext,  // A generation that has not been published.
 };
 
@@ -92,8 +92,8 @@ class World {
   const refreshable::ManualExecutor& executor() const { return executor_; }
   refreshable::Instant Now() const { return executor_.clock().Now(); }
 
-  // ReadAsync calls GetAsync. ReadBlocking calls Get and returns when it has
-  // ended; if it has to wait, other steps happen in the meantime. `rejects`
+  // ReadAsync calls GetAsync. ReadBlocking calls Get, and returns when Get
+  // returns; if Get has to wait, other steps happen in the meantime. `rejects`
   // says which generation the read rejects.
   void ReadAsync(absl::Duration timeout = absl::InfiniteDuration(),
                  std::optional<int> max_retries = std::nullopt,
@@ -114,20 +114,21 @@ class World {
   // Moves both clocks without running what becomes due.
   void Pass(absl::Duration d) { executor_.Suspend(d); }
   void StepWall(absl::Duration d);
-  // Sets whether the executor accepts tasks or timers from now on.
+  // Set whether the executor accepts tasks, or timers, from now on.
   void TakeTasks(bool take);
   void TakeTimers(bool take);
-  // RunPending runs a pending task or timer. LosePending destroys one without
-  // running it.
+  // RunPending runs the task or timer at `index` of the executor's
+  // `PendingSteps()`. LosePending destroys it without running it.
   void RunPending(size_t index);
   void LosePending(size_t index);
   void Destroy();
 
   // The number of calls of the source that have not been answered.
   size_t held_calls() const { return held_.size(); }
+  // Answers the `index`-th of these calls, counted from 0, if it exists.
   void AnswerCall(size_t index, const Answer& answer);
-  // Makes the source give this answer before Fetch returns, from now on. If
-  // `answer` is nullopt, calls are held again.
+  // Makes the source give this answer to every call before Fetch returns, from
+  // now on. If `answer` is nullopt, calls are held again.
   void AnswerInside(std::optional<Answer> answer) {
     inside_ = std::move(answer);
   }
@@ -138,8 +139,8 @@ class World {
   void RunUntilIdle() { AdvanceBy(absl::ZeroDuration()); }
   // Moves both clocks by `d`, and runs everything at its due time.
   void AdvanceBy(absl::Duration d);
-  // Makes the Refreshable hold a fresh token from the source that lives for
-  // `lifetime`.
+  // Makes the source bring a new token that lives for `lifetime`, by a read, so
+  // that the Refreshable holds it.
   void Hold(absl::Duration lifetime = absl::Seconds(400));
 
   // Lets the schedule fail with `what` if `holds` is false.
@@ -150,28 +151,31 @@ class World {
 
   // ---- What the explorer does ----
 
-  // Sets the function that a waiting read calls to make something happen. The
-  // function returns false if nothing more can happen. While it is null,
+  // Sets the function that a blocking read calls while it waits. The function
+  // makes one step happen, or returns false if none can. While it is null,
   // everything happens in the executor's own order.
   void set_driver(std::function<bool()> driver) { driver_ = std::move(driver); }
   // The deadlines of the blocking reads in progress, the innermost last.
   const std::vector<refreshable::BootTime>& blocked() const { return blocked_; }
+  // Returns whether the `index`-th GetAsync, counted from 0, exists and has not
+  // been cancelled.
   bool cancellable(size_t index) const;
 
-  // Must be called before each step, with a label of the step. The consequences
-  // of different steps are told apart by these labels.
+  // Must be called before each step, with a label: a number that identifies the
+  // step. The tasks that different steps queue are told apart by these labels.
   void Begin(int step) { step_ = step; }
-  // Must be called between two steps, and at the end.
+  // Records which tasks the last step queued. Must be called between two steps,
+  // and at the end of the schedule.
   void Note();
 
   // Checks everything that can be observed between two steps.
   void Check();
   // Returns everything in this world on which its future behaviour depends.
   std::string Fingerprint() const;
-  // Checks that this state can be left: once the source answers, the executor
-  // accepts everything and time passes, the next read must return a token
-  // (after Reset() if `reset` is set or refreshing is exhausted for good), and
-  // every read must have ended.
+  // Checks that refreshing recovers from this state. Once the source answers,
+  // the executor accepts everything and time passes, the next read must return
+  // a token (after Reset() if `reset` is set or refreshing is exhausted for
+  // good), and every read must have ended.
   void CheckRecovers(bool reset);
   // Returns the first failure, or an empty string.
   const std::string& failure() const { return oracle_->failure(); }
@@ -182,7 +186,7 @@ class World {
   struct Call {
     refreshable::FetchDone<std::string> done;
     refreshable::FetchContext context;
-    int epoch;
+    int epoch;  // The answer counts only in this epoch of the oracle.
     refreshable::Instant start;
     bool forgotten = false;  // Reset has forgotten this call.
   };
@@ -207,9 +211,10 @@ class World {
     bool was_unservable = false;
     bool calling = true;  // GetAsync has not returned.
     bool cancelled = false;
-    // Whether the refresh may have ended for this read: with an error, or with
-    // a token, after which the read is retried and may join another refresh.
+    // Whether a refresh may have ended this read with an error.
     bool may_fail = false;
+    // Whether this read may look for a token again, and then join another
+    // refresh.
     bool may_rejoin = false;
     // Whether the executor lost an attempt while the read waited. (Only serves
     // to tell states apart.)
@@ -239,7 +244,7 @@ class World {
   void OnStarted(const refreshable::Event& event);
   void OnFetch(const refreshable::FetchContext& context,
                refreshable::FetchDone<std::string> done);
-  // What is known of a read that is being made, before it is made.
+  // What is known, just before a read is made, about what the read may do.
   struct Asking {
     // The generation that the read rejects; 0 if it rejects nothing that has
     // been published.
@@ -251,14 +256,16 @@ class World {
     bool rejects;
     // Whether the read must end at once with an error (B5, A10).
     bool ends;
-    // Whether a late timer would start a refresh, unless an attempt was lost
-    // (F7).
+    // F7: whether a timer may be about to start a refresh without any read. It
+    // may also wait longer: E2 delays it after the executor has lost an
+    // attempt.
     bool ahead;
-    // Whether the read starts a refresh if there is none; nullopt if that is
-    // not visible from outside.
+    // Whether the read starts a refresh if none is in flight; nullopt if that
+    // is not visible from outside.
     std::optional<bool> starts;
   };
-  // Whether an attempt is told of a rejection.
+  // Whether an attempt is told of a rejection; kUnclear if that is not visible
+  // from outside.
   enum class Told { kNo, kYes, kUnclear };
 
   void OnSubmit();
@@ -289,11 +296,14 @@ class World {
   static bool Waits(const Reader& reader) {
     return reader.ended == 0 && !reader.cancelled;
   }
+  // Records that the Refreshable now handles everything that is overdue.
   void Asked() {
     asked_at_ = Now().boot;
     read_at_ = ran_at_ = refreshable::BootTime::InfinitePast();
   }
+  // Whether a timer is due and has not run, or was refused or lost.
   bool Late() const;
+  // Whether the Refreshable still waits for the answer to this call.
   bool Live(const Call& call) const;
   int Unanswered() const;
   bool MayCall() const;
@@ -319,11 +329,12 @@ class World {
   bool at_end_ = false;  // Set by CheckRecovers: the source answers at once.
   bool takes_tasks_ = true;
   bool takes_timers_ = true;
-  // The read that is being made, if any. Then: whether a task of the executor
-  // is running, and whether that task asked for an attempt.
+  // The read that is being made, if any.
   std::optional<Asking> asking_;
   // Whether CheckAsked has been called for `asking_`.
   bool asked_ = false;
+  // Whether a task of the executor is running, and whether an attempt was given
+  // to the executor in it.
   bool in_task_ = false;
   bool task_submitted_ = false;
   // The number of attempts that were given to the executor and have neither
@@ -335,8 +346,8 @@ class World {
   Told told_ = Told::kNo;
   bool running_told_ = false;
   bool flight_told_ = false;
-  bool lost_task_ = false;  // A task was or may have been refused or lost.
-  bool lost_timer_ = false;
+  bool lost_task_ = false;   // A task was or may have been refused or lost.
+  bool lost_timer_ = false;  // A timer was refused or lost.
   // The origins of the tasks that were queued, by id.
   std::map<uint64_t, Origin> origins_;
   uint64_t last_noted_ = 0;
@@ -346,20 +357,21 @@ class World {
   int step_ = 0;       // The label of the step in progress.
   int visible_ = 0;    // The calls of the source plus the outcomes of reads.
   int failed_ = 0;     // The failed attempts of the refresh in flight.
-  bool ends_ = false;  // After its last failure, the refresh must end.
+  bool ends_ = false;  // Whether the last failure must end the refresh.
   int discards_ = 0;   // The number of answers that had to be discarded.
-  // F6: the number of calls made beyond the bound of abandoned calls, and the
-  // time of the last call.
+  // F6: the number of calls made in a row although `max_abandoned_calls` calls
+  // were abandoned and unanswered, and the time of the last call of any kind.
   int beyond_ = 0;
   refreshable::BootTime last_call_ = refreshable::BootTime::InfinitePast();
-  // The time when the Refreshable last noticed everything that is due and has
-  // not run. Then the times of the last read and the last task after that: they
-  // may have looked no further than the published token.
+  // `asked_at_` is the time when the Refreshable last handled everything that
+  // was overdue. `read_at_` and `ran_at_` are the times of the last read and
+  // the last task since then. Those may have looked only at the published
+  // token, and so have left what is overdue.
   refreshable::BootTime asked_at_;
   refreshable::BootTime read_at_ = refreshable::BootTime::InfinitePast();
   refreshable::BootTime ran_at_ = refreshable::BootTime::InfinitePast();
-  // Whether the state must tell the reads apart, because a step that can happen
-  // next names one of them.
+  // Whether `Fingerprint` must tell the reads apart, because a step that can
+  // happen next names one of them by its index (`CancelRead`).
   mutable bool reads_told_apart_ = false;
   int tokens_ = 0;
   int busy_ = 0;

@@ -132,15 +132,16 @@ class ScriptedSource {
   void AlwaysWith(Function function) {
     core_->SetAlways({std::move(function), std::nullopt});
   }
-  // Sets such an answer that a timer gives `delay` after the call, as
-  // AnswerAfter does.
+  // Like `Always`, but a timer gives the answer `delay` after each call, as
+  // with AnswerAfter.
   void AlwaysAfter(absl::Duration delay, Token token, Life life) {
     AlwaysAfter(delay, Make(std::move(token), life));
   }
   void AlwaysAfter(absl::Duration delay, Result result) {
     core_->SetAlways({ReturnAgain(std::move(result)), delay});
   }
-  // Unsets that answer: calls that find no prepared answer are held again.
+  // Undoes `Always`, AlwaysWith and AlwaysAfter: calls that find no prepared
+  // answer are held again.
   void AlwaysHold() { core_->SetAlways({}); }
 
   // Answers call `index` on the calling thread. If the call is not held, the
@@ -273,8 +274,9 @@ class ScriptedSource {
       return done;
     }
 
-    // Drops all held calls, and lets `Fetch` drop all later ones. A held call
-    // may indirectly own this source, and dropping it breaks that cycle.
+    // Drops all held calls, and makes `Fetch` drop all later ones. A held call
+    // may indirectly own this source, which owns the held call. Dropping the
+    // call breaks that cycle.
     void Close() {
       std::vector<std::optional<Done>> dropped;
       absl::MutexLock lock(&mutex_);
@@ -296,7 +298,7 @@ class ScriptedSource {
     }
 
     const refreshable::Clock* const clock_;
-    refreshable::Executor* const executor_;  // May be null.
+    refreshable::Executor* const executor_;  // Null: no answers by timer.
     const refreshable::BootTime origin_;
     mutable absl::Mutex mutex_;
     mutable absl::CondVar called_;
@@ -304,7 +306,8 @@ class ScriptedSource {
     std::deque<Timed<Once>> prepared_ ABSL_GUARDED_BY(mutex_);
     std::shared_ptr<Timed<Function>> always_ ABSL_GUARDED_BY(mutex_);
     std::vector<Call> calls_ ABSL_GUARDED_BY(mutex_);
-    // The callbacks of the calls, by index. That of an answered call is empty.
+    // The `FetchDone` of each call, by the call's index; nullopt if the call is
+    // not held.
     std::vector<std::optional<Done>> held_ ABSL_GUARDED_BY(mutex_);
   };
 

@@ -28,7 +28,7 @@ inline constexpr absl::Duration kMintLifetime = absl::Hours(1);
 inline constexpr char kMintSecret[] = "the client's secret";
 
 // A server that issues "token 1", "token 2" and so on. If `time` is given, each
-// request moves its clocks by a second. Thread-safe.
+// request moves the clocks of `time` by a second. Thread-safe.
 class FakeTokenServer {
  public:
   explicit FakeTokenServer(refreshable::ManualExecutor* time = nullptr)

@@ -39,15 +39,16 @@ using ::refreshable::Generation;
 using ::refreshable::Instant;
 using ::refreshable::RefreshReason;
 
+// What the clauses vary in the context of a call.
 struct Why {
   RefreshReason reason = RefreshReason::kFirst;
-  uint64_t rejected = 0;
+  uint64_t rejected = 0;  // The number of the rejected generation, or 0.
   absl::Duration timeout = absl::Minutes(1);
 };
 
 // A call of a source on a thread of its own. As in a Refreshable, the thread
-// shares ownership of the source until `Fetch` returns, and an outstanding
-// answer does not own the source.
+// shares ownership of the source until `Fetch` returns. The answer function
+// does not own the source, even if the source calls it later.
 class Call {
  public:
   explicit Call(std::shared_ptr<AnySource> source, const Why& why = Why(),
@@ -106,8 +107,8 @@ class Call {
     try {
       source.Fetch(context, std::move(done));
     } catch (const std::exception&) {
-      // An exception is a failure. The answer shows it, because the exception
-      // dropped the answer function.
+      // The exception has destroyed the answer function, which then reports an
+      // error as the answer. So the clause sees a failure.
     }
 #else
     source.Fetch(context, std::move(done));
@@ -300,7 +301,7 @@ TEST_P(TokenSourceConformanceTest, MayBeDestroyedBeforeItAnswers) {
     call.AwaitReleaseForAMoment();
     rig_->Heal();
   }
-  call.Await();  // Any outcome is allowed.
+  call.Await();  // Any outcome is allowed, but the call must end.
 }
 
 }  // namespace refreshable_testing

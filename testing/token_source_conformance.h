@@ -72,8 +72,8 @@ class AnySourceRig {
   // Makes the server work again. The requests that hang may end in any way.
   virtual void Heal() {}
 
-  // Returns the lifetime that the server states for its tokens. Returns nullopt
-  // if the server states no lifetime relative to the present.
+  // Returns the lifetime that the server states for each new token. Returns
+  // nullopt if the server states only a date of expiry, or none.
   virtual std::optional<absl::Duration> Lifetime() { return std::nullopt; }
 
   // Returns the clock that absolute expiries refer to.

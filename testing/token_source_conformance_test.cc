@@ -43,7 +43,7 @@ class BlockingRig final : public MintRig {
 };
 
 // The rig of a ScriptedSource. Whether a script is a correct source depends on
-// the test; this one asks the fake server.
+// its answers; this script asks the fake server for each of them.
 class ScriptedRig final : public MintRig {
  public:
   ScriptedRig() {

@@ -77,8 +77,9 @@ class FaultyClock final : public Clock {
         if (++reads_ % 50 == 0) now.boot -= absl::Milliseconds(5);
         break;
       case Fault::kGoesBackInOtherThreads: {
-        // Each thread keeps what it has read for a hundred further reads, so
-        // one thread may read an earlier time than another has read before.
+        // Each thread returns what it has read for a hundred further reads, so
+        // one thread may return an earlier time than another thread has already
+        // returned.
         thread_local Instant cached;
         thread_local int left = 0;
         if (left-- <= 0) {

@@ -424,7 +424,9 @@ class FaultyExecutor final : public Executor {
   std::vector<TimerId> slots_ ABSL_GUARDED_BY(mu_);
   std::vector<std::shared_ptr<Task>> kept_ ABSL_GUARDED_BY(mu_);
   ManualExecutor* manual_ = nullptr;
-  Executor* inner_;  // Owned; may be called even while it is destroyed.
+  // Owned. Not a smart pointer, which might be null while it destroys the
+  // executor: pending tasks that are destroyed then may call `inner_`.
+  Executor* inner_;
 };
 
 thread_local bool FaultyExecutor::in_any_ = false;

@@ -26,8 +26,9 @@ struct Outcome {
   std::string output;
 };
 
-// Runs this program again with only the tests that match `filter`. The child
-// writes none of the files that Bazel told this process to write.
+// Runs this program again in a child process, with only the tests that match
+// `filter` and with the variable `environment` ("NAME=value", or empty). The
+// child process writes none of the files that Bazel told this process to write.
 Outcome RunTests(absl::string_view filter, absl::string_view environment) {
   const std::string command = absl::StrCat(
       "env -u XML_OUTPUT_FILE -u TEST_PREMATURE_EXIT_FILE "
@@ -44,8 +45,8 @@ Outcome RunTests(absl::string_view filter, absl::string_view environment) {
   return outcome;
 }
 
-// Calls every function, four at a time, because some of the children wait for a
-// timeout.
+// Calls every function, four at a time. Some of the functions take long,
+// because the tests that they run wait for a timeout.
 void CallAll(const std::vector<std::function<void()>>& functions) {
   std::atomic<size_t> next{0};
   std::vector<std::thread> threads;
@@ -57,6 +58,7 @@ void CallAll(const std::vector<std::function<void()>>& functions) {
   for (std::thread& thread : threads) thread.join();
 }
 
+// Returns the names of the tests of `suite`, without those of the subjects.
 std::set<std::string> ClausesOf(const std::string& suite) {
   std::set<std::string> clauses;
   const ::testing::UnitTest& all = *::testing::UnitTest::GetInstance();

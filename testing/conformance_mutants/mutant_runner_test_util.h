@@ -17,9 +17,9 @@ struct Breach {
   std::string clause;
 };
 
-// Expects that the clause of each breach fails for its subject, that some
-// breach names each clause of the suite, and that each subject named in
-// `sound`, which has no fault, passes the whole suite.
+// Expects three things. The clause of each breach fails for the breach's
+// subject. Each clause of the suite is the clause of some breach. Each subject
+// named in `sound`, which has no fault, passes the whole suite.
 //
 // `suite` must be instantiated in this program, as `Faults`, with every subject
 // named here. Each clause runs in a child process, because a clause that fails

@@ -69,7 +69,7 @@ enum class Fault {
   kLosesItsCallsWhenDestroyed,
 };
 
-// A source with one fault. If `async`, it answers on a thread of its own.
+// A source with one fault. If `async`, it answers each call on a new thread.
 class FaultySource final : public TokenSource<std::string> {
  public:
   FaultySource(Fault fault, bool async, FakeTokenServer* mint)
@@ -90,7 +90,8 @@ class FaultySource final : public TokenSource<std::string> {
   void Fetch(const FetchContext& context,
              FetchDone<std::string> done) override {
     if (!async_) return Answer(context, std::move(done));
-    // The lock makes the new thread wait until it is in `threads_`.
+    // The new thread takes this lock too, and so waits until it is in
+    // `threads_`.
     absl::MutexLock lock(&mu_);
     if (fault_ == Fault::kUsesItselfOnceDestroyed ||
         fault_ == Fault::kLosesItsCallsWhenDestroyed) {
@@ -114,7 +115,7 @@ class FaultySource final : public TokenSource<std::string> {
       new FetchDone<std::string>(std::move(done));
       return;
     }
-    // A use of freed memory may end the program, as this does.
+    // Stands for a use of the destroyed source, which may end the program too.
     if (*destroyed) std::abort();
     if (!token.ok()) return done(token.status());
     done(Credential<std::string>(*token, Expiry::In(kMintLifetime)));
@@ -156,7 +157,8 @@ class FaultySource final : public TokenSource<std::string> {
     done(Cached(context));
   }
 
-  // Asks the server. If the fault concerns a cache, looks into the cache first.
+  // Asks the server. If the fault is one of a cache, of tokens or of failures,
+  // looks there first.
   Result Cached(const FetchContext& context) {
     const bool rejected = fault_ == Fault::kCacheLooksAtTheReasonOnly
                               ? context.reason() == RefreshReason::kRejected
@@ -242,7 +244,7 @@ class FaultySource final : public TokenSource<std::string> {
   int inside_ ABSL_GUARDED_BY(mu_) = 0;
   std::optional<Credential<std::string>> cache_ ABSL_GUARDED_BY(mu_);
   absl::Status failure_ ABSL_GUARDED_BY(mu_);
-  std::vector<std::thread> threads_;  // Guarded by mu_ for writing.
+  std::vector<std::thread> threads_;  // Written only while `mu_` is held.
 };
 
 class FaultyRig final : public MintRig {

@@ -22,8 +22,8 @@ namespace schedule {
 
 // The steps of the schedule that is running, kept so that they can be written
 // to stderr if the program is aborted. If a schedule takes longer than
-// `timeout`, aborts the program. At most one CrashReport may exist at a time,
-// and only one thread may use it.
+// `timeout`, aborts the program; a timeout of 24 hours or more means no limit.
+// At most one CrashReport may exist at a time, and only one thread may use it.
 class CrashReport {
  public:
   explicit CrashReport(absl::Duration timeout)

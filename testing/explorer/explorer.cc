@@ -16,9 +16,7 @@ namespace schedule {
 
 using PendingKind = refreshable::ManualExecutor::PendingStep::Kind;
 
-// ---- One schedule ----
-
-// A scenario with a unique name for each step. Knows what can happen next.
+// A scenario, with a unique name for each action of its steps.
 class Search {
  public:
   explicit Search(const Scenario& scenario) : scenario_(scenario) {
@@ -42,19 +40,20 @@ class Search {
 
   struct Choice {
     enum Kind { kAction, kPending, kLose, kAnswer, kDeadline } kind;
-    size_t index;  // Which step, pending task or timer, or call it concerns.
+    size_t index;  // The step, the pending task or timer, or the held call.
     size_t which;  // The action of that step, or the answer to that call.
-    // If a task or timer runs or is lost: which it is, and its number.
+    // If a task or timer runs or is lost: which of the two, and its number.
     PendingKind pending = PendingKind::kRun;
     int number = 0;
   };
 
-  // Returns what can happen next, after `done[i]` actions of step i.
+  // Returns what can happen next in `world`, once `done[i]` actions of step i
+  // have happened, and `losses` tasks or timers have been lost.
   std::vector<Choice> Choices(const World& world,
                               const std::vector<size_t>& done,
                               int losses) const;
   std::string Name(const Choice& choice) const;
-  // Returns a label that tells the consequences of this choice from others.
+  // Returns a number that identifies this choice, for `World::Begin`.
   static int Label(const Choice& choice) {
     return static_cast<int>(1 + choice.kind + 8 * choice.which +
                             1024 * choice.index);
@@ -156,7 +155,7 @@ class Run {
   using Chooser = std::function<std::optional<size_t>(
       World& world, const std::vector<Choice>& choices)>;
   // Called at the end of the schedule, after the checks. Returns whether to
-  // check the recovery from this state. Sets `*reset` if that needs a Reset().
+  // check that the world recovers, and sets `*reset` if Reset() is to help it.
   using AtEnd =
       std::function<bool(World& world, std::string fingerprint,
                          const std::vector<Choice>& choices, bool* reset)>;
@@ -219,21 +218,20 @@ class Run {
   World world_;
 };
 
-// ---- All schedules ----
-
 // Returns the schedule as C++ source.
 std::string Show(const Schedule& schedule) {
   if (schedule.empty()) return "{}";
   return absl::StrCat("{\"", absl::StrJoin(schedule, "\", \""), "\"}");
 }
 
-// The steps of a schedule, each as an index into the choices at that point.
+// The steps of a schedule. Each char is an index into `Search::Choices`.
 using Path = std::string;
 
 // The search through all schedules. It goes breadth first, so that the first
 // failure has a shortest schedule, and merges states that look the same. If
-// these turn out to continue differently, it starts again, and tells the states
-// that look like them apart by where they lead.
+// merged states turn out to continue differently, their looks are *ambiguous*:
+// the search starts again, and tells states with these looks apart by where
+// they lead.
 class Explorer {
  public:
   Explorer(const Scenario& scenario, const ExploreOptions& options)
@@ -273,7 +271,7 @@ class Explorer {
   struct Node {
     Path path;
     int state;
-    bool recheck;  // Only to check a merge: its next states are not expanded.
+    bool recheck;  // Continued by one step only, to check a merge.
   };
   struct Reached {
     Node node;
@@ -284,6 +282,8 @@ class Explorer {
     size_t choices = 0;
   };
   static constexpr int kMostPasses = 100;
+  // Which recovery to check in `Play`. kSuccessIfNew: by a success if the state
+  // looks new, otherwise by Reset() and a success.
   enum class Way { kNone, kReset, kSuccessIfNew };
 
   void ExploreOnce();
@@ -319,8 +319,8 @@ void Explorer::ExploreOnce() {
   }
 }
 
-// Runs a schedule, and returns what its last state looks like. Unless `way` is
-// kNone, checks that recovery from this state too, and notes a failure.
+// Runs a schedule, and returns what its last state looks like. If `way` is not
+// kNone, also checks this recovery from that state, and records any failure.
 Explorer::End Explorer::Play(const Path& path, Way way) {
   ++report_.runs;
   size_t step = 0;
@@ -345,8 +345,8 @@ Explorer::End Explorer::Play(const Path& path, Way way) {
   return end;
 }
 
-// Returns a hash of a state's looks. If different states look like that, the
-// hash also covers the states reached from it in up to `depth` steps.
+// Returns a hash of the looks of `end`, the state after `path`. If these are
+// ambiguous, it also covers the states reached from `end` in `depth` steps.
 Explorer::Hash Explorer::WhereItLeads(const Path& path, const End& end,
                                       int depth) {
   Hash leads = end.looks;

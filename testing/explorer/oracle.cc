@@ -51,8 +51,9 @@ void Oracle::BeforeInvalidate(bool in_flight, bool serves) {
   serves_ = serves;
 }
 
-// Before a step of the wall clock, the Refreshable may have noticed that time
-// passed, or may not have. What depends on this becomes unclear.
+// The wall clock is about to step, perhaps back. If the token is stale or has
+// expired, the Refreshable may have noticed this already, or may never notice
+// it because the step undoes it. The record becomes unclear where this matters.
 void Oracle::BeforeWallStep() {
   if (!Usable()) cooldown_over_ = true;
   if (!Servable()) {
@@ -62,15 +63,17 @@ void Oracle::BeforeWallStep() {
   if (row_ > 0 && Reached(stale_at_, Now()) && !noted_) row_known_ = false;
 }
 
-// B7: if the step has made the token usable again, refreshing is no longer
-// exhausted.
+// B7: exhaustion has no effect while a token is usable. If the step has made
+// the token usable again, the next attempt may start after the backoff, and
+// need not wait for the probe time.
 void Oracle::AfterWallStep() {
   if (failures_ > 0 && !Exhausted()) SetFloor();
 }
 
-// Updates the record for the time that has passed. A13: the row ends when a
-// token becomes stale that nobody rejected. A10: an attempt that a rejection
-// started becomes an ordinary one when the token can no longer be served.
+// Updates the record for the time that has passed. A13: the row of attempts
+// that rejections started ends when a token becomes stale that nobody rejected.
+// A10: an attempt that a rejection started becomes an ordinary one when the
+// token can no longer be served.
 void Oracle::PassTime() {
   if (Reached(stale_at_, Now()) && !noted_) row_ = 0;
   if (Servable()) return;
@@ -137,7 +140,8 @@ void Oracle::OnEvent(const Event& event) {
   }
 }
 
-// F4, B1, A13: an attempt starts. Checks that every wait before it is over.
+// Records that an attempt starts. Checks that the waits which F4, B1 and A13
+// demand before it are over.
 void Oracle::Started() {
   running_by_ = std::exchange(queued_by_, ByRejection::kNo);
   const bool rejected = running_by_ != ByRejection::kNo;
@@ -145,10 +149,10 @@ void Oracle::Started() {
       Now().boot < RowFloor()) {
     Fail(absl::StrCat("A13: attempt ", row_ + 1, " of a row too early"));
   }
-  // This check is less strict than the rules. An attempt that was submitted
-  // before the token expired still starts, even if refreshing is then
-  // exhausted. So does an attempt that was submitted after the expiry, if the
-  // wall clock is then set back.
+  // This check is less strict than B7 and B3. B7: an attempt that was submitted
+  // before the token expired still starts, even if the expiry has made
+  // refreshing exhausted. B3: an attempt that was submitted after the expiry
+  // still starts, even if the wall clock was then set back (`cooldown_over_`).
   if (!replacing_ && !MayStart(/*after_cooldown=*/cooldown_over_ || rejected)) {
     Fail(absl::StrCat("B1, F4: an attempt too early, after ", failures_,
                       " failures"));
@@ -159,7 +163,7 @@ void Oracle::Started() {
   if (running_by_ == ByRejection::kUnclear) row_known_ = false;
 }
 
-// B1: returns the wait after failure n.
+// B1: returns wait `n` of the schedule, but no more than `max`.
 absl::Duration Oracle::Wait(int n, absl::Duration max) const {
   absl::Duration wait = policy_.retry.initial_backoff;
   for (int i = 1; i < n && wait < max; ++i) wait *= policy_.retry.multiplier;
@@ -170,7 +174,7 @@ absl::Duration Oracle::Backoff() const {
   return Wait(failures_, policy_.retry.max_backoff);
 }
 
-// A13: returns the time before which a rejection starts no attempt.
+// A13: returns the time before which no rejection may start an attempt.
 BootTime Oracle::RowFloor() const {
   if (row_ == 0) return BootTime::InfinitePast();
   return last_start_ + Wait(row_, policy_.max_rejection_backoff.value_or(
@@ -204,7 +208,8 @@ void Oracle::SetFloor() {
 
 void Oracle::AttemptFailed(const Event& event, bool was_running) {
   // An attempt that fails without having run never called the source, because
-  // the limit of abandoned calls was reached. It starts and fails here.
+  // the limit of abandoned calls was reached (F6). No `OnFetch` has recorded
+  // its start.
   if (!was_running) Started();
   running_ = false;
   const bool counted = event.failures > failures_;
@@ -213,7 +218,7 @@ void Oracle::AttemptFailed(const Event& event, bool was_running) {
   failed_by_rejection_ ? FailedByRejection(event.status) : Failed(event.status);
 }
 
-// A10: the failure of an attempt that a rejection started counts nowhere, but
+// A10: the failure of an attempt that a rejection started is not counted, but
 // its Retry-After delays all attempts.
 void Oracle::FailedByRejection(const absl::Status& status) {
   const absl::Duration asked =
@@ -243,8 +248,8 @@ void Oracle::Failed(const absl::Status& status) {
   SetFloor();
 }
 
-// A backoff was announced. B3: after a background failure it may be longer than
-// the wait of B1.
+// Checks the time until which an event announced a backoff. B3: after the
+// failure of a background attempt, the cooldown may make it later than B1 does.
 void Oracle::BackoffAnnounced(BootTime until) {
   if (failed_by_rejection_) {
     if (!std::exchange(announces_, false) || until != row_asked_until_) {
@@ -298,7 +303,8 @@ void Oracle::Published(Generation generation) {
   if (!offered_by_source_) exempt_ = true;
 }
 
-// Sets when the offered token becomes stale and unusable, and expires (F4).
+// Sets the times at which the offered token becomes stale, becomes unusable,
+// and expires (F4).
 void Oracle::SetEdges() {
   const Instant now = Now();
   const absl::Duration life = offered_for_;
@@ -317,7 +323,8 @@ void Oracle::Answered() {
   floor_ = cooldown_ = row_asked_until_ = BootTime::InfinitePast();
 }
 
-// A11: the source returned the rejected token again.
+// A11: an attempt that was told of the rejection brought the rejected token
+// again.
 void Oracle::Unchanged() {
   if (offered_ != token_ || token_.empty()) {
     Fail("A11: told unchanged, and another token came");
@@ -338,7 +345,7 @@ void Oracle::Invalidated() {
   ++epoch_;
   exempt_ = !serves_;
   cooldown_ = BootTime::InfinitePast();
-  if (Now().boot < young_until_) {  // A5.
+  if (Now().boot < young_until_) {  // A5: the success did not count.
     failures_ += failures_before_ + 1;
     failed_start_ = last_start_;
     excused_ += excused_before_;
@@ -349,7 +356,7 @@ void Oracle::Invalidated() {
   } else if (Exhausted() && Fatal()) {
     floor_ = BootTime::InfiniteFuture();
   } else {
-    replacing_ = in_flight_ && !serves_;  // A2.
+    replacing_ = in_flight_ && !serves_;  // A2: a new attempt starts at once.
   }
 }
 

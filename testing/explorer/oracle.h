@@ -26,10 +26,10 @@ namespace refreshable_testing {
 namespace schedule {
 
 // The promises of docs/contract.md as a second implementation. Keeps its own
-// record of tokens, failures and permitted starts, which it derives from the
-// calls made to the Refreshable and from its events, and reports a failure if
-// the Refreshable behaves differently. Its methods change nothing but this
-// record. Thread-compatible.
+// record of tokens, failures and permitted starts. It derives this record from
+// the calls made to the Refreshable and from the Refreshable's events, and
+// fails if the Refreshable behaves differently. Its methods change nothing but
+// this record. Thread-compatible.
 class Oracle final : public refreshable::Observer {
  public:
   // Requires: policy.jitter == 0. `clock` must outlive the oracle.
@@ -53,7 +53,7 @@ class Oracle final : public refreshable::Observer {
   void AfterWallStep();
   void OnReset();
   // An attempt was given to the executor. `by` says whether a rejected read
-  // started it.
+  // started the attempt; kUnclear if that is not visible from outside.
   enum class ByRejection { kNo, kYes, kUnclear };
   void OnSubmit(ByRejection by) { queued_by_ = by; }
   // The source was called.
@@ -63,8 +63,8 @@ class Oracle final : public refreshable::Observer {
   // ---- What the Refreshable returns and reports ----
 
   // The Refreshable handed out `lease`. `late` says that a timer is due and has
-  // not run, so that a read which looks only at the wall clock may not have
-  // noticed the expiry.
+  // not run. Until it runs, a read that looks only at the wall clock may not
+  // notice that the token has expired by BootTime.
   void OnLease(const refreshable::Lease<std::string>& lease, bool late);
   void CheckHealth(const refreshable::Health& health);
   void CheckStats(const refreshable::Stats& stats);
@@ -75,21 +75,23 @@ class Oracle final : public refreshable::Observer {
 
   // ---- What is known ----
 
-  // Whether the token published last may be returned as usable.
+  // Whether the token published last is usable: it was not withdrawn, and has
+  // not reached its `usable_until` (F4).
   bool Usable() const;
-  // Whether that token is usable or may be served degraded.
+  // Whether that token is usable, or may be served degraded (B10).
   bool Servable() const;
   refreshable::Freshness Fresh() const;
-  // Whether an attempt may start now. If the token is usable, it would be a
-  // background attempt.
+  // Whether an ordinary read may start an attempt now. While the token is
+  // usable, that is a background attempt, which a cooldown (B3) forbids.
   bool Permitted() const;
-  // A7: whether a read that rejects `generation` must not be given the token
-  // published last, although other reads may be.
+  // A7, A11: whether a read that rejects `generation` must not be given the
+  // token published last, because `generation` has the same bytes.
   bool Covers(refreshable::Generation generation) const {
     return generation.value() > 0 && same_since_ <= generation &&
            generation <= generation_;
   }
-  // A7: whether a read that rejects `generation` is now a rejected read.
+  // A7: whether a read that rejects `generation` and begins now is a rejected
+  // read. Otherwise it is an ordinary one.
   bool Rejects(refreshable::Generation generation) const {
     return Covers(generation) && Servable();
   }
@@ -98,25 +100,26 @@ class Oracle final : public refreshable::Observer {
   std::optional<bool> RejectionPermitted() const;
   // A13: whether the token published last was rejected.
   bool noted() const { return noted_; }
-  // A10: whether a wait is in progress that a server asked for in answer to an
-  // attempt of the row (A13).
+  // A10: whether attempts must still wait because one that a rejection started
+  // has failed with a Retry-After.
   bool AskedToWait() const { return Now().boot < row_asked_until_; }
-  // Whether a rejected read started the attempt that is running or, if none is,
-  // the last one that failed.
+  // Whether a rejected read started the attempt that is running or, if none is
+  // running, the last attempt that failed.
   ByRejection running_by() const { return running_by_; }
   // Increases with each publication and each withdrawal. The answer to a call
-  // that began in an earlier epoch is discarded.
+  // that began in an earlier epoch is discarded, unless A2 lets the call go on
+  // after a withdrawal.
   int epoch() const { return epoch_; }
   refreshable::Generation generation() const { return generation_; }
   // The token published last; empty if there is none or it was withdrawn.
   const std::string& token() const { return token_; }
-  // Whether the Refreshable may have released the token published last (R12).
-  // It then does not recognize this token when it comes again.
+  // R12: whether the Refreshable may have released the token published last. If
+  // it has, it does not recognize this token when the source returns it again.
   bool LetGo() const;
   // The withdrawn token that nothing has replaced yet; empty if there is none.
   const std::string& rejected() const { return rejected_; }
-  // F5: whether `token` is the withdrawn one and still remembered, so that an
-  // attempt that brings it fails.
+  // F5: whether an attempt that brings `token` fails, because this token was
+  // withdrawn and the Refreshable still remembers it.
   bool Refuses(const std::string& token) const {
     return token == rejected_ && !rejected_let_go_ && !rejected_forgotten_;
   }
@@ -125,11 +128,12 @@ class Oracle final : public refreshable::Observer {
     return !rejected_.empty() && !rejected_forgotten_;
   }
   int failures() const { return failures_; }
-  // Whether no token is usable after too many failures in a row.
+  // B7: whether no token is usable after too many failures in a row.
   bool Exhausted() const {
     return failures_ - excused_ >= policy_.retry.max_consecutive_failures &&
            !Usable();
   }
+  // Returns how many events of this kind there have been.
   int Count(refreshable::EventKind kind) const;
   bool fatal() const { return Exhausted() && Fatal(); }
 
@@ -138,6 +142,8 @@ class Oracle final : public refreshable::Observer {
   void AppendTo(std::string& fingerprint) const;
 
  private:
+  // A moment on each of the two clocks. It is reached when either clock says
+  // so (R6).
   struct DualDeadline {
     absl::Time wall = absl::InfiniteFuture();
     refreshable::BootTime boot = refreshable::BootTime::InfiniteFuture();
@@ -154,6 +160,8 @@ class Oracle final : public refreshable::Observer {
   absl::Duration Backoff() const;
   absl::Duration Cooldown() const;
   refreshable::BootTime AfterInterval() const;
+  // Returns whether F4, B1, B3 and A10 permit an attempt now. If
+  // `after_cooldown`, B3's cooldown is ignored.
   bool MayStart(bool after_cooldown = false) const;
   bool Probes() const;
   void SetFloor();
@@ -185,7 +193,7 @@ class Oracle final : public refreshable::Observer {
   bool rejected_let_go_ = false;
   bool rejected_forgotten_ = false;  // Reset has forgotten `rejected_`.
   refreshable::Generation generation_;
-  // The first generation of those in a row that have the bytes of `token_`.
+  // The first of the consecutive generations that have the bytes of `token_`.
   refreshable::Generation same_since_;
   int epoch_ = 0;
   DualDeadline stale_at_;
@@ -203,7 +211,7 @@ class Oracle final : public refreshable::Observer {
   bool replacing_ = false;  // The next attempt replaces one that was running.
   int failures_ = 0;
   int failures_before_ = 0;  // `failures_` before the last publication.
-  int excused_ = 0;  // The failures that do not count towards exhaustion.
+  int excused_ = 0;  // The failures that do not count towards exhaustion (B2).
   int excused_before_ = 0;
   refreshable::BootTime last_start_ = refreshable::BootTime::InfinitePast();
   refreshable::BootTime failed_start_ = refreshable::BootTime::InfinitePast();
@@ -212,16 +220,20 @@ class Oracle final : public refreshable::Observer {
       asked_until_;  // The end of a Retry-After.
   refreshable::BootTime floor_ = refreshable::BootTime::InfinitePast();
   refreshable::BootTime cooldown_ = refreshable::BootTime::InfinitePast();
-  // The token has expired since, so the cooldown no longer applies.
+  // Whether the token had expired when the wall clock stepped. An attempt that
+  // was submitted before the step then need not wait for `cooldown_`, even if
+  // the step has made the token usable again.
   bool cooldown_over_ = false;
 
-  // The row of attempts that rejections started (A13). `row_` is the number of
-  // them so far, meaningful if `row_known_`. `row_asked_until_` is the end of
-  // the wait that a server asked one of them for. `announces_` means that
-  // observers must be told of that wait.
+  // Whether a rejected read started the attempt that is queued, and the one
+  // that is running.
   ByRejection queued_by_ = ByRejection::kNo;
   ByRejection running_by_ = ByRejection::kNo;
-  bool noted_ = false;
+  bool noted_ = false;  // Whether the token published last was rejected.
+  // The row of attempts that rejections started (A13). `row_` is their number
+  // so far; it is meaningful only if `row_known_`. `row_asked_until_` is the
+  // end of the Retry-After with which one of them failed. `announces_` says
+  // that observers must still be told of this Retry-After.
   int row_ = 0;
   bool row_known_ = true;
   refreshable::BootTime row_asked_until_ =

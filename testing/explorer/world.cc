@@ -250,7 +250,7 @@ void World::AnswerCall(size_t index, const Answer& answer) {
   const bool overtaken = call.epoch != oracle_->epoch();
   const bool discarded =
       overtaken || call.forgotten || (call.context.cancelled() && !good);
-  // A11.
+  // A11: the attempt was told of a rejection, and brought the same token.
   const bool unchanged =
       good && !discarded && same && call.context.rejected().value() > 0;
   const bool published = good && !discarded && !unchanged;
@@ -339,13 +339,13 @@ void World::OnEvent(const refreshable::Event& event) {
   }
 }
 
-// An attempt has failed. The refresh has already decided what to do next, but
-// no read has been told of it yet.
+// Records that an attempt has failed. The Refreshable has already decided what
+// to do next, but has not told any read of the failure yet.
 void World::OnFailed(const refreshable::Event& event) {
   failed_ = event.attempt;
   const bool by_rejection = oracle_->running_by() != Oracle::ByRejection::kNo;
   // A8: if the attempt was told of a rejection, its failure ends the reads that
-  // rejected the token. If it was not told, those reads ask again.
+  // rejected the token. If it was not told, those reads look for a token again.
   const bool told = running_told_ || by_rejection || told_ != Told::kNo;
   Expect(!absl::StrContains(event.status.message(), "was not called") ||
              !MayCall(),
@@ -359,15 +359,16 @@ void World::OnFailed(const refreshable::Event& event) {
     if (!Waits(reader)) continue;
     reader.joins = false;
     if (reader.rejecting && oracle_->Rejects(reader.rejected)) {
-      // A read that is asking again may itself have caused this event, and then
-      // it cannot join the attempt.
+      // A read that is being made, or looks for a token again in a task, may
+      // itself have caused this failure. It then came too late to join the
+      // attempt.
       const bool too_late = reader.calling || in_task_;
       (told || too_late ? reader.may_fail : reader.may_rejoin) = true;
       continue;
     }
     if (!reader.calling) ++reader.saw_failures;
-    // A read that is just being made may itself have caused this event, and
-    // then it cannot join the attempt.
+    // A read that is being made may itself have caused this failure. It then
+    // came too late to join the attempt.
     if (ends_ || reader.calling || failed_ > Retries(reader)) {
       reader.may_fail = true;
     }
@@ -409,7 +410,8 @@ void World::OnFetch(const FetchContext& context, FetchDone<std::string> done) {
   }
 }
 
-// Calls the Refreshable as user code does. No lock may be held meanwhile (E5).
+// Calls the Refreshable from inside its user code. If the Refreshable holds a
+// lock around user code, contrary to E5, this call hangs.
 void World::BackIn() {
   if (alive_ != nullptr) alive_->stats();
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The checks of World between steps and at the end.
+// The checks of World between steps and at the end of a schedule.
 
 #include <algorithm>
 #include <cmath>
@@ -62,19 +62,20 @@ bool World::MayCall() const {
              last_call_ + policy_.retry.probe_interval * std::exp2(beyond_);
 }
 
-// Returns everything visible that a discarded answer must not change. `late` is
-// the value of `Late()` before the answer. Two effects of an answer are left
-// out, because they are allowed. A refused callback runs with the next
-// operation, and may find that its token was withdrawn or that an attempt has
-// timed out. And an attempt may start that a late timer would have started
-// before any read.
+// Returns everything visible from outside that a discarded answer must not
+// change. `late` is the value of `Late()` before the answer. Any answer, even a
+// discarded one, may have two effects, and what these change is left out.
+// First, the answer runs a callback that the executor refused (R11). The
+// callback may find that its token was withdrawn or that an attempt has timed
+// out. Second, the answer may start the attempt that a late timer would have
+// started (F7).
 std::string World::Visible(bool late) const {
   refreshable::Stats stats = token_->stats();
   stats.attempts_discarded = 0;
   std::ostringstream visible;
   visible << oracle_->generation();
-  // Every answer tries to arm a lost timer again. If the timer is refused, the
-  // answer handles what is overdue.
+  // Every answer tries to arm a lost timer again. If the executor refuses the
+  // timer again, the answer itself handles what is overdue.
   if (!lost_task_ && !(late && policy_.refresh_ahead) && takes_timers_) {
     visible << token_->health() << stats << Queue().tasks;
   } else if (!late) {
@@ -114,15 +115,18 @@ void World::CheckWaits(const Health& health) {
   const auto expect_timer = [&](BootTime at, absl::string_view what) {
     Expect(pending.first_timer <= std::max(at, now), what);
   };
-  // The refresh is not between two attempts and no attempt is running, so an
-  // attempt is queued.
+  // In this case a refresh is in flight, no attempt is running, and the next
+  // one need not wait. So an attempt is queued, and a timer must end it if the
+  // executor does not run it in time.
   if (health.refreshing && live == held_.end() && next <= now &&
       pending.tasks > 0 && !lost_task_ && !lost_timer_) {
     expect_timer(pending.last_task + policy_.attempt_timeout,
                  "E2: no timer ends an attempt that is not run");
   }
   if (pending.tasks > 0) return;
-  // If its callback was refused, a read waits for a timer that will run it.
+  // A read whose callback was refused waits for a timer that gives the callback
+  // to the executor again (R11) or, if timers are refused too, for any
+  // operation.
   Expect(!waiting || health.refreshing ||
              (lost_task_ && (lost_timer_ ||
                              pending.first_timer < BootTime::InfiniteFuture())),
@@ -156,8 +160,9 @@ void World::CheckWaits(const Health& health) {
   }
 }
 
-// Gives the tasks that were queued since the step began that step as their
-// origin. If no refresh is in flight, forgets what was known of the last one.
+// Records the step in progress as the origin of the tasks that were queued
+// since the step began. If no refresh is in flight, forgets what was known of
+// the last refresh.
 void World::Note() {
   reads_told_apart_ = false;
   int of_step = 0;
@@ -287,8 +292,8 @@ void World::CheckRecovers(bool reset) {
     AdvanceBy(absl::Hours(1));
     return Check();
   }
-  // Two waits are needed, because refreshing may become exhausted only when its
-  // last token expires.
+  // Two waits may be needed. If the last token expires during the first wait,
+  // refreshing may become exhausted, and the next attempt is later.
   for (int i = 0; i < 2 && !reset && !token_->health().fatal; ++i) {
     const absl::Duration wait = token_->health().next_attempt - Now().wall;
     const refreshable::RetryPolicy& retry = policy_.retry;
@@ -306,9 +311,9 @@ void World::CheckRecovers(bool reset) {
                      "success a read gets ", lease.status().ToString()));
   }
   oracle_->OnLease(*lease, /*late=*/false);
-  // Right now there may be no usable token: the token that arrived may have
-  // little time left, or the read was served degraded and the new token comes
-  // after it.
+  // There may be no usable token yet: the token that arrived may have little
+  // time left, or the read was served an expired token (B10) before the new one
+  // arrived.
   const bool usable = oracle_->Usable();
   AdvanceBy(absl::Seconds(1));  // By then a refused callback has been run.
   Expect(usable || oracle_->Usable(), "B8: no usable token after success");

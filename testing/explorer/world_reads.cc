@@ -33,8 +33,8 @@ void World::ReadAsync(absl::Duration timeout, std::optional<int> max_retries,
     reader.deadline = Now().boot + timeout;
     reader.max_retries = max_retries;
     reader.usable = oracle_->Usable() && !asking.rejects;
-    // Even a read that is served at once is looked at again when its callback
-    // runs.
+    // Even a read that is served at once looks for its token again when its
+    // callback runs, and joins a refresh if the token is gone by then.
     reader.may_rejoin =
         !asking.rejects && (oracle_->Usable() ||
                             policy_.max_stale_on_error > absl::ZeroDuration());
@@ -42,9 +42,10 @@ void World::ReadAsync(absl::Duration timeout, std::optional<int> max_retries,
     reader.rejecting = asking.rejects;
     reader.rejected = asking.rejected;
     reader.joins = Joins(asking);
-    // B5: an ordinary read may fail if it comes between two refreshes, or if
-    // its retries are already spent. A9: a rejected read may fail if no attempt
-    // may start.
+    // B5: an ordinary read may fail if the refresh in flight has already failed
+    // more often than the read allows or, between two refreshes, if no attempt
+    // may start yet. A8, A9: a rejected read may fail if it has joined and
+    // started no attempt.
     reader.may_fail = asking.rejects      ? !reader.joins
                       : asking.refreshing ? Spent(reader)
                                           : asking.ends;
@@ -86,8 +87,8 @@ void World::ReadBlocking(absl::Duration timeout, Rejects rejects) {
 void World::ReportRejected() {
   oracle_->BeforeRead();
   const Generation last = oracle_->generation();
-  // If timers are refused, a report handles what is overdue (E2), and that may
-  // start a refresh.
+  // If a task or a timer was refused, the next operation handles what is
+  // overdue (R11, E2). If that is this report, it may start a refresh.
   const bool may_start = token_->health().refreshing || lost_task_ || Late();
   token_->ReportRejected(last);
   Expect(last.value() == 0 || oracle_->noted(),
@@ -114,8 +115,8 @@ Generation World::Choose(Rejects rejects) const {
 }
 
 // Returns what is known before a read that rejects `rejected`. While a timer is
-// late, the read may look at the wall clock alone and find nothing to do, so
-// the read is then not `steady`.
+// late, the read may look at the wall clock alone and find nothing to do. What
+// it will do is then uncertain, so `steady` is false.
 World::Asking World::Ask(Generation rejected) const {
   oracle_->BeforeRead();
   Asking asking;
@@ -136,8 +137,8 @@ World::Asking World::Ask(Generation rejected) const {
   return asking;
 }
 
-// A8, A9: returns whether a rejected read joins or starts an attempt. A read
-// that comes between two attempts of a refresh does neither.
+// A8, A9: returns whether the read is a rejected read that certainly joins or
+// starts an attempt. Between two attempts of a refresh it does neither.
 bool World::Joins(const Asking& asking) const {
   if (!asking.rejects || !asking.steady) return false;
   if (!asking.refreshing) return asking.starts.value_or(false);
@@ -146,8 +147,8 @@ bool World::Joins(const Asking& asking) const {
                      [this](const Call& call) { return Live(call); });
 }
 
-// R2, R3, A9: checks that a read which may start a refresh did so, and that a
-// rejected read which may not did not.
+// R2, R3, A9: checks that a read which needed a refresh and had permission has
+// started one, and that a rejected read without permission has started none.
 void World::CheckAsked(const Asking& asking) {
   if (destroyed()) return;
   if (asking.rejects) {
@@ -198,9 +199,10 @@ void World::Tell(Told told) {
   if (told_ != Told::kYes) told_ = told;
 }
 
-// The Refreshable gives an attempt to the executor. If this happens in a task
-// without a visible effect, the task may be the callback of a read that
-// rejected the token and asks again (A8); see RunOrLose.
+// Called when the Refreshable gives an attempt to the executor. A task in which
+// this happens, and which neither calls the source nor ends a read, may be the
+// callback of a read that rejected the token and looks for a token again (A8).
+// RunOrLose deals with this case.
 void World::OnSubmit() {
   ++queued_;
   told_ = flight_told_ ? Told::kUnclear : Told::kNo;
@@ -224,10 +226,10 @@ void World::OnSubmit() {
                                      : Told::kNo);
 }
 
-// Notes that `step`, which had no visible effect, may have been the callback of
-// a waiting read that found its token withdrawn and joined the refresh. A
-// refused callback runs with the next operation, so it may even have run in a
-// timer.
+// Records that `step`, a task or timer, may have run the callback of a waiting
+// read that found its token withdrawn and joined the refresh. Such a callback
+// neither calls the source nor ends a read. If the executor refused the
+// callback, it runs with the next operation, and so perhaps in a timer.
 void World::NoteCallback(const refreshable::ManualExecutor::PendingStep& step) {
   if (step.kind == Kind::kTimer && !lost_task_) return;
   const Origin origin =
@@ -245,7 +247,7 @@ void World::RunOrLose(size_t index, bool lose) {
   const bool late = Late();
   const bool rejecting = AnyRejecting();
   if (lost_task_) NoteCallback(step);
-  // A timer starts no attempt for a rejected read (A9).
+  // Only tasks matter here: a timer starts no attempt for a rejected read (A9).
   in_task_ = step.kind == Kind::kRun;
   task_submitted_ = false;
   if (lose) {
@@ -269,8 +271,8 @@ void World::RunOrLose(size_t index, bool lose) {
 bool World::Drive(absl::FunctionRef<bool()> done, BootTime deadline) {
   if (asking_.has_value() && !std::exchange(asked_, true)) CheckAsked(*asking_);
   if (Now().boot >= deadline) return true;
-  // Other steps happen while the read waits, so what was known before it no
-  // longer holds. After the wait the read may ask again.
+  // Other steps happen while the read waits, so what was known before the read
+  // no longer holds. After the wait the read may look for a token again.
   const std::optional<Asking> asking = std::exchange(asking_, std::nullopt);
   while (!done() && Now().boot <= deadline) {
     if (driver_ != nullptr && !at_end_) {
@@ -336,8 +338,8 @@ void World::CheckOutcome(const LeaseOr& lease, BootTime deadline, bool late) {
   }
 }
 
-// Checks the outcome of a read that rejected `rejected`, which is 0 or had been
-// published.
+// Checks the outcome of a read that rejected `rejected`: a generation that had
+// been published, or 0 if the read rejected none.
 void World::CheckRejected(const LeaseOr& lease, Generation rejected) {
   if (lease.ok()) {
     Expect(rejected.value() == 0 || lease->generation() > rejected,

@@ -66,7 +66,8 @@ class PlantedFaultsTest : public testing::Test {
   ~PlantedFaultsTest() override { Plant(""); }
 };
 
-// As long as no fault is planted, the copies behave like the library.
+// As long as no fault is planted, the copies behave like the library. So what
+// the other tests find is due to the fault.
 TEST_F(PlantedFaultsTest, T4NothingIsFoundWhereNothingIsPlanted) {
   for (const NamedScenario& s : Scenarios()) {
     const Report report = Explore(s.scenario, Depth(4));
@@ -96,9 +97,9 @@ INSTANTIATE_TEST_SUITE_P(
     All, FoundFaultsTest,
     testing::ValuesIn(std::vector<Fault>{
         // The explorer must find at least these four faults: the generation
-        // check is removed; refreshing remains set when the executor loses the
-        // task; Invalidate does not affect the attempt in flight; one of two
-        // waiting reads is dropped at shutdown.
+        // check is removed; a refresh stays in flight for ever when the
+        // executor loses its task; Invalidate does not affect the attempt in
+        // flight; one of two waiting reads is dropped at shutdown.
         {"generation_check", "A2RejectedBesideAnAttempt"},
         {"stuck_flag", "E2LostTasks"},
         {"attempt_ignored", "A2RejectedBesideAnAttempt"},

@@ -2,8 +2,9 @@
 #
 # awk -v file=FILE -f plant.awk mutants.txt SOURCE: prints SOURCE with the faults
 # for FILE planted. Spaces and line breaks do not count, so the sources may be
-# formatted anew. Fails unless each text to replace is found exactly once in its
-# function, which begins in the first column and ends with a "}" there.
+# formatted anew. Each text to replace must occur exactly once in its function;
+# otherwise plant.awk fails. A function begins in the first column, and ends with
+# a "}" in the first column.
 
 BEGIN {
   print "#include \"refreshable/testing/explorer_mutants/planted_test_util.h\""
@@ -31,7 +32,8 @@ function fail(i, why) {
   exit 1
 }
 
-# Sets `first` and `last`: where the function is in `text`.
+# Sets `first` and `last` to where the function begins and ends in `text`.
+# Returns `first`, which is 0 if there is no such function.
 function find_function(name) {
   first = match(text, "\n[A-Za-z][^\n]*::" name "\\(")
   if (first) last = first + index(substr(text, first + 1), "\n}")

@@ -31,8 +31,8 @@ if [[ -z $files ]]; then
   exit 1
 fi
 
-# docs/architecture.md must name each folder with sources. A folder of data or
-# of an example's parts is covered by its parent.
+# docs/architecture.md must name each folder with sources. For a folder of data
+# or of an example's parts, it is enough to name the parent folder.
 for folder in $(dirname $files | sort -u); do
   while ! grep -qF "\`$folder/\`" docs/architecture.md 2>/dev/null; do
     case $folder in
@@ -140,7 +140,8 @@ awk '
            "begin this path with refreshable/, as users do")
   }
 
-  # No include, and no dependency of executors/, points to a higher layer.
+  # No file includes one of a higher floor (docs/architecture.md), and no target
+  # of executors/ depends on a higher floor.
   executors {
     gsub(/"refreshable\/executors(\/|")|"\/\/testing:test\.bzl"/, "\"", code)
     forbid("\"(@[a-z_]*)?(//)?(refreshable|testing|benchmarks|docs)[/:]",

@@ -17,8 +17,8 @@ const char* __tsan_default_suppressions() {
          "called_from_lib:libcpp-httplib.so\n";
 }
 
-// Tests fork, and their child processes start threads, at which TSan would end
-// the child by default.
+// Tests fork, and their child processes start threads. By default, TSan would
+// then end the child process.
 const char* __tsan_default_options() { return "die_after_fork=0"; }
 
 }  // extern "C"
