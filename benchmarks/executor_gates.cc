@@ -169,7 +169,7 @@ class Tasks {
 
 // Returns a ratio for each order: the time of a `Cancel` while `most` timers
 // are pending, divided by the time of a `Cancel` while 1,000 are pending.
-// Prints both times, and those in between.
+// Prints both times, and the times for the powers of ten in between.
 template <typename Timers>
 std::map<Order, double> CancelRatios(const char* name, int most) {
   std::map<Order, double> ratios;

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Simulates a fleet: many clients of one token endpoint, started within a
-// minute, over a day of virtual time on the pure machine. In the seventh hour
-// an event affects all of them at once: the endpoint answers 502 or 429 for an
-// hour, or all tokens are revoked. Prints how often the endpoint is then called
-// and when the clients recover, and the same for two kinds of hand-written
-// clients. The exit code is 1 if the clients of this library exceed a limit of
-// docs/failure.md, for any of the seeds.
+// minute, over a day of virtual time. A client of this library is a
+// RefreshMachine alone, without threads. In the seventh hour an event affects
+// all of them at once: the endpoint answers 502 or 429 for an hour, or all
+// tokens are revoked. Prints how often the endpoint is then called and when the
+// clients recover, and the same for two kinds of hand-written clients. The exit
+// code is 1 if the clients of this library exceed a limit of docs/failure.md,
+// for any of the seeds.
 //
 //   bazel run -c opt //benchmarks:fleet -- --out=/tmp
 //
@@ -101,8 +102,8 @@ using PerSecond = std::vector<int>;
 // What the endpoint and the clients observe on one day.
 struct Day {
   PerSecond calls = PerSecond(kDay);
-  // `waves[n]` has the calls of wave n, each of which gave a client its token
-  // number n since the event, counted from 0.
+  // `waves[n]` has the calls of wave n (see `kWave`), each of which gave a
+  // client its token number n since the event, counted from 0.
   std::array<PerSecond, kWave + 1> waves = {PerSecond(kDay), PerSecond(kDay),
                                             PerSecond(kDay), PerSecond(kDay)};
   // For each client that healed: the seconds from the end of the event.
@@ -170,7 +171,7 @@ void PlayRefreshable(absl::Duration read_at, uint64_t seed,
   RefreshMachine machine(RefreshPolicy(), seed);
   std::deque<Call> calls;   // Not answered yet.
   absl::Duration minted;    // When the held token was issued.
-  absl::Duration check_at;  // Earlier reads do not ask the machine.
+  absl::Duration check_at;  // Earlier reads do not call `machine`.
   absl::Duration wake_at = absl::InfiniteDuration();
   for (;;) {
     const absl::Duration answer_at = calls.empty()
@@ -320,8 +321,8 @@ void Print(const Scenario& scenario, const char* client, int clients,
               Peak(day.waves[kWave], 60) / (clients / 60.0));
 }
 
-// Checks the limits promised in docs/failure.md. Returns false if one is
-// exceeded.
+// Prints each limit of docs/failure.md that is exceeded. Returns whether there
+// is none.
 bool Check(const Scenario& scenario, int clients, const Day& day) {
   bool holds = true;
   const auto limit = [&](const char* what, double found, double most) {
@@ -477,8 +478,7 @@ int main(int argc, char** argv) {
   for (int seed = 1; seed <= flags.seeds; ++seed) {
     for (const Scenario& scenario : kScenarios) {
       std::vector<Day> days;
-      // The hand-written clients are simulated for one seed only, for
-      // comparison.
+      // The hand-written clients are only a comparison, so one seed is enough.
       for (size_t i = 0; i < (seed == 1 ? 3 : 1); ++i) {
         const int clients =
             i == 0 ? flags.clients : flags.rivals.value_or(flags.clients);

@@ -73,7 +73,7 @@ class Endpoint {
     changed_.notify_all();
     for (Done& done : waiting) done(Failure());
   }
-  // From now on, new calls wait again.
+  // From now on, new calls wait again for `Fail`.
   void Hold() {
     std::lock_guard<std::mutex> lock(mutex_);
     failing_ = false;

@@ -156,7 +156,8 @@ class AsioExecutor::Core final : public std::enable_shared_from_this<Core> {
 
   bool Idle() const ABSL_SHARED_LOCKS_REQUIRED(mu_) { return running_ == 0; }
 
-  // Queues a task that `context` will run. Returns false if there is no memory.
+  // Queues a task that `context` will run. Returns false after `Stop`, or if
+  // there is no memory.
   bool Post(const asio::any_io_executor& context, Queue* queue, Task task) {
     // The node is created first, so that no code of the task runs under the
     // lock.

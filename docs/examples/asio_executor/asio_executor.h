@@ -37,9 +37,9 @@ namespace refreshable_examples {
 //
 // Time is the BootTime of SystemClock. Asio's timers do not count the time
 // while the computer is suspended, so this executor's timers that become due
-// meanwhile run up to a second after it resumes. Timers run one after another,
-// however many threads run `timers`. Those that are due at the same time run in
-// the order of insertion.
+// meanwhile run up to a second after the computer resumes. Timers run one after
+// another, however many threads run `timers`. Those that are due at the same
+// time run in the order of insertion.
 //
 // An exception that escapes a task leaves the `run()` of its context, as with
 // any handler. Thread-safe.

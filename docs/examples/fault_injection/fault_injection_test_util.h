@@ -27,8 +27,8 @@
 
 namespace refreshable_examples {
 
-// Returns production settings divided by 40 or more, without jitter, so that
-// the schedule is exact.
+// Returns a policy whose times are the defaults divided by 40 or more. It makes
+// fewer retries, and has no jitter, so that the schedule is exact.
 refreshable::RefreshPolicy FaultsPolicy();
 
 // How long the source waits for an answer. This is less than the attempt's

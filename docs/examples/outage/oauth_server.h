@@ -21,7 +21,7 @@
 
 namespace refreshable_examples {
 
-// An HTTP answer with a JSON body.
+// An HTTP answer. The body is JSON, except that of a 502.
 struct Answer {
   int status = 200;
   std::string body;

@@ -56,7 +56,7 @@ struct Play {
   absl::Duration down_until;
   absl::Duration retry_after;
   // If set, the source reads a file. The token in the file is revoked at
-  // `revoked_at`, and the file gets another token at this moment.
+  // `revoked_at`, and the file gets another token at `rotated_at`.
   std::optional<absl::Duration> rotated_at;
 
   // ---- The program's own clocks ----
