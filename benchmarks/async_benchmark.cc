@@ -6,17 +6,18 @@
 //
 // The first part gives a ThreadExecutor 1,000 callbacks at a time, and waits
 // until all have run: with `Run`, with `GetAsync` of a valid token, and with
-// `CallWithTokenAsync`, whose call answers at once. Each line is the median
-// over the rounds, in nanoseconds per callback: the time, the CPU time of the
-// whole process, and both divided by those of the floor. The floor of GetAsync
-// is `Run`, and that of CallWithTokenAsync is GetAsync.
+// `CallWithTokenAsync`, whose call answers at once. Each line shows the time
+// and the CPU time of the whole process, in nanoseconds per callback (medians
+// over 301 rounds). It then shows both divided by those of the function that
+// does the least of this work: `Run` for GetAsync, and GetAsync for
+// CallWithTokenAsync.
 //
 // In the second part, 64 threads wait for a refresh. The program prints how
-// often a thread is switched out, on average, if the refresh needs one attempt
-// and if it needs six.
+// many context switches a thread makes during its read, on average: once for a
+// refresh that needs one attempt, and once for a refresh that needs six.
 //
 // In the third part, 1,000 threads wait for three seconds. The program prints
-// the CPU time that they use per second.
+// the CPU time of the process per second of this wait.
 
 #include <sys/resource.h>
 
@@ -57,6 +58,7 @@ using SteadyClock = std::chrono::steady_clock;
 constexpr int kCallbacks = 1000;
 constexpr int kRounds = 301;
 
+// The time and the CPU time of one callback, in nanoseconds.
 struct Cost {
   double ns = 0;
   double cpu_ns = 0;
@@ -70,8 +72,8 @@ double CpuNanoseconds() {
 }
 
 // Calls `begin` kCallbacks times. Each call must cause a callback that
-// increments `ran`. Waits until all callbacks have run, and returns the cost of
-// one.
+// increments `ran`. Waits until all callbacks have run, and returns the cost
+// per callback.
 template <typename Begin>
 Cost Measure(const std::atomic<int>& ran, Begin begin) {
   const int until = ran + kCallbacks;
@@ -165,8 +167,9 @@ int64_t SwitchesOfThisThread() {
   return usage.ru_nvcsw + usage.ru_nivcsw;
 }
 
-// Returns how often each of 64 threads that wait for a refresh is switched out,
-// if `failures` attempts fail before one succeeds.
+// Lets 64 threads wait for a refresh of which `failures` attempts fail before
+// one succeeds. Returns the average number of context switches of a thread
+// during its read.
 double Switches(int failures) {
   constexpr int kThreads = 64;
   ThreadExecutor executor;

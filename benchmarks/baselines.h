@@ -10,11 +10,11 @@
 //                 // pattern do, and reads one byte. Always inlined.
 //   static constexpr char kName[];
 //
-// A comment names the SDKs that use a pattern. Those patterns read
-// std::chrono::system_clock, as these SDKs do; the other patterns and the floor
-// read the cheapest clock, time(2). All patterns are thread-safe. The patterns
-// that read without a lock and free what they replace are in
-// lock_free_baselines.h.
+// If an SDK uses a pattern, the pattern's comment names the SDK, and the
+// pattern reads std::chrono::system_clock, as the SDK does. The other patterns,
+// and the floor (`PointerAndTime`), read the cheapest clock, time(2). All
+// patterns are thread-safe. The patterns that read without a lock and free what
+// they replace are in lock_free_baselines.h.
 
 #ifndef REFRESHABLE_BENCHMARKS_BASELINES_H_
 #define REFRESHABLE_BENCHMARKS_BASELINES_H_
@@ -38,7 +38,7 @@ namespace refreshable_benchmarks {
 
 struct Entry {
   std::string token;
-  int64_t good_until = 0;
+  int64_t good_until = 0;  // Seconds since 1970.
 };
 
 inline Entry MakeEntry(std::string token) {
@@ -49,7 +49,7 @@ inline bool IsGood(const Entry& entry) {
   return std::time(nullptr) < entry.good_until;
 }
 
-// Return whether the token is still good by the clock that the SDKs read.
+// Return whether a token is still good by std::chrono::system_clock.
 inline bool IsBeforeBySystemClock(int64_t good_until) {
   return std::chrono::system_clock::now() <
          std::chrono::system_clock::from_time_t(good_until);
@@ -78,8 +78,9 @@ class PointerAndTime {
 };
 
 // One mutex, under which a reader checks the token and copies only the string.
-// google-cloud-cpp does the same, except that it copies all data of the token;
-// so this pattern reads the clock that google-cloud-cpp reads.
+// google-cloud-cpp does the same, except that it copies all data of the token.
+// This pattern therefore reads std::chrono::system_clock, as google-cloud-cpp
+// does.
 class MutexCopy {
  public:
   static constexpr char kName[] = "mutex, copy the string";
@@ -186,8 +187,8 @@ class SharedMutexTwice {
   Entry entry_;
 };
 
-// A map by scope and tenant, with a lock around the map and one in each item
-// (as in the Azure SDK for C++).
+// A map from scope and tenant to a token. One lock guards the map, and each
+// item has another lock (as in the Azure SDK for C++).
 class MapOfItems {
  public:
   static constexpr char kName[] = "map, two shared_mutexes, copy the string";
@@ -231,7 +232,6 @@ class MapOfItems {
 };
 
 // One mutex, under which a reader copies a shared_ptr instead of the string.
-// This is the best of the usual patterns.
 class MutexSharedPtr {
  public:
   static constexpr char kName[] = "mutex, copy a shared_ptr";
@@ -348,8 +348,8 @@ class AbslMutexSharedPtr {
 };
 
 // One mutex, under which a reader checks the token and copies a pointer (as in
-// Databricks' SDK for Go). `Publish` never frees the entry that it replaces;
-// there, a garbage collector does.
+// Databricks' SDK for Go). `Publish` never frees the entry that it replaces.
+// (In Go, the garbage collector frees it.)
 class MutexPointer {
  public:
   static constexpr char kName[] = "mutex, copy a pointer, free nothing";
@@ -373,9 +373,9 @@ class MutexPointer {
   const Entry* entry_ = nullptr;
 };
 
-// A pointer that a reader loads (as in Databricks' SDK for Java, in which it is
-// volatile). `Publish` never frees the entry that it replaces; there, a garbage
-// collector does.
+// A pointer that a reader loads (as in Databricks' SDK for Java, where the
+// field is volatile). `Publish` never frees the entry that it replaces. (In
+// Java, the garbage collector frees it.)
 class VolatileRead {
  public:
   static constexpr char kName[] = "volatile read, free nothing";
@@ -389,12 +389,14 @@ class VolatileRead {
   }
 
  private:
-  std::atomic<const Entry*> entry_{nullptr};  // Sequentially consistent.
+  // Its loads and stores are sequentially consistent, as those of a volatile
+  // field in Java are.
+  std::atomic<const Entry*> entry_{nullptr};
 };
 
-// A shared_ptr that is read and replaced by the atomic functions of C++17,
-// which take a lock from a pool. (The std::atomic<std::shared_ptr> of C++20 has
-// the lock in the pointer.)
+// A shared_ptr that std::atomic_load and std::atomic_store of C++17 read and
+// replace. These functions take a lock from a pool.
+// (std::atomic<std::shared_ptr> of C++20 keeps its lock inside the pointer.)
 class AtomicSharedPtr {
  public:
   static constexpr char kName[] = "atomic shared_ptr";

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The cost of creating an instance, and of creating and destroying it, compared
-// with one allocation of its size:
+// The cost of creating a Refreshable, and of creating and destroying one,
+// compared with one allocation of the same size:
 //
 //   bazel run -c opt //benchmarks:create_benchmark
 
@@ -33,8 +33,8 @@ auto Source() {
       });
 }
 
-// Measures `make`, which creates one instance, and, if `destroy_too` is true,
-// also the destruction of that instance.
+// Measures `make`, which creates one object. If `destroy_too` is true, the
+// destruction of that object is measured too.
 template <typename Make>
 void Measure(benchmark::State& state, bool destroy_too, Make make) {
   std::vector<decltype(make())> made;

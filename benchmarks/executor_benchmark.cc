@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The cost of a ThreadExecutor, and the effect of one tenant's hanging source
-// on others:
+// The cost of a ThreadExecutor's timers, and how sources that hang slow down
+// the other Refreshables on the same executor:
 //
 //   bazel run -c opt //benchmarks:executor_benchmark
 //
@@ -13,12 +13,12 @@
 //   1,000,000 timers are pending. The floor is a priority queue under a mutex,
 //   which keeps cancelled timers until they are due. `vs_floor` is the time
 //   divided by the floor's.
-// - DueTogether lets 100,000 held tokens become due for refresh at the same
-//   moment, on one executor. It measures the time from the first refresh to the
-//   last, divided by the number of tokens.
+// - DueTogether lets 100,000 tokens become due for refresh at the same moment,
+//   on one executor. It measures the time from the end of the first refresh to
+//   the end of the last, divided by the number of tokens.
 //
-// With --benchmark_min_time and any value, there are at most 1,000 tokens and
-// timers, to check that the program works.
+// With --benchmark_min_time and any value, the program only checks that it
+// works: it makes at most 1,000 tokens and timers.
 //
 // The case of 64 threads that wait for one refresh is in failure_benchmark.cc.
 
@@ -64,9 +64,10 @@ using refreshable::TimerId;
 using Strings = refreshable::Refreshable<std::string>;
 using Result = absl::StatusOr<Credential<std::string>>;
 
-// Returns `seconds` divided by the time of the group's floor. If `is_floor`,
-// `seconds` becomes that time, so the floor must be measured first, and the
-// last of its runs counts.
+// Returns `seconds` divided by the floor's time in this group. If `is_floor` is
+// true, `seconds` is the floor's time, and later calls for the group use it. So
+// the floor must be measured first; of several measurements of the floor, the
+// last one counts.
 double VsFloor(const std::string& group, bool is_floor, double seconds) {
   static auto* const floors = new std::map<std::string, double>;
   if (is_floor) (*floors)[group] = seconds;
@@ -130,8 +131,8 @@ void RefreshWhileOthersHang(benchmark::State& state) {
   executor.Shutdown(absl::InfiniteDuration());
 }
 
-// The floor of OneTimerMore: a priority queue, in which a cancelled timer stays
-// until it is due.
+// The floor of OneTimerMore: a priority queue of timers. A cancelled timer
+// stays in the queue until it is due.
 class PriorityQueue {
  public:
   uint64_t RunAfter(absl::Duration delay, Executor::Task task) {

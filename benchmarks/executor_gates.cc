@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Checks what timers cost. Prints one line per gate, and takes less than half a
-// minute. The exit code is not zero if a gate fails. The gates are ratios of
-// figures of the same run. Must be run on an idle machine:
+// Checks what timers cost. Each gate is a limit on the ratio of two figures
+// that were measured in the same run. Prints one line per gate, and takes less
+// than half a minute. The exit code is not zero if a gate fails. Must be run on
+// an idle computer:
 //
 //   bazel run -c opt //benchmarks:executor_gates
 //
@@ -10,14 +11,16 @@
 //   pending. The timers are cancelled in the order in which they were armed, or
 //   at random. The floor is an array of tasks under a mutex.
 // - Burst: 100,000 tokens on one ThreadExecutor become due within one second.
-//   Each is refreshed by its timer or, in a second case, released because
-//   nobody refreshes it. The gate measures the CPU time of the process per
-//   token, and how late unrelated timers run. The floor does the least that
-//   such a token needs, with the same executor: a timer, a task that replaces a
-//   shared_ptr under a mutex, and the next timer.
+//   In the first case, a timer refreshes each token. In the second case, nobody
+//   refreshes the tokens, so they expire and are released. The gates limit the
+//   CPU time per token, compared with that of a trivial task of `Run` and with
+//   the floor, and how late unrelated timers run, compared with a burst of 100
+//   tokens. The floor does the least that a token needs, with the same
+//   executor: a timer, a task that replaces a shared_ptr under a mutex, and the
+//   next timer.
 //
-// If even the floor is over a target, the gate is printed as "n/a" with the
-// floor's own ratio, and decides nothing.
+// If even the floor exceeds the limit of a gate, the gate is printed as "n/a",
+// with the floor's ratio, and cannot fail.
 //
 // With --benchmark_min_time and any value, the program measures briefly and
 // exits with 0, to check that it works.
@@ -70,6 +73,8 @@ double Median(std::vector<double> values) {
   return values[values.size() / 2];
 }
 
+// Prints whether `ratio`, of what `what` names, is at most `most`, and returns
+// it.
 bool Gate(const char* what, double ratio, double most) {
   const bool ok = ratio <= most;
   std::printf("%-58s %7.2f  <= %-4.4g %s\n", what, ratio, most,
@@ -103,9 +108,9 @@ class Pending {
     for (TimerId& id : ids_) id = Arm();
   }
 
-  // Cancels timers, either the oldest ones or ones picked at random. Returns
-  // the time of one `Cancel` in nanoseconds. Afterwards as many timers are
-  // pending as before.
+  // Cancels 200 timers: the oldest ones, or ones picked at random (then fewer
+  // if the same timer is picked twice). Returns the time of one `Cancel` in
+  // nanoseconds. Then arms as many timers as it cancelled.
   double Cancel(Order order) {
     constexpr int kCancels = 200;
     std::vector<size_t> picked;
@@ -142,9 +147,9 @@ class Pending {
   uint64_t oldest_ = 0;
 };
 
-// The floor of `Cancel`: tasks in an array, each in memory of its own. If the
-// tasks are picked at random, a cancellation costs two accesses to memory that
-// is in no cache.
+// The floor of `Cancel`: an array of pointers to tasks. If a task is picked at
+// random, neither its pointer nor the task is in a cache, so a cancellation
+// costs two accesses to main memory.
 class Tasks {
  public:
   TimerId RunAfter(absl::Duration, Executor::Task task) {
@@ -163,7 +168,8 @@ class Tasks {
 };
 
 // Returns a ratio for each order: the time of a `Cancel` while `most` timers
-// are pending, divided by its time while 1,000 are pending.
+// are pending, divided by the time of a `Cancel` while 1,000 are pending.
+// Prints both times, and the times for the powers of ten in between.
 template <typename Timers>
 std::map<Order, double> CancelRatios(const char* name, int most) {
   std::map<Order, double> ratios;
@@ -190,8 +196,8 @@ std::map<Order, double> CancelRatios(const char* name, int most) {
 }
 
 // Checks that `ratio` is at most `most`, prints the result, and returns whether
-// the gate holds. If even `floor` is more than `most`, the gate decides nothing
-// and returns true.
+// the gate holds. `floor` is the floor's ratio. If even `floor` is more than
+// `most`, the gate cannot fail: it is printed as "n/a", and the result is true.
 bool GateBesideFloor(const std::string& what, double ratio, double floor,
                      double most) {
   if (floor <= most) return Gate(what.c_str(), ratio, most);
@@ -222,7 +228,8 @@ bool CancelGates(int most) {
 
 // ---- Burst ----
 
-// Returns the CPU time of a trivial task of `Run`, in microseconds.
+// Runs `tasks` trivial tasks on `executor`. Returns the CPU time per task, in
+// microseconds.
 double RunMicros(ThreadExecutor& executor, int tasks) {
   absl::BlockingCounter ran(tasks);
   const double start = CpuMicros();
@@ -237,7 +244,9 @@ struct Lateness {
   double median = 0, max = 0;  // In microseconds.
 };
 
-// Timers that have nothing to do with the burst, a millisecond apart.
+// Timers that have nothing to do with the burst of tokens. They become due a
+// millisecond apart, for the time `how_long` after `from`, and record how late
+// they run.
 class Unrelated {
  public:
   Unrelated(Executor& executor, BootTime from, absl::Duration how_long)
@@ -255,6 +264,7 @@ class Unrelated {
     }
   }
 
+  // Waits until all timers have run, and returns how late they were.
   Lateness Wait() {
     left_.Wait();
     return {Median(late_), *std::max_element(late_.begin(), late_.end())};
@@ -265,6 +275,7 @@ class Unrelated {
   absl::BlockingCounter left_;
 };
 
+// The time within which all tokens become due.
 constexpr absl::Duration kBurst = absl::Seconds(1);
 
 struct Outcome {
@@ -272,8 +283,10 @@ struct Outcome {
   Lateness late;
 };
 
-// Waits until shortly before `from`, measures until `done` has returned, and
-// divides the CPU time by `tokens`.
+// Measures the burst, in which the first token becomes due at `from`. `done`
+// waits until the last token has been refreshed or released. The CPU time is
+// counted from shortly before `from` until `done` has returned. At the same
+// time, unrelated timers measure how late the executor is.
 template <typename Done>
 Outcome Measure(ThreadExecutor& executor, int tokens, BootTime from,
                 Done done) {
@@ -297,9 +310,10 @@ absl::Duration Lead(int tokens) {
   return absl::Seconds(1) + tokens * absl::Microseconds(30);
 }
 
-// Measures Refreshables whose tokens become due within `kBurst`. The destructor
-// of each one's first token counts, so that the release of that token can be
-// awaited.
+// Measures Refreshables whose tokens become due within `kBurst`: they become
+// stale and are refreshed if `refresh` is true; otherwise they expire. Both
+// release the first token of each Refreshable. The deleter of that token
+// decrements a counter, so that the release can be awaited.
 Outcome Burst(int tokens, bool refresh) {
   ThreadExecutor executor;
   using Token = std::shared_ptr<absl::BlockingCounter>;
@@ -340,7 +354,8 @@ Outcome Burst(int tokens, bool refresh) {
   return outcome;
 }
 
-// Measures the least that a token needs of the same executor.
+// Measures the floor of the burst: for each token, a timer, a task that
+// replaces a shared_ptr under a mutex, and the next timer.
 Outcome Floor(int tokens) {
   ThreadExecutor executor;
   struct Minimal {

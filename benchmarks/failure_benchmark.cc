@@ -4,17 +4,22 @@
 //
 //   bazel run -c opt //benchmarks:failure_benchmark
 //
-// In the first two groups, 10,000 asynchronous reads, or 64 or 200 threads,
-// wait for one call of the endpoint, which then fails. `join_ns` is the time in
-// which one read begins to wait. `told_ns` is the time from the failure until
-// all reads know of it, divided by the number of reads. Both are medians over
-// the flights, and `calls` is the number of calls of the endpoint per flight.
-// In the third group the call has failed, and each read fails at once, because
-// the next attempt is not due yet. In each group the floor comes first, and
-// `vs_floor` is the time divided by the floor's.
+// A flight is one refresh: reads wait for a call of the endpoint, and the call
+// fails. In the first group 10,000 asynchronous reads wait, in the second group
+// 64 or 200 threads. `join_ns` is the time that one asynchronous read takes to
+// begin its wait. `told_ns` is the time from the failure until all reads know
+// of it, divided by the number of reads. Both are medians over the flights, and
+// `calls` is the number of calls of the endpoint per flight.
 //
-// With --benchmark_min_time and any value, the program makes one flight of the
-// second group, to check that it works.
+// In the third group the call has already failed. Each read fails at once,
+// because the next attempt is not due yet, and `calls` counts the calls of the
+// endpoint by all reads together.
+//
+// In each group the floor comes first, and `vs_floor` is the time divided by
+// the floor's.
+//
+// With --benchmark_min_time and any value, the program only checks that it
+// works: the second group makes a single flight.
 
 #include <atomic>
 #include <chrono>
@@ -65,8 +70,9 @@ class EndpointSource final : public refreshable::TokenSource<std::string> {
   Endpoint* const endpoint_;
 };
 
-// A Refreshable behind the interfaces of waiting_baselines.h. Each of its
-// flights fails at the first attempt, and `Reset` permits the next flight.
+// A Refreshable with the methods that waiting_baselines.h describes. It makes
+// no retries, so a flight ends when its first attempt fails. The next attempt
+// is then due only after an hour, but `Reset` permits it at once.
 template <typename ExecutorType>
 class Ours {
  public:
@@ -109,7 +115,7 @@ class OnThreads : public Ours<refreshable::ThreadExecutor> {
   static void Pump() { std::this_thread::yield(); }
 };
 
-// A Refreshable whose executor runs on the thread that reads.
+// A Refreshable whose executor runs its tasks on the thread that reads.
 class OnOneThread : public Ours<refreshable::ManualExecutor> {
  public:
   static constexpr char kName[] = "Refreshable, on a ManualExecutor";
@@ -117,7 +123,8 @@ class OnOneThread : public Ours<refreshable::ManualExecutor> {
   void Pump() { executor_.RunUntilIdle(); }
 };
 
-// A Refreshable whose attempt has just failed.
+// A Refreshable whose attempt has failed, and whose next attempt is not due for
+// an hour.
 class BetweenAttempts : public OnThreads {
  public:
   explicit BetweenAttempts(Endpoint* endpoint) : OnThreads(endpoint) {
@@ -126,8 +133,9 @@ class BetweenAttempts : public OnThreads {
   }
 };
 
-// Call the method of the pattern, if it has one. Only Refreshable needs and has
-// these methods.
+// Call the method of this name of `pattern`, if it has one. Only Refreshable
+// has and needs such methods. The last argument must be 0, which prefers the
+// overload that calls the method.
 template <typename Pattern>
 auto Reset(Pattern& pattern, int) -> decltype(pattern.Reset()) {
   pattern.Reset();
@@ -146,9 +154,10 @@ std::map<std::string, double>& Floors() {
   return *floors;
 }
 
-// Returns `ns` divided by the time of the group's floor. If `Pattern` is a
-// floor, `ns` becomes that time, so the floor must be measured first, and the
-// last of its runs counts.
+// Returns `ns` divided by the floor's time in this group. If `Pattern` is a
+// floor, `ns` is that time, and later calls for the group use it. So the floor
+// must be measured first; of several measurements of the floor, the last one
+// counts.
 template <typename Pattern>
 double VsFloor(const std::string& group, double ns) {
   double& floor = Floors()[group];
@@ -209,8 +218,8 @@ void ManyThreadsOneFlight(benchmark::State& state) {
       });
     }
     while (there < count) std::this_thread::yield();
-    // This gives all threads the time to block; not every pattern can report
-    // that they have.
+    // Gives all threads the time to block. (Not every pattern could report that
+    // they have blocked.)
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
     const auto failing = SteadyClock::now();
     endpoint.Fail();
@@ -305,7 +314,8 @@ int main(int argc, char** argv) {
   RegisterBetween<RememberedFailure>();
   RegisterBetween<BetweenAttempts>();
   // The C and C++ libraries avoid atomic instructions until the process has had
-  // a second thread.
+  // a second thread. Programs with several threads have no such advantage, so
+  // this process starts a thread before it measures.
   std::thread([] {}).join();
   benchmark::RunSpecifiedBenchmarks();
   return 0;

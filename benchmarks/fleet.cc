@@ -1,23 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Simulates a fleet: many clients of one token endpoint, started within a
-// minute, over a day of virtual time on the pure machine. In the seventh hour
-// an event affects all of them at once. Prints the load that this causes at the
-// endpoint and when the clients recover, compared with two hand-written
-// clients. The exit code is 1 if a client of this library exceeds a limit for
-// one of the seeds.
+// minute, over a day of virtual time. A client of this library is a
+// RefreshMachine alone, without threads. In the seventh hour an event affects
+// all of them at once: the endpoint answers 502 or 429 for an hour, or all
+// tokens are revoked. Prints how often the endpoint is then called and when the
+// clients recover, and the same for two kinds of hand-written clients. The exit
+// code is 1 if the clients of this library exceed a limit of docs/failure.md,
+// for any of the seeds.
 //
 //   bazel run -c opt //benchmarks:fleet -- --out=/tmp
 //
-//   --clients=N  10000 by default. (With so few clients that there are fewer
-//                than a hundred calls a second, chance alone may exceed the
-//                limits per second.)
+//   --clients=N  Number of clients; 10000 by default. (If they make fewer than
+//                a hundred calls a second, chance alone may exceed the limits
+//                per second.)
 //   --seeds=N    Number of simulated fleets; 3 by default.
 //   --benchmark_min_time, with any value, means --out=/tmp and only a hundred
 //                hand-written clients. All limits are checked.
-//   --out=DIR    An existing folder, by default the working directory. It gets
-//                the calls per second and per minute of the first fleet as CSV
-//                and, if gnuplot is installed, fleet.png.
+//   --out=DIR    An existing folder, by default the working directory. The
+//                calls per second and per minute, for the first seed, are
+//                written there as CSV and, if gnuplot is installed, drawn as
+//                fleet.png.
 
 #include <algorithm>
 #include <array>
@@ -67,14 +70,17 @@ constexpr int kHour = 3600;
 constexpr int kDay = 24 * kHour;
 constexpr absl::Duration kTokenLife = absl::Hours(1);
 constexpr absl::Duration kReadEvery = absl::Seconds(60);
-// The timeout of a read, and the time that the endpoint takes to answer.
-constexpr absl::Duration kTimeout = absl::Seconds(10);
+constexpr absl::Duration kTimeout = absl::Seconds(10);  // Of a read.
+// The time that the endpoint takes to answer.
 constexpr absl::Duration kLatency = absl::Milliseconds(100);
+// The Retry-After of each 429.
 constexpr absl::Duration kRetryAfter = absl::Seconds(120);
 constexpr absl::Time kStart = absl::FromUnixSeconds(1'700'000'000);
 constexpr int kLockoutFailures = 5;
-// The refresh whose peak is also checked. The refreshes of a client after the
-// event are counted from 0, which is the one by which the client heals.
+// Each client's refreshes after the event have numbers from 0; the client heals
+// by refresh 0. A wave is the refreshes of all clients that have the same
+// number. The peak of this wave is checked, because clients that healed
+// together should by then refresh at different times.
 constexpr int kWave = 3;
 
 enum class Kind { kOutage, kThrottled, kRevoked };
@@ -96,17 +102,20 @@ using PerSecond = std::vector<int>;
 // What the endpoint and the clients observe on one day.
 struct Day {
   PerSecond calls = PerSecond(kDay);
-  // `waves[n]` has the calls by which a client got its token number n since the
-  // event, counted from 0. A client has healed when it gets token 0.
+  // `waves[n]` has the calls of wave n (see `kWave`), each of which gave a
+  // client its token number n since the event, counted from 0.
   std::array<PerSecond, kWave + 1> waves = {PerSecond(kDay), PerSecond(kDay),
                                             PerSecond(kDay), PerSecond(kDay)};
-  std::vector<double> healed_after;  // Seconds, of each client that healed.
-  int too_soon = 0;                  // Calls that a Retry-After forbade.
-  // Clients that got two tokens or more within two reads of the event.
+  // For each client that healed: the seconds from the end of the event.
+  std::vector<double> healed_after;
+  int too_soon = 0;  // Calls made earlier than a Retry-After permitted.
+  // Clients that got more than one token within two minutes after the event, in
+  // which a client reads twice.
   int minted_twice = 0;
 };
 
-// The endpoint and the API from the point of view of one client.
+// The token endpoint, and the API that accepts its tokens, as one client sees
+// them.
 class Endpoint {
  public:
   Endpoint(const Scenario& scenario, Day& day)
@@ -162,7 +171,7 @@ void PlayRefreshable(absl::Duration read_at, uint64_t seed,
   RefreshMachine machine(RefreshPolicy(), seed);
   std::deque<Call> calls;   // Not answered yet.
   absl::Duration minted;    // When the held token was issued.
-  absl::Duration check_at;  // Until then no read asks the machine.
+  absl::Duration check_at;  // Earlier reads do not call `machine`.
   absl::Duration wake_at = absl::InfiniteDuration();
   for (;;) {
     const absl::Duration answer_at = calls.empty()
@@ -219,8 +228,9 @@ class SetClock final : public Clock {
   absl::Duration now;
 };
 
-// Simulates one hand-written client. `make(mint, clock)` returns the client;
-// `mint` calls the endpoint.
+// Simulates one hand-written client whose first read is at `read_at`.
+// `make(mint, clock)` returns the client, which calls `mint` to request a token
+// from the endpoint.
 template <typename Make>
 void PlayRival(absl::Duration read_at, Endpoint& endpoint, Make make) {
   SetClock clock;
@@ -281,8 +291,8 @@ double Peak(const PerSecond& calls, int seconds, int begin = 0,
   return static_cast<double>(most) / seconds;
 }
 
-// Returns how many seconds after the event this part of the clients (0.5 is
-// half of them) had healed, or a negative number if it never did.
+// Returns how many seconds after the event the fraction `part` of the clients
+// (0.5: half of them) had healed, or a negative number if fewer clients healed.
 double HealedAfter(const Day& day, double part, int clients) {
   const auto n = static_cast<size_t>(part * clients + 0.5);
   return n > 0 && n <= day.healed_after.size() ? day.healed_after[n - 1] : -1;
@@ -293,8 +303,8 @@ std::string ShowTime(double seconds) {
                      : absl::StrCat(static_cast<int>(seconds + 0.5), " s");
 }
 
-// Returns the second up to which the calls of the event and of the recovery are
-// evaluated.
+// Returns the second at which the recovery is over. Calls are evaluated from
+// the beginning of the event to this second.
 int LastSecond(const Scenario& scenario) {
   return scenario.end + 2 * static_cast<int>(absl::ToInt64Seconds(kRetryAfter));
 }
@@ -311,8 +321,8 @@ void Print(const Scenario& scenario, const char* client, int clients,
               Peak(day.waves[kWave], 60) / (clients / 60.0));
 }
 
-// Checks the limits promised in docs/failure.md. Returns false if one is
-// exceeded.
+// Prints each limit of docs/failure.md that is exceeded. Returns whether there
+// is none.
 bool Check(const Scenario& scenario, int clients, const Day& day) {
   bool holds = true;
   const auto limit = [&](const char* what, double found, double most) {
@@ -379,9 +389,9 @@ void WriteCsv(const std::string& path, const Scenario& scenario, int seconds,
   if (!csv) std::fprintf(stderr, "fleet: cannot write %s\n", path.c_str());
 }
 
-// Draws a row of panels for each event, with one panel for each kind of client,
-// because their lines would cover each other. The duration of the event is
-// grey.
+// Draws a row of panels for each event. Each kind of client has a panel of its
+// own, because in one panel the clients would cover each other. The time of the
+// event is grey.
 void Plot(const std::string& out, int clients) {
   const std::string path = absl::StrCat(out, "/fleet.gnuplot");
   std::ofstream script(path);
@@ -468,8 +478,7 @@ int main(int argc, char** argv) {
   for (int seed = 1; seed <= flags.seeds; ++seed) {
     for (const Scenario& scenario : kScenarios) {
       std::vector<Day> days;
-      // The hand-written clients are simulated for one seed only, for
-      // comparison.
+      // The hand-written clients are only a comparison, so one seed is enough.
       for (size_t i = 0; i < (seed == 1 ? 3 : 1); ++i) {
         const int clients =
             i == 0 ? flags.clients : flags.rivals.value_or(flags.clients);

@@ -4,13 +4,18 @@
 //
 //   bazel run -c opt //benchmarks:fork_benchmark
 //
-// Prints microseconds per instance: the time of the call of fork() in the
-// parent, the time from then until the child has run the library's handlers,
-// and the times of two uses of each instance in the parent while the child
-// lives. The first use is a read that writes to nothing shared, the second a
-// call that takes the lock; each is the first of its kind since the fork. The
-// floor is a fork without handlers (the system call) of the same process with
-// the same instances. Each figure is a median of repetitions that alternate.
+// Prints these times, in microseconds per instance:
+//
+// - the call of fork(), in the parent
+// - from then until the child of the fork() has run the library's fork handlers
+// - the first read of each instance after the fork, in the parent; it writes to
+//   no shared memory
+// - the first call after the fork that takes the instance's lock, in the parent
+//
+// The child lives until all have been measured. While it lives, the parent's
+// first write to a page copies the page; this is part of what instances cost.
+// The floor is the same with the bare system call, which runs no handlers, in
+// place of fork(). The two alternate, and each figure is a median.
 
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -34,7 +39,8 @@ constexpr int kRepetitions = 31;
 
 class Stopwatch {
  public:
-  // Returns the microseconds since the last call.
+  // Returns the microseconds since the last call or, in the first call, since
+  // the construction.
   double Lap() {
     const auto now = std::chrono::steady_clock::now();
     const std::chrono::duration<double, std::micro> lap = now - last_;
@@ -47,6 +53,7 @@ class Stopwatch {
       std::chrono::steady_clock::now();
 };
 
+// Times in microseconds, for all instances together.
 struct Figures {
   double fork = 0;
   double child = 0;
@@ -63,8 +70,8 @@ double MedianOf(std::vector<Figures> figures, double Figures::*figure) {
   return *middle.*figure;
 }
 
-// Forks, with or without handlers, and uses each instance while the child
-// lives. Returns the times.
+// Forks, with or without the fork handlers, and uses each instance while the
+// child lives. Returns the times.
 Figures Measure(bool handlers,
                 const std::vector<std::unique_ptr<Fresh>>& instances) {
   int to_child[2], to_parent[2];
@@ -79,7 +86,7 @@ Figures Measure(bool handlers,
   if (child == 0) {
     close(to_child[1]);
     if (write(to_parent[1], &byte, 1) != 1) syscall(SYS_exit_group, 1);
-    // Waits until the parent closes its end.
+    // Waits until the parent closes its end of the pipe.
     syscall(SYS_exit_group, read(to_child[0], &byte, 1) == 0 ? 0 : 1);
   }
   figures.fork = stopwatch.Lap();

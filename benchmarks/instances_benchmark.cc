@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The cost of many instances, which a server has if it keeps a token for each
-// tenant: the time to read one that is picked at random among 1 or 10,000, and
-// the bytes that each instance uses in addition to its token:
+// The cost of many instances. (A server that keeps a token for each tenant has
+// many.) Measures the time to read an instance that is picked at random among 1
+// or 10,000, and the bytes that each instance uses in addition to its token:
 //
 //   bazel run -c opt //benchmarks:instances_benchmark
 //
 // `vs_floor` and `bytes_vs_floor` are the time of a read and the bytes, divided
-// by those of the floor with as many instances. Our instances share one
-// executor. Its list of tasks is not counted, but the tasks are.
+// by those of the floor with the same number of instances. The Refreshables
+// share one executor. The bytes include the tasks that they give to the
+// executor, but not the executor's list of tasks.
 
 #include <malloc.h>
 
@@ -39,7 +40,8 @@ struct Floor {
 };
 
 // Returns the figures of the floor, by number of instances. The floor is
-// measured first, and the last of its runs counts.
+// measured before the other patterns; if it is measured several times, the last
+// time counts.
 std::map<size_t, Floor>& Floors() {
   static auto* const floors = new std::map<size_t, Floor>;
   return *floors;
@@ -70,7 +72,8 @@ void ReadOneOf(benchmark::State& state) {
     patterns.push_back(Make<Pattern>(executor));
   }
   const size_t after = mallinfo2().uordblks;
-  if (count > 1) {  // With one, the heap's own data would dominate.
+  // With one instance, the heap's own data would dominate.
+  if (count > 1) {
     const double bytes =
         static_cast<double>(after - before) / static_cast<double>(count) -
         kTokenBytes;
@@ -120,7 +123,8 @@ int main(int argc, char** argv) {
   Register<RcuQuiescent>();
   Register<HazardFence>();
   // The C and C++ libraries avoid atomic instructions until the process has had
-  // a second thread.
+  // a second thread. Programs with several threads have no such advantage, so
+  // this process starts a thread before it measures.
   std::thread([] {}).join();
   benchmark::RunSpecifiedBenchmarks();
   return 0;

@@ -1,17 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What a read costs on a thread that holds leases already, and what a
+// What a read costs on a thread that already holds leases, and what a
 // publication costs:
 //
 //   bazel run -c opt //benchmarks:leases_benchmark
 //
-// "newest": the thread keeps `held` leases, and takes and releases one more.
-// "oldest": the thread takes a lease and releases the oldest of those it holds,
-// as a server does that answers its requests in order. "all": the thread takes
-// `held` leases and then releases all of them. Each ratio compares with reads
-// by the same number of threads that hold nothing. The two are measured in
-// turns, and the median counts. The rival is a mutex under which a reader
-// copies a shared_ptr.
+// - "newest": the thread holds `held` leases, and takes and releases one more.
+// - "oldest": the thread holds `held` leases, takes one more, and releases the
+//   oldest. (A server that answers its requests in order does so.)
+// - "all": the thread takes `held` leases, and then releases all of them.
+//
+// Each time is divided by that of a read on a thread that holds nothing, with
+// the same number of threads. Both are measured in turns, and the median of the
+// ratios is printed. At the end, reads of the kind "oldest" are compared with a
+// rival: a mutex under which a reader copies a shared_ptr.
 //
 // Each line that has a target ends with `ok` or `MISSED`, and the exit code is
 // 1 if a target is missed. With --benchmark_min_time and any value, the program
@@ -98,8 +100,9 @@ class Rival {
       std::make_shared<const Entry>(MakeEntry(std::string(1024, 'x')));
 };
 
-// The functions below return nanoseconds per read. `ready` is called once
-// before the measurement.
+// The functions below make `reads` reads of the kind that they are named after,
+// with `held` leases, and return the nanoseconds per read. They call `ready`
+// once, just before the measurement.
 
 template <typename Source>
 double Newest(Source& source, int held, int64_t reads,
@@ -160,7 +163,8 @@ double All(Source& source, int held, int64_t reads,
 
 using Measure = std::function<double(const std::function<void()>& ready)>;
 
-// The floor of any read: a pointer and time().
+// Measures the floor of any read, which loads a pointer and calls time().
+// Returns nanoseconds per read.
 double Floor(int64_t reads) {
   static auto* const floor = new PointerAndTime(std::string(1024, 'x'));
   int64_t good = 0;
@@ -171,8 +175,8 @@ double Floor(int64_t reads) {
   return ns / static_cast<double>(reads);
 }
 
-// Makes each measurement on a thread of its own, all at the same time, and
-// returns the mean of the results.
+// Makes all measurements at the same time, each on its own thread. Returns the
+// mean of their results.
 double AtTheSameTime(const std::vector<Measure>& measures) {
   std::atomic<size_t> ready{0};
   std::vector<double> ns(measures.size());
@@ -195,7 +199,7 @@ double AtTheSameTime(const std::vector<Measure>& measures) {
 struct Line {
   std::string name;
   std::function<double()> measure;
-  double target = 0;  // The largest ratio; 0 if there is none.
+  double target = 0;  // The largest ratio allowed; 0 if there is no limit.
   std::vector<double> ns = {};
 };
 
@@ -301,7 +305,9 @@ void Reads(bool short_form) {
       std::printf("%-42s %9.2f %9.2f %7.2f ", name.c_str(), Median(ours_ns),
                   Median(rival_ns), Median(ratios));
       if (threads == 1) alone_ns = Median(rival_ns);
-      // If the machine is busy, threads take turns, and no lock is contended.
+      // The rival's lock is contended only if both threads run at the same
+      // time. On a busy computer they may take turns, and the ratio then says
+      // nothing.
       const bool at_once = Median(rival_ns) >= 2.5 * alone_ns;
       if (threads > 1) std::printf(at_once ? ">= 5  " : "n/a: not at once");
       PrintVerdict(threads > 1 && at_once, Median(ratios) >= 5);
@@ -309,8 +315,8 @@ void Reads(bool short_form) {
   }
 }
 
-// Returns the nanoseconds that it takes to release one lease, when a thread
-// releases a thousand leases of a token that was replaced.
+// Lets a thread release a thousand leases of a token that has been replaced.
+// Returns the nanoseconds per release.
 template <typename Source>
 double ReleaseAfterReplacement() {
   Source source;
@@ -322,6 +328,8 @@ double ReleaseAfterReplacement() {
   return NanosecondsSince(start) / 1000;
 }
 
+// Returns the nanoseconds that membarrier(2) takes, as the library calls it.
+// Returns about 0 if the system has no such call.
 double HeavyBarrier() {
   const SteadyClock::time_point start = SteadyClock::now();
 #if defined(__linux__) && defined(SYS_membarrier)
@@ -331,8 +339,9 @@ double HeavyBarrier() {
   return NanosecondsSince(start);
 }
 
-// Prints the median times of `Install`, of membarrier(2) alone, and of the
-// rival. They are measured in turns, while other threads read or have read.
+// Prints the median times of `Install`, of membarrier(2) alone, and of a
+// publication by the rival. The three are measured in turns, while other
+// threads read or have read.
 void Publications(bool short_form) {
   std::printf("\n%-42s %9s %9s %9s\n", "publications, median in us", "Install",
               "barrier", "mutex");
@@ -386,8 +395,8 @@ void Publications(bool short_form) {
 }
 
 int Main(bool short_form) {
-  // This thread keeps the C and C++ libraries from avoiding atomic
-  // instructions, as they do in a process with one thread.
+  // In a process with one thread, the C and C++ libraries avoid atomic
+  // instructions. This second thread keeps them from doing so.
   std::atomic<bool> stop{false};
   std::thread second([&] {
     while (!stop) std::this_thread::sleep_for(std::chrono::milliseconds(10));

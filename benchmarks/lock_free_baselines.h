@@ -1,22 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The patterns that read without a lock and free what they replace, behind the
+// The patterns that read without a lock and free what they replace, with the
 // interface of baselines.h. Each is written from scratch, in its simplest
-// correct form. Besides the time of a read, this distinguishes them from a
-// Refreshable:
+// correct form. They differ from a Refreshable not only in the time of a read,
+// but also in this:
 //
-//   ThreadLocalCopy  What a read returns is good until the thread's next read.
-//                    A thread that does not read keeps an old token alive. A
-//                    thread can keep one token of this pattern; for more it
-//                    needs a map.
-//   RcuQuiescent     What a read returns is good until the thread's next read.
-//                    A publisher waits until each thread that ever read has
-//                    read again, or ended.
+//   ThreadLocalCopy  A token that was read may be used until the thread's next
+//                    read. A thread that stops reading keeps an old token
+//                    alive. Each thread has a copy of one instance's token
+//                    only; for several instances it would need a map.
+//   RcuQuiescent     A token that was read may be used until the thread's next
+//                    read. A publisher waits until each thread that has ever
+//                    read has read again, or has ended.
 //   RcuFence         A publisher waits for each reader that is inside a read.
 //                    Each read makes a full fence.
-//   HazardFence      A thread holds one token at a time. What a publisher finds
-//                    in use is freed by a later publication. Each read makes a
-//                    full fence.
+//   HazardFence      A thread can use one token at a time. If a publisher finds
+//                    the old token in use, a later publication frees it. Each
+//                    read makes a full fence.
 
 #ifndef REFRESHABLE_BENCHMARKS_LOCK_FREE_BASELINES_H_
 #define REFRESHABLE_BENCHMARKS_LOCK_FREE_BASELINES_H_
@@ -38,10 +38,10 @@
 
 namespace refreshable_benchmarks {
 
-// Gives each thread a `Data` from the thread's first call of `Mine` to the
-// thread's end. At these two moments it calls the methods `Enter` and `Leave`
-// of the `Data`, under the lock that `All` takes. A `Data` is never freed: when
-// its thread has ended, another thread may get it.
+// Gives each thread its own `Data`. The thread gets it in its first call of
+// `Mine`, which calls `Data::Enter`, and gives it back when it ends, which
+// calls `Data::Leave`. Both are called under the lock that `All` takes. A
+// `Data` is never freed: when its thread has ended, another thread may get it.
 template <typename Data>
 class PerThread {
  public:
@@ -51,6 +51,7 @@ class PerThread {
   }
   // Returns the data of this thread, or null if it has not called `Mine`.
   static Data* MineIfAny() { return mine_; }
+  // Returns every `Data` that a thread has or has had.
   static std::vector<Data*> All() {
     std::lock_guard<std::mutex> lock(mutex());
     return all();
@@ -100,15 +101,17 @@ class PerThread {
   inline static thread_local Data* mine_ = nullptr;
 };
 
-// Each thread keeps a reference to the token and the token's version, and gets
-// the new token when the version has changed.
+// Each thread keeps a copy of a shared_ptr to the token, and the token's
+// version. If a read finds that the instance has another version, the thread
+// copies the shared_ptr again, under a lock.
 class ThreadLocalCopy {
  public:
   static constexpr char kName[] = "thread-local copy, version counter";
   explicit ThreadLocalCopy(std::string token) { Publish(std::move(token)); }
   void Publish(std::string token) {
-    // A version is never used twice, so no thread takes another instance's
-    // token for this one's.
+    // Versions are unique across all instances. All instances share one copy
+    // per thread, and without this a thread could mistake another instance's
+    // token for this instance's.
     static std::atomic<uint64_t> last_version{0};
     auto entry = std::make_shared<const Entry>(MakeEntry(std::move(token)));
     std::lock_guard<std::mutex> lock(mutex_);
@@ -147,12 +150,14 @@ class ThreadLocalCopy {
   std::shared_ptr<const Entry> entry_;
 };
 
-// The number of the present grace period, for both kinds of RCU. A publisher
-// begins a new period, and waits for the readers of earlier ones. Never zero.
+// The number of the current grace period, for both kinds of RCU below; never
+// zero. A publisher begins a new period, and waits until no reader uses what it
+// read in an earlier one.
 inline std::atomic<uint64_t> grace_period{1};
 
-// RCU whose readers announce, after each read, that they use nothing any more.
-// They need no fence for that, and write only if a publisher is waiting.
+// RCU whose readers are quiescent after each read: they use no token then. A
+// reader announces this by storing the number of the current grace period. That
+// needs no fence, and the reader stores only if a new period has begun.
 class RcuQuiescent {
  public:
   static constexpr char kName[] = "RCU, quiescent after each read";
@@ -165,8 +170,9 @@ class RcuQuiescent {
         entry_.exchange(new Entry(MakeEntry(std::move(token))));
     const uint64_t target = ++grace_period;
     Thread* const mine = Threads::MineIfAny();
-    // `All` takes the lock under which threads begin to read, so a thread that
-    // `All` does not return reads the new entry.
+    // A thread takes the lock of `All` in its first read, before it loads
+    // `entry_`. So a thread that `All` does not return yet will load the new
+    // entry, and need not be waited for.
     for (const Thread* thread : Threads::All()) {
       if (thread == mine) continue;
       while (thread->seen.load(std::memory_order_acquire) < target) {
@@ -188,7 +194,8 @@ class RcuQuiescent {
   }
 
  private:
-  // The newest grace period that the thread had seen when it last used nothing.
+  // `seen` is the grace period that the thread saw after its last read, when it
+  // used no token.
   struct Thread {
     std::atomic<uint64_t> seen{0};
 
@@ -200,8 +207,8 @@ class RcuQuiescent {
   std::atomic<const Entry*> entry_{nullptr};
 };
 
-// RCU whose readers announce that they begin, with a full fence, and that they
-// end.
+// RCU whose readers announce the beginning and the end of each read. The
+// announcement of the beginning needs a full fence.
 class RcuFence {
  public:
   static constexpr char kName[] = "RCU, a fence for each read";
@@ -224,7 +231,8 @@ class RcuFence {
   }
   ABSL_ATTRIBUTE_ALWAYS_INLINE char Read() {
     Thread& mine = Threads::Mine();
-    // Sequentially consistent, as is the next load: this is the fence.
+    // This store and the next load are sequentially consistent. Together they
+    // act as the full fence.
     mine.inside.store(grace_period.load(std::memory_order_acquire));
     const Entry* const entry = entry_.load();
     const char byte = IsGood(*entry) ? entry->token[0] : '\0';
@@ -233,8 +241,8 @@ class RcuFence {
   }
 
  private:
-  // If the thread is inside a read, the grace period in which that read began;
-  // otherwise zero.
+  // `inside` is the grace period in which the thread's current read began, or
+  // zero if the thread is not inside a read.
   struct Thread {
     std::atomic<uint64_t> inside{0};
 
@@ -280,7 +288,8 @@ class HazardFence {
     Thread& mine = Threads::Mine();
     const Entry* entry = entry_.load(std::memory_order_relaxed);
     for (;;) {
-      // Sequentially consistent, as is the next load: this is the fence.
+      // This store and the next load are sequentially consistent. Together they
+      // act as the full fence.
       mine.uses.store(entry);
       const Entry* const again = entry_.load();
       if (ABSL_PREDICT_TRUE(again == entry)) break;

@@ -4,13 +4,13 @@
 //
 //   bazel run -c opt //benchmarks:many_publishers
 //
-// Prints one line for each number of threads: the maximum number of superseded
-// tokens alive at the same time, although nobody held them, and the duration of
-// the longest `Install`. Each thread has its own Refreshable; the hazard domain
-// is shared. The exit code is 1 if the limit in docs/memory_model.md is
-// exceeded.
+// Prints one line for each number of threads: how many superseded tokens were
+// alive at the same time, at most, and the duration of the longest `Install`.
+// Nobody holds these tokens, so they are garbage that has not been freed yet.
+// Each thread has its own Refreshable; all share one hazard domain. The exit
+// code is 1 if the limit of docs/memory_model.md is exceeded.
 //
-// With --benchmark_min_time and any value, the program makes only a few
+// With --benchmark_min_time and any value, the program makes fewer
 // publications, to check that it works.
 
 #include <atomic>
@@ -37,6 +37,7 @@ namespace {
 std::atomic<int64_t> tokens_alive{0};
 std::atomic<int64_t> tokens_peak{0};
 
+// Sets `most` to `value` if `value` is larger.
 void RaiseTo(std::atomic<int64_t>& most, int64_t value) {
   int64_t seen = most.load();
   while (seen < value && !most.compare_exchange_weak(seen, value)) {
@@ -56,6 +57,7 @@ class Token {
 
 using Refreshable = refreshable::Refreshable<Token>;
 
+// Publishes a new token. Returns how many nanoseconds that took.
 int64_t InstallNanos(Refreshable& refreshable) {
   const auto start = std::chrono::steady_clock::now();
   const auto installed = refreshable.Install(refreshable::Credential<Token>(
@@ -65,6 +67,8 @@ int64_t InstallNanos(Refreshable& refreshable) {
       .count();
 }
 
+// Lets each of `threads` threads publish `installs` tokens, and prints the
+// line. Returns whether the limit was kept.
 bool Measure(int threads, int installs) {
   std::vector<std::unique_ptr<IdleExecutor>> executors;
   std::vector<std::unique_ptr<Refreshable>> refreshables;
@@ -95,8 +99,8 @@ bool Measure(int threads, int installs) {
     });
   }
   for (std::thread& publisher : publishers) publisher.join();
-  // Each thread also has one published token, and two on their way into an
-  // Install. These are not superseded.
+  // For each thread, three of the living tokens are not superseded: the
+  // published one, and two copies on their way into an `Install`.
   const int64_t superseded = tokens_peak - 3 * threads;
   const int64_t bound =
       (threads + refreshable::internal::HazardDomain::kMostHandedOver) *
@@ -117,7 +121,8 @@ int main(int argc, char** argv) {
   const bool short_form = refreshable_benchmarks::IsShortForm(argc, argv);
   bool good = true;
   for (const int threads : {1, 2, 4, 8, 16, 32}) {
-    // The short form still publishes several times as many tokens as the bound.
+    // Even the short form publishes more than 30 times as many tokens as
+    // `bound` allows to be alive, so it would notice if they were not freed.
     good &= refreshable_benchmarks::Measure(
         threads, short_form ? 1000 + 10 * threads : 10000);
   }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What the programs that measure without Google Benchmark share.
+// What several benchmarks share: medians, the short form, and the placement of
+// loops in memory.
 
 #ifndef REFRESHABLE_BENCHMARKS_MEASURE_H_
 #define REFRESHABLE_BENCHMARKS_MEASURE_H_
@@ -34,13 +35,14 @@ inline bool IsShortForm(int argc, char** argv) {
   return argc > 1 && std::strncmp(argv[1], kFlag, std::strlen(kFlag)) == 0;
 }
 
-// The number of placements of a loop in memory. A placement decides where the
-// loop's branches are, which can change the few cycles of a read by one or two.
+// The number of places in memory at which a loop is measured. A loop's place
+// decides the addresses of its branches, and these can make a read, which takes
+// a few cycles, one or two cycles slower.
 constexpr int kPlacements = 9;
 
-// Places the code that follows behind the start of a cache line and some
-// no-ops, whose number depends on `kPlacement`. (The compiler may put other
-// code between.) The program must be compiled with -fno-align-loops.
+// Aligns the following code to a cache line, and then moves it on by a number
+// of no-ops that depends on `kPlacement`. (The compiler may put other code in
+// between.) The program must be compiled with -fno-align-loops.
 template <int kPlacement>
 ABSL_ATTRIBUTE_ALWAYS_INLINE inline void PlaceCode() {
   static_assert(0 <= kPlacement && kPlacement < kPlacements, "");

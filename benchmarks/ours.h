@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Refreshable behind the interface of baselines.h.
+// Refreshable with the interface of baselines.h.
 
 #ifndef REFRESHABLE_BENCHMARKS_OURS_H_
 #define REFRESHABLE_BENCHMARKS_OURS_H_
@@ -30,8 +30,8 @@
 
 namespace refreshable_benchmarks {
 
-// The system's clocks. After `set_back(d)`, `Now` returns times that are
-// earlier by d; the coarse clock is not affected.
+// The system's clocks, except that after `set_back(d)` `Now` returns times that
+// are earlier by d. The coarse clocks still return the system's time.
 class ShiftedClock final : public refreshable::Clock {
  public:
   refreshable::Instant Now() const override {
@@ -82,8 +82,9 @@ class IdleExecutor final : public refreshable::Executor {
   std::vector<Task> tasks_;
 };
 
-// A Refreshable whose `Get` is measured. It makes an executor of its own unless
-// one is passed in.
+// A Refreshable whose `Get` is measured. If no executor is passed in, it makes
+// one of its own. Its source always fails, so its tokens come from `Publish`
+// only.
 template <typename ExecutorType>
 class RefreshableRead {
  public:
@@ -108,7 +109,8 @@ class RefreshableRead {
     if (!installed.ok()) std::abort();
   }
   ABSL_ATTRIBUTE_ALWAYS_INLINE char Read() { return reader().Read(); }
-  // The reads of one thread, which makes them in a loop.
+  // Makes the reads of a thread's loop. It has a reference to the Refreshable,
+  // so that a read need not load `refreshable_` first.
   class Reader {
    public:
     explicit Reader(Refreshable& refreshable) : refreshable_(refreshable) {}
@@ -130,6 +132,7 @@ class RefreshableRead {
   std::unique_ptr<Refreshable> refreshable_;
 };
 
+// A Refreshable whose token was just published.
 class Fresh : public RefreshableRead<IdleExecutor> {
  public:
   static constexpr char kName[] = "Refreshable, fresh";
@@ -140,8 +143,8 @@ class Fresh : public RefreshableRead<IdleExecutor> {
   }
 };
 
-// A Refreshable whose token is fifty minutes into its hour, while a refresh
-// that never ends is in flight.
+// A Refreshable whose token, of an hour's life, is already fifty minutes old
+// and so is stale. A refresh is in flight and never ends.
 class Stale : public RefreshableRead<IdleExecutor> {
  public:
   static constexpr char kName[] = "Refreshable, stale";
@@ -153,14 +156,16 @@ class Stale : public RefreshableRead<IdleExecutor> {
   }
 };
 
+// A Refreshable whose clock is the virtual time of a ManualExecutor.
 class VirtualTime : public RefreshableRead<refreshable::ManualExecutor> {
  public:
   static constexpr char kName[] = "Refreshable, fresh, in virtual time";
   explicit VirtualTime(std::string token) { Publish(std::move(token)); }
 };
 
-// The read of the hazard domain alone, without a Refreshable. It acquires a
-// slot by compare-and-swap, as `Get` does in a build without thread_local.
+// The read of the hazard domain alone, without a Refreshable. It takes one of
+// the slots that all threads share, by compare-and-swap, as `Get` does in a
+// build without thread_local.
 class SharedSlots {
  public:
   static constexpr char kName[] = "the read alone, without thread_local";

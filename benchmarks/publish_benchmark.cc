@@ -4,12 +4,12 @@
 //
 //   bazel run -c opt //benchmarks:publish_benchmark
 //
-// Each iteration publishes once. p50, p99 and max are over all iterations.
-// `vs_floor` is the time divided by the time of the floor, which only allocates
-// and stores a pointer; `vs_ours` is the time divided by the time of
-// Refreshable. Between iterations the publisher yields its processor to the
-// readers, because otherwise all three hundred publications might be over
-// before a reader ran.
+// Each iteration publishes once. p50, p99 and max are over all iterations. The
+// counters that end with `vs_floor` are the time divided by the time of the
+// floor, which only allocates and stores a pointer; those that end with
+// `vs_ours` are the time divided by the time of Refreshable. Between iterations
+// the publisher yields its processor to the readers. Otherwise all 300
+// publications might be over before any reader ran.
 //
 // With --benchmark_min_time and any value, the program makes only a few
 // iterations, to check that it works.
@@ -35,12 +35,13 @@ namespace {
 
 constexpr int kReaders = 4;
 
+// Times of a publication, in microseconds.
 struct Latency {
   double p50 = 0;
   double p99 = 0;
 };
 
-// Returns the latency of the pattern in its last run, or zeros if the pattern
+// Returns a reference to the latency of `Pattern` in its last run; zeros if it
 // has not been measured yet.
 template <typename Pattern>
 Latency& LatencyOf() {
@@ -57,9 +58,9 @@ void Report(const Latency& latency, const Latency& base, const char* versus,
 template <typename Pattern>
 void Publish(benchmark::State& state) {
   // Touches the memory that the publications will use, and frees it again.
-  // Without this the floor, which frees nothing, would get new pages from the
-  // system. The allocation behind that memory keeps it from being returned to
-  // the system.
+  // Otherwise the floor, which frees nothing, would need new pages from the
+  // system during the measurement. The allocation `behind` that memory keeps
+  // the heap from returning the memory to the system.
   auto touched = std::make_unique<std::vector<std::string>>(
       2 * state.max_iterations, std::string(1024, 'x'));
   Pattern pattern(std::string(1024, 'x'));

@@ -4,12 +4,13 @@
 //
 //   bazel run -c opt //benchmarks:read_path_benchmark
 //
-// Measures the floor, the usual patterns and Refreshable in one run. `vs_floor`
-// is the wall time of one read over all threads, divided by the floor's with as
-// many threads and a token of the same length. The last benchmarks read tokens
-// of 64 bytes, 1 KiB and 64 KiB; their `vs_64_bytes` is the time divided by the
-// time with 64 bytes. Absolute figures from two machines, or from two runs, are
-// not comparable.
+// Measures the floor, the usual patterns and Refreshable in one run. The time
+// of a read is the elapsed time divided by the number of reads of all threads.
+// `vs_floor` is this time divided by the floor's, with the same number of
+// threads and a token of the same length. The last benchmarks read tokens of 64
+// bytes, 1 KiB and 64 KiB; `vs_64_bytes` is the time divided by the time with
+// 64 bytes. Compare only these ratios: times from two computers, or from two
+// runs, are not comparable.
 
 #include <chrono>
 #include <cstddef>
@@ -32,8 +33,7 @@
 namespace refreshable_benchmarks {
 namespace {
 
-// A Refreshable with no token and no refresh in flight, so that each read fails
-// at once.
+// A Refreshable that has no token. Each `TryGet` fails at once.
 class Expired : public RefreshableRead<IdleExecutor> {
  public:
   static constexpr char kName[] = "Refreshable, expired, no waiting";
@@ -43,7 +43,8 @@ class Expired : public RefreshableRead<IdleExecutor> {
   }
 };
 
-// Like Expired, but while a hundred other reads wait for a refresh in flight.
+// Like Expired, but a refresh is in flight, and a hundred other reads wait for
+// it.
 class ExpiredWithWaiters : public RefreshableRead<IdleExecutor> {
  public:
   static constexpr char kName[] = "Refreshable, expired, 100 wait, TryGet";
@@ -58,8 +59,8 @@ class ExpiredWithWaiters : public RefreshableRead<IdleExecutor> {
   }
 };
 
-// Like ExpiredWithWaiters, but each measured read joins the refresh and,
-// because it has no time, leaves at once.
+// Like ExpiredWithWaiters, but each measured read joins those that wait for the
+// refresh. Its timeout is zero, so it leaves them at once.
 class ExpiredJoinAndLeave : public ExpiredWithWaiters {
  public:
   static constexpr char kName[] = "Refreshable, expired, 100 wait, Get(0)";
@@ -72,7 +73,7 @@ class ExpiredJoinAndLeave : public ExpiredWithWaiters {
 constexpr size_t kTokenBytes = 1024;
 constexpr size_t kShortest = 64;
 
-// The key is the number of threads and the length of the token.
+// Times in nanoseconds, by number of threads and length of the token in bytes.
 using Times = std::map<std::pair<int, size_t>, double>;
 Times& Floors() {
   static auto* const floors = new Times;
@@ -97,7 +98,8 @@ void Read(benchmark::State& state, size_t token_bytes, bool growth) {
                         .count() /
                     static_cast<double>(state.iterations() * state.threads());
   double& floor = Floors()[{state.threads(), token_bytes}];
-  // The floor is measured before the other patterns, and its last run counts.
+  // The floor is measured before the other patterns; if it is measured several
+  // times, the last time counts.
   if (std::is_same_v<Pattern, PointerAndTime>) floor = ns;
   state.counters["vs_floor"] = ns / floor;
   if (growth) {
@@ -165,7 +167,8 @@ int main(int argc, char** argv) {
   RegisterGrowth<Fresh>();
   RegisterGrowth<MutexCopy>();
   // The C and C++ libraries avoid atomic instructions until the process has had
-  // a second thread.
+  // a second thread. Programs with several threads have no such advantage, so
+  // this process starts a thread before it measures.
   std::thread([] {}).join();
   benchmark::RunSpecifiedBenchmarks();
   return 0;

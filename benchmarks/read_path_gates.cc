@@ -1,26 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Checks that a read costs what docs/performance.md says. Prints what the reads
-// cost and one line per gate:
+// Checks that a read costs no more than docs/performance.md says. Prints what
+// reads cost, and one line per gate:
 //
 //   bazel run -c opt //benchmarks:read_path_gates
 //
-// The gates are ratios, not nanoseconds: both sides are measured alternately in
-// the same run, and the median of nine repetitions counts.
+// Each gate is a limit on a ratio of two times, not on nanoseconds. Both times
+// are measured alternately in the same run, and the median of nine repetitions
+// counts.
 //
-// Two CPUs of a virtual machine may at times be one core, or share one with a
-// neighbour. If in a repetition the floor itself gains little from the second
-// thread, or takes much longer than in another repetition, that repetition is
-// made again. If too many have to be made again, the machine is disturbed. Then
-// everything is printed all the same, and each gate that cannot be judged says
-// why. A gate with one thread can still be judged if only the second thread's
-// gain was too little.
+// Two CPUs of a virtual machine may at times be one core, or share one with
+// another virtual machine. So a repetition is disturbed, and is made again, if
+// the floor gained little from the second thread, or took much longer than in
+// another repetition. If too many repetitions are disturbed, some remain so.
+// Everything is printed all the same, but the gates cannot be judged, and each
+// says why. The gates with one thread can still be judged if the floor was
+// steady with one thread.
 //
-// The lead over the other patterns also depends on the processor: if a mutex is
-// cheap and a load is not, even the floor may miss a target. Such a gate is
-// printed as "n/a" with the floor's own ratio, and decides nothing.
+// Some gates demand a lead over the other patterns. The lead also depends on
+// the processor: if a mutex is cheap and a load is not, even the floor may miss
+// such a gate. The gate is then printed as "n/a", with the floor's ratio, and
+// cannot fail.
 //
-// The exit code is 1 if a gate fails, otherwise 2 if one cannot be judged.
+// The exit code is 1 if a gate fails, or else 2 if a gate cannot be judged.
 //
 // With --benchmark_min_time and any value, the program measures only once and
 // briefly, and exits with 0, to check that it works.
@@ -50,13 +52,17 @@ namespace {
 // One pattern, measured with one and with two threads.
 struct Subject {
   std::string name;
-  // Makes a new instance, which is measured from then on. The earlier instances
-  // are kept, so that the new one has a different address: no result may depend
-  // on the address of one instance.
+  // Makes a new instance, which `measure` uses from then on. The earlier
+  // instances are kept, so that the new one has another address. Each
+  // repetition has a new instance, because no result may depend on the address
+  // of one instance.
   std::function<void()> renew;
-  // Returns the wall time per read, over all threads, in one of `kPlacements`.
+  // Makes reads on `threads` threads, in loops with this placement (see
+  // `kPlacements`). Returns the elapsed nanoseconds divided by the number of
+  // reads of all threads.
   std::function<double(int threads, int placement)> measure;
-  // By number of threads, with one value per repetition.
+  // The nanoseconds per read: `ns[t]` has a value for each repetition with t
+  // threads.
   std::vector<double> ns[3];
 };
 
@@ -84,7 +90,7 @@ ABSL_ATTRIBUTE_NOINLINE int Read(Pattern& pattern, int64_t reads) {
 template <typename Pattern>
 using ReadFunction = int (*)(Pattern&, int64_t);
 
-// There is one placement per repetition.
+// The loop in each placement. Each repetition uses another placement.
 template <typename Pattern>
 constexpr ReadFunction<Pattern> kRead[kPlacements] = {
     Read<Pattern, 0>, Read<Pattern, 1>, Read<Pattern, 2>,
@@ -132,9 +138,9 @@ Subject Make(int64_t reads) {
       {}};
 }
 
-// Makes one repetition: measures `slices` slices of each subject, in turns, so
-// that a slowdown of the computer affects all subjects, and records the median
-// of each subject.
+// Makes one repetition, and records a time per read for each subject and number
+// of threads: the median of `slices` short measurements. The subjects are
+// measured in turns, so that a slowdown of the computer affects all of them.
 void Repeat(std::vector<Subject>& subjects, int slices, int placement) {
   for (Subject& subject : subjects) subject.renew();
   for (int threads : {1, 2}) {
@@ -150,18 +156,20 @@ void Repeat(std::vector<Subject>& subjects, int slices, int placement) {
   }
 }
 
+// Returns how many times as fast two threads read as one.
 double SpeedUp(const Subject& subject, size_t repetition) {
   return subject.ns[1][repetition] / subject.ns[2][repetition];
 }
 
-// Why gates with one thread, and gates with two, cannot be judged. Empty if
-// they can be.
+// Why gates with one thread, and gates with two, cannot be judged. An empty
+// string means that they can be.
 struct Disturbance {
   std::string one_thread;
-  std::string two_threads;  // This contains `one_thread`.
+  std::string two_threads;  // Includes the reason in `one_thread`.
 };
 
-// Returns whether the floor took about as long as in its fastest repetition.
+// Returns whether the floor, with one thread, took about as long in this
+// repetition as in its fastest one.
 bool IsSteady(const Subject& floor, size_t repetition) {
   const double least =
       *std::min_element(floor.ns[1].begin(), floor.ns[1].end());
@@ -196,15 +204,16 @@ Disturbance DisturbanceOf(const Subject& floor) {
   return result;
 }
 
-// Makes nine repetitions, or one in the short form, and makes disturbed ones
-// again, unless there are too many. Returns why gates cannot be judged.
+// Makes nine repetitions, or one in the short form. Makes disturbed repetitions
+// again, up to `kMostRepetitions` in all. Returns why gates cannot be judged,
+// if some repetitions are still disturbed.
 Disturbance RepeatUndisturbed(std::vector<Subject>& subjects, bool short_form) {
   constexpr int kMostRepetitions = 10 * kPlacements;
   if (short_form) {
     Repeat(subjects, 1, 0);
     return {};
   }
-  // A slice takes about a millisecond.
+  // Each slice is a measurement of about a millisecond.
   constexpr int kSlices = 15;
   for (int i = 0; i < kPlacements; ++i) Repeat(subjects, kSlices, i);
   int again = 0;
@@ -221,7 +230,9 @@ Disturbance RepeatUndisturbed(std::vector<Subject>& subjects, bool short_form) {
         subject.ns[threads].pop_back();
       }
     }
-    i = 0;  // The floor's minimum may have decreased.
+    // The floor may have been faster now than ever before. Then repetitions
+    // that were steady are not any longer, so all are checked again.
+    i = 0;
   }
   if (again > 0) std::printf("%d repetitions were disturbed\n", again);
   return DisturbanceOf(subjects.front());
@@ -257,7 +268,8 @@ double SlowestPublish(int publications) {
 // could not be judged.
 class Gates {
  public:
-  // Checks `measured`, unless there is a reason why it cannot be judged.
+  // Checks `measured`. If `reason` is not empty, it says why the gate cannot be
+  // judged, and is printed instead.
   void AtMost(const char* name, double measured, double target,
               const std::string& reason) {
     Judge(name, measured, absl::StrFormat("<= %g", target), measured <= target,
@@ -268,9 +280,9 @@ class Gates {
     Judge(name, measured, absl::StrFormat(">= %g", target), measured >= target,
           reason);
   }
-  // Checks a lead over another pattern: `measured` is how many times as fast a
-  // read is, and `floor` how many times as fast the floor is. The read must
-  // reach `target` if the floor does.
+  // Checks the lead over another pattern. `measured` is how many times as fast
+  // as that pattern our read is, and `floor` how many times as fast the floor
+  // is. If even the floor does not reach `target`, the gate cannot fail.
   void BesideOthers(const char* name, double measured, double floor,
                     double target, const std::string& reason) {
     if (floor >= target || !reason.empty()) {
@@ -311,9 +323,9 @@ class Gates {
 
 int Main(bool short_form) {
   const int repetitions = short_form ? 1 : kPlacements;
-  // This thread keeps the C and C++ libraries from avoiding atomic
-  // instructions, as they do in a process with one thread. Programs that need
-  // this library always have several.
+  // In a process with one thread, the C and C++ libraries avoid atomic
+  // instructions. This second thread keeps them from doing so, because programs
+  // that need this library have several threads.
   std::atomic<bool> stop{false};
   std::thread second([&] {
     while (!stop) std::this_thread::sleep_for(std::chrono::milliseconds(10));
@@ -321,10 +333,10 @@ int Main(bool short_form) {
 
   const int64_t fast = short_form ? 10000 : 500000;
   const int64_t slow = short_form ? 1000 : 20000;
-  // The gates compare reads with the patterns that lock, from kOthers up to
-  // `beyond_others`. The patterns after these free nothing, or return what is
-  // good until the thread's next read only; they are in the table to show what
-  // a read's parts cost.
+  // The subjects from kOthers up to `beyond_others` are the patterns that lock,
+  // with which the gates compare reads. The subjects after them are only
+  // printed, to show what the parts of a read cost. They are no alternatives;
+  // baselines.h and lock_free_baselines.h say why.
   enum { kFloor, kFresh, kStale, kVirtual, kSharedSlots, kOthers };
   constexpr size_t kMutexCopy = kOthers;
   std::vector<Subject> subjects;
@@ -355,7 +367,7 @@ int Main(bool short_form) {
     std::printf("%-45s %10.2f %10.2f\n", subject.name.c_str(),
                 Median(subject.ns[1]), Median(subject.ns[2]));
   }
-  // Returns the median of `of` over the repetitions.
+  // Returns the median of `of(i)` over all repetitions i.
   const auto median = [&](const std::function<double(int)>& of) {
     std::vector<double> values;
     values.reserve(repetitions);
@@ -367,7 +379,7 @@ int Main(bool short_form) {
       return subjects[above].ns[threads][i] / subjects[below].ns[threads][i];
     });
   };
-  // Returns the time of the fastest of the others, divided by the time of
+  // Returns the time of the fastest pattern that locks, divided by the time of
   // `subject`.
   const auto best = [&](size_t subject, int threads) {
     double least = ratio(kOthers, subject, threads);

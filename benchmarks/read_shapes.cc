@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What a read costs by the form of the code around it:
+// What a read costs in different forms of the code around it:
 //
 //   bazel run -c opt //benchmarks:read_shapes
 //
-// All forms are measured in turns of about a millisecond, in nine placements of
-// their loops. `vs_inlined` is the median of the time divided by the time of an
-// inlined `Get` on a local reference.
+// All forms are measured in turns of about a millisecond, with their loops at
+// nine places in memory. `vs_inlined` is the time divided by the time of an
+// inlined `Get` on a local reference (a median over the turns).
 //
-// With --benchmark_min_time and any value, the program measures briefly, to
-// check that it works.
+// With --benchmark_min_time and any value, the program only checks that it
+// works, and measures briefly.
 
 #include <atomic>
 #include <cstdint>
@@ -29,8 +29,8 @@
 #include "refreshable/lease.h"
 #include "refreshable/refreshable.h"
 
-// Keeps the compiler from inlining a function, and from passing its arguments
-// in another way than declared.
+// Keeps the compiler from inlining a function and, with GCC, from passing its
+// arguments in another way than declared.
 #if defined(__GNUC__) && !defined(__clang__)
 #define BENCHMARKS_OPAQUE __attribute__((noipa))
 #else
@@ -43,8 +43,8 @@ namespace {
 using Lease = refreshable::Lease<std::string>;
 using Refreshable = refreshable::Refreshable<std::string>;
 
-// Keeps the compiler from knowing what memory contains, as a call of unknown
-// code does.
+// Makes the compiler forget what memory contains, as a call of unknown code
+// would.
 ABSL_ATTRIBUTE_ALWAYS_INLINE inline void Forget() {
 #ifdef __GNUC__
   __asm__ volatile("" : : : "memory");
@@ -53,12 +53,13 @@ ABSL_ATTRIBUTE_ALWAYS_INLINE inline void Forget() {
 #endif
 }
 
-// What a program keeps its Refreshable in.
+// The places from which the forms get the Refreshable (or the floor).
 struct Client {
   PointerAndTime floor{std::string(1024, 'x')};
   Fresh fresh{std::string(1024, 'x')};
   Refreshable* pointer = &fresh.refreshable();
-  // Has a reference count, but does not own the Refreshable.
+  // Has a reference count, but does not own the Refreshable, which is in
+  // `fresh`.
   std::shared_ptr<Refreshable> shared{pointer, [](Refreshable*) {}};
 };
 
@@ -75,7 +76,7 @@ BENCHMARKS_OPAQUE char UseReference(const Lease& lease) {
 }
 BENCHMARKS_OPAQUE char UseToken(const std::string& token) { return token[0]; }
 
-// Each of these makes one read in its form.
+// Each of these classes is one form of a read, which its `Read` makes.
 struct Floor {
   static constexpr char kName[] = "floor: pointer, time()";
   explicit Floor(Client& client) : floor(client.floor) {}
@@ -176,7 +177,8 @@ struct CopiesShared : ThroughMember {
   }
 };
 
-// Returns the time per read, in a loop with placement `kPlacement`.
+// Makes `reads` reads in a loop with placement `kPlacement`. Returns the
+// nanoseconds per read.
 template <typename Form, int kPlacement>
 ABSL_ATTRIBUTE_NOINLINE double TimePerRead(Client& client, int64_t reads) {
   Form form(client);
@@ -210,7 +212,8 @@ void Main(bool short_form) {
   const int64_t reads = short_form ? 1000 : 500000;
   const int slices = short_form ? 1 : 15;
   // The C and C++ libraries avoid atomic instructions until the process has had
-  // a second thread.
+  // a second thread. Programs with several threads have no such advantage, so
+  // this process starts a thread before it measures.
   std::thread([] {}).join();
   Client client;
   std::vector<Subject> subjects = {

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The cost of TryGet, compared with Get and with the least that TryGet has to
-// do, which is to read two clocks:
+// The cost of TryGet, compared with Get and with the floor of TryGet, which
+// must at least read two clocks:
 //
 //   bazel run -c opt //benchmarks:try_get_benchmark
 //
-// All are measured in turns; each figure is a median, in ns per call.
+// All calls are measured in turns. Each figure is a median, in nanoseconds per
+// call.
 
 #include <algorithm>
 #include <array>

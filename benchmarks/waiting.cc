@@ -1,25 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What happens to everybody else while a token is refreshed, and while the
-// endpoint fails:
+// What happens to the threads that read while a token is refreshed, and while
+// the endpoint fails, for Refreshable and for other patterns:
 //
 //   bazel run -c opt //benchmarks:waiting
 //
-// First table: eight threads read once a millisecond while the endpoint takes
-// 500 ms to answer. In one half of the table the token has just become stale;
-// in the other there is none at the start. The columns are the longest read of
-// any thread, the number of threads that had to wait longer than half a
-// refresh, and the number of calls of the endpoint. Each line is from the
-// round, of three, whose longest read is the median.
+// First table: eight threads each read once a millisecond while the endpoint
+// takes 500 ms to answer. In the left half of the table a token becomes stale
+// while they read; in the right half there is no token at first. The columns
+// are the longest read of any thread, the number of threads with a read longer
+// than 250 ms, and the number of calls of the endpoint. There are three rounds;
+// each half of a row shows the round whose longest read is the median.
 //
-// Second table: 64 threads without a token read at once, and the endpoint fails
-// after 100 ms. No thread tries again. The columns are the time until the last
-// thread is told, and the number of calls of the endpoint.
+// Second table: 64 threads read at the same time. There is no token, and the
+// endpoint fails after 100 ms. No thread tries again. The columns are the time
+// until the last thread knows of the failure, and the number of calls of the
+// endpoint.
 //
-// This takes three quarters of a minute. The exit code is 1 if a Refreshable
-// called the endpoint more often than once a round. With --benchmark_min_time
-// and any value, all times are a tenth, and there are eight threads and one
-// round, to check that the program works.
+// The program takes three quarters of a minute. The exit code is 1 if
+// Refreshable called the endpoint more than once in a round that is shown. With
+// --benchmark_min_time and any value, the program only checks that it works:
+// all times are a tenth, and there are eight threads and one round.
 
 #include <algorithm>
 #include <atomic>
@@ -53,7 +54,7 @@ using std::chrono::milliseconds;
 struct Times {
   milliseconds refresh{500};  // A call of the endpoint that succeeds.
   milliseconds failure{100};  // A call of the endpoint that fails.
-  // Tokens become stale after a quarter of their life.
+  // The life of the first token, which becomes stale after a quarter of it.
   milliseconds life{1200};
   int waiting_threads = 64;
   int rounds = 3;
@@ -67,12 +68,13 @@ struct Token {
   bool usable() const { return SteadyClock::now() < expires_at; }
 };
 
+// Returns a token that becomes stale after a quarter of `life`.
 Token NewToken(milliseconds life) {
   const auto now = SteadyClock::now();
   return {std::string(1024, 'x'), now + life / 4, now + life};
 }
 
-// A token endpoint, each call of which blocks for a while.
+// A token endpoint. Each call blocks for `latency`, and then fails if `fails`.
 class Endpoint {
  public:
   Endpoint(milliseconds latency, bool fails)
@@ -95,11 +97,11 @@ class Endpoint {
 // ---- The patterns ----
 //
 // Each is a cache of one token, written from scratch in its simplest correct
-// form. None has a token at first. `Set` gives it one before it is read. `Get`
-// is thread-safe.
+// form. It has no token at first. `Set` gives it one, and must be called before
+// any read. `Get` is thread-safe.
 
-// A mutex, whose holder refreshes a token that is stale (as in
-// google-cloud-cpp).
+// A mutex. A thread that finds the token stale refreshes it while it holds the
+// mutex (as in google-cloud-cpp).
 class MutexHeld {
  public:
   static constexpr char kName[] = "mutex held during the refresh";
@@ -125,8 +127,9 @@ class MutexHeld {
 };
 
 // A reader-writer lock. A thread that finds the token stale takes the lock as a
-// writer, checks again, and refreshes the token (as in the Azure SDK for C++;
-// the AWS SDK for C++ does so if credentials expire soon).
+// writer, checks the token again, and refreshes it while it holds the lock (as
+// in the Azure SDK for C++, and in the AWS SDK for C++ if credentials expire
+// soon).
 class TwiceChecked {
  public:
   static constexpr char kName[] = "shared_mutex held, checked twice";
@@ -153,8 +156,9 @@ class TwiceChecked {
 };
 
 // A pointer that is read without a lock. A stale token is refreshed on another
-// thread; an expired one under a mutex, after a second check (as in Databricks'
-// SDK for Java, and in its SDK for Go with asynchronous refresh switched on).
+// thread. An expired token is refreshed under a mutex, after a second check (as
+// in Databricks' SDK for Java, and in Databricks' SDK for Go with asynchronous
+// refresh switched on).
 class RefreshBehind {
  public:
   static constexpr char kName[] = "refresh behind; mutex held if expired";
@@ -173,7 +177,8 @@ class RefreshBehind {
     token = std::atomic_load(&token_);
     if (token->fresh()) return token->bytes;
     if (token->usable()) {
-      if (!behind_.joinable()) {  // One refresh is all that is measured.
+      // Refreshes a stale token only once, because no more is measured.
+      if (!behind_.joinable()) {
         behind_ = std::thread([this] {
           absl::StatusOr<Token> next = endpoint_->Call();
           if (next.ok()) Set(*std::move(next));
@@ -268,7 +273,9 @@ class Ours {
     options.executor = &executor_;
     options.policy.jitter = 0;
     options.policy.expiry_margin = absl::ZeroDuration();
-    // Until a quarter of its life is over, no token is stale.
+    // A token is stale if less of its life is left than this, but not in the
+    // first quarter of its life. So a token that lives for up to an hour
+    // becomes stale after a quarter of its life.
     options.policy.stale_window = absl::Hours(1);
     auto created = Refreshable::Create(
         refreshable::BlockingSource<std::string>(
@@ -288,7 +295,7 @@ class Ours {
 
   absl::StatusOr<refreshable::Lease<std::string>> Get() {
     Refreshable::ReadOptions options;
-    options.max_retries = 0;  // As the others.
+    options.max_retries = 0;  // The other patterns do not retry either.
     return refreshable_->Get(options);
   }
 
@@ -308,12 +315,12 @@ class Ours {
 
 struct Outcome {
   double longest_ms = 0;
-  int waited = 0;  // Threads.
-  int calls = 0;   // Of the endpoint.
+  int waited = 0;  // The number of threads that waited.
+  int calls = 0;   // The number of calls of the endpoint.
 };
 
-// Reads from eight threads while the token is refreshed: the token that becomes
-// stale or, if `has_token` is false, the first token.
+// Reads from eight threads during a refresh: of a token that becomes stale
+// while they read or, if `has_token` is false, of the first token.
 template <typename Pattern>
 Outcome ReadDuringRefresh(const Times& times, bool has_token) {
   constexpr int kReaders = 8;
@@ -346,7 +353,8 @@ Outcome ReadDuringRefresh(const Times& times, bool has_token) {
 }
 
 // Reads once from each of many threads, while there is no token and the
-// endpoint fails. `longest_ms` is the time until the last thread is told.
+// endpoint fails. `longest_ms` in the result is the time until the last thread
+// has got the error.
 template <typename Pattern>
 Outcome ReadDuringFailure(const Times& times) {
   Endpoint endpoint(times.failure, /*fails=*/true);
@@ -370,7 +378,8 @@ Outcome ReadDuringFailure(const Times& times) {
           endpoint.calls()};
 }
 
-// Returns the outcome whose longest read is the median.
+// Calls `measure` `rounds` times. Returns the outcome whose longest read is the
+// median.
 template <typename Measure>
 Outcome MedianOf(int rounds, Measure measure) {
   std::vector<Outcome> outcomes;
@@ -383,8 +392,8 @@ Outcome MedianOf(int rounds, Measure measure) {
   return outcomes[outcomes.size() / 2];
 }
 
-// Prints the pattern's row in the first table. Returns the larger number of
-// calls of the endpoint in that row.
+// Prints the row of `Pattern` in the first table. Returns the larger of the
+// row's two numbers of calls of the endpoint.
 template <typename Pattern>
 int PrintRefresh(const Times& times) {
   const auto measure = [&](bool has_token) {
@@ -400,6 +409,8 @@ int PrintRefresh(const Times& times) {
   std::fflush(stdout);
   return std::max(stale.calls, none.calls);
 }
+// Prints the row of `Pattern` in the second table. Returns its number of calls
+// of the endpoint.
 template <typename Pattern>
 int PrintFailure(const Times& times) {
   const Outcome told = ReadDuringFailure<Pattern>(times);

@@ -1,19 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The patterns by which other programs cope while there is no token. Each is
-// written in its simplest correct form, with the constructor
+// What other programs do while there is no token. Each pattern is written in
+// its simplest correct form, with the constructor
 //
 //   explicit Pattern(Endpoint* endpoint);
 //
 // and one or two of these methods, which are thread-safe:
 //
-//   // Starts a read that needs no thread. `told` is called with its failure.
+//   // Starts a read that blocks no thread. When the refresh fails, `told` is
+//   // called with the error.
 //   void Join(std::function<void(const absl::Status&)> told);
 //
-//   // Reads on the calling thread. Returns when the refresh fails.
+//   // Reads, and blocks the calling thread until the refresh fails. Returns
+//   // the error.
 //   absl::Status Wait();
 //
-//   // Reads after a failure, before the next attempt is due. Returns at once.
+//   // Reads after a refresh has failed and before the next attempt is due.
+//   // Returns the error at once.
 //   absl::Status Read();
 
 #ifndef REFRESHABLE_BENCHMARKS_WAITING_BASELINES_H_
@@ -41,6 +44,7 @@ class Endpoint {
  public:
   using Done = std::function<void(const absl::Status&)>;
 
+  // Calls `done` with the error once the call has failed.
   void Call(Done done) {
     ++calls_;
     {
@@ -58,7 +62,7 @@ class Endpoint {
     changed_.wait(lock, [this] { return failing_; });
     return Failure();
   }
-  // Fails the calls that wait and, until `Hold` is called, each new call.
+  // Fails the calls that wait and, from now on, each new call.
   void Fail() {
     std::vector<Done> waiting;
     {
@@ -69,6 +73,7 @@ class Endpoint {
     changed_.notify_all();
     for (Done& done : waiting) done(Failure());
   }
+  // From now on, new calls wait again for `Fail`.
   void Hold() {
     std::lock_guard<std::mutex> lock(mutex_);
     failing_ = false;
@@ -87,10 +92,10 @@ class Endpoint {
   std::vector<Done> waiting_;
 };
 
-// ---- Without a thread each ----
+// ---- Reads that block no thread ----
 
-// The floor: a list of callbacks. The thread that completes the call runs all
-// of them.
+// The floor: a list of callbacks. The first read calls the endpoint, and the
+// thread on which this call ends runs all callbacks.
 class CallbackList {
  public:
   static constexpr char kName[] = "floor: list of callbacks";
@@ -118,7 +123,7 @@ class CallbackList {
   std::vector<Endpoint::Done> waiting_;
 };
 
-// Each caller makes its own call (as in a cache without single flight).
+// Each read calls the endpoint itself (as in a cache without single flight).
 class EachCalls {
  public:
   static constexpr char kName[] = "each calls the endpoint";
@@ -131,9 +136,10 @@ class EachCalls {
   Endpoint* const endpoint_;
 };
 
-// ---- With a thread each ----
+// ---- Reads that block their thread ----
 
-// One thread makes the call, and the others wait for it.
+// The floor: one thread calls the endpoint, and the others wait on a condition
+// variable.
 class NotifyAll {
  public:
   static constexpr char kName[] = "floor: condition variable, notify_all";
@@ -166,7 +172,8 @@ class NotifyAll {
   absl::Status outcome_;
 };
 
-// One thread makes the call, and the others wait for its future.
+// One thread calls the endpoint, and the others wait for a future of the
+// outcome.
 class SharedFuture {
  public:
   static constexpr char kName[] = "shared_future";
@@ -199,8 +206,8 @@ class SharedFuture {
   std::shared_future<absl::Status> flight_;
 };
 
-// A mutex that is held during the call. After the call has failed, the next
-// thread finds no token either, and makes a call of its own.
+// A mutex that is held during the call of the endpoint. When the call has
+// failed, the next thread finds no token either, and calls the endpoint again.
 class LockedCall {
  public:
   static constexpr char kName[] = "mutex held over the call";
@@ -218,7 +225,8 @@ class LockedCall {
 
 // ---- Between two attempts ----
 
-// The last failure, which every read returns until the next attempt is due.
+// The floor: a copy of the last failure, which each read returns until the next
+// attempt is due.
 class RememberedFailure {
  public:
   static constexpr char kName[] = "floor: mutex, copy the status";

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The first example of the README, run with one call that is rejected.
+// The first example of the README, run with a server that rejects the token.
 
 #include <string>
 #include <vector>
@@ -79,7 +79,8 @@ int CallApi(const std::string& token) {
 TEST(FirstReadTest, ARejectedTokenStaysInServiceForOtherCalls) {
   ApiClient client;
   ASSERT_TRUE(client.Start().ok());
-  // Within a second of the token's issue, no other token may be fetched.
+  // Another token may be fetched only a second after the first attempt. Until
+  // then each call gets the same token, and its second read fails.
   EXPECT_TRUE(absl::IsUnauthenticated(client.Call()));
   EXPECT_TRUE(absl::IsUnauthenticated(client.Call()));
   EXPECT_EQ(sent, std::vector<std::string>(2, "opaque-token"));

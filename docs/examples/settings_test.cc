@@ -63,8 +63,7 @@ refreshable::FailureClass Retry500(const absl::Status& status) {
 }
 // [/classify]
 
-// An outage in virtual time, in which one reader reads every second. Records
-// when the source is called, in seconds.
+// An outage in virtual time, in which one reader reads every second.
 class Outage {
  public:
   explicit Outage(refreshable::RefreshPolicy policy) {
@@ -83,6 +82,7 @@ class Outage {
     }
     return status;
   }
+  // Returns when the source was called, in seconds since the start.
   std::vector<int> Calls() const {
     std::vector<int> calls;
     for (const absl::Duration t : source_.start_times()) {
@@ -90,6 +90,7 @@ class Outage {
     }
     return calls;
   }
+  // Ends the outage. Returns whether a read succeeds a minute later.
   bool Heals() {
     source_.Always(refreshable::Credential<std::string>(
         "t1", refreshable::Expiry::In(absl::Hours(1))));

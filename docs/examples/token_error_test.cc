@@ -126,8 +126,9 @@ TEST_P(OtherAnswerTest, C2PassesThroughUntouched) {
   EXPECT_THAT(sent_, ElementsAre("t1"));
 }
 
-// In order: the body has no error, another error, an error of another type; it
-// is no object, no JSON, empty, too long; and the status is another one.
+// Answers that are no token errors. In order: the body has no "error", another
+// error, an error that is no string; the body is not a JSON object, not JSON,
+// empty, too long; and the status is another one.
 INSTANTIATE_TEST_SUITE_P(
     All, OtherAnswerTest,
     ::testing::Values(

@@ -32,8 +32,8 @@ using refreshable::BootTime;
 using refreshable::SystemClock;
 using refreshable::TimerId;
 
-// The longest wait for Asio's timer before the clock is read again, because the
-// timer does not count the time while the machine is suspended.
+// The longest wait for Asio's timer before the clock is read again. Asio's
+// timer does not count the time while the computer is suspended.
 constexpr absl::Duration kLongestWait = absl::Seconds(1);
 
 BootTime Now() { return SystemClock::Get().Now().boot; }
@@ -124,8 +124,9 @@ class AsioExecutor::Core final : public std::enable_shared_from_this<Core> {
   // The keys are due time and id; timers run in this order.
   using Timers = std::map<std::pair<BootTime, uint64_t>, Task>;
 
-  // A task that this thread is inside, other than a timer's. A thread may be
-  // inside several, because a task may itself run a context.
+  // A task of `Run` or `RunBlocking` that this thread is running. There may be
+  // several at once, because a task may itself run a context, which runs other
+  // tasks.
   struct Frame {
     explicit Frame(const Core* c) : core(c) { innermost = this; }
     ~Frame() { innermost = outer; }
@@ -135,8 +136,8 @@ class AsioExecutor::Core final : public std::enable_shared_from_this<Core> {
     const Frame* const outer = innermost;
   };
 
-  // Counts a task as running until this object is destroyed, even by an
-  // exception. The caller must have incremented `running_`.
+  // Counts a task as running until this object is destroyed, also if the task
+  // throws. The caller must have incremented `running_`.
   struct Running {
     ~Running() {
       absl::MutexLock lock(&core->mu_);
@@ -155,7 +156,8 @@ class AsioExecutor::Core final : public std::enable_shared_from_this<Core> {
 
   bool Idle() const ABSL_SHARED_LOCKS_REQUIRED(mu_) { return running_ == 0; }
 
-  // Queues a task that `context` will run. Returns false if there is no memory.
+  // Queues a task that `context` will run. Returns false after `Stop`, or if
+  // there is no memory.
   bool Post(const asio::any_io_executor& context, Queue* queue, Task task) {
     // The node is created first, so that no code of the task runs under the
     // lock.
@@ -164,8 +166,8 @@ class AsioExecutor::Core final : public std::enable_shared_from_this<Core> {
       node.push_back(std::move(task));
       absl::MutexLock lock(&mu_);
       if (closed_) return false;
-      // The handler does not own the task, so that no task stays in a context
-      // that has been stopped.
+      // The handler does not own the task. Otherwise `Stop` could not destroy a
+      // task whose handler is in a context that nobody runs any longer.
       asio::post(context,
                  [self = shared_from_this(), queue] { self->RunTask(queue); });
       queue->splice(queue->end(), node);
@@ -185,8 +187,8 @@ class AsioExecutor::Core final : public std::enable_shared_from_this<Core> {
     }
     const Running running{this};
     const Frame frame(this);
-    // Declared after the two above, so that the task's destructor still counts
-    // as inside the task.
+    // Declared after `running` and `frame`, and so destroyed before them: the
+    // task's destructor still counts as inside the task.
     Task task = std::move(node.front());
     std::move(task)();
   }
@@ -209,9 +211,9 @@ class AsioExecutor::Core final : public std::enable_shared_from_this<Core> {
     std::move(task)();
   }
 
-  // Schedules RunTimer for the time when the first timer is due, or earlier. If
-  // there is no memory for that, the program ends, because the timers would be
-  // lost.
+  // Schedules RunTimer for the time when the first timer is due, but at most
+  // `kLongestWait` from now. If there is no memory for that, the program ends,
+  // because the timers would be lost.
   void Arm() noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
     if (closed_) return;
     const BootTime due = timers_.empty() ? BootTime::InfiniteFuture()

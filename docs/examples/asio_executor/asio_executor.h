@@ -28,18 +28,18 @@ namespace refreshable_examples {
 // delay callbacks, and neither may delay timers. Therefore:
 //
 // - Nothing may block all threads that run `timers`, in particular no callback.
-//   Two contexts may be the same only if their tasks never block: because the
-//   source is asynchronous, or because callbacks are short.
+//   Two contexts may be the same only if their tasks never block. (The tasks of
+//   an asynchronous source do not, nor do short callbacks.)
 // - All contexts must outlive the executor, and threads must run them as long
 //   as it is used. (Use asio::make_work_guard; otherwise `run()` returns when
 //   there is nothing to do.) A pending timer keeps `run()` from returning.
 // - The executor does not survive fork().
 //
 // Time is the BootTime of SystemClock. Asio's timers do not count the time
-// while the machine is suspended; timers that become due meanwhile run at most
-// a second after it resumes. Timers run one after another, however many threads
-// run `timers`; those that are due at the same time run in the order of
-// insertion.
+// while the computer is suspended, so this executor's timers that become due
+// meanwhile run up to a second after the computer resumes. Timers run one after
+// another, however many threads run `timers`. Those that are due at the same
+// time run in the order of insertion.
 //
 // An exception that escapes a task leaves the `run()` of its context, as with
 // any handler. Thread-safe.
@@ -55,10 +55,11 @@ class AsioExecutor final : public refreshable::Executor {
 
   // Refuses everything from now on, destroys pending tasks on the calling
   // thread without running them, and waits for running tasks. Must not be
-  // called inside one of its tasks.
+  // called inside a task of this executor.
   void Stop();
 
-  // Executor. Refuses only after `Stop`.
+  // Executor. Refuses tasks and timers after `Stop`, and if there is no memory
+  // for them.
   bool Run(Task task) override;
   bool RunBlocking(Task task) override;
   refreshable::TimerId RunAfter(absl::Duration delay, Task task) override;
@@ -69,8 +70,8 @@ class AsioExecutor final : public refreshable::Executor {
   }
 
  private:
-  // State that is shared with the handlers, which the contexts may keep after
-  // the executor is destroyed.
+  // The state, which is shared with the handlers that were posted. A context
+  // may keep a handler after the executor is destroyed.
   class Core;
 
   const std::shared_ptr<Core> core_;

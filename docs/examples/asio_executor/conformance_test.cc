@@ -19,7 +19,7 @@
 namespace refreshable_examples {
 namespace {
 
-// A context, and the threads that run it.
+// An Asio context, and the threads that run it.
 class Loop {
  public:
   explicit Loop(int threads) {

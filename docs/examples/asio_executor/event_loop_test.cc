@@ -68,8 +68,8 @@ TEST(EventLoopTest, AReadArrivesOnTheLoop) {
   EXPECT_EQ(*token, "t1");
 }
 
-// The conformance suite cannot have the following tests, because it does not
-// know about contexts.
+// The following tests are not in the conformance suite, because the suite does
+// not know about contexts.
 TEST(EventLoopTest, TasksOfAContextThatNobodyRunsAreDestroyed) {
   asio::io_context loop;
   auto alive = std::make_shared<int>();
@@ -140,7 +140,7 @@ TEST(EventLoopTest, AnExceptionLeavesRunAndHarmsNothing) {
   EXPECT_THROW(loop.run(), std::runtime_error);
   loop.run();
   EXPECT_EQ(ran, 1);
-  executor.Stop();  // No task counts as running.
+  executor.Stop();  // Returns only if no task still counts as running.
 }
 
 }  // namespace

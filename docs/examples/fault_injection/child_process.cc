@@ -21,14 +21,16 @@
 namespace refreshable_examples {
 namespace {
 
-// Creates a pipe that no other child inherits.
+// Creates a pipe whose ends are closed in programs that are started by exec.
+// Returns false if the system grants no pipe.
 bool OpenPipe(int ends[2]) {
   if (pipe(ends) != 0) return false;
   for (const int end : {ends[0], ends[1]}) fcntl(end, F_SETFD, FD_CLOEXEC);
   return true;
 }
 
-// Runs in the child between fork and exec, so nothing here allocates or locks.
+// Runs in the child of the fork(), before exec, so nothing here allocates or
+// locks.
 [[noreturn]] void RunChild(char* const* argv, int in, int out, pid_t parent) {
 #ifdef __linux__
   prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -40,7 +42,8 @@ bool OpenPipe(int ends[2]) {
   _exit(127);
 }
 
-// Reads until the last writer has closed the other end.
+// Passes each line that arrives at `out` to `on_line`, until the last writer
+// has closed the other end of the pipe. Then closes `out`.
 void Listen(int out, const ChildProcess::OnLine& on_line) {
   std::string heard;
   char buffer[4096];

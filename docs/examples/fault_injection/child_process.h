@@ -62,11 +62,12 @@ class ChildProcess {
  private:
   ChildProcess(pid_t pid, int in, int out, OnLine on_line);
 
-  // Waits for the end. Returns the exit status like `Close`.
+  // Waits until the child has ended and everything that it wrote has been
+  // received. Returns the exit status as `Close` does.
   int Reap();
 
   pid_t pid_;  // -1 if the child has ended.
-  int in_;
+  int in_;     // Writes to the child's standard input; -1 once closed.
   std::thread listener_;
 };
 

@@ -103,9 +103,9 @@ absl::Duration Wait(const RefreshPolicy& policy, int failures) {
 }
 
 // Returns how many consecutive failures the library has certainly counted when
-// call `next` starts. A failure that came after its attempt was abandoned is
-// left out: the library counted it when it abandoned the attempt, or not at
-// all.
+// call `next` starts. A failure that came after its attempt had been abandoned
+// is not certain: the library may have counted the attempt when it abandoned
+// it, or not at all.
 int FailuresBefore(const std::vector<Call>& calls, size_t next) {
   std::vector<const Call*> ended;
   for (size_t i = 0; i < next; ++i) {
@@ -131,8 +131,9 @@ int FailuresBefore(const std::vector<Call>& calls, size_t next) {
 std::vector<std::string> CallsAheadOfSchedule(const std::vector<Call>& calls,
                                               const RefreshPolicy& policy) {
   std::vector<std::string> ahead;
-  // Only the library knows when the attempt of call i started. It was not
-  // before this time, because the previous attempt was still in progress.
+  // The earliest time at which the attempt of call i can have started: before
+  // it, the previous attempt was still in progress. (Only the library knows
+  // when the attempt really started.)
   BootTime start = BootTime::InfinitePast();
   for (size_t i = 0; i + 1 < calls.size(); ++i) {
     const Call& call = calls[i];
@@ -148,7 +149,7 @@ std::vector<std::string> CallsAheadOfSchedule(const std::vector<Call>& calls,
     } else if (waited_for && !call.status.ok()) {
       earliest = std::max(earliest, call.end + policy.min_interval);
     }
-    // The tolerance covers the rounding of a wait in floating point.
+    // The tolerance of 1 us covers the rounding of a wait in floating point.
     if (calls[i + 1].start + absl::Microseconds(1) < earliest) {
       ahead.push_back(absl::StrCat(
           "call ", i + 1, " started ",

@@ -26,7 +26,7 @@ namespace refreshable_examples {
 // call with each request. Thread-safe.
 class CountedSource final : public refreshable::TokenSource<std::string> {
  public:
-  // One call of the source, which is one request.
+  // One call of the source, which makes one request.
   struct Call {
     refreshable::BootTime start;  // When `Fetch` was entered, or just after.
     bool ended = false;
@@ -72,10 +72,10 @@ class CountedSource final : public refreshable::TokenSource<std::string> {
 };
 
 // Clause B8: returns one sentence for every call that was made earlier than
-// `policy` permits. The library's own times are not known. For each of them the
-// function assumes the one that permits the next call soonest, so that a delay
-// causes no false alarm. Requires a policy without jitter, and that no token
-// was invalidated or installed.
+// `policy` permits. It is not known when exactly the library started an attempt
+// or got an answer. The function assumes the times that permit the next call
+// soonest, so that a delay causes no false alarm. Requires a policy without
+// jitter, and that no token was invalidated or installed.
 std::vector<std::string> CallsAheadOfSchedule(
     const std::vector<CountedSource::Call>& calls,
     const refreshable::RefreshPolicy& policy);

@@ -66,7 +66,7 @@ absl::StatusOr<Crowd::Lease> Crowd::Read(int member) {
       token_->GetAsync(absl::InfiniteDuration(),
                        [&](absl::StatusOr<Lease> lease) {
                          result = std::move(lease);
-                         called.Notify();  // A second call would abort.
+                         called.Notify();  // Aborts if this is the second call.
                        });
       called.WaitForNotification();
       return *std::move(result);

@@ -42,10 +42,9 @@ class Crowd {
   };
 
   struct Book {
-    // The number of all reads, of those that ended with a lease, of those that
-    // ended with an error that gives the cause of the failed refresh, and of
-    // those that ended at their own deadline.
-    int64_t reads = 0;
+    int64_t reads = 0;  // All reads.
+    // The number of reads that ended with a lease, with an error that gives the
+    // cause of the failed refresh, and at the read's own deadline.
     int64_t leases = 0;
     int64_t refused = 0;
     int64_t timed_out = 0;
@@ -79,13 +78,13 @@ class Crowd {
   Crowd(const Crowd&) = delete;
   Crowd& operator=(const Crowd&) = delete;
 
-  // Waits until every thread has had a read that ended without a token, after
-  // this call began. Returns the number of threads that had none within
-  // `timeout`.
+  // Waits until each thread has had a read that ended without a token after
+  // this call began. Returns 0 or, after `timeout`, the number of threads that
+  // have had no such read.
   int StillNotRefused(absl::Duration timeout) const;
-  // Waits until every thread has called the API with a token that was requested
-  // at `since` or later, and has got a 200. Returns the number of threads that
-  // have not got one within `timeout`.
+  // Waits until each thread has called the API with a token that was requested
+  // at `since` or later, and has got a 200. Returns 0 or, after `timeout`, the
+  // number of threads that have not.
   int StillNotServed(absl::Time since, absl::Duration timeout) const;
 
   // Returns the token that was used last.
@@ -99,8 +98,9 @@ class Crowd {
   using Lease = refreshable::Lease<std::string>;
 
   struct Member {
-    int64_t errors = 0;
-    // When the token of its last successful call was requested, or later.
+    int64_t errors = 0;  // The number of reads that ended without a token.
+    // When the token of this thread's last successful call of the API was
+    // requested, or a later time.
     absl::Time served = absl::InfinitePast();
   };
 
@@ -110,8 +110,8 @@ class Crowd {
            int member);
   void Note(const absl::StatusOr<Lease>& lease, absl::Time asked,
             refreshable::Generation withdrawn, int member);
-  // Waits until `done` is true for all members. Returns for how many it is
-  // still false after `timeout`.
+  // Waits until `done` is true for all members. Returns 0 or, after `timeout`,
+  // for how many members it is still false.
   int Lacking(const std::function<bool(size_t)>& done,
               absl::Duration timeout) const;
 

@@ -28,7 +28,8 @@ constexpr Fault kFaults[] = {
     Fault::kNone,     Fault::kTrickle,        Fault::kCut,     Fault::kGarbage,
     Fault::kThrottle, Fault::kThrottleByDate, Fault::kExpired, Fault::kHuge};
 
-// Returns "none", "trickle" and so on: the names in the endpoint's commands.
+// Returns "none", "trickle" and so on. These names are used in the commands to
+// the endpoint.
 constexpr absl::string_view FaultName(Fault fault) {
   switch (fault) {
     case Fault::kNone:
@@ -58,7 +59,7 @@ constexpr absl::Duration kShortLife = absl::Seconds(2);
 constexpr absl::Duration kRetryAfter = absl::Seconds(1);
 // The time from one byte of a trickling answer to the next.
 constexpr absl::Duration kTrickleInterval = absl::Milliseconds(20);
-constexpr int64_t kHugeAnswer = int64_t{1} << 30;
+constexpr int64_t kHugeAnswer = int64_t{1} << 30;  // In bytes.
 
 // The name and the secret of the endpoint's only client.
 constexpr char kClientId[] = "faults";

@@ -2,9 +2,9 @@
 //
 // Tests every fault that token endpoints are known to have, with real processes
 // and sockets and 64 threads. FaultsFixture::TearDown checks what must hold
-// after each of them: no read is lost, no thread is stuck, no expired token is
-// returned, the endpoint is called according to the schedule, and each request
-// that was sent was received, or could not be.
+// after each fault: every read has ended, no thread is stuck, no expired token
+// was returned, the endpoint was not called earlier than the schedule permits,
+// and it received every request unless the fault prevented that.
 
 #include <algorithm>
 #include <cstddef>
@@ -35,7 +35,7 @@ class FaultsTest : public FaultsFixture {
     for (size_t i = 0; i + 1 < calls.size(); ++i) {
       if (!absl::IsResourceExhausted(calls[i].status)) continue;
       EXPECT_EQ(refreshable::GetRetryAfter(calls[i].status), kRetryAfter);
-      if (!calls[i].in_time) continue;  // This answer was too late.
+      if (!calls[i].in_time) continue;  // The attempt was abandoned.
       EXPECT_GE(calls[i + 1].start, calls[i].end + kRetryAfter);
     }
   }
@@ -52,8 +52,9 @@ TEST_F(FaultsTest, B8HealsFromAnEndpointThatIsStopped) {
   Outage([&] { endpoint().Stop(); }, [&] { endpoint().Continue(); }, kNoAnswer);
 }
 
-// Two calls may hang at once. Each further call is made only after a wait, and
-// each wait is longer than the one before.
+// Each call of the source hangs until the endpoint continues. From the third
+// call on, each call is made only after a wait, and each wait is longer than
+// the one before.
 TEST_F(FaultsTest, F6ASourceThatNeverGivesUpHoldsFewCalls) {
   exact_schedule_ = false;
   Begin(endpoint().token_url(), /*timeout=*/kForEver);
@@ -65,8 +66,9 @@ TEST_F(FaultsTest, F6ASourceThatNeverGivesUpHoldsFewCalls) {
                std::find_if(calls.begin(), calls.end(),
                             [](const auto& call) { return !call.ended; });
            EXPECT_GE(calls.end() - first, 2);
-           // The waits count from the second call. It was made after the first,
-           // so the time since the first call is at least as long.
+           // The waits count from the second call. The second call came after
+           // the first, so the time since the first call must be at least as
+           // long.
            const absl::Duration once = FaultsPolicy().retry.probe_interval;
            absl::Duration wait = once;
            for (auto call = first; calls.end() - call > 2; ++call) {
@@ -115,8 +117,8 @@ TEST_F(FaultsTest, B2WaitsUntilTheDateThatItIsGiven) {
 TEST_F(FaultsTest, B8HealsFromHugeAnswersAndReadsLittleOfThem) {
   Begin(endpoint().token_url());
   Outage(Fault::kHuge, kTooLong);
-  // What was sent was either read by the source or is still in the buffers of
-  // the sockets. So the source used even less memory than was sent.
+  // What the endpoint sent was read by the source or is still in the buffers of
+  // the sockets. So the source cannot have read more than that.
   const auto most =
       endpoint().AwaitMostSent(source().failures(kTooLong), kForEver);
   ASSERT_TRUE(most.has_value());
@@ -126,8 +128,8 @@ TEST_F(FaultsTest, B8HealsFromHugeAnswersAndReadsLittleOfThem) {
 TEST_F(FaultsTest, A1ARevokedTokenIsWithdrawnOnceAndReplaced) {
   exact_schedule_ = false;
   Begin(endpoint().token_url());
-  // A token may be replaced just before it is revoked. Then no thread notices,
-  // and another token is revoked.
+  // A token may be replaced just before it is revoked. Then no thread notices
+  // the revocation, and the loop revokes another token.
   int tokens = 0;
   while (crowd().book().revoked == 0) {
     ++tokens;

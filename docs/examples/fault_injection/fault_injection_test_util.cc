@@ -39,8 +39,8 @@ RefreshPolicy FaultsPolicy() {
 
 namespace {
 
-// Ends the program with a message if `lacking` is not 0, because a thread that
-// hangs can be neither joined nor ended.
+// Ends the program with a message if `lacking`, the number of threads that
+// hang, is not 0. (A thread that hangs can be neither joined nor ended.)
 void RequireNone(int lacking, absl::string_view what) {
   if (lacking == 0) return;
   std::fprintf(stderr, "%d threads are stuck: they were never %s\n", lacking,
@@ -85,8 +85,9 @@ void FaultsFixture::Begin(const Url& token_url, absl::Duration timeout) {
   crowd.pace = absl::Milliseconds(150);
   crowd.timeout = absl::Milliseconds(250);
   // The library's margin is at most a quarter of the life that a token has left
-  // on arrival. If the source waits long, that may be less than the policy's
-  // margin, and the crowd then expects no margin.
+  // when it arrives. If the source waits long, a token may have so little left
+  // that its margin is less than the policy's. The crowd then expects no
+  // margin.
   if (timeout <= kAnswerTimeout) crowd.margin = FaultsPolicy().expiry_margin;
   crowd.token_life = kShortLife;
   crowd.make_api = [url = api_->api_url()] { return HttpApi(url, kForEver); };
@@ -183,8 +184,8 @@ void FaultsFixture::CheckRequests(int64_t attempts) {
         ++lost;
       }
     } else {
-      // Every other request arrives. If the process was stopped, it receives
-      // the requests that wait for it once it continues.
+      // Every other request arrives. An endpoint that was stopped receives the
+      // requests that wait for it as soon as it continues.
       EXPECT_TRUE(endpoint_->AwaitTokenRequest(number, kForEver))
           << "the endpoint never received request " << number << ", "
           << call.status;
@@ -209,8 +210,8 @@ void FaultsFixture::CheckRequests(int64_t attempts) {
       static_cast<int>(kept));
 
   if (!exact_schedule_) return;
-  // Each attempt of the library is one call of the source. (One more call may
-  // have started since `attempts` was read.)
+  // Each attempt of the library is one call of the source. (After `attempts`
+  // was read, one more attempt may have started.)
   EXPECT_GE(sent, attempts);
   EXPECT_LE(sent, attempts + 1);
   const auto ahead = CallsAheadOfSchedule(calls, FaultsPolicy());

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// FaultsFixture: 64 threads and one Refreshable; an API and a token endpoint,
-// each in its own process; and the records of all of them, which must agree.
+// FaultsFixture: 64 threads that share one Refreshable; an API and a token
+// endpoint, each in its own process. Each of them keeps a record of the
+// requests, and the records must agree.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_FAULT_INJECTION_FAULT_INJECTION_TEST_UTIL_H_
 #define REFRESHABLE_DOCS_EXAMPLES_FAULT_INJECTION_FAULT_INJECTION_TEST_UTIL_H_
@@ -26,15 +27,16 @@
 
 namespace refreshable_examples {
 
-// Returns production settings divided by 40 or more, without jitter, so that
-// the schedule is exact.
+// Returns a policy whose times are the defaults divided by 40 or more. It makes
+// fewer retries, and has no jitter, so that the schedule is exact.
 refreshable::RefreshPolicy FaultsPolicy();
 
 // How long the source waits for an answer. This is less than the attempt's
-// timeout, so that the source itself reports the fault.
+// timeout, so that the source reports the fault before the library abandons the
+// attempt.
 constexpr absl::Duration kAnswerTimeout = absl::Milliseconds(400);
-// A timeout that is longer than any machine needs: only an operation that hangs
-// reaches it.
+// A timeout that is longer than any computer needs: only an operation that
+// hangs reaches it.
 constexpr absl::Duration kForEver = absl::Minutes(2);
 
 class FaultsFixture : public testing::Test {
@@ -47,14 +49,15 @@ class FaultsFixture : public testing::Test {
   void TearDown() override;
 
   // Starts the crowd with tokens from this URL, and waits until each thread has
-  // called the API. `timeout` is that of the CountedSource.
+  // called the API. The source waits up to `timeout` for each answer.
   void Begin(const Url& token_url, absl::Duration timeout = kAnswerTimeout);
 
-  // Calls `broken`, and waits until every thread has had a read without a token
-  // and `failures` calls of the source have failed with these words. Then calls
-  // `mended`, and waits until every thread has called the API with a token
-  // requested later. By default enough calls fail to exhaust the Refreshable,
-  // which must then recover by itself.
+  // Calls `broken`, which breaks the endpoint. Waits until a read of each
+  // thread has ended without a token, and `failures` calls of the source have
+  // failed with the message `words`. Then calls `mended`, which repairs the
+  // endpoint, and waits until each thread has called the API with a token
+  // requested after that. With the default of `failures`, the Refreshable is
+  // exhausted, and must recover by itself.
   void Outage(const std::function<void()>& broken,
               const std::function<void()>& mended, absl::string_view words,
               int failures = 6);
@@ -64,8 +67,8 @@ class FaultsFixture : public testing::Test {
   // after this call began.
   void AwaitRecovery();
 
-  // Kills the endpoint, and records when. Requests on their way to the endpoint
-  // may be lost.
+  // Kills the endpoint, and records when: requests that are then on their way
+  // to the endpoint may be lost.
   void Kill();
 
   // Returns whether there are records to check: `SetUp` may have failed.
@@ -77,16 +80,19 @@ class FaultsFixture : public testing::Test {
   CountedSource& source() { return *source_; }
   refreshable::Refreshable<std::string>& token() { return *token_; }
 
-  // Returns whether a call of the source did not reach the endpoint for a
-  // reason that only the test knows. The arguments are the number of the call
-  // and its outcome. By default there is no such call.
+  // For a test with a proxy, which may keep a request from the endpoint: takes
+  // the number of a call of the source and its outcome, and returns whether the
+  // proxy kept the request. If unset, there is no proxy.
   std::function<bool(int64_t, const CountedSource::Call&)> kept_from_endpoint_;
-  // Must be false if an attempt may be abandoned and answered late, or if a
-  // token may be revoked, because the schedule is then different.
+  // Whether `TearDown` checks that no call was made earlier than the schedule
+  // permits. Must be false if attempts may be abandoned and answered later, or
+  // if tokens may be revoked, because the schedule is then different.
   bool exact_schedule_ = true;
 
  private:
-  // Checks the requests, given the number of attempts of the library.
+  // Checks that the endpoint received each request once, unless a fault
+  // prevented it, and that the calls of the source kept to the schedule.
+  // `attempts` is the number of attempts that the library started.
   void CheckRequests(int64_t attempts);
   void CheckReads();
   void CheckApi();

@@ -17,10 +17,11 @@
 namespace refreshable_examples {
 namespace {
 
-// Each open connection needs a thread: those of the API's clients stay open,
-// and so do those with an answer that trickles.
+// Each open connection needs a thread. The connections of the API's clients
+// stay open, and so do those on which an answer trickles.
 constexpr int kServerThreads = 96;
-// A client of the API may be silent for as long as an outage lasts.
+// A client of the API may be silent for as long as an outage lasts, and its
+// connection must stay open.
 constexpr int kKeepAliveSeconds = 600;
 
 constexpr char kJson[] = "application/json";
@@ -41,8 +42,8 @@ FaultServer::FaultServer(std::function<void(absl::string_view)> say)
       listener_(kServerThreads) {
   httplib::Server& http = listener_.http();
   http.set_keep_alive_timeout(kKeepAliveSeconds);
-  // This is necessary because the process that started this one keeps the port
-  // reserved (FreePort).
+  // Without this option the server could not listen on the port, because the
+  // process that started it keeps the port reserved (FreePort).
   http.set_socket_options([](socket_t socket) {
     const int yes = 1;
     setsockopt(socket, SOL_SOCKET, SO_REUSEPORT, &yes, sizeof(yes));
@@ -134,7 +135,8 @@ void FaultServer::Trickle(std::string answer, httplib::Response& response) {
               absl::Condition(this, &FaultServer::TrickleIsOver),
               kTrickleInterval);
         }
-        // JSON may begin with any number of spaces.
+        // JSON may begin with any number of spaces, so the whole answer is
+        // still valid.
         if (!over) return sink.write(" ", 1);
         if (!sink.write(answer.data(), answer.size())) return false;
         sink.done();

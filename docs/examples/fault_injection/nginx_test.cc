@@ -38,13 +38,13 @@
 namespace refreshable_examples {
 namespace {
 
-// nginx's configuration. $0 is the folder, $1 the port, $2 the endpoint. Logs
-// go to standard output. After each request there is a line "request N STATUS
-// CONNECTED", where CONNECTED is "-" if there was no connection to the
-// endpoint.
+// nginx's configuration. $0 is nginx's folder, $1 the port on which it listens,
+// and $2 the origin of the endpoint. Logs go to standard output. After each
+// request nginx logs a line "request N STATUS CONNECTED", where CONNECTED is
+// "-" if nginx could not connect to the endpoint.
 //
-// The user is the owner of the folder, because in a sandbox root cannot be
-// anyone else.
+// If root starts nginx, it stays root, because in a sandbox root cannot become
+// another user.
 constexpr char kConfiguration[] = R"(
 user root;
 daemon off;
@@ -70,7 +70,8 @@ http {
 }
 )";
 
-// Returns the program in $PATH or at Debian's path; empty if there is none.
+// Returns the path of nginx, from $PATH or where Debian installs it; empty if
+// there is no nginx.
 std::string FindNginx() {
   const char* path = std::getenv("PATH");
   std::vector<std::string> folders =
@@ -121,7 +122,8 @@ class NginxTest : public FaultsFixture {
       const Request request = AwaitRequest(number);
       EXPECT_EQ(request.times, 1) << number;
       const absl::Status& status = calls[number].status;
-      // A request that the source stopped waiting for may still succeed.
+      // If the source stopped waiting for a request, nginx may have logged any
+      // result.
       if (absl::StartsWith(status.message(), "no answer")) continue;
       EXPECT_EQ(status.ok() ? "HTTP status 200" : status.message(),
                 absl::StrCat("HTTP status ", request.status))
@@ -160,6 +162,7 @@ class NginxTest : public FaultsFixture {
     }
   }
 
+  // Waits until nginx has logged this request, and returns it.
   Request AwaitRequest(int64_t number) {
     const auto ended = [&]() ABSL_SHARED_LOCKS_REQUIRED(mu_) {
       return requests_.count(number) > 0;
@@ -173,10 +176,12 @@ class NginxTest : public FaultsFixture {
   std::optional<FreePort> port_;
   absl::Mutex mu_;
   std::map<int64_t, Request> requests_ ABSL_GUARDED_BY(mu_);
-  bool started_ ABSL_GUARDED_BY(mu_) = false;  // It has started, or failed to.
+  // Whether nginx listens, or has failed to start.
+  bool started_ ABSL_GUARDED_BY(mu_) = false;
   bool listens_ ABSL_GUARDED_BY(mu_) = false;
   std::string said_ ABSL_GUARDED_BY(mu_);
-  std::unique_ptr<ChildProcess> nginx_;  // Declared last: it calls `Hear`.
+  // Declared last, because its thread calls `Hear`, which uses the others.
+  std::unique_ptr<ChildProcess> nginx_;
 };
 
 TEST_F(NginxTest, B8HealsFromThe502OfAnUpstreamThatIsGone) {

@@ -25,8 +25,9 @@
 
 namespace refreshable_examples {
 
-// Only one thread may use the process, as with ChildProcess. Any thread may
-// read the record.
+// Only the thread that called `Start` may use this object. But any thread may
+// call the methods that read the record: `token_requests`, `AwaitTokenRequest`
+// and `AwaitMostSent`.
 class ServerProcess {
  public:
   // Requests to the API, by what was wrong with the token.
@@ -63,7 +64,7 @@ class ServerProcess {
   int Close() { return child_->Close(); }
 
   // Returns how often the token endpoint received each request, by the
-  // request's number. All runs of the server count.
+  // request's number. Requests before a restart of the server count too.
   std::map<int64_t, int> token_requests() const;
   // Waits until the endpoint has received this request. Returns false after
   // `timeout`.
@@ -77,6 +78,7 @@ class ServerProcess {
   explicit ServerProcess(FreePort port);
 
   std::string origin() const;
+  // Records a line that the server wrote.
   void Hear(absl::string_view line);
   // Sends a command, and waits for a line that starts with `answer`. Returns
   // the rest of that line. Ends the program if there is no such line within a
@@ -90,9 +92,11 @@ class ServerProcess {
   std::map<int64_t, int> token_requests_ ABSL_GUARDED_BY(mu_);
   int64_t most_sent_ ABSL_GUARDED_BY(mu_) = 0;
   int64_t huge_answers_ ABSL_GUARDED_BY(mu_) = 0;
-  std::string said_ ABSL_GUARDED_BY(mu_);  // The last line of any other kind.
+  // The last line that does not report a request or the end of a huge answer.
+  std::string said_ ABSL_GUARDED_BY(mu_);
 
-  std::unique_ptr<ChildProcess> child_;  // Declared last: it calls `Hear`.
+  // Declared last, because its thread calls `Hear`, which uses the others.
+  std::unique_ptr<ChildProcess> child_;
 };
 
 }  // namespace refreshable_examples

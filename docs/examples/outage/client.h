@@ -30,10 +30,11 @@ struct ClientState {
   uint64_t generation = 0;
 };
 
-// Sends one request. Returns whether the API answered 401 to its token.
+// Sends one request with this token. Returns whether the API rejected the token
+// with a 401.
 using Send = absl::FunctionRef<bool(const Bearer&)>;
 
-// A client, which provides the tokens for one program's calls. Thread-safe.
+// Provides the tokens for the calls of one program. Thread-safe.
 class Client {
  public:
   virtual ~Client() = default;
@@ -50,7 +51,8 @@ class Client {
   virtual ClientState state() const = 0;
 };
 
-// A client that repeats a rejected call automatically.
+// A client whose `Call` repeats a rejected request once, if `OnRejected`
+// returns true.
 class ReplayingClient : public Client {
  public:
   absl::Status Call(Send send) final {

@@ -14,8 +14,9 @@
 
 namespace refreshable_examples {
 
-// An HTTP server of POST /token and GET /api on a free port of 127.0.0.1. The
-// destructor ends hanging requests and closes every connection.
+// An HTTP server on a free port of 127.0.0.1. It passes POST /token and GET
+// /api to an OAuthServer. The destructor ends hanging requests and closes every
+// connection.
 class HttpServer {
  public:
   // `server` must outlive the result, which creates `threads` threads, one for

@@ -43,9 +43,9 @@ struct Contents {
   absl::Time expires_at;
 };
 
-// A token consists of the client's name, a number and the expiry in
-// microseconds since 1970, separated by dashes. Returns nullopt if `token` is
-// not a token.
+// Returns the data in `token`, or nullopt if it is not a token. A token
+// consists of the client's name, a number and the expiry in microseconds since
+// 1970, separated by dashes.
 std::optional<Contents> ReadToken(absl::string_view token) {
   const std::vector<absl::string_view> parts = absl::StrSplit(token, '-');
   int64_t number = 0;
@@ -94,7 +94,8 @@ Answer OAuthServer::Token(absl::string_view authorization,
     return Error(503, "temporarily_unavailable", "The endpoint hung");
   }
   if (phase_ == Phase::kBadGateway) {
-    // This is a proxy's answer and not JSON.
+    // A 502 comes from a proxy in front of the endpoint, so its body is not
+    // JSON.
     Answer answer;
     answer.status = 502;
     answer.body = "<html><body><h1>502 Bad Gateway</h1></body></html>";
@@ -132,7 +133,8 @@ Answer OAuthServer::Issue(absl::string_view client) {
 
 Answer OAuthServer::Api(absl::string_view authorization) {
   if (!absl::ConsumePrefix(&authorization, "Bearer ")) {
-    // RFC 6750, section 3.1: there is no error code if no token was sent.
+    // RFC 6750, section 3.1: if no token was sent, the WWW-Authenticate header
+    // has no error code.
     Answer answer = Error(401, "invalid_request", "No access token was sent");
     answer.www_authenticate = "Bearer";
     return answer;

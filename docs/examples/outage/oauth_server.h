@@ -21,19 +21,20 @@
 
 namespace refreshable_examples {
 
-// An HTTP answer with a JSON body.
+// An HTTP answer. The body is JSON, except that of a 502.
 struct Answer {
   int status = 200;
   std::string body;
   std::string www_authenticate;  // The header; empty if there is none.
 };
 
-// The API's `error_description`, which says why it rejects a token.
+// The values of `error_description` with which the API says why it rejects a
+// token.
 constexpr absl::string_view kTokenExpired = "The access token expired";
 constexpr absl::string_view kTokenRevoked = "The access token was revoked";
 
-// The logic of both endpoints: chooses their answers in each phase of the
-// script, and counts the requests for tokens. Thread-safe.
+// The logic of the token endpoint and of the API: chooses their answers in each
+// phase of the script, and counts the requests for tokens. Thread-safe.
 //
 // A token contains its number and its expiry, so that the API can check it in
 // another process. It is not signed: anyone who knows the format can forge one.
@@ -44,8 +45,8 @@ class OAuthServer {
   OAuthServer(std::map<std::string, std::string> clients,
               absl::Duration token_life, const refreshable::Clock* clock);
 
-  // From now on, behaves as `phase` says. In kRevoking, every token issued so
-  // far or in that phase is revoked.
+  // From now on, behaves as `phase` says. In kRevoking, every token is revoked
+  // that was issued before or is issued in this phase.
   void SetPhase(Phase phase);
 
   // Revokes one token.

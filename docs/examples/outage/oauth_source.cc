@@ -37,7 +37,8 @@ std::string StringMember(const Json& object, const char* name) {
   return it != object.end() && it->is_string() ? it->get<std::string>() : "";
 }
 
-// Reads a JSON number, or a string that contains one, as some servers send.
+// Returns the value of a JSON number, or of a string that contains a number
+// (some servers send that). Returns nullopt for anything else.
 std::optional<double> Seconds(const Json& value) {
   double seconds = 0;
   if (value.is_number()) return value.get<double>();
@@ -84,7 +85,7 @@ absl::Status NoAnswer(httplib::Error error) {
     case httplib::Error::SSLConnection:
     case httplib::Error::SSLLoadingCerts:
     case httplib::Error::SSLServerVerification:
-      // A retry cannot make a certificate valid.
+      // A retry cannot make a certificate valid, so this failure is permanent.
       return absl::FailedPreconditionError("no trusted TLS connection");
     default:
       return absl::UnavailableError(
@@ -134,8 +135,9 @@ Result OAuthSource::Request(absl::Duration timeout) const {
   if (!options_.scope.empty()) {
     absl::StrAppend(&request.body, "&scope=", FormEncode(options_.scope));
   }
-  // The timeouts above apply to single reads only. An answer may be endless, so
-  // this also limits its time and its length.
+  // The timeouts above apply to each read from the socket, but an answer may be
+  // endless. So `content_receiver` limits the time and the length of the whole
+  // answer.
   const auto deadline = std::chrono::steady_clock::now() + wait;
   std::string body;
   absl::Status stopped;

@@ -25,11 +25,11 @@ constexpr size_t kLongestAnswer = 64 * 1024;
 
 // A token source that obtains access tokens by the client credentials grant
 // (RFC 6749, section 4.4). The client authenticates by HTTP Basic. Thread-safe.
-// Every call opens a new connection. It fails at the attempt's deadline, or
-// when the body of the answer is longer than `kLongestAnswer`. (If a server
-// sends the headers of its answer very slowly, the call may take longer than
-// that.) The program should ignore SIGPIPE: cpp-httplib may write to a closed
-// connection.
+// Every call opens a new connection. A call fails at the attempt's deadline, or
+// if the body of the answer is longer than `kLongestAnswer`. (If a server sends
+// the headers of its answer very slowly, the call may fail only after the
+// deadline.) The program should ignore SIGPIPE: cpp-httplib may write to a
+// closed connection.
 //
 // No status of this source contains the secret or a token, even if the server's
 // answer does.

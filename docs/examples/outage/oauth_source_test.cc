@@ -120,7 +120,8 @@ TEST_F(OAuthSourceTest, CredentialsMayHoldAnyByte) {
 }
 
 TEST_F(OAuthSourceTest, AWrongSecretIsPermanentAndNotShown) {
-  // The server's error description contains these words, "wrong secret".
+  // The server's error description contains the same words as this secret. The
+  // status must show neither.
   const absl::Status status =
       Source("me", "wrong secret").Request(kTimeout).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kUnauthenticated);

@@ -4,7 +4,8 @@
 //
 //   bazel run //docs/examples:outage
 //
-// Copy `client.h`, `oauth_source.*` and `refreshable_client.h` for an SDK.
+// An SDK may start from copies of `client.h`, `oauth_source.*` and
+// `refreshable_client.h`.
 //
 // With --token_url, the program instead keeps a token of a real OAuth 2.0
 // server valid.
@@ -46,7 +47,8 @@ namespace {
 
 volatile std::sig_atomic_t interrupted = 0;
 
-// Resolves a path from a flag in the folder where `bazel run` was called.
+// Returns the path that a flag names. A relative path counts from the folder in
+// which `bazel run` was called.
 std::string FromWorkingDirectory(const std::string& path) {
   const char* folder = std::getenv("BUILD_WORKING_DIRECTORY");
   if (folder == nullptr || absl::StartsWith(path, "/")) return path;

@@ -45,8 +45,9 @@ constexpr char kRefreshable[] = "refreshable";
 constexpr char kHammer[] = "hammer";
 constexpr char kLockout[] = "lockout";
 
-// Enough threads for a connection of each thread of each client, and for the
-// hanging requests, which accumulate.
+// The server needs a thread for each open connection: one connection for each
+// thread of each client, and one for each token request that hangs. Hanging
+// requests accumulate, so this is more than the clients have threads.
 constexpr int kServerThreads = 96;
 constexpr absl::Duration kSampleInterval = absl::Milliseconds(500);
 

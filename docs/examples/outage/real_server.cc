@@ -46,8 +46,8 @@ void PrintLine(const std::string& text) {
   std::fflush(stdout);
 }
 
-// An observer that prints each event after `Start`. An earlier failure is not
-// printed, because `RunRealServer` returns it.
+// An observer that prints each event that comes after `Start`. Failures before
+// that are not printed, because `RunRealServer` returns them.
 class PrintingObserver final : public refreshable::Observer {
  public:
   void Start() { started_ = true; }
@@ -72,8 +72,8 @@ absl::Status FirstToken(StringToken& token, const std::string& origin) {
   once.max_retries = 0;
   const auto lease = token.Get(once);
   if (lease.ok()) return absl::OkStatus();
-  // The cause alone is reported, without the remark that there may be another
-  // attempt.
+  // Reports the cause alone, without the remark that there may be another
+  // attempt, because the program ends now.
   const auto error = refreshable::GetRefreshError(lease.status());
   const bool denied = absl::IsUnauthenticated(lease.status());
   return absl::Status(
@@ -154,7 +154,7 @@ absl::StatusOr<refreshable::Secret> ReadSecretFile(const std::string& path) {
   errno = 0;
   std::ifstream file(path, std::ios::binary);
   std::string secret(kLongestSecret, '\0');
-  // Unlike an iterator, this does not throw if the file is a folder.
+  // `read` does not throw if the path is a folder. (A stream iterator would.)
   file.read(secret.data(), static_cast<std::streamsize>(secret.size()));
   if (!file.eof()) {
     return absl::InvalidArgumentError(

@@ -22,7 +22,7 @@ namespace refreshable_examples {
 
 struct RealServerOptions {
   OAuthSource::Options oauth;
-  // Called once a second with the token. If unset, nothing is called.
+  // An API to call once a second with the token. If unset, no API is called.
   std::optional<Url> api_url;
 };
 
@@ -31,8 +31,8 @@ struct RealServerOptions {
 // Prints each event and, from time to time, a line with the current state.
 // Writes one row per second to `csv`.
 //
-// If the first request to either server fails, returns the reason in one line.
-// Later failures are only printed.
+// If the first request to the token endpoint or to the API fails, returns the
+// reason in one line. Later failures are only printed.
 absl::Status RunRealServer(const RealServerOptions& options, CsvFile& csv,
                            const std::function<bool()>& stop);
 
@@ -42,7 +42,7 @@ std::string Describe(const refreshable::Event& event);
 
 // Reads a secret from a file, without the line feeds at its end. Returns
 // INVALID_ARGUMENT, naming the file, if the file cannot be read, is empty, or
-// is longer than any secret.
+// has 64 KiB or more and so is no secret.
 absl::StatusOr<refreshable::Secret> ReadSecretFile(const std::string& path);
 
 }  // namespace refreshable_examples

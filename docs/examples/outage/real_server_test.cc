@@ -31,7 +31,8 @@ class RealServerTest : public testing::Test {
     csv_ = *std::move(csv);
   }
 
-  // Runs until the main loop would begin.
+  // Runs everything before the main loop, which ends at once because `stop`
+  // returns true.
   absl::Status Run() {
     return RunRealServer(options_, *csv_, [] { return true; });
   }

@@ -69,7 +69,7 @@ absl::StatusOr<Bearer> Lockout::Token() {
 
 bool Lockout::OnRejected(const Bearer& rejected) {
   absl::MutexLock lock(&mu_);
-  // The rejected token was already replaced.
+  // If this is true, another thread has already replaced the rejected token.
   if (rejected.generation != held_.generation) return true;
   rejected_ = true;
   return Refresh().ok();

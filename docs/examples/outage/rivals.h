@@ -25,10 +25,11 @@ using Mint =
     std::function<absl::StatusOr<refreshable::Credential<std::string>>()>;
 
 // A client that asks for a token whenever it has none or the API has rejected a
-// call. While the endpoint is down, each such call of each thread asks again.
+// call. It remembers no failure: while the endpoint is down, each such call of
+// each thread asks again.
 class Hammer final : public ReplayingClient {
  public:
-  // The clock must outlive it.
+  // `clock` must outlive the client.
   Hammer(Mint mint, const refreshable::Clock* clock);
 
   absl::StatusOr<Bearer> Token() override;
@@ -51,7 +52,7 @@ class Hammer final : public ReplayingClient {
 // restarted.
 class Lockout final : public ReplayingClient {
  public:
-  // The clock must outlive it.
+  // `clock` must outlive the client.
   Lockout(Mint mint, const refreshable::Clock* clock, absl::Duration unit,
           int max_failures);
 
@@ -67,8 +68,11 @@ class Lockout final : public ReplayingClient {
   const absl::Duration unit_;
   const int max_failures_;
 
-  mutable absl::Mutex state_mu_;  // Acquired after mu_.
-  // Held during the request to the endpoint, as such clients do.
+  // Separate from `mu_`, so that `state` need not wait for a request. Acquired
+  // after `mu_`.
+  mutable absl::Mutex state_mu_;
+  // Held during the request to the endpoint, as in typical hand-written
+  // clients.
   absl::Mutex mu_;
   Bearer held_ ABSL_GUARDED_BY(mu_);
   bool rejected_ ABSL_GUARDED_BY(mu_) = false;

@@ -44,7 +44,7 @@ TEST_F(RivalsTest, TheHammerMintsOnEveryFailedCall) {
   EXPECT_EQ(bearer->expires_at,
             executor_.clock().Now().wall + absl::Seconds(80));
   Advance(100);
-  // This client does not check the expiry.
+  // The token has expired, but this client does not check the expiry.
   bearer = hammer.Token();
   EXPECT_TRUE(bearer.ok());
   EXPECT_EQ(minted_, 1);

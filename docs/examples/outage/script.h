@@ -26,7 +26,8 @@ enum class Phase {
 // Returns "healthy", "502", "hangs", "revokes" or "recovered".
 absl::string_view PhaseName(Phase phase);
 
-// Returns whether the endpoint issues no working token in this phase.
+// Returns whether `phase` is part of the outage: the endpoint issues no token
+// that works.
 bool InOutage(Phase phase);
 
 struct Act {
@@ -36,10 +37,10 @@ struct Act {
 
 // The phases of the outage, in order. The 502s last longer than a token's life,
 // and the revocations longer than a probe interval, so that every client that
-// still tries experiences both.
+// has not given up experiences both.
 const std::vector<Act>& Script();
 
-// The factor by which the clients' constants are smaller than in production.
+// The factor by which the clients' times are shorter than in production.
 constexpr int kFactor = 20;
 
 // The `expires_in` of the tokens, in whole seconds as RFC 6749 requires.

@@ -17,9 +17,9 @@ struct Url {
   std::string target;  // "/token?tenant=1"; at least "/".
 };
 
-// Returns INVALID_ARGUMENT, with the reason, if `text` is not such a URL,
-// contains a user name (credentials do not belong in a URL), or is https while
-// this program was built without TLS.
+// Returns INVALID_ARGUMENT, with the reason, if `text` is not an http or https
+// URL, if it contains a user name (credentials do not belong in a URL), or if
+// it is an https URL but this program was built without TLS.
 absl::StatusOr<Url> ParseUrl(absl::string_view text);
 
 }  // namespace refreshable_examples

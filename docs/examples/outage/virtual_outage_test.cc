@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Runs the whole script in virtual time for the Refreshable client. Server,
-// policy, call and verdict are those of the program, but there is no network.
+// Runs the whole script in virtual time for the Refreshable client, with the
+// program's own server, policy, calls and verdict, but without the network.
 
 #include <memory>
 #include <string>
@@ -32,7 +32,8 @@ using refreshable::FetchDone;
 using refreshable::ManualExecutor;
 using refreshable::Refreshable;
 
-// A source that asks the server directly. While `hanging`, it never answers.
+// A source that asks the server directly. Calls made while `hanging` is true
+// are never answered; `hung` counts them.
 class DirectSource final : public refreshable::TokenSource<std::string> {
  public:
   explicit DirectSource(OAuthServer* server) : server_(server) {}

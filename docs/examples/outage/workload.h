@@ -33,7 +33,7 @@ enum class ApiResult {
   kFailed,       // Anything else.
 };
 
-// Sends one request with this token. Used by one thread.
+// Sends one request with this token. Each thread uses an Api of its own.
 using Api = std::function<ApiResult(const std::string& token)>;
 
 // The results of the calls. A call is one operation of the program and sends up
@@ -41,20 +41,25 @@ using Api = std::function<ApiResult(const std::string& token)>;
 struct Tally {
   int64_t calls = 0;
   int64_t failed = 0;  // Calls that did not end with kOk.
-  // Requests sent with a token that had expired by then.
+  // Requests sent with a token that had already expired.
   int64_t expired_sent = 0;
-  // Requests sent with a good token that had expired when it arrived.
+  // Requests sent with a token that was still good, but had expired when it
+  // arrived at the API.
   int64_t expired_in_transit = 0;
   int64_t revoked = 0;  // Requests answered kRevoked.
-  // The time from the recovery to the end of the first good call after it.
+  // The time from the recovery to the end of the first good call after the
+  // recovery. Unset if there has been none.
   std::optional<absl::Duration> healed_after;
 };
 
 // The sum of the results of all threads of one client. Thread-safe.
 class Scoreboard {
  public:
+  // Adds a call that ended at `end`. `good` says whether it ended with kOk.
   void AddCall(bool good, const refreshable::Instant& end);
   void AddExpiredSent();
+  // Adds a 401. `was_expired` says whether the token had expired when it was
+  // sent.
   void AddRejection(ApiResult result, bool was_expired);
   // Marks the moment at which the endpoint works again.
   void SetRecovered(const refreshable::Instant& now);

@@ -40,7 +40,7 @@ class Program {
       const absl::Duration at = absl::Seconds(i) / play_.callers;
       if (at >= play_.length) break;
       const absl::Duration left = at - servers_.Elapsed();
-      // Nobody calls while the machine is suspended.
+      // Nobody calls while the computer is suspended.
       if (left < absl::ZeroDuration()) continue;
       executor_.AdvanceBy(left);
       absl::Duration start = at;
@@ -73,8 +73,8 @@ class Program {
           });
       return;
     }
-    // If the endpoint answers at once, no caller waits for it, so the calls can
-    // be made one after another.
+    // If the endpoint answers at once, no caller has to wait for it. Blocking
+    // calls can then be made one after another.
     if (play_.answers_after == absl::ZeroDuration()) {
       done(refreshable::CallWithToken(
                *token_, {kTimeout},

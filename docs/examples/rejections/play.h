@@ -20,8 +20,8 @@ enum class OnRejection {
 };
 
 // A program to simulate, and its servers. Each of its callers calls a good
-// server once a second. A moment is the BootTime since the start of the
-// program; the servers use this clock too.
+// server once a second. A moment is the time since the start of the program, by
+// BootTime. The servers use this clock too.
 struct Play {
   absl::Duration length = absl::Hours(2);
   int callers = 1;
@@ -47,21 +47,22 @@ struct Play {
 
   // How long the endpoint takes to answer.
   absl::Duration answers_after;
-  // Whether a token's life begins with the request and not with the answer.
+  // Whether a token is issued at the moment of the request, and not of the
+  // answer.
   bool issued_when_asked = false;
   // From `down_from` to `down_until` the endpoint answers 503 or, if
   // `retry_after` is not zero, 429 with that Retry-After.
   absl::Duration down_from;
   absl::Duration down_until;
   absl::Duration retry_after;
-  // If set, the source reads a file. Its token is revoked at `revoked_at` and
-  // replaced at this moment.
+  // If set, the source reads a file. The token in the file is revoked at
+  // `revoked_at`, and the file gets another token at `rotated_at`.
   std::optional<absl::Duration> rotated_at;
 
   // ---- The program's own clocks ----
 
   // At this moment the program's wall clock is set forward by `wall_step` (back
-  // if negative), and its machine is suspended for `suspended`.
+  // if negative), and the program's computer is suspended for `suspended`.
   std::optional<absl::Duration> disturbed_at;
   absl::Duration wall_step;
   absl::Duration suspended;
@@ -70,9 +71,9 @@ struct Play {
 struct Outcome {
   int64_t good_calls = 0;  // Calls of the good servers.
   int64_t failed = 0;      // Of these, those that ended without a 200.
-  // Of the failed calls, those between the first issue of a token and the next
-  // one, and the largest number that followed any later issue. Only an issue
-  // that no rejection caused counts here.
+  // The number of calls that failed after the first issue of a token and before
+  // the second, and the largest such number after any later issue. An issue
+  // that a rejection caused does not count as an issue here.
   int64_t failed_after_first = 0;
   int64_t failed_after_later = 0;
   int64_t asked = 0;     // Calls of the token endpoint.
@@ -80,9 +81,10 @@ struct Outcome {
   int64_t minted = 0;    // Of these, those answered with a token.
   double asked_per_hour = 0;
   double minted_per_hour = 0;
-  // The longest time from the moment at which a call could succeed again (a
-  // revocation, `rotated_at` or `down_until`, whichever is last) to the first
-  // call that followed the last failed one.
+  // How long calls kept failing although they could succeed again: the time
+  // from a revocation, `rotated_at` or `down_until`, whichever is last, to the
+  // first call after the last failed one (if there are two revocations, the
+  // longer time).
   absl::Duration healed_after;
 };
 
@@ -91,8 +93,9 @@ struct Outcome {
 Outcome PlayThrough(const Play& play, OnRejection on_rejection);
 
 // Simulates `play` for this library, with a thread for each caller and one for
-// the bad server. In each second all threads call at the same time. The counts
-// of the outcome depend on how the threads race; the promises do not.
+// the bad server. In each second all threads call at the same time. How the
+// threads race may change the counts in the outcome, but must not break a
+// promise.
 Outcome PlayWithThreads(const Play& play);
 
 }  // namespace refreshable_examples

@@ -68,12 +68,14 @@ TEST(RejectionsTest, A9EverythingRevokedHealsAtOnce) {
   play.revoked_at = absl::Minutes(20);
   play.revoked_again_at = absl::Minutes(70);
   EXPECT_THAT(BrokenByOurs(play), IsEmpty());
-  // Now the tokens are revoked while a row is in progress.
+  // Now the tokens are revoked while a row of rejections is already in
+  // progress.
   play.bad_period = absl::Seconds(10);
   EXPECT_THAT(BrokenByOurs(play), IsEmpty());
 }
 
-// A refresh of the stale token runs from 5:02 to 5:06.
+// A refresh of the stale token runs from 5:02 to 5:06. At 5:03 all tokens are
+// revoked, and the refresh may bring a token that was issued before.
 TEST(RejectionsTest, A8RevokedWhileARefreshRuns) {
   for (const bool issued_when_asked : {false, true}) {
     Play play;
@@ -114,7 +116,8 @@ TEST(RejectionsTest, A13ClocksThatJump) {
   }
 }
 
-// Tokens become stale after a minute. The last refresh runs from 1:02 to 1:06.
+// Tokens become stale after a minute. In the last play the refresh runs from
+// 1:02 to 1:06, and all tokens are revoked at 1:03.
 TEST(RejectionsTest, A8ThreadsThatRace) {
   for (const int threads : {1, 8}) {
     Play play;

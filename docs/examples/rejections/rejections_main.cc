@@ -28,8 +28,8 @@ struct Row {
   Play play;
 };
 
-// Returns the rows of the table. Unless a row says otherwise, it has one
-// caller, lasts two hours, and has a longest wait of a minute.
+// Returns the rows of the table. By default a row has one caller and lasts two
+// hours, and attempts that rejections start are at most a minute apart.
 std::vector<Row> Rows() {
   std::vector<Row> rows;
   const auto add = [&](const char* title) -> Play& {
@@ -176,10 +176,10 @@ void EveryPeriod() {
 }
 
 // Prints how many calls fail if tokens are accepted a time d after their issue.
-// Per caller, the limits are the calls made in 3 d after the first issue, and
-// those made in d plus one more after each later issue. The first limit is
-// rounded up, because a call made at the very issue of a token fails however
-// short d is.
+// For each caller, this many calls may fail: after the first issue, as many as
+// it makes in 3 d; after each later issue, one more than it makes in d. The
+// first limit is rounded up, because a call made at the moment of the issue
+// fails however short d is.
 void EveryDelay() {
   absl::PrintF(
       "\nTokens are accepted d after their issue, two hours; calls failed after"
@@ -246,8 +246,9 @@ void EveryMomentOfARefresh() {
   }
 }
 
-// Prints the time to heal for many ends of an outage. In rows with a revocation
-// the token is revoked at 38 min; it becomes stale at 40 min.
+// Prints the longest time to heal for an endpoint that works again at many
+// different moments. Skips the rows without a revocation. In the others all
+// tokens are revoked at 38 min, and the token becomes stale at 40 min.
 void EveryEndOfAnOutage() {
   absl::PrintF(
       "\nThe endpoint works again after 45:00, 45:10, ... 55:00; the longest "
@@ -377,8 +378,8 @@ void WithThreads() {
 
 int main() {
   using namespace refreshable_examples;  // NOLINT
-  // This turns off deadlock detection, which takes a third of the time in a
-  // build without NDEBUG.
+  // Turns off the deadlock detection of absl::Mutex, which would take a third
+  // of the time in a build without NDEBUG.
   absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
   Compare(Rows());
   Compare(RowsOfABrokenEndpoint());

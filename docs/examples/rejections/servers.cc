@@ -98,7 +98,7 @@ int Servers::Serve(Token issued) {
     absl::MutexLock lock(&mutex_);
     return std::exchange(mistaken_, true) ? 200 : 401;
   }
-  // A token from the file does not expire.
+  // The servers accept a token from the file at any age.
   if (play_.rotated_at.has_value()) return 200;
   return now - issued < play_.accepted_after || now - issued >= play_.token_life
              ? 401
@@ -114,7 +114,8 @@ void Servers::OnGoodCall(absl::Duration start, int status) {
   int64_t& most =
       issues_ <= 1 ? outcome_.failed_after_first : outcome_.failed_after_later;
   most = std::max(most, failed_since_);
-  // Before these moments no call can succeed.
+  // While the endpoint is down, and before the file gets another token, no call
+  // can succeed. `healed_after` does not count this time.
   if (Down(start) || start < play_.rotated_at.value_or(start)) return;
   absl::Duration since = -absl::InfiniteDuration();
   for (const auto& moment :

@@ -23,6 +23,7 @@ namespace refreshable_examples {
 // A token is represented by the time of its issue.
 using Token = absl::Duration;
 
+// The token endpoint, the servers that are called with a token, and the record.
 // Thread-safe.
 class Servers {
  public:
@@ -58,7 +59,7 @@ class Servers {
   // Returns the answer to a call of the endpoint that begins now.
   absl::StatusOr<refreshable::Credential<Token>> Mint(
       const refreshable::FetchContext& context);
-  // Returns whether the endpoint is down or throttling.
+  // Returns whether the endpoint is down or throttling at this moment.
   bool Down(absl::Duration at) const {
     return at >= play_.down_from && at < play_.down_until;
   }
@@ -69,12 +70,13 @@ class Servers {
   mutable absl::Mutex mutex_;
   Outcome outcome_ ABSL_GUARDED_BY(mutex_);
   absl::Duration next_answer_ ABSL_GUARDED_BY(mutex_);
-  // A Retry-After forbids calls of the endpoint before this.
+  // A Retry-After forbids calls of the endpoint before this moment.
   absl::Duration not_before_ ABSL_GUARDED_BY(mutex_);
-  // The number of issues that no rejection caused, and of the calls that failed
-  // since the last such issue.
+  // The number of tokens issued for another reason than a rejection, and the
+  // number of calls that failed since the last of these issues.
   int issues_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t failed_since_ ABSL_GUARDED_BY(mutex_) = 0;
+  // Whether a server has made the mistake of `mistake_at`.
   bool mistaken_ ABSL_GUARDED_BY(mutex_) = false;
 };
 

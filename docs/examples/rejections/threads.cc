@@ -78,12 +78,13 @@ class ThreadedProgram {
         .value_or(0);
   }
 
-  // Waits for this round. Returns false if the program ends before it.
+  // Waits until this round begins. Returns false if the program ends first.
   bool AwaitRound(int64_t round) {
     absl::MutexLock lock(&mutex_);
     while (round_ < round && !over_) changed_.Wait(&mutex_);
     return round_ >= round;
   }
+  // Says that this thread has made its call of the round.
   void Finish() {
     absl::MutexLock lock(&mutex_);
     --calling_;
@@ -93,6 +94,7 @@ class ThreadedProgram {
     return calling_;
   }
 
+  // Begins a round, and returns when all threads have finished it.
   void PlayRound() {
     {
       absl::MutexLock lock(&mutex_);
@@ -104,8 +106,8 @@ class ThreadedProgram {
       executor_.RunUntilIdle();
       const int64_t calling = this->calling();
       if (calling == 0) return;
-      // Time moves only if all threads that are still calling wait for the
-      // endpoint.
+      // If all threads that have not finished wait for the endpoint, moves the
+      // time to the endpoint's answer. Otherwise the time stands still.
       const absl::Duration left = servers_.NextAnswer() - servers_.Elapsed();
       if (left > absl::ZeroDuration() && token_->health().waiters == calling) {
         executor_.AdvanceBy(left);

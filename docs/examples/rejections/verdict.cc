@@ -15,17 +15,18 @@ namespace {
 // The time between two calls of one caller.
 constexpr absl::Duration kPeriod = absl::Seconds(1);
 
-// Returns the number of calls within `time`, rounded up to whole calls: a call
-// made at the very issue of a token fails however soon the token is accepted.
+// Returns the number of calls that the callers make within `time` after the
+// issue of a token. It is rounded up, because a call made at the moment of the
+// issue fails however soon the token is accepted.
 int64_t Calls(const Play& play, absl::Duration time, bool lockstep) {
   const double each = absl::FDivDuration(time, kPeriod);
   return static_cast<int64_t>(lockstep ? std::ceil(each) * play.callers
                                        : std::ceil(each * play.callers));
 }
 
-// Returns whether a row may be in progress at a moment that matters: when a
-// token is revoked, or when the endpoint works again. Attempts that rejections
-// start may then already be far apart.
+// Returns whether a row of rejections may already be in progress when a token
+// is revoked, or when the endpoint works again. If so, the attempts that
+// rejections start may already be far apart.
 bool RowInProgress(const Play& play) {
   return play.bad_period < absl::InfiniteDuration() ||
          play.rotated_at.has_value() || play.down_until > play.down_from;
@@ -38,14 +39,14 @@ absl::Duration MayFailFor(const Play& play) {
                     play.retry_after + play.answers_after) +
            kPeriod;
   }
-  // A refresh that runs at that moment may return a token that is already
-  // revoked. The next attempt starts when that token is rejected.
+  // A refresh that runs during the revocation may return a token that is
+  // already revoked. The next attempt starts when that token is rejected.
   if (play.issued_when_asked) return play.answers_after + kPeriod;
   return absl::ZeroDuration();
 }
 
-// Returns the most attempts that rejections start within `time`: 2, 4, 8 ... s
-// apart, up to `longest`.
+// Returns the maximum number of attempts that rejections start within `time`.
+// The attempts are 2, 4, 8 ... s apart, but at most `longest`.
 int64_t LongestRow(absl::Duration time, absl::Duration longest) {
   int64_t attempts = 0;
   absl::Duration wait = absl::Seconds(2);
@@ -58,8 +59,8 @@ int64_t LongestRow(absl::Duration time, absl::Duration longest) {
 
 // Returns the maximum number of calls of the endpoint.
 int64_t MayAsk(const Play& play) {
-  // If tokens are not accepted at once, this is the limit for two hours, which
-  // no such play exceeds.
+  // If tokens are not accepted at once, the limit for two hours is 8. No such
+  // play lasts longer.
   if (play.accepted_after > absl::ZeroDuration()) return 8;
   const absl::Duration stale_after =
       play.token_life - std::min(play.token_life / 2, absl::Minutes(20));
@@ -71,12 +72,14 @@ int64_t MayAsk(const Play& play) {
          {play.mistake_at, play.revoked_at, play.revoked_again_at}) {
       if (rejected.has_value()) ++most;
     }
-    // A refresh may bring a token that was revoked meanwhile.
+    // A refresh may return a token that was revoked meanwhile, and that a
+    // second refresh must replace.
     if (play.issued_when_asked) ++most;
   }
-  // The refresh of a stale token is retried once a minute.
+  // While the endpoint is down, the refresh of a stale token is retried once a
+  // minute.
   most += (play.down_until - play.down_from) / absl::Minutes(1);
-  // A clock that jumps ends the life of a token early.
+  // A jump of a clock may end the life of one token early.
   if (play.disturbed_at.has_value()) ++most;
   return most;
 }

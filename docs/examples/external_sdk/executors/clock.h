@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The SDK's own clock. A library with a folder `executors/` would choose the
-// same path and include guard. This file shows that refreshable's headers do
-// not clash with it.
+// The SDK's own clock. Any program that has a folder `executors/` might choose
+// this path and include guard. This file shows that refreshable's headers do
+// not clash with such a file.
 
 #ifndef EXECUTORS_CLOCK_H_
 #define EXECUTORS_CLOCK_H_

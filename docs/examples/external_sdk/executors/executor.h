@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The SDK's own thread pool interface; clock.h says why it is here.
+// The SDK's own executor. clock.h says why this example has one.
 
 #ifndef EXECUTORS_EXECUTOR_H_
 #define EXECUTORS_EXECUTOR_H_

@@ -13,8 +13,8 @@
 
 namespace refreshable_examples {
 
-// What the endpoint did from `start` to `end`, both counted from the start of
-// the run.
+// A time in which the endpoint did the same, with a label that says what.
+// `start` and `end` are counted from the start of the run.
 struct Span {
   std::string label;
   bool outage;
@@ -22,14 +22,15 @@ struct Span {
   absl::Duration end;
 };
 
-// Returns a gnuplot program that draws the CSV file of these clients
-// (timeline.h) as a PNG file, with token requests above and successful calls
-// below.
+// Returns a gnuplot program that draws the CSV file `csv` (timeline.h), which
+// has these clients, as the PNG file `png`. The upper half shows token
+// requests, the lower half successful calls.
 std::string GnuplotScript(const std::string& csv, const std::string& png,
                           const std::vector<std::string>& clients,
                           const std::vector<Span>& spans);
 
-// Runs gnuplot on the script. Returns NOT_FOUND if it is not installed.
+// Runs gnuplot on the script. Returns NOT_FOUND if gnuplot is not installed,
+// and UNAVAILABLE if it fails.
 absl::Status RunGnuplot(const std::string& script);
 
 }  // namespace refreshable_examples

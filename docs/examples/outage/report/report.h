@@ -14,8 +14,8 @@
 
 namespace refreshable_examples {
 
-// Returns the two lines above the progress lines. For the first client of a
-// sample, state and generation are shown.
+// Returns the two header lines of the progress lines. Only the first client has
+// columns for its state and generation.
 std::string ProgressHeader(const Sample& sample);
 
 // Returns a line that says what happened between `before` and `now`.
@@ -28,7 +28,7 @@ struct Row {
   Tally tally;
 };
 
-// Returns the table and, below it, the limits of `promise`.
+// Returns a table of `rows`. Its last line shows the limits of `promise`.
 std::string Table(const std::vector<Row>& rows, const Promise& promise);
 
 }  // namespace refreshable_examples

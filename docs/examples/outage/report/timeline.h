@@ -32,8 +32,8 @@ struct Sample {
   std::vector<ClientSample> clients;
 };
 
-// The CSV columns of one client, each named "<client>_<column>", come after
-// `seconds` and `endpoint`, in this order.
+// The columns that the CSV file has for each client, in this order. They are
+// named "<client>_<column>", and follow the columns `seconds` and `endpoint`.
 enum CsvColumn {
   kCsvState,
   kCsvGeneration,
@@ -54,12 +54,14 @@ std::string CsvRow(const Sample& sample);
 // Writes a CSV file, row by row.
 class CsvFile {
  public:
-  // Overwrites `path`. Returns UNAVAILABLE, with the reason, if that fails.
+  // Opens `path` for writing, and overwrites an existing file. Returns
+  // UNAVAILABLE, with the reason, if that fails.
   static absl::StatusOr<std::unique_ptr<CsvFile>> Open(const std::string& path);
 
   void Write(const Sample& sample);
 
-  // Returns OK if everything has been written so far.
+  // Returns OK if everything so far has been written, and UNAVAILABLE
+  // otherwise.
   absl::Status status();
 
   const std::string& path() const { return path_; }
@@ -72,8 +74,8 @@ class CsvFile {
   bool has_header_ = false;
 };
 
-// Returns the default path of the CSV file, in a new folder under $TMPDIR or
-// /tmp.
+// Makes a folder under $TMPDIR or, if that is not set, /tmp. Returns the path
+// of the CSV file in it, or UNAVAILABLE.
 absl::StatusOr<std::string> DefaultCsvPath();
 
 }  // namespace refreshable_examples

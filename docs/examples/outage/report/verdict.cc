@@ -11,11 +11,12 @@
 namespace refreshable_examples {
 namespace {
 
-// No outage in this program has more attempts than this.
+// Limits the loop of `Attempts`. No outage in this program has so many
+// attempts.
 constexpr int kMostAttempts = 100'000;
 
-// Returns the shortest time from the start of an attempt to the start of the
-// next one, if the first of them is the n-th consecutive failure.
+// Returns the shortest time between the starts of two successive attempts, the
+// earlier of which is the n-th failure in a row.
 absl::Duration ShortestWait(const refreshable::RefreshPolicy& policy, int n) {
   const refreshable::RetryPolicy& retry = policy.retry;
   absl::Duration wait =
@@ -23,15 +24,15 @@ absl::Duration ShortestWait(const refreshable::RefreshPolicy& policy, int n) {
                retry.initial_backoff * std::pow(retry.multiplier, n - 1)) *
       (1 - policy.jitter);
   if (n >= retry.max_consecutive_failures) {
-    // With a usable token the backoff continues; without one, probes follow.
-    // The shorter wait is the limit.
+    // While there is a usable token the backoff continues; otherwise probes
+    // follow. This function does not know which, so it takes the shorter wait.
     wait = std::min(wait, retry.probe_interval * (1 - policy.jitter));
   }
   return std::max(wait, policy.min_interval);
 }
 
-// Returns how many attempts fit into `length`, if the first is at its
-// beginning.
+// Returns how many attempts fit into `length` if the first starts at its
+// beginning and all fail.
 int64_t Attempts(const refreshable::RefreshPolicy& policy,
                  absl::Duration length) {
   int64_t attempts = 1;

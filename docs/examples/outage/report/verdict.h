@@ -25,17 +25,19 @@ struct Promise {
   absl::Duration recovery;
 };
 
-// Returns the limits for an outage of this length under `policy`: one attempt
-// at the beginning of the outage, and one after each wait that fits into it,
-// independent of the number of threads. `revoking` is the part of the outage in
-// which the endpoint issues tokens that the API rejects. In that part,
-// rejections start further attempts, by the same schedule, begun anew.
+// Returns the limits for an outage of the length `outage` under `policy`: one
+// attempt at the beginning of the outage, and one after each wait that fits
+// into it. The number of threads does not matter. `revoking` is how long,
+// during the outage, the endpoint issues tokens that the API rejects. In this
+// time rejections start further attempts, on a schedule of their own with the
+// same waits.
 Promise PromiseOf(const refreshable::RefreshPolicy& policy,
                   absl::Duration outage,
                   absl::Duration revoking = absl::ZeroDuration());
 
 // Returns one sentence for each broken part of the promise; empty if it was
-// kept. `outage_requests` is the number counted by the endpoint.
+// kept. `outage_requests` is the number of token requests that the endpoint
+// counted during the outage.
 std::vector<std::string> BrokenPromises(const Promise& promise,
                                         const Tally& tally,
                                         int64_t outage_requests);

@@ -19,8 +19,8 @@ int64_t Allowed(absl::Duration outage) {
 }
 
 TEST(PromiseTest, OneRequestForEachStartThatTheScheduleAllows) {
-  // Attempts start at 0, 2, 6, 14, 30, 62 and 122 s. From the seventh failure
-  // on, they are probes.
+  // Attempts start at 0, 2, 6, 14, 30, 62 and 122 s. After the seventh failure
+  // there is a probe every 60 s.
   EXPECT_EQ(Allowed(absl::ZeroDuration()), 1);
   EXPECT_EQ(Allowed(absl::Seconds(2) - absl::Nanoseconds(1)), 1);
   EXPECT_EQ(Allowed(absl::Seconds(2)), 2);
@@ -73,8 +73,8 @@ TEST_F(BrokenPromisesTest, NoneWhereAllIsAtTheLimit) {
   EXPECT_TRUE(BrokenPromises(promise_, tally_, 10).empty());
 }
 
-// A13: 7 s of rejections start an attempt at once, another one 2 s later, and a
-// third one 4 s after that.
+// A13: in 7 s of rejections, one attempt starts at once, another 2 s later, and
+// a third 4 s after that.
 TEST(PromiseTest, RejectionsHaveAScheduleOfTheirOwn) {
   const int64_t without = Allowed(absl::Seconds(100));
   EXPECT_EQ(
