@@ -185,13 +185,15 @@ class Clock {
   virtual Instant Now() const = 0;
 
   // Returns a coarse form of the same wall clock. A Refreshable calls this once
-  // and then reads the result often. The default is never certain. That is
-  // correct for every Clock, but each read of a token then calls `Now()`.
+  // and then reads the result often. The default returns a clock that is never
+  // certain. That is correct for every Clock, but each read of a token then
+  // calls `Now()`.
   virtual CoarseWallClock CoarseWall() const { return CoarseWallClock(); }
 
   // Returns a cheaper form of the clock that `Instant::boot` is read from. A
-  // Refreshable calls this often. The default is never certain. That is correct
-  // for every Clock, but each TryGet then takes a lock and calls `Now()`.
+  // Refreshable calls this often. The default returns a clock that is never
+  // certain. That is correct for every Clock, but each TryGet then takes a lock
+  // and calls `Now()`.
   virtual CoarseBootClock CoarseBoot() const { return CoarseBootClock(); }
 };
 

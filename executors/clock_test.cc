@@ -113,8 +113,8 @@ TEST(ClockTest, InstantsCompareByBothClocks) {
   EXPECT_TRUE(a != later_boot);
 }
 
-// The coarse clock is not certain that the present moment has yet to come, but
-// it is certain of a moment that is 3 s away.
+// Of a moment that has come, the coarse clock never says that it has not come.
+// Of a moment that is 3 s away, it does.
 TEST(ClockTest, R6CoarseSystemTimeIsNeverCertainTooLate) {
   const CoarseWallClock clock = SystemClock::Get().CoarseWall();
   EXPECT_GE(clock.Ticks(), clock.TicksBefore(SystemClock::Get().Now().wall));

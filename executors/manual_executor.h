@@ -143,7 +143,8 @@ class ManualExecutor final : public Executor {
 
   // `set_refuse_runs(true)` makes `Run` refuse every task, and
   // `set_refuse_timers(true)` makes `RunAfter` do so, until the flag is set to
-  // false. Both always refuse a task for which there is no memory.
+  // false. `Run` and `RunAfter` always refuse a task for which there is no
+  // memory.
   void set_refuse_runs(bool refuse);
   void set_refuse_timers(bool refuse);
 

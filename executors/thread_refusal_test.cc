@@ -207,8 +207,9 @@ TEST(ThreadRefusalTest, X1AllThatWaitForThreadsGetThemOnceThereAreSome) {
   executor->Shutdown(absl::InfiniteDuration());
 }
 
-// Regression test: in a child process, the executor is used for the first time
-// while it is being shut down. It once continued to run after the shutdown.
+// Regression test: in the child of a fork(), the executor is used for the first
+// time while it is being shut down. It once continued to run after the
+// shutdown.
 TEST(ThreadRefusalTest, X4AChildsFirstUseDuringShutdownIsRefused) {
   const auto executor = *ThreadExecutor::Create(Patient());
   const pid_t child = fork();

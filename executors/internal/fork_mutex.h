@@ -14,10 +14,10 @@ namespace refreshable {
 namespace executors_internal {
 
 // A mutex for handlers of pthread_atfork(3), which lock it before the fork and
-// unlock it in the parent and in the child. absl::Mutex must not be used like
-// that. In the child it might wait for threads that do not exist there: those
-// that were about to queue for it in the parent or, in builds without NDEBUG,
-// one that was in its deadlock detection.
+// unlock it in the parent and in the child process. absl::Mutex must not be
+// used like that. In the child process it might wait for threads that do not
+// exist there: those that were about to queue for it in the parent or, in
+// builds without NDEBUG, one that was in its deadlock detection.
 class ABSL_LOCKABLE ForkMutex {
  public:
   ForkMutex() = default;

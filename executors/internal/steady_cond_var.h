@@ -15,8 +15,8 @@ namespace refreshable {
 namespace executors_internal {
 
 // Like absl::CondVar, but timed waits use the steady clock. In older Abseil,
-// absl::CondVar uses the wall clock: if that is set back during a wait, the
-// wait becomes longer by the same amount.
+// absl::CondVar uses the wall clock: if that clock is set back during a wait,
+// the wait becomes longer by the same amount.
 class SteadyCondVar {
  public:
   SteadyCondVar() = default;

@@ -26,9 +26,9 @@
 namespace refreshable {
 namespace executors_internal {
 
-// The queues, timers and threads of a ThreadExecutor in one process; a child of
-// fork() gets a pool of its own. Each thread shares ownership of the pool, so
-// that a thread whose task never returns can be left running. Thread-safe.
+// The queues, timers and threads of a ThreadExecutor in one process; the child
+// of a fork() gets a pool of its own. Each thread shares ownership of the pool,
+// so that a thread whose task never returns can be left running. Thread-safe.
 //
 // A process may contain several copies of this library, and which copy's
 // functions a call reaches is up to the linker. A pool therefore always uses
@@ -188,8 +188,8 @@ class ThreadPool final : public std::enable_shared_from_this<ThreadPool> {
   std::shared_ptr<ThreadPool> self_;  // The executor's reference.
 
   // No task is run, moved or destroyed under this lock. It is not an
-  // absl::Mutex because that is not safe in a child of fork(): its queues and
-  // its deadlock detection use locks of the whole process.
+  // absl::Mutex, because that is not safe in the child of a fork(): the queues
+  // and the deadlock detection of absl::Mutex use locks of the whole process.
   ForkMutex mu_;
   bool closed_ ABSL_GUARDED_BY(mu_) = false;
   Lane workers_ ABSL_GUARDED_BY(mu_);

@@ -201,8 +201,9 @@ class Domain final : public HazardDomain {
   }
 
   // Registers the handlers of fork(). Called before main, or at the first use
-  // if that is earlier: otherwise a fork concurrent with the first use could
-  // copy a scan in progress that the child never finishes.
+  // if that is earlier. If it were always called at the first use, another
+  // thread could fork at that moment and copy a scan in progress, which would
+  // never end in the child process.
   void HandleForks();
 
 #ifndef REFRESHABLE_NO_THREAD_LOCAL
@@ -310,9 +311,9 @@ class Domain final : public HazardDomain {
   // whichever thread makes it.
   std::atomic<bool> left_{false};
   std::atomic<bool> forks_are_handled_{false};
-  // Not a function-local static: if another thread were initialising that
-  // during a fork(), the child would wait forever for a thread that it does not
-  // have.
+  // This is not a function-local static. If another thread were initialising
+  // one during a fork(), the child process would wait forever for that thread,
+  // which does not exist there.
   std::atomic<Mode> mode_{kUnknown};
 
   std::atomic<bool> force_symmetric_{false};
@@ -684,8 +685,9 @@ const HazardNode* Domain::Sift(const HazardNode* nodes, const HazardNode*& dead,
               return before(a, b.node);
             });
   ForEachSlot([&](HazardSlot& slot) {
-    // (M2) This sees what was announced before the barrier. (M6) Acquire: a
-    // node that was released is no longer in use.
+    // (M2) This load sees every announcement that was made before the heavy
+    // barrier. (M6) It acquires: if it finds that a node was released from the
+    // slot, all uses of the node through the slot have ended.
     const void* const node = slot.node.load(std::memory_order_seq_cst);
     const auto found = node == nullptr
                            ? candidates.end()

@@ -212,10 +212,11 @@ class HazardHolder {
 
 // The slots of all threads, and the retired nodes that slots still hold. Never
 // destroyed: a domain can be used before and after main, by any thread, and in
-// a child of fork(); in a shared object, until that is unloaded. Thread-safe.
-// Reads never wait. User code never runs while another thread could be waiting
-// for that code to end. If there is no memory for a scan, the program ends. If
-// there is none for a thread's slots, the thread takes shared slots.
+// the child of a fork(). The domain of a shared object exists until the object
+// is unloaded. Thread-safe. Reads never wait. User code never runs while
+// another thread could be waiting for that code to end. If there is no memory
+// for a scan, the program ends. If there is none for a thread's slots, the
+// thread takes shared slots.
 class HazardDomain {
  public:
   HazardDomain(const HazardDomain&) = delete;

@@ -272,8 +272,8 @@ TEST_F(HazardDomainTest, R12StressFreesEverythingAndUsesNothingFreed) {
   for (const HazardHolder& hold : passed) ASSERT_TRUE(Alive(hold));
   passed.clear();
   EXPECT_EQ(live_.load(), 0);
-  // The limit allows for the threads that exist at the same time, and for the
-  // ended threads whose holds were moved away.
+  // The limit allows for the threads that exist at the same time, and for 50
+  // ended threads whose holds live on in `passed`.
   EXPECT_LE(HazardDomain::Current().CountForTesting().records,
             records_before + 2 * kReaders + 2 + 50);
 }

@@ -53,8 +53,8 @@ class ForkAware {
   explicit ForkAware(ForkSlot& slot);
   ForkSlot& slot();
 
-  // Called in the child while the lock is held; the other threads no longer
-  // exist. May only correct plain state.
+  // Called in the child of a fork() while the lock is held. No other thread
+  // exists there. May only correct plain state.
   virtual void AfterForkInChild() = 0;
 };
 

@@ -196,9 +196,9 @@ class Shell : protected ForkAware, public std::enable_shared_from_this<Shell> {
   class TimerTask;
   class DeliverTask;
 
-  // The lock is held during fork(). In the child, the first Section (a critical
-  // section) calls ForgetParent, which forgets what belongs to the parent's
-  // threads.
+  // The lock is held during fork(). In the child process, the first Section (a
+  // critical section) calls ForgetParent, which forgets what belongs to the
+  // parent's threads.
   void AfterForkInChild() override;
   void ForgetParent() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
@@ -297,7 +297,8 @@ class Shell : protected ForkAware, public std::enable_shared_from_this<Shell> {
   const std::shared_ptr<const std::atomic<bool>> executor_destroyed_;
   RefreshMachine machine_ ABSL_GUARDED_BY(mutex_);
 
-  // The token that was withdrawn last, unless it has been replaced since.
+  // The token that was withdrawn last; null once another token has been
+  // published.
   std::unique_ptr<const Snapshot> rejected_ ABSL_GUARDED_BY(mutex_);
   const int default_retries_;
   const bool seeded_by_caller_;

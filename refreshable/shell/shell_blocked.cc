@@ -2,6 +2,8 @@
 //
 // The Shell's reads whose threads block.
 //
+// A read is *settled* once the refresh has ended for it, so that its outcome is
+// known. It *ends* when its thread may return, after the user's hook has run.
 // Each thread sleeps on a wake-up of its own, and is woken for one of these:
 //
 // - Its read has ended. The thread then needs the lock no more.
@@ -109,8 +111,8 @@ std::optional<absl::Status> Shell::Block(BlockedRead& read) noexcept {
       const Instant now = Now();
       if (now.boot >= deadline) {
         Leave(read);
-        // If the read is settled, the refresh has ended and a slow hook still
-        // runs.
+        // If the read is settled, it waits only for a slow hook, so it gets the
+        // outcome.
         return read.settled ? read.outcome : DeadlineExceeded();
       }
       if (Ready(read)) {
@@ -119,10 +121,11 @@ std::optional<absl::Status> Shell::Block(BlockedRead& read) noexcept {
         return std::nullopt;
       } else if (waited && leader_ == &read) {
         WakeOverdue(now);
-        // If the timer is lost, this thread calls the machine in its place, for
-        // example to end an attempt that takes too long. It does so only when
-        // the call is due: for the call it resigns, which wakes the next leader
-        // at once, and without this condition that leader would do the same.
+        // If the executor has lost the timer, this thread calls the machine in
+        // the timer's place, for example to end an attempt that takes too long.
+        // It does so only when the call is due. For the call it resigns, which
+        // wakes the next leader at once; without this condition, that leader
+        // would do the same, and so on.
         wake_machine = timer_lost_ && machine_.wake_at(now) <= now.boot;
       }
       if (claimed != AttemptId::kNone || wake_machine) {

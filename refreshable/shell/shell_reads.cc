@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The Shell's reads.
+// The Shell's reads. A waiting read is *settled* once the refresh has ended for
+// it, so that its outcome is known. An async read is then *delivered*: the
+// user's callback gets the outcome.
 
 #include <algorithm>
 #include <cstdint>
@@ -22,10 +24,9 @@
 namespace refreshable {
 namespace internal {
 
-// A task that delivers an async read, that is, gives its outcome to the user's
-// callback. If the task is destroyed without having run, the executor has
-// refused or dropped it. It is so small that an Executor::Task contains it
-// without an allocation.
+// A task that delivers an async read. If the task is destroyed without having
+// run, the executor has refused or dropped it. It is so small that an
+// Executor::Task contains it without an allocation.
 class Shell::DeliverTask {
  public:
   DeliverTask(std::shared_ptr<Shell> shell, std::shared_ptr<AsyncRead> read)
@@ -293,8 +294,8 @@ void Shell::Settle(uint64_t id, PendingRead& waiter, absl::Status outcome,
 }
 
 // Ends async reads whose deadline is `until` or earlier, with `outcome`. A read
-// that is settled already waits only for a slow hook or observer: if its
-// deadline has passed, it now gets the outcome with which it was settled.
+// that is settled but not dispatched waits only for a slow hook or observer. If
+// its deadline has passed, it now gets the outcome with which it was settled.
 void Shell::EndReads(const Instant& now, BootTime until,
                      const absl::Status& outcome, Effects& effects) {
   while (!deadlines_.empty() && deadlines_.begin()->first <= until) {

@@ -31,8 +31,8 @@ REFRESHABLE_ABI_NAMESPACE_BEGIN
 using Garbage = std::shared_ptr<const void>;
 
 // Returns the node of a cell that has no snapshot. Reads of such a cell always
-// ask the machine. It is recognized by `is_nothing` and not by its address,
-// because each copy of the library has its own.
+// ask the machine. The node is recognized by `is_nothing` and not by its
+// address, because each copy of the library has its own.
 inline const HazardNode* Nothing() {
   static const TimedNode* const nothing = new TimedNode(/*nothing=*/true);
   return nothing;
