@@ -92,7 +92,8 @@ TEST_F(HazardDomainTest, RecordsOfThreadsThatEndedAreUsedAgain) {
   EXPECT_LE(HazardDomain::Current().CountForTesting().records, before + 1);
 }
 
-// A record is not used again while more than half of its slots are held.
+// A record whose thread has ended is used again although a hold lives on in it,
+// if at most half of its slots are held.
 TEST_F(HazardDomainTest, RecordsWithLivingHoldsAreUsedAgain) {
   Replace(cell_, new TestNode(&live_));
   std::vector<HazardHolder> holds(3);

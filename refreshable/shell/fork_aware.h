@@ -21,9 +21,9 @@ struct ForkSlot;
 // on a system without it.
 //
 // The locks of all objects are together in a few pages. fork() writes to each
-// lock, and after it the first write to a page copies that page: if each object
-// contained its lock, a page would be copied for each object. In the parent,
-// fork() does not touch the objects themselves.
+// lock, and the first write to a page after a fork copies that page. If each
+// object contained its lock, a page would be copied for each object. In the
+// parent, fork() does not touch the objects themselves.
 //
 // A thread must not create, register, unregister or destroy an object while it
 // holds the lock of any object.
