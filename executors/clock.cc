@@ -30,7 +30,8 @@ namespace {
 
 absl::Time Wall() { return absl::Now(); }
 
-// Counts sleep and hibernation. The resolution is 10 to 16 ms.
+// This clock also counts the time of sleep and hibernation. Its resolution is
+// 10 to 16 ms.
 BootTime Boot() {
   return BootTime() +
          absl::Milliseconds(static_cast<int64_t>(::GetTickCount64()));
@@ -39,8 +40,8 @@ BootTime Boot() {
 #else
 
 #if defined(__APPLE__)
-// On macOS this clock counts sleep and is not slewed. CLOCK_UPTIME_RAW does not
-// count sleep.
+// On macOS this clock also counts the time of sleep, and NTP does not speed it
+// up or slow it down. CLOCK_UPTIME_RAW does not count sleep.
 constexpr clockid_t kBootClock = CLOCK_MONOTONIC_RAW;
 #elif defined(CLOCK_BOOTTIME)
 constexpr clockid_t kBootClock = CLOCK_BOOTTIME;
@@ -57,8 +58,8 @@ absl::Time Wall() {
 timespec BootTimespec() {
   timespec now = {};
   if (clock_gettime(kBootClock, &now) != 0) {
-    // A kernel or sandbox without that clock fails every such call, so the two
-    // clocks are never mixed.
+    // A kernel or sandbox without `kBootClock` fails every call for it, so the
+    // two clocks are never mixed.
     clock_gettime(CLOCK_MONOTONIC, &now);
   }
   return now;
@@ -85,8 +86,9 @@ const SystemClock& SystemClock::Get() {
 
 namespace {
 
-// Created before main and not at the first use, because a child that is forked
-// during the first use would wait for that initialization forever.
+// Creates the clock before main. If it were created at the first use, and
+// another thread forked at that moment, the child of the fork() would wait
+// forever for the initialization to end.
 [[maybe_unused]] const SystemClock& made_early = SystemClock::Get();
 
 }  // namespace

@@ -15,14 +15,14 @@
 
 namespace refreshable {
 
-// A moment on a clock that counts from the start of the machine, never steps,
-// and keeps counting while the machine is suspended. Every interval, timeout,
-// deadline and cooldown is measured on such a clock. A value, like absl::Time:
-// two moments differ by an absl::Duration, and an absl::Duration added to a
-// moment is another moment.
+// A moment on a clock that never steps and that keeps counting while the
+// computer is suspended. This library measures every interval, timeout,
+// deadline and cooldown on such a clock. A value, like absl::Time: two moments
+// differ by an absl::Duration, and an absl::Duration added to a moment is
+// another moment.
 //
-// The origin is the default value. What it stands for depends on the clock:
-// only moments of the same clock may be compared or subtracted.
+// The default value is the clock's origin. Which moment that is depends on the
+// clock, so only moments of the same clock may be compared or subtracted.
 class BootTime {
  public:
   // The origin. A clock that has counted `d` so far returns `BootTime() + d`.
@@ -90,15 +90,15 @@ struct Instant {
 
 // A wall clock that costs next to nothing to read, for paths where the cost of
 // `Clock::Now` would dominate. It answers one question: is it certain that a
-// given moment has not come yet? Its ticks may lag; `TicksBefore` allows for
-// that. A value, thread-safe. Must not be read after the clock that it came
-// from has been destroyed.
+// given moment has not come yet? Its ticks may lag behind the wall clock;
+// `TicksBefore` allows for that. A value, thread-safe. Must not be read after
+// the Clock that it came from has been destroyed.
 class CoarseWallClock {
  public:
   // A clock that is never certain.
   CoarseWallClock() : CoarseWallClock(&kUnknown) {}
-  // The operating system's clock, time(2). It is certain that a moment has not
-  // come until 1 to 2 s before that moment, and no longer.
+  // The operating system's clock, time(2). Until 1 to 2 s before a moment, it
+  // is certain that the moment has not come; after that it is not certain.
   static CoarseWallClock System() { return CoarseWallClock(nullptr); }
   // An exact form of a clock that keeps its wall time in `unix_nanos`, in
   // nanoseconds since 1970, rounded down. `unix_nanos` is not owned.
@@ -131,7 +131,7 @@ class CoarseWallClock {
 
 // The clock of BootTime in a form that costs less than `Clock::Now`. Like a
 // CoarseWallClock, it answers whether it is certain that a moment has not come
-// yet. A value, thread-safe. Must not be read after the clock that it came from
+// yet. A value, thread-safe. Must not be read after the Clock that it came from
 // has been destroyed.
 class CoarseBootClock {
  public:
@@ -170,8 +170,8 @@ class CoarseBootClock {
 // becomes the smallest value.
 int64_t FloorToUnixNanos(absl::Time t);
 
-// A source of time. Each executor has its own (`Executor::clock()`), so that
-// real time never mixes with virtual timers.
+// A source of time. Each executor has its own (`Executor::clock()`), which its
+// timers follow, so real time never mixes with virtual timers.
 //
 // Implementations must be thread-safe. `Now()` is called often, from any
 // thread, and while locks are held: it must not block on anything that waits
@@ -185,13 +185,15 @@ class Clock {
   virtual Instant Now() const = 0;
 
   // Returns a coarse form of the same wall clock. A Refreshable calls this once
-  // and then reads the result often. The default is never certain, which is
-  // right for every clock, but makes each read of a token call `Now()`.
+  // and then reads the result often. The default returns a clock that is never
+  // certain. That is correct for every Clock, but each read of a token then
+  // calls `Now()`.
   virtual CoarseWallClock CoarseWall() const { return CoarseWallClock(); }
 
-  // Returns a cheaper form of the clock of `boot`. A Refreshable calls this
-  // often. The default is never certain, which is right for every clock, but
-  // makes each TryGet take a lock and call `Now()`.
+  // Returns a cheaper form of the clock that `Instant::boot` is read from. A
+  // Refreshable calls this often. The default returns a clock that is never
+  // certain. That is correct for every Clock, but each TryGet then takes a lock
+  // and calls `Now()`.
   virtual CoarseBootClock CoarseBoot() const { return CoarseBootClock(); }
 };
 

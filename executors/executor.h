@@ -39,8 +39,9 @@ enum class TimerId : uint64_t {
 // not run. The executor's destructor destroys all pending tasks. A task that is
 // destroyed there may call `Cancel`, `InExecutorThread` and `clock()`.
 //
-// Lifetime: the executor outlives everything else that holds a pointer to it.
-// Otherwise a Refreshable ends the program with a message.
+// Lifetime: the executor outlives everything else that holds a pointer to it. A
+// Refreshable that is used or destroyed when its executor no longer exists ends
+// the program with a message.
 class Executor {
  public:
   using Task = absl::AnyInvocable<void() &&>;
@@ -72,12 +73,12 @@ class Executor {
 
   // Queues `task` to be run once, no earlier than `delay` from now, measured by
   // the BootTime of `clock()`; a negative delay counts as zero. The task does
-  // not block, and must be run on time even when every worker is blocked inside
-  // a task that `Run` or `RunBlocking` accepted. Timers that are due run one
-  // after another, in the order of their due times. Returns `TimerId::kNone` if
-  // the timer is refused; `task` is then destroyed before `RunAfter` returns.
-  // Must not run `task` inside the call, in the calling thread. With an
-  // infinite delay the timer is accepted and never fires.
+  // not block, and must be run on time even while every thread that runs the
+  // tasks of `Run` and `RunBlocking` is blocked inside one. Timers that are due
+  // run one after another, in the order of their due times. Returns
+  // `TimerId::kNone` if the timer is refused; `task` is then destroyed before
+  // `RunAfter` returns. Must not run `task` inside the call, in the calling
+  // thread. With an infinite delay the timer is accepted and never fires.
   virtual TimerId RunAfter(absl::Duration delay, Task task) = 0;
 
   // Cancels a timer. Returns true if its task has not run and never will; the

@@ -44,8 +44,8 @@ namespace refreshable {
 // `RunPending`, `AdvanceBy`) end the program on any other thread; `DriveUntil`
 // returns false there. Everything else may be called from any thread and from
 // inside tasks. Driving calls may be made from inside a task too, as a blocking
-// read inside a callback does. `clock().Now()` takes only a lock under which
-// nothing is called.
+// read inside a callback does. `clock().Now()` takes one lock, which is never
+// held while other code is called.
 //
 // A null task ends the program.
 //
@@ -56,11 +56,10 @@ namespace refreshable {
 // has then run; the executor stays usable.
 //
 // The destructor never runs a task. It destroys the pending steps, in the order
-// in which they would run, on the destroying thread, with no lock held. `Run`
-// and `RunAfter` end the program from then on: if the destructor of a pending
-// task calls one of them, the task belongs to an object that should have been
-// destroyed before the executor. A task that a destroyed object left in the
-// queue is harmless.
+// in which they would run, on the destroying thread, with no lock held. From
+// then on `Run` and `RunAfter` end the program: a pending task whose destructor
+// calls one of them belongs to an object that should have been destroyed before
+// the executor. A task that a destroyed object left in the queue is harmless.
 class ManualExecutor final : public Executor {
  public:
   // What a pending step is, for code that chooses the order of steps itself.
@@ -88,8 +87,8 @@ class ManualExecutor final : public Executor {
   bool Run(Task task) override;
   TimerId RunAfter(absl::Duration delay, Task task) override;
   bool Cancel(TimerId id) override;
-  // Returns whether the calling thread is the owner and is inside a task, even
-  // a timer's: all pending steps are queued behind that task.
+  // Returns whether the calling thread is the owner and is inside a task. A
+  // timer's task counts too, because all pending steps are queued behind it.
   bool InExecutorThread() const override;
   // Runs the steps that are due. When none is due, moves time to the next step
   // that is due by `deadline`, or to `deadline` itself if there is none. The
@@ -121,8 +120,8 @@ class ManualExecutor final : public Executor {
   void StepWall(absl::Duration d);
 
   // Moves both clocks forward by `d` (finite, not negative) while nothing runs,
-  // as in a suspended machine. Timers that fell due run in the next driving
-  // call. If a task calls this, `d` is the time that the task takes.
+  // as if the computer were suspended. Timers that fell due run in the next
+  // driving call. If a task calls this, `d` is the time that the task takes.
   void Suspend(absl::Duration d);
 
   // Returns how many steps are pending, including timers that never fire.
@@ -132,9 +131,9 @@ class ManualExecutor final : public Executor {
   std::vector<PendingStep> PendingSteps() const;
 
   // Runs the step at `index` of `PendingSteps()`, before all others. If it is a
-  // timer that is not due yet, time moves to its due time first, and timers due
-  // before it are late, as they may be on any executor. Returns false, and does
-  // nothing, if there is no such step or it never fires.
+  // timer that is not due yet, time moves to its due time first. Timers that
+  // are due earlier then run late, as they may on any executor. Returns false,
+  // and does nothing, if there is no such step or it never fires.
   bool RunPending(size_t index);
 
   // Destroys the step at `index` of `PendingSteps()` without running it, as an
@@ -144,7 +143,8 @@ class ManualExecutor final : public Executor {
 
   // `set_refuse_runs(true)` makes `Run` refuse every task, and
   // `set_refuse_timers(true)` makes `RunAfter` do so, until the flag is set to
-  // false. Both always refuse a task for which there is no memory.
+  // false. `Run` and `RunAfter` always refuse a task for which there is no
+  // memory.
   void set_refuse_runs(bool refuse);
   void set_refuse_timers(bool refuse);
 
@@ -160,7 +160,7 @@ class ManualExecutor final : public Executor {
     Step* next_in_bucket;  // For IdMap.
   };
   using OwnedStep = std::unique_ptr<Step>;
-  // Steps run in the order of due time and id.
+  // A step's place in the order of running: by due time, then by id.
   struct Turn {
     BootTime due;
     uint64_t id;
@@ -186,7 +186,7 @@ class ManualExecutor final : public Executor {
     const ManualExecutor* const executor_;
   };
 
-  // Queues `task` and returns its id, or destroys it and returns 0.
+  // Queues `task` and returns its step's id, or destroys `task` and returns 0.
   uint64_t Queue(PendingStep::Kind kind, absl::Duration delay, Task& task);
   // Runs the first step if it is due by `limit`, and first moves time to its
   // due time if that is later than now. Returns whether a step ran.
@@ -195,10 +195,12 @@ class ManualExecutor final : public Executor {
   const Turn* First() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // Returns the turns of all pending steps in their order.
   std::vector<Turn> Turns() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  // Returns the step, which is no longer pending; null if there is none.
+  // Removes the step with this id from the pending ones, and returns it; null
+  // if there is none.
   OwnedStep Take(uint64_t id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void RunStep(OwnedStep step) ABSL_LOCKS_EXCLUDED(mu_);
-  // Moves both clocks forward until `boot`; never back.
+  // Moves both clocks forward until the BootTime is `boot`. Does nothing if
+  // `boot` has passed.
   void MoveTo(BootTime boot) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   BootTime Boot() const;
   bool IsOwner() const;
@@ -210,13 +212,14 @@ class ManualExecutor final : public Executor {
   // it.
   mutable absl::Mutex mu_;
   Instant now_ ABSL_GUARDED_BY(mu_);
-  // now_, for CoarseWall and CoarseBoot. Written under the lock, after now_.
+  // The two times of `now_`, for CoarseWall and CoarseBoot. Written under the
+  // lock, after `now_`.
   std::atomic<int64_t> wall_nanos_;
   std::atomic<int64_t> boot_nanos_;
   executors_internal::IdMap<Step> steps_ ABSL_GUARDED_BY(mu_);
-  // A heap whose first element is the least. The turns of steps that are no
-  // longer pending stay in it until they come first, or until they are more
-  // than the others.
+  // A heap whose first element is the least. The turn of a step that is no
+  // longer pending stays in it until it comes first, or until such turns are
+  // the majority.
   std::vector<Turn> turns_ ABSL_GUARDED_BY(mu_);
   uint64_t last_id_ ABSL_GUARDED_BY(mu_) = 0;
   std::thread::id owner_ ABSL_GUARDED_BY(mu_);

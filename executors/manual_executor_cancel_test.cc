@@ -52,7 +52,8 @@ TEST(ManualExecutorCancelTest, T1CancelLeavesTheOrderOfTheOthersAlone) {
   EXPECT_EQ(ran, kept);
 }
 
-// Whoever destroys pending tasks may destroy objects that cancel other timers.
+// A pending task may own an object whose destructor cancels another timer. The
+// executor destroys such tasks in its own destructor.
 TEST(ManualExecutorCancelTest, T1TaskOfADyingExecutorMayCancelAnother) {
   std::string destroyed;
   TimerId last = TimerId::kNone;

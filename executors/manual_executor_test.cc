@@ -214,7 +214,7 @@ TEST_F(ManualExecutorTest, T1SuspendInsideATaskIsTheTimeTheTaskTakes) {
   executor_.RunAfter(absl::Seconds(1), Log("late"));
   executor_.RunAfter(absl::Seconds(4), Log("on time"));
   executor_.AdvanceBy(absl::Seconds(2));
-  // The task took the time to 3 s, so the advance ends there and not at 2 s.
+  // The task moved time to 3 s, so the advance ends there and not at 2 s.
   EXPECT_EQ(Elapsed(), absl::Seconds(3));
   executor_.AdvanceBy(absl::Seconds(1));
   EXPECT_THAT(log_, ElementsAre("late@3s", "on time@4s"));
@@ -483,8 +483,8 @@ TEST_F(ManualExecutorDeathTest, T1DestroyedInsideItsOwnTaskEndsTheProgram) {
 }
 
 TEST_F(ManualExecutorDeathTest, T1DestroyedBeforeItsUsers) {
-  // A pending task whose destructor uses the executor proves that a user still
-  // exists.
+  // If the destructor of a pending task uses the executor, some user of the
+  // executor still exists.
   EXPECT_DEATH(
       {
         auto executor = std::make_unique<ManualExecutor>();

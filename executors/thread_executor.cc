@@ -113,8 +113,9 @@ ThreadExecutor::~ThreadExecutor() {
   }
   ThreadPool* const pool = LastPool();
   std::shared_ptr<ThreadPool> last;
-  // The pool is released before `pool_` becomes null, because tasks that are
-  // left running may be calling this executor.
+  // Tasks that are left running may be calling this executor. Once `pool_` is
+  // null, `LastPool` permits such calls only if the task's pool has been
+  // released, so the pool is released first.
   if (pool->OfThisProcess()) last = pool->Release();
   pool_ = nullptr;
 }
@@ -125,11 +126,12 @@ int ThreadExecutor::Shutdown(absl::Duration timeout) {
   Require(!pool->OwnsThisThread(),
           "ThreadExecutor shut down or destroyed inside one of its own tasks");
   shut_down_ = true;
-  // A child may be making its pool. Either this call sees the pool, or the
-  // thread that makes it sees `shut_down_`.
+  // In the child of a fork(), another thread may be making the child's pool.
+  // Either this call sees that pool, or that thread sees `shut_down_`.
   pool = pool_;
-  // In a child that never used the executor, a thread of the parent may hold
-  // the pool's lock forever, so the pool is left alone.
+  // In the child of a fork() that never used the executor, `pool` is still the
+  // parent's. A thread that exists only in the parent may have held its lock
+  // during the fork(), so the pool is left alone.
   return pool->OfThisProcess() ? pool->Shutdown(timeout) : 0;
 }
 
@@ -149,8 +151,8 @@ TimerId ThreadExecutor::RunAfter(absl::Duration delay, Task task) {
   Require(task != nullptr, "ThreadExecutor::RunAfter of a null task");
   ThreadPool* const pool = ThisProcessPool();
   if (pool == nullptr) return TimerId::kNone;
-  // Ids belong to the executor and not to the pool, so that a child does not
-  // reuse them.
+  // The executor and not the pool counts the ids, so the child of a fork(),
+  // which has a pool of its own, does not reuse the parent's ids.
   const uint64_t id =
       last_timer_id_.fetch_add(1, std::memory_order_relaxed) + 1;
   return pool->RunAfter(id, delay, std::move(task)) ? static_cast<TimerId>(id)
@@ -159,8 +161,9 @@ TimerId ThreadExecutor::RunAfter(absl::Duration delay, Task task) {
 
 bool ThreadExecutor::Cancel(TimerId id) {
   ThreadPool* const pool = LastPool();
-  // In a child, the parent's timers never run, but have not been destroyed
-  // either, so this returns false.
+  // True would mean that the task has been destroyed. In the child of a fork(),
+  // the parent's timers never run and are never destroyed, so this returns
+  // false.
   if (pool == nullptr || !pool->OfThisProcess()) return false;
   return pool->Cancel(static_cast<uint64_t>(id));
 }
@@ -190,7 +193,7 @@ ThreadPool* ThreadExecutor::ThisProcessPool() {
     if (shut_down_) fresh->Shutdown(absl::ZeroDuration());
     return fresh.get();
   }
-  // Another thread of the child was first.
+  // Another thread of the child process was first.
   fresh->Shutdown(absl::InfiniteDuration());
   fresh->Release();
   return pool;

@@ -35,46 +35,49 @@ class ThreadPool;
 //   thread is created, up to `Options::workers`.
 // - Timer tasks run on one thread, one after another.
 //
-// Tasks of one kind start in the order in which they were given. A thread that
-// takes a task wakes or creates the thread for the next one first, so many
-// tasks given at the same time cost few wake-ups if they are short. A new
-// thread is created by the thread that gives a task or by a thread of the
+// Tasks of one kind start in the order in which they were given. Giving a task
+// wakes or creates a thread only if fewer than two threads are on their way to
+// a task, or the queue is full. A thread that takes a task does the same for
+// the next one. So many short tasks given at the same time cost few wake-ups. A
+// new thread is created by the thread that gives a task or by a thread of the
 // executor, and inherits the signal mask, priority and the like of its creator.
 // Idle threads end after `Options::idle_timeout`, except for the timer thread
 // and one thread for `Run`.
 //
 //   refreshable::ThreadExecutor executor;  // Must outlive what uses it.
 //
-// Refusals. Unless `Options` sets a bound, a task is refused only after
-// `Shutdown` or if there is no memory for it. A task given to `RunBlocking` is
-// also refused if the system grants no thread and no thread of that kind
-// exists. If one exists, the task waits for it, and the system is asked again
-// every 20 ms. In a child of fork(), tasks and timers are also refused if the
-// system grants no first threads. Nothing throws.
+// Refusals. Unless `Options` limits the queues or the timers, a task is refused
+// only after `Shutdown` or if there is no memory for it. A task given to
+// `RunBlocking` is also refused if the system grants no thread and there is no
+// thread for such tasks yet. If there is one, the task waits for it, and the
+// system is asked again every 20 ms. In the child of a fork(), everything is
+// refused until the system grants the child's first two threads, one for timers
+// and one for `Run`. Nothing throws.
 //
-// Time is the BootTime of `SystemClock`. Timers due while the machine was
-// suspended run at most a second after it resumes; steps of the wall clock
+// Time is the BootTime of `SystemClock`. Timers due while the computer was
+// suspended run at most a second after it resumes. Steps of the wall clock
 // change nothing. Equal due times run in the order of insertion. While a timer
 // is pending, the timer thread wakes at least once a second. `RunAfter` and
 // `Cancel` take time logarithmic in the number of timers.
 //
-// Thread-safe. `DriveUntil` returns false: callers wait for the threads.
-// `InExecutorThread` is true inside a task of `Run` or `RunBlocking`, and false
-// on the timer thread. A null task, and a task from which an exception escapes,
-// end the program.
+// Thread-safe. `DriveUntil` returns false, because the executor's own threads
+// run its tasks. `InExecutorThread` is true inside a task of `Run` or
+// `RunBlocking`, and false on the timer thread. A null task, and a task from
+// which an exception escapes, end the program.
 //
-// fork(): threads and pending tasks stay with the parent. In the child those
-// tasks never run, and their memory is never freed. The child's first `Run`,
-// `RunBlocking` or `RunAfter` starts threads of the child's own, with the same
-// options. A task of this executor that forks must not return in the child.
-// Forks are noticed through pthread_atfork; children made by other means are
-// not supported.
+// fork(): threads and pending tasks stay with the parent. In the child of the
+// fork(), those tasks never run, and their memory is never freed. The child's
+// first `Run`, `RunBlocking` or `RunAfter` starts threads of its own, with the
+// same options. A task of this executor that forks must not return in the
+// child. Forks are noticed through pthread_atfork; child processes made by
+// other means are not supported.
 class ThreadExecutor final : public Executor {
  public:
   struct Options {
     // The maximum number of threads for tasks given to `RunBlocking`, 1 to
-    // kMaxThreads. A source that hangs may hold two of them per Refreshable
-    // until it returns.
+    // kMaxThreads. A token source that hangs holds
+    // `RefreshPolicy::max_abandoned_calls` of them (2) per Refreshable until it
+    // returns, and one more at ever longer intervals.
     int blocking_threads = 256;
     // The maximum number of threads for tasks given to `Run`, 1 to kMaxThreads.
     int workers = 64;
@@ -84,10 +87,11 @@ class ThreadExecutor final : public Executor {
     // How long the destructor waits for running tasks; not negative. If
     // infinite, it waits until all have ended.
     absl::Duration shutdown_grace = absl::Seconds(5);
-    // How many tasks of each kind may wait for a thread, and how many timers
-    // may be pending; each at least 1. More are refused. Without these bounds
-    // the users limit the numbers: a Refreshable has at most one timer, one
-    // attempt and, per asynchronous read, one callback waiting.
+    // The maximum number of tasks of each kind (`Run`, `RunBlocking`) that may
+    // wait for a thread, and of timers that may be pending; each at least 1.
+    // Further tasks and timers are refused. The default sets no limit: a
+    // Refreshable has at most one timer, one waiting attempt and, per
+    // asynchronous read, one waiting callback.
     size_t max_queued = std::numeric_limits<size_t>::max();
     size_t max_timers = std::numeric_limits<size_t>::max();
   };
@@ -105,12 +109,12 @@ class ThreadExecutor final : public Executor {
   explicit ThreadExecutor(const Options& options);
 
   // Calls `Shutdown(Options::shutdown_grace)`. If tasks are still running after
-  // that, one line on stderr says how many. They keep their threads, and the
-  // state that the threads share, until the process ends, and must not use the
-  // executor. (If its memory still exists, as for a static executor, calls by
-  // such a task are refused, and calls by others end the program with a
-  // message.) Destroying the executor inside one of its own tasks ends the
-  // program.
+  // that, one line on stderr says how many. Such tasks keep their threads, and
+  // the memory that the threads share, until they return or the process ends.
+  // They must not use the executor. (If the executor's memory still exists, as
+  // that of a static executor does, calls by such a task are refused, and calls
+  // by others end the program with a message.) Destroying the executor inside
+  // one of its own tasks ends the program.
   ~ThreadExecutor() override;
 
   ThreadExecutor(const ThreadExecutor&) = delete;
@@ -118,10 +122,9 @@ class ThreadExecutor final : public Executor {
 
   // Refuses further tasks, destroys pending tasks without running them, and
   // waits up to `timeout` for running tasks. Returns how many still run, timer
-  // tasks included. The threads of those keep running; a later call waits for
-  // the same tasks again. 0 means that all tasks have ended, and that all
-  // threads have ended too, except that a thread which an earlier call left
-  // running may be about to exit.
+  // tasks included. Their threads keep running, and a later call waits for the
+  // same tasks again. 0 means that all tasks and all threads have ended. (A
+  // thread that an earlier call left running may still be about to exit.)
   //
   // Pending tasks are destroyed on the calling thread, with no lock held: tasks
   // of `Run`, then tasks of `RunBlocking`, each in the order in which they were
@@ -155,14 +158,14 @@ class ThreadExecutor final : public Executor {
   // been destroyed and the caller is a task that it left running. Any other
   // call on a destroyed executor ends the program.
   ThreadPool* LastPool() const;
-  // Returns the pool of this process, and creates it if this is a new child.
-  // Returns null if calls must be refused.
+  // Returns the pool of this process. Creates it at the first use in the child
+  // of a fork(). Returns null if calls must be refused.
   ThreadPool* ThisProcessPool();
 
   const Options options_;
   const Clock* const clock_;
   std::atomic<uint64_t> last_timer_id_{0};
-  std::atomic<bool> shut_down_{false};  // Also holds in later children.
+  std::atomic<bool> shut_down_{false};  // Also in children forked later.
   std::atomic<ThreadPool*> pool_;       // Null once this has been destroyed.
 };
 

@@ -244,12 +244,13 @@ TEST(ThreadExecutorTest, R6TimerSeesSuspendAndIgnoresWallSteps) {
   const auto executor = ThreadExecutorTestPeer::Create(clock);
   absl::Notification fired;
   executor->RunAfter(absl::Hours(10), [&] { fired.Notify(); });
-  // When two more readings have ended, the second of them must have begun after
-  // the step of the wall clock.
+  // The timer thread may be reading the clock during the step, but it begins
+  // the second of the next two readings after the step. So it has seen the
+  // step.
   clock.Move(/*wall=*/absl::Hours(100), absl::ZeroDuration());
   clock.AwaitReadings(2);
   EXPECT_FALSE(fired.HasBeenNotified());
-  // This looks as if the machine had been suspended: no thread noticed that
+  // This looks as if the computer had been suspended: no thread noticed that
   // time passed.
   clock.Move(/*wall=*/-absl::Hours(200), absl::Hours(10));
   fired.WaitForNotification();

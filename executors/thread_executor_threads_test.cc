@@ -34,8 +34,8 @@ ThreadExecutor::Options Patient() {
   return options;
 }
 
-// A source of tasks that block until `LetGo` is called. The destructor calls it
-// at the latest.
+// Makes tasks that block until `LetGo` is called. The destructor calls `LetGo`
+// if nobody else did.
 class Blockade {
  public:
   ~Blockade() { LetGo(); }
@@ -51,7 +51,8 @@ class Blockade {
   }
 
  private:
-  // The tasks share this, because some may return only after the destructor.
+  // The tasks share this notification, because some of them may return only
+  // after the Blockade has been destroyed.
   const std::shared_ptr<absl::Notification> go_ =
       std::make_shared<absl::Notification>();
 };
@@ -120,7 +121,7 @@ TEST(ThreadExecutorThreadsTest, X1CallbacksThatBlockGetFurtherThreads) {
 }
 
 TEST(ThreadExecutorThreadsTest, X1IdleThreadsEnd) {
-  // When a thread ends that has touched its `farewell`, counts `ended` down.
+  // A thread that has touched its `farewell` counts `ended` down when it ends.
   static absl::BlockingCounter* const ended = new absl::BlockingCounter(8);
   struct Farewell {
     bool touched = false;
@@ -189,8 +190,8 @@ TEST(ThreadExecutorThreadsTest, X2NothingIsRefusedForNumber) {
   ran.Wait();
 }
 
-// A task counts towards the bound only if no thread can come for it. A task for
-// which a thread has yet to be summoned does not count.
+// A task counts towards `max_queued` only if no thread can come for it. The
+// first 16 tasks do not count, even before their threads have been created.
 TEST(ThreadExecutorThreadsTest, X2TheBoundIsOnTasksThatNoThreadCanTake) {
   constexpr int kThreads = 16;
   ThreadExecutor::Options options = Patient();
@@ -261,8 +262,9 @@ TEST(ThreadExecutorThreadsTest, X4TasksLeftRunningKeepTheirThreads) {
   ASSERT_TRUE(ghost->executor.RunBlocking([&, task = blockade.Task(
                                                   &started)]() mutable {
     std::move(task)();
-    // Calls of an executor that was destroyed are not allowed, but they must
-    // work for a task that was left running, as long as the memory is valid.
+    // A task that was left running must not call the destroyed executor. If it
+    // does so while the memory is valid, the executor refuses the calls and
+    // does not end the program.
     EXPECT_FALSE(ghost->executor.Run([] { FAIL(); }));
     EXPECT_FALSE(ghost->executor.RunBlocking([] { FAIL(); }));
     EXPECT_EQ(ghost->executor.RunAfter(absl::ZeroDuration(), [] { FAIL(); }),
@@ -281,8 +283,9 @@ TEST(ThreadExecutorThreadsTest, X4TasksLeftRunningKeepTheirThreads) {
   went_on.WaitForNotification();
 }
 
-// Regression test: if a task that was left running called the executor at the
-// moment when its destructor ended, this was once reported as misuse.
+// Regression test: a task that was left running may call the executor at the
+// very moment when the executor's destructor ends. That once ended the program
+// as a misuse.
 TEST(ThreadExecutorThreadsTest, X4TasksLeftRunningAreRefusedAtAnyMoment) {
   constexpr int kTimes = 50;
   CaptureStderr();

@@ -47,6 +47,7 @@ extern "C" int pthread_create(pthread_t* thread, const pthread_attr_t* attr,
 
 #ifdef __cpp_exceptions
 namespace {
+// While this is true, memory is refused to the calling thread.
 thread_local bool out_of_memory = false;
 // While this is true, memory is refused to every thread that has not set its
 // `has_memory`, and so to every new thread of the executor.
@@ -81,9 +82,9 @@ class ThreadExecutorTestPeer {
 
 namespace {
 
-// While an object of this class exists, the process can get memory for only
-// half the stack of another thread. That is enough for everything else that the
-// tests need.
+// While an object of this class exists, the system refuses every new thread:
+// the process can get only half the memory of a thread's stack. That is enough
+// for everything else that the tests need.
 class NoThreads {
  public:
   NoThreads() {
@@ -179,7 +180,7 @@ class HandClock final : public Clock {
 
 // Regression test: the executor used to ask the system for only one thread at a
 // time, and to ask again only if no other thread had taken a task since. Here
-// the last tasks would then have waited forever.
+// the last tasks would have waited forever.
 TEST(ThreadRefusalTest, X1AllThatWaitForThreadsGetThemOnceThereAreSome) {
   constexpr int kTasks = 10;
   HandClock clock;
@@ -206,8 +207,9 @@ TEST(ThreadRefusalTest, X1AllThatWaitForThreadsGetThemOnceThereAreSome) {
   executor->Shutdown(absl::InfiniteDuration());
 }
 
-// Regression test: in a child process, the executor is used for the first time
-// while it is being shut down. It once continued to run after the shutdown.
+// Regression test: in the child of a fork(), the executor is used for the first
+// time while it is being shut down. It once continued to run after the
+// shutdown.
 TEST(ThreadRefusalTest, X4AChildsFirstUseDuringShutdownIsRefused) {
   const auto executor = *ThreadExecutor::Create(Patient());
   const pid_t child = fork();

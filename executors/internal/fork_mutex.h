@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// ForkMutex: a lock that a thread may hold over fork(), and release on both
-// sides of it.
+// ForkMutex: a lock that a thread may hold during fork(), and then release in
+// both processes.
 
 #ifndef REFRESHABLE_EXECUTORS_INTERNAL_FORK_MUTEX_H_
 #define REFRESHABLE_EXECUTORS_INTERNAL_FORK_MUTEX_H_
@@ -14,10 +14,10 @@ namespace refreshable {
 namespace executors_internal {
 
 // A mutex for handlers of pthread_atfork(3), which lock it before the fork and
-// unlock it in the parent and in the child. absl::Mutex must not be used like
-// that. In the child it may wait for threads that were about to queue for it
-// or, in builds without NDEBUG, for a thread that was in its deadlock
-// detection; but those threads do not exist in the child.
+// unlock it in the parent and in the child process. absl::Mutex must not be
+// used like that. In the child process it might wait for threads that do not
+// exist there: those that were about to queue for it in the parent or, in
+// builds without NDEBUG, one that was in its deadlock detection.
 class ABSL_LOCKABLE ForkMutex {
  public:
   ForkMutex() = default;

@@ -14,11 +14,11 @@
 namespace refreshable {
 namespace executors_internal {
 
-// A hash map that owns its elements, whose ids rise in the order of insertion.
-// An element is a node itself: T has the members `uint64_t id` and
-// `T* next_in_bucket`. So `Find` and `Take` touch one bucket and one element,
-// which matters if there are too many elements for the CPU's caches.
-// Thread-compatible.
+// A hash map from ids to elements, which it owns. Ids rise in the order of
+// insertion. The elements of a bucket are linked directly: T has the members
+// `uint64_t id` and `T* next_in_bucket`. So `Find` and `Take` usually touch one
+// bucket and one element, which matters if there are too many elements for the
+// CPU's caches. Thread-compatible.
 template <typename T>
 class IdMap {
  public:
@@ -46,7 +46,7 @@ class IdMap {
     }
   }
 
-  // Requires that `Reserve` was called for this element.
+  // Requires that `Reserve` was called for this element before.
   void Insert(std::unique_ptr<T> element) {
     Link(element.release());
     ++size_;
@@ -74,9 +74,10 @@ class IdMap {
 
  private:
   static T* Next(const T* element) { return element->next_in_bucket; }
-  // Eight ids that follow each other are in the same cache line. Multiplication
-  // by 2^64 divided by the golden ratio spreads the rest evenly, even if all
-  // ids have the same distance from each other.
+  // The buckets of eight consecutive ids are in one cache line. The
+  // multiplication, by 2^64 divided by the golden ratio, spreads these groups
+  // of eight evenly, even if the ids in use are at equal distances from each
+  // other.
   size_t IndexOf(uint64_t id) const {
     return static_cast<size_t>(((id >> 3) * 0x9E3779B97F4A7C15 >> shift_) ^
                                (id & 7));

@@ -16,10 +16,10 @@
 namespace refreshable {
 namespace executors_internal {
 
-// Like std::thread, but reports by a return value that the system refuses a
-// thread (because of a limit on processes, or because there is no memory for a
-// stack); std::thread throws instead. Thread-compatible. Must be joined or
-// detached, once, before it is destroyed or started again.
+// Like std::thread, but `Start` returns false if the system refuses a thread
+// (because of a limit on processes, or because there is no memory for a stack).
+// std::thread throws instead. Thread-compatible. Must be joined or detached,
+// once, before it is destroyed or started again.
 class OsThread {
  public:
   using Body = absl::AnyInvocable<void() &&>;

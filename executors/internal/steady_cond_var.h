@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// SteadyCondVar: a condition variable whose timed waits no step of the wall
-// clock can lengthen.
+// SteadyCondVar: a condition variable whose timed waits do not follow the wall
+// clock.
 
 #ifndef REFRESHABLE_EXECUTORS_INTERNAL_STEADY_COND_VAR_H_
 #define REFRESHABLE_EXECUTORS_INTERNAL_STEADY_COND_VAR_H_
@@ -15,8 +15,8 @@ namespace refreshable {
 namespace executors_internal {
 
 // Like absl::CondVar, but timed waits use the steady clock. In older Abseil,
-// absl::CondVar uses the wall clock: if that is set back during a wait, the
-// wait becomes longer by the same amount.
+// absl::CondVar uses the wall clock: if that clock is set back during a wait,
+// the wait becomes longer by the same amount.
 class SteadyCondVar {
  public:
   SteadyCondVar() = default;
@@ -30,7 +30,7 @@ class SteadyCondVar {
     changed_.wait(lock);
   }
   // Waits no longer than `timeout`, which must be finite, on a clock that may
-  // stand still while the machine is suspended. May return early.
+  // stand still while the computer is suspended. May return early.
   template <typename Mutex>
   void WaitWithTimeout(Mutex* mutex, absl::Duration timeout)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {

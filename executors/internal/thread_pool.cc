@@ -24,8 +24,8 @@ namespace refreshable {
 namespace executors_internal {
 namespace {
 
-// The longest time that a thread waits before it reads the clock again, because
-// its wait does not count the time while the machine is suspended.
+// The longest time that a thread waits before it reads the clock again. The
+// wait itself does not count the time while the computer is suspended.
 constexpr absl::Duration kLongestWait = absl::Seconds(1);
 
 // If tasks wait for a thread and no task is taken for this long, another thread
@@ -35,9 +35,9 @@ constexpr absl::Duration kStall = absl::Milliseconds(20);
 // The number of forks between the first process and this one.
 ABSL_CONST_INIT std::atomic<uint64_t> fork_count{0};
 
-// Counts forks from now on. Called before main, because the first use may be on
-// one thread while another one forks; and at the first use, because that may be
-// even earlier.
+// Counts forks from now on. Called before main, because another thread may fork
+// during the first use of an executor. Called at the first use too, because
+// that may be even earlier.
 int CountForks() {
 #ifndef _WIN32
   ABSL_CONST_INIT static std::atomic<bool> counted{false};
@@ -102,7 +102,7 @@ int ThreadPool::Shutdown(absl::Duration timeout) {
     timers_changed_.Signal();
   }
   // Pending tasks are destroyed before the wait below, because a running task
-  // may be waiting for a task that it queued.
+  // may be waiting until a task that it queued has run or has been destroyed.
   while (!tasks.empty()) tasks.pop_front();
   while (!blocking.empty()) blocking.pop_front();
   while (!timers.empty()) timers.erase(timers.begin());
@@ -117,7 +117,7 @@ int ThreadPool::Shutdown(absl::Duration timeout) {
       if (wait <= absl::ZeroDuration()) break;
       ended_.WaitWithTimeout(&mu_, std::min(wait, kLongestWait));
     }
-    // Threads that are not in a task end at once.
+    // Threads that are not in a task end at once, so this wait is short.
     while (live_.size() + detached_.size() > running_) ended_.Wait(&mu_);
     left = running_;
     for (Thread& thread : live_) thread.os.Detach();
@@ -197,8 +197,8 @@ void ThreadPool::Watch(Lane& lane) {
 void ThreadPool::LookAt(Lane& lane, BootTime now) {
   if (now < lane.watch_at) return;
   lane.watch_at = BootTime::InfiniteFuture();
-  // The system refused these threads before; otherwise they would exist
-  // already.
+  // `Summon` creates a thread here only if the system refused it before;
+  // otherwise it would exist already.
   while (lane.queue.size() > lane.arriving && Summon(lane)) {
   }
   if (lane.queue.size() <= lane.arriving) return;
@@ -269,7 +269,8 @@ void ThreadPool::Work(Lane& lane, Threads::iterator self) {
   End(self);
 }
 
-// Returns true when there may be a task, and false if the thread must end.
+// Waits for a task. Returns true when there may be one, and false if the thread
+// must end.
 bool ThreadPool::AwaitTask(Lane& lane, Idler& me) {
   me.is_woken = false;
   lane.idle.push_back(&me);
@@ -304,7 +305,8 @@ void ThreadPool::RunTimers(Threads::iterator self) {
   End(self);
 }
 
-// Returns true when the first timer is due, and false if the thread must end.
+// Waits for the first timer. Returns true when it is due, and false if the
+// thread must end.
 bool ThreadPool::AwaitTimer() {
   while (!closed_) {
     const BootTime now = clock_.Now().boot;

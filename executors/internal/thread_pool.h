@@ -26,9 +26,9 @@
 namespace refreshable {
 namespace executors_internal {
 
-// The queues, timers and threads of a ThreadExecutor in one process; a child of
-// fork() gets a pool of its own. Each thread shares ownership of the pool, so
-// that a thread whose task never returns can be left running. Thread-safe.
+// The queues, timers and threads of a ThreadExecutor in one process; the child
+// of a fork() gets a pool of its own. Each thread shares ownership of the pool,
+// so that a thread whose task never returns can be left running. Thread-safe.
 //
 // A process may contain several copies of this library, and which copy's
 // functions a call reaches is up to the linker. A pool therefore always uses
@@ -51,22 +51,27 @@ class ThreadPool final : public std::enable_shared_from_this<ThreadPool> {
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
 
-  // How many threads for `Run` are created without delay.
+  // How many threads for `Run` are created without delay. Further ones are
+  // created only when no task of `Run` has been taken for 20 ms although some
+  // wait.
   static constexpr int kPromptWorkers = 4;
 
-  // The maximum number of threads of one lane that are woken or created ahead
-  // of need, that is, that have no task yet. A thread that takes a task summons
-  // another one if more tasks wait, so tasks that block still get their
+  // The maximum number of *arriving* threads of one lane: threads that have
+  // been woken or created and have no task yet. A thread that takes a task
+  // summons another one if more tasks wait, so tasks that block still get their
   // threads, while many short tasks need few wake-ups. The maximum does not
   // apply when the queue is full, or when the timer thread finds that tasks
   // wait.
   static constexpr size_t kArriving = 2;
 
-  // Must be called once, by the thread that created the pool. Returns false if
-  // the system refuses the first threads; all calls are refused then.
+  // Starts the timer thread and one thread for `Run`. Must be called once, by
+  // the thread that created the pool. Returns false if the system refuses a
+  // thread; all further calls are refused then.
   bool Start();
+  // See `ThreadExecutor::Shutdown`.
   int Shutdown(absl::Duration timeout);
-  // Called when the executor is destroyed. Returns the executor's reference to
+  // Called when the executor is destroyed. From then on `InTaskLeftRunning`
+  // returns true inside this pool's tasks. Returns the executor's reference to
   // this pool.
   std::shared_ptr<ThreadPool> Release();
 
@@ -84,7 +89,8 @@ class ThreadPool final : public std::enable_shared_from_this<ThreadPool> {
   // is not a timer's.
   bool InRunTask() const { return OwnsThisThread() && this_thread_().in_task; }
   // Whether the calling thread is inside a task that a destroyed executor left
-  // running. May be false if another copy of the library created its pool.
+  // running. May be false there if another copy of the library created the
+  // thread's pool.
   static bool InTaskLeftRunning() {
     const ThreadPool* const pool = OfThisThread().pool;
     return pool != nullptr && pool->released_;
@@ -106,8 +112,8 @@ class ThreadPool final : public std::enable_shared_from_this<ThreadPool> {
     bool is_woken = false;
   };
 
-  // A thread, with all the memory that it needs, so that it can be refused
-  // before it is started.
+  // A thread with all the memory that it needs. Without that memory the thread
+  // is refused before it is started.
   struct Thread {
     OsThread os;
     Idler idler;
@@ -128,26 +134,31 @@ class ThreadPool final : public std::enable_shared_from_this<ThreadPool> {
     int threads = 0;
     size_t arriving = 0;  // Threads woken or created that have no task yet.
     uint64_t taken = 0;   // The number of tasks taken so far.
-    // When the timer thread checks whether a task has been taken since the last
-    // check, when `taken` was `taken_before`.
+    // When the timer thread checks whether a task has been taken meanwhile;
+    // infinite if it need not check. `taken_before` is what `taken` was when
+    // this time was set.
     BootTime watch_at = BootTime::InfiniteFuture();
     uint64_t taken_before = 0;
   };
 
-  // Whether the maximum number of tasks is waiting for a thread.
+  // Whether the maximum number of tasks is waiting. A task for which a thread
+  // is arriving does not count.
   bool Full(const Lane& lane) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
     return lane.queue.size() >= options_.max_queued &&
            lane.queue.size() - options_.max_queued >= lane.arriving;
   }
   bool Enqueue(Lane* to, Task task) ABSL_LOCKS_EXCLUDED(mu_);
-  // Wakes a thread, or creates one if none is idle and `prompt` permits it.
-  // Returns false if neither is possible.
+  // Wakes a thread, or creates one if none is idle and `lane.prompt` permits
+  // it. Returns false if neither is possible.
   bool Summon(Lane& lane) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // Creates a thread. Returns false if the system refuses it.
   bool Grow(Lane& lane) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Starts a thread that calls `main` with its own element of `live_`. Returns
+  // false if there is no memory, or the system refuses the thread.
   bool StartThread(absl::AnyInvocable<void(Threads::iterator)> main)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  // Makes the timer thread check whether waiting tasks need another thread.
+  // Makes the timer thread check, after 20 ms, whether waiting tasks need
+  // another thread.
   void Watch(Lane& lane) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // Makes the check for which Watch asked. Called by the timer thread.
   void LookAt(Lane& lane, BootTime now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -158,10 +169,12 @@ class ThreadPool final : public std::enable_shared_from_this<ThreadPool> {
   bool AwaitTask(Lane& lane, Idler& me) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   bool AwaitTimer() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void LeaveTask() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  // Releases the lock. The thread uses nothing of the pool afterwards.
+  // Takes the calling thread off the pool's lists, and releases the lock. The
+  // thread uses nothing of the pool afterwards.
   void End(Threads::iterator self) ABSL_UNLOCK_FUNCTION(mu_);
 
-  // These two functions return the data of one copy of the library.
+  // These two functions return the data of the copy of the library that they
+  // belong to.
   static ThisThread& OfThisThread();
   // The number of forks between the first process and this one.
   static const std::atomic<uint64_t>& Forks();
@@ -175,13 +188,14 @@ class ThreadPool final : public std::enable_shared_from_this<ThreadPool> {
   std::shared_ptr<ThreadPool> self_;  // The executor's reference.
 
   // No task is run, moved or destroyed under this lock. It is not an
-  // absl::Mutex because that is not safe in a child of fork(): its queues and
-  // its deadlock detection use locks of the whole process.
+  // absl::Mutex, because that is not safe in the child of a fork(): the queues
+  // and the deadlock detection of absl::Mutex use locks of the whole process.
   ForkMutex mu_;
   bool closed_ ABSL_GUARDED_BY(mu_) = false;
   Lane workers_ ABSL_GUARDED_BY(mu_);
   Lane blockers_ ABSL_GUARDED_BY(mu_);
-  // Signalled when the first timer or a watch changes, or `closed_` is set.
+  // Signalled when the first timer or a lane's `watch_at` changes, or `closed_`
+  // is set.
   SteadyCondVar timers_changed_;
   Timers timers_ ABSL_GUARDED_BY(mu_);
   TimersById timers_by_id_ ABSL_GUARDED_BY(mu_);

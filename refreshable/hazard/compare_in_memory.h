@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Comparisons of an atomic variable with a value. For each, GCC emits a load
-// and a comparison, although x86-64 has one instruction for both, which the
-// functions below use as assembly. A read of a token makes four such
-// comparisons, and the assembly saves one cycle in seven (docs/performance.md).
-// The `#else` branch of each function specifies the assembly above it. The file
-// is in hazard/ because the hazard domain uses it, and so does shell/, which
-// may depend on hazard/.
+// and a comparison. x86-64 has one instruction for both, which the functions
+// below use as assembly. A read of a token makes four such comparisons, and the
+// assembly saves one cycle in seven (docs/performance.md). The `#else` branch
+// of each function specifies the assembly above it. The file is in hazard/
+// because both the hazard domain and shell/ use it, and shell/ may depend on
+// hazard/.
 
 #ifndef REFRESHABLE_HAZARD_COMPARE_IN_MEMORY_H_
 #define REFRESHABLE_HAZARD_COMPARE_IN_MEMORY_H_
@@ -16,8 +16,8 @@
 
 // On x86-64 an aligned load is atomic and has acquire order, so only the
 // compiler must be kept from moving other accesses. The assembly is valid in
-// both dialects (-masm=intel). The assembly is not used where a sanitizer must
-// see the load.
+// both dialects: AT&T's and, with -masm=intel, Intel's. The assembly is not
+// used where a sanitizer must see the load.
 #if defined(__x86_64__) && defined(__LP64__) &&                 \
     defined(__GCC_ASM_FLAG_OUTPUTS__) && !defined(__clang__) && \
     !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// long: names in an unnamed namespace are never bound to those of another copy.
+// long: it is one unnamed namespace, whose names the linker never binds to
+// another copy of the library.
 
 #include "refreshable/hazard/hazard_domain.h"
 
@@ -27,8 +28,8 @@
 #include <pthread.h>
 #endif
 
-// ThreadSanitizer cannot model membarrier(2). Its builds use the symmetric
-// protocol, which synchronises by atomic operations only.
+// ThreadSanitizer cannot model membarrier(2). Its builds use symmetric mode
+// (see hazard_domain.h), which synchronises by atomic operations only.
 #if defined(__SANITIZE_THREAD__)
 #define REFRESHABLE_NO_MEMBARRIER
 #elif defined(__has_feature)
@@ -63,7 +64,8 @@ bool RegisterHeavyBarrier() {
 }
 
 // Makes every thread of the process execute a full barrier during the call.
-// Returns false if the kernel has begun to refuse it (a sandbox set up late).
+// Returns false if the kernel has begun to refuse the system call (because a
+// sandbox was set up late).
 bool HeavyBarrier() {
   return syscall(SYS_membarrier, kPrivateExpedited, 0, 0) == 0;
 }
@@ -80,8 +82,9 @@ struct alignas(128) SlotBlock {
 };
 
 // The first slots of a thread, as an element of the list of all records. A
-// record is never freed. When its thread has ended and few of its slots are
-// held, another thread may take it over, with the whole ring.
+// record is never freed. When its thread has ended and at most half of the
+// ring's slots are held, another thread may take the record over, with the
+// whole ring.
 struct alignas(128) ThreadRecord {
   static constexpr uint32_t kSlots = 3;
 
@@ -92,7 +95,8 @@ struct alignas(128) ThreadRecord {
 static_assert(sizeof(SlotBlock) == 128 && sizeof(ThreadRecord) == 128,
               "two cache lines each");
 
-// Links `count` slots of `domain`, each to the next.
+// Assigns `count` slots to `domain`, and links each slot but the last to the
+// next one.
 void Link(DomainSlot* slots, size_t count, HazardDomain* domain) {
   for (size_t i = 0; i < count; ++i) {
     slots[i].domain = domain;
@@ -109,9 +113,8 @@ void ForEachSlotOf(ThreadRecord& record, Function function) {
   } while (slot != record.slots);
 }
 
-// Doubles the ring: inserts new slots behind the slot at which the thread is,
-// and moves the thread to the first new one. Returns false if there is no
-// memory.
+// Inserts `ring.size` + 1 new slots behind the slot at which the thread is, and
+// moves the thread to the first new one. Returns false if there is no memory.
 bool Grow(SlotRing& ring) {
   const size_t more = size_t{ring.size} + 1;  // 4, 8, 16, ...
   auto* const blocks = new (std::nothrow) SlotBlock[more / 4];
@@ -120,7 +123,8 @@ bool Grow(SlotRing& ring) {
   Link(slots, more, ring.slot->domain);
   slots[more - 1].next.store(ring.slot->next.load(std::memory_order_relaxed),
                              std::memory_order_relaxed);
-  // (M3) The store releases: a scan that comes to these slots sees them linked.
+  // (M3) The store is a release, so a scan that comes to these slots sees them
+  // linked.
   ring.slot->next.store(slots, std::memory_order_release);
   ring = {slots, static_cast<uint32_t>(ring.size + more), 0, 0};
   return true;
@@ -160,8 +164,9 @@ bool Claim(HazardSlot& slot, const HazardNode* node) {
              none, node, std::memory_order_seq_cst, std::memory_order_relaxed);
 }
 
-// Gives way to a scan in progress. Yielding alone could wait forever, because
-// the scanning thread may have a lower priority than this one.
+// Gives way to a scan in progress. `turn` is how often this wait has paused
+// before. Yielding alone could wait forever, because the scanning thread may
+// have a lower priority than this one.
 void Pause(int turn) {
   if (turn < 100) {
     std::this_thread::yield();
@@ -196,8 +201,9 @@ class Domain final : public HazardDomain {
   }
 
   // Registers the handlers of fork(). Called before main, or at the first use
-  // if that is earlier: otherwise a fork concurrent with the first use could
-  // copy a scan in progress that the child never finishes.
+  // if that is earlier. If it were always called at the first use, another
+  // thread could fork at that moment and copy a scan in progress, which would
+  // never end in the child process.
   void HandleForks();
 
 #ifndef REFRESHABLE_NO_THREAD_LOCAL
@@ -206,7 +212,7 @@ class Domain final : public HazardDomain {
 #endif
 
  private:
-  // Whether scans use a heavy barrier. Decided once, and kept in `mode_`.
+  // Whether scans make a heavy barrier. Decided once, and kept in `mode_`.
   enum Mode { kUnknown, kAsymmetric, kSymmetric };
 
   HazardRawHolder RawProtect(const HazardCell& cell) noexcept override;
@@ -228,9 +234,9 @@ class Domain final : public HazardDomain {
   ThreadRecord* AcquireRecord(SlotRing& ring);
 #endif
 
-  // Whether clearing a slot must trigger a scan: because a retired node was
-  // found there (kYes), or because no scan has yet seen what is there
-  // (kPerhaps).
+  // Whether clearing a slot must trigger a scan: not at all (kNo), because a
+  // retired node was found in the slot (kYes), or because no scan has seen yet
+  // what the slot holds (kPerhaps).
   enum WaitedFor { kNo, kPerhaps, kYes };
   void SetWaitedFor(HazardSlot& slot, WaitedFor waited_for);
   bool NobodyElseReads();
@@ -259,7 +265,8 @@ class Domain final : public HazardDomain {
       ForEachSlotOf(*record, function);
     }
 #endif
-    // (M2) If a reader claims a slot after this load, it then finds the cell
+    // (M2) A reader sets this flag before it claims its first shared slot. If
+    // this load does not see the flag set, that reader will find the cell
     // changed, because all of these operations are sequentially consistent.
     if (!also_unused &&
         !shared_slots_are_used_.load(std::memory_order_seq_cst)) {
@@ -280,21 +287,22 @@ class Domain final : public HazardDomain {
   // Nodes that were retired and that no scan has seen yet.
   std::atomic<const HazardNode*> incoming_{nullptr};
   // How often a scan has begun to take nodes from `incoming_`, plus how often
-  // it has finished that. Odd in between.
+  // it has finished that. Odd while a scan is taking nodes.
   std::atomic<uint64_t> takings_{0};
-  // The number of nodes handed over since a thread that began to scan took the
-  // incoming nodes.
+  // The number of nodes that other threads have left to the scanning thread,
+  // counted since that thread first took the incoming nodes.
   std::atomic<int> handed_over_{0};
-  // Nodes that a scan found in use, and the most nodes that a scan took at a
+  // The nodes that a scan found in use; the most nodes that a scan took at a
   // time; the numbers of scans and of heavy barriers. Only the thread that has
-  // set `scanning_` may access these.
+  // set `scanning_` may access these four.
   const HazardNode* retained_ = nullptr;
   int most_incoming_ = 0;
   int64_t scans_ = 0;
   int64_t barriers_ = 0;
   std::atomic<bool> scanning_{false};
-  // (M5) Set if a slot was cleared and possibly no scan has seen that. A thread
-  // that finds another one scanning leaves the work to it, so no reader waits.
+  // (M5) Set if a slot was cleared and possibly no scan has seen that. The
+  // scanning thread checks this after its scan. So a thread that finds another
+  // one scanning leaves the work to it, and no reader waits.
   std::atomic<bool> pending_{false};
   // The number of threads that are about to fork. While it is not 0, no new
   // scan starts.
@@ -303,9 +311,9 @@ class Domain final : public HazardDomain {
   // whichever thread makes it.
   std::atomic<bool> left_{false};
   std::atomic<bool> forks_are_handled_{false};
-  // Not a function-local static: if another thread were initialising that
-  // during a fork(), the child would wait forever for a thread that it does not
-  // have.
+  // This is not a function-local static. If another thread were initialising
+  // one during a fork(), the child process would wait forever for that thread,
+  // which does not exist there.
   std::atomic<Mode> mode_{kUnknown};
 
   std::atomic<bool> force_symmetric_{false};
@@ -321,7 +329,7 @@ ABSL_CONST_INIT DomainSlot no_slot(&the_domain, &no_slot);
 // This thread's record in this domain, or null; and the thread's ring, which is
 // used only if `this_threads_ring` is the variable of another copy of the
 // library. Like `this_threads_ring`, these are trivially destructible, because
-// destructors that run after `ThreadEnd` may read tokens.
+// other destructors of the thread may read tokens after `ThreadEnd` has run.
 ABSL_CONST_INIT thread_local ThreadRecord* own_record = nullptr;
 ABSL_CONST_INIT thread_local SlotRing own_ring = {&no_slot, 0, 0, 0};
 ABSL_CONST_INIT thread_local bool this_thread_ends = false;
@@ -338,8 +346,8 @@ void Domain::SetWaitedFor(HazardSlot& slot, WaitedFor waited_for) {
                              std::memory_order_acq_rel);
     return;
   }
-  // If a word has the value already, it is not written to, because the slot's
-  // thread uses its cache line.
+  // A word that has the value already is not written to, because the write
+  // would take the cache line from the slot's thread.
   const auto set = [](std::atomic<uint32_t>& word, uint32_t value) {
     if (word.load(std::memory_order_relaxed) != value) {
       word.store(value, std::memory_order_seq_cst);
@@ -351,8 +359,9 @@ void Domain::SetWaitedFor(HazardSlot& slot, WaitedFor waited_for) {
 
 // (M7) Returns true only if no other thread owns a record. Then this thread
 // sees all that other threads have announced, and a thread that announces
-// something later does not find a node that this thread has taken. So a scan
-// needs no heavy barrier for nodes that no slot holds.
+// something later does not find, in any cell, a node that this thread has taken
+// from `incoming_`. So a scan needs no heavy barrier for nodes that no slot
+// holds.
 bool Domain::NobodyElseReads() {
   if (!Asymmetric()) return false;
   if (test_barrier_.load(std::memory_order_relaxed) != nullptr) return false;
@@ -363,7 +372,7 @@ bool Domain::NobodyElseReads() {
   return owners_.fetch_add(0, std::memory_order_acq_rel) == mine;
 }
 
-// Makes the heavy barrier, if scans use one. Returns false if the kernel has
+// Makes the heavy barrier, if scans make one. Returns false if the kernel has
 // begun to refuse it.
 bool Domain::MakeHeavyBarrier() {
   void (*const replaced)() = test_barrier_.load(std::memory_order_relaxed);
@@ -376,8 +385,8 @@ bool Domain::MakeHeavyBarrier() {
   return true;
 }
 
-// Decides the mode. If several threads do so at the same time, the first result
-// stays, because reads may already have used it.
+// Decides the mode, and returns it. If several threads do so at the same time,
+// the first result stays, because reads may already have used it.
 Domain::Mode Domain::SetUp() {
   HandleForks();
   const bool forced = force_symmetric_.load(std::memory_order_relaxed);
@@ -415,10 +424,10 @@ void Domain::BeforeFork() {
   }
 }
 
-// Other threads may have left their work to a scan that was not made, so in
-// either process the thread that next clears a slot scans. This thread does not
-// scan here, because that would run destructors inside fork(), under the locks
-// of other handlers.
+// No scan was made during the fork, and other threads may have left their work
+// to one. So this marks all slots as waited for: in either process, the thread
+// that next clears a slot scans. This thread does not scan here, because that
+// would run destructors inside fork(), under the locks of other handlers.
 void Domain::EndFork() {
   if (mode_.load(std::memory_order_relaxed) == kUnknown) return;
   left_.store(true, std::memory_order_seq_cst);
@@ -432,9 +441,9 @@ void Domain::AfterForkInParent() {
 }
 
 // The child has one thread, and the records of the other threads may be used
-// again. What is in their slots stays, because a lease may have been handed to
-// the thread that lives on. A lease that was not is lost, like everything else
-// on the stacks of the other threads.
+// again. What is in their slots stays, because the thread that lives on may
+// hold leases that other threads took. All other leases of those threads are
+// lost, like everything else on their stacks.
 void Domain::AfterForkInChild() {
 #ifndef REFRESHABLE_NO_THREAD_LOCAL
   for (ThreadRecord* record = records_.load(std::memory_order_relaxed);
@@ -449,8 +458,9 @@ void Domain::AfterForkInChild() {
     record.transient.node.store(nullptr, std::memory_order_relaxed);
   }
   // A thread of the parent may have been in SetUp while the process was copied.
-  // It may have set `mode_` in time for the child, but made the system call too
-  // late, so the child makes that call itself.
+  // If the kernel copied its record of the registration first and the memory
+  // with `mode_` later, the child has the mode but not the registration. So the
+  // child registers itself.
   if (mode_.load(std::memory_order_relaxed) == kAsymmetric) {
     RegisterHeavyBarrier();
   }
@@ -463,9 +473,9 @@ void Domain::AfterForkInChild() {
 
 #ifndef REFRESHABLE_NO_THREAD_LOCAL
 
-// Gives the thread's record back when the thread ends. While leases that use
-// its slots live on elsewhere, these slots stay as they are. (A shared object
-// is not unloaded while threads have such a destructor in it.)
+// Gives the thread's record back when the thread ends. Slots that leases on
+// other threads still use stay as they are. (A shared object is not unloaded
+// while threads have such a destructor in it.)
 struct ThreadEnd {
   ~ThreadEnd() {
     this_thread_ends = true;
@@ -476,7 +486,8 @@ struct ThreadEnd {
 // Returns the slots of this thread; null if the thread is ending or there is no
 // memory for slots.
 SlotRing* Domain::RingOfThisThread() {
-  // The variable may be that of another copy, which has its own domain.
+  // `this_threads_ring` may be the variable of another copy of the library,
+  // which has its own domain.
   SlotRing& ring =
       this_threads_ring.slot->domain == this ? this_threads_ring : own_ring;
   if (own_record != nullptr) return &ring;
@@ -488,7 +499,8 @@ SlotRing* Domain::RingOfThisThread() {
   return &ring;
 }
 
-// Takes over a record that no thread owns, or makes one.
+// Takes over a record that no thread owns, or makes one. Returns null if there
+// is no memory.
 ThreadRecord* Domain::AcquireRecord(SlotRing& ring) {
   // (M7) This comes before the first read in one of the slots.
   owners_.fetch_add(1, std::memory_order_acq_rel);
@@ -555,7 +567,8 @@ HazardRawHolder Domain::Counted(const HazardNode* node, DomainSlot& slot) {
   return RawCount(node);
 }
 
-// Announces the node in a shared slot, or in a transient one if all are in use.
+// Announces the node in a shared slot, or in a transient one if all are in use,
+// and returns that slot. Sets `transient` accordingly.
 DomainSlot& Domain::ClaimShared(const HazardNode* node, bool& transient) {
   const size_t preferred = PreferredSharedRecord();
   transient = false;
@@ -582,8 +595,9 @@ HazardRawHolder Domain::ProtectShared(const HazardCell& cell) noexcept {
     if (node == nullptr) return {};
     bool transient = false;
     DomainSlot& slot = ClaimShared(node, transient);
-    // (M2) Claiming and this load are both sequentially consistent, as are the
-    // replacement in the cell and the scan's look at the slot.
+    // (M2) The claim of the slot and this load are both sequentially
+    // consistent, as are the replacement in the cell and the scan's look at the
+    // slot.
     if (cell.load(std::memory_order_seq_cst) != node) {
       ClearAndLook(&slot);
       continue;
@@ -594,21 +608,22 @@ HazardRawHolder Domain::ProtectShared(const HazardCell& cell) noexcept {
 }
 
 void Domain::Released(DomainSlot& slot, const void* node) noexcept {
-  // (M3) If scans make no heavy barrier, this is a read-modify-write, as in the
-  // scan.
+  // (M3) In symmetric mode, both this and the scan access `waited_for` by a
+  // read-modify-write.
   if (!Asymmetric()) {
     if (slot.waited_for.fetch_or(0, std::memory_order_acq_rel) != 0) Reclaim();
     return;
   }
-  // (M8) If a scan found this node retired here, and another slot of the ring
-  // holds it still, this leaves the scan to the release of that one. Otherwise
-  // each of a thousand leases of a replaced token would make a scan.
+  // (M8) If a scan found this node retired in this slot, and another slot of
+  // the ring still holds the node, this release leaves the scan to the release
+  // of that other slot. Otherwise a thousand leases of a replaced token would
+  // make a thousand scans.
   pending_.exchange(true, std::memory_order_seq_cst);
   DomainSlot* other = slot.next.load(std::memory_order_acquire);
   if (other != nullptr &&
       slot.waited_for.load(std::memory_order_relaxed) != 0) {
-    // The mark was for the node that the slot has just released, so the slot's
-    // next release must not find it.
+    // `waited_for` was set for the node that the slot has just released, so the
+    // slot's next release must not find it set.
     slot.waited_for.store(0, std::memory_order_relaxed);
     for (; other != &slot;
          other = other->next.load(std::memory_order_acquire)) {
@@ -630,10 +645,10 @@ void Domain::Push(const HazardNode* first, const HazardNode* last) {
   }
 }
 
-// Returns the nodes that were retired since the last call. In the first turn
-// (M5), no node can be handed over while nodes are being taken, and the number
-// handed over starts from 0 afterwards. So no node escapes the count, and none
-// counts twice.
+// Returns the nodes that were retired since the last call. `first` says that
+// this is the first scan of a `TryToScan` (M5). Then no node can be handed over
+// while nodes are being taken, and `handed_over_` starts from 0 afterwards. So
+// no node escapes the count, and none counts twice.
 const HazardNode* Domain::TakeIncoming(bool first) {
   if (first) handed_over_.exchange(kMostHandedOver, std::memory_order_acq_rel);
   takings_.fetch_add(1, std::memory_order_seq_cst);
@@ -670,8 +685,9 @@ const HazardNode* Domain::Sift(const HazardNode* nodes, const HazardNode*& dead,
               return before(a, b.node);
             });
   ForEachSlot([&](HazardSlot& slot) {
-    // (M2) This sees what was announced before the barrier. (M6) Acquire: a
-    // node that was released is no longer in use.
+    // (M2) This load sees every announcement that was made before the heavy
+    // barrier. (M6) It acquires: if it finds that a node was released from the
+    // slot, all uses of the node through the slot have ended.
     const void* const node = slot.node.load(std::memory_order_seq_cst);
     const auto found = node == nullptr
                            ? candidates.end()
@@ -693,8 +709,10 @@ const HazardNode* Domain::Sift(const HazardNode* nodes, const HazardNode*& dead,
   return held;
 }
 
-// Must be called by the thread that has set `scanning_`. Returns the nodes that
-// no slot holds; the caller must unreference them after resetting `scanning_`.
+// Makes one scan. Takes the incoming nodes if `also_incoming` or `left_` is
+// set. Must be called by the thread that has set `scanning_`. Returns the nodes
+// that no slot holds; the caller must unreference them after resetting
+// `scanning_`.
 const HazardNode* Domain::Scan(bool also_incoming) {
   ++scans_;
   const HazardNode* dead = nullptr;
@@ -708,12 +726,14 @@ const HazardNode* Domain::Scan(bool also_incoming) {
   if (fresh != nullptr) {
     // (M3) Mark the slots as waited for before reading what they hold.
     ForEachSlot([this](HazardSlot& slot) { SetWaitedFor(slot, kPerhaps); });
-    // The nodes are retained once no new read of them can succeed.
+    // After the barrier no new read of these nodes can succeed, so they become
+    // retained nodes.
     if (MakeHeavyBarrier()) {
       Append(fresh, retained_);
     } else {
-      // Nothing can be concluded about these nodes. They stay until the barrier
-      // works again.
+      // Without the barrier, a reader may hold one of these nodes although no
+      // slot shows it yet. So they all stay incoming until the barrier works
+      // again.
       const HazardNode* last = fresh;
       while (NextOf(last) != nullptr) last = NextOf(last);
       Push(fresh, last);
@@ -744,9 +764,10 @@ void Domain::TryToScan() noexcept {
   }
 }
 
-// (M5) If another thread is scanning, the node is left to it. If enough nodes
-// have been left to that thread, this waits until a scan has taken the node, so
-// that no thread has more than one node that has not been taken.
+// (M5) If another thread is scanning, the node is left to it. If
+// kMostHandedOver nodes have been left to that thread, this waits until a scan
+// has taken the node. So, apart from those, no thread has more than one node
+// that no scan has taken.
 void Domain::Retire(const HazardNode* node) noexcept {
   if (node == nullptr) return;
   Push(node, node);
@@ -755,7 +776,8 @@ void Domain::Retire(const HazardNode* node) noexcept {
     Reclaim();
     return;
   }
-  // The value of `takings_` once the next taking that begins has finished.
+  // `takings_` has this value once the first taking that begins after this
+  // point has finished.
   const uint64_t done =
       (takings_.load(std::memory_order_seq_cst) + 3) & ~uint64_t{1};
   TryToScan();

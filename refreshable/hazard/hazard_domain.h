@@ -7,10 +7,16 @@
 // and so on in comments refer to its paragraphs.
 //
 // A process may have several domains: one for each copy of the library that is
-// linked into it, unless the linker makes the copies share one. Each cell,
-// record and hold belongs to one domain. Nothing here depends on the copy to
-// which the linker binds a symbol: each function that needs a domain's data is
-// a virtual method of that domain.
+// linked into it, unless the linker makes the copies share one. Each cell, each
+// hold and each record (the slots of one thread) belongs to one domain. Nothing
+// here depends on the copy to which the linker binds a symbol: each function
+// that needs a domain's data is a virtual method of that domain.
+//
+// A *scan* looks for retired nodes that no slot holds, which may be freed. With
+// membarrier(2) a scan makes a *heavy barrier*: every thread of the process
+// executes a full barrier. Where there is no membarrier(2), the domain is in
+// *symmetric mode*: scans make no heavy barrier, and reads and releases make
+// full barriers themselves.
 
 #ifndef REFRESHABLE_HAZARD_HAZARD_DOMAIN_H_
 #define REFRESHABLE_HAZARD_HAZARD_DOMAIN_H_
@@ -33,21 +39,21 @@ class HazardDomain;
 
 // What a hold refers to: one announcement that a node is in use.
 struct HazardSlot {
-  // The value of `waited_for` in the slot that stands for all counted
-  // references to a node. Such a slot is recognized by this value, because the
-  // hold may belong to another domain.
+  // The value of `waited_for` in `HazardNode::counted_`, the slot of all holds
+  // of a node that are counted references. A release recognizes such a hold by
+  // this value.
   static constexpr uint32_t kCounted = 2;
 
   constexpr explicit HazardSlot(const void* n = nullptr, uint32_t w = 0)
       : node(n), waited_for(w) {}
 
   std::atomic<const void*> node;  // Null if free. Never dereferenced.
-  // Zero if clearing this slot must trigger a scan, because a retired node may
-  // be held by it. Written only by scans. Where scans use no heavy barrier it
-  // stays zero, and `waited_for` decides.
+  // Zero if clearing this slot must trigger a scan, because the slot may hold a
+  // retired node. Written only by scans. In symmetric mode it stays zero, and
+  // `waited_for` decides.
   std::atomic<uint32_t> no_scan_on_release{0};
-  // With a heavy barrier: 1 if the last scan found a retired node in this slot
-  // (M8). Without one: 1 if clearing this slot must trigger a scan.
+  // 1 if the last scan found a retired node in this slot (M8). In symmetric
+  // mode: 1 if clearing this slot must trigger a scan.
   std::atomic<uint32_t> waited_for;
 };
 
@@ -103,19 +109,20 @@ using HazardCell = std::atomic<const HazardNode*>;
 // What a thread knows about its slots. Another thread writes to the slots only
 // in a scan, or to clear a slot whose hold was moved to that other thread.
 //
-// The thread takes slots as it goes round the ring, and remains at the one that
-// it took last: if that one is free again, the next hold takes it. If more than
-// half of the slots that a lap has come to are in use, slots are added. So a
-// hold looks at two slots on average, a thread that holds little uses few
-// slots, and a release writes to nothing but its slot.
+// The thread goes round its ring and stays at the slot that it took last. The
+// next hold takes that slot if it is free again, and otherwise the next free
+// one. If more than half of the ring's slots are found in use in one lap, slots
+// are added. So a hold looks at two slots on average, and a thread that holds
+// little uses few slots. Free slots are in no list, so a release writes to
+// nothing but its slot.
 struct SlotRing {
   // The slot that the next hold tries first. If the thread has no slots (before
   // its first hold, after its end, and on a system without membarrier(2) or an
-  // equivalent), this is a slot that is never free, so that reads need no
-  // check.
+  // equivalent), this is a slot that is never free, so that reads need not
+  // check whether the thread has slots.
   DomainSlot* slot;
   uint32_t size;   // The number of slots in the ring.
-  uint32_t ahead;  // How many of them this lap has not come to.
+  uint32_t ahead;  // The number of slots that this lap has not come to.
   uint32_t busy;   // How many slots that this lap has come to were in use.
 };
 
@@ -137,7 +144,7 @@ extern thread_local SlotRing this_threads_ring;
 // their own.
 struct alignas(128) SharedRecord {
   DomainSlot slots[3];
-  DomainSlot transient;  // Held only while a node is being counted.
+  DomainSlot transient;  // Held only while a reference is being counted.
 };
 
 // The number of records whose slots any thread may take by compare-and-swap.
@@ -153,8 +160,8 @@ inline size_t PreferredSharedRecord() {
 }
 static_assert(kSharedRecords == 1 << (64 - 58), "the hash fits the table");
 
-// The raw parts of a HazardHolder. The receiver must construct a HazardHolder
-// from it. It has no destructor, so that compilers keep it in registers.
+// The raw parts of a HazardHolder, from which the receiver must construct one.
+// This struct has no destructor, so that compilers keep it in registers.
 struct HazardRawHolder {
   const HazardNode* node = nullptr;
   HazardSlot* slot = nullptr;
@@ -190,8 +197,8 @@ class HazardHolder {
   inline void Release();
 
   // Returns `slot`. Keeps the compiler from loading or storing both members
-  // with one vector instruction (GCC 12 would): a load that does not match the
-  // stores before it has to wait for them.
+  // with one vector instruction (GCC 12 would). The processor delays one load
+  // of both members if they were stored separately just before.
   ABSL_ATTRIBUTE_ALWAYS_INLINE static HazardSlot* Apart(HazardSlot* slot) {
 #ifdef __GNUC__
     __asm__ volatile("" : "+r"(slot));
@@ -205,17 +212,19 @@ class HazardHolder {
 
 // The slots of all threads, and the retired nodes that slots still hold. Never
 // destroyed: a domain can be used before and after main, by any thread, and in
-// a child of fork(); in a shared object, until that is unloaded. Thread-safe.
-// Reads never wait. User code never runs while another thread could be waiting
-// for it. If memory runs out, the program ends.
+// the child of a fork(). The domain of a shared object exists until the object
+// is unloaded. Thread-safe. Reads never wait. User code never runs while
+// another thread could be waiting for that code to end. If there is no memory
+// for a scan, the program ends. If there is none for a thread's slots, the
+// thread takes shared slots.
 class HazardDomain {
  public:
   HazardDomain(const HazardDomain&) = delete;
   HazardDomain& operator=(const HazardDomain&) = delete;
 
-  // Returns the domain for new cells. Two calls in different copies of the
-  // library may return different domains, so use the domain that a cell was
-  // created for.
+  // Returns the domain for new cells. Calls in different copies of the library
+  // may return different domains, so a cell must always be used with the domain
+  // that it was created for.
   static HazardDomain& Current() {
 #ifdef REFRESHABLE_NO_THREAD_LOCAL
     return CurrentWithoutThreadLocal();
@@ -286,9 +295,10 @@ class HazardDomain {
 
   // Drops `node`'s first reference as soon as no slot holds it: in this call,
   // or on the thread that ends the last hold. Requires that no cell contains
-  // the node. May free this node and others, and so run their destructors. (M5)
-  // If another thread is scanning, leaves the work to it, unless that thread
-  // has been left kMostHandedOver nodes already; then waits for the scan.
+  // the node. May free this node and others, and so run their destructors. Does
+  // nothing if `node` is null. (M5) If another thread is scanning, leaves the
+  // node to that thread. If that thread has been left kMostHandedOver nodes
+  // already, waits for the scan.
   virtual void Retire(const HazardNode* node) noexcept = 0;
 
   // Frees retired nodes that no slot holds. If another thread is already
@@ -301,8 +311,9 @@ class HazardDomain {
     DomainSlot* const slot = shared_records_[PreferredSharedRecord()].slots;
     const HazardNode* const node = cell.load(std::memory_order_relaxed);
     const void* none = nullptr;
-    // (M2) This and the next load are both sequentially consistent, as are the
-    // replacement in the cell and the scan's look at the slot.
+    // (M2) This compare-and-swap and the next load of the cell are both
+    // sequentially consistent, as are the replacement in the cell and the
+    // scan's look at the slot.
     if (ABSL_PREDICT_FALSE(
             !shared_slots_are_used_.load(std::memory_order_acquire)) ||
         ABSL_PREDICT_FALSE(!slot->node.compare_exchange_strong(
@@ -318,11 +329,12 @@ class HazardDomain {
     return {node, slot};
   }
 
-  // Whether scans use a heavy barrier and reads use none.
+  // Returns true if scans make a heavy barrier and reads make none; false in
+  // symmetric mode.
   virtual bool Asymmetric() = 0;
 
   // How many nodes a thread that is scanning accepts from threads that retire
-  // them meanwhile.
+  // nodes meanwhile.
   static constexpr int kMostHandedOver = 8;
 
   // ---- For tests ----
@@ -338,15 +350,16 @@ class HazardDomain {
     int64_t barriers = 0;   // and how many heavy barriers.
     int64_t bytes = 0;      // The memory of the threads' records.
   };
-  // Returns numbers that are exact while no other thread is in the domain.
+  // The result is exact while no other thread uses the domain.
   virtual Counts CountForTesting() = 0;
 
-  // Makes the domain behave as on a platform without membarrier(2). Must be
-  // called before any other use of the domain.
+  // Puts the domain into symmetric mode. Must be called before any other use of
+  // the domain.
   virtual void ForceSymmetricForTesting() = 0;
-  // If `barrier` is not null, scans call it in place of the heavy barrier (in
-  // symmetric mode, at the place where that would be). Without the barrier the
-  // domain is incorrect, which a test must be able to show.
+  // If `barrier` is not null, scans call it instead of making the heavy
+  // barrier. In symmetric mode, in which they make none, they call it at the
+  // same point. Null undoes this. A test leaves the barrier out in this way, to
+  // show that the domain is incorrect without it; others make scans stall.
   virtual void ReplaceHeavyBarrierForTesting(void (*barrier)()) = 0;
 
  protected:
@@ -363,22 +376,22 @@ class HazardDomain {
   ABSL_ATTRIBUTE_NOINLINE static void ClearAndLook(DomainSlot* slot);
 
 #ifndef REFRESHABLE_NO_THREAD_LOCAL
-  // Announces what `cell` contains, and returns it. The caller must then look
-  // at the cell again.
+  // Announces in `slot` the node that `cell` contains, and returns that node.
+  // The caller must then check that the cell still contains it.
   ABSL_ATTRIBUTE_ALWAYS_INLINE static const HazardNode* Announce(
       HazardSlot& slot, const HazardCell& cell) {
     const HazardNode* const node = cell.load(std::memory_order_relaxed);
-    // (M2) A compiler barrier suffices before the second look, because scans
-    // make a heavy barrier. The store releases for (M4); the second look
-    // acquires what was published.
+    // (M2) A compiler barrier suffices between this store and the caller's
+    // check, because scans make a heavy barrier. The store is a release because
+    // of (M4). The check acquires what was published.
     slot.node.store(node, std::memory_order_release);
     std::atomic_signal_fence(std::memory_order_seq_cst);
     return node;
   }
 
-  // Does what Protect does, in a slot of this thread's ring `ring`, or in a
-  // shared slot if the thread can have none. Takes the next slot if that is
-  // free.
+  // Does what Protect does, in a slot of `ring`, which is this thread's, or in
+  // a shared slot if this thread can have no slots of its own. This part tries
+  // only the next slot of the ring.
   ABSL_ATTRIBUTE_ALWAYS_INLINE static HazardRawHolder ProtectInRing(
       SlotRing& ring, const HazardCell& cell) {
     if (ABSL_PREDICT_TRUE(ring.ahead != 0)) {
@@ -394,13 +407,13 @@ class HazardDomain {
     return ProtectInRingSlow(ring, cell);
   }
 
-  // The rest of ProtectInRing. Depends on nothing but its arguments, because it
-  // may be the function of another copy of the library.
+  // The rest of ProtectInRing. Depends on nothing but its arguments, because
+  // the linker may bind the call to another copy of the library.
   ABSL_ATTRIBUTE_NOINLINE static HazardRawHolder ProtectInRingSlow(
       SlotRing& ring, const HazardCell& cell);
 #endif
 
-  // Protect in a shared slot.
+  // Does what Protect does, in a shared slot.
   virtual HazardRawHolder ProtectShared(const HazardCell& cell) = 0;
 
   static HazardRawHolder RawCount(const HazardNode* node) {
@@ -425,12 +438,13 @@ class HazardDomain {
   // The rest of a release, if `no_scan_on_release` is zero.
   ABSL_ATTRIBUTE_NOINLINE static void ReleaseSlow(const HazardNode* node,
                                                   HazardSlot* slot);
+  // The rest of a release of `slot`, a slot of this domain that held `node`.
   virtual void Released(DomainSlot& slot, const void* node) = 0;
 };
 
 inline void HazardHolder::Release() {
-  // (M3) Clear the slot, then check whether a retired node waits for it. The
-  // release orders all uses of the node before the clearing.
+  // (M3) Clear the slot, then check whether a retired node may be waiting for
+  // that. The release orders all uses of the node before the clearing.
   slot_->node.store(nullptr, std::memory_order_release);
   std::atomic_signal_fence(std::memory_order_seq_cst);
   if (ABSL_PREDICT_FALSE(IsZeroRelaxed(slot_->no_scan_on_release))) {

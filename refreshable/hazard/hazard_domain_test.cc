@@ -92,7 +92,8 @@ TEST_F(HazardDomainTest, RecordsOfThreadsThatEndedAreUsedAgain) {
   EXPECT_LE(HazardDomain::Current().CountForTesting().records, before + 1);
 }
 
-// A record is not used again while more than half of it is held.
+// A record whose thread has ended is used again although a hold lives on in it,
+// if at most half of its slots are held.
 TEST_F(HazardDomainTest, RecordsWithLivingHoldsAreUsedAgain) {
   Replace(cell_, new TestNode(&live_));
   std::vector<HazardHolder> holds(3);
@@ -108,8 +109,8 @@ TEST_F(HazardDomainTest, RecordsWithLivingHoldsAreUsedAgain) {
   EXPECT_EQ(HazardDomain::Current().CountForTesting().records, records);
 }
 
-// An object whose destructor reads: as a thread_local variable, after the
-// domain's own end-of-thread work.
+// An object whose destructor reads `*cell`. If it is thread_local, that may be
+// after the domain's own end-of-thread work.
 struct ReadsWhenDestroyed {
   HazardCell* cell = nullptr;
   HazardHolder* hold = nullptr;
@@ -146,7 +147,8 @@ TEST_F(HazardDomainTest, E5ADestructorMayReadAndRetire) {
   EXPECT_EQ(live_.load(), 0);
 }
 
-// The destructor does not delay nodes that another thread retires meanwhile.
+// A slow destructor does not delay the freeing of nodes that another thread
+// retires meanwhile.
 TEST_F(HazardDomainTest, R12ASlowDestructorDelaysNobodyElse) {
   absl::Notification started, go_on;
   HazardCell other{new TestNode(&live_)};
@@ -163,8 +165,9 @@ TEST_F(HazardDomainTest, R12ASlowDestructorDelaysNobodyElse) {
 }
 
 // Nodes do not accumulate while a scanning thread is off the processor: threads
-// that continue to publish leave it a few nodes, and then one each. (They once
-// left it everything that they published: 878,011 nodes of 32 threads.)
+// that continue to publish leave it kMostHandedOver nodes in all, and then one
+// node each, for which they wait. (They once left it everything that they
+// published: 878,011 nodes of 32 threads.)
 std::atomic<bool> scans_stall{false};
 
 TEST_F(HazardDomainTest, R12AStalledScanIsLeftFewNodes) {
@@ -195,7 +198,7 @@ TEST_F(HazardDomainTest, R12AStalledScanIsLeftFewNodes) {
   scans_stall = false;
   for (std::thread& publisher : publishers) publisher.join();
   HazardDomain::Current().ReplaceHeavyBarrierForTesting(nullptr);
-  // Each thread has a node in its cell and the node that it replaced last.
+  // Each publisher has a node in its cell and the node that it replaced last.
   EXPECT_LE(most, 2 * kPublishers + HazardDomain::kMostHandedOver);
   EXPECT_EQ(live_.load(), 0);
 }
@@ -270,8 +273,8 @@ TEST_F(HazardDomainTest, R12StressFreesEverythingAndUsesNothingFreed) {
   for (const HazardHolder& hold : passed) ASSERT_TRUE(Alive(hold));
   passed.clear();
   EXPECT_EQ(live_.load(), 0);
-  // The limit allows for the threads that exist at the same time, and for the
-  // ended threads whose holds were moved away.
+  // The limit allows for the threads that exist at the same time, and for 50
+  // ended threads whose holds live on in `passed`.
   EXPECT_LE(HazardDomain::Current().CountForTesting().records,
             records_before + 2 * kReaders + 2 + 50);
 }

@@ -3,20 +3,23 @@
 // Provokes the two races on which the correctness of the domain depends.
 //
 // (M2) A read announces a node and then checks the cell again. A publisher
-// replaces the node and then checks who has announced it. If neither sees the
-// other, a token is freed while it is held.
+// replaces the node and then checks who has announced it. If neither sees what
+// the other did, a token is freed while it is held.
 //
 // (M3) A release clears its slot and then checks whether someone waits for
-// that. A publisher marks the slots as waited for and then checks who holds
-// what. If neither sees the other, a token that nobody holds is not freed.
+// that. A publisher marks the slots as waited for and then checks which nodes
+// they hold. If neither sees what the other did, a token that nobody holds is
+// not freed.
 //
 // This can happen only while the announcement, or the clearing, is still in the
 // store buffer of the reader's core. The reader therefore fills that buffer
 // with stores that miss the cache, so that the announcement or the clearing
 // queues behind them. Without the publisher's heavy barrier the bad outcomes
-// then occur. The second test of each pair looks for them. How often they occur
-// depends on the processor. If they do not occur within the limit, the first
-// test proves nothing either, and the second one prints that.
+// then occur. There are two tests for each race. The first expects no bad
+// outcome. The second leaves the barrier out and looks for one, to show that
+// the first could fail. How often bad outcomes occur depends on the processor.
+// If none occurs within `rounds` rounds, the first test proves nothing either,
+// and the second one prints that.
 //
 // The tests are short. To run longer ones:
 //
@@ -45,21 +48,23 @@ namespace refreshable {
 namespace internal {
 namespace {
 
-// The maximum number of publications per test. The tests of M2 publish ten
-// times as often, because their publications are faster.
+// The maximum number of rounds per test. A round is one publication. In the
+// tests of M2 it is ten publications, because those are faster.
 #ifdef REFRESHABLE_NO_THREAD_LOCAL
-int64_t rounds = 2000;  // A round is slow, because all shared slots are read.
+int64_t rounds = 2000;  // A round is slow: it reads all shared slots.
 #else
 int64_t rounds = 40000;
 #endif
 
-constexpr size_t kNodes = 64;
-constexpr size_t kLine = 64;
+constexpr size_t kNodes = 64;  // The number of nodes in the pool.
+constexpr size_t kLine = 64;   // The size of a cache line in bytes.
+// The size of the memory to which `SlowStores` stores.
 constexpr size_t kBufferBytes = size_t{64} << 20;
 
 struct Litmus {
-  // The node is in a pool and is never freed. Whether it should have been freed
-  // is recorded beside it, so that even the bad outcome reads no freed memory.
+  // A node lies in a pool, and its memory is never freed. When the domain frees
+  // the node, that only resets `*alive`. So even the bad outcome reads no freed
+  // memory.
   struct Node final : HazardNode {
     explicit Node(std::atomic<bool>* a) : alive(a) { alive->store(true); }
     void OnUnreferenced() override { alive->store(false); }
@@ -81,9 +86,10 @@ struct Litmus {
   std::atomic<int64_t> bad{0};
 };
 
-// Fills the store buffer of its core. Which stores are slow depends on the
-// processor, whose cache may be large enough for the whole buffer. So some
-// stores go to lines that have just been evicted, and some do not.
+// Fills the store buffer of the core that it runs on. Which stores are slow
+// depends on the processor, whose cache may be large enough for all of
+// `buffer_`. So only half of the calls of `Make` evict each cache line before
+// they store to it.
 class SlowStores {
  public:
   void Make(int stores, [[maybe_unused]] bool evict) {
@@ -102,6 +108,8 @@ class SlowStores {
   uint64_t at_ = 1;
 };
 
+// Holds the published node again and again, until `litmus.stop`. Counts in
+// `litmus.bad` how many of these nodes were freed while they were held.
 void Read(Litmus& litmus) {
   SlowStores slow_stores;
   for (int turn = 0; !litmus.stop.load(std::memory_order_relaxed); ++turn) {
@@ -112,8 +120,8 @@ void Read(Litmus& litmus) {
       hold = HazardDomain::Current().Protect(litmus.cell);
     }
     const size_t index = litmus.IndexOf(hold.node());
-    // Watches the node for long, or just for as long as a publisher needs to
-    // free it.
+    // Watches the node, in some turns for long, in others for just as long as a
+    // publisher needs to free it.
     for (int i = 0; i < (turn % 4 < 2 ? 100000 : 1000); ++i) {
       if (!litmus.alive[index].load(std::memory_order_relaxed)) {
         litmus.bad.fetch_add(1);
@@ -146,8 +154,8 @@ TEST(HazardLitmusTest, R12NoNodeIsFreedWhileItIsHeld) {
   EXPECT_EQ(CountBad(), 0);
 }
 
-// Synchronizes a reader and a publisher. Contains, for each step, the round in
-// which it was made last.
+// Synchronizes a reader and a publisher. Contains, for each step of a round,
+// the last round in which that step was made.
 struct Progress {
   std::atomic<int64_t> begun{0};
   std::atomic<int64_t> held{0};
@@ -209,9 +217,9 @@ TEST(HazardLitmusTest, R12TheLastReleaseIsNotMissed) {
 }
 
 // Shows that a test above can fail: calls its `count` without the heavy
-// barrier, and prints a note if the bad outcome does not occur. (If the domain
-// uses no heavy barrier, reads make a full barrier themselves. Under a
-// sanitizer the code is so slow that the steps do not overlap.)
+// barrier, and prints a note if the bad outcome does not occur. (In symmetric
+// mode there is no heavy barrier to leave out. Under a sanitizer the code is so
+// slow that the steps do not overlap.)
 #if !defined(ABSL_HAVE_ADDRESS_SANITIZER) && \
     !defined(ABSL_HAVE_THREAD_SANITIZER)
 void LookForAMissingBarrier(int64_t (*count)()) {

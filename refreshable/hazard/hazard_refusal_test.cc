@@ -77,15 +77,15 @@ TEST(HazardRefusalTest, R12NothingIsFreedWithoutTheBarrier) {
     outside.join();
     return;
   }
-  // Nobody holds the node, but a scan cannot know that.
+  // Nobody holds the node, but without the barrier a scan cannot know that.
   HazardDomain::Current().Retire(cell.exchange(new Node(&freed)));
   EXPECT_EQ(freed, 0);
-  // A read and its release work as before. They free nothing either.
+  // A read and its release work as before, and do not free the node either.
   { const HazardHolder hold = HazardDomain::Current().Protect(cell); }
   EXPECT_EQ(freed, 0);
   go.set_value();
   outside.join();
-  EXPECT_EQ(freed, 2);  // The node kept before is one of them.
+  EXPECT_EQ(freed, 2);  // Also the node that was kept before.
 }
 
 }  // namespace

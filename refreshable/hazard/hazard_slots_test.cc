@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Threads that hold many nodes at a time. Like hazard_domain_test, this is
-// built three times.
+// Tests of threads that hold many nodes at a time. Like hazard_domain_test,
+// this is built three times: normally, as if there were no membarrier(2), and
+// without thread_local.
 
 #include <algorithm>
 #include <cstddef>
@@ -53,8 +54,8 @@ HazardHolder Remove(std::vector<HazardHolder>& holds, Order order,
   return hold;
 }
 
-// Threads with slots of their own count no references. Elsewhere, references
-// are counted when the few hundred shared slots are all held.
+// A thread with slots of its own counts no references. Where threads have none,
+// references are counted when the few hundred shared slots are all held.
 TEST_F(HazardSlotsTest, R12ANodeThatIsHeldAThousandTimesIsFreedByTheLast) {
   std::mt19937 random(1);
   for (const Order order : kOrders) {
@@ -84,12 +85,13 @@ TEST_F(HazardSlotsTest, R12ANodeThatIsHeldAThousandTimesIsFreedByTheLast) {
   }
 }
 
-// The slots of a thread are at most four times as many as it ever held at a
-// time, in whatever order it releases them.
+// A thread has at most four times as many slots as it ever had holds at a time,
+// in whatever order it ends the holds.
 TEST_F(HazardSlotsTest, R12SlotsAreAtMostFourTimesTheHolds) {
   Replace(cell_, new TestNode(&live_));
   std::mt19937 random(1);
-  // While a thread lives, its slots cannot be used by the next one.
+  // All threads live until the end, so none of them takes over the slots of
+  // another.
   absl::Notification end;
   std::vector<std::thread> threads;
   int new_records = 0;
@@ -131,7 +133,8 @@ TEST_F(HazardSlotsTest, R12SlotsAreAtMostFourTimesTheHolds) {
   }
 }
 
-// Threads that leave a hold behind do not leave all their slots behind.
+// If a thread ends and one of its holds lives on, later threads still use its
+// other slots.
 TEST_F(HazardSlotsTest, R12SlotsOfEndedThreadsAreUsedAgain) {
   Replace(cell_, new TestNode(&live_));
   const int before = Counts().slots;
@@ -191,8 +194,8 @@ TEST_F(HazardSlotsTest, R12TheLastReleaseMakesTheScan) {
   }
 }
 
-// The slots in which a replaced node was found hold other nodes later. Their
-// releases do not remain slow.
+// A release is slow if a scan found a replaced node in the slot. When that slot
+// holds other nodes later, its releases are fast again.
 TEST_F(HazardSlotsTest, R12SlotsOfAReplacedNodeBecomeQuietAgain) {
   if (!ThreadsHaveSlots()) return;
   Replace(cell_, new TestNode(&live_));
@@ -201,7 +204,9 @@ TEST_F(HazardSlotsTest, R12SlotsOfAReplacedNodeBecomeQuietAgain) {
   Replace(cell_, new TestNode(&live_));
   old.resize(1);
   int64_t before = Counts().scans;
-  // Goes round the ring. There is always another hold of the new node.
+  // These holds go round the whole ring. Two of them exist at a time, so the
+  // first release could leave its scan to the other hold's release. It must
+  // not, because the new node was not replaced.
   HazardHolder a = Hold(cell_);
   HazardHolder b = Hold(cell_);
   for (int i = 0; i < 1000; ++i) {
@@ -217,8 +222,9 @@ TEST_F(HazardSlotsTest, R12SlotsOfAReplacedNodeBecomeQuietAgain) {
   EXPECT_EQ(Counts().scans, before);
 }
 
-// A publication makes one heavy barrier; and none if no other thread may be
-// reading and nobody holds the node. (Where scans use none, the number is 0.)
+// A publication makes one heavy barrier, or none if no other thread may be
+// reading and nobody holds the node. (Without membarrier(2) it never makes
+// one.)
 TEST_F(HazardSlotsTest, R12APublicationMakesOneBarrierAtMost) {
   const int64_t one = HazardDomain::Current().Asymmetric() ? 1 : 0;
   const auto barriers_of_a_publication = [&] {

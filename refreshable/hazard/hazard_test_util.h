@@ -28,7 +28,7 @@ inline const bool kForced = [] {
 inline constexpr uint64_t kAlive = 0x5eadbeef5eadbeef;
 
 // A node that counts the living nodes in `*counter`. Its `mark` is kAlive until
-// it is destroyed.
+// it is destroyed. Its destructor calls `hook` if that is not null.
 struct TestNode final : HazardNode {
   explicit TestNode(std::atomic<int>* counter,
                     std::function<void()> hook = nullptr)

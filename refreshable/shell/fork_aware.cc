@@ -123,8 +123,8 @@ class ForkRegistry {
   ForkSlot* free_ ABSL_GUARDED_BY(mutex_) = nullptr;
 };
 
-// Not inline, because a static variable of an inline function is shared by the
-// whole process.
+// Not inline, because all copies of the library in a process may share the
+// static variable of an inline function.
 ForkRegistry& ForkRegistry::Get() {
   static ForkRegistry* const registry = new ForkRegistry;
   return *registry;
@@ -132,8 +132,9 @@ ForkRegistry& ForkRegistry::Get() {
 
 namespace {
 
-// Created before main, because the first use may be on one thread while another
-// one forks.
+// Created before main. If it were created at the first use, and another thread
+// forked at that moment, the child of the fork() would wait forever for the
+// initialization to end.
 [[maybe_unused]] const ForkRegistry& made_early = ForkRegistry::Get();
 
 }  // namespace

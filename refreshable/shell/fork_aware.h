@@ -15,17 +15,18 @@ REFRESHABLE_ABI_NAMESPACE_BEGIN
 class ForkRegistry;
 struct ForkSlot;
 
-// An object that is told in the child of a fork(). Its lock is held over each
-// fork() of the process, so that no other thread is in a critical section then.
-// Forks are noticed by pthread_atfork, and not at all on a system without it.
+// An object whose `AfterForkInChild` is called in the child of each fork(). Its
+// lock is held during each fork() of the process, so that no other thread is in
+// a critical section then. Forks are noticed by pthread_atfork, and not at all
+// on a system without it.
 //
 // The locks of all objects are together in a few pages. fork() writes to each
-// lock, and after it the first write to a page copies that page: if each object
-// contained its lock, a page would be copied for each object. In the parent,
-// fork() does not touch the objects themselves.
+// lock, and the first write to a page after a fork copies that page. If each
+// object contained its lock, a page would be copied for each object. In the
+// parent, fork() does not touch the objects themselves.
 //
 // A thread must not create, register, unregister or destroy an object while it
-// holds such a lock.
+// holds the lock of any object.
 class ForkAware {
  public:
   ForkAware(const ForkAware&) = delete;
@@ -36,7 +37,7 @@ class ForkAware {
   ~ForkAware();
 
   // Must be called at the end of construction and at the start of destruction.
-  // The lock is held over fork() between these calls.
+  // Between these calls, the lock is held during each fork().
   void Register();
   void Unregister();
 
@@ -52,8 +53,8 @@ class ForkAware {
   explicit ForkAware(ForkSlot& slot);
   ForkSlot& slot();
 
-  // Called in the child while the lock is held; the other threads no longer
-  // exist. May only correct plain state.
+  // Called in the child of a fork() while the lock is held. No other thread
+  // exists there. May only correct plain state.
   virtual void AfterForkInChild() = 0;
 };
 

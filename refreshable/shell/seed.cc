@@ -25,8 +25,9 @@ ABSL_CONST_INIT std::atomic<uint64_t> state{0};
 ABSL_CONST_INIT std::atomic<bool> seeded{false};
 
 // Makes the child of a fork() seed the generator again. Called before main, or
-// at the first use if that is earlier: otherwise a child that is forked during
-// the first use might not seed it again.
+// at the first use if that is earlier. If it were always called at the first
+// use, another thread might fork at that moment, and the child might not seed
+// the generator again.
 int NoticeForks() {
 #ifndef _WIN32
   ABSL_CONST_INIT static std::atomic<bool> registered{false};

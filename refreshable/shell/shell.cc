@@ -73,7 +73,8 @@ bool ThreadIds::HasAnotherThread() const {
                       [self](Id id) { return id != self; }));
 }
 
-// A submitted attempt. If it is destroyed without having run, it was lost.
+// The task of a submitted attempt. If it is destroyed without having run, the
+// attempt is lost.
 class Shell::AttemptTask {
  public:
   AttemptTask(std::shared_ptr<Shell> shell, AttemptId id)
@@ -179,11 +180,13 @@ void Shell::Close() noexcept {
 
 // ---- The source ----
 
-// Runs the queued attempt, even if it is a later one than `id`: otherwise an
-// executor that is always late would never make an attempt.
+// Runs the queued attempt, even if it is a later one than `id`. The machine
+// gives up an attempt that the executor does not start in time, and queues
+// another. If a task ran only its own attempt, an executor that is always late
+// would never make one.
 void Shell::RunAttempt(AttemptId id) noexcept {
-  // This precedes the sending of events, because the observer must not wait for
-  // this attempt.
+  // The thread is marked before OnInput sends events to the observer, because a
+  // read in the observer must not wait for this attempt.
   const InAttempt in_attempt(this);
   std::optional<AttemptStart> start;
   absl::Duration timeout;
@@ -264,7 +267,7 @@ bool Shell::closed() const {
 }
 
 // Returns whether, for attempt `id`, the source is about to be called or has
-// not answered yet.
+// not answered yet. False after Close.
 bool Shell::running(AttemptId id) const {
   ForkMutexLock lock(&mutex_);
   return !closed_ && CancelledFlag(id) != nullptr;
@@ -340,8 +343,8 @@ void Shell::Apply(const Instant& now, Decisions& decisions, Effects& effects,
   }
 }
 
-// Replaces the token that reads get, and moves the old one to `garbage`, whose
-// destruction may run a token's destructor.
+// Replaces the token that reads get, and moves the old one to `garbage`, which
+// must be destroyed outside the lock.
 void Shell::Replace(Snapshot current, absl::Time check_at,
                     std::vector<Garbage>& garbage) {
   garbage.push_back(cell_.Publish(std::move(current), check_at));
@@ -376,7 +379,8 @@ bool Shell::NothingToDo(const Instant& now, const Effects& effects) const {
          (arming_ || WakeAt(now) == armed_for_);
 }
 
-// Uses the executor first, so that user code cannot delay its use.
+// Carries out the effects of one input. Uses the executor first, so that user
+// code cannot delay that.
 void Shell::CarryOut(Effects& effects) noexcept {
   if (effects.submit != AttemptId::kNone) SubmitAttempt(effects.submit);
   SyncTimer(/*retry=*/!effects.timer_lost);

@@ -62,13 +62,15 @@ struct ShellConfig {
     std::function<FailureClass(const absl::Status&)> classify;
     // Called after each publication; may be null.
     std::function<void(HazardHolder)> on_published;
+    // Whether a failure's message contains the text of what the source threw.
     bool show_exception_text = false;
   };
   Hooks hooks;
 };
 
-// The threads that are inside something; a thread is there several times if it
-// has entered several times. Allocates nothing for one thread.
+// A list of the threads that are inside some part of the code. A thread that
+// has entered several times is listed several times. The first entry needs no
+// allocation.
 class ThreadIds {
  public:
   void AddThisThread();
@@ -81,19 +83,20 @@ class ThreadIds {
  private:
   using Id = std::thread::id;
 
-  Id first_;  // The default value if there is none.
-  std::unique_ptr<std::vector<Id>> others_;  // Null if there are none.
+  Id first_;                                 // One entry, or the default value.
+  std::unique_ptr<std::vector<Id>> others_;  // The others; null if none.
 };
 
 // Owns the machine, the tokens, the waiters, the timer and the running calls.
-// Always owned by shared_ptr. Each queued task, running call and call of a
-// method holds a reference, because user code may destroy the Refreshable
-// meanwhile.
+// Always owned by shared_ptr. Each queued task, each running call of the
+// source, and each call of a method holds a reference, because user code may
+// destroy the Refreshable meanwhile.
 //
-// One mutex guards all state. Each input is one critical section: ask the
-// machine, apply its decisions to what the lock guards (including the published
-// token), and collect in `Effects` what must happen outside the lock: calls
-// of the executor, of observers and callbacks, and the destruction of tokens.
+// One mutex guards all state. Each input (such as a read, an answer of the
+// source, or the timer) is one critical section: it asks the machine, applies
+// the machine's decisions to what the lock guards (including the published
+// token), and collects in `Effects` what must happen outside the lock: calls of
+// the executor, of observers and callbacks, and the destruction of tokens.
 //
 // A method that takes the lock, or that sets a flag and resets it later, is
 // noexcept: if memory runs out there, the program ends instead of continuing
@@ -110,12 +113,14 @@ class Shell : protected ForkAware, public std::enable_shared_from_this<Shell> {
   // the refresh has failed, or the timeout has passed. `request.deadline` is
   // computed here, from the timeout.
   //
-  // Throws only exceptions of the caller's own tasks, and only if this thread
-  // drives the executor.
+  // If this thread drives the executor (`Executor::DriveUntil`), an exception
+  // that escapes a task leaves this function. Nothing else is thrown.
   absl::StatusOr<HazardHolder> Read(ReadRequest request,
                                     absl::Duration timeout);
-  // If `served`, the caller has just been able to load from `cell()` a token
-  // that answers the request, so the machine need not be asked.
+  // Makes the executor run a task that gives the read's outcome to `read`.
+  // Returns the id with which the read can be cancelled; kNone after Close. If
+  // `served`, the caller has just been able to load from `cell()` a token that
+  // answers the request, so the machine need not be asked.
   WaiterId ReadAsync(const ReadRequest& request,
                      std::shared_ptr<AsyncRead> read, bool served) noexcept;
   absl::StatusOr<HazardHolder> TryRead() noexcept;
@@ -125,8 +130,8 @@ class Shell : protected ForkAware, public std::enable_shared_from_this<Shell> {
   void Reset() noexcept;
   Stats stats() const noexcept;
   Health health() noexcept;
-  // Returns the present moment; nullopt after Close, when the clock may be
-  // gone.
+  // Returns the present moment; nullopt after Close, when the executor and its
+  // clock may have been destroyed.
   std::optional<Instant> NowUnlessClosed() const noexcept;
   const Clock& clock() const { return executor()->clock(); }
   Instant Now() const { return clock().Now(); }
@@ -146,7 +151,9 @@ class Shell : protected ForkAware, public std::enable_shared_from_this<Shell> {
     return executor_;
   }
 
-  // The outcomes of a call of the source.
+  // Called when the call of the source for attempt `id` has answered, with a
+  // token or with a failure. `same_as` is as in
+  // `RefreshMachine::OnAttemptSuccess`.
   void Succeed(AttemptId id, const Expiry& expiry,
                std::optional<Generation> same_as,
                std::shared_ptr<const void> token) noexcept;
@@ -154,7 +161,7 @@ class Shell : protected ForkAware, public std::enable_shared_from_this<Shell> {
   // Returns a failure that describes what the source threw. Must be called
   // inside a catch block.
   absl::Status DescribeThrown() const;
-  // As Fail, but does nothing if the call has already ended.
+  // As Fail, but does nothing if the call has already answered.
   void FailIfRunning(AttemptId id, const absl::Status& status) noexcept;
   // Publishes `token`. Returns its generation, or why it was not published.
   absl::StatusOr<Generation> InstallToken(
@@ -168,7 +175,8 @@ class Shell : protected ForkAware, public std::enable_shared_from_this<Shell> {
   virtual void Fetch(const FetchContext& context, AttemptId id) = 0;
 
   // While this object exists, the calling thread is marked as inside an
-  // attempt, so reads on that thread must not wait.
+  // attempt. A read on that thread must not wait for the attempt, which cannot
+  // end meanwhile.
   class InAttempt {
    public:
     explicit InAttempt(Shell* shell) noexcept;
@@ -188,8 +196,9 @@ class Shell : protected ForkAware, public std::enable_shared_from_this<Shell> {
   class TimerTask;
   class DeliverTask;
 
-  // The lock is held during fork(). In the child, the first Section forgets
-  // what belongs to the parent's threads, none of which exists there.
+  // The lock is held during fork(). In the child process, the first Section (a
+  // critical section) calls ForgetParent, which forgets what belongs to the
+  // parent's threads.
   void AfterForkInChild() override;
   void ForgetParent() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
@@ -272,9 +281,9 @@ class Shell : protected ForkAware, public std::enable_shared_from_this<Shell> {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void OnTimerLost(uint64_t serial);
 
-  // A server may have very many instances, most of which are idle. So what an
-  // idle instance with a token does not need is behind a pointer, which is null
-  // then.
+  // A server may have very many instances, most of which are idle and have a
+  // token. What such an instance does not need is behind a pointer, which is
+  // then null.
 
   // Other threads read the cell at any time, so nothing else in its cache line
   // may be written to often. The 48 bytes before it (members of the base
@@ -288,13 +297,14 @@ class Shell : protected ForkAware, public std::enable_shared_from_this<Shell> {
   const std::shared_ptr<const std::atomic<bool>> executor_destroyed_;
   RefreshMachine machine_ ABSL_GUARDED_BY(mutex_);
 
-  // The token that was withdrawn last, unless it has been replaced since.
+  // The token that was withdrawn last; null once another token has been
+  // published.
   std::unique_ptr<const Snapshot> rejected_ ABSL_GUARDED_BY(mutex_);
   const int default_retries_;
   const bool seeded_by_caller_;
   bool closed_ ABSL_GUARDED_BY(mutex_) = false;
-  // Two of the numbers of `Stats`; and all the others, behind a pointer that is
-  // null while they are all 0.
+  // Two of the numbers of `Stats`. All the others are in `other_stats_`, which
+  // is null while they are all 0.
   int64_t attempts_started_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t tokens_published_ ABSL_GUARDED_BY(mutex_) = 0;
   std::unique_ptr<Stats> other_stats_ ABSL_GUARDED_BY(mutex_);
@@ -308,7 +318,7 @@ class Shell : protected ForkAware, public std::enable_shared_from_this<Shell> {
   // all others, which sleep. Null if no thread waits.
   const BlockedRead* leader_ ABSL_GUARDED_BY(mutex_) = nullptr;
   // The deadline and the id of each async read that has a deadline and has not
-  // been dispatched.
+  // been dispatched (see `AsyncRead::dispatched_`).
   std::set<std::pair<BootTime, uint64_t>> deadlines_ ABSL_GUARDED_BY(mutex_);
   // Async reads whose callback the executor refused while their own ReadAsync
   // was running. A timer tries again at `parked_until_`.
@@ -327,12 +337,17 @@ class Shell : protected ForkAware, public std::enable_shared_from_this<Shell> {
   ThreadIds in_attempt_ ABSL_GUARDED_BY(mutex_);
   ThreadIds in_timer_ ABSL_GUARDED_BY(mutex_);
   ThreadIds in_executor_ ABSL_GUARDED_BY(mutex_);
-  // Wakes Close, which waits for these last threads.
+  // Wakes Close, which waits until no other thread is inside a method of the
+  // executor. Null while Close does not wait.
   Wakeup* closer_ ABSL_GUARDED_BY(mutex_) = nullptr;
-  // Effects of inputs that came inside a method of the executor.
+  // Effects of inputs that came inside a method of the executor. They are
+  // carried out when that method has returned.
   std::unique_ptr<std::vector<Effects>> deferred_ ABSL_GUARDED_BY(mutex_);
 
-  // The one timer, see SyncTimer.
+  // The one timer, see SyncTimer. It is armed for `armed_for_`; infinite if no
+  // timer is needed. `timer_serial_` is the number of the timer, by which a
+  // superseded one is recognized. `arming_` is true while a thread is arming
+  // the timer, and `timer_lost_` if the executor has refused or dropped it.
   TimerId timer_ ABSL_GUARDED_BY(mutex_) = TimerId::kNone;
   BootTime armed_for_ ABSL_GUARDED_BY(mutex_) = BootTime::InfiniteFuture();
   uint64_t timer_serial_ ABSL_GUARDED_BY(mutex_) = 0;

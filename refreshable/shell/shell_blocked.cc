@@ -2,15 +2,17 @@
 //
 // The Shell's reads whose threads block.
 //
+// A read is *settled* once the refresh has ended for it, so that its outcome is
+// known. It *ends* when its thread may return, after the user's hook has run.
 // Each thread sleeps on a wake-up of its own, and is woken for one of these:
 //
 // - Its read has ended. The thread then needs the lock no more.
 // - An attempt was submitted that the thread may run. One such thread is woken.
 //   If it leaves without running the attempt, it wakes another.
-// - Its deadline has passed. The thread's own sleep ends then, but it may not
-//   count the time while the machine is suspended. Therefore one of the
-//   threads, the leader, reads the BootTime every second, and wakes those whose
-//   deadline has passed. If the leader leaves, it wakes the next leader.
+// - Its deadline has passed. The thread's own sleep ends then, but the sleep
+//   may not count the time while the computer is suspended. Therefore one of
+//   the threads, the leader, reads the BootTime every second, and wakes those
+//   whose deadline has passed. If the leader leaves, it wakes the next leader.
 
 #include <algorithm>
 #include <atomic>
@@ -32,7 +34,8 @@
 namespace refreshable {
 namespace internal {
 
-// Blocks until the read has ended. If the result is OK, the caller reads again.
+// Blocks until the read has ended, and returns its outcome. If that is OK, the
+// caller must read again.
 absl::Status Shell::Await(BlockedRead& read) {
   for (;;) {
     std::optional<absl::Status> outcome = Block(read);
@@ -44,8 +47,9 @@ absl::Status Shell::Await(BlockedRead& read) {
   }
 }
 
-// Drives the executor until `Ready` or the deadline. If a task throws, the read
-// ends with the exception.
+// Drives the executor until `Ready` returns true, the deadline has passed, or
+// nothing is pending that could help. If a task throws, the read ends with the
+// exception.
 void Shell::Drive(BlockedRead& read) {
   // Removes the read if an exception leaves this function.
   struct End {
@@ -58,7 +62,8 @@ void Shell::Drive(BlockedRead& read) {
       shell->Leave(read);
     }
   } end{this, read};
-  // This thread is the one that drives the executor, which therefore lives.
+  // UseExecutor is not needed: only this thread drives the executor, so no
+  // other thread destroys the executor meanwhile.
   executor()->DriveUntil(
       [&] {
         ForkMutexLock lock(&mutex_);
@@ -68,9 +73,10 @@ void Shell::Drive(BlockedRead& read) {
   end.returned = true;
 }
 
-// Whether the thread may run an attempt that is queued. It may do so even after
-// the read is settled, because the hook that runs before the wake-up may itself
-// wait for this attempt.
+// Returns whether the read's thread may take a queued attempt and run it. A
+// thread of the executor always may. A thread that drives the executor may once
+// its read is settled, because the hook, which runs before the thread is woken,
+// may be waiting for that attempt.
 bool Shell::CanRun(const BlockedRead& read) const {
   return read.in_executor_thread || (read.drivable && read.settled);
 }
@@ -81,9 +87,9 @@ bool Shell::Ready(const BlockedRead& read) const {
          (CanRun(read) && machine_.queued() != AttemptId::kNone);
 }
 
-// Waits until something can be done, and does it. Does not wait if this thread
-// drives the executor. Returns the outcome of the read; nullopt if it has not
-// ended and this thread drives the executor.
+// Blocks until the read has ended, and returns its outcome. Meanwhile runs
+// queued attempts if this thread may. If this thread drives the executor and
+// would have to wait here, returns nullopt instead.
 std::optional<absl::Status> Shell::Block(BlockedRead& read) noexcept {
   const BootTime deadline = read.request.deadline;
   for (bool waited = false;;) {
@@ -105,8 +111,8 @@ std::optional<absl::Status> Shell::Block(BlockedRead& read) noexcept {
       const Instant now = Now();
       if (now.boot >= deadline) {
         Leave(read);
-        // If the read is settled, the refresh has ended and a slow hook still
-        // runs.
+        // If the read is settled, it waits only for a slow hook, so it gets the
+        // outcome.
         return read.settled ? read.outcome : DeadlineExceeded();
       }
       if (Ready(read)) {
@@ -115,9 +121,11 @@ std::optional<absl::Status> Shell::Block(BlockedRead& read) noexcept {
         return std::nullopt;
       } else if (waited && leader_ == &read) {
         WakeOverdue(now);
-        // There is no timer, so this thread ends an attempt that takes too
-        // long. It does nothing before that, because it resigns then, and the
-        // next leader, which is woken at once, would do the same.
+        // If the executor has lost the timer, this thread calls the machine in
+        // the timer's place, for example to end an attempt that takes too long.
+        // It does so only when the call is due. For the call it resigns, which
+        // wakes the next leader at once; without this condition, that leader
+        // would do the same, and so on.
         wake_machine = timer_lost_ && machine_.wake_at(now) <= now.boot;
       }
       if (claimed != AttemptId::kNone || wake_machine) {
@@ -161,7 +169,7 @@ std::optional<absl::Status> Shell::AfterDriving(BlockedRead& read) noexcept {
       }
       read.waiting = true;
     }
-    // Another thread is about to wake this one.
+    // The read is settled, so another thread is about to wake this one.
     read.wakeup.Wait(kLongestWait);
   }
 }
@@ -172,8 +180,9 @@ void Shell::End(const std::vector<std::shared_ptr<BlockedRead>>& reads) {
   bool could_run = false;
   for (const auto& read : reads) {
     if (leader_ == read.get()) leader_ = nullptr;
-    // If the thread does not wait, it has not been woken for an attempt, and
-    // may not have noted yet whether it can run one.
+    // This thread may have been woken for a queued attempt that it will now not
+    // run, so another one is woken for it. (A thread that does not wait was not
+    // woken for one, and its flags for CanRun may not have been set yet.)
     could_run |= read->waiting && CanRun(*read);
     blocked_.erase(read->id);
     read->done.store(true, std::memory_order_release);
@@ -189,7 +198,8 @@ void Shell::Leave(BlockedRead& read) {
   if (CanRun(read)) WakeRunner();
 }
 
-// Notes that the thread does not wait for now.
+// Notes that the thread does not wait for now. If it was the leader, chooses
+// another.
 void Shell::Resign(BlockedRead& read) {
   read.waiting = false;
   if (leader_ != &read) return;
@@ -197,8 +207,9 @@ void Shell::Resign(BlockedRead& read) {
   ElectLeader();
 }
 
-// A thread that drives the executor waits only for another thread that is about
-// to wake it, and does not look at the clock for others.
+// Makes a waiting thread the leader, and wakes it. A thread that drives the
+// executor is never chosen: it waits only while another thread is about to wake
+// it, and does not look at the clock for others.
 void Shell::ElectLeader() {
   for (auto& [id, read] : blocked_) {
     if (!read->waiting || read->drivable) continue;
@@ -208,8 +219,8 @@ void Shell::ElectLeader() {
   }
 }
 
-// If an attempt is queued, wakes a thread that may run it. (A thread that may
-// run it and does not wait looks for it before it waits.)
+// If an attempt is queued, wakes one waiting thread that may run it. (A thread
+// that is not waiting looks for a queued attempt before it waits.)
 void Shell::WakeRunner() {
   if (machine_.queued() == AttemptId::kNone) return;
   for (auto& [id, read] : blocked_) {

@@ -24,12 +24,12 @@
 namespace refreshable {
 namespace internal {
 
-// The longest time that anything waits before it reads the BootTime again,
-// because a wait may not count the time while the machine is suspended.
+// The longest time that anything waits before it reads the BootTime again. The
+// wait itself may not count the time while the computer is suspended.
 inline constexpr absl::Duration kLongestWait = absl::Seconds(1);
 
 // Returns whether a read may return what `hold` holds without asking the
-// machine. `hold` is the outcome of a load from the cell.
+// machine. `hold` is the result of a load from the cell, and may be empty.
 inline bool Answers(const HazardHolder& hold, const ReadRequest& request) {
   return hold.node() != nullptr &&
          request.rejected < SnapshotOf(hold).same_since;
@@ -50,8 +50,8 @@ inline absl::Status DeadlineExceeded() {
       "the read's timeout passed while the token was being refreshed");
 }
 
-// What one input leaves to be done outside the lock, in the order in which
-// CarryOut does it.
+// What one input leaves to be done outside the lock. The fields are in the
+// order in which CarryOut handles them.
 struct Shell::Effects {
   AttemptId submit = AttemptId::kNone;
   bool timer_lost = false;  // The timer was just lost; do not retry at once.
@@ -75,9 +75,10 @@ inline bool HasThisThread(const ThreadIds& threads) {
 inline void RemoveThisThread(ThreadIds& threads) { threads.RemoveThisThread(); }
 
 // Holds the lock while it exists. In the child of a fork(), the first Section
-// forgets what belongs to the parent's threads. Code that can only run after a
-// Section takes the lock alone: later code of the same call, and tasks, timers
-// and calls of the source that were started after the Section.
+// forgets what belongs to the parent's threads. Code that can run only after
+// some Section of this process needs no Section and takes only the lock: later
+// code of the same call, and tasks, timers and calls of the source that were
+// started after the Section.
 class ABSL_SCOPED_LOCKABLE Shell::Section {
  public:
   explicit Section(Shell* shell) ABSL_EXCLUSIVE_LOCK_FUNCTION(shell->mutex_)
@@ -91,10 +92,11 @@ class ABSL_SCOPED_LOCKABLE Shell::Section {
 };
 
 // Handles one input: calls `handle` under the lock, with the present moment and
-// the effects to fill. Returns false if the Refreshable is closed. If this
-// thread is inside a method of the executor (which destroys a task that it
-// refuses), the effects are deferred until that method has returned: Close
-// waits for that method, so no user code may run inside it.
+// the effects to fill. Returns false if the Refreshable is closed. An input may
+// come inside a method of the executor, for example because the executor
+// destroys a task that it refuses. Then the effects are deferred until that
+// method has returned: Close waits for the method, so no user code may run
+// inside it.
 template <typename Handle>
 bool Shell::OnInput(Handle handle) noexcept {
   Effects effects;
@@ -116,10 +118,10 @@ bool Shell::OnInput(Handle handle) noexcept {
   return true;
 }
 
-// Handles an input that is the machine's alone: calls `decide` under the lock,
-// with the present moment, and applies the decisions that it fills in. `token`
-// is the token that these may publish; if they do not, it is destroyed outside
-// the lock.
+// Handles an input that only the machine has to handle: calls `decide` under
+// the lock, with the machine and the present moment, and applies the decisions
+// that `decide` fills in. `token` is the token that the decisions may publish;
+// otherwise it is destroyed outside the lock.
 template <typename Decide>
 bool Shell::AskMachine(Decide decide,
                        std::shared_ptr<const void> token) noexcept {

@@ -19,7 +19,8 @@ namespace refreshable {
 namespace internal {
 
 void Shell::AfterForkInChild() {
-  // From now on reads take the lock, and so call ForgetParent.
+  // From now on each read takes the slow path, whose first Section calls
+  // ForgetParent.
   cell_.SetCheckAt(absl::InfinitePast());
   cell_.SetUsableUntil(absl::InfinitePast(), BootTime::InfinitePast());
 }

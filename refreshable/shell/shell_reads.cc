@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The Shell's reads.
+// The Shell's reads. A waiting read is *settled* once the refresh has ended for
+// it, so that its outcome is known. An async read is then *delivered*: the
+// user's callback gets the outcome.
 
 #include <algorithm>
 #include <cstdint>
@@ -22,9 +24,9 @@
 namespace refreshable {
 namespace internal {
 
-// A task that delivers an async read. If it is destroyed without having run,
-// the executor has refused or dropped it. It is so small that an Executor::Task
-// contains it without an allocation.
+// A task that delivers an async read. If the task is destroyed without having
+// run, the executor has refused or dropped it. It is so small that an
+// Executor::Task contains it without an allocation.
 class Shell::DeliverTask {
  public:
   DeliverTask(std::shared_ptr<Shell> shell, std::shared_ptr<AsyncRead> read)
@@ -56,8 +58,8 @@ absl::Status MakeStatus(const ReadFailure& failure) {
   error.next_attempt = failure.next_attempt;
   error.fatal = failure.fatal;
   error.rejected = failure.rejected;
-  // If the failure is fatal, its code must be one that retry loops do not
-  // retry, which the cause's code may not be.
+  // Retry loops must not retry a fatal failure, but they may retry the code of
+  // its cause.
   return MakeRefreshError(failure.fatal ? absl::StatusCode::kFailedPrecondition
                                         : failure.cause.code(),
                           error);
@@ -82,7 +84,8 @@ absl::StatusOr<HazardHolder> Shell::Read(ReadRequest request,
   }
 }
 
-// Answers the read, or makes it one of the waiters and returns nullopt.
+// Answers the read, or makes it one of the waiters, sets `blocked` to that
+// waiter, and returns nullopt.
 std::optional<absl::StatusOr<HazardHolder>> Shell::Ask(
     ReadRequest& request, absl::Duration timeout,
     std::shared_ptr<BlockedRead>& blocked) noexcept {
@@ -119,8 +122,9 @@ std::optional<absl::StatusOr<HazardHolder>> Shell::Ask(
   }
   if (!nothing_to_do) CarryOut(effects);
   if (outcome.has_value()) return outcome;
-  // On a thread of the executor the attempt that is waited for may be queued
-  // behind the caller, so the caller runs it itself.
+  // On a thread of the executor, the attempt that the read waits for may be
+  // queued behind the caller. The caller then runs that attempt itself, if
+  // these two flags permit it.
   UseExecutor([&] {
     blocked->in_executor_thread = executor()->InExecutorThread();
     blocked->drivable =
@@ -129,9 +133,10 @@ std::optional<absl::StatusOr<HazardHolder>> Shell::Ask(
   return std::nullopt;
 }
 
-// If the read rejects a generation that has not been published yet, makes it an
-// ordinary read. The machine may be asked for this read more than once, and
-// must not take that generation for rejected later, when it has been published.
+// If the request rejects a generation that has not been published yet, makes it
+// the request of an ordinary read. The machine may be asked for this read more
+// than once. Otherwise it would take that generation for rejected once it has
+// been published.
 void Shell::ForgetUnpublished(ReadRequest& request) const {
   if (request.rejected > machine_.generation()) request.rejected = Generation();
 }
@@ -230,7 +235,8 @@ bool Shell::Cancel(WaiterId id) noexcept {
     read = Remove(static_cast<uint64_t>(id));
   }
   if (read == nullptr) return false;
-  // The executor may keep its task, which owns the read, for longer.
+  // The executor's task, which owns the read, may exist for longer, so what the
+  // user gave is destroyed here.
   read->Discard();
   return true;
 }
@@ -288,8 +294,8 @@ void Shell::Settle(uint64_t id, PendingRead& waiter, absl::Status outcome,
 }
 
 // Ends async reads whose deadline is `until` or earlier, with `outcome`. A read
-// that is settled already waits only for a slow hook or observer: if its
-// deadline has passed, it now gets the outcome with which it was settled.
+// that is settled but not dispatched waits only for a slow hook or observer. If
+// its deadline has passed, it now gets the outcome with which it was settled.
 void Shell::EndReads(const Instant& now, BootTime until,
                      const absl::Status& outcome, Effects& effects) {
   while (!deadlines_.empty() && deadlines_.begin()->first <= until) {
@@ -305,8 +311,8 @@ void Shell::EndReads(const Instant& now, BootTime until,
 }
 
 // Removes the read and returns it; null if it was removed before. Only the
-// caller that gets it may use what the user gave to it, and must destroy it
-// outside the lock.
+// caller that gets the read may use the user's code in it. That caller must
+// destroy the read outside the lock.
 std::shared_ptr<AsyncRead> Shell::Remove(uint64_t id) {
   std::shared_ptr<AsyncRead> read = async_.Take(id);
   if (read != nullptr && !deadlines_.empty()) {
@@ -335,7 +341,7 @@ bool Shell::WakeWaiters(const std::vector<uint64_t>& ids) {
         continue;
       }
       std::shared_ptr<AsyncRead> read = async_.Find(id);
-      // Since it was settled, the read may have been delivered, and may wait
+      // Since it was settled, the read may have been delivered, or may wait
       // again.
       if (read == nullptr || !read->settled || read->dispatched_) continue;
       read->dispatched_ = true;
@@ -343,8 +349,9 @@ bool Shell::WakeWaiters(const std::vector<uint64_t>& ids) {
       async.push_back(std::move(read));
     }
     End(ended);
-    // Skip reads whose GetAsync is still running on this thread: delivering
-    // them here would be refused again, forever.
+    // Leave reads parked whose GetAsync is still running on this thread. If the
+    // executor refused them again, DeliverHere would only park them again,
+    // without end.
     const auto others = std::partition(
         parked_.begin(), parked_.end(),
         [&](uint64_t id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
@@ -377,8 +384,8 @@ void Shell::DeliveryLost(const AsyncRead& read) {
 }
 
 // Delivers the read in this thread. If the read's own GetAsync is still running
-// in this thread, parks the read instead: the next input tries again, or at the
-// latest a timer.
+// in this thread, parks the read instead: the next input, or at the latest a
+// timer, gives it to the executor again.
 void Shell::DeliverHere(uint64_t id) {
   std::shared_ptr<AsyncRead> read;
   {
@@ -394,8 +401,8 @@ void Shell::DeliverHere(uint64_t id) {
   Deliver(*read);
 }
 
-// Delivers the outcome. If it was settled as OK, reads again, because the token
-// may have changed since.
+// Delivers the outcome of a settled read. If that is OK, reads again, because
+// the token may have changed since; then the read may have to wait again.
 void Shell::Deliver(AsyncRead& read) {
   std::optional<absl::StatusOr<HazardHolder>> result;
   std::shared_ptr<AsyncRead> removed;
@@ -406,7 +413,7 @@ void Shell::Deliver(AsyncRead& read) {
       result = read.outcome;
     } else if (CheckAt(now) > absl::InfinitePast() &&
                !machine_.rejects(read.request)) {
-      result = cell_.Take();  // As any read, without asking the machine.
+      result = cell_.Take();  // As any read that need not ask.
     } else {
       Decisions decisions;
       const auto answer = machine_.OnRead(now, read.request, decisions);
@@ -427,7 +434,8 @@ void Shell::Deliver(AsyncRead& read) {
   });
   if (!result.has_value()) return;
   if (removed == nullptr) {
-    // The observer may have destroyed the Refreshable, or cancelled the read.
+    // OnInput has carried out effects. Their user code may have destroyed the
+    // Refreshable, or cancelled the read.
     ForkMutexLock lock(&mutex_);
     removed = Remove(read.id_);
   }

@@ -17,7 +17,8 @@
 namespace refreshable {
 namespace internal {
 
-// The armed timer. If it has not run when it is destroyed, it may be lost.
+// The task of the armed timer. If it is destroyed without having run, the timer
+// is lost, unless a later one has replaced it.
 class Shell::TimerTask {
  public:
   TimerTask(std::shared_ptr<Shell> shell, uint64_t serial)
@@ -44,7 +45,8 @@ BootTime Shell::WakeAt(const Instant& now) const {
 
 // Arms the timer for WakeAt. Only one thread at a time does so, outside the
 // lock, and repeats it until nothing has changed meanwhile. If `retry` is set,
-// arms a lost timer again, once.
+// tries once to arm a timer again that is lost, that is, that the executor has
+// refused or dropped.
 void Shell::SyncTimer(bool retry) noexcept {
   std::vector<Effects> deferred;
   {
@@ -55,7 +57,7 @@ void Shell::SyncTimer(bool retry) noexcept {
       const Instant now = Now();
       const BootTime at = WakeAt(now);
       const bool lost = timer_lost_;
-      // Re-arm a lost timer in any case if someone depends on it.
+      // If someone depends on a lost timer, arm it again even without `retry`.
       const bool again =
           lost && (retry || machine_.waiting() || !deadlines_.empty());
       if (at == armed_for_ && !again) break;
@@ -113,9 +115,9 @@ void Shell::WakeMachine(const Instant& now, Effects& effects) {
   Apply(now, decisions, effects);
 }
 
-// Handles the loss of the timer, which would have called OnWake. Until a timer
-// can be armed again, which every input tries, each read must ask the machine,
-// and nothing may wait for time to pass.
+// Handles the loss of the timer. Each later input tries to arm it again. Until
+// that succeeds, the machine's OnWake is not called on time, so each read must
+// ask the machine, and nothing may wait for time to pass.
 void Shell::OnTimerLost(uint64_t serial) {
   OnInput([&](const Instant& now,
               Effects& effects) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// SnapshotCell: the cell that reads go through.
+// SnapshotCell: the cell that reads go through. A read that gets no token from
+// the cell *asks the machine*: it takes the Shell's lock and calls
+// `RefreshMachine::OnRead`.
 
 #ifndef REFRESHABLE_SHELL_SNAPSHOT_CELL_H_
 #define REFRESHABLE_SHELL_SNAPSHOT_CELL_H_
@@ -28,9 +30,9 @@ REFRESHABLE_ABI_NAMESPACE_BEGIN
 // not be destroyed under a lock.
 using Garbage = std::shared_ptr<const void>;
 
-// Returns the node of a cell that has no snapshot; reads of it always ask the
-// machine. It is recognized by `is_nothing` and not by its address, because
-// each copy of the library has its own.
+// Returns the node of a cell that has no snapshot. Reads of such a cell always
+// ask the machine. The node is recognized by `is_nothing` and not by its
+// address, because each copy of the library has its own.
 inline const HazardNode* Nothing() {
   static const TimedNode* const nothing = new TimedNode(/*nothing=*/true);
   return nothing;
@@ -61,11 +63,12 @@ class alignas(16) SnapshotCell {
   }
   ~SnapshotCell() { Retire(domain_, cell_.load(std::memory_order_relaxed)); }
 
-  // Replaces the snapshot, and returns the old one; a null token means that
-  // there is none. Reads that start after this returns do not get an earlier
-  // one. Reads of the new snapshot must ask the machine from `check_at` on. (If
-  // only SetCheckAt set that time, reads would have to ask until it is called,
-  // and so wait for the publisher's lock.)
+  // Replaces the snapshot, and returns the old one; null if there was none. If
+  // `snapshot.token` is null, the cell has no snapshot afterwards. Reads that
+  // start after this returns do not get an earlier snapshot. Reads of the new
+  // snapshot must ask the machine from `check_at` on. (If only SetCheckAt set
+  // that time, reads would have to ask until it is called, and so wait for the
+  // publisher's lock.)
   [[nodiscard]] Garbage Publish(Snapshot snapshot,
                                 absl::Time check_at) noexcept {
     const HazardNode* node = Nothing();
@@ -73,8 +76,9 @@ class alignas(16) SnapshotCell {
       node = new SnapshotNode(std::move(snapshot));
       SetCheckAt(node, check_at);
     }
-    // (M1) Sequentially consistent: a read that holds the old node must have
-    // announced it to the scan, which is made when the garbage is destroyed.
+    // (M1) The exchange is sequentially consistent and comes before the scan,
+    // which is made when the garbage is destroyed. So the scan sees every read
+    // that still holds the old node.
     node = cell_.exchange(node, std::memory_order_seq_cst);
     if (IsNothing(node)) return nullptr;
     return Garbage(static_cast<const void*>(node),
@@ -91,7 +95,8 @@ class alignas(16) SnapshotCell {
   }
 
   // Returns a hold of the snapshot if there is one and the coarse clock is
-  // certain that the time to ask has not come; otherwise an empty hold.
+  // certain that the time set by `SetCheckAt` has not come; otherwise an empty
+  // hold.
   HazardHolder Load() const {
     const int64_t ticks = clock_.Ticks();
     HazardHolder hold = domain_.Protect(cell_);
@@ -113,8 +118,9 @@ class alignas(16) SnapshotCell {
 
   // Returns a hold of the snapshot if there is one and, on both clocks, the
   // moment set by `SetUsableUntil` has certainly not come; otherwise an empty
-  // hold. `boot_clock()` returns the coarse form of the clock of
-  // `SetUsableUntil`. It is not called for a token that never expires.
+  // hold. `boot_clock()` returns the coarse form of the clock that the `boot`
+  // of `SetUsableUntil` is read from. It is not called for a token that never
+  // expires.
   template <typename Function>
   HazardHolder LoadUsable(Function boot_clock) const {
     HazardHolder hold = domain_.Protect(cell_);
@@ -137,9 +143,10 @@ class alignas(16) SnapshotCell {
     return hold;
   }
 
-  // Fast path of Load. May fail spuriously (null node). With the machine's
-  // clock, its only call is time(2); with any other, it makes one call of this
-  // class. The caller must construct a HazardHolder from the result.
+  // Fast path of Load. May fail spuriously (null node). With the operating
+  // system's clock it calls only time(2). With any other clock it calls one
+  // method of this class. The caller must construct a HazardHolder from the
+  // result.
   ABSL_ATTRIBUTE_ALWAYS_INLINE HazardRawHolder TryLoad() const {
     if (ABSL_PREDICT_FALSE(!HazardDomain::AtHand(domain_if_system_))) {
       return TryLoadByOtherClock();
@@ -147,9 +154,9 @@ class alignas(16) SnapshotCell {
     return TryHold(domain_if_system_, CoarseWallClock::SystemTicks());
   }
 
-  // As Load, if the cell's clock is the operating system's; otherwise returns
-  // an empty hold, because the clock may no longer exist when the cell is out
-  // of service.
+  // As Load, if the cell's clock is the operating system's. Otherwise returns
+  // an empty hold, because any other clock may have been destroyed once the
+  // Refreshable is closed.
   HazardHolder LoadBySystemClock() const {
     return clock_.IsSystem() ? Load() : HazardHolder();
   }
@@ -161,7 +168,7 @@ class alignas(16) SnapshotCell {
   }
 
   // Returns a hold of the snapshot if there is one and `now` is before the time
-  // to ask; otherwise an empty hold.
+  // set by `SetCheckAt`; otherwise an empty hold.
   HazardHolder Load(absl::Time now) const {
     HazardHolder hold = domain_.Protect(cell_);
     const auto* const node = static_cast<const TimedNode*>(hold.node());
@@ -192,7 +199,7 @@ class alignas(16) SnapshotCell {
  private:
   void SetCheckAt(const HazardNode* node, absl::Time check_at) const {
     const auto* const timed = static_cast<const TimedNode*>(node);
-    // A read checks only one of these two times; either is sufficient.
+    // Each read checks only one of these two forms of the check time.
     timed->check_ticks.store(clock_.TicksBefore(check_at),
                              std::memory_order_relaxed);
     timed->check_nanos.store(FloorToUnixNanos(check_at),
@@ -255,8 +262,9 @@ class alignas(16) SnapshotCell {
   // A read uses the first two members, which the alignment keeps in one cache
   // line.
   HazardCell cell_{Nothing()};
-  // Null if the clock is not the operating system's, so that a read need not
-  // check which clock it is.
+  // The cell's domain if the clock is the operating system's, otherwise null. A
+  // read compares this with its thread's domain, and so checks the clock at the
+  // same time.
   HazardDomain* const domain_if_system_;
   const CoarseWallClock clock_;
   // The domain of the cell. All copies of the library use this domain for the

@@ -125,7 +125,8 @@ TEST(SnapshotCellTest, R5InfiniteTimeToAskNeverComes) {
   }
 }
 
-// If a clock has no coarse form, each read reads the clock itself.
+// If a clock has no coarse form, each read gets nothing from `Load()`, and then
+// reads the clock itself for `Load(now)`.
 TEST(SnapshotCellTest, R6WithoutACoarseClockTheFirstLookIsNeverCertain) {
   Cell cell((CoarseWallClock()));
   static_cast<void>(cell.Publish(Make("a", 1), absl::InfiniteFuture()));

@@ -12,7 +12,7 @@ namespace refreshable {
 namespace internal {
 namespace {
 
-thread_local int done_depth = 0;
+thread_local int done_depth = 0;  // The thread's number of InDone objects.
 
 // Drops the source on a new thread. The reference is on the heap, so that the
 // source is not destroyed if the thread cannot be started.
@@ -22,7 +22,7 @@ void ReleaseOnNewThread(std::unique_ptr<std::shared_ptr<void>> source) {
   if (thread.Start([owned] { delete owned; })) thread.Detach();
 }
 
-// Drops the source on the thread on which the executor runs the task, or
+// A task that drops the source, on the thread that runs the task or that
 // destroys it without having run it.
 class ReleaseTask {
  public:

@@ -22,8 +22,8 @@ namespace refreshable {
 namespace internal {
 namespace {
 
-// In builds without exceptions, a thread that could not be started ended the
-// program.
+// Regression test: in builds without exceptions, a thread that could not be
+// started once ended the program.
 TEST(SourceReleaseTest, E7WithoutAThreadTheSourceIsLeaked) {
   const auto source = std::make_shared<int>();
   std::shared_ptr<void> last = source;

@@ -47,8 +47,8 @@ class TypedShell final : public Shell {
         same_token_(same_token ? std::make_unique<const SameToken>(
                                      std::move(same_token))
                                : nullptr) {
-    // Not called in the Shell's constructor, because this object's virtual
-    // table changes after that, while another thread may fork.
+    // If the Shell's constructor did this, another thread could fork, and so
+    // call a virtual method, while this object's virtual table changes.
     Register();
   }
   ~TypedShell() override { Unregister(); }
@@ -115,8 +115,9 @@ class TypedShell final : public Shell {
       source = source_;
     }
     if (source == nullptr) return;  // Closed meanwhile.
-    // An exception that leaves the source destroys `done` first. Its type is
-    // known only once it has been caught below.
+    // An exception that leaves the source first destroys `done`, which then
+    // reports `SourceThrew()`. The type of the exception is known only once it
+    // has been caught below, so that report is not passed on.
     struct Inside {
       const std::thread::id thread = std::this_thread::get_id();
       bool now = true;
@@ -145,11 +146,12 @@ class TypedShell final : public Shell {
     source->Fetch(context, std::move(done));
 #endif
     inside->now = false;
-    // An exception destroyed `done`, but the source caught it itself.
+    // An exception destroyed `done`, but the source caught the exception
+    // itself.
     if (inside->threw) FailIfRunning(id, SourceThrew());
     {
       ForkMutexLock lock(&mutex_);
-      if (source_ != nullptr) source = nullptr;  // Not the last reference.
+      if (source_ != nullptr) source = nullptr;  // `source_` keeps it.
     }
     // No executor is given, since it may have been destroyed.
     if (source != nullptr) ReleaseSource(std::move(source), nullptr);

@@ -46,7 +46,7 @@ class Wakeup {
   }
 
   // Sleeps until `Wake` is called, but no longer than `timeout`, on a clock
-  // that may stand still while the machine is suspended. May return early.
+  // that may stand still while the computer is suspended. May return early.
   // Called by one thread at a time.
   void Wait(absl::Duration timeout) {
     std::unique_lock<std::mutex> lock(mutex_);
@@ -73,8 +73,8 @@ class Wakeup {
 // comment says otherwise.
 struct PendingRead {
   ReadRequest request;
-  // Whether the refresh has ended for this read, with `outcome`. If that is OK,
-  // the read reads again.
+  // Whether the refresh has ended for this read, with `outcome`. If `outcome`
+  // is OK, the cell is read again to get the token.
   bool settled = false;
   absl::Status outcome;
 };
@@ -82,8 +82,8 @@ struct PendingRead {
 // A read whose thread blocks.
 struct BlockedRead : PendingRead {
   uint64_t id = 0;
-  // Whether the thread is one of the executor's, and whether it drives the
-  // executor. Changed only by the thread itself, before it waits.
+  // Whether the thread is inside a task of the executor, and whether it drives
+  // the executor. Changed only by the thread itself, before it waits.
   bool in_executor_thread = false;
   bool drivable = false;
   // Whether the thread is waiting for `wakeup`, or is about to.
@@ -126,13 +126,14 @@ class AsyncRead : private PendingRead {
   // run its callback.
   std::thread::id own_call_;
   // What keeps the Shell alive while the executor has the task. Only the task
-  // uses it. (If the read always owned the Shell, which owns the read, neither
-  // would ever be freed in the child of a fork().)
+  // uses it. (In the child of a fork(), the parent's reads are never freed. If
+  // they owned the Shell, it would never be freed there either.)
   std::shared_ptr<Shell> shell_;
 };
 
-// The asynchronous reads that wait, by id. Allocates memory only when more wait
-// than ever since it was last empty. Not thread-safe.
+// The asynchronous reads that wait, by id. Allocates memory only when more
+// reads wait than ever since its memory was last freed (see `kKept`). Not
+// thread-safe.
 class AsyncReads {
  public:
   size_t size() const { return size_; }
@@ -184,7 +185,8 @@ class AsyncReads {
   // is empty.
   static constexpr size_t kKept = 64;
 
-  // Ids are consecutive, or nearly so.
+  // Ids are consecutive, or nearly so, so their low bits spread the reads
+  // evenly.
   size_t Index(uint64_t id) const {
     return static_cast<size_t>(id) & (lists_.size() - 1);
   }
