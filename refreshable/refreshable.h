@@ -301,6 +301,8 @@ class Refreshable {
     if (options.timeout < absl::InfiniteDuration()) {
       request.deadline = state->Now().boot + options.timeout;
     }
+    // Ends the program if the executor, which owns the clock, was destroyed.
+    static_cast<void>(state->clock());
     internal::HazardHolder hold(cell_.TryLoad());
     if (hold.node() == nullptr) hold = cell_.Load();
     const bool served = Answers(options.rejected, hold);

@@ -247,11 +247,14 @@ class alignas(16) SnapshotCell {
   ABSL_ATTRIBUTE_ALWAYS_INLINE bool Usable(const HazardNode* node,
                                            Function boot_clock) const {
     const auto* const timed = static_cast<const TimedNode*>(node);
-    if (!BelowRelaxed(clock_.Ticks(), timed->usable_ticks)) return false;
+    constexpr int64_t kNever = std::numeric_limits<int64_t>::max();
     const int64_t until =
         timed->usable_boot_ticks.load(std::memory_order_relaxed);
-    return until == std::numeric_limits<int64_t>::max() ||
-           boot_clock().Ticks() < until;
+    // The boot clock comes first, because `boot_clock` ends the program if the
+    // executor, which owns both clocks, has been destroyed.
+    if (until != kNever && boot_clock().Ticks() >= until) return false;
+    return timed->usable_ticks.load(std::memory_order_relaxed) == kNever ||
+           BelowRelaxed(clock_.Ticks(), timed->usable_ticks);
   }
 
   static bool MustAsk(const HazardNode* node, int64_t ticks) {

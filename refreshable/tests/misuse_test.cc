@@ -163,6 +163,9 @@ TEST(MisuseDeathTest, E1AnExecutorThatDiedFirstEndsTheProgramWithAMessage) {
       [](Strings& token) {
         token.GetAsync(absl::Seconds(1), [](const auto&) {});
       },
+      [](Strings& token) {
+        token.GetAsync(absl::InfiniteDuration(), [](const auto&) {});
+      },
       [](Strings& token) { static_cast<void>(token.clock()); },
       [](Strings&) {},
   };

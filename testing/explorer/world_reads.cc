@@ -34,9 +34,11 @@ void World::ReadAsync(absl::Duration timeout, std::optional<int> max_retries,
     reader.max_retries = max_retries;
     reader.usable = oracle_->Usable() && !asking.rejects;
     // Even a read that is served at once looks for its token again when its
-    // callback runs, and joins a refresh if the token is gone by then.
+    // callback runs, and joins a refresh if the token is gone by then. If a
+    // timer is late, a read may even be served a token that has expired by
+    // BootTime.
     reader.may_rejoin =
-        !asking.rejects && (oracle_->Usable() ||
+        !asking.rejects && (oracle_->Usable() || Late() ||
                             policy_.max_stale_on_error > absl::ZeroDuration());
     reader.generation = oracle_->generation();
     reader.rejecting = asking.rejects;
