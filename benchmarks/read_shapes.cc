@@ -4,9 +4,10 @@
 //
 //   bazel run -c opt //benchmarks:read_shapes
 //
-// All forms are measured in turns of about a millisecond, with their loops at
-// nine places in memory. `vs_inlined` is the time divided by the time of an
-// inlined `Get` on a local reference (a median over the turns).
+// The forms take turns of about a millisecond. Each form's loop is compiled
+// nine times, at different places in memory, because the speed of a loop
+// depends on where its code lies. `vs_inlined` is the time divided by the time
+// of an inlined `Get` on a local reference (a median over the turns).
 //
 // With --benchmark_min_time and any value, the program only checks that it
 // works, and measures briefly.

@@ -217,9 +217,9 @@ class ManualExecutor final : public Executor {
   std::atomic<int64_t> wall_nanos_;
   std::atomic<int64_t> boot_nanos_;
   executors_internal::IdMap<Step> steps_ ABSL_GUARDED_BY(mu_);
-  // A heap whose first element is the least. The turn of a step that is no
-  // longer pending stays in it until it comes first, or until such turns are
-  // the majority.
+  // A heap with the earliest turn in front. When a step stops being pending,
+  // its turn is left in the heap. It is removed when it reaches the front, or
+  // when more than half of the turns are such leftovers.
   std::vector<Turn> turns_ ABSL_GUARDED_BY(mu_);
   uint64_t last_id_ ABSL_GUARDED_BY(mu_) = 0;
   std::thread::id owner_ ABSL_GUARDED_BY(mu_);

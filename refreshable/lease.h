@@ -38,8 +38,8 @@ struct Snapshot {
   Generation same_since;
 };
 
-// A node has a *check time*: from then on, a read must ask the machine. This
-// value makes every read ask, because no time is earlier.
+// A time that has always come. If the check time of a `TimedNode` is this,
+// every read of the node asks the machine.
 constexpr int64_t kNeverWithoutAsking = std::numeric_limits<int64_t>::min();
 
 // What a `SnapshotCell` holds: a snapshot or the lack of one, with its check

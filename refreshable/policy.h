@@ -95,9 +95,9 @@ struct RefreshPolicy {
   absl::Duration attempt_timeout = absl::Seconds(30);
   // How many abandoned calls of the source may still be running when the source
   // is called again. Once this many are running, an attempt fails without
-  // calling the source. There is one exception: the k-th call beyond this
-  // number may be made `probe_interval * 2^(k-1)` after the call before it. At
-  // least 1.
+  // calling the source. As an exception, one more call may be made
+  // `probe_interval` after the last one, another one after twice that time, and
+  // so on. At least 1.
   int max_abandoned_calls = 2;
   // A token that is invalidated within this time of its publication, or within
   // half its life if that is shorter, counts as a failure. The failures from

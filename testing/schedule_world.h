@@ -213,8 +213,8 @@ class World {
     bool cancelled = false;
     // Whether a refresh may have ended this read with an error.
     bool may_fail = false;
-    // Whether this read may look for a token again, and then join another
-    // refresh.
+    // Whether the read may, unseen by World, have looked for a token a second
+    // time and joined a later refresh.
     bool may_rejoin = false;
     // Whether the executor lost an attempt while the read waited. (Only serves
     // to tell states apart.)

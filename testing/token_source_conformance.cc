@@ -249,9 +249,9 @@ TEST_P(TokenSourceConformanceTest, StatusesHoldNoSecret) {
   const std::string shown =
       Everything(Ask(source_, {RefreshReason::kRejected, 7}).status);
   for (const std::string& secret : secrets) {
-    // The message of this failure must not show the secret either.
+    // This is not `HasSubstr`, which would print the secret if it failed.
     EXPECT_TRUE(secret.empty() || !absl::StrContains(shown, secret))
-        << "a status holds a secret, or the token before it";
+        << "a status shows a secret, or the token that was issued before";
   }
 }
 

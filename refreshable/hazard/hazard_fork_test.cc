@@ -84,9 +84,10 @@ TEST(HazardForkAtTheFirstUseTest, E4AChildCanReadAndReplace) {
 // first operations work, and free what they should.
 TEST_F(HazardForkTest, E4AChildCanReadAndReplace) {
   Replace(cell_, new TestNode(&live_));
-  // The child's nodes are created before any thread reads. A slot copied from
-  // the parent may announce an address that was freed already. A node that the
-  // child created at that address would never be freed.
+  // The node that the child publishes is created here, by the parent, before
+  // any thread reads. The child could not create it: it inherits the parent's
+  // slots, one of which may announce an address that has been freed, and a node
+  // at that address would look in use forever.
   std::atomic<int> mine{0};
   auto* const fresh = new TestNode(&mine);
   std::atomic<bool> stop{false};

@@ -209,8 +209,8 @@ TEST(RefreshMachineRejectedReadTest, A10ItsRetryAfterBindsEverybody) {
   MachineDriver gone = d;
   EXPECT_EQ(d.At(S(2690)).Read(), Answer::kServe);
   EXPECT_TRUE(d.submitted());
-  // After an invalidation, a read must not wait for the end of the 300 s: it
-  // fails at once, with the cause of the failed attempt.
+  // After an invalidation, a read must not wait until the backoff of 300 s is
+  // over: it fails at once, with the cause of the failed attempt.
   gone.Invalidate();
   EXPECT_EQ(gone.Read(), Answer::kFail);
   EXPECT_EQ(gone.out.failure.cause.message(), "busy");

@@ -47,7 +47,8 @@ class RejectionRow {
     return news;
   }
 
-  // The earliest generation with the bytes of the last one published.
+  // The generation since which every published token has had the same bytes as
+  // the last one.
   Generation same_since() const { return first_; }
 
   // Whether the token last published counts as rejected.

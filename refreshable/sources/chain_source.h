@@ -106,7 +106,8 @@ class ChainSource final : public TokenSource<Token> {
   struct Options {
     // Not empty.
     std::vector<Member> members;
-    // Measures how much of the timeout is left. Not owned. If null, the
+    // Tells how much of the timeout of a call to the chain is left for the next
+    // member, and whether a member's token has expired. Not owned. If null, the
     // SystemClock is used.
     const Clock* clock = nullptr;
   };

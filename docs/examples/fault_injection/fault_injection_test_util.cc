@@ -184,8 +184,8 @@ void FaultsFixture::CheckRequests(int64_t attempts) {
         ++lost;
       }
     } else {
-      // Every other request arrives. An endpoint that was stopped receives the
-      // requests that wait for it as soon as it continues.
+      // All the remaining requests arrive. An endpoint that was stopped
+      // receives the requests that wait for it as soon as it continues.
       EXPECT_TRUE(endpoint_->AwaitTokenRequest(number, kForEver))
           << "the endpoint never received request " << number << ", "
           << call.status;

@@ -81,10 +81,11 @@ struct Outcome {
   int64_t minted = 0;    // Of these, those answered with a token.
   double asked_per_hour = 0;
   double minted_per_hour = 0;
-  // How long calls kept failing although they could succeed again: the time
-  // from a revocation, `rotated_at` or `down_until`, whichever is last, to the
-  // first call after the last failed one (if there are two revocations, the
-  // longer time).
+  // The longest time for which calls of the good servers kept failing although
+  // a good token could be had. It starts at the last of these that has
+  // happened: a revocation, `rotated_at`, `down_until`. It ends one second
+  // after the last failed call that follows, when the next call succeeds. Zero
+  // if nothing is revoked, or if no such call failed.
   absl::Duration healed_after;
 };
 
