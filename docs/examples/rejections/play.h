@@ -81,7 +81,7 @@ struct Outcome {
   int64_t minted = 0;    // Of these, those answered with a token.
   double asked_per_hour = 0;
   double minted_per_hour = 0;
-  // The longest time for which calls of the good servers kept failing although
+  // The longest time for which calls to good servers kept failing although
   // a good token could be had. It starts at the last of these that has
   // happened: a revocation, `rotated_at`, `down_until`. It ends one second
   // after the last failed call that follows, when the next call succeeds. Zero
