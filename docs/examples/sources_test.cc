@@ -132,9 +132,9 @@ void Write(const std::string& path, absl::string_view content) {
 }
 
 TEST(SourcesTest, AKey) {
-  unsetenv("NOTES_API_KEY");
+  unsetenv("NOTES_API_KEY");  // NOLINT(concurrency-mt-unsafe): one thread.
   EXPECT_FALSE(KeyFromEnvironment().ok());
-  setenv("NOTES_API_KEY", "key", 1);
+  setenv("NOTES_API_KEY", "key", 1);  // NOLINT(concurrency-mt-unsafe)
   refreshable::ManualExecutor executor;
   const auto token = *Token::Create(*KeyFromEnvironment(), {&executor});
   EXPECT_EQ(token->Get()->token(), Secret("key"));

@@ -243,7 +243,10 @@ void AnswerFields::Set(absl::string_view name, AnswerField field) {
       {"error", &error},
   };
   for (const auto& [known, member] : members) {
-    if (name == known) *member = std::move(field);
+    if (name == known) {
+      *member = std::move(field);
+      return;
+    }
   }
 }
 
