@@ -82,7 +82,9 @@ TEST_F(SourceTest, TokensMayBeSecrets) {
   (*source)->Fetch(
       FetchContext(RefreshReason::kFirst, 1, Generation(), absl::Seconds(1),
                    std::make_shared<std::atomic<bool>>(false)),
-      FetchDone<Secret>([&](auto&& a) { answer = std::move(a); }));
+      FetchDone<Secret>([&](absl::StatusOr<Credential<Secret>>&& a) {
+        answer = std::move(a);
+      }));
   transport_->End(0, Answer(200, kGood));
   ASSERT_TRUE(answer->ok()) << answer->status();
   EXPECT_EQ((*answer)->token, Secret("t"));

@@ -132,6 +132,7 @@ class SpawnPlan {
   }
   static std::vector<char*> Pointers(const std::vector<std::string>& strings) {
     std::vector<char*> pointers;
+    pointers.reserve(strings.size() + 1);
     for (const std::string& s : strings) {
       pointers.push_back(const_cast<char*>(s.c_str()));
     }

@@ -197,8 +197,10 @@ TEST_F(CommandSourceTest, NoShellReadsTheArguments) {
 }
 
 TEST_F(CommandSourceTest, TheEnvironmentIsAddedToOrReplaced) {
+  // NOLINTBEGIN(concurrency-mt-unsafe): there is one thread.
   ASSERT_EQ(setenv("SOURCES_TEST_A", "a", 1), 0);
   ASSERT_EQ(setenv("SOURCES_TEST_B", "b", 1), 0);
+  // NOLINTEND(concurrency-mt-unsafe)
   Source::Options options =
       Shell("echo $SOURCES_TEST_A,$SOURCES_TEST_B,$SOURCES_TEST_C");
   options.command.environment = {{"SOURCES_TEST_B", "2"},
