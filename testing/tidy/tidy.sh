@@ -103,6 +103,7 @@ awk '
     hazard = library && file ~ /^refreshable\/hazard\//
     value = library && file ~ \
       /^refreshable\/(generation|freshness|credential|policy|secret)\./
+    ready = library && file ~ /^refreshable\/(sources|oauth2)\//
     pure = machine || value
     executors = file ~ /^executors\/.*(\.h|\.cc|BUILD\.bazel)$/
   }
@@ -156,6 +157,10 @@ awk '
   value {
     forbid("#include \"refreshable/(machine|hazard|shell)/",
            "a value stands below the machine and the shell")
+  }
+  ready {
+    forbid("#include \"refreshable/(machine|hazard|shell)/",
+           "ready sources use what users see")
   }
   machine {
     forbid("#include \"refreshable/(hazard|shell)/",

@@ -12,20 +12,20 @@ failed=0
 
 fresh_tree() {
   rm -rf "$tree"
-  mkdir -p "$tree"/{.ci,executors,refreshable/{hazard,machine,tests},testing,benchmarks,docs/examples}
-  printf '`%s/`\n' executors refreshable refreshable/{hazard,machine,tests} \
+  mkdir -p "$tree"/{.ci,executors,refreshable/{hazard,machine,sources,tests},testing,benchmarks,docs/examples}
+  printf '`%s/`\n' executors refreshable refreshable/{hazard,machine,sources,tests} \
     testing benchmarks docs docs/examples >"$tree/docs/architecture.md"
   touch "$tree"/{BUILD.bazel,MODULE.bazel,WORKSPACE,README.md,LICENSE,bazelw,.bazelrc}
   local file
   for file in executors/{executor.h,BUILD.bazel} testing/fake.h \
-    refreshable/{refreshable.h,policy.h,x_test.cc,hazard/cell.h} \
+    refreshable/{refreshable.h,policy.h,x_test.cc,hazard/cell.h,sources/a.h} \
     refreshable/{machine/refresh_machine.h,machine/refresh_machine.cc} \
     refreshable/tests/y_test_util.h; do
     printf '# SPDX-License-Identifier: Apache-2.0\n' >"$tree/$file"
   done
   for file in executors/executor testing/fake refreshable/policy \
     refreshable/refreshable refreshable/machine/refresh_machine \
-    refreshable/hazard/cell refreshable/tests/y_test_util; do
+    refreshable/hazard/cell refreshable/sources/a refreshable/tests/y_test_util; do
     local guard=${file#refreshable/}
     guard=${guard^^}
     echo "#ifndef REFRESHABLE_${guard//\//_}_H_" >>"$tree/$file.h"
@@ -102,6 +102,8 @@ expect_noticed refreshable/policy.h \
   '#include "refreshable/machine/refresh_machine.h"' 'stands below'
 expect_noticed refreshable/machine/refresh_machine.h \
   '#include "refreshable/shell/shell.h"' 'stands below'
+expect_noticed refreshable/sources/a.h \
+  '#include "refreshable/shell/shell.h"' 'what users see'
 expect_noticed refreshable/hazard/cell.h '#include "refreshable/lease.h"' 'knows nothing'
 expect_noticed benchmarks/b.cc "$(printf '// SPDX-License-Identifier: %s\n%s' \
   Apache-2.0 '#include "executors/executor.h"')" 'as users do'
