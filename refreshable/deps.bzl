@@ -51,8 +51,23 @@ def refreshable_deps():
         urls = ["https://github.com/bazelbuild/platforms/releases/download/0.0.11/platforms-0.0.11.tar.gz"],
     )
 
+def refreshable_oauth2_json_deps():
+    """Declares what refreshable/integrations/oauth2_json also needs."""
+    maybe(
+        http_archive,
+        name = "nlohmann_json",
+        build_file_content = _JSON_BUILD,
+        sha256 = "a22461d13119ac5c78f205d3df1db13403e58ce1bb1794edc9313677313f4a9d",
+        urls = ["https://github.com/nlohmann/json/releases/download/v3.11.3/include.zip"],
+    )
+
+def refreshable_curl_deps():
+    """Declares what refreshable/integrations/curl also needs."""
+    maybe(_system_curl, name = "curl")
+
 def refreshable_dev_deps():
     """Declares what refreshable's own tests, examples and benchmarks also need."""
+    refreshable_oauth2_json_deps()
     maybe(_native_shell, name = "rules_shell")
     maybe(
         http_archive,
@@ -60,13 +75,6 @@ def refreshable_dev_deps():
         sha256 = "32131c08ee31eeff2c8968d7e874f3cb648034377dfc32a4c377fa8796d84981",
         strip_prefix = "benchmark-1.9.1",
         urls = ["https://github.com/google/benchmark/archive/refs/tags/v1.9.1.tar.gz"],
-    )
-    maybe(
-        http_archive,
-        name = "nlohmann_json",
-        build_file_content = _JSON_BUILD,
-        sha256 = "a22461d13119ac5c78f205d3df1db13403e58ce1bb1794edc9313677313f4a9d",
-        urls = ["https://github.com/nlohmann/json/releases/download/v3.11.3/include.zip"],
     )
     maybe(
         http_archive,
@@ -92,6 +100,22 @@ def _native_shell_impl(repository_ctx):
 # Every Bazel version that reads WORKSPACE has a built-in sh_test, and some of
 # them are too old for rules_shell.
 _native_shell = repository_rule(_native_shell_impl)
+
+# libcurl is taken from the system, with its headers.
+_CURL_BUILD = """
+load("@rules_cc//cc:defs.bzl", "cc_library")
+
+cc_library(
+    name = "curl",
+    linkopts = ["-lcurl"],
+    visibility = ["//visibility:public"],
+)
+"""
+
+def _system_curl_impl(repository_ctx):
+    repository_ctx.file("BUILD", _CURL_BUILD)
+
+_system_curl = repository_rule(_system_curl_impl)
 
 _FMT_BUILD = """
 load("@rules_cc//cc:defs.bzl", "cc_library")

@@ -1,0 +1,522 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "refreshable/integrations/curl/curl_transport.h"
+
+#include <curl/curl.h>
+#include <pthread.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>  // NOLINT(build/c++11)
+#include <cstddef>
+#include <cstring>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/synchronization/notification.h"
+#include "refreshable/executors/internal/os_thread.h"
+#include "refreshable/oauth2/answer.h"
+#include "refreshable/oauth2/request.h"
+#include "refreshable/secret.h"
+
+namespace refreshable {
+namespace oauth2 {
+namespace {
+
+using SteadyClock = std::chrono::steady_clock;
+
+constexpr int kCancelCheckMillis = 100;
+constexpr int kIdleMillis = 60 * 1000;
+constexpr size_t kMaxHeaderBytes = 64 * 1024;
+
+struct EasyDeleter {
+  void operator()(CURL* easy) const { curl_easy_cleanup(easy); }
+};
+struct ListDeleter {
+  void operator()(curl_slist* list) const {
+    for (curl_slist* l = list; l != nullptr; l = l->next) {
+      WipeMemory(l->data, std::strlen(l->data));
+    }
+    curl_slist_free_all(list);
+  }
+};
+
+// Rounds up, and cuts to one day. Returns 0 for a duration of zero or less.
+long Millis(absl::Duration d) {  // NOLINT(runtime/int): libcurl's type.
+  d = std::clamp(d, absl::ZeroDuration(), absl::Hours(24));
+  return static_cast<long>(  // NOLINT(runtime/int)
+      absl::ToInt64Milliseconds(absl::Ceil(d, absl::Milliseconds(1))));
+}
+
+// Returns the scheme, host and port of `url`.
+absl::string_view Origin(absl::string_view url) {
+  const size_t host = url.find("://");
+  if (host == absl::string_view::npos) return "";
+  return url.substr(0, url.find_first_of("/?#", host + 3));
+}
+
+// A string of secret bytes that grows up to a limit.
+class GrowingSecret {
+ public:
+  explicit GrowingSecret(size_t limit) : limit_(limit) {}
+  GrowingSecret(const GrowingSecret&) = delete;
+  GrowingSecret& operator=(const GrowingSecret&) = delete;
+  ~GrowingSecret() { WipeMemory(bytes_.get(), size_); }
+
+  // Returns false, and adds nothing, if the limit does not permit the bytes.
+  bool Append(const char* data, size_t n) {
+    if (n > limit_ - size_) return false;
+    if (n > capacity_ - size_) {
+      const size_t capacity =
+          std::max(size_ + n, std::min(limit_, 2 * capacity_ + 1024));
+      std::unique_ptr<char[]> bytes(new char[capacity]);
+      if (size_ > 0) std::memcpy(bytes.get(), bytes_.get(), size_);
+      WipeMemory(bytes_.get(), size_);
+      bytes_ = std::move(bytes);
+      capacity_ = capacity;
+    }
+    if (n > 0) std::memcpy(bytes_.get() + size_, data, n);
+    size_ += n;
+    return true;
+  }
+  absl::string_view view() const { return {bytes_.get(), size_}; }
+
+ private:
+  const size_t limit_;
+  std::unique_ptr<char[]> bytes_;
+  size_t capacity_ = 0;
+  size_t size_ = 0;
+};
+
+// One request, from `Send` to its `done`.
+class Call {
+ public:
+  Call(TokenRequest request, SendOptions options, Transport::Done done)
+      : began_(SteadyClock::now()),
+        request_(std::move(request)),
+        options_(std::move(options)),
+        done_(std::move(done)),
+        received_(options_.max_body_bytes) {}
+  Call(const Call&) = delete;
+  Call& operator=(const Call&) = delete;
+
+  // Makes libcurl's handle for the request. Returns an error if the request
+  // cannot be made, or if its time is already over.
+  absl::Status Prepare(const CurlTransportOptions& transport);
+  CURL* easy() const { return easy_.get(); }
+  bool cancelled() const { return options_.cancelled(); }
+
+  // Ends the request with libcurl's result.
+  void Finish(CURLcode code);
+  void Fail(absl::Status status) { done_(Mark(std::move(status))); }
+
+ private:
+  // Adds the mark of `NotSent` unless libcurl has taken bytes of the body.
+  absl::Status Mark(absl::Status status) const {
+    return taken_ == 0 ? NotSent(std::move(status)) : status;
+  }
+  absl::Status ToStatus(CURLcode code) const;
+
+  static size_t OnRead(char* to, size_t size, size_t count, void* self);
+  static int OnSeek(void*, curl_off_t, int) { return CURL_SEEKFUNC_FAIL; }
+  static size_t OnHeader(char* line, size_t size, size_t count, void* self);
+  static size_t OnBody(char* data, size_t size, size_t count, void* self);
+
+  const SteadyClock::time_point began_;
+  const TokenRequest request_;
+  const SendOptions options_;
+  Transport::Done done_;
+  std::unique_ptr<CURL, EasyDeleter> easy_;
+  std::unique_ptr<curl_slist, ListDeleter> headers_;
+  size_t taken_ = 0;  // The bytes of the request's body that libcurl has taken.
+  HttpAnswer answer_;
+  GrowingSecret received_;
+  size_t header_bytes_ = 0;
+  bool headers_too_long_ = false;
+};
+
+absl::Status Call::Prepare(const CurlTransportOptions& transport) {
+  const absl::Duration left =
+      options_.timeout - absl::FromChrono(SteadyClock::now() - began_);
+  if (left <= absl::ZeroDuration()) {
+    return absl::DeadlineExceededError(
+        "the request's time was over before it could be sent");
+  }
+  easy_.reset(curl_easy_init());
+  CURL* const easy = easy_.get();
+  if (easy == nullptr) return absl::UnavailableError("libcurl has no memory");
+
+  CURLcode result = CURLE_OK;
+  const auto set = [easy, &result](CURLoption option, auto value) {
+    if (result == CURLE_OK) result = curl_easy_setopt(easy, option, value);
+  };
+  const auto add_header = [this, &result](std::string line) {
+    curl_slist* const list = curl_slist_append(headers_.get(), line.c_str());
+    WipeMemory(line.data(), line.size());
+    if (list == nullptr) {
+      result = CURLE_OUT_OF_MEMORY;
+      return;
+    }
+    (void)headers_.release();
+    headers_.reset(list);
+  };
+  for (const auto& [name, value] : request_.headers) {
+    // This is how libcurl is told to send a header without a value.
+    add_header(value.empty() ? absl::StrCat(name, ";")
+                             : absl::StrCat(name, ": ", value.reveal()));
+  }
+  add_header("Expect:");  // Sends no such header.
+
+  set(CURLOPT_PRIVATE, this);
+  set(CURLOPT_NOSIGNAL, 1L);
+  set(CURLOPT_URL, request_.url.c_str());
+#if LIBCURL_VERSION_NUM >= 0x075500
+  set(CURLOPT_PROTOCOLS_STR, "http,https");
+#else
+  set(CURLOPT_PROTOCOLS, long{CURLPROTO_HTTP | CURLPROTO_HTTPS});
+#endif
+  set(CURLOPT_HTTP_VERSION, long{CURL_HTTP_VERSION_1_1});
+  set(CURLOPT_FOLLOWLOCATION, 0L);
+  set(CURLOPT_SSL_VERIFYPEER, 1L);
+  set(CURLOPT_SSL_VERIFYHOST, 2L);
+  set(CURLOPT_SSLVERSION, long{CURL_SSLVERSION_TLSv1_2});
+  if (!transport.ca_file.empty()) {
+    set(CURLOPT_CAINFO, transport.ca_file.c_str());
+    set(CURLOPT_CAPATH, static_cast<const char*>(nullptr));
+  }
+  if (transport.proxy.has_value()) {
+    set(CURLOPT_PROXY, transport.proxy->c_str());
+  }
+  set(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
+  set(CURLOPT_USERAGENT, transport.user_agent.c_str());
+  set(CURLOPT_HTTPHEADER, headers_.get());
+  set(CURLOPT_HEADEROPT, long{CURLHEADER_SEPARATE});
+  // With an infinite timeout, there is no limit.
+  set(CURLOPT_TIMEOUT_MS,
+      left == absl::InfiniteDuration() ? 0L : std::max(1L, Millis(left)));
+  set(CURLOPT_CONNECTTIMEOUT_MS, Millis(transport.connect_timeout));
+  if (transport.max_idle_connections == 0) set(CURLOPT_FORBID_REUSE, 1L);
+  set(CURLOPT_MAXAGE_CONN, Millis(transport.max_idle_time) / 1000);
+#if LIBCURL_VERSION_NUM >= 0x075700
+  // Without this, removing a request waits for the name to be resolved.
+  set(CURLOPT_QUICK_EXIT, 1L);
+#endif
+  // A body from a callback that cannot go back is sent at most once.
+  set(CURLOPT_POST, 1L);
+  set(CURLOPT_POSTFIELDSIZE_LARGE,
+      static_cast<curl_off_t>(request_.body.size()));
+  set(CURLOPT_READFUNCTION, &Call::OnRead);
+  set(CURLOPT_READDATA, this);
+  set(CURLOPT_SEEKFUNCTION, &Call::OnSeek);
+  set(CURLOPT_SEEKDATA, this);
+  set(CURLOPT_HEADERFUNCTION, &Call::OnHeader);
+  set(CURLOPT_HEADERDATA, this);
+  set(CURLOPT_WRITEFUNCTION, &Call::OnBody);
+  set(CURLOPT_WRITEDATA, this);
+  return result == CURLE_OK ? absl::OkStatus() : ToStatus(result);
+}
+
+size_t Call::OnRead(char* to, size_t size, size_t count, void* self) {
+  Call& call = *static_cast<Call*>(self);
+  const absl::string_view rest =
+      call.request_.body.reveal().substr(call.taken_);
+  const size_t n = std::min(rest.size(), size * count);
+  if (n > 0) std::memcpy(to, rest.data(), n);
+  call.taken_ += n;
+  return n;
+}
+
+size_t Call::OnHeader(char* line, size_t size, size_t count, void* self) {
+  Call& call = *static_cast<Call*>(self);
+  const absl::string_view text(line, size * count);
+  call.header_bytes_ += text.size();
+  if (call.header_bytes_ > kMaxHeaderBytes) {
+    call.headers_too_long_ = true;
+    return 0;
+  }
+  // An interim answer, such as 103, comes before the real one.
+  if (absl::StartsWith(text, "HTTP/")) call.answer_.headers.clear();
+  const size_t colon = text.find(':');
+  if (colon != absl::string_view::npos) {
+    call.answer_.headers.emplace_back(
+        text.substr(0, colon),
+        absl::StripAsciiWhitespace(text.substr(colon + 1)));
+  }
+  return text.size();
+}
+
+size_t Call::OnBody(char* data, size_t size, size_t count, void* self) {
+  Call& call = *static_cast<Call*>(self);
+  if (!call.received_.Append(data, size * count)) {
+    call.answer_.body_too_long = true;
+    return size * count == 0 ? 1 : 0;
+  }
+  return size * count;
+}
+
+absl::Status Call::ToStatus(CURLcode code) const {
+  const std::string message =
+      absl::StrCat(headers_too_long_ ? "the answer's headers are too long"
+                                     : curl_easy_strerror(code),
+                   " (", Origin(request_.url), ")");
+  // What libcurl says of an answer may read like a wrong configuration:
+  // CURLE_UNSUPPORTED_PROTOCOL, for one, if the answer is not HTTP.
+  if (taken_ > 0 && code != CURLE_OPERATION_TIMEDOUT) {
+    return absl::UnavailableError(message);
+  }
+  switch (code) {
+    case CURLE_OPERATION_TIMEDOUT:
+      return absl::DeadlineExceededError(message);
+    // Only a change of the configuration can mend these.
+    case CURLE_UNSUPPORTED_PROTOCOL:
+    case CURLE_URL_MALFORMAT:
+    case CURLE_NOT_BUILT_IN:
+    case CURLE_UNKNOWN_OPTION:
+    case CURLE_BAD_FUNCTION_ARGUMENT:
+    case CURLE_PEER_FAILED_VERIFICATION:
+    case CURLE_SSL_CACERT_BADFILE:
+    case CURLE_SSL_CERTPROBLEM:
+    case CURLE_SSL_CIPHER:
+    case CURLE_SSL_ISSUER_ERROR:
+    case CURLE_SSL_ENGINE_NOTFOUND:
+    case CURLE_SSL_INVALIDCERTSTATUS:
+    case CURLE_SSL_PINNEDPUBKEYNOTMATCH:
+      return absl::FailedPreconditionError(message);
+    default:
+      return absl::UnavailableError(message);
+  }
+}
+
+void Call::Finish(CURLcode code) {
+  if (code != CURLE_OK && !answer_.body_too_long) return Fail(ToStatus(code));
+  long status = 0;  // NOLINT(runtime/int): libcurl's type.
+  curl_easy_getinfo(easy(), CURLINFO_RESPONSE_CODE, &status);
+  answer_.status = static_cast<int>(status);
+  if (!answer_.body_too_long) answer_.body = Secret(received_.view());
+  answer_.arrived = absl::Now();
+  done_(std::move(answer_));
+}
+
+// What the transport and its thread share. The thread owns everything of
+// libcurl.
+class Driver {
+ public:
+  Driver(CurlTransportOptions options, CURLM* multi)
+      : options_(std::move(options)), multi_(multi) {}
+  Driver(const Driver&) = delete;
+  Driver& operator=(const Driver&) = delete;
+  ~Driver() { curl_multi_cleanup(multi_); }
+
+  void Add(std::unique_ptr<Call> call) {
+    {
+      absl::MutexLock lock(&mutex_);
+      incoming_.push_back(std::move(call));
+    }
+    curl_multi_wakeup(multi_);
+  }
+
+  void Close() {
+    {
+      absl::MutexLock lock(&mutex_);
+      closed_ = true;
+    }
+    curl_multi_wakeup(multi_);
+  }
+
+  // The body of the thread: returns after `Close`.
+  void Run() {
+    while (TakeIncoming()) {
+      int running = 0;
+      curl_multi_perform(multi_, &running);
+      FinishCalls();
+      CancelCalls();
+      curl_multi_poll(multi_, nullptr, 0,
+                      calls_.empty() ? kIdleMillis : kCancelCheckMillis,
+                      nullptr);
+    }
+    while (!calls_.empty()) {
+      Take(calls_.begin()->first)
+          ->Fail(absl::CancelledError("the transport was destroyed"));
+    }
+  }
+
+ private:
+  using Calls = absl::flat_hash_map<CURL*, std::unique_ptr<Call>>;
+
+  // Starts the requests that `Send` was given. Returns false after `Close`.
+  bool TakeIncoming() {
+    std::vector<std::unique_ptr<Call>> incoming;
+    bool closed;
+    {
+      absl::MutexLock lock(&mutex_);
+      incoming.swap(incoming_);
+      closed = closed_;
+    }
+    for (std::unique_ptr<Call>& call : incoming) {
+      if (closed) {
+        call->Fail(absl::CancelledError("the transport was destroyed"));
+        continue;
+      }
+      absl::Status status = call->Prepare(options_);
+      if (status.ok() &&
+          curl_multi_add_handle(multi_, call->easy()) != CURLM_OK) {
+        status = absl::UnavailableError("libcurl cannot take the request");
+      }
+      if (!status.ok()) {
+        call->Fail(std::move(status));
+        continue;
+      }
+      CURL* const easy = call->easy();
+      calls_[easy] = std::move(call);
+    }
+    return !closed;
+  }
+
+  void FinishCalls() {
+    int left = 0;
+    while (CURLMsg* const message = curl_multi_info_read(multi_, &left)) {
+      if (message->msg != CURLMSG_DONE) continue;
+      const CURLcode code = message->data.result;
+      Take(message->easy_handle)->Finish(code);
+    }
+  }
+
+  void CancelCalls() {
+    std::vector<CURL*> cancelled;
+    for (const auto& [easy, call] : calls_) {
+      if (call->cancelled()) cancelled.push_back(easy);
+    }
+    for (CURL* const easy : cancelled) {
+      Take(easy)->Fail(absl::CancelledError("nobody waits for the answer"));
+    }
+  }
+
+  // Removes the request from libcurl. Closes its connection unless the answer
+  // is complete.
+  std::unique_ptr<Call> Take(CURL* easy) {
+    const auto found = calls_.find(easy);
+    std::unique_ptr<Call> call = std::move(found->second);
+    calls_.erase(found);
+    curl_multi_remove_handle(multi_, easy);
+    return call;
+  }
+
+  const CurlTransportOptions options_;
+  CURLM* const multi_;
+  absl::Mutex mutex_;
+  std::vector<std::unique_ptr<Call>> incoming_ ABSL_GUARDED_BY(mutex_);
+  bool closed_ ABSL_GUARDED_BY(mutex_) = false;
+  // The requests that libcurl works on. Used by the thread only.
+  Calls calls_;
+};
+
+class CurlTransport final : public Transport {
+ public:
+  explicit CurlTransport(std::shared_ptr<Driver> driver)
+      : driver_(std::move(driver)) {}
+
+  ~CurlTransport() override {
+    if (!started_) return;
+    if (getpid() != process_) {
+      // The thread is the parent's, and so is libcurl's state. Both leak.
+      new std::shared_ptr<Driver>(std::move(driver_));
+      (void)thread_.release();
+      return;
+    }
+    driver_->Close();
+    if (pthread_equal(pthread_self(), thread_id_)) {
+      thread_->Detach();
+    } else {
+      thread_->Join();
+    }
+  }
+
+  // Returns false if the system refuses a thread.
+  bool Start() {
+    absl::Notification running;
+    started_ = thread_->Start([this, &running, driver = driver_] {
+      thread_id_ = pthread_self();
+      running.Notify();
+      driver->Run();
+    });
+    if (started_) running.WaitForNotification();
+    return started_;
+  }
+
+  void Send(TokenRequest request, SendOptions options, Done done) override {
+    auto call = std::make_unique<Call>(std::move(request), std::move(options),
+                                       std::move(done));
+    if (getpid() != process_) {
+      return call->Fail(absl::FailedPreconditionError(
+          "the transport was created before fork(), in another process"));
+    }
+    driver_->Add(std::move(call));
+  }
+
+ private:
+  const pid_t process_ = getpid();
+  std::shared_ptr<Driver> driver_;
+  std::unique_ptr<executors_internal::OsThread> thread_ =
+      std::make_unique<executors_internal::OsThread>();
+  pthread_t thread_id_;
+  bool started_ = false;
+};
+
+absl::Status Validate(const CurlTransportOptions& options) {
+  const auto refuse = [](absl::string_view problem) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("CurlTransportOptions: ", problem));
+  };
+  if (options.connect_timeout < absl::Milliseconds(1)) {
+    return refuse("connect_timeout is less than 1 ms");
+  }
+  if (options.max_idle_connections < 0) {
+    return refuse("max_idle_connections is negative");
+  }
+  if (options.max_idle_time < absl::Seconds(1)) {
+    return refuse("max_idle_time is less than one second");
+  }
+  if (options.user_agent.find_first_of(absl::string_view("\r\n\0", 3)) !=
+      std::string::npos) {
+    return refuse("user_agent contains a line break or a zero byte");
+  }
+  if (!options.ca_file.empty() && access(options.ca_file.c_str(), R_OK) != 0) {
+    return refuse("ca_file cannot be read");
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<std::shared_ptr<Transport>> CreateCurlTransport(
+    CurlTransportOptions options) {
+  if (absl::Status status = Validate(options); !status.ok()) return status;
+  static const CURLcode initialized = curl_global_init(CURL_GLOBAL_ALL);
+  CURLM* const multi = initialized == CURLE_OK ? curl_multi_init() : nullptr;
+  if (multi == nullptr) {
+    return absl::ResourceExhaustedError("libcurl cannot be initialized");
+  }
+  if (options.max_idle_connections > 0) {
+    curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS,
+                      long{options.max_idle_connections});
+  }
+  auto transport = std::make_shared<CurlTransport>(
+      std::make_shared<Driver>(std::move(options), multi));
+  if (!transport->Start()) {
+    return absl::ResourceExhaustedError("the system refuses a thread");
+  }
+  return transport;
+}
+
+}  // namespace oauth2
+}  // namespace refreshable

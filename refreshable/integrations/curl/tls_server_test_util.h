@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// TlsServer: a server on a free port of this machine, which treats each
+// connection as a test wants it. Authority: makes its certificates.
+
+#ifndef REFRESHABLE_INTEGRATIONS_CURL_TLS_SERVER_TEST_UTIL_H_
+#define REFRESHABLE_INTEGRATIONS_CURL_TLS_SERVER_TEST_UTIL_H_
+
+#include <openssl/ssl.h>
+
+#include <atomic>
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <set>
+#include <string>
+#include <thread>  // NOLINT(build/c++11)
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/strings/string_view.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+
+namespace refreshable {
+
+// A certificate and its private key, in PEM form.
+struct Identity {
+  std::string certificate;
+  std::string key;
+};
+
+// A certificate authority. Its keys are made when it is created.
+class Authority {
+ public:
+  explicit Authority(const std::string& name);
+  Authority(const Authority&) = delete;
+  Authority& operator=(const Authority&) = delete;
+  ~Authority();
+
+  // Returns a certificate for the host `name`, which is valid from an hour
+  // before now to `lifetime` after now.
+  Identity Issue(const std::string& name,
+                 absl::Duration lifetime = absl::Hours(1));
+  // Writes the authority's own certificate to a file and returns its path.
+  std::string WriteCertificate(const std::string& file_name);
+
+ private:
+  EVP_PKEY* const key_;
+  X509* const certificate_;
+};
+
+// One connection to a TlsServer. Used by one thread.
+class Connection {
+ public:
+  Connection(int socket, SSL* ssl) : socket_(socket), ssl_(ssl) {}
+  Connection(const Connection&) = delete;
+  Connection& operator=(const Connection&) = delete;
+
+  // Reads one request: the head, which ends with an empty line, and a body of
+  // as many bytes as Content-Length says. Returns false if the client closes
+  // the connection first.
+  bool ReadRequest();
+  const std::string& head() const { return head_; }
+  const std::string& body() const { return body_; }
+
+  // Returns false if the client has closed the connection.
+  bool Write(absl::string_view bytes);
+  // Writes a complete answer.
+  bool Answer(absl::string_view status, absl::string_view body,
+              absl::string_view headers = "");
+  // Returns when the client has closed the connection.
+  void WaitUntilClosed();
+
+ private:
+  int Read(char* to, int n);
+
+  const int socket_;
+  SSL* const ssl_;  // Null if the connection is not encrypted.
+  std::string head_;
+  std::string body_;
+};
+
+// Accepts connections on 127.0.0.1 until it is destroyed. Thread-safe.
+class TlsServer {
+ public:
+  // Called for each connection on a thread of its own. The connection is closed
+  // when it returns.
+  using Handler = std::function<void(Connection&)>;
+
+  // If `identity` is null, connections are not encrypted.
+  TlsServer(const Identity* identity, Handler handler);
+  TlsServer(const TlsServer&) = delete;
+  TlsServer& operator=(const TlsServer&) = delete;
+  // Breaks the connections that are open.
+  ~TlsServer();
+
+  std::string url() const;
+  int connections() const { return connections_; }
+
+ private:
+  void Accept();
+  void Serve(int socket);
+
+  const Handler handler_;
+  SSL_CTX* context_ = nullptr;
+  int listener_ = -1;
+  int port_ = 0;
+  std::atomic<int> connections_{0};
+  absl::Mutex mutex_;
+  std::set<int> sockets_ ABSL_GUARDED_BY(mutex_);
+  bool closed_ ABSL_GUARDED_BY(mutex_) = false;
+  std::vector<std::thread> workers_;  // Used by `acceptor_`, then at the end.
+  std::thread acceptor_;
+};
+
+// Holds a port on which nobody listens, so connections to it are refused.
+class RefusingPort {
+ public:
+  RefusingPort();
+  RefusingPort(const RefusingPort&) = delete;
+  RefusingPort& operator=(const RefusingPort&) = delete;
+  ~RefusingPort();
+  int port() const { return port_; }
+
+ private:
+  int port_ = 0;
+  const int socket_;
+};
+
+}  // namespace refreshable
+
+#endif  // REFRESHABLE_INTEGRATIONS_CURL_TLS_SERVER_TEST_UTIL_H_
