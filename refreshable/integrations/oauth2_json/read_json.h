@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// ReadJson: reads the answers of OAuth 2.0 servers with nlohmann_json.
+
+#ifndef REFRESHABLE_INTEGRATIONS_OAUTH2_JSON_READ_JSON_H_
+#define REFRESHABLE_INTEGRATIONS_OAUTH2_JSON_READ_JSON_H_
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "refreshable/oauth2/answer.h"
+
+namespace refreshable {
+namespace oauth2 {
+
+// Returns the members of the JSON object (RFC 8259) in `body`. Can be
+// `SourceOptions::reader`.
+//
+// If a member occurs more than once, the last one counts. Members of nested
+// objects do not count. A byte order mark is skipped.
+//
+// Returns INVALID_ARGUMENT, with nothing of the body in the message, if the
+// body is not exactly one JSON object: also if a string is not valid UTF-8, if
+// values are nested more than 64 deep, or if a number is too large for a `long
+// double`.
+//
+// Thread-safe, never blocks and does not throw, unless there is no memory.
+// nlohmann_json reads with buffers of its own, which are not wiped.
+absl::StatusOr<AnswerFields> ReadJson(absl::string_view body);
+
+}  // namespace oauth2
+}  // namespace refreshable
+
+#endif  // REFRESHABLE_INTEGRATIONS_OAUTH2_JSON_READ_JSON_H_
