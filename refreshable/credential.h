@@ -15,7 +15,8 @@
 namespace refreshable {
 
 // When a token expires: never, at a moment of the wall clock, or when a
-// lifetime has passed. A value.
+// lifetime has passed; and when its server would like it to be replaced, if the
+// server says so. A value.
 class Expiry {
  public:
   // The token is valid until it is replaced or invalidated.
@@ -41,22 +42,43 @@ class Expiry {
     return expiry;
   }
 
+  // Returns the same expiry with a hint: the token should be replaced
+  // `refresh_in` after the start of the attempt that returned it, which is when
+  // `In` counts from too. The token then becomes stale at that time instead of
+  // at the time that the policy's stale window gives, and nothing else changes.
+  // As with a stale window, no token is stale before a quarter of its lifetime,
+  // and jitter makes it stale earlier.
+  //
+  // A hint has no effect if it is zero or less, if the token never expires, or
+  // if the token is no longer usable by then (`RefreshPolicy::expiry_margin`).
+  Expiry WithRefreshIn(absl::Duration refresh_in) const {
+    Expiry expiry = *this;
+    expiry.refresh_in_ = refresh_in > absl::ZeroDuration()
+                             ? refresh_in
+                             : absl::InfiniteDuration();
+    return expiry;
+  }
+
   bool is_relative() const { return relative_; }
   // Wall time; the infinite future if the token never expires. Meaningful only
   // if `!is_relative()`.
   absl::Time time() const { return time_; }
   // Infinite if the token never expires. Meaningful only if `is_relative()`.
   absl::Duration lifetime() const { return lifetime_; }
+  // Positive; infinite if there is no hint.
+  absl::Duration refresh_in() const { return refresh_in_; }
 
  private:
   Expiry() = default;
 
   absl::Time time_ = absl::InfiniteFuture();
   absl::Duration lifetime_ = absl::InfiniteDuration();
+  absl::Duration refresh_in_ = absl::InfiniteDuration();
   bool relative_ = false;
 };
 
-// Writes "never", the time in RFC 3339 form (UTC), or "in 1h".
+// Writes "never", the time in RFC 3339 form (UTC), or "in 1h"; a hint is added
+// as ", refresh in 30m".
 std::ostream& operator<<(std::ostream& os, const Expiry& expiry);
 template <typename Sink>
 void AbslStringify(Sink& sink, const Expiry& expiry) {

@@ -83,6 +83,11 @@ TEST(FormatTest, S2Expiry) {
   EXPECT_EQ(Printed(Expiry::In(absl::InfiniteDuration())), "never");
   EXPECT_EQ(Printed(Expiry::At(kNewYear)), "2026-01-01T00:00:00+00:00");
   EXPECT_EQ(Printed(Expiry::In(absl::Minutes(90))), "in 1h30m");
+  EXPECT_EQ(
+      Printed(Expiry::In(absl::Hours(1)).WithRefreshIn(absl::Minutes(50))),
+      "in 1h, refresh in 50m");
+  EXPECT_EQ(Printed(Expiry::In(absl::Hours(1)).WithRefreshIn(-absl::Hours(1))),
+            "in 1h");
 }
 
 TEST(FormatTest, S2Event) {

@@ -49,16 +49,11 @@ absl::StatusOr<Source> KeyFromEnvironment() {
 absl::StatusOr<Source> TokenFile(const std::string& path) {
   refreshable::FileSource<Secret>::Options options;
   options.path = path;
+  // Reads the file every five minutes. A token is used for up to ten minutes if
+  // the file cannot be read any longer.
+  options.reread_after = absl::Minutes(5);
   options.lifetime = absl::Minutes(10);
   return refreshable::FileSource<Secret>::Create(options);
-}
-
-// Reads the file every five minutes. A token is used for up to ten minutes if
-// the file cannot be read any longer.
-refreshable::RefreshPolicy TokenFilePolicy() {
-  refreshable::RefreshPolicy policy;
-  policy.stale_window = absl::Minutes(10) - absl::Minutes(5);
-  return policy;
 }
 // [/file]
 
@@ -144,7 +139,7 @@ TEST(SourcesTest, AFileIsReadEveryFiveMinutes) {
   const std::string path = testing::TempDir() + "/notes-token";
   Write(path, "t1\n");
   refreshable::ManualExecutor executor;
-  refreshable::RefreshPolicy policy = TokenFilePolicy();
+  refreshable::RefreshPolicy policy;
   policy.jitter = 0;
   const auto token = *Token::Create(*TokenFile(path), {&executor, policy});
   EXPECT_EQ(token->Get()->token(), Secret("t1"));

@@ -146,6 +146,7 @@ Input ChooseInput(FuzzInput& in, const ReferenceModel& f) {
         input.ms += Elapsed(f, input.id);
       }
       input.same_as = in.Below(4) == 3;
+      if (in.Below(4) == 3) input.refresh_in = 1000 * in.Below(128);
       break;
     case 11:
     case 12:
@@ -164,7 +165,10 @@ Input ChooseInput(FuzzInput& in, const ReferenceModel& f) {
     default:
       input.kind = in.OneOf(
           {Input::kInstall, Input::kReset, Input::kFork, Input::kLost});
-      if (input.kind == Input::kInstall) input.ms = ChooseLife(in);
+      if (input.kind == Input::kInstall) {
+        input.ms = ChooseLife(in);
+        if (in.Below(4) == 3) input.refresh_in = 1000 * in.Below(128);
+      }
       if (input.kind == Input::kLost) {
         input.id = in.Below(4) == 0 ? ChooseCall(in, f) : f.queued;
       }

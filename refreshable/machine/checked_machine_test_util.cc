@@ -86,6 +86,9 @@ std::string ToString(const MachineInput& input) {
       input.number, input.relative ? ", relative" : "",
       input.same_as ? ", same" : "",
       input.rejects == -1 ? "" : absl::StrCat(", rejects ", input.rejects),
+      input.refresh_in == kNever
+          ? ""
+          : absl::StrCat(", refresh in ", input.refresh_in, " ms"),
       "}");
 }
 
@@ -358,6 +361,7 @@ class CheckedMachine::StepChecker {
     is_.born = is_.t;
     is_.born_wall_step = is_.wall_step;
     is_.life = Life();
+    is_.hint = Hint();
   }
   // B2: the server asked the client to wait for `input_.ms`.
   void ObserveWish() {
@@ -459,6 +463,13 @@ class CheckedMachine::StepChecker {
     return input_.relative && call_.has_value() && input_.ms < kNever
                ? input_.ms - (is_.t - call_->started)
                : input_.ms;
+  }
+
+  // F4: the hint that came with the token, from now on.
+  Ms Hint() const {
+    if (input_.refresh_in <= 0 || input_.refresh_in == kNever) return kNever;
+    return call_.has_value() ? input_.refresh_in - (is_.t - call_->started)
+                             : input_.refresh_in;
   }
 
   // Observers must be told of a new freshness, and once of exhaustion (S1).
@@ -1041,7 +1052,8 @@ void CheckedMachine::Perform(const MachineInput& input, Step& step) {
       const absl::Duration life = FromMs(input.ms);
       machine_.OnAttemptSuccess(
           now, input.id,
-          input.relative ? Expiry::In(life) : Expiry::At(now.wall + life),
+          (input.relative ? Expiry::In(life) : Expiry::At(now.wall + life))
+              .WithRefreshIn(FromMs(input.refresh_in)),
           same_as, out);
       break;
     }
@@ -1073,8 +1085,9 @@ void CheckedMachine::Perform(const MachineInput& input, Step& step) {
     case Input::kInstall:
       step.acted = machine_.OnInstall(
           now,
-          input.relative ? Expiry::In(FromMs(input.ms))
-                         : Expiry::At(now.wall + FromMs(input.ms)),
+          (input.relative ? Expiry::In(FromMs(input.ms))
+                          : Expiry::At(now.wall + FromMs(input.ms)))
+              .WithRefreshIn(FromMs(input.refresh_in)),
           out);
       break;
     case Input::kReset:

@@ -100,6 +100,8 @@ struct MachineInput {
   // one. -1: it rejects none. -2: it rejects a generation that has not been
   // published.
   int rejects = -1;
+  // kSucceed, kInstall: the hint of when to replace the token.
+  Ms refresh_in = kNever;
 };
 std::string ToString(const MachineInput& input);
 

@@ -98,6 +98,60 @@ struct LifetimeCase {
   absl::Duration margin = S(40), max_window = S(1200);
 };
 
+TEST(RefreshMachineReadTest, F4AHintMovesStalenessAndNothingElse) {
+  struct Case {
+    absl::Duration lifetime, hint, stale_after;
+  };
+  for (const Case& c : std::vector<Case>{
+           {S(3600), S(3000), S(3000)},
+           {S(3600), S(1000), S(1000)},
+           // No token is stale before a quarter of its lifetime.
+           {S(3600), S(899), S(900)},
+           {S(3600), Tick(), S(900)},
+           // The hint has no effect, and the window of 20 minutes counts.
+           {S(3600), S(3560), S(2400)},
+           {S(3600), S(7200), S(2400)},
+           {S(3600), S(0), S(2400)},
+           {S(3600), S(-5), S(2400)},
+           {S(3600), kForever, S(2400)},
+           {S(40), S(29), S(29)},
+           {kForever, S(300), kForever}}) {
+    SCOPED_TRACE(c.hint);
+    for (const bool installed : {false, true}) {
+      for (const bool relative : {false, true}) {
+        MachineDriver d(ExactPolicy());
+        const Expiry expiry = (relative ? Expiry::In(c.lifetime)
+                                        : Expiry::At(d.now().wall + c.lifetime))
+                                  .WithRefreshIn(c.hint);
+        if (installed) {
+          d.Install(expiry);
+        } else {
+          d.ReadAndStart();
+          d.Succeed(expiry);
+        }
+        EXPECT_EQ(d.check_at(), c.stale_after);
+        if (c.lifetime == kForever) continue;
+        const absl::Duration usable_for =
+            c.lifetime - std::min(S(40), c.lifetime / 4);
+        EXPECT_EQ(d.At(usable_for - Tick()).freshness(), Freshness::kStale);
+        EXPECT_EQ(d.At(usable_for).freshness(), Freshness::kExpired);
+      }
+    }
+  }
+}
+
+TEST(RefreshMachineReadTest, F4AHintCountsFromTheStartOfTheAttempt) {
+  MachineDriver d(ExactPolicy());
+  d.ReadAndStart();
+  d.At(S(20)).Succeed(Expiry::In(S(3620)).WithRefreshIn(S(1020)));
+  EXPECT_EQ(d.check_at(), S(1020));
+  // The answer took longer than the hint.
+  MachineDriver late(ExactPolicy());
+  late.ReadAndStart();
+  late.At(S(20)).Succeed(Expiry::In(S(3620)).WithRefreshIn(S(10)));
+  EXPECT_EQ(late.check_at(), S(20) + S(900));
+}
+
 TEST(RefreshMachineReadTest, F4StaleAndUsableForEveryLifetime) {
   const absl::Duration ns = absl::Nanoseconds(1);
   const absl::Duration ages = absl::Hours(24 * 365 * 100);

@@ -58,8 +58,9 @@ Ms ReferenceModel::UsableFor() const {
 
 Ms ReferenceModel::FreshFor() const {
   if (life == kNever) return kNever;
-  return internal::FreshFor(life, rules->margin, rules->window,
-                            rules->max_window);
+  return internal::FreshFor(
+      life, rules->margin, rules->window, rules->max_window,
+      hint == kNever ? std::nullopt : std::optional<Ms>(hint));
 }
 
 Freshness ReferenceModel::State() const {
@@ -231,6 +232,7 @@ std::string ReferenceModel::Fingerprint() const {
   if (row_asked_until > t) add(static_cast<int>(row_cause));
   if (Held()) {
     add(life);
+    add(hint);
     add_time(born, life + rules->grace + steps);
     add(born_wall_step - wall_step);
     add(failures_before);

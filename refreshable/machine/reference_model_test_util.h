@@ -143,6 +143,8 @@ struct ReferenceModel {
   Ms born = 0;
   Ms born_wall_step = 0;
   Ms life = 0;
+  // When the source would like the token to be replaced, counted like `life`.
+  Ms hint = kNever;
   bool from_source = false;
   bool withdrawn = false;
   bool degraded = false;  // The token was published again as degraded.

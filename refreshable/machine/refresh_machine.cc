@@ -225,9 +225,11 @@ void RefreshMachine::OnAttemptSuccess(const Instant& now, AttemptId id,
   Call call{};
   bool current = false;
   const bool known = TakeCall(id, call, current);
-  const absl::Duration lifetime =
-      expiry.is_relative() ? expiry.lifetime() - (now.boot - call.started_at)
-                           : expiry.time() - now.wall;
+  const absl::Duration since_start = now.boot - call.started_at;
+  const absl::Duration lifetime = expiry.is_relative()
+                                      ? expiry.lifetime() - since_start
+                                      : expiry.time() - now.wall;
+  const LifetimeLeft left = {lifetime, expiry.refresh_in() - since_start};
   Failure failure;
   if (lifetime <= absl::ZeroDuration()) {
     failure = {ExpiredTokenError(-lifetime), FailureClass::kTransient,
@@ -243,9 +245,9 @@ void RefreshMachine::OnAttemptSuccess(const Instant& now, AttemptId id,
     if (current) phase_ = Phase::kIdle;
     const bool same = held_ && same_as == generation_;
     if (same && call.told != Generation() && !let_go_) {
-      KeepUnchanged(now, lifetime, out);
+      KeepUnchanged(now, left, out);
     } else {
-      Publish(now, lifetime, /*from_source=*/true, same, out);
+      Publish(now, left, /*from_source=*/true, same, out);
     }
   } else if (current) {
     FailAttempt(now, failure, out);
@@ -347,7 +349,8 @@ bool RefreshMachine::OnInstall(const Instant& now, const Expiry& expiry,
       expiry.is_relative() ? expiry.lifetime() : expiry.time() - now.wall;
   if (lifetime <= absl::ZeroDuration()) return false;
   row_.End();
-  Publish(now, lifetime, /*from_source=*/false, /*same_token=*/false, out);
+  Publish(now, {lifetime, expiry.refresh_in()}, /*from_source=*/false,
+          /*same_token=*/false, out);
   schedule_.OnInstall();
   NoteChanges(now, out);
   return true;
@@ -663,7 +666,7 @@ void RefreshMachine::EndFlight(const Instant& now, const absl::Status& cause,
 // Publishes a token that expires `lifetime` after `now`, and ends the flight.
 // `from_source`: an attempt brought the token. `same_token`: its bytes are
 // those of the generation before it.
-void RefreshMachine::Publish(const Instant& now, absl::Duration lifetime,
+void RefreshMachine::Publish(const Instant& now, const LifetimeLeft& left,
                              bool from_source, bool same_token,
                              Decisions& out) {
   if (phase_ == Phase::kRunning) AbandonRunning(out);
@@ -675,7 +678,7 @@ void RefreshMachine::Publish(const Instant& now, absl::Duration lifetime,
   let_go_ = false;
   rejected_ = Generation();
   row_.OnPublish(generation_, same_token);
-  life_ = TokenLifetime(policy(), now, lifetime, jitter_);
+  life_ = TokenLifetime(policy(), now, left, jitter_);
   if (!from_source) life_.SetInstalled();
   schedule_.OnPublish();
   out.publish = true;
@@ -686,12 +689,12 @@ void RefreshMachine::Publish(const Instant& now, absl::Duration lifetime,
 // An attempt that was told of a rejection returned the rejected token again.
 // The flight ends. All reads that wait are served the token, except those that
 // rejected it.
-void RefreshMachine::KeepUnchanged(const Instant& now, absl::Duration lifetime,
+void RefreshMachine::KeepUnchanged(const Instant& now, const LifetimeLeft& left,
                                    Decisions& out) {
   if (phase_ == Phase::kRunning) AbandonRunning(out);
   phase_ = Phase::kIdle;
-  if (!Usable(now) || now.wall + lifetime > life_.expiry().wall) {
-    life_.Extend(policy(), now, lifetime, jitter_);
+  if (!Usable(now) || now.wall + left.lifetime > life_.expiry().wall) {
+    life_.Extend(policy(), now, left, jitter_);
     degraded_published_ = false;
     out.republish_extended = true;
   }

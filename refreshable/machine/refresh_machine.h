@@ -375,9 +375,9 @@ class RefreshMachine {
   void FailRejectedAttempt(const Instant& now, const Failure& failure,
                            Decisions& out);
   void EndFlight(const Instant& now, const absl::Status& cause, Decisions& out);
-  void Publish(const Instant& now, absl::Duration lifetime, bool from_source,
+  void Publish(const Instant& now, const LifetimeLeft& left, bool from_source,
                bool same_token, Decisions& out);
-  void KeepUnchanged(const Instant& now, absl::Duration lifetime,
+  void KeepUnchanged(const Instant& now, const LifetimeLeft& left,
                      Decisions& out);
   void OnAnswer(EventKind kind, Decisions& out);
   void NoteChanges(const Instant& now, Decisions& out);

@@ -15,15 +15,19 @@ namespace internal {
 
 // These return the ages at which a token that lives for `life` stops being
 // usable, and stops being fresh (F4). The other arguments are the policy's
-// `expiry_margin`, `stale_window` and `max_stale_window`. `Time` is
-// absl::Duration, or a number of milliseconds.
+// `expiry_margin`, `stale_window` and `max_stale_window`, and the age at which
+// the source would like the token to be replaced. `Time` is absl::Duration, or
+// a number of milliseconds.
 template <typename Time>
 Time UsableFor(Time life, Time margin) {
   return life - std::min(margin, life / 4);
 }
 template <typename Time>
 Time FreshFor(Time life, Time margin, std::optional<Time> explicit_window,
-              Time max_window) {
+              Time max_window, std::optional<Time> hint = std::nullopt) {
+  if (hint.has_value() && *hint < UsableFor(life, margin)) {
+    return std::max(*hint, life / 4);
+  }
   const Time window = explicit_window.has_value()
                           ? std::min(*explicit_window, life * 3 / 4)
                           : std::min(life / 2, max_window);

@@ -14,13 +14,14 @@ namespace refreshable {
 namespace internal {
 
 TokenLifetime::TokenLifetime(const RefreshPolicy& policy, const Instant& now,
-                             absl::Duration lifetime, Jitter& jitter) {
-  SetEdges(policy, now, lifetime, jitter);
-  young_until_ = now.boot + std::min(policy.young_token_age, lifetime / 2);
+                             const LifetimeLeft& left, Jitter& jitter) {
+  SetEdges(policy, now, left, jitter);
+  young_until_ = now.boot + std::min(policy.young_token_age, left.lifetime / 2);
 }
 
 void TokenLifetime::SetEdges(const RefreshPolicy& policy, const Instant& now,
-                             absl::Duration lifetime, Jitter& jitter) {
+                             const LifetimeLeft& left, Jitter& jitter) {
+  const absl::Duration lifetime = left.lifetime;
   const absl::Duration usable_for =
       lifetime - std::min(policy.expiry_margin, lifetime / 4);
   const absl::Duration window =
@@ -28,6 +29,9 @@ void TokenLifetime::SetEdges(const RefreshPolicy& policy, const Instant& now,
           ? std::min(*policy.stale_window, lifetime / 4 * 3)
           : std::min(lifetime / 2, policy.max_stale_window);
   absl::Duration fresh_for = lifetime - window;
+  if (left.refresh_in < usable_for) {
+    fresh_for = std::max(left.refresh_in, lifetime / 4);
+  }
   max_stale_jitter_ = stale_jitter_ = absl::ZeroDuration();
   if (fresh_for < usable_for) {
     const absl::Duration earliest =

@@ -15,6 +15,14 @@
 namespace refreshable {
 namespace internal {
 
+// How long a token lives, and the source's hint of when to replace it
+// (`Expiry::WithRefreshIn`). Both count from now. The hint may be zero or less
+// if the answer took long; it is infinite if there is none.
+struct LifetimeLeft {
+  absl::Duration lifetime;
+  absl::Duration refresh_in = absl::InfiniteDuration();
+};
+
 // A token becomes stale, stops being usable, and expires, in this order. It
 // *ends* when it can no longer be served even while refreshes fail:
 // `max_stale_on_error` after it expires or, if the policy does not set that,
@@ -26,17 +34,16 @@ namespace internal {
 class TokenLifetime {
  public:
   TokenLifetime() = default;
-  // The lifetime of a token that a source returned and that expires `lifetime`
-  // after `now`. Requires: `lifetime` > 0. Draws at most one number from
-  // `jitter`.
+  // The lifetime of a token that a source returned at `now`. Requires:
+  // `left.lifetime` > 0. Draws at most one number from `jitter`.
   TokenLifetime(const RefreshPolicy& policy, const Instant& now,
-                absl::Duration lifetime, Jitter& jitter);
+                const LifetimeLeft& left, Jitter& jitter);
 
-  // The same token came again, and now expires `lifetime` after `now`. The
-  // moment until which it is young does not change.
+  // The same token came again at `now`, with another expiry. The moment until
+  // which it is young does not change.
   void Extend(const RefreshPolicy& policy, const Instant& now,
-              absl::Duration lifetime, Jitter& jitter) {
-    SetEdges(policy, now, lifetime, jitter);
+              const LifetimeLeft& left, Jitter& jitter) {
+    SetEdges(policy, now, left, jitter);
   }
   // The token was installed and did not come from a source, so it is not young.
   void SetInstalled() { young_until_ = BootTime::InfinitePast(); }
@@ -61,10 +68,9 @@ class TokenLifetime {
   DualDeadline end(const RefreshPolicy& policy) const;
 
  private:
-  // Sets the members for a token that expires `lifetime` after `now`; all but
-  // `young_until_`.
+  // Sets all members but `young_until_` for a token that came at `now`.
   void SetEdges(const RefreshPolicy& policy, const Instant& now,
-                absl::Duration lifetime, Jitter& jitter);
+                const LifetimeLeft& left, Jitter& jitter);
 
   DualDeadline BeforeExpiry(absl::Duration d) const {
     DualDeadline edge = expiry_;
@@ -76,8 +82,9 @@ class TokenLifetime {
   // How long before its expiry the token becomes stale, and stops being usable.
   absl::Duration stale_for_;
   absl::Duration unusable_for_;
-  // How much earlier than by the policy's stale window the token becomes stale
-  // because of the jitter, and the most that this could have been.
+  // How much earlier than by the policy's stale window or the hint the token
+  // becomes stale because of the jitter, and the most that this could have
+  // been.
   absl::Duration stale_jitter_;
   absl::Duration max_stale_jitter_;
   BootTime young_until_ = BootTime::InfinitePast();

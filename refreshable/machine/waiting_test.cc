@@ -231,6 +231,21 @@ TEST(RefreshMachineWaitingTest, F8StalenessIsSpreadByTheTokensLife) {
   }
 }
 
+TEST(RefreshMachineWaitingTest, F8ClientsThatGetOneHintAreSpread) {
+  Spread spread;
+  for (int seed = 0; seed < kSeeds; ++seed) {
+    MachineDriver d(RefreshPolicy(), seed);
+    d.ReadAndStart();
+    d.Succeed(Expiry::In(S(3600)).WithRefreshIn(S(3000)));
+    spread.Add(d.check_at());
+  }
+  EXPECT_GE(spread.least(), S(2640));
+  EXPECT_LT(spread.least(), S(2660));
+  EXPECT_LE(spread.most(), S(3000));
+  EXPECT_GT(spread.most(), S(2980));
+  EXPECT_EQ(spread.together(), 1u);
+}
+
 TEST(RefreshMachineWaitingTest, F8NoTokenIsStaleBeforeAQuarterOfItsLife) {
   for (const double jitter : {0.1, 0.5, 0.999}) {
     for (const absl::Duration window :

@@ -276,14 +276,15 @@ absl::StatusOr<TokenAnswer> InterpretAnswer(
   }
   absl::StatusOr<Expiry> expiry = ReadExpiry(answer, *readable, options);
   if (!expiry.ok()) return std::move(expiry).status();
-  TokenAnswer result{Credential<Secret>(token.text, *expiry), std::nullopt,
-                     std::nullopt};
+  // `refresh_in` is only a hint, so it is ignored if it cannot be read.
+  const double refresh_in = ReadNumber(readable->refresh_in).value_or(0);
+  if (refresh_in > 0) {
+    expiry = expiry->WithRefreshIn(Cut(absl::Seconds(refresh_in)));
+  }
+  TokenAnswer result{Credential<Secret>(token.text, *expiry), std::nullopt};
   if (readable->scope.kind == Kind::kString) {
     result.scope = std::string(readable->scope.text.reveal());
   }
-  // `refresh_in` is only a hint, so it is ignored if it cannot be read.
-  const double refresh_in = ReadNumber(readable->refresh_in).value_or(0);
-  if (refresh_in > 0) result.refresh_in = Cut(absl::Seconds(refresh_in));
   return result;
 }
 

@@ -103,14 +103,12 @@ using AnswerReader =
 
 // What a successful answer contains (RFC 6749, section 5.1).
 struct TokenAnswer {
-  // The access token and when it expires.
+  // The access token and when it expires. If the answer has a `refresh_in`, the
+  // expiry has it as its hint.
   Credential<Secret> credential;
   // The scope of the token exactly as the server sent it; nullopt if it sent
   // none.
   std::optional<std::string> scope;
-  // How long after its answer the server suggests to fetch another token, if it
-  // says so. Positive.
-  std::optional<absl::Duration> refresh_in;
 
   friend std::ostream& operator<<(std::ostream& os, const TokenAnswer& a) {
     return os << a.credential;

@@ -351,14 +351,14 @@ TEST(AnswerTest, TheTokenAndWhatComesWithIt) {
   ASSERT_TRUE(answer.ok()) << answer.status();
   EXPECT_EQ(answer->credential.token, Secret(kToken));
   EXPECT_EQ(answer->scope, "read");
-  EXPECT_EQ(answer->refresh_in, absl::Minutes(30));
+  EXPECT_EQ(answer->credential.expiry.refresh_in(), absl::Minutes(30));
   for (const AnswerField& odd :
        {AnswerField(), Null(), String("soon"), Number("0"), Other()}) {
     const auto other =
         Interpret(With("", {{"scope", Null()}, {"refresh_in", odd}}, Never()));
     ASSERT_TRUE(other.ok()) << other.status();
     EXPECT_EQ(other->scope, std::nullopt);
-    EXPECT_EQ(other->refresh_in, std::nullopt);
+    EXPECT_EQ(other->credential.expiry.refresh_in(), absl::InfiniteDuration());
   }
 }
 

@@ -141,6 +141,13 @@ absl::StatusCode CodeOf(int error_number) {
 
 }  // namespace
 
+absl::Status ValidateRereadAfter(absl::Duration reread_after) {
+  if (reread_after > absl::ZeroDuration()) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("FileSource: reread_after must be positive, but is ",
+                   absl::FormatDuration(reread_after)));
+}
+
 absl::Status ValidateTokenFile(const std::string& path, size_t max_bytes) {
   if (path.empty()) {
     return absl::InvalidArgumentError("FileSource: path is empty");

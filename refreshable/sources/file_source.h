@@ -28,6 +28,9 @@ namespace internal {
 // Returns OK, or INVALID_ARGUMENT if `path` or `max_bytes` is invalid.
 absl::Status ValidateTokenFile(const std::string& path, size_t max_bytes);
 
+// Returns OK, or INVALID_ARGUMENT if `reread_after` is not positive.
+absl::Status ValidateRereadAfter(absl::Duration reread_after);
+
 // Returns an error of `code` whose message names the file's path, followed by
 // `what`.
 absl::Status TokenFileError(absl::StatusCode code, const std::string& path,
@@ -64,12 +67,9 @@ absl::Status ReadTokenFile(const std::string& path, SecretBuffer& bytes,
 //
 // How often the file is read: once per refresh. By default a token expires two
 // minutes after a reading and is stale after one minute, so a file that is in
-// use is read once a minute. To choose the two times separately, set `lifetime`
-// to the time for which a token may be used if the file cannot be read, and the
-// policy's `stale_window` to `lifetime` minus the interval between readings.
-// The interval is at least a quarter of the lifetime, since the policy caps
-// `stale_window`. After a rejection (`ReadOptions::rejected`) the file is read
-// at once.
+// use is read once a minute. `reread_after` and `lifetime` choose the two times
+// separately. After a rejection (`ReadOptions::rejected`) the file is read at
+// once.
 //
 // Errors; none contains anything of the file:
 //
@@ -95,6 +95,11 @@ class FileSource final : public TokenSource<Token> {
     // expiry. Positive. If infinite, the file is read once, and again only
     // after rejections.
     absl::Duration lifetime = absl::Minutes(2);
+    // How long after a reading a file that is in use is read again, unless
+    // `parse` states another hint (`Expiry::WithRefreshIn`). Positive; at least
+    // a quarter of the token's lifetime, or it has the effect of that. If
+    // infinite, the stale window of the policy decides.
+    absl::Duration reread_after = absl::InfiniteDuration();
     // If null, the default parser of token_parser.h.
     TokenParser<Token> parse = nullptr;
     // Whether errors contain the message of the parser's status. The parser
@@ -111,6 +116,7 @@ class FileSource final : public TokenSource<Token> {
     absl::Status status =
         internal::ValidateTokenFile(options.path, options.max_bytes);
     status.Update(internal::ValidateLifetime("FileSource", options.lifetime));
+    status.Update(internal::ValidateRereadAfter(options.reread_after));
     status.Update(internal::ValidateParser("FileSource", options.parse));
     if (!status.ok()) return status;
     return std::shared_ptr<TokenSource<Token>>(
@@ -132,7 +138,12 @@ class FileSource final : public TokenSource<Token> {
     absl::StatusOr<Credential<Token>> result =
         internal::ParseToken(options_.parse, options_.show_parser_message,
                              options_.lifetime, bytes.view());
-    if (result.ok()) return result;
+    if (result.ok()) {
+      if (result->expiry.refresh_in() == absl::InfiniteDuration()) {
+        result->expiry = result->expiry.WithRefreshIn(options_.reread_after);
+      }
+      return result;
+    }
     return internal::TokenFileError(absl::StatusCode::kUnavailable,
                                     options_.path, result.status().message());
   }

@@ -76,6 +76,8 @@ TEST_F(FileSourceTest, RefusesBadOptions) {
             "FileSource: lifetime must be positive, but is 0");
   EXPECT_EQ(refuse([](auto& o) { o.lifetime = -absl::Seconds(1); }),
             "FileSource: lifetime must be positive, but is -1s");
+  EXPECT_EQ(refuse([](auto& o) { o.reread_after = absl::ZeroDuration(); }),
+            "FileSource: reread_after must be positive, but is 0");
   EXPECT_EQ(refuse([](auto& o) { o.max_bytes = 0; }),
             "FileSource: max_bytes must be 1 to 16777216, but is 0");
   EXPECT_NE(refuse([](auto& o) { o.max_bytes = -1; }), "");
@@ -162,6 +164,22 @@ TEST_F(FileSourceTest, AParserStatesTheExpiry) {
   EXPECT_EQ(Read(options)->expiry.time(), absl::FromUnixSeconds(5));
   expiry = Expiry::In(absl::Minutes(1));
   EXPECT_EQ(Read(options)->expiry.lifetime(), absl::Minutes(1));
+}
+
+TEST_F(FileSourceTest, TheIntervalIsApartFromTheLifetime) {
+  Source::Options options;
+  WriteFile(path_, "t1");
+  EXPECT_EQ(Read(options)->expiry.refresh_in(), absl::InfiniteDuration());
+  options.reread_after = absl::Seconds(70);
+  EXPECT_EQ(Read(options)->expiry.refresh_in(), absl::Seconds(70));
+  EXPECT_EQ(Read(options)->expiry.lifetime(), absl::Minutes(2));
+  // The parser's hint counts, also if it states no expiry.
+  options.parse = [&](absl::string_view bytes) -> Result {
+    return Credential<std::string>(
+        std::string(bytes), Expiry::Never().WithRefreshIn(absl::Seconds(50)));
+  };
+  EXPECT_EQ(Read(options)->expiry.refresh_in(), absl::Seconds(50));
+  EXPECT_EQ(Read(options)->expiry.lifetime(), absl::Minutes(2));
 }
 
 TEST_F(FileSourceTest, AParserMayRefuseAPartialFile) {

@@ -75,7 +75,7 @@ absl::Status ValidateParser(absl::string_view source,
 
 // Parses `bytes` with `parse` or, if that is null, with the default parser. If
 // the parser says that the token never expires, the token expires after
-// `lifetime`.
+// `lifetime`; a hint of the parser stays.
 template <typename Token>
 absl::StatusOr<Credential<Token>> ParseToken(const TokenParser<Token>& parse,
                                              bool show_parser_message,
@@ -94,7 +94,8 @@ absl::StatusOr<Credential<Token>> ParseToken(const TokenParser<Token>& parse,
     result = Credential<Token>(Token(*text), Expiry::Never());
   }
   if (result.ok() && IsNever(result->expiry)) {
-    result->expiry = Expiry::In(lifetime);
+    result->expiry =
+        Expiry::In(lifetime).WithRefreshIn(result->expiry.refresh_in());
   }
   return result;
 }

@@ -103,7 +103,7 @@ awk '
     hazard = library && file ~ /^refreshable\/hazard\//
     value = library && file ~ \
       /^refreshable\/(generation|freshness|credential|policy|secret)\./
-    ready = library && file ~ /^refreshable\/(sources|oauth2)\//
+    ready = library && file ~ /^refreshable\/(sources|oauth2|integrations)\//
     pure = machine || value
     executors = file ~ /^executors\/.*(\.h|\.cc|BUILD\.bazel)$/
   }

@@ -11,6 +11,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdlib>
+#include <fstream>
 #include <memory>
 #include <string>
 #include <thread>  // NOLINT(build/c++11)
@@ -91,8 +92,11 @@ class CurlTransportTest : public testing::Test {
     return *authority;
   }
   static const std::string& CaFile() {
-    static const auto* const file =
-        new std::string(Ca().WriteCertificate("authority.pem"));
+    static const auto* const file = [] {
+      auto* const path = new std::string(testing::TempDir() + "/authority.pem");
+      std::ofstream(*path) << Ca().certificate();
+      return path;
+    }();
     return *file;
   }
 

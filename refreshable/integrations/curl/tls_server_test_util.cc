@@ -14,7 +14,6 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
-#include <fstream>
 #include <utility>
 
 #include "absl/strings/ascii.h"
@@ -114,13 +113,8 @@ Identity Authority::Issue(const std::string& name, absl::Duration lifetime) {
   return identity;
 }
 
-std::string Authority::WriteCertificate(const std::string& file_name) {
-  const char* const folder = std::getenv("TEST_TMPDIR");
-  const std::string path =
-      absl::StrCat(folder == nullptr ? "/tmp" : folder, "/", file_name);
-  std::ofstream(path) << ToPem(
-      [&](BIO* bio) { return PEM_write_bio_X509(bio, certificate_); });
-  return path;
+std::string Authority::certificate() const {
+  return ToPem([&](BIO* bio) { return PEM_write_bio_X509(bio, certificate_); });
 }
 
 int Connection::Read(char* to, int n) {

@@ -42,8 +42,8 @@ class Authority {
   // before now to `lifetime` after now.
   Identity Issue(const std::string& name,
                  absl::Duration lifetime = absl::Hours(1));
-  // Writes the authority's own certificate to a file and returns its path.
-  std::string WriteCertificate(const std::string& file_name);
+  // Returns the authority's own certificate, in PEM form.
+  std::string certificate() const;
 
  private:
   EVP_PKEY* const key_;

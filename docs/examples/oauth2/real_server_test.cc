@@ -1,0 +1,274 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// NotesTokens, the transport and the JSON reader against a real OAuth 2.0
+// server, with 16 threads. Run it with `bazel run`. Exit status 75 means that
+// the server could not be had.
+
+#include "real_server.h"
+
+#include <atomic>
+#include <fstream>
+#include <iostream>
+#include <map>
+#include <memory>
+#include <mutex>  // NOLINT(build/c++11)
+#include <sstream>
+#include <string>
+#include <thread>  // NOLINT(build/c++11)
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "gtest/gtest.h"
+#include "notes_tokens.h"
+#include "refreshable/call_with_token.h"
+#include "refreshable/executors/thread_executor.h"
+#include "refreshable/integrations/oauth2_json/read_json.h"
+#include "refreshable/oauth2/file_refresh_token_store.h"
+#include "refreshable/oauth2/refresh_tokens.h"
+#include "refreshable/oauth2/source.h"
+
+namespace {
+
+namespace oauth2 = refreshable::oauth2;
+using refreshable::Lease;
+using refreshable::Refreshable;
+using refreshable::Secret;
+using Tokens = Refreshable<Secret>;
+
+constexpr int kThreads = 16;
+constexpr absl::Duration kLong = absl::Minutes(1);
+
+class RealServerTest : public testing::Test {
+ protected:
+  oauth2::CurlTransportOptions Curl() {
+    oauth2::CurlTransportOptions curl;
+    curl.ca_file = server_.ca_file();
+    curl.proxy = "";
+    return curl;
+  }
+  std::unique_ptr<Tokens> Create(
+      RealServer::Certificate certificate = RealServer::kGood,
+      const std::string& secret = "right-secret") {
+    return NotesTokens(server_.token_url(certificate), "notes", Secret(secret),
+                       executor_, Curl())
+        .value();
+  }
+
+  // One call of the API, as an SDK makes it. Returns the HTTP status, or the
+  // text of the status of the token.
+  std::string Call(Tokens& tokens, absl::Duration timeout = kLong,
+                   int retries = 6) {
+    Tokens::ReadOptions options;
+    options.timeout = timeout;
+    options.max_retries = retries;
+    const absl::StatusOr<int> status = refreshable::CallWithToken(
+        tokens, options,
+        [&](const Lease<Secret>& lease) {
+          return server_.CallApi(lease.token().reveal());
+        },
+        [](int status) { return status == 401; });
+    if (status.ok()) return absl::StrCat(*status);
+    const std::string text = status.status().ToString();
+    EXPECT_FALSE(absl::StrContains(text, "secret")) << text;
+    return std::string(absl::StatusCodeToString(status.status().code()));
+  }
+
+  // Makes `calls` calls on each thread. Returns how often each outcome came.
+  std::map<std::string, int> Crowd(Tokens& tokens, int calls,
+                                   absl::Duration timeout = kLong,
+                                   int retries = 6) {
+    std::map<std::string, int> outcomes;
+    std::mutex mutex;
+    std::vector<std::thread> threads;
+    for (int t = 0; t < kThreads; ++t) {
+      threads.emplace_back([&] {
+        for (int i = 0; i < calls; ++i) {
+          const std::string outcome = Call(tokens, timeout, retries);
+          const std::lock_guard<std::mutex> lock(mutex);
+          ++outcomes[outcome];
+        }
+      });
+    }
+    for (std::thread& thread : threads) thread.join();
+    return outcomes;
+  }
+
+  // Waits until the policy's minimum interval has passed since the last token.
+  // A rejection of a younger token brings no other one.
+  static void WaitForInterval() {
+    const absl::Time end = absl::Now() + absl::Seconds(1.5);
+    WaitUntil("the minimum interval", [&] { return absl::Now() > end; });
+  }
+
+  using Outcomes = std::map<std::string, int>;
+
+  RealServer server_;
+  refreshable::ThreadExecutor executor_;
+};
+
+TEST_F(RealServerTest, OneTokenServesAllThreads) {
+  const auto tokens = Create();
+  EXPECT_EQ(Crowd(*tokens, 10), (Outcomes{{"200", 160}}));
+  EXPECT_EQ(server_.Count("token"), 1);
+}
+
+TEST(ShortLivedTest, ExpiredTokensAreReplacedBeforeAnyCallFails) {
+  RealServer server(absl::Seconds(4));
+  refreshable::ThreadExecutor executor;
+  oauth2::CurlTransportOptions curl;
+  curl.ca_file = server.ca_file();
+  curl.proxy = "";
+  const auto tokens = NotesTokens(server.token_url(), "notes",
+                                  Secret("right-secret"), executor, curl)
+                          .value();
+  std::atomic<int> failed{0};
+  std::atomic<bool> end{false};
+  std::vector<std::thread> threads;
+  for (int t = 0; t < kThreads; ++t) {
+    threads.emplace_back([&] {
+      while (!end) {
+        const auto lease = tokens->Get(kLong);
+        if (!lease.ok() || server.CallApi(lease->token().reveal()) != 200) {
+          ++failed;
+        }
+      }
+    });
+  }
+  WaitUntil("four tokens", [&] { return server.Count("token 200") >= 4; });
+  end = true;
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(failed, 0);
+  EXPECT_EQ(server.Count("token 4"), 0);
+}
+
+TEST_F(RealServerTest, ServerIsKilledAndComesBack) {
+  server_.StopProvider();  // nginx answers 502.
+  const auto tokens = Create();
+  EXPECT_EQ(Crowd(*tokens, 2, kLong, 0), (Outcomes{{"UNAVAILABLE", 32}}));
+  EXPECT_EQ(server_.Count("token"), 0);
+  server_.StartProvider();
+  // Until the next attempt is permitted, reads fail with the last error.
+  WaitUntil("the next attempt", [&] { return Call(*tokens) == "200"; });
+  EXPECT_EQ(Crowd(*tokens, 2), (Outcomes{{"200", 32}}));
+  EXPECT_EQ(server_.Count("token"), 1);
+
+  // A valid token goes on to serve while nobody can issue another.
+  server_.StopProvider();
+  EXPECT_TRUE(tokens->Get(absl::ZeroDuration()).ok());
+  EXPECT_EQ(Crowd(*tokens, 1), (Outcomes{{"502", 16}}));
+}
+
+TEST_F(RealServerTest, ServerHangs) {
+  server_.PauseProvider();
+  const auto tokens = Create();
+  EXPECT_EQ(Crowd(*tokens, 1, absl::Seconds(1)),
+            (Outcomes{{"DEADLINE_EXCEEDED", 16}}));
+  server_.ResumeProvider();
+  EXPECT_EQ(Crowd(*tokens, 1), (Outcomes{{"200", 16}}));
+}
+
+TEST_F(RealServerTest, ServerForgetsItsTokens) {
+  const auto tokens = Create();
+  EXPECT_EQ(Crowd(*tokens, 1), (Outcomes{{"200", 16}}));
+  server_.StopProvider();
+  server_.StartProvider();
+  WaitForInterval();
+  EXPECT_EQ(Crowd(*tokens, 2), (Outcomes{{"200", 32}}));
+  EXPECT_EQ(server_.Count("token"), 2);
+}
+
+TEST_F(RealServerTest, WrongSecretThenTheRightOne) {
+  const auto tokens = Create(RealServer::kGood, "wrong");
+  EXPECT_EQ(Crowd(*tokens, 1), (Outcomes{{"UNAUTHENTICATED", 16}}));
+  EXPECT_EQ(server_.Count("token 401"), server_.Count("token"));
+  EXPECT_LE(server_.Count("token"), 2);
+  const auto right = Create();
+  EXPECT_EQ(Crowd(*right, 1), (Outcomes{{"200", 16}}));
+}
+
+// Both Refreshables use one transport, and each fetches a token of its own.
+TEST_F(RealServerTest, ConnectionsAreClosedBetweenRequests) {
+  oauth2::SourceOptions options;
+  options.endpoint.url = server_.token_url();
+  options.client = oauth2::BasicAuthentication("notes", Secret("right-secret"));
+  options.transport = oauth2::CreateCurlTransport(Curl()).value();
+  options.reader = oauth2::ReadJson;
+  const auto source = oauth2::CreateSource<Secret>(options).value();
+  for (int i = 1; i <= 3; ++i) {
+    const auto tokens = Tokens::Create(source, {&executor_}).value();
+    EXPECT_EQ(Crowd(*tokens, 1), (Outcomes{{"200", 16}}));
+    EXPECT_EQ(server_.Count("token 200"), i);
+    server_.RestartNginx();
+  }
+}
+
+TEST_F(RealServerTest, CertificatesThatAreNotValid) {
+  for (const auto certificate :
+       {RealServer::kExpired, RealServer::kOtherHost}) {
+    const auto tokens = Create(certificate);
+    EXPECT_EQ(Crowd(*tokens, 1), (Outcomes{{"FAILED_PRECONDITION", 16}}));
+  }
+  EXPECT_EQ(server_.Count("token"), 0);
+}
+
+TEST_F(RealServerTest, RefreshTokensAreReplacedAndKept) {
+  const std::string path = server_.folder() + "/refresh_token";
+  oauth2::RefreshTokens::Options options;
+  options.store = std::make_shared<oauth2::FileRefreshTokenStore>(path);
+  oauth2::SourceOptions source;
+  source.endpoint.url = server_.token_url();
+  source.client = oauth2::PostAuthentication("notes-app", Secret("app-secret"));
+  source.transport = oauth2::CreateCurlTransport(Curl()).value();
+  source.reader = oauth2::ReadJson;
+  const auto stored = [&] {
+    std::ifstream file(path);
+    std::ostringstream text;
+    text << file.rdbuf();
+    return text.str();
+  };
+  // Each Refreshable is another run of the program.
+  const auto run = [&](std::shared_ptr<oauth2::RefreshTokens> login) {
+    source.grant = oauth2::RefreshTokenGrant{std::move(login)};
+    return Tokens::Create(oauth2::CreateSource<Secret>(source).value(),
+                          {&executor_})
+        .value();
+  };
+  const auto login = oauth2::RefreshTokens::Create(options).value();
+  std::string last = server_.login();
+  ASSERT_TRUE(login->Install(Secret(last)).ok());
+  for (int i = 1; i <= 4; ++i) {
+    const auto tokens =
+        run(i == 1 ? login : oauth2::RefreshTokens::Create(options).value());
+    EXPECT_EQ(Crowd(*tokens, 2), (Outcomes{{"200", 32}}));
+    EXPECT_EQ(server_.Count("token 200 refresh_token"), i);
+    EXPECT_NE(stored(), last);
+    last = stored();
+  }
+
+  // The server has forgotten the login. Only a new one helps.
+  server_.StopProvider();
+  server_.StartProvider();
+  const auto forgotten = oauth2::RefreshTokens::Create(options).value();
+  EXPECT_EQ(Crowd(*run(forgotten), 1), (Outcomes{{"UNAUTHENTICATED", 16}}));
+  EXPECT_EQ(stored(), last);
+  ASSERT_TRUE(forgotten->Install(Secret(server_.login())).ok());
+  EXPECT_EQ(Crowd(*run(forgotten), 1), (Outcomes{{"200", 16}}));
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  testing::InitGoogleTest(&argc, argv);
+  const absl::Status installed = RealServer::Install();
+  if (!installed.ok()) {
+    std::cout << "NOT RUN: " << installed.message() << std::endl;
+    return 75;
+  }
+  return RUN_ALL_TESTS();
+}
