@@ -30,5 +30,12 @@ for document in "$@"; do
     fi
   done < <(sed -nE 's/^<!-- snippet: ([^#]+)#([^ ]+) -->$/\1 \2/p' "$document")
 done
+# An SDK with OAuth 2.0 takes at most 20 lines of its own.
+lines=$(awk '$2 == "[/twenty]" {on = 0} on && NF {++n} $2 == "[twenty]" {on = 1}
+  END {print n + 0}' docs/examples/oauth2/notes_tokens.cc)
+if ((lines < 1 || lines > 20)); then
+  failed=1
+  echo "notes_tokens.cc has $lines lines, and not 1 to 20"
+fi
 echo "$checked snippets checked"
 [[ $checked -gt 0 && $failed -eq 0 ]]

@@ -7,7 +7,7 @@
 #include "refreshable/integrations/oauth2_json/read_json.h"
 #include "refreshable/oauth2/source.h"
 
-// [twenty lines]
+// [twenty]
 using refreshable::Refreshable;
 using refreshable::Secret;
 namespace oauth2 = refreshable::oauth2;
@@ -26,4 +26,4 @@ absl::StatusOr<std::unique_ptr<Refreshable<Secret>>> NotesTokens(
   if (!source.ok()) return source.status();
   return Refreshable<Secret>::Create(*std::move(source), {&executor});
 }
-// [/twenty lines]
+// [/twenty]

@@ -25,6 +25,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/synchronization/notification.h"
 #include "refreshable/executors/internal/os_thread.h"
+#include "refreshable/integrations/curl/growing_secret.h"
 #include "refreshable/oauth2/answer.h"
 #include "refreshable/oauth2/request.h"
 #include "refreshable/secret.h"
@@ -64,39 +65,6 @@ absl::string_view Origin(absl::string_view url) {
   if (host == absl::string_view::npos) return "";
   return url.substr(0, url.find_first_of("/?#", host + 3));
 }
-
-// A string of secret bytes that grows up to a limit.
-class GrowingSecret {
- public:
-  explicit GrowingSecret(size_t limit) : limit_(limit) {}
-  GrowingSecret(const GrowingSecret&) = delete;
-  GrowingSecret& operator=(const GrowingSecret&) = delete;
-  ~GrowingSecret() { WipeMemory(bytes_.get(), size_); }
-
-  // Returns false, and adds nothing, if the limit does not permit the bytes.
-  bool Append(const char* data, size_t n) {
-    if (n > limit_ - size_) return false;
-    if (n > capacity_ - size_) {
-      const size_t capacity =
-          std::max(size_ + n, std::min(limit_, 2 * capacity_ + 1024));
-      std::unique_ptr<char[]> bytes(new char[capacity]);
-      if (size_ > 0) std::memcpy(bytes.get(), bytes_.get(), size_);
-      WipeMemory(bytes_.get(), size_);
-      bytes_ = std::move(bytes);
-      capacity_ = capacity;
-    }
-    if (n > 0) std::memcpy(bytes_.get() + size_, data, n);
-    size_ += n;
-    return true;
-  }
-  absl::string_view view() const { return {bytes_.get(), size_}; }
-
- private:
-  const size_t limit_;
-  std::unique_ptr<char[]> bytes_;
-  size_t capacity_ = 0;
-  size_t size_ = 0;
-};
 
 // One request, from `Send` to its `done`.
 class Call {

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
+// long: the ways in which a server can misbehave are in one place.
+//
 // CreateCurlTransport against servers that misbehave in the ways that networks
 // and servers do.
 
@@ -335,8 +337,7 @@ TEST_F(CurlTransportTest, RequestOnAConnectionThatClosesIsSentAtMostOnce) {
 }
 
 TEST_F(CurlTransportTest, ConnectionClosedWhileIdleIsReplaced) {
-  absl::Notification closed;
-  TlsServer server(&good_, [&](Connection& connection) {
+  TlsServer server(&good_, [](Connection& connection) {
     ASSERT_TRUE(connection.ReadRequest());
     connection.Answer("200 OK", "token", "Connection: close\r\n");
   });
