@@ -19,8 +19,7 @@ using refreshable::BootTime;
 using refreshable::RefreshPolicy;
 using Result = absl::StatusOr<refreshable::Credential<std::string>>;
 
-CountedSource::CountedSource(OAuthSource::Options options,
-                             absl::Duration timeout,
+CountedSource::CountedSource(OAuthOptions options, absl::Duration timeout,
                              const refreshable::Clock* clock)
     : options_(std::move(options)), timeout_(timeout), clock_(clock) {}
 
@@ -33,9 +32,9 @@ void CountedSource::Fetch(const refreshable::FetchContext& context,
     calls_.emplace_back();
     calls_.back().start = clock_->Now().boot;
   }
-  OAuthSource::Options options = options_;
+  OAuthOptions options = options_;
   absl::StrAppend(&options.token_url.target, "?call=", number);
-  Result result = OAuthSource(std::move(options)).Request(timeout_);
+  Result result = RequestToken(options, timeout_);
   {
     absl::MutexLock lock(&mu_);
     Call& call = calls_[number];

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// CountedSource: an OAuthSource that numbers and records its requests.
+// CountedSource: a source of OAuth tokens that numbers and records its
+// requests.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_FAULT_INJECTION_COUNTED_SOURCE_H_
 #define REFRESHABLE_DOCS_EXAMPLES_FAULT_INJECTION_COUNTED_SOURCE_H_
@@ -40,7 +41,7 @@ class CountedSource final : public refreshable::TokenSource<std::string> {
 
   // The source waits up to `timeout` for each answer, whatever the attempt's
   // timeout is. `clock` must outlive the source.
-  CountedSource(OAuthSource::Options options, absl::Duration timeout,
+  CountedSource(OAuthOptions options, absl::Duration timeout,
                 const refreshable::Clock* clock);
 
   void Fetch(const refreshable::FetchContext& context,
@@ -63,7 +64,7 @@ class CountedSource final : public refreshable::TokenSource<std::string> {
       ABSL_SHARED_LOCKS_REQUIRED(mu_);
   bool AllEnded() const ABSL_SHARED_LOCKS_REQUIRED(mu_);
 
-  const OAuthSource::Options options_;
+  const OAuthOptions options_;
   const absl::Duration timeout_;
   const refreshable::Clock* const clock_;
 

@@ -24,7 +24,8 @@ namespace {
 // Messages of the source's failures.
 constexpr char kNoAnswer[] = "no answer in time, or the connection was closed";
 constexpr char kThrottled[] = "HTTP status 429";
-constexpr char kTooLong[] = "the answer is longer than 65536 bytes";
+constexpr char kTooLong[] =
+    "HTTP status 200, but the body is longer than 65536 bytes";
 
 class FaultsTest : public FaultsFixture {
  protected:
@@ -93,8 +94,7 @@ TEST_F(FaultsTest, B8HealsFromAnswersThatAreCut) {
 
 TEST_F(FaultsTest, B8HealsFromGarbage) {
   Begin(endpoint().token_url());
-  Outage(Fault::kGarbage,
-         "the token endpoint answered 200 without an access token");
+  Outage(Fault::kGarbage, "HTTP status 200, but the body is not a JSON object");
 }
 
 TEST_F(FaultsTest, F5HealsFromTokensThatHaveExpired) {

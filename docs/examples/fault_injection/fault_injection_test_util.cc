@@ -72,8 +72,8 @@ void FaultsFixture::SetUp() {
 
 void FaultsFixture::Begin(const Url& token_url, absl::Duration timeout) {
   source_ = std::make_shared<CountedSource>(
-      OAuthSource::Options{token_url, kClientId,
-                           refreshable::Secret(kClientSecret), ""},
+      OAuthOptions{token_url, kClientId, refreshable::Secret(kClientSecret),
+                   ""},
       timeout, &executor_.clock());
   Refreshable<std::string>::Options options;
   options.executor = &executor_;

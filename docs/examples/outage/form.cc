@@ -7,26 +7,8 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
-#include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 
 namespace refreshable_examples {
-
-std::string FormEncode(absl::string_view text) {
-  std::string out;
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (absl::ascii_isalnum(byte) ||
-        absl::string_view("-._*").find(c) != absl::string_view::npos) {
-      out.push_back(c);
-    } else if (c == ' ') {
-      out.push_back('+');
-    } else {
-      absl::StrAppendFormat(&out, "%%%02X", byte);
-    }
-  }
-  return out;
-}
 
 std::optional<std::string> FormDecode(absl::string_view text) {
   std::string out;

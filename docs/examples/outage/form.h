@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Form encoding, which OAuth 2.0 uses in bodies and in client credentials.
+// FormDecode: for the server. OAuth 2.0 uses this encoding in bodies and in
+// client credentials.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_OUTAGE_FORM_H_
 #define REFRESHABLE_DOCS_EXAMPLES_OUTAGE_FORM_H_
@@ -12,10 +13,8 @@
 
 namespace refreshable_examples {
 
-// Encodes a name or value as application/x-www-form-urlencoded.
-std::string FormEncode(absl::string_view text);
-
-// Reverses FormEncode. Returns nullopt if `text` is not valid.
+// Decodes a name or value of application/x-www-form-urlencoded. Returns nullopt
+// if `text` is not valid.
 std::optional<std::string> FormDecode(absl::string_view text);
 
 }  // namespace refreshable_examples

@@ -29,9 +29,8 @@ constexpr char kSecret[] = "s3cret";
 class OAuthRig final : public refreshable_testing::TokenSourceRig<std::string> {
  public:
   std::shared_ptr<refreshable::TokenSource<std::string>> Make() override {
-    return std::make_shared<OAuthSource>(
-        OAuthSource::Options{*ParseUrl(http_->token_url()), "me",
-                             refreshable::Secret(kSecret), "read"});
+    return OAuthSource({*ParseUrl(http_->token_url()), "me",
+                        refreshable::Secret(kSecret), "read"});
   }
 
   bool Fail() override {

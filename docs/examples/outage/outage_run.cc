@@ -220,8 +220,8 @@ absl::Status RunOutage(const std::string& csv_path) {
   if (!api_url.ok()) return api_url.status();
 
   const auto source = [&](const char* name, const char* secret) {
-    return std::make_shared<OAuthSource>(OAuthSource::Options{
-        *token_url, name, refreshable::Secret(secret), ""});
+    return OAuthSource(
+        OAuthOptions{*token_url, name, refreshable::Secret(secret), ""});
   };
   const auto mint = [&](const char* name, const char* secret) {
     return

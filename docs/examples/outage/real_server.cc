@@ -181,8 +181,8 @@ absl::Status RunRealServer(const RealServerOptions& options, CsvFile& csv,
   refreshing.policy.refresh_ahead = true;  // Refreshes without calls.
   const auto observer = std::make_shared<PrintingObserver>();
   refreshing.observer = observer;
-  auto token = StringToken::Create(std::make_shared<OAuthSource>(options.oauth),
-                                   std::move(refreshing));
+  auto token =
+      StringToken::Create(OAuthSource(options.oauth), std::move(refreshing));
   if (!token.ok()) return token.status();
   const absl::Status first =
       FirstToken(**token, options.oauth.token_url.origin);

@@ -21,7 +21,7 @@
 namespace refreshable_examples {
 
 struct RealServerOptions {
-  OAuthSource::Options oauth;
+  OAuthOptions oauth;
   // An API to call once a second with the token. If unset, no API is called.
   std::optional<Url> api_url;
 };

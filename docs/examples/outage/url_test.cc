@@ -36,8 +36,7 @@ TEST(UrlTest, SaysWhatIsWrong) {
   EXPECT_FALSE(complains("http://me:hidden@host/", "hidden"));
 }
 
-TEST(FormTest, EncodesAndDecodes) {
-  EXPECT_EQ(FormEncode("a b&c=\xC3\xBC%"), "a+b%26c%3D%C3%BC%25");
+TEST(FormTest, Decodes) {
   EXPECT_EQ(FormDecode("a+b%26c%3d%C3%BC%25"), "a b&c=\xC3\xBC%");
   EXPECT_EQ(FormDecode("%"), std::nullopt);
   EXPECT_EQ(FormDecode("%4"), std::nullopt);

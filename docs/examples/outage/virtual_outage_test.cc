@@ -21,6 +21,7 @@
 #include "gtest/gtest.h"
 #include "refreshable/executors/manual_executor.h"
 #include "refreshable/refreshable.h"
+#include "refreshable/secret.h"
 #include "refreshable/token_source.h"
 
 namespace refreshable_examples {
@@ -47,7 +48,10 @@ class DirectSource final : public refreshable::TokenSource<std::string> {
     const Answer answer =
         server_->Token(absl::StrCat("Basic ", absl::Base64Escape("me:s3cret")),
                        "client_credentials");
-    done(ReadTokenAnswer(answer.status, answer.body, {}, absl::UnixEpoch()));
+    refreshable::oauth2::HttpAnswer http;
+    http.status = answer.status;
+    http.body = refreshable::Secret(answer.body);
+    done(ReadTokenAnswer(http));
   }
 
   bool hanging = false;

@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// SendWithHttplib: sends the requests of the library's OAuth 2.0 part with
+// cpp-httplib. Meant to be copied.
+
+#ifndef REFRESHABLE_DOCS_EXAMPLES_OUTAGE_HTTP_TRANSPORT_H_
+#define REFRESHABLE_DOCS_EXAMPLES_OUTAGE_HTTP_TRANSPORT_H_
+
+#include "absl/status/statusor.h"
+#include "refreshable/oauth2/answer.h"
+#include "refreshable/oauth2/request.h"
+#include "refreshable/oauth2/transport.h"
+
+namespace refreshable_examples {
+
+// Sends one request over a new connection and waits for the answer. Give it to
+// `refreshable::oauth2::BlockingTransport`. Thread-safe. (If a server sends the
+// headers of its answer very slowly, the call may end only after the timeout.)
+// The program should ignore SIGPIPE: cpp-httplib may write to a closed
+// connection.
+absl::StatusOr<refreshable::oauth2::HttpAnswer> SendWithHttplib(
+    const refreshable::oauth2::TokenRequest& request,
+    const refreshable::oauth2::SendOptions& options);
+
+}  // namespace refreshable_examples
+
+#endif  // REFRESHABLE_DOCS_EXAMPLES_OUTAGE_HTTP_TRANSPORT_H_
