@@ -219,13 +219,13 @@ absl::Status RunOutage(const std::string& csv_path) {
   if (!token_url.ok()) return token_url.status();
   if (!api_url.ok()) return api_url.status();
 
-  const auto source = [&](const char* name, const char* secret) {
-    return OAuthSource(
-        OAuthOptions{*token_url, name, refreshable::Secret(secret), ""});
+  const auto options_of = [&](const char* name, const char* secret) {
+    return OAuthOptions{*token_url, name, refreshable::Secret(secret), ""};
   };
   const auto mint = [&](const char* name, const char* secret) {
-    return
-        [asks = source(name, secret)] { return asks->Request(kHttpTimeout); };
+    return [client = options_of(name, secret)] {
+      return RequestToken(client, kHttpTimeout);
+    };
   };
 
   const RefreshPolicy policy = ScaledPolicy(kFactor);
@@ -233,7 +233,7 @@ absl::Status RunOutage(const std::string& csv_path) {
   options.executor = &executor;
   options.policy = policy;
   auto token = Refreshable<std::string>::Create(
-      source(kRefreshable, "r-secret"), std::move(options));
+      OAuthSource(options_of(kRefreshable, "r-secret")), std::move(options));
   if (!token.ok()) return token.status();
 
   std::vector<Contestant> contestants(3);
