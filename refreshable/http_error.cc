@@ -144,6 +144,16 @@ FailureClass ClassifyHttpFailure(const absl::Status& status) {
   }
 }
 
+Expiry ExpiryByServerClock(absl::Time time,
+                           absl::Span<const HttpHeader> headers,
+                           absl::Time now) {
+  std::optional<absl::Time> date;
+  if (const auto value = Find(headers, "Date")) {
+    date = ParseHttpDate(*value, now);
+  }
+  return date.has_value() ? Expiry::In(time - *date) : Expiry::At(time);
+}
+
 std::optional<absl::Time> ParseHttpDate(absl::string_view text,
                                         absl::Time now) {
   if (text.size() > kMaxHttpDateBytes) return std::nullopt;

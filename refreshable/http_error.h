@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // HttpErrorToStatus: turns an HTTP answer of a token endpoint that is not a
-// success into a status.
+// success into a status. ExpiryByServerClock: turns the time at which a token
+// expires, of an answer that is a success, into an expiry.
 
 #ifndef REFRESHABLE_HTTP_ERROR_H_
 #define REFRESHABLE_HTTP_ERROR_H_
@@ -13,6 +14,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
+#include "refreshable/credential.h"
 #include "refreshable/executors/internal/cpp17.h"  // IWYU pragma: keep
 #include "refreshable/failure_class.h"
 
@@ -68,6 +70,15 @@ std::optional<int> GetHttpStatus(const absl::Status& status);
 // are transient too: proxies, and servers in trouble, answer with them for a
 // while. For `Refreshable::Options::classify`. Requires: !status.ok().
 FailureClass ClassifyHttpFailure(const absl::Status& status);
+
+// Returns the expiry of a token that an HTTP answer says expires at `time`: an
+// "expires_at", or the `exp` of a JWT, say. If the answer has a valid Date
+// header, the expiry is relative: the time from that date to `time`. So it is
+// right even if the clock of this computer is wrong. Otherwise it is
+// `Expiry::At(time)`. `now` is the wall time at which the answer arrived.
+Expiry ExpiryByServerClock(absl::Time time,
+                           absl::Span<const HttpHeader> headers,
+                           absl::Time now);
 
 // Returns the time that an HTTP-date (RFC 9110, section 5.6.7) states, or
 // nullopt if `text` is not an HTTP-date. Accepts all three forms: IMF-fixdate,

@@ -410,5 +410,24 @@ TEST(HttpDateTest, Garbage) {
             std::nullopt);
 }
 
+TEST(HttpErrorTest, F4AnExpiryCountsFromTheDateHeader) {
+  const absl::Time hour = kExample + absl::Hours(1);
+  const auto relative = [&](absl::string_view date) {
+    const Expiry expiry = ExpiryByServerClock(hour, {{"date", date}}, kExample);
+    return expiry.is_relative() ? std::optional(expiry.lifetime())
+                                : std::nullopt;
+  };
+  EXPECT_EQ(relative("Sun, 06 Nov 1994 08:49:37 GMT"), absl::Hours(1));
+  // This computer's clock is 50 minutes behind, and then a day ahead.
+  EXPECT_EQ(relative("Sun, 06 Nov 1994 09:39:37 GMT"), absl::Minutes(10));
+  EXPECT_EQ(relative("Sat, 05 Nov 1994 08:49:37 GMT"), absl::Hours(25));
+  // The token has already expired (F5).
+  EXPECT_EQ(relative("Sun, 06 Nov 1994 09:50:37 GMT"), -absl::Minutes(1));
+  EXPECT_EQ(relative("yesterday"), std::nullopt);
+  EXPECT_EQ(ExpiryByServerClock(hour, {{"Date", "yesterday"}}, kExample).time(),
+            hour);
+  EXPECT_EQ(ExpiryByServerClock(hour, {}, kExample).time(), hour);
+}
+
 }  // namespace
 }  // namespace refreshable
