@@ -51,7 +51,7 @@ void AbslStringify(Sink& sink, const Health& health) {
 struct Stats {
   int64_t attempts_started = 0;
   int64_t attempts_failed = 0;
-  // One that timed out is also in `attempts_failed`.
+  // An attempt that timed out is counted here and in `attempts_failed`.
   int64_t attempts_abandoned = 0;
   // Answers to abandoned attempts that changed nothing.
   int64_t attempts_discarded = 0;

@@ -78,9 +78,9 @@ class AsyncCall;
 // both. No user code (source, callback, observer, hook, a token's destructor)
 // is ever run under a lock of this library.
 //
-// Only `Get` waits for a refresh. `Get`, `GetAsync`, `Invalidate`,
-// `ReportRejected`, `Install` and `Reset` may call the observer before they
-// return.
+// Only `Get` waits for a refresh. But `Get`, `GetAsync`, `Invalidate`,
+// `ReportRejected`, `Install` and `Reset` may call the observer, and then
+// return only after it has returned.
 //
 // Destruction: waiting reads end with CANCELLED. Callbacks of asynchronous
 // reads run on the destroying thread before the destructor returns; a GetAsync
@@ -121,9 +121,9 @@ class Refreshable {
     std::shared_ptr<Observer> observer = nullptr;
     // The functions below are called without a lock, on any thread, and
     // possibly on several threads at once. A call of the source that has not
-    // answered keeps these functions and the observer alive. They should not
-    // own the source: as long as the source holds the `done` of such a call,
-    // the two would keep each other alive.
+    // answered keeps these functions and the observer alive. The functions
+    // should not own the source: as long as the source holds the `done` of such
+    // a call, the source and the functions would keep each other alive.
 
     // Called after each publication, on the thread that completed the refresh
     // or called `Install`. Waiting readers are woken after the call, unless
@@ -434,9 +434,9 @@ class Refreshable {
     return Lease<Token>(internal::HazardHolder(hold));
   }
 
-  // A result returned from a non-inlined call lives in memory. Moving it into a
-  // fresh object here lets the compiler keep Get's own result in registers on
-  // the fast path.
+  // Returns `lease`, moved into a fresh object. The result of a call that is
+  // not inlined is in memory; because of the move, the compiler can keep the
+  // result of Get itself in registers on the fast path.
   static absl::StatusOr<Lease<Token>> Rewrap(
       absl::StatusOr<Lease<Token>>&& lease) {
     return absl::StatusOr<Lease<Token>>(std::move(lease));
@@ -452,8 +452,8 @@ class Refreshable {
     return request;
   }
 
-  // Refers to the cell in `*state_`. A read that used `state_` would load one
-  // more pointer.
+  // Refers to the cell in `*state_`, because a read that went through `state_`
+  // would load one more pointer.
   const internal::SnapshotCell& cell_;
   // A call that waits or runs user code holds a copy of this pointer, because
   // the Refreshable may be destroyed meanwhile.
