@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of a thread for whose slots there is no memory.
+// Tests of what a thread does if there is no memory for its slots.
 
 #include <atomic>
 #include <cstddef>
@@ -20,8 +20,8 @@ std::atomic<int> refused{0};
 
 }  // namespace
 
-// Only slots are allocated by these operators, because nothing else here needs
-// such an alignment.
+// These operators allocate only slots, because nothing else here needs such an
+// alignment.
 void* operator new(size_t size, std::align_val_t alignment,
                    const std::nothrow_t&) noexcept {
   if (refuse) {
