@@ -67,8 +67,8 @@ RefreshPolicy ChoosePolicy(FuzzInput& in) {
   return policy;
 }
 
-// Returns an attempt: in most cases the running one, the one submitted last or
-// an abandoned one; in one case of four, any number.
+// Returns the id of an attempt: in three cases of four, of the running attempt,
+// the one submitted last or an abandoned one; in the fourth case, any number.
 AttemptId ChooseCall(FuzzInput& in, const ReferenceModel& f) {
   const int n = in.Below(4);
   if (n == 3) return AttemptId{static_cast<uint64_t>(in.Below(256))};
