@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of RefreshMachine if the executor does not run an attempt, if calls
-// never return, and if a token can never be served again.
+// Tests of what RefreshMachine does if the executor does not run an attempt, if
+// calls never return, and if a token can never be served again.
 
 #include <cmath>
 #include <optional>
@@ -119,8 +119,8 @@ MachineDriver Hung(RefreshPolicy policy = ExactPolicy()) {
   return d;
 }
 
-// Formerly, no third call was made: once two calls did not return, nothing was
-// refreshed any more.
+// Regression test: in the past, no third call was made, so nothing was
+// refreshed any more once two calls did not return.
 TEST(RefreshMachineLostTest, B8LostAnswersDoNotEndRefreshing) {
   const std::vector<double> starts =
       MachineDriver().Outage(absl::Hours(24), S(1), absl::Hours(100));
