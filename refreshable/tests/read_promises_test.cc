@@ -57,7 +57,7 @@ class RefreshablePromisesTest : public ScenarioTest {
   }
 };
 
-// ---- R9: never again ----
+// ---- R9: an invalidated token is never read again ----
 
 TEST_F(RefreshablePromisesTest, R9InvalidatedTokenIsNotRead) {
   const auto token = MakeWithToken(AnyAge());
@@ -74,7 +74,7 @@ TEST_F(RefreshablePromisesTest, R9InvalidatedTokenIsNotRead) {
 TEST_F(RefreshablePromisesTest, R9NotByACallbackThatWasQueuedBefore) {
   const auto token = MakeWithToken(AnyAge());
   token->GetAsync(absl::InfiniteDuration(), Note());
-  ASSERT_EQ(Submissions(), 1u);  // The callback.
+  ASSERT_EQ(Submissions(), 1u);  // The task that runs the callback.
   EXPECT_TRUE(token->Invalidate(Generation(1)));
   executor_.RunUntilIdle();
   EXPECT_THAT(outcomes_, IsEmpty());

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A marked token goes through every path of a Refreshable. The mark must not
-// appear in anything that is printed, not even in a dump of raw bytes.
+// These tests send a token with a mark through every path of a Refreshable. The
+// mark must not appear in anything that is printed, not even in a dump of raw
+// bytes.
 
 #include <array>
 #include <memory>
