@@ -61,7 +61,7 @@ struct Stats {
   int64_t tokens_unchanged = 0;  // Refreshes that returned a rejected token.
 };
 
-// Writes one line of name=value.
+// Writes all fields as name=value, on one line.
 std::ostream& operator<<(std::ostream& os, const Stats& stats);
 template <typename Sink>
 void AbslStringify(Sink& sink, const Stats& stats) {

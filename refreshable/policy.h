@@ -125,7 +125,7 @@ struct RefreshPolicy {
 
 // Writes "self_heal" or "fatal".
 std::ostream& operator<<(std::ostream& os, OnExhausted on_exhausted);
-// Write one line of name=value.
+// These write all fields as name=value, on one line.
 std::ostream& operator<<(std::ostream& os, const RetryPolicy& policy);
 std::ostream& operator<<(std::ostream& os, const RefreshPolicy& policy);
 

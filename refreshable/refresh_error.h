@@ -42,7 +42,7 @@ struct RefreshError {
   bool rejected = false;
 };
 
-// Writes one line of name=value.
+// Writes all fields as name=value, on one line.
 std::ostream& operator<<(std::ostream& os, const RefreshError& error);
 template <typename Sink>
 void AbslStringify(Sink& sink, const RefreshError& error) {

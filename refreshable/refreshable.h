@@ -279,12 +279,12 @@ class Refreshable {
   //
   // If the executor refuses or drops the task that runs the callback, the
   // thread that completed the refresh or dropped the task runs the callback. If
-  // no refresh was needed, the executor is asked again after a second. It may
-  // refuse the timer for that second too. Then it is asked again at the next
-  // answer of the source, or at the next call of Get, GetAsync, Invalidate,
-  // ReportRejected, Install or Reset. If it still refuses, the thread of that
-  // answer or call runs the callback. If there is none, the destructor runs the
-  // callback with CANCELLED.
+  // no refresh was needed, the library asks the executor again after a second.
+  // If the executor refuses the timer for that second too, the library asks
+  // again at the next answer of the source, or at the next call of Get,
+  // GetAsync, Invalidate, ReportRejected, Install or Reset. If the executor
+  // still refuses, the thread of that answer or call runs the callback. If no
+  // such answer or call comes, the destructor runs the callback with CANCELLED.
   WaiterId GetAsync(absl::Duration timeout,
                     internal::FunctionArgument<Callback> callback) {
     ReadOptions options;

@@ -445,9 +445,9 @@ void Domain::AfterForkInParent() {
 }
 
 // The child has one thread, and the records of the other threads may be used
-// again. What is in their slots stays, because the thread that lives on may
-// hold leases that other threads took. All other leases of those threads are
-// lost, like everything else on their stacks.
+// again. The slots of those records keep what they hold, because the thread
+// that lives on may have leases that other threads took. All other leases of
+// those threads are never released, like everything else on their stacks.
 void Domain::AfterForkInChild() {
 #ifndef REFRESHABLE_NO_THREAD_LOCAL
   for (ThreadRecord* record = records_.load(std::memory_order_relaxed);
@@ -479,7 +479,7 @@ void Domain::AfterForkInChild() {
 
 // Gives the thread's record back when the thread ends. Slots that leases on
 // other threads still use stay as they are. (A shared object is not unloaded
-// while threads have such a destructor in it.)
+// while a thread still has to run such a destructor of it.)
 struct ThreadEnd {
   ~ThreadEnd() {
     this_thread_ends = true;

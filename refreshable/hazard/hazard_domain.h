@@ -253,10 +253,11 @@ class HazardDomain {
 #endif
   }
 
-  // The fast path of `domain->Protect(cell)`. May fail for no reason, and then
-  // returns a null node. Wait-free. Makes no function call if the platform has
-  // thread_local. Requires `AtHand(domain)`, and that the cell never contains
-  // null. The caller must construct a HazardHolder from the result.
+  // The fast path of `domain->Protect(cell)`. May fail, for example because a
+  // slot is in use, and then returns a null node. Wait-free. Makes no function
+  // call if the platform has thread_local. Requires `AtHand(domain)`, and that
+  // the cell never contains null. The caller must construct a HazardHolder from
+  // the result.
   ABSL_ATTRIBUTE_ALWAYS_INLINE static HazardRawHolder TryProtect(
       HazardDomain* domain, const HazardCell& cell) {
 #ifdef REFRESHABLE_NO_THREAD_LOCAL

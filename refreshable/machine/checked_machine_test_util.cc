@@ -182,8 +182,8 @@ class CheckedMachine::StepChecker {
     Clause clause;
   };
 
-  // Counts a check of `clause`. If it does not hold and is the first to be
-  // broken, `what` becomes the verdict.
+  // Counts a check of `clause`. If `holds` is false and no clause was broken
+  // before, makes the clause and `what` the verdict.
   void Rule(Clause clause, bool holds, const char* what) {
     if (counts_ != nullptr) ++(*counts_)[static_cast<int>(clause)];
     if (!holds && broken_.empty()) {

@@ -3,9 +3,9 @@
 // This test enumerates the states of the machine. After each of several
 // beginnings it applies every sequence of inputs up to a length, the depth, and
 // CheckedMachine checks each step against every clause. If the machine must
-// behave in the same way after two sequences (ReferenceModel::Fingerprint),
-// they lead to one state, and only the sequence that reached it first is
-// continued.
+// behave in the same way after two sequences, that is, if their
+// ReferenceModel::Fingerprint is equal, they lead to the same state. Only the
+// sequence that reached a state first is continued.
 //
 // To save time, some policies are tested to a smaller depth than others.
 // `--test_arg=--depth=4` tests every policy to depth 4.

@@ -30,9 +30,10 @@ using Ms = int64_t;
 inline constexpr Ms kNever = std::numeric_limits<Ms>::max() / 8;
 inline constexpr Ms kLongAgo = -kNever;
 
-// Rounds down. Infinite durations become kNever or kLongAgo.
+// Converts to milliseconds, rounding down. Infinite durations become kNever or
+// kLongAgo.
 Ms ToMs(absl::Duration duration);
-// kNever becomes the infinite duration.
+// Converts from milliseconds. kNever becomes the infinite duration.
 absl::Duration FromMs(Ms ms);
 
 // A policy without jitter, in milliseconds.
@@ -129,7 +130,7 @@ struct ReferenceModel {
   // When a timer must wake the machine; kNever if never.
   Ms WakeAt() const;
   // Returns a string such that models with equal strings have the same future.
-  // It contains times relative to the present only.
+  // All times in the string are relative to the present.
   std::string Fingerprint() const;
 
   const ModelPolicy* rules = nullptr;

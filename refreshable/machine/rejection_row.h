@@ -47,8 +47,8 @@ class RejectionRow {
     return news;
   }
 
-  // The generation since which every published token has had the same bytes as
-  // the last one.
+  // The first generation of the unbroken run of equal tokens that ends with the
+  // token last published.
   Generation same_since() const { return first_; }
 
   // Whether the token last published counts as rejected.

@@ -290,9 +290,9 @@ TEST_F(LifecycleTest, E1EndsInsideItsHook) {
   EXPECT_EQ(outcome.status.code(), absl::StatusCode::kCancelled);
 }
 
-// Regression test: in the past, the read continued to use freed state that the
-// Refreshable had owned. Now a thread that is inside a call shares ownership of
-// the state.
+// Regression test: in the past, if the hook destroyed the Refreshable during a
+// read, the read continued to use freed state that the Refreshable had owned.
+// Now a thread that is inside a call shares ownership of the state.
 TEST_F(LifecycleTest, E1EndsInsideItsHookOfABlockingRead) {
   Strings::Options options;
   options.on_token_changed = [&](const auto&) { token_.reset(); };
@@ -355,9 +355,9 @@ TEST_F(LifecycleTest, E1EndsInsideItsObserver) {
   EXPECT_EQ(token_, nullptr);
 }
 
-// The observer is told that an attempt starts, and destroys the Refreshable.
-// Formerly, the source was called nevertheless. Now no user code is started
-// after the destructor.
+// The observer is told that an attempt starts, and destroys the Refreshable. In
+// the past, the library then called the source all the same. Now no user code
+// is started after the destructor.
 TEST_F(LifecycleTest, E1EndedByItsObserverTheSourceIsNotCalled) {
   Strings::Options options;
   options.observer = Observe([this](const Event& event) {

@@ -176,9 +176,10 @@ TEST(MisuseDeathTest, E1AnExecutorThatDiedFirstEndsTheProgramWithAMessage) {
   }
 }
 
-// Regression test: in the past, `Create` accepted such a source. The first
-// attempt then called the null pointer or, if the function was an empty
-// std::function, failed with an error that did not name the cause.
+// Regression test: in the past, `Create` accepted a source that BlockingSource
+// had made of a null function. The first attempt then called the null pointer
+// or, if the function was an empty std::function, failed with an error that did
+// not name the cause.
 TEST(MisuseTest, E6ASourceFunctionThatIsNullIsRefused) {
   using Fetched = absl::StatusOr<Credential<std::string>>;
   ManualExecutor executor;

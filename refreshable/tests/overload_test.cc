@@ -120,8 +120,9 @@ class LateExecutor final : public ProbeExecutor {
   const absl::Duration late_;
 };
 
-// An attempt is given up if its task has not run within 30 s. Formerly, a task
-// whose attempt had been given up did nothing, so the source was never called.
+// An attempt is given up if its task has not run within 30 s. In the past, a
+// task whose attempt had been given up did nothing, so an executor that was
+// always later than that never called the source.
 TEST_F(OverloadTest, E2AnExecutorThatIsAlwaysLateStillMakesAttempts) {
   for (const int late : {31, 45, 60, 300}) {
     SCOPED_TRACE(late);
@@ -232,9 +233,10 @@ TEST_F(OverloadTest, E2ARefusedTimerIsArmedAgainWhenTheSourceAnswers) {
 
 // ---- The executor refuses everything ----
 
-// Regression test: in the past, these callbacks never ran. Now the next
-// operation on the Refreshable runs them or, if there is none, the destructor
-// does.
+// Regression test: in the past, if the executor refused both the task that runs
+// a callback and the timer for trying again, the callback never ran. Now the
+// next operation on the Refreshable runs the callback or, if there is none, the
+// destructor does.
 TEST_F(OverloadTest, R11NoCallbackIsLostWhenTasksAndTimersAreRefused) {
   for (const bool destroy : {false, true}) {
     token_ = Make(&probe_, held_);
@@ -274,8 +276,8 @@ TEST_F(OverloadTest, R11AfterwardsTheExecutorRunsTheCallback) {
 
 // ---- Slow hooks and expired tokens ----
 
-// Regression test: in the past, the read failed because its timeout had passed,
-// although a token had been published.
+// Regression test: the timeout of a read passes while the hook runs. In the
+// past, the read failed for that reason, although a token had been published.
 TEST_F(OverloadTest, R7ADeadlineDuringASlowHookYieldsThePublishedToken) {
   absl::Notification published, release;
   Strings::Options options;
@@ -329,9 +331,9 @@ TEST_F(OverloadTest, R7AnAsyncDeadlineDuringASlowHookYieldsThePublishedToken) {
   EXPECT_EQ((*read)->token(), "t1");
 }
 
-// The result of the read is already decided when the timer of its deadline is
-// refused. So its callback must still wait for the hook. Formerly, the refusal
-// made the callback run before the hook had returned.
+// A read's result is already decided when the timer for its deadline is
+// refused. Even so, the read's callback must run only after the hook. In the
+// past, the refusal made the callback run before the hook had returned.
 TEST_F(OverloadTest, S4TheHookComesFirstThoughTheTimerIsRefused) {
   int told = 0;
   int told_in_hook = -1;

@@ -71,7 +71,7 @@ void LookAt(const Value& value) {
 }
 
 void LookAt(const absl::Status& status) {
-  // The text includes the payloads.
+  // The text that ToString returns includes the payloads.
   EXPECT_FALSE(IsMarked(status.ToString())) << status;
   EXPECT_FALSE(IsMarked(testing::PrintToString(status)));
   if (const auto error = GetRefreshError(status)) LookAt(*error);

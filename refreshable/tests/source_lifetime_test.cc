@@ -283,7 +283,8 @@ TEST_F(SourceLifetimeTest, E7AnOutstandingAnswerDoesNotOwnTheSource) {
   });
   lifecycle_testing::SpinUntil([&] { return server_.calls == 1; });
   token_ = nullptr;
-  // Fetch may still run on the executor's thread, so the source may end later.
+  // `Fetch` may still be running on the executor's thread, so the source may be
+  // destroyed a little later.
   server_.destroyed.WaitForNotification();
   EXPECT_NE(server_.destroyed_on, server_.io_thread);
   EXPECT_EQ(ended, 1);

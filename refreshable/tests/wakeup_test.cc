@@ -117,8 +117,8 @@ class WakeupTest : public ::testing::Test {
   }
 
   // Returns how many readers have read the clock since they began to wait. One
-  // of them is not counted: the thread that reads the clock every second for
-  // all.
+  // of them is not counted: the thread that reads the clock every second on
+  // behalf of all.
   int Woken() const {
     int woken = 0;
     for (auto& reader : readers_) woken += reader->readings > kBegin;

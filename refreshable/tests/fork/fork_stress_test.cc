@@ -157,8 +157,9 @@ class Gate {
   std::thread thread_;
 };
 
-// Regression test: in the past, the child could send no event until a thread of
-// the parent, which does not exist in the child, had sent its own.
+// Regression test: the process forks while a thread of the parent is inside the
+// observer. In the past, the child could then send no event until that thread,
+// which does not exist in the child, had left the observer.
 TEST(ForkStressTest, S1TheChildsEventsAreToldThoughTheParentIsTellingOne) {
   ManualExecutor executor;
   Gate gate;
@@ -179,8 +180,9 @@ TEST(ForkStressTest, S1TheChildsEventsAreToldThoughTheParentIsTellingOne) {
   gate.Open();
 }
 
-// Regression test: in the past, the destructor in the child waited for a thread
-// of the parent that was inside the executor.
+// Regression test: the process forks while a thread of the parent is inside the
+// executor. In the past, the Refreshable's destructor in the child waited for
+// that thread, which does not exist in the child.
 TEST(ForkStressTest, E4TheChildEndsItThoughTheParentIsInsideTheExecutor) {
   ManualExecutor manual;
   lifecycle_testing::ProbeExecutor executor(&manual);

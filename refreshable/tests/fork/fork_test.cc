@@ -192,7 +192,7 @@ TEST(ForkTest, E4TheChildMayProbeThoughTheParentIsProbing) {
 }
 
 // Regression test: in the past, the fork() handlers waited for a lock that was
-// held around user code.
+// held around user code, so a fork() inside user code could hang.
 TEST(ForkTest, E4AChildThatIsForkedInTheUsersCodeMayGoOnToAnotherProgram) {
   std::vector<pid_t> children;
   const auto fork_and_exec = [&] {

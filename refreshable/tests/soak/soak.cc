@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Tests everything at once for as long as you like, with real threads, two real
-// thread pools, and endpoints that fail, hang, drop, throw and answer late, as
-// drawn from a seed. Prints a line each minute. The exit code is 1 if a promise
-// was broken, a thread got stuck, or the process needed more and more
-// resources.
+// thread pools, and endpoints that fail, hang, drop, throw and answer late; a
+// seed decides when they do which. Prints a line each minute. The exit code is
+// 1 if a promise was broken, a thread got stuck, or the process needed more and
+// more resources.
 //
 //   bazel run -c opt //refreshable/tests/soak -- --minutes=60
 //   bazel run --config=tsan //refreshable/tests/soak -- --minutes=5 --seed=42

@@ -81,9 +81,9 @@ class Schedule {
   void StartOutage();
   void EndOutage();
 
-  // Must be called before the answer of an attempt that was still running at
-  // `now`. Every later call then belongs to an attempt that started after
-  // `now`.
+  // Must be called before an attempt that was still running at `now` is
+  // answered. Every call that the source sees afterwards belongs to an attempt
+  // that started after `now`.
   void OnAnswer(refreshable::BootTime now);
 
   // Notes a call of the source, and checks that it does not come too early.

@@ -87,9 +87,10 @@ class ReadingHookTest : public ::testing::Test {
   std::string seen_;
 };
 
-// Regression test: in the past, the hook waited for an attempt that was queued
-// behind the only worker. That worker was in a read that could end only after
-// the hook, and ran no attempts any more.
+// Regression test: in the past, the read inside the hook waited forever. Only
+// the executor's single worker could run the attempt that this read waited for,
+// but that worker was inside another read, which could end only after the hook
+// and ran no attempts any more.
 TEST_F(ReadingHookTest, R10AWorkerAboutToBeWokenRunsWhatTheHookWaitsFor) {
   ThreadExecutor::Options one;
   one.blocking_threads = 1;
