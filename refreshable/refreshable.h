@@ -75,8 +75,9 @@ class AsyncCall;
 //
 // Thread-safe, except for construction and destruction. The executor must
 // outlive the Refreshable. Leases and running calls of the source may outlive
-// both. No user code (source, callback, observer, hook, a token's destructor)
-// is ever run under a lock of this library.
+// both. No user code (the source, a callback, the observer, the hook
+// `on_token_changed`, a token's destructor) is ever run under a lock of this
+// library.
 //
 // Only `Get` waits for a refresh. But `Get`, `GetAsync`, `Invalidate`,
 // `ReportRejected`, `Install` and `Reset` may call the observer, and then
@@ -97,8 +98,8 @@ class AsyncCall;
 // are noticed through pthread_atfork; children made by other means are not
 // supported.
 //
-// No function of this library may be called in a signal handler, and neither
-// may fork() in a program that uses it.
+// No function of this library may be called in a signal handler. A program that
+// uses this library must not call fork() in a signal handler either.
 //
 // Running out of memory inside this library ends the program (std::terminate),
 // except in `Create` and `Install` (and `CallWithTokenAsync`), which throw
@@ -408,7 +409,7 @@ class Refreshable {
       hold = cell_.Load(state_->Now().wall);
       if (Answers(options.rejected, hold)) return Lease<Token>(std::move(hold));
     }
-    const std::shared_ptr<TypedShell> state = state_;  // See `state_`.
+    const std::shared_ptr<TypedShell> state = state_;  // Keeps the shell alive.
     return TypedShell::ToLease(state->Read(Request(options), options.timeout));
   }
 

@@ -58,12 +58,12 @@ TEST_F(HazardNoMemoryTest, E8ReadsWorkWithoutMemoryForSlots) {
   Replace(cell_, new TestNode(&live_));
   std::thread([&] {
     refuse = true;
-    std::vector<HazardHolder> holds = Take600(cell_);  // Without a record.
+    std::vector<HazardHolder> holds = Take600(cell_);  // There is no record.
     holds.clear();
     refuse = false;
     Hold(cell_);
     refuse = true;
-    holds = Take600(cell_);  // With a record of three slots.
+    holds = Take600(cell_);  // The record has three slots.
     refuse = false;
     std::vector<HazardHolder> more = Take600(cell_);
     refuse = true;

@@ -172,8 +172,8 @@ TEST(RefreshMachineLostTest, F6ResetForgetsCallsThatHaveNotReturned) {
   EXPECT_TRUE(d.machine.refreshing());
 }
 
-// One of the two calls timed out, and the other was superseded by an Install.
-// The error must not say that both timed out.
+// Two calls have not returned: one timed out, and an Install superseded the
+// other. The error must not say that both timed out.
 TEST(RefreshMachineLostTest, F6WhatWasOvertakenIsNotSaidToHaveTimedOut) {
   MachineDriver d;
   d.ReadAndStart();

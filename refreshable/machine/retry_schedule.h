@@ -146,7 +146,7 @@ class RetrySchedule {
   Since& since();
   void DrawWaits(const RefreshPolicy& policy, Jitter& jitter);
 
-  CopiedPtr<Since> since_;  // Null if nothing of that has happened.
+  CopiedPtr<Since> since_;  // Null if there is nothing to record.
   // The values of `failures` and `excused` before the last publication. They
   // are added back if the token is invalidated while it is young.
   int failures_before_ = 0;

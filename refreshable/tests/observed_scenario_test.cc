@@ -213,7 +213,7 @@ TEST_F(ObservedScenarioTest, S1ExhaustedDegradedAndHealed) {
 TEST_F(ObservedScenarioTest, S1AbandonedAndDiscarded) {
   const auto token = Observed();
   token->GetAsync(absl::InfiniteDuration(), Note());
-  executor_.RunUntilIdle();  // Call 0 is not answered yet.
+  executor_.RunUntilIdle();  // Makes call 0, which is not answered yet.
   EXPECT_TRUE(token
                   ->Install(Credential<std::string>(
                       "i1", Expiry::In(absl::Seconds(100))))
@@ -251,7 +251,7 @@ TEST_F(ObservedScenarioTest, S2HealthFollowsAnOutage) {
 
   AdvanceTo(absl::Seconds(75));
   token->GetAsync(absl::InfiniteDuration(), Note());
-  executor_.RunUntilIdle();  // Call 1 is not answered yet.
+  executor_.RunUntilIdle();  // Makes call 1, which is not answered yet.
   health = token->health();
   EXPECT_EQ(health.freshness, Freshness::kExpired);
   EXPECT_TRUE(health.refreshing);

@@ -192,7 +192,7 @@ TEST_F(ReentrancyTest, E5ClassifyMayUseTheRefreshable) {
   Outcome outcome;
   token_->GetAsync(kForever, outcome.Callback());
   executor_.RunUntilIdle();
-  held_->Answer(0, absl::AbortedError("down"));  // Fetch has returned.
+  held_->Answer(0, absl::AbortedError("down"));  // `Fetch` returned earlier.
   executor_.RunUntilIdle();
   EXPECT_EQ(code, StatusCode::kFailedPrecondition);
   EXPECT_EQ(outcome.status.code(), StatusCode::kAborted);
@@ -247,7 +247,7 @@ TEST_F(ReentrancyTest, E5TokenMayUseTheRefreshable) {
   ASSERT_TRUE(token->Install(make("t3")).ok());
   EXPECT_EQ(destroyed, 3);
   Refreshable<Nosy>* const dying = token.get();
-  (void)token.release();  // Tokens must no longer use the object.
+  (void)token.release();  // The last token's destructor must find null.
   delete dying;
   EXPECT_EQ(destroyed, 4);
 }

@@ -243,7 +243,7 @@ TEST_F(WakeupTest, E2WithoutATimerOneThreadLooks) {
   const int readings = first.readings;
   SpinUntil([&] { return first.readings >= readings + 4; });
   EXPECT_EQ(executor_.timers, timers);
-  executor_.base.Suspend(absl::Seconds(31));  // The attempt's timeout.
+  executor_.base.Suspend(absl::Seconds(31));  // The attempt times out.
   End();
   for (auto& reader : readers_) {
     EXPECT_EQ(reader->status.code(), absl::StatusCode::kDeadlineExceeded)

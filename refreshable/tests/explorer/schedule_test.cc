@@ -31,7 +31,7 @@ constexpr int kMost = 4;  // Under a sanitizer a run takes ten times as long.
 constexpr int kMost = 5;
 #endif
 int depth = 0;     // 0 means each scenario's own depth.
-int recheck = 16;  // One in so many merges is rechecked.
+int recheck = 16;  // One in `recheck` merges is rechecked.
 
 class ScheduleTest : public testing::TestWithParam<NamedScenario> {};
 

@@ -63,7 +63,7 @@ class Checks {
     kCaller,    // On a thread of the soak; the Refreshable lives on.
     kCallback,  // A read that would wait may fail here.
     kAtTheEnd,  // The Refreshable may be destroyed meanwhile.
-    kTry,       // TryGet.
+    kTry,       // In TryGet, which never waits.
   };
   // Checks the outcome of a read that started after `before` was taken.
   void Read(const Before& before, absl::Duration timeout, Where where,
@@ -114,7 +114,7 @@ class Checks {
   const std::shared_ptr<Schedule> schedule_;
   std::atomic<uint64_t> least_{0};
   std::atomic<bool> telling_{false};
-  uint64_t told_generation_ = 0;  // Observer calls do not overlap.
+  uint64_t told_generation_ = 0;  // No lock: observer calls never overlap.
   mutable absl::Mutex mutex_;
   uint64_t withdrawn_generation_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t withdrawn_token_ ABSL_GUARDED_BY(mutex_) = 0;

@@ -332,7 +332,7 @@ void Soak(const Flags& flags) {
     row_length = absl::Milliseconds(40);
     row_part = 0.5;
   }
-  // Returns whether `part` of the work is done, where 1 is all of it.
+  // Returns whether the fraction `part` of all the work is done.
   const auto done = [&](double part) {
     if (flags.operations == 0) return BootNow() >= start + length * part;
     int64_t operations = 0;

@@ -160,7 +160,7 @@ class FaultySource final : public refreshable::TokenSource<Token>,
   enum class Fault;
   struct Call {
     uint64_t id;
-    uint64_t asked;  // The `asked` of the call's token.
+    uint64_t asked;  // The `asked` of the token that the call returns.
     Fault fault;
     uint64_t random;
   };
