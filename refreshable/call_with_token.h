@@ -45,9 +45,10 @@ struct AsStatusOr<absl::Status> {
   using type = absl::Status;
 };
 
-// `NotDeduced<T>` is T, but takes no part in template argument deduction.
-// Deduction would fail for a lambda, whose type is not that of the parameter.
-// Without deduction, the lambda is converted to that type.
+// A parameter of type `NotDeduced<T>` has type T but takes no part in template
+// argument deduction. So a caller may pass a lambda, which is converted to T.
+// If T were deduced, the call would not compile, because the type of a lambda
+// is never T.
 template <typename T>
 struct Identity {
   using type = T;
@@ -95,8 +96,8 @@ struct TellsRejected<
 
 // Checks the functions given to CallWithToken. The signature of CallWithToken
 // names `CallFunctions::Answer`, so the compiler evaluates these assertions
-// before it compiles the body. If a function does not fit, their messages come
-// first.
+// before it compiles the body of CallWithToken. So if a function does not fit,
+// the user sees the messages of these assertions first.
 template <typename Call, typename IsRejected, typename Token>
 struct CallFunctions {
   using Result = typename CallResult<Call, Token>::type;
@@ -110,8 +111,9 @@ struct CallFunctions {
   using Answer = std::conditional_t<kAnswers, Result, absl::Status>;
 };
 
-// The `call` of CallWithTokenAsync: a function of (lease, left, done), or of
-// (lease, done), where `left` is the time that is left.
+// Holds the `call` argument of CallWithTokenAsync: a function of (lease, done)
+// or of (lease, left, done). `left` is the time that is left until the
+// deadline.
 template <typename Answer, typename Token>
 class AsyncCallFunction {
  public:
@@ -140,7 +142,8 @@ class AsyncCallFunction {
   }
 
   bool is_null() const { return call_ == nullptr; }
-  // If false, operator() ignores its argument for the time that is left.
+  // Whether the function takes `left`. If not, operator() ignores its argument
+  // `left`.
   bool takes_time_left() const { return takes_time_left_; }
   void operator()(Lease<Token> lease, absl::Duration left, Done done) {
     call_(std::move(lease), left, std::move(done));
@@ -151,8 +154,9 @@ class AsyncCallFunction {
   absl::AnyInvocable<void(Lease<Token>, absl::Duration, Done)> call_;
 };
 
-// The `callback` of CallWithTokenAsync: a function of (outcome,
-// refresh_status), or of (outcome). It is destroyed once it has been called.
+// Holds the `callback` argument of CallWithTokenAsync: a function of (outcome)
+// or of (outcome, refresh_status). Once the function has been called, it is
+// destroyed.
 template <typename Outcome>
 class AsyncCallCallback {
  public:
@@ -216,8 +220,8 @@ using AnswerOrStatus = typename internal::AsStatusOr<Answer>::type;
 // `options.timeout` counts from the start and covers both reads and both calls.
 // A call is not cut short, but it may take a second parameter, an
 // `absl::Duration` of zero or more: the time that is left. If no time is left
-// for the second read, it still starts a refresh if one is permitted, for the
-// benefit of later calls.
+// for the second read, that read does not wait, but still starts a refresh if
+// one is permitted, so that later calls find a later token.
 //
 // Blocks while `Get(options)` or `call` blocks. `call` may be called twice, so
 // the request must be safe to repeat. Exceptions of `call` and `is_rejected`
@@ -307,7 +311,7 @@ void CallWithTokenAsync(
 namespace internal {
 
 // One CallWithTokenAsync in progress. This object is also the AsyncRead of both
-// of its reads. Whatever will continue it owns it: a read that waits, or a
+// of its reads. Its owner is whatever will continue it: a read that waits, or a
 // `done`. If the last owner is gone and `callback` has not been called, the
 // destructor calls it with the rejected first answer or, if there is none, with
 // an error.
@@ -348,8 +352,8 @@ class AsyncCall final
   }
 
   void Start(Refreshable<Token>& refreshable) noexcept {
-    // Keeps the shell alive: the callback may destroy the Refreshable before
-    // ReadAsync returns.
+    // This pointer keeps the shell alive, because the callback may destroy the
+    // Refreshable before ReadAsync returns.
     const std::shared_ptr<TypedShell<Token>> state = refreshable.state_;
     state->ReadAsync(
         request_, this->shared_from_this(),
@@ -357,9 +361,9 @@ class AsyncCall final
   }
 
  private:
-  // Takes one answer and passes it to `Next`. Later answers are ignored. Its
-  // only member is a std::shared_ptr, which a `Done` can hold without
-  // allocating memory.
+  // A function object that takes one answer and passes it to `Next`; it ignores
+  // later answers. It has only one member, a std::shared_ptr, so a `Done` can
+  // hold it without allocating memory.
   template <void (AsyncCall::*Next)(Answer)>
   class TakesAnswer {
    public:
@@ -437,7 +441,7 @@ class AsyncCall final
 
   const std::weak_ptr<TypedShell<Token>> state_;
   ReadRequest request_;
-  Generation generation_;  // That of the token of the latest call.
+  Generation generation_;  // The generation that `call_` was last given.
   Call call_;
   IsRejected is_rejected_;
   Callback callback_;

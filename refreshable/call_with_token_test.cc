@@ -161,8 +161,8 @@ TEST_F(CallWithTokenTest, A4ARejectedReplayIsReported) {
   EXPECT_EQ(token_->stats().tokens_rejected, 2);
 }
 
-// The timeout covers both reads and both calls. Each call is passed the time
-// that is left of it.
+// The timeout covers both reads and both calls, and each call is passed the
+// time that is left.
 TEST_F(CallWithTokenTest, A4OneDeadlineForReadsAndCalls) {
   source_.AlwaysWith(
       [&](const FetchContext&) -> absl::StatusOr<Credential<std::string>> {

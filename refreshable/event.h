@@ -25,10 +25,10 @@ enum class RefreshReason {
   kExpired,   // The token has expired.
   kRejected,  // A server rejected the token, or it was invalidated. The source
               // must bypass its cache.
-  kProbe,     // Too many attempts in a row have failed; this is one try.
+  kProbe,     // Too many attempts in a row have failed; this is a single try.
 };
 
-// "first", "stale", "expired", "rejected", "probe".
+// Returns "first", "stale", "expired", "rejected" or "probe".
 constexpr absl::string_view RefreshReasonName(RefreshReason reason) {
   switch (reason) {
     case RefreshReason::kFirst:
@@ -48,22 +48,22 @@ constexpr absl::string_view RefreshReasonName(RefreshReason reason) {
 enum class EventKind {
   kAttemptStarted,  // The source is about to be called.
   // An attempt failed; `status` is the cause. If too many earlier calls of the
-  // source have not returned, an attempt fails without calling the source. It
-  // has no kAttemptStarted.
+  // source have not returned, an attempt fails without calling the source; no
+  // kAttemptStarted is then sent for that attempt.
   kAttemptFailed,
-  // Nobody waits for an attempt any longer, for one of three reasons. It timed
-  // out; kAttemptFailed follows. It was superseded by an invalidation, by
-  // `Install` or by the answer to an earlier attempt. Or it was lost: the
-  // executor dropped it, or did not start it within
+  // Nobody waits for an attempt any longer, for one of three reasons. Either
+  // the attempt timed out; kAttemptFailed then follows. Or an invalidation,
+  // `Install` or the answer to an earlier attempt superseded it. Or it was
+  // lost: the executor dropped it, or did not start it within
   // `RefreshPolicy::attempt_timeout`.
   kAttemptAbandoned,
-  // An answer to an abandoned attempt arrived, and changed nothing.
+  // The answer to an abandoned attempt arrived, and changed nothing.
   kAttemptDiscarded,
   kTokenPublished,    // A refresh succeeded, or `Install` was called.
   kTokenInvalidated,  // The token of `generation` was withdrawn.
   kBackoff,           // No attempt is made for the next `delay`.
   kStateChanged,      // `freshness` is the new state.
-  kExhausted,         // Too many failures in a row, and no usable token.
+  kExhausted,         // Too many attempts in a row failed; no token is usable.
   kHealed,            // A token was published after kExhausted.
   kDegraded,          // An expired token is being served, by policy.
   // A server rejected the token of `generation`, which may still be served.
@@ -76,7 +76,7 @@ enum class EventKind {
 inline constexpr size_t kEventKinds =
     static_cast<size_t>(EventKind::kTokenUnchanged) + 1;
 
-// Stable names for metrics: "attempt_started", "attempt_failed", ...
+// Returns a stable name for metrics: "attempt_started", "attempt_failed", ...
 constexpr absl::string_view EventKindName(EventKind kind) {
   switch (kind) {
     case EventKind::kAttemptStarted:
@@ -112,10 +112,10 @@ constexpr absl::string_view EventKindName(EventKind kind) {
 // One event, as `Observer::OnEvent` receives it. A value.
 struct Event {
   EventKind kind = EventKind::kStateChanged;
-  // The next three are set in every event. `generation` is the one last
-  // published. `freshness` is the state last reported; if the state has changed
-  // since, a kStateChanged event follows. `failures` is the number of failed
-  // attempts in a row.
+  // The next three fields are set in every event. `generation` is the
+  // generation last published. `freshness` is the state last reported; if the
+  // state has changed since, a kStateChanged event follows. `failures` is the
+  // number of failed attempts in a row.
   Generation generation;
   Freshness freshness = Freshness::kExpired;
   int failures = 0;
@@ -133,8 +133,8 @@ struct Event {
   absl::Duration delay;
 };
 
-// Writes one line: the kind's name, then the fields that are meaningful for it
-// as name=value.
+// Writes one line: the name of the event's kind, followed by the fields that
+// this kind uses, each as name=value.
 std::ostream& operator<<(std::ostream& os, const Event& event);
 template <typename Sink>
 void AbslStringify(Sink& sink, const Event& event) {

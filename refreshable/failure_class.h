@@ -20,7 +20,7 @@ enum class FailureClass {
   kPermanent,  // A retry would fail in the same way. Ends the refresh.
 };
 
-// "transient", "throttled" or "permanent".
+// Returns "transient", "throttled" or "permanent".
 constexpr absl::string_view FailureClassName(FailureClass kind) {
   switch (kind) {
     case FailureClass::kTransient:

@@ -23,7 +23,7 @@ enum class Freshness {
   kFresh,
 };
 
-// "expired", "stale" or "fresh".
+// Returns "expired", "stale" or "fresh".
 constexpr absl::string_view FreshnessName(Freshness freshness) {
   switch (freshness) {
     case Freshness::kExpired:

@@ -51,7 +51,7 @@ void AbslStringify(Sink& sink, const Health& health) {
 struct Stats {
   int64_t attempts_started = 0;
   int64_t attempts_failed = 0;
-  // One that timed out is also in `attempts_failed`.
+  // An attempt that timed out is counted here and in `attempts_failed`.
   int64_t attempts_abandoned = 0;
   // Answers to abandoned attempts that changed nothing.
   int64_t attempts_discarded = 0;
@@ -61,7 +61,7 @@ struct Stats {
   int64_t tokens_unchanged = 0;  // Refreshes that returned a rejected token.
 };
 
-// Writes one line of name=value.
+// Writes all fields as name=value, on one line.
 std::ostream& operator<<(std::ostream& os, const Stats& stats);
 template <typename Sink>
 void AbslStringify(Sink& sink, const Stats& stats) {

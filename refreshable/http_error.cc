@@ -61,7 +61,8 @@ absl::StatusCode CodeOf(int http_status, absl::string_view oauth_error) {
 
 // Returns whether `error` looks like an error code and not like a secret. RFC
 // 6749, section 5.2, permits more characters. But every code in IANA's registry
-// of OAuth extension errors has only these, and hardly any token does.
+// of OAuth extension errors consists of lower-case letters and underscores
+// only, and hardly any token does.
 bool IsPlausibleCode(absl::string_view error) {
   return !error.empty() && error.size() <= 64 &&
          std::all_of(error.begin(), error.end(),

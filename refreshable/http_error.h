@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// HttpErrorToStatus: turns an HTTP answer of a token endpoint that is not a
-// success into a status. ExpiryByServerClock: turns the time at which a token
-// expires, of an answer that is a success, into an expiry.
+// HttpErrorToStatus: turns a failed HTTP answer of a token endpoint into a
+// status. ExpiryByServerClock: turns the time at which an answer says that its
+// token expires into an expiry.
 
 #ifndef REFRESHABLE_HTTP_ERROR_H_
 #define REFRESHABLE_HTTP_ERROR_H_
@@ -33,9 +33,9 @@ using HttpHeader = std::pair<absl::string_view, absl::string_view>;
 //   other 4xx                       INVALID_ARGUMENT
 //   anything else (500, 302, ...)   UNKNOWN
 //
-// `ClassifyFailure` treats the last four rows as permanent;
-// `ClassifyHttpFailure` treats some of these statuses as transient.
-// `GetHttpStatus` returns the HTTP status.
+// `ClassifyFailure` treats the codes of the last four lines as permanent, and
+// `ClassifyHttpFailure` treats some of the HTTP statuses in these lines as
+// transient. `GetHttpStatus` returns the HTTP status of a status made here.
 //
 // A Retry-After header (RFC 9110, section 10.2.3) is attached with
 // `SetRetryAfter`. It may be a number of seconds or an HTTP-date of any of the
@@ -82,9 +82,10 @@ Expiry ExpiryByServerClock(absl::Time time,
 
 // Returns the time that an HTTP-date (RFC 9110, section 5.6.7) states, or
 // nullopt if `text` is not an HTTP-date. Accepts all three forms: IMF-fixdate,
-// the obsolete RFC 850 form, or asctime's. RFC 850's two-digit year is taken as
-// the latest year that puts the date at most 50 years after `now`. The name of
-// the day is not checked. Does not depend on the locale.
+// the obsolete RFC 850 form, or asctime's. The two-digit year of the RFC 850
+// form means the latest year with these last two digits for which the date is
+// at most 50 years after `now`. The name of the day is not checked. Does not
+// depend on the locale.
 std::optional<absl::Time> ParseHttpDate(absl::string_view text, absl::Time now);
 
 }  // namespace refreshable

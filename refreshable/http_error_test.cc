@@ -127,7 +127,7 @@ TEST(HttpErrorTest, B2TheReadyClassifierRetriesMore) {
 }
 
 TEST(HttpErrorTest, B2OauthErrorCodes) {
-  // RFC 6749, section 5.2.
+  // RFC 6749, section 5.2, defines these codes.
   for (const char* error :
        {"invalid_request", "invalid_client", "invalid_grant",
         "unauthorized_client", "unsupported_grant_type", "invalid_scope"}) {

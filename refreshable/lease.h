@@ -38,12 +38,12 @@ struct Snapshot {
   Generation same_since;
 };
 
-// A time that has always come. If the check time of a `TimedNode` is this,
-// every read of the node asks the machine.
+// A check time (see `TimedNode`) that is always in the past, so that every read
+// of the node asks the machine.
 constexpr int64_t kNeverWithoutAsking = std::numeric_limits<int64_t>::min();
 
-// What a `SnapshotCell` holds: a snapshot or the lack of one, with its check
-// time.
+// What a `SnapshotCell` holds: a snapshot, or the lack of one. From its *check
+// time* on, a read must ask the machine before it returns the snapshot.
 struct TimedNode : HazardNode {
   explicit TimedNode(bool nothing) : is_nothing(nothing) {}
 
@@ -143,7 +143,8 @@ class Lease {
   internal::HazardHolder hold_;
 };
 
-// Without this, GoogleTest would print the token's bytes.
+// Prints the lease without its token. GoogleTest would otherwise print the
+// token's bytes.
 template <typename Token>
 void PrintTo(const absl::StatusOr<Lease<Token>>& result, std::ostream* os) {
   if (result.ok()) {

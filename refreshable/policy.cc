@@ -96,9 +96,9 @@ absl::Status Validate(const RefreshPolicy& policy) {
                 absl::StrCat("> retry.max_retries (", retry.max_retries, ")"));
   check.Require(retry.probe_interval > kZero && retry.probe_interval < infinite,
                 "retry.probe_interval", retry.probe_interval, "> 0 and finite");
-  // Otherwise, attempts would become more frequent once there are too many
-  // failures: probes would follow each other sooner than attempts with the
-  // longest backoff.
+  // Probes must not follow each other sooner than attempts with the longest
+  // backoff. Otherwise attempts would become more frequent once there are too
+  // many failures.
   const absl::Duration longest =
       retry.multiplier > 1.0 ? retry.max_backoff : retry.initial_backoff;
   check.Require(retry.on_exhausted == OnExhausted::kFatal ||

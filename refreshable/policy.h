@@ -40,15 +40,16 @@ struct RetryPolicy {
   // The number of attempts after the first one, in a refresh that a reader
   // waits for; >= 0.
   int max_retries = 6;
-  // `on_exhausted` applies after this many failures in a row, across refreshes.
-  // It must be greater than `max_retries`. A failure does not count if the
-  // server asked for a shorter wait than the computed one.
+  // `on_exhausted` applies after this many failures in a row, counted across
+  // refreshes. Must be greater than `max_retries`. A failure does not count if
+  // the server asked for a shorter wait than the computed one.
   int max_consecutive_failures = 7;
   OnExhausted on_exhausted = OnExhausted::kSelfHeal;
-  // The time between the starts of two attempts once there are
-  // `max_consecutive_failures` and no usable token; > 0, finite and, for
-  // kSelfHeal, at least the longest wait (`max_backoff`, or `initial_backoff`
-  // if `multiplier` is 1). Used by kSelfHeal only.
+  // The time between the starts of two attempts, under kSelfHeal, once
+  // `max_consecutive_failures` attempts have failed and no token is usable.
+  // `RefreshPolicy::max_abandoned_calls` uses this time too. > 0, finite and,
+  // for kSelfHeal, at least the longest wait (`max_backoff`, or
+  // `initial_backoff` if `multiplier` is 1).
   absl::Duration probe_interval = absl::Seconds(60);
   // The longest wait that a server may ask for (Retry-After). If it asks for
   // more, the wait is this or the computed wait, whichever is longer. Finite;
@@ -124,7 +125,7 @@ struct RefreshPolicy {
 
 // Writes "self_heal" or "fatal".
 std::ostream& operator<<(std::ostream& os, OnExhausted on_exhausted);
-// Write one line of name=value.
+// These write all fields as name=value, on one line.
 std::ostream& operator<<(std::ostream& os, const RetryPolicy& policy);
 std::ostream& operator<<(std::ostream& os, const RefreshPolicy& policy);
 

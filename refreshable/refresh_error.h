@@ -42,15 +42,15 @@ struct RefreshError {
   bool rejected = false;
 };
 
-// Writes one line of name=value.
+// Writes all fields as name=value, on one line.
 std::ostream& operator<<(std::ostream& os, const RefreshError& error);
 template <typename Sink>
 void AbslStringify(Sink& sink, const RefreshError& error) {
   sink.Append(internal::Streamed(error));
 }
 
-// Returns what is attached to `status` if a read returned it because refreshing
-// failed; nullopt otherwise.
+// Returns the RefreshError that is attached to `status`, or nullopt if there is
+// none.
 std::optional<RefreshError> GetRefreshError(const absl::Status& status);
 
 // Whether `status` says that refreshing has given up for good

@@ -75,12 +75,13 @@ class AsyncCall;
 //
 // Thread-safe, except for construction and destruction. The executor must
 // outlive the Refreshable. Leases and running calls of the source may outlive
-// both. No user code (source, callback, observer, hook, a token's destructor)
-// is ever run under a lock of this library.
+// both. No user code (the source, a callback, the observer, the hook
+// `on_token_changed`, a token's destructor) is ever run under a lock of this
+// library.
 //
-// Only `Get` waits for a refresh. `Get`, `GetAsync`, `Invalidate`,
-// `ReportRejected`, `Install` and `Reset` may call the observer before they
-// return.
+// Only `Get` waits for a refresh. But `Get`, `GetAsync`, `Invalidate`,
+// `ReportRejected`, `Install` and `Reset` may call the observer, and then
+// return only after it has returned.
 //
 // Destruction: waiting reads end with CANCELLED. Callbacks of asynchronous
 // reads run on the destroying thread before the destructor returns; a GetAsync
@@ -97,8 +98,8 @@ class AsyncCall;
 // are noticed through pthread_atfork; children made by other means are not
 // supported.
 //
-// No function of this library may be called in a signal handler, and neither
-// may fork() in a program that uses it.
+// No function of this library may be called in a signal handler. A program that
+// uses this library must not call fork() in a signal handler either.
 //
 // Running out of memory inside this library ends the program (std::terminate),
 // except in `Create` and `Install` (and `CallWithTokenAsync`), which throw
@@ -121,9 +122,9 @@ class Refreshable {
     std::shared_ptr<Observer> observer = nullptr;
     // The functions below are called without a lock, on any thread, and
     // possibly on several threads at once. A call of the source that has not
-    // answered keeps these functions and the observer alive. They should not
-    // own the source: as long as the source holds the `done` of such a call,
-    // the two would keep each other alive.
+    // answered keeps these functions and the observer alive. The functions
+    // should not own the source: as long as the source holds the `done` of such
+    // a call, the source and the functions would keep each other alive.
 
     // Called after each publication, on the thread that completed the refresh
     // or called `Install`. Waiting readers are woken after the call, unless
@@ -279,12 +280,12 @@ class Refreshable {
   //
   // If the executor refuses or drops the task that runs the callback, the
   // thread that completed the refresh or dropped the task runs the callback. If
-  // no refresh was needed, the executor is asked again after a second. It may
-  // refuse the timer for that second too. Then it is asked again at the next
-  // answer of the source, or at the next call of Get, GetAsync, Invalidate,
-  // ReportRejected, Install or Reset. If it still refuses, the thread of that
-  // answer or call runs the callback. If there is none, the destructor runs the
-  // callback with CANCELLED.
+  // no refresh was needed, the library asks the executor again after a second.
+  // If the executor refuses the timer for that second too, the library asks
+  // again at the next answer of the source, or at the next call of Get,
+  // GetAsync, Invalidate, ReportRejected, Install or Reset. If the executor
+  // still refuses, the thread of that answer or call runs the callback. If no
+  // such answer or call comes, the destructor runs the callback with CANCELLED.
   WaiterId GetAsync(absl::Duration timeout,
                     internal::FunctionArgument<Callback> callback) {
     ReadOptions options;
@@ -408,7 +409,7 @@ class Refreshable {
       hold = cell_.Load(state_->Now().wall);
       if (Answers(options.rejected, hold)) return Lease<Token>(std::move(hold));
     }
-    const std::shared_ptr<TypedShell> state = state_;  // See `state_`.
+    const std::shared_ptr<TypedShell> state = state_;  // Keeps the shell alive.
     return TypedShell::ToLease(state->Read(Request(options), options.timeout));
   }
 
@@ -434,9 +435,9 @@ class Refreshable {
     return Lease<Token>(internal::HazardHolder(hold));
   }
 
-  // A result returned from a non-inlined call lives in memory. Moving it into a
-  // fresh object here lets the compiler keep Get's own result in registers on
-  // the fast path.
+  // Returns `lease`, moved into a fresh object. The result of a call that is
+  // not inlined is in memory; because of the move, the compiler can keep the
+  // result of Get itself in registers on the fast path.
   static absl::StatusOr<Lease<Token>> Rewrap(
       absl::StatusOr<Lease<Token>>&& lease) {
     return absl::StatusOr<Lease<Token>>(std::move(lease));
@@ -452,8 +453,8 @@ class Refreshable {
     return request;
   }
 
-  // Refers to the cell in `*state_`. A read that used `state_` would load one
-  // more pointer.
+  // Refers to the cell in `*state_`, because a read that went through `state_`
+  // would load one more pointer.
   const internal::SnapshotCell& cell_;
   // A call that waits or runs user code holds a copy of this pointer, because
   // the Refreshable may be destroyed meanwhile.

@@ -68,8 +68,8 @@ bool FieldRejects(absl::string_view field,
   bool rejected = false;
   // The field is a list of challenges. Each is a scheme followed by nothing,
   // one token68, or a list of name=value. Commas separate the challenges, and
-  // also the pairs within one challenge. So only the "=" after a name tells it
-  // from a scheme.
+  // also the pairs within one challenge. So only the "=" after a name tells the
+  // name from a scheme.
   while (true) {
     do {
       reader.SkipSpace();
@@ -82,7 +82,7 @@ bool FieldRejects(absl::string_view field,
       reader.SkipSpace();
       std::string value;
       if (!reader.Take('"')) {
-        // May also take the rest of a token68's padding.
+        // If `name` is a token68, this takes the rest of its padding.
         value = std::string(reader.TakeToken());
       } else if (!reader.TakeQuoted(value)) {
         return false;

@@ -26,7 +26,7 @@ inline constexpr size_t kMaxErrorBodyBytes = 64 * 1024;
 bool IsTokenError(int http_status, absl::string_view error,
                   absl::Span<const absl::string_view> codes);
 
-// With which HTTP statuses a challenge rejects the token.
+// The HTTP statuses with which a challenge rejects the token.
 enum class ChallengeStatuses {
   k401,
   // For servers that send the challenge of RFC 6750 with either status.

@@ -48,8 +48,8 @@ void operator delete(void* data) noexcept {
   std::memcpy(&size, block, sizeof(size));
   ++blocks_freed;
   const absl::string_view bytes(static_cast<char*>(data), size);
-  // The search is for the mark without its first two characters: a string that
-  // was shortened to one character has a zero in place of the second.
+  // The mark is searched for without its first two characters, because a string
+  // that was shortened to one character has a zero in place of the second.
   if (bytes.find(kMark.substr(2)) != absl::string_view::npos) ++marks_freed;
   std::free(block);
 }
@@ -249,7 +249,7 @@ TEST(SecretTest, S3NoPrinterShowsIt) {
 }
 
 // Newer versions of Abseil print with AbslStringify. This test calls it
-// directly, so it also tests it with older versions.
+// directly, so that it is tested with older versions too.
 TEST(SecretTest, S3AbslStringifyDoesNotShowIt) {
   struct Sink {
     void Append(absl::string_view text) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// TokenSource: obtains tokens. This is the part that every user writes.
+// TokenSource: obtains tokens. This is the part that users write.
 
 #ifndef REFRESHABLE_TOKEN_SOURCE_H_
 #define REFRESHABLE_TOKEN_SOURCE_H_
@@ -182,8 +182,8 @@ class TokenSource {
   virtual void Fetch(const FetchContext& context, FetchDone<Token> done) = 0;
 };
 
-// Without this, GoogleTest would print the bytes of a source's result,
-// including the token.
+// Prints a source's result without the token. GoogleTest would otherwise print
+// the bytes of the result, including the token.
 template <typename Token>
 void PrintTo(const absl::StatusOr<Credential<Token>>& result,
              std::ostream* os) {
@@ -196,7 +196,7 @@ void PrintTo(const absl::StatusOr<Credential<Token>>& result,
 
 namespace internal {
 
-// What a function returns that takes a FetchContext or nothing.
+// The return type of `Function`, which takes a FetchContext or nothing.
 template <typename Function>
 using FetchResult = typename std::conditional_t<
     std::is_invocable_v<Function&, const FetchContext&>,

@@ -13,7 +13,8 @@ namespace refreshable {
 
 // Names one `GetAsync` call of one Refreshable. Never reused.
 enum class WaiterId : uint64_t {
-  // Returned while the Refreshable is being destroyed. The callback never runs.
+  // GetAsync returns this while the Refreshable is being destroyed. The
+  // callback then never runs.
   kNone = 0,
 };
 

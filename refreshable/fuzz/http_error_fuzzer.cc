@@ -137,7 +137,7 @@ void CheckDate(absl::string_view text, absl::Time now) {
 // came at `now`.
 void CheckRetryAfter(const absl::Status& status,
                      const std::vector<HttpHeader>& headers, absl::Time now) {
-  // Returns the value of the first header with this name, given in lower case.
+  // Returns the value of the first header whose name, in lower case, is `name`.
   const auto find = [&](absl::string_view name) {
     std::optional<absl::string_view> value;
     for (auto it = headers.rbegin(); it != headers.rend(); ++it) {

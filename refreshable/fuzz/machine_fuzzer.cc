@@ -25,7 +25,7 @@ using Input = MachineInput;
 
 constexpr int kMaxSteps = 200;
 
-// Returns 0 to `most` seconds.
+// Returns a duration of 0 to `most` whole seconds.
 absl::Duration Seconds(FuzzInput& in, int most) {
   return absl::Seconds(in.Below(most + 1));
 }
@@ -67,8 +67,9 @@ RefreshPolicy ChoosePolicy(FuzzInput& in) {
   return policy;
 }
 
-// Returns an attempt: in most cases the running one, the one submitted last or
-// an abandoned one; in one case of four, any number.
+// Returns the id of an attempt. In three cases of four it is an abandoned
+// attempt, the running one or the one submitted last; in the fourth case it is
+// any number.
 AttemptId ChooseCall(FuzzInput& in, const ReferenceModel& f) {
   const int n = in.Below(4);
   if (n == 3) return AttemptId{static_cast<uint64_t>(in.Below(256))};

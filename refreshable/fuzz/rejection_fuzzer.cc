@@ -2,9 +2,10 @@
 //
 // Fuzzes the recognition of rejected tokens. The first three lines of the input
 // are the HTTP status, an OAuth error, and the error codes to compare that
-// error with. If the fourth line is "make", the bytes after it choose a
-// WWW-Authenticate value whose meaning is known, and how it is written.
-// Otherwise everything after the third line is a WWW-Authenticate value.
+// error with. If the fourth line is "make", the bytes after it choose the
+// challenges of a WWW-Authenticate value and how they are written, so whether
+// it rejects the token is known. Otherwise everything after the third line is a
+// WWW-Authenticate value.
 
 #include <algorithm>
 #include <cstddef>
@@ -93,8 +94,8 @@ bool Rejects(absl::string_view text) {
   return IsInvalidTokenChallenge(401, {text});
 }
 
-// Checks whether IsInvalidTokenChallenge finds in `text` a rejected token, with
-// each status, and next to other challenges and header fields.
+// Checks that the answers of IsInvalidTokenChallenge for `text` agree with each
+// other: for each status, and next to other challenges and header fields.
 void CheckChallenge(int http_status, absl::string_view text) {
   const bool rejects = Rejects(text);
   Require(IsInvalidTokenChallenge(http_status, {text}) ==

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Comparisons of an atomic variable with a value. For each, GCC emits a load
-// and a comparison. x86-64 has one instruction for both, which the functions
-// below use as assembly. A read of a token makes four such comparisons, and the
-// assembly saves one cycle in seven (docs/performance.md). The `#else` branch
-// of each function specifies the assembly above it. The file is in hazard/
+// Functions that compare an atomic variable with a value. GCC compiles such a
+// comparison into two instructions: a load and a comparison. x86-64 has one
+// instruction that does both, and the functions below use it through inline
+// assembly. A read of a token makes four such comparisons, so the assembly
+// saves one cycle in seven (docs/performance.md). In each function, the `#else`
+// branch specifies what the assembly above it does. The file is in hazard/
 // because both the hazard domain and shell/ use it, and shell/ may depend on
 // hazard/.
 

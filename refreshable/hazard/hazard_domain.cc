@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// long: it is one unnamed namespace, whose names the linker never binds to
-// another copy of the library.
+// long: nearly all of the file must be in one unnamed namespace, whose names
+// the linker never binds to another copy of the library.
 
 #include "refreshable/hazard/hazard_domain.h"
 
@@ -76,7 +76,7 @@ bool HeavyBarrier() {
 
 #ifndef REFRESHABLE_NO_THREAD_LOCAL
 
-// Two cache lines of slots of one thread.
+// Four slots of one thread, in two cache lines.
 struct alignas(128) SlotBlock {
   DomainSlot slots[4];
 };
@@ -136,7 +136,8 @@ bool IsFree(const HazardSlot& slot) {
   return IsZeroAcquire(slot.node);
 }
 
-// Moves on to a free slot. Returns false if all are in use and there is no
+// Moves the thread to a free slot of its ring, and adds slots if more than half
+// of the ring is in use. Returns false if all slots are in use and there is no
 // memory for more.
 bool MoveToFreeSlot(SlotRing& ring) {
   for (uint32_t i = 0; i < ring.size; ++i) {
@@ -234,9 +235,9 @@ class Domain final : public HazardDomain {
   ThreadRecord* AcquireRecord(SlotRing& ring);
 #endif
 
-  // Whether clearing a slot must trigger a scan: not at all (kNo), because a
-  // retired node was found in the slot (kYes), or because no scan has seen yet
-  // what the slot holds (kPerhaps).
+  // Whether clearing a slot must trigger a scan. kNo: it need not. kYes: it
+  // must, because a scan found a retired node in the slot. kPerhaps: it must,
+  // because no scan has seen yet what the slot holds.
   enum WaitedFor { kNo, kPerhaps, kYes };
   void SetWaitedFor(HazardSlot& slot, WaitedFor waited_for);
   bool NobodyElseReads();
@@ -292,17 +293,18 @@ class Domain final : public HazardDomain {
   // The number of nodes that other threads have left to the scanning thread,
   // counted since that thread first took the incoming nodes.
   std::atomic<int> handed_over_{0};
-  // The nodes that a scan found in use; the most nodes that a scan took at a
-  // time; the numbers of scans and of heavy barriers. Only the thread that has
-  // set `scanning_` may access these four.
+  // The next four are, in order: the retired nodes that the last scan found in
+  // use, the most nodes that one scan took at a time, the number of scans, and
+  // the number of heavy barriers. Only the thread that has set `scanning_` may
+  // access them.
   const HazardNode* retained_ = nullptr;
   int most_incoming_ = 0;
   int64_t scans_ = 0;
   int64_t barriers_ = 0;
   std::atomic<bool> scanning_{false};
-  // (M5) Set if a slot was cleared and possibly no scan has seen that. The
-  // scanning thread checks this after its scan. So a thread that finds another
-  // one scanning leaves the work to it, and no reader waits.
+  // (M5) Set if a slot was cleared and perhaps no scan has seen that yet. The
+  // scanning thread checks this flag after its scan. So a thread that finds
+  // another one scanning leaves the work to it, and no reader waits.
   std::atomic<bool> pending_{false};
   // The number of threads that are about to fork. While it is not 0, no new
   // scan starts.
@@ -312,8 +314,8 @@ class Domain final : public HazardDomain {
   std::atomic<bool> left_{false};
   std::atomic<bool> forks_are_handled_{false};
   // This is not a function-local static. If another thread were initialising
-  // one during a fork(), the child process would wait forever for that thread,
-  // which does not exist there.
+  // such a variable during a fork(), the child process would wait forever for
+  // that thread, which does not exist in the child.
   std::atomic<Mode> mode_{kUnknown};
 
   std::atomic<bool> force_symmetric_{false};
@@ -326,10 +328,11 @@ ABSL_CONST_INIT Domain the_domain;
 
 ABSL_CONST_INIT DomainSlot no_slot(&the_domain, &no_slot);
 
-// This thread's record in this domain, or null; and the thread's ring, which is
-// used only if `this_threads_ring` is the variable of another copy of the
-// library. Like `this_threads_ring`, these are trivially destructible, because
-// other destructors of the thread may read tokens after `ThreadEnd` has run.
+// `own_record` is this thread's record in this domain, or null. `own_ring` is
+// this thread's ring in this domain, which is used only if `this_threads_ring`
+// is the variable of another copy of the library. Like `this_threads_ring`,
+// these variables are trivially destructible, because other destructors of the
+// thread may read tokens after `ThreadEnd` has run.
 ABSL_CONST_INIT thread_local ThreadRecord* own_record = nullptr;
 ABSL_CONST_INIT thread_local SlotRing own_ring = {&no_slot, 0, 0, 0};
 ABSL_CONST_INIT thread_local bool this_thread_ends = false;
@@ -338,8 +341,8 @@ ABSL_CONST_INIT thread_local bool this_thread_ends = false;
 
 // ---- The choice between barriers ----
 
-// (M3) Records whether somebody waits for the slot to be cleared. Only the
-// thread that has set `scanning_` may call it.
+// (M3) Records in `slot` whether clearing it must trigger a scan. Only the
+// thread that has set `scanning_` may call this.
 void Domain::SetWaitedFor(HazardSlot& slot, WaitedFor waited_for) {
   if (!Asymmetric()) {
     slot.waited_for.exchange(waited_for == kNo ? 0 : 1,
@@ -385,7 +388,7 @@ bool Domain::MakeHeavyBarrier() {
   return true;
 }
 
-// Decides the mode, and returns it. If several threads do so at the same time,
+// Decides the mode, and returns it. If several threads decide at the same time,
 // the first result stays, because reads may already have used it.
 Domain::Mode Domain::SetUp() {
   HandleForks();
@@ -424,10 +427,11 @@ void Domain::BeforeFork() {
   }
 }
 
-// No scan was made during the fork, and other threads may have left their work
-// to one. So this marks all slots as waited for: in either process, the thread
-// that next clears a slot scans. This thread does not scan here, because that
-// would run destructors inside fork(), under the locks of other handlers.
+// Ends a fork, in the parent or in the child. No scan was made during the fork,
+// but threads may have left work to the next scan. So this marks all slots as
+// waited for: in either process, the thread that next clears a slot scans. This
+// thread does not scan here, because that would run destructors inside fork(),
+// under the locks of other handlers.
 void Domain::EndFork() {
   if (mode_.load(std::memory_order_relaxed) == kUnknown) return;
   left_.store(true, std::memory_order_seq_cst);
@@ -441,9 +445,9 @@ void Domain::AfterForkInParent() {
 }
 
 // The child has one thread, and the records of the other threads may be used
-// again. What is in their slots stays, because the thread that lives on may
-// hold leases that other threads took. All other leases of those threads are
-// lost, like everything else on their stacks.
+// again. The slots of those records keep what they hold, because the thread
+// that lives on may have leases that other threads took. All other leases of
+// those threads are never released, like everything else on their stacks.
 void Domain::AfterForkInChild() {
 #ifndef REFRESHABLE_NO_THREAD_LOCAL
   for (ThreadRecord* record = records_.load(std::memory_order_relaxed);
@@ -458,8 +462,8 @@ void Domain::AfterForkInChild() {
     record.transient.node.store(nullptr, std::memory_order_relaxed);
   }
   // A thread of the parent may have been in SetUp while the process was copied.
-  // If the kernel copied its record of the registration first and the memory
-  // with `mode_` later, the child has the mode but not the registration. So the
+  // If the kernel copied the registration first and the memory that contains
+  // `mode_` later, the child has the mode but not the registration. So the
   // child registers itself.
   if (mode_.load(std::memory_order_relaxed) == kAsymmetric) {
     RegisterHeavyBarrier();
@@ -475,7 +479,7 @@ void Domain::AfterForkInChild() {
 
 // Gives the thread's record back when the thread ends. Slots that leases on
 // other threads still use stay as they are. (A shared object is not unloaded
-// while threads have such a destructor in it.)
+// while a thread still has to run such a destructor of it.)
 struct ThreadEnd {
   ~ThreadEnd() {
     this_thread_ends = true;
@@ -502,7 +506,8 @@ SlotRing* Domain::RingOfThisThread() {
 // Takes over a record that no thread owns, or makes one. Returns null if there
 // is no memory.
 ThreadRecord* Domain::AcquireRecord(SlotRing& ring) {
-  // (M7) This comes before the first read in one of the slots.
+  // (M7) The count rises before this thread first reads by means of one of the
+  // slots.
   owners_.fetch_add(1, std::memory_order_acq_rel);
   for (ThreadRecord* record = records_.load(std::memory_order_acquire);
        record != nullptr; record = record->next) {
@@ -567,8 +572,9 @@ HazardRawHolder Domain::Counted(const HazardNode* node, DomainSlot& slot) {
   return RawCount(node);
 }
 
-// Announces the node in a shared slot, or in a transient one if all are in use,
-// and returns that slot. Sets `transient` accordingly.
+// Announces the node in a shared slot, or in a transient slot if all others are
+// in use, and returns that slot. Sets `transient` to whether it is a transient
+// slot.
 DomainSlot& Domain::ClaimShared(const HazardNode* node, bool& transient) {
   const size_t preferred = PreferredSharedRecord();
   transient = false;
@@ -595,9 +601,9 @@ HazardRawHolder Domain::ProtectShared(const HazardCell& cell) noexcept {
     if (node == nullptr) return {};
     bool transient = false;
     DomainSlot& slot = ClaimShared(node, transient);
-    // (M2) The claim of the slot and this load are both sequentially
-    // consistent, as are the replacement in the cell and the scan's look at the
-    // slot.
+    // (M2) The claim of the slot, this load, the replacement of the node in the
+    // cell and the scan's look at the slot are all sequentially consistent. So
+    // this thread sees the replacement, or the scan sees the node in the slot.
     if (cell.load(std::memory_order_seq_cst) != node) {
       ClearAndLook(&slot);
       continue;
@@ -608,8 +614,8 @@ HazardRawHolder Domain::ProtectShared(const HazardCell& cell) noexcept {
 }
 
 void Domain::Released(DomainSlot& slot, const void* node) noexcept {
-  // (M3) In symmetric mode, both this and the scan access `waited_for` by a
-  // read-modify-write.
+  // (M3) In symmetric mode, both this function and the scan access `waited_for`
+  // by a read-modify-write.
   if (!Asymmetric()) {
     if (slot.waited_for.fetch_or(0, std::memory_order_acq_rel) != 0) Reclaim();
     return;
@@ -637,8 +643,8 @@ void Domain::Released(DomainSlot& slot, const void* node) noexcept {
 
 void Domain::Push(const HazardNode* first, const HazardNode* last) {
   NextOf(last) = incoming_.load(std::memory_order_relaxed);
-  // The exchange is sequentially consistent, because `Retire` reads `takings_`
-  // after it.
+  // The exchange is sequentially consistent, because `Retire` then reads
+  // `takings_`.
   while (!incoming_.compare_exchange_weak(NextOf(last), first,
                                           std::memory_order_seq_cst,
                                           std::memory_order_relaxed)) {
@@ -695,9 +701,9 @@ const HazardNode* Domain::Sift(const HazardNode* nodes, const HazardNode*& dead,
                                               candidates.end(), node, before);
     const bool holds = found != candidates.end() && found->node == node;
     if (holds) found->held = true;
-    // (M3) What counts here is what was read above, and not what the slot
-    // contains now. So if a node is kept because of a slot, that slot stays
-    // marked.
+    // (M3) The slot is marked by what was read from it above, even if it has
+    // been cleared since. So if a node is kept because of a slot, that slot
+    // stays marked.
     if (mark) SetWaitedFor(slot, holds ? kYes : kNo);
   });
   const HazardNode* held = nullptr;
@@ -745,8 +751,9 @@ const HazardNode* Domain::Scan(bool also_incoming) {
 
 // Scans, and scans again if a slot that is waited for was cleared, or a node
 // was handed over, in the meantime. Does nothing if another thread is scanning.
-// The calling thread may be a reader, and a reader must not work for publishers
-// without end, so the number of nodes handed over is limited.
+// The calling thread may be a reader, which must not work for publishers
+// without end. So the number of nodes that can be handed over to it is limited
+// (kMostHandedOver).
 void Domain::TryToScan() noexcept {
   const HazardNode* dead = nullptr;
   for (bool first = true; (first || pending_.load(std::memory_order_seq_cst)) &&
@@ -764,10 +771,10 @@ void Domain::TryToScan() noexcept {
   }
 }
 
-// (M5) If another thread is scanning, the node is left to it. If
-// kMostHandedOver nodes have been left to that thread, this waits until a scan
-// has taken the node. So, apart from those, no thread has more than one node
-// that no scan has taken.
+// (M5) If another thread is scanning, the node is left to that thread. But if
+// kMostHandedOver nodes have been left to it already, this function waits until
+// a scan has taken the node. So, apart from the nodes left to the scanning
+// thread, each thread has at most one node that no scan has taken.
 void Domain::Retire(const HazardNode* node) noexcept {
   if (node == nullptr) return;
   Push(node, node);

@@ -12,11 +12,11 @@
 // here depends on the copy to which the linker binds a symbol: each function
 // that needs a domain's data is a virtual method of that domain.
 //
-// A *scan* looks for retired nodes that no slot holds, which may be freed. With
-// membarrier(2) a scan makes a *heavy barrier*: every thread of the process
-// executes a full barrier. Where there is no membarrier(2), the domain is in
-// *symmetric mode*: scans make no heavy barrier, and reads and releases make
-// full barriers themselves.
+// A *scan* finds the retired nodes that no slot holds any longer, so that they
+// can be freed. With membarrier(2) a scan makes a *heavy barrier*: every thread
+// of the process executes a full barrier. Where there is no membarrier(2), the
+// domain is in *symmetric mode*: scans make no heavy barrier, and reads and
+// releases make full barriers themselves.
 
 #ifndef REFRESHABLE_HAZARD_HAZARD_DOMAIN_H_
 #define REFRESHABLE_HAZARD_HAZARD_DOMAIN_H_
@@ -37,11 +37,11 @@ REFRESHABLE_ABI_NAMESPACE_BEGIN
 
 class HazardDomain;
 
-// What a hold refers to: one announcement that a node is in use.
+// One announcement that a node is in use. Each hold refers to a slot.
 struct HazardSlot {
-  // The value of `waited_for` in `HazardNode::counted_`, the slot of all holds
-  // of a node that are counted references. A release recognizes such a hold by
-  // this value.
+  // The value of `waited_for` in the slot `HazardNode::counted_`, which all
+  // holds of a node that are counted references share. A release recognizes
+  // such a hold by this value.
   static constexpr uint32_t kCounted = 2;
 
   constexpr explicit HazardSlot(const void* n = nullptr, uint32_t w = 0)
@@ -49,8 +49,9 @@ struct HazardSlot {
 
   std::atomic<const void*> node;  // Null if free. Never dereferenced.
   // Zero if clearing this slot must trigger a scan, because the slot may hold a
-  // retired node. Written only by scans. In symmetric mode it stays zero, and
-  // `waited_for` decides.
+  // retired node. Written only by scans. In symmetric mode this stays zero and
+  // says nothing: `waited_for` alone says whether the clearing must trigger a
+  // scan.
   std::atomic<uint32_t> no_scan_on_release{0};
   // 1 if the last scan found a retired node in this slot (M8). In symmetric
   // mode: 1 if clearing this slot must trigger a scan.
@@ -79,7 +80,8 @@ class HazardNode {
   HazardNode& operator=(const HazardNode&) = delete;
 
   void Ref() const { references_.fetch_add(1, std::memory_order_relaxed); }
-  // (M6) All uses by other owners happen before the last reference is dropped.
+  // Drops one reference. (M6) All uses by other owners happen before the last
+  // reference is dropped.
   void Unref() const {
     if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1) {
       const_cast<HazardNode*>(this)->OnUnreferenced();
@@ -109,12 +111,12 @@ using HazardCell = std::atomic<const HazardNode*>;
 // What a thread knows about its slots. Another thread writes to the slots only
 // in a scan, or to clear a slot whose hold was moved to that other thread.
 //
-// The thread goes round its ring and stays at the slot that it took last. The
-// next hold takes that slot if it is free again, and otherwise the next free
-// one. If more than half of the ring's slots are found in use in one lap, slots
-// are added. So a hold looks at two slots on average, and a thread that holds
-// little uses few slots. Free slots are in no list, so a release writes to
-// nothing but its slot.
+// The slots of a thread form a ring. The thread goes round the ring and stays
+// at the slot that it took last. The next hold takes that slot if it is free
+// again, and otherwise the next free one. If more than half of the ring's slots
+// are found in use in one lap, slots are added. So a hold looks at two slots on
+// average, and a thread that holds few nodes uses few slots. Free slots are in
+// no list, so a release writes to nothing but its slot.
 struct SlotRing {
   // The slot that the next hold tries first. If the thread has no slots (before
   // its first hold, after its end, and on a system without membarrier(2) or an
@@ -122,17 +124,17 @@ struct SlotRing {
   // check whether the thread has slots.
   DomainSlot* slot;
   uint32_t size;   // The number of slots in the ring.
-  uint32_t ahead;  // The number of slots that this lap has not come to.
-  uint32_t busy;   // How many slots that this lap has come to were in use.
+  uint32_t ahead;  // The number of slots that this lap has not reached yet.
+  uint32_t busy;   // The number of slots that this lap has found in use.
 };
 
 // This thread's slots.
 //
 // It is `__thread` rather than `thread_local` so that access is a plain load,
 // whichever file defines the variable. It is not inline, because an inline
-// variable might exist twice: GCC makes one that is unique in the process for
-// shared objects, but a hidden one, distinct from the library's, for a program
-// that is compiled with -fvisibility=hidden.
+// variable might exist twice: the shared objects of a process share one
+// variable, but in a program that is compiled with -fvisibility=hidden GCC
+// makes a second, hidden one.
 #ifdef __GNUC__
 extern __thread SlotRing this_threads_ring;
 #else
@@ -150,8 +152,9 @@ struct alignas(128) SharedRecord {
 // The number of records whose slots any thread may take by compare-and-swap.
 constexpr int kSharedRecords = 64;
 
-// Returns the index of a shared record. It is picked by the address of the
-// thread's stack, so that most threads use different records.
+// Returns the index of the shared record that this thread tries first. The
+// index depends on the address of the thread's stack, so that most threads try
+// different records.
 inline size_t PreferredSharedRecord() {
   const char local = 0;
   const auto address = reinterpret_cast<uintptr_t>(&local);
@@ -167,8 +170,8 @@ struct HazardRawHolder {
   HazardSlot* slot = nullptr;
 };
 
-// Keeps a node alive; may hold nothing. May be moved to another thread and
-// outlive the one that made it.
+// Keeps a node alive, or holds nothing. A holder may be moved to another
+// thread, and may outlive the thread that made it.
 class HazardHolder {
  public:
   HazardHolder() = default;
@@ -196,9 +199,9 @@ class HazardHolder {
 
   inline void Release();
 
-  // Returns `slot`. Keeps the compiler from loading or storing both members
-  // with one vector instruction (GCC 12 would). The processor delays one load
-  // of both members if they were stored separately just before.
+  // Returns `slot`, and keeps the compiler from loading or storing both members
+  // with one vector instruction, as GCC 12 would. The processor delays such a
+  // load if the members were stored separately just before.
   ABSL_ATTRIBUTE_ALWAYS_INLINE static HazardSlot* Apart(HazardSlot* slot) {
 #ifdef __GNUC__
     __asm__ volatile("" : "+r"(slot));
@@ -215,7 +218,7 @@ class HazardHolder {
 // the child of a fork(). The domain of a shared object exists until the object
 // is unloaded. Thread-safe. Reads never wait. User code never runs while
 // another thread could be waiting for that code to end. If there is no memory
-// for a scan, the program ends. If there is none for a thread's slots, the
+// for a scan, the program ends. If there is no memory for a thread's slots, the
 // thread takes shared slots.
 class HazardDomain {
  public:
@@ -234,8 +237,8 @@ class HazardDomain {
   }
 
   // Returns a hold of the node that `cell` contains at some moment during the
-  // call; an empty hold if that is null. Lock-free; wait-free while the cell
-  // does not change.
+  // call; an empty hold if the cell contains null then. Lock-free; wait-free
+  // while the cell does not change.
   HazardHolder Protect(const HazardCell& cell) {
     return HazardHolder(RawProtect(cell));
   }
@@ -250,10 +253,11 @@ class HazardDomain {
 #endif
   }
 
-  // Fast path of `domain->Protect(cell)`. May fail spuriously (null node).
-  // Wait-free. Makes no function call where there is a thread_local. Requires
-  // `AtHand(domain)`, and that the cell never contains null. The caller must
-  // construct a HazardHolder from the result.
+  // The fast path of `domain->Protect(cell)`. May fail, for example because a
+  // slot is in use, and then returns a null node. Wait-free. Makes no function
+  // call if the platform has thread_local. Requires `AtHand(domain)`, and that
+  // the cell never contains null. The caller must construct a HazardHolder from
+  // the result.
   ABSL_ATTRIBUTE_ALWAYS_INLINE static HazardRawHolder TryProtect(
       HazardDomain* domain, const HazardCell& cell) {
 #ifdef REFRESHABLE_NO_THREAD_LOCAL
@@ -261,7 +265,8 @@ class HazardDomain {
 #else
     static_cast<void>(domain);
     DomainSlot* const slot = this_threads_ring.slot;
-    // (M4) If another thread cleared the slot, its use happens before ours.
+    // (M4) If another thread cleared the slot, that thread's use of the slot
+    // happens before this one.
     if (ABSL_PREDICT_FALSE(!IsZeroAcquire(slot->node))) return {};
     const HazardNode* const node = Announce(*slot, cell);
     if (ABSL_PREDICT_FALSE(!EqualsAcquire(cell, node))) {
@@ -297,8 +302,8 @@ class HazardDomain {
   // or on the thread that ends the last hold. Requires that no cell contains
   // the node. May free this node and others, and so run their destructors. Does
   // nothing if `node` is null. (M5) If another thread is scanning, leaves the
-  // node to that thread. If that thread has been left kMostHandedOver nodes
-  // already, waits for the scan.
+  // node to that thread. But if kMostHandedOver nodes have been left to that
+  // thread already, waits until a scan has taken the node.
   virtual void Retire(const HazardNode* node) noexcept = 0;
 
   // Frees retired nodes that no slot holds. If another thread is already
@@ -311,9 +316,10 @@ class HazardDomain {
     DomainSlot* const slot = shared_records_[PreferredSharedRecord()].slots;
     const HazardNode* const node = cell.load(std::memory_order_relaxed);
     const void* none = nullptr;
-    // (M2) This compare-and-swap and the next load of the cell are both
-    // sequentially consistent, as are the replacement in the cell and the
-    // scan's look at the slot.
+    // (M2) This compare-and-swap, the next load of the cell, the replacement of
+    // the node in the cell and the scan's look at the slot are all sequentially
+    // consistent. So this thread sees the replacement, or the scan sees the
+    // node in the slot.
     if (ABSL_PREDICT_FALSE(
             !shared_slots_are_used_.load(std::memory_order_acquire)) ||
         ABSL_PREDICT_FALSE(!slot->node.compare_exchange_strong(
@@ -340,14 +346,14 @@ class HazardDomain {
   // ---- For tests ----
 
   struct Counts {
-    int records = 0;        // Threads' records that exist.
-    int owned = 0;          // Those of them that a thread owns.
-    int slots = 0;          // Slots of threads, in all records.
-    int held = 0;           // Slots that are in use.
-    int retained = 0;       // Retired nodes that are still held.
+    int records = 0;        // The number of threads' records.
+    int owned = 0;          // The number of records that a thread owns.
+    int slots = 0;          // The number of slots in all threads' records.
+    int held = 0;           // The number of slots in use, of every kind.
+    int retained = 0;       // The number of retired nodes still held.
     int most_incoming = 0;  // The most nodes that one scan took at a time.
-    int64_t scans = 0;      // How many scans were made,
-    int64_t barriers = 0;   // and how many heavy barriers.
+    int64_t scans = 0;      // The number of scans made.
+    int64_t barriers = 0;   // The number of heavy barriers made.
     int64_t bytes = 0;      // The memory of the threads' records.
   };
   // The result is exact while no other thread uses the domain.
@@ -357,9 +363,10 @@ class HazardDomain {
   // the domain.
   virtual void ForceSymmetricForTesting() = 0;
   // If `barrier` is not null, scans call it instead of making the heavy
-  // barrier. In symmetric mode, in which they make none, they call it at the
-  // same point. Null undoes this. A test leaves the barrier out in this way, to
-  // show that the domain is incorrect without it; others make scans stall.
+  // barrier. In symmetric mode, in which scans make no heavy barrier, they call
+  // `barrier` at the same point. Null undoes this. One test leaves the barrier
+  // out in this way, to show that the domain is incorrect without it; other
+  // tests make scans stall.
   virtual void ReplaceHeavyBarrierForTesting(void (*barrier)()) = 0;
 
  protected:
@@ -371,8 +378,8 @@ class HazardDomain {
   }
   ~HazardDomain() = default;
 
-  // Clears a slot after a failed Protect, and reclaims, because a scan may have
-  // taken the slot for a hold.
+  // Clears a slot after a failed Protect. Then reclaims, because a scan may
+  // have taken the slot for a hold and kept a node for it.
   ABSL_ATTRIBUTE_NOINLINE static void ClearAndLook(DomainSlot* slot);
 
 #ifndef REFRESHABLE_NO_THREAD_LOCAL
@@ -383,15 +390,16 @@ class HazardDomain {
     const HazardNode* const node = cell.load(std::memory_order_relaxed);
     // (M2) A compiler barrier suffices between this store and the caller's
     // check, because scans make a heavy barrier. The store is a release because
-    // of (M4). The check acquires what was published.
+    // of (M4). The caller's check is an acquire, so that this thread sees the
+    // contents of the published node.
     slot.node.store(node, std::memory_order_release);
     std::atomic_signal_fence(std::memory_order_seq_cst);
     return node;
   }
 
-  // Does what Protect does, in a slot of `ring`, which is this thread's, or in
-  // a shared slot if this thread can have no slots of its own. This part tries
-  // only the next slot of the ring.
+  // Does what Protect does, in a slot of `ring`, the ring of this thread. If
+  // this thread can have no slots of its own, uses a shared slot. This inline
+  // part tries only the next slot of the ring; ProtectInRingSlow does the rest.
   ABSL_ATTRIBUTE_ALWAYS_INLINE static HazardRawHolder ProtectInRing(
       SlotRing& ring, const HazardCell& cell) {
     if (ABSL_PREDICT_TRUE(ring.ahead != 0)) {
@@ -407,8 +415,8 @@ class HazardDomain {
     return ProtectInRingSlow(ring, cell);
   }
 
-  // The rest of ProtectInRing. Depends on nothing but its arguments, because
-  // the linker may bind the call to another copy of the library.
+  // Does the rest of ProtectInRing. Depends on nothing but its arguments,
+  // because the linker may bind the call to another copy of the library.
   ABSL_ATTRIBUTE_NOINLINE static HazardRawHolder ProtectInRingSlow(
       SlotRing& ring, const HazardCell& cell);
 #endif
@@ -435,10 +443,11 @@ class HazardDomain {
 
   static HazardDomain& CurrentWithoutThreadLocal();
   virtual HazardRawHolder RawProtect(const HazardCell& cell) noexcept = 0;
-  // The rest of a release, if `no_scan_on_release` is zero.
+  // Does the rest of a release if `no_scan_on_release` is zero.
   ABSL_ATTRIBUTE_NOINLINE static void ReleaseSlow(const HazardNode* node,
                                                   HazardSlot* slot);
-  // The rest of a release of `slot`, a slot of this domain that held `node`.
+  // Does the rest of a release of `slot`, a slot of this domain that held
+  // `node`.
   virtual void Released(DomainSlot& slot, const void* node) = 0;
 };
 

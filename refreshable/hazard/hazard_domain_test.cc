@@ -34,7 +34,8 @@ TEST_F(HazardDomainTest, R12WhatNobodyHoldsIsFreedAtOnce) {
   EXPECT_EQ(live_.load(), 0);
 }
 
-// The node is freed without another retirement and without a timer.
+// The last release frees the replaced node by itself: there need be no other
+// retirement and no timer.
 TEST_F(HazardDomainTest, R12TheLastHoldFreesWhatWasReplaced) {
   Replace(cell_, new TestNode(&live_));
   HazardHolder first = Hold(cell_);
@@ -109,8 +110,8 @@ TEST_F(HazardDomainTest, RecordsWithLivingHoldsAreUsedAgain) {
   EXPECT_EQ(HazardDomain::Current().CountForTesting().records, records);
 }
 
-// An object whose destructor reads `*cell`. If it is thread_local, that may be
-// after the domain's own end-of-thread work.
+// An object whose destructor reads `*cell`. If the object is thread_local, the
+// destructor may run after the domain's own end-of-thread work.
 struct ReadsWhenDestroyed {
   HazardCell* cell = nullptr;
   HazardHolder* hold = nullptr;
@@ -135,7 +136,8 @@ TEST_F(HazardDomainTest, R12AThreadMayReadWhileItEnds) {
   EXPECT_TRUE(Alive(hold));
 }
 
-// E5: this would hang if anything were locked while a node's destructor runs.
+// E5: this test would hang if anything were locked while a node's destructor
+// runs.
 TEST_F(HazardDomainTest, E5ADestructorMayReadAndRetire) {
   HazardCell other{new TestNode(&live_)};
   Replace(cell_, new TestNode(&live_, [&] {
@@ -164,10 +166,10 @@ TEST_F(HazardDomainTest, R12ASlowDestructorDelaysNobodyElse) {
   slow.join();
 }
 
-// Nodes do not accumulate while a scanning thread is off the processor: threads
-// that continue to publish leave it kMostHandedOver nodes in all, and then one
-// node each, for which they wait. (They once left it everything that they
-// published: 878,011 nodes of 32 threads.)
+// Nodes do not accumulate while a scanning thread is off the processor. Threads
+// that continue to publish leave kMostHandedOver nodes in all to that thread;
+// after that, each of them waits until its next node is taken. (They used to
+// leave it everything that they published: 878,011 nodes of 32 threads.)
 std::atomic<bool> scans_stall{false};
 
 TEST_F(HazardDomainTest, R12AStalledScanIsLeftFewNodes) {

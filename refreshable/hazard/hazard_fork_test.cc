@@ -2,9 +2,9 @@
 //
 // These tests check clause E4 for the hazard domain in its three forms: normal,
 // without membarrier(2), and without thread_local. They are a separate target
-// because they are excluded under the sanitizers, whose runtimes do not
-// release, in the child of a fork(), the locks that threads of the parent held.
-// (With ThreadSanitizer the child hangs in free().)
+// because they are excluded under the sanitizers: in the child of a fork(), a
+// sanitizer's runtime does not release the locks that threads of the parent
+// held. (With ThreadSanitizer the child hangs in free().)
 
 #include <pthread.h>
 #include <sys/wait.h>
@@ -27,10 +27,10 @@ namespace {
 using HazardForkTest = HazardDomainTest;
 
 // If not null, this function runs inside fork(), after the domain has prepared
-// for it. The handlers that run before a fork run in the reverse order of their
-// registration. The one below is registered before the domain's, because both
-// are in one executable (`linkstatic`) and its constructor has the higher
-// priority. So it runs after the domain's.
+// for the fork. The handlers that run before a fork run in the reverse order of
+// their registration. The handler below is registered before the domain's,
+// because both are in one executable (`linkstatic`) and the constructor below
+// has the higher priority. So the handler below runs after the domain's.
 const std::function<void()>* in_fork = nullptr;
 __attribute__((constructor(101))) void RegisterInFork() {
   pthread_atfork(
@@ -43,7 +43,7 @@ __attribute__((constructor(101))) void RegisterInFork() {
 int ExitCodeOfChild(const std::function<bool()>& body) {
   const pid_t child = fork();
   if (child == 0) {
-    alarm(60);  // Ends a child that hangs, which then fails.
+    alarm(60);  // A child that hangs is ended, and so fails.
     _exit(body() ? 0 : 1);
   }
   int status = 0;
@@ -52,9 +52,9 @@ int ExitCodeOfChild(const std::function<bool()>& body) {
 }
 
 // Regression test: the process forks while another thread uses the domain for
-// the first time. A scan that this thread had begun once never ended in the
-// child, so nothing was freed there. This must be the first test, because the
-// processes that fork must not have used the domain before.
+// the first time. In the past, a scan that this other thread had begun never
+// ended in the child, so nothing was freed there. This must be the first test,
+// because the processes that fork must not have used the domain before.
 TEST(HazardForkAtTheFirstUseTest, E4AChildCanReadAndReplace) {
   for (int i = 0; i < 100; ++i) {
     EXPECT_EQ(ExitCodeOfChild([] {
@@ -119,10 +119,10 @@ TEST_F(HazardForkTest, E4AChildCanReadAndReplace) {
   EXPECT_EQ(mine, 0);
 }
 
-// Regression test: fork() once ran the destructors of nodes that had been
-// retired meanwhile. They ran on the forking thread before other handlers had
-// released their locks, so a destructor that took such a lock waited forever.
-// Now they run when the next hold ends.
+// Regression test: in the past, fork() ran the destructors of nodes that had
+// been retired meanwhile. They ran on the forking thread before other handlers
+// had released their locks, so a destructor that took such a lock waited
+// forever. Now they run when the next hold ends.
 TEST_F(HazardForkTest, E5NoDestructorRunsInsideFork) {
   bool forking = false;
   int inside = 0;
@@ -143,7 +143,8 @@ TEST_F(HazardForkTest, E5NoDestructorRunsInsideFork) {
 }
 
 // Regression test: a held node is replaced during the fork, when no scan can
-// check who holds it. In the child, such a node once outlived its last hold.
+// check who holds it. In the past, the child did not free such a node when its
+// last hold ended.
 TEST_F(HazardForkTest, E4TheChildFreesWhatWasRetiredDuringTheFork) {
   Replace(cell_, new TestNode(&live_));
   HazardHolder hold = Hold(cell_);

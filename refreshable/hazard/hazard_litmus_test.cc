@@ -11,15 +11,15 @@
 // they hold. If neither sees what the other did, a token that nobody holds is
 // not freed.
 //
-// This can happen only while the announcement, or the clearing, is still in the
-// store buffer of the reader's core. The reader therefore fills that buffer
-// with stores that miss the cache, so that the announcement or the clearing
-// queues behind them. Without the publisher's heavy barrier the bad outcomes
-// then occur. There are two tests for each race. The first expects no bad
-// outcome. The second leaves the barrier out and looks for one, to show that
-// the first could fail. How often bad outcomes occur depends on the processor.
-// If none occurs within `rounds` rounds, the first test proves nothing either,
-// and the second one prints that.
+// Both bad outcomes can happen only while the announcement (M2) or the clearing
+// (M3) is still in the store buffer of the reader's core. The reader therefore
+// fills that buffer with stores that miss the cache, so that the announcement
+// or the clearing queues behind them. If the publisher's heavy barrier is left
+// out, the bad outcomes then occur. There are two tests for each race. The
+// first expects no bad outcome. The second leaves the barrier out and looks for
+// one, to show that the first could fail. How often bad outcomes occur depends
+// on the processor. If none occurs within `rounds` rounds, the first test
+// proves nothing either, and the second one prints that.
 //
 // The tests are short. To run longer ones:
 //
@@ -49,7 +49,7 @@ namespace internal {
 namespace {
 
 // The maximum number of rounds per test. A round is one publication. In the
-// tests of M2 it is ten publications, because those are faster.
+// tests of M2 a round is ten publications, because these tests are faster.
 #ifdef REFRESHABLE_NO_THREAD_LOCAL
 int64_t rounds = 2000;  // A round is slow: it reads all shared slots.
 #else
@@ -87,9 +87,9 @@ struct Litmus {
 };
 
 // Fills the store buffer of the core that it runs on. Which stores are slow
-// depends on the processor, whose cache may be large enough for all of
-// `buffer_`. So only half of the calls of `Make` evict each cache line before
-// they store to it.
+// depends on the processor, so there are two kinds: if `evict` is set, `Make`
+// evicts each cache line before it stores to it, because the cache may be large
+// enough for all of `buffer_`. The callers use both kinds in turn.
 class SlowStores {
  public:
   void Make(int stores, [[maybe_unused]] bool evict) {
@@ -183,8 +183,8 @@ void HoldAndRelease(Litmus& litmus, Progress& progress) {
 }
 
 // In each round, replaces the node at about the moment at which the reader
-// releases it. Stops after `rounds` rounds, or once a node is left that was
-// both replaced and released. Returns the number of such nodes.
+// releases it. Stops after `rounds` rounds, or once it finds a node that was
+// replaced and released but not freed. Returns the number of such nodes.
 int64_t CountLeft() {
   auto litmus = std::make_unique<Litmus>();
   Progress progress;
@@ -240,7 +240,9 @@ void LookForAMissingBarrier(int64_t (*count)()) {
   }
 }
 
-#ifndef REFRESHABLE_NO_THREAD_LOCAL  // Claiming a shared slot is a barrier.
+// Without thread_local, a read claims a shared slot. The claim is a barrier
+// itself, so no bad outcome can be provoked.
+#ifndef REFRESHABLE_NO_THREAD_LOCAL
 TEST(HazardLitmusTest, TheLitmusLooksForAMissingBarrier) {
   LookForAMissingBarrier(CountBad);
 }

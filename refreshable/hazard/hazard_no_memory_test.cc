@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of a thread for whose slots there is no memory.
+// Tests of what a thread does if there is no memory for its slots.
 
 #include <atomic>
 #include <cstddef>
@@ -20,8 +20,8 @@ std::atomic<int> refused{0};
 
 }  // namespace
 
-// Only slots are allocated by these operators, because nothing else here needs
-// such an alignment.
+// These operators allocate only slots, because nothing else here needs such an
+// alignment.
 void* operator new(size_t size, std::align_val_t alignment,
                    const std::nothrow_t&) noexcept {
   if (refuse) {
@@ -58,12 +58,12 @@ TEST_F(HazardNoMemoryTest, E8ReadsWorkWithoutMemoryForSlots) {
   Replace(cell_, new TestNode(&live_));
   std::thread([&] {
     refuse = true;
-    std::vector<HazardHolder> holds = Take600(cell_);  // Without a record.
+    std::vector<HazardHolder> holds = Take600(cell_);  // There is no record.
     holds.clear();
     refuse = false;
     Hold(cell_);
     refuse = true;
-    holds = Take600(cell_);  // With a record of three slots.
+    holds = Take600(cell_);  // The record has three slots.
     refuse = false;
     std::vector<HazardHolder> more = Take600(cell_);
     refuse = true;

@@ -43,7 +43,8 @@ void InAThread(const std::function<void()>& body) { std::thread(body).join(); }
 enum Order { kOldestFirst, kNewestFirst, kAnyOrder };
 constexpr Order kOrders[] = {kOldestFirst, kNewestFirst, kAnyOrder};
 
-// Removes the hold whose turn it is by `order` from `holds`, and returns it.
+// Removes from `holds` the hold that comes next in `order`, and returns that
+// hold.
 HazardHolder Remove(std::vector<HazardHolder>& holds, Order order,
                     std::mt19937& random) {
   size_t index = 0;
@@ -54,8 +55,9 @@ HazardHolder Remove(std::vector<HazardHolder>& holds, Order order,
   return hold;
 }
 
-// A thread with slots of its own counts no references. Where threads have none,
-// references are counted when the few hundred shared slots are all held.
+// A node is held a thousand times, and the last release frees it. If threads
+// have slots of their own, every hold has a slot. If they have none, the holds
+// beyond the few hundred shared slots are counted references.
 TEST_F(HazardSlotsTest, R12ANodeThatIsHeldAThousandTimesIsFreedByTheLast) {
   std::mt19937 random(1);
   for (const Order order : kOrders) {
@@ -156,8 +158,8 @@ TEST_F(HazardSlotsTest, R12SlotsOfEndedThreadsAreUsedAgain) {
 }
 
 #ifndef REFRESHABLE_NO_THREAD_LOCAL
-// However many nodes a thread holds, the next read makes no call, once the
-// thread has found a free slot.
+// Once a thread has found a free slot, its next read makes no function call,
+// however many nodes the thread holds.
 TEST_F(HazardSlotsTest, R1AReadBesideHoldsMakesNoCall) {
   if (!ThreadsHaveSlots()) return;
   Replace(cell_, new TestNode(&live_));
@@ -223,8 +225,8 @@ TEST_F(HazardSlotsTest, R12SlotsOfAReplacedNodeBecomeQuietAgain) {
 }
 
 // A publication makes one heavy barrier, or none if no other thread may be
-// reading and nobody holds the node. (Without membarrier(2) it never makes
-// one.)
+// reading and nobody holds the node. (Without membarrier(2) a publication never
+// makes one.)
 TEST_F(HazardSlotsTest, R12APublicationMakesOneBarrierAtMost) {
   const int64_t one = HazardDomain::Current().Asymmetric() ? 1 : 0;
   const auto barriers_of_a_publication = [&] {
@@ -253,7 +255,7 @@ TEST_F(HazardSlotsTest, R12APublicationMakesOneBarrierAtMost) {
   end.Notify();
   reader.join();
   EXPECT_EQ(barriers_of_a_publication(), 0);
-  // The node is held.
+  // Now the node is held, so a publication needs the barrier.
   HazardHolder hold = Hold(cell_);
   const int64_t before = Counts().barriers;
   Replace(cell_, new TestNode(&live_));

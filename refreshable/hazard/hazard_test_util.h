@@ -53,7 +53,8 @@ inline void Replace(HazardCell& cell, const HazardNode* node) {
   HazardDomain::Current().Retire(cell.exchange(node));
 }
 
-// Holds the node in `cell` as a read does. The cell must never contain null.
+// Returns a hold of the node in `cell`, taken in the same way as by a read. The
+// cell must never contain null.
 inline HazardHolder Hold(const HazardCell& cell) {
   HazardHolder hold(HazardDomain::TryProtect(&HazardDomain::Current(), cell));
   if (hold.node() != nullptr) return hold;

@@ -11,8 +11,9 @@
 namespace refreshable {
 namespace internal {
 
-// For a part of a value that is seldom there: while it is null, it takes only
-// the room of a pointer.
+// A std::unique_ptr that can be copied: the copy owns a copy of the object.
+// Meant for a part of a value that most values lack, which then takes only the
+// room of a pointer.
 template <typename T>
 class CopiedPtr : public std::unique_ptr<T> {
  public:

@@ -39,8 +39,8 @@ bool IsNullFunction([[maybe_unused]] const Function& function) {
 }
 
 // A parameter of type `Function`, an absl::AnyInvocable. It is null if the
-// caller passes an empty std::function. (An AnyInvocable made of one would not
-// be null.)
+// caller passes an empty std::function. (An AnyInvocable made of an empty
+// std::function would not be null.)
 template <typename Function>
 class FunctionArgument {
  public:

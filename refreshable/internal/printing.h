@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What the printers of the public values share.
+// Functions that the printers of the public values share.
 
 #ifndef REFRESHABLE_INTERNAL_PRINTING_H_
 #define REFRESHABLE_INTERNAL_PRINTING_H_

@@ -29,9 +29,8 @@ using Waiters = Decisions::Waiters;
 const BootTime kBoot = BootTime() + absl::Seconds(1000);
 constexpr absl::Time kWall = absl::FromUnixSeconds(1'700'000'000);
 
-// Returns `duration` in milliseconds, rounded up. Inputs come at whole
-// milliseconds, so the first one at or after a moment is also the first at or
-// after the rounded moment.
+// Returns `duration` in milliseconds, rounded up. Rounding changes no
+// comparison, because inputs come at whole milliseconds only.
 Ms CeilToMs(absl::Duration duration) {
   return ToMs(absl::Ceil(duration, absl::Milliseconds(1)));
 }
@@ -43,7 +42,7 @@ Ms SinceStart(BootTime t) {
   return ms < kLongAgo / 2 ? kLongAgo : ms;
 }
 
-// Returns the generation that a read rejects, or 0.
+// Returns the generation that `read` rejects, or 0 if it rejects none.
 uint64_t RejectedBy(const Input& read, const ReferenceModel& f) {
   if (read.rejects == -1) return 0;
   if (read.rejects == -2) return f.generation + 1;
@@ -186,8 +185,8 @@ class CheckedMachine::StepChecker {
     Clause clause;
   };
 
-  // Counts a check of `clause`. If it does not hold and is the first to be
-  // broken, `what` becomes the verdict.
+  // Counts a check of `clause`. If `holds` is false and no clause was broken
+  // before, makes the clause and `what` the verdict.
   void Rule(Clause clause, bool holds, const char* what) {
     if (counts_ != nullptr) ++(*counts_)[static_cast<int>(clause)];
     if (!holds && broken_.empty()) {
@@ -201,7 +200,8 @@ class CheckedMachine::StepChecker {
 
   // ---- What was observed ----
 
-  // F6: so many calls may be abandoned and not have returned.
+  // F6: the number of abandoned calls that have not returned at which the
+  // source is no longer called.
   size_t Bound() const { return is_.rules->policy.max_abandoned_calls; }
   bool InputIsOfRunning() const {
     return (input_.kind == Input::kSucceed || input_.kind == Input::kFail) &&
@@ -363,7 +363,7 @@ class CheckedMachine::StepChecker {
     is_.life = Life();
     is_.hint = Hint();
   }
-  // B2: the server asked the client to wait for `input_.ms`.
+  // B2: records the wait of `input_.ms` that the server asked for.
   void ObserveWish() {
     const Ms longest = is_.rules->max_retry_after;
     is_.asked_until = input_.ms <= longest
@@ -375,8 +375,9 @@ class CheckedMachine::StepChecker {
     if (shortened) ++is_.excused;
   }
 
-  // B9: as long as the time of the next attempt does not change, reads are told
-  // the wall time that was computed first.
+  // B9: records the wall time of the next attempt that reads are told. As long
+  // as the moment of that attempt does not change, it is the wall time that was
+  // computed first.
   void ObserveTold() {
     const Ms next = is_.NotBefore();
     if (next == is_.told_next && next > is_.t) return;
@@ -384,7 +385,8 @@ class CheckedMachine::StepChecker {
     is_.told_next_wall =
         next == kNever ? kNever : std::max(next, is_.t) + is_.wall_step;
   }
-  // The source has returned a token, or one was installed.
+  // Clears the failures, because the source has returned a token or one was
+  // installed.
   void ObserveAnswer() {
     is_.failures = is_.excused = 0;
     is_.cause = is_.row_cause = absl::StatusCode::kOk;
@@ -433,7 +435,7 @@ class CheckedMachine::StepChecker {
 
   // ---- What is required ----
 
-  // Returns the generation that a read or a report rejects, or 0.
+  // Returns the generation that the read or the report rejects, or 0 if none.
   uint64_t RejectedGeneration() const {
     if (input_.kind == Input::kReport) {
       return was_.generation - static_cast<uint64_t>(input_.number);
@@ -458,7 +460,7 @@ class CheckedMachine::StepChecker {
     return input_.number >= 0 ? input_.number
                               : is_.rules->policy.retry.max_retries;
   }
-  // F3: the lifetime of the token that was returned, from now on.
+  // F3: the time from now until the token that was returned expires.
   Ms Life() const {
     return input_.relative && call_.has_value() && input_.ms < kNever
                ? input_.ms - (is_.t - call_->started)
@@ -472,7 +474,7 @@ class CheckedMachine::StepChecker {
                              : input_.refresh_in;
   }
 
-  // Observers must be told of a new freshness, and once of exhaustion (S1).
+  // Expects the events for a new freshness and for a new exhaustion (S1).
   void ExpectChanges() {
     if (is_.State() != was_.told_state)
       events_.push_back(EventKind::kStateChanged);
@@ -490,12 +492,13 @@ class CheckedMachine::StepChecker {
     waiters_ = {Waiters::kFail, clause};
     told_failure_ = true;
   }
-  // After the step, the flight must be between attempts.
+  // Expects that the flight is between attempts after the step.
   void BeginWait(Clause clause) {
     flight_ = {ReferenceModel::kWaiting, clause};
     told_failure_ = told_wait_ = true;
   }
-  // A10: an attempt that a rejection started has failed.
+  // Expects what must follow if an attempt that a rejection started fails
+  // (A10).
   void ExpectRejectedAttemptFailed() {
     events_.push_back(EventKind::kAttemptFailed);
     Rule(Clause::kA10,
@@ -712,7 +715,7 @@ class CheckedMachine::StepChecker {
   absl::StatusCode FailureCause() const {
     return was_.by_rejection ? is_.row_cause : is_.cause;
   }
-  // A11: the source has returned the rejected token.
+  // Expects what must follow if the source returns the rejected token (A11).
   void ExpectUnchanged() {
     if (was_.running.has_value() && !InputIsOfRunning()) {
       ExpectAbandoned(Clause::kF6);
@@ -748,7 +751,8 @@ class CheckedMachine::StepChecker {
     ExpectLost();
     ExpectChanges();
   }
-  // E2: the executor did not run the queued attempt, so the flight ends.
+  // Expects what must follow if the executor does not run the queued attempt:
+  // the flight ends (E2).
   void ExpectLost() {
     EndFlight(Clause::kE2);
     told_lost_ = true;
@@ -883,7 +887,7 @@ class CheckedMachine::StepChecker {
          "an attempt runs next to the flight");
     if (kept_)
       Rule(Clause::kA2, !fresh, "a queued attempt serves as the new one");
-    // R7: which waiters end before the next attempt.
+    // R7: the waiters that fail before the next attempt.
     Rule(Clause::kR7,
          SinceStart(out_.fail_deadlines_before) ==
              (told_wait_ ? is_.NotBefore() : kLongAgo),
@@ -927,7 +931,7 @@ class CheckedMachine::StepChecker {
         Rule(Clause::kS1, event.freshness == is_.State(), "the new state");
       }
       // kAttemptAbandoned is sent before the step publishes a token, so it may
-      // name the generation before.
+      // name the previous generation.
       if (event.kind != EventKind::kAttemptAbandoned) {
         Rule(Clause::kS1, event.generation == Generation(is_.generation),
              "the generation of an event");
@@ -991,7 +995,7 @@ class CheckedMachine::StepChecker {
   const RefreshMachine& machine_;
   ClauseCounts* counts_;
   ReferenceModel is_;
-  std::optional<ReferenceModel::Call> call_;  // The call that has ended.
+  std::optional<ReferenceModel::Call> call_;  // The call that the step ended.
   std::string broken_;
 
   Due<ReferenceModel::Flight> flight_;
@@ -1126,8 +1130,9 @@ std::string CheckedMachine::ApplyLate(const MachineInput& input) {
   // earlier failures and then counts that attempt's failure, whereas a reset
   // after the wake forgets that failure too.
   if (!broken.empty() || input.kind == Input::kReset) return broken;
-  // Whether `c`, the decision of the whole step, is that of the wake and the
-  // rest together: the rest's `b` or, if that is `neutral`, the wake's `a`.
+  // Returns whether `c`, a decision of the whole step, follows from the
+  // decisions of its two parts: it must be `b`, that of the rest, or, if `b` is
+  // `neutral`, `a`, that of the wake.
   const auto same = [](auto a, auto b, auto c, auto neutral) {
     return c == (b == neutral ? a : b);
   };

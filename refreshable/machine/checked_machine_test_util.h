@@ -82,9 +82,9 @@ struct MachineInput {
     kLost,      // The executor loses the attempt `id`.
     kWake,      // The timer fires.
     kWakeLost,  // The executor loses the timer.
-    // Invalidates the generation `number` before the present one.
+    // Invalidates generation G - `number`, where G is the present generation.
     kInvalidate,
-    // Reports a rejection of the generation `number` before the present one.
+    // Reports a rejection of generation G - `number`.
     kReport,
     kInstall,  // Installs a token that lives for `ms`.
     kReset,
@@ -96,9 +96,9 @@ struct MachineInput {
   int number = 0;
   bool relative = false;  // `ms` counts from the attempt's start.
   bool same_as = false;   // The token equals the one held or withdrawn.
-  // kRead: the read rejects the generation that is this many before the present
-  // one. -1: it rejects none. -2: it rejects a generation that has not been
-  // published.
+  // For kRead: the read rejects generation G - `rejects`, where G is the
+  // present generation. If this is -1, it rejects none; if -2, one that has not
+  // been published.
   int rejects = -1;
   // kSucceed, kInstall: the hint of when to replace the token.
   Ms refresh_in = kNever;

@@ -3,9 +3,9 @@
 // This test enumerates the states of the machine. After each of several
 // beginnings it applies every sequence of inputs up to a length, the depth, and
 // CheckedMachine checks each step against every clause. If the machine must
-// behave in the same way after two sequences (ReferenceModel::Fingerprint),
-// they lead to one state, and only the sequence that reached it first is
-// continued.
+// behave in the same way after two sequences, that is, if their
+// ReferenceModel::Fingerprint is equal, they lead to the same state. Only the
+// sequence that reached a state first is continued.
 //
 // To save time, some policies are tested to a smaller depth than others.
 // `--test_arg=--depth=4` tests every policy to depth 4.
@@ -155,8 +155,8 @@ class Enumeration {
          {Input::kWallStep, {}, 3 * kSecond},
          read,
          start},
-        // An outage begins with no token, or with a stale one, which expires in
-        // the last of these three.
+        // In these three, an outage begins. In the first there is no token; in
+        // the others the token is stale, and in the last it expires.
         {read, start, fails, wait(1), read, start, fails},
         {read, start, token, wait(4), read, start, fails},
         {read, start, token, wait(4), read, start, fails, wait(2), read, start,
@@ -202,8 +202,8 @@ class Enumeration {
          {Input::kWake},
          start,
          {Input::kFail, {}, 5 * kSecond, kThrottled}},
-        // The token follows a withdrawn token or a failure, or it was
-        // installed.
+        // In these three, the token follows a withdrawn token, follows a
+        // failure, or was installed.
         {read, start, token, {Input::kInvalidate}, wait(1), read, start, token},
         {read, start, fails, wait(1), read, start, token, wait(1)},
         {{Input::kInstall, {}, 8 * kSecond}, wait(4), read, start},
@@ -282,7 +282,8 @@ class Enumeration {
       inputs.push_back({Input::kSucceed, id, 8 * kSecond});
       inputs.push_back({Input::kFail, id, -1, kTransient});
       // If something was published or invalidated since the call started, every
-      // answer of it is discarded (F2), so one of each kind is enough.
+      // answer to the call is discarded (F2), so one success and one failure
+      // are enough.
       if (!call.current) continue;
       inputs.push_back({Input::kSucceed, id, 8 * kSecond + elapsed, 0, true});
       inputs.push_back({Input::kSucceed, id, elapsed, 0, true});
@@ -346,7 +347,7 @@ class Enumeration {
   ClauseCounts counts_{};
   int64_t steps_ = 0;
   std::unordered_set<std::string> seen_;
-  std::vector<Node> nodes_;  // How each state was reached.
+  std::vector<Node> nodes_;  // The inputs that led to each state.
   // The new states of the present round, with their nodes.
   std::vector<std::pair<CheckedMachine, int>> level_;
   std::set<
@@ -403,8 +404,8 @@ std::vector<NamedPolicy> Policies() {
   narrow.max_stale_on_error = S(1);
   narrow.retry.multiplier = 3;
   narrow.retry.max_consecutive_failures = 4;
-  // A cooldown is a quarter of the time for which the token is still usable,
-  // and longer than the backoff.
+  // Under this policy a cooldown is a quarter of the time for which the token
+  // is still usable, and longer than the backoff.
   RefreshPolicy adaptive = small;
   adaptive.background_cooldown.reset();
   adaptive.min_interval = S(0);

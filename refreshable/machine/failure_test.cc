@@ -29,7 +29,8 @@ RefreshPolicy Fatal() {
   return policy;
 }
 
-// Returns the times `begin`, continued every `step` seconds up to `end`.
+// Returns the times in `begin`, followed by one more time every `step` seconds
+// up to `end`.
 std::vector<double> Then(std::vector<double> begin, int step, int end) {
   for (double at = begin.back() + step; at <= end; at += step) {
     begin.push_back(at);
@@ -241,7 +242,7 @@ TEST(RefreshMachineFailureTest, B7SelfHealProbesOnceAnInterval) {
   EXPECT_EQ(d.Start()->reason, RefreshReason::kProbe);
   EXPECT_EQ(d.Read(), Answer::kWait);
   d.At(S(183)).Fail();
-  EXPECT_EQ(d.out.waiters, Waiters::kFail);  // A probe is one attempt.
+  EXPECT_EQ(d.out.waiters, Waiters::kFail);  // A probe is not retried.
   EXPECT_THAT(d.events(), ElementsAre("attempt_failed", "backoff"));
   EXPECT_EQ(d.At(S(242) - Tick()).Read(), Answer::kFail);
   EXPECT_EQ(d.At(S(242)).Read(), Answer::kWait);
@@ -261,7 +262,7 @@ TEST(RefreshMachineFailureTest, B7TheTokenThatLivesHoldsExhaustionOff) {
   d.Hold(S(3600));
   d.t = S(2400);
   // While the token is usable, an attempt starts after each cooldown of 60 s.
-  // After that, a probe starts every 60 s.
+  // Once the token has expired, a probe starts every 60 s.
   EXPECT_EQ(d.Outage(S(3800)), Then({2400}, 60, 3800));
 
   MachineDriver fatal(Fatal());

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of RefreshMachine if the executor does not run an attempt, if calls
-// never return, and if a token can never be served again.
+// Tests of what RefreshMachine does if the executor does not run an attempt, if
+// calls never return, and if a token can never be served again.
 
 #include <cmath>
 #include <optional>
@@ -119,8 +119,8 @@ MachineDriver Hung(RefreshPolicy policy = ExactPolicy()) {
   return d;
 }
 
-// Formerly, no third call was made: once two calls did not return, nothing was
-// refreshed any more.
+// Regression test: in the past, no third call was made, so nothing was
+// refreshed any more once two calls did not return.
 TEST(RefreshMachineLostTest, B8LostAnswersDoNotEndRefreshing) {
   const std::vector<double> starts =
       MachineDriver().Outage(absl::Hours(24), S(1), absl::Hours(100));
@@ -172,8 +172,8 @@ TEST(RefreshMachineLostTest, F6ResetForgetsCallsThatHaveNotReturned) {
   EXPECT_TRUE(d.machine.refreshing());
 }
 
-// One of the two calls timed out, and the other was superseded by an Install.
-// The error must not say that both timed out.
+// Two calls have not returned: one timed out, and an Install superseded the
+// other. The error must not say that both timed out.
 TEST(RefreshMachineLostTest, F6WhatWasOvertakenIsNotSaidToHaveTimedOut) {
   MachineDriver d;
   d.ReadAndStart();

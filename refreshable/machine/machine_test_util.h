@@ -134,8 +134,8 @@ class MachineDriver {
 
   // ---- Several inputs ----
 
-  // Makes a read and, if it waits, starts the attempt that it submitted.
-  // Returns nullopt if it does not wait.
+  // Makes a read and, if the read waits, starts the attempt that was submitted
+  // last. Returns nullopt if the read does not wait.
   std::optional<AttemptStart> ReadAndStart() {
     return Read() == Answer::kWait ? Start() : std::nullopt;
   }
@@ -152,10 +152,10 @@ class MachineDriver {
       Fail(absl::UnknownError("permanent"));
     }
   }
-  // Makes a read every `every` until `end`. The deadline of each read is
-  // `timeout` after it. Every attempt starts at once and fails `latency` later,
-  // with `retry_after` if that is set. Timers fire on time. Returns the starts
-  // of the attempts, in seconds.
+  // Makes a read now and then one after each `every`, until `end`. Each read
+  // has the timeout `timeout`. Every attempt starts at once and fails `latency`
+  // later, with `retry_after` if that is set. Timers fire on time. Returns the
+  // starts of the attempts, in seconds.
   std::vector<double> Outage(
       absl::Duration end, absl::Duration every = S(1),
       absl::Duration latency = absl::ZeroDuration(),
@@ -191,11 +191,12 @@ class MachineDriver {
   absl::Duration next_start() const {
     return machine.next_start(now()) - kBoot;
   }
-  // Returns the time of the next attempt that `out.failure` reports.
+  // Returns when the next attempt may start, as `out.failure` reports it.
   absl::Duration told_next() const {
     return out.failure.next_attempt_at - kBoot;
   }
-  // Reads that wait with a deadline before this get `out.failure`.
+  // Returns a time: waiting reads whose deadlines lie before it get
+  // `out.failure`.
   absl::Duration sent_away_before() const {
     return out.fail_deadlines_before - kBoot;
   }

@@ -129,8 +129,8 @@ TEST(RefreshMachineRecoveryTest, E4TheMinimumIntervalIsTheParents) {
   EXPECT_TRUE(d.submitted());
 }
 
-// Formerly, workers that were forked after the parent had fetched its first
-// token all refreshed it at the same time.
+// Regression test: in the past, if workers were forked after the parent had
+// fetched its first token, all of them refreshed that token at the same time.
 TEST(RefreshMachineRecoveryTest, F8AChildDrawsItsJitterAnew) {
   const auto stale_at = [](std::optional<uint64_t> seed) {
     MachineDriver d((RefreshPolicy()));
@@ -249,7 +249,7 @@ TEST(RefreshMachineRecoveryTest, B10TheFirstFailureServesAllWhoWait) {
   EXPECT_EQ(d.machine.check_at(d.now()).wall, d.WallAt(S(3562)));
   EXPECT_EQ(d.wake_at(), S(3562));
   EXPECT_EQ(d.Read(), Answer::kServe);
-  EXPECT_FALSE(d.out.republish_degraded);  // It already is.
+  EXPECT_FALSE(d.out.republish_degraded);  // It was done above.
   EXPECT_FALSE(d.submitted());
   // Reads start the attempts that the schedule permits, but do not wait for
   // them.

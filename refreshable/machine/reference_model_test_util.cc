@@ -214,7 +214,8 @@ std::string ReferenceModel::Fingerprint() const {
   const auto add = [&print](int64_t value) {
     print.append(reinterpret_cast<const char*>(&value), 4);
   };
-  // Adds a moment that stops mattering once it is `reach` in the past.
+  // Adds the moment `at`, which no longer matters once it is more than `reach`
+  // ago.
   const auto add_time = [&](Ms at, Ms reach = 0) {
     add(std::clamp<Ms>(at - t, -reach, kNever));
   };

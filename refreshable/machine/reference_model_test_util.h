@@ -25,14 +25,15 @@ namespace refreshable {
 namespace internal {
 
 // A duration, or the time since the machine was made, in milliseconds. kNever
-// stands for infinity; it is so small that a few of them can be added.
+// stands for infinity; a few of these values can be added without overflow.
 using Ms = int64_t;
 inline constexpr Ms kNever = std::numeric_limits<Ms>::max() / 8;
 inline constexpr Ms kLongAgo = -kNever;
 
-// Rounds down. Infinite durations become kNever or kLongAgo.
+// Converts to milliseconds, rounding down. Infinite durations become kNever or
+// kLongAgo.
 Ms ToMs(absl::Duration duration);
-// kNever becomes the infinite duration.
+// Converts from milliseconds. kNever becomes the infinite duration.
 absl::Duration FromMs(Ms ms);
 
 // A policy without jitter, in milliseconds.
@@ -65,12 +66,12 @@ struct ReferenceModel {
     Ms started = 0;
     // Whether nothing has been published or invalidated since the call started.
     bool current = true;
-    uint64_t told = 0;    // The rejected generation it was told of, or 0.
+    uint64_t told = 0;    // The rejected generation told to the call, or 0.
     bool in_row = false;  // A rejection started the attempt.
   };
   enum Flight { kNone, kWaiting, kQueued, kRunning };
 
-  // The token's age by the clock by which it is older (R6).
+  // The token's age: the greater of its ages by the two clocks (R6).
   Ms Age() const;
   // F4: the ages at which the token stops being usable, and stops being fresh.
   Ms UsableFor() const;
@@ -107,9 +108,9 @@ struct ReferenceModel {
   bool CurrentRejected() const { return Covers(noted); }
   // A9: when a rejection may start an attempt.
   Ms RejectedNotBefore() const;
-  // Does what the passing of time does before any input: ends the row if the
-  // token has become stale unrejected (A13), and then does what
-  // PromoteIfUnservable says.
+  // Does what has become due since the last input: ends the row if the token
+  // has become stale without being rejected (A13), and then calls
+  // PromoteIfUnservable.
   void PassTime();
   // A10: makes the flight a foreground flight if reads that rejected the token
   // wait for it, and the token can no longer be served to anybody.
@@ -129,7 +130,7 @@ struct ReferenceModel {
   // When a timer must wake the machine; kNever if never.
   Ms WakeAt() const;
   // Returns a string such that models with equal strings have the same future.
-  // It contains times relative to the present only.
+  // All times in the string are relative to the present.
   std::string Fingerprint() const;
 
   const ModelPolicy* rules = nullptr;
@@ -149,7 +150,7 @@ struct ReferenceModel {
   bool withdrawn = false;
   bool degraded = false;  // The token was published again as degraded.
   bool let_go = false;    // The token was released.
-  // `failures` and `excused` before the token was published.
+  // The values of `failures` and `excused` before the token was published.
   int failures_before = 0;
   int excused_before = 0;
   uint64_t rejected = 0;    // The generation that was invalidated, or 0.
@@ -171,7 +172,7 @@ struct ReferenceModel {
   bool foreground = false;
   bool by_rejection = false;    // A rejection started the flight.
   bool rejected_waits = false;  // A read that rejected the token joined it.
-  uint64_t told = 0;            // The generation that the attempt is told of.
+  uint64_t told = 0;            // The rejected generation told to the attempt.
   int budget = 0;               // The retries that the flight may make.
   int failed = 0;               // The failed attempts of this flight.
   Ms due = kNever;
@@ -180,11 +181,13 @@ struct ReferenceModel {
   AttemptId last_submitted = AttemptId::kNone;
   std::optional<Call> running;
   absl::InlinedVector<Call, 2> abandoned;
-  int beyond = 0;  // The calls made beyond F6's bound since one returned.
+  // F6: the number of calls made beyond the bound since a call last returned.
+  int beyond = 0;
   Ms last_call = kLongAgo;
 
   int failures = 0;
-  int excused = 0;  // B7: the failures that exhaust nothing.
+  // B7: how many of `failures` do not count towards exhaustion.
+  int excused = 0;
   absl::StatusCode cause = absl::StatusCode::kOk;
   Ms last_start = kLongAgo;
   Ms start_before = kLongAgo;  // The start of the attempt before the last.
@@ -195,10 +198,11 @@ struct ReferenceModel {
   Ms lost_until = kLongAgo;  // E2: until then no timer starts an attempt.
   bool exempt = false;  // F4: the minimum interval does not apply next time.
 
-  // B9: the start of the next attempt that reads were last told, on BootTime
-  // and on the wall clock. Then what observers were last told (S1).
+  // B9: when the next attempt may start, as reads were last told, on BootTime
+  // and on the wall clock.
   Ms told_next = kNever;
   Ms told_next_wall = kNever;
+  // S1: what observers were last told.
   Freshness told_state = Freshness::kExpired;
   bool told_exhausted = false;
 };

@@ -18,9 +18,10 @@ namespace refreshable {
 namespace internal {
 namespace {
 
-// Returns the earlier of `edge` and `at`, on each clock. On the wall clock,
-// `at` is the time that this clock will show at `at`. Reads look at the wall
-// clock, so they notice that `at` has come even if a suspend delays the timer.
+// Returns the earlier of `edge` and `at` on each clock. For the wall clock,
+// `at` is converted to the time that this clock will show then. Reads look at
+// the wall clock, so they notice that `at` has come even if a suspend delays
+// the timer.
 DualDeadline Earlier(DualDeadline edge, const Instant& now, BootTime at) {
   edge.boot = std::min(edge.boot, at);
   edge.wall = std::min(edge.wall, now.wall + (at - now.boot));
@@ -49,8 +50,8 @@ RefreshMachine::RefreshMachine(std::shared_ptr<const RefreshPolicy> policy,
 RefreshMachine::RefreshMachine(const RefreshPolicy& policy, uint64_t seed)
     : RefreshMachine(std::make_shared<const RefreshPolicy>(policy), seed) {}
 
-// Stands at the beginning of each input but OnFork. Calls Begin when it is
-// made, and FreeUnused when the input returns.
+// A guard with which each input but OnFork begins. Its constructor calls Begin.
+// Its destructor, which runs when the input returns, calls FreeUnused.
 class RefreshMachine::Input {
  public:
   Input(RefreshMachine& machine, const Instant& now)
@@ -114,8 +115,9 @@ RefreshMachine::ReadAnswer RefreshMachine::OnRead(const Instant& now,
   return ReadAnswer::kWait;
 }
 
-// Handles a read that rejected a token which other reads may be served. If no
-// attempt may start now, such a read does not wait, but fails at once.
+// Handles a read that rejected a token which other reads may be served. Such a
+// read waits only for an attempt that is queued or running, or that may start
+// now; otherwise it fails at once.
 RefreshMachine::ReadAnswer RefreshMachine::OnRejectedRead(
     const Instant& now, const ReadRequest& request, Decisions& out) {
   NoteRejection(request.rejected, out);
@@ -142,9 +144,9 @@ RefreshMachine::ReadAnswer RefreshMachine::OnRejectedRead(
   }
   if (phase_ == Phase::kQueued) flight_->told = generation_;
   flight_->rejected_waits = true;
-  // A background flight makes no retry, but it becomes a foreground flight, and
-  // then uses its budget, if the token can no longer be served (see
-  // PromoteIfUnservable).
+  // A background flight makes no retry, whatever its budget is. But if the
+  // token can no longer be served, the flight becomes a foreground flight (see
+  // PromoteIfUnservable), which may use the budget.
   flight_->budget =
       std::max(flight_->budget,
                request.max_retries.value_or(policy().retry.max_retries));
@@ -195,9 +197,9 @@ std::optional<AttemptStart> RefreshMachine::OnAttemptStart(const Instant& now,
   return start;
 }
 
-// The call of attempt `id` has returned. Copies it to `call`, removes it from
-// the abandoned calls, and sets `current` to whether it is the running attempt.
-// Returns false if there is no such call.
+// Called when the call of attempt `id` has returned. Copies that call to
+// `call`, removes it from the abandoned calls, and sets `current` to whether it
+// is the running attempt's. Returns false if there is no such call.
 bool RefreshMachine::TakeCall(AttemptId id, Call& call, bool& current) {
   current = phase_ == Phase::kRunning && flight_->running.id == id;
   if (current) {
@@ -329,7 +331,7 @@ bool RefreshMachine::OnInvalidate(const Instant& now, Generation generation,
                      : EnterBackoff(now, out);
     } else if (running || waiting) {
       Submit(now, out);
-    }  // A queued attempt has not started, so it serves as the new one.
+    }  // Otherwise the attempt is queued, and serves as the new one.
   }
   Advance(now, out);
   NoteChanges(now, out);
@@ -456,7 +458,7 @@ bool RefreshMachine::Degraded(const Instant& now) const {
 // ---- Transitions ----
 
 // Every input but OnFork begins with this. Ends the row if the token has become
-// stale and nobody has rejected it. Then does what PromoteIfUnservable says.
+// stale and no server has rejected it. Then calls PromoteIfUnservable.
 void RefreshMachine::Begin(const Instant& now) {
   if (life_.Stale(now) && !row_.current_rejected()) row_.End();
   PromoteIfUnservable(now);
@@ -664,8 +666,8 @@ void RefreshMachine::EndFlight(const Instant& now, const absl::Status& cause,
 }
 
 // Publishes a token that expires `lifetime` after `now`, and ends the flight.
-// `from_source`: an attempt brought the token. `same_token`: its bytes are
-// those of the generation before it.
+// `from_source` says whether an attempt brought the token, and `same_token`
+// whether its bytes are those of the generation before it.
 void RefreshMachine::Publish(const Instant& now, const LifetimeLeft& left,
                              bool from_source, bool same_token,
                              Decisions& out) {
@@ -686,9 +688,9 @@ void RefreshMachine::Publish(const Instant& now, const LifetimeLeft& left,
   OnAnswer(EventKind::kTokenPublished, out);
 }
 
-// An attempt that was told of a rejection returned the rejected token again.
-// The flight ends. All reads that wait are served the token, except those that
-// rejected it.
+// Ends the flight after an attempt that was told of a rejection returned the
+// rejected token again. All waiting reads are served the token, except those
+// that rejected it.
 void RefreshMachine::KeepUnchanged(const Instant& now, const LifetimeLeft& left,
                                    Decisions& out) {
   if (phase_ == Phase::kRunning) AbandonRunning(out);
@@ -706,8 +708,8 @@ void RefreshMachine::KeepUnchanged(const Instant& now, const LifetimeLeft& left,
                "the token source returned the token that was rejected"));
 }
 
-// The source has returned a token, or one was installed: earlier failures no
-// longer count. `kind` is the event that tells the observer.
+// Clears the failures, because the source has returned a token or one was
+// installed. Sends the observer an event of `kind`.
 void RefreshMachine::OnAnswer(EventKind kind, Decisions& out) {
   schedule_.OnAnswer();
   last_cause_ = absl::OkStatus();
@@ -719,8 +721,8 @@ void RefreshMachine::OnAnswer(EventKind kind, Decisions& out) {
   }
 }
 
-// Draws the wait between the start of the row's attempt number `attempts` and
-// the next attempt of the row.
+// Draws and returns the wait from the start of the row's n-th attempt, where n
+// is `attempts`, to the start of its next attempt.
 absl::Duration RefreshMachine::RowBackoff(int attempts) {
   return Backoff(
       policy(), attempts,

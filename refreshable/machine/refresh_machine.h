@@ -81,8 +81,8 @@ struct Decisions {
   // What happens to the waiters: they keep waiting (kKeep), read again
   // (kServe), or get `failure` (kFail).
   Waiters waiters = Waiters::kKeep;
-  // If `waiters` is kKeep, waiters whose deadline is before this
-  // get `failure` nevertheless.
+  // If `waiters` is kKeep, waiters whose deadline is before this get `failure`
+  // all the same.
   BootTime fail_deadlines_before = BootTime::InfinitePast();
   // If `waiters` is kKeep, waiters that asked for fewer retries than this also
   // get `failure`.
@@ -131,9 +131,10 @@ struct AttemptStart {
 //   kIdle    -> kWaiting  a read wants an attempt, which is permitted later
 //   kWaiting -> kQueued   the attempt is due
 //   kQueued  -> kRunning  the executor runs the attempt
-//   kQueued  -> kIdle     the executor lost it, or did not run it in time
-//   kRunning -> kWaiting  it failed, and a retry is left
-//   kRunning -> kIdle     it succeeded, or failed for good
+//   kQueued  -> kIdle     the executor lost the attempt, or did not run it in
+//                         time
+//   kRunning -> kWaiting  the attempt failed, and a retry is left
+//   kRunning -> kIdle     the attempt succeeded, or failed for good
 //
 // An attempt may also fail in kQueued: when it is to start, the source may not
 // be called if too many earlier calls have not returned. The flight then
@@ -159,8 +160,8 @@ class RefreshMachine {
     kWait,   // Join the waiters; a later `Decisions::waiters` ends the wait.
     kFail,   // Fail with `Decisions::failure`.
   };
-  // A read that the published token does not answer. Returns what becomes of
-  // the read.
+  // Called for a read that the published token does not answer. Returns what
+  // becomes of the read.
   ReadAnswer OnRead(const Instant& now, const ReadRequest& request,
                     Decisions& out);
 
@@ -171,31 +172,31 @@ class RefreshMachine {
   std::optional<AttemptStart> OnAttemptStart(const Instant& now, AttemptId id,
                                              Decisions& out);
 
-  // A call of the source returned a token. If it equals the token that is held,
-  // or the token that was withdrawn and has not been replaced, `same_as` is the
-  // generation of that token. The token must be published if and only if
-  // `out.publish` is set.
+  // Called when a call of the source has returned a token. If this token equals
+  // the token that is held, or the token that was withdrawn and has not been
+  // replaced, `same_as` must be the generation of that other token. The caller
+  // must publish the token if and only if `out.publish` is set.
   void OnAttemptSuccess(const Instant& now, AttemptId id, const Expiry& expiry,
                         std::optional<Generation> same_as, Decisions& out);
 
-  // A call of the source has failed.
+  // Called when a call of the source has failed.
   void OnAttemptFailure(const Instant& now, AttemptId id,
                         const Failure& failure, Decisions& out);
 
-  // The executor refused a submitted attempt, or dropped it.
+  // Called when the executor has refused or dropped a submitted attempt.
   void OnAttemptLost(const Instant& now, AttemptId id, Decisions& out);
 
-  // The moment `wake_at()` has been reached.
+  // Called when the moment `wake_at()` has been reached.
   void OnWake(const Instant& now, Decisions& out);
 
-  // The executor refused or dropped the timer, so OnWake will not be called.
+  // Called when the executor has refused or dropped the timer for OnWake.
   void OnWakeLost(const Instant& now, Decisions& out);
 
   // Withdraws the token of `generation` and returns true. Returns false, and
   // changes nothing, if that is not the generation held.
   bool OnInvalidate(const Instant& now, Generation generation, Decisions& out);
 
-  // A server rejected `generation`. Does not start an attempt.
+  // Records that a server rejected `generation`. Does not start an attempt.
   void OnReportRejected(const Instant& now, Generation generation,
                         Decisions& out);
 
@@ -207,10 +208,10 @@ class RefreshMachine {
   // returned.
   void OnReset(const Instant& now, Decisions& out);
 
-  // This process is the child of a fork(): attempts that were submitted or
-  // started before belong to the parent. The flight ends and does not count as
-  // a failure. If `seed` is set, jitter is drawn anew, also for the token that
-  // is held and for waits that are in effect.
+  // Called in the child of a fork(). Attempts that were submitted or started
+  // before belong to the parent, so the flight ends; that does not count as a
+  // failure. If `seed` is set, jitter is drawn anew from it, also for the token
+  // that is held and for waits that are in effect.
   void OnFork(std::optional<uint64_t> seed = std::nullopt);
 
   // ---- What is known between inputs ----
@@ -254,7 +255,7 @@ class RefreshMachine {
   // The earliest generation with the bytes of the token last published.
   Generation same_since() const { return row_.same_since(); }
   // Whether the token last published was rejected by a server, or invalidated,
-  // and the row has not ended since.
+  // and the row of attempts (rejection_row.h) has not ended since.
   bool current_rejected() const { return row_.current_rejected(); }
   // The generation that was invalidated and has not been replaced; 0 if none,
   // or after OnReset.
@@ -266,8 +267,8 @@ class RefreshMachine {
     return phase_ == Phase::kQueued ? flight_->attempt : AttemptId::kNone;
   }
   bool refreshing() const { return phase_ != Phase::kIdle; }
-  // Whether a refresh is between two attempts. Unless another input comes, only
-  // OnWake makes it go on.
+  // Whether a refresh is between two attempts. It then goes on when OnWake is
+  // called, or when another input comes.
   bool waiting() const { return phase_ == Phase::kWaiting; }
   // The number of failures in a row.
   int failures() const { return schedule_.failures(); }
@@ -276,8 +277,8 @@ class RefreshMachine {
   // Whether too many attempts in a row have failed and no usable token is left
   // (B7).
   bool exhausted(const Instant& now) const;
-  // Whether no attempt may be made any more. OnReset, OnInstall, or a token
-  // that an abandoned call still returns ends this.
+  // Whether no attempt may be made any more. This ends with OnReset, with
+  // OnInstall, or if an abandoned call still returns a token.
   bool fatal(const Instant& now) const {
     return exhausted(now) && policy().retry.on_exhausted == OnExhausted::kFatal;
   }
@@ -300,13 +301,13 @@ class RefreshMachine {
     // answer is discarded.
     uint64_t epoch;
     BootTime started_at;
-    Generation told;            // The rejected generation it was told of, or 0.
-    bool by_rejection = false;  // Whether it is an attempt of the row.
+    Generation told;            // The rejected generation told to it, or 0.
+    bool by_rejection = false;  // Whether the call belongs to the row.
   };
 
   class Input;
 
-  // What exists while there is a flight.
+  // The state of the present flight.
   struct Flight {
     // Whether an ordinary read waits for the flight, or once did.
     bool foreground = false;
@@ -333,8 +334,8 @@ class RefreshMachine {
   // The calls that were abandoned and have not returned.
   struct Abandoned {
     absl::InlinedVector<Call, 2> calls;
-    // How many calls have been made since a call last returned, although
-    // `max_abandoned_calls` calls had been abandoned and had not returned.
+    // The number of calls made beyond the bound, `max_abandoned_calls`, since a
+    // call last returned.
     int beyond = 0;
     BootTime last_call;  // When the source was last called.
   };
@@ -415,17 +416,17 @@ class RefreshMachine {
   CopiedPtr<Abandoned> abandoned_;  // Null if there is none.
 
   RejectionRow row_;
-  // Why the last attempt that a rejection started failed; OK if it did not
-  // fail, or if a token or a reset came later.
+  // The failure of the last attempt that a rejection started. OK if that
+  // attempt did not fail, or if a token has come since then, or a reset.
   absl::Status rejection_cause_;
 
-  // Failures, and when the next attempt may start.
+  // The failures in a row, and the waits after them.
   RetrySchedule schedule_;
   absl::Status last_cause_;
 
-  // After the executor lost an attempt, no timer submits another before this
-  // time, since otherwise an executor that refuses every attempt would be asked
-  // again without pause. Reads may submit one.
+  // After the executor has lost an attempt, no timer submits another one before
+  // this time. Otherwise an executor that refuses every attempt would be asked
+  // again without pause. A read may submit one earlier.
   BootTime lost_until_ = BootTime::InfinitePast();
 
   CopiedPtr<Told> told_;  // Null if no reported time is still to come.

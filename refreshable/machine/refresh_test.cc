@@ -177,10 +177,10 @@ TEST(RefreshMachineRefreshTest, F7AFatalMachineSleeps) {
   EXPECT_TRUE(d.submitted());
 }
 
-// Formerly, after an attempt was lost, the machine asked for a timer in the
-// past. An executor that refused attempts was therefore asked again without
-// pause. If the token was stale, the machine asked for no timer at all. Without
-// a read it then never refreshed again.
+// Regression test: after an attempt was lost, the machine used to ask for a
+// timer at a moment that had passed, so an executor that refused attempts was
+// asked again without pause. If the token was stale, the machine asked for no
+// timer at all, and without a read it never refreshed again.
 TEST(RefreshMachineRefreshTest, F7ALostAttemptIsMadeUpForButNotAtOnce) {
   MachineDriver d(Ahead());
   d.Hold(S(3600));
@@ -203,8 +203,8 @@ TEST(RefreshMachineRefreshTest, F7ALostAttemptIsMadeUpForButNotAtOnce) {
   EXPECT_TRUE(d.submitted());
 }
 
-// Formerly, there was no timer for a token that was stale when it arrived, so
-// without a read it was not refreshed before it expired.
+// Regression test: in the past, there was no timer for a token that was stale
+// when it arrived, so without a read it was not refreshed before it expired.
 TEST(RefreshMachineRefreshTest, F7ATokenThatIsStaleEarlyIsRefreshedInTime) {
   RefreshPolicy policy = Ahead();
   policy.stale_window = kForever;

@@ -86,7 +86,7 @@ TEST(RefreshMachineRejectedReadTest, A8AQueuedAttemptIsToldOfIt) {
   EXPECT_EQ(d.out.waiters, Waiters::kFail);
   EXPECT_EQ(d.out.rejected_waiters, Waiters::kFail);
   EXPECT_EQ(d.out.failure.cause.message(), "no");
-  EXPECT_EQ(d.check_at(), S(660));  // B3 sets a cooldown.
+  EXPECT_EQ(d.check_at(), S(660));  // The cooldown (B3) is 60 s.
 }
 
 TEST(RefreshMachineRejectedReadTest, A8AFlightBetweenAttemptsIsNotWaitedFor) {
@@ -181,8 +181,8 @@ TEST(RefreshMachineRejectedReadTest, A10SoDoesATimeoutAndALostAttempt) {
   EXPECT_TRUE(lost.submitted());
 }
 
-// A read notices that the attempt has timed out before the timer does. It ends
-// the flight, and the read that waited must be told of the timeout.
+// The attempt has timed out, and a second read comes before the timer. That
+// read ends the flight, and the read that waited must be told of the timeout.
 TEST(RefreshMachineRejectedReadTest, A10ThoseWhoWaitedAreToldWhy) {
   RefreshPolicy policy = ExactPolicy();
   policy.attempt_timeout = S(1);

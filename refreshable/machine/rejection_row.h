@@ -23,9 +23,9 @@ namespace internal {
 // A value that knows no clock and no thread; moments are passed in.
 class RejectionRow {
  public:
-  // A token was published as `generation`. If `same_token`, its bytes are those
-  // of the generation before it, and all rejections of that generation apply to
-  // it too.
+  // Called when a token is published as `generation`. `same_token` says whether
+  // its bytes are those of the generation before it; all rejections of that
+  // generation then apply to this one too.
   void OnPublish(Generation generation, bool same_token) {
     if (!same_token) first_ = generation;
     last_ = generation;
@@ -38,8 +38,8 @@ class RejectionRow {
     return rejected != Generation() && first_ <= rejected && rejected <= last_;
   }
 
-  // A server rejected generation `rejected`. Returns true if the token last
-  // published counts as rejected because of this, and did not before.
+  // Records that a server rejected generation `rejected`. Returns whether the
+  // token last published counts as rejected now and did not before.
   bool Note(Generation rejected) {
     if (!Covers(rejected)) return false;
     const bool news = !current_rejected();
@@ -47,8 +47,8 @@ class RejectionRow {
     return news;
   }
 
-  // The generation since which every published token has had the same bytes as
-  // the last one.
+  // The first generation of the unbroken run of equal tokens that ends with the
+  // token last published.
   Generation same_since() const { return first_; }
 
   // Whether the token last published counts as rejected.
@@ -63,8 +63,8 @@ class RejectionRow {
     return waits_ != nullptr ? last_start + waits_->next : last_start;
   }
 
-  // An attempt that a rejection asked for has started. `wait` is how long the
-  // next one must wait.
+  // Called when an attempt that a rejection asked for starts. `wait` is the
+  // time that must pass before a rejection may start the next one.
   void OnStart(absl::Duration wait) {
     if (waits_ == nullptr) waits_ = std::make_unique<Waits>();
     ++waits_->attempts;

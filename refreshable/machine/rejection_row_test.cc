@@ -59,7 +59,8 @@ TEST(RefreshMachineRejectionRowTest, A13TheWaitsGrow) {
 TEST(RefreshMachineRejectionRowTest, A13ItEndsWhenATokenTurnsStaleUnrejected) {
   MachineDriver d = Held();
   d.At(S(10));
-  // There are five attempts. The last token is not rejected.
+  // The rejections start five attempts. The token of the last attempt is not
+  // rejected.
   RejectAll(d, S(41));
   const Generation last = d.machine.generation();
   EXPECT_EQ(last, Generation(6));
@@ -155,7 +156,8 @@ TEST(RefreshMachineRejectionRowTest, A13InAForkedChildItsAttemptHasNotBegun) {
   d.At(S(16)).ReadRejecting();
   d.Start();
   d.machine.OnFork();
-  // The third attempt is the parent's. After the second, the wait is 4 s.
+  // The third attempt belongs to the parent, so the child's wait is the one
+  // after the second attempt: 4 s, which have passed.
   EXPECT_EQ(d.machine.next_rejected_start(d.now()) - d.now().boot,
             absl::ZeroDuration());
   EXPECT_EQ(d.ReadRejecting(), Answer::kWait);
@@ -198,8 +200,8 @@ TEST(RefreshMachineRejectionRowTest, A13AnAttemptThatIsNotRunIsLost) {
     EXPECT_EQ(d.out.failure.cause.code(), absl::StatusCode::kUnavailable);
     EXPECT_TRUE(d.out.failure.rejected);
     EXPECT_EQ(d.machine.failures(), 0);
-    // The lost attempt does not count, so this one is the first of the row, and
-    // the wait after it is 2 s, not 4 s.
+    // The lost attempt does not count, so the attempt that starts below is the
+    // first of the row, and the wait after it is 2 s, not 4 s.
     if (!by_read) {
       EXPECT_EQ(d.ReadRejecting(), Answer::kWait);
     }

@@ -17,8 +17,8 @@ namespace refreshable {
 namespace internal {
 namespace {
 
-// The longest cooldown if the policy does not set `background_cooldown` and its
-// `min_interval` is not longer.
+// The longest cooldown that is computed if the policy does not set
+// `background_cooldown`. Only a longer `min_interval` makes a cooldown longer.
 constexpr absl::Duration kLongestCooldown = absl::Seconds(60);
 
 // Returns the cooldown after a failed background attempt, if the token remains
@@ -153,8 +153,8 @@ BootTime RetrySchedule::NextStart(const RefreshPolicy& policy,
                   since_->retry_after_until.value_or(since_->backoff_until));
 }
 
-// Draws the backoff and the wait before a probe, which follow from the number
-// of failures.
+// Draws the backoff, which depends on the number of failures, and the wait
+// before a probe.
 void RetrySchedule::DrawWaits(const RefreshPolicy& policy, Jitter& jitter) {
   since_->backoff_until =
       last_start_ +

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// RetrySchedule: when the next attempt may start, given those before it.
+// RetrySchedule: computes when the next attempt may start after the earlier
+// ones.
 
 #ifndef REFRESHABLE_MACHINE_RETRY_SCHEDULE_H_
 #define REFRESHABLE_MACHINE_RETRY_SCHEDULE_H_
@@ -34,17 +35,17 @@ class RetrySchedule {
  public:
   // ---- Inputs ----
 
-  // An attempt starts. Returns when the attempt before it started.
+  // Called when an attempt starts. Returns when the attempt before it started.
   BootTime OnStart(BootTime now);
 
-  // The attempt that was last to start has failed, and the failure counts.
-  // `retry_after` is the wait that the server asked for, if it did.
+  // Called when the attempt that started last has failed and the failure
+  // counts. `retry_after` is the wait that the server asked for, if it did.
   void OnFailure(const RefreshPolicy& policy, BootTime now,
                  std::optional<absl::Duration> retry_after, Jitter& jitter);
 
-  // An attempt that a rejection asked for has failed. The failure does not
-  // count, but a wait that the server asked for (`retry_after`) delays every
-  // attempt. Returns that delay, or nullopt if there is none.
+  // Called when an attempt that a rejection asked for has failed. The failure
+  // does not count, but a wait that the server asked for (`retry_after`) delays
+  // every attempt. Returns that delay, or nullopt if there is none.
   std::optional<absl::Duration> OnRejectionFailure(
       const RefreshPolicy& policy, BootTime now,
       std::optional<absl::Duration> retry_after, Jitter& jitter);
@@ -54,32 +55,33 @@ class RetrySchedule {
   void BeginCooldown(const RefreshPolicy& policy, BootTime now,
                      absl::Duration usable_for);
 
-  // A token is about to be published. Remembers the failures before it, which
-  // count again if the token is invalidated while it is young. Must be called
-  // before OnAnswer, which clears them.
+  // Called when a token is about to be published. Remembers the failures before
+  // it, which count again if the token is invalidated while it is young. Must
+  // be called before OnAnswer, which clears them.
   void OnPublish();
 
-  // A token has come, from the source or by `Install`: earlier failures no
-  // longer count.
+  // Called when a token has come, from the source or by `Install`. Clears the
+  // failures.
   void OnAnswer();
 
-  // A token was installed: the minimum interval does not apply to the next
-  // attempt.
+  // Called when a token was installed. Exempts the next attempt from the
+  // minimum interval.
   void OnInstall() { interval_exempt_ = true; }
 
-  // The token was invalidated. If it was `young`, that counts as a failure, and
-  // the failures before its publication count again. `attempt_kept` says
-  // whether the running attempt goes on and is to replace the token. If not,
-  // the next attempt is exempt from the minimum interval.
+  // Called when the token was invalidated. If it was `young`, the invalidation
+  // counts as a failure, and the failures before the token's publication count
+  // again. `attempt_kept` says whether the running attempt goes on, to replace
+  // the token. If it does not, the next attempt is exempt from the minimum
+  // interval.
   void OnInvalidate(const RefreshPolicy& policy, bool young, bool attempt_kept,
                     Jitter& jitter);
 
   // Forgets the failures and the waits after them.
   void OnReset();
 
-  // This process is the child of a fork(). If an attempt is running, it belongs
-  // to the parent, and `start_before` is when the attempt before it started;
-  // otherwise `start_before` is nullopt. The next attempt is exempt from the
+  // Called in the child of a fork(). If an attempt is running, it belongs to
+  // the parent, and `start_before` must be when the attempt before it started;
+  // otherwise `start_before` must be nullopt. Exempts the next attempt from the
   // minimum interval.
   void OnFork(std::optional<BootTime> start_before);
 
@@ -92,10 +94,10 @@ class RetrySchedule {
   // The number of failures in a row.
   int failures() const { return since_ != nullptr ? since_->failures : 0; }
 
-  // Whether the failures in a row have reached `max_consecutive_failures`.
-  // Those for which the server asked for a shorter wait do not count here.
-  // Without a usable token, every further attempt is then a probe, or none is
-  // made.
+  // Whether the failures in a row have reached `max_consecutive_failures`, not
+  // counting those for which the server asked for a shorter wait than the
+  // computed one. If so, and if no usable token is held, every further attempt
+  // is a probe, or none is made.
   bool Exhausted(const RefreshPolicy& policy) const {
     return since_ != nullptr && since_->failures - since_->excused >=
                                     policy.retry.max_consecutive_failures;
@@ -111,8 +113,8 @@ class RetrySchedule {
     return since_ != nullptr && now < since_->rejection_retry_after;
   }
 
-  // While the token is usable, no background attempt may start before this,
-  // even if NextStart permits one.
+  // The end of the cooldown. While the token is usable, no background attempt
+  // may start before this, even if NextStart permits one.
   BootTime cooldown_until() const {
     return since_ != nullptr ? since_->cooldown_until
                              : BootTime::InfinitePast();
@@ -135,8 +137,8 @@ class RetrySchedule {
     // The end of the wait that the server asked for after the last failure, if
     // it did.
     std::optional<BootTime> retry_after_until;
-    // The end of the wait that the server last asked for when an attempt that a
-    // rejection had started failed.
+    // The end of the wait that the server last asked for in its answer to an
+    // attempt that a rejection had started.
     BootTime rejection_retry_after = BootTime::InfinitePast();
     BootTime cooldown_until = BootTime::InfinitePast();
   };
@@ -144,13 +146,13 @@ class RetrySchedule {
   Since& since();
   void DrawWaits(const RefreshPolicy& policy, Jitter& jitter);
 
-  CopiedPtr<Since> since_;  // Null if nothing has happened since then.
-  // `failures` and `excused` as they were before the last publication. Added
-  // back if the token is invalidated while young.
+  CopiedPtr<Since> since_;  // Null if there is nothing to record.
+  // The values of `failures` and `excused` before the last publication. They
+  // are added back if the token is invalidated while it is young.
   int failures_before_ = 0;
   int excused_before_ = 0;
   BootTime last_start_ = BootTime::InfinitePast();
-  // When the last attempt whose failure counted failed.
+  // The end of the last attempt whose failure counted.
   BootTime last_end_ = BootTime::InfinitePast();
   // Whether the minimum interval does not apply to the next attempt.
   bool interval_exempt_ = false;

@@ -309,7 +309,7 @@ TEST(RefreshMachineWaitingTest, B3TheCooldownIsCutToAQuarterOfWhatIsLeft) {
 TEST(RefreshMachineWaitingTest, B3TheCooldownGoesByTheClockThatIsAhead) {
   MachineDriver d;
   d.Hold(S(3600));
-  // At 2400 s the token is usable for 160 s more by the wall clock.
+  // By the wall clock, the token is usable for another 160 s at 2400 s.
   d.wall_step = S(1000);
   d.At(S(2400)).Read();
   d.Start();

@@ -313,7 +313,7 @@ TEST_F(CallWithTokenAsyncTest, E1DestroyedDuringTheFirstReadIsCancelled) {
   executor_.RunUntilIdle();
   EXPECT_EQ(source_.call_count(), 1u);
   EXPECT_TRUE(outcomes_.empty());
-  token_ = nullptr;  // The call does not keep it alive.
+  token_ = nullptr;  // The call does not keep the Refreshable alive.
   ASSERT_EQ(outcomes_.size(), 1u);
   EXPECT_EQ(outcomes_[0].status().code(), absl::StatusCode::kCancelled);
   executor_.RunUntilIdle();

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Tests of clause E1 in which user code destroys the Refreshable that calls it.
-// lifecycle_test.cc has the plain cases in which a callback, the hook or the
-// observer does so.
+// The plain cases, in which a callback, the hook or the observer destroys it,
+// are in lifecycle_test.cc.
 
 #include <memory>
 #include <string>

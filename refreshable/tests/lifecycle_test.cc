@@ -62,8 +62,9 @@ class LifecycleTest : public ::testing::Test {
   std::vector<std::thread> threads_;
 };
 
-// A test that destroys a Refreshable while threads and callbacks wait for an
-// attempt. Before that, `arrange` brings the attempt into the state under test.
+// The fixture of tests that destroy a Refreshable while threads and callbacks
+// wait for an attempt. `EndWithWaiters` first calls its argument `arrange`,
+// which brings the attempt into the state under test.
 class LifecycleWaitersTest : public LifecycleTest {
  protected:
   void EndWithWaiters(const std::function<void()>& arrange) {
@@ -154,8 +155,9 @@ TEST_F(LifecycleTest, E1DoesNotWaitForTheSource) {
 }
 
 // The destructor waits for threads inside the executor, but not for threads
-// inside user code. A refused task is destroyed inside the executor's `Run`.
-// The observer must therefore not be called there.
+// inside user code. If the executor refuses a task, the task is destroyed
+// inside the executor's `Run`. So the observer must not be called while a
+// refused task is being destroyed.
 TEST_F(LifecycleTest, E1DoesNotWaitForUserCodeAfterARefusedAttempt) {
   absl::Notification inside;
   absl::Notification leave;
@@ -177,8 +179,8 @@ TEST_F(LifecycleTest, E1DoesNotWaitForUserCodeAfterARefusedAttempt) {
 }
 
 // User code that is called because a timer was refused must not delay the
-// destructor. Formerly, no other timer could be armed until that code had
-// returned.
+// destructor. In the past, such code also kept other timers from being armed
+// until it had returned.
 TEST_F(LifecycleTest, E1DoesNotWaitForUserCodeAfterARefusedTimer) {
   absl::Notification inside;
   absl::Notification leave;
@@ -288,8 +290,9 @@ TEST_F(LifecycleTest, E1EndsInsideItsHook) {
   EXPECT_EQ(outcome.status.code(), absl::StatusCode::kCancelled);
 }
 
-// Formerly, the read continued to use freed state that the Refreshable had
-// owned. Now a thread that is inside a call shares ownership of the state.
+// Regression test: in the past, if the hook destroyed the Refreshable during a
+// read, the read continued to use freed state that the Refreshable had owned.
+// Now a thread that is inside a call shares ownership of the state.
 TEST_F(LifecycleTest, E1EndsInsideItsHookOfABlockingRead) {
   Strings::Options options;
   options.on_token_changed = [&](const auto&) { token_.reset(); };
@@ -352,9 +355,9 @@ TEST_F(LifecycleTest, E1EndsInsideItsObserver) {
   EXPECT_EQ(token_, nullptr);
 }
 
-// The observer is told that an attempt starts, and destroys the Refreshable.
-// Formerly, the source was called nevertheless. Now no user code is started
-// after the destructor.
+// The observer is told that an attempt starts, and destroys the Refreshable. In
+// the past, the library then called the source all the same. Now no user code
+// is started after the destructor.
 TEST_F(LifecycleTest, E1EndedByItsObserverTheSourceIsNotCalled) {
   Strings::Options options;
   options.observer = Observe([this](const Event& event) {
@@ -387,9 +390,10 @@ TEST_F(LifecycleTest, E1EndsInsideItsSource) {
   EXPECT_EQ(classified, 0) << "user code ran after the end";
 }
 
-// Formerly, if the destructor ran a callback and that callback called `TryGet`,
-// `TryGet` read a token that had already been freed. Now such a callback may
-// call every method, and gets no token from any of them.
+// Regression test: in the past, if the destructor ran a callback and that
+// callback called `TryGet`, `TryGet` read a token that had already been freed.
+// Now such a callback may call every method, and gets no token from any of
+// them.
 TEST_F(LifecycleTest, E1CallbackInsideTheDestructorMayUseTheRefreshable) {
   token_ = Make(&probe_, held_);
   ASSERT_TRUE(token_->Install(Hour("t1")).ok());

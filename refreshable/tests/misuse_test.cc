@@ -74,11 +74,11 @@ static_assert(internal::kCanBeNull<std::function<void()>>);
 static_assert(internal::kCanBeNull<absl::AnyInvocable<void()>>);
 static_assert(!internal::kCanBeNull<Broken>);
 
-// A token is rejected, and the source returns it again. Expects that the token
+// Invalidates a token that the source then returns again, and expects that it
 // is published if and only if `replaced` is true. If `same_token` is null, the
-// library compares tokens with their operator==, if they have one. Formerly, a
-// Refreshable did not compile for a vector whose elements have no operator==,
-// because the vector still declares one.
+// library compares tokens with their operator==, if they have one. (In the
+// past, a Refreshable did not compile for a vector whose elements have no
+// operator==, because the vector still declares one.)
 template <typename Token>
 void ExpectRejectedTokenIsReplaced(
     std::function<bool(const Token&, const Token&)> same_token, bool replaced) {
@@ -106,8 +106,9 @@ TEST(MisuseTest, F5TokensWithoutAnOperatorAreComparedAsTheCallerSays) {
   ExpectRejectedTokenIsReplaced<std::vector<int>>(nullptr, false);
 }
 
-// Formerly, a read with a negative `max_retries` failed before the first
-// attempt of its refresh, as if the retries were already used up.
+// Regression test: in the past, a read with a negative `max_retries` failed
+// before the first attempt of its refresh, as if the retries were already used
+// up.
 TEST(MisuseTest, B1NegativeRetriesAreNone) {
   for (const int retries : {0, -1, -1000}) {
     SCOPED_TRACE(retries);
@@ -175,9 +176,10 @@ TEST(MisuseDeathTest, E1AnExecutorThatDiedFirstEndsTheProgramWithAMessage) {
   }
 }
 
-// Formerly, `Create` accepted such a source. The first attempt then called the
-// null pointer or, if the function was an empty std::function, failed with an
-// error that did not name the cause.
+// Regression test: in the past, `Create` accepted a source that BlockingSource
+// had made of a null function. The first attempt then called the null pointer
+// or, if the function was an empty std::function, failed with an error that did
+// not name the cause.
 TEST(MisuseTest, E6ASourceFunctionThatIsNullIsRefused) {
   using Fetched = absl::StatusOr<Credential<std::string>>;
   ManualExecutor executor;

@@ -137,7 +137,8 @@ TEST_F(NestedReadTest, R10AllWorkersReadOneOfThemFetches) {
   EXPECT_EQ(fetched, 1);
 }
 
-// The retry is queued while the only worker is waiting for it.
+// Each retry is queued while the only worker waits for it inside a read, so
+// that worker must run the retry itself.
 TEST_F(NestedReadTest, R10RetriesRunInTheWaitingWorker) {
   std::atomic<int> fetched{0};
   Strings::Options options;

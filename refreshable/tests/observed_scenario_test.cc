@@ -76,7 +76,7 @@ class ObservedScenarioTest : public ScenarioTest {
   const std::shared_ptr<Recorder> recorder_ = std::make_shared<Recorder>();
 };
 
-// ---- B10 ----
+// ---- B10: tokens that are served after their expiry ----
 
 RefreshPolicy Lenient() {
   RefreshPolicy policy = ExactPolicy();
@@ -131,7 +131,7 @@ TEST_F(ObservedScenarioTest, B10NeverUnlessChosen) {
               FailsWith(absl::StatusCode::kUnavailable));
 }
 
-// ---- S1 and S2 ----
+// ---- S1 and S2: what events, stats and health report ----
 
 TEST_F(ObservedScenarioTest, S1ALifeInEventsInTheirOrder) {
   const auto token = Observed();
@@ -141,7 +141,7 @@ TEST_F(ObservedScenarioTest, S1ALifeInEventsInTheirOrder) {
               ElementsAre("attempt_started first", "token_published",
                           "state_changed fresh"));
 
-  // At 50 s the token is stale. The background refresh fails and enters
+  // At 50 s the token is stale. The background refresh fails, which begins a
   // cooldown.
   AdvanceTo(absl::Seconds(50));
   source_.Answer(down_);
@@ -209,11 +209,11 @@ TEST_F(ObservedScenarioTest, S1ExhaustedDegradedAndHealed) {
                           "state_changed fresh"));
 }
 
-// `Install` supersedes an attempt. The source answers it afterwards.
+// `Install` supersedes an attempt. The source answers that attempt afterwards.
 TEST_F(ObservedScenarioTest, S1AbandonedAndDiscarded) {
   const auto token = Observed();
   token->GetAsync(absl::InfiniteDuration(), Note());
-  executor_.RunUntilIdle();  // Call 0 is not answered yet.
+  executor_.RunUntilIdle();  // Makes call 0, which is not answered yet.
   EXPECT_TRUE(token
                   ->Install(Credential<std::string>(
                       "i1", Expiry::In(absl::Seconds(100))))
@@ -251,7 +251,7 @@ TEST_F(ObservedScenarioTest, S2HealthFollowsAnOutage) {
 
   AdvanceTo(absl::Seconds(75));
   token->GetAsync(absl::InfiniteDuration(), Note());
-  executor_.RunUntilIdle();  // Call 1 is not answered yet.
+  executor_.RunUntilIdle();  // Makes call 1, which is not answered yet.
   health = token->health();
   EXPECT_EQ(health.freshness, Freshness::kExpired);
   EXPECT_TRUE(health.refreshing);

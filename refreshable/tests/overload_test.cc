@@ -69,9 +69,9 @@ class OverloadTest : public ::testing::Test {
 
 // ---- The executor does not run what it accepted ----
 
-// Formerly, if every worker hung in the source of another Refreshable, a read
-// waited until its own deadline, or forever if it had none. No event was sent
-// and no attempt was made.
+// Regression test: in the past, if every worker hung in the source of another
+// Refreshable, a read waited until its own deadline, or forever if it had none.
+// No event was sent and no attempt was made.
 TEST_F(OverloadTest, E2AnAttemptThatIsNotRunEndsAfterTheAttemptTimeout) {
   std::vector<Event> events;
   Strings::Options options;
@@ -88,7 +88,8 @@ TEST_F(OverloadTest, E2AnAttemptThatIsNotRunEndsAfterTheAttemptTimeout) {
   ASSERT_EQ(events.size(), 1u);
   EXPECT_EQ(events[0].kind, EventKind::kAttemptAbandoned);
   EXPECT_EQ(events[0].status, absl::UnavailableError(kNotRun));
-  // The executor has recovered. The task runs, but its attempt has ended.
+  // Now the executor recovers and runs the task, but the task's attempt has
+  // ended.
   executor_.RunUntilIdle();
   EXPECT_EQ(outcome.ended, 1);
   EXPECT_EQ(outcome.status.code(), StatusCode::kUnavailable);
@@ -119,8 +120,9 @@ class LateExecutor final : public ProbeExecutor {
   const absl::Duration late_;
 };
 
-// An attempt is given up if its task has not run within 30 s. Formerly, a task
-// whose attempt had been given up did nothing, so the source was never called.
+// An attempt is given up if its task has not run within 30 s. In the past, a
+// task whose attempt had been given up did nothing, so an executor that was
+// always later than that never called the source.
 TEST_F(OverloadTest, E2AnExecutorThatIsAlwaysLateStillMakesAttempts) {
   for (const int late : {31, 45, 60, 300}) {
     SCOPED_TRACE(late);
@@ -176,8 +178,8 @@ TEST_F(OverloadTest, R10AReadOnAnExecutorThreadRunsTheAttemptItself) {
   RunTimersOnly(absl::Seconds(31));
   std::optional<absl::StatusOr<Lease<std::string>>> read;
   executor_.Run([&] { read = token_->Get(absl::Seconds(1)); });
-  // This runs the read. The task of the first attempt, which was given up, is
-  // still queued.
+  // This runs the task that reads. The task of the first attempt, which was
+  // given up, stays queued.
   ASSERT_TRUE(executor_.RunPending(executor_.pending() - 1));
   EXPECT_EQ(held_->calls(), 1u);
   EXPECT_EQ(read->status().code(), StatusCode::kDeadlineExceeded);
@@ -185,9 +187,9 @@ TEST_F(OverloadTest, R10AReadOnAnExecutorThreadRunsTheAttemptItself) {
 
 // ---- The executor has no timer to spare ----
 
-// Formerly, after a timer was refused, reads took the slow path until the token
-// was replaced or became stale, even for hours after the executor accepted
-// timers again.
+// Regression test: in the past, after a timer was refused, reads took the slow
+// path until the token was replaced or became stale, even for hours after the
+// executor accepted timers again.
 TEST_F(OverloadTest, E2ARefusedTimerIsArmedAgainByTheNextOperation) {
   const auto uses_of_a_read = [&] {
     const int before = probe_.uses();
@@ -231,8 +233,10 @@ TEST_F(OverloadTest, E2ARefusedTimerIsArmedAgainWhenTheSourceAnswers) {
 
 // ---- The executor refuses everything ----
 
-// Formerly, these callbacks never ran. Now the next operation on the
-// Refreshable runs them or, if there is none, the destructor does.
+// Regression test: in the past, if the executor refused both the task that runs
+// a callback and the timer for trying again, the callback never ran. Now the
+// next operation on the Refreshable runs the callback or, if there is none, the
+// destructor does.
 TEST_F(OverloadTest, R11NoCallbackIsLostWhenTasksAndTimersAreRefused) {
   for (const bool destroy : {false, true}) {
     token_ = Make(&probe_, held_);
@@ -272,8 +276,8 @@ TEST_F(OverloadTest, R11AfterwardsTheExecutorRunsTheCallback) {
 
 // ---- Slow hooks and expired tokens ----
 
-// Formerly, the read failed because its timeout had passed, although a token
-// had been published.
+// Regression test: the timeout of a read passes while the hook runs. In the
+// past, the read failed for that reason, although a token had been published.
 TEST_F(OverloadTest, R7ADeadlineDuringASlowHookYieldsThePublishedToken) {
   absl::Notification published, release;
   Strings::Options options;
@@ -327,9 +331,9 @@ TEST_F(OverloadTest, R7AnAsyncDeadlineDuringASlowHookYieldsThePublishedToken) {
   EXPECT_EQ((*read)->token(), "t1");
 }
 
-// The result of the read is already decided when the timer of its deadline is
-// refused. So its callback must still wait for the hook. Formerly, the refusal
-// made the callback run before the hook had returned.
+// A read's result is already decided when the timer for its deadline is
+// refused. Even so, the read's callback must run only after the hook. In the
+// past, the refusal made the callback run before the hook had returned.
 TEST_F(OverloadTest, S4TheHookComesFirstThoughTheTimerIsRefused) {
   int told = 0;
   int told_in_hook = -1;
@@ -348,8 +352,8 @@ TEST_F(OverloadTest, S4TheHookComesFirstThoughTheTimerIsRefused) {
   EXPECT_EQ(told, 1);
 }
 
-// Formerly, an expired token stayed in memory until it was replaced, and
-// without reads it was never replaced.
+// Regression test: in the past, an expired token stayed in memory until it was
+// replaced, and without reads it was never replaced.
 TEST_F(OverloadTest, R12AnExpiredTokenIsFreedWhenItExpires) {
   using Shared = std::shared_ptr<int>;
   Refreshable<Shared>::Options options;

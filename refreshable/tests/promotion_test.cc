@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Tests of promotion and retry budgets through the public API. A background
-// refresh makes one attempt. It is promoted when a read waits for it: then it
-// is retried as often as the read's budget (`max_retries`) allows.
+// refresh makes one attempt. When a read waits for it, it is promoted: from
+// then on it is retried as often as the read's budget (`max_retries`) allows.
 
 #include <cstddef>
 #include <memory>

@@ -57,7 +57,7 @@ class RefreshablePromisesTest : public ScenarioTest {
   }
 };
 
-// ---- R9: never again ----
+// ---- R9: an invalidated token is never read again ----
 
 TEST_F(RefreshablePromisesTest, R9InvalidatedTokenIsNotRead) {
   const auto token = MakeWithToken(AnyAge());
@@ -74,7 +74,7 @@ TEST_F(RefreshablePromisesTest, R9InvalidatedTokenIsNotRead) {
 TEST_F(RefreshablePromisesTest, R9NotByACallbackThatWasQueuedBefore) {
   const auto token = MakeWithToken(AnyAge());
   token->GetAsync(absl::InfiniteDuration(), Note());
-  ASSERT_EQ(Submissions(), 1u);  // The callback.
+  ASSERT_EQ(Submissions(), 1u);  // The task that runs the callback.
   EXPECT_TRUE(token->Invalidate(Generation(1)));
   executor_.RunUntilIdle();
   EXPECT_THAT(outcomes_, IsEmpty());
@@ -308,7 +308,7 @@ TEST_F(RefreshablePromisesTest, R11ErrorsRunThroughTheExecutorToo) {
   executor_.AdvanceBy(absl::Seconds(2));
   token->GetAsync(absl::Seconds(1), Note());  // Call 1 is not answered.
   executor_.RunUntilIdle();
-  executor_.RunPending(0);  // The timer of the deadline.
+  executor_.RunPending(0);  // Runs the timer for the deadline.
   EXPECT_EQ(outcomes_.size(), 1u);
   EXPECT_EQ(Submissions(), 1u);
   executor_.RunUntilIdle();
@@ -437,7 +437,7 @@ TEST_F(RefreshableLeaseTest, R12NothingIsKeptBeyondTheEnd) {
   ASSERT_TRUE(token->Install({Counted("one"), Expiry::Never()}).ok());
   ASSERT_TRUE(token->Invalidate(Generation(1)));
   token->GetAsync(absl::InfiniteDuration(), [](auto) {});
-  executor.RunUntilIdle();  // Call 0 is not answered yet.
+  executor.RunUntilIdle();  // Makes call 0, which is not answered yet.
   token.reset();
   EXPECT_EQ(Counted::count(), 0);
   source.Release(0, Counted("late"), absl::Hours(1));

@@ -247,9 +247,9 @@ TEST_F(RefreshableReadTest, R7AReadsOwnTimeoutIsToldFromAnAttempts) {
   EXPECT_FALSE(IsReadTimeout(attempts)) << attempts;
 }
 
-// Formerly, the first read after the suspend started nothing: reads compared
-// the wall clock with the token's expiry only, not with the end of the
-// cooldown, and the timer had not fired yet.
+// Regression test: a cooldown ends during a suspend. In the past, the next read
+// started no refresh: reads compared the wall clock with the token's expiry
+// only, not with the end of the cooldown, and the timer had not fired yet.
 TEST_F(RefreshableReadTest, R6TheNextReadSeesThatTheCooldownEndedInASuspend) {
   RefreshPolicy policy = ExactPolicy();
   policy.background_cooldown = absl::Seconds(10);
@@ -457,9 +457,9 @@ TEST_F(RefreshableReadTest, R8CancelDestroysTheCallback) {
   EXPECT_TRUE(watch.expired());
 }
 
-// Formerly, a callback that ran before a due timer cancelled the timer, and no
-// other timer was armed. The token was then returned for as long as the wall
-// clock allowed it.
+// Regression test: in the past, if a callback ran before a timer that was due,
+// the library cancelled that timer and armed no other. The token was then
+// returned for as long as the wall clock allowed it.
 TEST_F(RefreshableReadTest, R6ATimerThatIsDueOutlastsACallback) {
   auto token = Make();
   token->GetAsync(absl::InfiniteDuration(), Note());

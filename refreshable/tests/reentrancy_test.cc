@@ -162,9 +162,9 @@ TEST_F(ReentrancyTest, E5ObserverMayUseTheRefreshable) {
   EXPECT_EQ(token_->health().waiters, 0);
 }
 
-// Formerly, if an observer read the token on `kAttemptStarted`, it waited for
-// the attempt that its own thread was about to make. Now such a read returns
-// FAILED_PRECONDITION, as inside Fetch.
+// Regression test: in the past, if an observer read the token on
+// `kAttemptStarted`, it waited for the attempt that its own thread was about to
+// make. Now such a read returns FAILED_PRECONDITION, as inside Fetch.
 TEST_F(ReentrancyTest, E5ObserverOfAnAttemptMayNotWaitForIt) {
   std::optional<StatusCode> code;
   Strings::Options options;
@@ -177,8 +177,9 @@ TEST_F(ReentrancyTest, E5ObserverOfAnAttemptMayNotWaitForIt) {
   EXPECT_EQ(token_->health().failures, 0);
 }
 
-// Formerly, a read inside `classify` waited for the attempt whose failure was
-// being classified. Now it fails at once if it would have to wait.
+// Regression test: in the past, a read inside `classify` waited for the attempt
+// whose failure was being classified. Now it fails at once if it would have to
+// wait.
 TEST_F(ReentrancyTest, E5ClassifyMayUseTheRefreshable) {
   std::optional<StatusCode> code;
   Strings::Options options;
@@ -191,7 +192,7 @@ TEST_F(ReentrancyTest, E5ClassifyMayUseTheRefreshable) {
   Outcome outcome;
   token_->GetAsync(kForever, outcome.Callback());
   executor_.RunUntilIdle();
-  held_->Answer(0, absl::AbortedError("down"));  // Fetch has returned.
+  held_->Answer(0, absl::AbortedError("down"));  // `Fetch` returned earlier.
   executor_.RunUntilIdle();
   EXPECT_EQ(code, StatusCode::kFailedPrecondition);
   EXPECT_EQ(outcome.status.code(), StatusCode::kAborted);
@@ -199,8 +200,8 @@ TEST_F(ReentrancyTest, E5ClassifyMayUseTheRefreshable) {
 
 // The library calls a token's `operator==` to find out whether the source has
 // returned the rejected token again. A read inside that operator fails at once
-// if it would have to wait. A token's destructor may call the Refreshable as
-// well.
+// if it would have to wait. The token's destructor may call the Refreshable
+// too.
 TEST_F(ReentrancyTest, E5TokenMayUseTheRefreshable) {
   std::unique_ptr<Refreshable<Nosy>> token;
   std::vector<StatusCode> compared;
@@ -246,7 +247,7 @@ TEST_F(ReentrancyTest, E5TokenMayUseTheRefreshable) {
   ASSERT_TRUE(token->Install(make("t3")).ok());
   EXPECT_EQ(destroyed, 3);
   Refreshable<Nosy>* const dying = token.get();
-  (void)token.release();  // Tokens must no longer use the object.
+  (void)token.release();  // The last token's destructor must find null.
   delete dying;
   EXPECT_EQ(destroyed, 4);
 }
@@ -376,7 +377,7 @@ TEST_F(ReentrancyTest, E5WakingReadersRecheckAndJoinTheNextFlight) {
 
 // The source answers on another thread, which is still inside the hook and has
 // not woken the reader yet. Meanwhile the reader's executor has nothing left to
-// run. The read must not fail for that reason: it must wait for the other
+// run. The read must not fail because of that: it must wait for the other
 // thread.
 TEST_F(ReentrancyTest, T1DrivingReadWaitsForTheThreadThatIsToWakeIt) {
   absl::Notification published;
@@ -393,8 +394,8 @@ TEST_F(ReentrancyTest, T1DrivingReadWaitsForTheThreadThatIsToWakeIt) {
   std::thread answering;
   int drives = 0;
   probe_.on_drive = [&] {
-    // With its first call of `DriveUntil` the read only asks whether its thread
-    // may drive the executor.
+    // The read calls `DriveUntil` first only to ask whether its thread may
+    // drive the executor.
     if (++drives != 2) return;
     answering = std::thread([&] {
       held_->Answer(0, Credential<std::string>("t1", Expiry::Never()));
@@ -408,7 +409,7 @@ TEST_F(ReentrancyTest, T1DrivingReadWaitsForTheThreadThatIsToWakeIt) {
   EXPECT_EQ(lease->token(), "t1");
 }
 
-// ---- R8 ----
+// ---- R8: Cancel ----
 
 TEST_F(ReentrancyTest, R8EachReadIsCancelledAlone) {
   token_ = Make(&executor_, held_);

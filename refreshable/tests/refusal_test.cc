@@ -137,8 +137,8 @@ TEST_F(RefusalTest, E2RefusedCallbackRunsInTheCompletingThread) {
   completing.join();
 }
 
-// Formerly, a refused callback ran inside the GetAsync call that had passed it,
-// perhaps under the caller's locks. Now a timer runs it.
+// Regression test: in the past, a refused callback ran inside the GetAsync call
+// that had passed it, perhaps under the caller's locks. Now a timer runs it.
 TEST_F(RefusalTest, E2RefusedCallbackDoesNotRunInItsOwnGetAsync) {
   probe_.refuse_runs = true;
   Outcome failing;
@@ -221,8 +221,8 @@ TEST_F(RefusalTest, E2RefusedRetryTimerEndsTheFlightWithItsLastCause) {
   EXPECT_EQ(outcome.status.code(), StatusCode::kAborted);
   EXPECT_EQ(GetRefreshError(outcome.status)->cause, "down");
   EXPECT_FALSE(token_->health().refreshing);
-  // Without a timer, reads still follow the schedule: one that comes before the
-  // next attempt is due fails at once, and one that comes later starts that
+  // Without a timer, reads still follow the schedule: a read that comes before
+  // the next attempt is due fails at once, and a later read starts that
   // attempt.
   EXPECT_EQ(token_->Get().status().code(), StatusCode::kAborted);
   EXPECT_EQ(token_->health().failures, 1);
@@ -294,9 +294,9 @@ TEST_F(RefusalTest, E2RefusedDeadlineTimerEndsTheRead) {
   EXPECT_EQ(token_->TryGet()->token(), "t1");
 }
 
-// The timer for the attempt's timeout is refused. Later a read has a deadline
-// at the same moment as that timeout, and another a later deadline. A timer
-// must be armed for them.
+// The timer for the attempt's timeout is refused. Then two reads begin, the
+// first with its deadline at the very moment of that timeout, the second with a
+// later deadline. A timer must be armed for these deadlines.
 TEST_F(RefusalTest, E2LostTimerIsTriedAgainForADeadline) {
   probe_.refuse_timers = true;
   Outcome outcome[3];
@@ -332,8 +332,8 @@ TEST_F(RefusalTest, E2LostTimerIsTriedAgainForABackoff) {
   EXPECT_EQ(outcome.token, "t2");
 }
 
-// A lost timer is armed again if a read depends on it. If every timer is
-// refused, this must not become an endless loop.
+// If a read depends on a timer that was lost, the timer is armed again. If
+// every timer is refused, this must not become an endless loop.
 TEST_F(RefusalTest, E2RefusingForeverEndsInNoLoop) {
   probe_.refuse_timers = true;
   Strings::Options options;
@@ -391,7 +391,8 @@ TEST_F(SourceTest, E3TheErrorNamesTheExceptionsType) {
               throw std::out_of_range("secret");
             })),
             "the token source threw std::out_of_range");
-  // The type of an exception that the source catches itself is not known.
+  // The type of an exception cannot be reported if the source itself catches
+  // it.
   EXPECT_EQ(cause(Get([](const auto&, auto done) {
               try {
                 const auto dropped = std::move(done);

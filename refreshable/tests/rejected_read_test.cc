@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of rejected reads, through the public API and in virtual time. A
+// Tests of rejected reads through the public API, on a ManualExecutor. A
 // rejected read says that a server rejected a generation
 // (`ReadOptions::rejected`), and asks for a later one.
 
@@ -30,8 +30,8 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::SizeIs;
 
-// At time 0 the token "t1" of 100 s is published. It is stale at 50 s and
-// expired at 75 s. Each test begins at 10 s.
+// A fixture whose tests begin at 10 s. The token "t1" of 100 s was published at
+// 0 s; it is stale at 50 s and expired at 75 s.
 class RejectedReadTest : public ScenarioTest {
  protected:
   void SetUp() override { Begin(ExactPolicy()); }
@@ -237,8 +237,8 @@ TEST_F(RejectedReadTest, A11TokensThatCannotBeComparedAreNeverTheSame) {
 }
 
 // The token is stale, and the source returns the same bytes, like a file that
-// was not rotated. They become a new generation, but a read that rejected the
-// old one is not served it.
+// was not rotated. The bytes become a new generation. But a read that rejected
+// the old generation is not served the new one.
 TEST_F(RejectedReadTest, A11AnOrdinaryRefreshCannotLaunderARejectedToken) {
   token_->ReportRejected(Generation(1));
   AdvanceTo(absl::Seconds(50));

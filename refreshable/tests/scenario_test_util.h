@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// ScenarioTest, the base of tests that use a Refreshable with a scripted source
-// in virtual time.
+// ScenarioTest: a fixture for tests of a Refreshable whose source answers as
+// the test has scripted, on a ManualExecutor, where time passes only if the
+// test says so.
 
 #ifndef REFRESHABLE_TESTS_SCENARIO_TEST_UTIL_H_
 #define REFRESHABLE_TESTS_SCENARIO_TEST_UTIL_H_

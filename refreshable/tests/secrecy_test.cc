@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A marked token goes through every path of a Refreshable. The mark must not
-// appear in anything that is printed, not even in a dump of raw bytes.
+// These tests send a token with a mark through every path of a Refreshable. The
+// mark must not appear in anything that is printed, not even in a dump of raw
+// bytes.
 
 #include <array>
 #include <memory>
@@ -70,7 +71,7 @@ void LookAt(const Value& value) {
 }
 
 void LookAt(const absl::Status& status) {
-  // The text includes the payloads.
+  // The text that ToString returns includes the payloads.
   EXPECT_FALSE(IsMarked(status.ToString())) << status;
   EXPECT_FALSE(IsMarked(testing::PrintToString(status)));
   if (const auto error = GetRefreshError(status)) LookAt(*error);

@@ -114,7 +114,8 @@ void AwaitEnd(Strings* token, Server& server) {
 
 class SourceLifetimeTest : public ::testing::Test {
  protected:
-  // The number of user functions in `Options` that run inside `done`.
+  // The number of functions in `Options` that the library may call inside
+  // `done`.
   static constexpr int kPlaces = 4;
 
   // Returns options in which one of these functions, number `place`, calls
@@ -196,8 +197,8 @@ TEST_F(SourceLifetimeTest, E7TheExecutorIsToldThatTheEndOfASourceMayBlock) {
   EXPECT_EQ(executor.blocking, 2);
 }
 
-// The executor refuses the callback, which then runs on the source's thread. It
-// also refuses the task that would destroy the source.
+// The executor refuses the callback, which then runs on the source's thread.
+// The executor also refuses the task that would destroy the source.
 TEST_F(SourceLifetimeTest, E7AnExecutorThatRefusesTheSourceDoesNotKeepIt) {
   Make({&executor_});
   token_->GetAsync(absl::InfiniteDuration(), [&](const auto&) {
@@ -282,7 +283,8 @@ TEST_F(SourceLifetimeTest, E7AnOutstandingAnswerDoesNotOwnTheSource) {
   });
   lifecycle_testing::SpinUntil([&] { return server_.calls == 1; });
   token_ = nullptr;
-  // Fetch may still run on the executor's thread, so the source may end later.
+  // `Fetch` may still be running on the executor's thread, so the source may be
+  // destroyed a little later.
   server_.destroyed.WaitForNotification();
   EXPECT_NE(server_.destroyed_on, server_.io_thread);
   EXPECT_EQ(ended, 1);

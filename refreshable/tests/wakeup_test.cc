@@ -31,7 +31,7 @@ using lifecycle_testing::Strings;
 // A thread that makes one blocking read.
 struct Reader {
   std::thread thread;
-  bool in_executor_thread = false;  // What InExecutorThread returns on it.
+  bool in_executor_thread = false;  // What InExecutorThread returns there.
   std::atomic<int> readings{0};     // How often the thread has read the clock.
   std::atomic<bool> ended{false};
   absl::Status status;
@@ -75,8 +75,8 @@ class CountingExecutor final : public Executor {
 
 class WakeupTest : public ::testing::Test {
  protected:
-  // How often a thread that has begun to wait has read the clock: once to find
-  // out whether there is a usable token, and once before it waits.
+  // The number of times that a thread reads the clock until it waits: once to
+  // find out whether there is a usable token, and once just before it waits.
   static constexpr int kBegin = 2;
 
   WakeupTest() {
@@ -117,8 +117,8 @@ class WakeupTest : public ::testing::Test {
   }
 
   // Returns how many readers have read the clock since they began to wait. One
-  // of them is not counted: the thread that reads the clock every second for
-  // all.
+  // of them is not counted: the thread that reads the clock every second on
+  // behalf of all.
   int Woken() const {
     int woken = 0;
     for (auto& reader : readers_) woken += reader->readings > kBegin;
@@ -160,7 +160,8 @@ TEST_F(WakeupTest, R10OneThreadOfTheExecutorIsWokenForAnAttempt) {
   for (int i = 0; i < 4; ++i) Begin({});
   for (int i = 0; i < 4; ++i) Begin({}, true);
   for (size_t i = 0; i < 20; ++i) {
-    executor_.base.RunUntilIdle();  // The task of an attempt already made.
+    // A blocked thread has already made the attempt, so its task does nothing.
+    executor_.base.RunUntilIdle();
     held_->Answer(i, absl::UnavailableError("down"));
     // Runs only the timer, which queues the attempt. A blocked thread of the
     // executor then runs the attempt.
@@ -179,7 +180,7 @@ TEST_F(WakeupTest, R10OneThreadOfTheExecutorIsWokenForAnAttempt) {
 // passed, another thread must run the attempt.
 TEST_F(WakeupTest, R10AnotherThreadRunsTheAttemptIfTheFirstLeaves) {
   BeginFlight();
-  Begin({});  // The thread that looks at the clock.
+  Begin({});  // This thread looks at the clock.
   Begin({absl::Seconds(30)}, true);
   Begin({}, true);
   held_->Answer(0, absl::UnavailableError("down"));
@@ -230,9 +231,9 @@ TEST_F(WakeupTest, R6TheNextThreadLooksIfTheFirstIsTold) {
 }
 
 // If there is no timer, the thread that looks at the clock every second ends an
-// attempt that takes too long. Formerly, that thread handed this duty over at
-// every look. The next thread was woken for that, and did the same at once, and
-// so on.
+// attempt that takes too long. In the past, that thread handed this duty to
+// another thread at every look. The other thread was woken for it, looked at
+// once and handed the duty on, and so on without end.
 TEST_F(WakeupTest, E2WithoutATimerOneThreadLooks) {
   executor_.base.set_refuse_timers(true);
   BeginFlight();
@@ -242,7 +243,7 @@ TEST_F(WakeupTest, E2WithoutATimerOneThreadLooks) {
   const int readings = first.readings;
   SpinUntil([&] { return first.readings >= readings + 4; });
   EXPECT_EQ(executor_.timers, timers);
-  executor_.base.Suspend(absl::Seconds(31));  // The attempt's timeout.
+  executor_.base.Suspend(absl::Seconds(31));  // The attempt times out.
   End();
   for (auto& reader : readers_) {
     EXPECT_EQ(reader->status.code(), absl::StatusCode::kDeadlineExceeded)

@@ -12,8 +12,9 @@
 namespace refreshable {
 
 struct PluginApi {
-  // Makes the copy behave as on a system without membarrier(2). If it is called
-  // at all, it must be called before the other functions. May be null.
+  // Makes the copy behave as on a system without membarrier(2). If this
+  // function is called at all, it must be called before the others. The pointer
+  // may be null.
   void (*force_symmetric)();
   // Replaces the published token.
   void (*publish)();
@@ -25,8 +26,8 @@ struct PluginApi {
   // Returns whether a read on this thread takes the path that is inlined into
   // the caller. The thread must have read before.
   bool (*reads_are_fast)();
-  // Ends the copy's threads and destroys its objects. No other function may be
-  // called after it, until `GetPlugin` has created everything anew.
+  // Ends the copy's threads and destroys its objects. After this call no
+  // function may be called until `GetPlugin` has created everything anew.
   void (*end)();
 };
 

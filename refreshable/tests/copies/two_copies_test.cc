@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Tests of clause R12 in a process that loads two plug-ins, each of which has a
-// copy of the library linked into it. Formerly, a token was freed while a lease
-// on it was held, because the two copies shared nothing but the data that a
-// thread keeps about itself.
+// copy of the library linked into it. In the past, a token was freed while a
+// lease of it was held, because the two copies shared nothing but the data that
+// a thread keeps about itself.
 //
-// With REFRESHABLE_HOST_HAS_A_COPY, the program itself has one of the two
-// copies.
+// If REFRESHABLE_HOST_HAS_A_COPY is defined, one of the two copies is in the
+// program itself and not in a plug-in.
 //
 // The arguments are the files of the plug-ins. Some plug-ins use the hazard
 // domain alone, some the whole library. Each case loads them in a process of
@@ -33,8 +33,8 @@
 namespace refreshable {
 namespace {
 
-// A plug-in. It exists as two files so that a process can load it twice: the
-// loader loads no file twice.
+// A plug-in. There are two copies of its file, because a process can load one
+// file only once.
 struct Plugin {
   // Returns whether this stands for the copy in the program itself. Then
   // nothing is loaded, and `first` and `second` are empty.
@@ -85,7 +85,7 @@ bool failed = false;
 int ExitCodeOfChild(const std::function<void()>& body) {
   const pid_t child = fork();
   if (child == 0) {
-    alarm(60);  // Ends a child that hangs.
+    alarm(60);  // A child that hangs is ended.
     failed = false;
     body();
     _exit(failed ? 1 : 0);
@@ -157,7 +157,8 @@ void UseBoth(const Copy& a, const Copy& b) {
     HoldReplaceRelease(a, b);
     HoldReplaceRelease(b, a);
   }
-  // Holds one lease, several, and more than a thread has slots for.
+  // In each round, holds one lease of each copy, several, or more than a thread
+  // has slots at first.
   for (int count : {1, 5, 10}) {
     const int a_before = a->alive(), b_before = b->alive();
     std::vector<void*> a_leases, b_leases;
@@ -189,8 +190,8 @@ constexpr Flags kFlags[] = {
     {"BothLocal", RTLD_LAZY | RTLD_LOCAL, RTLD_LAZY | RTLD_LOCAL},
     {"BothGlobal", RTLD_LAZY | RTLD_GLOBAL, RTLD_LAZY | RTLD_GLOBAL},
     // With lazy binding, a function is bound when it is first called. If the
-    // first plug-in calls it only after the second was loaded, it may be bound
-    // to the second plug-in's function of that name.
+    // first plug-in calls a function only after the second plug-in was loaded,
+    // the call may be bound to the second plug-in's function of that name.
     {"LocalThenGlobal", RTLD_LAZY | RTLD_LOCAL, RTLD_LAZY | RTLD_GLOBAL},
     {"GlobalThenLocal", RTLD_NOW | RTLD_GLOBAL, RTLD_NOW | RTLD_LOCAL},
 };
@@ -311,8 +312,8 @@ TEST(TwoCopiesTest, E4BothCopiesGoOnAfterFork) {
       a->release(b_lease);
       b->release(a_lease);
       // In the child, leases that the other thread held at the fork are never
-      // released. These checks only compare the numbers of tokens before and
-      // after.
+      // released. So the checks below only compare the numbers of living tokens
+      // before and after.
       for (int i = 0; i < 3; ++i) {
         HoldReplaceRelease(a, b);
         HoldReplaceRelease(b, a);

@@ -20,9 +20,10 @@
 
 namespace refreshable {
 
-// A token that counts its instances. It has external linkage so that the
+// A token that counts its instances. The class has external linkage so that the
 // dynamic loader may bind one plug-in's instantiations of the library's
-// templates to those of the other, as it may for std::string.
+// templates to those of the other plug-in, as it may for a token of type
+// std::string.
 class PluginToken {
  public:
   explicit PluginToken(std::atomic<int>* alive) : alive_(alive) { ++*alive_; }

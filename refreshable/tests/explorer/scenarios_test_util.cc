@@ -29,8 +29,7 @@ std::function<void(World&)> Held(absl::Duration since) {
   };
 }
 
-// Starts the first read: there is no token yet, and the read waits for the
-// source.
+// Starts the first read, and runs it until it waits for the source.
 void FirstRead(World& world) {
   world.ReadAsync();
   world.RunUntilIdle();
@@ -62,8 +61,8 @@ RefreshPolicy Exhausts(OnExhausted on_exhausted) {
   return policy;
 }
 
-// Returns a policy with long waits. If a wait ends early or is forgotten, an
-// attempt starts visibly too early.
+// Returns a policy whose waits are so long that a test notices an attempt that
+// starts too early, because a wait was cut short or forgotten.
 RefreshPolicy WaitsLong() {
   RefreshPolicy policy;
   policy.retry.initial_backoff = policy.retry.max_backoff = S(300);
@@ -77,9 +76,9 @@ std::vector<NamedScenario> Make() {
     all.push_back({std::move(name), {}});
     return all.back().scenario;
   };
-  // Adds a scenario of rejected reads. There are many steps to choose from, so
-  // it is explored to a smaller depth. That suffices, because faults of
-  // rejected reads appear after few steps.
+  // Adds a scenario of rejected reads. Such a scenario has many steps to choose
+  // from, so it is explored to a smaller depth. That suffices, because faults
+  // of rejected reads appear after few steps.
   const auto add_rejected = [&](std::string name) -> Scenario& {
     Scenario& scenario = add(std::move(name));
     all.back().depth = 4;
@@ -212,7 +211,7 @@ std::vector<NamedScenario> Make() {
                  Reset()};
 
   Scenario& generations = add_rejected("A7WhatAReadRejects");
-  generations.policy.background_refresh = false;  // Must not matter (A9).
+  generations.policy.background_refresh = false;  // This must not matter (A9).
   generations.given = [](World& world) {
     Held(S(5))(world);
     world.Install(S(400));

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Explores random scenarios. Their policies, steps and answers are drawn from a
-// seed, and each scenario is run in every schedule of a few steps. These
-// arguments run more, other or deeper scenarios (`--config=deep` turns on
-// optimization): `--test_arg=--scenarios=1000 --test_arg=--seed=7
-// --test_arg=--depth=6`. If a scenario fails, the test prints the arguments
-// that run it again.
+// seed, and each scenario is run in every schedule of a few steps. To run more,
+// other or deeper scenarios, pass for example `--config=deep
+// --test_arg=--scenarios=1000 --test_arg=--seed=7 --test_arg=--depth=6`, where
+// `--config=deep` turns on optimization. If a scenario fails, the test prints
+// the arguments that run it again.
 
 #include <cstdint>
 #include <functional>
@@ -31,7 +31,7 @@ namespace {
 using namespace refreshable_testing::schedule;  // NOLINT: its vocabulary.
 
 #if defined(ABSL_HAVE_ADDRESS_SANITIZER) || defined(ABSL_HAVE_THREAD_SANITIZER)
-int scenarios = 4;  // A sanitizer makes each take about ten times as long.
+int scenarios = 4;  // Under a sanitizer each takes ten times as long.
 #else
 int scenarios = 20;
 #endif
@@ -91,7 +91,7 @@ class Draw {
   int OneOf(int n) {
     return static_cast<int>(random_() % static_cast<uint64_t>(n));
   }
-  // Returns true in one of `of` cases.
+  // Returns true in one case out of `of`.
   bool Sometimes(int of) { return OneOf(of) == 0; }
 
   RefreshPolicy Policy() {

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Runs every scenario in every schedule. By default a schedule has as many
-// steps as the scenario's own depth says, but no more than `kMost`;
-// `--test_arg=--depth=8` sets another depth (`--config=deep` turns on
-// optimization). A state that is reached again is merged into the known one.
-// One in 16 such merges is rechecked; `--test_arg=--recheck=1` rechecks all.
+// Runs every scenario in every schedule, that is, every order of a number of
+// steps. This number is the scenario's own depth or `kMost`, whichever is
+// smaller. To set another depth, pass for example `--config=deep
+// --test_arg=--depth=8`, where `--config=deep` turns on optimization. If a
+// schedule reaches a state that is known already, the two are merged. One in 16
+// of these merges is rechecked; `--test_arg=--recheck=1` rechecks all of them.
 
 #include <algorithm>
 #include <iostream>
@@ -25,12 +26,12 @@ namespace {
 namespace schedule = refreshable_testing::schedule;
 
 #if defined(ABSL_HAVE_ADDRESS_SANITIZER) || defined(ABSL_HAVE_THREAD_SANITIZER)
-constexpr int kMost = 4;  // A sanitizer makes a run ten times as long.
+constexpr int kMost = 4;  // Under a sanitizer a run takes ten times as long.
 #else
 constexpr int kMost = 5;
 #endif
 int depth = 0;     // 0 means each scenario's own depth.
-int recheck = 16;  // One in so many merges is rechecked.
+int recheck = 16;  // One in `recheck` merges is rechecked.
 
 class ScheduleTest : public testing::TestWithParam<NamedScenario> {};
 

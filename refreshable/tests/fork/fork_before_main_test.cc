@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of clause E4 in a program that refreshes and forks before main.
-// Formerly, if the program's variables were initialized before the library's,
-// the library had not yet registered its fork handlers, and the child waited
-// for threads of its parent. The sanitizers do not run this test, because the
+// Tests of clause E4 in a program that refreshes and forks before main. In the
+// past, if the program's variables were initialized before the library's, the
+// library had not yet registered its fork handlers, and the child waited for
+// threads of its parent. The sanitizers do not run this test, because the
 // parent has threads when it forks.
 
 #include <sys/wait.h>
@@ -37,7 +37,7 @@ bool ForksWell() {
   if (!token->Get().ok()) return false;
   const pid_t child = fork();
   if (child == 0) {
-    alarm(30);  // Ends a child that hangs.
+    alarm(30);  // A child that hangs is ended.
     token->Invalidate(token->Get()->generation());
     token->Reset();
     _exit(token->Get().ok() ? 0 : 1);

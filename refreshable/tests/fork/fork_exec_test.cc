@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of clause E4 with other threads of the parent inside absl::Mutex. The
-// child of the fork() ends at once, like one that executes another program, or
-// makes a read. In builds without NDEBUG, absl::Mutex records each acquisition
-// under an internal lock. A child that used a mutex could wait for that lock
-// forever, because the thread that holds it does not exist in the child. (With
-// NDEBUG there is no such lock, and these tests cannot fail.)
+// Tests of clause E4 in which the process forks while other threads of it are
+// inside absl::Mutex. The child ends at once, as if it executed another
+// program, or makes a read. In builds without NDEBUG, absl::Mutex records each
+// acquisition under an internal lock. A child that used a mutex could wait for
+// that internal lock forever, because the thread that holds the lock does not
+// exist in the child. (With NDEBUG there is no such lock, and these tests
+// cannot fail.)
 
 #include <signal.h>
 #include <sys/wait.h>
@@ -49,7 +50,7 @@ bool EndsWell(pid_t child) {
 // false. Returns how many children ended well.
 int EndWell(int forks, const std::function<bool()>& holds) {
   struct sigaction interrupt = {};
-  interrupt.sa_handler = [](int) {};  // Interrupts waitpid.
+  interrupt.sa_handler = [](int) {};  // With this, SIGALRM interrupts waitpid.
   EXPECT_EQ(sigaction(SIGALRM, &interrupt, nullptr), 0);
   std::atomic<bool> stop{false};
   std::vector<std::thread> threads;

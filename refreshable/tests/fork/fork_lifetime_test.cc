@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A process forks while another thread creates and destroys Refreshables.
-// ThreadSanitizer does not support the child of a process with several threads,
-// so the child does nothing. ThreadSanitizer watches the parent.
+// A process forks while another thread creates and destroys Refreshables. The
+// child does nothing, because ThreadSanitizer does not support the child of a
+// process with several threads. It checks only the parent.
 
 #include <sys/wait.h>
 #include <unistd.h>

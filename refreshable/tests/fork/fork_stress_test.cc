@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of clause E4 with other threads of the parent inside every call. The
-// sanitizers do not run this target: in the child of a fork() their runtimes do
-// not release the locks that threads of the parent held, so a child may hang in
-// malloc or free.
+// Tests of clause E4 in which the process forks while other threads of it are
+// inside every call. The sanitizers do not run this target: in the child of a
+// fork() their runtimes do not release the locks that threads of the parent
+// held, so a child may hang in malloc or free.
 
 #include <unistd.h>
 
@@ -143,9 +143,9 @@ class Gate {
     thread_ = std::thread(std::move(call));
     lifecycle_testing::SpinUntil([&] { return entered_.load(); });
   }
-  // Blocks the first caller until `Open`. Takes no lock, not even one inside
-  // Abseil: a thread that held it at the moment of the fork would leave it
-  // locked in the child forever.
+  // Blocks the first caller until `Open` is called. Takes no lock, not even one
+  // inside Abseil: if a thread held a lock at the moment of the fork, the lock
+  // would stay locked in the child forever.
   void Enter() {
     if (entered_.exchange(true)) return;
     lifecycle_testing::SpinUntil([&] { return open_.load(); });
@@ -157,8 +157,9 @@ class Gate {
   std::thread thread_;
 };
 
-// Formerly, the child could send no event until a thread of the parent, which
-// does not exist in the child, had sent its own.
+// Regression test: the process forks while a thread of the parent is inside the
+// observer. In the past, the child could then send no event until that thread,
+// which does not exist in the child, had left the observer.
 TEST(ForkStressTest, S1TheChildsEventsAreToldThoughTheParentIsTellingOne) {
   ManualExecutor executor;
   Gate gate;
@@ -179,8 +180,9 @@ TEST(ForkStressTest, S1TheChildsEventsAreToldThoughTheParentIsTellingOne) {
   gate.Open();
 }
 
-// Formerly, the destructor in the child waited for a thread of the parent that
-// was inside the executor.
+// Regression test: the process forks while a thread of the parent is inside the
+// executor. In the past, the Refreshable's destructor in the child waited for
+// that thread, which does not exist in the child.
 TEST(ForkStressTest, E4TheChildEndsItThoughTheParentIsInsideTheExecutor) {
   ManualExecutor manual;
   lifecycle_testing::ProbeExecutor executor(&manual);
@@ -197,8 +199,8 @@ TEST(ForkStressTest, E4TheChildEndsItThoughTheParentIsInsideTheExecutor) {
   gate.Open();
 }
 
-// Formerly, the child armed no timer if a thread of the parent was about to arm
-// one at the fork.
+// Regression test: in the past, the child armed no timer if a thread of the
+// parent was about to arm one at the fork.
 TEST(ForkStressTest, E4TheChildHasATimerThoughTheParentIsArmingOne) {
   ManualExecutor manual;
   lifecycle_testing::ProbeExecutor executor(&manual);
@@ -217,10 +219,10 @@ TEST(ForkStressTest, E4TheChildHasATimerThoughTheParentIsArmingOne) {
   gate.Open();
 }
 
-// Formerly, the library remembered the ids of threads inside an attempt, and in
-// the child it still knew those of the parent's threads. If a new thread of the
-// child got such an id, its read failed as if it would wait for its own
-// attempt.
+// Regression test: in the past, the library remembered the ids of threads
+// inside an attempt, and in the child it still knew those of the parent's
+// threads. If a new thread of the child got such an id, its read failed as if
+// it would wait for its own attempt.
 TEST(ForkStressTest, E4AThreadOfTheChildIsNotTakenForOneOfTheParents) {
   const auto executor = MakeExecutor(1);
   Gate gate;
@@ -246,8 +248,9 @@ TEST(ForkStressTest, E4AThreadOfTheChildIsNotTakenForOneOfTheParents) {
   gate.Open();
 }
 
-// Formerly, the child waited forever for a reader of the parent that had been
-// about to leave a condition variable. That reader does not exist in the child.
+// Regression test: in the past, the child waited forever for a reader of the
+// parent that had been about to leave a condition variable. That reader does
+// not exist in the child.
 TEST(ForkStressTest, E4ChildRefreshesWhileTheParentsThreadsWait) {
   const auto executor = MakeExecutor(1);
   const pid_t parent = getpid();

@@ -58,8 +58,8 @@ TEST(ForkTest, E4ChildRefreshesTheStaleTokenThatItsParentIsRefreshing) {
   held->Drop(0);
 }
 
-// Formerly, if parent and child needed a timer for the same moment, the child
-// assumed that its timer was already armed.
+// Regression test: in the past, if parent and child needed a timer for the same
+// moment, the child assumed that its timer was already armed.
 TEST(ForkTest, E4TheChildHasATimerOfItsOwn) {
   ManualExecutor executor;
   RefreshPolicy policy;
@@ -77,7 +77,8 @@ TEST(ForkTest, E4TheChildHasATimerOfItsOwn) {
   }));
 }
 
-// Formerly, health() in the child reported the parent's refresh and readers.
+// Regression test: in the past, health() in the child reported the parent's
+// refresh and readers.
 TEST(ForkTest, E4ChildSaysNothingOfTheParentsRefresh) {
   ManualExecutor executor;
   auto held = std::make_shared<lifecycle_testing::HeldSource>();
@@ -137,8 +138,8 @@ int64_t CountedInChild(Function count) {
   return counted;
 }
 
-// Formerly, processes that were forked from one parent drew the same jitter,
-// and so refreshed at the same time.
+// Regression test: in the past, processes that were forked from one parent drew
+// the same jitter, and so refreshed at the same time.
 TEST(ForkTest, F8ChildrenDrawTheirJitterAnewUnlessTheyAreSeeded) {
   for (const bool seeded : {false, true}) {
     ManualExecutor executor;
@@ -190,8 +191,8 @@ TEST(ForkTest, E4TheChildMayProbeThoughTheParentIsProbing) {
   held->Drop(1);
 }
 
-// Formerly, the fork() handlers waited for a lock that was held around user
-// code.
+// Regression test: in the past, the fork() handlers waited for a lock that was
+// held around user code, so a fork() inside user code could hang.
 TEST(ForkTest, E4AChildThatIsForkedInTheUsersCodeMayGoOnToAnotherProgram) {
   std::vector<pid_t> children;
   const auto fork_and_exec = [&] {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What the tests of fork() share. Test only.
+// Functions that the tests of fork() share. Test only.
 
 #ifndef REFRESHABLE_TESTS_FORK_FORK_TEST_UTIL_H_
 #define REFRESHABLE_TESTS_FORK_FORK_TEST_UTIL_H_

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Tests that this library treats a failing token endpoint as the Colony Python
-// SDK does. They use the public API and virtual time. Each test is named after
-// a row, L1 to L8, of that behaviour.
+// SDK does. They use the public API on a ManualExecutor. The name of each test
+// begins with the number, L1 to L8, of the property that it tests.
 
 #include <memory>
 #include <string>

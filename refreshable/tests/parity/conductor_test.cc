@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Tests that this library treats expired tokens and a failing token endpoint as
-// Conductor's Java SDK does. They use the public API and virtual time. Each
-// test is named after a row, C1 to C8, of that behaviour.
+// Conductor's Java SDK does. They use the public API on a ManualExecutor. The
+// name of each test begins with the number, C1 to C8, of the property that it
+// tests.
 
 #include <memory>
 #include <string>
@@ -258,8 +259,8 @@ TEST_F(ConductorParityTest, C6TheFifthFailureIsFatal) {
     EXPECT_THAT(token->Get(), Not(IsFatalError()));
   }
   AdvanceTo(absl::Seconds(30));
-  // The code is one that retry loops do not retry, whatever the cause's code
-  // was.
+  // Whatever the code of the cause was, the read fails with a code that retry
+  // loops do not retry.
   const auto fatal =
       AllOf(IsFatalError(), FailsWith(absl::StatusCode::kFailedPrecondition),
             AfterFailures(5), CausedBy("HTTP status 502"));

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Tests that this library behaves as the Databricks Python SDK, on which it is
-// modelled, and does not have its known faults. They use the public API and
-// virtual time. Each test is named after a row, D1 to D9, of that behaviour.
-// The rows C and L, of other systems, are in conductor_test.cc and
-// colony_test.cc.
+// modelled, and does not have its known faults. They use the public API on a
+// ManualExecutor. The name of each test begins with the number, D1 to D9, of
+// the property that it tests. Properties of other systems, C1 to C8 and L1 to
+// L8, are tested in conductor_test.cc and colony_test.cc.
 
 #include <cstddef>
 #include <optional>
@@ -160,7 +160,7 @@ TEST_F(DatabricksParityTest, D4StaleReadSubmitsOneRefresh) {
     EXPECT_EQ(Submissions(), 1u);
   }
   token->GetAsync(absl::ZeroDuration(), Note());
-  EXPECT_EQ(Submissions(), 2u);  // The second is the callback.
+  EXPECT_EQ(Submissions(), 2u);  // The second task runs the callback.
   EXPECT_EQ(source_.call_count(), 1u);
   executor_.RunUntilIdle();
   for (int i = 0; i < 5; ++i) {  // The refresh is running.
@@ -192,7 +192,7 @@ TEST_F(DatabricksParityTest, D5FailedBackgroundRefreshCoolsDownForAMinute) {
     EXPECT_THAT(token->Get(), HoldsToken("t1"));
     EXPECT_EQ(Submissions(), 0u) << second;
     token->GetAsync(absl::ZeroDuration(), Note());
-    EXPECT_EQ(Submissions(), 1u) << second;  // The callback.
+    EXPECT_EQ(Submissions(), 1u) << second;  // The task runs the callback.
     executor_.AdvanceBy(absl::Seconds(1));
   }
   EXPECT_EQ(source_.call_count(), 2u);
@@ -244,7 +244,7 @@ TEST_F(DatabricksParityTest, D6LateSuccessIsDiscarded) {
   EXPECT_THAT(token->Get(), HoldsToken("t1"));
   AdvanceTo(absl::Minutes(40));
   EXPECT_THAT(token->Get(), HoldsToken("t1"));
-  executor_.RunUntilIdle();  // Call 1 is not answered yet.
+  executor_.RunUntilIdle();  // Makes call 1, which is not answered yet.
   ASSERT_TRUE(token->Install({"t2", Expiry::In(absl::Hours(1))}).ok());
   source_.Release(1, "late", absl::Hours(9));
   EXPECT_THAT(token->Get(), AllOf(HoldsToken("t2"), HasGeneration(2)));
@@ -258,9 +258,9 @@ TEST_F(DatabricksParityTest, D6LateFailurePutsNoNewerTokenOnCooldown) {
   EXPECT_THAT(token->Get(), HoldsToken("t1"));
   AdvanceTo(absl::Minutes(40));
   EXPECT_THAT(token->Get(), HoldsToken("t1"));
-  executor_.RunUntilIdle();  // Call 1 is not answered yet.
+  executor_.RunUntilIdle();  // Makes call 1, which is not answered yet.
   ASSERT_TRUE(token->Install({"t2", Expiry::In(absl::Seconds(90))}).ok());
-  executor_.AdvanceBy(absl::Seconds(29));  // Within the attempt's timeout.
+  executor_.AdvanceBy(absl::Seconds(29));  // The attempt has not timed out.
   source_.Release(1, absl::UnavailableError("502"));
   EXPECT_EQ(token->health().failures, 0);
   EXPECT_EQ(token->stats().attempts_failed, 0);
@@ -300,7 +300,7 @@ TEST_F(DatabricksParityTest, D8WithoutBackgroundRefreshOnlyExpiryRefreshes) {
   EXPECT_THAT(token->Get(), HoldsToken("t1"));
   EXPECT_EQ(Submissions(), 0u);
   token->GetAsync(absl::ZeroDuration(), Note());
-  EXPECT_EQ(Submissions(), 1u);  // The callback.
+  EXPECT_EQ(Submissions(), 1u);  // The task runs the callback.
   executor_.RunUntilIdle();
   EXPECT_THAT(outcomes_, ElementsAre(HoldsToken("t1")));
   executor_.AdvanceBy(kTick);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What the parity tests of failing token endpoints share.
+// OutageTest: a fixture that the parity tests of failing token endpoints share.
 
 #ifndef REFRESHABLE_TESTS_PARITY_PARITY_TEST_UTIL_H_
 #define REFRESHABLE_TESTS_PARITY_PARITY_TEST_UTIL_H_
@@ -36,10 +36,10 @@ class OutageTest : public testing::Test {
   using Token = Refreshable<std::string>;
   using LeaseOr = absl::StatusOr<Lease<std::string>>;
 
-  // Readers that need no threads. Each reader reads without a timeout, and
-  // reads again `pause` after the end of that read. Once a Readers has been
-  // destroyed, time must not advance, because a pending timer would use the
-  // destroyed object.
+  // A number of readers that need no threads. Each reader reads without a
+  // timeout, and reads again `pause` after the end of each read. Once a Readers
+  // has been destroyed, time must not advance, because a pending timer would
+  // use the destroyed object.
   class Readers {
    public:
     Readers(OutageTest* test, Token* token, int count, absl::Duration pause)
@@ -49,7 +49,8 @@ class OutageTest : public testing::Test {
 
     // Returns when each reader first got a token, in seconds; -1 if never.
     const std::vector<double>& served_at() const { return served_at_; }
-    // Return the number of reads that ended with an error, and the last error.
+    // These return the number of reads that ended with an error, and the last
+    // error.
     int errors() const { return errors_; }
     const absl::Status& last_error() const { return last_error_; }
 

@@ -17,8 +17,8 @@ __attribute__((noinline)) void HotPathRead(Refreshable<std::string>* token,
   if (ABSL_PREDICT_TRUE(lease.ok())) use(lease->token().data());
 }
 
-// The script must find the lock in this function. That shows that it would also
-// find one in a read.
+// The script must find the lock in this function, and the call in the next one.
+// That shows that it would also find a lock or a call in a read.
 __attribute__((noinline)) void HotPathWithALock(std::atomic<int>* shared) {
   shared->fetch_add(1);
 }

@@ -3,11 +3,11 @@
 #
 # hot_path_test.sh BINARY [CALL]: checks clause R1 in the machine code. A read
 # that finds a token executes no instruction that locks the bus or a cache line,
-# and no fence. It packs no two pointers into one store, because the loads that
-# follow would have to wait for such a store. It calls nothing except the clock
-# and the functions known to lead off the fast path. (Code that the compiler has
-# set apart as unlikely, NAME.cold, is not on that path.) CALL is the name of
-# one more function that a read may call.
+# and no fence. The read never writes two pointers with one store, because the
+# loads that follow would have to wait for such a store. It calls nothing except
+# the clock and functions that are off the fast path. (Code that the compiler
+# has set apart as unlikely, NAME.cold, is not on that path.) CALL is the name
+# of one more function that a read may call.
 
 set -euo pipefail
 
@@ -33,8 +33,8 @@ known=('<time@plt>' '\*%r[a-z0-9]+$' '<__(stack_chk_fail|assert_fail)@plt>'
   '<refreshable::Refreshable<.*>::GetSlow[(]'
   '<absl::.*(Status::UnrefNonInlined|StatusRep::Unref|StatusOrData<.*>::~StatusOrData)[(]')
 if [[ -n ${2-} ]]; then known+=("<$2(@plt|@@GLIBC.*)?>"); fi
-# Prints those calls and jumps to other functions among the instructions "$1"
-# that are not in `known`. Fails if there are none.
+# Prints the calls of, and jumps to, other functions that are among the
+# instructions "$1" and not in `known`. Fails if there are none.
 unknown_calls() {
   grep -E '\bcall|\bj[a-z]+ .*<[^+]*>$|\bjmp +\*' <<<"$1" |
     grep -vE '<[A-Za-z]+\.cold>$' | grep -vE "$(IFS='|' && echo "${known[*]}")"

@@ -4,8 +4,9 @@
 // Everything that a Refreshable consists of (the object, the published
 // snapshot, the bytes of the token) lies in pages that are made read-only. Then
 // four threads read the token, once while it is fresh and once while it is
-// stale. A write to shared memory would be a fault. The test also checks that
-// the reads allocate nothing and that each thread has its own slots.
+// stale. If a read wrote to this memory, the processor would raise a fault. The
+// test also checks that the reads allocate nothing and that each thread has its
+// own slots.
 
 #include <sys/mman.h>
 #include <unistd.h>
@@ -32,7 +33,8 @@
 
 namespace {
 
-// The memory for everything that becomes read-only. It is never reused.
+// The memory for everything that becomes read-only. No part of it is used
+// twice.
 constexpr size_t kArenaBytes = size_t{16} << 20;
 unsigned char* arena = nullptr;
 size_t arena_used = 0;
@@ -98,7 +100,7 @@ struct Node final : internal::HazardNode {};
 
 // Returns whether the inlined part of a read succeeds on this thread, which
 // must have read before and hold no lease. It cannot succeed if the program and
-// the library disagree about which variable is the thread's record.
+// the library use different variables for the thread's slots.
 bool ReadsMakeNoCall() {
 #ifndef REFRESHABLE_NO_THREAD_LOCAL
   internal::HazardDomain& domain = internal::HazardDomain::Current();
@@ -166,10 +168,10 @@ class ReadOnlyMemoryTest : public testing::Test {
       threads.emplace_back([&] {
         // This read acquires the thread's slots.
         const bool first = refreshable_->Get().ok();
-        // When a thread has acquired slots, a scan must see them. A scan
-        // allocates, and the thread may leave it to another thread. So all
-        // threads wait until each has its slots, and count allocations only
-        // then.
+        // Once a thread has acquired slots, a scan may be due. A scan
+        // allocates, and one thread may leave it to another. So each thread
+        // counts its allocations only after all threads have acquired their
+        // slots.
         ++started;
         while (started < 4) std::this_thread::yield();
         const int64_t before = allocations;
@@ -227,8 +229,8 @@ TEST_F(ReadOnlyMemoryTest, R1AFreshReadInVirtualTimeWritesToNothingShared) {
   End();
 }
 
-// The refresh that the first stale read starts remains in progress, so the
-// reads of the four threads start none.
+// The first stale read starts a refresh, which remains in progress, so the
+// reads of the four threads start no other.
 TEST_F(ReadOnlyMemoryTest, R2AStaleReadWritesToNothingShared) {
   Build<ManualExecutor>(RefreshPolicy());
   static_cast<ManualExecutor&>(*executor_).Suspend(absl::Minutes(50));

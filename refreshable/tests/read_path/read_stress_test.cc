@@ -42,8 +42,8 @@ class Token {
 
 TEST(ReadStressTest, R12LeasesOutliveEverythingAndEveryTokenIsFreed) {
   constexpr int kReaders = 4;
-  constexpr int kLives = 8;    // Threads of one reader, one after the other.
-  constexpr int kReads = 250;  // Of each of these threads.
+  constexpr int kLives = 8;    // A reader's threads, one after the other.
+  constexpr int kReads = 250;  // The reads of each of these threads.
   absl::Mutex mutex;
   std::vector<Lease<Token>> passed;
   std::atomic<int> readers{kReaders};

@@ -18,8 +18,10 @@ using refreshable::BootTime;
 using refreshable::RefreshPolicy;
 using Where = Checks::Where;
 
-constexpr size_t kHeldAtMost = 9;      // More leases than a thread has slots.
-constexpr size_t kPendingAtMost = 24;  // Asynchronous reads of one client.
+// The most leases that a client holds: more than a thread has slots at first.
+constexpr size_t kHeldAtMost = 9;
+// The most asynchronous reads of one client that may be pending.
+constexpr size_t kPendingAtMost = 24;
 
 BootTime BootNow() { return refreshable::SystemClock::Get().Now().boot; }
 
@@ -59,8 +61,8 @@ RefreshPolicy FastPolicy(uint64_t kind) {
       break;
     case 4:
       policy.background_refresh = false;
-      // With this limit, the Refreshable keeps backing off as long as an outage
-      // lasts, because it never counts as exhausted.
+      // With so high a limit, the Refreshable never counts as exhausted, so it
+      // keeps backing off as long as an outage lasts.
       policy.retry.max_consecutive_failures = 1000;
       break;
     case 5:
@@ -202,8 +204,8 @@ void Client::Sweep(size_t at_most) {
     if (pending_.size() <= at_most) return;
     absl::SleepFor(absl::Microseconds(at_most > 0 ? 200 : 20000));
     // A callback that the executor refused may run only in the next operation
-    // on its Refreshable, such as a Reset. Resets must be rare enough that
-    // those of all threads together do not delay the executor.
+    // on its Refreshable, such as a Reset. The sleep is long in that case, so
+    // that the Resets of all threads together do not delay the executor.
     if (at_most > 0) continue;
     for (const auto& instance : world_->instances) instance->Reset();
   }
@@ -282,8 +284,8 @@ void Client::Disturb(BootTime now) {
     Spawn();
     return;
   }
-  // Half of the time, waits up to 50 ms for a token and a running attempt, so
-  // that the disturbance often meets both.
+  // In half of the cases, waits up to 50 ms until there are a token and a
+  // running attempt, so that the disturbance often meets both.
   Doing("waiting for an attempt");
   LeaseOr lease = instance.TryGet();
   const BootTime end = now + absl::Milliseconds(Random(2) * 50);
@@ -390,8 +392,9 @@ void Client::EndUnderBlockedReaders() {
       ++left;
     });
   }
-  // Waits until each read has ended or waits. The ended reads are counted
-  // before the waiting ones, so that no read is counted twice.
+  // Waits until every read has either ended or begun to wait. The ended reads
+  // are counted before the waiting ones; in the other order, a read that ended
+  // meanwhile would be counted twice.
   for (;;) {
     int64_t there = left;
     for (const auto& read : reads) there += read->gone();

@@ -40,8 +40,8 @@ class Exchange {
       std::vector<std::optional<TokenLease>>(kPlaces);
 };
 
-// A gate that stops the threads. Each thread passes it only while it holds no
-// lease. Thread-safe.
+// A gate at which the threads stop while it is closed. Each thread goes to the
+// gate only while it holds no lease. Thread-safe.
 class Gate {
  public:
   bool closed() const { return closed_.load(std::memory_order_relaxed); }
@@ -88,7 +88,7 @@ class Client {
   // Works until the world stops. Must be called on the client's own thread.
   void Run();
 
-  // These are for the thread that monitors the clients.
+  // The thread that monitors the clients calls these methods.
   const std::string& name() const { return name_; }
   int64_t operations() const {
     return operations_.load(std::memory_order_relaxed);

@@ -34,8 +34,8 @@ class ObserverOf final : public refreshable::Observer {
   const std::shared_ptr<Checks> checks_;
 };
 
-// Runs a function when it is destroyed. After a move, only the new object does
-// so.
+// Runs a function when it is destroyed. A moved-from object does not run the
+// function.
 template <typename Function>
 class AtEnd {
  public:
@@ -151,8 +151,8 @@ void Checks::CheckLease(const Before& before, const TokenLease& lease) {
     end += policy_.max_stale_on_error;
   } else if (const absl::Time published = lease.token().published_by();
              published < expiry) {
-    // The token was published at `published` or earlier. So its real lifetime,
-    // and with it its margin, is at least as long as computed here.
+    // The token was published at `published` or earlier. So its real lifetime
+    // and its real margin are at least as long as those computed here.
     end = published + refreshable::internal::UsableFor(expiry - published,
                                                        policy_.expiry_margin);
   }
@@ -170,7 +170,7 @@ void Checks::CheckRefusal(const Before& before, absl::Duration timeout,
   bool fits = false;
   switch (status.code()) {
     case absl::StatusCode::kDeadlineExceeded:
-      // The error may be the source's. Otherwise the read's own timeout must
+      // Either the source returned this error, or the read's own timeout must
       // have passed.
       fits = explained ||
              SystemClock::Get().Now().boot >= before.now.boot + timeout;
@@ -281,7 +281,7 @@ bool Instance::Accounted() const {
 
 LeaseOr Instance::Get(absl::Duration timeout, Checks::Where where) {
   // If `where` is kAtTheEnd, another thread may destroy this instance during
-  // the read. Then `checks` keeps `used` alive.
+  // the read. In that case `checks` keeps `used` alive.
   const std::shared_ptr<Checks> checks =
       where == Checks::Where::kAtTheEnd ? checks_ : nullptr;
   Checks& used = *checks_;

@@ -42,10 +42,10 @@ struct Totals {
 
 // The checks of what one Refreshable promises, made from outside. Each compares
 // the outcome of a call with what was known before the call: the time, and the
-// earliest generation that a read may get. So a delayed thread raises no false
-// alarm. (If the wall clock is set back during the run, that raises one.) A
-// Checks outlives its Refreshable, because callbacks run while the Refreshable
-// is destroyed. Thread-safe.
+// earliest generation that a read may get. So a delayed thread causes no false
+// alarm. (A wall clock that is set back during the run does.) A Checks outlives
+// its Refreshable, because callbacks run while the Refreshable is destroyed.
+// Thread-safe.
 class Checks {
  public:
   Checks(std::string name, const refreshable::RefreshPolicy& policy,
@@ -58,12 +58,12 @@ class Checks {
   };
   Before Look() const;
 
-  // Where a read is made.
+  // Where a read is made; this decides which errors are right.
   enum class Where {
     kCaller,    // On a thread of the soak; the Refreshable lives on.
     kCallback,  // A read that would wait may fail here.
     kAtTheEnd,  // The Refreshable may be destroyed meanwhile.
-    kTry,       // TryGet.
+    kTry,       // In TryGet, which never waits.
   };
   // Checks the outcome of a read that started after `before` was taken.
   void Read(const Before& before, absl::Duration timeout, Where where,
@@ -71,8 +71,8 @@ class Checks {
   // Notes that reads which start after this call must get `generation` or a
   // later one.
   void Raise(uint64_t generation);
-  // Must be called before and after `Reset()`. After a reset, the withdrawn
-  // token may be published again (A1).
+  // These must be called before and after `Reset()`, because after a reset the
+  // withdrawn token may be published again (A1).
   void ResetBegins();
   void ResetEnded();
   // Returns how many resets have begun, or kResetting while one is running.
@@ -114,7 +114,7 @@ class Checks {
   const std::shared_ptr<Schedule> schedule_;
   std::atomic<uint64_t> least_{0};
   std::atomic<bool> telling_{false};
-  uint64_t told_generation_ = 0;  // Observer calls do not overlap.
+  uint64_t told_generation_ = 0;  // No lock: observer calls never overlap.
   mutable absl::Mutex mutex_;
   uint64_t withdrawn_generation_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t withdrawn_token_ ABSL_GUARDED_BY(mutex_) = 0;
@@ -160,7 +160,7 @@ class Instance {
   // has seen calls. This must be true between attempts.
   bool Accounted() const;
 
-  // Make a read and check its outcome.
+  // These make a read and check its outcome.
   LeaseOr Get(absl::Duration timeout,
               Checks::Where where = Checks::Where::kCaller);
   LeaseOr TryGet();
@@ -173,8 +173,9 @@ class Instance {
   void Install();
   void Reset();
 
-  // Start and end an outage. While it lasts, no client calls Install, Reset or
-  // Invalidate, except for a Reset that lets pending reads end.
+  // These start and end an outage. While an outage lasts, no client calls
+  // Install, Invalidate or Reset, except for a Reset that lets pending reads
+  // end.
   void StartOutage(FaultySource::Mode mode);
   void EndOutage();
   bool outage() const { return outage_; }

@@ -42,8 +42,8 @@ class Token {
   // Returns a moment before the token was returned or installed.
   uint64_t made() const { return made_; }
 
-  // Notes that the token had been published by the wall time `now`. Before the
-  // first call of this, `published_by()` is the infinite future.
+  // Notes that the token was published at the wall time `now` or earlier. Until
+  // the first call of this, `published_by()` is the infinite future.
   void NotePublished(absl::Time now) const;
   absl::Time published_by() const;
 
@@ -66,7 +66,7 @@ class Token {
 };
 
 // The figures that the operating system reports about this process. A figure is
-// -1 if none is reported, or if a sanitizer causes most of it.
+// -1 if the system does not report it, or if a sanitizer causes most of it.
 struct ProcessFigures {
   int64_t resident_kib = -1;
   int64_t threads = -1;

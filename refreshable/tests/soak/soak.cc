@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Tests everything at once for as long as you like, with real threads, two real
-// thread pools, and endpoints that fail, hang, drop, throw and answer late, as
-// drawn from a seed. Prints a line each minute. The exit code is 1 if a promise
-// was broken, a thread got stuck, or the process needed more and more
-// resources.
+// thread pools, and endpoints that fail, hang, drop, throw and answer late; a
+// seed decides when they do which. Prints a line each minute. The exit code is
+// 1 if a promise was broken, a thread got stuck, or the process needed more and
+// more resources.
 //
 //   bazel run -c opt //refreshable/tests/soak -- --minutes=60
 //   bazel run --config=tsan //refreshable/tests/soak -- --minutes=5 --seed=42
@@ -174,7 +174,7 @@ void CheckHeals(Instance& instance, absl::Duration limit) {
 // instance may have a few: held, rejected, just superseded, or in its source.
 constexpr int64_t kTokensAtMost = 6 * kInstances;
 
-// What is measured while the threads stop at the gate.
+// The figures that are measured while the threads stop at the gate.
 struct Row {
   int64_t tokens;
   int64_t records;
@@ -182,11 +182,11 @@ struct Row {
   ProcessFigures process;
 };
 
-// Samples for at least 100 ms and returns the lowest number of tokens, heap
-// bytes and threads seen, so that objects about to be destroyed do not count.
-// The other figures are those of the first sample. Samples for longer, up to
-// about ten seconds, until few enough tokens are left and there are no more
-// threads than in the first of `rows`.
+// Takes samples for at least 100 ms. If there are still too many tokens then,
+// or more threads than in the first of `rows`, goes on for up to about ten
+// seconds. Returns the lowest numbers of tokens, heap bytes and threads that
+// were seen, so that objects about to be destroyed do not count. The other
+// figures are those of the first sample.
 Row Measure(const std::vector<Row>& rows) {
   Row least{Token::Live(), HazardDomain::Current().CountForTesting().records,
             HeapBytes(), ProcessFigures::Now()};
@@ -253,7 +253,7 @@ int64_t HeapBesideRecords() {
   return HeapBytes() - HazardDomain::Current().CountForTesting().bytes;
 }
 
-// Returns "-" for a figure that was not measured or means nothing.
+// Returns `figure` as text, or "-" if it was not measured or means nothing.
 std::string Shown(int64_t figure) {
   return figure < 0 ? "-" : absl::StrCat(figure);
 }
@@ -270,9 +270,9 @@ void CheckFallsTo(int64_t expected, const char* what, int64_t (*figure)()) {
   }
 }
 
-// Checks that no scan took more superseded tokens than one for each thread and
-// the few (`kMostHandedOver`) that threads hand over, however fast the threads
-// publish. (The number of threads is read only once per row, when the soak is
+// Checks that, however fast the threads publish, no scan took more superseded
+// tokens than one for each thread and the few (`kMostHandedOver`) that threads
+// hand over. (The number of threads is read only once per row, when the soak is
 // quiet, so the limit allows twice that number.)
 void CheckSuperseded(const std::vector<Row>& rows) {
   int64_t threads = 0;
@@ -332,7 +332,7 @@ void Soak(const Flags& flags) {
     row_length = absl::Milliseconds(40);
     row_part = 0.5;
   }
-  // Returns whether `part` of the work is done, where 1 is all of it.
+  // Returns whether the fraction `part` of all the work is done.
   const auto done = [&](double part) {
     if (flags.operations == 0) return BootNow() >= start + length * part;
     int64_t operations = 0;
@@ -423,8 +423,8 @@ int Main(const Flags& flags) {
       0, "tokens that wait for a lease to end", +[] {
         return int64_t{HazardDomain::Current().CountForTesting().retained};
       });
-  // The slack is for objects that are created once and kept. They take about a
-  // kibibyte.
+  // The slack of 8 KiB is for objects that are created once and kept, which
+  // take about one KiB.
   CheckFallsTo(heap + (8 << 10), "bytes on the heap", HeapBesideRecords);
   std::printf("left on the heap: %lld bytes\n",
               static_cast<long long>(HeapBesideRecords() - heap));

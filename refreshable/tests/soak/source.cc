@@ -24,9 +24,9 @@ using refreshable::SystemClock;
 
 BootTime BootNow() { return SystemClock::Get().Now().boot; }
 
-// Returns how many attempts may start before a certain moment but reach the
-// source only after that moment: one that is running, and `max_abandoned_calls`
-// that were abandoned.
+// Returns the number of attempts that may have started before a given moment
+// and reach the source only after it: the running attempt, and
+// `max_abandoned_calls` abandoned ones.
 int64_t AtTheEdge(const RefreshPolicy& policy) {
   return 1 + policy.max_abandoned_calls;
 }
@@ -285,7 +285,7 @@ void FaultySource::Answer(const Call& call, Done& done, Done::Result result) {
   const BootTime now = BootNow();
   if (Leave(call.id)) schedule_->OnAnswer(now);
   // The answer may destroy the last owner of this object, so `schedule_` is
-  // copied before.
+  // copied before `done` is called.
   const std::shared_ptr<Schedule> schedule = schedule_;
   const bool ok = result.ok();
   if (ok) schedule->Begin(Schedule::Permit::kSooner);
@@ -348,7 +348,8 @@ void FaultySource::Fetch(const FetchContext& context, Done done) {
       return;
     case Fault::kThrottled: {
       absl::Status status = absl::ResourceExhaustedError("later");
-      // The delay is at least the longest backoff, as `Schedule` assumes.
+      // The server's wait is at least the longest backoff, as `Schedule`
+      // assumes.
       refreshable::SetRetryAfter(absl::Milliseconds(200) + few_ms, status);
       Answer(call, done, std::move(status));
       return;

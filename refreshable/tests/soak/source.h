@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The soak's token endpoint: a source that behaves in every way in which a
-// source can behave, as drawn from a seed. It also checks that it is not called
-// more often than promised.
+// source can behave; a seed decides in which. The source also checks that it is
+// not called more often than promised.
 
 #ifndef REFRESHABLE_TESTS_SOAK_SOURCE_H_
 #define REFRESHABLE_TESTS_SOAK_SOURCE_H_
@@ -61,29 +61,29 @@ class LateAnswers {
 };
 
 // The check that the calls of a source keep to the policy's schedule (F4, B1,
-// B8). The source sees a call later than its attempt started, by any length of
-// time. The only check without false alarms is therefore whether the time since
-// an earlier moment was enough for the number of attempts seen since then.
-// Thread-safe.
+// B8). Any length of time may pass between the start of an attempt and the call
+// that the source sees. So the only check without false alarms is whether the
+// time since an earlier moment was long enough for the number of calls seen
+// since then. Thread-safe.
 class Schedule {
  public:
   explicit Schedule(const refreshable::RefreshPolicy& policy);
 
-  // Must be called before and after each event that permits an attempt sooner.
-  // Such events are an answer with a token and a Reset (kSooner), and an
-  // Invalidate and an Install (kAtOnce, because not even the minimum interval
-  // applies). `acted` says whether the event had an effect.
+  // `Begin` must be called before each event that permits an attempt sooner,
+  // and `End` after it. Such events are an answer with a token and a Reset
+  // (kSooner), and an Invalidate and an Install (kAtOnce, because not even the
+  // minimum interval applies). `acted` says whether the event had an effect.
   enum class Permit { kSooner, kAtOnce };
   void Begin(Permit permit);
   void End(Permit permit, bool acted = true);
 
-  // Begin and end an outage. While it lasts, every call fails.
+  // These begin and end an outage. While an outage lasts, every call fails.
   void StartOutage();
   void EndOutage();
 
-  // Must be called before the answer of an attempt that was still running at
-  // `now`. Every later call then belongs to an attempt that started after
-  // `now`.
+  // Must be called before an attempt that was still running at `now` is
+  // answered. Every call that the source sees afterwards belongs to an attempt
+  // that started after `now`.
   void OnAnswer(refreshable::BootTime now);
 
   // Notes a call of the source, and checks that it does not come too early.
@@ -98,8 +98,8 @@ class Schedule {
   const refreshable::RefreshPolicy policy_;
   mutable absl::Mutex mutex_;
   int64_t calls_ ABSL_GUARDED_BY(mutex_) = 0;
-  // How many events that permit an attempt sooner have begun and ended, and how
-  // many of these were kAtOnce.
+  // The numbers of events permitting an attempt sooner that have begun and that
+  // have ended; then the same two numbers for the kAtOnce events among them.
   int64_t begun_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t ended_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t exempt_ ABSL_GUARDED_BY(mutex_) = 0;
@@ -121,7 +121,8 @@ class Schedule {
   std::optional<Outage> outage_ ABSL_GUARDED_BY(mutex_);
 };
 
-// A source that fails in many ways, as its mode and its seed say. Thread-safe.
+// A source that answers and fails in many ways; its mode and its seed decide in
+// which. Thread-safe.
 class FaultySource final : public refreshable::TokenSource<Token>,
                            public std::enable_shared_from_this<FaultySource> {
  public:
@@ -142,9 +143,10 @@ class FaultySource final : public refreshable::TokenSource<Token>,
   // Returns whether there is a call that is neither answered nor cancelled.
   bool busy() const;
 
-  // These check events that end all earlier attempts. Call `last_call` before
-  // the event, and pass its result to `CheckOvertaken` after it. By then, the
-  // calls up to `last_call` that are not answered yet must have been cancelled.
+  // These two check an event that must end all earlier attempts. Call
+  // `last_call` before the event, and pass its result to `CheckOvertaken` after
+  // the event. CheckOvertaken checks that all calls up to that one have been
+  // answered or cancelled.
   uint64_t last_call() const;
   void CheckOvertaken(const char* clause, uint64_t last_call) const;
 
@@ -158,7 +160,7 @@ class FaultySource final : public refreshable::TokenSource<Token>,
   enum class Fault;
   struct Call {
     uint64_t id;
-    uint64_t asked;  // The `asked` of the call's token.
+    uint64_t asked;  // The `asked` of the token that the call returns.
     Fault fault;
     uint64_t random;
   };

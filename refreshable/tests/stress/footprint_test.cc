@@ -26,8 +26,8 @@
 
 namespace {
 
-// The number of bytes that are allocated now, with what the heap adds to each
-// block.
+// The number of bytes that are allocated now, including those that the heap
+// adds to each block.
 std::atomic<int64_t> bytes_in_use{0};
 
 int64_t BytesOf(void* memory) {
@@ -91,8 +91,8 @@ std::shared_ptr<TokenSource<std::string>> Source(int failures) {
       });
 }
 
-// Creates many instances with `make`. Returns how many bytes each takes, its
-// lock included, without the token's std::string.
+// Creates many instances with `make`. Returns the number of bytes that each
+// takes, including its lock and excluding the token's std::string.
 template <typename Make>
 int64_t BytesEach(Make make) {
   constexpr int kInstances = 100;
@@ -135,8 +135,8 @@ TEST(FootprintTest, AnInstanceThatHasRefreshedIsAsSmall) {
             kOnManualExecutor);
 }
 
-// What the instance knew of the failures is freed when a token comes. Its
-// statistics, `kStatistics` bytes, remain.
+// When a token comes, an instance frees what it knew of earlier failures. Only
+// its statistics, `kStatistics` bytes, remain.
 TEST(FootprintTest, AnInstanceThatHasFailedIsAsSmallAfterwards) {
   ManualExecutor executor;
   constexpr int64_t kStatistics = 80;

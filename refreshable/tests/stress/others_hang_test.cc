@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Tests in which many Refreshables share one ThreadExecutor. Either the sources
-// of some hang, or all must be refreshed at once.
+// of some of them hang, or all of them must be refreshed at the same time.
 //
 // `--tokens=100000` sets the number of tokens that expire at once. The default
 // is enough to find a limit on the number of timers or tasks, and is much
@@ -53,8 +53,8 @@ std::shared_ptr<TokenSource<std::string>> Answering() {
   return BlockingSource<std::string>([]() -> Result { return Hour("t"); });
 }
 
-// A test whose executor also serves `GetParam()` Refreshables with hanging
-// sources.
+// A fixture whose executor also serves `GetParam()` Refreshables whose sources
+// hang.
 class OthersHangTest : public ::testing::TestWithParam<int> {
  protected:
   OthersHangTest() {
@@ -101,8 +101,9 @@ class OthersHangTest : public ::testing::TestWithParam<int> {
   std::vector<std::unique_ptr<Strings>> hanging_;
 };
 
-// Formerly, two Refreshables whose sources hung occupied all four workers. A
-// read of a third Refreshable waited for those workers until its deadline.
+// Regression test: in the past, two Refreshables whose sources hung occupied
+// all four workers. A read of a third Refreshable waited for those workers
+// until its deadline.
 TEST_P(OthersHangTest, X1AHealthyOneRefreshes) {
   const auto healthy = Make(executor_.get(), Answering());
   EXPECT_EQ(healthy->Get()->token(), "t");
@@ -112,8 +113,8 @@ TEST_P(OthersHangTest, X1AHealthyOneRefreshes) {
   EXPECT_EQ(healthy->Get()->token(), "t");
 }
 
-// Formerly, a read of a fresh token was answered only after the sources of
-// other Refreshables had returned.
+// Regression test: in the past, a read of a fresh token was answered only after
+// the sources of other Refreshables had returned.
 TEST_P(OthersHangTest, X1ACallbackRuns) {
   const auto healthy = Make(executor_.get(), Answering());
   ASSERT_TRUE(healthy->Install(Hour("mine")).ok());
@@ -146,9 +147,9 @@ TEST_P(OthersHangTest, X1AReadIsCancelled) {
   EXPECT_TRUE(another->Cancel(id));
 }
 
-// Callbacks read Refreshables that hang, and so block the threads that run
-// them. At first there are more of these callbacks than threads, so the
-// executor must create threads.
+// Callbacks read Refreshables whose sources hang, and so block the threads that
+// run the callbacks. There are more of these callbacks than threads at first,
+// so the executor must create threads.
 TEST_P(OthersHangTest, X1ACallbackRunsThoughOthersRead) {
   const auto healthy = Make(executor_.get(), Answering());
   ASSERT_TRUE(healthy->Install(Hour("mine")).ok());
@@ -169,9 +170,10 @@ TEST_P(OthersHangTest, X1ACallbackRunsThoughOthersRead) {
 
 INSTANTIATE_TEST_SUITE_P(X1, OthersHangTest, ::testing::Values(0, 32, 100));
 
-// Formerly, if more than 16,384 Refreshables shared an executor, it refused
-// every timer beyond that number. If all Refreshables submitted a task at the
-// same time, it refused every task beyond that number too.
+// Regression test: in the past, if more than 16,384 Refreshables shared an
+// executor, the executor refused every timer beyond that number. If all of them
+// submitted a task at the same time, it refused every task beyond that number
+// too.
 TEST(ManyTokensTest, X2TokensThatExpireTogetherAreAllRefreshed) {
   const auto executor = *ThreadExecutor::Create(Patient());
   absl::BlockingCounter refreshed(tokens);
@@ -201,7 +203,7 @@ TEST(ManyTokensTest, X2TokensThatExpireTogetherAreAllRefreshed) {
   for (const auto& one : all) EXPECT_EQ(one->stats().attempts_started, 1);
 }
 
-// Formerly, exit() waited forever for a source that hung.
+// Regression test: in the past, exit() waited forever for a source that hung.
 TEST(StaticExecutorDeathTest, X4ExitEndsThoughASourceHangs) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   EXPECT_EXIT(

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests a Refreshable whose n-th allocation fails, for every n, and one whose
-// user code throws bad_alloc. Each case runs in a process of its own.
+// Tests what a Refreshable does if its n-th allocation fails, for every n, and
+// if user code throws bad_alloc. Each case runs in a process of its own.
 //
-// long: one harness, which replaces the program's operator new, and its cases.
+// long: all cases share one harness, which replaces the program's operator new.
 
 #include "absl/base/config.h"
 
@@ -308,7 +308,8 @@ class Subject {
   std::abort();
 }
 
-// What a test does before allocations fail, and while they fail.
+// The two parts of a test: `prepare` runs before allocations fail, and `act`
+// while one of them fails.
 template <typename Token>
 struct Scenario {
   std::function<void(Subject<Token>&)> prepare;
@@ -318,9 +319,9 @@ struct Scenario {
   bool may_terminate = true;
 };
 
-// Runs the scenario, with a ThreadExecutor if `threads` is true. `countdown`
-// lets `n` allocations (or calls of user code) succeed and makes the next one
-// fail. Returns how the scenario ended.
+// Runs the scenario, on a ThreadExecutor if `threads` is true, otherwise on a
+// ManualExecutor. Sets `countdown` so that `n` allocations (or calls of user
+// code) succeed and the next one fails. Returns how the scenario ended.
 template <typename Token>
 Ending RunInChild(const Scenario<Token>& scenario, bool threads,
                   std::atomic<int>* countdown, int n) {
@@ -371,7 +372,7 @@ void Play(const Scenario<Token>& scenario, bool threads,
     const pid_t child = fork();
     ASSERT_NE(child, -1);
     if (child == 0) {
-      alarm(kWatchdogSeconds);  // This ends a child that hangs.
+      alarm(kWatchdogSeconds);  // A child that hangs is ended.
       std::set_terminate(Terminate);
       _exit(RunInChild(scenario, threads, countdown, n));
     }
@@ -549,7 +550,8 @@ TEST(OutOfMemoryTest, E3TokenThrowsBadAllocInFetch) {
   ThrowBadAlloc<CopiedToken>({&Copied::Create, &Copied::Get});
 }
 
-// Some copies are made, and throw, on the thread that answers.
+// Some copies of the token are made on the thread that answers, so their
+// exceptions may leave `AnswerHeldCall`.
 TEST(OutOfMemoryTest, E3TokenThrowsBadAllocInALaterAnswer) {
   ThrowBadAlloc<CopiedToken>({[](Copied& subject) {
                                 subject.Create();

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of former faults of threading and lifetimes. The comment of a test says
-// what went wrong. Faults of fork() are tested in fork_test.cc.
+// Regression tests of faults of threading and of lifetimes. The comment of each
+// test says what went wrong in the past. Faults with fork() are tested in
+// fork_test.cc.
 
 #include <atomic>
 #include <functional>
@@ -50,9 +51,9 @@ class AfterDriveExecutor final : public ProbeExecutor {
   std::function<void()> after_drive;
 };
 
-// The test itself answers the first call of the source. The hook rejects the
-// token of that answer and reads the next token, which the source returns at
-// once.
+// A fixture in which the test itself answers the first call of the source. The
+// hook invalidates the token of that answer and reads the next token, which the
+// source returns at once.
 class ReadingHookTest : public ::testing::Test {
  protected:
   void MakeOn(Executor* executor) {
@@ -86,9 +87,10 @@ class ReadingHookTest : public ::testing::Test {
   std::string seen_;
 };
 
-// Formerly, the hook waited for an attempt that was queued behind the only
-// worker. That worker was in a read that could end only after the hook, and ran
-// no attempts any more.
+// Regression test: in the past, the read inside the hook waited forever. Only
+// the executor's single worker could run the attempt that this read waited for,
+// but that worker was inside another read, which could end only after the hook
+// and ran no attempts any more.
 TEST_F(ReadingHookTest, R10AWorkerAboutToBeWokenRunsWhatTheHookWaitsFor) {
   ThreadExecutor::Options one;
   one.blocking_threads = 1;
@@ -126,7 +128,7 @@ TEST_F(ReadingHookTest, R10ADrivingReadRunsWhatTheHookWaitsFor) {
   std::atomic<int> drives{0};
   after.after_drive = [&] {
     const int drive = ++drives;
-    if (drive == 1) {  // Only asks whether the thread may drive.
+    if (drive == 1) {  // This call only asked whether the thread may drive.
       answering = std::thread([&] {
         (*first_)(Credential<std::string>("first", Expiry::Never()));
       });
