@@ -1,9 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// long: a request and the thread that drives it share their rules.
 
 #include "refreshable/integrations/curl/curl_transport.h"
 
 #include <curl/curl.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <poll.h>
 #include <pthread.h>
+#include <signal.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -17,6 +24,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
@@ -59,12 +67,93 @@ long Millis(absl::Duration d) {  // NOLINT(runtime/int): libcurl's type.
       absl::ToInt64Milliseconds(absl::Ceil(d, absl::Milliseconds(1))));
 }
 
-// Returns the scheme, host and port of `url`.
-absl::string_view Origin(absl::string_view url) {
-  const size_t host = url.find("://");
-  if (host == absl::string_view::npos) return "";
-  return url.substr(0, url.find_first_of("/?#", host + 3));
+// Returns the host and port of `url`, without a user name and a password.
+absl::string_view HostAndPort(absl::string_view url) {
+  const size_t begin = url.find("://");
+  if (begin == absl::string_view::npos) return "";
+  url.remove_prefix(begin + 3);
+  url = url.substr(0, url.find_first_of("/\\?#"));
+  return url.substr(url.rfind('@') + 1);  // npos + 1 is 0.
 }
+
+// Whether `url` is plain http to this machine.
+bool IsLocalHttp(absl::string_view url) {
+  if (!absl::StartsWithIgnoreCase(url, "http://")) return false;
+  const absl::string_view host_port = HostAndPort(url);
+  const absl::string_view host = host_port.substr(0, host_port.rfind(':'));
+  return absl::EqualsIgnoreCase(host, "localhost") ||
+         absl::StartsWith(host_port, "[::1]") ||
+         (absl::StartsWith(host, "127.") &&
+          host.find_first_not_of("0123456789.") == absl::string_view::npos);
+}
+
+// Whether `text` contains a byte that would end a header field.
+bool EndsLine(absl::string_view text) {
+  return text.find_first_of(absl::string_view("\r\n\0", 3)) !=
+         absl::string_view::npos;
+}
+
+// The sockets of libcurl's connections. Used by the transport's thread.
+class Sockets {
+ public:
+  // Makes the handle `easy` open and close its sockets here. `this` must
+  // outlive the connections, which outlive the handle.
+  CURLcode Watch(CURL* easy) {
+    const CURLcode results[] = {
+        curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, &Sockets::Open),
+        curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, this),
+        curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, &Sockets::Close),
+        curl_easy_setopt(easy, CURLOPT_CLOSESOCKETDATA, this)};
+    for (const CURLcode result : results) {
+      if (result != CURLE_OK) return result;
+    }
+    return CURLE_OK;
+  }
+
+  // Whether the connection between these ports is known and has nothing to
+  // read, neither bytes nor its end.
+  bool IsQuiet(int local_port, int remote_port) const {
+    bool found = false;
+    for (const curl_socket_t socket : open_) {
+      if (Port(socket, getsockname) != local_port) continue;
+      if (Port(socket, getpeername) != remote_port) continue;
+      pollfd unasked = {socket, POLLIN, 0};
+      if (poll(&unasked, 1, 0) != 0) return false;
+      found = true;
+    }
+    return found;
+  }
+
+ private:
+  // Returns 0 for a socket that is not connected.
+  static int Port(curl_socket_t socket,
+                  int (*name)(int, sockaddr*, socklen_t*)) {
+    union {
+      sockaddr any;
+      sockaddr_in v4;
+      sockaddr_in6 v6;
+    } address;
+    socklen_t size = sizeof(address);
+    if (name(socket, &address.any, &size) != 0) return 0;
+    if (address.any.sa_family == AF_INET) return ntohs(address.v4.sin_port);
+    if (address.any.sa_family == AF_INET6) return ntohs(address.v6.sin6_port);
+    return 0;
+  }
+  static curl_socket_t Open(void* self, curlsocktype, curl_sockaddr* address) {
+    const int opened =
+        socket(address->family, address->socktype, address->protocol);
+    if (opened < 0) return CURL_SOCKET_BAD;
+    fcntl(opened, F_SETFD, FD_CLOEXEC);
+    static_cast<Sockets*>(self)->open_.insert(opened);
+    return opened;
+  }
+  static int Close(void* self, curl_socket_t socket) {
+    static_cast<Sockets*>(self)->open_.erase(socket);
+    return close(socket);
+  }
+
+  absl::flat_hash_set<curl_socket_t> open_;
+};
 
 // One request, from `Send` to its `done`.
 class Call {
@@ -80,23 +169,26 @@ class Call {
 
   // Makes libcurl's handle for the request. Returns an error if the request
   // cannot be made, or if its time is already over.
-  absl::Status Prepare(const CurlTransportOptions& transport);
+  absl::Status Prepare(const CurlTransportOptions& transport, Sockets& sockets);
   CURL* easy() const { return easy_.get(); }
   bool cancelled() const { return options_.cancelled(); }
 
   // Ends the request with libcurl's result.
   void Finish(CURLcode code);
+  // Whether nothing was sent, because the server had closed the connection that
+  // was to be reused. If it returns true, `easy()` is ready to be added again,
+  // and will use a new connection.
+  bool NeedsNewConnection();
   void Fail(absl::Status status) { done_(Mark(std::move(status))); }
 
  private:
-  // Adds the mark of `NotSent` unless libcurl has taken bytes of the body.
+  // Adds the mark of `NotSent` unless libcurl has begun to send the request.
   absl::Status Mark(absl::Status status) const {
-    return taken_ == 0 ? NotSent(std::move(status)) : status;
+    return sending_ ? status : NotSent(std::move(status));
   }
   absl::Status ToStatus(CURLcode code) const;
 
-  static size_t OnRead(char* to, size_t size, size_t count, void* self);
-  static int OnSeek(void*, curl_off_t, int) { return CURL_SEEKFUNC_FAIL; }
+  static int OnConnected(void* self, char*, char*, int, int);
   static size_t OnHeader(char* line, size_t size, size_t count, void* self);
   static size_t OnBody(char* data, size_t size, size_t count, void* self);
 
@@ -106,14 +198,19 @@ class Call {
   Transport::Done done_;
   std::unique_ptr<CURL, EasyDeleter> easy_;
   std::unique_ptr<curl_slist, ListDeleter> headers_;
-  size_t taken_ = 0;  // The bytes of the request's body that libcurl has taken.
+  bool sending_ = false;  // Whether libcurl has begun to send the request.
+  bool needs_new_connection_ = false;
+  const Sockets* sockets_ = nullptr;
   HttpAnswer answer_;
   GrowingSecret received_;
   size_t header_bytes_ = 0;
+  bool in_header_ = false;  // False in the status line and in trailers.
   bool headers_too_long_ = false;
 };
 
-absl::Status Call::Prepare(const CurlTransportOptions& transport) {
+absl::Status Call::Prepare(const CurlTransportOptions& transport,
+                           Sockets& sockets) {
+  sockets_ = &sockets;
   const absl::Duration left =
       options_.timeout - absl::FromChrono(SteadyClock::now() - began_);
   if (left <= absl::ZeroDuration()) {
@@ -139,6 +236,10 @@ absl::Status Call::Prepare(const CurlTransportOptions& transport) {
     headers_.reset(list);
   };
   for (const auto& [name, value] : request_.headers) {
+    if (EndsLine(name) || EndsLine(value.reveal())) {
+      return absl::FailedPreconditionError(
+          "a header of the request contains a line break or a zero byte");
+    }
     // This is how libcurl is told to send a header without a value.
     add_header(value.empty() ? absl::StrCat(name, ";")
                              : absl::StrCat(name, ": ", value.reveal()));
@@ -162,7 +263,10 @@ absl::Status Call::Prepare(const CurlTransportOptions& transport) {
     set(CURLOPT_CAINFO, transport.ca_file.c_str());
     set(CURLOPT_CAPATH, static_cast<const char*>(nullptr));
   }
-  if (transport.proxy.has_value()) {
+  if (IsLocalHttp(request_.url)) {
+    // A proxy would read the secrets of the request.
+    set(CURLOPT_PROXY, "");
+  } else if (transport.proxy.has_value()) {
     set(CURLOPT_PROXY, transport.proxy->c_str());
   }
   set(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
@@ -179,29 +283,49 @@ absl::Status Call::Prepare(const CurlTransportOptions& transport) {
   // Without this, removing a request waits for the name to be resolved.
   set(CURLOPT_QUICK_EXIT, 1L);
 #endif
-  // A body from a callback that cannot go back is sent at most once.
+  const absl::string_view body = request_.body.reveal();
   set(CURLOPT_POST, 1L);
-  set(CURLOPT_POSTFIELDSIZE_LARGE,
-      static_cast<curl_off_t>(request_.body.size()));
-  set(CURLOPT_READFUNCTION, &Call::OnRead);
-  set(CURLOPT_READDATA, this);
-  set(CURLOPT_SEEKFUNCTION, &Call::OnSeek);
-  set(CURLOPT_SEEKDATA, this);
+  set(CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(body.size()));
+  // With a null pointer, libcurl would ask a callback for the body.
+  set(CURLOPT_POSTFIELDS, body.empty() ? "" : body.data());
+  set(CURLOPT_PREREQFUNCTION, &Call::OnConnected);
+  set(CURLOPT_PREREQDATA, this);
   set(CURLOPT_HEADERFUNCTION, &Call::OnHeader);
   set(CURLOPT_HEADERDATA, this);
   set(CURLOPT_WRITEFUNCTION, &Call::OnBody);
   set(CURLOPT_WRITEDATA, this);
+  if (result == CURLE_OK) result = sockets.Watch(easy);
   return result == CURLE_OK ? absl::OkStatus() : ToStatus(result);
 }
 
-size_t Call::OnRead(char* to, size_t size, size_t count, void* self) {
+// Called when there is a connection, just before the request is sent. libcurl
+// calls it again if it wants to send the request again, which it does if a
+// reused connection ends before an answer has come.
+int Call::OnConnected(void* self, char*, char*, int remote_port,
+                      int local_port) {
   Call& call = *static_cast<Call*>(self);
-  const absl::string_view rest =
-      call.request_.body.reveal().substr(call.taken_);
-  const size_t n = std::min(rest.size(), size * count);
-  if (n > 0) std::memcpy(to, rest.data(), n);
-  call.taken_ += n;
-  return n;
+  if (call.sending_) return CURL_PREREQFUNC_ABORT;
+  long connects = 0;  // NOLINT(runtime/int): libcurl's type.
+  curl_easy_getinfo(call.easy(), CURLINFO_NUM_CONNECTS, &connects);
+  // What a reused connection has to read is its end, or else an answer that
+  // nobody asked for, which would be taken for that to this request.
+  if (connects == 0 && !call.sockets_->IsQuiet(local_port, remote_port)) {
+    call.needs_new_connection_ = true;
+    return CURL_PREREQFUNC_ABORT;
+  }
+  call.sending_ = true;
+  return CURL_PREREQFUNC_OK;
+}
+
+bool Call::NeedsNewConnection() {
+  if (!needs_new_connection_) return false;
+  needs_new_connection_ = false;
+  const absl::Duration left =
+      options_.timeout - absl::FromChrono(SteadyClock::now() - began_);
+  return curl_easy_setopt(easy(), CURLOPT_FRESH_CONNECT, 1L) == CURLE_OK &&
+         (left == absl::InfiniteDuration() ||
+          curl_easy_setopt(easy(), CURLOPT_TIMEOUT_MS,
+                           std::max(1L, Millis(left))) == CURLE_OK);
 }
 
 size_t Call::OnHeader(char* line, size_t size, size_t count, void* self) {
@@ -213,9 +337,14 @@ size_t Call::OnHeader(char* line, size_t size, size_t count, void* self) {
     return 0;
   }
   // An interim answer, such as 103, comes before the real one.
-  if (absl::StartsWith(text, "HTTP/")) call.answer_.headers.clear();
+  if (absl::StartsWith(text, "HTTP/")) {
+    call.answer_.headers.clear();
+    call.in_header_ = true;
+    return text.size();
+  }
+  if (text == "\r\n" || text == "\n") call.in_header_ = false;
   const size_t colon = text.find(':');
-  if (colon != absl::string_view::npos) {
+  if (colon != absl::string_view::npos && call.in_header_) {
     call.answer_.headers.emplace_back(
         text.substr(0, colon),
         absl::StripAsciiWhitespace(text.substr(colon + 1)));
@@ -233,14 +362,24 @@ size_t Call::OnBody(char* data, size_t size, size_t count, void* self) {
 }
 
 absl::Status Call::ToStatus(CURLcode code) const {
+  const absl::string_view problem =
+      headers_too_long_ ? "the answer's headers are too long"
+      : sending_ && code == CURLE_ABORTED_BY_CALLBACK
+          ? "the connection was closed before an answer came"
+          : curl_easy_strerror(code);
   const std::string message =
-      absl::StrCat(headers_too_long_ ? "the answer's headers are too long"
-                                     : curl_easy_strerror(code),
-                   " (", Origin(request_.url), ")");
+      absl::StrCat(problem, " (", HostAndPort(request_.url), ")");
   // What libcurl says of an answer may read like a wrong configuration:
   // CURLE_UNSUPPORTED_PROTOCOL, for one, if the answer is not HTTP.
-  if (taken_ > 0 && code != CURLE_OPERATION_TIMEDOUT) {
+  if (sending_ && code != CURLE_OPERATION_TIMEDOUT) {
     return absl::UnavailableError(message);
+  }
+  long proxy = 0;  // NOLINT(runtime/int): libcurl's type.
+  curl_easy_getinfo(easy(), CURLINFO_HTTP_CONNECTCODE, &proxy);
+  if (proxy == 407) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("the proxy asks for a user and a password (407) (",
+                     HostAndPort(request_.url), ")"));
   }
   switch (code) {
     case CURLE_OPERATION_TIMEDOUT:
@@ -335,7 +474,7 @@ class Driver {
         call->Fail(absl::CancelledError("the transport was destroyed"));
         continue;
       }
-      absl::Status status = call->Prepare(options_);
+      absl::Status status = call->Prepare(options_, sockets_);
       if (status.ok() &&
           curl_multi_add_handle(multi_, call->easy()) != CURLM_OK) {
         status = absl::UnavailableError("libcurl cannot take the request");
@@ -354,8 +493,14 @@ class Driver {
     int left = 0;
     while (CURLMsg* const message = curl_multi_info_read(multi_, &left)) {
       if (message->msg != CURLMSG_DONE) continue;
+      // The message is gone as soon as the handle is removed.
+      CURL* const easy = message->easy_handle;
       const CURLcode code = message->data.result;
-      Take(message->easy_handle)->Finish(code);
+      if (calls_.find(easy)->second->NeedsNewConnection()) {
+        curl_multi_remove_handle(multi_, easy);
+        if (curl_multi_add_handle(multi_, easy) == CURLM_OK) continue;
+      }
+      Take(easy)->Finish(code);
     }
   }
 
@@ -381,6 +526,7 @@ class Driver {
 
   const CurlTransportOptions options_;
   CURLM* const multi_;
+  Sockets sockets_;
   absl::Mutex mutex_;
   std::vector<std::unique_ptr<Call>> incoming_ ABSL_GUARDED_BY(mutex_);
   bool closed_ ABSL_GUARDED_BY(mutex_) = false;
@@ -413,6 +559,11 @@ class CurlTransport final : public Transport {
   bool Start() {
     absl::Notification running;
     started_ = thread_->Start([this, &running, driver = driver_] {
+      // Some libcurls raise it when they write to a connection that is closed.
+      sigset_t signals;
+      sigemptyset(&signals);
+      sigaddset(&signals, SIGPIPE);
+      pthread_sigmask(SIG_BLOCK, &signals, nullptr);
       thread_id_ = pthread_self();
       running.Notify();
       driver->Run();

@@ -22,7 +22,8 @@ struct CurlTransportOptions {
   std::string ca_file;
   // The address of a proxy, as libcurl's CURLOPT_PROXY takes it. If unset,
   // libcurl reads the environment: https_proxy, http_proxy, all_proxy and
-  // no_proxy. If empty, there is no proxy.
+  // no_proxy. If empty, there is no proxy. A plain http request to this machine
+  // never goes through a proxy.
   std::optional<std::string> proxy;
   // How long it may take to find the server's address and to connect to it,
   // TLS included. At least 1 ms; cut to one day.
@@ -44,14 +45,19 @@ struct CurlTransportOptions {
 // Beside what every Transport does:
 //   - It speaks TLS 1.2 or later, and HTTP/1.1 because of the rule about
 //     resending below. It sends no cookies and reads no .netrc.
-//   - If a connection that was kept open turns out to be closed, the request
-//     goes over a new one, but only if nothing of the request's body has been
-//     sent. Otherwise the request fails with UNAVAILABLE, because the server
-//     may have processed it.
+//   - It sends nothing over a connection that was kept open if the server has
+//     closed it or sent something unasked; it makes a new one. If such a
+//     connection ends after libcurl has begun to send, the request fails with
+//     UNAVAILABLE, because the server may have processed it. (libcurl on its
+//     own would send it again.)
+//   - A status has the mark of `NotSent` if and only if libcurl has not begun
+//     to send the request.
 //   - It looks at `SendOptions::cancelled` about every 100 ms.
 //   - An answer whose headers are longer than 64 KiB fails with UNAVAILABLE.
 //   - The message of a failure contains libcurl's description of the error and
-//     the scheme, the host and the port of the endpoint, and nothing else.
+//     the host and the port of the endpoint, and nothing else.
+//   - A header of the request that contains a line break, and a proxy that asks
+//     for a password (407), are failures with FAILED_PRECONDITION.
 //
 // If the last owner lets go of the transport, requests that are outstanding
 // fail with CANCELLED before the destructor returns. Inside a `done` the
@@ -65,7 +71,7 @@ struct CurlTransportOptions {
 //   - INVALID_ARGUMENT, which names the field: an option is not valid.
 //   - RESOURCE_EXHAUSTED: the system refuses a thread or memory.
 //
-// Requires libcurl 7.68 or later, with TLS. If libcurl's version is older than
+// Requires libcurl 7.80 or later, with TLS. If libcurl's version is older than
 // 7.84, the program must call `curl_global_init` before it starts threads that
 // use libcurl.
 absl::StatusOr<std::shared_ptr<Transport>> CreateCurlTransport(

@@ -348,6 +348,126 @@ TEST_F(CurlTransportTest, ConnectionClosedWhileIdleIsReplaced) {
   EXPECT_EQ(server.connections(), 3);
 }
 
+TEST_F(CurlTransportTest, ConnectionThatTheServerClosedIsNotUsed) {
+  for (const Identity* const identity :
+       {&good_, static_cast<const Identity*>(nullptr)}) {
+    absl::Notification closed;
+    TlsServer server(identity, [&](Connection& connection) {
+      if (connection.ReadRequest()) connection.Answer("200 OK", "token");
+      connection.Close();
+      if (!closed.HasBeenNotified()) closed.Notify();
+    });
+    const auto transport = Create();
+    ASSERT_TRUE(Send(*transport, Request(server.url())).ok());
+    closed.WaitForNotification();
+    const auto second = Send(*transport, Request(server.url()));
+    EXPECT_TRUE(second.ok()) << second.status();
+    EXPECT_EQ(server.connections(), 2);
+  }
+}
+
+// Otherwise the next request would get the answer that nobody asked for.
+TEST_F(CurlTransportTest, ConnectionWithAStrayAnswerIsNotUsed) {
+  for (const Identity* const identity :
+       {&good_, static_cast<const Identity*>(nullptr)}) {
+    absl::Notification answered;
+    TlsServer server(identity, [&](Connection& connection) {
+      if (!connection.ReadRequest()) return;
+      connection.Answer("200 OK", "token");
+      connection.Answer("200 OK", "stray");
+      if (!answered.HasBeenNotified()) answered.Notify();
+      connection.WaitUntilClosed();
+    });
+    const auto transport = Create();
+    ASSERT_TRUE(Send(*transport, Request(server.url())).ok());
+    answered.WaitForNotification();
+    const auto second = Send(*transport, Request(server.url()));
+    ASSERT_TRUE(second.ok()) << second.status();
+    EXPECT_EQ(second->body.reveal(), "token");
+  }
+}
+
+TEST_F(CurlTransportTest, RequestWithoutABodyIsSentAtMostOnce) {
+  std::atomic<int> requests{0};
+  TlsServer server(&good_, [&](Connection& connection) {
+    if (!connection.ReadRequest()) return;
+    ++requests;
+    connection.Answer("200 OK", "token");
+    if (connection.ReadRequest()) ++requests;
+  });
+  const auto transport = Create();
+  ASSERT_TRUE(Send(*transport, Request(server.url(), "")).ok());
+  const auto second = Send(*transport, Request(server.url(), ""));
+  EXPECT_EQ(second.status().code(), absl::StatusCode::kUnavailable);
+  EXPECT_FALSE(WasNotSent(second.status()));
+  EXPECT_EQ(requests, 2);
+}
+
+TEST_F(CurlTransportTest, HeaderWithALineBreakIsRefused) {
+  TlsServer server(&good_, AnswerAll);
+  for (const absl::string_view value :
+       {absl::string_view("s3cr3t\r\nX-Other: 1"), absl::string_view("\n"),
+        absl::string_view("\0", 1)}) {
+    TokenRequest request = Request(server.url());
+    request.headers.emplace_back("X-Any", Secret(value));
+    const auto outcome = Send(*Create(), std::move(request));
+    EXPECT_EQ(outcome.status().code(), absl::StatusCode::kFailedPrecondition);
+    EXPECT_TRUE(WasNotSent(outcome.status()));
+  }
+  EXPECT_EQ(server.connections(), 0);
+}
+
+TEST_F(CurlTransportTest, PasswordInTheUrlIsNotInTheStatus) {
+  const RefusingPort port;
+  const std::string rest = absl::StrCat("localhost:", port.port(), "/s3cr3t");
+  for (const absl::string_view begin :
+       {"https://user:s3cr3t@", "ftp://s3cr3t@", "https://a@s3cr3t@"}) {
+    EXPECT_FALSE(Send(*Create(), Request(absl::StrCat(begin, rest))).ok());
+  }
+}
+
+TEST_F(CurlTransportTest, TrailersAndStatusLineAreNotHeaders) {
+  TlsServer server(&good_, [](Connection& connection) {
+    ASSERT_TRUE(connection.ReadRequest());
+    connection.Write(
+        "HTTP/1.1 429 a: b\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n"
+        "0\r\nRetry-After: 9\r\n\r\n");
+  });
+  const auto answer = Send(*Create(), Request(server.url()));
+  ASSERT_TRUE(answer.ok()) << answer.status();
+  ASSERT_EQ(answer->headers.size(), 1);
+  EXPECT_EQ(answer->headers[0].first, "Transfer-Encoding");
+}
+
+TEST_F(CurlTransportTest, PlainHttpToThisMachineAvoidsTheProxy) {
+  TlsServer proxy(nullptr, AnswerAll);
+  TlsServer server(nullptr, AnswerAll);
+  CurlTransportOptions options = Options();
+  options.proxy = proxy.url();
+  const auto transport = Create(options);
+  const std::string port = server.url().substr(server.url().rfind(':'));
+  for (const absl::string_view host : {"localhost", "LocalHost", "127.0.0.1"}) {
+    EXPECT_TRUE(
+        Send(*transport, Request(absl::StrCat("http://", host, port))).ok());
+  }
+  EXPECT_EQ(proxy.connections(), 0);
+  // This is not an address.
+  EXPECT_TRUE(Send(*transport, Request("http://127.0.0.1.invalid/")).ok());
+  EXPECT_EQ(proxy.connections(), 1);
+}
+
+TEST_F(CurlTransportTest, ProxyThatAsksForAPasswordIsPermanent) {
+  TlsServer proxy(nullptr, [](Connection& connection) {
+    ASSERT_TRUE(connection.ReadRequest());
+    connection.Answer("407 Who", "s3cr3t");
+  });
+  CurlTransportOptions options = Options();
+  options.proxy = proxy.url();
+  const auto outcome = Send(*Create(options), Request("https://host.invalid/"));
+  EXPECT_EQ(outcome.status().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_TRUE(WasNotSent(outcome.status()));
+}
+
 TEST_F(CurlTransportTest, CancelledRequestEndsAndItsConnectionIsClosed) {
   std::atomic<bool> cancelled{false};
   absl::Notification closed;

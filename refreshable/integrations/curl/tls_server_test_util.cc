@@ -168,6 +168,11 @@ void Connection::WaitUntilClosed() {
   }
 }
 
+void Connection::Close() {
+  if (ssl_ != nullptr) SSL_shutdown(ssl_);
+  shutdown(socket_, SHUT_RDWR);
+}
+
 TlsServer::TlsServer(const Identity* identity, Handler handler)
     : handler_(std::move(handler)) {
   // OpenSSL writes to connections that the client has closed.

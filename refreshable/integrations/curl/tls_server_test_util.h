@@ -71,6 +71,8 @@ class Connection {
               absl::string_view headers = "");
   // Returns when the client has closed the connection.
   void WaitUntilClosed();
+  // Closes the connection, with TLS's own message first.
+  void Close();
 
  private:
   int Read(char* to, int n);
