@@ -39,7 +39,12 @@ class Handler final : public nlohmann::json_sax<Json> {
   bool number_unsigned(uint64_t value) override {
     return Value(AnswerField::Number(absl::StrCat(value)));
   }
-  bool number_float(long double, const std::string& text) override {
+  bool number_float(long double, const std::string& parsed) override {
+    // nlohmann_json has replaced the decimal point by the locale's. No other
+    // byte of a JSON number is outside this set.
+    std::string text = parsed;
+    const size_t point = text.find_first_not_of("0123456789+-eE");
+    if (point != std::string::npos) text[point] = '.';
     return Value(AnswerField::Number(text));
   }
   bool string(std::string& text) override {
