@@ -30,7 +30,12 @@ void TokenLifetime::SetEdges(const RefreshPolicy& policy, const Instant& now,
           : std::min(lifetime / 2, policy.max_stale_window);
   absl::Duration fresh_for = lifetime - window;
   if (left.refresh_in < usable_for) {
-    fresh_for = std::max(left.refresh_in, lifetime / 4);
+    // The jitter below makes the token stale earlier, but not before a quarter
+    // of its life. A hint near that quarter is moved later, so that clients
+    // with the same hint are spread over the whole jitter.
+    fresh_for = std::min(
+        usable_for, std::max(left.refresh_in,
+                             lifetime / 4 + lifetime * policy.jitter));
   }
   max_stale_jitter_ = stale_jitter_ = absl::ZeroDuration();
   if (fresh_for < usable_for) {

@@ -246,6 +246,26 @@ TEST(RefreshMachineWaitingTest, F8ClientsThatGetOneHintAreSpread) {
   EXPECT_EQ(spread.together(), 1u);
 }
 
+// A hint before a quarter of the life is moved to that quarter. The clients that
+// got it must not all come then.
+TEST(RefreshMachineWaitingTest, F8ClientsWhoseHintIsCutAreSpread) {
+  for (const absl::Duration hint : {S(3600), S(21600), S(22000)}) {
+    SCOPED_TRACE(hint);
+    Spread spread;
+    for (int seed = 0; seed < kSeeds; ++seed) {
+      MachineDriver d(RefreshPolicy(), seed);
+      d.ReadAndStart();
+      d.Succeed(Expiry::In(S(86400)).WithRefreshIn(hint));
+      spread.Add(d.check_at());
+    }
+    EXPECT_GE(spread.least(), S(21600));
+    EXPECT_LT(spread.least(), S(21600 + 432));
+    EXPECT_LE(spread.most(), S(21600 + 8640));
+    EXPECT_GT(spread.most(), S(21600 + 8640 - 432));
+    EXPECT_EQ(spread.together(), 1u);
+  }
+}
+
 TEST(RefreshMachineWaitingTest, F8NoTokenIsStaleBeforeAQuarterOfItsLife) {
   for (const double jitter : {0.1, 0.5, 0.999}) {
     for (const absl::Duration window :
