@@ -47,7 +47,8 @@ class Expiry {
   // `In` counts from too. The token then becomes stale at that time instead of
   // at the time that the policy's stale window gives, and nothing else changes.
   // As with a stale window, no token is stale before a quarter of its lifetime,
-  // and jitter makes it stale earlier.
+  // and jitter makes it stale earlier. A hint near that quarter is moved later,
+  // so that clients with the same hint do not refresh at the same time.
   //
   // A hint has no effect if it is zero or less, if the token never expires, or
   // if the token is no longer usable by then (`RefreshPolicy::expiry_margin`).

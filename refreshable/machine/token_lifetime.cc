@@ -34,8 +34,8 @@ void TokenLifetime::SetEdges(const RefreshPolicy& policy, const Instant& now,
     // of its life. A hint near that quarter is moved later, so that clients
     // with the same hint are spread over the whole jitter.
     fresh_for = std::min(
-        usable_for, std::max(left.refresh_in,
-                             lifetime / 4 + lifetime * policy.jitter));
+        usable_for,
+        std::max(left.refresh_in, lifetime / 4 + lifetime * policy.jitter));
   }
   max_stale_jitter_ = stale_jitter_ = absl::ZeroDuration();
   if (fresh_for < usable_for) {

@@ -246,8 +246,8 @@ TEST(RefreshMachineWaitingTest, F8ClientsThatGetOneHintAreSpread) {
   EXPECT_EQ(spread.together(), 1u);
 }
 
-// A hint before a quarter of the life is moved to that quarter. The clients that
-// got it must not all come then.
+// A hint before a quarter of the life is moved to that quarter. The clients
+// that got it must not all come then.
 TEST(RefreshMachineWaitingTest, F8ClientsWhoseHintIsCutAreSpread) {
   for (const absl::Duration hint : {S(3600), S(21600), S(22000)}) {
     SCOPED_TRACE(hint);

@@ -95,6 +95,7 @@ absl::StatusOr<HttpAnswer> SendWithHttplib(
     return true;
   };
   const httplib::Result result = http.send(sent);
+  refreshable::WipeMemory(&sent.body[0], sent.body.size());
   if (late) return absl::DeadlineExceededError("no end of the answer in time");
   if (!result && !answer.body_too_long) return NoAnswer(result.error());
   answer.body = refreshable::Secret::TakeFrom(body);

@@ -38,7 +38,7 @@ class RequestTokenTest : public testing::Test {
             "read"};
   }
 
-  OAuthServer server_{{{"me", "s3cret"}, {"a b:%~", "p+q:/&="}},
+  OAuthServer server_{{{"me", "s3cret"}, {"a b:%~", "p+q:/&=\xC3\xBC"}},
                       absl::Hours(1),
                       &refreshable::SystemClock::Get()};
   std::unique_ptr<HttpServer> http_;
@@ -56,7 +56,8 @@ TEST_F(RequestTokenTest, TheTokenOpensTheApi) {
 }
 
 TEST_F(RequestTokenTest, CredentialsMayHoldAnyByte) {
-  const auto credential = RequestToken(Options("a b:%~", "p+q:/&="), kTimeout);
+  const auto credential =
+      RequestToken(Options("a b:%~", "p+q:/&=\xC3\xBC"), kTimeout);
   EXPECT_TRUE(credential.ok()) << credential.status();
 }
 

@@ -4,8 +4,8 @@
 //
 //   bazel run //docs/examples:outage
 //
-// An SDK may start from copies of `client.h`, `oauth_source.*` and
-// `refreshable_client.h`.
+// An SDK may start from copies of `client.h`, `http_transport.*`,
+// `oauth_source.*` and `refreshable_client.h`.
 //
 // With --token_url, the program instead keeps a token of a real OAuth 2.0
 // server valid.
