@@ -48,17 +48,18 @@ int main() {
   }
   std::cout << "tokens issued: " << server.Count("token 200") << std::endl;
 
-  // The server forgets its tokens, so the API answers 401. A token that is
+  // The server gets a new key, so the API answers 401. A token that is
   // rejected within a second (`RefreshPolicy::min_interval`) is not replaced at
   // once, so this waits for longer than that.
   const absl::Time restarted = absl::Now();
   server.StopProvider();
+  server.ForgetKey();
   server.StartProvider();
   WaitUntil("the minimum interval",
             [&] { return absl::Now() > restarted + absl::Seconds(1.5); });
   auto lease = (*tokens)->Get(absl::Seconds(30));
   if (!lease.ok()) return 1;
-  std::cout << "after a restart of the server: the API answers "
+  std::cout << "after a change of the server's key: the API answers "
             << server.CallApi(lease->token().reveal()) << std::endl;
   refreshable::Refreshable<refreshable::Secret>::ReadOptions after_401;
   after_401.timeout = absl::Seconds(30);

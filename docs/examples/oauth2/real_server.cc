@@ -99,21 +99,19 @@ sockaddr_in Loopback(int port) {
   return address;
 }
 
-// Finds ports on which nobody listens.
-void FindPorts(int (&ports)[3]) {
-  int sockets[3];
-  for (int i = 0; i < 3; ++i) {
-    sockets[i] = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    sockaddr_in address = Loopback(0);
-    socklen_t size = sizeof(address);
-    Require(
-        bind(sockets[i], reinterpret_cast<sockaddr*>(&address), size) == 0 &&
-            getsockname(sockets[i], reinterpret_cast<sockaddr*>(&address),
-                        &size) == 0,
-        "finding a port");
-    ports[i] = ntohs(address.sin_port);
-  }
-  for (const int socket : sockets) close(socket);
+// Binds `socket` to a port that no other user gets while the socket is open. A
+// server that sets SO_REUSEPORT can listen there. Returns the port.
+int HoldPort(int socket) {
+  const int yes = 1;
+  sockaddr_in address = Loopback(0);
+  socklen_t size = sizeof(address);
+  Require(
+      setsockopt(socket, SOL_SOCKET, SO_REUSEPORT, &yes, sizeof(yes)) == 0 &&
+          bind(socket, reinterpret_cast<sockaddr*>(&address), size) == 0 &&
+          getsockname(socket, reinterpret_cast<sockaddr*>(&address), &size) ==
+              0,
+      "finding a port");
+  return ntohs(address.sin_port);
 }
 
 }  // namespace
@@ -160,16 +158,33 @@ RealServer::RealServer(absl::Duration lifetime)
       authority.Issue("localhost"),
       authority.Issue("localhost", -absl::Hours(1)),
       authority.Issue("example.com")};
-  FindPorts(ports_);
-  std::string servers;
   for (int i = 0; i < 3; ++i) {
-    const std::string pem = absl::StrCat(folder_, "/", i, ".pem");
-    std::ofstream(pem) << identities[i].certificate << identities[i].key;
+    std::ofstream(absl::StrCat(folder_, "/", i, ".pem"))
+        << identities[i].certificate << identities[i].key;
+  }
+  for (int i = 0; i < 4; ++i) {
+    sockets_[i] = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    ports_[i] = HoldPort(sockets_[i]);
+  }
+  StartProvider();
+  api_ = StartNode("api.mjs", "api", "");
+  WriteNginxConf(kGood);
+  StartNginx();
+}
+
+// The fourth port is the API's.
+void RealServer::WriteNginxConf(Certificate certificate) const {
+  const Certificate certificates[] = {certificate, kExpired, kOtherHost, kGood};
+  std::string servers;
+  for (int i = 0; i < 4; ++i) {
+    const std::string pem =
+        absl::StrCat(folder_, "/", static_cast<int>(certificates[i]), ".pem");
     absl::StrAppend(&servers, "server { listen 127.0.0.1:", ports_[i],
-                    " ssl; ssl_certificate ", pem, "; ssl_certificate_key ",
-                    pem,
-                    "; location / { proxy_pass http://provider;"
-                    " proxy_set_header Host $http_host;"
+                    " ssl reuseport; ssl_certificate ", pem,
+                    "; ssl_certificate_key ", pem,
+                    "; location / { proxy_pass http://unix:", folder_,
+                    i == 3 ? "/api" : "/provider",
+                    ".socket; proxy_set_header Host $http_host;"
                     " proxy_set_header X-Forwarded-Proto https; } }\n");
   }
   std::string temporary;
@@ -177,20 +192,19 @@ RealServer::RealServer(absl::Duration lifetime)
        {"client_body", "proxy", "fastcgi", "uwsgi", "scgi"}) {
     absl::StrAppend(&temporary, kind, "_temp_path ", folder_, "/", kind, ";\n");
   }
-  std::ofstream(folder_ + "/nginx.conf")
-      << absl::StrCat("daemon off; master_process off; pid ", folder_,
-                      "/nginx.pid; error_log ", folder_,
-                      "/nginx.log;\nevents { worker_connections 256; }\n"
-                      "http {\naccess_log off;\n",
-                      temporary, "upstream provider { server unix:", folder_,
-                      "/socket; }\n", servers, "}\n");
-  StartProvider();
-  StartNginx();
+  // If root starts nginx, its worker must read root's folder.
+  std::ofstream(folder_ + "/nginx.conf") << absl::StrCat(
+      "user root; daemon off; pid ", folder_, "/nginx.pid; error_log ", folder_,
+      "/nginx.log;\nevents { worker_connections 256; }\n"
+      "http {\naccess_log off;\n",
+      temporary, servers, "}\n");
 }
 
 RealServer::~RealServer() {
-  End(nginx_, SIGKILL);
+  End(nginx_, SIGTERM);
+  End(api_, SIGKILL);
   StopProvider();
+  for (const int socket : sockets_) close(socket);
   const pid_t remover = Spawn({"rm", "-rf", "--", folder_}, {}, "/dev/null");
   waitpid(remover, nullptr, 0);
 }
@@ -202,8 +216,7 @@ std::string RealServer::token_url(Certificate certificate) const {
 int RealServer::CallApi(absl::string_view token) const {
   CURL* const easy = curl_easy_init();
   Require(easy != nullptr, "curl_easy_init");
-  const std::string url =
-      absl::StrCat("https://localhost:", ports_[kGood], "/api");
+  const std::string url = absl::StrCat("https://localhost:", ports_[3], "/");
   curl_slist* const headers = curl_slist_append(
       nullptr, absl::StrCat("Authorization: Bearer ", token).c_str());
   curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
@@ -234,34 +247,49 @@ int RealServer::Count(absl::string_view text) const {
 
 void RealServer::StopProvider() {
   End(provider_, SIGKILL);
-  unlink((folder_ + "/socket").c_str());
+  unlink((folder_ + "/provider.socket").c_str());
 }
 
-void RealServer::StartProvider() {
-  provider_ = Spawn({"node", *server_folder + "/server.mjs"},
-                    {"SOCKET=" + folder_ + "/socket",
-                     absl::StrCat("ISSUER=https://localhost:", ports_[kGood]),
-                     "TTL=" + lifetime_, "LOG=" + folder_ + "/log",
-                     "LOGIN=" + folder_ + "/login"},
-                    folder_ + "/node.log");
+void RealServer::StartProvider(const std::string& secret) {
+  provider_ = StartNode("server.mjs", "provider", secret);
+}
+
+// Returns when the script listens on the socket.
+pid_t RealServer::StartNode(const std::string& script, const std::string& name,
+                            const std::string& secret) {
+  const std::string socket = absl::StrCat(folder_, "/", name, ".socket");
+  const pid_t node = Spawn(
+      {"node", absl::StrCat(*server_folder, "/", script)},
+      {"SOCKET=" + socket,
+       absl::StrCat("ISSUER=https://localhost:", ports_[kGood]),
+       "TTL=" + lifetime_, "SECRET=" + secret, "KEYS=" + folder_ + "/keys",
+       "LOG=" + folder_ + "/log", "LOGIN=" + folder_ + "/login"},
+      absl::StrCat(folder_, "/", name, ".out"));
   sockaddr_un address = {};
   address.sun_family = AF_UNIX;
-  const std::string path = folder_ + "/socket";
-  path.copy(address.sun_path, sizeof(address.sun_path) - 1);
-  WaitUntil("oidc-provider", [&] {
-    Require(waitpid(provider_, nullptr, WNOHANG) == 0, Read("node.log"));
+  socket.copy(address.sun_path, sizeof(address.sun_path) - 1);
+  WaitUntil(script.c_str(), [&] {
+    Require(waitpid(node, nullptr, WNOHANG) == 0, Read(name + ".out"));
     return Connects(AF_UNIX, reinterpret_cast<const sockaddr*>(&address),
                     sizeof(address));
   });
+  return node;
 }
+
+void RealServer::ForgetKey() { unlink((folder_ + "/keys").c_str()); }
 
 void RealServer::PauseProvider() { kill(provider_, SIGSTOP); }
 
 void RealServer::ResumeProvider() { kill(provider_, SIGCONT); }
 
 void RealServer::RestartNginx() {
-  End(nginx_, SIGKILL);
+  End(nginx_, SIGTERM);
   StartNginx();
+}
+
+void RealServer::Present(Certificate certificate) {
+  WriteNginxConf(certificate);
+  kill(nginx_, SIGHUP);
 }
 
 void RealServer::StartNginx() {

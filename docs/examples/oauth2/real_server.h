@@ -11,16 +11,16 @@
 #include <memory>
 #include <string>
 
-#include "absl/status/statusor.h"
+#include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "refreshable/integrations/curl/tls_server_test_util.h"
 
-// A server of tokens, and an API that takes them, as server/server.mjs has
-// them. Its clients are "notes" (client credentials, "right-secret") and
-// "notes-app" (refresh tokens, "app-secret"). Used by one thread, except for
-// `Get` and the addresses. If a program or a file cannot be had, it ends this
-// program.
+// A server of tokens (server/server.mjs), and an API that takes them
+// (server/api.mjs), two processes behind one nginx. The clients are "notes"
+// (client credentials, "right-secret") and "notes-app" (refresh tokens,
+// "app-secret"). Used by one thread, except for `CallApi` and the addresses. If
+// a program or a file cannot be had, it ends this program.
 class RealServer {
  public:
   // nginx presents one of these certificates, depending on the port.
@@ -52,25 +52,38 @@ class RealServer {
   // say, for the tokens that were issued.
   int Count(absl::string_view text) const;
 
-  // oidc-provider forgets all tokens when it stops, and makes a new login when
-  // it starts. While it is stopped, nginx answers 502; while it is paused,
-  // requests hang.
+  // oidc-provider forgets all refresh tokens when it stops, and makes a new
+  // login when it starts. Access tokens remain valid. While it is stopped,
+  // nginx answers 502; while it is paused, requests hang. The API is not
+  // affected. `secret` is that of the client "notes".
   void StopProvider();
-  void StartProvider();
+  void StartProvider(const std::string& secret = "right-secret");
   void PauseProvider();
   void ResumeProvider();
+  // Makes the API reject all access tokens that have been issued. Requires:
+  // oidc-provider is stopped. It makes a new key when it starts.
+  void ForgetKey();
   // Closes all connections, also those that clients keep open.
   void RestartNginx();
+  // Presents `certificate` on the port of kGood too, soon. Closes idle
+  // connections.
+  void Present(Certificate certificate);
 
  private:
   std::string Read(const std::string& name) const;
+  pid_t StartNode(const std::string& script, const std::string& name,
+                  const std::string& secret);
+  void WriteNginxConf(Certificate certificate) const;
   void StartNginx();
 
   const std::string lifetime_;
   std::string folder_;
   std::string ca_file_;
-  int ports_[3];
+  // Hold the ports; nobody listens on these sockets.
+  int sockets_[4];
+  int ports_[4];
   pid_t provider_ = -1;
+  pid_t api_ = -1;
   pid_t nginx_ = -1;
 };
 

@@ -13,21 +13,24 @@ set -uo pipefail
 
 cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")" || exit 1
 readonly CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/refreshable-bazelw
-readonly SERVER=$CACHE/oauth2_server
+SERVER=$CACHE/oauth2_server-$(cat package.json package-lock.json ./*.mjs |
+  cksum | cut -d' ' -f1)
+readonly SERVER
 
 not_run() {
   echo "NOT RUN: $*"
   exit 75
 }
 
+# Each version has a folder of its own, so one checkout does not take away the
+# server that another one runs.
 get_server() {
-  local sum
-  sum=$(cat package.json package-lock.json server.mjs | cksum)
-  if [[ $(cat "$SERVER/sum" 2>/dev/null) == "$sum" ]]; then return; fi
-  rm -rf "$SERVER" && mkdir -p "$SERVER" &&
-    cp package.json package-lock.json server.mjs "$SERVER/" &&
-    (cd "$SERVER" && npm ci --no-audit --no-fund --loglevel=error) &&
-    echo "$sum" >"$SERVER/sum"
+  [[ -e $SERVER ]] && return
+  local fresh
+  fresh=$(mktemp -d "$SERVER.XXXXXX") &&
+    cp package.json package-lock.json ./*.mjs "$fresh/" &&
+    (cd "$fresh" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error) &&
+    mv -T "$fresh" "$SERVER"
 }
 
 [[ -n $(type -P node) && -n $(type -P npm) ]] ||
@@ -35,6 +38,9 @@ get_server() {
 (($(node -p 'process.versions.node.split(".")[0]') >= 20)) ||
   not_run "Node.js is older than version 20"
 mkdir -p "$CACHE" || not_run "cannot write to $CACHE"
+# Of two runs at once, one waits for the other.
+exec 9>"$CACHE/oauth2_server.lock"
+flock 9
 get_server >"$CACHE/oauth2_server.log" 2>&1 </dev/null ||
   not_run "npm cannot install oidc-provider ($CACHE/oauth2_server.log)"
 nginx=$(type -P nginx) || nginx=$CACHE/nginx/usr/sbin/nginx
