@@ -127,7 +127,7 @@ class Callers {
             ++failed_;
           }
           ++called_;
-        } while (!end_.WaitForNotificationWithTimeout(absl::Milliseconds(20)));
+        } while (!end_.WaitForNotificationWithTimeout(absl::Milliseconds(100)));
       });
     }
   }
@@ -137,9 +137,9 @@ class Callers {
   }
 
   int failed() const { return failed_; }
-  // Waits until about five more calls per thread have ended.
+  // Waits until about three more calls per thread have ended.
   void AwaitCalls() const {
-    const int enough = called_ + 5 * kThreads;
+    const int enough = called_ + 3 * kThreads;
     WaitUntil("calls", [&] { return called_ >= enough; });
   }
 
