@@ -39,13 +39,8 @@ class Handler final : public nlohmann::json_sax<Json> {
   bool number_unsigned(uint64_t value) override {
     return Value(AnswerField::Number(absl::StrCat(value)));
   }
-  bool number_float(long double, const std::string& parsed) override {
-    // nlohmann_json has replaced the decimal point by the locale's. No other
-    // byte of a JSON number is outside this set.
-    std::string text = parsed;
-    const size_t point = text.find_first_not_of("0123456789+-eE");
-    if (point != std::string::npos) text[point] = '.';
-    return Value(AnswerField::Number(text));
+  bool number_float(long double, const std::string& text) override {
+    return Value(AnswerField::Number(internal::JsonNumber(text)));
   }
   bool string(std::string& text) override {
     AnswerField field = AnswerField::String(text);
@@ -89,6 +84,12 @@ class Handler final : public nlohmann::json_sax<Json> {
 };
 
 }  // namespace
+
+std::string internal::JsonNumber(std::string text) {
+  const size_t point = text.find_first_not_of("0123456789+-eE");
+  if (point != std::string::npos) text[point] = '.';
+  return text;
+}
 
 absl::StatusOr<AnswerFields> ReadJson(absl::string_view body) {
   Handler handler;

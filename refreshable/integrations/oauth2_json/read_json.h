@@ -5,6 +5,8 @@
 #ifndef REFRESHABLE_INTEGRATIONS_OAUTH2_JSON_READ_JSON_H_
 #define REFRESHABLE_INTEGRATIONS_OAUTH2_JSON_READ_JSON_H_
 
+#include <string>
+
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "refreshable/oauth2/answer.h"
@@ -26,6 +28,14 @@ namespace oauth2 {
 // Thread-safe, never blocks and does not throw, unless there is no memory.
 // nlohmann_json reads with buffers of its own, which are not wiped.
 absl::StatusOr<AnswerFields> ReadJson(absl::string_view body);
+
+namespace internal {
+
+// Returns a number as it stood in the body. `text` is the number as
+// nlohmann_json passes it on: with the decimal point of the program's locale.
+std::string JsonNumber(std::string text);
+
+}  // namespace internal
 
 }  // namespace oauth2
 }  // namespace refreshable
