@@ -113,8 +113,8 @@ TEST(ClockTest, InstantsCompareByBothClocks) {
   EXPECT_TRUE(a != later_boot);
 }
 
-// Of a moment that has come, the coarse clock never says that it has not come.
-// Of a moment that is 3 s away, it does.
+// If a moment has come, the coarse clock is never certain that it has not come.
+// If a moment is 3 s away, the coarse clock is certain of that.
 TEST(ClockTest, R6CoarseSystemTimeIsNeverCertainTooLate) {
   const CoarseWallClock clock = SystemClock::Get().CoarseWall();
   EXPECT_GE(clock.Ticks(), clock.TicksBefore(SystemClock::Get().Now().wall));

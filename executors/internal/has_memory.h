@@ -12,7 +12,7 @@
 namespace refreshable {
 namespace executors_internal {
 
-// Calls `allocate`. Returns false if that throws bad_alloc.
+// Calls `allocate`. Returns true, or false if `allocate` throws bad_alloc.
 template <typename Function>
 bool HasMemory(Function allocate) {
 #ifdef ABSL_HAVE_EXCEPTIONS
