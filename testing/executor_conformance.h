@@ -18,7 +18,7 @@
 
 namespace refreshable_testing {
 
-// Makes an executor for the suite and brings it to its limits.
+// A rig makes an executor for the suite and can make it refuse tasks.
 //
 //   class MyRig : public refreshable_testing::ExecutorRig {
 //    public:
@@ -47,9 +47,10 @@ class ExecutorRig {
   virtual refreshable::Executor& executor() = 0;
 
   // Returns how many tasks given to `RunBlocking` may block at the same time.
-  // The suite requires that so many tasks all start, and that they delay
-  // neither tasks given to `Run` nor timers nor `Cancel`. The default suits an
-  // executor whose `RunBlocking` is the same as `Run`, such as an event loop.
+  // The suite checks that this many tasks all start, and that, while they
+  // block, they delay neither tasks given to `Run` nor timers nor `Cancel`. The
+  // default suits an executor whose `RunBlocking` is the same as `Run`, such as
+  // an event loop.
   virtual int BlockedTasks() const { return 0; }
 
   // Makes `Run`, `RunBlocking` and `RunAfter` refuse everything from now on,

@@ -115,7 +115,7 @@ std::optional<refreshable::RefreshError> RefreshErrorOf(
   *listener << "which is " << status;
   return refreshable::GetRefreshError(status);
 }
-// Returns the details that a read which fails now would report.
+// Returns the RefreshError that a read would report if it failed now.
 inline std::optional<refreshable::RefreshError> RefreshErrorOf(
     const refreshable::Health& health, testing::MatchResultListener*) {
   refreshable::RefreshError error;
@@ -269,8 +269,8 @@ MATCHER(IsExhausted, negation ? "is not exhausted" : "is exhausted") {
   return health.exhausted;
 }
 
-// Matches the Health of a Refreshable that attempts nothing until `Reset` or
-// `Install`.
+// Matches the Health of a Refreshable that starts no attempt until `Reset` or
+// `Install` is called.
 MATCHER(HasGivenUp, negation ? "has not given up" : "has given up") {
   const refreshable::Health& health = arg;
   return health.fatal;

@@ -105,8 +105,8 @@ class World {
   // Cancels the `index`-th GetAsync, counted from 0, if it exists. For
   // schedule::CancelRead only.
   void CancelRead(size_t index);
-  // Call Refreshable::Invalidate, with the generation published last or with
-  // the one before it.
+  // These two call Refreshable::Invalidate, the first with the generation
+  // published last, the second with the generation before it.
   void Invalidate();
   void InvalidateOld();
   void Install(absl::Duration lifetime);
@@ -114,7 +114,7 @@ class World {
   // Moves both clocks without running what becomes due.
   void Pass(absl::Duration d) { executor_.Suspend(d); }
   void StepWall(absl::Duration d);
-  // Set whether the executor accepts tasks, or timers, from now on.
+  // These two set whether the executor accepts tasks and timers from now on.
   void TakeTasks(bool take);
   void TakeTimers(bool take);
   // RunPending runs the task or timer at `index` of the executor's
@@ -256,9 +256,9 @@ class World {
     bool rejects;
     // Whether the read must end at once with an error (B5, A10).
     bool ends;
-    // F7: whether a timer may be about to start a refresh without any read. It
-    // may also wait longer: E2 delays it after the executor has lost an
-    // attempt.
+    // F7: whether a timer may be about to start a refresh without any read.
+    // (The timer may also fire later, because E2 delays it after the executor
+    // has lost an attempt.)
     bool ahead;
     // Whether the read starts a refresh if none is in flight; nullopt if that
     // is not visible from outside.
@@ -355,7 +355,7 @@ class World {
   // many retries that refresh has, and whether a cooldown follows.
   std::set<Join> joined_;
   int step_ = 0;       // The label of the step in progress.
-  int visible_ = 0;    // The calls of the source plus the outcomes of reads.
+  int visible_ = 0;    // Calls of the source plus outcomes of reads.
   int failed_ = 0;     // The failed attempts of the refresh in flight.
   bool ends_ = false;  // Whether the last failure must end the refresh.
   int discards_ = 0;   // The number of answers that had to be discarded.
@@ -365,8 +365,8 @@ class World {
   refreshable::BootTime last_call_ = refreshable::BootTime::InfinitePast();
   // `asked_at_` is the time when the Refreshable last handled everything that
   // was overdue. `read_at_` and `ran_at_` are the times of the last read and
-  // the last task since then. Those may have looked only at the published
-  // token, and so have left what is overdue.
+  // the last task since then. That read and that task may have looked only at
+  // the published token, and so may not have handled what is overdue.
   refreshable::BootTime asked_at_;
   refreshable::BootTime read_at_ = refreshable::BootTime::InfinitePast();
   refreshable::BootTime ran_at_ = refreshable::BootTime::InfinitePast();

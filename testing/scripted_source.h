@@ -42,8 +42,8 @@ namespace refreshable_testing {
 //   source.Answer("t1", absl::Minutes(10));
 //   EXPECT_THAT(token->Get(), HoldsToken("t1"));
 //   executor.AdvanceBy(absl::Minutes(6));
-//   EXPECT_THAT(token->Get(), HoldsToken("t1"));  // Stale: call 1 is queued,
-//   executor.RunUntilIdle();                      // ... and held.
+//   EXPECT_THAT(token->Get(), HoldsToken("t1"));  // Stale: queues call 1.
+//   executor.RunUntilIdle();                      // Call 1 comes and is held.
 //   source.Release(1, "t2", absl::Minutes(10));
 //   EXPECT_THAT(token->Get(), HoldsToken("t2"));
 //
@@ -119,8 +119,8 @@ class ScriptedSource {
   void AnswerWith(Function function) {
     core_->Prepare(std::move(function), std::nullopt);
   }
-  // Takes the place of one prepared answer, but holds the call that takes it.
-  // This is useful if other answers follow or `Always` is set.
+  // Prepares no answer but a hold: the call that takes it is held. This is
+  // useful if other answers follow or `Always` is set.
   void Hold() { core_->Prepare(nullptr, std::nullopt); }
 
   // Sets the answer to every call that finds no prepared answer, until another
