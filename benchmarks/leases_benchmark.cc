@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What a read costs on a thread that already holds leases, and what a
+// Measures what a read costs on a thread that already holds leases, and what a
 // publication costs:
 //
 //   bazel run -c opt //benchmarks:leases_benchmark
@@ -100,9 +100,9 @@ class Rival {
       std::make_shared<const Entry>(MakeEntry(std::string(1024, 'x')));
 };
 
-// The functions below make `reads` reads of the kind that they are named after,
-// with `held` leases, and return the nanoseconds per read. They call `ready`
-// once, just before the measurement.
+// Each of the functions below makes `reads` reads of the kind after which it is
+// named, with `held` leases, and returns the nanoseconds per read. It calls
+// `ready` once, just before the measurement.
 
 template <typename Source>
 double Newest(Source& source, int held, int64_t reads,
@@ -315,8 +315,8 @@ void Reads(bool short_form) {
   }
 }
 
-// Lets a thread release a thousand leases of a token that has been replaced.
-// Returns the nanoseconds per release.
+// Releases a thousand leases of a token that has been replaced. Returns the
+// nanoseconds per release.
 template <typename Source>
 double ReleaseAfterReplacement() {
   Source source;

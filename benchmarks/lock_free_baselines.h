@@ -38,10 +38,11 @@
 
 namespace refreshable_benchmarks {
 
-// Gives each thread its own `Data`. The thread gets it in its first call of
-// `Mine`, which calls `Data::Enter`, and gives it back when it ends, which
-// calls `Data::Leave`. Both are called under the lock that `All` takes. A
-// `Data` is never freed: when its thread has ended, another thread may get it.
+// An object `Data` for each thread. A thread's first call of `Mine` gives the
+// thread a `Data` and calls `Data::Enter`. When the thread ends, it gives the
+// `Data` back, and `Data::Leave` is called. `Enter` and `Leave` run under the
+// lock that `All` takes. A `Data` is never freed: when its thread has ended,
+// another thread may get it.
 template <typename Data>
 class PerThread {
  public:

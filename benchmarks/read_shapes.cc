@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What a read costs in different forms of the code around it:
+// Measures what a read costs in different forms of the code around it:
 //
 //   bazel run -c opt //benchmarks:read_shapes
 //
@@ -77,7 +77,8 @@ BENCHMARKS_OPAQUE char UseReference(const Lease& lease) {
 }
 BENCHMARKS_OPAQUE char UseToken(const std::string& token) { return token[0]; }
 
-// Each of these classes is one form of a read, which its `Read` makes.
+// Each of these classes is one form of the code around a read. Its `Read` makes
+// the read.
 struct Floor {
   static constexpr char kName[] = "floor: pointer, time()";
   explicit Floor(Client& client) : floor(client.floor) {}

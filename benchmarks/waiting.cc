@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What happens to the threads that read while a token is refreshed, and while
+// Shows how long threads wait that read while a token is refreshed, or while
 // the endpoint fails, for Refreshable and for other patterns:
 //
 //   bazel run -c opt //benchmarks:waiting
