@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The sources of docs/where_tokens_come_from.md.
+// Tests the sources that docs/where_tokens_come_from.md shows.
 
 #include <cstdlib>
 #include <fstream>
@@ -53,8 +53,8 @@ absl::StatusOr<Source> TokenFile(const std::string& path) {
   return refreshable::FileSource<Secret>::Create(options);
 }
 
-// Reads the file every five minutes. A token is used for up to ten minutes if
-// the file cannot be read any longer.
+// Returns a policy with which the file is read every five minutes. If the file
+// can no longer be read, the last token is used for up to ten minutes.
 refreshable::RefreshPolicy TokenFilePolicy() {
   refreshable::RefreshPolicy policy;
   policy.stale_window = absl::Minutes(10) - absl::Minutes(5);
@@ -107,7 +107,8 @@ class HttpClient {
 };
 
 // [own]
-// A login that answers 200 with a token, which is good for an hour.
+// Returns a source that asks a login endpoint, which answers 200 with a token
+// that is valid for an hour.
 Source LoginEndpoint(HttpClient& http, Secret key) {
   return refreshable::BlockingSource<Secret>(
       [&http, key = std::move(key)](const refreshable::FetchContext& context)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// AsioExecutor: an Executor over event loops of standalone Asio, which the
-// program runs. Meant to be copied.
+// AsioExecutor: an Executor that uses event loops of standalone Asio, which the
+// program runs. This code is meant to be copied.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_ASIO_EXECUTOR_ASIO_EXECUTOR_H_
 #define REFRESHABLE_DOCS_EXAMPLES_ASIO_EXECUTOR_ASIO_EXECUTOR_H_
@@ -29,10 +29,11 @@ namespace refreshable_examples {
 //
 // - Nothing may block all threads that run `timers`, in particular no callback.
 //   Two contexts may be the same only if their tasks never block. (The tasks of
-//   an asynchronous source do not, nor do short callbacks.)
+//   an asynchronous source and short callbacks do not block.)
 // - All contexts must outlive the executor, and threads must run them as long
-//   as it is used. (Use asio::make_work_guard; otherwise `run()` returns when
-//   there is nothing to do.) A pending timer keeps `run()` from returning.
+//   as the executor is used. (Use asio::make_work_guard; otherwise `run()`
+//   returns when there is nothing to do.) A pending timer keeps `run()` from
+//   returning.
 // - The executor does not survive fork().
 //
 // Time is the BootTime of SystemClock. Asio's timers do not count the time

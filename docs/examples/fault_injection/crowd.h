@@ -99,8 +99,8 @@ class Crowd {
 
   struct Member {
     int64_t errors = 0;  // The number of reads that ended without a token.
-    // When the token of this thread's last successful call of the API was
-    // requested, or a later time.
+    // The time at which the token that this thread used in its last successful
+    // call of the API was requested, or a later time.
     absl::Time served = absl::InfinitePast();
   };
 

@@ -28,8 +28,9 @@ struct Row {
   Play play;
 };
 
-// Returns the rows of the table. By default a row has one caller and lasts two
-// hours, and attempts that rejections start are at most a minute apart.
+// Returns the rows of the table. By default, the simulation of a row has one
+// caller and lasts two hours, and the waits between attempts that rejections
+// start are at most a minute.
 std::vector<Row> Rows() {
   std::vector<Row> rows;
   const auto add = [&](const char* title) -> Play& {
@@ -247,7 +248,7 @@ void EveryMomentOfARefresh() {
 }
 
 // Prints the longest time to heal for an endpoint that works again at many
-// different moments. Skips the rows without a revocation. In the others all
+// different moments. Skips the rows without a revocation. In the other rows all
 // tokens are revoked at 38 min, and the token becomes stale at 40 min.
 void EveryEndOfAnOutage() {
   absl::PrintF(
@@ -272,8 +273,8 @@ void EveryEndOfAnOutage() {
   }
 }
 
-// Simulates each row with a jump of the program's clocks, at each of twenty
-// moments of the row.
+// Simulates each row twenty times for each kind of jump of the program's
+// clocks, each time with the jump at another moment.
 void BothClocks() {
   absl::PrintF(
       "\nThe most calls failed (and tokens/h) if, at some moment of the row,\n"

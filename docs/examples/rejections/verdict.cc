@@ -16,8 +16,8 @@ namespace {
 constexpr absl::Duration kPeriod = absl::Seconds(1);
 
 // Returns the number of calls that the callers make within `time` after the
-// issue of a token. It is rounded up, because a call made at the moment of the
-// issue fails however soon the token is accepted.
+// issue of a token. The number is rounded up, because a call made at the moment
+// of the issue fails however soon the token is accepted.
 int64_t Calls(const Play& play, absl::Duration time, bool lockstep) {
   const double each = absl::FDivDuration(time, kPeriod);
   return static_cast<int64_t>(lockstep ? std::ceil(each) * play.callers
