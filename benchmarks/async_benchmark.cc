@@ -4,13 +4,13 @@
 //
 //   bazel run -c opt //benchmarks:async_benchmark
 //
-// The first part gives a ThreadExecutor 1,000 callbacks at a time, and waits
-// until all have run: with `Run`, with `GetAsync` of a valid token, and with
-// `CallWithTokenAsync`, whose call answers at once. Each line shows the time
-// and the CPU time of the whole process, in nanoseconds per callback (medians
-// over 301 rounds). The lines of GetAsync and CallWithTokenAsync then show both
-// times as ratios to those of the function that they build on: `Run` for
-// GetAsync, and GetAsync for CallWithTokenAsync.
+// The first part measures the callbacks of three functions: `Run`, `GetAsync`
+// of a valid token, and `CallWithTokenAsync` with a call that answers at once.
+// It gives a ThreadExecutor 1,000 callbacks at a time, and waits until all have
+// run. Each line shows the time and the CPU time of the whole process, in
+// nanoseconds per callback (medians over 301 rounds). The lines of GetAsync and
+// CallWithTokenAsync then show both times as ratios to those of the function
+// that they build on: `Run` for GetAsync, and GetAsync for CallWithTokenAsync.
 //
 // In the second part, 64 threads wait for a refresh. The program prints the
 // average number of context switches that a thread makes during its read, first

@@ -12,12 +12,12 @@
 //   at random. The floor is an array of tasks under a mutex.
 // - Burst: 100,000 tokens on one ThreadExecutor become due within one second.
 //   In the first case, a timer refreshes each token. In the second case, nobody
-//   refreshes the tokens, so they expire and are released. The gates limit the
-//   CPU time per token, compared with that of a trivial task of `Run` and with
-//   the floor, and how late unrelated timers run, compared with a burst of 100
-//   tokens. The floor does the least that a token needs, with the same
-//   executor: a timer, a task that replaces a shared_ptr under a mutex, and the
-//   next timer.
+//   refreshes the tokens, so they expire and are released. The gates limit two
+//   figures. The CPU time per token is compared with that of a trivial task of
+//   `Run`, and with the floor. The lateness of unrelated timers is compared
+//   with their lateness during a burst of 100 tokens. The floor does the least
+//   that a token needs, with the same executor: a timer, a task that replaces a
+//   shared_ptr under a mutex, and the next timer.
 //
 // If even the floor exceeds the limit of a gate, the gate is printed as "n/a",
 // with the floor's ratio, and cannot fail.

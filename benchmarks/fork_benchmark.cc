@@ -15,9 +15,9 @@
 //
 // The child lives until all these times have been measured. While it lives, the
 // parent's first write to a page copies the page; this is part of what
-// instances cost. The floor is the same with the bare system call, which runs
-// no handlers, in place of fork(). The two alternate, and each figure is a
-// median.
+// instances cost. The floor is the same measurement with the bare system call,
+// which runs no handlers, in place of fork(). The two measurements alternate,
+// and each figure is a median.
 
 #include <sys/syscall.h>
 #include <sys/wait.h>

@@ -211,7 +211,8 @@ void PrintVerdict(bool has_target, bool met) {
   all_met &= met || !has_target;
 }
 
-// Measures the lines in turns, and prints their ratios to the first line.
+// Measures the lines in turns, and prints the ratio of each line to the first
+// line.
 void Run(const char* title, std::vector<Line>& lines, int turns) {
   for (int turn = 0; turn < turns; ++turn) {
     for (Line& line : lines) line.ns.push_back(line.measure());

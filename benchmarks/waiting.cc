@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Shows how long threads wait that read while a token is refreshed, or while
-// the endpoint fails, for Refreshable and for other patterns:
+// Shows how long reads wait while a token is refreshed, or while the endpoint
+// fails, for Refreshable and for other patterns:
 //
 //   bazel run -c opt //benchmarks:waiting
 //
@@ -319,8 +319,9 @@ struct Outcome {
   int calls = 0;   // The number of calls of the endpoint.
 };
 
-// Reads from eight threads during a refresh: of a token that becomes stale
-// while they read or, if `has_token` is false, of the first token.
+// Reads on eight threads during a refresh. The refresh replaces a token that
+// becomes stale while the threads read or, if `has_token` is false, gets the
+// first token.
 template <typename Pattern>
 Outcome ReadDuringRefresh(const Times& times, bool has_token) {
   constexpr int kReaders = 8;

@@ -91,8 +91,8 @@ struct Instant {
 // A wall clock that costs next to nothing to read, for paths where the cost of
 // `Clock::Now` would dominate. It answers one question: is it certain that a
 // given moment has not come yet? Its ticks may lag behind the wall clock;
-// `TicksBefore` allows for that. A value, thread-safe. Must not be read after
-// the Clock that it came from has been destroyed.
+// `TicksBefore` allows for that. A thread-safe value type. An object must not
+// be read after the Clock that it came from has been destroyed.
 class CoarseWallClock {
  public:
   // Creates a clock that is never certain that a moment has not come yet.
@@ -133,8 +133,8 @@ class CoarseWallClock {
 
 // A clock of BootTime that costs less to read than `Clock::Now`. Like a
 // CoarseWallClock, it answers whether it is certain that a moment has not come
-// yet. A value, thread-safe. Must not be read after the Clock that it came from
-// has been destroyed.
+// yet. A thread-safe value type. An object must not be read after the Clock
+// that it came from has been destroyed.
 class CoarseBootClock {
  public:
   // Creates a clock that is never certain that a moment has not come yet.

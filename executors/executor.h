@@ -75,8 +75,8 @@ class Executor {
   // Queues `task` to be run once, no earlier than `delay` from now, measured by
   // the BootTime of `clock()`; a negative delay counts as zero. The task does
   // not block, and must be run on time even while every thread that runs the
-  // tasks of `Run` and `RunBlocking` is blocked inside one. Timers that are due
-  // run one after another, in the order of their due times. Returns
+  // tasks of `Run` and `RunBlocking` is blocked inside such a task. Timers that
+  // are due run one after another, in the order of their due times. Returns
   // `TimerId::kNone` if the timer is refused; `task` is then destroyed before
   // `RunAfter` returns. Must not run `task` inside the call, in the calling
   // thread. With an infinite delay the timer is accepted and never fires.

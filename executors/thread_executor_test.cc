@@ -383,7 +383,7 @@ TEST(ThreadExecutorTest, E4ForkedChildMayDestroyWhatItNeverUsed) {
 
 class ThreadExecutorDeathTest : public ::testing::Test {
  protected:
-  // The default style calls fork() alone, and these tests start threads.
+  // The default style only forks. That is unsafe, as these tests start threads.
   void SetUp() override { GTEST_FLAG_SET(death_test_style, "threadsafe"); }
 };
 

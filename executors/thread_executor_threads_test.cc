@@ -121,7 +121,7 @@ TEST(ThreadExecutorThreadsTest, X1CallbacksThatBlockGetFurtherThreads) {
 }
 
 TEST(ThreadExecutorThreadsTest, X1IdleThreadsEnd) {
-  // A thread that has touched its `farewell` counts `ended` down when it ends.
+  // When a thread that has touched its `farewell` ends, it decrements `ended`.
   static absl::BlockingCounter* const ended = new absl::BlockingCounter(8);
   struct Farewell {
     bool touched = false;
@@ -324,7 +324,7 @@ TEST(ThreadExecutorThreadsTest, X4ASilentEndIfNothingRuns) {
 
 class ThreadExecutorThreadsDeathTest : public ::testing::Test {
  protected:
-  // The default style calls fork() alone, and these tests start threads.
+  // The default style only forks. That is unsafe, as these tests start threads.
   void SetUp() override { GTEST_FLAG_SET(death_test_style, "threadsafe"); }
 };
 

@@ -127,7 +127,7 @@ TEST(ThreadRefusalTest, X3TheFirstBlockingTaskIsRefusedWithoutAThread) {
     const NoThreads no_threads;
     EXPECT_FALSE(executor->RunBlocking([task] { FAIL(); }));
     EXPECT_EQ(task.use_count(), 1);
-    // Run and RunAfter already have their threads.
+    // The threads for Run and RunAfter already exist.
     absl::Notification ran, fired;
     EXPECT_TRUE(executor->Run([&] { ran.Notify(); }));
     EXPECT_NE(executor->RunAfter(absl::ZeroDuration(), [&] { fired.Notify(); }),

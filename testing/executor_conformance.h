@@ -65,8 +65,8 @@ class ExecutorRig {
 using ExecutorSubject = Subject<ExecutorRig>;
 
 // The suite. Its clauses are in executor_conformance.cc, and each is named
-// after what it demands. No clause sleeps, and none depends on how soon a timer
-// fires: a timer must only not fire early.
+// after what it demands. No clause sleeps. No clause depends on how soon a
+// timer fires; a clause only demands that a timer does not fire early.
 class ExecutorConformanceTest
     : public ::testing::TestWithParam<ExecutorSubject> {
  protected:
@@ -84,8 +84,8 @@ class ExecutorConformanceTest
   // `destroyed`.
   refreshable::Executor::Task Reentrant(absl::Notification* destroyed);
   // Calls every method of the executor except `DriveUntil`, on another thread.
-  // If one of these calls blocks, ends the program: the executor then holds a
-  // lock while it runs the code that called `CallBack`.
+  // If one of these calls blocks, ends the program, because the executor holds
+  // a lock while it runs the code that called `CallBack`.
   void CallBack();
 
   const std::unique_ptr<ExecutorRig> rig_ = GetParam().make();

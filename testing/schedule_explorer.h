@@ -104,8 +104,8 @@ Answer Drop();
 struct Scenario {
   // Must be valid. `jitter` is ignored; it counts as 0.
   refreshable::RefreshPolicy policy;
-  // Prepares the world before the first step. What it causes happens in the
-  // executor's own order. May be null.
+  // Prepares the world before the first step. Everything that this function
+  // causes happens in the executor's own order. May be null.
   std::function<void(World&)> given;
   std::vector<Step> steps;
   std::vector<Answer> answers = {Succeed(), Fail()};

@@ -139,11 +139,11 @@ class World {
   void RunUntilIdle() { AdvanceBy(absl::ZeroDuration()); }
   // Moves both clocks by `d`, and runs everything at its due time.
   void AdvanceBy(absl::Duration d);
-  // Makes the source bring a new token that lives for `lifetime`, by a read, so
-  // that the Refreshable holds it.
+  // Makes the Refreshable hold a new token that lives for `lifetime`: makes a
+  // read, and lets the source answer with that token.
   void Hold(absl::Duration lifetime = absl::Seconds(400));
 
-  // Lets the schedule fail with `what` if `holds` is false.
+  // Makes the schedule fail with `what` if `holds` is false.
   void Expect(bool holds, absl::string_view what) {
     if (!holds) oracle_->Fail(what);
   }

@@ -119,8 +119,9 @@ class ScriptedSource {
   void AnswerWith(Function function) {
     core_->Prepare(std::move(function), std::nullopt);
   }
-  // Prepares no answer but a hold: the call that takes it is held. This is
-  // useful if other answers follow or `Always` is set.
+  // Prepares a hold in the place of an answer: the call that takes the hold is
+  // held until the test answers it. This is useful if other answers follow or
+  // `Always` is set.
   void Hold() { core_->Prepare(nullptr, std::nullopt); }
 
   // Sets the answer to every call that finds no prepared answer, until another

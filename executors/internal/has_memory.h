@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// HasMemory: whether an executor has the memory for a task. Private.
+// HasMemory: finds out whether there is memory for a task. Private.
 
 #ifndef REFRESHABLE_EXECUTORS_INTERNAL_HAS_MEMORY_H_
 #define REFRESHABLE_EXECUTORS_INTERNAL_HAS_MEMORY_H_

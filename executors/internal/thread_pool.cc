@@ -254,7 +254,7 @@ void ThreadPool::Work(Lane& lane, Threads::iterator self) {
     node.splice(node.end(), lane.queue, lane.queue.begin());
     ++lane.taken;
     ++running_;
-    // This task may block, so another thread must come for the next one.
+    // This task may block, so another thread must come for the next task.
     if (lane.queue.size() > lane.arriving && lane.arriving < kArriving &&
         !Summon(lane)) {
       Watch(lane);
@@ -271,8 +271,8 @@ void ThreadPool::Work(Lane& lane, Threads::iterator self) {
   End(self);
 }
 
-// Waits for a task. Returns true when there may be one, and false if the thread
-// must end.
+// Waits for a task. Returns true if there may be a task now, and false if the
+// thread must end.
 bool ThreadPool::AwaitTask(Lane& lane, Idler& me) {
   me.is_woken = false;
   lane.idle.push_back(&me);

@@ -30,9 +30,9 @@ namespace executors_internal {
 // of a fork() gets a pool of its own. Each thread shares ownership of the pool,
 // so that a thread whose task never returns can be left running. Thread-safe.
 //
-// A process may contain several copies of this library, and which copy's
-// functions a call reaches is up to the linker. A pool therefore always uses
-// the count of forks and the thread-local data of the copy that created it.
+// A process may contain several copies of this library, and the linker decides
+// which copy's functions a call reaches. A pool therefore always uses the count
+// of forks and the thread-local data of the copy that created it.
 class ThreadPool final : public std::enable_shared_from_this<ThreadPool> {
  public:
   using Task = Executor::Task;
@@ -174,8 +174,8 @@ class ThreadPool final : public std::enable_shared_from_this<ThreadPool> {
   // thread uses nothing of the pool afterwards.
   void End(Threads::iterator self) ABSL_UNLOCK_FUNCTION(mu_);
 
-  // These two functions return the data of the copy of the library that they
-  // belong to.
+  // Each of these two functions returns data of the copy of the library to
+  // which the function belongs.
   static ThisThread& OfThisThread();
   // The number of forks between the first process and this one.
   static const std::atomic<uint64_t>& Forks();

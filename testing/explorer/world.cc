@@ -89,7 +89,7 @@ World::World(refreshable::RefreshPolicy policy)
       executor_of_token_(std::make_unique<Driver>(this)),
       oracle_(std::make_shared<Oracle>(policy_, &executor_.clock())),
       source_(std::make_shared<Source>(this)) {
-  // Passes events to the world.
+  // An observer that passes events to the world.
   class Observer final : public refreshable::Observer {
    public:
     explicit Observer(World* world) : world_(world) {}

@@ -15,8 +15,8 @@ namespace planted_faults {
 void Plant(absl::string_view fault);
 // Returns whether this fault is planted.
 bool Planted(absl::string_view fault);
-// Returns whether the program has executed the place of the planted fault since
-// `Plant` was called.
+// Returns whether the program has reached the planted fault since `Plant` was
+// called.
 bool Reached();
 
 }  // namespace planted_faults

@@ -137,7 +137,7 @@ class AsioExecutor::Core final : public std::enable_shared_from_this<Core> {
     const Frame* const outer = innermost;
   };
 
-  // Counts a task as running until this object is destroyed, also if the task
+  // Counts a task as running until this object is destroyed, even if the task
   // throws. The caller must have incremented `running_`.
   struct Running {
     ~Running() {

@@ -43,8 +43,9 @@ class Crowd {
 
   struct Book {
     int64_t reads = 0;  // All reads.
-    // The number of reads that ended with a lease, with an error that gives the
-    // cause of the failed refresh, and at the read's own deadline.
+    // The number of reads that ended with a lease (`leases`), with an error
+    // that gives the cause of the failed refresh (`refused`), and at their own
+    // deadline (`timed_out`).
     int64_t leases = 0;
     int64_t refused = 0;
     int64_t timed_out = 0;

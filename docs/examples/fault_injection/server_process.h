@@ -53,7 +53,7 @@ class ServerProcess {
   ApiCounts CountApi();
 
   // `Kill` kills the server with SIGKILL. `StartAgain` starts it again on the
-  // same port, without a fault, and fails if `Start` would.
+  // same port, without a fault, and returns UNAVAILABLE if that fails.
   void Kill() { child_->Kill(); }
   absl::Status StartAgain();
 

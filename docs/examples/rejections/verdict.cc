@@ -46,7 +46,7 @@ absl::Duration MayFailFor(const Play& play) {
 }
 
 // Returns the maximum number of attempts that rejections start within `time`.
-// The attempts are 2, 4, 8 ... s apart, but at most `longest`.
+// The waits between the attempts are 2, 4, 8, ... s, but at most `longest`.
 int64_t LongestRow(absl::Duration time, absl::Duration longest) {
   int64_t attempts = 0;
   absl::Duration wait = absl::Seconds(2);
