@@ -70,7 +70,7 @@ constexpr int kHour = 3600;
 constexpr int kDay = 24 * kHour;
 constexpr absl::Duration kTokenLife = absl::Hours(1);
 constexpr absl::Duration kReadEvery = absl::Seconds(60);
-constexpr absl::Duration kTimeout = absl::Seconds(10);  // Of a read.
+constexpr absl::Duration kTimeout = absl::Seconds(10);  // A read's timeout.
 // The time that the endpoint takes to answer.
 constexpr absl::Duration kLatency = absl::Milliseconds(100);
 // The Retry-After of each 429.
@@ -110,7 +110,7 @@ struct Day {
   std::vector<double> healed_after;
   int too_soon = 0;  // Calls made earlier than a Retry-After permitted.
   // The number of clients that got more than one token within two minutes after
-  // the event. In this time a client reads twice.
+  // the event. A client reads twice in this time, but needs only one token.
   int minted_twice = 0;
 };
 
@@ -291,9 +291,9 @@ double Peak(const PerSecond& calls, int seconds, int begin = 0,
   return static_cast<double>(most) / seconds;
 }
 
-// Returns after how many seconds from the end of the event the fraction `part`
-// of the clients (0.5: half of them) had healed, or a negative number if fewer
-// clients healed.
+// Returns how many seconds it took after the end of the event until the
+// fraction `part` of the clients (0.5: half of them) had healed. Returns a
+// negative number if fewer clients healed.
 double HealedAfter(const Day& day, double part, int clients) {
   const auto n = static_cast<size_t>(part * clients + 0.5);
   return n > 0 && n <= day.healed_after.size() ? day.healed_after[n - 1] : -1;

@@ -11,9 +11,9 @@
 // - "all": the thread takes `held` leases, and then releases all of them.
 //
 // Each time is divided by that of a read on a thread that holds nothing, with
-// the same number of threads. Both are measured in turns, and the median of the
-// ratios is printed. At the end, reads of the kind "oldest" are compared with a
-// rival: a mutex under which a reader copies a shared_ptr.
+// the same number of threads. Both times are measured in turns, and the median
+// of the ratios is printed. At the end, reads of the kind "oldest" are compared
+// with a rival: a mutex under which a reader copies a shared_ptr.
 //
 // Each line that has a target ends with `ok` or `MISSED`, and the exit code is
 // 1 if a target is missed. With --benchmark_min_time and any value, the program

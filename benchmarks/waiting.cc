@@ -96,9 +96,9 @@ class Endpoint {
 
 // ---- The patterns ----
 //
-// Each is a cache of one token, written from scratch in its simplest correct
-// form. It has no token at first. `Set` gives it one, and must be called before
-// any read. `Get` is thread-safe.
+// Each pattern is a cache of one token, written from scratch in its simplest
+// correct form. A pattern has no token at first. `Set` gives it a token, and
+// must be called before any read. `Get` is thread-safe.
 
 // A mutex. A thread that finds the token stale refreshes it while it holds the
 // mutex (as in google-cloud-cpp).

@@ -25,7 +25,8 @@ namespace refreshable {
 // clock, so only moments of the same clock may be compared or subtracted.
 class BootTime {
  public:
-  // The origin. A clock that has counted `d` so far returns `BootTime() + d`.
+  // Creates the clock's origin. A clock that has counted `d` so far returns
+  // `BootTime() + d`.
   constexpr BootTime() = default;
 
   // Two moments that lie before and after all others. As with absl::Time,

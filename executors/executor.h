@@ -21,7 +21,7 @@ namespace refreshable {
 
 // The id of a timer. An executor never gives the same id to two timers.
 enum class TimerId : uint64_t {
-  kNone = 0,  // No timer: `Executor::RunAfter` refused.
+  kNone = 0,  // No timer, because `RunAfter` refused it.
 };
 
 // An executor runs tasks, soon or after a delay. The delays are measured by the
@@ -66,10 +66,10 @@ class Executor {
   // task has run.
   virtual bool Run(Task task) = 0;
 
-  // Like `Run`, for a task that may block for any length of time, such as a
-  // call of a token source. An executor that can run such tasks on separate
-  // threads should override this, so that tasks given to `Run` do not wait for
-  // them. The default calls `Run`.
+  // Does the same as `Run`, but for a task that may block for any length of
+  // time, such as a call of a token source. An executor that can run such tasks
+  // on separate threads should override this, so that tasks given to `Run` do
+  // not wait for them. The default calls `Run`.
   virtual bool RunBlocking(Task task);
 
   // Queues `task` to be run once, no earlier than `delay` from now, measured by

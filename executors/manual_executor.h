@@ -72,7 +72,8 @@ class ManualExecutor final : public Executor {
     // Unique in this executor. Ids rise in the order of queueing. A timer's id
     // is the number of its TimerId.
     uint64_t id;
-    // BootTime::InfiniteFuture() for a timer that never fires.
+    // When the step is due. This is BootTime::InfiniteFuture() for a timer that
+    // never fires.
     BootTime due;
   };
 
@@ -86,7 +87,7 @@ class ManualExecutor final : public Executor {
   ManualExecutor(const ManualExecutor&) = delete;
   ManualExecutor& operator=(const ManualExecutor&) = delete;
 
-  // Executor.
+  // The methods of Executor.
   bool Run(Task task) override;
   TimerId RunAfter(absl::Duration delay, Task task) override;
   bool Cancel(TimerId id) override;

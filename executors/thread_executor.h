@@ -106,8 +106,8 @@ class ThreadExecutor final : public Executor {
       const Options& options);
 
   // These constructors do what `Create` does, but end the program with a
-  // message where `Create` would return an error. The first one uses the
-  // default options.
+  // message where `Create` would return an error. The constructor without an
+  // argument uses the default options.
   ThreadExecutor();
   explicit ThreadExecutor(const Options& options);
 
@@ -137,7 +137,7 @@ class ThreadExecutor final : public Executor {
   // the program.
   int Shutdown(absl::Duration timeout);
 
-  // Executor.
+  // The methods of Executor.
   bool Run(Task task) override;
   bool RunBlocking(Task task) override;
   TimerId RunAfter(absl::Duration delay, Task task) override;

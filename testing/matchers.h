@@ -185,7 +185,8 @@ MATCHER_P(FailsWith, code,
   return status.code() == code;
 }
 
-// Matches an error whose message matches: `MessageIs(HasSubstr("502"))`.
+// Matches an error whose message matches `message`, for example
+// `HasSubstr("502")`.
 MATCHER_P(MessageIs, message,
           internal::Says(negation, "have",
                          internal::Expected<std::string>("a message",

@@ -69,9 +69,10 @@ enum class Rejects {
 // call of the source is held until `AnswerCall`, and each read is recorded.
 // Whatever the Refreshable returns and reports is checked at once, and
 // everything else in `Check()`. All user code of the Refreshable (source,
-// observer, hook, callbacks) calls the Refreshable back: if a lock is held
-// meanwhile, the program hangs, which ExploreOptions::timeout detects. A world
-// must be used only by the thread that made it.
+// observer, hook, callbacks) calls the Refreshable back. If the Refreshable
+// holds a lock while it runs user code, the program hangs, which
+// ExploreOptions::timeout detects. A world must be used only by the thread that
+// made it.
 class World {
  public:
   using Token = refreshable::Refreshable<std::string>;
@@ -85,7 +86,7 @@ class World {
 
   // ---- What a step may do ----
 
-  // Requires: !destroyed().
+  // Returns the Refreshable, which must not have been destroyed.
   Token& token() { return *token_; }
   bool destroyed() const { return token_ == nullptr; }
   refreshable::ManualExecutor& executor() { return executor_; }
@@ -152,8 +153,8 @@ class World {
   // ---- What the explorer does ----
 
   // Sets the function that a blocking read calls while it waits. The function
-  // makes one step happen, or returns false if none can. While it is null,
-  // everything happens in the executor's own order.
+  // makes one step happen, or returns false if none can. While no function is
+  // set, everything happens in the executor's own order.
   void set_driver(std::function<bool()> driver) { driver_ = std::move(driver); }
   // The deadlines of the blocking reads in progress, the innermost last.
   const std::vector<refreshable::BootTime>& blocked() const { return blocked_; }

@@ -271,7 +271,7 @@ TEST(ScriptedSourceTest, T2AnswersAfterATimeNeedAnExecutor) {
       "takes an executor");
 }
 
-// This is the example in the header.
+// This is the example of scripted_source.h.
 TEST(ScriptedSourceTest, T2AStaleReadInTenLines) {
   ManualExecutor executor;
   ScriptedSource<std::string> source(&executor.clock());

@@ -52,8 +52,9 @@ class ThreadPool final : public std::enable_shared_from_this<ThreadPool> {
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
 
-  // How many threads for `Run` are created without delay. Another one is
-  // created only if tasks of `Run` wait and no thread has taken one for 20 ms.
+  // How many threads for `Run` are created without delay. Another thread is
+  // created only if tasks of `Run` wait and no thread has taken such a task for
+  // 20 ms.
   static constexpr int kPromptWorkers = 4;
 
   // The maximum number of *arriving* threads of one lane: threads that have
@@ -164,7 +165,8 @@ class ThreadPool final : public std::enable_shared_from_this<ThreadPool> {
   // thread.
   void LookAt(Lane& lane, BootTime now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
-  // The threads' main functions and their parts.
+  // `Work` and `RunTimers` are the main functions of threads. The functions
+  // after them are parts of these two.
   void Work(Lane& lane, Threads::iterator self);
   void RunTimers(Threads::iterator self);
   bool AwaitTask(Lane& lane, Idler& me) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);

@@ -53,8 +53,8 @@ void Oracle::BeforeInvalidate(bool in_flight, bool serves) {
 
 // Called before the wall clock steps. A step back can make a stale or expired
 // token fresh again. If it does, it is unknown whether the Refreshable noticed
-// before the step that the token was stale or expired. Marks as unclear
-// whatever in the record depends on that.
+// before the step that the token was stale or expired. Marks every part of the
+// record that depends on this as unclear.
 void Oracle::BeforeWallStep() {
   if (!Usable()) cooldown_over_ = true;
   if (!Servable()) {

@@ -187,7 +187,7 @@ class Oracle final : public refreshable::Observer {
   std::string failure_;
   std::map<refreshable::EventKind, int> counts_;
 
-  // The token.
+  // What is known about the token.
   std::string offered_;
   absl::Duration offered_for_;
   bool offered_by_source_ = false;
@@ -204,7 +204,7 @@ class Oracle final : public refreshable::Observer {
   DualDeadline expiry_;
   refreshable::BootTime young_until_ = refreshable::BootTime::InfinitePast();
 
-  // The schedule.
+  // What is known about the attempts and their schedule.
   bool running_ = false;
   bool abandoned_now_ = false;
   // Whether a refresh was in flight when Invalidate was called.

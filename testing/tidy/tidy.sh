@@ -97,7 +97,7 @@ awk '
     consumer = file ~ /^docs\/examples\/external_sdk\//
     guard = guard_of(file)
     cc = file ~ /\.(h|cc)$/
-    # Tests, and code shared only by tests.
+    # Whether the file is a test, or code that only tests share.
     test = file ~ /_(test|test_util)\.(h|cc)$/
     library = file ~ /^refreshable\// && file !~ /^refreshable\/tests\// && \
       cc && !test

@@ -223,7 +223,7 @@ class AsioExecutor::Core final : public std::enable_shared_from_this<Core> {
       alarm_->timer.cancel();
       return;
     }
-    // Replaces the previous wait.
+    // This replaces the previous wait, if there is one.
     alarm_->timer.expires_after(
         absl::ToChronoNanoseconds(std::min(due - Now(), kLongestWait)));
     alarm_->timer.async_wait(asio::bind_executor(

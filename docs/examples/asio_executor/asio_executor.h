@@ -39,7 +39,7 @@ namespace refreshable_examples {
 // Time is the BootTime of SystemClock. Asio's timers do not count the time
 // while the computer is suspended, so this executor's timers that become due
 // meanwhile run up to a second after the computer resumes. Timers run one after
-// another, however many threads run `timers`. Those that are due at the same
+// another, however many threads run `timers`. Timers that are due at the same
 // time run in the order of insertion.
 //
 // An exception that escapes a task leaves the `run()` of its context, as with
@@ -59,8 +59,8 @@ class AsioExecutor final : public refreshable::Executor {
   // called inside a task of this executor.
   void Stop();
 
-  // Executor. Refuses tasks and timers after `Stop`, and if there is no memory
-  // for them.
+  // The methods of Executor. They refuse tasks and timers after `Stop`, and if
+  // there is no memory.
   bool Run(Task task) override;
   bool RunBlocking(Task task) override;
   refreshable::TimerId RunAfter(absl::Duration delay, Task task) override;

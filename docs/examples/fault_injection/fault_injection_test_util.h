@@ -45,7 +45,7 @@ class FaultsFixture : public testing::Test {
   ~FaultsFixture() override;
 
   void SetUp() override;
-  // Checks that the records agree, whatever happened.
+  // Checks that the records agree, whatever the test has done.
   void TearDown() override;
 
   // Starts the crowd with tokens from this URL, and waits until each thread has
@@ -61,7 +61,8 @@ class FaultsFixture : public testing::Test {
   void Outage(const std::function<void()>& broken,
               const std::function<void()>& mended, absl::string_view words,
               int failures = 6);
-  // Like the above, for an outage in which the endpoint has this fault.
+  // Like the function above, for an outage that consists of this fault of the
+  // endpoint.
   void Outage(Fault fault, absl::string_view words, int failures = 6);
   // Waits until every thread has called the API with a token that was requested
   // after this call began.

@@ -177,10 +177,10 @@ void EveryPeriod() {
 }
 
 // Prints how many calls fail if tokens are accepted a time d after their issue.
-// For each caller, this many calls may fail: after the first issue, as many as
-// it makes in 3 d; after each later issue, one more than it makes in d. The
-// first limit is rounded up, because a call made at the moment of the issue
-// fails however short d is.
+// For each caller, as many calls may fail after the first issue as the caller
+// makes in the time 3 d, and one more after each later issue than it makes in
+// the time d. The first number is rounded up, because a call made at the moment
+// of the issue fails however short d is.
 void EveryDelay() {
   absl::PrintF(
       "\nTokens are accepted d after their issue, two hours; calls failed after"

@@ -59,8 +59,8 @@ int64_t LongestRow(absl::Duration time, absl::Duration longest) {
 
 // Returns the maximum number of calls of the endpoint.
 int64_t MayAsk(const Play& play) {
-  // If tokens are not accepted at once, the limit for two hours is 8. No such
-  // play lasts longer.
+  // If tokens are not accepted at once, the limit for two hours is 8, and no
+  // such play lasts longer.
   if (play.accepted_after > absl::ZeroDuration()) return 8;
   const absl::Duration stale_after =
       play.token_life - std::min(play.token_life / 2, absl::Minutes(20));
