@@ -38,11 +38,11 @@
 
 namespace refreshable_benchmarks {
 
-// An object `Data` for each thread. A thread's first call of `Mine` gives the
-// thread a `Data` and calls `Data::Enter`. When the thread ends, it gives the
-// `Data` back, and `Data::Leave` is called. `Enter` and `Leave` run under the
-// lock that `All` takes. A `Data` is never freed: when its thread has ended,
-// another thread may get it.
+// Storage with one `Data` for each thread. A thread's first call of `Mine`
+// gives the thread a `Data` and calls `Data::Enter`. When the thread ends, it
+// gives the `Data` back, and `Data::Leave` is called. `Enter` and `Leave` run
+// under the lock that `All` takes. A `Data` is never freed: when its thread has
+// ended, another thread may get it.
 template <typename Data>
 class PerThread {
  public:

@@ -156,8 +156,8 @@ void Repeat(std::vector<Subject>& subjects, int slices, int placement) {
   }
 }
 
-// Returns the number of reads of two threads, divided by that of one thread in
-// the same time.
+// Returns how many reads two threads make in the time that one thread needs for
+// one read.
 double SpeedUp(const Subject& subject, size_t repetition) {
   return subject.ns[1][repetition] / subject.ns[2][repetition];
 }

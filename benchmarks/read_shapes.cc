@@ -59,8 +59,8 @@ struct Client {
   PointerAndTime floor{std::string(1024, 'x')};
   Fresh fresh{std::string(1024, 'x')};
   Refreshable* pointer = &fresh.refreshable();
-  // Has a reference count, but does not own the Refreshable, which is in
-  // `fresh`.
+  // A shared_ptr with a reference count that does not own the Refreshable,
+  // which is in `fresh`.
   std::shared_ptr<Refreshable> shared{pointer, [](Refreshable*) {}};
 };
 

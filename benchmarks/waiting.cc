@@ -74,7 +74,8 @@ Token NewToken(milliseconds life) {
   return {std::string(1024, 'x'), now + life / 4, now + life};
 }
 
-// A token endpoint. Each call blocks for `latency`, and then fails if `fails`.
+// A token endpoint. Each call blocks for `latency`, and then fails if `fails`
+// is true.
 class Endpoint {
  public:
   Endpoint(milliseconds latency, bool fails)

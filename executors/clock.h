@@ -96,11 +96,10 @@ struct Instant {
 // be read after the Clock that it came from has been destroyed.
 class CoarseWallClock {
  public:
-  // Creates a clock that is never certain that a moment has not come yet.
+  // Creates a clock whose answer is always "not certain".
   CoarseWallClock() : CoarseWallClock(&kUnknown) {}
-  // Returns the operating system's clock, time(2). It is certain that a moment
-  // has not come yet until 1 to 2 s before that moment, and not certain after
-  // that.
+  // Returns the operating system's clock, time(2). Its answer is "certain"
+  // until 1 to 2 s before the moment, and "not certain" from then on.
   static CoarseWallClock System() { return CoarseWallClock(nullptr); }
   // Returns an exact clock that reads its wall time from `unix_nanos`, which
   // holds nanoseconds since 1970, rounded down, and is not owned.
@@ -138,7 +137,7 @@ class CoarseWallClock {
 // that it came from has been destroyed.
 class CoarseBootClock {
  public:
-  // Creates a clock that is never certain that a moment has not come yet.
+  // Creates a clock whose answer is always "not certain".
   CoarseBootClock() : CoarseBootClock(&kUnknown) {}
   // Returns the operating system's clock (see SystemClock), which is exact:
   // there is no cheaper clock that counts suspended time.

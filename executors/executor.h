@@ -62,8 +62,8 @@ class Executor {
   // callback or a completion, does not block for long. Returns false if the
   // task is refused (because a queue is full or the executor has been shut
   // down); the task is then destroyed before `Run` returns. Must not run `task`
-  // inside the call, in the calling thread, and must not block until another
-  // task has run.
+  // on the calling thread before `Run` returns, and must not block until
+  // another task has run.
   virtual bool Run(Task task) = 0;
 
   // Does the same as `Run`, but for a task that may block for any length of
@@ -78,8 +78,9 @@ class Executor {
   // tasks of `Run` and `RunBlocking` is blocked inside such a task. Timers that
   // are due run one after another, in the order of their due times. Returns
   // `TimerId::kNone` if the timer is refused; `task` is then destroyed before
-  // `RunAfter` returns. Must not run `task` inside the call, in the calling
-  // thread. With an infinite delay the timer is accepted and never fires.
+  // `RunAfter` returns. Must not run `task` on the calling thread before
+  // `RunAfter` returns. With an infinite delay the timer is accepted and never
+  // fires.
   virtual TimerId RunAfter(absl::Duration delay, Task task) = 0;
 
   // Cancels a timer. Returns true if its task has not run and never will; the

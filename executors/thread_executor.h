@@ -146,8 +146,8 @@ class ThreadExecutor final : public Executor {
   const Clock& clock() const override { return *clock_; }
 
  private:
-  // Lets this class's own test supply a clock. Users have real time here and
-  // virtual time on a ManualExecutor, never a mixture.
+  // Lets this class's own test supply a clock. Users get only real time here,
+  // and virtual time only from a ManualExecutor.
   friend class ThreadExecutorTestPeer;
 
   using ThreadPool = executors_internal::ThreadPool;

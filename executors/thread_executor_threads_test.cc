@@ -121,7 +121,7 @@ TEST(ThreadExecutorThreadsTest, X1CallbacksThatBlockGetFurtherThreads) {
 }
 
 TEST(ThreadExecutorThreadsTest, X1IdleThreadsEnd) {
-  // When a thread that has touched its `farewell` ends, it decrements `ended`.
+  // When a thread that has touched its `farewell` ends, `ended` is decremented.
   static absl::BlockingCounter* const ended = new absl::BlockingCounter(8);
   struct Farewell {
     bool touched = false;

@@ -126,7 +126,7 @@ class World {
 
   // The number of calls of the source that have not been answered.
   size_t held_calls() const { return held_.size(); }
-  // Answers the `index`-th of these calls, counted from 0, if it exists.
+  // Answers the `index`-th unanswered call, counted from 0, if it exists.
   void AnswerCall(size_t index, const Answer& answer);
   // Makes the source give this answer to every call before Fetch returns, from
   // now on. If `answer` is nullopt, calls are held again.
@@ -341,9 +341,9 @@ class World {
   // The number of attempts that were given to the executor and have neither
   // started nor ended.
   int queued_ = 0;
-  // Whether the queued or next attempt of the refresh in flight is told of a
-  // rejection; whether its running attempt was; and whether any of its attempts
-  // was.
+  // Three facts about the refresh in flight. `told_`: whether its queued or
+  // next attempt is told of a rejection. `running_told_`: whether its running
+  // attempt was told. `flight_told_`: whether any of its attempts was told.
   Told told_ = Told::kNo;
   bool running_told_ = false;
   bool flight_told_ = false;

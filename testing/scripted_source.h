@@ -73,7 +73,8 @@ class ScriptedSource {
 
   struct Call {
     refreshable::FetchContext context;
-    // The time when `Fetch` was called. The default value if there is no clock.
+    // The time when `Fetch` was called, or Instant() if the script has no
+    // clock.
     refreshable::Instant start;
   };
 

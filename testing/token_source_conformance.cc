@@ -216,8 +216,8 @@ TEST_P(TokenSourceConformanceTest, ARepeatedTokenExpiresNoLater) {
 
 TEST_P(TokenSourceConformanceTest, ARejectedTokenIsNotGivenAgain) {
   if (!rig_->IssuesNewTokens()) return;
-  // A3: the rejected generation in the context says that a token was rejected.
-  // The reason does not.
+  // A3: the rejected generation in the context, and not the reason, says that a
+  // token was rejected.
   SourceAnswer last = Ask(source_);
   ASSERT_TRUE(last.status.ok()) << last.status;
   for (const RefreshReason reason :

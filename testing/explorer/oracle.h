@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Oracle: what must always hold for a Refreshable, stated independently from
-// docs/contract.md. For the schedule explorer only.
+// Oracle: what must always hold for a Refreshable, derived from
+// docs/contract.md and not from the library's code. For the schedule explorer
+// only.
 
 #ifndef REFRESHABLE_TESTING_EXPLORER_ORACLE_H_
 #define REFRESHABLE_TESTING_EXPLORER_ORACLE_H_
@@ -164,7 +165,7 @@ class Oracle final : public refreshable::Observer {
   absl::Duration Cooldown() const;
   refreshable::BootTime AfterInterval() const;
   // Returns whether F4, B1, B3 and A10 permit an attempt now. If
-  // `after_cooldown`, B3's cooldown is ignored.
+  // `after_cooldown` is true, ignores B3's cooldown.
   bool MayStart(bool after_cooldown = false) const;
   bool Probes() const;
   void SetFloor();
@@ -234,9 +235,9 @@ class Oracle final : public refreshable::Observer {
   ByRejection running_by_ = ByRejection::kNo;
   bool noted_ = false;  // Whether the token published last was rejected.
   // The row of attempts that rejections started (A13). `row_` is their number
-  // so far; it is meaningful only if `row_known_`. `row_asked_until_` is the
-  // end of the Retry-After with which one of them failed. `announces_` says
-  // that observers must still be told of this Retry-After.
+  // so far, and is meaningful only if `row_known_` is true. `row_asked_until_`
+  // is the end of the Retry-After with which one of them failed. `announces_`
+  // says that observers must still be told of this Retry-After.
   int row_ = 0;
   bool row_known_ = true;
   refreshable::BootTime row_asked_until_ =

@@ -90,7 +90,8 @@ void World::ReportRejected() {
   oracle_->BeforeRead();
   const Generation last = oracle_->generation();
   // If a task or a timer was refused, the next operation handles what is
-  // overdue (R11, E2). If that is this report, it may start a refresh.
+  // overdue (R11, E2). If this report is that next operation, it may start a
+  // refresh.
   const bool may_start = token_->health().refreshing || lost_task_ || Late();
   token_->ReportRejected(last);
   Expect(last.value() == 0 || oracle_->noted(),

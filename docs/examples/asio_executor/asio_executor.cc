@@ -194,7 +194,7 @@ class AsioExecutor::Core final : public std::enable_shared_from_this<Core> {
     std::move(task)();
   }
 
-  // Runs the first timer, if it is due, and arms the next.
+  // Runs the first timer if it is due, and arms the next timer.
   void RunTimer() {
     Timers::node_type timer;
     {

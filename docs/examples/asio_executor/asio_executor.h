@@ -25,7 +25,8 @@ namespace refreshable_examples {
 //                         loop.get_executor());
 //
 // There are three contexts because a source that waits for its server must not
-// delay callbacks, and neither may delay timers. Therefore:
+// delay callbacks, and because neither sources nor callbacks may delay timers.
+// Therefore:
 //
 // - Nothing may block all threads that run `timers`, in particular no callback.
 //   Two contexts may be the same only if their tasks never block. (The tasks of

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// CountedSource: an OAuthSource that numbers and records its requests.
+// CountedSource: a token source that numbers and records its OAuth 2.0
+// requests.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_FAULT_INJECTION_COUNTED_SOURCE_H_
 #define REFRESHABLE_DOCS_EXAMPLES_FAULT_INJECTION_COUNTED_SOURCE_H_

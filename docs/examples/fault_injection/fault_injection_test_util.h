@@ -81,9 +81,9 @@ class FaultsFixture : public testing::Test {
   CountedSource& source() { return *source_; }
   refreshable::Refreshable<std::string>& token() { return *token_; }
 
-  // For a test with a proxy, which may keep a request from the endpoint: takes
-  // the number of a call of the source and its outcome, and returns whether the
-  // proxy kept the request. If unset, there is no proxy.
+  // A test with a proxy sets this function, because a proxy may keep a request
+  // from the endpoint. The function takes the number and the outcome of a call
+  // of the source, and returns whether the proxy kept the request.
   std::function<bool(int64_t, const CountedSource::Call&)> kept_from_endpoint_;
   // Whether `TearDown` checks that no call was made earlier than the schedule
   // permits. Must be false if attempts may be abandoned and answered later, or

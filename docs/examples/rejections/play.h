@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Simulates a program whose servers reject some of its calls, in virtual time.
+// Simulates, in virtual time, a program whose servers reject some of its calls.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_REJECTIONS_PLAY_H_
 #define REFRESHABLE_DOCS_EXAMPLES_REJECTIONS_PLAY_H_
@@ -95,9 +95,9 @@ struct Outcome {
 Outcome PlayThrough(const Play& play, OnRejection on_rejection);
 
 // Simulates `play` for this library, with a thread for each caller and one for
-// the bad server. In each second all threads call at the same time. How the
-// threads race may change the counts in the outcome, but must not break a
-// promise.
+// the bad server. In each second all threads call at the same time. The counts
+// in the outcome may depend on how the threads race, but no promise may be
+// broken.
 Outcome PlayWithThreads(const Play& play);
 
 }  // namespace refreshable_examples

@@ -177,10 +177,11 @@ void EveryPeriod() {
 }
 
 // Prints how many calls fail if tokens are accepted a time d after their issue.
-// For each caller, as many calls may fail after the first issue as the caller
-// makes in the time 3 d, and one more after each later issue than it makes in
-// the time d. The first number is rounded up, because a call made at the moment
-// of the issue fails however short d is.
+// The limits are these. After the first issue, each caller may have as many
+// failed calls as it makes in the time 3 d, rounded up, because a call made at
+// the moment of the issue fails however short d is. After each later issue,
+// each caller may have as many failed calls as it makes in the time d, and one
+// more.
 void EveryDelay() {
   absl::PrintF(
       "\nTokens are accepted d after their issue, two hours; calls failed after"
