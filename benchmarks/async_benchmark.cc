@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The cost of reads that call back, and of threads that wait:
+// Measures the cost of reads that call back, and of threads that wait:
 //
 //   bazel run -c opt //benchmarks:async_benchmark
 //
-// The first part gives a ThreadExecutor 1,000 callbacks at a time, and waits
-// until all have run: with `Run`, with `GetAsync` of a valid token, and with
-// `CallWithTokenAsync`, whose call answers at once. Each line shows the time
-// and the CPU time of the whole process, in nanoseconds per callback (medians
-// over 301 rounds). It then shows both divided by those of the function that
-// does the least of this work: `Run` for GetAsync, and GetAsync for
-// CallWithTokenAsync.
+// The first part measures the callbacks of three functions: `Run`, `GetAsync`
+// of a valid token, and `CallWithTokenAsync` with a call that answers at once.
+// It gives a ThreadExecutor 1,000 callbacks at a time, and waits until all have
+// run. Each line shows the time and the CPU time of the whole process, in
+// nanoseconds per callback (medians over 301 rounds). The lines of GetAsync and
+// CallWithTokenAsync then show both times as ratios to those of the function
+// that they build on: `Run` for GetAsync, and GetAsync for CallWithTokenAsync.
 //
-// In the second part, 64 threads wait for a refresh. The program prints how
-// many context switches a thread makes during its read, on average: once for a
-// refresh that needs one attempt, and once for a refresh that needs six.
+// In the second part, 64 threads wait for a refresh. The program prints the
+// average number of context switches that a thread makes during its read, first
+// for a refresh that needs one attempt, and then for a refresh that needs six.
 //
 // In the third part, 1,000 threads wait for three seconds. The program prints
 // the CPU time of the process per second of this wait.

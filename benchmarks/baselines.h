@@ -49,7 +49,7 @@ inline bool IsGood(const Entry& entry) {
   return std::time(nullptr) < entry.good_until;
 }
 
-// Return whether a token is still good by std::chrono::system_clock.
+// These two return whether a token is still good by std::chrono::system_clock.
 inline bool IsBeforeBySystemClock(int64_t good_until) {
   return std::chrono::system_clock::now() <
          std::chrono::system_clock::from_time_t(good_until);
@@ -58,8 +58,8 @@ inline bool IsGoodBySystemClock(const Entry& entry) {
   return IsBeforeBySystemClock(entry.good_until);
 }
 
-// The floor: the least that a correct read does. `Publish` never frees the
-// entry that it replaces.
+// The floor: a pattern whose read does the least that a correct read must do.
+// `Publish` never frees the entry that it replaces.
 class PointerAndTime {
  public:
   static constexpr char kName[] = "floor: pointer, time()";

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The cost of creating a Refreshable, and of creating and destroying one,
-// compared with one allocation of the same size:
+// Measures the cost of creating a Refreshable, and of creating and destroying
+// one, compared with one allocation of the same size:
 //
 //   bazel run -c opt //benchmarks:create_benchmark
 

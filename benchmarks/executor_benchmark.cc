@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The cost of a ThreadExecutor's timers, and how sources that hang slow down
-// the other Refreshables on the same executor:
+// Measures the cost of a ThreadExecutor's timers, and how sources that hang
+// slow down the other Refreshables on the same executor:
 //
 //   bazel run -c opt //benchmarks:executor_benchmark
 //

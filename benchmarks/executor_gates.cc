@@ -12,12 +12,12 @@
 //   at random. The floor is an array of tasks under a mutex.
 // - Burst: 100,000 tokens on one ThreadExecutor become due within one second.
 //   In the first case, a timer refreshes each token. In the second case, nobody
-//   refreshes the tokens, so they expire and are released. The gates limit the
-//   CPU time per token, compared with that of a trivial task of `Run` and with
-//   the floor, and how late unrelated timers run, compared with a burst of 100
-//   tokens. The floor does the least that a token needs, with the same
-//   executor: a timer, a task that replaces a shared_ptr under a mutex, and the
-//   next timer.
+//   refreshes the tokens, so they expire and are released. The gates limit two
+//   figures. The CPU time per token is compared with that of a trivial task of
+//   `Run`, and with the floor. The lateness of unrelated timers is compared
+//   with their lateness during a burst of 100 tokens. The floor does the least
+//   that a token needs, with the same executor: a timer, a task that replaces a
+//   shared_ptr under a mutex, and the next timer.
 //
 // If even the floor exceeds the limit of a gate, the gate is printed as "n/a",
 // with the floor's ratio, and cannot fail.
@@ -73,8 +73,8 @@ double Median(std::vector<double> values) {
   return values[values.size() / 2];
 }
 
-// Prints whether `ratio`, of what `what` names, is at most `most`, and returns
-// it.
+// Prints whether `ratio`, which `what` describes, is at most `most`. Returns
+// whether it is.
 bool Gate(const char* what, double ratio, double most) {
   const bool ok = ratio <= most;
   std::printf("%-58s %7.2f  <= %-4.4g %s\n", what, ratio, most,
@@ -108,9 +108,9 @@ class Pending {
     for (TimerId& id : ids_) id = Arm();
   }
 
-  // Cancels 200 timers: the oldest ones, or ones picked at random (then fewer
-  // if the same timer is picked twice). Returns the time of one `Cancel` in
-  // nanoseconds. Then arms as many timers as it cancelled.
+  // Cancels the 200 oldest timers, or timers picked at random 200 times (these
+  // are fewer if the same timer is picked twice). Then arms as many timers as
+  // it cancelled. Returns the time of one `Cancel` in nanoseconds.
   double Cancel(Order order) {
     constexpr int kCancels = 200;
     std::vector<size_t> picked;
@@ -310,9 +310,9 @@ absl::Duration Lead(int tokens) {
   return absl::Seconds(1) + tokens * absl::Microseconds(30);
 }
 
-// Measures Refreshables whose tokens become due within `kBurst`: they become
-// stale and are refreshed if `refresh` is true; otherwise they expire. Both
-// release the first token of each Refreshable. The deleter of that token
+// Measures Refreshables whose tokens become due within `kBurst`: if `refresh`
+// is true, they become stale and are refreshed; otherwise they expire. In both
+// cases the first token of each Refreshable is released. The token's deleter
 // decrements a counter, so that the release can be awaited.
 Outcome Burst(int tokens, bool refresh) {
   ThreadExecutor executor;

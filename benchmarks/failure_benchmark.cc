@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The cost of reads while the token endpoint is down:
+// Measures the cost of reads while the token endpoint is down:
 //
 //   bazel run -c opt //benchmarks:failure_benchmark
 //
@@ -133,9 +133,10 @@ class BetweenAttempts : public OnThreads {
   }
 };
 
-// Call the method of this name of `pattern`, if it has one. Only Refreshable
-// has and needs such methods. The last argument must be 0, which prefers the
-// overload that calls the method.
+// `Reset` and `Pump` call the method with their name if `pattern` has one, and
+// otherwise do nothing. Only the Refreshable has and needs these methods. The
+// caller must pass 0 as the last argument: it is an int, so the overload that
+// calls the method is preferred.
 template <typename Pattern>
 auto Reset(Pattern& pattern, int) -> decltype(pattern.Reset()) {
   pattern.Reset();

@@ -70,17 +70,17 @@ constexpr int kHour = 3600;
 constexpr int kDay = 24 * kHour;
 constexpr absl::Duration kTokenLife = absl::Hours(1);
 constexpr absl::Duration kReadEvery = absl::Seconds(60);
-constexpr absl::Duration kTimeout = absl::Seconds(10);  // Of a read.
+constexpr absl::Duration kTimeout = absl::Seconds(10);  // A read's timeout.
 // The time that the endpoint takes to answer.
 constexpr absl::Duration kLatency = absl::Milliseconds(100);
 // The Retry-After of each 429.
 constexpr absl::Duration kRetryAfter = absl::Seconds(120);
 constexpr absl::Time kStart = absl::FromUnixSeconds(1'700'000'000);
 constexpr int kLockoutFailures = 5;
-// Each client's refreshes after the event have numbers from 0; the client heals
-// by refresh 0. A wave is the refreshes of all clients that have the same
-// number. The peak of this wave is checked, because clients that healed
-// together should by then refresh at different times.
+// The refreshes of each client after the event are numbered from 0. Refresh 0
+// heals the client. Wave n consists of refresh n of every client. The peak of
+// wave `kWave` is checked, because clients that healed together should by then
+// refresh at different times.
 constexpr int kWave = 3;
 
 enum class Kind { kOutage, kThrottled, kRevoked };
@@ -102,15 +102,15 @@ using PerSecond = std::vector<int>;
 // What the endpoint and the clients observe on one day.
 struct Day {
   PerSecond calls = PerSecond(kDay);
-  // `waves[n]` has the calls of wave n (see `kWave`), each of which gave a
-  // client its token number n since the event, counted from 0.
+  // `waves[n]` has the calls of wave n (see `kWave`). Each of them gave a
+  // client its n-th token since the event, counted from 0.
   std::array<PerSecond, kWave + 1> waves = {PerSecond(kDay), PerSecond(kDay),
                                             PerSecond(kDay), PerSecond(kDay)};
   // For each client that healed: the seconds from the end of the event.
   std::vector<double> healed_after;
   int too_soon = 0;  // Calls made earlier than a Retry-After permitted.
-  // Clients that got more than one token within two minutes after the event, in
-  // which a client reads twice.
+  // The number of clients that got more than one token within two minutes after
+  // the event. A client reads twice in this time, but needs only one token.
   int minted_twice = 0;
 };
 
@@ -171,7 +171,7 @@ void PlayRefreshable(absl::Duration read_at, uint64_t seed,
   RefreshMachine machine(RefreshPolicy(), seed);
   std::deque<Call> calls;   // Not answered yet.
   absl::Duration minted;    // When the held token was issued.
-  absl::Duration check_at;  // Earlier reads do not call `machine`.
+  absl::Duration check_at;  // Reads before it skip `machine`.
   absl::Duration wake_at = absl::InfiniteDuration();
   for (;;) {
     const absl::Duration answer_at = calls.empty()
@@ -291,8 +291,9 @@ double Peak(const PerSecond& calls, int seconds, int begin = 0,
   return static_cast<double>(most) / seconds;
 }
 
-// Returns how many seconds after the event the fraction `part` of the clients
-// (0.5: half of them) had healed, or a negative number if fewer clients healed.
+// Returns how many seconds it took after the end of the event until the
+// fraction `part` of the clients (0.5: half of them) had healed. Returns a
+// negative number if fewer clients healed.
 double HealedAfter(const Day& day, double part, int clients) {
   const auto n = static_cast<size_t>(part * clients + 0.5);
   return n > 0 && n <= day.healed_after.size() ? day.healed_after[n - 1] : -1;

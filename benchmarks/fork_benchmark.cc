@@ -1,21 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What instances add to a fork() of their process:
+// Measures how much instances of Refreshable add to the cost of a fork() of
+// their process:
 //
 //   bazel run -c opt //benchmarks:fork_benchmark
 //
 // Prints these times, in microseconds per instance:
 //
 // - the call of fork(), in the parent
-// - from then until the child of the fork() has run the library's fork handlers
+// - from its return until the child has run the library's fork handlers
 // - the first read of each instance after the fork, in the parent; it writes to
 //   no shared memory
 // - the first call after the fork that takes the instance's lock, in the parent
 //
-// The child lives until all have been measured. While it lives, the parent's
-// first write to a page copies the page; this is part of what instances cost.
-// The floor is the same with the bare system call, which runs no handlers, in
-// place of fork(). The two alternate, and each figure is a median.
+// The child lives until all these times have been measured. While it lives, the
+// parent's first write to a page copies the page; this is part of what
+// instances cost. The floor is the same measurement with the bare system call,
+// which runs no handlers, in place of fork(). The two measurements alternate,
+// and each figure is a median.
 
 #include <sys/syscall.h>
 #include <sys/wait.h>

@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The cost of many instances. (A server that keeps a token for each tenant has
-// many.) Measures the time to read an instance that is picked at random among 1
-// or 10,000, and the bytes that each instance uses in addition to its token:
+// Measures the cost of many instances. (A server that keeps a token for each
+// tenant has many.) The program measures the time to read an instance that is
+// picked at random among 1 or 10,000, and the bytes that each instance uses in
+// addition to its token:
 //
 //   bazel run -c opt //benchmarks:instances_benchmark
 //
 // `vs_floor` and `bytes_vs_floor` are the time of a read and the bytes, divided
 // by those of the floor with the same number of instances. The Refreshables
-// share one executor. The bytes include the tasks that they give to the
-// executor, but not the executor's list of tasks.
+// share one executor. The bytes include the tasks that the Refreshables give to
+// the executor, but not the executor's list of tasks.
 
 #include <malloc.h>
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What a read costs on a thread that already holds leases, and what a
+// Measures what a read costs on a thread that already holds leases, and what a
 // publication costs:
 //
 //   bazel run -c opt //benchmarks:leases_benchmark
@@ -11,9 +11,9 @@
 // - "all": the thread takes `held` leases, and then releases all of them.
 //
 // Each time is divided by that of a read on a thread that holds nothing, with
-// the same number of threads. Both are measured in turns, and the median of the
-// ratios is printed. At the end, reads of the kind "oldest" are compared with a
-// rival: a mutex under which a reader copies a shared_ptr.
+// the same number of threads. Both times are measured in turns, and the median
+// of the ratios is printed. At the end, reads of the kind "oldest" are compared
+// with a rival: a mutex under which a reader copies a shared_ptr.
 //
 // Each line that has a target ends with `ok` or `MISSED`, and the exit code is
 // 1 if a target is missed. With --benchmark_min_time and any value, the program
@@ -100,9 +100,9 @@ class Rival {
       std::make_shared<const Entry>(MakeEntry(std::string(1024, 'x')));
 };
 
-// The functions below make `reads` reads of the kind that they are named after,
-// with `held` leases, and return the nanoseconds per read. They call `ready`
-// once, just before the measurement.
+// Each of the functions below makes `reads` reads of the kind after which it is
+// named, with `held` leases, and returns the nanoseconds per read. It calls
+// `ready` once, just before the measurement.
 
 template <typename Source>
 double Newest(Source& source, int held, int64_t reads,
@@ -211,7 +211,8 @@ void PrintVerdict(bool has_target, bool met) {
   all_met &= met || !has_target;
 }
 
-// Measures the lines in turns, and prints their ratios to the first line.
+// Measures the lines in turns, and prints the ratio of each line to the first
+// line.
 void Run(const char* title, std::vector<Line>& lines, int turns) {
   for (int turn = 0; turn < turns; ++turn) {
     for (Line& line : lines) line.ns.push_back(line.measure());
@@ -315,8 +316,8 @@ void Reads(bool short_form) {
   }
 }
 
-// Lets a thread release a thousand leases of a token that has been replaced.
-// Returns the nanoseconds per release.
+// Releases a thousand leases of a token that has been replaced. Returns the
+// nanoseconds per release.
 template <typename Source>
 double ReleaseAfterReplacement() {
   Source source;

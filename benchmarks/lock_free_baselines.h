@@ -38,10 +38,11 @@
 
 namespace refreshable_benchmarks {
 
-// Gives each thread its own `Data`. The thread gets it in its first call of
-// `Mine`, which calls `Data::Enter`, and gives it back when it ends, which
-// calls `Data::Leave`. Both are called under the lock that `All` takes. A
-// `Data` is never freed: when its thread has ended, another thread may get it.
+// Storage with one `Data` for each thread. A thread's first call of `Mine`
+// gives the thread a `Data` and calls `Data::Enter`. When the thread ends, it
+// gives the `Data` back, and `Data::Leave` is called. `Enter` and `Leave` run
+// under the lock that `All` takes. A `Data` is never freed: when its thread has
+// ended, another thread may get it.
 template <typename Data>
 class PerThread {
  public:
@@ -58,7 +59,7 @@ class PerThread {
   }
 
  private:
-  // Two cache lines for each thread.
+  // The data of one thread, in two cache lines of its own.
   struct alignas(128) Line {
     Data data;
   };
@@ -110,8 +111,8 @@ class ThreadLocalCopy {
   explicit ThreadLocalCopy(std::string token) { Publish(std::move(token)); }
   void Publish(std::string token) {
     // Versions are unique across all instances. All instances share one copy
-    // per thread, and without this a thread could mistake another instance's
-    // token for this instance's.
+    // per thread. If two instances could have the same version, a thread could
+    // mistake one instance's token for the other's.
     static std::atomic<uint64_t> last_version{0};
     auto entry = std::make_shared<const Entry>(MakeEntry(std::move(token)));
     std::lock_guard<std::mutex> lock(mutex_);
@@ -156,8 +157,8 @@ class ThreadLocalCopy {
 inline std::atomic<uint64_t> grace_period{1};
 
 // RCU whose readers are quiescent after each read: they use no token then. A
-// reader announces this by storing the number of the current grace period. That
-// needs no fence, and the reader stores only if a new period has begun.
+// reader announces this by storing the number of the current grace period. The
+// announcement needs no fence, and is made only if a new period has begun.
 class RcuQuiescent {
  public:
   static constexpr char kName[] = "RCU, quiescent after each read";

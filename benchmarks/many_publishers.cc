@@ -4,11 +4,11 @@
 //
 //   bazel run -c opt //benchmarks:many_publishers
 //
-// Prints one line for each number of threads: how many superseded tokens were
-// alive at the same time, at most, and the duration of the longest `Install`.
-// Nobody holds these tokens, so they are garbage that has not been freed yet.
-// Each thread has its own Refreshable; all share one hazard domain. The exit
-// code is 1 if the limit of docs/memory_model.md is exceeded.
+// Prints one line for each number of threads: the largest number of superseded
+// tokens that were alive at the same time, and the duration of the longest
+// `Install`. Nobody holds these tokens, so they are garbage that has not been
+// freed yet. Each thread has its own Refreshable; all share one hazard domain.
+// The exit code is 1 if the limit of docs/memory_model.md is exceeded.
 //
 // With --benchmark_min_time and any value, the program makes fewer
 // publications, to check that it works.
@@ -44,7 +44,7 @@ void RaiseTo(std::atomic<int64_t>& most, int64_t value) {
   }
 }
 
-// Counts its living instances.
+// A type of token that counts its living instances.
 class Token {
  public:
   Token() { RaiseTo(tokens_peak, ++tokens_alive); }
@@ -67,8 +67,8 @@ int64_t InstallNanos(Refreshable& refreshable) {
       .count();
 }
 
-// Lets each of `threads` threads publish `installs` tokens, and prints the
-// line. Returns whether the limit was kept.
+// Lets each of `threads` threads publish `installs` tokens, and prints the line
+// for this number of threads. Returns whether the limit was kept.
 bool Measure(int threads, int installs) {
   std::vector<std::unique_ptr<IdleExecutor>> executors;
   std::vector<std::unique_ptr<Refreshable>> refreshables;

@@ -109,8 +109,8 @@ class RefreshableRead {
     if (!installed.ok()) std::abort();
   }
   ABSL_ATTRIBUTE_ALWAYS_INLINE char Read() { return reader().Read(); }
-  // Makes the reads of a thread's loop. It has a reference to the Refreshable,
-  // so that a read need not load `refreshable_` first.
+  // The object with which a thread's loop reads. It has a reference to the
+  // Refreshable, so that a read need not load `refreshable_` first.
   class Reader {
    public:
     explicit Reader(Refreshable& refreshable) : refreshable_(refreshable) {}
@@ -143,8 +143,8 @@ class Fresh : public RefreshableRead<IdleExecutor> {
   }
 };
 
-// A Refreshable whose token, of an hour's life, is already fifty minutes old
-// and so is stale. A refresh is in flight and never ends.
+// A Refreshable whose token lives for an hour and is already fifty minutes old,
+// so the token is stale. A refresh is in flight and never ends.
 class Stale : public RefreshableRead<IdleExecutor> {
  public:
   static constexpr char kName[] = "Refreshable, stale";

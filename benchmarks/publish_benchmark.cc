@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The duration of a publication while four threads read continuously:
+// Measures the duration of a publication while four threads read continuously:
 //
 //   bazel run -c opt //benchmarks:publish_benchmark
 //
-// Each iteration publishes once. p50, p99 and max are over all iterations. The
-// counters that end with `vs_floor` are the time divided by the time of the
-// floor, which only allocates and stores a pointer; those that end with
-// `vs_ours` are the time divided by the time of Refreshable. Between iterations
-// the publisher yields its processor to the readers. Otherwise all 300
-// publications might be over before any reader ran.
+// Each iteration publishes once. The counters p50, p99 and max are those of the
+// durations of all iterations. The counters that end with `vs_floor` are these
+// durations divided by those of the floor, which only allocates and stores a
+// pointer. The counters that end with `vs_ours` are the durations divided by
+// those of Refreshable. Between iterations the publisher yields its processor
+// to the readers. Otherwise all 300 publications might be over before any
+// reader ran.
 //
 // With --benchmark_min_time and any value, the program makes only a few
 // iterations, to check that it works.
@@ -59,8 +60,8 @@ template <typename Pattern>
 void Publish(benchmark::State& state) {
   // Touches the memory that the publications will use, and frees it again.
   // Otherwise the floor, which frees nothing, would need new pages from the
-  // system during the measurement. The allocation `behind` that memory keeps
-  // the heap from returning the memory to the system.
+  // system during the measurement. The allocation `behind` lies behind that
+  // memory, and keeps the heap from returning the memory to the system.
   auto touched = std::make_unique<std::vector<std::string>>(
       2 * state.max_iterations, std::string(1024, 'x'));
   Pattern pattern(std::string(1024, 'x'));

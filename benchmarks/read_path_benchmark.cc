@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The cost of a read, alone and with other readers:
+// Measures the cost of a read, alone and with other readers:
 //
 //   bazel run -c opt //benchmarks:read_path_benchmark
 //
-// Measures the floor, the usual patterns and Refreshable in one run. The time
-// of a read is the elapsed time divided by the number of reads of all threads.
-// `vs_floor` is this time divided by the floor's, with the same number of
-// threads and a token of the same length. The last benchmarks read tokens of 64
-// bytes, 1 KiB and 64 KiB; `vs_64_bytes` is the time divided by the time with
-// 64 bytes. Compare only these ratios: times from two computers, or from two
-// runs, are not comparable.
+// The floor, the usual patterns and Refreshable are measured in one run. The
+// time of a read is the elapsed time divided by the number of reads of all
+// threads. `vs_floor` is this time divided by the floor's, with the same number
+// of threads and a token of the same length. The last benchmarks read tokens of
+// 64 bytes, 1 KiB and 64 KiB; `vs_64_bytes` is the time divided by the time
+// with 64 bytes. Compare only these ratios: times from two computers, or from
+// two runs, are not comparable.
 
 #include <chrono>
 #include <cstddef>

@@ -9,13 +9,13 @@
 // are measured alternately in the same run, and the median of nine repetitions
 // counts.
 //
-// Two CPUs of a virtual machine may at times be one core, or share one with
-// another virtual machine. So a repetition is disturbed, and is made again, if
-// the floor gained little from the second thread, or took much longer than in
-// another repetition. If too many repetitions are disturbed, some remain so.
-// Everything is printed all the same, but the gates cannot be judged, and each
-// says why. The gates with one thread can still be judged if the floor was
-// steady with one thread.
+// Two CPUs of a virtual machine may at times be one core, or may share a core
+// with another virtual machine. So a repetition counts as disturbed, and is
+// made again, if the floor gained little from the second thread, or took much
+// longer than in another repetition. If too many repetitions are disturbed,
+// they are not all made again. Everything is printed nevertheless, but the
+// gates cannot be judged, and the line of each gate says why. The gates with
+// one thread can still be judged if the floor was steady with one thread.
 //
 // Some gates demand a lead over the other patterns. The lead also depends on
 // the processor: if a mutex is cheap and a load is not, even the floor may miss
@@ -156,7 +156,8 @@ void Repeat(std::vector<Subject>& subjects, int slices, int placement) {
   }
 }
 
-// Returns how many times as fast two threads read as one.
+// Returns how many reads two threads make in the time that one thread needs for
+// one read.
 double SpeedUp(const Subject& subject, size_t repetition) {
   return subject.ns[1][repetition] / subject.ns[2][repetition];
 }
@@ -205,8 +206,8 @@ Disturbance DisturbanceOf(const Subject& floor) {
 }
 
 // Makes nine repetitions, or one in the short form. Makes disturbed repetitions
-// again, up to `kMostRepetitions` in all. Returns why gates cannot be judged,
-// if some repetitions are still disturbed.
+// again, up to `kMostRepetitions` times in all. If some repetitions are still
+// disturbed then, returns why gates cannot be judged.
 Disturbance RepeatUndisturbed(std::vector<Subject>& subjects, bool short_form) {
   constexpr int kMostRepetitions = 10 * kPlacements;
   if (short_form) {
@@ -230,8 +231,9 @@ Disturbance RepeatUndisturbed(std::vector<Subject>& subjects, bool short_form) {
         subject.ns[threads].pop_back();
       }
     }
-    // The floor may have been faster now than ever before. Then repetitions
-    // that were steady are not any longer, so all are checked again.
+    // In this repetition the floor may have been faster than ever before. Then
+    // repetitions that counted as steady may do so no longer, so all are
+    // checked again.
     i = 0;
   }
   if (again > 0) std::printf("%d repetitions were disturbed\n", again);
@@ -280,9 +282,10 @@ class Gates {
     Judge(name, measured, absl::StrFormat(">= %g", target), measured >= target,
           reason);
   }
-  // Checks the lead over another pattern. `measured` is how many times as fast
-  // as that pattern our read is, and `floor` how many times as fast the floor
-  // is. If even the floor does not reach `target`, the gate cannot fail.
+  // Checks the lead over another pattern. `measured` is that pattern's time
+  // divided by the time of our read, and `floor` is that pattern's time divided
+  // by the floor's. If even the floor does not reach `target`, the gate cannot
+  // fail.
   void BesideOthers(const char* name, double measured, double floor,
                     double target, const std::string& reason) {
     if (floor >= target || !reason.empty()) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The cost of TryGet, compared with Get and with the floor of TryGet, which
-// must at least read two clocks:
+// Measures the cost of TryGet, compared with Get and with the floor, which only
+// reads the two clocks that TryGet must read:
 //
 //   bazel run -c opt //benchmarks:try_get_benchmark
 //

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What happens to the threads that read while a token is refreshed, and while
-// the endpoint fails, for Refreshable and for other patterns:
+// Shows how long reads wait while a token is refreshed, or while the endpoint
+// fails, for Refreshable and for other patterns:
 //
 //   bazel run -c opt //benchmarks:waiting
 //
@@ -74,7 +74,8 @@ Token NewToken(milliseconds life) {
   return {std::string(1024, 'x'), now + life / 4, now + life};
 }
 
-// A token endpoint. Each call blocks for `latency`, and then fails if `fails`.
+// A token endpoint. Each call blocks for `latency`, and then fails if `fails`
+// is true.
 class Endpoint {
  public:
   Endpoint(milliseconds latency, bool fails)
@@ -96,9 +97,9 @@ class Endpoint {
 
 // ---- The patterns ----
 //
-// Each is a cache of one token, written from scratch in its simplest correct
-// form. It has no token at first. `Set` gives it one, and must be called before
-// any read. `Get` is thread-safe.
+// Each pattern is a cache of one token, written from scratch in its simplest
+// correct form. A pattern has no token at first. `Set` gives it a token, and
+// must be called before any read. `Get` is thread-safe.
 
 // A mutex. A thread that finds the token stale refreshes it while it holds the
 // mutex (as in google-cloud-cpp).
@@ -319,8 +320,9 @@ struct Outcome {
   int calls = 0;   // The number of calls of the endpoint.
 };
 
-// Reads from eight threads during a refresh: of a token that becomes stale
-// while they read or, if `has_token` is false, of the first token.
+// Reads on eight threads during a refresh. The refresh replaces a token that
+// becomes stale while the threads read or, if `has_token` is false, gets the
+// first token.
 template <typename Pattern>
 Outcome ReadDuringRefresh(const Times& times, bool has_token) {
   constexpr int kReaders = 8;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What other programs do while there is no token. Each pattern is written in
-// its simplest correct form, with the constructor
+// The patterns by which other programs read while there is no token. Each
+// pattern is written in its simplest correct form, with the constructor
 //
 //   explicit Pattern(Endpoint* endpoint);
 //

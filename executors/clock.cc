@@ -30,8 +30,8 @@ namespace {
 
 absl::Time Wall() { return absl::Now(); }
 
-// This clock also counts the time of sleep and hibernation. Its resolution is
-// 10 to 16 ms.
+// GetTickCount64 also counts the time of sleep and hibernation. Its resolution
+// is 10 to 16 ms.
 BootTime Boot() {
   return BootTime() +
          absl::Milliseconds(static_cast<int64_t>(::GetTickCount64()));
@@ -58,8 +58,8 @@ absl::Time Wall() {
 timespec BootTimespec() {
   timespec now = {};
   if (clock_gettime(kBootClock, &now) != 0) {
-    // A kernel or sandbox without `kBootClock` fails every call for it, so the
-    // two clocks are never mixed.
+    // If the kernel or a sandbox does not provide `kBootClock`, every read of
+    // that clock fails, so a process never mixes the two clocks.
     clock_gettime(CLOCK_MONOTONIC, &now);
   }
   return now;

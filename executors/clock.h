@@ -17,20 +17,21 @@ namespace refreshable {
 
 // A moment on a clock that never steps and that keeps counting while the
 // computer is suspended. This library measures every interval, timeout,
-// deadline and cooldown on such a clock. A value, like absl::Time: two moments
-// differ by an absl::Duration, and an absl::Duration added to a moment is
-// another moment.
+// deadline and cooldown on such a clock. BootTime is a value type like
+// absl::Time: the difference of two moments is an absl::Duration, and a moment
+// plus an absl::Duration is another moment.
 //
 // The default value is the clock's origin. Which moment that is depends on the
 // clock, so only moments of the same clock may be compared or subtracted.
 class BootTime {
  public:
-  // The origin. A clock that has counted `d` so far returns `BootTime() + d`.
+  // Creates the clock's origin. A clock that has counted `d` so far returns
+  // `BootTime() + d`.
   constexpr BootTime() = default;
 
-  // Before, or after, every other moment. As with absl::Time, adding to these
-  // or subtracting from them changes nothing, and their distance from every
-  // finite moment is infinite.
+  // Two moments that lie before and after all others. As with absl::Time,
+  // adding to them or subtracting from them changes nothing, and their distance
+  // from every finite moment is infinite.
   static constexpr BootTime InfinitePast() {
     return BootTime(-absl::InfiniteDuration());
   }
@@ -91,17 +92,17 @@ struct Instant {
 // A wall clock that costs next to nothing to read, for paths where the cost of
 // `Clock::Now` would dominate. It answers one question: is it certain that a
 // given moment has not come yet? Its ticks may lag behind the wall clock;
-// `TicksBefore` allows for that. A value, thread-safe. Must not be read after
-// the Clock that it came from has been destroyed.
+// `TicksBefore` allows for that. A thread-safe value type. An object must not
+// be read after the Clock that it came from has been destroyed.
 class CoarseWallClock {
  public:
-  // A clock that is never certain.
+  // Creates a clock whose answer is always "not certain".
   CoarseWallClock() : CoarseWallClock(&kUnknown) {}
-  // The operating system's clock, time(2). Until 1 to 2 s before a moment, it
-  // is certain that the moment has not come; after that it is not certain.
+  // Returns the operating system's clock, time(2). Its answer is "certain"
+  // until 1 to 2 s before the moment, and "not certain" from then on.
   static CoarseWallClock System() { return CoarseWallClock(nullptr); }
-  // An exact form of a clock that keeps its wall time in `unix_nanos`, in
-  // nanoseconds since 1970, rounded down. `unix_nanos` is not owned.
+  // Returns an exact clock that reads its wall time from `unix_nanos`, which
+  // holds nanoseconds since 1970, rounded down, and is not owned.
   static CoarseWallClock Exact(const std::atomic<int64_t>* unix_nanos) {
     return CoarseWallClock(unix_nanos);
   }
@@ -111,7 +112,8 @@ class CoarseWallClock {
   int64_t Ticks() const { return IsSystem() ? SystemTicks() : OtherTicks(); }
   int64_t TicksBefore(absl::Time t) const;
 
-  // The parts of Ticks, for callers that know which clock this is.
+  // The two cases of `Ticks()`, for callers that know which clock this is:
+  // `SystemTicks()` if `IsSystem()`, otherwise `OtherTicks()`.
   bool IsSystem() const { return source_ == nullptr; }
   static int64_t SystemTicks() {
     return static_cast<int64_t>(std::time(nullptr));
@@ -129,19 +131,19 @@ class CoarseWallClock {
   const std::atomic<int64_t>* source_;  // Null if the clock is time(2).
 };
 
-// The clock of BootTime in a form that costs less than `Clock::Now`. Like a
+// A clock of BootTime that costs less to read than `Clock::Now`. Like a
 // CoarseWallClock, it answers whether it is certain that a moment has not come
-// yet. A value, thread-safe. Must not be read after the Clock that it came from
-// has been destroyed.
+// yet. A thread-safe value type. An object must not be read after the Clock
+// that it came from has been destroyed.
 class CoarseBootClock {
  public:
-  // A clock that is never certain.
+  // Creates a clock whose answer is always "not certain".
   CoarseBootClock() : CoarseBootClock(&kUnknown) {}
-  // The operating system's clock (see SystemClock), which is exact. There is no
-  // cheaper clock that counts suspended time.
+  // Returns the operating system's clock (see SystemClock), which is exact:
+  // there is no cheaper clock that counts suspended time.
   static CoarseBootClock System() { return CoarseBootClock(nullptr); }
-  // An exact form of a clock that keeps its BootTime in `nanos`, in nanoseconds
-  // since its origin, rounded down. `nanos` is not owned.
+  // Returns an exact clock that reads its BootTime from `nanos`, which holds
+  // nanoseconds since the clock's origin, rounded down, and is not owned.
   static CoarseBootClock Exact(const std::atomic<int64_t>* nanos) {
     return CoarseBootClock(nanos);
   }
@@ -170,8 +172,8 @@ class CoarseBootClock {
 // becomes the smallest value.
 int64_t FloorToUnixNanos(absl::Time t);
 
-// A source of time. Each executor has its own (`Executor::clock()`), which its
-// timers follow, so real time never mixes with virtual timers.
+// A source of time. Each executor has a clock (`Executor::clock()`), and its
+// timers follow that clock, so real time never mixes with virtual timers.
 //
 // Implementations must be thread-safe. `Now()` is called often, from any
 // thread, and while locks are held: it must not block on anything that waits
@@ -184,10 +186,10 @@ class Clock {
   // that happens after it.
   virtual Instant Now() const = 0;
 
-  // Returns a coarse form of the same wall clock. A Refreshable calls this once
-  // and then reads the result often. The default returns a clock that is never
-  // certain. That is correct for every Clock, but each read of a token then
-  // calls `Now()`.
+  // Returns a coarse form of the wall clock that `Now()` reads. A Refreshable
+  // calls this once and then reads the result often. The default returns a
+  // clock that is never certain. That is correct for every Clock, but each read
+  // of a token then calls `Now()`.
   virtual CoarseWallClock CoarseWall() const { return CoarseWallClock(); }
 
   // Returns a cheaper form of the clock that `Instant::boot` is read from. A
@@ -199,7 +201,7 @@ class Clock {
 
 // The operating system's clocks: CLOCK_REALTIME and CLOCK_BOOTTIME on Linux
 // (see clock_gettime(2)), and on macOS and Windows the nearest clocks that
-// count suspended time. On a system without such a clock, BootTime is that of
+// count suspended time. On a system without such a clock, BootTime follows
 // CLOCK_MONOTONIC, which may not count suspended time. Thread-safe. All
 // instances tell the same time.
 class SystemClock final : public Clock {

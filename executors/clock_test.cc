@@ -66,10 +66,10 @@ TEST(ClockTest, BootTimePrintsTheTimeSinceTheOrigin) {
 }
 
 TEST(ClockTest, WallIsTheSystemsTime) {
-  // The wall time must lie between two readings of absl::Now(). Abseil
-  // interpolates, so these readings may differ from the operating system's
-  // clock, by less than `kSlack`. No step of the wall clock is expected during
-  // the test.
+  // The wall time must lie between two readings of absl::Now(). absl::Now()
+  // interpolates between readings of the operating system's clock, so it may
+  // differ from that clock, by less than `kSlack`. No step of the wall clock is
+  // expected during the test.
   const absl::Duration kSlack = absl::Seconds(1);
   const absl::Time before = absl::Now();
   const absl::Time wall = SystemClock::Get().Now().wall;
@@ -113,8 +113,9 @@ TEST(ClockTest, InstantsCompareByBothClocks) {
   EXPECT_TRUE(a != later_boot);
 }
 
-// Of a moment that has come, the coarse clock never says that it has not come.
-// Of a moment that is 3 s away, it does.
+// If a moment has come, the coarse clock is never certain that it has not come.
+// If a moment is 3 s away, the coarse clock is certain that it has not come
+// yet.
 TEST(ClockTest, R6CoarseSystemTimeIsNeverCertainTooLate) {
   const CoarseWallClock clock = SystemClock::Get().CoarseWall();
   EXPECT_GE(clock.Ticks(), clock.TicksBefore(SystemClock::Get().Now().wall));

@@ -19,12 +19,13 @@
 
 namespace refreshable {
 
-// Names a timer of one executor. Never reused while that executor lives.
+// The id of a timer. An executor never gives the same id to two timers.
 enum class TimerId : uint64_t {
-  kNone = 0,  // No timer: `Executor::RunAfter` refused.
+  kNone = 0,  // No timer, because `RunAfter` refused it.
 };
 
-// Runs tasks, at once or after a delay, and has the clock that delays follow.
+// An executor runs tasks, soon or after a delay. The delays are measured by the
+// executor's own clock.
 //
 // Implementations must be thread-safe: every method may be called from any
 // thread, from inside a task, and concurrently. No method may destroy or run a
@@ -39,7 +40,7 @@ enum class TimerId : uint64_t {
 // not run. The executor's destructor destroys all pending tasks. A task that is
 // destroyed there may call `Cancel`, `InExecutorThread` and `clock()`.
 //
-// Lifetime: the executor outlives everything else that holds a pointer to it. A
+// Lifetime: the executor must outlive everything that holds a pointer to it. A
 // Refreshable that is used or destroyed when its executor no longer exists ends
 // the program with a message.
 class Executor {
@@ -60,25 +61,26 @@ class Executor {
   // Queues `task` to be run soon on a thread of this executor. The task, a
   // callback or a completion, does not block for long. Returns false if the
   // task is refused (because a queue is full or the executor has been shut
-  // down); it is then destroyed before `Run` returns. Must not run `task`
-  // inside the call, in the calling thread, and must not block until another
-  // task has run.
+  // down); the task is then destroyed before `Run` returns. Must not run `task`
+  // on the calling thread before `Run` returns, and must not block until
+  // another task has run.
   virtual bool Run(Task task) = 0;
 
-  // Like `Run`, for a task that may block for any length of time, such as a
-  // call of a token source. An executor that can run such tasks on separate
-  // threads should override this, so that tasks given to `Run` do not wait for
-  // them. The default calls `Run`.
+  // Does the same as `Run`, but for a task that may block for any length of
+  // time, such as a call of a token source. An executor that can run such tasks
+  // on separate threads should override this, so that tasks given to `Run` do
+  // not wait for them. The default calls `Run`.
   virtual bool RunBlocking(Task task);
 
   // Queues `task` to be run once, no earlier than `delay` from now, measured by
   // the BootTime of `clock()`; a negative delay counts as zero. The task does
   // not block, and must be run on time even while every thread that runs the
-  // tasks of `Run` and `RunBlocking` is blocked inside one. Timers that are due
-  // run one after another, in the order of their due times. Returns
+  // tasks of `Run` and `RunBlocking` is blocked inside such a task. Timers that
+  // are due run one after another, in the order of their due times. Returns
   // `TimerId::kNone` if the timer is refused; `task` is then destroyed before
-  // `RunAfter` returns. Must not run `task` inside the call, in the calling
-  // thread. With an infinite delay the timer is accepted and never fires.
+  // `RunAfter` returns. Must not run `task` on the calling thread before
+  // `RunAfter` returns. With an infinite delay the timer is accepted and never
+  // fires.
   virtual TimerId RunAfter(absl::Duration delay, Task task) = 0;
 
   // Cancels a timer. Returns true if its task has not run and never will; the
@@ -87,9 +89,9 @@ class Executor {
   virtual bool Cancel(TimerId id) = 0;
 
   // Returns whether the calling thread is one that runs tasks given to `Run` or
-  // `RunBlocking`, and is now inside such a task or destroying one that has
-  // run. If so, the caller must not wait for another task of this executor,
-  // because that task may be queued behind the caller.
+  // `RunBlocking`, and is now inside such a task or destroying such a task
+  // after it has run. If so, the caller must not wait for another task of this
+  // executor, because that task may be queued behind the caller.
   virtual bool InExecutorThread() const = 0;
 
   // Lets the calling thread do this executor's work until one of these holds:
@@ -99,11 +101,12 @@ class Executor {
   //   - `deadline` is the infinite future, and nothing that is pending could
   //     still change `done()`.
   //
-  // Then returns true; the caller tells the cases apart by asking `done()` and
-  // the clock. Returns false, at once, if the calling thread cannot drive this
-  // executor: other threads run its tasks, and the caller should wait for them.
-  // `done` is called without a lock held. The default returns false, which is
-  // right for every executor that has threads of its own.
+  // Returns true in each of these cases; the caller tells them apart by calling
+  // `done()` and reading the clock. Returns false at once if the calling thread
+  // cannot drive this executor because other threads run its tasks. The caller
+  // should then wait for those threads. `done` is called without a lock held.
+  // The default returns false, which is right for every executor that has
+  // threads of its own.
   virtual bool DriveUntil(absl::FunctionRef<bool()> done, BootTime deadline);
 
   // The clock that `RunAfter` and `DriveUntil` follow. Lives as long as the

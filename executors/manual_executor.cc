@@ -78,8 +78,8 @@ uint64_t ManualExecutor::Queue(PendingStep::Kind kind, absl::Duration delay,
                                Task& task) {
   Require(task != nullptr, "ManualExecutor is given a null task");
   // The step is made before the lock is taken, so that the task's move
-  // constructor, which is the caller's code, does not run under it. If the step
-  // is refused, it is destroyed after the lock is released.
+  // constructor, which is the caller's code, does not run under the lock. If
+  // the step is refused, it is destroyed after the lock is released.
   OwnedStep step;
   if (!HasMemory([&] {
         step = absl::WrapUnique(new Step{kind, 0, std::move(task), nullptr});

@@ -24,56 +24,60 @@
 
 namespace refreshable {
 
-// An executor that runs nothing by itself: tasks run inside the driving calls
-// below, on the thread that makes them, and time moves only when a call moves
-// it. A scenario of retries, deadlines and races is then an ordinary sequence
-// of calls:
+// An executor that runs nothing by itself: tasks run only inside the driving
+// calls below, on the calling thread, and time moves only when a call moves it.
+// So a scenario of retries, deadlines and races is an ordinary sequence of
+// calls:
 //
 //   ManualExecutor executor;
 //   executor.RunAfter(absl::Seconds(2), [] { ... });
 //   executor.AdvanceBy(absl::Seconds(1));  // Nothing is due yet.
-//   executor.AdvanceBy(absl::Seconds(1));  // The timer runs, two seconds in.
+//   executor.AdvanceBy(absl::Seconds(1));  // The timer runs.
 //
 // A *step* is a pending task. A task given to `Run` is due at the moment at
 // which it was queued; a timer is due when its delay has passed. Steps run in
 // the order of their due times. Steps with the same due time run in the order
 // in which they were queued, whatever their kinds.
 //
-// Threads. The executor has an owner: the thread that constructed it, until
-// `BindToCurrentThread()`. The driving calls (`RunNext`, `RunUntilIdle`,
-// `RunPending`, `AdvanceBy`) end the program on any other thread; `DriveUntil`
-// returns false there. Everything else may be called from any thread and from
-// inside tasks. Driving calls may be made from inside a task too, as a blocking
-// read inside a callback does. `clock().Now()` takes one lock, which is never
-// held while other code is called.
+// Threads. The executor has an owner: the thread that called
+// `BindToCurrentThread()` last or, before any such call, the thread that
+// constructed the executor. The driving calls (`RunNext`, `RunUntilIdle`,
+// `RunPending`, `AdvanceBy`, `AdvanceTo`) end the program on any other thread;
+// `DriveUntil` returns false there. Everything else may be called from any
+// thread and from inside tasks. Driving calls may be made from inside a task
+// too. A blocking read inside a callback makes one. `clock().Now()` takes one
+// lock, which is never held while other code is called.
 //
 // A null task ends the program.
 //
 // `RunAfter` and `Cancel` take time logarithmic in the number of pending steps,
 // averaged over many calls.
 //
-// Exceptions that escape a task leave the driving call that ran it. The task
-// has then run; the executor stays usable.
+// An exception that escapes a task leaves the driving call that ran the task.
+// The task counts as run, and the executor stays usable.
 //
 // The destructor never runs a task. It destroys the pending steps, in the order
-// in which they would run, on the destroying thread, with no lock held. From
-// then on `Run` and `RunAfter` end the program: a pending task whose destructor
-// calls one of them belongs to an object that should have been destroyed before
-// the executor. A task that a destroyed object left in the queue is harmless.
+// in which they would run, on the destroying thread, with no lock held. Once
+// the destructor has begun, `Run` and `RunAfter` end the program. If the
+// destructor of a pending task calls one of them, the task belongs to an object
+// that should have been destroyed before the executor. A task that is still
+// pending although its object has been destroyed does no harm.
 class ManualExecutor final : public Executor {
  public:
-  // What a pending step is, for code that chooses the order of steps itself.
+  // A description of a pending step, for code that chooses the order of steps
+  // itself.
   struct PendingStep {
     enum class Kind { kRun, kTimer };
     Kind kind;
     // Unique in this executor. Ids rise in the order of queueing. A timer's id
     // is the number of its TimerId.
     uint64_t id;
-    // BootTime::InfiniteFuture() for a timer that never fires.
+    // When the step is due. This is BootTime::InfiniteFuture() for a timer that
+    // never fires.
     BootTime due;
   };
 
-  // 2026-01-01T00:00:00Z, one hour after boot.
+  // Returns 2026-01-01T00:00:00Z, one hour after boot.
   static Instant DefaultStart();
 
   // Time starts at `start`, whose `boot` must be finite.
@@ -83,7 +87,7 @@ class ManualExecutor final : public Executor {
   ManualExecutor(const ManualExecutor&) = delete;
   ManualExecutor& operator=(const ManualExecutor&) = delete;
 
-  // Executor.
+  // The methods of Executor.
   bool Run(Task task) override;
   TimerId RunAfter(absl::Duration delay, Task task) override;
   bool Cancel(TimerId id) override;
@@ -108,7 +112,7 @@ class ManualExecutor final : public Executor {
 
   // Moves both clocks forward by `d` (finite, not negative), step by step: each
   // step that becomes due on the way runs at its own due time, even if it was
-  // queued on the way. Returns how many steps ran.
+  // queued by another step on the way. Returns how many steps ran.
   size_t AdvanceBy(absl::Duration d);
 
   // Calls `AdvanceBy` with the time until the wall clock shows `wall`, which
@@ -195,8 +199,8 @@ class ManualExecutor final : public Executor {
   const Turn* First() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // Returns the turns of all pending steps in their order.
   std::vector<Turn> Turns() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  // Removes the step with this id from the pending ones, and returns it; null
-  // if there is none.
+  // Removes the step with this id from the pending steps and returns it.
+  // Returns null if there is none.
   OwnedStep Take(uint64_t id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void RunStep(OwnedStep step) ABSL_LOCKS_EXCLUDED(mu_);
   // Moves both clocks forward until the BootTime is `boot`. Does nothing if
@@ -208,8 +212,8 @@ class ManualExecutor final : public Executor {
 
   const VirtualClock clock_;
 
-  // A leaf lock: nothing is called, and no task is moved or destroyed, under
-  // it.
+  // While this lock is held, no other lock is taken, no caller's code is
+  // called, and no task is moved or destroyed.
   mutable absl::Mutex mu_;
   Instant now_ ABSL_GUARDED_BY(mu_);
   // The two times of `now_`, for CoarseWall and CoarseBoot. Written under the
@@ -218,8 +222,8 @@ class ManualExecutor final : public Executor {
   std::atomic<int64_t> boot_nanos_;
   executors_internal::IdMap<Step> steps_ ABSL_GUARDED_BY(mu_);
   // A heap with the earliest turn in front. When a step stops being pending,
-  // its turn is left in the heap. It is removed when it reaches the front, or
-  // when more than half of the turns are such leftovers.
+  // its turn is left in the heap. The turn is removed when it reaches the
+  // front, or when more than half of the turns are such leftovers.
   std::vector<Turn> turns_ ABSL_GUARDED_BY(mu_);
   uint64_t last_id_ ABSL_GUARDED_BY(mu_) = 0;
   std::thread::id owner_ ABSL_GUARDED_BY(mu_);

@@ -398,8 +398,8 @@ TEST_F(ManualExecutorTest, T1InExecutorThreadInsideTasksOfTheOwner) {
 }
 
 TEST_F(ManualExecutorTest, T1OtherThreadsMayQueueAndCancel) {
-  // The threads queue and cancel at the same time as each other, and while this
-  // thread drives the executor.
+  // Several threads queue and cancel at the same time, while this thread drives
+  // the executor.
   constexpr int kThreads = 4;
   constexpr int kTasks = 200;
   int ran = 0;
@@ -483,8 +483,8 @@ TEST_F(ManualExecutorDeathTest, T1DestroyedInsideItsOwnTaskEndsTheProgram) {
 }
 
 TEST_F(ManualExecutorDeathTest, T1DestroyedBeforeItsUsers) {
-  // If the destructor of a pending task uses the executor, some user of the
-  // executor still exists.
+  // The destructor of the pending task uses the executor, so the task belongs
+  // to a user that should have been destroyed before the executor.
   EXPECT_DEATH(
       {
         auto executor = std::make_unique<ManualExecutor>();

@@ -126,12 +126,13 @@ int ThreadExecutor::Shutdown(absl::Duration timeout) {
   Require(!pool->OwnsThisThread(),
           "ThreadExecutor shut down or destroyed inside one of its own tasks");
   shut_down_ = true;
-  // In the child of a fork(), another thread may be making the child's pool.
-  // Either this call sees that pool, or that thread sees `shut_down_`.
+  // In the child of a fork(), another thread may be creating the child's pool
+  // now. Either this call sees that pool, or that thread sees that `shut_down_`
+  // is set.
   pool = pool_;
   // In the child of a fork() that never used the executor, `pool` is still the
-  // parent's. A thread that exists only in the parent may have held its lock
-  // during the fork(), so the pool is left alone.
+  // parent's. A thread that exists only in the parent may have held that pool's
+  // lock during the fork(), so the pool is left alone.
   return pool->OfThisProcess() ? pool->Shutdown(timeout) : 0;
 }
 
@@ -161,9 +162,9 @@ TimerId ThreadExecutor::RunAfter(absl::Duration delay, Task task) {
 
 bool ThreadExecutor::Cancel(TimerId id) {
   ThreadPool* const pool = LastPool();
-  // True would mean that the task has been destroyed. In the child of a fork(),
-  // the parent's timers never run and are never destroyed, so this returns
-  // false.
+  // In the child of a fork(), the parent's timers never run and are never
+  // destroyed. Returning true would mean that the timer's task has been
+  // destroyed, so this returns false.
   if (pool == nullptr || !pool->OfThisProcess()) return false;
   return pool->Cancel(static_cast<uint64_t>(id));
 }
@@ -193,7 +194,7 @@ ThreadPool* ThreadExecutor::ThisProcessPool() {
     if (shut_down_) fresh->Shutdown(absl::ZeroDuration());
     return fresh.get();
   }
-  // Another thread of the child process was first.
+  // Another thread of the child process has created the child's pool meanwhile.
   fresh->Shutdown(absl::InfiniteDuration());
   fresh->Release();
   return pool;

@@ -29,7 +29,7 @@ class ThreadPool;
 //
 // - Each task given to `RunBlocking` gets a thread of its own without waiting
 //   for another task, up to `Options::blocking_threads`. Further tasks wait
-//   until one of those ends.
+//   until one of those tasks ends.
 // - Tasks given to `Run` share up to four threads. If such tasks block
 //   nevertheless, so that no thread has taken a waiting task for 20 ms, another
 //   thread is created, up to `Options::workers`.
@@ -37,12 +37,13 @@ class ThreadPool;
 //
 // Tasks of one kind start in the order in which they were given. Giving a task
 // wakes or creates a thread only if fewer than two threads are on their way to
-// a task, or the queue is full. A thread that takes a task does the same for
-// the next one. So many short tasks given at the same time cost few wake-ups. A
-// new thread is created by the thread that gives a task or by a thread of the
-// executor, and inherits the signal mask, priority and the like of its creator.
-// Idle threads end after `Options::idle_timeout`, except for the timer thread
-// and one thread for `Run`.
+// a task, or the queue is full. A thread that takes a task wakes or creates a
+// thread for the next task under the same condition. So many short tasks given
+// at the same time cost few wake-ups. A new thread is created either by the
+// thread that gives a task or by a thread of the executor, and it inherits its
+// creator's signal mask, priority and similar attributes. Idle threads end
+// after `Options::idle_timeout`, except for the timer thread and one thread for
+// `Run`.
 //
 //   refreshable::ThreadExecutor executor;  // Must outlive what uses it.
 //
@@ -75,9 +76,10 @@ class ThreadExecutor final : public Executor {
  public:
   struct Options {
     // The maximum number of threads for tasks given to `RunBlocking`, 1 to
-    // kMaxThreads. A token source that hangs holds
-    // `RefreshPolicy::max_abandoned_calls` of them (2) per Refreshable until it
-    // returns, and one more at ever longer intervals.
+    // kMaxThreads. A Refreshable whose token source hangs occupies
+    // `RefreshPolicy::max_abandoned_calls` (2 by default) of these threads
+    // until the source returns, and takes one more of them at ever longer
+    // intervals.
     int blocking_threads = 256;
     // The maximum number of threads for tasks given to `Run`, 1 to kMaxThreads.
     int workers = 64;
@@ -103,8 +105,9 @@ class ThreadExecutor final : public Executor {
   static absl::StatusOr<std::unique_ptr<ThreadExecutor>> Create(
       const Options& options);
 
-  // As `Create`, but end the program with a message if that fails. The first
-  // uses the default options.
+  // These constructors do what `Create` does, but end the program with a
+  // message where `Create` would return an error. The constructor without an
+  // argument uses the default options.
   ThreadExecutor();
   explicit ThreadExecutor(const Options& options);
 
@@ -112,8 +115,8 @@ class ThreadExecutor final : public Executor {
   // that, one line on stderr says how many. Such tasks keep their threads, and
   // the memory that the threads share, until they return or the process ends.
   // They must not use the executor. (If the executor's memory still exists, as
-  // that of a static executor does, calls by such a task are refused, and calls
-  // by others end the program with a message.) Destroying the executor inside
+  // that of a static executor does, calls by such a task are refused, and all
+  // other calls end the program with a message.) Destroying the executor inside
   // one of its own tasks ends the program.
   ~ThreadExecutor() override;
 
@@ -134,7 +137,7 @@ class ThreadExecutor final : public Executor {
   // the program.
   int Shutdown(absl::Duration timeout);
 
-  // Executor.
+  // The methods of Executor.
   bool Run(Task task) override;
   bool RunBlocking(Task task) override;
   TimerId RunAfter(absl::Duration delay, Task task) override;
@@ -143,8 +146,8 @@ class ThreadExecutor final : public Executor {
   const Clock& clock() const override { return *clock_; }
 
  private:
-  // Lets this class's own test supply a clock. Users have real time here and
-  // virtual time on a ManualExecutor, never a mixture.
+  // Lets this class's own test supply a clock. Users get only real time here,
+  // and virtual time only from a ManualExecutor.
   friend class ThreadExecutorTestPeer;
 
   using ThreadPool = executors_internal::ThreadPool;
@@ -165,7 +168,7 @@ class ThreadExecutor final : public Executor {
   const Options options_;
   const Clock* const clock_;
   std::atomic<uint64_t> last_timer_id_{0};
-  std::atomic<bool> shut_down_{false};  // Also in children forked later.
+  std::atomic<bool> shut_down_{false};  // Children forked later inherit it.
   std::atomic<ThreadPool*> pool_;       // Null once this has been destroyed.
 };
 

@@ -244,20 +244,20 @@ TEST(ThreadExecutorTest, R6TimerSeesSuspendAndIgnoresWallSteps) {
   const auto executor = ThreadExecutorTestPeer::Create(clock);
   absl::Notification fired;
   executor->RunAfter(absl::Hours(10), [&] { fired.Notify(); });
-  // The timer thread may be reading the clock during the step, but it begins
-  // the second of the next two readings after the step. So it has seen the
-  // step.
+  // The timer thread may be reading the clock while the test moves the wall
+  // time. Of the next two readings, the second one certainly begins after the
+  // move, so the timer thread has then seen the new wall time.
   clock.Move(/*wall=*/absl::Hours(100), absl::ZeroDuration());
   clock.AwaitReadings(2);
   EXPECT_FALSE(fired.HasBeenNotified());
-  // This looks as if the computer had been suspended: no thread noticed that
-  // time passed.
+  // The timer thread sees this move as it would see the end of a suspension:
+  // much time has passed, and no thread noticed it.
   clock.Move(/*wall=*/-absl::Hours(200), absl::Hours(10));
   fired.WaitForNotification();
 }
 
-// Only a clock that the test moves gives several timers the same due time. A
-// real clock never does so.
+// The test moves the clock itself, because only then do several timers
+// certainly have the same due time.
 TEST(ThreadExecutorTest, EqualDueTimesRunInTheOrderOfInsertion) {
   FakeClock clock;
   const auto executor = ThreadExecutorTestPeer::Create(clock);
@@ -285,8 +285,8 @@ TEST(ThreadExecutorTest, DriveUntilIsForOthers) {
 }
 
 TEST(ThreadExecutorTest, DestructorDropsWhatIsQueuedThenWaitsForWhatRuns) {
-  // Two tasks run, one on a worker and one on the timer thread. Each ends only
-  // when a queued one has been destroyed.
+  // Two tasks run, one on a worker and one on the timer thread. Each of them
+  // ends only after a queued task has been destroyed.
   absl::Notification work_started, timer_started, dropped, timer_dropped;
   std::atomic<int> finished{0};
   const std::thread::id destroyer = std::this_thread::get_id();
@@ -383,7 +383,7 @@ TEST(ThreadExecutorTest, E4ForkedChildMayDestroyWhatItNeverUsed) {
 
 class ThreadExecutorDeathTest : public ::testing::Test {
  protected:
-  // The death tests start threads.
+  // The default style only forks. That is unsafe, as these tests start threads.
   void SetUp() override { GTEST_FLAG_SET(death_test_style, "threadsafe"); }
 };
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests which threads a ThreadExecutor creates, and what happens to them when
-// it is destroyed.
+// Tests which threads a ThreadExecutor creates, and what happens to those
+// threads when the executor is destroyed.
 
 #include <algorithm>
 #include <atomic>
@@ -121,7 +121,7 @@ TEST(ThreadExecutorThreadsTest, X1CallbacksThatBlockGetFurtherThreads) {
 }
 
 TEST(ThreadExecutorThreadsTest, X1IdleThreadsEnd) {
-  // A thread that has touched its `farewell` counts `ended` down when it ends.
+  // When a thread that has touched its `farewell` ends, `ended` is decremented.
   static absl::BlockingCounter* const ended = new absl::BlockingCounter(8);
   struct Farewell {
     bool touched = false;
@@ -190,8 +190,9 @@ TEST(ThreadExecutorThreadsTest, X2NothingIsRefusedForNumber) {
   ran.Wait();
 }
 
-// A task counts towards `max_queued` only if no thread can come for it. The
-// first 16 tasks do not count, even before their threads have been created.
+// A task counts towards `max_queued` only if no thread can be woken or created
+// for it. So the first 16 tasks here do not count, even while their threads are
+// still being created.
 TEST(ThreadExecutorThreadsTest, X2TheBoundIsOnTasksThatNoThreadCanTake) {
   constexpr int kThreads = 16;
   ThreadExecutor::Options options = Patient();
@@ -284,8 +285,8 @@ TEST(ThreadExecutorThreadsTest, X4TasksLeftRunningKeepTheirThreads) {
 }
 
 // Regression test: a task that was left running may call the executor at the
-// very moment when the executor's destructor ends. That once ended the program
-// as a misuse.
+// very moment when the executor's destructor ends. Such a call once ended the
+// program with a message about misuse.
 TEST(ThreadExecutorThreadsTest, X4TasksLeftRunningAreRefusedAtAnyMoment) {
   constexpr int kTimes = 50;
   CaptureStderr();
@@ -323,7 +324,7 @@ TEST(ThreadExecutorThreadsTest, X4ASilentEndIfNothingRuns) {
 
 class ThreadExecutorThreadsDeathTest : public ::testing::Test {
  protected:
-  // The death tests start threads.
+  // The default style only forks. That is unsafe, as these tests start threads.
   void SetUp() override { GTEST_FLAG_SET(death_test_style, "threadsafe"); }
 };
 

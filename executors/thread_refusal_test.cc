@@ -83,8 +83,8 @@ class ThreadExecutorTestPeer {
 namespace {
 
 // While an object of this class exists, the system refuses every new thread:
-// the process can get only half the memory of a thread's stack. That is enough
-// for everything else that the tests need.
+// the process can allocate only half as much memory as a thread's stack needs.
+// That is enough for everything else in these tests.
 class NoThreads {
  public:
   NoThreads() {
@@ -127,7 +127,7 @@ TEST(ThreadRefusalTest, X3TheFirstBlockingTaskIsRefusedWithoutAThread) {
     const NoThreads no_threads;
     EXPECT_FALSE(executor->RunBlocking([task] { FAIL(); }));
     EXPECT_EQ(task.use_count(), 1);
-    // Run and RunAfter already have their threads.
+    // The threads for Run and RunAfter already exist.
     absl::Notification ran, fired;
     EXPECT_TRUE(executor->Run([&] { ran.Notify(); }));
     EXPECT_NE(executor->RunAfter(absl::ZeroDuration(), [&] { fired.Notify(); }),
@@ -155,8 +155,9 @@ TEST(ThreadRefusalTest, X3FurtherBlockingTasksWaitForAThread) {
       go.WaitForNotification();
     }));
   }
-  // The task runs although the only earlier thread is still blocked: once there
-  // is memory, the executor gets another thread.
+  // The queued task runs although the executor's only earlier thread for such
+  // tasks is still blocked: once there is memory, the executor creates another
+  // thread.
   queued_ran.WaitForNotification();
   {
     const NoThreads no_threads;
@@ -179,8 +180,8 @@ class HandClock final : public Clock {
 };
 
 // Regression test: the executor used to ask the system for only one thread at a
-// time, and to ask again only if no other thread had taken a task since. Here
-// the last tasks would have waited forever.
+// time, and to ask again only if no other thread had taken a task since. With
+// such an executor, the last tasks of this test would wait forever.
 TEST(ThreadRefusalTest, X1AllThatWaitForThreadsGetThemOnceThereAreSome) {
   constexpr int kTasks = 10;
   HandClock clock;
@@ -207,8 +208,8 @@ TEST(ThreadRefusalTest, X1AllThatWaitForThreadsGetThemOnceThereAreSome) {
   executor->Shutdown(absl::InfiniteDuration());
 }
 
-// Regression test: in the child of a fork(), the executor is used for the first
-// time while it is being shut down. It once continued to run after the
+// Regression test: if the child of a fork() shut the executor down during the
+// child's first use of it, the executor once still ran tasks after the
 // shutdown.
 TEST(ThreadRefusalTest, X4AChildsFirstUseDuringShutdownIsRefused) {
   const auto executor = *ThreadExecutor::Create(Patient());

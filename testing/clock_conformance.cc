@@ -27,8 +27,8 @@ using ::refreshable::CoarseWallClock;
 using ::refreshable::Executor;
 using ::refreshable::Instant;
 
-// The most by which the wall time and the boot time may drift apart while a
-// test runs. They drift because NTP slews one of them.
+// While a test runs, the wall time and the boot time may drift apart by up to
+// this much, because NTP slews one of them.
 constexpr absl::Duration kDrift = absl::Seconds(1);
 
 constexpr int kThreads = 4;

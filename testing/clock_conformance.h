@@ -17,10 +17,10 @@
 
 namespace refreshable_testing {
 
-// Makes a clock for the suite, and moves it if that is possible. `clock()` may
-// be called by several threads at the same time, even while the thread that
-// made the rig is inside `Advance`. All other methods are called by that thread
-// only.
+// A rig provides a clock for the suite, and moves it if that is possible.
+// Several threads may call `clock()` at the same time, even while the thread
+// that made the rig is inside `Advance`. Only the thread that made the rig
+// calls the other methods.
 //
 //   class MyRig : public refreshable_testing::ClockRig {
 //    public:
@@ -41,9 +41,9 @@ class ClockRig {
   // Returns the clock: the same one each time. It lives as long as the rig.
   virtual const refreshable::Clock& clock() = 0;
 
-  // Moves both clocks of a virtual clock forward by `d`, and returns true. The
-  // default suits a clock that moves by itself: it moves nothing and returns
-  // false.
+  // Moves the wall time and the boot time of a virtual clock forward by `d`,
+  // and returns true. The default suits a clock that moves by itself: it does
+  // nothing and returns false.
   virtual bool Advance(absl::Duration) { return false; }
 
   // Moves only the wall time by `d`, forward or back, and returns true. The

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Shared by the conformance suites: the subjects that they test, and how they
-// wait.
+// What the conformance suites share: the subjects that they test, and the
+// functions with which they wait.
 
 #ifndef REFRESHABLE_TESTING_CONFORMANCE_H_
 #define REFRESHABLE_TESTING_CONFORMANCE_H_

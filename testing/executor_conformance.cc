@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The clauses of ExecutorConformanceTest.
-// long: it is a list of clauses.
+//
+// long: over 500 lines, because this file lists all clauses.
 
 #include "refreshable/testing/executor_conformance.h"
 
@@ -47,7 +48,8 @@ class OnDestroy {
 };
 
 // A record of how often a task ran and was destroyed. `Watch` returns a task
-// that runs `body` and keeps this record, which must outlive it.
+// that runs `body` and is counted in this record. The record must outlive the
+// task.
 struct Fate {
   std::atomic<int> ran{0};
   std::atomic<int> destroyed{0};
@@ -161,8 +163,8 @@ TEST_P(ExecutorConformanceTest, RunDoesNotRunInsideTheCall) {
   absl::Notification outside, in_run, in_timer;
   check(&outside);
   executor().Run([&] { check(&in_run); });
-  // An executor might run a task at once if a timer's task queues it, so this
-  // is checked too.
+  // An executor might run a task inside `Run` only if a timer's task calls
+  // `Run`, so this case is checked too.
   executor().RunAfter(absl::ZeroDuration(), [&] { check(&in_timer); });
   Await(outside, "the task to be run");
   Await(in_run, "the task of a task to be run");

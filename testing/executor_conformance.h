@@ -18,7 +18,7 @@
 
 namespace refreshable_testing {
 
-// Makes an executor for the suite and brings it to its limits.
+// A rig makes an executor for the suite and can make it refuse tasks.
 //
 //   class MyRig : public refreshable_testing::ExecutorRig {
 //    public:
@@ -47,9 +47,10 @@ class ExecutorRig {
   virtual refreshable::Executor& executor() = 0;
 
   // Returns how many tasks given to `RunBlocking` may block at the same time.
-  // The suite requires that so many tasks all start, and that they delay
-  // neither tasks given to `Run` nor timers nor `Cancel`. The default suits an
-  // executor whose `RunBlocking` is the same as `Run`, such as an event loop.
+  // The suite checks that this many tasks all start, and that, while they
+  // block, they delay neither tasks given to `Run` nor timers nor `Cancel`. The
+  // default suits an executor whose `RunBlocking` is the same as `Run`, such as
+  // an event loop.
   virtual int BlockedTasks() const { return 0; }
 
   // Makes `Run`, `RunBlocking` and `RunAfter` refuse everything from now on,
@@ -64,8 +65,8 @@ class ExecutorRig {
 using ExecutorSubject = Subject<ExecutorRig>;
 
 // The suite. Its clauses are in executor_conformance.cc, and each is named
-// after what it demands. No clause sleeps, and none depends on how soon a timer
-// fires: a timer must only not fire early.
+// after what it demands. No clause sleeps. No clause depends on how soon a
+// timer fires; a clause only demands that a timer does not fire early.
 class ExecutorConformanceTest
     : public ::testing::TestWithParam<ExecutorSubject> {
  protected:
@@ -83,8 +84,8 @@ class ExecutorConformanceTest
   // `destroyed`.
   refreshable::Executor::Task Reentrant(absl::Notification* destroyed);
   // Calls every method of the executor except `DriveUntil`, on another thread.
-  // If one of these calls blocks, ends the program: the executor then holds a
-  // lock while it runs the code that called `CallBack`.
+  // If one of these calls blocks, ends the program, because the executor holds
+  // a lock while it runs the code that called `CallBack`.
   void CallBack();
 
   const std::unique_ptr<ExecutorRig> rig_ = GetParam().make();

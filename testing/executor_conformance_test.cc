@@ -92,8 +92,8 @@ class ThreadRig final : public ExecutorRig {
 class DefaultRig final : public ExecutorRig {
  public:
   Executor& executor() override { return *executor_; }
-  // Even more tasks can block at the same time. thread_executor_threads_test
-  // checks how many.
+  // More than 32 tasks can block at the same time. thread_executor_threads_test
+  // checks the exact number.
   int BlockedTasks() const override { return 32; }
   bool Refuse() override {
     return executor_->Shutdown(absl::InfiniteDuration()) == 0;

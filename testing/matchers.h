@@ -115,7 +115,7 @@ std::optional<refreshable::RefreshError> RefreshErrorOf(
   *listener << "which is " << status;
   return refreshable::GetRefreshError(status);
 }
-// Returns the details that a read which fails now would report.
+// Returns the RefreshError that a read would report if it failed now.
 inline std::optional<refreshable::RefreshError> RefreshErrorOf(
     const refreshable::Health& health, testing::MatchResultListener*) {
   refreshable::RefreshError error;
@@ -185,7 +185,8 @@ MATCHER_P(FailsWith, code,
   return status.code() == code;
 }
 
-// Matches an error whose message matches: `MessageIs(HasSubstr("502"))`.
+// Matches an error whose message matches `message`, for example
+// `HasSubstr("502")`.
 MATCHER_P(MessageIs, message,
           internal::Says(negation, "have",
                          internal::Expected<std::string>("a message",
@@ -269,8 +270,8 @@ MATCHER(IsExhausted, negation ? "is not exhausted" : "is exhausted") {
   return health.exhausted;
 }
 
-// Matches the Health of a Refreshable that attempts nothing until `Reset` or
-// `Install`.
+// Matches the Health of a Refreshable that starts no attempt until `Reset` or
+// `Install` is called.
 MATCHER(HasGivenUp, negation ? "has not given up" : "has given up") {
   const refreshable::Health& health = arg;
   return health.fatal;

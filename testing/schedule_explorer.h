@@ -55,7 +55,8 @@ Step ReadAsync(absl::Duration timeout = absl::InfiniteDuration(),
                std::optional<int> max_retries = std::nullopt);
 Step ReadBlocking(absl::Duration timeout = absl::InfiniteDuration());
 Step ReadNow();
-// Reads that reject a token: by default, the token published last.
+// Steps that read and reject a token. By default they reject the token
+// published last.
 Step RejectAsync(Rejects rejects = Rejects::kLast,
                  absl::Duration timeout = absl::InfiniteDuration());
 Step RejectBlocking(absl::Duration timeout = absl::InfiniteDuration(),
@@ -87,10 +88,10 @@ Step Do(std::string name, std::function<void(World&)> run);
 // A failure, without or with a Retry-After.
 Answer Fail(const absl::Status& status = absl::UnavailableError("down"));
 Answer FailFor(absl::Duration retry_after);
-// The token that was withdrawn, or a new one if none was.
+// The token that was withdrawn, or a new token if none was withdrawn.
 Answer BringRejected();
-// The token that is held. If there is none, or if the Refreshable may already
-// have released it (R12), a new one.
+// The token that the Refreshable holds. If it holds none, or may already have
+// released the token (R12), a new token.
 Answer BringSame(absl::Duration lifetime = absl::Seconds(400));
 // No answer: the call is dropped.
 Answer Drop();
@@ -104,8 +105,8 @@ Answer Drop();
 struct Scenario {
   // Must be valid. `jitter` is ignored; it counts as 0.
   refreshable::RefreshPolicy policy;
-  // Prepares the world before the first step. What it causes happens in the
-  // executor's own order. May be null.
+  // Prepares the world before the first step. Everything that this function
+  // causes happens in the executor's own order. May be null.
   std::function<void(World&)> given;
   std::vector<Step> steps;
   std::vector<Answer> answers = {Succeed(), Fail()};

@@ -30,7 +30,7 @@ TEST(ScheduleExplorerTest, T4ATokenIsInvalidatedWhileItIsRefreshed) {
   scenario.policy.retry.max_retries = 1;
   scenario.given = [](World& world) {
     world.Hold(absl::Seconds(400));
-    world.AdvanceBy(absl::Seconds(210));  // Stale.
+    world.AdvanceBy(absl::Seconds(210));  // The token is stale now.
   };
   scenario.steps = {ReadAsync(), Invalidate(), Pass(absl::Seconds(150))};
   const Report report = Explore(scenario);
@@ -100,8 +100,8 @@ TEST(ScheduleExplorerTest, T4MergedOrdersAreCountedAsIfTheyWereRun) {
 }
 
 // Step "d" can happen only if the last step among "a" and "b" was "a". The
-// variable `last`, which records this, is no part of the world. So worlds that
-// look the same continue differently.
+// variable `last`, which records this, is no part of the world. So two worlds
+// that look the same may continue differently.
 TEST(ScheduleExplorerTest, T4StatesThatLookTheSameAreToldApartByWhatFollows) {
   std::string last;
   Scenario scenario;
@@ -118,7 +118,8 @@ TEST(ScheduleExplorerTest, T4StatesThatLookTheSameAreToldApartByWhatFollows) {
   EXPECT_TRUE(merged.ok()) << merged;
   EXPECT_EQ(merged.schedules, each.schedules);
   EXPECT_LT(merged.runs, each.runs);
-  // Without rechecks the explorer does not notice this, and its count is wrong.
+  // Without rechecks the explorer does not notice that these worlds differ, and
+  // its number of schedules is wrong.
   ExploreOptions options = Depth(6);
   options.recheck = 0;
   EXPECT_NE(Explore(scenario, options).schedules, each.schedules);

@@ -69,9 +69,10 @@ enum class Rejects {
 // call of the source is held until `AnswerCall`, and each read is recorded.
 // Whatever the Refreshable returns and reports is checked at once, and
 // everything else in `Check()`. All user code of the Refreshable (source,
-// observer, hook, callbacks) calls the Refreshable back: if a lock is held
-// meanwhile, the program hangs, which ExploreOptions::timeout detects. A world
-// must be used only by the thread that made it.
+// observer, hook, callbacks) calls the Refreshable back. If the Refreshable
+// holds a lock while it runs user code, the program hangs, which
+// ExploreOptions::timeout detects. A world must be used only by the thread that
+// made it.
 class World {
  public:
   using Token = refreshable::Refreshable<std::string>;
@@ -85,7 +86,7 @@ class World {
 
   // ---- What a step may do ----
 
-  // Requires: !destroyed().
+  // Returns the Refreshable, which must not have been destroyed.
   Token& token() { return *token_; }
   bool destroyed() const { return token_ == nullptr; }
   refreshable::ManualExecutor& executor() { return executor_; }
@@ -105,8 +106,8 @@ class World {
   // Cancels the `index`-th GetAsync, counted from 0, if it exists. For
   // schedule::CancelRead only.
   void CancelRead(size_t index);
-  // Call Refreshable::Invalidate, with the generation published last or with
-  // the one before it.
+  // These two call Refreshable::Invalidate, the first with the generation
+  // published last, the second with the generation before it.
   void Invalidate();
   void InvalidateOld();
   void Install(absl::Duration lifetime);
@@ -114,7 +115,7 @@ class World {
   // Moves both clocks without running what becomes due.
   void Pass(absl::Duration d) { executor_.Suspend(d); }
   void StepWall(absl::Duration d);
-  // Set whether the executor accepts tasks, or timers, from now on.
+  // These two set whether the executor accepts tasks and timers from now on.
   void TakeTasks(bool take);
   void TakeTimers(bool take);
   // RunPending runs the task or timer at `index` of the executor's
@@ -125,7 +126,7 @@ class World {
 
   // The number of calls of the source that have not been answered.
   size_t held_calls() const { return held_.size(); }
-  // Answers the `index`-th of these calls, counted from 0, if it exists.
+  // Answers the `index`-th unanswered call, counted from 0, if it exists.
   void AnswerCall(size_t index, const Answer& answer);
   // Makes the source give this answer to every call before Fetch returns, from
   // now on. If `answer` is nullopt, calls are held again.
@@ -139,11 +140,11 @@ class World {
   void RunUntilIdle() { AdvanceBy(absl::ZeroDuration()); }
   // Moves both clocks by `d`, and runs everything at its due time.
   void AdvanceBy(absl::Duration d);
-  // Makes the source bring a new token that lives for `lifetime`, by a read, so
-  // that the Refreshable holds it.
+  // Makes the Refreshable hold a new token that lives for `lifetime`: makes a
+  // read, and lets the source answer with that token.
   void Hold(absl::Duration lifetime = absl::Seconds(400));
 
-  // Lets the schedule fail with `what` if `holds` is false.
+  // Makes the schedule fail with `what` if `holds` is false.
   void Expect(bool holds, absl::string_view what) {
     if (!holds) oracle_->Fail(what);
   }
@@ -152,8 +153,8 @@ class World {
   // ---- What the explorer does ----
 
   // Sets the function that a blocking read calls while it waits. The function
-  // makes one step happen, or returns false if none can. While it is null,
-  // everything happens in the executor's own order.
+  // makes one step happen, or returns false if none can. While no function is
+  // set, everything happens in the executor's own order.
   void set_driver(std::function<bool()> driver) { driver_ = std::move(driver); }
   // The deadlines of the blocking reads in progress, the innermost last.
   const std::vector<refreshable::BootTime>& blocked() const { return blocked_; }
@@ -256,9 +257,9 @@ class World {
     bool rejects;
     // Whether the read must end at once with an error (B5, A10).
     bool ends;
-    // F7: whether a timer may be about to start a refresh without any read. It
-    // may also wait longer: E2 delays it after the executor has lost an
-    // attempt.
+    // F7: whether a timer may be about to start a refresh without any read.
+    // (The timer may also fire later, because E2 delays it after the executor
+    // has lost an attempt.)
     bool ahead;
     // Whether the read starts a refresh if none is in flight; nullopt if that
     // is not visible from outside.
@@ -340,9 +341,9 @@ class World {
   // The number of attempts that were given to the executor and have neither
   // started nor ended.
   int queued_ = 0;
-  // Whether the queued or next attempt of the refresh in flight is told of a
-  // rejection; whether its running attempt was; and whether any of its attempts
-  // was.
+  // Three facts about the refresh in flight. `told_`: whether its queued or
+  // next attempt is told of a rejection. `running_told_`: whether its running
+  // attempt was told. `flight_told_`: whether any of its attempts was told.
   Told told_ = Told::kNo;
   bool running_told_ = false;
   bool flight_told_ = false;
@@ -355,7 +356,7 @@ class World {
   // many retries that refresh has, and whether a cooldown follows.
   std::set<Join> joined_;
   int step_ = 0;       // The label of the step in progress.
-  int visible_ = 0;    // The calls of the source plus the outcomes of reads.
+  int visible_ = 0;    // Calls of the source plus outcomes of reads.
   int failed_ = 0;     // The failed attempts of the refresh in flight.
   bool ends_ = false;  // Whether the last failure must end the refresh.
   int discards_ = 0;   // The number of answers that had to be discarded.
@@ -365,8 +366,8 @@ class World {
   refreshable::BootTime last_call_ = refreshable::BootTime::InfinitePast();
   // `asked_at_` is the time when the Refreshable last handled everything that
   // was overdue. `read_at_` and `ran_at_` are the times of the last read and
-  // the last task since then. Those may have looked only at the published
-  // token, and so have left what is overdue.
+  // the last task since then. That read and that task may have looked only at
+  // the published token, and so may not have handled what is overdue.
   refreshable::BootTime asked_at_;
   refreshable::BootTime read_at_ = refreshable::BootTime::InfinitePast();
   refreshable::BootTime ran_at_ = refreshable::BootTime::InfinitePast();

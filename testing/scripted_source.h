@@ -42,8 +42,8 @@ namespace refreshable_testing {
 //   source.Answer("t1", absl::Minutes(10));
 //   EXPECT_THAT(token->Get(), HoldsToken("t1"));
 //   executor.AdvanceBy(absl::Minutes(6));
-//   EXPECT_THAT(token->Get(), HoldsToken("t1"));  // Stale: call 1 is queued,
-//   executor.RunUntilIdle();                      // ... and held.
+//   EXPECT_THAT(token->Get(), HoldsToken("t1"));  // Stale: queues call 1.
+//   executor.RunUntilIdle();                      // Call 1 comes and is held.
 //   source.Release(1, "t2", absl::Minutes(10));
 //   EXPECT_THAT(token->Get(), HoldsToken("t2"));
 //
@@ -73,7 +73,8 @@ class ScriptedSource {
 
   struct Call {
     refreshable::FetchContext context;
-    // The time when `Fetch` was called. The default value if there is no clock.
+    // The time when `Fetch` was called, or Instant() if the script has no
+    // clock.
     refreshable::Instant start;
   };
 
@@ -119,8 +120,9 @@ class ScriptedSource {
   void AnswerWith(Function function) {
     core_->Prepare(std::move(function), std::nullopt);
   }
-  // Takes the place of one prepared answer, but holds the call that takes it.
-  // This is useful if other answers follow or `Always` is set.
+  // Prepares a hold in the place of an answer: the call that takes the hold is
+  // held until the test answers it. This is useful if other answers follow or
+  // `Always` is set.
   void Hold() { core_->Prepare(nullptr, std::nullopt); }
 
   // Sets the answer to every call that finds no prepared answer, until another

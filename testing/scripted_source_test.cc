@@ -271,7 +271,7 @@ TEST(ScriptedSourceTest, T2AnswersAfterATimeNeedAnExecutor) {
       "takes an executor");
 }
 
-// This is the example in the header.
+// This is the example of scripted_source.h.
 TEST(ScriptedSourceTest, T2AStaleReadInTenLines) {
   ManualExecutor executor;
   ScriptedSource<std::string> source(&executor.clock());
@@ -279,8 +279,8 @@ TEST(ScriptedSourceTest, T2AStaleReadInTenLines) {
   source.Answer("t1", absl::Minutes(10));
   EXPECT_THAT(token->Get(), HoldsToken("t1"));
   executor.AdvanceBy(absl::Minutes(6));
-  EXPECT_THAT(token->Get(), HoldsToken("t1"));  // Stale: call 1 is queued,
-  executor.RunUntilIdle();                      // ... and held.
+  EXPECT_THAT(token->Get(), HoldsToken("t1"));  // Stale: queues call 1.
+  executor.RunUntilIdle();                      // Call 1 comes and is held.
   source.Release(1, "t2", absl::Minutes(10));
   EXPECT_THAT(token->Get(), HoldsToken("t2"));
 }

@@ -77,7 +77,8 @@ class FakeTokenServer {
   absl::Mutex mu_;
   absl::CondVar changed_;
   State state_ ABSL_GUARDED_BY(mu_) = State::kWorking;
-  // The calls that wait, or that have not noticed yet that they may go on.
+  // The number of requests that wait, or that have not noticed yet that they
+  // may go on.
   int stalled_ ABSL_GUARDED_BY(mu_) = 0;
   int last_ ABSL_GUARDED_BY(mu_) = 0;
 };

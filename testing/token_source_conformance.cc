@@ -39,7 +39,7 @@ using ::refreshable::Generation;
 using ::refreshable::Instant;
 using ::refreshable::RefreshReason;
 
-// What the clauses vary in the context of a call.
+// The parts of a call's FetchContext that differ from clause to clause.
 struct Why {
   RefreshReason reason = RefreshReason::kFirst;
   uint64_t rejected = 0;  // The number of the rejected generation, or 0.
@@ -74,9 +74,9 @@ class Call {
 
   void Cancel() { *cancelled_ = true; }
 
-  // Waits for the call to release the source, but for no longer than a second:
-  // the call may be inside `Fetch` or in the source's destructor, and unable to
-  // go on until the server answers.
+  // Waits until the call has released the source, but for no longer than a
+  // second, because the call may be unable to go on until the server answers:
+  // it may be inside `Fetch` or inside the source's destructor.
   void AwaitReleaseForAMoment() {
     released_.WaitForNotificationWithTimeout(absl::Seconds(1));
   }
@@ -107,8 +107,8 @@ class Call {
     try {
       source.Fetch(context, std::move(done));
     } catch (const std::exception&) {
-      // The exception has destroyed the answer function, which then reports an
-      // error as the answer. So the clause sees a failure.
+      // The exception has destroyed the answer function, which has then
+      // reported an error as the answer. So the clause sees a failure.
     }
 #else
     source.Fetch(context, std::move(done));
@@ -137,8 +137,8 @@ std::string Everything(const absl::Status& status) {
   return text;
 }
 
-// Waits until `clock` has moved, and returns true. Returns false if it does not
-// move by itself.
+// Waits until `clock` has moved, and returns true. Returns false if the clock
+// does not move by itself.
 bool AwaitTick(const Clock& clock) {
   const BootTime start = clock.Now().boot;
   bool moved = false;
@@ -216,8 +216,8 @@ TEST_P(TokenSourceConformanceTest, ARepeatedTokenExpiresNoLater) {
 
 TEST_P(TokenSourceConformanceTest, ARejectedTokenIsNotGivenAgain) {
   if (!rig_->IssuesNewTokens()) return;
-  // A3: the rejected generation in the context says that a token was rejected.
-  // The reason does not.
+  // A3: the rejected generation in the context, and not the reason, says that a
+  // token was rejected.
   SourceAnswer last = Ask(source_);
   ASSERT_TRUE(last.status.ok()) << last.status;
   for (const RefreshReason reason :

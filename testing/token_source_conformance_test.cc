@@ -59,7 +59,7 @@ class ScriptedRig final : public MintRig {
   ScriptedSource<std::string> script_;
 };
 
-// A token that cannot be compared.
+// A type of token without operator==.
 struct Key {
   int number;
 };

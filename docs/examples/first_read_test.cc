@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The first example of the README, run with a server that rejects the token.
+// Tests the first example of the README with a server that rejects the token.
 
 #include <string>
 #include <vector>

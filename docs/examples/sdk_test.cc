@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// How an SDK is tested without sleeps; the first example of docs/testing.md.
+// Shows how an SDK is tested without sleeps. This is the first example of
+// docs/testing.md.
 
 #include <string>
 

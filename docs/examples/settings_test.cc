@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The settings shown in docs/failure.md, and what happens with them in an
-// outage.
+// Tests what happens in an outage with the settings that docs/failure.md shows.
 
 #include <memory>
 #include <string>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The sources of docs/where_tokens_come_from.md.
+// Tests the sources that docs/where_tokens_come_from.md shows.
 
 #include <cstdlib>
 #include <fstream>
@@ -102,7 +102,8 @@ class HttpClient {
 };
 
 // [own]
-// A login that answers 200 with a token, which is good for an hour.
+// Returns a source that asks a login endpoint, which answers 200 with a token
+// that is valid for an hour.
 Source LoginEndpoint(HttpClient& http, Secret key) {
   return refreshable::BlockingSource<Secret>(
       [&http, key = std::move(key)](const refreshable::FetchContext& context)

@@ -15,9 +15,10 @@ namespace executors_internal {
 
 // A mutex for handlers of pthread_atfork(3), which lock it before the fork and
 // unlock it in the parent and in the child process. absl::Mutex must not be
-// used like that. In the child process it might wait for threads that do not
-// exist there: those that were about to queue for it in the parent or, in
-// builds without NDEBUG, one that was in its deadlock detection.
+// used like that. In the child process, an absl::Mutex might wait for a thread
+// that exists only in the parent. That is a thread which, at the moment of the
+// fork, was about to queue for the mutex or, in builds without NDEBUG, was
+// inside the deadlock detection of absl::Mutex.
 class ABSL_LOCKABLE ForkMutex {
  public:
   ForkMutex() = default;

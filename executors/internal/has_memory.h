@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// HasMemory: whether an executor has the memory for a task. Private.
+// HasMemory: finds out whether there is memory for a task. Private.
 
 #ifndef REFRESHABLE_EXECUTORS_INTERNAL_HAS_MEMORY_H_
 #define REFRESHABLE_EXECUTORS_INTERNAL_HAS_MEMORY_H_
@@ -12,7 +12,7 @@
 namespace refreshable {
 namespace executors_internal {
 
-// Calls `allocate`. Returns false if that throws bad_alloc.
+// Calls `allocate`. Returns true, or false if `allocate` throws bad_alloc.
 template <typename Function>
 bool HasMemory(Function allocate) {
 #ifdef ABSL_HAVE_EXCEPTIONS

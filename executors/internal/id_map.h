@@ -14,11 +14,12 @@
 namespace refreshable {
 namespace executors_internal {
 
-// A hash map from ids to elements, which it owns. Ids rise in the order of
-// insertion. The elements of a bucket are linked directly: T has the members
-// `uint64_t id` and `T* next_in_bucket`. So `Find` and `Take` usually touch one
-// bucket and one element, which matters if there are too many elements for the
-// CPU's caches. Thread-compatible.
+// A hash map from ids to elements. The map owns the elements. Each inserted
+// element must have a greater id than all elements before it. T must have the
+// members `uint64_t id` and `T* next_in_bucket`; the latter links the elements
+// of a bucket. So `Find` and `Take` usually touch only one bucket and one
+// element, which matters if there are too many elements for the CPU's caches.
+// Thread-compatible.
 template <typename T>
 class IdMap {
  public:
@@ -33,8 +34,8 @@ class IdMap {
 
   size_t size() const { return size_; }
 
-  // Allocates memory for one more element. Throws bad_alloc, and changes
-  // nothing, if there is none.
+  // Allocates memory for one more element. If there is no memory, throws
+  // bad_alloc and changes nothing.
   void Reserve() {
     if (size_ < buckets_.size()) return;
     const int bits = buckets_.empty() ? 4 : 64 - shift_ + 1;
@@ -46,13 +47,13 @@ class IdMap {
     }
   }
 
-  // Requires that `Reserve` was called for this element before.
+  // Inserts `element`. `Reserve` must have been called for this element before.
   void Insert(std::unique_ptr<T> element) {
     Link(element.release());
     ++size_;
   }
 
-  // Returns null if there is no such element.
+  // Returns the element with this id, or null if there is none.
   const T* Find(uint64_t id) const {
     if (buckets_.empty()) return nullptr;
     const T* element = buckets_[IndexOf(id)];
@@ -60,7 +61,8 @@ class IdMap {
     return element;
   }
 
-  // Removes the element and returns it. Returns null if there is none.
+  // Removes the element with this id and returns it. Returns null if there is
+  // none.
   std::unique_ptr<T> Take(uint64_t id) {
     if (buckets_.empty()) return nullptr;
     T** link = &buckets_[IndexOf(id)];
@@ -87,7 +89,7 @@ class IdMap {
     element->next_in_bucket = std::exchange(first, element);
   }
 
-  std::vector<T*> buckets_;  // Either none or 2^(64 - shift_).
+  std::vector<T*> buckets_;  // Has 0 or 2^(64 - shift_) buckets.
   int shift_ = 64;
   size_t size_ = 0;
 };

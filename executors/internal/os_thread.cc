@@ -49,7 +49,7 @@ bool OsThread::Start(Body body) {
     return false;
   }
 #endif
-  static_cast<void>(owned.release());  // Now owned by the thread.
+  static_cast<void>(owned.release());  // The thread owns it now.
   return true;
 }
 

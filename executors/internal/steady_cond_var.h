@@ -23,14 +23,16 @@ class SteadyCondVar {
   SteadyCondVar(const SteadyCondVar&) = delete;
   SteadyCondVar& operator=(const SteadyCondVar&) = delete;
 
-  // `Mutex` is absl::Mutex or has its Lock and Unlock.
+  // Waits for a signal. May return early. `Mutex` is absl::Mutex or another
+  // class with the methods Lock and Unlock.
   template <typename Mutex>
   void Wait(Mutex* mutex) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
     Lockable<Mutex> lock{mutex};
     changed_.wait(lock);
   }
-  // Waits no longer than `timeout`, which must be finite, on a clock that may
-  // stand still while the computer is suspended. May return early.
+  // Waits for a signal, but no longer than `timeout`, which must be finite. May
+  // return early. The timeout is measured by a clock that may stand still while
+  // the computer is suspended.
   template <typename Mutex>
   void WaitWithTimeout(Mutex* mutex, absl::Duration timeout)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {

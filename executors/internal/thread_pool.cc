@@ -24,8 +24,9 @@ namespace refreshable {
 namespace executors_internal {
 namespace {
 
-// The longest time that a thread waits before it reads the clock again. The
-// wait itself does not count the time while the computer is suspended.
+// The longest time that a thread waits before it reads the clock again. A wait
+// does not count the time for which the computer is suspended, so only reading
+// the clock shows that such time has passed.
 constexpr absl::Duration kLongestWait = absl::Seconds(1);
 
 // If tasks wait for a thread and no task is taken for this long, another thread
@@ -35,9 +36,10 @@ constexpr absl::Duration kStall = absl::Milliseconds(20);
 // The number of forks between the first process and this one.
 ABSL_CONST_INIT std::atomic<uint64_t> fork_count{0};
 
-// Counts forks from now on. Called before main, because another thread may fork
-// during the first use of an executor. Called at the first use too, because
-// that may be even earlier.
+// Counts forks from now on. The initialization of `forks_are_counted` calls
+// this before main, because another thread may fork during the first use of an
+// executor. The first use calls it too, because an executor may be used even
+// before that initialization.
 int CountForks() {
 #ifndef _WIN32
   ABSL_CONST_INIT static std::atomic<bool> counted{false};
@@ -134,9 +136,9 @@ std::shared_ptr<ThreadPool> ThreadPool::Release() {
 }
 
 bool ThreadPool::Enqueue(Lane* to, Task task) {
-  // The task is put into a node that is linked into the queue later, so that
-  // neither its move constructor nor its destructor, which are the caller's
-  // code, runs under the lock.
+  // The task is moved into a node now, and the node is linked into the queue
+  // later. So neither the task's move constructor nor its destructor, which are
+  // the caller's code, runs under the lock.
   std::list<Task> node;
   if (!HasMemory([&] { node.push_back(std::move(task)); })) return false;
   ForkMutexLock lock(&mu_);
@@ -197,8 +199,8 @@ void ThreadPool::Watch(Lane& lane) {
 void ThreadPool::LookAt(Lane& lane, BootTime now) {
   if (now < lane.watch_at) return;
   lane.watch_at = BootTime::InfiniteFuture();
-  // `Summon` creates a thread here only if the system refused it before;
-  // otherwise it would exist already.
+  // `Summon` creates a thread here only if the system has refused that thread
+  // before. Otherwise the thread would already exist.
   while (lane.queue.size() > lane.arriving && Summon(lane)) {
   }
   if (lane.queue.size() <= lane.arriving) return;
@@ -252,7 +254,7 @@ void ThreadPool::Work(Lane& lane, Threads::iterator self) {
     node.splice(node.end(), lane.queue, lane.queue.begin());
     ++lane.taken;
     ++running_;
-    // This task may block, so another thread must come for the next one.
+    // This task may block, so another thread must come for the next task.
     if (lane.queue.size() > lane.arriving && lane.arriving < kArriving &&
         !Summon(lane)) {
       Watch(lane);
@@ -269,8 +271,8 @@ void ThreadPool::Work(Lane& lane, Threads::iterator self) {
   End(self);
 }
 
-// Waits for a task. Returns true when there may be one, and false if the thread
-// must end.
+// Waits for a task. Returns true if there may be a task now, and false if the
+// thread must end.
 bool ThreadPool::AwaitTask(Lane& lane, Idler& me) {
   me.is_woken = false;
   lane.idle.push_back(&me);
@@ -332,13 +334,13 @@ void ThreadPool::LeaveTask() {
 
 void ThreadPool::End(Threads::iterator self) {
   this_thread_() = {};
-  // Each thread joins the thread that ended before it.
+  // Each thread that ends joins the thread that ended before it.
   Threads before;
   if (detached_.empty()) {
     before.swap(finished_);
     finished_.splice(finished_.end(), live_, self);
   } else {
-    detached_.erase(self);  // After Shutdown, all threads left are detached.
+    detached_.erase(self);  // Shutdown detached all remaining threads.
   }
   if (closed_) ended_.SignalAll();
   mu_.Unlock();

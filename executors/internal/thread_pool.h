@@ -30,14 +30,15 @@ namespace executors_internal {
 // of a fork() gets a pool of its own. Each thread shares ownership of the pool,
 // so that a thread whose task never returns can be left running. Thread-safe.
 //
-// A process may contain several copies of this library, and which copy's
-// functions a call reaches is up to the linker. A pool therefore always uses
-// the count of forks and the thread-local data of the copy that created it.
+// A process may contain several copies of this library, and the linker decides
+// which copy's functions a call reaches. A pool therefore always uses the count
+// of forks and the thread-local data of the copy that created it.
 class ThreadPool final : public std::enable_shared_from_this<ThreadPool> {
  public:
   using Task = Executor::Task;
 
-  // The fields of ThreadExecutor::Options that matter here. Must be valid.
+  // The fields of ThreadExecutor::Options that a pool needs. The values must be
+  // valid.
   struct Options {
     int blocking_threads;
     int workers;
@@ -51,22 +52,22 @@ class ThreadPool final : public std::enable_shared_from_this<ThreadPool> {
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
 
-  // How many threads for `Run` are created without delay. Further ones are
-  // created only when no task of `Run` has been taken for 20 ms although some
-  // wait.
+  // How many threads for `Run` are created without delay. Another thread is
+  // created only if tasks of `Run` wait and no thread has taken such a task for
+  // 20 ms.
   static constexpr int kPromptWorkers = 4;
 
   // The maximum number of *arriving* threads of one lane: threads that have
   // been woken or created and have no task yet. A thread that takes a task
   // summons another one if more tasks wait, so tasks that block still get their
   // threads, while many short tasks need few wake-ups. The maximum does not
-  // apply when the queue is full, or when the timer thread finds that tasks
-  // wait.
+  // apply if the queue is full, or when the timer thread summons threads for
+  // waiting tasks.
   static constexpr size_t kArriving = 2;
 
   // Starts the timer thread and one thread for `Run`. Must be called once, by
   // the thread that created the pool. Returns false if the system refuses a
-  // thread; all further calls are refused then.
+  // thread; the pool then refuses all further tasks.
   bool Start();
   // See `ThreadExecutor::Shutdown`.
   int Shutdown(absl::Duration timeout);
@@ -89,15 +90,15 @@ class ThreadPool final : public std::enable_shared_from_this<ThreadPool> {
   // is not a timer's.
   bool InRunTask() const { return OwnsThisThread() && this_thread_().in_task; }
   // Whether the calling thread is inside a task that a destroyed executor left
-  // running. May be false there if another copy of the library created the
-  // thread's pool.
+  // running. May return false inside such a task if another copy of the library
+  // created the thread's pool.
   static bool InTaskLeftRunning() {
     const ThreadPool* const pool = OfThisThread().pool;
     return pool != nullptr && pool->released_;
   }
 
  private:
-  // The keys are due time and id; timers run in this order.
+  // Each key is a due time and an id. Timers run in the order of their keys.
   using Timers = std::map<std::pair<BootTime, uint64_t>, Task>;
   using TimersById = std::map<uint64_t, Timers::iterator>;
 
@@ -112,8 +113,8 @@ class ThreadPool final : public std::enable_shared_from_this<ThreadPool> {
     bool is_woken = false;
   };
 
-  // A thread with all the memory that it needs. Without that memory the thread
-  // is refused before it is started.
+  // A thread and all the memory that it needs while it runs. If there is no
+  // such memory, no Thread can be made, so none is started.
   struct Thread {
     OsThread os;
     Idler idler;
@@ -130,26 +131,26 @@ class ThreadPool final : public std::enable_shared_from_this<ThreadPool> {
     const int kept;    // This many threads stay even if they are idle.
 
     std::list<Task> queue;
-    std::vector<Idler*> idle;  // The last to become idle is last.
+    std::vector<Idler*> idle;  // In the order in which they became idle.
     int threads = 0;
     size_t arriving = 0;  // Threads woken or created that have no task yet.
     uint64_t taken = 0;   // The number of tasks taken so far.
-    // When the timer thread checks whether a task has been taken meanwhile;
-    // infinite if it need not check. `taken_before` is what `taken` was when
-    // this time was set.
+    // When the timer thread must check whether a task has been taken since
+    // `watch_at` was set; infinite if it need not check. `taken_before` is the
+    // value that `taken` had when `watch_at` was set.
     BootTime watch_at = BootTime::InfiniteFuture();
     uint64_t taken_before = 0;
   };
 
-  // Whether the maximum number of tasks is waiting. A task for which a thread
-  // is arriving does not count.
+  // Returns whether the maximum number of tasks is waiting. A task for which a
+  // thread is arriving does not count.
   bool Full(const Lane& lane) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
     return lane.queue.size() >= options_.max_queued &&
            lane.queue.size() - options_.max_queued >= lane.arriving;
   }
   bool Enqueue(Lane* to, Task task) ABSL_LOCKS_EXCLUDED(mu_);
-  // Wakes a thread, or creates one if none is idle and `lane.prompt` permits
-  // it. Returns false if neither is possible.
+  // Wakes an idle thread. If none is idle, creates a thread if `lane.prompt`
+  // permits it. Returns false if no thread was woken or created.
   bool Summon(Lane& lane) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // Creates a thread. Returns false if the system refuses it.
   bool Grow(Lane& lane) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -160,10 +161,12 @@ class ThreadPool final : public std::enable_shared_from_this<ThreadPool> {
   // Makes the timer thread check, after 20 ms, whether waiting tasks need
   // another thread.
   void Watch(Lane& lane) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  // Makes the check for which Watch asked. Called by the timer thread.
+  // Makes the check that `Watch` requested, if it is due. Called by the timer
+  // thread.
   void LookAt(Lane& lane, BootTime now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
-  // The threads' main functions and their parts.
+  // `Work` and `RunTimers` are the main functions of threads. The functions
+  // after them are parts of these two.
   void Work(Lane& lane, Threads::iterator self);
   void RunTimers(Threads::iterator self);
   bool AwaitTask(Lane& lane, Idler& me) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -173,8 +176,8 @@ class ThreadPool final : public std::enable_shared_from_this<ThreadPool> {
   // thread uses nothing of the pool afterwards.
   void End(Threads::iterator self) ABSL_UNLOCK_FUNCTION(mu_);
 
-  // These two functions return the data of the copy of the library that they
-  // belong to.
+  // Each of these two functions returns data of the copy of the library to
+  // which the function belongs.
   static ThisThread& OfThisThread();
   // The number of forks between the first process and this one.
   static const std::atomic<uint64_t>& Forks();
@@ -185,11 +188,12 @@ class ThreadPool final : public std::enable_shared_from_this<ThreadPool> {
   const std::atomic<uint64_t>& forks_ = Forks();
   const uint64_t fork_count_ = forks_.load(std::memory_order_relaxed);
   std::atomic<bool> released_{false};
-  std::shared_ptr<ThreadPool> self_;  // The executor's reference.
+  std::shared_ptr<ThreadPool> self_;  // The executor's reference to this.
 
   // No task is run, moved or destroyed under this lock. It is not an
-  // absl::Mutex, because that is not safe in the child of a fork(): the queues
-  // and the deadlock detection of absl::Mutex use locks of the whole process.
+  // absl::Mutex, because an absl::Mutex is not safe in the child of a fork():
+  // its queues and its deadlock detection use locks that the whole process
+  // shares.
   ForkMutex mu_;
   bool closed_ ABSL_GUARDED_BY(mu_) = false;
   Lane workers_ ABSL_GUARDED_BY(mu_);

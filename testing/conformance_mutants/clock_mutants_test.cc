@@ -77,9 +77,9 @@ class FaultyClock final : public Clock {
         if (++reads_ % 50 == 0) now.boot -= absl::Milliseconds(5);
         break;
       case Fault::kGoesBackInOtherThreads: {
-        // Each thread returns what it has read for a hundred further reads, so
-        // one thread may return an earlier time than another thread has already
-        // returned.
+        // Each thread reads the time once, and then returns it from its next
+        // hundred calls too. So one thread may return an earlier time than
+        // another thread has already returned.
         thread_local Instant cached;
         thread_local int left = 0;
         if (left-- <= 0) {
@@ -131,8 +131,8 @@ class FaultyClock final : public Clock {
     }
   }
 
-  // The rig calls `Moved` when time has passed, and `Stepped` when the wall
-  // clock was stepped.
+  // The rig calls `Moved` after it has let time pass, and `Stepped` after it
+  // has stepped the wall clock.
   void Moved() {
     const absl::Time wall = executor_->clock().Now().wall;
     if (fault_ == Fault::kCoarseLags) {

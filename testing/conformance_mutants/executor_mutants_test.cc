@@ -3,7 +3,7 @@
 // Checks that each clause of ExecutorConformanceTest finds an executor that
 // breaks it.
 //
-// long: it is a list of faults.
+// long: over 500 lines, because this file lists all faults.
 
 #include <algorithm>
 #include <cstddef>
@@ -369,7 +369,7 @@ class FaultyExecutor final : public Executor {
   static Task Twice(Task task) {
     return [task = std::move(task)]() mutable {
       std::move(task)();
-      std::move(task)();  // NOLINT(bugprone-use-after-move): is the fault.
+      std::move(task)();  // NOLINT(bugprone-use-after-move): this is the fault.
     };
   }
 
@@ -424,8 +424,9 @@ class FaultyExecutor final : public Executor {
   std::vector<TimerId> slots_ ABSL_GUARDED_BY(mu_);
   std::vector<std::shared_ptr<Task>> kept_ ABSL_GUARDED_BY(mu_);
   ManualExecutor* manual_ = nullptr;
-  // Owned. Not a smart pointer, which might be null while it destroys the
-  // executor: pending tasks that are destroyed then may call `inner_`.
+  // The wrapped executor, which this object owns. The type is not a smart
+  // pointer, because that may already be null while it destroys the executor,
+  // and the pending tasks that are destroyed then may call `inner_`.
   Executor* inner_;
 };
 
@@ -450,10 +451,10 @@ class FaultyRig final : public ExecutorRig {
 
 struct Row {
   Fault fault;
-  bool threads;  // Whether to wrap a ThreadExecutor, not a ManualExecutor.
+  bool threads;  // Wraps a ThreadExecutor if true, else a ManualExecutor.
   const char* name;
   std::vector<const char*> clauses;  // Each of these must find the fault.
-  bool in_blocking = false;  // Whether RunBlocking has the fault, not Run.
+  bool in_blocking = false;  // Whether the fault is in RunBlocking, not Run.
 };
 
 const std::vector<Row>& Rows() {

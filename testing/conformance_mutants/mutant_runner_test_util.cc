@@ -58,7 +58,8 @@ void CallAll(const std::vector<std::function<void()>>& functions) {
   for (std::thread& thread : threads) thread.join();
 }
 
-// Returns the names of the tests of `suite`, without those of the subjects.
+// Returns the names of the clauses of `suite`. These are the names of its tests
+// without the subjects' names.
 std::set<std::string> ClausesOf(const std::string& suite) {
   std::set<std::string> clauses;
   const ::testing::UnitTest& all = *::testing::UnitTest::GetInstance();

@@ -11,7 +11,7 @@
 
 namespace refreshable_testing {
 
-// A subject, by name, and one clause that finds its fault.
+// The name of a subject with a fault, and of one clause that must find it.
 struct Breach {
   std::string subject;
   std::string clause;

@@ -69,7 +69,8 @@ enum class Fault {
   kLosesItsCallsWhenDestroyed,
 };
 
-// A source with one fault. If `async`, it answers each call on a new thread.
+// A source with one fault. If `async` is true, it answers each call on a new
+// thread.
 class FaultySource final : public TokenSource<std::string> {
  public:
   FaultySource(Fault fault, bool async, FakeTokenServer* mint)
@@ -90,8 +91,8 @@ class FaultySource final : public TokenSource<std::string> {
   void Fetch(const FetchContext& context,
              FetchDone<std::string> done) override {
     if (!async_) return Answer(context, std::move(done));
-    // The new thread takes this lock too, and so waits until it is in
-    // `threads_`.
+    // The new thread takes this lock too, so it does nothing before it has been
+    // added to `threads_`.
     absl::MutexLock lock(&mu_);
     if (fault_ == Fault::kUsesItselfOnceDestroyed ||
         fault_ == Fault::kLosesItsCallsWhenDestroyed) {
@@ -115,7 +116,8 @@ class FaultySource final : public TokenSource<std::string> {
       new FetchDone<std::string>(std::move(done));
       return;
     }
-    // Stands for a use of the destroyed source, which may end the program too.
+    // A use of the destroyed source might end the program. This call does so
+    // for certain.
     if (*destroyed) std::abort();
     if (!token.ok()) return done(token.status());
     done(Credential<std::string>(*token, Expiry::In(kMintLifetime)));
@@ -131,7 +133,7 @@ class FaultySource final : public TokenSource<std::string> {
       case Fault::kOneAtATime: {
         absl::MutexLock lock(&mu_);
         ++inside_;
-        // Gives another call a second to come in.
+        // Waits up to a second for another call to come in.
         mu_.AwaitWithTimeout(
             absl::Condition(
                 +[](int* inside) { return *inside > 1; }, &inside_),
@@ -157,8 +159,8 @@ class FaultySource final : public TokenSource<std::string> {
     done(Cached(context));
   }
 
-  // Asks the server. If the fault is one of a cache, of tokens or of failures,
-  // looks there first.
+  // Returns the server's answer. If the fault is that of a cache of tokens or
+  // of failures, returns a cached answer instead if there is one.
   Result Cached(const FetchContext& context) {
     const bool rejected = fault_ == Fault::kCacheLooksAtTheReasonOnly
                               ? context.reason() == RefreshReason::kRejected

@@ -42,7 +42,7 @@ class Search {
     enum Kind { kAction, kPending, kLose, kAnswer, kDeadline } kind;
     size_t index;  // The step, the pending task or timer, or the held call.
     size_t which;  // The action of that step, or the answer to that call.
-    // If a task or timer runs or is lost: which of the two, and its number.
+    // Only if a task or timer runs or is lost: its kind and number.
     PendingKind pending = PendingKind::kRun;
     int number = 0;
   };
@@ -154,8 +154,8 @@ class Run {
   // Returns the index of the next choice, or nullopt if the schedule ends here.
   using Chooser = std::function<std::optional<size_t>(
       World& world, const std::vector<Choice>& choices)>;
-  // Called at the end of the schedule, after the checks. Returns whether to
-  // check that the world recovers, and sets `*reset` if Reset() is to help it.
+  // Called at the end of the schedule. Returns whether to check that the world
+  // recovers. Sets `*reset` if this check must begin with Reset().
   using AtEnd =
       std::function<bool(World& world, std::string fingerprint,
                          const std::vector<Choice>& choices, bool* reset)>;
@@ -228,10 +228,10 @@ std::string Show(const Schedule& schedule) {
 using Path = std::string;
 
 // The search through all schedules. It goes breadth first, so that the first
-// failure has a shortest schedule, and merges states that look the same. If
-// merged states turn out to continue differently, their looks are *ambiguous*:
-// the search starts again, and tells states with these looks apart by where
-// they lead.
+// failure has a shortest schedule, and merges states with the same `looks`. If
+// merged states turn out to continue differently, their `looks` are
+// *ambiguous*: the search starts again, and then tells such states apart by the
+// states to which they lead.
 class Explorer {
  public:
   Explorer(const Scenario& scenario, const ExploreOptions& options)
@@ -271,7 +271,7 @@ class Explorer {
   struct Node {
     Path path;
     int state;
-    bool recheck;  // Continued by one step only, to check a merge.
+    bool recheck;  // Take only one more step, to check a merge.
   };
   struct Reached {
     Node node;
@@ -282,8 +282,8 @@ class Explorer {
     size_t choices = 0;
   };
   static constexpr int kMostPasses = 100;
-  // Which recovery to check in `Play`. kSuccessIfNew: by a success if the state
-  // looks new, otherwise by Reset() and a success.
+  // The recovery that `Play` checks. kReset: by Reset() and a success.
+  // kSuccessIfNew: by a success alone if the state looks new, else as kReset.
   enum class Way { kNone, kReset, kSuccessIfNew };
 
   void ExploreOnce();
@@ -299,8 +299,8 @@ class Explorer {
   const ExploreOptions options_;
   CrashReport crash_report_;
   Report report_;
-  Hashes ambiguous_;  // The looks that different states were found to share.
-  Hashes newly_ambiguous_;  // Further such looks, found in this pass.
+  Hashes ambiguous_;        // Looks that different states share.
+  Hashes newly_ambiguous_;  // Further ones, found in this pass.
   std::unordered_map<Hash, int, absl::Hash<Hash>> known_;
   std::vector<State> states_;
   int64_t merges_ = 0;
@@ -345,8 +345,8 @@ Explorer::End Explorer::Play(const Path& path, Way way) {
   return end;
 }
 
-// Returns a hash of the looks of `end`, the state after `path`. If these are
-// ambiguous, it also covers the states reached from `end` in `depth` steps.
+// Returns a hash of the looks of `end`, the state after `path`, and, if these
+// are ambiguous, of the states reached from `end` in `depth` steps.
 Explorer::Hash Explorer::WhereItLeads(const Path& path, const End& end,
                                       int depth) {
   Hash leads = end.looks;

@@ -51,9 +51,10 @@ void Oracle::BeforeInvalidate(bool in_flight, bool serves) {
   serves_ = serves;
 }
 
-// The wall clock is about to step, perhaps back. If the token is stale or has
-// expired, the Refreshable may have noticed this already, or may never notice
-// it because the step undoes it. The record becomes unclear where this matters.
+// Called before the wall clock steps. A step back can make a stale or expired
+// token fresh again. If it does, it is unknown whether the Refreshable noticed
+// before the step that the token was stale or expired. Marks every part of the
+// record that depends on this as unclear.
 void Oracle::BeforeWallStep() {
   if (!Usable()) cooldown_over_ = true;
   if (!Servable()) {
@@ -63,17 +64,17 @@ void Oracle::BeforeWallStep() {
   if (row_ > 0 && Reached(stale_at_, Now()) && !noted_) row_known_ = false;
 }
 
-// B7: exhaustion has no effect while a token is usable. If the step has made
-// the token usable again, the next attempt may start after the backoff, and
-// need not wait for the probe time.
+// Called after the wall clock has stepped. B7: exhaustion has no effect while a
+// token is usable. So if the step has made the token usable again, the next
+// attempt may start after the backoff, and need not wait for the probe time.
 void Oracle::AfterWallStep() {
   if (failures_ > 0 && !Exhausted()) SetFloor();
 }
 
-// Updates the record for the time that has passed. A13: the row of attempts
-// that rejections started ends when a token becomes stale that nobody rejected.
-// A10: an attempt that a rejection started becomes an ordinary one when the
-// token can no longer be served.
+// Updates the record after time has passed. A13: if nobody has rejected the
+// token, the row of attempts that rejections started ends when the token
+// becomes stale. A10: an attempt that a rejection started becomes an ordinary
+// one when the token can no longer be served.
 void Oracle::PassTime() {
   if (Reached(stale_at_, Now()) && !noted_) row_ = 0;
   if (Servable()) return;
@@ -140,8 +141,8 @@ void Oracle::OnEvent(const Event& event) {
   }
 }
 
-// Records that an attempt starts. Checks that the waits which F4, B1 and A13
-// demand before it are over.
+// Records that an attempt starts. Checks that it does not start earlier than
+// F4, B1 and A13 permit.
 void Oracle::Started() {
   running_by_ = std::exchange(queued_by_, ByRejection::kNo);
   const bool rejected = running_by_ != ByRejection::kNo;
@@ -149,10 +150,11 @@ void Oracle::Started() {
       Now().boot < RowFloor()) {
     Fail(absl::StrCat("A13: attempt ", row_ + 1, " of a row too early"));
   }
-  // This check is less strict than B7 and B3. B7: an attempt that was submitted
-  // before the token expired still starts, even if the expiry has made
-  // refreshing exhausted. B3: an attempt that was submitted after the expiry
-  // still starts, even if the wall clock was then set back (`cooldown_over_`).
+  // This check permits two kinds of attempts that were submitted before they
+  // became forbidden. B7: an attempt that was submitted before the token
+  // expired still starts, even if the expiry has made refreshing exhausted. B3:
+  // an attempt that was submitted after the expiry still starts, even if the
+  // wall clock was then set back (`cooldown_over_`).
   if (!replacing_ && !MayStart(/*after_cooldown=*/cooldown_over_ || rejected)) {
     Fail(absl::StrCat("B1, F4: an attempt too early, after ", failures_,
                       " failures"));
@@ -163,7 +165,7 @@ void Oracle::Started() {
   if (running_by_ == ByRejection::kUnclear) row_known_ = false;
 }
 
-// B1: returns wait `n` of the schedule, but no more than `max`.
+// B1: returns the `n`-th wait of the backoff schedule, but no more than `max`.
 absl::Duration Oracle::Wait(int n, absl::Duration max) const {
   absl::Duration wait = policy_.retry.initial_backoff;
   for (int i = 1; i < n && wait < max; ++i) wait *= policy_.retry.multiplier;
@@ -207,9 +209,9 @@ void Oracle::SetFloor() {
 }
 
 void Oracle::AttemptFailed(const Event& event, bool was_running) {
-  // An attempt that fails without having run never called the source, because
-  // the limit of abandoned calls was reached (F6). No `OnFetch` has recorded
-  // its start.
+  // An attempt that was not running has failed without a call of the source,
+  // because the limit of abandoned calls was reached (F6). No `OnFetch` has
+  // recorded the start of this attempt, so it is recorded here.
   if (!was_running) Started();
   running_ = false;
   const bool counted = event.failures > failures_;
@@ -248,8 +250,9 @@ void Oracle::Failed(const absl::Status& status) {
   SetFloor();
 }
 
-// Checks the time until which an event announced a backoff. B3: after the
-// failure of a background attempt, the cooldown may make it later than B1 does.
+// Checks `until`, the end of a backoff that an event has announced. B3: after
+// the failure of a background attempt, the cooldown may make this time later
+// than B1 requires.
 void Oracle::BackoffAnnounced(BootTime until) {
   if (failed_by_rejection_) {
     if (!std::exchange(announces_, false) || until != row_asked_until_) {
@@ -323,8 +326,8 @@ void Oracle::Answered() {
   floor_ = cooldown_ = row_asked_until_ = BootTime::InfinitePast();
 }
 
-// A11: an attempt that was told of the rejection brought the rejected token
-// again.
+// A11: called when an attempt that was told of the rejection has brought the
+// rejected token again.
 void Oracle::Unchanged() {
   if (offered_ != token_ || token_.empty()) {
     Fail("A11: told unchanged, and another token came");

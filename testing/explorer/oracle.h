@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Oracle: what must always hold for a Refreshable, stated independently from
-// docs/contract.md. For the schedule explorer only.
+// Oracle: what must always hold for a Refreshable, derived from
+// docs/contract.md and not from the library's code. For the schedule explorer
+// only.
 
 #ifndef REFRESHABLE_TESTING_EXPLORER_ORACLE_H_
 #define REFRESHABLE_TESTING_EXPLORER_ORACLE_H_
@@ -25,11 +26,11 @@
 namespace refreshable_testing {
 namespace schedule {
 
-// The promises of docs/contract.md as a second implementation. Keeps its own
-// record of tokens, failures and permitted starts. It derives this record from
-// the calls made to the Refreshable and from the Refreshable's events, and
-// fails if the Refreshable behaves differently. Its methods change nothing but
-// this record. Thread-compatible.
+// A second implementation of the promises in docs/contract.md. The oracle keeps
+// its own record of tokens, failures and permitted starts, which it derives
+// from the calls made to the Refreshable and from the Refreshable's events. The
+// oracle fails if the Refreshable's behaviour does not agree with this record.
+// Its methods change nothing but the record. Thread-compatible.
 class Oracle final : public refreshable::Observer {
  public:
   // Requires: policy.jitter == 0. `clock` must outlive the oracle.
@@ -39,32 +40,34 @@ class Oracle final : public refreshable::Observer {
 
   // ---- What is done to the Refreshable ----
 
-  // `token` is about to be given to the Refreshable: returned by the source for
-  // a call that began at `start` or, if `start` is not set, passed to Install.
+  // Must be called before `token` is given to the Refreshable. If `start` is
+  // set, the source returns the token for a call that began at `start`.
+  // Otherwise the token is passed to Install.
   void Offer(const std::string& token, absl::Duration lifetime,
              std::optional<refreshable::Instant> start);
-  // A read or ReportRejected is about to be called.
+  // Must be called before a read and before ReportRejected.
   void BeforeRead() { PassTime(); }
-  // Invalidate is about to be called. `in_flight` says whether a refresh is in
+  // Must be called before Invalidate. `in_flight` says whether a refresh is in
   // flight. `serves` says whether the running attempt was told of the
   // rejection, so that it goes on in place of a new attempt.
   void BeforeInvalidate(bool in_flight, bool serves);
   void BeforeWallStep();
   void AfterWallStep();
   void OnReset();
-  // An attempt was given to the executor. `by` says whether a rejected read
-  // started the attempt; kUnclear if that is not visible from outside.
+  // Must be called when an attempt has been given to the executor. `by` says
+  // whether a rejected read started the attempt; kUnclear if that is not
+  // visible from outside.
   enum class ByRejection { kNo, kYes, kUnclear };
   void OnSubmit(ByRejection by) { queued_by_ = by; }
-  // The source was called.
+  // Must be called when the source has been called.
   void OnFetch();
   void OnEvent(const refreshable::Event& event) override;
 
   // ---- What the Refreshable returns and reports ----
 
-  // The Refreshable handed out `lease`. `late` says that a timer is due and has
-  // not run. Until it runs, a read that looks only at the wall clock may not
-  // notice that the token has expired by BootTime.
+  // Checks a lease that the Refreshable has handed out. `late` says that a
+  // timer is due and has not run. Until that timer runs, a read that looks only
+  // at the wall clock may not notice that the token has expired by BootTime.
   void OnLease(const refreshable::Lease<std::string>& lease, bool late);
   void CheckHealth(const refreshable::Health& health);
   void CheckStats(const refreshable::Stats& stats);
@@ -82,10 +85,11 @@ class Oracle final : public refreshable::Observer {
   bool Servable() const;
   refreshable::Freshness Fresh() const;
   // Whether an ordinary read may start an attempt now. While the token is
-  // usable, that is a background attempt, which a cooldown (B3) forbids.
+  // usable, such an attempt is a background attempt, which a cooldown (B3)
+  // forbids.
   bool Permitted() const;
   // A7, A11: whether a read that rejects `generation` must not be given the
-  // token published last, because `generation` has the same bytes.
+  // token published last, because the token of `generation` has the same bytes.
   bool Covers(refreshable::Generation generation) const {
     return generation.value() > 0 && same_since_ <= generation &&
            generation <= generation_;
@@ -106,9 +110,9 @@ class Oracle final : public refreshable::Observer {
   // Whether a rejected read started the attempt that is running or, if none is
   // running, the last attempt that failed.
   ByRejection running_by() const { return running_by_; }
-  // Increases with each publication and each withdrawal. The answer to a call
-  // that began in an earlier epoch is discarded, unless A2 lets the call go on
-  // after a withdrawal.
+  // Returns the number of the epoch, which increases with each publication and
+  // each withdrawal. The answer to a call that began in an earlier epoch is
+  // discarded, unless A2 lets the call go on after a withdrawal.
   int epoch() const { return epoch_; }
   refreshable::Generation generation() const { return generation_; }
   // The token published last; empty if there is none or it was withdrawn.
@@ -142,8 +146,8 @@ class Oracle final : public refreshable::Observer {
   void AppendTo(std::string& fingerprint) const;
 
  private:
-  // A moment on each of the two clocks. It is reached when either clock says
-  // so (R6).
+  // A moment on each of the two clocks. The deadline has been reached once
+  // either clock has reached its moment (R6).
   struct DualDeadline {
     absl::Time wall = absl::InfiniteFuture();
     refreshable::BootTime boot = refreshable::BootTime::InfiniteFuture();
@@ -161,7 +165,7 @@ class Oracle final : public refreshable::Observer {
   absl::Duration Cooldown() const;
   refreshable::BootTime AfterInterval() const;
   // Returns whether F4, B1, B3 and A10 permit an attempt now. If
-  // `after_cooldown`, B3's cooldown is ignored.
+  // `after_cooldown` is true, ignores B3's cooldown.
   bool MayStart(bool after_cooldown = false) const;
   bool Probes() const;
   void SetFloor();
@@ -184,7 +188,7 @@ class Oracle final : public refreshable::Observer {
   std::string failure_;
   std::map<refreshable::EventKind, int> counts_;
 
-  // The token.
+  // What is known about the token.
   std::string offered_;
   absl::Duration offered_for_;
   bool offered_by_source_ = false;
@@ -201,7 +205,7 @@ class Oracle final : public refreshable::Observer {
   DualDeadline expiry_;
   refreshable::BootTime young_until_ = refreshable::BootTime::InfinitePast();
 
-  // The schedule.
+  // What is known about the attempts and their schedule.
   bool running_ = false;
   bool abandoned_now_ = false;
   // Whether a refresh was in flight when Invalidate was called.
@@ -220,9 +224,9 @@ class Oracle final : public refreshable::Observer {
       asked_until_;  // The end of a Retry-After.
   refreshable::BootTime floor_ = refreshable::BootTime::InfinitePast();
   refreshable::BootTime cooldown_ = refreshable::BootTime::InfinitePast();
-  // Whether the token had expired when the wall clock stepped. An attempt that
-  // was submitted before the step then need not wait for `cooldown_`, even if
-  // the step has made the token usable again.
+  // Whether the token was no longer usable when the wall clock stepped. An
+  // attempt that was submitted before the step then need not wait for
+  // `cooldown_`, even if the step has made the token usable again.
   bool cooldown_over_ = false;
 
   // Whether a rejected read started the attempt that is queued, and the one
@@ -231,9 +235,9 @@ class Oracle final : public refreshable::Observer {
   ByRejection running_by_ = ByRejection::kNo;
   bool noted_ = false;  // Whether the token published last was rejected.
   // The row of attempts that rejections started (A13). `row_` is their number
-  // so far; it is meaningful only if `row_known_`. `row_asked_until_` is the
-  // end of the Retry-After with which one of them failed. `announces_` says
-  // that observers must still be told of this Retry-After.
+  // so far, and is meaningful only if `row_known_` is true. `row_asked_until_`
+  // is the end of the Retry-After with which one of them failed. `announces_`
+  // says that observers must still be told of this Retry-After.
   int row_ = 0;
   bool row_known_ = true;
   refreshable::BootTime row_asked_until_ =

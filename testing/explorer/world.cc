@@ -89,7 +89,7 @@ World::World(refreshable::RefreshPolicy policy)
       executor_of_token_(std::make_unique<Driver>(this)),
       oracle_(std::make_shared<Oracle>(policy_, &executor_.clock())),
       source_(std::make_shared<Source>(this)) {
-  // Passes events to the world.
+  // An observer that passes events to the world.
   class Observer final : public refreshable::Observer {
    public:
     explicit Observer(World* world) : world_(world) {}
@@ -345,7 +345,7 @@ void World::OnFailed(const refreshable::Event& event) {
   failed_ = event.attempt;
   const bool by_rejection = oracle_->running_by() != Oracle::ByRejection::kNo;
   // A8: if the attempt was told of a rejection, its failure ends the reads that
-  // rejected the token. If it was not told, those reads look for a token again.
+  // rejected the token. Otherwise those reads look for a token again.
   const bool told = running_told_ || by_rejection || told_ != Told::kNo;
   Expect(!absl::StrContains(event.status.message(), "was not called") ||
              !MayCall(),
@@ -359,16 +359,16 @@ void World::OnFailed(const refreshable::Event& event) {
     if (!Waits(reader)) continue;
     reader.joins = false;
     if (reader.rejecting && oracle_->Rejects(reader.rejected)) {
-      // A read that is being made, or looks for a token again in a task, may
-      // itself have caused this failure. It then came too late to join the
-      // attempt.
+      // A read that is being made, or that looks for a token again in a task,
+      // may itself have caused this failure. If so, the read came too late to
+      // join the attempt.
       const bool too_late = reader.calling || in_task_;
       (told || too_late ? reader.may_fail : reader.may_rejoin) = true;
       continue;
     }
     if (!reader.calling) ++reader.saw_failures;
-    // A read that is being made may itself have caused this failure. It then
-    // came too late to join the attempt.
+    // A read that is being made may itself have caused this failure. If so, the
+    // read came too late to join the attempt.
     if (ends_ || reader.calling || failed_ > Retries(reader)) {
       reader.may_fail = true;
     }

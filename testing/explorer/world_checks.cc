@@ -115,9 +115,9 @@ void World::CheckWaits(const Health& health) {
   const auto expect_timer = [&](BootTime at, absl::string_view what) {
     Expect(pending.first_timer <= std::max(at, now), what);
   };
-  // In this case a refresh is in flight, no attempt is running, and the next
-  // one need not wait. So an attempt is queued, and a timer must end it if the
-  // executor does not run it in time.
+  // This condition means that a refresh is in flight, no attempt is running,
+  // and the next attempt need not wait. So an attempt is queued, and a timer
+  // must end it if the executor does not run it in time.
   if (health.refreshing && live == held_.end() && next <= now &&
       pending.tasks > 0 && !lost_task_ && !lost_timer_) {
     expect_timer(pending.last_task + policy_.attempt_timeout,

@@ -90,7 +90,8 @@ void World::ReportRejected() {
   oracle_->BeforeRead();
   const Generation last = oracle_->generation();
   // If a task or a timer was refused, the next operation handles what is
-  // overdue (R11, E2). If that is this report, it may start a refresh.
+  // overdue (R11, E2). If this report is that next operation, it may start a
+  // refresh.
   const bool may_start = token_->health().refreshing || lost_task_ || Late();
   token_->ReportRejected(last);
   Expect(last.value() == 0 || oracle_->noted(),
@@ -149,8 +150,9 @@ bool World::Joins(const Asking& asking) const {
                      [this](const Call& call) { return Live(call); });
 }
 
-// R2, R3, A9: checks that a read which needed a refresh and had permission has
-// started one, and that a rejected read without permission has started none.
+// R2, R3, A9: checks that a read has started a refresh if it needed one and was
+// permitted to start it, and that a rejected read has started none if it was
+// not permitted.
 void World::CheckAsked(const Asking& asking) {
   if (destroyed()) return;
   if (asking.rejects) {
@@ -201,10 +203,10 @@ void World::Tell(Told told) {
   if (told_ != Told::kYes) told_ = told;
 }
 
-// Called when the Refreshable gives an attempt to the executor. A task in which
-// this happens, and which neither calls the source nor ends a read, may be the
-// callback of a read that rejected the token and looks for a token again (A8).
-// RunOrLose deals with this case.
+// Called when the Refreshable gives an attempt to the executor. This may happen
+// in the callback of a read that rejected the token and now looks for a token
+// again (A8). RunOrLose recognizes a task that may be such a callback: the task
+// submits an attempt, but neither calls the source nor ends a read.
 void World::OnSubmit() {
   ++queued_;
   told_ = flight_told_ ? Told::kUnclear : Told::kNo;
@@ -340,8 +342,8 @@ void World::CheckOutcome(const LeaseOr& lease, BootTime deadline, bool late) {
   }
 }
 
-// Checks the outcome of a read that rejected `rejected`: a generation that had
-// been published, or 0 if the read rejected none.
+// Checks the outcome of a read that rejected `rejected`, which is a generation
+// that had been published, or 0 if the read rejected none.
 void World::CheckRejected(const LeaseOr& lease, Generation rejected) {
   if (lease.ok()) {
     Expect(rejected.value() == 0 || lease->generation() > rejected,

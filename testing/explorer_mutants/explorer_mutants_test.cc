@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Plants faults in the library, about one for each clause, and checks that the
-// explorer finds each of them in the scenario named here.
+// Plants faults in the library, about one for each clause of docs/contract.md,
+// and checks that the explorer finds each fault in the scenario that this file
+// names for it.
 
 #include <algorithm>
 #include <iostream>
@@ -66,8 +67,9 @@ class PlantedFaultsTest : public testing::Test {
   ~PlantedFaultsTest() override { Plant(""); }
 };
 
-// As long as no fault is planted, the copies behave like the library. So what
-// the other tests find is due to the fault.
+// The copies contain all faults, but none is active unless it is planted. This
+// test shows that the explorer finds nothing then, so whatever the other tests
+// find is due to the planted fault.
 TEST_F(PlantedFaultsTest, T4NothingIsFoundWhereNothingIsPlanted) {
   for (const NamedScenario& s : Scenarios()) {
     const Report report = Explore(s.scenario, Depth(4));
@@ -104,23 +106,23 @@ INSTANTIATE_TEST_SUITE_P(
         {"stuck_flag", "E2LostTasks"},
         {"attempt_ignored", "A2RejectedBesideAnAttempt"},
         {"waiter_dropped", "E1Destroy"},
-        // Attempts that do not run.
+        // Faults of attempts that do not run.
         {"queued_for_good", "F1FirstReads"},
-        // Calls that never return.
+        // Faults of calls that never return.
         {"bound_for_good", "F6CallsThatNeverReturn"},
-        // The results of attempts.
+        // Faults of the results of attempts.
         {"late_success", "F6AttemptsThatTimeOut"},
         {"life_from_answer", "F1FirstReads"},
         {"discard_ends_backoff", "F2LateAnswersOnceATimerWasLost"},
         {"unbounded_calls", "F6AttemptsThatTimeOut"},
         {"inside_lost", "R9AnswersInsideFetch"},
         {"rejected_forgotten", "A2RejectedBesideAnAttempt"},
-        // The token.
+        // Faults of the token.
         {"served_at_the_edge", "R4TheVeryEdges"},
         {"wall_ignored", "R6TwoClocks"},
         {"degraded_for_good", "B10Degraded"},
         {"install_leaves_flight", "F9InstallBesideAnAttempt"},
-        // Rejected reads.
+        // Faults of rejected reads.
         {"rejected_served", "A7WhatAReadRejects"},
         {"queued_not_told", "A8RejectedReadsBeforeAnAttempt"},
         {"untold_fails", "A8RejectedReadsBesideAnAttempt"},
@@ -129,7 +131,7 @@ INSTANTIATE_TEST_SUITE_P(
         {"unchanged_published", "A11TheSameTokenAgain"},
         {"report_starts", "A12Reports"},
         {"no_row", "A13TheRow"},
-        // The schedule.
+        // Faults of the schedule.
         {"no_interval", "F6AttemptsThatTimeOut"},
         {"exempt_for_good", "F7RefreshAhead"},
         {"no_backoff", "B1Backoff"},
@@ -138,11 +140,11 @@ INSTANTIATE_TEST_SUITE_P(
         {"background_retries", "B3Cooldown"},
         {"young_forgets", "A5RejectedYoung"},
         {"reset_leaves_spent", "B8ResetBetweenAttempts"},
-        // Retries.
+        // Faults of retries.
         {"one_retry_more", "B5BudgetsOfReads"},
         {"not_promoted", "R2StaleReads"},
         {"permanent_retried", "B1Backoff"},
-        // Waiting reads.
+        // Faults of waiting reads.
         {"deadline_missed", "F1FirstReads"},
         {"cancelled_and_called", "R8Cancel"},
         {"not_woken", "F1FirstReads"},

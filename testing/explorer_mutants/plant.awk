@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 #
-# awk -v file=FILE -f plant.awk mutants.txt SOURCE: prints SOURCE with the faults
-# for FILE planted. Spaces and line breaks do not count, so the sources may be
-# formatted anew. Each text to replace must occur exactly once in its function;
-# otherwise plant.awk fails. A function begins in the first column, and ends with
-# a "}" in the first column.
+# awk -v file=FILE -f plant.awk mutants.txt SOURCE: prints SOURCE with the
+# faults for FILE planted. Spaces and line breaks are ignored when a text is
+# looked for, so the sources may be formatted anew. Each text to replace must
+# occur exactly once in its function; otherwise plant.awk fails. A function
+# begins in the first column, and ends with a "}" in the first column.
 
 BEGIN {
   print "#include \"refreshable/testing/explorer_mutants/planted_test_util.h\""
   print "#line 1 \"" file "\""
 }
 
-# The table.
+# Reads the table of faults (mutants.txt).
 FNR == NR {
   if (/^in /) {
     wanted = $2 == file

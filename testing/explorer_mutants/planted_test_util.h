@@ -10,12 +10,13 @@
 
 namespace planted_faults {
 
-// Plants this fault instead of any other; "" plants none. All of these
-// functions must be called by the same thread.
+// Plants this fault, and removes the fault planted before; "" plants none. All
+// of these functions must be called by the same thread.
 void Plant(absl::string_view fault);
 // Returns whether this fault is planted.
 bool Planted(absl::string_view fault);
-// Returns whether the code has reached the planted fault since it was planted.
+// Returns whether the program has reached the planted fault since `Plant` was
+// called.
 bool Reached();
 
 }  // namespace planted_faults

@@ -31,8 +31,9 @@ if [[ -z $files ]]; then
   exit 1
 fi
 
-# docs/architecture.md must name each folder with sources. For a folder of data
-# or of an example's parts, it is enough to name the parent folder.
+# docs/architecture.md must name each folder with sources. For a folder that
+# contains data or the parts of an example, it is enough to name the parent
+# folder.
 for folder in $(dirname $files | sort -u); do
   while ! grep -qF "\`$folder/\`" docs/architecture.md 2>/dev/null; do
     case $folder in
@@ -80,7 +81,8 @@ awk '
     }
   }
 
-  # Returns the include guard of a header of this project, which is its path.
+  # Returns the include guard that a header of this project must have: the path
+  # of the header in capital letters.
   function guard_of(path) {
     if (path !~ /\.h$/ || consumer) return ""
     path = toupper(path)
@@ -95,7 +97,7 @@ awk '
     consumer = file ~ /^docs\/examples\/external_sdk\//
     guard = guard_of(file)
     cc = file ~ /\.(h|cc)$/
-    # Tests, and code shared only by tests.
+    # Whether the file is a test, or code that only tests share.
     test = file ~ /_(test|test_util)\.(h|cc)$/
     library = file ~ /^refreshable\// && file !~ /^refreshable\/tests\// && \
       cc && !test
@@ -135,14 +137,15 @@ awk '
            "no templates in the pure machine: it is compiled once")
   }
 
-  # Projects of users may have folders with these names.
+  # A project that uses this library may have its own folders executors/ and
+  # testing/, so an include of ours must name the library first.
   cc && !consumer {
     forbid("#include \"(executors|testing)/",
            "begin this path with refreshable/, as users do")
   }
 
-  # No file includes one of a higher floor (docs/architecture.md), and no target
-  # of executors/ depends on a higher floor.
+  # No file may include a file of a higher floor (see docs/architecture.md), and
+  # no target of executors/ may depend on a target of a higher floor.
   executors {
     gsub(/"refreshable\/executors(\/|")|"\/\/testing:test\.bzl"/, "\"", code)
     forbid("\"(@[a-z_]*)?(//)?(refreshable|testing|benchmarks|docs)[/:]",

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # Checks that the source tree from which this test was built keeps the rules of
-# tidy.sh ("$1"). Runs outside the sandbox: there "$2" is a link to the
-# MODULE.bazel of the tree itself.
+# tidy.sh ("$1"). The test runs outside the sandbox, so "$2" is a link to the
+# MODULE.bazel of that tree itself.
 
 set -euo pipefail
 

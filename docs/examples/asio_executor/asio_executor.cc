@@ -33,7 +33,8 @@ using refreshable::SystemClock;
 using refreshable::TimerId;
 
 // The longest wait for Asio's timer before the clock is read again. Asio's
-// timer does not count the time while the computer is suspended.
+// timer does not count the time for which the computer is suspended, so only
+// reading the clock shows that such time has passed.
 constexpr absl::Duration kLongestWait = absl::Seconds(1);
 
 BootTime Now() { return SystemClock::Get().Now().boot; }
@@ -121,12 +122,12 @@ class AsioExecutor::Core final : public std::enable_shared_from_this<Core> {
 
  private:
   using Queue = std::list<Task>;
-  // The keys are due time and id; timers run in this order.
+  // Each key is a due time and an id. Timers run in the order of their keys.
   using Timers = std::map<std::pair<BootTime, uint64_t>, Task>;
 
-  // A task of `Run` or `RunBlocking` that this thread is running. There may be
-  // several at once, because a task may itself run a context, which runs other
-  // tasks.
+  // A task of `Run` or `RunBlocking` that this thread is running. A thread may
+  // have several frames, because a task may itself run a context, which runs
+  // other tasks.
   struct Frame {
     explicit Frame(const Core* c) : core(c) { innermost = this; }
     ~Frame() { innermost = outer; }
@@ -136,7 +137,7 @@ class AsioExecutor::Core final : public std::enable_shared_from_this<Core> {
     const Frame* const outer = innermost;
   };
 
-  // Counts a task as running until this object is destroyed, also if the task
+  // Counts a task as running until this object is destroyed, even if the task
   // throws. The caller must have incremented `running_`.
   struct Running {
     ~Running() {
@@ -187,13 +188,13 @@ class AsioExecutor::Core final : public std::enable_shared_from_this<Core> {
     }
     const Running running{this};
     const Frame frame(this);
-    // Declared after `running` and `frame`, and so destroyed before them: the
-    // task's destructor still counts as inside the task.
+    // The task is declared after `running` and `frame`, and so is destroyed
+    // before them. So its destructor still counts as inside the task.
     Task task = std::move(node.front());
     std::move(task)();
   }
 
-  // Runs the first timer, if it is due, and arms the next.
+  // Runs the first timer if it is due, and arms the next timer.
   void RunTimer() {
     Timers::node_type timer;
     {
@@ -222,7 +223,7 @@ class AsioExecutor::Core final : public std::enable_shared_from_this<Core> {
       alarm_->timer.cancel();
       return;
     }
-    // Replaces the previous wait.
+    // This replaces the previous wait, if there is one.
     alarm_->timer.expires_after(
         absl::ToChronoNanoseconds(std::min(due - Now(), kLongestWait)));
     alarm_->timer.async_wait(asio::bind_executor(
@@ -234,8 +235,8 @@ class AsioExecutor::Core final : public std::enable_shared_from_this<Core> {
   const asio::any_io_executor blocking_;
   const asio::any_io_executor tasks_;
 
-  // Under this lock no other lock but Asio's own is acquired, and no task is
-  // run, moved or destroyed.
+  // While this lock is held, no other lock but Asio's own is taken, and no task
+  // is run, moved or destroyed.
   absl::Mutex mu_;
   bool closed_ ABSL_GUARDED_BY(mu_) = false;
   int running_ ABSL_GUARDED_BY(mu_) = 0;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// AsioExecutor: an Executor over event loops of standalone Asio, which the
-// program runs. Meant to be copied.
+// AsioExecutor: an Executor that uses event loops of standalone Asio, which the
+// program runs. This code is meant to be copied.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_ASIO_EXECUTOR_ASIO_EXECUTOR_H_
 #define REFRESHABLE_DOCS_EXAMPLES_ASIO_EXECUTOR_ASIO_EXECUTOR_H_
@@ -25,20 +25,22 @@ namespace refreshable_examples {
 //                         loop.get_executor());
 //
 // There are three contexts because a source that waits for its server must not
-// delay callbacks, and neither may delay timers. Therefore:
+// delay callbacks, and because neither sources nor callbacks may delay timers.
+// Therefore:
 //
 // - Nothing may block all threads that run `timers`, in particular no callback.
 //   Two contexts may be the same only if their tasks never block. (The tasks of
-//   an asynchronous source do not, nor do short callbacks.)
+//   an asynchronous source and short callbacks do not block.)
 // - All contexts must outlive the executor, and threads must run them as long
-//   as it is used. (Use asio::make_work_guard; otherwise `run()` returns when
-//   there is nothing to do.) A pending timer keeps `run()` from returning.
+//   as the executor is used. (Use asio::make_work_guard; otherwise `run()`
+//   returns when there is nothing to do.) A pending timer keeps `run()` from
+//   returning.
 // - The executor does not survive fork().
 //
 // Time is the BootTime of SystemClock. Asio's timers do not count the time
 // while the computer is suspended, so this executor's timers that become due
 // meanwhile run up to a second after the computer resumes. Timers run one after
-// another, however many threads run `timers`. Those that are due at the same
+// another, however many threads run `timers`. Timers that are due at the same
 // time run in the order of insertion.
 //
 // An exception that escapes a task leaves the `run()` of its context, as with
@@ -58,8 +60,8 @@ class AsioExecutor final : public refreshable::Executor {
   // called inside a task of this executor.
   void Stop();
 
-  // Executor. Refuses tasks and timers after `Stop`, and if there is no memory
-  // for them.
+  // The methods of Executor. They refuse tasks and timers after `Stop`, and if
+  // there is no memory.
   bool Run(Task task) override;
   bool RunBlocking(Task task) override;
   refreshable::TimerId RunAfter(absl::Duration delay, Task task) override;

@@ -38,7 +38,7 @@ absl::StatusOr<Credential<std::string>> AskTokenEndpoint() {
 absl::StatusOr<std::string> ReadOnce() {
   asio::io_context loop;
   // AskTokenEndpoint blocks, so it must not run on the loop. The callback is
-  // short, and may.
+  // short, so it may run there.
   asio::thread_pool blocking(4);
   AsioExecutor executor(blocking.get_executor(), loop.get_executor(),
                         loop.get_executor());

@@ -50,7 +50,8 @@ class ChildProcess {
   // Sends SIGKILL. Returns once the child has ended and `on_line` has received
   // everything that it wrote.
   void Kill();
-  // Send SIGSTOP and SIGCONT. `Stop` returns once the child has stopped.
+  // `Stop` sends SIGSTOP, and returns once the child has stopped. `Continue`
+  // sends SIGCONT.
   void Stop();
   void Continue();
   // Closes the child's standard input, and waits until the child has ended and

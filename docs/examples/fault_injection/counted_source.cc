@@ -131,8 +131,8 @@ std::vector<std::string> CallsAheadOfSchedule(const std::vector<Call>& calls,
                                               const RefreshPolicy& policy) {
   std::vector<std::string> ahead;
   // The earliest time at which the attempt of call i can have started: before
-  // it, the previous attempt was still in progress. (Only the library knows
-  // when the attempt really started.)
+  // that time, the previous attempt was still in progress. (Only the library
+  // knows when the attempt really started.)
   BootTime start = BootTime::InfinitePast();
   for (size_t i = 0; i + 1 < calls.size(); ++i) {
     const Call& call = calls[i];

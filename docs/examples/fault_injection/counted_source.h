@@ -31,9 +31,9 @@ class CountedSource final : public refreshable::TokenSource<std::string> {
   struct Call {
     refreshable::BootTime start;  // When `Fetch` was entered, or just after.
     bool ended = false;
-    // These describe a call that has ended: `end` is the earliest time at which
-    // it may have ended, `in_time` says that its attempt had not been abandoned
-    // by then, and `status` is its outcome.
+    // The next three fields describe a call that has ended: `end` is the
+    // earliest time at which it may have ended, `in_time` says that its attempt
+    // had not been abandoned by then, and `status` is its outcome.
     refreshable::BootTime end;
     bool in_time = false;
     absl::Status status;

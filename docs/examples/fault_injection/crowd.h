@@ -26,9 +26,10 @@
 namespace refreshable_examples {
 
 // Threads that share one token. Each thread reads the token, calls the API with
-// it, and repeats this after a pause. A third of the threads wait for a token
-// without limit, a third with a deadline, and a third by callback. If the token
-// was revoked, the thread calls `Invalidate`. Thread-safe.
+// it, and repeats this after a pause. A third of the threads read without a
+// timeout, a third with a timeout, and a third by means of a callback. If the
+// API says that the token was revoked, the thread calls `Invalidate`.
+// Thread-safe.
 class Crowd {
  public:
   struct Options {
@@ -43,8 +44,9 @@ class Crowd {
 
   struct Book {
     int64_t reads = 0;  // All reads.
-    // The number of reads that ended with a lease, with an error that gives the
-    // cause of the failed refresh, and at the read's own deadline.
+    // The number of reads that ended with a lease (`leases`), with an error
+    // that gives the cause of the failed refresh (`refused`), and at their own
+    // deadline (`timed_out`).
     int64_t leases = 0;
     int64_t refused = 0;
     int64_t timed_out = 0;
@@ -58,12 +60,12 @@ class Crowd {
     int64_t unreachable = 0;
     int64_t other = 0;
 
-    // Each of these counts leases that no read may return, and must be 0.
-    // `handed_out_expired`: the token was already within the margin of its
-    // expiry when the read began. `handed_out_late`: the API found the token
-    // expired although at most the margin had passed since the read began.
-    // `handed_out_withdrawn`: `Invalidate` had withdrawn the token before the
-    // read began.
+    // Each of the next three fields counts leases that no read may return, and
+    // must be 0. `handed_out_expired`: the token was already within the margin
+    // of its expiry when the read began. `handed_out_late`: the API found the
+    // token expired although at most the margin had passed since the read
+    // began. `handed_out_withdrawn`: `Invalidate` had withdrawn the token
+    // before the read began.
     int64_t handed_out_expired = 0;
     int64_t handed_out_late = 0;
     int64_t handed_out_withdrawn = 0;
@@ -99,8 +101,8 @@ class Crowd {
 
   struct Member {
     int64_t errors = 0;  // The number of reads that ended without a token.
-    // When the token of this thread's last successful call of the API was
-    // requested, or a later time.
+    // The time at which the token that this thread used in its last successful
+    // call of the API was requested, or a later time.
     absl::Time served = absl::InfinitePast();
   };
 

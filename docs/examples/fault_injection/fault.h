@@ -16,7 +16,7 @@ namespace refreshable_examples {
 enum class Fault {
   kNone,            // It answers with a token.
   kTrickle,         // It sends a byte now and then until the fault ends.
-  kCut,             // It sends half of the answer, then closes.
+  kCut,             // It sends half of the answer, then disconnects.
   kGarbage,         // It answers 200 with bytes that are not JSON.
   kThrottle,        // It answers 429 with a Retry-After in seconds.
   kThrottleByDate,  // It answers 429 with a Retry-After as a date.

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// FaultsFixture: 64 threads that share one Refreshable; an API and a token
-// endpoint, each in its own process. Each of them keeps a record of the
-// requests, and the records must agree.
+// FaultsFixture: 64 threads that share one Refreshable, and an API and a token
+// endpoint, each in its own process. The threads, the API and the endpoint keep
+// records of the requests, and these records must agree.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_FAULT_INJECTION_FAULT_INJECTION_TEST_UTIL_H_
 #define REFRESHABLE_DOCS_EXAMPLES_FAULT_INJECTION_FAULT_INJECTION_TEST_UTIL_H_
@@ -45,7 +45,7 @@ class FaultsFixture : public testing::Test {
   ~FaultsFixture() override;
 
   void SetUp() override;
-  // Checks that the records agree, whatever happened.
+  // Checks that the records agree, whatever the test has done.
   void TearDown() override;
 
   // Starts the crowd with tokens from this URL, and waits until each thread has
@@ -61,7 +61,8 @@ class FaultsFixture : public testing::Test {
   void Outage(const std::function<void()>& broken,
               const std::function<void()>& mended, absl::string_view words,
               int failures = 6);
-  // Like the above, for an outage in which the endpoint has this fault.
+  // Like the function above, for an outage that consists of this fault of the
+  // endpoint.
   void Outage(Fault fault, absl::string_view words, int failures = 6);
   // Waits until every thread has called the API with a token that was requested
   // after this call began.
@@ -80,9 +81,9 @@ class FaultsFixture : public testing::Test {
   CountedSource& source() { return *source_; }
   refreshable::Refreshable<std::string>& token() { return *token_; }
 
-  // For a test with a proxy, which may keep a request from the endpoint: takes
-  // the number of a call of the source and its outcome, and returns whether the
-  // proxy kept the request. If unset, there is no proxy.
+  // A test with a proxy sets this function, because a proxy may keep a request
+  // from the endpoint. The function takes the number and the outcome of a call
+  // of the source, and returns whether the proxy kept the request.
   std::function<bool(int64_t, const CountedSource::Call&)> kept_from_endpoint_;
   // Whether `TearDown` checks that no call was made earlier than the schedule
   // permits. Must be false if attempts may be abandoned and answered later, or

@@ -28,7 +28,7 @@ namespace refreshable_examples {
 //                  answered yet
 //   sent N BYTES   that much of a huge answer was handed to the kernel
 //
-// `Do` takes these commands, and reports this line when it has carried one out:
+// `Do` carries out one of these commands, and then reports the line beside it:
 //
 //   command        line
 //

@@ -14,7 +14,7 @@ namespace refreshable_examples {
 // A port of 127.0.0.1, chosen by the kernel, that no other program gets while
 // this object exists. The port is bound with SO_REUSEPORT, but nothing listens
 // on it. A server of the same user that sets SO_REUSEPORT can listen there,
-// repeatedly. While none does, connections are refused.
+// repeatedly. While no server listens there, connections are refused.
 class FreePort {
  public:
   // Returns UNAVAILABLE if no port is available.

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Tests an endpoint that is killed or stopped, with nginx in front of it, so
-// that the 502 and the 504 are real. Not part of `bazel test //...`, because it
-// needs nginx:
+// that a real proxy answers with 502 and 504. This test is not part of `bazel
+// test //...`, because it needs nginx:
 //
 //   apt-get install nginx-light
 //   bazel test //docs/examples/fault_injection:nginx_test
@@ -112,8 +112,8 @@ class NginxTest : public FaultsFixture {
     };
   }
 
-  // Also checks that nginx's log has each request once, with the result that
-  // the source reports.
+  // In addition to what FaultsFixture checks, checks that nginx's log has each
+  // request once, with the result that the source reports.
   void TearDown() override {
     FaultsFixture::TearDown();
     if (!begun()) return;
@@ -156,7 +156,7 @@ class NginxTest : public FaultsFixture {
       request.connected = words[3] != "-";
     } else {
       absl::StrAppend(&said_, line, "\n");
-      // nginx logs its event method only once it is listening.
+      // nginx logs its event method only when it is already listening.
       if (absl::StrContains(line, "event method")) listens_ = true;
       if (listens_ || absl::StrContains(line, "[emerg]")) started_ = true;
     }

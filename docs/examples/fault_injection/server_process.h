@@ -25,8 +25,9 @@
 
 namespace refreshable_examples {
 
-// Only the thread that called `Start` may use this object. But any thread may
-// call the methods that read the record: `token_requests`, `AwaitTokenRequest`
+// A fault_server that runs in a separate process. Only the thread that called
+// `Start` may use this object, with one exception: any thread may call the
+// methods that read the record, which are `token_requests`, `AwaitTokenRequest`
 // and `AwaitMostSent`.
 class ServerProcess {
  public:
@@ -38,8 +39,8 @@ class ServerProcess {
     int64_t other = 0;
   };
 
-  // Starts the server on a free port, which it keeps. Returns once the server
-  // listens, or UNAVAILABLE if the system grants no port or process.
+  // Starts the server on a free port, which stays reserved for it. Returns once
+  // the server listens, or UNAVAILABLE if the system grants no port or process.
   static absl::StatusOr<std::unique_ptr<ServerProcess>> Start();
 
   Url token_url() const { return {origin(), "/token"}; }
@@ -51,8 +52,8 @@ class ServerProcess {
   void Revoke(absl::string_view token);
   ApiCounts CountApi();
 
-  // Kill the server with SIGKILL, and start it again on the same port, without
-  // a fault. `StartAgain` fails like `Start`.
+  // `Kill` kills the server with SIGKILL. `StartAgain` starts it again on the
+  // same port, without a fault, and returns UNAVAILABLE if that fails.
   void Kill() { child_->Kill(); }
   absl::Status StartAgain();
 

@@ -73,8 +73,8 @@ class Program {
           });
       return;
     }
-    // If the endpoint answers at once, no caller has to wait for it. Blocking
-    // calls can then be made one after another.
+    // If the endpoint answers at once, no caller has to wait for it, so
+    // blocking calls can be made one after another.
     if (play_.answers_after == absl::ZeroDuration()) {
       done(refreshable::CallWithToken(
                *token_, {kTimeout},
@@ -92,7 +92,7 @@ class Program {
         [done](absl::StatusOr<int> status) { done(status.value_or(0)); });
   }
 
-  // The rest of `Call` for the clients that do not use CallWithToken.
+  // Does the rest of `Call`, for the clients that do not use CallWithToken.
   template <typename Server, typename Done>
   void OnLease(Server server, Done done, absl::StatusOr<Lease<Token>> lease) {
     const int first = lease.ok() ? server(lease->token()) : 0;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Simulates a program whose servers reject some of its calls, in virtual time.
+// Simulates, in virtual time, a program whose servers reject some of its calls.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_REJECTIONS_PLAY_H_
 #define REFRESHABLE_DOCS_EXAMPLES_REJECTIONS_PLAY_H_
@@ -20,8 +20,8 @@ enum class OnRejection {
 };
 
 // A program to simulate, and its servers. Each of its callers calls a good
-// server once a second. A moment is the time since the start of the program, by
-// BootTime. The servers use this clock too.
+// server once a second. Each moment below is a time since the start of the
+// program, by BootTime. The servers use this clock too.
 struct Play {
   absl::Duration length = absl::Hours(2);
   int callers = 1;
@@ -47,8 +47,8 @@ struct Play {
 
   // How long the endpoint takes to answer.
   absl::Duration answers_after;
-  // Whether a token is issued at the moment of the request, and not of the
-  // answer.
+  // Whether a token counts as issued at the moment of the request; otherwise,
+  // at the moment of the answer.
   bool issued_when_asked = false;
   // From `down_from` to `down_until` the endpoint answers 503 or, if
   // `retry_after` is not zero, 429 with that Retry-After.
@@ -70,22 +70,23 @@ struct Play {
 
 struct Outcome {
   int64_t good_calls = 0;  // Calls of the good servers.
-  int64_t failed = 0;      // Of these, those that ended without a 200.
-  // The number of calls that failed after the first issue of a token and before
-  // the second, and the largest such number after any later issue. An issue
-  // that a rejection caused does not count as an issue here.
+  int64_t failed = 0;      // How many of these ended without a 200.
+  // `failed_after_first` counts the calls that failed between the first issue
+  // of a token and the second. `failed_after_later` is the largest number of
+  // calls that failed between any later issue and the next one. An issue that a
+  // rejection caused does not count as an issue here.
   int64_t failed_after_first = 0;
   int64_t failed_after_later = 0;
   int64_t asked = 0;     // Calls of the token endpoint.
-  int64_t too_soon = 0;  // Of these, those forbidden by its Retry-After.
-  int64_t minted = 0;    // Of these, those answered with a token.
+  int64_t too_soon = 0;  // How many of these a Retry-After forbade.
+  int64_t minted = 0;    // How many of these returned a token.
   double asked_per_hour = 0;
   double minted_per_hour = 0;
-  // The longest time for which calls to good servers kept failing although
-  // a good token could be had. It starts at the last of these that has
-  // happened: a revocation, `rotated_at`, `down_until`. It ends one second
-  // after the last failed call that follows, when the next call succeeds. Zero
-  // if nothing is revoked, or if no such call failed.
+  // The longest time for which calls to good servers kept failing although a
+  // good token could be had. This time starts at the latest of the following
+  // moments: a revocation, `rotated_at`, `down_until`. It ends one second after
+  // the last failed call that follows, when the next call succeeds. Zero if
+  // nothing is revoked, or if no such call failed.
   absl::Duration healed_after;
 };
 
@@ -94,9 +95,9 @@ struct Outcome {
 Outcome PlayThrough(const Play& play, OnRejection on_rejection);
 
 // Simulates `play` for this library, with a thread for each caller and one for
-// the bad server. In each second all threads call at the same time. How the
-// threads race may change the counts in the outcome, but must not break a
-// promise.
+// the bad server. In each second all threads call at the same time. The counts
+// in the outcome may depend on how the threads race, but no promise may be
+// broken.
 Outcome PlayWithThreads(const Play& play);
 
 }  // namespace refreshable_examples

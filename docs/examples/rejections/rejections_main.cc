@@ -28,8 +28,9 @@ struct Row {
   Play play;
 };
 
-// Returns the rows of the table. By default a row has one caller and lasts two
-// hours, and attempts that rejections start are at most a minute apart.
+// Returns the rows of the table. By default, the simulation of a row has one
+// caller and lasts two hours, and the waits between attempts that rejections
+// start are at most a minute.
 std::vector<Row> Rows() {
   std::vector<Row> rows;
   const auto add = [&](const char* title) -> Play& {
@@ -176,10 +177,11 @@ void EveryPeriod() {
 }
 
 // Prints how many calls fail if tokens are accepted a time d after their issue.
-// For each caller, this many calls may fail: after the first issue, as many as
-// it makes in 3 d; after each later issue, one more than it makes in d. The
-// first limit is rounded up, because a call made at the moment of the issue
-// fails however short d is.
+// The limits are these. After the first issue, each caller may have as many
+// failed calls as it makes in the time 3 d, rounded up, because a call made at
+// the moment of the issue fails however short d is. After each later issue,
+// each caller may have as many failed calls as it makes in the time d, and one
+// more.
 void EveryDelay() {
   absl::PrintF(
       "\nTokens are accepted d after their issue, two hours; calls failed after"
@@ -247,7 +249,7 @@ void EveryMomentOfARefresh() {
 }
 
 // Prints the longest time to heal for an endpoint that works again at many
-// different moments. Skips the rows without a revocation. In the others all
+// different moments. Skips the rows without a revocation. In the other rows all
 // tokens are revoked at 38 min, and the token becomes stale at 40 min.
 void EveryEndOfAnOutage() {
   absl::PrintF(
@@ -272,8 +274,8 @@ void EveryEndOfAnOutage() {
   }
 }
 
-// Simulates each row with a jump of the program's clocks, at each of twenty
-// moments of the row.
+// Simulates each row twenty times for each kind of jump of the program's
+// clocks, each time with the jump at another moment.
 void BothClocks() {
   absl::PrintF(
       "\nThe most calls failed (and tokens/h) if, at some moment of the row,\n"

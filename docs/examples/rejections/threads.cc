@@ -84,7 +84,7 @@ class ThreadedProgram {
     while (round_ < round && !over_) changed_.Wait(&mutex_);
     return round_ >= round;
   }
-  // Says that this thread has made its call of the round.
+  // Records that this thread has made its call of the round.
   void Finish() {
     absl::MutexLock lock(&mutex_);
     --calling_;

@@ -16,8 +16,8 @@ namespace {
 constexpr absl::Duration kPeriod = absl::Seconds(1);
 
 // Returns the number of calls that the callers make within `time` after the
-// issue of a token. It is rounded up, because a call made at the moment of the
-// issue fails however soon the token is accepted.
+// issue of a token. The number is rounded up, because a call made at the moment
+// of the issue fails however soon the token is accepted.
 int64_t Calls(const Play& play, absl::Duration time, bool lockstep) {
   const double each = absl::FDivDuration(time, kPeriod);
   return static_cast<int64_t>(lockstep ? std::ceil(each) * play.callers
@@ -46,7 +46,7 @@ absl::Duration MayFailFor(const Play& play) {
 }
 
 // Returns the maximum number of attempts that rejections start within `time`.
-// The attempts are 2, 4, 8 ... s apart, but at most `longest`.
+// The waits between the attempts are 2, 4, 8, ... s, but at most `longest`.
 int64_t LongestRow(absl::Duration time, absl::Duration longest) {
   int64_t attempts = 0;
   absl::Duration wait = absl::Seconds(2);
@@ -59,8 +59,8 @@ int64_t LongestRow(absl::Duration time, absl::Duration longest) {
 
 // Returns the maximum number of calls of the endpoint.
 int64_t MayAsk(const Play& play) {
-  // If tokens are not accepted at once, the limit for two hours is 8. No such
-  // play lasts longer.
+  // If tokens are not accepted at once, the limit for two hours is 8, and no
+  // such play lasts longer.
   if (play.accepted_after > absl::ZeroDuration()) return 8;
   const absl::Duration stale_after =
       play.token_life - std::min(play.token_life / 2, absl::Minutes(20));

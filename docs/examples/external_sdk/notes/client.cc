@@ -38,7 +38,7 @@ absl::StatusOr<std::string> Client::ReadNote(const std::string& name) {
       return absl::InternalError(
           absl::StrCat("the server answered ", response->status));
     }
-    options.rejected = session->generation();  // Try a newer one once.
+    options.rejected = session->generation();  // Ask for a newer session.
   }
 }
 // [/call]

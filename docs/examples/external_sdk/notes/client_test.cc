@@ -76,7 +76,8 @@ TEST(ClientTest, WaitsOutAnOutageOfTheLogin) {
       {502, ""}, {502, ""}, {200, "k1 eu 3600"}, {200, "milk"}};
   const absl::Time start = f.executor.clock().Now().wall;
   EXPECT_EQ(f.client->ReadNote("a").value(), "milk");
-  // Two waits of the schedule, 2 s and 4 s, each 10 % longer or shorter.
+  // The client waited twice, for 2 s and for 4 s, each up to 10 % longer or
+  // shorter.
   const absl::Duration waited = f.executor.clock().Now().wall - start;
   EXPECT_GE(waited, absl::Seconds(5));
   EXPECT_LE(waited, absl::Seconds(7));

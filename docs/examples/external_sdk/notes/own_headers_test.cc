@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// An SDK may have its own folders `executors/` and `testing/`, with files named
-// like those of refreshable. Both can be included side by side.
+// Tests that an SDK may have its own folders `executors/` and `testing/`, with
+// files named like those of refreshable, and may include both.
 
 #include <chrono>
 

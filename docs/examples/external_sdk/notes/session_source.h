@@ -13,7 +13,8 @@
 namespace notes {
 
 // [session]
-// A token may be of any type. This one is a key with the shard it is for.
+// A token may be of any type. This one consists of a key and the shard for
+// which the key is valid.
 struct Session {
   std::string key;
   std::string shard;

@@ -22,9 +22,9 @@ namespace notes {
 namespace {
 
 // [rig]
-// A login that issues a new session each time. While it is told to fail, it
-// answers 401 and repeats the authorization, a secret that no status may
-// contain.
+// A login server that issues a new session for each request. While `failing` is
+// true, it answers 401 with the authorization as the body, which is a secret
+// that no status may contain.
 class FakeLogin : public Transport {
  public:
   absl::StatusOr<Response> Send(const std::string&, const std::string&,

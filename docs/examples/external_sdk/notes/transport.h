@@ -17,8 +17,9 @@ struct Response {
   std::vector<std::pair<std::string, std::string>> headers = {};
 };
 
-// The SDK's interface to HTTP, implemented with whatever client library it
-// uses. Blocks; thread-safe. An error means that there was no answer at all.
+// The SDK's interface to HTTP, implemented with whatever client library the SDK
+// uses. Thread-safe. `Send` blocks until there is an answer. An error means
+// that there was no answer at all.
 class Transport {
  public:
   virtual ~Transport() = default;
