@@ -30,8 +30,9 @@ struct CurlTransportOptions {
   absl::Duration connect_timeout = absl::Seconds(10);
   // How many connections may be kept open for further requests, and for how
   // long. `max_idle_connections` is at least 0; with 0, each request makes a
-  // connection of its own. `max_idle_time` is at least one second; cut to one
-  // day.
+  // connection of its own. libcurl counts the connections in use as well, so
+  // while more requests than this are outstanding, none is kept.
+  // `max_idle_time` is at least one second; cut to one day.
   int max_idle_connections = 8;
   absl::Duration max_idle_time = absl::Seconds(30);
   // The User-Agent header. Must contain no line break.

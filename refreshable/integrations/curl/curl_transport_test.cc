@@ -533,7 +533,9 @@ TEST_F(CurlTransportTest, TransportMayBeDestroyedAndUsedInsideADone) {
 
 TEST_F(CurlTransportTest, ThreadsShareATransport) {
   TlsServer server(&good_, AnswerAll);
-  const auto transport = Create();
+  CurlTransportOptions options = Options();
+  options.max_idle_connections = 32;  // More than there are threads.
+  const auto transport = Create(options);
   std::vector<std::thread> threads;
   std::atomic<int> good{0};
   for (int t = 0; t < 16; ++t) {
