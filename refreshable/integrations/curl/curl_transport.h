@@ -47,7 +47,8 @@ struct CurlTransportOptions {
 //   - It speaks TLS 1.2 or later, and HTTP/1.1 because of the rule about
 //     resending below. It sends no cookies and reads no .netrc.
 //   - It sends nothing over a connection that was kept open if the server has
-//     closed it or sent something unasked; it makes a new one. If such a
+//     closed it or sent something unasked; it makes a new one. (It does not see
+//     what the TLS library has read together with an answer.) If such a
 //     connection ends after libcurl has begun to send, the request fails with
 //     UNAVAILABLE, because the server may have processed it. (libcurl on its
 //     own would send it again.)
