@@ -23,43 +23,51 @@ namespace executors_internal {
 class ThreadPool;
 }  // namespace executors_internal
 
-// An executor with three kinds of threads: for tasks that may block, for tasks
-// that do not block, and for timers. So tasks that do not block, and timers,
-// never wait for tasks that may block:
+// An executor that runs tasks that may block, tasks that do not block, and
+// timers on three separate kinds of threads. So a task that blocks delays
+// neither tasks that do not block nor timers:
 //
 // - Each task given to `RunBlocking` gets a thread of its own without waiting
 //   for another task, up to `Options::blocking_threads`. Further tasks wait
 //   until one of those tasks ends.
-// - Tasks given to `Run` share up to four threads. If such tasks block
-//   nevertheless, so that no thread has taken a waiting task for 20 ms, another
+// - Tasks given to `Run` share up to four threads. If these tasks block
+//   nevertheless, and no thread has taken a waiting task for 20 ms, another
 //   thread is created, up to `Options::workers`.
 // - Timer tasks run on one thread, one after another.
 //
-// Tasks of one kind start in the order in which they were given. Giving a task
-// wakes or creates a thread only if fewer than two threads are on their way to
-// a task, or the queue is full. A thread that takes a task wakes or creates a
-// thread for the next task under the same condition. So many short tasks given
-// at the same time cost few wake-ups. A new thread is created either by the
-// thread that gives a task or by a thread of the executor, and it inherits its
-// creator's signal mask, priority and similar attributes. Idle threads end
-// after `Options::idle_timeout`, except for the timer thread and one thread for
-// `Run`.
+// Tasks given to `Run` start in the order in which they were given, and so do
+// tasks given to `RunBlocking`.
+//
+// Many short tasks given at the same time cost few wake-ups, because each of
+// these two kinds of task has its own limit on *arriving* threads: threads that
+// have been woken or created and have no task yet. Giving a task wakes or
+// creates a thread only if fewer than two are arriving, or if the queue is
+// full. A thread that takes a task wakes or creates one for the next waiting
+// task, if fewer than two are arriving.
+//
+// A new thread is created either by the thread that gives a task or by a thread
+// of the executor, and it inherits its creator's signal mask, priority and
+// similar attributes. Idle threads end after `Options::idle_timeout`, except
+// for the timer thread and one thread for `Run`.
 //
 //   refreshable::ThreadExecutor executor;  // Must outlive what uses it.
 //
-// Refusals. Unless `Options` limits the queues or the timers, a task is refused
-// only after `Shutdown` or if there is no memory for it. A task given to
-// `RunBlocking` is also refused if the system grants no thread and there is no
-// thread for such tasks yet. If there is one, the task waits for it, and the
-// system is asked again every 20 ms. In the child of a fork(), everything is
+// Refusals. A task or timer is refused after `Shutdown`, if there is no memory
+// for it, or if it exceeds a limit in `Options` (by default there is none). A
+// task given to `RunBlocking` is also refused if the system grants no thread
+// and the executor has no thread for tasks of `RunBlocking`. By contrast, if
+// the executor has such a thread, the task waits for it, and the system is
+// asked for another one every 20 ms. In the child of a fork(), everything is
 // refused until the system grants the child's first two threads, one for timers
 // and one for `Run`. Nothing throws.
 //
-// Time is the BootTime of `SystemClock`. Timers due while the computer was
-// suspended run at most a second after it resumes. Steps of the wall clock
-// change nothing. Equal due times run in the order of insertion. While a timer
-// is pending, the timer thread wakes at least once a second. `RunAfter` and
-// `Cancel` take time logarithmic in the number of timers.
+// Time is the BootTime of `SystemClock`. Timers that become due while the
+// computer is suspended, or in the first second after that, run at most a
+// second after it resumes. Steps of the wall clock change nothing. Timers with
+// equal due times run in the order in which they were queued. While a timer
+// with a finite delay is pending, the timer thread wakes at least once a
+// second. `RunAfter` and `Cancel` take time logarithmic in the number of
+// timers.
 //
 // Thread-safe. `DriveUntil` returns false, because the executor's own threads
 // run its tasks. `InExecutorThread` is true inside a task of `Run` or
@@ -68,7 +76,7 @@ class ThreadPool;
 //
 // fork(): threads and pending tasks stay with the parent. In the child of the
 // fork(), those tasks never run, and their memory is never freed. The child's
-// first `Run`, `RunBlocking` or `RunAfter` starts threads of its own, with the
+// first `Run`, `RunBlocking` or `RunAfter` starts new threads there, with the
 // same options. A task of this executor that forks must not return in the
 // child. Forks are noticed through pthread_atfork; child processes made by
 // other means are not supported.
@@ -83,17 +91,19 @@ class ThreadExecutor final : public Executor {
     int blocking_threads = 256;
     // The maximum number of threads for tasks given to `Run`, 1 to kMaxThreads.
     int workers = 64;
-    // How long a thread waits for another task before it ends; not negative.
-    // More than an hour, if finite, counts as an hour.
+    // How long an idle thread waits for a task before it ends; not negative. A
+    // finite time of more than an hour counts as an hour. If infinite, idle
+    // threads do not end.
     absl::Duration idle_timeout = absl::Seconds(10);
     // How long the destructor waits for running tasks; not negative. If
     // infinite, it waits until all have ended.
     absl::Duration shutdown_grace = absl::Seconds(5);
-    // The maximum number of tasks of each kind (`Run`, `RunBlocking`) that may
-    // wait for a thread, and of timers that may be pending; each at least 1.
-    // Further tasks and timers are refused. The default sets no limit: a
-    // Refreshable has at most one timer, one waiting attempt and, per
-    // asynchronous read, one waiting callback.
+    // `max_queued` is the maximum number of tasks of each kind (`Run`,
+    // `RunBlocking`) that may wait for a thread; `max_timers` is that of
+    // pending timers. Both must be at least 1. Further tasks and timers are
+    // refused. The default sets no limit, because each Refreshable needs
+    // little: at most one timer, one waiting attempt and, per asynchronous
+    // read, one waiting callback.
     size_t max_queued = std::numeric_limits<size_t>::max();
     size_t max_timers = std::numeric_limits<size_t>::max();
   };
@@ -114,27 +124,28 @@ class ThreadExecutor final : public Executor {
   // Calls `Shutdown(Options::shutdown_grace)`. If tasks are still running after
   // that, one line on stderr says how many. Such tasks keep their threads, and
   // the memory that the threads share, until they return or the process ends.
-  // They must not use the executor. (If the executor's memory still exists, as
-  // that of a static executor does, calls by such a task are refused, and all
-  // other calls end the program with a message.) Destroying the executor inside
-  // one of its own tasks ends the program.
+  // They must not use the executor. (While the memory of a destroyed executor
+  // still exists, as that of a static executor does, calls by these tasks are
+  // refused, and calls by anybody else end the program with a message.)
+  // Destroying the executor inside one of its own tasks ends the program.
   ~ThreadExecutor() override;
 
   ThreadExecutor(const ThreadExecutor&) = delete;
   ThreadExecutor& operator=(const ThreadExecutor&) = delete;
 
   // Refuses further tasks, destroys pending tasks without running them, and
-  // waits up to `timeout` for running tasks. Returns how many still run, timer
-  // tasks included. Their threads keep running, and a later call waits for the
-  // same tasks again. 0 means that all tasks and all threads have ended. (A
-  // thread that an earlier call left running may still be about to exit.)
+  // waits up to `timeout` for running tasks. Returns how many tasks still run,
+  // timer tasks included. These tasks keep their threads, and a later
+  // `Shutdown` waits for them again. If the result is 0, all tasks have ended,
+  // and so have all threads. (Only a thread that an earlier `Shutdown` left
+  // running may still be about to exit.)
   //
   // Pending tasks are destroyed on the calling thread, with no lock held: tasks
   // of `Run`, then tasks of `RunBlocking`, each in the order in which they were
   // queued, then timers in the order of their due times.
   //
-  // May be called repeatedly. Calling it inside a task of this executor ends
-  // the program.
+  // `Shutdown` may be called repeatedly. A call inside a task of this executor
+  // ends the program.
   int Shutdown(absl::Duration timeout);
 
   // The methods of Executor.
@@ -146,8 +157,8 @@ class ThreadExecutor final : public Executor {
   const Clock& clock() const override { return *clock_; }
 
  private:
-  // Lets this class's own test supply a clock. Users get only real time here,
-  // and virtual time only from a ManualExecutor.
+  // Lets the tests of this class supply a clock. Users cannot supply one: for
+  // virtual time they have ManualExecutor.
   friend class ThreadExecutorTestPeer;
 
   using ThreadPool = executors_internal::ThreadPool;
@@ -157,19 +168,21 @@ class ThreadExecutor final : public Executor {
   ThreadExecutor(const Options& options, const Clock& clock,
                  const std::shared_ptr<ThreadPool>& pool);
 
-  // Returns the pool that was created last. Returns null if this executor has
-  // been destroyed and the caller is a task that it left running. Any other
-  // call on a destroyed executor ends the program.
+  // Returns the pool that was created last. In the child of a fork() that has
+  // not used the executor yet, that is the parent's pool. If this executor has
+  // been destroyed, returns null to a task that was left running, and ends the
+  // program for any other caller.
   ThreadPool* LastPool() const;
-  // Returns the pool of this process. Creates it at the first use in the child
-  // of a fork(). Returns null if calls must be refused.
+  // Returns the pool of this process. At the first use in the child of a
+  // fork(), creates that pool. Returns null if the caller's task must be
+  // refused.
   ThreadPool* ThisProcessPool();
 
   const Options options_;
   const Clock* const clock_;
   std::atomic<uint64_t> last_timer_id_{0};
   std::atomic<bool> shut_down_{false};  // Children forked later inherit it.
-  std::atomic<ThreadPool*> pool_;       // Null once this has been destroyed.
+  std::atomic<ThreadPool*> pool_;       // Null after the destructor.
 };
 
 }  // namespace refreshable

@@ -6,15 +6,14 @@
 #ifdef __linux__
 
 #include <dlfcn.h>
+#include <errno.h>
 #include <pthread.h>
-#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <cstddef>
 #include <cstdlib>
-#include <fstream>
 #include <functional>
 #include <memory>
 #include <new>
@@ -30,24 +29,31 @@
 #include "refreshable/executors/thread_executor.h"
 
 namespace {
-// If set, the next pthread_create calls this once, before it creates the
-// thread.
+// If this is set, the next pthread_create calls and clears it before it creates
+// the thread.
 std::function<void()> before_next_thread;
+// While this is true, pthread_create creates no thread.
+std::atomic<bool> refuse_threads{false};
+// The number of threads that pthread_create has created.
+std::atomic<int> threads_created{0};
 }  // namespace
 
 extern "C" int pthread_create(pthread_t* thread, const pthread_attr_t* attr,
                               void* (*main)(void*), void* argument) noexcept {
+  if (refuse_threads) return EAGAIN;
   if (before_next_thread) std::exchange(before_next_thread, nullptr)();
   using Create =
       int (*)(pthread_t*, const pthread_attr_t*, void* (*)(void*), void*);
   static const auto create =
       reinterpret_cast<Create>(dlsym(RTLD_NEXT, "pthread_create"));
-  return create(thread, attr, main, argument);
+  const int error = create(thread, attr, main, argument);
+  if (error == 0) ++threads_created;
+  return error;
 }
 
 #ifdef __cpp_exceptions
 namespace {
-// While this is true, memory is refused to the calling thread.
+// While this is true in a thread, memory is refused to that thread.
 thread_local bool out_of_memory = false;
 // While this is true, memory is refused to every thread that has not set its
 // `has_memory`, and so to every new thread of the executor.
@@ -75,35 +81,19 @@ namespace refreshable {
 
 class ThreadExecutorTestPeer {
  public:
-  static std::unique_ptr<ThreadExecutor> Create(const Clock& clock) {
-    return ThreadExecutor::Create(ThreadExecutor::Options(), clock).value();
+  static std::unique_ptr<ThreadExecutor> Create(
+      const Clock& clock, const ThreadExecutor::Options& options = {}) {
+    return ThreadExecutor::Create(options, clock).value();
   }
 };
 
 namespace {
 
-// While an object of this class exists, the system refuses every new thread:
-// the process can allocate only half as much memory as a thread's stack needs.
-// That is enough for everything else in these tests.
+// While an object of this class exists, the system refuses every new thread.
 class NoThreads {
  public:
-  NoThreads() {
-    getrlimit(RLIMIT_AS, &before_);
-    size_t pages = 0;
-    std::ifstream("/proc/self/statm") >> pages;
-    pthread_attr_t attributes;
-    size_t stack = 0;
-    pthread_attr_init(&attributes);
-    pthread_attr_getstacksize(&attributes, &stack);
-    pthread_attr_destroy(&attributes);
-    rlimit now = before_;
-    now.rlim_cur = pages * sysconf(_SC_PAGESIZE) + stack / 2;
-    setrlimit(RLIMIT_AS, &now);
-  }
-  ~NoThreads() { setrlimit(RLIMIT_AS, &before_); }
-
- private:
-  rlimit before_;
+  NoThreads() { refuse_threads = true; }
+  ~NoThreads() { refuse_threads = false; }
 };
 
 ThreadExecutor::Options Patient() {
@@ -155,9 +145,8 @@ TEST(ThreadRefusalTest, X3FurtherBlockingTasksWaitForAThread) {
       go.WaitForNotification();
     }));
   }
-  // The queued task runs although the executor's only earlier thread for such
-  // tasks is still blocked: once there is memory, the executor creates another
-  // thread.
+  // The queued task runs although the first task still blocks its thread: once
+  // the system grants threads, the executor creates another.
   queued_ran.WaitForNotification();
   {
     const NoThreads no_threads;
@@ -208,9 +197,44 @@ TEST(ThreadRefusalTest, X1AllThatWaitForThreadsGetThemOnceThereAreSome) {
   executor->Shutdown(absl::InfiniteDuration());
 }
 
-// Regression test: if the child of a fork() shut the executor down during the
-// child's first use of it, the executor once still ran tasks after the
-// shutdown.
+// Regression test: if the threads that the system granted late were as many as
+// the executor may have, the executor used to create one more.
+TEST(ThreadRefusalTest, X1LateThreadsAreNotMoreThanTheMaximum) {
+  constexpr int kTasks = 5;
+  HandClock clock;
+  ThreadExecutor::Options options;
+  options.blocking_threads = 3;
+  absl::Notification go;
+  absl::BlockingCounter first(1), late(2), all(kTasks);
+  std::atomic<int> started{0};
+  const auto executor = ThreadExecutorTestPeer::Create(clock, options);
+  ASSERT_TRUE(executor->RunBlocking([&] {
+    first.DecrementCount();
+    go.WaitForNotification();
+  }));
+  first.Wait();
+  const int before = threads_created;
+  {
+    const NoThreads no_threads;
+    for (int i = 0; i < kTasks; ++i) {
+      ASSERT_TRUE(executor->RunBlocking([&] {
+        if (++started <= 2) late.DecrementCount();
+        go.WaitForNotification();
+        all.DecrementCount();
+      }));
+    }
+  }
+  clock.Advance(20);
+  late.Wait();
+  go.Notify();
+  all.Wait();
+  executor->Shutdown(absl::InfiniteDuration());
+  EXPECT_EQ(threads_created - before, 2);
+}
+
+// Regression test: the first use of an executor in the child of a fork()
+// creates threads. An executor that was shut down at that moment used to run
+// tasks even after the shutdown.
 TEST(ThreadRefusalTest, X4AChildsFirstUseDuringShutdownIsRefused) {
   const auto executor = *ThreadExecutor::Create(Patient());
   const pid_t child = fork();

@@ -24,22 +24,23 @@ namespace refreshable {
 namespace executors_internal {
 namespace {
 
-// The longest time that a thread waits before it reads the clock again. A wait
-// does not count the time for which the computer is suspended, so only reading
-// the clock shows that such time has passed.
+// A thread that waits for a timer, or for the end of the timeout of `Shutdown`,
+// reads the clock again after this time at the latest. The wait itself does not
+// count the time for which the computer is suspended, so only reading the clock
+// shows that such time has passed.
 constexpr absl::Duration kLongestWait = absl::Seconds(1);
 
-// If tasks wait for a thread and no task is taken for this long, another thread
-// is created.
+// If tasks wait for a thread and no thread takes one for this long, another
+// thread is created, unless there are already as many as the options permit.
 constexpr absl::Duration kStall = absl::Milliseconds(20);
 
 // The number of forks between the first process and this one.
 ABSL_CONST_INIT std::atomic<uint64_t> fork_count{0};
 
-// Counts forks from now on. The initialization of `forks_are_counted` calls
-// this before main, because another thread may fork during the first use of an
-// executor. The first use calls it too, because an executor may be used even
-// before that initialization.
+// Makes every fork from now on increase `fork_count` in the child process. The
+// initialization of `forks_are_counted` calls this function before main, when
+// no other thread can fork meanwhile. Each new pool calls it too, because a
+// pool may be created even before that initialization.
 int CountForks() {
 #ifndef _WIN32
   ABSL_CONST_INIT static std::atomic<bool> counted{false};
@@ -199,11 +200,11 @@ void ThreadPool::Watch(Lane& lane) {
 void ThreadPool::LookAt(Lane& lane, BootTime now) {
   if (now < lane.watch_at) return;
   lane.watch_at = BootTime::InfiniteFuture();
-  // `Summon` creates a thread here only if the system has refused that thread
-  // before. Otherwise the thread would already exist.
+  // All threads that `Summon` may create have usually been created when the
+  // tasks were queued. Here it creates those that the system refused then.
   while (lane.queue.size() > lane.arriving && Summon(lane)) {
   }
-  if (lane.queue.size() <= lane.arriving) return;
+  if (lane.queue.size() <= lane.arriving || lane.threads >= lane.max) return;
   if (lane.taken == lane.taken_before) (void)Grow(lane);
   if (lane.threads >= lane.max) return;
   lane.watch_at = now + kStall;
@@ -223,11 +224,17 @@ bool ThreadPool::RunAfter(uint64_t id, absl::Duration delay, Task task) {
   TimersById::node_type node_by_id = made_by_id.extract(made_by_id.begin());
   ForkMutexLock lock(&mu_);
   if (closed_ || timers_.size() >= options_.max_timers) return false;
-  node.key().first = clock_.Now().boot + std::max(delay, absl::ZeroDuration());
+  const BootTime now = clock_.Now().boot;
+  const BootTime due = now + std::max(delay, absl::ZeroDuration());
+  node.key().first = due;
   const auto timer = timers_.insert(std::move(node)).position;
   node_by_id.mapped() = timer;
   timers_by_id_.insert(timers_by_id_.end(), std::move(node_by_id));
-  if (timer == timers_.begin()) timers_changed_.Signal();
+  // Waking the timer thread takes longer than all the rest, so it is not done
+  // if the thread wakes by itself early enough.
+  if (timer == timers_.begin() && (due < wakes_at_ || wakes_at_ <= now)) {
+    timers_changed_.Signal();
+  }
   return true;
 }
 
@@ -254,7 +261,8 @@ void ThreadPool::Work(Lane& lane, Threads::iterator self) {
     node.splice(node.end(), lane.queue, lane.queue.begin());
     ++lane.taken;
     ++running_;
-    // This task may block, so another thread must come for the next task.
+    // The task that was taken may block, so another thread must come for the
+    // next one.
     if (lane.queue.size() > lane.arriving && lane.arriving < kArriving &&
         !Summon(lane)) {
       Watch(lane);
@@ -271,8 +279,9 @@ void ThreadPool::Work(Lane& lane, Threads::iterator self) {
   End(self);
 }
 
-// Waits for a task. Returns true if there may be a task now, and false if the
-// thread must end.
+// Makes the calling thread idle until it is woken or `idle_timeout` has passed;
+// the last `Lane::kept` threads have no timeout. Returns true if the thread
+// must look for a task again, and false if it must end.
 bool ThreadPool::AwaitTask(Lane& lane, Idler& me) {
   me.is_woken = false;
   lane.idle.push_back(&me);
@@ -307,8 +316,9 @@ void ThreadPool::RunTimers(Threads::iterator self) {
   End(self);
 }
 
-// Waits for the first timer. Returns true when it is due, and false if the
-// thread must end.
+// Waits for the first timer, and meanwhile makes the checks that `Watch`
+// requested. Returns true when the timer is due, and false if the thread must
+// end.
 bool ThreadPool::AwaitTimer() {
   while (!closed_) {
     const BootTime now = clock_.Now().boot;
@@ -319,9 +329,11 @@ bool ThreadPool::AwaitTimer() {
     if (due <= now) return true;
     due = std::min({due, workers_.watch_at, blockers_.watch_at});
     if (due == BootTime::InfiniteFuture()) {
+      wakes_at_ = due;
       timers_changed_.Wait(&mu_);
     } else {
-      timers_changed_.WaitWithTimeout(&mu_, std::min(due - now, kLongestWait));
+      wakes_at_ = std::min(due, now + kLongestWait);
+      timers_changed_.WaitWithTimeout(&mu_, wakes_at_ - now);
     }
   }
   return false;

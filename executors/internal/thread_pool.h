@@ -53,12 +53,12 @@ class ThreadPool final : public std::enable_shared_from_this<ThreadPool> {
   ThreadPool& operator=(const ThreadPool&) = delete;
 
   // How many threads for `Run` are created without delay. Another thread is
-  // created only if tasks of `Run` wait and no thread has taken such a task for
+  // created only if tasks of `Run` wait and no thread has taken one of them for
   // 20 ms.
   static constexpr int kPromptWorkers = 4;
 
-  // The maximum number of *arriving* threads of one lane: threads that have
-  // been woken or created and have no task yet. A thread that takes a task
+  // The maximum number of *arriving* threads for one kind of task: threads that
+  // have been woken or created and have no task yet. A thread that takes a task
   // summons another one if more tasks wait, so tasks that block still get their
   // threads, while many short tasks need few wake-ups. The maximum does not
   // apply if the queue is full, or when the timer thread summons threads for
@@ -71,9 +71,9 @@ class ThreadPool final : public std::enable_shared_from_this<ThreadPool> {
   bool Start();
   // See `ThreadExecutor::Shutdown`.
   int Shutdown(absl::Duration timeout);
-  // Called when the executor is destroyed. From then on `InTaskLeftRunning`
-  // returns true inside this pool's tasks. Returns the executor's reference to
-  // this pool.
+  // Gives up the executor's reference to this pool, and returns it. Called when
+  // the executor is destroyed. Afterwards `InTaskLeftRunning` returns true
+  // inside this pool's tasks.
   std::shared_ptr<ThreadPool> Release();
 
   bool Run(Task task) { return Enqueue(&workers_, std::move(task)); }
@@ -84,14 +84,14 @@ class ThreadPool final : public std::enable_shared_from_this<ThreadPool> {
   bool OfThisProcess() const {
     return fork_count_ == forks_.load(std::memory_order_relaxed);
   }
-  // Whether the calling thread belongs to this pool.
+  // Returns whether the calling thread belongs to this pool.
   bool OwnsThisThread() const { return this_thread_().pool == this; }
-  // Whether the calling thread belongs to this pool and is inside a task that
-  // is not a timer's.
+  // Returns whether the calling thread belongs to this pool and is inside a
+  // task given to `Run` or `RunBlocking`.
   bool InRunTask() const { return OwnsThisThread() && this_thread_().in_task; }
-  // Whether the calling thread is inside a task that a destroyed executor left
-  // running. May return false inside such a task if another copy of the library
-  // created the thread's pool.
+  // Returns whether the calling thread is inside a task that a destroyed
+  // executor left running. May wrongly return false if another copy of the
+  // library created the thread's pool.
   static bool InTaskLeftRunning() {
     const ThreadPool* const pool = OfThisThread().pool;
     return pool != nullptr && pool->released_;
@@ -107,14 +107,14 @@ class ThreadPool final : public std::enable_shared_from_this<ThreadPool> {
     bool in_task = false;
   };
 
-  // A thread that waits for a task.
+  // The means to wake a thread that waits for a task.
   struct Idler {
-    SteadyCondVar woken;  // Allocates memory when it is made.
+    SteadyCondVar woken;  // Its constructor allocates memory.
     bool is_woken = false;
   };
 
-  // A thread and all the memory that it needs while it runs. If there is no
-  // such memory, no Thread can be made, so none is started.
+  // A thread, with all the memory that it needs while it runs. The memory is
+  // allocated before the thread is started, so that a thread never lacks it.
   struct Thread {
     OsThread os;
     Idler idler;
@@ -172,14 +172,14 @@ class ThreadPool final : public std::enable_shared_from_this<ThreadPool> {
   bool AwaitTask(Lane& lane, Idler& me) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   bool AwaitTimer() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void LeaveTask() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  // Takes the calling thread off the pool's lists, and releases the lock. The
-  // thread uses nothing of the pool afterwards.
+  // Removes the calling thread from `live_` or `detached_`, and releases the
+  // lock. The thread uses nothing of the pool afterwards.
   void End(Threads::iterator self) ABSL_UNLOCK_FUNCTION(mu_);
 
-  // Each of these two functions returns data of the copy of the library to
-  // which the function belongs.
+  // OfThisThread returns the data of the calling thread, and Forks the number
+  // of forks between the first process and this one. Each copy of the library
+  // has functions and data of its own.
   static ThisThread& OfThisThread();
-  // The number of forks between the first process and this one.
   static const std::atomic<uint64_t>& Forks();
 
   const Options options_;
@@ -188,7 +188,7 @@ class ThreadPool final : public std::enable_shared_from_this<ThreadPool> {
   const std::atomic<uint64_t>& forks_ = Forks();
   const uint64_t fork_count_ = forks_.load(std::memory_order_relaxed);
   std::atomic<bool> released_{false};
-  std::shared_ptr<ThreadPool> self_;  // The executor's reference to this.
+  std::shared_ptr<ThreadPool> self_;  // The executor's reference.
 
   // No task is run, moved or destroyed under this lock. It is not an
   // absl::Mutex, because an absl::Mutex is not safe in the child of a fork():
@@ -198,9 +198,12 @@ class ThreadPool final : public std::enable_shared_from_this<ThreadPool> {
   bool closed_ ABSL_GUARDED_BY(mu_) = false;
   Lane workers_ ABSL_GUARDED_BY(mu_);
   Lane blockers_ ABSL_GUARDED_BY(mu_);
-  // Signalled when the first timer or a lane's `watch_at` changes, or `closed_`
-  // is set.
+  // Wakes the timer thread: when a new first timer is due before `wakes_at_`,
+  // when `Watch` has set a lane's `watch_at`, and when `closed_` is set.
   SteadyCondVar timers_changed_;
+  // When the last wait of the timer thread ends or ended at the latest. (If the
+  // computer was suspended during the wait, it ends later.)
+  BootTime wakes_at_ ABSL_GUARDED_BY(mu_) = BootTime::InfinitePast();
   Timers timers_ ABSL_GUARDED_BY(mu_);
   TimersById timers_by_id_ ABSL_GUARDED_BY(mu_);
 
@@ -208,7 +211,8 @@ class ThreadPool final : public std::enable_shared_from_this<ThreadPool> {
   SteadyCondVar ended_;
   size_t running_ ABSL_GUARDED_BY(mu_) = 0;  // The number of running tasks.
   Threads live_ ABSL_GUARDED_BY(mu_);
-  Threads finished_ ABSL_GUARDED_BY(mu_);  // Must still be joined.
+  // Threads that have ended and must still be joined.
+  Threads finished_ ABSL_GUARDED_BY(mu_);
   // Threads that Shutdown left running in their tasks.
   Threads detached_ ABSL_GUARDED_BY(mu_);
 };
