@@ -6,6 +6,10 @@
 #ifndef REFRESHABLE_EXECUTORS_INTERNAL_FORK_MUTEX_H_
 #define REFRESHABLE_EXECUTORS_INTERNAL_FORK_MUTEX_H_
 
+#ifndef _WIN32
+#include <pthread.h>
+#endif
+
 #include <mutex>  // NOLINT(build/c++11)
 
 #include "absl/base/thread_annotations.h"
@@ -13,23 +17,34 @@
 namespace refreshable {
 namespace executors_internal {
 
-// A mutex for handlers of pthread_atfork(3), which lock it before the fork and
-// unlock it in the parent and in the child process. absl::Mutex must not be
-// used like that. In the child process, an absl::Mutex might wait for a thread
-// that exists only in the parent. That is a thread which, at the moment of the
-// fork, was about to queue for the mutex or, in builds without NDEBUG, was
-// inside the deadlock detection of absl::Mutex.
+// A mutex that the handlers of pthread_atfork(3) may lock before the fork, and
+// unlock in the parent and in the child process. An absl::Mutex must not be
+// used like that: in the child process it might wait for a thread that exists
+// only in the parent, namely a thread that, at the moment of the fork, was
+// about to queue for the mutex or, in builds without NDEBUG, was inside the
+// deadlock detection of absl::Mutex.
 class ABSL_LOCKABLE ForkMutex {
  public:
   ForkMutex() = default;
   ForkMutex(const ForkMutex&) = delete;
   ForkMutex& operator=(const ForkMutex&) = delete;
 
+#if defined(__GLIBC__) && defined(PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP)
+  void Lock() ABSL_EXCLUSIVE_LOCK_FUNCTION() { pthread_mutex_lock(&mutex_); }
+  void Unlock() ABSL_UNLOCK_FUNCTION() { pthread_mutex_unlock(&mutex_); }
+
+ private:
+  // With glibc, a thread that finds the lock taken spins for a moment before it
+  // sleeps. The lock is held so briefly that this usually suffices, and a sleep
+  // and its wake-up would take much longer.
+  pthread_mutex_t mutex_ = PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP;
+#else
   void Lock() ABSL_EXCLUSIVE_LOCK_FUNCTION() { mutex_.lock(); }
   void Unlock() ABSL_UNLOCK_FUNCTION() { mutex_.unlock(); }
 
  private:
   std::mutex mutex_;
+#endif
 };
 
 class ABSL_SCOPED_LOCKABLE ForkMutexLock {

@@ -15,11 +15,11 @@ namespace refreshable {
 namespace executors_internal {
 
 // A hash map from ids to elements. The map owns the elements. Each inserted
-// element must have a greater id than all elements before it. T must have the
-// members `uint64_t id` and `T* next_in_bucket`; the latter links the elements
-// of a bucket. So `Find` and `Take` usually touch only one bucket and one
-// element, which matters if there are too many elements for the CPU's caches.
-// Thread-compatible.
+// element must have a greater id than all elements that were inserted before
+// it. T must have the members `uint64_t id` and `T* next_in_bucket`; the latter
+// links the elements of a bucket. So `Find` and `Take` usually touch only one
+// bucket and one element, which matters if there are too many elements for the
+// CPU's caches. Thread-compatible.
 template <typename T>
 class IdMap {
  public:
@@ -37,8 +37,8 @@ class IdMap {
   // Allocates memory for one more element. If there is no memory, throws
   // bad_alloc and changes nothing.
   void Reserve() {
-    if (size_ < buckets_.size()) return;
-    const int bits = buckets_.empty() ? 4 : 64 - shift_ + 1;
+    if (2 * size_ < buckets_.size()) return;
+    const int bits = buckets_.empty() ? 6 : 64 - shift_ + 1;
     std::vector<T*> old(size_t{1} << bits);
     old.swap(buckets_);
     shift_ = 64 - bits;
@@ -76,13 +76,14 @@ class IdMap {
 
  private:
   static T* Next(const T* element) { return element->next_in_bucket; }
-  // The buckets of eight consecutive ids are in one cache line. The
-  // multiplication, by 2^64 divided by the golden ratio, spreads these groups
-  // of eight evenly, even if the ids in use are at equal distances from each
-  // other.
+  // Returns the index of the bucket for `id`. The 64 ids that differ only in
+  // their last six bits have 64 neighbouring buckets, so a series of ids goes
+  // through memory in order. The multiplication, by 2^64 divided by the golden
+  // ratio, spreads these groups of 64 evenly, even if the ids in use are at
+  // equal distances from each other.
   size_t IndexOf(uint64_t id) const {
-    return static_cast<size_t>(((id >> 3) * 0x9E3779B97F4A7C15 >> shift_) ^
-                               (id & 7));
+    return static_cast<size_t>(((id >> 6) * 0x9E3779B97F4A7C15 >> shift_) ^
+                               (id & 63));
   }
   void Link(T* element) {
     T*& first = buckets_[IndexOf(element->id)];
