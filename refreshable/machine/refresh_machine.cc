@@ -19,9 +19,9 @@ namespace internal {
 namespace {
 
 // Returns the earlier of `edge` and `at` on each clock. For the wall clock,
-// `at` is converted to the time that this clock will show then. Reads look at
-// the wall clock, so they notice that `at` has come even if a suspend delays
-// the timer.
+// `at` is converted to the time that the wall clock will show at that moment.
+// Reads look at the wall clock, so they notice that `at` has come even if a
+// suspend delays the timer.
 DualDeadline Earlier(DualDeadline edge, const Instant& now, BootTime at) {
   edge.boot = std::min(edge.boot, at);
   edge.wall = std::min(edge.wall, now.wall + (at - now.boot));
@@ -87,7 +87,8 @@ RefreshMachine::ReadAnswer RefreshMachine::OnRead(const Instant& now,
   }
   NoteChanges(now, out);
   const int budget = request.max_retries.value_or(policy().retry.max_retries);
-  // When the next attempt is due.
+  // When the next attempt is due; the infinite past if an attempt is queued or
+  // running.
   BootTime due = BootTime::InfinitePast();
   // Whether the read fails at once, whatever its deadline is.
   bool spent = false;
@@ -132,17 +133,18 @@ RefreshMachine::ReadAnswer RefreshMachine::OnRejectedRead(
     const bool told_others = out.waiters == Decisions::Waiters::kFail &&
                              (flight_->foreground || flight_->rejected_waits);
     if (told_others) return ReadAnswer::kFail;
+    const absl::Status cause = rejection_cause();
     out.failure = MakeRejectedFailure(
-        now, absl::UnauthenticatedError(
-                 rejection_cause_.ok()
-                     ? "the token was rejected, and it is too early to fetch "
-                       "another"
-                     : absl::StrCat("the token was rejected, and fetching "
-                                    "another failed: ",
-                                    rejection_cause_.message())));
+        now,
+        absl::UnauthenticatedError(
+            cause.ok() ? "the token was rejected, and it is too early to fetch "
+                         "another"
+                       : absl::StrCat("the token was rejected, and fetching "
+                                      "another failed: ",
+                                      cause.message())));
     return ReadAnswer::kFail;
   }
-  if (phase_ == Phase::kQueued) flight_->told = generation_;
+  if (phase_ == Phase::kQueued) flight_->told = generation();
   flight_->rejected_waits = true;
   // A background flight makes no retry, whatever its budget is. But if the
   // token can no longer be served, the flight becomes a foreground flight (see
@@ -174,9 +176,9 @@ std::optional<AttemptStart> RefreshMachine::OnAttemptStart(const Instant& now,
       NoteChanges(now, out);
       return std::nullopt;
     }
-    ++abandoned_->beyond;
+    ++trouble_->abandoned.beyond;
   }
-  if (abandoned_ != nullptr) abandoned_->last_call = now.boot;
+  if (abandoned() > 0) trouble_->abandoned.last_call = now.boot;
   phase_ = Phase::kRunning;
   flight_->running =
       Call{id, epoch_, now.boot, flight_->told, flight_->by_rejection};
@@ -187,7 +189,7 @@ std::optional<AttemptStart> RefreshMachine::OnAttemptStart(const Instant& now,
   start.reason = start.rejected != Generation() ? RefreshReason::kRejected
                  : exhausted(now)               ? RefreshReason::kProbe
                  : Usable(now)                  ? RefreshReason::kStale
-                 : generation_ != Generation()  ? RefreshReason::kExpired
+                 : generation() != Generation() ? RefreshReason::kExpired
                                                 : RefreshReason::kFirst;
   Event event = MakeEvent(EventKind::kAttemptStarted);
   event.reason = start.reason;
@@ -197,21 +199,22 @@ std::optional<AttemptStart> RefreshMachine::OnAttemptStart(const Instant& now,
   return start;
 }
 
-// Called when the call of attempt `id` has returned. Copies that call to
-// `call`, removes it from the abandoned calls, and sets `current` to whether it
-// is the running attempt's. Returns false if there is no such call.
+// Handles the return of the call of attempt `id`: copies the record of that
+// call to `call`, and removes it from the abandoned calls if it is one of them.
+// Sets `current` to whether it is the call of the running attempt. Returns
+// false if no such call is known.
 bool RefreshMachine::TakeCall(AttemptId id, Call& call, bool& current) {
   current = phase_ == Phase::kRunning && flight_->running.id == id;
   if (current) {
-    if (abandoned_ != nullptr) abandoned_->beyond = 0;
+    if (trouble_ != nullptr) trouble_->abandoned.beyond = 0;
     call = flight_->running;
     return true;
   }
-  if (abandoned_ == nullptr) return false;
-  auto& calls = abandoned_->calls;
+  if (trouble_ == nullptr) return false;
+  auto& calls = trouble_->abandoned.calls;
   for (auto it = calls.begin(); it != calls.end(); ++it) {
     if (it->id != id) continue;
-    abandoned_->beyond = 0;
+    trouble_->abandoned.beyond = 0;
     call = *it;
     calls.erase(it);
     return true;
@@ -245,7 +248,7 @@ void RefreshMachine::OnAttemptSuccess(const Instant& now, AttemptId id,
   }
   if (known && call.epoch == epoch_ && failure.status.ok()) {
     if (current) phase_ = Phase::kIdle;
-    const bool same = held_ && same_as == generation_;
+    const bool same = held_ && same_as == generation();
     if (same && call.told != Generation() && !let_go_) {
       KeepUnchanged(now, left, out);
     } else {
@@ -302,15 +305,15 @@ void RefreshMachine::OnWakeLost(const Instant& now, Decisions& out) {
 bool RefreshMachine::OnInvalidate(const Instant& now, Generation generation,
                                   Decisions& out) {
   const Input input(*this, now);
-  if (!held_ || generation != generation_) return false;
+  if (!held_ || generation != row_.last()) return false;
   Advance(now, out);
   held_ = false;
   rejected_ = generation;
   row_.Note(generation);
   PromoteIfUnservable(now);
   ++epoch_;
-  // An attempt that was told that this generation was rejected serves as the
-  // new attempt.
+  // The invalidation calls for a new attempt, unless the running attempt was
+  // told that this generation was rejected (A2).
   const bool kept =
       phase_ == Phase::kRunning && flight_->running.told == generation;
   if (kept) flight_->running.epoch = epoch_;
@@ -362,11 +365,11 @@ void RefreshMachine::OnReset(const Instant& now, Decisions& out) {
   const Input input(*this, now);
   rejected_ = Generation();
   row_.End();
-  rejection_cause_ = absl::OkStatus();
+  if (trouble_ != nullptr) trouble_->rejection_cause = absl::OkStatus();
+  ForgetAbandoned();
   schedule_.OnReset();
   told_exhausted_ = false;
   last_cause_ = absl::OkStatus();
-  abandoned_ = nullptr;
   if (phase_ == Phase::kWaiting) flight_->due = next_start(now);
   Advance(now, out);
   NoteChanges(now, out);
@@ -379,7 +382,7 @@ void RefreshMachine::OnFork(std::optional<uint64_t> seed) {
   if (running && flight_->running.by_rejection) row_.OnFork();
   phase_ = Phase::kIdle;
   flight_ = nullptr;
-  abandoned_ = nullptr;
+  ForgetAbandoned();
   if (!seed.has_value()) return;
   jitter_ = Jitter(*seed);
   life_.DrawAgain(jitter_);
@@ -418,8 +421,8 @@ BootTime RefreshMachine::wake_at(const Instant& now) const {
   const DualDeadline check = check_at(now);
   if (!check.Reached(now)) at = std::min(at, check.boot);
   if (policy().refresh_ahead && phase_ == Phase::kIdle &&
-      generation_ != Generation()) {
-    BootTime due = std::max(next_start(now), lost_until_);
+      generation() != Generation()) {
+    BootTime due = std::max(next_start(now), lost_until());
     if (Usable(now)) due = std::max(due, schedule_.cooldown_until());
     if (!Usable(now) || life_.Stale(now)) at = std::min(at, due);
   }
@@ -440,11 +443,11 @@ BootTime RefreshMachine::next_start(const Instant& now) const {
 }
 
 // Returns when the source may be called although `max_abandoned_calls` calls
-// have been abandoned and have not returned. Requires: `abandoned_` is not
-// null.
+// have been abandoned and have not returned. Requires: `abandoned()` > 0.
 BootTime RefreshMachine::call_again_at() const {
-  return abandoned_->last_call +
-         policy().retry.probe_interval * std::exp2(abandoned_->beyond);
+  const Abandoned& abandoned = trouble_->abandoned;
+  return abandoned.last_call +
+         policy().retry.probe_interval * std::exp2(abandoned.beyond);
 }
 
 BootTime RefreshMachine::next_rejected_start(const Instant& now) const {
@@ -457,35 +460,45 @@ bool RefreshMachine::Degraded(const Instant& now) const {
 
 // ---- Transitions ----
 
-// Every input but OnFork begins with this. Ends the row if the token has become
-// stale and no server has rejected it. Then calls PromoteIfUnservable.
+// Every input but OnFork begins with this. Ends the row of attempts that
+// rejections started (rejection_row.h) if the token has become stale and was
+// neither rejected nor invalidated (A13). Then calls PromoteIfUnservable.
 void RefreshMachine::Begin(const Instant& now) {
   if (life_.Stale(now) && !row_.current_rejected()) row_.End();
   PromoteIfUnservable(now);
 }
 
-// Every input but OnFork ends with this. Frees what a machine without a flight
-// does not need, and the times in `told_` once they have passed.
+// Every input but OnFork ends with this. Frees what the machine does not need
+// any more.
 void RefreshMachine::FreeUnused(const Instant& now) {
   if (phase_ == Phase::kIdle) flight_ = nullptr;
-  if (abandoned_ != nullptr && abandoned_->calls.empty()) abandoned_ = nullptr;
+  if (trouble_ == nullptr || abandoned() > 0) return;
+  trouble_->abandoned.beyond = 0;
   const auto over = [&now](BootTime t) {
     return t <= now.boot || t == BootTime::InfiniteFuture();
   };
-  if (told_ != nullptr && over(told_->next.boot) &&
-      over(told_->next_rejected.boot)) {
-    told_ = nullptr;
+  if (over(trouble_->told.next.boot) &&
+      over(trouble_->told.next_rejected.boot) &&
+      trouble_->rejection_cause.ok() &&
+      trouble_->lost_until == BootTime::InfinitePast()) {
+    trouble_ = nullptr;
   }
 }
 
-RefreshMachine::Told& RefreshMachine::told() {
-  if (told_ == nullptr) told_ = std::make_unique<Told>();
-  return *told_;
+RefreshMachine::Trouble& RefreshMachine::trouble() {
+  if (trouble_ == nullptr) trouble_ = std::make_unique<Trouble>();
+  return *trouble_;
 }
 
-// If reads that rejected the token wait for the flight, and the token can no
-// longer be served to anybody, the flight becomes an ordinary foreground
-// flight: it may retry, and its failures count.
+void RefreshMachine::ForgetAbandoned() {
+  if (trouble_ == nullptr) return;
+  trouble_->abandoned.calls.clear();
+  trouble_->abandoned.beyond = 0;
+}
+
+// Makes the flight an ordinary foreground flight, which may retry and whose
+// failures count, if two things are true: reads that rejected the token wait
+// for the flight, and the token can no longer be served to anybody (A10).
 void RefreshMachine::PromoteIfUnservable(const Instant& now) {
   if (phase_ == Phase::kIdle || !flight_->rejected_waits || servable(now))
     return;
@@ -493,8 +506,8 @@ void RefreshMachine::PromoteIfUnservable(const Instant& now) {
   flight_->by_rejection = false;
 }
 
-// Notes that a server rejected `generation`. Tells the observer if this is the
-// first rejection of the token last published.
+// Notes that a server rejected `generation`. Tells the observer if the token
+// last published counts as rejected now and did not before.
 void RefreshMachine::NoteRejection(Generation generation, Decisions& out) {
   if (!row_.Note(generation)) return;
   out.events.push_back(MakeEvent(EventKind::kTokenRejected));
@@ -527,8 +540,8 @@ void RefreshMachine::Advance(const Instant& now, Decisions& out) {
                 out);
   }
   if (phase_ == Phase::kWaiting && now.boot >= flight_->due) Submit(now, out);
-  if (policy().refresh_ahead && generation_ != Generation() &&
-      now.boot >= lost_until_) {
+  if (policy().refresh_ahead && generation() != Generation() &&
+      now.boot >= lost_until()) {
     MaybeStartBackground(now, out);
   }
 }
@@ -575,7 +588,7 @@ void RefreshMachine::EnterBackoff(const Instant& now, Decisions& out) {
 // in time. `cause` says which.
 void RefreshMachine::LoseQueued(const Instant& now, const absl::Status& cause,
                                 Decisions& out) {
-  lost_until_ = now.boot + policy().retry.initial_backoff;
+  trouble().lost_until = now.boot + policy().retry.initial_backoff;
   EndFlight(now, cause, out);
   Event event = MakeEvent(EventKind::kAttemptAbandoned);
   event.status = out.failure.cause;
@@ -585,11 +598,10 @@ void RefreshMachine::LoseQueued(const Instant& now, const absl::Status& cause,
 // Abandons the running call. The caller must set the phase.
 void RefreshMachine::AbandonRunning(Decisions& out) {
   out.abandon.push_back(flight_->running.id);
-  if (abandoned_ == nullptr) {
-    abandoned_ = std::make_unique<Abandoned>();
-    abandoned_->last_call = flight_->running.started_at;
-  }
-  abandoned_->calls.push_back(flight_->running);
+  Abandoned& abandoned = trouble().abandoned;
+  if (abandoned.calls.empty())
+    abandoned.last_call = flight_->running.started_at;
+  abandoned.calls.push_back(flight_->running);
   out.events.push_back(MakeEvent(EventKind::kAttemptAbandoned));
 }
 
@@ -627,8 +639,9 @@ void RefreshMachine::FailAttempt(const Instant& now, const Failure& failure,
   } else {
     EndFlight(now, failure.status, out);
   }
-  // If the attempt was not told of the rejection, it was not made for the reads
-  // that rejected the token. These reads then read again.
+  // If the token can be served, the waiting reads that rejected it have an
+  // outcome of their own. They fail if the attempt was told of the rejection.
+  // Otherwise it was not made for them, and they read again (A8).
   if (flight_->rejected_waits && servable(now)) {
     out.rejected_waiters = flight_->told != Generation()
                                ? Decisions::Waiters::kFail
@@ -636,9 +649,9 @@ void RefreshMachine::FailAttempt(const Instant& now, const Failure& failure,
   }
 }
 
-// Ends the flight after an attempt that a rejection started. The token is still
-// being served, so the failure concerns only the reads that asked for this
-// attempt.
+// Handles the failure of an attempt that a rejection started, and ends the
+// flight. The failure is not counted, since the token is still served. But a
+// wait that the server asks for delays every attempt (A10).
 void RefreshMachine::FailRejectedAttempt(const Instant& now,
                                          const Failure& failure,
                                          Decisions& out) {
@@ -646,7 +659,7 @@ void RefreshMachine::FailRejectedAttempt(const Instant& now,
   failed.status = failure.status;
   failed.attempt = flight_->attempts;
   out.events.push_back(std::move(failed));
-  rejection_cause_ = failure.status;
+  trouble().rejection_cause = failure.status;
   const std::optional<absl::Duration> delay = schedule_.OnRejectionFailure(
       policy(), now.boot, failure.retry_after, jitter_);
   if (delay.has_value()) {
@@ -665,21 +678,20 @@ void RefreshMachine::EndFlight(const Instant& now, const absl::Status& cause,
                                       : MakeFailure(now, cause);
 }
 
-// Publishes a token that expires `lifetime` after `now`, and ends the flight.
-// `from_source` says whether an attempt brought the token, and `same_token`
-// whether its bytes are those of the generation before it.
+// Publishes a token that expires `left.lifetime` after `now`, and ends the
+// flight. `from_source` says whether an attempt brought the token, and
+// `same_token` whether its bytes are those of the generation before it.
 void RefreshMachine::Publish(const Instant& now, const LifetimeLeft& left,
                              bool from_source, bool same_token,
                              Decisions& out) {
   if (phase_ == Phase::kRunning) AbandonRunning(out);
   phase_ = Phase::kIdle;
-  generation_ = generation_.Next();
   ++epoch_;
   held_ = true;
   degraded_published_ = false;
   let_go_ = false;
   rejected_ = Generation();
-  row_.OnPublish(generation_, same_token);
+  row_.OnPublish(generation().Next(), same_token);
   life_ = TokenLifetime(policy(), now, left, jitter_);
   if (!from_source) life_.SetInstalled();
   schedule_.OnPublish();
@@ -689,8 +701,9 @@ void RefreshMachine::Publish(const Instant& now, const LifetimeLeft& left,
 }
 
 // Ends the flight after an attempt that was told of a rejection returned the
-// rejected token again. All waiting reads are served the token, except those
-// that rejected it.
+// rejected token again. The waiting reads that rejected the token fail, and the
+// other ones are served the token. If the token now expires later, or was no
+// longer usable, its life is extended.
 void RefreshMachine::KeepUnchanged(const Instant& now, const LifetimeLeft& left,
                                    Decisions& out) {
   if (phase_ == Phase::kRunning) AbandonRunning(out);
@@ -713,7 +726,7 @@ void RefreshMachine::KeepUnchanged(const Instant& now, const LifetimeLeft& left,
 void RefreshMachine::OnAnswer(EventKind kind, Decisions& out) {
   schedule_.OnAnswer();
   last_cause_ = absl::OkStatus();
-  rejection_cause_ = absl::OkStatus();
+  if (trouble_ != nullptr) trouble_->rejection_cause = absl::OkStatus();
   out.events.push_back(MakeEvent(kind));
   if (told_exhausted_) {
     told_exhausted_ = false;
@@ -721,8 +734,10 @@ void RefreshMachine::OnAnswer(EventKind kind, Decisions& out) {
   }
 }
 
-// Draws and returns the wait from the start of the row's n-th attempt, where n
-// is `attempts`, to the start of its next attempt.
+// Draws the wait that follows the n-th attempt of the row of attempts that
+// rejections started (rejection_row.h), where n is `attempts`. It counts from
+// the start of the latest attempt of any kind, and delays the next attempt of
+// the row.
 absl::Duration RefreshMachine::RowBackoff(int attempts) {
   return Backoff(
       policy(), attempts,
@@ -746,10 +761,10 @@ void RefreshMachine::NoteChanges(const Instant& now, Decisions& out) {
   }
 }
 
-// Returns the wall time at which reads are told that the next attempt may
-// start; `at` is that moment on BootTime. As long as `at` does not change, all
-// reads are told the same wall time, even if the wall clock is set. `told`
-// holds what they were told last.
+// Converts `at`, the moment at which the next attempt may start, to wall time.
+// Reads are told the result. As long as `at` lies ahead and does not change,
+// the result stays the same, even if the wall clock is set. `told` holds the
+// last `at` and the last result.
 absl::Time RefreshMachine::Tell(const Instant& now, BootTime at,
                                 DualDeadline& told) {
   if (at != told.boot || at <= now.boot) {
@@ -763,14 +778,15 @@ ReadFailure RefreshMachine::MakeFailure(const Instant& now,
   ReadFailure failure;
   failure.cause = cause;
   if (cause.ok() && schedule_.DelayedByRejection(now.boot)) {
-    failure.cause = rejection_cause_;
+    failure.cause = rejection_cause();
   } else if (cause.ok()) {
     failure.cause = absl::UnavailableError(
         "the minimum interval between two attempts has not passed");
   }
   failure.failures = failures();
   failure.next_attempt_at = next_start(now);
-  failure.next_attempt = Tell(now, failure.next_attempt_at, told().next);
+  failure.next_attempt =
+      Tell(now, failure.next_attempt_at, trouble().told.next);
   failure.fatal = fatal(now);
   return failure;
 }
@@ -782,7 +798,7 @@ ReadFailure RefreshMachine::MakeRejectedFailure(const Instant& now,
   failure.failures = failures();
   failure.next_attempt_at = next_rejected_start(now);
   failure.next_attempt =
-      Tell(now, failure.next_attempt_at, told().next_rejected);
+      Tell(now, failure.next_attempt_at, trouble().told.next_rejected);
   failure.fatal = fatal(now);
   failure.rejected = true;
   return failure;
@@ -791,7 +807,7 @@ ReadFailure RefreshMachine::MakeRejectedFailure(const Instant& now,
 Event RefreshMachine::MakeEvent(EventKind kind) const {
   Event event;
   event.kind = kind;
-  event.generation = generation_;
+  event.generation = generation();
   event.freshness = told_freshness_;
   event.failures = failures();
   return event;

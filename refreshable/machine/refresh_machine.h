@@ -37,7 +37,7 @@ enum class AttemptId : uint64_t { kNone = 0 };
 struct Failure {
   absl::Status status;
   FailureClass kind = FailureClass::kPermanent;
-  // The wait that the server asked for, if it did.
+  // The wait that the server asked for; nullopt if it asked for none.
   std::optional<absl::Duration> retry_after;
 };
 
@@ -48,9 +48,9 @@ struct ReadFailure {
   int failures = 0;
   // When the next attempt may start; the infinite future if none will be made.
   BootTime next_attempt_at;
-  // `next_attempt_at` as wall time, computed when `next_attempt_at` last
-  // changed, so every read reports the same time even if the wall clock is set
-  // meanwhile.
+  // `next_attempt_at` as wall time. It is computed anew only if
+  // `next_attempt_at` has changed or passed, so reads report the same time even
+  // if the wall clock is set meanwhile.
   absl::Time next_attempt = absl::InfiniteFuture();
   bool fatal = false;
   // Whether the read rejected the token that is held. Other reads may still be
@@ -58,8 +58,8 @@ struct ReadFailure {
   bool rejected = false;
 };
 
-// What the owner of the machine has to do after an input. Fields that are not
-// set require nothing.
+// What the owner of a RefreshMachine has to do after an input. Fields that are
+// not set require nothing.
 struct Decisions {
   // Hand this attempt to the executor.
   AttemptId submit = AttemptId::kNone;
@@ -71,21 +71,22 @@ struct Decisions {
   bool republish_degraded = false;
   // Publish the present token once more, with its new `expires_at()`.
   bool republish_extended = false;
-  // Withdraw the present token: publish that there is none.
+  // Withdraw the present token: publish that there is none, but keep the token
+  // to compare later tokens with it (`same_as` of OnAttemptSuccess).
   bool withdraw = false;
   // Publish that there is no token, and release the present one, because it can
   // never be served again.
   bool let_go = false;
 
   enum class Waiters { kKeep, kServe, kFail };
-  // What happens to the waiters: they keep waiting (kKeep), read again
-  // (kServe), or get `failure` (kFail).
+  // What happens to the waiters, which are the reads that wait for the flight:
+  // they keep waiting (kKeep), read again (kServe), or get `failure` (kFail).
   Waiters waiters = Waiters::kKeep;
-  // If `waiters` is kKeep, waiters whose deadline is before this get `failure`
-  // all the same.
+  // If `waiters` is kKeep, the waiters whose deadline is before this moment get
+  // `failure` and do not keep waiting.
   BootTime fail_deadlines_before = BootTime::InfinitePast();
-  // If `waiters` is kKeep, waiters that asked for fewer retries than this also
-  // get `failure`.
+  // If `waiters` is kKeep, the waiters that permit fewer retries than this
+  // number get `failure` and do not keep waiting.
   int fail_retries_below = 0;
   // If set, this replaces `waiters` for the waiters whose request rejects the
   // present token (`RefreshMachine::rejects`).
@@ -100,8 +101,8 @@ struct ReadRequest {
   BootTime deadline = BootTime::InfiniteFuture();
   // If set, replaces `RetryPolicy::max_retries`.
   std::optional<int> max_retries;
-  // If not 0, a server rejected this generation, and the read asks for a later
-  // one.
+  // If not 0, a server rejected this generation, and the read asks for another
+  // token.
   Generation rejected;
 };
 
@@ -121,11 +122,11 @@ struct AttemptStart {
 // token, thread, lock, callback or clock: time is a value passed in.
 // Thread-compatible.
 //
-// A *flight* is one refresh from its first attempt to its end; it is in the
-// *foreground* once an ordinary read waits for it, and otherwise in the
-// background. A read is ordinary unless it rejects a token that other reads are
-// still served. An attempt is submitted, then started, then succeeds or fails,
-// or is abandoned. The phases of a flight:
+// A read is *ordinary* unless it rejects a token that other reads are still
+// served. A *flight* is one refresh: an attempt and its retries. It is in the
+// *foreground* once an ordinary read waits for it, and in the *background*
+// until then. An attempt is submitted, then started, then succeeds or fails, or
+// is abandoned. The phases of a flight:
 //
 //   kIdle    -> kQueued   an attempt is wanted and permitted
 //   kIdle    -> kWaiting  a read wants an attempt, which is permitted later
@@ -136,20 +137,25 @@ struct AttemptStart {
 //   kRunning -> kWaiting  the attempt failed, and a retry is left
 //   kRunning -> kIdle     the attempt succeeded, or failed for good
 //
-// An attempt may also fail in kQueued: when it is to start, the source may not
-// be called if too many earlier calls have not returned. The flight then
-// changes to kWaiting or kIdle, as after a failure in kRunning. If the token is
-// invalidated, the flight goes on with another attempt: it changes to kQueued,
-// or to kWaiting if that attempt is permitted later, or to kIdle if refreshing
-// has given up. No other attempt is needed if the present one is queued and
-// still permitted, or if it was told that a server rejected the token. The
-// flight also ends when a token is installed, when an abandoned attempt brings
-// one, when the executor loses the timer in kWaiting, and in the child of a
-// fork().
+// An attempt may also fail in kQueued: the source is not called for it if too
+// many earlier calls have not returned. The flight then changes to kWaiting or
+// kIdle, as after a failure in kRunning.
+//
+// If the token is invalidated, a queued attempt goes on, and so does a running
+// one that was told that a server rejected the token. Otherwise the flight
+// changes to kQueued with another attempt. There is one exception, which does
+// not concern that running attempt: if no attempt is permitted yet, and the
+// token was young, the flight was in kWaiting, or refreshing is fatal now, then
+// the flight changes to kWaiting, or to kIdle if refreshing is exhausted.
+//
+// The flight also ends when a token is installed, when an abandoned attempt
+// brings one, when the executor loses the timer in kWaiting, and in the child
+// of a fork().
 class RefreshMachine {
  public:
-  // Requires: Validate(policy).ok(). The seed drives the jitter, nothing else.
-  // The first constructor shares the policy, which must not be null.
+  // Makes a machine without a token. The seed determines the jitter and nothing
+  // else. Requires: `Validate(policy).ok()`. The first constructor shares the
+  // policy, which must not be null.
   RefreshMachine(std::shared_ptr<const RefreshPolicy> policy, uint64_t seed);
   RefreshMachine(const RefreshPolicy& policy, uint64_t seed);
 
@@ -166,16 +172,17 @@ class RefreshMachine {
                     Decisions& out);
 
   // Called when a submitted attempt is about to run. Returns what the attempt
-  // is told, or nullopt if the source must not be called: the attempt is no
-  // longer queued (it was superseded, or not run in time), or too many earlier
-  // calls have not returned. In the second case the attempt has failed.
+  // is told, or nullopt if the source must not be called. There are two reasons
+  // for nullopt: the attempt is no longer queued, because it was superseded or
+  // not run in time; or too many earlier calls have not returned, so that the
+  // attempt fails now.
   std::optional<AttemptStart> OnAttemptStart(const Instant& now, AttemptId id,
                                              Decisions& out);
 
-  // Called when a call of the source has returned a token. If this token equals
-  // the token that is held, or the token that was withdrawn and has not been
-  // replaced, `same_as` must be the generation of that other token. The caller
-  // must publish the token if and only if `out.publish` is set.
+  // Called when a call of the source has returned a token. `same_as` must be
+  // the generation of the token that is held, or that was withdrawn and has not
+  // been replaced, if the returned token equals it; otherwise nullopt. The
+  // caller must publish the returned token if and only if `out.publish` is set.
   void OnAttemptSuccess(const Instant& now, AttemptId id, const Expiry& expiry,
                         std::optional<Generation> same_as, Decisions& out);
 
@@ -209,27 +216,29 @@ class RefreshMachine {
   void OnReset(const Instant& now, Decisions& out);
 
   // Called in the child of a fork(). Attempts that were submitted or started
-  // before belong to the parent, so the flight ends; that does not count as a
-  // failure. If `seed` is set, jitter is drawn anew from it, also for the token
-  // that is held and for waits that are in effect.
+  // before the fork() belong to the parent, so the flight ends; that does not
+  // count as a failure. If `seed` is set, jitter is drawn anew from it, also
+  // for the token that is held and for waits that are in effect. If not, the
+  // child goes on with the parent's jitter.
   void OnFork(std::optional<uint64_t> seed = std::nullopt);
 
   // ---- What is known between inputs ----
 
   const RefreshPolicy& policy() const { return *policy_; }
 
-  // The first moment at which a read must call OnRead again. Until then the
-  // published token may be returned. wake_at() covers the BootTime part. The
-  // wall part needs no timer, provided that each read compares it with the wall
-  // clock.
+  // The moment from which each read must call OnRead. Before it, a read may
+  // return the published token without calling the machine. Each read must
+  // compare the wall time of this moment with the wall clock, but need not look
+  // at BootTime: the timer for wake_at() does that.
   DualDeadline check_at(const Instant& now) const;
 
   // When to call OnWake; the infinite future if never.
   BootTime wake_at(const Instant& now) const;
 
   Freshness freshness(const Instant& now) const;
-  // Whether the token may be returned: it is fresh, stale, or served
-  // *degraded*, which means after its expiry, because refreshes fail (B10).
+  // Whether the token may be returned: it is fresh or stale, or it is served
+  // *degraded*, which means that it is no longer usable, but refreshes fail
+  // (B10).
   bool servable(const Instant& now) const {
     return Usable(now) || Degraded(now);
   }
@@ -251,11 +260,13 @@ class RefreshMachine {
     return servable(now) && !rejects(request);
   }
   // The generation last published.
-  Generation generation() const { return generation_; }
-  // The earliest generation with the bytes of the token last published.
+  Generation generation() const { return row_.last(); }
+  // The first of the successive generations with the bytes of the token last
+  // published.
   Generation same_since() const { return row_.same_since(); }
-  // Whether the token last published was rejected by a server, or invalidated,
-  // and the row of attempts (rejection_row.h) has not ended since.
+  // Whether the token last published was rejected by a server, or invalidated.
+  // The end of the row of attempts that rejections started (rejection_row.h)
+  // makes this false.
   bool current_rejected() const { return row_.current_rejected(); }
   // The generation that was invalidated and has not been replaced; 0 if none,
   // or after OnReset.
@@ -267,18 +278,20 @@ class RefreshMachine {
     return phase_ == Phase::kQueued ? flight_->attempt : AttemptId::kNone;
   }
   bool refreshing() const { return phase_ != Phase::kIdle; }
-  // Whether a refresh is between two attempts. It then goes on when OnWake is
-  // called, or when another input comes.
+  // Whether a refresh waits until its next attempt is due. OnWake then submits
+  // that attempt, unless another input submits it first.
   bool waiting() const { return phase_ == Phase::kWaiting; }
   // The number of failures in a row.
   int failures() const { return schedule_.failures(); }
-  // Why the latest of these failures happened; OK if there is none.
+  // The cause of the latest failure that `failures()` counts; OK if there is
+  // none.
   const absl::Status& last_cause() const { return last_cause_; }
   // Whether too many attempts in a row have failed and no usable token is left
   // (B7).
   bool exhausted(const Instant& now) const;
-  // Whether no attempt may be made any more. This ends with OnReset, with
-  // OnInstall, or if an abandoned call still returns a token.
+  // Whether no further attempt may be made. This ends with OnReset, with
+  // OnInstall, when an earlier attempt brings a token after all, or when a step
+  // of the wall clock makes the token usable again.
   bool fatal(const Instant& now) const {
     return exhausted(now) && policy().retry.on_exhausted == OnExhausted::kFatal;
   }
@@ -291,7 +304,7 @@ class RefreshMachine {
  private:
   enum class Phase : uint8_t {
     kIdle,     // There is no flight.
-    kWaiting,  // Between attempts; the next is due at `flight_->due`.
+    kWaiting,  // The next attempt is due at `flight_->due`.
     kQueued,   // `flight_->attempt` was submitted.
     kRunning,  // `flight_->attempt` has started.
   };
@@ -301,22 +314,24 @@ class RefreshMachine {
     // answer is discarded.
     uint64_t epoch;
     BootTime started_at;
-    Generation told;            // The rejected generation told to it, or 0.
-    bool by_rejection = false;  // Whether the call belongs to the row.
+    // The rejected generation that the source was told of; 0 if none.
+    Generation told;
+    // Whether a rejection started the attempt, so that `row_` counts it.
+    bool by_rejection = false;
   };
 
   class Input;
 
   // The state of the present flight.
   struct Flight {
-    // Whether an ordinary read waits for the flight, or once did.
+    // Whether an ordinary read has ever waited for the flight.
     bool foreground = false;
     bool by_rejection = false;  // Whether a rejection started the flight.
     // Whether a read that rejected the token waits for the flight.
     bool rejected_waits = false;
     int budget = 0;    // The number of retries that the flight may make.
     int attempts = 0;  // The number of failed attempts of the flight.
-    // In kWaiting: when the next attempt is submitted.
+    // In kWaiting: when the next attempt is to be submitted.
     BootTime due = BootTime::InfiniteFuture();
     AttemptId attempt = AttemptId::kNone;
     // By this time the executor must have started `attempt`.
@@ -334,8 +349,8 @@ class RefreshMachine {
   // The calls that were abandoned and have not returned.
   struct Abandoned {
     absl::InlinedVector<Call, 2> calls;
-    // The number of calls made beyond the bound, `max_abandoned_calls`, since a
-    // call last returned.
+    // How many calls were made since a call last returned, although
+    // `max_abandoned_calls` abandoned calls had not returned (F6).
     int beyond = 0;
     BootTime last_call;  // When the source was last called.
   };
@@ -347,6 +362,20 @@ class RefreshMachine {
     DualDeadline next_rejected;
   };
 
+  // What a machine has to remember only if something has gone wrong.
+  struct Trouble {
+    Abandoned abandoned;
+    Told told;
+    // The failure of the last attempt that a rejection started. OK if that
+    // attempt did not fail, or if a token has come or OnReset was called since
+    // then.
+    absl::Status rejection_cause;
+    // After the executor has lost an attempt, no timer starts another flight
+    // before this time. Otherwise an executor that refuses every attempt would
+    // be asked again without pause. By contrast, a read may start one earlier.
+    BootTime lost_until = BootTime::InfinitePast();
+  };
+
   bool Usable(const Instant& now) const { return held_ && life_.Usable(now); }
   bool Degraded(const Instant& now) const;
   absl::Duration RowBackoff(int attempts);
@@ -354,9 +383,18 @@ class RefreshMachine {
 
   void Begin(const Instant& now);
   void FreeUnused(const Instant& now);
-  Told& told();
+  // Returns what `trouble_` points to, and creates it if `trouble_` is null.
+  Trouble& trouble();
+  void ForgetAbandoned();
   size_t abandoned() const {
-    return abandoned_ != nullptr ? abandoned_->calls.size() : 0;
+    return trouble_ != nullptr ? trouble_->abandoned.calls.size() : 0;
+  }
+  absl::Status rejection_cause() const {
+    return trouble_ != nullptr ? trouble_->rejection_cause : absl::OkStatus();
+  }
+  BootTime lost_until() const {
+    return trouble_ != nullptr ? trouble_->lost_until
+                               : BootTime::InfinitePast();
   }
   void PromoteIfUnservable(const Instant& now);
   void Advance(const Instant& now, Decisions& out);
@@ -394,9 +432,8 @@ class RefreshMachine {
   const std::shared_ptr<const RefreshPolicy> policy_;  // Not null.
   Jitter jitter_;
 
-  // The token. `epoch_` rises with every publication and invalidation: the
-  // answer to a call that was started in another epoch is discarded.
-  Generation generation_;
+  // The token. `epoch_` rises with every publication and invalidation (see
+  // `Call::epoch`).
   uint64_t epoch_ = 0;
   TokenLifetime life_;
   Generation rejected_;
@@ -413,23 +450,15 @@ class RefreshMachine {
   // Not null while there is a flight, and until the end of the input that ends
   // it.
   CopiedPtr<Flight> flight_;
-  CopiedPtr<Abandoned> abandoned_;  // Null if there is none.
+  // Null if it would have nothing to record. Kept once the executor has lost an
+  // attempt.
+  CopiedPtr<Trouble> trouble_;
 
   RejectionRow row_;
-  // The failure of the last attempt that a rejection started. OK if that
-  // attempt did not fail, or if a token has come since then, or a reset.
-  absl::Status rejection_cause_;
 
   // The failures in a row, and the waits after them.
   RetrySchedule schedule_;
   absl::Status last_cause_;
-
-  // After the executor has lost an attempt, no timer submits another one before
-  // this time. Otherwise an executor that refuses every attempt would be asked
-  // again without pause. A read may submit one earlier.
-  BootTime lost_until_ = BootTime::InfinitePast();
-
-  CopiedPtr<Told> told_;  // Null if no reported time is still to come.
 };
 
 }  // namespace internal

@@ -16,16 +16,18 @@
 namespace refreshable {
 namespace internal {
 
-// A *row* is a sequence of attempts that rejections started. Each attempt makes
-// the wait before the next one longer, until the row ends. So a server that
-// rejects every token cannot make its client fetch a token per call.
+// A RejectionRow records the latest generation that was rejected, and the
+// present *row*: a sequence of attempts that rejections started. Each attempt
+// makes the wait before the next one longer, up to a limit, until the row ends.
+// So a server that rejects every token cannot make its client fetch a token per
+// call.
 //
-// A value that knows no clock and no thread; moments are passed in.
+// It knows no clock and no thread; moments are passed in.
 class RejectionRow {
  public:
   // Called when a token is published as `generation`. `same_token` says whether
-  // its bytes are those of the generation before it; all rejections of that
-  // generation then apply to this one too.
+  // its bytes are those of the generation before it; if they are, all
+  // rejections of that generation apply to `generation` too.
   void OnPublish(Generation generation, bool same_token) {
     if (!same_token) first_ = generation;
     last_ = generation;
@@ -46,6 +48,9 @@ class RejectionRow {
     noted_ = std::max(noted_, rejected);
     return news;
   }
+
+  // The token last published; 0 before the first.
+  Generation last() const { return last_; }
 
   // The first generation of the unbroken run of equal tokens that ends with the
   // token last published.
@@ -75,8 +80,9 @@ class RejectionRow {
   // Replaces the wait before the next attempt. Requires: attempts() > 0.
   void SetWait(absl::Duration wait) { waits_->next = wait; }
 
-  // Undoes the last OnStart, because in the child of a fork() that attempt
-  // belongs to the parent.
+  // Called in the child of a fork() if an attempt that a rejection asked for is
+  // running. That attempt belongs to the parent, so its OnStart is undone,
+  // unless the row has ended since.
   void OnFork() {
     if (waits_ == nullptr) return;
     --waits_->attempts;
@@ -91,8 +97,8 @@ class RejectionRow {
   }
 
  private:
-  // The first and the last generation with the bytes of the token last
-  // published.
+  // The first and the last of the successive generations with the bytes of the
+  // token last published. So `last_` is the generation last published.
   Generation first_;
   Generation last_;
   // The latest generation that was rejected. It concerns the token last
@@ -101,8 +107,8 @@ class RejectionRow {
 
   struct Waits {
     int attempts = 0;
-    absl::Duration next;    // Before the next attempt.
-    absl::Duration before;  // Before the attempt that was last to start.
+    absl::Duration next;    // The wait before the next attempt.
+    absl::Duration before;  // The value of `next` before the last OnStart.
   };
   CopiedPtr<Waits> waits_;  // Null if the row has no attempt.
 };

@@ -99,10 +99,25 @@ Shell::Shell(ShellConfig config)
       executor_destroyed_(config.executor->destroyed()),
       machine_(SharedPolicy(config.policy),
                config.seed.has_value() ? *config.seed : DrawSeed()),
-      default_retries_(config.policy.retry.max_retries),
       seeded_by_caller_(config.seed.has_value()) {}
 
 Shell::~Shell() = default;
+
+// ---- Active and Trouble, which an idle instance does not have ----
+
+Shell::Active& Shell::active() {
+  if (active_ == nullptr) active_ = std::make_unique<Active>();
+  return *active_;
+}
+
+Shell::Trouble& Shell::trouble() {
+  if (trouble_ == nullptr) trouble_ = std::make_unique<Trouble>();
+  return *trouble_;
+}
+
+void Shell::FreeInactive() {
+  if (active_ != nullptr && active_->unused()) active_ = nullptr;
+}
 
 // ---- Other calls ----
 
@@ -145,31 +160,32 @@ void Shell::Close() noexcept {
     closed_ = true;
     Replace({}, absl::InfinitePast(), garbage);
     SetRejected({}, garbage);
-    if (calls_ != nullptr) {
-      for (auto& [id, cancelled] : *calls_) {
+    if (active_ != nullptr) {
+      for (auto& [id, cancelled] : active_->calls) {
         cancelled->store(true, std::memory_order_relaxed);
       }
+      active_->events = nullptr;
+      orphans = active_->async.All();
+      for (auto& waiter : orphans) active_->async.Take(waiter->id_);
+      active_->deadlines.clear();
+      active_->parked.clear();
+      std::vector<std::shared_ptr<BlockedRead>> threads;
+      for (auto& [id, waiter] : active_->blocked) {
+        waiter->outcome = Destroyed();
+        threads.push_back(waiter);
+      }
+      End(threads);
+      for (auto& waiter : threads) waiter->wakeup.Wake();
     }
-    orphans = async_.All();
-    for (auto& waiter : orphans) async_.Take(waiter->id_);
-    std::vector<std::shared_ptr<BlockedRead>> threads;
-    for (auto& [id, waiter] : blocked_) {
-      waiter->outcome = Destroyed();
-      threads.push_back(waiter);
-    }
-    End(threads);
-    for (auto& waiter : threads) waiter->wakeup.Wake();
-    deadlines_.clear();
-    parked_.clear();
-    events_ = nullptr;
     Wakeup wakeup;
-    while (in_executor_.HasAnotherThread()) {
-      closer_ = &wakeup;
+    while (active_ != nullptr && active_->in_executor.HasAnotherThread()) {
+      active_->closer = &wakeup;
       mutex_.Unlock();
       wakeup.Wait(absl::InfiniteDuration());
       mutex_.Lock();
     }
-    closer_ = nullptr;
+    if (active_ != nullptr) active_->closer = nullptr;
+    FreeInactive();
     timer = std::exchange(timer_, TimerId::kNone);
   }
   if (timer != TimerId::kNone) executor()->Cancel(timer);
@@ -180,10 +196,10 @@ void Shell::Close() noexcept {
 
 // ---- The source ----
 
-// Runs the queued attempt, even if it is a later one than `id`. The machine
-// gives up an attempt that the executor does not start in time, and queues
-// another. If a task ran only its own attempt, an executor that is always late
-// would never make one.
+// Runs attempt `id` or, if another attempt is queued by now, that one. The
+// machine gives up an attempt that the executor does not start in time, and
+// queues another. If a task ran only its own attempt, an executor that is
+// always late would never make one.
 void Shell::RunAttempt(AttemptId id) noexcept {
   // The thread is marked before OnInput sends events to the observer, because a
   // read in the observer must not wait for this attempt.
@@ -200,8 +216,7 @@ void Shell::RunAttempt(AttemptId id) noexcept {
                 Apply(now, decisions, effects);
                 timeout = machine_.policy().attempt_timeout;
                 if (!start.has_value()) return;
-                if (calls_ == nullptr) calls_ = std::make_unique<Calls>();
-                calls_->emplace(id, cancelled);
+                active().calls.emplace(id, cancelled);
               });
   if (!start.has_value() || !running(id)) return;
   Fetch(FetchContext(start->reason, start->number, start->rejected, timeout,
@@ -253,12 +268,15 @@ void Shell::AttemptLost(AttemptId id) {
 
 Shell::InAttempt::InAttempt(Shell* shell) noexcept : shell_(shell) {
   ForkMutexLock lock(&shell_->mutex_);
-  AddThisThread(shell_->in_attempt_);
+  AddThisThread(shell_->active().in_attempt);
 }
 
 Shell::InAttempt::~InAttempt() {
   ForkMutexLock lock(&shell_->mutex_);
-  RemoveThisThread(shell_->in_attempt_);
+  // In the child of a fork(), ForgetParent may have reset `active_`.
+  if (shell_->active_ == nullptr) return;
+  RemoveThisThread(shell_->active_->in_attempt);
+  shell_->FreeInactive();
 }
 
 bool Shell::closed() const {
@@ -276,15 +294,15 @@ bool Shell::running(AttemptId id) const {
 // Returns the flag that tells the call of attempt `id` that it is no longer
 // wanted; null if that call has answered.
 std::atomic<bool>* Shell::CancelledFlag(AttemptId id) const {
-  if (calls_ == nullptr) return nullptr;
-  const auto it = calls_->find(id);
-  return it != calls_->end() ? it->second.get() : nullptr;
+  if (active_ == nullptr) return nullptr;
+  const auto it = active_->calls.find(id);
+  return it != active_->calls.end() ? it->second.get() : nullptr;
 }
 
 void Shell::EraseCall(AttemptId id) {
-  if (calls_ == nullptr) return;
-  calls_->erase(id);
-  if (calls_->empty()) calls_ = nullptr;
+  if (active_ == nullptr) return;
+  active_->calls.erase(id);
+  FreeInactive();
 }
 
 // ---- Decisions ----
@@ -338,8 +356,9 @@ void Shell::Apply(const Instant& now, Decisions& decisions, Effects& effects,
   for (Event& event : decisions.events) {
     Count(event);
     if (hooks_ == nullptr || hooks_->observer == nullptr) continue;
-    if (events_ == nullptr) events_ = std::make_unique<std::deque<Event>>();
-    events_->push_back(std::move(event));
+    auto& events = active().events;
+    if (events == nullptr) events = std::make_unique<std::deque<Event>>();
+    events->push_back(std::move(event));
   }
 }
 
@@ -353,16 +372,21 @@ void Shell::Replace(Snapshot current, absl::Time check_at,
 // Replaces the withdrawn token. A null `snapshot` means that there is none.
 void Shell::SetRejected(const Snapshot& snapshot,
                         std::vector<Garbage>& garbage) {
-  if (rejected_ != nullptr) garbage.push_back(std::move(rejected_));
+  if (trouble_ != nullptr && trouble_->rejected != nullptr) {
+    garbage.push_back(std::move(trouble_->rejected));
+  }
   if (snapshot.token == nullptr) return;
-  rejected_ = std::make_unique<const Snapshot>(snapshot);
+  trouble().rejected = std::make_unique<const Snapshot>(snapshot);
 }
 
 Snapshot Shell::LastToken() const {
   ForkMutexLock lock(&mutex_);
   Snapshot current = cell_.Current();
-  if (current.token != nullptr || rejected_ == nullptr) return current;
-  return *rejected_;
+  if (current.token != nullptr || trouble_ == nullptr ||
+      trouble_->rejected == nullptr) {
+    return current;
+  }
+  return *trouble_->rejected;
 }
 
 absl::Time Shell::CheckAt(const Instant& now) const {
@@ -374,13 +398,13 @@ absl::Time Shell::CheckAt(const Instant& now) const {
 bool Shell::NothingToDo(const Instant& now, const Effects& effects) const {
   return effects.submit == AttemptId::kNone && !effects.timer_lost &&
          !effects.hook && effects.wake.empty() && effects.deliver.empty() &&
-         effects.garbage.empty() && (events_ == nullptr || events_->empty()) &&
-         parked_.empty() && !timer_lost_ &&
-         (arming_ || WakeAt(now) == armed_for_);
+         effects.garbage.empty() &&
+         (active_ == nullptr || active_->events == nullptr) && !AnyParked() &&
+         !timer_lost_ && (arming_ || WakeAt(now) == armed_for_);
 }
 
-// Carries out the effects of one input. Uses the executor first, so that user
-// code cannot delay that.
+// Carries out the effects of one input. Uses the executor before it runs user
+// code, so that user code cannot delay the next attempt or the timer.
 void Shell::CarryOut(Effects& effects) noexcept {
   if (effects.submit != AttemptId::kNone) SubmitAttempt(effects.submit);
   SyncTimer(/*retry=*/!effects.timer_lost);
@@ -393,13 +417,14 @@ void Shell::CarryOut(Effects& effects) noexcept {
   effects.garbage.clear();
 }
 
-// Runs `call`, which uses the executor. If the Refreshable is closed, does
-// nothing and returns false. Close waits for threads that are inside `call`.
+// Runs `call`, which uses the executor, and then carries out the effects that
+// were deferred meanwhile. Close waits for threads that are inside `call`. If
+// the Refreshable is closed, does nothing and returns false.
 bool Shell::UseExecutor(absl::FunctionRef<void()> call) noexcept {
   {
     ForkMutexLock lock(&mutex_);
     if (closed_) return false;
-    AddThisThread(in_executor_);
+    AddThisThread(active().in_executor);
   }
   call();
   std::vector<Effects> deferred;
@@ -411,14 +436,19 @@ bool Shell::UseExecutor(absl::FunctionRef<void()> call) noexcept {
   return true;
 }
 
-// Notes that this thread has left a method of the executor. Returns the
-// deferred effects, which the caller must carry out.
+// Notes that this thread has left a method of the executor. If it is still
+// inside another one, returns nothing; otherwise returns the deferred effects,
+// which the caller must carry out without the lock.
 std::vector<Shell::Effects> Shell::LeaveExecutor() {
-  RemoveThisThread(in_executor_);
-  if (closer_ != nullptr) closer_->Wake();
-  if (HasThisThread(in_executor_)) return {};
-  if (deferred_ == nullptr) return {};
-  return std::move(*std::exchange(deferred_, nullptr));
+  if (active_ == nullptr) return {};
+  RemoveThisThread(active_->in_executor);
+  if (active_->closer != nullptr) active_->closer->Wake();
+  std::vector<Effects> deferred;
+  if (active_->deferred != nullptr && !InExecutor()) {
+    deferred = std::move(*std::exchange(active_->deferred, nullptr));
+  }
+  FreeInactive();
+  return deferred;
 }
 
 void Shell::SubmitAttempt(AttemptId id) {
@@ -431,17 +461,19 @@ void Shell::SubmitAttempt(AttemptId id) {
 
 void Shell::TellObserver() {
   ForkMutexLock lock(&mutex_);
-  if (teller_ != std::thread::id()) return;
-  teller_ = std::this_thread::get_id();
-  while (events_ != nullptr) {
-    const Event event = std::move(events_->front());
-    events_->pop_front();
-    if (events_->empty()) events_ = nullptr;
+  if (active_ == nullptr || active_->teller != std::thread::id()) return;
+  while (active_ != nullptr && active_->events != nullptr) {
+    active_->teller = std::this_thread::get_id();
+    auto& events = active_->events;
+    const Event event = std::move(events->front());
+    events->pop_front();
+    if (events->empty()) events = nullptr;
     mutex_.Unlock();
     RunSwallowing([&] { hooks_->observer->OnEvent(event); });
     mutex_.Lock();
   }
-  teller_ = std::thread::id();
+  if (active_ != nullptr) active_->teller = std::thread::id();
+  FreeInactive();
 }
 
 }  // namespace internal

@@ -8,14 +8,11 @@
 
 #include <atomic>
 #include <cstdint>
-#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
 #include <optional>
-#include <set>
 #include <thread>
-#include <utility>
 #include <vector>
 
 #include "absl/base/optimization.h"
@@ -55,12 +52,13 @@ struct ShellConfig {
   // Seeds the jitter. If unset, a random seed is drawn, and another one in the
   // child of a fork().
   std::optional<uint64_t> seed;
-  // What the user's options contain beside the policy.
+  // What the user's options contain besides the policy.
   struct Hooks {
     std::shared_ptr<Observer> observer;  // May be null.
     // If null, `ClassifyFailure` is used.
     std::function<FailureClass(const absl::Status&)> classify;
-    // Called after each publication; may be null.
+    // Called with each token that is published under a new generation; may be
+    // null.
     std::function<void(HazardHolder)> on_published;
     // Whether a failure's message contains the text of what the source threw.
     bool show_exception_text = false;
@@ -78,19 +76,22 @@ class ThreadIds {
   void RemoveThisThread();
   bool HasThisThread() const;
   bool HasAnotherThread() const;
-  void clear() { *this = ThreadIds(); }
+  bool empty() const { return first_ == Id() && others_ == nullptr; }
 
  private:
   using Id = std::thread::id;
 
-  Id first_;                                 // One entry, or the default value.
-  std::unique_ptr<std::vector<Id>> others_;  // The others; null if none.
+  // One of the entries; the default value if it was removed or never set.
+  Id first_;
+  // The other entries; null if there are none.
+  std::unique_ptr<std::vector<Id>> others_;
 };
 
-// Owns the machine, the tokens, the waiters, the timer and the running calls.
-// Always owned by shared_ptr. Each queued task, each running call of the
-// source, and each call of a method holds a reference, because user code may
-// destroy the Refreshable meanwhile.
+// The part of a Refreshable that carries out what its RefreshMachine decides.
+// It owns the machine, the tokens, the waiters, the timer and the running
+// calls. It is always owned by shared_ptr. Each queued task, each running call
+// of the source, and each call of a method holds a reference, because user code
+// may destroy the Refreshable meanwhile.
 //
 // One mutex guards all state. Each input (such as a read, an answer of the
 // source, or the timer) is one critical section: it asks the machine, applies
@@ -98,10 +99,11 @@ class ThreadIds {
 // token), and collects in `Effects` what must happen outside the lock: calls of
 // the executor, of observers and callbacks, and the destruction of tokens.
 //
-// A method that takes the lock, or that sets a flag and resets it later, is
-// noexcept: if memory runs out there, the program ends instead of continuing
-// with half-changed state (clause E8). User code is called outside such
-// methods, or where its exceptions are caught.
+// If memory runs out in a critical section, or between setting a flag and
+// resetting it, the program ends instead of continuing with half-changed state
+// (clause E8). So a method with such a part is noexcept, or is called only by
+// methods that are. User code is called outside these parts, or where its
+// exceptions are caught.
 class Shell : protected ForkAware, public std::enable_shared_from_this<Shell> {
  public:
   explicit Shell(ShellConfig config);
@@ -109,18 +111,19 @@ class Shell : protected ForkAware, public std::enable_shared_from_this<Shell> {
 
   const SnapshotCell& cell() const { return cell_; }
 
-  // The slow path of a read. Blocks until the published token may be returned,
-  // the refresh has failed, or the timeout has passed. `request.deadline` is
-  // computed here, from the timeout.
+  // The slow path of a read whose thread may block. Blocks until the published
+  // token may be returned, the refresh has failed, or the timeout has passed.
+  // Returns the token or an error. `request.deadline` is ignored: the deadline
+  // is computed from `timeout`.
   //
   // If this thread drives the executor (`Executor::DriveUntil`), an exception
   // that escapes a task leaves this function. Nothing else is thrown.
   absl::StatusOr<HazardHolder> Read(ReadRequest request,
                                     absl::Duration timeout);
   // Makes the executor run a task that gives the read's outcome to `read`.
-  // Returns the id with which the read can be cancelled; kNone after Close. If
-  // `served`, the caller has just been able to load from `cell()` a token that
-  // answers the request, so the machine need not be asked.
+  // Returns the id with which the read can be cancelled; kNone after Close.
+  // `served` says whether the caller has just been able to load from `cell()` a
+  // token that answers the request. If so, the machine need not be asked.
   WaiterId ReadAsync(const ReadRequest& request,
                      std::shared_ptr<AsyncRead> read, bool served) noexcept;
   absl::StatusOr<HazardHolder> TryRead() noexcept;
@@ -136,13 +139,14 @@ class Shell : protected ForkAware, public std::enable_shared_from_this<Shell> {
   const Clock& clock() const { return executor()->clock(); }
   Instant Now() const { return clock().Now(); }
 
-  // Ends everything (clause E1) but the source, which `TypedShell::Close`
-  // drops, perhaps by a task of the executor. Apart from that task, the
-  // executor is not used after this returns.
+  // Does what clause E1 requires of the destructor, except that it leaves the
+  // source alone. `TypedShell::Close` drops the source, perhaps by a task of
+  // the executor. Apart from that task, nothing uses the executor after Close
+  // has returned.
   void Close() noexcept;
 
  protected:
-  // Ends the program if the executor has been destroyed.
+  // Returns the executor. Ends the program if it has been destroyed.
   Executor* executor() const {
     if (ABSL_PREDICT_FALSE(
             executor_destroyed_->load(std::memory_order_relaxed))) {
@@ -151,24 +155,27 @@ class Shell : protected ForkAware, public std::enable_shared_from_this<Shell> {
     return executor_;
   }
 
-  // Called when the call of the source for attempt `id` has answered, with a
-  // token or with a failure. `same_as` is as in
+  // Succeed and Fail are called when the call of the source for attempt `id`
+  // has answered, with a token or with a failure. `same_as` is as in
   // `RefreshMachine::OnAttemptSuccess`.
   void Succeed(AttemptId id, const Expiry& expiry,
                std::optional<Generation> same_as,
                std::shared_ptr<const void> token) noexcept;
   void Fail(AttemptId id, const absl::Status& status) noexcept;
-  // Returns a failure that describes what the source threw. Must be called
-  // inside a catch block.
+  // Returns an error that describes the exception that the source threw. Must
+  // be called inside the catch block of that exception.
   absl::Status DescribeThrown() const;
-  // As Fail, but does nothing if the call has already answered.
+  // Like Fail, but does nothing if the call has already answered, or after
+  // Close.
   void FailIfRunning(AttemptId id, const absl::Status& status) noexcept;
-  // Publishes `token`. Returns its generation, or why it was not published.
+  // Publishes `token`, which the user installs. Returns its generation, or why
+  // it was not published.
   absl::StatusOr<Generation> InstallToken(
       const Expiry& expiry, std::shared_ptr<const void> token) noexcept;
 
-  // Returns the token that is published or, without one, the token that was
-  // last withdrawn; a null token if there is neither.
+  // Returns the token that is published. If there is none, returns the token
+  // that was withdrawn and has not been replaced; if there is none of these
+  // either, a null token.
   Snapshot LastToken() const;
 
   // Calls the source and catches its exceptions. Called without the lock.
@@ -195,10 +202,12 @@ class Shell : protected ForkAware, public std::enable_shared_from_this<Shell> {
   class AttemptTask;
   class TimerTask;
   class DeliverTask;
+  struct Active;
+  struct Trouble;
 
-  // The lock is held during fork(). In the child process, the first Section (a
-  // critical section) calls ForgetParent, which forgets what belongs to the
-  // parent's threads.
+  // AfterForkInChild makes each read in the child of a fork() take the lock.
+  // The first Section (a critical section) in the child calls ForgetParent,
+  // which forgets what belongs to the parent's threads.
   void AfterForkInChild() override;
   void ForgetParent() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
@@ -247,6 +256,18 @@ class Shell : protected ForkAware, public std::enable_shared_from_this<Shell> {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void SetOwnCall(uint64_t id, std::thread::id thread)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  std::shared_ptr<AsyncRead> FindAsync(uint64_t id) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  bool AnyParked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  bool AnyDeadline() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Returns whether this thread is inside a method of the executor.
+  bool InExecutor() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // These return what `active_` and `trouble_` point to. If the pointer is
+  // null, they create the object.
+  Active& active() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  Trouble& trouble() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Frees `active_` if it has nothing to record.
+  void FreeInactive() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   std::optional<absl::StatusOr<HazardHolder>> Ask(
       ReadRequest& request, absl::Duration timeout,
@@ -285,11 +306,11 @@ class Shell : protected ForkAware, public std::enable_shared_from_this<Shell> {
   // token. What such an instance does not need is behind a pointer, which is
   // then null.
 
-  // Other threads read the cell at any time, so nothing else in its cache line
-  // may be written to often. The 48 bytes before it (members of the base
-  // classes, and the first two here) never change, and the 48 after it
-  // (`executor_destroyed_` and the beginning of the machine) only with the
-  // token or after a failure. Objects are aligned to 16 bytes.
+  // Other threads read `cell_` at any time, so nothing else in its cache line
+  // may be written to often. The 48 bytes before it (the members of the base
+  // classes, `executor_` and `hooks_`) never change. The 48 bytes after it
+  // (`executor_destroyed_` and the beginning of the machine) change only with
+  // the token or after a failure. Objects are aligned to 16 bytes.
   Executor* const executor_;
   const std::unique_ptr<const ShellConfig::Hooks> hooks_;  // Null if all unset.
   // The cell that reads go through. It is changed under the lock only.
@@ -297,67 +318,32 @@ class Shell : protected ForkAware, public std::enable_shared_from_this<Shell> {
   const std::shared_ptr<const std::atomic<bool>> executor_destroyed_;
   RefreshMachine machine_ ABSL_GUARDED_BY(mutex_);
 
-  // The token that was withdrawn last; null once another token has been
-  // published.
-  std::unique_ptr<const Snapshot> rejected_ ABSL_GUARDED_BY(mutex_);
-  const int default_retries_;
-  const bool seeded_by_caller_;
-  bool closed_ ABSL_GUARDED_BY(mutex_) = false;
-  // Two of the numbers of `Stats`. All the others are in `other_stats_`, which
-  // is null while they are all 0.
+  // The number `Stats::attempts_started`.
   int64_t attempts_started_ ABSL_GUARDED_BY(mutex_) = 0;
-  int64_t tokens_published_ ABSL_GUARDED_BY(mutex_) = 0;
-  std::unique_ptr<Stats> other_stats_ ABSL_GUARDED_BY(mutex_);
+  // Other numbers of `Stats`, the withdrawn token, and the last error. Null
+  // until something has gone wrong.
+  std::unique_ptr<Trouble> trouble_ ABSL_GUARDED_BY(mutex_);
 
-  // The reads that wait, in two kinds. Their ids rise in the order in which
-  // they came.
-  BlockedReads blocked_ ABSL_GUARDED_BY(mutex_);
-  AsyncReads async_ ABSL_GUARDED_BY(mutex_);
+  // What is going on at the moment: reads that wait, calls of the source, the
+  // threads inside them, and events that are being sent. Null if nothing is
+  // going on. After an async read it may stay, because the table of async reads
+  // keeps its memory (`AsyncReads::kKept`).
+  std::unique_ptr<Active> active_ ABSL_GUARDED_BY(mutex_);
   uint64_t last_waiter_ ABSL_GUARDED_BY(mutex_) = 0;
-  // The one blocked thread that looks at the clock every second on behalf of
-  // all others, which sleep. Null if no thread waits.
-  const BlockedRead* leader_ ABSL_GUARDED_BY(mutex_) = nullptr;
-  // The deadline and the id of each async read that has a deadline and has not
-  // been dispatched (see `AsyncRead::dispatched_`).
-  std::set<std::pair<BootTime, uint64_t>> deadlines_ ABSL_GUARDED_BY(mutex_);
-  // Async reads whose callback the executor refused while their own ReadAsync
-  // was running. A timer tries again at `parked_until_`.
-  std::vector<uint64_t> parked_ ABSL_GUARDED_BY(mutex_);
-  BootTime parked_until_ ABSL_GUARDED_BY(mutex_);
-  // The last failure that reads were told of, and the error that describes it.
-  struct Told;
-  std::unique_ptr<Told> told_ ABSL_GUARDED_BY(mutex_);
 
-  // Calls of the source that have not answered, and their cancellation flags.
-  using Calls = std::map<AttemptId, std::shared_ptr<std::atomic<bool>>>;
-  std::unique_ptr<Calls> calls_ ABSL_GUARDED_BY(mutex_);
-  // The threads inside an attempt, which cannot end while they wait; the
-  // threads inside a timer's task; and the threads inside a method of the
-  // executor.
-  ThreadIds in_attempt_ ABSL_GUARDED_BY(mutex_);
-  ThreadIds in_timer_ ABSL_GUARDED_BY(mutex_);
-  ThreadIds in_executor_ ABSL_GUARDED_BY(mutex_);
-  // Wakes Close, which waits until no other thread is inside a method of the
-  // executor. Null while Close does not wait.
-  Wakeup* closer_ ABSL_GUARDED_BY(mutex_) = nullptr;
-  // Effects of inputs that came inside a method of the executor. They are
-  // carried out when that method has returned.
-  std::unique_ptr<std::vector<Effects>> deferred_ ABSL_GUARDED_BY(mutex_);
-
-  // The one timer, see SyncTimer. It is armed for `armed_for_`; infinite if no
-  // timer is needed. `timer_serial_` is the number of the timer, by which a
-  // superseded one is recognized. `arming_` is true while a thread is arming
-  // the timer, and `timer_lost_` if the executor has refused or dropped it.
+  // The one timer (see SyncTimer). `armed_for_` is when it fires; the infinite
+  // future if no timer is needed. `timer_serial_` is the number of the timer,
+  // by which a superseded timer is recognized. `arming_` is true while a thread
+  // is arming the timer. `timer_lost_` is true if the executor has refused or
+  // dropped the timer.
   TimerId timer_ ABSL_GUARDED_BY(mutex_) = TimerId::kNone;
   BootTime armed_for_ ABSL_GUARDED_BY(mutex_) = BootTime::InfiniteFuture();
   uint64_t timer_serial_ ABSL_GUARDED_BY(mutex_) = 0;
   bool arming_ ABSL_GUARDED_BY(mutex_) = false;
   bool timer_lost_ ABSL_GUARDED_BY(mutex_) = false;
 
-  // Events that the observer has not received yet. One thread at a time,
-  // `teller_`, sends them, in order.
-  std::unique_ptr<std::deque<Event>> events_ ABSL_GUARDED_BY(mutex_);
-  std::thread::id teller_ ABSL_GUARDED_BY(mutex_);
+  bool closed_ ABSL_GUARDED_BY(mutex_) = false;
+  const bool seeded_by_caller_;
 };
 
 }  // namespace internal

@@ -4,7 +4,8 @@
 //
 // A read is *settled* once the refresh has ended for it, so that its outcome is
 // known. It *ends* when its thread may return, after the user's hook has run.
-// Each thread sleeps on a wake-up of its own, and is woken for one of these:
+// Each thread sleeps on a wake-up of its own, and is woken for one of these
+// reasons:
 //
 // - Its read has ended. The thread then needs the lock no more.
 // - An attempt was submitted that the thread may run. One such thread is woken.
@@ -12,7 +13,8 @@
 // - Its deadline has passed. The thread's own sleep ends then, but the sleep
 //   may not count the time while the computer is suspended. Therefore one of
 //   the threads, the leader, reads the BootTime every second, and wakes those
-//   whose deadline has passed. If the leader leaves, it wakes the next leader.
+//   whose deadline has passed.
+// - It is the new leader, because the old one waits no longer.
 
 #include <algorithm>
 #include <atomic>
@@ -34,8 +36,8 @@
 namespace refreshable {
 namespace internal {
 
-// Blocks until the read has ended, and returns its outcome. If that is OK, the
-// caller must read again.
+// Blocks until the read has ended, and returns its outcome. If the outcome is
+// OK, the caller must get the token from the cell.
 absl::Status Shell::Await(BlockedRead& read) {
   for (;;) {
     std::optional<absl::Status> outcome = Block(read);
@@ -48,8 +50,8 @@ absl::Status Shell::Await(BlockedRead& read) {
 }
 
 // Drives the executor until `Ready` returns true, the deadline has passed, or
-// nothing is pending that could help. If a task throws, the read ends with the
-// exception.
+// nothing is pending that could help. If a task throws, removes the read and
+// lets the exception pass.
 void Shell::Drive(BlockedRead& read) {
   // Removes the read if an exception leaves this function.
   struct End {
@@ -62,8 +64,9 @@ void Shell::Drive(BlockedRead& read) {
       shell->Leave(read);
     }
   } end{this, read};
-  // UseExecutor is not needed: only this thread drives the executor, so no
-  // other thread destroys the executor meanwhile.
+  // DriveUntil is called without UseExecutor. Close need not wait for it,
+  // because only this thread drives the executor, so no other thread destroys
+  // the executor meanwhile.
   executor()->DriveUntil(
       [&] {
         ForkMutexLock lock(&mutex_);
@@ -81,14 +84,15 @@ bool Shell::CanRun(const BlockedRead& read) const {
   return read.in_executor_thread || (read.drivable && read.settled);
 }
 
-// Whether the read has ended, or its thread can run the attempt that is queued.
+// Returns whether the read has ended, or an attempt is queued that its thread
+// may run.
 bool Shell::Ready(const BlockedRead& read) const {
   return read.done.load(std::memory_order_relaxed) ||
          (CanRun(read) && machine_.queued() != AttemptId::kNone);
 }
 
 // Blocks until the read has ended, and returns its outcome. Meanwhile runs
-// queued attempts if this thread may. If this thread drives the executor and
+// queued attempts if CanRun permits it. If this thread drives the executor and
 // would have to wait here, returns nullopt instead.
 std::optional<absl::Status> Shell::Block(BlockedRead& read) noexcept {
   const BootTime deadline = read.request.deadline;
@@ -100,9 +104,11 @@ std::optional<absl::Status> Shell::Block(BlockedRead& read) noexcept {
     {
       ForkMutexLock lock(&mutex_);
       read.waiting = false;
-      // After Close every read is done, so the clock is not read then.
+      // After Close every read is done. So the clock below, which may have been
+      // destroyed by then, is not read.
       if (read.done.load(std::memory_order_relaxed)) return read.outcome;
-      if (!read.drivable && HasThisThread(in_timer_)) {
+      if (!read.drivable && active_ != nullptr &&
+          HasThisThread(active_->in_timer)) {
         Leave(read);
         return absl::FailedPreconditionError(
             "a read inside an observer or callback that a timer of the "
@@ -112,29 +118,30 @@ std::optional<absl::Status> Shell::Block(BlockedRead& read) noexcept {
       if (now.boot >= deadline) {
         Leave(read);
         // If the read is settled, it waits only for a slow hook, so it gets the
-        // outcome.
+        // outcome with which it was settled.
         return read.settled ? read.outcome : DeadlineExceeded();
       }
       if (Ready(read)) {
         claimed = machine_.queued();
       } else if (read.drivable) {
         return std::nullopt;
-      } else if (waited && leader_ == &read) {
+      } else if (waited && active_ != nullptr && active_->leader == &read) {
         WakeOverdue(now);
         // If the executor has lost the timer, this thread calls the machine in
         // the timer's place, for example to end an attempt that takes too long.
-        // It does so only when the call is due. For the call it resigns, which
-        // wakes the next leader at once; without this condition, that leader
-        // would do the same, and so on.
+        // The call must be due, because this thread resigns as the leader to
+        // make it, which wakes the next leader at once: without that condition
+        // the next leader would make a call too, and so on without end.
         wake_machine = timer_lost_ && machine_.wake_at(now) <= now.boot;
       }
       if (claimed != AttemptId::kNone || wake_machine) {
         Resign(read);
       } else {
         read.waiting = true;
-        if (leader_ == nullptr) leader_ = &read;
+        const BlockedRead*& leader = active().leader;
+        if (leader == nullptr) leader = &read;
         longest = deadline - now.boot;
-        if (leader_ == &read) longest = std::min(longest, kLongestWait);
+        if (leader == &read) longest = std::min(longest, kLongestWait);
       }
     }
     waited = false;
@@ -152,8 +159,10 @@ std::optional<absl::Status> Shell::Block(BlockedRead& read) noexcept {
   }
 }
 
-// Returns an error if the executor has nothing more to run that could help;
-// otherwise nullopt.
+// Called when Drive has returned. If the read is ready or its deadline has
+// passed, returns nullopt: Block must be called again. Otherwise, if the read
+// is settled, waits for one of these two. If it is not settled, returns an
+// error, because the executor has nothing more to run that could help.
 std::optional<absl::Status> Shell::AfterDriving(BlockedRead& read) noexcept {
   const BootTime deadline = read.request.deadline;
   for (;;) {
@@ -177,33 +186,38 @@ std::optional<absl::Status> Shell::AfterDriving(BlockedRead& read) noexcept {
 // Removes reads that have ended. The caller must then wake their threads, which
 // need the lock no more.
 void Shell::End(const std::vector<std::shared_ptr<BlockedRead>>& reads) {
+  if (active_ == nullptr) return;
   bool could_run = false;
   for (const auto& read : reads) {
-    if (leader_ == read.get()) leader_ = nullptr;
-    // This thread may have been woken for a queued attempt that it will now not
-    // run, so another one is woken for it. (A thread that does not wait was not
-    // woken for one, and its flags for CanRun may not have been set yet.)
+    if (active_->leader == read.get()) active_->leader = nullptr;
+    // The read's thread may have been woken for a queued attempt that it will
+    // now not run, so another thread is woken for that attempt. (A thread that
+    // does not wait was not woken for an attempt, and its flags for CanRun may
+    // not have been set yet.)
     could_run |= read->waiting && CanRun(*read);
-    blocked_.erase(read->id);
+    active_->blocked.erase(read->id);
     read->done.store(true, std::memory_order_release);
   }
-  if (leader_ == nullptr) ElectLeader();
+  if (active_->leader == nullptr) ElectLeader();
   if (could_run) WakeRunner();
+  FreeInactive();
 }
 
-// Removes a read whose thread no longer waits.
+// Removes a read that has not ended, because its thread waits no longer. If
+// that thread could have run a queued attempt, wakes another one for it.
 void Shell::Leave(BlockedRead& read) {
   Resign(read);
-  blocked_.erase(read.id);
+  if (active_ != nullptr) active_->blocked.erase(read.id);
+  FreeInactive();
   if (CanRun(read)) WakeRunner();
 }
 
-// Notes that the thread does not wait for now. If it was the leader, chooses
-// another.
+// Notes that the read's thread does not wait for now. If it was the leader,
+// chooses another leader.
 void Shell::Resign(BlockedRead& read) {
   read.waiting = false;
-  if (leader_ != &read) return;
-  leader_ = nullptr;
+  if (active_ == nullptr || active_->leader != &read) return;
+  active_->leader = nullptr;
   ElectLeader();
 }
 
@@ -211,9 +225,9 @@ void Shell::Resign(BlockedRead& read) {
 // executor is never chosen: it waits only while another thread is about to wake
 // it, and does not look at the clock for others.
 void Shell::ElectLeader() {
-  for (auto& [id, read] : blocked_) {
+  for (auto& [id, read] : active_->blocked) {
     if (!read->waiting || read->drivable) continue;
-    leader_ = read.get();
+    active_->leader = read.get();
     read->wakeup.Wake();
     return;
   }
@@ -222,8 +236,8 @@ void Shell::ElectLeader() {
 // If an attempt is queued, wakes one waiting thread that may run it. (A thread
 // that is not waiting looks for a queued attempt before it waits.)
 void Shell::WakeRunner() {
-  if (machine_.queued() == AttemptId::kNone) return;
-  for (auto& [id, read] : blocked_) {
+  if (active_ == nullptr || machine_.queued() == AttemptId::kNone) return;
+  for (auto& [id, read] : active_->blocked) {
     if (!read->waiting || !CanRun(*read)) continue;
     read->wakeup.Wake();
     return;
@@ -232,7 +246,7 @@ void Shell::WakeRunner() {
 
 // Wakes the threads whose deadline has passed.
 void Shell::WakeOverdue(const Instant& now) {
-  for (auto& [id, read] : blocked_) {
+  for (auto& [id, read] : active_->blocked) {
     if (read->waiting && now.boot >= read->request.deadline) {
       read->wakeup.Wake();
     }

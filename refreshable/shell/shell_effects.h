@@ -6,8 +6,12 @@
 #define REFRESHABLE_SHELL_SHELL_EFFECTS_H_
 
 #include <algorithm>
+#include <atomic>
 #include <cstdint>
+#include <deque>
+#include <map>
 #include <memory>
+#include <set>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -16,16 +20,23 @@
 #include "absl/functional/any_invocable.h"
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "refreshable/event.h"
+#include "refreshable/executors/clock.h"
 #include "refreshable/executors/internal/fork_mutex.h"
+#include "refreshable/health.h"
+#include "refreshable/lease.h"
 #include "refreshable/machine/refresh_machine.h"
 #include "refreshable/refresh_error.h"
 #include "refreshable/shell/shell.h"
+#include "refreshable/shell/waiters.h"
 
 namespace refreshable {
 namespace internal {
 
-// The longest time that anything waits before it reads the BootTime again. The
-// wait itself may not count the time while the computer is suspended.
+// The longest sleep of the leader (see `Active::leader`), and of a thread that
+// drives the executor, before it reads BootTime again. They must do so because
+// a sleep may not count the time while the computer is suspended. It is also
+// the time after which a timer handles parked reads (see `Active::parked`).
 inline constexpr absl::Duration kLongestWait = absl::Seconds(1);
 
 // Returns whether a read may return what `hold` holds without asking the
@@ -35,8 +46,8 @@ inline bool Answers(const HazardHolder& hold, const ReadRequest& request) {
          request.rejected < SnapshotOf(hold).same_since;
 }
 
-// Converts a moment to wall time, by the difference between the clocks at
-// `now`. A moment in the past becomes `now`.
+// Converts the moment `t` to wall time, by the difference between the clocks at
+// `now`. If `t` has passed, returns the wall time of `now`.
 inline absl::Time ToWall(const Instant& now, BootTime t) {
   return now.wall + std::max(absl::ZeroDuration(), t - now.boot);
 }
@@ -61,9 +72,64 @@ struct Shell::Effects {
   std::vector<Garbage> garbage;
 };
 
-struct Shell::Told {
+struct Shell::Trouble {
+  // The token that was withdrawn last; null once another token has been
+  // published.
+  std::unique_ptr<const Snapshot> rejected;
+  // The numbers of `Stats`, without `attempts_started` and `tokens_published`.
+  Stats stats;
+  // The last failure that reads were told of, and the error that describes it.
   ReadFailure failure;
-  absl::Status status;
+  absl::Status error;
+};
+
+struct Shell::Active {
+  // Whether the object has nothing to record, so that it may be freed.
+  bool unused() const {
+    return in_executor.empty() && blocked.empty() && async.unused() &&
+           calls.empty() && in_attempt.empty() && in_timer.empty() &&
+           closer == nullptr && deferred == nullptr && events == nullptr &&
+           teller == std::thread::id();
+  }
+
+  // The reads that wait: those whose threads block, and async reads. A later
+  // read has a greater id.
+  BlockedReads blocked;
+  AsyncReads async;
+  // The read of the leader: the one blocked thread that looks at the clock
+  // every second on behalf of all others, which sleep. A thread that drives the
+  // executor is never the leader. Null if no other thread waits.
+  const BlockedRead* leader = nullptr;
+  // The deadline and the id of each async read that has a deadline and has not
+  // been dispatched (see `AsyncRead::dispatched_`).
+  std::set<std::pair<BootTime, uint64_t>> deadlines;
+  // The ids of the parked async reads: the executor refused the callback of
+  // each while its own ReadAsync was running. The next input gives these
+  // callbacks to the executor again, or at the latest a timer at
+  // `parked_until`.
+  std::vector<uint64_t> parked;
+  BootTime parked_until;
+
+  // Calls of the source that have not answered, and their cancellation flags.
+  std::map<AttemptId, std::shared_ptr<std::atomic<bool>>> calls;
+  // The threads inside an attempt. The attempt cannot end while its thread
+  // waits.
+  ThreadIds in_attempt;
+  // The threads inside the task of a timer.
+  ThreadIds in_timer;
+  // The threads inside a method of the executor.
+  ThreadIds in_executor;
+  // Wakes Close, which waits until no other thread is inside a method of the
+  // executor. Null while Close does not wait.
+  Wakeup* closer = nullptr;
+  // Effects of inputs that came inside a method of the executor. They are
+  // carried out when that method has returned. Null if there are none.
+  std::unique_ptr<std::vector<Effects>> deferred;
+  // Events that the observer has not received yet; null if there are none. One
+  // thread at a time, `teller`, sends them, in order. `teller` is the default
+  // value if no thread sends.
+  std::unique_ptr<std::deque<Event>> events;
+  std::thread::id teller;
 };
 
 inline void AddThisThread(ThreadIds& threads) { threads.AddThisThread(); }
@@ -75,10 +141,10 @@ inline bool HasThisThread(const ThreadIds& threads) {
 inline void RemoveThisThread(ThreadIds& threads) { threads.RemoveThisThread(); }
 
 // Holds the lock while it exists. In the child of a fork(), the first Section
-// forgets what belongs to the parent's threads. Code that can run only after
-// some Section of this process needs no Section and takes only the lock: later
-// code of the same call, and tasks, timers and calls of the source that were
-// started after the Section.
+// forgets what belongs to the parent's threads. Code that can run only after a
+// Section of the same process uses ForkMutexLock instead: what follows the
+// Section in the same call, and the tasks, timers and calls of the source that
+// were started after it.
 class ABSL_SCOPED_LOCKABLE Shell::Section {
  public:
   explicit Section(Shell* shell) ABSL_EXCLUSIVE_LOCK_FUNCTION(shell->mutex_)
@@ -92,10 +158,12 @@ class ABSL_SCOPED_LOCKABLE Shell::Section {
 };
 
 // Handles one input: calls `handle` under the lock, with the present moment and
-// the effects to fill. Returns false if the Refreshable is closed. An input may
-// come inside a method of the executor, for example because the executor
-// destroys a task that it refuses. Then the effects are deferred until that
-// method has returned: Close waits for the method, so no user code may run
+// the effects to fill, and then carries out the effects outside the lock. If
+// the Refreshable is closed, does nothing and returns false.
+//
+// An input may come inside a method of the executor, for example because the
+// executor destroys a task that it refuses. The effects are then deferred until
+// that method has returned: Close waits for the method, so no user code may run
 // inside it.
 template <typename Handle>
 bool Shell::OnInput(Handle handle) noexcept {
@@ -106,11 +174,12 @@ bool Shell::OnInput(Handle handle) noexcept {
     const Instant now = Now();
     handle(now, effects);
     if (NothingToDo(now, effects)) return true;
-    if (HasThisThread(in_executor_)) {
-      if (deferred_ == nullptr) {
-        deferred_ = std::make_unique<std::vector<Effects>>();
+    if (InExecutor()) {
+      auto& deferred = active().deferred;
+      if (deferred == nullptr) {
+        deferred = std::make_unique<std::vector<Effects>>();
       }
-      deferred_->push_back(std::move(effects));
+      deferred->push_back(std::move(effects));
       return true;
     }
   }
@@ -121,7 +190,8 @@ bool Shell::OnInput(Handle handle) noexcept {
 // Handles an input that only the machine has to handle: calls `decide` under
 // the lock, with the machine and the present moment, and applies the decisions
 // that `decide` fills in. `token` is the token that the decisions may publish;
-// otherwise it is destroyed outside the lock.
+// if they do not, it is destroyed outside the lock. If the Refreshable is
+// closed, does nothing and returns false.
 template <typename Decide>
 bool Shell::AskMachine(Decide decide,
                        std::shared_ptr<const void> token) noexcept {

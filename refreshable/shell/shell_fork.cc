@@ -28,26 +28,20 @@ void Shell::AfterForkInChild() {
 void Shell::ForgetParent() {
   machine_.OnFork(seeded_by_caller_ ? std::nullopt
                                     : std::optional<uint64_t>(DrawSeed()));
-  for (ThreadIds* threads : {&in_attempt_, &in_timer_, &in_executor_}) {
-    threads->clear();
+  // The parent runs and destroys its own callbacks and tokens. The copies in
+  // this process are never freed, because their destructors are user code. The
+  // wake-ups are not freed either, because threads of the parent may have
+  // waited on them at the fork().
+  Active* const parents = active_.release();
+  // If the source itself forked, its call goes on in this process too.
+  if (parents != nullptr && !parents->calls.empty()) {
+    active().calls = std::move(parents->calls);
   }
-  // The parent runs and destroys its own callbacks and tokens. The copies here
-  // are never freed, because their destructors are user code. Neither are the
-  // wake-ups on which threads of the parent may wait.
-  new AsyncReads(std::exchange(async_, {}));
-  new BlockedReads(std::exchange(blocked_, {}));
-  leader_ = nullptr;
-  closer_ = nullptr;
-  static_cast<void>(deferred_.release());
-  deadlines_.clear();
-  parked_.clear();
   timer_ = TimerId::kNone;
   armed_for_ = BootTime::InfiniteFuture();
   ++timer_serial_;
   timer_lost_ = false;
   arming_ = false;
-  events_ = nullptr;
-  teller_ = std::thread::id();
 }
 
 }  // namespace internal

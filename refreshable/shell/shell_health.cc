@@ -18,9 +18,9 @@ namespace internal {
 
 Stats Shell::stats() const noexcept {
   ForkMutexLock lock(&mutex_);
-  Stats stats = other_stats_ != nullptr ? *other_stats_ : Stats();
+  Stats stats = trouble_ != nullptr ? trouble_->stats : Stats();
   stats.attempts_started = attempts_started_;
-  stats.tokens_published = tokens_published_;
+  stats.tokens_published = static_cast<int64_t>(machine_.generation().value());
   return stats;
 }
 
@@ -38,18 +38,16 @@ Health Shell::health() noexcept {
   health.exhausted = machine_.exhausted(now);
   health.fatal = machine_.fatal(now);
   health.next_attempt = ToWall(now, machine_.next_start(now));
-  health.waiters = static_cast<int64_t>(blocked_.size() + async_.size());
+  if (active_ != nullptr) {
+    health.waiters =
+        static_cast<int64_t>(active_->blocked.size() + active_->async.size());
+  }
   return health;
 }
 
 void Shell::Count(const Event& event) {
-  const auto count = [&](int64_t Stats::*number)
-                         ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-                           if (other_stats_ == nullptr) {
-                             other_stats_ = std::make_unique<Stats>();
-                           }
-                           ++(*other_stats_.*number);
-                         };
+  const auto count = [&](int64_t Stats::*number) ABSL_EXCLUSIVE_LOCKS_REQUIRED(
+                         mutex_) { ++(trouble().stats.*number); };
   switch (event.kind) {
     case EventKind::kAttemptStarted:
       ++attempts_started_;
@@ -62,9 +60,6 @@ void Shell::Count(const Event& event) {
       break;
     case EventKind::kAttemptDiscarded:
       count(&Stats::attempts_discarded);
-      break;
-    case EventKind::kTokenPublished:
-      ++tokens_published_;
       break;
     case EventKind::kTokenInvalidated:
       count(&Stats::tokens_invalidated);

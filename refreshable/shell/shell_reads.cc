@@ -58,8 +58,8 @@ absl::Status MakeStatus(const ReadFailure& failure) {
   error.next_attempt = failure.next_attempt;
   error.fatal = failure.fatal;
   error.rejected = failure.rejected;
-  // Retry loops must not retry a fatal failure, but they may retry the code of
-  // its cause.
+  // A retry loop must not retry a fatal failure. If it were given the code of
+  // the cause, it might.
   return MakeRefreshError(failure.fatal ? absl::StatusCode::kFailedPrecondition
                                         : failure.cause.code(),
                           error);
@@ -71,7 +71,7 @@ absl::Status MakeStatus(const ReadFailure& failure) {
 
 absl::StatusOr<HazardHolder> Shell::Read(ReadRequest request,
                                          absl::Duration timeout) {
-  request.deadline = BootTime::InfinitePast();  // Not known yet.
+  request.deadline = BootTime::InfinitePast();  // The first Ask computes it.
   for (;;) {
     std::shared_ptr<BlockedRead> blocked;
     std::optional<absl::StatusOr<HazardHolder>> outcome =
@@ -84,8 +84,8 @@ absl::StatusOr<HazardHolder> Shell::Read(ReadRequest request,
   }
 }
 
-// Answers the read, or makes it one of the waiters, sets `blocked` to that
-// waiter, and returns nullopt.
+// Returns the outcome of the read if the read need not wait. Otherwise makes it
+// one of the waiters, sets `blocked` to that waiter, and returns nullopt.
 std::optional<absl::StatusOr<HazardHolder>> Shell::Ask(
     ReadRequest& request, absl::Duration timeout,
     std::shared_ptr<BlockedRead>& blocked) noexcept {
@@ -100,7 +100,8 @@ std::optional<absl::StatusOr<HazardHolder>> Shell::Ask(
       request.deadline = now.boot + timeout;
     }
     ForgetUnpublished(request);
-    if (HasThisThread(in_attempt_) && !machine_.serves(now, request)) {
+    if (active_ != nullptr && HasThisThread(active_->in_attempt) &&
+        !machine_.serves(now, request)) {
       return absl::FailedPreconditionError(
           "a token source read its own Refreshable, which has no usable "
           "token until that very call of the source has returned");
@@ -116,15 +117,15 @@ std::optional<absl::StatusOr<HazardHolder>> Shell::Ask(
       blocked = std::make_shared<BlockedRead>();
       blocked->request = request;
       blocked->id = ++last_waiter_;
-      blocked_.emplace(blocked->id, blocked);
+      active().blocked.emplace(blocked->id, blocked);
     }
     nothing_to_do = NothingToDo(now, effects);
   }
   if (!nothing_to_do) CarryOut(effects);
   if (outcome.has_value()) return outcome;
-  // On a thread of the executor, the attempt that the read waits for may be
-  // queued behind the caller. The caller then runs that attempt itself, if
-  // these two flags permit it.
+  // `in_executor_thread` and `drivable` say whether this thread may run a
+  // queued attempt itself (see CanRun). On a thread of the executor, the
+  // attempt that the read waits for may be queued behind this very task.
   UseExecutor([&] {
     blocked->in_executor_thread = executor()->InExecutorThread();
     blocked->drivable =
@@ -134,9 +135,9 @@ std::optional<absl::StatusOr<HazardHolder>> Shell::Ask(
 }
 
 // If the request rejects a generation that has not been published yet, makes it
-// the request of an ordinary read. The machine may be asked for this read more
-// than once. Otherwise it would take that generation for rejected once it has
-// been published.
+// the request of an ordinary read (A7). The machine may be asked for one read
+// several times. If the request still named the generation once that has been
+// published, the machine would take it for rejected.
 void Shell::ForgetUnpublished(ReadRequest& request) const {
   if (request.rejected > machine_.generation()) request.rejected = Generation();
 }
@@ -144,16 +145,16 @@ void Shell::ForgetUnpublished(ReadRequest& request) const {
 // Returns the error that describes `failure`. The error is made once for each
 // failure, because making it takes much longer than copying it.
 const absl::Status& Shell::StatusOf(const ReadFailure& failure) {
-  if (told_ == nullptr) told_ = std::make_unique<Told>();
-  ReadFailure& told = told_->failure;
+  ReadFailure& told = trouble().failure;
+  absl::Status& error = trouble_->error;
   if (told.failures != failure.failures ||
       told.next_attempt != failure.next_attempt ||
       told.fatal != failure.fatal || told.rejected != failure.rejected ||
-      told.cause != failure.cause || told_->status.ok()) {
+      told.cause != failure.cause || error.ok()) {
     told = failure;
-    told_->status = MakeStatus(failure);
+    error = MakeStatus(failure);
   }
-  return told_->status;
+  return error;
 }
 
 WaiterId Shell::ReadAsync(const ReadRequest& request,
@@ -167,15 +168,15 @@ WaiterId Shell::ReadAsync(const ReadRequest& request,
                          read->request = asked;
                          read->settled = read->dispatched_ = served;
                          read->outcome = absl::OkStatus();
-                         async_.Add(read);
+                         active().async.Add(read);
                        };
   if (served) {
     Section section(this);
     if (closed_) return WaiterId::kNone;
-    served = parked_.empty() && !HasThisThread(in_executor_);
+    served = !AnyParked() && !InExecutor();
     if (served) {
       add(request);
-      AddThisThread(in_executor_);
+      AddThisThread(active_->in_executor);
     }
   }
   if (served) {
@@ -203,14 +204,14 @@ WaiterId Shell::ReadAsync(const ReadRequest& request,
                   } else if (answer == RefreshMachine::ReadAnswer::kFail) {
                     Settle(id, *read, StatusOf(decisions.failure), effects);
                   } else if (request.deadline < BootTime::InfiniteFuture()) {
-                    deadlines_.emplace(request.deadline, id);
+                    active_->deadlines.emplace(request.deadline, id);
                   }
                 });
   }
   bool parked = false;
   {
     ForkMutexLock lock(&mutex_);
-    parked = !parked_.empty();
+    parked = AnyParked();
   }
   if (parked) SyncTimer(/*retry=*/true);
   ForkMutexLock lock(&mutex_);
@@ -235,8 +236,8 @@ bool Shell::Cancel(WaiterId id) noexcept {
     read = Remove(static_cast<uint64_t>(id));
   }
   if (read == nullptr) return false;
-  // The executor's task, which owns the read, may exist for longer, so what the
-  // user gave is destroyed here.
+  // The executor's task, which owns the read, may exist for longer. So what the
+  // user gave is destroyed now, by Discard.
   read->Discard();
   return true;
 }
@@ -260,10 +261,14 @@ void Shell::SettleWaiters(const Decisions& decisions, Effects& effects) {
       decisions.fail_retries_below == 0) {
     return;
   }
+  if (active_ == nullptr) return;
+  const int default_retries = machine_.policy().retry.max_retries;
   std::vector<std::pair<uint64_t, PendingRead*>> waiters;
-  waiters.reserve(blocked_.size() + async_.size());
-  for (auto& [id, read] : blocked_) waiters.emplace_back(id, read.get());
-  for (const auto& read : async_.All()) {
+  waiters.reserve(active_->blocked.size() + active_->async.size());
+  for (auto& [id, read] : active_->blocked) {
+    waiters.emplace_back(id, read.get());
+  }
+  for (const auto& read : active_->async.All()) {
     PendingRead* const waiter = read.get();
     waiters.emplace_back(read->id_, waiter);
   }
@@ -279,7 +284,7 @@ void Shell::SettleWaiters(const Decisions& decisions, Effects& effects) {
       Settle(id, *waiter, absl::OkStatus(), effects);
     } else if (fate == Decisions::Waiters::kFail ||
                request.deadline < decisions.fail_deadlines_before ||
-               request.max_retries.value_or(default_retries_) <
+               request.max_retries.value_or(default_retries) <
                    decisions.fail_retries_below) {
       Settle(id, *waiter, StatusOf(decisions.failure), effects);
     }
@@ -293,15 +298,18 @@ void Shell::Settle(uint64_t id, PendingRead& waiter, absl::Status outcome,
   effects.wake.push_back(id);
 }
 
-// Ends async reads whose deadline is `until` or earlier, with `outcome`. A read
-// that is settled but not dispatched waits only for a slow hook or observer. If
-// its deadline has passed, it now gets the outcome with which it was settled.
+// Settles, with `outcome`, the async reads whose deadline is `until` or
+// earlier. A read that was settled earlier but is not dispatched waits only for
+// a slow hook or observer. If the deadline of such a read has passed, it waits
+// no longer, and gets the outcome with which it was settled.
 void Shell::EndReads(const Instant& now, BootTime until,
                      const absl::Status& outcome, Effects& effects) {
-  while (!deadlines_.empty() && deadlines_.begin()->first <= until) {
-    const auto [deadline, id] = *deadlines_.begin();
-    deadlines_.erase(deadlines_.begin());
-    PendingRead& waiter = *async_.Find(id);
+  if (active_ == nullptr) return;
+  auto& deadlines = active_->deadlines;
+  while (!deadlines.empty() && deadlines.begin()->first <= until) {
+    const auto [deadline, id] = *deadlines.begin();
+    deadlines.erase(deadlines.begin());
+    PendingRead& waiter = *active_->async.Find(id);
     if (!waiter.settled) {
       Settle(id, waiter, outcome, effects);
     } else if (deadline <= now.boot) {
@@ -314,56 +322,79 @@ void Shell::EndReads(const Instant& now, BootTime until,
 // caller that gets the read may use the user's code in it. That caller must
 // destroy the read outside the lock.
 std::shared_ptr<AsyncRead> Shell::Remove(uint64_t id) {
-  std::shared_ptr<AsyncRead> read = async_.Take(id);
-  if (read != nullptr && !deadlines_.empty()) {
-    deadlines_.erase({read->request.deadline, id});
+  if (active_ == nullptr) return nullptr;
+  std::shared_ptr<AsyncRead> read = active_->async.Take(id);
+  if (read != nullptr && AnyDeadline()) {
+    active_->deadlines.erase({read->request.deadline, id});
   }
+  FreeInactive();
   return read;
 }
 
+// Returns the async read with this id; null if there is none.
+std::shared_ptr<AsyncRead> Shell::FindAsync(uint64_t id) const {
+  return active_ != nullptr ? active_->async.Find(id) : nullptr;
+}
+
+bool Shell::AnyParked() const {
+  return active_ != nullptr && !active_->parked.empty();
+}
+
+bool Shell::InExecutor() const {
+  return active_ != nullptr && HasThisThread(active_->in_executor);
+}
+
+bool Shell::AnyDeadline() const {
+  return active_ != nullptr && !active_->deadlines.empty();
+}
+
 void Shell::SetOwnCall(uint64_t id, std::thread::id thread) {
-  const std::shared_ptr<AsyncRead> read = async_.Find(id);
+  const std::shared_ptr<AsyncRead> read = FindAsync(id);
   if (read != nullptr) read->own_call_ = thread;
 }
 
-// Wakes the settled waiters among `ids`, and the parked ones. Returns true if
-// the timer may now be armed for a deadline that no longer matters.
+// Ends the blocked reads of `ids` and wakes their threads. Dispatches the
+// settled async reads of `ids`, and those that are parked. Returns true if the
+// timer may now be armed for a deadline that no longer matters.
 bool Shell::WakeWaiters(const std::vector<uint64_t>& ids) {
   std::vector<std::shared_ptr<AsyncRead>> async;
   std::vector<std::shared_ptr<BlockedRead>> ended;
   bool had_deadlines = false;
   {
     ForkMutexLock lock(&mutex_);
+    if (active_ == nullptr) return false;
     for (uint64_t id : ids) {
-      const auto thread = blocked_.find(id);
-      if (thread != blocked_.end()) {
+      const auto thread = active_->blocked.find(id);
+      if (thread != active_->blocked.end()) {
         ended.push_back(thread->second);
         continue;
       }
-      std::shared_ptr<AsyncRead> read = async_.Find(id);
-      // Since it was settled, the read may have been delivered, or may wait
+      std::shared_ptr<AsyncRead> read = active_->async.Find(id);
+      // The read may have been delivered since it was settled, or may wait
       // again.
       if (read == nullptr || !read->settled || read->dispatched_) continue;
       read->dispatched_ = true;
-      had_deadlines |= deadlines_.erase({read->request.deadline, id}) > 0;
+      had_deadlines |=
+          active_->deadlines.erase({read->request.deadline, id}) > 0;
       async.push_back(std::move(read));
     }
-    End(ended);
-    // Leave reads parked whose GetAsync is still running on this thread. If the
-    // executor refused them again, DeliverHere would only park them again,
-    // without end.
-    const auto others = std::partition(
-        parked_.begin(), parked_.end(),
-        [&](uint64_t id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-          const std::shared_ptr<AsyncRead> read = async_.Find(id);
-          return read != nullptr &&
-                 read->own_call_ == std::this_thread::get_id();
-        });
-    for (auto id = others; id != parked_.end(); ++id) {
-      std::shared_ptr<AsyncRead> read = async_.Find(*id);
+    // Reads whose GetAsync is still running on this thread stay parked. If they
+    // were dispatched and the executor refused them again, DeliverHere would
+    // park them again, and so on without end.
+    auto& parked = active_->parked;
+    const auto others =
+        std::partition(parked.begin(), parked.end(),
+                       [&](uint64_t id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+                         const std::shared_ptr<AsyncRead> read = FindAsync(id);
+                         return read != nullptr &&
+                                read->own_call_ == std::this_thread::get_id();
+                       });
+    for (auto id = others; id != parked.end(); ++id) {
+      std::shared_ptr<AsyncRead> read = FindAsync(*id);
       if (read != nullptr) async.push_back(std::move(read));
     }
-    parked_.erase(others, parked_.end());
+    parked.erase(others, parked.end());
+    End(ended);  // May free `active_`.
   }
   for (auto& read : ended) read->wakeup.Wake();
   for (auto& read : async) Dispatch(std::move(read));
@@ -383,37 +414,40 @@ void Shell::DeliveryLost(const AsyncRead& read) {
   });
 }
 
-// Delivers the read in this thread. If the read's own GetAsync is still running
-// in this thread, parks the read instead: the next input, or at the latest a
-// timer, gives it to the executor again.
+// Delivers the read in this thread, because the executor has refused or dropped
+// its task. But if the read's own GetAsync is still running in this thread,
+// parks the read: the next input, or at the latest a timer, gives it to the
+// executor again.
 void Shell::DeliverHere(uint64_t id) {
   std::shared_ptr<AsyncRead> read;
   {
     ForkMutexLock lock(&mutex_);
-    read = async_.Find(id);
+    read = FindAsync(id);
     if (closed_ || read == nullptr) return;
     if (read->own_call_ == std::this_thread::get_id()) {
-      parked_.push_back(id);
-      parked_until_ = Now().boot + kLongestWait;
+      active_->parked.push_back(id);
+      active_->parked_until = Now().boot + kLongestWait;
       return;
     }
   }
   Deliver(*read);
 }
 
-// Delivers the outcome of a settled read. If that is OK, reads again, because
-// the token may have changed since; then the read may have to wait again.
+// Delivers the outcome of a settled read. If the outcome is OK, this function
+// gets the token only now, because it may have changed since the read was
+// settled. If the machine must be asked by now, its answer decides: the read
+// gets the token, fails, or waits again.
 void Shell::Deliver(AsyncRead& read) {
   std::optional<absl::StatusOr<HazardHolder>> result;
   std::shared_ptr<AsyncRead> removed;
   OnInput([&](const Instant& now,
               Effects& effects) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    if (async_.Find(read.id_) == nullptr) return;
+    if (FindAsync(read.id_) == nullptr) return;
     if (!read.outcome.ok()) {
       result = read.outcome;
     } else if (CheckAt(now) > absl::InfinitePast() &&
                !machine_.rejects(read.request)) {
-      result = cell_.Take();  // As any read that need not ask.
+      result = cell_.Take();  // The machine need not be asked.
     } else {
       Decisions decisions;
       const auto answer = machine_.OnRead(now, read.request, decisions);
@@ -425,7 +459,7 @@ void Shell::Deliver(AsyncRead& read) {
       } else {
         read.settled = read.dispatched_ = false;
         if (read.request.deadline < BootTime::InfiniteFuture()) {
-          deadlines_.emplace(read.request.deadline, read.id_);
+          active_->deadlines.emplace(read.request.deadline, read.id_);
         }
         return;
       }

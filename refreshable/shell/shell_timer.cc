@@ -18,7 +18,7 @@ namespace refreshable {
 namespace internal {
 
 // The task of the armed timer. If it is destroyed without having run, the timer
-// is lost, unless a later one has replaced it.
+// is lost, unless a later timer has replaced it.
 class Shell::TimerTask {
  public:
   TimerTask(std::shared_ptr<Shell> shell, uint64_t serial)
@@ -38,15 +38,17 @@ class Shell::TimerTask {
 // of async reads, and callbacks that the executor refused.
 BootTime Shell::WakeAt(const Instant& now) const {
   BootTime at = machine_.wake_at(now);
-  if (!deadlines_.empty()) at = std::min(at, deadlines_.begin()->first);
-  if (!parked_.empty()) at = std::min(at, parked_until_);
+  if (AnyDeadline()) at = std::min(at, active_->deadlines.begin()->first);
+  if (AnyParked()) at = std::min(at, active_->parked_until);
   return at;
 }
 
-// Arms the timer for WakeAt. Only one thread at a time does so, outside the
-// lock, and repeats it until nothing has changed meanwhile. If `retry` is set,
-// tries once to arm a timer again that is lost, that is, that the executor has
-// refused or dropped.
+// Arms the timer for WakeAt. One thread at a time calls the executor for this,
+// outside the lock. If another thread is arming the timer already, returns at
+// once; that thread arms it again until WakeAt no longer changes. A timer is
+// *lost* if the executor has refused or dropped it. A lost timer is armed again
+// if `retry` is set (once), if WakeAt has changed, or if somebody depends on
+// it; otherwise it is left alone.
 void Shell::SyncTimer(bool retry) noexcept {
   std::vector<Effects> deferred;
   {
@@ -57,19 +59,19 @@ void Shell::SyncTimer(bool retry) noexcept {
       const Instant now = Now();
       const BootTime at = WakeAt(now);
       const bool lost = timer_lost_;
-      // If someone depends on a lost timer, arm it again even without `retry`.
-      const bool again =
-          lost && (retry || machine_.waiting() || !deadlines_.empty());
+      // A flight between attempts, and a read with a deadline, depend on the
+      // timer. For them a lost timer is armed again even without `retry`.
+      const bool again = lost && (retry || machine_.waiting() || AnyDeadline());
       if (at == armed_for_ && !again) break;
       // A timer that is already due will run shortly and handle everything, so
-      // do not replace it.
+      // it is not replaced.
       const bool due = timer_ != TimerId::kNone && armed_for_ <= now.boot;
       if (due && !timer_lost_) break;
       armed_for_ = at;
       timer_lost_ = retry = false;
       const uint64_t serial = ++timer_serial_;
       const TimerId old = std::exchange(timer_, TimerId::kNone);
-      AddThisThread(in_executor_);
+      AddThisThread(active().in_executor);
       mutex_.Unlock();
       TimerId timer = TimerId::kNone;
       if (old != TimerId::kNone) executor()->Cancel(old);
@@ -95,7 +97,7 @@ void Shell::SyncTimer(bool retry) noexcept {
 void Shell::OnTimer(uint64_t serial) noexcept {
   {
     ForkMutexLock lock(&mutex_);
-    AddThisThread(in_timer_);
+    AddThisThread(active().in_timer);
   }
   OnInput([&](const Instant& now, Effects& effects)
               ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
@@ -105,7 +107,10 @@ void Shell::OnTimer(uint64_t serial) noexcept {
                 EndReads(now, now.boot, DeadlineExceeded(), effects);
               });
   ForkMutexLock lock(&mutex_);
-  RemoveThisThread(in_timer_);
+  // In the child of a fork(), ForgetParent may have reset `active_`.
+  if (active_ == nullptr) return;
+  RemoveThisThread(active_->in_timer);
+  FreeInactive();
 }
 
 void Shell::WakeMachine(const Instant& now, Effects& effects) {

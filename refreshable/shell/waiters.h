@@ -45,17 +45,17 @@ class Wakeup {
     changed_.notify_one();
   }
 
-  // Sleeps until `Wake` is called, but no longer than `timeout`, on a clock
-  // that may stand still while the computer is suspended. May return early.
-  // Called by one thread at a time.
+  // Sleeps until `Wake` is called or `timeout` has passed. The timeout is
+  // measured by a clock that may stand still while the computer is suspended.
+  // May return early. Called by one thread at a time.
   void Wait(absl::Duration timeout) {
     std::unique_lock<std::mutex> lock(mutex_);
     const auto woken = [this] { return woken_; };
     if (timeout == absl::InfiniteDuration()) {
       changed_.wait(lock, woken);
     } else {
-      // The standard library adds the timeout to the present time, which must
-      // not overflow.
+      // The standard library adds the timeout to the present time. The limit of
+      // 24 hours prevents an overflow.
       changed_.wait_for(
           lock, absl::ToChronoNanoseconds(std::min(timeout, absl::Hours(24))),
           woken);
@@ -74,7 +74,7 @@ class Wakeup {
 struct PendingRead {
   ReadRequest request;
   // Whether the refresh has ended for this read, with `outcome`. If `outcome`
-  // is OK, the cell is read again to get the token.
+  // is OK, the token is taken from the cell.
   bool settled = false;
   absl::Status outcome;
 };
@@ -83,7 +83,7 @@ struct PendingRead {
 struct BlockedRead : PendingRead {
   uint64_t id = 0;
   // Whether the thread is inside a task of the executor, and whether it drives
-  // the executor. Changed only by the thread itself, before it waits.
+  // the executor. Only the thread itself sets these, before it waits.
   bool in_executor_thread = false;
   bool drivable = false;
   // Whether the thread is waiting for `wakeup`, or is about to.
@@ -114,32 +114,35 @@ class AsyncRead : private PendingRead {
   // Gives the outcome to the user's code. Called under no lock, at most once
   // for each read.
   virtual void Deliver(absl::StatusOr<HazardHolder> outcome) = 0;
-  // Called instead of `Deliver`, under no lock, if the read is cancelled.
-  // Destroys what the user gave.
+  // Destroys what the user gave. Called under no lock, and instead of
+  // `Deliver`, if the read is cancelled.
   virtual void Discard() {}
 
   uint64_t id_ = 0;
-  std::shared_ptr<AsyncRead> next_;  // In a list of AsyncReads.
+  std::shared_ptr<AsyncRead> next_;  // The next one in a list of AsyncReads.
   // Whether the executor was given a task that delivers the settled read.
   bool dispatched_ = false;
   // The thread that is still inside ReadAsync for this read, and so must not
   // run its callback.
   std::thread::id own_call_;
-  // What keeps the Shell alive while the executor has the task. Only the task
-  // uses it. (In the child of a fork(), the parent's reads are never freed. If
-  // they owned the Shell, it would never be freed there either.)
+  // Keeps the Shell alive while the executor has the task that delivers the
+  // read. Only that task uses this pointer. (In the child of a fork(), the
+  // parent's reads are never freed. If they owned the Shell, the Shell would
+  // never be freed there either.)
   std::shared_ptr<Shell> shell_;
 };
 
-// The asynchronous reads that wait, by id. Allocates memory only when more
-// reads wait than ever since its memory was last freed (see `kKept`). Not
-// thread-safe.
+// A table of the asynchronous reads that wait, by id. Allocates memory only
+// when more reads wait than at any time since its memory was last freed (see
+// `kKept`). Not thread-safe.
 class AsyncReads {
  public:
   size_t size() const { return size_; }
   bool empty() const { return size_ == 0; }
+  // Whether no memory is allocated.
+  bool unused() const { return lists_.empty(); }
 
-  // Requires that no read with this id is in the table.
+  // Requires that no read with the id of `read` is in the table.
   void Add(std::shared_ptr<AsyncRead> read) {
     if (size_ == lists_.size()) Grow();
     ++size_;
@@ -210,7 +213,8 @@ class AsyncReads {
     }
   }
 
-  // The number of lists is a power of two, or 0.
+  // A hash table: the list at `Index(id)` contains the read with that id. The
+  // number of lists is a power of two, or 0.
   std::vector<std::shared_ptr<AsyncRead>> lists_;
   size_t size_ = 0;
 };

@@ -31,8 +31,11 @@
 namespace refreshable {
 namespace {
 
+using fork_testing::EndedWell;
+using fork_testing::Fork;
 using fork_testing::HoldsInChild;
 using lifecycle_testing::Hour;
+using lifecycle_testing::MakeSource;
 using lifecycle_testing::Result;
 using lifecycle_testing::Strings;
 using refreshable_testing::Observe;
@@ -86,7 +89,7 @@ TEST(ForkStressTest, E4ChildRefreshesThoughTheParentIsInTheMiddleOfIt) {
 TEST(ForkStressTest, E4ChildReadsWhileTheParentsThreadsAreInsideEveryCall) {
   const auto executor = MakeExecutor(2);
   std::atomic<int> calls{0};
-  RefreshPolicy policy;  // A rejected token may be replaced at once.
+  RefreshPolicy policy;  // An invalidated token may be replaced at once.
   policy.young_token_age = absl::ZeroDuration();
   policy.min_interval = absl::ZeroDuration();
   auto token = Refreshable<std::string>::Create(
@@ -96,7 +99,8 @@ TEST(ForkStressTest, E4ChildReadsWhileTheParentsThreadsAreInsideEveryCall) {
       }),
       {executor.get(), policy});
   std::atomic<bool> stop{false};
-  // Every thread has used each call once before the first fork.
+  // The first fork waits for `started`: until every thread has made each of its
+  // calls once.
   constexpr int kReaders = 3;
   absl::BlockingCounter started(kReaders);
   std::vector<std::thread> readers;
@@ -130,7 +134,7 @@ TEST(ForkStressTest, E4ChildReadsWhileTheParentsThreadsAreInsideEveryCall) {
   for (std::thread& reader : readers) reader.join();
 }
 
-// Blocks the first thread that enters the gate until the gate is opened.
+// A gate that blocks the first thread that enters it, until it is opened.
 class Gate {
  public:
   // Releases the thread that `Hold` started and waits until it has ended.
@@ -279,6 +283,29 @@ TEST(ForkStressTest, E4ChildRefreshesWhileTheParentsThreadsWait) {
   stop.store(true);
   for (std::thread& reader : readers) reader.join();
   EXPECT_EQ(held, 300);
+}
+
+// A thread of the executor runs the attempt inside its own read, and the source
+// forks. In the child this read is not one that waits any longer, so it must
+// end with its timeout. A child like this once crashed.
+TEST(ForkStressTest, E4AReadWhoseOwnAttemptForksEndsInTheChild) {
+  ThreadExecutor::Options one;
+  one.blocking_threads = 1;
+  const auto executor = *ThreadExecutor::Create(one);
+  pid_t child = -1;
+  const auto token = lifecycle_testing::Make(
+      executor.get(), MakeSource([&](const FetchContext&, auto done) {
+        child = Fork();
+        done(Hour("t"));
+      }));
+  absl::Notification ended;
+  ASSERT_TRUE(executor->RunBlocking([&] {
+    const bool ok = token->Get(absl::Seconds(2)).ok();
+    if (child == 0) _exit(ok ? 1 : 0);
+    ended.Notify();
+  }));
+  ended.WaitForNotification();
+  EXPECT_TRUE(EndedWell(child));
 }
 
 }  // namespace
