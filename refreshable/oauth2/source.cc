@@ -27,23 +27,24 @@ namespace {
 using Fate = PresentedToken::Fate;
 
 // The transport, the suppliers and what else a request needs. A thread that is
-// inside a `done` must not destroy it, because the destructor of a transport or
-// of a supplier's source may join that thread.
+// inside a `done` must not destroy a Config, because the destructor of a
+// transport or of a supplier's source may join that thread.
 struct Config {
   Endpoint endpoint;
   ClientAuthentication client;
-  bool signs = false;  // Whether the last supplier is that of the client.
+  bool signs = false;  // Whether the last supplier is `client_assertion`.
   Grant grant;
   std::shared_ptr<Transport> transport;
-  // The suppliers of the grant, then that of the client. They are asked in this
-  // order.
+  // The suppliers of the grant, then `SourceOptions::client_assertion`. They
+  // are asked in this order.
   std::vector<TokenSupplier> suppliers;
 };
 
-// Owns a Config, which threads may borrow until `Close` is called. If no thread
-// is borrowing the Config then, `Close` destroys it. Otherwise a new thread
-// destroys it after the last borrower has returned it. There is no lock: the
-// child of a fork() could find it locked forever.
+// The owner of a Config, which threads may borrow until `Close` is called. If
+// no thread is borrowing the Config at that moment, `Close` destroys it.
+// Otherwise a new thread destroys it after the last borrower has returned it. A
+// Lender uses no lock, because the child of a fork() could find the lock held
+// forever.
 class Lender {
  public:
   explicit Lender(Config config) : config_(new Config(std::move(config))) {}
@@ -51,8 +52,8 @@ class Lender {
   Lender& operator=(const Lender&) = delete;
   ~Lender() { delete config_.load(); }
 
-  // Returns the Config, which the caller must give back with Return; or null if
-  // this is closed.
+  // Returns the Config, which the caller must give back with Return. Returns
+  // null if the Lender is closed.
   const Config* Borrow() {
     if ((users_.fetch_add(kUser) & kClosed) == 0) return config_.load();
     Return();
@@ -60,8 +61,9 @@ class Lender {
   }
   void Return() {
     if (users_.fetch_sub(kUser) != (kUser | kClosed)) return;
-    // Several threads may come here, since a Borrow that finds this closed also
-    // calls Return. All but the first find null.
+    // Several threads may come here, because a Borrow that finds the Lender
+    // closed also calls Return. The first thread gets the Config, and the
+    // others get null.
     Config* const last = config_.exchange(nullptr);
     if (last == nullptr) return;
     executors_internal::OsThread thread;
@@ -74,7 +76,7 @@ class Lender {
   bool closed() const { return (users_.load() & kClosed) != 0; }
 
  private:
-  // `users_` is kClosed after Close, plus kUser for each borrower.
+  // `users_` is the sum of kUser for each borrower and, after Close, kClosed.
   static constexpr int64_t kClosed = 1;
   static constexpr int64_t kUser = 2;
 
@@ -82,8 +84,8 @@ class Lender {
   std::atomic<Config*> config_;
 };
 
-// Borrows a Config, and returns it when destroyed. False if the Lender is
-// closed.
+// A borrowed Config, which the destructor returns to the Lender. A Loan is
+// false if the Lender was closed.
 class Loan {
  public:
   explicit Loan(Lender* lender) : lender_(lender), config_(lender->Borrow()) {}
@@ -108,8 +110,9 @@ struct Attempt {
 
   FetchContext context;
   SecretSource::Done done;
-  // On the operating system's clock, even if the executor has another clock: a
-  // source does not know the executor, and no timer waits for this moment.
+  // The end of the timeout. It is on the operating system's clock even if the
+  // executor has another clock, because a source does not know the executor. No
+  // timer waits for this moment.
   BootTime deadline = SystemClock::Get().Now().boot + context.timeout();
   // Set if the grant is a RefreshTokenGrant and the attempt has its turn.
   std::optional<RefreshTokens::Turn> turn;
@@ -120,11 +123,14 @@ absl::Status Cancelled() {
   return absl::CancelledError("the attempt was cancelled");
 }
 
+BootTime Now() { return SystemClock::Get().Now().boot; }
+
 // Returns OK if the attempt should still send its request; otherwise the reason
 // why not.
-absl::Status Wanted(const FetchContext& context, BootTime deadline) {
+absl::Status Wanted(const FetchContext& context, BootTime now,
+                    BootTime deadline) {
   if (context.cancelled()) return Cancelled();
-  if (SystemClock::Get().Now().boot >= deadline) {
+  if (now >= deadline) {
     return absl::DeadlineExceededError(
         "the attempt's timeout passed before the request could be sent");
   }
@@ -200,8 +206,8 @@ AnswerOptions AnswerOptionsOf(SourceOptions& options) {
 
 }  // namespace
 
-// Makes the attempts. It is owned by the source and by each attempt that is in
-// progress.
+// The part of a source that makes the attempts. The source and all attempts in
+// progress share it.
 class SourceCore : public std::enable_shared_from_this<SourceCore> {
  public:
   explicit SourceCore(SourceOptions options)
@@ -215,7 +221,8 @@ class SourceCore : public std::enable_shared_from_this<SourceCore> {
     if (tokens_ == nullptr) return Supply(std::move(attempt));
     const auto wanted = [core = shared_from_this(), context = attempt->context,
                          deadline = attempt->deadline] {
-      return core->lender_.closed() ? Cancelled() : Wanted(context, deadline);
+      return core->lender_.closed() ? Cancelled()
+                                    : Wanted(context, Now(), deadline);
     };
     tokens_->Await(wanted,
                    [core = shared_from_this(), attempt = std::move(attempt)](
@@ -227,15 +234,16 @@ class SourceCore : public std::enable_shared_from_this<SourceCore> {
   }
 
   // Called when the source is destroyed. Attempts that have not sent their
-  // requests yet end with CANCELLED.
+  // requests yet end with CANCELLED: those that wait for a turn end now, and
+  // those that wait for a supplier end when it has answered.
   void Close() {
     lender_.Close();
     if (tokens_ != nullptr) tokens_->Sweep();
   }
 
  private:
-  // Takes the answer to one request. If a Reply is destroyed without having
-  // been called, the request has failed.
+  // The `done` of one request, which takes the answer. If a Reply is destroyed
+  // without having been called, the request has failed.
   class Reply {
    public:
     Reply(std::shared_ptr<SourceCore> core, std::unique_ptr<Attempt> attempt)
@@ -243,8 +251,8 @@ class SourceCore : public std::enable_shared_from_this<SourceCore> {
     Reply(Reply&& other) noexcept = default;
     Reply& operator=(Reply&& other) = delete;
     ~Reply() {
-      // If an exception is propagating, the attempt is destroyed with its
-      // `done`, which reports the exception to the caller of the source.
+      // If the transport has thrown, `done` is destroyed instead of called. A
+      // FetchDone then reports the exception.
       if (attempt_ == nullptr || std::uncaught_exceptions() > 0) return;
       core_->Answer(std::move(attempt_),
                     absl::InternalError(
@@ -281,12 +289,14 @@ class SourceCore : public std::enable_shared_from_this<SourceCore> {
 
   void Send(const Config& config, std::unique_ptr<Attempt> attempt) {
     const FetchContext context = attempt->context;
-    absl::Status wanted = Wanted(context, attempt->deadline);
+    // One moment decides both, so the timeout is positive.
+    const BootTime now = Now();
+    absl::Status wanted = Wanted(context, now, attempt->deadline);
     if (!wanted.ok()) return Fail(*attempt, std::move(wanted));
     absl::StatusOr<TokenRequest> request = BuildRequest(config, *attempt);
     if (!request.ok()) return Fail(*attempt, request.status());
     SendOptions options;
-    options.timeout = attempt->deadline - SystemClock::Get().Now().boot;
+    options.timeout = attempt->deadline - now;
     options.max_body_bytes = answer_options_.max_body_bytes;
     if (attempt->turn.has_value()) {
       options.timeout += tokens_->late_answer();
