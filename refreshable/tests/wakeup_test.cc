@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Tests of which blocked threads are woken, and when. A thread that is woken
-// reads the clock, so the tests count each thread's readings.
+// before its read has ended reads the clock, so the tests count each thread's
+// readings. (A thread that is woken because its read has ended reads it no
+// more.)
 
 #include <atomic>
 #include <memory>
@@ -31,7 +33,7 @@ using lifecycle_testing::Strings;
 // A thread that makes one blocking read.
 struct Reader {
   std::thread thread;
-  bool in_executor_thread = false;  // What InExecutorThread returns there.
+  bool in_executor_thread = false;  // What InExecutorThread returns on it.
   std::atomic<int> readings{0};     // How often the thread has read the clock.
   std::atomic<bool> ended{false};
   absl::Status status;
@@ -40,7 +42,8 @@ struct Reader {
 // The Reader of this thread, or null.
 thread_local Reader* this_reader = nullptr;
 
-// A ManualExecutor whose clock counts the readings of each Reader.
+// An executor that passes everything to a ManualExecutor, and whose clock
+// counts the readings of each Reader.
 class CountingExecutor final : public Executor {
  public:
   bool Run(Task task) override { return base.Run(std::move(task)); }
@@ -78,6 +81,9 @@ class WakeupTest : public ::testing::Test {
   // The number of times that a thread reads the clock until it waits: once to
   // find out whether there is a usable token, and once just before it waits.
   static constexpr int kBegin = 2;
+  // The same if the executor refuses timers. The thread then also reads the
+  // clock six times while it tries to arm the timer.
+  static constexpr int kBeginWithoutTimer = 8;
 
   WakeupTest() {
     Strings::Options options;
@@ -92,8 +98,11 @@ class WakeupTest : public ::testing::Test {
   }
 
   // Starts a thread that makes a read with `options`. Returns once the read
-  // waits.
-  Reader& Begin(Strings::ReadOptions options, bool in_executor_thread = false) {
+  // waits, before which the thread reads the clock `readings` times. If
+  // `in_executor_thread` is true, the executor says of the thread that it is
+  // one of its own.
+  Reader& Begin(Strings::ReadOptions options, bool in_executor_thread = false,
+                int readings = kBegin) {
     readers_.push_back(std::make_unique<Reader>());
     Reader& reader = *readers_.back();
     reader.in_executor_thread = in_executor_thread;
@@ -102,9 +111,10 @@ class WakeupTest : public ::testing::Test {
       reader.status = token_->Get(options).status();
       reader.ended = true;
     });
-    SpinUntil([&] { return reader.readings >= kBegin; });
-    // The thread read the clock under the Shell's lock. health() takes the same
-    // lock, so once it returns, the thread has let go of it and waits.
+    SpinUntil([&] { return reader.readings >= readings; });
+    // The thread makes its last reading under the Refreshable's lock, which it
+    // releases when it begins to wait. health() takes that lock, so the thread
+    // waits once health() has returned.
     (void)token_->health();
     return reader;
   }
@@ -160,11 +170,12 @@ TEST_F(WakeupTest, R10OneThreadOfTheExecutorIsWokenForAnAttempt) {
   for (int i = 0; i < 4; ++i) Begin({});
   for (int i = 0; i < 4; ++i) Begin({}, true);
   for (size_t i = 0; i < 20; ++i) {
-    // A blocked thread has already made the attempt, so its task does nothing.
+    // Runs the task of the attempt. From the second round on, a blocked thread
+    // has already made the attempt, and the task does nothing.
     executor_.base.RunUntilIdle();
     held_->Answer(i, absl::UnavailableError("down"));
-    // Runs only the timer, which queues the attempt. A blocked thread of the
-    // executor then runs the attempt.
+    // Runs only the timer, which queues the next attempt. A blocked thread of
+    // the executor then runs that attempt.
     executor_.base.Suspend(absl::Minutes(2));
     ASSERT_TRUE(executor_.base.RunNext());
     SpinUntil([&] { return held_->calls() == i + 2; });
@@ -172,7 +183,7 @@ TEST_F(WakeupTest, R10OneThreadOfTheExecutorIsWokenForAnAttempt) {
   held_->Answer(20, absl::PermissionDeniedError("no"));
   End();
   // `Woken` does not count the thread that looks at the clock. Of the others at
-  // most one is woken, a thread of the executor.
+  // most one, a thread of the executor, was woken before its read had ended.
   EXPECT_LE(Woken(), 1);
 }
 
@@ -180,7 +191,7 @@ TEST_F(WakeupTest, R10OneThreadOfTheExecutorIsWokenForAnAttempt) {
 // passed, another thread must run the attempt.
 TEST_F(WakeupTest, R10AnotherThreadRunsTheAttemptIfTheFirstLeaves) {
   BeginFlight();
-  Begin({});  // This thread looks at the clock.
+  Begin({});  // The first thread looks at the clock for all.
   Begin({absl::Seconds(30)}, true);
   Begin({}, true);
   held_->Answer(0, absl::UnavailableError("down"));
@@ -216,8 +227,8 @@ TEST_F(WakeupTest, R6OneThreadSeesForAllThatDeadlinesHavePassed) {
   }
 }
 
-// If the read of the thread that looks at the clock ends with a result, another
-// thread looks from then on.
+// One thread looks at the clock for all. When its read ends because an attempt
+// has failed and the read allows no retry, another thread takes its place.
 TEST_F(WakeupTest, R6TheNextThreadLooksIfTheFirstIsTold) {
   BeginFlight();
   Reader& first = Begin({absl::InfiniteDuration(), /*max_retries=*/0});
@@ -231,14 +242,17 @@ TEST_F(WakeupTest, R6TheNextThreadLooksIfTheFirstIsTold) {
 }
 
 // If there is no timer, the thread that looks at the clock every second ends an
-// attempt that takes too long. In the past, that thread handed this duty to
-// another thread at every look. The other thread was woken for it, looked at
-// once and handed the duty on, and so on without end.
+// attempt that takes too long. In the past, the thread that had looked passed
+// the duty on to another thread. That thread was woken, looked immediately and
+// passed the duty on, and so on without end.
 TEST_F(WakeupTest, E2WithoutATimerOneThreadLooks) {
   executor_.base.set_refuse_timers(true);
   BeginFlight();
-  Reader& first = Begin({});
-  for (int i = 0; i < 2; ++i) Begin({});
+  const auto begin = [this]() -> Reader& {
+    return Begin({}, /*in_executor_thread=*/false, kBeginWithoutTimer);
+  };
+  Reader& first = begin();
+  for (int i = 0; i < 2; ++i) begin();
   const int timers = executor_.timers;
   const int readings = first.readings;
   SpinUntil([&] { return first.readings >= readings + 4; });

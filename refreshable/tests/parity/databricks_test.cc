@@ -244,7 +244,7 @@ TEST_F(DatabricksParityTest, D6LateSuccessIsDiscarded) {
   EXPECT_THAT(token->Get(), HoldsToken("t1"));
   AdvanceTo(absl::Minutes(40));
   EXPECT_THAT(token->Get(), HoldsToken("t1"));
-  executor_.RunUntilIdle();  // Makes call 1, which is not answered yet.
+  executor_.RunUntilIdle();  // The source is called again (call 1).
   ASSERT_TRUE(token->Install({"t2", Expiry::In(absl::Hours(1))}).ok());
   source_.Release(1, "late", absl::Hours(9));
   EXPECT_THAT(token->Get(), AllOf(HoldsToken("t2"), HasGeneration(2)));
@@ -258,14 +258,16 @@ TEST_F(DatabricksParityTest, D6LateFailurePutsNoNewerTokenOnCooldown) {
   EXPECT_THAT(token->Get(), HoldsToken("t1"));
   AdvanceTo(absl::Minutes(40));
   EXPECT_THAT(token->Get(), HoldsToken("t1"));
-  executor_.RunUntilIdle();  // Makes call 1, which is not answered yet.
-  ASSERT_TRUE(token->Install({"t2", Expiry::In(absl::Seconds(90))}).ok());
+  executor_.RunUntilIdle();  // The source is called again (call 1).
+  ASSERT_TRUE(token->Install({"t2", Expiry::In(absl::Seconds(60))}).ok());
   executor_.AdvanceBy(absl::Seconds(29));  // The attempt has not timed out.
   source_.Release(1, absl::UnavailableError("502"));
   EXPECT_EQ(token->health().failures, 0);
   EXPECT_EQ(token->stats().attempts_failed, 0);
   EXPECT_EQ(token->stats().attempts_discarded, 1);
-  executor_.AdvanceBy(absl::Seconds(16));  // A cooldown would last longer.
+  // "t2" becomes stale now. If the failure had begun a cooldown, it would still
+  // last, and the read would start no refresh.
+  executor_.AdvanceBy(absl::Seconds(1));
   EXPECT_THAT(token->Get(), HoldsToken("t2"));
   EXPECT_EQ(Submissions(), 1u);
 }
