@@ -9,18 +9,24 @@
 //
 // - Cancel: the time of one `Cancel` while 1,000 to 1,000,000 timers are
 //   pending. The timers are cancelled in the order in which they were armed, or
-//   at random. The floor is an array of tasks under a mutex.
+//   at random. The floor is an array of tasks under a mutex. A ThreadExecutor
+//   takes logarithmic time: with 1,000,000 timers, twice as many steps, each of
+//   which may miss the cache as the floor does at random. So its limit is twice
+//   the floor's ratio at random.
 // - Burst: 100,000 tokens on one ThreadExecutor become due within one second.
 //   In the first case, a timer refreshes each token. In the second case, nobody
-//   refreshes the tokens, so they expire and are released. The gates limit two
-//   figures. The CPU time per token is compared with that of a trivial task of
-//   `Run`, and with the floor. The lateness of unrelated timers is compared
-//   with their lateness during a burst of 100 tokens. The floor does the least
-//   that a token needs, with the same executor: a timer, a task that replaces a
-//   shared_ptr under a mutex, and the next timer.
+//   refreshes the tokens, so they expire and are released. The floor does the
+//   least that a refresh needs, with the same kind of executor: a timer, a task
+//   that replaces a shared_ptr under a mutex, and the next timer. The gates
+//   limit two figures. The CPU time per token is compared with that of a
+//   trivial task of `Run` and, in the first case, with that of the floor. The
+//   lateness of unrelated timers is compared with their lateness during a burst
+//   of 100 tokens.
 //
-// If even the floor exceeds the limit of a gate, the gate is printed as "n/a",
-// with the floor's ratio, and cannot fail.
+// For the gates of a ManualExecutor's Cancel, and of the CPU time of a refresh
+// relative to `Run`, the same ratio is measured for the floor. If even the
+// floor's ratio exceeds the limit, the gate is printed as "n/a", with the
+// floor's ratio, and cannot fail.
 //
 // With --benchmark_min_time and any value, the program measures briefly and
 // exits with 0, to check that it works.
@@ -100,7 +106,7 @@ double CpuMicros() {
 
 enum class Order { kArmed, kRandom };
 
-// An executor with `n` pending timers.
+// An executor, or the floor `Tasks`, with `n` pending timers.
 template <typename Timers>
 class Pending {
  public:
@@ -108,9 +114,9 @@ class Pending {
     for (TimerId& id : ids_) id = Arm();
   }
 
-  // Cancels the 200 oldest timers, or timers picked at random 200 times (these
-  // are fewer if the same timer is picked twice). Then arms as many timers as
-  // it cancelled. Returns the time of one `Cancel` in nanoseconds.
+  // Cancels 200 timers: the oldest, or timers picked at random (fewer than 200
+  // if one is picked twice). Then arms as many timers as it cancelled. Returns
+  // the time of one `Cancel` in nanoseconds.
   double Cancel(Order order) {
     constexpr int kCancels = 200;
     std::vector<size_t> picked;
@@ -209,20 +215,22 @@ bool GateBesideFloor(const std::string& what, double ratio, double floor,
 bool CancelGates(int most) {
   std::printf("ns per Cancel, with 1,000 to %d timers\n", most);
   std::map<Order, double> floor = CancelRatios<Tasks>("floor", most);
-  bool all = true;
-  const auto gates = [&](const std::string& name,
-                         std::map<Order, double> ratios) {
-    const std::string what =
-        name + "::Cancel, " + std::to_string(most) + " / 1000 timers, ";
-    all &= GateBesideFloor(what + "oldest first", ratios[Order::kArmed],
-                           floor[Order::kArmed], 3);
-    all &= GateBesideFloor(what + "random", ratios[Order::kRandom],
-                           floor[Order::kRandom], 3);
+  const auto what = [most](const char* executor, const char* order) {
+    return std::string(executor) + "::Cancel, " + std::to_string(most) +
+           " / 1000 timers, " + order;
   };
-  const auto manual = CancelRatios<ManualExecutor>("ManualExecutor", most);
-  const auto thread = CancelRatios<ThreadExecutor>("ThreadExecutor", most);
-  gates("ManualExecutor", manual);
-  gates("ThreadExecutor", thread);
+  auto manual = CancelRatios<ManualExecutor>("ManualExecutor", most);
+  auto thread = CancelRatios<ThreadExecutor>("ThreadExecutor", most);
+  bool all = true;
+  all &= GateBesideFloor(what("ManualExecutor", "oldest first"),
+                         manual[Order::kArmed], floor[Order::kArmed], 3);
+  all &= GateBesideFloor(what("ManualExecutor", "random"),
+                         manual[Order::kRandom], floor[Order::kRandom], 3);
+  const double logarithmic = 2 * floor[Order::kRandom];
+  all &= Gate(what("ThreadExecutor", "oldest first").c_str(),
+              thread[Order::kArmed], logarithmic);
+  all &= Gate(what("ThreadExecutor", "random").c_str(), thread[Order::kRandom],
+              logarithmic);
   return all;
 }
 
@@ -305,15 +313,16 @@ Outcome Measure(ThreadExecutor& executor, int tokens, BootTime from,
   return outcome;
 }
 
-// Returns a time that certainly suffices to make `tokens` tokens.
+// Returns a time that should suffice to make `tokens` tokens. (If it does not,
+// `Measure` ends the program.)
 absl::Duration Lead(int tokens) {
   return absl::Seconds(1) + tokens * absl::Microseconds(30);
 }
 
-// Measures Refreshables whose tokens become due within `kBurst`: if `refresh`
-// is true, they become stale and are refreshed; otherwise they expire. In both
-// cases the first token of each Refreshable is released. The token's deleter
-// decrements a counter, so that the release can be awaited.
+// Measures Refreshables whose tokens become due within `kBurst`. If `refresh`
+// is true, the tokens become stale and are refreshed. If it is false, they
+// expire. In both cases the first token of each Refreshable is released. The
+// token's deleter decrements a counter, so that the release can be awaited.
 Outcome Burst(int tokens, bool refresh) {
   ThreadExecutor executor;
   using Token = std::shared_ptr<absl::BlockingCounter>;
@@ -419,8 +428,7 @@ bool BurstGates(int tokens) {
   const double floor_ratio = floor.cpu / run_micros;
   all &= GateBesideFloor("CPU: refreshed / Run", many.cpu / run_micros,
                          floor_ratio, 10);
-  all &= GateBesideFloor("CPU: released / Run", released.cpu / run_micros,
-                         floor_ratio, 10);
+  all &= Gate("CPU: released / Run", released.cpu / run_micros, 10);
   all &= Gate("CPU: refreshed / floor", many.cpu / floor.cpu, 3);
   all &= Gate("unrelated timers late, refreshed: median, many / 100",
               many.late.median / few.late.median, 5);

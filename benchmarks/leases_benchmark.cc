@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Measures what a read costs on a thread that already holds leases, and what a
-// publication costs:
+// Measures what a publication costs, and what a read costs on a thread that
+// already holds leases:
 //
 //   bazel run -c opt //benchmarks:leases_benchmark
 //
@@ -12,8 +12,9 @@
 //
 // Each time is divided by that of a read on a thread that holds nothing, with
 // the same number of threads. Both times are measured in turns, and the median
-// of the ratios is printed. At the end, reads of the kind "oldest" are compared
-// with a rival: a mutex under which a reader copies a shared_ptr.
+// of the ratios is printed. The program also compares with a rival, a mutex
+// under which a reader copies a shared_ptr: publications (first), reads of the
+// kind "oldest", and the release of leases of a replaced token.
 //
 // Each line that has a target ends with `ok` or `MISSED`, and the exit code is
 // 1 if a target is missed. With --benchmark_min_time and any value, the program
@@ -100,9 +101,9 @@ class Rival {
       std::make_shared<const Entry>(MakeEntry(std::string(1024, 'x')));
 };
 
-// Each of the functions below makes `reads` reads of the kind after which it is
-// named, with `held` leases, and returns the nanoseconds per read. It calls
-// `ready` once, just before the measurement.
+// `Newest`, `Oldest` and `All` make `reads` reads of the kind with their name,
+// with `held` leases (see the top of this file). They return the nanoseconds
+// per read. They call `ready` once, just before the measurement.
 
 template <typename Source>
 double Newest(Source& source, int held, int64_t reads,
@@ -211,8 +212,8 @@ void PrintVerdict(bool has_target, bool met) {
   all_met &= met || !has_target;
 }
 
-// Measures the lines in turns, and prints the ratio of each line to the first
-// line.
+// Measures `lines` in turns. Prints the time of each line, and its ratio to the
+// time of the first line.
 void Run(const char* title, std::vector<Line>& lines, int turns) {
   for (int turn = 0; turn < turns; ++turn) {
     for (Line& line : lines) line.ns.push_back(line.measure());
@@ -397,17 +398,19 @@ void Publications(bool short_form) {
 
 int Main(bool short_form) {
   // In a process with one thread, the C and C++ libraries avoid atomic
-  // instructions. This second thread keeps them from doing so.
+  // instructions. The thread `second` keeps them from doing so.
   std::atomic<bool> stop{false};
   std::thread second([&] {
     while (!stop) std::this_thread::sleep_for(std::chrono::milliseconds(10));
   });
+  // Publications come first: each one scans the hazard slots of this thread,
+  // which are few until the thread has held many leases.
+  Publications(short_form);
   Reads(short_form);
   std::printf(
       "\n1,000 leases of a replaced token, released: %.0f ns each "
       "(shared_ptr: %.0f ns)\n",
       ReleaseAfterReplacement<Ours>(), ReleaseAfterReplacement<Rival>());
-  Publications(short_form);
   stop = true;
   second.join();
   if (short_form) std::printf("short form: these figures mean nothing\n");
