@@ -49,7 +49,8 @@ inline bool IsGood(const Entry& entry) {
   return std::time(nullptr) < entry.good_until;
 }
 
-// These two return whether a token is still good by std::chrono::system_clock.
+// The next two functions return whether a token is still good by
+// std::chrono::system_clock.
 inline bool IsBeforeBySystemClock(int64_t good_until) {
   return std::chrono::system_clock::now() <
          std::chrono::system_clock::from_time_t(good_until);
@@ -79,8 +80,7 @@ class PointerAndTime {
 
 // One mutex, under which a reader checks the token and copies only the string.
 // google-cloud-cpp does the same, except that it copies all data of the token.
-// This pattern therefore reads std::chrono::system_clock, as google-cloud-cpp
-// does.
+// Like google-cloud-cpp, this pattern reads std::chrono::system_clock.
 class MutexCopy {
  public:
   static constexpr char kName[] = "mutex, copy the string";

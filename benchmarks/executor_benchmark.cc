@@ -64,10 +64,10 @@ using refreshable::TimerId;
 using Strings = refreshable::Refreshable<std::string>;
 using Result = absl::StatusOr<Credential<std::string>>;
 
-// Returns `seconds` divided by the floor's time in this group. If `is_floor` is
-// true, `seconds` is the floor's time, and later calls for the group use it. So
-// the floor must be measured first; of several measurements of the floor, the
-// last one counts.
+// Returns `seconds` divided by the floor's time in `group`. If `is_floor` is
+// true, `seconds` is the floor's time, which later calls for `group` use. So
+// the floor must be measured first. If it is measured several times, the last
+// time counts.
 double VsFloor(const std::string& group, bool is_floor, double seconds) {
   static auto* const floors = new std::map<std::string, double>;
   if (is_floor) (*floors)[group] = seconds;

@@ -155,9 +155,9 @@ std::map<std::string, double>& Floors() {
   return *floors;
 }
 
-// Returns `ns` divided by the floor's time in this group. If `Pattern` is a
-// floor, `ns` is that time, and later calls for the group use it. So the floor
-// must be measured first; of several measurements of the floor, the last one
+// Returns `ns` divided by the floor's time in `group`. If `Pattern` is a floor,
+// `ns` is the floor's time, which later calls for `group` use. So the floor
+// must be measured first. If it is measured several times, the last time
 // counts.
 template <typename Pattern>
 double VsFloor(const std::string& group, double ns) {

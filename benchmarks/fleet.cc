@@ -16,7 +16,7 @@
 //                per second.)
 //   --seeds=N    Number of simulated fleets; 3 by default.
 //   --benchmark_min_time, with any value, means --out=/tmp and only a hundred
-//                hand-written clients. All limits are checked.
+//                hand-written clients of each kind. All limits are checked.
 //   --out=DIR    An existing folder, by default the working directory. The
 //                calls per second and per minute, for the first seed, are
 //                written there as CSV and, if gnuplot is installed, drawn as
@@ -171,7 +171,7 @@ void PlayRefreshable(absl::Duration read_at, uint64_t seed,
   RefreshMachine machine(RefreshPolicy(), seed);
   std::deque<Call> calls;   // Not answered yet.
   absl::Duration minted;    // When the held token was issued.
-  absl::Duration check_at;  // Reads before it skip `machine`.
+  absl::Duration check_at;  // Earlier reads ask `machine` only after a 401.
   absl::Duration wake_at = absl::InfiniteDuration();
   for (;;) {
     const absl::Duration answer_at = calls.empty()
@@ -304,8 +304,8 @@ std::string ShowTime(double seconds) {
                      : absl::StrCat(static_cast<int>(seconds + 0.5), " s");
 }
 
-// Returns the second at which the recovery is over. Calls are evaluated from
-// the beginning of the event to this second.
+// Calls are evaluated from the beginning of the event to the second that this
+// function returns, at which all clients should have healed.
 int LastSecond(const Scenario& scenario) {
   return scenario.end + 2 * static_cast<int>(absl::ToInt64Seconds(kRetryAfter));
 }

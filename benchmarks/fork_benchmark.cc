@@ -8,9 +8,10 @@
 // Prints these times, in microseconds per instance:
 //
 // - the call of fork(), in the parent
-// - from its return until the child has run the library's fork handlers
-// - the first read of each instance after the fork, in the parent; it writes to
-//   no shared memory
+// - from the return of fork() until the child has run the library's fork
+//   handlers
+// - the first read of each instance after the fork, in the parent; it does not
+//   write to the instance
 // - the first call after the fork that takes the instance's lock, in the parent
 //
 // The child lives until all these times have been measured. While it lives, the

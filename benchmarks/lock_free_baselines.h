@@ -10,8 +10,8 @@
 //                    alive. Each thread has a copy of one instance's token
 //                    only; for several instances it would need a map.
 //   RcuQuiescent     A token that was read may be used until the thread's next
-//                    read. A publisher waits until each thread that has ever
-//                    read has read again, or has ended.
+//                    read. A publisher waits until each other thread that has
+//                    ever read has read again, or has ended.
 //   RcuFence         A publisher waits for each reader that is inside a read.
 //                    Each read makes a full fence.
 //   HazardFence      A thread can use one token at a time. If a publisher finds
@@ -40,9 +40,9 @@ namespace refreshable_benchmarks {
 
 // Storage with one `Data` for each thread. A thread's first call of `Mine`
 // gives the thread a `Data` and calls `Data::Enter`. When the thread ends, it
-// gives the `Data` back, and `Data::Leave` is called. `Enter` and `Leave` run
-// under the lock that `All` takes. A `Data` is never freed: when its thread has
-// ended, another thread may get it.
+// gives the `Data` back, and `Data::Leave` is called. `Data::Enter` and
+// `Data::Leave` run under the lock that `All` takes. A `Data` is never freed:
+// when its thread has ended, another thread may get it.
 template <typename Data>
 class PerThread {
  public:
@@ -152,13 +152,14 @@ class ThreadLocalCopy {
 };
 
 // The number of the current grace period, for both kinds of RCU below; never
-// zero. A publisher begins a new period, and waits until no reader uses what it
-// read in an earlier one.
+// zero. A publisher begins a new period, and waits until no reader uses a token
+// that the reader read in an earlier period.
 inline std::atomic<uint64_t> grace_period{1};
 
-// RCU whose readers are quiescent after each read: they use no token then. A
-// reader announces this by storing the number of the current grace period. The
-// announcement needs no fence, and is made only if a new period has begun.
+// RCU in which a reader is quiescent after each read, that is, it uses no
+// token. The reader announces this by storing the number of the current grace
+// period. The announcement needs no fence, and is made only if a new period has
+// begun.
 class RcuQuiescent {
  public:
   static constexpr char kName[] = "RCU, quiescent after each read";
@@ -195,8 +196,9 @@ class RcuQuiescent {
   }
 
  private:
-  // `seen` is the grace period that the thread saw after its last read, when it
-  // used no token.
+  // `seen` is the grace period that the thread saw when it last used no token:
+  // before its first read, or after its last. If the thread has ended, `seen`
+  // is the largest number.
   struct Thread {
     std::atomic<uint64_t> seen{0};
 

@@ -29,7 +29,7 @@ inline double Median(std::vector<double> values) {
 }
 
 // Returns whether --benchmark_min_time is the program's first argument, with
-// any value. The program should then only check that it works, and be brief.
+// any value. If so, the program should only check that it works, and be brief.
 inline bool IsShortForm(int argc, char** argv) {
   constexpr char kFlag[] = "--benchmark_min_time";
   return argc > 1 && std::strncmp(argv[1], kFlag, std::strlen(kFlag)) == 0;

@@ -5,9 +5,9 @@
 //   bazel run -c opt //benchmarks:publish_benchmark
 //
 // Each iteration publishes once. The counters p50, p99 and max are those of the
-// durations of all iterations. The counters that end with `vs_floor` are these
-// durations divided by those of the floor, which only allocates and stores a
-// pointer. The counters that end with `vs_ours` are the durations divided by
+// durations of all iterations. The counters that end with `vs_floor` are p50
+// and p99 divided by those of the floor, which only allocates and stores a
+// pointer. The counters that end with `vs_ours` are p50 and p99 divided by
 // those of Refreshable. Between iterations the publisher yields its processor
 // to the readers. Otherwise all 300 publications might be over before any
 // reader ran.

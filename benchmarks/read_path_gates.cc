@@ -5,8 +5,8 @@
 //
 //   bazel run -c opt //benchmarks:read_path_gates
 //
-// Each gate is a limit on a ratio of two times, not on nanoseconds. Both times
-// are measured alternately in the same run, and the median of nine repetitions
+// Each gate is a limit on a ratio of times, not on nanoseconds. The times are
+// measured alternately in the same run, and the median of nine repetitions
 // counts.
 //
 // Two CPUs of a virtual machine may at times be one core, or may share a core
@@ -162,8 +162,8 @@ double SpeedUp(const Subject& subject, size_t repetition) {
   return subject.ns[1][repetition] / subject.ns[2][repetition];
 }
 
-// Why gates with one thread, and gates with two, cannot be judged. An empty
-// string means that they can be.
+// Why the gates with one thread, and those with two threads, cannot be judged.
+// An empty string means that they can be judged.
 struct Disturbance {
   std::string one_thread;
   std::string two_threads;  // Includes the reason in `one_thread`.
@@ -205,11 +205,12 @@ Disturbance DisturbanceOf(const Subject& floor) {
   return result;
 }
 
-// Makes nine repetitions, or one in the short form. Makes disturbed repetitions
-// again, up to `kMostRepetitions` times in all. If some repetitions are still
-// disturbed then, returns why gates cannot be judged.
+// Makes nine repetitions, and then replaces disturbed ones with new ones, of
+// which it makes at most `kMostReplacements`. If some are still disturbed,
+// returns why the gates cannot be judged. The short form makes one repetition
+// and does not check it.
 Disturbance RepeatUndisturbed(std::vector<Subject>& subjects, bool short_form) {
-  constexpr int kMostRepetitions = 10 * kPlacements;
+  constexpr int kMostReplacements = 10 * kPlacements;
   if (short_form) {
     Repeat(subjects, 1, 0);
     return {};
@@ -218,7 +219,7 @@ Disturbance RepeatUndisturbed(std::vector<Subject>& subjects, bool short_form) {
   constexpr int kSlices = 15;
   for (int i = 0; i < kPlacements; ++i) Repeat(subjects, kSlices, i);
   int again = 0;
-  for (int i = 0; i < kPlacements && again < kMostRepetitions;) {
+  for (int i = 0; i < kPlacements && again < kMostReplacements;) {
     if (Undisturbed(subjects.front(), i)) {
       ++i;
       continue;
@@ -232,8 +233,8 @@ Disturbance RepeatUndisturbed(std::vector<Subject>& subjects, bool short_form) {
       }
     }
     // In this repetition the floor may have been faster than ever before. Then
-    // repetitions that counted as steady may do so no longer, so all are
-    // checked again.
+    // repetitions that counted as steady may no longer do so, and therefore all
+    // are checked again.
     i = 0;
   }
   if (again > 0) std::printf("%d repetitions were disturbed\n", again);
@@ -327,8 +328,8 @@ class Gates {
 int Main(bool short_form) {
   const int repetitions = short_form ? 1 : kPlacements;
   // In a process with one thread, the C and C++ libraries avoid atomic
-  // instructions. This second thread keeps them from doing so, because programs
-  // that need this library have several threads.
+  // instructions. The thread `second` keeps them from doing so, because
+  // programs that need this library have several threads.
   std::atomic<bool> stop{false};
   std::thread second([&] {
     while (!stop) std::this_thread::sleep_for(std::chrono::milliseconds(10));
@@ -336,10 +337,10 @@ int Main(bool short_form) {
 
   const int64_t fast = short_form ? 10000 : 500000;
   const int64_t slow = short_form ? 1000 : 20000;
-  // The subjects from kOthers up to `beyond_others` are the patterns that lock,
-  // with which the gates compare reads. The subjects after them are only
-  // printed, to show what the parts of a read cost. They are no alternatives;
-  // baselines.h and lock_free_baselines.h say why.
+  // The subjects from kOthers to the one before `beyond_others` are the
+  // patterns that lock, with which the gates compare reads. The subjects from
+  // `beyond_others` on are only printed, to show what the parts of a read cost.
+  // They are no alternatives; baselines.h and lock_free_baselines.h say why.
   enum { kFloor, kFresh, kStale, kVirtual, kSharedSlots, kOthers };
   constexpr size_t kMutexCopy = kOthers;
   std::vector<Subject> subjects;

@@ -59,8 +59,8 @@ struct Client {
   PointerAndTime floor{std::string(1024, 'x')};
   Fresh fresh{std::string(1024, 'x')};
   Refreshable* pointer = &fresh.refreshable();
-  // A shared_ptr with a reference count that does not own the Refreshable,
-  // which is in `fresh`.
+  // A shared_ptr that counts references but does not own the Refreshable.
+  // (`fresh` owns it.)
   std::shared_ptr<Refreshable> shared{pointer, [](Refreshable*) {}};
 };
 
@@ -77,8 +77,8 @@ BENCHMARKS_OPAQUE char UseReference(const Lease& lease) {
 }
 BENCHMARKS_OPAQUE char UseToken(const std::string& token) { return token[0]; }
 
-// Each of these classes is one form of the code around a read. Its `Read` makes
-// the read.
+// Each class from `Floor` to `CopiesShared` is one form of the code around a
+// read. Its `Read` makes the read.
 struct Floor {
   static constexpr char kName[] = "floor: pointer, time()";
   explicit Floor(Client& client) : floor(client.floor) {}

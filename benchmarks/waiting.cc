@@ -178,7 +178,8 @@ class RefreshBehind {
     token = std::atomic_load(&token_);
     if (token->fresh()) return token->bytes;
     if (token->usable()) {
-      // Refreshes a stale token only once, because no more is measured.
+      // Refreshes one stale token and no later one, because the program
+      // measures no more.
       if (!behind_.joinable()) {
         behind_ = std::thread([this] {
           absl::StatusOr<Token> next = endpoint_->Call();
@@ -274,8 +275,8 @@ class Ours {
     options.executor = &executor_;
     options.policy.jitter = 0;
     options.policy.expiry_margin = absl::ZeroDuration();
-    // A token is stale if less of its life is left than this, but not in the
-    // first quarter of its life. So a token that lives for up to an hour
+    // A token is stale if less of its life is left than `stale_window`, but not
+    // in the first quarter of its life. So a token that lives for up to an hour
     // becomes stale after a quarter of its life.
     options.policy.stale_window = absl::Hours(1);
     auto created = Refreshable::Create(

@@ -56,6 +56,7 @@ class Endpoint {
     }
     done(Failure());
   }
+  // Returns the error once the call has failed.
   absl::Status BlockingCall() {
     ++calls_;
     std::unique_lock<std::mutex> lock(mutex_);
@@ -95,7 +96,7 @@ class Endpoint {
 // ---- Reads that block no thread ----
 
 // The floor: a list of callbacks. The first read calls the endpoint, and the
-// thread on which this call ends runs all callbacks.
+// thread on which the endpoint's call ends runs all callbacks.
 class CallbackList {
  public:
   static constexpr char kName[] = "floor: list of callbacks";

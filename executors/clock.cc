@@ -30,8 +30,8 @@ namespace {
 
 absl::Time Wall() { return absl::Now(); }
 
-// GetTickCount64 also counts the time of sleep and hibernation. Its resolution
-// is 10 to 16 ms.
+// Returns the time by GetTickCount64, which also counts the time of sleep and
+// hibernation. Its resolution is 10 to 16 ms.
 BootTime Boot() {
   return BootTime() +
          absl::Milliseconds(static_cast<int64_t>(::GetTickCount64()));
@@ -40,8 +40,8 @@ BootTime Boot() {
 #else
 
 #if defined(__APPLE__)
-// On macOS this clock also counts the time of sleep, and NTP does not speed it
-// up or slow it down. CLOCK_UPTIME_RAW does not count sleep.
+// On macOS, CLOCK_MONOTONIC_RAW also counts the time of sleep, and NTP does not
+// change its speed. (CLOCK_UPTIME_RAW does not count sleep.)
 constexpr clockid_t kBootClock = CLOCK_MONOTONIC_RAW;
 #elif defined(CLOCK_BOOTTIME)
 constexpr clockid_t kBootClock = CLOCK_BOOTTIME;
@@ -58,8 +58,8 @@ absl::Time Wall() {
 timespec BootTimespec() {
   timespec now = {};
   if (clock_gettime(kBootClock, &now) != 0) {
-    // If the kernel or a sandbox does not provide `kBootClock`, every read of
-    // that clock fails, so a process never mixes the two clocks.
+    // The kernel or a sandbox does not provide `kBootClock`. Every read of that
+    // clock fails then, so a process never mixes it with CLOCK_MONOTONIC.
     clock_gettime(CLOCK_MONOTONIC, &now);
   }
   return now;
@@ -86,9 +86,9 @@ const SystemClock& SystemClock::Get() {
 
 namespace {
 
-// Creates the clock before main. If it were created at the first use, and
-// another thread forked at that moment, the child of the fork() would wait
-// forever for the initialization to end.
+// Makes `Get` create its clock before main. If the first use created the clock,
+// and another thread forked at that moment, `Get` would wait forever in the
+// child of the fork() for the creation to end.
 [[maybe_unused]] const SystemClock& made_early = SystemClock::Get();
 
 }  // namespace
@@ -102,9 +102,10 @@ int64_t CoarseWallClock::TicksBefore(absl::Time t) const {
       nanos == std::numeric_limits<int64_t>::min()) {
     return nanos;
   }
-  // While time(2) returns T, the present moment is before T + 1 s plus the time
-  // by which the kernel's tick may be late: 10 ms, and more in a virtual
-  // machine that is not scheduled. One more second allows for that.
+  // The ticks are those of time(2). While time(2) returns T, the present moment
+  // is before T + 1 s plus the time by which the kernel's tick may be late: 10
+  // ms, and more in a virtual machine that is not scheduled. Subtracting a
+  // second allows for a tick that is late.
   return absl::ToUnixSeconds(t) - 1;
 }
 

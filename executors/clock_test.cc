@@ -17,8 +17,8 @@
 namespace refreshable {
 namespace {
 
-// A BootTime is a moment: it converts neither to a duration nor to an
-// absl::Time, and neither of these converts to it.
+// A BootTime is a moment of its own kind: no conversion leads from it to
+// absl::Duration or absl::Time, nor back.
 static_assert(!std::is_convertible_v<BootTime, absl::Duration>);
 static_assert(!std::is_convertible_v<absl::Duration, BootTime>);
 static_assert(!std::is_constructible_v<absl::Duration, BootTime>);
@@ -113,9 +113,8 @@ TEST(ClockTest, InstantsCompareByBothClocks) {
   EXPECT_TRUE(a != later_boot);
 }
 
-// If a moment has come, the coarse clock is never certain that it has not come.
-// If a moment is 3 s away, the coarse clock is certain that it has not come
-// yet.
+// The coarse clock is never certain that the present moment is still in the
+// future. It is certain that a moment 3 s from now is in the future.
 TEST(ClockTest, R6CoarseSystemTimeIsNeverCertainTooLate) {
   const CoarseWallClock clock = SystemClock::Get().CoarseWall();
   EXPECT_GE(clock.Ticks(), clock.TicksBefore(SystemClock::Get().Now().wall));

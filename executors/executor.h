@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Executor: where refreshes run and how they wait. Implement it over the thread
-// pool or event loop that your program already has, and test the implementation
-// with testing/executor_conformance.h.
+// Executor: the interface through which the library runs its tasks and timers.
+// Implement it over the thread pool or event loop that your program already
+// has, and test the implementation with testing/executor_conformance.h.
 
 #ifndef REFRESHABLE_EXECUTORS_EXECUTOR_H_
 #define REFRESHABLE_EXECUTORS_EXECUTOR_H_
@@ -28,17 +28,18 @@ enum class TimerId : uint64_t {
 // executor's own clock.
 //
 // Implementations must be thread-safe: every method may be called from any
-// thread, from inside a task, and concurrently. No method may destroy or run a
-// task while it holds a lock that any other method of the executor takes: a
-// task's destructor may call back into the executor. `Run`, `RunBlocking`,
-// `RunAfter` and `Cancel` must not throw.
+// thread, from inside a task, and concurrently. A task and a task's destructor
+// may call the executor. So no method may run or destroy a task while it holds
+// a lock that a method of the executor takes. `Run`, `RunBlocking`, `RunAfter`
+// and `Cancel` must not throw.
 //
 // Ownership: the executor owns a task from the moment it accepts it until the
 // task has run or has been destroyed. A task that is accepted either runs
 // exactly once or is destroyed without having run (an executor that shuts down
-// may drop queued tasks). The destruction tells the caller that the task will
-// not run. The executor's destructor destroys all pending tasks. A task that is
-// destroyed there may call `Cancel`, `InExecutorThread` and `clock()`.
+// may drop queued tasks). From the destruction, the code that queued the task
+// learns that the task will not run. The executor's destructor destroys all
+// pending tasks. The destructors of these tasks may call `Cancel`,
+// `InExecutorThread` and `clock()`.
 //
 // Lifetime: the executor must outlive everything that holds a pointer to it. A
 // Refreshable that is used or destroyed when its executor no longer exists ends
@@ -52,18 +53,18 @@ class Executor {
   Executor& operator=(const Executor&) = delete;
   virtual ~Executor();
 
-  // Returns a flag that is true once this executor has been destroyed. It may
-  // be kept for longer than the executor exists, and be read on any thread.
+  // Returns a flag that is true once this executor has been destroyed. The flag
+  // may be kept after that, and may be read on any thread.
   std::shared_ptr<const std::atomic<bool>> destroyed() const {
     return destroyed_;
   }
 
-  // Queues `task` to be run soon on a thread of this executor. The task, a
-  // callback or a completion, does not block for long. Returns false if the
-  // task is refused (because a queue is full or the executor has been shut
-  // down); the task is then destroyed before `Run` returns. Must not run `task`
-  // on the calling thread before `Run` returns, and must not block until
-  // another task has run.
+  // Queues `task` to be run soon on a thread of this executor. The task, such
+  // as a callback, does not block for long. Returns false if the task is
+  // refused (because a queue is full or the executor has been shut down); the
+  // task is then destroyed before `Run` returns. Must not run `task` on the
+  // calling thread before `Run` returns, and must not block until another task
+  // has run.
   virtual bool Run(Task task) = 0;
 
   // Does the same as `Run`, but for a task that may block for any length of
@@ -73,14 +74,16 @@ class Executor {
   virtual bool RunBlocking(Task task);
 
   // Queues `task` to be run once, no earlier than `delay` from now, measured by
-  // the BootTime of `clock()`; a negative delay counts as zero. The task does
-  // not block, and must be run on time even while every thread that runs the
-  // tasks of `Run` and `RunBlocking` is blocked inside such a task. Timers that
-  // are due run one after another, in the order of their due times. Returns
-  // `TimerId::kNone` if the timer is refused; `task` is then destroyed before
-  // `RunAfter` returns. Must not run `task` on the calling thread before
-  // `RunAfter` returns. With an infinite delay the timer is accepted and never
-  // fires.
+  // the BootTime of `clock()`. A negative delay counts as zero. A timer with an
+  // infinite delay is accepted like any other, and never fires.
+  //
+  // Timers run one after another, in the order of their due times. A timer's
+  // task does not block. It must be run on time even while every thread that
+  // runs the tasks of `Run` and `RunBlocking` is blocked inside such a task.
+  //
+  // Returns `TimerId::kNone` if the timer is refused; `task` is then destroyed
+  // before `RunAfter` returns. Must not run `task` on the calling thread before
+  // `RunAfter` returns.
   virtual TimerId RunAfter(absl::Duration delay, Task task) = 0;
 
   // Cancels a timer. Returns true if its task has not run and never will; the
@@ -88,10 +91,12 @@ class Executor {
   // running, or if `id` names no timer. Does not wait for a running task.
   virtual bool Cancel(TimerId id) = 0;
 
-  // Returns whether the calling thread is one that runs tasks given to `Run` or
-  // `RunBlocking`, and is now inside such a task or destroying such a task
-  // after it has run. If so, the caller must not wait for another task of this
-  // executor, because that task may be queued behind the caller.
+  // Returns whether the calling thread is inside a task given to `Run` or
+  // `RunBlocking`, or is destroying such a task after it has run. If so, the
+  // caller must not wait for another task of this executor, because that task
+  // may be queued behind the caller's own task. Inside a timer's task, an
+  // executor may return either: ManualExecutor returns true, ThreadExecutor
+  // false.
   virtual bool InExecutorThread() const = 0;
 
   // Lets the calling thread do this executor's work until one of these holds:
@@ -109,8 +114,8 @@ class Executor {
   // threads of its own.
   virtual bool DriveUntil(absl::FunctionRef<bool()> done, BootTime deadline);
 
-  // The clock that `RunAfter` and `DriveUntil` follow. Lives as long as the
-  // executor. Thread-safe.
+  // Returns the clock that `RunAfter` and `DriveUntil` follow. It is
+  // thread-safe and lives as long as the executor.
   virtual const Clock& clock() const = 0;
 
  private:

@@ -24,8 +24,9 @@
 
 namespace refreshable {
 
-// An executor that runs nothing by itself: tasks run only inside the driving
-// calls below, on the calling thread, and time moves only when a call moves it.
+// An executor that runs nothing by itself. Tasks run only inside *driving
+// calls* (`RunNext`, `RunUntilIdle`, `RunPending`, `AdvanceBy`, `AdvanceTo` and
+// `DriveUntil`), on the calling thread. Time moves only when a call moves it.
 // So a scenario of retries, deadlines and races is an ordinary sequence of
 // calls:
 //
@@ -41,14 +42,13 @@ namespace refreshable {
 //
 // Threads. The executor has an owner: the thread that called
 // `BindToCurrentThread()` last or, before any such call, the thread that
-// constructed the executor. The driving calls (`RunNext`, `RunUntilIdle`,
-// `RunPending`, `AdvanceBy`, `AdvanceTo`) end the program on any other thread;
-// `DriveUntil` returns false there. Everything else may be called from any
-// thread and from inside tasks. Driving calls may be made from inside a task
-// too. A blocking read inside a callback makes one. `clock().Now()` takes one
-// lock, which is never held while other code is called.
+// constructed the executor. On any other thread, `DriveUntil` returns false,
+// and the other driving calls end the program. All other methods may be called
+// from any thread. Every method except `BindToCurrentThread` may be called from
+// inside a task, even a driving call: a blocking read inside a callback makes
+// one. `clock().Now()` takes one lock, under which no code of the caller runs.
 //
-// A null task ends the program.
+// Passing a null task to `Run` or `RunAfter` ends the program.
 //
 // `RunAfter` and `Cancel` take time logarithmic in the number of pending steps,
 // averaged over many calls.
@@ -58,10 +58,11 @@ namespace refreshable {
 //
 // The destructor never runs a task. It destroys the pending steps, in the order
 // in which they would run, on the destroying thread, with no lock held. Once
-// the destructor has begun, `Run` and `RunAfter` end the program. If the
-// destructor of a pending task calls one of them, the task belongs to an object
-// that should have been destroyed before the executor. A task that is still
-// pending although its object has been destroyed does no harm.
+// the destructor has begun, `Run`, `RunBlocking` and `RunAfter` end the
+// program. The destruction of a task may call these methods on behalf of the
+// task's owner, such as a Refreshable, so the owner must be destroyed before
+// the executor. A task that is still pending after its owner's destruction does
+// no harm.
 class ManualExecutor final : public Executor {
  public:
   // A description of a pending step, for code that chooses the order of steps
@@ -69,15 +70,16 @@ class ManualExecutor final : public Executor {
   struct PendingStep {
     enum class Kind { kRun, kTimer };
     Kind kind;
-    // Unique in this executor. Ids rise in the order of queueing. A timer's id
-    // is the number of its TimerId.
+    // The step's id. Each step gets a greater id than the steps queued before
+    // it. A timer's id is the number of its TimerId.
     uint64_t id;
     // When the step is due. This is BootTime::InfiniteFuture() for a timer that
     // never fires.
     BootTime due;
   };
 
-  // Returns 2026-01-01T00:00:00Z, one hour after boot.
+  // Returns the default start: 2026-01-01T00:00:00Z on the wall clock, and one
+  // hour after the origin of BootTime.
   static Instant DefaultStart();
 
   // Time starts at `start`, whose `boot` must be finite.
@@ -91,18 +93,22 @@ class ManualExecutor final : public Executor {
   bool Run(Task task) override;
   TimerId RunAfter(absl::Duration delay, Task task) override;
   bool Cancel(TimerId id) override;
-  // Returns whether the calling thread is the owner and is inside a task. A
-  // timer's task counts too, because all pending steps are queued behind it.
+  // Returns whether the calling thread is the owner and is inside a task given
+  // to `Run`, `RunBlocking` or `RunAfter`. In each of these cases the caller
+  // must not block until another task has run: all tasks run on the owner's
+  // thread, so none would run meanwhile.
   bool InExecutorThread() const override;
-  // Runs the steps that are due. When none is due, moves time to the next step
-  // that is due by `deadline`, or to `deadline` itself if there is none. The
-  // steps due at `deadline` still run. Runs nothing if `deadline` is not in the
-  // future. With a deadline in the infinite future, returns when only timers
-  // that never fire are left.
+  // Runs the steps that are due and, when none is left, moves time to the due
+  // time of the next step, until `done()` is true or time has reached
+  // `deadline`. Steps that are due at `deadline` itself still run. If
+  // `deadline` is not in the future, runs nothing. If `deadline` is the
+  // infinite future, returns when only timers that never fire are left. Returns
+  // true on the owner's thread; on any other thread, does nothing and returns
+  // false.
   bool DriveUntil(absl::FunctionRef<bool()> done, BootTime deadline) override;
   const Clock& clock() const override { return clock_; }
 
-  // Runs the first step that is due now. Returns false if there is none.
+  // Runs the first step that is due now. Returns false if no step is due.
   bool RunNext();
 
   // Runs the steps that are due now, and those that they queue, until none is
@@ -110,22 +116,23 @@ class ManualExecutor final : public Executor {
   // task queues another.
   size_t RunUntilIdle();
 
-  // Moves both clocks forward by `d` (finite, not negative), step by step: each
-  // step that becomes due on the way runs at its own due time, even if it was
-  // queued by another step on the way. Returns how many steps ran.
+  // Moves both clocks forward by `d` (finite, not negative). Each step that
+  // becomes due on the way runs at its own due time, even if another step
+  // queued it on the way. Returns how many steps ran.
   size_t AdvanceBy(absl::Duration d);
 
   // Calls `AdvanceBy` with the time until the wall clock shows `wall`, which
   // must be finite and must not have passed.
   size_t AdvanceTo(absl::Time wall);
 
-  // Moves the wall clock alone by `d` (finite), forward or back, as an operator
-  // or NTP does. Nothing runs.
+  // Moves only the wall clock by `d` (finite), forward or back, as an operator
+  // or NTP may do. Runs nothing.
   void StepWall(absl::Duration d);
 
   // Moves both clocks forward by `d` (finite, not negative) while nothing runs,
-  // as if the computer were suspended. Timers that fell due run in the next
-  // driving call. If a task calls this, `d` is the time that the task takes.
+  // as if the computer were suspended. Timers that have become due run in the
+  // next driving call. A task that calls `Suspend` appears to take the time
+  // `d`.
   void Suspend(absl::Duration d);
 
   // Returns how many steps are pending, including timers that never fire.
@@ -134,21 +141,22 @@ class ManualExecutor final : public Executor {
   // Returns the pending steps in the order in which they would run.
   std::vector<PendingStep> PendingSteps() const;
 
-  // Runs the step at `index` of `PendingSteps()`, before all others. If it is a
-  // timer that is not due yet, time moves to its due time first. Timers that
-  // are due earlier then run late, as they may on any executor. Returns false,
-  // and does nothing, if there is no such step or it never fires.
+  // Runs the step at `index` of `PendingSteps()` now, even if other steps come
+  // before it. If the step is a timer that is not due yet, first moves time to
+  // its due time. Timers with earlier due times then run late, as may happen on
+  // any executor. Returns false, and does nothing, if there is no step at
+  // `index` or if that step never fires.
   bool RunPending(size_t index);
 
   // Destroys the step at `index` of `PendingSteps()` without running it, as an
-  // executor that is shutting down may do. Returns false if there is no such
-  // step.
+  // executor that is shutting down may do. Returns false if there is no step at
+  // `index`.
   bool DropPending(size_t index);
 
-  // `set_refuse_runs(true)` makes `Run` refuse every task, and
-  // `set_refuse_timers(true)` makes `RunAfter` do so, until the flag is set to
-  // false. `Run` and `RunAfter` always refuse a task for which there is no
-  // memory.
+  // Sets whether `Run` and `RunBlocking` refuse every task (`set_refuse_runs`),
+  // and whether `RunAfter` refuses every timer (`set_refuse_timers`). If
+  // `refuse` is false, as at first, they refuse only a task or timer for which
+  // there is no memory.
   void set_refuse_runs(bool refuse);
   void set_refuse_timers(bool refuse);
 
@@ -190,14 +198,14 @@ class ManualExecutor final : public Executor {
     const ManualExecutor* const executor_;
   };
 
-  // Queues `task` and returns its step's id, or destroys `task` and returns 0.
+  // Queues `task` and returns its step's id. Returns 0 if the task is refused.
   uint64_t Queue(PendingStep::Kind kind, absl::Duration delay, Task& task);
-  // Runs the first step if it is due by `limit`, and first moves time to its
-  // due time if that is later than now. Returns whether a step ran.
+  // If the first step is due by `limit`, moves time to its due time if that is
+  // in the future, and runs the step. Returns whether a step ran.
   bool RunFirst(BootTime limit);
   // Returns the turn of the first step; null if no step is pending.
   const Turn* First() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  // Returns the turns of all pending steps in their order.
+  // Returns the turns of all pending steps, in the order of running.
   std::vector<Turn> Turns() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // Removes the step with this id from the pending steps and returns it.
   // Returns null if there is none.
@@ -212,8 +220,8 @@ class ManualExecutor final : public Executor {
 
   const VirtualClock clock_;
 
-  // While this lock is held, no other lock is taken, no caller's code is
-  // called, and no task is moved or destroyed.
+  // While this lock is held, no other lock is taken, no code of a caller runs,
+  // and no task is moved or destroyed.
   mutable absl::Mutex mu_;
   Instant now_ ABSL_GUARDED_BY(mu_);
   // The two times of `now_`, for CoarseWall and CoarseBoot. Written under the
@@ -221,9 +229,9 @@ class ManualExecutor final : public Executor {
   std::atomic<int64_t> wall_nanos_;
   std::atomic<int64_t> boot_nanos_;
   executors_internal::IdMap<Step> steps_ ABSL_GUARDED_BY(mu_);
-  // A heap with the earliest turn in front. When a step stops being pending,
-  // its turn is left in the heap. The turn is removed when it reaches the
-  // front, or when more than half of the turns are such leftovers.
+  // A heap with the earliest turn in front. The heap may contain leftovers:
+  // turns of steps that are no longer pending. A leftover is removed when it
+  // reaches the front. All are removed when they are most of the heap.
   std::vector<Turn> turns_ ABSL_GUARDED_BY(mu_);
   uint64_t last_id_ ABSL_GUARDED_BY(mu_) = 0;
   std::thread::id owner_ ABSL_GUARDED_BY(mu_);

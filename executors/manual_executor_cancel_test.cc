@@ -25,7 +25,8 @@ TEST(ManualExecutorCancelTest, T1CancelLeavesTheOrderOfTheOthersAlone) {
   ManualExecutor executor;
   std::mt19937 random(1);
   std::vector<TimerId> timers;
-  std::vector<std::pair<int, int>> kept;  // Due time, index.
+  // The due time in seconds and the index of each timer.
+  std::vector<std::pair<int, int>> kept;
   std::vector<std::pair<int, int>> ran;
   for (int i = 0; i < kTimers; ++i) {
     const int seconds = static_cast<int>(random() % 500);
@@ -52,7 +53,7 @@ TEST(ManualExecutorCancelTest, T1CancelLeavesTheOrderOfTheOthersAlone) {
   EXPECT_EQ(ran, kept);
 }
 
-// The executor's destructor destroys pending tasks. Such a task may own an
+// The executor's destructor destroys pending tasks. A pending task may own an
 // object whose destructor cancels another timer.
 TEST(ManualExecutorCancelTest, T1TaskOfADyingExecutorMayCancelAnother) {
   std::string destroyed;

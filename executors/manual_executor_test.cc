@@ -214,7 +214,7 @@ TEST_F(ManualExecutorTest, T1SuspendInsideATaskIsTheTimeTheTaskTakes) {
   executor_.RunAfter(absl::Seconds(1), Log("late"));
   executor_.RunAfter(absl::Seconds(4), Log("on time"));
   executor_.AdvanceBy(absl::Seconds(2));
-  // The task moved time to 3 s, so the advance ends there and not at 2 s.
+  // The task moved time to 3 s, so AdvanceBy ends at 3 s and not at 2 s.
   EXPECT_EQ(Elapsed(), absl::Seconds(3));
   executor_.AdvanceBy(absl::Seconds(1));
   EXPECT_THAT(log_, ElementsAre("late@3s", "on time@4s"));

@@ -127,8 +127,8 @@ int ThreadExecutor::Shutdown(absl::Duration timeout) {
           "ThreadExecutor shut down or destroyed inside one of its own tasks");
   shut_down_ = true;
   // In the child of a fork(), another thread may be creating the child's pool
-  // now. Either this call sees that pool, or that thread sees that `shut_down_`
-  // is set.
+  // now. Either `pool_` is that pool already, or the other thread sees that
+  // `shut_down_` is set and shuts its pool down.
   pool = pool_;
   // In the child of a fork() that never used the executor, `pool` is still the
   // parent's. A thread that exists only in the parent may have held that pool's
@@ -152,8 +152,8 @@ TimerId ThreadExecutor::RunAfter(absl::Duration delay, Task task) {
   Require(task != nullptr, "ThreadExecutor::RunAfter of a null task");
   ThreadPool* const pool = ThisProcessPool();
   if (pool == nullptr) return TimerId::kNone;
-  // The executor and not the pool counts the ids, so the child of a fork(),
-  // which has a pool of its own, does not reuse the parent's ids.
+  // The executor, not the pool, counts the ids. So the child of a fork(), which
+  // has a pool of its own, does not reuse the parent's ids.
   const uint64_t id =
       last_timer_id_.fetch_add(1, std::memory_order_relaxed) + 1;
   return pool->RunAfter(id, delay, std::move(task)) ? static_cast<TimerId>(id)
@@ -188,7 +188,7 @@ ThreadPool* ThreadExecutor::ThisProcessPool() {
   std::shared_ptr<ThreadPool> fresh;
   const bool made = HasMemory(
       [&] { fresh = std::make_shared<ThreadPool>(ToPool(options_), *clock_); });
-  // If this fails, the next call tries again.
+  // If there is no memory or no thread, the next call tries again.
   if (!made || !fresh->Start()) return nullptr;
   if (pool_.compare_exchange_strong(pool, fresh.get())) {
     if (shut_down_) fresh->Shutdown(absl::ZeroDuration());

@@ -244,14 +244,13 @@ TEST(ThreadExecutorTest, R6TimerSeesSuspendAndIgnoresWallSteps) {
   const auto executor = ThreadExecutorTestPeer::Create(clock);
   absl::Notification fired;
   executor->RunAfter(absl::Hours(10), [&] { fired.Notify(); });
-  // The timer thread may be reading the clock while the test moves the wall
-  // time. Of the next two readings, the second one certainly begins after the
-  // move, so the timer thread has then seen the new wall time.
+  // The timer thread's next reading sees the new wall time. The thread acts on
+  // that reading before it reads the clock again, so the test awaits two.
   clock.Move(/*wall=*/absl::Hours(100), absl::ZeroDuration());
   clock.AwaitReadings(2);
   EXPECT_FALSE(fired.HasBeenNotified());
-  // The timer thread sees this move as it would see the end of a suspension:
-  // much time has passed, and no thread noticed it.
+  // To the timer thread, the next move looks like the end of a suspension: much
+  // time has passed, and no thread noticed it.
   clock.Move(/*wall=*/-absl::Hours(200), absl::Hours(10));
   fired.WaitForNotification();
 }
@@ -285,8 +284,8 @@ TEST(ThreadExecutorTest, DriveUntilIsForOthers) {
 }
 
 TEST(ThreadExecutorTest, DestructorDropsWhatIsQueuedThenWaitsForWhatRuns) {
-  // Two tasks run, one on a worker and one on the timer thread. Each of them
-  // ends only after a queued task has been destroyed.
+  // Two tasks run, one on a worker and one on the timer thread. Each of the two
+  // ends only after the destructor of the executor has destroyed a queued task.
   absl::Notification work_started, timer_started, dropped, timer_dropped;
   std::atomic<int> finished{0};
   const std::thread::id destroyer = std::this_thread::get_id();
@@ -383,7 +382,8 @@ TEST(ThreadExecutorTest, E4ForkedChildMayDestroyWhatItNeverUsed) {
 
 class ThreadExecutorDeathTest : public ::testing::Test {
  protected:
-  // The default style only forks. That is unsafe, as these tests start threads.
+  // The default style of death tests only forks, which is unsafe in a program
+  // with threads.
   void SetUp() override { GTEST_FLAG_SET(death_test_style, "threadsafe"); }
 };
 

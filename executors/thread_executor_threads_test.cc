@@ -34,8 +34,8 @@ ThreadExecutor::Options Patient() {
   return options;
 }
 
-// Makes tasks that block until `LetGo` is called. The destructor calls `LetGo`
-// if nobody else did.
+// A maker of tasks that block until `LetGo` is called. Its destructor calls
+// `LetGo` if the test has not done so.
 class Blockade {
  public:
   ~Blockade() { LetGo(); }
@@ -121,7 +121,8 @@ TEST(ThreadExecutorThreadsTest, X1CallbacksThatBlockGetFurtherThreads) {
 }
 
 TEST(ThreadExecutorThreadsTest, X1IdleThreadsEnd) {
-  // When a thread that has touched its `farewell` ends, `ended` is decremented.
+  // Each thread that has touched its `farewell` decrements `ended` when it
+  // ends.
   static absl::BlockingCounter* const ended = new absl::BlockingCounter(8);
   struct Farewell {
     bool touched = false;
@@ -145,7 +146,7 @@ TEST(ThreadExecutorThreadsTest, X1IdleThreadsEnd) {
     blockade.LetGo();
     ended->Wait();
   }
-  // New threads are created when they are needed again.
+  // After the idle threads have ended, new threads are created when needed.
   absl::Notification ran;
   ASSERT_TRUE(executor->RunBlocking([&] { ran.Notify(); }));
   ran.WaitForNotification();
@@ -263,9 +264,9 @@ TEST(ThreadExecutorThreadsTest, X4TasksLeftRunningKeepTheirThreads) {
   ASSERT_TRUE(ghost->executor.RunBlocking([&, task = blockade.Task(
                                                   &started)]() mutable {
     std::move(task)();
-    // A task that was left running must not call the destroyed executor. If it
-    // does so while the memory is valid, the executor refuses the calls and
-    // does not end the program.
+    // A task that was left running must not call the destroyed executor. But
+    // if it does so while the executor's memory is valid, the calls are only
+    // refused, and do not end the program.
     EXPECT_FALSE(ghost->executor.Run([] { FAIL(); }));
     EXPECT_FALSE(ghost->executor.RunBlocking([] { FAIL(); }));
     EXPECT_EQ(ghost->executor.RunAfter(absl::ZeroDuration(), [] { FAIL(); }),
@@ -324,7 +325,8 @@ TEST(ThreadExecutorThreadsTest, X4ASilentEndIfNothingRuns) {
 
 class ThreadExecutorThreadsDeathTest : public ::testing::Test {
  protected:
-  // The default style only forks. That is unsafe, as these tests start threads.
+  // The default style of death tests only forks, which is unsafe in a program
+  // with threads.
   void SetUp() override { GTEST_FLAG_SET(death_test_style, "threadsafe"); }
 };
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // CallWithToken: calls a server with a token. If the server rejects that token,
-// calls it once more with a later one.
+// calls the server once more with a later one.
 
 #ifndef REFRESHABLE_CALL_WITH_TOKEN_H_
 #define REFRESHABLE_CALL_WITH_TOKEN_H_
@@ -94,10 +94,11 @@ struct TellsRejected<
     std::void_t<decltype(static_cast<bool>(std::declval<IsRejected&>()(
         std::declval<const Answer&>())))>> : std::true_type {};
 
-// Checks the functions given to CallWithToken. The signature of CallWithToken
-// names `CallFunctions::Answer`, so the compiler evaluates these assertions
-// before it compiles the body of CallWithToken. So if a function does not fit,
-// the user sees the messages of these assertions first.
+// Asserts that the functions given to CallWithToken fit. `Answer` is the type
+// that `call` returns. The signature of CallWithToken names `Answer`, so the
+// compiler evaluates these assertions before it compiles the body of
+// CallWithToken. A user whose function does not fit therefore sees the messages
+// of these assertions first.
 template <typename Call, typename IsRejected, typename Token>
 struct CallFunctions {
   using Result = typename CallResult<Call, Token>::type;
@@ -111,9 +112,8 @@ struct CallFunctions {
   using Answer = std::conditional_t<kAnswers, Result, absl::Status>;
 };
 
-// Holds the `call` argument of CallWithTokenAsync: a function of (lease, done)
-// or of (lease, left, done). `left` is the time that is left until the
-// deadline.
+// The `call` argument of CallWithTokenAsync: a function of (lease, done) or of
+// (lease, left, done). `left` is the time that is left until the deadline.
 template <typename Answer, typename Token>
 class AsyncCallFunction {
  public:
@@ -142,8 +142,7 @@ class AsyncCallFunction {
   }
 
   bool is_null() const { return call_ == nullptr; }
-  // Whether the function takes `left`. If not, operator() ignores its argument
-  // `left`.
+  // Whether the function takes `left`. If it does not, operator() drops `left`.
   bool takes_time_left() const { return takes_time_left_; }
   void operator()(Lease<Token> lease, absl::Duration left, Done done) {
     call_(std::move(lease), left, std::move(done));
@@ -154,9 +153,9 @@ class AsyncCallFunction {
   absl::AnyInvocable<void(Lease<Token>, absl::Duration, Done)> call_;
 };
 
-// Holds the `callback` argument of CallWithTokenAsync: a function of (outcome)
-// or of (outcome, refresh_status). Once the function has been called, it is
-// destroyed.
+// The `callback` argument of CallWithTokenAsync: a function of (outcome) or of
+// (outcome, refresh_status). It can be called once, and is destroyed after
+// that.
 template <typename Outcome>
 class AsyncCallCallback {
  public:
@@ -205,28 +204,30 @@ using AnswerOrStatus = typename internal::AsStatusOr<Answer>::type;
 // `is_rejected(const Answer&)` returns true for the answer, reads a later token
 // and calls `call` once more with that token. (The second read sets
 // `ReadOptions::rejected`, so the rejected token stays in service for all other
-// reads.) The second answer is returned whatever it is. If it is a rejection
-// too, `ReportRejected` is called for the second token.
+// reads.) Returns the answer of the last call, even if it is a rejection. If
+// the second answer is a rejection, `ReportRejected` is called for the second
+// token.
 //
-// Returns the first answer if there is no later token (the refresh fails,
-// brings the same token, or is not permitted yet) or if no time is left.
-// Returns an error of this library only if the first read got no token; `call`
-// is then not called. If `refresh_status` is not null, it is set to the status
-// of the second read: OK if no second read was made or if it returned a later
-// token. A caller that gets a 401 can learn from this status, for example, that
-// the token endpoint says "invalid_client", or that refreshing has given up for
-// good (`IsFatal`).
+// There is no second call if there is no later token (the refresh fails, brings
+// the same token, or is not permitted yet) or if no time is left. Returns an
+// error of this library only if the first read got no token; `call` is then not
+// called.
+//
+// If `refresh_status` is not null, it is set to the status of the second read,
+// or to OK if no second read was made. From this status a caller that gets a
+// 401 can learn, for example, that the token endpoint says "invalid_client", or
+// that refreshing has given up for good (`IsFatal`).
 //
 // `options.timeout` counts from the start and covers both reads and both calls.
-// A call is not cut short, but it may take a second parameter, an
-// `absl::Duration` of zero or more: the time that is left. If no time is left
-// for the second read, that read does not wait, but still starts a refresh if
-// one is permitted, so that later calls find a later token.
+// A call is not cut short, but `call` may take a second parameter, an
+// `absl::Duration`: the time that is left, zero or more. If no time is left for
+// the second read, that read does not wait, but still starts a refresh if one
+// is permitted, so that later calls find a later token.
 //
-// Blocks while `Get(options)` or `call` blocks. `call` may be called twice, so
-// the request must be safe to repeat. Exceptions of `call` and `is_rejected`
-// reach the caller. If either function is a null pointer or an empty
-// std::function, the program ends with a message.
+// Blocks while a read or `call` blocks. `call` may be called twice, so the
+// request must be safe to repeat. Exceptions of `call` and `is_rejected` reach
+// the caller. If either function is a null pointer or an empty std::function,
+// the program ends with a message.
 template <typename Token, typename Call, typename IsRejected,
           typename Answer =
               typename internal::CallFunctions<Call, IsRejected, Token>::Answer>
@@ -266,11 +267,11 @@ AnswerOrStatus<Answer> CallWithToken(
 }
 
 // Like CallWithToken, but never blocks. `call(Lease<Token>, done)` starts the
-// call and returns. `done(Answer)` takes the answer, on any thread, once; later
-// calls of it are ignored. If `done` is called before `call` has returned,
-// `call` may be entered a second time, on another thread, while the first call
-// is still inside. `call` may take the time that is left as its second
-// parameter: `call(Lease<Token>, absl::Duration, done)`.
+// call to the server and returns. The answer is passed to `done(Answer)`, on
+// any thread, once; further calls of `done` are ignored. If `done` is called
+// before `call` has returned, `call` may be entered a second time, on another
+// thread, while the first call is still inside. As its second parameter `call`
+// may take the time that is left: `call(Lease<Token>, absl::Duration, done)`.
 //
 //   CallWithTokenAsync<Response>(
 //       *token, {absl::Seconds(5)},
@@ -281,14 +282,16 @@ AnswerOrStatus<Answer> CallWithToken(
 //       [](const Response& response) { return response.status == 401; },
 //       [](absl::StatusOr<Response> response) { ... });
 //
-// `callback` is called exactly once, with what CallWithToken would return. It
-// runs on the thread that called `done` or, if the last step was a read, where
-// a callback of `GetAsync` would run. It may take a second parameter, an
-// `absl::Status`, which is CallWithToken's `refresh_status`. If `done` is
-// destroyed without having been called, `callback` gets an INTERNAL error, on
-// the thread that destroys `done`. If `call` or `is_rejected` throws,
-// `callback` gets an INTERNAL error on the thread that throws, and the
-// exception propagates. `callback` itself must not throw.
+// `callback` is called exactly once, with what CallWithToken would return. If
+// the last step was a call, `callback` runs on the thread that called `done`.
+// If the last step was a read, `callback` runs where a callback of `GetAsync`
+// would run. It may take a second parameter, an `absl::Status`, which is
+// CallWithToken's `refresh_status`. `callback` must not throw.
+//
+// If `done` is destroyed without having been called, `callback` gets an
+// INTERNAL error, on the thread that destroys `done`. If `call` or
+// `is_rejected` throws, `callback` gets an INTERNAL error on the thread that
+// throws, and the exception propagates.
 //
 // If `call`, `is_rejected` or `callback` is null or an empty std::function, the
 // program ends with a message. Throws std::bad_alloc if there is no memory to
@@ -296,9 +299,11 @@ AnswerOrStatus<Answer> CallWithToken(
 // ends.
 //
 // The Refreshable need only live until this function returns. If it is
-// destroyed later, a first read that still waits ends with CANCELLED. A first
-// answer that is a rejection is then returned without a second call. `done`
-// must not be called while the executor is being destroyed.
+// destroyed later, the outcome depends on the step: during the first read,
+// `callback` gets CANCELLED; during the first call or the second read, there is
+// no second call, and `callback` gets the first answer; during the second call,
+// `callback` gets the second answer. `done` must not be called while the
+// executor is being destroyed.
 template <typename Answer, typename Token>
 void CallWithTokenAsync(
     Refreshable<Token>& refreshable,
@@ -310,11 +315,11 @@ void CallWithTokenAsync(
 
 namespace internal {
 
-// One CallWithTokenAsync in progress. This object is also the AsyncRead of both
-// of its reads. Its owner is whatever will continue it: a read that waits, or a
-// `done`. If the last owner is gone and `callback` has not been called, the
-// destructor calls it with the rejected first answer or, if there is none, with
-// an error.
+// One CallWithTokenAsync in progress. This object is also the AsyncRead of its
+// two reads. Its owner is what will continue it: a read that waits, or the
+// `done` of a call. When the last owner goes away and `callback` has not been
+// called, the destructor calls it with the rejected first answer or, if there
+// is none, with an error.
 template <typename Answer, typename Token>
 class AsyncCall final
     : public AsyncRead,
@@ -352,7 +357,7 @@ class AsyncCall final
   }
 
   void Start(Refreshable<Token>& refreshable) noexcept {
-    // This pointer keeps the shell alive, because the callback may destroy the
+    // `state` keeps the shell alive, because `callback` may destroy the
     // Refreshable before ReadAsync returns.
     const std::shared_ptr<TypedShell<Token>> state = refreshable.state_;
     state->ReadAsync(
@@ -385,7 +390,8 @@ class AsyncCall final
                        : OnFirstLease(std::move(lease));
   }
 
-  // Returns the time that is left; zero if the Refreshable has been destroyed.
+  // Returns the time that is left until the deadline; zero if the Refreshable
+  // has been destroyed.
   absl::Duration Left() const {
     const std::shared_ptr<TypedShell<Token>> state = state_.lock();
     if (state == nullptr) return absl::ZeroDuration();
@@ -412,8 +418,9 @@ class AsyncCall final
     ReadLater();
   }
 
-  // Reads a later token. If the Refreshable has been destroyed, drops this
-  // call; the destructor then ends it.
+  // Reads a token later than the rejected one. If the Refreshable has been
+  // destroyed, does nothing: this object then loses its last owner, and its
+  // destructor calls `callback`.
   void ReadLater() noexcept {
     const std::shared_ptr<TypedShell<Token>> state = state_.lock();
     if (state == nullptr) return;

@@ -46,7 +46,8 @@ class CallWithTokenTest : public testing::Test {
     token_ = *Token::Create(source_.Share(), {&executor_, policy});
   }
 
-  // Answers 401 if the lease holds one of the `rejected` tokens, otherwise 200.
+  // The server: returns a 401 if the lease's token is one of `rejected`,
+  // otherwise a 200. Notes the token in `calls_`.
   Response Serve(const TokenLease& lease, std::vector<std::string> rejected) {
     calls_.push_back(lease.token());
     for (const std::string& token : rejected) {
@@ -54,8 +55,8 @@ class CallWithTokenTest : public testing::Test {
     }
     return {200, "yes to " + lease.token()};
   }
-  // Returns the outcome of a call to a server that rejects the tokens in
-  // `rejected`.
+  // Returns the outcome of CallWithToken with a server that rejects the tokens
+  // in `rejected`.
   absl::StatusOr<Response> Call(std::vector<std::string> rejected,
                                 Token::ReadOptions options = {}) {
     return CallWithToken(
@@ -193,7 +194,7 @@ TEST_F(CallWithTokenTest, A4NothingLeftStartsARefreshForLaterCalls) {
   options.timeout = absl::Seconds(2);
   absl::Status refresh;
   const auto serve = [&](const TokenLease& lease) {
-    // The call takes longer than the timeout, and is not cut short.
+    // The call takes 9 s, longer than the timeout, and is not cut short.
     executor_.AdvanceBy(absl::Seconds(9));
     return Serve(lease, {"t1"});
   };
@@ -205,8 +206,8 @@ TEST_F(CallWithTokenTest, A4NothingLeftStartsARefreshForLaterCalls) {
   EXPECT_EQ(CallWithToken(*token_, {}, serve, Is401, &refresh)->body,
             "yes to t2");
   EXPECT_TRUE(refresh.ok());
-  // While the server is called, a newer token is installed and the timeout
-  // passes. There must be no second call.
+  // During the first call, a newer token is installed and the timeout passes.
+  // There must be no second call, although there is a later token.
   source_.Answer("t3", absl::Hours(1));
   const auto replaced = [&](const TokenLease& lease) {
     EXPECT_TRUE(token_->Install({"t4", Expiry::In(absl::Hours(1))}).ok());
@@ -233,8 +234,8 @@ TEST_F(CallWithTokenTest, A4TheRefreshsOwnStatusIsNotHidden) {
   EXPECT_EQ(CallWithToken(*token_, {}, serve, Is401, &refresh)->status, 401);
   EXPECT_EQ(refresh.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_FALSE(IsFatal(refresh));
-  // Now the token has expired and is served degraded. The refresh fails for
-  // good, and `refresh_status` must say so.
+  // The token expires and is then served degraded. Its refresh fails for good,
+  // and `refresh` must say so.
   executor_.AdvanceBy(absl::Hours(1));
   (void)token_->Get();
   EXPECT_EQ(CallWithToken(*token_, {}, serve, Is401, &refresh)->status, 401);

@@ -15,8 +15,8 @@
 namespace refreshable {
 
 // When a token expires: never, at a moment of the wall clock, or when a
-// lifetime has passed; and when its server would like it to be replaced, if the
-// server says so. A value.
+// lifetime has passed. May also contain a hint: when the server would like the
+// token to be replaced. A value.
 class Expiry {
  public:
   // The token is valid until it is replaced or invalidated.
@@ -30,11 +30,13 @@ class Expiry {
     return expiry;
   }
 
-  // The token expires `lifetime` after the start of the attempt that returned
-  // it. For a token that `Install` is given, the lifetime counts from the call
-  // of `Install`. This is `expires_in` of RFC 6749, section 5.1. The server
-  // counts from a later moment than the start of the attempt, so the token is
-  // never used for too long. `absl::InfiniteDuration()` means never.
+  // The token expires when `lifetime` has passed. In an OAuth 2.0 answer,
+  // `expires_in` is such a lifetime (RFC 6749, section 5.1).
+  // `absl::InfiniteDuration()` means never. The lifetime of a token that an
+  // attempt returns counts from the start of the attempt. The server counts
+  // from a later moment, so such a token is never used for too long. By
+  // contrast, the lifetime of a token that is given to `Install` counts from
+  // the call of `Install`.
   static Expiry In(absl::Duration lifetime) {
     Expiry expiry;
     expiry.lifetime_ = lifetime;
@@ -42,16 +44,17 @@ class Expiry {
     return expiry;
   }
 
-  // Returns the same expiry with a hint: the token should be replaced
-  // `refresh_in` after the start of the attempt that returned it, which is when
-  // `In` counts from too. The token then becomes stale at that time instead of
-  // at the time that the policy's stale window gives, and nothing else changes.
-  // As with a stale window, no token is stale before a quarter of its lifetime,
-  // and jitter makes it stale earlier. A hint near that quarter is moved later,
-  // so that clients with the same hint do not refresh at the same time.
+  // Returns the same expiry with a hint: the token should be replaced when
+  // `refresh_in` has passed, counted from the same moment as the lifetime of
+  // `In`. The hint replaces the policy's stale window: the token becomes stale
+  // at the time of the hint. As with the window, jitter makes it stale somewhat
+  // earlier, but never before a quarter of its lifetime. A hint before or
+  // shortly after that quarter is moved later, so that clients with the same
+  // hint do not refresh at the same time.
   //
   // A hint has no effect if it is zero or less, if the token never expires, or
-  // if the token is no longer usable by then (`RefreshPolicy::expiry_margin`).
+  // if the token is no longer usable at the time of the hint
+  // (`RefreshPolicy::expiry_margin`).
   Expiry WithRefreshIn(absl::Duration refresh_in) const {
     Expiry expiry = *this;
     expiry.refresh_in_ = refresh_in > absl::ZeroDuration()
@@ -61,12 +64,14 @@ class Expiry {
   }
 
   bool is_relative() const { return relative_; }
-  // Wall time; the infinite future if the token never expires. Meaningful only
-  // if `!is_relative()`.
+  // When the token expires, in wall time; the infinite future if never.
+  // Meaningful only if `!is_relative()`.
   absl::Time time() const { return time_; }
-  // Infinite if the token never expires. Meaningful only if `is_relative()`.
+  // The lifetime given to `In`; infinite if the token never expires. Meaningful
+  // only if `is_relative()`.
   absl::Duration lifetime() const { return lifetime_; }
-  // Positive; infinite if there is no hint.
+  // The hint given to `WithRefreshIn`. Always positive; infinite if there is no
+  // hint.
   absl::Duration refresh_in() const { return refresh_in_; }
 
  private:
@@ -78,8 +83,8 @@ class Expiry {
   bool relative_ = false;
 };
 
-// Writes "never", the time in RFC 3339 form (UTC), or "in 1h"; a hint is added
-// as ", refresh in 30m".
+// Writes "never", the time in RFC 3339 form (UTC), or the lifetime as "in 1h".
+// If there is a hint, ", refresh in 30m" follows.
 std::ostream& operator<<(std::ostream& os, const Expiry& expiry);
 template <typename Sink>
 void AbslStringify(Sink& sink, const Expiry& expiry) {
@@ -95,7 +100,7 @@ template <typename Token>
 struct Credential {
   Credential(Token t, Expiry e) : token(std::move(t)), expiry(e) {}
 
-  // Shows the expiry, and nothing of the token.
+  // Writes the expiry, and nothing of the token.
   friend std::ostream& operator<<(std::ostream& os, const Credential& c) {
     return os << "Credential(expires " << c.expiry << ")";
   }

@@ -25,7 +25,8 @@ enum class RefreshReason {
   kExpired,   // The token has expired.
   kRejected,  // A server rejected the token, or it was invalidated. The source
               // must bypass its cache.
-  kProbe,     // Too many attempts in a row have failed; this is a single try.
+  kProbe,     // Too many attempts in a row have failed, and no token is usable.
+              // The attempt finds out whether the source works again.
 };
 
 // Returns "first", "stale", "expired", "rejected" or "probe".
@@ -47,27 +48,29 @@ constexpr absl::string_view RefreshReasonName(RefreshReason reason) {
 
 enum class EventKind {
   kAttemptStarted,  // The source is about to be called.
-  // An attempt failed; `status` is the cause. If too many earlier calls of the
-  // source have not returned, an attempt fails without calling the source; no
-  // kAttemptStarted is then sent for that attempt.
+  // An attempt failed; `status` is the cause. An attempt for which no
+  // kAttemptStarted was sent failed without calling the source, because too
+  // many earlier calls have not returned.
   kAttemptFailed,
-  // Nobody waits for an attempt any longer, for one of three reasons. Either
-  // the attempt timed out; kAttemptFailed then follows. Or an invalidation,
-  // `Install` or the answer to an earlier attempt superseded it. Or it was
-  // lost: the executor dropped it, or did not start it within
-  // `RefreshPolicy::attempt_timeout`.
+  // Nobody waits for an attempt any longer, for one of three reasons:
+  // - The attempt timed out. kAttemptFailed follows.
+  // - The attempt was superseded by an invalidation, by `Install`, or by the
+  //   answer to an earlier attempt.
+  // - The attempt was lost: the executor refused or dropped it, or did not
+  //   start it within `RefreshPolicy::attempt_timeout`.
   kAttemptAbandoned,
   // The answer to an abandoned attempt arrived, and changed nothing.
   kAttemptDiscarded,
-  kTokenPublished,    // A refresh succeeded, or `Install` was called.
+  kTokenPublished,    // A token was published, by a refresh or by `Install`.
   kTokenInvalidated,  // The token of `generation` was withdrawn.
   kBackoff,           // No attempt is made for the next `delay`.
-  kStateChanged,      // `freshness` is the new state.
+  kStateChanged,      // The token's state changed to `freshness`.
   kExhausted,         // Too many attempts in a row failed; no token is usable.
-  kHealed,            // A token was published after kExhausted.
-  kDegraded,          // An expired token is being served, by policy.
-  // A server rejected the token of `generation`, which may still be served.
-  // Sent once per token, however many calls were rejected.
+  kHealed,    // After kExhausted, the source returned a token or one was given
+              // to `Install`.
+  kDegraded,  // An expired token is being served, by policy.
+  // A server rejected the token of `generation`. The token may still be served.
+  // Sent once per token, however many calls with it are rejected.
   kTokenRejected,
   // A refresh that a rejection asked for returned the rejected token again.
   kTokenUnchanged,
@@ -112,24 +115,26 @@ constexpr absl::string_view EventKindName(EventKind kind) {
 // One event, as `Observer::OnEvent` receives it. A value.
 struct Event {
   EventKind kind = EventKind::kStateChanged;
-  // The next three fields are set in every event. `generation` is the
-  // generation last published. `freshness` is the state last reported; if the
-  // state has changed since, a kStateChanged event follows. `failures` is the
-  // number of failed attempts in a row.
+  // Set in every event: the generation last published; 0 if there is none yet.
   Generation generation;
+  // Set in every event: the state last reported. If the state has changed since
+  // it was reported, a kStateChanged event follows.
   Freshness freshness = Freshness::kExpired;
+  // Set in every event: the number of failed attempts in a row.
   int failures = 0;
-  // kAttemptStarted: why the attempt is made.
+  // In kAttemptStarted: why the attempt is made.
   RefreshReason reason = RefreshReason::kFirst;
-  // kAttemptStarted, kAttemptFailed: the number of the attempt within its
-  // refresh, from 1. Otherwise 0.
+  // In kAttemptStarted and kAttemptFailed: the number of the attempt within its
+  // refresh, from 1. In all other events: 0.
   int attempt = 0;
-  // kAttemptFailed, kExhausted: the cause. kAttemptAbandoned: the cause if the
-  // executor lost the attempt. kAttemptDiscarded: the discarded answer's status
-  // if it was a failure. Otherwise OK.
+  // In kAttemptFailed and kExhausted: the cause. In kAttemptAbandoned: the
+  // cause if the attempt was lost, OK if not. In kAttemptDiscarded: the
+  // answer's status if the answer is a failure, OK if it is a token. In all
+  // other events: OK.
   absl::Status status;
-  // kBackoff: how long no attempt is made. `Reset`, `Install`, an invalidation
-  // or the token's expiry may end the wait sooner.
+  // In kBackoff: how long no attempt is made. This wait may end sooner: by
+  // `Reset`, `Install`, an invalidation or the token's expiry. If a background
+  // refresh failed, a rejected read may also start an attempt sooner.
   absl::Duration delay;
 };
 

@@ -16,7 +16,7 @@ namespace refreshable {
 // Whether a failed attempt is retried within its refresh.
 enum class FailureClass {
   kTransient,  // The cause is likely to pass. Retried on the policy's schedule.
-  kThrottled,  // The server asks clients to slow down. Retried too.
+  kThrottled,  // The server asks clients to slow down. Retried like kTransient.
   kPermanent,  // A retry would fail in the same way. Ends the refresh.
 };
 

@@ -14,8 +14,9 @@ namespace refreshable {
 
 // The state of the token that a Refreshable holds.
 enum class Freshness {
-  // There is no usable token: none has been published yet, or it has expired or
-  // was withdrawn. A read has to wait for a refresh.
+  // There is no usable token: none has been published yet, or the last one has
+  // expired or was withdrawn. A read needs a refresh, unless
+  // `RefreshPolicy::max_stale_on_error` lets it have an expired token.
   kExpired,
   // The token is usable, and old enough that a background refresh is due.
   kStale,

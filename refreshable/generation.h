@@ -14,9 +14,10 @@
 
 namespace refreshable {
 
-// Numbers the tokens that one Refreshable publishes: the first is 1, and each
-// later one is greater. A default-constructed Generation is 0 and names no
-// token. A value, as thread-safe as an integer.
+// The number of a token that a Refreshable publishes. The first token of a
+// Refreshable has the number 1, and each later token has a greater number. A
+// default-constructed Generation is 0, which no token has. A value, as
+// thread-safe as an integer.
 class Generation {
  public:
   constexpr Generation() = default;

@@ -22,38 +22,42 @@ struct Health {
   Freshness freshness = Freshness::kExpired;
   // The generation last published; 0 if there is none yet.
   Generation generation;
-  // When that token expires, in wall time. The infinite future if it never
-  // expires or if no token has been published yet.
+  // When the token last published expires, in wall time. The infinite future if
+  // it never expires or if no token has been published yet.
   absl::Time expires_at = absl::InfiniteFuture();
-  bool rejected = false;    // Whether a server rejected that token.
+  // Whether the token last published was rejected by a server or withdrawn.
+  bool rejected = false;
   bool refreshing = false;  // Whether a refresh is in flight.
-  int failures = 0;         // The number of failed attempts in a row.
-  absl::Status last_cause;  // The last failure's status; OK after a success.
+  int failures = 0;         // The number of failures in a row.
+  // The status of the last of these failures; OK if `failures` is 0.
+  absl::Status last_cause;
   // Whether there were too many failures in a row and no token is usable.
   bool exhausted = false;
   bool fatal = false;  // Whether no attempt is made until Reset or Install.
-  // No attempt starts before this wall time. It is computed anew for each
-  // snapshot, and is never earlier than the moment of the snapshot. The
-  // infinite future if `fatal`.
+  // The wall time before which no attempt starts; the infinite future if
+  // `fatal`. Each snapshot computes it anew, and it is never earlier than the
+  // moment of the snapshot.
   absl::Time next_attempt;
   int64_t waiters = 0;  // The number of reads that are waiting.
 };
 
 // Writes one line: "fresh, generation 3, expires 2026-01-01T00:00:00+00:00".
-// Other fields follow if they are set.
+// If the token is rejected, a refresh is in flight, reads wait, attempts have
+// failed, or refreshing is exhausted or fatal, that follows on the same line.
 std::ostream& operator<<(std::ostream& os, const Health& health);
 template <typename Sink>
 void AbslStringify(Sink& sink, const Health& health) {
   sink.Append(internal::Streamed(health));
 }
 
-// Numbers of events since the Refreshable was created. A value.
+// How many events of some kinds there were since the Refreshable was created. A
+// value.
 struct Stats {
   int64_t attempts_started = 0;
   int64_t attempts_failed = 0;
   // An attempt that timed out is counted here and in `attempts_failed`.
   int64_t attempts_abandoned = 0;
-  // Answers to abandoned attempts that changed nothing.
+  // Abandoned attempts whose answers arrived and changed nothing.
   int64_t attempts_discarded = 0;
   int64_t tokens_published = 0;
   int64_t tokens_invalidated = 0;

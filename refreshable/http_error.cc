@@ -25,8 +25,8 @@ constexpr std::array<absl::string_view, 12> kMonths = {
     "Jan", "Feb", "Mar", "Apr", "May", "Jun",
     "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
 constexpr absl::string_view kHttpStatusUrl = "refreshable/http-status";
-// A longer text is not parsed. The longest valid date has 33 bytes: "Wednesday,
-// 06-Nov-94 08:49:37 GMT".
+// The longest text that ParseHttpDate parses. The longest valid date has only
+// 33 bytes: "Wednesday, 06-Nov-94 08:49:37 GMT".
 constexpr size_t kMaxHttpDateBytes = 64;
 
 absl::StatusCode CodeOf(int http_status, absl::string_view oauth_error) {
@@ -59,10 +59,10 @@ absl::StatusCode CodeOf(int http_status, absl::string_view oauth_error) {
   }
 }
 
-// Returns whether `error` looks like an error code and not like a secret. RFC
-// 6749, section 5.2, permits more characters. But every code in IANA's registry
-// of OAuth extension errors consists of lower-case letters and underscores
-// only, and hardly any token does.
+// Returns whether `error` looks like an error code and not like a secret: it
+// has at most 64 bytes, all of them lower-case letters and underscores. Every
+// code in IANA's registry of OAuth extension errors looks like that, and hardly
+// any token does. (RFC 6749, section 5.2, permits more characters.)
 bool IsPlausibleCode(absl::string_view error) {
   return !error.empty() && error.size() <= 64 &&
          std::all_of(error.begin(), error.end(),
@@ -158,7 +158,7 @@ Expiry ExpiryByServerClock(absl::Time time,
 std::optional<absl::Time> ParseHttpDate(absl::string_view text,
                                         absl::Time now) {
   if (text.size() > kMaxHttpDateBytes) return std::nullopt;
-  // The date has one of these forms:
+  // `text` should have one of these forms:
   //   Sun, 06 Nov 1994 08:49:37 GMT
   //   Sunday, 06-Nov-94 08:49:37 GMT
   //   Sun Nov  6 08:49:37 1994

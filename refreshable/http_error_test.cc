@@ -77,8 +77,8 @@ TEST(HttpErrorTest, B2StatusesMapToCodesAndClasses) {
   }
 }
 
-// Even for a 2xx the status must not be OK: a source constructs a StatusOr from
-// it, which ends the program if the status is OK.
+// HttpErrorToStatus must not return OK, not even for a 2xx: a source constructs
+// a StatusOr from the status, and that ends the program if the status is OK.
 TEST(HttpErrorTest, B2NeverOk) {
   for (int http_status = -1; http_status <= 1000; ++http_status) {
     EXPECT_FALSE(Answer(http_status).ok()) << http_status;
@@ -87,8 +87,8 @@ TEST(HttpErrorTest, B2NeverOk) {
   EXPECT_EQ(Answer(204).code(), Code::kUnknown);
 }
 
-// Clause B2, and clause L5 of the tests in refreshable/tests/parity/: the four
-// statuses below are retried, and no others.
+// The HTTP statuses 429, 502, 503 and 504 are retried, and no others. (This is
+// clause B2, and clause L5 of the tests in refreshable/tests/parity/.)
 TEST(HttpErrorTest, B2RetriedStatusesAreExactlyTheFour) {
   for (int http_status = 100; http_status < 600; ++http_status) {
     const bool retried = http_status == 429 || http_status == 502 ||
@@ -127,7 +127,7 @@ TEST(HttpErrorTest, B2TheReadyClassifierRetriesMore) {
 }
 
 TEST(HttpErrorTest, B2OauthErrorCodes) {
-  // RFC 6749, section 5.2, defines these codes.
+  // The codes that RFC 6749, section 5.2, defines.
   for (const char* error :
        {"invalid_request", "invalid_client", "invalid_grant",
         "unauthorized_client", "unsupported_grant_type", "invalid_scope"}) {
@@ -138,8 +138,9 @@ TEST(HttpErrorTest, B2OauthErrorCodes) {
   }
   EXPECT_EQ(Answer(401, "invalid_client").code(), Code::kUnauthenticated);
   EXPECT_EQ(Answer(400, "invalid_grant").code(), Code::kInvalidArgument);
-  // RFC 6749, section 4.1.2.1, and RFC 8628, section 3.5, define these codes.
-  // Their meaning does not depend on the HTTP status.
+  // The next three codes are defined in RFC 6749, section 4.1.2.1, and in RFC
+  // 8628, section 3.5. With all of these HTTP statuses, they decide the code.
+  // (The next test shows the statuses that take precedence.)
   for (const int http_status : {400, 401, 403, 404, 500}) {
     EXPECT_EQ(Answer(http_status, "temporarily_unavailable").code(),
               Code::kUnavailable);
@@ -172,8 +173,8 @@ TEST(HttpErrorTest, B9MessageNamesStatusAndCode) {
             absl::StrCat("HTTP status 400, error ", std::string(64, 'a')));
 }
 
-// A server may echo parts of the request, and so a secret, in any field of its
-// answer.
+// A server may echo parts of the request, and so a secret, as its `error`. The
+// message must not contain an `error` that may be a secret.
 TEST(HttpErrorTest, S3HostileErrorValuesAreNotInTheMessage) {
   const std::vector<std::string> hostile = {
       "tok-7f3a9",
@@ -245,7 +246,7 @@ TEST(HttpErrorTest, B2RetryAfterThatCannotBeReadIsIgnored) {
 
 TEST(HttpErrorTest, B2RetryAfterDateIsMeasuredFromTheDateHeader) {
   const HttpHeader until = {"Retry-After", "Sun, 06 Nov 1994 08:50:37 GMT"};
-  // The result must not depend on the client's clock: it may be a day fast or
+  // The wait must not depend on the client's clock, which may be a day fast or
   // slow.
   for (const absl::Duration skew :
        {absl::ZeroDuration(), absl::Hours(24), -absl::Hours(24)}) {
@@ -351,7 +352,7 @@ TEST(HttpDateTest, TwoDigitYearsReachFiftyYearsAhead) {
     EXPECT_EQ(ParseHttpDate(c.date, now), Utc(c.expected)) << c.date;
   }
   // The year that a two-digit year stands for may be in another century than
-  // `now`.
+  // that of `now`.
   EXPECT_EQ(ParseHttpDate("Friday, 01-Jan-10 00:00:00 GMT",
                           Utc("1994-11-06T00:00:00Z")),
             Utc("2010-01-01T00:00:00Z"));
@@ -365,8 +366,8 @@ TEST(HttpDateTest, TwoDigitYearsReachFiftyYearsAhead) {
   EXPECT_EQ(ParseHttpDate("Tuesday, 29-Feb-00 00:00:00 GMT",
                           Utc("2094-11-06T00:00:00Z")),
             Utc("2000-02-29T00:00:00Z"));
-  // A clock may be so wrong that `now` is any value. No value may end the
-  // program.
+  // A clock may be so wrong that `now` has an extreme value. No value may end
+  // the program.
   ParseHttpDate("Friday, 01-Jan-10 00:00:00 GMT", absl::InfiniteFuture());
   ParseHttpDate("Friday, 01-Jan-10 00:00:00 GMT", absl::InfinitePast());
 }
@@ -418,7 +419,8 @@ TEST(HttpErrorTest, F4AnExpiryCountsFromTheDateHeader) {
                                 : std::nullopt;
   };
   EXPECT_EQ(relative("Sun, 06 Nov 1994 08:49:37 GMT"), absl::Hours(1));
-  // This computer's clock is 50 minutes behind, and then a day ahead.
+  // If this computer's clock is 50 minutes slow, or a day fast, the lifetime
+  // counts from the server's date nevertheless.
   EXPECT_EQ(relative("Sun, 06 Nov 1994 09:39:37 GMT"), absl::Minutes(10));
   EXPECT_EQ(relative("Sat, 05 Nov 1994 08:49:37 GMT"), absl::Hours(25));
   // The token has already expired (F5).

@@ -26,30 +26,34 @@ namespace refreshable {
 namespace internal {
 REFRESHABLE_ABI_NAMESPACE_BEGIN
 
-// One published token with its generation. `token` points to a `Token` of the
-// user; only the Lease knows that type.
+// One published token with its generation and its expiry. `token` points to a
+// token of the user's type. Snapshot does not know that type; `Lease<Token>`
+// does.
 struct Snapshot {
   std::shared_ptr<const void> token;
   Generation generation;
   absl::Time expires_at;
   bool degraded = false;
-  // Successive generations may have equal tokens. This is the first generation
-  // of the unbroken run of equal tokens that `generation` belongs to.
+  // Successive generations may have equal tokens. `same_since` is the first
+  // generation of the unbroken run of equal tokens to which `generation`
+  // belongs.
   Generation same_since;
 };
 
-// A check time (see `TimedNode`) that is always in the past, so that every read
-// of the node asks the machine.
+// The initial value of each time in TimedNode. It is always in the past, so
+// that every read of the node asks the machine.
 constexpr int64_t kNeverWithoutAsking = std::numeric_limits<int64_t>::min();
 
-// What a `SnapshotCell` holds: a snapshot, or the lack of one. From its *check
-// time* on, a read must ask the machine before it returns the snapshot.
+// What a `SnapshotCell` holds: a snapshot, or the lack of one. It has a *check
+// time*, from which on a read must ask the machine before it returns the
+// snapshot.
 struct TimedNode : HazardNode {
   explicit TimedNode(bool nothing) : is_nothing(nothing) {}
 
   // Whether this node stands for "no snapshot". Such a node is never freed.
   const bool is_nothing;
-  // The check time, in ticks of the coarse clock and in nanoseconds since 1970.
+  // The check time, in ticks of the coarse wall clock and in nanoseconds since
+  // 1970.
   mutable std::atomic<int64_t> check_ticks{kNeverWithoutAsking};
   mutable std::atomic<int64_t> check_nanos{kNeverWithoutAsking};
   // The moments from which the token is no longer usable, in ticks of the
@@ -58,7 +62,7 @@ struct TimedNode : HazardNode {
   mutable std::atomic<int64_t> usable_boot_ticks{kNeverWithoutAsking};
 };
 
-// A snapshot in its cell. Immutable, except for the times in TimedNode.
+// A node that holds a snapshot. Immutable, except for the times in TimedNode.
 struct SnapshotNode final : TimedNode {
   explicit SnapshotNode(Snapshot s)
       : TimedNode(/*nothing=*/false), snapshot(std::move(s)) {}
@@ -83,11 +87,11 @@ class Refreshable;
 
 REFRESHABLE_ABI_NAMESPACE_BEGIN
 
-// Holds one published token. The token's bytes stay valid as long as the lease
-// exists, even if the token expires or is replaced, and even if the
-// Refreshable, its executor and the thread that read the token are gone. The
-// bytes are freed promptly after the last lease of the token, and the last
-// pointer that `Share` returned, are gone.
+// A hold of one published token. The token's bytes stay valid as long as the
+// lease exists, even if the token expires or is replaced, and even if the
+// Refreshable, its executor and the thread that read the token are gone. Once
+// the Refreshable no longer holds the token, the bytes are freed promptly after
+// the last lease and the last pointer that `Share` returned.
 //
 // A lease must not outlive the shared library (plug-in) whose code made it.
 //
@@ -112,8 +116,8 @@ class Lease {
   // fail and `RefreshPolicy::max_stale_on_error` allows it.
   bool degraded() const { return snapshot().degraded; }
 
-  // Returns a pointer that keeps the token alive too, for code that needs the
-  // token for longer than the lease.
+  // Returns a pointer that keeps the token alive by itself, for code that needs
+  // the token for longer than the lease lives.
   std::shared_ptr<const Token> Share() const {
     return std::static_pointer_cast<const Token>(snapshot().token);
   }
@@ -143,8 +147,8 @@ class Lease {
   internal::HazardHolder hold_;
 };
 
-// Prints the lease without its token. GoogleTest would otherwise print the
-// token's bytes.
+// Tells GoogleTest how to print the result of a read: without the token. By
+// default GoogleTest would print the token's bytes.
 template <typename Token>
 void PrintTo(const absl::StatusOr<Lease<Token>>& result, std::ostream* os) {
   if (result.ok()) {

@@ -10,7 +10,7 @@
 
 namespace refreshable {
 
-// Receives every event of a Refreshable, for metrics and logs. To be
+// A receiver of all events of a Refreshable, for metrics and logs. To be
 // implemented by the user.
 //
 // `OnEvent` is called once per event. Calls for one Refreshable never overlap,
@@ -19,14 +19,16 @@ namespace refreshable {
 // held during a call.
 //
 // `OnEvent` is called on a thread that caused an event. While that thread is
-// inside `OnEvent`, other threads queue their events and do not wait; the
-// thread that is inside then delivers the queued events too. So `OnEvent`
-// should return quickly. Exceptions that it throws are ignored.
+// inside `OnEvent`, other threads queue their events and do not wait. The
+// thread that is inside delivers the queued events before it goes on with its
+// own work, so `OnEvent` should return quickly. Exceptions that `OnEvent`
+// throws are ignored.
 //
-// `OnEvent` may read the Refreshable. But the thread may be inside a timer of
-// the executor, or inside the attempt that the event is about, and there a
-// `Get` that would have to wait fails with FAILED_PRECONDITION. Do not wait for
-// another Refreshable there either; use TryGet.
+// `OnEvent` may read the Refreshable, best with `TryGet`, which never waits. If
+// `OnEvent` runs inside a timer of the executor or inside an attempt, a `Get`
+// that would have to wait fails with FAILED_PRECONDITION. Elsewhere such a
+// `Get` waits, and no event is delivered meanwhile. Do not wait for another
+// Refreshable in `OnEvent`.
 //
 // Once the Refreshable's destructor has returned, no further event is
 // delivered, except one that another thread was already delivering.

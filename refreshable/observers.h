@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Ready-made observers: one counts the events, one writes a line for each.
+// Ready-made observers: CountingObserver counts the events, and LineObserver
+// writes a line for each event.
 
 #ifndef REFRESHABLE_OBSERVERS_H_
 #define REFRESHABLE_OBSERVERS_H_
@@ -17,8 +18,8 @@
 
 namespace refreshable {
 
-// Counts the events of each kind, of one Refreshable or of several together.
-// Thread-safe.
+// An observer that counts the events of each kind. It may serve several
+// Refreshables, and then counts their events together. Thread-safe.
 class CountingObserver final : public Observer {
  public:
   void OnEvent(const Event& event) override;
@@ -28,9 +29,10 @@ class CountingObserver final : public Observer {
   std::array<std::atomic<int64_t>, kEventKinds> counts_{};
 };
 
-// Calls `write` once per event with one line, without a line terminator:
+// An observer that passes each event to `write` as one line without a line
+// terminator. The line begins with `name`, for example:
 //   "NAME: attempt_failed generation=3 attempt=1 failures=2 status=..."
-// `write` must not be null, and must be thread-safe if the observer serves
+// `write` must not be null. It must be thread-safe if the observer serves
 // several Refreshables.
 class LineObserver final : public Observer {
  public:

@@ -20,7 +20,8 @@ std::string Show(const std::optional<absl::Duration>& value) {
   return value.has_value() ? Show(*value) : "unset";
 }
 
-// Checks fields, and keeps the error of the first one that violates its rule.
+// A check of several fields. `status()` is OK, or the error of the first field
+// that violates its rule.
 class Checker {
  public:
   template <typename Value>
@@ -76,7 +77,8 @@ absl::Status Validate(const RefreshPolicy& policy) {
                   "max_rejection_backoff", *policy.max_rejection_backoff,
                   ">= retry.initial_backoff and finite");
   }
-  // The comparisons with a double are written such that NaN violates the rule.
+  // The comparisons of `jitter` and `multiplier` are written such that NaN
+  // violates the rule.
   check.Require(policy.jitter >= 0.0 && policy.jitter < 1.0, "jitter",
                 policy.jitter, "in [0, 1)");
   check.Require(
@@ -96,9 +98,9 @@ absl::Status Validate(const RefreshPolicy& policy) {
                 absl::StrCat("> retry.max_retries (", retry.max_retries, ")"));
   check.Require(retry.probe_interval > kZero && retry.probe_interval < infinite,
                 "retry.probe_interval", retry.probe_interval, "> 0 and finite");
-  // Probes must not follow each other sooner than attempts with the longest
-  // backoff. Otherwise attempts would become more frequent once there are too
-  // many failures.
+  // The time between probes must be at least the longest backoff. If it were
+  // shorter, attempts would become more frequent once there are too many
+  // failures.
   const absl::Duration longest =
       retry.multiplier > 1.0 ? retry.max_backoff : retry.initial_backoff;
   check.Require(retry.on_exhausted == OnExhausted::kFatal ||

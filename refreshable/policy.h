@@ -18,8 +18,10 @@ namespace refreshable {
 // What happens when `RetryPolicy::max_consecutive_failures` is reached and no
 // usable token is left.
 enum class OnExhausted {
-  // Once per `probe_interval` one read tries again. Reads that arrive during
-  // that attempt wait for it too; all others fail at once.
+  // Attempts start `probe_interval` apart. A read starts an attempt and waits
+  // for it, or the timer of `RefreshPolicy::refresh_ahead` starts it. Reads
+  // that arrive during the attempt wait for it too; all other reads fail at
+  // once.
   kSelfHeal,
   // Nothing is attempted until `Reset()` or `Install()`; reads get an error for
   // which `IsFatal(status)` is true.
@@ -28,8 +30,8 @@ enum class OnExhausted {
 
 // How failed attempts are spaced and counted. The wait after the n-th failure
 // in a row is min(initial_backoff * multiplier^(n-1), max_backoff), counted
-// from the start of the attempt that failed. If the server asks for another
-// wait (`SetRetryAfter`), that is used instead.
+// from the start of the attempt that failed. This is the *computed wait*. A
+// wait that the server asks for (`SetRetryAfter`) replaces it.
 struct RetryPolicy {
   // > 0 and finite.
   absl::Duration initial_backoff = absl::Seconds(2);
@@ -37,23 +39,23 @@ struct RetryPolicy {
   double multiplier = 2.0;
   // >= initial_backoff; finite.
   absl::Duration max_backoff = absl::Seconds(60);
-  // The number of attempts after the first one, in a refresh that a reader
-  // waits for; >= 0.
+  // How often a refresh that a read waits for may retry after its first
+  // attempt. By contrast, a background refresh makes one attempt. >= 0.
   int max_retries = 6;
   // `on_exhausted` applies after this many failures in a row, counted across
-  // refreshes. Must be greater than `max_retries`. A failure does not count if
-  // the server asked for a shorter wait than the computed one.
+  // refreshes. A failure does not count if the server asked for a shorter wait
+  // than the computed one. Must be greater than `max_retries`.
   int max_consecutive_failures = 7;
   OnExhausted on_exhausted = OnExhausted::kSelfHeal;
-  // The time between the starts of two attempts, under kSelfHeal, once
-  // `max_consecutive_failures` attempts have failed and no token is usable.
-  // `RefreshPolicy::max_abandoned_calls` uses this time too. > 0, finite and,
-  // for kSelfHeal, at least the longest wait (`max_backoff`, or
-  // `initial_backoff` if `multiplier` is 1).
+  // The time between the starts of two attempts under kSelfHeal, once
+  // `max_consecutive_failures` attempts have failed and no token is usable. The
+  // exception at `RefreshPolicy::max_abandoned_calls` uses this time too. > 0
+  // and finite. For kSelfHeal it must be at least the longest computed wait:
+  // `max_backoff`, or `initial_backoff` if `multiplier` is 1.
   absl::Duration probe_interval = absl::Seconds(60);
-  // The longest wait that a server may ask for (Retry-After). If it asks for
-  // more, the wait is this or the computed wait, whichever is longer. Finite;
-  // >= 0.
+  // The longest wait that a server may ask for (Retry-After). If a server asks
+  // for more, the wait is `max_retry_after` or the computed wait, whichever is
+  // longer. Finite; >= 0.
   absl::Duration max_retry_after = absl::Minutes(5);
 };
 
@@ -65,68 +67,72 @@ struct RefreshPolicy {
   // more than a quarter of its lifetime; >= 0.
   absl::Duration expiry_margin = absl::Seconds(40);
   // A token is stale from this long before its expiry. If unset, this is half
-  // its lifetime, at most `max_stale_window`. If zero, or not longer than
-  // `expiry_margin`, a token is never stale: it is refreshed when it has
-  // expired. Capped at three quarters of the lifetime; otherwise a short-lived
-  // token would be stale on arrival and refreshed again immediately. >= 0.
+  // the token's lifetime, at most `max_stale_window`. The window is cut to
+  // three quarters of the lifetime, because a short-lived token would otherwise
+  // be stale on arrival and refreshed again immediately. If the window is not
+  // longer than the margin that `expiry_margin` gives the token, the token is
+  // never stale: it is refreshed when it has expired. >= 0.
   std::optional<absl::Duration> stale_window;
-  // The limit on the window that is used if `stale_window` is unset; otherwise
-  // this has no effect. >= 0.
+  // The longest stale window if `stale_window` is unset. Has no effect if
+  // `stale_window` is set. >= 0.
   absl::Duration max_stale_window = absl::Minutes(20);
   // Whether a read of a stale token starts a refresh in the background. If
   // false, a token is refreshed only once it has expired.
   bool background_refresh = true;
-  // Whether a timer starts the background refresh of a stale token, even if
-  // there is no read. Once a token has been published, the timer also starts
-  // every later attempt that is due and permitted. Requires
+  // Whether a timer starts the background refresh of a stale token, so that no
+  // read is needed for it. Once a token has been published, the timer also
+  // starts every later attempt that is due and permitted. Requires
   // `background_refresh`.
   bool refresh_ahead = false;
-  // After a background refresh has failed, no other is started for this long,
-  // as long as the token stays usable. If unset, this is 60 s, at most a
-  // quarter of the time for which the token is still usable, and at least
-  // `min_interval`. >= 0.
+  // How long no background refresh starts after one has failed, as long as the
+  // token stays usable; >= 0. If unset, this is 60 s, but at most a quarter of
+  // the time for which the token is still usable, and at least `min_interval`.
   std::optional<absl::Duration> background_cooldown;
-  // Minimum time between the starts of two attempts, and between the end of a
-  // failed attempt and the next start. The time between starts does not apply
-  // to the first attempt after an `Invalidate` or `Install`. Finite; >= 0.
+  // The minimum time between the starts of two attempts, and between the end of
+  // a failed attempt and the start of the next one. The first attempt after an
+  // `Invalidate` or `Install`, or in the child of a fork(), is exempt from the
+  // time between starts. Finite; >= 0.
   absl::Duration min_interval = absl::Seconds(1);
-  // An attempt that runs for longer is abandoned and counts as failed. An
-  // attempt that the executor has not started within this time ends too, but
-  // does not count as a failure. > 0.
+  // An attempt that runs for longer than this is abandoned and counts as
+  // failed. An attempt that the executor has not started within this time also
+  // ends, but does not count as a failure. > 0.
   absl::Duration attempt_timeout = absl::Seconds(30);
-  // How many abandoned calls of the source may still be running when the source
-  // is called again. Once this many are running, an attempt fails without
-  // calling the source. As an exception, one more call may be made
-  // `probe_interval` after the last one, another one after twice that time, and
-  // so on. At least 1.
+  // The limit on abandoned calls of the source that are still running. Once
+  // there are this many, attempts fail without calling the source. There is one
+  // exception: one more call may be made `retry.probe_interval` after the last
+  // call, one more after twice that time, then after four times that time, and
+  // so on. When any call returns, this series begins again. >= 1.
   int max_abandoned_calls = 2;
-  // A token that is invalidated within this time of its publication, or within
-  // half its life if that is shorter, counts as a failure. The failures from
-  // before its publication then count again too. >= 0.
+  // If a token is invalidated within this time of its publication (or within
+  // half its life, if that is shorter), that counts as a failure. The failures
+  // that its publication had cleared are then added back. A token that
+  // `Install` published is exempt. >= 0.
   absl::Duration young_token_age = absl::Seconds(30);
-  // The longest wait between two attempts that rejections start while the
-  // rejected token is still served (`ReadOptions::rejected`). The waits grow as
-  // those after failures do. If unset, this is `retry.max_backoff`. Finite and
-  // at least `retry.initial_backoff`.
+  // The longest wait between two attempts that rejections start
+  // (`ReadOptions::rejected`). These waits grow as the computed waits of
+  // RetryPolicy do. If unset, this is `retry.max_backoff`. Finite and at least
+  // `retry.initial_backoff`.
   std::optional<absl::Duration> max_rejection_backoff;
   // While refreshes fail, an expired token is served for at most this long
-  // after its expiry. Its leases say so (`Lease::degraded`). If zero, no
-  // expired token is served. Finite; >= 0.
+  // after its expiry. Leases of an expired token say so (`Lease::degraded`). If
+  // zero, no expired token is served. Finite; >= 0.
   absl::Duration max_stale_on_error = absl::ZeroDuration();
-  // Spreads the load of many clients, by a fraction in [0, 1). A token is stale
-  // earlier by up to this fraction of its lifetime, but not before a quarter of
-  // its lifetime. Computed waits are longer or shorter by up to this fraction,
-  // but never longer than `max_backoff`. Waits before probes are only
-  // shortened; waits that a server asked for are only lengthened. If zero,
-  // everything happens exactly on time.
+  // The fraction, in [0, 1), by which times vary at random, to spread the load
+  // of many clients. A token is stale earlier by up to this fraction of its
+  // lifetime, but not before a quarter of its lifetime. Computed waits are
+  // longer or shorter by up to this fraction, but never longer than the longest
+  // wait that the policy sets. Waits before probes are only shortened; waits
+  // that a server asked for are only lengthened. If zero, everything happens
+  // exactly on time.
   double jitter = 0.1;
   RetryPolicy retry;
 };
 
 // Writes "self_heal" or "fatal".
 std::ostream& operator<<(std::ostream& os, OnExhausted on_exhausted);
-// These write all fields as name=value, on one line.
+// Writes all fields as name=value, on one line.
 std::ostream& operator<<(std::ostream& os, const RetryPolicy& policy);
+// Writes all fields as name=value, on one line, including those of `retry`.
 std::ostream& operator<<(std::ostream& os, const RefreshPolicy& policy);
 
 template <typename Sink>
@@ -142,8 +148,9 @@ void AbslStringify(Sink& sink, OnExhausted on_exhausted) {
   sink.Append(internal::Streamed(on_exhausted));
 }
 
-// Returns OK, or INVALID_ARGUMENT with a message that names the invalid field
-// and its value. `Refreshable::Create` calls this.
+// Returns OK if each field of `policy` keeps the rule in its comment. Otherwise
+// returns INVALID_ARGUMENT with a message that names one invalid field and its
+// value. `Refreshable::Create` calls this.
 absl::Status Validate(const RefreshPolicy& policy);
 
 }  // namespace refreshable

@@ -21,9 +21,10 @@ const absl::Duration kZero = absl::ZeroDuration();
 const absl::Duration kForever = absl::InfiniteDuration();
 const absl::Duration kTick = absl::Nanoseconds(1) / 4;
 
-// One change to a policy: the name of the changed field, its new value as an
-// error message shows it (or a description of the change), and a function that
-// makes the change.
+// A function `set` that changes a policy. If the changed policy is invalid,
+// `field` is the name of the field that the error message names, and `shown` is
+// that field's value as the message shows it. If the changed policy is valid,
+// `field` is empty and `shown` describes the change.
 struct Case {
   const char* field;
   const char* shown;
@@ -203,7 +204,7 @@ TEST(PolicyTest, E6TheEdgesOfWhatIsAllowed) {
 TEST(PolicyTest, E6TheErrorSaysWhatWouldDo) {
   RefreshPolicy policy;
   policy.retry.max_retries = 9;
-  policy.jitter = 2;  // Now two fields are invalid; one is reported.
+  policy.jitter = 2;  // Two fields are invalid; one of them is reported.
   EXPECT_EQ(Validate(policy).message(),
             "RefreshPolicy.jitter is 2, must be in [0, 1)");
   policy.jitter = 0;

@@ -35,9 +35,9 @@ absl::Time ToWholeSeconds(absl::Time time) {
 
 namespace internal {
 
-// The payload is the text "FLAGS FAILURES NEXT_ATTEMPT CAUSE". The cause is
-// last because it may contain anything. FLAGS is the sum of 1 if fatal and 2 if
-// rejected.
+// The payload is the text "FLAGS FAILURES NEXT_ATTEMPT CAUSE". FLAGS is a
+// number: 1 if `error.fatal` is set, plus 2 if `error.rejected` is set. The
+// cause is last because it may contain anything.
 absl::Status MakeRefreshError(absl::StatusCode code,
                               const RefreshError& error) {
   absl::Status status(

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// RefreshError, and the other details that this library attaches to statuses.
+// RefreshError, and the other details that this library attaches to a status:
+// whether a read timed out, and how long a server asked to wait.
 
 #ifndef REFRESHABLE_REFRESH_ERROR_H_
 #define REFRESHABLE_REFRESH_ERROR_H_
@@ -28,12 +29,13 @@ struct RefreshError {
   // executor may have lost the refresh, or the minimum interval may not have
   // passed.
   int failures = 0;
-  // Before this wall time no attempt is made, and every read without a usable
-  // token fails at once. If `rejected`, it is instead the time before which no
-  // rejection starts an attempt. The infinite future if no attempt will be
-  // made. It is computed only when the moment of the next attempt changes, so
-  // all reads report the same time even if the wall clock is set meanwhile. The
-  // message contains it in whole seconds, rounded up.
+  // The wall time before which no attempt is made, so that every read without a
+  // usable token fails at once. If `rejected` is set: the wall time before
+  // which no rejection starts an attempt. The infinite future if no attempt
+  // will be made. This time is computed only when the moment of the next
+  // attempt changes, so all reads report the same time even if the wall clock
+  // is set meanwhile. The status's message contains it in whole seconds,
+  // rounded up.
   absl::Time next_attempt;
   // Whether no attempt is made until `Reset()` or `Install()` is called.
   bool fatal = false;
@@ -58,16 +60,16 @@ std::optional<RefreshError> GetRefreshError(const absl::Status& status);
 // and exit, or call `Reset()` once the cause is fixed.
 bool IsFatal(const absl::Status& status);
 
-// Whether a read returned `status` because its own timeout passed while it
-// waited; the refresh goes on. False if the refresh itself failed with
-// DEADLINE_EXCEEDED, and for a status that no read returned.
+// Whether a read returned `status` because the read's own timeout passed while
+// it waited for a refresh, which goes on. Returns false if the refresh itself
+// failed with DEADLINE_EXCEEDED, and for a status that no read returned.
 bool IsReadTimeout(const absl::Status& status);
 
-// Attaches a wait that the server asked for (Retry-After, RFC 9110, section
-// 10.2.3) to the status of a failed attempt. That wait replaces the computed
-// one before the next attempt, whether it is longer or shorter; see
-// `RetryPolicy::max_retry_after`. Negative durations are stored as zero, and
-// zero has no effect. Requires: !status.ok().
+// Attaches to `status`, the status of a failed attempt, the wait that the
+// server asked for (Retry-After, RFC 9110, section 10.2.3). `retry_after`
+// replaces the computed wait before the next attempt, whether it is longer or
+// shorter; `RetryPolicy::max_retry_after` limits it. Negative durations are
+// stored as zero, and zero has no effect. Requires: !status.ok().
 void SetRetryAfter(absl::Duration retry_after, absl::Status& status);
 
 // Returns the wait that SetRetryAfter attached to `status`; nullopt if there is
@@ -76,11 +78,11 @@ std::optional<absl::Duration> GetRetryAfter(const absl::Status& status);
 
 namespace internal {
 
-// Returns a status of `code` with `error` attached and with a message that
-// describes `error`. Requires: code is not kOk.
+// Returns a status that has the code `code`, a message that describes `error`,
+// and `error` attached. Requires: code is not kOk.
 absl::Status MakeRefreshError(absl::StatusCode code, const RefreshError& error);
 
-// Returns a status for which IsReadTimeout is true.
+// Returns a DEADLINE_EXCEEDED status for which IsReadTimeout is true.
 absl::Status MakeReadTimeout(absl::string_view message);
 
 }  // namespace internal

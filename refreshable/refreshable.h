@@ -52,9 +52,9 @@ class AsyncCall;
 // before the read returns. At most one refresh is in flight, and failures are
 // retried on the policy's schedule, no matter how many threads are reading.
 //
-// Every published token has a generation, and generations only rise. If an
-// answer of the source comes after its attempt was abandoned, it never replaces
-// a newer token.
+// Every published token has a generation, and generations only rise. If the
+// source answers after the attempt was abandoned, the token is published only
+// if no other was published or invalidated since the attempt started.
 //
 //   refreshable::ThreadExecutor executor;
 //   auto token = refreshable::Refreshable<std::string>::Create(
@@ -75,34 +75,35 @@ class AsyncCall;
 //
 // Thread-safe, except for construction and destruction. The executor must
 // outlive the Refreshable. Leases and running calls of the source may outlive
-// both. No user code (the source, a callback, the observer, the hook
-// `on_token_changed`, a token's destructor) is ever run under a lock of this
-// library.
+// the Refreshable and the executor. No user code (the source, a callback, the
+// observer, the hook `on_token_changed`, a token's destructor) is ever run
+// under a lock of this library.
 //
 // Only `Get` waits for a refresh. But `Get`, `GetAsync`, `Invalidate`,
 // `ReportRejected`, `Install` and `Reset` may call the observer, and then
-// return only after it has returned.
+// return only after the observer has returned.
 //
 // Destruction: waiting reads end with CANCELLED. Callbacks of asynchronous
 // reads run on the destroying thread before the destructor returns; a GetAsync
 // made by such a callback is dropped. The destructor does not wait for the
-// source, nor for user code that another thread runs or is about to run. It may
-// run inside a callback, hook or observer of this very object, but not in a
-// token's destructor. No call may be started concurrently with it.
+// source, nor for user code that another thread runs or is about to run. The
+// destructor may run inside a callback, hook or observer of this very object,
+// but not in a token's destructor. No call may be started concurrently with the
+// destructor.
 //
 // fork(): the child may continue to read if it was forked on a thread that is
 // not inside this library and if the executor works in the child. A refresh
-// that was running stays with the parent; the child starts its own when a read
-// needs one. Earlier failures still count. A child that was forked inside
-// `Fetch`, a callback, a hook or an observer may only call exec or _exit. Forks
-// are noticed through pthread_atfork; children made by other means are not
-// supported.
+// that was running stays with the parent; the child starts a refresh of its own
+// when a read needs one. Earlier failures still count in the child. A child
+// that was forked inside `Fetch`, a callback, a hook or an observer may only
+// call exec or _exit. Forks are noticed through pthread_atfork; children made
+// by other means are not supported.
 //
 // No function of this library may be called in a signal handler. A program that
 // uses this library must not call fork() in a signal handler either.
 //
-// Running out of memory inside this library ends the program (std::terminate),
-// except in `Create` and `Install` (and `CallWithTokenAsync`), which throw
+// Running out of memory inside this library ends the program (std::terminate).
+// `Create`, `Install` and `CallWithTokenAsync` are exceptions: they throw
 // std::bad_alloc and have then changed nothing.
 template <typename Token>
 class Refreshable {
@@ -112,19 +113,19 @@ class Refreshable {
                 "a token must be move-constructible");
 
  public:
-  // Later versions only append fields, so the first ones may be given by
-  // position: `{&executor, policy}`.
+  // Later versions only append fields, so fields may be given by position:
+  // `{&executor, policy}`.
   struct Options {
     // Runs the refreshes and tells the time. Not owned. Required.
     Executor* executor = nullptr;
     RefreshPolicy policy = {};
     // Receives every event. May be null.
     std::shared_ptr<Observer> observer = nullptr;
-    // The functions below are called without a lock, on any thread, and
-    // possibly on several threads at once. A call of the source that has not
-    // answered keeps these functions and the observer alive. The functions
-    // should not own the source: as long as the source holds the `done` of such
-    // a call, the source and the functions would keep each other alive.
+    // `on_token_changed`, `same_token` and `classify` are called without a
+    // lock, on any thread, and possibly on several threads at once. They and
+    // the observer stay alive until each call of the source has answered. So
+    // none of them should own the source: as long as the source held the `done`
+    // of a call, the two would keep each other alive.
 
     // Called after each publication, on the thread that completed the refresh
     // or called `Install`. Waiting readers are woken after the call, unless
@@ -132,16 +133,17 @@ class Refreshable {
     // tell which token is newer. The function may read the Refreshable.
     // Exceptions that it throws are ignored. May be null.
     std::function<void(const Lease<Token>&)> on_token_changed = nullptr;
-    // Returns whether two tokens are the same. It is called with each token
-    // that the source returns and the token before it. The Refreshable thus
-    // notices a source that answers a rejection with the rejected token. If
-    // null, `operator==` is used if Token has one (`TokenHasEquality`);
-    // otherwise no two tokens are taken to be the same. If it throws, the
-    // tokens are taken to be different.
+    // Returns whether two tokens are the same. By this function the Refreshable
+    // notices if the source returns the token that was rejected: it compares
+    // each token that the source returns with the token published last, if it
+    // still holds that one. If `same_token` is null, `operator==` is used; if
+    // Token has no `operator==` (`TokenHasEquality`), all tokens are taken to
+    // be different. If the function throws, the two tokens are taken to be
+    // different.
     std::function<bool(const Token&, const Token&)> same_token = nullptr;
     // Decides how a failure of the source is treated. Also called for failures
     // that arrive after the attempt was abandoned. If null, `ClassifyFailure`
-    // is used. If it throws, the failure is permanent.
+    // is used. If the function throws, the failure is permanent.
     std::function<FailureClass(const absl::Status&)> classify = nullptr;
     // Whether the error of a source that threw contains the exception's text
     // (`what()`), which may contain a secret. The error names the exception's
@@ -154,41 +156,43 @@ class Refreshable {
   };
 
   struct ReadOptions {
-    // How long the read may wait. If zero or negative, it does not wait, but
-    // still starts a refresh that is due.
+    // How long the read may wait. A read with a timeout of zero or less does
+    // not wait, but still starts a refresh that is due.
     absl::Duration timeout = absl::InfiniteDuration();
-    // Replaces `RetryPolicy::max_retries` for a refresh that this read waits
-    // for. It does not shorten any wait between attempts. Negative values are
-    // treated as zero.
+    // Replaces `RetryPolicy::max_retries` for this read. If several reads wait
+    // for one refresh, it makes as many retries as the largest of their values
+    // allows; a read with a smaller value fails once its own retries are spent.
+    // Does not change any wait between attempts. Negative values are treated as
+    // zero.
     std::optional<int> max_retries = std::nullopt;
-    // Makes this a *rejected read*: a server answered 401 or 403 to a call with
-    // the token of this generation, and the read asks for a later one. The
-    // rejected token stays in service for all other reads.
+    // If not 0, the generation of a token that a server rejected: the server
+    // answered 401 or 403 to a call with that token. This makes the read a
+    // *rejected read*: the read asks for a later token. The rejected token
+    // stays in service for all other reads.
     //
-    // A usable later token is returned at once. Otherwise the read waits for
-    // the refresh in flight, or starts one (a single attempt) if one is
-    // permitted now. If none is permitted yet, it does not wait: it ends at
-    // once with UNAUTHENTICATED, and `GetRefreshError` tells when the next
-    // attempt may start. If the refresh fails, the read ends with the code of
-    // the failure. If the source returns the same token, the read ends with
+    // A usable later token is returned at once. If there is none, the read
+    // waits for the refresh in flight, or starts one (a single attempt) if one
+    // is permitted now. If none is permitted yet, the read ends at once with
+    // UNAUTHENTICATED, and `GetRefreshError` tells when the next attempt may
+    // start. If the refresh fails, the read ends with the code of the failure.
+    // If the source returns the rejected token, the read ends with
     // UNAUTHENTICATED.
     //
     // The time between attempts that rejections start grows from
     // `RefreshPolicy::min_interval` to `RefreshPolicy::max_rejection_backoff`.
-    // It shrinks back to the minimum once a token has become stale without
-    // being rejected.
+    // It goes back to the minimum once a token has become stale without having
+    // been rejected, and with `Reset` and `Install`.
     //
-    // The read is an ordinary one if, when it begins, this is 0, this
-    // generation has not been published yet, or its token can no longer be
-    // served to anyone.
+    // The read is an ordinary one if, when it begins, the generation has not
+    // been published yet, or its token can no longer be served to anyone.
     Generation rejected = {};
   };
 
   using Callback = absl::AnyInvocable<void(absl::StatusOr<Lease<Token>>)>;
 
-  // Fails with INVALID_ARGUMENT, naming the field and its value, if the source
-  // or the executor is null or the policy contradicts itself. Does not fetch a
-  // token yet.
+  // Returns a Refreshable that has no token yet; the first read fetches one.
+  // Returns INVALID_ARGUMENT if the source or the executor is null, or if the
+  // policy is invalid (`Validate`). The message then names what is wrong.
   static absl::StatusOr<std::unique_ptr<Refreshable>> Create(
       std::shared_ptr<TokenSource<Token>> source, Options options) {
     if (source == nullptr) {
@@ -219,20 +223,22 @@ class Refreshable {
   Refreshable& operator=(const Refreshable&) = delete;
   ~Refreshable() { state_->Close(); }
 
-  // Returns the current token. A fresh or stale token is returned at once. If
-  // it is stale, a refresh is also started in the background, unless one is in
-  // flight, one was tried a moment ago (`min_interval`, `background_cooldown`),
-  // or the policy says otherwise. Without a usable token the call joins the
-  // refresh in flight, or starts one, and blocks.
+  // Returns the current token. A fresh or stale token is returned at once. A
+  // read of a stale token also starts a refresh in the background, unless one
+  // is in flight, one was tried a moment ago (`min_interval`,
+  // `background_cooldown`), or the policy forbids it (`background_refresh`). If
+  // there is no usable token, the read joins the refresh in flight, or starts
+  // one, and blocks.
   //
   // Errors:
   //
   //   DEADLINE_EXCEEDED: the timeout passed while the read waited
   //     (`IsReadTimeout`). The refresh goes on, and serves later reads.
-  //   The code of the last cause: the refresh failed. `GetRefreshError` has the
-  //     details. This error is returned at once, whatever the timeout, while
-  //     the next attempt is not permitted yet, or if that attempt would start
-  //     after the deadline.
+  //   The code of the last failed attempt: the refresh failed.
+  //     `GetRefreshError` has the details. Reads get this error at once,
+  //     whatever their timeout, until the next attempt is permitted. While the
+  //     refresh goes on, a read gets it if the next attempt would start after
+  //     the read's deadline.
   //   UNAUTHENTICATED: the options reject the only token there is
   //     (`ReadOptions::rejected`), and no later one can be had now.
   //   UNAVAILABLE: the executor refused or dropped the refresh, or did not
@@ -250,13 +256,13 @@ class Refreshable {
   //   CANCELLED: the Refreshable was destroyed.
   //
   // Do not call Get in a timer task of your own, or in the observer of another
-  // Refreshable: these may run on the executor's timer thread, and a Get that
-  // blocks it delays every timer. This mistake is not detected. Use TryGet or
-  // GetAsync there.
+  // Refreshable; use TryGet or GetAsync there. Such code may run on the
+  // executor's timer thread, and a Get that blocks this thread delays every
+  // timer. The mistake is not detected.
   //
-  // On a thread of its own executor, a read that would wait runs the pending
-  // attempt itself. The timeout of the read is then checked between attempts
-  // only.
+  // On a thread of the Refreshable's executor, a read that would wait runs the
+  // pending attempt itself. The timeout of the read is then checked between
+  // attempts only.
   ABSL_ATTRIBUTE_ALWAYS_INLINE absl::StatusOr<Lease<Token>> Get(
       absl::Duration timeout = absl::InfiniteDuration()) {
     const internal::HazardRawHolder hold = cell_.TryLoad();
@@ -272,20 +278,22 @@ class Refreshable {
     return Rewrap(GetSlow(options));
   }
 
-  // Like Get, but never blocks. Unless the read is cancelled, the executor runs
-  // `callback` once with the outcome, never inside this call. The callback may
-  // use and destroy the Refreshable; it must not throw. A null callback, or an
-  // empty std::function, ends the program. Errors are those of Get, and
-  // UNAVAILABLE if the executor refuses the timer for the timeout.
+  // Like Get, but never blocks. The executor runs `callback` once with the
+  // outcome of the read, and never inside this GetAsync. Returns an id with
+  // which `Cancel` can cancel the read. The callback may use and destroy the
+  // Refreshable; it must not throw. A null callback, or an empty std::function,
+  // ends the program. Errors are those of Get, and UNAVAILABLE if the executor
+  // refuses the timer for the timeout.
   //
-  // If the executor refuses or drops the task that runs the callback, the
-  // thread that completed the refresh or dropped the task runs the callback. If
-  // no refresh was needed, the library asks the executor again after a second.
-  // If the executor refuses the timer for that second too, the library asks
-  // again at the next answer of the source, or at the next call of Get,
-  // GetAsync, Invalidate, ReportRejected, Install or Reset. If the executor
-  // still refuses, the thread of that answer or call runs the callback. If no
-  // such answer or call comes, the destructor runs the callback with CANCELLED.
+  // If the executor drops the task that runs the callback, the thread that
+  // drops it runs the callback. If the executor refuses the task, the thread
+  // that completed the refresh runs the callback. If there was no refresh, a
+  // timer gives the task to the executor again a second later. If the timer is
+  // refused too, the next answer of the source or the next call of Get,
+  // GetAsync, Invalidate, ReportRejected, Install or Reset gives the task to
+  // the executor, and runs the callback itself if the executor still refuses.
+  // If no such answer or call comes, the destructor runs the callback with
+  // CANCELLED.
   WaiterId GetAsync(absl::Duration timeout,
                     internal::FunctionArgument<Callback> callback) {
     ReadOptions options;
@@ -302,7 +310,7 @@ class Refreshable {
     if (options.timeout < absl::InfiniteDuration()) {
       request.deadline = state->Now().boot + options.timeout;
     }
-    // Ends the program if the executor, which owns the clock, was destroyed.
+    // `clock()` ends the program if the executor has been destroyed.
     static_cast<void>(state->clock());
     internal::HazardHolder hold(cell_.TryLoad());
     if (hold.node() == nullptr) hold = cell_.Load();
@@ -311,15 +319,17 @@ class Refreshable {
                             served);
   }
 
-  // Cancels a GetAsync. Returns true if its callback has not run and never
-  // will. The refresh and other reads are not affected.
+  // Cancels the read that a GetAsync made. Returns true if the read's callback
+  // has not run and never will. The refresh and other reads are not affected.
   bool Cancel(WaiterId id) { return state_->Cancel(id); }
 
-  // Returns the current token if it is usable, otherwise UNAVAILABLE with a
-  // message that names the state. Never waits for a refresh and never starts
-  // one. Reads the boot clock as well as the wall clock: a token that has
-  // expired is not returned even if the wall clock is wrong. Takes a lock for a
-  // moment if there is no usable token, or if the token is about to expire.
+  // Returns the current token if it is usable, or if it is an expired token
+  // that is being served by policy (`Lease::degraded`). Otherwise returns
+  // UNAVAILABLE with a message that names the state. Never waits for a refresh
+  // and never starts one. Looks at the boot clock as well as the wall clock, so
+  // a wrong wall clock does not make a token usable that has expired. Takes a
+  // lock for a moment if there is no usable token, or if the token is about to
+  // expire.
   ABSL_ATTRIBUTE_ALWAYS_INLINE absl::StatusOr<Lease<Token>> TryGet() {
     const internal::HazardRawHolder hold =
         cell_.TryLoadUsable([this] { return BootClock(); });
@@ -327,41 +337,44 @@ class Refreshable {
     return Rewrap(TryGetSlow());
   }
 
-  // Withdraws the token of this generation: no later read returns it. Use this
-  // for a token that nobody may use any longer, because it has leaked or is
-  // known to be revoked. If a server merely answered 401, use
-  // `ReadOptions::rejected` instead: the server may be wrong, and calls to all
-  // other servers would lose a good token.
+  // Withdraws the token of `generation`: no later read returns that token.
+  // Meant for a token that nobody may use any longer, because it has leaked or
+  // is known to be revoked. If a server merely answered 401, do not call this,
+  // but read with `ReadOptions::rejected`: the server may be wrong, and calls
+  // to all other servers would lose a good token.
   //
-  // Returns whether this call withdrew it: false if the generation is not the
-  // current one, or was withdrawn before. A running attempt is abandoned and
-  // the refresh makes a new one, unless that attempt was already told that this
-  // generation was rejected. If no refresh is in flight, the next read starts
-  // one. If the source then returns the same token, the refresh has failed;
-  // `Reset()` lets that token be published again, and `Install()` replaces it.
-  // A token withdrawn within `RefreshPolicy::young_token_age` of its
-  // publication counts as a failed attempt: until the backoff has passed, reads
-  // without a usable token fail at once, with UNAUTHENTICATED.
+  // Returns true if this call withdrew the token; false if `generation` is not
+  // the current one, or was withdrawn before.
+  //
+  // A running attempt is abandoned and the refresh makes a new one, unless the
+  // attempt was already told that `generation` was rejected. If no refresh is
+  // in flight, the next read starts one. Until another token is published or
+  // `Reset` is called, a refresh in which the source returns the withdrawn
+  // token fails.
+  //
+  // If the token is withdrawn soon after its publication
+  // (`RefreshPolicy::young_token_age`), that counts as a failed attempt: until
+  // the backoff has passed, reads fail at once with UNAUTHENTICATED.
   bool Invalidate(Generation generation) {
     const std::shared_ptr<TypedShell> state = state_;
     return state->Invalidate(generation);
   }
 
-  // Records that a server rejected the token of this generation. Does not start
-  // a refresh. Meant for callers that do not read again; a rejected read
-  // records the rejection by itself. A token that was rejected and then becomes
-  // stale does not shorten the time between the attempts that rejections start
-  // (`ReadOptions::rejected`).
+  // Records that a server rejected the token of `generation`. Does not start a
+  // refresh. Meant for callers that do not read after the rejection; a rejected
+  // read records the rejection by itself. Because of the record, the time
+  // between attempts that rejections start (`ReadOptions::rejected`) does not
+  // go back to the minimum when this token becomes stale.
   void ReportRejected(Generation generation) {
     const std::shared_ptr<TypedShell> state = state_;
     state->ReportRejected(generation);
   }
 
-  // Publishes a token that was obtained by other means. It replaces the token
-  // that is held or being fetched, is returned to all waiting reads, and clears
-  // all failures. Returns its generation, or INVALID_ARGUMENT if it has
-  // expired. If Token's move constructor throws, the exception reaches the
-  // caller and nothing has changed.
+  // Publishes a token that was obtained by other means. The token replaces the
+  // one that is held or being fetched, and is returned to all waiting reads;
+  // all failures are cleared. Returns the token's generation, or
+  // INVALID_ARGUMENT if the token has expired. If Token's move constructor
+  // throws, the exception reaches the caller and nothing has changed.
   absl::StatusOr<Generation> Install(Credential<Token> credential) {
     const std::shared_ptr<TypedShell> state = state_;
     return state->Install(std::move(credential));
@@ -369,8 +382,9 @@ class Refreshable {
 
   // Forgets all failures: backoff, cooldown, exhaustion, a fatal error, and
   // abandoned calls of the source that have not returned. Also forgets all
-  // rejections: a source may then return the token that was invalidated. The
-  // next attempt is permitted as soon as the minimum interval has passed.
+  // rejections, and which token was invalidated: the source may return that
+  // token afterwards. The next attempt is permitted as soon as the minimum
+  // interval has passed.
   void Reset() {
     const std::shared_ptr<TypedShell> state = state_;
     state->Reset();
@@ -379,8 +393,8 @@ class Refreshable {
   // The executor's clock. Lives as long as the executor.
   const Clock& clock() const { return state_->clock(); }
 
-  // Cheap snapshots, for metrics and health checks. Each takes a lock for a
-  // moment and waits for nothing else.
+  // `stats` and `health` return cheap snapshots, for metrics and health checks.
+  // Each takes a lock for a moment and waits for nothing else.
   Stats stats() const { return state_->stats(); }
   Health health() const { return state_->health(); }
 
@@ -423,9 +437,10 @@ class Refreshable {
 
   CoarseBootClock BootClock() const { return clock().CoarseBoot(); }
 
-  // Returns whether a read that rejects the generation `rejected` (0 if none)
-  // may return what `hold` holds without asking the machine. It may not if the
-  // token held equals the rejected one.
+  // Returns whether the token in `hold` answers a read that rejects generation
+  // `rejected` (0 if it rejects none), so that the machine need not be asked.
+  // Returns false if `hold` is empty, or if its token is the rejected one,
+  // equals it or is older.
   static bool Answers(Generation rejected, const internal::HazardHolder& hold) {
     return hold.node() != nullptr &&
            rejected < internal::SnapshotOf(hold).same_since;
@@ -435,9 +450,9 @@ class Refreshable {
     return Lease<Token>(internal::HazardHolder(hold));
   }
 
-  // Returns `lease`, moved into a fresh object. The result of a call that is
-  // not inlined is in memory; because of the move, the compiler can keep the
-  // result of Get itself in registers on the fast path.
+  // Returns `lease`, moved into a fresh object. A function that is not inlined,
+  // such as GetSlow, returns its result in memory. Because of the move, the
+  // compiler can keep the result of Get itself in registers on the fast path.
   static absl::StatusOr<Lease<Token>> Rewrap(
       absl::StatusOr<Lease<Token>>&& lease) {
     return absl::StatusOr<Lease<Token>>(std::move(lease));
@@ -453,11 +468,11 @@ class Refreshable {
     return request;
   }
 
-  // Refers to the cell in `*state_`, because a read that went through `state_`
-  // would load one more pointer.
+  // The cell in `*state_`. There is a reference to it here because a read that
+  // went through `state_` would load one more pointer.
   const internal::SnapshotCell& cell_;
-  // A call that waits or runs user code holds a copy of this pointer, because
-  // the Refreshable may be destroyed meanwhile.
+  // A call that waits or runs user code holds a copy of `state_`, because the
+  // Refreshable may be destroyed meanwhile.
   const std::shared_ptr<TypedShell> state_;
 };
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// These tests check clauses E6, F5 to F7, F9, B5 and A2 through the public API,
-// once each. The tests of the machine check them in every state.
+// Tests of clauses E6, F5 to F7, F9, B5 and A2 through the public API, each in
+// one state. The tests of the machine check these clauses in every state.
 
 #include "refreshable/refreshable.h"
 
@@ -165,7 +165,8 @@ TEST_F(RefreshableTest, B5EachWaiterGetsTheErrorOnce) {
 
 TEST_F(RefreshableTest, A2RunningAttemptIsReplacedAndNobodyNotices) {
   const auto token = MakeWithToken();
-  // The token is expired, and too old for its invalidation to be a failure.
+  // The token has expired, and is so old that its invalidation does not count
+  // as a failure.
   AdvanceTo(absl::Seconds(80));
   token->GetAsync(absl::InfiniteDuration(), Note());
   executor_.RunUntilIdle();

@@ -20,7 +20,7 @@ bool IsTokenCharacter(char c) {
              absl::string_view::npos;
 }
 
-// Reads a WWW-Authenticate value piece by piece.
+// A reader that takes a WWW-Authenticate value piece by piece.
 class ChallengeReader {
  public:
   explicit ChallengeReader(absl::string_view text) : rest_(text) {}
@@ -32,8 +32,8 @@ class ChallengeReader {
     rest_.remove_prefix(1);
     return true;
   }
-  // Takes and returns the characters up to the first one that is `stop` or
-  // cannot be in a token; that one is not taken.
+  // Takes and returns the characters before the first one that is `stop` or
+  // cannot be in a token.
   absl::string_view TakeToken(char stop = '\0') {
     const auto end = std::find_if(rest_.begin(), rest_.end(), [=](char c) {
       return c == stop || !IsTokenCharacter(c);
@@ -42,8 +42,9 @@ class ChallengeReader {
     rest_.remove_prefix(token.size());
     return token;
   }
-  // Takes the rest of a quoted string whose first quote has been taken, and
-  // appends its text to `value`. Returns false if the closing quote is missing.
+  // Takes the rest of a quoted string, including the closing quote, and appends
+  // its text to `value`. The opening quote must have been taken. Returns false
+  // if the closing quote is missing.
   bool TakeQuoted(std::string& value) {
     while (!rest_.empty()) {
       if (Take('"')) return true;
@@ -66,10 +67,10 @@ bool FieldRejects(absl::string_view field,
   ChallengeReader reader(field);
   bool bearer = false;
   bool rejected = false;
-  // The field is a list of challenges. Each is a scheme followed by nothing,
-  // one token68, or a list of name=value. Commas separate the challenges, and
-  // also the pairs within one challenge. So only the "=" after a name tells the
-  // name from a scheme.
+  // The field is a list of challenges. Each challenge is a scheme followed by
+  // nothing, by one token68, or by a list of name=value pairs. Commas separate
+  // the challenges, and also the pairs within a challenge. So only the "=" that
+  // follows a name tells the name from a scheme.
   while (true) {
     do {
       reader.SkipSpace();
@@ -82,7 +83,8 @@ bool FieldRejects(absl::string_view field,
       reader.SkipSpace();
       std::string value;
       if (!reader.Take('"')) {
-        // If `name` is a token68, this takes the rest of its padding.
+        // If `name` is the start of a token68, the padding ("=") continues
+        // here, and this takes the rest of it.
         value = std::string(reader.TakeToken());
       } else if (!reader.TakeQuoted(value)) {
         return false;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Functions that tell from a server's answer whether the server rejected the
-// token.
+// IsTokenError and IsInvalidTokenChallenge: each tells from a server's answer
+// whether the server rejected the token with which it was called.
 
 #ifndef REFRESHABLE_REJECTION_H_
 #define REFRESHABLE_REJECTION_H_
@@ -14,38 +14,41 @@
 
 namespace refreshable {
 
-// The most that a caller should read of an error answer's body to find its
-// `error` value. A longer body is not a token error.
+// How many bytes of an error answer's body a caller of IsTokenError should read
+// at most to find the value named "error". A longer body is not a token error.
 inline constexpr size_t kMaxErrorBodyBytes = 64 * 1024;
 
-// Returns whether an answer rejects the token: its status is 401 or 403, and
-// `error`, the value of that name in its JSON body, is one of `codes`
-// (case-sensitive). The caller reads the body, with its own JSON library and at
-// most `kMaxErrorBodyBytes` of it. If the body has no `error`, pass the empty
-// string, which matches nothing. Not for answers of the token endpoint itself.
+// Returns whether an answer rejects the token. It does if `http_status` is 401
+// or 403 and `error` is one of `codes` (case-sensitive). `error` is the value
+// named "error" in the answer's JSON body; pass the empty string, which matches
+// nothing, if the body has none. The caller parses the body with its own JSON
+// library and reads at most `kMaxErrorBodyBytes` of it. Not for answers of the
+// token endpoint itself.
 bool IsTokenError(int http_status, absl::string_view error,
                   absl::Span<const absl::string_view> codes);
 
-// The HTTP statuses with which a challenge rejects the token.
+// The HTTP statuses of the answers whose challenges IsInvalidTokenChallenge
+// looks at.
 enum class ChallengeStatuses {
-  k401,
-  // For servers that send the challenge of RFC 6750 with either status.
+  k401,  // Only 401, the status that RFC 6750 gives such an answer.
+  // 401 and 403, for servers that send the challenge of RFC 6750 with either.
   k401And403,
 };
 
-// The values of `error` with which a Bearer challenge rejects the token (RFC
-// 6750, section 3.1).
+// The default of `errors` in IsInvalidTokenChallenge: the one value that RFC
+// 6750, section 3.1, gives a challenge that rejects the token.
 inline constexpr absl::string_view kInvalidTokenErrors[] = {"invalid_token"};
 
-// Returns whether an answer rejects the token: its status is one of `statuses`,
-// and its WWW-Authenticate header fields hold a Bearer challenge (RFC 6750,
-// section 3) whose `error` is one of `errors` (case-sensitive). The fields may
-// hold other challenges as well (RFC 9110, section 11.6.1).
+// Returns whether an answer rejects the token. It does if `http_status` is one
+// of `statuses` and the answer's WWW-Authenticate header fields hold a Bearer
+// challenge (RFC 6750, section 3) whose `error` is one of `errors`
+// (case-sensitive). The fields may hold challenges of other schemes as well
+// (RFC 9110, section 11.6.1).
 //
-// `www_authenticate` holds the values of all fields of that name. An answer may
-// have several, and the first may be the challenge of another scheme. The "get
-// header" function of many HTTP clients returns only the first. A field that
-// cannot be parsed is ignored.
+// `www_authenticate` holds the values of all WWW-Authenticate fields. An answer
+// may have several, and the Bearer challenge need not be in the first. Beware:
+// the "get header" function of many HTTP clients returns only the first. A
+// field that cannot be parsed is ignored.
 bool IsInvalidTokenChallenge(
     int http_status, absl::Span<const absl::string_view> www_authenticate,
     absl::Span<const absl::string_view> errors = kInvalidTokenErrors,

@@ -59,7 +59,7 @@ TEST(ChallengeTest, A6OnlyStatus401) {
 }
 
 // An answer may have several WWW-Authenticate fields, and the first may hold
-// another scheme's challenge. So all fields must be read.
+// only challenges of other schemes than Bearer. So all fields must be read.
 TEST(ChallengeTest, A6AllHeaderFieldsCount) {
   const absl::string_view basic = "Basic realm=\"api\"";
   const absl::string_view broken = "Bearer error=\"invalid_token";
@@ -137,7 +137,7 @@ TEST(ChallengeTest, A6AmongSeveralChallenges) {
        }) {
     EXPECT_TRUE(Rejects(text)) << text;
   }
-  // In each of these, the error belongs to a challenge of another scheme than
+  // In each text below, the error belongs to a challenge of another scheme than
   // Bearer.
   for (const char* text : {
            "DPoP error=\"invalid_token\"",

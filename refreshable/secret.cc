@@ -37,9 +37,9 @@ Secret& Secret::operator=(const Secret& other) {
 }
 
 Secret& Secret::operator=(Secret&& other) noexcept {
-  // After the swaps, `taken` has the replaced bytes, and wipes them on return.
-  // If they were swapped into `other`, they would live until `other` is
-  // destroyed.
+  // After the swaps, `taken` has the replaced bytes; its destructor wipes them
+  // when this function returns. If the replaced bytes were swapped into
+  // `other`, they would live until `other` is destroyed.
   Secret taken(std::move(other));
   std::swap(bytes_, taken.bytes_);
   std::swap(size_, taken.size_);

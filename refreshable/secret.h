@@ -15,8 +15,8 @@
 
 namespace refreshable {
 
-// Owns the bytes of a password, a key or a token. Can be the `Token` of a
-// Refreshable.
+// The bytes of a password, a key or a token. A Secret owns its bytes, and can
+// be the `Token` of a Refreshable.
 //
 // Every printer (ostream, fmt, absl::StrCat and StrFormat, GoogleTest) shows
 // "[secret]", whatever the bytes are. The bytes live in an allocation of their
@@ -27,12 +27,12 @@ namespace refreshable {
 // A value, as thread-safe as std::string.
 class Secret {
  public:
-  // Holds no bytes.
+  // An empty secret.
   Secret() = default;
-  // Copies the bytes. The caller must wipe the original.
+  // Copies `bytes`. The caller must wipe the original.
   explicit Secret(absl::string_view bytes);
-  // Copies the bytes, then wipes the original, including its spare capacity,
-  // and leaves it empty.
+  // Returns a secret with a copy of `bytes`. Wipes the string, including its
+  // spare capacity, and leaves it empty.
   static Secret TakeFrom(std::string& bytes);
 
   Secret(const Secret& other) : Secret(other.reveal()) {}
@@ -63,8 +63,8 @@ class Secret {
   size_t size_ = 0;
 };
 
-// Overwrites `size` bytes at `data` with zeros. The compiler does not optimize
-// this away.
+// Overwrites `size` bytes at `data` with zeros. No compiler leaves this out,
+// even if nothing reads the bytes afterwards.
 void WipeMemory(void* data, size_t size);
 
 }  // namespace refreshable

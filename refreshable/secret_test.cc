@@ -22,14 +22,14 @@ namespace {
 
 constexpr absl::string_view kMark = "tok-7f3a9";
 
-// How many blocks of memory this thread has freed, and how many of them
-// contained `kMark`. `operator delete` examines each block before it returns
-// the block to the heap.
+// The number of blocks of memory that this thread has freed. `operator delete`
+// counts them here, and examines each block before it frees it.
 thread_local int blocks_freed = 0;
+// The number of these blocks that contained `kMark`.
 thread_local int marks_freed = 0;
 
-// `operator new` stores the size of each block in front of it, in this many
-// bytes.
+// The number of bytes in front of each block. `operator new` stores the block's
+// size there.
 constexpr size_t kHeader = alignof(std::max_align_t);
 
 }  // namespace
@@ -48,8 +48,8 @@ void operator delete(void* data) noexcept {
   std::memcpy(&size, block, sizeof(size));
   ++blocks_freed;
   const absl::string_view bytes(static_cast<char*>(data), size);
-  // The mark is searched for without its first two characters, because a string
-  // that was shortened to one character has a zero in place of the second.
+  // Searches for the mark without its first two characters, because a string
+  // that was shortened to one character has a zero in place of the second one.
   if (bytes.find(kMark.substr(2)) != absl::string_view::npos) ++marks_freed;
   std::free(block);
 }
@@ -62,8 +62,8 @@ void operator delete[](void* data, size_t) noexcept { operator delete(data); }
 namespace refreshable {
 namespace {
 
-// Counts the freed blocks that contained the mark, from the construction of
-// this object on.
+// A counter of the freed blocks that contained the mark. It counts from its
+// construction on.
 class FreedMarks {
  public:
   FreedMarks() : before_(marks_freed) {}
@@ -124,8 +124,8 @@ TEST(SecretTest, MovedFromIsEmpty) {
   EXPECT_TRUE(target.empty());  // NOLINT(bugprone-use-after-move)
 }
 
-// The assignment must free the replaced bytes at once. They must not live on in
-// the moved-from object.
+// A move assignment must free the replaced bytes at once. They must not live on
+// in the moved-from object.
 TEST(SecretTest, MoveAssignmentKeepsNothingOfWhatItReplaces) {
   Secret target(kMark);
   Secret source("new");
@@ -171,9 +171,9 @@ TEST(SecretTest, S3WipeMemoryOverwritesExactlyTheRange) {
   EXPECT_EQ(bytes[0], 't');
 }
 
-// Returns a string of `size` bytes that begins with the mark and has `spare`
-// bytes of unused capacity. The string object itself is on the heap, so that
-// `operator delete` also sees bytes that the object stores inline.
+// Returns a string of `size` bytes that begins with the mark and has at least
+// `spare` bytes of unused capacity. The string object itself is on the heap, so
+// that `operator delete` also sees bytes that the object stores inline.
 std::unique_ptr<std::string> MarkedString(size_t size, size_t spare) {
   auto text = std::make_unique<std::string>(kMark);
   text->resize(size, '.');
@@ -248,8 +248,9 @@ TEST(SecretTest, S3NoPrinterShowsIt) {
   EXPECT_EQ(testing::PrintToString(std::make_pair(1, secret)), "(1, [secret])");
 }
 
-// Newer versions of Abseil print with AbslStringify. This test calls it
-// directly, so that it is tested with older versions too.
+// Newer versions of Abseil print with AbslStringify. This test calls
+// AbslStringify directly, so that the function is tested with older versions
+// too.
 TEST(SecretTest, S3AbslStringifyDoesNotShowIt) {
   struct Sink {
     void Append(absl::string_view text) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// TokenSource: obtains tokens. This is the part that users write.
+// TokenSource: the interface of what obtains tokens. Users implement it.
 
 #ifndef REFRESHABLE_TOKEN_SOURCE_H_
 #define REFRESHABLE_TOKEN_SOURCE_H_
@@ -26,11 +26,12 @@
 
 namespace refreshable {
 
-// What a source is told about one call. A value that is cheap to copy. Copies
-// may be kept after the call. Thread-safe.
+// What a source is told about one call of `Fetch`. A value that is cheap to
+// copy. Copies may be kept after the call. Thread-safe.
 class FetchContext {
  public:
-  // For tests of a source. Requires: `cancelled` is not null.
+  // Public so that tests of a source can make a context. Requires: `cancelled`
+  // is not null.
   FetchContext(RefreshReason reason, int attempt, Generation rejected,
                absl::Duration timeout,
                std::shared_ptr<const std::atomic<bool>> cancelled)
@@ -44,22 +45,22 @@ class FetchContext {
   RefreshReason reason() const { return reason_; }
   // 1 for the first attempt of a refresh, 2 for its first retry, ...
   int attempt() const { return attempt_; }
-  // The generation last published, if this attempt serves a read that rejected
-  // its token, or if its token was withdrawn; otherwise 0. If it is not 0, a
-  // source must bypass any cache of its own. Returning the same token does not
-  // help, and counts as a failure if that token was withdrawn.
+  // The generation of the token that this attempt must replace, because a
+  // server rejected it or it was withdrawn; 0 if there is no such token. If it
+  // is not 0, the source must bypass any cache of its own. Returning the same
+  // token does not help, and counts as a failure if that token was withdrawn.
   Generation rejected() const { return rejected_; }
-  // How long the attempt may take, counted from the call of `Fetch`. After that
-  // it is abandoned and counts as failed. May be infinite.
+  // How long the attempt may take, counted from the call of `Fetch`. An attempt
+  // that takes longer is abandoned and counts as failed. May be infinite.
   absl::Duration timeout() const { return timeout_; }
   // Whether nobody waits for the answer any longer: the attempt has timed out
   // or was superseded, or the Refreshable was destroyed. The source may stop
   // early.
   bool cancelled() const { return cancelled_->load(std::memory_order_relaxed); }
 
-  // Returns a copy with another timeout, for a source that asks another source
-  // after it has used up a part of its own time. The copy is cancelled when
-  // this context is.
+  // Returns a copy of this context with the timeout `timeout`. Meant for a
+  // source that asks another source after it has used up a part of its own
+  // time. The copy is cancelled when this context is.
   FetchContext WithTimeout(absl::Duration timeout) const {
     FetchContext copy = *this;
     copy.timeout_ = timeout;
@@ -88,28 +89,28 @@ class FetchContext {
 
 namespace internal {
 
-// Returns the status of an attempt whose source threw. The status does not name
-// the exception's type, which is not known while the exception is still
-// propagating.
+// Returns the status of an attempt whose source threw an exception that is
+// still propagating. The status does not name the exception's type, because
+// that is not known yet.
 inline absl::Status SourceThrew() {
   return absl::UnknownError("the token source threw");
 }
 
 }  // namespace internal
 
-// Takes the outcome of one call of a source. Move-only. It may be called once,
-// inside `Fetch` or later, on any thread; further calls are ignored. If a
+// A function object that takes the outcome of one call of a source. It may be
+// called once, inside `Fetch` or later, on any thread; further calls are
+// ignored. A call of it may run callbacks of the Refreshable's users. If a
 // FetchDone is destroyed without having been called, the attempt fails with
-// INTERNAL, or with UNKNOWN if an exception is propagating. Calling it may run
-// callbacks of the Refreshable's users. Like any value, one object must not be
-// used by two threads at the same time.
+// INTERNAL, or with UNKNOWN if an exception is propagating. Move-only. Like any
+// value, one object must not be used by two threads at the same time.
 template <typename Token>
 class FetchDone {
  public:
   using Result = absl::StatusOr<Credential<Token>>;
 
-  // The result is passed by reference, so that nothing is moved before
-  // `complete` is called: a Token's move constructor may throw.
+  // `complete` handles the outcome. It takes the result by reference, so that a
+  // token whose move constructor throws does so inside `complete`.
   explicit FetchDone(absl::AnyInvocable<void(Result&&)> complete)
       : complete_(std::move(complete)) {}
   FetchDone(FetchDone&& other) noexcept
@@ -140,38 +141,40 @@ class FetchDone {
   absl::AnyInvocable<void(Result&&)> complete_;
 };
 
-// Obtains tokens: from an OAuth 2.0 endpoint, a metadata server, a vault, a
-// command. To be implemented by the user. If one blocking function is all you
-// have, use `BlockingSource` below.
+// What a Refreshable obtains its tokens from: an OAuth 2.0 endpoint, a metadata
+// server, a vault, a command. To be implemented by the user. If one blocking
+// function is all you have, use `BlockingSource` below.
 //
 // `Fetch` is called on a thread of the executor, or on a reader's thread that
-// would otherwise wait for that executor. No lock of this library is held
-// around it. It may block. It may be entered while an abandoned earlier call is
-// still inside, so it must be thread-safe. It must not block on a read of the
-// Refreshable that it serves: without a usable token, that read would wait for
-// this very call. It may throw, which is a failure with code UNKNOWN whose
-// message names the exception's type. `ClassifyFailure` treats that as
-// permanent, so catch exceptions that are worth a retry and return UNAVAILABLE
-// instead.
+// would otherwise wait for the executor. No lock of this library is held during
+// the call. `Fetch` may block. It must be thread-safe, because it may be
+// entered while an earlier call, which was abandoned, is still inside. It must
+// not block on a read of the Refreshable that it serves: without a usable
+// token, that read would wait for the very call that makes it.
 //
-// The code of the returned status decides whether a failure is retried; see
-// `Refreshable::Options::classify`. Statuses end up in errors and logs: put no
-// secret in them. Use `SetRetryAfter` (refresh_error.h) to pass on a server's
-// Retry-After.
+// `Fetch` may throw. The attempt then fails with code UNKNOWN and a message
+// that names the exception's type. `ClassifyFailure` treats UNKNOWN as
+// permanent, so catch exceptions that are worth a retry, and pass UNAVAILABLE
+// to `done`.
+//
+// The code of the status passed to `done` decides whether a failure is retried;
+// see `Refreshable::Options::classify`. Statuses end up in errors and logs: put
+// no secret in them. Use `SetRetryAfter` (refresh_error.h) to pass on a
+// server's Retry-After.
 //
 // Ownership: the Refreshable owns its source, and so does each thread that is
-// inside `Fetch`. An outstanding `FetchDone` does not own it: once the
-// Refreshable has been destroyed and `Fetch` has returned, the source is
-// destroyed, even if calls have not answered yet. Their later answers are
-// ignored.
+// inside `Fetch`. A `FetchDone` does not own the source: once the Refreshable
+// has been destroyed and `Fetch` has returned, the source is destroyed, even if
+// calls have not answered yet. Their later answers are ignored.
 //
-// The source's destructor may join the source's own threads, since it never
-// runs on a thread that is inside a call of a `FetchDone`. If the Refreshable
-// is destroyed on such a thread, a task of its executor destroys the source. If
-// the executor refuses that task, a new thread destroys the source. (If the
-// system refuses the thread, the source is leaked.) On any other thread, the
-// source is destroyed before the Refreshable's destructor returns, unless a
-// thread is inside `Fetch` or the source has other owners.
+// The source's destructor may join the source's own threads, because it never
+// runs on a thread that is inside a call of a `FetchDone`. Usually the source
+// is destroyed before the Refreshable's destructor returns; if a thread is
+// inside `Fetch` or the source has other owners, the last of these destroys it.
+// But if the Refreshable is destroyed inside a call of a `FetchDone`, a task of
+// the executor destroys the source. If the executor refuses that task, a new
+// thread destroys the source; if the system refuses the thread, the source is
+// leaked.
 template <typename Token>
 class TokenSource {
  public:
@@ -182,8 +185,8 @@ class TokenSource {
   virtual void Fetch(const FetchContext& context, FetchDone<Token> done) = 0;
 };
 
-// Prints a source's result without the token. GoogleTest would otherwise print
-// the bytes of the result, including the token.
+// Tells GoogleTest how to print the result of a source: without the token. By
+// default GoogleTest would print the bytes of the result.
 template <typename Token>
 void PrintTo(const absl::StatusOr<Credential<Token>>& result,
              std::ostream* os) {
@@ -196,7 +199,8 @@ void PrintTo(const absl::StatusOr<Credential<Token>>& result,
 
 namespace internal {
 
-// The return type of `Function`, which takes a FetchContext or nothing.
+// The type that a call of `Function` returns. `Function` takes a FetchContext
+// or nothing.
 template <typename Function>
 using FetchResult = typename std::conditional_t<
     std::is_invocable_v<Function&, const FetchContext&>,
@@ -222,11 +226,11 @@ class FunctionSource final : public TokenSource<Token> {
 
 }  // namespace internal
 
-// A source that calls one blocking function, which returns
+// Returns a source whose `Fetch` calls `function`. `function` returns
 // `absl::StatusOr<Credential<Token>>` and takes a `const FetchContext&` or
-// nothing. The function may be called on several threads at the same time (see
-// `TokenSource`). If it is a null pointer or an empty std::function, returns
-// null, which `Refreshable::Create` refuses.
+// nothing. It may block, and may be called on several threads at the same time
+// (see `TokenSource`). If `function` is a null pointer or an empty
+// std::function, returns null, which `Refreshable::Create` refuses.
 template <typename Token, typename Function>
 std::shared_ptr<TokenSource<Token>> BlockingSource(Function function) {
   constexpr bool kTakes = std::is_invocable_v<Function&, const FetchContext&> ||

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// WaiterId: names an asynchronous read.
+// WaiterId: the id of an asynchronous read.
 
 #ifndef REFRESHABLE_WAITER_ID_H_
 #define REFRESHABLE_WAITER_ID_H_
@@ -11,10 +11,10 @@
 
 namespace refreshable {
 
-// Names one `GetAsync` call of one Refreshable. Never reused.
+// The id of one `GetAsync` call of one Refreshable, for `Cancel`. Never reused.
 enum class WaiterId : uint64_t {
-  // GetAsync returns this while the Refreshable is being destroyed. The
-  // callback then never runs.
+  // The id that GetAsync returns while the Refreshable is being destroyed. The
+  // callback of that GetAsync never runs.
   kNone = 0,
 };
 

@@ -27,17 +27,18 @@ using ::refreshable::CoarseWallClock;
 using ::refreshable::Executor;
 using ::refreshable::Instant;
 
-// While a test runs, the wall time and the boot time may drift apart by up to
-// this much, because NTP slews one of them.
+// The wall time and the boot time may drift apart by up to this much while a
+// test runs, because NTP slews one of the two clocks.
 constexpr absl::Duration kDrift = absl::Seconds(1);
 
 constexpr int kThreads = 4;
 constexpr int kReads = 500;
 
 // Calls `step` twenty times on this thread, while several other threads call
-// `f` again and again. After each step, waits until those threads have
-// completed as many calls as there are threads, however busy the computer is.
-// After the last step, each thread calls `f` once more and ends.
+// `f` again and again. After each step, waits until those threads together have
+// completed as many calls since the step began as there are threads, however
+// busy the computer is. After the last step, each thread calls `f` at least
+// once more and ends.
 void InThreads(const std::function<void()>& f,
                const std::function<void()>& step) {
   std::atomic<bool> stop{false};
@@ -75,8 +76,8 @@ void ClockConformanceTest::LetTimePass(absl::Duration d) {
 }
 
 void ClockConformanceTest::ExpectNotAhead(const CoarseWallClock& wall) {
-  // The ticks are read after `moment`, so they must not say that `moment` has
-  // yet to come.
+  // The ticks are read after `moment`, so they must not claim that `moment` is
+  // in the future.
   const absl::Time moment = Now().wall;
   EXPECT_GE(wall.Ticks(), wall.TicksBefore(moment)) << moment;
 }
@@ -244,9 +245,10 @@ TEST_P(ClockConformanceTest, CoarseBootIsNeverAheadInAnotherThread) {
 TEST_P(ClockConformanceTest, NowWaitsForNoTask) {
   Executor* const executor = rig_->executor();
   if (executor == nullptr) return;
+  // Reads the clock on a new thread, and then on the calling thread.
   const auto read = [this] {
     DoOrGiveUp("Now while tasks block", [this] { Now(); });
-    Now();  // DoOrGiveUp reads on a new thread, this call on the current one.
+    Now();
   };
   absl::Notification in_task, in_timer, looked, ended;
   // The timer and the task below read the clock on whichever thread the
@@ -258,8 +260,8 @@ TEST_P(ClockConformanceTest, NowWaitsForNoTask) {
   executor->Run([&] {
     read();
     in_task.Notify();
-    // If other threads run the tasks, this task blocks until the test's thread
-    // has read the clock too.
+    // If other threads run the tasks, this task stays blocked while the test's
+    // thread reads the clock.
     if (!executor->DriveUntil([] { return true; },
                               BootTime::InfiniteFuture())) {
       AwaitOrGiveUp(looked, "Now while a task blocks");

@@ -58,17 +58,18 @@ class ClockRig {
 
 using ClockSubject = Subject<ClockRig>;
 
-// The suite. Its clauses are in clock_conformance.cc, and each is named after
-// what it demands. If a clock moves by itself, nothing may step its wall time
-// by a second or more while the suite runs.
+// The suite. Its tests, in clock_conformance.cc, are called clauses, and each
+// is named after what it demands. If a clock moves by itself, nothing may step
+// its wall time by a second or more while the suite runs.
 class ClockConformanceTest : public ::testing::TestWithParam<ClockSubject> {
  protected:
   refreshable::Instant Now() { return rig_->clock().Now(); }
   // Moves the clock by `d` if the rig can do so. Otherwise waits until both the
   // wall time and the boot time have moved, however little.
   void LetTimePass(absl::Duration d);
-  // Reads the clock, then the coarse clock. The moment that the clock gave has
-  // come, so the coarse clock must not claim that it is still in the future.
+  // Expects that a coarse clock is not ahead of the clock. Reads the clock, and
+  // then the coarse clock, which must not claim that the moment just read is
+  // still in the future.
   void ExpectNotAhead(const refreshable::CoarseWallClock& wall);
   void ExpectNotAhead(const refreshable::CoarseBootClock& boot);
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What the conformance suites share: the subjects that they test, and the
-// functions with which they wait.
+// What the conformance suites (for executors, clocks and token sources) share:
+// the subjects that they test, and the functions with which they wait.
 
 #ifndef REFRESHABLE_TESTING_CONFORMANCE_H_
 #define REFRESHABLE_TESTING_CONFORMANCE_H_
@@ -19,9 +19,10 @@
 
 namespace refreshable_testing {
 
-// One implementation that a suite tests. `make` is called anew for each clause.
-// `name` becomes a part of the test's name, so it may contain only letters and
-// digits.
+// One implementation that a suite tests. `make` returns a new rig, through
+// which the suite uses the implementation. `make` is called once for each
+// clause (each test of the suite). `name` becomes a part of the tests' names,
+// so it may contain only letters and digits.
 template <typename Rig>
 struct Subject {
   std::string name;
@@ -42,13 +43,13 @@ struct SubjectName {
   }
 };
 
-// A suite or a rig uses these functions to wait for something that a correct
-// implementation does at once. If it has not happened after 30 s, they print
-// which test waited for what, and end the program. (The test cannot just fail,
-// because the awaited event may still happen later and would then use variables
-// of a test that has ended.) The environment variable
-// REFRESHABLE_TIMEOUT_SECONDS sets another timeout. `what` completes the
-// sentence "... waited in vain for".
+// With `AwaitOrGiveUp` and `DoOrGiveUp`, a suite or a rig waits for something
+// that a correct implementation does at once. If that has not happened after 30
+// s, these functions call `GiveUp`, which prints which test waited for what,
+// and ends the program. (The test cannot just fail, because the awaited event
+// may still happen later and would then use variables of a test that has
+// ended.) The environment variable REFRESHABLE_TIMEOUT_SECONDS sets another
+// timeout. `what` completes the sentence "... waited in vain for".
 
 // Prints that the test waited in vain for `what`, and ends the program. Does
 // not wait itself.

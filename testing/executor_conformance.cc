@@ -163,8 +163,8 @@ TEST_P(ExecutorConformanceTest, RunDoesNotRunInsideTheCall) {
   absl::Notification outside, in_run, in_timer;
   check(&outside);
   executor().Run([&] { check(&in_run); });
-  // An executor might run a task inside `Run` only if a timer's task calls
-  // `Run`, so this case is checked too.
+  // `Run` is called on the timer thread too, because that may be the only
+  // thread on which an executor wrongly runs tasks inside `Run`.
   executor().RunAfter(absl::ZeroDuration(), [&] { check(&in_timer); });
   Await(outside, "the task to be run");
   Await(in_run, "the task of a task to be run");
@@ -309,8 +309,9 @@ TEST_P(ExecutorConformanceTest, TimerDoesNotFireEarly) {
 }
 
 TEST_P(ExecutorConformanceTest, DueTimersRunInTheOrderOfTheirDueTimes) {
-  // A third timer's task queues both timers. Timers run one after another, so
-  // neither can run before both are queued.
+  // The slow and the fast timer are both queued by a third timer's task. Timers
+  // run one after another, so neither of the two can run before both are
+  // queued.
   std::vector<std::string> order;
   absl::Notification all;
   BootTime slow_due, fast_due;
@@ -326,9 +327,8 @@ TEST_P(ExecutorConformanceTest, DueTimersRunInTheOrderOfTheirDueTimes) {
   });
   Await(all, "the timers");
   AwaitTimersDueNow();
-  // If the thread stood still for 20 ms between the two calls of RunAfter, the
-  // fast timer may be due later than the slow one, and the order proves
-  // nothing.
+  // If 20 ms passed between the two calls of RunAfter, the fast timer may be
+  // due later than the slow one, and their order proves nothing.
   if (fast_due < slow_due) {
     EXPECT_THAT(order, ElementsAre("fast", "slow"));
   }
@@ -346,7 +346,7 @@ TEST_P(ExecutorConformanceTest, NegativeDelayCountsAsZero) {
                                   }),
               TimerId::kNone);
     // If the clock moves by itself, waits until it has moved, so that the two
-    // due times differ.
+    // timers have different due times.
     const BootTime queued = Now();
     for (int i = 0; i < 10000 && !moved; ++i) moved = Now() > queued;
     EXPECT_NE(executor().RunAfter(-absl::Hours(1),
@@ -652,8 +652,8 @@ TEST_P(ExecutorConformanceTest, ManyPendingTasksAndTimersAreAccepted) {
     if (--left == 0) all.Notify();
   };
   std::vector<TimerId> timers;
-  // One task queues everything, so that an executor with one thread has all of
-  // it pending at the same time.
+  // One task queues all tasks and timers, so that all of them are pending at
+  // the same time if the executor has only one thread.
   absl::Notification queued;
   executor().Run([&] {
     for (int i = 0; i < kMany; ++i) {

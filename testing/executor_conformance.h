@@ -35,8 +35,8 @@ namespace refreshable_testing {
 //       refreshable_testing::SubjectName());
 //
 // The rig is made, used and destroyed by one thread, which may also drive the
-// executor. Only `executor()` is called by other threads and by tasks too. The
-// rig's destructor destroys the executor unless `Destroy` has done so.
+// executor. Other threads and tasks call only `executor()`. The rig's
+// destructor destroys the executor unless `Destroy` has done so.
 class ExecutorRig {
  public:
   virtual ~ExecutorRig() = default;
@@ -49,8 +49,8 @@ class ExecutorRig {
   // Returns how many tasks given to `RunBlocking` may block at the same time.
   // The suite checks that this many tasks all start, and that, while they
   // block, they delay neither tasks given to `Run` nor timers nor `Cancel`. The
-  // default suits an executor whose `RunBlocking` is the same as `Run`, such as
-  // an event loop.
+  // default, 0, suits an executor whose `RunBlocking` is the same as `Run`,
+  // such as an event loop; the suite then checks none of this.
   virtual int BlockedTasks() const { return 0; }
 
   // Makes `Run`, `RunBlocking` and `RunAfter` refuse everything from now on,
@@ -64,9 +64,10 @@ class ExecutorRig {
 
 using ExecutorSubject = Subject<ExecutorRig>;
 
-// The suite. Its clauses are in executor_conformance.cc, and each is named
-// after what it demands. No clause sleeps. No clause depends on how soon a
-// timer fires; a clause only demands that a timer does not fire early.
+// The suite. Its tests, in executor_conformance.cc, are called clauses, and
+// each is named after what it demands. No clause sleeps. No clause depends on
+// how soon a timer fires; a clause only demands that a timer does not fire
+// early.
 class ExecutorConformanceTest
     : public ::testing::TestWithParam<ExecutorSubject> {
  protected:
@@ -75,7 +76,8 @@ class ExecutorConformanceTest
 
   // Waits for `n` as every user of an executor should: drives the executor or,
   // if this thread cannot drive it, blocks while the executor's threads work.
-  // Ends the program if `n` is not notified; `what` names the awaited event,
+  // Ends the program if `n` is not notified in time (see `AwaitOrGiveUp`), or
+  // if nothing is pending that could notify it. `what` names the awaited event,
   // for the message.
   void Await(const absl::Notification& n, absl::string_view what);
   // Waits until the timers that were due before this call have run.
@@ -83,9 +85,10 @@ class ExecutorConformanceTest
   // Returns a task whose destructor calls `CallBack` and then notifies
   // `destroyed`.
   refreshable::Executor::Task Reentrant(absl::Notification* destroyed);
-  // Calls every method of the executor except `DriveUntil`, on another thread.
-  // If one of these calls blocks, ends the program, because the executor holds
-  // a lock while it runs the code that called `CallBack`.
+  // Checks that the executor holds no lock while it runs the code that calls
+  // `CallBack`. For that, calls every method of the executor except
+  // `DriveUntil` on another thread. If one of these calls blocks, the executor
+  // holds a lock, and the program ends.
   void CallBack();
 
   const std::unique_ptr<ExecutorRig> rig_ = GetParam().make();

@@ -4,8 +4,8 @@
 //
 // A matcher for leases matches a `Lease` or a `StatusOr<Lease>`. A matcher for
 // statuses matches a `Status` or any `StatusOr`. Some matchers of both groups
-// match a `Health` too. The argument of a matcher is a value or a matcher for
-// such a value; only FailsWith accepts no matcher.
+// match a `Health` too. The argument of a matcher is the expected value or a
+// matcher for it. Only the argument of FailsWith must be a value.
 
 #ifndef REFRESHABLE_TESTING_MATCHERS_H_
 #define REFRESHABLE_TESTING_MATCHERS_H_
@@ -97,7 +97,8 @@ bool MatchLease(const Arg& arg, Part part, const Inner& inner,
   return testing::SafeMatcherCast<const Value&>(inner).Matches(part(*lease));
 }
 
-// Returns whether a part that both a lease and a Health have matches `inner`.
+// Returns whether one part of `arg`, which is a lease or a Health, matches
+// `inner`.
 template <typename Arg, typename OfLease, typename OfHealth, typename Inner>
 bool MatchPart(const Arg& arg, OfLease of_lease, OfHealth of_health,
                const Inner& inner, testing::MatchResultListener* listener) {
@@ -137,7 +138,7 @@ bool MatchRefreshError(const Arg& arg, Part part, const Inner& inner,
 
 }  // namespace internal
 
-// Matches a lease of this token.
+// Matches a lease of the token `token`.
 MATCHER_P(HoldsToken, token,
           internal::Says(negation, "hold", "the expected token")) {
   return internal::MatchLease(
@@ -145,9 +146,9 @@ MATCHER_P(HoldsToken, token,
       token, result_listener);
 }
 
-// Matches a lease of this generation, or the Health of a Refreshable that
-// published this generation last. `generation` is a number, a Generation, or a
-// matcher for the number.
+// Matches a lease of the generation `generation`. Also matches the Health of a
+// Refreshable if this generation is the last that it published. `generation` is
+// a number, a Generation, or a matcher for the number.
 MATCHER_P(HasGeneration, generation,
           internal::Says(negation, "have",
                          internal::Expected<uint64_t>(
@@ -158,8 +159,8 @@ MATCHER_P(HasGeneration, generation,
       internal::NumberOf(generation), result_listener);
 }
 
-// Matches a lease of a token that expires at this time, or the Health of a
-// Refreshable that published such a token last.
+// Matches a lease of a token that expires at `time`. Also matches the Health of
+// a Refreshable if the last token it published expires at `time`.
 MATCHER_P(ExpiresAt, time,
           internal::Says(negation, "have",
                          internal::Expected<absl::Time>("an expiry", time))) {
@@ -176,7 +177,7 @@ MATCHER(IsDegraded, negation ? "is not degraded" : "is degraded") {
       result_listener);
 }
 
-// Matches an error with this code.
+// Matches an error with the code `code`.
 MATCHER_P(FailsWith, code,
           internal::Says(negation, "fail",
                          "with " + absl::StatusCodeToString(code))) {
@@ -197,10 +198,10 @@ MATCHER_P(MessageIs, message,
       std::string(status.message()));
 }
 
-// Each of these matches the error of a read whose refresh failed, by one field
-// of `refreshable::RefreshError`: `cause`, `failures` or `next_attempt`. They
-// also match a Health with the same values, whose cause is the message of
-// `last_cause`.
+// CausedBy, AfterFailures and NextAttemptAt each match the error of a read
+// whose refresh failed, by one field of its `refreshable::RefreshError`:
+// `cause`, `failures` or `next_attempt`. They also match a Health, by the
+// message of `last_cause`, by `failures` or by `next_attempt`.
 MATCHER_P(CausedBy, cause,
           internal::Says(negation, "have",
                          internal::Expected<std::string>("a last cause",
@@ -233,7 +234,7 @@ MATCHER(IsFatalError, negation ? "is not fatal" : "is fatal") {
   return refreshable::IsFatal(status);
 }
 
-// Matches a Health or an Event with this Freshness.
+// Matches a Health or an Event whose Freshness is `freshness`.
 MATCHER_P(HasFreshness, freshness,
           internal::Says(negation, "have",
                          internal::Expected<refreshable::Freshness>(
@@ -277,7 +278,7 @@ MATCHER(HasGivenUp, negation ? "has not given up" : "has given up") {
   return health.fatal;
 }
 
-// Matches the Health of a Refreshable for which this many reads wait.
+// Matches the Health of a Refreshable for which `count` reads wait.
 MATCHER_P(HasWaiters, count,
           internal::Says(negation, "have",
                          internal::Expected<int64_t>("a number of waiters",

@@ -87,7 +87,7 @@ TEST(MatchersTest, T2NoLeaseMatchesAnError) {
   EXPECT_THAT(error, Not(IsDegraded()));
 }
 
-// The output of a failing test must not contain a token either (S3).
+// S3: a token must not be printed, not even by a test that fails.
 TEST(MatchersTest, S3MismatchesPrintNoToken) {
   ManualExecutor executor;
   ScriptedSource<std::string> source;

@@ -25,18 +25,22 @@
 namespace refreshable_testing {
 namespace schedule {
 
-// An action that happens once, at any time, or a sequence of such actions.
-// Copyable and movable.
+// A step of a scenario: one action or a sequence of actions, each of which
+// happens once, at any time after the one before it. Copyable and movable.
 class Step {
  public:
-  // `run` acts on the world. `name` is the step's name in a `Schedule`.
+  // Creates a step of one action: `run` acts on the world, and `name` is the
+  // action's name in a `Schedule`.
   Step(std::string name, std::function<void(World&)> run);
 
-  // Lets the step's first action happen only while `ready(world)` is true.
+  // Lets the first action of this step happen only while `ready(world)` is
+  // true.
   Step When(std::function<bool(const World&)> ready) &&;
-  // Appends `next`, which happens at any time after this step has happened.
+  // Appends the actions of `next`. They happen at any time after those of this
+  // step.
   Step Then(Step next) &&;
-  // Returns a step in which this step happens `n` times, one after another.
+  // Returns a step in which the actions of this step happen `n` times, one
+  // after another.
   Step Times(int n) &&;
 
  private:
@@ -55,26 +59,30 @@ Step ReadAsync(absl::Duration timeout = absl::InfiniteDuration(),
                std::optional<int> max_retries = std::nullopt);
 Step ReadBlocking(absl::Duration timeout = absl::InfiniteDuration());
 Step ReadNow();
-// Steps that read and reject a token. By default they reject the token
-// published last.
+// RejectAsync and RejectBlocking read, and reject a token: by default the one
+// published last. ReportRejected rejects the token published last, without a
+// read.
 Step RejectAsync(Rejects rejects = Rejects::kLast,
                  absl::Duration timeout = absl::InfiniteDuration());
 Step RejectBlocking(absl::Duration timeout = absl::InfiniteDuration(),
                     Rejects rejects = Rejects::kLast);
 Step ReportRejected();
-// Cancels the `index`-th GetAsync, counted from 0, once it exists.
+// Cancels the `index`-th GetAsync, counted from 0. Possible once that read
+// exists.
 Step CancelRead(size_t index);
 Step Invalidate();
 Step InvalidateOld();
 Step Install(absl::Duration lifetime = absl::Seconds(400));
 Step Reset();
 Step Destroy();
-// Makes the executor refuse all tasks, or all timers. A second step, at any
-// later time, makes it accept them again.
+// RefuseTasks makes the executor refuse all tasks, and RefuseTimers all timers.
+// The second action of each step, at any later time, makes the executor accept
+// them again.
 Step RefuseTasks();
 Step RefuseTimers();
-// Makes the source give this answer to every call before Fetch returns. A
-// second step, at any later time, makes the source hold calls again.
+// Makes the source give this answer to every call before Fetch returns. The
+// second action of the step, at any later time, makes the source hold calls
+// again.
 Step AnswerInside(const Answer& answer);
 // `Pass` moves both clocks, as a suspend does: timers that become due do not
 // run meanwhile, and are late. `StepWall` moves the wall clock only, forward or
@@ -83,30 +91,32 @@ Step Pass(absl::Duration d);
 Step StepWall(absl::Duration d);
 Step Do(std::string name, std::function<void(World&)> run);
 
-// The answers of the source besides `Succeed()`.
+// These functions return answers of the source. (`Succeed()` is in
+// schedule_world.h.)
 //
-// A failure, without or with a Retry-After.
+// Fail returns a failure, and FailFor a failure with a Retry-After.
 Answer Fail(const absl::Status& status = absl::UnavailableError("down"));
 Answer FailFor(absl::Duration retry_after);
-// The token that was withdrawn, or a new token if none was withdrawn.
+// Returns an answer with the withdrawn token, or with a new token if none was
+// withdrawn or another token has replaced it.
 Answer BringRejected();
-// The token that the Refreshable holds. If it holds none, or may already have
-// released the token (R12), a new token.
+// Returns an answer with the token that the Refreshable holds. If it holds
+// none, or may already have released it (R12), the answer is a new token.
 Answer BringSame(absl::Duration lifetime = absl::Seconds(400));
-// No answer: the call is dropped.
+// Returns an Answer that drops the call without an answer.
 Answer Drop();
 
 // A scenario to explore. Besides its steps, these may happen at any time:
 //
 // - Any pending task or timer of the executor runs, even before others that are
 //   due. If a timer is not due yet, time moves to its due time first.
-// - Any call of the source gets any of the answers.
+// - Any call that the source holds gets any of `answers`.
 // - Time moves to the deadline of the blocking read that is waiting.
 struct Scenario {
   // Must be valid. `jitter` is ignored; it counts as 0.
   refreshable::RefreshPolicy policy;
-  // Prepares the world before the first step. Everything that this function
-  // causes happens in the executor's own order. May be null.
+  // Prepares the world before the first step. Everything that `given` causes
+  // happens in the executor's own order. May be null.
   std::function<void(World&)> given;
   std::vector<Step> steps;
   std::vector<Answer> answers = {Succeed(), Fail()};
@@ -128,10 +138,10 @@ struct ExploreOptions {
   // state is reached. If false, every schedule is run, which is feasible only
   // for small depths.
   bool merge = true;
-  // When a state is reached again, it is merged into the known one and not
-  // continued. Every `recheck`-th merged state is continued by one step
-  // nevertheless, to check that this step leads where it led from the known
-  // state. 0 turns this check off.
+  // A state that is reached again is merged into the known state and not
+  // continued. As a check, every `recheck`-th merged state is continued by one
+  // step, for each step that can happen next. Each must lead to the same state
+  // as it did from the known state. 0 turns this check off.
   int recheck = 1;
   // A schedule that takes longer than this is considered hung: its steps are
   // written to stderr, and the program is aborted (by means of SIGALRM). Most
@@ -177,14 +187,14 @@ std::ostream& operator<<(std::ostream& os, const Report& report);
 //   const schedule::Report report = schedule::Explore(scenario);
 //   EXPECT_TRUE(report.ok()) << report;
 //
-// After each step it checks (`World::Check`, `Oracle`) that no expired and no
-// withdrawn token is handed out, that generations rise, that attempts do not
-// overlap and do not start too early, that a discarded answer changes nothing,
-// that each read ends once, and that rejected reads take nothing from anybody
-// else and never wait for permission. It also checks that refreshing recovers
-// from each state (`World::CheckRecovers`): by a success when the state is
-// reached for the first time, and by Reset() and a success when it is reached
-// again.
+// After each step, Explore checks (`World::Check`, `Oracle`) that no expired
+// and no withdrawn token is handed out, that generations rise, that attempts do
+// not overlap and do not start too early, that a discarded answer changes
+// nothing, that each read ends once, and that rejected reads take nothing from
+// anybody else and never wait for permission. It also checks that refreshing
+// recovers from each state (`World::CheckRecovers`): by a success when the
+// state is reached for the first time, and by Reset() and a success when it is
+// reached again.
 //
 // If the program is aborted during a schedule, or hangs (perhaps because user
 // code was called under a lock), that schedule is written to stderr.

@@ -46,8 +46,8 @@ class World;
 // An answer of the token source to a call.
 struct Answer {
   std::string name;
-  // Makes the result at the moment when the call is answered. If this is null,
-  // the call is dropped without an answer. A new token must come from
+  // Makes the result at the moment when the call is answered. If `result` is
+  // null, the call is dropped without an answer. A new token must come from
   // `World::NewToken`.
   std::function<absl::StatusOr<refreshable::Credential<std::string>>(World&)>
       result;
@@ -61,7 +61,7 @@ Answer Succeed(absl::Duration lifetime = absl::Seconds(400));
 enum class Rejects {
   kNone,
   kLast,  // The generation published last; none if nothing was published.
-  kOld,   // The generation before the last; none if there was no such one.
+  kOld,   // The generation before the last; none if there were fewer than two.
   kNext,  // A generation that has not been published.
 };
 
@@ -101,13 +101,13 @@ class World {
                  Rejects rejects = Rejects::kNone);
   void ReadBlocking(absl::Duration timeout, Rejects rejects = Rejects::kNone);
   void ReadNow() { ReadBlocking(absl::ZeroDuration()); }
-  // Reports a rejection of the token published last.
+  // Calls Refreshable::ReportRejected with the generation published last.
   void ReportRejected();
-  // Cancels the `index`-th GetAsync, counted from 0, if it exists. For
-  // schedule::CancelRead only.
+  // Cancels the `index`-th GetAsync, counted from 0, if it exists. Only
+  // schedule::CancelRead may call this.
   void CancelRead(size_t index);
-  // These two call Refreshable::Invalidate, the first with the generation
-  // published last, the second with the generation before it.
+  // Invalidate and InvalidateOld call Refreshable::Invalidate: Invalidate with
+  // the generation published last, InvalidateOld with the one before it.
   void Invalidate();
   void InvalidateOld();
   void Install(absl::Duration lifetime);
@@ -115,7 +115,8 @@ class World {
   // Moves both clocks without running what becomes due.
   void Pass(absl::Duration d) { executor_.Suspend(d); }
   void StepWall(absl::Duration d);
-  // These two set whether the executor accepts tasks and timers from now on.
+  // Set whether the executor accepts tasks (TakeTasks) and timers (TakeTimers)
+  // from now on.
   void TakeTasks(bool take);
   void TakeTimers(bool take);
   // RunPending runs the task or timer at `index` of the executor's
@@ -124,7 +125,7 @@ class World {
   void LosePending(size_t index);
   void Destroy();
 
-  // The number of calls of the source that have not been answered.
+  // Returns the number of calls of the source that have not been answered.
   size_t held_calls() const { return held_.size(); }
   // Answers the `index`-th unanswered call, counted from 0, if it exists.
   void AnswerCall(size_t index, const Answer& answer);
@@ -133,7 +134,7 @@ class World {
   void AnswerInside(std::optional<Answer> answer) {
     inside_ = std::move(answer);
   }
-  // Returns a token that no call has returned yet.
+  // Returns a new token, which differs from all tokens before it.
   std::string NewToken();
 
   // Runs everything that is due, in the executor's own order.
@@ -156,7 +157,8 @@ class World {
   // makes one step happen, or returns false if none can. While no function is
   // set, everything happens in the executor's own order.
   void set_driver(std::function<bool()> driver) { driver_ = std::move(driver); }
-  // The deadlines of the blocking reads in progress, the innermost last.
+  // Returns the deadlines of the blocking reads in progress, the innermost
+  // last.
   const std::vector<refreshable::BootTime>& blocked() const { return blocked_; }
   // Returns whether the `index`-th GetAsync, counted from 0, exists and has not
   // been cancelled.
@@ -173,10 +175,11 @@ class World {
   void Check();
   // Returns everything in this world on which its future behaviour depends.
   std::string Fingerprint() const;
-  // Checks that refreshing recovers from this state. Once the source answers,
-  // the executor accepts everything and time passes, the next read must return
-  // a token (after Reset() if `reset` is set or refreshing is exhausted for
-  // good), and every read must have ended.
+  // Checks that refreshing recovers from this state. For that, makes the source
+  // answer and the executor accept everything. If `reset` is false, lets time
+  // pass until the next attempt may start. If `reset` is true or refreshing is
+  // exhausted for good, calls Reset(). The next read must then return a token,
+  // and every read must have ended.
   void CheckRecovers(bool reset);
   // Returns the first failure, or an empty string.
   const std::string& failure() const { return oracle_->failure(); }
@@ -189,14 +192,15 @@ class World {
     refreshable::FetchContext context;
     int epoch;  // The answer counts only in this epoch of the oracle.
     refreshable::Instant start;
-    bool forgotten = false;  // Reset has forgotten this call.
+    bool forgotten = false;  // It was abandoned, and then Reset was called.
   };
   struct Reader {
     refreshable::BootTime deadline;
     std::optional<int> max_retries;
     refreshable::WaiterId id{};
-    // Whether there was a usable token when the read was made, and the
-    // generation published last at that time.
+    // Whether, when the read was made, there was a usable token and the read
+    // was no rejected read (A7); and the generation published last at that
+    // time.
     bool usable = false;
     refreshable::Generation generation;
     bool served = false;  // The read was served at once.
@@ -223,16 +227,18 @@ class World {
     int saw_failures = 0;  // Failures while this read waited.
     int ended = 0;
   };
+  // The pending tasks and timers of the executor.
   struct Pending {
-    size_t tasks = 0;
+    size_t tasks = 0;  // The number of tasks.
     // When the first and the last task were queued.
     refreshable::BootTime first_task = refreshable::BootTime::InfiniteFuture();
     refreshable::BootTime last_task = refreshable::BootTime::InfinitePast();
+    // When the first timer is due.
     refreshable::BootTime first_timer = refreshable::BootTime::InfiniteFuture();
   };
 
   // The origin of a queued task: the label of the step that queued it, and the
-  // task's number among those of that step.
+  // task's number among the tasks that this step queued.
   using Origin = std::pair<int, int>;
   // A read that may have joined a refresh: the retries that it asked for, and
   // its origin. The origin is the step that made the read (with task number
@@ -289,8 +295,8 @@ class World {
   int Retries(const Reader& reader) const {
     return reader.max_retries.value_or(policy_.retry.max_retries);
   }
-  // Whether the refresh in flight has failed more often than this read allows.
-  // Reset forgets those failures.
+  // Returns whether the refresh in flight has failed more often than `reader`
+  // allows, not counting failures before a Reset.
   bool Spent(const Reader& reader) const {
     return failed_ > Retries(reader) && oracle_->failures() > 0;
   }
@@ -302,9 +308,10 @@ class World {
     asked_at_ = Now().boot;
     read_at_ = ran_at_ = refreshable::BootTime::InfinitePast();
   }
-  // Whether a timer is due and has not run, or was refused or lost.
+  // Returns whether a timer is late: it is due and has not run, or it was
+  // refused or lost.
   bool Late() const;
-  // Whether the Refreshable still waits for the answer to this call.
+  // Returns whether the Refreshable still waits for the answer to `call`.
   bool Live(const Call& call) const;
   int Unanswered() const;
   bool MayCall() const;
@@ -327,15 +334,16 @@ class World {
   std::deque<Reader> readers_;
   std::vector<refreshable::BootTime> blocked_;
   std::optional<Answer> inside_;
-  bool at_end_ = false;  // Set by CheckRecovers: the source answers at once.
+  // Whether the source answers at once, for CheckRecovers.
+  bool at_end_ = false;
   bool takes_tasks_ = true;
   bool takes_timers_ = true;
   // The read that is being made, if any.
   std::optional<Asking> asking_;
   // Whether CheckAsked has been called for `asking_`.
   bool asked_ = false;
-  // Whether a task of the executor is running, and whether an attempt was given
-  // to the executor in it.
+  // Whether a task of the executor is running, and whether that task has given
+  // an attempt to the executor.
   bool in_task_ = false;
   bool task_submitted_ = false;
   // The number of attempts that were given to the executor and have neither
@@ -356,12 +364,14 @@ class World {
   // many retries that refresh has, and whether a cooldown follows.
   std::set<Join> joined_;
   int step_ = 0;       // The label of the step in progress.
-  int visible_ = 0;    // Calls of the source plus outcomes of reads.
+  int visible_ = 0;    // The calls of the source plus the outcomes of reads.
   int failed_ = 0;     // The failed attempts of the refresh in flight.
   bool ends_ = false;  // Whether the last failure must end the refresh.
   int discards_ = 0;   // The number of answers that had to be discarded.
-  // F6: the number of calls made in a row although `max_abandoned_calls` calls
-  // were abandoned and unanswered, and the time of the last call of any kind.
+  // F6: `beyond_` is the number of calls, since a call was last answered or
+  // Reset was called, that were made although `max_abandoned_calls` calls were
+  // abandoned and unanswered. `last_call_` is the time of the last call of any
+  // kind.
   int beyond_ = 0;
   refreshable::BootTime last_call_ = refreshable::BootTime::InfinitePast();
   // `asked_at_` is the time when the Refreshable last handled everything that
@@ -377,7 +387,7 @@ class World {
   int tokens_ = 0;
   int busy_ = 0;
   std::unique_ptr<Token> token_;
-  Token* alive_ = nullptr;  // Null once its destructor has returned.
+  Token* alive_ = nullptr;  // Null once the destructor of `*token_` returned.
 };
 
 }  // namespace schedule

@@ -28,12 +28,13 @@
 
 namespace refreshable_testing {
 
-// The script of a token source: the answers to its calls. Each call takes the
-// first prepared answer that has not been taken yet or, if there is none, the
-// answer set by `Always`. An answer is given before `Fetch` returns or, if
-// requested, when a given time has passed on an executor's clock. A call that
-// finds no answer is held until the test answers it. Held calls can be answered
-// in any order:
+// The script of a token source: the answers to its calls. Calls are numbered
+// from 0 in the order in which they come. Each call takes the first prepared
+// answer that has not been taken yet or, if there is none, the answer set by
+// `Always`. An answer is given before `Fetch` returns or, if requested, when a
+// given time has passed on an executor's clock. A call that finds no answer is
+// held until the test answers it, by its number. Held calls can be answered in
+// any order:
 //
 //   ManualExecutor executor;
 //   ScriptedSource<std::string> source(&executor.clock());
@@ -42,14 +43,13 @@ namespace refreshable_testing {
 //   source.Answer("t1", absl::Minutes(10));
 //   EXPECT_THAT(token->Get(), HoldsToken("t1"));
 //   executor.AdvanceBy(absl::Minutes(6));
-//   EXPECT_THAT(token->Get(), HoldsToken("t1"));  // Stale: queues call 1.
-//   executor.RunUntilIdle();                      // Call 1 comes and is held.
+//   EXPECT_THAT(token->Get(), HoldsToken("t1"));  // Stale: a call is queued.
+//   executor.RunUntilIdle();                      // The call is held as no. 1.
 //   source.Release(1, "t2", absl::Minutes(10));
 //   EXPECT_THAT(token->Get(), HoldsToken("t2"));
 //
-// Calls are numbered from 0 in the order in which they come. Thread-safe. The
-// destructor drops the held calls without an answer, and later calls are
-// dropped too. Declare the script before the Refreshable.
+// Thread-safe. The destructor drops the held calls without an answer, and calls
+// that come later are dropped too. Declare the script before the Refreshable.
 template <typename Token>
 class ScriptedSource {
  public:
@@ -59,7 +59,7 @@ class ScriptedSource {
   // The time at which a token of the script expires.
   class Life {
    public:
-    // The token expires `lifetime` after the start of the call.
+    // Creates an expiry at `lifetime` after the start of the call.
     Life(absl::Duration lifetime)  // NOLINT(google-explicit-constructor)
         : expiry_(refreshable::Expiry::In(lifetime)) {}
     Life(refreshable::Expiry expiry)  // NOLINT(google-explicit-constructor)
@@ -91,8 +91,8 @@ class ScriptedSource {
   ScriptedSource& operator=(const ScriptedSource&) = delete;
   ~ScriptedSource() { core_->Close(); }
 
-  // Returns the source to pass to `Refreshable::Create`. All calls return the
-  // same source.
+  // Returns the source to pass to `Refreshable::Create`. It is the same source
+  // each time.
   std::shared_ptr<refreshable::TokenSource<Token>> Share() const {
     return core_;
   }
@@ -114,19 +114,19 @@ class ScriptedSource {
   void AnswerAfter(absl::Duration delay, Result result) {
     core_->Prepare(Return(std::move(result)), delay);
   }
-  // Prepares one answer: whatever `function` returns when it is called with the
-  // context. The function may block, throw, and read the Refreshable. No lock
-  // is held while it runs.
+  // Prepares one answer: whatever `function` returns for the context of the
+  // call. The function may block, throw, and read the Refreshable. No lock is
+  // held while it runs.
   void AnswerWith(Function function) {
     core_->Prepare(std::move(function), std::nullopt);
   }
   // Prepares a hold in the place of an answer: the call that takes the hold is
-  // held until the test answers it. This is useful if other answers follow or
-  // `Always` is set.
+  // held until the test answers it. Useful if the script would otherwise have
+  // an answer for that call.
   void Hold() { core_->Prepare(nullptr, std::nullopt); }
 
-  // Sets the answer to every call that finds no prepared answer, until another
-  // one is set.
+  // Sets the answer to every call that finds no prepared answer. Replaces the
+  // answer that was set before.
   void Always(Token token, Life life) { Always(Make(std::move(token), life)); }
   void Always(Result result) {
     core_->SetAlways({ReturnAgain(std::move(result)), std::nullopt});
@@ -169,7 +169,7 @@ class ScriptedSource {
     return core_->calls_.size();
   }
   // Returns the start of each call as the time since the script was
-  // constructed. Requires a clock.
+  // constructed. Requires that the script has a clock.
   std::vector<absl::Duration> start_times() const {
     std::vector<absl::Duration> times;
     for (const Call& call : calls()) {
@@ -187,7 +187,7 @@ class ScriptedSource {
  private:
   using Done = refreshable::FetchDone<Token>;
   using Once = absl::AnyInvocable<Result(const refreshable::FetchContext&)>;
-  // An answer that is given at once or by a timer.
+  // An answer that is given by a timer if it has a `delay`, else at once.
   template <typename F>
   struct Timed {
     F function = nullptr;  // If null, the call is held.

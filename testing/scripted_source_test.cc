@@ -279,8 +279,8 @@ TEST(ScriptedSourceTest, T2AStaleReadInTenLines) {
   source.Answer("t1", absl::Minutes(10));
   EXPECT_THAT(token->Get(), HoldsToken("t1"));
   executor.AdvanceBy(absl::Minutes(6));
-  EXPECT_THAT(token->Get(), HoldsToken("t1"));  // Stale: queues call 1.
-  executor.RunUntilIdle();                      // Call 1 comes and is held.
+  EXPECT_THAT(token->Get(), HoldsToken("t1"));  // Stale: a call is queued.
+  executor.RunUntilIdle();                      // The call is held as no. 1.
   source.Release(1, "t2", absl::Minutes(10));
   EXPECT_THAT(token->Get(), HoldsToken("t2"));
 }

@@ -43,8 +43,8 @@ class FakeTokenServer {
   }
 
   // Returns a new token, or an error if the server is failing. While the server
-  // is stalled, blocks until `give_up()` returns true, and then returns
-  // CANCELLED. Calls `give_up` about a thousand times per second.
+  // is stalled, blocks, and calls `give_up` about a thousand times per second;
+  // if `give_up()` returns true, returns CANCELLED.
   template <typename Predicate>
   absl::StatusOr<std::string> Issue(Predicate give_up) {
     if (time_ != nullptr) time_->Suspend(absl::Seconds(1));
@@ -77,8 +77,8 @@ class FakeTokenServer {
   absl::Mutex mu_;
   absl::CondVar changed_;
   State state_ ABSL_GUARDED_BY(mu_) = State::kWorking;
-  // The number of requests that wait, or that have not noticed yet that they
-  // may go on.
+  // The number of requests that wait for the server to go on, or have not
+  // noticed yet that it has.
   int stalled_ ABSL_GUARDED_BY(mu_) = 0;
   int last_ ABSL_GUARDED_BY(mu_) = 0;
 };
@@ -99,7 +99,8 @@ class GiveUpWhen {
 };
 
 // The base class of rigs for sources that ask a FakeTokenServer. Implements
-// everything except `Make`.
+// everything except `Make`. If `virtual_time` is true, only the server's
+// requests move the rig's clock; otherwise that clock is the system's.
 class MintRig : public TokenSourceRig<std::string> {
  public:
   explicit MintRig(bool virtual_time = false)

@@ -47,8 +47,8 @@ struct Why {
 };
 
 // A call of a source on a thread of its own. As in a Refreshable, the thread
-// shares ownership of the source until `Fetch` returns. The answer function
-// does not own the source, even if the source calls it later.
+// shares ownership of the source until `Fetch` returns. After that, a call that
+// has not been answered yet does not keep the source alive.
 class Call {
  public:
   explicit Call(std::shared_ptr<AnySource> source, const Why& why = Why(),
@@ -93,8 +93,8 @@ class Call {
   }
 
  private:
-  // An object that the answer function owns, so it is destroyed when the call
-  // has been answered or dropped.
+  // An object that the `done` function of the call owns, so that it is
+  // destroyed when the call has been answered or dropped.
   struct Held {
     explicit Held(Call* c) : call(c) {}
     ~Held() { call->ended_.Notify(); }
@@ -107,8 +107,8 @@ class Call {
     try {
       source.Fetch(context, std::move(done));
     } catch (const std::exception&) {
-      // The exception has destroyed the answer function, which has then
-      // reported an error as the answer. So the clause sees a failure.
+      // The exception has destroyed the FetchDone, which has then answered the
+      // call with an error. So the clause sees a failure.
     }
 #else
     source.Fetch(context, std::move(done));
@@ -193,8 +193,8 @@ TEST_P(TokenSourceConformanceTest, LifetimeCountsFromTheStartOfTheCall) {
 }
 
 TEST_P(TokenSourceConformanceTest, ARepeatedTokenExpiresNoLater) {
-  // The second call may get the same token again. A source with a cache must
-  // then state the remaining lifetime.
+  // The second call may get the same token again, from a cache of the source.
+  // The source must then state the remaining lifetime.
   const SourceAnswer first = Ask(source_);
   ASSERT_TRUE(first.status.ok()) << first.status;
   const Instant answered = rig_->clock().Now();
@@ -249,7 +249,7 @@ TEST_P(TokenSourceConformanceTest, StatusesHoldNoSecret) {
   const std::string shown =
       Everything(Ask(source_, {RefreshReason::kRejected, 7}).status);
   for (const std::string& secret : secrets) {
-    // This is not `HasSubstr`, which would print the secret if it failed.
+    // HasSubstr is not used, because it would print the secret if it failed.
     EXPECT_TRUE(secret.empty() || !absl::StrContains(shown, secret))
         << "a status shows a secret, or the token that was issued before";
   }

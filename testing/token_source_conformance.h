@@ -73,7 +73,7 @@ class AnySourceRig {
   virtual void Heal() {}
 
   // Returns the lifetime that the server states for each new token. Returns
-  // nullopt if the server states only a date of expiry, or none.
+  // nullopt if the server states a date of expiry, or nothing at all.
   virtual std::optional<absl::Duration> Lifetime() { return std::nullopt; }
 
   // Returns the clock that absolute expiries refer to.
@@ -185,9 +185,9 @@ class TokenSourceRig : public AnySourceRig {
 
 using TokenSourceSubject = Subject<AnySourceRig>;
 
-// The suite. Its clauses are in token_source_conformance.cc, and each is named
-// after what it demands. No clause requires that a source answers at most once,
-// because a second answer has no effect (see `FetchDone`).
+// The suite. Its tests, in token_source_conformance.cc, are called clauses, and
+// each is named after what it demands. No clause requires that a source answers
+// at most once, because a second answer has no effect (see `FetchDone`).
 class TokenSourceConformanceTest
     : public ::testing::TestWithParam<TokenSourceSubject> {
  protected:

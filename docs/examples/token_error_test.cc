@@ -44,8 +44,8 @@ bool IsRejected(const Response& response) {
 }
 // [/rejection]
 
-// Stands for a server that rejects "t1". The body of the answer says how much
-// time is left.
+// Stands for a call of a server that rejects "t1". `left` is the time that is
+// left for the call. The body of the answer shows it.
 Response Send(const std::string& request, const std::string& token,
               absl::Duration left) {
   return {token == "t1" ? 401 : 200,
@@ -126,9 +126,10 @@ TEST_P(OtherAnswerTest, C2PassesThroughUntouched) {
   EXPECT_THAT(sent_, ElementsAre("t1"));
 }
 
-// Answers that are no token errors. In order: the body has no "error", another
-// error, an error that is no string; the body is not a JSON object, not JSON,
-// empty, too long; and the status is another one.
+// Answers that are not token errors. The first three have a JSON object without
+// "error", with another error, and with an error that is not a string. The next
+// four have a body that is not a JSON object, not JSON, empty, and too long.
+// The last one has a status that is neither 401 nor 403.
 INSTANTIATE_TEST_SUITE_P(
     All, OtherAnswerTest,
     ::testing::Values(

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// HasMemory: finds out whether there is memory for a task. Private.
+// HasMemory: tries to allocate what a task needs. Private.
 
 #ifndef REFRESHABLE_EXECUTORS_INTERNAL_HAS_MEMORY_H_
 #define REFRESHABLE_EXECUTORS_INTERNAL_HAS_MEMORY_H_
@@ -12,7 +12,8 @@
 namespace refreshable {
 namespace executors_internal {
 
-// Calls `allocate`. Returns true, or false if `allocate` throws bad_alloc.
+// Calls `allocate`, which allocates what a task needs. Returns false if
+// `allocate` throws bad_alloc, and true otherwise.
 template <typename Function>
 bool HasMemory(Function allocate) {
 #ifdef ABSL_HAVE_EXCEPTIONS

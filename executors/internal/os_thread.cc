@@ -49,7 +49,7 @@ bool OsThread::Start(Body body) {
     return false;
   }
 #endif
-  static_cast<void>(owned.release());  // The thread owns it now.
+  static_cast<void>(owned.release());  // The new thread owns the body.
   return true;
 }
 

@@ -16,10 +16,11 @@
 namespace refreshable {
 namespace executors_internal {
 
-// Like std::thread, but `Start` returns false if the system refuses a thread
-// (because of a limit on processes, or because there is no memory for a stack).
-// std::thread throws instead. Thread-compatible. Must be joined or detached,
-// once, before it is destroyed or started again.
+// A thread, like std::thread. But if the system refuses a thread (because of a
+// limit on processes, or because there is no memory for a stack), `Start`
+// returns false, where std::thread throws. Thread-compatible. A thread that was
+// started must be joined or detached, once, before the OsThread is destroyed or
+// started again.
 class OsThread {
  public:
   using Body = absl::AnyInvocable<void() &&>;

@@ -7,9 +7,10 @@ load("@rules_cc//cc:defs.bzl", "cc_binary", "cc_library", "cc_test")
 def fuzz_target(name, deps, random = 2000):
     """Declares the targets for NAME_fuzzer.cc and the files in corpus/NAME.
 
-    NAME_fuzzer is the libFuzzer program, which only `bazel run --config=fuzz`
-    builds. NAME_corpus_test runs the fuzz target on each file of the corpus and
-    on `random` random inputs, the same each time. Any compiler can build it.
+    NAME_fuzzer is the libFuzzer program, which needs `--config=fuzz`. By
+    contrast, any compiler can build NAME_corpus_test. It runs the fuzz target
+    on each file of the corpus and on `random` random inputs, the same each
+    time.
     """
     corpus = native.glob(["corpus/" + name + "/*"])
     target = name + "_target"

@@ -80,9 +80,9 @@ std::optional<absl::CivilSecond> ReadFixdate(const std::string& text) {
   return civil;
 }
 
-// Checks how ParseHttpDate reads `text` at the time `now`. If it is a date,
-// also prints it in each of the three HTTP formats and checks how these are
-// read.
+// Checks how ParseHttpDate reads `text` at the time `now`. If `text` is a date,
+// writes that date in each of the three HTTP formats, and checks how
+// ParseHttpDate reads these.
 void CheckDate(absl::string_view text, absl::Time now) {
   const std::optional<absl::Time> time = ParseHttpDate(text, now);
   if (const auto civil = ReadFixdate(std::string(text))) {
@@ -133,8 +133,8 @@ void CheckDate(absl::string_view text, absl::Time now) {
           "the year of an RFC 850 date");
 }
 
-// Checks the Retry-After of `status` against that of the HTTP answer, which
-// came at `now`.
+// Checks the Retry-After of `status` against `headers`, the headers of an HTTP
+// answer that came at `now`.
 void CheckRetryAfter(const absl::Status& status,
                      const std::vector<HttpHeader>& headers, absl::Time now) {
   // Returns the value of the first header whose name, in lower case, is `name`.

@@ -3,9 +3,9 @@
 // Fuzzes the recognition of rejected tokens. The first three lines of the input
 // are the HTTP status, an OAuth error, and the error codes to compare that
 // error with. If the fourth line is "make", the bytes after it choose the
-// challenges of a WWW-Authenticate value and how they are written, so whether
-// it rejects the token is known. Otherwise everything after the third line is a
-// WWW-Authenticate value.
+// challenges of a WWW-Authenticate value and how they are written, so the
+// fuzzer knows whether the value rejects the token. If the fourth line is
+// anything else, everything after the third line is a WWW-Authenticate value.
 
 #include <algorithm>
 #include <cstddef>
@@ -94,8 +94,9 @@ bool Rejects(absl::string_view text) {
   return IsInvalidTokenChallenge(401, {text});
 }
 
-// Checks that the answers of IsInvalidTokenChallenge for `text` agree with each
-// other: for each status, and next to other challenges and header fields.
+// Checks that what IsInvalidTokenChallenge says of `text` with the status 401
+// agrees with what it says of `text` with `http_status`, and of `text` next to
+// other challenges and header fields.
 void CheckChallenge(int http_status, absl::string_view text) {
   const bool rejects = Rejects(text);
   Require(IsInvalidTokenChallenge(http_status, {text}) ==

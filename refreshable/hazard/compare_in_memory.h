@@ -2,12 +2,12 @@
 //
 // Functions that compare an atomic variable with a value. GCC compiles such a
 // comparison into two instructions: a load and a comparison. x86-64 has one
-// instruction that does both, and the functions below use it through inline
-// assembly. A read of a token makes four such comparisons, so the assembly
-// saves one cycle in seven (docs/performance.md). In each function, the `#else`
-// branch specifies what the assembly above it does. The file is in hazard/
-// because both the hazard domain and shell/ use it, and shell/ may depend on
-// hazard/.
+// instruction that does both, and the functions below use that instruction
+// through inline assembly. A read of a token makes four such comparisons, so
+// the assembly saves one cycle in seven (docs/performance.md). In each
+// function, the `#else` branch says in C++ what the assembly does. The file is
+// in hazard/ because both the hazard domain and shell/ use it, and shell/ may
+// depend on hazard/.
 
 #ifndef REFRESHABLE_HAZARD_COMPARE_IN_MEMORY_H_
 #define REFRESHABLE_HAZARD_COMPARE_IN_MEMORY_H_
@@ -15,10 +15,11 @@
 #include <atomic>
 #include <cstdint>
 
-// On x86-64 an aligned load is atomic and has acquire order, so only the
-// compiler must be kept from moving other accesses. The assembly is valid in
-// both dialects: AT&T's and, with -masm=intel, Intel's. The assembly is not
-// used where a sanitizer must see the load.
+// Defined if the functions below use assembly. Builds with a sanitizer do not,
+// because the sanitizer must see the load. An aligned load on x86-64 is atomic
+// and has acquire order, so the functions need only keep the compiler from
+// moving other accesses. The assembly is valid in both dialects: AT&T's and,
+// with -masm=intel, Intel's.
 #if defined(__x86_64__) && defined(__LP64__) &&                 \
     defined(__GCC_ASM_FLAG_OUTPUTS__) && !defined(__clang__) && \
     !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)

@@ -56,7 +56,8 @@ TEST(CompareInMemoryTest, BelowIsSignedAndStrict) {
   }
 }
 
-// Each call must load again: the compiler may not reuse an earlier result.
+// Each call must load the variable: the compiler must not reuse the result of
+// an earlier call.
 TEST(CompareInMemoryTest, LooksAgain) {
   std::atomic<uint32_t> word{0};
   const bool before = IsZeroRelaxed(word);

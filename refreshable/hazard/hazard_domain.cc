@@ -28,8 +28,9 @@
 #include <pthread.h>
 #endif
 
-// ThreadSanitizer cannot model membarrier(2). Its builds use symmetric mode
-// (see hazard_domain.h), which synchronises by atomic operations only.
+// ThreadSanitizer cannot model membarrier(2). Builds with ThreadSanitizer
+// therefore use symmetric mode (see hazard_domain.h), which synchronises by
+// atomic operations only.
 #if defined(__SANITIZE_THREAD__)
 #define REFRESHABLE_NO_MEMBARRIER
 #elif defined(__has_feature)
@@ -55,7 +56,8 @@ bool HeavyBarrier() { return false; }
 
 #else
 
-// From <linux/membarrier.h>, which some C libraries do not have.
+// Commands of membarrier(2), as in <linux/membarrier.h>, which some systems do
+// not have.
 constexpr int kPrivateExpedited = 1 << 3;
 constexpr int kRegisterPrivateExpedited = 1 << 4;
 
@@ -63,9 +65,9 @@ bool RegisterHeavyBarrier() {
   return syscall(SYS_membarrier, kRegisterPrivateExpedited, 0, 0) == 0;
 }
 
-// Makes every thread of the process execute a full barrier during the call.
-// Returns false if the kernel has begun to refuse the system call (because a
-// sandbox was set up late).
+// Makes every thread of the process execute a full barrier during this call,
+// and returns true. Returns false if the kernel has begun to refuse the system
+// call, because a sandbox was set up late.
 bool HeavyBarrier() {
   return syscall(SYS_membarrier, kPrivateExpedited, 0, 0) == 0;
 }
@@ -76,15 +78,15 @@ bool HeavyBarrier() {
 
 #ifndef REFRESHABLE_NO_THREAD_LOCAL
 
-// Four slots of one thread, in two cache lines.
+// Four slots that are added to a thread's ring, in two cache lines.
 struct alignas(128) SlotBlock {
   DomainSlot slots[4];
 };
 
-// The first slots of a thread, as an element of the list of all records. A
-// record is never freed. When its thread has ended and at most half of the
-// ring's slots are held, another thread may take the record over, with the
-// whole ring.
+// A record: the first slots of a thread's ring, and an element of the domain's
+// list of records. A record is never freed. If its thread has ended and at most
+// half of the ring's slots are in use, another thread may take over the record
+// with the whole ring.
 struct alignas(128) ThreadRecord {
   static constexpr uint32_t kSlots = 3;
 
@@ -95,8 +97,8 @@ struct alignas(128) ThreadRecord {
 static_assert(sizeof(SlotBlock) == 128 && sizeof(ThreadRecord) == 128,
               "two cache lines each");
 
-// Assigns `count` slots to `domain`, and links each slot but the last to the
-// next one.
+// Makes the `count` slots at `slots` belong to `domain`, and links each of them
+// but the last to the next one.
 void Link(DomainSlot* slots, size_t count, HazardDomain* domain) {
   for (size_t i = 0; i < count; ++i) {
     slots[i].domain = domain;
@@ -113,8 +115,9 @@ void ForEachSlotOf(ThreadRecord& record, Function function) {
   } while (slot != record.slots);
 }
 
-// Inserts `ring.size` + 1 new slots behind the slot at which the thread is, and
-// moves the thread to the first new one. Returns false if there is no memory.
+// Inserts `ring.size` + 1 new slots after `ring.slot`, moves the thread to the
+// first of them, and returns true. If there is no memory, changes nothing and
+// returns false.
 bool Grow(SlotRing& ring) {
   const size_t more = size_t{ring.size} + 1;  // 4, 8, 16, ...
   auto* const blocks = new (std::nothrow) SlotBlock[more / 4];
@@ -123,22 +126,22 @@ bool Grow(SlotRing& ring) {
   Link(slots, more, ring.slot->domain);
   slots[more - 1].next.store(ring.slot->next.load(std::memory_order_relaxed),
                              std::memory_order_relaxed);
-  // (M3) The store is a release, so a scan that comes to these slots sees them
-  // linked.
+  // (M3) This store has release order, so a scan that comes to the new slots
+  // sees them linked.
   ring.slot->next.store(slots, std::memory_order_release);
   ring = {slots, static_cast<uint32_t>(ring.size + more), 0, 0};
   return true;
 }
 
 bool IsFree(const HazardSlot& slot) {
-  // (M4) If another thread cleared the slot, that thread's use of it happens
-  // before this thread's.
+  // (M4) This load acquires: if another thread cleared the slot, that thread's
+  // use of the slot happens before this thread's.
   return IsZeroAcquire(slot.node);
 }
 
-// Moves the thread to a free slot of its ring, and adds slots if more than half
-// of the ring is in use. Returns false if all slots are in use and there is no
-// memory for more.
+// Moves the thread to a free slot of its ring, and returns true. Adds slots if
+// the lap finds more than half of them in use. Returns false if all slots are
+// in use and there is no memory for more.
 bool MoveToFreeSlot(SlotRing& ring) {
   for (uint32_t i = 0; i < ring.size; ++i) {
     if (ring.ahead == 0) {
@@ -158,6 +161,8 @@ bool MoveToFreeSlot(SlotRing& ring) {
 
 #endif  // REFRESHABLE_NO_THREAD_LOCAL
 
+// Announces `node` in `slot` and returns true, or returns false if the slot is
+// in use.
 bool Claim(HazardSlot& slot, const HazardNode* node) {
   const void* none = nullptr;
   return slot.node.load(std::memory_order_relaxed) == nullptr &&
@@ -165,8 +170,9 @@ bool Claim(HazardSlot& slot, const HazardNode* node) {
              none, node, std::memory_order_seq_cst, std::memory_order_relaxed);
 }
 
-// Gives way to a scan in progress. `turn` is how often this wait has paused
-// before. Yielding alone could wait forever, because the scanning thread may
+// Lets other threads run, while this thread waits for a scan. `turn` is the
+// number of earlier pauses of the same wait. After a hundred pauses the thread
+// sleeps: yielding alone could go on forever, because the scanning thread may
 // have a lower priority than this one.
 void Pause(int turn) {
   if (turn < 100) {
@@ -201,10 +207,10 @@ class Domain final : public HazardDomain {
     test_barrier_.store(barrier, std::memory_order_relaxed);
   }
 
-  // Registers the handlers of fork(). Called before main, or at the first use
-  // if that is earlier. If it were always called at the first use, another
-  // thread could fork at that moment and copy a scan in progress, which would
-  // never end in the child process.
+  // Registers the domain's handlers of fork(). Called before main, or at the
+  // first use of the domain if that is earlier. If the handlers were always
+  // registered at the first use, another thread could fork just before that and
+  // copy a scan in progress, which would never end in the child process.
   void HandleForks();
 
 #ifndef REFRESHABLE_NO_THREAD_LOCAL
@@ -226,7 +232,7 @@ class Domain final : public HazardDomain {
   void AfterForkInParent();
   void AfterForkInChild();
 
-  // Returns a counted reference to the node that `slot` holds, and clears
+  // Returns a counted reference of `node`, which `slot` announces, and clears
   // `slot`.
   static HazardRawHolder Counted(const HazardNode* node, DomainSlot& slot);
   DomainSlot& ClaimShared(const HazardNode* node, bool& transient);
@@ -235,10 +241,12 @@ class Domain final : public HazardDomain {
   ThreadRecord* AcquireRecord(SlotRing& ring);
 #endif
 
-  // Whether clearing a slot must trigger a scan. kNo: it need not. kYes: it
-  // must, because a scan found a retired node in the slot. kPerhaps: it must,
-  // because no scan has seen yet what the slot holds.
-  enum WaitedFor { kNo, kPerhaps, kYes };
+  // Whether clearing a slot must trigger a scan.
+  enum WaitedFor {
+    kNo,
+    kPerhaps,  // Yes: no scan has checked yet whether a retired node is in it.
+    kYes       // Yes: a scan found a retired node in it.
+  };
   void SetWaitedFor(HazardSlot& slot, WaitedFor waited_for);
   bool NobodyElseReads();
   bool MakeHeavyBarrier();
@@ -249,6 +257,7 @@ class Domain final : public HazardDomain {
                          bool mark);
   void Push(const HazardNode* first, const HazardNode* last);
 
+  // Adds all nodes of the list `nodes` to `list`.
   static void Append(const HazardNode* nodes, const HazardNode*& list) {
     while (nodes != nullptr) {
       const HazardNode* const next = NextOf(nodes);
@@ -258,6 +267,8 @@ class Domain final : public HazardDomain {
     }
   }
 
+  // Calls `function` with each slot of this domain. Skips the shared slots if
+  // none has ever been used, unless `also_unused` is set.
   template <typename Function>
   void ForEachSlot(Function function, bool also_unused = false) {
 #ifndef REFRESHABLE_NO_THREAD_LOCAL
@@ -266,9 +277,10 @@ class Domain final : public HazardDomain {
       ForEachSlotOf(*record, function);
     }
 #endif
-    // (M2) A reader sets this flag before it claims its first shared slot. If
-    // this load does not see the flag set, that reader will find the cell
-    // changed, because all of these operations are sequentially consistent.
+    // (M2) A reader sets `shared_slots_are_used_` before it claims its first
+    // shared slot. If this scan does not see the flag set, that reader will
+    // find the cell changed, because all of these operations are sequentially
+    // consistent.
     if (!also_unused &&
         !shared_slots_are_used_.load(std::memory_order_seq_cst)) {
       return;
@@ -287,35 +299,38 @@ class Domain final : public HazardDomain {
   std::atomic<int> owners_{0};
   // Nodes that were retired and that no scan has seen yet.
   std::atomic<const HazardNode*> incoming_{nullptr};
-  // How often a scan has begun to take nodes from `incoming_`, plus how often
-  // it has finished that. Odd while a scan is taking nodes.
+  // How often scans have begun to take the nodes in `incoming_`, plus how often
+  // they have finished taking them. Odd while a scan is taking nodes.
   std::atomic<uint64_t> takings_{0};
-  // The number of nodes that other threads have left to the scanning thread,
-  // counted since that thread first took the incoming nodes.
+  // (M5) The number of nodes that were retired since a TryToScan last took the
+  // nodes in `incoming_` for its first scan. While it takes them, this is at
+  // least kMostHandedOver. From kMostHandedOver on, no further node is left to
+  // the scanning thread.
   std::atomic<int> handed_over_{0};
-  // The next four are, in order: the retired nodes that the last scan found in
-  // use, the most nodes that one scan took at a time, the number of scans, and
-  // the number of heavy barriers. Only the thread that has set `scanning_` may
-  // access them.
-  const HazardNode* retained_ = nullptr;
-  int most_incoming_ = 0;
-  int64_t scans_ = 0;
-  int64_t barriers_ = 0;
+  // Only the thread that has set `scanning_` may access the members from
+  // `retained_` to `barriers_`.
+  const HazardNode* retained_ = nullptr;  // Nodes that a scan found in use.
+  int most_incoming_ = 0;  // The most nodes that one scan took at a time.
+  int64_t scans_ = 0;      // The number of scans.
+  int64_t barriers_ = 0;   // The number of heavy barriers.
+  // Set while a thread scans or forks.
   std::atomic<bool> scanning_{false};
-  // (M5) Set if a slot was cleared and perhaps no scan has seen that yet. The
-  // scanning thread checks this flag after its scan. So a thread that finds
-  // another one scanning leaves the work to it, and no reader waits.
+  // (M5) Set if a slot was cleared or a node was retired, and perhaps no scan
+  // has seen that yet. The scanning thread checks this flag after its scan. So
+  // a thread that finds another one scanning leaves the work to it, and no
+  // reader waits.
   std::atomic<bool> pending_{false};
-  // The number of threads that are about to fork. While it is not 0, no new
-  // scan starts.
+  // The number of threads that are in fork(). While it is not 0, no new scan
+  // starts.
   std::atomic<int> forking_{0};
-  // Set if nodes may have been left in `incoming_`. The next scan takes them,
-  // whichever thread makes it.
+  // Set if nodes may have been left in `incoming_`. The next scan then takes
+  // them, whichever thread makes that scan.
   std::atomic<bool> left_{false};
   std::atomic<bool> forks_are_handled_{false};
-  // This is not a function-local static. If another thread were initialising
-  // such a variable during a fork(), the child process would wait forever for
-  // that thread, which does not exist in the child.
+  // The mode once it is decided. This is not a function-local static: if
+  // another thread were initialising such a variable during a fork(), the child
+  // process would wait forever for that thread, which does not exist in the
+  // child.
   std::atomic<Mode> mode_{kUnknown};
 
   std::atomic<bool> force_symmetric_{false};
@@ -326,14 +341,18 @@ ABSL_CONST_INIT Domain the_domain;
 
 #ifndef REFRESHABLE_NO_THREAD_LOCAL
 
+// The slot of threads that have no slots. It is never free: it announces
+// itself.
 ABSL_CONST_INIT DomainSlot no_slot(&the_domain, &no_slot);
 
-// `own_record` is this thread's record in this domain, or null. `own_ring` is
-// this thread's ring in this domain, which is used only if `this_threads_ring`
-// is the variable of another copy of the library. Like `this_threads_ring`,
-// these variables are trivially destructible, because other destructors of the
-// thread may read tokens after `ThreadEnd` has run.
+// `own_record`, `own_ring` and `this_thread_ends` are trivially destructible,
+// like `this_threads_ring`, because other destructors of the thread may read
+// tokens after `ThreadEnd` has run.
+
+// This thread's record in this domain, or null.
 ABSL_CONST_INIT thread_local ThreadRecord* own_record = nullptr;
+// This thread's ring in this domain. Used only if `this_threads_ring` is the
+// variable of another copy of the library.
 ABSL_CONST_INIT thread_local SlotRing own_ring = {&no_slot, 0, 0, 0};
 ABSL_CONST_INIT thread_local bool this_thread_ends = false;
 
@@ -349,8 +368,8 @@ void Domain::SetWaitedFor(HazardSlot& slot, WaitedFor waited_for) {
                              std::memory_order_acq_rel);
     return;
   }
-  // A word that has the value already is not written to, because the write
-  // would take the cache line from the slot's thread.
+  // Writes to `word` only if that changes its value, because a write takes the
+  // cache line from the slot's thread.
   const auto set = [](std::atomic<uint32_t>& word, uint32_t value) {
     if (word.load(std::memory_order_relaxed) != value) {
       word.store(value, std::memory_order_seq_cst);
@@ -360,11 +379,11 @@ void Domain::SetWaitedFor(HazardSlot& slot, WaitedFor waited_for) {
   set(slot.waited_for, waited_for == kYes ? 1 : 0);
 }
 
-// (M7) Returns true only if no other thread owns a record. Then this thread
-// sees all that other threads have announced, and a thread that announces
-// something later does not find, in any cell, a node that this thread has taken
-// from `incoming_`. So a scan needs no heavy barrier for nodes that no slot
-// holds.
+// (M7) Returns whether a scan may free the nodes that it took from `incoming_`
+// and that no slot announces, without making a heavy barrier. Returns true only
+// if no other thread owns a record. In that case this thread sees all that
+// other threads have announced, and a thread that announces something later no
+// longer finds any of these nodes in a cell.
 bool Domain::NobodyElseReads() {
   if (!Asymmetric()) return false;
   if (test_barrier_.load(std::memory_order_relaxed) != nullptr) return false;
@@ -375,8 +394,9 @@ bool Domain::NobodyElseReads() {
   return owners_.fetch_add(0, std::memory_order_acq_rel) == mine;
 }
 
-// Makes the heavy barrier, if scans make one. Returns false if the kernel has
-// begun to refuse it.
+// Makes the heavy barrier; in symmetric mode does nothing. Calls
+// `test_barrier_` instead, in either mode, if that is set. Returns false if the
+// kernel has begun to refuse the barrier.
 bool Domain::MakeHeavyBarrier() {
   void (*const replaced)() = test_barrier_.load(std::memory_order_relaxed);
   if (replaced == nullptr) {
@@ -403,8 +423,8 @@ Domain::Mode Domain::SetUp() {
 
 void Domain::HandleForks() {
 #ifndef _WIN32
-  // If this code is in a shared object that is unloaded, the C library forgets
-  // the handlers.
+  // The handlers need not be unregistered: if this code is in a shared object
+  // that is unloaded, the C library forgets them.
   if (!forks_are_handled_.exchange(true, std::memory_order_relaxed)) {
     pthread_atfork([] { the_domain.BeforeFork(); },
                    [] { the_domain.AfterForkInParent(); },
@@ -417,8 +437,8 @@ void Domain::HandleForks() {
   return true;
 }();
 
-// Ensures that no scan is in progress while the process is copied. A scan does
-// not wait for anything, so this does not wait for long.
+// Waits until no scan is in progress, and ensures that none starts while the
+// process is copied. A scan waits for nothing, so this does not take long.
 void Domain::BeforeFork() {
   forking_.fetch_add(1, std::memory_order_seq_cst);
   for (int turn = 0; scanning_.exchange(true, std::memory_order_acquire);
@@ -427,11 +447,11 @@ void Domain::BeforeFork() {
   }
 }
 
-// Ends a fork, in the parent or in the child. No scan was made during the fork,
-// but threads may have left work to the next scan. So this marks all slots as
-// waited for: in either process, the thread that next clears a slot scans. This
-// thread does not scan here, because that would run destructors inside fork(),
-// under the locks of other handlers.
+// Marks all slots as waited for, in the parent or in the child, so that the
+// thread that next clears a slot scans. That is necessary because threads may
+// have left work to the next scan during the fork, when no scan starts. The
+// thread that forks does not scan here, because a scan would run destructors
+// inside fork(), under the locks of other handlers.
 void Domain::EndFork() {
   if (mode_.load(std::memory_order_relaxed) == kUnknown) return;
   left_.store(true, std::memory_order_seq_cst);
@@ -444,10 +464,12 @@ void Domain::AfterForkInParent() {
   forking_.fetch_sub(1, std::memory_order_seq_cst);
 }
 
-// The child has one thread, and the records of the other threads may be used
-// again. The slots of those records keep what they hold, because the thread
-// that lives on may have leases that other threads took. All other leases of
-// those threads are never released, like everything else on their stacks.
+// The child has one thread, so the records of all other threads are given up.
+// The slots of those records keep their announcements, because the one thread
+// may have holds that other threads took. All other holds of the lost threads
+// are never released, like everything else on their stacks. But transient slots
+// are cleared: a thread uses them only inside ProtectShared, where the one
+// thread is not.
 void Domain::AfterForkInChild() {
 #ifndef REFRESHABLE_NO_THREAD_LOCAL
   for (ThreadRecord* record = records_.load(std::memory_order_relaxed);
@@ -461,10 +483,10 @@ void Domain::AfterForkInChild() {
   for (SharedRecord& record : shared_records_) {
     record.transient.node.store(nullptr, std::memory_order_relaxed);
   }
-  // A thread of the parent may have been in SetUp while the process was copied.
-  // If the kernel copied the registration first and the memory that contains
-  // `mode_` later, the child has the mode but not the registration. So the
-  // child registers itself.
+  // The child registers for the heavy barrier itself, because it may not have
+  // inherited a registration even if `mode_` says so: fork() may have copied
+  // the state of registrations before the memory, and a thread of the parent
+  // may have run SetUp in between.
   if (mode_.load(std::memory_order_relaxed) == kAsymmetric) {
     RegisterHeavyBarrier();
   }
@@ -477,9 +499,10 @@ void Domain::AfterForkInChild() {
 
 #ifndef REFRESHABLE_NO_THREAD_LOCAL
 
-// Gives the thread's record back when the thread ends. Slots that leases on
-// other threads still use stay as they are. (A shared object is not unloaded
-// while a thread still has to run such a destructor of it.)
+// An object whose destructor, which runs when the thread ends, gives up the
+// thread's record. Slots that holds on other threads still use stay as they
+// are. (If this code is in a shared object, the object is not unloaded while a
+// thread still has to run this destructor.)
 struct ThreadEnd {
   ~ThreadEnd() {
     this_thread_ends = true;
@@ -487,8 +510,8 @@ struct ThreadEnd {
   }
 };
 
-// Returns the slots of this thread; null if the thread is ending or there is no
-// memory for slots.
+// Returns this thread's ring in this domain, after making one if necessary.
+// Returns null if the thread is ending or there is no memory for slots.
 SlotRing* Domain::RingOfThisThread() {
   // `this_threads_ring` may be the variable of another copy of the library,
   // which has its own domain.
@@ -503,11 +526,12 @@ SlotRing* Domain::RingOfThisThread() {
   return &ring;
 }
 
-// Takes over a record that no thread owns, or makes one. Returns null if there
-// is no memory.
+// Takes over a record that no thread owns, if at most half of its ring's slots
+// are in use, or else makes a record. Sets `ring` to the record's ring. Returns
+// null if there is no memory.
 ThreadRecord* Domain::AcquireRecord(SlotRing& ring) {
-  // (M7) The count rises before this thread first reads by means of one of the
-  // slots.
+  // (M7) The count must rise before this thread announces anything in a slot of
+  // the record.
   owners_.fetch_add(1, std::memory_order_acq_rel);
   for (ThreadRecord* record = records_.load(std::memory_order_acquire);
        record != nullptr; record = record->next) {
@@ -553,7 +577,8 @@ void Domain::ReleaseRecord() {
   if (this_threads_ring.slot->domain == this) this_threads_ring = none;
   own_ring = none;
   record->owned.store(false, std::memory_order_release);
-  // (M7) Whoever sees the lower count also sees what this thread announced.
+  // (M7) A thread that sees the lower count also sees all that this thread has
+  // announced.
   owners_.fetch_sub(1, std::memory_order_acq_rel);
 }
 
@@ -572,9 +597,9 @@ HazardRawHolder Domain::Counted(const HazardNode* node, DomainSlot& slot) {
   return RawCount(node);
 }
 
-// Announces the node in a shared slot, or in a transient slot if all others are
-// in use, and returns that slot. Sets `transient` to whether it is a transient
-// slot.
+// Announces `node` in a shared slot and returns the slot. Takes a transient
+// slot only if all others are in use. Sets `transient` to whether the slot is a
+// transient one.
 DomainSlot& Domain::ClaimShared(const HazardNode* node, bool& transient) {
   const size_t preferred = PreferredSharedRecord();
   transient = false;
@@ -601,9 +626,10 @@ HazardRawHolder Domain::ProtectShared(const HazardCell& cell) noexcept {
     if (node == nullptr) return {};
     bool transient = false;
     DomainSlot& slot = ClaimShared(node, transient);
-    // (M2) The claim of the slot, this load, the replacement of the node in the
-    // cell and the scan's look at the slot are all sequentially consistent. So
-    // this thread sees the replacement, or the scan sees the node in the slot.
+    // (M2) The claim of the slot, the load below, a publisher's replacement of
+    // the node in the cell and a scan's look at the slot are all sequentially
+    // consistent. So this thread sees the replacement, or the scan sees the
+    // node in the slot.
     if (cell.load(std::memory_order_seq_cst) != node) {
       ClearAndLook(&slot);
       continue;
@@ -614,22 +640,24 @@ HazardRawHolder Domain::ProtectShared(const HazardCell& cell) noexcept {
 }
 
 void Domain::Released(DomainSlot& slot, const void* node) noexcept {
-  // (M3) In symmetric mode, both this function and the scan access `waited_for`
-  // by a read-modify-write.
+  // (M3) In symmetric mode, this function and a scan each access `waited_for`
+  // by a read-modify-write, so one of the two comes first. Either this release
+  // sees that the slot is waited for, or the scan sees that it was cleared.
   if (!Asymmetric()) {
     if (slot.waited_for.fetch_or(0, std::memory_order_acq_rel) != 0) Reclaim();
     return;
   }
-  // (M8) If a scan found this node retired in this slot, and another slot of
-  // the ring still holds the node, this release leaves the scan to the release
-  // of that other slot. Otherwise a thousand leases of a replaced token would
-  // make a thousand scans.
+  // (M8) This release makes a scan, with one exception: if a scan found `node`
+  // retired in this slot, and another slot of the ring still announces the
+  // node, the scan is left to the release of that other slot. Without this
+  // rule, the releases of a thousand holds of a replaced node would make a
+  // thousand scans.
   pending_.exchange(true, std::memory_order_seq_cst);
   DomainSlot* other = slot.next.load(std::memory_order_acquire);
   if (other != nullptr &&
       slot.waited_for.load(std::memory_order_relaxed) != 0) {
-    // `waited_for` was set for the node that the slot has just released, so the
-    // slot's next release must not find it set.
+    // `waited_for` was set because of `node`, which has just been released, so
+    // the next release of this slot must not find it set.
     slot.waited_for.store(0, std::memory_order_relaxed);
     for (; other != &slot;
          other = other->next.load(std::memory_order_acquire)) {
@@ -641,20 +669,21 @@ void Domain::Released(DomainSlot& slot, const void* node) noexcept {
 
 // ---- Scans ----
 
+// Puts the list of nodes from `first` to `last` on `incoming_`.
 void Domain::Push(const HazardNode* first, const HazardNode* last) {
   NextOf(last) = incoming_.load(std::memory_order_relaxed);
-  // The exchange is sequentially consistent, because `Retire` then reads
-  // `takings_`.
+  // The exchange is sequentially consistent, because `Retire` reads `takings_`
+  // after it.
   while (!incoming_.compare_exchange_weak(NextOf(last), first,
                                           std::memory_order_seq_cst,
                                           std::memory_order_relaxed)) {
   }
 }
 
-// Returns the nodes that were retired since the last call. `first` says that
-// this is the first scan of a `TryToScan` (M5). Then no node can be handed over
-// while nodes are being taken, and `handed_over_` starts from 0 afterwards. So
-// no node escapes the count, and none counts twice.
+// Returns the nodes in `incoming_`, which is empty afterwards. (M5) If `first`
+// is set, as in the first scan of a TryToScan, also resets the count
+// `handed_over_` to 0. In that case no node can be handed over while nodes are
+// being taken, so that no node escapes the count and none counts twice.
 const HazardNode* Domain::TakeIncoming(bool first) {
   if (first) handed_over_.exchange(kMostHandedOver, std::memory_order_acq_rel);
   takings_.fetch_add(1, std::memory_order_seq_cst);
@@ -670,9 +699,10 @@ const HazardNode* Domain::TakeIncoming(bool first) {
   return fresh;
 }
 
-// Looks at what each slot holds. Moves the nodes that no slot holds to `dead`,
-// and returns the others. If `mark` is set, records for each slot whether it
-// holds one of `nodes`.
+// Looks at what each slot announces. Moves those of the list `nodes` that no
+// slot announces to the list `dead`, and returns the list of the others. If
+// `mark` is set, marks each slot as waited for if it announces one of `nodes`,
+// and as not waited for if it does not.
 const HazardNode* Domain::Sift(const HazardNode* nodes, const HazardNode*& dead,
                                bool mark) {
   struct Candidate {
@@ -692,8 +722,8 @@ const HazardNode* Domain::Sift(const HazardNode* nodes, const HazardNode*& dead,
             });
   ForEachSlot([&](HazardSlot& slot) {
     // (M2) This load sees every announcement that was made before the heavy
-    // barrier. (M6) It acquires: if it finds that a node was released from the
-    // slot, all uses of the node through the slot have ended.
+    // barrier. (M6) It also acquires: if it sees that a hold was released from
+    // the slot, all uses of the node through that hold happen before it.
     const void* const node = slot.node.load(std::memory_order_seq_cst);
     const auto found = node == nullptr
                            ? candidates.end()
@@ -701,9 +731,9 @@ const HazardNode* Domain::Sift(const HazardNode* nodes, const HazardNode*& dead,
                                               candidates.end(), node, before);
     const bool holds = found != candidates.end() && found->node == node;
     if (holds) found->held = true;
-    // (M3) The slot is marked by what was read from it above, even if it has
-    // been cleared since. So if a node is kept because of a slot, that slot
-    // stays marked.
+    // (M3) The mark depends on what was read from the slot above, even if the
+    // slot has been cleared since. So if a node is kept because of a slot, that
+    // slot stays marked.
     if (mark) SetWaitedFor(slot, holds ? kYes : kNo);
   });
   const HazardNode* held = nullptr;
@@ -715,10 +745,10 @@ const HazardNode* Domain::Sift(const HazardNode* nodes, const HazardNode*& dead,
   return held;
 }
 
-// Makes one scan. Takes the incoming nodes if `also_incoming` or `left_` is
-// set. Must be called by the thread that has set `scanning_`. Returns the nodes
-// that no slot holds; the caller must unreference them after resetting
-// `scanning_`.
+// Makes one scan of the retained nodes and, if `also_incoming` or `left_` is
+// set, of the incoming nodes. Returns the list of those nodes that no slot
+// announces. Requires that the calling thread has set `scanning_`. The caller
+// must unreference the returned nodes after it has reset `scanning_`.
 const HazardNode* Domain::Scan(bool also_incoming) {
   ++scans_;
   const HazardNode* dead = nullptr;
@@ -730,16 +760,16 @@ const HazardNode* Domain::Scan(bool also_incoming) {
     fresh = Sift(fresh, dead, /*mark=*/false);
   }
   if (fresh != nullptr) {
-    // (M3) Mark the slots as waited for before reading what they hold.
+    // (M3) Mark the slots as waited for before reading what they announce.
     ForEachSlot([this](HazardSlot& slot) { SetWaitedFor(slot, kPerhaps); });
-    // After the barrier no new read of these nodes can succeed, so they become
-    // retained nodes.
+    // After the barrier no new read of the nodes in `fresh` can succeed, so
+    // they become retained nodes.
     if (MakeHeavyBarrier()) {
       Append(fresh, retained_);
     } else {
-      // Without the barrier, a reader may hold one of these nodes although no
-      // slot shows it yet. So they all stay incoming until the barrier works
-      // again.
+      // Without the barrier, a reader may hold one of these nodes although this
+      // thread does not see the announcement yet. So all of them stay incoming
+      // until a scan can make the barrier.
       const HazardNode* last = fresh;
       while (NextOf(last) != nullptr) last = NextOf(last);
       Push(fresh, last);
@@ -749,11 +779,12 @@ const HazardNode* Domain::Scan(bool also_incoming) {
   return dead;
 }
 
-// Scans, and scans again if a slot that is waited for was cleared, or a node
-// was handed over, in the meantime. Does nothing if another thread is scanning.
-// The calling thread may be a reader, which must not work for publishers
-// without end. So the number of nodes that can be handed over to it is limited
-// (kMostHandedOver).
+// Scans, and repeats that as long as another thread, which has cleared a slot
+// or retired a node, has set `pending_` during the last scan. Unreferences the
+// nodes that the scans returned. Does nothing if another thread is scanning or
+// a fork() is in progress. The calling thread may be a reader, which must not
+// work for publishers without end, so only kMostHandedOver nodes can be handed
+// over to it.
 void Domain::TryToScan() noexcept {
   const HazardNode* dead = nullptr;
   for (bool first = true; (first || pending_.load(std::memory_order_seq_cst)) &&
@@ -771,10 +802,11 @@ void Domain::TryToScan() noexcept {
   }
 }
 
-// (M5) If another thread is scanning, the node is left to that thread. But if
-// kMostHandedOver nodes have been left to it already, this function waits until
-// a scan has taken the node. So, apart from the nodes left to the scanning
-// thread, each thread has at most one node that no scan has taken.
+// (M5) Scans if no other thread is scanning. If one is, leaves the node to that
+// thread. But if kMostHandedOver nodes have been left to that thread already,
+// waits until a scan has taken the node or a fork() begins. So, if no thread
+// forks, each thread has at most one node that no scan has taken, apart from
+// the nodes left to the scanning thread.
 void Domain::Retire(const HazardNode* node) noexcept {
   if (node == nullptr) return;
   Push(node, node);
@@ -783,8 +815,8 @@ void Domain::Retire(const HazardNode* node) noexcept {
     Reclaim();
     return;
   }
-  // `takings_` has this value once the first taking that begins after this
-  // point has finished.
+  // The value that `takings_` has once a taking has finished that began after
+  // this load. That taking includes `node`.
   const uint64_t done =
       (takings_.load(std::memory_order_seq_cst) + 3) & ~uint64_t{1};
   TryToScan();

@@ -6,17 +6,23 @@
 // docs/memory_model.md explains the algorithm and each memory ordering; "(M1)"
 // and so on in comments refer to its paragraphs.
 //
-// A process may have several domains: one for each copy of the library that is
-// linked into it, unless the linker makes the copies share one. Each cell, each
-// hold and each record (the slots of one thread) belongs to one domain. Nothing
-// here depends on the copy to which the linker binds a symbol: each function
-// that needs a domain's data is a virtual method of that domain.
+// A *node* is an object that can be held, and a *cell* is the place where
+// readers find it. A reader that takes a *hold* of a node announces that in a
+// *slot*, and clears the slot when it releases the hold. A *record* has the
+// slots of one thread. A thread that has replaced a node in its cell *retires*
+// the node. A *scan* finds the retired nodes that no slot announces any longer,
+// so that they can be freed.
 //
-// A *scan* finds the retired nodes that no slot holds any longer, so that they
-// can be freed. With membarrier(2) a scan makes a *heavy barrier*: every thread
-// of the process executes a full barrier. Where there is no membarrier(2), the
-// domain is in *symmetric mode*: scans make no heavy barrier, and reads and
-// releases make full barriers themselves.
+// With membarrier(2) a scan makes a *heavy barrier*: every thread of the
+// process executes a full barrier. Where there is no membarrier(2), the domain
+// is in *symmetric mode*: scans make no heavy barrier, and reads and releases
+// make full barriers themselves.
+//
+// A process may have several domains: one for each copy of the library that is
+// linked into it, unless the linker makes the copies share one. Each cell, hold
+// and record belongs to one domain. Nothing here depends on the copy to which
+// the linker binds a symbol: each function that needs a domain's data is a
+// virtual method of that domain.
 
 #ifndef REFRESHABLE_HAZARD_HAZARD_DOMAIN_H_
 #define REFRESHABLE_HAZARD_HAZARD_DOMAIN_H_
@@ -37,42 +43,46 @@ REFRESHABLE_ABI_NAMESPACE_BEGIN
 
 class HazardDomain;
 
-// One announcement that a node is in use. Each hold refers to a slot.
+// The place where a hold announces that it uses a node. Each hold refers to a
+// slot.
 struct HazardSlot {
-  // The value of `waited_for` in the slot `HazardNode::counted_`, which all
-  // holds of a node that are counted references share. A release recognizes
-  // such a hold by this value.
+  // A hold may also be a counted reference of its node. Such a hold refers to
+  // the node's slot `HazardNode::counted_`, whose `waited_for` always has this
+  // value. A release recognizes counted references by this value.
   static constexpr uint32_t kCounted = 2;
 
   constexpr explicit HazardSlot(const void* n = nullptr, uint32_t w = 0)
       : node(n), waited_for(w) {}
 
-  std::atomic<const void*> node;  // Null if free. Never dereferenced.
-  // Zero if clearing this slot must trigger a scan, because the slot may hold a
-  // retired node. Written only by scans. In symmetric mode this stays zero and
-  // says nothing: `waited_for` alone says whether the clearing must trigger a
-  // scan.
+  // The node that is in use; null if the slot is free. Never dereferenced.
+  std::atomic<const void*> node;
+  // 0 if clearing this slot must trigger a scan, because a retired node may be
+  // waiting for that; 1 if not. Written only by a thread that scans or forks.
+  // In symmetric mode this is always 0, and `waited_for` alone says whether the
+  // clearing must trigger a scan.
   std::atomic<uint32_t> no_scan_on_release{0};
-  // 1 if the last scan found a retired node in this slot (M8). In symmetric
-  // mode: 1 if clearing this slot must trigger a scan.
+  // 1 if the last scan found in this slot a retired node that may still be held
+  // through it (M8). In symmetric mode: 1 if clearing this slot must trigger a
+  // scan.
   std::atomic<uint32_t> waited_for;
 };
 
-// A slot of a domain. It is never freed.
+// A slot that belongs to a domain. It is never freed.
 struct alignas(32) DomainSlot : HazardSlot {
   constexpr explicit DomainSlot(HazardDomain* d = nullptr,
                                 const void* n = nullptr)
       : HazardSlot(n), domain(d) {}
 
   HazardDomain* domain;
-  // The next slot in the ring of the same thread's slots. Null if all threads
-  // share the slot.
+  // The next slot in the thread's ring (see SlotRing). Null if this slot is
+  // shared by all threads.
   std::atomic<DomainSlot*> next{nullptr};
 };
 static_assert(sizeof(DomainSlot) == 32, "four slots fill two cache lines");
 
-// An object that can be held. It is created with one reference; the thread that
-// replaces it in its cell passes that reference to `Retire`.
+// An object that can be held. A new node has one reference, which belongs to
+// its cell. The thread that replaces the node in the cell passes that reference
+// to `HazardDomain::Retire`.
 class HazardNode {
  public:
   HazardNode() = default;
@@ -80,8 +90,8 @@ class HazardNode {
   HazardNode& operator=(const HazardNode&) = delete;
 
   void Ref() const { references_.fetch_add(1, std::memory_order_relaxed); }
-  // Drops one reference. (M6) All uses by other owners happen before the last
-  // reference is dropped.
+  // Drops one reference. (M6) All uses of the node by those who dropped their
+  // references earlier happen before OnUnreferenced.
   void Unref() const {
     if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1) {
       const_cast<HazardNode*>(this)->OnUnreferenced();
@@ -98,9 +108,9 @@ class HazardNode {
   virtual void OnUnreferenced() { delete this; }
 
   mutable std::atomic<int64_t> references_{1};
-  // The slot of all holds of this node that are counted references.
+  // The slot to which all holds refer that are counted references of this node.
   mutable HazardSlot counted_{nullptr, HazardSlot::kCounted};
-  // The next node in one of the domain's lists.
+  // The node after this one in the list of the domain that this node is in.
   mutable const HazardNode* next_ = nullptr;
 };
 
@@ -108,30 +118,30 @@ class HazardNode {
 using HazardCell = std::atomic<const HazardNode*>;
 
 #ifndef REFRESHABLE_NO_THREAD_LOCAL
-// What a thread knows about its slots. Another thread writes to the slots only
-// in a scan, or to clear a slot whose hold was moved to that other thread.
+// The slots of a thread, which form a ring. Other threads write to these slots
+// only in a scan, or to clear a slot whose hold was moved to them.
 //
-// The slots of a thread form a ring. The thread goes round the ring and stays
-// at the slot that it took last. The next hold takes that slot if it is free
-// again, and otherwise the next free one. If more than half of the ring's slots
-// are found in use in one lap, slots are added. So a hold looks at two slots on
-// average, and a thread that holds few nodes uses few slots. Free slots are in
-// no list, so a release writes to nothing but its slot.
+// The thread goes round the ring, in *laps*, and stays at the slot that it took
+// last. The next hold takes that slot if it has become free, and the next free
+// slot if not. If a lap finds more than half of the slots in use, slots are
+// added. So a hold looks at two slots on average, and a thread that holds few
+// nodes uses few slots. Free slots are in no list, so a release writes to
+// nothing but its slot.
 struct SlotRing {
-  // The slot that the next hold tries first. If the thread has no slots (before
-  // its first hold, after its end, and on a system without membarrier(2) or an
-  // equivalent), this is a slot that is never free, so that reads need not
-  // check whether the thread has slots.
+  // The slot that the next hold tries first. In a thread without slots this is
+  // a slot that is never free, so that reads need not check whether the thread
+  // has slots. A thread has none before its first hold, after its end, and in
+  // symmetric mode.
   DomainSlot* slot;
   uint32_t size;   // The number of slots in the ring.
   uint32_t ahead;  // The number of slots that this lap has not reached yet.
   uint32_t busy;   // The number of slots that this lap has found in use.
 };
 
-// This thread's slots.
+// The ring of the calling thread.
 //
-// It is `__thread` rather than `thread_local` so that access is a plain load,
-// whichever file defines the variable. It is not inline, because an inline
+// The variable is `__thread` rather than `thread_local` so that access is a
+// plain load, whichever file defines it. It is not inline, because an inline
 // variable might exist twice: the shared objects of a process share one
 // variable, but in a program that is compiled with -fvisibility=hidden GCC
 // makes a second, hidden one.
@@ -146,15 +156,17 @@ extern thread_local SlotRing this_threads_ring;
 // their own.
 struct alignas(128) SharedRecord {
   DomainSlot slots[3];
-  DomainSlot transient;  // Held only while a reference is being counted.
+  // Used if no slot in `slots` is free, and only for as long as it takes to
+  // make the hold a counted reference.
+  DomainSlot transient;
 };
 
-// The number of records whose slots any thread may take by compare-and-swap.
+// The number of shared records of a domain.
 constexpr int kSharedRecords = 64;
 
-// Returns the index of the shared record that this thread tries first. The
-// index depends on the address of the thread's stack, so that most threads try
-// different records.
+// Returns the index of the shared record whose slots this thread tries first.
+// The index depends on the address of the thread's stack, so that most threads
+// begin with different records.
 inline size_t PreferredSharedRecord() {
   const char local = 0;
   const auto address = reinterpret_cast<uintptr_t>(&local);
@@ -163,15 +175,16 @@ inline size_t PreferredSharedRecord() {
 }
 static_assert(kSharedRecords == 1 << (64 - 58), "the hash fits the table");
 
-// The raw parts of a HazardHolder, from which the receiver must construct one.
+// The raw parts of a hold; `node` is null if there is no hold. The receiver
+// must construct a HazardHolder from it, whose destructor releases the hold.
 // This struct has no destructor, so that compilers keep it in registers.
 struct HazardRawHolder {
   const HazardNode* node = nullptr;
   HazardSlot* slot = nullptr;
 };
 
-// Keeps a node alive, or holds nothing. A holder may be moved to another
-// thread, and may outlive the thread that made it.
+// A hold of a node, which keeps the node alive, or an empty hold. It may be
+// moved to another thread, and may outlive the thread that made it.
 class HazardHolder {
  public:
   HazardHolder() = default;
@@ -199,9 +212,9 @@ class HazardHolder {
 
   inline void Release();
 
-  // Returns `slot`, and keeps the compiler from loading or storing both members
-  // with one vector instruction, as GCC 12 would. The processor delays such a
-  // load if the members were stored separately just before.
+  // Returns `slot`. Keeps the compiler from loading or storing `node_` and
+  // `slot_` with one vector instruction, as GCC 12 would, because a load of
+  // both is slow if they were stored separately just before.
   ABSL_ATTRIBUTE_ALWAYS_INLINE static HazardSlot* Apart(HazardSlot* slot) {
 #ifdef __GNUC__
     __asm__ volatile("" : "+r"(slot));
@@ -213,20 +226,22 @@ class HazardHolder {
   HazardSlot* slot_ = nullptr;
 };
 
-// The slots of all threads, and the retired nodes that slots still hold. Never
-// destroyed: a domain can be used before and after main, by any thread, and in
-// the child of a fork(). The domain of a shared object exists until the object
-// is unloaded. Thread-safe. Reads never wait. User code never runs while
-// another thread could be waiting for that code to end. If there is no memory
-// for a scan, the program ends. If there is no memory for a thread's slots, the
-// thread takes shared slots.
+// The slots of all threads, and the retired nodes that slots still announce.
+// Thread-safe. Reads never wait. User code (a node's destructor) never runs
+// while another thread could be waiting for that code to end.
+//
+// A domain is never destroyed: it can be used before and after main, by any
+// thread, and in the child of a fork(). The domain of a shared object exists
+// until the object is unloaded. If there is no memory for a scan, the program
+// ends. If there is no memory for a thread's slots, the thread takes shared
+// slots.
 class HazardDomain {
  public:
   HazardDomain(const HazardDomain&) = delete;
   HazardDomain& operator=(const HazardDomain&) = delete;
 
-  // Returns the domain for new cells. Calls in different copies of the library
-  // may return different domains, so a cell must always be used with the domain
+  // Returns the domain for new cells. Different copies of the library may
+  // return different domains, so a cell must always be used with the domain
   // that it was created for.
   static HazardDomain& Current() {
 #ifdef REFRESHABLE_NO_THREAD_LOCAL
@@ -243,8 +258,8 @@ class HazardDomain {
     return HazardHolder(RawProtect(cell));
   }
 
-  // Whether TryProtect may be called for a cell of `domain`. False if `domain`
-  // is null or belongs to another copy of the library.
+  // Returns whether TryProtect may be called for a cell of `domain`. Returns
+  // false if `domain` is null or if this thread's slots are of another domain.
   ABSL_ATTRIBUTE_ALWAYS_INLINE static bool AtHand(const HazardDomain* domain) {
 #ifdef REFRESHABLE_NO_THREAD_LOCAL
     return domain != nullptr;
@@ -253,9 +268,10 @@ class HazardDomain {
 #endif
   }
 
-  // The fast path of `domain->Protect(cell)`. May fail, for example because a
-  // slot is in use, and then returns a null node. Wait-free. Makes no function
-  // call if the platform has thread_local. Requires `AtHand(domain)`, and that
+  // The fast path of `domain->Protect(cell)`. Tries one slot, and returns a
+  // null node if that fails, for example because the slot is in use. Wait-free.
+  // Makes no function call if it succeeds. (Without thread_local, this does all
+  // that Protect does, and never fails.) Requires `AtHand(domain)`, and that
   // the cell never contains null. The caller must construct a HazardHolder from
   // the result.
   ABSL_ATTRIBUTE_ALWAYS_INLINE static HazardRawHolder TryProtect(
@@ -265,8 +281,8 @@ class HazardDomain {
 #else
     static_cast<void>(domain);
     DomainSlot* const slot = this_threads_ring.slot;
-    // (M4) If another thread cleared the slot, that thread's use of the slot
-    // happens before this one.
+    // (M4) This load acquires: if another thread cleared the slot, that
+    // thread's use of the slot happens before this thread's.
     if (ABSL_PREDICT_FALSE(!IsZeroAcquire(slot->node))) return {};
     const HazardNode* const node = Announce(*slot, cell);
     if (ABSL_PREDICT_FALSE(!EqualsAcquire(cell, node))) {
@@ -278,10 +294,10 @@ class HazardDomain {
 #endif
   }
 
-  // Continues after TryProtect has failed: tries the other slots of this
-  // thread, adds slots to them if necessary, and takes a shared slot if there
-  // is no memory for that. Requires what TryProtect requires, and never fails.
-  // The caller must construct a HazardHolder from the result.
+  // Does what Protect does after TryProtect has failed: tries the other slots
+  // of this thread, adds slots if necessary, and takes a shared slot if there
+  // is no memory for more. Never fails. Requires what TryProtect requires. The
+  // caller must construct a HazardHolder from the result.
   static HazardRawHolder ProtectElsewhere(HazardDomain* domain,
                                           const HazardCell& cell) {
 #ifdef REFRESHABLE_NO_THREAD_LOCAL
@@ -298,28 +314,31 @@ class HazardDomain {
     return node == nullptr ? HazardHolder() : HazardHolder(RawCount(node));
   }
 
-  // Drops `node`'s first reference as soon as no slot holds it: in this call,
-  // or on the thread that ends the last hold. Requires that no cell contains
-  // the node. May free this node and others, and so run their destructors. Does
-  // nothing if `node` is null. (M5) If another thread is scanning, leaves the
-  // node to that thread. But if kMostHandedOver nodes have been left to that
-  // thread already, waits until a scan has taken the node.
+  // Drops the reference that belonged to `node`'s cell, as soon as no slot
+  // announces the node: now, or on the thread that releases the last hold.
+  // Requires that no cell contains the node. May free this node and others, and
+  // so run their destructors. Does nothing if `node` is null.
+  //
+  // (M5) Scans if no other thread is scanning. If one is, leaves the node to
+  // that thread. But if kMostHandedOver nodes have been left to that thread
+  // already, waits until a scan has taken the node or a fork() begins.
   virtual void Retire(const HazardNode* node) noexcept = 0;
 
-  // Frees retired nodes that no slot holds. If another thread is already
-  // scanning, leaves the work to it. Never waits.
+  // Scans, and frees the retired nodes that no slot announces. If another
+  // thread is scanning or a fork() is in progress, leaves the work to the next
+  // scan. Never waits.
   virtual void Reclaim() noexcept = 0;
 
-  // Like TryProtect, but uses a slot that all threads share and that is taken
-  // by compare-and-swap. TryProtect calls this if there is no thread_local.
+  // What TryProtect does if there is no thread_local. Tries one shared slot by
+  // compare-and-swap, and calls ProtectShared if that fails.
   HazardRawHolder TryProtectShared(const HazardCell& cell) {
     DomainSlot* const slot = shared_records_[PreferredSharedRecord()].slots;
     const HazardNode* const node = cell.load(std::memory_order_relaxed);
     const void* none = nullptr;
-    // (M2) This compare-and-swap, the next load of the cell, the replacement of
-    // the node in the cell and the scan's look at the slot are all sequentially
-    // consistent. So this thread sees the replacement, or the scan sees the
-    // node in the slot.
+    // (M2) The compare-and-swap, the second load of the cell, a publisher's
+    // replacement of the node in the cell and a scan's look at the slot are all
+    // sequentially consistent. So this thread sees the replacement, or the scan
+    // sees the node in the slot.
     if (ABSL_PREDICT_FALSE(
             !shared_slots_are_used_.load(std::memory_order_acquire)) ||
         ABSL_PREDICT_FALSE(!slot->node.compare_exchange_strong(
@@ -339,8 +358,7 @@ class HazardDomain {
   // symmetric mode.
   virtual bool Asymmetric() = 0;
 
-  // How many nodes a thread that is scanning accepts from threads that retire
-  // nodes meanwhile.
+  // How many nodes other threads may leave to a thread that is scanning.
   static constexpr int kMostHandedOver = 8;
 
   // ---- For tests ----
@@ -356,17 +374,18 @@ class HazardDomain {
     int64_t barriers = 0;   // The number of heavy barriers made.
     int64_t bytes = 0;      // The memory of the threads' records.
   };
-  // The result is exact while no other thread uses the domain.
+  // Returns the present counts. They are exact if no other thread uses the
+  // domain.
   virtual Counts CountForTesting() = 0;
 
   // Puts the domain into symmetric mode. Must be called before any other use of
   // the domain.
   virtual void ForceSymmetricForTesting() = 0;
-  // If `barrier` is not null, scans call it instead of making the heavy
-  // barrier. In symmetric mode, in which scans make no heavy barrier, they call
-  // `barrier` at the same point. Null undoes this. One test leaves the barrier
-  // out in this way, to show that the domain is incorrect without it; other
-  // tests make scans stall.
+  // Makes scans call `barrier` instead of making the heavy barrier. If
+  // `barrier` is null, scans make the heavy barrier again. (In symmetric mode
+  // scans call `barrier` where they would make a heavy barrier in the other
+  // mode.) One test leaves the barrier out in this way, to show that the domain
+  // is incorrect without it; other tests make scans stall.
   virtual void ReplaceHeavyBarrierForTesting(void (*barrier)()) = 0;
 
  protected:
@@ -378,13 +397,14 @@ class HazardDomain {
   }
   ~HazardDomain() = default;
 
-  // Clears a slot after a failed Protect. Then reclaims, because a scan may
-  // have taken the slot for a hold and kept a node for it.
+  // Clears `slot`, whose announcement came too late: the node was replaced
+  // meanwhile. Then calls Reclaim, because a scan may have taken the
+  // announcement for a hold and kept the node for it.
   ABSL_ATTRIBUTE_NOINLINE static void ClearAndLook(DomainSlot* slot);
 
 #ifndef REFRESHABLE_NO_THREAD_LOCAL
-  // Announces in `slot` the node that `cell` contains, and returns that node.
-  // The caller must then check that the cell still contains it.
+  // Announces in `slot` the node that `cell` contains, and returns the node.
+  // The caller must then check that the cell still contains the node.
   ABSL_ATTRIBUTE_ALWAYS_INLINE static const HazardNode* Announce(
       HazardSlot& slot, const HazardCell& cell) {
     const HazardNode* const node = cell.load(std::memory_order_relaxed);
@@ -397,9 +417,10 @@ class HazardDomain {
     return node;
   }
 
-  // Does what Protect does, in a slot of `ring`, the ring of this thread. If
-  // this thread can have no slots of its own, uses a shared slot. This inline
-  // part tries only the next slot of the ring; ProtectInRingSlow does the rest.
+  // Does what Protect does, in a slot of `ring`, the ring of this thread. Uses
+  // a shared slot if this thread has no free slot and gets no new one. This
+  // inline part tries only the slot after `ring.slot`; ProtectInRingSlow does
+  // the rest.
   ABSL_ATTRIBUTE_ALWAYS_INLINE static HazardRawHolder ProtectInRing(
       SlotRing& ring, const HazardCell& cell) {
     if (ABSL_PREDICT_TRUE(ring.ahead != 0)) {
@@ -415,8 +436,9 @@ class HazardDomain {
     return ProtectInRingSlow(ring, cell);
   }
 
-  // Does the rest of ProtectInRing. Depends on nothing but its arguments,
-  // because the linker may bind the call to another copy of the library.
+  // The part of ProtectInRing that is not inline. Depends on nothing but its
+  // arguments, because the linker may bind the call to another copy of the
+  // library.
   ABSL_ATTRIBUTE_NOINLINE static HazardRawHolder ProtectInRingSlow(
       SlotRing& ring, const HazardCell& cell);
 #endif
@@ -424,6 +446,7 @@ class HazardDomain {
   // Does what Protect does, in a shared slot.
   virtual HazardRawHolder ProtectShared(const HazardCell& cell) = 0;
 
+  // Returns a new counted reference of `node`, which must not be null.
   static HazardRawHolder RawCount(const HazardNode* node) {
     node->Ref();
     return {node, &node->counted_};
@@ -443,17 +466,19 @@ class HazardDomain {
 
   static HazardDomain& CurrentWithoutThreadLocal();
   virtual HazardRawHolder RawProtect(const HazardCell& cell) noexcept = 0;
-  // Does the rest of a release if `no_scan_on_release` is zero.
+  // The rest of a release of `node` from `slot`, which has been cleared. Called
+  // if `no_scan_on_release` is 0 in the slot.
   ABSL_ATTRIBUTE_NOINLINE static void ReleaseSlow(const HazardNode* node,
                                                   HazardSlot* slot);
-  // Does the rest of a release of `slot`, a slot of this domain that held
-  // `node`.
+  // The part of ReleaseSlow for a slot of this domain. `node` is the node that
+  // the slot announced.
   virtual void Released(DomainSlot& slot, const void* node) = 0;
 };
 
 inline void HazardHolder::Release() {
   // (M3) Clear the slot, then check whether a retired node may be waiting for
-  // that. The release orders all uses of the node before the clearing.
+  // that. The store has release order, so all uses of the node happen before
+  // the clearing.
   slot_->node.store(nullptr, std::memory_order_release);
   std::atomic_signal_fence(std::memory_order_seq_cst);
   if (ABSL_PREDICT_FALSE(IsZeroRelaxed(slot_->no_scan_on_release))) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // This test is built three times: normally, as if there were no membarrier(2),
-// and without thread_local. All three must keep the same promises.
+// and without thread_local. It must pass in all three forms.
 
 #include "refreshable/hazard/hazard_domain.h"
 
@@ -34,8 +34,8 @@ TEST_F(HazardDomainTest, R12WhatNobodyHoldsIsFreedAtOnce) {
   EXPECT_EQ(live_.load(), 0);
 }
 
-// The last release frees the replaced node by itself: there need be no other
-// retirement and no timer.
+// The release of the last hold frees the replaced node. No other retirement and
+// no timer is needed for that.
 TEST_F(HazardDomainTest, R12TheLastHoldFreesWhatWasReplaced) {
   Replace(cell_, new TestNode(&live_));
   HazardHolder first = Hold(cell_);
@@ -93,8 +93,8 @@ TEST_F(HazardDomainTest, RecordsOfThreadsThatEndedAreUsedAgain) {
   EXPECT_LE(HazardDomain::Current().CountForTesting().records, before + 1);
 }
 
-// A record whose thread has ended is used again although a hold lives on in it,
-// if at most half of its slots are held.
+// If a thread has ended and at most half of the slots in its ring are in use,
+// another thread takes over its record, even while a hold lives on in it.
 TEST_F(HazardDomainTest, RecordsWithLivingHoldsAreUsedAgain) {
   Replace(cell_, new TestNode(&live_));
   std::vector<HazardHolder> holds(3);
@@ -166,12 +166,14 @@ TEST_F(HazardDomainTest, R12ASlowDestructorDelaysNobodyElse) {
   slow.join();
 }
 
-// Nodes do not accumulate while a scanning thread is off the processor. Threads
-// that continue to publish leave kMostHandedOver nodes in all to that thread;
-// after that, each of them waits until its next node is taken. (They used to
-// leave it everything that they published: 878,011 nodes of 32 threads.)
+// The next two tests replace the heavy barrier. While this is true, scans stall
+// in the replacement, like a scan whose thread is off the processor.
 std::atomic<bool> scans_stall{false};
 
+// Nodes do not accumulate during a stalled scan. The scanning thread is left at
+// most kMostHandedOver nodes, however many threads continue to publish; after
+// that, each of them waits until its next node is taken. (In the past, there
+// was no limit, and 32 threads left 878,011 nodes to the scanning thread.)
 TEST_F(HazardDomainTest, R12AStalledScanIsLeftFewNodes) {
   constexpr int kPublishers = 8;
   constexpr int kPublications = 100;
@@ -200,13 +202,14 @@ TEST_F(HazardDomainTest, R12AStalledScanIsLeftFewNodes) {
   scans_stall = false;
   for (std::thread& publisher : publishers) publisher.join();
   HazardDomain::Current().ReplaceHeavyBarrierForTesting(nullptr);
-  // Each publisher has a node in its cell and the node that it replaced last.
+  // Each publisher may have two nodes: the one in its cell and the one that it
+  // replaced last. kMostHandedOver other nodes are left to the scan.
   EXPECT_LE(most, 2 * kPublishers + HazardDomain::kMostHandedOver);
   EXPECT_EQ(live_.load(), 0);
 }
 
-// A thread that publishes occasionally does not wait for a scanning thread that
-// is off the processor. If it did, it would wait forever here.
+// A thread that publishes a few nodes does not wait for a stalled scan. If it
+// did, this test would never end.
 TEST_F(HazardDomainTest, R12AFewNodesAreLeftToAStalledScan) {
   static std::atomic<bool> stalled{false};
   Replace(cell_, new TestNode(&live_));
@@ -229,9 +232,9 @@ TEST_F(HazardDomainTest, R12AFewNodesAreLeftToAStalledScan) {
 }
 
 // Publishers publish, readers nest holds and move them between threads, and
-// threads start and end, all at the same time. Nothing is used after its
-// destruction, everything is freed, and there are only as many records as there
-// were threads at the same time.
+// threads start and end, all at the same time. No node is used after its
+// destruction, all nodes are freed, and records of ended threads are used
+// again.
 TEST_F(HazardDomainTest, R12StressFreesEverythingAndUsesNothingFreed) {
   constexpr int kReaders = 4;
   constexpr int kLives = 10;

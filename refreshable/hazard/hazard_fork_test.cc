@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// These tests check clause E4 for the hazard domain in its three forms: normal,
-// without membarrier(2), and without thread_local. They are a separate target
-// because they are excluded under the sanitizers: in the child of a fork(), a
-// sanitizer's runtime does not release the locks that threads of the parent
-// held. (With ThreadSanitizer the child hangs in free().)
+// Tests of clause E4 (fork()) for the hazard domain in its three forms: normal,
+// without membarrier(2), and without thread_local. These tests are a target of
+// their own, because they cannot run under the sanitizers: in the child of a
+// fork(), a sanitizer's runtime does not release the locks that threads of the
+// parent held. (With ThreadSanitizer the child hangs in free().)
 
 #include <pthread.h>
 #include <sys/wait.h>
@@ -26,11 +26,11 @@ namespace {
 
 using HazardForkTest = HazardDomainTest;
 
-// If not null, this function runs inside fork(), after the domain has prepared
-// for the fork. The handlers that run before a fork run in the reverse order of
-// their registration. The handler below is registered before the domain's,
-// because both are in one executable (`linkstatic`) and the constructor below
-// has the higher priority. So the handler below runs after the domain's.
+// If `in_fork` is not null, RegisterInFork's handler calls it inside fork(),
+// after the domain has prepared for the fork. Handlers that run before a fork
+// run in the reverse order of their registration, so this handler must be
+// registered before the domain's. It is, because both are in one executable
+// (`linkstatic`) and the priority of RegisterInFork lets it run first.
 const std::function<void()>* in_fork = nullptr;
 __attribute__((constructor(101))) void RegisterInFork() {
   pthread_atfork(
@@ -40,10 +40,12 @@ __attribute__((constructor(101))) void RegisterInFork() {
       nullptr, nullptr);
 }
 
+// Forks, and runs `body` in the child. Returns 0 if `body` returned true, and 1
+// if it returned false; -1 if the child ended in another way.
 int ExitCodeOfChild(const std::function<bool()>& body) {
   const pid_t child = fork();
   if (child == 0) {
-    alarm(60);  // A child that hangs is ended, and so fails.
+    alarm(60);  // Ends a child that hangs.
     _exit(body() ? 0 : 1);
   }
   int status = 0;
@@ -51,10 +53,11 @@ int ExitCodeOfChild(const std::function<bool()>& body) {
   return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
-// Regression test: the process forks while another thread uses the domain for
-// the first time. In the past, a scan that this other thread had begun never
-// ended in the child, so nothing was freed there. This must be the first test,
-// because the processes that fork must not have used the domain before.
+// Regression test: a process forks while another of its threads uses the domain
+// for the first time. In the past, a scan that this other thread had begun
+// never ended in the child, so nothing was freed there. Each round needs a
+// process that has not used the domain yet, so it forks one, which then forks
+// the child. For the same reason this must be the first test.
 TEST(HazardForkAtTheFirstUseTest, E4AChildCanReadAndReplace) {
   for (int i = 0; i < 100; ++i) {
     EXPECT_EQ(ExitCodeOfChild([] {
@@ -80,14 +83,15 @@ TEST(HazardForkAtTheFirstUseTest, E4AChildCanReadAndReplace) {
   }
 }
 
-// Readers and a publisher are inside calls when the process forks. The child's
-// first operations work, and free what they should.
+// Readers and a publisher are inside calls of the domain when the process
+// forks. The child can read and replace, and the node that it publishes is
+// freed when its last hold ends.
 TEST_F(HazardForkTest, E4AChildCanReadAndReplace) {
   Replace(cell_, new TestNode(&live_));
-  // The node that the child publishes is created here, by the parent, before
-  // any thread reads. The child could not create it: it inherits the parent's
-  // slots, one of which may announce an address that has been freed, and a node
-  // at that address would look in use forever.
+  // `fresh` is the node that the child publishes. The parent creates it here,
+  // before any thread reads. If the child created it, the node might get an
+  // address that was freed in the parent while a slot, which the child
+  // inherits, still announced it. The node would then look in use forever.
   std::atomic<int> mine{0};
   auto* const fresh = new TestNode(&mine);
   std::atomic<bool> stop{false};
@@ -119,10 +123,10 @@ TEST_F(HazardForkTest, E4AChildCanReadAndReplace) {
   EXPECT_EQ(mine, 0);
 }
 
-// Regression test: in the past, fork() ran the destructors of nodes that had
-// been retired meanwhile. They ran on the forking thread before other handlers
-// had released their locks, so a destructor that took such a lock waited
-// forever. Now they run when the next hold ends.
+// A node that was retired during a fork is not destroyed inside fork(), but
+// when the next hold ends. Regression test: in the past, the forking thread ran
+// the destructors of such nodes before other handlers of fork() had released
+// their locks, so a destructor that took one of these locks waited forever.
 TEST_F(HazardForkTest, E5NoDestructorRunsInsideFork) {
   bool forking = false;
   int inside = 0;
@@ -142,9 +146,9 @@ TEST_F(HazardForkTest, E5NoDestructorRunsInsideFork) {
   Replace(other, nullptr);
 }
 
-// Regression test: a held node is replaced during the fork, when no scan can
-// check who holds it. In the past, the child did not free such a node when its
-// last hold ended.
+// Regression test: a held node is replaced during a fork, when no scan can
+// check whether it is held. In the past, the child did not free such a node
+// when the node's last hold ended.
 TEST_F(HazardForkTest, E4TheChildFreesWhatWasRetiredDuringTheFork) {
   Replace(cell_, new TestNode(&live_));
   HazardHolder hold = Hold(cell_);
@@ -182,9 +186,9 @@ TEST_F(HazardForkTest, E4ALeaseOfAThreadThatIsGoneStaysValidInTheChild) {
   thread.join();
 }
 
-// A thread of the parent holds more slots than a record has. The child, in
-// which that thread no longer exists, uses the slots again, and does not count
-// the thread as one that may be reading.
+// A thread of the parent has more holds than a record has slots. In the child,
+// in which that thread does not exist, a new thread takes over its slots, and
+// the lost thread does not count as one that may be reading.
 TEST_F(HazardForkTest, E4TheChildTakesOverTheSlotsOfAThreadThatIsGone) {
   Replace(cell_, new TestNode(&live_));
   std::vector<HazardHolder> holds;

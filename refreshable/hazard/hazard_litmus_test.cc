@@ -1,25 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Provokes the two races on which the correctness of the domain depends.
+// Tests that provoke the two races on which the correctness of the hazard
+// domain depends.
 //
-// (M2) A read announces a node and then checks the cell again. A publisher
+// (M2) A read announces a node and then checks the cell once more. A publisher
 // replaces the node and then checks who has announced it. If neither sees what
-// the other did, a token is freed while it is held.
+// the other did, the bad outcome is that a token is freed while it is held.
 //
 // (M3) A release clears its slot and then checks whether someone waits for
 // that. A publisher marks the slots as waited for and then checks which nodes
-// they hold. If neither sees what the other did, a token that nobody holds is
-// not freed.
+// they announce. If neither sees what the other did, the bad outcome is that a
+// token that nobody holds is not freed.
 //
-// Both bad outcomes can happen only while the announcement (M2) or the clearing
+// A bad outcome can happen only while the announcement (M2) or the clearing
 // (M3) is still in the store buffer of the reader's core. The reader therefore
 // fills that buffer with stores that miss the cache, so that the announcement
-// or the clearing queues behind them. If the publisher's heavy barrier is left
-// out, the bad outcomes then occur. There are two tests for each race. The
-// first expects no bad outcome. The second leaves the barrier out and looks for
-// one, to show that the first could fail. How often bad outcomes occur depends
-// on the processor. If none occurs within `rounds` rounds, the first test
-// proves nothing either, and the second one prints that.
+// or the clearing queues behind them.
+//
+// There are two tests for each race. One test expects no bad outcome. The other
+// test leaves out the publisher's heavy barrier and looks for a bad outcome, to
+// show that the first test could fail. How often bad outcomes occur depends on
+// the processor. If none occurs within `rounds` rounds, the first test proves
+// nothing, and the other test prints that.
 //
 // The tests are short. To run longer ones:
 //
@@ -48,8 +50,8 @@ namespace refreshable {
 namespace internal {
 namespace {
 
-// The maximum number of rounds per test. A round is one publication. In the
-// tests of M2 a round is ten publications, because these tests are faster.
+// The maximum number of rounds per test. A round is one publication in the
+// tests of M3, and ten in the tests of M2, which are faster.
 #ifdef REFRESHABLE_NO_THREAD_LOCAL
 int64_t rounds = 2000;  // A round is slow: it reads all shared slots.
 #else
@@ -61,10 +63,11 @@ constexpr size_t kLine = 64;   // The size of a cache line in bytes.
 // The size of the memory to which `SlowStores` stores.
 constexpr size_t kBufferBytes = size_t{64} << 20;
 
+// What the reader and the publisher of one test share.
 struct Litmus {
-  // A node lies in a pool, and its memory is never freed. When the domain frees
-  // the node, that only resets `*alive`. So even the bad outcome reads no freed
-  // memory.
+  // A node in the pool `storage`. If the domain frees the node, that only
+  // resets `*alive`, and the memory stays. So no freed memory is read even if
+  // the bad outcome occurs.
   struct Node final : HazardNode {
     explicit Node(std::atomic<bool>* a) : alive(a) { alive->store(true); }
     void OnUnreferenced() override { alive->store(false); }
@@ -86,10 +89,11 @@ struct Litmus {
   std::atomic<int64_t> bad{0};
 };
 
-// Fills the store buffer of the core that it runs on. Which stores are slow
-// depends on the processor, so there are two kinds: if `evict` is set, `Make`
-// evicts each cache line before it stores to it, because the cache may be large
-// enough for all of `buffer_`. The callers use both kinds in turn.
+// A source of slow stores, which fill the store buffer of the core that `Make`
+// runs on. Which stores are slow depends on the processor, so there are two
+// kinds. Stores to random lines of a large buffer miss the cache. But the cache
+// may be large enough for all of `buffer_`, so if `evict` is set, `Make` evicts
+// each line before it stores to the line. The callers use both kinds in turn.
 class SlowStores {
  public:
   void Make(int stores, [[maybe_unused]] bool evict) {
@@ -120,8 +124,8 @@ void Read(Litmus& litmus) {
       hold = HazardDomain::Current().Protect(litmus.cell);
     }
     const size_t index = litmus.IndexOf(hold.node());
-    // Watches the node, in some turns for long, in others for just as long as a
-    // publisher needs to free it.
+    // Watch whether the node is freed: in half of the turns for a long time,
+    // and in the others for about as long as a publisher needs to free a node.
     for (int i = 0; i < (turn % 4 < 2 ? 100000 : 1000); ++i) {
       if (!litmus.alive[index].load(std::memory_order_relaxed)) {
         litmus.bad.fetch_add(1);
@@ -131,8 +135,8 @@ void Read(Litmus& litmus) {
   }
 }
 
-// Publishes 10 * `rounds` times, or until the reader has seen a held node
-// freed. Returns how many times it saw that.
+// Publishes 10 * `rounds` times, or until the reader has found that a node was
+// freed while it was held. Returns how many such nodes the reader has found.
 int64_t CountBad() {
   auto litmus = std::make_unique<Litmus>();
   litmus->cell = litmus->Make(0);
@@ -154,8 +158,8 @@ TEST(HazardLitmusTest, R12NoNodeIsFreedWhileItIsHeld) {
   EXPECT_EQ(CountBad(), 0);
 }
 
-// Synchronizes a reader and a publisher. Contains, for each step of a round,
-// the last round in which that step was made.
+// How far the reader and the publisher have come, so that each can wait for the
+// other. For each step of a round, the last round in which the step was made.
 struct Progress {
   std::atomic<int64_t> begun{0};
   std::atomic<int64_t> held{0};
@@ -194,7 +198,7 @@ int64_t CountLeft() {
   for (int64_t round = 1; round <= rounds && left == 0; ++round) {
     progress.begun.store(round, std::memory_order_release);
     Await(progress.held, round);
-    // The delay grows from round to round, so that some rounds hit the right
+    // The delay differs from round to round, so that some rounds hit the right
     // moment.
     const int64_t delay = round % (round % 4 < 2 ? 2039 : 61);
     for (std::atomic<int> i{0}; i < delay; ++i) {
@@ -216,10 +220,12 @@ TEST(HazardLitmusTest, R12TheLastReleaseIsNotMissed) {
   EXPECT_EQ(CountLeft(), 0);
 }
 
-// Shows that a test above can fail: calls its `count` without the heavy
-// barrier, and prints a note if the bad outcome does not occur. (In symmetric
-// mode there is no heavy barrier to leave out. Under a sanitizer the code is so
-// slow that the steps do not overlap.)
+// Calls `count` (CountBad or CountLeft) without the heavy barrier, to show that
+// the test which expects 0 of `count` can fail. Prints a note if `count`
+// returns 0 even so. In symmetric mode there is no heavy barrier to leave out,
+// so `count` is not called. With AddressSanitizer or ThreadSanitizer this
+// function and its tests are left out: the code is so slow that the steps of
+// reader and publisher do not overlap.
 #if !defined(ABSL_HAVE_ADDRESS_SANITIZER) && \
     !defined(ABSL_HAVE_THREAD_SANITIZER)
 void LookForAMissingBarrier(int64_t (*count)()) {
@@ -240,8 +246,8 @@ void LookForAMissingBarrier(int64_t (*count)()) {
   }
 }
 
-// Without thread_local, a read claims a shared slot. The claim is a barrier
-// itself, so no bad outcome can be provoked.
+// This test is left out without thread_local: a read then claims a shared slot,
+// and the claim is itself a barrier, so no bad outcome can be provoked.
 #ifndef REFRESHABLE_NO_THREAD_LOCAL
 TEST(HazardLitmusTest, TheLitmusLooksForAMissingBarrier) {
   LookForAMissingBarrier(CountBad);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of what a thread does if there is no memory for its slots.
+// A test of what a thread does if there is no memory for its slots.
 
 #include <atomic>
 #include <cstddef>
@@ -20,8 +20,8 @@ std::atomic<int> refused{0};
 
 }  // namespace
 
-// These operators allocate only slots, because nothing else here needs such an
-// alignment.
+// Replacements of the operators that allocate over-aligned memory. They refuse
+// while `refuse` is set. In this program only slots need such an alignment.
 void* operator new(size_t size, std::align_val_t alignment,
                    const std::nothrow_t&) noexcept {
   if (refuse) {
@@ -58,12 +58,14 @@ TEST_F(HazardNoMemoryTest, E8ReadsWorkWithoutMemoryForSlots) {
   Replace(cell_, new TestNode(&live_));
   std::thread([&] {
     refuse = true;
-    std::vector<HazardHolder> holds = Take600(cell_);  // There is no record.
+    // The thread has no record and gets none.
+    std::vector<HazardHolder> holds = Take600(cell_);
     holds.clear();
     refuse = false;
     Hold(cell_);
     refuse = true;
-    holds = Take600(cell_);  // The record has three slots.
+    // The thread has a record of three slots and gets no more.
+    holds = Take600(cell_);
     refuse = false;
     std::vector<HazardHolder> more = Take600(cell_);
     refuse = true;

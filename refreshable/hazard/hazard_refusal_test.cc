@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// In this test the kernel first allows membarrier(2) and then refuses it,
+// A test in which the kernel first allows membarrier(2) and then refuses it,
 // because the program enters a sandbox after its first read.
 
 #include "refreshable/hazard/hazard_domain.h"
@@ -32,7 +32,7 @@ struct Node final : HazardNode {
 };
 
 // Makes the kernel refuse membarrier(2) to this thread and to the threads that
-// it starts from now on. Returns false if that is not possible.
+// this thread starts from now on. Returns false if that is not possible.
 bool RefuseMembarrier() {
 #ifdef SYS_membarrier
   sock_filter filter[] = {
@@ -80,7 +80,7 @@ TEST(HazardRefusalTest, R12NothingIsFreedWithoutTheBarrier) {
   // Nobody holds the node, but without the barrier a scan cannot know that.
   HazardDomain::Current().Retire(cell.exchange(new Node(&freed)));
   EXPECT_EQ(freed, 0);
-  // A read and its release work as before, and do not free the node either.
+  // A read and its release work, and do not free the retired node either.
   { const HazardHolder hold = HazardDomain::Current().Protect(cell); }
   EXPECT_EQ(freed, 0);
   go.set_value();

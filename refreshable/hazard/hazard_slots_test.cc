@@ -43,8 +43,8 @@ void InAThread(const std::function<void()>& body) { std::thread(body).join(); }
 enum Order { kOldestFirst, kNewestFirst, kAnyOrder };
 constexpr Order kOrders[] = {kOldestFirst, kNewestFirst, kAnyOrder};
 
-// Removes from `holds` the hold that comes next in `order`, and returns that
-// hold.
+// Removes one hold from `holds` and returns it: the oldest one, the newest one
+// or a random one, as `order` says.
 HazardHolder Remove(std::vector<HazardHolder>& holds, Order order,
                     std::mt19937& random) {
   size_t index = 0;
@@ -56,8 +56,9 @@ HazardHolder Remove(std::vector<HazardHolder>& holds, Order order,
 }
 
 // A node is held a thousand times, and the last release frees it. If threads
-// have slots of their own, every hold has a slot. If they have none, the holds
-// beyond the few hundred shared slots are counted references.
+// have slots of their own, every hold has a slot of its own. Otherwise the
+// holds take the shared slots, of which there are fewer than two hundred, and
+// all further holds are counted references.
 TEST_F(HazardSlotsTest, R12ANodeThatIsHeldAThousandTimesIsFreedByTheLast) {
   std::mt19937 random(1);
   for (const Order order : kOrders) {
@@ -87,8 +88,8 @@ TEST_F(HazardSlotsTest, R12ANodeThatIsHeldAThousandTimesIsFreedByTheLast) {
   }
 }
 
-// A thread has at most four times as many slots as it ever had holds at a time,
-// in whatever order it ends the holds.
+// A thread has at most four times as many slots as the most holds that it had
+// at a time, in whatever order it ends the holds.
 TEST_F(HazardSlotsTest, R12SlotsAreAtMostFourTimesTheHolds) {
   Replace(cell_, new TestNode(&live_));
   std::mt19937 random(1);
@@ -158,8 +159,8 @@ TEST_F(HazardSlotsTest, R12SlotsOfEndedThreadsAreUsedAgain) {
 }
 
 #ifndef REFRESHABLE_NO_THREAD_LOCAL
-// Once a thread has found a free slot, its next read makes no function call,
-// however many nodes the thread holds.
+// Once a thread has found a free slot, its next reads succeed in TryProtect,
+// which makes no function call, however many nodes the thread holds.
 TEST_F(HazardSlotsTest, R1AReadBesideHoldsMakesNoCall) {
   if (!ThreadsHaveSlots()) return;
   Replace(cell_, new TestNode(&live_));
@@ -176,8 +177,8 @@ TEST_F(HazardSlotsTest, R1AReadBesideHoldsMakesNoCall) {
 }
 #endif
 
-// A thousand releases of a node that was replaced make one scan, not a
-// thousand.
+// A thousand releases of holds of a replaced node make one scan in all: the
+// last release makes it.
 TEST_F(HazardSlotsTest, R12TheLastReleaseMakesTheScan) {
   if (!ThreadsHaveSlots()) return;
   std::mt19937 random(1);
@@ -196,8 +197,8 @@ TEST_F(HazardSlotsTest, R12TheLastReleaseMakesTheScan) {
   }
 }
 
-// A release is slow if a scan found a replaced node in the slot. When that slot
-// holds other nodes later, its releases are fast again.
+// If a scan found a replaced node in a slot, the next release of that slot is
+// slow. When the slot holds other nodes later, its releases become fast.
 TEST_F(HazardSlotsTest, R12SlotsOfAReplacedNodeBecomeQuietAgain) {
   if (!ThreadsHaveSlots()) return;
   Replace(cell_, new TestNode(&live_));
@@ -206,9 +207,10 @@ TEST_F(HazardSlotsTest, R12SlotsOfAReplacedNodeBecomeQuietAgain) {
   Replace(cell_, new TestNode(&live_));
   old.resize(1);
   int64_t before = Counts().scans;
-  // These holds go round the whole ring. Two of them exist at a time, so the
-  // first release could leave its scan to the other hold's release. It must
-  // not, because the new node was not replaced.
+  // The holds `a` and `b` of the new node go round the whole ring. The first
+  // release of a slot that held the old node makes one scan, after which all
+  // slots but the one in `old` are fast. This release must not leave the scan
+  // to the other hold of the new node, because the new node was not replaced.
   HazardHolder a = Hold(cell_);
   HazardHolder b = Hold(cell_);
   for (int i = 0; i < 1000; ++i) {
@@ -224,9 +226,9 @@ TEST_F(HazardSlotsTest, R12SlotsOfAReplacedNodeBecomeQuietAgain) {
   EXPECT_EQ(Counts().scans, before);
 }
 
-// A publication makes one heavy barrier, or none if no other thread may be
-// reading and nobody holds the node. (Without membarrier(2) a publication never
-// makes one.)
+// A publication makes one heavy barrier if another thread has slots of its own
+// or the replaced node is held, and none otherwise. (Without membarrier(2) it
+// never makes one.)
 TEST_F(HazardSlotsTest, R12APublicationMakesOneBarrierAtMost) {
   const int64_t one = HazardDomain::Current().Asymmetric() ? 1 : 0;
   const auto barriers_of_a_publication = [&] {
@@ -255,7 +257,7 @@ TEST_F(HazardSlotsTest, R12APublicationMakesOneBarrierAtMost) {
   end.Notify();
   reader.join();
   EXPECT_EQ(barriers_of_a_publication(), 0);
-  // Now the node is held, so a publication needs the barrier.
+  // While the node is held, a publication needs the barrier.
   HazardHolder hold = Hold(cell_);
   const int64_t before = Counts().barriers;
   Replace(cell_, new TestNode(&live_));

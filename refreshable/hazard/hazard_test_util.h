@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Shared by the tests of the hazard domain: nodes that detect use after
-// destruction, and a fixture that checks that each test leaves the domain as it
-// found it.
+// What the tests of the hazard domain share: nodes that detect use after
+// destruction, and a fixture that checks that a test leaves no node behind.
 
 #ifndef REFRESHABLE_HAZARD_HAZARD_TEST_UTIL_H_
 #define REFRESHABLE_HAZARD_HAZARD_TEST_UTIL_H_
@@ -27,8 +26,9 @@ inline const bool kForced = [] {
 
 inline constexpr uint64_t kAlive = 0x5eadbeef5eadbeef;
 
-// A node that counts the living nodes in `*counter`. Its `mark` is kAlive until
-// it is destroyed. Its destructor calls `hook` if that is not null.
+// A node whose `mark` is kAlive until the node is destroyed. `*counter` is the
+// number of living nodes that were given this counter. The destructor calls
+// `hook` unless it is null.
 struct TestNode final : HazardNode {
   explicit TestNode(std::atomic<int>* counter,
                     std::function<void()> hook = nullptr)
@@ -53,8 +53,8 @@ inline void Replace(HazardCell& cell, const HazardNode* node) {
   HazardDomain::Current().Retire(cell.exchange(node));
 }
 
-// Returns a hold of the node in `cell`, taken in the same way as by a read. The
-// cell must never contain null.
+// Returns a hold of the node in `cell`. Takes the hold in the same way as a
+// read of a token does. Requires that the cell never contains null.
 inline HazardHolder Hold(const HazardCell& cell) {
   HazardHolder hold(HazardDomain::TryProtect(&HazardDomain::Current(), cell));
   if (hold.node() != nullptr) return hold;
@@ -62,7 +62,8 @@ inline HazardHolder Hold(const HazardCell& cell) {
       HazardDomain::ProtectElsewhere(&HazardDomain::Current(), cell));
 }
 
-// Checks that after each test no node is held and none is waiting to be freed.
+// A fixture with one cell. Checks after each test that no node is held and that
+// none is waiting to be freed.
 class HazardDomainTest : public testing::Test {
  protected:
   ~HazardDomainTest() override {

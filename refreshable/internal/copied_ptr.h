@@ -12,8 +12,8 @@ namespace refreshable {
 namespace internal {
 
 // A std::unique_ptr that can be copied: the copy owns a copy of the object.
-// Meant for a part of a value that most values lack, which then takes only the
-// room of a pointer.
+// Meant for a member that most objects of a class leave empty, so that it takes
+// only the room of a pointer in them.
 template <typename T>
 class CopiedPtr : public std::unique_ptr<T> {
  public:

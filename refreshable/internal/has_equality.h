@@ -22,10 +22,12 @@ struct IsComparable<T,
                         std::declval<const T&>() == std::declval<const T&>()))>>
     : std::true_type {};
 
-// The standard library's containers declare `operator==` for every element
-// type, even if the elements have none; using it then fails to compile. So the
-// elements are checked first. (The class of a JSON value may be a container of
-// itself. Its elements are not checked, since that would never end.)
+// Whether two objects of type T can be compared with `operator==`. For a
+// container, its elements are checked first: the containers of the standard
+// library declare `operator==` for every element type, but using it does not
+// compile if the elements have none. (A container whose elements are of its own
+// type, as the class of a JSON value may be, is not checked in this way, since
+// that would never end.)
 template <typename T, typename = void>
 struct HasEquality : IsComparable<T> {};
 template <typename T>
@@ -47,10 +49,10 @@ struct HasEquality<std::variant<T...>> : std::conjunction<HasEquality<T>...> {};
 
 }  // namespace internal
 
-// Whether `operator==` is used to compare tokens if
-// `Refreshable::Options::same_token` is null. Detected automatically for most
-// types. Specialize it as std::false_type for a Token that declares an
-// `operator==` which does not compile.
+// Whether a Refreshable compares tokens with `operator==` if
+// `Refreshable::Options::same_token` is null. This is detected automatically
+// for most types. For a Token that declares an `operator==` which does not
+// compile, specialize TokenHasEquality as std::false_type.
 template <typename Token>
 struct TokenHasEquality : internal::HasEquality<Token> {};
 

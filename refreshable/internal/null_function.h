@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// IsNullFunction: whether a function that a user passed cannot be called.
+// IsNullFunction: whether a function that a user passed is null.
+// FunctionArgument: the type of a parameter for such a function.
 
 #ifndef REFRESHABLE_INTERNAL_NULL_FUNCTION_H_
 #define REFRESHABLE_INTERNAL_NULL_FUNCTION_H_
@@ -21,8 +22,8 @@ struct ComparesToNull<Function,
     : std::true_type {};
 
 // Whether a Function can be null, as pointers and wrappers like std::function
-// can. A lambda without captures cannot be null: it can be compared with
-// nullptr, but cannot be constructed from it.
+// can. (A lambda without captures can be compared with nullptr, but cannot be
+// null, because it cannot be constructed from nullptr.)
 template <typename Function>
 inline constexpr bool kCanBeNull =
     std::conjunction_v<std::is_constructible<Function, std::nullptr_t>,
@@ -38,9 +39,10 @@ bool IsNullFunction([[maybe_unused]] const Function& function) {
   }
 }
 
-// A parameter of type `Function`, an absl::AnyInvocable. It is null if the
-// caller passes an empty std::function. (An AnyInvocable made of an empty
-// std::function would not be null.)
+// The type of a parameter that takes a function. It stores the function as
+// `Function`, an absl::AnyInvocable, and is null if the caller passes null or
+// an empty std::function. (If the parameter were of type `Function`, it would
+// not be null for an empty std::function.)
 template <typename Function>
 class FunctionArgument {
  public:
@@ -55,7 +57,7 @@ class FunctionArgument {
                       : Function(std::forward<T>(function))) {}
 
   bool is_null() const { return function_ == nullptr; }
-  // Returns the function. This object is null afterwards.
+  // Returns the function, and leaves this object null.
   Function Take() { return std::move(function_); }
 
  private:

@@ -29,8 +29,8 @@ inline std::string Quoted(absl::string_view text) {
   return absl::StrCat("\"", absl::Utf8SafeCEscape(text), "\"");
 }
 
-// Returns the code and the message in quotes, on one line. Leaves out the
-// payloads, because they may contain anything, even a secret.
+// Returns the code and the message of `status`, in quotes and on one line.
+// Leaves out the payloads, because they may contain anything, even a secret.
 inline std::string Quoted(const absl::Status& status) {
   return Quoted(status.ToString(absl::StatusToStringMode::kWithNoExtraData));
 }

@@ -103,9 +103,9 @@ struct CheckedMachine::Step {
 };
 
 // Compares one step with the rules. `was_` is the model before the step and
-// `is_` the model after it. Each rule writes what it requires, and its clause,
-// into the fields at the end of this class. Finally the step must match these
-// fields exactly.
+// `is_` the model after it. A rule either checks the step at once (`Rule`), or
+// writes what it requires, and usually its clause, into the fields at the end
+// of this class. In the end, the step must match these fields exactly.
 class CheckedMachine::StepChecker {
  public:
   StepChecker(const ReferenceModel& was, const Step& step,
@@ -200,8 +200,7 @@ class CheckedMachine::StepChecker {
 
   // ---- What was observed ----
 
-  // F6: the number of abandoned calls that have not returned at which the
-  // source is no longer called.
+  // F6: the bound on the abandoned calls that have not returned.
   size_t Bound() const { return is_.rules->policy.max_abandoned_calls; }
   bool InputIsOfRunning() const {
     return (input_.kind == Input::kSucceed || input_.kind == Input::kFail) &&
@@ -375,9 +374,8 @@ class CheckedMachine::StepChecker {
     if (shortened) ++is_.excused;
   }
 
-  // B9: records the wall time of the next attempt that reads are told. As long
-  // as the moment of that attempt does not change, it is the wall time that was
-  // computed first.
+  // B9: records the wall time that reads are told for the next attempt. It is
+  // computed anew only if the moment of that attempt has changed or passed.
   void ObserveTold() {
     const Ms next = is_.NotBefore();
     if (next == is_.told_next && next > is_.t) return;
@@ -442,7 +440,8 @@ class CheckedMachine::StepChecker {
     }
     return RejectedBy(input_, was_);
   }
-  // Whether the read rejects a token that other reads are served.
+  // Whether the input is a read that rejects a token which other reads are
+  // served.
   bool IsRejecting() const {
     return input_.kind == Input::kRead && is_.Covers(RejectedGeneration()) &&
            (is_.Usable() || is_.Grace());
@@ -460,21 +459,23 @@ class CheckedMachine::StepChecker {
     return input_.number >= 0 ? input_.number
                               : is_.rules->policy.retry.max_retries;
   }
-  // F3: the time from now until the token that was returned expires.
+  // F3: the time from now until the token of the input expires.
   Ms Life() const {
     return input_.relative && call_.has_value() && input_.ms < kNever
                ? input_.ms - (is_.t - call_->started)
                : input_.ms;
   }
 
-  // F4: the hint that came with the token, from now on.
+  // F4: the time from now until the source would like the token of the input to
+  // be replaced; kNever if it gave no hint.
   Ms Hint() const {
     if (input_.refresh_in <= 0 || input_.refresh_in == kNever) return kNever;
     return call_.has_value() ? input_.refresh_in - (is_.t - call_->started)
                              : input_.refresh_in;
   }
 
-  // Expects the events for a new freshness and for a new exhaustion (S1).
+  // Expects an event if the freshness has changed, and one if refreshing has
+  // become exhausted (S1).
   void ExpectChanges() {
     if (is_.State() != was_.told_state)
       events_.push_back(EventKind::kStateChanged);
@@ -693,8 +694,8 @@ class CheckedMachine::StepChecker {
            "a token is to be published");
       ExpectPublished(InputIsOfRunning() ? Clause::kF2 : Clause::kF6);
     } else if (!InputIsOfRunning()) {
-      // F2, F6: any other answer of a call that is not the running one is
-      // discarded.
+      // F2, F6: the answer publishes nothing, and its call is not the running
+      // one, so it is discarded.
       events_.push_back(EventKind::kAttemptDiscarded);
     } else if (brings) {
       ExpectFailed(Life() <= 0 ? FailureClass::kTransient
@@ -887,7 +888,7 @@ class CheckedMachine::StepChecker {
          "an attempt runs next to the flight");
     if (kept_)
       Rule(Clause::kA2, !fresh, "a queued attempt serves as the new one");
-    // R7: the waiters that fail before the next attempt.
+    // R7: which waiters fail without waiting for the next attempt.
     Rule(Clause::kR7,
          SinceStart(out_.fail_deadlines_before) ==
              (told_wait_ ? is_.NotBefore() : kLongAgo),
@@ -1007,11 +1008,11 @@ class CheckedMachine::StepChecker {
   Due<std::optional<Waiters>> rejected_waiters_ = {std::nullopt, Clause::kA8};
   Due<absl::InlinedVector<AttemptId, 1>> abandoned_ = {{}, Clause::kS1};
   std::vector<EventKind> events_;
-  bool told_wait_ = false;     // Waiters learn when the next attempt is due.
+  bool told_wait_ = false;     // Waiters may fail before the next attempt.
   bool told_failure_ = false;  // `Decisions::failure` must be set.
-  bool told_lost_ = false;     // The failure is the executor's (E2).
-  // The code that rejected reads get. If not set, the failure is that of
-  // ordinary reads.
+  bool told_lost_ = false;     // The failure must be the executor's (E2).
+  // If set, `Decisions::failure` must be for the reads that rejected the token,
+  // with this code. Otherwise it must be for ordinary reads.
   std::optional<absl::StatusCode> rejected_code_;
   bool kept_ = false;  // The queued attempt must be kept.
 };
@@ -1118,8 +1119,8 @@ std::string CheckedMachine::ApplyOne(const MachineInput& input, Step& step) {
 }
 
 // Performs `input` while a timer is due but has not fired. Checks that the
-// effect is that of a wake by the timer, followed by `input`. Returns an empty
-// string, or what is broken.
+// effect is the same as if the timer had fired first, and then `input` had
+// come. Returns an empty string, or what is broken.
 std::string CheckedMachine::ApplyLate(const MachineInput& input) {
   CheckedMachine late(*this);
   Step whole, wake, rest;
@@ -1130,9 +1131,9 @@ std::string CheckedMachine::ApplyLate(const MachineInput& input) {
   // earlier failures and then counts that attempt's failure, whereas a reset
   // after the wake forgets that failure too.
   if (!broken.empty() || input.kind == Input::kReset) return broken;
-  // Returns whether `c`, a decision of the whole step, follows from the
-  // decisions of its two parts: it must be `b`, that of the rest, or, if `b` is
-  // `neutral`, `a`, that of the wake.
+  // Compares one decision: `a` is what the wake decided, `b` what `input`
+  // decided after the wake, and `c` what `input` decided without it. Returns
+  // whether `c` equals `b` or, if `b` is `neutral`, equals `a`.
   const auto same = [](auto a, auto b, auto c, auto neutral) {
     return c == (b == neutral ? a : b);
   };

@@ -18,7 +18,7 @@ namespace refreshable {
 namespace internal {
 
 // The clauses of docs/contract.md that a step can break. kS1 also stands for
-// "and nothing else happens".
+// the rule that nothing happens which no clause requires.
 enum class Clause {
   kR1,
   kR2,
@@ -69,7 +69,7 @@ using ClauseCounts = std::array<int64_t, kClauses>;
 // One thing that can happen to a machine.
 struct MachineInput {
   enum Kind {
-    kTime,      // `ms` pass.
+    kTime,      // `ms` milliseconds pass.
     kWallStep,  // The wall clock steps by `ms`.
     kRead,      // A read with timeout `ms`, and `number` retries if >= 0.
     kStart,     // The executor runs the attempt `id`.
@@ -94,13 +94,19 @@ struct MachineInput {
   AttemptId id = AttemptId::kNone;
   Ms ms = 0;
   int number = 0;
-  bool relative = false;  // `ms` counts from the attempt's start.
-  bool same_as = false;   // The token equals the one held or withdrawn.
-  // For kRead: the read rejects generation G - `rejects`, where G is the
-  // present generation. If this is -1, it rejects none; if -2, one that has not
-  // been published.
+  // kSucceed, kInstall: whether the token's expiry is relative (`Expiry::In`)
+  // and not absolute (`Expiry::At`). If it is relative, the `ms` of a kSucceed
+  // count from the start of the attempt; in all other cases they count from
+  // now.
+  bool relative = false;
+  // kSucceed: whether the token equals the one that is held or was withdrawn.
+  bool same_as = false;
+  // kRead: the read rejects generation G - `rejects`, where G is the present
+  // generation. -1 means that it rejects none, and -2 that it rejects one that
+  // has not been published.
   int rejects = -1;
-  // kSucceed, kInstall: the hint of when to replace the token.
+  // kSucceed, kInstall: the hint of when to replace the token
+  // (`Expiry::WithRefreshIn`), in milliseconds; kNever if there is none.
   Ms refresh_in = kNever;
 };
 std::string ToString(const MachineInput& input);

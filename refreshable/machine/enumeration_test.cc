@@ -2,10 +2,10 @@
 //
 // This test enumerates the states of the machine. After each of several
 // beginnings it applies every sequence of inputs up to a length, the depth, and
-// CheckedMachine checks each step against every clause. If the machine must
-// behave in the same way after two sequences, that is, if their
-// ReferenceModel::Fingerprint is equal, they lead to the same state. Only the
-// sequence that reached a state first is continued.
+// CheckedMachine checks each step against every clause. Two sequences lead to
+// the same state if ReferenceModel::Fingerprint is equal after both, because
+// the machine must then behave in the same way after both. Only the sequence
+// that reached a state first is continued.
 //
 // To save time, some policies are tested to a smaller depth than others.
 // `--test_arg=--depth=4` tests every policy to depth 4.
@@ -81,7 +81,7 @@ class Enumeration {
       CheckedMachine machine = begin;
       int node = -1;
       for (Input input : beginning) {
-        // Under this policy there is no attempt for `input`, so the rest of the
+        // If under this policy there is no attempt for `input`, the rest of the
         // beginning is left out.
         if (!Name(machine.facts(), input)) break;
         node = Try(machine, input, node);
@@ -143,7 +143,7 @@ class Enumeration {
     };
     return {
         {wait(0)},
-        // The token is fresh, stale or expired.
+        // In these three, the token is fresh, stale or expired.
         {read, start, token},
         {read, start, token, wait(4)},
         {read, start, token, wait(7)},
@@ -405,7 +405,7 @@ std::vector<NamedPolicy> Policies() {
   narrow.retry.multiplier = 3;
   narrow.retry.max_consecutive_failures = 4;
   // Under this policy a cooldown is a quarter of the time for which the token
-  // is still usable, and longer than the backoff.
+  // is still usable. It may be longer than the backoff.
   RefreshPolicy adaptive = small;
   adaptive.background_cooldown.reset();
   adaptive.min_interval = S(0);

@@ -157,8 +157,8 @@ TEST(RefreshMachineFailureTest, B2ThrottledWaitsAsLongAsTheServerAsked) {
     EXPECT_EQ(d.told_next(), c.next);
     d.At(c.next).Wake();
     d.Start();
-    // The answer of the second attempt asks for no wait, so the schedule
-    // applies again.
+    // The answer of the second attempt asks for no wait, so the computed wait
+    // of 4 s follows it.
     d.Fail(busy);
     EXPECT_EQ(d.wake_at(), c.next + S(4));
   }

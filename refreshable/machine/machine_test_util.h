@@ -28,9 +28,11 @@ inline absl::Duration Ms(int64_t n) { return absl::Milliseconds(n); }
 
 using ::refreshable_testing::ExactPolicy;
 
-// A RefreshMachine with two clocks that the test controls. All times that are
-// passed in or returned count from the start of the test. `out` holds the
-// decisions of the last input.
+// A RefreshMachine with two clocks that the test controls. A moment that is
+// given or returned as an absl::Duration counts from the start of the test.
+// `now()` returns what the clocks show, and `WallAt()` what the wall clock
+// shows at a moment if it is not set. `out` holds the decisions of the last
+// input.
 class MachineDriver {
  public:
   using Answer = RefreshMachine::ReadAnswer;
@@ -75,8 +77,8 @@ class MachineDriver {
     machine.OnReportRejected(now(), generation, out);
     End();
   }
-  // Starts the attempt submitted last. The inputs below apply to that attempt
-  // too, unless they are given an id.
+  // Start, Succeed, Fail and Lost apply to the attempt submitted last, unless
+  // they are given the `id` of another one.
   std::optional<AttemptStart> Start() {
     Begin();
     const auto start = machine.OnAttemptStart(now(), attempt, out);
@@ -144,7 +146,7 @@ class MachineDriver {
     ReadAndStart();
     Succeed(Expiry::In(lifetime));
   }
-  // Makes `n` attempts that fail for good, each as early as permitted.
+  // Makes `n` attempts that fail permanently, each as early as permitted.
   void FailTimes(int n) {
     for (int i = 0; i < n; ++i) {
       if (next_start() > t) t = next_start();
@@ -152,10 +154,10 @@ class MachineDriver {
       Fail(absl::UnknownError("permanent"));
     }
   }
-  // Makes a read now and then one after each `every`, until `end`. Each read
-  // has the timeout `timeout`. Every attempt starts at once and fails `latency`
-  // later, with `retry_after` if that is set. Timers fire on time. Returns the
-  // starts of the attempts, in seconds.
+  // Simulates an outage until `end`. Returns the starts of the attempts, in
+  // seconds. Makes a first read at once, and another one after each `every`.
+  // Each read has the timeout `timeout`. Every attempt starts at once and fails
+  // `latency` later, with `retry_after` if that is set. Timers fire on time.
   std::vector<double> Outage(
       absl::Duration end, absl::Duration every = S(1),
       absl::Duration latency = absl::ZeroDuration(),
@@ -195,8 +197,8 @@ class MachineDriver {
   absl::Duration told_next() const {
     return out.failure.next_attempt_at - kBoot;
   }
-  // Returns a time: waiting reads whose deadlines lie before it get
-  // `out.failure`.
+  // Returns `out.fail_deadlines_before`. A waiting read gets `out.failure` if
+  // its deadline is before that time.
   absl::Duration sent_away_before() const {
     return out.fail_deadlines_before - kBoot;
   }

@@ -249,7 +249,7 @@ TEST(RefreshMachineRecoveryTest, B10TheFirstFailureServesAllWhoWait) {
   EXPECT_EQ(d.machine.check_at(d.now()).wall, d.WallAt(S(3562)));
   EXPECT_EQ(d.wake_at(), S(3562));
   EXPECT_EQ(d.Read(), Answer::kServe);
-  EXPECT_FALSE(d.out.republish_degraded);  // It was done above.
+  EXPECT_FALSE(d.out.republish_degraded);  // The first read did that.
   EXPECT_FALSE(d.submitted());
   // Reads start the attempts that the schedule permits, but do not wait for
   // them.
@@ -261,7 +261,7 @@ TEST(RefreshMachineRecoveryTest, B10TheFirstFailureServesAllWhoWait) {
   EXPECT_EQ(d.freshness(), Freshness::kFresh);
   EXPECT_TRUE(d.machine.published_servable(d.now()));
   EXPECT_EQ(d.check_at(), S(3562 + 2400));
-  // When this token has expired too, it must also be published again as
+  // The second token, once it has expired, must also be published again as
   // degraded.
   d.At(S(3562 + 3560)).ReadAndStart();
   d.Fail();

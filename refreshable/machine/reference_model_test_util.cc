@@ -219,8 +219,8 @@ std::string ReferenceModel::Fingerprint() const {
   const auto add_time = [&](Ms at, Ms reach = 0) {
     add(std::clamp<Ms>(at - t, -reach, kNever));
   };
-  // The wall clock may still step back by this much. A token that has expired
-  // by that clock may then be usable again.
+  // The most by which a later input may step the wall clock back. A token that
+  // has expired by the wall clock may be usable again after such a step.
   const Ms steps = 20'000;
   add((generation > 0) + 2 * withdrawn + 4 * degraded + 8 * from_source +
       16 * (rejected > 0) + 32 * foreground + 64 * exempt +
@@ -277,7 +277,7 @@ std::string ReferenceModel::Fingerprint() const {
   add_time(cooldown_until);
   add_time(lost_until);
   // Whether reads will be told the same time of the next attempt as before. If
-  // so, a step of the wall clock in the meantime matters (B9).
+  // so, a step of the wall clock since they were last told matters (B9).
   const bool told_again = told_next == NotBefore() && told_next > t;
   add(told_again ? told_next_wall - told_next - wall_step : 0);
   return print;

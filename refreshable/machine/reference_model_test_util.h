@@ -59,15 +59,18 @@ struct ModelPolicy {
   Ms Wait(int n, Ms max) const;
 };
 
-// What has been observed so far, and what follows from it.
+// What has been observed of a machine so far, and what follows from that by
+// docs/contract.md.
 struct ReferenceModel {
   struct Call {
     AttemptId id = AttemptId::kNone;
     Ms started = 0;
-    // Whether nothing has been published or invalidated since the call started.
+    // Whether the call's answer may publish a token: nothing has been published
+    // or invalidated since the call started. (An invalidation that keeps the
+    // running attempt, see A2, does not count.)
     bool current = true;
     uint64_t told = 0;    // The rejected generation told to the call, or 0.
-    bool in_row = false;  // A rejection started the attempt.
+    bool in_row = false;  // Whether a rejection started the attempt.
   };
   enum Flight { kNone, kWaiting, kQueued, kRunning };
 
@@ -83,7 +86,7 @@ struct ReferenceModel {
   // A5: whether an invalidation now would add back the failures from before the
   // token's publication.
   bool Young() const;
-  // B10: whether the policy would serve the token, marked degraded, if it is no
+  // B10: whether the token would be served, marked degraded, if it were no
   // longer usable.
   bool Grace() const;
   // R12: the time from which the token can never be served, whatever the wall
@@ -108,9 +111,9 @@ struct ReferenceModel {
   bool CurrentRejected() const { return Covers(noted); }
   // A9: when a rejection may start an attempt.
   Ms RejectedNotBefore() const;
-  // Does what has become due since the last input: ends the row if the token
-  // has become stale without being rejected (A13), and then calls
-  // PromoteIfUnservable.
+  // Applies the effects of time passing since the last input: ends the row of
+  // attempts that rejections started (`row`) if the token has become stale
+  // without being rejected (A13), then calls PromoteIfUnservable.
   void PassTime();
   // A10: makes the flight a foreground flight if reads that rejected the token
   // wait for it, and the token can no longer be served to anybody.
@@ -121,7 +124,7 @@ struct ReferenceModel {
   bool Overdue() const;
   // R2: the moment until which a read returns what is published and changes
   // nothing. `boot` is that moment on BootTime, `wall` on the wall clock; both
-  // count from the start.
+  // count from what that clock showed when the machine was made.
   struct Check {
     Ms boot;
     Ms wall;
@@ -153,9 +156,10 @@ struct ReferenceModel {
   // The values of `failures` and `excused` before the token was published.
   int failures_before = 0;
   int excused_before = 0;
-  uint64_t rejected = 0;    // The generation that was invalidated, or 0.
-  uint64_t same_since = 0;  // The first generation with the same bytes.
-  uint64_t noted = 0;       // The last generation that a server rejected.
+  uint64_t rejected = 0;  // The generation that was invalidated, or 0.
+  // The first of the successive generations with the same bytes.
+  uint64_t same_since = 0;
+  uint64_t noted = 0;  // The last generation rejected or invalidated, or 0.
   // When the generation was published, and the token's life then. An extension
   // (A11) changes `born` and `life`, but not these.
   Ms issued = 0;
@@ -171,17 +175,18 @@ struct ReferenceModel {
   Flight flight = kNone;
   bool foreground = false;
   bool by_rejection = false;    // A rejection started the flight.
-  bool rejected_waits = false;  // A read that rejected the token joined it.
+  bool rejected_waits = false;  // A read that rejected the token waits.
   uint64_t told = 0;            // The rejected generation told to the attempt.
-  int budget = 0;               // The retries that the flight may make.
-  int failed = 0;               // The failed attempts of this flight.
+  int budget = 0;               // How many retries the flight may make.
+  int failed = 0;               // How many attempts of the flight failed.
   Ms due = kNever;
   AttemptId queued = AttemptId::kNone;
   Ms submitted = 0;  // When the queued attempt was submitted.
   AttemptId last_submitted = AttemptId::kNone;
   std::optional<Call> running;
   absl::InlinedVector<Call, 2> abandoned;
-  // F6: the number of calls made beyond the bound since a call last returned.
+  // F6: how many calls were made since a call last returned, although
+  // `max_abandoned_calls` abandoned calls had not returned.
   int beyond = 0;
   Ms last_call = kLongAgo;
 
@@ -193,10 +198,12 @@ struct ReferenceModel {
   Ms start_before = kLongAgo;  // The start of the attempt before the last.
   Ms last_end = kLongAgo;
   Ms backoff_until = kLongAgo;
-  std::optional<Ms> asked_until;  // The end of the wait the server asked for.
+  // The end of the wait that the server asked for; nullopt if none.
+  std::optional<Ms> asked_until;
   Ms cooldown_until = kLongAgo;
-  Ms lost_until = kLongAgo;  // E2: until then no timer starts an attempt.
-  bool exempt = false;  // F4: the minimum interval does not apply next time.
+  Ms lost_until = kLongAgo;  // E2: until then no timer starts a flight.
+  // F4: whether the minimum interval does not apply to the next attempt.
+  bool exempt = false;
 
   // B9: when the next attempt may start, as reads were last told, on BootTime
   // and on the wall clock.

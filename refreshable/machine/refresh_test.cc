@@ -73,8 +73,8 @@ TEST(RefreshMachineRefreshTest, F2AnAnswerOfAnotherGenerationChangesNothing) {
     EXPECT_TRUE(d.machine.last_cause().ok());
     EXPECT_EQ(d.check_at(), S(4800));
     EXPECT_EQ(d.wake_at(), S(4800));
-    // The late failure has begun no cooldown, so the newer token is refreshed
-    // as soon as it is stale.
+    // The late answer has begun no cooldown, even if it was a failure, so the
+    // installed token is refreshed as soon as it is stale.
     EXPECT_EQ(d.At(S(4800)).Read(), Answer::kServe);
     EXPECT_TRUE(d.submitted());
   }
@@ -198,7 +198,7 @@ TEST(RefreshMachineRefreshTest, F7ALostAttemptIsMadeUpForButNotAtOnce) {
   d.At(S(3560)).Lost();
   d.Wake();  // The token has expired.
   EXPECT_FALSE(d.submitted());
-  EXPECT_EQ(d.wake_at(), S(3562));  // The timer again waits for 2 s.
+  EXPECT_EQ(d.wake_at(), S(3562));  // 2 s after the attempt was lost.
   d.At(S(3562)).Wake();
   EXPECT_TRUE(d.submitted());
 }

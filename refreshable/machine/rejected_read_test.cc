@@ -209,8 +209,8 @@ TEST(RefreshMachineRejectedReadTest, A10ItsRetryAfterBindsEverybody) {
   MachineDriver gone = d;
   EXPECT_EQ(d.At(S(2690)).Read(), Answer::kServe);
   EXPECT_TRUE(d.submitted());
-  // After an invalidation, a read must not wait until the backoff of 300 s is
-  // over: it fails at once, with the cause of the failed attempt.
+  // After an invalidation, a read does not wait until the 300 s are over: it
+  // fails at once, with the cause of the failed attempt.
   gone.Invalidate();
   EXPECT_EQ(gone.Read(), Answer::kFail);
   EXPECT_EQ(gone.out.failure.cause.message(), "busy");
@@ -251,8 +251,8 @@ TEST(RefreshMachineRejectedReadTest, A11TheSameBytesAreNoNewToken) {
   EXPECT_EQ(d.machine.expires_at(), d.WallAt(S(3600)));
 }
 
-// The machine has let the token go at the end of its life, so there is no
-// published token whose life could be extended.
+// A source returns the rejected token after the machine has let it go at the
+// end of its life. There is no published token whose life could be extended.
 TEST(RefreshMachineRejectedReadTest, R12ATokenThatWasLetGoIsPublishedAnew) {
   MachineDriver d = Held();
   d.At(S(3550)).ReadRejecting();

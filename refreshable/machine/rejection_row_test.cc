@@ -67,8 +67,9 @@ TEST(RefreshMachineRejectionRowTest, A13ItEndsWhenATokenTurnsStaleUnrejected) {
   MachineDriver noted = d;
   d.At(S(2440));
   EXPECT_THAT(RejectAll(d, S(2449)), ElementsAre(2440, 2442, 2446));
-  // A report rejects the last token before it turns stale, so the row goes on,
-  // although no read asked for another token.
+  // By contrast, if the last token is reported as rejected before it turns
+  // stale, the row of attempts goes on, and the waits stay at 60 s. The report
+  // is enough: no read has rejected that token before.
   noted.At(S(2439)).Report(last);
   noted.At(S(2440));
   EXPECT_THAT(RejectAll(noted, S(2600)), ElementsAre(2440, 2500, 2560));
@@ -89,8 +90,8 @@ TEST(RefreshMachineRejectionRowTest, A13AWithdrawnTokenWasRejectedToo) {
   d.At(S(10));
   RejectAll(d, S(41));
   d.At(S(100)).Invalidate();
-  // The token would have become stale at 2440 s. That does not end the row,
-  // because the token was invalidated before.
+  // The token would have become stale at 2440 s. That does not end the row of
+  // attempts, because the token was invalidated before.
   d.At(S(3000));
   d.ReadAndStart();
   d.Succeed(Expiry::In(S(3600)));

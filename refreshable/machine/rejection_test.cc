@@ -302,7 +302,8 @@ TEST(RefreshMachineRejectionTest, A5ARunningAttemptIsReplacedBySchedule) {
 TEST(RefreshMachineRejectionTest, A5AQueuedAttemptStaysIfItIsDue) {
   MachineDriver d = YoungAndQueued(1, ExactPolicy());
   EXPECT_TRUE(d.Invalidate());
-  EXPECT_EQ(d.machine.queued(), d.attempt);  // It was permitted at 1004 s.
+  // The queued attempt was permitted at 1004 s, so it stays.
+  EXPECT_EQ(d.machine.queued(), d.attempt);
   EXPECT_TRUE(d.Start().has_value());
 
   MachineDriver due = YoungAndQueued(3, ExactPolicy());

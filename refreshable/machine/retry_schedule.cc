@@ -17,8 +17,8 @@ namespace refreshable {
 namespace internal {
 namespace {
 
-// The longest cooldown that is computed if the policy does not set
-// `background_cooldown`. Only a longer `min_interval` makes a cooldown longer.
+// The longest cooldown if the policy does not set `background_cooldown`. Only a
+// longer `min_interval` makes such a cooldown longer.
 constexpr absl::Duration kLongestCooldown = absl::Seconds(60);
 
 // Returns the cooldown after a failed background attempt, if the token remains
@@ -72,8 +72,8 @@ void RetrySchedule::OnFailure(const RefreshPolicy& policy, BootTime now,
       since_->retry_after_until =
           std::max(*since_->retry_after_until, since_->backoff_until);
     }
-    // The failure does not count towards exhaustion if the server asks for a
-    // shorter wait than the computed one.
+    // The failure does not count towards exhaustion if the wait that the server
+    // asked for, and the minimum interval, both end before the computed wait.
     if (std::max(*since_->retry_after_until, now + policy.min_interval) <
         since_->backoff_until) {
       ++since_->excused;

@@ -29,8 +29,8 @@ absl::Duration Backoff(const RefreshPolicy& policy, int failures,
 // the probe interval once the failures are too many, and the cooldown of
 // background attempts.
 //
-// A value that knows no clock, no thread and no token; moments are passed in.
-// All calls must pass the same policy.
+// A RetrySchedule knows no clock, no thread and no token; moments are passed
+// in. All calls must pass the same policy.
 class RetrySchedule {
  public:
   // ---- Inputs ----
@@ -39,7 +39,8 @@ class RetrySchedule {
   BootTime OnStart(BootTime now);
 
   // Called when the attempt that started last has failed and the failure
-  // counts. `retry_after` is the wait that the server asked for, if it did.
+  // counts. `retry_after` is the wait that the server asked for; nullopt if it
+  // asked for none.
   void OnFailure(const RefreshPolicy& policy, BootTime now,
                  std::optional<absl::Duration> retry_after, Jitter& jitter);
 
@@ -79,10 +80,10 @@ class RetrySchedule {
   // Forgets the failures and the waits after them.
   void OnReset();
 
-  // Called in the child of a fork(). If an attempt is running, it belongs to
-  // the parent, and `start_before` must be when the attempt before it started;
-  // otherwise `start_before` must be nullopt. Exempts the next attempt from the
-  // minimum interval.
+  // Called in the child of a fork(). A running attempt belongs to the parent,
+  // so it counts as not started: `start_before` must be when the attempt before
+  // it started. If no attempt is running, `start_before` must be nullopt.
+  // Exempts the next attempt from the minimum interval.
   void OnFork(std::optional<BootTime> start_before);
 
   // Draws the backoff and the wait before a probe anew, if failures have set
@@ -94,10 +95,11 @@ class RetrySchedule {
   // The number of failures in a row.
   int failures() const { return since_ != nullptr ? since_->failures : 0; }
 
-  // Whether the failures in a row have reached `max_consecutive_failures`, not
-  // counting those for which the server asked for a shorter wait than the
-  // computed one. If so, and if no usable token is held, every further attempt
-  // is a probe, or none is made.
+  // Whether the failures in a row, without the excused ones, have reached
+  // `max_consecutive_failures`. A failure is excused if the wait that the
+  // server asked for, and the minimum interval, both end before the computed
+  // wait. If this function returns true and no usable token is held, every
+  // further attempt is a probe or, if the policy says so, none is made.
   bool Exhausted(const RefreshPolicy& policy) const {
     return since_ != nullptr && since_->failures - since_->excused >=
                                     policy.retry.max_consecutive_failures;
@@ -127,15 +129,14 @@ class RetrySchedule {
   // What has happened since a token last came or OnReset was called.
   struct Since {
     int failures = 0;
-    // How many of `failures` do not count towards exhaustion, because the
-    // server asked for a shorter wait than the computed one.
+    // How many of `failures` are excused (see Exhausted).
     int excused = 0;
     BootTime backoff_until = BootTime::InfinitePast();
     // How long after the start of the last attempt a probe may start. This and
     // `backoff_until` are drawn whenever `failures` rises.
     absl::Duration probe_wait;
-    // The end of the wait that the server asked for after the last failure, if
-    // it did.
+    // The end of the wait that the server asked for after the last failure;
+    // nullopt if it asked for none.
     std::optional<BootTime> retry_after_until;
     // The end of the wait that the server last asked for in its answer to an
     // attempt that a rejection had started.
@@ -152,7 +153,7 @@ class RetrySchedule {
   int failures_before_ = 0;
   int excused_before_ = 0;
   BootTime last_start_ = BootTime::InfinitePast();
-  // The end of the last attempt whose failure counted.
+  // When OnFailure was last called.
   BootTime last_end_ = BootTime::InfinitePast();
   // Whether the minimum interval does not apply to the next attempt.
   bool interval_exempt_ = false;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The ages of a token at which it is no longer fresh or usable, as F4 states
-// them. All tests that check the library against the contract use this. The
-// library does not, so a mistake in its own arithmetic is noticed.
+// them. Models that tests compare the library with use this. The library does
+// not, so a mistake in its own arithmetic is noticed.
 
 #ifndef REFRESHABLE_MACHINE_TOKEN_AGES_TEST_UTIL_H_
 #define REFRESHABLE_MACHINE_TOKEN_AGES_TEST_UTIL_H_
@@ -13,11 +13,11 @@
 namespace refreshable {
 namespace internal {
 
-// These return the ages at which a token that lives for `life` stops being
-// usable, and stops being fresh (F4). The other arguments are the policy's
-// `expiry_margin`, `stale_window` and `max_stale_window`, and the age at which
-// the source would like the token to be replaced. `Time` is absl::Duration, or
-// a number of milliseconds.
+// UsableFor and FreshFor return the ages at which a token that lives for `life`
+// stops being usable and stops being fresh (F4). `margin` is the policy's
+// `expiry_margin`, `explicit_window` its `stale_window` and `max_window` its
+// `max_stale_window`. `hint` is the age at which the source would like the
+// token to be replaced. `Time` is absl::Duration, or a number of milliseconds.
 template <typename Time>
 Time UsableFor(Time life, Time margin) {
   return life - std::min(margin, life / 4);

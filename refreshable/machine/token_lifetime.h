@@ -23,29 +23,31 @@ struct LifetimeLeft {
   absl::Duration refresh_in = absl::InfiniteDuration();
 };
 
-// A token becomes stale, stops being usable, and expires, in this order. It
-// *ends* when it can no longer be served even while refreshes fail:
-// `max_stale_on_error` after it expires or, if the policy does not set that,
-// when it stops being usable. Each of these moments is on both clocks. A token
-// is *young* for some time after it came from a source.
+// The lifetime of one token. A token becomes stale, stops being usable, and
+// expires, in this order. It *ends* when it can no longer be served even while
+// refreshes fail: `max_stale_on_error` after it expires or, if the policy does
+// not set that, when it stops being usable. Each of these moments is on both
+// clocks. A token is *young* for some time after it came from a source.
 //
-// A value that knows no clock and no thread; moments are passed in. The default
-// value is the lifetime of a token that never becomes stale and is not young.
+// A TokenLifetime knows no clock and no thread; moments are passed in. The
+// default value is the lifetime of a token that never becomes stale and is not
+// young.
 class TokenLifetime {
  public:
   TokenLifetime() = default;
-  // The lifetime of a token that a source returned at `now`. Requires:
+  // Makes the lifetime of a token that a source returned at `now`. Requires:
   // `left.lifetime` > 0. Draws at most one number from `jitter`.
   TokenLifetime(const RefreshPolicy& policy, const Instant& now,
                 const LifetimeLeft& left, Jitter& jitter);
 
-  // The same token came again at `now`, with another expiry. The moment until
-  // which it is young does not change.
+  // Called when the same token has come again at `now`, with another expiry.
+  // The token remains young no longer than before.
   void Extend(const RefreshPolicy& policy, const Instant& now,
               const LifetimeLeft& left, Jitter& jitter) {
     SetEdges(policy, now, left, jitter);
   }
-  // The token was installed and did not come from a source, so it is not young.
+  // Called if the token was installed and did not come from a source. Makes it
+  // not young.
   void SetInstalled() { young_until_ = BootTime::InfinitePast(); }
   // Draws the jitter of `stale_at` anew.
   void DrawAgain(Jitter& jitter);
@@ -82,9 +84,8 @@ class TokenLifetime {
   // How long before its expiry the token becomes stale, and stops being usable.
   absl::Duration stale_for_;
   absl::Duration unusable_for_;
-  // How much earlier than by the policy's stale window or the hint the token
-  // becomes stale because of the jitter, and the most that this could have
-  // been.
+  // How much earlier the token becomes stale because of the jitter, and the
+  // most that the jitter could have drawn.
   absl::Duration stale_jitter_;
   absl::Duration max_stale_jitter_;
   BootTime young_until_ = BootTime::InfinitePast();

@@ -67,8 +67,9 @@ TEST(RefreshMachineWaitingTest, B7AShortenedWaitDoesNotExhaust) {
     EXPECT_EQ(d.Outage(S(100), S(1), S(0), kForever, S(1)), every_second);
     EXPECT_FALSE(d.machine.exhausted(d.now()));
     EXPECT_EQ(d.machine.failures(), 101);
-    // Seven failures whose waits are not shortened do exhaust, although a
-    // failure with a shortened wait comes before each of them.
+    // Refreshing is exhausted after seven failures whose waits are not
+    // shortened, although a failure with a shortened wait comes before each of
+    // them.
     for (int i = 0; i < 7; ++i) {
       EXPECT_FALSE(d.machine.exhausted(d.now())) << i;
       d.At(d.next_start()).ReadAndStart();
@@ -246,8 +247,8 @@ TEST(RefreshMachineWaitingTest, F8ClientsThatGetOneHintAreSpread) {
   EXPECT_EQ(spread.together(), 1u);
 }
 
-// A hint before a quarter of the life is moved to that quarter. The clients
-// that got it must not all come then.
+// A hint that is near or before a quarter of the token's life is moved later.
+// The clients that got the same hint must not all come at that quarter.
 TEST(RefreshMachineWaitingTest, F8ClientsWhoseHintIsCutAreSpread) {
   for (const absl::Duration hint : {S(3600), S(21600), S(22000)}) {
     SCOPED_TRACE(hint);
@@ -329,7 +330,7 @@ TEST(RefreshMachineWaitingTest, B3TheCooldownIsCutToAQuarterOfWhatIsLeft) {
 TEST(RefreshMachineWaitingTest, B3TheCooldownGoesByTheClockThatIsAhead) {
   MachineDriver d;
   d.Hold(S(3600));
-  // By the wall clock, the token is usable for another 160 s at 2400 s.
+  // At 2400 s, the token is usable for another 160 s by the wall clock.
   d.wall_step = S(1000);
   d.At(S(2400)).Read();
   d.Start();

@@ -26,8 +26,7 @@ namespace {
 using Kind = AnswerField::Kind;
 
 constexpr absl::Duration kLongestLifetime = absl::Hours(100 * 8766);
-// A longer text is not read as a date. Every date that is accepted has fewer
-// bytes.
+// The longest text that is read as a date, in bytes.
 constexpr size_t kMaxDateBytes = 64;
 
 bool IsSuccess(int status) { return status >= 200 && status <= 299; }
@@ -55,8 +54,10 @@ const AnswerFields* Readable(const HttpAnswer& answer,
                                                              : nullptr;
 }
 
-// Returns whether a 2xx answer reports an error. Some servers send `error` with
-// every token, empty or `false`; that is no error.
+// Returns whether a 2xx answer reports an error. An `error` that is a string
+// reports one unless it is empty. An `error` of another kind, such as `false`,
+// reports one only if there is no access token: some servers send it with every
+// token.
 bool IsError(const AnswerFields& fields) {
   if (fields.error.kind == Kind::kString) return !fields.error.text.empty();
   return !IsMissing(fields.error) && IsMissing(fields.access_token);
@@ -99,14 +100,15 @@ absl::Status Unreadable(const HttpAnswer& answer, size_t max_body_bytes) {
 }
 
 // Returns the number in `field`, which may be a JSON number or a string that
-// contains one. Returns nullopt if there is none.
+// contains a number. Returns nullopt if there is no number.
 std::optional<double> ReadNumber(const AnswerField& field) {
   if (field.kind != Kind::kNumber && field.kind != Kind::kString) {
     return std::nullopt;
   }
   const absl::string_view text = field.text.reveal();
-  // Excludes the texts "inf" and "nan". A number that is too large for a double
-  // becomes infinite, and is permitted: lifetimes are cut anyway.
+  // This condition excludes the texts "inf" and "nan". A number that is too
+  // large for a double becomes infinite, and is permitted, because the caller
+  // cuts it to 100 years.
   if (text.find_first_not_of("0123456789+-.eE \t") != absl::string_view::npos) {
     return std::nullopt;
   }
@@ -122,10 +124,11 @@ absl::Duration Cut(absl::Duration lifetime) {
   return std::clamp(lifetime, -kLongestLifetime, kLongestLifetime);
 }
 
-// Reads a date as Azure App Service sends it: "6/19/2019 11:42:01 PM +00:00" on
-// Windows, "06/19/2019 23:42:01 +00:00" on Linux. Some versions send AM or PM
-// even after an hour of the 24-hour clock; if the hour is 0 or more than 12, AM
-// or PM is ignored. Returns nullopt if `text` is no such date.
+// Returns the date that `text` contains in a form of Azure App Service,
+// "6/19/2019 11:42:01 PM +00:00" on Windows or "06/19/2019 23:42:01 +00:00" on
+// Linux. Returns nullopt if `text` is not such a date. Some versions send AM or
+// PM together with an hour of the 24-hour clock. So AM or PM is ignored if the
+// hour is 0 or more than 12.
 std::optional<absl::Time> ReadAzureDate(absl::string_view text) {
   std::vector<std::string> parts = absl::StrSplit(text, ' ', absl::SkipEmpty());
   if (parts.size() < 2 || parts.size() > 4) return std::nullopt;
@@ -154,8 +157,8 @@ std::optional<absl::Time> ReadAzureDate(absl::string_view text) {
     hour = hour % 12 + (half == "PM" ? 12 : 0);
   }
   const absl::CivilSecond civil(year, month, day, hour, minute, second);
-  // CivilSecond carries a field that is out of range into the next one. Such a
-  // date is refused.
+  // CivilSecond carries a field that is out of range into the next field. A
+  // date with such a field is refused.
   if (date[2].size() != 4 || civil.month() != month || civil.day() != day ||
       civil.hour() != hour || civil.minute() != minute) {
     return std::nullopt;
@@ -163,8 +166,8 @@ std::optional<absl::Time> ReadAzureDate(absl::string_view text) {
   return absl::FromCivil(civil, absl::UTCTimeZone());
 }
 
-// Reads a date in any of the forms that InterpretAnswer's comment lists.
-// Returns nullopt if `text` is no date.
+// Returns the date that `text` contains, in any of the forms that
+// InterpretAnswer's comment lists. Returns nullopt if `text` is no date.
 std::optional<absl::Time> ReadDate(absl::string_view text, absl::Time arrived) {
   if (text.size() > kMaxDateBytes) return std::nullopt;
   std::string rfc3339(absl::StripAsciiWhitespace(text));
@@ -265,8 +268,8 @@ absl::StatusOr<TokenAnswer> InterpretAnswer(
   }
   const absl::string_view bytes = token.text.reveal();
   if (bytes.empty()) return Refused("has an empty access token");
-  // RFC 6749, appendix A.12, permits these bytes only. A line break in a token
-  // would end the header of the request that carries it.
+  // RFC 6749, appendix A.12, permits these bytes only. If a token contained a
+  // line break, it would end the header in which a program sends the token.
   if (!std::all_of(bytes.begin(), bytes.end(),
                    [](char c) { return c >= ' ' && c <= '~'; })) {
     return Refused("has an access token with a byte that no token may contain");

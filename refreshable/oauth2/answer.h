@@ -33,11 +33,12 @@ inline constexpr size_t kDefaultMaxBodyBytes = 64 * 1024;
 // The answer of a server to one request, as a Transport returns it.
 struct HttpAnswer {
   int status = 0;
-  // Names in any case. Only Retry-After and Date are used.
+  // The header fields. The names may be in upper or lower case. This library
+  // uses only Retry-After and Date.
   std::vector<std::pair<std::string, std::string>> headers;
   Secret body;
-  // Whether the body was longer than the transport was allowed to read. `body`
-  // is then ignored, and may be empty.
+  // Whether the body was longer than the transport was allowed to read. If so,
+  // `body` is ignored, and may be empty.
   bool body_too_long = false;
   // The wall time at which the answer arrived.
   absl::Time arrived = absl::Now();
@@ -59,8 +60,8 @@ struct AnswerField {
     kOther,  // true, false, an object or an array.
   };
   Kind kind = Kind::kAbsent;
-  // The text of a string without its quotes and escapes, or of a number as it
-  // is written in the body; otherwise empty.
+  // For kString, the string without its quotes and escapes. For kNumber, the
+  // number as the body has it. Otherwise empty.
   Secret text;
 
   static AnswerField Null() { return Of(Kind::kNull, {}); }
@@ -78,7 +79,7 @@ struct AnswerField {
   }
 };
 
-// The members of the JSON object that this library uses.
+// Those members of an answer's JSON object that this library uses.
 struct AnswerFields {
   AnswerField access_token;
   AnswerField token_type;
@@ -94,17 +95,18 @@ struct AnswerFields {
   void Set(absl::string_view name, AnswerField field);
 };
 
-// Parses a body. Returns the members of the JSON object, or any error if the
-// body is not a JSON object. The error appears in no status, because parsers
-// like to quote what they read, and the body has secrets. Must be thread-safe,
-// must not throw, and should not block.
+// A function that parses the body of an answer. It returns the members of the
+// JSON object, or any error if the body is not a JSON object. This library
+// shows that error in no status, because parsers often quote what they read,
+// and the body has secrets. The function must be thread-safe, must not throw,
+// and should not block.
 using AnswerReader =
     std::function<absl::StatusOr<AnswerFields>(absl::string_view body)>;
 
 // What a successful answer contains (RFC 6749, section 5.1).
 struct TokenAnswer {
-  // The access token and when it expires. If the answer has a `refresh_in`, the
-  // expiry has it as its hint.
+  // The access token and its expiry. If the answer has a positive `refresh_in`,
+  // that is the `Expiry::refresh_in()` of the expiry.
   Credential<Secret> credential;
   // The scope of the token exactly as the server sent it; nullopt if it sent
   // none.
@@ -116,19 +118,20 @@ struct TokenAnswer {
 };
 
 struct AnswerOptions {
-  // How long a token is valid if the server does not say. If unset, the token
-  // never expires, and is used until an API rejects it.
+  // How long a token is valid if the server does not say. Positive. If unset,
+  // such a token never expires, and is used until an API rejects it.
   std::optional<absl::Duration> default_lifetime;
   // The values of token_type that are accepted; upper and lower case are the
   // same. If empty, every value is accepted. An answer without a token_type is
   // always accepted.
   std::vector<std::string> token_types = {"Bearer"};
-  // The most bytes that a body may have.
+  // The most bytes that a body may have. Positive.
   size_t max_body_bytes = kDefaultMaxBodyBytes;
 };
 
-// Returns what a token endpoint's answer brings, or the status of the failure.
-// `fields` is what an AnswerReader returned for the body.
+// Returns the credential and the scope that a token endpoint's answer brings,
+// or the status of the failure. `fields` is what an AnswerReader returned for
+// the body.
 //
 // A 2xx answer with an access token is a success, unless it also has an `error`
 // that is a string and not empty. The expiry is the first of these that the
@@ -137,24 +140,26 @@ struct AnswerOptions {
 //   - `expires_in`, a number or a string that contains one, such as 3600,
 //     "3600" or 3599.5. It becomes an `Expiry::In`, which counts from the start
 //     of the attempt. Zero or less means that the token has already expired.
-//   - `expires_on`, the seconds since 1970 as such a number, or a date: that of
-//     RFC 3339, an HTTP-date, or Azure's "6/19/2019 11:42:01 PM +00:00". If the
-//     answer has a valid Date header, the token's lifetime is `expires_on`
-//     minus that date. The clock of this computer may then be wrong.
-//   - `AnswerOptions::default_lifetime`.
+//   - `expires_on`, which is either the seconds since 1970, as a number or a
+//     string that contains one, or a date: as in RFC 3339, an HTTP-date, or
+//     Azure's "6/19/2019 11:42:01 PM +00:00". If the answer has a valid Date
+//     header, the token's lifetime is `expires_on` minus that date, so it is
+//     right even if the clock of this computer is wrong. Otherwise the expiry
+//     is an `Expiry::At`, which depends on that clock.
 //
-// Lifetimes are cut to 100 years.
+// If the answer has neither, `AnswerOptions::default_lifetime` decides. Times
+// that the server states are cut to 100 years.
 //
 // Failures:
-//   - A status other than 2xx, and a 2xx with an `error`: see
-//     `HttpErrorToStatus`.
+//   - The status of `HttpErrorToStatus`: an answer other than 2xx; a 2xx whose
+//     `error` is a string and not empty; a 2xx with an `error` of another kind
+//     and without an access token.
 //   - UNAVAILABLE (transient): a 2xx whose body is not a JSON object, such as
 //     the HTML page of a proxy, or is longer than `max_body_bytes`.
 //   - FAILED_PRECONDITION (permanent): a 2xx with a JSON object that has no
 //     access token; a token that is not a string, is empty, or contains a byte
 //     that RFC 6749 does not permit (appendix A.12); a token_type that is not
-//     accepted;
-//     an expiry that cannot be read.
+//     accepted; an expiry that cannot be read.
 //
 // No status contains anything that the server sent, except the HTTP status and
 // an `error` that HttpErrorToStatus permits in its message. Thread-safe. Never
@@ -168,7 +173,8 @@ absl::StatusOr<TokenAnswer> InterpretAnswer(
 struct PresentedToken {
   enum class Fate {
     kAccepted,
-    kRefused,  // The server answered `invalid_grant`.
+    // The server answered `invalid_grant`, and the status was not 429 or 5xx.
+    kRefused,
     // The request failed for another reason. The server may accept the refresh
     // token later.
     kUndecided,
@@ -177,9 +183,9 @@ struct PresentedToken {
     kLost,
   };
   Fate fate = Fate::kUndecided;
-  // The refresh token to use from now on, if the server sent one. It is set
-  // even if InterpretAnswer does not accept the access token of the same
-  // answer.
+  // The refresh token to use from now on. Set only if the fate is kAccepted and
+  // the server sent one. It is set even if InterpretAnswer does not accept the
+  // access token of the same answer.
   std::optional<Secret> next;
 };
 // Returns what `answer` means for the presented refresh token. The parameters

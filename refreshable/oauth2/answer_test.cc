@@ -29,7 +29,7 @@ using Code = absl::StatusCode;
 using Headers = std::vector<std::pair<std::string, std::string>>;
 using Members = std::vector<std::pair<std::string, AnswerField>>;
 
-// The token, which no status may show.
+// The access token of the answers in this file. No status may show it.
 constexpr char kToken[] = "hunter2";
 constexpr char kDate[] = "Thu, 01 Jan 2026 00:00:00 GMT";
 const absl::Time kArrived = absl::FromUnixSeconds(1767225600);  // As kDate.
@@ -40,8 +40,7 @@ AnswerField Number(absl::string_view text) { return AnswerField::Number(text); }
 AnswerField Null() { return AnswerField::Null(); }
 AnswerField Other() { return AnswerField::Other(); }
 
-// What InterpretAnswer makes of an answer: a token, whose `expiry` is then set,
-// or an error.
+// What InterpretAnswer makes of an answer: a token with an expiry, or an error.
 struct Outcome {
   std::optional<Expiry> expiry;  // nullopt if there is an error.
   Code code = Code::kOk;
@@ -210,7 +209,7 @@ std::vector<Oddity> Oddities() {
       With("expires_in null, then expires_on",
            {{"expires_in", Null()}, {"expires_on", Number("1767229200")}},
            at_hour),
-      // Answers with another 2xx than 200.
+      // Answers whose status is a 2xx other than 200.
       Says("201", 201, {{"access_token", String(kToken)}}, Never()),
       Says("206", 206, {{"access_token", String(kToken)}}, Never()),
       Unread("204", 204, "", Transient(204, "is empty")),
@@ -255,7 +254,7 @@ std::vector<Oddity> Oddities() {
       With("token_type empty", {{"token_type", String("")}}, bad_type),
       With("token_type secret", {{"token_type", String(kToken)}}, bad_type),
       With("token_type a number", {{"token_type", Number("1")}}, bad_type),
-      // Errors that the server reports, also with a 200.
+      // Errors that the server reports, some of them with a 200.
       Says("200 with an error", 200, {{"error", String("bad_code")}},
            Error(Code::kUnknown, "HTTP status 200, error bad_code")),
       Says("200, slow down", 200, {{"error", String("slow_down")}},
@@ -302,8 +301,9 @@ std::vector<Oddity> Oddities() {
   };
 }
 
-// Returns what a JSON parser would return for the body of `oddity`. An error
-// quotes the body, as parsers do; InterpretAnswer must not show it.
+// Returns what a JSON parser would return for the body of `oddity`. If that is
+// an error, its message quotes the body, as parsers do; InterpretAnswer must
+// not show that message.
 absl::StatusOr<AnswerFields> FieldsOf(const Oddity& oddity) {
   if (!oddity.members.has_value()) {
     return absl::InvalidArgumentError("cannot parse: " + oddity.body);

@@ -34,9 +34,10 @@
 namespace refreshable {
 namespace oauth2 {
 
-// A stand-in for a JSON parser, for bodies like "access_token=t;expires_in=60".
-// A value of digits becomes a number, any other value a string. For a body of
-// another form, returns an error that quotes the body.
+// Reads a body like "access_token=t;expires_in=60". The tests use this reader
+// instead of a JSON parser. A value of digits becomes a number, any other value
+// a string. If the body has another form, returns an error that quotes the
+// body.
 inline absl::StatusOr<AnswerFields> ReadFields(absl::string_view body) {
   AnswerFields fields;
   for (const absl::string_view member : absl::StrSplit(body, ';')) {
@@ -60,8 +61,9 @@ inline HttpAnswer Answer(int status, absl::string_view body) {
   return answer;
 }
 
-// Keeps every request until the test answers it or, if there is an executor,
-// until its timeout passes on the executor's clock. Used by one thread.
+// A transport that keeps every request until the test answers it. If there is
+// an executor, the request fails when its timeout has passed on the executor's
+// clock. Used by one thread.
 class FakeTransport final : public Transport {
  public:
   struct Call {
@@ -90,12 +92,12 @@ class FakeTransport final : public Transport {
   }
   ~FakeTransport() override {
     *alive_ = false;
-    // The destructor of a transport must end all requests. This ends them by
+    // The destructor of a transport must end all requests. This one does so by
     // destroying each `done`.
     for (size_t i = 0; i < calls_.size(); ++i) Take(i);
   }
 
-  // Answers call `index`.
+  // Passes `answer` to the `done` of call `index`, which must be outstanding.
   void End(size_t index, absl::StatusOr<HttpAnswer> answer) {
     Done done = Take(index);
     ASSERT_TRUE(done != nullptr) << index;
@@ -154,8 +156,8 @@ struct FetchCall {
   }
 };
 
-// Calls `source` and returns the call, whose `answer` may be set later. Calls
-// `on_answer`, if it is not null, before that.
+// Calls `source` and returns the call, whose `answer` may be set later. If
+// `on_answer` is not null, calls it just before `answer` is set.
 inline std::shared_ptr<FetchCall> Fetch(
     TokenSource<std::string>& source,
     absl::Duration timeout = absl::Seconds(30),

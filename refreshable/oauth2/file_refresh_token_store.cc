@@ -42,7 +42,7 @@ namespace {
 
 constexpr size_t kMaxBytes = 64 * 1024;
 
-// Owns a file descriptor, or -1, and closes it.
+// A file descriptor, or -1. The destructor closes it.
 class File {
  public:
   explicit File(int fd) : fd_(fd) {}

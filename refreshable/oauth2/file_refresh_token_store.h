@@ -24,19 +24,23 @@ namespace oauth2 {
 //
 // `Store` writes a new file beside the old one, with mode 0600, flushes it to
 // the disk, renames it over the old one, and flushes the folder. If the program
-// crashes or the disk is full meanwhile, the old token is kept. A crash may
-// leave the new file behind, whose name is that of the old one with seven more
-// characters. The folder must exist. If the path is a symbolic link, the link
-// is replaced, not the file it leads to.
+// crashes before the rename, or the disk is full, the old token is kept. Such a
+// crash may leave the new file behind, whose name is that of the old one with
+// seven more characters. The folder must exist. If the path is a symbolic link,
+// the link is replaced, not the file it leads to.
 //
-// `Load` fails with FAILED_PRECONDITION if anybody but its owner may read or
-// write the file, if it is not a regular file, or if it has more than 64 KiB.
-// For a missing or empty file it fails with NOT_FOUND. The code of other
-// failures is that of `absl::ErrnoToStatus`. Statuses name the path, and
-// contain no byte of the file.
+// Errors:
+//   - NOT_FOUND: `Load` finds no file, or an empty one.
+//   - FAILED_PRECONDITION: `Load` finds something other than a regular file, a
+//     file with more than 64 KiB, or a file for which its group or others have
+//     a permission.
+//   - INVALID_ARGUMENT: `Store` is given a token with more than 64 KiB.
+//   - UNIMPLEMENTED: the system is not a POSIX system.
+//   - The code of `absl::ErrnoToStatus`, if a call of the system fails.
+// No status contains a byte of a token.
 //
-// For POSIX systems; elsewhere both calls fail with UNIMPLEMENTED. Thread-safe,
-// except that `Store` must not be called concurrently (RefreshTokens does not).
+// Thread-safe, except that two threads must not call `Store` at the same time
+// (RefreshTokens does not). Both methods block while the file system does.
 class FileRefreshTokenStore final : public RefreshTokenStore {
  public:
   explicit FileRefreshTokenStore(std::string path);

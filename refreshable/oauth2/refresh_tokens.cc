@@ -40,8 +40,8 @@ absl::Status LoginNeeded(const absl::Status& cause, absl::string_view why) {
   return status;
 }
 
-// While an object exists, no other thread calls the store. The constructor
-// waits until that is so.
+// The right to call the store. One StoreCall exists at a time: the constructor
+// waits until there is no other.
 class RefreshTokens::StoreCall {
  public:
   explicit StoreCall(RefreshTokens* tokens) : tokens_(tokens) {
@@ -61,9 +61,10 @@ class RefreshTokens::StoreCall {
   RefreshTokens* const tokens_;
 };
 
-// While an object exists, `continuing_` names the thread that made it: that
-// thread is inside Continue. A thread may be inside several nested calls of
-// Continue.
+// Lets ContinueAfterAnswer find out whether its thread is inside Continue: an
+// entry in `continuing_` for the thread that made the object. The entry exists
+// as long as the object. A thread may be inside several nested calls of
+// Continue, and then has several entries.
 class RefreshTokens::Continuing {
  public:
   explicit Continuing(RefreshTokens* tokens) : tokens_(tokens) {
@@ -162,8 +163,8 @@ void RefreshTokens::Sweep() {
     waiters_.insert(waiters_.begin(), std::make_move_iterator(wanted.begin()),
                     std::make_move_iterator(wanted.end()));
   }
-  // While `waiters_` was empty, a turn may have ended, and Continue found
-  // nobody to give the next one to.
+  // A turn may have ended while `waiters_` was empty. Continue then found no
+  // attempt to give the next turn to, so it must run once more.
   if (!wanted.empty()) Continue();
   for (auto& [waiter, status] : unwanted) waiter.granted(std::move(status));
 }
@@ -174,7 +175,8 @@ void RefreshTokens::ContinueAfterAnswer() {
     // If the transport blocks, this thread is still inside the call of Continue
     // that granted the turn. That outer call goes on with the next attempt. If
     // a nested call did so, each attempt would nest deeper, and a long queue
-    // would overflow the stack.
+    // would overflow the stack. By contrast, on any other thread nobody else
+    // goes on, so this function calls Continue.
     if (std::find(continuing_.begin(), continuing_.end(),
                   std::this_thread::get_id()) != continuing_.end()) {
       return;
@@ -204,8 +206,8 @@ void RefreshTokens::Continue() {
 }
 
 absl::StatusOr<RefreshTokens::Turn> RefreshTokens::Begin(uint64_t id) {
-  // If saving fails, the token in the store is older than the one in memory. It
-  // must not be loaded.
+  // If saving fails, the token in the store is older than the one in memory,
+  // and must not be loaded.
   if (Save().ok()) Load();
   absl::MutexLock lock(&mu_);
   if (turn_ != id) {

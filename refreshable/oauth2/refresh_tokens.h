@@ -30,14 +30,14 @@ namespace refreshable {
 namespace oauth2 {
 
 // A place where a refresh token survives the end of the program: a file, a
-// keychain, a database. To be implemented by the user;
-// file_refresh_token_store.h has an implementation.
+// keychain, a database. Implement it for your program, or use
+// FileRefreshTokenStore (file_refresh_token_store.h).
 //
 // A RefreshTokens calls its store from one thread at a time. That may be any
 // thread that refreshes, a thread of the transport, or the caller of `Install`.
-// A call may block, but not for long, because a refresh waits for it. It must
-// not call the RefreshTokens, and must not throw. A status contains no byte of
-// a token.
+// A method of the store may block, but not for long, because a refresh waits
+// for it. It must not call the RefreshTokens, must not throw, and must put no
+// byte of a token into a status.
 class RefreshTokenStore {
  public:
   virtual ~RefreshTokenStore() = default;
@@ -47,15 +47,15 @@ class RefreshTokenStore {
   virtual absl::StatusOr<Secret> Load() = 0;
 
   // Replaces the stored token. Atomic: whatever happens, `Load` returns either
-  // the old token or the new one. When this returns OK, a crash must no longer
-  // lose the token.
+  // the old token or the new one. Once `Store` has returned OK, a crash must
+  // not lose the new token.
   virtual absl::Status Store(const Secret& refresh_token) = 0;
 };
 
 // Returns whether `status` says that the refresh token cannot be used any
-// longer, so that the user must log in again. Works for the status of a token
-// source's answer, for `Event::status` and for `Health::last_cause`. The code
-// of such a status is UNAUTHENTICATED.
+// longer, so that the user must log in again. `status` may be that of a token
+// source's answer, `Event::status` or `Health::last_cause`. If the result is
+// true, the code of `status` is UNAUTHENTICATED.
 bool IsLoginNeeded(const absl::Status& status);
 
 // The refresh token of one login, shared by the program and the token sources
@@ -66,35 +66,39 @@ bool IsLoginNeeded(const absl::Status& status);
 //   - A new refresh token is stored before the access token that came with it
 //     is used. It is stored even if the answer comes after the attempt was
 //     abandoned or its Refreshable was destroyed.
-//   - Attempts present the token one after another. The next attempt waits,
-//     without blocking a thread, until the server's answer to the one before it
-//     has come or the transport has given up. A transport gives up
-//     `Options::late_answer` after the timeout of the attempt.
+//   - Attempts present the token one after another. Each attempt waits, without
+//     blocking a thread, until the server has answered the attempt before it or
+//     the transport has given up on that answer. The transport gives up
+//     `Options::late_answer` after the timeout of the earlier attempt.
 //   - If an answer is lost, the server may have replaced the token.
-//     `Options::after_lost_answer` says what is done then.
-//   - The token is loaded from the store before each presentation. If another
-//     process has stored another token meanwhile, that token is presented; if
-//     the token has been removed, a new login is needed.
+//     `Options::after_lost_answer` says whether the old token is presented
+//     again.
+//   - Before an attempt presents the token, it loads the token from the store.
+//     If another process has stored another token, the attempt presents that
+//     one; if the store is empty, a new login is needed.
 //
 // After the user has logged in again, call `Install` with the new refresh token
 // and then `Refreshable::Reset()`, or `Refreshable::Install()` with the new
 // access token. The user may also log in again in another process that has the
 // same store.
 //
-// If the store fails, the new token is kept in memory and used, and storing it
-// is tried again before the next presentation.
+// If a new token cannot be stored, it is kept in memory and used, and the next
+// attempt tries to store it again before it presents the token. If the token
+// cannot be loaded, the attempt presents the token in memory, or fails with the
+// code of the store's status if there is none.
 //
-// Thread-safe. After a fork(), only one of the parent and the child may present
-// the token. The store and `on_store_failed` may be destroyed on a thread of a
-// transport.
+// Thread-safe. After a fork(), the parent or the child may present the token,
+// but not both. The store and `on_store_failed` may be destroyed on a thread of
+// a transport.
 class RefreshTokens : public std::enable_shared_from_this<RefreshTokens> {
  public:
-  // What happens to a refresh token after an answer to its presentation was
-  // lost: the transport failed after the server may have received the request
-  // (see `NotSent`), or a success could not be read. An error with an HTTP
-  // status (502, say) is no lost answer. The count of lost answers becomes zero
-  // when the server accepts a token, when `Install` is called, and when another
-  // token is loaded from the store.
+  // Whether a refresh token is presented again after an answer to it was lost.
+  // An answer is lost if the transport failed although the server may have
+  // received the request (see `NotSent`), or if a 2xx could not be read or had
+  // neither a token nor an error. An error with an HTTP status (502, say) is no
+  // lost answer. The
+  // number of lost answers becomes zero when the server accepts a token, when
+  // `Install` is called, and when another token is loaded from the store.
   enum class AfterLostAnswer {
     // The token is presented once more. If the server has replaced the token,
     // it refuses the old one, and may end the login. If the second answer is
@@ -102,22 +106,23 @@ class RefreshTokens : public std::enable_shared_from_this<RefreshTokens> {
     kPresentOnceMore,
     // The token is never presented again: a new login is needed.
     kNeverPresent,
-    // The token is presented on the schedule of the refresh policy until there
-    // is an answer. The best choice for servers that keep the old token valid
-    // for a while, or do not replace tokens at all.
+    // Every attempt presents the token, until there is an answer. This is the
+    // best choice for servers that keep the old token valid for a while, or do
+    // not replace tokens at all.
     kPresentUntilAnswered,
   };
 
   struct Options {
-    // If null, the refresh token is only kept in memory.
+    // The store of the token. If null, the token is kept in memory only.
     std::shared_ptr<RefreshTokenStore> store;
     AfterLostAnswer after_lost_answer = AfterLostAnswer::kPresentOnceMore;
     // How long a transport goes on waiting for the answer after the attempt's
     // timeout has passed. Not negative.
     absl::Duration late_answer = absl::Seconds(30);
-    // Called with the status of each call of the store that failed. A NOT_FOUND
-    // from `Load` is not a failure. No lock is held during the call. If empty,
-    // failures of the store are not reported.
+    // Called whenever a call of the store has failed, with the status of that
+    // call. A NOT_FOUND from `Load` is not a failure. This library holds no
+    // lock while it calls the function. If the function is empty, failures of
+    // the store are not reported.
     std::function<void(const absl::Status&)> on_store_failed;
   };
 
@@ -130,19 +135,20 @@ class RefreshTokens : public std::enable_shared_from_this<RefreshTokens> {
   RefreshTokens& operator=(const RefreshTokens&) = delete;
   ~RefreshTokens();
 
-  // Stores the refresh token of a new login, and presents it from now on. If a
-  // presentation of the old token is outstanding, the answer to it no longer
-  // changes anything. Returns INVALID_ARGUMENT if the token is empty; otherwise
-  // the status of the store. If the store has failed, the token is used
-  // nevertheless. Blocks while the store does.
+  // Stores the refresh token of a new login. Attempts present it from now on.
+  // If a request that presents the old token is outstanding, the refresh token
+  // in its answer is ignored; its access token is still used. Returns
+  // INVALID_ARGUMENT if `refresh_token` is empty; otherwise the status of the
+  // store. The new token is used even if the store has failed. Blocks while the
+  // store does.
   absl::Status Install(Secret refresh_token);
 
-  // The rest is for token sources (source.h).
+  // The rest of this class is for token sources (source.h).
 
-  // The permission to present the token. One attempt at a time has it. If a
-  // turn is destroyed before it was ended, its destructor ends it. If
-  // WillPresent was called, the answer then counts as lost; otherwise the token
-  // counts as not presented. Move-only.
+  // The permission to present the token, which one attempt at a time has. The
+  // attempt ends its turn with End or EndNotSent. If it calls neither, the
+  // destructor ends the turn: if WillPresent was called, the answer counts as
+  // lost; otherwise the token counts as not presented. Move-only.
   class Turn {
    public:
     Turn(Turn&& other) noexcept = default;
@@ -153,10 +159,11 @@ class RefreshTokens : public std::enable_shared_from_this<RefreshTokens> {
     // Must be called before the token is given to a transport.
     void WillPresent() { presented_ = true; }
     // Ends the turn. `answer` is what the server's answer means for the refresh
-    // token. If it has a new refresh token, stores that. Only the first call of
-    // End or EndNotSent has an effect.
+    // token. If `answer` has a new refresh token, End stores that token. Only
+    // the first call of End or EndNotSent has an effect.
     void End(PresentedToken answer);
-    // Ends the turn if the server has certainly not received the token.
+    // Ends the turn of an attempt whose token the server has certainly not
+    // received.
     void EndNotSent();
 
    private:
@@ -170,15 +177,17 @@ class RefreshTokens : public std::enable_shared_from_this<RefreshTokens> {
     bool presented_ = false;
   };
 
-  // Calls `granted` with a turn: inside Await if no other turn is in progress,
-  // otherwise when the earlier turns have ended. `granted` gets a status
-  // instead if there is no token that may be presented, or if `wanted()`
-  // returns that status because the attempt need not go on. Both functions are
-  // called without a lock.
+  // Waits for a turn without blocking, and then calls `granted` with it: inside
+  // Await if no other turn is in progress, otherwise when the earlier turns
+  // have ended. If there is no token that may be presented, calls `granted`
+  // with an error instead. `wanted` returns OK as long as the attempt should go
+  // on; when it returns an error, the wait ends, and `granted` gets that error.
+  // Both functions are called without a lock.
   using Granted = absl::AnyInvocable<void(absl::StatusOr<Turn>)>;
   void Await(std::function<absl::Status()> wanted, Granted granted);
-  // Gives turns to the attempts that wait. An attempt whose turn has ended must
-  // call this, after it has passed on its access token.
+  // Gives turns to the attempts that wait. Every attempt whose turn has ended
+  // must call this function after it has passed on its access token or its
+  // failure.
   void ContinueAfterAnswer();
   // Ends the waiting attempts whose `wanted` returns a status that is not OK.
   void Sweep();
@@ -220,12 +229,13 @@ class RefreshTokens : public std::enable_shared_from_this<RefreshTokens> {
   // have. `stored_version_` is the version of the token that was stored last.
   uint64_t version_ ABSL_GUARDED_BY(mu_) = 0;
   uint64_t stored_version_ ABSL_GUARDED_BY(mu_) = 0;
-  absl::Status load_status_ ABSL_GUARDED_BY(mu_);  // That of the last Load.
+  absl::Status load_status_ ABSL_GUARDED_BY(mu_);  // What the last Load got.
   int lost_answers_ ABSL_GUARDED_BY(mu_) = 0;
 };
 
-// Returns a status for which IsLoginNeeded is true. Its message is that of
-// `cause`, then `why`. It has the payloads of `cause`.
+// Returns a status for which IsLoginNeeded is true. Its message consists of the
+// message of `cause`, `why`, and what the user must do. It has the payloads of
+// `cause`.
 absl::Status LoginNeeded(const absl::Status& cause, absl::string_view why);
 
 }  // namespace oauth2

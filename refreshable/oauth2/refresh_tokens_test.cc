@@ -79,8 +79,8 @@ class RefreshTokensTest : public testing::Test {
   }
   size_t sent() const { return transport_->calls().size(); }
 
-  // Makes one attempt. If it sends a request, the server answers `answer`.
-  // Returns the status of the attempt.
+  // Makes one attempt, and returns its status. If the attempt sends a request,
+  // the transport passes `answer` to it.
   absl::Status Attempt(absl::StatusOr<HttpAnswer> answer) {
     const size_t index = sent();
     const auto call = Fetch(*source_);
@@ -144,7 +144,7 @@ TEST_F(RefreshTokensTest, AttemptsThatAreNoLongerWantedNeverPresent) {
   const auto late = Fetch(*source_, absl::ZeroDuration());
   EXPECT_EQ(late->answer, std::nullopt);
   *cancelled->cancelled = true;
-  // A new attempt ends those that wait and are no longer wanted.
+  // A new attempt ends the waiting attempts that are no longer wanted.
   const auto last = Fetch(*source_);
   EXPECT_EQ(cancelled->answer->status().code(), absl::StatusCode::kCancelled);
   EXPECT_EQ(late->answer->status().code(), absl::StatusCode::kDeadlineExceeded);
@@ -197,7 +197,7 @@ TEST_F(RefreshTokensTest, AfterALostAnswer) {
   const struct {
     After after;
     std::vector<absl::StatusOr<HttpAnswer>> answers;
-    size_t sent;  // How many of 5 attempts present the token.
+    size_t sent;  // How many of 5 attempts send a request.
   } cases[] = {
       {After::kPresentOnceMore, {Broken(), Broken()}, 2},
       {After::kPresentOnceMore, {cut, cut}, 2},
@@ -208,7 +208,7 @@ TEST_F(RefreshTokensTest, AfterALostAnswer) {
        {Broken(), Rotated(1), Broken(), Rotated(2), Broken()},
        5},
       // An access token without a new refresh token means that the server has
-      // accepted the old one, so the count of lost answers starts anew.
+      // accepted the old one, so the number of lost answers becomes zero.
       {After::kPresentOnceMore,
        {Broken(), Answer(200, "access_token=a"), Broken(),
         Answer(200, "access_token=a"), Broken()},
@@ -302,7 +302,7 @@ TEST_F(RefreshTokensTest, InstallSupersedesAPresentation) {
   const auto old = Fetch(*source_);
   ASSERT_TRUE(tokens_->Install(Secret("new")).ok());
   EXPECT_EQ(store_->stored, "new");
-  // Does not wait for the answer to the old token.
+  // The next attempt does not wait for the answer to the old token.
   const auto next = Fetch(*source_);
   EXPECT_EQ(Presented(1), "new");
   transport_->End(0, Rotated(1));
@@ -335,9 +335,9 @@ TEST_F(RefreshTokensTest, WithoutAStore) {
             "RefreshTokens: late_answer is negative (-1s)");
 }
 
-// Tests answers that come after the Refreshable has abandoned their attempt.
-// The next attempt must wait for such an answer, because it may bring the next
-// refresh token.
+// A test of answers that come after the Refreshable has abandoned their
+// attempt. The next attempt must wait for such an answer, because the answer
+// may bring the next refresh token.
 class LateAnswerTest : public RefreshTokensTest {
  protected:
   void SetUp() override {
@@ -357,7 +357,8 @@ class LateAnswerTest : public RefreshTokensTest {
 TEST_F(LateAnswerTest, F6ALateTokenIsUsedAndTheAttemptThatWaitedNeverPresents) {
   token_->GetAsync(absl::InfiniteDuration(), [](auto) {});
   executor_.RunUntilIdle();
-  // The first attempt is abandoned. The second one waits for its answer.
+  // The first attempt is abandoned. The second one waits until the server has
+  // answered the first.
   executor_.AdvanceBy(absl::Seconds(35));
   EXPECT_EQ(sent(), 1u);
   transport_->End(0, Rotated(1));
@@ -430,10 +431,11 @@ TEST_F(LateAnswerTest, InstallEndsTheNeedForANewLogin) {
   EXPECT_EQ(token_->TryGet()->token(), "a7");
 }
 
-// Makes every sequence of five steps, with a server that accepts each refresh
-// token once. No token may be presented twice, no two requests may be
-// outstanding at the same time, and a new refresh token must be stored before
-// its access token is used.
+// Tries every sequence of five steps, each of which is one of the cases below.
+// The server accepts each refresh token once. No token may be presented again
+// after the server has received it, no two requests may be outstanding at the
+// same time, and a new refresh token must be stored before its access token is
+// used.
 TEST_F(RefreshTokensTest, NoScheduleLosesOrRepeatsAToken) {
   constexpr int kSteps = 5;
   constexpr int kKinds = 5;

@@ -57,11 +57,11 @@ void AppendEncoded(absl::string_view text, std::string& out) {
   }
 }
 
-// Collects the parameters of a form. It refers to their bytes, and copies
-// nothing until `Build`.
+// The parameters of a form. A Form refers to the bytes of names and values, and
+// copies them only in `Build`.
 class Form {
  public:
-  // The bytes of both must stay valid until `Build` has returned.
+  // The bytes of `name` and `value` must stay valid until `Build` has returned.
   void Add(absl::string_view name, absl::string_view value) {
     parameters_.emplace_back(name, value);
   }
@@ -75,7 +75,7 @@ class Form {
       most += 3 * (name.size() + value.size()) + 2;
     }
     std::string body;
-    // Without this, growing would leave copies of secrets in freed memory.
+    // If `body` had to grow, it would leave copies of secrets in freed memory.
     body.reserve(most);
     for (const auto& [name, value] : parameters_) {
       if (!body.empty()) body.push_back('&');
@@ -202,8 +202,8 @@ absl::Status ValidateHeaders(const Fields& headers) {
   return absl::OkStatus();
 }
 
-// Builds the request of any grant. `form` already has the parameters that only
-// this grant has.
+// Returns the request of any grant, or the error of ValidateEndpoint or
+// ValidateClient. `form` already has the parameters that only this grant has.
 absl::StatusOr<TokenRequest> Build(const Endpoint& endpoint,
                                    const ClientAuthentication& client,
                                    Form form) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// TokenRequest: a request to an OAuth 2.0 token endpoint, as a value. Nothing
-// here sends anything; a Transport does (transport.h).
+// TokenRequest: a request to an OAuth 2.0 token endpoint, as a value. A
+// Transport sends it (transport.h).
 
 #ifndef REFRESHABLE_OAUTH2_REQUEST_H_
 #define REFRESHABLE_OAUTH2_REQUEST_H_
@@ -20,8 +20,8 @@
 namespace refreshable {
 namespace oauth2 {
 
-// Names and values, in the order in which they are sent. Parameters of a form,
-// or header fields. The values may be secrets.
+// The parameters of a form, or the header fields of a request: names and
+// values, in the order in which they are sent. The values may be secrets.
 using Fields = std::vector<std::pair<std::string, Secret>>;
 
 // One POST request.
@@ -30,7 +30,7 @@ struct TokenRequest {
   // All header fields except those that an HTTP client adds by itself (Host,
   // Content-Length, Connection). No name occurs twice.
   Fields headers;
-  // application/x-www-form-urlencoded.
+  // The parameters of the form, encoded as application/x-www-form-urlencoded.
   Secret body;
 
   // Shows the URL without its query, and nothing else.
@@ -39,15 +39,15 @@ struct TokenRequest {
   }
 };
 
-// How a client proves who it is (RFC 6749, section 2.3). A value. The four
-// functions below make one for each method except kNone.
+// How a client proves who it is (RFC 6749, section 2.3). A value. For each
+// method except kNone, one of the four functions below returns such a value.
 struct ClientAuthentication {
   enum class Method {
     kNone,       // The request names no client.
-    kPublic,     // `client_id` in the form.
-    kBasic,      // HTTP Basic.
-    kPost,       // `client_id` and `client_secret` in the form.
-    kAssertion,  // `client_id` and a signed assertion in the form.
+    kPublic,     // The form has `client_id`.
+    kBasic,      // A header has the id and the secret (HTTP Basic).
+    kPost,       // The form has `client_id` and `client_secret`.
+    kAssertion,  // The form has `client_id` and a signed assertion.
   };
   Method method = Method::kNone;
   std::string client_id;
@@ -55,21 +55,23 @@ struct ClientAuthentication {
   std::string assertion_type;  // Only for kAssertion.
 };
 
-// The id and the secret are sent as HTTP Basic. Both are form-encoded first
-// (RFC 6749, section 2.3.1), which matters only if they contain other bytes
-// than letters, digits, "-", ".", "_" and "*".
+// Returns kBasic with an id and a secret. Requests form-encode both before they
+// encode them as HTTP Basic (RFC 6749, section 2.3.1). This matters only if the
+// id or the secret contains other bytes than letters, digits, "-", ".", "_" and
+// "*".
 ClientAuthentication BasicAuthentication(std::string client_id, Secret secret);
 
-// The id and the secret are sent in the form. For servers that do not
-// understand Basic.
+// Returns kPost with an id and a secret. Use it for servers that do not
+// understand HTTP Basic.
 ClientAuthentication PostAuthentication(std::string client_id, Secret secret);
 
-// The client has no secret, only an id.
+// Returns kPublic with an id, for a client that has no secret.
 ClientAuthentication PublicClient(std::string client_id);
 
-// The client sends an assertion that it has signed (RFC 7523, section 2.2:
-// "private_key_jwt" and "client_secret_jwt"). If `client_id` is empty, it is
-// not sent, and the server must find it in the assertion.
+// Returns kAssertion with an assertion that the client has signed (RFC 7523,
+// section 2.2: "private_key_jwt" and "client_secret_jwt"). If `client_id` is
+// empty, requests do not have it, and the server must find the id in the
+// assertion.
 ClientAuthentication AssertionAuthentication(
     std::string client_id, Secret assertion,
     std::string assertion_type =
@@ -89,8 +91,8 @@ struct Endpoint {
   // may occur several times. It must not be the name of a parameter that this
   // library sends itself.
   Fields parameters;
-  // Further header fields. None may be one that this library or an HTTP client
-  // sends itself.
+  // Further header fields. A name must occur only once, and must not be the
+  // name of a header that this library or an HTTP client sends itself.
   Fields headers;
 };
 
@@ -103,10 +105,11 @@ struct ExchangeTokens {
   std::string requested_token_type;  // If empty, the server chooses.
 };
 
-// The functions below build the request of one grant type each. They return
-// INVALID_ARGUMENT, which names the field but no value, if `endpoint` or
-// `client` is not valid or a token is empty. They are thread-safe and never
-// block.
+// Each of the next four functions returns the request of one grant type. If
+// `endpoint` or `client` is not valid, or if a token or its type is empty (and
+// ExchangeTokens does not permit that), the function returns INVALID_ARGUMENT;
+// the message names the field, and contains no value. The functions are
+// thread-safe and never block.
 
 // The client credentials grant: RFC 6749, section 4.4. `client` must have a
 // secret or an assertion.
@@ -128,8 +131,8 @@ absl::StatusOr<TokenRequest> TokenExchangeRequest(
     const Endpoint& endpoint, const ClientAuthentication& client,
     const ExchangeTokens& tokens);
 
-// Return OK, or the error that the functions above would return for `endpoint`
-// or `client`.
+// Return OK, or the error that all four functions above would return for this
+// `endpoint` or `client`.
 absl::Status ValidateEndpoint(const Endpoint& endpoint);
 absl::Status ValidateClient(const ClientAuthentication& client);
 

@@ -29,35 +29,37 @@
 namespace refreshable {
 namespace oauth2 {
 
-// Brings a token that a request contains: a signed assertion, or the token to
-// exchange. The source asks it once for each request, with the context of the
-// attempt; it should answer within `context.timeout()`. A value that is cheap
-// to copy. A default-constructed supplier is null: it brings no token.
+// A function or a token source that brings a token which a request contains: a
+// signed assertion, or the token to exchange. The source that sends the
+// requests asks its supplier once for each request, with the context of the
+// attempt. The supplier should answer within `context.timeout()`. A
+// TokenSupplier is a value that is cheap to copy. A default-constructed one is
+// null: it brings no token.
 class TokenSupplier {
  public:
   using Done = absl::AnyInvocable<void(absl::StatusOr<Secret>)>;
 
   TokenSupplier() = default;
 
-  // Returns a supplier that calls `function`. The function may block, must not
-  // throw, and may be called on several threads at the same time. It may read
-  // another Refreshable. It is called on the thread that calls the source. But
-  // if the attempt first waited for an earlier supplier or for another attempt,
-  // it is called on the thread that ended that wait. If the function is empty,
-  // the supplier is null.
+  // Returns a supplier that calls `function`, or a null supplier if `function`
+  // is empty. The function may block, must not throw, and may be called on
+  // several threads at the same time. It may read another Refreshable. The
+  // thread that calls the source calls the function. But if the attempt first
+  // waited for an earlier supplier or for another attempt, the thread that
+  // ended the wait calls the function.
   static TokenSupplier Function(
       std::function<absl::StatusOr<Secret>(const FetchContext&)> function);
 
-  // Returns a supplier that asks another token source, of std::string or
-  // Secret, for each request. To cache the tokens of that source, wrap it in a
-  // Refreshable and read the Refreshable in a `Function`. If `source` is null,
-  // the supplier is null.
+  // Returns a supplier that asks `source` for each request, or a null supplier
+  // if `source` is null. Token is std::string or Secret. If the tokens of
+  // `source` are to be cached, use a `Function` instead that reads a
+  // Refreshable of that source.
   template <typename Token>
   static TokenSupplier Source(std::shared_ptr<TokenSource<Token>> source);
 
   bool is_null() const { return get_ == nullptr; }
-  // Asks for a token, which is passed to `done`, now or later. Requires:
-  // !is_null().
+  // Asks for a token, which is passed to `done`, inside this call or later.
+  // Requires: !is_null().
   void Get(const FetchContext& context, Done done) const {
     get_(context, std::move(done));
   }
@@ -66,22 +68,25 @@ class TokenSupplier {
   std::function<void(const FetchContext&, Done)> get_;
 };
 
-// The four structs below are the grants: how a client proves that it may have a
-// token. This one: RFC 6749, section 4.4.
+// The next four structs are the grants. A grant is the way in which a client
+// proves that it may have a token.
+
+// The client credentials grant: RFC 6749, section 4.4.
 struct ClientCredentialsGrant {};
 
-// RFC 6749, section 6.
+// The refresh token grant: RFC 6749, section 6. `tokens` must not be null.
 struct RefreshTokenGrant {
   std::shared_ptr<RefreshTokens> tokens;
 };
 
-// RFC 7523, section 2.1.
+// The JWT bearer grant: RFC 7523, section 2.1. `assertion` must not be null.
 struct JwtBearerGrant {
   TokenSupplier assertion;
 };
 
-// RFC 8693: workload identity, for example. The members whose names end in
-// `_type` are described at ExchangeTokens.
+// The token exchange grant: RFC 8693, used for workload identity, for example.
+// `subject_token` must not be null. ExchangeTokens describes the members whose
+// names end in `_type`.
 struct TokenExchangeGrant {
   TokenSupplier subject_token;
   std::string subject_token_type = ExchangeTokens().subject_token_type;
@@ -96,38 +101,42 @@ using Grant = std::variant<ClientCredentialsGrant, RefreshTokenGrant,
 struct SourceOptions {
   Endpoint endpoint;
   ClientAuthentication client;
-  // If not null, it brings the signed assertion of `client`, and
-  // `client.secret` is ignored: `options.client = AssertionAuthentication("id",
-  // Secret())`.
+  // The supplier of the signed assertion of `client`, or null. If it is not
+  // null, `client` must be an AssertionAuthentication, whose secret is ignored
+  // and may be empty.
   TokenSupplier client_assertion;
   Grant grant = ClientCredentialsGrant();
-  // Required. The source lets go of the transport when it is destroyed; if
-  // another thread is just then handing a request to the transport, a moment
-  // later.
+  // Required. When the source is destroyed, it lets go of the transport. But if
+  // a thread is handing a request to the transport or asking a supplier at that
+  // moment, the source lets go of the transport when that thread is done.
   std::shared_ptr<Transport> transport;
   AnswerReader reader;  // Required.
-  // For a TokenExchangeGrant, "N_A" is added to `token_types`, unless they are
-  // empty.
+  // If the grant is a TokenExchangeGrant, the source adds "N_A" to
+  // `token_types`, unless that list is empty.
   AnswerOptions answer;
 };
 
-// Returns a source that makes one request for each attempt. Returns
-// INVALID_ARGUMENT, which names the field, if an option is not valid.
+// Returns a source that makes one request for each attempt. If an option is not
+// valid, returns INVALID_ARGUMENT with a message that names the field.
 //
 // Token is std::string, Secret, or any type with a constructor that takes an
 // absl::string_view.
 //
-// The source is thread-safe and takes no lock, except that attempts which
-// present a refresh token wait for each other (see `RefreshTokens`). Its
-// `Fetch` blocks only if the transport, a supplier or the refresh token store
-// does. If the source is destroyed, requests that are outstanding go on. If
-// their answers contain new refresh tokens, these are still stored.
+// The source is thread-safe. `Fetch` blocks only if the transport, a supplier
+// or the refresh token store does. `Fetch` takes no lock, unless the grant is a
+// RefreshTokenGrant: attempts then present their refresh token one after
+// another (see `RefreshTokens`).
+//
+// If the source is destroyed, attempts that have not sent their requests fail
+// with CANCELLED. Requests that are outstanding go on, and a new refresh token
+// that their answers bring is still stored.
 //
 // Failures are those of InterpretAnswer, of the transport and of the suppliers.
-// An attempt whose time is over, or that is cancelled, before its request was
-// sent fails with DEADLINE_EXCEEDED or CANCELLED. `IsLoginNeeded` recognizes
-// the failures of a RefreshTokenGrant that only a new login can mend. No status
-// contains a secret or a token.
+// If an attempt's timeout passes before its request is sent, the attempt fails
+// with DEADLINE_EXCEEDED; if the attempt is cancelled before then, with
+// CANCELLED. If only a new login can mend a failure of a RefreshTokenGrant,
+// `IsLoginNeeded` returns true for its status. No status contains a secret or a
+// token.
 template <typename Token = std::string>
 absl::StatusOr<std::shared_ptr<TokenSource<Token>>> CreateSource(
     SourceOptions options);
@@ -151,8 +160,8 @@ class SecretSource {
   SecretSource& operator=(const SecretSource&) = delete;
   ~SecretSource();
 
-  // Makes one attempt. `done` is called once; but if an exception is
-  // propagating, it is destroyed without having been called.
+  // Makes one attempt, and calls `done` once with its result. But if the
+  // transport or a supplier throws, `done` is destroyed without being called.
   void Fetch(const FetchContext& context, Done done);
 
  private:

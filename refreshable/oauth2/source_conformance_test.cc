@@ -33,9 +33,9 @@ namespace {
 
 constexpr absl::Duration kLifetime = absl::Hours(1);
 
-// A server and its transport, which blocks. It accepts each refresh token once.
-// When it fails, its answer echoes the body of the request, which no status of
-// the source may show.
+// A server, which accepts each refresh token once. Its transport blocks. A
+// failing server echoes the body of the request in its answer. No status of the
+// source may show that body.
 class Server {
  public:
   enum class State { kWorking, kFailing, kStalled };
@@ -116,10 +116,11 @@ class ClientCredentialsRig
   Server server_;
 };
 
-// Attempts present the refresh token one after another, and each waits for its
-// answer even if it is cancelled. The suite's tests of a server that hangs need
-// calls that heed a cancellation or hang side by side, so this rig does not let
-// the server hang.
+// A source with a refresh token. Its `Stall` returns false, which leaves out
+// the suite's tests of a server that hangs. Those tests need calls that end
+// when they are cancelled, or several calls that hang at the same time. But
+// attempts present a refresh token one after another, and each waits for its
+// answer even if it is cancelled.
 class RefreshTokenRig final : public ClientCredentialsRig {
  public:
   std::shared_ptr<TokenSource<std::string>> Make() override {

@@ -59,8 +59,8 @@ TEST_F(SourceTest, ServesARefreshable) {
   ManualExecutor executor;
   Refreshable<std::string>::Options options;
   options.executor = &executor;
-  // The transport blocks, as those of most programs do. The other tests use
-  // FakeTransport.
+  // This transport blocks, as those of most programs do. FakeTransport, which
+  // most of the other tests use, does not block.
   const auto blocking =
       BlockingTransport([](const TokenRequest& request,
                            const SendOptions&) -> absl::StatusOr<HttpAnswer> {
@@ -365,7 +365,7 @@ TEST_F(SourceTest, ASourceMayGoBeforeASupplierAnswers) {
 }
 
 // Many threads share a refresh token, and the server accepts each token once.
-// No thread may present a token that another has presented.
+// No token may be presented a second time.
 TEST_F(SourceTest, ThreadsTakeTurnsWithARefreshToken) {
   absl::Mutex mu;
   int current = 0;
@@ -405,9 +405,10 @@ TEST_F(SourceTest, ThreadsTakeTurnsWithARefreshToken) {
   }
 }
 
-// Each request starts one more attempt, which queues behind it. One thread
-// makes all of these attempts. Their calls must not nest, or a long queue would
-// overflow the stack.
+// While the server handles a request, the test starts the next attempt, which
+// must wait for the turn of that request to end. One thread makes all of these
+// attempts. Their calls must not nest, or a long queue would overflow the
+// stack.
 TEST_F(SourceTest, ALongQueueNeedsNoDeepStack) {
   std::shared_ptr<TokenSource<std::string>> source;
   std::vector<std::shared_ptr<FetchCall>> calls;

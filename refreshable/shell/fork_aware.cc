@@ -27,12 +27,14 @@ struct alignas(64) ForkSlot {
   // The object; null while it is not registered.
   ForkAware* object = nullptr;
   // The registry that the slot belongs to. Each copy of the library in the
-  // process may have its own, and an object may be destroyed by a copy other
-  // than the one that created it.
+  // process may have a registry of its own, and an object may be destroyed by a
+  // copy other than the one that created it.
   ForkRegistry* registry = nullptr;
   union {
-    ForkSlot* next_free = nullptr;  // If no object has the slot.
-    bool forked;                    // If an object has it. See TakeForked.
+    // If the slot is free: the next free slot.
+    ForkSlot* next_free = nullptr;
+    // If an object has the slot: what TakeForked returns.
+    bool forked;
   };
 };
 static_assert(std::is_standard_layout_v<ForkSlot>);
@@ -40,8 +42,8 @@ static_assert(std::is_standard_layout_v<ForkSlot>);
 // All slots, and which of them are free. Never destroyed.
 class ForkRegistry {
  public:
-  // Returns the registry of this copy of the library. A registry and the
-  // handlers that use it always belong to the same copy.
+  // Returns the registry of this copy of the library. The registry and the
+  // pthread_atfork handlers that use it always belong to the same copy.
   static ForkRegistry& Get();
 
   ForkSlot& Take() {
@@ -63,7 +65,7 @@ class ForkRegistry {
   }
 
  private:
-  // Slots that are allocated together: one page. Never freed.
+  // The slots that are allocated together, in one page. Never freed.
   struct alignas(4096) Slab {
     static constexpr size_t kSlots = 4096 / sizeof(ForkSlot) - 1;
     Slab* next = nullptr;
@@ -123,8 +125,8 @@ class ForkRegistry {
   ForkSlot* free_ ABSL_GUARDED_BY(mutex_) = nullptr;
 };
 
-// Not inline, because all copies of the library in a process may share the
-// static variable of an inline function.
+// This function is not inline, because all copies of the library in a process
+// may share the static variable of an inline function.
 ForkRegistry& ForkRegistry::Get() {
   static ForkRegistry* const registry = new ForkRegistry;
   return *registry;
@@ -132,9 +134,9 @@ ForkRegistry& ForkRegistry::Get() {
 
 namespace {
 
-// Created before main. If it were created at the first use, and another thread
-// forked at that moment, the child of the fork() would wait forever for the
-// initialization to end.
+// The registry is created before main. If it were created at its first use, and
+// another thread forked at that moment, the child of the fork() would wait
+// forever for the initialization to end.
 [[maybe_unused]] const ForkRegistry& made_early = ForkRegistry::Get();
 
 }  // namespace

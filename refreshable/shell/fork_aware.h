@@ -15,15 +15,16 @@ REFRESHABLE_ABI_NAMESPACE_BEGIN
 class ForkRegistry;
 struct ForkSlot;
 
-// An object whose `AfterForkInChild` is called in the child of each fork(). Its
-// lock is held during each fork() of the process, so that no other thread is in
-// a critical section then. Forks are noticed by pthread_atfork, and not at all
-// on a system without it.
+// The base of an object whose lock, `mutex_`, must survive fork(). The lock is
+// held during each fork() of the process, so that no other thread is in a
+// critical section of the object then. `AfterForkInChild` is called in the
+// child. Forks are noticed by pthread_atfork, and not at all on a system
+// without it.
 //
 // The locks of all objects are together in a few pages. fork() writes to each
 // lock, and the first write to a page after a fork copies that page. If each
 // object contained its lock, a page would be copied for each object. In the
-// parent, fork() does not touch the objects themselves.
+// parent, fork() touches the locks only, and not the objects.
 //
 // A thread must not create, register, unregister or destroy an object while it
 // holds the lock of any object.
@@ -36,16 +37,17 @@ class ForkAware {
   ForkAware();
   ~ForkAware();
 
-  // Must be called at the end of construction and at the start of destruction.
-  // Between these calls, the lock is held during each fork().
+  // Register must be called at the end of construction, and Unregister at the
+  // start of destruction. From the first call to the second, the lock is held
+  // during each fork(), and AfterForkInChild is called in the child.
   void Register();
   void Unregister();
 
-  // Returns true if this process is a child that was forked since the last
-  // call. Requires the lock.
+  // Returns true if this process is the child of a fork() since TakeForked was
+  // last called. Requires the lock.
   bool TakeForked();
 
-  executors_internal::ForkMutex& mutex_;  // In a ForkSlot.
+  executors_internal::ForkMutex& mutex_;  // The lock, in a ForkSlot.
 
  private:
   friend class ForkRegistry;
@@ -54,7 +56,7 @@ class ForkAware {
   ForkSlot& slot();
 
   // Called in the child of a fork() while the lock is held. No other thread
-  // exists there. May only correct plain state.
+  // exists there. The function may do nothing but set variables.
   virtual void AfterForkInChild() = 0;
 };
 

@@ -19,15 +19,15 @@ namespace refreshable {
 namespace internal {
 namespace {
 
-// The state of a SplitMix64 generator. Threads that seed it at the same time
-// each add what they drew.
+// The state of a SplitMix64 generator. If several threads seed it at the same
+// time, each adds what it drew.
 ABSL_CONST_INIT std::atomic<uint64_t> state{0};
 ABSL_CONST_INIT std::atomic<bool> seeded{false};
 
-// Makes the child of a fork() seed the generator again. Called before main, or
-// at the first use if that is earlier. If it were always called at the first
-// use, another thread might fork at that moment, and the child might not seed
-// the generator again.
+// Makes the child of a fork() seed the generator again. It is called before
+// main, or by the first DrawSeed if that is earlier. If it were called by the
+// first DrawSeed only, another thread might fork at that moment, and the child
+// might not seed the generator again.
 int NoticeForks() {
 #ifndef _WIN32
   ABSL_CONST_INIT static std::atomic<bool> registered{false};

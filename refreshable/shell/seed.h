@@ -10,9 +10,10 @@
 namespace refreshable {
 namespace internal {
 
-// Returns a random number. The generator is seeded by std::random_device once
-// per process, and again in the child of a fork(); the other calls cost one
-// atomic addition. Thread-safe. Not for cryptography.
+// Returns a random number. The first call in a process, or in the child of a
+// fork(), seeds the generator from the clock and, unless that throws, from
+// std::random_device. Each other call costs one atomic addition. Thread-safe.
+// Not for cryptography.
 uint64_t DrawSeed();
 
 }  // namespace internal

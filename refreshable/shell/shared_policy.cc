@@ -30,10 +30,11 @@ bool Equal(const RefreshPolicy& a, const RefreshPolicy& b) {
          Equal(a_retry, b_retry);
 }
 
+// A policy that is kept forever, in a list of such policies.
 struct Kept {
   RefreshPolicy policy;
   const Kept* next;
-  int count;  // Of this one and those after it.
+  int count;  // The number of policies from this one to the end of the list.
 };
 
 std::atomic<const Kept*> first_kept{nullptr};

@@ -32,25 +32,26 @@ using Garbage = std::shared_ptr<const void>;
 
 // Returns the node of a cell that has no snapshot. Reads of such a cell always
 // ask the machine. The node is recognized by `is_nothing` and not by its
-// address, because each copy of the library has its own.
+// address, because each copy of the library has a node of its own.
 inline const HazardNode* Nothing() {
   static const TimedNode* const nothing = new TimedNode(/*nothing=*/true);
   return nothing;
 }
-// Created before main: if it were created at first use, the child of a
-// concurrent fork() could wait for that initialization forever.
+// The node is created before main. If it were created at its first use, the
+// child of a concurrent fork() could wait for that initialization forever.
 inline const HazardNode* const kNothingMadeEarly = Nothing();
 
 inline bool IsNothing(const HazardNode* node) {
   return static_cast<const TimedNode*>(node)->is_nothing;
 }
 
-// Holds the snapshot that reads return, and the wall time from which a read
-// must ask the machine instead.
+// A cell with two things: the snapshot that reads return, and the wall time
+// from which a read must ask the machine.
 //
-// `Load` and `TryLoad` may be called on any thread; the other methods, by one
-// thread at a time. None may overlap with destruction. The owner should place
-// the cell so that nothing near it is written to while other threads read.
+// HasNothing and the methods with `Load` in their names may be called on any
+// thread. The other methods may be called by one thread at a time. No call may
+// overlap with destruction. The owner should place the cell so that nothing
+// near it is written to while other threads read.
 class alignas(16) SnapshotCell {
  public:
   // `clock` is the coarse form of the clock that the times given to `Load` and
@@ -66,9 +67,9 @@ class alignas(16) SnapshotCell {
   // Replaces the snapshot, and returns the old one; null if there was none. If
   // `snapshot.token` is null, the cell has no snapshot afterwards. Reads that
   // start after this returns do not get an earlier snapshot. Reads of the new
-  // snapshot must ask the machine from `check_at` on. (If only SetCheckAt set
-  // that time, reads would have to ask until it is called, and so wait for the
-  // publisher's lock.)
+  // snapshot must ask the machine from `check_at` on. (If SetCheckAt alone
+  // could set that time, reads between Publish and SetCheckAt would have to
+  // ask, and so wait for the publisher's lock.)
   [[nodiscard]] Garbage Publish(Snapshot snapshot,
                                 absl::Time check_at) noexcept {
     const HazardNode* node = Nothing();
@@ -76,9 +77,9 @@ class alignas(16) SnapshotCell {
       node = new SnapshotNode(std::move(snapshot));
       SetCheckAt(node, check_at);
     }
-    // (M1) The exchange is sequentially consistent and comes before the scan,
-    // which is made when the garbage is destroyed. So the scan sees every read
-    // that still holds the old node.
+    // (M1) The exchange is sequentially consistent and comes before the hazard
+    // domain's scan, which is made when the garbage is destroyed. So the scan
+    // sees every read that still holds the old node.
     node = cell_.exchange(node, std::memory_order_seq_cst);
     if (IsNothing(node)) return nullptr;
     return Garbage(static_cast<const void*>(node),
@@ -128,8 +129,9 @@ class alignas(16) SnapshotCell {
     return hold;
   }
 
-  // Fast path of LoadUsable. May fail spuriously (null node). The caller must
-  // construct a HazardHolder from the result.
+  // The fast path of LoadUsable. May return a null node even if LoadUsable
+  // would return a hold. The caller must construct a HazardHolder from the
+  // result.
   template <typename Function>
   ABSL_ATTRIBUTE_ALWAYS_INLINE HazardRawHolder
   TryLoadUsable(Function boot_clock) const {
@@ -143,10 +145,10 @@ class alignas(16) SnapshotCell {
     return hold;
   }
 
-  // Fast path of Load. May fail spuriously (null node). With the operating
-  // system's clock it calls only time(2). With any other clock it calls one
-  // method of this class. The caller must construct a HazardHolder from the
-  // result.
+  // The fast path of Load. May return a null node even if Load would return a
+  // hold. If the cell's clock is the operating system's, it usually calls
+  // nothing but time(2). If not, it calls one method of this class. The caller
+  // must construct a HazardHolder from the result.
   ABSL_ATTRIBUTE_ALWAYS_INLINE HazardRawHolder TryLoad() const {
     if (ABSL_PREDICT_FALSE(!HazardDomain::AtHand(domain_if_system_))) {
       return TryLoadByOtherClock();
@@ -154,9 +156,9 @@ class alignas(16) SnapshotCell {
     return TryHold(domain_if_system_, CoarseWallClock::SystemTicks());
   }
 
-  // As Load, if the cell's clock is the operating system's. Otherwise returns
-  // an empty hold, because any other clock may have been destroyed once the
-  // Refreshable is closed.
+  // Does the same as Load if the cell's clock is the operating system's.
+  // Otherwise returns an empty hold, because any other clock may have been
+  // destroyed once the Refreshable is closed.
   HazardHolder LoadBySystemClock() const {
     return clock_.IsSystem() ? Load() : HazardHolder();
   }
@@ -224,9 +226,9 @@ class alignas(16) SnapshotCell {
     return UnlessMustAsk(hold, ticks);
   }
 
-  // The rest of TryHold, if the slot that the thread tries first is in use.
-  // This may be the function of another copy of the library, which knows
-  // another domain.
+  // The rest of TryHold, if the slot that the thread tries first is in use. The
+  // linker may replace this function by that of another copy of the library,
+  // which has another domain, so this function checks the domain again.
   ABSL_ATTRIBUTE_NOINLINE HazardRawHolder
   TryHoldElsewhere(int64_t ticks) const {
     if (ABSL_PREDICT_FALSE(!HazardDomain::AtHand(&domain_))) return {};
@@ -262,8 +264,8 @@ class alignas(16) SnapshotCell {
                          static_cast<const TimedNode*>(node)->check_ticks);
   }
 
-  // A read uses the first two members, which the alignment keeps in one cache
-  // line.
+  // If the clock is the operating system's, a read usually uses only the first
+  // two members, which the alignment keeps in one cache line.
   HazardCell cell_{Nothing()};
   // The cell's domain if the clock is the operating system's, otherwise null. A
   // read compares this with its thread's domain, and so checks the clock at the

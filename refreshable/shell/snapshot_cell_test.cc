@@ -66,8 +66,8 @@ TEST(SnapshotCellTest, R4ReadsAskFromTheVeryMomentOn) {
   now = 1000;
   EXPECT_FALSE(Holds(cell.Load()));
   EXPECT_FALSE(Holds(cell.Load(At(1000))));
-  // The time is rounded down, so a read is not even a fraction of a nanosecond
-  // late.
+  // The time from which reads must ask is rounded down, so they do not ask even
+  // a fraction of a nanosecond late.
   cell.SetCheckAt(At(1000) + absl::Nanoseconds(1) / 2);
   EXPECT_FALSE(Holds(cell.Load()));
 }
@@ -125,8 +125,8 @@ TEST(SnapshotCellTest, R5InfiniteTimeToAskNeverComes) {
   }
 }
 
-// If a clock has no coarse form, each read gets nothing from `Load()`, and then
-// reads the clock itself for `Load(now)`.
+// If a clock has no coarse form, `Load()` gives a read nothing. The read then
+// reads the clock itself and calls `Load(now)`.
 TEST(SnapshotCellTest, R6WithoutACoarseClockTheFirstLookIsNeverCertain) {
   Cell cell((CoarseWallClock()));
   static_cast<void>(cell.Publish(Make("a", 1), absl::InfiniteFuture()));

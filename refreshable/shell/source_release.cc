@@ -14,9 +14,9 @@ namespace {
 
 thread_local int done_depth = 0;  // The thread's number of InDone objects.
 
-// Drops the source on a new thread. If the thread cannot be started, the source
-// is leaked, because its destructor must not run on this thread. That is why
-// the reference is on the heap: only the new thread deletes it.
+// Drops the source on a new thread. If that thread cannot be started, the
+// source is leaked, because its destructor must not run on the calling thread.
+// The reference is on the heap so that nothing but the new thread deletes it.
 void ReleaseOnNewThread(std::unique_ptr<std::shared_ptr<void>> source) {
   std::shared_ptr<void>* const owned = source.release();
   executors_internal::OsThread thread;

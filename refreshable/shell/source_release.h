@@ -25,8 +25,8 @@ class InDone {
   ~InDone();
 };
 
-// Drops `source`, which may be the last reference. Drops it at once, unless the
-// calling thread is inside a call of `FetchDone`. In that case a task of
+// Drops `source`, which may be the last reference. If the calling thread is not
+// inside a call of `FetchDone`, drops it at once. Otherwise a task of
 // `executor` drops it. If `executor` is null, refuses the task, or runs it
 // inside a call of `FetchDone`, a detached thread drops it. If that thread
 // cannot be started, the source is leaked.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// In this test there is no executor, and no thread can be started, to drop the
-// source. See also source_lifetime_test.cc.
+// Tests ReleaseSource if there is no executor and no thread can be started to
+// drop the source. The other cases are in source_lifetime_test.cc.
 
 #include "refreshable/shell/source_release.h"
 
@@ -22,8 +22,8 @@ namespace refreshable {
 namespace internal {
 namespace {
 
-// Regression test: in builds without exceptions, a thread that could not be
-// started once ended the program.
+// Regression test: in builds without exceptions, the program used to end if the
+// thread could not be started.
 TEST(SourceReleaseTest, E7WithoutAThreadTheSourceIsLeaked) {
   const auto source = std::make_shared<int>();
   std::shared_ptr<void> last = source;

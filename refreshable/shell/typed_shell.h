@@ -47,14 +47,15 @@ class TypedShell final : public Shell {
         same_token_(same_token ? std::make_unique<const SameToken>(
                                      std::move(same_token))
                                : nullptr) {
-    // If the Shell's constructor did this, another thread could fork, and so
-    // call a virtual method, while this object's virtual table changes.
+    // Shell's constructor must not call Register: a fork() by another thread
+    // could then call AfterForkInChild, a virtual method, while the pointer to
+    // this object's virtual table changes.
     Register();
   }
   ~TypedShell() override { Unregister(); }
 
-  // Ends everything and drops the source. Calls that have not answered own this
-  // object, but not the source.
+  // Does what clause E1 requires of the destructor, and drops the source. Calls
+  // that have not answered own this object, but not the source.
   void Close() noexcept {
     Shell::Close();
     std::shared_ptr<TokenSource<Token>> source;
@@ -114,7 +115,7 @@ class TypedShell final : public Shell {
       ForkMutexLock lock(&mutex_);
       source = source_;
     }
-    if (source == nullptr) return;  // Closed meanwhile.
+    if (source == nullptr) return;  // After Close.
     // An exception that leaves the source first destroys `done`, which then
     // reports `SourceThrew()`. The type of the exception is known only once it
     // has been caught below, so that report is not passed on.
@@ -146,8 +147,9 @@ class TypedShell final : public Shell {
     source->Fetch(context, std::move(done));
 #endif
     inside->now = false;
-    // An exception destroyed `done`, but the source caught the exception
-    // itself.
+    // An exception has destroyed `done`. If the source caught the exception
+    // itself, the attempt has not ended yet and fails now. If the exception
+    // left the source, the attempt has failed above, and this does nothing.
     if (inside->threw) FailIfRunning(id, SourceThrew());
     {
       ForkMutexLock lock(&mutex_);
@@ -178,8 +180,8 @@ class TypedShell final : public Shell {
     Succeed(id, result->expiry, same_as, std::move(token));
   }
 
-  // If `token` equals the token that is published or was last withdrawn,
-  // returns that token's generation.
+  // If `token` equals the token that LastToken returns, returns the generation
+  // of that token; otherwise nullopt.
   std::optional<Generation> SameAsLast(const Token& token) {
     const InAttempt in_attempt(this);
     const Snapshot last = LastToken();
@@ -203,7 +205,7 @@ class TypedShell final : public Shell {
   }
 
   std::shared_ptr<TokenSource<Token>> source_ ABSL_GUARDED_BY(mutex_);
-  // Null if the user gave no such function.
+  // The function that compares tokens; null if the user gave none.
   const std::unique_ptr<const SameToken> same_token_;
 };
 

@@ -35,7 +35,8 @@ struct ChainFailure {
 };
 
 // Returns the error of a chain whose members have all failed. The class comment
-// of ChainSource says what it contains. Requires: `failures` is not empty.
+// of ChainSource says what that error contains. Requires: `failures` is not
+// empty.
 absl::Status ChainError(const std::vector<ChainFailure>& failures);
 
 // Returns OK, or INVALID_ARGUMENT if the member at `index` of a chain is
@@ -46,8 +47,9 @@ absl::Status ValidateChainMember(size_t index, const std::string& name,
 // Returns whether a token with this expiry has expired at the wall time `wall`.
 bool HasExpired(const Expiry& expiry, absl::Time wall);
 
-// While an object exists, the thread that made it counts as inside a member's
-// answer: the member is calling its `done`.
+// A mark on the thread that made the object: the thread is inside a member's
+// answer, that is, a member is calling its `done`. The mark exists as long as
+// the object.
 class InAnswer {
  public:
   InAnswer();
@@ -64,10 +66,11 @@ void DestroyOutsideAnswers(absl::AnyInvocable<void() &&> destroy);
 
 }  // namespace internal
 
-// Asks its members in order, until one has a token. That member is remembered:
-// later calls ask it first. When it fails, it is forgotten, and the others are
-// asked from the start of the chain. A member that answers with an expired
-// token has failed.
+// A source that asks other sources, its members, in order, until one has a
+// token. The chain remembers that member, and asks it first in later calls.
+// When the remembered member fails, the chain forgets it, and asks the others
+// from the start of the chain. (If the attempt was cancelled, the member stays
+// remembered.) A member that answers with an expired token has failed.
 //
 //   using Chain = refreshable::ChainSource<std::string>;
 //   absl::StatusOr<std::shared_ptr<refreshable::TokenSource<std::string>>>
@@ -75,17 +78,20 @@ void DestroyOutsideAnswers(absl::AnyInvocable<void() &&> destroy);
 //
 // Each member gets the context that the chain got, with another timeout: the
 // time that the chain has left, but at most `Member::timeout`. The chain does
-// not interrupt a member whose timeout has passed; the member must heed it. Set
-// `Member::timeout`, so that a member that hangs leaves time for those after
-// it. Once the attempt is cancelled, or has no time left, no other member is
-// asked.
+// not interrupt a member whose timeout has passed; the member must end by
+// itself. Set `Member::timeout`, so that a member that hangs leaves time for
+// the members after it. Once the attempt is cancelled or has no time left, no
+// other member is asked. A cancelled attempt fails with CANCELLED. If there is
+// no time left, each member that was not asked counts as failed with
+// DEADLINE_EXCEEDED.
 //
 // If no member has a token, the message of the error contains each member's
-// name and error. The status has the code and the payloads of one failure: the
-// first transient one, if any; otherwise the first throttled one; otherwise the
-// first that `ClassifyHttpFailure` calls transient; otherwise the first of all.
-// So the chain is tried again if that may help with one member. The Retry-After
-// of the status is the longest that a member passed on.
+// name and error. The error has the code and the payloads of one member's
+// failure: the first transient one, if any; otherwise the first throttled one;
+// otherwise the first that `ClassifyHttpFailure` does not call permanent;
+// otherwise the first of all. So the chain is asked again if a retry may help
+// with any of its members. The Retry-After of the error is the longest that a
+// member passed on.
 //
 // Thread-safe. `Fetch` blocks as long as its members do. If a member fails
 // after its `Fetch` has returned, the next member is asked on the thread that
@@ -95,8 +101,8 @@ template <typename Token>
 class ChainSource final : public TokenSource<Token> {
  public:
   struct Member {
-    // Appears in errors. Not empty; differs from the names of the other
-    // members.
+    // The member's name in errors. Not empty; differs from the names of the
+    // other members.
     std::string name;
     // Not null.
     std::shared_ptr<TokenSource<Token>> source;
@@ -106,13 +112,13 @@ class ChainSource final : public TokenSource<Token> {
   struct Options {
     // Not empty.
     std::vector<Member> members;
-    // Tells how much of the timeout of a call to the chain is left for the next
-    // member, and whether a member's token has expired. Not owned. If null, the
-    // SystemClock is used.
+    // The clock by which the chain knows how much of its timeout is left for
+    // the next member, and whether a member's token has expired. Not owned: it
+    // must outlive the source. If null, the SystemClock is used.
     const Clock* clock = nullptr;
   };
 
-  // Fails with INVALID_ARGUMENT if an option is invalid.
+  // Returns a chain. Fails with INVALID_ARGUMENT if an option is invalid.
   static absl::StatusOr<std::shared_ptr<TokenSource<Token>>> Create(
       Options options) {
     if (options.members.empty()) {
@@ -143,9 +149,9 @@ class ChainSource final : public TokenSource<Token> {
  private:
   static constexpr int kNone = -1;
 
-  // What all calls of the chain share. The chain owns it, and so does a thread
-  // while it asks a member. A call that waits for an answer does not own it, so
-  // it does not keep the members alive.
+  // What all calls of the chain share. The chain owns the Core, and so does a
+  // thread while it goes on with a call after an answer. A call that waits for
+  // an answer does not own the Core, so it does not keep the members alive.
   struct Core {
     explicit Core(Options o)
         : members(std::move(o.members)),
@@ -171,8 +177,8 @@ class ChainSource final : public TokenSource<Token> {
           remembered_(core->remembered.load(std::memory_order_relaxed)) {}
 
     // Asks one member after another. Returns when the call has ended, or when a
-    // member's `Fetch` has returned without an answer; that answer then goes on
-    // with the call.
+    // member's `Fetch` has returned without an answer. In the second case,
+    // OnAnswer goes on with the call when the answer comes.
     void Advance(Core& core) {
       for (;;) {
         const int index = Next(core);
@@ -185,8 +191,9 @@ class ChainSource final : public TokenSource<Token> {
 
    private:
     // Returns whether the caller must ask the next member. For each member that
-    // fails, this is called twice, in either order: when the member reports its
-    // failure, and when its `Fetch` has returned. The second call returns true.
+    // fails, SecondToJoin is called twice: when the member reports its failure,
+    // and when the member's `Fetch` has returned. Either may come first. The
+    // second call returns true.
     bool SecondToJoin() {
       return joined_.exchange(true, std::memory_order_acq_rel);
     }
@@ -265,9 +272,9 @@ class ChainSource final : public TokenSource<Token> {
       if (SecondToJoin()) Advance(*core);
     }
 
-    // Stops remembering the member at `index`, which has failed, if it is the
-    // remembered one. But if the call was cancelled, the member may have failed
-    // for that reason only, and stays remembered.
+    // If the member at `index`, which has failed, is the remembered one,
+    // forgets it. But if the call was cancelled, the member may have failed
+    // only for that reason, so it stays remembered.
     void Forget(Core& core, int index) {
       if (!context_.cancelled()) {
         core.remembered.compare_exchange_strong(index, kNone,
@@ -279,12 +286,11 @@ class ChainSource final : public TokenSource<Token> {
     const FetchContext context_;
     const BootTime start_;
     FetchDone<Token> done_;
-    const int remembered_;  // That of Core as the call began.
+    const int remembered_;  // `Core::remembered` when the call began.
     bool begun_ = false;    // Whether a member was asked.
     int position_ = 0;      // The next index in the order of the chain.
     std::vector<internal::ChainFailure> failures_;
-    // Whether one of the two calls of SecondToJoin was made for the present
-    // member.
+    // Whether SecondToJoin was called for the member that is being asked.
     std::atomic<bool> joined_{false};
   };
 

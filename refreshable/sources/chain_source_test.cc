@@ -68,7 +68,7 @@ TEST(ChainSourceTest, RefusesBadOptions) {
 // A chain of three members, whose answers the test decides.
 class ScriptedChainTest : public testing::Test {
  protected:
-  // Calls the chain. Returns the place of its answer, which may come later.
+  // Calls the chain. Returns the place for its answer, which may come later.
   std::shared_ptr<Result> Call(const AskOptions& options = {}) {
     auto answer = std::make_shared<Result>(absl::InternalError("none yet"));
     chain_->Fetch(options.context(),
@@ -98,8 +98,8 @@ TEST_F(ScriptedChainTest, TheFirstWithATokenIsRememberedUntilItFails) {
   b_.Answer(Token("b2"));
   EXPECT_EQ((*Call())->token, "b2");
   EXPECT_THAT(Calls(), ElementsAre(1, 2, 0));
-  // Now b, which is remembered, fails. The others are asked from the start of
-  // the chain; b is not asked again.
+  // Now b, which is remembered, fails. The other members are asked from the
+  // start of the chain; b is not asked again in this call.
   b_.Answer(absl::UnavailableError("gone"));
   c_.Answer(Token("c1"));
   EXPECT_EQ((*Call())->token, "c1");
@@ -166,7 +166,7 @@ TEST_F(ScriptedChainTest, MembersAreToldWhatTheChainWasTold) {
   const FetchContext b = b_.calls()[0].context;
   const FetchContext c = c_.calls()[0].context;
   EXPECT_EQ(a.timeout(), absl::Seconds(30));
-  EXPECT_EQ(b.timeout(), absl::Seconds(7));  // Its `Member::timeout`.
+  EXPECT_EQ(b.timeout(), absl::Seconds(7));  // The `Member::timeout` of b.
   EXPECT_EQ(c.timeout(), absl::Seconds(15));
   EXPECT_EQ(c.rejected(), Generation(7));
   EXPECT_FALSE(c.cancelled());
@@ -231,12 +231,12 @@ TEST_F(ScriptedChainTest, AMemberThatThrowsOrDropsHasFailed) {
 }
 
 TEST_F(ScriptedChainTest, CallsDoNotDisturbEachOther) {
-  const auto abandoned = Call();  // Member a does not answer it yet.
+  const auto abandoned = Call();  // Member a does not answer yet.
   a_.Answer(absl::NotFoundError("no"));
   b_.Answer(Token("b1"));
   EXPECT_EQ((*Call())->token, "b1");
-  // Now a fails in the abandoned call, which goes on to b. The other call has
-  // made b the remembered member, but now b fails and is forgotten.
+  // Now a fails in the abandoned call, which then asks b. The other call has
+  // made b the remembered member, but in this call b fails, and is forgotten.
   b_.Answer(absl::UnavailableError("b"));
   c_.Answer(absl::UnavailableError("c"));
   a_.Release(0, absl::UnavailableError("a"));
@@ -261,8 +261,8 @@ TEST(ChainSourceTest, AnUntriedKeyIsGivenAfterAnotherMembersWasRejected) {
   EXPECT_THAT(token->Get(options), HoldsToken("key"));
 }
 
-// The members fail inside their `Fetch`. If each failure asked the next member
-// by a nested call, this many would overflow the stack.
+// The members fail inside their `Fetch`. If the chain asked each next member by
+// a nested call, so many members would overflow the stack.
 TEST(ChainSourceTest, ManyMembersFailInOneCall) {
   std::vector<Chain::Member> members;
   const Source failing = BlockingSource<std::string>(
@@ -329,9 +329,9 @@ TEST(ChainSourceTest, MembersAnswerOnThreadsOfTheirOwn) {
   }
 }
 
-// The chain is destroyed while the thread of its first member asks its second.
-// The destructor of the first member joins that thread, so neither member may
-// be destroyed on it.
+// The chain is destroyed while the thread of its first member asks the second
+// member. The destructor of the first member joins that thread, so the thread
+// must not destroy the first member.
 TEST(ChainSourceTest, AMemberIsNotDestroyedOnTheThreadThatAnswers) {
   absl::Notification go;
   absl::Notification destroyed;
@@ -372,8 +372,9 @@ TEST(ChainSourceTest, MayBeDestroyedBeforeAMemberAnswers) {
   EXPECT_EQ(second.call_count(), 0);
 }
 
-// A chain for the conformance suite. Its first member always fails. If `later`,
-// the second one answers on a thread of its own, otherwise at once.
+// A chain for the conformance suite. Its first member always fails. If `later`
+// is true, the second member answers on a thread of its own, otherwise inside
+// `Fetch`.
 class ChainRig final : public refreshable_testing::TokenSourceRig<std::string> {
  public:
   explicit ChainRig(bool later) : later_(later) {}
@@ -406,7 +407,7 @@ class ChainRig final : public refreshable_testing::TokenSourceRig<std::string> {
   std::optional<absl::Duration> Lifetime() override { return absl::Hours(1); }
 
  private:
-  // Calls `source`, which blocks, on a new thread.
+  // A source that calls `source`, which blocks, on a new thread for each call.
   class Later final : public TokenSource<std::string> {
    public:
     explicit Later(Source source) : source_(std::move(source)) {}

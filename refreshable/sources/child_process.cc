@@ -23,8 +23,9 @@ namespace refreshable {
 namespace internal {
 namespace {
 
-// The most that one call of Drain or DrainAll reads, so that a program that
-// never stops writing does not keep the caller there.
+// When a call of Drain has read this many bytes, it returns. DrainAll then
+// discards at most this many more. Without a limit, a program that never stops
+// writing could keep the caller there.
 constexpr size_t kMaxDrainedBytes = 64 * 1024;
 
 // Calls `function`, which returns -1 and sets errno if it fails. Calls it again
@@ -38,7 +39,7 @@ auto Retry(Function function) {
 }
 
 // Moves `fd` to a number above those of stdin, stdout and stderr. (If this
-// program has closed one of these, a new pipe gets its number, and what this
+// program has closed its stdout, a new pipe may get that number, and what this
 // program prints would get into the pipe.) Returns 0 or an error number.
 int MoveAboveStderr(int& fd) {
   if (fd > STDERR_FILENO) return 0;
@@ -49,7 +50,7 @@ int MoveAboveStderr(int& fd) {
   return error;
 }
 
-// Makes a pipe whose ends are closed by exec. Reading from it does not block.
+// Makes a pipe whose ends exec closes, and whose reading end does not block.
 // Returns 0 or an error number.
 int MakePipe(PipeEnd& reading, PipeEnd& writing) {
   int fds[2];
@@ -67,8 +68,9 @@ int MakePipe(PipeEnd& reading, PipeEnd& writing) {
   return fcntl(fds[0], F_SETFL, O_NONBLOCK) == 0 ? 0 : errno;
 }
 
-// What posix_spawn does in the new process before the program starts. Remembers
-// the first error of the methods below, which Spawn then returns.
+// What posix_spawn does in the new process before the program starts. A
+// SpawnPlan remembers the first error of the methods below, and Spawn returns
+// that error.
 class SpawnPlan {
  public:
   SpawnPlan() {
@@ -93,9 +95,10 @@ class SpawnPlan {
     Note(posix_spawn_file_actions_addchdir_np(&actions_, path.c_str()));
   }
 
-  // The new process leads a process group of its own, and no signal is blocked
-  // or ignored in it. On systems that can close all other files, only stdin,
-  // stdout and stderr are open in it.
+  // Puts the new process into a process group of its own, with no signal
+  // blocked or ignored. On systems that can close all other files, the process
+  // has only stdin, stdout and stderr open. On other systems, it also has the
+  // files open that this program has opened without O_CLOEXEC.
   void Isolate() {
     int flags =
         POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF;
@@ -218,7 +221,7 @@ void ChildProcess::Poll(absl::Duration timeout) {
   pollfd fds[] = {{out_.fd(), POLLIN, 0}, {err_.fd(), POLLIN, 0}};
   const int milliseconds = static_cast<int>(
       absl::ToInt64Milliseconds(absl::Ceil(timeout, absl::Milliseconds(1))));
-  poll(fds, 2, milliseconds);  // Ignores closed ends, which are -1.
+  poll(fds, 2, milliseconds);  // poll ignores closed ends, which are -1.
 }
 
 bool ChildProcess::HasExited() {
@@ -235,8 +238,8 @@ bool ChildProcess::HasExited() {
 }
 
 void ChildProcess::SignalGroup(int signal) {
-  // Sets `lost_` if somebody else has reaped the program. Its process number
-  // may then name another group, which must get no signal.
+  // HasExited sets `lost_` if somebody else has reaped the program. The process
+  // number may then name another group, which must get no signal.
   HasExited();
   if (pid_ != 0 && !lost_) kill(-pid_, signal);
 }

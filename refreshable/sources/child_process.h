@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// ChildProcess: a program that runs in a process group of its own, and whose
-// output is read. Private.
+// ChildProcess: a program that this program starts in a process group of its
+// own, and whose output it reads. Private.
 
 #ifndef REFRESHABLE_SOURCES_CHILD_PROCESS_H_
 #define REFRESHABLE_SOURCES_CHILD_PROCESS_H_
@@ -35,14 +35,14 @@ class PipeEnd {
   // when `buffer` has overflowed or 64 KiB have been read. Closes this end when
   // there will be no more bytes.
   void Drain(SecretBuffer& buffer);
-  // As Drain, but goes on when `buffer` has overflowed, and discards what it
-  // has no room for.
+  // Does the same as Drain, but goes on when `buffer` has overflowed, and
+  // discards the bytes for which `buffer` has no room.
   void DrainAll(SecretBuffer& buffer);
 
  private:
   // Reads at most `size` bytes into `data` and returns how many it has read.
-  // Returns 0 if there are none now, and also if there will be no more; this
-  // end is then closed.
+  // Returns 0 if there are none now. If there will be no more, closes this end
+  // and returns 0.
   size_t ReadSome(char* data, size_t size);
 
   int fd_ = -1;
@@ -50,8 +50,8 @@ class PipeEnd {
 
 // How a process ended.
 struct ExitStatus {
-  int status = 0;  // Its exit status, if it exited by itself.
-  int signal = 0;  // The signal that ended it; 0 if it exited by itself.
+  int status = 0;  // The exit status of a process that exited by itself.
+  int signal = 0;  // The signal that ended the process; 0 if it exited.
 };
 
 class ChildProcess {
@@ -71,10 +71,10 @@ class ChildProcess {
   // waits for the program.
   ~ChildProcess();
 
-  // Starts the program. Returns 0 or an error number. To be called once.
+  // Starts the program. Returns 0 or an error number. May be called once.
   int Start(const Program& program);
 
-  // The ends of the pipes that the program writes to as its stdout and stderr.
+  // The reading ends of the pipes that are the program's stdout and stderr.
   PipeEnd& out() { return out_; }
   PipeEnd& err() { return err_; }
 
@@ -82,13 +82,15 @@ class ChildProcess {
   // `timeout`.
   void Poll(absl::Duration timeout);
 
-  // Returns whether the program has exited. Does not reap it, so its process
-  // number still names the group.
+  // Returns whether the program has exited. Does not reap the program, so its
+  // process number still names the group.
   bool HasExited();
-  // Sends a signal to all processes of the group.
+  // Sends a signal to all processes of the group, unless the program has been
+  // reaped.
   void SignalGroup(int signal);
-  // Waits until the program has exited, and reaps it. Returns nullopt if
-  // somebody else has reaped it (this program may ignore SIGCHLD).
+  // Waits until the program has exited, reaps it, and returns how it ended.
+  // Returns nullopt if somebody else has reaped it, as the system does if this
+  // program ignores SIGCHLD.
   std::optional<ExitStatus> Reap();
 
  private:

@@ -30,13 +30,15 @@ namespace refreshable {
 namespace internal {
 namespace {
 
-// The wait between two looks at a running program; it doubles from kMinPoll to
-// kMaxPoll. Output of the program ends the wait early. A cancellation does not,
-// nor does the exit of a program that has closed its output.
+// The longest and the shortest wait between two looks at a running program. The
+// first wait is the shortest, and each wait is twice as long as the one before,
+// up to the longest. Output of the program ends a wait early. By contrast, a
+// cancellation does not end it, nor does the exit of a program that has closed
+// its output.
 constexpr absl::Duration kMaxPoll = absl::Milliseconds(20);
 constexpr absl::Duration kMinPoll = absl::Milliseconds(1);
 
-// How many bytes of stderr are kept, and how many of those are quoted.
+// How many bytes of stderr are kept, and how many bytes a quotation may have.
 constexpr size_t kMaxStderrBytes = 4096;
 constexpr size_t kMaxQuotedBytes = 500;
 // A secret with fewer bytes is not cut out of a quotation.
@@ -153,9 +155,9 @@ std::string Quote(const Command& command, const SecretBuffer& err,
   cut_out(absl::StripAsciiWhitespace(output.view()));
   for (const auto& variable : command.environment) cut_out(variable.second);
   text = absl::StrReplaceAll(text, secrets);
-  // If stderr was longer than kMaxStderrBytes, the cut may have split a secret,
-  // and its first part was not found above. Drop as many bytes as the longest
-  // secret has.
+  // If stderr was longer than kMaxStderrBytes, the cut at that length may have
+  // split a secret, whose first part was not found above. Drop as many bytes as
+  // the longest secret has.
   if (err.overflowed())
     text.resize(text.size() - std::min(longest, text.size()));
   for (char& c : text) {
@@ -176,9 +178,11 @@ class CommandRun {
   ChildProcess& child() { return child_; }
   const SecretBuffer& err() const { return err_; }
 
-  // Waits until the program has exited and its output is closed. If it takes
-  // too long, prints too much or is cancelled, ends its process group and
-  // returns the reason; otherwise returns OK.
+  // Waits until the program has exited and its output is closed, or until this
+  // object has ended the process group. Returns OK if the program exited by
+  // itself, even if another process kept the output open and was ended for
+  // that. Otherwise returns the reason for ending the group: the program took
+  // too long or printed too much, or the attempt was cancelled.
   absl::Status Await() {
     const BootTime start = Now();
     const BootTime deadline =
@@ -226,8 +230,8 @@ class CommandRun {
     return true;
   }
 
-  // Returns why the process group must be ended now, or OK. `late`: whether the
-  // program still runs after its deadline.
+  // Returns why the process group must be ended now, or OK. `late` says whether
+  // the program still runs after its deadline.
   absl::Status Judge(bool late) const {
     if (context_.cancelled()) {
       return absl::CancelledError("was ended, as the attempt was cancelled");

@@ -26,11 +26,11 @@
 
 namespace refreshable {
 
-// Which program is run, and how. A value.
+// A program to run, and how to run it. A value.
 struct Command {
   // The program and its arguments, which no shell interprets. A program without
-  // a slash is looked for in PATH. Other users of the computer can see a
-  // program's arguments. Pass secrets in `environment`.
+  // a slash is looked for in PATH. Pass secrets in `environment`, not here,
+  // because other users of the computer can see a program's arguments.
   std::vector<std::string> argv;
   // Environment variables that are set for the program. If the program inherits
   // a variable of the same name, this value replaces the inherited one.
@@ -41,20 +41,21 @@ struct Command {
   // The program's working directory; if empty, that of this program.
   std::string working_directory;
 
-  // The longest time that a run may take; positive. `FetchContext::timeout` may
-  // shorten it. The default leaves time for `grace` within the policy's
-  // `attempt_timeout`, so that the source reports the error itself.
+  // The longest time that a run may take; positive. If `FetchContext::timeout`
+  // is shorter, that counts. The default leaves time for `grace` within the
+  // default of the policy's `attempt_timeout`, so that the attempt ends with
+  // the error of this source.
   absl::Duration timeout = absl::Seconds(25);
   // How long the program, and processes that it has started, may take to end
-  // before they get SIGKILL. It counts from SIGTERM. If the program exits while
-  // a process that it has started still has its output open, it counts from
-  // that exit. Not negative; finite.
+  // before they get SIGKILL. This time counts from SIGTERM or, if the program
+  // exits first while a process that it has started still has the program's
+  // output open, from that exit. Not negative; finite.
   absl::Duration grace = absl::Seconds(1);
   // The most bytes that the program may print: at least 1, at most 16 MiB.
   size_t max_output_bytes = 64 * 1024;
 
-  // Returns the status code of the error that the source returns if the program
-  // exits with `exit_status`, which is not 0. If the function is null, or if it
+  // A function that returns the code of the source's error if the program exits
+  // with `exit_status`, which is not 0. If the function is null, or if it
   // returns kOk, the code is UNAVAILABLE.
   std::function<absl::StatusCode(int exit_status)> code_of_exit = nullptr;
   // Whether errors quote the beginning of what the program writes to stderr.
@@ -64,8 +65,9 @@ struct Command {
   // stdout, and the values of `environment`, are cut out of it, unless they are
   // shorter than 4 bytes.
   bool show_stderr = false;
-  // Removes further secrets from the quotation: gets what the program wrote to
-  // stderr, and returns what may be quoted of it. May be null.
+  // A function that removes further secrets from the quotation, or null. It
+  // gets what the program has written to stderr, or the beginning of that, and
+  // returns what may be quoted.
   std::function<std::string(absl::string_view)> redact_stderr = nullptr;
 };
 
@@ -73,14 +75,14 @@ namespace internal {
 
 struct ExitStatus;
 
-// Runs one command. Thread-safe.
+// A command that can be run again and again. Thread-safe.
 class CommandRunner {
  public:
   static absl::StatusOr<std::unique_ptr<CommandRunner>> Create(Command command);
 
-  // Runs the command, and blocks until it has ended, by itself or because this
-  // function ended it. `output` must be empty. It receives what the program
-  // prints. If the returned status is OK, `output` is not empty.
+  // Runs the command once, and blocks until the program has ended by itself or
+  // this function has ended it. Appends what the program prints to `output`,
+  // which must be empty. If the returned status is OK, `output` is not empty.
   absl::Status Run(const FetchContext& context, SecretBuffer& output) const;
 
   // Returns an error whose message begins with the name of the program.
@@ -93,8 +95,8 @@ class CommandRunner {
 
   // Returns the error of a program that could not be started.
   absl::Status StartError(int error_number) const;
-  // For a program that this class did not end: returns the error in how it
-  // ended or in its output, or OK. `exit` is nullopt if it is not known how the
+  // Returns OK, or the error of a program that has ended by itself: it failed,
+  // or its output is empty. `exit` is nullopt if it is not known how the
   // program ended.
   absl::Status Describe(const std::optional<ExitStatus>& exit,
                         const SecretBuffer& output) const;
@@ -105,8 +107,9 @@ class CommandRunner {
 
 }  // namespace internal
 
-// Runs a command for each call, and makes a token of what it prints: `gcloud
-// auth print-access-token`, say, or a helper of your own.
+// A source that runs a command for each call, and makes a token of what the
+// command prints. The command may be `gcloud auth print-access-token`, say, or
+// a helper of your own.
 //
 //   refreshable::CommandSource<refreshable::Secret>::Options options;
 //   options.command.argv = {"/usr/bin/notes-login", "--token"};
@@ -116,15 +119,23 @@ class CommandRunner {
 //
 // The program is the leader of a process group of its own. It has no signal
 // blocked or ignored, /dev/null as its stdin, and no file of this program open.
-// If its time is over, if the attempt is cancelled, or if it prints too much,
-// the group gets SIGTERM and, after `Command::grace`, SIGKILL. If a process
-// that the program has started still has its output open `grace` after the
-// program's exit, the group gets SIGKILL too. If none has, the processes that
-// are left are not ended. A process that has moved to another group is never
-// ended, but nobody waits for it either.
 //
-// Errors. None contains what the program has printed, an argument or a value of
-// the environment:
+// How a run ends:
+//
+//   - If its time is over, if the attempt is cancelled, or if the program
+//     prints too much, the group gets SIGTERM. It then gets SIGKILL, when the
+//     program has exited and its output is closed, but after `Command::grace`
+//     at the latest.
+//   - If the program exits by itself while a process that it has started has
+//     the program's output open, the source waits for that process. If the
+//     output is still open `grace` after the exit, the group gets SIGKILL.
+//   - If the program exits by itself and nobody has its output open, the source
+//     neither waits for nor ends the processes that the program has started.
+//
+// A process that has moved to another group gets no signal.
+//
+// Errors, none of which contains what the program has printed to stdout, an
+// argument, or a value of the environment:
 //
 //   UNAVAILABLE          transient: the program exited with a status other than
 //                        0 (see `code_of_exit`), was ended by a signal or
@@ -132,35 +143,37 @@ class CommandRunner {
 //   DEADLINE_EXCEEDED    transient: the program did not end in time.
 //   NOT_FOUND            permanent: there is no such program.
 //   PERMISSION_DENIED    permanent: this program may not run it.
-//   FAILED_PRECONDITION  permanent: it printed too much; its file or the
-//                        working directory is of the wrong kind, or has a path
-//                        that is not valid; or this program reaps its children
-//                        (SIGCHLD is ignored, or something waits for all
-//                        children), so that the exit status is lost.
+//   FAILED_PRECONDITION  permanent: the program printed too much; its file or
+//                        the working directory is of the wrong kind, or has a
+//                        path that is not valid; or the exit status was lost,
+//                        because this program ignores SIGCHLD or waits for all
+//                        of its children.
 //   CANCELLED            the attempt was cancelled; nobody waits for it.
 //   the parser's code    the parser refused what was printed.
 //
-// Thread-safe. `Fetch` blocks until the program has ended. Each call starts the
-// program anew. No call leaves a zombie or an open file behind. For POSIX
-// systems with posix_spawn_file_actions_addchdir_np (glibc 2.29, macOS 10.15);
-// with a glibc before 2.34, files that this program has open without O_CLOEXEC
-// are open in the started program too.
+// Thread-safe. `Fetch` blocks until the program has ended. No call leaves a
+// zombie or an open file behind. For POSIX systems with
+// posix_spawn_file_actions_addchdir_np (glibc 2.29, macOS 10.15). If glibc is
+// older than 2.34, files that this program has open without O_CLOEXEC are open
+// in the started program too.
 template <typename Token>
 class CommandSource final : public TokenSource<Token> {
  public:
   struct Options {
     Command command;
-    // How long a token is trusted, counted from the start of the call, if
-    // `parse` states no expiry. Positive.
+    // How long after the start of the call its token expires, if `parse` states
+    // no expiry. Positive.
     absl::Duration lifetime = absl::InfiniteDuration();
-    // If null, the default parser of token_parser.h.
+    // If null, the source uses the default parser of token_parser.h.
     TokenParser<Token> parse = nullptr;
-    // Whether errors contain the message of the parser's status. The parser
-    // must then put nothing of what the program has printed into it.
+    // Whether errors contain the message of the parser's status. If so, the
+    // parser must put nothing of what the program has printed into that
+    // message.
     bool show_parser_message = false;
   };
 
-  // Starts nothing. Fails with INVALID_ARGUMENT if an option is invalid.
+  // Returns a source, without running the command. Fails with INVALID_ARGUMENT
+  // if an option is invalid.
   static absl::StatusOr<std::shared_ptr<TokenSource<Token>>> Create(
       Options options) {
     absl::Status status =
@@ -196,7 +209,7 @@ class CommandSource final : public TokenSource<Token> {
         "printed something that " + std::string(result.status().message()));
   }
 
-  const Options options_;  // Its command has been moved to `runner_`.
+  const Options options_;  // `options_.command` was moved to `runner_`.
   const std::unique_ptr<internal::CommandRunner> runner_;
 };
 

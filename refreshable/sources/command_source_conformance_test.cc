@@ -27,9 +27,9 @@ namespace {
 constexpr char kSecret[] = "s3cret";
 
 // A login program. Its token contains the number of its process, so each run
-// has another token. If there is a file `fail`, it fails and prints its
-// password. If there is a file `stall`, it writes a line to the FIFO `stalled`,
-// then waits for a line from the FIFO `healed`.
+// has another token. If there is a file `fail`, the program fails and prints
+// its password. If there is a file `stall`, the program writes a line to the
+// FIFO `stalled`, then waits for a line from the FIFO `healed`.
 constexpr char kScript[] =
     "if [ -e fail ]; then echo $PASSWORD; echo $PASSWORD >&2; exit 1; fi; "
     "if [ -e stall ]; then echo >stalled; read line <healed; fi; "
@@ -38,8 +38,8 @@ constexpr char kScript[] =
 class CommandRig final
     : public refreshable_testing::TokenSourceRig<std::string> {
  public:
-  // Opens both FIFOs for reading and writing, so that no program waits for
-  // another one to open the other end.
+  // Opens both FIFOs for reading and writing, so that a login program that
+  // opens one end does not wait until somebody opens the other end.
   CommandRig() : stalled_(OpenFifo("stalled")), healed_(OpenFifo("healed")) {}
   ~CommandRig() override {
     close(stalled_);

@@ -45,8 +45,8 @@ int OpenFiles() {
   return static_cast<int>(std::distance(begin(files), end(files)));
 }
 
-// A FIFO by which a test learns that a process of its command has written, or
-// has ended.
+// A FIFO through which a test learns that a process of its command has written
+// into it, or has ended.
 class Fifo {
  public:
   Fifo(const TempFolder& folder, const std::string& name)
@@ -63,8 +63,8 @@ class Fifo {
 
   // Waits until something is written.
   void AwaitLine() { Await(POLLIN, "a process of the command to write"); }
-  // Waits until some process has opened the FIFO for writing and none has it
-  // open for writing any longer.
+  // Waits until all processes that had opened the FIFO for writing have closed
+  // it. At least one process must have opened it.
   void AwaitClosed() { Await(POLLHUP, "the processes of the command to end"); }
 
  private:
@@ -107,8 +107,8 @@ class CommandSourceTest : public testing::Test {
   static std::string Token(const Result& result) {
     return result.ok() ? result->token : result.status().ToString();
   }
-  // Expects that `result` is a failure with this code, whose message ends with
-  // `what` and contains no secret.
+  // Expects that `result` is a failure with the code `code`, and that its
+  // message ends with `what` and contains no secret.
   static void ExpectFailure(const Result& result, absl::StatusCode code,
                             const std::string& what) {
     EXPECT_EQ(result.status().code(), code) << result.status();
@@ -116,7 +116,8 @@ class CommandSourceTest : public testing::Test {
     EXPECT_THAT(result.status().ToString(), Not(HasSubstr(kPlanted)));
   }
 
-  // Runs a command until it has written to `ready`, then cancels the call.
+  // Runs a command, cancels the call once the command has written to `ready`,
+  // and returns the result of the call.
   static Result RunAndCancel(const Source::Options& options, Fifo& ready) {
     AskOptions ask;
     Result result = absl::InternalError("none yet");
@@ -322,8 +323,8 @@ TEST_F(CommandSourceTest, AProgramThatFloods) {
   options.command.max_output_bytes = 1000;
   ExpectFailure(Run(options), absl::StatusCode::kFailedPrecondition,
                 "printed more than 1000 bytes");
-  // With a grace of an hour, this ends only if the source does not wait once
-  // the program has printed too much.
+  // The program prints too much and exits by itself. The source must not wait
+  // for the end of the grace, which is an hour.
   options = Shell("printf 1234");
   options.command.max_output_bytes = 3;
   options.command.grace = absl::Hours(1);
@@ -368,8 +369,8 @@ TEST_F(CommandSourceTest, ACancelledCallEndsTheWholeGroup) {
   for (const char* trap : {"", "trap '' TERM; "}) {
     Fifo ready(folder_, absl::StrCat("ready", trap));
     Fifo held(folder_, absl::StrCat("held", trap));
-    // Two processes of the command have `held` open: the shell and the first
-    // sleep. The FIFO is closed only when both have ended.
+    // All processes of the command have `held` open: the shell and each
+    // `sleep`. AwaitClosed returns only when all of them have ended.
     Source::Options options =
         Shell(absl::StrCat(trap,
                            "exec 3>\"$HELD\"; sleep 100000 & "
@@ -406,11 +407,11 @@ TEST_F(CommandSourceTest, AProcessThatHoldsTheOutputIsEndedAfterTheProgram) {
   held.AwaitClosed();
 }
 
-// A login, for example, may start an agent, which must live on after the login
-// has ended.
+// A program may start a process that must live on, such as a login that starts
+// an agent.
 TEST_F(CommandSourceTest, AProcessThatHoldsNothingIsLeftAlone) {
   Source::Options options = Shell("sleep 100000 >/dev/null & echo $!");
-  // The process that is left has stderr open, which must not matter.
+  // The `sleep` that is left has stderr open. The source must not wait for it.
   options.command.show_stderr = true;
   int pid = 0;
   ASSERT_TRUE(absl::SimpleAtoi(Token(Run(options)), &pid));
@@ -439,8 +440,8 @@ TEST_F(CommandSourceTest, AQuotationContainsNoSecretThatIsKnown) {
   options.command.show_stderr = true;
   ExpectFailure(Run(options), absl::StatusCode::kUnavailable,
                 "it says: key [...] got [...]");
-  // Stderr is longer than what is kept of it, so the last secret that is kept
-  // is not whole. Its first part must not be quoted.
+  // Stderr is longer than the part that the source keeps, so the last secret in
+  // that part is not whole. The first bytes of this secret must not be quoted.
   options.command.argv.back() =
       "while :; do echo \"$KEY$KEY$KEY$KEY$KEY$KEY$KEY$KEY$KEY$KEY\"; done | "
       "tr -d '\\n' | head -c 5000 >&2; exit 1";
@@ -461,8 +462,9 @@ TEST_F(CommandSourceTest, ALostExitStatusIsNotTakenForSuccess) {
   std::signal(SIGCHLD, handler);
 }
 
-// Eight threads run commands while this one forks. No call may wait for, or be
-// disturbed by, the processes of another.
+// Eight threads run commands while the test's own thread forks. No call may
+// wait for the processes of another call or of the fork, or be disturbed by
+// them.
 TEST_F(CommandSourceTest, ManyThreadsRunCommands) {
   Source::Options options = Shell("echo $$");
   options.command.grace = absl::Seconds(30);

@@ -16,9 +16,9 @@ namespace refreshable {
 namespace internal {
 namespace {
 
-// How many times one call reads a file that changes during each reading, or
-// that is missing because a link on the way to it is being replaced. There is
-// no wait between the readings.
+// How many times one call tries to read a file that changes during each
+// reading, or that is missing, perhaps because a link in its path is being
+// replaced. The call does not wait between the tries.
 constexpr int kTries = 5;
 
 struct timespec ModifiedAt(const struct stat& info) {
@@ -29,9 +29,9 @@ struct timespec ModifiedAt(const struct stat& info) {
 #endif
 }
 
-// Returns whether somebody wrote into a file between the moments when its `a`
-// and its `b` were read. Compares nothing that a rename changes: an open file
-// is still whole after another file has replaced it.
+// Returns whether somebody wrote into a file between two calls of Stat, which
+// returned `a` and `b`. Compares nothing that a rename changes, because an open
+// file is still whole after another file has replaced it.
 bool WasWritten(const struct stat& a, const struct stat& b) {
   return a.st_size != b.st_size ||
          ModifiedAt(a).tv_sec != ModifiedAt(b).tv_sec ||
@@ -42,7 +42,7 @@ bool WasWritten(const struct stat& a, const struct stat& b) {
 // failed.
 class OpenFile {
  public:
-  // O_NONBLOCK, because opening a FIFO would otherwise wait for a writer.
+  // Opens the file. Without O_NONBLOCK, opening a FIFO would wait for a writer.
   explicit OpenFile(const std::string& path) {
     do {
       fd_ = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);

@@ -39,16 +39,19 @@ absl::Status TokenFileError(absl::StatusCode code, const std::string& path,
 // `error_number`.
 absl::Status TokenFileSystemError(int error_number, const std::string& path);
 
-// Reads all of the file into `bytes`. If the file changes meanwhile, reads it
-// again, a few times. `after_reading` is for tests, and may be null: it is
-// called after each reading, before the check that the file has not changed.
+// Reads all of the file into `bytes`. If the file is missing or changes during
+// a reading, tries again at once, up to five times in all. Returns OK if
+// `bytes` is the whole file and not empty; otherwise one of the errors that
+// FileSource lists. `after_reading` is for tests, and may be null. It is called
+// after each reading, before the check that the file has not changed.
 absl::Status ReadTokenFile(const std::string& path, SecretBuffer& bytes,
                            const std::function<void()>& after_reading);
 
 }  // namespace internal
 
-// Reads a file anew for each call: a token that an agent writes, or a projected
-// Kubernetes secret or service account token.
+// A source that reads its token from a file, anew for each call. The token may
+// be one that an agent writes, or a projected Kubernetes secret or service
+// account token.
 //
 //   refreshable::FileSource<refreshable::Secret>::Options options;
 //   options.path = "/var/run/secrets/tokens/api";
@@ -59,29 +62,30 @@ absl::Status ReadTokenFile(const std::string& path, SecretBuffer& bytes,
 //       *source, {&executor});
 //
 // How to replace the file: write another file and rename it onto this one, or
-// replace a symbolic link on the way to it (Kubernetes replaces `..data`). A
-// reading then gets all of the old token or all of the new one. If a writer
-// writes into the file itself, the source notices changes that are made while
-// it reads. But if the writer pauses, the source takes what was written so far
-// for the whole file, unless it is empty or the parser refuses it.
+// replace a symbolic link in the path (Kubernetes replaces `..data`). A reading
+// then gets all of the old token or all of the new one. If a writer writes into
+// the file itself, the source notices changes that are made while it reads. But
+// if the writer pauses, the source takes what was written so far for the whole
+// file, unless that is empty or the parser refuses it.
 //
 // How often the file is read: once per refresh. By default a token expires two
 // minutes after a reading and is stale after one minute, so a file that is in
-// use is read once a minute. `reread_after` and `lifetime` choose the two times
-// separately. After a rejection (`ReadOptions::rejected`) the file is read at
-// once.
+// use is read once a minute. To choose these two times, set `lifetime` and
+// `reread_after`. After a rejection (`ReadOptions::rejected`) the file is read
+// at once.
 //
-// Errors; none contains anything of the file:
+// Errors, none of which contains anything of the file:
 //
 //   UNAVAILABLE          transient: the file is missing or empty, cannot be
-//                        read, or the parser refuses it. A writer may be at
-//                        work.
-//   ABORTED              transient: it changed during each of several readings.
-//   PERMISSION_DENIED    permanent: it may not be read. Once somebody has
-//                        changed that, the next refresh succeeds.
-//   FAILED_PRECONDITION  permanent: it is a directory or something else that is
-//                        not a regular file, it has more than `max_bytes`, or
-//                        the path is not valid.
+//                        read, or is refused by the parser. A writer may not
+//                        have finished it.
+//   ABORTED              transient: the file changed during each of several
+//                        readings.
+//   PERMISSION_DENIED    permanent: this program may not read the file. Once
+//                        it may, the next refresh succeeds.
+//   FAILED_PRECONDITION  permanent: the file is a directory or something else
+//                        that is not a regular file, it has more than
+//                        `max_bytes`, or the path is not valid.
 //
 // Thread-safe. `Fetch` blocks as long as the file system does. It refuses a
 // FIFO or a device at once. For POSIX systems.
@@ -91,26 +95,26 @@ class FileSource final : public TokenSource<Token> {
   struct Options {
     // Not empty. A relative path is resolved anew for each reading.
     std::string path;
-    // How long a token is trusted after it was read, if `parse` states no
-    // expiry. Positive. If infinite, the file is read once, and again only
-    // after rejections.
+    // How long after a reading its token expires, if `parse` states no expiry.
+    // Positive. If infinite, the file is read once, and again only after
+    // rejections.
     absl::Duration lifetime = absl::Minutes(2);
-    // How long after a reading a file that is in use is read again, unless
-    // `parse` states another hint (`Expiry::WithRefreshIn`). Positive; at least
-    // a quarter of the token's lifetime, or it has the effect of that. If
-    // infinite, the stale window of the policy decides.
+    // How long after a reading the file is read again if the token is in use,
+    // unless `parse` states another time (`Expiry::WithRefreshIn`). Positive. A
+    // value of less than a quarter of the token's lifetime counts as a quarter.
+    // If infinite, the stale window of the policy decides.
     absl::Duration reread_after = absl::InfiniteDuration();
-    // If null, the default parser of token_parser.h.
+    // If null, the source uses the default parser of token_parser.h.
     TokenParser<Token> parse = nullptr;
-    // Whether errors contain the message of the parser's status. The parser
-    // must then put nothing of the file into it.
+    // Whether errors contain the message of the parser's status. If so, the
+    // parser must put nothing of the file into that message.
     bool show_parser_message = false;
     // The most bytes that the file may have: at least 1, at most 16 MiB.
     size_t max_bytes = 64 * 1024;
   };
 
-  // Does not look at the file. Fails with INVALID_ARGUMENT if an option is
-  // invalid.
+  // Returns a source, without looking at the file. Fails with INVALID_ARGUMENT
+  // if an option is invalid.
   static absl::StatusOr<std::shared_ptr<TokenSource<Token>>> Create(
       Options options) {
     absl::Status status =

@@ -25,8 +25,8 @@ namespace {
 
 constexpr absl::Duration kLifetime = absl::Minutes(5);
 
-// A file with one token and the time at which it expires. To make a reading
-// stall, the parser waits, as if the file system hung.
+// A file with one token and the time at which the token expires. While the rig
+// stalls, the parser waits, as if the file system hung.
 class FileRig : public refreshable_testing::TokenSourceRig<std::string> {
  public:
   FileRig() { Heal(); }
@@ -90,8 +90,8 @@ class FileRig : public refreshable_testing::TokenSourceRig<std::string> {
   int stalled_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 
-// The file is replaced after each reading, and the parser states no expiry. So
-// each call brings a new token, which expires after kLifetime.
+// A file that is replaced after each reading, with a parser that states no
+// expiry. So each call brings a new token, which expires after kLifetime.
 class RotatingFileRig final : public FileRig {
  public:
   std::optional<absl::Duration> Lifetime() override { return kLifetime; }

@@ -47,8 +47,8 @@ class FileSourceTest : public testing::Test {
     if (options.path.empty()) options.path = path_;
     return Ask(**Source::Create(options));
   }
-  // Expects that `result` is a failure of this class, whose message contains
-  // `what` and no secret.
+  // Expects that `result` is a failure of the class `kind`, and that its
+  // message contains `what` and no secret.
   void ExpectFailure(const Result& result, FailureClass kind,
                      const std::string& what) {
     ASSERT_FALSE(result.ok());
@@ -173,7 +173,7 @@ TEST_F(FileSourceTest, TheIntervalIsApartFromTheLifetime) {
   options.reread_after = absl::Seconds(70);
   EXPECT_EQ(Read(options)->expiry.refresh_in(), absl::Seconds(70));
   EXPECT_EQ(Read(options)->expiry.lifetime(), absl::Minutes(2));
-  // The parser's hint counts, also if it states no expiry.
+  // The parser's refresh_in counts even if the parser states no expiry.
   options.parse = [&](absl::string_view bytes) -> Result {
     return Credential<std::string>(
         std::string(bytes), Expiry::Never().WithRefreshIn(absl::Seconds(50)));
@@ -218,9 +218,9 @@ TEST_F(FileSourceTest, ReadsAgainIfTheFileIsWrittenMeanwhile) {
   EXPECT_THAT(status.ToString(), Not(HasSubstr(kPlanted)));
 }
 
-// Replaces a token as Kubernetes does. The path `token` is a link to
-// `..data/token`, and `..data` is a link to a folder. Each new token is in a
-// new folder, to which `..data` is changed.
+// A token file that is replaced as Kubernetes does it. The path `token` is a
+// link to `..data/token`, and `..data` is a link to a folder. `Publish` writes
+// the new token into a new folder, and makes `..data` a link to that folder.
 class ProjectedVolume {
  public:
   explicit ProjectedVolume(const TempFolder& folder) : folder_(folder) {
@@ -245,7 +245,7 @@ class ProjectedVolume {
   std::string last_;
 };
 
-// Replaces a token by renaming a file.
+// A token file that is replaced by renaming another file onto it.
 class RenamedFile {
  public:
   explicit RenamedFile(const TempFolder& folder) : folder_(folder) {}
@@ -264,8 +264,8 @@ class RotationTest : public testing::Test {};
 using Rotations = testing::Types<ProjectedVolume, RenamedFile>;
 TYPED_TEST_SUITE(RotationTest, Rotations);
 
-// Returns a token that is two pages of memory long and repeats its number `n`
-// throughout. So a mixture of two tokens is recognized.
+// Returns a token that is two pages of memory long and repeats the number `n`
+// throughout, so that a mixture of two tokens can be recognized.
 std::string BigToken(int n) {
   std::string token;
   while (token.size() < 8192) absl::StrAppend(&token, n, ".");
@@ -328,8 +328,9 @@ TEST_F(FileSourceTest, ARotatedTokenIsNoticedWithinAMinute) {
   EXPECT_THAT(token->Get(), HoldsToken("t2"));
 }
 
-// Uses the options as the comment of FileSource advises: the file is read every
-// 15 minutes, and a token may be used for an hour if the file cannot be read.
+// With a lifetime of an hour and a stale window of 45 minutes, the file is read
+// after 15 minutes, and its token may be used for an hour if the file cannot be
+// read.
 TEST_F(FileSourceTest, AMissingFileIsBorneForTheLifetime) {
   ManualExecutor executor;
   RefreshPolicy policy = ExactPolicy();

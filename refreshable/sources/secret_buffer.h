@@ -18,9 +18,9 @@ namespace internal {
 // command prints.
 inline constexpr size_t kMaxTokenBytes = 16 << 20;
 
-// Receives up to `limit` bytes, and one more, which shows that there were too
-// many. Never moves the bytes, so it leaves no copies behind, and wipes them
-// when it is cleared or destroyed. Not thread-safe.
+// A buffer for up to `limit` bytes, and for one more, which shows that there
+// were too many. It never moves the bytes, so it leaves no copies behind, and
+// it wipes them when it is cleared or destroyed. Not thread-safe.
 class SecretBuffer {
  public:
   explicit SecretBuffer(size_t limit)
@@ -29,8 +29,8 @@ class SecretBuffer {
   SecretBuffer& operator=(const SecretBuffer&) = delete;
   ~SecretBuffer() { Clear(); }
 
-  // The part that can still receive bytes. It is empty only if there were too
-  // many bytes.
+  // The part of the buffer that can still receive bytes. It is empty only if
+  // there were too many bytes.
   char* free_data() { return bytes_.get() + size_; }
   size_t free_size() const { return limit_ + 1 - size_; }
   // Adds the first `n` bytes of the free part. Requires: n <= free_size().

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// TempFolder, Ask and others: what the tests of the sources share.
+// TempFolder, WriteFile and Ask, which the tests of the sources share.
 
 #ifndef REFRESHABLE_SOURCES_SOURCES_TEST_UTIL_H_
 #define REFRESHABLE_SOURCES_SOURCES_TEST_UTIL_H_
@@ -52,7 +52,7 @@ inline void WriteFile(const std::string& path, absl::string_view content) {
   ASSERT_TRUE(file.flush()) << path;
 }
 
-// What `Ask` tells a source in its FetchContext.
+// The parts of the FetchContext that `Ask` passes to a source.
 struct AskOptions {
   Generation rejected;
   absl::Duration timeout = absl::InfiniteDuration();

@@ -29,7 +29,8 @@ struct HasEmpty<Token, std::void_t<decltype(static_cast<bool>(
 
 }  // namespace internal
 
-// Answers every call with a copy of one token, which never expires.
+// A source that answers every call with a copy of one token, which never
+// expires.
 //
 //   auto source = refreshable::StaticSource<refreshable::Secret>::Create(
 //       refreshable::Secret(api_key));
@@ -37,12 +38,12 @@ struct HasEmpty<Token, std::void_t<decltype(static_cast<bool>(
 //   auto token = refreshable::Refreshable<refreshable::Secret>::Create(
 //       *source, {&executor});
 //
-// The source has no other token. Once it has given its token, a call that is
-// told of a rejection (`FetchContext::rejected`) fails with UNAUTHENTICATED,
-// which is permanent. If a read rejects the token (`ReadOptions::rejected`),
-// that read fails, and the token stays in service for all other reads. After
-// `Refreshable::Invalidate`, all reads fail until `Refreshable::Install` brings
-// another token.
+// If a server rejects the token, the source has no other. So once it has given
+// its token, a call that is told of a rejection (`FetchContext::rejected`)
+// fails with UNAUTHENTICATED, which is permanent. If a read rejects the token
+// (`ReadOptions::rejected`), that read fails, and all other reads still get the
+// token. After `Refreshable::Invalidate`, all reads fail until
+// `Refreshable::Install` brings another token.
 //
 // `Token` must be copyable. Thread-safe; does not block. Statuses do not
 // contain the token.
@@ -52,9 +53,9 @@ class StaticSource final : public TokenSource<Token> {
                 "StaticSource: the token must be copyable");
 
  public:
-  // Fails with INVALID_ARGUMENT if Token has a method `empty()` and the token
-  // is empty, as it is if a program takes it from an environment variable that
-  // is not set.
+  // Returns a source of `token`. If Token has a method `empty()` and the token
+  // is empty, fails with INVALID_ARGUMENT. A token is empty, for example, if a
+  // program takes it from an environment variable that is not set.
   static absl::StatusOr<std::shared_ptr<TokenSource<Token>>> Create(
       Token token) {
     if constexpr (internal::HasEmpty<Token>::value) {

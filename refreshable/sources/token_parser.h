@@ -26,15 +26,16 @@ namespace refreshable {
 // must wipe its own copies. The bytes are not empty, but they may be incomplete
 // if the writer of the file is not done.
 //
-// If the function returns an error, the source's error shows the code of that
-// error. It shows the message only if the source's option `show_parser_message`
-// is true: parsers quote what they could not parse, which may be a secret.
+// If the function returns an error, the message of the source's error contains
+// the name of that error's code. It contains that error's message only if the
+// source's option `show_parser_message` is true, because parsers often quote
+// what they could not parse, which may be a secret.
 //
 // A null TokenParser stands for the default parser, which exists if Token is
-// std::string or Secret: the token is all bytes, without line ends at the end,
-// and it has no expiry. The default parser refuses a token that contains a
-// control character (a line break, say), because the token would end up in an
-// HTTP header.
+// std::string or Secret. Its token is all bytes except line ends at the end,
+// and has no expiry. The default parser refuses a token that contains a control
+// character (a line break, say), because the token would end up in an HTTP
+// header.
 template <typename Token>
 using TokenParser =
     std::function<absl::StatusOr<Credential<Token>>(absl::string_view bytes)>;
@@ -50,8 +51,8 @@ inline constexpr bool kHasDefaultParser =
 // character.
 absl::StatusOr<absl::string_view> TokenText(absl::string_view bytes);
 
-// Returns the source's error if the user's parser failed with `status`. It
-// contains the message of `status` only if `show` is true.
+// Returns an error for a parser that failed with `status`. It has the code of
+// `status`, and contains the message of `status` only if `show` is true.
 absl::Status ParserFailure(const absl::Status& status, bool show);
 
 // Returns whether a token with this expiry never expires.
@@ -73,9 +74,10 @@ absl::Status ValidateParser(absl::string_view source,
       ": parse is null, and there is no default parser for this Token");
 }
 
-// Parses `bytes` with `parse` or, if that is null, with the default parser. If
-// the parser says that the token never expires, the token expires after
-// `lifetime`; a hint of the parser stays.
+// Parses `bytes` with `parse` or, if that is null, with the default parser.
+// Returns the credential or the parser's error. If the parser says that the
+// token never expires, the token expires after `lifetime`; the parser's
+// `Expiry::refresh_in()` stays.
 template <typename Token>
 absl::StatusOr<Credential<Token>> ParseToken(const TokenParser<Token>& parse,
                                              bool show_parser_message,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests how often reads that do not take the fast path of Get allocate memory.
+// Tests how often a GetAsync, a CallWithTokenAsync, and a read that fails
+// between two flights allocate memory.
 
 #include <algorithm>
 #include <atomic>
@@ -47,8 +48,8 @@ using lifecycle_testing::Hour;
 using lifecycle_testing::Make;
 using lifecycle_testing::Strings;
 
-// An executor whose `Run` allocates nothing. It has room for one task, and its
-// timers never fire.
+// An executor with room for one task. Its `Run` allocates nothing, and refuses
+// a second task while the first has not run. Its timers never fire.
 class OneTaskExecutor final : public Executor {
  public:
   bool Run(Task task) override {

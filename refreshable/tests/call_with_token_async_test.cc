@@ -45,8 +45,8 @@ class CallWithTokenAsyncTest : public testing::Test {
     token_ = *Token::Create(source_.Share(), {&executor_, policy});
   }
 
-  // Notes a call with `lease`. Returns the response of a server that rejects
-  // the tokens in `rejected` and no others.
+  // Adds the token of `lease` to `calls_`. Returns the response of a server
+  // that rejects the tokens in `rejected` and no others.
   Response Serve(const TokenLease& lease, std::vector<std::string> rejected) {
     calls_.push_back(lease.token());
     for (const std::string& token : rejected) {
@@ -55,8 +55,9 @@ class CallWithTokenAsyncTest : public testing::Test {
     return {200, "yes to " + lease.token()};
   }
 
-  // Starts a call whose `done` is kept in `dones_` and whose outcome is added
-  // to `outcomes_`.
+  // Starts a CallWithTokenAsync. The server does not answer by itself: each
+  // call of the server adds its `done` to `dones_`. The outcome is added to
+  // `outcomes_`.
   void Start(Token::ReadOptions options = {}) {
     CallWithTokenAsync<Response>(
         *token_, options,
@@ -69,7 +70,7 @@ class CallWithTokenAsyncTest : public testing::Test {
           outcomes_.push_back(std::move(response));
         });
   }
-  // Starts a call, and runs it up to the point where the server must answer.
+  // Starts a CallWithTokenAsync, and runs it until the server must answer.
   void StartAndRun(Token::ReadOptions options = {}) {
     Start(options);
     executor_.RunUntilIdle();
@@ -173,8 +174,9 @@ TEST_F(CallWithTokenAsyncTest, A4OneDeadlineAndTheRefreshsOwnStatus) {
   start(absl::Seconds(4));
   EXPECT_EQ(Outcome(1), "no to t2");
   EXPECT_EQ(refreshes.at(1).code(), absl::StatusCode::kInvalidArgument);
-  // This call's timeout has passed when the server answers 401. A refresh is
-  // started nevertheless.
+  // The next CallWithTokenAsync has a timeout of 2 s, which has passed when the
+  // server answers 401, after 3 s. A refresh is started all the same, but the
+  // call is not replayed.
   executor_.AdvanceBy(absl::Minutes(1));
   start(absl::Seconds(2));
   EXPECT_EQ(Outcome(2), "no to t2");
@@ -246,7 +248,8 @@ TEST_F(CallWithTokenAsyncTest, A4DoneDroppedIsAnError) {
   dones_.clear();
   EXPECT_EQ(outcomes_.size(), 1u);
   EXPECT_EQ(Outcome(0), kNoAnswer);
-  // The second call is rejected, and its replay drops `done`.
+  // In the second CallWithTokenAsync, the server rejects the first call, and
+  // drops the `done` of the replay.
   StartAndRun();
   dones_[0]({401, "no"});
   executor_.RunUntilIdle();
@@ -313,7 +316,7 @@ TEST_F(CallWithTokenAsyncTest, E1DestroyedDuringTheFirstReadIsCancelled) {
   executor_.RunUntilIdle();
   EXPECT_EQ(source_.call_count(), 1u);
   EXPECT_TRUE(outcomes_.empty());
-  token_ = nullptr;  // The call does not keep the Refreshable alive.
+  token_ = nullptr;  // The pending call does not keep the Refreshable alive.
   ASSERT_EQ(outcomes_.size(), 1u);
   EXPECT_EQ(outcomes_[0].status().code(), absl::StatusCode::kCancelled);
   executor_.RunUntilIdle();

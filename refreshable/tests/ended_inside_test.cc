@@ -64,10 +64,11 @@ TEST_F(EndedInsideTest, E1EndsWhileItsAnswerIsSortedOrCompared) {
   EXPECT_EQ(token_, nullptr);
 }
 
-// Before a thread runs a read's callback, it calls the observer, for instance
-// because the token has become stale. Here the observer destroys the
-// Refreshable or cancels the read. Formerly, if the observer destroyed the
-// Refreshable, the callback ran after the destructor had returned.
+// Before a thread runs a read's callback, it tells the observer what has
+// happened: in this test, that the token has become stale. If the observer then
+// destroys the Refreshable, the callback must run before the destructor returns
+// (in the past it ran afterwards). If the observer instead cancels the read,
+// the callback must not run.
 TEST_F(EndedInsideTest, E1EndsWhileACallbackIsAboutToRun) {
   for (const bool cancels : {false, true}) {
     Outcome outcome;

@@ -63,8 +63,10 @@ class LifecycleTest : public ::testing::Test {
 };
 
 // The fixture of tests that destroy a Refreshable while threads and callbacks
-// wait for an attempt. `EndWithWaiters` first calls its argument `arrange`,
-// which brings the attempt into the state under test.
+// wait for an attempt. `EndWithWaiters` starts a blocking read and two
+// asynchronous ones, and calls `arrange`, which brings the attempt into the
+// state under test. Then it starts another blocking read, and destroys the
+// Refreshable.
 class LifecycleWaitersTest : public LifecycleTest {
  protected:
   void EndWithWaiters(const std::function<void()>& arrange) {
@@ -157,7 +159,7 @@ TEST_F(LifecycleTest, E1DoesNotWaitForTheSource) {
 // The destructor waits for threads inside the executor, but not for threads
 // inside user code. If the executor refuses a task, the task is destroyed
 // inside the executor's `Run`. So the observer must not be called while a
-// refused task is being destroyed.
+// refused task is being destroyed: the destructor would wait for the observer.
 TEST_F(LifecycleTest, E1DoesNotWaitForUserCodeAfterARefusedAttempt) {
   absl::Notification inside;
   absl::Notification leave;
@@ -179,8 +181,9 @@ TEST_F(LifecycleTest, E1DoesNotWaitForUserCodeAfterARefusedAttempt) {
 }
 
 // User code that is called because a timer was refused must not delay the
-// destructor. In the past, such code also kept other timers from being armed
-// until it had returned.
+// destructor. Here it is a read's callback: the timer for the retry is refused,
+// and so is the task that would run the callback. In the past, such code also
+// kept other timers from being armed until it had returned.
 TEST_F(LifecycleTest, E1DoesNotWaitForUserCodeAfterARefusedTimer) {
   absl::Notification inside;
   absl::Notification leave;
@@ -265,7 +268,7 @@ TEST_F(LifecycleTest, E1EndsInsideACallbackThatABlockingReadRuns) {
   Outcome other;
   probe_.on_run = [&] {
     if (other.ended > 0) return;
-    // The read below runs this task while it waits.
+    // The blocking read at the end of the test runs this task while it waits.
     executor_.Run([&] { token_.reset(); });
     probe_.on_run = nullptr;
   };
@@ -355,9 +358,9 @@ TEST_F(LifecycleTest, E1EndsInsideItsObserver) {
   EXPECT_EQ(token_, nullptr);
 }
 
-// The observer is told that an attempt starts, and destroys the Refreshable. In
-// the past, the library then called the source all the same. Now no user code
-// is started after the destructor.
+// The observer destroys the Refreshable when it is told that an attempt starts.
+// In the past, the library then called the source all the same. Now no user
+// code is started after the destructor.
 TEST_F(LifecycleTest, E1EndedByItsObserverTheSourceIsNotCalled) {
   Strings::Options options;
   options.observer = Observe([this](const Event& event) {

@@ -34,8 +34,8 @@ inline Credential<std::string> Hour(std::string token) {
   return {std::move(token), Expiry::In(absl::Hours(1))};
 }
 
-// Calls `condition` until it returns true, and yields in between. Returns only
-// if `condition` becomes true at some time.
+// Waits until `condition` returns true: calls it again and again, and yields in
+// between.
 template <typename Condition>
 void SpinUntil(Condition condition) {
   while (!condition()) std::this_thread::yield();
@@ -136,6 +136,7 @@ class ProbeExecutor : public Executor {
 
   // Returns the number of calls of any method so far, including the clock's.
   int uses() const { return uses_; }
+  // Returns the number of calls of RunAfter so far.
   int timers() const { return timers_; }
 
   std::function<void()> on_run;

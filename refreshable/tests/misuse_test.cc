@@ -67,17 +67,19 @@ static_assert(!TokenHasEquality<std::tuple<int, Plain>>::value);
 static_assert(!TokenHasEquality<std::variant<int, Plain>>::value);
 static_assert(!TokenHasEquality<std::optional<std::vector<Plain>>>::value);
 
-// A function object may have a comparison operator that does not compile, as
-// `Broken` has. `kCanBeNull` must compile nevertheless.
+// `kCanBeNull` says whether a function object of a type can be null. It must
+// compile for every type, even for one such as `Broken`, whose operator== does
+// not compile.
 static_assert(internal::kCanBeNull<void (*)()>);
 static_assert(internal::kCanBeNull<std::function<void()>>);
 static_assert(internal::kCanBeNull<absl::AnyInvocable<void()>>);
 static_assert(!internal::kCanBeNull<Broken>);
 
-// Invalidates a token that the source then returns again, and expects that it
-// is published if and only if `replaced` is true. If `same_token` is null, the
-// library compares tokens with their operator==, if they have one. (In the
-// past, a Refreshable did not compile for a vector whose elements have no
+// Invalidates a token, and reads while the source returns another token with
+// the same value. Expects that the read succeeds if and only if `replaced` is
+// true. The library compares tokens with `same_token` or, if that is null, with
+// their operator==. If they have no operator== either, each counts as new. (In
+// the past, a Refreshable did not compile for a vector whose elements have no
 // operator==, because the vector still declares one.)
 template <typename Token>
 void ExpectRejectedTokenIsReplaced(
@@ -124,7 +126,8 @@ TEST(MisuseTest, B1NegativeRetriesAreNone) {
     executor.AdvanceBy(absl::Seconds(12));
     ASSERT_TRUE(token->Get().ok());
     executor.RunUntilIdle();
-    // The running attempt is abandoned; the next is due after a backoff.
+    // The invalidation abandons the running attempt. The next attempt is due
+    // after a backoff.
     ASSERT_TRUE(token->Invalidate(Generation(1)));
     lifecycle_testing::Outcome outcome;
     Strings::ReadOptions read;
@@ -139,7 +142,7 @@ TEST(MisuseTest, B1NegativeRetriesAreNone) {
 }
 
 // Destroys the executor, calls `use`, and destroys the Refreshable. Expects
-// that the program ends with a message. Formerly, the Refreshable called a
+// that the program ends with a message. In the past, the Refreshable called a
 // method of the destroyed executor.
 template <typename E>
 void ExpectDeathAfterExecutor(const std::function<void(Strings&)>& use) {
@@ -150,7 +153,7 @@ void ExpectDeathAfterExecutor(const std::function<void(Strings&)>& use) {
         token->Install(lifecycle_testing::Hour("t1")).status().IgnoreError();
         executor.reset();
         use(*token);
-        token.reset();  // Cancels the timer.
+        token.reset();  // Uses the executor: cancels its timer.
       },
       "its executor was destroyed first");
 }
@@ -205,7 +208,8 @@ TEST(MisuseDeathTest, R11ANullCallbackEndsTheProgramWithAMessage) {
   const auto token = Make(&executor, std::make_shared<HeldSource>());
   EXPECT_DEATH(token->GetAsync(absl::InfiniteDuration(), nullptr),
                "GetAsync: the callback is null");
-  // Formerly, an empty std::function was accepted and threw when it was called.
+  // In the past, an empty std::function was accepted, and threw when the
+  // library called it.
   const std::function<void(absl::StatusOr<Lease<std::string>>)> empty;
   EXPECT_DEATH(token->GetAsync(absl::InfiniteDuration(), empty),
                "GetAsync: the callback is null");

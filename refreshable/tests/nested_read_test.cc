@@ -43,7 +43,7 @@ class NestedReadTest : public ::testing::Test {
     options.blocking_threads = workers;
     return *ThreadExecutor::Create(options);
   }
-  // Runs `f` on the pool and waits until it returns.
+  // Runs `f` in a blocking task of `pool_`, and waits until it returns.
   void InPool(const std::function<void()>& f) {
     absl::Notification ran;
     ASSERT_TRUE(pool_->RunBlocking([&] {
@@ -120,9 +120,9 @@ TEST_F(NestedReadTest, R10AllWorkersReadOneOfThemFetches) {
               SpinUntil([&] { return a_->health().waiters == 2; });
               done(Hour("a"));
             }));
-  // The attempt waits until two reads wait for it. If the second thread ran the
-  // attempt before it ran the second read, the attempt would never end. Both
-  // tasks must therefore have started before either of them reads.
+  // The source waits until two reads wait for its answer. If the pool's second
+  // thread called the source before it ran the second read, the source would
+  // never answer. So both tasks must have started before either of them reads.
   std::atomic<int> here{0};
   absl::BlockingCounter read(2);
   for (int i = 0; i < 2; ++i) {
@@ -137,8 +137,8 @@ TEST_F(NestedReadTest, R10AllWorkersReadOneOfThemFetches) {
   EXPECT_EQ(fetched, 1);
 }
 
-// Each retry is queued while the only worker waits for it inside a read, so
-// that worker must run the retry itself.
+// Each retry is queued while the pool's only thread waits for it inside a read.
+// So that thread must run the retry itself.
 TEST_F(NestedReadTest, R10RetriesRunInTheWaitingWorker) {
   std::atomic<int> fetched{0};
   Strings::Options options;
@@ -191,8 +191,7 @@ TEST_F(NestedReadTest, R10ObserverOnTheTimerThreadMayNotWait) {
   for (size_t i = 0; i < held->calls(); ++i) held->Drop(i);
 }
 
-// The rules of R10 also hold on a ManualExecutor, where one thread does
-// everything.
+// The rules of R10 on a ManualExecutor, where one thread does everything.
 TEST_F(NestedReadTest, R10ReadsInsideReadsOnOneThread) {
   ManualExecutor executor;
   auto c = Make(&executor, Answering("c"));

@@ -163,7 +163,8 @@ TEST_F(ObservedScenarioTest, S1ALifeInEventsInTheirOrder) {
                   "attempt_failed", "backoff 4s", "attempt_started expired",
                   "token_published", "state_changed fresh"));
 
-  // The token is rejected long after it was published.
+  // The token is invalidated 40 s after its publication. It no longer counts as
+  // young (A5), so a new attempt starts at once.
   executor_.AdvanceBy(absl::Seconds(40));
   source_.Answer("t3", absl::Seconds(100));
   EXPECT_TRUE(token->Invalidate(Generation(2)));
@@ -209,11 +210,12 @@ TEST_F(ObservedScenarioTest, S1ExhaustedDegradedAndHealed) {
                           "state_changed fresh"));
 }
 
-// `Install` supersedes an attempt. The source answers that attempt afterwards.
+// `Install` supersedes an attempt. The source answers that attempt afterwards,
+// and the answer is discarded.
 TEST_F(ObservedScenarioTest, S1AbandonedAndDiscarded) {
   const auto token = Observed();
   token->GetAsync(absl::InfiniteDuration(), Note());
-  executor_.RunUntilIdle();  // Makes call 0, which is not answered yet.
+  executor_.RunUntilIdle();  // The source is called (call 0).
   EXPECT_TRUE(token
                   ->Install(Credential<std::string>(
                       "i1", Expiry::In(absl::Seconds(100))))
@@ -251,7 +253,7 @@ TEST_F(ObservedScenarioTest, S2HealthFollowsAnOutage) {
 
   AdvanceTo(absl::Seconds(75));
   token->GetAsync(absl::InfiniteDuration(), Note());
-  executor_.RunUntilIdle();  // Makes call 1, which is not answered yet.
+  executor_.RunUntilIdle();  // The source is called again (call 1).
   health = token->health();
   EXPECT_EQ(health.freshness, Freshness::kExpired);
   EXPECT_TRUE(health.refreshing);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of clause E2 with an executor that is overloaded: it does not run the
-// tasks that it accepted, has no free timer, or refuses everything.
+// Tests of an executor that is overloaded (E2): it does not run the tasks that
+// it accepted, has no free timer, or refuses everything. At the end, tests of
+// slow hooks (R7, S4) and of expired tokens (R12).
 
 #include <memory>
 #include <optional>
@@ -42,7 +43,7 @@ class OverloadTest : public ::testing::Test {
     for (size_t i = 0; i < held_->calls(); ++i) held_->Drop(i);
   }
 
-  // Lets `d` pass and runs the timers, but none of the tasks.
+  // Lets `d` pass. Runs the timers that become due, and no task.
   void RunTimersOnly(absl::Duration d) {
     const BootTime until = executor_.clock().Now().boot + d;
     for (;;) {
@@ -120,9 +121,10 @@ class LateExecutor final : public ProbeExecutor {
   const absl::Duration late_;
 };
 
-// An attempt is given up if its task has not run within 30 s. In the past, a
-// task whose attempt had been given up did nothing, so an executor that was
-// always later than that never called the source.
+// An attempt is given up if its task has not run within 30 s. When the task
+// runs at last, it makes the attempt that is queued then, if there is one. In
+// the past it did nothing, so if the executor always took longer than 30 s, the
+// source was never called.
 TEST_F(OverloadTest, E2AnExecutorThatIsAlwaysLateStillMakesAttempts) {
   for (const int late : {31, 45, 60, 300}) {
     SCOPED_TRACE(late);
@@ -134,8 +136,9 @@ TEST_F(OverloadTest, E2AnExecutorThatIsAlwaysLateStillMakesAttempts) {
       executor_.AdvanceBy(absl::Seconds(1));
     }
     ASSERT_EQ(held->calls(), 1u);
-    // The task of an earlier attempt, which had been given up, made this call.
-    // The task of the present attempt runs later, and finds nothing left to do.
+    // The source was called by the task of an earlier attempt, which had been
+    // given up. The task of the present attempt runs later, and finds nothing
+    // left to do.
     executor_.AdvanceBy(absl::Seconds(29));
     EXPECT_EQ(held->calls(), 1u);
     EXPECT_EQ(token->stats().attempts_started, 1);
@@ -170,16 +173,16 @@ TEST_F(OverloadTest, E2AUsableTokenIsServedThoughItsRefreshIsNotRun) {
   EXPECT_EQ(token_->health().failures, 0);
 }
 
-// The read is made on the executor's only thread. The read runs the queued
-// attempt itself, because no other thread can.
+// A task of the executor makes a blocking read. The read runs the queued
+// attempt itself, because the executor has no other thread that could.
 TEST_F(OverloadTest, R10AReadOnAnExecutorThreadRunsTheAttemptItself) {
   Outcome outcome;
   token_->GetAsync(kForever, outcome.Callback());
   RunTimersOnly(absl::Seconds(31));
   std::optional<absl::StatusOr<Lease<std::string>>> read;
   executor_.Run([&] { read = token_->Get(absl::Seconds(1)); });
-  // This runs the task that reads. The task of the first attempt, which was
-  // given up, stays queued.
+  // The last pending task is the one that reads. The task of the first attempt,
+  // which was given up, stays queued.
   ASSERT_TRUE(executor_.RunPending(executor_.pending() - 1));
   EXPECT_EQ(held_->calls(), 1u);
   EXPECT_EQ(read->status().code(), StatusCode::kDeadlineExceeded);
@@ -187,9 +190,12 @@ TEST_F(OverloadTest, R10AReadOnAnExecutorThreadRunsTheAttemptItself) {
 
 // ---- The executor has no timer to spare ----
 
-// Regression test: in the past, after a timer was refused, reads took the slow
-// path until the token was replaced or became stale, even for hours after the
-// executor accepted timers again.
+// As long as the executor refuses the Refreshable's timer, reads take the slow
+// path, and each tries to arm the timer again. Once it is armed, they take the
+// fast path. In the past, they took the slow path until the token was replaced
+// or became stale, even for hours after the executor accepted timers again.
+// (The test tells the paths apart: a read on the slow path uses the executor
+// more often.)
 TEST_F(OverloadTest, E2ARefusedTimerIsArmedAgainByTheNextOperation) {
   const auto uses_of_a_read = [&] {
     const int before = probe_.uses();
@@ -233,10 +239,10 @@ TEST_F(OverloadTest, E2ARefusedTimerIsArmedAgainWhenTheSourceAnswers) {
 
 // ---- The executor refuses everything ----
 
-// Regression test: in the past, if the executor refused both the task that runs
-// a callback and the timer for trying again, the callback never ran. Now the
-// next operation on the Refreshable runs the callback or, if there is none, the
-// destructor does.
+// The executor refuses the task that would run a callback. It also refuses the
+// timer after which the library would offer that task again. In the past, the
+// callback then never ran. Now the next operation on the Refreshable runs it.
+// If no operation follows, the destructor runs it.
 TEST_F(OverloadTest, R11NoCallbackIsLostWhenTasksAndTimersAreRefused) {
   for (const bool destroy : {false, true}) {
     token_ = Make(&probe_, held_);
@@ -259,8 +265,8 @@ TEST_F(OverloadTest, R11NoCallbackIsLostWhenTasksAndTimersAreRefused) {
   }
 }
 
-// After the callback was refused, the executor recovers. The next operation
-// gives the callback to the executor.
+// The executor refuses a callback, and then recovers. The next operation on the
+// Refreshable gives the callback to the executor again.
 TEST_F(OverloadTest, R11AfterwardsTheExecutorRunsTheCallback) {
   ASSERT_TRUE(token_->Install(Hour("t1")).ok());
   probe_.refuse_runs = probe_.refuse_timers = true;
@@ -331,9 +337,9 @@ TEST_F(OverloadTest, R7AnAsyncDeadlineDuringASlowHookYieldsThePublishedToken) {
   EXPECT_EQ((*read)->token(), "t1");
 }
 
-// A read's result is already decided when the timer for its deadline is
-// refused. Even so, the read's callback must run only after the hook. In the
-// past, the refusal made the callback run before the hook had returned.
+// A read's callback must run only after the hook, even if the executor refuses
+// the timer for the read's deadline when the read's result is already known. In
+// the past, the refusal made the callback run before the hook had returned.
 TEST_F(OverloadTest, S4TheHookComesFirstThoughTheTimerIsRefused) {
   int told = 0;
   int told_in_hook = -1;

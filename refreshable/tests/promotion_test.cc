@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of promotion and retry budgets through the public API. A background
-// refresh makes one attempt. When a read waits for it, it is promoted: from
-// then on it is retried as often as the read's budget (`max_retries`) allows.
+// Tests of promotion and retry budgets through the public API. By itself, a
+// background refresh makes only one attempt. When a read waits for it, it is
+// promoted: from then on it is retried as often as the read's budget
+// (`max_retries`) allows.
 
 #include <cstddef>
 #include <memory>
@@ -124,7 +125,8 @@ TEST_F(PromotionTest, L7ACallMayAskForMoreThanThePolicy) {
 }
 
 // A read that arrives between two attempts fails at once if the flight has
-// already made as many retries as the read allows.
+// already made as many retries as the read allows. Otherwise it waits for the
+// next attempt.
 TEST_F(PromotionTest, L7ASpentBudgetDoesNotJoin) {
   const auto token = Make();
   source_.Always(absl::UnavailableError("502"));

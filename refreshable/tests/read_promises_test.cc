@@ -69,8 +69,8 @@ TEST_F(RefreshablePromisesTest, R9InvalidatedTokenIsNotRead) {
   EXPECT_THAT(token->Get(), AllOf(HoldsToken("t2"), HasGeneration(2)));
 }
 
-// A callback is queued with a good token, which is rejected before the executor
-// runs the callback. The read then waits for the next token.
+// While a read's callback is queued, to be given a usable token, that token is
+// invalidated. The read then waits for the next token.
 TEST_F(RefreshablePromisesTest, R9NotByACallbackThatWasQueuedBefore) {
   const auto token = MakeWithToken(AnyAge());
   token->GetAsync(absl::InfiniteDuration(), Note());
@@ -83,8 +83,8 @@ TEST_F(RefreshablePromisesTest, R9NotByACallbackThatWasQueuedBefore) {
   EXPECT_THAT(outcomes_, ElementsAre(HoldsToken("t2")));
 }
 
-// A read waits for a token. The token is published, but rejected before the
-// read's callback runs.
+// A read waits for a token. The token is published, but it is invalidated
+// before the read's callback runs. The read then waits for the next token.
 TEST_F(RefreshablePromisesTest, R9NotByAWaiterOnItsWay) {
   const auto token = Make(AnyAge());
   token->GetAsync(absl::InfiniteDuration(), Note());
@@ -96,8 +96,8 @@ TEST_F(RefreshablePromisesTest, R9NotByAWaiterOnItsWay) {
   EXPECT_THAT(outcomes_, ElementsAre(HoldsToken("t2")));
 }
 
-// The hook rejects the token after its publication and before the blocked
-// reader wakes.
+// The hook invalidates the first token after its publication and before the
+// blocked reader wakes. The reader must then wait for the next token.
 TEST_F(RefreshablePromisesTest, R9NotByABlockedReaderOnItsWay) {
   Token* self = nullptr;
   Token::Options options{&executor_, AnyAge()};
@@ -129,8 +129,9 @@ TEST_F(RefreshablePromisesTest, R9FailedRefreshDoesNotBringItBack) {
   }
 }
 
-// A rejected token that the source returns again is not published. A second
-// rejection of its generation does not affect the next generation.
+// An invalidated token that the source returns again is not published. After
+// the next token is published, invalidating the first generation once more
+// changes nothing.
 TEST_F(RefreshablePromisesTest, R9SameTokenAgainIsAFailure) {
   RefreshPolicy policy = ExactPolicy();
   policy.retry.max_retries = 0;
@@ -193,8 +194,9 @@ TEST_F(RefreshablePromisesTest, R10PoolOfOneThreadClaimsAQueuedAttempt) {
   EXPECT_EQ(source.call_count(), 1u);
 }
 
-// The reader also runs the retry itself, although a timer queues the retry only
-// after the reader has begun to wait.
+// The reader occupies the only thread of the pool that may run attempts. A
+// timer queues the retry after the reader has begun to wait. The reader runs
+// the retry itself.
 TEST_F(RefreshablePromisesTest, R10PoolOfOneThreadRunsTheRetries) {
   ThreadExecutor::Options one;
   one.blocking_threads = 1;
@@ -217,7 +219,8 @@ TEST_F(RefreshablePromisesTest, R10PoolOfOneThreadRunsTheRetries) {
   EXPECT_EQ(source.call_count(), 2u);
 }
 
-// The reader, whose timeout is 5 s, itself runs an attempt that takes 10 s.
+// A read with a timeout of 5 s runs an attempt itself, which takes 10 s. The
+// read ends when that attempt has ended.
 TEST_F(RefreshablePromisesTest, R10ClaimersDeadlineIsCheckedBetweenAttempts) {
   const auto token = Make();
   source_.AnswerWith([&](const FetchContext&) {
@@ -246,7 +249,8 @@ TEST_F(RefreshablePromisesTest, R10SourceMayReadAnotherRefreshable) {
   EXPECT_THAT(token->Get(), HoldsToken("t1 by secret"));
 }
 
-// A source that waits for itself through another source is detected as well.
+// The sources of two Refreshables read each other. The read that would have to
+// wait for its own attempt fails, and so both attempts end.
 TEST_F(RefreshablePromisesTest, R10CircleOfSourcesEnds) {
   const auto token = Make();
   ScriptedSource<std::string> other_source;
@@ -292,8 +296,9 @@ TEST_F(RefreshablePromisesTest, R11CallbackRunsThroughTheExecutor) {
   EXPECT_THAT(outcomes_, ElementsAre(HoldsToken("t1")));
 }
 
-// A callback that gets an error runs through the executor too. The first error
-// is known at once; the second comes from a timer.
+// A callback that gets an error runs through the executor, like any other. The
+// first error is known when the read begins. The second is the read's timeout,
+// which a timer notices.
 TEST_F(RefreshablePromisesTest, R11ErrorsRunThroughTheExecutorToo) {
   RefreshPolicy policy = ExactPolicy();
   policy.retry.max_retries = 0;
@@ -306,7 +311,7 @@ TEST_F(RefreshablePromisesTest, R11ErrorsRunThroughTheExecutorToo) {
   executor_.RunNext();
   EXPECT_THAT(outcomes_, ElementsAre(CausedBy("502")));
   executor_.AdvanceBy(absl::Seconds(2));
-  token->GetAsync(absl::Seconds(1), Note());  // Call 1 is not answered.
+  token->GetAsync(absl::Seconds(1), Note());  // The source does not answer.
   executor_.RunUntilIdle();
   executor_.RunPending(0);  // Runs the timer for the deadline.
   EXPECT_EQ(outcomes_.size(), 1u);
@@ -415,8 +420,8 @@ TEST_F(RefreshableLeaseTest, R12UnleasedTokenIsFreedWhenReplaced) {
   }
 }
 
-// A rejected token is kept until the next publication, so that the same token
-// can be recognized if it comes again.
+// An invalidated token is kept until the next publication, so that it can be
+// recognized if the source returns it again.
 TEST_F(RefreshableLeaseTest, R12RejectedTokenIsFreedByTheNextPublication) {
   ManualExecutor executor;
   ScriptedSource<Counted> source;
@@ -429,7 +434,7 @@ TEST_F(RefreshableLeaseTest, R12RejectedTokenIsFreedByTheNextPublication) {
 }
 
 // When the Refreshable ends, all its tokens are freed, although a call of the
-// source is still running. The token that this call brings later is freed too.
+// source is not answered yet. The token of the late answer is freed at once.
 TEST_F(RefreshableLeaseTest, R12NothingIsKeptBeyondTheEnd) {
   ManualExecutor executor;
   ScriptedSource<Counted> source;
@@ -437,7 +442,7 @@ TEST_F(RefreshableLeaseTest, R12NothingIsKeptBeyondTheEnd) {
   ASSERT_TRUE(token->Install({Counted("one"), Expiry::Never()}).ok());
   ASSERT_TRUE(token->Invalidate(Generation(1)));
   token->GetAsync(absl::InfiniteDuration(), [](auto) {});
-  executor.RunUntilIdle();  // Makes call 0, which is not answered yet.
+  executor.RunUntilIdle();  // The source is called (call 0).
   token.reset();
   EXPECT_EQ(Counted::count(), 0);
   source.Release(0, Counted("late"), absl::Hours(1));
@@ -446,7 +451,8 @@ TEST_F(RefreshableLeaseTest, R12NothingIsKeptBeyondTheEnd) {
 
 // ---- T2: scenarios are reproducible ----
 
-// With jitter, a scenario is reproducible if the seed is the same.
+// Jitter comes from the seed: two runs with the same seed are the same, and a
+// run with another seed differs.
 TEST(RefreshableScenarioTest, T2SeededJitterRepeats) {
   const auto run = [](uint64_t seed) {
     ManualExecutor executor;

@@ -123,7 +123,9 @@ TEST_F(RefreshableReadTest, R3ReaderJoinsTheBackgroundFlightOnceExpired) {
   const auto token = MakeWithToken();
   AdvanceTo(absl::Seconds(74));
   EXPECT_THAT(token->Get(), HoldsToken("t1"));
-  AdvanceTo(absl::Seconds(75));  // Call 1 is not answered yet.
+  // Now the token is expired. The background fetch (call 1; calls count from 0)
+  // is not answered yet.
+  AdvanceTo(absl::Seconds(75));
   token->GetAsync(absl::InfiniteDuration(), Note());
   executor_.RunUntilIdle();
   EXPECT_THAT(outcomes_, IsEmpty());
@@ -133,8 +135,8 @@ TEST_F(RefreshableReadTest, R3ReaderJoinsTheBackgroundFlightOnceExpired) {
   EXPECT_EQ(source_.call_count(), 2u);
 }
 
-// A callback is queued with a usable token, but the token has expired by the
-// time the executor runs the callback.
+// A callback is queued with a usable token. The token has expired when the
+// executor runs the task, so the read waits for the next token.
 TEST_F(RefreshableReadTest, R3TokenThatExpiresOnItsWayIsNotHandedOut) {
   const auto token = MakeWithToken();
   token->GetAsync(absl::InfiniteDuration(), Note());
@@ -171,8 +173,8 @@ TEST_F(RefreshableReadTest, R4ExpiredAtTheEdge) {
               FailsWith(absl::StatusCode::kDeadlineExceeded));
 }
 
-// Without a margin, a token is already expired at the moment of its expiry, and
-// not only after it.
+// With an expiry margin of zero, a token is expired from the very moment of its
+// expiry.
 TEST_F(RefreshableReadTest, R4ExpiredOnTheWallClocksEdgeToo) {
   RefreshPolicy policy = ExactPolicy();
   policy.expiry_margin = absl::ZeroDuration();
@@ -216,7 +218,7 @@ TEST_F(RefreshableReadTest, R5WithoutExpiryFreshUntilReplaced) {
   EXPECT_EQ(token->health().freshness, Freshness::kStale);
 }
 
-// ---- R6: two clocks ----
+// ---- B9, R7: what an error says ----
 
 TEST_F(RefreshableReadTest, B9EveryReadIsToldTheSameOfOneFailure) {
   const auto token = Make();
@@ -234,7 +236,7 @@ TEST_F(RefreshableReadTest, B9EveryReadIsToldTheSameOfOneFailure) {
 TEST_F(RefreshableReadTest, R7AReadsOwnTimeoutIsToldFromAnAttempts) {
   RefreshPolicy policy = ExactPolicy();
   policy.retry.max_retries = 0;
-  const auto token = Make(policy);  // Call 0 is never answered.
+  const auto token = Make(policy);  // The source never answers.
   absl::Status own = token->Get(absl::Seconds(29)).status();
   token->GetAsync(absl::Milliseconds(500), Note());
   executor_.AdvanceBy(absl::Milliseconds(500));
@@ -247,9 +249,12 @@ TEST_F(RefreshableReadTest, R7AReadsOwnTimeoutIsToldFromAnAttempts) {
   EXPECT_FALSE(IsReadTimeout(attempts)) << attempts;
 }
 
-// Regression test: a cooldown ends during a suspend. In the past, the next read
-// started no refresh: reads compared the wall clock with the token's expiry
-// only, not with the end of the cooldown, and the timer had not fired yet.
+// ---- R6: two clocks ----
+
+// If a cooldown ends during a suspend, the next read starts a refresh, even
+// before the timer has fired. In the past it did not, because reads compared
+// the wall clock only with the token's expiry, not with the end of the
+// cooldown.
 TEST_F(RefreshableReadTest, R6TheNextReadSeesThatTheCooldownEndedInASuspend) {
   RefreshPolicy policy = ExactPolicy();
   policy.background_cooldown = absl::Seconds(10);
@@ -299,8 +304,9 @@ TEST_F(RefreshableReadTest, R6AfterAStepBackTheTokenEndsWithItsTrueLife) {
 }
 
 // After a step back, the wall clock does not show that the token has expired
-// during a suspend. The timer follows BootTime: once the computer is awake, it
-// withdraws the token.
+// during a suspend. TryGet goes by BootTime too (R11), and does not return the
+// token. For other reads the timer, which follows BootTime, withdraws the token
+// once the computer is awake.
 TEST_F(RefreshableReadTest, R6AfterAStepBackASuspendIsSeenByTheTimer) {
   const auto token = MakeWithToken();
   executor_.StepWall(-absl::Hours(2));
@@ -337,9 +343,9 @@ TEST_F(RefreshableReadTest, R6StepBackLengthensNoCooldown) {
   EXPECT_EQ(Submissions(), 1u);
 }
 
-// A blocked thread looks at the executor's clock at least once a second, even
-// if nothing wakes it. So the read ends although its deadline passes during a
-// suspend, when no timer fires.
+// The deadline of a blocking read passes during a suspend, when no timer fires.
+// The read ends all the same, because a blocked thread looks at the executor's
+// clock at least once a second.
 TEST_F(RefreshableReadTest, R6BlockedReaderRechecksTheClock) {
   const auto token = Make();
   std::optional<LeaseOr> seen;
@@ -396,8 +402,8 @@ TEST_F(RefreshableReadTest, R7WaiterWhoCannotSeeTheNextAttemptEndsAtOnce) {
             AfterFailures(1), NextAttemptAt(next));
   EXPECT_THAT(outcomes_, ElementsAre(failed));
   EXPECT_EQ(Elapsed(), absl::ZeroDuration());
-  // A read that starts between two attempts also fails at once if the next
-  // attempt would start after its deadline.
+  // A read that starts between two attempts fails at once if the next attempt
+  // would start after the read's deadline.
   executor_.AdvanceBy(absl::Seconds(1));
   EXPECT_THAT(token->Get(absl::Seconds(1) - kTick), failed);
   EXPECT_EQ(Elapsed(), absl::Seconds(1));

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of the clauses E5, R8, R11, S4 and T1: user code that calls the
-// Refreshable, and callbacks.
+// Tests of the clauses E5, R8, S4 and T1: what callbacks and other user code
+// may do while the library runs them.
 
 #include <atomic>
 #include <functional>
@@ -133,9 +133,9 @@ TEST_F(ReentrancyTest, E5HookMayUseTheRefreshable) {
   EXPECT_EQ(ran, 2);
 }
 
-// The observer calls the Refreshable in each of the first 99 events. Attempts
-// fail and succeed, the token becomes stale and is rejected, and the observer's
-// own reads start further refreshes.
+// The observer calls the Refreshable in each of the first 99 events. Meanwhile
+// attempts fail and succeed, the token becomes stale and is invalidated, and
+// the observer's own reads start further refreshes.
 TEST_F(ReentrancyTest, E5ObserverMayUseTheRefreshable) {
   int depth = 0;
   std::vector<EventKind> told;
@@ -192,16 +192,17 @@ TEST_F(ReentrancyTest, E5ClassifyMayUseTheRefreshable) {
   Outcome outcome;
   token_->GetAsync(kForever, outcome.Callback());
   executor_.RunUntilIdle();
-  held_->Answer(0, absl::AbortedError("down"));  // `Fetch` returned earlier.
+  // `Fetch` has already returned, so `classify` runs outside it.
+  held_->Answer(0, absl::AbortedError("down"));
   executor_.RunUntilIdle();
   EXPECT_EQ(code, StatusCode::kFailedPrecondition);
   EXPECT_EQ(outcome.status.code(), StatusCode::kAborted);
 }
 
-// The library calls a token's `operator==` to find out whether the source has
-// returned the rejected token again. A read inside that operator fails at once
-// if it would have to wait. The token's destructor may call the Refreshable
-// too.
+// A token's `operator==` and destructor may call the Refreshable. The library
+// calls `operator==` to find out whether the source has returned the
+// invalidated token again. A read inside `operator==` fails at once if it would
+// have to wait.
 TEST_F(ReentrancyTest, E5TokenMayUseTheRefreshable) {
   std::unique_ptr<Refreshable<Nosy>> token;
   std::vector<StatusCode> compared;
@@ -237,7 +238,7 @@ TEST_F(ReentrancyTest, E5TokenMayUseTheRefreshable) {
   });
   executor_.RunUntilIdle();
   ASSERT_EQ(calls.size(), 1u);
-  calls[0](make("t1"));  // Returns the rejected token again.
+  calls[0](make("t1"));  // The source returns the invalidated token again.
   EXPECT_EQ(compared, std::vector{StatusCode::kFailedPrecondition});
   executor_.RunUntilIdle();
   EXPECT_EQ(ended, 1);
@@ -247,7 +248,7 @@ TEST_F(ReentrancyTest, E5TokenMayUseTheRefreshable) {
   ASSERT_TRUE(token->Install(make("t3")).ok());
   EXPECT_EQ(destroyed, 3);
   Refreshable<Nosy>* const dying = token.get();
-  (void)token.release();  // The last token's destructor must find null.
+  (void)token.release();  // The destructor of "t3" must find `token` null.
   delete dying;
   EXPECT_EQ(destroyed, 4);
 }
@@ -305,8 +306,9 @@ TEST_F(ReentrancyTest, S4HookRunsAfterPublicationAndBeforeWaitersWake) {
 }
 
 #ifdef ABSL_HAVE_EXCEPTIONS
-// A task that the read runs throws, and the exception leaves `Get`. Formerly,
-// the read then remained in the list of waiting reads.
+// A blocking read on a ManualExecutor runs a task that throws, and the
+// exception leaves `Get`. In the past, the read then remained in the list of
+// waiting reads.
 TEST_F(ReentrancyTest, T1AnExceptionOfATaskEndsTheReadThatDrives) {
   token_ = Make(&executor_, held_);
   executor_.Run([] { throw 1; });
@@ -345,8 +347,8 @@ TEST_F(ReentrancyTest, E5WhatUserCodeThrowsIsIgnored) {
 }
 #endif
 
-// The hook rejects the first token after its publication and before the waiting
-// readers wake.
+// The hook invalidates the first token after its publication and before the
+// waiting readers wake. The readers must then wait for the next token.
 TEST_F(ReentrancyTest, E5WakingReadersRecheckAndJoinTheNextFlight) {
   Strings::Options options;
   options.on_token_changed = [&](const Lease<std::string>& lease) {
@@ -375,10 +377,9 @@ TEST_F(ReentrancyTest, E5WakingReadersRecheckAndJoinTheNextFlight) {
   EXPECT_EQ(outcome.token, "t2");
 }
 
-// The source answers on another thread, which is still inside the hook and has
-// not woken the reader yet. Meanwhile the reader's executor has nothing left to
-// run. The read must not fail because of that: it must wait for the other
-// thread.
+// A read that drives a ManualExecutor fails if nothing is left to run (T1). In
+// this test nothing is left to run, but another thread has answered the source
+// and is inside the hook. The read must wait until that thread wakes it.
 TEST_F(ReentrancyTest, T1DrivingReadWaitsForTheThreadThatIsToWakeIt) {
   absl::Notification published;
   absl::Notification idle;
@@ -425,8 +426,8 @@ TEST_F(ReentrancyTest, R8EachReadIsCancelledAlone) {
   ASSERT_EQ(held_->calls(), 1u);
   EXPECT_FALSE(held_->context(0).cancelled());
   held_->Answer(0, Hour("t1"));
-  // The read has its result, and the task that will run its callback is queued.
-  // The read can still be cancelled.
+  // The third read has its result, and the task that will run its callback is
+  // queued. The read can still be cancelled.
   EXPECT_TRUE(token_->Cancel(ids[2]));
   executor_.RunUntilIdle();
   EXPECT_FALSE(token_->Cancel(ids[0]));

@@ -137,8 +137,10 @@ TEST_F(RefusalTest, E2RefusedCallbackRunsInTheCompletingThread) {
   completing.join();
 }
 
-// Regression test: in the past, a refused callback ran inside the GetAsync call
-// that had passed it, perhaps under the caller's locks. Now a timer runs it.
+// If the executor refuses a callback inside the `GetAsync` that it was passed
+// to, a timer offers it to the executor again a second later, and runs it if
+// the executor still refuses. In the past, the callback ran inside the
+// `GetAsync`, perhaps under the caller's locks.
 TEST_F(RefusalTest, E2RefusedCallbackDoesNotRunInItsOwnGetAsync) {
   probe_.refuse_runs = true;
   Outcome failing;
@@ -158,9 +160,10 @@ TEST_F(RefusalTest, E2RefusedCallbackDoesNotRunInItsOwnGetAsync) {
   EXPECT_EQ(executor_.RunUntilIdle(), 0u);
 }
 
-// If both the callback and its timer are refused, the next operation on the
-// Refreshable runs the callback. Formerly, the callback ran inside the
-// `GetAsync` that it had been passed to.
+// If the executor refuses both a callback and the timer that would run it
+// later, the next operation on the Refreshable runs the callback; without such
+// an operation, the destructor does. In the past, the callback ran inside the
+// `GetAsync` that it was passed to.
 TEST_F(RefusalTest, E2WithTimersRefusedTooTheNextEventRunsIt) {
   ASSERT_TRUE(token_->Install(Hour("t1")).ok());
   probe_.refuse_runs = true;
@@ -191,15 +194,16 @@ TEST_F(RefusalTest, E2ParkedCallbackCanBeCancelled) {
 }
 
 // The executor accepts a task that is to run a callback, and drops the task
-// later. Formerly, the callback then ran only in the destructor. Now the thread
-// that drops the task runs the callback.
+// later. In the past, the callback then ran only in the destructor. Now the
+// thread that drops the task runs the callback, unless the read was cancelled.
 TEST_F(RefusalTest, E2DroppedCallbackRunsAllTheSame) {
   ASSERT_TRUE(token_->Install(Hour("t1")).ok());
   Outcome outcome[2];
   token_->GetAsync(kForever, outcome[0].Callback());
   const WaiterId id = token_->GetAsync(kForever, outcome[1].Callback());
   EXPECT_TRUE(token_->Cancel(id));
-  // The third entry is a timer for the end of the token's life.
+  // The first two entries are the tasks of the two reads. The third is a timer
+  // for the end of the token's life.
   ASSERT_EQ(executor_.pending(), 3u);
   ASSERT_TRUE(executor_.DropPending(0));
   ASSERT_TRUE(executor_.DropPending(0));
@@ -294,9 +298,10 @@ TEST_F(RefusalTest, E2RefusedDeadlineTimerEndsTheRead) {
   EXPECT_EQ(token_->TryGet()->token(), "t1");
 }
 
-// The timer for the attempt's timeout is refused. Then two reads begin, the
-// first with its deadline at the very moment of that timeout, the second with a
-// later deadline. A timer must be armed for these deadlines.
+// The executor refuses the timer for an attempt's timeout, and then recovers.
+// Two reads begin, one with its deadline at the very moment of that timeout,
+// and one with a later deadline. If the Refreshable took the refused timer for
+// armed, neither deadline would be noticed.
 TEST_F(RefusalTest, E2LostTimerIsTriedAgainForADeadline) {
   probe_.refuse_timers = true;
   Outcome outcome[3];
@@ -311,10 +316,10 @@ TEST_F(RefusalTest, E2LostTimerIsTriedAgainForADeadline) {
   token_.reset();
 }
 
-// The timer for the attempt's timeout is refused. The attempt fails, and its
-// backoff ends at the very moment for which that timer was requested. Formerly,
-// the Refreshable took the refused timer for armed, and the reader waited
-// forever.
+// The executor refuses the timer for an attempt's timeout, and then recovers.
+// The attempt fails, and its backoff ends at the very moment for which that
+// timer was requested. In the past, the Refreshable took the refused timer for
+// armed, and the reader waited forever.
 TEST_F(RefusalTest, E2LostTimerIsTriedAgainForABackoff) {
   Strings::Options options;
   options.policy.attempt_timeout = absl::Seconds(2);
@@ -332,8 +337,8 @@ TEST_F(RefusalTest, E2LostTimerIsTriedAgainForABackoff) {
   EXPECT_EQ(outcome.token, "t2");
 }
 
-// If a read depends on a timer that was lost, the timer is armed again. If
-// every timer is refused, this must not become an endless loop.
+// After the executor has refused a timer, each operation tries to arm it again.
+// If the executor refuses every timer, this must not become an endless loop.
 TEST_F(RefusalTest, E2RefusingForeverEndsInNoLoop) {
   probe_.refuse_timers = true;
   Strings::Options options;
@@ -353,7 +358,8 @@ TEST_F(RefusalTest, E2RefusingForeverEndsInNoLoop) {
 
 class SourceTest : public RefusalTest {
  protected:
-  // Makes a read whose source calls `function`, and returns the read's status.
+  // Makes a Refreshable whose source calls `function`, and returns the status
+  // of a read.
   absl::Status Get(lifecycle_testing::LambdaSource<>::Function function) {
     Strings::Options options;
     options.policy.retry.max_retries = 0;

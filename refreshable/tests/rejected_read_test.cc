@@ -103,8 +103,9 @@ TEST_F(RejectedReadTest, A8ManyRejectedTogetherShareOneAttempt) {
 }
 
 // A rejected read joins an attempt that started for another reason and so was
-// not told of the rejection. The attempt brings the rejected token again. Then
-// the read starts an attempt that is told of the rejection.
+// not told of the rejection. The attempt brings the rejected token again, which
+// is published as generation 2. The read does not accept it, and starts an
+// attempt that is told that generation 2 is rejected.
 TEST_F(RejectedReadTest, A8AnAttemptThatDidNotKnowIsFollowedByOneThatDoes) {
   AdvanceTo(absl::Seconds(50));
   EXPECT_TRUE(token_->Get().ok());
@@ -269,8 +270,8 @@ TEST_F(RejectedReadTest, E1DestroyedWhileARejectedReadWaits) {
   EXPECT_THAT(outcomes_[0], FailsWith(absl::StatusCode::kCancelled));
 }
 
-// The source has only the withdrawn token. Reset allows it to be published
-// again.
+// After an invalidation, the source has nothing but the withdrawn token.
+// `Reset` allows that token to be published again.
 TEST_F(RejectedReadTest, A1ResetLetsTheSameTokenBePublishedAgain) {
   AdvanceTo(absl::Seconds(60));
   source_.Always("t1", absl::Seconds(100));

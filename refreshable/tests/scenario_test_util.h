@@ -52,7 +52,8 @@ class ScenarioTest : public testing::Test {
     return [this](LeaseOr lease) { outcomes_.push_back(std::move(lease)); };
   }
 
-  // Returns the number of tasks that the executor has accepted and not run yet.
+  // Returns the number of tasks, without timers, that the executor has accepted
+  // and that are still queued.
   size_t Submissions() const {
     size_t count = 0;
     for (const auto& step : executor_.PendingSteps()) {

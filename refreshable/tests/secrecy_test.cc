@@ -38,7 +38,8 @@ using ::refreshable_testing::ScriptedSource;
 constexpr absl::string_view kMark = "tok-7f3a9";
 constexpr absl::string_view kHexMark = "746F6B2D3766336139";
 
-// Returns whether `printed` contains the mark in one of these forms.
+// Returns whether `printed` contains the mark, as text or as hexadecimal
+// digits.
 bool IsMarked(absl::string_view printed) {
   return printed.find(kMark) != absl::string_view::npos ||
          absl::StrReplaceAll(printed, {{"-", ""}, {" ", ""}}).find(kHexMark) !=
@@ -135,7 +136,8 @@ class SecrecyTest : public testing::Test {
     token_ = *Refreshable<Token>::Create(source_.Share(), options_);
   }
 
-  // Reads in every way, and looks at the results and at every snapshot.
+  // Reads in every way, and looks at the results and at everything else that
+  // can be printed.
   void LookAround() {
     LookAt(token_->Get(absl::ZeroDuration()));
     LookAt(token_->TryGet());
@@ -238,7 +240,7 @@ TYPED_TEST(SecrecyTest, S3RejectionAndTheSameTokenAgain) {
 TYPED_TEST(SecrecyTest, S3LateAnswersInstallAndCancel) {
   this->Make();
   this->LookAround();
-  this->executor_.AdvanceBy(absl::Seconds(30));  // Call 0 is abandoned.
+  this->executor_.AdvanceBy(absl::Seconds(30));  // The attempt is abandoned.
   LookAt(this->token_->Install(this->Marked(Expiry::In(-absl::Seconds(1))))
              .status());
   EXPECT_TRUE(this->token_->Install(this->Marked()).ok());

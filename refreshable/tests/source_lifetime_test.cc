@@ -53,8 +53,9 @@ struct Server {
   std::thread::id io_thread;
 };
 
-// A source that, once the server is open, answers each call on an I/O thread.
-// The destructor joins the thread, which then drops the unanswered calls.
+// A source with an I/O thread, which answers each call once the server is open.
+// The destructor ends and joins that thread, which first drops the calls that
+// are not answered.
 class IoSource final : public TokenSource<std::string> {
  public:
   explicit IoSource(Server* server)
@@ -69,7 +70,8 @@ class IoSource final : public TokenSource<std::string> {
       ended_ = true;
     }
     Server* const server = server_;
-    thread_.join();  // On the I/O thread, this throws and ends the program.
+    // If this is the I/O thread, `join` throws, which ends the program.
+    thread_.join();
     server->destroyed.Notify();
   }
 
@@ -118,8 +120,8 @@ class SourceLifetimeTest : public ::testing::Test {
   // `done`.
   static constexpr int kPlaces = 4;
 
-  // Returns options in which one of these functions, number `place`, calls
-  // `end`.
+  // Returns options in which one of those functions calls `end`: the hook, the
+  // observer, `classify` or `same_token`, if `place` is 0, 1, 2 or 3.
   Strings::Options EndingIn(int place, std::function<void()> end) {
     Strings::Options options;
     options.executor = &executor_;
@@ -176,8 +178,9 @@ TEST_F(SourceLifetimeTest, E7ARefreshableThatEndsInsideDoneHandsItsSourceOver) {
   }
 }
 
-// A source's destructor may block, so it must not run on a thread for
-// callbacks.
+// The hook destroys the Refreshable inside `done`. The source's destructor may
+// block, so the library destroys the source in a task of `RunBlocking`, and not
+// on a thread for callbacks.
 TEST_F(SourceLifetimeTest, E7TheExecutorIsToldThatTheEndOfASourceMayBlock) {
   class CountsBlocking final : public ProbeExecutor {
    public:
@@ -197,8 +200,9 @@ TEST_F(SourceLifetimeTest, E7TheExecutorIsToldThatTheEndOfASourceMayBlock) {
   EXPECT_EQ(executor.blocking, 2);
 }
 
-// The executor refuses the callback, which then runs on the source's thread.
-// The executor also refuses the task that would destroy the source.
+// The executor refuses a callback, which then runs on the source's I/O thread
+// and destroys the Refreshable. The executor also refuses the task that would
+// destroy the source. So the library destroys the source on a new thread.
 TEST_F(SourceLifetimeTest, E7AnExecutorThatRefusesTheSourceDoesNotKeepIt) {
   Make({&executor_});
   token_->GetAsync(absl::InfiniteDuration(), [&](const auto&) {
@@ -213,8 +217,8 @@ TEST_F(SourceLifetimeTest, E7AnExecutorThatRefusesTheSourceDoesNotKeepIt) {
 }
 
 // Inside `done`, the hook destroys the Refreshable and then runs the executor's
-// tasks. One of these is to destroy the source, but must not do so on this
-// thread.
+// tasks. One of these tasks is to destroy the source, but it must not do so on
+// a thread that is inside `done`.
 TEST_F(SourceLifetimeTest, E7AnExecutorRunByTheSourcesThreadDoesNotEndIt) {
   ManualExecutor manual;
   Strings::Options options = EndingIn(0, [&] {
@@ -232,7 +236,7 @@ TEST_F(SourceLifetimeTest, E7AnExecutorRunByTheSourcesThreadDoesNotEndIt) {
 }
 
 // The task that is to destroy the source is still queued when the executor is
-// destroyed.
+// destroyed. The source must be destroyed all the same.
 TEST_F(SourceLifetimeTest, E7AnExecutorThatDropsTheSourceDestroysIt) {
   auto manual = std::make_unique<ManualExecutor>();
   absl::Notification ended;
@@ -251,8 +255,8 @@ TEST_F(SourceLifetimeTest, E7AnExecutorThatDropsTheSourceDestroysIt) {
   EXPECT_NE(server_.destroyed_on, server_.io_thread);
 }
 
-// Two Refreshables share a source. The hook of the first, which runs inside
-// `done`, destroys both.
+// Two Refreshables share a source. The hook of one of them, which runs inside
+// `done`, destroys both. The source must not be destroyed inside that `done`.
 TEST_F(SourceLifetimeTest, E7ASharedSourceIsNotDestroyedInsideTheOthersDone) {
   std::unique_ptr<Strings> other;
   Strings::Options options = EndingIn(0, [&] {
@@ -271,7 +275,7 @@ TEST_F(SourceLifetimeTest, E7ASharedSourceIsNotDestroyedInsideTheOthersDone) {
   EXPECT_NE(server_.destroyed_on, server_.io_thread);
 }
 
-// A call that is not answered yet does not keep the source alive. Formerly,
+// A call that is not answered yet does not keep the source alive. In the past,
 // each `done` shared ownership of the source, and the last one destroyed it on
 // the source's own I/O thread.
 TEST_F(SourceLifetimeTest, E7AnOutstandingAnswerDoesNotOwnTheSource) {
@@ -290,7 +294,7 @@ TEST_F(SourceLifetimeTest, E7AnOutstandingAnswerDoesNotOwnTheSource) {
   EXPECT_EQ(ended, 1);
 }
 
-// A thread that is inside Fetch does keep the source alive.
+// A thread that is inside `Fetch` keeps the source alive.
 TEST_F(SourceLifetimeTest, E7TheThreadInsideFetchOwnsTheSource) {
   absl::Notification inside, ended, destroyed;
   struct Witness {
@@ -316,8 +320,9 @@ TEST_F(SourceLifetimeTest, E7TheThreadInsideFetchOwnsTheSource) {
 }
 
 // Inside `done`, the I/O thread of a source calls `Fetch` of a wrapper that
-// owns the same source. Both Refreshables are destroyed before this `Fetch`
-// returns, so the thread inside it is the last owner of the source.
+// owns the same source. Both Refreshables are destroyed before that `Fetch`
+// returns, so the I/O thread is the last owner of the source. It must not
+// destroy the source itself, because it is still inside `done`.
 TEST_F(SourceLifetimeTest, E7ASourceCalledInsideItsOwnDoneIsNotDestroyedThere) {
   ManualExecutor manual;
   struct Wrapper final : TokenSource<std::string> {

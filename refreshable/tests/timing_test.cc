@@ -64,8 +64,7 @@ TEST_F(TimingTest, R7ADeadlinePassesThoughTheAttemptIsStillQueued) {
   EXPECT_THAT(token->TryGet(), HoldsToken("t1"));
 }
 
-// Each token expires after an hour, and is usable until 40 s before that (3560
-// s).
+// Each token expires after an hour (3600 s), and is usable for 3560 s.
 TEST_F(TimingTest, R11TryGetGoesByBothClocksThoughNoTimerHasRun) {
   const auto token = Make();
   const auto install = [&](std::string bytes) {

@@ -16,9 +16,10 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-// Simulates that the wall clock is set back by two hours during a wait. This
-// process reads the time from before the step. The kernel, which ends the wait,
-// goes by the time after the step.
+// Replaces the C library's function, to simulate a wall clock that is set back
+// by two hours during a wait. The process reads the time from before the step:
+// two hours more than the kernel's. The kernel, which ends the wait, goes by
+// the time after the step.
 extern "C" int clock_gettime(clockid_t clock, timespec* time) noexcept {
   const long result = syscall(SYS_clock_gettime, clock, time);  // NOLINT
   if (result == 0 && clock == CLOCK_REALTIME) time->tv_sec += 2 * 60 * 60;
@@ -29,9 +30,9 @@ extern "C" int clock_gettime(clockid_t clock, timespec* time) noexcept {
 namespace refreshable {
 namespace {
 
-// Regression test: in the past, a wait followed the wall clock and was
-// prolonged by as much as the clock was set back. Such a wait would take two
-// hours here.
+// Regression test: in the past, a wait followed the wall clock and became
+// longer by as much as the clock was set back. In this test it would take two
+// hours.
 TEST(WallStepTest, R6ABlockedReaderEndsInTimeThoughTheClockIsSetBack) {
   ThreadExecutor executor;
   auto held = std::make_shared<lifecycle_testing::HeldSource>();

@@ -131,8 +131,9 @@ class FaultyClock final : public Clock {
     }
   }
 
-  // The rig calls `Moved` after it has let time pass, and `Stepped` after it
-  // has stepped the wall clock.
+  // These functions set the coarse clocks anew, except those that stand still
+  // by the fault. The rig calls `Moved` after it has let time pass, and
+  // `Stepped` after it has stepped the wall clock.
   void Moved() {
     const absl::Time wall = executor_->clock().Now().wall;
     if (fault_ == Fault::kCoarseLags) {
@@ -198,9 +199,9 @@ class FaultyRig final : public ClockRig {
 
 struct Row {
   Fault fault;
-  bool threads;  // Whether the clock is a ThreadExecutor's.
+  bool threads;  // A ThreadExecutor's clock if true, else a ManualExecutor's.
   const char* name;
-  std::vector<const char*> clauses;  // Each of these must find the fault.
+  std::vector<const char*> clauses;  // Those that must find the fault.
 };
 
 const std::vector<Row>& Rows() {

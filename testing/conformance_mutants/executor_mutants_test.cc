@@ -93,8 +93,9 @@ enum class Fault {
 // The number of threads for blocking tasks, if the executor has threads.
 constexpr int kBlockingThreads = 2;
 
-// A correct executor with one fault added. If `in_blocking` is set, a fault of
-// `Run` becomes a fault of `RunBlocking` instead.
+// A correct executor with one fault added: a ThreadExecutor if `threads` is
+// true, else a ManualExecutor. If `in_blocking` is true, a fault of `Run`
+// becomes a fault of `RunBlocking` instead.
 class FaultyExecutor final : public Executor {
  public:
   FaultyExecutor(Fault fault, bool threads, bool in_blocking)
@@ -424,9 +425,9 @@ class FaultyExecutor final : public Executor {
   std::vector<TimerId> slots_ ABSL_GUARDED_BY(mu_);
   std::vector<std::shared_ptr<Task>> kept_ ABSL_GUARDED_BY(mu_);
   ManualExecutor* manual_ = nullptr;
-  // The wrapped executor, which this object owns. The type is not a smart
-  // pointer, because that may already be null while it destroys the executor,
-  // and the pending tasks that are destroyed then may call `inner_`.
+  // The wrapped executor, which this object owns. A smart pointer would not do:
+  // while it destroys the executor it may already be null, but the executor's
+  // pending tasks may call `inner_` at that time.
   Executor* inner_;
 };
 
@@ -453,7 +454,7 @@ struct Row {
   Fault fault;
   bool threads;  // Wraps a ThreadExecutor if true, else a ManualExecutor.
   const char* name;
-  std::vector<const char*> clauses;  // Each of these must find the fault.
+  std::vector<const char*> clauses;  // Those that must find the fault.
   bool in_blocking = false;  // Whether the fault is in RunBlocking, not Run.
 };
 

@@ -22,8 +22,9 @@ struct Breach {
 // named in `sound`, which has no fault, passes the whole suite.
 //
 // `suite` must be instantiated in this program, as `Faults`, with every subject
-// named here. Each clause runs in a child process, because a clause that fails
-// may have to end the program. The child process runs this program again.
+// named in `breaches` and `sound`. Each clause runs in a child process, because
+// a clause that fails may have to end the program. The child process runs this
+// program again.
 void ExpectBreachesAreFound(const std::string& suite,
                             const std::vector<Breach>& breaches,
                             const std::vector<std::string>& sound);

@@ -70,7 +70,7 @@ enum class Fault {
 };
 
 // A source with one fault. If `async` is true, it answers each call on a new
-// thread.
+// thread, else on the thread that calls `Fetch`.
 class FaultySource final : public TokenSource<std::string> {
  public:
   FaultySource(Fault fault, bool async, FakeTokenServer* mint)
@@ -91,8 +91,8 @@ class FaultySource final : public TokenSource<std::string> {
   void Fetch(const FetchContext& context,
              FetchDone<std::string> done) override {
     if (!async_) return Answer(context, std::move(done));
-    // The new thread takes this lock too, so it does nothing before it has been
-    // added to `threads_`.
+    // The lock is held until the new thread has been added to `threads_`. A
+    // thread that calls `Answer` takes the lock first, and so waits for that.
     absl::MutexLock lock(&mu_);
     if (fault_ == Fault::kUsesItselfOnceDestroyed ||
         fault_ == Fault::kLosesItsCallsWhenDestroyed) {
@@ -116,8 +116,8 @@ class FaultySource final : public TokenSource<std::string> {
       new FetchDone<std::string>(std::move(done));
       return;
     }
-    // A use of the destroyed source might end the program. This call does so
-    // for certain.
+    // Stands for a use of the destroyed source, which would end the program
+    // only by chance.
     if (*destroyed) std::abort();
     if (!token.ok()) return done(token.status());
     done(Credential<std::string>(*token, Expiry::In(kMintLifetime)));
@@ -159,8 +159,8 @@ class FaultySource final : public TokenSource<std::string> {
     done(Cached(context));
   }
 
-  // Returns the server's answer. If the fault is that of a cache of tokens or
-  // of failures, returns a cached answer instead if there is one.
+  // If the fault is that of a cache (of tokens or of failures), returns the
+  // cached answer if there is one. Otherwise returns the server's answer.
   Result Cached(const FetchContext& context) {
     const bool rejected = fault_ == Fault::kCacheLooksAtTheReasonOnly
                               ? context.reason() == RefreshReason::kRejected
@@ -266,7 +266,7 @@ class FaultyRig final : public MintRig {
 struct Row {
   Fault fault;
   const char* name;
-  std::vector<const char*> clauses;  // Each of these must find the fault.
+  std::vector<const char*> clauses;  // Those that must find the fault.
   bool async = false;
   bool virtual_time = false;
 };

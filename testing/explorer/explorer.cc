@@ -16,7 +16,7 @@ namespace schedule {
 
 using PendingKind = refreshable::ManualExecutor::PendingStep::Kind;
 
-// A scenario, with a unique name for each action of its steps.
+// A scenario, with names for its actions. Different steps use different names.
 class Search {
  public:
   explicit Search(const Scenario& scenario) : scenario_(scenario) {
@@ -42,7 +42,7 @@ class Search {
     enum Kind { kAction, kPending, kLose, kAnswer, kDeadline } kind;
     size_t index;  // The step, the pending task or timer, or the held call.
     size_t which;  // The action of that step, or the answer to that call.
-    // Only if a task or timer runs or is lost: its kind and number.
+    // If a task or timer runs or is lost: its kind, and its number from 1.
     PendingKind pending = PendingKind::kRun;
     int number = 0;
   };
@@ -151,11 +151,11 @@ namespace {
 // One run of a schedule, in a world of its own.
 class Run {
  public:
-  // Returns the index of the next choice, or nullopt if the schedule ends here.
+  // Returns the index of the next choice, or nullopt to end the schedule.
   using Chooser = std::function<std::optional<size_t>(
       World& world, const std::vector<Choice>& choices)>;
   // Called at the end of the schedule. Returns whether to check that the world
-  // recovers. Sets `*reset` if this check must begin with Reset().
+  // recovers. Sets `*reset` if that check must begin with Reset().
   using AtEnd =
       std::function<bool(World& world, std::string fingerprint,
                          const std::vector<Choice>& choices, bool* reset)>;
@@ -228,10 +228,10 @@ std::string Show(const Schedule& schedule) {
 using Path = std::string;
 
 // The search through all schedules. It goes breadth first, so that the first
-// failure has a shortest schedule, and merges states with the same `looks`. If
-// merged states turn out to continue differently, their `looks` are
-// *ambiguous*: the search starts again, and then tells such states apart by the
-// states to which they lead.
+// failure has a shortest schedule, and merges states with the same `looks` (a
+// hash of what is known of a state). If merged states turn out to continue
+// differently, their looks are *ambiguous*: the search starts again, and tells
+// states with these looks apart by where they lead.
 class Explorer {
  public:
   Explorer(const Scenario& scenario, const ExploreOptions& options)
@@ -264,7 +264,7 @@ class Explorer {
   struct State {
     Hash looks;
     size_t choices;
-    Path path;  // The path from which the state was expanded first.
+    Path path;  // The path after which the state was first expanded.
     bool expanded = false;
     std::vector<int> next;
   };
@@ -300,7 +300,7 @@ class Explorer {
   CrashReport crash_report_;
   Report report_;
   Hashes ambiguous_;        // Looks that different states share.
-  Hashes newly_ambiguous_;  // Further ones, found in this pass.
+  Hashes newly_ambiguous_;  // Looks that were found ambiguous in this pass.
   std::unordered_map<Hash, int, absl::Hash<Hash>> known_;
   std::vector<State> states_;
   int64_t merges_ = 0;
@@ -319,8 +319,8 @@ void Explorer::ExploreOnce() {
   }
 }
 
-// Runs a schedule, and returns what its last state looks like. If `way` is not
-// kNone, also checks this recovery from that state, and records any failure.
+// Runs `path`, and returns what its last state looks like. If `way` is kNone,
+// ignores failures; otherwise also checks that recovery, and records a failure.
 Explorer::End Explorer::Play(const Path& path, Way way) {
   ++report_.runs;
   size_t step = 0;
@@ -345,8 +345,8 @@ Explorer::End Explorer::Play(const Path& path, Way way) {
   return end;
 }
 
-// Returns a hash of the looks of `end`, the state after `path`, and, if these
-// are ambiguous, of the states reached from `end` in `depth` steps.
+// Returns a hash of what `end`, the state after `path`, looks like. If these
+// looks are ambiguous, also hashes what is reached from `end` in `depth` steps.
 Explorer::Hash Explorer::WhereItLeads(const Path& path, const End& end,
                                       int depth) {
   Hash leads = end.looks;
@@ -432,7 +432,7 @@ Schedule Explorer::NamesOf(const Path& path) {
   return names;
 }
 
-// Counts the paths through the states. Each path is one schedule.
+// Returns the number of paths through the states. Each path is a schedule.
 double Explorer::CountSchedules() const {
   std::vector<double> schedules(states_.size(), 1);
   for (int depth = 0; depth < options_.depth; ++depth) {

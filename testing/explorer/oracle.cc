@@ -38,7 +38,7 @@ void Oracle::Offer(const std::string& token, absl::Duration lifetime,
                    std::optional<Instant> start) {
   offered_ = token;
   offered_by_source_ = start.has_value();
-  // F3: the lifetime counts from the moment the attempt started.
+  // F3: the lifetime counts from the start of the attempt.
   offered_for_ = lifetime;
   if (start.has_value()) {
     offered_for_ -= Now().boot - start->boot;
@@ -51,10 +51,10 @@ void Oracle::BeforeInvalidate(bool in_flight, bool serves) {
   serves_ = serves;
 }
 
-// Called before the wall clock steps. A step back can make a stale or expired
-// token fresh again. If it does, it is unknown whether the Refreshable noticed
-// before the step that the token was stale or expired. Marks every part of the
-// record that depends on this as unclear.
+// Must be called before the wall clock steps. Prepares the record for a step
+// back, which can make a stale or expired token fresh again: it is then unknown
+// whether the Refreshable noticed before the step that the token was stale or
+// expired. From now on, the checks that depend on this permit both cases.
 void Oracle::BeforeWallStep() {
   if (!Usable()) cooldown_over_ = true;
   if (!Servable()) {
@@ -64,9 +64,10 @@ void Oracle::BeforeWallStep() {
   if (row_ > 0 && Reached(stale_at_, Now()) && !noted_) row_known_ = false;
 }
 
-// Called after the wall clock has stepped. B7: exhaustion has no effect while a
-// token is usable. So if the step has made the token usable again, the next
-// attempt may start after the backoff, and need not wait for the probe time.
+// Must be called after the wall clock has stepped. Sets `floor_` anew unless
+// refreshing is exhausted. B7: exhaustion has no effect while a token is
+// usable. So if the step has made the token usable again, the next attempt may
+// start after the backoff, and need not wait for the probe time.
 void Oracle::AfterWallStep() {
   if (failures_ > 0 && !Exhausted()) SetFloor();
 }
@@ -220,8 +221,8 @@ void Oracle::AttemptFailed(const Event& event, bool was_running) {
   failed_by_rejection_ ? FailedByRejection(event.status) : Failed(event.status);
 }
 
-// A10: the failure of an attempt that a rejection started is not counted, but
-// its Retry-After delays all attempts.
+// Records the failure of an attempt that a rejection started. A10: this failure
+// is not counted, but its Retry-After delays all attempts.
 void Oracle::FailedByRejection(const absl::Status& status) {
   const absl::Duration asked =
       refreshable::GetRetryAfter(status).value_or(absl::ZeroDuration());
@@ -250,9 +251,10 @@ void Oracle::Failed(const absl::Status& status) {
   SetFloor();
 }
 
-// Checks `until`, the end of a backoff that an event has announced. B3: after
-// the failure of a background attempt, the cooldown may make this time later
-// than B1 requires.
+// Checks `until`, the end of a backoff that an event has announced. A10: after
+// the failure of an attempt that a rejection started, only a Retry-After is
+// announced. B3: after the failure of a background attempt, the cooldown may
+// make `until` later than B1 requires.
 void Oracle::BackoffAnnounced(BootTime until) {
   if (failed_by_rejection_) {
     if (!std::exchange(announces_, false) || until != row_asked_until_) {
@@ -326,7 +328,7 @@ void Oracle::Answered() {
   floor_ = cooldown_ = row_asked_until_ = BootTime::InfinitePast();
 }
 
-// A11: called when an attempt that was told of the rejection has brought the
+// A11: records that an attempt that was told of a rejection has brought the
 // rejected token again.
 void Oracle::Unchanged() {
   if (offered_ != token_ || token_.empty()) {

@@ -42,24 +42,25 @@ class Oracle final : public refreshable::Observer {
 
   // Must be called before `token` is given to the Refreshable. If `start` is
   // set, the source returns the token for a call that began at `start`.
-  // Otherwise the token is passed to Install.
+  // Otherwise the token is passed to Install. If `token` is empty, no token is
+  // on offer any more.
   void Offer(const std::string& token, absl::Duration lifetime,
              std::optional<refreshable::Instant> start);
   // Must be called before a read and before ReportRejected.
   void BeforeRead() { PassTime(); }
   // Must be called before Invalidate. `in_flight` says whether a refresh is in
-  // flight. `serves` says whether the running attempt was told of the
-  // rejection, so that it goes on in place of a new attempt.
+  // flight. `serves` says whether the running attempt was told of a rejection
+  // of the token, and so goes on in place of a new attempt (A2).
   void BeforeInvalidate(bool in_flight, bool serves);
   void BeforeWallStep();
   void AfterWallStep();
   void OnReset();
-  // Must be called when an attempt has been given to the executor. `by` says
-  // whether a rejected read started the attempt; kUnclear if that is not
-  // visible from outside.
+  // Must be called when an attempt is given to the executor. `by` says whether
+  // a rejected read started the attempt; kUnclear if that is not visible from
+  // outside.
   enum class ByRejection { kNo, kYes, kUnclear };
   void OnSubmit(ByRejection by) { queued_by_ = by; }
-  // Must be called when the source has been called.
+  // Must be called when the source is called.
   void OnFetch();
   void OnEvent(const refreshable::Event& event) override;
 
@@ -78,61 +79,66 @@ class Oracle final : public refreshable::Observer {
 
   // ---- What is known ----
 
-  // Whether the token published last is usable: it was not withdrawn, and has
-  // not reached its `usable_until` (F4).
+  // Returns whether the token published last is usable: it was not withdrawn,
+  // and has not reached its `usable_until` (F4).
   bool Usable() const;
-  // Whether that token is usable, or may be served degraded (B10).
+  // Returns whether the token published last is usable, or may be served
+  // degraded (B10).
   bool Servable() const;
   refreshable::Freshness Fresh() const;
-  // Whether an ordinary read may start an attempt now. While the token is
-  // usable, such an attempt is a background attempt, which a cooldown (B3)
-  // forbids.
+  // Returns whether an ordinary read may start an attempt now. While the token
+  // is usable, that is a background attempt, which a cooldown (B3) forbids.
   bool Permitted() const;
-  // A7, A11: whether a read that rejects `generation` must not be given the
-  // token published last, because the token of `generation` has the same bytes.
+  // A7, A11: returns true if the token published last must not be given to a
+  // read that rejects `generation`, because the rejected token has the same
+  // bytes.
   bool Covers(refreshable::Generation generation) const {
     return generation.value() > 0 && same_since_ <= generation &&
            generation <= generation_;
   }
-  // A7: whether a read that rejects `generation` and begins now is a rejected
-  // read. Otherwise it is an ordinary one.
+  // A7: returns true if a read that rejects `generation` and begins now is a
+  // rejected read, and false if it is an ordinary read.
   bool Rejects(refreshable::Generation generation) const {
     return Covers(generation) && Servable();
   }
-  // A9: whether a rejected read may start an attempt now; nullopt if that is
-  // not visible from outside.
+  // A9: returns whether a rejected read may start an attempt now, or nullopt if
+  // that is not visible from outside.
   std::optional<bool> RejectionPermitted() const;
-  // A13: whether the token published last was rejected.
+  // A13: returns whether the token published last was rejected.
   bool noted() const { return noted_; }
-  // A10: whether attempts must still wait because one that a rejection started
-  // has failed with a Retry-After.
+  // A10: returns whether all attempts must wait, because an attempt that a
+  // rejection started has failed with a Retry-After that has not ended.
   bool AskedToWait() const { return Now().boot < row_asked_until_; }
-  // Whether a rejected read started the attempt that is running or, if none is
-  // running, the last attempt that failed.
+  // Returns whether a rejected read started the attempt that is running or, if
+  // none is running, the last attempt that failed.
   ByRejection running_by() const { return running_by_; }
   // Returns the number of the epoch, which increases with each publication and
   // each withdrawal. The answer to a call that began in an earlier epoch is
   // discarded, unless A2 lets the call go on after a withdrawal.
   int epoch() const { return epoch_; }
   refreshable::Generation generation() const { return generation_; }
-  // The token published last; empty if there is none or it was withdrawn.
+  // Returns the token published last, or "" if there is none or it was
+  // withdrawn.
   const std::string& token() const { return token_; }
-  // R12: whether the Refreshable may have released the token published last. If
-  // it has, it does not recognize this token when the source returns it again.
+  // R12: returns whether the Refreshable may have released the token published
+  // last. A Refreshable that has released a token does not recognize the token
+  // when the source returns it again.
   bool LetGo() const;
-  // The withdrawn token that nothing has replaced yet; empty if there is none.
+  // Returns the withdrawn token that nothing has replaced yet, or "" if there
+  // is none.
   const std::string& rejected() const { return rejected_; }
-  // F5: whether an attempt that brings `token` fails, because this token was
-  // withdrawn and the Refreshable still remembers it.
+  // F5: returns true if an attempt that brings `token` fails, because `token`
+  // was withdrawn and the Refreshable still remembers it.
   bool Refuses(const std::string& token) const {
     return token == rejected_ && !rejected_let_go_ && !rejected_forgotten_;
   }
-  // A3: whether attempts are told that the token was withdrawn.
+  // A3: returns whether attempts are told that the token was withdrawn.
   bool TellsRejected() const {
     return !rejected_.empty() && !rejected_forgotten_;
   }
   int failures() const { return failures_; }
-  // B7: whether no token is usable after too many failures in a row.
+  // B7: returns true if there were too many failures in a row and no token is
+  // usable.
   bool Exhausted() const {
     return failures_ - excused_ >= policy_.retry.max_consecutive_failures &&
            !Usable();
@@ -141,8 +147,8 @@ class Oracle final : public refreshable::Observer {
   int Count(refreshable::EventKind kind) const;
   bool fatal() const { return Exhausted() && Fatal(); }
 
-  // Appends everything in this oracle's record on which its later checks
-  // depend.
+  // Appends to `fingerprint` everything in the oracle's record on which later
+  // checks depend.
   void AppendTo(std::string& fingerprint) const;
 
  private:
@@ -234,10 +240,11 @@ class Oracle final : public refreshable::Observer {
   ByRejection queued_by_ = ByRejection::kNo;
   ByRejection running_by_ = ByRejection::kNo;
   bool noted_ = false;  // Whether the token published last was rejected.
-  // The row of attempts that rejections started (A13). `row_` is their number
-  // so far, and is meaningful only if `row_known_` is true. `row_asked_until_`
-  // is the end of the Retry-After with which one of them failed. `announces_`
-  // says that observers must still be told of this Retry-After.
+  // The row of attempts that rejections started (A13). `row_` is the number of
+  // these attempts so far, and is meaningful only if `row_known_` is true.
+  // `row_asked_until_` is the end of the Retry-After with which one of these
+  // attempts failed. `announces_` says that observers must still be told of
+  // that Retry-After.
   int row_ = 0;
   bool row_known_ = true;
   refreshable::BootTime row_asked_until_ =

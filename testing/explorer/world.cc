@@ -27,7 +27,8 @@ using Kind = ManualExecutor::PendingStep::Kind;
 
 namespace {
 
-// More steps than this in a row are considered an endless loop.
+// If the executor runs more tasks and timers than this in its own order since
+// the last `World::AdvanceBy` began, that is considered an endless loop.
 constexpr int kBusy = 10000;
 
 }  // namespace
@@ -344,8 +345,9 @@ void World::OnEvent(const refreshable::Event& event) {
 void World::OnFailed(const refreshable::Event& event) {
   failed_ = event.attempt;
   const bool by_rejection = oracle_->running_by() != Oracle::ByRejection::kNo;
-  // A8: if the attempt was told of a rejection, its failure ends the reads that
-  // rejected the token. Otherwise those reads look for a token again.
+  // A8: the failure of an attempt that was told of a rejection ends the reads
+  // that rejected the token. If the attempt was not told, those reads look for
+  // a token again.
   const bool told = running_told_ || by_rejection || told_ != Told::kNo;
   Expect(!absl::StrContains(event.status.message(), "was not called") ||
              !MayCall(),

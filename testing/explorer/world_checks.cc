@@ -74,8 +74,9 @@ std::string World::Visible(bool late) const {
   stats.attempts_discarded = 0;
   std::ostringstream visible;
   visible << oracle_->generation();
-  // Every answer tries to arm a lost timer again. If the executor refuses the
-  // timer again, the answer itself handles what is overdue.
+  // Every answer tries to arm a lost timer again. If the executor still refuses
+  // timers, the answer itself handles what is overdue, which may change
+  // health() and stats().
   if (!lost_task_ && !(late && policy_.refresh_ahead) && takes_timers_) {
     visible << token_->health() << stats << Queue().tasks;
   } else if (!late) {
@@ -278,8 +279,9 @@ void World::CheckRecovers(bool reset) {
   executor_.set_refuse_runs(false);
   executor_.set_refuse_timers(false);
   takes_tasks_ = takes_timers_ = true;
-  // The Refreshable is not told that timers are accepted again, so a read has
-  // to make it arm a lost timer.
+  // Without Reset(), a read has to start the refresh. A lost timer needs a read
+  // in any case: the Refreshable is not told that timers are accepted again, so
+  // the read makes it arm the timer.
   if (!destroyed() && (!reset || lost_timer_)) ReadNow();
   RunUntilIdle();
   for (const Reader& reader : readers_) {
@@ -311,11 +313,11 @@ void World::CheckRecovers(bool reset) {
                      "success a read gets ", lease.status().ToString()));
   }
   oracle_->OnLease(*lease, /*late=*/false);
-  // There may be no usable token yet: the token that arrived may have little
-  // time left, or the read was served an expired token (B10) before the new one
-  // arrived.
+  // The token must be usable now or a second later. A token that arrived with
+  // little time left may be usable only now. If the read was served an expired
+  // token (B10), the new one may arrive only within that second.
   const bool usable = oracle_->Usable();
-  AdvanceBy(absl::Seconds(1));  // By then a refused callback has been run.
+  AdvanceBy(absl::Seconds(1));  // Refused callbacks run in this time.
   Expect(usable || oracle_->Usable(), "B8: no usable token after success");
   CheckEnded();
   Check();

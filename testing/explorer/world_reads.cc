@@ -33,10 +33,11 @@ void World::ReadAsync(absl::Duration timeout, std::optional<int> max_retries,
     reader.deadline = Now().boot + timeout;
     reader.max_retries = max_retries;
     reader.usable = oracle_->Usable() && !asking.rejects;
-    // Even a read that is served at once looks for its token again when its
-    // callback runs, and joins a refresh if the token is gone by then. If a
-    // timer is late, a read may even be served a token that has expired by
-    // BootTime.
+    // A read that is served at once looks for its token again when its callback
+    // runs, and joins a refresh if the token is gone by then. That can happen
+    // to every read that may be served at once: because the token is usable,
+    // because a late timer has not yet withdrawn a token that has expired on
+    // the clock of BootTime, or because the policy permits an expired token.
     reader.may_rejoin =
         !asking.rejects && (oracle_->Usable() || Late() ||
                             policy_.max_stale_on_error > absl::ZeroDuration());
@@ -46,8 +47,8 @@ void World::ReadAsync(absl::Duration timeout, std::optional<int> max_retries,
     reader.joins = Joins(asking);
     // B5: an ordinary read may fail if the refresh in flight has already failed
     // more often than the read allows or, between two refreshes, if no attempt
-    // may start yet. A8, A9: a rejected read may fail if it has joined and
-    // started no attempt.
+    // may start yet. A8, A9: a rejected read may fail if it has neither joined
+    // nor started an attempt.
     reader.may_fail = asking.rejects      ? !reader.joins
                       : asking.refreshing ? Spent(reader)
                                           : asking.ends;
@@ -118,8 +119,8 @@ Generation World::Choose(Rejects rejects) const {
 }
 
 // Returns what is known before a read that rejects `rejected`. While a timer is
-// late, the read may look at the wall clock alone and find nothing to do. What
-// it will do is then uncertain, so `steady` is false.
+// late, `steady` is false, because what the read will do is uncertain: it may
+// look only at the wall clock and find nothing to do.
 World::Asking World::Ask(Generation rejected) const {
   oracle_->BeforeRead();
   Asking asking;
@@ -141,7 +142,8 @@ World::Asking World::Ask(Generation rejected) const {
 }
 
 // A8, A9: returns whether the read is a rejected read that certainly joins or
-// starts an attempt. Between two attempts of a refresh it does neither.
+// starts an attempt. Between two attempts of a refresh, a rejected read does
+// neither.
 bool World::Joins(const Asking& asking) const {
   if (!asking.rejects || !asking.steady) return false;
   if (!asking.refreshing) return asking.starts.value_or(false);
@@ -203,10 +205,11 @@ void World::Tell(Told told) {
   if (told_ != Told::kYes) told_ = told;
 }
 
-// Called when the Refreshable gives an attempt to the executor. This may happen
-// in the callback of a read that rejected the token and now looks for a token
-// again (A8). RunOrLose recognizes a task that may be such a callback: the task
-// submits an attempt, but neither calls the source nor ends a read.
+// Records that the Refreshable gives an attempt to the executor, and whether a
+// rejected read started it. One case is left to RunOrLose: the attempt may be
+// given in the callback of a read that rejected the token and now looks for a
+// token again (A8). RunOrLose recognizes a task that may be such a callback:
+// the task submits an attempt, but neither calls the source nor ends a read.
 void World::OnSubmit() {
   ++queued_;
   told_ = flight_told_ ? Told::kUnclear : Told::kNo;
@@ -230,10 +233,11 @@ void World::OnSubmit() {
                                      : Told::kNo);
 }
 
-// Records that `step`, a task or timer, may have run the callback of a waiting
-// read that found its token withdrawn and joined the refresh. Such a callback
-// neither calls the source nor ends a read. If the executor refused the
-// callback, it runs with the next operation, and so perhaps in a timer.
+// Records that `step`, a task or timer, may have run a callback that ended no
+// read: it found that the token for its read was withdrawn, so the read joined
+// the refresh and waits. Such a callback does not call the source either. A
+// callback that the executor refused runs with the next operation, and so
+// perhaps in a timer.
 void World::NoteCallback(const refreshable::ManualExecutor::PendingStep& step) {
   if (step.kind == Kind::kTimer && !lost_task_) return;
   const Origin origin =

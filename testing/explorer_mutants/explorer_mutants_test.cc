@@ -67,9 +67,10 @@ class PlantedFaultsTest : public testing::Test {
   ~PlantedFaultsTest() override { Plant(""); }
 };
 
-// The copies contain all faults, but none is active unless it is planted. This
-// test shows that the explorer finds nothing then, so whatever the other tests
-// find is due to the planted fault.
+// This program contains copies of library files (see BUILD.bazel) with all
+// faults, none of which is active unless it is planted. If none is planted, the
+// explorer must find nothing. So whatever the other tests find is due to the
+// planted fault.
 TEST_F(PlantedFaultsTest, T4NothingIsFoundWhereNothingIsPlanted) {
   for (const NamedScenario& s : Scenarios()) {
     const Report report = Explore(s.scenario, Depth(4));
@@ -153,8 +154,9 @@ INSTANTIATE_TEST_SUITE_P(
     [](const auto& info) { return CamelCase(info.param.name); });
 
 #ifndef ABSL_HAVE_THREAD_SANITIZER  // TSan would end the program first.
-// The fault makes the Refreshable call the source while it holds a lock. The
-// source calls back, and so waits for that lock forever.
+// The fault "fetch_under_lock" makes the Refreshable call the source while it
+// holds a lock. The source calls the Refreshable back, and so waits for that
+// lock forever.
 TEST(PlantedFaultsDeathTest, T4WhatWaitsForItselfIsShownWithItsSchedule) {
   Scenario scenario;
   scenario.steps = {ReadAsync()};

@@ -44,7 +44,8 @@ function replace(i,    wanted, packed, at, j, c, begin) {
   if (!find_function(inside[i])) fail(i, "no such function")
   wanted = from[i]
   gsub(/[ \t]/, "", wanted)
-  # The function without its spaces, and where each character comes from.
+  # `packed` is the function without its spaces. `at` says where in `text` each
+  # character of `packed` stands.
   packed = ""
   for (j = first; j <= last; ++j) {
     c = substr(text, j, 1)

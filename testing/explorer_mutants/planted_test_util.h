@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Selects which fault is planted. The copies of library files that plant.awk
-// makes include this header.
+// The fault that is planted at present. plant.awk makes copies of library files
+// that include this header and ask `Planted`.
 
 #ifndef REFRESHABLE_TESTING_EXPLORER_MUTANTS_PLANTED_TEST_UTIL_H_
 #define REFRESHABLE_TESTING_EXPLORER_MUTANTS_PLANTED_TEST_UTIL_H_
@@ -10,10 +10,10 @@
 
 namespace planted_faults {
 
-// Plants this fault, and removes the fault planted before; "" plants none. All
-// of these functions must be called by the same thread.
+// Plants `fault` in the place of the one planted before; "" plants none. This
+// function, `Planted` and `Reached` must be called by the same thread.
 void Plant(absl::string_view fault);
-// Returns whether this fault is planted.
+// Returns whether `fault` is planted.
 bool Planted(absl::string_view fault);
 // Returns whether the program has reached the planted fault since `Plant` was
 // called.

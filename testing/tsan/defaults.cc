@@ -5,9 +5,12 @@
 
 extern "C" {
 
+// Returns the two reports that TSan must suppress, because both are false.
+//
 // Abseil's Mutex hides its own memory from TSan except in two places: the
 // mmap() that allocates the memory of a thread's semaphore, and the first post
-// to it. TSan sees no ordering between the two and reports a race in Abseil.
+// to that semaphore. TSan sees no ordering between the two and reports a race
+// in Abseil.
 //
 // Debian's cpp-httplib was built without TSan. TSan sees its memory accesses
 // through memcmp() and similar functions, but not the synchronization that
@@ -17,8 +20,8 @@ const char* __tsan_default_suppressions() {
          "called_from_lib:libcpp-httplib.so\n";
 }
 
-// Tests fork, and their child processes start threads. By default, TSan would
-// then end the child process.
+// Returns TSan's options. Tests fork, and their child processes start threads.
+// By default, TSan would end such a child process.
 const char* __tsan_default_options() { return "die_after_fork=0"; }
 
 }  // extern "C"

@@ -73,7 +73,7 @@ class AsioExecutor::Core final : public std::enable_shared_from_this<Core> {
     return Post(blocking_, &blocking_queue_, std::move(task));
   }
 
-  // Refuses the timer if there is no memory for it.
+  // Refuses the timer after `Stop`, or if there is no memory for it.
   TimerId RunAfter(absl::Duration delay, Task task) {
     Timers::node_type node;  // Destroyed after the lock is released.
     try {
@@ -157,8 +157,9 @@ class AsioExecutor::Core final : public std::enable_shared_from_this<Core> {
 
   bool Idle() const ABSL_SHARED_LOCKS_REQUIRED(mu_) { return running_ == 0; }
 
-  // Queues a task that `context` will run. Returns false after `Stop`, or if
-  // there is no memory.
+  // Appends `task` to `queue`, and posts a handler to `context` that will run
+  // the first task of the queue. Returns false after `Stop`, or if there is no
+  // memory.
   bool Post(const asio::any_io_executor& context, Queue* queue, Task task) {
     // The node is created first, so that no code of the task runs under the
     // lock.
@@ -223,7 +224,7 @@ class AsioExecutor::Core final : public std::enable_shared_from_this<Core> {
       alarm_->timer.cancel();
       return;
     }
-    // This replaces the previous wait, if there is one.
+    // `expires_after` cancels the previous wait, if there is one.
     alarm_->timer.expires_after(
         absl::ToChronoNanoseconds(std::min(due - Now(), kLongestWait)));
     alarm_->timer.async_wait(asio::bind_executor(
@@ -235,17 +236,18 @@ class AsioExecutor::Core final : public std::enable_shared_from_this<Core> {
   const asio::any_io_executor blocking_;
   const asio::any_io_executor tasks_;
 
-  // While this lock is held, no other lock but Asio's own is taken, and no task
-  // is run, moved or destroyed.
+  // A thread that holds this lock takes no other lock except Asio's own, and
+  // does not run, move or destroy a task.
   absl::Mutex mu_;
   bool closed_ ABSL_GUARDED_BY(mu_) = false;
   int running_ ABSL_GUARDED_BY(mu_) = 0;
   Queue blocking_queue_ ABSL_GUARDED_BY(mu_);
   Queue task_queue_ ABSL_GUARDED_BY(mu_);
   Timers timers_ ABSL_GUARDED_BY(mu_);
+  // The due time of each timer in `timers_`, by the timer's id.
   absl::flat_hash_map<uint64_t, BootTime> due_ ABSL_GUARDED_BY(mu_);
   uint64_t last_id_ ABSL_GUARDED_BY(mu_) = 0;
-  std::optional<Alarm> alarm_ ABSL_GUARDED_BY(mu_);  // Empty once closed.
+  std::optional<Alarm> alarm_ ABSL_GUARDED_BY(mu_);  // Empty if `closed_`.
 };
 
 thread_local const AsioExecutor::Core::Frame*

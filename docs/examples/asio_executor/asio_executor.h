@@ -18,8 +18,8 @@ namespace refreshable_examples {
 // An Executor that posts to three execution contexts: one for tasks given to
 // `RunBlocking`, one for tasks given to `Run`, and one for timers:
 //
-//   asio::io_context loop;          // The program's. Some thread runs it.
-//   asio::thread_pool blocking(4);  // This many sources may hang.
+//   asio::io_context loop;          // The program's loop. Some thread runs it.
+//   asio::thread_pool blocking(4);  // Four sources may hang at a time.
 //   asio::thread_pool callbacks(1);
 //   AsioExecutor executor(blocking.get_executor(), callbacks.get_executor(),
 //                         loop.get_executor());
@@ -28,8 +28,9 @@ namespace refreshable_examples {
 // delay callbacks, and because neither sources nor callbacks may delay timers.
 // Therefore:
 //
-// - Nothing may block all threads that run `timers`, in particular no callback.
-//   Two contexts may be the same only if their tasks never block. (The tasks of
+// - One thread that runs `timers` must always be free. In particular, callbacks
+//   must not block all of these threads.
+// - Two contexts may be the same only if their tasks never block. (The tasks of
 //   an asynchronous source and short callbacks do not block.)
 // - All contexts must outlive the executor, and threads must run them as long
 //   as the executor is used. (Use asio::make_work_guard; otherwise `run()`
@@ -37,11 +38,11 @@ namespace refreshable_examples {
 //   returning.
 // - The executor does not survive fork().
 //
-// Time is the BootTime of SystemClock. Asio's timers do not count the time
-// while the computer is suspended, so this executor's timers that become due
-// meanwhile run up to a second after the computer resumes. Timers run one after
-// another, however many threads run `timers`. Timers that are due at the same
-// time run in the order of insertion.
+// Time is the BootTime of SystemClock. Asio's timers do not count the time for
+// which the computer is suspended. So a timer of this executor that becomes due
+// during that time runs up to a second after the computer resumes. Timers run
+// one after another, however many threads run `timers`. Timers that are due at
+// the same time run in the order of insertion.
 //
 // An exception that escapes a task leaves the `run()` of its context, as with
 // any handler. Thread-safe.
@@ -72,8 +73,8 @@ class AsioExecutor final : public refreshable::Executor {
   }
 
  private:
-  // The state, which is shared with the handlers that were posted. A context
-  // may keep a handler after the executor is destroyed.
+  // The state of the executor. The handlers that were posted share it, because
+  // a context may keep a handler after the executor is destroyed.
   class Core;
 
   const std::shared_ptr<Core> core_;

@@ -68,8 +68,8 @@ TEST(EventLoopTest, AReadArrivesOnTheLoop) {
   EXPECT_EQ(*token, "t1");
 }
 
-// The following tests are not in the conformance suite, because the suite does
-// not know about contexts.
+// This test and those below it are about contexts, which the conformance suite
+// does not know.
 TEST(EventLoopTest, TasksOfAContextThatNobodyRunsAreDestroyed) {
   asio::io_context loop;
   auto alive = std::make_shared<int>();
@@ -83,7 +83,7 @@ TEST(EventLoopTest, TasksOfAContextThatNobodyRunsAreDestroyed) {
     EXPECT_EQ(alive.use_count(), 4);
   }
   EXPECT_EQ(alive.use_count(), 1);
-  loop.poll();  // The posted handler runs and finds no task.
+  loop.poll();  // The posted handlers run and find no task.
 }
 
 TEST(EventLoopTest, StopWaitsForTheTaskThatIsRunning) {

@@ -21,16 +21,18 @@
 namespace refreshable_examples {
 namespace {
 
-// Creates a pipe whose ends are closed in programs that are started by exec.
-// Returns false if the system grants no pipe.
+// Creates a pipe, both ends of which exec will close. Returns false if the
+// system grants no pipe.
 bool OpenPipe(int ends[2]) {
   if (pipe(ends) != 0) return false;
   for (const int end : {ends[0], ends[1]}) fcntl(end, F_SETFD, FD_CLOEXEC);
   return true;
 }
 
-// Runs in the child of the fork(), before exec, so nothing here allocates or
-// locks.
+// Replaces this process by the program `argv[0]`, whose standard input is `in`
+// and whose standard output is `out`. Exits with 127 if that fails, or if
+// `parent` has ended. Runs in the child of a fork(), so it neither allocates
+// nor locks.
 [[noreturn]] void RunChild(char* const* argv, int in, int out, pid_t parent) {
 #ifdef __linux__
   prctl(PR_SET_PDEATHSIG, SIGKILL);

@@ -19,9 +19,9 @@
 
 namespace refreshable_examples {
 
-// A child process. It ends when this object is destroyed and, on Linux, also
-// when the thread that started it ends for any reason. Only that thread may use
-// the object.
+// A program that runs in a child process. The child is killed when this object
+// is destroyed and, on Linux, also when the thread that called `Start` ends for
+// any reason. Only that thread may use the object.
 class ChildProcess {
  public:
   // Called with each line that the child writes to its standard output, without
@@ -47,27 +47,27 @@ class ChildProcess {
   // ignored.
   void Tell(absl::string_view line);
 
-  // Sends SIGKILL. Returns once the child has ended and `on_line` has received
-  // everything that it wrote.
+  // Kills the child with SIGKILL. Returns once the child has ended and `OnLine`
+  // has received all its lines.
   void Kill();
-  // `Stop` sends SIGSTOP, and returns once the child has stopped. `Continue`
-  // sends SIGCONT.
+  // `Stop` suspends the child with SIGSTOP, and returns once the child has
+  // stopped. `Continue` resumes it with SIGCONT.
   void Stop();
   void Continue();
   // Closes the child's standard input, and waits until the child has ended and
-  // `on_line` has received everything that it wrote. Returns the child's exit
-  // status, or 128 plus the signal's number if a signal killed it. May be
-  // called once, and not after `Kill`.
+  // `OnLine` has received all its lines. Returns the child's exit status, or
+  // 128 plus the signal's number if a signal killed it. May be called once, and
+  // not after `Kill`.
   int Close();
 
  private:
   ChildProcess(pid_t pid, int in, int out, OnLine on_line);
 
-  // Waits until the child has ended and everything that it wrote has been
-  // received. Returns the exit status as `Close` does.
+  // Waits until the child has ended and `OnLine` has received all its lines.
+  // Returns the exit status as `Close` does.
   int Reap();
 
-  pid_t pid_;  // -1 if the child has ended.
+  pid_t pid_;  // -1 once `Reap` has returned.
   int in_;     // Writes to the child's standard input; -1 once closed.
   std::thread listener_;
 };

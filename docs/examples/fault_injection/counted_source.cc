@@ -102,9 +102,8 @@ absl::Duration Wait(const RefreshPolicy& policy, int failures) {
 }
 
 // Returns how many consecutive failures the library has certainly counted when
-// call `next` starts. A failure that came after its attempt had been abandoned
-// is not certain: the library may have counted the attempt when it abandoned
-// it, or not at all.
+// call `next` starts. Leaves out a failure that came after the library had
+// abandoned the attempt, because the library may not have counted it.
 int FailuresBefore(const std::vector<Call>& calls, size_t next) {
   std::vector<const Call*> ended;
   for (size_t i = 0; i < next; ++i) {

@@ -31,11 +31,13 @@ class CountedSource final : public refreshable::TokenSource<std::string> {
   struct Call {
     refreshable::BootTime start;  // When `Fetch` was entered, or just after.
     bool ended = false;
-    // The next three fields describe a call that has ended: `end` is the
-    // earliest time at which it may have ended, `in_time` says that its attempt
-    // had not been abandoned by then, and `status` is its outcome.
+    // The next three fields are set when the call ends.
+    // The time just before the source answered.
     refreshable::BootTime end;
+    // Whether the library was still waiting for the call at `end`, and had not
+    // abandoned the attempt.
     bool in_time = false;
+    // The outcome. A token that has already expired counts as an error.
     absl::Status status;
   };
 
@@ -56,7 +58,7 @@ class CountedSource final : public refreshable::TokenSource<std::string> {
   // `timeout` passes first.
   bool AwaitFailures(absl::string_view words, int64_t count,
                      absl::Duration timeout) const;
-  // Waits until all calls have ended. Returns false after `timeout`.
+  // Waits until all calls have ended. Returns false if `timeout` passes first.
   bool AwaitIdle(absl::Duration timeout) const;
 
  private:

@@ -66,7 +66,8 @@ absl::StatusOr<Crowd::Lease> Crowd::Read(int member) {
       token_->GetAsync(absl::InfiniteDuration(),
                        [&](absl::StatusOr<Lease> lease) {
                          result = std::move(lease);
-                         called.Notify();  // Aborts if this is the second call.
+                         // A second call of the callback aborts here.
+                         called.Notify();
                        });
       called.WaitForNotification();
       return *std::move(result);

@@ -34,23 +34,24 @@ class Crowd {
  public:
   struct Options {
     int threads = 64;
-    absl::Duration pace;     // The time from one read of a thread to its next.
+    absl::Duration pace;     // The pause of a thread between two reads.
     absl::Duration timeout;  // The timeout of the reads that have one.
-    // How long before its expiry a token is no longer returned.
+    // From this long before its expiry, a token is no longer returned by reads.
     absl::Duration margin;
     absl::Duration token_life;
     std::function<Api()> make_api;  // Called once in each thread.
   };
 
   struct Book {
-    int64_t reads = 0;  // All reads.
-    // The number of reads that ended with a lease (`leases`), with an error
-    // that gives the cause of the failed refresh (`refused`), and at their own
-    // deadline (`timed_out`).
+    // All reads. Each is counted in one of the next four fields.
+    int64_t reads = 0;
+    // Reads that returned a lease.
     int64_t leases = 0;
+    // Reads that returned the cause of a failed refresh.
     int64_t refused = 0;
+    // Reads that ended at their own deadline.
     int64_t timed_out = 0;
-    // The errors of reads that ended in any other way. There must be none.
+    // The errors of all other reads. There must be none.
     std::vector<std::string> unnamed;
 
     // The number of requests to the API, one per lease, by their result.
@@ -61,38 +62,40 @@ class Crowd {
     int64_t other = 0;
 
     // Each of the next three fields counts leases that no read may return, and
-    // must be 0. `handed_out_expired`: the token was already within the margin
-    // of its expiry when the read began. `handed_out_late`: the API found the
-    // token expired although at most the margin had passed since the read
-    // began. `handed_out_withdrawn`: `Invalidate` had withdrawn the token
-    // before the read began.
+    // must be 0.
+    //
+    // Leases whose token was already within the margin of its expiry when the
+    // read began.
     int64_t handed_out_expired = 0;
+    // Leases whose token the API found expired, although at most the margin had
+    // passed since the read began.
     int64_t handed_out_late = 0;
+    // Leases whose token `Invalidate` had withdrawn before the read began.
     int64_t handed_out_withdrawn = 0;
   };
 
   // Starts the threads. `token` and `clock` must outlive the crowd.
   Crowd(Options options, refreshable::Refreshable<std::string>* token,
         const refreshable::Clock* clock);
-  // Waits for the reads in progress.
+  // Calls `Stop`.
   ~Crowd();
 
   Crowd(const Crowd&) = delete;
   Crowd& operator=(const Crowd&) = delete;
 
-  // Waits until each thread has had a read that ended without a token after
-  // this call began. Returns 0 or, after `timeout`, the number of threads that
-  // have had no such read.
+  // Waits until, after this function was called, a read of each thread has
+  // ended without a token. Returns for how many threads no such read has ended:
+  // 0, unless `timeout` has passed.
   int StillNotRefused(absl::Duration timeout) const;
-  // Waits until each thread has called the API with a token that was requested
-  // at `since` or later, and has got a 200. Returns 0 or, after `timeout`, the
-  // number of threads that have not.
+  // Waits until each thread has got a 200 from the API with a token that was
+  // requested at `since` or later. Returns how many threads have not: 0, unless
+  // `timeout` has passed.
   int StillNotServed(absl::Time since, absl::Duration timeout) const;
 
-  // Returns the token that was used last.
+  // Returns the token that was read last.
   std::string last_token() const;
 
-  // Ends the threads after their reads in progress.
+  // Ends the threads. Waits for the reads and calls that are in progress.
   void Stop();
   Book book() const;
 
@@ -101,8 +104,8 @@ class Crowd {
 
   struct Member {
     int64_t errors = 0;  // The number of reads that ended without a token.
-    // The time at which the token that this thread used in its last successful
-    // call of the API was requested, or a later time.
+    // The start of the attempt that fetched the token of this thread's last
+    // successful call of the API.
     absl::Time served = absl::InfinitePast();
   };
 
@@ -112,8 +115,8 @@ class Crowd {
            int member);
   void Note(const absl::StatusOr<Lease>& lease, absl::Time asked,
             refreshable::Generation withdrawn, int member);
-  // Waits until `done` is true for all members. Returns 0 or, after `timeout`,
-  // for how many members it is still false.
+  // Waits until `done` is true for the indices of all members. Returns for how
+  // many it is false: 0, unless `timeout` has passed.
   int Lacking(const std::function<bool(size_t)>& done,
               absl::Duration timeout) const;
 
@@ -124,6 +127,7 @@ class Crowd {
   mutable absl::Mutex mu_;
   Book book_ ABSL_GUARDED_BY(mu_);
   std::vector<Member> members_ ABSL_GUARDED_BY(mu_);
+  // The newest generation that a thread has withdrawn.
   refreshable::Generation withdrawn_ ABSL_GUARDED_BY(mu_);
   std::string last_token_ ABSL_GUARDED_BY(mu_);
 

@@ -15,21 +15,21 @@ namespace refreshable_examples {
 // How the token endpoint answers.
 enum class Fault {
   kNone,            // It answers with a token.
-  kTrickle,         // It sends a byte now and then until the fault ends.
+  kTrickle,         // It sends a space now and then until the fault ends.
   kCut,             // It sends half of the answer, then disconnects.
   kGarbage,         // It answers 200 with bytes that are not JSON.
   kThrottle,        // It answers 429 with a Retry-After in seconds.
   kThrottleByDate,  // It answers 429 with a Retry-After as a date.
   kExpired,         // It sends a token that has already expired.
-  kHuge,            // It sends kHugeAnswer bytes.
+  kHuge,            // It sends a token of kHugeAnswer bytes.
 };
 
 constexpr Fault kFaults[] = {
     Fault::kNone,     Fault::kTrickle,        Fault::kCut,     Fault::kGarbage,
     Fault::kThrottle, Fault::kThrottleByDate, Fault::kExpired, Fault::kHuge};
 
-// Returns "none", "trickle" and so on. These names are used in the commands to
-// the endpoint.
+// Returns the fault's name in the commands to the endpoint: "none", "trickle"
+// and so on.
 constexpr absl::string_view FaultName(Fault fault) {
   switch (fault) {
     case Fault::kNone:
@@ -52,14 +52,16 @@ constexpr absl::string_view FaultName(Fault fault) {
   return "unknown";
 }
 
-// The `expires_in` of the tokens, in whole seconds as RFC 6749 requires.
+// How long a token lives. This is `expires_in` of the answer, which RFC 6749
+// requires to be in whole seconds.
 constexpr absl::Duration kShortLife = absl::Seconds(2);
-// The wait that a throttled client is asked for, in whole seconds as RFC 9110
-// requires.
+// How long a throttled client is told to wait. This is the Retry-After of the
+// answer, which RFC 9110 requires to be in whole seconds.
 constexpr absl::Duration kRetryAfter = absl::Seconds(1);
-// The time from one byte of a trickling answer to the next.
+// The time from one space of a trickling answer to the next.
 constexpr absl::Duration kTrickleInterval = absl::Milliseconds(20);
-constexpr int64_t kHugeAnswer = int64_t{1} << 30;  // In bytes.
+// The length of the token in a huge answer, in bytes.
+constexpr int64_t kHugeAnswer = int64_t{1} << 30;
 
 // The name and the secret of the endpoint's only client.
 constexpr char kClientId[] = "faults";

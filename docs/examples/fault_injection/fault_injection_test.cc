@@ -67,9 +67,10 @@ TEST_F(FaultsTest, F6ASourceThatNeverGivesUpHoldsFewCalls) {
                std::find_if(calls.begin(), calls.end(),
                             [](const auto& call) { return !call.ended; });
            EXPECT_GE(calls.end() - first, 2);
-           // The waits count from the second call. The second call came after
-           // the first, so the time since the first call must be at least as
-           // long.
+           // The second call needs no such wait. The wait before the third
+           // call is `once`, and each later wait is twice as long as the one
+           // before it. So from the first call to a later one there must be at
+           // least the time `wait`, the sum of the waits between the two.
            const absl::Duration once = FaultsPolicy().retry.probe_interval;
            absl::Duration wait = once;
            for (auto call = first; calls.end() - call > 2; ++call) {
@@ -117,8 +118,8 @@ TEST_F(FaultsTest, B2WaitsUntilTheDateThatItIsGiven) {
 TEST_F(FaultsTest, B8HealsFromHugeAnswersAndReadsLittleOfThem) {
   Begin(endpoint().token_url());
   Outage(Fault::kHuge, kTooLong);
-  // What the endpoint sent was read by the source or is still in the buffers of
-  // the sockets. So the source cannot have read more than that.
+  // The source cannot have read more than the endpoint sent. (What the source
+  // did not read is in the buffers of the sockets.)
   const auto most =
       endpoint().AwaitMostSent(source().failures(kTooLong), kForEver);
   ASSERT_TRUE(most.has_value());

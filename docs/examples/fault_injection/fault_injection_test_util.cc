@@ -56,7 +56,9 @@ bool NeverConnected(const CountedSource::Call& call) {
 }  // namespace
 
 FaultsFixture::FaultsFixture() {
-  std::signal(SIGPIPE, SIG_IGN);  // A closed connection is then just an error.
+  // Makes a write to a closed connection fail with an error, instead of a
+  // signal.
+  std::signal(SIGPIPE, SIG_IGN);
 }
 
 FaultsFixture::~FaultsFixture() = default;
@@ -85,9 +87,9 @@ void FaultsFixture::Begin(const Url& token_url, absl::Duration timeout) {
   crowd.pace = absl::Milliseconds(150);
   crowd.timeout = absl::Milliseconds(250);
   // The library's margin is at most a quarter of the life that a token has left
-  // when it arrives. If the source waits long, a token may have so little left
-  // that its margin is less than the policy's. The crowd then expects no
-  // margin.
+  // when it arrives. If the source waits long, little of that life may be left,
+  // and the margin may be less than the policy's. In this case the crowd
+  // expects no margin.
   if (timeout <= kAnswerTimeout) crowd.margin = FaultsPolicy().expiry_margin;
   crowd.token_life = kShortLife;
   crowd.make_api = [url = api_->api_url()] { return HttpApi(url, kForEver); };
@@ -184,8 +186,8 @@ void FaultsFixture::CheckRequests(int64_t attempts) {
         ++lost;
       }
     } else {
-      // All the remaining requests arrive. An endpoint that was stopped
-      // receives the requests that wait for it as soon as it continues.
+      // A request that is none of the above must arrive. (An endpoint that was
+      // stopped receives its waiting requests as soon as it continues.)
       EXPECT_TRUE(endpoint_->AwaitTokenRequest(number, kForEver))
           << "the endpoint never received request " << number << ", "
           << call.status;

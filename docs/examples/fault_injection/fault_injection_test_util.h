@@ -27,13 +27,14 @@
 
 namespace refreshable_examples {
 
-// Returns a policy whose times are the defaults divided by 40 or more. It makes
-// fewer retries, and has no jitter, so that the schedule is exact.
+// Returns a policy whose waits, margins and timeouts are the defaults divided
+// by 40 or more. It makes fewer retries, and has no jitter, so that the
+// schedule is exact.
 refreshable::RefreshPolicy FaultsPolicy();
 
-// How long the source waits for an answer. This is less than the attempt's
-// timeout, so that the source reports the fault before the library abandons the
-// attempt.
+// How long the source waits for an answer. This is less than the
+// `attempt_timeout` of FaultsPolicy, so that the source reports the fault
+// before the library abandons the attempt.
 constexpr absl::Duration kAnswerTimeout = absl::Milliseconds(400);
 // A timeout that is longer than any computer needs: only an operation that
 // hangs reaches it.
@@ -45,34 +46,37 @@ class FaultsFixture : public testing::Test {
   ~FaultsFixture() override;
 
   void SetUp() override;
-  // Checks that the records agree, whatever the test has done.
+  // Ends the threads. Checks that the records of the threads, the API and the
+  // endpoint agree.
   void TearDown() override;
 
-  // Starts the crowd with tokens from this URL, and waits until each thread has
-  // called the API. The source waits up to `timeout` for each answer.
+  // Starts the 64 threads, which use tokens from `token_url`, and waits until
+  // each thread has called the API. The source waits up to `timeout` for each
+  // answer.
   void Begin(const Url& token_url, absl::Duration timeout = kAnswerTimeout);
 
   // Calls `broken`, which breaks the endpoint. Waits until a read of each
   // thread has ended without a token, and `failures` calls of the source have
   // failed with the message `words`. Then calls `mended`, which repairs the
   // endpoint, and waits until each thread has called the API with a token
-  // requested after that. With the default of `failures`, the Refreshable is
-  // exhausted, and must recover by itself.
+  // requested after the repair. With the default of `failures`, the Refreshable
+  // is exhausted, and must recover by itself.
   void Outage(const std::function<void()>& broken,
               const std::function<void()>& mended, absl::string_view words,
               int failures = 6);
-  // Like the function above, for an outage that consists of this fault of the
-  // endpoint.
+  // Like the function above. The outage is that the endpoint has the fault
+  // `fault`.
   void Outage(Fault fault, absl::string_view words, int failures = 6);
-  // Waits until every thread has called the API with a token that was requested
-  // after this call began.
+  // Waits until each thread has called the API with a token that was requested
+  // after this function was called.
   void AwaitRecovery();
 
-  // Kills the endpoint, and records when: requests that are then on their way
-  // to the endpoint may be lost.
+  // Kills the endpoint and records the time, because requests that were on
+  // their way to the endpoint may be lost.
   void Kill();
 
-  // Returns whether there are records to check: `SetUp` may have failed.
+  // Returns whether `Begin` has started the threads. If not, there are no
+  // records to check.
   bool begun() const { return crowd_ != nullptr; }
 
   ServerProcess& endpoint() { return *endpoint_; }
@@ -81,13 +85,13 @@ class FaultsFixture : public testing::Test {
   CountedSource& source() { return *source_; }
   refreshable::Refreshable<std::string>& token() { return *token_; }
 
-  // A test with a proxy sets this function, because a proxy may keep a request
-  // from the endpoint. The function takes the number and the outcome of a call
-  // of the source, and returns whether the proxy kept the request.
+  // A test that has a proxy in front of the endpoint sets this function. It
+  // takes the number and the outcome of a call of the source, and returns
+  // whether the proxy answered that call without the endpoint.
   std::function<bool(int64_t, const CountedSource::Call&)> kept_from_endpoint_;
   // Whether `TearDown` checks that no call was made earlier than the schedule
-  // permits. Must be false if attempts may be abandoned and answered later, or
-  // if tokens may be revoked, because the schedule is then different.
+  // permits. A test in which attempts are abandoned or tokens are revoked must
+  // set this to false, because both change the schedule.
   bool exact_schedule_ = true;
 
  private:
@@ -104,7 +108,7 @@ class FaultsFixture : public testing::Test {
   std::shared_ptr<CountedSource> source_;
   std::unique_ptr<refreshable::Refreshable<std::string>> token_;
   std::unique_ptr<Crowd> crowd_;
-  // The intervals in which the endpoint was being killed.
+  // When each kill of the endpoint began, and when it was complete.
   std::vector<std::pair<refreshable::BootTime, refreshable::BootTime>> kills_;
 };
 

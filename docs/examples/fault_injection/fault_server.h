@@ -21,14 +21,16 @@
 
 namespace refreshable_examples {
 
-// A server of POST /token?call=N and GET /api on 127.0.0.1. It reports what
-// happens, in one line each:
+// An HTTP server on 127.0.0.1, with a token endpoint at POST /token?call=N and
+// an API at GET /api. The client chooses N, the number of the request. The
+// server reports what happens; each of its reports is one line:
 //
 //   token N        request N has arrived at the token endpoint, and is not
 //                  answered yet
-//   sent N BYTES   that much of a huge answer was handed to the kernel
+//   sent N BYTES   the huge answer to request N has ended, after BYTES bytes
+//                  of its token were handed to the kernel
 //
-// `Do` carries out one of these commands, and then reports the line beside it:
+// `Do` carries out a command, and then reports the line beside the command:
 //
 //   command        line
 //
@@ -36,17 +38,18 @@ namespace refreshable_examples {
 //                  (the fault begins with the next request)
 //   revoke TOKEN   revoked
 //   counts         counts OK EXPIRED REVOKED OTHER
-//                  (requests to the API so far, by what was wrong with the
-//                  token)
+//                  (the number of requests to the API so far: with a good
+//                  token, with an expired one, with a revoked one, others)
 class FaultServer {
  public:
-  // `say` is called with each line, and may be called by several threads at
-  // once.
+  // Calls `say` with each line that the server reports. Several threads may
+  // call it at once.
   explicit FaultServer(std::function<void(absl::string_view line)> say);
   // Completes the answers that still trickle.
   ~FaultServer();
 
-  // Must be called once. Returns UNAVAILABLE if the port is not available.
+  // Listens on `port`. Must be called once. Returns UNAVAILABLE if the port is
+  // not available.
   absl::Status Start(int port) { return listener_.Start(port); }
 
   void Do(absl::string_view command);
@@ -72,7 +75,9 @@ class FaultServer {
   int64_t revoked_ ABSL_GUARDED_BY(mu_) = 0;
   int64_t other_ ABSL_GUARDED_BY(mu_) = 0;
 
-  HttpListener listener_;  // Declared last, because its requests use the rest.
+  // Declared last, so that it is destroyed first: its threads use the other
+  // members.
+  HttpListener listener_;
 };
 
 }  // namespace refreshable_examples

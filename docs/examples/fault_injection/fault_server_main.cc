@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// fault_server PORT: runs a FaultServer. Reads its commands from standard input
-// and writes its lines to standard output, "ready" first. Ends at the end of
-// the input.
+// fault_server PORT: runs a FaultServer. First writes the line "ready" to
+// standard output. Then reads the server's commands from standard input, and
+// writes the lines that the server reports to standard output. Ends at the end
+// of the input.
 
 #include <unistd.h>
 
@@ -44,7 +45,9 @@ int Run(int port) {
 }  // namespace refreshable_examples
 
 int main(int argc, char** argv) {
-  std::signal(SIGPIPE, SIG_IGN);  // A closed connection is then just an error.
+  // Makes a write to a closed connection fail with an error, instead of a
+  // signal.
+  std::signal(SIGPIPE, SIG_IGN);
   int port = 0;
   if (argc != 2 || !absl::SimpleAtoi(argv[1], &port)) {
     std::fprintf(stderr, "usage: fault_server PORT\n");

@@ -13,11 +13,12 @@ namespace refreshable_examples {
 
 // A port of 127.0.0.1, chosen by the kernel, that no other program gets while
 // this object exists. The port is bound with SO_REUSEPORT, but nothing listens
-// on it. A server of the same user that sets SO_REUSEPORT can listen there,
-// repeatedly. While no server listens there, connections are refused.
+// on it. A server of the same user can listen on it if the server sets
+// SO_REUSEPORT, and can do so again after a restart. While no server listens on
+// it, connections are refused.
 class FreePort {
  public:
-  // Returns UNAVAILABLE if no port is available.
+  // Reserves a port. Returns UNAVAILABLE if no port is available.
   static absl::StatusOr<FreePort> Get();
   ~FreePort();
 

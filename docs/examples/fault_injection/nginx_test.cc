@@ -43,8 +43,8 @@ namespace {
 // request nginx logs a line "request N STATUS CONNECTED", where CONNECTED is
 // "-" if nginx could not connect to the endpoint.
 //
-// If root starts nginx, it stays root, because in a sandbox root cannot become
-// another user.
+// If root starts nginx, nginx stays root, because in a sandbox root cannot
+// become another user.
 constexpr char kConfiguration[] = R"(
 user root;
 daemon off;
@@ -162,7 +162,7 @@ class NginxTest : public FaultsFixture {
     }
   }
 
-  // Waits until nginx has logged this request, and returns it.
+  // Waits until nginx has logged request `number`, and returns that request.
   Request AwaitRequest(int64_t number) {
     const auto ended = [&]() ABSL_SHARED_LOCKS_REQUIRED(mu_) {
       return requests_.count(number) > 0;
@@ -176,11 +176,12 @@ class NginxTest : public FaultsFixture {
   std::optional<FreePort> port_;
   absl::Mutex mu_;
   std::map<int64_t, Request> requests_ ABSL_GUARDED_BY(mu_);
-  // Whether nginx listens, or has failed to start.
+  // True once nginx listens or has failed to start.
   bool started_ ABSL_GUARDED_BY(mu_) = false;
   bool listens_ ABSL_GUARDED_BY(mu_) = false;
   std::string said_ ABSL_GUARDED_BY(mu_);
-  // Declared last, because its thread calls `Hear`, which uses the others.
+  // Declared last, so that it is destroyed first: its thread calls `Hear`,
+  // which uses the other members.
   std::unique_ptr<ChildProcess> nginx_;
 };
 

@@ -26,12 +26,12 @@
 namespace refreshable_examples {
 
 // A fault_server that runs in a separate process. Only the thread that called
-// `Start` may use this object, with one exception: any thread may call the
-// methods that read the record, which are `token_requests`, `AwaitTokenRequest`
-// and `AwaitMostSent`.
+// `Start` may use this object, with one exception: any thread may call
+// `token_requests`, `AwaitTokenRequest` and `AwaitMostSent`, which read the
+// record of requests.
 class ServerProcess {
  public:
-  // Requests to the API, by what was wrong with the token.
+  // The number of requests to the API, by what the API said about their tokens.
   struct ApiCounts {
     int64_t ok = 0;
     int64_t expired = 0;
@@ -46,17 +46,19 @@ class ServerProcess {
   Url token_url() const { return {origin(), "/token"}; }
   Url api_url() const { return {origin(), "/api"}; }
 
-  // These three send a command to the server, and return once the server has
-  // carried it out.
+  // Each of the next three methods sends a command to the server, and returns
+  // once the server has carried it out.
   void SetFault(Fault fault);
   void Revoke(absl::string_view token);
   ApiCounts CountApi();
 
   // `Kill` kills the server with SIGKILL. `StartAgain` starts it again on the
-  // same port, without a fault, and returns UNAVAILABLE if that fails.
+  // same port, without a fault, and returns UNAVAILABLE if the system grants no
+  // process.
   void Kill() { child_->Kill(); }
   absl::Status StartAgain();
 
+  // `Stop` suspends the server with SIGSTOP, and `Continue` resumes it.
   void Stop() { child_->Stop(); }
   void Continue() { child_->Continue(); }
 
@@ -64,14 +66,15 @@ class ServerProcess {
   // server is running.
   int Close() { return child_->Close(); }
 
-  // Returns how often the token endpoint received each request, by the
-  // request's number. Requests before a restart of the server count too.
+  // Returns how often the token endpoint has received each request. The key is
+  // the request's number. A restart of the server does not reset the counts.
   std::map<int64_t, int> token_requests() const;
-  // Waits until the endpoint has received this request. Returns false after
-  // `timeout`.
+  // Waits until the endpoint has received request `number`. Returns false if
+  // `timeout` passes first.
   bool AwaitTokenRequest(int64_t number, absl::Duration timeout) const;
   // Waits until `count` huge answers have ended. Returns the largest number of
-  // bytes that was sent of one of them, or nullopt after `timeout`.
+  // bytes that the server sent in one of them, or nullopt if `timeout` passes
+  // first.
   std::optional<int64_t> AwaitMostSent(int64_t count,
                                        absl::Duration timeout) const;
 
@@ -81,9 +84,9 @@ class ServerProcess {
   std::string origin() const;
   // Records a line that the server wrote.
   void Hear(absl::string_view line);
-  // Sends a command, and waits for a line that starts with `answer`. Returns
-  // the rest of that line. Ends the program if there is no such line within a
-  // minute.
+  // `Ask` sends a command, and then does what `AwaitAnswer` does: waits for a
+  // line of the server that starts with `answer`, and returns the rest of that
+  // line. Ends the program if there is no such line within a minute.
   std::string Ask(absl::string_view command, absl::string_view answer);
   std::string AwaitAnswer(absl::string_view answer);
 
@@ -93,10 +96,12 @@ class ServerProcess {
   std::map<int64_t, int> token_requests_ ABSL_GUARDED_BY(mu_);
   int64_t most_sent_ ABSL_GUARDED_BY(mu_) = 0;
   int64_t huge_answers_ ABSL_GUARDED_BY(mu_) = 0;
-  // The last line that does not report a request or the end of a huge answer.
+  // The line in which the server last answered a command or said "ready". Empty
+  // once `AwaitAnswer` has taken the line.
   std::string said_ ABSL_GUARDED_BY(mu_);
 
-  // Declared last, because its thread calls `Hear`, which uses the others.
+  // Declared last, so that it is destroyed first: its thread calls `Hear`,
+  // which uses the other members.
   std::unique_ptr<ChildProcess> child_;
 };
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Runs the 20 lines of notes_tokens.cc against a real OAuth 2.0 server, which
-// this program installs and starts. Exit status 75 means that the server could
-// not be had.
+// this program installs and starts. If the server cannot be installed, the exit
+// status is 75.
 
 #include <iostream>
 
@@ -48,9 +48,9 @@ int main() {
   }
   std::cout << "tokens issued: " << server.Count("token 200") << std::endl;
 
-  // The server gets a new key, so the API answers 401. A token that is
-  // rejected within a second (`RefreshPolicy::min_interval`) is not replaced at
-  // once, so this waits for longer than that.
+  // The server gets a new key, so the API answers 401. If a token is rejected
+  // within a second of its issue (`RefreshPolicy::min_interval`), the read
+  // fails at once. So the program waits for more than a second.
   const absl::Time restarted = absl::Now();
   server.StopProvider();
   server.ForgetKey();

@@ -31,7 +31,7 @@
 
 namespace {
 
-// Set by Install.
+// What Install has found: the folder of the servers' scripts, and nginx.
 std::string* server_folder;
 std::string* nginx_program;
 
@@ -47,7 +47,8 @@ std::string ReadAll(std::istream& in) {
   return out.str();
 }
 
-// Starts a program whose output goes to `log`.
+// Starts a program whose output is appended to the file `log`. Returns its
+// process.
 pid_t Spawn(const std::vector<std::string>& argv,
             const std::vector<std::string>& environment,
             const std::string& log) {
@@ -99,8 +100,9 @@ sockaddr_in Loopback(int port) {
   return address;
 }
 
-// Binds `socket` to a port that no other user gets while the socket is open. A
-// server that sets SO_REUSEPORT can listen there. Returns the port.
+// Binds `socket` to a free port and returns the port. While the socket is open,
+// the system gives the port to no other user, but a server that sets
+// SO_REUSEPORT can listen on it.
 int HoldPort(int socket) {
   const int yes = 1;
   sockaddr_in address = Loopback(0);
@@ -121,7 +123,8 @@ absl::Status RealServer::Install() {
   if (workspace == nullptr) {
     return absl::UnavailableError("this program is for `bazel run`");
   }
-  // The script does not change its own folder, so the checkout's will do.
+  // The script does not write into its own folder, so it can run in the
+  // checkout.
   const std::string command =
       absl::StrCat("'", workspace, "/server/prepare.sh' '", workspace,
                    "/../../..' </dev/null");
@@ -147,7 +150,8 @@ absl::Status RealServer::Install() {
 
 RealServer::RealServer(absl::Duration lifetime)
     : lifetime_(absl::StrCat(absl::ToInt64Seconds(lifetime))) {
-  // Short, because the path of a Unix socket is.
+  // The folder's name is short, because the path of a Unix socket must be
+  // short.
   char folder[] = "/tmp/oauth2_XXXXXX";
   Require(mkdtemp(folder) != nullptr, "mkdtemp");
   folder_ = folder;
@@ -172,7 +176,8 @@ RealServer::RealServer(absl::Duration lifetime)
   StartNginx();
 }
 
-// The fourth port is the API's.
+// Writes a configuration with one server for each port. The fourth port is the
+// API's.
 void RealServer::WriteNginxConf(Certificate certificate) const {
   const Certificate certificates[] = {certificate, kExpired, kOtherHost, kGood};
   std::string servers;
@@ -192,7 +197,8 @@ void RealServer::WriteNginxConf(Certificate certificate) const {
        {"client_body", "proxy", "fastcgi", "uwsgi", "scgi"}) {
     absl::StrAppend(&temporary, kind, "_temp_path ", folder_, "/", kind, ";\n");
   }
-  // If root starts nginx, its worker must read root's folder.
+  // "user root" has an effect only if root starts nginx. Its worker must then
+  // read a folder of root's.
   std::ofstream(folder_ + "/nginx.conf") << absl::StrCat(
       "user root; daemon off; pid ", folder_, "/nginx.pid; error_log ", folder_,
       "/nginx.log;\nevents { worker_connections 256; }\n"
@@ -254,7 +260,8 @@ void RealServer::StartProvider(const std::string& secret) {
   provider_ = StartNode("server.mjs", "provider", secret);
 }
 
-// Returns when the script listens on the socket.
+// Starts a script and waits until it listens on its socket. Returns its
+// process.
 pid_t RealServer::StartNode(const std::string& script, const std::string& name,
                             const std::string& secret) {
   const std::string socket = absl::StrCat(folder_, "/", name, ".socket");

@@ -16,22 +16,23 @@
 #include "absl/time/time.h"
 #include "refreshable/integrations/curl/tls_server_test_util.h"
 
-// A server of tokens (server/server.mjs), and an API that takes them
-// (server/api.mjs), two processes behind one nginx. The clients are "notes"
+// A server of tokens (server/server.mjs) and an API that takes the tokens
+// (server/api.mjs): two processes behind one nginx. The clients are "notes"
 // (client credentials, "right-secret") and "notes-app" (refresh tokens,
 // "app-secret"). Used by one thread, except for `CallApi` and the addresses. If
-// a program or a file cannot be had, it ends this program.
+// a server or a file cannot be made, a RealServer ends the program that uses
+// it.
 class RealServer {
  public:
-  // nginx presents one of these certificates, depending on the port.
+  // The certificates. nginx presents each of them on a port of its own.
   enum Certificate { kGood, kExpired, kOtherHost };
 
-  // Installs the servers if they are not installed yet, which takes a while. If
-  // that is impossible, returns the reason as UNAVAILABLE.
+  // Installs the servers, which takes a while, unless they are installed
+  // already. If that is impossible, returns UNAVAILABLE with the reason.
   static absl::Status Install();
 
-  // Starts the servers. Tokens live for `lifetime`, in whole seconds. Requires:
-  // `Install` has returned OK.
+  // Starts the servers. Tokens live for `lifetime`, cut to whole seconds.
+  // Requires: `Install` has returned OK.
   explicit RealServer(absl::Duration lifetime = absl::Hours(1));
   RealServer(const RealServer&) = delete;
   RealServer& operator=(const RealServer&) = delete;
@@ -48,25 +49,28 @@ class RealServer {
   // answer. Thread-safe.
   int CallApi(absl::string_view token) const;
 
-  // Returns how many lines of the servers' log begin with `text`: "token 200",
-  // say, for the tokens that were issued.
+  // Returns how many lines of the log begin with `text`. The server of tokens
+  // writes one line for each request: "token 200 client_credentials", say, if
+  // it has issued a token.
   int Count(absl::string_view text) const;
 
-  // oidc-provider forgets all refresh tokens when it stops, and makes a new
-  // login when it starts. Access tokens remain valid. While it is stopped,
-  // nginx answers 502; while it is paused, requests hang. The API is not
-  // affected. `secret` is that of the client "notes".
+  // Stop, start, pause and resume oidc-provider, the server of tokens. A server
+  // that stops forgets all refresh tokens, but access tokens remain valid. A
+  // server that starts makes a new login. While the server is stopped, nginx
+  // answers 502; while it is paused, requests hang. The API is not affected.
+  // `secret` is the secret of the client "notes".
   void StopProvider();
   void StartProvider(const std::string& secret = "right-secret");
   void PauseProvider();
   void ResumeProvider();
   // Makes the API reject all access tokens that have been issued. Requires:
-  // oidc-provider is stopped. It makes a new key when it starts.
+  // oidc-provider is stopped. When oidc-provider starts, it makes a new key.
   void ForgetKey();
-  // Closes all connections, also those that clients keep open.
+  // Restarts nginx, which closes all connections, even those that clients keep
+  // open.
   void RestartNginx();
-  // Presents `certificate` on the port of kGood too, soon. Closes idle
-  // connections.
+  // Tells nginx to present `certificate` on the port of kGood, and to close
+  // idle connections. nginx does so soon after the call.
   void Present(Certificate certificate);
 
  private:
@@ -79,7 +83,7 @@ class RealServer {
   const std::string lifetime_;
   std::string folder_;
   std::string ca_file_;
-  // Hold the ports; nobody listens on these sockets.
+  // The sockets that hold `ports_`. Nobody listens on them.
   int sockets_[4];
   int ports_[4];
   pid_t provider_ = -1;
@@ -87,8 +91,8 @@ class RealServer {
   pid_t nginx_ = -1;
 };
 
-// Waits until `condition` holds. Ends this program if that takes more than two
-// minutes.
+// Waits until `condition` returns true. If that takes more than two minutes,
+// ends this program with a message that contains `what`.
 void WaitUntil(const char* what, const std::function<bool()>& condition);
 
 #endif  // REFRESHABLE_DOCS_EXAMPLES_OAUTH2_REAL_SERVER_H_

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// NotesTokens, the transport and the JSON reader against a real OAuth 2.0
-// server, with 16 threads. Run it with `bazel run`. Exit status 75 means that
-// the server could not be had.
+// Tests NotesTokens, the transport and the JSON reader against a real OAuth 2.0
+// server, with 16 threads. Run it with `bazel run`. If the server cannot be
+// installed, the exit status is 75.
 
 #include "real_server.h"
 
@@ -63,8 +63,8 @@ class RealServerTest : public testing::Test {
         .value();
   }
 
-  // One call of the API, as an SDK makes it. Returns the HTTP status, or the
-  // text of the status of the token.
+  // Makes one call of the API, as an SDK does. Returns the HTTP status or, if
+  // there is no token, the name of the error's code.
   std::string Call(Tokens& tokens, absl::Duration timeout = kLong,
                    int retries = 6) {
     Tokens::ReadOptions options;
@@ -82,7 +82,8 @@ class RealServerTest : public testing::Test {
     return std::string(absl::StatusCodeToString(status.status().code()));
   }
 
-  // Makes `calls` calls on each thread. Returns how often each outcome came.
+  // Makes `calls` calls on each of kThreads threads. Returns how often `Call`
+  // returned each result.
   std::map<std::string, int> Crowd(Tokens& tokens, int calls,
                                    absl::Duration timeout = kLong,
                                    int retries = 6) {
@@ -102,8 +103,9 @@ class RealServerTest : public testing::Test {
     return outcomes;
   }
 
-  // Waits until the policy's minimum interval has passed since the last token.
-  // A rejection of a younger token brings no other one.
+  // Waits until the policy's minimum interval has passed since the last token
+  // was issued. If a token is rejected before that, the Refreshable does not
+  // fetch another one.
   static void WaitForInterval() {
     const absl::Time end = absl::Now() + absl::Seconds(1.5);
     WaitUntil("the minimum interval", [&] { return absl::Now() > end; });
@@ -223,7 +225,7 @@ TEST_F(RealServerTest, WrongSecretThenTheRightOne) {
 
 struct Fault {
   std::string name;
-  absl::StatusCode code;  // Of an attempt meanwhile.
+  absl::StatusCode code;  // The code of an attempt during the fault.
   std::function<void(RealServer&)> begin;
   std::function<void(RealServer&)> end;
 
@@ -258,8 +260,9 @@ const Fault kFaults[] = {
 
 class FaultTest : public testing::TestWithParam<Fault> {};
 
-// While nobody can issue a token, the one there is serves all calls. Then the
-// same Refreshable gets another one, without help.
+// During the fault, no token can be issued, and the present token must serve
+// all calls. After the fault, the same Refreshable must get another token
+// without help.
 TEST_P(FaultTest, NoCallFailsWhileThereIsAToken) {
   RealServer server;
   refreshable::ThreadExecutor executor;
@@ -277,7 +280,8 @@ TEST_P(FaultTest, NoCallFailsWhileThereIsAToken) {
   options.policy.min_interval = absl::Milliseconds(100);
   options.policy.retry.initial_backoff = absl::Milliseconds(200);
   options.policy.retry.max_backoff = absl::Seconds(1);
-  // An event says nothing of the secret, of a token, or of a JWT.
+  // No event shows the secret or a token. Each token is a JWT, which begins
+  // with "eyJ".
   options.observer =
       refreshable_testing::Observe([](const refreshable::Event& event) {
         std::ostringstream out;
@@ -292,7 +296,8 @@ TEST_P(FaultTest, NoCallFailsWhileThereIsAToken) {
   const Callers callers(*tokens, server);
   callers.AwaitCalls();
   EXPECT_EQ(server.Count("token"), 1);
-  // A rejected read starts an attempt, as soon as one is permitted.
+  // A read with these options rejects the token. It starts an attempt as soon
+  // as the policy permits one.
   Tokens::ReadOptions another;
   another.rejected = tokens->TryGet().value().generation();
   another.timeout = kLong;
@@ -322,7 +327,8 @@ INSTANTIATE_TEST_SUITE_P(Faults, FaultTest, testing::ValuesIn(kFaults),
                            return info.param.name;
                          });
 
-// Both Refreshables use one transport, and each fetches a token of its own.
+// Three Refreshables use one transport, one after another, and each fetches a
+// token of its own. After each of them, the server closes all connections.
 TEST_F(RealServerTest, ConnectionsAreClosedBetweenRequests) {
   oauth2::SourceOptions options;
   options.endpoint.url = server_.token_url();
@@ -362,7 +368,7 @@ TEST_F(RealServerTest, RefreshTokensAreReplacedAndKept) {
     text << file.rdbuf();
     return text.str();
   };
-  // Each Refreshable is another run of the program.
+  // Returns a new Refreshable, which stands for one run of the program.
   const auto run = [&](std::shared_ptr<oauth2::RefreshTokens> login) {
     source.grant = oauth2::RefreshTokenGrant{std::move(login)};
     return Tokens::Create(oauth2::CreateSource<Secret>(source).value(),
@@ -381,7 +387,7 @@ TEST_F(RealServerTest, RefreshTokensAreReplacedAndKept) {
     last = stored();
   }
 
-  // The server has forgotten the login. Only a new one helps.
+  // The server forgets the login when it stops. Then only a new login helps.
   server_.StopProvider();
   server_.StartProvider();
   const auto forgotten = oauth2::RefreshTokens::Create(options).value();

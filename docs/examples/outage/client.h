@@ -65,8 +65,9 @@ class ReplayingClient : public Client {
   }
 
  private:
-  // Called if the API answered 401 to this token. Returns whether to repeat the
-  // call once, with the token that `Token` then returns. May block.
+  // `Call` calls this function after each 401, with the rejected token. Returns
+  // whether to repeat the request with the token that `Token` returns next.
+  // After the second request of a call the result does not matter. May block.
   virtual bool OnRejected(const Bearer& rejected) = 0;
 };
 

@@ -20,7 +20,8 @@ std::optional<std::string> FormDecode(absl::string_view text) {
           !absl::ascii_isxdigit(text[i + 2])) {
         return std::nullopt;
       }
-      uint32_t byte = 0;  // Two hexadecimal digits cannot fail.
+      uint32_t byte = 0;
+      // Cannot fail, because the two characters are hexadecimal digits.
       static_cast<void>(absl::SimpleHexAtoi(text.substr(i + 1, 2), &byte));
       out.push_back(static_cast<char>(byte));
       i += 2;

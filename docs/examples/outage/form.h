@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// FormDecode: for the server. OAuth 2.0 uses this encoding in bodies and in
-// client credentials.
+// FormDecode: decodes application/x-www-form-urlencoded, the encoding of client
+// credentials in OAuth 2.0. The server of the outage uses it.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_OUTAGE_FORM_H_
 #define REFRESHABLE_DOCS_EXAMPLES_OUTAGE_FORM_H_

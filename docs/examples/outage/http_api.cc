@@ -28,7 +28,7 @@ ApiResult Rejection(const std::string& body) {
 }  // namespace
 
 Api HttpApi(const Url& url, absl::Duration timeout) {
-  // The copies of an Api share one connection.
+  // All copies of the returned function share this connection.
   auto http = std::make_shared<httplib::Client>(url.origin);
   http->set_keep_alive(true);
   http->set_tcp_nodelay(true);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// HttpApi: the API for which the tokens are issued, over HTTP.
+// HttpApi: the client's side of the API for which the tokens are issued, over
+// HTTP.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_OUTAGE_HTTP_API_H_
 #define REFRESHABLE_DOCS_EXAMPLES_OUTAGE_HTTP_API_H_
@@ -11,8 +12,9 @@
 
 namespace refreshable_examples {
 
-// Returns an Api that sends GET requests to `url` over its own persistent
-// connection, and stops waiting for an answer after `timeout`.
+// Returns a function that calls the API: it sends GET requests to `url` over a
+// persistent connection of its own, and stops waiting for an answer after
+// `timeout`.
 Api HttpApi(const Url& url, absl::Duration timeout);
 
 }  // namespace refreshable_examples

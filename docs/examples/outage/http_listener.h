@@ -15,12 +15,11 @@
 
 namespace refreshable_examples {
 
-// Add routes to `http()`, then call `Start` once. The destructor closes every
-// connection and waits for requests in progress.
+// An HTTP server on 127.0.0.1. Add routes to `http()`, then call `Start` once.
+// The destructor closes every connection and waits for requests in progress.
 class HttpListener {
  public:
-  // The listener creates `threads` threads, one for each connection that is
-  // open at the same time.
+  // Creates `threads` threads. Each open connection needs one of them.
   explicit HttpListener(int threads);
   ~HttpListener();
 

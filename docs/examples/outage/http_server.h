@@ -19,8 +19,8 @@ namespace refreshable_examples {
 // connection.
 class HttpServer {
  public:
-  // `server` must outlive the result, which creates `threads` threads, one for
-  // each connection that is open at the same time. Returns UNAVAILABLE if no
+  // Starts an HTTP server with `threads` threads. Each open connection needs
+  // one of them. `server` must outlive the result. Returns UNAVAILABLE if no
   // port is available.
   static absl::StatusOr<std::unique_ptr<HttpServer>> Start(OAuthServer* server,
                                                            int threads);

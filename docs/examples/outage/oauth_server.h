@@ -25,7 +25,8 @@ namespace refreshable_examples {
 struct Answer {
   int status = 200;
   std::string body;
-  std::string www_authenticate;  // The header; empty if there is none.
+  // The header WWW-Authenticate; empty if there is none.
+  std::string www_authenticate;
 };
 
 // The values of `error_description` with which the API says why it rejects a
@@ -45,8 +46,8 @@ class OAuthServer {
   OAuthServer(std::map<std::string, std::string> clients,
               absl::Duration token_life, const refreshable::Clock* clock);
 
-  // From now on, behaves as `phase` says. In kRevoking, every token is revoked
-  // that was issued before or is issued in this phase.
+  // From now on, the token endpoint behaves as `phase` says. kRevoking revokes
+  // all tokens that were issued before this phase or are issued during it.
   void SetPhase(Phase phase);
 
   // Revokes one token.
@@ -56,21 +57,22 @@ class OAuthServer {
   void Shutdown();
 
   // Answers a request to the token endpoint (RFC 6749, section 4.4), given the
-  // Authorization header and the body's `grant_type`. Blocks while the phase is
-  // kHanging.
+  // Authorization header and the body's `grant_type`. If the phase is kHanging,
+  // blocks until another phase begins or `Shutdown` is called, and then answers
+  // 503.
   Answer Token(absl::string_view authorization, absl::string_view grant_type);
 
   // Answers a request to the API, given the Authorization header: 200, or 401
   // with the reason.
   Answer Api(absl::string_view authorization);
 
-  // Return how many requests to the token endpoint came with the name and
-  // secret of this client: in all, and during the outage. A request counts
-  // whatever its answer was.
+  // These two methods return the number of requests to the token endpoint that
+  // came with the name and secret of `client`: the first in total, the second
+  // during the outage. Every request is counted, regardless of its answer.
   int64_t token_requests(absl::string_view client) const;
   int64_t outage_requests(absl::string_view client) const;
 
-  // Blocks until at least this many requests hang. For tests.
+  // Blocks until at least `requests` requests hang. For tests.
   void AwaitHanging(int requests = 1) const;
 
  private:
@@ -96,8 +98,8 @@ class OAuthServer {
   bool shut_down_ ABSL_GUARDED_BY(mu_) = false;
   int hanging_ ABSL_GUARDED_BY(mu_) = 0;
   int64_t last_token_ ABSL_GUARDED_BY(mu_) = 0;
-  // The tokens with numbers up to this one are revoked, and so are those in the
-  // set.
+  // The tokens with numbers up to `last_revoked_` are revoked, and so are the
+  // tokens in `revoked_`.
   int64_t last_revoked_ ABSL_GUARDED_BY(mu_) = 0;
   absl::flat_hash_set<std::string> revoked_ ABSL_GUARDED_BY(mu_);
   std::map<std::string, Counts, std::less<>> counts_ ABSL_GUARDED_BY(mu_);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// RequestToken and OAuthSource: tokens by the client credentials grant (RFC
+// RequestToken and OAuthSource: get tokens by the client credentials grant (RFC
 // 6749, section 4.4), with the library's OAuth 2.0 part. Meant to be copied.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_OUTAGE_OAUTH_SOURCE_H_
@@ -26,12 +26,14 @@ struct OAuthOptions {
   std::string scope;  // If empty, the server chooses the scope.
 };
 
-// Returns what the answer of a token endpoint brings.
+// Returns the token in `answer`, which is the answer of a token endpoint, or an
+// error that says why there is none.
 absl::StatusOr<refreshable::Credential<std::string>> ReadTokenAnswer(
     const refreshable::oauth2::HttpAnswer& answer);
 
-// Makes one request, with HTTP Basic, and returns what the answer brings. No
-// status contains the secret or a token, even if the server's answer does.
+// Requests one token, and authenticates the client with HTTP Basic. Returns the
+// token, or an error that says why there is none. The error contains neither
+// the secret nor a token, even if the server's answer does.
 absl::StatusOr<refreshable::Credential<std::string>> RequestToken(
     const OAuthOptions& options, absl::Duration timeout);
 

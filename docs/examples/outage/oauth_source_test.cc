@@ -63,7 +63,7 @@ TEST_F(RequestTokenTest, CredentialsMayHoldAnyByte) {
 
 TEST_F(RequestTokenTest, AWrongSecretIsPermanentAndNotShown) {
   // The server's error description contains the same words as this secret. The
-  // status must show neither.
+  // status must show neither the description nor the secret.
   const absl::Status status =
       RequestToken(Options("me", "wrong secret"), kTimeout).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kUnauthenticated);

@@ -47,8 +47,8 @@ namespace {
 
 volatile std::sig_atomic_t interrupted = 0;
 
-// Returns the path that a flag names. A relative path counts from the folder in
-// which `bazel run` was called.
+// Returns the path that `path`, the value of a flag, stands for. A relative
+// path counts from the folder in which `bazel run` was called.
 std::string FromWorkingDirectory(const std::string& path) {
   const char* folder = std::getenv("BUILD_WORKING_DIRECTORY");
   if (folder == nullptr || absl::StartsWith(path, "/")) return path;
@@ -126,7 +126,9 @@ absl::Status Main(const std::vector<char*>& arguments) {
 }  // namespace refreshable_examples
 
 int main(int argc, char** argv) {
-  std::signal(SIGPIPE, SIG_IGN);  // A closed connection is then just an error.
+  // Makes a write to a closed connection fail with an error, instead of a
+  // signal.
+  std::signal(SIGPIPE, SIG_IGN);
   absl::SetProgramUsageMessage(
       "breaks a token endpoint on loopback and shows how three clients live "
       "through it; or, with --token_url, keeps a token of a real server "

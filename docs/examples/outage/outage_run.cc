@@ -47,7 +47,8 @@ constexpr char kLockout[] = "lockout";
 
 // The server needs a thread for each open connection: one connection for each
 // thread of each client, and one for each token request that hangs. Hanging
-// requests accumulate, so this is more than the clients have threads.
+// requests accumulate, so this number is larger than that of the clients'
+// threads.
 constexpr int kServerThreads = 96;
 constexpr absl::Duration kSampleInterval = absl::Milliseconds(500);
 

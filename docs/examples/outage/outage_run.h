@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// RunOutage: runs the whole demonstration.
+// RunOutage: lets three clients live through the outage of a token endpoint,
+// and shows what happens.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_OUTAGE_OUTAGE_RUN_H_
 #define REFRESHABLE_DOCS_EXAMPLES_OUTAGE_OUTAGE_RUN_H_
@@ -11,13 +12,14 @@
 
 namespace refreshable_examples {
 
-// Starts the server and the three clients, runs the script, prints what happens
-// and the table, writes the timeline to `csv_path` and, if gnuplot is
-// installed, draws the picture next to it. Takes as long as the script.
+// Runs the script of the outage (script.h) with a server and three clients.
+// Takes as long as the script. Prints a line each second, and at the end a
+// table of the results. Writes the timeline (report/timeline.h) to `csv_path`.
+// If gnuplot is installed, draws the timeline as a PNG file beside that file.
 //
-// Returns FAILED_PRECONDITION, after printing the table, if Refreshable broke
-// its promise. Returns another code, with a message of one line, if something
-// else failed.
+// Returns FAILED_PRECONDITION if Refreshable broke its promise
+// (report/verdict.h). Returns another code, with a message of one line, if
+// something else failed.
 absl::Status RunOutage(const std::string& csv_path);
 
 }  // namespace refreshable_examples

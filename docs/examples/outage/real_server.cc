@@ -47,7 +47,7 @@ void PrintLine(const std::string& text) {
 }
 
 // An observer that prints each event that comes after `Start`. Failures before
-// that are not printed, because `RunRealServer` returns them.
+// `Start` are not printed, because `RunRealServer` returns them.
 class PrintingObserver final : public refreshable::Observer {
  public:
   void Start() { started_ = true; }
@@ -178,7 +178,7 @@ absl::Status RunRealServer(const RealServerOptions& options, CsvFile& csv,
   ThreadExecutor executor;
   StringToken::Options refreshing;
   refreshing.executor = &executor;
-  refreshing.policy.refresh_ahead = true;  // Refreshes without calls.
+  refreshing.policy.refresh_ahead = true;  // Refreshes even if nobody reads.
   const auto observer = std::make_shared<PrintingObserver>();
   refreshing.observer = observer;
   auto token =

@@ -26,13 +26,14 @@ struct RealServerOptions {
   std::optional<Url> api_url;
 };
 
-// Keeps a token valid until `stop()`, which is called ten times per second,
-// returns true. The policy is the library's default with `refresh_ahead`.
-// Prints each event and, from time to time, a line with the current state.
-// Writes one row per second to `csv`.
+// Keeps a token valid until `stop()` returns true. Calls `stop` ten times per
+// second. The policy is the library's default, with `refresh_ahead` switched
+// on. Prints each event that `Describe` describes and, from time to time, a
+// line with the current state. Writes one row per second to `csv`.
 //
-// If the first request to the token endpoint or to the API fails, returns the
-// reason in one line. Later failures are only printed.
+// If the first request for a token fails, or the API cannot be reached at the
+// beginning, returns the reason in one line. Later failures of these two are
+// only printed. At the end, returns UNAVAILABLE if `csv` could not be written.
 absl::Status RunRealServer(const RealServerOptions& options, CsvFile& csv,
                            const std::function<bool()>& stop);
 
@@ -40,7 +41,7 @@ absl::Status RunRealServer(const RealServerOptions& options, CsvFile& csv,
 // add no information.
 std::string Describe(const refreshable::Event& event);
 
-// Reads a secret from a file, without the line feeds at its end. Returns
+// Reads a secret from a file, without the line breaks at its end. Returns
 // INVALID_ARGUMENT, naming the file, if the file cannot be read, is empty, or
 // has 64 KiB or more and so is no secret.
 absl::StatusOr<refreshable::Secret> ReadSecretFile(const std::string& path);

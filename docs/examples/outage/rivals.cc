@@ -69,7 +69,8 @@ absl::StatusOr<Bearer> Lockout::Token() {
 
 bool Lockout::OnRejected(const Bearer& rejected) {
   absl::MutexLock lock(&mu_);
-  // If this is true, another thread has already replaced the rejected token.
+  // If the generations differ, another thread has already replaced the rejected
+  // token.
   if (rejected.generation != held_.generation) return true;
   rejected_ = true;
   return Refresh().ok();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Two typical hand-written clients, as found in other code.
+// Hammer and Lockout: two typical hand-written clients.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_OUTAGE_RIVALS_H_
 #define REFRESHABLE_DOCS_EXAMPLES_OUTAGE_RIVALS_H_
@@ -24,9 +24,9 @@ namespace refreshable_examples {
 using Mint =
     std::function<absl::StatusOr<refreshable::Credential<std::string>>()>;
 
-// A client that asks for a token whenever it has none or the API has rejected a
-// call. It remembers no failure: while the endpoint is down, each such call of
-// each thread asks again.
+// A client that asks for a token whenever it has none, and whenever the API has
+// rejected a call. It remembers no failure: while the endpoint is down, every
+// such call of every thread asks again.
 class Hammer final : public ReplayingClient {
  public:
   // `clock` must outlive the client.
@@ -68,8 +68,8 @@ class Lockout final : public ReplayingClient {
   const absl::Duration unit_;
   const int max_failures_;
 
-  // Separate from `mu_`, so that `state` need not wait for a request. Acquired
-  // after `mu_`.
+  // Guards `state_`. It is not `mu_`, so that `state` need not wait for a
+  // request. Acquired after `mu_`.
   mutable absl::Mutex state_mu_;
   // Held during the request to the endpoint, as in typical hand-written
   // clients.

@@ -26,8 +26,8 @@ enum class Phase {
 // Returns "healthy", "502", "hangs", "revokes" or "recovered".
 absl::string_view PhaseName(Phase phase);
 
-// Returns whether `phase` is part of the outage: the endpoint issues no token
-// that works.
+// Returns whether `phase` is part of the outage, in which the endpoint issues
+// no token that works.
 bool InOutage(Phase phase);
 
 struct Act {
@@ -35,32 +35,33 @@ struct Act {
   absl::Duration length;
 };
 
-// The phases of the outage, in order. The 502s last longer than a token's life,
-// and the revocations longer than a probe interval, so that every client that
-// has not given up experiences both.
+// The phases of the script, in order. The 502s last longer than a token's life,
+// and the revocations longer than a probe interval. So every client notices
+// both, unless it has given up.
 const std::vector<Act>& Script();
 
 // The factor by which the clients' times are shorter than in production.
 constexpr int kFactor = 20;
 
-// The `expires_in` of the tokens, in whole seconds as RFC 6749 requires.
+// How long a token lives. This is `expires_in` of the answer, which RFC 6749
+// requires to be in whole seconds.
 constexpr absl::Duration kTokenLife = absl::Seconds(4);
 
-// Returns the library's default policy with its times divided by `factor`, and
-// without jitter, so that the number of attempts in an outage has an exact
-// limit.
+// Returns the library's default policy with its times divided by `factor`. The
+// policy has no jitter, so that the number of attempts in an outage has an
+// exact limit.
 refreshable::RefreshPolicy ScaledPolicy(int factor);
 
-// The number of threads per client, and the time between the calls of one
-// thread.
+// Each client has `kThreads` threads, and each thread makes a call every
+// `kCallInterval`.
 constexpr int kThreads = 8;
 constexpr absl::Duration kCallInterval = absl::Milliseconds(500 / kFactor);
 // How long a call of the Refreshable client waits for a token.
 constexpr absl::Duration kReadTimeout = absl::Milliseconds(5000 / kFactor);
 // How long the other two clients wait for the token endpoint to answer.
 constexpr absl::Duration kHttpTimeout = absl::Milliseconds(30000 / kFactor);
-// After n failures, the client that locks itself out waits for 2^n of these
-// units. After `kLockoutFailures` it gives up for good.
+// After n failures in a row, the client `Lockout` waits for 2^n of these units.
+// After `kLockoutFailures` it gives up for good.
 constexpr absl::Duration kLockoutUnit = absl::Milliseconds(1000 / kFactor);
 constexpr int kLockoutFailures = 5;
 

@@ -111,8 +111,8 @@ TEST(VirtualOutageTest, B8OurClientKeepsItsPromise) {
   EXPECT_EQ(failed_before, 0);
   EXPECT_GT(tally.failed, 0);
   EXPECT_GT(source->hung, 0);
-  // A rejected token stays in service, so every call in the phase kRevoking is
-  // sent.
+  // A rejected token stays in service, so calls are still sent in the phase
+  // kRevoking.
   EXPECT_GE(tally.revoked, 1);
   EXPECT_EQ(tally.expired_in_transit, 0);
   EXPECT_TRUE((*token)->TryGet().ok());

@@ -26,7 +26,7 @@ namespace refreshable_examples {
 // The outcome of one request to the API.
 enum class ApiResult {
   kOk,
-  kExpired,      // 401: the token had expired when it arrived.
+  kExpired,      // 401: the token had expired when it reached the API.
   kRevoked,      // 401: the token was revoked.
   kRejected,     // 401 for another reason.
   kUnreachable,  // No answer.
@@ -47,8 +47,8 @@ struct Tally {
   // arrived at the API.
   int64_t expired_in_transit = 0;
   int64_t revoked = 0;  // Requests answered kRevoked.
-  // The time from the recovery to the end of the first good call after the
-  // recovery. Unset if there has been none.
+  // The time from the moment at which the endpoint worked again to the end of
+  // the first good call after it. Unset if there has been no such call.
   std::optional<absl::Duration> healed_after;
 };
 

@@ -74,7 +74,8 @@ class Program {
       return;
     }
     // If the endpoint answers at once, no caller has to wait for it, so
-    // blocking calls can be made one after another.
+    // blocking calls can be made one after another. By contrast, if it takes
+    // time, the calls must not block, because all callers share this thread.
     if (play_.answers_after == absl::ZeroDuration()) {
       done(refreshable::CallWithToken(
                *token_, {kTimeout},
@@ -92,7 +93,8 @@ class Program {
         [done](absl::StatusOr<int> status) { done(status.value_or(0)); });
   }
 
-  // Does the rest of `Call`, for the clients that do not use CallWithToken.
+  // Continues `Call` after the read, for the clients that do not use
+  // CallWithToken.
   template <typename Server, typename Done>
   void OnLease(Server server, Done done, absl::StatusOr<Lease<Token>> lease) {
     const int first = lease.ok() ? server(lease->token()) : 0;

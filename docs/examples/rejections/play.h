@@ -14,14 +14,15 @@ namespace refreshable_examples {
 
 // What a client does if a server answers 401.
 enum class OnRejection {
-  kRejectedRead,  // CallWithToken: reads a newer token and repeats.
-  kWithdraw,      // Withdraws the token for all, reads and repeats.
+  kRejectedRead,  // CallWithToken: repeats the call with a newer token.
+  kWithdraw,      // Withdraws the token for all, and repeats the call.
   kNothing,       // Returns the 401; only expiry replaces a token.
 };
 
-// A program to simulate, and its servers. Each of its callers calls a good
-// server once a second. Each moment below is a time since the start of the
-// program, by BootTime. The servers use this clock too.
+// A program to simulate, and its servers. Each caller of the program calls a
+// good server once a second. A moment, such as `revoked_at`, is given as the
+// time since the start of the program, by BootTime. The servers use this clock
+// too.
 struct Play {
   absl::Duration length = absl::Hours(2);
   int callers = 1;
@@ -36,7 +37,7 @@ struct Play {
   absl::Duration bad_period = absl::InfiniteDuration();
   // A token is accepted only once it is this old.
   absl::Duration accepted_after;
-  // At this moment all tokens issued so far are revoked.
+  // At each of these two moments, all tokens issued so far are revoked.
   std::optional<absl::Duration> revoked_at;
   std::optional<absl::Duration> revoked_again_at;
   // If set, the source has one token that never changes, and at this moment a
@@ -47,7 +48,7 @@ struct Play {
 
   // How long the endpoint takes to answer.
   absl::Duration answers_after;
-  // Whether a token counts as issued at the moment of the request; otherwise,
+  // If true, a token counts as issued at the moment of the request; if false,
   // at the moment of the answer.
   bool issued_when_asked = false;
   // From `down_from` to `down_until` the endpoint answers 503 or, if
@@ -70,23 +71,24 @@ struct Play {
 
 struct Outcome {
   int64_t good_calls = 0;  // Calls of the good servers.
-  int64_t failed = 0;      // How many of these ended without a 200.
-  // `failed_after_first` counts the calls that failed between the first issue
-  // of a token and the second. `failed_after_later` is the largest number of
-  // calls that failed between any later issue and the next one. An issue that a
-  // rejection caused does not count as an issue here.
+  // Calls of the good servers that ended without a 200.
+  int64_t failed = 0;
+  // These two fields count the calls that failed between one issue of a token
+  // and the next: `failed_after_first` those after the first issue, and
+  // `failed_after_later` the most after any later issue. Issues that a
+  // rejection caused are ignored here.
   int64_t failed_after_first = 0;
   int64_t failed_after_later = 0;
   int64_t asked = 0;     // Calls of the token endpoint.
-  int64_t too_soon = 0;  // How many of these a Retry-After forbade.
-  int64_t minted = 0;    // How many of these returned a token.
+  int64_t too_soon = 0;  // Calls of the endpoint that a Retry-After forbade.
+  int64_t minted = 0;    // Calls of the endpoint that returned a token.
   double asked_per_hour = 0;
   double minted_per_hour = 0;
-  // The longest time for which calls to good servers kept failing although a
-  // good token could be had. This time starts at the latest of the following
+  // The longest time for which calls of good servers failed although the
+  // endpoint had a good token to give. It is counted from the latest of these
   // moments: a revocation, `rotated_at`, `down_until`. It ends one second after
-  // the last failed call that follows, when the next call succeeds. Zero if
-  // nothing is revoked, or if no such call failed.
+  // the last call that failed, when the next call succeeds. Zero if nothing is
+  // revoked, or if no such call failed.
   absl::Duration healed_after;
 };
 

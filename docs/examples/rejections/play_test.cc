@@ -68,14 +68,14 @@ TEST(RejectionsTest, A9EverythingRevokedHealsAtOnce) {
   play.revoked_at = absl::Minutes(20);
   play.revoked_again_at = absl::Minutes(70);
   EXPECT_THAT(BrokenByOurs(play), IsEmpty());
-  // Now the tokens are revoked while a row of rejections is already in
-  // progress.
+  // With a bad server, rejections have already started several attempts in a
+  // row when the tokens are revoked.
   play.bad_period = absl::Seconds(10);
   EXPECT_THAT(BrokenByOurs(play), IsEmpty());
 }
 
 // A refresh of the stale token runs from 5:02 to 5:06. At 5:03 all tokens are
-// revoked, and the refresh may bring a token that was issued before.
+// revoked, and the refresh may bring a token that was issued before 5:03.
 TEST(RejectionsTest, A8RevokedWhileARefreshRuns) {
   for (const bool issued_when_asked : {false, true}) {
     Play play;
@@ -116,8 +116,8 @@ TEST(RejectionsTest, A13ClocksThatJump) {
   }
 }
 
-// Tokens become stale after a minute. In the last play the refresh runs from
-// 1:02 to 1:06, and all tokens are revoked at 1:03.
+// Tokens become stale after a minute. In the play `revoked`, the refresh runs
+// from 1:02 to 1:06, and all tokens are revoked at 1:03.
 TEST(RejectionsTest, A8ThreadsThatRace) {
   for (const int threads : {1, 8}) {
     Play play;
@@ -136,7 +136,8 @@ TEST(RejectionsTest, A8ThreadsThatRace) {
   }
 }
 
-// The other two ways to handle a 401 break the promises, and `Broken` says so.
+// Unlike kRejectedRead, kWithdraw and kNothing break the promises, and `Broken`
+// says so.
 TEST(VerdictTest, SaysWhatIsBroken) {
   Play play = OneBadServer(10);
   const Outcome withdrawn = PlayThrough(play, OnRejection::kWithdraw);

@@ -108,7 +108,7 @@ std::vector<Row> RowsOfABrokenEndpoint() {
 
 int broken = 0;
 
-// Prints and counts the broken promises.
+// Prints and counts the promises of this library that `ours` breaks.
 void Check(const Play& play, const Outcome& ours, bool lockstep) {
   for (const std::string& sentence : Broken(play, ours, lockstep)) {
     ++broken;
@@ -177,11 +177,11 @@ void EveryPeriod() {
 }
 
 // Prints how many calls fail if tokens are accepted a time d after their issue.
-// The limits are these. After the first issue, each caller may have as many
-// failed calls as it makes in the time 3 d, rounded up, because a call made at
-// the moment of the issue fails however short d is. After each later issue,
-// each caller may have as many failed calls as it makes in the time d, and one
-// more.
+// `Check` applies these limits. After the first issue, each caller may have as
+// many failed calls as it makes in the time 3 d, rounded up, because a call
+// made at the moment of the issue fails however short d is. After each later
+// issue, each caller may have as many failed calls as it makes in the time d,
+// and one more.
 void EveryDelay() {
   absl::PrintF(
       "\nTokens are accepted d after their issue, two hours; calls failed after"
@@ -248,9 +248,9 @@ void EveryMomentOfARefresh() {
   }
 }
 
-// Prints the longest time to heal for an endpoint that works again at many
-// different moments. Skips the rows without a revocation. In the other rows all
-// tokens are revoked at 38 min, and the token becomes stale at 40 min.
+// Prints the longest time to heal among 61 outages of the endpoint, which end
+// at different moments. Skips the rows without a revocation. In the other rows
+// all tokens are revoked at 38 min, and the token becomes stale at 40 min.
 void EveryEndOfAnOutage() {
   absl::PrintF(
       "\nThe endpoint works again after 45:00, 45:10, ... 55:00; the longest "
@@ -274,8 +274,8 @@ void EveryEndOfAnOutage() {
   }
 }
 
-// Simulates each row twenty times for each kind of jump of the program's
-// clocks, each time with the jump at another moment.
+// Simulates each row with three kinds of jumps of the program's clocks. For
+// each kind there are twenty simulations, each with the jump at another moment.
 void BothClocks() {
   absl::PrintF(
       "\nThe most calls failed (and tokens/h) if, at some moment of the row,\n"
@@ -291,7 +291,8 @@ void BothClocks() {
       if (kind == 1) play.wall_step = absl::Hours(-2);
       if (kind == 2) play.suspended = absl::Minutes(10);
       for (int moment = 1; moment <= 20; ++moment) {
-        // One of these moments is 20 s after a revocation.
+        // The last of the twenty moments is 20 s after the revocation, if there
+        // is one.
         play.disturbed_at =
             moment == 20 && play.revoked_at.has_value()
                 ? *play.revoked_at + absl::Seconds(20)

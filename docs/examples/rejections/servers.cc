@@ -114,8 +114,8 @@ void Servers::OnGoodCall(absl::Duration start, int status) {
   int64_t& most =
       issues_ <= 1 ? outcome_.failed_after_first : outcome_.failed_after_later;
   most = std::max(most, failed_since_);
-  // While the endpoint is down, and before the file gets another token, no call
-  // can succeed. `healed_after` does not count this time.
+  // `healed_after` does not count calls made while the endpoint is down or
+  // before the file gets another token: there was no good token to get.
   if (Down(start) || start < play_.rotated_at.value_or(start)) return;
   absl::Duration since = -absl::InfiniteDuration();
   for (const auto& moment :

@@ -20,7 +20,7 @@
 
 namespace refreshable_examples {
 
-// A token is represented by the time of its issue.
+// A token is just the time of its issue, counted from the start of the play.
 using Token = absl::Duration;
 
 // The token endpoint, the servers that are called with a token, and the record.
@@ -34,17 +34,18 @@ class Servers {
   Servers& operator=(const Servers&) = delete;
 
   // Returns a Refreshable whose source is the token endpoint. This object must
-  // outlive it.
+  // outlive the Refreshable.
   std::unique_ptr<refreshable::Refreshable<Token>> MakeRefreshable();
 
   // Returns the time since the start of the play.
   absl::Duration Elapsed() const;
 
-  // Returns when the endpoint answers, or answered, its latest call.
+  // Returns when the endpoint answers, or has answered, its latest call. This
+  // is a time since the start of the play.
   absl::Duration NextAnswer() const;
 
-  // Returns the HTTP status with which a good server answers a call that has
-  // this token now.
+  // Returns the HTTP status with which a good server now answers a call with a
+  // token that was issued at `issued`.
   int Serve(Token issued);
 
   // Records that a call of a good server that began at `start` ended with
@@ -56,7 +57,7 @@ class Servers {
  private:
   class Endpoint;
 
-  // Returns the answer to a call of the endpoint that begins now.
+  // Returns the endpoint's answer to a call that begins now.
   absl::StatusOr<refreshable::Credential<Token>> Mint(
       const refreshable::FetchContext& context);
   // Returns whether the endpoint is down or throttling at this moment.
@@ -72,8 +73,9 @@ class Servers {
   absl::Duration next_answer_ ABSL_GUARDED_BY(mutex_);
   // A Retry-After forbids calls of the endpoint before this moment.
   absl::Duration not_before_ ABSL_GUARDED_BY(mutex_);
-  // The number of tokens issued for another reason than a rejection, and the
-  // number of calls that failed since the last of these issues.
+  // `issues_` counts how often a token was issued, except because of a
+  // rejection. `failed_since_` counts the calls that have failed since
+  // `issues_` last increased.
   int issues_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t failed_since_ ABSL_GUARDED_BY(mutex_) = 0;
   // Whether a server has made the mistake of `mistake_at`.

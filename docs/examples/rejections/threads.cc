@@ -78,7 +78,7 @@ class ThreadedProgram {
         .value_or(0);
   }
 
-  // Waits until this round begins. Returns false if the program ends first.
+  // Waits until `round` begins. Returns false if the simulation ends first.
   bool AwaitRound(int64_t round) {
     absl::MutexLock lock(&mutex_);
     while (round_ < round && !over_) changed_.Wait(&mutex_);
@@ -106,8 +106,9 @@ class ThreadedProgram {
       executor_.RunUntilIdle();
       const int64_t calling = this->calling();
       if (calling == 0) return;
-      // If all threads that have not finished wait for the endpoint, moves the
-      // time to the endpoint's answer. Otherwise the time stands still.
+      // If every thread that has not finished its call waits for the endpoint,
+      // moves the time to the endpoint's answer. Otherwise the time stands
+      // still.
       const absl::Duration left = servers_.NextAnswer() - servers_.Elapsed();
       if (left > absl::ZeroDuration() && token_->health().waiters == calling) {
         executor_.AdvanceBy(left);

@@ -24,9 +24,9 @@ int64_t Calls(const Play& play, absl::Duration time, bool lockstep) {
                                        : std::ceil(each * play.callers));
 }
 
-// Returns whether a row of rejections may already be in progress when a token
-// is revoked, or when the endpoint works again. If so, the attempts that
-// rejections start may already be far apart.
+// Returns whether rejections may already have started several attempts in a row
+// when a token is revoked, or when the endpoint works again. If so, the next
+// such attempt may have to wait for a long time.
 bool RowInProgress(const Play& play) {
   return play.bad_period < absl::InfiniteDuration() ||
          play.rotated_at.has_value() || play.down_until > play.down_from;
@@ -57,7 +57,7 @@ int64_t LongestRow(absl::Duration time, absl::Duration longest) {
   return attempts;
 }
 
-// Returns the maximum number of calls of the endpoint.
+// Returns the maximum number of calls of the endpoint in `play`.
 int64_t MayAsk(const Play& play) {
   // If tokens are not accepted at once, the limit for two hours is 8, and no
   // such play lasts longer.

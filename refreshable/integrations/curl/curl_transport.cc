@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// long: a request and the thread that drives it share their rules.
+// long: a request and the thread that drives it follow the same rules.
 
 #include "refreshable/integrations/curl/curl_transport.h"
 
@@ -60,7 +60,8 @@ struct ListDeleter {
   }
 };
 
-// Rounds up, and cuts to one day. Returns 0 for a duration of zero or less.
+// Returns `d` in milliseconds, rounded up and cut to one day; 0 if `d` is
+// negative.
 long Millis(absl::Duration d) {  // NOLINT(runtime/int): libcurl's type.
   d = std::clamp(d, absl::ZeroDuration(), absl::Hours(24));
   return static_cast<long>(  // NOLINT(runtime/int)
@@ -76,7 +77,7 @@ absl::string_view HostAndPort(absl::string_view url) {
   return url.substr(url.rfind('@') + 1);  // npos + 1 is 0.
 }
 
-// Whether `url` is plain http to this machine.
+// Returns whether `url` is plain http to this machine.
 bool IsLocalHttp(absl::string_view url) {
   if (!absl::StartsWithIgnoreCase(url, "http://")) return false;
   const absl::string_view host_port = HostAndPort(url);
@@ -87,17 +88,17 @@ bool IsLocalHttp(absl::string_view url) {
           host.find_first_not_of("0123456789.") == absl::string_view::npos);
 }
 
-// Whether `text` contains a byte that would end a header field.
+// Returns whether `text` contains a byte that would end a header field.
 bool EndsLine(absl::string_view text) {
   return text.find_first_of(absl::string_view("\r\n\0", 3)) !=
          absl::string_view::npos;
 }
 
-// The sockets of libcurl's connections. Used by the transport's thread.
+// The sockets of libcurl's connections. Only the transport's thread uses them.
 class Sockets {
  public:
-  // Makes the handle `easy` open and close its sockets here. `this` must
-  // outlive the connections, which outlive the handle.
+  // Makes the handle `easy` open and close its sockets with `Open` and `Close`.
+  // This object must outlive the connections, which outlive the handle.
   CURLcode Watch(CURL* easy) {
     const CURLcode results[] = {
         curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, &Sockets::Open),
@@ -110,8 +111,8 @@ class Sockets {
     return CURLE_OK;
   }
 
-  // Whether the connection between these ports is known and has nothing to
-  // read, neither bytes nor its end.
+  // Returns whether there is a connection between these ports from which
+  // nothing can be read: it has not ended, and no bytes have come.
   bool IsQuiet(int local_port, int remote_port) const {
     bool found = false;
     for (const curl_socket_t socket : open_) {
@@ -125,7 +126,8 @@ class Sockets {
   }
 
  private:
-  // Returns 0 for a socket that is not connected.
+  // Returns the port in the address that `name` returns for `socket`, or 0 if
+  // there is none.
   static int Port(curl_socket_t socket,
                   int (*name)(int, sockaddr*, socklen_t*)) {
     union {
@@ -173,11 +175,12 @@ class Call {
   CURL* easy() const { return easy_.get(); }
   bool cancelled() const { return options_.cancelled(); }
 
-  // Ends the request with libcurl's result.
+  // Ends the request: passes the answer or, if `code` is an error, a failure to
+  // `done`.
   void Finish(CURLcode code);
-  // Whether nothing was sent, because the server had closed the connection that
-  // was to be reused. If it returns true, `easy()` is ready to be added again,
-  // and will use a new connection.
+  // Returns whether OnConnected has refused a reused connection, so that
+  // nothing was sent. If so, prepares `easy()` for a new connection; the caller
+  // must add it to libcurl again.
   bool NeedsNewConnection();
   void Fail(absl::Status status) { done_(Mark(std::move(status))); }
 
@@ -240,11 +243,11 @@ absl::Status Call::Prepare(const CurlTransportOptions& transport,
       return absl::FailedPreconditionError(
           "a header of the request contains a line break or a zero byte");
     }
-    // This is how libcurl is told to send a header without a value.
+    // With "NAME;", libcurl sends a header without a value.
     add_header(value.empty() ? absl::StrCat(name, ";")
                              : absl::StrCat(name, ": ", value.reveal()));
   }
-  add_header("Expect:");  // Sends no such header.
+  add_header("Expect:");  // Makes libcurl send no Expect header.
 
   set(CURLOPT_PRIVATE, this);
   set(CURLOPT_NOSIGNAL, 1L);
@@ -264,7 +267,7 @@ absl::Status Call::Prepare(const CurlTransportOptions& transport,
     set(CURLOPT_CAPATH, static_cast<const char*>(nullptr));
   }
   if (IsLocalHttp(request_.url)) {
-    // A proxy would read the secrets of the request.
+    // A proxy could read the secrets of the request.
     set(CURLOPT_PROXY, "");
   } else if (transport.proxy.has_value()) {
     set(CURLOPT_PROXY, transport.proxy->c_str());
@@ -273,14 +276,15 @@ absl::Status Call::Prepare(const CurlTransportOptions& transport,
   set(CURLOPT_USERAGENT, transport.user_agent.c_str());
   set(CURLOPT_HTTPHEADER, headers_.get());
   set(CURLOPT_HEADEROPT, long{CURLHEADER_SEPARATE});
-  // With an infinite timeout, there is no limit.
+  // For libcurl, 0 means that there is no limit.
   set(CURLOPT_TIMEOUT_MS,
       left == absl::InfiniteDuration() ? 0L : std::max(1L, Millis(left)));
   set(CURLOPT_CONNECTTIMEOUT_MS, Millis(transport.connect_timeout));
   if (transport.max_idle_connections == 0) set(CURLOPT_FORBID_REUSE, 1L);
   set(CURLOPT_MAXAGE_CONN, Millis(transport.max_idle_time) / 1000);
 #if LIBCURL_VERSION_NUM >= 0x075700
-  // Without this, removing a request waits for the name to be resolved.
+  // Without this option, removing a request waits until the host's name is
+  // resolved.
   set(CURLOPT_QUICK_EXIT, 1L);
 #endif
   const absl::string_view body = request_.body.reveal();
@@ -298,17 +302,19 @@ absl::Status Call::Prepare(const CurlTransportOptions& transport,
   return result == CURLE_OK ? absl::OkStatus() : ToStatus(result);
 }
 
-// Called when there is a connection, just before the request is sent. libcurl
-// calls it again if it wants to send the request again, which it does if a
-// reused connection ends before an answer has come.
+// libcurl calls this function when there is a connection, just before it sends
+// the request. If a reused connection ends before an answer has come, libcurl
+// wants to send the request again, and calls the function a second time. The
+// result says whether libcurl may send.
 int Call::OnConnected(void* self, char*, char*, int remote_port,
                       int local_port) {
   Call& call = *static_cast<Call*>(self);
   if (call.sending_) return CURL_PREREQFUNC_ABORT;
   long connects = 0;  // NOLINT(runtime/int): libcurl's type.
   curl_easy_getinfo(call.easy(), CURLINFO_NUM_CONNECTS, &connects);
-  // What a reused connection has to read is its end, or else an answer that
-  // nobody asked for, which would be taken for that to this request.
+  // If something can be read from a reused connection, it is the connection's
+  // end or an answer that nobody asked for. libcurl would take such an answer
+  // for the answer to this request.
   if (connects == 0 && !call.sockets_->IsQuiet(local_port, remote_port)) {
     call.needs_new_connection_ = true;
     return CURL_PREREQFUNC_ABORT;
@@ -336,7 +342,8 @@ size_t Call::OnHeader(char* line, size_t size, size_t count, void* self) {
     call.headers_too_long_ = true;
     return 0;
   }
-  // An interim answer, such as 103, comes before the real one.
+  // Forgets the headers of an interim answer, such as a 103, which comes before
+  // the real answer.
   if (absl::StartsWith(text, "HTTP/")) {
     call.answer_.headers.clear();
     call.in_header_ = true;
@@ -369,8 +376,9 @@ absl::Status Call::ToStatus(CURLcode code) const {
           : curl_easy_strerror(code);
   const std::string message =
       absl::StrCat(problem, " (", HostAndPort(request_.url), ")");
-  // What libcurl says of an answer may read like a wrong configuration:
-  // CURLE_UNSUPPORTED_PROTOCOL, for one, if the answer is not HTTP.
+  // Once libcurl has begun to send, a code that looks like a wrong
+  // configuration may come from the answer: CURLE_UNSUPPORTED_PROTOCOL, for
+  // example, if the answer is not HTTP.
   if (sending_ && code != CURLE_OPERATION_TIMEDOUT) {
     return absl::UnavailableError(message);
   }
@@ -384,7 +392,7 @@ absl::Status Call::ToStatus(CURLcode code) const {
   switch (code) {
     case CURLE_OPERATION_TIMEDOUT:
       return absl::DeadlineExceededError(message);
-    // Only a change of the configuration can mend these.
+    // Only a change of the configuration can mend these errors.
     case CURLE_UNSUPPORTED_PROTOCOL:
     case CURLE_URL_MALFORMAT:
     case CURLE_NOT_BUILT_IN:
@@ -414,8 +422,8 @@ void Call::Finish(CURLcode code) {
   done_(std::move(answer_));
 }
 
-// What the transport and its thread share. The thread owns everything of
-// libcurl.
+// What the transport and its thread share. Only the thread uses libcurl's
+// handles, except that any thread may wake it with curl_multi_wakeup.
 class Driver {
  public:
   Driver(CurlTransportOptions options, CURLM* multi)
@@ -440,7 +448,7 @@ class Driver {
     curl_multi_wakeup(multi_);
   }
 
-  // The body of the thread: returns after `Close`.
+  // What the thread runs. Returns after `Close`, when all requests have ended.
   void Run() {
     while (TakeIncoming()) {
       int running = 0;
@@ -460,7 +468,8 @@ class Driver {
  private:
   using Calls = absl::flat_hash_map<CURL*, std::unique_ptr<Call>>;
 
-  // Starts the requests that `Send` was given. Returns false after `Close`.
+  // Starts the requests that `Add` has queued, or fails them after `Close`.
+  // Returns false after `Close`.
   bool TakeIncoming() {
     std::vector<std::unique_ptr<Call>> incoming;
     bool closed;
@@ -493,7 +502,7 @@ class Driver {
     int left = 0;
     while (CURLMsg* const message = curl_multi_info_read(multi_, &left)) {
       if (message->msg != CURLMSG_DONE) continue;
-      // The message is gone as soon as the handle is removed.
+      // Removing the handle destroys the message, so copy what is needed.
       CURL* const easy = message->easy_handle;
       const CURLcode code = message->data.result;
       if (calls_.find(easy)->second->NeedsNewConnection()) {
@@ -514,8 +523,8 @@ class Driver {
     }
   }
 
-  // Removes the request from libcurl. Closes its connection unless the answer
-  // is complete.
+  // Removes the request from libcurl and returns it. libcurl closes the
+  // request's connection unless the answer is complete.
   std::unique_ptr<Call> Take(CURL* easy) {
     const auto found = calls_.find(easy);
     std::unique_ptr<Call> call = std::move(found->second);
@@ -542,7 +551,8 @@ class CurlTransport final : public Transport {
   ~CurlTransport() override {
     if (!started_) return;
     if (getpid() != process_) {
-      // The thread is the parent's, and so is libcurl's state. Both leak.
+      // The thread and libcurl's state belong to the parent. The child leaks
+      // its copies.
       new std::shared_ptr<Driver>(std::move(driver_));
       (void)thread_.release();
       return;
@@ -555,11 +565,12 @@ class CurlTransport final : public Transport {
     }
   }
 
-  // Returns false if the system refuses a thread.
+  // Starts the thread. Returns false if the system refuses a thread.
   bool Start() {
     absl::Notification running;
     started_ = thread_->Start([this, &running, driver = driver_] {
-      // Some libcurls raise it when they write to a connection that is closed.
+      // Some versions of libcurl raise SIGPIPE when they write to a closed
+      // connection.
       sigset_t signals;
       sigemptyset(&signals);
       sigaddset(&signals, SIGPIPE);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// CreateCurlTransport: sends token requests with libcurl.
+// CreateCurlTransport: makes a transport that sends token requests with
+// libcurl.
 
 #ifndef REFRESHABLE_INTEGRATIONS_CURL_CURL_TRANSPORT_H_
 #define REFRESHABLE_INTEGRATIONS_CURL_CURL_TRANSPORT_H_
@@ -18,22 +19,24 @@ namespace oauth2 {
 
 struct CurlTransportOptions {
   // A file with the certificates of the authorities to trust, in PEM form. If
-  // empty, libcurl decides: it usually trusts those that the system trusts.
+  // empty, libcurl decides: it usually trusts the authorities that the system
+  // trusts.
   std::string ca_file;
   // The address of a proxy, as libcurl's CURLOPT_PROXY takes it. If unset,
   // libcurl reads the environment: https_proxy, http_proxy, all_proxy and
   // no_proxy. If empty, there is no proxy. A plain http request to this machine
   // never goes through a proxy.
   std::optional<std::string> proxy;
-  // How long it may take to find the server's address and to connect to it,
-  // TLS included. At least 1 ms; cut to one day.
+  // How long it may take to find the server's address and to connect to the
+  // server, TLS included. At least 1 ms; cut to one day.
   absl::Duration connect_timeout = absl::Seconds(10);
-  // How many connections may be kept open for further requests, and for how
-  // long. `max_idle_connections` is at least 0; with 0, each request makes a
-  // connection of its own. libcurl counts the connections in use as well, so
-  // while more requests than this are outstanding, none is kept.
-  // `max_idle_time` is at least one second; cut to one day.
+  // How many idle connections are kept open for further requests. At least 0;
+  // if 0, each request makes a connection of its own. libcurl counts the
+  // connections in use as well, so it keeps no idle connection while more than
+  // `max_idle_connections` requests are outstanding.
   int max_idle_connections = 8;
+  // How long an idle connection may be reused. At least one second; cut to one
+  // day.
   absl::Duration max_idle_time = absl::Seconds(30);
   // The User-Agent header. Must contain no line break.
   std::string user_agent = "refreshable";
@@ -43,35 +46,40 @@ struct CurlTransportOptions {
 // own. `Send` never blocks. The thread calls every `done`, so a `done` that
 // blocks delays all other requests of the same transport.
 //
-// Beside what every Transport does:
-//   - It speaks TLS 1.2 or later, and HTTP/1.1 because of the rule about
-//     resending below. It sends no cookies and reads no .netrc.
-//   - It sends nothing over a connection that was kept open if the server has
-//     closed it or sent something unasked; it makes a new one. (It does not see
-//     what the TLS library has read together with an answer.) If such a
-//     connection ends after libcurl has begun to send, the request fails with
-//     UNAVAILABLE, because the server may have processed it. (libcurl on its
-//     own would send it again.)
+// This transport obeys the rules of Transport. In addition:
+//   - It speaks TLS 1.2 or later, and HTTP/1.1. It sends no cookies and reads
+//     no .netrc.
+//   - Before it reuses an idle connection, it checks whether the server has
+//     closed the connection or has sent something unasked. If so, it makes a
+//     new connection. (It does not see what the TLS library has read together
+//     with the answer before.)
+//   - It sends no request twice, although libcurl would if a reused connection
+//     ends before an answer comes. The request then fails with UNAVAILABLE,
+//     because the server may have processed it.
 //   - A status has the mark of `NotSent` if and only if libcurl has not begun
 //     to send the request.
-//   - It looks at `SendOptions::cancelled` about every 100 ms.
-//   - An answer whose headers are longer than 64 KiB fails with UNAVAILABLE.
-//   - The message of a failure contains libcurl's description of the error and
+//   - It calls `SendOptions::cancelled` about every 100 ms.
+//   - If the headers of an answer are longer than 64 KiB, the request fails
+//     with UNAVAILABLE.
+//   - If a header of the request contains a line break or a zero byte, or if a
+//     proxy asks for a password (407), the request fails with
+//     FAILED_PRECONDITION.
+//   - The message of a failure contains a description of the error and perhaps
 //     the host and the port of the endpoint, and nothing else.
-//   - A header of the request that contains a line break, and a proxy that asks
-//     for a password (407), are failures with FAILED_PRECONDITION.
 //
 // If the last owner lets go of the transport, requests that are outstanding
-// fail with CANCELLED before the destructor returns. Inside a `done` the
-// transport may be destroyed too; the other requests then fail after this
-// `done` has returned.
+// fail with CANCELLED before the destructor returns. The transport may also be
+// destroyed inside a `done`. The other requests then fail after this `done` has
+// returned.
 //
-// After fork(), the child's requests fail with FAILED_PRECONDITION: the thread
-// exists in the parent only. The child must create a transport of its own.
+// After fork(), the child's requests fail with FAILED_PRECONDITION, because the
+// thread exists in the parent only. The child must create a transport of its
+// own.
 //
 // Errors:
-//   - INVALID_ARGUMENT, which names the field: an option is not valid.
-//   - RESOURCE_EXHAUSTED: the system refuses a thread or memory.
+//   - INVALID_ARGUMENT: an option is not valid. The message names the field.
+//   - RESOURCE_EXHAUSTED: libcurl cannot be initialized, or the system refuses
+//     a thread.
 //
 // Requires libcurl 7.80 or later, with TLS. If libcurl's version is older than
 // 7.84, the program must call `curl_global_init` before it starts threads that

@@ -2,8 +2,8 @@
 //
 // long: the ways in which a server can misbehave are in one place.
 //
-// CreateCurlTransport against servers that misbehave in the ways that networks
-// and servers do.
+// Tests CreateCurlTransport against servers that misbehave as real servers and
+// networks do.
 
 #include "refreshable/integrations/curl/curl_transport.h"
 
@@ -41,7 +41,7 @@ namespace refreshable {
 namespace oauth2 {
 namespace {
 
-// Long enough for every answer that a test expects.
+// A timeout that is long enough for every answer that a test expects.
 constexpr absl::Duration kLong = absl::Minutes(10);
 
 TokenRequest Request(std::string url,
@@ -60,8 +60,8 @@ SendOptions Within(absl::Duration timeout) {
   return options;
 }
 
-// Sends a request and waits for its outcome. Expects a failure to say nothing
-// of the request and the answer.
+// Sends a request, waits for its outcome and returns it. Expects that a failure
+// shows nothing of the request and the answer.
 absl::StatusOr<HttpAnswer> Send(Transport& transport, TokenRequest request,
                                 SendOptions options = Within(kLong)) {
   absl::StatusOr<HttpAnswer> outcome = absl::UnknownError("not called");
@@ -79,7 +79,8 @@ absl::StatusOr<HttpAnswer> Send(Transport& transport, TokenRequest request,
 
 class CurlTransportTest : public testing::Test {
  protected:
-  // Proxies of the environment are not for servers of this test.
+  // Returns options for the servers of this test. With them, a transport
+  // ignores the proxies of the environment.
   static CurlTransportOptions Options() {
     CurlTransportOptions options;
     options.ca_file = CaFile();
@@ -119,7 +120,7 @@ TEST_F(CurlTransportTest, SendsTheRequestAndReturnsTheAnswer) {
     ASSERT_TRUE(connection.ReadRequest());
     head = connection.head();
     body = connection.body();
-    // An interim answer is not the answer.
+    // The transport must skip an interim answer.
     connection.Write("HTTP/1.1 103 Early Hints\r\nRetry-After: 9\r\n\r\n");
     connection.Answer("429 Slow Down", absl::string_view("a\0b", 3),
                       "retry-after:  7 \r\n");
@@ -217,7 +218,8 @@ TEST_F(CurlTransportTest, TimeoutBeforeTheAnswerAndInItsBody) {
         Send(*Create(), Request(server.url()), Within(absl::Milliseconds(300)));
     EXPECT_EQ(answer.status().code(), absl::StatusCode::kDeadlineExceeded)
         << answer.status();
-    // The machine may be so slow that the request was not sent in time.
+    // WasNotSent is not checked, because a slow machine may not send the
+    // request in time.
   }
 }
 
@@ -246,8 +248,8 @@ TEST_F(CurlTransportTest, ConnectionsBrokenAfterTheRequestAreNotMarkedNotSent) {
   }
 }
 
-// The server cannot send more than what the transport reads and what the
-// system's buffers hold.
+// A server floods the transport. It must not be able to send more than what the
+// transport may read and what the system's buffers hold.
 TEST_F(CurlTransportTest, BodiesAndHeadersAreBounded) {
   std::atomic<size_t> written{0};
   const auto flood = [&](Connection& connection, const std::string& chunk) {
@@ -313,12 +315,15 @@ TEST_F(CurlTransportTest, ConnectionsAreReused) {
   EXPECT_EQ(server.connections(), 1 + 3);
 }
 
-// A server that closes idle connections may do so while a request is on its
-// way. The request is sent again only if the server cannot have read it.
+// A server may close an idle connection while a request is on its way. The
+// transport must not send that request again, because the server may have read
+// it.
 TEST_F(CurlTransportTest, RequestOnAConnectionThatClosesIsSentAtMostOnce) {
   std::atomic<int> requests{0};
   TlsServer server(&good_, [&](Connection& connection) {
-    // libcurl makes a connection before it finds that it must not resend.
+    // When the connection of the second request closes, libcurl makes another
+    // one, and only then learns that it must not send the request again. That
+    // connection brings no request.
     if (!connection.ReadRequest()) return;
     ++requests;
     connection.Answer("200 OK", "token");
@@ -332,7 +337,7 @@ TEST_F(CurlTransportTest, RequestOnAConnectionThatClosesIsSentAtMostOnce) {
       << second.status();
   EXPECT_FALSE(WasNotSent(second.status()));
   EXPECT_EQ(requests, 2);
-  // The next one gets a new connection.
+  // The next request gets a new connection.
   EXPECT_TRUE(Send(*transport, Request(server.url())).ok());
 }
 
@@ -366,9 +371,10 @@ TEST_F(CurlTransportTest, ConnectionThatTheServerClosedIsNotUsed) {
   }
 }
 
-// Otherwise the next request would get the answer that nobody asked for. (If it
-// comes together with the first answer, OpenSSL may read it ahead, and then
-// nobody sees it.)
+// The server sends a second answer, which nobody asked for, over an idle
+// connection. The next request must not get that answer. (The server sends it
+// after the client has the first answer. If both came together, OpenSSL might
+// read both at once, and the transport would not see the second.)
 TEST_F(CurlTransportTest, ConnectionWithAStrayAnswerIsNotUsed) {
   for (const Identity* const identity :
        {&good_, static_cast<const Identity*>(nullptr)}) {
@@ -457,7 +463,7 @@ TEST_F(CurlTransportTest, PlainHttpToThisMachineAvoidsTheProxy) {
         Send(*transport, Request(absl::StrCat("http://", host, port))).ok());
   }
   EXPECT_EQ(proxy.connections(), 0);
-  // This is not an address.
+  // "127.0.0.1.invalid" is a name and not an address of this machine.
   EXPECT_TRUE(Send(*transport, Request("http://127.0.0.1.invalid/")).ok());
   EXPECT_EQ(proxy.connections(), 1);
 }
@@ -529,7 +535,7 @@ TEST_F(CurlTransportTest, TransportMayBeDestroyedAndUsedInsideADone) {
                                 second.Notify();
                               });
               first.Notify();
-              // This owner or the one below is the last.
+              // Either this owner or the one below is the last.
               transport.reset();
             });
   transport.reset();
@@ -595,7 +601,8 @@ TEST_F(CurlTransportTest, BadOptionsAreNamed) {
   expect("user_agent", [](auto& o) { o.user_agent = "a\r\nHost: b"; });
 }
 
-// A file that is not a certificate is noticed by the first request.
+// CreateCurlTransport does not read `ca_file`. If the file has no certificate,
+// the first request fails.
 TEST_F(CurlTransportTest, CaFileWithoutACertificateIsPermanent) {
   TlsServer server(&good_, AnswerAll);
   CurlTransportOptions options = Options();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// GrowingSecret: receives the body of an answer. Private.
+// GrowingSecret: a buffer for the body of an answer. Private.
 
 #ifndef REFRESHABLE_INTEGRATIONS_CURL_GROWING_SECRET_H_
 #define REFRESHABLE_INTEGRATIONS_CURL_GROWING_SECRET_H_
@@ -17,8 +17,8 @@
 namespace refreshable {
 namespace oauth2 {
 
-// Secret bytes that grow up to a limit. Every copy of them is wiped. Not
-// thread-safe.
+// A buffer for secret bytes that grows up to `limit` bytes. It wipes every copy
+// of the bytes that it makes. Not thread-safe.
 class GrowingSecret {
  public:
   explicit GrowingSecret(size_t limit) : limit_(limit) {}
@@ -26,7 +26,8 @@ class GrowingSecret {
   GrowingSecret& operator=(const GrowingSecret&) = delete;
   ~GrowingSecret() { WipeMemory(bytes_.get(), size_); }
 
-  // Returns false, and adds nothing, if the limit does not permit the bytes.
+  // Adds `n` bytes and returns true. If there would be more than `limit` bytes,
+  // adds none and returns false.
   bool Append(const char* data, size_t n) {
     if (n > limit_ - size_) return false;
     if (n > capacity_ - size_) {

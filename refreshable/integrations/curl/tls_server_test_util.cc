@@ -50,7 +50,7 @@ void AddExtension(X509* certificate, int nid, const std::string& value) {
   X509_EXTENSION_free(extension);
 }
 
-// Returns a certificate of `key` for the host `name`, without a signature.
+// Returns a certificate of `key` for the host `name`, which is not signed yet.
 X509* NewCertificate(EVP_PKEY* key, const std::string& name, long end_seconds) {
   static std::atomic<long> serial{1};
   X509* const certificate = X509_new();
@@ -175,7 +175,8 @@ void Connection::Close() {
 
 TlsServer::TlsServer(const Identity* identity, Handler handler)
     : handler_(std::move(handler)) {
-  // OpenSSL writes to connections that the client has closed.
+  // OpenSSL may write to a connection that the client has closed, which raises
+  // SIGPIPE.
   std::signal(SIGPIPE, SIG_IGN);
   if (identity != nullptr) {
     context_ = SSL_CTX_new(TLS_server_method());

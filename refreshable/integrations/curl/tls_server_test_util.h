@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// TlsServer: a server on a free port of this machine, which treats each
-// connection as a test wants it. Authority: makes its certificates.
+// TlsServer: a server on a free port of this machine, whose behavior the test
+// decides. Authority: a certificate authority, which makes the certificates of
+// a TlsServer.
 
 #ifndef REFRESHABLE_INTEGRATIONS_CURL_TLS_SERVER_TEST_UTIL_H_
 #define REFRESHABLE_INTEGRATIONS_CURL_TLS_SERVER_TEST_UTIL_H_
@@ -30,7 +31,7 @@ struct Identity {
   std::string key;
 };
 
-// A certificate authority. Its keys are made when it is created.
+// A certificate authority. The constructor makes its keys.
 class Authority {
  public:
   explicit Authority(const std::string& name);
@@ -64,14 +65,16 @@ class Connection {
   const std::string& head() const { return head_; }
   const std::string& body() const { return body_; }
 
-  // Returns false if the client has closed the connection.
+  // Writes `bytes`. Returns false if the client has closed the connection.
   bool Write(absl::string_view bytes);
-  // Writes a complete answer.
+  // Writes a complete answer. Returns false if the client has closed the
+  // connection.
   bool Answer(absl::string_view status, absl::string_view body,
               absl::string_view headers = "");
   // Returns when the client has closed the connection.
   void WaitUntilClosed();
-  // Closes the connection, with TLS's own message first.
+  // Closes the connection. If it is encrypted, sends the message with which TLS
+  // ends first.
   void Close();
 
  private:
@@ -83,11 +86,12 @@ class Connection {
   std::string body_;
 };
 
-// Accepts connections on 127.0.0.1 until it is destroyed. Thread-safe.
+// A server that accepts connections on 127.0.0.1 until it is destroyed.
+// Thread-safe.
 class TlsServer {
  public:
-  // Called for each connection on a thread of its own. The connection is closed
-  // when it returns.
+  // A function that is called for each connection, on a thread of its own. When
+  // the function returns, the server closes the connection.
   using Handler = std::function<void(Connection&)>;
 
   // If `identity` is null, connections are not encrypted.
@@ -112,11 +116,13 @@ class TlsServer {
   absl::Mutex mutex_;
   std::set<int> sockets_ ABSL_GUARDED_BY(mutex_);
   bool closed_ ABSL_GUARDED_BY(mutex_) = false;
-  std::vector<std::thread> workers_;  // Used by `acceptor_`, then at the end.
+  // Used by `acceptor_`, and by the destructor after it has joined `acceptor_`.
+  std::vector<std::thread> workers_;
   std::thread acceptor_;
 };
 
-// Holds a port on which nobody listens, so connections to it are refused.
+// A port on which nobody listens, so that connections to it are refused. No
+// other program gets the port while the object exists.
 class RefusingPort {
  public:
   RefusingPort();

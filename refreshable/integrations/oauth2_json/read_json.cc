@@ -19,14 +19,15 @@ namespace refreshable {
 namespace oauth2 {
 namespace {
 
-// With `double`, the parser would refuse a body that contains 1e400.
+// The JSON types of nlohmann_json, but with `long double`. With `double`, the
+// parser would refuse a body that contains 1e400.
 using Json = nlohmann::basic_json<std::map, std::vector, std::string, bool,
                                   int64_t, uint64_t, long double>;
 
 constexpr int kMaxDepth = 64;
 
-// Receives what the parser reads, in order. Each function returns false to make
-// the parser stop.
+// The parser's callbacks, which the parser calls with what it reads, in that
+// order. If a callback returns false, the parser stops.
 class Handler final : public nlohmann::json_sax<Json> {
  public:
   AnswerFields& fields() { return fields_; }
@@ -66,7 +67,8 @@ class Handler final : public nlohmann::json_sax<Json> {
   }
 
  private:
-  // Takes a value if it belongs to a member of the outermost object.
+  // Takes a value, or drops it if it is inside a member. Returns false if the
+  // value is outside the outermost object.
   bool Value(AnswerField field) {
     if (depth_ == 1) fields_.Set(name_, std::move(field));
     return depth_ > 0;
@@ -78,7 +80,7 @@ class Handler final : public nlohmann::json_sax<Json> {
   }
 
   AnswerFields fields_;
-  // The name of the member of the outermost object that was read last.
+  // The name that was read last in the outermost object.
   std::string name_;
   int depth_ = 0;
 };

@@ -14,25 +14,26 @@
 namespace refreshable {
 namespace oauth2 {
 
-// Returns the members of the JSON object (RFC 8259) in `body`. Can be
+// Returns the members of the JSON object (RFC 8259) in `body`. Use it as
 // `SourceOptions::reader`.
 //
 // If a member occurs more than once, the last one counts. Members of nested
 // objects do not count. A byte order mark is skipped.
 //
-// Returns INVALID_ARGUMENT, with nothing of the body in the message, if the
-// body is not exactly one JSON object: also if a string is not valid UTF-8, if
-// values are nested more than 64 deep, or if a number is too large for a `long
-// double`.
+// Returns INVALID_ARGUMENT if the body is not exactly one JSON object, if a
+// string in it is not valid UTF-8, if values are nested more than 64 deep, or
+// if a number is too large for a `long double`. The message contains nothing of
+// the body.
 //
-// Thread-safe, never blocks and does not throw, unless there is no memory.
-// nlohmann_json reads with buffers of its own, which are not wiped.
+// Thread-safe. Never blocks. Throws only if there is no memory. nlohmann_json
+// copies parts of the body, which may be secrets, into buffers that it does not
+// wipe.
 absl::StatusOr<AnswerFields> ReadJson(absl::string_view body);
 
 namespace internal {
 
-// Returns a number as it stood in the body. `text` is the number as
-// nlohmann_json passes it on: with the decimal point of the program's locale.
+// Returns a number as the body has it. `text` is the number as nlohmann_json
+// passes it on: with the decimal point of the program's locale.
 std::string JsonNumber(std::string text);
 
 }  // namespace internal

@@ -22,7 +22,8 @@ namespace {
 
 using Kind = AnswerField::Kind;
 
-// Expects `body` to be read as an object whose expires_in is as given.
+// Expects that ReadJson accepts `body`, and that its expires_in has this `kind`
+// and this `text`.
 void ExpectExpiresIn(absl::string_view body, Kind kind,
                      absl::string_view text) {
   const absl::StatusOr<AnswerFields> fields = ReadJson(body);
@@ -138,8 +139,8 @@ TEST(ReadJsonTest, TokenOfAWholeAnswer) {
   EXPECT_GT(huge->credential.expiry.lifetime(), absl::Hours(24 * 365 * 99));
 }
 
-// Changes bytes of an answer at random. The reader must accept or refuse each
-// result, and never quote it.
+// Changes bytes of a body at random. ReadJson must accept or refuse each
+// changed body, and must never quote it.
 TEST(ReadJsonTest, DamagedBodies) {
   std::mt19937 random(17);
   const std::string good =

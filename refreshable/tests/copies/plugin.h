@@ -14,7 +14,7 @@ namespace refreshable {
 struct PluginApi {
   // Makes the copy behave as on a system without membarrier(2). If this
   // function is called at all, it must be called before the others. The pointer
-  // may be null.
+  // is null if the plug-in uses the whole library.
   void (*force_symmetric)();
   // Replaces the published token.
   void (*publish)();
@@ -23,11 +23,13 @@ struct PluginApi {
   void (*release)(void* lease);
   // Returns how many tokens made by this copy are alive.
   int (*alive)();
-  // Returns whether a read on this thread takes the path that is inlined into
-  // the caller. The thread must have read before.
+  // Returns whether a read on this thread takes the fast path, which is inlined
+  // into the caller. The thread must have read through this copy before.
   bool (*reads_are_fast)();
-  // Ends the copy's threads and destroys its objects. After this call no
-  // function may be called until `GetPlugin` has created everything anew.
+  // Called before the shared object is unloaded. If the plug-in uses the whole
+  // library, ends its threads and destroys its objects; no function may be
+  // called then until `GetPlugin` has created everything anew. If the plug-in
+  // uses the hazard domain alone, does nothing.
   void (*end)();
 };
 

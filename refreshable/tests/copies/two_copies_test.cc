@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of clause R12 in a process that loads two plug-ins, each of which has a
-// copy of the library linked into it. In the past, a token was freed while a
-// lease of it was held, because the two copies shared nothing but the data that
-// a thread keeps about itself.
+// Tests of the clauses E1, E4, R1 and R12 in a process that has several copies
+// of the library. In the past, a token was freed while a lease of it was held,
+// because two copies shared nothing but the data that a thread keeps about
+// itself.
 //
-// If REFRESHABLE_HOST_HAS_A_COPY is defined, one of the two copies is in the
-// program itself and not in a plug-in.
+// Each plug-in has a copy linked into it. If REFRESHABLE_HOST_HAS_A_COPY is
+// defined, the program itself has a copy too.
 //
 // The arguments are the files of the plug-ins. Some plug-ins use the hazard
-// domain alone, some the whole library. Each case loads them in a process of
-// its own.
+// domain alone, some the whole library. Each case loads its plug-ins in a
+// process of its own.
 
 #include <dlfcn.h>
 #include <sys/wait.h>
@@ -33,11 +33,11 @@
 namespace refreshable {
 namespace {
 
-// A plug-in. There are two copies of its file, because a process can load one
-// file only once.
+// A plug-in: its name, and the paths `first` and `second` of two copies of its
+// file, because a process can load one file only once.
 struct Plugin {
-  // Returns whether this stands for the copy in the program itself. Then
-  // nothing is loaded, and `first` and `second` are empty.
+  // Returns whether this stands for the library's copy in the program itself,
+  // for which nothing is loaded.
   bool host() const { return first.empty(); }
   bool Has(const char* part) const {
     return name.find(part) != std::string::npos;
@@ -80,12 +80,13 @@ bool failed = false;
     }                                                                 \
   } while (false)
 
-// Runs `body` in a child process. Returns 0 if every CHECK_THAT held, and -1 if
-// a signal ended the process.
+// Runs `body` in a child process. Returns 0 if every CHECK_THAT held, another
+// exit code if one failed or a plug-in could not be loaded, and -1 if a signal
+// ended the process.
 int ExitCodeOfChild(const std::function<void()>& body) {
   const pid_t child = fork();
   if (child == 0) {
-    alarm(60);  // A child that hangs is ended.
+    alarm(60);  // SIGALRM ends a child that hangs.
     failed = false;
     body();
     _exit(failed ? 1 : 0);
@@ -157,8 +158,8 @@ void UseBoth(const Copy& a, const Copy& b) {
     HoldReplaceRelease(a, b);
     HoldReplaceRelease(b, a);
   }
-  // In each round, holds one lease of each copy, several, or more than a thread
-  // has slots at first.
+  // In each round, holds `count` leases of each copy: one, several, or more
+  // than a thread has hazard slots at first.
   for (int count : {1, 5, 10}) {
     const int a_before = a->alive(), b_before = b->alive();
     std::vector<void*> a_leases, b_leases;
@@ -197,8 +198,10 @@ constexpr Flags kFlags[] = {
 };
 
 // Runs `body` in a child process for each entry of `kFlags` and each pair of
-// plug-ins that use the same part of the library. Pairs that use the hazard
-// domain alone run with and without membarrier(2).
+// plug-ins that use the same part of the library. If the program has a copy of
+// its own, each pair consists of that copy and a plug-in instead. Pairs that
+// use the hazard domain alone run a second time as if there were no
+// membarrier(2).
 void ForEachPair(const std::function<void(Copy& a, Copy& b)>& body) {
   for (const Plugin& first : Plugins()) {
     for (const Plugin& second : Plugins()) {
@@ -295,8 +298,8 @@ TEST(TwoCopiesTest, R12ALeaseOutlivesItsThreadInEitherCopy) {
 
 #if !defined(ABSL_HAVE_ADDRESS_SANITIZER) && \
     !defined(ABSL_HAVE_THREAD_SANITIZER)
-// Parent and child continue to use leases that were held across the fork, while
-// another thread is inside both copies.
+// The process forks while it holds a lease of each copy and another thread
+// reads through both. Parent and child then publish, and release these leases.
 TEST(TwoCopiesTest, E4BothCopiesGoOnAfterFork) {
   ForEachPair([](Copy& a, Copy& b) {
     std::atomic<bool> stop{false};
@@ -312,8 +315,8 @@ TEST(TwoCopiesTest, E4BothCopiesGoOnAfterFork) {
       a->release(b_lease);
       b->release(a_lease);
       // In the child, leases that the other thread held at the fork are never
-      // released. So the checks below only compare the numbers of living tokens
-      // before and after.
+      // released, so the number of living tokens is not known. But
+      // HoldReplaceRelease compares only the numbers before and after it.
       for (int i = 0; i < 3; ++i) {
         HoldReplaceRelease(a, b);
         HoldReplaceRelease(b, a);
@@ -374,8 +377,8 @@ TEST(TwoCopiesTest, E1ACopyCanBeUnloaded) {
             while (!used) std::this_thread::yield();
             if (thread_ends_first) user.join();
             a.Unload();
-            // A thread that has a record (its hazard slots) in the copy keeps
-            // the copy loaded.
+            // As long as a thread has a record (its hazard slots) in the copy,
+            // the copy stays loaded.
             if (!kHostHasACopy) CHECK_THAT(!has_record || a.loaded());
             unloaded = true;
             if (!thread_ends_first) user.join();

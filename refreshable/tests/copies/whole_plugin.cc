@@ -20,10 +20,10 @@
 
 namespace refreshable {
 
-// A token that counts its instances. The class has external linkage so that the
-// dynamic loader may bind one plug-in's instantiations of the library's
-// templates to those of the other plug-in, as it may for a token of type
-// std::string.
+// A token that counts its instances. The class has external linkage, as
+// std::string has. So if two plug-ins instantiate the library's templates for
+// this class, the dynamic loader may bind the functions of one plug-in to those
+// of the other.
 class PluginToken {
  public:
   explicit PluginToken(std::atomic<int>* alive) : alive_(alive) { ++*alive_; }
@@ -45,7 +45,7 @@ namespace {
 
 std::atomic<int> tokens_alive{0};
 
-// Returns a policy under which a rejected token may be replaced at once.
+// Returns a policy under which an invalidated token may be replaced at once.
 RefreshPolicy AtOnce() {
   RefreshPolicy policy;
   policy.min_interval = policy.young_token_age = absl::ZeroDuration();
@@ -80,10 +80,11 @@ class Whole {
   }
 
  private:
-  // Waits for a token, and then until the thread that refreshed it has freed
-  // the previous token. A task that runs after the refresh on the same thread
-  // ends the second wait. Ends the program if that task runs on another thread,
-  // because the executor may have only one for blocking tasks.
+  // Waits for a token, and then until the previous one is freed (unless a lease
+  // keeps it), so that the number of living tokens is exact. The thread that
+  // fetches a token frees the previous one before it runs its next task, so
+  // Await waits for such a task. The executor may have only one thread for
+  // blocking tasks; if the task runs on another thread, Await ends the program.
   void Await() {
     *refreshable_->Get();
     std::promise<void> ended;

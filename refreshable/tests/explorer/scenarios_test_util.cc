@@ -42,8 +42,8 @@ void StaleAttempt(World& world) {
   world.RunUntilIdle();
 }
 
-// Returns a function that rejects the token when it is `since` old, and starts
-// the attempt to replace it.
+// Returns a function that makes a rejected read when the token is `since` old,
+// and starts the attempt to replace the token.
 std::function<void(World&)> RejectedAttempt(absl::Duration since) {
   return [=](World& world) {
     Held(since)(world);
@@ -61,8 +61,8 @@ RefreshPolicy Exhausts(OnExhausted on_exhausted) {
   return policy;
 }
 
-// Returns a policy whose waits are so long that a test notices an attempt that
-// starts too early, because a wait was cut short or forgotten.
+// Returns a policy with waits of 300 s. If a wait is cut short or forgotten,
+// the next attempt starts so much too early that the explorer notices it.
 RefreshPolicy WaitsLong() {
   RefreshPolicy policy;
   policy.retry.initial_backoff = policy.retry.max_backoff = S(300);
@@ -211,7 +211,8 @@ std::vector<NamedScenario> Make() {
                  Reset()};
 
   Scenario& generations = add_rejected("A7WhatAReadRejects");
-  generations.policy.background_refresh = false;  // This must not matter (A9).
+  // Without background refreshes, rejected reads still start attempts (A9).
+  generations.policy.background_refresh = false;
   generations.given = [](World& world) {
     Held(S(5))(world);
     world.Install(S(400));

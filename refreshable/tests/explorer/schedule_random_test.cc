@@ -40,7 +40,8 @@ int depth = 4;
 
 absl::Duration S(double seconds) { return absl::Seconds(seconds); }
 
-// Draws a scenario at random, always the same one for the same seed.
+// A generator of random scenarios. Generators with the same seed `by` give the
+// same scenarios.
 class Draw {
  public:
   explicit Draw(int by) : random_(static_cast<uint64_t>(by)) {}

@@ -3,9 +3,12 @@
 // Runs every scenario in every schedule, that is, every order of a number of
 // steps. This number is the scenario's own depth or `kMost`, whichever is
 // smaller. To set another depth, pass for example `--config=deep
-// --test_arg=--depth=8`, where `--config=deep` turns on optimization. If a
-// schedule reaches a state that is known already, the two are merged. One in 16
-// of these merges is rechecked; `--test_arg=--recheck=1` rechecks all of them.
+// --test_arg=--depth=8`, where `--config=deep` turns on optimization.
+//
+// If a schedule reaches a state that another one has reached before, the two
+// are merged: only the earlier one is continued. In one of 16 such cases the
+// later one is continued too, by each possible next step, to check that the
+// merge is right; `--test_arg=--recheck=1` does so in all cases.
 
 #include <algorithm>
 #include <iostream>

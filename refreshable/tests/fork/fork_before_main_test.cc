@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of clause E4 in a program that refreshes and forks before main. In the
-// past, if the program's variables were initialized before the library's, the
-// library had not yet registered its fork handlers, and the child waited for
-// threads of its parent. The sanitizers do not run this test, because the
-// parent has threads when it forks.
+// Tests of clause E4 in a program that refreshes and forks before main. If the
+// program's variables are initialized before the library's, the program can
+// fork before the library's variables are initialized. In the past, the library
+// had not registered its fork handlers by then, and the child waited for
+// threads that exist only in the parent. The sanitizers do not run this test,
+// because the parent has threads when it forks.
 
 #include <sys/wait.h>
 #include <unistd.h>
@@ -37,7 +38,7 @@ bool ForksWell() {
   if (!token->Get().ok()) return false;
   const pid_t child = fork();
   if (child == 0) {
-    alarm(30);  // A child that hangs is ended.
+    alarm(30);  // SIGALRM ends a child that hangs.
     token->Invalidate(token->Get()->generation());
     token->Reset();
     _exit(token->Get().ok() ? 0 : 1);

@@ -45,9 +45,9 @@ bool EndsWell(pid_t child) {
   return false;
 }
 
-// Forks up to `forks` children, one after the other, each of which calls
-// `holds`. Stops at the first child that hangs or in which `holds` returns
-// false. Returns how many children ended well.
+// Forks up to `forks` children, one after the other, while two threads lock and
+// unlock mutexes. Each child calls `holds`. Stops at the first child that hangs
+// or in which `holds` returns false. Returns how many children ended well.
 int EndWell(int forks, const std::function<bool()>& holds) {
   struct sigaction interrupt = {};
   interrupt.sa_handler = [](int) {};  // With this, SIGALRM interrupts waitpid.

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A process forks while another thread creates and destroys Refreshables. The
-// child does nothing, because ThreadSanitizer does not support the child of a
-// process with several threads. It checks only the parent.
+// A process forks while another thread creates and destroys Refreshables.
+// ThreadSanitizer checks the parent. The child does nothing, because
+// ThreadSanitizer does not support the child of a process with several threads.
 
 #include <sys/wait.h>
 #include <unistd.h>
@@ -33,8 +33,8 @@ TEST(ForkLifetimeTest, E4AnotherThreadMayForkDuringConstructionAndDestruction) {
   });
   for (int i = 0; i < 200; ++i) {
     const pid_t child = Fork();
-    // How the child ends does not matter: the runtime of a sanitizer may hold
-    // locks in it.
+    // The child may hang, because the runtime of a sanitizer may hold locks. So
+    // the child is killed, and how it ended is not checked.
     if (child == 0) _exit(0);
     kill(child, SIGKILL);
     EXPECT_EQ(waitpid(child, nullptr, 0), child);

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of clause E4: the child of a fork() can read. Here the parent has only
-// one thread, so that the child's allocator works under AddressSanitizer too.
-// The tests with more threads are in fork_stress_test.cc.
+// Tests of clause E4: the child of a fork() can read. In these tests the parent
+// has only one thread, because otherwise the child's allocator would not work
+// under AddressSanitizer. The tests with more threads are in
+// fork_stress_test.cc.
 
 #include <unistd.h>
 
@@ -33,9 +34,9 @@ using lifecycle_testing::MakeSource;
 using lifecycle_testing::Strings;
 using refreshable_testing::Observe;
 
-// A refresh that runs at the fork goes on only in the parent. Formerly, the
-// child's reads behaved as if that refresh ran in the child too: until the
-// token had expired, they started no refresh and armed no timer.
+// A refresh that runs at the fork goes on only in the parent. In the past, the
+// child's reads behaved as if that refresh ran in the child: until the token
+// had expired, they started no refresh and armed no timer.
 TEST(ForkTest, E4ChildRefreshesTheStaleTokenThatItsParentIsRefreshing) {
   ManualExecutor executor;
   auto held = std::make_shared<lifecycle_testing::HeldSource>();
@@ -138,8 +139,9 @@ int64_t CountedInChild(Function count) {
   return counted;
 }
 
-// Regression test: in the past, processes that were forked from one parent drew
-// the same jitter, and so refreshed at the same time.
+// Without a `jitter_seed`, each child draws jitter of its own. (In the past,
+// all children of a parent drew the same, and so refreshed at the same time.)
+// With a seed, all of them draw the same.
 TEST(ForkTest, F8ChildrenDrawTheirJitterAnewUnlessTheyAreSeeded) {
   for (const bool seeded : {false, true}) {
     ManualExecutor executor;
@@ -166,7 +168,7 @@ TEST(ForkTest, F8ChildrenDrawTheirJitterAnewUnlessTheyAreSeeded) {
   }
 }
 
-// A probe (B7) of the parent is running at the fork. Formerly, the child
+// A probe (B7) of the parent is running at the fork. In the past, the child
 // delayed its own probe as if it had made the parent's probe itself.
 TEST(ForkTest, E4TheChildMayProbeThoughTheParentIsProbing) {
   ManualExecutor executor;

@@ -201,8 +201,8 @@ TEST_P(ColonyOutageParityTest, L8AnHourOf502) {
   EXPECT_EQ(token->stats().attempts_started, 65);
 }
 
-// The same outage with a token that is valid for the first half hour: nobody
-// notices the outage before the token expires.
+// The endpoint answers 502 for an hour, but at the start the client has a token
+// that is valid for half an hour. No read fails before the token expires.
 TEST_P(ColonyOutageParityTest, L8AnHourOf502WithATokenAtItsStart) {
   const auto token = Make(ColonyPolicy());
   source_.Answer("t0", absl::Minutes(30));

@@ -336,7 +336,8 @@ TEST_P(ConductorStartParityTest, C8FatalStaysAvailable) {
   EXPECT_THAT(readers.served_at(), Each(302));
 }
 
-// A server that starts within 30 s is reached by an ordinary retry.
+// If the server starts within 30 s, the fifth attempt succeeds, and no failure
+// is fatal.
 TEST_P(ConductorStartParityTest, C8AQuickServerIsMetBeforeAnythingIsFatal) {
   EndpointIsDown(absl::UnavailableError("connection refused"),
                  absl::Seconds(20));

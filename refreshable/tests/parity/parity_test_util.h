@@ -37,9 +37,9 @@ class OutageTest : public testing::Test {
   using LeaseOr = absl::StatusOr<Lease<std::string>>;
 
   // A number of readers that need no threads. Each reader reads without a
-  // timeout, and reads again `pause` after the end of each read. Once a Readers
-  // has been destroyed, time must not advance, because a pending timer would
-  // use the destroyed object.
+  // timeout, and reads again `pause` after the end of each read, until a read
+  // is cancelled. Once a Readers has been destroyed, time must not advance,
+  // because a pending timer would use the destroyed object.
   class Readers {
    public:
     Readers(OutageTest* test, Token* token, int count, absl::Duration pause)
@@ -84,8 +84,8 @@ class OutageTest : public testing::Test {
     return *Token::Create(source_.Share(), options);
   }
 
-  // Makes the source answer with `status` until the time `until`, and then with
-  // tokens.
+  // Makes the source answer with `status` while `Elapsed()` is less than
+  // `until`, and then with tokens.
   void EndpointIsDown(absl::Status status, absl::Duration until) {
     source_.AlwaysWith([this, status, until](const FetchContext&)
                            -> absl::StatusOr<Credential<std::string>> {

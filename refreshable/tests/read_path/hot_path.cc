@@ -17,8 +17,8 @@ __attribute__((noinline)) void HotPathRead(Refreshable<std::string>* token,
   if (ABSL_PREDICT_TRUE(lease.ok())) use(lease->token().data());
 }
 
-// The script must find the lock in this function, and the call in the next one.
-// That shows that it would also find a lock or a call in a read.
+// hot_path_test.sh must find the lock in HotPathWithALock and the call in
+// HotPathWithACall. That shows that it would find a lock or a call in a read.
 __attribute__((noinline)) void HotPathWithALock(std::atomic<int>* shared) {
   shared->fetch_add(1);
 }
@@ -32,8 +32,8 @@ __attribute__((noinline)) int HotPathWithACall(std::atomic<int>* shared) {
 
 int main(int argc, char**) {
   std::atomic<int> shared{argc};
-  // The condition is never true. The calls only keep these functions in the
-  // program.
+  // The condition is never true, so HotPathRead is not called. The two calls
+  // only keep the functions in the program.
   if (refreshable::HotPathWithACall(&shared) == 0) {
     refreshable::HotPathRead(nullptr, nullptr);
   }

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# hot_path_test.sh BINARY [CALL]: checks clause R1 in the machine code. A read
-# that finds a token executes no instruction that locks the bus or a cache line,
-# and no fence. The read never writes two pointers with one store, because the
-# loads that follow would have to wait for such a store. It calls nothing except
-# the clock and functions that are off the fast path. (Code that the compiler
-# has set apart as unlikely, NAME.cold, is not on that path.) CALL is the name
-# of one more function that a read may call.
+# hot_path_test.sh BINARY [CALL]: checks clause R1 in the machine code of a read
+# that finds a token. The read must contain no instruction that locks the bus or
+# a cache line, and no fence. It must not write two pointers with one store,
+# because the loads that follow would have to wait for such a store. It must
+# call nothing but the clock, the user's function, functions off the fast path,
+# and the function named CALL, if given. (Code that the compiler has set apart
+# as unlikely, NAME.cold, is not examined.)
 
 set -euo pipefail
 
@@ -16,7 +16,8 @@ if [[ $(uname -m) != x86_64 ]]; then
   exit 0
 fi
 
-# Prints the instructions of the functions whose demangled name matches "$2".
+# Prints the instructions of the functions in the binary "$1" whose demangled
+# name matches "$2".
 listing() {
   objdump --disassemble --demangle --no-show-raw-insn "$1" |
     awk -v name="$2" '/^[0-9a-f]+ </ { on = $0 ~ name && $0 !~ /[.]cold/ }
@@ -33,13 +34,14 @@ known=('<time@plt>' '\*%r[a-z0-9]+$' '<__(stack_chk_fail|assert_fail)@plt>'
   '<refreshable::Refreshable<.*>::GetSlow[(]'
   '<absl::.*(Status::UnrefNonInlined|StatusRep::Unref|StatusOrData<.*>::~StatusOrData)[(]')
 if [[ -n ${2-} ]]; then known+=("<$2(@plt|@@GLIBC.*)?>"); fi
-# Prints the calls of, and jumps to, other functions that are among the
-# instructions "$1" and not in `known`. Fails if there are none.
+# Prints those of the instructions "$1" that call, or jump to, a function that
+# is not in `known`. Fails if there are none.
 unknown_calls() {
   grep -E '\bcall|\bj[a-z]+ .*<[^+]*>$|\bjmp +\*' <<<"$1" |
     grep -vE '<[A-Za-z]+\.cold>$' | grep -vE "$(IFS='|' && echo "${known[*]}")"
 }
-# An exchange with memory locks even without a lock prefix.
+# The instructions that lock, and fences. An exchange with memory (xchg) locks
+# even without a lock prefix.
 locking='[[:space:]](lock|mfence|lfence|sfence|xacquire|cmpxchg)|[[:space:]]xchg.*\('
 
 if ! listing "$1" '<HotPathWithALock>' | grep -qE "$locking"; then

@@ -3,10 +3,10 @@
 // Tests of the clauses R1 and R2 by means of the memory management unit.
 // Everything that a Refreshable consists of (the object, the published
 // snapshot, the bytes of the token) lies in pages that are made read-only. Then
-// four threads read the token, once while it is fresh and once while it is
-// stale. If a read wrote to this memory, the processor would raise a fault. The
-// test also checks that the reads allocate nothing and that each thread has its
-// own slots.
+// four threads read the token, which is fresh in some tests and stale in
+// another. If a read wrote to this memory, the processor would raise a fault.
+// The tests also check that the reads allocate nothing and that, except in
+// symmetric mode, each thread has hazard slots of its own.
 
 #include <sys/mman.h>
 #include <unistd.h>
@@ -33,8 +33,9 @@
 
 namespace {
 
-// The memory for everything that becomes read-only. No part of it is used
-// twice.
+// The arena: the memory for everything that becomes read-only. A thread
+// allocates from it while its `use_arena` is true, and otherwise from the heap.
+// What is freed in the arena is not used again.
 constexpr size_t kArenaBytes = size_t{16} << 20;
 unsigned char* arena = nullptr;
 size_t arena_used = 0;
@@ -99,8 +100,10 @@ class IdleExecutor final : public Executor {
 struct Node final : internal::HazardNode {};
 
 // Returns whether the inlined part of a read succeeds on this thread, which
-// must have read before and hold no lease. It cannot succeed if the program and
-// the library use different variables for the thread's slots.
+// must have read before and hold no lease. The inlined part cannot succeed if
+// the program and the library use different variables for the thread's slots.
+// (Returns true also where no read takes the inlined part: in symmetric mode,
+// and without thread-local variables.)
 bool ReadsMakeNoCall() {
 #ifndef REFRESHABLE_NO_THREAD_LOCAL
   internal::HazardDomain& domain = internal::HazardDomain::Current();
@@ -168,10 +171,10 @@ class ReadOnlyMemoryTest : public testing::Test {
       threads.emplace_back([&] {
         // This read acquires the thread's slots.
         const bool first = refreshable_->Get().ok();
-        // Once a thread has acquired slots, a scan may be due. A scan
-        // allocates, and one thread may leave it to another. So each thread
-        // counts its allocations only after all threads have acquired their
-        // slots.
+        // When a thread acquires slots, a scan of the hazard domain may become
+        // due. Any of the threads may make the scan, and a scan allocates. So
+        // each thread counts its allocations only after all threads have
+        // acquired their slots.
         ++started;
         while (started < 4) std::this_thread::yield();
         const int64_t before = allocations;
@@ -246,7 +249,8 @@ TEST_F(ReadOnlyMemoryTest, R2AStaleReadWritesToNothingShared) {
   End();
 }
 
-// Shows that the other tests can fail: the right pages are read-only.
+// Shows that the other tests would fail if a read wrote to the read-only pages:
+// `Reset` writes to them, and the program ends.
 TEST_F(ReadOnlyMemoryTest, ACallThatDoesWriteIsAFault) {
   Build<IdleExecutor>(RefreshPolicy());
   EXPECT_DEATH(

@@ -42,7 +42,7 @@ class Token {
 
 TEST(ReadStressTest, R12LeasesOutliveEverythingAndEveryTokenIsFreed) {
   constexpr int kReaders = 4;
-  constexpr int kLives = 8;    // A reader's threads, one after the other.
+  constexpr int kLives = 8;    // Threads of each reader, one after the other.
   constexpr int kReads = 250;  // The reads of each of these threads.
   absl::Mutex mutex;
   std::vector<Lease<Token>> passed;

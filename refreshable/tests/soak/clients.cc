@@ -18,7 +18,8 @@ using refreshable::BootTime;
 using refreshable::RefreshPolicy;
 using Where = Checks::Where;
 
-// The most leases that a client holds: more than a thread has slots at first.
+// The most leases that a client holds at once. This exceeds the number of
+// hazard slots that a thread starts with.
 constexpr size_t kHeldAtMost = 9;
 // The most asynchronous reads of one client that may be pending.
 constexpr size_t kPendingAtMost = 24;
@@ -202,10 +203,11 @@ void Client::Sweep(size_t at_most) {
     for (auto it = gone; it != pending_.end(); ++it) (*it)->CheckEnd();
     pending_.erase(gone, pending_.end());
     if (pending_.size() <= at_most) return;
+    // If `at_most` is 0, resets every Refreshable, because a callback that the
+    // executor refused may run only in the next operation on its Refreshable.
+    // The sleep before that is long, so that the resets of all threads together
+    // do not delay the executor.
     absl::SleepFor(absl::Microseconds(at_most > 0 ? 200 : 20000));
-    // A callback that the executor refused may run only in the next operation
-    // on its Refreshable, such as a Reset. The sleep is long in that case, so
-    // that the Resets of all threads together do not delay the executor.
     if (at_most > 0) continue;
     for (const auto& instance : world_->instances) instance->Reset();
   }

@@ -30,7 +30,8 @@ class Exchange {
  public:
   static constexpr size_t kPlaces = 48;
 
-  // Swaps `lease` with the one stored at `place`. Either may be empty.
+  // Swaps `lease` with the one stored at `place`, and then checks that the
+  // token of `lease` is intact. Either lease may be empty.
   void Swap(size_t place, std::optional<TokenLease>& lease);
   void Clear();
 
@@ -71,15 +72,15 @@ struct World {
   std::atomic<bool> stop{false};
 };
 
-// Returns a policy whose times are a few milliseconds. `kind` selects its other
-// options.
+// Returns a policy whose times are short, from 5 to 160 ms. `kind` selects its
+// other options.
 refreshable::RefreshPolicy FastPolicy(uint64_t kind);
 
 // The work of one of the soak's threads.
 class Client {
  public:
   enum class Kind {
-    kReader,   // Reads in every way; sometimes invalidates or installs.
+    kReader,   // Reads in every way; sometimes invalidates, installs or resets.
     kLives,    // Destroys Refreshables of its own in every way.
     kWeather,  // Makes endpoints fail and recover.
   };

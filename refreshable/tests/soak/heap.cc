@@ -30,10 +30,10 @@ int64_t HeapBytes() {
 namespace refreshable_soak {
 namespace {
 
-// One of several counts of allocated bytes. Each thread always adds to the same
-// count, so threads rarely share a count and rarely wait for each other. A
-// count becomes negative if its threads free memory that other threads
-// allocated.
+// One of several counts of allocated bytes, whose sum is the number of bytes in
+// use. Each thread always adds to the same count, so threads rarely share a
+// count and rarely wait for each other. A count becomes negative if its threads
+// free memory that other threads allocated.
 struct alignas(64) Count {
   std::atomic<int64_t> bytes{0};
 };

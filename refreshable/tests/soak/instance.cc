@@ -34,8 +34,8 @@ class ObserverOf final : public refreshable::Observer {
   const std::shared_ptr<Checks> checks_;
 };
 
-// Runs a function when it is destroyed. A moved-from object does not run the
-// function.
+// An object that runs a function when it is destroyed, unless it has been moved
+// from.
 template <typename Function>
 class AtEnd {
  public:
@@ -170,7 +170,7 @@ void Checks::CheckRefusal(const Before& before, absl::Duration timeout,
   bool fits = false;
   switch (status.code()) {
     case absl::StatusCode::kDeadlineExceeded:
-      // Either the source returned this error, or the read's own timeout must
+      // If the error is not that of an attempt, the read's own timeout must
       // have passed.
       fits = explained ||
              SystemClock::Get().Now().boot >= before.now.boot + timeout;

@@ -43,9 +43,9 @@ struct Totals {
 // The checks of what one Refreshable promises, made from outside. Each compares
 // the outcome of a call with what was known before the call: the time, and the
 // earliest generation that a read may get. So a delayed thread causes no false
-// alarm. (A wall clock that is set back during the run does.) A Checks outlives
-// its Refreshable, because callbacks run while the Refreshable is destroyed.
-// Thread-safe.
+// alarm. (But a wall clock that is set back during the run may cause one.) A
+// Checks outlives its Refreshable, because callbacks run while the Refreshable
+// is destroyed. Thread-safe.
 class Checks {
  public:
   Checks(std::string name, const refreshable::RefreshPolicy& policy,
@@ -61,8 +61,8 @@ class Checks {
   // Where a read is made; this decides which errors are right.
   enum class Where {
     kCaller,    // On a thread of the soak; the Refreshable lives on.
-    kCallback,  // A read that would wait may fail here.
-    kAtTheEnd,  // The Refreshable may be destroyed meanwhile.
+    kCallback,  // In a callback, where a read that would wait may fail.
+    kAtTheEnd,  // Where the Refreshable may be destroyed during the read.
     kTry,       // In TryGet, which never waits.
   };
   // Checks the outcome of a read that started after `before` was taken.
@@ -79,9 +79,9 @@ class Checks {
   int64_t resets() const;
 
   // Notes that Invalidate has withdrawn the token of `lease`, at the moment
-  // `since` or later. `resets` is what `resets()` returned before that call. If
-  // a reset has begun since then, the reset may have followed the withdrawal,
-  // and then the token may be published again.
+  // `since` or later. `resets` is what `resets()` returned before Invalidate
+  // was called. If a reset has begun since then, it may have come after the
+  // withdrawal, so the token may be published again.
   void Withdrawn(const TokenLease& lease, uint64_t since, int64_t resets);
 
   // The Refreshable's hook calls `Published`, and its observer calls `Told`.
@@ -91,9 +91,9 @@ class Checks {
   const std::shared_ptr<Schedule>& schedule() const { return schedule_; }
 
  private:
-  // A generation that was published or withdrawn at a moment later than
-  // `since`. If an attempt brought it, that attempt had begun before the moment
-  // `asked`. Otherwise `asked` is `Token::kNotAsked`.
+  // A generation that was published or withdrawn at a moment (NextMoment) later
+  // than `since`. If an attempt brought it, that attempt had begun before the
+  // moment `asked`. If no attempt brought it, `asked` is `Token::kNotAsked`.
   struct Change {
     uint64_t generation;
     uint64_t since;

@@ -77,7 +77,7 @@ int64_t Token::Live() { return live_tokens; }
 ProcessFigures ProcessFigures::Now() {
   ProcessFigures figures;
 #ifdef __GLIBC__
-  malloc_trim(0);  // Otherwise freed memory may count as resident.
+  malloc_trim(0);  // Without this, freed memory may count as resident.
 #endif
   std::ifstream status("/proc/self/status");
   for (std::string name, value; status >> name;) {

@@ -28,7 +28,7 @@ uint64_t NextMoment();
 // A token of one kibibyte that detects use after its destruction.
 class Token {
  public:
-  // The `asked` of a token that no attempt brought.
+  // What `asked()` returns for a token that no attempt brought.
   static constexpr uint64_t kNotAsked = std::numeric_limits<uint64_t>::max();
 
   // `asked` is a moment after the start of the attempt that returns the token.
@@ -39,11 +39,13 @@ class Token {
   uint64_t id() const { return id_; }
   bool Intact() const;
   uint64_t asked() const { return asked_; }
-  // Returns a moment before the token was returned or installed.
+  // Returns a moment before the source returned the token, or before the token
+  // was installed.
   uint64_t made() const { return made_; }
 
-  // Notes that the token was published at the wall time `now` or earlier. Until
-  // the first call of this, `published_by()` is the infinite future.
+  // Notes that the token was published at the wall time `now` or earlier.
+  // `published_by()` returns that time; before the first note it returns the
+  // infinite future.
   void NotePublished(absl::Time now) const;
   absl::Time published_by() const;
 

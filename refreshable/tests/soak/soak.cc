@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests everything at once for as long as you like, with real threads, two real
-// thread pools, and endpoints that fail, hang, drop, throw and answer late; a
-// seed decides when they do which. Prints a line each minute. The exit code is
-// 1 if a promise was broken, a thread got stuck, or the process needed more and
-// more resources.
+// A program that tests everything at once for as long as you like, with real
+// threads, two thread pools, and token endpoints that fail, hang, drop calls,
+// throw and answer late. A seed decides which fault comes when. The program
+// prints a line of figures from time to time (in a long run, each minute). Its
+// exit code is 1 if a promise was broken, a thread got stuck, or the process
+// needed more and more resources.
 //
 //   bazel run -c opt //refreshable/tests/soak -- --minutes=60
 //   bazel run --config=tsan //refreshable/tests/soak -- --minutes=5 --seed=42
@@ -60,7 +61,7 @@ using refreshable::ThreadExecutor;
 using refreshable::internal::HazardDomain;
 
 constexpr int kInstances = 8;
-constexpr int kOnTightExecutor = 3;  // How many instances use `tight`.
+constexpr int kOnTightExecutor = 3;  // Instances that use `World::tight`.
 
 struct Flags {
   double minutes = 1;
@@ -110,7 +111,8 @@ BootTime BootNow() { return refreshable::SystemClock::Get().Now().boot; }
 }
 
 // A watch over the clients: if one of them makes no progress for longer than
-// `limit`, reports it and ends the program.
+// `limit`, reports it and ends the program. A client that waits at the gate is
+// not stuck.
 class Watch {
  public:
   Watch(const std::vector<std::unique_ptr<Client>>& clients,
@@ -146,7 +148,7 @@ class Watch {
 
 // Lets the endpoint of `instance` work. Checks that the instance then gets a
 // token within `limit`, whatever happened before (B8), and that it has counted
-// all its attempts (S2).
+// all its attempts (S2). If it gets no token, ends the program.
 void CheckHeals(Instance& instance, absl::Duration limit) {
   const BootTime end = BootNow() + limit;
   instance.source().set_mode(FaultySource::Mode::kGood);
@@ -171,7 +173,8 @@ void CheckHeals(Instance& instance, absl::Duration limit) {
 }
 
 // How many tokens may be alive while the threads stop at the gate. Each
-// instance may have a few: held, rejected, just superseded, or in its source.
+// instance may have a few: the published one, a withdrawn one, some that were
+// just superseded, and some in its source.
 constexpr int64_t kTokensAtMost = 6 * kInstances;
 
 // The figures that are measured while the threads stop at the gate.
@@ -182,11 +185,13 @@ struct Row {
   ProcessFigures process;
 };
 
-// Takes samples for at least 100 ms. If there are still too many tokens then,
-// or more threads than in the first of `rows`, goes on for up to about ten
-// seconds. Returns the lowest numbers of tokens, heap bytes and threads that
-// were seen, so that objects about to be destroyed do not count. The other
-// figures are those of the first sample.
+// Returns a row of figures. Takes samples for a while, and returns the lowest
+// numbers of tokens, heap bytes and threads, so that objects about to be
+// destroyed do not count. The other figures are those of the first sample.
+//
+// Normally samples for about 100 ms. If there are still too many tokens then,
+// or more threads than in the first of `rows`, goes on until that is no longer
+// so, but not longer than about ten seconds.
 Row Measure(const std::vector<Row>& rows) {
   Row least{Token::Live(), HazardDomain::Current().CountForTesting().records,
             HeapBytes(), ProcessFigures::Now()};
@@ -207,7 +212,7 @@ Row Measure(const std::vector<Row>& rows) {
 
 // Checks that the greatest figure of the second half of the rows exceeds that
 // of the first half by no more than `slack`. The figure may rise within the
-// first half.
+// first half. Checks nothing if there are fewer than four rows.
 void CheckFlat(const std::vector<Row>& rows, const char* what,
                int64_t (*figure)(const Row&), int64_t slack) {
   if (rows.size() < 4) return;
@@ -270,10 +275,11 @@ void CheckFallsTo(int64_t expected, const char* what, int64_t (*figure)()) {
   }
 }
 
-// Checks that, however fast the threads publish, no scan took more superseded
-// tokens than one for each thread and the few (`kMostHandedOver`) that threads
-// hand over. (The number of threads is read only once per row, when the soak is
-// quiet, so the limit allows twice that number.)
+// Checks the greatest number of superseded tokens that one scan of the hazard
+// domain took. However fast the threads publish, a scan finds at most one token
+// of each thread, and `kMostHandedOver` more that threads left to the thread
+// that scans. The limit allows twice the number of threads in `rows`, because
+// that number is read only when the soak is quiet.
 void CheckSuperseded(const std::vector<Row>& rows) {
   int64_t threads = 0;
   for (const Row& row : rows) threads = std::max(threads, row.process.threads);

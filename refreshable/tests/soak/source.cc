@@ -24,8 +24,8 @@ using refreshable::SystemClock;
 
 BootTime BootNow() { return SystemClock::Get().Now().boot; }
 
-// Returns the number of attempts that may have started before a given moment
-// and reach the source only after it: the running attempt, and
+// Returns how many attempts may have started before a given moment although the
+// source sees their calls only after it: the running attempt, and
 // `max_abandoned_calls` abandoned ones.
 int64_t AtTheEdge(const RefreshPolicy& policy) {
   return 1 + policy.max_abandoned_calls;
@@ -348,7 +348,7 @@ void FaultySource::Fetch(const FetchContext& context, Done done) {
       return;
     case Fault::kThrottled: {
       absl::Status status = absl::ResourceExhaustedError("later");
-      // The server's wait is at least the longest backoff, as `Schedule`
+      // This Retry-After is longer than the longest backoff, as `Schedule`
       // assumes.
       refreshable::SetRetryAfter(absl::Milliseconds(200) + few_ms, status);
       Answer(call, done, std::move(status));

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The soak's token endpoint: a source that behaves in every way in which a
-// source can behave; a seed decides in which. The source also checks that it is
+// The soak's token endpoint: a source that answers calls, fails, hangs, drops
+// them or throws, as its mode and its seed decide. The source checks that it is
 // not called more often than promised.
 
 #ifndef REFRESHABLE_TESTS_SOAK_SOURCE_H_
@@ -35,11 +35,11 @@ namespace refreshable_soak {
 class LateAnswers {
  public:
   LateAnswers();
-  // Gives all outstanding answers before it returns.
+  // Gives all outstanding answers, due or not, before it returns.
   ~LateAnswers();
 
-  // Runs `answer` on one of the threads after `delay` or, if `cancellable`, as
-  // soon as `context` is cancelled.
+  // Runs `answer` on one of the threads after `delay`. If `cancellable` is true
+  // and `context` is cancelled earlier, runs it then.
   void Add(absl::Duration delay, const refreshable::FetchContext& context,
            bool cancellable, absl::AnyInvocable<void()> answer);
 
@@ -81,9 +81,9 @@ class Schedule {
   void StartOutage();
   void EndOutage();
 
-  // Must be called before an attempt that was still running at `now` is
-  // answered. Every call that the source sees afterwards belongs to an attempt
-  // that started after `now`.
+  // Notes that an attempt that was still running at `now` is about to be
+  // answered. Must be called before the answer is given. Every call that the
+  // source sees afterwards belongs to an attempt that started after `now`.
   void OnAnswer(refreshable::BootTime now);
 
   // Notes a call of the source, and checks that it does not come too early.
@@ -98,8 +98,9 @@ class Schedule {
   const refreshable::RefreshPolicy policy_;
   mutable absl::Mutex mutex_;
   int64_t calls_ ABSL_GUARDED_BY(mutex_) = 0;
-  // The numbers of events permitting an attempt sooner that have begun and that
-  // have ended; then the same two numbers for the kAtOnce events among them.
+  // How many events that permit an attempt sooner have begun, and how many have
+  // ended. `exempt_` and `exempt_ended_` count only the kAtOnce events among
+  // them.
   int64_t begun_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t ended_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t exempt_ ABSL_GUARDED_BY(mutex_) = 0;
@@ -121,8 +122,8 @@ class Schedule {
   std::optional<Outage> outage_ ABSL_GUARDED_BY(mutex_);
 };
 
-// A source that answers and fails in many ways; its mode and its seed decide in
-// which. Thread-safe.
+// A source that answers and fails in many ways. Its mode and its seed decide
+// which way each call takes. Thread-safe.
 class FaultySource final : public refreshable::TokenSource<Token>,
                            public std::enable_shared_from_this<FaultySource> {
  public:
@@ -131,7 +132,7 @@ class FaultySource final : public refreshable::TokenSource<Token>,
     kDown,    // Fails in every way.
     kGood,    // Answers with a token at once.
     kSilent,  // Answers with a token once the call is cancelled.
-    kStuck,   // Answers with a token long after the call is cancelled.
+    kStuck,   // Answers with a token long after the attempt's timeout.
   };
 
   // `late` must outlive the answer to the last call.

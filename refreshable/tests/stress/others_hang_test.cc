@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Tests in which many Refreshables share one ThreadExecutor. Either the sources
-// of some of them hang, or all of them must be refreshed at the same time.
+// of some of them hang, or all of them must be refreshed at the same time. In
+// the last test, a single source hangs while the program exits.
 //
-// `--tokens=100000` sets the number of tokens that expire at once. The default
-// is enough to find a limit on the number of timers or tasks, and is much
-// cheaper.
+// `--tokens=N` sets how many tokens expire at the same moment. The default is
+// enough to find a limit on the number of timers or tasks.
 
 #include <algorithm>
 #include <atomic>
@@ -53,8 +53,8 @@ std::shared_ptr<TokenSource<std::string>> Answering() {
   return BlockingSource<std::string>([]() -> Result { return Hour("t"); });
 }
 
-// A fixture whose executor also serves `GetParam()` Refreshables whose sources
-// hang.
+// A fixture with an executor that serves `GetParam()` Refreshables whose
+// sources hang. Each test makes one more Refreshable on the same executor.
 class OthersHangTest : public ::testing::TestWithParam<int> {
  protected:
   OthersHangTest() {
@@ -107,7 +107,8 @@ class OthersHangTest : public ::testing::TestWithParam<int> {
 TEST_P(OthersHangTest, X1AHealthyOneRefreshes) {
   const auto healthy = Make(executor_.get(), Answering());
   EXPECT_EQ(healthy->Get()->token(), "t");
-  // A token from Install is not young (A5): the next attempt is due at once.
+  // A token from Install never counts as young (A5), so an attempt may start at
+  // once after the invalidation.
   ASSERT_TRUE(healthy->Install(Hour("mine")).ok());
   EXPECT_TRUE(healthy->Invalidate(Generation(2)));
   EXPECT_EQ(healthy->Get()->token(), "t");
@@ -134,7 +135,7 @@ TEST_P(OthersHangTest, X1TheTimeoutOfAnAttemptIsTold) {
   options.policy.attempt_timeout = absl::Milliseconds(1);
   options.policy.retry.max_retries = 0;
   absl::Status told;
-  do {  // UNAVAILABLE means that the attempt did not start in 1 ms.
+  do {  // Tries again if UNAVAILABLE says that no attempt started in 1 ms.
     const auto another = Make(executor_.get(), HangingSource(), options);
     told = ReadAsync(*another, kForever).status();
   } while (absl::IsUnavailable(told));
@@ -148,8 +149,8 @@ TEST_P(OthersHangTest, X1AReadIsCancelled) {
 }
 
 // Callbacks read Refreshables whose sources hang, and so block the threads that
-// run the callbacks. There are more of these callbacks than threads at first,
-// so the executor must create threads.
+// run the callbacks. The executor has fewer threads at first than there are
+// callbacks, so it must create threads.
 TEST_P(OthersHangTest, X1ACallbackRunsThoughOthersRead) {
   const auto healthy = Make(executor_.get(), Answering());
   ASSERT_TRUE(healthy->Install(Hour("mine")).ok());
@@ -170,10 +171,9 @@ TEST_P(OthersHangTest, X1ACallbackRunsThoughOthersRead) {
 
 INSTANTIATE_TEST_SUITE_P(X1, OthersHangTest, ::testing::Values(0, 32, 100));
 
-// Regression test: in the past, if more than 16,384 Refreshables shared an
-// executor, the executor refused every timer beyond that number. If all of them
-// submitted a task at the same time, it refused every task beyond that number
-// too.
+// Regression test: in the past, an executor refused every timer beyond 16,384
+// timers, and every task beyond 16,384 waiting tasks. So if more Refreshables
+// than that shared an executor, some of them could not refresh.
 TEST(ManyTokensTest, X2TokensThatExpireTogetherAreAllRefreshed) {
   const auto executor = *ThreadExecutor::Create(Patient());
   absl::BlockingCounter refreshed(tokens);

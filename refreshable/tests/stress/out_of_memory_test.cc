@@ -95,13 +95,14 @@ constexpr unsigned kWatchdogSeconds = 20;
 // How the child process of a case ended.
 enum Ending {
   kWorked = 0,     // Something failed, and the instance goes on working.
-  kNothingFailed,  // `n` exceeds the number of things that can fail.
+  kNothingFailed,  // The scenario ended before anything failed.
   kTerminated,     // std::terminate was called because of a bad_alloc.
   kThrown,         // An exception left a call that must not throw.
   kBroken,         // The instance no longer works.
 };
 
-// A countdown to the call in which user code throws.
+// A countdown to the call of `MaybeThrow` that throws bad_alloc: `left` is the
+// number of calls before it. If `left` is negative, no call throws.
 struct Throwing {
   std::atomic<int> left{-1};
 
@@ -193,14 +194,15 @@ class Subject {
         });
     ++reads_;
   }
-  // Waits for the callback. If the executor has refused to run it, a timer runs
-  // it within a second.
+  // Waits until a callback has run. If the executor has refused it, a timer
+  // runs it within a second.
   void AwaitCallback() {
     if (manual_ != nullptr) manual_->AdvanceBy(absl::Seconds(2));
     answered_.WaitForNotification();
   }
 
-  // Starts a call of the source that is answered later.
+  // Makes the Refreshable call its source, and holds the call without an
+  // answer. Returns once the source has been called.
   void HoldCall() {
     {
       absl::MutexLock lock(&mutex_);
@@ -218,8 +220,8 @@ class Subject {
     done(MakeCredential());
   }
 
-  // Returns whether the instance works: reads succeed, callbacks run once, and
-  // the destructor returns.
+  // Ends all faults and destroys the instance. Returns whether the instance
+  // worked: reads succeeded, and each callback ran once.
   bool Works() {
     source_fails = throws_in_source = throws_in_observer = throws_in_hook =
         throws_in_callback = false;
@@ -308,20 +310,22 @@ class Subject {
   std::abort();
 }
 
-// The two parts of a test: `prepare` runs before allocations fail, and `act`
-// while one of them fails.
+// The two parts of a test: `prepare`, in which nothing fails, and `act`, in
+// which one allocation or one call of user code fails.
 template <typename Token>
 struct Scenario {
   std::function<void(Subject<Token>&)> prepare;
   std::function<void(Subject<Token>&)> act;
-  // Whether `act` may throw a bad_alloc, and whether it may end the program.
+  // Whether `act` may throw a bad_alloc, and whether it may end the program by
+  // std::terminate.
   bool may_throw = false;
   bool may_terminate = true;
 };
 
-// Runs the scenario, on a ThreadExecutor if `threads` is true, otherwise on a
-// ManualExecutor. Sets `countdown` so that `n` allocations (or calls of user
-// code) succeed and the next one fails. Returns how the scenario ended.
+// Runs the scenario in the child process, on a ThreadExecutor if `threads` is
+// true, and on a ManualExecutor if it is false. Sets `countdown` so that in
+// `act`, `n` allocations (or calls of user code) succeed and the next one
+// fails. Returns how the scenario ended.
 template <typename Token>
 Ending RunInChild(const Scenario<Token>& scenario, bool threads,
                   std::atomic<int>* countdown, int n) {
@@ -361,8 +365,10 @@ std::string Describe(int status) {
   }
 }
 
-// Runs the scenario for `n` = 0, 1, 2, ... until nothing fails, each time in a
-// child process. Expects that no run ends in a way that is not promised.
+// Runs the scenario in a child process for `n` = 0, 1, 2, ..., where `n` is the
+// number of successes before the failure, until nothing fails. Expects that the
+// instance works after each run, or that the run called std::terminate and the
+// scenario allows that.
 template <typename Token>
 void Play(const Scenario<Token>& scenario, bool threads,
           std::atomic<int>* countdown) {
@@ -372,7 +378,7 @@ void Play(const Scenario<Token>& scenario, bool threads,
     const pid_t child = fork();
     ASSERT_NE(child, -1);
     if (child == 0) {
-      alarm(kWatchdogSeconds);  // A child that hangs is ended.
+      alarm(kWatchdogSeconds);  // SIGALRM ends a child that hangs.
       std::set_terminate(Terminate);
       _exit(RunInChild(scenario, threads, countdown, n));
     }
@@ -482,7 +488,8 @@ TEST(OutOfMemoryTest, E8Destructor) {
                 [](Strings& subject) { subject.refreshable = nullptr; }});
 }
 
-// A ThreadExecutor's refusals are tested in thread_refusal_test.
+// A ManualExecutor refuses a task or timer for which it has no memory. The same
+// of a ThreadExecutor is tested in thread_refusal_test.
 TEST(OutOfMemoryTest, X3ManualExecutorRefuses) {
   for (int n = 0; n < 2; ++n) {
     ManualExecutor executor;

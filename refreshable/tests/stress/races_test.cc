@@ -2,7 +2,7 @@
 //
 // Regression tests of faults of threading and of lifetimes. The comment of each
 // test says what went wrong in the past. Faults with fork() are tested in
-// fork_test.cc.
+// refreshable/tests/fork/.
 
 #include <atomic>
 #include <functional>
@@ -52,8 +52,8 @@ class AfterDriveExecutor final : public ProbeExecutor {
 };
 
 // A fixture in which the test itself answers the first call of the source. The
-// hook invalidates the token of that answer and reads the next token, which the
-// source returns at once.
+// hook invalidates the token of that answer and reads the next token, with
+// which the source answers the second call at once.
 class ReadingHookTest : public ::testing::Test {
  protected:
   void MakeOn(Executor* executor) {
@@ -70,8 +70,8 @@ class ReadingHookTest : public ::testing::Test {
     token_ = Make(
         executor, MakeSource([&](const auto&, auto done) {
           if (called_.HasBeenNotified()) {
-            // This token needs no timer. A read that drives the executor would
-            // run a timer.
+            // A token that never expires needs no timer. If there were a timer,
+            // a read that drives the executor would run it.
             return done(Credential<std::string>("second", Expiry::Never()));
           }
           first_.emplace(std::move(done));
@@ -87,10 +87,10 @@ class ReadingHookTest : public ::testing::Test {
   std::string seen_;
 };
 
-// Regression test: in the past, the read inside the hook waited forever. Only
-// the executor's single worker could run the attempt that this read waited for,
-// but that worker was inside another read, which could end only after the hook
-// and ran no attempts any more.
+// Regression test: in the past, the read inside the hook waited forever. It
+// waited for an attempt that only the executor's single worker could run. That
+// worker was inside a read that had its result and was to be woken after the
+// hook. So the worker ran no attempts any more.
 TEST_F(ReadingHookTest, R10AWorkerAboutToBeWokenRunsWhatTheHookWaitsFor) {
   ThreadExecutor::Options one;
   one.blocking_threads = 1;
@@ -108,10 +108,11 @@ TEST_F(ReadingHookTest, R10AWorkerAboutToBeWokenRunsWhatTheHookWaitsFor) {
   token_.reset();
 }
 
-// The reader is the only thread that drives the ManualExecutor. Formerly, when
-// it had nothing left to run, it only waited to be woken. But the hook, which
-// runs before the reader is woken, waited for an attempt that only this reader
-// could run.
+// Regression test: the main thread reads, and is the only thread that drives
+// the ManualExecutor. Another thread answers the source and runs the hook, in
+// which it waits for an attempt that only the main thread can run. In the past,
+// once the main thread had nothing left to run, it only waited to be woken, and
+// it is woken only after the hook. So both threads waited forever.
 TEST_F(ReadingHookTest, R10ADrivingReadRunsWhatTheHookWaitsFor) {
   ManualExecutor executor;
   AfterDriveExecutor after(&executor);
@@ -128,7 +129,9 @@ TEST_F(ReadingHookTest, R10ADrivingReadRunsWhatTheHookWaitsFor) {
   std::atomic<int> drives{0};
   after.after_drive = [&] {
     const int drive = ++drives;
-    if (drive == 1) {  // This call only asked whether the thread may drive.
+    // The read's first call of DriveUntil only asks whether its thread may
+    // drive the executor.
+    if (drive == 1) {
       answering = std::thread([&] {
         (*first_)(Credential<std::string>("first", Expiry::Never()));
       });
@@ -145,9 +148,9 @@ TEST_F(ReadingHookTest, R10ADrivingReadRunsWhatTheHookWaitsFor) {
   token_.reset();
 }
 
-// The timer for an attempt's timeout is refused, and the source never answers.
-// Formerly, a thread that read without a deadline then waited forever if no
-// other thread made a read.
+// Regression test: the executor refuses the timer for an attempt's timeout, and
+// the source never answers. In the past, a thread that read without a deadline
+// then waited forever if no other thread made a read.
 TEST(LostTimerTest, E2AThreadThatWaitsSeesTheTimeoutOfTheAttempt) {
   ManualExecutor executor;
   ProbeExecutor probe(&executor);
@@ -163,7 +166,8 @@ TEST(LostTimerTest, E2AThreadThatWaitsSeesTheTimeoutOfTheAttempt) {
   SpinUntil([&] { return executor.pending() > 0; });
   executor.RunUntilIdle();
   executor.AdvanceBy(absl::Seconds(31));
-  // A waiting thread looks at the clock once a second. Each look is a use.
+  // The waiting thread looks at the clock once a second, and `probe.uses()`
+  // counts each look. 20 looks are enough to notice the timeout.
   const int uses = probe.uses();
   SpinUntil([&] { return ended || probe.uses() > uses + 20; });
   EXPECT_TRUE(ended);

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// An API that takes the tokens of server.mjs, on a Unix socket: 200 if the
-// request has a valid one, otherwise 401. It is a process of its own, so it
-// answers while the server of tokens does not.
+// An API that takes the tokens of server.mjs, on a Unix socket. It answers 200
+// if the request has a valid token, otherwise 401. It is a process of its own,
+// so it answers even while the server of tokens does not.
 //
 // Environment:
 //   SOCKET  the path of the socket
 //   ISSUER  the address of the server of tokens
-//   KEYS    the file with that server's key, read again for each request
+//   KEYS    the file with the key of that server, read again for each request
 
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# Gets oidc-provider (npm) and nginx (Debian), and keeps both in
-# ${XDG_CACHE_HOME:-~/.cache}/refreshable-bazelw. Prints two lines last: the
-# folder of the server, and the nginx program.
+# Gets oidc-provider (npm) and, if nginx is not installed, nginx (Debian). Keeps
+# them in ${XDG_CACHE_HOME:-~/.cache}/refreshable-bazelw. Prints two lines last:
+# the folder of the server, and the nginx program.
 #
 #   prepare.sh CHECKOUT
 #
-# If that is not possible, prints "NOT RUN: reason" last and exits 75.
+# If it cannot get one of them, prints "NOT RUN: reason" last and exits with 75.
 
 set -uo pipefail
 
@@ -22,8 +22,8 @@ not_run() {
   exit 75
 }
 
-# Each version has a folder of its own, so one checkout does not take away the
-# server that another one runs.
+# Installs the server in $SERVER. Each version has a folder of its own, so that
+# one checkout does not replace the server that another checkout runs.
 get_server() {
   [[ -e $SERVER ]] && return
   local fresh
@@ -38,7 +38,7 @@ get_server() {
 (($(node -p 'process.versions.node.split(".")[0]') >= 20)) ||
   not_run "Node.js is older than version 20"
 mkdir -p "$CACHE" || not_run "cannot write to $CACHE"
-# Of two runs at once, one waits for the other.
+# If two copies of this script run at the same time, the second waits here.
 exec 9>"$CACHE/oauth2_server.lock"
 flock 9
 get_server >"$CACHE/oauth2_server.log" 2>&1 </dev/null ||

@@ -72,7 +72,8 @@ provider.use(async (ctx, next) => {
   }
 });
 
-// What a user's login would give to the client.
+// Writes a refresh token to LOGIN, as a user's login would bring it to the
+// client.
 async function logIn() {
   const client = await provider.Client.find('notes-app');
   const grant = new provider.Grant({ accountId: 'user', clientId: 'notes-app' });

@@ -13,8 +13,7 @@
 
 namespace refreshable_examples {
 
-// A time in which the endpoint did the same, with a label that says what.
-// `start` and `end` are counted from the start of the run.
+// A period in which the token endpoint behaved in one way. The label says how.
 struct Span {
   std::string label;
   bool outage;
@@ -22,9 +21,10 @@ struct Span {
   absl::Duration end;
 };
 
-// Returns a gnuplot program that draws the CSV file `csv` (timeline.h), which
-// has these clients, as the PNG file `png`. The upper half shows token
-// requests, the lower half successful calls.
+// Returns a gnuplot program that draws the CSV file `csv` (timeline.h) as the
+// PNG file `png`. `clients` are the names of the clients in the CSV file. The
+// upper half shows token requests, the lower half successful calls, and both
+// show `spans`.
 std::string GnuplotScript(const std::string& csv, const std::string& png,
                           const std::vector<std::string>& clients,
                           const std::vector<Span>& spans);

@@ -14,11 +14,11 @@
 
 namespace refreshable_examples {
 
-// Returns the two header lines of the progress lines. Only the first client has
-// columns for its state and generation.
+// Returns the two header lines that are printed above the progress lines. Only
+// the first client has columns for its state and generation.
 std::string ProgressHeader(const Sample& sample);
 
-// Returns a line that says what happened between `before` and `now`.
+// Returns the progress line that says what happened between `before` and `now`.
 std::string ProgressLine(const Sample& before, const Sample& now);
 
 // The table row of one client.

@@ -46,8 +46,8 @@ enum CsvColumn {
   kCsvColumns,
 };
 
-// Return the CSV header for the clients in `sample`, and the CSV row of
-// `sample`. Each ends with a line feed.
+// These two functions return the CSV header for the clients in `sample`, and
+// the CSV row of `sample`. Each ends with a line feed.
 std::string CsvHeader(const Sample& sample);
 std::string CsvRow(const Sample& sample);
 
@@ -74,8 +74,8 @@ class CsvFile {
   bool has_header_ = false;
 };
 
-// Makes a folder under $TMPDIR or, if that is not set, /tmp. Returns the path
-// of the CSV file in it, or UNAVAILABLE.
+// Makes a new folder under $TMPDIR or, if that is not set, under /tmp. Returns
+// the path of a CSV file to be written in this folder, or UNAVAILABLE.
 absl::StatusOr<std::string> DefaultCsvPath();
 
 }  // namespace refreshable_examples

@@ -25,14 +25,15 @@ absl::Duration ShortestWait(const refreshable::RefreshPolicy& policy, int n) {
       (1 - policy.jitter);
   if (n >= retry.max_consecutive_failures) {
     // While there is a usable token the backoff continues; otherwise probes
-    // follow. This function does not know which, so it takes the shorter wait.
+    // follow. This function does not know whether there is a usable token, so
+    // it takes the shorter wait.
     wait = std::min(wait, retry.probe_interval * (1 - policy.jitter));
   }
   return std::max(wait, policy.min_interval);
 }
 
-// Returns how many attempts fit into `length` if the first starts at its
-// beginning and all fail.
+// Returns how many attempts fit into `length` if the first attempt starts at
+// the beginning of this time and all attempts fail.
 int64_t Attempts(const refreshable::RefreshPolicy& policy,
                  absl::Duration length) {
   int64_t attempts = 1;

@@ -73,8 +73,8 @@ TEST_F(BrokenPromisesTest, NoneWhereAllIsAtTheLimit) {
   EXPECT_TRUE(BrokenPromises(promise_, tally_, 10).empty());
 }
 
-// A13: in 7 s of rejections, one attempt starts at once, another 2 s later, and
-// a third 4 s after that.
+// A13: in 7 s of rejections, one attempt starts at once, a second 2 s later,
+// and a third 4 s after the second.
 TEST(PromiseTest, RejectionsHaveAScheduleOfTheirOwn) {
   const int64_t without = Allowed(absl::Seconds(100));
   EXPECT_EQ(
