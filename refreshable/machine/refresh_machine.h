@@ -141,12 +141,14 @@ struct AttemptStart {
 // many earlier calls have not returned. The flight then changes to kWaiting or
 // kIdle, as after a failure in kRunning.
 //
-// If the token is invalidated, a queued attempt goes on, and so does a running
-// one that was told that a server rejected the token. Otherwise the flight
-// changes to kQueued with another attempt. There is one exception, which does
-// not concern that running attempt: if no attempt is permitted yet, and the
-// token was young, the flight was in kWaiting, or refreshing is fatal now, then
-// the flight changes to kWaiting, or to kIdle if refreshing is exhausted.
+// If the token is invalidated, the flight goes on in one of three ways:
+//
+// - A running attempt that was told that a server rejected this token stays.
+// - If no attempt is permitted yet, and the token was young, the flight was in
+//   kWaiting, or refreshing is fatal, the flight changes to kWaiting, or to
+//   kIdle if refreshing is exhausted.
+// - Otherwise the flight changes to kQueued. An attempt that is queued already
+//   stays. A running attempt is abandoned, and another one is queued.
 //
 // The flight also ends when a token is installed, when an abandoned attempt
 // brings one, when the executor loses the timer in kWaiting, and in the child
