@@ -26,10 +26,10 @@ struct PluginApi {
   // Returns whether a read on this thread takes the fast path, which is inlined
   // into the caller. The thread must have read through this copy before.
   bool (*reads_are_fast)();
-  // Called before the shared object is unloaded. If the plug-in uses the whole
-  // library, ends its threads and destroys its objects; no function may be
-  // called then until `GetPlugin` has created everything anew. If the plug-in
-  // uses the hazard domain alone, does nothing.
+  // Ends the threads and destroys the objects of a plug-in that uses the whole
+  // library. Does nothing in one that uses the hazard domain alone. Must be
+  // called before the shared object is unloaded. Afterwards `GetPlugin` must be
+  // called before any of these functions.
   void (*end)();
 };
 

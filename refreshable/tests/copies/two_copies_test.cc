@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Tests of the clauses E1, E4, R1 and R12 in a process that has several copies
-// of the library. In the past, a token was freed while a lease of it was held,
-// because two copies shared nothing but the data that a thread keeps about
-// itself.
+// of the library. In the past, the copies shared nothing but the data that a
+// thread keeps about itself, and so a token was freed while a lease of it was
+// held.
 //
-// Each plug-in has a copy linked into it. If REFRESHABLE_HOST_HAS_A_COPY is
-// defined, the program itself has a copy too.
+// Each plug-in contains a copy. The program itself contains another if
+// REFRESHABLE_HOST_HAS_A_COPY is defined.
 //
 // The arguments are the files of the plug-ins. Some plug-ins use the hazard
 // domain alone, some the whole library. Each case loads its plug-ins in a
@@ -158,8 +158,8 @@ void UseBoth(const Copy& a, const Copy& b) {
     HoldReplaceRelease(a, b);
     HoldReplaceRelease(b, a);
   }
-  // In each round, holds `count` leases of each copy: one, several, or more
-  // than a thread has hazard slots at first.
+  // In each round, holds `count` leases of each copy. The larger counts exceed
+  // the number of hazard slots that a thread has at first.
   for (int count : {1, 5, 10}) {
     const int a_before = a->alive(), b_before = b->alive();
     std::vector<void*> a_leases, b_leases;
@@ -199,9 +199,8 @@ constexpr Flags kFlags[] = {
 
 // Runs `body` in a child process for each entry of `kFlags` and each pair of
 // plug-ins that use the same part of the library. If the program has a copy of
-// its own, each pair consists of that copy and a plug-in instead. Pairs that
-// use the hazard domain alone run a second time as if there were no
-// membarrier(2).
+// its own, each pair is that copy and a plug-in. A pair that uses the hazard
+// domain alone runs twice: the second time as if there were no membarrier(2).
 void ForEachPair(const std::function<void(Copy& a, Copy& b)>& body) {
   for (const Plugin& first : Plugins()) {
     for (const Plugin& second : Plugins()) {
@@ -315,8 +314,8 @@ TEST(TwoCopiesTest, E4BothCopiesGoOnAfterFork) {
       a->release(b_lease);
       b->release(a_lease);
       // In the child, leases that the other thread held at the fork are never
-      // released, so the number of living tokens is not known. But
-      // HoldReplaceRelease compares only the numbers before and after it.
+      // released, so the number of living tokens is unknown. HoldReplaceRelease
+      // checks only by how much it changes.
       for (int i = 0; i < 3; ++i) {
         HoldReplaceRelease(a, b);
         HoldReplaceRelease(b, a);
@@ -339,10 +338,10 @@ TEST(TwoCopiesTest, E4BothCopiesGoOnAfterFork) {
 }
 #endif
 
-// Returns whether the loader unloads the plug-in. The loader never unloads a
-// shared object that defines a symbol of the kind STB_GNU_UNIQUE, which exists
-// once in the process. GCC makes such symbols of static variables in inline
-// functions of the standard library and Abseil, unless a version script makes
+// Returns whether the loader unloads the plug-in. It never unloads a shared
+// object that defines an STB_GNU_UNIQUE symbol, which exists once in the
+// process. GCC makes such symbols of static variables in inline functions of
+// the standard library and Abseil. In "whole_hidden", a version script makes
 // them local.
 bool CanBeUnloaded([[maybe_unused]] const Plugin& plugin) {
 #ifndef __clang__

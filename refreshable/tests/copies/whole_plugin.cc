@@ -21,9 +21,8 @@
 namespace refreshable {
 
 // A token that counts its instances. The class has external linkage, as
-// std::string has. So if two plug-ins instantiate the library's templates for
-// this class, the dynamic loader may bind the functions of one plug-in to those
-// of the other.
+// std::string has. So if two plug-ins instantiate a template of the library for
+// it, the dynamic loader may make both use the same instantiation.
 class PluginToken {
  public:
   explicit PluginToken(std::atomic<int>* alive) : alive_(alive) { ++*alive_; }
@@ -80,11 +79,10 @@ class Whole {
   }
 
  private:
-  // Waits for a token, and then until the previous one is freed (unless a lease
-  // keeps it), so that the number of living tokens is exact. The thread that
-  // fetches a token frees the previous one before it runs its next task, so
-  // Await waits for such a task. The executor may have only one thread for
-  // blocking tasks; if the task runs on another thread, Await ends the program.
+  // Waits until there is a token, and until the previous one is freed (unless a
+  // lease keeps it), so that the number of living tokens is exact. The thread
+  // that fetched the token frees the previous one before it runs the task
+  // below.
   void Await() {
     *refreshable_->Get();
     std::promise<void> ended;
