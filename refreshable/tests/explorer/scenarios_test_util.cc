@@ -61,8 +61,8 @@ RefreshPolicy Exhausts(OnExhausted on_exhausted) {
   return policy;
 }
 
-// Returns a policy with waits of 300 s. If a wait is cut short or forgotten,
-// the next attempt starts so much too early that the explorer notices it.
+// Returns a policy with waits of 300 s, so that the explorer notices an attempt
+// that starts before its wait has ended.
 RefreshPolicy WaitsLong() {
   RefreshPolicy policy;
   policy.retry.initial_backoff = policy.retry.max_backoff = S(300);

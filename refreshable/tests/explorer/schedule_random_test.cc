@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Explores random scenarios. Their policies, steps and answers are drawn from a
-// seed, and each scenario is run in every schedule of a few steps. To run more,
-// other or deeper scenarios, pass for example `--config=deep
+// Explores random scenarios, each in every schedule of a few steps. The
+// policies, steps and answers are drawn from a seed.
+//
+// To run more, other or deeper scenarios, pass for example `--config=deep
 // --test_arg=--scenarios=1000 --test_arg=--seed=7 --test_arg=--depth=6`, where
 // `--config=deep` turns on optimization. If a scenario fails, the test prints
 // the arguments that run it again.

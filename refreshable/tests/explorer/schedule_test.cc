@@ -5,10 +5,10 @@
 // smaller. To set another depth, pass for example `--config=deep
 // --test_arg=--depth=8`, where `--config=deep` turns on optimization.
 //
-// If a schedule reaches a state that another one has reached before, the two
-// are merged: only the earlier one is continued. In one of 16 such cases the
-// later one is continued too, by each possible next step, to check that the
-// merge is right; `--test_arg=--recheck=1` does so in all cases.
+// If a schedule reaches a state that an earlier one has reached, the two are
+// merged: only the earlier one is continued. To check the merges, in one of 16
+// the later schedule is continued too, by each possible next step.
+// `--test_arg=--recheck=1` checks every merge.
 
 #include <algorithm>
 #include <iostream>
