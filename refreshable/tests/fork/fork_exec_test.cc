@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of clause E4 in which the process forks while other threads of it are
-// inside absl::Mutex. The child ends at once, as if it executed another
-// program, or makes a read. In builds without NDEBUG, absl::Mutex records each
-// acquisition under an internal lock. A child that used a mutex could wait for
-// that internal lock forever, because the thread that holds the lock does not
-// exist in the child. (With NDEBUG there is no such lock, and these tests
-// cannot fail.)
+// Tests of clause E4 in which the process forks while its other threads are
+// inside absl::Mutex. The child makes a read, or ends at once as if it executed
+// another program.
+//
+// Without NDEBUG, absl::Mutex records each acquisition under an internal lock.
+// If a thread of the parent holds that lock at the fork, a child that uses a
+// mutex waits for it forever. (With NDEBUG there is no such lock, and these
+// tests cannot fail.)
 
 #include <signal.h>
 #include <sys/wait.h>

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of clause E4 in which the process forks while other threads of it are
-// inside every call. The sanitizers do not run this target: in the child of a
-// fork() their runtimes do not release the locks that threads of the parent
-// held, so a child may hang in malloc or free.
+// Tests of clause E4 in which the process forks while its other threads are
+// inside the library or inside user code. The sanitizers do not run this
+// target: in the child of a fork() their runtimes do not release the locks that
+// threads of the parent held, so a child may hang in malloc or free.
 
 #include <unistd.h>
 
@@ -162,8 +162,8 @@ class Gate {
 };
 
 // Regression test: the process forks while a thread of the parent is inside the
-// observer. In the past, the child could then send no event until that thread,
-// which does not exist in the child, had left the observer.
+// observer. In the past, the child sent no event, because it waited until that
+// thread, which exists only in the parent, had left the observer.
 TEST(ForkStressTest, S1TheChildsEventsAreToldThoughTheParentIsTellingOne) {
   ManualExecutor executor;
   Gate gate;
@@ -223,10 +223,9 @@ TEST(ForkStressTest, E4TheChildHasATimerThoughTheParentIsArmingOne) {
   gate.Open();
 }
 
-// Regression test: in the past, the library remembered the ids of threads
-// inside an attempt, and in the child it still knew those of the parent's
-// threads. If a new thread of the child got such an id, its read failed as if
-// it would wait for its own attempt.
+// Regression test: in the past, the child kept the parent's record of which
+// threads were inside an attempt. If a new thread of the child got the id of
+// such a thread, its read failed, as if it had to wait for its own attempt.
 TEST(ForkStressTest, E4AThreadOfTheChildIsNotTakenForOneOfTheParents) {
   const auto executor = MakeExecutor(1);
   Gate gate;
@@ -285,9 +284,9 @@ TEST(ForkStressTest, E4ChildRefreshesWhileTheParentsThreadsWait) {
   EXPECT_EQ(held, 300);
 }
 
-// A thread of the executor runs the attempt inside its own read, and the source
-// forks. In the child this read is not one that waits any longer, so it must
-// end with its timeout. A child like this once crashed.
+// A read on a thread of the executor runs the attempt itself, and the source
+// forks inside that attempt. The child no longer counts the read as waiting, so
+// the read must end by its timeout. In the past, the child crashed.
 TEST(ForkStressTest, E4AReadWhoseOwnAttemptForksEndsInTheChild) {
   ThreadExecutor::Options one;
   one.blocking_threads = 1;

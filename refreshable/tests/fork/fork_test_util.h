@@ -11,8 +11,8 @@
 namespace refreshable {
 namespace fork_testing {
 
-// Calls fork(). The child is killed if it runs for a minute, and must end with
-// _exit.
+// Calls fork(). The child must end with _exit, and is killed if it runs for a
+// minute.
 inline pid_t Fork() {
   const pid_t pid = fork();
   if (pid == 0) alarm(60);
