@@ -177,8 +177,8 @@ TEST_F(ColonyParityTest, L7TheBudgetOfOneCall) {
 }
 
 // The endpoint answers 502 for an hour. All readers of a client share one
-// schedule of attempts and have a token within one probe interval of the
-// outage's end.
+// schedule of attempts, and have a token at most one probe interval after the
+// outage ends.
 class ColonyOutageParityTest : public ColonyParityTest,
                                public testing::WithParamInterface<int> {};
 

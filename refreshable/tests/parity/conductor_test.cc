@@ -38,9 +38,9 @@ using ::testing::Not;
 
 constexpr absl::Duration kTick = absl::Nanoseconds(1);
 
-// Returns a policy under which a read makes one attempt. After each failure the
-// next attempt may start 2, 4, 8 and then 16 s after the start of the one that
-// failed. The fifth consecutive failure is fatal.
+// Returns a policy under which a read makes one attempt. After the first four
+// failures, the next attempt may start 2, 4, 8 and 16 s after the start of the
+// failed one. The fifth consecutive failure is fatal.
 RefreshPolicy ConductorPolicy() {
   RefreshPolicy policy;
   policy.jitter = 0;
@@ -336,8 +336,8 @@ TEST_P(ConductorStartParityTest, C8FatalStaysAvailable) {
   EXPECT_THAT(readers.served_at(), Each(302));
 }
 
-// If the server starts within 30 s, the fifth attempt succeeds, and no failure
-// is fatal.
+// A server that starts within 30 s answers the fifth attempt, if not an earlier
+// one. So no failure is fatal.
 TEST_P(ConductorStartParityTest, C8AQuickServerIsMetBeforeAnythingIsFatal) {
   EndpointIsDown(absl::UnavailableError("connection refused"),
                  absl::Seconds(20));

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Tests that this library behaves as the Databricks Python SDK, on which it is
-// modelled, and does not have its known faults. They use the public API on a
-// ManualExecutor. The name of each test begins with the number, D1 to D9, of
-// the property that it tests. Properties of other systems, C1 to C8 and L1 to
-// L8, are tested in conductor_test.cc and colony_test.cc.
+// modelled, but without the known faults of that SDK. They use the public API
+// on a ManualExecutor. The name of each test begins with the number, D1 to D9,
+// of the property that it tests. Properties of other systems, C1 to C8 and L1
+// to L8, are tested in conductor_test.cc and colony_test.cc.
 
 #include <cstddef>
 #include <optional>
@@ -108,9 +108,8 @@ TEST_F(DatabricksParityTest, D2DynamicStaleWindow) {
   }
 }
 
-// The stale window is computed when the token is stored, from the time that is
-// left then. For a token that arrives with 30 of its 60 minutes left, the
-// window is 15 minutes.
+// The stale window is computed when the token is stored, from the lifetime that
+// is left then. A token with 30 minutes left has a window of 15 minutes.
 TEST_F(DatabricksParityTest, D2WindowIsComputedAtStoreTime) {
   const auto token = Make();
   const absl::Time expiry = executor_.clock().Now().wall + absl::Minutes(30);

@@ -36,10 +36,10 @@ class OutageTest : public testing::Test {
   using Token = Refreshable<std::string>;
   using LeaseOr = absl::StatusOr<Lease<std::string>>;
 
-  // A number of readers that need no threads. Each reader reads without a
-  // timeout, and reads again `pause` after the end of each read, until a read
-  // is cancelled. Once a Readers has been destroyed, time must not advance,
-  // because a pending timer would use the destroyed object.
+  // A number of readers that need no threads. Each reads without a timeout, and
+  // again `pause` after each read has ended, until a read is cancelled. Time
+  // must not advance after a Readers is destroyed, because a pending timer
+  // would use it.
   class Readers {
    public:
     Readers(OutageTest* test, Token* token, int count, absl::Duration pause)
