@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of the clauses R1 and R2 by means of the memory management unit.
-// Everything that a Refreshable consists of (the object, the published
-// snapshot, the bytes of the token) lies in pages that are made read-only. Then
-// four threads read the token, which is fresh in some tests and stale in
-// another. If a read wrote to this memory, the processor would raise a fault.
+// Tests of the clauses R1 and R2. Everything that a Refreshable consists of
+// (the object, the published snapshot, the bytes of the token) lies in pages
+// that are made read-only. Then four threads read a fresh or a stale token. A
+// read that wrote to this memory would end the program.
+//
 // The tests also check that the reads allocate nothing and that, except in
-// symmetric mode, each thread has hazard slots of its own.
+// symmetric mode (without membarrier(2)), each thread has hazard slots of its
+// own.
 
 #include <sys/mman.h>
 #include <unistd.h>
@@ -99,11 +100,11 @@ class IdleExecutor final : public Executor {
 
 struct Node final : internal::HazardNode {};
 
-// Returns whether the inlined part of a read succeeds on this thread, which
-// must have read before and hold no lease. The inlined part cannot succeed if
-// the program and the library use different variables for the thread's slots.
-// (Returns true also where no read takes the inlined part: in symmetric mode,
-// and without thread-local variables.)
+// Returns whether the inlined part of a read succeeds on this thread. It cannot
+// if the program and the library use different variables for the thread's
+// slots. Returns true if no read takes the inlined part: in symmetric mode, or
+// without thread-local variables. The thread must have read before, and must
+// hold no lease.
 bool ReadsMakeNoCall() {
 #ifndef REFRESHABLE_NO_THREAD_LOCAL
   internal::HazardDomain& domain = internal::HazardDomain::Current();
