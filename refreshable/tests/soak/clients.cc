@@ -203,10 +203,10 @@ void Client::Sweep(size_t at_most) {
     for (auto it = gone; it != pending_.end(); ++it) (*it)->CheckEnd();
     pending_.erase(gone, pending_.end());
     if (pending_.size() <= at_most) return;
-    // If `at_most` is 0, resets every Refreshable, because a callback that the
-    // executor refused may run only in the next operation on its Refreshable.
-    // The sleep before that is long, so that the resets of all threads together
-    // do not delay the executor.
+    // A callback that the executor refused may run only in the next operation
+    // on its Refreshable. So if every read must end (`at_most` is 0), this loop
+    // also resets each Refreshable. It then sleeps for longer, so that the
+    // resets of all threads together do not delay the executor.
     absl::SleepFor(absl::Microseconds(at_most > 0 ? 200 : 20000));
     if (at_most > 0) continue;
     for (const auto& instance : world_->instances) instance->Reset();
@@ -286,8 +286,8 @@ void Client::Disturb(BootTime now) {
     Spawn();
     return;
   }
-  // In half of the cases, waits up to 50 ms until there are a token and a
-  // running attempt, so that the disturbance often meets both.
+  // In half of the cases, waits up to 50 ms for a token and a running attempt,
+  // so that the Install, Reset or Invalidate below often meets both.
   Doing("waiting for an attempt");
   LeaseOr lease = instance.TryGet();
   const BootTime end = now + absl::Milliseconds(Random(2) * 50);

@@ -72,8 +72,8 @@ struct World {
   std::atomic<bool> stop{false};
 };
 
-// Returns a policy whose times are short, from 5 to 160 ms. `kind` selects its
-// other options.
+// Returns a policy under which attempts and the waits between them last only
+// milliseconds. `kind` selects one of its six variants.
 refreshable::RefreshPolicy FastPolicy(uint64_t kind);
 
 // The work of one of the soak's threads.

@@ -40,12 +40,13 @@ struct Totals {
   std::atomic<int64_t> published{0};  // Tokens published in any way.
 };
 
-// The checks of what one Refreshable promises, made from outside. Each compares
-// the outcome of a call with what was known before the call: the time, and the
-// earliest generation that a read may get. So a delayed thread causes no false
-// alarm. (But a wall clock that is set back during the run may cause one.) A
+// Checks from outside that one Refreshable keeps its promises. Thread-safe.
+//
+// The outcome of each call is compared with what was known before the call: the
+// time, and the earliest generation that a read may get. So a delayed thread
+// causes no false alarm, but a wall clock that is set back may cause one. A
 // Checks outlives its Refreshable, because callbacks run while the Refreshable
-// is destroyed. Thread-safe.
+// is destroyed.
 class Checks {
  public:
   Checks(std::string name, const refreshable::RefreshPolicy& policy,

@@ -185,13 +185,12 @@ struct Row {
   ProcessFigures process;
 };
 
-// Returns a row of figures. Takes samples for a while, and returns the lowest
-// numbers of tokens, heap bytes and threads, so that objects about to be
-// destroyed do not count. The other figures are those of the first sample.
+// Returns a row of figures. Those of tokens, heap bytes and threads are the
+// lowest of many samples, so that objects about to be destroyed do not count.
+// The others are those of the first sample.
 //
-// Normally samples for about 100 ms. If there are still too many tokens then,
-// or more threads than in the first of `rows`, goes on until that is no longer
-// so, but not longer than about ten seconds.
+// Samples for about 100 ms. Goes on for up to about ten seconds as long as
+// there are too many tokens, or more threads than in the first of `rows`.
 Row Measure(const std::vector<Row>& rows) {
   Row least{Token::Live(), HazardDomain::Current().CountForTesting().records,
             HeapBytes(), ProcessFigures::Now()};
@@ -275,11 +274,10 @@ void CheckFallsTo(int64_t expected, const char* what, int64_t (*figure)()) {
   }
 }
 
-// Checks the greatest number of superseded tokens that one scan of the hazard
-// domain took. However fast the threads publish, a scan finds at most one token
-// of each thread, and `kMostHandedOver` more that threads left to the thread
-// that scans. The limit allows twice the number of threads in `rows`, because
-// that number is read only when the soak is quiet.
+// Checks how many superseded tokens one scan of the hazard domain took at most.
+// A scan finds at most one token of each thread, and `kMostHandedOver` more
+// that were left to the scanning thread. `rows` counts threads only at quiet
+// moments, so the limit allows twice their number.
 void CheckSuperseded(const std::vector<Row>& rows) {
   int64_t threads = 0;
   for (const Row& row : rows) threads = std::max(threads, row.process.threads);

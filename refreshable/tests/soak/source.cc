@@ -24,8 +24,8 @@ using refreshable::SystemClock;
 
 BootTime BootNow() { return SystemClock::Get().Now().boot; }
 
-// Returns how many attempts may have started before a given moment although the
-// source sees their calls only after it: the running attempt, and
+// Returns how many calls the source may see after a given moment although their
+// attempts started before it: the call of the running attempt, and those of
 // `max_abandoned_calls` abandoned ones.
 int64_t AtTheEdge(const RefreshPolicy& policy) {
   return 1 + policy.max_abandoned_calls;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The soak's token endpoint: a source that answers calls, fails, hangs, drops
-// them or throws, as its mode and its seed decide. The source checks that it is
-// not called more often than promised.
+// The soak's token endpoint: a source that answers a call, fails, hangs, drops
+// the call or throws, as its mode and its seed decide. The source checks that
+// it is not called more often than promised.
 
 #ifndef REFRESHABLE_TESTS_SOAK_SOURCE_H_
 #define REFRESHABLE_TESTS_SOAK_SOURCE_H_
@@ -60,19 +60,19 @@ class LateAnswers {
   std::vector<std::thread> threads_;
 };
 
-// The check that the calls of a source keep to the policy's schedule (F4, B1,
-// B8). Any length of time may pass between the start of an attempt and the call
-// that the source sees. So the only check without false alarms is whether the
-// time since an earlier moment was long enough for the number of calls seen
-// since then. Thread-safe.
+// Checks that the calls of a source keep to the policy's schedule (F4, B1, B8).
+// The source sees a call some time, perhaps long, after its attempt started. So
+// the time between two calls says nothing. What is checked is whether the time
+// since an earlier moment was long enough for the number of calls since then.
+// Thread-safe.
 class Schedule {
  public:
   explicit Schedule(const refreshable::RefreshPolicy& policy);
 
-  // `Begin` must be called before each event that permits an attempt sooner,
-  // and `End` after it. Such events are an answer with a token and a Reset
-  // (kSooner), and an Invalidate and an Install (kAtOnce, because not even the
-  // minimum interval applies). `acted` says whether the event had an effect.
+  // Some events permit an attempt sooner: an answer with a token and a Reset
+  // (kSooner), an Invalidate and an Install (kAtOnce, because not even the
+  // minimum interval applies). `Begin` must be called before each of them, and
+  // `End` after it. `acted` says whether the event had an effect.
   enum class Permit { kSooner, kAtOnce };
   void Begin(Permit permit);
   void End(Permit permit, bool acted = true);
@@ -92,7 +92,7 @@ class Schedule {
 
  private:
   // Returns the least time in which `attempts` attempts can start, if the
-  // backoff begins anew `runs` times.
+  // backoff starts from its initial value `runs` times.
   absl::Duration Least(int64_t attempts, int64_t runs) const;
 
   const refreshable::RefreshPolicy policy_;
@@ -144,10 +144,9 @@ class FaultySource final : public refreshable::TokenSource<Token>,
   // Returns whether there is a call that is neither answered nor cancelled.
   bool busy() const;
 
-  // These two check an event that must end all earlier attempts. Call
-  // `last_call` before the event, and pass its result to `CheckOvertaken` after
-  // the event. CheckOvertaken checks that all calls up to that one have been
-  // answered or cancelled.
+  // These check that an event ends all earlier attempts. Call `last_call`
+  // before the event, and pass its result to `CheckOvertaken` after it: all
+  // calls up to that one must have been answered or cancelled.
   uint64_t last_call() const;
   void CheckOvertaken(const char* clause, uint64_t last_call) const;
 
