@@ -136,7 +136,7 @@ TEST(FootprintTest, AnInstanceThatHasRefreshedIsAsSmall) {
 }
 
 // When a token comes, an instance frees what it knew of earlier failures. Only
-// the statistics and the last error remain, which take `kTrouble` bytes.
+// the statistics and the last error remain, which take up to `kTrouble` bytes.
 TEST(FootprintTest, AnInstanceThatHasFailedIsAsSmallAfterwards) {
   ManualExecutor executor;
   constexpr int64_t kTrouble = 176;

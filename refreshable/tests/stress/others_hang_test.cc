@@ -4,8 +4,9 @@
 // of some of them hang, or all of them must be refreshed at the same time. In
 // the last test, a single source hangs while the program exits.
 //
-// `--tokens=N` sets how many tokens expire at the same moment. The default is
-// enough to find a limit on the number of timers or tasks.
+// `--tokens=N` sets how many tokens expire at the same moment. The default
+// exceeds the numbers of timers and tasks to which executors were once limited
+// (X2).
 
 #include <algorithm>
 #include <atomic>

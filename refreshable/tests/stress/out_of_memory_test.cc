@@ -365,10 +365,10 @@ std::string Describe(int status) {
   }
 }
 
-// Runs the scenario in a child process for `n` = 0, 1, 2, ..., where `n` is the
-// number of successes before the failure, until nothing fails. Expects that the
-// instance works after each run, or that the run called std::terminate and the
-// scenario allows that.
+// Runs the scenario in child processes, with `n` = 0, 1, 2, ... successes
+// before the failure, until a run ends before anything fails. Expects after
+// each failure that the instance works, or that std::terminate was called and
+// the scenario allows that.
 template <typename Token>
 void Play(const Scenario<Token>& scenario, bool threads,
           std::atomic<int>* countdown) {
@@ -488,8 +488,8 @@ TEST(OutOfMemoryTest, E8Destructor) {
                 [](Strings& subject) { subject.refreshable = nullptr; }});
 }
 
-// A ManualExecutor refuses a task or timer for which it has no memory. The same
-// of a ThreadExecutor is tested in thread_refusal_test.
+// A ManualExecutor refuses a task or timer for which it has no memory.
+// (executors/thread_refusal_test.cc tests the same of a ThreadExecutor.)
 TEST(OutOfMemoryTest, X3ManualExecutorRefuses) {
   for (int n = 0; n < 2; ++n) {
     ManualExecutor executor;

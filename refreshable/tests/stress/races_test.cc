@@ -52,8 +52,8 @@ class AfterDriveExecutor final : public ProbeExecutor {
 };
 
 // A fixture in which the test itself answers the first call of the source. The
-// hook invalidates the token of that answer and reads the next token, with
-// which the source answers the second call at once.
+// hook then invalidates the token of that answer and reads the next one. The
+// source answers the second call at once.
 class ReadingHookTest : public ::testing::Test {
  protected:
   void MakeOn(Executor* executor) {
@@ -87,10 +87,10 @@ class ReadingHookTest : public ::testing::Test {
   std::string seen_;
 };
 
-// Regression test: in the past, the read inside the hook waited forever. It
-// waited for an attempt that only the executor's single worker could run. That
-// worker was inside a read that had its result and was to be woken after the
-// hook. So the worker ran no attempts any more.
+// Regression test: the executor's only worker is inside a read that has its
+// result and will be woken after the hook. Meanwhile the hook makes a read,
+// whose attempt only that worker can run. In the past, the worker ran no
+// attempt any more, and both waited forever.
 TEST_F(ReadingHookTest, R10AWorkerAboutToBeWokenRunsWhatTheHookWaitsFor) {
   ThreadExecutor::Options one;
   one.blocking_threads = 1;
@@ -108,11 +108,11 @@ TEST_F(ReadingHookTest, R10AWorkerAboutToBeWokenRunsWhatTheHookWaitsFor) {
   token_.reset();
 }
 
-// Regression test: the main thread reads, and is the only thread that drives
-// the ManualExecutor. Another thread answers the source and runs the hook, in
-// which it waits for an attempt that only the main thread can run. In the past,
-// once the main thread had nothing left to run, it only waited to be woken, and
-// it is woken only after the hook. So both threads waited forever.
+// Regression test: the main thread reads, and alone drives the ManualExecutor.
+// Another thread runs the hook, which waits for an attempt that only the main
+// thread can run. In the past, the main thread, once it had nothing to run,
+// only waited to be woken, which happens after the hook. So both waited
+// forever.
 TEST_F(ReadingHookTest, R10ADrivingReadRunsWhatTheHookWaitsFor) {
   ManualExecutor executor;
   AfterDriveExecutor after(&executor);
