@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests how often a GetAsync, a CallWithTokenAsync, and a read that fails
-// between two flights allocate memory.
+// Tests how often memory is allocated by a GetAsync, by a CallWithTokenAsync,
+// and by a read that fails at once while no refresh is in progress.
 
 #include <algorithm>
 #include <atomic>

@@ -64,11 +64,11 @@ TEST_F(EndedInsideTest, E1EndsWhileItsAnswerIsSortedOrCompared) {
   EXPECT_EQ(token_, nullptr);
 }
 
-// Before a thread runs a read's callback, it tells the observer what has
-// happened: in this test, that the token has become stale. If the observer then
-// destroys the Refreshable, the callback must run before the destructor returns
-// (in the past it ran afterwards). If the observer instead cancels the read,
-// the callback must not run.
+// A thread is about to run a read's callback. Before that, it tells the
+// observer that the token has become stale. If the observer destroys the
+// Refreshable, the callback must run before the destructor returns (in the past
+// it ran afterwards). If the observer cancels the read, the callback must not
+// run.
 TEST_F(EndedInsideTest, E1EndsWhileACallbackIsAboutToRun) {
   for (const bool cancels : {false, true}) {
     Outcome outcome;

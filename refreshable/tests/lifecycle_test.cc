@@ -62,11 +62,9 @@ class LifecycleTest : public ::testing::Test {
   std::vector<std::thread> threads_;
 };
 
-// The fixture of tests that destroy a Refreshable while threads and callbacks
-// wait for an attempt. `EndWithWaiters` starts a blocking read and two
-// asynchronous ones, and calls `arrange`, which brings the attempt into the
-// state under test. Then it starts another blocking read, and destroys the
-// Refreshable.
+// The fixture of tests that destroy a Refreshable while blocking and
+// asynchronous reads wait for an attempt. `arrange` brings that attempt into
+// the state under test, after all reads but one have begun.
 class LifecycleWaitersTest : public LifecycleTest {
  protected:
   void EndWithWaiters(const std::function<void()>& arrange) {
@@ -156,10 +154,10 @@ TEST_F(LifecycleTest, E1DoesNotWaitForTheSource) {
   EXPECT_EQ(outcome.ended, 1);
 }
 
-// The destructor waits for threads inside the executor, but not for threads
-// inside user code. If the executor refuses a task, the task is destroyed
-// inside the executor's `Run`. So the observer must not be called while a
-// refused task is being destroyed: the destructor would wait for the observer.
+// If the executor refuses a task, the task is destroyed inside the executor's
+// `Run`. The destructor of the Refreshable waits for threads that are inside
+// the executor, but must not wait for user code. So the observer must not be
+// called while a refused task is being destroyed.
 TEST_F(LifecycleTest, E1DoesNotWaitForUserCodeAfterARefusedAttempt) {
   absl::Notification inside;
   absl::Notification leave;
@@ -393,10 +391,9 @@ TEST_F(LifecycleTest, E1EndsInsideItsSource) {
   EXPECT_EQ(classified, 0) << "user code ran after the end";
 }
 
-// Regression test: in the past, if the destructor ran a callback and that
-// callback called `TryGet`, `TryGet` read a token that had already been freed.
-// Now such a callback may call every method, and gets no token from any of
-// them.
+// Regression test: in the past, if the destructor ran a callback that called
+// `TryGet`, that call read a freed token. Now such a callback may call every
+// method, and gets no token from any of them.
 TEST_F(LifecycleTest, E1CallbackInsideTheDestructorMayUseTheRefreshable) {
   token_ = Make(&probe_, held_);
   ASSERT_TRUE(token_->Install(Hour("t1")).ok());

@@ -78,9 +78,7 @@ static_assert(!internal::kCanBeNull<Broken>);
 // Invalidates a token, and reads while the source returns another token with
 // the same value. Expects that the read succeeds if and only if `replaced` is
 // true. The library compares tokens with `same_token` or, if that is null, with
-// their operator==. If they have no operator== either, each counts as new. (In
-// the past, a Refreshable did not compile for a vector whose elements have no
-// operator==, because the vector still declares one.)
+// their operator==. Tokens that have neither always count as different.
 template <typename Token>
 void ExpectRejectedTokenIsReplaced(
     std::function<bool(const Token&, const Token&)> same_token, bool replaced) {
@@ -98,6 +96,8 @@ void ExpectRejectedTokenIsReplaced(
   EXPECT_EQ(token->Get().ok(), replaced);
 }
 
+// In the past, a Refreshable did not compile for a vector whose elements have
+// no operator==, because the vector declares one all the same.
 TEST(MisuseTest, F5TokensWithoutAnOperatorAreComparedAsTheCallerSays) {
   using Plains = std::vector<Plain>;
   ExpectRejectedTokenIsReplaced<Plains>(nullptr, true);

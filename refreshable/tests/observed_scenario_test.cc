@@ -61,8 +61,9 @@ class ObservedScenarioTest : public ScenarioTest {
   std::unique_ptr<Token> Observed(RefreshPolicy policy = ExactPolicy()) {
     return *Token::Create(source_.Share(), {&executor_, policy, recorder_});
   }
-  // Returns a Refreshable with the token "t1" of 100 s, which is published at
-  // time 0, stale at 50 s and expired at 75 s.
+  // Returns a Refreshable that published the token "t1" at time 0. The token
+  // lives for 100 s. It is stale at 50 s and, because of the expiry margin,
+  // expired at 75 s.
   std::unique_ptr<Token> ObservedWithToken(
       RefreshPolicy policy = ExactPolicy()) {
     auto token = Observed(policy);

@@ -190,12 +190,11 @@ TEST_F(OverloadTest, R10AReadOnAnExecutorThreadRunsTheAttemptItself) {
 
 // ---- The executor has no timer to spare ----
 
-// As long as the executor refuses the Refreshable's timer, reads take the slow
-// path, and each tries to arm the timer again. Once it is armed, they take the
-// fast path. In the past, they took the slow path until the token was replaced
-// or became stale, even for hours after the executor accepted timers again.
-// (The test tells the paths apart: a read on the slow path uses the executor
-// more often.)
+// If the executor refuses the Refreshable's timer, each read takes the slow
+// path and tries to arm the timer, until that succeeds. In the past, reads
+// stayed on the slow path until the token was replaced or became stale. (A read
+// on the slow path uses the executor more often, so the test can tell the paths
+// apart.)
 TEST_F(OverloadTest, E2ARefusedTimerIsArmedAgainByTheNextOperation) {
   const auto uses_of_a_read = [&] {
     const int before = probe_.uses();
@@ -239,10 +238,10 @@ TEST_F(OverloadTest, E2ARefusedTimerIsArmedAgainWhenTheSourceAnswers) {
 
 // ---- The executor refuses everything ----
 
-// The executor refuses the task that would run a callback. It also refuses the
-// timer after which the library would offer that task again. In the past, the
-// callback then never ran. Now the next operation on the Refreshable runs it.
-// If no operation follows, the destructor runs it.
+// The executor refuses the task that would run a callback, and the timer after
+// which the task would be offered again. The next operation on the Refreshable
+// then runs the callback, or else the destructor. In the past, the callback
+// never ran.
 TEST_F(OverloadTest, R11NoCallbackIsLostWhenTasksAndTimersAreRefused) {
   for (const bool destroy : {false, true}) {
     token_ = Make(&probe_, held_);
@@ -283,7 +282,7 @@ TEST_F(OverloadTest, R11AfterwardsTheExecutorRunsTheCallback) {
 // ---- Slow hooks and expired tokens ----
 
 // Regression test: the timeout of a read passes while the hook runs. In the
-// past, the read failed for that reason, although a token had been published.
+// past, the read then failed, although a token had been published.
 TEST_F(OverloadTest, R7ADeadlineDuringASlowHookYieldsThePublishedToken) {
   absl::Notification published, release;
   Strings::Options options;
@@ -337,9 +336,9 @@ TEST_F(OverloadTest, R7AnAsyncDeadlineDuringASlowHookYieldsThePublishedToken) {
   EXPECT_EQ((*read)->token(), "t1");
 }
 
-// A read's callback must run only after the hook, even if the executor refuses
-// the timer for the read's deadline when the read's result is already known. In
-// the past, the refusal made the callback run before the hook had returned.
+// When the result of a read is known, the executor refuses the timer for the
+// read's deadline. The callback must still run after the hook. In the past, the
+// refusal made it run before the hook had returned.
 TEST_F(OverloadTest, S4TheHookComesFirstThoughTheTimerIsRefused) {
   int told = 0;
   int told_in_hook = -1;

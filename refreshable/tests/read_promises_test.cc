@@ -69,8 +69,8 @@ TEST_F(RefreshablePromisesTest, R9InvalidatedTokenIsNotRead) {
   EXPECT_THAT(token->Get(), AllOf(HoldsToken("t2"), HasGeneration(2)));
 }
 
-// While a read's callback is queued, to be given a usable token, that token is
-// invalidated. The read then waits for the next token.
+// A read's callback is queued with a usable token, which is invalidated before
+// the callback runs. The read then waits for the next token.
 TEST_F(RefreshablePromisesTest, R9NotByACallbackThatWasQueuedBefore) {
   const auto token = MakeWithToken(AnyAge());
   token->GetAsync(absl::InfiniteDuration(), Note());
@@ -296,8 +296,8 @@ TEST_F(RefreshablePromisesTest, R11CallbackRunsThroughTheExecutor) {
   EXPECT_THAT(outcomes_, ElementsAre(HoldsToken("t1")));
 }
 
-// A callback that gets an error runs through the executor, like any other. The
-// first error is known when the read begins. The second is the read's timeout,
+// Callbacks that get an error run through the executor, like all others. The
+// first error is known when its read begins. The second is a read's timeout,
 // which a timer notices.
 TEST_F(RefreshablePromisesTest, R11ErrorsRunThroughTheExecutorToo) {
   RefreshPolicy policy = ExactPolicy();

@@ -303,10 +303,10 @@ TEST_F(RefreshableReadTest, R6AfterAStepBackTheTokenEndsWithItsTrueLife) {
   EXPECT_THAT(token->Get(), HoldsToken("t2"));
 }
 
-// After a step back, the wall clock does not show that the token has expired
-// during a suspend. TryGet goes by BootTime too (R11), and does not return the
-// token. For other reads the timer, which follows BootTime, withdraws the token
-// once the computer is awake.
+// The wall clock is set back, so it does not show that the token expires during
+// a suspend. TryGet goes by BootTime too (R11), and does not return the token.
+// For other reads the timer, which follows BootTime, withdraws the token after
+// the suspend.
 TEST_F(RefreshableReadTest, R6AfterAStepBackASuspendIsSeenByTheTimer) {
   const auto token = MakeWithToken();
   executor_.StepWall(-absl::Hours(2));
@@ -449,8 +449,8 @@ TEST_F(RefreshableReadTest, R8CallbacksRunInTheOrderOfTheReads) {
   }
 }
 
-// `Cancel` destroys what the callback owns at once, although the executor keeps
-// the read's task for longer.
+// When `Cancel` returns, the callback and what it owned are destroyed. The
+// executor keeps the read's task for longer.
 TEST_F(RefreshableReadTest, R8CancelDestroysTheCallback) {
   const auto token = MakeWithToken();
   auto owned = std::make_shared<int>();

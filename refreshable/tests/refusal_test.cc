@@ -137,10 +137,10 @@ TEST_F(RefusalTest, E2RefusedCallbackRunsInTheCompletingThread) {
   completing.join();
 }
 
-// If the executor refuses a callback inside the `GetAsync` that it was passed
-// to, a timer offers it to the executor again a second later, and runs it if
-// the executor still refuses. In the past, the callback ran inside the
-// `GetAsync`, perhaps under the caller's locks.
+// A callback that the executor refuses must not run inside its own `GetAsync`,
+// perhaps under the caller's locks. A timer offers it to the executor again a
+// second later, and runs it if the executor still refuses. In the past, it ran
+// inside the `GetAsync`.
 TEST_F(RefusalTest, E2RefusedCallbackDoesNotRunInItsOwnGetAsync) {
   probe_.refuse_runs = true;
   Outcome failing;
@@ -300,8 +300,8 @@ TEST_F(RefusalTest, E2RefusedDeadlineTimerEndsTheRead) {
 
 // The executor refuses the timer for an attempt's timeout, and then recovers.
 // Two reads begin, one with its deadline at the very moment of that timeout,
-// and one with a later deadline. If the Refreshable took the refused timer for
-// armed, neither deadline would be noticed.
+// and one with a later deadline. If the Refreshable believed that the refused
+// timer was armed, neither deadline would be noticed.
 TEST_F(RefusalTest, E2LostTimerIsTriedAgainForADeadline) {
   probe_.refuse_timers = true;
   Outcome outcome[3];
@@ -318,8 +318,8 @@ TEST_F(RefusalTest, E2LostTimerIsTriedAgainForADeadline) {
 
 // The executor refuses the timer for an attempt's timeout, and then recovers.
 // The attempt fails, and its backoff ends at the very moment for which that
-// timer was requested. In the past, the Refreshable took the refused timer for
-// armed, and the reader waited forever.
+// timer was requested. In the past, the Refreshable believed that the refused
+// timer was armed, and the reader waited forever.
 TEST_F(RefusalTest, E2LostTimerIsTriedAgainForABackoff) {
   Strings::Options options;
   options.policy.attempt_timeout = absl::Seconds(2);

@@ -30,8 +30,9 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::SizeIs;
 
-// A fixture whose tests begin at 10 s. The token "t1" of 100 s was published at
-// 0 s; it is stale at 50 s and expired at 75 s.
+// A fixture whose tests begin at 10 s. The token "t1" was published at 0 s and
+// lives for 100 s. It is stale at 50 s and, because of the expiry margin,
+// expired at 75 s.
 class RejectedReadTest : public ScenarioTest {
  protected:
   void SetUp() override { Begin(ExactPolicy()); }
@@ -81,8 +82,8 @@ TEST_F(RejectedReadTest, A7ALaterTokenIsReturnedAtOnce) {
   EXPECT_EQ(source_.call_count(), 1u);
 }
 
-// A read that rejects a generation that is not published yet is an ordinary
-// read, even if that generation is published while the read waits.
+// A read may reject a generation that is not published yet. It is then an
+// ordinary read, even if that generation is published while it waits.
 TEST_F(RejectedReadTest, A7AGenerationThatComesLaterWasNotRejected) {
   AdvanceTo(absl::Seconds(80));
   token_->GetAsync(Rejecting(2), Note());

@@ -38,8 +38,9 @@ class ScenarioTest : public testing::Test {
     return *Token::Create(source_.Share(), {&executor_, policy});
   }
 
-  // Returns a Refreshable with the token "t1" of 100 s, which is published now.
-  // The token is stale after 50 s and expired after 75 s.
+  // Returns a Refreshable that has just published the token "t1", which lives
+  // for 100 s. With ExactPolicy, the token is stale after 50 s and, because of
+  // the expiry margin, expired after 75 s.
   std::unique_ptr<Token> MakeWithToken(RefreshPolicy policy = ExactPolicy()) {
     auto token = Make(policy);
     source_.Answer("t1", absl::Seconds(100));
@@ -52,8 +53,8 @@ class ScenarioTest : public testing::Test {
     return [this](LeaseOr lease) { outcomes_.push_back(std::move(lease)); };
   }
 
-  // Returns the number of tasks, without timers, that the executor has accepted
-  // and that are still queued.
+  // Returns the number of tasks that are queued in the executor. Timers do not
+  // count.
   size_t Submissions() const {
     size_t count = 0;
     for (const auto& step : executor_.PendingSteps()) {

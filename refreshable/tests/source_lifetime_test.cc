@@ -54,8 +54,8 @@ struct Server {
 };
 
 // A source with an I/O thread, which answers each call once the server is open.
-// The destructor ends and joins that thread, which first drops the calls that
-// are not answered.
+// The destructor makes that thread drop the unanswered calls and end, and joins
+// it.
 class IoSource final : public TokenSource<std::string> {
  public:
   explicit IoSource(Server* server)
@@ -120,8 +120,8 @@ class SourceLifetimeTest : public ::testing::Test {
   // `done`.
   static constexpr int kPlaces = 4;
 
-  // Returns options in which one of those functions calls `end`: the hook, the
-  // observer, `classify` or `same_token`, if `place` is 0, 1, 2 or 3.
+  // Returns options in which one of those functions calls `end`. `place`
+  // selects it: 0 is the hook, 1 the observer, 2 `classify`, 3 `same_token`.
   Strings::Options EndingIn(int place, std::function<void()> end) {
     Strings::Options options;
     options.executor = &executor_;
@@ -320,9 +320,9 @@ TEST_F(SourceLifetimeTest, E7TheThreadInsideFetchOwnsTheSource) {
 }
 
 // Inside `done`, the I/O thread of a source calls `Fetch` of a wrapper that
-// owns the same source. Both Refreshables are destroyed before that `Fetch`
-// returns, so the I/O thread is the last owner of the source. It must not
-// destroy the source itself, because it is still inside `done`.
+// owns the source. Before that `Fetch` returns, the Refreshables of the source
+// and of the wrapper are destroyed, so the I/O thread is the source's last
+// owner. It must not destroy the source, because it is still inside `done`.
 TEST_F(SourceLifetimeTest, E7ASourceCalledInsideItsOwnDoneIsNotDestroyedThere) {
   ManualExecutor manual;
   struct Wrapper final : TokenSource<std::string> {

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of which blocked threads are woken, and when. A thread that is woken
-// before its read has ended reads the clock, so the tests count each thread's
-// readings. (A thread that is woken because its read has ended reads it no
-// more.)
+// Tests of which blocked threads are woken, and when. They count how often each
+// thread reads the clock. A thread that is woken before its read has ended
+// reads the clock; one that is woken because its read has ended does not.
 
 #include <atomic>
 #include <memory>
@@ -98,9 +97,8 @@ class WakeupTest : public ::testing::Test {
   }
 
   // Starts a thread that makes a read with `options`. Returns once the read
-  // waits, before which the thread reads the clock `readings` times. If
-  // `in_executor_thread` is true, the executor says of the thread that it is
-  // one of its own.
+  // waits; by then the thread has read the clock `readings` times.
+  // `in_executor_thread` is what InExecutorThread returns on the thread.
   Reader& Begin(Strings::ReadOptions options, bool in_executor_thread = false,
                 int readings = kBegin) {
     readers_.push_back(std::make_unique<Reader>());
@@ -135,7 +133,6 @@ class WakeupTest : public ::testing::Test {
     return woken > 0 ? woken - 1 : 0;
   }
 
-  // Waits until all reads have ended.
   void End() {
     for (auto& reader : readers_) {
       SpinUntil([&] { return reader->ended.load(); });
@@ -241,10 +238,10 @@ TEST_F(WakeupTest, R6TheNextThreadLooksIfTheFirstIsTold) {
   EXPECT_TRUE(IsReadTimeout(next.status)) << next.status;
 }
 
-// If there is no timer, the thread that looks at the clock every second ends an
-// attempt that takes too long. In the past, the thread that had looked passed
-// the duty on to another thread. That thread was woken, looked immediately and
-// passed the duty on, and so on without end.
+// If there is no timer, the thread that looks at the clock every second also
+// ends an attempt that takes too long. In the past, a thread that had looked
+// woke another one to take over. That one looked at once and woke the next, and
+// so on without end.
 TEST_F(WakeupTest, E2WithoutATimerOneThreadLooks) {
   executor_.base.set_refuse_timers(true);
   BeginFlight();

@@ -16,10 +16,10 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-// Replaces the C library's function, to simulate a wall clock that is set back
-// by two hours during a wait. The process reads the time from before the step:
-// two hours more than the kernel's. The kernel, which ends the wait, goes by
-// the time after the step.
+// Simulates a wall clock that is set back by two hours during a wait. This
+// function replaces the C library's. With it, the process reads the time before
+// the step, which is two hours ahead of the kernel's. The kernel, which ends
+// the wait, goes by the time after the step.
 extern "C" int clock_gettime(clockid_t clock, timespec* time) noexcept {
   const long result = syscall(SYS_clock_gettime, clock, time);  // NOLINT
   if (result == 0 && clock == CLOCK_REALTIME) time->tv_sec += 2 * 60 * 60;
