@@ -125,9 +125,8 @@ class AsioExecutor::Core final : public std::enable_shared_from_this<Core> {
   // Each key is a due time and an id. Timers run in the order of their keys.
   using Timers = std::map<std::pair<BootTime, uint64_t>, Task>;
 
-  // A task of `Run` or `RunBlocking` that this thread is running. A thread may
-  // have several frames, because a task may itself run a context, which runs
-  // other tasks.
+  // A task of `Run` or `RunBlocking` that this thread is running. Frames nest:
+  // a task may call `run()` of an Asio context, which runs other tasks.
   struct Frame {
     explicit Frame(const Core* c) : core(c) { innermost = this; }
     ~Frame() { innermost = outer; }
@@ -137,8 +136,8 @@ class AsioExecutor::Core final : public std::enable_shared_from_this<Core> {
     const Frame* const outer = innermost;
   };
 
-  // Counts a task as running until this object is destroyed, even if the task
-  // throws. The caller must have incremented `running_`.
+  // Decrements `running_` when a task has ended, even if the task throws. The
+  // caller must have incremented `running_`.
   struct Running {
     ~Running() {
       absl::MutexLock lock(&core->mu_);
@@ -161,8 +160,8 @@ class AsioExecutor::Core final : public std::enable_shared_from_this<Core> {
   // the first task of the queue. Returns false after `Stop`, or if there is no
   // memory.
   bool Post(const asio::any_io_executor& context, Queue* queue, Task task) {
-    // The node is created first, so that no code of the task runs under the
-    // lock.
+    // To move or destroy a task may run the caller's code, and so must not
+    // happen under the lock.
     Queue node;
     try {
       node.push_back(std::move(task));
@@ -189,8 +188,8 @@ class AsioExecutor::Core final : public std::enable_shared_from_this<Core> {
     }
     const Running running{this};
     const Frame frame(this);
-    // The task is declared after `running` and `frame`, and so is destroyed
-    // before them. So its destructor still counts as inside the task.
+    // Destroyed before `running` and `frame`, so that its destructor counts as
+    // a part of the task.
     Task task = std::move(node.front());
     std::move(task)();
   }
@@ -213,9 +212,9 @@ class AsioExecutor::Core final : public std::enable_shared_from_this<Core> {
     std::move(task)();
   }
 
-  // Schedules RunTimer for the time when the first timer is due, but at most
-  // `kLongestWait` from now. If there is no memory for that, the program ends,
-  // because the timers would be lost.
+  // Schedules RunTimer for the moment at which the first timer is due, but at
+  // most `kLongestWait` from now. Without timers, schedules nothing. If memory
+  // runs out, the program ends, because the timers would be lost.
   void Arm() noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
     if (closed_) return;
     const BootTime due = timers_.empty() ? BootTime::InfiniteFuture()

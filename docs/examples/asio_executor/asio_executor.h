@@ -24,28 +24,24 @@ namespace refreshable_examples {
 //   AsioExecutor executor(blocking.get_executor(), callbacks.get_executor(),
 //                         loop.get_executor());
 //
-// There are three contexts because a source that waits for its server must not
-// delay callbacks, and because neither sources nor callbacks may delay timers.
-// Therefore:
+// A source that waits for its server must not delay callbacks, and neither may
+// delay timers. This is why there are three contexts. Two of them may be the
+// same only if their tasks never block. (Short callbacks do not block, and
+// neither do the tasks of an asynchronous source.) One thread that runs
+// `timers` must always be free.
 //
-// - One thread that runs `timers` must always be free. In particular, callbacks
-//   must not block all of these threads.
-// - Two contexts may be the same only if their tasks never block. (The tasks of
-//   an asynchronous source and short callbacks do not block.)
-// - All contexts must outlive the executor, and threads must run them as long
-//   as the executor is used. (Use asio::make_work_guard; otherwise `run()`
-//   returns when there is nothing to do.) A pending timer keeps `run()` from
-//   returning.
-// - The executor does not survive fork().
+// All contexts must outlive the executor, and threads must run them as long as
+// the executor is used. (Use asio::make_work_guard, because `run()` returns
+// when there is nothing to do. A pending timer keeps `run()` from returning.)
 //
-// Time is the BootTime of SystemClock. Asio's timers do not count the time for
-// which the computer is suspended. So a timer of this executor that becomes due
-// during that time runs up to a second after the computer resumes. Timers run
-// one after another, however many threads run `timers`. Timers that are due at
-// the same time run in the order of insertion.
+// Time is the BootTime of SystemClock, which goes on while the computer is
+// suspended. A timer that becomes due in that time may run up to a second after
+// the computer resumes. Timers run one after another, even if several threads
+// run `timers`. Timers that are due at the same time run in the order of
+// insertion.
 //
 // An exception that escapes a task leaves the `run()` of its context, as with
-// any handler. Thread-safe.
+// any handler. The executor is thread-safe. It does not survive fork().
 class AsioExecutor final : public refreshable::Executor {
  public:
   AsioExecutor(asio::any_io_executor blocking, asio::any_io_executor tasks,
