@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The SDK's own clock. Any program that has a folder `executors/` might choose
-// this path and include guard. This file shows that refreshable's headers do
-// not clash with such a file.
+// The SDK's own clock. It shows that refreshable's headers do not clash with a
+// file of a user that has this path and include guard.
 
 #ifndef EXECUTORS_CLOCK_H_
 #define EXECUTORS_CLOCK_H_

@@ -102,7 +102,7 @@ TEST(ClientTest, DoesNotRetryARefusedApiKey) {
   EXPECT_EQ(f.transport->requests.size(), 1u);
 }
 
-// Tests the client alone, with sessions from a script.
+// Tests the client without SessionSource: a script provides the sessions.
 TEST(ClientTest, ServesReadsWhileTheNextSessionIsOnItsWay) {
   auto transport = std::make_shared<FakeTransport>();
   refreshable::ManualExecutor executor;

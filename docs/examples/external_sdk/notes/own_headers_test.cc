@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests that an SDK may have its own folders `executors/` and `testing/`, with
-// files named like those of refreshable, and may include both.
+// Tests that an SDK may have folders `executors/` and `testing/` of its own. A
+// file may include their headers together with headers of refreshable that have
+// the same names.
 
 #include <chrono>
 

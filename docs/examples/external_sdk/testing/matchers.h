@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The SDK's own test matchers. Like the SDK's own executors/clock.h, this file
-// shows that the library's headers do not clash with an SDK's of the same path.
+// The SDK's own test matchers. Like executors/clock.h, they show that
+// refreshable's headers do not clash with a file of a user that has this path.
 
 #ifndef TESTING_MATCHERS_H_
 #define TESTING_MATCHERS_H_
