@@ -31,8 +31,8 @@ bool OpenPipe(int ends[2]) {
 
 // Replaces this process by the program `argv[0]`, whose standard input is `in`
 // and whose standard output is `out`. Exits with 127 if that fails, or if
-// `parent` has ended. Runs in the child of a fork(), so it neither allocates
-// nor locks.
+// `parent` has ended. Runs in the child of a fork(), where it must neither
+// allocate nor lock.
 [[noreturn]] void RunChild(char* const* argv, int in, int out, pid_t parent) {
 #ifdef __linux__
   prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -44,8 +44,8 @@ bool OpenPipe(int ends[2]) {
   _exit(127);
 }
 
-// Passes each line that arrives at `out` to `on_line`, until the last writer
-// has closed the other end of the pipe. Then closes `out`.
+// Passes each line that the pipe `out` brings to `on_line`, until the pipe has
+// no writers left or a read fails. Then closes `out`.
 void Listen(int out, const ChildProcess::OnLine& on_line) {
   std::string heard;
   char buffer[4096];

@@ -68,7 +68,7 @@ class ChildProcess {
   int Reap();
 
   pid_t pid_;  // -1 once `Reap` has returned.
-  int in_;     // Writes to the child's standard input; -1 once closed.
+  int in_;     // The pipe to the child's standard input; -1 once closed.
   std::thread listener_;
 };
 

@@ -89,7 +89,8 @@ namespace {
 
 using Call = CountedSource::Call;
 
-// Returns the wait that `policy` requires after this many consecutive failures.
+// Returns the shortest time that `policy` allows from the start of an attempt
+// to the start of the next, after `failures` consecutive failures.
 absl::Duration Wait(const RefreshPolicy& policy, int failures) {
   if (failures == 0) return policy.min_interval;
   const absl::Duration backoff =
@@ -101,9 +102,9 @@ absl::Duration Wait(const RefreshPolicy& policy, int failures) {
              : std::min(backoff, policy.retry.probe_interval);
 }
 
-// Returns how many consecutive failures the library has certainly counted when
-// call `next` starts. Leaves out a failure that came after the library had
-// abandoned the attempt, because the library may not have counted it.
+// Returns how many consecutive failures, at least, the library has counted when
+// call `next` starts. Leaves out the failures of abandoned attempts, because
+// the library may not have counted them.
 int FailuresBefore(const std::vector<Call>& calls, size_t next) {
   std::vector<const Call*> ended;
   for (size_t i = 0; i < next; ++i) {
@@ -129,8 +130,8 @@ int FailuresBefore(const std::vector<Call>& calls, size_t next) {
 std::vector<std::string> CallsAheadOfSchedule(const std::vector<Call>& calls,
                                               const RefreshPolicy& policy) {
   std::vector<std::string> ahead;
-  // The earliest time at which the attempt of call i can have started: before
-  // that time, the previous attempt was still in progress. (Only the library
+  // The earliest time at which the attempt of call i can have started: the end
+  // of the last call before it for which the library waited. (Only the library
   // knows when the attempt really started.)
   BootTime start = BootTime::InfinitePast();
   for (size_t i = 0; i + 1 < calls.size(); ++i) {

@@ -29,20 +29,19 @@ class CountedSource final : public refreshable::TokenSource<std::string> {
  public:
   // One call of the source, which makes one request.
   struct Call {
-    refreshable::BootTime start;  // When `Fetch` was entered, or just after.
-    bool ended = false;
-    // The next three fields are set when the call ends.
+    refreshable::BootTime start;  // Just after `Fetch` was entered.
+    bool ended = false;           // Once true, the fields below are set.
+
     // The time just before the source answered.
     refreshable::BootTime end;
-    // Whether the library was still waiting for the call at `end`, and had not
-    // abandoned the attempt.
+    // Whether the library was still waiting for the call at `end`.
     bool in_time = false;
     // The outcome. A token that has already expired counts as an error.
     absl::Status status;
   };
 
-  // The source waits up to `timeout` for each answer, whatever the attempt's
-  // timeout is. `clock` must outlive the source.
+  // The source waits up to `timeout` for each answer. It ignores the timeout of
+  // the attempt. `clock` must outlive the source.
   CountedSource(OAuthOptions options, absl::Duration timeout,
                 const refreshable::Clock* clock);
 
@@ -74,11 +73,11 @@ class CountedSource final : public refreshable::TokenSource<std::string> {
   std::vector<Call> calls_ ABSL_GUARDED_BY(mu_);
 };
 
-// Clause B8: returns one sentence for every call that was made earlier than
-// `policy` permits. It is not known when exactly the library started an attempt
-// or got an answer. The function assumes the times that permit the next call
-// soonest, so that a delay causes no false alarm. Requires a policy without
-// jitter, and that no token was invalidated or installed.
+// Returns one sentence for each call that was made earlier than `policy`
+// permits (clause B8). Only the library knows when an attempt started or an
+// answer came. The function assumes times that permit the next call as early as
+// possible, so it raises no false alarm. Requires a policy without jitter, and
+// that no token was invalidated or installed.
 std::vector<std::string> CallsAheadOfSchedule(
     const std::vector<CountedSource::Call>& calls,
     const refreshable::RefreshPolicy& policy);

@@ -43,9 +43,9 @@ Call MakeCall(int start, int end, absl::Status status) {
 const absl::Status kFailed = absl::UnavailableError("502");
 
 TEST(CallsAheadOfScheduleTest, B1BackoffCountsFromWhatIsCertain) {
-  // The policy's waits are 2 s after the first failure and 4 s after the
-  // second. Call 1 came at 2 s, but its attempt may have begun at 0 s, when the
-  // attempt of call 0 ended. So the attempt of call 2 may begin at 4 s.
+  // The wait from the start of an attempt to the start of the next is 2 s after
+  // one failure and 4 s after two. The calls do not show when the second
+  // attempt started. It may have been at 0 s, so call 2 may come at 4 s.
   std::vector<Call> calls = {MakeCall(0, 0, kFailed), MakeCall(2, 2, kFailed),
                              MakeCall(4, 4, kFailed)};
   EXPECT_THAT(CallsAheadOfSchedule(calls, Policy()), IsEmpty());

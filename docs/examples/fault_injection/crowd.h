@@ -36,14 +36,14 @@ class Crowd {
     int threads = 64;
     absl::Duration pace;     // The pause of a thread between two reads.
     absl::Duration timeout;  // The timeout of the reads that have one.
-    // From this long before its expiry, a token is no longer returned by reads.
+    // Reads return no token that expires within this time.
     absl::Duration margin;
     absl::Duration token_life;
     std::function<Api()> make_api;  // Called once in each thread.
   };
 
   struct Book {
-    // All reads. Each is counted in one of the next four fields.
+    // All reads. Each appears in one of the next four fields.
     int64_t reads = 0;
     // Reads that returned a lease.
     int64_t leases = 0;
@@ -61,16 +61,13 @@ class Crowd {
     int64_t unreachable = 0;
     int64_t other = 0;
 
-    // Each of the next three fields counts leases that no read may return, and
-    // must be 0.
-    //
-    // Leases whose token was already within the margin of its expiry when the
-    // read began.
+    // The counts below are of leases that no read may return. All must be 0.
+
+    // The token was already within `margin` of its expiry when the read began.
     int64_t handed_out_expired = 0;
-    // Leases whose token the API found expired, although at most the margin had
-    // passed since the read began.
+    // The API found the token expired, at most `margin` after the read began.
     int64_t handed_out_late = 0;
-    // Leases whose token `Invalidate` had withdrawn before the read began.
+    // `Invalidate` had withdrawn the token before the read began.
     int64_t handed_out_withdrawn = 0;
   };
 
@@ -83,9 +80,8 @@ class Crowd {
   Crowd(const Crowd&) = delete;
   Crowd& operator=(const Crowd&) = delete;
 
-  // Waits until, after this function was called, a read of each thread has
-  // ended without a token. Returns for how many threads no such read has ended:
-  // 0, unless `timeout` has passed.
+  // Waits until one more read of each thread has ended without a token. Returns
+  // how many threads still lack such a read: 0, unless `timeout` has passed.
   int StillNotRefused(absl::Duration timeout) const;
   // Waits until each thread has got a 200 from the API with a token that was
   // requested at `since` or later. Returns how many threads have not: 0, unless
@@ -104,8 +100,8 @@ class Crowd {
 
   struct Member {
     int64_t errors = 0;  // The number of reads that ended without a token.
-    // The start of the attempt that fetched the token of this thread's last
-    // successful call of the API.
+    // The token of this thread's last successful call of the API was requested
+    // at this time.
     absl::Time served = absl::InfinitePast();
   };
 

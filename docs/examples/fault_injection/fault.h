@@ -15,7 +15,7 @@ namespace refreshable_examples {
 // How the token endpoint answers.
 enum class Fault {
   kNone,            // It answers with a token.
-  kTrickle,         // It sends a space now and then until the fault ends.
+  kTrickle,         // It sends spaces until the fault ends, then the answer.
   kCut,             // It sends half of the answer, then disconnects.
   kGarbage,         // It answers 200 with bytes that are not JSON.
   kThrottle,        // It answers 429 with a Retry-After in seconds.

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests every fault that token endpoints are known to have, with real processes
-// and sockets and 64 threads. FaultsFixture::TearDown checks what must hold
-// after each fault: every read has ended, no thread is stuck, no expired token
-// was returned, the endpoint was not called earlier than the schedule permits,
-// and it received every request unless the fault prevented that.
+// Kills and stops the process of a token endpoint, and lets it have each fault
+// of fault.h, while 64 threads use its tokens. FaultsFixture::TearDown checks
+// what must hold in every test, for example that no read returned an expired
+// token.
 
 #include <algorithm>
 #include <cstddef>
@@ -29,8 +28,8 @@ constexpr char kTooLong[] =
 
 class FaultsTest : public FaultsFixture {
  protected:
-  // Expects that after each 429 there was no call for as long as the answer
-  // demanded.
+  // Expects that no call came within the Retry-After of a 429 for which the
+  // library had waited.
   void ExpectRetryAfterHeeded() {
     const std::vector<CountedSource::Call> calls = source().calls();
     for (size_t i = 0; i + 1 < calls.size(); ++i) {
@@ -53,24 +52,22 @@ TEST_F(FaultsTest, B8HealsFromAnEndpointThatIsStopped) {
   Outage([&] { endpoint().Stop(); }, [&] { endpoint().Continue(); }, kNoAnswer);
 }
 
-// Each call of the source hangs until the endpoint continues. From the third
-// call on, each call is made only after a wait, and each wait is longer than
-// the one before.
+// Each call of the source hangs until the endpoint continues. Before the third
+// call the library waits, and before each further call it waits longer.
 TEST_F(FaultsTest, F6ASourceThatNeverGivesUpHoldsFewCalls) {
   exact_schedule_ = false;
   Begin(endpoint().token_url(), /*timeout=*/kForEver);
   Outage([&] { endpoint().Stop(); },
          [&] {
-           // No call of the source ends until the endpoint continues.
+           // The calls from `first` on hang until the endpoint continues.
            const auto calls = source().calls();
            const auto first =
                std::find_if(calls.begin(), calls.end(),
                             [](const auto& call) { return !call.ended; });
            EXPECT_GE(calls.end() - first, 2);
-           // The second call needs no such wait. The wait before the third
-           // call is `once`, and each later wait is twice as long as the one
-           // before it. So from the first call to a later one there must be at
-           // least the time `wait`, the sum of the waits between the two.
+           // The wait before the third call is `once`, and each later wait is
+           // twice the one before it. `wait` is the sum of these waits up to
+           // the call that is checked.
            const absl::Duration once = FaultsPolicy().retry.probe_interval;
            absl::Duration wait = once;
            for (auto call = first; calls.end() - call > 2; ++call) {

@@ -86,10 +86,9 @@ void FaultsFixture::Begin(const Url& token_url, absl::Duration timeout) {
   Crowd::Options crowd;
   crowd.pace = absl::Milliseconds(150);
   crowd.timeout = absl::Milliseconds(250);
-  // The library's margin is at most a quarter of the life that a token has left
-  // when it arrives. If the source waits long, little of that life may be left,
-  // and the margin may be less than the policy's. In this case the crowd
-  // expects no margin.
+  // The library shortens the policy's margin to a quarter of the life that a
+  // token has left when it arrives. If the source waits long, hardly any life
+  // may be left, so the crowd then expects no margin.
   if (timeout <= kAnswerTimeout) crowd.margin = FaultsPolicy().expiry_margin;
   crowd.token_life = kShortLife;
   crowd.make_api = [url = api_->api_url()] { return HttpApi(url, kForEver); };

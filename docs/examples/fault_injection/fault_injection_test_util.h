@@ -28,8 +28,8 @@
 namespace refreshable_examples {
 
 // Returns a policy whose waits, margins and timeouts are the defaults divided
-// by 40 or more. It makes fewer retries, and has no jitter, so that the
-// schedule is exact.
+// by 40 or more. It allows fewer retries. Without jitter, its schedule is
+// exact.
 refreshable::RefreshPolicy FaultsPolicy();
 
 // How long the source waits for an answer. This is less than the
@@ -46,21 +46,19 @@ class FaultsFixture : public testing::Test {
   ~FaultsFixture() override;
 
   void SetUp() override;
-  // Ends the threads. Checks that the records of the threads, the API and the
-  // endpoint agree.
+  // Ends the threads. Checks the results of their reads, and that the records
+  // of the threads, the API and the endpoint agree.
   void TearDown() override;
 
-  // Starts the 64 threads, which use tokens from `token_url`, and waits until
-  // each thread has called the API. The source waits up to `timeout` for each
-  // answer.
+  // Starts the 64 threads, whose tokens come from `token_url`. Waits until each
+  // thread has called the API successfully. The source waits up to `timeout`
+  // for each answer.
   void Begin(const Url& token_url, absl::Duration timeout = kAnswerTimeout);
 
   // Calls `broken`, which breaks the endpoint. Waits until a read of each
-  // thread has ended without a token, and `failures` calls of the source have
-  // failed with the message `words`. Then calls `mended`, which repairs the
-  // endpoint, and waits until each thread has called the API with a token
-  // requested after the repair. With the default of `failures`, the Refreshable
-  // is exhausted, and must recover by itself.
+  // thread has failed, and `failures` calls of the source have failed with the
+  // message `words`. Then calls `mended`, which repairs the endpoint, and
+  // `AwaitRecovery`. The default of `failures` exhausts the Refreshable.
   void Outage(const std::function<void()>& broken,
               const std::function<void()>& mended, absl::string_view words,
               int failures = 6);
@@ -71,8 +69,8 @@ class FaultsFixture : public testing::Test {
   // after this function was called.
   void AwaitRecovery();
 
-  // Kills the endpoint and records the time, because requests that were on
-  // their way to the endpoint may be lost.
+  // Kills the endpoint, and records the time: `TearDown` accepts that requests
+  // that are under way at that time are lost.
   void Kill();
 
   // Returns whether `Begin` has started the threads. If not, there are no

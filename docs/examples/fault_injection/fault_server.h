@@ -30,7 +30,7 @@ namespace refreshable_examples {
 //   sent N BYTES   the huge answer to request N has ended, after BYTES bytes
 //                  of its token were handed to the kernel
 //
-// `Do` carries out a command, and then reports the line beside the command:
+// `Do` carries out one of these commands, and then reports the line beside it:
 //
 //   command        line
 //

@@ -21,8 +21,8 @@
 namespace refreshable_examples {
 namespace {
 
-// Writes a line at once and in one piece, so that the line is not lost if this
-// process is killed.
+// Writes a line without a buffer, so that the line is not lost if this process
+// is killed.
 void Say(absl::string_view line) {
   const std::string text = absl::StrCat(line, "\n");
   if (write(STDOUT_FILENO, text.data(), text.size()) < 0) _exit(1);

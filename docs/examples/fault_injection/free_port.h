@@ -11,11 +11,10 @@
 
 namespace refreshable_examples {
 
-// A port of 127.0.0.1, chosen by the kernel, that no other program gets while
-// this object exists. The port is bound with SO_REUSEPORT, but nothing listens
-// on it. A server of the same user can listen on it if the server sets
-// SO_REUSEPORT, and can do so again after a restart. While no server listens on
-// it, connections are refused.
+// A free port of 127.0.0.1, which the kernel gives to no other user while this
+// object exists. A server of the same user that sets SO_REUSEPORT can listen on
+// the port, and can do so again after a restart. While no server listens,
+// connections are refused.
 class FreePort {
  public:
   // Reserves a port. Returns UNAVAILABLE if no port is available.

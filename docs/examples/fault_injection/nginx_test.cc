@@ -43,8 +43,8 @@ namespace {
 // request nginx logs a line "request N STATUS CONNECTED", where CONNECTED is
 // "-" if nginx could not connect to the endpoint.
 //
-// If root starts nginx, nginx stays root, because in a sandbox root cannot
-// become another user.
+// "user root" has an effect only if root starts nginx, which then stays root:
+// in a sandbox it could not become another user.
 constexpr char kConfiguration[] = R"(
 user root;
 daemon off;

@@ -84,9 +84,9 @@ class ServerProcess {
   std::string origin() const;
   // Records a line that the server wrote.
   void Hear(absl::string_view line);
-  // `Ask` sends a command, and then does what `AwaitAnswer` does: waits for a
-  // line of the server that starts with `answer`, and returns the rest of that
-  // line. Ends the program if there is no such line within a minute.
+  // `AwaitAnswer` waits for a line of the server that starts with `answer`, and
+  // returns the rest of that line. If no such line comes within a minute, ends
+  // the program. `Ask` first sends a command, and then does the same.
   std::string Ask(absl::string_view command, absl::string_view answer);
   std::string AwaitAnswer(absl::string_view answer);
 
