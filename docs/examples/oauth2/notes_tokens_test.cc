@@ -30,7 +30,6 @@ TEST(NotesTokensTest, BadInputIsNamedWithoutTheSecret) {
                    .ok());
 }
 
-// Nobody listens on port 1 of this machine.
 TEST(NotesTokensTest, NobodyListens) {
   refreshable::ThreadExecutor executor;
   auto tokens = NotesTokens("https://localhost:1/token", "id", Secret("s3cr3t"),

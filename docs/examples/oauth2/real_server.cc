@@ -101,8 +101,8 @@ sockaddr_in Loopback(int port) {
 }
 
 // Binds `socket` to a free port and returns the port. While the socket is open,
-// the system gives the port to no other user, but a server that sets
-// SO_REUSEPORT can listen on it.
+// the system gives the port to no other user. A server of the same user that
+// sets SO_REUSEPORT can listen on it.
 int HoldPort(int socket) {
   const int yes = 1;
   sockaddr_in address = Loopback(0);
@@ -197,8 +197,8 @@ void RealServer::WriteNginxConf(Certificate certificate) const {
        {"client_body", "proxy", "fastcgi", "uwsgi", "scgi"}) {
     absl::StrAppend(&temporary, kind, "_temp_path ", folder_, "/", kind, ";\n");
   }
-  // "user root" has an effect only if root starts nginx. Its worker must then
-  // read a folder of root's.
+  // "user root" has an effect only if root starts nginx. The worker of nginx
+  // then stays root, so that it can read `folder_`.
   std::ofstream(folder_ + "/nginx.conf") << absl::StrCat(
       "user root; daemon off; pid ", folder_, "/nginx.pid; error_log ", folder_,
       "/nginx.log;\nevents { worker_connections 256; }\n"

@@ -17,18 +17,20 @@
 #include "refreshable/integrations/curl/tls_server_test_util.h"
 
 // A server of tokens (server/server.mjs) and an API that takes the tokens
-// (server/api.mjs): two processes behind one nginx. The clients are "notes"
-// (client credentials, "right-secret") and "notes-app" (refresh tokens,
-// "app-secret"). Used by one thread, except for `CallApi` and the addresses. If
-// a server or a file cannot be made, a RealServer ends the program that uses
-// it.
+// (server/api.mjs): two processes behind one nginx. If one of them or a file
+// cannot be made, this program ends. Any thread may call `CallApi` and
+// `token_url`; only one thread may use the rest.
+//
+// The clients are "notes" (client credentials, secret "right-secret") and
+// "notes-app" (refresh tokens, secret "app-secret").
 class RealServer {
  public:
-  // The certificates. nginx presents each of them on a port of its own.
+  // The certificates. Each has a port, on which nginx presents it. (`Present`
+  // changes the certificate on the port of kGood.)
   enum Certificate { kGood, kExpired, kOtherHost };
 
-  // Installs the servers, which takes a while, unless they are installed
-  // already. If that is impossible, returns UNAVAILABLE with the reason.
+  // If the servers are not installed yet, installs them, which takes a while.
+  // If that is impossible, returns UNAVAILABLE with the reason.
   static absl::Status Install();
 
   // Starts the servers. Tokens live for `lifetime`, cut to whole seconds.
@@ -50,21 +52,21 @@ class RealServer {
   int CallApi(absl::string_view token) const;
 
   // Returns how many lines of the log begin with `text`. The server of tokens
-  // writes one line for each request: "token 200 client_credentials", say, if
-  // it has issued a token.
+  // writes a line for each token request: "token STATUS GRANT", for example
+  // "token 200 client_credentials".
   int Count(absl::string_view text) const;
 
-  // Stop, start, pause and resume oidc-provider, the server of tokens. A server
-  // that stops forgets all refresh tokens, but access tokens remain valid. A
-  // server that starts makes a new login. While the server is stopped, nginx
-  // answers 502; while it is paused, requests hang. The API is not affected.
-  // `secret` is the secret of the client "notes".
+  // Stop, start, pause and resume oidc-provider, the server of tokens. While it
+  // is stopped, nginx answers 502; while it is paused, requests hang. A stop
+  // ends all refresh tokens, but no access token. A start makes a new `login`,
+  // and gives the client "notes" the secret `secret`.
   void StopProvider();
   void StartProvider(const std::string& secret = "right-secret");
   void PauseProvider();
   void ResumeProvider();
-  // Makes the API reject all access tokens that have been issued. Requires:
-  // oidc-provider is stopped. When oidc-provider starts, it makes a new key.
+  // Makes the API reject all access tokens that have been issued, by deleting
+  // the key that signed them. Requires that oidc-provider is stopped. When it
+  // starts, it makes a new key.
   void ForgetKey();
   // Restarts nginx, which closes all connections, even those that clients keep
   // open.

@@ -225,7 +225,7 @@ TEST_F(RealServerTest, WrongSecretThenTheRightOne) {
 
 struct Fault {
   std::string name;
-  absl::StatusCode code;  // The code of an attempt during the fault.
+  absl::StatusCode code;  // How an attempt fails during the fault.
   std::function<void(RealServer&)> begin;
   std::function<void(RealServer&)> end;
 
@@ -296,8 +296,8 @@ TEST_P(FaultTest, NoCallFailsWhileThereIsAToken) {
   const Callers callers(*tokens, server);
   callers.AwaitCalls();
   EXPECT_EQ(server.Count("token"), 1);
-  // A read with these options rejects the token. It starts an attempt as soon
-  // as the policy permits one.
+  // A read with these options rejects the present token, and so starts an
+  // attempt as soon as the policy permits one.
   Tokens::ReadOptions another;
   another.rejected = tokens->TryGet().value().generation();
   another.timeout = kLong;
