@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// HttpApi: the client's side of the API for which the tokens are issued, over
-// HTTP.
+// HttpApi: calls the API that takes the tokens, over HTTP.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_OUTAGE_HTTP_API_H_
 #define REFRESHABLE_DOCS_EXAMPLES_OUTAGE_HTTP_API_H_

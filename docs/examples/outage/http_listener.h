@@ -28,8 +28,8 @@ class HttpListener {
 
   httplib::Server& http() { return http_; }
 
-  // Listens on this port of 127.0.0.1 or, if `port` is 0, on a free one.
-  // Returns UNAVAILABLE if the port is not available.
+  // Listens on 127.0.0.1, on `port` or, if that is 0, on a free port. Returns
+  // UNAVAILABLE if the port is not available.
   absl::Status Start(int port);
 
   // Returns "http://127.0.0.1:8080", for example. `Start` must have succeeded.

@@ -13,11 +13,12 @@
 
 namespace refreshable_examples {
 
-// Sends one request over a new connection and waits for the answer. Give this
-// function to `refreshable::oauth2::BlockingTransport`. Thread-safe. (If a
-// server sends the headers of its answer very slowly, the call may end only
-// after the timeout.) The program should ignore SIGPIPE, because cpp-httplib
-// may write to a closed connection.
+// Sends one request over a new connection and waits for the answer. Meant for
+// `refreshable::oauth2::BlockingTransport`. Thread-safe.
+//
+// If a server sends the headers of its answer very slowly, the call may last
+// longer than the timeout. The program should ignore SIGPIPE, because
+// cpp-httplib may write to a closed connection.
 absl::StatusOr<refreshable::oauth2::HttpAnswer> SendWithHttplib(
     const refreshable::oauth2::TokenRequest& request,
     const refreshable::oauth2::SendOptions& options);

@@ -45,10 +45,8 @@ constexpr char kRefreshable[] = "refreshable";
 constexpr char kHammer[] = "hammer";
 constexpr char kLockout[] = "lockout";
 
-// The server needs a thread for each open connection: one connection for each
-// thread of each client, and one for each token request that hangs. Hanging
-// requests accumulate, so this number is larger than that of the clients'
-// threads.
+// The server needs a thread for each open connection: one for each thread of
+// each client, and one for each token request. Requests that hang accumulate.
 constexpr int kServerThreads = 96;
 constexpr absl::Duration kSampleInterval = absl::Milliseconds(500);
 

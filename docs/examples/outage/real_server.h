@@ -32,8 +32,8 @@ struct RealServerOptions {
 // line with the current state. Writes one row per second to `csv`.
 //
 // If the first request for a token fails, or the API cannot be reached at the
-// beginning, returns the reason in one line. Later failures of these two are
-// only printed. At the end, returns UNAVAILABLE if `csv` could not be written.
+// beginning, returns the reason in one line. If that happens later, only prints
+// it. At the end, returns UNAVAILABLE if `csv` could not be written.
 absl::Status RunRealServer(const RealServerOptions& options, CsvFile& csv,
                            const std::function<bool()>& stop);
 

@@ -45,11 +45,10 @@ class Hammer final : public ReplayingClient {
   Bearer held_ ABSL_GUARDED_BY(mu_);
 };
 
-// A client that asks for a token, on one thread at a time, if the current one
-// has expired or was rejected. After n consecutive failures it asks no earlier
-// than 2^n units of time after the last attempt started. After `max_failures`
-// consecutive failures it gives up: no token is asked for until the program is
-// restarted.
+// A client that asks for a token, on one thread at a time, if it has none or if
+// its token has expired or was rejected. After n consecutive failures it asks
+// no earlier than 2^n times `unit` after the start of the last attempt. After
+// `max_failures` consecutive failures it never asks again.
 class Lockout final : public ReplayingClient {
  public:
   // `clock` must outlive the client.
@@ -68,8 +67,8 @@ class Lockout final : public ReplayingClient {
   const absl::Duration unit_;
   const int max_failures_;
 
-  // Guards `state_`. It is not `mu_`, so that `state` need not wait for a
-  // request. Acquired after `mu_`.
+  // Guards `state_` alone, so that `state` need not wait for a request, during
+  // which `mu_` is held. Acquired after `mu_`.
   mutable absl::Mutex state_mu_;
   // Held during the request to the endpoint, as in typical hand-written
   // clients.

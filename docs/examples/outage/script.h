@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The script of the outage: what happens when, and every constant of the three
-// clients.
+// The script of the outage: its phases and their lengths, and every constant of
+// the three clients.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_OUTAGE_SCRIPT_H_
 #define REFRESHABLE_DOCS_EXAMPLES_OUTAGE_SCRIPT_H_
@@ -58,7 +58,8 @@ constexpr int kThreads = 8;
 constexpr absl::Duration kCallInterval = absl::Milliseconds(500 / kFactor);
 // How long a call of the Refreshable client waits for a token.
 constexpr absl::Duration kReadTimeout = absl::Milliseconds(5000 / kFactor);
-// How long the other two clients wait for the token endpoint to answer.
+// How long the other two clients wait for an answer of the token endpoint, and
+// all three for an answer of the API.
 constexpr absl::Duration kHttpTimeout = absl::Milliseconds(30000 / kFactor);
 // After n failures in a row, the client `Lockout` waits for 2^n of these units.
 // After `kLockoutFailures` it gives up for good.

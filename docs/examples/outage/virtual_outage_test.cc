@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Runs the whole script in virtual time for the Refreshable client, with the
-// program's own server, policy, calls and verdict, but without the network.
+// Runs the whole script of the outage for the Refreshable client, in virtual
+// time and without the network. The server, the policy, the calls and the
+// verdict are those of the outage program.
 
 #include <memory>
 #include <string>

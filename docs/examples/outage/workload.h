@@ -71,9 +71,9 @@ class Scoreboard {
   std::optional<refreshable::BootTime> recovered_at_ ABSL_GUARDED_BY(mu_);
 };
 
-// Makes one call through `client`, which chooses the token and repeats the call
-// if necessary, and adds the result to `scoreboard`. At each request `clock`
-// tells whether the token has expired.
+// Makes one call through `client`, and adds the result to `scoreboard`. The
+// client chooses the token, and may repeat a rejected request. `clock` tells
+// whether the token of a request has expired.
 void MakeCall(Client& client, const Api& api, const refreshable::Clock& clock,
               Scoreboard& scoreboard);
 

@@ -73,8 +73,8 @@ std::string GnuplotScript(const std::string& csv, const std::string& png,
         i == 0 ? "" : ", ", Quote(csv), Column(i, kCsvTokenRequests), i + 1,
         Quote(clients[i]));
   }
-  // T and G keep the time and the number of successful calls in each client's
-  // previous row, to compute the rate of successful calls.
+  // The rate of successful calls is computed from two rows. T and G keep each
+  // client's time and number of successful calls in the previous row.
   absl::StrAppendFormat(&script,
                         "\narray T[%d]\narray G[%d]\n"
                         "do for [i=1:%d] { T[i] = 0; G[i] = 0 }",

@@ -15,8 +15,8 @@ namespace {
 // attempts.
 constexpr int kMostAttempts = 100'000;
 
-// Returns the shortest time that `policy` allows between the start of the
-// attempt that is the n-th failure in a row and the start of the next attempt.
+// Returns the shortest time that `policy` allows from the start of an attempt
+// to the start of the next, if the first of them is the n-th failure in a row.
 absl::Duration ShortestWait(const refreshable::RefreshPolicy& policy, int n) {
   const refreshable::RetryPolicy& retry = policy.retry;
   absl::Duration wait =

@@ -25,12 +25,13 @@ struct Promise {
   absl::Duration recovery;
 };
 
-// Returns the limits for an outage of the length `outage` under `policy`: one
-// attempt at the beginning of the outage, and one after each wait that fits
-// into it. The number of threads does not matter. `revoking` is how long,
-// during the outage, the endpoint issues tokens that the API rejects. In this
-// time rejections start further attempts, on a schedule of their own with the
-// same waits.
+// Returns the limits for an outage of the length `outage` under `policy`. There
+// may be one request at the beginning of the outage, and one after each wait
+// that fits into it, however many threads there are.
+//
+// For the part `revoking` of the outage, the endpoint issues tokens that the
+// API rejects. There the rejections may start further attempts, with the same
+// waits but on a schedule of their own.
 Promise PromiseOf(const refreshable::RefreshPolicy& policy,
                   absl::Duration outage,
                   absl::Duration revoking = absl::ZeroDuration());
