@@ -73,9 +73,8 @@ class Program {
           });
       return;
     }
-    // If the endpoint answers at once, no caller has to wait for it, so
-    // blocking calls can be made one after another. By contrast, if it takes
-    // time, the calls must not block, because all callers share this thread.
+    // All callers share this thread. So a call may block it only if the
+    // endpoint answers at once.
     if (play_.answers_after == absl::ZeroDuration()) {
       done(refreshable::CallWithToken(
                *token_, {kTimeout},

@@ -32,8 +32,8 @@ struct Play {
 
   // ---- The servers that are called with a token ----
 
-  // The interval at which a bad server, one that answers every call with 401,
-  // is called. It is infinite if there is no bad server.
+  // A bad server, which answers every call with 401, is called at this
+  // interval. If the interval is infinite, there is no bad server.
   absl::Duration bad_period = absl::InfiniteDuration();
   // A token is accepted only once it is this old.
   absl::Duration accepted_after;
@@ -73,10 +73,9 @@ struct Outcome {
   int64_t good_calls = 0;  // Calls of the good servers.
   // Calls of the good servers that ended without a 200.
   int64_t failed = 0;
-  // These two fields count the calls that failed between one issue of a token
-  // and the next: `failed_after_first` those after the first issue, and
-  // `failed_after_later` the most after any later issue. Issues that a
-  // rejection caused are ignored here.
+  // The number of calls that failed between one issue of a token and the next:
+  // after the first issue, and the maximum after the later ones. An issue that
+  // a rejection caused does not count as one.
   int64_t failed_after_first = 0;
   int64_t failed_after_later = 0;
   int64_t asked = 0;     // Calls of the token endpoint.
@@ -85,10 +84,9 @@ struct Outcome {
   double asked_per_hour = 0;
   double minted_per_hour = 0;
   // The longest time for which calls of good servers failed although the
-  // endpoint had a good token to give. It is counted from the latest of these
-  // moments: a revocation, `rotated_at`, `down_until`. It ends one second after
-  // the last call that failed, when the next call succeeds. Zero if nothing is
-  // revoked, or if no such call failed.
+  // endpoint had a good token to give. It begins at a revocation, `rotated_at`
+  // or `down_until`, whichever was last, and ends one second after the last
+  // call that failed. Zero if no such call failed, or if nothing was revoked.
   absl::Duration healed_after;
 };
 

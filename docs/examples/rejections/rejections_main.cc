@@ -28,9 +28,9 @@ struct Row {
   Play play;
 };
 
-// Returns the rows of the table. By default, the simulation of a row has one
-// caller and lasts two hours, and the waits between attempts that rejections
-// start are at most a minute.
+// Returns the rows of the table. Unless a row says otherwise, it has one caller
+// and lasts two hours, and the longest wait between two attempts that
+// rejections start is a minute.
 std::vector<Row> Rows() {
   std::vector<Row> rows;
   const auto add = [&](const char* title) -> Play& {
@@ -177,11 +177,8 @@ void EveryPeriod() {
 }
 
 // Prints how many calls fail if tokens are accepted a time d after their issue.
-// `Check` applies these limits. After the first issue, each caller may have as
-// many failed calls as it makes in the time 3 d, rounded up, because a call
-// made at the moment of the issue fails however short d is. After each later
-// issue, each caller may have as many failed calls as it makes in the time d,
-// and one more.
+// `Check` limits them: after the first issue to the calls that are made in the
+// time 3 d, and after each later issue to those in d + 1 s, both rounded up.
 void EveryDelay() {
   absl::PrintF(
       "\nTokens are accepted d after their issue, two hours; calls failed after"
@@ -218,8 +215,8 @@ void EveryDelay() {
   absl::PrintF("  (and every tenth of a second between, for one caller)\n");
 }
 
-// Revokes all tokens before, during and after a refresh of a stale token, which
-// runs from 5:02 to 5:06.
+// A refresh of a stale token runs from 5:02 to 5:06. Each simulation revokes
+// all tokens at another moment: before, during or after the refresh.
 void EveryMomentOfARefresh() {
   absl::PrintF(
       "\nAll tokens are revoked 1 s before a refresh of 4 s starts, half a "

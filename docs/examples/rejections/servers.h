@@ -73,8 +73,8 @@ class Servers {
   absl::Duration next_answer_ ABSL_GUARDED_BY(mutex_);
   // A Retry-After forbids calls of the endpoint before this moment.
   absl::Duration not_before_ ABSL_GUARDED_BY(mutex_);
-  // `issues_` counts how often a token was issued, except because of a
-  // rejection. `failed_since_` counts the calls that have failed since
+  // `issues_` counts the tokens that were issued, without those that a
+  // rejection caused. `failed_since_` counts the calls that have failed since
   // `issues_` last increased.
   int issues_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t failed_since_ ABSL_GUARDED_BY(mutex_) = 0;
