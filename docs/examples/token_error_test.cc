@@ -44,8 +44,8 @@ bool IsRejected(const Response& response) {
 }
 // [/rejection]
 
-// Stands for a call of a server that rejects "t1". `left` is the time that is
-// left for the call. The body of the answer shows it.
+// Stands for a call of a server that rejects "t1". The body of the answer shows
+// `left`, the time that is left for the call.
 Response Send(const std::string& request, const std::string& token,
               absl::Duration left) {
   return {token == "t1" ? 401 : 200,
