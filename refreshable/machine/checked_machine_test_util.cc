@@ -102,10 +102,10 @@ struct CheckedMachine::Step {
   bool acted = false;
 };
 
-// Compares one step with the rules. `was_` is the model before the step and
-// `is_` the model after it. A rule either checks the step at once (`Rule`), or
-// writes what it requires, and usually its clause, into the fields at the end
-// of this class. In the end, the step must match these fields exactly.
+// Compares one step with the rules. `was_` is the model before the step, `is_`
+// the model after it. Some rules check the step at once, with `Rule`. The
+// others set the fields at the end of this class, which say what is required;
+// Compare and CompareEvents check those.
 class CheckedMachine::StepChecker {
  public:
   StepChecker(const ReferenceModel& was, const Step& step,
@@ -449,8 +449,8 @@ class CheckedMachine::StepChecker {
   bool BringsTheTokenHeld() const {
     return input_.kind == Input::kSucceed && input_.same_as && was_.Held();
   }
-  // A2: whether an invalidation keeps the running attempt, because it was told
-  // that the token was rejected.
+  // A2: whether the running attempt was told that the token was rejected. An
+  // invalidation does not abandon such an attempt.
   bool KeepsAttempt() const {
     return was_.flight == ReferenceModel::kRunning &&
            was_.running->told == was_.generation;
@@ -466,8 +466,8 @@ class CheckedMachine::StepChecker {
                : input_.ms;
   }
 
-  // F4: the time from now until the source would like the token of the input to
-  // be replaced; kNever if it gave no hint.
+  // F4: when the hint of the input asks to replace the token, counted from now;
+  // kNever if there is no hint.
   Ms Hint() const {
     if (input_.refresh_in <= 0 || input_.refresh_in == kNever) return kNever;
     return call_.has_value() ? input_.refresh_in - (is_.t - call_->started)
@@ -498,8 +498,7 @@ class CheckedMachine::StepChecker {
     flight_ = {ReferenceModel::kWaiting, clause};
     told_failure_ = told_wait_ = true;
   }
-  // Expects what must follow if an attempt that a rejection started fails
-  // (A10).
+  // Expects the effects of a failed attempt that a rejection started (A10).
   void ExpectRejectedAttemptFailed() {
     events_.push_back(EventKind::kAttemptFailed);
     Rule(Clause::kA10,
@@ -526,8 +525,8 @@ class CheckedMachine::StepChecker {
     if (was_.by_rejection) return ExpectRejectedAttemptFailed();
     ExpectOrdinaryFailed(kind);
     if (was_.rejected_waits && (is_.Usable() || is_.Grace())) {
-      // A8: reads that rejected the token read again (kServe) if the attempt
-      // was not told of the rejection.
+      // A8: the reads that rejected the token fail if the attempt was told of
+      // the rejection. Otherwise they read again (kServe).
       rejected_waiters_ = {was_.told > 0 ? Waiters::kFail : Waiters::kServe,
                            Clause::kA8};
     }
@@ -694,8 +693,8 @@ class CheckedMachine::StepChecker {
            "a token is to be published");
       ExpectPublished(InputIsOfRunning() ? Clause::kF2 : Clause::kF6);
     } else if (!InputIsOfRunning()) {
-      // F2, F6: the answer publishes nothing, and its call is not the running
-      // one, so it is discarded.
+      // F2, F6: an answer that publishes nothing is discarded, unless its call
+      // is the running one.
       events_.push_back(EventKind::kAttemptDiscarded);
     } else if (brings) {
       ExpectFailed(Life() <= 0 ? FailureClass::kTransient
@@ -716,7 +715,8 @@ class CheckedMachine::StepChecker {
   absl::StatusCode FailureCause() const {
     return was_.by_rejection ? is_.row_cause : is_.cause;
   }
-  // Expects what must follow if the source returns the rejected token (A11).
+  // Expects the effects of an answer that brings the rejected token again
+  // (A11).
   void ExpectUnchanged() {
     if (was_.running.has_value() && !InputIsOfRunning()) {
       ExpectAbandoned(Clause::kF6);
@@ -752,8 +752,8 @@ class CheckedMachine::StepChecker {
     ExpectLost();
     ExpectChanges();
   }
-  // Expects what must follow if the executor does not run the queued attempt:
-  // the flight ends (E2).
+  // Expects the end of the flight, because the executor did not run the queued
+  // attempt (E2).
   void ExpectLost() {
     EndFlight(Clause::kE2);
     told_lost_ = true;
@@ -873,7 +873,7 @@ class CheckedMachine::StepChecker {
         (input_.kind == Input::kInvalidate && step_.acted);
     Rule(Clause::kR12, out_.let_go == (looks && was_.LetGoDue()),
          "a token that can never be served again is let go");
-    // F1: a new attempt is submitted if and only if one is due.
+    // F1: whether the step has queued a new attempt, which it must then submit.
     const bool fresh =
         is_.flight == ReferenceModel::kQueued &&
         (was_.flight != ReferenceModel::kQueued || is_.queued != was_.queued);
@@ -1011,8 +1011,8 @@ class CheckedMachine::StepChecker {
   bool told_wait_ = false;     // Waiters may fail before the next attempt.
   bool told_failure_ = false;  // `Decisions::failure` must be set.
   bool told_lost_ = false;     // The failure must be the executor's (E2).
-  // If set, `Decisions::failure` must be for the reads that rejected the token,
-  // with this code. Otherwise it must be for ordinary reads.
+  // If set, `Decisions::failure` must have this code, and be for the reads that
+  // rejected the token. Otherwise it must be for ordinary reads.
   std::optional<absl::StatusCode> rejected_code_;
   bool kept_ = false;  // The queued attempt must be kept.
 };
@@ -1118,9 +1118,9 @@ std::string CheckedMachine::ApplyOne(const MachineInput& input, Step& step) {
   return broken;
 }
 
-// Performs `input` while a timer is due but has not fired. Checks that the
-// effect is the same as if the timer had fired first, and then `input` had
-// come. Returns an empty string, or what is broken.
+// Called if a timer is due but has not fired. Applies a wake and then `input`,
+// and checks that `input` alone would have the same effect. Returns an empty
+// string, or what is broken.
 std::string CheckedMachine::ApplyLate(const MachineInput& input) {
   CheckedMachine late(*this);
   Step whole, wake, rest;
@@ -1131,9 +1131,9 @@ std::string CheckedMachine::ApplyLate(const MachineInput& input) {
   // earlier failures and then counts that attempt's failure, whereas a reset
   // after the wake forgets that failure too.
   if (!broken.empty() || input.kind == Input::kReset) return broken;
-  // Compares one decision: `a` is what the wake decided, `b` what `input`
-  // decided after the wake, and `c` what `input` decided without it. Returns
-  // whether `c` equals `b` or, if `b` is `neutral`, equals `a`.
+  // Compares one decision. `a` is what the wake decided, `b` what `input`
+  // decided after it, and `c` what `input` alone decided. If `b` is `neutral`,
+  // `c` must equal `a`; otherwise it must equal `b`.
   const auto same = [](auto a, auto b, auto c, auto neutral) {
     return c == (b == neutral ? a : b);
   };

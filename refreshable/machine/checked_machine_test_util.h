@@ -18,7 +18,7 @@ namespace refreshable {
 namespace internal {
 
 // The clauses of docs/contract.md that a step can break. kS1 also stands for
-// the rule that nothing happens which no clause requires.
+// the rule that a step has no effect unless a clause requires it.
 enum class Clause {
   kR1,
   kR2,
@@ -71,8 +71,9 @@ struct MachineInput {
   enum Kind {
     kTime,      // `ms` milliseconds pass.
     kWallStep,  // The wall clock steps by `ms`.
-    kRead,      // A read with timeout `ms`, and `number` retries if >= 0.
-    kStart,     // The executor runs the attempt `id`.
+    // A read with timeout `ms`. If `number` >= 0, it permits that many retries.
+    kRead,
+    kStart,  // The executor runs the attempt `id`.
     // The attempt `id` brings a token that lives for `ms`; see also `relative`
     // and `same_as`.
     kSucceed,
@@ -94,10 +95,9 @@ struct MachineInput {
   AttemptId id = AttemptId::kNone;
   Ms ms = 0;
   int number = 0;
-  // kSucceed, kInstall: whether the token's expiry is relative (`Expiry::In`)
-  // and not absolute (`Expiry::At`). If it is relative, the `ms` of a kSucceed
-  // count from the start of the attempt; in all other cases they count from
-  // now.
+  // kSucceed, kInstall: whether the expiry is relative (`Expiry::In`), not
+  // absolute (`Expiry::At`). If it is relative, the `ms` of a kSucceed count
+  // from the start of the attempt; in all other cases they count from now.
   bool relative = false;
   // kSucceed: whether the token equals the one that is held or was withdrawn.
   bool same_as = false;

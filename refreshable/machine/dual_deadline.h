@@ -21,7 +21,6 @@ struct DualDeadline {
   static DualDeadline After(const Instant& now, absl::Duration delay) {
     return DualDeadline{now.wall + delay, now.boot + delay};
   }
-  // Returns the deadline that is reached at `now`.
   static DualDeadline At(const Instant& now) {
     return DualDeadline{now.wall, now.boot};
   }

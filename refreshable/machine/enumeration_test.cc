@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // This test enumerates the states of the machine. After each of several
-// beginnings it applies every sequence of inputs up to a length, the depth, and
-// CheckedMachine checks each step against every clause. Two sequences lead to
-// the same state if ReferenceModel::Fingerprint is equal after both, because
-// the machine must then behave in the same way after both. Only the sequence
-// that reached a state first is continued.
+// beginnings it applies every sequence of inputs up to a length, the depth.
+// CheckedMachine checks each step against every clause. States with the same
+// ReferenceModel::Fingerprint count as one, because the machine must behave in
+// the same way in all of them. Only the sequence that reached a state first is
+// continued.
 //
 // To save time, some policies are tested to a smaller depth than others.
 // `--test_arg=--depth=4` tests every policy to depth 4.
@@ -155,8 +155,8 @@ class Enumeration {
          {Input::kWallStep, {}, 3 * kSecond},
          read,
          start},
-        // In these three, an outage begins. In the first there is no token; in
-        // the others the token is stale, and in the last it expires.
+        // In these three, an outage begins: without a token, with a stale one,
+        // and with one that expires during the outage.
         {read, start, fails, wait(1), read, start, fails},
         {read, start, token, wait(4), read, start, fails},
         {read, start, token, wait(4), read, start, fails, wait(2), read, start,
@@ -358,8 +358,8 @@ class Enumeration {
 struct NamedPolicy {
   const char* name;
   RefreshPolicy policy;
-  // The test fails if fewer classes of states are noted than this, because then
-  // it no longer reaches what it is meant to test.
+  // The least number of classes of states that the test must reach with this
+  // policy.
   size_t classes;
   int depth = 4;  // The number of inputs after each beginning.
 };

@@ -30,8 +30,8 @@ constexpr absl::Duration kForever = absl::InfiniteDuration();
 
 // ---- An attempt that is not run ----
 
-// An attempt that the executor runs after more than `attempt_timeout` still
-// starts, provided that neither a read nor the timer has ended it before.
+// If the executor runs an attempt after more than `attempt_timeout`, the
+// attempt starts all the same, unless another input has ended it first.
 TEST(RefreshMachineLostTest, E2AnAttemptThatIsRunBeforeTheTimerStarts) {
   MachineDriver d;
   d.Read();
@@ -56,10 +56,9 @@ TEST(RefreshMachineLostTest, E2ARetryThatIsNotRunEndsTheFlight) {
   EXPECT_EQ(d.machine.last_cause().message(), "down");
 }
 
-// The token expires while an attempt is queued, and refreshing is then
-// exhausted. At 380 s a read finds that the attempt has been queued for 30 s.
-// The attempt is given up, this read fails, and the reads that waited are told
-// that the executor did not run the attempt.
+// At 380 s an attempt has been queued for 30 s, and refreshing is exhausted. A
+// read then ends the attempt. That read and the reads that waited are told that
+// the executor did not run it.
 TEST(RefreshMachineLostTest, E2ThoseWhoWaitedAreToldOfTheExecutor) {
   RefreshPolicy policy = ExactPolicy();
   policy.retry.max_retries = 0;
@@ -119,8 +118,8 @@ MachineDriver Hung(RefreshPolicy policy = ExactPolicy()) {
   return d;
 }
 
-// Regression test: in the past, no third call was made, so nothing was
-// refreshed any more once two calls did not return.
+// Regression test: in the past, the source was never called again once two
+// calls had not returned.
 TEST(RefreshMachineLostTest, B8LostAnswersDoNotEndRefreshing) {
   const std::vector<double> starts =
       MachineDriver().Outage(absl::Hours(24), S(1), absl::Hours(100));

@@ -30,9 +30,9 @@ using ::refreshable_testing::ExactPolicy;
 
 // A RefreshMachine with two clocks that the test controls. A moment that is
 // given or returned as an absl::Duration counts from the start of the test.
-// `now()` returns what the clocks show, and `WallAt()` what the wall clock
-// shows at a moment if it is not set. `out` holds the decisions of the last
-// input.
+// `now()` returns what the clocks show. `WallAt()` converts a moment to wall
+// time, as if the wall clock were never set (`wall_step`). `out` holds the
+// decisions of the last input.
 class MachineDriver {
  public:
   using Answer = RefreshMachine::ReadAnswer;
@@ -77,8 +77,8 @@ class MachineDriver {
     machine.OnReportRejected(now(), generation, out);
     End();
   }
-  // Start, Succeed, Fail and Lost apply to the attempt submitted last, unless
-  // they are given the `id` of another one.
+  // Start, Succeed, Fail and Lost apply to the attempt submitted last. The last
+  // three may be given the `id` of another one.
   std::optional<AttemptStart> Start() {
     Begin();
     const auto start = machine.OnAttemptStart(now(), attempt, out);
@@ -136,8 +136,8 @@ class MachineDriver {
 
   // ---- Several inputs ----
 
-  // Makes a read and, if the read waits, starts the attempt that was submitted
-  // last. Returns nullopt if the read does not wait.
+  // Makes a read. If the read waits, calls Start and returns its result;
+  // otherwise returns nullopt.
   std::optional<AttemptStart> ReadAndStart() {
     return Read() == Answer::kWait ? Start() : std::nullopt;
   }

@@ -108,7 +108,7 @@ TEST(RefreshMachineReadTest, F4AHintMovesStalenessAndNothingElse) {
            // No token is stale before a quarter of its lifetime.
            {S(3600), S(899), S(900)},
            {S(3600), Tick(), S(900)},
-           // The hint has no effect, and the window of 20 minutes counts.
+           // The next five hints have no effect: the window of 20 min counts.
            {S(3600), S(3560), S(2400)},
            {S(3600), S(7200), S(2400)},
            {S(3600), S(0), S(2400)},

@@ -276,8 +276,8 @@ std::string ReferenceModel::Fingerprint() const {
   }
   add_time(cooldown_until);
   add_time(lost_until);
-  // Whether reads will be told the same time of the next attempt as before. If
-  // so, a step of the wall clock since they were last told matters (B9).
+  // B9: whether reads will be told the same wall time as they were last told.
+  // If so, it matters how far the wall clock has stepped since.
   const bool told_again = told_next == NotBefore() && told_next > t;
   add(told_again ? told_next_wall - told_next - wall_step : 0);
   return print;

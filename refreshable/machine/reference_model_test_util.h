@@ -30,8 +30,8 @@ using Ms = int64_t;
 inline constexpr Ms kNever = std::numeric_limits<Ms>::max() / 8;
 inline constexpr Ms kLongAgo = -kNever;
 
-// Converts to milliseconds, rounding down. Infinite durations become kNever or
-// kLongAgo.
+// Converts to milliseconds, rounding towards zero. Infinite durations become
+// kNever or kLongAgo.
 Ms ToMs(absl::Duration duration);
 // Converts from milliseconds. kNever becomes the infinite duration.
 absl::Duration FromMs(Ms ms);
@@ -65,9 +65,9 @@ struct ReferenceModel {
   struct Call {
     AttemptId id = AttemptId::kNone;
     Ms started = 0;
-    // Whether the call's answer may publish a token: nothing has been published
-    // or invalidated since the call started. (An invalidation that keeps the
-    // running attempt, see A2, does not count.)
+    // Whether the answer to the call may publish a token. It may not once a
+    // token has been published or invalidated since the call started, unless
+    // the invalidation kept the running attempt (A2).
     bool current = true;
     uint64_t told = 0;    // The rejected generation told to the call, or 0.
     bool in_row = false;  // Whether a rejection started the attempt.
@@ -86,8 +86,7 @@ struct ReferenceModel {
   // A5: whether an invalidation now would add back the failures from before the
   // token's publication.
   bool Young() const;
-  // B10: whether the token would be served, marked degraded, if it were no
-  // longer usable.
+  // B10: whether the token may be served as degraded once it is not usable.
   bool Grace() const;
   // R12: the time from which the token can never be served, whatever the wall
   // clock does.
@@ -96,8 +95,8 @@ struct ReferenceModel {
   // B7: whether refreshing is exhausted, and whether that is fatal.
   bool Exhausted() const;
   bool Fatal() const;
-  // B3: the cooldown that a failure now would begin. It is rounded up, so only
-  // comparisons with whole milliseconds are exact.
+  // B3: the cooldown that a failure now would begin, rounded up to a whole
+  // millisecond.
   Ms Cooldown() const;
   // F4, B1, B2, B7: when the next attempt may start.
   Ms NotBefore() const;
@@ -111,20 +110,20 @@ struct ReferenceModel {
   bool CurrentRejected() const { return Covers(noted); }
   // A9: when a rejection may start an attempt.
   Ms RejectedNotBefore() const;
-  // Applies the effects of time passing since the last input: ends the row of
-  // attempts that rejections started (`row`) if the token has become stale
-  // without being rejected (A13), then calls PromoteIfUnservable.
+  // Applies what the passing of time changes. If the token has become stale and
+  // was not rejected, the row of attempts that rejections started (`row`) ends
+  // (A13). Then calls PromoteIfUnservable.
   void PassTime();
-  // A10: makes the flight a foreground flight if reads that rejected the token
-  // wait for it, and the token can no longer be served to anybody.
+  // A10: makes the flight a foreground flight if the token can no longer be
+  // served to anybody, and reads that rejected it wait for the flight.
   void PromoteIfUnservable();
   // F7: whether a timer would start a flight now if no flight were in progress.
   bool AheadPermitted() const;
-  // Whether a timer is due now.
+  // Whether a wake now would submit an attempt or end one.
   bool Overdue() const;
-  // R2: the moment until which a read returns what is published and changes
-  // nothing. `boot` is that moment on BootTime, `wall` on the wall clock; both
-  // count from what that clock showed when the machine was made.
+  // R2: the moment before which a read returns what is published and changes
+  // nothing. `boot` is that moment on BootTime, `wall` on the wall clock. Each
+  // counts from what its clock showed when the machine was made.
   struct Check {
     Ms boot;
     Ms wall;
@@ -142,12 +141,14 @@ struct ReferenceModel {
 
   // The token last published.
   uint64_t generation = 0;
-  // When the token was published or last extended (A11), `wall_step` then, and
-  // how long the token lives from then on.
+  // `born` is when the token was published or last extended (A11),
+  // `born_wall_step` is `wall_step` then, and `life` is how long the token
+  // lives from then on.
   Ms born = 0;
   Ms born_wall_step = 0;
   Ms life = 0;
-  // When the source would like the token to be replaced, counted like `life`.
+  // The source's hint of when to replace the token, counted from `born`; kNever
+  // if there is none.
   Ms hint = kNever;
   bool from_source = false;
   bool withdrawn = false;
@@ -157,7 +158,7 @@ struct ReferenceModel {
   int failures_before = 0;
   int excused_before = 0;
   uint64_t rejected = 0;  // The generation that was invalidated, or 0.
-  // The first of the successive generations with the same bytes.
+  // The generation since which all published tokens have had the same bytes.
   uint64_t same_since = 0;
   uint64_t noted = 0;  // The last generation rejected or invalidated, or 0.
   // When the generation was published, and the token's life then. An extension
@@ -185,8 +186,8 @@ struct ReferenceModel {
   AttemptId last_submitted = AttemptId::kNone;
   std::optional<Call> running;
   absl::InlinedVector<Call, 2> abandoned;
-  // F6: how many calls were made since a call last returned, although
-  // `max_abandoned_calls` abandoned calls had not returned.
+  // F6: how many calls were made beyond the bound of `max_abandoned_calls`
+  // since a call last returned.
   int beyond = 0;
   Ms last_call = kLongAgo;
 

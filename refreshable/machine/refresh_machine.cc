@@ -18,17 +18,17 @@ namespace refreshable {
 namespace internal {
 namespace {
 
-// Returns the earlier of `edge` and `at` on each clock. For the wall clock,
-// `at` is converted to the time that the wall clock will show at that moment.
-// Reads look at the wall clock, so they notice that `at` has come even if a
-// suspend delays the timer.
+// Returns, on each clock, the earlier of `edge` and `at`. Reads look at the
+// wall clock, so they notice that `at` has come even if a suspend delays the
+// timer.
 DualDeadline Earlier(DualDeadline edge, const Instant& now, BootTime at) {
   edge.boot = std::min(edge.boot, at);
   edge.wall = std::min(edge.wall, now.wall + (at - now.boot));
   return edge;
 }
 
-// Returns the failure of an attempt whose token expired `ago` before it came.
+// Returns the error for a token that had expired `ago` before the source
+// returned it.
 absl::Status ExpiredTokenError(absl::Duration ago) {
   constexpr absl::string_view kMessage =
       "the token source returned a token that has expired";
@@ -199,10 +199,10 @@ std::optional<AttemptStart> RefreshMachine::OnAttemptStart(const Instant& now,
   return start;
 }
 
-// Handles the return of the call of attempt `id`: copies the record of that
-// call to `call`, and removes it from the abandoned calls if it is one of them.
-// Sets `current` to whether it is the call of the running attempt. Returns
-// false if no such call is known.
+// Called when the call of attempt `id` has returned. Copies the record of that
+// call to `call`, and removes it from the abandoned calls. Sets `current` to
+// whether the attempt is the running one. Returns false if the call is not
+// known.
 bool RefreshMachine::TakeCall(AttemptId id, Call& call, bool& current) {
   current = phase_ == Phase::kRunning && flight_->running.id == id;
   if (current) {
@@ -442,8 +442,8 @@ BootTime RefreshMachine::next_start(const Instant& now) const {
   return schedule_.NextStart(policy(), Usable(now));
 }
 
-// Returns when the source may be called although `max_abandoned_calls` calls
-// have been abandoned and have not returned. Requires: `abandoned()` > 0.
+// Returns when the source may be called beyond the bound of
+// `max_abandoned_calls` (F6). Requires: `abandoned()` > 0.
 BootTime RefreshMachine::call_again_at() const {
   const Abandoned& abandoned = trouble_->abandoned;
   return abandoned.last_call +
@@ -496,9 +496,9 @@ void RefreshMachine::ForgetAbandoned() {
   trouble_->abandoned.beyond = 0;
 }
 
-// Makes the flight an ordinary foreground flight, which may retry and whose
-// failures count, if two things are true: reads that rejected the token wait
-// for the flight, and the token can no longer be served to anybody (A10).
+// If the token can no longer be served to anybody, and reads that rejected it
+// wait for the flight, makes the flight a foreground flight (A10). It may then
+// retry, and its failures count.
 void RefreshMachine::PromoteIfUnservable(const Instant& now) {
   if (phase_ == Phase::kIdle || !flight_->rejected_waits || servable(now))
     return;
@@ -700,9 +700,9 @@ void RefreshMachine::Publish(const Instant& now, const LifetimeLeft& left,
   OnAnswer(EventKind::kTokenPublished, out);
 }
 
-// Ends the flight after an attempt that was told of a rejection returned the
-// rejected token again. The waiting reads that rejected the token fail, and the
-// other ones are served the token. If the token now expires later, or was no
+// Called when an attempt that was told of a rejection has returned the rejected
+// token again. Ends the flight: the waiting reads that rejected the token fail,
+// and the others are served it. If the token now expires later, or was no
 // longer usable, its life is extended.
 void RefreshMachine::KeepUnchanged(const Instant& now, const LifetimeLeft& left,
                                    Decisions& out) {
@@ -734,10 +734,8 @@ void RefreshMachine::OnAnswer(EventKind kind, Decisions& out) {
   }
 }
 
-// Draws the wait that follows the n-th attempt of the row of attempts that
-// rejections started (rejection_row.h), where n is `attempts`. It counts from
-// the start of the latest attempt of any kind, and delays the next attempt of
-// the row.
+// Draws the wait before the next attempt that a rejection may start, if the row
+// (rejection_row.h) has `attempts` attempts.
 absl::Duration RefreshMachine::RowBackoff(int attempts) {
   return Backoff(
       policy(), attempts,
@@ -761,10 +759,10 @@ void RefreshMachine::NoteChanges(const Instant& now, Decisions& out) {
   }
 }
 
-// Converts `at`, the moment at which the next attempt may start, to wall time.
-// Reads are told the result. As long as `at` lies ahead and does not change,
-// the result stays the same, even if the wall clock is set. `told` holds the
-// last `at` and the last result.
+// Returns `at`, the moment at which the next attempt may start, as wall time
+// for reads to report. While `at` lies ahead and does not change, the result
+// stays the same, even if the wall clock is set. `told` holds the last `at` and
+// the last result.
 absl::Time RefreshMachine::Tell(const Instant& now, BootTime at,
                                 DualDeadline& told) {
   if (at != told.boot || at <= now.boot) {

@@ -33,7 +33,7 @@ namespace internal {
 // Names one attempt. Unique within a machine.
 enum class AttemptId : uint64_t { kNone = 0 };
 
-// The outcome of an attempt that returned no token.
+// How an attempt failed.
 struct Failure {
   absl::Status status;
   FailureClass kind = FailureClass::kPermanent;
@@ -46,7 +46,8 @@ struct Failure {
 struct ReadFailure {
   absl::Status cause;
   int failures = 0;
-  // When the next attempt may start; the infinite future if none will be made.
+  // When the next attempt may start; the infinite future if refreshing is
+  // fatal.
   BootTime next_attempt_at;
   // `next_attempt_at` as wall time. It is computed anew only if
   // `next_attempt_at` has changed or passed, so reads report the same time even
@@ -125,7 +126,7 @@ struct AttemptStart {
 // A read is *ordinary* unless it rejects a token that other reads are still
 // served. A *flight* is one refresh: an attempt and its retries. It is in the
 // *foreground* once an ordinary read waits for it, and in the *background*
-// until then. An attempt is submitted, then started, then succeeds or fails, or
+// until then. An attempt is submitted, then started; then it succeeds, fails or
 // is abandoned. The phases of a flight:
 //
 //   kIdle    -> kQueued   an attempt is wanted and permitted
@@ -141,12 +142,14 @@ struct AttemptStart {
 // many earlier calls have not returned. The flight then changes to kWaiting or
 // kIdle, as after a failure in kRunning.
 //
-// If the token is invalidated, the flight goes on in one of three ways:
+// If the token is invalidated during a flight, the first of these rules that
+// applies decides:
 //
-// - A running attempt that was told that a server rejected this token stays.
-// - If no attempt is permitted yet, and the token was young, the flight was in
-//   kWaiting, or refreshing is fatal, the flight changes to kWaiting, or to
-//   kIdle if refreshing is exhausted.
+// - A running attempt that was told that a server rejected this token goes on.
+// - In three cases the flight must wait until an attempt is permitted: the
+//   token was young, the flight was in kWaiting, or refreshing is fatal. If
+//   none is permitted yet, the flight changes to kWaiting, or to kIdle if
+//   refreshing is exhausted.
 // - Otherwise the flight changes to kQueued. An attempt that is queued already
 //   stays. A running attempt is abandoned, and another one is queued.
 //
@@ -165,7 +168,7 @@ class RefreshMachine {
 
   enum class ReadAnswer {
     kServe,  // Return the published token (after carrying out the decisions).
-    kWait,   // Join the waiters; a later `Decisions::waiters` ends the wait.
+    kWait,   // Join the waiters; the decisions of a later input end the wait.
     kFail,   // Fail with `Decisions::failure`.
   };
   // Called for a read that the published token does not answer. Returns what
@@ -174,17 +177,16 @@ class RefreshMachine {
                     Decisions& out);
 
   // Called when a submitted attempt is about to run. Returns what the attempt
-  // is told, or nullopt if the source must not be called. There are two reasons
-  // for nullopt: the attempt is no longer queued, because it was superseded or
-  // not run in time; or too many earlier calls have not returned, so that the
-  // attempt fails now.
+  // is told, or nullopt if the source must not be called. That is so if the
+  // attempt is no longer queued, or if too many earlier calls have not returned
+  // (F6). In the second case, the attempt fails now.
   std::optional<AttemptStart> OnAttemptStart(const Instant& now, AttemptId id,
                                              Decisions& out);
 
-  // Called when a call of the source has returned a token. `same_as` must be
-  // the generation of the token that is held, or that was withdrawn and has not
-  // been replaced, if the returned token equals it; otherwise nullopt. The
-  // caller must publish the returned token if and only if `out.publish` is set.
+  // Called when a call of the source has returned a token. If the previous
+  // token, which is held or was withdrawn, equals it, `same_as` must be the
+  // generation of the previous one; otherwise nullopt. The caller must publish
+  // the returned token if and only if `out.publish` is set.
   void OnAttemptSuccess(const Instant& now, AttemptId id, const Expiry& expiry,
                         std::optional<Generation> same_as, Decisions& out);
 
@@ -220,8 +222,8 @@ class RefreshMachine {
   // Called in the child of a fork(). Attempts that were submitted or started
   // before the fork() belong to the parent, so the flight ends; that does not
   // count as a failure. If `seed` is set, jitter is drawn anew from it, also
-  // for the token that is held and for waits that are in effect. If not, the
-  // child goes on with the parent's jitter.
+  // for the token that is held and for waits in effect, but not for a wait that
+  // a server asked for. If not, the child goes on with the parent's jitter.
   void OnFork(std::optional<uint64_t> seed = std::nullopt);
 
   // ---- What is known between inputs ----
@@ -263,8 +265,7 @@ class RefreshMachine {
   }
   // The generation last published.
   Generation generation() const { return row_.last(); }
-  // The first of the successive generations with the bytes of the token last
-  // published.
+  // The generation since which all published tokens have had the same bytes.
   Generation same_since() const { return row_.same_since(); }
   // Whether the token last published was rejected by a server, or invalidated.
   // The end of the row of attempts that rejections started (rejection_row.h)
@@ -329,7 +330,7 @@ class RefreshMachine {
     // Whether an ordinary read has ever waited for the flight.
     bool foreground = false;
     bool by_rejection = false;  // Whether a rejection started the flight.
-    // Whether a read that rejected the token waits for the flight.
+    // Whether a read that rejected the token has ever waited for the flight.
     bool rejected_waits = false;
     int budget = 0;    // The number of retries that the flight may make.
     int attempts = 0;  // The number of failed attempts of the flight.
@@ -351,8 +352,8 @@ class RefreshMachine {
   // The calls that were abandoned and have not returned.
   struct Abandoned {
     absl::InlinedVector<Call, 2> calls;
-    // How many calls were made since a call last returned, although
-    // `max_abandoned_calls` abandoned calls had not returned (F6).
+    // How many calls were made beyond the bound of `max_abandoned_calls` since
+    // a call last returned (F6).
     int beyond = 0;
     BootTime last_call;  // When the source was last called.
   };
@@ -368,13 +369,12 @@ class RefreshMachine {
   struct Trouble {
     Abandoned abandoned;
     Told told;
-    // The failure of the last attempt that a rejection started. OK if that
-    // attempt did not fail, or if a token has come or OnReset was called since
-    // then.
+    // The latest failure of an attempt that a rejection started. OK if there
+    // has been none since a token last came or OnReset was called.
     absl::Status rejection_cause;
-    // After the executor has lost an attempt, no timer starts another flight
-    // before this time. Otherwise an executor that refuses every attempt would
-    // be asked again without pause. By contrast, a read may start one earlier.
+    // No timer starts a flight before this time, which is set when the executor
+    // loses an attempt. So an executor that refuses every attempt is not asked
+    // again without pause. A read may start a flight earlier.
     BootTime lost_until = BootTime::InfinitePast();
   };
 

@@ -177,10 +177,10 @@ TEST(RefreshMachineRefreshTest, F7AFatalMachineSleeps) {
   EXPECT_TRUE(d.submitted());
 }
 
-// Regression test: after an attempt was lost, the machine used to ask for a
-// timer at a moment that had passed, so an executor that refused attempts was
-// asked again without pause. If the token was stale, the machine asked for no
-// timer at all, and without a read it never refreshed again.
+// Regression test: after a lost attempt, the machine used to ask for a timer at
+// a moment that had passed. So an executor that refused attempts was asked
+// again without pause. If the token was stale, the machine asked for no timer
+// at all, and refreshed only when a read came.
 TEST(RefreshMachineRefreshTest, F7ALostAttemptIsMadeUpForButNotAtOnce) {
   MachineDriver d(Ahead());
   d.Hold(S(3600));

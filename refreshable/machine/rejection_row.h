@@ -33,9 +33,9 @@ class RejectionRow {
     last_ = generation;
   }
 
-  // Whether the token last published has the bytes of generation `rejected`, so
-  // that a read which rejected that generation must not be given the token.
-  // False for 0 and for generations not published yet.
+  // Whether a rejection of generation `rejected` concerns the token last
+  // published, because every token since then has had the same bytes. False for
+  // 0 and for generations not published yet.
   bool Covers(Generation rejected) const {
     return rejected != Generation() && first_ <= rejected && rejected <= last_;
   }
@@ -52,18 +52,16 @@ class RejectionRow {
   // The token last published; 0 before the first.
   Generation last() const { return last_; }
 
-  // The first generation of the unbroken run of equal tokens that ends with the
-  // token last published.
+  // The generation since which all published tokens have had the same bytes.
   Generation same_since() const { return first_; }
 
   // Whether the token last published counts as rejected.
   bool current_rejected() const { return Covers(noted_); }
 
-  // The number of attempts in this row.
   int attempts() const { return waits_ != nullptr ? waits_->attempts : 0; }
 
-  // The earliest moment at which a rejection may start another attempt, if the
-  // last attempt of any kind started at `last_start`.
+  // When the row lets a rejection start another attempt, if the last attempt of
+  // any kind started at `last_start`.
   BootTime NextStart(BootTime last_start) const {
     return waits_ != nullptr ? last_start + waits_->next : last_start;
   }
@@ -97,8 +95,8 @@ class RejectionRow {
   }
 
  private:
-  // The first and the last of the successive generations with the bytes of the
-  // token last published. So `last_` is the generation last published.
+  // `last_` is the generation last published. `first_` is the one since which
+  // all published tokens have had the same bytes.
   Generation first_;
   Generation last_;
   // The latest generation that was rejected. It concerns the token last

@@ -68,8 +68,7 @@ TEST(RefreshMachineRejectionRowTest, A13ItEndsWhenATokenTurnsStaleUnrejected) {
   d.At(S(2440));
   EXPECT_THAT(RejectAll(d, S(2449)), ElementsAre(2440, 2442, 2446));
   // By contrast, if the last token is reported as rejected before it turns
-  // stale, the row of attempts goes on, and the waits stay at 60 s. The report
-  // is enough: no read has rejected that token before.
+  // stale, the row of attempts goes on, and its next waits are 60 s.
   noted.At(S(2439)).Report(last);
   noted.At(S(2440));
   EXPECT_THAT(RejectAll(noted, S(2600)), ElementsAre(2440, 2500, 2560));

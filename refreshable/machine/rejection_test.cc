@@ -183,7 +183,7 @@ TEST(RefreshMachineRejectionTest, A5FailuresSinceThenStillCount) {
   MachineDriver d(policy);
   d.FailTimes(1);
   d.At(S(100)).Hold(S(60));
-  d.wall_step = S(15);  // The token is stale after 15 s and young for 30 s.
+  d.wall_step = S(15);  // So it is stale at 115 s, and young until 130 s.
   for (int at : {115, 120}) {
     d.At(S(at)).Read();
     d.Start();
@@ -200,8 +200,8 @@ TEST(RefreshMachineRejectionTest, A5FailuresSinceThenStillCount) {
   EXPECT_EQ(reset.next_start(), S(122));
 }
 
-// A failure that does not count towards exhaustion (B2) is cleared by an answer
-// (A11). It must then not be subtracted from the failures that count.
+// An answer (A11) clears all failures, also one that did not count towards
+// exhaustion (B2). That one must then not be subtracted from later failures.
 TEST(RefreshMachineRejectionTest, A5WhatAnAnswerClearedExcusesNothing) {
   RefreshPolicy policy = ExactPolicy();
   policy.stale_window = S(30);

@@ -17,8 +17,8 @@ namespace refreshable {
 namespace internal {
 namespace {
 
-// The longest cooldown if the policy does not set `background_cooldown`. Only a
-// longer `min_interval` makes such a cooldown longer.
+// If the policy does not set `background_cooldown`, a cooldown lasts at most
+// this long or, if that is longer, `min_interval`.
 constexpr absl::Duration kLongestCooldown = absl::Seconds(60);
 
 // Returns the cooldown after a failed background attempt, if the token remains

@@ -98,8 +98,8 @@ class RetrySchedule {
   // Whether the failures in a row, without the excused ones, have reached
   // `max_consecutive_failures`. A failure is excused if the wait that the
   // server asked for, and the minimum interval, both end before the computed
-  // wait. If this function returns true and no usable token is held, every
-  // further attempt is a probe or, if the policy says so, none is made.
+  // wait. While this is true and no usable token is held, attempts are probes,
+  // or none is made (`on_exhausted`).
   bool Exhausted(const RefreshPolicy& policy) const {
     return since_ != nullptr && since_->failures - since_->excused >=
                                     policy.retry.max_consecutive_failures;

@@ -55,8 +55,8 @@ class TokenLifetime {
   bool Stale(const Instant& now) const { return stale_at().Reached(now); }
   bool Usable(const Instant& now) const { return !usable_until().Reached(now); }
   bool Young(const Instant& now) const { return now.boot < young_until_; }
-  // Whether the policy would serve the token after a failure: it has a
-  // `max_stale_on_error`, and the token's end has not been reached.
+  // Whether the token may be served after a failure: the policy sets
+  // `max_stale_on_error`, and the token has not ended.
   bool UsableOnError(const RefreshPolicy& policy, const Instant& now) const {
     return policy.max_stale_on_error > absl::ZeroDuration() &&
            !end(policy).Reached(now);

@@ -67,9 +67,8 @@ TEST(RefreshMachineWaitingTest, B7AShortenedWaitDoesNotExhaust) {
     EXPECT_EQ(d.Outage(S(100), S(1), S(0), kForever, S(1)), every_second);
     EXPECT_FALSE(d.machine.exhausted(d.now()));
     EXPECT_EQ(d.machine.failures(), 101);
-    // Refreshing is exhausted after seven failures whose waits are not
-    // shortened, although a failure with a shortened wait comes before each of
-    // them.
+    // Seven failures whose waits are not shortened exhaust refreshing, even if
+    // a failure with a shortened wait comes before each of them.
     for (int i = 0; i < 7; ++i) {
       EXPECT_FALSE(d.machine.exhausted(d.now())) << i;
       d.At(d.next_start()).ReadAndStart();
@@ -369,7 +368,7 @@ TEST(RefreshMachineWaitingTest, B9ReadsThatRejectAreToldTheSameTime) {
   d.Start();
   d.Fail(absl::UnknownError("no"));
   EXPECT_EQ(d.out.failure.next_attempt, d.WallAt(S(12)));
-  d.wall_step = Ms(7);  // The wall clock gains 7 ms.
+  d.wall_step = Ms(7);
   EXPECT_EQ(d.At(S(11)).ReadRejecting(1), Answer::kFail);
   EXPECT_EQ(d.out.failure.next_attempt, d.WallAt(S(12)));
 }
