@@ -54,10 +54,9 @@ const AnswerFields* Readable(const HttpAnswer& answer,
                                                              : nullptr;
 }
 
-// Returns whether a 2xx answer reports an error. An `error` that is a string
-// reports one unless it is empty. An `error` of another kind, such as `false`,
-// reports one only if there is no access token: some servers send it with every
-// token.
+// Returns whether a 2xx answer reports an error. A string `error` reports one
+// unless it is empty. Another kind of `error` reports one only if there is no
+// access token, because some servers send `"error": false` with every token.
 bool IsError(const AnswerFields& fields) {
   if (fields.error.kind == Kind::kString) return !fields.error.text.empty();
   return !IsMissing(fields.error) && IsMissing(fields.access_token);
@@ -106,9 +105,8 @@ std::optional<double> ReadNumber(const AnswerField& field) {
     return std::nullopt;
   }
   const absl::string_view text = field.text.reveal();
-  // This condition excludes the texts "inf" and "nan". A number that is too
-  // large for a double becomes infinite, and is permitted, because the caller
-  // cuts it to 100 years.
+  // The next condition excludes the texts "inf" and "nan". A number too large
+  // for a double becomes infinite; every caller cuts it to 100 years.
   if (text.find_first_not_of("0123456789+-.eE \t") != absl::string_view::npos) {
     return std::nullopt;
   }
@@ -124,11 +122,10 @@ absl::Duration Cut(absl::Duration lifetime) {
   return std::clamp(lifetime, -kLongestLifetime, kLongestLifetime);
 }
 
-// Returns the date that `text` contains in a form of Azure App Service,
-// "6/19/2019 11:42:01 PM +00:00" on Windows or "06/19/2019 23:42:01 +00:00" on
-// Linux. Returns nullopt if `text` is not such a date. Some versions send AM or
-// PM together with an hour of the 24-hour clock. So AM or PM is ignored if the
-// hour is 0 or more than 12.
+// Parses a date as Azure App Service writes it: "6/19/2019 11:42:01 PM +00:00"
+// on Windows, "06/19/2019 23:42:01 +00:00" on Linux. Returns nullopt if `text`
+// is no such date. AM and PM are ignored if the hour is 0 or more than 12,
+// because some versions send them with an hour of the 24-hour clock.
 std::optional<absl::Time> ReadAzureDate(absl::string_view text) {
   std::vector<std::string> parts = absl::StrSplit(text, ' ', absl::SkipEmpty());
   if (parts.size() < 2 || parts.size() > 4) return std::nullopt;

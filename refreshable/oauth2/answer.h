@@ -96,10 +96,10 @@ struct AnswerFields {
 };
 
 // A function that parses the body of an answer. It returns the members of the
-// JSON object, or any error if the body is not a JSON object. This library
-// shows that error in no status, because parsers often quote what they read,
-// and the body has secrets. The function must be thread-safe, must not throw,
-// and should not block.
+// JSON object, or any error if the body is not a JSON object. No status shows
+// that error, because parsers often quote what they read, and the body has
+// secrets. The function must be thread-safe, must not throw, and should not
+// block.
 using AnswerReader =
     std::function<absl::StatusOr<AnswerFields>(absl::string_view body)>;
 
@@ -133,19 +133,18 @@ struct AnswerOptions {
 // or the status of the failure. `fields` is what an AnswerReader returned for
 // the body.
 //
-// A 2xx answer with an access token is a success, unless it also has an `error`
-// that is a string and not empty. The expiry is the first of these that the
-// answer has (null counts as absent):
+// A 2xx answer is a success unless one of the failures below applies. The
+// expiry is the first of these that the answer has (null counts as absent):
 //
 //   - `expires_in`, a number or a string that contains one, such as 3600,
 //     "3600" or 3599.5. It becomes an `Expiry::In`, which counts from the start
 //     of the attempt. Zero or less means that the token has already expired.
-//   - `expires_on`, which is either the seconds since 1970, as a number or a
-//     string that contains one, or a date: as in RFC 3339, an HTTP-date, or
-//     Azure's "6/19/2019 11:42:01 PM +00:00". If the answer has a valid Date
-//     header, the token's lifetime is `expires_on` minus that date, so it is
-//     right even if the clock of this computer is wrong. Otherwise the expiry
-//     is an `Expiry::At`, which depends on that clock.
+//   - `expires_on`: the seconds since 1970 (a number, or a string that contains
+//     one) or a date (as in RFC 3339, an HTTP-date, or Azure's "6/19/2019
+//     11:42:01 PM +00:00"). If the answer has a valid Date header, the token's
+//     lifetime is `expires_on` minus that date, which is right even if the
+//     clock of this computer is wrong. Otherwise the expiry is an `Expiry::At`,
+//     which depends on that clock.
 //
 // If the answer has neither, `AnswerOptions::default_lifetime` decides. Times
 // that the server states are cut to 100 years.
@@ -188,8 +187,9 @@ struct PresentedToken {
   // access token of the same answer.
   std::optional<Secret> next;
 };
-// Returns what `answer` means for the presented refresh token. The parameters
-// are those of InterpretAnswer.
+// Returns what `answer` means for the refresh token that its request presented.
+// `fields` is what an AnswerReader returned for the body, and `max_body_bytes`
+// is that of AnswerOptions.
 PresentedToken InterpretPresentedToken(
     const HttpAnswer& answer, const absl::StatusOr<AnswerFields>& fields,
     size_t max_body_bytes);

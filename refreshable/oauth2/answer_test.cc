@@ -417,8 +417,8 @@ TEST(AnswerTest, WhatBecomesOfARefreshToken) {
       {With("empty", {{"refresh_token", String("")}}, Never()),
        Fate::kAccepted},
       {With("replaced", {next}, Never()), Fate::kAccepted, true},
-      // InterpretAnswer refuses these access tokens. The refresh token that
-      // came with them must be kept.
+      // InterpretAnswer fails for the next three answers. The refresh token in
+      // them must be kept all the same.
       {With("bad life", {next, {"expires_in", String("soon")}}, Never()),
        Fate::kAccepted, true},
       {Says("no token", 200, {next}, Never()), Fate::kAccepted, true},

@@ -24,8 +24,8 @@ namespace oauth2 {
 //
 // `Store` writes a new file beside the old one, with mode 0600, flushes it to
 // the disk, renames it over the old one, and flushes the folder. If the program
-// crashes before the rename, or the disk is full, the old token is kept. Such a
-// crash may leave the new file behind, whose name is that of the old one with
+// crashes before the rename, or the disk is full, the old token is kept. A
+// crash may leave the new file behind; its name is that of the old one and
 // seven more characters. The folder must exist. If the path is a symbolic link,
 // the link is replaced, not the file it leads to.
 //

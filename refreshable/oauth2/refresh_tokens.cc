@@ -61,10 +61,10 @@ class RefreshTokens::StoreCall {
   RefreshTokens* const tokens_;
 };
 
-// Lets ContinueAfterAnswer find out whether its thread is inside Continue: an
-// entry in `continuing_` for the thread that made the object. The entry exists
-// as long as the object. A thread may be inside several nested calls of
-// Continue, and then has several entries.
+// An entry in `continuing_` for the thread that made the object, for as long as
+// the object exists. By this entry ContinueAfterAnswer sees that its thread is
+// inside Continue. Nested calls of Continue make several entries for one
+// thread.
 class RefreshTokens::Continuing {
  public:
   explicit Continuing(RefreshTokens* tokens) : tokens_(tokens) {
@@ -172,11 +172,10 @@ void RefreshTokens::Sweep() {
 void RefreshTokens::ContinueAfterAnswer() {
   {
     absl::MutexLock lock(&mu_);
-    // If the transport blocks, this thread is still inside the call of Continue
-    // that granted the turn. That outer call goes on with the next attempt. If
-    // a nested call did so, each attempt would nest deeper, and a long queue
-    // would overflow the stack. By contrast, on any other thread nobody else
-    // goes on, so this function calls Continue.
+    // If this thread is inside Continue, as it usually is if the transport
+    // blocks, that call goes on with the next attempt. A nested call would not
+    // return before the next attempt ends, so a long queue would overflow the
+    // stack.
     if (std::find(continuing_.begin(), continuing_.end(),
                   std::this_thread::get_id()) != continuing_.end()) {
       return;

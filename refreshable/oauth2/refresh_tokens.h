@@ -82,10 +82,10 @@ bool IsLoginNeeded(const absl::Status& status);
 // access token. The user may also log in again in another process that has the
 // same store.
 //
-// If a new token cannot be stored, it is kept in memory and used, and the next
+// If a new token cannot be stored, it is kept in memory and used. The next
 // attempt tries to store it again before it presents the token. If the token
-// cannot be loaded, the attempt presents the token in memory, or fails with the
-// code of the store's status if there is none.
+// cannot be loaded, the attempt presents the token in memory; if there is none,
+// the attempt fails with the code of the store's status.
 //
 // Thread-safe. After a fork(), the parent or the child may present the token,
 // but not both. The store and `on_store_failed` may be destroyed on a thread of
@@ -95,14 +95,13 @@ class RefreshTokens : public std::enable_shared_from_this<RefreshTokens> {
   // Whether a refresh token is presented again after an answer to it was lost.
   // An answer is lost if the transport failed although the server may have
   // received the request (see `NotSent`), or if a 2xx could not be read or had
-  // neither a token nor an error. An error with an HTTP status (502, say) is no
-  // lost answer. The
-  // number of lost answers becomes zero when the server accepts a token, when
+  // neither a token nor an error. Any other HTTP status (502, say) is no lost
+  // answer. Lost answers are counted anew when the server accepts a token, when
   // `Install` is called, and when another token is loaded from the store.
   enum class AfterLostAnswer {
-    // The token is presented once more. If the server has replaced the token,
-    // it refuses the old one, and may end the login. If the second answer is
-    // lost too, a new login is needed.
+    // The token is presented again until a second answer is lost; then a new
+    // login is needed. If the server has replaced the token, it refuses the old
+    // one, and may end the login.
     kPresentOnceMore,
     // The token is never presented again: a new login is needed.
     kNeverPresent,

@@ -79,8 +79,8 @@ class RefreshTokensTest : public testing::Test {
   }
   size_t sent() const { return transport_->calls().size(); }
 
-  // Makes one attempt, and returns its status. If the attempt sends a request,
-  // the transport passes `answer` to it.
+  // Makes one attempt, and returns its status. `answer` is what the transport
+  // answers if the attempt sends a request.
   absl::Status Attempt(absl::StatusOr<HttpAnswer> answer) {
     const size_t index = sent();
     const auto call = Fetch(*source_);

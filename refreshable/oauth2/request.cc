@@ -22,14 +22,14 @@ namespace {
 
 using Method = ClientAuthentication::Method;
 
-// The parameters that this library sends itself, and so refuses from the user.
+// Parameters that the user may not set, because this library sends them.
 constexpr std::array<absl::string_view, 13> kOwnParameters = {
     "grant_type",          "client_id",   "client_secret",
     "client_assertion",    "scope",       "client_assertion_type",
     "refresh_token",       "assertion",   "subject_token",
     "subject_token_type",  "actor_token", "actor_token_type",
     "requested_token_type"};
-// The headers that this library or an HTTP client sends itself.
+// Headers that the user may not set: the library or an HTTP client sends them.
 constexpr std::array<absl::string_view, 7> kOwnHeaders = {
     "Accept", "Authorization",  "Connection",       "Content-Type",
     "Host",   "Content-Length", "Transfer-Encoding"};
@@ -202,8 +202,8 @@ absl::Status ValidateHeaders(const Fields& headers) {
   return absl::OkStatus();
 }
 
-// Returns the request of any grant, or the error of ValidateEndpoint or
-// ValidateClient. `form` already has the parameters that only this grant has.
+// Returns the request of one grant, or the error of ValidateEndpoint or
+// ValidateClient. `form` has the parameters that no other grant has.
 absl::StatusOr<TokenRequest> Build(const Endpoint& endpoint,
                                    const ClientAuthentication& client,
                                    Form form) {
@@ -334,7 +334,7 @@ absl::StatusOr<TokenRequest> TokenExchangeRequest(
 
 absl::Status ValidateEndpoint(const Endpoint& endpoint) {
   if (absl::Status status = ValidateUrl(endpoint); !status.ok()) return status;
-  // RFC 6749, section 3.3, permits these characters.
+  // RFC 6749, section 3.3, permits all other characters.
   for (const char c : endpoint.scope) {
     if (c < ' ' || c > '~' || c == '"' || c == '\\') {
       return Invalid(

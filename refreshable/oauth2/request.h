@@ -55,10 +55,9 @@ struct ClientAuthentication {
   std::string assertion_type;  // Only for kAssertion.
 };
 
-// Returns kBasic with an id and a secret. Requests form-encode both before they
-// encode them as HTTP Basic (RFC 6749, section 2.3.1). This matters only if the
-// id or the secret contains other bytes than letters, digits, "-", ".", "_" and
-// "*".
+// Returns kBasic with an id and a secret. Before they are encoded as HTTP
+// Basic, both are form-encoded (RFC 6749, section 2.3.1), which changes every
+// byte except letters, digits, "-", ".", "_" and "*".
 ClientAuthentication BasicAuthentication(std::string client_id, Secret secret);
 
 // Returns kPost with an id and a secret. Use it for servers that do not
@@ -105,11 +104,10 @@ struct ExchangeTokens {
   std::string requested_token_type;  // If empty, the server chooses.
 };
 
-// Each of the next four functions returns the request of one grant type. If
-// `endpoint` or `client` is not valid, or if a token or its type is empty (and
-// ExchangeTokens does not permit that), the function returns INVALID_ARGUMENT;
-// the message names the field, and contains no value. The functions are
-// thread-safe and never block.
+// The next four functions return the request of one grant each. They return
+// INVALID_ARGUMENT if `endpoint` or `client` is not valid, or if a token or its
+// type is empty, except where ExchangeTokens permits that. The message names
+// the field, and contains no value. Thread-safe; they never block.
 
 // The client credentials grant: RFC 6749, section 4.4. `client` must have a
 // secret or an assertion.

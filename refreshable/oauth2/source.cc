@@ -251,8 +251,8 @@ class SourceCore : public std::enable_shared_from_this<SourceCore> {
     Reply(Reply&& other) noexcept = default;
     Reply& operator=(Reply&& other) = delete;
     ~Reply() {
-      // If the transport has thrown, `done` is destroyed instead of called. A
-      // FetchDone then reports the exception.
+      // If the transport has thrown, the attempt's `done` is destroyed without
+      // being called. The FetchDone inside it then reports the exception.
       if (attempt_ == nullptr || std::uncaught_exceptions() > 0) return;
       core_->Answer(std::move(attempt_),
                     absl::InternalError(
@@ -289,7 +289,7 @@ class SourceCore : public std::enable_shared_from_this<SourceCore> {
 
   void Send(const Config& config, std::unique_ptr<Attempt> attempt) {
     const FetchContext context = attempt->context;
-    // One moment decides both, so the timeout is positive.
+    // `Wanted` and the timeout use the same moment, so the timeout is positive.
     const BootTime now = Now();
     absl::Status wanted = Wanted(context, now, attempt->deadline);
     if (!wanted.ok()) return Fail(*attempt, std::move(wanted));

@@ -29,12 +29,11 @@
 namespace refreshable {
 namespace oauth2 {
 
-// A function or a token source that brings a token which a request contains: a
-// signed assertion, or the token to exchange. The source that sends the
-// requests asks its supplier once for each request, with the context of the
-// attempt. The supplier should answer within `context.timeout()`. A
-// TokenSupplier is a value that is cheap to copy. A default-constructed one is
-// null: it brings no token.
+// A function or a token source that supplies a token for each request of
+// another source: a signed assertion, or the token to exchange. It is asked
+// once for each request, with the context of the attempt, and should answer
+// within `context.timeout()`. A value that is cheap to copy. A
+// default-constructed TokenSupplier is null: it supplies no token.
 class TokenSupplier {
  public:
   using Done = absl::AnyInvocable<void(absl::StatusOr<Secret>)>;
@@ -43,17 +42,16 @@ class TokenSupplier {
 
   // Returns a supplier that calls `function`, or a null supplier if `function`
   // is empty. The function may block, must not throw, and may be called on
-  // several threads at the same time. It may read another Refreshable. The
-  // thread that calls the source calls the function. But if the attempt first
-  // waited for an earlier supplier or for another attempt, the thread that
-  // ended the wait calls the function.
+  // several threads at the same time. It may read another Refreshable. It runs
+  // on the thread that calls the source. But if the attempt had to wait for an
+  // earlier supplier or another attempt, it runs on the thread that ended the
+  // wait.
   static TokenSupplier Function(
       std::function<absl::StatusOr<Secret>(const FetchContext&)> function);
 
   // Returns a supplier that asks `source` for each request, or a null supplier
-  // if `source` is null. Token is std::string or Secret. If the tokens of
-  // `source` are to be cached, use a `Function` instead that reads a
-  // Refreshable of that source.
+  // if `source` is null. Token is std::string or Secret. To cache the tokens of
+  // `source`, use a `Function` that reads a Refreshable of `source` instead.
   template <typename Token>
   static TokenSupplier Source(std::shared_ptr<TokenSource<Token>> source);
 

@@ -117,10 +117,10 @@ class ClientCredentialsRig
 };
 
 // A source with a refresh token. Its `Stall` returns false, which leaves out
-// the suite's tests of a server that hangs. Those tests need calls that end
-// when they are cancelled, or several calls that hang at the same time. But
-// attempts present a refresh token one after another, and each waits for its
-// answer even if it is cancelled.
+// the suite's tests of a server that hangs. In those tests, calls end when they
+// are cancelled, or several hang at the same time. Attempts with a refresh
+// token do neither: each waits for its answer, and they present one after
+// another.
 class RefreshTokenRig final : public ClientCredentialsRig {
  public:
   std::shared_ptr<TokenSource<std::string>> Make() override {

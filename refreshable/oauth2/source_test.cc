@@ -405,10 +405,9 @@ TEST_F(SourceTest, ThreadsTakeTurnsWithARefreshToken) {
   }
 }
 
-// While the server handles a request, the test starts the next attempt, which
-// must wait for the turn of that request to end. One thread makes all of these
-// attempts. Their calls must not nest, or a long queue would overflow the
-// stack.
+// While the server handles a request, it starts the next attempt. One thread
+// makes all attempts. Their calls must not nest, or a long queue would overflow
+// the stack.
 TEST_F(SourceTest, ALongQueueNeedsNoDeepStack) {
   std::shared_ptr<TokenSource<std::string>> source;
   std::vector<std::shared_ptr<FetchCall>> calls;

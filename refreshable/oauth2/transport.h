@@ -33,7 +33,7 @@ struct SendOptions {
   size_t max_body_bytes = kDefaultMaxBodyBytes;
   // A function that returns true if nobody waits for the answer any longer. The
   // transport may then close the connection. The function is never null, is
-  // thread-safe and does not block. The transport may call it until it has
+  // thread-safe and does not block. The transport must not call it after it has
   // called `done`. If the request presents a refresh token, the function always
   // returns false, because the answer may bring a new refresh token even if
   // nobody waits for the access token.
@@ -43,9 +43,9 @@ struct SendOptions {
 // The HTTP client of one token source, or of several that share it.
 //
 // What a transport must do:
-//   - It sends a POST with the given URL, headers and body. It sends each
-//     request once: it may send it again only if it knows that the server has
-//     not received any of it.
+//   - It sends a POST with the given URL, headers and body. It may send a
+//     request again only if it knows that the server has not received any of
+//     it.
 //   - It verifies the server's certificate and host name (https).
 //   - It does not follow redirects: a 3xx is an answer like any other.
 //   - It passes every answer that has an HTTP status to `done`, even a 500. It
@@ -98,12 +98,11 @@ std::shared_ptr<Transport> BlockingTransport(
                                              const SendOptions&)>
         function);
 
-// Returns `status` with a mark which says that the server has certainly not
-// received the request, because there was no connection (no address, refused,
-// no TLS). The mark matters if the request presents a refresh token, which a
-// server may accept only once: if the mark is missing, the answer counts as
-// lost, because the server may have replaced the token (see `RefreshTokens`).
-// Requires: !status.ok().
+// Returns `status` with a mark: the server has certainly not received the
+// request, because there was no connection (no address, refused, no TLS). If
+// the request presents a refresh token and the mark is missing, the answer
+// counts as lost, because the server may have replaced the token (see
+// `RefreshTokens`). Requires: !status.ok().
 absl::Status NotSent(absl::Status status);
 
 // Returns whether `status` has the mark of `NotSent`.
