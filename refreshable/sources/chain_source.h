@@ -47,9 +47,8 @@ absl::Status ValidateChainMember(size_t index, const std::string& name,
 // Returns whether a token with this expiry has expired at the wall time `wall`.
 bool HasExpired(const Expiry& expiry, absl::Time wall);
 
-// A mark on the thread that made the object: the thread is inside a member's
-// answer, that is, a member is calling its `done`. The mark exists as long as
-// the object.
+// A mark on the thread that made the object, for as long as the object exists:
+// the thread is inside a call of the `done` that a member was given.
 class InAnswer {
  public:
   InAnswer();
@@ -159,8 +158,8 @@ class ChainSource final : public TokenSource<Token> {
 
     const std::vector<Member> members;
     const Clock& clock;
-    // The index of the member that brought the last token, unless it has failed
-    // since; otherwise kNone.
+    // The index of the member that brought the last token; kNone if there was
+    // none, or if Forget has removed it.
     std::atomic<int> remembered{kNone};
   };
 

@@ -235,8 +235,8 @@ TEST_F(ScriptedChainTest, CallsDoNotDisturbEachOther) {
   a_.Answer(absl::NotFoundError("no"));
   b_.Answer(Token("b1"));
   EXPECT_EQ((*Call())->token, "b1");
-  // Now a fails in the abandoned call, which then asks b. The other call has
-  // made b the remembered member, but in this call b fails, and is forgotten.
+  // Now a fails in the call `abandoned`, which then asks b. There b fails, so
+  // it is forgotten, although the other call has remembered it.
   b_.Answer(absl::UnavailableError("b"));
   c_.Answer(absl::UnavailableError("c"));
   a_.Release(0, absl::UnavailableError("a"));

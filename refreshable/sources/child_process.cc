@@ -23,8 +23,8 @@ namespace refreshable {
 namespace internal {
 namespace {
 
-// When a call of Drain has read this many bytes, it returns. DrainAll then
-// discards at most this many more. Without a limit, a program that never stops
+// A call of Drain returns when it has read this many bytes. DrainAll then
+// discards about this many more. Without a limit, a program that never stops
 // writing could keep the caller there.
 constexpr size_t kMaxDrainedBytes = 64 * 1024;
 
@@ -50,8 +50,8 @@ int MoveAboveStderr(int& fd) {
   return error;
 }
 
-// Makes a pipe whose ends exec closes, and whose reading end does not block.
-// Returns 0 or an error number.
+// Makes a pipe whose ends are closed on exec, and whose reading end does not
+// block. Returns 0 or an error number.
 int MakePipe(PipeEnd& reading, PipeEnd& writing) {
   int fds[2];
 #ifdef __linux__

@@ -35,8 +35,8 @@ class PipeEnd {
   // when `buffer` has overflowed or 64 KiB have been read. Closes this end when
   // there will be no more bytes.
   void Drain(SecretBuffer& buffer);
-  // Does the same as Drain, but goes on when `buffer` has overflowed, and
-  // discards the bytes for which `buffer` has no room.
+  // Does the same as Drain. If `buffer` has overflowed, also reads up to about
+  // 64 KiB more, and discards them.
   void DrainAll(SecretBuffer& buffer);
 
  private:

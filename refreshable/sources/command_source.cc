@@ -30,11 +30,10 @@ namespace refreshable {
 namespace internal {
 namespace {
 
-// The longest and the shortest wait between two looks at a running program. The
-// first wait is the shortest, and each wait is twice as long as the one before,
-// up to the longest. Output of the program ends a wait early. By contrast, a
-// cancellation does not end it, nor does the exit of a program that has closed
-// its output.
+// The shortest and the longest wait between two looks at a running program. The
+// first wait is the shortest; each wait is twice as long as the one before, up
+// to the longest. Output, or its end, ends a wait early; a cancellation does
+// not.
 constexpr absl::Duration kMaxPoll = absl::Milliseconds(20);
 constexpr absl::Duration kMinPoll = absl::Milliseconds(1);
 
@@ -179,10 +178,10 @@ class CommandRun {
   const SecretBuffer& err() const { return err_; }
 
   // Waits until the program has exited and its output is closed, or until this
-  // object has ended the process group. Returns OK if the program exited by
-  // itself, even if another process kept the output open and was ended for
-  // that. Otherwise returns the reason for ending the group: the program took
-  // too long or printed too much, or the attempt was cancelled.
+  // object has ended the process group. Returns an error if the program took
+  // too long or printed too much, or if the attempt was cancelled. Otherwise
+  // returns OK, even if another process kept the output open and was ended for
+  // that.
   absl::Status Await() {
     const BootTime start = Now();
     const BootTime deadline =

@@ -47,9 +47,9 @@ struct Command {
   // the error of this source.
   absl::Duration timeout = absl::Seconds(25);
   // How long the program, and processes that it has started, may take to end
-  // before they get SIGKILL. This time counts from SIGTERM or, if the program
-  // exits first while a process that it has started still has the program's
-  // output open, from that exit. Not negative; finite.
+  // before they get SIGKILL. This time counts from SIGTERM. If the program
+  // exits without a SIGTERM but a process that it has started still has the
+  // program's output open, the time counts from the exit. Not negative; finite.
   absl::Duration grace = absl::Seconds(1);
   // The most bytes that the program may print: at least 1, at most 16 MiB.
   size_t max_output_bytes = 64 * 1024;
@@ -58,12 +58,11 @@ struct Command {
   // with `exit_status`, which is not 0. If the function is null, or if it
   // returns kOk, the code is UNAVAILABLE.
   std::function<absl::StatusCode(int exit_status)> code_of_exit = nullptr;
-  // Whether errors quote the beginning of what the program writes to stderr.
-  // False by default, because many programs write secrets to stderr when they
-  // fail; the program's stderr is then /dev/null. The quotation is one
-  // printable line of at most 500 bytes. What the program has printed to
+  // Whether errors quote the beginning of what the program writes to stderr:
+  // one printable line of at most 500 bytes. What the program has printed to
   // stdout, and the values of `environment`, are cut out of it, unless they are
-  // shorter than 4 bytes.
+  // shorter than 4 bytes. If false, the program's stderr is /dev/null. False by
+  // default, because many programs write secrets to stderr when they fail.
   bool show_stderr = false;
   // A function that removes further secrets from the quotation, or null. It
   // gets what the program has written to stderr, or the beginning of that, and
@@ -119,12 +118,14 @@ class CommandRunner {
 //
 // The program is the leader of a process group of its own. It has no signal
 // blocked or ignored, /dev/null as its stdin, and no file of this program open.
+// (If glibc is older than 2.34, it has those files open that this program has
+// opened without O_CLOEXEC.)
 //
 // How a run ends:
 //
 //   - If its time is over, if the attempt is cancelled, or if the program
-//     prints too much, the group gets SIGTERM. It then gets SIGKILL, when the
-//     program has exited and its output is closed, but after `Command::grace`
+//     prints too much, the group gets SIGTERM. It gets SIGKILL as soon as the
+//     program has exited and its output is closed, and after `Command::grace`
 //     at the latest.
 //   - If the program exits by itself while a process that it has started has
 //     the program's output open, the source waits for that process. If the
@@ -153,9 +154,7 @@ class CommandRunner {
 //
 // Thread-safe. `Fetch` blocks until the program has ended. No call leaves a
 // zombie or an open file behind. For POSIX systems with
-// posix_spawn_file_actions_addchdir_np (glibc 2.29, macOS 10.15). If glibc is
-// older than 2.34, files that this program has open without O_CLOEXEC are open
-// in the started program too.
+// posix_spawn_file_actions_addchdir_np (glibc 2.29, macOS 10.15).
 template <typename Token>
 class CommandSource final : public TokenSource<Token> {
  public:

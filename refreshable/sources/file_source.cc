@@ -16,9 +16,9 @@ namespace refreshable {
 namespace internal {
 namespace {
 
-// How many times one call tries to read a file that changes during each
-// reading, or that is missing, perhaps because a link in its path is being
-// replaced. The call does not wait between the tries.
+// How many times one call tries to read a file that is missing or that changes
+// during each reading. (A file may seem to be missing while a link in its path
+// is being replaced.) The call does not wait between the tries.
 constexpr int kTries = 5;
 
 struct timespec ModifiedAt(const struct stat& info) {

@@ -27,9 +27,9 @@ namespace refreshable {
 // if the writer of the file is not done.
 //
 // If the function returns an error, the message of the source's error contains
-// the name of that error's code. It contains that error's message only if the
-// source's option `show_parser_message` is true, because parsers often quote
-// what they could not parse, which may be a secret.
+// the code of that error by name. It also quotes that error's message if the
+// source's option `show_parser_message` is true. It does not by default,
+// because parsers often quote what they could not parse, which may be a secret.
 //
 // A null TokenParser stands for the default parser, which exists if Token is
 // std::string or Secret. Its token is all bytes except line ends at the end,
