@@ -422,8 +422,8 @@ void Call::Finish(CURLcode code) {
   done_(std::move(answer_));
 }
 
-// What the transport and its thread share. Only the thread uses libcurl's
-// handles, except that any thread may wake it with curl_multi_wakeup.
+// What the transport and its thread share. While the thread runs, no other
+// thread uses libcurl's handles, except to wake it with curl_multi_wakeup.
 class Driver {
  public:
   Driver(CurlTransportOptions options, CURLM* multi)

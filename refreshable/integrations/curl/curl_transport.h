@@ -31,9 +31,9 @@ struct CurlTransportOptions {
   // server, TLS included. At least 1 ms; cut to one day.
   absl::Duration connect_timeout = absl::Seconds(10);
   // How many idle connections are kept open for further requests. At least 0;
-  // if 0, each request makes a connection of its own. libcurl counts the
-  // connections in use as well, so it keeps no idle connection while more than
-  // `max_idle_connections` requests are outstanding.
+  // if 0, each request makes a connection of its own. Connections in use count
+  // too: while more than `max_idle_connections` requests are outstanding,
+  // libcurl keeps no idle connection.
   int max_idle_connections = 8;
   // How long an idle connection may be reused. At least one second; cut to one
   // day.
@@ -52,10 +52,10 @@ struct CurlTransportOptions {
 //   - Before it reuses an idle connection, it checks whether the server has
 //     closed the connection or has sent something unasked. If so, it makes a
 //     new connection. (It does not see what the TLS library has read together
-//     with the answer before.)
-//   - It sends no request twice, although libcurl would if a reused connection
-//     ends before an answer comes. The request then fails with UNAVAILABLE,
-//     because the server may have processed it.
+//     with the previous answer.)
+//   - It sends no request twice. If a reused connection ends before an answer
+//     comes, the request fails with UNAVAILABLE, because the server may have
+//     processed it. (libcurl by itself would send it again.)
 //   - A status has the mark of `NotSent` if and only if libcurl has not begun
 //     to send the request.
 //   - It calls `SendOptions::cancelled` about every 100 ms.

@@ -50,7 +50,7 @@ void AddExtension(X509* certificate, int nid, const std::string& value) {
   X509_EXTENSION_free(extension);
 }
 
-// Returns a certificate of `key` for the host `name`, which is not signed yet.
+// Returns a certificate of `key` for `name`, without a signature.
 X509* NewCertificate(EVP_PKEY* key, const std::string& name, long end_seconds) {
   static std::atomic<long> serial{1};
   X509* const certificate = X509_new();

@@ -39,8 +39,8 @@ class Authority {
   Authority& operator=(const Authority&) = delete;
   ~Authority();
 
-  // Returns a certificate for the host `name`, which is valid from an hour
-  // before now to `lifetime` after now.
+  // Returns a certificate for the host `name`, and its key. The certificate is
+  // valid from two hours before now to `lifetime` after now.
   Identity Issue(const std::string& name,
                  absl::Duration lifetime = absl::Hours(1));
   // Returns the authority's own certificate, in PEM form.
@@ -73,8 +73,8 @@ class Connection {
               absl::string_view headers = "");
   // Returns when the client has closed the connection.
   void WaitUntilClosed();
-  // Closes the connection. If it is encrypted, sends the message with which TLS
-  // ends first.
+  // Closes the connection. If it is encrypted, first sends the closing message
+  // of TLS.
   void Close();
 
  private:
