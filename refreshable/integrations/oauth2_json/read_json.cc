@@ -26,8 +26,8 @@ using Json = nlohmann::basic_json<std::map, std::vector, std::string, bool,
 
 constexpr int kMaxDepth = 64;
 
-// The parser's callbacks, which the parser calls with what it reads, in that
-// order. If a callback returns false, the parser stops.
+// The parser calls these callbacks with what it reads, in the order of the
+// body. If a callback returns false, the parser stops.
 class Handler final : public nlohmann::json_sax<Json> {
  public:
   AnswerFields& fields() { return fields_; }
@@ -67,8 +67,8 @@ class Handler final : public nlohmann::json_sax<Json> {
   }
 
  private:
-  // Takes a value, or drops it if it is inside a member. Returns false if the
-  // value is outside the outermost object.
+  // Keeps `field` if it is a member of the outermost object, and drops it if it
+  // is nested deeper. Returns false if it is outside that object.
   bool Value(AnswerField field) {
     if (depth_ == 1) fields_.Set(name_, std::move(field));
     return depth_ > 0;
