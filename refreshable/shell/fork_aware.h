@@ -43,8 +43,8 @@ class ForkAware {
   void Register();
   void Unregister();
 
-  // Returns true if this process is the child of a fork() since TakeForked was
-  // last called. Requires the lock.
+  // Returns true at the first call in the child of a fork(), if the object was
+  // registered then; otherwise false. Requires the lock.
   bool TakeForked();
 
   executors_internal::ForkMutex& mutex_;  // The lock, in a ForkSlot.

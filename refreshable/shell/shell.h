@@ -90,20 +90,20 @@ class ThreadIds {
 // The part of a Refreshable that carries out what its RefreshMachine decides.
 // It owns the machine, the tokens, the waiters, the timer and the running
 // calls. It is always owned by shared_ptr. Each queued task, each running call
-// of the source, and each call of a method holds a reference, because user code
-// may destroy the Refreshable meanwhile.
+// of the source, and each call that may run user code holds a reference,
+// because user code may destroy the Refreshable meanwhile.
 //
 // One mutex guards all state. Each input (such as a read, an answer of the
-// source, or the timer) is one critical section: it asks the machine, applies
-// the machine's decisions to what the lock guards (including the published
-// token), and collects in `Effects` what must happen outside the lock: calls of
-// the executor, of observers and callbacks, and the destruction of tokens.
+// source, or the timer) is one critical section. It asks the machine, and
+// applies the decisions to what the lock guards, the published token included.
+// It collects in `Effects` what must happen outside the lock: calls of the
+// executor, of observers and of callbacks, and the destruction of tokens.
 //
-// If memory runs out in a critical section, or between setting a flag and
-// resetting it, the program ends instead of continuing with half-changed state
-// (clause E8). So a method with such a part is noexcept, or is called only by
-// methods that are. User code is called outside these parts, or where its
-// exceptions are caught.
+// If memory runs out while the state is half changed (in a critical section, or
+// between setting a flag and resetting it), the program ends (clause E8). So a
+// method that changes state is noexcept, or is called only by methods that are.
+// User code is called when no state is half changed, or where its exceptions
+// are caught.
 class Shell : protected ForkAware, public std::enable_shared_from_this<Shell> {
  public:
   explicit Shell(ShellConfig config);
@@ -120,10 +120,10 @@ class Shell : protected ForkAware, public std::enable_shared_from_this<Shell> {
   // that escapes a task leaves this function. Nothing else is thrown.
   absl::StatusOr<HazardHolder> Read(ReadRequest request,
                                     absl::Duration timeout);
-  // Makes the executor run a task that gives the read's outcome to `read`.
-  // Returns the id with which the read can be cancelled; kNone after Close.
-  // `served` says whether the caller has just been able to load from `cell()` a
-  // token that answers the request. If so, the machine need not be asked.
+  // Registers `read`: a task of the executor will give it the outcome. Returns
+  // the id with which the read can be cancelled; kNone after Close. `served`
+  // means that the caller has just loaded from `cell()` a token that answers
+  // the request. The machine need not be asked then.
   WaiterId ReadAsync(const ReadRequest& request,
                      std::shared_ptr<AsyncRead> read, bool served) noexcept;
   absl::StatusOr<HazardHolder> TryRead() noexcept;
@@ -173,9 +173,9 @@ class Shell : protected ForkAware, public std::enable_shared_from_this<Shell> {
   absl::StatusOr<Generation> InstallToken(
       const Expiry& expiry, std::shared_ptr<const void> token) noexcept;
 
-  // Returns the token that is published. If there is none, returns the token
-  // that was withdrawn and has not been replaced; if there is none of these
-  // either, a null token.
+  // Returns the published token. If there is none, returns the token that was
+  // withdrawn since the last publication; if there is none of these either, a
+  // null token.
   Snapshot LastToken() const;
 
   // Calls the source and catches its exceptions. Called without the lock.
@@ -205,9 +205,9 @@ class Shell : protected ForkAware, public std::enable_shared_from_this<Shell> {
   struct Active;
   struct Trouble;
 
-  // AfterForkInChild makes each read in the child of a fork() take the lock.
-  // The first Section (a critical section) in the child calls ForgetParent,
-  // which forgets what belongs to the parent's threads.
+  // In the child of a fork(), AfterForkInChild makes reads take the lock. The
+  // first Section (a critical section) there calls ForgetParent, which forgets
+  // what belongs to the parent's threads.
   void AfterForkInChild() override;
   void ForgetParent() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
@@ -303,14 +303,15 @@ class Shell : protected ForkAware, public std::enable_shared_from_this<Shell> {
   void OnTimerLost(uint64_t serial);
 
   // A server may have very many instances, most of which are idle and have a
-  // token. What such an instance does not need is behind a pointer, which is
-  // then null.
+  // token. What an idle instance does not need is behind a pointer, which is
+  // null there.
 
-  // Other threads read `cell_` at any time, so nothing else in its cache line
-  // may be written to often. The 48 bytes before it (the members of the base
-  // classes, `executor_` and `hooks_`) never change. The 48 bytes after it
+  // Other threads read `cell_` at any time, so nothing that shares a cache line
+  // with it may be written to often. Objects are aligned to 16 bytes, so that
+  // may be 48 bytes on either side. The bytes before it (the members of the
+  // base classes, `executor_` and `hooks_`) never change. Those after it
   // (`executor_destroyed_` and the beginning of the machine) change only with
-  // the token or after a failure. Objects are aligned to 16 bytes.
+  // the token or after a failure.
   Executor* const executor_;
   const std::unique_ptr<const ShellConfig::Hooks> hooks_;  // Null if all unset.
   // The cell that reads go through. It is changed under the lock only.
@@ -321,13 +322,13 @@ class Shell : protected ForkAware, public std::enable_shared_from_this<Shell> {
   // The number `Stats::attempts_started`.
   int64_t attempts_started_ ABSL_GUARDED_BY(mutex_) = 0;
   // Other numbers of `Stats`, the withdrawn token, and the last error. Null
-  // until something has gone wrong.
+  // until there is one of these to record.
   std::unique_ptr<Trouble> trouble_ ABSL_GUARDED_BY(mutex_);
 
   // What is going on at the moment: reads that wait, calls of the source, the
   // threads inside them, and events that are being sent. Null if nothing is
-  // going on. After an async read it may stay, because the table of async reads
-  // keeps its memory (`AsyncReads::kKept`).
+  // going on, unless the table of async reads keeps its memory
+  // (`AsyncReads::kKept`).
   std::unique_ptr<Active> active_ ABSL_GUARDED_BY(mutex_);
   uint64_t last_waiter_ ABSL_GUARDED_BY(mutex_) = 0;
 

@@ -64,9 +64,9 @@ void Shell::Drive(BlockedRead& read) {
       shell->Leave(read);
     }
   } end{this, read};
-  // DriveUntil is called without UseExecutor. Close need not wait for it,
-  // because only this thread drives the executor, so no other thread destroys
-  // the executor meanwhile.
+  // Close need not wait for this call, so it does not go through UseExecutor.
+  // Only this thread drives the executor, so no other thread destroys the
+  // executor meanwhile.
   executor()->DriveUntil(
       [&] {
         ForkMutexLock lock(&mutex_);
@@ -77,9 +77,9 @@ void Shell::Drive(BlockedRead& read) {
 }
 
 // Returns whether the read's thread may take a queued attempt and run it. A
-// thread of the executor always may. A thread that drives the executor may once
-// its read is settled, because the hook, which runs before the thread is woken,
-// may be waiting for that attempt.
+// thread of the executor always may. A thread that drives the executor may do
+// so once its read is settled: the hook runs before the thread is woken, and
+// may wait for that attempt. Any other thread may not.
 bool Shell::CanRun(const BlockedRead& read) const {
   return read.in_executor_thread || (read.drivable && read.settled);
 }
@@ -127,11 +127,11 @@ std::optional<absl::Status> Shell::Block(BlockedRead& read) noexcept {
         return std::nullopt;
       } else if (waited && active_ != nullptr && active_->leader == &read) {
         WakeOverdue(now);
-        // If the executor has lost the timer, this thread calls the machine in
-        // the timer's place, for example to end an attempt that takes too long.
-        // The call must be due, because this thread resigns as the leader to
-        // make it, which wakes the next leader at once: without that condition
-        // the next leader would make a call too, and so on without end.
+        // If the executor has lost the timer, the leader calls the machine in
+        // its place, for example to end an attempt that takes too long. It does
+        // so only if the call is due. To make the call it resigns, which wakes
+        // the next leader at once; that one would otherwise make a call too,
+        // and so on without end.
         wake_machine = timer_lost_ && machine_.wake_at(now) <= now.boot;
       }
       if (claimed != AttemptId::kNone || wake_machine) {
@@ -204,7 +204,8 @@ void Shell::End(const std::vector<std::shared_ptr<BlockedRead>>& reads) {
 }
 
 // Removes a read that has not ended, because its thread waits no longer. If
-// that thread could have run a queued attempt, wakes another one for it.
+// that thread could have run a queued attempt, wakes another thread for the
+// attempt.
 void Shell::Leave(BlockedRead& read) {
   Resign(read);
   if (active_ != nullptr) active_->blocked.erase(read.id);
@@ -244,7 +245,6 @@ void Shell::WakeRunner() {
   }
 }
 
-// Wakes the threads whose deadline has passed.
 void Shell::WakeOverdue(const Instant& now) {
   for (auto& [id, read] : active_->blocked) {
     if (read->waiting && now.boot >= read->request.deadline) {

@@ -33,10 +33,10 @@
 namespace refreshable {
 namespace internal {
 
-// The longest sleep of the leader (see `Active::leader`), and of a thread that
-// drives the executor, before it reads BootTime again. They must do so because
-// a sleep may not count the time while the computer is suspended. It is also
-// the time after which a timer handles parked reads (see `Active::parked`).
+// The leader (see `Active::leader`), and a thread that drives the executor,
+// sleep no longer than this before they read BootTime again, because a sleep
+// may not count the time while the computer is suspended. This is also the time
+// after which a timer handles parked reads (see `Active::parked`).
 inline constexpr absl::Duration kLongestWait = absl::Seconds(1);
 
 // Returns whether a read may return what `hold` holds without asking the
@@ -96,17 +96,17 @@ struct Shell::Active {
   // read has a greater id.
   BlockedReads blocked;
   AsyncReads async;
-  // The read of the leader: the one blocked thread that looks at the clock
-  // every second on behalf of all others, which sleep. A thread that drives the
-  // executor is never the leader. Null if no other thread waits.
+  // The leader's read. The leader is the one blocked thread that looks at the
+  // clock every second for all others, which sleep. A thread that drives the
+  // executor is never the leader. Null if no thread but such threads waits.
   const BlockedRead* leader = nullptr;
   // The deadline and the id of each async read that has a deadline and has not
   // been dispatched (see `AsyncRead::dispatched_`).
   std::set<std::pair<BootTime, uint64_t>> deadlines;
-  // The ids of the parked async reads: the executor refused the callback of
-  // each while its own ReadAsync was running. The next input gives these
-  // callbacks to the executor again, or at the latest a timer at
-  // `parked_until`.
+  // The ids of the parked async reads. A read is *parked* if the executor
+  // refused its callback while its own ReadAsync was running. The next input,
+  // or at the latest a timer at `parked_until`, gives the callback to the
+  // executor again.
   std::vector<uint64_t> parked;
   BootTime parked_until;
 
@@ -140,11 +140,11 @@ inline bool HasThisThread(const ThreadIds& threads) {
 
 inline void RemoveThisThread(ThreadIds& threads) { threads.RemoveThisThread(); }
 
-// Holds the lock while it exists. In the child of a fork(), the first Section
-// forgets what belongs to the parent's threads. Code that can run only after a
-// Section of the same process uses ForkMutexLock instead: what follows the
-// Section in the same call, and the tasks, timers and calls of the source that
-// were started after it.
+// Holds the lock while it exists. The first Section in the child of a fork()
+// calls ForgetParent, which forgets what belongs to the parent's threads. Code
+// that runs only after a Section of the same process may use ForkMutexLock
+// instead: the rest of a call that had a Section, and the tasks, timers and
+// calls of the source that this call started.
 class ABSL_SCOPED_LOCKABLE Shell::Section {
  public:
   explicit Section(Shell* shell) ABSL_EXCLUSIVE_LOCK_FUNCTION(shell->mutex_)

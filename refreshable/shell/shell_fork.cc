@@ -19,8 +19,8 @@ namespace refreshable {
 namespace internal {
 
 void Shell::AfterForkInChild() {
-  // From now on each read takes the slow path, whose first Section calls
-  // ForgetParent.
+  // Reads take the slow path until an input sets these times again. The first
+  // Section in the child, which comes before that, calls ForgetParent.
   cell_.SetCheckAt(absl::InfinitePast());
   cell_.SetUsableUntil(absl::InfinitePast(), BootTime::InfinitePast());
 }

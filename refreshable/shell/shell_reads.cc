@@ -123,9 +123,9 @@ std::optional<absl::StatusOr<HazardHolder>> Shell::Ask(
   }
   if (!nothing_to_do) CarryOut(effects);
   if (outcome.has_value()) return outcome;
-  // `in_executor_thread` and `drivable` say whether this thread may run a
-  // queued attempt itself (see CanRun). On a thread of the executor, the
-  // attempt that the read waits for may be queued behind this very task.
+  // Finds out whether this thread may run a queued attempt itself (see CanRun).
+  // A thread of the executor may, because the attempt that the read waits for
+  // may be queued behind the very task that it runs.
   UseExecutor([&] {
     blocked->in_executor_thread = executor()->InExecutorThread();
     blocked->drivable =
@@ -135,15 +135,15 @@ std::optional<absl::StatusOr<HazardHolder>> Shell::Ask(
 }
 
 // If the request rejects a generation that has not been published yet, makes it
-// the request of an ordinary read (A7). The machine may be asked for one read
-// several times. If the request still named the generation once that has been
-// published, the machine would take it for rejected.
+// the request of an ordinary read (A7). Otherwise, if the machine is asked for
+// the same read again once that generation is published, it would take the new
+// token for rejected.
 void Shell::ForgetUnpublished(ReadRequest& request) const {
   if (request.rejected > machine_.generation()) request.rejected = Generation();
 }
 
-// Returns the error that describes `failure`. The error is made once for each
-// failure, because making it takes much longer than copying it.
+// Returns the error that describes `failure`. Keeps the last error that it
+// made, because making one takes much longer than copying it.
 const absl::Status& Shell::StatusOf(const ReadFailure& failure) {
   ReadFailure& told = trouble().failure;
   absl::Status& error = trouble_->error;
@@ -298,10 +298,9 @@ void Shell::Settle(uint64_t id, PendingRead& waiter, absl::Status outcome,
   effects.wake.push_back(id);
 }
 
-// Settles, with `outcome`, the async reads whose deadline is `until` or
-// earlier. A read that was settled earlier but is not dispatched waits only for
-// a slow hook or observer. If the deadline of such a read has passed, it waits
-// no longer, and gets the outcome with which it was settled.
+// Settles with `outcome` the async reads whose deadline is `until` or earlier.
+// A read that is settled already waits only for a slow hook or observer. Once
+// its deadline has passed, it waits no longer, and keeps its outcome.
 void Shell::EndReads(const Instant& now, BootTime until,
                      const absl::Status& outcome, Effects& effects) {
   if (active_ == nullptr) return;

@@ -43,12 +43,12 @@ BootTime Shell::WakeAt(const Instant& now) const {
   return at;
 }
 
-// Arms the timer for WakeAt. One thread at a time calls the executor for this,
-// outside the lock. If another thread is arming the timer already, returns at
-// once; that thread arms it again until WakeAt no longer changes. A timer is
-// *lost* if the executor has refused or dropped it. A lost timer is armed again
-// if `retry` is set (once), if WakeAt has changed, or if somebody depends on
-// it; otherwise it is left alone.
+// Arms the timer for WakeAt. One thread at a time does that, outside the lock,
+// until WakeAt no longer changes; meanwhile other threads return at once.
+//
+// A timer is *lost* if the executor has refused or dropped it. A lost timer is
+// armed again if WakeAt has changed, if `retry` is set (once), or if somebody
+// depends on it.
 void Shell::SyncTimer(bool retry) noexcept {
   std::vector<Effects> deferred;
   {

@@ -64,12 +64,13 @@ class alignas(16) SnapshotCell {
   }
   ~SnapshotCell() { Retire(domain_, cell_.load(std::memory_order_relaxed)); }
 
-  // Replaces the snapshot, and returns the old one; null if there was none. If
-  // `snapshot.token` is null, the cell has no snapshot afterwards. Reads that
-  // start after this returns do not get an earlier snapshot. Reads of the new
-  // snapshot must ask the machine from `check_at` on. (If SetCheckAt alone
-  // could set that time, reads between Publish and SetCheckAt would have to
-  // ask, and so wait for the publisher's lock.)
+  // Replaces the snapshot, and returns the old one; null if there was none. A
+  // null `snapshot.token` leaves the cell without a snapshot. Reads that start
+  // after this returns do not get an earlier snapshot.
+  //
+  // Reads of the new snapshot must ask the machine from `check_at` on. (If only
+  // SetCheckAt could set that time, reads between Publish and SetCheckAt would
+  // have to ask, and so wait for the publisher's lock.)
   [[nodiscard]] Garbage Publish(Snapshot snapshot,
                                 absl::Time check_at) noexcept {
     const HazardNode* node = Nothing();
@@ -163,8 +164,8 @@ class alignas(16) SnapshotCell {
     return clock_.IsSystem() ? Load() : HazardHolder();
   }
 
-  // Returns true only if a load is certain to return an empty hold. If another
-  // copy of the library made the cell, returns false even then.
+  // Returns true only if a load is certain to return an empty hold. May return
+  // false for an empty cell, if another copy of the library emptied it.
   bool HasNothing() const {
     return cell_.load(std::memory_order_relaxed) == Nothing();
   }

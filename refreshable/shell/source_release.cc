@@ -23,8 +23,9 @@ void ReleaseOnNewThread(std::unique_ptr<std::shared_ptr<void>> source) {
   if (thread.Start([owned] { delete owned; })) thread.Detach();
 }
 
-// A task that drops the source, on the thread that runs the task or that
-// destroys it without having run it.
+// A task that drops the source when it is run, or when it is destroyed without
+// having run. If that happens inside a call of `FetchDone`, a new thread drops
+// the source.
 class ReleaseTask {
  public:
   explicit ReleaseTask(std::shared_ptr<void> source)

@@ -54,8 +54,9 @@ class TypedShell final : public Shell {
   }
   ~TypedShell() override { Unregister(); }
 
-  // Does what clause E1 requires of the destructor, and drops the source. Calls
-  // that have not answered own this object, but not the source.
+  // Does what clause E1 requires of the destructor, and drops the source. A
+  // Fetch that is still running keeps the source until it returns. A call that
+  // has returned and has not answered keeps only this object.
   void Close() noexcept {
     Shell::Close();
     std::shared_ptr<TokenSource<Token>> source;
@@ -116,9 +117,9 @@ class TypedShell final : public Shell {
       source = source_;
     }
     if (source == nullptr) return;  // After Close.
-    // An exception that leaves the source first destroys `done`, which then
-    // reports `SourceThrew()`. The type of the exception is known only once it
-    // has been caught below, so that report is not passed on.
+    // If the source throws, the exception destroys `done`, which reports
+    // `SourceThrew()`. That report is not passed on, because the type of the
+    // exception is known only in the catch block below.
     struct Inside {
       const std::thread::id thread = std::this_thread::get_id();
       bool now = true;
@@ -155,7 +156,7 @@ class TypedShell final : public Shell {
       ForkMutexLock lock(&mutex_);
       if (source_ != nullptr) source = nullptr;  // `source_` keeps it.
     }
-    // No executor is given, since it may have been destroyed.
+    // After Close the executor may have been destroyed, so none is given.
     if (source != nullptr) ReleaseSource(std::move(source), nullptr);
   }
 

@@ -114,27 +114,27 @@ class AsyncRead : private PendingRead {
   // Gives the outcome to the user's code. Called under no lock, at most once
   // for each read.
   virtual void Deliver(absl::StatusOr<HazardHolder> outcome) = 0;
-  // Destroys what the user gave. Called under no lock, and instead of
-  // `Deliver`, if the read is cancelled.
+  // Called instead of `Deliver` if the read is cancelled, under no lock.
+  // Destroys what the user gave.
   virtual void Discard() {}
 
   uint64_t id_ = 0;
   std::shared_ptr<AsyncRead> next_;  // The next one in a list of AsyncReads.
   // Whether the executor was given a task that delivers the settled read.
   bool dispatched_ = false;
-  // The thread that is still inside ReadAsync for this read, and so must not
-  // run its callback.
+  // The thread that is inside ReadAsync for this read, and so must not run the
+  // read's callback. The default value if there is none.
   std::thread::id own_call_;
   // Keeps the Shell alive while the executor has the task that delivers the
-  // read. Only that task uses this pointer. (In the child of a fork(), the
-  // parent's reads are never freed. If they owned the Shell, the Shell would
-  // never be freed there either.)
+  // read. Only that task uses this pointer. It is null at other times: in the
+  // child of a fork() the parent's reads are never freed, and would otherwise
+  // keep the Shell there forever.
   std::shared_ptr<Shell> shell_;
 };
 
-// A table of the asynchronous reads that wait, by id. Allocates memory only
-// when more reads wait than at any time since its memory was last freed (see
-// `kKept`). Not thread-safe.
+// A table of the asynchronous reads that wait, by id. Its memory grows with the
+// largest number of reads that waited at a time; `kKept` says when it is freed.
+// Not thread-safe.
 class AsyncReads {
  public:
   size_t size() const { return size_; }
