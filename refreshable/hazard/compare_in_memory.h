@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Functions that compare an atomic variable with a value. GCC compiles such a
-// comparison into two instructions: a load and a comparison. x86-64 has one
-// instruction that does both, and the functions below use that instruction
-// through inline assembly. A read of a token makes four such comparisons, so
-// the assembly saves one cycle in seven (docs/performance.md). In each
-// function, the `#else` branch says in C++ what the assembly does. The file is
-// in hazard/ because both the hazard domain and shell/ use it, and shell/ may
-// depend on hazard/.
+// Functions that compare an atomic variable with a value in one instruction, by
+// inline assembly. Without it GCC uses two, a load and a comparison, although
+// x86-64 has one instruction that does both. A read of a token makes four such
+// comparisons, so the assembly saves one cycle in seven (docs/performance.md).
+// In each function, the `#else` branch says in C++ what the assembly does.
+//
+// The file is in hazard/ because both the hazard domain and shell/ use it, and
+// shell/ may depend on hazard/.
 
 #ifndef REFRESHABLE_HAZARD_COMPARE_IN_MEMORY_H_
 #define REFRESHABLE_HAZARD_COMPARE_IN_MEMORY_H_

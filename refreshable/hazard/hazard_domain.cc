@@ -140,8 +140,8 @@ bool IsFree(const HazardSlot& slot) {
 }
 
 // Moves the thread to a free slot of its ring, and returns true. Adds slots if
-// the lap finds more than half of them in use. Returns false if all slots are
-// in use and there is no memory for more.
+// the lap finds more than half of the ring in use. Returns false if all slots
+// are in use and there is no memory for more.
 bool MoveToFreeSlot(SlotRing& ring) {
   for (uint32_t i = 0; i < ring.size; ++i) {
     if (ring.ahead == 0) {
@@ -209,8 +209,8 @@ class Domain final : public HazardDomain {
 
   // Registers the domain's handlers of fork(). Called before main, or at the
   // first use of the domain if that is earlier. If the handlers were always
-  // registered at the first use, another thread could fork just before that and
-  // copy a scan in progress, which would never end in the child process.
+  // registered at the first use, a fork() that another thread had just begun
+  // could copy a scan in progress, which would never end in the child.
   void HandleForks();
 
 #ifndef REFRESHABLE_NO_THREAD_LOCAL
@@ -299,13 +299,13 @@ class Domain final : public HazardDomain {
   std::atomic<int> owners_{0};
   // Nodes that were retired and that no scan has seen yet.
   std::atomic<const HazardNode*> incoming_{nullptr};
-  // How often scans have begun to take the nodes in `incoming_`, plus how often
-  // they have finished taking them. Odd while a scan is taking nodes.
+  // Raised by one when a scan begins to take the nodes in `incoming_`, and by
+  // one when it has taken them. So this is odd while a scan is taking nodes.
   std::atomic<uint64_t> takings_{0};
-  // (M5) The number of nodes that were retired since a TryToScan last took the
-  // nodes in `incoming_` for its first scan. While it takes them, this is at
-  // least kMostHandedOver. From kMostHandedOver on, no further node is left to
-  // the scanning thread.
+  // (M5) The number of nodes that were retired since the latest TryToScan took
+  // the nodes in `incoming_` for its first scan. While it takes them, this is
+  // at least kMostHandedOver. Once this is kMostHandedOver or more, no further
+  // node is left to the scanning thread.
   std::atomic<int> handed_over_{0};
   // Only the thread that has set `scanning_` may access the members from
   // `retained_` to `barriers_`.
@@ -379,11 +379,11 @@ void Domain::SetWaitedFor(HazardSlot& slot, WaitedFor waited_for) {
   set(slot.waited_for, waited_for == kYes ? 1 : 0);
 }
 
-// (M7) Returns whether a scan may free the nodes that it took from `incoming_`
-// and that no slot announces, without making a heavy barrier. Returns true only
-// if no other thread owns a record. In that case this thread sees all that
-// other threads have announced, and a thread that announces something later no
-// longer finds any of these nodes in a cell.
+// (M7) Returns whether a scan needs no heavy barrier to free those of the nodes
+// taken from `incoming_` that no slot announces. It needs none if no other
+// thread owns a record: this thread then sees all that others have announced,
+// and later reads find none of these nodes in a cell. Always false in symmetric
+// mode, and while a test replaces the barrier.
 bool Domain::NobodyElseReads() {
   if (!Asymmetric()) return false;
   if (test_barrier_.load(std::memory_order_relaxed) != nullptr) return false;
@@ -447,11 +447,11 @@ void Domain::BeforeFork() {
   }
 }
 
-// Marks all slots as waited for, in the parent or in the child, so that the
-// thread that next clears a slot scans. That is necessary because threads may
-// have left work to the next scan during the fork, when no scan starts. The
-// thread that forks does not scan here, because a scan would run destructors
-// inside fork(), under the locks of other handlers.
+// Ends a fork, in the parent and in the child. While no scan could start,
+// threads may have left work to the next scan. So all slots are marked as
+// waited for, and the thread that next clears a slot scans. The thread that
+// forks does not scan here, because a scan would run destructors inside fork(),
+// under the locks of other handlers.
 void Domain::EndFork() {
   if (mode_.load(std::memory_order_relaxed) == kUnknown) return;
   left_.store(true, std::memory_order_seq_cst);
@@ -464,12 +464,11 @@ void Domain::AfterForkInParent() {
   forking_.fetch_sub(1, std::memory_order_seq_cst);
 }
 
-// The child has one thread, so the records of all other threads are given up.
-// The slots of those records keep their announcements, because the one thread
-// may have holds that other threads took. All other holds of the lost threads
-// are never released, like everything else on their stacks. But transient slots
-// are cleared: a thread uses them only inside ProtectShared, where the one
-// thread is not.
+// The child has only the thread that forked, so the records of all others are
+// given up. Their slots keep their announcements, because that thread may have
+// holds that others took. The holds that others still had are never released.
+// Transient slots are cleared: a thread uses them only inside ProtectShared,
+// where the thread that forked is not.
 void Domain::AfterForkInChild() {
 #ifndef REFRESHABLE_NO_THREAD_LOCAL
   for (ThreadRecord* record = records_.load(std::memory_order_relaxed);
@@ -483,10 +482,10 @@ void Domain::AfterForkInChild() {
   for (SharedRecord& record : shared_records_) {
     record.transient.node.store(nullptr, std::memory_order_relaxed);
   }
-  // The child registers for the heavy barrier itself, because it may not have
-  // inherited a registration even if `mode_` says so: fork() may have copied
-  // the state of registrations before the memory, and a thread of the parent
-  // may have run SetUp in between.
+  // The child registers for the heavy barrier itself. `mode_` does not prove
+  // that it has inherited a registration: a thread of the parent may have run
+  // SetUp after fork() had copied the registrations and before it copied the
+  // memory.
   if (mode_.load(std::memory_order_relaxed) == kAsymmetric) {
     RegisterHeavyBarrier();
   }
@@ -499,10 +498,9 @@ void Domain::AfterForkInChild() {
 
 #ifndef REFRESHABLE_NO_THREAD_LOCAL
 
-// An object whose destructor, which runs when the thread ends, gives up the
-// thread's record. Slots that holds on other threads still use stay as they
-// are. (If this code is in a shared object, the object is not unloaded while a
-// thread still has to run this destructor.)
+// Gives up the thread's record when the thread ends. Slots that holds on other
+// threads still use stay as they are. (If this code is in a shared object, the
+// object is not unloaded while a thread still has to run this destructor.)
 struct ThreadEnd {
   ~ThreadEnd() {
     this_thread_ends = true;
@@ -680,10 +678,10 @@ void Domain::Push(const HazardNode* first, const HazardNode* last) {
   }
 }
 
-// Returns the nodes in `incoming_`, which is empty afterwards. (M5) If `first`
-// is set, as in the first scan of a TryToScan, also resets the count
-// `handed_over_` to 0. In that case no node can be handed over while nodes are
-// being taken, so that no node escapes the count and none counts twice.
+// Takes all nodes out of `incoming_` and returns them. (M5) If `first` is set,
+// which means the first scan of a TryToScan, starts the count `handed_over_`
+// again from 0. No node can be handed over meanwhile, so that each is counted
+// exactly once.
 const HazardNode* Domain::TakeIncoming(bool first) {
   if (first) handed_over_.exchange(kMostHandedOver, std::memory_order_acq_rel);
   takings_.fetch_add(1, std::memory_order_seq_cst);
@@ -779,12 +777,11 @@ const HazardNode* Domain::Scan(bool also_incoming) {
   return dead;
 }
 
-// Scans, and repeats that as long as another thread, which has cleared a slot
-// or retired a node, has set `pending_` during the last scan. Unreferences the
-// nodes that the scans returned. Does nothing if another thread is scanning or
-// a fork() is in progress. The calling thread may be a reader, which must not
-// work for publishers without end, so only kMostHandedOver nodes can be handed
-// over to it.
+// Scans, and scans again as long as another thread has set `pending_`
+// meanwhile. Unreferences the nodes that the scans returned. If another thread
+// is scanning or a fork() is in progress, does nothing. The calling thread may
+// be a reader, which must not work for publishers without end, so only
+// kMostHandedOver nodes can be handed over to it (M5).
 void Domain::TryToScan() noexcept {
   const HazardNode* dead = nullptr;
   for (bool first = true; (first || pending_.load(std::memory_order_seq_cst)) &&
@@ -802,11 +799,9 @@ void Domain::TryToScan() noexcept {
   }
 }
 
-// (M5) Scans if no other thread is scanning. If one is, leaves the node to that
-// thread. But if kMostHandedOver nodes have been left to that thread already,
-// waits until a scan has taken the node or a fork() begins. So, if no thread
-// forks, each thread has at most one node that no scan has taken, apart from
-// the nodes left to the scanning thread.
+// (M5) At most kMostHandedOver nodes are left to a scanning thread. A thread
+// that retires another node waits until a scan has taken that node. So, if no
+// thread forks, each thread has at most one node more that no scan has taken.
 void Domain::Retire(const HazardNode* node) noexcept {
   if (node == nullptr) return;
   Push(node, node);
@@ -815,8 +810,8 @@ void Domain::Retire(const HazardNode* node) noexcept {
     Reclaim();
     return;
   }
-  // The value that `takings_` has once a taking has finished that began after
-  // this load. That taking includes `node`.
+  // Once `takings_` has reached this value, a taking has finished that began
+  // after this load. So `node` has been taken by then.
   const uint64_t done =
       (takings_.load(std::memory_order_seq_cst) + 3) & ~uint64_t{1};
   TryToScan();

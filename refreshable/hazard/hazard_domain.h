@@ -13,10 +13,10 @@
 // the node. A *scan* finds the retired nodes that no slot announces any longer,
 // so that they can be freed.
 //
-// With membarrier(2) a scan makes a *heavy barrier*: every thread of the
-// process executes a full barrier. Where there is no membarrier(2), the domain
-// is in *symmetric mode*: scans make no heavy barrier, and reads and releases
-// make full barriers themselves.
+// If a scan needs a *heavy barrier*, it makes one by membarrier(2): every
+// thread of the process executes a full barrier. Where there is no
+// membarrier(2), the domain is in *symmetric mode*: scans make no heavy
+// barrier, and reads and releases make full barriers themselves.
 //
 // A process may have several domains: one for each copy of the library that is
 // linked into it, unless the linker makes the copies share one. Each cell, hold
@@ -56,14 +56,14 @@ struct HazardSlot {
 
   // The node that is in use; null if the slot is free. Never dereferenced.
   std::atomic<const void*> node;
-  // 0 if clearing this slot must trigger a scan, because a retired node may be
-  // waiting for that; 1 if not. Written only by a thread that scans or forks.
-  // In symmetric mode this is always 0, and `waited_for` alone says whether the
-  // clearing must trigger a scan.
+  // If this is 1, clearing the slot needs no scan. If it is 0, a retired node
+  // may be waiting for that, so the release calls ReleaseSlow. Always 0 in
+  // symmetric mode, in which `waited_for` alone decides. Written only by a
+  // thread that scans or forks.
   std::atomic<uint32_t> no_scan_on_release{0};
-  // 1 if the last scan found in this slot a retired node that may still be held
-  // through it (M8). In symmetric mode: 1 if clearing this slot must trigger a
-  // scan.
+  // 1 if the last scan found a retired node in this slot. A release from a slot
+  // of a ring resets this (M8). In symmetric mode: 1 if clearing this slot must
+  // trigger a scan.
   std::atomic<uint32_t> waited_for;
 };
 
@@ -108,9 +108,9 @@ class HazardNode {
   virtual void OnUnreferenced() { delete this; }
 
   mutable std::atomic<int64_t> references_{1};
-  // The slot to which all holds refer that are counted references of this node.
+  // The slot of all holds that are counted references of this node.
   mutable HazardSlot counted_{nullptr, HazardSlot::kCounted};
-  // The node after this one in the list of the domain that this node is in.
+  // The next node in whichever list of the domain contains this node.
   mutable const HazardNode* next_ = nullptr;
 };
 
@@ -119,7 +119,7 @@ using HazardCell = std::atomic<const HazardNode*>;
 
 #ifndef REFRESHABLE_NO_THREAD_LOCAL
 // The slots of a thread, which form a ring. Other threads write to these slots
-// only in a scan, or to clear a slot whose hold was moved to them.
+// only to scan, to fork, or to release a hold that was moved to them.
 //
 // The thread goes round the ring, in *laps*, and stays at the slot that it took
 // last. The next hold takes that slot if it has become free, and the next free
@@ -128,10 +128,9 @@ using HazardCell = std::atomic<const HazardNode*>;
 // nodes uses few slots. Free slots are in no list, so a release writes to
 // nothing but its slot.
 struct SlotRing {
-  // The slot that the next hold tries first. In a thread without slots this is
-  // a slot that is never free, so that reads need not check whether the thread
-  // has slots. A thread has none before its first hold, after its end, and in
-  // symmetric mode.
+  // The slot that the next hold tries first. If the thread has no slots (for
+  // example before its first hold, or in symmetric mode), this is a slot that
+  // is never free, so that reads need not check whether the thread has slots.
   DomainSlot* slot;
   uint32_t size;   // The number of slots in the ring.
   uint32_t ahead;  // The number of slots that this lap has not reached yet.
@@ -141,10 +140,9 @@ struct SlotRing {
 // The ring of the calling thread.
 //
 // The variable is `__thread` rather than `thread_local` so that access is a
-// plain load, whichever file defines it. It is not inline, because an inline
-// variable might exist twice: the shared objects of a process share one
-// variable, but in a program that is compiled with -fvisibility=hidden GCC
-// makes a second, hidden one.
+// plain load, whichever file defines it. It is not inline, because a program
+// might then have two: compiled with -fvisibility=hidden by GCC, it would have
+// a hidden one of its own beside the one that the shared objects share.
 #ifdef __GNUC__
 extern __thread SlotRing this_threads_ring;
 #else
@@ -381,11 +379,10 @@ class HazardDomain {
   // Puts the domain into symmetric mode. Must be called before any other use of
   // the domain.
   virtual void ForceSymmetricForTesting() = 0;
-  // Makes scans call `barrier` instead of making the heavy barrier. If
-  // `barrier` is null, scans make the heavy barrier again. (In symmetric mode
-  // scans call `barrier` where they would make a heavy barrier in the other
-  // mode.) One test leaves the barrier out in this way, to show that the domain
-  // is incorrect without it; other tests make scans stall.
+  // Makes scans call `barrier`, in either mode, where they would make a heavy
+  // barrier if there is membarrier(2). Null restores the heavy barrier. Tests
+  // leave out the barrier in this way, to show that the domain is incorrect
+  // without it, and make scans stall.
   virtual void ReplaceHeavyBarrierForTesting(void (*barrier)()) = 0;
 
  protected:

@@ -26,11 +26,11 @@ namespace {
 
 using HazardForkTest = HazardDomainTest;
 
-// If `in_fork` is not null, RegisterInFork's handler calls it inside fork(),
-// after the domain has prepared for the fork. Handlers that run before a fork
-// run in the reverse order of their registration, so this handler must be
-// registered before the domain's. It is, because both are in one executable
-// (`linkstatic`) and the priority of RegisterInFork lets it run first.
+// The function that RegisterInFork's handler calls inside fork(), after the
+// domain has prepared for the fork; null if none. Handlers that run before a
+// fork run in the reverse order of their registration, so this handler must be
+// registered before the domain's. The priority of RegisterInFork ensures that,
+// because both are in one executable (`linkstatic`).
 const std::function<void()>* in_fork = nullptr;
 __attribute__((constructor(101))) void RegisterInFork() {
   pthread_atfork(

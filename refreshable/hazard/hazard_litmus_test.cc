@@ -20,8 +20,8 @@
 // There are two tests for each race. One test expects no bad outcome. The other
 // test leaves out the publisher's heavy barrier and looks for a bad outcome, to
 // show that the first test could fail. How often bad outcomes occur depends on
-// the processor. If none occurs within `rounds` rounds, the first test proves
-// nothing, and the other test prints that.
+// the processor. If the other test finds none within `rounds` rounds, it prints
+// that the first test proves nothing here.
 //
 // The tests are short. To run longer ones:
 //

@@ -208,9 +208,9 @@ TEST_F(HazardSlotsTest, R12SlotsOfAReplacedNodeBecomeQuietAgain) {
   old.resize(1);
   int64_t before = Counts().scans;
   // The holds `a` and `b` of the new node go round the whole ring. The first
-  // release of a slot that held the old node makes one scan, after which all
-  // slots but the one in `old` are fast. This release must not leave the scan
-  // to the other hold of the new node, because the new node was not replaced.
+  // release of a slot that held the old node makes one scan, which makes all
+  // slots fast but the one of `old`. That release must not leave the scan to
+  // the other hold of the new node, because the new node was not replaced.
   HazardHolder a = Hold(cell_);
   HazardHolder b = Hold(cell_);
   for (int i = 0; i < 1000; ++i) {
