@@ -43,7 +43,7 @@ std::string QuoteEachLetter(absl::string_view value) {
   return quoted + "\"";
 }
 
-// Returns up to four challenges, written in the ways that RFC 9110, section
+// Returns one to four challenges, written in the ways that RFC 9110, section
 // 11.6.1, allows.
 Made Make(FuzzInput& in) {
   Made made;
@@ -94,9 +94,9 @@ bool Rejects(absl::string_view text) {
   return IsInvalidTokenChallenge(401, {text});
 }
 
-// Checks that what IsInvalidTokenChallenge says of `text` with the status 401
-// agrees with what it says of `text` with `http_status`, and of `text` next to
-// other challenges and header fields.
+// Compares what IsInvalidTokenChallenge says of `text` with the status 401 to
+// what it says in related cases: with `http_status`, with no error to look for,
+// and with other challenges or header fields beside `text`.
 void CheckChallenge(int http_status, absl::string_view text) {
   const bool rejects = Rejects(text);
   Require(IsInvalidTokenChallenge(http_status, {text}) ==
