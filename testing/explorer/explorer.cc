@@ -42,7 +42,7 @@ class Search {
     enum Kind { kAction, kPending, kLose, kAnswer, kDeadline } kind;
     size_t index;  // The step, the pending task or timer, or the held call.
     size_t which;  // The action of that step, or the answer to that call.
-    // If a task or timer runs or is lost: its kind, and its number from 1.
+    // For a task or timer: its kind, and its number in that kind, from 1.
     PendingKind pending = PendingKind::kRun;
     int number = 0;
   };
@@ -319,8 +319,8 @@ void Explorer::ExploreOnce() {
   }
 }
 
-// Runs `path`, and returns what its last state looks like. If `way` is kNone,
-// ignores failures; otherwise also checks that recovery, and records a failure.
+// Runs `path`, and returns what its last state looks like. Unless `way` is
+// kNone, checks the recovery that `way` states, and records any failure.
 Explorer::End Explorer::Play(const Path& path, Way way) {
   ++report_.runs;
   size_t step = 0;
@@ -345,8 +345,8 @@ Explorer::End Explorer::Play(const Path& path, Way way) {
   return end;
 }
 
-// Returns a hash of what `end`, the state after `path`, looks like. If these
-// looks are ambiguous, also hashes what is reached from `end` in `depth` steps.
+// Returns a hash of the looks of `end`, the state after `path`. If they are
+// ambiguous, also hashes the states that follow, for up to `depth` steps.
 Explorer::Hash Explorer::WhereItLeads(const Path& path, const End& end,
                                       int depth) {
   Hash leads = end.looks;

@@ -51,10 +51,10 @@ void Oracle::BeforeInvalidate(bool in_flight, bool serves) {
   serves_ = serves;
 }
 
-// Must be called before the wall clock steps. Prepares the record for a step
-// back, which can make a stale or expired token fresh again: it is then unknown
-// whether the Refreshable noticed before the step that the token was stale or
-// expired. From now on, the checks that depend on this permit both cases.
+// Must be called before the wall clock steps. A step back can make a stale or
+// expired token fresh again. It is not visible from outside whether the
+// Refreshable noticed in time that the token was stale or expired. So the later
+// checks that depend on this permit both cases.
 void Oracle::BeforeWallStep() {
   if (!Usable()) cooldown_over_ = true;
   if (!Servable()) {
@@ -64,10 +64,9 @@ void Oracle::BeforeWallStep() {
   if (row_ > 0 && Reached(stale_at_, Now()) && !noted_) row_known_ = false;
 }
 
-// Must be called after the wall clock has stepped. Sets `floor_` anew unless
-// refreshing is exhausted. B7: exhaustion has no effect while a token is
-// usable. So if the step has made the token usable again, the next attempt may
-// start after the backoff, and need not wait for the probe time.
+// Must be called after the wall clock has stepped. B7: exhaustion has no effect
+// while a token is usable. So if the step has made the token usable again, the
+// next attempt must wait for the backoff, but not for the probe time.
 void Oracle::AfterWallStep() {
   if (failures_ > 0 && !Exhausted()) SetFloor();
 }
@@ -210,9 +209,9 @@ void Oracle::SetFloor() {
 }
 
 void Oracle::AttemptFailed(const Event& event, bool was_running) {
-  // An attempt that was not running has failed without a call of the source,
-  // because the limit of abandoned calls was reached (F6). No `OnFetch` has
-  // recorded the start of this attempt, so it is recorded here.
+  // If the attempt was not running, it failed without a call of the source,
+  // because the limit of abandoned calls was reached (F6). Then `OnFetch` has
+  // not recorded its start.
   if (!was_running) Started();
   running_ = false;
   const bool counted = event.failures > failures_;
@@ -328,8 +327,8 @@ void Oracle::Answered() {
   floor_ = cooldown_ = row_asked_until_ = BootTime::InfinitePast();
 }
 
-// A11: records that an attempt that was told of a rejection has brought the
-// rejected token again.
+// A11: records that the rejected token came again, although the attempt was
+// told of the rejection.
 void Oracle::Unchanged() {
   if (offered_ != token_ || token_.empty()) {
     Fail("A11: told unchanged, and another token came");

@@ -67,8 +67,8 @@ class Oracle final : public refreshable::Observer {
   // ---- What the Refreshable returns and reports ----
 
   // Checks a lease that the Refreshable has handed out. `late` says that a
-  // timer is due and has not run. Until that timer runs, a read that looks only
-  // at the wall clock may not notice that the token has expired by BootTime.
+  // timer is due and has not run. Then the token may have expired by BootTime,
+  // because the read may have looked only at the wall clock.
   void OnLease(const refreshable::Lease<std::string>& lease, bool late);
   void CheckHealth(const refreshable::Health& health);
   void CheckStats(const refreshable::Stats& stats);
@@ -86,8 +86,9 @@ class Oracle final : public refreshable::Observer {
   // degraded (B10).
   bool Servable() const;
   refreshable::Freshness Fresh() const;
-  // Returns whether an ordinary read may start an attempt now. While the token
-  // is usable, that is a background attempt, which a cooldown (B3) forbids.
+  // Returns whether an ordinary read, one that is not a rejected read (A7), may
+  // start an attempt now. A cooldown (B3) forbids that while the token is
+  // usable.
   bool Permitted() const;
   // A7, A11: returns true if the token published last must not be given to a
   // read that rejects `generation`, because the rejected token has the same
@@ -230,9 +231,9 @@ class Oracle final : public refreshable::Observer {
       asked_until_;  // The end of a Retry-After.
   refreshable::BootTime floor_ = refreshable::BootTime::InfinitePast();
   refreshable::BootTime cooldown_ = refreshable::BootTime::InfinitePast();
-  // Whether the token was no longer usable when the wall clock stepped. An
-  // attempt that was submitted before the step then need not wait for
-  // `cooldown_`, even if the step has made the token usable again.
+  // Whether the token was no longer usable just before the wall clock stepped.
+  // If so, an attempt submitted before the step need not wait for `cooldown_`,
+  // even if the step has made the token usable again.
   bool cooldown_over_ = false;
 
   // Whether a rejected read started the attempt that is queued, and the one

@@ -27,8 +27,8 @@ using Kind = ManualExecutor::PendingStep::Kind;
 
 namespace {
 
-// If the executor runs more tasks and timers than this in its own order since
-// the last `World::AdvanceBy` began, that is considered an endless loop.
+// `World::RunFirst` may run this many tasks and timers after the last call of
+// `AdvanceBy` began. One more is considered a sign of an endless loop.
 constexpr int kBusy = 10000;
 
 }  // namespace
@@ -369,8 +369,7 @@ void World::OnFailed(const refreshable::Event& event) {
       continue;
     }
     if (!reader.calling) ++reader.saw_failures;
-    // A read that is being made may itself have caused this failure. If so, the
-    // read came too late to join the attempt.
+    // As above, a read that is being made may have come too late.
     if (ends_ || reader.calling || failed_ > Retries(reader)) {
       reader.may_fail = true;
     }

@@ -63,12 +63,9 @@ bool World::MayCall() const {
 }
 
 // Returns everything visible from outside that a discarded answer must not
-// change. `late` is the value of `Late()` before the answer. Any answer, even a
-// discarded one, may have two effects, and what these change is left out.
-// First, the answer runs a callback that the executor refused (R11). The
-// callback may find that its token was withdrawn or that an attempt has timed
-// out. Second, the answer may start the attempt that a late timer would have
-// started (F7).
+// change. `late` is the value of `Late()` before the answer. Leaves out what
+// any answer may change: an answer runs a callback that the executor refused
+// (R11), and may start the attempt that a late timer would have started (F7).
 std::string World::Visible(bool late) const {
   refreshable::Stats stats = token_->stats();
   stats.attempts_discarded = 0;
@@ -125,9 +122,9 @@ void World::CheckWaits(const Health& health) {
                  "E2: no timer ends an attempt that is not run");
   }
   if (pending.tasks > 0) return;
-  // A read whose callback was refused waits for a timer that gives the callback
-  // to the executor again (R11) or, if timers are refused too, for any
-  // operation.
+  // Without a refresh, a read waits only if the executor refused its callback.
+  // It waits for the timer that gives the callback to the executor again (R11)
+  // or, if that timer was refused too, for any operation.
   Expect(!waiting || health.refreshing ||
              (lost_task_ && (lost_timer_ ||
                              pending.first_timer < BootTime::InfiniteFuture())),
@@ -313,9 +310,9 @@ void World::CheckRecovers(bool reset) {
                      "success a read gets ", lease.status().ToString()));
   }
   oracle_->OnLease(*lease, /*late=*/false);
-  // The token must be usable now or a second later. A token that arrived with
-  // little time left may be usable only now. If the read was served an expired
-  // token (B10), the new one may arrive only within that second.
+  // One of the two checks must find a usable token. A token with little time
+  // left may be usable only now. If the read was served an expired token (B10),
+  // the new token may come only within the next second.
   const bool usable = oracle_->Usable();
   AdvanceBy(absl::Seconds(1));  // Refused callbacks run in this time.
   Expect(usable || oracle_->Usable(), "B8: no usable token after success");

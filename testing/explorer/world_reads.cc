@@ -33,11 +33,11 @@ void World::ReadAsync(absl::Duration timeout, std::optional<int> max_retries,
     reader.deadline = Now().boot + timeout;
     reader.max_retries = max_retries;
     reader.usable = oracle_->Usable() && !asking.rejects;
-    // A read that is served at once looks for its token again when its callback
-    // runs, and joins a refresh if the token is gone by then. That can happen
-    // to every read that may be served at once: because the token is usable,
-    // because a late timer has not yet withdrawn a token that has expired on
-    // the clock of BootTime, or because the policy permits an expired token.
+    // If a read is served at once, its callback looks for the token again. If
+    // the token is gone by then, the read joins a refresh. A read may be served
+    // at once if the token is usable, if a late timer has not yet withdrawn a
+    // token that has expired by BootTime, or if the policy permits an expired
+    // token.
     reader.may_rejoin =
         !asking.rejects && (oracle_->Usable() || Late() ||
                             policy_.max_stale_on_error > absl::ZeroDuration());
@@ -45,10 +45,10 @@ void World::ReadAsync(absl::Duration timeout, std::optional<int> max_retries,
     reader.rejecting = asking.rejects;
     reader.rejected = asking.rejected;
     reader.joins = Joins(asking);
-    // B5: an ordinary read may fail if the refresh in flight has already failed
-    // more often than the read allows or, between two refreshes, if no attempt
-    // may start yet. A8, A9: a rejected read may fail if it has neither joined
-    // nor started an attempt.
+    // A8, A9: a rejected read may fail if it has neither joined nor started an
+    // attempt. B5: an ordinary read may fail if the refresh in flight has
+    // failed more often than the read allows or, without a refresh, if the read
+    // must end at once.
     reader.may_fail = asking.rejects      ? !reader.joins
                       : asking.refreshing ? Spent(reader)
                                           : asking.ends;
@@ -90,8 +90,8 @@ void World::ReadBlocking(absl::Duration timeout, Rejects rejects) {
 void World::ReportRejected() {
   oracle_->BeforeRead();
   const Generation last = oracle_->generation();
-  // If a task or a timer was refused, the next operation handles what is
-  // overdue (R11, E2). If this report is that next operation, it may start a
+  // If a task was refused or a timer is late, the next operation handles what
+  // is overdue (R11, E2). That may be this report, which may then start a
   // refresh.
   const bool may_start = token_->health().refreshing || lost_task_ || Late();
   token_->ReportRejected(last);
@@ -118,9 +118,9 @@ Generation World::Choose(Rejects rejects) const {
   return Generation();
 }
 
-// Returns what is known before a read that rejects `rejected`. While a timer is
-// late, `steady` is false, because what the read will do is uncertain: it may
-// look only at the wall clock and find nothing to do.
+// Returns what is known before a read that rejects `rejected`. A late timer
+// makes `steady` false, because the read may look only at the wall clock, and
+// then find nothing to do.
 World::Asking World::Ask(Generation rejected) const {
   oracle_->BeforeRead();
   Asking asking;
@@ -152,9 +152,9 @@ bool World::Joins(const Asking& asking) const {
                      [this](const Call& call) { return Live(call); });
 }
 
-// R2, R3, A9: checks that a read has started a refresh if it needed one and was
-// permitted to start it, and that a rejected read has started none if it was
-// not permitted.
+// Checks what a read has started: a refresh, if it needed one and was permitted
+// to start it (R2, R3, A9); none, if it must end at once (B5), or if it is a
+// rejected read that was not permitted to start one (A9).
 void World::CheckAsked(const Asking& asking) {
   if (destroyed()) return;
   if (asking.rejects) {
@@ -206,10 +206,9 @@ void World::Tell(Told told) {
 }
 
 // Records that the Refreshable gives an attempt to the executor, and whether a
-// rejected read started it. One case is left to RunOrLose: the attempt may be
-// given in the callback of a read that rejected the token and now looks for a
-// token again (A8). RunOrLose recognizes a task that may be such a callback:
-// the task submits an attempt, but neither calls the source nor ends a read.
+// rejected read started it. If a task of the executor gives the attempt,
+// RunOrLose decides whether the task may have been the callback of a rejected
+// read, which looks for a token again (A8).
 void World::OnSubmit() {
   ++queued_;
   told_ = flight_told_ ? Told::kUnclear : Told::kNo;
@@ -233,11 +232,9 @@ void World::OnSubmit() {
                                      : Told::kNo);
 }
 
-// Records that `step`, a task or timer, may have run a callback that ended no
-// read: it found that the token for its read was withdrawn, so the read joined
-// the refresh and waits. Such a callback does not call the source either. A
-// callback that the executor refused runs with the next operation, and so
-// perhaps in a timer.
+// Records that `step`, a task or timer, may have run the callback of a read
+// whose token was withdrawn. Such a callback does not end the read, which joins
+// the refresh and waits. A timer runs only callbacks that the executor refused.
 void World::NoteCallback(const refreshable::ManualExecutor::PendingStep& step) {
   if (step.kind == Kind::kTimer && !lost_task_) return;
   const Origin origin =
@@ -266,6 +263,9 @@ void World::RunOrLose(size_t index, bool lose) {
   in_task_ = false;
   if (visible == visible_) NoteCallback(step);
   if (!rejecting) return;
+  // A task that submits an attempt, but neither calls the source nor ends a
+  // read, is the callback of a rejected read. If `clear` is false, that is not
+  // certain, and other tasks may be such callbacks too.
   const bool clear = !late && !lost_task_ && !policy_.refresh_ahead;
   if (std::exchange(task_submitted_, false) &&
       (visible == visible_ || !clear)) {
