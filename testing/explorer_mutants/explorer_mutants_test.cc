@@ -67,10 +67,10 @@ class PlantedFaultsTest : public testing::Test {
   ~PlantedFaultsTest() override { Plant(""); }
 };
 
-// This program contains copies of library files (see BUILD.bazel) with all
-// faults, none of which is active unless it is planted. If none is planted, the
-// explorer must find nothing. So whatever the other tests find is due to the
-// planted fault.
+// This program contains copies of library files with all faults (see
+// BUILD.bazel). A fault is active only while it is planted. If none is planted,
+// the explorer must find nothing. So whatever the other tests find is due to
+// the planted fault.
 TEST_F(PlantedFaultsTest, T4NothingIsFoundWhereNothingIsPlanted) {
   for (const NamedScenario& s : Scenarios()) {
     const Report report = Explore(s.scenario, Depth(4));
@@ -99,10 +99,10 @@ TEST_P(FoundFaultsTest, T4IsFoundPrintedAndReplayed) {
 INSTANTIATE_TEST_SUITE_P(
     All, FoundFaultsTest,
     testing::ValuesIn(std::vector<Fault>{
-        // The explorer must find at least these four faults: the generation
-        // check is removed; a refresh stays in flight for ever when the
-        // executor loses its task; Invalidate does not affect the attempt in
-        // flight; one of two waiting reads is dropped at shutdown.
+        // The first four faults, in this order: the generation check is
+        // removed; a refresh stays in flight for ever when the executor loses
+        // its task; Invalidate does not affect the attempt in flight; one of
+        // two waiting reads is dropped at shutdown.
         {"generation_check", "A2RejectedBesideAnAttempt"},
         {"stuck_flag", "E2LostTasks"},
         {"attempt_ignored", "A2RejectedBesideAnAttempt"},
