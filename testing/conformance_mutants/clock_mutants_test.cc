@@ -131,8 +131,8 @@ class FaultyClock final : public Clock {
     }
   }
 
-  // These functions set the coarse clocks anew, except those that stand still
-  // by the fault. The rig calls `Moved` after it has let time pass, and
+  // `Moved` and `Stepped` set the coarse clocks anew, unless the fault makes
+  // them stand still. The rig calls `Moved` after it has let time pass, and
   // `Stepped` after it has stepped the wall clock.
   void Moved() {
     const absl::Time wall = executor_->clock().Now().wall;

@@ -425,9 +425,9 @@ class FaultyExecutor final : public Executor {
   std::vector<TimerId> slots_ ABSL_GUARDED_BY(mu_);
   std::vector<std::shared_ptr<Task>> kept_ ABSL_GUARDED_BY(mu_);
   ManualExecutor* manual_ = nullptr;
-  // The wrapped executor, which this object owns. A smart pointer would not do:
-  // while it destroys the executor it may already be null, but the executor's
-  // pending tasks may call `inner_` at that time.
+  // The wrapped executor, which this object owns. Its pending tasks may use
+  // `inner_` while it is being destroyed. A smart pointer would not do, because
+  // it may be null by then.
   Executor* inner_;
 };
 

@@ -159,8 +159,8 @@ class FaultySource final : public TokenSource<std::string> {
     done(Cached(context));
   }
 
-  // If the fault is that of a cache (of tokens or of failures), returns the
-  // cached answer if there is one. Otherwise returns the server's answer.
+  // Returns the answer that a faulty cache of tokens or of failures gives. If
+  // there is none, returns the server's answer.
   Result Cached(const FetchContext& context) {
     const bool rejected = fault_ == Fault::kCacheLooksAtTheReasonOnly
                               ? context.reason() == RefreshReason::kRejected
