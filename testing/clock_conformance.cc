@@ -34,11 +34,10 @@ constexpr absl::Duration kDrift = absl::Seconds(1);
 constexpr int kThreads = 4;
 constexpr int kReads = 500;
 
-// Calls `step` twenty times on this thread, while several other threads call
-// `f` again and again. After each step, waits until those threads together have
-// completed as many calls since the step began as there are threads, however
-// busy the computer is. After the last step, each thread calls `f` at least
-// once more and ends.
+// Calls `step` twenty times on this thread, while `kThreads` other threads call
+// `f` again and again. After each step, waits until at least `kThreads` calls
+// have returned since the step began. At the end, each thread calls `f` once
+// more.
 void InThreads(const std::function<void()>& f,
                const std::function<void()>& step) {
   std::atomic<bool> stop{false};
@@ -125,7 +124,7 @@ TEST_P(ClockConformanceTest, BootTimeNeverDecreases) {
 TEST_P(ClockConformanceTest, BootTimeNeverDecreasesFromThreadToThread) {
   struct {
     absl::Mutex mu;
-    BootTime latest ABSL_GUARDED_BY(mu);  // The latest time read so far.
+    BootTime latest ABSL_GUARDED_BY(mu);
   } shared;
   {
     absl::MutexLock lock(&shared.mu);

@@ -67,9 +67,8 @@ class ClockConformanceTest : public ::testing::TestWithParam<ClockSubject> {
   // Moves the clock by `d` if the rig can do so. Otherwise waits until both the
   // wall time and the boot time have moved, however little.
   void LetTimePass(absl::Duration d);
-  // Expects that a coarse clock is not ahead of the clock. Reads the clock, and
-  // then the coarse clock, which must not claim that the moment just read is
-  // still in the future.
+  // Reads the clock and then a coarse clock. Expects that the coarse clock does
+  // not claim that the moment just read is still in the future.
   void ExpectNotAhead(const refreshable::CoarseWallClock& wall);
   void ExpectNotAhead(const refreshable::CoarseBootClock& boot);
 

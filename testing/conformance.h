@@ -43,16 +43,15 @@ struct SubjectName {
   }
 };
 
-// With `AwaitOrGiveUp` and `DoOrGiveUp`, a suite or a rig waits for something
-// that a correct implementation does at once. If that has not happened after 30
-// s, these functions call `GiveUp`, which prints which test waited for what,
-// and ends the program. (The test cannot just fail, because the awaited event
-// may still happen later and would then use variables of a test that has
-// ended.) The environment variable REFRESHABLE_TIMEOUT_SECONDS sets another
-// timeout. `what` completes the sentence "... waited in vain for".
+// `AwaitOrGiveUp` and `DoOrGiveUp` wait for something that a correct
+// implementation does at once. After 30 s, or the seconds in the environment
+// variable REFRESHABLE_TIMEOUT_SECONDS, they call `GiveUp`. They do not just
+// fail the test, because the awaited event might happen after the test has
+// ended, and use the test's variables. The message is "... waited in vain for",
+// followed by `what`.
 
-// Prints that the test waited in vain for `what`, and ends the program. Does
-// not wait itself.
+// Prints that the current test waited in vain for `what`, and ends the program.
+// Does not wait itself.
 [[noreturn]] void GiveUp(absl::string_view what);
 // Blocks until `n` is notified.
 void AwaitOrGiveUp(const absl::Notification& n, absl::string_view what);

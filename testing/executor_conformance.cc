@@ -652,8 +652,8 @@ TEST_P(ExecutorConformanceTest, ManyPendingTasksAndTimersAreAccepted) {
     if (--left == 0) all.Notify();
   };
   std::vector<TimerId> timers;
-  // One task queues all tasks and timers, so that all of them are pending at
-  // the same time if the executor has only one thread.
+  // One task queues all tasks and timers. If the executor has only one thread,
+  // none of them runs before all are pending.
   absl::Notification queued;
   executor().Run([&] {
     for (int i = 0; i < kMany; ++i) {

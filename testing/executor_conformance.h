@@ -47,10 +47,10 @@ class ExecutorRig {
   virtual refreshable::Executor& executor() = 0;
 
   // Returns how many tasks given to `RunBlocking` may block at the same time.
-  // The suite checks that this many tasks all start, and that, while they
-  // block, they delay neither tasks given to `Run` nor timers nor `Cancel`. The
-  // default, 0, suits an executor whose `RunBlocking` is the same as `Run`,
-  // such as an event loop; the suite then checks none of this.
+  // The suite lets this many tasks block. All of them must start, and they must
+  // not delay tasks given to `Run`, timers or `Cancel`. The default, 0, suits
+  // an executor whose `RunBlocking` is the same as `Run`, such as an event
+  // loop; the suite then checks none of this.
   virtual int BlockedTasks() const { return 0; }
 
   // Makes `Run`, `RunBlocking` and `RunAfter` refuse everything from now on,
@@ -65,20 +65,18 @@ class ExecutorRig {
 using ExecutorSubject = Subject<ExecutorRig>;
 
 // The suite. Its tests, in executor_conformance.cc, are called clauses, and
-// each is named after what it demands. No clause sleeps. No clause depends on
-// how soon a timer fires; a clause only demands that a timer does not fire
-// early.
+// each is named after what it demands. No clause sleeps. A timer must not fire
+// early, but it may be late by almost the timeout of `AwaitOrGiveUp`.
 class ExecutorConformanceTest
     : public ::testing::TestWithParam<ExecutorSubject> {
  protected:
   refreshable::Executor& executor() { return rig_->executor(); }
   refreshable::BootTime Now() { return executor().clock().Now().boot; }
 
-  // Waits for `n` as every user of an executor should: drives the executor or,
-  // if this thread cannot drive it, blocks while the executor's threads work.
+  // Waits for `n`: drives the executor or, if this thread cannot do so, blocks.
   // Ends the program if `n` is not notified in time (see `AwaitOrGiveUp`), or
-  // if nothing is pending that could notify it. `what` names the awaited event,
-  // for the message.
+  // if nothing pending can notify it. `what` names the awaited event, for the
+  // message.
   void Await(const absl::Notification& n, absl::string_view what);
   // Waits until the timers that were due before this call have run.
   void AwaitTimersDueNow();

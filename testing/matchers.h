@@ -4,8 +4,8 @@
 //
 // A matcher for leases matches a `Lease` or a `StatusOr<Lease>`. A matcher for
 // statuses matches a `Status` or any `StatusOr`. Some matchers of both groups
-// match a `Health` too. The argument of a matcher is the expected value or a
-// matcher for it. Only the argument of FailsWith must be a value.
+// match a `Health` too. An argument is the expected value or a matcher for it;
+// only FailsWith does not take a matcher.
 
 #ifndef REFRESHABLE_TESTING_MATCHERS_H_
 #define REFRESHABLE_TESTING_MATCHERS_H_
@@ -69,8 +69,8 @@ const T& NumberOf(const T& value) {
   return value;
 }
 
-// Returns the description of a matcher: "<verb>s <rest>" or, if negated, "does
-// not <verb> <rest>".
+// Returns the description of a matcher: "<verb>s <rest>" ("has <rest>" for
+// "have") or, if negated, "does not <verb> <rest>".
 inline std::string Says(bool negation, const std::string& verb,
                         const std::string& rest) {
   if (negation) return "does not " + verb + " " + rest;
@@ -116,7 +116,8 @@ std::optional<refreshable::RefreshError> RefreshErrorOf(
   *listener << "which is " << status;
   return refreshable::GetRefreshError(status);
 }
-// Returns the RefreshError that a read would report if it failed now.
+// Returns a RefreshError with the cause, the failures and the next attempt that
+// `health` states.
 inline std::optional<refreshable::RefreshError> RefreshErrorOf(
     const refreshable::Health& health, testing::MatchResultListener*) {
   refreshable::RefreshError error;

@@ -34,7 +34,7 @@ class Step {
   Step(std::string name, std::function<void(World&)> run);
 
   // Lets the first action of this step happen only while `ready(world)` is
-  // true.
+  // true. Replaces the condition that the action had before.
   Step When(std::function<bool(const World&)> ready) &&;
   // Appends the actions of `next`. They happen at any time after those of this
   // step.
@@ -53,22 +53,22 @@ class Step {
   std::vector<Action> actions_;
 };
 
-// The steps that a scenario can have. A step that calls the Refreshable is
-// possible only while the Refreshable exists.
+// The steps that a scenario can have. Unless `Do` or `When` is used, a step
+// that calls the Refreshable is possible only while the Refreshable exists.
 Step ReadAsync(absl::Duration timeout = absl::InfiniteDuration(),
                std::optional<int> max_retries = std::nullopt);
 Step ReadBlocking(absl::Duration timeout = absl::InfiniteDuration());
 Step ReadNow();
-// RejectAsync and RejectBlocking read, and reject a token: by default the one
-// published last. ReportRejected rejects the token published last, without a
-// read.
+// RejectAsync and RejectBlocking make a read that rejects a token, by default
+// the one published last. ReportRejected rejects the token published last,
+// without a read.
 Step RejectAsync(Rejects rejects = Rejects::kLast,
                  absl::Duration timeout = absl::InfiniteDuration());
 Step RejectBlocking(absl::Duration timeout = absl::InfiniteDuration(),
                     Rejects rejects = Rejects::kLast);
 Step ReportRejected();
-// Cancels the `index`-th GetAsync, counted from 0. Possible once that read
-// exists.
+// Cancels the `index`-th GetAsync, counted from 0. Possible while the
+// Refreshable and that read exist and the read has not been cancelled.
 Step CancelRead(size_t index);
 Step Invalidate();
 Step InvalidateOld();
@@ -80,7 +80,7 @@ Step Destroy();
 // them again.
 Step RefuseTasks();
 Step RefuseTimers();
-// Makes the source give this answer to every call before Fetch returns. The
+// Makes the source answer every call with `answer` before Fetch returns. The
 // second action of the step, at any later time, makes the source hold calls
 // again.
 Step AnswerInside(const Answer& answer);
@@ -91,10 +91,8 @@ Step Pass(absl::Duration d);
 Step StepWall(absl::Duration d);
 Step Do(std::string name, std::function<void(World&)> run);
 
-// These functions return answers of the source. (`Succeed()` is in
-// schedule_world.h.)
-//
-// Fail returns a failure, and FailFor a failure with a Retry-After.
+// Answers of the source; `Succeed()` is in schedule_world.h. Fail returns a
+// failure, and FailFor a failure with a Retry-After.
 Answer Fail(const absl::Status& status = absl::UnavailableError("down"));
 Answer FailFor(absl::Duration retry_after);
 // Returns an answer with the withdrawn token, or with a new token if none was
@@ -115,8 +113,8 @@ Answer Drop();
 struct Scenario {
   // Must be valid. `jitter` is ignored; it counts as 0.
   refreshable::RefreshPolicy policy;
-  // Prepares the world before the first step. Everything that `given` causes
-  // happens in the executor's own order. May be null.
+  // Prepares the world before the first step. While `given` runs, tasks and
+  // timers run in the executor's own order. May be null.
   std::function<void(World&)> given;
   std::vector<Step> steps;
   std::vector<Answer> answers = {Succeed(), Fail()};
@@ -134,14 +132,13 @@ struct Scenario {
 struct ExploreOptions {
   // The number of steps in a schedule; >= 0.
   int depth = 8;
-  // If true, the continuations of a state are run only once, however often the
-  // state is reached. If false, every schedule is run, which is feasible only
-  // for small depths.
+  // If true, a state that is reached again is *merged*: it is not continued,
+  // because it was continued the first time. If false, every schedule is run,
+  // which is feasible only for small depths.
   bool merge = true;
-  // A state that is reached again is merged into the known state and not
-  // continued. As a check, every `recheck`-th merged state is continued by one
-  // step, for each step that can happen next. Each must lead to the same state
-  // as it did from the known state. 0 turns this check off.
+  // As a check, every `recheck`-th merged state is continued by one step after
+  // all, once for each step that can happen next. Each must lead to the same
+  // state as it did the first time. 0 turns this check off.
   int recheck = 1;
   // A schedule that takes longer than this is considered hung: its steps are
   // written to stderr, and the program is aborted (by means of SIGALRM). Most
@@ -187,14 +184,15 @@ std::ostream& operator<<(std::ostream& os, const Report& report);
 //   const schedule::Report report = schedule::Explore(scenario);
 //   EXPECT_TRUE(report.ok()) << report;
 //
-// After each step, Explore checks (`World::Check`, `Oracle`) that no expired
-// and no withdrawn token is handed out, that generations rise, that attempts do
-// not overlap and do not start too early, that a discarded answer changes
-// nothing, that each read ends once, and that rejected reads take nothing from
-// anybody else and never wait for permission. It also checks that refreshing
-// recovers from each state (`World::CheckRecovers`): by a success when the
-// state is reached for the first time, and by Reset() and a success when it is
-// reached again.
+// After each step, Explore checks (`World::Check`, `Oracle`):
+//
+// - No expired and no withdrawn token is handed out. Generations rise.
+// - Attempts do not overlap and do not start too early.
+// - A discarded answer changes nothing.
+// - Each read ends once. A rejected read (A7) never waits for permission.
+// - Refreshing recovers from each state (`World::CheckRecovers`): by a success
+//   when the state is reached for the first time, and by Reset() and a success
+//   when it is reached again.
 //
 // If the program is aborted during a schedule, or hangs (perhaps because user
 // code was called under a lock), that schedule is written to stderr.
@@ -206,9 +204,9 @@ std::ostream& operator<<(std::ostream& os, const Report& report);
 // States are told apart by the steps that are left and by `World::Fingerprint`:
 // both clocks, the executor's queue, the calls that are held and what is known
 // of each, the waiting reads and their deadlines, health(), and the oracle's
-// record of the token, the failures and the permitted starts. If two states
-// that agree in all of this turn out to continue differently (`recheck`), the
-// exploration begins anew, and states that look like them are told apart by
+// record of the token, the failures and the permitted starts. If a recheck
+// shows that two states that agree in all of this continue differently, the
+// exploration begins anew. States that look like these are then told apart by
 // where they lead.
 Report Explore(const Scenario& scenario, const ExploreOptions& options = {});
 

@@ -55,7 +55,8 @@ TEST(ScheduleExplorerTest, T4EveryOrderIsRun) {
   const Report each = Explore(scenario, Depth(3, /*merge=*/false));
   EXPECT_EQ(each.schedules, 6);
   EXPECT_EQ(each.runs, 1 + 3 + 6 + 6);
-  // With merging, each set of steps that have happened is one state.
+  // With merging, a state is the set of the steps that have happened. There are
+  // eight such sets.
   ExploreOptions options = Depth(3);
   options.recheck = 0;
   const Report merged = Explore(scenario, options);

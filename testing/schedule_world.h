@@ -65,14 +65,15 @@ enum class Rejects {
   kNext,  // A generation that has not been published.
 };
 
-// Everything that one schedule of a scenario acts on. Time is virtual. Each
-// call of the source is held until `AnswerCall`, and each read is recorded.
-// Whatever the Refreshable returns and reports is checked at once, and
-// everything else in `Check()`. All user code of the Refreshable (source,
-// observer, hook, callbacks) calls the Refreshable back. If the Refreshable
-// holds a lock while it runs user code, the program hangs, which
-// ExploreOptions::timeout detects. A world must be used only by the thread that
-// made it.
+// Everything that one schedule of a scenario acts on: a Refreshable, its source
+// and its executor, in virtual time. Each call of the source is held until
+// `AnswerCall`. What the Refreshable returns and reports is checked at once,
+// and its state in `Check()`.
+//
+// All user code of the Refreshable (source, observer, hook, callbacks) calls
+// the Refreshable back. If the Refreshable holds a lock meanwhile, the program
+// hangs, which ExploreOptions::timeout detects. A world must be used only by
+// the thread that made it.
 class World {
  public:
   using Token = refreshable::Refreshable<std::string>;
@@ -115,8 +116,8 @@ class World {
   // Moves both clocks without running what becomes due.
   void Pass(absl::Duration d) { executor_.Suspend(d); }
   void StepWall(absl::Duration d);
-  // Set whether the executor accepts tasks (TakeTasks) and timers (TakeTimers)
-  // from now on.
+  // TakeTasks sets whether the executor accepts tasks from now on, and
+  // TakeTimers whether it accepts timers.
   void TakeTasks(bool take);
   void TakeTimers(bool take);
   // RunPending runs the task or timer at `index` of the executor's
@@ -129,8 +130,8 @@ class World {
   size_t held_calls() const { return held_.size(); }
   // Answers the `index`-th unanswered call, counted from 0, if it exists.
   void AnswerCall(size_t index, const Answer& answer);
-  // Makes the source give this answer to every call before Fetch returns, from
-  // now on. If `answer` is nullopt, calls are held again.
+  // From now on, the source answers every call with `answer` before Fetch
+  // returns. If `answer` is nullopt, calls are held again.
   void AnswerInside(std::optional<Answer> answer) {
     inside_ = std::move(answer);
   }
@@ -198,21 +199,22 @@ class World {
     refreshable::BootTime deadline;
     std::optional<int> max_retries;
     refreshable::WaiterId id{};
-    // Whether, when the read was made, there was a usable token and the read
-    // was no rejected read (A7); and the generation published last at that
-    // time.
+    // `usable` and `generation` are of the moment when the read was made.
+    // `usable`: whether there was a usable token, and the read was not a
+    // rejected read (A7). `generation`: the generation published last.
     bool usable = false;
     refreshable::Generation generation;
     bool served = false;  // The read was served at once.
     // The generation that the read rejected; 0 if it rejected nothing that had
     // been published.
     refreshable::Generation rejected;
-    // Whether the read was a rejected read (A7) when it was made.
+    // Whether the read was a *rejected read* when it was made: one that rejects
+    // a token that is still served to other reads (A7).
     bool rejecting = false;
     // Whether the read joined or started an attempt that has not ended since.
     bool joins = false;
-    // Whether the wall clock stepped while the read waited and no token could
-    // be served.
+    // Whether the wall clock was stepped at a moment when the read waited and
+    // no token could be served.
     bool was_unservable = false;
     bool calling = true;  // GetAsync has not returned.
     bool cancelled = false;
@@ -241,9 +243,8 @@ class World {
   // task's number among the tasks that this step queued.
   using Origin = std::pair<int, int>;
   // A read that may have joined a refresh: the retries that it asked for, and
-  // its origin. The origin is the step that made the read (with task number
-  // -1), or a task that may have been the callback of a read whose token had
-  // been withdrawn.
+  // where it may have joined. That is a task that may have been the read's
+  // callback; otherwise the step in progress, with -1 as the task number.
   using Join = std::pair<int, Origin>;
 
   void OnEvent(const refreshable::Event& event);
@@ -296,7 +297,7 @@ class World {
     return reader.max_retries.value_or(policy_.retry.max_retries);
   }
   // Returns whether the refresh in flight has failed more often than `reader`
-  // allows, not counting failures before a Reset.
+  // allows. After a Reset, returns false until the next failure.
   bool Spent(const Reader& reader) const {
     return failed_ > Retries(reader) && oracle_->failures() > 0;
   }
@@ -308,8 +309,8 @@ class World {
     asked_at_ = Now().boot;
     read_at_ = ran_at_ = refreshable::BootTime::InfinitePast();
   }
-  // Returns whether a timer is late: it is due and has not run, or it was
-  // refused or lost.
+  // Returns whether a timer is late: it is due and has not run, or it was lost,
+  // or may have been refused.
   bool Late() const;
   // Returns whether the Refreshable still waits for the answer to `call`.
   bool Live(const Call& call) const;
@@ -355,8 +356,8 @@ class World {
   Told told_ = Told::kNo;
   bool running_told_ = false;
   bool flight_told_ = false;
-  bool lost_task_ = false;   // A task was or may have been refused or lost.
-  bool lost_timer_ = false;  // A timer was refused or lost.
+  bool lost_task_ = false;   // A task was lost, or may have been refused.
+  bool lost_timer_ = false;  // A timer was lost, or may have been refused.
   // The origins of the tasks that were queued, by id.
   std::map<uint64_t, Origin> origins_;
   uint64_t last_noted_ = 0;
@@ -368,11 +369,11 @@ class World {
   int failed_ = 0;     // The failed attempts of the refresh in flight.
   bool ends_ = false;  // Whether the last failure must end the refresh.
   int discards_ = 0;   // The number of answers that had to be discarded.
-  // F6: `beyond_` is the number of calls, since a call was last answered or
-  // Reset was called, that were made although `max_abandoned_calls` calls were
-  // abandoned and unanswered. `last_call_` is the time of the last call of any
-  // kind.
+  // F6: the number of calls that were made while `max_abandoned_calls` calls
+  // were abandoned and unanswered. Reset sets it to 0, and so does the answer
+  // to a call that no Reset has forgotten.
   int beyond_ = 0;
+  // The time of the last call of the source.
   refreshable::BootTime last_call_ = refreshable::BootTime::InfinitePast();
   // `asked_at_` is the time when the Refreshable last handled everything that
   // was overdue. `read_at_` and `ran_at_` are the times of the last read and

@@ -103,11 +103,10 @@ class ScriptedSource {
   void Answer(Result result) {
     core_->Prepare(Return(std::move(result)), std::nullopt);
   }
-  // Prepares one answer that a timer gives `delay` after the call, even if
-  // `delay` is zero or the attempt is abandoned meanwhile. Until then the call
-  // is held, and the test may release or drop it earlier. If the executor
-  // refuses the timer, the call is dropped. If the script has no executor, the
-  // test fails.
+  // Prepares one answer that a timer of the executor gives `delay` after the
+  // call, even if the attempt is abandoned meanwhile. Until then the call is
+  // held, and the test may release or drop it. If the executor refuses the
+  // timer, the call is dropped. If the script has no executor, the test fails.
   void AnswerAfter(absl::Duration delay, Token token, Life life) {
     AnswerAfter(delay, Make(std::move(token), life));
   }

@@ -99,8 +99,8 @@ class GiveUpWhen {
 };
 
 // The base class of rigs for sources that ask a FakeTokenServer. Implements
-// everything except `Make`. If `virtual_time` is true, only the server's
-// requests move the rig's clock; otherwise that clock is the system's.
+// everything except `Make`. If `virtual_time` is true, only requests to the
+// server move the rig's clock; otherwise that clock is the system's.
 class MintRig : public TokenSourceRig<std::string> {
  public:
   explicit MintRig(bool virtual_time = false)

@@ -74,9 +74,9 @@ class Call {
 
   void Cancel() { *cancelled_ = true; }
 
-  // Waits until the call has released the source, but for no longer than a
-  // second, because the call may be unable to go on until the server answers:
-  // it may be inside `Fetch` or inside the source's destructor.
+  // Waits until the call has released the source, or for a second. Until the
+  // server answers, the call may be stuck in `Fetch` or in the source's
+  // destructor.
   void AwaitReleaseForAMoment() {
     released_.WaitForNotificationWithTimeout(absl::Seconds(1));
   }
@@ -186,7 +186,8 @@ TEST_P(TokenSourceConformanceTest, LifetimeCountsFromTheStartOfTheCall) {
   if (answer.expiry.is_relative()) {
     EXPECT_EQ(answer.expiry.lifetime(), *lifetime);
   } else {
-    // If only the server moves the clock, the call started exactly at `start`.
+    // `latest` is the latest time at which the call can have started. If only
+    // the server moves the clock, that is exactly `start`.
     const Instant latest = moves_by_itself ? rig_->clock().Now() : start;
     EXPECT_LE(answer.expiry.time(), latest.wall + *lifetime);
   }

@@ -88,10 +88,10 @@ class AnySourceRig {
   // Returns whether the server issues a new token for each request.
   virtual bool IssuesNewTokens() { return true; }
 
-  // While the server hangs, a source may end a call soon after the call is
-  // cancelled (`HeedsCancellation`) or once its timeout has passed
-  // (`HeedsTimeout`). Neither is required of a source. If one of these methods
-  // returns true, the suite tests that the source does so.
+  // Return whether, while the server hangs, the source ends a call soon after
+  // the call is cancelled (`HeedsCancellation`) or its timeout has passed
+  // (`HeedsTimeout`). No source has to. If one of these methods returns true,
+  // the suite tests it.
   virtual bool HeedsCancellation() { return false; }
   virtual bool HeedsTimeout() { return false; }
 
