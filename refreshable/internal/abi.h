@@ -8,17 +8,17 @@
 
 // Define REFRESHABLE_NO_THREAD_LOCAL if the platform has no `thread_local`, or
 // only a slow one. (With Bazel, use --define=refreshable_no_thread_local=1.)
-// All threads then share the hazard slots, and a read costs one
-// compare-and-swap. A program does not link if only some of its translation
+// All threads then share the hazard slots, and a read costs one or two
+// compare-and-swaps. A program does not link if only some of its translation
 // units define this macro.
 //
 //   #define REFRESHABLE_NO_THREAD_LOCAL
 
 // Declarations between REFRESHABLE_ABI_NAMESPACE_BEGIN and _END are in an
 // inline namespace whose name contains the number of the ABI, so that code of
-// one ABI never links with code of another. Raise the number whenever a version
-// changes the layout of a type declared in this namespace, the order of its
-// virtual methods, or what these methods require of each other.
+// one ABI never links with code of another. For a type that is declared there,
+// three changes require a higher number: of its layout, of the order of its
+// virtual methods, and of what its methods require of each other.
 #ifdef REFRESHABLE_NO_THREAD_LOCAL
 #define REFRESHABLE_ABI_NAMESPACE_BEGIN inline namespace abi_2_no_thread_local {
 #else

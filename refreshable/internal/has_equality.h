@@ -23,11 +23,11 @@ struct IsComparable<T,
     : std::true_type {};
 
 // Whether two objects of type T can be compared with `operator==`. For a
-// container, its elements are checked first: the containers of the standard
-// library declare `operator==` for every element type, but using it does not
-// compile if the elements have none. (A container whose elements are of its own
-// type, as the class of a JSON value may be, is not checked in this way, since
-// that would never end.)
+// container, an optional, a pair, a tuple or a variant, the elements are
+// checked too: these types may declare an `operator==` that does not compile
+// because the elements have none. (If a container's elements are of its own
+// type, as in some classes for JSON, they are not checked, since that would
+// never end.)
 template <typename T, typename = void>
 struct HasEquality : IsComparable<T> {};
 template <typename T>
