@@ -45,10 +45,9 @@ struct AsStatusOr<absl::Status> {
   using type = absl::Status;
 };
 
-// A parameter of type `NotDeduced<T>` has type T but takes no part in template
-// argument deduction. So a caller may pass a lambda, which is converted to T.
-// If T were deduced, the call would not compile, because the type of a lambda
-// is never T.
+// The type T, in a form from which the compiler deduces no template argument.
+// So a caller may pass a lambda for a parameter of this type; it is converted
+// to T.
 template <typename T>
 struct Identity {
   using type = T;
@@ -95,10 +94,8 @@ struct TellsRejected<
         std::declval<const Answer&>())))>> : std::true_type {};
 
 // Asserts that the functions given to CallWithToken fit. `Answer` is the type
-// that `call` returns. The signature of CallWithToken names `Answer`, so the
-// compiler evaluates these assertions before it compiles the body of
-// CallWithToken. A user whose function does not fit therefore sees the messages
-// of these assertions first.
+// that `call` returns. CallWithToken's signature names it, so a user whose
+// function does not fit sees these messages before any error in the body.
 template <typename Call, typename IsRejected, typename Token>
 struct CallFunctions {
   using Result = typename CallResult<Call, Token>::type;
@@ -209,9 +206,9 @@ using AnswerOrStatus = typename internal::AsStatusOr<Answer>::type;
 // token.
 //
 // There is no second call if there is no later token (the refresh fails, brings
-// the same token, or is not permitted yet) or if no time is left. Returns an
-// error of this library only if the first read got no token; `call` is then not
-// called.
+// the same token, or is not permitted yet) or if no time is left. If the first
+// read gets no token, `call` is not called, and the read's error is returned.
+// No other error of this library is returned.
 //
 // If `refresh_status` is not null, it is set to the status of the second read,
 // or to OK if no second read was made. From this status a caller that gets a
@@ -288,22 +285,26 @@ AnswerOrStatus<Answer> CallWithToken(
 // would run. It may take a second parameter, an `absl::Status`, which is
 // CallWithToken's `refresh_status`. `callback` must not throw.
 //
-// If `done` is destroyed without having been called, `callback` gets an
-// INTERNAL error, on the thread that destroys `done`. If `call` or
-// `is_rejected` throws, `callback` gets an INTERNAL error on the thread that
-// throws, and the exception propagates.
+// `callback` gets an INTERNAL error if `done` is destroyed without having been
+// called, or if `call` or `is_rejected` throws; the exception propagates.
+// `callback` then runs on the thread on which this happened or, if `call` has
+// not returned by then, on the thread of `call`. But if `call` throws after it
+// passed `done` on, `done` may still be called, as if `call` had returned.
 //
 // If `call`, `is_rejected` or `callback` is null or an empty std::function, the
 // program ends with a message. Throws std::bad_alloc if there is no memory to
 // begin; `callback` is then not called. If memory runs out later, the program
 // ends.
 //
-// The Refreshable need only live until this function returns. If it is
-// destroyed later, the outcome depends on the step: during the first read,
-// `callback` gets CANCELLED; during the first call or the second read, there is
-// no second call, and `callback` gets the first answer; during the second call,
-// `callback` gets the second answer. `done` must not be called while the
-// executor is being destroyed.
+// The Refreshable need only live until this function returns. What `callback`
+// gets if the Refreshable is destroyed later depends on the step:
+//
+//   - During the first read: CANCELLED.
+//   - During the first call or the second read: the first answer. There is no
+//     second call.
+//   - During the second call: the second answer.
+//
+// `done` must not be called while the executor is being destroyed.
 template <typename Answer, typename Token>
 void CallWithTokenAsync(
     Refreshable<Token>& refreshable,
@@ -317,9 +318,9 @@ namespace internal {
 
 // One CallWithTokenAsync in progress. This object is also the AsyncRead of its
 // two reads. Its owner is what will continue it: a read that waits, or the
-// `done` of a call. When the last owner goes away and `callback` has not been
-// called, the destructor calls it with the rejected first answer or, if there
-// is none, with an error.
+// `done` of a call. If the last owner goes away before `callback` was called,
+// the destructor calls it: with the first answer if the second read has begun
+// and not ended, otherwise with an error.
 template <typename Answer, typename Token>
 class AsyncCall final
     : public AsyncRead,
@@ -418,9 +419,9 @@ class AsyncCall final
     ReadLater();
   }
 
-  // Reads a token later than the rejected one. If the Refreshable has been
-  // destroyed, does nothing: this object then loses its last owner, and its
-  // destructor calls `callback`.
+  // Begins the second read. If the Refreshable has been destroyed, does
+  // nothing: this object then loses its last owner, and its destructor calls
+  // `callback`.
   void ReadLater() noexcept {
     const std::shared_ptr<TypedShell<Token>> state = state_.lock();
     if (state == nullptr) return;

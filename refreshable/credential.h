@@ -47,10 +47,11 @@ class Expiry {
   // Returns the same expiry with a hint: the token should be replaced when
   // `refresh_in` has passed, counted from the same moment as the lifetime of
   // `In`. The hint replaces the policy's stale window: the token becomes stale
-  // at the time of the hint. As with the window, jitter makes it stale somewhat
-  // earlier, but never before a quarter of its lifetime. A hint before or
-  // shortly after that quarter is moved later, so that clients with the same
-  // hint do not refresh at the same time.
+  // at the time of the hint or, because of jitter, somewhat earlier.
+  //
+  // No token becomes stale before a quarter of its lifetime has passed. A hint
+  // before that moment, or shortly after it, is moved later, so that jitter can
+  // still spread the refreshes of clients with the same hint.
   //
   // A hint has no effect if it is zero or less, if the token never expires, or
   // if the token is no longer usable at the time of the hint

@@ -48,9 +48,9 @@ constexpr absl::string_view RefreshReasonName(RefreshReason reason) {
 
 enum class EventKind {
   kAttemptStarted,  // The source is about to be called.
-  // An attempt failed; `status` is the cause. An attempt for which no
-  // kAttemptStarted was sent failed without calling the source, because too
-  // many earlier calls have not returned.
+  // An attempt failed; `status` is the cause. If there was no kAttemptStarted
+  // for the attempt, the source was not called, because too many earlier calls
+  // have not returned.
   kAttemptFailed,
   // Nobody waits for an attempt any longer, for one of three reasons:
   // - The attempt timed out. kAttemptFailed follows.
@@ -70,9 +70,10 @@ enum class EventKind {
               // to `Install`.
   kDegraded,  // An expired token is being served, by policy.
   // A server rejected the token of `generation`. The token may still be served.
-  // Sent once per token, however many calls with it are rejected.
+  // Sent for the first rejection of a token only. (After `Reset`, the next
+  // rejection counts as the first.)
   kTokenRejected,
-  // A refresh that a rejection asked for returned the rejected token again.
+  // An attempt that was told of a rejection returned the rejected token again.
   kTokenUnchanged,
 };
 
@@ -132,9 +133,10 @@ struct Event {
   // answer's status if the answer is a failure, OK if it is a token. In all
   // other events: OK.
   absl::Status status;
-  // In kBackoff: how long no attempt is made. This wait may end sooner: by
-  // `Reset`, `Install`, an invalidation or the token's expiry. If a background
-  // refresh failed, a rejected read may also start an attempt sooner.
+  // In kBackoff: how long no attempt is made. Some things end this wait sooner:
+  // `Reset`, `Install`, an invalidation, the token's expiry, or a token from an
+  // abandoned attempt. If a background refresh failed, a rejected read may also
+  // start an attempt sooner.
   absl::Duration delay;
 };
 

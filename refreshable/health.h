@@ -26,14 +26,16 @@ struct Health {
   // it never expires or if no token has been published yet.
   absl::Time expires_at = absl::InfiniteFuture();
   // Whether the token last published was rejected by a server or withdrawn.
+  // `Reset` makes this false.
   bool rejected = false;
   bool refreshing = false;  // Whether a refresh is in flight.
   int failures = 0;         // The number of failures in a row.
   // The status of the last of these failures; OK if `failures` is 0.
   absl::Status last_cause;
-  // Whether there were too many failures in a row and no token is usable.
+  // Whether there were too many failures in a row and no token is usable
+  // (`OnExhausted`).
   bool exhausted = false;
-  bool fatal = false;  // Whether no attempt is made until Reset or Install.
+  bool fatal = false;  // Whether refreshing gave up (`OnExhausted::kFatal`).
   // The wall time before which no attempt starts; the infinite future if
   // `fatal`. Each snapshot computes it anew, and it is never earlier than the
   // moment of the snapshot.
@@ -41,9 +43,9 @@ struct Health {
   int64_t waiters = 0;  // The number of reads that are waiting.
 };
 
-// Writes one line: "fresh, generation 3, expires 2026-01-01T00:00:00+00:00".
-// If the token is rejected, a refresh is in flight, reads wait, attempts have
-// failed, or refreshing is exhausted or fatal, that follows on the same line.
+// Writes one line: "fresh, generation 3, expires 2026-01-01T00:00:00+00:00",
+// followed, as far as they apply, by: rejected, refreshing, waiters, failures
+// (with the last cause and the next attempt), exhausted, fatal.
 std::ostream& operator<<(std::ostream& os, const Health& health);
 template <typename Sink>
 void AbslStringify(Sink& sink, const Health& health) {
@@ -61,8 +63,9 @@ struct Stats {
   int64_t attempts_discarded = 0;
   int64_t tokens_published = 0;
   int64_t tokens_invalidated = 0;
-  int64_t tokens_rejected = 0;   // Tokens, not calls, that servers rejected.
-  int64_t tokens_unchanged = 0;  // Refreshes that returned a rejected token.
+  int64_t tokens_rejected = 0;  // Tokens, not calls, that servers rejected.
+  // Attempts that were told of a rejection and returned the rejected token.
+  int64_t tokens_unchanged = 0;
 };
 
 // Writes all fields as name=value, on one line.

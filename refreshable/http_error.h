@@ -50,10 +50,10 @@ using HttpHeader = std::pair<absl::string_view, absl::string_view>;
 //
 // `oauth_error` is the value of `error` in the body of an OAuth 2.0 error
 // answer (RFC 6749, section 5.2), or empty if there is none. The caller parses
-// the JSON. "temporarily_unavailable" and "server_error" make the code
-// UNAVAILABLE (transient), and "slow_down" makes it RESOURCE_EXHAUSTED
-// (throttled), unless `http_status` is 429, 502, 503 or 504. Other values do
-// not change the code.
+// the JSON. If `http_status` is 429, 502, 503 or 504, `oauth_error` does not
+// change the code. Otherwise "temporarily_unavailable" and "server_error" make
+// the code UNAVAILABLE (transient), "slow_down" makes it RESOURCE_EXHAUSTED
+// (throttled), and other values do not change it.
 //
 // The message contains `http_status`. It also contains `oauth_error` if that
 // looks like a registered error code: at most 64 lower-case letters and

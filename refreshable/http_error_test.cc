@@ -138,9 +138,8 @@ TEST(HttpErrorTest, B2OauthErrorCodes) {
   }
   EXPECT_EQ(Answer(401, "invalid_client").code(), Code::kUnauthenticated);
   EXPECT_EQ(Answer(400, "invalid_grant").code(), Code::kInvalidArgument);
-  // The next three codes are defined in RFC 6749, section 4.1.2.1, and in RFC
-  // 8628, section 3.5. With all of these HTTP statuses, they decide the code.
-  // (The next test shows the statuses that take precedence.)
+  // With these HTTP statuses, the three OAuth errors decide the status's code.
+  // (RFC 6749, section 4.1.2.1, and RFC 8628, section 3.5, define the errors.)
   for (const int http_status : {400, 401, 403, 404, 500}) {
     EXPECT_EQ(Answer(http_status, "temporarily_unavailable").code(),
               Code::kUnavailable);
@@ -419,8 +418,8 @@ TEST(HttpErrorTest, F4AnExpiryCountsFromTheDateHeader) {
                                 : std::nullopt;
   };
   EXPECT_EQ(relative("Sun, 06 Nov 1994 08:49:37 GMT"), absl::Hours(1));
-  // If this computer's clock is 50 minutes slow, or a day fast, the lifetime
-  // counts from the server's date nevertheless.
+  // The lifetime counts from the server's date even if this computer's clock is
+  // 50 minutes slow (first line) or a day fast (second line).
   EXPECT_EQ(relative("Sun, 06 Nov 1994 09:39:37 GMT"), absl::Minutes(10));
   EXPECT_EQ(relative("Sat, 05 Nov 1994 08:49:37 GMT"), absl::Hours(25));
   // The token has already expired (F5).

@@ -56,8 +56,8 @@ struct TimedNode : HazardNode {
   // 1970.
   mutable std::atomic<int64_t> check_ticks{kNeverWithoutAsking};
   mutable std::atomic<int64_t> check_nanos{kNeverWithoutAsking};
-  // The moments from which the token is no longer usable, in ticks of the
-  // coarse wall clock and of the coarse boot clock.
+  // The moments from which TryGet must ask the machine before it returns the
+  // snapshot, in ticks of the coarse wall clock and of the coarse boot clock.
   mutable std::atomic<int64_t> usable_ticks{kNeverWithoutAsking};
   mutable std::atomic<int64_t> usable_boot_ticks{kNeverWithoutAsking};
 };

@@ -24,11 +24,11 @@ namespace refreshable {
 // own work, so `OnEvent` should return quickly. Exceptions that `OnEvent`
 // throws are ignored.
 //
-// `OnEvent` may read the Refreshable, best with `TryGet`, which never waits. If
-// `OnEvent` runs inside a timer of the executor or inside an attempt, a `Get`
-// that would have to wait fails with FAILED_PRECONDITION. Elsewhere such a
-// `Get` waits, and no event is delivered meanwhile. Do not wait for another
-// Refreshable in `OnEvent`.
+// `OnEvent` may read the Refreshable, best with `TryGet`, which never waits. A
+// `Get` that would have to wait fails with FAILED_PRECONDITION if `OnEvent`
+// runs inside an attempt or inside a timer. (On a ManualExecutor, a `Get`
+// inside a timer waits.) Elsewhere such a `Get` waits, and no event is
+// delivered meanwhile. Do not wait for another Refreshable in `OnEvent`.
 //
 // Once the Refreshable's destructor has returned, no further event is
 // delivered, except one that another thread was already delivering.

@@ -15,16 +15,18 @@
 
 namespace refreshable {
 
-// What happens when `RetryPolicy::max_consecutive_failures` is reached and no
-// usable token is left.
+// What happens while refreshing is *exhausted*: there were
+// `RetryPolicy::max_consecutive_failures` failures in a row, and no usable
+// token is left.
 enum class OnExhausted {
-  // Attempts start `probe_interval` apart. A read starts an attempt and waits
-  // for it, or the timer of `RefreshPolicy::refresh_ahead` starts it. Reads
-  // that arrive during the attempt wait for it too; all other reads fail at
+  // Attempts start about `probe_interval` apart. The first read after that time
+  // starts an attempt, unless the timer of `RefreshPolicy::refresh_ahead` has
+  // started it. Reads wait for an attempt in progress; all other reads fail at
   // once.
   kSelfHeal,
-  // Nothing is attempted until `Reset()` or `Install()`; reads get an error for
-  // which `IsFatal(status)` is true.
+  // Reads get an error for which `IsFatal(status)` is true. No attempt is made
+  // until `Reset()` or `Install()` is called, unless an abandoned attempt
+  // brings a token after all.
   kFatal,
 };
 
@@ -40,18 +42,19 @@ struct RetryPolicy {
   // >= initial_backoff; finite.
   absl::Duration max_backoff = absl::Seconds(60);
   // How often a refresh that a read waits for may retry after its first
-  // attempt. By contrast, a background refresh makes one attempt. >= 0.
+  // attempt. >= 0. A background refresh does not retry; nor does one that a
+  // rejected read started (`ReadOptions::rejected`), or one that starts while
+  // refreshing is exhausted.
   int max_retries = 6;
   // `on_exhausted` applies after this many failures in a row, counted across
   // refreshes. A failure does not count if the server asked for a shorter wait
   // than the computed one. Must be greater than `max_retries`.
   int max_consecutive_failures = 7;
   OnExhausted on_exhausted = OnExhausted::kSelfHeal;
-  // The time between the starts of two attempts under kSelfHeal, once
-  // `max_consecutive_failures` attempts have failed and no token is usable. The
-  // exception at `RefreshPolicy::max_abandoned_calls` uses this time too. > 0
-  // and finite. For kSelfHeal it must be at least the longest computed wait:
-  // `max_backoff`, or `initial_backoff` if `multiplier` is 1.
+  // The time between the starts of two attempts while refreshing is exhausted
+  // under kSelfHeal. `RefreshPolicy::max_abandoned_calls` uses this time too.
+  // > 0 and finite. For kSelfHeal it must be at least the longest computed
+  // wait: `max_backoff`, or `initial_backoff` if `multiplier` is 1.
   absl::Duration probe_interval = absl::Seconds(60);
   // The longest wait that a server may ask for (Retry-After). If a server asks
   // for more, the wait is `max_retry_after` or the computed wait, whichever is
@@ -63,30 +66,33 @@ struct RetryPolicy {
 // suit an OAuth 2.0 access token. Durations are measured by BootTime (clock.h),
 // so no step of the wall clock lengthens any of them. A value.
 struct RefreshPolicy {
-  // A token is treated as expired this long before its expiry, though never
-  // more than a quarter of its lifetime; >= 0.
+  // A token is treated as expired this long before its expiry, or a quarter of
+  // its lifetime before if that is shorter. >= 0.
   absl::Duration expiry_margin = absl::Seconds(40);
   // A token is stale from this long before its expiry. If unset, this is half
-  // the token's lifetime, at most `max_stale_window`. The window is cut to
-  // three quarters of the lifetime, because a short-lived token would otherwise
-  // be stale on arrival and refreshed again immediately. If the window is not
-  // longer than the margin that `expiry_margin` gives the token, the token is
-  // never stale: it is refreshed when it has expired. >= 0.
+  // the token's lifetime, at most `max_stale_window`. >= 0.
+  //
+  // The window is at most three quarters of the lifetime. Otherwise a
+  // short-lived token would be stale on arrival and refreshed again at once. If
+  // the window is not longer than the margin that `expiry_margin` gives the
+  // token, the token is never stale: it is refreshed when it has expired.
   std::optional<absl::Duration> stale_window;
   // The longest stale window if `stale_window` is unset. Has no effect if
   // `stale_window` is set. >= 0.
   absl::Duration max_stale_window = absl::Minutes(20);
   // Whether a read of a stale token starts a refresh in the background. If
-  // false, a token is refreshed only once it has expired.
+  // false, a token is refreshed only when it has expired, or was rejected or
+  // withdrawn.
   bool background_refresh = true;
   // Whether a timer starts the background refresh of a stale token, so that no
   // read is needed for it. Once a token has been published, the timer also
   // starts every later attempt that is due and permitted. Requires
   // `background_refresh`.
   bool refresh_ahead = false;
-  // How long no background refresh starts after one has failed, as long as the
-  // token stays usable; >= 0. If unset, this is 60 s, but at most a quarter of
-  // the time for which the token is still usable, and at least `min_interval`.
+  // How long no background refresh starts after one has failed. The token's
+  // expiry ends this time early. >= 0. If unset, this is 60 s, but at most a
+  // quarter of the time for which the token is still usable, and at least
+  // `min_interval`.
   std::optional<absl::Duration> background_cooldown;
   // The minimum time between the starts of two attempts, and between the end of
   // a failed attempt and the start of the next one. The first attempt after an
@@ -97,15 +103,15 @@ struct RefreshPolicy {
   // failed. An attempt that the executor has not started within this time also
   // ends, but does not count as a failure. > 0.
   absl::Duration attempt_timeout = absl::Seconds(30);
-  // The limit on abandoned calls of the source that are still running. Once
-  // there are this many, attempts fail without calling the source. There is one
-  // exception: one more call may be made `retry.probe_interval` after the last
-  // call, one more after twice that time, then after four times that time, and
-  // so on. When any call returns, this series begins again. >= 1.
+  // The limit on abandoned calls of the source that have not returned. Once
+  // there are this many, an attempt fails without calling the source, unless
+  // enough time has passed since the last call: first `retry.probe_interval`,
+  // and after each further call twice as long as before. When any call returns,
+  // this time is `retry.probe_interval` again. >= 1.
   int max_abandoned_calls = 2;
-  // If a token is invalidated within this time of its publication (or within
-  // half its life, if that is shorter), that counts as a failure. The failures
-  // that its publication had cleared are then added back. A token that
+  // If a token is invalidated within this time of its publication, or within
+  // half its lifetime if that is shorter, that counts as a failure, and the
+  // failures that its publication had cleared count again. A token that
   // `Install` published is exempt. >= 0.
   absl::Duration young_token_age = absl::Seconds(30);
   // The longest wait between two attempts that rejections start
@@ -114,8 +120,8 @@ struct RefreshPolicy {
   // `retry.initial_backoff`.
   std::optional<absl::Duration> max_rejection_backoff;
   // While refreshes fail, an expired token is served for at most this long
-  // after its expiry. Leases of an expired token say so (`Lease::degraded`). If
-  // zero, no expired token is served. Finite; >= 0.
+  // after its expiry, with leases that are marked (`Lease::degraded`). If zero,
+  // no expired token is served. Finite; >= 0.
   absl::Duration max_stale_on_error = absl::ZeroDuration();
   // The fraction, in [0, 1), by which times vary at random, to spread the load
   // of many clients. A token is stale earlier by up to this fraction of its

@@ -21,10 +21,9 @@ const absl::Duration kZero = absl::ZeroDuration();
 const absl::Duration kForever = absl::InfiniteDuration();
 const absl::Duration kTick = absl::Nanoseconds(1) / 4;
 
-// A function `set` that changes a policy. If the changed policy is invalid,
-// `field` is the name of the field that the error message names, and `shown` is
-// that field's value as the message shows it. If the changed policy is valid,
-// `field` is empty and `shown` describes the change.
+// A change of a policy, made by `set`. If it makes the policy invalid, the
+// error message names `field` and shows its value as `shown`. If the policy
+// stays valid, `field` is empty and `shown` describes the change.
 struct Case {
   const char* field;
   const char* shown;

@@ -18,9 +18,9 @@
 
 namespace refreshable {
 
-// Why a read got no token. It is attached to every status that a read returns
-// because refreshing failed. The code of such a status is that of the last
-// failed attempt, or FAILED_PRECONDITION if `fatal`.
+// Why a read got no token. It is attached to the status of each read for which
+// a refresh failed, was lost by the executor, or may not start yet. The code of
+// such a status is FAILED_PRECONDITION if `fatal`, otherwise that of the cause.
 struct RefreshError {
   // The message of the last failed attempt's status or, if the read failed for
   // another reason, a message that names the reason.
@@ -29,15 +29,14 @@ struct RefreshError {
   // executor may have lost the refresh, or the minimum interval may not have
   // passed.
   int failures = 0;
-  // The wall time before which no attempt is made, so that every read without a
-  // usable token fails at once. If `rejected` is set: the wall time before
-  // which no rejection starts an attempt. The infinite future if no attempt
-  // will be made. This time is computed only when the moment of the next
-  // attempt changes, so all reads report the same time even if the wall clock
-  // is set meanwhile. The status's message contains it in whole seconds,
-  // rounded up.
+  // The wall time before which no attempt is made or, if `rejected` is set,
+  // before which no rejection starts an attempt. The infinite future if
+  // `fatal`. The status's message contains it in whole seconds, rounded up.
+  //
+  // As long as the next attempt is due at the same moment, all reads report the
+  // same time, even if the wall clock is set meanwhile.
   absl::Time next_attempt;
-  // Whether no attempt is made until `Reset()` or `Install()` is called.
+  // Whether refreshing has given up for good (`OnExhausted::kFatal`).
   bool fatal = false;
   // Whether the read rejected a token (`ReadOptions::rejected`) that is still
   // served to other reads, and there is no later token.
@@ -60,9 +59,9 @@ std::optional<RefreshError> GetRefreshError(const absl::Status& status);
 // and exit, or call `Reset()` once the cause is fixed.
 bool IsFatal(const absl::Status& status);
 
-// Whether a read returned `status` because the read's own timeout passed while
-// it waited for a refresh, which goes on. Returns false if the refresh itself
-// failed with DEADLINE_EXCEEDED, and for a status that no read returned.
+// Whether `status` says that a read's own timeout passed while it waited for a
+// refresh. (The refresh goes on.) Returns false if the refresh itself failed
+// with DEADLINE_EXCEEDED, and for a status that no read returned.
 bool IsReadTimeout(const absl::Status& status);
 
 // Attaches to `status`, the status of a failed attempt, the wait that the

@@ -48,13 +48,15 @@ class AsyncCall;
 }  // namespace internal
 
 // Holds one token and keeps it valid. Reads hand out leases of the token. A
-// stale token is refreshed in the background; an expired one is refreshed
-// before the read returns. At most one refresh is in flight, and failures are
-// retried on the policy's schedule, no matter how many threads are reading.
+// stale token, which is old but usable, is refreshed in the background; an
+// expired one is refreshed before the read returns. At most one refresh is in
+// flight, and failures are retried on the policy's schedule, no matter how many
+// threads are reading.
 //
-// Every published token has a generation, and generations only rise. If the
-// source answers after the attempt was abandoned, the token is published only
-// if no other was published or invalidated since the attempt started.
+// Every published token has a generation, and generations only rise. An attempt
+// that was abandoned may still bring a token. That token is published only if
+// no other was published or invalidated since the attempt started, and `Reset`
+// has not been called since the attempt was abandoned.
 //
 //   refreshable::ThreadExecutor executor;
 //   auto token = refreshable::Refreshable<std::string>::Create(
@@ -80,8 +82,8 @@ class AsyncCall;
 // under a lock of this library.
 //
 // Only `Get` waits for a refresh. But `Get`, `GetAsync`, `Invalidate`,
-// `ReportRejected`, `Install` and `Reset` may call the observer, and then
-// return only after the observer has returned.
+// `ReportRejected`, `Install` and `Reset` may call the observer, and `Install`
+// calls `on_token_changed`. They return only after such a call has returned.
 //
 // Destruction: waiting reads end with CANCELLED. Callbacks of asynchronous
 // reads run on the destroying thread before the destructor returns; a GetAsync
@@ -102,9 +104,10 @@ class AsyncCall;
 // No function of this library may be called in a signal handler. A program that
 // uses this library must not call fork() in a signal handler either.
 //
-// Running out of memory inside this library ends the program (std::terminate).
-// `Create`, `Install` and `CallWithTokenAsync` are exceptions: they throw
-// std::bad_alloc and have then changed nothing.
+// Running out of memory inside this library ends the program (std::terminate),
+// with two exceptions. `Create`, `Install` and `CallWithTokenAsync` throw
+// std::bad_alloc and have then changed nothing. If there is no memory for a
+// token that the source returned, the attempt fails.
 template <typename Token>
 class Refreshable {
   static_assert(std::is_nothrow_destructible_v<Token>,
@@ -123,9 +126,9 @@ class Refreshable {
     std::shared_ptr<Observer> observer = nullptr;
     // `on_token_changed`, `same_token` and `classify` are called without a
     // lock, on any thread, and possibly on several threads at once. They and
-    // the observer stay alive until each call of the source has answered. So
-    // none of them should own the source: as long as the source held the `done`
-    // of a call, the two would keep each other alive.
+    // the observer are destroyed only after each call of the source has
+    // answered. So none of them should own the source: a source that never
+    // answers would then never be destroyed.
 
     // Called after each publication, on the thread that completed the refresh
     // or called `Install`. Waiting readers are woken after the call, unless
@@ -133,13 +136,13 @@ class Refreshable {
     // tell which token is newer. The function may read the Refreshable.
     // Exceptions that it throws are ignored. May be null.
     std::function<void(const Lease<Token>&)> on_token_changed = nullptr;
-    // Returns whether two tokens are the same. By this function the Refreshable
-    // notices if the source returns the token that was rejected: it compares
-    // each token that the source returns with the token published last, if it
-    // still holds that one. If `same_token` is null, `operator==` is used; if
-    // Token has no `operator==` (`TokenHasEquality`), all tokens are taken to
-    // be different. If the function throws, the two tokens are taken to be
-    // different.
+    // Returns whether two tokens are the same. Called with the token published
+    // last, if the Refreshable still has it, and one that the source returned:
+    // the source may return a token again that was rejected or withdrawn.
+    //
+    // If `same_token` is null, `operator==` is used. If Token has no
+    // `operator==` (`TokenHasEquality`), or if the function throws, the tokens
+    // are taken to be different.
     std::function<bool(const Token&, const Token&)> same_token = nullptr;
     // Decides how a failure of the source is treated. Also called for failures
     // that arrive after the attempt was abandoned. If null, `ClassifyFailure`
@@ -171,12 +174,15 @@ class Refreshable {
     // stays in service for all other reads.
     //
     // A usable later token is returned at once. If there is none, the read
-    // waits for the refresh in flight, or starts one (a single attempt) if one
-    // is permitted now. If none is permitted yet, the read ends at once with
-    // UNAUTHENTICATED, and `GetRefreshError` tells when the next attempt may
-    // start. If the refresh fails, the read ends with the code of the failure.
-    // If the source returns the rejected token, the read ends with
-    // UNAUTHENTICATED.
+    // waits for the attempt that is queued or running, or starts one if one is
+    // permitted now. Otherwise the read ends at once with UNAUTHENTICATED, and
+    // `GetRefreshError` tells when the next attempt may start.
+    //
+    // If the attempt fails, the read ends with the code of the failure. If the
+    // attempt brings the rejected token again, the read ends with
+    // UNAUTHENTICATED. In both cases there is an exception: if the attempt was
+    // not told of the rejection, because it was running already, the read
+    // starts over.
     //
     // The time between attempts that rejections start grows from
     // `RefreshPolicy::min_interval` to `RefreshPolicy::max_rejection_backoff`.
@@ -235,10 +241,10 @@ class Refreshable {
   //   DEADLINE_EXCEEDED: the timeout passed while the read waited
   //     (`IsReadTimeout`). The refresh goes on, and serves later reads.
   //   The code of the last failed attempt: the refresh failed.
-  //     `GetRefreshError` has the details. Reads get this error at once,
-  //     whatever their timeout, until the next attempt is permitted. While the
-  //     refresh goes on, a read gets it if the next attempt would start after
-  //     the read's deadline.
+  //     `GetRefreshError` has the details. Until the next attempt is permitted,
+  //     reads get this error at once, whatever their timeout. If the refresh
+  //     goes on with a retry, a read waits for it, unless the retry comes after
+  //     the read's deadline or exceeds the read's `max_retries`.
   //   UNAUTHENTICATED: the options reject the only token there is
   //     (`ReadOptions::rejected`), and no later one can be had now.
   //   UNAVAILABLE: the executor refused or dropped the refresh, or did not
@@ -248,9 +254,10 @@ class Refreshable {
   //     - Refreshing has given up for good (`IsFatal`) until `Reset` or
   //       `Install` is called.
   //     - The read would wait for itself. It was made on a thread that is
-  //       running an attempt for this Refreshable (inside `Fetch`, or inside
-  //       the observer), or inside an observer or callback that a timer of this
-  //       Refreshable runs.
+  //       running an attempt of this Refreshable (in `Fetch`, `same_token`,
+  //       `classify` or the observer), or in an observer or callback that a
+  //       timer of this Refreshable runs. (On a ManualExecutor, a read inside a
+  //       timer waits.)
   //     - On a ManualExecutor: nothing is pending that could end the wait, and
   //       the timeout is infinite.
   //   CANCELLED: the Refreshable was destroyed.
@@ -285,15 +292,16 @@ class Refreshable {
   // ends the program. Errors are those of Get, and UNAVAILABLE if the executor
   // refuses the timer for the timeout.
   //
-  // If the executor drops the task that runs the callback, the thread that
-  // drops it runs the callback. If the executor refuses the task, the thread
-  // that completed the refresh runs the callback. If there was no refresh, a
-  // timer gives the task to the executor again a second later. If the timer is
-  // refused too, the next answer of the source or the next call of Get,
-  // GetAsync, Invalidate, ReportRejected, Install or Reset gives the task to
-  // the executor, and runs the callback itself if the executor still refuses.
-  // If no such answer or call comes, the destructor runs the callback with
-  // CANCELLED.
+  // If the executor refuses or drops the task that runs the callback, the
+  // thread on which it does so runs the callback instead. But if that happens
+  // inside this GetAsync, a timer gives the task to the executor again a second
+  // later.
+  //
+  // If the executor refuses that timer too, the next answer of the source or
+  // the next call of Get, GetAsync, Invalidate, ReportRejected, Install or
+  // Reset gives the task to the executor, and runs the callback itself if the
+  // executor still refuses. If no such answer or call comes, the destructor
+  // runs the callback with CANCELLED.
   WaiterId GetAsync(absl::Duration timeout,
                     internal::FunctionArgument<Callback> callback) {
     ReadOptions options;
@@ -320,7 +328,8 @@ class Refreshable {
   }
 
   // Cancels the read that a GetAsync made. Returns true if the read's callback
-  // has not run and never will. The refresh and other reads are not affected.
+  // now never runs; false if it has run, is about to, or was cancelled before.
+  // The refresh and other reads are not affected.
   bool Cancel(WaiterId id) { return state_->Cancel(id); }
 
   // Returns the current token if it is usable, or if it is an expired token
@@ -346,25 +355,26 @@ class Refreshable {
   // Returns true if this call withdrew the token; false if `generation` is not
   // the current one, or was withdrawn before.
   //
-  // A running attempt is abandoned and the refresh makes a new one, unless the
-  // attempt was already told that `generation` was rejected. If no refresh is
-  // in flight, the next read starts one. Until another token is published or
-  // `Reset` is called, a refresh in which the source returns the withdrawn
-  // token fails.
+  // A running attempt goes on if it was told that `generation` was rejected;
+  // otherwise it is abandoned, and the refresh makes a new one. If no refresh
+  // is in flight, the next read starts one. Until another token is published or
+  // `Reset` is called, a refresh fails if the source returns the withdrawn
+  // token.
   //
   // If the token is withdrawn soon after its publication
-  // (`RefreshPolicy::young_token_age`), that counts as a failed attempt: until
-  // the backoff has passed, reads fail at once with UNAUTHENTICATED.
+  // (`RefreshPolicy::young_token_age`), that counts as a failed attempt. If no
+  // refresh is in flight then, reads fail at once with UNAUTHENTICATED until
+  // the backoff has passed.
   bool Invalidate(Generation generation) {
     const std::shared_ptr<TypedShell> state = state_;
     return state->Invalidate(generation);
   }
 
   // Records that a server rejected the token of `generation`. Does not start a
-  // refresh. Meant for callers that do not read after the rejection; a rejected
-  // read records the rejection by itself. Because of the record, the time
-  // between attempts that rejections start (`ReadOptions::rejected`) does not
-  // go back to the minimum when this token becomes stale.
+  // refresh. Because of the record, the time between attempts that rejections
+  // start (`ReadOptions::rejected`) does not go back to the minimum when this
+  // token becomes stale. Meant for callers that do not read after the
+  // rejection; a rejected read records the rejection by itself.
   void ReportRejected(Generation generation) {
     const std::shared_ptr<TypedShell> state = state_;
     state->ReportRejected(generation);
@@ -450,9 +460,9 @@ class Refreshable {
     return Lease<Token>(internal::HazardHolder(hold));
   }
 
-  // Returns `lease`, moved into a fresh object. A function that is not inlined,
-  // such as GetSlow, returns its result in memory. Because of the move, the
-  // compiler can keep the result of Get itself in registers on the fast path.
+  // Returns `lease`, moved into a fresh object. GetSlow is not inlined, so its
+  // result is in memory. Because of the move, the compiler can nevertheless
+  // keep the result of Get in registers on the fast path.
   static absl::StatusOr<Lease<Token>> Rewrap(
       absl::StatusOr<Lease<Token>>&& lease) {
     return absl::StatusOr<Lease<Token>>(std::move(lease));

@@ -12,8 +12,8 @@ namespace refreshable {
 namespace {
 
 // Returns whether `c` may occur in a token (RFC 9110, section 5.6.2) or in a
-// token68 (section 11.2). The two cannot be told apart by how they begin, so
-// both are read with one set of characters.
+// token68 (section 11.2). Both are read with this one set of characters,
+// because they may begin alike.
 bool IsTokenCharacter(char c) {
   return absl::ascii_isalnum(static_cast<unsigned char>(c)) ||
          absl::string_view("!#$%&'*+-.^_`|~/=").find(c) !=
@@ -83,8 +83,7 @@ bool FieldRejects(absl::string_view field,
       reader.SkipSpace();
       std::string value;
       if (!reader.Take('"')) {
-        // If `name` is the start of a token68, the padding ("=") continues
-        // here, and this takes the rest of it.
+        // This also takes the rest of a token68 that ends in several "=".
         value = std::string(reader.TakeToken());
       } else if (!reader.TakeQuoted(value)) {
         return false;

@@ -14,8 +14,8 @@
 
 namespace refreshable {
 
-// How many bytes of an error answer's body a caller of IsTokenError should read
-// at most to find the value named "error". A longer body is not a token error.
+// The most bytes of an answer's body that a caller of IsTokenError should read.
+// An answer with a longer body should be treated as one without an `error`.
 inline constexpr size_t kMaxErrorBodyBytes = 64 * 1024;
 
 // Returns whether an answer rejects the token. It does if `http_status` is 401
@@ -27,16 +27,16 @@ inline constexpr size_t kMaxErrorBodyBytes = 64 * 1024;
 bool IsTokenError(int http_status, absl::string_view error,
                   absl::Span<const absl::string_view> codes);
 
-// The HTTP statuses of the answers whose challenges IsInvalidTokenChallenge
-// looks at.
+// The HTTP statuses for which IsInvalidTokenChallenge looks at the challenges.
+// For all others it returns false.
 enum class ChallengeStatuses {
-  k401,  // Only 401, the status that RFC 6750 gives such an answer.
-  // 401 and 403, for servers that send the challenge of RFC 6750 with either.
+  k401,  // Only 401, as RFC 6750 says.
+  // Both, for servers that also reject a token with 403.
   k401And403,
 };
 
-// The default of `errors` in IsInvalidTokenChallenge: the one value that RFC
-// 6750, section 3.1, gives a challenge that rejects the token.
+// The default of `errors` in IsInvalidTokenChallenge: the only value that
+// rejects the token according to RFC 6750, section 3.1.
 inline constexpr absl::string_view kInvalidTokenErrors[] = {"invalid_token"};
 
 // Returns whether an answer rejects the token. It does if `http_status` is one

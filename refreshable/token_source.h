@@ -100,10 +100,12 @@ inline absl::Status SourceThrew() {
 
 // A function object that takes the outcome of one call of a source. It may be
 // called once, inside `Fetch` or later, on any thread; further calls are
-// ignored. A call of it may run callbacks of the Refreshable's users. If a
-// FetchDone is destroyed without having been called, the attempt fails with
-// INTERNAL, or with UNKNOWN if an exception is propagating. Move-only. Like any
-// value, one object must not be used by two threads at the same time.
+// ignored. A call of it may run callbacks of the Refreshable's users.
+//
+// If a FetchDone is destroyed without having been called, the attempt fails
+// with INTERNAL, or with UNKNOWN if an exception is propagating.
+//
+// Move-only. One object must not be used by two threads at the same time.
 template <typename Token>
 class FetchDone {
  public:
@@ -148,9 +150,9 @@ class FetchDone {
 // `Fetch` is called on a thread of the executor, or on a reader's thread that
 // would otherwise wait for the executor. No lock of this library is held during
 // the call. `Fetch` may block. It must be thread-safe, because it may be
-// entered while an earlier call, which was abandoned, is still inside. It must
-// not block on a read of the Refreshable that it serves: without a usable
-// token, that read would wait for the very call that makes it.
+// entered while an earlier, abandoned call is still inside. It must not block
+// on a read of the Refreshable that it serves: without a usable token, that
+// read would wait for the very call that makes it.
 //
 // `Fetch` may throw. The attempt then fails with code UNKNOWN and a message
 // that names the exception's type. `ClassifyFailure` treats UNKNOWN as
@@ -167,13 +169,11 @@ class FetchDone {
 // has been destroyed and `Fetch` has returned, the source is destroyed, even if
 // calls have not answered yet. Their later answers are ignored.
 //
-// The source's destructor may join the source's own threads, because it never
-// runs on a thread that is inside a call of a `FetchDone`. Usually the source
-// is destroyed before the Refreshable's destructor returns; if a thread is
-// inside `Fetch` or the source has other owners, the last of these destroys it.
-// But if the Refreshable is destroyed inside a call of a `FetchDone`, a task of
-// the executor destroys the source. If the executor refuses that task, a new
-// thread destroys the source; if the system refuses the thread, the source is
+// The last owner destroys the source: usually the Refreshable's destructor,
+// otherwise the last thread that leaves `Fetch` (or an owner of your own).
+// Inside a call of a `FetchDone`, the first two leave this to a task of the
+// executor or to a new thread, so that the source's destructor may join the
+// source's own threads. If the system refuses the new thread, the source is
 // leaked.
 template <typename Token>
 class TokenSource {
