@@ -22,6 +22,7 @@
 #include "refreshable/hazard/hazard_domain.h"
 #include "refreshable/internal/misuse.h"
 #include "refreshable/internal/null_function.h"
+#include "refreshable/internal/ref_ptr.h"
 #include "refreshable/lease.h"
 #include "refreshable/machine/refresh_machine.h"
 #include "refreshable/refreshable.h"
@@ -358,9 +359,9 @@ class AsyncCall final
   }
 
   void Start(Refreshable<Token>& refreshable) noexcept {
-    // `state` keeps the shell alive, because `callback` may destroy the
+    // Keeps the shell alive: `callback` may destroy this object and the
     // Refreshable before ReadAsync returns.
-    const std::shared_ptr<TypedShell<Token>> state = refreshable.state_;
+    const RefPtr<TypedShell<Token>> state = state_;
     state->ReadAsync(
         request_, this->shared_from_this(),
         refreshable.Answers(request_.rejected, refreshable.cell_.Load()));
@@ -394,9 +395,7 @@ class AsyncCall final
   // Returns the time that is left until the deadline; zero if the Refreshable
   // has been destroyed.
   absl::Duration Left() const {
-    const std::shared_ptr<TypedShell<Token>> state = state_.lock();
-    if (state == nullptr) return absl::ZeroDuration();
-    const std::optional<Instant> now = state->NowUnlessClosed();
+    const std::optional<Instant> now = state_->NowUnlessClosed();
     if (!now.has_value()) return absl::ZeroDuration();
     return std::max(request_.deadline - now->boot, absl::ZeroDuration());
   }
@@ -423,9 +422,7 @@ class AsyncCall final
   // nothing: this object then loses its last owner, and its destructor calls
   // `callback`.
   void ReadLater() noexcept {
-    const std::shared_ptr<TypedShell<Token>> state = state_.lock();
-    if (state == nullptr) return;
-    state->ReadAsync(request_, this->shared_from_this(), /*served=*/false);
+    state_->ReadAsync(request_, this->shared_from_this(), /*served=*/false);
   }
 
   void OnSecondLease(absl::StatusOr<Lease<Token>> lease) {
@@ -441,13 +438,12 @@ class AsyncCall final
 
   void OnSecondAnswer(Answer answer) {
     if (is_rejected_(std::as_const(answer))) {
-      const std::shared_ptr<TypedShell<Token>> state = state_.lock();
-      if (state != nullptr) state->ReportRejected(generation_);
+      state_->ReportRejected(generation_);
     }
     callback_(std::move(answer), absl::OkStatus());
   }
 
-  const std::weak_ptr<TypedShell<Token>> state_;
+  const RefPtr<TypedShell<Token>> state_;
   ReadRequest request_;
   Generation generation_;  // The generation that `call_` was last given.
   Call call_;

@@ -5,6 +5,7 @@
 #ifndef REFRESHABLE_FRESHNESS_H_
 #define REFRESHABLE_FRESHNESS_H_
 
+#include <cstdint>
 #include <ostream>
 
 #include "absl/strings/string_view.h"
@@ -13,7 +14,7 @@
 namespace refreshable {
 
 // The state of the token that a Refreshable holds.
-enum class Freshness {
+enum class Freshness : uint8_t {
   // There is no usable token: none has been published yet, or the last one has
   // expired or was withdrawn. A read needs a refresh, unless
   // `RefreshPolicy::max_stale_on_error` lets it have an expired token.

@@ -32,12 +32,12 @@ REFRESHABLE_ABI_NAMESPACE_BEGIN
 struct Snapshot {
   std::shared_ptr<const void> token;
   Generation generation;
-  absl::Time expires_at;
-  bool degraded = false;
   // Successive generations may have equal tokens. `same_since` is the first
   // generation of the unbroken run of equal tokens to which `generation`
   // belongs.
   Generation same_since;
+  absl::Time expires_at;
+  bool degraded = false;
 };
 
 // The initial value of each time in TimedNode. It is always in the past, so

@@ -29,6 +29,7 @@
 #include "refreshable/health.h"
 #include "refreshable/internal/misuse.h"
 #include "refreshable/internal/null_function.h"
+#include "refreshable/internal/ref_ptr.h"
 #include "refreshable/lease.h"
 #include "refreshable/machine/refresh_machine.h"
 #include "refreshable/observer.h"
@@ -219,10 +220,11 @@ class Refreshable {
     config.hooks.observer = std::move(options.observer);
     config.hooks.classify = std::move(options.classify);
     config.hooks.show_exception_text = options.show_exception_text;
-    return std::unique_ptr<Refreshable>(new Refreshable(
-        std::make_shared<TypedShell>(std::move(config), std::move(source),
-                                     std::move(options.on_token_changed),
-                                     std::move(options.same_token))));
+    return std::unique_ptr<Refreshable>(
+        new Refreshable(internal::RefPtr<TypedShell>(
+            new TypedShell(std::move(config), std::move(source),
+                           std::move(options.on_token_changed),
+                           std::move(options.same_token)))));
   }
 
   Refreshable(const Refreshable&) = delete;
@@ -313,7 +315,7 @@ class Refreshable {
     if (callback.is_null()) {
       internal::DieOfMisuse("GetAsync: the callback is null");
     }
-    const std::shared_ptr<TypedShell> state = state_;
+    const internal::RefPtr<TypedShell> state = state_;
     internal::ReadRequest request = Request(options);
     if (options.timeout < absl::InfiniteDuration()) {
       request.deadline = state->Now().boot + options.timeout;
@@ -366,7 +368,7 @@ class Refreshable {
   // refresh is in flight then, reads fail at once with UNAUTHENTICATED until
   // the backoff has passed.
   bool Invalidate(Generation generation) {
-    const std::shared_ptr<TypedShell> state = state_;
+    const internal::RefPtr<TypedShell> state = state_;
     return state->Invalidate(generation);
   }
 
@@ -376,7 +378,7 @@ class Refreshable {
   // token becomes stale. Meant for callers that do not read after the
   // rejection; a rejected read records the rejection by itself.
   void ReportRejected(Generation generation) {
-    const std::shared_ptr<TypedShell> state = state_;
+    const internal::RefPtr<TypedShell> state = state_;
     state->ReportRejected(generation);
   }
 
@@ -386,7 +388,7 @@ class Refreshable {
   // INVALID_ARGUMENT if the token has expired. If Token's move constructor
   // throws, the exception reaches the caller and nothing has changed.
   absl::StatusOr<Generation> Install(Credential<Token> credential) {
-    const std::shared_ptr<TypedShell> state = state_;
+    const internal::RefPtr<TypedShell> state = state_;
     return state->Install(std::move(credential));
   }
 
@@ -396,7 +398,7 @@ class Refreshable {
   // token afterwards. The next attempt is permitted as soon as the minimum
   // interval has passed.
   void Reset() {
-    const std::shared_ptr<TypedShell> state = state_;
+    const internal::RefPtr<TypedShell> state = state_;
     state->Reset();
   }
 
@@ -414,7 +416,7 @@ class Refreshable {
   template <typename Answer, typename OtherToken>
   friend class internal::AsyncCall;
 
-  explicit Refreshable(std::shared_ptr<TypedShell> state)
+  explicit Refreshable(internal::RefPtr<TypedShell> state)
       : cell_(state->cell()), state_(std::move(state)) {}
 
   ABSL_ATTRIBUTE_NOINLINE absl::StatusOr<Lease<Token>> GetSlow(
@@ -433,7 +435,8 @@ class Refreshable {
       hold = cell_.Load(state_->Now().wall);
       if (Answers(options.rejected, hold)) return Lease<Token>(std::move(hold));
     }
-    const std::shared_ptr<TypedShell> state = state_;  // Keeps the shell alive.
+    const internal::RefPtr<TypedShell> state =
+        state_;  // Keeps the shell alive.
     return TypedShell::ToLease(state->Read(Request(options), options.timeout));
   }
 
@@ -483,7 +486,7 @@ class Refreshable {
   const internal::SnapshotCell& cell_;
   // A call that waits or runs user code holds a copy of `state_`, because the
   // Refreshable may be destroyed meanwhile.
-  const std::shared_ptr<TypedShell> state_;
+  const internal::RefPtr<TypedShell> state_;
 };
 
 }  // namespace refreshable

@@ -107,11 +107,14 @@ class HazardNode {
   // Frees the object. Called once, under no lock.
   virtual void OnUnreferenced() { delete this; }
 
-  mutable std::atomic<int64_t> references_{1};
   // The slot of all holds that are counted references of this node.
   mutable HazardSlot counted_{nullptr, HazardSlot::kCounted};
   // The next node in whichever list of the domain contains this node.
   mutable const HazardNode* next_ = nullptr;
+  // Each reference but the cell's has a hold of 16 bytes, so 2^32 references
+  // would take 64 GiB. This is the last member so that the first member of a
+  // derived class can follow it without a gap.
+  mutable std::atomic<uint32_t> references_{1};
 };
 
 // The place where readers find a node; null if there is none.

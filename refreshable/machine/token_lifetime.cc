@@ -38,13 +38,14 @@ void TokenLifetime::SetEdges(const RefreshPolicy& policy, const Instant& now,
         usable_for,
         std::max(left.refresh_in, lifetime / 4 + lifetime * policy.jitter));
   }
-  max_stale_jitter_ = stale_jitter_ = absl::ZeroDuration();
+  max_stale_jitter_ = absl::ZeroDuration();
+  drawn_ = 0;
   if (fresh_for < usable_for) {
     const absl::Duration earliest =
         std::max(lifetime / 4, fresh_for - lifetime * policy.jitter);
     max_stale_jitter_ = fresh_for - earliest;
-    stale_jitter_ = max_stale_jitter_ * jitter.Draw();
-    fresh_for -= stale_jitter_;
+    drawn_ = jitter.Draw();
+    fresh_for -= max_stale_jitter_ * drawn_;
   }
   expiry_ = DualDeadline::After(now, lifetime);
   unusable_for_ = lifetime - usable_for;
@@ -59,9 +60,10 @@ DualDeadline TokenLifetime::end(const RefreshPolicy& policy) const {
 }
 
 void TokenLifetime::DrawAgain(Jitter& jitter) {
-  const absl::Duration early = max_stale_jitter_ * jitter.Draw();
-  stale_for_ = std::max(unusable_for_, stale_for_ - stale_jitter_ + early);
-  stale_jitter_ = early;
+  const absl::Duration fresh_longest = stale_for_ - max_stale_jitter_ * drawn_;
+  drawn_ = jitter.Draw();
+  stale_for_ =
+      std::max(unusable_for_, fresh_longest + max_stale_jitter_ * drawn_);
 }
 
 }  // namespace internal

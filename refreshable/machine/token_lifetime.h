@@ -84,10 +84,10 @@ class TokenLifetime {
   // How long before its expiry the token becomes stale, and stops being usable.
   absl::Duration stale_for_;
   absl::Duration unusable_for_;
-  // How much earlier the token becomes stale because of the jitter, and the
-  // most that the jitter could have drawn.
-  absl::Duration stale_jitter_;
+  // The jitter makes the token stale earlier, by the product of
+  // `max_stale_jitter_` and `drawn_`, the number that was drawn.
   absl::Duration max_stale_jitter_;
+  double drawn_ = 0;
   BootTime young_until_ = BootTime::InfinitePast();
 };
 

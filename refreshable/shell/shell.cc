@@ -8,6 +8,7 @@
 
 #include "absl/base/config.h"
 #include "absl/strings/str_cat.h"
+#include "refreshable/internal/ref_ptr.h"
 #include "refreshable/refresh_error.h"
 #include "refreshable/shell/seed.h"
 #include "refreshable/shell/shared_policy.h"
@@ -77,7 +78,7 @@ bool ThreadIds::HasAnotherThread() const {
 // attempt is lost.
 class Shell::AttemptTask {
  public:
-  AttemptTask(std::shared_ptr<Shell> shell, AttemptId id)
+  AttemptTask(RefPtr<Shell> shell, AttemptId id)
       : shell_(std::move(shell)), id_(id) {}
   AttemptTask(AttemptTask&&) noexcept = default;
   ~AttemptTask() {
@@ -86,7 +87,7 @@ class Shell::AttemptTask {
   void operator()() && { std::exchange(shell_, nullptr)->RunAttempt(id_); }
 
  private:
-  std::shared_ptr<Shell> shell_;
+  RefPtr<Shell> shell_;
   AttemptId id_;
 };
 
@@ -95,13 +96,23 @@ Shell::Shell(ShellConfig config)
       hooks_(AnySet(config.hooks) ? std::make_unique<const ShellConfig::Hooks>(
                                         std::move(config.hooks))
                                   : nullptr),
-      cell_(config.executor->clock().CoarseWall()),
       executor_destroyed_(config.executor->destroyed()),
+      cell_(config.executor->clock().CoarseWall()),
       machine_(SharedPolicy(config.policy),
                config.seed.has_value() ? *config.seed : DrawSeed()),
       seeded_by_caller_(config.seed.has_value()) {}
 
 Shell::~Shell() = default;
+
+void Ref(Shell* shell) {
+  shell->references_.fetch_add(1, std::memory_order_relaxed);
+}
+
+void Unref(Shell* shell) {
+  if (shell->references_.fetch_sub(1, std::memory_order_acq_rel) == 1) {
+    delete shell;
+  }
+}
 
 // ---- Active and Trouble, which an idle instance does not have ----
 
@@ -325,10 +336,10 @@ void Shell::Apply(const Instant& now, Decisions& decisions, Effects& effects,
   }
   if (decisions.publish) {
     SetRejected({}, effects.garbage);
-    replace({std::move(*token), machine_.generation(), machine_.expires_at(),
-             /*degraded=*/false, machine_.same_since()});
+    replace({std::move(*token), machine_.generation(), machine_.same_since(),
+             machine_.expires_at(), /*degraded=*/false});
     if (hooks_ != nullptr && hooks_->on_published) {
-      effects.hook = [self = shared_from_this(),
+      effects.hook = [self = RefPtr<Shell>(this),
                       hold = cell_.Take()]() mutable {
         self->hooks_->on_published(std::move(hold));
       };
@@ -453,7 +464,7 @@ std::vector<Shell::Effects> Shell::LeaveExecutor() {
 
 void Shell::SubmitAttempt(AttemptId id) {
   UseExecutor([&] {
-    if (!executor()->RunBlocking(AttemptTask(shared_from_this(), id))) {
+    if (!executor()->RunBlocking(AttemptTask(RefPtr<Shell>(this), id))) {
       AttemptLost(id);
     }
   });

@@ -29,6 +29,7 @@
 #include "refreshable/hazard/hazard_domain.h"
 #include "refreshable/health.h"
 #include "refreshable/internal/misuse.h"
+#include "refreshable/internal/ref_ptr.h"
 #include "refreshable/lease.h"
 #include "refreshable/machine/refresh_machine.h"
 #include "refreshable/observer.h"
@@ -89,9 +90,9 @@ class ThreadIds {
 
 // The part of a Refreshable that carries out what its RefreshMachine decides.
 // It owns the machine, the tokens, the waiters, the timer and the running
-// calls. It is always owned by shared_ptr. Each queued task, each running call
-// of the source, and each call that may run user code holds a reference,
-// because user code may destroy the Refreshable meanwhile.
+// calls. It is always owned by RefPtr. Each queued task, each running call of
+// the source, and each call that may run user code holds a reference, because
+// user code may destroy the Refreshable meanwhile.
 //
 // One mutex guards all state. Each input (such as a read, an answer of the
 // source, or the timer) is one critical section. It asks the machine, and
@@ -104,7 +105,7 @@ class ThreadIds {
 // method that changes state is noexcept, or is called only by methods that are.
 // User code is called when no state is half changed, or where its exceptions
 // are caught.
-class Shell : protected ForkAware, public std::enable_shared_from_this<Shell> {
+class Shell : protected ForkAware {
  public:
   explicit Shell(ShellConfig config);
   virtual ~Shell();
@@ -196,6 +197,9 @@ class Shell : protected ForkAware, public std::enable_shared_from_this<Shell> {
   };
 
  private:
+  friend void Ref(Shell* shell);
+  friend void Unref(Shell* shell);
+
   using BlockedReads = std::map<uint64_t, std::shared_ptr<BlockedRead>>;
   struct Effects;
   class Section;
@@ -306,17 +310,17 @@ class Shell : protected ForkAware, public std::enable_shared_from_this<Shell> {
   // token. What an idle instance does not need is behind a pointer, which is
   // null there.
 
-  // Other threads read `cell_` at any time, so nothing that shares a cache line
-  // with it may be written to often. Objects are aligned to 16 bytes, so that
-  // may be 48 bytes on either side. The bytes before it (the members of the
-  // base classes, `executor_` and `hooks_`) never change. Those after it
-  // (`executor_destroyed_` and the beginning of the machine) change only with
-  // the token or after a failure.
+  // Other threads read the first 16 bytes of `cell_` at any time, so nothing
+  // that shares their cache line may be written to often. Objects are aligned
+  // to 16 bytes, so that may be 48 bytes on either side. The bytes before them
+  // (ForkAware and the first members) never change. Those after them (the rest
+  // of `cell_` and the beginning of the machine) change only with the token or
+  // after a failure.
   Executor* const executor_;
   const std::unique_ptr<const ShellConfig::Hooks> hooks_;  // Null if all unset.
+  const std::shared_ptr<const std::atomic<bool>> executor_destroyed_;
   // The cell that reads go through. It is changed under the lock only.
   SnapshotCell cell_;
-  const std::shared_ptr<const std::atomic<bool>> executor_destroyed_;
   RefreshMachine machine_ ABSL_GUARDED_BY(mutex_);
 
   // The number `Stats::attempts_started`.
@@ -345,6 +349,8 @@ class Shell : protected ForkAware, public std::enable_shared_from_this<Shell> {
 
   bool closed_ ABSL_GUARDED_BY(mutex_) = false;
   const bool seeded_by_caller_;
+
+  std::atomic<int32_t> references_{0};
 };
 
 }  // namespace internal

@@ -17,6 +17,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
+#include "refreshable/internal/ref_ptr.h"
 #include "refreshable/refresh_error.h"
 #include "refreshable/shell/shell.h"
 #include "refreshable/shell/shell_effects.h"
@@ -29,19 +30,19 @@ namespace internal {
 // Executor::Task contains it without an allocation.
 class Shell::DeliverTask {
  public:
-  DeliverTask(std::shared_ptr<Shell> shell, std::shared_ptr<AsyncRead> read)
+  DeliverTask(RefPtr<Shell> shell, std::shared_ptr<AsyncRead> read)
       : read_(std::move(read)) {
     read_->shell_ = std::move(shell);
   }
   DeliverTask(DeliverTask&&) noexcept = default;
   ~DeliverTask() {
     if (read_ == nullptr) return;
-    const std::shared_ptr<Shell> shell = std::move(read_->shell_);
+    const RefPtr<Shell> shell = std::move(read_->shell_);
     shell->DeliveryLost(*read_);
   }
   void operator()() && {
     const std::shared_ptr<AsyncRead> read = std::move(read_);
-    const std::shared_ptr<Shell> shell = std::move(read->shell_);
+    const RefPtr<Shell> shell = std::move(read->shell_);
     shell->Deliver(*read);
   }
 
@@ -180,7 +181,7 @@ WaiterId Shell::ReadAsync(const ReadRequest& request,
     }
   }
   if (served) {
-    executor()->Run(DeliverTask(shared_from_this(), std::move(read)));
+    executor()->Run(DeliverTask(RefPtr<Shell>(this), std::move(read)));
     std::vector<Effects> deferred;
     {
       ForkMutexLock lock(&mutex_);
@@ -403,7 +404,7 @@ bool Shell::WakeWaiters(const std::vector<uint64_t>& ids) {
 // Gives the executor a task that delivers a settled async read.
 void Shell::Dispatch(std::shared_ptr<AsyncRead> read) {
   UseExecutor([&] {
-    executor()->Run(DeliverTask(shared_from_this(), std::move(read)));
+    executor()->Run(DeliverTask(RefPtr<Shell>(this), std::move(read)));
   });
 }
 

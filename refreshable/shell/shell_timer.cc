@@ -11,6 +11,7 @@
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "refreshable/executors/executor.h"
+#include "refreshable/internal/ref_ptr.h"
 #include "refreshable/shell/shell.h"
 #include "refreshable/shell/shell_effects.h"
 
@@ -21,7 +22,7 @@ namespace internal {
 // is lost, unless a later timer has replaced it.
 class Shell::TimerTask {
  public:
-  TimerTask(std::shared_ptr<Shell> shell, uint64_t serial)
+  TimerTask(RefPtr<Shell> shell, uint64_t serial)
       : shell_(std::move(shell)), serial_(serial) {}
   TimerTask(TimerTask&&) noexcept = default;
   ~TimerTask() {
@@ -30,7 +31,7 @@ class Shell::TimerTask {
   void operator()() && { std::exchange(shell_, nullptr)->OnTimer(serial_); }
 
  private:
-  std::shared_ptr<Shell> shell_;
+  RefPtr<Shell> shell_;
   uint64_t serial_;
 };
 
@@ -77,7 +78,7 @@ void Shell::SyncTimer(bool retry) noexcept {
       if (old != TimerId::kNone) executor()->Cancel(old);
       if (at < BootTime::InfiniteFuture()) {
         timer = executor()->RunAfter(at - now.boot,
-                                     TimerTask(shared_from_this(), serial));
+                                     TimerTask(RefPtr<Shell>(this), serial));
         if (timer == TimerId::kNone) OnTimerLost(serial);
       }
       mutex_.Lock();

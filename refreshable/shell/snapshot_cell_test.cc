@@ -36,8 +36,8 @@ absl::Time At(int64_t nanos) {
 
 Snapshot Make(std::string token, uint64_t generation) {
   return {std::make_shared<const std::string>(std::move(token)),
-          Generation(generation), At(5000), /*degraded=*/false,
-          /*same_since=*/Generation(generation)};
+          Generation(generation), /*same_since=*/Generation(generation),
+          At(5000), /*degraded=*/false};
 }
 
 bool Holds(const HazardHolder& hold) { return hold.node() != nullptr; }

@@ -20,6 +20,7 @@
 #include "refreshable/executors/internal/fork_mutex.h"
 #include "refreshable/generation.h"
 #include "refreshable/hazard/hazard_domain.h"
+#include "refreshable/internal/ref_ptr.h"
 #include "refreshable/lease.h"
 #include "refreshable/shell/shell.h"
 #include "refreshable/shell/snapshot_cell.h"
@@ -126,17 +127,16 @@ class TypedShell final : public Shell {
       bool threw = false;
     };
     const auto inside = std::make_shared<Inside>();
-    FetchDone<Token> done(
-        [self = std::static_pointer_cast<TypedShell>(shared_from_this()), id,
-         inside](absl::StatusOr<Credential<Token>>&& result) {
-          const InDone in_done;
-          if (inside->thread == std::this_thread::get_id() && inside->now &&
-              result.status() == SourceThrew()) {
-            inside->threw = true;
-          } else {
-            self->Complete(id, std::move(result));
-          }
-        });
+    FetchDone<Token> done([self = RefPtr<TypedShell>(this), id,
+                           inside](absl::StatusOr<Credential<Token>>&& result) {
+      const InDone in_done;
+      if (inside->thread == std::this_thread::get_id() && inside->now &&
+          result.status() == SourceThrew()) {
+        inside->threw = true;
+      } else {
+        self->Complete(id, std::move(result));
+      }
+    });
 #ifdef ABSL_HAVE_EXCEPTIONS
     try {
       source->Fetch(context, std::move(done));

@@ -21,12 +21,17 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "refreshable/hazard/hazard_domain.h"
+#include "refreshable/internal/ref_ptr.h"
 #include "refreshable/machine/refresh_machine.h"
 
 namespace refreshable {
 namespace internal {
 
 class Shell;
+// A new Shell has no reference. When the last one is dropped, the Shell is
+// destroyed.
+void Ref(Shell* shell);
+void Unref(Shell* shell);
 
 // Lets one thread sleep until another wakes it. It has a lock of its own, so
 // that the woken thread does not queue for a lock that others need.
@@ -109,6 +114,10 @@ class AsyncRead : private PendingRead {
 
  private:
   friend class Shell;
+  // A new Shell has no reference. When the last one is dropped, the Shell is
+  // destroyed.
+  void Ref(Shell* shell);
+  void Unref(Shell* shell);
   friend class AsyncReads;
 
   // Gives the outcome to the user's code. Called under no lock, at most once
@@ -126,10 +135,9 @@ class AsyncRead : private PendingRead {
   // read's callback. The default value if there is none.
   std::thread::id own_call_;
   // Keeps the Shell alive while the executor has the task that delivers the
-  // read. Only that task uses this pointer. It is null at other times: in the
-  // child of a fork() the parent's reads are never freed, and would otherwise
-  // keep the Shell there forever.
-  std::shared_ptr<Shell> shell_;
+  // read. Only that task uses this pointer. It is null at other times, because
+  // the Shell owns the reads that wait.
+  RefPtr<Shell> shell_;
 };
 
 // A table of the asynchronous reads that wait, by id. Its memory grows with the

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// RefPtr: a pointer that counts as a reference to an object which counts its
+// references itself.
+
+#ifndef REFRESHABLE_INTERNAL_REF_PTR_H_
+#define REFRESHABLE_INTERNAL_REF_PTR_H_
+
+#include <cstddef>
+#include <utility>
+
+namespace refreshable {
+namespace internal {
+
+// A std::shared_ptr for objects that count their references. It takes the room
+// of one pointer, and the object has no control block. T's namespace must have
+// the functions `void Ref(T*)`, which adds a reference, and `void Unref(T*)`,
+// which drops one and destroys the object if that was the last. A new object
+// has no reference. T may be an incomplete type.
+template <typename T>
+class RefPtr {
+ public:
+  RefPtr() = default;
+  RefPtr(std::nullptr_t) {}  // NOLINT: implicit, as with std::shared_ptr.
+  explicit RefPtr(T* object) : object_(object) {
+    if (object_ != nullptr) Ref(object_);
+  }
+  RefPtr(const RefPtr& other) : RefPtr(other.object_) {}
+  RefPtr(RefPtr&& other) noexcept
+      : object_(std::exchange(other.object_, nullptr)) {}
+  RefPtr& operator=(RefPtr other) noexcept {
+    std::swap(object_, other.object_);
+    return *this;
+  }
+  ~RefPtr() {
+    if (object_ != nullptr) Unref(object_);
+  }
+
+  T* get() const { return object_; }
+  T& operator*() const { return *object_; }
+  T* operator->() const { return object_; }
+  friend bool operator==(const RefPtr& pointer, std::nullptr_t) {
+    return pointer.object_ == nullptr;
+  }
+  friend bool operator!=(const RefPtr& pointer, std::nullptr_t) {
+    return pointer.object_ != nullptr;
+  }
+
+ private:
+  T* object_ = nullptr;
+};
+
+}  // namespace internal
+}  // namespace refreshable
+
+#endif  // REFRESHABLE_INTERNAL_REF_PTR_H_
