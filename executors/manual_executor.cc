@@ -82,14 +82,16 @@ uint64_t ManualExecutor::Queue(PendingStep::Kind kind, absl::Duration delay,
   // the step is refused, it is destroyed after the lock is released.
   OwnedStep step;
   if (!HasMemory([&] {
-        step = absl::WrapUnique(new Step{kind, 0, std::move(task), nullptr});
+        step = absl::WrapUnique(new Step{0, nullptr, std::move(task)});
       })) {
     return 0;
   }
   absl::MutexLock lock(&mu_);
   Require(!closed_,
           "ManualExecutor destroyed before something that still uses it");
-  if (kind == PendingStep::Kind::kRun ? refuse_runs_ : refuse_timers_) return 0;
+  const bool timer = kind == PendingStep::Kind::kTimer;
+  if (timer ? refuse_timers_ : refuse_runs_) return 0;
+  auto& of_kind = timer ? timers_ : runs_;
   const Turn turn = {now_.boot + std::max(delay, absl::ZeroDuration()),
                      last_id_ + 1};
   const auto make_room = [&turn](auto& steps, auto& turns) {
@@ -98,10 +100,10 @@ uint64_t ManualExecutor::Queue(PendingStep::Kind kind, absl::Duration delay,
       turns.push_back(turn);
     });
   };
-  if (!make_room(steps_, turns_)) return 0;
+  if (!make_room(of_kind, turns_)) return 0;
   std::push_heap(turns_.begin(), turns_.end(), std::greater<>());
   step->id = ++last_id_;
-  steps_.Insert(std::move(step));
+  of_kind.Insert(std::move(step));
   return turn.id;
 }
 
@@ -116,9 +118,8 @@ TimerId ManualExecutor::RunAfter(absl::Duration delay, Task task) {
 bool ManualExecutor::Cancel(TimerId id) {
   OwnedStep cancelled;  // Destroyed after the lock is released.
   absl::MutexLock lock(&mu_);
-  const Step* const step = steps_.Find(static_cast<uint64_t>(id));
-  if (step == nullptr || step->kind != PendingStep::Kind::kTimer) return false;
-  cancelled = Take(step->id);
+  if (timers_.Find(static_cast<uint64_t>(id)) == nullptr) return false;
+  cancelled = Take(static_cast<uint64_t>(id));
   return true;
 }
 
@@ -187,15 +188,18 @@ void ManualExecutor::Suspend(absl::Duration d) {
 
 size_t ManualExecutor::pending() const {
   absl::MutexLock lock(&mu_);
-  return steps_.size();
+  return size();
 }
 
 std::vector<ManualExecutor::PendingStep> ManualExecutor::PendingSteps() const {
   absl::MutexLock lock(&mu_);
   std::vector<PendingStep> result;
-  result.reserve(steps_.size());
+  result.reserve(size());
   for (const Turn& turn : Turns()) {
-    result.push_back({steps_.Find(turn.id)->kind, turn.id, turn.due});
+    const bool timer = timers_.Find(turn.id) != nullptr;
+    result.push_back(
+        {timer ? PendingStep::Kind::kTimer : PendingStep::Kind::kRun, turn.id,
+         turn.due});
   }
   return result;
 }
@@ -205,7 +209,7 @@ bool ManualExecutor::RunPending(size_t index) {
   OwnedStep step;
   {
     absl::MutexLock lock(&mu_);
-    if (index >= steps_.size()) return false;
+    if (index >= size()) return false;
     const Turn turn = Turns()[index];
     if (!IsFinite(turn.due)) return false;
     MoveTo(turn.due);
@@ -219,7 +223,7 @@ bool ManualExecutor::RunPending(size_t index) {
 bool ManualExecutor::DropPending(size_t index) {
   OwnedStep dropped;  // Destroyed after the lock is released.
   absl::MutexLock lock(&mu_);
-  if (index >= steps_.size()) return false;
+  if (index >= size()) return false;
   dropped = Take(Turns()[index].id);
   return true;
 }
@@ -258,7 +262,7 @@ bool ManualExecutor::RunFirst(BootTime limit) {
 }
 
 const ManualExecutor::Turn* ManualExecutor::First() {
-  while (!turns_.empty() && steps_.Find(turns_.front().id) == nullptr) {
+  while (!turns_.empty() && !IsPending(turns_.front().id)) {
     std::pop_heap(turns_.begin(), turns_.end(), std::greater<>());
     turns_.pop_back();
   }
@@ -267,21 +271,22 @@ const ManualExecutor::Turn* ManualExecutor::First() {
 
 std::vector<ManualExecutor::Turn> ManualExecutor::Turns() const {
   std::vector<Turn> result;
-  result.reserve(steps_.size());
+  result.reserve(size());
   for (const Turn& turn : turns_) {
-    if (steps_.Find(turn.id) != nullptr) result.push_back(turn);
+    if (IsPending(turn.id)) result.push_back(turn);
   }
   std::sort(result.begin(), result.end());
   return result;
 }
 
 ManualExecutor::OwnedStep ManualExecutor::Take(uint64_t id) {
-  OwnedStep step = steps_.Take(id);
-  if (turns_.size() / 2 > steps_.size() + 32) {
-    const auto gone =
-        std::remove_if(turns_.begin(), turns_.end(),
-                       [&](const Turn& turn) ABSL_EXCLUSIVE_LOCKS_REQUIRED(
-                           mu_) { return steps_.Find(turn.id) == nullptr; });
+  OwnedStep step = timers_.Take(id);
+  if (step == nullptr) step = runs_.Take(id);
+  if (turns_.size() / 2 > size() + 32) {
+    const auto gone = std::remove_if(
+        turns_.begin(), turns_.end(),
+        [&](const Turn& turn)
+            ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return !IsPending(turn.id); });
     turns_.erase(gone, turns_.end());
     std::make_heap(turns_.begin(), turns_.end(), std::greater<>());
   }

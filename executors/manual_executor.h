@@ -166,10 +166,9 @@ class ManualExecutor final : public Executor {
 
  private:
   struct Step {
-    PendingStep::Kind kind;
     uint64_t id;
-    Task task;
     Step* next_in_bucket;  // For IdMap.
+    Task task;
   };
   using OwnedStep = std::unique_ptr<Step>;
   // A step's place in the order of running: by due time, then by id.
@@ -207,6 +206,12 @@ class ManualExecutor final : public Executor {
   const Turn* First() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // Returns the turns of all pending steps, in the order of running.
   std::vector<Turn> Turns() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  size_t size() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+    return runs_.size() + timers_.size();
+  }
+  bool IsPending(uint64_t id) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+    return timers_.Find(id) != nullptr || runs_.Find(id) != nullptr;
+  }
   // Removes the step with this id from the pending steps and returns it.
   // Returns null if there is none.
   OwnedStep Take(uint64_t id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -228,7 +233,9 @@ class ManualExecutor final : public Executor {
   // lock, after `now_`.
   std::atomic<int64_t> wall_nanos_;
   std::atomic<int64_t> boot_nanos_;
-  executors_internal::IdMap<Step> steps_ ABSL_GUARDED_BY(mu_);
+  // The pending steps of each kind. No two steps have the same id.
+  executors_internal::IdMap<Step> runs_ ABSL_GUARDED_BY(mu_);
+  executors_internal::IdMap<Step> timers_ ABSL_GUARDED_BY(mu_);
   // A heap with the earliest turn in front. The heap may contain leftovers:
   // turns of steps that are no longer pending. A leftover is removed when it
   // reaches the front. All are removed when they are most of the heap.

@@ -32,12 +32,16 @@ REFRESHABLE_ABI_NAMESPACE_BEGIN
 struct Snapshot {
   std::shared_ptr<const void> token;
   Generation generation;
-  // Successive generations may have equal tokens. `same_since` is the first
-  // generation of the unbroken run of equal tokens to which `generation`
-  // belongs.
-  Generation same_since;
   absl::Time expires_at;
+  // The number of generations directly before `generation` that have an equal
+  // token. A greater number than 2^32 - 1 counts as 2^32 - 1.
+  uint32_t equal_before = 0;
   bool degraded = false;
+
+  // The first of the successive generations with this token.
+  Generation same_since() const {
+    return Generation(generation.value() - equal_before);
+  }
 };
 
 // The initial value of each time in TimedNode. It is always in the past, so

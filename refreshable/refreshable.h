@@ -456,7 +456,7 @@ class Refreshable {
   // equals it or is older.
   static bool Answers(Generation rejected, const internal::HazardHolder& hold) {
     return hold.node() != nullptr &&
-           rejected < internal::SnapshotOf(hold).same_since;
+           rejected < internal::SnapshotOf(hold).same_since();
   }
 
   static absl::StatusOr<Lease<Token>> ToLease(internal::HazardRawHolder hold) {

@@ -10,6 +10,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <list>
 #include <memory>
 #include <utility>
@@ -33,6 +34,22 @@ constexpr absl::Duration kLongestWait = absl::Seconds(1);
 // If tasks wait for a thread and no thread takes one for this long, another
 // thread is created, unless there are already as many as the options permit.
 constexpr absl::Duration kStall = absl::Milliseconds(20);
+
+// Returns `time` in nanoseconds since the origin of BootTime, rounded up. The
+// infinite future is the greatest int64_t.
+int64_t CeilToNanos(BootTime time) {
+  const absl::Duration since = time - BootTime();
+  const int64_t nanos = absl::ToInt64Nanoseconds(since);
+  const bool up = absl::Nanoseconds(nanos) < since &&
+                  nanos < std::numeric_limits<int64_t>::max();
+  return up ? nanos + 1 : nanos;
+}
+
+BootTime FromNanos(int64_t nanos) {
+  return nanos == std::numeric_limits<int64_t>::max()
+             ? BootTime::InfiniteFuture()
+             : BootTime() + absl::Nanoseconds(nanos);
+}
 
 // The number of forks between the first process and this one.
 ABSL_CONST_INIT std::atomic<uint64_t> fork_count{0};
@@ -61,7 +78,11 @@ ThreadPool::ThreadPool(const Options& options, const Clock& clock)
       workers_(std::min(options.workers, kPromptWorkers), options.workers,
                /*kept=*/1),
       blockers_(options.blocking_threads, options.blocking_threads,
-                /*kept=*/0) {}
+                /*kept=*/0) {
+  // Ids are nearly consecutive, so they fill the buckets evenly, and this load
+  // costs little time.
+  timers_by_id_.max_load_factor(2);
+}
 
 ThreadPool::ThisThread& ThreadPool::OfThisThread() {
   static thread_local ThisThread this_thread;
@@ -213,23 +234,24 @@ void ThreadPool::LookAt(Lane& lane, BootTime now) {
 
 bool ThreadPool::RunAfter(uint64_t id, absl::Duration delay, Task task) {
   Timers made;
-  TimersById made_by_id;
-  if (!HasMemory([&] {
-        made.emplace(std::make_pair(BootTime(), id), std::move(task));
-        made_by_id.emplace(id, made.begin());
-      })) {
+  if (!HasMemory(
+          [&] { made.emplace(std::make_pair(0, id), std::move(task)); })) {
     return false;
   }
   Timers::node_type node = made.extract(made.begin());
-  TimersById::node_type node_by_id = made_by_id.extract(made_by_id.begin());
   ForkMutexLock lock(&mu_);
   if (closed_ || timers_.size() >= options_.max_timers) return false;
   const BootTime now = clock_.Now().boot;
   const BootTime due = now + std::max(delay, absl::ZeroDuration());
-  node.key().first = due;
+  node.key().first = CeilToNanos(due);
   const auto timer = timers_.insert(std::move(node)).position;
-  node_by_id.mapped() = timer;
-  timers_by_id_.insert(timers_by_id_.end(), std::move(node_by_id));
+  const auto add = [&](TimersById& by_id) {
+    return HasMemory([&] { by_id.emplace(id, timer); });
+  };
+  if (!add(timers_by_id_)) {
+    node = timers_.extract(timer);  // Destroyed after the lock is released.
+    return false;
+  }
   // Waking the timer thread takes longer than all the rest, so it is not done
   // if the thread wakes by itself early enough.
   if (timer == timers_.begin() && (due < wakes_at_ || wakes_at_ <= now)) {
@@ -325,7 +347,7 @@ bool ThreadPool::AwaitTimer() {
     LookAt(workers_, now);
     LookAt(blockers_, now);
     BootTime due = timers_.empty() ? BootTime::InfiniteFuture()
-                                   : timers_.begin()->first.first;
+                                   : FromNanos(timers_.begin()->first.first);
     if (due <= now) return true;
     due = std::min({due, workers_.watch_at, blockers_.watch_at});
     if (due == BootTime::InfiniteFuture()) {

@@ -11,6 +11,7 @@
 #include <list>
 #include <map>
 #include <memory>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -98,9 +99,11 @@ class ThreadPool final : public std::enable_shared_from_this<ThreadPool> {
   }
 
  private:
-  // Each key is a due time and an id. Timers run in the order of their keys.
-  using Timers = std::map<std::pair<BootTime, uint64_t>, Task>;
-  using TimersById = std::map<uint64_t, Timers::iterator>;
+  // Each key is a due time, in nanoseconds since the origin of BootTime, and an
+  // id. Timers run in the order of their keys.
+  using Timers = std::map<std::pair<int64_t, uint64_t>, Task>;
+  // Not an Abseil table, because those do not survive a lack of memory.
+  using TimersById = std::unordered_map<uint64_t, Timers::iterator>;
 
   struct ThisThread {
     const ThreadPool* pool = nullptr;

@@ -103,7 +103,7 @@ RefreshMachine::ReadAnswer RefreshMachine::OnRead(const Instant& now,
   if (spent || (now.boot < due && request.deadline < due)) {
     // If Advance has just ended a flight, `failure` is set already.
     if (out.waiters != Decisions::Waiters::kFail) {
-      out.failure = MakeFailure(now, last_cause_);
+      out.failure = MakeFailure(now, last_cause());
     }
     return ReadAnswer::kFail;
   }
@@ -298,7 +298,7 @@ void RefreshMachine::OnWake(const Instant& now, Decisions& out) {
 void RefreshMachine::OnWakeLost(const Instant& now, Decisions& out) {
   const Input input(*this, now);
   Advance(now, out);
-  if (phase_ == Phase::kWaiting) EndFlight(now, last_cause_, out);
+  if (phase_ == Phase::kWaiting) EndFlight(now, last_cause(), out);
   NoteChanges(now, out);
 }
 
@@ -321,16 +321,12 @@ bool RefreshMachine::OnInvalidate(const Instant& now, Generation generation,
   out.events.push_back(MakeEvent(EventKind::kTokenInvalidated));
   const bool young = life_.Young(now);
   schedule_.OnInvalidate(policy(), young, kept, jitter_);
-  if (young) {
-    last_cause_ = absl::UnauthenticatedError(
-        "the token was invalidated soon after it was issued");
-  }
   if (phase_ != Phase::kIdle && !kept) {
     const bool running = phase_ == Phase::kRunning;
     const bool waiting = phase_ == Phase::kWaiting;
     if (running) AbandonRunning(out);
     if (now.boot < next_start(now) && (young || waiting || fatal(now))) {
-      exhausted(now) ? EndFlight(now, last_cause_, out)
+      exhausted(now) ? EndFlight(now, last_cause(), out)
                      : EnterBackoff(now, out);
     } else if (running || waiting) {
       Submit(now, out);
@@ -369,7 +365,6 @@ void RefreshMachine::OnReset(const Instant& now, Decisions& out) {
   ForgetAbandoned();
   schedule_.OnReset();
   told_exhausted_ = false;
-  last_cause_ = absl::OkStatus();
   if (phase_ == Phase::kWaiting) flight_->due = next_start(now);
   Advance(now, out);
   NoteChanges(now, out);
@@ -581,7 +576,7 @@ void RefreshMachine::EnterBackoff(const Instant& now, Decisions& out) {
   out.fail_deadlines_before = flight_->due;
   out.fail_retries_below = flight_->attempts;
   if (out.waiters == Decisions::Waiters::kFail) return;  // `failure` is set.
-  out.failure = MakeFailure(now, last_cause_);
+  out.failure = MakeFailure(now, last_cause());
 }
 
 // Ends the flight, because the executor has lost its attempt or has not run it
@@ -612,8 +607,8 @@ void RefreshMachine::FailAttempt(const Instant& now, const Failure& failure,
     FailRejectedAttempt(now, failure, out);
     return;
   }
-  last_cause_ = failure.status;
-  schedule_.OnFailure(policy(), now.boot, failure.retry_after, jitter_);
+  schedule_.OnFailure(policy(), now.boot, failure.status, failure.retry_after,
+                      jitter_);
   Event failed = MakeEvent(EventKind::kAttemptFailed);
   failed.status = failure.status;
   failed.attempt = flight_->attempts;
@@ -725,7 +720,6 @@ void RefreshMachine::KeepUnchanged(const Instant& now, const LifetimeLeft& left,
 // installed. Sends the observer an event of `kind`.
 void RefreshMachine::OnAnswer(EventKind kind, Decisions& out) {
   schedule_.OnAnswer();
-  last_cause_ = absl::OkStatus();
   if (trouble_ != nullptr) trouble_->rejection_cause = absl::OkStatus();
   out.events.push_back(MakeEvent(kind));
   if (told_exhausted_) {
@@ -754,7 +748,7 @@ void RefreshMachine::NoteChanges(const Instant& now, Decisions& out) {
   if (!told_exhausted_ && exhausted(now)) {
     told_exhausted_ = true;
     Event event = MakeEvent(EventKind::kExhausted);
-    event.status = last_cause_;
+    event.status = last_cause();
     out.events.push_back(std::move(event));
   }
 }

@@ -288,7 +288,7 @@ class RefreshMachine {
   int failures() const { return schedule_.failures(); }
   // The cause of the latest failure that `failures()` counts; OK if there is
   // none.
-  const absl::Status& last_cause() const { return last_cause_; }
+  absl::Status last_cause() const { return schedule_.last_cause(); }
   // Whether too many attempts in a row have failed and no usable token is left
   // (B7).
   bool exhausted(const Instant& now) const;
@@ -460,7 +460,6 @@ class RefreshMachine {
 
   // The failures in a row, and the waits after them.
   RetrySchedule schedule_;
-  absl::Status last_cause_;
 };
 
 }  // namespace internal

@@ -45,7 +45,7 @@ class RejectionRow {
   bool Note(Generation rejected) {
     if (!Covers(rejected)) return false;
     const bool news = !current_rejected();
-    noted_ = std::max(noted_, rejected);
+    row().noted = std::max(row().noted, rejected);
     return news;
   }
 
@@ -56,59 +56,61 @@ class RejectionRow {
   Generation same_since() const { return first_; }
 
   // Whether the token last published counts as rejected.
-  bool current_rejected() const { return Covers(noted_); }
+  bool current_rejected() const {
+    return row_ != nullptr && Covers(row_->noted);
+  }
 
-  int attempts() const { return waits_ != nullptr ? waits_->attempts : 0; }
+  int attempts() const { return row_ != nullptr ? row_->attempts : 0; }
 
   // When the row lets a rejection start another attempt, if the last attempt of
   // any kind started at `last_start`.
   BootTime NextStart(BootTime last_start) const {
-    return waits_ != nullptr ? last_start + waits_->next : last_start;
+    return row_ != nullptr ? last_start + row_->next : last_start;
   }
 
   // Called when an attempt that a rejection asked for starts. `wait` is the
   // time that must pass before a rejection may start the next one.
   void OnStart(absl::Duration wait) {
-    if (waits_ == nullptr) waits_ = std::make_unique<Waits>();
-    ++waits_->attempts;
-    waits_->before = waits_->next;
-    waits_->next = wait;
+    ++row().attempts;
+    row_->before = row_->next;
+    row_->next = wait;
   }
 
   // Replaces the wait before the next attempt. Requires: attempts() > 0.
-  void SetWait(absl::Duration wait) { waits_->next = wait; }
+  void SetWait(absl::Duration wait) { row_->next = wait; }
 
   // Called in the child of a fork() if an attempt that a rejection asked for is
   // running. That attempt belongs to the parent, so its OnStart is undone,
   // unless the row has ended since.
   void OnFork() {
-    if (waits_ == nullptr) return;
-    --waits_->attempts;
-    waits_->next = waits_->before;
-    if (waits_->attempts == 0) waits_ = nullptr;
+    if (attempts() == 0) return;
+    --row_->attempts;
+    row_->next = row_->before;
   }
 
   // Ends the row: forgets its attempts and what was rejected.
-  void End() {
-    waits_ = nullptr;
-    noted_ = Generation();
-  }
+  void End() { row_ = nullptr; }
 
  private:
-  // `last_` is the generation last published. `first_` is the one since which
-  // all published tokens have had the same bytes.
-  Generation first_;
-  Generation last_;
-  // The latest generation that was rejected. It concerns the token last
-  // published only if it lies between `first_` and `last_`.
-  Generation noted_;
-
-  struct Waits {
+  struct Row {
+    // The latest generation that was rejected; 0 if none. It concerns the token
+    // last published only if it lies between `first_` and `last_`.
+    Generation noted;
     int attempts = 0;
     absl::Duration next;    // The wait before the next attempt.
     absl::Duration before;  // The value of `next` before the last OnStart.
   };
-  CopiedPtr<Waits> waits_;  // Null if the row has no attempt.
+
+  Row& row() {
+    if (row_ == nullptr) row_ = std::make_unique<Row>();
+    return *row_;
+  }
+
+  // `last_` is the generation last published. `first_` is the one since which
+  // all published tokens have had the same bytes.
+  Generation first_;
+  Generation last_;
+  CopiedPtr<Row> row_;  // Null if there is nothing to record.
 };
 
 }  // namespace internal

@@ -8,6 +8,7 @@
 #include <optional>
 #include <utility>
 
+#include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "refreshable/executors/clock.h"
 #include "refreshable/machine/jitter.h"
@@ -57,9 +58,11 @@ RetrySchedule::Since& RetrySchedule::since() {
 }
 
 void RetrySchedule::OnFailure(const RefreshPolicy& policy, BootTime now,
+                              const absl::Status& cause,
                               std::optional<absl::Duration> retry_after,
                               Jitter& jitter) {
   ++since().failures;
+  since_->last_cause = cause;
   last_end_ = now;
   DrawWaits(policy, jitter);
   since_->retry_after_until.reset();
@@ -109,6 +112,8 @@ void RetrySchedule::OnInvalidate(const RefreshPolicy& policy, bool young,
   interval_exempt_ = !attempt_kept;
   if (!young) return;
   since().failures += failures_before_ + 1;
+  since_->last_cause = absl::UnauthenticatedError(
+      "the token was invalidated soon after it was issued");
   since_->excused += excused_before_;
   DrawWaits(policy, jitter);
   if (since_->retry_after_until &&

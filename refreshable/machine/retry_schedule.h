@@ -9,6 +9,7 @@
 #include <memory>
 #include <optional>
 
+#include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "refreshable/executors/clock.h"
 #include "refreshable/internal/copied_ptr.h"
@@ -38,10 +39,11 @@ class RetrySchedule {
   // Called when an attempt starts. Returns when the attempt before it started.
   BootTime OnStart(BootTime now);
 
-  // Called when the attempt that started last has failed and the failure
-  // counts. `retry_after` is the wait that the server asked for; nullopt if it
-  // asked for none.
+  // Called when the attempt that started last has failed with `cause` and the
+  // failure counts. `retry_after` is the wait that the server asked for;
+  // nullopt if it asked for none.
   void OnFailure(const RefreshPolicy& policy, BootTime now,
+                 const absl::Status& cause,
                  std::optional<absl::Duration> retry_after, Jitter& jitter);
 
   // Called when an attempt that a rejection asked for has failed. The failure
@@ -95,6 +97,12 @@ class RetrySchedule {
   // The number of failures in a row.
   int failures() const { return since_ != nullptr ? since_->failures : 0; }
 
+  // The cause of the latest failure that `failures()` counts; OK if there is
+  // none.
+  absl::Status last_cause() const {
+    return since_ != nullptr ? since_->last_cause : absl::OkStatus();
+  }
+
   // Whether the failures in a row, without the excused ones, have reached
   // `max_consecutive_failures`. A failure is excused if the wait that the
   // server asked for, and the minimum interval, both end before the computed
@@ -129,6 +137,7 @@ class RetrySchedule {
   // What has happened since a token last came or OnReset was called.
   struct Since {
     int failures = 0;
+    absl::Status last_cause;  // The cause of the last of `failures`.
     // How many of `failures` are excused (see Exhausted).
     int excused = 0;
     BootTime backoff_until = BootTime::InfinitePast();

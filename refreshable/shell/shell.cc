@@ -3,6 +3,7 @@
 #include "refreshable/shell/shell.h"
 
 #include <algorithm>
+#include <cstdint>
 #include <exception>
 #include <string>
 
@@ -34,6 +35,13 @@ void RunSwallowing(Function&& function) {
 bool AnySet(const ShellConfig::Hooks& hooks) {
   return hooks.observer != nullptr || hooks.classify || hooks.on_published ||
          hooks.show_exception_text;
+}
+
+// Returns `Snapshot::equal_before` of the token last published.
+uint32_t EqualBefore(const RefreshMachine& machine) {
+  const uint64_t n =
+      machine.generation().value() - machine.same_since().value();
+  return static_cast<uint32_t>(std::min<uint64_t>(n, UINT32_MAX));
 }
 
 }  // namespace
@@ -336,8 +344,8 @@ void Shell::Apply(const Instant& now, Decisions& decisions, Effects& effects,
   }
   if (decisions.publish) {
     SetRejected({}, effects.garbage);
-    replace({std::move(*token), machine_.generation(), machine_.same_since(),
-             machine_.expires_at(), /*degraded=*/false});
+    replace({std::move(*token), machine_.generation(), machine_.expires_at(),
+             EqualBefore(machine_), /*degraded=*/false});
     if (hooks_ != nullptr && hooks_->on_published) {
       effects.hook = [self = RefPtr<Shell>(this),
                       hold = cell_.Take()]() mutable {

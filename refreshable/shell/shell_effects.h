@@ -43,7 +43,7 @@ inline constexpr absl::Duration kLongestWait = absl::Seconds(1);
 // machine. `hold` is the result of a load from the cell, and may be empty.
 inline bool Answers(const HazardHolder& hold, const ReadRequest& request) {
   return hold.node() != nullptr &&
-         request.rejected < SnapshotOf(hold).same_since;
+         request.rejected < SnapshotOf(hold).same_since();
 }
 
 // Converts the moment `t` to wall time, by the difference between the clocks at

@@ -36,8 +36,8 @@ absl::Time At(int64_t nanos) {
 
 Snapshot Make(std::string token, uint64_t generation) {
   return {std::make_shared<const std::string>(std::move(token)),
-          Generation(generation), /*same_since=*/Generation(generation),
-          At(5000), /*degraded=*/false};
+          Generation(generation), At(5000), /*equal_before=*/0,
+          /*degraded=*/false};
 }
 
 bool Holds(const HazardHolder& hold) { return hold.node() != nullptr; }
