@@ -197,7 +197,7 @@ void Shell::Close() noexcept {
       for (auto& waiter : threads) waiter->wakeup.Wake();
     }
     Wakeup wakeup;
-    while (active_ != nullptr && active_->in_executor.HasAnotherThread()) {
+    while (active_ != nullptr && active_->AnotherInExecutor()) {
       active_->closer = &wakeup;
       mutex_.Unlock();
       wakeup.Wait(absl::InfiniteDuration());

@@ -83,13 +83,60 @@ struct Shell::Trouble {
   absl::Status error;
 };
 
+// Notes that a thread is inside `Executor::Run`. Unlike a thread in a
+// ThreadIds, this one usually leaves without the lock. There is room for one
+// thread.
+//
+// All methods but Leave require the Shell's lock.
+class Visit {
+ public:
+  // Notes the calling thread. Returns false if another thread is noted.
+  bool Enter() {
+    if (state_.load(std::memory_order_acquire) != kNone) return false;
+    thread_ = std::this_thread::get_id();
+    state_.store(kInside, std::memory_order_relaxed);
+    return true;
+  }
+  // Called by the noted thread, which is forgotten. Returns true if that thread
+  // must call LeaveExecutor. The object may be destroyed from this moment on.
+  bool Leave() {
+    return state_.exchange(kNone, std::memory_order_acq_rel) == kMustCall;
+  }
+  // Makes `Leave` return true if a thread is inside.
+  void RequireCall() {
+    State inside = kInside;
+    state_.compare_exchange_strong(inside, kMustCall,
+                                   std::memory_order_acq_rel);
+  }
+
+  bool empty() const { return state_.load(std::memory_order_acquire) == kNone; }
+  bool IsThisThread() const {
+    return !empty() && thread_ == std::this_thread::get_id();
+  }
+  bool IsAnotherThread() const {
+    return !empty() && thread_ != std::this_thread::get_id();
+  }
+
+ private:
+  enum State : uint8_t { kNone, kInside, kMustCall };
+
+  std::atomic<State> state_{kNone};
+  std::thread::id thread_;
+};
+
 struct Shell::Active {
   // Whether the object has nothing to record, so that it may be freed.
   bool unused() const {
-    return in_executor.empty() && blocked.empty() && async.unused() &&
-           calls.empty() && in_attempt.empty() && in_timer.empty() &&
-           closer == nullptr && deferred == nullptr && events == nullptr &&
-           teller == std::thread::id();
+    return in_executor.empty() && visit.empty() && blocked.empty() &&
+           async.unused() && calls.empty() && in_attempt.empty() &&
+           in_timer.empty() && closer == nullptr && deferred == nullptr &&
+           events == nullptr && teller == std::thread::id();
+  }
+  // Returns whether another thread is inside a method of the executor. If so,
+  // that thread will call LeaveExecutor.
+  bool AnotherInExecutor() {
+    visit.RequireCall();
+    return visit.IsAnotherThread() || in_executor.HasAnotherThread();
   }
 
   // The reads that wait: those whose threads block, and async reads. A later
@@ -119,6 +166,9 @@ struct Shell::Active {
   ThreadIds in_timer;
   // The threads inside a method of the executor.
   ThreadIds in_executor;
+  // Another thread inside a method of the executor: one that gives it the
+  // callback of a read that was answered at once.
+  Visit visit;
   // Wakes Close, which waits until no other thread is inside a method of the
   // executor. Null while Close does not wait.
   Wakeup* closer = nullptr;
@@ -180,6 +230,7 @@ bool Shell::OnInput(Handle handle) noexcept {
         deferred = std::make_unique<std::vector<Effects>>();
       }
       deferred->push_back(std::move(effects));
+      active_->visit.RequireCall();
       return true;
     }
   }

@@ -162,6 +162,7 @@ WaiterId Shell::ReadAsync(const ReadRequest& request,
                           std::shared_ptr<AsyncRead> read,
                           bool served) noexcept {
   uint64_t id = 0;
+  Visit* visit = nullptr;
   const auto add = [&](const ReadRequest& asked)
                        ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
                          id = ++last_waiter_;
@@ -177,11 +178,16 @@ WaiterId Shell::ReadAsync(const ReadRequest& request,
     served = !AnyParked() && !InExecutor();
     if (served) {
       add(request);
-      AddThisThread(active_->in_executor);
+      if (active_->visit.Enter()) {
+        visit = &active_->visit;
+      } else {
+        AddThisThread(active_->in_executor);
+      }
     }
   }
   if (served) {
     executor()->Run(DeliverTask(RefPtr<Shell>(this), std::move(read)));
+    if (visit != nullptr && !visit->Leave()) return WaiterId{id};
     std::vector<Effects> deferred;
     {
       ForkMutexLock lock(&mutex_);
@@ -341,7 +347,8 @@ bool Shell::AnyParked() const {
 }
 
 bool Shell::InExecutor() const {
-  return active_ != nullptr && HasThisThread(active_->in_executor);
+  return active_ != nullptr &&
+         (active_->visit.IsThisThread() || HasThisThread(active_->in_executor));
 }
 
 bool Shell::AnyDeadline() const {
@@ -440,6 +447,17 @@ void Shell::DeliverHere(uint64_t id) {
 void Shell::Deliver(AsyncRead& read) {
   std::optional<absl::StatusOr<HazardHolder>> result;
   std::shared_ptr<AsyncRead> removed;
+  if (read.outcome.ok()) {
+    HazardHolder hold = cell_.LoadBySystemClock();
+    if (Answers(hold, read.request)) {
+      {
+        ForkMutexLock lock(&mutex_);
+        removed = Remove(read.id_);
+      }
+      if (removed != nullptr) read.Deliver(std::move(hold));
+      return;
+    }
+  }
   OnInput([&](const Instant& now,
               Effects& effects) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     if (FindAsync(read.id_) == nullptr) return;
