@@ -36,6 +36,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "benchmark/benchmark.h"
 #include "benchmarks/measure.h"
@@ -150,20 +151,29 @@ auto Pump(Pattern& pattern, int) -> decltype(pattern.Pump()) {
 template <typename Pattern>
 void Pump(Pattern&, long) {}
 
-std::map<std::string, double>& Floors() {
-  static auto* const floors = new std::map<std::string, double>;
-  return *floors;
+// The time of each pattern, by group and name. If a pattern is measured several
+// times, the last time counts. The name of each floor is "floor".
+std::map<std::string, std::map<std::string, double>>& Times() {
+  static auto* const times =
+      new std::map<std::string, std::map<std::string, double>>;
+  return *times;
 }
 
-// Returns `ns` divided by the floor's time in `group`. If `Pattern` is a floor,
-// `ns` is the floor's time, which later calls for `group` use. So the floor
-// must be measured first. If it is measured several times, the last time
-// counts.
+// Notes that `Pattern` took the time `ns` in `group`, and returns that time
+// divided by the floor's. So the floor must be measured first.
 template <typename Pattern>
 double VsFloor(const std::string& group, double ns) {
-  double& floor = Floors()[group];
-  if (absl::StartsWith(Pattern::kName, "floor")) floor = ns;
-  return ns / floor;
+  auto& times = Times()[group];
+  const bool is_floor = absl::StartsWith(Pattern::kName, "floor");
+  times[is_floor ? "floor" : Pattern::kName] = ns;
+  return ns / times["floor"];
+}
+
+// Prints the ratio of our time in `group` to that of `base`, and its target.
+void PrintTargetOf(const std::string& group, const char* base, double at_most) {
+  auto& times = Times()[group];
+  PrintTarget(absl::StrCat(group, ": Refreshable / ", base),
+              times[OnThreads::kName] / times[base], at_most);
 }
 
 template <typename Pattern>
@@ -319,5 +329,11 @@ int main(int argc, char** argv) {
   // this process starts a thread before it measures.
   std::thread([] {}).join();
   benchmark::RunSpecifiedBenchmarks();
+  for (const char* group : {"threads, 64", "threads, 200"}) {
+    PrintTargetOf(group, SharedFuture::kName, 1.2);
+  }
+  for (const char* group : {"between, 1", "between, 2", "between, 8"}) {
+    PrintTargetOf(group, "floor", 4);
+  }
   return 0;
 }

@@ -33,6 +33,7 @@
 #include <memory>
 #include <vector>
 
+#include "benchmarks/measure.h"
 #include "benchmarks/ours.h"
 
 namespace refreshable_benchmarks {
@@ -135,7 +136,7 @@ void Compare(size_t count) {
   print("until the child has run its handlers", &Figures::child);
   added += print("the first Get of each in the parent", &Figures::read);
   added += print("then its first call that takes the lock", &Figures::lock);
-  std::printf("  %-66s %8.3f\n", "added in the parent (target: 5)", added);
+  PrintTarget("added in the parent, us an instance", added, 5);
 }
 
 }  // namespace

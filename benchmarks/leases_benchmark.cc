@@ -20,13 +20,11 @@
 // 1 if a target is missed. With --benchmark_min_time and any value, the program
 // measures briefly and exits with 0, to check that it works.
 
-#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -37,6 +35,7 @@
 
 #include "absl/base/attributes.h"
 #include "benchmarks/baselines.h"
+#include "benchmarks/measure.h"
 #include "benchmarks/ours.h"
 #include "refreshable/lease.h"
 #include "refreshable/refreshable.h"
@@ -49,17 +48,9 @@
 namespace refreshable_benchmarks {
 namespace {
 
-constexpr char kShortForm[] = "--benchmark_min_time";
-using SteadyClock = std::chrono::steady_clock;
-
 double NanosecondsSince(SteadyClock::time_point start) {
   return std::chrono::duration<double, std::nano>(SteadyClock::now() - start)
       .count();
-}
-
-double Median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values[values.size() / 2];
 }
 
 class Ours {
@@ -421,9 +412,6 @@ int Main(bool short_form) {
 }  // namespace refreshable_benchmarks
 
 int main(int argc, char** argv) {
-  const bool short_form =
-      argc > 1 &&
-      std::strncmp(argv[1], refreshable_benchmarks::kShortForm,
-                   std::strlen(refreshable_benchmarks::kShortForm)) == 0;
-  return refreshable_benchmarks::Main(short_form);
+  return refreshable_benchmarks::Main(
+      refreshable_benchmarks::IsShortForm(argc, argv));
 }

@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What several benchmarks share: medians, the short form, and the placement of
-// loops in memory.
+// What several benchmarks share: medians, targets, the short form, and the
+// placement of loops in memory.
 
 #ifndef REFRESHABLE_BENCHMARKS_MEASURE_H_
 #define REFRESHABLE_BENCHMARKS_MEASURE_H_
 
 #include <algorithm>
 #include <chrono>
+#include <cstdio>
 #include <cstring>
+#include <string>
 #include <vector>
 
 #include "absl/base/attributes.h"
@@ -26,6 +28,13 @@ inline double Median(std::vector<double> values) {
   if (values.empty()) return 0;
   std::sort(values.begin(), values.end());
   return values[values.size() / 2];
+}
+
+// Prints one line: what was measured, its target, and `ok` or `MISSED`.
+inline void PrintTarget(const std::string& what, double measured,
+                        double at_most) {
+  std::printf("%-58s %9.2f   target <= %-5g %s\n", what.c_str(), measured,
+              at_most, measured <= at_most ? "ok" : "MISSED");
 }
 
 // Returns whether --benchmark_min_time is the program's first argument, with

@@ -8,7 +8,6 @@
 // All calls are measured in turns. Each figure is a median, in nanoseconds per
 // call.
 
-#include <algorithm>
 #include <array>
 #include <chrono>
 #include <cstdint>
@@ -20,6 +19,7 @@
 #include <vector>
 
 #include "absl/base/attributes.h"
+#include "benchmarks/measure.h"
 #include "benchmarks/ours.h"
 
 namespace refreshable_benchmarks {
@@ -49,11 +49,6 @@ int64_t Nanos(clockid_t clock) {
   return int64_t{now.tv_sec} * 1000000000 + now.tv_nsec;
 }
 
-double MedianOf(std::vector<double> values) {
-  std::nth_element(values.begin(), values.begin() + kRounds / 2, values.end());
-  return values[kRounds / 2];
-}
-
 void Run() {
   Fresh expires("token");
   RefreshableRead<IdleExecutor> forever;
@@ -79,10 +74,10 @@ void Run() {
         [] { return std::time(nullptr) + Nanos(CLOCK_MONOTONIC_COARSE); }));
     ns[kBoot].push_back(Measure([] { return Nanos(CLOCK_BOOTTIME); }));
   }
-  const double get = MedianOf(ns[kGet]);
-  const double floor = MedianOf(ns[kFloor]);
+  const double get = Median(ns[kGet]);
+  const double floor = Median(ns[kFloor]);
   const auto print = [&](const char* what, int row) {
-    const double value = MedianOf(ns[row]);
+    const double value = Median(ns[row]);
     std::printf("%-56s %7.2f ns, %5.2f x Get, %5.2f x the two clocks\n", what,
                 value, value / get, value / floor);
   };
@@ -92,6 +87,8 @@ void Run() {
   print("the two clocks alone: time(), CLOCK_BOOTTIME", kFloor);
   print("CLOCK_BOOTTIME alone", kBoot);
   print("no promise: time(), CLOCK_MONOTONIC_COARSE", kCoarseFloor);
+  PrintTarget("TryGet / Get", Median(ns[kTry]) / get, 2);
+  PrintTarget("TryGet / the two clocks", Median(ns[kTry]) / floor, 1.5);
 }
 
 }  // namespace
