@@ -67,7 +67,7 @@ class ThreadPool;
 // equal due times run in the order in which they were queued. While a timer
 // with a finite delay is pending, the timer thread wakes at least once a
 // second. `RunAfter` and `Cancel` take time logarithmic in the number of
-// timers.
+// timers, averaged over many calls.
 //
 // Thread-safe. `DriveUntil` returns false, because the executor's own threads
 // run its tasks. `InExecutorThread` is true inside a task of `Run` or

@@ -33,8 +33,8 @@ class Step {
   // action's name in a `Schedule`.
   Step(std::string name, std::function<void(World&)> run);
 
-  // Lets the first action of this step happen only while `ready(world)` is
-  // true. Replaces the condition that the action had before.
+  // Lets the first action of this step happen only while `ready(world)` is true
+  // and the conditions that the action had before hold.
   Step When(std::function<bool(const World&)> ready) &&;
   // Appends the actions of `next`. They happen at any time after those of this
   // step.
@@ -53,8 +53,8 @@ class Step {
   std::vector<Action> actions_;
 };
 
-// The steps that a scenario can have. Unless `Do` or `When` is used, a step
-// that calls the Refreshable is possible only while the Refreshable exists.
+// The steps that a scenario can have. All that call the Refreshable, except
+// `Do`, are possible only while the Refreshable exists.
 Step ReadAsync(absl::Duration timeout = absl::InfiniteDuration(),
                std::optional<int> max_retries = std::nullopt);
 Step ReadBlocking(absl::Duration timeout = absl::InfiniteDuration());

@@ -18,6 +18,7 @@
 #include "absl/time/time.h"
 #include "gtest/gtest.h"
 #include "refreshable/executors/manual_executor.h"
+#include "refreshable/generation.h"
 #include "refreshable/refreshable.h"
 #include "refreshable/testing/lambda_observer.h"
 #include "refreshable/tests/lifecycle_test_util.h"
@@ -238,6 +239,51 @@ TEST_F(LifecycleTest, E1WaitsForAThreadInsideTheExecutor) {
   const int uses = probe_.uses();
   executor_.RunUntilIdle();
   EXPECT_EQ(probe_.uses(), uses);
+}
+
+// The same for a thread whose read was answered without the machine, and which
+// is giving the executor the read's callback. (The machine is asked if the
+// clock has no coarse form, as that of ProbeExecutor.)
+TEST_F(LifecycleTest, E1WaitsForAThreadThatQueuesACallback) {
+  class CoarseProbe : public ProbeExecutor {
+   public:
+    explicit CoarseProbe(ManualExecutor* base)
+        : ProbeExecutor(base), clock_(base->clock()) {}
+    const Clock& clock() const override { return clock_; }
+
+   private:
+    const Clock& clock_;
+  };
+  CoarseProbe probe(&executor_);
+  absl::Notification inside;
+  absl::Notification leave;
+  std::atomic<bool> left{false};
+  token_ = Make(&probe, held_);
+  ASSERT_TRUE(token_->Install(Hour("t1")).ok());
+  // The destructor ends this read before it waits for the other thread.
+  threads_.emplace_back([&] {
+    Strings::ReadOptions options;
+    options.rejected = Generation(1);
+    EXPECT_EQ(token_->Get(options).status().code(),
+              absl::StatusCode::kCancelled);
+    leave.Notify();
+  });
+  SpinUntil(
+      [&] { return token_->health().waiters > 0 && executor_.pending() > 1; });
+  probe.on_run = [&] {
+    inside.Notify();
+    leave.WaitForNotification();
+    left = true;
+  };
+  Outcome outcome;
+  threads_.emplace_back(
+      [&] { token_->GetAsync(absl::InfiniteDuration(), outcome.Callback()); });
+  inside.WaitForNotification();
+  token_.reset();
+  EXPECT_TRUE(left);
+  JoinThreads();
+  EXPECT_EQ(outcome.ended, 1);
+  EXPECT_EQ(outcome.status.code(), absl::StatusCode::kCancelled);
 }
 
 // ---- Ended from inside ----

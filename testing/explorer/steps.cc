@@ -20,7 +20,12 @@ Step::Step(std::string name, std::function<void(World&)> run) {
 }
 
 Step Step::When(std::function<bool(const World&)> ready) && {
-  actions_.front().ready = std::move(ready);
+  auto& first = actions_.front().ready;
+  first = first == nullptr
+              ? std::move(ready)
+              : [first, ready = std::move(ready)](const World& world) {
+                  return first(world) && ready(world);
+                };
   return std::move(*this);
 }
 
