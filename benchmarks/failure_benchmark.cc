@@ -170,10 +170,13 @@ double VsFloor(const std::string& group, double ns) {
 }
 
 // Prints the ratio of our time in `group` to that of `base`, and its target.
+// Prints nothing if one of the two was not measured.
 void PrintTargetOf(const std::string& group, const char* base, double at_most) {
   auto& times = Times()[group];
-  PrintTarget(absl::StrCat(group, ": Refreshable / ", base),
-              times[OnThreads::kName] / times[base], at_most);
+  const double ours = times[OnThreads::kName];
+  if (ours == 0 || times[base] == 0) return;
+  PrintTarget(absl::StrCat(group, ": Refreshable / ", base), ours / times[base],
+              at_most);
 }
 
 template <typename Pattern>

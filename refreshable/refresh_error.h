@@ -65,10 +65,11 @@ bool IsFatal(const absl::Status& status);
 bool IsReadTimeout(const absl::Status& status);
 
 // Attaches to `status`, the status of a failed attempt, the wait that the
-// server asked for (Retry-After, RFC 9110, section 10.2.3). `retry_after`
-// replaces the computed wait before the next attempt, whether it is longer or
-// shorter; `RetryPolicy::max_retry_after` limits it. Negative durations are
-// stored as zero, and zero has no effect. Requires: !status.ok().
+// server asked for (Retry-After, RFC 9110, section 10.2.3). It replaces the
+// computed wait before the next attempt, even if that is longer. But a wait
+// above `RetryPolicy::max_retry_after` is cut to that limit, and does not
+// shorten the computed wait. Negative durations are stored as zero, and zero
+// has no effect. Requires: !status.ok().
 void SetRetryAfter(absl::Duration retry_after, absl::Status& status);
 
 // Returns the wait that SetRetryAfter attached to `status`; nullopt if there is

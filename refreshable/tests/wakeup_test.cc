@@ -167,8 +167,8 @@ TEST_F(WakeupTest, R10OneThreadOfTheExecutorIsWokenForAnAttempt) {
   for (int i = 0; i < 4; ++i) Begin({});
   for (int i = 0; i < 4; ++i) Begin({}, true);
   for (size_t i = 0; i < 20; ++i) {
-    // Runs the task of the attempt. From the second round on, a blocked thread
-    // has already made the attempt, and the task does nothing.
+    // The attempt has begun already. From the second round on, a blocked thread
+    // makes it, and its task, which is left in the executor, does nothing.
     executor_.base.RunUntilIdle();
     held_->Answer(i, absl::UnavailableError("down"));
     // Runs only the timer, which queues the next attempt. A blocked thread of
