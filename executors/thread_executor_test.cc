@@ -273,6 +273,20 @@ TEST(ThreadExecutorTest, EqualDueTimesRunInTheOrderOfInsertion) {
   EXPECT_THAT(ran, ElementsAre(0, 1, 2, 3, 4, 5, 6, 7, 8, 9));
 }
 
+// The executor counts in nanoseconds, and rounds due times up.
+TEST(ThreadExecutorTest, NoTimerRunsAFractionOfANanosecondEarly) {
+  FakeClock clock;
+  const auto executor = ThreadExecutorTestPeer::Create(clock);
+  absl::Notification later, now;
+  executor->RunAfter(absl::Nanoseconds(1) / 4, [&] { later.Notify(); });
+  executor->RunAfter(absl::ZeroDuration(), [&] { now.Notify(); });
+  now.WaitForNotification();
+  EXPECT_FALSE(later.HasBeenNotified());
+  clock.Move(absl::ZeroDuration(), absl::Nanoseconds(1));
+  executor->RunAfter(absl::ZeroDuration(), [] {});  // Wakes the timer thread.
+  later.WaitForNotification();
+}
+
 TEST(ThreadExecutorTest, DriveUntilIsForOthers) {
   ThreadExecutor executor;
   const auto asked = []() -> bool {
