@@ -506,6 +506,24 @@ TEST(OutOfMemoryTest, X3ManualExecutorRefuses) {
   }
 }
 
+// A ThreadExecutor allocates several times for a timer. Whichever allocation
+// fails, it keeps nothing of the timer.
+TEST(OutOfMemoryTest, X3ThreadExecutorKeepsNothingOfARefusedTimer) {
+  int refused = 0;
+  for (bool accepted = false; !accepted;) {
+    ThreadExecutor executor;
+    const auto owned = std::make_shared<int>();
+    Executor::Task timer = [owned] { FAIL(); };
+    allocations_left = refused;
+    accepted =
+        executor.RunAfter(absl::Hours(1), std::move(timer)) != TimerId::kNone;
+    allocations_left = -1;
+    EXPECT_EQ(owned.use_count(), accepted ? 2 : 1) << refused;
+    refused += accepted ? 0 : 1;
+  }
+  EXPECT_GE(refused, 2);
+}
+
 // ---- User code that throws ----
 
 template <typename Token>
