@@ -39,7 +39,6 @@ void TokenLifetime::SetEdges(const RefreshPolicy& policy, const Instant& now,
         std::max(left.refresh_in, lifetime / 4 + lifetime * policy.jitter));
   }
   max_stale_jitter_ = absl::ZeroDuration();
-  drawn_ = 0;
   if (fresh_for < usable_for) {
     const absl::Duration earliest =
         std::max(lifetime / 4, fresh_for - lifetime * policy.jitter);
