@@ -18,10 +18,10 @@ using refreshable::BootTime;
 using refreshable::RefreshPolicy;
 using Where = Checks::Where;
 
-// The most leases that a client holds at once. This exceeds the number of
+// The most leases that a client keeps in `held_`. This exceeds the number of
 // hazard slots that a thread starts with.
 constexpr size_t kHeldAtMost = 9;
-// The most asynchronous reads of one client that may be pending.
+// A client waits while it has more asynchronous reads pending than this.
 constexpr size_t kPendingAtMost = 24;
 
 BootTime BootNow() { return refreshable::SystemClock::Get().Now().boot; }
@@ -62,8 +62,8 @@ RefreshPolicy FastPolicy(uint64_t kind) {
       break;
     case 4:
       policy.background_refresh = false;
-      // With so high a limit, the Refreshable never counts as exhausted, so it
-      // keeps backing off as long as an outage lasts.
+      // With so high a limit, no outage lasts until refreshing is exhausted, so
+      // the Refreshable keeps backing off.
       policy.retry.max_consecutive_failures = 1000;
       break;
     case 5:
@@ -429,7 +429,7 @@ void Client::EndInHook() {
   auto ended = std::make_shared<absl::Notification>();
   Instance::Config config = LifeConfig();
   // Only one refresh is requested, and the hook runs only if that refresh
-  // succeeds. So its attempt must not time out.
+  // succeeds. So its attempts get much time.
   config.policy.attempt_timeout = absl::Seconds(10);
   config.hook = [life, ended] {
     if (*life == nullptr) return;

@@ -30,8 +30,8 @@ class Exchange {
  public:
   static constexpr size_t kPlaces = 48;
 
-  // Swaps `lease` with the one stored at `place`, and then checks that the
-  // token of `lease` is intact. Either lease may be empty.
+  // Swaps `lease` with the one stored at `place` (modulo kPlaces), and then
+  // checks that the token of `lease` is intact. Either lease may be empty.
   void Swap(size_t place, std::optional<TokenLease>& lease);
   void Clear();
 
@@ -41,12 +41,12 @@ class Exchange {
       std::vector<std::optional<TokenLease>>(kPlaces);
 };
 
-// A gate at which the threads stop while it is closed. Each thread goes to the
-// gate only while it holds no lease. Thread-safe.
+// A gate at which the clients wait while it is closed. A client goes to the
+// gate only when it holds no lease. Thread-safe.
 class Gate {
  public:
   bool closed() const { return closed_.load(std::memory_order_relaxed); }
-  // Returns how many threads wait at the gate.
+  // Returns how many clients wait at the gate.
   int arrived() const;
   void Close();
   void Open();
@@ -72,8 +72,8 @@ struct World {
   std::atomic<bool> stop{false};
 };
 
-// Returns a policy under which attempts and the waits between them last only
-// milliseconds. `kind` selects one of its six variants.
+// Returns a policy under which an attempt times out after 40 ms, and a computed
+// wait (B1) is at most 160 ms. `kind` modulo 6 selects a variant of it.
 refreshable::RefreshPolicy FastPolicy(uint64_t kind);
 
 // The work of one of the soak's threads.
@@ -81,7 +81,7 @@ class Client {
  public:
   enum class Kind {
     kReader,   // Reads in every way; sometimes invalidates, installs or resets.
-    kLives,    // Destroys Refreshables of its own in every way.
+    kLives,    // Creates Refreshables, and destroys them in several ways.
     kWeather,  // Makes endpoints fail and recover.
   };
   Client(Kind kind, int number, uint64_t seed, World* world);

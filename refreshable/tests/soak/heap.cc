@@ -32,8 +32,8 @@ namespace {
 
 // One of several counts of allocated bytes, whose sum is the number of bytes in
 // use. Each thread always adds to the same count, so threads rarely share a
-// count and rarely wait for each other. A count becomes negative if its threads
-// free memory that other threads allocated.
+// count and rarely wait for each other. A count may be negative, because its
+// threads may free what other threads allocated.
 struct alignas(64) Count {
   std::atomic<int64_t> bytes{0};
 };
@@ -70,7 +70,8 @@ int64_t HeapBytes() {
 
 }  // namespace refreshable_soak
 
-// In the standard library, the other forms of `new` and `delete` call these.
+// The standard library's versions of all other forms of `new` and `delete` call
+// these.
 void* operator new(std::size_t size) {
   return refreshable_soak::Counted(std::malloc(size));
 }

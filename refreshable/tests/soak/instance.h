@@ -42,17 +42,17 @@ struct Totals {
 
 // Checks from outside that one Refreshable keeps its promises. Thread-safe.
 //
-// The outcome of each call is compared with what was known before the call: the
-// time, and the earliest generation that a read may get. So a delayed thread
-// causes no false alarm, but a wall clock that is set back may cause one. A
-// Checks outlives its Refreshable, because callbacks run while the Refreshable
-// is destroyed.
+// The outcome of each read is compared with what was known before the read: the
+// time, and the earliest generation that it may get. So a delayed thread causes
+// no false alarm, but a wall clock that is set back may cause one. A Checks
+// outlives its Refreshable, because callbacks run while the Refreshable is
+// destroyed.
 class Checks {
  public:
   Checks(std::string name, const refreshable::RefreshPolicy& policy,
          Totals* totals);
 
-  // What was known before a call.
+  // What was known before a read.
   struct Before {
     refreshable::Instant now;
     uint64_t least = 0;  // The earliest generation that a read may get.
@@ -81,8 +81,8 @@ class Checks {
 
   // Notes that Invalidate has withdrawn the token of `lease`, at the moment
   // `since` or later. `resets` is what `resets()` returned before Invalidate
-  // was called. If a reset has begun since then, it may have come after the
-  // withdrawal, so the token may be published again.
+  // was called. If a reset was running then or has begun since, it may have
+  // come after the withdrawal, so the token may be published again.
   void Withdrawn(const TokenLease& lease, uint64_t since, int64_t resets);
 
   // The Refreshable's hook calls `Published`, and its observer calls `Told`.
@@ -93,8 +93,9 @@ class Checks {
 
  private:
   // A generation that was published or withdrawn at a moment (NextMoment) later
-  // than `since`. If an attempt brought it, that attempt had begun before the
-  // moment `asked`. If no attempt brought it, `asked` is `Token::kNotAsked`.
+  // than `since`. If an attempt published it, that attempt had begun before the
+  // moment `asked`. Otherwise (after an Install or a withdrawal) `asked` is
+  // `Token::kNotAsked`.
   struct Change {
     uint64_t generation;
     uint64_t since;
@@ -129,8 +130,7 @@ class AsyncRead {
  public:
   // Returns whether the library has destroyed the callback.
   bool gone() const { return gone_.load(std::memory_order_acquire); }
-  // Checks that the read ended correctly. Must be called once, when `gone()` is
-  // true.
+  // Checks that the read ended correctly. Requires that `gone()` is true.
   void CheckEnd() const;
 
  private:
@@ -158,7 +158,7 @@ class Instance {
   explicit Instance(const Config& config);
   ~Instance();
   // Returns whether the Refreshable has counted as many attempts as its source
-  // has seen calls. This must be true between attempts.
+  // has seen calls. While no attempt starts, this must become true.
   bool Accounted() const;
 
   // These make a read and check its outcome.
@@ -174,9 +174,9 @@ class Instance {
   void Install();
   void Reset();
 
-  // These start and end an outage. While an outage lasts, no client calls
-  // Install, Invalidate or Reset, except for a Reset that lets pending reads
-  // end.
+  // These start and end an outage. While an outage lasts, clients call none of
+  // Install, Invalidate and Reset, with two exceptions: a call that was about
+  // to be made at its start, and a Reset that lets pending reads end.
   void StartOutage(FaultySource::Mode mode);
   void EndOutage();
   bool outage() const { return outage_; }

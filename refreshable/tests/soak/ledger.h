@@ -16,8 +16,9 @@
 
 namespace refreshable_soak {
 
-// Reports that `what` happened, which breaks `clause` of docs/contract.md. Only
-// the first few reports are printed. Thread-safe.
+// Reports that `what` happened, which breaks `clause`: a clause of
+// docs/contract.md, or a promise of the soak's own, in words. Only the first 20
+// reports are printed. Thread-safe.
 void Broken(absl::string_view clause, absl::string_view what);
 int64_t BrokenCount();
 
@@ -25,10 +26,11 @@ int64_t BrokenCount();
 // ("A moment" below is such a number.)
 uint64_t NextMoment();
 
-// A token of one kibibyte that detects use after its destruction.
+// A token with 1 KiB of bytes. `Intact()` says whether they are still there: it
+// is false once the token has been destroyed.
 class Token {
  public:
-  // What `asked()` returns for a token that no attempt brought.
+  // What `asked()` returns if the constructor was not told.
   static constexpr uint64_t kNotAsked = std::numeric_limits<uint64_t>::max();
 
   // `asked` is a moment after the start of the attempt that returns the token.
@@ -44,8 +46,8 @@ class Token {
   uint64_t made() const { return made_; }
 
   // Notes that the token was published at the wall time `now` or earlier.
-  // `published_by()` returns that time; before the first note it returns the
-  // infinite future.
+  // `published_by()` returns the time of the last note, or the infinite future
+  // if there is none.
   void NotePublished(absl::Time now) const;
   absl::Time published_by() const;
 

@@ -2,10 +2,10 @@
 //
 // A program that tests everything at once for as long as you like, with real
 // threads, two thread pools, and token endpoints that fail, hang, drop calls,
-// throw and answer late. A seed decides which fault comes when. The program
-// prints a line of figures from time to time (in a long run, each minute). Its
-// exit code is 1 if a promise was broken, a thread got stuck, or the process
-// needed more and more resources.
+// throw and answer late. A seed decides which faults come. The program prints a
+// line of figures from time to time (in a run of six minutes or more, each
+// minute). Its exit code is 1 if a promise was broken, a thread got stuck, or
+// the process needed more and more resources.
 //
 //   bazel run -c opt //refreshable/tests/soak -- --minutes=60
 //   bazel run --config=tsan //refreshable/tests/soak -- --minutes=5 --seed=42
@@ -172,12 +172,12 @@ void CheckHeals(Instance& instance, absl::Duration limit) {
   instance.source().set_mode(FaultySource::Mode::kMixed);
 }
 
-// How many tokens may be alive while the threads stop at the gate. Each
+// How many tokens may be alive while the clients wait at the gate. Each
 // instance may have a few: the published one, a withdrawn one, some that were
 // just superseded, and some in its source.
 constexpr int64_t kTokensAtMost = 6 * kInstances;
 
-// The figures that are measured while the threads stop at the gate.
+// The figures that are measured while the clients wait at the gate.
 struct Row {
   int64_t tokens;
   int64_t records;
@@ -257,7 +257,7 @@ int64_t HeapBesideRecords() {
   return HeapBytes() - HazardDomain::Current().CountForTesting().bytes;
 }
 
-// Returns `figure` as text, or "-" if it was not measured or means nothing.
+// Returns `figure` as text, or "-" if it is negative, that is, not known.
 std::string Shown(int64_t figure) {
   return figure < 0 ? "-" : absl::StrCat(figure);
 }
@@ -275,9 +275,9 @@ void CheckFallsTo(int64_t expected, const char* what, int64_t (*figure)()) {
 }
 
 // Checks how many superseded tokens one scan of the hazard domain took at most.
-// A scan finds at most one token of each thread, and `kMostHandedOver` more
-// that were left to the scanning thread. `rows` counts threads only at quiet
-// moments, so the limit allows twice their number.
+// A scan may take one from each thread, and `kMostHandedOver` more that were
+// left to the scanning thread. `rows` counts threads only while the clients
+// wait at the gate, so the limit allows twice their number.
 void CheckSuperseded(const std::vector<Row>& rows) {
   int64_t threads = 0;
   for (const Row& row : rows) threads = std::max(threads, row.process.threads);
@@ -427,8 +427,8 @@ int Main(const Flags& flags) {
       0, "tokens that wait for a lease to end", +[] {
         return int64_t{HazardDomain::Current().CountForTesting().retained};
       });
-  // The slack of 8 KiB is for objects that are created once and kept, which
-  // take about one KiB.
+  // The slack of 8 KiB is for what CreateWhatStays leaves out, which takes
+  // about one KiB.
   CheckFallsTo(heap + (8 << 10), "bytes on the heap", HeapBesideRecords);
   std::printf("left on the heap: %lld bytes\n",
               static_cast<long long>(HeapBesideRecords() - heap));

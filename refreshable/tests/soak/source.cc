@@ -24,9 +24,9 @@ using refreshable::SystemClock;
 
 BootTime BootNow() { return SystemClock::Get().Now().boot; }
 
-// Returns how many calls the source may see after a given moment although their
-// attempts started before it: the call of the running attempt, and those of
-// `max_abandoned_calls` abandoned ones.
+// Returns how many of the calls that the source sees during an outage
+// `Schedule` ascribes to attempts from before it: that of the running attempt,
+// and those of `max_abandoned_calls` abandoned ones.
 int64_t AtTheEdge(const RefreshPolicy& policy) {
   return 1 + policy.max_abandoned_calls;
 }
@@ -190,8 +190,8 @@ uint64_t FaultySource::NewId() {
 }
 
 FaultySource::Call FaultySource::Enter(const FetchContext& context) {
-  // Each fault has a share of `part` hundredths of all calls. The last fault in
-  // a table takes the rest.
+  // A table lists the faults of a mode. Of a hundred calls, `part` have
+  // `fault`. The last fault takes the rest.
   struct Share {
     uint64_t part;
     Fault fault;
@@ -284,8 +284,8 @@ Credential<Token> FaultySource::Good(const Call& call, bool same) {
 void FaultySource::Answer(const Call& call, Done& done, Done::Result result) {
   const BootTime now = BootNow();
   if (Leave(call.id)) schedule_->OnAnswer(now);
-  // The answer may destroy the last owner of this object, so `schedule_` is
-  // copied before `done` is called.
+  // `done` may destroy the Instance of this source, so nothing after it relies
+  // on `this`.
   const std::shared_ptr<Schedule> schedule = schedule_;
   const bool ok = result.ok();
   if (ok) schedule->Begin(Schedule::Permit::kSooner);

@@ -30,8 +30,8 @@
 
 namespace refreshable_soak {
 
-// A few threads that answer calls of a source after `Fetch` has returned.
-// Thread-safe.
+// Two threads that answer calls of sources later, in most cases after `Fetch`
+// has returned. Thread-safe.
 class LateAnswers {
  public:
   LateAnswers();
@@ -61,29 +61,31 @@ class LateAnswers {
 };
 
 // Checks that the calls of a source keep to the policy's schedule (F4, B1, B8).
-// The source sees a call some time, perhaps long, after its attempt started. So
-// the time between two calls says nothing. What is checked is whether the time
-// since an earlier moment was long enough for the number of calls since then.
-// Thread-safe.
+// A call reaches the source some time, perhaps long, after its attempt started.
+// So the time between two calls says nothing. What is checked is whether the
+// time since an earlier event was long enough for the number of calls since
+// then. Thread-safe.
 class Schedule {
  public:
   explicit Schedule(const refreshable::RefreshPolicy& policy);
 
-  // Some events permit an attempt sooner: an answer with a token and a Reset
-  // (kSooner), an Invalidate and an Install (kAtOnce, because not even the
-  // minimum interval applies). `Begin` must be called before each of them, and
+  // Some events permit an attempt sooner: a success and a Reset (kSooner), an
+  // Invalidate and an Install (kAtOnce, because the next attempt is also exempt
+  // from the minimum interval). `Begin` must be called before each of them, and
   // `End` after it. `acted` says whether the event had an effect.
   enum class Permit { kSooner, kAtOnce };
   void Begin(Permit permit);
   void End(Permit permit, bool acted = true);
 
-  // These begin and end an outage. While an outage lasts, every call fails.
+  // These begin and end an outage. While it lasts, the calls are also checked
+  // against the backoff (B1, B8).
   void StartOutage();
   void EndOutage();
 
   // Notes that an attempt that was still running at `now` is about to be
-  // answered. Must be called before the answer is given. Every call that the
-  // source sees afterwards belongs to an attempt that started after `now`.
+  // answered. Must be called before the answer is given. The calls that the
+  // source sees afterwards are taken to belong to attempts that started after
+  // `now`.
   void OnAnswer(refreshable::BootTime now);
 
   // Notes a call of the source, and checks that it does not come too early.
@@ -99,14 +101,14 @@ class Schedule {
   mutable absl::Mutex mutex_;
   int64_t calls_ ABSL_GUARDED_BY(mutex_) = 0;
   // How many events that permit an attempt sooner have begun, and how many have
-  // ended. `exempt_` and `exempt_ended_` count only the kAtOnce events among
-  // them.
+  // ended. An event that has ended without effect counts in neither. `exempt_`
+  // and `exempt_ended_` count only the kAtOnce events.
   int64_t begun_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t ended_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t exempt_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t exempt_ended_ ABSL_GUARDED_BY(mutex_) = 0;
-  // The moment at which this object was created or an attempt was answered,
-  // with the counts at that moment.
+  // The time at which this object was created, or the `now` of an `OnAnswer`,
+  // with the counts at that call.
   struct Mark {
     refreshable::BootTime at;
     int64_t calls;
@@ -128,14 +130,14 @@ class FaultySource final : public refreshable::TokenSource<Token>,
                            public std::enable_shared_from_this<FaultySource> {
  public:
   enum class Mode {
-    kMixed,   // Answers in every way, mostly with a token.
+    kMixed,   // Answers with a token in most cases, and otherwise fails.
     kDown,    // Fails in every way.
     kGood,    // Answers with a token at once.
-    kSilent,  // Answers with a token once the call is cancelled.
+    kSilent,  // Answers with a token once the call is cancelled or overdue.
     kStuck,   // Answers with a token long after the attempt's timeout.
   };
 
-  // `late` must outlive the answer to the last call.
+  // `late` must outlive the last call of `Fetch`.
   FaultySource(uint64_t seed, LateAnswers* late,
                std::shared_ptr<Schedule> schedule);
 
@@ -172,8 +174,8 @@ class FaultySource final : public refreshable::TokenSource<Token>,
   bool Leave(uint64_t call);
   // Returns the number of calls that are neither answered nor cancelled.
   int64_t Current() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // Returns a credential with a new token or, if `same` is true, with the last
-  // token again.
+  // Returns a credential with a new token or, if `same` is true and there has
+  // been a token, with the last token again.
   refreshable::Credential<Token> Good(const Call& call, bool same = false);
   void Answer(const Call& call, Done& done, Done::Result result);
   void AnswerLate(const Call& call, const refreshable::FetchContext& context,
