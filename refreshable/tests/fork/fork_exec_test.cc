@@ -7,7 +7,7 @@
 // Without NDEBUG, absl::Mutex records each acquisition under an internal lock.
 // If a thread of the parent holds that lock at the fork, a child that uses a
 // mutex waits for it forever. (With NDEBUG there is no such lock, and these
-// tests cannot fail.)
+// tests find nothing.)
 
 #include <signal.h>
 #include <sys/wait.h>
@@ -47,8 +47,8 @@ bool EndsWell(pid_t child) {
 }
 
 // Forks up to `forks` children, one after the other, while two threads lock and
-// unlock mutexes. Each child calls `holds`. Stops at the first child that hangs
-// or in which `holds` returns false. Returns how many children ended well.
+// unlock mutexes. Each child calls `holds`, and ends well if that returns true.
+// Stops at the first child that does not end well. Returns how many did.
 int EndWell(int forks, const std::function<bool()>& holds) {
   struct sigaction interrupt = {};
   interrupt.sa_handler = [](int) {};  // With this, SIGALRM interrupts waitpid.

@@ -137,12 +137,13 @@ TEST(ForkStressTest, E4ChildReadsWhileTheParentsThreadsAreInsideEveryCall) {
 // A gate that blocks the first thread that enters it, until it is opened.
 class Gate {
  public:
-  // Releases the thread that `Hold` started and waits until it has ended.
+  // Opens the gate, and waits until the thread that `Hold` started has ended.
   void Open() {
     open_ = true;
     thread_.join();
   }
-  // Starts a thread that calls `call`, and waits until it has entered the gate.
+  // Starts a thread that calls `call`, and waits until that thread or another
+  // has entered the gate.
   void Hold(std::function<void()> call) {
     thread_ = std::thread(std::move(call));
     lifecycle_testing::SpinUntil([&] { return entered_.load(); });
@@ -162,8 +163,8 @@ class Gate {
 };
 
 // Regression test: the process forks while a thread of the parent is inside the
-// observer. In the past, the child sent no event, because it waited until that
-// thread, which exists only in the parent, had left the observer.
+// observer. In the past, the child told its observer nothing, because it left
+// all events to that thread, which exists only in the parent.
 TEST(ForkStressTest, S1TheChildsEventsAreToldThoughTheParentIsTellingOne) {
   ManualExecutor executor;
   Gate gate;

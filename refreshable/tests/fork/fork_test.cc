@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Tests of clause E4: the child of a fork() can read. In these tests the parent
-// has only one thread, because otherwise the child's allocator would not work
+// has only one thread, because otherwise the child's allocator might not work
 // under AddressSanitizer. The tests with more threads are in
 // fork_stress_test.cc.
 
