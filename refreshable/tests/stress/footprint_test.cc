@@ -65,7 +65,7 @@ namespace {
 using Strings = Refreshable<std::string>;
 
 // The most bytes that an instance may take, with its source and its timer, but
-// without its token.
+// without its token's std::string.
 #ifdef __GLIBCXX__
 constexpr int64_t kMost = 896;
 #else  // Instances are larger with other standard libraries.
@@ -135,8 +135,8 @@ TEST(FootprintTest, AnIdleInstanceOnAThreadExecutor) {
   EXPECT_LE(BytesEach<ThreadExecutor>(Installed), kMost);
 }
 
-// A refresh cancels timers. A ManualExecutor may keep as many entries of
-// cancelled timers as it has pending timers, and room for as many again.
+// A refresh cancels timers, whose entries a ManualExecutor keeps for a while.
+// They take up to this many bytes per instance.
 constexpr int64_t kCancelled = 48;
 
 TEST(FootprintTest, AnInstanceThatHasRefreshedIsAsSmall) {
@@ -145,8 +145,9 @@ TEST(FootprintTest, AnInstanceThatHasRefreshedIsAsSmall) {
             kMost + kCancelled);
 }
 
-// When a token comes, an instance frees what it knew of earlier failures. Only
-// the statistics and the last error remain, which take up to `kTrouble` bytes.
+// When a token comes, an instance frees most of what it knew of earlier
+// failures. The statistics and the last failure remain, which take up to
+// `kTrouble` bytes.
 TEST(FootprintTest, AnInstanceThatHasFailedIsAsSmallAfterwards) {
   constexpr int64_t kTrouble = 128;
   EXPECT_LE(BytesEach<ManualExecutor>(

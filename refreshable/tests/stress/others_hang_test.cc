@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests in which many Refreshables share one ThreadExecutor. Either the sources
-// of some of them hang, or all of them must be refreshed at the same time. In
-// the last test, a single source hangs while the program exits.
+// Tests in which Refreshables share one ThreadExecutor. Either the sources of
+// some of them hang, or all of them must be refreshed at the same time. In the
+// last test, a single source hangs while the program exits.
 //
 // `--tokens=N` sets how many tokens expire at the same moment. The default
 // exceeds the numbers of timers and tasks to which executors were once limited
@@ -43,7 +43,8 @@ constexpr absl::Duration kForever = absl::InfiniteDuration();
 
 int tokens = 20000;
 
-// Returns the options of an executor whose destructor waits for every task.
+// Returns the options of an executor whose destructor waits for the tasks that
+// run, however long they take.
 ThreadExecutor::Options Patient() {
   ThreadExecutor::Options options;
   options.shutdown_grace = absl::InfiniteDuration();
@@ -55,7 +56,7 @@ std::shared_ptr<TokenSource<std::string>> Answering() {
 }
 
 // A fixture with an executor that serves `GetParam()` Refreshables whose
-// sources hang. Each test makes one more Refreshable on the same executor.
+// sources hang. Each test makes another Refreshable on the same executor.
 class OthersHangTest : public ::testing::TestWithParam<int> {
  protected:
   OthersHangTest() {
@@ -150,8 +151,9 @@ TEST_P(OthersHangTest, X1AReadIsCancelled) {
 }
 
 // Callbacks read Refreshables whose sources hang, and so block the threads that
-// run the callbacks. The executor has fewer threads at first than there are
-// callbacks, so it must create threads.
+// run the callbacks. Unless the parameter is 0, there are eight such callbacks,
+// more than the four threads that run callbacks at first. So the executor must
+// create threads.
 TEST_P(OthersHangTest, X1ACallbackRunsThoughOthersRead) {
   const auto healthy = Make(executor_.get(), Answering());
   ASSERT_TRUE(healthy->Install(Hour("mine")).ok());

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests what a Refreshable does if its n-th allocation fails, for every n, and
-// if user code throws bad_alloc. Each case runs in a process of its own.
+// Tests what a Refreshable does if the n-th allocation fails, for every n, and
+// if user code throws bad_alloc. Each n runs in a process of its own.
 //
 // long: all cases share one harness, which replaces the program's operator new.
 
@@ -112,7 +112,8 @@ struct Throwing {
 };
 Throwing throwing;
 
-// A token that is copied even where a move would be possible.
+// A token that is copied even where a move would be possible, and whose copying
+// may throw.
 struct CopiedToken {
   explicit CopiedToken(int v) : value(v) {}
   CopiedToken(const CopiedToken& other) : value(other.value) {
@@ -134,7 +135,8 @@ CopiedToken MakeToken<CopiedToken>() {
   return CopiedToken(1);
 }
 
-// A Refreshable with user code of every kind. The user code allocates nothing.
+// A Refreshable with user code (a source, an observer, a hook and callbacks),
+// which allocates nothing.
 template <typename Token>
 class Subject {
  public:
@@ -194,8 +196,8 @@ class Subject {
         });
     ++reads_;
   }
-  // Waits until a callback has run. If the executor has refused it, a timer
-  // runs it within a second.
+  // Waits until a callback has run. If the executor refuses the callback, that
+  // may take a second (R11).
   void AwaitCallback() {
     if (manual_ != nullptr) manual_->AdvanceBy(absl::Seconds(2));
     answered_.WaitForNotification();
@@ -220,8 +222,9 @@ class Subject {
     done(MakeCredential());
   }
 
-  // Ends all faults and destroys the instance. Returns whether the instance
-  // worked: reads succeeded, and each callback ran once.
+  // Ends all faults, and uses and destroys the instance (a new one if there is
+  // none). Returns whether the instance worked: the reads succeeded, and as
+  // many callbacks ran as asynchronous reads were started.
   bool Works() {
     source_fails = throws_in_source = throws_in_observer = throws_in_hook =
         throws_in_callback = false;
@@ -276,7 +279,7 @@ class Subject {
     }
   }
 
-  // Takes the held call. Later calls are answered at once.
+  // Takes the held call, if there is one. Later calls are answered at once.
   std::optional<FetchDone<Token>> TakeHeldCall() {
     absl::MutexLock lock(&mutex_);
     answers_ = true;

@@ -87,10 +87,10 @@ class ReadingHookTest : public ::testing::Test {
   std::string seen_;
 };
 
-// Regression test: the executor's only worker is inside a read that has its
-// result and will be woken after the hook. Meanwhile the hook makes a read,
-// whose attempt only that worker can run. In the past, the worker ran no
-// attempt any more, and both waited forever.
+// Regression test: the executor's only thread for attempts is inside a read
+// that has its result and will be woken after the hook. Meanwhile the hook
+// makes a read, whose attempt only that thread can run. In the past, the thread
+// ran no attempt any more, and both waited forever.
 TEST_F(ReadingHookTest, R10AWorkerAboutToBeWokenRunsWhatTheHookWaitsFor) {
   ThreadExecutor::Options one;
   one.blocking_threads = 1;
@@ -166,8 +166,8 @@ TEST(LostTimerTest, E2AThreadThatWaitsSeesTheTimeoutOfTheAttempt) {
   SpinUntil([&] { return executor.pending() > 0; });
   executor.RunUntilIdle();
   executor.AdvanceBy(absl::Seconds(31));
-  // The waiting thread looks at the clock once a second, and `probe.uses()`
-  // counts each look. 20 looks are enough to notice the timeout.
+  // The waiting thread looks at the clock once a second of real time, and
+  // `probe.uses()` counts each look. 20 looks are enough to notice the timeout.
   const int uses = probe.uses();
   SpinUntil([&] { return ended || probe.uses() > uses + 20; });
   EXPECT_TRUE(ended);
