@@ -214,7 +214,7 @@ TEST_P(ColonyOutageParityTest, L8AnHourOf502WithATokenAtItsStart) {
   EXPECT_EQ(readers.errors(), 0);
   EXPECT_THAT(token->TryGet(), HoldsToken("t0"));
   // The token is stale at 900 s. Background refreshes then make one attempt per
-  // minute, because the cooldown is a minute.
+  // minute, because the cooldown and, later, the backoff last a minute.
   std::vector<double> expected = {0};
   for (double start = 900; start < 1760; start += 60) {
     expected.push_back(start);

@@ -38,9 +38,9 @@ using ::testing::Not;
 
 constexpr absl::Duration kTick = absl::Nanoseconds(1);
 
-// Returns a policy under which a read makes one attempt. After the first four
-// failures, the next attempt may start 2, 4, 8 and 16 s after the start of the
-// failed one. The fifth consecutive failure is fatal.
+// Returns a policy under which a read makes at most one attempt. After each of
+// the first four consecutive failures, the next attempt may start 2, 4, 8 and
+// 16 s after the start of the failed one. The fifth is fatal.
 RefreshPolicy ConductorPolicy() {
   RefreshPolicy policy;
   policy.jitter = 0;
@@ -156,8 +156,8 @@ TEST_F(ConductorParityTest, C2AnythingElsePassesThroughUntouched) {
   static_assert(kMaxErrorBodyBytes == 65536);
 }
 
-// A 401 of the token endpoint is an ordinary failure: no token is rejected and
-// no request is repeated.
+// A 401 of the token endpoint is an ordinary failure: no token is rejected, and
+// the server gets no request.
 TEST_F(ConductorParityTest, C2TheTokenEndpointsOwnAnswersAreNotRejections) {
   const auto token = Make(ConductorPolicy());
   source_.Answer(HttpErrorToStatus(401, {}, WallAt(absl::ZeroDuration())));
@@ -296,9 +296,9 @@ TEST_F(ConductorParityTest, C7NoAuthenticationHereIsACredentialForEver) {
   EXPECT_THAT(Attempts(), ElementsAre(0));
 }
 
-// A worker starts before its server, which takes 100 s to start. The first two
-// lines of the table describe Conductor's SDK before and after a change to it,
-// and the last line describes this library.
+// A worker starts before its server. The first two lines of the table describe
+// Conductor's SDK before and after a change to it, and the last line describes
+// this library with HealingPolicy().
 //
 //   before the change   hammers /token       recovers by itself
 //   after it            does not hammer      never recovers

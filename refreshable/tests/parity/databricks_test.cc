@@ -243,7 +243,7 @@ TEST_F(DatabricksParityTest, D6LateSuccessIsDiscarded) {
   EXPECT_THAT(token->Get(), HoldsToken("t1"));
   AdvanceTo(absl::Minutes(40));
   EXPECT_THAT(token->Get(), HoldsToken("t1"));
-  executor_.RunUntilIdle();  // The source is called again (call 1).
+  executor_.RunUntilIdle();  // Starts call 1 (the second) of the source.
   ASSERT_TRUE(token->Install({"t2", Expiry::In(absl::Hours(1))}).ok());
   source_.Release(1, "late", absl::Hours(9));
   EXPECT_THAT(token->Get(), AllOf(HoldsToken("t2"), HasGeneration(2)));
@@ -257,7 +257,7 @@ TEST_F(DatabricksParityTest, D6LateFailurePutsNoNewerTokenOnCooldown) {
   EXPECT_THAT(token->Get(), HoldsToken("t1"));
   AdvanceTo(absl::Minutes(40));
   EXPECT_THAT(token->Get(), HoldsToken("t1"));
-  executor_.RunUntilIdle();  // The source is called again (call 1).
+  executor_.RunUntilIdle();  // Starts call 1 (the second) of the source.
   ASSERT_TRUE(token->Install({"t2", Expiry::In(absl::Seconds(60))}).ok());
   executor_.AdvanceBy(absl::Seconds(29));  // The attempt has not timed out.
   source_.Release(1, absl::UnavailableError("502"));

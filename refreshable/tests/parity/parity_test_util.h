@@ -37,8 +37,8 @@ class OutageTest : public testing::Test {
   using LeaseOr = absl::StatusOr<Lease<std::string>>;
 
   // A number of readers that need no threads. Each reads without a timeout, and
-  // again `pause` after each read has ended, until a read is cancelled. Time
-  // must not advance after a Readers is destroyed, because a pending timer
+  // again `pause` after each read has ended, until a read ends with CANCELLED.
+  // Time must not advance after a Readers is destroyed, because a pending timer
   // would use it.
   class Readers {
    public:
@@ -49,8 +49,8 @@ class OutageTest : public testing::Test {
 
     // Returns when each reader first got a token, in seconds; -1 if never.
     const std::vector<double>& served_at() const { return served_at_; }
-    // These return the number of reads that ended with an error, and the last
-    // error.
+    // These return the number of reads that ended with an error other than
+    // CANCELLED, and the last such error.
     int errors() const { return errors_; }
     const absl::Status& last_error() const { return last_error_; }
 
@@ -101,7 +101,8 @@ class OutageTest : public testing::Test {
   void AdvanceTo(absl::Duration elapsed) {
     executor_.AdvanceBy(elapsed - Elapsed());
   }
-  // Returns the times at which the source was called, in seconds.
+  // Returns the values of `Elapsed()` at which the source was called, in
+  // seconds.
   std::vector<double> Attempts() const {
     return InSeconds(source_.start_times());
   }
