@@ -18,7 +18,8 @@ struct PluginApi {
   void (*force_symmetric)();
   // Replaces the published token.
   void (*publish)();
-  // Returns a lease on the published token. Any copy may release it.
+  // Returns a lease of the published token. Another plug-in may release it if
+  // both use the same part of the library (the hazard domain or the whole).
   void* (*read)();
   void (*release)(void* lease);
   // Returns how many tokens made by this copy are alive.

@@ -197,10 +197,11 @@ constexpr Flags kFlags[] = {
     {"GlobalThenLocal", RTLD_NOW | RTLD_GLOBAL, RTLD_NOW | RTLD_LOCAL},
 };
 
-// Runs `body` in a child process for each entry of `kFlags` and each pair of
-// plug-ins that use the same part of the library. If the program has a copy of
-// its own, each pair is that copy and a plug-in. A pair that uses the hazard
-// domain alone runs twice: the second time as if there were no membarrier(2).
+// Runs `body` in a child process for each entry of `kFlags` and each ordered
+// pair of plug-ins that use the same part of the library, a plug-in with itself
+// included. If the program has a copy of its own, each pair is that copy and a
+// plug-in. A pair that uses the hazard domain alone runs twice: the second time
+// as if there were no membarrier(2).
 void ForEachPair(const std::function<void(Copy& a, Copy& b)>& body) {
   for (const Plugin& first : Plugins()) {
     for (const Plugin& second : Plugins()) {

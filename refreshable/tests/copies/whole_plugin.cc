@@ -129,8 +129,9 @@ constexpr PluginApi kApi = {
 
 const refreshable::PluginApi* GetPlugin() {
   if (refreshable::whole == nullptr) {
-    // A thread that has read keeps the shared object loaded until the thread
-    // ends. Therefore a thread that ends at once makes the first read.
+    // A thread that has read through this copy keeps the shared object loaded
+    // until the thread ends. Therefore a thread that ends at once makes the
+    // first read.
     std::thread([] { refreshable::whole = new refreshable::Whole; }).join();
   }
   return &refreshable::kApi;
