@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of the clauses R1 and R2. Everything that a Refreshable consists of
-// (the object, the published snapshot, the bytes of the token) lies in pages
-// that are made read-only. Then four threads read a fresh or a stale token. A
-// read that wrote to this memory would end the program.
+// Tests of the clauses R1 and R2. A Refreshable, its published snapshot and the
+// bytes of its token lie in pages that are made read-only. Then four threads
+// read a fresh or a stale token. A read that wrote to this memory would end the
+// program.
 //
-// The tests also check that the reads allocate nothing and that, except in
-// symmetric mode (without membarrier(2)), each thread has hazard slots of its
-// own.
+// The tests also check that the reads allocate nothing and that each thread has
+// hazard slots of its own, if there are membarrier(2) and thread_local.
 
 #include <sys/mman.h>
 #include <unistd.h>
@@ -134,7 +133,8 @@ class ReadOnlyMemoryTest : public testing::Test {
     first_ = arena_used;
   }
 
-  // Builds a Refreshable with a token of 1 KiB in the arena.
+  // Builds in the arena an executor of type E and a Refreshable with a token of
+  // 1 KiB.
   template <typename E>
   void Build(RefreshPolicy policy) {
     use_arena = true;
@@ -160,8 +160,8 @@ class ReadOnlyMemoryTest : public testing::Test {
   }
 
   void ReadFromFourThreads() {
-    // In symmetric mode (without membarrier(2)) threads have no slots of their
-    // own and wait for each other, so they make fewer reads.
+    // In symmetric mode (without membarrier(2)) threads share slots, and reads
+    // take longer, so they make fewer reads.
     const int reads =
         internal::HazardDomain::Current().Asymmetric() ? 200000 : 2000;
     std::atomic<int> started{0};
@@ -170,11 +170,11 @@ class ReadOnlyMemoryTest : public testing::Test {
     std::vector<std::thread> threads;
     for (int t = 0; t < 4; ++t) {
       threads.emplace_back([&] {
-        // This read acquires the thread's slots.
+        // This read acquires the thread's slots, if it has slots of its own.
         const bool first = refreshable_->Get().ok();
         // When a thread acquires slots, a scan of the hazard domain may become
-        // due. Any of the threads may make the scan, and a scan allocates. So
-        // each thread counts its allocations only after all threads have
+        // due. Any of the threads may make the scan, and a scan may allocate.
+        // So each thread counts its allocations only after all threads have
         // acquired their slots.
         ++started;
         while (started < 4) std::this_thread::yield();
