@@ -35,15 +35,15 @@ void FirstRead(World& world) {
   world.RunUntilIdle();
 }
 
-// Makes the token stale, and starts a background attempt.
+// Publishes a token, lets it turn stale, and starts a background attempt.
 void StaleAttempt(World& world) {
   Held(S(210))(world);
   world.ReadAsync();
   world.RunUntilIdle();
 }
 
-// Returns a function that makes a rejected read when the token is `since` old,
-// and starts the attempt to replace the token.
+// Returns a function that publishes a token, makes a rejected read when the
+// token is `since` old, and starts the attempt to replace the token.
 std::function<void(World&)> RejectedAttempt(absl::Duration since) {
   return [=](World& world) {
     Held(since)(world);
@@ -134,7 +134,7 @@ std::vector<NamedScenario> Make() {
     FirstRead(world);
     world.TakeTimers(false);
     world.TakeTimers(true);
-    world.AdvanceBy(S(30));  // The attempt has timed out; a retry is due.
+    world.AdvanceBy(S(30));  // The attempt has timed out; a retry follows.
   };
   late.steps = {ReadAsync(), Pass(S(2))};
 
