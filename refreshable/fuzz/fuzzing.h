@@ -37,7 +37,8 @@ class FuzzInput {
   T OneOf(std::initializer_list<T> values) {
     return values.begin()[Below(static_cast<int>(values.size()))];
   }
-  // Returns the text before the next line feed, and skips the line feed.
+  // Returns the text before the next line feed, and skips the line feed. If
+  // there is no line feed, returns the rest.
   absl::string_view Line() {
     const size_t end = rest_.find('\n');
     const absl::string_view line = rest_.substr(0, end);
@@ -50,7 +51,7 @@ class FuzzInput {
   absl::string_view rest_;
 };
 
-// Ends the program with `what` if `holds` is false.
+// If `holds` is false, prints `what` and ends the program.
 inline void Require(bool holds, const std::string& what) {
   if (holds) return;
   std::fprintf(stderr, "broken: %s\n", what.c_str());

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Fuzzes HttpErrorToStatus and ParseHttpDate. The first three lines of the
-// input are the HTTP status, the time of the answer in seconds since 1970, and
-// the OAuth error. Each further line is a header.
+// input are the HTTP status, the time of the answer (in seconds since 1970, or
+// inf or -inf), and the OAuth error. Each further line is a header.
 
 #include <algorithm>
 #include <array>
@@ -52,8 +52,8 @@ absl::StatusCode CodeFor(int http_status, absl::string_view error) {
 }
 
 // Returns the time that an IMF-fixdate such as "Sun, 06 Nov 1994 08:49:37 GMT"
-// states, or nullopt if `text` is not such a date. ParseHttpDate must agree
-// with this.
+// states, whatever its day of the week is; nullopt if `text` is not such a
+// date. If this returns a time, ParseHttpDate must return the same.
 std::optional<absl::CivilSecond> ReadFixdate(const std::string& text) {
   const std::string form = "aaa, 00 aaa 0000 00:00:00 GMT";
   if (text.size() != form.size()) return std::nullopt;
@@ -81,8 +81,8 @@ std::optional<absl::CivilSecond> ReadFixdate(const std::string& text) {
 }
 
 // Checks how ParseHttpDate reads `text` at the time `now`. If `text` is a date,
-// writes that date in each of the three HTTP formats, and checks how
-// ParseHttpDate reads these.
+// writes that date in those of the three HTTP formats that have room for it,
+// and checks how ParseHttpDate reads these.
 void CheckDate(absl::string_view text, absl::Time now) {
   const std::optional<absl::Time> time = ParseHttpDate(text, now);
   if (const auto civil = ReadFixdate(std::string(text))) {
@@ -137,7 +137,8 @@ void CheckDate(absl::string_view text, absl::Time now) {
 // answer that came at `now`.
 void CheckRetryAfter(const absl::Status& status,
                      const std::vector<HttpHeader>& headers, absl::Time now) {
-  // Returns the value of the first header whose name, in lower case, is `name`.
+  // Returns the value of the first header whose name, in lower case, is `name`;
+  // nullopt if there is none.
   const auto find = [&](absl::string_view name) {
     std::optional<absl::string_view> value;
     for (auto it = headers.rbegin(); it != headers.rend(); ++it) {
@@ -210,9 +211,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
                            shown ? absl::StrCat(", error ", error) : ""),
           "the message says no more than it may");
   CheckRetryAfter(status, headers, now);
-  // The status must contain nothing else of the HTTP answer. So it must equal
-  // `bare`, which is built from the code, the message, the HTTP status and the
-  // Retry-After only.
+  // Apart from the message checked above, the status must contain nothing of
+  // the HTTP answer but the HTTP status and the Retry-After. So it must equal
+  // `bare`, which is built from these and the code only.
   absl::Status bare(status.code(), status.message());
   bare.SetPayload("refreshable/http-status",
                   absl::Cord(absl::StrCat(http_status)));

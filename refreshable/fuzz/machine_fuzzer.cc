@@ -33,7 +33,7 @@ absl::Duration Seconds(FuzzInput& in, int most) {
 RefreshPolicy ChoosePolicy(FuzzInput& in) {
   RefreshPolicy policy;
   policy.jitter = 0;
-  if (in.Below(2) == 0) return policy;  // The defaults are used.
+  if (in.Below(2) == 0) return policy;  // The defaults, without jitter.
   policy.expiry_margin = Seconds(in, 40);
   if (in.Below(2) == 0) policy.stale_window = Seconds(in, 20);
   policy.max_stale_window = Seconds(in, 20);
@@ -67,9 +67,9 @@ RefreshPolicy ChoosePolicy(FuzzInput& in) {
   return policy;
 }
 
-// Returns the id of an attempt. In three cases of four it is an abandoned
-// attempt, the running one or the one submitted last; in the fourth case it is
-// any number.
+// Returns an id: in three cases of four that of an abandoned attempt, of the
+// running one or of the one submitted last; in the fourth case a number below
+// 256, which need not be the id of an attempt.
 AttemptId ChooseCall(FuzzInput& in, const ReferenceModel& f) {
   const int n = in.Below(4);
   if (n == 3) return AttemptId{static_cast<uint64_t>(in.Below(256))};
@@ -91,8 +91,7 @@ Ms Elapsed(const ReferenceModel& f, AttemptId id) {
   return 0;
 }
 
-// Returns a token's lifetime: kNever, or a number of seconds that may be
-// negative.
+// Returns a token's lifetime: kNever, or whole seconds, which may be negative.
 Ms ChooseLife(FuzzInput& in) {
   return in.Below(16) == 0 ? kNever : 1000 * (in.Below(128) - 3);
 }
@@ -105,8 +104,8 @@ Input ChooseInput(FuzzInput& in, const ReferenceModel& f) {
       input.ms = 250 * in.Below(32);
       break;
     case 1: {
-      // Time passes to a moment at which something is due, or to just before
-      // it.
+      // Time passes to a moment at which something is due, or to 1 ms before
+      // it. If nothing is due later, no time passes.
       input.kind = Input::kTime;
       const Ms at = in.OneOf({f.WakeAt(), f.NotBefore(), f.CheckAt().boot});
       if (at > f.t && at < kNever) input.ms = at - f.t - in.Below(2);

@@ -44,7 +44,7 @@ std::string QuoteEachLetter(absl::string_view value) {
 }
 
 // Returns one to four challenges, written in the ways that RFC 9110, section
-// 11.6.1, allows.
+// 11.6.1, allows, except that the name of a parameter may be repeated.
 Made Make(FuzzInput& in) {
   Made made;
   const auto space = [&in] { return in.OneOf({"", " ", "\t", "  "}); };
