@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Tests what a Refreshable does if the n-th allocation fails, for every n, and
-// if user code throws bad_alloc. Each n runs in a process of its own.
+// if user code throws bad_alloc. `Play` runs each n in a process of its own.
 //
 // long: all cases share one harness, which replaces the program's operator new.
 
