@@ -34,8 +34,8 @@ class IdMap {
 
   size_t size() const { return size_; }
 
-  // Allocates memory for one more element. If there is no memory, throws
-  // bad_alloc and changes nothing.
+  // Makes room for one more element. If there is no memory, throws bad_alloc
+  // and changes nothing.
   void Reserve() {
     if (2 * size_ < buckets_.size()) return;
     const int bits = buckets_.empty() ? 6 : 64 - shift_ + 1;
@@ -77,10 +77,10 @@ class IdMap {
  private:
   static T* Next(const T* element) { return element->next_in_bucket; }
   // Returns the index of the bucket for `id`. The 64 ids that differ only in
-  // their last six bits have 64 neighbouring buckets, so a series of ids goes
-  // through memory in order. The multiplication, by 2^64 divided by the golden
-  // ratio, spreads these groups of 64 evenly, even if the ids in use are at
-  // equal distances from each other.
+  // their last six bits have 64 neighbouring buckets, so a series of ids uses
+  // memory that lies together. The multiplication, by 2^64 divided by the
+  // golden ratio, spreads these groups of 64 evenly, even if the ids in use are
+  // at equal distances from each other.
   size_t IndexOf(uint64_t id) const {
     return static_cast<size_t>(((id >> 6) * 0x9E3779B97F4A7C15 >> shift_) ^
                                (id & 63));

@@ -30,8 +30,9 @@ class OsThread {
   OsThread& operator=(const OsThread&) = delete;
 
   // Calls `body` on a new thread and destroys it there. Returns false if the
-  // system refuses the thread; `body` is then destroyed without having been
-  // called. An exception that escapes `body` ends the program.
+  // system refuses the thread or the memory for `body`; `body` is then
+  // destroyed without having been called. An exception that escapes `body` ends
+  // the program.
   bool Start(Body body);
   void Join();
   void Detach();

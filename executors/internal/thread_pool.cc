@@ -26,7 +26,7 @@ namespace executors_internal {
 namespace {
 
 // A thread that waits for a timer, or for the end of the timeout of `Shutdown`,
-// reads the clock again after this time at the latest. The wait itself does not
+// reads the clock again after this time at the latest. The wait itself may not
 // count the time for which the computer is suspended, so only reading the clock
 // shows that such time has passed.
 constexpr absl::Duration kLongestWait = absl::Seconds(1);
@@ -55,9 +55,9 @@ BootTime FromNanos(int64_t nanos) {
 ABSL_CONST_INIT std::atomic<uint64_t> fork_count{0};
 
 // Makes every fork from now on increase `fork_count` in the child process. The
-// initialization of `forks_are_counted` calls this function before main, when
-// no other thread can fork meanwhile. Each new pool calls it too, because a
-// pool may be created even before that initialization.
+// initialization of `forks_are_counted` calls this function, usually before
+// main, when no other thread can fork meanwhile. Each new pool calls it too,
+// because a pool may be created even before that initialization.
 int CountForks() {
 #ifndef _WIN32
   ABSL_CONST_INIT static std::atomic<bool> counted{false};
@@ -221,8 +221,8 @@ void ThreadPool::Watch(Lane& lane) {
 void ThreadPool::LookAt(Lane& lane, BootTime now) {
   if (now < lane.watch_at) return;
   lane.watch_at = BootTime::InfiniteFuture();
-  // All threads that `Summon` may create have usually been created when the
-  // tasks were queued. Here it creates those that the system refused then.
+  // Usually `Summon` has created all threads that it may by now. Here it
+  // creates those that the system refused.
   while (lane.queue.size() > lane.arriving && Summon(lane)) {
   }
   if (lane.queue.size() <= lane.arriving || lane.threads >= lane.max) return;
@@ -301,9 +301,10 @@ void ThreadPool::Work(Lane& lane, Threads::iterator self) {
   End(self);
 }
 
-// Makes the calling thread idle until it is woken or `idle_timeout` has passed;
-// the last `Lane::kept` threads have no timeout. Returns true if the thread
-// must look for a task again, and false if it must end.
+// Makes the calling thread idle until it is woken or, at the latest, until
+// `idle_timeout` has passed; the last `Lane::kept` threads have no timeout.
+// Returns true if the thread must look for a task again, and false if it must
+// end.
 bool ThreadPool::AwaitTask(Lane& lane, Idler& me) {
   me.is_woken = false;
   lane.idle.push_back(&me);

@@ -53,28 +53,28 @@ class ThreadPool final : public std::enable_shared_from_this<ThreadPool> {
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
 
-  // How many threads for `Run` are created without delay. Another thread is
-  // created only if tasks of `Run` wait and no thread has taken one of them for
-  // 20 ms.
+  // How many threads for `Run` are created without delay, if the options permit
+  // so many. Another thread is created only if tasks of `Run` wait and no
+  // thread has taken one of them for 20 ms.
   static constexpr int kPromptWorkers = 4;
 
   // The maximum number of *arriving* threads for one kind of task: threads that
   // have been woken or created and have no task yet. A thread that takes a task
-  // summons another one if more tasks wait, so tasks that block still get their
-  // threads, while many short tasks need few wake-ups. The maximum does not
-  // apply if the queue is full, or when the timer thread summons threads for
-  // waiting tasks.
+  // summons another one if more tasks wait than threads are arriving. So tasks
+  // that block still get their threads, while many short tasks need few
+  // wake-ups. The maximum does not apply if the queue is full, or when the
+  // timer thread summons threads for waiting tasks.
   static constexpr size_t kArriving = 2;
 
   // Starts the timer thread and one thread for `Run`. Must be called once, by
-  // the thread that created the pool. Returns false if the system refuses a
-  // thread; the pool then refuses all further tasks.
+  // the thread that created the pool. Returns false if a thread cannot be
+  // started; the pool then refuses all tasks.
   bool Start();
   // See `ThreadExecutor::Shutdown`.
   int Shutdown(absl::Duration timeout);
   // Gives up the executor's reference to this pool, and returns it. Called when
-  // the executor is destroyed. Afterwards `InTaskLeftRunning` returns true
-  // inside this pool's tasks.
+  // the executor will not use the pool again. Afterwards `InTaskLeftRunning`
+  // returns true inside this pool's tasks.
   std::shared_ptr<ThreadPool> Release();
 
   bool Run(Task task) { return Enqueue(&workers_, std::move(task)); }
@@ -129,7 +129,7 @@ class ThreadPool final : public std::enable_shared_from_this<ThreadPool> {
   struct Lane {
     Lane(int p, int m, int k) : prompt(p), max(m), kept(k) { idle.reserve(m); }
 
-    const int prompt;  // This many threads are created without delay.
+    const int prompt;  // Up to this many threads are created without delay.
     const int max;     // There are never more threads than this.
     const int kept;    // This many threads stay even if they are idle.
 
@@ -155,14 +155,14 @@ class ThreadPool final : public std::enable_shared_from_this<ThreadPool> {
   // Wakes an idle thread. If none is idle, creates a thread if `lane.prompt`
   // permits it. Returns false if no thread was woken or created.
   bool Summon(Lane& lane) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  // Creates a thread. Returns false if the system refuses it.
+  // Creates a thread. Returns false if it cannot be started.
   bool Grow(Lane& lane) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // Starts a thread that calls `main` with its own element of `live_`. Returns
   // false if there is no memory, or the system refuses the thread.
   bool StartThread(absl::AnyInvocable<void(Threads::iterator)> main)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  // Makes the timer thread check, after 20 ms, whether waiting tasks need
-  // another thread.
+  // Makes the timer thread check, 20 ms from now at the latest, whether waiting
+  // tasks need another thread. Does nothing if `lane.max` permits none.
   void Watch(Lane& lane) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // Makes the check that `Watch` requested, if it is due. Called by the timer
   // thread.
@@ -201,8 +201,9 @@ class ThreadPool final : public std::enable_shared_from_this<ThreadPool> {
   bool closed_ ABSL_GUARDED_BY(mu_) = false;
   Lane workers_ ABSL_GUARDED_BY(mu_);
   Lane blockers_ ABSL_GUARDED_BY(mu_);
-  // Wakes the timer thread: when a new first timer is due before `wakes_at_`,
-  // when `Watch` has set a lane's `watch_at`, and when `closed_` is set.
+  // Wakes the timer thread: when there is a new first timer and the thread
+  // would not wake early enough by itself, when `Watch` has set a lane's
+  // `watch_at`, and when `closed_` is set.
   SteadyCondVar timers_changed_;
   // When the last wait of the timer thread ends or ended at the latest. (If the
   // computer was suspended during the wait, it ends later.)
@@ -214,7 +215,7 @@ class ThreadPool final : public std::enable_shared_from_this<ThreadPool> {
   SteadyCondVar ended_;
   size_t running_ ABSL_GUARDED_BY(mu_) = 0;  // The number of running tasks.
   Threads live_ ABSL_GUARDED_BY(mu_);
-  // Threads that have ended and must still be joined.
+  // Threads that have ended, or are about to, and must still be joined.
   Threads finished_ ABSL_GUARDED_BY(mu_);
   // Threads that Shutdown left running in their tasks.
   Threads detached_ ABSL_GUARDED_BY(mu_);
