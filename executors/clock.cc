@@ -58,8 +58,9 @@ absl::Time Wall() {
 timespec BootTimespec() {
   timespec now = {};
   if (clock_gettime(kBootClock, &now) != 0) {
-    // The kernel or a sandbox does not provide `kBootClock`. Every read of that
-    // clock fails then, so a process never mixes it with CLOCK_MONOTONIC.
+    // The kernel or a sandbox does not provide `kBootClock`. This code assumes
+    // that all reads of that clock fail then, so that its times are never mixed
+    // with those of CLOCK_MONOTONIC.
     clock_gettime(CLOCK_MONOTONIC, &now);
   }
   return now;
@@ -86,9 +87,9 @@ const SystemClock& SystemClock::Get() {
 
 namespace {
 
-// Makes `Get` create its clock before main. If the first use created the clock,
-// and another thread forked at that moment, `Get` would wait forever in the
-// child of the fork() for the creation to end.
+// Makes `Get` create its clock when the library is loaded. If the first use
+// created the clock, and another thread forked at that moment, `Get` would wait
+// forever in the child of the fork() for the creation to end.
 [[maybe_unused]] const SystemClock& made_early = SystemClock::Get();
 
 }  // namespace
@@ -103,9 +104,9 @@ int64_t CoarseWallClock::TicksBefore(absl::Time t) const {
     return nanos;
   }
   // The ticks are those of time(2). While time(2) returns T, the present moment
-  // is before T + 1 s plus the time by which the kernel's tick may be late: 10
-  // ms, and more in a virtual machine that is not scheduled. Subtracting a
-  // second allows for a tick that is late.
+  // is before T + 1 s plus the time by which the kernel's tick may be late: up
+  // to 10 ms, and more in a virtual machine that is not scheduled. Subtracting
+  // a second allows for a tick that is up to a second late.
   return absl::ToUnixSeconds(t) - 1;
 }
 

@@ -99,7 +99,7 @@ class CoarseWallClock {
   // Creates a clock whose answer is always "not certain".
   CoarseWallClock() : CoarseWallClock(&kUnknown) {}
   // Returns the operating system's clock, time(2). Its answer is "certain"
-  // until 1 to 2 s before the moment, and "not certain" from then on.
+  // until about 1 to 2 s before the moment, and "not certain" from then on.
   static CoarseWallClock System() { return CoarseWallClock(nullptr); }
   // Returns an exact clock that reads its wall time from `unix_nanos`, which
   // holds nanoseconds since 1970, rounded down, and is not owned.
@@ -126,7 +126,7 @@ class CoarseWallClock {
   explicit CoarseWallClock(const std::atomic<int64_t>* source)
       : source_(source) {}
 
-  static const std::atomic<int64_t> kUnknown;  // Later than any time.
+  static const std::atomic<int64_t> kUnknown;  // No TicksBefore is greater.
 
   const std::atomic<int64_t>* source_;  // Null if the clock is time(2).
 };
@@ -160,7 +160,7 @@ class CoarseBootClock {
       : source_(source) {}
   static int64_t SystemTicks();
 
-  static const std::atomic<int64_t> kUnknown;  // Later than any moment.
+  static const std::atomic<int64_t> kUnknown;  // No TicksBefore is greater.
 
   // Null if the clock is the operating system's.
   const std::atomic<int64_t>* source_;

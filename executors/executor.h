@@ -42,8 +42,8 @@ enum class TimerId : uint64_t {
 // `InExecutorThread` and `clock()`.
 //
 // Lifetime: the executor must outlive everything that holds a pointer to it. A
-// Refreshable that is used or destroyed when its executor no longer exists ends
-// the program with a message.
+// Refreshable that finds that its executor no longer exists ends the program
+// with a message.
 class Executor {
  public:
   using Task = absl::AnyInvocable<void() &&>;
@@ -60,7 +60,7 @@ class Executor {
   }
 
   // Queues `task` to be run soon on a thread of this executor. The task, such
-  // as a callback, does not block for long. Returns false if the task is
+  // as a callback, should not block for long. Returns false if the task is
   // refused (because a queue is full or the executor has been shut down); the
   // task is then destroyed before `Run` returns. Must not run `task` on the
   // calling thread before `Run` returns, and must not block until another task
@@ -78,8 +78,9 @@ class Executor {
   // infinite delay is accepted like any other, and never fires.
   //
   // Timers run one after another, in the order of their due times. A timer's
-  // task does not block. It must be run on time even while every thread that
-  // runs the tasks of `Run` and `RunBlocking` is blocked inside such a task.
+  // task should not block. It should be run on time even while every thread
+  // that runs the tasks of `Run` and `RunBlocking` is blocked inside such a
+  // task.
   //
   // Returns `TimerId::kNone` if the timer is refused; `task` is then destroyed
   // before `RunAfter` returns. Must not run `task` on the calling thread before
@@ -87,8 +88,9 @@ class Executor {
   virtual TimerId RunAfter(absl::Duration delay, Task task) = 0;
 
   // Cancels a timer. Returns true if its task has not run and never will; the
-  // task has then been destroyed. Returns false if the task has run or is
-  // running, or if `id` names no timer. Does not wait for a running task.
+  // task has then been destroyed. Returns false if the task has run, is
+  // running or was destroyed before, or if `id` names no timer. Does not wait
+  // for a running task.
   virtual bool Cancel(TimerId id) = 0;
 
   // Returns whether the calling thread is inside a task given to `Run` or

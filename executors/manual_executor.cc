@@ -133,7 +133,7 @@ bool ManualExecutor::DriveUntil(absl::FunctionRef<bool()> done,
   if (!IsOwner()) return false;
   if (Boot() >= deadline) return true;
   while (!done()) {
-    // A task may have moved time past the deadline, with `Suspend`.
+    // A task may have moved time past the deadline, for example with `Suspend`.
     if (Boot() > deadline) return true;
     if (RunFirst(deadline)) continue;
     if (deadline < BootTime::InfiniteFuture()) {

@@ -38,7 +38,8 @@ namespace refreshable {
 // A *step* is a pending task. A task given to `Run` is due at the moment at
 // which it was queued; a timer is due when its delay has passed. Steps run in
 // the order of their due times. Steps with the same due time run in the order
-// in which they were queued, whatever their kinds.
+// in which they were queued, whatever their kinds. (Only `RunPending` departs
+// from this order.)
 //
 // Threads. The executor has an owner: the thread that called
 // `BindToCurrentThread()` last or, before any such call, the thread that
@@ -116,9 +117,9 @@ class ManualExecutor final : public Executor {
   // task queues another.
   size_t RunUntilIdle();
 
-  // Moves both clocks forward by `d` (finite, not negative). Each step that
-  // becomes due on the way runs at its own due time, even if another step
-  // queued it on the way. Returns how many steps ran.
+  // Moves both clocks forward by `d` (finite, not negative), and runs the steps
+  // that are due by then, also those that these steps queue. Each step runs at
+  // its due time or, if that has passed, at once. Returns how many steps ran.
   size_t AdvanceBy(absl::Duration d);
 
   // Calls `AdvanceBy` with the time until the wall clock shows `wall`, which
@@ -143,9 +144,9 @@ class ManualExecutor final : public Executor {
 
   // Runs the step at `index` of `PendingSteps()` now, even if other steps come
   // before it. If the step is a timer that is not due yet, first moves time to
-  // its due time. Timers with earlier due times then run late, as may happen on
-  // any executor. Returns false, and does nothing, if there is no step at
-  // `index` or if that step never fires.
+  // its due time. Timers with earlier due times then run late. Returns false,
+  // and does nothing, if there is no step at `index` or if that step never
+  // fires.
   bool RunPending(size_t index);
 
   // Destroys the step at `index` of `PendingSteps()` without running it, as an
@@ -237,8 +238,8 @@ class ManualExecutor final : public Executor {
   executors_internal::IdMap<Step> runs_ ABSL_GUARDED_BY(mu_);
   executors_internal::IdMap<Step> timers_ ABSL_GUARDED_BY(mu_);
   // A heap with the earliest turn in front. The heap may contain leftovers:
-  // turns of steps that are no longer pending. A leftover is removed when it
-  // reaches the front. All are removed when they are most of the heap.
+  // turns of steps that are no longer pending. A leftover at the front is
+  // removed by `First`. All are removed when they are most of a large heap.
   std::vector<Turn> turns_ ABSL_GUARDED_BY(mu_);
   uint64_t last_id_ ABSL_GUARDED_BY(mu_) = 0;
   std::thread::id owner_ ABSL_GUARDED_BY(mu_);

@@ -153,7 +153,7 @@ TimerId ThreadExecutor::RunAfter(absl::Duration delay, Task task) {
   ThreadPool* const pool = ThisProcessPool();
   if (pool == nullptr) return TimerId::kNone;
   // The executor, not the pool, counts the ids. So the child of a fork(), which
-  // has a pool of its own, does not reuse the parent's ids.
+  // has a pool of its own, does not reuse ids from before the fork.
   const uint64_t id =
       last_timer_id_.fetch_add(1, std::memory_order_relaxed) + 1;
   return pool->RunAfter(id, delay, std::move(task)) ? static_cast<TimerId>(id)

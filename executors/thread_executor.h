@@ -23,9 +23,9 @@ namespace executors_internal {
 class ThreadPool;
 }  // namespace executors_internal
 
-// An executor that runs tasks that may block, tasks that do not block, and
-// timers on three separate kinds of threads. So a task that blocks delays
-// neither tasks that do not block nor timers:
+// An executor that runs tasks of `RunBlocking`, tasks of `Run`, and timers on
+// three separate kinds of threads. So a task of `RunBlocking` that blocks
+// delays neither tasks of `Run` nor timers:
 //
 // - Each task given to `RunBlocking` gets a thread of its own without waiting
 //   for another task, up to `Options::blocking_threads`. Further tasks wait
@@ -35,31 +35,32 @@ class ThreadPool;
 //   thread is created, up to `Options::workers`.
 // - Timer tasks run on one thread, one after another.
 //
-// Tasks given to `Run` start in the order in which they were given, and so do
-// tasks given to `RunBlocking`.
+// Threads take the tasks given to `Run` in the order in which they were given,
+// and those given to `RunBlocking` likewise.
 //
 // Many short tasks given at the same time cost few wake-ups, because each of
 // these two kinds of task has its own limit on *arriving* threads: threads that
 // have been woken or created and have no task yet. Giving a task wakes or
 // creates a thread only if fewer than two are arriving, or if the queue is
-// full. A thread that takes a task wakes or creates one for the next waiting
-// task, if fewer than two are arriving.
+// full. A thread that takes a task wakes or creates another one if more tasks
+// wait than threads are arriving, and fewer than two are arriving.
 //
-// A new thread is created either by the thread that gives a task or by a thread
-// of the executor, and it inherits its creator's signal mask, priority and
-// similar attributes. Idle threads end after `Options::idle_timeout`, except
-// for the timer thread and one thread for `Run`.
+// A new thread is created by a thread that constructs the executor or gives it
+// something to do, or by one of the executor's own, and inherits its creator's
+// signal mask, priority and similar attributes. Idle threads end after
+// `Options::idle_timeout`, except for the timer thread and one thread for
+// `Run`.
 //
 //   refreshable::ThreadExecutor executor;  // Must outlive what uses it.
 //
 // Refusals. A task or timer is refused after `Shutdown`, if there is no memory
-// for it, or if it exceeds a limit in `Options` (by default there is none). A
-// task given to `RunBlocking` is also refused if the system grants no thread
-// and the executor has no thread for tasks of `RunBlocking`. By contrast, if
-// the executor has such a thread, the task waits for it, and the system is
-// asked for another one every 20 ms. In the child of a fork(), everything is
-// refused until the system grants the child's first two threads, one for timers
-// and one for `Run`. Nothing throws.
+// for it, or if it exceeds a limit in `Options` (by default there is no such
+// limit). A task given to `RunBlocking` is also refused if the system grants no
+// thread and the executor has no thread for tasks of `RunBlocking`. By
+// contrast, if the executor has such a thread, the task waits for it, and the
+// system is asked for another one every 20 ms. In the child of a fork(),
+// everything is refused until the system grants the child's first two threads,
+// one for timers and one for `Run`. Nothing throws.
 //
 // Time is the BootTime of `SystemClock`. Timers that become due while the
 // computer is suspended, or in the first second after that, run at most a
@@ -95,15 +96,15 @@ class ThreadExecutor final : public Executor {
     // finite time of more than an hour counts as an hour. If infinite, idle
     // threads do not end.
     absl::Duration idle_timeout = absl::Seconds(10);
-    // How long the destructor waits for running tasks; not negative. If
-    // infinite, it waits until all have ended.
+    // The longest time that the destructor waits for running tasks; not
+    // negative. If infinite, the destructor waits until all have ended.
     absl::Duration shutdown_grace = absl::Seconds(5);
     // `max_queued` is the maximum number of tasks of each kind (`Run`,
-    // `RunBlocking`) that may wait for a thread; `max_timers` is that of
-    // pending timers. Both must be at least 1. Further tasks and timers are
-    // refused. The default sets no limit, because each Refreshable needs
-    // little: at most one timer, one waiting attempt and, per asynchronous
-    // read, one waiting callback.
+    // `RunBlocking`) that wait while no thread is arriving for them;
+    // `max_timers` is that of pending timers. Both must be at least 1. Further
+    // tasks and timers are refused. The default sets no limit, because a
+    // Refreshable needs little: one timer, a task for each attempt, and a task
+    // for each asynchronous read.
     size_t max_queued = std::numeric_limits<size_t>::max();
     size_t max_timers = std::numeric_limits<size_t>::max();
   };
@@ -125,8 +126,9 @@ class ThreadExecutor final : public Executor {
   // that, one line on stderr says how many. Such tasks keep their threads, and
   // the memory that the threads share, until they return or the process ends.
   // They must not use the executor. (While the memory of a destroyed executor
-  // still exists, as that of a static executor does, calls by these tasks are
-  // refused, and calls by anybody else end the program with a message.)
+  // still exists, as that of a static executor does, this class tries to refuse
+  // what these tasks ask for, and to end the program with a message if anybody
+  // else uses the executor.)
   // Destroying the executor inside one of its own tasks ends the program.
   ~ThreadExecutor() override;
 

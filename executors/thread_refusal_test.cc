@@ -29,7 +29,7 @@
 #include "refreshable/executors/thread_executor.h"
 
 namespace {
-// If this is set, the next pthread_create calls and clears it before it creates
+// If this is set, the next pthread_create clears and calls it before it creates
 // the thread.
 std::function<void()> before_next_thread;
 // While this is true, pthread_create creates no thread.
@@ -197,8 +197,8 @@ TEST(ThreadRefusalTest, X1AllThatWaitForThreadsGetThemOnceThereAreSome) {
   executor->Shutdown(absl::InfiniteDuration());
 }
 
-// Regression test: if the threads that the system granted late were as many as
-// the executor may have, the executor used to create one more.
+// Regression test: when the system granted threads late, the executor used to
+// create one thread more than its maximum.
 TEST(ThreadRefusalTest, X1LateThreadsAreNotMoreThanTheMaximum) {
   constexpr int kTasks = 5;
   HandClock clock;
