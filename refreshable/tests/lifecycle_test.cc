@@ -45,7 +45,7 @@ class LifecycleTest : public ::testing::Test {
   }
 
   // Starts a thread that stores the result of a read in `*out`. Returns once
-  // that thread waits.
+  // the read is one of the waiters.
   void ReadInThread(std::optional<absl::StatusOr<Lease<std::string>>>* out) {
     const int64_t waiting = token_->health().waiters;
     threads_.emplace_back([this, out] { *out = token_->Get(); });
@@ -64,8 +64,8 @@ class LifecycleTest : public ::testing::Test {
 };
 
 // The fixture of tests that destroy a Refreshable while blocking and
-// asynchronous reads wait for an attempt. `arrange` brings that attempt into
-// the state under test, after all reads but one have begun.
+// asynchronous reads wait for a refresh. `arrange` brings that refresh into the
+// state under test, after all reads but one have begun.
 class LifecycleWaitersTest : public LifecycleTest {
  protected:
   void EndWithWaiters(const std::function<void()>& arrange) {
@@ -197,7 +197,8 @@ TEST_F(LifecycleTest, E1DoesNotWaitForUserCodeAfterARefusedTimer) {
                      leave.WaitForNotification();
                    });
   probe_.on_run_after = [&] {
-    // The first timer is the one for the attempt's timeout.
+    // The first timer ends an attempt that is not run, or not answered, in
+    // time.
     if (probe_.timers() < 2) return;
     probe_.refuse_timers = true;
     probe_.refuse_runs = true;

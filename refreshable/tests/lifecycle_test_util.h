@@ -134,7 +134,8 @@ class ProbeExecutor : public Executor {
   }
   const Clock& clock() const override { return clock_; }
 
-  // Returns the number of calls of any method so far, including the clock's.
+  // Returns the number of calls so far of the methods above except `clock`, and
+  // of the clock's `Now`.
   int uses() const { return uses_; }
   // Returns the number of calls of RunAfter so far.
   int timers() const { return timers_; }

@@ -137,8 +137,8 @@ TEST_F(NestedReadTest, R10AllWorkersReadOneOfThemFetches) {
   EXPECT_EQ(fetched, 1);
 }
 
-// Each retry is queued while the pool's only thread waits for it inside a read.
-// So that thread must run the retry itself.
+// Each retry is queued while the pool's only thread for blocking tasks waits
+// for it inside a read. So that thread must run the retry itself.
 TEST_F(NestedReadTest, R10RetriesRunInTheWaitingWorker) {
   std::atomic<int> fetched{0};
   Strings::Options options;
@@ -156,8 +156,8 @@ TEST_F(NestedReadTest, R10RetriesRunInTheWaitingWorker) {
   EXPECT_EQ(fetched, 3);
 }
 
-// The event of an attempt's timeout is sent on the timer thread. A read that
-// waited there would delay the very timer that is to end its wait.
+// The event of an attempt's timeout is usually sent on the timer thread. A read
+// that waited there would delay the very timer that is to end its wait.
 TEST_F(NestedReadTest, R10ObserverOnTheTimerThreadMayNotWait) {
   auto held = std::make_shared<HeldSource>();
   Strings::Options options;
@@ -182,9 +182,8 @@ TEST_F(NestedReadTest, R10ObserverOnTheTimerThreadMayNotWait) {
   });
   a_ = Make(pool_.get(), held, options);
   token = a_.get();
-  // If the executor needs more than a millisecond to start an attempt, the
-  // attempt is lost (E2) before it can time out. So reads are repeated until a
-  // read of the observer has been refused.
+  // The event may also be sent on another thread, where the observer's read
+  // may wait. So reads are repeated until a read of the observer is refused.
   while (refused == 0) EXPECT_FALSE(a_->Get().ok());
   a_.reset();
   pool_.reset();

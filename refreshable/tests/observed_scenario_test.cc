@@ -165,7 +165,7 @@ TEST_F(ObservedScenarioTest, S1ALifeInEventsInTheirOrder) {
                   "token_published", "state_changed fresh"));
 
   // The token is invalidated 40 s after its publication. It no longer counts as
-  // young (A5), so a new attempt starts at once.
+  // young (A5), so the next read starts an attempt at once.
   executor_.AdvanceBy(absl::Seconds(40));
   source_.Answer("t3", absl::Seconds(100));
   EXPECT_TRUE(token->Invalidate(Generation(2)));

@@ -181,8 +181,8 @@ TEST_F(OverloadTest, R10AReadOnAnExecutorThreadRunsTheAttemptItself) {
   RunTimersOnly(absl::Seconds(31));
   std::optional<absl::StatusOr<Lease<std::string>>> read;
   executor_.Run([&] { read = token_->Get(absl::Seconds(1)); });
-  // The last pending task is the one that reads. The task of the first attempt,
-  // which was given up, stays queued.
+  // The last pending step is the task that reads. The task of the first
+  // attempt, which was given up, stays queued.
   ASSERT_TRUE(executor_.RunPending(executor_.pending() - 1));
   EXPECT_EQ(held_->calls(), 1u);
   EXPECT_EQ(read->status().code(), StatusCode::kDeadlineExceeded);
@@ -190,11 +190,10 @@ TEST_F(OverloadTest, R10AReadOnAnExecutorThreadRunsTheAttemptItself) {
 
 // ---- The executor has no timer to spare ----
 
-// If the executor refuses the Refreshable's timer, each read takes the slow
-// path and tries to arm the timer, until that succeeds. In the past, reads
-// stayed on the slow path until the token was replaced or became stale. (A read
-// on the slow path uses the executor more often, so the test can tell the paths
-// apart.)
+// If the executor refuses the Refreshable's timer, each `Get` tries to arm the
+// timer, until that succeeds. (A `Get` that tries uses the executor more
+// often.) In the past, the timer was not armed again, and reads had no fast
+// path, until the token was replaced or became stale.
 TEST_F(OverloadTest, E2ARefusedTimerIsArmedAgainByTheNextOperation) {
   const auto uses_of_a_read = [&] {
     const int before = probe_.uses();
@@ -336,9 +335,9 @@ TEST_F(OverloadTest, R7AnAsyncDeadlineDuringASlowHookYieldsThePublishedToken) {
   EXPECT_EQ((*read)->token(), "t1");
 }
 
-// When the result of a read is known, the executor refuses the timer for the
-// read's deadline. The callback must still run after the hook. In the past, the
-// refusal made it run before the hook had returned.
+// When the result of a read is known, the executor refuses the timer that would
+// also see to the read's deadline. The callback must still run after the hook.
+// In the past, the refusal made it run before the hook had returned.
 TEST_F(OverloadTest, S4TheHookComesFirstThoughTheTimerIsRefused) {
   int told = 0;
   int told_in_hook = -1;

@@ -97,7 +97,7 @@ TEST_F(RefreshablePromisesTest, R9NotByAWaiterOnItsWay) {
 }
 
 // The hook invalidates the first token after its publication and before the
-// blocked reader wakes. The reader must then wait for the next token.
+// blocking read ends. The read must then wait for the next token.
 TEST_F(RefreshablePromisesTest, R9NotByABlockedReaderOnItsWay) {
   Token* self = nullptr;
   Token::Options options{&executor_, AnyAge()};

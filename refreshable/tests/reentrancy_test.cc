@@ -134,8 +134,8 @@ TEST_F(ReentrancyTest, E5HookMayUseTheRefreshable) {
 }
 
 // The observer calls the Refreshable in each of the first 99 events. Meanwhile
-// attempts fail and succeed, the token becomes stale and is invalidated, and
-// the observer's own reads start further refreshes.
+// attempts fail and succeed, tokens are invalidated, and the observer's own
+// reads start further refreshes.
 TEST_F(ReentrancyTest, E5ObserverMayUseTheRefreshable) {
   int depth = 0;
   std::vector<EventKind> told;
@@ -199,8 +199,8 @@ TEST_F(ReentrancyTest, E5ClassifyMayUseTheRefreshable) {
   EXPECT_EQ(outcome.status.code(), StatusCode::kAborted);
 }
 
-// A token's `operator==` and destructor may call the Refreshable. The library
-// calls `operator==` to find out whether the source has returned the
+// A token's `operator==` and destructor may call the Refreshable. Here the
+// library calls `operator==` to find out whether the source has returned the
 // invalidated token again. A read inside `operator==` fails at once if it would
 // have to wait.
 TEST_F(ReentrancyTest, E5TokenMayUseTheRefreshable) {

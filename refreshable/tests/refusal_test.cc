@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of the clauses E2 and E3: an executor that refuses or drops tasks, and
-// a source that violates its interface.
+// Tests of the clauses E2 and E3: an executor that refuses or drops tasks and
+// timers, and a source that violates its interface.
 
 #include <memory>
 #include <optional>
@@ -82,8 +82,7 @@ TEST_F(RefusalTest, E2DroppedAttemptEndsTheFlight) {
   Outcome outcome[2];
   token_->GetAsync(kForever, outcome[0].Callback());
   token_->GetAsync(absl::Hours(1), outcome[1].Callback());
-  // The two entries are the attempt and the timer for the second read's
-  // deadline.
+  // The task of the attempt and the Refreshable's timer.
   ASSERT_EQ(executor_.pending(), 2u);
   ASSERT_TRUE(executor_.DropPending(0));
   executor_.RunUntilIdle();
@@ -202,8 +201,7 @@ TEST_F(RefusalTest, E2DroppedCallbackRunsAllTheSame) {
   token_->GetAsync(kForever, outcome[0].Callback());
   const WaiterId id = token_->GetAsync(kForever, outcome[1].Callback());
   EXPECT_TRUE(token_->Cancel(id));
-  // The first two entries are the tasks of the two reads. The third is a timer
-  // for the end of the token's life.
+  // The tasks of the two reads, and the Refreshable's timer.
   ASSERT_EQ(executor_.pending(), 3u);
   ASSERT_TRUE(executor_.DropPending(0));
   ASSERT_TRUE(executor_.DropPending(0));
@@ -248,8 +246,8 @@ TEST_F(RefusalTest, E2DroppedRetryTimerEndsTheFlightWithItsLastCause) {
   ExpectWorks(1);
 }
 
-// If the timer for an attempt's timeout is refused, the next read abandons the
-// attempt.
+// If the timer for an attempt's timeout is refused, the next read after the
+// timeout abandons the attempt.
 TEST_F(RefusalTest, E2RefusedAttemptTimeoutIsSeenByTheNextRead) {
   probe_.refuse_timers = true;
   Outcome outcome;

@@ -30,7 +30,7 @@ class ScenarioTest : public testing::Test {
   using Token = Refreshable<std::string>;
   using LeaseOr = absl::StatusOr<Lease<std::string>>;
 
-  // The smallest step of time.
+  // A nanosecond, for looking just before and at a moment.
   static constexpr absl::Duration kTick = absl::Nanoseconds(1);
 
   std::unique_ptr<Token> Make(RefreshPolicy policy = ExactPolicy()) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// These tests send a token with a mark through every path of a Refreshable. The
+// These tests send a token with a mark through the paths of a Refreshable. The
 // mark must not appear in anything that is printed, not even in a dump of raw
 // bytes.
 
@@ -61,7 +61,7 @@ TEST(SecrecyTest, S3TheDetectorSeesAMark) {
   EXPECT_FALSE(IsMarked(testing::PrintToString(BareToken("tok-7f3a8"))));
 }
 
-// Prints `value` in every way, and expects that the mark does not appear.
+// Prints `value` in three ways, and expects that the mark does not appear.
 template <typename Value>
 void LookAt(const Value& value) {
   std::ostringstream os;

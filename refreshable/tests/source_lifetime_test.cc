@@ -116,11 +116,10 @@ void AwaitEnd(Strings* token, Server& server) {
 
 class SourceLifetimeTest : public ::testing::Test {
  protected:
-  // The number of functions in `Options` that the library may call inside
-  // `done`.
+  // The number of members of `Options` that the library may call inside `done`.
   static constexpr int kPlaces = 4;
 
-  // Returns options in which one of those functions calls `end`. `place`
+  // Returns options in which one of those members calls `end`. `place`
   // selects it: 0 is the hook, 1 the observer, 2 `classify`, 3 `same_token`.
   Strings::Options EndingIn(int place, std::function<void()> end) {
     Strings::Options options;

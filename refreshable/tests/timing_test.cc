@@ -125,7 +125,7 @@ TEST_F(TimingTest, E2ATimerThatRunsAfterItsCancellationDoesNothing) {
   EXPECT_THAT(outcomes_, ElementsAre(HoldsToken("t1")));
   EXPECT_EQ(source_.call_count(), 1u);
   EXPECT_EQ(token->stats().attempts_started, 1);
-  EXPECT_EQ(executor_.pending(), 1u);  // The timer for the token's life.
+  EXPECT_EQ(executor_.pending(), 1u);  // The Refreshable's timer.
   EXPECT_THAT(token->Get(), HoldsToken("t1"));
   token.reset();
   AdvanceTo(absl::Hours(2));

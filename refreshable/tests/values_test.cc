@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of the small value types: generation, freshness, credential, failure
-// class, events.
+// Tests of the small value types: generation, freshness, events, credential,
+// failure class, health.
 
 #include <set>
 #include <sstream>

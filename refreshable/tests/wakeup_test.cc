@@ -41,7 +41,7 @@ struct Reader {
 // The Reader of this thread, or null.
 thread_local Reader* this_reader = nullptr;
 
-// An executor that passes everything to a ManualExecutor, and whose clock
+// An executor that passes tasks and timers on to a ManualExecutor. Its clock
 // counts the readings of each Reader.
 class CountingExecutor final : public Executor {
  public:
