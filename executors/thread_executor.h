@@ -60,7 +60,7 @@ class ThreadPool;
 // contrast, if the executor has such a thread, the task waits for it, and the
 // system is asked for another one every 20 ms. In the child of a fork(),
 // everything is refused until the system grants the child's first two threads,
-// one for timers and one for `Run`. Nothing throws.
+// one for timers and one for `Run`. No refusal throws.
 //
 // Time is the BootTime of `SystemClock`. Timers that become due while the
 // computer is suspended, or in the first second after that, run at most a
