@@ -16,11 +16,11 @@
 
 namespace refreshable_examples {
 
-// The token for one call. Copyable.
+// A token for one request, with its expiry. Copyable.
 struct Bearer {
   std::shared_ptr<const std::string> token;
   absl::Time expires_at;
-  // Increases with each token of a client.
+  // Increases with each new token of a client.
   uint64_t generation = 0;
 };
 
@@ -30,17 +30,18 @@ struct ClientState {
   uint64_t generation = 0;
 };
 
-// Sends one request with this token. Returns whether the API rejected the token
-// with a 401.
+// Sends one request with the token of the Bearer. Returns whether the API
+// rejected the token with a 401.
 using Send = absl::FunctionRef<bool(const Bearer&)>;
 
-// Provides the tokens for the calls of one program. Thread-safe.
+// Makes the calls of one program, and provides the tokens for them.
+// Thread-safe.
 class Client {
  public:
   virtual ~Client() = default;
 
-  // Returns a token for one call, or an error that says why there is none. May
-  // block.
+  // Returns a token for one request, or an error that says why there is none.
+  // May block.
   virtual absl::StatusOr<Bearer> Token() = 0;
 
   // Makes one call: sends a request with a token and, if the API rejects the
@@ -52,7 +53,7 @@ class Client {
 };
 
 // A client whose `Call` repeats a rejected request once, if `OnRejected`
-// returns true.
+// returns true and `Token` then returns a token.
 class ReplayingClient : public Client {
  public:
   absl::Status Call(Send send) final {
@@ -67,7 +68,7 @@ class ReplayingClient : public Client {
  private:
   // `Call` calls this function after each 401, with the rejected token. Returns
   // whether to repeat the request with the token that `Token` returns next.
-  // After the second request of a call the result does not matter. May block.
+  // After the second request of a call the result is ignored. May block.
   virtual bool OnRejected(const Bearer& rejected) = 0;
 };
 

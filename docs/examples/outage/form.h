@@ -14,7 +14,7 @@
 namespace refreshable_examples {
 
 // Decodes a name or value of application/x-www-form-urlencoded. Returns nullopt
-// if `text` is not valid.
+// if a percent sign is not followed by two hexadecimal digits.
 std::optional<std::string> FormDecode(absl::string_view text);
 
 }  // namespace refreshable_examples

@@ -12,7 +12,7 @@
 namespace refreshable_examples {
 namespace {
 
-// Returns why a token was rejected, according to the JSON error of the 401.
+// Returns why a token was rejected, according to `body`, the body of the 401.
 ApiResult Rejection(const std::string& body) {
   const auto answer = nlohmann::json::parse(body, /*cb=*/nullptr,
                                             /*allow_exceptions=*/false);
@@ -28,7 +28,6 @@ ApiResult Rejection(const std::string& body) {
 }  // namespace
 
 Api HttpApi(const Url& url, absl::Duration timeout) {
-  // All copies of the returned function share this connection.
   auto http = std::make_shared<httplib::Client>(url.origin);
   http->set_keep_alive(true);
   http->set_tcp_nodelay(true);

@@ -12,8 +12,8 @@
 namespace refreshable_examples {
 
 // Returns a function that calls the API: it sends GET requests to `url` over a
-// persistent connection of its own, and stops waiting for an answer after
-// `timeout`.
+// connection that stays open, and that copies of the function share. `timeout`
+// limits the wait for the connection, and for each part of an answer.
 Api HttpApi(const Url& url, absl::Duration timeout);
 
 }  // namespace refreshable_examples

@@ -13,7 +13,7 @@ constexpr char kHost[] = "127.0.0.1";
 
 HttpListener::HttpListener(int threads) {
   http_.new_task_queue = [threads] { return new httplib::ThreadPool(threads); };
-  http_.set_tcp_nodelay(true);  // Answers are small, and clients wait for them.
+  http_.set_tcp_nodelay(true);  // Sends small answers at once.
   http_.set_keep_alive_max_count(1'000'000);
   http_.Get("/ready", [](const httplib::Request&, httplib::Response& response) {
     response.status = 204;

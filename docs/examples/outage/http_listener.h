@@ -16,10 +16,11 @@
 namespace refreshable_examples {
 
 // An HTTP server on 127.0.0.1. Add routes to `http()`, then call `Start` once.
-// The destructor closes every connection and waits for requests in progress.
+// The destructor stops the server, and waits until every connection is closed.
 class HttpListener {
  public:
-  // Creates `threads` threads. Each open connection needs one of them.
+  // The server will have `threads` threads. Each open connection needs one of
+  // them.
   explicit HttpListener(int threads);
   ~HttpListener();
 
@@ -29,7 +30,7 @@ class HttpListener {
   httplib::Server& http() { return http_; }
 
   // Listens on 127.0.0.1, on `port` or, if that is 0, on a free port. Returns
-  // UNAVAILABLE if the port is not available.
+  // once the server answers, or UNAVAILABLE if that fails.
   absl::Status Start(int port);
 
   // Returns "http://127.0.0.1:8080", for example. `Start` must have succeeded.
@@ -41,7 +42,8 @@ class HttpListener {
   std::thread thread_;
 };
 
-// Copies `answer` into `response`.
+// Copies `answer` into `response`, and adds the headers Content-Type and
+// Cache-Control.
 void SendAnswer(const Answer& answer, httplib::Response& response);
 
 }  // namespace refreshable_examples

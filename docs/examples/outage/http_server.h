@@ -15,13 +15,13 @@
 namespace refreshable_examples {
 
 // An HTTP server on a free port of 127.0.0.1. It passes POST /token and GET
-// /api to an OAuthServer. The destructor ends hanging requests and closes every
-// connection.
+// /api to an OAuthServer. The destructor ends hanging requests, and waits until
+// every connection is closed.
 class HttpServer {
  public:
   // Starts an HTTP server with `threads` threads. Each open connection needs
-  // one of them. `server` must outlive the result. Returns UNAVAILABLE if no
-  // port is available.
+  // one of them. `server` must outlive the result. Returns UNAVAILABLE if that
+  // fails.
   static absl::StatusOr<std::unique_ptr<HttpServer>> Start(OAuthServer* server,
                                                            int threads);
   ~HttpServer();

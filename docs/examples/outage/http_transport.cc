@@ -23,7 +23,7 @@ namespace {
 using refreshable::oauth2::HttpAnswer;
 using refreshable::oauth2::NotSent;
 
-// The longest wait for an answer, even if the timeout is longer.
+// The longest timeout that is used, even if that of the options is longer.
 constexpr absl::Duration kLongestWait = absl::Minutes(5);
 
 absl::Status NoAnswer(httplib::Error error) {
@@ -38,7 +38,8 @@ absl::Status NoAnswer(httplib::Error error) {
     case httplib::Error::SSLConnection:
     case httplib::Error::SSLLoadingCerts:
     case httplib::Error::SSLServerVerification:
-      // A retry cannot make a certificate valid, so this failure is permanent.
+      // Usually the certificate is not valid. A retry cannot change that, so
+      // the code says that the failure is permanent.
       return NotSent(
           absl::FailedPreconditionError("no trusted TLS connection"));
     default:
@@ -72,9 +73,9 @@ absl::StatusOr<HttpAnswer> SendWithHttplib(
     sent.headers.emplace(name, value.reveal());
   }
   sent.body = std::string(request.body.reveal());
-  // The timeouts above apply to each read from the socket, but an answer may be
-  // endless. So `content_receiver` limits the time and the length of the whole
-  // answer.
+  // The read timeout applies to each read from the socket, but a body may be
+  // endless. So `content_receiver` limits the length of the body, and the time
+  // until it is complete.
   const auto deadline = std::chrono::steady_clock::now() + wait;
   HttpAnswer answer;
   std::string body;

@@ -16,9 +16,13 @@ namespace refreshable_examples {
 // Sends one request over a new connection and waits for the answer. Meant for
 // `refreshable::oauth2::BlockingTransport`. Thread-safe.
 //
-// If a server sends the headers of its answer very slowly, the call may last
-// longer than the timeout. The program should ignore SIGPIPE, because
-// cpp-httplib may write to a closed connection.
+// `options.timeout`, cut to 5 minutes, limits each step: connecting, each
+// write, each read. The time of all steps together is checked only when a part
+// of the body arrives. So the call may last longer, for example if a server
+// sends the headers slowly. `options.cancelled` is ignored.
+//
+// The program should ignore SIGPIPE, because cpp-httplib may write to a closed
+// connection.
 absl::StatusOr<refreshable::oauth2::HttpAnswer> SendWithHttplib(
     const refreshable::oauth2::TokenRequest& request,
     const refreshable::oauth2::SendOptions& options);

@@ -37,15 +37,15 @@ Answer RejectToken(absl::string_view description) {
   return answer;
 }
 
-// The data that a token contains.
+// What a token says about itself.
 struct Contents {
   int64_t number;
   absl::Time expires_at;
 };
 
-// Returns the data in `token`, or nullopt if it is not a token. A token
-// consists of the client's name, a number and the expiry in microseconds since
-// 1970, separated by dashes.
+// Reads `token`. Returns nullopt if it is not a token. A token consists of the
+// client's name, a number and the expiry in microseconds since 1970, separated
+// by dashes.
 std::optional<Contents> ReadToken(absl::string_view token) {
   const std::vector<absl::string_view> parts = absl::StrSplit(token, '-');
   int64_t number = 0;
@@ -134,7 +134,7 @@ Answer OAuthServer::Issue(absl::string_view client) {
 Answer OAuthServer::Api(absl::string_view authorization) {
   if (!absl::ConsumePrefix(&authorization, "Bearer ")) {
     // RFC 6750, section 3.1: if no token was sent, the WWW-Authenticate header
-    // has no error code.
+    // should not have an error code.
     Answer answer = Error(401, "invalid_request", "No access token was sent");
     answer.www_authenticate = "Bearer";
     return answer;

@@ -29,16 +29,17 @@ struct Answer {
   std::string www_authenticate;
 };
 
-// The values of `error_description` with which the API says why it rejects a
-// token.
+// The `error_description` in the API's answer to an expired token, and to a
+// revoked one.
 constexpr absl::string_view kTokenExpired = "The access token expired";
 constexpr absl::string_view kTokenRevoked = "The access token was revoked";
 
 // The logic of the token endpoint and of the API: chooses their answers in each
 // phase of the script, and counts the requests for tokens. Thread-safe.
 //
-// A token contains its number and its expiry, so that the API can check it in
-// another process. It is not signed: anyone who knows the format can forge one.
+// A token contains its number and its expiry, so that an OAuthServer of another
+// process can check it. (That server does not know what this one has revoked.)
+// Tokens are not signed: anyone who knows the format can forge one.
 class OAuthServer {
  public:
   // `clients` maps the names of the clients to their secrets. Tokens live for
@@ -57,9 +58,9 @@ class OAuthServer {
   void Shutdown();
 
   // Answers a request to the token endpoint (RFC 6749, section 4.4), given the
-  // Authorization header and the body's `grant_type`. If the phase is kHanging,
-  // blocks until another phase begins or `Shutdown` is called, and then answers
-  // 503.
+  // Authorization header and the body's `grant_type`. If the phase is kHanging
+  // and `Shutdown` has not been called, blocks until either changes, and then
+  // answers 503.
   Answer Token(absl::string_view authorization, absl::string_view grant_type);
 
   // Answers a request to the API, given the Authorization header: 200, or 401
@@ -81,8 +82,8 @@ class OAuthServer {
     int64_t outage = 0;
   };
 
-  // Returns the client whose name and secret the header contains, or an empty
-  // string.
+  // Returns the name of the client whose name and secret the header contains,
+  // or an empty string if there is no such client.
   std::string Authenticate(absl::string_view authorization) const;
   Answer Issue(absl::string_view client) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   bool Answering() const ABSL_SHARED_LOCKS_REQUIRED(mu_) {

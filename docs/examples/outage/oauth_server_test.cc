@@ -33,7 +33,7 @@ class OAuthServerTest : public testing::Test {
     return answer;
   }
 
-  // Calls the API with the n-th issued token, counted from 1.
+  // Calls the API with the n-th token that `Ask` kept, counted from 1.
   Answer Call(int n) {
     return server_.Api(absl::StrCat("Bearer ", tokens_[n - 1]));
   }

@@ -32,12 +32,14 @@ absl::StatusOr<refreshable::Credential<std::string>> ReadTokenAnswer(
     const refreshable::oauth2::HttpAnswer& answer);
 
 // Requests one token, and authenticates the client with HTTP Basic. Returns the
-// token, or an error that says why there is none. The error contains neither
-// the secret nor a token, even if the server's answer does.
+// token, or an error that says why there is none. Of the server's answer, the
+// error's message contains only the HTTP status and what looks like an error
+// code (RFC 6749, section 5.2). `timeout` is that of SendWithHttplib
+// (http_transport.h).
 absl::StatusOr<refreshable::Credential<std::string>> RequestToken(
     const OAuthOptions& options, absl::Duration timeout);
 
-// Returns a source that calls RequestToken.
+// Returns a source that calls RequestToken with the timeout of the attempt.
 std::shared_ptr<refreshable::TokenSource<std::string>> OAuthSource(
     OAuthOptions options);
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests RequestToken over loopback with the server of the outage.
+// Tests RequestToken and HttpApi over loopback with the server of the outage.
 
 #include "docs/examples/outage/oauth_source.h"
 
@@ -62,8 +62,8 @@ TEST_F(RequestTokenTest, CredentialsMayHoldAnyByte) {
 }
 
 TEST_F(RequestTokenTest, AWrongSecretIsPermanentAndNotShown) {
-  // The server's error description contains the same words as this secret. The
-  // status must show neither the description nor the secret.
+  // The server's error description happens to contain this secret. The status
+  // must show neither the description nor the secret.
   const absl::Status status =
       RequestToken(Options("me", "wrong secret"), kTimeout).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kUnauthenticated);

@@ -46,7 +46,8 @@ constexpr char kHammer[] = "hammer";
 constexpr char kLockout[] = "lockout";
 
 // The server needs a thread for each open connection: one for each thread of
-// each client, and one for each token request. Requests that hang accumulate.
+// each client, and one for each token request. Requests that hang keep their
+// threads until the hanging ends, even if the clients have stopped waiting.
 constexpr int kServerThreads = 96;
 constexpr absl::Duration kSampleInterval = absl::Milliseconds(500);
 
@@ -109,8 +110,8 @@ Sample TakeSample(absl::Duration at, Phase phase, const OAuthServer& server,
   return sample;
 }
 
-// Starts the threads and runs the script: sets the phases, takes samples, and
-// prints a line each second. Returns when each act began and ended.
+// Starts the threads and runs the script: sets the phases, writes samples to
+// `csv`, and prints a line each second. Returns a Span for each act.
 std::vector<Span> Play(const refreshable::Clock& clock, OAuthServer& server,
                        std::vector<Contestant>& contestants,
                        const Workload::Options& work, CsvFile& csv) {

@@ -15,11 +15,12 @@ namespace refreshable_examples {
 // Runs the script of the outage (script.h) with a server and three clients.
 // Takes as long as the script. Prints a line each second, and at the end a
 // table of the results. Writes the timeline (report/timeline.h) to `csv_path`.
-// If gnuplot is installed, draws the timeline as a PNG file beside that file.
+// Draws it with gnuplot as a PNG file beside that file, or prints why it
+// cannot.
 //
 // Returns FAILED_PRECONDITION if Refreshable broke its promise
-// (report/verdict.h). Returns another code, with a message of one line, if
-// something else failed.
+// (report/verdict.h), and another code if the run or the writing of `csv_path`
+// failed. The message is one line.
 absl::Status RunOutage(const std::string& csv_path);
 
 }  // namespace refreshable_examples

@@ -46,8 +46,8 @@ void PrintLine(const std::string& text) {
   std::fflush(stdout);
 }
 
-// An observer that prints each event that comes after `Start`. Failures before
-// `Start` are not printed, because `RunRealServer` returns them.
+// Once `Start` has been called, prints each event that `Describe` describes. A
+// failure before that is not printed, because `RunRealServer` returns it.
 class PrintingObserver final : public refreshable::Observer {
  public:
   void Start() { started_ = true; }
@@ -65,15 +65,15 @@ std::string Show(absl::Duration d) {
   return absl::FormatDuration(absl::Trunc(d, absl::Milliseconds(1)));
 }
 
-// Fetches the first token with a single attempt, so that a wrong secret is
+// Fetches the first token with a single attempt, so that any failure is
 // reported at once.
 absl::Status FirstToken(StringToken& token, const std::string& origin) {
   StringToken::ReadOptions once;
   once.max_retries = 0;
   const auto lease = token.Get(once);
   if (lease.ok()) return absl::OkStatus();
-  // Reports the cause alone, without the remark that there may be another
-  // attempt, because the program ends now.
+  // Reports the cause alone, without the time of the next attempt, because the
+  // program ends now.
   const auto error = refreshable::GetRefreshError(lease.status());
   const bool denied = absl::IsUnauthenticated(lease.status());
   return absl::Status(

@@ -21,8 +21,8 @@ namespace refreshable_examples {
 
 class RefreshableClient final : public Client {
  public:
-  // Each call waits up to `timeout` for a token. `token` must outlive the
-  // client.
+  // A call waits for tokens only until `timeout` has passed since its start.
+  // `token` must outlive the client.
   RefreshableClient(refreshable::Refreshable<std::string>* token,
                     absl::Duration timeout)
       : token_(token), timeout_(timeout) {}

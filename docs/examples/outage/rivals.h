@@ -24,9 +24,9 @@ namespace refreshable_examples {
 using Mint =
     std::function<absl::StatusOr<refreshable::Credential<std::string>>()>;
 
-// A client that asks for a token whenever it has none, and whenever the API has
-// rejected a call. It remembers no failure: while the endpoint is down, every
-// such call of every thread asks again.
+// A client that asks for a token for each call that finds none, and after each
+// 401. It remembers no failure: while the endpoint is down, each call that has
+// no token, or a rejected one, asks again.
 class Hammer final : public ReplayingClient {
  public:
   // `clock` must outlive the client.
@@ -46,9 +46,9 @@ class Hammer final : public ReplayingClient {
 };
 
 // A client that asks for a token, on one thread at a time, if it has none or if
-// its token has expired or was rejected. After n consecutive failures it asks
-// no earlier than 2^n times `unit` after the start of the last attempt. After
-// `max_failures` consecutive failures it never asks again.
+// its token has expired or was rejected. After n consecutive failures, n > 0,
+// it asks no earlier than 2^n times `unit` after the start of the last attempt.
+// After `max_failures` consecutive failures it never asks again.
 class Lockout final : public ReplayingClient {
  public:
   // `clock` must outlive the client.
@@ -67,8 +67,8 @@ class Lockout final : public ReplayingClient {
   const absl::Duration unit_;
   const int max_failures_;
 
-  // Guards `state_` alone, so that `state` need not wait for a request, during
-  // which `mu_` is held. Acquired after `mu_`.
+  // Guards `state_` alone, so that `state()` need not wait for a request,
+  // during which `mu_` is held. Acquired after `mu_`.
   mutable absl::Mutex state_mu_;
   // Held during the request to the endpoint, as in typical hand-written
   // clients.

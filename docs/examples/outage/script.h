@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The script of the outage: its phases and their lengths, and every constant of
-// the three clients.
+// The script of the outage: its phases and their lengths, how long a token
+// lives, and the constants of the three clients.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_OUTAGE_SCRIPT_H_
 #define REFRESHABLE_DOCS_EXAMPLES_OUTAGE_SCRIPT_H_
@@ -47,22 +47,21 @@ constexpr int kFactor = 20;
 // requires to be in whole seconds.
 constexpr absl::Duration kTokenLife = absl::Seconds(4);
 
-// Returns the library's default policy with its times divided by `factor`. The
-// policy has no jitter, so that the number of attempts in an outage has an
-// exact limit.
+// Returns the library's default policy with its times divided by `factor`, with
+// two exceptions: `background_cooldown`, which is unset by default, is 60 s
+// divided by `factor`, and there is no jitter, so that the waits are exact.
 refreshable::RefreshPolicy ScaledPolicy(int factor);
 
-// Each client has `kThreads` threads, and each thread makes a call every
-// `kCallInterval`.
+// Each client has `kThreads` threads. Each thread makes a call every
+// `kCallInterval`, or later if its previous call takes longer.
 constexpr int kThreads = 8;
 constexpr absl::Duration kCallInterval = absl::Milliseconds(500 / kFactor);
-// How long a call of the Refreshable client waits for a token.
+// How long a call of the Refreshable client waits for tokens, at most.
 constexpr absl::Duration kReadTimeout = absl::Milliseconds(5000 / kFactor);
-// How long the other two clients wait for an answer of the token endpoint, and
-// all three for an answer of the API.
+// The timeout of the requests that the other two clients send to the token
+// endpoint, and of those that all three send to the API.
 constexpr absl::Duration kHttpTimeout = absl::Milliseconds(30000 / kFactor);
-// After n failures in a row, the client `Lockout` waits for 2^n of these units.
-// After `kLockoutFailures` it gives up for good.
+// The `unit` and the `max_failures` of the client Lockout (rivals.h).
 constexpr absl::Duration kLockoutUnit = absl::Milliseconds(1000 / kFactor);
 constexpr int kLockoutFailures = 5;
 

@@ -17,10 +17,10 @@ struct Url {
   std::string target;  // "/token?tenant=1"; at least "/".
 };
 
-// Splits the URL `text`. Returns INVALID_ARGUMENT, with the reason, if `text`
-// is not an http or https URL, if it contains a user name (credentials do not
-// belong in a URL), or if it is an https URL but this program was built without
-// TLS.
+// Splits the URL `text`, and drops its fragment. Returns INVALID_ARGUMENT, with
+// the reason, if `text` is not an http or https URL, if it contains a user name
+// (credentials do not belong in a URL), or if it is an https URL but this
+// program was built without TLS.
 absl::StatusOr<Url> ParseUrl(absl::string_view text);
 
 }  // namespace refreshable_examples

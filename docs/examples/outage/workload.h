@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Workload: threads that call an API continuously, and the results of their
+// Workload: threads that call an API again and again, and the results of their
 // calls.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_OUTAGE_WORKLOAD_H_
@@ -33,7 +33,7 @@ enum class ApiResult {
   kFailed,       // Anything else.
 };
 
-// Sends one request with this token. Each thread uses an Api of its own.
+// Sends one request with `token`. Each thread uses an Api of its own.
 using Api = std::function<ApiResult(const std::string& token)>;
 
 // The results of the calls. A call is one operation of the program and sends up
@@ -43,12 +43,11 @@ struct Tally {
   int64_t failed = 0;  // Calls that did not end with kOk.
   // Requests sent with a token that had already expired.
   int64_t expired_sent = 0;
-  // Requests sent with a token that was still good, but had expired when it
-  // arrived at the API.
+  // Requests sent with a token that expired on the way to the API.
   int64_t expired_in_transit = 0;
   int64_t revoked = 0;  // Requests answered kRevoked.
-  // The time from the moment at which the endpoint worked again to the end of
-  // the first good call after it. Unset if there has been no such call.
+  // The time from the moment at which the endpoint worked again until the next
+  // call ended with kOk. Unset if none has.
   std::optional<absl::Duration> healed_after;
 };
 
@@ -61,7 +60,7 @@ class Scoreboard {
   // Adds a 401. `was_expired` says whether the token had expired when it was
   // sent.
   void AddRejection(ApiResult result, bool was_expired);
-  // Marks the moment at which the endpoint works again.
+  // Records that the endpoint works again from `now` on.
   void SetRecovered(const refreshable::Instant& now);
   Tally tally() const;
 
@@ -78,7 +77,8 @@ void MakeCall(Client& client, const Api& api, const refreshable::Clock& clock,
               Scoreboard& scoreboard);
 
 // Threads that make calls. Each thread makes a call every `interval`; if a call
-// takes longer, the next one follows at once. The destructor stops the threads.
+// takes longer, the next one follows at once. The destructor ends the threads,
+// after the calls in progress.
 class Workload {
  public:
   struct Options {

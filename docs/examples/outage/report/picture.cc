@@ -73,8 +73,9 @@ std::string GnuplotScript(const std::string& csv, const std::string& png,
         i == 0 ? "" : ", ", Quote(csv), Column(i, kCsvTokenRequests), i + 1,
         Quote(clients[i]));
   }
-  // The rate of successful calls is computed from two rows. T and G keep each
-  // client's time and number of successful calls in the previous row.
+  // The rate of successful calls is computed from two rows. T and G keep, for
+  // each client, the time of the previous row and the number of successful
+  // calls in it.
   absl::StrAppendFormat(&script,
                         "\narray T[%d]\narray G[%d]\n"
                         "do for [i=1:%d] { T[i] = 0; G[i] = 0 }",

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What the outage example prints: a line each second, and the table at the end.
+// The line that the outage example prints each second, and the table that it
+// prints at the end.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_OUTAGE_REPORT_REPORT_H_
 #define REFRESHABLE_DOCS_EXAMPLES_OUTAGE_REPORT_REPORT_H_

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The timeline: the state of the clients at each moment, and its CSV file.
+// The timeline: samples of the state of the clients, and the CSV file that they
+// are written to.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_OUTAGE_REPORT_TIMELINE_H_
 #define REFRESHABLE_DOCS_EXAMPLES_OUTAGE_REPORT_TIMELINE_H_
@@ -28,12 +29,13 @@ struct ClientSample {
 
 struct Sample {
   absl::Duration at;     // The time since the start.
-  std::string endpoint;  // The behaviour of the token endpoint.
+  std::string endpoint;  // PhaseName, or "real" for a real server.
   std::vector<ClientSample> clients;
 };
 
-// The columns that the CSV file has for each client, in this order. They are
-// named "<client>_<column>", and follow the columns `seconds` and `endpoint`.
+// The columns that the CSV file has for each client, in this order, and their
+// number. They are named "<client>_<column>", and follow the columns `seconds`
+// and `endpoint`.
 enum CsvColumn {
   kCsvState,
   kCsvGeneration,
@@ -51,7 +53,7 @@ enum CsvColumn {
 std::string CsvHeader(const Sample& sample);
 std::string CsvRow(const Sample& sample);
 
-// Writes a CSV file, row by row.
+// Writes a CSV file: before the first row the header, and then each row.
 class CsvFile {
  public:
   // Opens `path` for writing, and overwrites an existing file. Returns
@@ -74,8 +76,9 @@ class CsvFile {
   bool has_header_ = false;
 };
 
-// Makes a new folder under $TMPDIR or, if that is not set, under /tmp. Returns
-// the path of a CSV file to be written in this folder, or UNAVAILABLE.
+// Makes a new folder under $TMPDIR or, if that is unset or empty, under /tmp.
+// Returns the path of a CSV file to be written in this folder, or UNAVAILABLE
+// if that fails.
 absl::StatusOr<std::string> DefaultCsvPath();
 
 }  // namespace refreshable_examples

@@ -32,8 +32,8 @@ absl::Duration ShortestWait(const refreshable::RefreshPolicy& policy, int n) {
   return std::max(wait, policy.min_interval);
 }
 
-// Returns how many attempts fit into `length` if the first attempt starts at
-// the beginning of this time and all attempts fail.
+// Returns how many attempts can start within `length` if the first starts at
+// its beginning and all fail.
 int64_t Attempts(const refreshable::RefreshPolicy& policy,
                  absl::Duration length) {
   int64_t attempts = 1;

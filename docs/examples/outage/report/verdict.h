@@ -37,8 +37,7 @@ Promise PromiseOf(const refreshable::RefreshPolicy& policy,
                   absl::Duration revoking = absl::ZeroDuration());
 
 // Returns one sentence for each broken part of the promise; empty if it was
-// kept. `outage_requests` is the number of token requests that the endpoint
-// counted during the outage.
+// kept. `outage_requests` is the number of token requests during the outage.
 std::vector<std::string> BrokenPromises(const Promise& promise,
                                         const Tally& tally,
                                         int64_t outage_requests);
