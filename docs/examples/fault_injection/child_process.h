@@ -25,7 +25,8 @@ namespace refreshable_examples {
 class ChildProcess {
  public:
   // Called with each line that the child writes to its standard output, without
-  // the line feed. Calls do not overlap and are made on a separate thread.
+  // the line feed. (What follows the last line feed is dropped.) Calls do not
+  // overlap and are made on a separate thread.
   using OnLine = std::function<void(absl::string_view line)>;
 
   // Runs the program at the path `program` with `arguments`. Returns
@@ -43,15 +44,15 @@ class ChildProcess {
   ChildProcess& operator=(const ChildProcess&) = delete;
 
   // Writes a line to the child's standard input. May block until the child
-  // reads. Does nothing if the child has ended. Requires that SIGPIPE is
+  // reads. If the child has ended, the line is lost. Requires that SIGPIPE is
   // ignored.
   void Tell(absl::string_view line);
 
   // Kills the child with SIGKILL. Returns once the child has ended and `OnLine`
   // has received all its lines.
   void Kill();
-  // `Stop` suspends the child with SIGSTOP, and returns once the child has
-  // stopped. `Continue` resumes it with SIGCONT.
+  // `Stop` suspends the child, which must be running, with SIGSTOP, and returns
+  // once the child has stopped. `Continue` resumes it with SIGCONT.
   void Stop();
   void Continue();
   // Closes the child's standard input, and waits until the child has ended and
@@ -63,8 +64,9 @@ class ChildProcess {
  private:
   ChildProcess(pid_t pid, int in, int out, OnLine on_line);
 
-  // Waits until the child has ended and `OnLine` has received all its lines.
-  // Returns the exit status as `Close` does.
+  // Waits until the child has ended and `OnLine` has received all its lines,
+  // and closes the child's standard input. Returns the exit status as `Close`
+  // does.
   int Reap();
 
   pid_t pid_;  // -1 once `Reap` has returned.

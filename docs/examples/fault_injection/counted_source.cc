@@ -89,8 +89,10 @@ namespace {
 
 using Call = CountedSource::Call;
 
-// Returns the shortest time that `policy` allows from the start of an attempt
-// to the start of the next, after `failures` consecutive failures.
+// Returns the wait from the start of an attempt to the start of the next, after
+// `failures` consecutive failures: the minimum interval after none, otherwise
+// the backoff or, from `max_consecutive_failures` on, the shorter of the
+// backoff and the wait before a probe.
 absl::Duration Wait(const RefreshPolicy& policy, int failures) {
   if (failures == 0) return policy.min_interval;
   const absl::Duration backoff =

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// CountedSource: a source of OAuth tokens that numbers and records its
-// requests.
+// CountedSource: a source of OAuth tokens that numbers and records its calls.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_FAULT_INJECTION_COUNTED_SOURCE_H_
 #define REFRESHABLE_DOCS_EXAMPLES_FAULT_INJECTION_COUNTED_SOURCE_H_
@@ -23,18 +22,18 @@
 
 namespace refreshable_examples {
 
-// A token source that numbers its calls from 0, and sends the number of the
-// call with each request. Thread-safe.
+// A token source that numbers its calls from 0. Call N makes request N: one
+// request to the token endpoint, with the parameter call=N. Thread-safe.
 class CountedSource final : public refreshable::TokenSource<std::string> {
  public:
-  // One call of the source, which makes one request.
+  // The record of one call.
   struct Call {
     refreshable::BootTime start;  // Just after `Fetch` was entered.
     bool ended = false;           // Once true, the fields below are set.
 
     // The time just before the source answered.
     refreshable::BootTime end;
-    // Whether the library was still waiting for the call at `end`.
+    // Whether the library still waited for the answer at `end`.
     bool in_time = false;
     // The outcome. A token that has already expired counts as an error.
     absl::Status status;
@@ -48,7 +47,7 @@ class CountedSource final : public refreshable::TokenSource<std::string> {
   void Fetch(const refreshable::FetchContext& context,
              refreshable::FetchDone<std::string> done) override;
 
-  // Returns the calls in order; request N is calls()[N].
+  // Returns the records; calls()[N] is that of call N.
   std::vector<Call> calls() const;
 
   // Returns the number of calls that failed with the message `words`.
@@ -73,11 +72,12 @@ class CountedSource final : public refreshable::TokenSource<std::string> {
   std::vector<Call> calls_ ABSL_GUARDED_BY(mu_);
 };
 
-// Returns one sentence for each call that was made earlier than `policy`
-// permits (clause B8). Only the library knows when an attempt started or an
-// answer came. The function assumes times that permit the next call as early as
-// possible, so it raises no false alarm. Requires a policy without jitter, and
-// that no token was invalidated or installed.
+// Returns one sentence for each call that was certainly made earlier than
+// `policy` permits (clause B8). Only the library knows when an attempt started
+// and when it received an answer. Where these times are uncertain, the function
+// assumes those that permit the next call as early as possible, so it raises no
+// false alarm, but may miss a call. Requires a policy without jitter, and that
+// no token was invalidated or installed.
 std::vector<std::string> CallsAheadOfSchedule(
     const std::vector<CountedSource::Call>& calls,
     const refreshable::RefreshPolicy& policy);

@@ -44,8 +44,9 @@ const absl::Status kFailed = absl::UnavailableError("502");
 
 TEST(CallsAheadOfScheduleTest, B1BackoffCountsFromWhatIsCertain) {
   // The wait from the start of an attempt to the start of the next is 2 s after
-  // one failure and 4 s after two. The calls do not show when the second
-  // attempt started. It may have been at 0 s, so call 2 may come at 4 s.
+  // one failure and 4 s after two. CallsAheadOfSchedule knows only that the
+  // attempt of call 1 did not start before the end of call 0, at 0 s. So it
+  // accepts call 2 at 4 s.
   std::vector<Call> calls = {MakeCall(0, 0, kFailed), MakeCall(2, 2, kFailed),
                              MakeCall(4, 4, kFailed)};
   EXPECT_THAT(CallsAheadOfSchedule(calls, Policy()), IsEmpty());

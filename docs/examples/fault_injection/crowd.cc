@@ -38,7 +38,7 @@ void Crowd::Stop() {
 
 void Crowd::Live(int member) {
   const Api api = options_.make_api();
-  // Spreads the calls of threads that all start at the same time.
+  // Spreads the reads of threads that all start at the same time.
   absl::Duration pause = options_.pace * member / options_.threads;
   while (!stop_.WaitForNotificationWithTimeout(pause)) {
     Generation withdrawn;
@@ -66,7 +66,6 @@ absl::StatusOr<Crowd::Lease> Crowd::Read(int member) {
       token_->GetAsync(absl::InfiniteDuration(),
                        [&](absl::StatusOr<Lease> lease) {
                          result = std::move(lease);
-                         // A second call of the callback aborts here.
                          called.Notify();
                        });
       called.WaitForNotification();

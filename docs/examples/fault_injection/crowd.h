@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Crowd: the threads of one program, which all use one token, and a record of
-// the outcome of each read.
+// Crowd: the threads of one program, which all use one Refreshable, and a
+// record of the outcomes of their reads.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_FAULT_INJECTION_CROWD_H_
 #define REFRESHABLE_DOCS_EXAMPLES_FAULT_INJECTION_CROWD_H_
@@ -25,29 +25,30 @@
 
 namespace refreshable_examples {
 
-// Threads that share one token. Each thread reads the token, calls the API with
-// it, and repeats this after a pause. A third of the threads read without a
-// timeout, a third with a timeout, and a third by means of a callback. If the
-// API says that the token was revoked, the thread calls `Invalidate`.
-// Thread-safe.
+// Threads that share one Refreshable. Each thread reads the token, calls the
+// API with it, and repeats this after a pause. About a third of the threads
+// read without a timeout, a third with a timeout, and a third with `GetAsync`.
+// If the API says that the token was revoked, the thread calls `Invalidate`.
+// Thread-safe, except for `Stop`.
 class Crowd {
  public:
   struct Options {
     int threads = 64;
     absl::Duration pace;     // The pause of a thread between two reads.
     absl::Duration timeout;  // The timeout of the reads that have one.
-    // Reads return no token that expires within this time.
+    // No read may return a token that, when the read begins, expires within
+    // this time.
     absl::Duration margin;
     absl::Duration token_life;
     std::function<Api()> make_api;  // Called once in each thread.
   };
 
   struct Book {
-    // All reads. Each appears in one of the next four fields.
+    // All reads that have ended. Each appears in one of the next four fields.
     int64_t reads = 0;
     // Reads that returned a lease.
     int64_t leases = 0;
-    // Reads that returned the cause of a failed refresh.
+    // Reads that ended with a RefreshError.
     int64_t refused = 0;
     // Reads that ended at their own deadline.
     int64_t timed_out = 0;
@@ -65,7 +66,8 @@ class Crowd {
 
     // The token was already within `margin` of its expiry when the read began.
     int64_t handed_out_expired = 0;
-    // The API found the token expired, at most `margin` after the read began.
+    // The API found the token expired, and its answer came at most `margin`
+    // after the read began.
     int64_t handed_out_late = 0;
     // `Invalidate` had withdrawn the token before the read began.
     int64_t handed_out_withdrawn = 0;
@@ -88,7 +90,7 @@ class Crowd {
   // `timeout` has passed.
   int StillNotServed(absl::Time since, absl::Duration timeout) const;
 
-  // Returns the token that was read last.
+  // Returns the token that was read last; empty before the first.
   std::string last_token() const;
 
   // Ends the threads. Waits for the reads and calls that are in progress.
@@ -100,8 +102,8 @@ class Crowd {
 
   struct Member {
     int64_t errors = 0;  // The number of reads that ended without a token.
-    // The token of this thread's last successful call of the API was requested
-    // at this time.
+    // When the token of this thread's last successful call of the API was
+    // requested.
     absl::Time served = absl::InfinitePast();
   };
 
@@ -123,7 +125,7 @@ class Crowd {
   mutable absl::Mutex mu_;
   Book book_ ABSL_GUARDED_BY(mu_);
   std::vector<Member> members_ ABSL_GUARDED_BY(mu_);
-  // The newest generation that a thread has withdrawn.
+  // The newest generation for which a thread has called `Invalidate`.
   refreshable::Generation withdrawn_ ABSL_GUARDED_BY(mu_);
   std::string last_token_ ABSL_GUARDED_BY(mu_);
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Fault: what the token endpoint does wrong, and the test's time constants.
+// Fault: what the token endpoint does wrong, and the constants of the tests.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_FAULT_INJECTION_FAULT_H_
 #define REFRESHABLE_DOCS_EXAMPLES_FAULT_INJECTION_FAULT_H_
@@ -16,7 +16,7 @@ namespace refreshable_examples {
 enum class Fault {
   kNone,            // It answers with a token.
   kTrickle,         // It sends spaces until the fault ends, then the answer.
-  kCut,             // It sends half of the answer, then disconnects.
+  kCut,             // It sends half of the body, then disconnects.
   kGarbage,         // It answers 200 with bytes that are not JSON.
   kThrottle,        // It answers 429 with a Retry-After in seconds.
   kThrottleByDate,  // It answers 429 with a Retry-After as a date.

@@ -28,8 +28,9 @@ constexpr char kTooLong[] =
 
 class FaultsTest : public FaultsFixture {
  protected:
-  // Expects that no call came within the Retry-After of a 429 for which the
-  // library had waited.
+  // Expects that every 429 asked for a wait of kRetryAfter, and that no call
+  // came within that wait. (A 429 that came after the library had abandoned the
+  // attempt starts no wait.)
   void ExpectRetryAfterHeeded() {
     const std::vector<CountedSource::Call> calls = source().calls();
     for (size_t i = 0; i + 1 < calls.size(); ++i) {
@@ -52,8 +53,9 @@ TEST_F(FaultsTest, B8HealsFromAnEndpointThatIsStopped) {
   Outage([&] { endpoint().Stop(); }, [&] { endpoint().Continue(); }, kNoAnswer);
 }
 
-// Each call of the source hangs until the endpoint continues. Before the third
-// call the library waits, and before each further call it waits longer.
+// While the endpoint is stopped, every call of the source hangs. Before the
+// third of these calls the library waits, and before each further call it waits
+// longer.
 TEST_F(FaultsTest, F6ASourceThatNeverGivesUpHoldsFewCalls) {
   exact_schedule_ = false;
   Begin(endpoint().token_url(), /*timeout=*/kForEver);
@@ -65,9 +67,9 @@ TEST_F(FaultsTest, F6ASourceThatNeverGivesUpHoldsFewCalls) {
                std::find_if(calls.begin(), calls.end(),
                             [](const auto& call) { return !call.ended; });
            EXPECT_GE(calls.end() - first, 2);
-           // The wait before the third call is `once`, and each later wait is
-           // twice the one before it. `wait` is the sum of these waits up to
-           // the call that is checked.
+           // `once` is the shortest wait before the third call, and the
+           // shortest wait doubles with each further call. `wait` is the sum of
+           // the shortest waits up to the call that is checked.
            const absl::Duration once = FaultsPolicy().retry.probe_interval;
            absl::Duration wait = once;
            for (auto call = first; calls.end() - call > 2; ++call) {

@@ -86,9 +86,9 @@ void FaultsFixture::Begin(const Url& token_url, absl::Duration timeout) {
   Crowd::Options crowd;
   crowd.pace = absl::Milliseconds(150);
   crowd.timeout = absl::Milliseconds(250);
-  // The library shortens the policy's margin to a quarter of the life that a
-  // token has left when it arrives. If the source waits long, hardly any life
-  // may be left, so the crowd then expects no margin.
+  // A token's margin is at most a quarter of the life that the token has left
+  // when it arrives. If the source waits long, hardly any life may be left, so
+  // the crowd then expects no margin.
   if (timeout <= kAnswerTimeout) crowd.margin = FaultsPolicy().expiry_margin;
   crowd.token_life = kShortLife;
   crowd.make_api = [url = api_->api_url()] { return HttpApi(url, kForEver); };
@@ -185,8 +185,8 @@ void FaultsFixture::CheckRequests(int64_t attempts) {
         ++lost;
       }
     } else {
-      // A request that is none of the above must arrive. (An endpoint that was
-      // stopped receives its waiting requests as soon as it continues.)
+      // The endpoint must receive the requests of all other calls. (If it was
+      // stopped, it receives those that wait as soon as it continues.)
       EXPECT_TRUE(endpoint_->AwaitTokenRequest(number, kForEver))
           << "the endpoint never received request " << number << ", "
           << call.status;

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // FaultsFixture: 64 threads that share one Refreshable, and an API and a token
-// endpoint, each in its own process. The threads, the API and the endpoint keep
-// records of the requests, and these records must agree.
+// endpoint, each of them in a process of its own. The threads, the source, the
+// API and the endpoint keep records of the requests, and these records must
+// agree.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_FAULT_INJECTION_FAULT_INJECTION_TEST_UTIL_H_
 #define REFRESHABLE_DOCS_EXAMPLES_FAULT_INJECTION_FAULT_INJECTION_TEST_UTIL_H_
@@ -27,9 +28,8 @@
 
 namespace refreshable_examples {
 
-// Returns a policy whose waits, margins and timeouts are the defaults divided
-// by 40 or more. It allows fewer retries. Without jitter, its schedule is
-// exact.
+// Returns a policy that has far shorter times than the default, fewer retries,
+// and no jitter, so that its schedule is exact.
 refreshable::RefreshPolicy FaultsPolicy();
 
 // How long the source waits for an answer. This is less than the
@@ -46,8 +46,8 @@ class FaultsFixture : public testing::Test {
   ~FaultsFixture() override;
 
   void SetUp() override;
-  // Ends the threads. Checks the results of their reads, and that the records
-  // of the threads, the API and the endpoint agree.
+  // If `Begin` has started the threads, ends them, and checks the results of
+  // their reads and that all records agree.
   void TearDown() override;
 
   // Starts the 64 threads, whose tokens come from `token_url`. Waits until each
@@ -55,18 +55,19 @@ class FaultsFixture : public testing::Test {
   // for each answer.
   void Begin(const Url& token_url, absl::Duration timeout = kAnswerTimeout);
 
-  // Calls `broken`, which breaks the endpoint. Waits until a read of each
-  // thread has failed, and `failures` calls of the source have failed with the
-  // message `words`. Then calls `mended`, which repairs the endpoint, and
-  // `AwaitRecovery`. The default of `failures` exhausts the Refreshable.
+  // Calls `broken`, which breaks the endpoint. Waits until one more read of
+  // each thread has failed, and until `failures` calls of the source since
+  // `Begin` have failed with the message `words`. Then calls `mended`, which
+  // repairs the endpoint, and `AwaitRecovery`. The default of `failures` is
+  // enough to exhaust the Refreshable.
   void Outage(const std::function<void()>& broken,
               const std::function<void()>& mended, absl::string_view words,
               int failures = 6);
-  // Like the function above. The outage is that the endpoint has the fault
+  // Like the function above, for an outage in which the endpoint has the fault
   // `fault`.
   void Outage(Fault fault, absl::string_view words, int failures = 6);
-  // Waits until each thread has called the API with a token that was requested
-  // after this function was called.
+  // Waits until each thread has called the API successfully with a token that
+  // was requested after this function was called.
   void AwaitRecovery();
 
   // Kills the endpoint, and records the time: `TearDown` accepts that requests
@@ -84,18 +85,18 @@ class FaultsFixture : public testing::Test {
   refreshable::Refreshable<std::string>& token() { return *token_; }
 
   // A test that has a proxy in front of the endpoint sets this function. It
-  // takes the number and the outcome of a call of the source, and returns
-  // whether the proxy answered that call without the endpoint.
+  // takes the number and the record of a call of the source, and returns
+  // whether the proxy answered that call's request without the endpoint.
   std::function<bool(int64_t, const CountedSource::Call&)> kept_from_endpoint_;
-  // Whether `TearDown` checks that no call was made earlier than the schedule
-  // permits. A test in which attempts are abandoned or tokens are revoked must
-  // set this to false, because both change the schedule.
+  // Whether `TearDown` checks that each attempt was one call, and that no call
+  // was made earlier than the schedule permits. Tests that revoke tokens, or in
+  // which the source waits longer than `attempt_timeout`, set this to false.
   bool exact_schedule_ = true;
 
  private:
-  // Checks that the endpoint received each request once, unless a fault
-  // prevented it, and that the calls of the source kept to the schedule.
-  // `attempts` is the number of attempts that the library started.
+  // Checks that the endpoint received each request once, unless a fault or a
+  // proxy prevented it, and what `exact_schedule_` says. `attempts` is the
+  // number of attempts that the library had started when the threads had ended.
   void CheckRequests(int64_t attempts);
   void CheckReads();
   void CheckApi();

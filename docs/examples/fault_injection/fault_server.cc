@@ -42,7 +42,7 @@ FaultServer::FaultServer(std::function<void(absl::string_view)> say)
       listener_(kServerThreads) {
   httplib::Server& http = listener_.http();
   http.set_keep_alive_timeout(kKeepAliveSeconds);
-  // Without this option the server could not listen on the port, because the
+  // Without SO_REUSEPORT the server could not listen on the port, because the
   // process that started it keeps the port reserved (FreePort).
   http.set_socket_options([](socket_t socket) {
     const int yes = 1;

@@ -23,12 +23,13 @@ namespace refreshable_examples {
 
 // An HTTP server on 127.0.0.1, with a token endpoint at POST /token?call=N and
 // an API at GET /api. The client chooses N, the number of the request. The
-// server reports what happens; each of its reports is one line:
+// server reports what happens at the token endpoint; each report is one line:
 //
 //   token N        request N has arrived at the token endpoint, and is not
 //                  answered yet
-//   sent N BYTES   the huge answer to request N has ended, after BYTES bytes
-//                  of its token were handed to the kernel
+//   sent N BYTES   the huge answer to request N has ended; BYTES is the number
+//                  of bytes of its token that were handed to the kernel, in
+//                  whole blocks of 64 KiB
 //
 // `Do` carries out one of these commands, and then reports the line beside it:
 //

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// fault_server PORT: runs a FaultServer. First writes the line "ready" to
-// standard output. Then reads the server's commands from standard input, and
-// writes the lines that the server reports to standard output. Ends at the end
-// of the input.
+// fault_server PORT: runs a FaultServer. Once it listens, writes the line
+// "ready" to standard output. Then reads the server's commands from standard
+// input, and writes the lines that the server reports to standard output. Ends
+// at the end of the input.
 
 #include <unistd.h>
 

@@ -31,7 +31,8 @@ namespace refreshable_examples {
 // record of requests.
 class ServerProcess {
  public:
-  // The number of requests to the API, by what the API said about their tokens.
+  // The number of requests to the API since the server was last started, by
+  // what the API said about their tokens.
   struct ApiCounts {
     int64_t ok = 0;
     int64_t expired = 0;
@@ -41,6 +42,7 @@ class ServerProcess {
 
   // Starts the server on a free port, which stays reserved for it. Returns once
   // the server listens, or UNAVAILABLE if the system grants no port or process.
+  // If the server does not listen within a minute, ends the program.
   static absl::StatusOr<std::unique_ptr<ServerProcess>> Start();
 
   Url token_url() const { return {origin(), "/token"}; }
@@ -52,9 +54,9 @@ class ServerProcess {
   void Revoke(absl::string_view token);
   ApiCounts CountApi();
 
-  // `Kill` kills the server with SIGKILL. `StartAgain` starts it again on the
-  // same port, without a fault, and returns UNAVAILABLE if the system grants no
-  // process.
+  // `Kill` kills the server with SIGKILL. `StartAgain` starts it again as
+  // `Start` does, on the same port; the new server has no fault and no revoked
+  // tokens.
   void Kill() { child_->Kill(); }
   absl::Status StartAgain();
 
@@ -72,9 +74,9 @@ class ServerProcess {
   // Waits until the endpoint has received request `number`. Returns false if
   // `timeout` passes first.
   bool AwaitTokenRequest(int64_t number, absl::Duration timeout) const;
-  // Waits until `count` huge answers have ended. Returns the largest number of
-  // bytes that the server sent in one of them, or nullopt if `timeout` passes
-  // first.
+  // Waits until `count` huge answers have ended. Returns the largest BYTES that
+  // the server has reported for one (fault_server.h), or nullopt if `timeout`
+  // passes first.
   std::optional<int64_t> AwaitMostSent(int64_t count,
                                        absl::Duration timeout) const;
 
