@@ -104,9 +104,9 @@ absl::Duration Wait(const RefreshPolicy& policy, int failures) {
              : std::min(backoff, policy.retry.probe_interval);
 }
 
-// Returns how many consecutive failures, at least, the library has counted when
-// call `next` starts. Leaves out the failures of abandoned attempts, because
-// the library may not have counted them.
+// Returns the number of consecutive failures that the library has certainly
+// counted when call `next` starts. Leaves out the failures of abandoned
+// attempts, because the library may not have counted them.
 int FailuresBefore(const std::vector<Call>& calls, size_t next) {
   std::vector<const Call*> ended;
   for (size_t i = 0; i < next; ++i) {

@@ -17,8 +17,8 @@
 namespace refreshable_examples {
 namespace {
 
-// Each open connection needs a thread. The connections of the API's clients
-// stay open, and so do those on which an answer trickles.
+// Each open connection needs a thread: that of each client of the API, and that
+// of each token request in progress.
 constexpr int kServerThreads = 96;
 // A client of the API may be silent for as long as an outage lasts, and its
 // connection must stay open.

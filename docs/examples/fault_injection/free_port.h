@@ -11,10 +11,10 @@
 
 namespace refreshable_examples {
 
-// A free port of 127.0.0.1, which the kernel gives to no other user while this
-// object exists. A server of the same user that sets SO_REUSEPORT can listen on
-// the port, and can do so again after a restart. While no server listens,
-// connections are refused.
+// A free port of 127.0.0.1 that stays reserved while this object exists. Only a
+// server that belongs to the same user and sets SO_REUSEPORT can listen on the
+// port, also again after a restart. While no server listens, connections are
+// refused.
 class FreePort {
  public:
   // Reserves a port. Returns UNAVAILABLE if no port is available.
