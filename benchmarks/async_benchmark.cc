@@ -6,19 +6,20 @@
 //
 // The first part measures the callbacks of four functions: `Run`, a `Run` that
 // can be cancelled, `GetAsync` of a valid token, and `CallWithTokenAsync` with
-// a call that answers at once. It gives a ThreadExecutor 1,000 callbacks at a
-// time, and waits until all have run. Each line shows the time and the CPU time
-// of the whole process, in nanoseconds per callback (medians over 301 rounds),
-// and then both times as ratios to those of a floor. The floor of the first
-// three functions is `Run`; the floor of CallWithTokenAsync is GetAsync. The
-// last line shows the ratios of GetAsync to the `Run` that can be cancelled.
+// a call that answers at once. Each function is called 1,000 times in a row;
+// then the program waits until all callbacks have run on the ThreadExecutor. A
+// line shows the time, and the CPU time of the whole process, in nanoseconds
+// per callback (medians over 301 rounds), and then both times divided by those
+// of a floor. The floor of the first three functions is `Run`; the floor of
+// CallWithTokenAsync is GetAsync. The fifth line shows GetAsync again, with the
+// `Run` that can be cancelled as its floor.
 //
 // In the second part, 64 threads wait for a refresh. The program prints the
 // average number of context switches that a thread makes during its read, first
 // for a refresh that needs one attempt, and then for a refresh that needs six.
 //
-// In the third part, 1,000 threads wait for three seconds. The program prints
-// the CPU time of the process per second of this wait.
+// In the third part, 1,000 threads wait for a refresh. The program prints the
+// CPU time that the process uses per second, measured over three seconds.
 
 #include <sys/resource.h>
 
@@ -73,9 +74,9 @@ double CpuNanoseconds() {
          static_cast<double>(time.tv_nsec);
 }
 
-// Calls `begin` kCallbacks times. Each call must cause a callback that
-// increments `ran`. Waits until all callbacks have run, and returns the cost
-// per callback.
+// Calls `begin` kCallbacks times. Each call must cause one callback, which
+// increments `ran` by one. Waits until all callbacks have run, and returns the
+// cost per callback.
 template <typename Begin>
 Cost Measure(const std::atomic<int>& ran, Begin begin) {
   const int until = ran + kCallbacks;
@@ -123,8 +124,9 @@ Credential<std::string> Token() {
   return {std::to_string(++last), Expiry::In(absl::Hours(1))};
 }
 
-// Runs callbacks that could be cancelled by their ids until they run, as those
-// of GetAsync can be. It is the simplest design: a table under a mutex.
+// The simplest design for callbacks that can be cancelled by an id, as those of
+// GetAsync can be: a table of callbacks under a mutex. (It has no `Cancel`,
+// because nothing is cancelled here.)
 class CancellableRuns {
  public:
   explicit CancellableRuns(ThreadExecutor* executor) : executor_(executor) {}

@@ -10,11 +10,11 @@
 //                 // pattern do, and reads one byte. Always inlined.
 //   static constexpr char kName[];
 //
-// If an SDK uses a pattern, the pattern's comment names the SDK, and the
-// pattern reads std::chrono::system_clock, as the SDK does. The other patterns,
-// and the floor (`PointerAndTime`), read the cheapest clock, time(2). All
-// patterns are thread-safe. The patterns that read without a lock and free what
-// they replace are in lock_free_baselines.h.
+// A pattern whose comment names an SDK reads std::chrono::system_clock. The
+// other patterns, and the floor (`PointerAndTime`), read a cheaper clock,
+// time(2). All patterns are thread-safe. The patterns that free what they
+// replace, although their reads usually take no lock, are in
+// lock_free_baselines.h.
 
 #ifndef REFRESHABLE_BENCHMARKS_BASELINES_H_
 #define REFRESHABLE_BENCHMARKS_BASELINES_H_
@@ -79,8 +79,8 @@ class PointerAndTime {
 };
 
 // One mutex, under which a reader checks the token and copies only the string.
-// google-cloud-cpp does the same, except that it copies all data of the token.
-// Like google-cloud-cpp, this pattern reads std::chrono::system_clock.
+// (google-cloud-cpp also copies the rest of the token's data, and refreshes
+// under the mutex: see MutexHeldDuringRefresh.)
 class MutexCopy {
  public:
   static constexpr char kName[] = "mutex, copy the string";
@@ -188,7 +188,7 @@ class SharedMutexTwice {
 };
 
 // A map from scope and tenant to a token. One lock guards the map, and each
-// item has another lock (as in the Azure SDK for C++).
+// token has a lock of its own (as in the Azure SDK for C++).
 class MapOfItems {
  public:
   static constexpr char kName[] = "map, two shared_mutexes, copy the string";
@@ -395,8 +395,7 @@ class VolatileRead {
 };
 
 // A shared_ptr that std::atomic_load and std::atomic_store of C++17 read and
-// replace. These functions take a lock from a pool.
-// (std::atomic<std::shared_ptr> of C++20 keeps its lock inside the pointer.)
+// replace. (In libstdc++, these functions take a lock from a pool.)
 class AtomicSharedPtr {
  public:
   static constexpr char kName[] = "atomic shared_ptr";

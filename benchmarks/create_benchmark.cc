@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Measures the cost of creating a Refreshable, and of creating and destroying
-// one, compared with one allocation of the same size:
+// one, compared with std::make_shared of an object that is as large as the
+// Refreshable's shell (`TypedShell`):
 //
 //   bazel run -c opt //benchmarks:create_benchmark
 

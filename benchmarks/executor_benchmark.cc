@@ -11,14 +11,14 @@
 //   others.
 // - OneTimerMore measures `RunAfter` and `Cancel` of one timer while 1,000 or
 //   1,000,000 timers are pending. The floor is a priority queue under a mutex,
-//   which keeps cancelled timers until they are due. `vs_floor` is the time
-//   divided by the floor's.
+//   from which cancelled timers are not removed. `vs_floor` is the time divided
+//   by the floor's.
 // - DueTogether lets 100,000 tokens become due for refresh at the same moment,
 //   on one executor. It measures the time from the end of the first refresh to
 //   the end of the last, divided by the number of tokens.
 //
-// With --benchmark_min_time and any value, the program only checks that it
-// works: it makes at most 1,000 tokens and timers.
+// If its first argument is --benchmark_min_time=VALUE, the program only checks
+// that it works, with 1,000 tokens and 1,000 pending timers.
 //
 // The case of 64 threads that wait for one refresh is in failure_benchmark.cc.
 
@@ -131,8 +131,8 @@ void RefreshWhileOthersHang(benchmark::State& state) {
   executor.Shutdown(absl::InfiniteDuration());
 }
 
-// The floor of OneTimerMore: a priority queue of timers. A cancelled timer
-// stays in the queue until it is due.
+// The floor of OneTimerMore: a priority queue of timers, under a mutex. Nothing
+// removes a timer from the queue.
 class PriorityQueue {
  public:
   uint64_t RunAfter(absl::Duration delay, Executor::Task task) {
@@ -142,7 +142,7 @@ class PriorityQueue {
     queue_.push({due, id, std::make_shared<Executor::Task>(std::move(task))});
     return id;
   }
-  // Does nothing, because a priority queue cannot remove a timer.
+  // Does nothing, because std::priority_queue cannot remove a timer.
   bool Cancel(uint64_t) { return true; }
 
  private:

@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Checks what timers cost. Each gate is a limit on the ratio of two figures
-// that were measured in the same run. Prints one line per gate, and takes less
-// than half a minute. The exit code is not zero if a gate fails. Must be run on
-// an idle computer:
+// that are measured in the same run. Prints the figures and the gates, and
+// takes less than half a minute. The exit code is not zero if a gate fails.
+// Must be run on an idle computer:
 //
 //   bazel run -c opt //benchmarks:executor_gates
 //
-// - Cancel: the time of one `Cancel` while 1,000 to 1,000,000 timers are
-//   pending. The timers are cancelled in the order in which they were armed, or
-//   at random. The floor is an array of tasks under a mutex. A ThreadExecutor
-//   takes logarithmic time: with 1,000,000 timers, twice as many steps, each of
-//   which may miss the cache as the floor does at random. So its limit is twice
-//   the floor's ratio at random.
+// - Cancel: the time of one `Cancel` while 1,000,000 timers are pending,
+//   divided by the time while 1,000 are. The timers are cancelled in the order
+//   in which they were armed, or at random. The floor is an array of tasks
+//   under a mutex. A ThreadExecutor takes logarithmic time: with a thousand
+//   times as many timers, twice as many steps, each of which may miss the cache
+//   as the floor does at random. So its limit is twice the floor's ratio at
+//   random.
 // - Burst: 100,000 tokens on one ThreadExecutor become due within one second.
 //   In the first case, a timer refreshes each token. In the second case, nobody
 //   refreshes the tokens, so they expire and are released. The floors do the
@@ -29,8 +30,8 @@
 // even the floor's ratio exceeds the limit, the gate is printed as "n/a", with
 // the floor's ratio, and cannot fail.
 //
-// With --benchmark_min_time and any value, the program measures briefly and
-// exits with 0, to check that it works.
+// If its first argument is --benchmark_min_time=VALUE, the program measures
+// briefly and exits with 0, to check that it works.
 
 #ifndef _WIN32
 #include <sys/resource.h>
@@ -89,7 +90,9 @@ bool Gate(const char* what, double ratio, double most) {
   return ok;
 }
 
-// Returns the CPU time that this process has used, in microseconds.
+// Returns the CPU time that this process has used, in microseconds. (On
+// Windows: the time since the process started, because std::clock returns
+// that.)
 double CpuMicros() {
 #ifdef _WIN32
   return static_cast<double>(std::clock()) / CLOCKS_PER_SEC * 1e6;
@@ -154,9 +157,9 @@ class Pending {
   uint64_t oldest_ = 0;
 };
 
-// The floor of `Cancel`: an array of pointers to tasks. If a task is picked at
-// random, neither its pointer nor the task is in a cache, so a cancellation
-// costs two accesses to main memory.
+// The floor of `Cancel`: an array of pointers to tasks. If one of very many
+// tasks is picked at random, often neither its pointer nor the task is in a
+// cache, so a cancellation costs up to two accesses to main memory.
 class Tasks {
  public:
   TimerId RunAfter(absl::Duration, Executor::Task task) {
@@ -294,9 +297,9 @@ struct Outcome {
 };
 
 // Measures the burst, in which the first token becomes due at `from`. `done`
-// waits until the last token has been refreshed or released. The CPU time is
-// counted from shortly before `from` until `done` has returned. At the same
-// time, unrelated timers measure how late the executor is.
+// waits until the burst has ended. The CPU time is counted from shortly before
+// `from` until `done` has returned. At the same time, unrelated timers measure
+// how late the executor is.
 template <typename Done>
 Outcome Measure(ThreadExecutor& executor, int tokens, BootTime from,
                 Done done) {

@@ -4,22 +4,22 @@
 //
 //   bazel run -c opt //benchmarks:failure_benchmark
 //
-// A flight is one refresh: reads wait for a call of the endpoint, and the call
-// fails. In the first group 10,000 asynchronous reads wait, in the second group
-// 64 or 200 threads. `join_ns` is the time that one asynchronous read takes to
-// begin its wait. `told_ns` is the time from the failure until all reads know
-// of it, divided by the number of reads. Both are medians over the flights, and
-// `calls` is the number of calls of the endpoint per flight.
+// A flight is one refresh: reads wait for the endpoint, and its answer is a
+// failure. In the first group 10,000 asynchronous reads wait, in the second
+// group 64 or 200 threads. `join_ns` is the time that one asynchronous read
+// takes to begin its wait. `told_ns` is the time from the failure until all
+// reads know of it, divided by the number of reads. Both are medians over the
+// flights, and `calls` is the number of calls of the endpoint per flight.
 //
-// In the third group the call has already failed. Each read fails at once,
+// In the third group a refresh has already failed. Each read fails at once,
 // because the next attempt is not due yet, and `calls` counts the calls of the
 // endpoint by all reads together.
 //
-// In each group the floor comes first, and `vs_floor` is the time divided by
-// the floor's.
+// In each group the floor comes first, and `vs_floor` is the time per read (in
+// the first group `join_ns` plus `told_ns`) divided by the floor's.
 //
-// With --benchmark_min_time and any value, the program only checks that it
-// works: the second group makes a single flight.
+// If its first argument is --benchmark_min_time=VALUE, the program only checks
+// that it works: each line of the second group makes a single flight.
 
 #include <atomic>
 #include <chrono>
@@ -327,8 +327,8 @@ int main(int argc, char** argv) {
   RegisterThreads<EachCalls>(short_form);
   RegisterBetween<RememberedFailure>();
   RegisterBetween<BetweenAttempts>();
-  // The C and C++ libraries avoid atomic instructions until the process has had
-  // a second thread. Programs with several threads have no such advantage, so
+  // glibc and libstdc++ avoid atomic instructions until the process has had a
+  // second thread. Programs with several threads have no such advantage, so
   // this process starts a thread before it measures.
   std::thread([] {}).join();
   benchmark::RunSpecifiedBenchmarks();

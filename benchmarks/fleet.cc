@@ -5,9 +5,9 @@
 // RefreshMachine alone, without threads. In the seventh hour an event affects
 // all of them at once: the endpoint answers 502 or 429 for an hour, or all
 // tokens are revoked. Prints how often the endpoint is then called and when the
-// clients recover, and the same for two kinds of hand-written clients. The exit
-// code is 1 if the clients of this library exceed a limit of docs/failure.md,
-// for any of the seeds.
+// clients heal, that is, get another token; and the same for two kinds of
+// hand-written clients. The exit code is 1 if the clients of this library
+// exceed a limit of docs/failure.md, for any of the seeds.
 //
 //   bazel run -c opt //benchmarks:fleet -- --out=/tmp
 //
@@ -19,8 +19,8 @@
 //                hand-written clients of each kind. All limits are checked.
 //   --out=DIR    An existing folder, by default the working directory. The
 //                calls per second and per minute, for the first seed, are
-//                written there as CSV and, if gnuplot is installed, drawn as
-//                fleet.png.
+//                written there as CSV. If gnuplot is installed, the calls per
+//                minute are drawn as fleet.png.
 
 #include <algorithm>
 #include <array>
@@ -77,10 +77,10 @@ constexpr absl::Duration kLatency = absl::Milliseconds(100);
 constexpr absl::Duration kRetryAfter = absl::Seconds(120);
 constexpr absl::Time kStart = absl::FromUnixSeconds(1'700'000'000);
 constexpr int kLockoutFailures = 5;
-// The refreshes of each client after the event are numbered from 0. Refresh 0
-// heals the client. Wave n consists of refresh n of every client. The peak of
-// wave `kWave` is checked, because clients that healed together should by then
-// refresh at different times.
+// The successful refreshes of each client since the end of the event are
+// numbered from 0. Refresh 0 heals the client. Wave n consists of refresh n of
+// every client. The peak of wave `kWave` is checked, because clients that
+// healed together should by then refresh at different times.
 constexpr int kWave = 3;
 
 enum class Kind { kOutage, kThrottled, kRevoked };
@@ -99,14 +99,14 @@ constexpr Scenario kScenarios[] = {
 
 using PerSecond = std::vector<int>;
 
-// What the endpoint and the clients observe on one day.
+// What is counted on one day.
 struct Day {
   PerSecond calls = PerSecond(kDay);
-  // `waves[n]` has the calls of wave n (see `kWave`). Each of them gave a
-  // client its n-th token since the event, counted from 0.
+  // `waves[n]` has the calls of wave n (see `kWave`).
   std::array<PerSecond, kWave + 1> waves = {PerSecond(kDay), PerSecond(kDay),
                                             PerSecond(kDay), PerSecond(kDay)};
-  // For each client that healed: the seconds from the end of the event.
+  // For each client that healed: the seconds from the end of the event to the
+  // answer with its next token.
   std::vector<double> healed_after;
   int too_soon = 0;  // Calls made earlier than a Retry-After permitted.
   // The number of clients that got more than one token within two minutes after
@@ -304,8 +304,8 @@ std::string ShowTime(double seconds) {
                      : absl::StrCat(static_cast<int>(seconds + 0.5), " s");
 }
 
-// Calls are evaluated from the beginning of the event to the second that this
-// function returns, at which all clients should have healed.
+// The peaks of all calls are taken from the beginning of the event to the
+// second that this function returns, at which all clients should have healed.
 int LastSecond(const Scenario& scenario) {
   return scenario.end + 2 * static_cast<int>(absl::ToInt64Seconds(kRetryAfter));
 }
@@ -368,9 +368,9 @@ bool Check(const Scenario& scenario, int clients, const Day& day) {
   return holds;
 }
 
-// Writes a CSV file that begins ten minutes before the event. Each row has the
-// number of calls in the next `seconds` seconds, with one column for each kind
-// of client.
+// Writes a CSV file, from ten minutes before the event to six hours after its
+// beginning. Each row has a time in seconds since that beginning and, for each
+// kind of client, the number of calls in the `seconds` seconds from then on.
 void WriteCsv(const std::string& path, const Scenario& scenario, int seconds,
               const std::vector<Day>& days) {
   std::ofstream csv(path);
@@ -428,7 +428,7 @@ void Plot(const std::string& out, int clients) {
 
 struct Flags {
   int clients = 10'000;
-  // The number of hand-written clients; if unset, it is `clients`.
+  // The number of hand-written clients of each kind. If unset, `clients`.
   std::optional<int> rivals;
   int seeds = 3;
   std::string out;

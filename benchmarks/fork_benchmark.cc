@@ -8,7 +8,7 @@
 // Prints these times, in microseconds per instance:
 //
 // - the call of fork(), in the parent
-// - from the return of fork() until the child has run the library's fork
+// - from then until the child reports that it has run the library's fork
 //   handlers
 // - the first read of each instance after the fork, in the parent; it does not
 //   write to the instance

@@ -2,15 +2,15 @@
 //
 // Measures the cost of many instances. (A server that keeps a token for each
 // tenant has many.) The program measures the time to read an instance that is
-// picked at random among 1 or 10,000, and the bytes that each instance uses in
-// addition to its token:
+// picked at random among 1 or 10,000, and the bytes that each of 10,000
+// instances uses in addition to its token:
 //
 //   bazel run -c opt //benchmarks:instances_benchmark
 //
 // `vs_floor` and `bytes_vs_floor` are the time of a read and the bytes, divided
-// by those of the floor with the same number of instances. The Refreshables
-// share one executor. The bytes include the tasks that the Refreshables give to
-// the executor, but not the executor's list of tasks.
+// by those of the floor (`PointerAndTime`) with the same number of instances.
+// The Refreshables share one executor. The bytes include the tasks that the
+// Refreshables give to the executor, but not the executor's list of tasks.
 
 #include <malloc.h>
 
@@ -123,8 +123,8 @@ int main(int argc, char** argv) {
   Register<ThreadLocalCopy>();
   Register<RcuQuiescent>();
   Register<HazardFence>();
-  // The C and C++ libraries avoid atomic instructions until the process has had
-  // a second thread. Programs with several threads have no such advantage, so
+  // glibc and libstdc++ avoid atomic instructions until the process has had a
+  // second thread. Programs with several threads have no such advantage, so
   // this process starts a thread before it measures.
   std::thread([] {}).join();
   benchmark::RunSpecifiedBenchmarks();

@@ -17,8 +17,8 @@
 // kind "oldest", and the release of leases of a replaced token.
 //
 // Each line that has a target ends with `ok` or `MISSED`, and the exit code is
-// 1 if a target is missed. With --benchmark_min_time and any value, the program
-// measures briefly and exits with 0, to check that it works.
+// 1 if a target is missed. If its first argument is --benchmark_min_time=VALUE,
+// the program measures briefly and exits with 0, to check that it works.
 
 #include <atomic>
 #include <chrono>
@@ -92,9 +92,9 @@ class Rival {
       std::make_shared<const Entry>(MakeEntry(std::string(1024, 'x')));
 };
 
-// `Newest`, `Oldest` and `All` make `reads` reads of the kind with their name,
-// with `held` leases (see the top of this file). They return the nanoseconds
-// per read. They call `ready` once, just before the measurement.
+// `Newest`, `Oldest` and `All` make at least `reads` reads of the kind with
+// their name, with `held` leases (see the top of this file). They return the
+// nanoseconds per read. They call `ready` once, just before the measurement.
 
 template <typename Source>
 double Newest(Source& source, int held, int64_t reads,
@@ -333,8 +333,8 @@ double HeavyBarrier() {
 }
 
 // Prints the median times of `Install`, of membarrier(2) alone, and of a
-// publication by the rival. The three are measured in turns, while other
-// threads read or have read.
+// publication by the rival. The three are measured in turns: first alone, then
+// while other threads read or have read.
 void Publications(bool short_form) {
   std::printf("\n%-42s %9s %9s %9s\n", "publications, median in us", "Install",
               "barrier", "mutex");
@@ -388,14 +388,14 @@ void Publications(bool short_form) {
 }
 
 int Main(bool short_form) {
-  // In a process with one thread, the C and C++ libraries avoid atomic
+  // In a process with one thread, glibc and libstdc++ avoid atomic
   // instructions. The thread `second` keeps them from doing so.
   std::atomic<bool> stop{false};
   std::thread second([&] {
     while (!stop) std::this_thread::sleep_for(std::chrono::milliseconds(10));
   });
-  // Publications come first: each one scans the hazard slots of this thread,
-  // which are few until the thread has held many leases.
+  // Publications come first: each one scans all hazard slots, which are few
+  // until a thread has held many leases.
   Publications(short_form);
   Reads(short_form);
   std::printf(

@@ -1,22 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The patterns that read without a lock and free what they replace, with the
-// interface of baselines.h. Each is written from scratch, in its simplest
-// correct form. They differ from a Refreshable not only in the time of a read,
-// but also in this:
+// The patterns that free what they replace, although their reads usually take
+// no lock. They have the interface of baselines.h. Each is written from
+// scratch, in its simplest correct form. They differ from a Refreshable not
+// only in the time of a read, but also in this:
 //
 //   ThreadLocalCopy  A token that was read may be used until the thread's next
 //                    read. A thread that stops reading keeps an old token
 //                    alive. Each thread has a copy of one instance's token
 //                    only; for several instances it would need a map.
-//   RcuQuiescent     A token that was read may be used until the thread's next
-//                    read. A publisher waits until each other thread that has
-//                    ever read has read again, or has ended.
+//   RcuQuiescent     A token may be used until the thread announces that it
+//                    uses none (here: at the end of each read). A publisher
+//                    waits until each other thread that has ever read has read
+//                    again, or has ended.
 //   RcuFence         A publisher waits for each reader that is inside a read.
 //                    Each read makes a full fence.
 //   HazardFence      A thread can use one token at a time. If a publisher finds
-//                    the old token in use, a later publication frees it. Each
-//                    read makes a full fence.
+//                    the old token in use, a later publication or the
+//                    destructor frees it. Each read makes a full fence.
 
 #ifndef REFRESHABLE_BENCHMARKS_LOCK_FREE_BASELINES_H_
 #define REFRESHABLE_BENCHMARKS_LOCK_FREE_BASELINES_H_
@@ -59,7 +60,7 @@ class PerThread {
   }
 
  private:
-  // The data of one thread, in two cache lines of its own.
+  // The data of one thread, in cache lines of its own.
   struct alignas(128) Line {
     Data data;
   };
@@ -197,8 +198,8 @@ class RcuQuiescent {
 
  private:
   // `seen` is the grace period that the thread saw when it last used no token:
-  // before its first read, or after its last. If the thread has ended, `seen`
-  // is the largest number.
+  // at the end of its latest read, or before its first. If the thread has
+  // ended, `seen` is the largest number.
   struct Thread {
     std::atomic<uint64_t> seen{0};
 

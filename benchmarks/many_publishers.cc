@@ -10,7 +10,7 @@
 // freed yet. Each thread has its own Refreshable; all share one hazard domain.
 // The exit code is 1 if the limit of docs/memory_model.md is exceeded.
 //
-// With --benchmark_min_time and any value, the program makes fewer
+// If its first argument is --benchmark_min_time=VALUE, the program makes fewer
 // publications, to check that it works.
 
 #include <atomic>
@@ -99,8 +99,9 @@ bool Measure(int threads, int installs) {
     });
   }
   for (std::thread& publisher : publishers) publisher.join();
-  // For each thread, three of the living tokens are not superseded: the
-  // published one, and two copies on their way into an `Install`.
+  // For each thread, at least three of the tokens alive during an `Install` are
+  // not superseded: the published one, and copies on their way into the
+  // `Install`.
   const int64_t superseded = tokens_peak - 3 * threads;
   const int64_t bound =
       (threads + refreshable::internal::HazardDomain::kMostHandedOver) *

@@ -37,8 +37,8 @@ inline void PrintTarget(const std::string& what, double measured,
               at_most, measured <= at_most ? "ok" : "MISSED");
 }
 
-// Returns whether --benchmark_min_time is the program's first argument, with
-// any value. If so, the program should only check that it works, and be brief.
+// Returns whether the program's first argument is --benchmark_min_time=VALUE.
+// If so, the program should only check that it works, and be brief.
 inline bool IsShortForm(int argc, char** argv) {
   constexpr char kFlag[] = "--benchmark_min_time";
   return argc > 1 && std::strncmp(argv[1], kFlag, std::strlen(kFlag)) == 0;
@@ -49,9 +49,10 @@ inline bool IsShortForm(int argc, char** argv) {
 // a few cycles, one or two cycles slower.
 constexpr int kPlacements = 9;
 
-// Aligns the following code to a cache line, and then moves it on by a number
-// of no-ops that depends on `kPlacement`. (The compiler may put other code in
-// between.) The program must be compiled with -fno-align-loops.
+// With GCC and Clang, aligns the following code to 64 bytes, and then moves it
+// on by a number of no-ops that depends on `kPlacement`. (The compiler may put
+// other code in between.) The program must be compiled with -fno-align-loops.
+// Does nothing with other compilers.
 template <int kPlacement>
 ABSL_ATTRIBUTE_ALWAYS_INLINE inline void PlaceCode() {
   static_assert(0 <= kPlacement && kPlacement < kPlacements, "");

@@ -144,7 +144,7 @@ class Fresh : public RefreshableRead<IdleExecutor> {
 };
 
 // A Refreshable whose token lives for an hour and is already fifty minutes old,
-// so the token is stale. A refresh is in flight and never ends.
+// so the token is stale. A refresh is queued, and the executor never runs it.
 class Stale : public RefreshableRead<IdleExecutor> {
  public:
   static constexpr char kName[] = "Refreshable, stale";

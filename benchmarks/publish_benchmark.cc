@@ -12,8 +12,8 @@
 // to the readers. Otherwise all 300 publications might be over before any
 // reader ran.
 //
-// With --benchmark_min_time and any value, the program makes only a few
-// iterations, to check that it works.
+// If its first argument is --benchmark_min_time=VALUE, the program makes only a
+// few iterations, to check that it works.
 
 #include <algorithm>
 #include <atomic>

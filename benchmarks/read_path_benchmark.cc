@@ -166,8 +166,8 @@ int main(int argc, char** argv) {
   RegisterGrowth<PointerAndTime>();
   RegisterGrowth<Fresh>();
   RegisterGrowth<MutexCopy>();
-  // The C and C++ libraries avoid atomic instructions until the process has had
-  // a second thread. Programs with several threads have no such advantage, so
+  // glibc and libstdc++ avoid atomic instructions until the process has had a
+  // second thread. Programs with several threads have no such advantage, so
   // this process starts a thread before it measures.
   std::thread([] {}).join();
   benchmark::RunSpecifiedBenchmarks();

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Checks that a read costs no more than docs/performance.md says. Prints what
-// reads cost, and one line per gate:
+// Checks that a read, and a publication while others read, cost no more than
+// docs/performance.md says. Prints what reads cost, and one line per gate:
 //
 //   bazel run -c opt //benchmarks:read_path_gates
 //
@@ -12,10 +12,10 @@
 // Two CPUs of a virtual machine may at times be one core, or may share a core
 // with another virtual machine. So a repetition counts as disturbed, and is
 // made again, if the floor gained little from the second thread, or took much
-// longer than in another repetition. If too many repetitions are disturbed,
-// they are not all made again. Everything is printed nevertheless, but the
-// gates cannot be judged, and the line of each gate says why. The gates with
-// one thread can still be judged if the floor was steady with one thread.
+// longer than in another repetition. After many of these, the program stops
+// making disturbed repetitions again. Everything is printed nevertheless, but
+// the gates cannot be judged, and the line of each gate says why. The gates
+// with one thread can still be judged if the floor was steady with one thread.
 //
 // Some gates demand a lead over the other patterns. The lead also depends on
 // the processor: if a mutex is cheap and a load is not, even the floor may miss
@@ -24,8 +24,8 @@
 //
 // The exit code is 1 if a gate fails, or else 2 if a gate cannot be judged.
 //
-// With --benchmark_min_time and any value, the program measures only once and
-// briefly, and exits with 0, to check that it works.
+// If its first argument is --benchmark_min_time=VALUE, the program measures
+// only once and briefly, and exits with 0, to check that it works.
 
 #include <algorithm>
 #include <atomic>
@@ -90,7 +90,7 @@ ABSL_ATTRIBUTE_NOINLINE int Read(Pattern& pattern, int64_t reads) {
 template <typename Pattern>
 using ReadFunction = int (*)(Pattern&, int64_t);
 
-// The loop in each placement. Each repetition uses another placement.
+// The loop in each placement. Repetition i uses placement i.
 template <typename Pattern>
 constexpr ReadFunction<Pattern> kRead[kPlacements] = {
     Read<Pattern, 0>, Read<Pattern, 1>, Read<Pattern, 2>,
@@ -176,7 +176,7 @@ bool IsSteady(const Subject& floor, size_t repetition) {
       *std::min_element(floor.ns[1].begin(), floor.ns[1].end());
   return floor.ns[1][repetition] <= 1.3 * least;
 }
-// Returns whether the second thread had a core of its own.
+// Returns whether the second thread seems to have had a core of its own.
 bool HasTwoCores(const Subject& floor, size_t repetition) {
   return SpeedUp(floor, repetition) >= 1.5;
 }
@@ -327,7 +327,7 @@ class Gates {
 
 int Main(bool short_form) {
   const int repetitions = short_form ? 1 : kPlacements;
-  // In a process with one thread, the C and C++ libraries avoid atomic
+  // In a process with one thread, glibc and libstdc++ avoid atomic
   // instructions. The thread `second` keeps them from doing so, because
   // programs that need this library have several threads.
   std::atomic<bool> stop{false};
@@ -337,10 +337,10 @@ int Main(bool short_form) {
 
   const int64_t fast = short_form ? 10000 : 500000;
   const int64_t slow = short_form ? 1000 : 20000;
-  // The subjects from kOthers to the one before `beyond_others` are the
-  // patterns that lock, with which the gates compare reads. The subjects from
-  // `beyond_others` on are only printed, to show what the parts of a read cost.
-  // They are no alternatives; baselines.h and lock_free_baselines.h say why.
+  // The gates compare reads with the subjects from kOthers to the one before
+  // `beyond_others`: patterns that lock. The subjects from `beyond_others` on
+  // are only printed. They are no alternatives to a Refreshable; baselines.h
+  // and lock_free_baselines.h say why.
   enum { kFloor, kFresh, kStale, kVirtual, kSharedSlots, kOthers };
   constexpr size_t kMutexCopy = kOthers;
   std::vector<Subject> subjects;
@@ -383,7 +383,7 @@ int Main(bool short_form) {
       return subjects[above].ns[threads][i] / subjects[below].ns[threads][i];
     });
   };
-  // Returns the time of the fastest pattern that locks, divided by the time of
+  // Returns the least ratio of the time of a pattern that locks to the time of
   // `subject`.
   const auto best = [&](size_t subject, int threads) {
     double least = ratio(kOthers, subject, threads);

@@ -9,8 +9,8 @@
 // depends on where its code lies. `vs_inlined` is the time divided by the time
 // of an inlined `Get` on a local reference (a median over the turns).
 //
-// With --benchmark_min_time and any value, the program only checks that it
-// works, and measures briefly.
+// If its first argument is --benchmark_min_time=VALUE, the program only checks
+// that it works, and measures briefly.
 
 #include <atomic>
 #include <cstdint>
@@ -213,8 +213,8 @@ Subject Make() {
 void Main(bool short_form) {
   const int64_t reads = short_form ? 1000 : 500000;
   const int slices = short_form ? 1 : 15;
-  // The C and C++ libraries avoid atomic instructions until the process has had
-  // a second thread. Programs with several threads have no such advantage, so
+  // glibc and libstdc++ avoid atomic instructions until the process has had a
+  // second thread. Programs with several threads have no such advantage, so
   // this process starts a thread before it measures.
   std::thread([] {}).join();
   Client client;

@@ -18,9 +18,10 @@
 // endpoint.
 //
 // The program takes three quarters of a minute. The exit code is 1 if
-// Refreshable called the endpoint more than once in a round that is shown. With
-// --benchmark_min_time and any value, the program only checks that it works:
-// all times are a tenth, and there are eight threads and one round.
+// Refreshable called the endpoint more than once in a round that is shown. If
+// its first argument is --benchmark_min_time=VALUE, the program only checks
+// that it works: all times are a tenth, and there are eight threads and one
+// round.
 
 #include <algorithm>
 #include <atomic>
@@ -98,8 +99,9 @@ class Endpoint {
 // ---- The patterns ----
 //
 // Each pattern is a cache of one token, written from scratch in its simplest
-// correct form. A pattern has no token at first. `Set` gives it a token, and
-// must be called before any read. `Get` is thread-safe.
+// correct form. A pattern has no token at first, which is as if it had one that
+// has expired. The program may call `Set`, to give it a token, before the first
+// read. `Get` is thread-safe.
 
 // A mutex. A thread that finds the token stale refreshes it while it holds the
 // mutex (as in google-cloud-cpp).
@@ -156,10 +158,10 @@ class TwiceChecked {
   Token token_;
 };
 
-// A pointer that is read without a lock. A stale token is refreshed on another
-// thread. An expired token is refreshed under a mutex, after a second check (as
-// in Databricks' SDK for Java, and in Databricks' SDK for Go with asynchronous
-// refresh switched on).
+// A shared_ptr that is read and replaced atomically. A stale token is refreshed
+// on another thread. An expired token is refreshed under a mutex, after a
+// second check (as in Databricks' SDK for Java, and in Databricks' SDK for Go
+// with asynchronous refresh switched on).
 class RefreshBehind {
  public:
   static constexpr char kName[] = "refresh behind; mutex held if expired";
