@@ -32,9 +32,9 @@ using refreshable::BootTime;
 using refreshable::SystemClock;
 using refreshable::TimerId;
 
-// The longest wait for Asio's timer before the clock is read again. Asio's
-// timer does not count the time for which the computer is suspended, so only
-// reading the clock shows that such time has passed.
+// The longest wait for Asio's timer before the clock is read again. On many
+// systems Asio's timer does not count the time for which the computer is
+// suspended, so only reading the clock shows that such time has passed.
 constexpr absl::Duration kLongestWait = absl::Seconds(1);
 
 BootTime Now() { return SystemClock::Get().Now().boot; }
@@ -213,8 +213,9 @@ class AsioExecutor::Core final : public std::enable_shared_from_this<Core> {
   }
 
   // Schedules RunTimer for the moment at which the first timer is due, but at
-  // most `kLongestWait` from now. Without timers, schedules nothing. If memory
-  // runs out, the program ends, because the timers would be lost.
+  // most `kLongestWait` from now. If no timer will ever be due, schedules
+  // nothing. If memory runs out, the program ends, because the timers would be
+  // lost.
   void Arm() noexcept ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
     if (closed_) return;
     const BootTime due = timers_.empty() ? BootTime::InfiniteFuture()

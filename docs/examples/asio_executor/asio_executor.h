@@ -27,12 +27,12 @@ namespace refreshable_examples {
 // A source that waits for its server must not delay callbacks, and neither may
 // delay timers. This is why there are three contexts. Two of them may be the
 // same only if their tasks never block. (Short callbacks do not block, and
-// neither do the tasks of an asynchronous source.) One thread that runs
-// `timers` must always be free.
+// neither do the tasks of an asynchronous source.) At least one thread that
+// runs `timers` must never be blocked.
 //
 // All contexts must outlive the executor, and threads must run them as long as
 // the executor is used. (Use asio::make_work_guard, because `run()` returns
-// when there is nothing to do. A pending timer keeps `run()` from returning.)
+// when there is nothing to do.)
 //
 // Time is the BootTime of SystemClock, which goes on while the computer is
 // suspended. A timer that becomes due in that time may run up to a second after
