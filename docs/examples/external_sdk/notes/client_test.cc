@@ -114,7 +114,7 @@ TEST(ClientTest, ServesReadsWhileTheNextSessionIsOnItsWay) {
   EXPECT_EQ(client->ReadNote("a").value(), "milk");
   executor.AdvanceBy(absl::Minutes(6));  // The session is stale.
   EXPECT_EQ(client->ReadNote("a").value(), "milk");
-  executor.RunUntilIdle();  // The second login is in progress.
+  executor.RunUntilIdle();  // The second fetch is in progress.
   source.Release(1, Session{"k2", "us"}, absl::Minutes(10));
   EXPECT_EQ(client->ReadNote("a").value(), "milk");
   EXPECT_THAT(transport->requests, ElementsAre("GET /eu/notes/a Session k1",
