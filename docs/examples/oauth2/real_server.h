@@ -17,9 +17,9 @@
 #include "refreshable/integrations/curl/tls_server_test_util.h"
 
 // A server of tokens (server/server.mjs) and an API that takes the tokens
-// (server/api.mjs): two processes behind one nginx. If one of them or a file
-// cannot be made, this program ends. Any thread may call `CallApi` and
-// `token_url`; only one thread may use the rest.
+// (server/api.mjs): two processes behind one nginx. If one of the three cannot
+// be started, this program ends. Any thread may call `CallApi` and `token_url`;
+// only one thread may use the rest.
 //
 // The clients are "notes" (client credentials, secret "right-secret") and
 // "notes-app" (refresh tokens, secret "app-secret").

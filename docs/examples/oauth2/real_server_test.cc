@@ -63,8 +63,8 @@ class RealServerTest : public testing::Test {
         .value();
   }
 
-  // Makes one call of the API, as an SDK does. Returns the HTTP status or, if
-  // there is no token, the name of the error's code.
+  // Calls the API through CallWithToken, as an SDK does. Returns the HTTP
+  // status or, if there is no token, the name of the error's code.
   std::string Call(Tokens& tokens, absl::Duration timeout = kLong,
                    int retries = 6) {
     Tokens::ReadOptions options;
@@ -103,9 +103,9 @@ class RealServerTest : public testing::Test {
     return outcomes;
   }
 
-  // Waits until the policy's minimum interval has passed since the last token
-  // was issued. If a token is rejected before that, the Refreshable does not
-  // fetch another one.
+  // Waits for longer than the policy's minimum interval, 1 s. If a token is
+  // rejected before that has passed since the last attempt, the Refreshable
+  // does not fetch another one.
   static void WaitForInterval() {
     const absl::Time end = absl::Now() + absl::Seconds(1.5);
     WaitUntil("the minimum interval", [&] { return absl::Now() > end; });
@@ -139,7 +139,7 @@ class Callers {
   }
 
   int failed() const { return failed_; }
-  // Waits until about three more calls per thread have ended.
+  // Waits until three more calls per thread, on average, have ended.
   void AwaitCalls() const {
     const int enough = called_ + 3 * kThreads;
     WaitUntil("calls", [&] { return called_ >= enough; });
@@ -260,7 +260,7 @@ const Fault kFaults[] = {
 
 class FaultTest : public testing::TestWithParam<Fault> {};
 
-// During the fault, no token can be issued, and the present token must serve
+// During the fault, no token can be fetched, and the present token must serve
 // all calls. After the fault, the same Refreshable must get another token
 // without help.
 TEST_P(FaultTest, NoCallFailsWhileThereIsAToken) {
