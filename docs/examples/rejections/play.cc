@@ -19,7 +19,7 @@ using refreshable::Lease;
 using refreshable::ManualExecutor;
 using refreshable::Refreshable;
 
-// The timeout of a caller's read.
+// The timeout of each read or, with CallWithToken, of the whole call.
 constexpr absl::Duration kTimeout = absl::Seconds(30);
 
 bool IsRejected(int status) { return status == 401; }
@@ -57,7 +57,7 @@ class Program {
       Call([this](Token token) { return servers_.Serve(token); },
            [this, start](int status) { servers_.OnGoodCall(start, status); });
     }
-    executor_.AdvanceBy(kTimeout);  // Lets all calls end.
+    executor_.AdvanceBy(kTimeout);  // Lets the reads that wait end.
     return servers_.outcome();
   }
 

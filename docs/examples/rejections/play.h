@@ -16,7 +16,7 @@ namespace refreshable_examples {
 enum class OnRejection {
   kRejectedRead,  // CallWithToken: repeats the call with a newer token.
   kWithdraw,      // Withdraws the token for all, and repeats the call.
-  kNothing,       // Returns the 401; only expiry replaces a token.
+  kNothing,       // Returns the 401; a token is replaced only because of age.
 };
 
 // A program to simulate, and its servers. Each caller of the program calls a
@@ -35,21 +35,22 @@ struct Play {
   // A bad server, which answers every call with 401, is called at this
   // interval. If the interval is infinite, there is no bad server.
   absl::Duration bad_period = absl::InfiniteDuration();
-  // A token is accepted only once it is this old.
+  // A token is accepted only once it is this old. Has no effect on the tokens
+  // of `mistake_at` and `rotated_at`.
   absl::Duration accepted_after;
   // At each of these two moments, all tokens issued so far are revoked.
   std::optional<absl::Duration> revoked_at;
   std::optional<absl::Duration> revoked_again_at;
-  // If set, the source has one token that never changes, and at this moment a
-  // server mistakenly rejects one call.
+  // If set, the source has one token that never changes, and the first call of
+  // a good server from this moment on is mistakenly rejected.
   std::optional<absl::Duration> mistake_at;
 
   // ---- The token endpoint ----
 
   // How long the endpoint takes to answer.
   absl::Duration answers_after;
-  // If true, a token counts as issued at the moment of the request; if false,
-  // at the moment of the answer.
+  // If true, a token counts as issued when the endpoint is asked for it; if
+  // false, when the endpoint answers.
   bool issued_when_asked = false;
   // From `down_from` to `down_until` the endpoint answers 503 or, if
   // `retry_after` is not zero, 429 with that Retry-After.
@@ -70,12 +71,13 @@ struct Play {
 };
 
 struct Outcome {
-  int64_t good_calls = 0;  // Calls of the good servers.
+  // Calls of the good servers. A call that is repeated counts once.
+  int64_t good_calls = 0;
   // Calls of the good servers that ended without a 200.
   int64_t failed = 0;
-  // The number of calls that failed between one issue of a token and the next:
-  // after the first issue, and the maximum after the later ones. An issue that
-  // a rejection caused does not count as one.
+  // The number of calls that failed after the first issue of a token and before
+  // the second, and the maximum between two later issues. Leaves out the issues
+  // of attempts that were told that a token was rejected or withdrawn.
   int64_t failed_after_first = 0;
   int64_t failed_after_later = 0;
   int64_t asked = 0;     // Calls of the token endpoint.
@@ -83,10 +85,10 @@ struct Outcome {
   int64_t minted = 0;    // Calls of the endpoint that returned a token.
   double asked_per_hour = 0;
   double minted_per_hour = 0;
-  // The longest time for which calls of good servers failed although the
-  // endpoint had a good token to give. It begins at a revocation, `rotated_at`
-  // or `down_until`, whichever was last, and ends one second after the last
-  // call that failed. Zero if no such call failed, or if nothing was revoked.
+  // The longest time from a revocation, `rotated_at` or `down_until`, whichever
+  // was last, to one second after a call of a good server that failed. Leaves
+  // out calls that begin before `revoked_at`, or while the endpoint has no good
+  // token to give. Zero if no other call failed, or if nothing was revoked.
   absl::Duration healed_after;
 };
 
@@ -94,10 +96,10 @@ struct Outcome {
 // second.
 Outcome PlayThrough(const Play& play, OnRejection on_rejection);
 
-// Simulates `play` for this library, with a thread for each caller and one for
-// the bad server. In each second all threads call at the same time. The counts
-// in the outcome may depend on how the threads race, but no promise may be
-// broken.
+// Simulates `play` for this library, with a thread for each caller and, if
+// there is a bad server, one that calls it. The callers call at the same
+// moment. The counts in the outcome may depend on how the threads race, but no
+// promise may be broken. Ignores `disturbed_at`.
 Outcome PlayWithThreads(const Play& play);
 
 }  // namespace refreshable_examples

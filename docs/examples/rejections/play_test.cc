@@ -116,8 +116,8 @@ TEST(RejectionsTest, A13ClocksThatJump) {
   }
 }
 
-// Tokens become stale after a minute. In the play `revoked`, the refresh runs
-// from 1:02 to 1:06, and all tokens are revoked at 1:03.
+// Tokens become stale after about a minute. In the play `revoked`, the refresh
+// runs from 1:02 to 1:06, and all tokens are revoked at 1:03.
 TEST(RejectionsTest, A8ThreadsThatRace) {
   for (const int threads : {1, 8}) {
     Play play;
@@ -136,7 +136,7 @@ TEST(RejectionsTest, A8ThreadsThatRace) {
   }
 }
 
-// Unlike kRejectedRead, kWithdraw and kNothing break the promises, and `Broken`
+// Unlike kRejectedRead, kWithdraw and kNothing break promises, and `Broken`
 // says so.
 TEST(VerdictTest, SaysWhatIsBroken) {
   Play play = OneBadServer(10);

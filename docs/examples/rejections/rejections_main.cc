@@ -28,9 +28,8 @@ struct Row {
   Play play;
 };
 
-// Returns the rows of the table. Unless a row says otherwise, it has one caller
-// and lasts two hours, and the longest wait between two attempts that
-// rejections start is a minute.
+// Returns the rows of the table. Each has one caller and, unless it sets
+// another length, lasts two hours.
 std::vector<Row> Rows() {
   std::vector<Row> rows;
   const auto add = [&](const char* title) -> Play& {
@@ -136,7 +135,8 @@ void Print(const char* client, const Outcome& outcome) {
                outcome.asked_per_hour, Healed(outcome));
 }
 
-// Simulates each row for all clients, and prints the results.
+// Simulates each row for all clients, and for this library also with another
+// longest wait. Prints the results.
 void Compare(const std::vector<Row>& rows) {
   absl::PrintF("%-27s %-15s %10s %10s  %10s\n", "", "  calls failed",
                "tokens/h", "fetches/h", "to heal");
@@ -215,8 +215,9 @@ void EveryDelay() {
   absl::PrintF("  (and every tenth of a second between, for one caller)\n");
 }
 
-// A refresh of a stale token runs from 5:02 to 5:06. Each simulation revokes
-// all tokens at another moment: before, during or after the refresh.
+// Without a revocation, a refresh of the stale token would run from 5:02 to
+// 5:06. Each simulation revokes all tokens at another moment: before, during or
+// after that time.
 void EveryMomentOfARefresh() {
   absl::PrintF(
       "\nAll tokens are revoked 1 s before a refresh of 4 s starts, half a "
@@ -305,7 +306,7 @@ void BothClocks() {
 }
 
 // Returns the rows for callers that are threads. Their tokens live for ten
-// minutes and become stale after five.
+// minutes and become stale after about five.
 std::vector<Row> RowsForThreads() {
   Play base;
   base.length = absl::Minutes(8);

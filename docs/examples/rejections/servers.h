@@ -27,7 +27,8 @@ using Token = absl::Duration;
 // Thread-safe.
 class Servers {
  public:
-  // `executor` provides the time, and must outlive this object.
+  // `executor` runs the Refreshable, provides the time, and must outlive this
+  // object.
   Servers(const Play& play, refreshable::ManualExecutor* executor)
       : play_(play), executor_(executor) {}
   Servers(const Servers&) = delete;
@@ -60,7 +61,8 @@ class Servers {
   // Returns the endpoint's answer to a call that begins now.
   absl::StatusOr<refreshable::Credential<Token>> Mint(
       const refreshable::FetchContext& context);
-  // Returns whether the endpoint is down or throttling at this moment.
+  // Returns whether the endpoint answers 503 or 429 to a call that begins at
+  // `at`.
   bool Down(absl::Duration at) const {
     return at >= play_.down_from && at < play_.down_until;
   }
@@ -73,9 +75,9 @@ class Servers {
   absl::Duration next_answer_ ABSL_GUARDED_BY(mutex_);
   // A Retry-After forbids calls of the endpoint before this moment.
   absl::Duration not_before_ ABSL_GUARDED_BY(mutex_);
-  // `issues_` counts the tokens that were issued, without those that a
-  // rejection caused. `failed_since_` counts the calls that have failed since
-  // `issues_` last increased.
+  // `issues_` counts the tokens that were issued, without those of attempts
+  // that were told that a token was rejected or withdrawn. `failed_since_`
+  // counts the calls that have failed since `issues_` last increased.
   int issues_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t failed_since_ ABSL_GUARDED_BY(mutex_) = 0;
   // Whether a server has made the mistake of `mistake_at`.

@@ -22,8 +22,9 @@ using refreshable::ManualExecutor;
 using refreshable::Refreshable;
 
 // A simulation with threads. The thread that calls `Run` moves the time and
-// runs the executor's tasks. It divides the time into rounds of a second, and
-// in each round the thread of each caller makes one call.
+// runs the executor's tasks. It plays a round for each second of the play, and
+// in each round the thread of each caller makes one call. (After a round that
+// takes longer than a second, the next one begins at once.)
 class ThreadedProgram {
  public:
   explicit ThreadedProgram(const Play& play)
@@ -84,7 +85,7 @@ class ThreadedProgram {
     while (round_ < round && !over_) changed_.Wait(&mutex_);
     return round_ >= round;
   }
-  // Records that this thread has made its call of the round.
+  // Records that this thread has finished the round.
   void Finish() {
     absl::MutexLock lock(&mutex_);
     --calling_;

@@ -25,14 +25,14 @@ int64_t Calls(const Play& play, absl::Duration time, bool lockstep) {
 }
 
 // Returns whether rejections may already have started several attempts in a row
-// when a token is revoked, or when the endpoint works again. If so, the next
-// such attempt may have to wait for a long time.
+// when a token is revoked, the file gets another token, or the endpoint works
+// again. If so, the next such attempt may have to wait for a long time.
 bool RowInProgress(const Play& play) {
   return play.bad_period < absl::InfiniteDuration() ||
          play.rotated_at.has_value() || play.down_until > play.down_from;
 }
 
-// Returns how long calls may fail after a revocation.
+// Returns the longest `Outcome::healed_after` that is promised.
 absl::Duration MayFailFor(const Play& play) {
   if (RowInProgress(play)) {
     return std::max(play.max_rejection_backoff,
@@ -57,7 +57,7 @@ int64_t LongestRow(absl::Duration time, absl::Duration longest) {
   return attempts;
 }
 
-// Returns the maximum number of calls of the endpoint in `play`.
+// Returns the most calls of the endpoint that are promised in `play`.
 int64_t MayAsk(const Play& play) {
   // If tokens are not accepted at once, the limit for two hours is 8, and no
   // such play lasts longer.
