@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests what happens in an outage with the settings that docs/failure.md shows.
+// Tests the settings that docs/failure.md shows.
 
 #include <memory>
 #include <string>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests how a client treats a server that rejects a token in the JSON body of a
-// 401 or 403. docs/quickstart.md shows the code.
+// Tests how clients treat a server that rejects a token, as docs/quickstart.md
+// and docs/when_the_server_says_401.md show it.
 
 #include <string>
 #include <vector>
@@ -70,7 +70,8 @@ absl::StatusOr<Response> Fetch(refreshable::Refreshable<std::string>& token,
 
 class TokenErrorTest : public ::testing::Test {
  protected:
-  // Calls a server that answers `to_first` to "t1", and 200 to any other token.
+  // Calls, with CallWithToken, a server that answers `to_first` to "t1" and 200
+  // to any other token.
   Response Call(Response to_first) {
     source_.Answer("t1", absl::Hours(1));
     source_.Answer("t2", absl::Hours(1));
