@@ -493,7 +493,7 @@ class CheckedMachine::StepChecker {
     waiters_ = {Waiters::kFail, clause};
     told_failure_ = true;
   }
-  // Expects that the flight is between attempts after the step.
+  // Expects that after the step the flight waits for its next attempt.
   void BeginWait(Clause clause) {
     flight_ = {ReferenceModel::kWaiting, clause};
     told_failure_ = told_wait_ = true;
@@ -693,8 +693,8 @@ class CheckedMachine::StepChecker {
            "a token is to be published");
       ExpectPublished(InputIsOfRunning() ? Clause::kF2 : Clause::kF6);
     } else if (!InputIsOfRunning()) {
-      // F2, F6: an answer that publishes nothing is discarded, unless its call
-      // is the running one.
+      // F2, F6: any other answer is discarded, unless it is that of the running
+      // call.
       events_.push_back(EventKind::kAttemptDiscarded);
     } else if (brings) {
       ExpectFailed(Life() <= 0 ? FailureClass::kTransient
@@ -996,7 +996,8 @@ class CheckedMachine::StepChecker {
   const RefreshMachine& machine_;
   ClauseCounts* counts_;
   ReferenceModel is_;
-  std::optional<ReferenceModel::Call> call_;  // The call that the step ended.
+  // The call whose answer the input is.
+  std::optional<ReferenceModel::Call> call_;
   std::string broken_;
 
   Due<ReferenceModel::Flight> flight_;
@@ -1008,7 +1009,8 @@ class CheckedMachine::StepChecker {
   Due<std::optional<Waiters>> rejected_waiters_ = {std::nullopt, Clause::kA8};
   Due<absl::InlinedVector<AttemptId, 1>> abandoned_ = {{}, Clause::kS1};
   std::vector<EventKind> events_;
-  bool told_wait_ = false;     // Waiters may fail before the next attempt.
+  // `fail_deadlines_before` and `fail_retries_below` must be set.
+  bool told_wait_ = false;
   bool told_failure_ = false;  // `Decisions::failure` must be set.
   bool told_lost_ = false;     // The failure must be the executor's (E2).
   // If set, `Decisions::failure` must have this code, and be for the reads that
@@ -1119,8 +1121,8 @@ std::string CheckedMachine::ApplyOne(const MachineInput& input, Step& step) {
 }
 
 // Called if a timer is due but has not fired. Applies a wake and then `input`,
-// and checks that `input` alone would have the same effect. Returns an empty
-// string, or what is broken.
+// and checks that `input` alone, unless it is a reset, would have the same
+// effect. Returns an empty string, or what is broken.
 std::string CheckedMachine::ApplyLate(const MachineInput& input) {
   CheckedMachine late(*this);
   Step whole, wake, rest;

@@ -123,9 +123,9 @@ class CheckedMachine {
   // Applies `input`. Returns an empty string, or the first clause that the
   // machine breaks and how it breaks it.
   std::string Apply(const MachineInput& input);
-  // B8: checks that from this state a read leads to a token, even if no
-  // outstanding call ever returns. A fatal machine is reset first. Returns an
-  // empty string, or what is broken.
+  // B8: checks that from this state a few reads, with much time before each,
+  // lead to a token, even if no outstanding call ever returns. A fatal machine
+  // is reset. Returns an empty string, or what is broken.
   std::string CheckRecovers() const;
 
   const ReferenceModel& facts() const { return facts_; }

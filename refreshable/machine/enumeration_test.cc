@@ -2,7 +2,7 @@
 //
 // This test enumerates the states of the machine. After each of several
 // beginnings it applies every sequence of inputs up to a length, the depth.
-// CheckedMachine checks each step against every clause. States with the same
+// CheckedMachine checks each step against the contract. States with the same
 // ReferenceModel::Fingerprint count as one, because the machine must behave in
 // the same way in all of them. Only the sequence that reached a state first is
 // continued.
@@ -48,8 +48,8 @@ constexpr int kTransient = static_cast<int>(FailureClass::kTransient);
 constexpr int kThrottled = static_cast<int>(FailureClass::kThrottled);
 constexpr int kPermanent = static_cast<int>(FailureClass::kPermanent);
 
-// Returns a policy whose times are a few seconds. Under it a token of 8 s, the
-// usual one in this test, is fresh for 4 s and then stale for 3 s.
+// Returns a policy with short times. Under it a token of 8 s, the usual one in
+// this test, is fresh for 4 s and then stale for 3 s.
 RefreshPolicy SmallPolicy() {
   RefreshPolicy policy;
   policy.jitter = 0;
@@ -118,8 +118,8 @@ class Enumeration {
     Input input;
   };
 
-  // Sets the attempt of `input`, if it needs one. Returns false if the machine
-  // has no such attempt.
+  // Called for the inputs of a beginning. Sets the attempt of `input`, if it
+  // needs one. Returns false if the machine has no such attempt.
   static bool Name(const ReferenceModel& f, Input& input) {
     if (input.kind == Input::kStart) input.id = f.queued;
     if (input.kind == Input::kSucceed || input.kind == Input::kFail) {
@@ -170,7 +170,8 @@ class Enumeration {
          fails, wait(2), read, start, fails, wait(4), read, start},
         // A call is abandoned.
         {read, start, wait(3), {Input::kWake}},
-        // A call is abandoned while there is a token.
+        // A call was abandoned. Then a token was installed, and its refresh is
+        // running.
         {read,
          start,
          wait(3),
@@ -348,7 +349,7 @@ class Enumeration {
   int64_t steps_ = 0;
   std::unordered_set<std::string> seen_;
   std::vector<Node> nodes_;  // The inputs that led to each state.
-  // The new states of the present round, with their nodes.
+  // The states from which the next round continues, with their nodes.
   std::vector<std::pair<CheckedMachine, int>> level_;
   std::set<
       std::tuple<int, bool, Freshness, bool, bool, bool, bool, int, size_t>>
@@ -361,7 +362,7 @@ struct NamedPolicy {
   // The least number of classes of states that the test must reach with this
   // policy.
   size_t classes;
-  int depth = 4;  // The number of inputs after each beginning.
+  int depth = 4;  // The most inputs after each beginning.
 };
 
 std::vector<NamedPolicy> Policies() {

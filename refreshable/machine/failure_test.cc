@@ -63,8 +63,8 @@ TEST(RefreshMachineFailureTest, B1AWaitCountsFromTheStartOfASlowAttempt) {
 }
 
 TEST(RefreshMachineFailureTest, B1WithASourceThatHangs) {
-  // Two calls hang. By F6, the further calls then come at least 60, 120 and 240
-  // s after the call before them.
+  // No call returns. By F6, the third, fourth and fifth call come at least 60,
+  // 120 and 240 s after the call before them.
   EXPECT_THAT(MachineDriver().Outage(S(500), S(1), S(100000)),
               ElementsAre(0, 31, 118, 238, 478));
 }
@@ -261,8 +261,8 @@ TEST(RefreshMachineFailureTest, B7TheTokenThatLivesHoldsExhaustionOff) {
   MachineDriver d;
   d.Hold(S(3600));
   d.t = S(2400);
-  // While the token is usable, an attempt starts after each cooldown of 60 s.
-  // Once the token has expired, a probe starts every 60 s.
+  // An attempt starts every 60 s: first because of the cooldown, later because
+  // of the backoff, and after the expiry because of the probe interval.
   EXPECT_EQ(d.Outage(S(3800)), Then({2400}, 60, 3800));
 
   MachineDriver fatal(Fatal());

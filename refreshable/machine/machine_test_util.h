@@ -77,8 +77,8 @@ class MachineDriver {
     machine.OnReportRejected(now(), generation, out);
     End();
   }
-  // Start, Succeed, Fail and Lost apply to the attempt submitted last. The last
-  // three may be given the `id` of another one.
+  // Start, Succeed, Fail and Lost apply to the attempt that was submitted last.
+  // Succeed, Fail and Lost may be given the `id` of another attempt.
   std::optional<AttemptStart> Start() {
     Begin();
     const auto start = machine.OnAttemptStart(now(), attempt, out);
@@ -141,12 +141,15 @@ class MachineDriver {
   std::optional<AttemptStart> ReadAndStart() {
     return Read() == Answer::kWait ? Start() : std::nullopt;
   }
-  // Fetches a token that lives for `lifetime`, without any delay.
+  // Fetches a token that lives for `lifetime`, without any delay. Requires: a
+  // read would wait for an attempt that may start now.
   void Hold(absl::Duration lifetime) {
     ReadAndStart();
     Succeed(Expiry::In(lifetime));
   }
   // Makes `n` attempts that fail permanently, each as early as permitted.
+  // Requires: no token is usable, no refresh is in flight, and an attempt may
+  // start sooner or later.
   void FailTimes(int n) {
     for (int i = 0; i < n; ++i) {
       if (next_start() > t) t = next_start();
@@ -157,7 +160,8 @@ class MachineDriver {
   // Simulates an outage until `end`. Returns the starts of the attempts, in
   // seconds. Makes a first read at once, and another one after each `every`.
   // Each read has the timeout `timeout`. Every attempt starts at once and fails
-  // `latency` later, with `retry_after` if that is set. Timers fire on time.
+  // `latency` later, with `retry_after` if that is set. But an attempt that has
+  // timed out never returns once another one has started. Timers fire on time.
   std::vector<double> Outage(
       absl::Duration end, absl::Duration every = S(1),
       absl::Duration latency = absl::ZeroDuration(),
@@ -186,7 +190,7 @@ class MachineDriver {
   // ---- What is known ----
 
   absl::Duration wake_at() const { return machine.wake_at(now()) - kBoot; }
-  // The BootTime of the machine's check_at.
+  // Returns the BootTime of the machine's check_at, as a moment of the test.
   absl::Duration check_at() const {
     return machine.check_at(now()).boot - kBoot;
   }

@@ -59,8 +59,7 @@ TEST(RefreshMachineRecoveryTest, B8ResetWhileIdleLetsTheNextReadTry) {
 }
 
 // A read that permits no retry fails while the flight waits for its first
-// retry. After a Reset it may join, because the failed attempt no longer
-// counts.
+// retry. After a Reset it may join, because the failure is forgotten.
 TEST(RefreshMachineRecoveryTest, B8AReadJoinsAWaitingFlightAfterAReset) {
   MachineDriver d;
   d.ReadAndStart();
@@ -249,7 +248,7 @@ TEST(RefreshMachineRecoveryTest, B10TheFirstFailureServesAllWhoWait) {
   EXPECT_EQ(d.machine.check_at(d.now()).wall, d.WallAt(S(3562)));
   EXPECT_EQ(d.wake_at(), S(3562));
   EXPECT_EQ(d.Read(), Answer::kServe);
-  EXPECT_FALSE(d.out.republish_degraded);  // The first read did that.
+  EXPECT_FALSE(d.out.republish_degraded);  // The read before did that.
   EXPECT_FALSE(d.submitted());
   // Reads start the attempts that the schedule permits, but do not wait for
   // them.

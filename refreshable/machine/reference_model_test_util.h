@@ -69,7 +69,8 @@ struct ReferenceModel {
     // token has been published or invalidated since the call started, unless
     // the invalidation kept the running attempt (A2).
     bool current = true;
-    uint64_t told = 0;    // The rejected generation told to the call, or 0.
+    // The generation that a read rejected, if the call was told of it; else 0.
+    uint64_t told = 0;
     bool in_row = false;  // Whether a rejection started the attempt.
   };
   enum Flight { kNone, kWaiting, kQueued, kRunning };
@@ -83,8 +84,7 @@ struct ReferenceModel {
   bool Usable() const { return Held() && Age() < UsableFor(); }
   bool Stale() const { return Usable() && Age() >= FreshFor(); }
   Freshness State() const;
-  // A5: whether an invalidation now would add back the failures from before the
-  // token's publication.
+  // A5: whether an invalidation of the token now would count as a failure.
   bool Young() const;
   // B10: whether the token may be served as degraded once it is not usable.
   bool Grace() const;
@@ -95,10 +95,10 @@ struct ReferenceModel {
   // B7: whether refreshing is exhausted, and whether that is fatal.
   bool Exhausted() const;
   bool Fatal() const;
-  // B3: the cooldown that a failure now would begin, rounded up to a whole
-  // millisecond.
+  // B3: the cooldown that the failure of a background attempt would begin now,
+  // rounded up to a whole millisecond.
   Ms Cooldown() const;
-  // F4, B1, B2, B7: when the next attempt may start.
+  // F4, B1, B2, B7, A10: when the next attempt may start.
   Ms NotBefore() const;
   // F6: whether the source may be called, considering the calls that have been
   // abandoned and have not returned.
@@ -106,7 +106,7 @@ struct ReferenceModel {
   // A7: whether the present token is withheld from a read that rejects
   // `generation`.
   bool Covers(uint64_t generation) const;
-  // A13: whether the present token was rejected.
+  // A13: whether the present token was rejected or invalidated.
   bool CurrentRejected() const { return Covers(noted); }
   // A9: when a rejection may start an attempt.
   Ms RejectedNotBefore() const;
@@ -115,15 +115,15 @@ struct ReferenceModel {
   // (A13). Then calls PromoteIfUnservable.
   void PassTime();
   // A10: makes the flight a foreground flight if the token can no longer be
-  // served to anybody, and reads that rejected it wait for the flight.
+  // served to anybody, and a read that rejected it has waited for the flight.
   void PromoteIfUnservable();
   // F7: whether a timer would start a flight now if no flight were in progress.
   bool AheadPermitted() const;
   // Whether a wake now would submit an attempt or end one.
   bool Overdue() const;
-  // R2: the moment before which a read returns what is published and changes
-  // nothing. `boot` is that moment on BootTime, `wall` on the wall clock. Each
-  // counts from what its clock showed when the machine was made.
+  // R2: the moment before which an ordinary read returns what is published and
+  // changes nothing. `boot` is that moment on BootTime, `wall` on the wall
+  // clock. Each counts from what its clock showed when the machine was made.
   struct Check {
     Ms boot;
     Ms wall;
@@ -131,8 +131,9 @@ struct ReferenceModel {
   Check CheckAt() const;
   // When a timer must wake the machine; kNever if never.
   Ms WakeAt() const;
-  // Returns a string such that models with equal strings have the same future.
-  // All times in the string are relative to the present.
+  // Returns a string such that models of the same rules with equal strings have
+  // the same future, as long as no input sets the wall clock back by more than
+  // 20 s. All times in the string are relative to the present.
   std::string Fingerprint() const;
 
   const ModelPolicy* rules = nullptr;
@@ -175,19 +176,23 @@ struct ReferenceModel {
 
   Flight flight = kNone;
   bool foreground = false;
-  bool by_rejection = false;    // A rejection started the flight.
-  bool rejected_waits = false;  // A read that rejected the token waits.
-  uint64_t told = 0;            // The rejected generation told to the attempt.
-  int budget = 0;               // How many retries the flight may make.
-  int failed = 0;               // How many attempts of the flight failed.
+  // A rejection started the flight, which is still in the background.
+  bool by_rejection = false;
+  // A read that rejected the token has waited for the flight.
+  bool rejected_waits = false;
+  // The generation that a read rejected, if the present or next attempt is told
+  // of it; otherwise 0.
+  uint64_t told = 0;
+  int budget = 0;  // How many retries the flight may make in the foreground.
+  int failed = 0;  // How many attempts of the flight failed.
   Ms due = kNever;
   AttemptId queued = AttemptId::kNone;
   Ms submitted = 0;  // When the queued attempt was submitted.
   AttemptId last_submitted = AttemptId::kNone;
   std::optional<Call> running;
   absl::InlinedVector<Call, 2> abandoned;
-  // F6: how many calls were made beyond the bound of `max_abandoned_calls`
-  // since a call last returned.
+  // F6: how many calls in a row were made beyond the bound of
+  // `max_abandoned_calls`; 0 again when a call returns.
   int beyond = 0;
   Ms last_call = kLongAgo;
 
@@ -199,15 +204,17 @@ struct ReferenceModel {
   Ms start_before = kLongAgo;  // The start of the attempt before the last.
   Ms last_end = kLongAgo;
   Ms backoff_until = kLongAgo;
-  // The end of the wait that the server asked for; nullopt if none.
+  // B2: the end of the wait that replaces the computed one, because the server
+  // asked for a wait; nullopt if none replaces it.
   std::optional<Ms> asked_until;
   Ms cooldown_until = kLongAgo;
   Ms lost_until = kLongAgo;  // E2: until then no timer starts a flight.
-  // F4: whether the minimum interval does not apply to the next attempt.
+  // F4: whether the next attempt is exempt from the minimum interval between
+  // two starts.
   bool exempt = false;
 
-  // B9: when the next attempt may start, as reads were last told, on BootTime
-  // and on the wall clock.
+  // B9: when the next attempt may start, as ordinary reads were last told, on
+  // BootTime and on the wall clock.
   Ms told_next = kNever;
   Ms told_next_wall = kNever;
   // S1: what observers were last told.

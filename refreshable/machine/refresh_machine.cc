@@ -129,7 +129,7 @@ RefreshMachine::ReadAnswer RefreshMachine::OnRejectedRead(
   }
   if (phase_ == Phase::kIdle || phase_ == Phase::kWaiting) {
     // If Advance has just ended a flight for which reads waited, `failure` is
-    // what those reads get, and this read gets the same.
+    // the error of that flight, and this read gets it.
     const bool told_others = out.waiters == Decisions::Waiters::kFail &&
                              (flight_->foreground || flight_->rejected_waits);
     if (told_others) return ReadAnswer::kFail;
@@ -200,9 +200,9 @@ std::optional<AttemptStart> RefreshMachine::OnAttemptStart(const Instant& now,
 }
 
 // Called when the call of attempt `id` has returned. Copies the record of that
-// call to `call`, and removes it from the abandoned calls. Sets `current` to
-// whether the attempt is the running one. Returns false if the call is not
-// known.
+// call to `call`. If the call was abandoned, removes it from the abandoned
+// calls. Sets `current` to whether the attempt is the running one. Returns
+// false if the call is not known.
 bool RefreshMachine::TakeCall(AttemptId id, Call& call, bool& current) {
   current = phase_ == Phase::kRunning && flight_->running.id == id;
   if (current) {
@@ -491,9 +491,9 @@ void RefreshMachine::ForgetAbandoned() {
   trouble_->abandoned.beyond = 0;
 }
 
-// If the token can no longer be served to anybody, and reads that rejected it
-// wait for the flight, makes the flight a foreground flight (A10). It may then
-// retry, and its failures count.
+// If the token can no longer be served to anybody, and a read that rejected it
+// has waited for the flight, makes the flight a foreground flight (A10). It may
+// then retry, and its failures count.
 void RefreshMachine::PromoteIfUnservable(const Instant& now) {
   if (phase_ == Phase::kIdle || !flight_->rejected_waits || servable(now))
     return;
@@ -675,7 +675,7 @@ void RefreshMachine::EndFlight(const Instant& now, const absl::Status& cause,
 
 // Publishes a token that expires `left.lifetime` after `now`, and ends the
 // flight. `from_source` says whether an attempt brought the token, and
-// `same_token` whether its bytes are those of the generation before it.
+// `same_token` whether it is known to equal the token held so far.
 void RefreshMachine::Publish(const Instant& now, const LifetimeLeft& left,
                              bool from_source, bool same_token,
                              Decisions& out) {
@@ -698,7 +698,7 @@ void RefreshMachine::Publish(const Instant& now, const LifetimeLeft& left,
 // Called when an attempt that was told of a rejection has returned the rejected
 // token again. Ends the flight: the waiting reads that rejected the token fail,
 // and the others are served it. If the token now expires later, or was no
-// longer usable, its life is extended.
+// longer usable, it gets the new expiry.
 void RefreshMachine::KeepUnchanged(const Instant& now, const LifetimeLeft& left,
                                    Decisions& out) {
   if (phase_ == Phase::kRunning) AbandonRunning(out);
@@ -717,7 +717,8 @@ void RefreshMachine::KeepUnchanged(const Instant& now, const LifetimeLeft& left,
 }
 
 // Clears the failures, because the source has returned a token or one was
-// installed. Sends the observer an event of `kind`.
+// installed. Sends the observer an event of `kind` and, if `told_exhausted_` is
+// set, kHealed.
 void RefreshMachine::OnAnswer(EventKind kind, Decisions& out) {
   schedule_.OnAnswer();
   if (trouble_ != nullptr) trouble_->rejection_cause = absl::OkStatus();
@@ -754,7 +755,8 @@ void RefreshMachine::NoteChanges(const Instant& now, Decisions& out) {
 }
 
 // Returns `at`, the moment at which the next attempt may start, as wall time
-// for reads to report. While `at` lies ahead and does not change, the result
+// for reads to report; the present if `at` has passed. While `at` lies ahead
+// and does not change, the result
 // stays the same, even if the wall clock is set. `told` holds the last `at` and
 // the last result.
 absl::Time RefreshMachine::Tell(const Instant& now, BootTime at,

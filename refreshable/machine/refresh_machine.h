@@ -42,12 +42,12 @@ struct Failure {
 };
 
 // The error of a read that gets no token. `cause` says why it gets none, and
-// `failures` is the number of failed attempts in a row.
+// `failures` is the number of failures in a row.
 struct ReadFailure {
   absl::Status cause;
   int failures = 0;
-  // When the next attempt may start; the infinite future if refreshing is
-  // fatal.
+  // When the next attempt for such a read may start; the infinite future if
+  // refreshing is fatal.
   BootTime next_attempt_at;
   // `next_attempt_at` as wall time. It is computed anew only if
   // `next_attempt_at` has changed or passed, so reads report the same time even
@@ -70,7 +70,8 @@ struct Decisions {
   bool publish = false;
   // Publish the present token once more, marked degraded.
   bool republish_degraded = false;
-  // Publish the present token once more, with its new `expires_at()`.
+  // Publish the present token once more, with its new `expires_at()` and not
+  // marked degraded.
   bool republish_extended = false;
   // Withdraw the present token: publish that there is none, but keep the token
   // to compare later tokens with it (`same_as` of OnAttemptSuccess).
@@ -97,7 +98,7 @@ struct Decisions {
   absl::InlinedVector<Event, 4> events;
 };
 
-// One read that the published token could not answer.
+// A read for which OnRead is called.
 struct ReadRequest {
   BootTime deadline = BootTime::InfiniteFuture();
   // If set, replaces `RetryPolicy::max_retries`.
@@ -110,24 +111,26 @@ struct ReadRequest {
 // What an attempt is told when it starts.
 struct AttemptStart {
   RefreshReason reason = RefreshReason::kFirst;
-  int number = 1;  // The number of the attempt within its refresh.
-  // The generation that was invalidated, or that a server rejected; 0 if none.
+  int number = 1;  // 1 + the number of failed attempts of its refresh.
+  // The invalidated or rejected generation that the source is told of; 0 if
+  // none.
   Generation rejected;
 };
 
 // The state of one credential: which token is held and until when, the one
 // refresh in flight, the failures, and when the next attempt may start. Each
-// *input* is a method that takes the present moment and fills in `Decisions`,
-// among them *events* for the observer. After an input, `check_at` and
-// `wake_at` tell when the machine must be called again. The machine has no
+// *input* but OnFork is a method that takes the present moment and fills in
+// `Decisions`, among them *events* for the observer. After an input, `check_at`
+// and `wake_at` tell when the machine must be called again. The machine has no
 // token, thread, lock, callback or clock: time is a value passed in.
 // Thread-compatible.
 //
 // A read is *ordinary* unless it rejects a token that other reads are still
-// served. A *flight* is one refresh: an attempt and its retries. It is in the
-// *foreground* once an ordinary read waits for it, and in the *background*
-// until then. An attempt is submitted, then started; then it succeeds, fails or
-// is abandoned. The phases of a flight:
+// served. A *flight* is one refresh, which may take several attempts. It is in
+// the *foreground* once an ordinary read waits for it, and in the *background*
+// until then. An attempt is *submitted* to the executor, and *started* when the
+// executor runs it; then it succeeds, fails or is abandoned. The phases of a
+// flight:
 //
 //   kIdle    -> kQueued   an attempt is wanted and permitted
 //   kIdle    -> kWaiting  a read wants an attempt, which is permitted later
@@ -146,16 +149,16 @@ struct AttemptStart {
 // applies decides:
 //
 // - A running attempt that was told that a server rejected this token goes on.
-// - In three cases the flight must wait until an attempt is permitted: the
-//   token was young, the flight was in kWaiting, or refreshing is fatal. If
-//   none is permitted yet, the flight changes to kWaiting, or to kIdle if
-//   refreshing is exhausted.
+//   (In the other cases a running attempt is abandoned.)
+// - If no attempt is permitted now, the flight changes to kWaiting, or to kIdle
+//   if refreshing is exhausted. This rule applies only if the token was young,
+//   if the flight was in kWaiting, or if refreshing is fatal.
 // - Otherwise the flight changes to kQueued. An attempt that is queued already
-//   stays. A running attempt is abandoned, and another one is queued.
+//   stays; if there is none, a new one is submitted.
 //
-// The flight also ends when a token is installed, when an abandoned attempt
-// brings one, when the executor loses the timer in kWaiting, and in the child
-// of a fork().
+// The flight also ends when a token is installed, when the token of an
+// abandoned attempt is accepted, when the executor loses the timer in kWaiting,
+// and in the child of a fork().
 class RefreshMachine {
  public:
   // Makes a machine without a token. The seed determines the jitter and nothing
@@ -168,25 +171,26 @@ class RefreshMachine {
 
   enum class ReadAnswer {
     kServe,  // Return the published token (after carrying out the decisions).
-    kWait,   // Join the waiters; the decisions of a later input end the wait.
+    kWait,   // Join the waiters (`Decisions::waiters`).
     kFail,   // Fail with `Decisions::failure`.
   };
-  // Called for a read that the published token does not answer. Returns what
-  // becomes of the read.
+  // Called for a read that may not be answered without the machine (see
+  // `check_at`). Returns what becomes of the read.
   ReadAnswer OnRead(const Instant& now, const ReadRequest& request,
                     Decisions& out);
 
   // Called when a submitted attempt is about to run. Returns what the attempt
   // is told, or nullopt if the source must not be called. That is so if the
-  // attempt is no longer queued, or if too many earlier calls have not returned
-  // (F6). In the second case, the attempt fails now.
+  // attempt is no longer queued, or if F6 forbids the call because earlier
+  // calls have not returned. In the second case, the attempt fails now.
   std::optional<AttemptStart> OnAttemptStart(const Instant& now, AttemptId id,
                                              Decisions& out);
 
-  // Called when a call of the source has returned a token. If the previous
-  // token, which is held or was withdrawn, equals it, `same_as` must be the
-  // generation of the previous one; otherwise nullopt. The caller must publish
-  // the returned token if and only if `out.publish` is set.
+  // Called when a call of the source has returned a token. If the caller knows
+  // that this token equals the previous one, which is held or was withdrawn,
+  // `same_as` must be the generation of the previous one; otherwise nullopt.
+  // The caller must publish the returned token if and only if `out.publish` is
+  // set.
   void OnAttemptSuccess(const Instant& now, AttemptId id, const Expiry& expiry,
                         std::optional<Generation> same_as, Decisions& out);
 
@@ -215,8 +219,8 @@ class RefreshMachine {
   // true. Returns false, and changes nothing, if the token has expired already.
   bool OnInstall(const Instant& now, const Expiry& expiry, Decisions& out);
 
-  // Forgets the failures, the rejections and the abandoned calls that have not
-  // returned.
+  // Forgets the failures and the waits after them, which generations were
+  // rejected or invalidated, and the abandoned calls that have not returned.
   void OnReset(const Instant& now, Decisions& out);
 
   // Called in the child of a fork(). Attempts that were submitted or started
@@ -230,19 +234,19 @@ class RefreshMachine {
 
   const RefreshPolicy& policy() const { return *policy_; }
 
-  // The moment from which each read must call OnRead. Before it, a read may
-  // return the published token without calling the machine. Each read must
-  // compare the wall time of this moment with the wall clock, but need not look
-  // at BootTime: the timer for wake_at() does that.
+  // The moment from which each read must call OnRead. Before it, a read that
+  // does not reject the published token may return it without calling the
+  // machine. Each read must compare the wall time of this moment with the wall
+  // clock, but need not look at BootTime: the timer for wake_at() does that.
   DualDeadline check_at(const Instant& now) const;
 
   // When to call OnWake; the infinite future if never.
   BootTime wake_at(const Instant& now) const;
 
   Freshness freshness(const Instant& now) const;
-  // Whether the token may be returned: it is fresh or stale, or it is served
-  // *degraded*, which means that it is no longer usable, but refreshes fail
-  // (B10).
+  // Whether the token may be returned to ordinary reads: it is fresh or stale,
+  // or it is served *degraded*, which means that it is no longer usable, but
+  // refreshes fail (B10).
   bool servable(const Instant& now) const {
     return Usable(now) || Degraded(now);
   }
@@ -251,15 +255,15 @@ class RefreshMachine {
   bool published_servable(const Instant& now) const {
     return Usable(now) || (degraded_published_ && Degraded(now));
   }
-  // The first moment at which `published_servable` is false, if there is no
-  // input until then.
+  // If `published_servable` is true, it remains so until this moment, unless
+  // there is an input before. If it is false, this is the present moment.
   DualDeadline published_until(const Instant& now) const;
   // Whether `request` rejects the token last published, and so must not be
   // answered with it.
   bool rejects(const ReadRequest& request) const {
     return row_.Covers(request.rejected);
   }
-  // Whether a read with this request would get a token at once.
+  // Whether the token may be returned to a read with this request.
   bool serves(const Instant& now, const ReadRequest& request) const {
     return servable(now) && !rejects(request);
   }
@@ -276,25 +280,24 @@ class RefreshMachine {
   Generation rejected() const { return rejected_; }
   // The expiry of the token last published; infinite if it never expires.
   absl::Time expires_at() const { return life_.expiry().wall; }
-  // The attempt that was submitted and has not started; kNone if none.
+  // The attempt that is queued; kNone if none.
   AttemptId queued() const {
     return phase_ == Phase::kQueued ? flight_->attempt : AttemptId::kNone;
   }
   bool refreshing() const { return phase_ != Phase::kIdle; }
-  // Whether a refresh waits until its next attempt is due. OnWake then submits
-  // that attempt, unless another input submits it first.
+  // Whether a refresh waits until its next attempt is due.
   bool waiting() const { return phase_ == Phase::kWaiting; }
   // The number of failures in a row.
   int failures() const { return schedule_.failures(); }
   // The cause of the latest failure that `failures()` counts; OK if there is
   // none.
   absl::Status last_cause() const { return schedule_.last_cause(); }
-  // Whether too many attempts in a row have failed and no usable token is left
+  // Whether there were too many failures in a row and no usable token is left
   // (B7).
   bool exhausted(const Instant& now) const;
-  // Whether no further attempt may be made. This ends with OnReset, with
-  // OnInstall, when an earlier attempt brings a token after all, or when a step
-  // of the wall clock makes the token usable again.
+  // Whether refreshing has given up (`OnExhausted::kFatal`). This ends with
+  // OnReset, with OnInstall, when an earlier attempt brings a token after all,
+  // or when a step of the wall clock makes the token usable again.
   bool fatal(const Instant& now) const {
     return exhausted(now) && policy().retry.on_exhausted == OnExhausted::kFatal;
   }
@@ -317,7 +320,7 @@ class RefreshMachine {
     // answer is discarded.
     uint64_t epoch;
     BootTime started_at;
-    // The rejected generation that the source was told of; 0 if none.
+    // The value of `Flight::told` when the attempt started.
     Generation told;
     // Whether a rejection started the attempt, so that `row_` counts it.
     bool by_rejection = false;
@@ -329,10 +332,11 @@ class RefreshMachine {
   struct Flight {
     // Whether an ordinary read has ever waited for the flight.
     bool foreground = false;
-    bool by_rejection = false;  // Whether a rejection started the flight.
+    // Whether a rejection started the flight, which is still in the background.
+    bool by_rejection = false;
     // Whether a read that rejected the token has ever waited for the flight.
     bool rejected_waits = false;
-    int budget = 0;    // The number of retries that the flight may make.
+    int budget = 0;    // How many retries it may make in the foreground.
     int attempts = 0;  // The number of failed attempts of the flight.
     // In kWaiting: when the next attempt is to be submitted.
     BootTime due = BootTime::InfiniteFuture();
@@ -344,18 +348,19 @@ class RefreshMachine {
     BootTime attempt_deadline = BootTime::InfiniteFuture();
     // When the attempt before the running one started.
     BootTime start_before = BootTime::InfinitePast();
-    // The rejected generation that the present or next attempt is told of; 0 if
-    // none.
+    // The generation that a read rejected, if the present or next attempt is
+    // told of it; otherwise 0. (`rejected_` is the one that was invalidated.)
     Generation told;
   };
 
   // The calls that were abandoned and have not returned.
   struct Abandoned {
     absl::InlinedVector<Call, 2> calls;
-    // How many calls were made beyond the bound of `max_abandoned_calls` since
-    // a call last returned (F6).
+    // How many calls in a row were made beyond the bound of
+    // `max_abandoned_calls`; 0 again when a call returns (F6).
     int beyond = 0;
-    BootTime last_call;  // When the source was last called.
+    // When the source was last called, if `calls` is not empty.
+    BootTime last_call;
   };
 
   // When the next attempt may start, as last reported to ordinary reads
@@ -452,8 +457,8 @@ class RefreshMachine {
   // Not null while there is a flight, and until the end of the input that ends
   // it.
   CopiedPtr<Flight> flight_;
-  // Null if it would have nothing to record. Kept once the executor has lost an
-  // attempt.
+  // Created when there is something to record. FreeUnused frees it, but not
+  // once the executor has lost an attempt.
   CopiedPtr<Trouble> trouble_;
 
   RejectionRow row_;

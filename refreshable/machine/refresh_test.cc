@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of RefreshMachine: the outcomes of a refresh, refreshing ahead, jitter,
-// Install, and when the machine must be called again in each state.
+// Tests of RefreshMachine: the outcomes of a refresh, refreshing ahead, jitter
+// and Install.
 
 #include <algorithm>
 #include <string>
@@ -125,9 +125,9 @@ TEST(RefreshMachineRefreshTest, F5TheSameTokenIsWelcomeIfNobodyRejectedIt) {
 TEST(RefreshMachineRefreshTest, F7GoesOnByTheScheduleAfterFailures) {
   MachineDriver d(Ahead());
   d.Hold(S(3600));
-  // The only read is at 2399 s, when the token is still fresh. Until the expiry
-  // an attempt starts after each cooldown, and from then on after each probe
-  // interval.
+  // The only read is at 2399 s, when the token is still fresh. An attempt
+  // starts every 60 s: first because of the cooldown, later because of the
+  // backoff, and after the expiry because of the probe interval.
   d.t = S(2399);
   const std::vector<double> starts = d.Outage(S(3800), S(5000));
   std::vector<double> expected;
@@ -173,8 +173,8 @@ TEST(RefreshMachineRefreshTest, F7AFatalMachineSleeps) {
 
 // Regression test: after a lost attempt, the machine used to ask for a timer at
 // a moment that had passed. So an executor that refused attempts was asked
-// again without pause. If the token was stale, the machine asked for no timer
-// at all, and refreshed only when a read came.
+// again without pause. But if the token was stale, the machine asked for no
+// timer at all, and refreshed only when a read came.
 TEST(RefreshMachineRefreshTest, F7ALostAttemptIsMadeUpForButNotAtOnce) {
   MachineDriver d(Ahead());
   d.Hold(S(3600));
@@ -186,7 +186,8 @@ TEST(RefreshMachineRefreshTest, F7ALostAttemptIsMadeUpForButNotAtOnce) {
   d.At(S(2402)).Wake();
   EXPECT_TRUE(d.submitted());
   d.Lost();
-  EXPECT_EQ(d.Read(), Answer::kServe);  // A read does not wait for the timer.
+  // The timer waits until 2404 s, but a read submits an attempt at once.
+  EXPECT_EQ(d.Read(), Answer::kServe);
   EXPECT_TRUE(d.submitted());
 
   d.At(S(3560)).Lost();
@@ -261,7 +262,7 @@ TEST(RefreshMachineRefreshTest, F9InstallClearsFailuresCooldownAndFatal) {
   EXPECT_THAT(d.events(),
               ElementsAre("token_published", "healed", "state_changed"));
   EXPECT_FALSE(d.machine.exhausted(d.now()));
-  // The minimum interval is waived once.
+  // The next attempt is exempt from the minimum interval.
   EXPECT_EQ(d.At(d.t + Ms(400)).Read(), Answer::kServe);
   EXPECT_TRUE(d.submitted());
   d.Start();

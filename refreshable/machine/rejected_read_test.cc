@@ -38,7 +38,7 @@ TEST(RefreshMachineRejectedReadTest, A7NotServableAnyMoreIsAnOrdinaryRead) {
   EXPECT_EQ(start->reason, RefreshReason::kExpired);
   EXPECT_EQ(start->rejected, Generation());
   d.Fail();
-  // The reads keep waiting: the refresh is retried, as for any read.
+  // The read keeps waiting: the refresh is retried, as for any read.
   EXPECT_EQ(d.out.waiters, Waiters::kKeep);
   EXPECT_EQ(d.machine.failures(), 1);
 }
@@ -129,7 +129,8 @@ TEST(RefreshMachineRejectedReadTest, A9WhatTheServerAskedForBindsIt) {
 TEST(RefreshMachineRejectedReadTest, A9TheMinimumIntervalAppliesToAll) {
   MachineDriver d;
   EXPECT_TRUE(d.Install(Expiry::In(S(3600))));
-  EXPECT_EQ(d.ReadRejecting(), Answer::kWait);  // Install waives the interval.
+  // No attempt has started yet, so the minimum interval forbids none.
+  EXPECT_EQ(d.ReadRejecting(), Answer::kWait);
 }
 
 // ---- A10: one attempt, whose failure counts nowhere ----

@@ -16,18 +16,18 @@
 namespace refreshable {
 namespace internal {
 
-// A RejectionRow records the latest generation that was rejected, and the
-// present *row*: a sequence of attempts that rejections started. Each attempt
-// makes the wait before the next one longer, up to a limit, until the row ends.
-// So a server that rejects every token cannot make its client fetch a token per
-// call.
+// A RejectionRow records the latest generation that was rejected or
+// invalidated, and the present *row*: a sequence of attempts that rejections
+// started. Each attempt makes the wait before the next one longer, up to a
+// limit, until the row ends. So a server that rejects every token cannot make
+// its client fetch a token per call.
 //
 // It knows no clock and no thread; moments are passed in.
 class RejectionRow {
  public:
   // Called when a token is published as `generation`. `same_token` says whether
-  // its bytes are those of the generation before it; if they are, all
-  // rejections of that generation apply to `generation` too.
+  // it is known to equal the token held so far; if so, all rejections of that
+  // one apply to `generation` too.
   void OnPublish(Generation generation, bool same_token) {
     if (!same_token) first_ = generation;
     last_ = generation;
@@ -40,8 +40,9 @@ class RejectionRow {
     return rejected != Generation() && first_ <= rejected && rejected <= last_;
   }
 
-  // Records that a server rejected generation `rejected`. Returns whether the
-  // token last published counts as rejected now and did not before.
+  // Records that generation `rejected` was rejected or invalidated, if that
+  // concerns the token last published. Returns whether this token counts as
+  // rejected now and did not before.
   bool Note(Generation rejected) {
     if (!Covers(rejected)) return false;
     const bool news = !current_rejected();
@@ -93,8 +94,9 @@ class RejectionRow {
 
  private:
   struct Row {
-    // The latest generation that was rejected; 0 if none. It concerns the token
-    // last published only if it lies between `first_` and `last_`.
+    // The latest generation that was rejected or invalidated; 0 if none. It
+    // concerns the token last published only if it lies between `first_` and
+    // `last_`.
     Generation noted;
     int attempts = 0;
     absl::Duration next;    // The wait before the next attempt.

@@ -55,7 +55,7 @@ TEST(RefreshMachineRejectionTest, A3TheAttemptIsToldWhatWasRejected) {
             RefreshReason::kRejected);
   d.Fail();
   d.At(S(102)).Wake();
-  // Every attempt is told of the rejected generation, until one succeeds.
+  // Every attempt is told of the invalidated generation, until one succeeds.
   EXPECT_EQ(d.Start()->rejected, Generation(1));
   d.Succeed(Expiry::In(S(3600)));
   d.At(S(9999));
@@ -302,7 +302,7 @@ TEST(RefreshMachineRejectionTest, A5ARunningAttemptIsReplacedBySchedule) {
 TEST(RefreshMachineRejectionTest, A5AQueuedAttemptStaysIfItIsDue) {
   MachineDriver d = YoungAndQueued(1, ExactPolicy());
   EXPECT_TRUE(d.Invalidate());
-  // The queued attempt was permitted at 1004 s, so it stays.
+  // An attempt is permitted from 1004 s on, so the queued one stays.
   EXPECT_EQ(d.machine.queued(), d.attempt);
   EXPECT_TRUE(d.Start().has_value());
 

@@ -35,8 +35,8 @@ absl::Duration Cooldown(const RefreshPolicy& policy,
 
 }  // namespace
 
-// `max` limits the range from which the wait is drawn, and not the drawn value;
-// otherwise many clients would wait for exactly `max`.
+// The range from which the wait is drawn ends at `max`. If a drawn value were
+// cut to `max` instead, many clients would wait for exactly that long.
 absl::Duration Backoff(const RefreshPolicy& policy, int failures,
                        absl::Duration max, Jitter& jitter) {
   const RetryPolicy& retry = policy.retry;
@@ -75,8 +75,6 @@ void RetrySchedule::OnFailure(const RefreshPolicy& policy, BootTime now,
       since_->retry_after_until =
           std::max(*since_->retry_after_until, since_->backoff_until);
     }
-    // The failure does not count towards exhaustion if the wait that the server
-    // asked for, and the minimum interval, both end before the computed wait.
     if (std::max(*since_->retry_after_until, now + policy.min_interval) <
         since_->backoff_until) {
       ++since_->excused;

@@ -36,7 +36,8 @@ class RetrySchedule {
  public:
   // ---- Inputs ----
 
-  // Called when an attempt starts. Returns when the attempt before it started.
+  // Called when an attempt starts. Returns when the attempt before it started;
+  // the infinite past if there was none.
   BootTime OnStart(BootTime now);
 
   // Called when the attempt that started last has failed with `cause` and the
@@ -48,7 +49,7 @@ class RetrySchedule {
 
   // Called when an attempt that a rejection asked for has failed. The failure
   // does not count, but a wait that the server asked for (`retry_after`) delays
-  // every attempt. Returns that delay, or nullopt if there is none.
+  // every attempt. Returns for how long, or nullopt if there is no delay.
   std::optional<absl::Duration> OnRejectionFailure(
       const RefreshPolicy& policy, BootTime now,
       std::optional<absl::Duration> retry_after, Jitter& jitter);
@@ -64,18 +65,18 @@ class RetrySchedule {
   void OnPublish();
 
   // Called when a token has come, from the source or by `Install`. Clears the
-  // failures.
+  // failures and the waits after them.
   void OnAnswer();
 
   // Called when a token was installed. Exempts the next attempt from the
-  // minimum interval.
+  // minimum interval between two starts.
   void OnInstall() { interval_exempt_ = true; }
 
   // Called when the token was invalidated. If it was `young`, the invalidation
   // counts as a failure, and the failures before the token's publication count
   // again. `attempt_kept` says whether the running attempt goes on, to replace
   // the token. If it does not, the next attempt is exempt from the minimum
-  // interval.
+  // interval between two starts.
   void OnInvalidate(const RefreshPolicy& policy, bool young, bool attempt_kept,
                     Jitter& jitter);
 
@@ -85,7 +86,7 @@ class RetrySchedule {
   // Called in the child of a fork(). A running attempt belongs to the parent,
   // so it counts as not started: `start_before` must be when the attempt before
   // it started. If no attempt is running, `start_before` must be nullopt.
-  // Exempts the next attempt from the minimum interval.
+  // Exempts the next attempt from the minimum interval between two starts.
   void OnFork(std::optional<BootTime> start_before);
 
   // Draws the backoff and the wait before a probe anew, if failures have set
@@ -124,7 +125,8 @@ class RetrySchedule {
   }
 
   // The end of the cooldown. While the token is usable, no background attempt
-  // may start before this, even if NextStart permits one.
+  // may start before this, even if NextStart permits one, unless a rejection
+  // asks for it.
   BootTime cooldown_until() const {
     return since_ != nullptr ? since_->cooldown_until
                              : BootTime::InfinitePast();
@@ -142,10 +144,10 @@ class RetrySchedule {
     int excused = 0;
     BootTime backoff_until = BootTime::InfinitePast();
     // How long after the start of the last attempt a probe may start. This and
-    // `backoff_until` are drawn whenever `failures` rises.
+    // `backoff_until` are drawn whenever `failures` rises, and by DrawAgain.
     absl::Duration probe_wait;
-    // The end of the wait that the server asked for after the last failure;
-    // nullopt if it asked for none.
+    // The end of the wait that replaces the computed one, because the server
+    // asked for a wait after the last failure; nullopt if none replaces it.
     std::optional<BootTime> retry_after_until;
     // The end of the wait that the server last asked for in its answer to an
     // attempt that a rejection had started.
@@ -164,7 +166,8 @@ class RetrySchedule {
   BootTime last_start_ = BootTime::InfinitePast();
   // When OnFailure was last called.
   BootTime last_end_ = BootTime::InfinitePast();
-  // Whether the minimum interval does not apply to the next attempt.
+  // Whether the next attempt is exempt from the minimum interval between two
+  // starts.
   bool interval_exempt_ = false;
 };
 
