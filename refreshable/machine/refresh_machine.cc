@@ -128,11 +128,17 @@ RefreshMachine::ReadAnswer RefreshMachine::OnRejectedRead(
     flight_->by_rejection = true;
   }
   if (phase_ == Phase::kIdle || phase_ == Phase::kWaiting) {
-    // If Advance has just ended a flight for which reads waited, `failure` is
-    // the error of that flight, and this read gets it.
-    const bool told_others = out.waiters == Decisions::Waiters::kFail &&
-                             (flight_->foreground || flight_->rejected_waits);
-    if (told_others) return ReadAnswer::kFail;
+    // If Advance has just set `failure` for reads that waited, this read gets
+    // that error too.
+    const bool told_ordinary =
+        out.waiters == Decisions::Waiters::kFail ||
+        out.fail_deadlines_before > BootTime::InfinitePast();
+    const bool told_rejected =
+        out.rejected_waiters.value_or(out.waiters) == Decisions::Waiters::kFail;
+    if ((told_ordinary && flight_->foreground) ||
+        (told_rejected && flight_->rejected_waits)) {
+      return ReadAnswer::kFail;
+    }
     const absl::Status cause = rejection_cause();
     out.failure = MakeRejectedFailure(
         now,

@@ -89,6 +89,26 @@ TEST(RefreshMachineRejectedReadTest, A8AQueuedAttemptIsToldOfIt) {
   EXPECT_EQ(d.check_at(), S(660));  // The cooldown (B3) is 60 s.
 }
 
+// A read that rejects the token finds that an attempt has timed out. The
+// attempt was not told of any rejection, so its failure is not the error of
+// this read, just as it is not that of the read that waited for the attempt.
+TEST(RefreshMachineRejectedReadTest, A8ATimeoutOfAnotherAttemptIsNotItsError) {
+  MachineDriver d = StaleAndQueued();
+  d.Start();
+  EXPECT_EQ(d.ReadRejecting(), Answer::kWait);
+  MachineDriver late = d;
+  d.At(S(630)).Wake();
+  EXPECT_EQ(d.out.rejected_waiters, Waiters::kServe);
+  EXPECT_EQ(d.ReadRejecting(), Answer::kFail);
+  EXPECT_EQ(late.At(S(630)).ReadRejecting(), Answer::kFail);
+  EXPECT_EQ(late.out.rejected_waiters, Waiters::kServe);
+  for (const MachineDriver* each : {&d, &late}) {
+    EXPECT_EQ(each->out.failure.cause.code(),
+              absl::StatusCode::kUnauthenticated);
+    EXPECT_TRUE(each->out.failure.rejected);
+  }
+}
+
 TEST(RefreshMachineRejectedReadTest, A8AFlightBetweenAttemptsIsNotWaitedFor) {
   MachineDriver d = Held();
   d.wall_step = S(4000);
