@@ -55,8 +55,9 @@ const AnswerFields* Readable(const HttpAnswer& answer,
 }
 
 // Returns whether a 2xx answer reports an error. A string `error` reports one
-// unless it is empty. Another kind of `error` reports one only if there is no
-// access token, because some servers send `"error": false` with every token.
+// unless it is empty; null reports none. Another kind of `error` reports one
+// only if there is no access token, because some servers send `"error": false`
+// with every token.
 bool IsError(const AnswerFields& fields) {
   if (fields.error.kind == Kind::kString) return !fields.error.text.empty();
   return !IsMissing(fields.error) && IsMissing(fields.access_token);
@@ -163,7 +164,7 @@ std::optional<absl::Time> ReadAzureDate(absl::string_view text) {
   return absl::FromCivil(civil, absl::UTCTimeZone());
 }
 
-// Returns the date that `text` contains, in any of the forms that
+// Returns the date that `text` contains, in any of the forms of a date that
 // InterpretAnswer's comment lists. Returns nullopt if `text` is no date.
 std::optional<absl::Time> ReadDate(absl::string_view text, absl::Time arrived) {
   if (text.size() > kMaxDateBytes) return std::nullopt;
@@ -265,8 +266,9 @@ absl::StatusOr<TokenAnswer> InterpretAnswer(
   }
   const absl::string_view bytes = token.text.reveal();
   if (bytes.empty()) return Refused("has an empty access token");
-  // RFC 6749, appendix A.12, permits these bytes only. If a token contained a
-  // line break, it would end the header in which a program sends the token.
+  // RFC 6749, appendix A.12, permits the bytes from space to tilde. If a token
+  // contained a line break, it would end the header in which a program sends
+  // the token.
   if (!std::all_of(bytes.begin(), bytes.end(),
                    [](char c) { return c >= ' ' && c <= '~'; })) {
     return Refused("has an access token with a byte that no token may contain");

@@ -30,7 +30,7 @@ namespace oauth2 {
 // to 10 KiB.
 inline constexpr size_t kDefaultMaxBodyBytes = 64 * 1024;
 
-// The answer of a server to one request, as a Transport returns it.
+// The answer of a server to one request, as a Transport passes it on.
 struct HttpAnswer {
   int status = 0;
   // The header fields. The names may be in upper or lower case. This library
@@ -96,10 +96,10 @@ struct AnswerFields {
 };
 
 // A function that parses the body of an answer. It returns the members of the
-// JSON object, or any error if the body is not a JSON object. No status shows
-// that error, because parsers often quote what they read, and the body has
-// secrets. The function must be thread-safe, must not throw, and should not
-// block.
+// JSON object, or any error if the body is not a JSON object. This library
+// shows that error nowhere, because parsers often quote what they read, and the
+// body has secrets. The function must be thread-safe, must not throw, and
+// should not block.
 using AnswerReader =
     std::function<absl::StatusOr<AnswerFields>(absl::string_view body)>;
 
@@ -108,8 +108,8 @@ struct TokenAnswer {
   // The access token and its expiry. If the answer has a positive `refresh_in`,
   // that is the `Expiry::refresh_in()` of the expiry.
   Credential<Secret> credential;
-  // The scope of the token exactly as the server sent it; nullopt if it sent
-  // none.
+  // The scope of the token exactly as the server sent it; nullopt if it sent no
+  // string.
   std::optional<std::string> scope;
 
   friend std::ostream& operator<<(std::ostream& os, const TokenAnswer& a) {
@@ -122,8 +122,8 @@ struct AnswerOptions {
   // such a token never expires, and is used until an API rejects it.
   std::optional<absl::Duration> default_lifetime;
   // The values of token_type that are accepted; upper and lower case are the
-  // same. If empty, every value is accepted. An answer without a token_type is
-  // always accepted.
+  // same. If the list is empty, every value is accepted. A token_type that is
+  // absent or null is always accepted.
   std::vector<std::string> token_types = {"Bearer"};
   // The most bytes that a body may have. Positive.
   size_t max_body_bytes = kDefaultMaxBodyBytes;
@@ -144,10 +144,10 @@ struct AnswerOptions {
 //     11:42:01 PM +00:00"). If the answer has a valid Date header, the token's
 //     lifetime is `expires_on` minus that date, which is right even if the
 //     clock of this computer is wrong. Otherwise the expiry is an `Expiry::At`,
-//     which depends on that clock.
+//     which depends on this computer's clock.
 //
-// If the answer has neither, `AnswerOptions::default_lifetime` decides. Times
-// that the server states are cut to 100 years.
+// If the answer has neither, `AnswerOptions::default_lifetime` decides. The
+// lifetime that the server states is cut to 100 years, and so is `refresh_in`.
 //
 // Failures:
 //   - The status of `HttpErrorToStatus`: an answer other than 2xx; a 2xx whose
@@ -160,9 +160,8 @@ struct AnswerOptions {
 //     that RFC 6749 does not permit (appendix A.12); a token_type that is not
 //     accepted; an expiry that cannot be read.
 //
-// No status contains anything that the server sent, except the HTTP status and
-// an `error` that HttpErrorToStatus permits in its message. Thread-safe. Never
-// blocks.
+// No message contains anything that the server sent, except the HTTP status and
+// an `error` that HttpErrorToStatus permits in it. Thread-safe. Never blocks.
 absl::StatusOr<TokenAnswer> InterpretAnswer(
     const HttpAnswer& answer, const absl::StatusOr<AnswerFields>& fields,
     const AnswerOptions& options);
@@ -171,10 +170,11 @@ absl::StatusOr<TokenAnswer> InterpretAnswer(
 // presented.
 struct PresentedToken {
   enum class Fate {
+    // A 2xx without an error, and with an access token or a refresh token.
     kAccepted,
     // The server answered `invalid_grant`, and the status was not 429 or 5xx.
     kRefused,
-    // The request failed for another reason. The server may accept the refresh
+    // The answer is an error of another kind. The server may accept the refresh
     // token later.
     kUndecided,
     // A 2xx that cannot be read, or has neither a token nor an error. The

@@ -29,7 +29,7 @@ using Code = absl::StatusCode;
 using Headers = std::vector<std::pair<std::string, std::string>>;
 using Members = std::vector<std::pair<std::string, AnswerField>>;
 
-// The access token of the answers in this file. No status may show it.
+// The access token of most answers in this file. No status may show it.
 constexpr char kToken[] = "hunter2";
 constexpr char kDate[] = "Thu, 01 Jan 2026 00:00:00 GMT";
 const absl::Time kArrived = absl::FromUnixSeconds(1767225600);  // As kDate.
@@ -195,7 +195,7 @@ std::vector<Oddity> Oddities() {
       Ends("a secret", String(kToken), bad_on),
       Ends("a list", Other(), bad_on),
       Ends("long", String(std::string(100000, '1') + "x"), bad_on),
-      // An answer with a Date header: the lifetime is counted from that date.
+      // What a Date header changes, and which of two expiries counts.
       Ends("with a Date", Number("1767229200"), In(hour), date),
       Ends("a date with a Date", String("2026-01-01T01:00:00Z"), In(hour),
            date),
@@ -213,7 +213,7 @@ std::vector<Oddity> Oddities() {
       Says("201", 201, {{"access_token", String(kToken)}}, Never()),
       Says("206", 206, {{"access_token", String(kToken)}}, Never()),
       Unread("204", 204, "", Transient(204, "is empty")),
-      // A body that does not come from the token endpoint.
+      // Bodies that cannot be read, and one that is just short enough.
       Unread("HTML", 200, "\n <!DOCTYPE html>hunter2",
              Transient(200, "is HTML or XML, not a JSON object")),
       Unread("text", 200, "OK hunter2", Transient(200, "is not a JSON object")),
@@ -232,7 +232,7 @@ std::vector<Oddity> Oddities() {
              std::string(kDefaultMaxBodyBytes, ' '),
              Members{{"access_token", String(kToken)}},
              Never()},
-      // The access token.
+      // The access token and its type.
       IsToken("missing", AnswerField(), Permanent("no access token")),
       IsToken("null", Null(), Permanent("no access token")),
       IsToken("empty", String(""), Permanent("an empty access token")),
@@ -254,7 +254,7 @@ std::vector<Oddity> Oddities() {
       With("token_type empty", {{"token_type", String("")}}, bad_type),
       With("token_type secret", {{"token_type", String(kToken)}}, bad_type),
       With("token_type a number", {{"token_type", Number("1")}}, bad_type),
-      // Errors that the server reports, some of them with a 200.
+      // Answers with an `error`, or with a status other than 2xx.
       Says("200 with an error", 200, {{"error", String("bad_code")}},
            Error(Code::kUnknown, "HTTP status 200, error bad_code")),
       Says("200, slow down", 200, {{"error", String("slow_down")}},

@@ -35,9 +35,9 @@ namespace refreshable {
 namespace oauth2 {
 
 // Reads a body like "access_token=t;expires_in=60". The tests use this reader
-// instead of a JSON parser. A value of digits becomes a number, any other value
-// a string. If the body has another form, returns an error that quotes the
-// body.
+// instead of a JSON parser. A value becomes a number if it is empty or consists
+// of digits, otherwise a string. If the body has another form, returns an error
+// that quotes the body.
 inline absl::StatusOr<AnswerFields> ReadFields(absl::string_view body) {
   AnswerFields fields;
   for (const absl::string_view member : absl::StrSplit(body, ';')) {
@@ -61,15 +61,15 @@ inline HttpAnswer Answer(int status, absl::string_view body) {
   return answer;
 }
 
-// A transport that keeps every request until the test answers it. If there is
-// an executor, the request fails when its timeout has passed on the executor's
-// clock. Used by one thread.
+// A transport whose requests wait until the test ends them. If there is an
+// executor, a request that still waits fails when its timeout has passed on the
+// executor's clock. Used by one thread.
 class FakeTransport final : public Transport {
  public:
   struct Call {
     TokenRequest request;
     SendOptions options;
-    Done done;  // Null once it has been called.
+    Done done;  // Null once it has been called or destroyed.
 
     std::string body() const { return std::string(request.body.reveal()); }
   };
@@ -97,13 +97,14 @@ class FakeTransport final : public Transport {
     for (size_t i = 0; i < calls_.size(); ++i) Take(i);
   }
 
-  // Passes `answer` to the `done` of call `index`, which must be outstanding.
+  // Passes `answer` to the `done` of `calls()[index]`, which must not have been
+  // called or dropped.
   void End(size_t index, absl::StatusOr<HttpAnswer> answer) {
     Done done = Take(index);
     ASSERT_TRUE(done != nullptr) << index;
     done(std::move(answer));
   }
-  // Destroys the `done` of call `index` without calling it.
+  // Destroys the `done` of `calls()[index]` without calling it.
   void Drop(size_t index) { Take(index); }
 
   const std::vector<Call>& calls() const { return calls_; }

@@ -31,11 +31,11 @@ namespace oauth2 {
 //
 // Errors:
 //   - NOT_FOUND: `Load` finds no file, or an empty one.
-//   - FAILED_PRECONDITION: `Load` finds something other than a regular file, a
+//   - FAILED_PRECONDITION: `Load` opens something other than a regular file, a
 //     file with more than 64 KiB, or a file for which its group or others have
 //     a permission.
 //   - INVALID_ARGUMENT: `Store` is given a token with more than 64 KiB.
-//   - UNIMPLEMENTED: the system is not a POSIX system.
+//   - UNIMPLEMENTED: the system is Windows.
 //   - The code of `absl::ErrnoToStatus`, if a call of the system fails.
 // No status contains a byte of a token.
 //

@@ -163,8 +163,9 @@ void RefreshTokens::Sweep() {
     waiters_.insert(waiters_.begin(), std::make_move_iterator(wanted.begin()),
                     std::make_move_iterator(wanted.end()));
   }
-  // A turn may have ended while `waiters_` was empty. Continue then found no
-  // attempt to give the next turn to, so it must run once more.
+  // A turn may have ended while `waiters_` was empty because of the swap above.
+  // Continue then found no attempt to give the next turn to, so it must run
+  // once more.
   if (!wanted.empty()) Continue();
   for (auto& [waiter, status] : unwanted) waiter.granted(std::move(status));
 }
@@ -205,8 +206,8 @@ void RefreshTokens::Continue() {
 }
 
 absl::StatusOr<RefreshTokens::Turn> RefreshTokens::Begin(uint64_t id) {
-  // If saving fails, the token in the store is older than the one in memory,
-  // and must not be loaded.
+  // If saving fails, the token in memory must not be replaced by the one in the
+  // store, which is probably older.
   if (Save().ok()) Load();
   absl::MutexLock lock(&mu_);
   if (turn_ != id) {
@@ -252,8 +253,8 @@ void RefreshTokens::Load() {
     }
     absl::MutexLock lock(&mu_);
     load_status_ = status;
-    // If the versions differ, the token in memory is newer: it has not reached
-    // the store yet.
+    // If the versions differ, the token in memory has not reached the store
+    // yet, and must not be replaced by the one there, which is probably older.
     if (version_ == stored_version_) {
       if (status.ok() && *loaded != token_) {
         token_ = *std::move(loaded);

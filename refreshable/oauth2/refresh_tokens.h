@@ -33,11 +33,11 @@ namespace oauth2 {
 // keychain, a database. Implement it for your program, or use
 // FileRefreshTokenStore (file_refresh_token_store.h).
 //
-// A RefreshTokens calls its store from one thread at a time. That may be any
-// thread that refreshes, a thread of the transport, or the caller of `Install`.
-// A method of the store may block, but not for long, because a refresh waits
-// for it. It must not call the RefreshTokens, must not throw, and must put no
-// byte of a token into a status.
+// A RefreshTokens calls its store from one thread at a time, which may be any
+// thread: one that refreshes, one of the transport, the caller of `Install`. A
+// method of the store may block, but not for long, because a refresh waits for
+// it. It must not call the RefreshTokens, must not throw, and must put no byte
+// of a token into a status.
 class RefreshTokenStore {
  public:
   virtual ~RefreshTokenStore() = default;
@@ -52,24 +52,24 @@ class RefreshTokenStore {
   virtual absl::Status Store(const Secret& refresh_token) = 0;
 };
 
-// Returns whether `status` says that the refresh token cannot be used any
-// longer, so that the user must log in again. `status` may be that of a token
-// source's answer, `Event::status` or `Health::last_cause`. If the result is
-// true, the code of `status` is UNAUTHENTICATED.
+// Returns whether `status` says that there is no usable refresh token, so that
+// the user must log in again. `status` may be that of a token source's answer,
+// `Event::status` or `Health::last_cause`. If the result is true, the code of
+// `status` is UNAUTHENTICATED.
 bool IsLoginNeeded(const absl::Status& status);
 
 // The refresh token of one login, shared by the program and the token sources
-// that present it. A server that replaces a refresh token whenever it is
-// presented punishes two mistakes by ending the login: losing the new token,
-// and presenting the old one again. Therefore:
+// that present it. If a server replaces a refresh token whenever it is
+// presented, two mistakes may end the login: losing the new token, and
+// presenting the old one again. Therefore:
 //
 //   - A new refresh token is stored before the access token that came with it
 //     is used. It is stored even if the answer comes after the attempt was
-//     abandoned or its Refreshable was destroyed.
+//     abandoned or its source was destroyed (see `CreateSource`).
 //   - Attempts present the token one after another. Each attempt waits, without
 //     blocking a thread, until the server has answered the attempt before it or
 //     the transport has given up on that answer. The transport gives up
-//     `Options::late_answer` after the timeout of the earlier attempt.
+//     `Options::late_answer` after the end of the earlier attempt's timeout.
 //   - If an answer is lost, the server may have replaced the token.
 //     `Options::after_lost_answer` says whether the old token is presented
 //     again.
@@ -83,9 +83,10 @@ bool IsLoginNeeded(const absl::Status& status);
 // same store.
 //
 // If a new token cannot be stored, it is kept in memory and used. The next
-// attempt tries to store it again before it presents the token. If the token
-// cannot be loaded, the attempt presents the token in memory; if there is none,
-// the attempt fails with the code of the store's status.
+// attempt tries to store it again before it presents the token; until this has
+// succeeded, no token is loaded. If the token cannot be loaded, the attempt
+// presents the token in memory; if there is none, the attempt fails with the
+// code of the store's status.
 //
 // Thread-safe. After a fork(), the parent or the child may present the token,
 // but not both. The store and `on_store_failed` may be destroyed on a thread of
@@ -96,8 +97,9 @@ class RefreshTokens : public std::enable_shared_from_this<RefreshTokens> {
   // An answer is lost if the transport failed although the server may have
   // received the request (see `NotSent`), or if a 2xx could not be read or had
   // neither a token nor an error. Any other HTTP status (502, say) is no lost
-  // answer. Lost answers are counted anew when the server accepts a token, when
-  // `Install` is called, and when another token is loaded from the store.
+  // answer. The count of lost answers returns to zero when the server accepts a
+  // token, when `Install` is called, and when another token is loaded from the
+  // store.
   enum class AfterLostAnswer {
     // The token is presented again until a second answer is lost; then a new
     // login is needed. If the server has replaced the token, it refuses the old
@@ -105,7 +107,7 @@ class RefreshTokens : public std::enable_shared_from_this<RefreshTokens> {
     kPresentOnceMore,
     // The token is never presented again: a new login is needed.
     kNeverPresent,
-    // Every attempt presents the token, until there is an answer. This is the
+    // The token is presented again, however many answers are lost. This is the
     // best choice for servers that keep the old token valid for a while, or do
     // not replace tokens at all.
     kPresentUntilAnswered,
@@ -125,8 +127,8 @@ class RefreshTokens : public std::enable_shared_from_this<RefreshTokens> {
     std::function<void(const absl::Status&)> on_store_failed;
   };
 
-  // Returns INVALID_ARGUMENT if an option is not valid. Does not call the
-  // store.
+  // Returns a new object, or INVALID_ARGUMENT if an option is not valid. Does
+  // not call the store.
   static absl::StatusOr<std::shared_ptr<RefreshTokens>> Create(Options options);
   static absl::StatusOr<std::shared_ptr<RefreshTokens>> Create();
 
@@ -134,17 +136,18 @@ class RefreshTokens : public std::enable_shared_from_this<RefreshTokens> {
   RefreshTokens& operator=(const RefreshTokens&) = delete;
   ~RefreshTokens();
 
-  // Stores the refresh token of a new login. Attempts present it from now on.
-  // If a request that presents the old token is outstanding, the refresh token
-  // in its answer is ignored; its access token is still used. Returns
+  // Stores the refresh token of a new login. Later attempts present it. An
+  // attempt that has its turn still presents the old token; the refresh token
+  // in its answer is ignored, but its access token is used. Returns
   // INVALID_ARGUMENT if `refresh_token` is empty; otherwise the status of the
-  // store. The new token is used even if the store has failed. Blocks while the
-  // store does.
+  // store, or OK if there is none. The new token is used even if the store has
+  // failed. Blocks while the store does.
   absl::Status Install(Secret refresh_token);
 
   // The rest of this class is for token sources (source.h).
 
-  // The permission to present the token, which one attempt at a time has. The
+  // The permission to present the token. One attempt at a time has it, but
+  // after an `Install` the next attempt does not wait for an older turn. An
   // attempt ends its turn with End or EndNotSent. If it calls neither, the
   // destructor ends the turn: if WillPresent was called, the answer counts as
   // lost; otherwise the token counts as not presented. Move-only.
@@ -159,7 +162,8 @@ class RefreshTokens : public std::enable_shared_from_this<RefreshTokens> {
     void WillPresent() { presented_ = true; }
     // Ends the turn. `answer` is what the server's answer means for the refresh
     // token. If `answer` has a new refresh token, End stores that token. Only
-    // the first call of End or EndNotSent has an effect.
+    // the first call of End or EndNotSent has an effect, and only if `Install`
+    // has not been called since the turn began.
     void End(PresentedToken answer);
     // Ends the turn of an attempt whose token the server has certainly not
     // received.
@@ -176,12 +180,11 @@ class RefreshTokens : public std::enable_shared_from_this<RefreshTokens> {
     bool presented_ = false;
   };
 
-  // Waits for a turn without blocking, and then calls `granted` with it: inside
-  // Await if no other turn is in progress, otherwise when the earlier turns
-  // have ended. If there is no token that may be presented, calls `granted`
-  // with an error instead. `wanted` returns OK as long as the attempt should go
-  // on; when it returns an error, the wait ends, and `granted` gets that error.
-  // Both functions are called without a lock.
+  // Waits for a turn without blocking, and then calls `granted` with it, inside
+  // Await or later on any thread. If there is no token that may be presented,
+  // calls `granted` with an error instead. `wanted` returns OK as long as the
+  // attempt should go on; when it returns an error, the wait ends, and
+  // `granted` gets that error. Both functions are called without a lock.
   using Granted = absl::AnyInvocable<void(absl::StatusOr<Turn>)>;
   void Await(std::function<absl::Status()> wanted, Granted granted);
   // Gives turns to the attempts that wait. Every attempt whose turn has ended

@@ -70,8 +70,8 @@ class RefreshTokensTest : public testing::Test {
     return *std::move(source);
   }
 
-  // Returns the refresh token that request `index` of the transport presents;
-  // "none" if there is no such request.
+  // Returns the refresh token that the request `transport_->calls()[index]`
+  // presents; "none" if there is no such request.
   std::string Presented(size_t index) const {
     if (index >= transport_->calls().size()) return "none";
     const std::string body = transport_->calls()[index].body();
@@ -255,8 +255,8 @@ TEST_F(RefreshTokensTest, ATokenThatIsRefusedNeedsANewLogin) {
   EXPECT_EQ(GetHttpStatus(status), 400);
   EXPECT_FALSE(IsLoginNeeded(Attempt(Answer(401, "error=invalid_client"))));
   EXPECT_FALSE(IsLoginNeeded(Attempt(Answer(503, "error=invalid_grant"))));
-  // After the refusal the next attempt still presents the token, since the
-  // server may have been wrong.
+  // Attempts still present a token that was refused, since the server may have
+  // been wrong.
   EXPECT_TRUE(Attempt(Rotated(1)).ok());
 }
 
@@ -335,9 +335,9 @@ TEST_F(RefreshTokensTest, WithoutAStore) {
             "RefreshTokens: late_answer is negative (-1s)");
 }
 
-// A test of answers that come after the Refreshable has abandoned their
-// attempt. The next attempt must wait for such an answer, because the answer
-// may bring the next refresh token.
+// Tests of a Refreshable that uses the source. If it abandons an attempt, the
+// next attempt must wait for the answer to the abandoned one, because that
+// answer may bring the next refresh token.
 class LateAnswerTest : public RefreshTokensTest {
  protected:
   void SetUp() override {
@@ -479,7 +479,7 @@ TEST_F(RefreshTokensTest, NoScheduleLosesOrRepeatsAToken) {
         ASSERT_EQ(Presented(sent() - 1), absl::StrCat("r", current)) << trace;
       }
     }
-    // At the end of each sequence, the server answers all requests that are
+    // At the end of each sequence, the server accepts all requests that are
     // left.
     while (transport_->outstanding() > 0) {
       ++current;

@@ -203,7 +203,8 @@ absl::Status ValidateHeaders(const Fields& headers) {
 }
 
 // Returns the request of one grant, or the error of ValidateEndpoint or
-// ValidateClient. `form` has the parameters that no other grant has.
+// ValidateClient. `form` has `grant_type` and the parameters of that grant;
+// those of `endpoint` and `client` are added to it.
 absl::StatusOr<TokenRequest> Build(const Endpoint& endpoint,
                                    const ClientAuthentication& client,
                                    Form form) {
@@ -334,7 +335,7 @@ absl::StatusOr<TokenRequest> TokenExchangeRequest(
 
 absl::Status ValidateEndpoint(const Endpoint& endpoint) {
   if (absl::Status status = ValidateUrl(endpoint); !status.ok()) return status;
-  // RFC 6749, section 3.3, permits all other characters.
+  // Refuses what RFC 6749, section 3.3, does not permit in a scope.
   for (const char c : endpoint.scope) {
     if (c < ' ' || c > '~' || c == '"' || c == '\\') {
       return Invalid(
@@ -359,7 +360,7 @@ absl::Status ValidateClient(const ClientAuthentication& client) {
     case Method::kPublic:
     case Method::kBasic:
     case Method::kPost:
-      // An empty secret is permitted, and is sent.
+      // The secret may be empty. kBasic and kPost send it all the same.
       if (client.client_id.empty()) return Invalid("the client id is empty");
       break;
     case Method::kAssertion:

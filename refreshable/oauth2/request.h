@@ -27,8 +27,8 @@ using Fields = std::vector<std::pair<std::string, Secret>>;
 // One POST request.
 struct TokenRequest {
   std::string url;
-  // All header fields except those that an HTTP client adds by itself (Host,
-  // Content-Length, Connection). No name occurs twice.
+  // All header fields except those that an HTTP client adds by itself, such as
+  // Host and Content-Length. No name occurs twice.
   Fields headers;
   // The parameters of the form, encoded as application/x-www-form-urlencoded.
   Secret body;
@@ -47,7 +47,7 @@ struct ClientAuthentication {
     kPublic,     // The form has `client_id`.
     kBasic,      // A header has the id and the secret (HTTP Basic).
     kPost,       // The form has `client_id` and `client_secret`.
-    kAssertion,  // The form has `client_id` and a signed assertion.
+    kAssertion,  // The form has a signed assertion, and `client_id` if any.
   };
   Method method = Method::kNone;
   std::string client_id;
@@ -78,10 +78,10 @@ ClientAuthentication AssertionAuthentication(
 
 // What all requests to one endpoint have in common.
 struct Endpoint {
-  // The address of the token endpoint. It must be https, because the request
-  // carries a secret. The exceptions are a host that is this machine
-  // ("localhost", 127.0.0.0/8, [::1]) and `allow_plain_http`. It must not
-  // contain a user name or a fragment.
+  // The address of the token endpoint. It must not contain a user name or a
+  // fragment. It must be https, because requests and answers carry secrets,
+  // unless the host is this machine ("localhost", 127.0.0.0/8, [::1]) or
+  // `allow_plain_http` is set.
   std::string url;
   bool allow_plain_http = false;
   // The scopes, separated by spaces. If empty, the server chooses.
@@ -90,8 +90,9 @@ struct Endpoint {
   // may occur several times. It must not be the name of a parameter that this
   // library sends itself.
   Fields parameters;
-  // Further header fields. A name must occur only once, and must not be the
-  // name of a header that this library or an HTTP client sends itself.
+  // Further header fields. A name must occur only once. It must not be Accept,
+  // Authorization, Connection, Content-Length, Content-Type, Host or
+  // Transfer-Encoding, which this library or the HTTP client sends.
   Fields headers;
 };
 
@@ -105,12 +106,13 @@ struct ExchangeTokens {
 };
 
 // The next four functions return the request of one grant each. They return
-// INVALID_ARGUMENT if `endpoint` or `client` is not valid, or if a token or its
-// type is empty, except where ExchangeTokens permits that. The message names
-// the field, and contains no value. Thread-safe; they never block.
+// INVALID_ARGUMENT if `endpoint` or `client` is not valid, or if a token, an
+// assertion or a type is empty, except where ExchangeTokens permits that. The
+// message says what is wrong, and contains no value. Thread-safe; they never
+// block.
 
-// The client credentials grant: RFC 6749, section 4.4. `client` must have a
-// secret or an assertion.
+// The client credentials grant: RFC 6749, section 4.4. Also returns
+// INVALID_ARGUMENT if the method of `client` is kNone or kPublic.
 absl::StatusOr<TokenRequest> ClientCredentialsRequest(
     const Endpoint& endpoint, const ClientAuthentication& client);
 
@@ -129,8 +131,8 @@ absl::StatusOr<TokenRequest> TokenExchangeRequest(
     const Endpoint& endpoint, const ClientAuthentication& client,
     const ExchangeTokens& tokens);
 
-// Return OK, or the error that all four functions above would return for this
-// `endpoint` or `client`.
+// Return INVALID_ARGUMENT if none of the four functions above accepts this
+// `endpoint` or `client`; otherwise OK.
 absl::Status ValidateEndpoint(const Endpoint& endpoint);
 absl::Status ValidateClient(const ClientAuthentication& client);
 

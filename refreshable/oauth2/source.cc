@@ -61,9 +61,8 @@ class Lender {
   }
   void Return() {
     if (users_.fetch_sub(kUser) != (kUser | kClosed)) return;
-    // Several threads may come here, because a Borrow that finds the Lender
-    // closed also calls Return. The first thread gets the Config, and the
-    // others get null.
+    // A Borrow that finds the Lender closed also calls Return, so `Close` or
+    // another thread may have taken the Config already.
     Config* const last = config_.exchange(nullptr);
     if (last == nullptr) return;
     executors_internal::OsThread thread;
@@ -114,7 +113,8 @@ struct Attempt {
   // executor has another clock, because a source does not know the executor. No
   // timer waits for this moment.
   BootTime deadline = SystemClock::Get().Now().boot + context.timeout();
-  // Set if the grant is a RefreshTokenGrant and the attempt has its turn.
+  // The attempt's turn; nullopt until the turn begins. Only attempts with a
+  // RefreshTokenGrant need a turn.
   std::optional<RefreshTokens::Turn> turn;
   std::vector<Secret> supplied;  // The answers of `Config::suppliers` so far.
 };
@@ -233,8 +233,8 @@ class SourceCore : public std::enable_shared_from_this<SourceCore> {
                    });
   }
 
-  // Called when the source is destroyed. Attempts that have not sent their
-  // requests yet end with CANCELLED: those that wait for a turn end now, and
+  // Called when the source is destroyed. Attempts that have not begun to send
+  // their requests do not send them: those that wait for a turn end now, and
   // those that wait for a supplier end when it has answered.
   void Close() {
     lender_.Close();
@@ -269,7 +269,8 @@ class SourceCore : public std::enable_shared_from_this<SourceCore> {
     std::unique_ptr<Attempt> attempt_;
   };
 
-  // Asks the next supplier or, if all have answered, sends the request.
+  // Asks the next supplier or, if all have answered, sends the request. Fails
+  // the attempt if the source was destroyed.
   void Supply(std::unique_ptr<Attempt> attempt) {
     const Loan config(&lender_);
     if (!config) return Fail(*attempt, Cancelled());

@@ -30,9 +30,9 @@ namespace refreshable {
 namespace oauth2 {
 
 // A function or a token source that supplies a token for each request of
-// another source: a signed assertion, or the token to exchange. It is asked
-// once for each request, with the context of the attempt, and should answer
-// within `context.timeout()`. A value that is cheap to copy. A
+// another source: a signed assertion, or a token of an exchange. It is asked at
+// most once for each attempt, with the context of the attempt, and should
+// answer within `context.timeout()`. A value that is cheap to copy. A
 // default-constructed TokenSupplier is null: it supplies no token.
 class TokenSupplier {
  public:
@@ -43,9 +43,8 @@ class TokenSupplier {
   // Returns a supplier that calls `function`, or a null supplier if `function`
   // is empty. The function may block, must not throw, and may be called on
   // several threads at the same time. It may read another Refreshable. It runs
-  // on the thread that calls the source. But if the attempt had to wait for an
-  // earlier supplier or another attempt, it runs on the thread that ended the
-  // wait.
+  // on the thread that calls the source, or on one that ends the attempt's wait
+  // for an earlier supplier or for another attempt.
   static TokenSupplier Function(
       std::function<absl::StatusOr<Secret>(const FetchContext&)> function);
 
@@ -56,8 +55,8 @@ class TokenSupplier {
   static TokenSupplier Source(std::shared_ptr<TokenSource<Token>> source);
 
   bool is_null() const { return get_ == nullptr; }
-  // Asks for a token, which is passed to `done`, inside this call or later.
-  // Requires: !is_null().
+  // Asks for a token. The token or the error is passed to `done`, inside this
+  // call or later. Requires: !is_null().
   void Get(const FetchContext& context, Done done) const {
     get_(context, std::move(done));
   }
@@ -114,8 +113,9 @@ struct SourceOptions {
   AnswerOptions answer;
 };
 
-// Returns a source that makes one request for each attempt. If an option is not
-// valid, returns INVALID_ARGUMENT with a message that names the field.
+// Returns a source that makes at most one request for each attempt. If an
+// option is not valid, returns INVALID_ARGUMENT with a message that says what
+// is wrong.
 //
 // Token is std::string, Secret, or any type with a constructor that takes an
 // absl::string_view.
@@ -125,16 +125,18 @@ struct SourceOptions {
 // RefreshTokenGrant: attempts then present their refresh token one after
 // another (see `RefreshTokens`).
 //
-// If the source is destroyed, attempts that have not sent their requests fail
-// with CANCELLED. Requests that are outstanding go on, and a new refresh token
-// that their answers bring is still stored.
+// If the source is destroyed, attempts that have not begun to send their
+// requests fail with CANCELLED or with the error of a supplier. Requests that
+// are outstanding go on, and a new refresh token that their answers bring is
+// still stored. But if the source was the last owner of the transport, the
+// transport ends them.
 //
-// Failures are those of InterpretAnswer, of the transport and of the suppliers.
-// If an attempt's timeout passes before its request is sent, the attempt fails
+// Most failures are those of InterpretAnswer, the transport or a supplier. If
+// an attempt's timeout passes before its request is sent, the attempt fails
 // with DEADLINE_EXCEEDED; if the attempt is cancelled before then, with
 // CANCELLED. If only a new login can mend a failure of a RefreshTokenGrant,
-// `IsLoginNeeded` returns true for its status. No status contains a secret or a
-// token.
+// `IsLoginNeeded` returns true for its status. No status that this library
+// makes contains a secret or a token.
 template <typename Token = std::string>
 absl::StatusOr<std::shared_ptr<TokenSource<Token>>> CreateSource(
     SourceOptions options);

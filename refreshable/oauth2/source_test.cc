@@ -405,9 +405,9 @@ TEST_F(SourceTest, ThreadsTakeTurnsWithARefreshToken) {
   }
 }
 
-// While the server handles a request, it starts the next attempt. One thread
-// makes all attempts. Their calls must not nest, or a long queue would overflow
-// the stack.
+// While the transport sends a request, it also starts the next attempt, which
+// must wait. One thread makes all attempts. The calls of the transport must not
+// nest, or a long queue would overflow the stack.
 TEST_F(SourceTest, ALongQueueNeedsNoDeepStack) {
   std::shared_ptr<TokenSource<std::string>> source;
   std::vector<std::shared_ptr<FetchCall>> calls;

@@ -22,7 +22,8 @@
 namespace refreshable {
 namespace oauth2 {
 
-// The limits of one request, which the token source sets. A value.
+// The limits of one request, and how to see that nobody waits for its answer
+// any longer. Set by the token source. A value.
 struct SendOptions {
   // How long the request may take, from the call of `Send` to the last byte of
   // the answer. Positive; may be infinite.
@@ -71,9 +72,10 @@ struct SendOptions {
 // until the call of that `done`. The last owner may let go of the transport
 // while requests are outstanding. The transport's destructor must then end
 // every outstanding request, by calling or destroying the request's `done`. A
-// token source never destroys a transport on a thread that is inside a `done`,
-// so the destructor may join the transport's own threads. After the destructor
-// has returned, no `done` may be called.
+// token source never destroys a transport on a thread that is inside a `done`
+// (unless the program destroys the source there), so the destructor may join
+// the transport's own threads. After the destructor has returned, no `done` may
+// be called.
 class Transport {
  public:
   using Done = absl::AnyInvocable<void(absl::StatusOr<HttpAnswer>)>;
