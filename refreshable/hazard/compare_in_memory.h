@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Functions that compare an atomic variable with a value in one instruction, by
-// inline assembly. Without it GCC uses two, a load and a comparison, although
-// x86-64 has one instruction that does both. A read of a token makes four such
-// comparisons, so the assembly saves one cycle in seven (docs/performance.md).
-// In each function, the `#else` branch says in C++ what the assembly does.
+// Functions that compare an atomic variable with a value. With GCC on x86-64
+// they use inline assembly, which makes that one instruction; GCC by itself
+// uses two, a load and a comparison. A read of a token and its release make
+// four such comparisons; docs/performance.md says what the assembly saves. In
+// each function, the `#else` branch says in C++ what the assembly does.
 //
 // The file is in hazard/ because both the hazard domain and shell/ use it, and
 // shell/ may depend on hazard/.
@@ -15,11 +15,11 @@
 #include <atomic>
 #include <cstdint>
 
-// Defined if the functions below use assembly. Builds with a sanitizer do not,
-// because the sanitizer must see the load. An aligned load on x86-64 is atomic
-// and has acquire order, so the functions need only keep the compiler from
-// moving other accesses. The assembly is valid in both dialects: AT&T's and,
-// with -masm=intel, Intel's.
+// Defined if the functions below use assembly. Builds with AddressSanitizer or
+// ThreadSanitizer do not, because the sanitizer must see the load. An aligned
+// load on x86-64 is atomic and has acquire order, so functions that acquire
+// need only keep the compiler from moving other accesses. The assembly is valid
+// in both dialects: AT&T's and, with -masm=intel, Intel's.
 #if defined(__x86_64__) && defined(__LP64__) &&                 \
     defined(__GCC_ASM_FLAG_OUTPUTS__) && !defined(__clang__) && \
     !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)

@@ -67,7 +67,7 @@ bool RegisterHeavyBarrier() {
 
 // Makes every thread of the process execute a full barrier during this call,
 // and returns true. Returns false if the kernel has begun to refuse the system
-// call, because a sandbox was set up late.
+// call, for example because a sandbox was set up late.
 bool HeavyBarrier() {
   return syscall(SYS_membarrier, kPrivateExpedited, 0, 0) == 0;
 }
@@ -207,10 +207,10 @@ class Domain final : public HazardDomain {
     test_barrier_.store(barrier, std::memory_order_relaxed);
   }
 
-  // Registers the domain's handlers of fork(). Called before main, or at the
-  // first use of the domain if that is earlier. If the handlers were always
-  // registered at the first use, a fork() that another thread had just begun
-  // could copy a scan in progress, which would never end in the child.
+  // Registers the domain's handlers of fork(). Called by a static initializer,
+  // or at the first use of the domain if that is earlier. If the handlers were
+  // always registered at the first use, a fork() that another thread had just
+  // begun could copy a scan in progress, which would never end in the child.
   void HandleForks();
 
 #ifndef REFRESHABLE_NO_THREAD_LOCAL
@@ -297,7 +297,7 @@ class Domain final : public HazardDomain {
 #endif
   // (M7) The number of threads that own a record.
   std::atomic<int> owners_{0};
-  // Nodes that were retired and that no scan has seen yet.
+  // Retired nodes that wait for a scan to take them.
   std::atomic<const HazardNode*> incoming_{nullptr};
   // Raised by one when a scan begins to take the nodes in `incoming_`, and by
   // one when it has taken them. So this is odd while a scan is taking nodes.
@@ -315,13 +315,12 @@ class Domain final : public HazardDomain {
   int64_t barriers_ = 0;   // The number of heavy barriers.
   // Set while a thread scans or forks.
   std::atomic<bool> scanning_{false};
-  // (M5) Set if a slot was cleared or a node was retired, and perhaps no scan
-  // has seen that yet. The scanning thread checks this flag after its scan. So
-  // a thread that finds another one scanning leaves the work to it, and no
-  // reader waits.
+  // (M5) Set if a scan is needed that perhaps has not begun yet. The scanning
+  // thread checks this flag after its scan. So a thread that finds another one
+  // scanning leaves the work to it, and no reader waits.
   std::atomic<bool> pending_{false};
-  // The number of threads that are in fork(). While it is not 0, no new scan
-  // starts.
+  // The number of threads that are in fork(). A thread scans only if this was 0
+  // when it looked.
   std::atomic<int> forking_{0};
   // Set if nodes may have been left in `incoming_`. The next scan then takes
   // them, whichever thread makes that scan.
@@ -467,8 +466,8 @@ void Domain::AfterForkInParent() {
 // The child has only the thread that forked, so the records of all others are
 // given up. Their slots keep their announcements, because that thread may have
 // holds that others took. The holds that others still had are never released.
-// Transient slots are cleared: a thread uses them only inside ProtectShared,
-// where the thread that forked is not.
+// Transient slots are cleared: the threads that were using them do not exist in
+// the child.
 void Domain::AfterForkInChild() {
 #ifndef REFRESHABLE_NO_THREAD_LOCAL
   for (ThreadRecord* record = records_.load(std::memory_order_relaxed);
@@ -498,9 +497,9 @@ void Domain::AfterForkInChild() {
 
 #ifndef REFRESHABLE_NO_THREAD_LOCAL
 
-// Gives up the thread's record when the thread ends. Slots that holds on other
-// threads still use stay as they are. (If this code is in a shared object, the
-// object is not unloaded while a thread still has to run this destructor.)
+// Gives up the thread's record when the thread ends. Slots that are still in
+// use stay as they are. (If this code is in a shared object, the object is not
+// unloaded while a thread still has to run this destructor.)
 struct ThreadEnd {
   ~ThreadEnd() {
     this_thread_ends = true;
@@ -645,7 +644,7 @@ void Domain::Released(DomainSlot& slot, const void* node) noexcept {
     if (slot.waited_for.fetch_or(0, std::memory_order_acq_rel) != 0) Reclaim();
     return;
   }
-  // (M8) This release makes a scan, with one exception: if a scan found `node`
+  // (M8) This release tries to scan, with one exception: if a scan found `node`
   // retired in this slot, and another slot of the ring still announces the
   // node, the scan is left to the release of that other slot. Without this
   // rule, the releases of a thousand holds of a replaced node would make a
@@ -654,8 +653,8 @@ void Domain::Released(DomainSlot& slot, const void* node) noexcept {
   DomainSlot* other = slot.next.load(std::memory_order_acquire);
   if (other != nullptr &&
       slot.waited_for.load(std::memory_order_relaxed) != 0) {
-    // `waited_for` was set because of `node`, which has just been released, so
-    // the next release of this slot must not find it set.
+    // The hold for which `waited_for` was set has ended, so the next release of
+    // this slot must not find it set.
     slot.waited_for.store(0, std::memory_order_relaxed);
     for (; other != &slot;
          other = other->next.load(std::memory_order_acquire)) {
@@ -719,9 +718,10 @@ const HazardNode* Domain::Sift(const HazardNode* nodes, const HazardNode*& dead,
               return before(a, b.node);
             });
   ForEachSlot([&](HazardSlot& slot) {
-    // (M2) This load sees every announcement that was made before the heavy
-    // barrier. (M6) It also acquires: if it sees that a hold was released from
-    // the slot, all uses of the node through that hold happen before it.
+    // (M2) For every read of one of `nodes` that succeeds, this load sees the
+    // announcement or a later value of the slot. (M6) It also acquires: if it
+    // sees that a hold was released from the slot, all uses of the node through
+    // that hold happen before it.
     const void* const node = slot.node.load(std::memory_order_seq_cst);
     const auto found = node == nullptr
                            ? candidates.end()
@@ -744,9 +744,9 @@ const HazardNode* Domain::Sift(const HazardNode* nodes, const HazardNode*& dead,
 }
 
 // Makes one scan of the retained nodes and, if `also_incoming` or `left_` is
-// set, of the incoming nodes. Returns the list of those nodes that no slot
-// announces. Requires that the calling thread has set `scanning_`. The caller
-// must unreference the returned nodes after it has reset `scanning_`.
+// set, of the incoming nodes. Returns the list of those nodes that are known to
+// be in no slot. Requires that the calling thread has set `scanning_`. The
+// caller must unreference the returned nodes after it has reset `scanning_`.
 const HazardNode* Domain::Scan(bool also_incoming) {
   ++scans_;
   const HazardNode* dead = nullptr;
@@ -767,7 +767,7 @@ const HazardNode* Domain::Scan(bool also_incoming) {
     } else {
       // Without the barrier, a reader may hold one of these nodes although this
       // thread does not see the announcement yet. So all of them stay incoming
-      // until a scan can make the barrier.
+      // until a scan can make the barrier or needs none (M7).
       const HazardNode* last = fresh;
       while (NextOf(last) != nullptr) last = NextOf(last);
       Push(fresh, last);
@@ -801,7 +801,8 @@ void Domain::TryToScan() noexcept {
 
 // (M5) At most kMostHandedOver nodes are left to a scanning thread. A thread
 // that retires another node waits until a scan has taken that node. So, if no
-// thread forks, each thread has at most one node more that no scan has taken.
+// thread forks, each thread has at most one further node that no scan has taken
+// yet.
 void Domain::Retire(const HazardNode* node) noexcept {
   if (node == nullptr) return;
   Push(node, node);

@@ -1,28 +1,29 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // HazardDomain: lets a thread hold an object that another thread may replace at
-// any time, without writing to memory that threads share.
+// any time, usually without writing to memory that other readers touch.
 //
 // docs/memory_model.md explains the algorithm and each memory ordering; "(M1)"
 // and so on in comments refer to its paragraphs.
 //
 // A *node* is an object that can be held, and a *cell* is the place where
-// readers find it. A reader that takes a *hold* of a node announces that in a
-// *slot*, and clears the slot when it releases the hold. A *record* has the
-// slots of one thread. A thread that has replaced a node in its cell *retires*
-// the node. A *scan* finds the retired nodes that no slot announces any longer,
-// so that they can be freed.
+// readers find it. A reader that takes a *hold* of a node announces the node in
+// a *slot*, which is cleared when the hold is released. A thread's *record* has
+// the thread's first slots; a *shared record* has slots that any thread may
+// take. A thread that has replaced a node in its cell *retires* the node. A
+// *scan* finds the retired nodes that no slot announces any longer, so that
+// they can be freed.
 //
 // If a scan needs a *heavy barrier*, it makes one by membarrier(2): every
-// thread of the process executes a full barrier. Where there is no
-// membarrier(2), the domain is in *symmetric mode*: scans make no heavy
-// barrier, and reads and releases make full barriers themselves.
+// thread of the process executes a full barrier. If the domain finds no
+// membarrier(2) at its first use, it is in *symmetric mode*: scans make no
+// heavy barrier, and reads and releases use read-modify-writes instead.
 //
 // A process may have several domains: one for each copy of the library that is
-// linked into it, unless the linker makes the copies share one. Each cell, hold
-// and record belongs to one domain. Nothing here depends on the copy to which
-// the linker binds a symbol: each function that needs a domain's data is a
-// virtual method of that domain.
+// linked into it, unless the linker makes the copies share one. Each cell and
+// each record belongs to one domain. Nothing here depends on the copy to which
+// the linker binds a symbol: what is done to a domain's data is done through a
+// pointer to that domain.
 
 #ifndef REFRESHABLE_HAZARD_HAZARD_DOMAIN_H_
 #define REFRESHABLE_HAZARD_HAZARD_DOMAIN_H_
@@ -57,9 +58,9 @@ struct HazardSlot {
   // The node that is in use; null if the slot is free. Never dereferenced.
   std::atomic<const void*> node;
   // If this is 1, clearing the slot needs no scan. If it is 0, a retired node
-  // may be waiting for that, so the release calls ReleaseSlow. Always 0 in
-  // symmetric mode, in which `waited_for` alone decides. Written only by a
-  // thread that scans or forks.
+  // may be waiting for that, or the hold is a counted reference, so the release
+  // calls ReleaseSlow. Always 0 in symmetric mode, in which `waited_for` alone
+  // decides. Written only by a thread that scans or forks.
   std::atomic<uint32_t> no_scan_on_release{0};
   // 1 if the last scan found a retired node in this slot. A release from a slot
   // of a ring resets this (M8). In symmetric mode: 1 if clearing this slot must
@@ -67,7 +68,7 @@ struct HazardSlot {
   std::atomic<uint32_t> waited_for;
 };
 
-// A slot that belongs to a domain. It is never freed.
+// A slot that belongs to a domain, and exists as long as the domain does.
 struct alignas(32) DomainSlot : HazardSlot {
   constexpr explicit DomainSlot(HazardDomain* d = nullptr,
                                 const void* n = nullptr)
@@ -127,9 +128,9 @@ using HazardCell = std::atomic<const HazardNode*>;
 // The thread goes round the ring, in *laps*, and stays at the slot that it took
 // last. The next hold takes that slot if it has become free, and the next free
 // slot if not. If a lap finds more than half of the slots in use, slots are
-// added. So a hold looks at two slots on average, and a thread that holds few
-// nodes uses few slots. Free slots are in no list, so a release writes to
-// nothing but its slot.
+// added. So a hold looks at few slots on average, and a thread that holds few
+// nodes uses few slots. Free slots are in no list that a release would have to
+// change.
 struct SlotRing {
   // The slot that the next hold tries first. If the thread has no slots (for
   // example before its first hold, or in symmetric mode), this is a slot that
@@ -142,10 +143,11 @@ struct SlotRing {
 
 // The ring of the calling thread.
 //
-// The variable is `__thread` rather than `thread_local` so that access is a
-// plain load, whichever file defines it. It is not inline, because a program
-// might then have two: compiled with -fvisibility=hidden by GCC, it would have
-// a hidden one of its own beside the one that the shared objects share.
+// The variable is `__thread` rather than `thread_local` so that access calls no
+// initialisation function, whichever file defines it. It is not inline, because
+// a program might then have two: compiled with -fvisibility=hidden by GCC, it
+// would have a hidden one of its own beside the one that the shared objects
+// share.
 #ifdef __GNUC__
 extern __thread SlotRing this_threads_ring;
 #else
@@ -157,8 +159,8 @@ extern thread_local SlotRing this_threads_ring;
 // their own.
 struct alignas(128) SharedRecord {
   DomainSlot slots[3];
-  // Used if no slot in `slots` is free, and only for as long as it takes to
-  // make the hold a counted reference.
+  // Used if the slots in `slots` of all shared records are in use, and only for
+  // as long as it takes to make the hold a counted reference.
   DomainSlot transient;
 };
 
@@ -166,8 +168,8 @@ struct alignas(128) SharedRecord {
 constexpr int kSharedRecords = 64;
 
 // Returns the index of the shared record whose slots this thread tries first.
-// The index depends on the address of the thread's stack, so that most threads
-// begin with different records.
+// The index depends on the address of the thread's stack, so that threads tend
+// to begin with different records.
 inline size_t PreferredSharedRecord() {
   const char local = 0;
   const auto address = reinterpret_cast<uintptr_t>(&local);
@@ -228,8 +230,8 @@ class HazardHolder {
 };
 
 // The slots of all threads, and the retired nodes that slots still announce.
-// Thread-safe. Reads never wait. User code (a node's destructor) never runs
-// while another thread could be waiting for that code to end.
+// Thread-safe. Reads wait for no scan. User code (a node's destructor) never
+// runs while another thread could be waiting for that code to end.
 //
 // A domain is never destroyed: it can be used before and after main, by any
 // thread, and in the child of a fork(). The domain of a shared object exists
@@ -253,14 +255,14 @@ class HazardDomain {
   }
 
   // Returns a hold of the node that `cell` contains at some moment during the
-  // call; an empty hold if the cell contains null then. Lock-free; wait-free
-  // while the cell does not change.
+  // call; an empty hold if the cell contains null then. Never waits for a scan
+  // of another thread. May allocate memory for slots.
   HazardHolder Protect(const HazardCell& cell) {
     return HazardHolder(RawProtect(cell));
   }
 
   // Returns whether TryProtect may be called for a cell of `domain`. Returns
-  // false if `domain` is null or if this thread's slots are of another domain.
+  // false if `domain` is null, or if `this_threads_ring` is of another domain.
   ABSL_ATTRIBUTE_ALWAYS_INLINE static bool AtHand(const HazardDomain* domain) {
 #ifdef REFRESHABLE_NO_THREAD_LOCAL
     return domain != nullptr;
@@ -270,11 +272,11 @@ class HazardDomain {
   }
 
   // The fast path of `domain->Protect(cell)`. Tries one slot, and returns a
-  // null node if that fails, for example because the slot is in use. Wait-free.
-  // Makes no function call if it succeeds. (Without thread_local, this does all
-  // that Protect does, and never fails.) Requires `AtHand(domain)`, and that
-  // the cell never contains null. The caller must construct a HazardHolder from
-  // the result.
+  // null node if that fails, for example because the slot is in use. If it
+  // succeeds, it calls nothing (in a shared object, perhaps `__tls_get_addr`).
+  // (Without thread_local, this does all that Protect does, and never fails.)
+  // Requires `AtHand(domain)`, and that the cell never contains null. The
+  // caller must construct a HazardHolder from the result.
   ABSL_ATTRIBUTE_ALWAYS_INLINE static HazardRawHolder TryProtect(
       HazardDomain* domain, const HazardCell& cell) {
 #ifdef REFRESHABLE_NO_THREAD_LOCAL
@@ -295,10 +297,9 @@ class HazardDomain {
 #endif
   }
 
-  // Does what Protect does after TryProtect has failed: tries the other slots
-  // of this thread, adds slots if necessary, and takes a shared slot if there
-  // is no memory for more. Never fails. Requires what TryProtect requires. The
-  // caller must construct a HazardHolder from the result.
+  // Does what Protect does, after TryProtect has failed. Never fails. Requires
+  // what TryProtect requires. The caller must construct a HazardHolder from the
+  // result.
   static HazardRawHolder ProtectElsewhere(HazardDomain* domain,
                                           const HazardCell& cell) {
 #ifdef REFRESHABLE_NO_THREAD_LOCAL
@@ -309,25 +310,25 @@ class HazardDomain {
 #endif
   }
 
-  // Returns a hold of `node` that is a counted reference. `node` may be null,
-  // and must not be retired during the call.
+  // Returns a hold of `node` that is a counted reference; an empty hold if
+  // `node` is null. The node must stay alive during the call.
   static HazardHolder Count(const HazardNode* node) {
     return node == nullptr ? HazardHolder() : HazardHolder(RawCount(node));
   }
 
   // Drops the reference that belonged to `node`'s cell, as soon as no slot
-  // announces the node: now, or on the thread that releases the last hold.
-  // Requires that no cell contains the node. May free this node and others, and
-  // so run their destructors. Does nothing if `node` is null.
+  // announces the node: now, or later on any thread. Requires that no cell
+  // contains the node. May free this node and others, and so run their
+  // destructors. Does nothing if `node` is null.
   //
-  // (M5) Scans if no other thread is scanning. If one is, leaves the node to
-  // that thread. But if kMostHandedOver nodes have been left to that thread
-  // already, waits until a scan has taken the node or a fork() begins.
+  // (M5) Scans, unless another thread scans or forks; then leaves the node to a
+  // later scan. But if kMostHandedOver nodes have been left already, waits
+  // until a scan has taken the node or a fork() begins.
   virtual void Retire(const HazardNode* node) noexcept = 0;
 
-  // Scans, and frees the retired nodes that no slot announces. If another
-  // thread is scanning or a fork() is in progress, leaves the work to the next
-  // scan. Never waits.
+  // Scans, and drops the cells' references of the retired nodes that no slot
+  // announces. If another thread is scanning or a fork() is in progress, leaves
+  // the work to the next scan. Never waits.
   virtual void Reclaim() noexcept = 0;
 
   // What TryProtect does if there is no thread_local. Tries one shared slot by
@@ -355,8 +356,8 @@ class HazardDomain {
     return {node, slot};
   }
 
-  // Returns true if scans make a heavy barrier and reads make none; false in
-  // symmetric mode.
+  // Returns false if the domain is in symmetric mode; otherwise true. Decides
+  // the mode at the first call.
   virtual bool Asymmetric() = 0;
 
   // How many nodes other threads may leave to a thread that is scanning.
@@ -367,13 +368,13 @@ class HazardDomain {
   struct Counts {
     int records = 0;        // The number of threads' records.
     int owned = 0;          // The number of records that a thread owns.
-    int slots = 0;          // The number of slots in all threads' records.
-    int held = 0;           // The number of slots in use, of every kind.
-    int retained = 0;       // The number of retired nodes still held.
+    int slots = 0;          // The number of slots in all threads' rings.
+    int held = 0;           // The number of slots in use, shared ones too.
+    int retained = 0;       // The number of retired nodes found in use.
     int most_incoming = 0;  // The most nodes that one scan took at a time.
     int64_t scans = 0;      // The number of scans made.
-    int64_t barriers = 0;   // The number of heavy barriers made.
-    int64_t bytes = 0;      // The memory of the threads' records.
+    int64_t barriers = 0;   // The number of heavy barriers, refused ones too.
+    int64_t bytes = 0;      // The memory of the threads' records and rings.
   };
   // Returns the present counts. They are exact if no other thread uses the
   // domain.
@@ -382,10 +383,10 @@ class HazardDomain {
   // Puts the domain into symmetric mode. Must be called before any other use of
   // the domain.
   virtual void ForceSymmetricForTesting() = 0;
-  // Makes scans call `barrier`, in either mode, where they would make a heavy
-  // barrier if there is membarrier(2). Null restores the heavy barrier. Tests
-  // leave out the barrier in this way, to show that the domain is incorrect
-  // without it, and make scans stall.
+  // Makes each scan that takes new nodes call `barrier` instead of making a
+  // heavy barrier, in either mode. Null restores the heavy barrier. Tests leave
+  // out the barrier in this way, to show that the domain is incorrect without
+  // it, and make scans stall.
   virtual void ReplaceHeavyBarrierForTesting(void (*barrier)()) = 0;
 
  protected:
@@ -417,10 +418,9 @@ class HazardDomain {
     return node;
   }
 
-  // Does what Protect does, in a slot of `ring`, the ring of this thread. Uses
-  // a shared slot if this thread has no free slot and gets no new one. This
-  // inline part tries only the slot after `ring.slot`; ProtectInRingSlow does
-  // the rest.
+  // Does what Protect does, in a slot of `ring`, the ring of this thread, or in
+  // a shared slot if the thread gets no free slot of its own. This inline part
+  // tries only the slot after `ring.slot`; ProtectInRingSlow does the rest.
   ABSL_ATTRIBUTE_ALWAYS_INLINE static HazardRawHolder ProtectInRing(
       SlotRing& ring, const HazardCell& cell) {
     if (ABSL_PREDICT_TRUE(ring.ahead != 0)) {
@@ -443,7 +443,8 @@ class HazardDomain {
       SlotRing& ring, const HazardCell& cell);
 #endif
 
-  // Does what Protect does, in a shared slot.
+  // Does what Protect does, in a shared slot, or by a counted reference if all
+  // shared slots are in use.
   virtual HazardRawHolder ProtectShared(const HazardCell& cell) = 0;
 
   // Returns a new counted reference of `node`, which must not be null.

@@ -136,8 +136,8 @@ TEST_F(HazardDomainTest, R12AThreadMayReadWhileItEnds) {
   EXPECT_TRUE(Alive(hold));
 }
 
-// E5: this test would hang if anything were locked while a node's destructor
-// runs.
+// E5: this test would hang if the domain had anything locked while a node's
+// destructor runs.
 TEST_F(HazardDomainTest, E5ADestructorMayReadAndRetire) {
   HazardCell other{new TestNode(&live_)};
   Replace(cell_, new TestNode(&live_, [&] {

@@ -17,11 +17,12 @@
 // fills that buffer with stores that miss the cache, so that the announcement
 // or the clearing queues behind them.
 //
-// There are two tests for each race. One test expects no bad outcome. The other
-// test leaves out the publisher's heavy barrier and looks for a bad outcome, to
-// show that the first test could fail. How often bad outcomes occur depends on
-// the processor. If the other test finds none within `rounds` rounds, it prints
-// that the first test proves nothing here.
+// There are two tests for each race. The first test expects no bad outcome. The
+// second test, which some builds do not have, leaves out the publisher's heavy
+// barrier and looks for a bad outcome, to show that the first test could fail.
+// How often bad outcomes occur depends on the processor. If the second test
+// finds none within `rounds` rounds, it prints that the first test proves
+// nothing here.
 //
 // The tests are short. To run longer ones:
 //
@@ -91,9 +92,10 @@ struct Litmus {
 
 // A source of slow stores, which fill the store buffer of the core that `Make`
 // runs on. Which stores are slow depends on the processor, so there are two
-// kinds. Stores to random lines of a large buffer miss the cache. But the cache
-// may be large enough for all of `buffer_`, so if `evict` is set, `Make` evicts
-// each line before it stores to the line. The callers use both kinds in turn.
+// kinds. Stores to random lines of a large buffer usually miss the cache. In
+// case the cache has room for all of `buffer_`, `Make` evicts each line before
+// it stores to the line, if `evict` is set (on x86-64 only). The callers use
+// both kinds in turn.
 class SlowStores {
  public:
   void Make(int stores, [[maybe_unused]] bool evict) {

@@ -20,8 +20,9 @@ std::atomic<int> refused{0};
 
 }  // namespace
 
-// Replacements of the operators that allocate over-aligned memory. They refuse
-// while `refuse` is set. In this program only slots need such an alignment.
+// Replacements of the operators that allocate and free over-aligned memory. The
+// first two refuse while `refuse` is set. In this program only slots need such
+// an alignment.
 void* operator new(size_t size, std::align_val_t alignment,
                    const std::nothrow_t&) noexcept {
   if (refuse) {
@@ -64,7 +65,8 @@ TEST_F(HazardNoMemoryTest, E8ReadsWorkWithoutMemoryForSlots) {
     refuse = false;
     Hold(cell_);
     refuse = true;
-    // The thread has a record of three slots and gets no more.
+    // Unless the domain is in symmetric mode, the thread has a record of three
+    // slots by now. It gets no more.
     holds = Take600(cell_);
     refuse = false;
     std::vector<HazardHolder> more = Take600(cell_);

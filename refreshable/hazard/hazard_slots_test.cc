@@ -88,8 +88,8 @@ TEST_F(HazardSlotsTest, R12ANodeThatIsHeldAThousandTimesIsFreedByTheLast) {
   }
 }
 
-// A thread has at most four times as many slots as the most holds that it had
-// at a time, in whatever order it ends the holds.
+// A thread has three slots, or at most four times as many as the most holds
+// that it had at a time, in whatever order it ends the holds.
 TEST_F(HazardSlotsTest, R12SlotsAreAtMostFourTimesTheHolds) {
   Replace(cell_, new TestNode(&live_));
   std::mt19937 random(1);
@@ -106,7 +106,8 @@ TEST_F(HazardSlotsTest, R12SlotsAreAtMostFourTimesTheHolds) {
         Hold(cell_);
         const int mine = Counts().slots - before;
         std::vector<HazardHolder> holds;
-        // Half of the holds stay; the others come and go.
+        // Half of the holds stay. In each turn, one of the others ends and a
+        // new one takes its place.
         for (int i = 0; i < 2000; ++i) {
           while (static_cast<int>(holds.size()) < most) {
             holds.push_back(Hold(cell_));
@@ -160,7 +161,7 @@ TEST_F(HazardSlotsTest, R12SlotsOfEndedThreadsAreUsedAgain) {
 
 #ifndef REFRESHABLE_NO_THREAD_LOCAL
 // Once a thread has found a free slot, its next reads succeed in TryProtect,
-// which makes no function call, however many nodes the thread holds.
+// the inline fast path, however many nodes the thread holds.
 TEST_F(HazardSlotsTest, R1AReadBesideHoldsMakesNoCall) {
   if (!ThreadsHaveSlots()) return;
   Replace(cell_, new TestNode(&live_));
@@ -239,7 +240,7 @@ TEST_F(HazardSlotsTest, R12APublicationMakesOneBarrierAtMost) {
   };
   Replace(cell_, new TestNode(&live_));
   EXPECT_EQ(barriers_of_a_publication(), 0);
-  Hold(cell_);  // From now on this thread has slots.
+  Hold(cell_);  // Now this thread has slots, if threads have any.
   EXPECT_EQ(barriers_of_a_publication(), 0);
   InAThread([&] { Hold(cell_); });
   EXPECT_EQ(barriers_of_a_publication(), 0);

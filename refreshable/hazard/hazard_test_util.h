@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What the tests of the hazard domain share: nodes that detect use after
-// destruction, and a fixture that checks that a test leaves no node behind.
+// What the tests of the hazard domain share: nodes that show whether they are
+// alive, and a fixture that checks that a test leaves no node behind.
 
 #ifndef REFRESHABLE_HAZARD_HAZARD_TEST_UTIL_H_
 #define REFRESHABLE_HAZARD_HAZARD_TEST_UTIL_H_
