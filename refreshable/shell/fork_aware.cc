@@ -134,9 +134,9 @@ ForkRegistry& ForkRegistry::Get() {
 
 namespace {
 
-// The registry is created before main. If it were created at its first use, and
-// another thread forked at that moment, the child of the fork() would wait
-// forever for the initialization to end.
+// The registry is created while this code is loaded. If it were created at its
+// first use, and another thread forked at that moment, the child of the fork()
+// would wait forever for the initialization to end.
 [[maybe_unused]] const ForkRegistry& made_early = ForkRegistry::Get();
 
 }  // namespace

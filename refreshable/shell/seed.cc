@@ -24,10 +24,10 @@ namespace {
 ABSL_CONST_INIT std::atomic<uint64_t> state{0};
 ABSL_CONST_INIT std::atomic<bool> seeded{false};
 
-// Makes the child of a fork() seed the generator again. It is called before
-// main, or by the first DrawSeed if that is earlier. If it were called by the
-// first DrawSeed only, another thread might fork at that moment, and the child
-// might not seed the generator again.
+// Makes the child of a fork() seed the generator again. It is called while this
+// code is loaded, or by the first DrawSeed if that is earlier. If it were
+// called by the first DrawSeed only, another thread might fork at that moment,
+// and the child might not seed the generator again.
 int NoticeForks() {
 #ifndef _WIN32
   ABSL_CONST_INIT static std::atomic<bool> registered{false};

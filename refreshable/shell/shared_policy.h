@@ -13,9 +13,9 @@ namespace refreshable {
 namespace internal {
 
 // Returns a policy that equals `policy`; not null. The first `kSharedPolicies`
-// different policies of a process are kept forever, and later calls with an
-// equal policy return the same copy. Any other policy is copied. Thread-safe;
-// takes no lock, so a fork() may happen meanwhile.
+// different policies are kept forever, and later calls with an equal policy
+// return the same copy. Any other policy is copied. Thread-safe; takes no lock,
+// so a fork() may happen meanwhile.
 std::shared_ptr<const RefreshPolicy> SharedPolicy(const RefreshPolicy& policy);
 
 inline constexpr int kSharedPolicies = 16;

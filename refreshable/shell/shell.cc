@@ -215,10 +215,10 @@ void Shell::Close() noexcept {
 
 // ---- The source ----
 
-// Runs attempt `id` or, if another attempt is queued by now, that one. The
-// machine gives up an attempt that the executor does not start in time, and
-// queues another. If a task ran only its own attempt, an executor that is
-// always late would never make one.
+// Runs the queued attempt, which may be a later one than `id`; does nothing if
+// none is queued. (The machine gives up an attempt that the executor does not
+// start in time, and may then queue another. If a task ran only its own
+// attempt, an executor that is always late would never make one.)
 void Shell::RunAttempt(AttemptId id) noexcept {
   // The thread is marked before OnInput sends events to the observer, because a
   // read in the observer must not wait for this attempt.
@@ -311,7 +311,7 @@ bool Shell::running(AttemptId id) const {
 }
 
 // Returns the flag that tells the call of attempt `id` that it is no longer
-// wanted; null if that call has answered.
+// wanted; null if that call has answered or was never made.
 std::atomic<bool>* Shell::CancelledFlag(AttemptId id) const {
   if (active_ == nullptr) return nullptr;
   const auto it = active_->calls.find(id);
@@ -388,7 +388,8 @@ void Shell::Replace(Snapshot current, absl::Time check_at,
   garbage.push_back(cell_.Publish(std::move(current), check_at));
 }
 
-// Replaces the withdrawn token. A null `snapshot` means that there is none.
+// Replaces the withdrawn token. If `snapshot` has no token, there is none
+// afterwards.
 void Shell::SetRejected(const Snapshot& snapshot,
                         std::vector<Garbage>& garbage) {
   if (trouble_ != nullptr && trouble_->rejected != nullptr) {
@@ -413,7 +414,7 @@ absl::Time Shell::CheckAt(const Instant& now) const {
   return timer_lost_ || edge.Reached(now) ? absl::InfinitePast() : edge.wall;
 }
 
-// Returns whether CarryOut would do nothing.
+// Returns true only if CarryOut would do nothing.
 bool Shell::NothingToDo(const Instant& now, const Effects& effects) const {
   return effects.submit == AttemptId::kNone && !effects.timer_lost &&
          !effects.hook && effects.wake.empty() && effects.deliver.empty() &&
@@ -422,8 +423,8 @@ bool Shell::NothingToDo(const Instant& now, const Effects& effects) const {
          !timer_lost_ && (arming_ || WakeAt(now) == armed_for_);
 }
 
-// Carries out the effects of one input. Uses the executor before it runs user
-// code, so that user code cannot delay the next attempt or the timer.
+// Carries out the effects of one input. Submits the next attempt and arms the
+// timer before it runs user code, so that user code cannot delay them.
 void Shell::CarryOut(Effects& effects) noexcept {
   if (effects.submit != AttemptId::kNone) SubmitAttempt(effects.submit);
   SyncTimer(/*retry=*/!effects.timer_lost);
@@ -437,8 +438,8 @@ void Shell::CarryOut(Effects& effects) noexcept {
 }
 
 // Runs `call`, which uses the executor, and then carries out the effects that
-// were deferred meanwhile. Close waits for threads that are inside `call`. If
-// the Refreshable is closed, does nothing and returns false.
+// LeaveExecutor returns. Close waits for other threads that are inside `call`.
+// If the Refreshable is closed, does nothing and returns false.
 bool Shell::UseExecutor(absl::FunctionRef<void()> call) noexcept {
   {
     ForkMutexLock lock(&mutex_);

@@ -48,7 +48,7 @@ using executors_internal::ForkMutex;
 using executors_internal::ForkMutexLock;
 
 struct ShellConfig {
-  Executor* executor = nullptr;  // Not null.
+  Executor* executor = nullptr;  // Must be set.
   RefreshPolicy policy;
   // Seeds the jitter. If unset, a random seed is drawn, and another one in the
   // child of a fork().
@@ -58,7 +58,7 @@ struct ShellConfig {
     std::shared_ptr<Observer> observer;  // May be null.
     // If null, `ClassifyFailure` is used.
     std::function<FailureClass(const absl::Status&)> classify;
-    // Called with each token that is published under a new generation; may be
+    // The hook for tokens that are published under a new generation; may be
     // null.
     std::function<void(HazardHolder)> on_published;
     // Whether a failure's message contains the text of what the source threw.
@@ -68,7 +68,7 @@ struct ShellConfig {
 };
 
 // A list of the threads that are inside some part of the code. A thread that
-// has entered several times is listed several times. The first entry needs no
+// has entered several times is listed several times. One entry needs no
 // allocation.
 class ThreadIds {
  public:
@@ -89,22 +89,23 @@ class ThreadIds {
 };
 
 // The part of a Refreshable that carries out what its RefreshMachine decides.
-// It owns the machine, the tokens, the waiters, the timer and the running
-// calls. It is always owned by RefPtr. Each queued task, each running call of
-// the source, and each call that may run user code holds a reference, because
-// user code may destroy the Refreshable meanwhile.
+// It owns the machine, the tokens, the waiters and the timer. It is always
+// owned by RefPtr. Whatever may use it after the Refreshable's destruction
+// holds a reference: queued tasks, calls of the source that have not answered,
+// threads that wait, and calls that use it after they have run user code.
 //
-// One mutex guards all state. Each input (such as a read, an answer of the
-// source, or the timer) is one critical section. It asks the machine, and
-// applies the decisions to what the lock guards, the published token included.
-// It collects in `Effects` what must happen outside the lock: calls of the
-// executor, of observers and of callbacks, and the destruction of tokens.
+// One mutex guards the state. Each input of the machine (such as a read, an
+// answer of the source, or the timer) is handled in one critical section. There
+// its decisions are applied to what the lock guards, the published token
+// included. What must happen outside the lock is collected in `Effects`: calls
+// of the executor, of observers and of callbacks, and the destruction of
+// tokens.
 //
 // If memory runs out while the state is half changed (in a critical section, or
 // between setting a flag and resetting it), the program ends (clause E8). So a
-// method that changes state is noexcept, or is called only by methods that are.
-// User code is called when no state is half changed, or where its exceptions
-// are caught.
+// method that may need memory then is noexcept, or is called only by methods
+// that are. User code is called when no state is half changed, or where its
+// exceptions are caught.
 class Shell : protected ForkAware {
  public:
   explicit Shell(ShellConfig config);
@@ -112,19 +113,20 @@ class Shell : protected ForkAware {
 
   const SnapshotCell& cell() const { return cell_; }
 
-  // The slow path of a read whose thread may block. Blocks until the published
-  // token may be returned, the refresh has failed, or the timeout has passed.
-  // Returns the token or an error. `request.deadline` is ignored: the deadline
-  // is computed from `timeout`.
+  // The slow path of a read whose thread may block. Returns the published token
+  // once it may be returned, or an error, for example because the refresh has
+  // failed or the timeout has passed. `request.deadline` is ignored: the
+  // deadline is computed from `timeout`.
   //
   // If this thread drives the executor (`Executor::DriveUntil`), an exception
   // that escapes a task leaves this function. Nothing else is thrown.
   absl::StatusOr<HazardHolder> Read(ReadRequest request,
                                     absl::Duration timeout);
-  // Registers `read`: a task of the executor will give it the outcome. Returns
-  // the id with which the read can be cancelled; kNone after Close. `served`
-  // means that the caller has just loaded from `cell()` a token that answers
-  // the request. The machine need not be asked then.
+  // Registers `read`, to which a task of the executor usually gives the
+  // outcome. Returns the id with which the read can be cancelled. After Close,
+  // registers nothing and returns kNone. `served` means that the caller has
+  // just loaded from `cell()` a token that answers the request. The machine
+  // need not be asked then.
   WaiterId ReadAsync(const ReadRequest& request,
                      std::shared_ptr<AsyncRead> read, bool served) noexcept;
   absl::StatusOr<HazardHolder> TryRead() noexcept;
@@ -142,8 +144,8 @@ class Shell : protected ForkAware {
 
   // Does what clause E1 requires of the destructor, except that it leaves the
   // source alone. `TypedShell::Close` drops the source, perhaps by a task of
-  // the executor. Apart from that task, nothing uses the executor after Close
-  // has returned.
+  // the executor. Apart from that, no method of the executor is called after
+  // Close has returned.
   void Close() noexcept;
 
  protected:
@@ -174,16 +176,16 @@ class Shell : protected ForkAware {
   absl::StatusOr<Generation> InstallToken(
       const Expiry& expiry, std::shared_ptr<const void> token) noexcept;
 
-  // Returns the published token. If there is none, returns the token that was
-  // withdrawn since the last publication; if there is none of these either, a
-  // null token.
+  // Returns the published token or, if there is none, the token that was
+  // withdrawn since the last publication. If there is neither, the token is
+  // null.
   Snapshot LastToken() const;
 
   // Calls the source and catches its exceptions. Called without the lock.
   virtual void Fetch(const FetchContext& context, AttemptId id) = 0;
 
   // While this object exists, the calling thread is marked as inside an
-  // attempt. A read on that thread must not wait for the attempt, which cannot
+  // attempt. A read on that thread must not wait, because the attempt cannot
   // end meanwhile.
   class InAttempt {
    public:
@@ -264,7 +266,8 @@ class Shell : protected ForkAware {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool AnyParked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool AnyDeadline() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // Returns whether this thread is inside a method of the executor.
+  // Returns whether this thread is inside a method of the executor (see
+  // `Active::in_executor`).
   bool InExecutor() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // These return what `active_` and `trouble_` point to. If the pointer is
   // null, they create the object.
@@ -306,16 +309,16 @@ class Shell : protected ForkAware {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void OnTimerLost(uint64_t serial);
 
-  // A server may have very many instances, most of which are idle and have a
-  // token. What an idle instance does not need is behind a pointer, which is
-  // null there.
+  // A program may have very many instances, most of which are idle and have a
+  // token. What such an instance usually does not need is behind pointers that
+  // may be null.
 
   // Other threads read the first 16 bytes of `cell_` at any time, so nothing
   // that shares their cache line may be written to often. Objects are aligned
   // to 16 bytes, so that may be 48 bytes on either side. The bytes before them
   // (ForkAware and the first members) never change. Those after them (the rest
-  // of `cell_` and the beginning of the machine) change only with the token or
-  // after a failure.
+  // of `cell_` and the beginning of the machine) change only with the token and
+  // when jitter is drawn.
   Executor* const executor_;
   const std::unique_ptr<const ShellConfig::Hooks> hooks_;  // Null if all unset.
   const std::shared_ptr<const std::atomic<bool>> executor_destroyed_;
@@ -330,17 +333,18 @@ class Shell : protected ForkAware {
   std::unique_ptr<Trouble> trouble_ ABSL_GUARDED_BY(mutex_);
 
   // What is going on at the moment: reads that wait, calls of the source, the
-  // threads inside them, and events that are being sent. Null if nothing is
-  // going on, unless the table of async reads keeps its memory
+  // threads inside them, and events that are being sent. Usually null if
+  // nothing is going on; but the table of async reads may keep its memory
   // (`AsyncReads::kKept`).
   std::unique_ptr<Active> active_ ABSL_GUARDED_BY(mutex_);
   uint64_t last_waiter_ ABSL_GUARDED_BY(mutex_) = 0;
 
-  // The one timer (see SyncTimer). `armed_for_` is when it fires; the infinite
-  // future if no timer is needed. `timer_serial_` is the number of the timer,
-  // by which a superseded timer is recognized. `arming_` is true while a thread
-  // is arming the timer. `timer_lost_` is true if the executor has refused or
-  // dropped the timer.
+  // The one timer (see SyncTimer). `armed_for_` is the moment for which it was
+  // last armed; the infinite future if no timer is needed, or if OnWake has
+  // been called since then. `timer_serial_` is the number of the timer, by
+  // which a superseded timer is recognized. `arming_` is true while a thread is
+  // arming the timer. `timer_lost_` is true if the executor has refused or
+  // dropped the timer and no later one was armed.
   TimerId timer_ ABSL_GUARDED_BY(mutex_) = TimerId::kNone;
   BootTime armed_for_ ABSL_GUARDED_BY(mutex_) = BootTime::InfiniteFuture();
   uint64_t timer_serial_ ABSL_GUARDED_BY(mutex_) = 0;

@@ -2,12 +2,12 @@
 //
 // The Shell's reads whose threads block.
 //
-// A read is *settled* once the refresh has ended for it, so that its outcome is
-// known. It *ends* when its thread may return, after the user's hook has run.
-// Each thread sleeps on a wake-up of its own, and is woken for one of these
-// reasons:
+// A read is *settled* once it waits for the refresh no longer, so that its
+// outcome is known. It *ends* when its thread may return: for a settled read
+// that is usually after the user's hook has run. Each thread sleeps on a
+// wake-up of its own, and is woken for one of these reasons:
 //
-// - Its read has ended. The thread then needs the lock no more.
+// - Its read has ended.
 // - An attempt was submitted that the thread may run. One such thread is woken.
 //   If it leaves without running the attempt, it wakes another.
 // - Its deadline has passed. The thread's own sleep ends then, but the sleep
@@ -36,8 +36,8 @@
 namespace refreshable {
 namespace internal {
 
-// Blocks until the read has ended, and returns its outcome. If the outcome is
-// OK, the caller must get the token from the cell.
+// Blocks until the read has an outcome, and returns it. If the outcome is OK,
+// the caller must get the token from the cell.
 absl::Status Shell::Await(BlockedRead& read) {
   for (;;) {
     std::optional<absl::Status> outcome = Block(read);
@@ -49,9 +49,9 @@ absl::Status Shell::Await(BlockedRead& read) {
   }
 }
 
-// Drives the executor until `Ready` returns true, the deadline has passed, or
-// nothing is pending that could help. If a task throws, removes the read and
-// lets the exception pass.
+// Drives the executor until `Ready` returns true, the deadline has passed or,
+// if the deadline is infinite, nothing is pending that could help. If a task
+// throws, removes the read and lets the exception pass.
 void Shell::Drive(BlockedRead& read) {
   // Removes the read if an exception leaves this function.
   struct End {
@@ -64,9 +64,9 @@ void Shell::Drive(BlockedRead& read) {
       shell->Leave(read);
     }
   } end{this, read};
-  // Close need not wait for this call, so it does not go through UseExecutor.
-  // Only this thread drives the executor, so no other thread destroys the
-  // executor meanwhile.
+  // This call does not go through UseExecutor, which would defer the effects of
+  // all inputs that come in the tasks that run here. So Close does not wait for
+  // it; the executor must not be destroyed while a thread drives it.
   executor()->DriveUntil(
       [&] {
         ForkMutexLock lock(&mutex_);
@@ -91,9 +91,9 @@ bool Shell::Ready(const BlockedRead& read) const {
          (CanRun(read) && machine_.queued() != AttemptId::kNone);
 }
 
-// Blocks until the read has ended, and returns its outcome. Meanwhile runs
-// queued attempts if CanRun permits it. If this thread drives the executor and
-// would have to wait here, returns nullopt instead.
+// Blocks until the read has an outcome, and returns it. Meanwhile runs queued
+// attempts if CanRun permits it. If this thread drives the executor and would
+// have to wait here, returns nullopt instead.
 std::optional<absl::Status> Shell::Block(BlockedRead& read) noexcept {
   const BootTime deadline = read.request.deadline;
   for (bool waited = false;;) {
@@ -117,8 +117,8 @@ std::optional<absl::Status> Shell::Block(BlockedRead& read) noexcept {
       const Instant now = Now();
       if (now.boot >= deadline) {
         Leave(read);
-        // If the read is settled, it waits only for a slow hook, so it gets the
-        // outcome with which it was settled.
+        // If the read is settled, it waits only for a slow hook or observer, so
+        // it gets the outcome with which it was settled.
         return read.settled ? read.outcome : DeadlineExceeded();
       }
       if (Ready(read)) {
@@ -127,11 +127,11 @@ std::optional<absl::Status> Shell::Block(BlockedRead& read) noexcept {
         return std::nullopt;
       } else if (waited && active_ != nullptr && active_->leader == &read) {
         WakeOverdue(now);
-        // If the executor has lost the timer, the leader calls the machine in
-        // its place, for example to end an attempt that takes too long. It does
-        // so only if the call is due. To make the call it resigns, which wakes
-        // the next leader at once; that one would otherwise make a call too,
-        // and so on without end.
+        // If the timer is lost, the leader calls the machine in its place, for
+        // example to end an attempt that takes too long. It does so only if the
+        // call is due. (The leader resigns for the call, which wakes the next
+        // leader at once. If each leader made a call whether it is due or not,
+        // this would go on without end.)
         wake_machine = timer_lost_ && machine_.wake_at(now) <= now.boot;
       }
       if (claimed != AttemptId::kNone || wake_machine) {
@@ -159,7 +159,7 @@ std::optional<absl::Status> Shell::Block(BlockedRead& read) noexcept {
   }
 }
 
-// Called when Drive has returned. If the read is ready or its deadline has
+// Called when Drive has returned. If `Ready` returns true or the deadline has
 // passed, returns nullopt: Block must be called again. Otherwise, if the read
 // is settled, waits for one of these two. If it is not settled, returns an
 // error, because the executor has nothing more to run that could help.
@@ -178,13 +178,13 @@ std::optional<absl::Status> Shell::AfterDriving(BlockedRead& read) noexcept {
       }
       read.waiting = true;
     }
-    // The read is settled, so another thread is about to wake this one.
+    // The read is settled, so another thread will wake this one.
     read.wakeup.Wait(kLongestWait);
   }
 }
 
-// Removes reads that have ended. The caller must then wake their threads, which
-// need the lock no more.
+// Ends the reads: removes them, so that their threads may return. The caller
+// must then wake these threads.
 void Shell::End(const std::vector<std::shared_ptr<BlockedRead>>& reads) {
   if (active_ == nullptr) return;
   bool could_run = false;
@@ -203,9 +203,8 @@ void Shell::End(const std::vector<std::shared_ptr<BlockedRead>>& reads) {
   FreeInactive();
 }
 
-// Removes a read that has not ended, because its thread waits no longer. If
-// that thread could have run a queued attempt, wakes another thread for the
-// attempt.
+// Removes the read, because its thread waits no longer. If that thread could
+// have run a queued attempt, wakes another thread for the attempt.
 void Shell::Leave(BlockedRead& read) {
   Resign(read);
   if (active_ != nullptr) active_->blocked.erase(read.id);
@@ -222,9 +221,8 @@ void Shell::Resign(BlockedRead& read) {
   ElectLeader();
 }
 
-// Makes a waiting thread the leader, and wakes it. A thread that drives the
-// executor is never chosen: it waits only while another thread is about to wake
-// it, and does not look at the clock for others.
+// Makes a waiting thread, if there is one, the leader, and wakes it. Skips
+// threads that drive the executor: they do not look at the clock for others.
 void Shell::ElectLeader() {
   for (auto& [id, read] : active_->blocked) {
     if (!read->waiting || read->drivable) continue;

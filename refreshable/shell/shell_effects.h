@@ -68,7 +68,8 @@ struct Shell::Effects {
   bool timer_lost = false;  // The timer was just lost; do not retry at once.
   absl::AnyInvocable<void()> hook;
   std::vector<uint64_t> wake;
-  std::vector<uint64_t> deliver;  // Reads whose callback the executor refused.
+  // Async reads whose DeliverTask the executor has refused or dropped.
+  std::vector<uint64_t> deliver;
   std::vector<Garbage> garbage;
 };
 
@@ -90,7 +91,7 @@ struct Shell::Trouble {
 // All methods but Leave require the Shell's lock.
 class Visit {
  public:
-  // Notes the calling thread. Returns false if another thread is noted.
+  // Notes the calling thread. Returns false if a thread is noted already.
   bool Enter() {
     if (state_.load(std::memory_order_acquire) != kNone) return false;
     thread_ = std::this_thread::get_id();
@@ -102,7 +103,7 @@ class Visit {
   bool Leave() {
     return state_.exchange(kNone, std::memory_order_acq_rel) == kMustCall;
   }
-  // Makes `Leave` return true if a thread is inside.
+  // If a thread is noted, makes its `Leave` return true.
   void RequireCall() {
     State inside = kInside;
     state_.compare_exchange_strong(inside, kMustCall,
@@ -139,41 +140,41 @@ struct Shell::Active {
     return visit.IsAnotherThread() || in_executor.HasAnotherThread();
   }
 
-  // The reads that wait: those whose threads block, and async reads. A later
-  // read has a greater id.
+  // The reads whose threads block, and the async reads that have been neither
+  // delivered nor cancelled. Ids are given in ascending order.
   BlockedReads blocked;
   AsyncReads async;
   // The leader's read. The leader is the one blocked thread that looks at the
-  // clock every second for all others, which sleep. A thread that drives the
-  // executor is never the leader. Null if no thread but such threads waits.
+  // clock every second, for all that sleep. A thread that drives the executor
+  // is never the leader. Null if there is no leader.
   const BlockedRead* leader = nullptr;
-  // The deadline and the id of each async read that has a deadline and has not
-  // been dispatched (see `AsyncRead::dispatched_`).
+  // Deadlines of async reads, with the ids of these reads. Each async read that
+  // has a deadline and is not settled is here; a settled one may be, until it
+  // is dispatched.
   std::set<std::pair<BootTime, uint64_t>> deadlines;
   // The ids of the parked async reads. A read is *parked* if the executor
-  // refused its callback while its own ReadAsync was running. The next input,
-  // or at the latest a timer at `parked_until`, gives the callback to the
-  // executor again.
+  // refused or dropped its DeliverTask inside the read's own ReadAsync. The
+  // next input, or a timer at `parked_until`, gives the executor another.
   std::vector<uint64_t> parked;
   BootTime parked_until;
 
   // Calls of the source that have not answered, and their cancellation flags.
   std::map<AttemptId, std::shared_ptr<std::atomic<bool>>> calls;
-  // The threads inside an attempt. The attempt cannot end while its thread
-  // waits.
+  // The threads inside an attempt (see InAttempt).
   ThreadIds in_attempt;
   // The threads inside the task of a timer.
   ThreadIds in_timer;
-  // The threads inside a method of the executor.
+  // The threads inside a method of the executor that the Shell has called,
+  // except in Drive and Close.
   ThreadIds in_executor;
-  // Another thread inside a method of the executor: one that gives it the
-  // callback of a read that was answered at once.
+  // One more such thread: it gives the executor the task that delivers a read
+  // which was served at once.
   Visit visit;
   // Wakes Close, which waits until no other thread is inside a method of the
   // executor. Null while Close does not wait.
   Wakeup* closer = nullptr;
-  // Effects of inputs that came inside a method of the executor. They are
-  // carried out when that method has returned. Null if there are none.
+  // Effects of inputs that came inside a method of the executor. A thread that
+  // leaves such a method carries them out. Null if there are none.
   std::unique_ptr<std::vector<Effects>> deferred;
   // Events that the observer has not received yet; null if there are none. One
   // thread at a time, `teller`, sends them, in order. `teller` is the default
@@ -212,9 +213,9 @@ class ABSL_SCOPED_LOCKABLE Shell::Section {
 // the Refreshable is closed, does nothing and returns false.
 //
 // An input may come inside a method of the executor, for example because the
-// executor destroys a task that it refuses. The effects are then deferred until
-// that method has returned: Close waits for the method, so no user code may run
-// inside it.
+// executor destroys a task that it refuses. The effects are then deferred (see
+// LeaveExecutor): Close waits for the method, so no user code may run inside
+// it.
 template <typename Handle>
 bool Shell::OnInput(Handle handle) noexcept {
   Effects effects;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The Shell's reads. A waiting read is *settled* once the refresh has ended for
-// it, so that its outcome is known. An async read is then *delivered*: the
+// The Shell's reads. A read is *settled* once it waits for the refresh no
+// longer, so that its outcome is known. An async read is then *delivered*: the
 // user's callback gets the outcome.
 
 #include <algorithm>
@@ -85,8 +85,8 @@ absl::StatusOr<HazardHolder> Shell::Read(ReadRequest request,
   }
 }
 
-// Returns the outcome of the read if the read need not wait. Otherwise makes it
-// one of the waiters, sets `blocked` to that waiter, and returns nullopt.
+// Returns the outcome of the read if it is known at once. Otherwise makes the
+// read a waiter, sets `blocked` to that waiter, and returns nullopt.
 std::optional<absl::StatusOr<HazardHolder>> Shell::Ask(
     ReadRequest& request, absl::Duration timeout,
     std::shared_ptr<BlockedRead>& blocked) noexcept {
@@ -136,9 +136,9 @@ std::optional<absl::StatusOr<HazardHolder>> Shell::Ask(
 }
 
 // If the request rejects a generation that has not been published yet, makes it
-// the request of an ordinary read (A7). Otherwise, if the machine is asked for
-// the same read again once that generation is published, it would take the new
-// token for rejected.
+// the request of an ordinary read (A7). If it stayed as it is, and the machine
+// were asked for the read again after that generation was published, the
+// machine would take the new token for rejected.
 void Shell::ForgetUnpublished(ReadRequest& request) const {
   if (request.rejected > machine_.generation()) request.rejected = Generation();
 }
@@ -243,8 +243,8 @@ bool Shell::Cancel(WaiterId id) noexcept {
     read = Remove(static_cast<uint64_t>(id));
   }
   if (read == nullptr) return false;
-  // The executor's task, which owns the read, may exist for longer. So what the
-  // user gave is destroyed now, by Discard.
+  // A task of the executor may own the read for longer. So what the user gave
+  // is destroyed now, by Discard.
   read->Discard();
   return true;
 }
@@ -324,9 +324,9 @@ void Shell::EndReads(const Instant& now, BootTime until,
   }
 }
 
-// Removes the read and returns it; null if it was removed before. Only the
-// caller that gets the read may use the user's code in it. That caller must
-// destroy the read outside the lock.
+// Removes the async read with this id and returns it; null if there is none.
+// Only the caller that gets the read may use the user's code in it. That caller
+// must destroy the read outside the lock.
 std::shared_ptr<AsyncRead> Shell::Remove(uint64_t id) {
   if (active_ == nullptr) return nullptr;
   std::shared_ptr<AsyncRead> read = active_->async.Take(id);
@@ -377,8 +377,8 @@ bool Shell::WakeWaiters(const std::vector<uint64_t>& ids) {
         continue;
       }
       std::shared_ptr<AsyncRead> read = active_->async.Find(id);
-      // The read may have been delivered since it was settled, or may wait
-      // again.
+      // Since it was settled, the read may have been dispatched, delivered or
+      // cancelled, or may wait again.
       if (read == nullptr || !read->settled || read->dispatched_) continue;
       read->dispatched_ = true;
       had_deadlines |=
@@ -423,8 +423,7 @@ void Shell::DeliveryLost(const AsyncRead& read) {
 
 // Delivers the read in this thread, because the executor has refused or dropped
 // its task. But if the read's own GetAsync is still running in this thread,
-// parks the read: the next input, or at the latest a timer, gives it to the
-// executor again.
+// parks the read (see `Active::parked`).
 void Shell::DeliverHere(uint64_t id) {
   std::shared_ptr<AsyncRead> read;
   {
@@ -486,8 +485,8 @@ void Shell::Deliver(AsyncRead& read) {
   });
   if (!result.has_value()) return;
   if (removed == nullptr) {
-    // OnInput has carried out effects. Their user code may have destroyed the
-    // Refreshable, or cancelled the read.
+    // OnInput may have carried out effects. Their user code may have destroyed
+    // the Refreshable, or cancelled the read.
     ForkMutexLock lock(&mutex_);
     removed = Remove(read.id_);
   }

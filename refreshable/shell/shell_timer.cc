@@ -60,8 +60,8 @@ void Shell::SyncTimer(bool retry) noexcept {
       const Instant now = Now();
       const BootTime at = WakeAt(now);
       const bool lost = timer_lost_;
-      // A flight between attempts, and a read with a deadline, depend on the
-      // timer. For them a lost timer is armed again even without `retry`.
+      // A flight between attempts, and an async read with a deadline, depend on
+      // the timer. For them a lost timer is armed again even without `retry`.
       const bool again = lost && (retry || machine_.waiting() || AnyDeadline());
       if (at == armed_for_ && !again) break;
       // A timer that is already due will run shortly and handle everything, so
@@ -83,7 +83,7 @@ void Shell::SyncTimer(bool retry) noexcept {
       }
       mutex_.Lock();
       timer_ = timer;
-      // There is a timer again, so reads need no longer ask the machine every
+      // The timer is no longer lost, so reads need not ask the machine every
       // time.
       if (lost && !timer_lost_ && !closed_) cell_.SetCheckAt(CheckAt(Now()));
       for (Effects& effects : LeaveExecutor()) {
@@ -121,9 +121,10 @@ void Shell::WakeMachine(const Instant& now, Effects& effects) {
   Apply(now, decisions, effects);
 }
 
-// Handles the loss of the timer. Each later input tries to arm it again. Until
-// that succeeds, the machine's OnWake is not called on time, so each read must
-// ask the machine, and nothing may wait for time to pass.
+// Handles the loss of the timer. Later inputs try to arm it again. Until that
+// succeeds, the machine's OnWake may be called late. So each read must ask the
+// machine, and neither a flight between attempts nor an async read with a
+// deadline may wait.
 void Shell::OnTimerLost(uint64_t serial) {
   OnInput([&](const Instant& now,
               Effects& effects) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // SnapshotCell: the cell that reads go through. A read that gets no token from
-// the cell *asks the machine*: it takes the Shell's lock and calls
-// `RefreshMachine::OnRead`.
+// the cell *asks the machine* (RefreshMachine) under the Shell's lock.
 
 #ifndef REFRESHABLE_SHELL_SNAPSHOT_CELL_H_
 #define REFRESHABLE_SHELL_SNAPSHOT_CELL_H_
@@ -26,27 +25,29 @@ namespace refreshable {
 namespace internal {
 REFRESHABLE_ABI_NAMESPACE_BEGIN
 
-// A superseded snapshot. Destroying it may run a token's destructor, so it must
-// not be destroyed under a lock.
+// A superseded snapshot, or null. Destroying it may run a token's destructor,
+// so it must not be destroyed under a lock.
 using Garbage = std::shared_ptr<const void>;
 
 // Returns the node of a cell that has no snapshot. Reads of such a cell always
 // ask the machine. The node is recognized by `is_nothing` and not by its
-// address, because each copy of the library has a node of its own.
+// address, because each copy of the library may have a node of its own.
 inline const HazardNode* Nothing() {
   static const TimedNode* const nothing = new TimedNode(/*nothing=*/true);
   return nothing;
 }
-// The node is created before main. If it were created at its first use, the
-// child of a concurrent fork() could wait for that initialization forever.
+// The node is created while this code is loaded. If it were created at its
+// first use, the child of a concurrent fork() could wait for that
+// initialization forever.
 inline const HazardNode* const kNothingMadeEarly = Nothing();
 
 inline bool IsNothing(const HazardNode* node) {
   return static_cast<const TimedNode*>(node)->is_nothing;
 }
 
-// A cell with two things: the snapshot that reads return, and the wall time
-// from which a read must ask the machine.
+// A cell with the snapshot that reads return, and with the times from which a
+// read must ask the machine before it returns the snapshot: the *check time*
+// and, for `LoadUsable`, the moments that `SetUsableUntil` sets.
 //
 // HasNothing and the methods with `Load` in their names may be called on any
 // thread. The other methods may be called by one thread at a time. No call may
@@ -54,8 +55,8 @@ inline bool IsNothing(const HazardNode* node) {
 // near it is written to while other threads read.
 class alignas(16) SnapshotCell {
  public:
-  // `clock` is the coarse form of the clock that the times given to `Load` and
-  // `SetCheckAt` are read from.
+  // `clock` is the coarse form of the wall clock that all wall times given to
+  // the cell refer to.
   explicit SnapshotCell(CoarseWallClock clock)
       : domain_if_system_(clock.IsSystem() ? &HazardDomain::Current()
                                            : nullptr),
@@ -89,7 +90,7 @@ class alignas(16) SnapshotCell {
                    });
   }
 
-  // Sets the time from which reads of the present snapshot must ask the
+  // Sets the check time of the present snapshot, from which reads must ask the
   // machine. If `check_at` is the infinite past, they must always ask.
   void SetCheckAt(absl::Time check_at) {
     const HazardNode* const node = cell_.load(std::memory_order_relaxed);
@@ -97,8 +98,7 @@ class alignas(16) SnapshotCell {
   }
 
   // Returns a hold of the snapshot if there is one and the coarse clock is
-  // certain that the time set by `SetCheckAt` has not come; otherwise an empty
-  // hold.
+  // certain that the check time has not come; otherwise an empty hold.
   HazardHolder Load() const {
     const int64_t ticks = clock_.Ticks();
     HazardHolder hold = domain_.Protect(cell_);
@@ -121,8 +121,8 @@ class alignas(16) SnapshotCell {
   // Returns a hold of the snapshot if there is one and, on both clocks, the
   // moment set by `SetUsableUntil` has certainly not come; otherwise an empty
   // hold. `boot_clock()` returns the coarse form of the clock that the `boot`
-  // of `SetUsableUntil` is read from. It is not called for a token that never
-  // expires.
+  // of `SetUsableUntil` is read from. It is not called if the moment on that
+  // clock is the infinite future.
   template <typename Function>
   HazardHolder LoadUsable(Function boot_clock) const {
     HazardHolder hold = domain_.Protect(cell_);
@@ -148,8 +148,8 @@ class alignas(16) SnapshotCell {
 
   // The fast path of Load. May return a null node even if Load would return a
   // hold. If the cell's clock is the operating system's, it usually calls
-  // nothing but time(2). If not, it calls one method of this class. The caller
-  // must construct a HazardHolder from the result.
+  // nothing but time(2). The caller must construct a HazardHolder from the
+  // result.
   ABSL_ATTRIBUTE_ALWAYS_INLINE HazardRawHolder TryLoad() const {
     if (ABSL_PREDICT_FALSE(!HazardDomain::AtHand(domain_if_system_))) {
       return TryLoadByOtherClock();
@@ -164,14 +164,14 @@ class alignas(16) SnapshotCell {
     return clock_.IsSystem() ? Load() : HazardHolder();
   }
 
-  // Returns true only if a load is certain to return an empty hold. May return
-  // false for an empty cell, if another copy of the library emptied it.
+  // Returns true only if the cell has no snapshot. May return false for such a
+  // cell, if another copy of the library emptied it.
   bool HasNothing() const {
     return cell_.load(std::memory_order_relaxed) == Nothing();
   }
 
-  // Returns a hold of the snapshot if there is one and `now` is before the time
-  // set by `SetCheckAt`; otherwise an empty hold.
+  // Returns a hold of the snapshot if there is one and `now` is before the
+  // check time, both in whole nanoseconds; otherwise an empty hold.
   HazardHolder Load(absl::Time now) const {
     HazardHolder hold = domain_.Protect(cell_);
     const auto* const node = static_cast<const TimedNode*>(hold.node());
@@ -202,7 +202,8 @@ class alignas(16) SnapshotCell {
  private:
   void SetCheckAt(const HazardNode* node, absl::Time check_at) const {
     const auto* const timed = static_cast<const TimedNode*>(node);
-    // Each read checks only one of these two forms of the check time.
+    // Two forms of the check time: `Load(now)` looks at the nanoseconds,
+    // `Load()` and `TryLoad` at the ticks.
     timed->check_ticks.store(clock_.TicksBefore(check_at),
                              std::memory_order_relaxed);
     timed->check_nanos.store(FloorToUnixNanos(check_at),
@@ -227,9 +228,9 @@ class alignas(16) SnapshotCell {
     return UnlessMustAsk(hold, ticks);
   }
 
-  // The rest of TryHold, if the slot that the thread tries first is in use. The
-  // linker may replace this function by that of another copy of the library,
-  // which has another domain, so this function checks the domain again.
+  // The rest of TryHold, if TryProtect fails. The linker may replace this
+  // function by that of another copy of the library, which may have another
+  // domain, so this function checks the domain again.
   ABSL_ATTRIBUTE_NOINLINE HazardRawHolder
   TryHoldElsewhere(int64_t ticks) const {
     if (ABSL_PREDICT_FALSE(!HazardDomain::AtHand(&domain_))) return {};

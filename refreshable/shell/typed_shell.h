@@ -118,9 +118,9 @@ class TypedShell final : public Shell {
       source = source_;
     }
     if (source == nullptr) return;  // After Close.
-    // If the source throws, the exception destroys `done`, which reports
-    // `SourceThrew()`. That report is not passed on, because the type of the
-    // exception is known only in the catch block below.
+    // If the source throws, the exception may destroy `done`, which then
+    // reports `SourceThrew()`. That report is not passed on, because the type
+    // of the exception is known only in the catch block below.
     struct Inside {
       const std::thread::id thread = std::this_thread::get_id();
       bool now = true;
@@ -148,9 +148,9 @@ class TypedShell final : public Shell {
     source->Fetch(context, std::move(done));
 #endif
     inside->now = false;
-    // An exception has destroyed `done`. If the source caught the exception
-    // itself, the attempt has not ended yet and fails now. If the exception
-    // left the source, the attempt has failed above, and this does nothing.
+    // An exception has destroyed `done`. If it left the source, the attempt has
+    // failed above, and this does nothing. If the source caught it, the attempt
+    // fails now.
     if (inside->threw) FailIfRunning(id, SourceThrew());
     {
       ForkMutexLock lock(&mutex_);

@@ -74,12 +74,13 @@ class Wakeup {
   bool woken_ = false;
 };
 
-// A read that waits. Everything is guarded by the Shell's lock, unless a
-// comment says otherwise.
+// A read that waits. What changes meanwhile is guarded by the Shell's lock,
+// unless a comment says otherwise.
 struct PendingRead {
   ReadRequest request;
-  // Whether the refresh has ended for this read, with `outcome`. If `outcome`
-  // is OK, the token is taken from the cell.
+  // Whether this read waits for the refresh no longer, so that `outcome` is
+  // known. If `outcome` is OK, the read then gets its token from the cell, or
+  // asks the machine again.
   bool settled = false;
   absl::Status outcome;
 };
@@ -87,8 +88,9 @@ struct PendingRead {
 // A read whose thread blocks.
 struct BlockedRead : PendingRead {
   uint64_t id = 0;
-  // Whether the thread is inside a task of the executor, and whether it drives
-  // the executor. Only the thread itself sets these, before it waits.
+  // Whether the thread is inside a task of the executor, and whether it can
+  // drive the executor (`Executor::DriveUntil`). Only the thread itself sets
+  // these, before it waits.
   bool in_executor_thread = false;
   bool drivable = false;
   // Whether the thread is waiting for `wakeup`, or is about to.
@@ -101,8 +103,8 @@ struct BlockedRead : PendingRead {
 
 // An asynchronous read, with the user's code that takes its outcome. Always
 // owned by shared_ptr. It must not be destroyed under a lock, since that may
-// destroy objects of the user. An object may be used for a second read once the
-// first has been delivered.
+// destroy objects of the user. An object may be used for a second read once
+// `Deliver` has been called for the first.
 class AsyncRead : private PendingRead {
  public:
   AsyncRead(const AsyncRead&) = delete;
@@ -114,8 +116,6 @@ class AsyncRead : private PendingRead {
 
  private:
   friend class Shell;
-  // A new Shell has no reference. When the last one is dropped, the Shell is
-  // destroyed.
   void Ref(Shell* shell);
   void Unref(Shell* shell);
   friend class AsyncReads;
@@ -131,8 +131,8 @@ class AsyncRead : private PendingRead {
   std::shared_ptr<AsyncRead> next_;  // The next one in a list of AsyncReads.
   // Whether the executor was given a task that delivers the settled read.
   bool dispatched_ = false;
-  // The thread that is inside ReadAsync for this read, and so must not run the
-  // read's callback. The default value if there is none.
+  // If set, the thread that is inside ReadAsync for this read, and so must not
+  // run the read's callback.
   std::thread::id own_call_;
   // Keeps the Shell alive while the executor has the task that delivers the
   // read. Only that task uses this pointer. It is null at other times, because
