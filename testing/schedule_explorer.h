@@ -26,7 +26,8 @@ namespace refreshable_testing {
 namespace schedule {
 
 // A step of a scenario: one action or a sequence of actions, each of which
-// happens once, at any time after the one before it. Copyable and movable.
+// happens at most once, at any time after the one before it. Copyable and
+// movable.
 class Step {
  public:
   // Creates a step of one action: `run` acts on the world, and `name` is the
@@ -40,7 +41,7 @@ class Step {
   // step.
   Step Then(Step next) &&;
   // Returns a step in which the actions of this step happen `n` times, one
-  // after another.
+  // after another. Requires: n >= 1.
   Step Times(int n) &&;
 
  private:
@@ -68,7 +69,8 @@ Step RejectBlocking(absl::Duration timeout = absl::InfiniteDuration(),
                     Rejects rejects = Rejects::kLast);
 Step ReportRejected();
 // Cancels the `index`-th GetAsync, counted from 0. Possible while the
-// Refreshable and that read exist and the read has not been cancelled.
+// Refreshable exists, once that GetAsync has been called and until it is
+// cancelled.
 Step CancelRead(size_t index);
 Step Invalidate();
 Step InvalidateOld();
@@ -91,8 +93,8 @@ Step Pass(absl::Duration d);
 Step StepWall(absl::Duration d);
 Step Do(std::string name, std::function<void(World&)> run);
 
-// Answers of the source; `Succeed()` is in schedule_world.h. Fail returns a
-// failure, and FailFor a failure with a Retry-After.
+// Answers of the source; `Succeed()` is in schedule_world.h. Fail returns an
+// answer that is a failure, and FailFor one with a Retry-After.
 Answer Fail(const absl::Status& status = absl::UnavailableError("down"));
 Answer FailFor(absl::Duration retry_after);
 // Returns an answer with the withdrawn token, or with a new token if none was
@@ -106,15 +108,17 @@ Answer Drop();
 
 // A scenario to explore. Besides its steps, these may happen at any time:
 //
-// - Any pending task or timer of the executor runs, even before others that are
-//   due. If a timer is not due yet, time moves to its due time first.
+// - Unless `runs_at_once` is true: any pending task or timer of the executor
+//   runs, even before others that are due. If a timer is not due yet, time
+//   moves to its due time first.
 // - Any call that the source holds gets any of `answers`.
-// - Time moves to the deadline of the blocking read that is waiting.
+// - Time moves to the deadline of the blocking read that is waiting (the
+//   innermost one).
 struct Scenario {
   // Must be valid. `jitter` is ignored; it counts as 0.
   refreshable::RefreshPolicy policy;
-  // Prepares the world before the first step. While `given` runs, tasks and
-  // timers run in the executor's own order. May be null.
+  // Prepares the world before the first step. A blocking read in `given` runs
+  // tasks and timers in the executor's own order. May be null.
   std::function<void(World&)> given;
   std::vector<Step> steps;
   std::vector<Answer> answers = {Succeed(), Fail()};
@@ -130,7 +134,7 @@ struct Scenario {
 };
 
 struct ExploreOptions {
-  // The number of steps in a schedule; >= 0.
+  // The greatest number of steps in a schedule; >= 0.
   int depth = 8;
   // If true, a state that is reached again is *merged*: it is not continued,
   // because it was continued the first time. If false, every schedule is run,
@@ -151,8 +155,8 @@ struct ExploreOptions {
 using Schedule = std::vector<std::string>;
 
 struct Report {
-  // What is wrong, or an empty string. `schedule` is a shortest schedule that
-  // shows it.
+  // What is wrong, or an empty string. If a check has failed, `schedule` is a
+  // shortest schedule after which it fails.
   std::string failure;
   Schedule schedule;
 

@@ -142,8 +142,7 @@ TEST(ScheduleExplorerTest, T4AFailureIsShownByAShortestOrder) {
               testing::HasSubstr("never so\n  after {\"read\", \"task 1\"}"));
 }
 
-// Returns a scenario whose step "end" can happen once the source has been
-// called.
+// Returns a scenario whose step "end" can happen while the source holds a call.
 Scenario EndsAfterACall(std::function<void(World&)> end) {
   Scenario scenario;
   scenario.steps = {ReadAsync(),

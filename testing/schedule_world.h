@@ -140,10 +140,11 @@ class World {
 
   // Runs everything that is due, in the executor's own order.
   void RunUntilIdle() { AdvanceBy(absl::ZeroDuration()); }
-  // Moves both clocks by `d`, and runs everything at its due time.
+  // Moves both clocks by `d`, and runs everything that becomes due, at its due
+  // time.
   void AdvanceBy(absl::Duration d);
-  // Makes the Refreshable hold a new token that lives for `lifetime`: makes a
-  // read, and lets the source answer with that token.
+  // For a Refreshable without a token: makes a read, and lets the source answer
+  // with a new token that lives for `lifetime`.
   void Hold(absl::Duration lifetime = absl::Seconds(400));
 
   // Makes the schedule fail with `what` if `holds` is false.
@@ -155,8 +156,9 @@ class World {
   // ---- What the explorer does ----
 
   // Sets the function that a blocking read calls while it waits. The function
-  // makes one step happen, or returns false if none can. While no function is
-  // set, everything happens in the executor's own order.
+  // makes one step happen, or returns false at the end of the schedule. While
+  // no function is set, and in CheckRecovers, everything happens in the
+  // executor's own order.
   void set_driver(std::function<bool()> driver) { driver_ = std::move(driver); }
   // Returns the deadlines of the blocking reads in progress, the innermost
   // last.
@@ -168,13 +170,13 @@ class World {
   // Must be called before each step, with a label: a number that identifies the
   // step. The tasks that different steps queue are told apart by these labels.
   void Begin(int step) { step_ = step; }
-  // Records which tasks the last step queued. Must be called between two steps,
-  // and at the end of the schedule.
+  // Records which tasks the last step queued. Must be called before Begin, and
+  // at the end of the schedule.
   void Note();
 
   // Checks everything that can be observed between two steps.
   void Check();
-  // Returns everything in this world on which its future behaviour depends.
+  // Returns what is known of this world and may determine its future behaviour.
   std::string Fingerprint() const;
   // Checks that refreshing recovers from this state. For that, makes the source
   // answer and the executor accept everything. If `reset` is false, lets time
@@ -204,14 +206,16 @@ class World {
     // rejected read (A7). `generation`: the generation published last.
     bool usable = false;
     refreshable::Generation generation;
-    bool served = false;  // The read was served at once.
+    // Whether a token could be served to the read when GetAsync returned.
+    bool served = false;
     // The generation that the read rejected; 0 if it rejected nothing that had
     // been published.
     refreshable::Generation rejected;
     // Whether the read was a *rejected read* when it was made: one that rejects
     // a token that is still served to other reads (A7).
     bool rejecting = false;
-    // Whether the read joined or started an attempt that has not ended since.
+    // Whether the read is a rejected read that certainly joined or started an
+    // attempt, which has not ended since.
     bool joins = false;
     // Whether the wall clock was stepped at a moment when the read waited and
     // no token could be served.
@@ -309,8 +313,8 @@ class World {
     asked_at_ = Now().boot;
     read_at_ = ran_at_ = refreshable::BootTime::InfinitePast();
   }
-  // Returns whether a timer is late: it is due and has not run, or it was lost,
-  // or may have been refused.
+  // Returns whether a timer may be late: one is due and has not run, or one has
+  // ever been lost, or may have been refused.
   bool Late() const;
   // Returns whether the Refreshable still waits for the answer to `call`.
   bool Live(const Call& call) const;
@@ -352,7 +356,8 @@ class World {
   int queued_ = 0;
   // Three facts about the refresh in flight. `told_`: whether its queued or
   // next attempt is told of a rejection. `running_told_`: whether its running
-  // attempt was told. `flight_told_`: whether any of its attempts was told.
+  // attempt was told. `flight_told_`: whether any of its attempts was told, or
+  // may have been.
   Told told_ = Told::kNo;
   bool running_told_ = false;
   bool flight_told_ = false;
@@ -365,13 +370,13 @@ class World {
   // many retries that refresh has, and whether a cooldown follows.
   std::set<Join> joined_;
   int step_ = 0;       // The label of the step in progress.
-  int visible_ = 0;    // The calls of the source plus the outcomes of reads.
+  int visible_ = 0;    // The number of source calls and of outcomes of reads.
   int failed_ = 0;     // The failed attempts of the refresh in flight.
   bool ends_ = false;  // Whether the last failure must end the refresh.
   int discards_ = 0;   // The number of answers that had to be discarded.
-  // F6: the number of calls that were made while `max_abandoned_calls` calls
-  // were abandoned and unanswered. Reset sets it to 0, and so does the answer
-  // to a call that no Reset has forgotten.
+  // F6: the number of calls that were made while `max_abandoned_calls` or more
+  // calls were abandoned and unanswered. Reset sets it to 0, and so does the
+  // answer to a call that no Reset has forgotten.
   int beyond_ = 0;
   // The time of the last call of the source.
   refreshable::BootTime last_call_ = refreshable::BootTime::InfinitePast();

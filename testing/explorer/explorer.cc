@@ -16,7 +16,7 @@ namespace schedule {
 
 using PendingKind = refreshable::ManualExecutor::PendingStep::Kind;
 
-// A scenario, with names for its actions. Different steps use different names.
+// A scenario whose actions have names. Those of different steps differ.
 class Search {
  public:
   explicit Search(const Scenario& scenario) : scenario_(scenario) {
@@ -42,7 +42,7 @@ class Search {
     enum Kind { kAction, kPending, kLose, kAnswer, kDeadline } kind;
     size_t index;  // The step, the pending task or timer, or the held call.
     size_t which;  // The action of that step, or the answer to that call.
-    // For a task or timer: its kind, and its number in that kind, from 1.
+    // For a task or timer: its kind, and its number among its kind, from 1.
     PendingKind pending = PendingKind::kRun;
     int number = 0;
   };
@@ -154,8 +154,8 @@ class Run {
   // Returns the index of the next choice, or nullopt to end the schedule.
   using Chooser = std::function<std::optional<size_t>(
       World& world, const std::vector<Choice>& choices)>;
-  // Called at the end of the schedule. Returns whether to check that the world
-  // recovers. Sets `*reset` if that check must begin with Reset().
+  // Called at the end of a schedule without a failure. Returns whether to call
+  // `World::CheckRecovers`, and sets `*reset`, which is passed to it.
   using AtEnd =
       std::function<bool(World& world, std::string fingerprint,
                          const std::vector<Choice>& choices, bool* reset)>;
@@ -180,8 +180,8 @@ class Run {
   }
 
  private:
-  // Takes the next step, for `Play` or for a read that blocks. Returns false if
-  // there is none.
+  // Takes the next step, for `Play` or for a read that blocks. At the end of
+  // the schedule, checks the world and returns false.
   bool Next() {
     if (over_) return false;
     if (search_.scenario().runs_at_once) world_.RunUntilIdle();
@@ -224,14 +224,14 @@ std::string Show(const Schedule& schedule) {
   return absl::StrCat("{\"", absl::StrJoin(schedule, "\", \""), "\"}");
 }
 
-// The steps of a schedule. Each char is an index into `Search::Choices`.
+// A schedule. Each char is an index into the result of `Search::Choices`.
 using Path = std::string;
 
-// The search through all schedules. It goes breadth first, so that the first
-// failure has a shortest schedule, and merges states with the same `looks` (a
-// hash of what is known of a state). If merged states turn out to continue
-// differently, their looks are *ambiguous*: the search starts again, and tells
-// states with these looks apart by where they lead.
+// The search through all schedules, breadth first, so that the first failure
+// has a shortest schedule. States with the same `looks` (a hash of what is
+// known of a state) are merged if the options say so. If they turn out to
+// continue differently, their looks are *ambiguous*: the search starts again,
+// and tells them apart by where they lead.
 class Explorer {
  public:
   Explorer(const Scenario& scenario, const ExploreOptions& options)
@@ -345,8 +345,8 @@ Explorer::End Explorer::Play(const Path& path, Way way) {
   return end;
 }
 
-// Returns a hash of the looks of `end`, the state after `path`. If they are
-// ambiguous, also hashes the states that follow, for up to `depth` steps.
+// Returns the looks of `end`, the state after `path`. If they are ambiguous and
+// `depth` > 0, hashes them with WhereItLeads of the states that follow.
 Explorer::Hash Explorer::WhereItLeads(const Path& path, const End& end,
                                       int depth) {
   Hash leads = end.looks;

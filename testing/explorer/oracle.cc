@@ -141,8 +141,8 @@ void Oracle::OnEvent(const Event& event) {
   }
 }
 
-// Records that an attempt starts. Checks that it does not start earlier than
-// F4, B1 and A13 permit.
+// Records that an attempt starts. Checks that A13 and the waits of MayStart
+// permit that.
 void Oracle::Started() {
   running_by_ = std::exchange(queued_by_, ByRejection::kNo);
   const bool rejected = running_by_ != ByRejection::kNo;

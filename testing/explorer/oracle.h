@@ -55,9 +55,9 @@ class Oracle final : public refreshable::Observer {
   void BeforeWallStep();
   void AfterWallStep();
   void OnReset();
-  // Must be called when an attempt is given to the executor. `by` says whether
-  // a rejected read started the attempt; kUnclear if that is not visible from
-  // outside.
+  // Must be called when an attempt is given to the executor, and again if more
+  // becomes known about it. `by` says whether a rejected read started the
+  // attempt; kUnclear if that is not visible from outside.
   enum class ByRejection { kNo, kYes, kUnclear };
   void OnSubmit(ByRejection by) { queued_by_ = by; }
   // Must be called when the source is called.
@@ -67,7 +67,7 @@ class Oracle final : public refreshable::Observer {
   // ---- What the Refreshable returns and reports ----
 
   // Checks a lease that the Refreshable has handed out. `late` says that a
-  // timer is due and has not run. Then the token may have expired by BootTime,
+  // timer is late (`World::Late`). Then the token may have expired by BootTime,
   // because the read may have looked only at the wall clock.
   void OnLease(const refreshable::Lease<std::string>& lease, bool late);
   void CheckHealth(const refreshable::Health& health);
@@ -105,13 +105,13 @@ class Oracle final : public refreshable::Observer {
   // A9: returns whether a rejected read may start an attempt now, or nullopt if
   // that is not visible from outside.
   std::optional<bool> RejectionPermitted() const;
-  // A13: returns whether the token published last was rejected.
+  // A13: returns whether the token published last counts as rejected.
   bool noted() const { return noted_; }
   // A10: returns whether all attempts must wait, because an attempt that a
   // rejection started has failed with a Retry-After that has not ended.
   bool AskedToWait() const { return Now().boot < row_asked_until_; }
-  // Returns whether a rejected read started the attempt that is running or, if
-  // none is running, the last attempt that failed.
+  // Returns whether a rejected read started the attempt that is running or has
+  // just failed.
   ByRejection running_by() const { return running_by_; }
   // Returns the number of the epoch, which increases with each publication and
   // each withdrawal. The answer to a call that began in an earlier epoch is
@@ -138,8 +138,8 @@ class Oracle final : public refreshable::Observer {
     return !rejected_.empty() && !rejected_forgotten_;
   }
   int failures() const { return failures_; }
-  // B7: returns true if there were too many failures in a row and no token is
-  // usable.
+  // B7: returns true if there have been too many failures in a row and no token
+  // is usable.
   bool Exhausted() const {
     return failures_ - excused_ >= policy_.retry.max_consecutive_failures &&
            !Usable();
@@ -171,8 +171,8 @@ class Oracle final : public refreshable::Observer {
   absl::Duration Backoff() const;
   absl::Duration Cooldown() const;
   refreshable::BootTime AfterInterval() const;
-  // Returns whether F4, B1, B3 and A10 permit an attempt now. If
-  // `after_cooldown` is true, ignores B3's cooldown.
+  // Returns whether the waits of F4, B1 to B3, B7 and A10 permit an attempt
+  // now. If `after_cooldown` is true, ignores B3's cooldown.
   bool MayStart(bool after_cooldown = false) const;
   bool Probes() const;
   void SetFloor();
@@ -204,7 +204,8 @@ class Oracle final : public refreshable::Observer {
   bool rejected_let_go_ = false;
   bool rejected_forgotten_ = false;  // Reset has forgotten `rejected_`.
   refreshable::Generation generation_;
-  // The first of the consecutive generations that have the bytes of `token_`.
+  // The first of the consecutive generations, up to `generation_`, that have
+  // the same bytes.
   refreshable::Generation same_since_;
   int epoch_ = 0;
   DualDeadline stale_at_;
@@ -219,7 +220,7 @@ class Oracle final : public refreshable::Observer {
   bool in_flight_ = false;
   bool serves_ = false;
   bool exempt_ = false;     // The next start need not wait min_interval.
-  bool replacing_ = false;  // The next attempt replaces one that was running.
+  bool replacing_ = false;  // The next attempt starts at once (A2).
   int failures_ = 0;
   int failures_before_ = 0;  // `failures_` before the last publication.
   int excused_ = 0;  // The failures that do not count towards exhaustion (B2).
@@ -227,20 +228,20 @@ class Oracle final : public refreshable::Observer {
   refreshable::BootTime last_start_ = refreshable::BootTime::InfinitePast();
   refreshable::BootTime failed_start_ = refreshable::BootTime::InfinitePast();
   refreshable::BootTime last_end_ = refreshable::BootTime::InfinitePast();
-  std::optional<refreshable::BootTime>
-      asked_until_;  // The end of a Retry-After.
+  // The end of the wait that a Retry-After has put in place of B1's (B2).
+  std::optional<refreshable::BootTime> asked_until_;
   refreshable::BootTime floor_ = refreshable::BootTime::InfinitePast();
   refreshable::BootTime cooldown_ = refreshable::BootTime::InfinitePast();
-  // Whether the token was no longer usable just before the wall clock stepped.
-  // If so, an attempt submitted before the step need not wait for `cooldown_`,
-  // even if the step has made the token usable again.
+  // Whether, since the cooldown began, the wall clock was stepped while no
+  // token was usable. If so, an attempt submitted before the step need not wait
+  // for `cooldown_`, even if the step has made the token usable again.
   bool cooldown_over_ = false;
 
   // Whether a rejected read started the attempt that is queued, and the one
   // that is running.
   ByRejection queued_by_ = ByRejection::kNo;
   ByRejection running_by_ = ByRejection::kNo;
-  bool noted_ = false;  // Whether the token published last was rejected.
+  bool noted_ = false;  // What `noted()` returns.
   // The row of attempts that rejections started (A13). `row_` is the number of
   // these attempts so far, and is meaningful only if `row_known_` is true.
   // `row_asked_until_` is the end of the Retry-After with which one of these

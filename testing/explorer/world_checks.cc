@@ -62,8 +62,8 @@ bool World::MayCall() const {
              last_call_ + policy_.retry.probe_interval * std::exp2(beyond_);
 }
 
-// Returns everything visible from outside that a discarded answer must not
-// change. `late` is the value of `Late()` before the answer. Leaves out what
+// Returns what is visible from outside and must not be changed by a discarded
+// answer. `late` is the value of `Late()` before the answer. Leaves out what
 // any answer may change: an answer runs a callback that the executor refused
 // (R11), and may start the attempt that a late timer would have started (F7).
 std::string World::Visible(bool late) const {
@@ -115,7 +115,8 @@ void World::CheckWaits(const Health& health) {
   };
   // This condition means that a refresh is in flight, no attempt is running,
   // and the next attempt need not wait. So an attempt is queued, and a timer
-  // must end it if the executor does not run it in time.
+  // must end it if the executor does not run it in time. (Or an attempt is due,
+  // and its timer is late.)
   if (health.refreshing && live == held_.end() && next <= now &&
       pending.tasks > 0 && !lost_task_ && !lost_timer_) {
     expect_timer(pending.last_task + policy_.attempt_timeout,
@@ -124,7 +125,7 @@ void World::CheckWaits(const Health& health) {
   if (pending.tasks > 0) return;
   // Without a refresh, a read waits only if the executor refused its callback.
   // It waits for the timer that gives the callback to the executor again (R11)
-  // or, if that timer was refused too, for any operation.
+  // or, if that timer was refused too, for the next operation or answer.
   Expect(!waiting || health.refreshing ||
              (lost_task_ && (lost_timer_ ||
                              pending.first_timer < BootTime::InfiniteFuture())),
@@ -158,9 +159,9 @@ void World::CheckWaits(const Health& health) {
   }
 }
 
-// Records the step in progress as the origin of the tasks that were queued
-// since the step began. If no refresh is in flight, forgets what was known of
-// the last refresh.
+// Records the last step as the origin of the tasks that have been queued since
+// the last call. If no refresh is in flight, forgets what was known of the last
+// refresh.
 void World::Note() {
   reads_told_apart_ = false;
   int of_step = 0;
@@ -291,8 +292,8 @@ void World::CheckRecovers(bool reset) {
     AdvanceBy(absl::Hours(1));
     return Check();
   }
-  // Two waits may be needed. If the last token expires during the first wait,
-  // refreshing may become exhausted, and the next attempt is later.
+  // Two waits may be needed: if the last token expires during the first wait,
+  // refreshing may become exhausted, and then the next attempt is later.
   for (int i = 0; i < 2 && !reset && !token_->health().fatal; ++i) {
     const absl::Duration wait = token_->health().next_attempt - Now().wall;
     const refreshable::RetryPolicy& retry = policy_.retry;

@@ -33,10 +33,10 @@ void World::ReadAsync(absl::Duration timeout, std::optional<int> max_retries,
     reader.deadline = Now().boot + timeout;
     reader.max_retries = max_retries;
     reader.usable = oracle_->Usable() && !asking.rejects;
-    // If a read is served at once, its callback looks for the token again. If
-    // the token is gone by then, the read joins a refresh. A read may be served
-    // at once if the token is usable, if a late timer has not yet withdrawn a
-    // token that has expired by BootTime, or if the policy permits an expired
+    // If a read is served at once, the task that runs its callback looks for
+    // the token again. If the token is gone by then, the read joins a refresh.
+    // A read may be served at once if the token is usable, if it has expired by
+    // BootTime only and a timer is late, or if the policy permits an expired
     // token.
     reader.may_rejoin =
         !asking.rejects && (oracle_->Usable() || Late() ||
@@ -45,7 +45,7 @@ void World::ReadAsync(absl::Duration timeout, std::optional<int> max_retries,
     reader.rejecting = asking.rejects;
     reader.rejected = asking.rejected;
     reader.joins = Joins(asking);
-    // A8, A9: a rejected read may fail if it has neither joined nor started an
+    // A8, A9: a rejected read may fail unless it certainly joins or starts an
     // attempt. B5: an ordinary read may fail if the refresh in flight has
     // failed more often than the read allows or, without a refresh, if the read
     // must end at once.
@@ -232,9 +232,9 @@ void World::OnSubmit() {
                                      : Told::kNo);
 }
 
-// Records that `step`, a task or timer, may have run the callback of a read
-// whose token was withdrawn. Such a callback does not end the read, which joins
-// the refresh and waits. A timer runs only callbacks that the executor refused.
+// Records that `step`, a task or timer, may deliver a read for which there is
+// no token any longer. Such a read does not end, but joins the refresh and
+// waits. A timer delivers only reads whose callbacks the executor refused.
 void World::NoteCallback(const refreshable::ManualExecutor::PendingStep& step) {
   if (step.kind == Kind::kTimer && !lost_task_) return;
   const Origin origin =
@@ -252,7 +252,9 @@ void World::RunOrLose(size_t index, bool lose) {
   const bool late = Late();
   const bool rejecting = AnyRejecting();
   if (lost_task_) NoteCallback(step);
-  // Only tasks matter here: a timer starts no attempt for a rejected read (A9).
+  // Only tasks matter here: a timer starts no attempt for a rejected read (A9),
+  // unless it runs a callback that the executor refused. OnSubmit allows for
+  // that (`lost_task_`).
   in_task_ = step.kind == Kind::kRun;
   task_submitted_ = false;
   if (lose) {
