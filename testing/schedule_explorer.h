@@ -147,7 +147,7 @@ struct ExploreOptions {
   // A schedule that takes longer than this is considered hung: its steps are
   // written to stderr, and the program is aborted (by means of SIGALRM). Most
   // schedules take less than a millisecond. The timeout is rounded up to whole
-  // seconds. If it is 24 hours or more, there is no limit.
+  // seconds. If it is 0, or 24 hours or more, there is no limit.
   absl::Duration timeout = absl::Seconds(60);
 };
 

@@ -332,10 +332,10 @@ class Shell : protected ForkAware {
   // until there is one of these to record.
   std::unique_ptr<Trouble> trouble_ ABSL_GUARDED_BY(mutex_);
 
-  // What is going on at the moment: reads that wait, calls of the source, the
-  // threads inside them, and events that are being sent. Usually null if
-  // nothing is going on; but the table of async reads may keep its memory
-  // (`AsyncReads::kKept`).
+  // What is going on at the moment: reads that wait, calls of the source,
+  // threads inside an attempt, a timer or the executor, and events that are
+  // being sent. Usually null if nothing is going on; but the table of async
+  // reads may keep its memory (`AsyncReads::kKept`).
   std::unique_ptr<Active> active_ ABSL_GUARDED_BY(mutex_);
   uint64_t last_waiter_ ABSL_GUARDED_BY(mutex_) = 0;
 

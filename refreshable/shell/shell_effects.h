@@ -193,9 +193,8 @@ inline void RemoveThisThread(ThreadIds& threads) { threads.RemoveThisThread(); }
 
 // Holds the lock while it exists. The first Section in the child of a fork()
 // calls ForgetParent, which forgets what belongs to the parent's threads. Code
-// that runs only after a Section of the same process may use ForkMutexLock
-// instead: the rest of a call that had a Section, and the tasks, timers and
-// calls of the source that this call started.
+// that is correct whether ForgetParent has been called or not may use
+// ForkMutexLock instead, for example the rest of a call that had a Section.
 class ABSL_SCOPED_LOCKABLE Shell::Section {
  public:
   explicit Section(Shell* shell) ABSL_EXCLUSIVE_LOCK_FUNCTION(shell->mutex_)

@@ -385,9 +385,9 @@ bool Shell::WakeWaiters(const std::vector<uint64_t>& ids) {
           active_->deadlines.erase({read->request.deadline, id}) > 0;
       async.push_back(std::move(read));
     }
-    // Reads whose GetAsync is still running on this thread stay parked. If they
-    // were dispatched and the executor refused them again, DeliverHere would
-    // park them again, and so on without end.
+    // Reads whose ReadAsync is still running on this thread stay parked. If
+    // they were dispatched and the executor refused them again, DeliverHere
+    // would park them again, and so on without end.
     auto& parked = active_->parked;
     const auto others =
         std::partition(parked.begin(), parked.end(),
@@ -422,7 +422,7 @@ void Shell::DeliveryLost(const AsyncRead& read) {
 }
 
 // Delivers the read in this thread, because the executor has refused or dropped
-// its task. But if the read's own GetAsync is still running in this thread,
+// its task. But if the read's own ReadAsync is still running in this thread,
 // parks the read (see `Active::parked`).
 void Shell::DeliverHere(uint64_t id) {
   std::shared_ptr<AsyncRead> read;

@@ -36,7 +36,7 @@ class Shell::TimerTask {
 };
 
 // Returns when the timer must fire. One timer serves the machine, the deadlines
-// of async reads, and callbacks that the executor refused.
+// of async reads, and parked reads (see `Active::parked`).
 BootTime Shell::WakeAt(const Instant& now) const {
   BootTime at = machine_.wake_at(now);
   if (AnyDeadline()) at = std::min(at, active_->deadlines.begin()->first);

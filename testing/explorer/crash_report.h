@@ -22,9 +22,9 @@ namespace schedule {
 
 // The steps of the schedule that is running. If the program is aborted, a
 // CrashReport writes them to stderr. It aborts the program itself if a schedule
-// takes longer than the constructor's `timeout`; a timeout of 24 hours or more
-// means no limit. At most one CrashReport may exist at a time, and only one
-// thread may use it.
+// takes longer than the constructor's `timeout`; a timeout of 0, or of 24 hours
+// or more, means no limit. At most one CrashReport may exist at a time, and
+// only one thread may use it.
 class CrashReport {
  public:
   explicit CrashReport(absl::Duration timeout)
