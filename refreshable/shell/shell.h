@@ -236,7 +236,8 @@ class Shell : protected ForkAware {
               Effects& effects) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void EndReads(const Instant& now, BootTime until, const absl::Status& outcome,
                 Effects& effects) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // Returns the wall time from which reads must ask the machine.
+  // Returns the wall time from which reads must ask the machine; the infinite
+  // past if they must ask already.
   absl::Time CheckAt(const Instant& now) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Count(const Event& event) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

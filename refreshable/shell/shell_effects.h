@@ -98,8 +98,9 @@ class Visit {
     state_.store(kInside, std::memory_order_relaxed);
     return true;
   }
-  // Called by the noted thread, which is forgotten. Returns true if that thread
-  // must call LeaveExecutor. The object may be destroyed from this moment on.
+  // Forgets the noted thread, which must be the caller. Returns true if the
+  // caller must then call LeaveExecutor. From this moment on, the object may be
+  // destroyed.
   bool Leave() {
     return state_.exchange(kNone, std::memory_order_acq_rel) == kMustCall;
   }

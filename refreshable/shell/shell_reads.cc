@@ -26,8 +26,8 @@ namespace refreshable {
 namespace internal {
 
 // A task that delivers an async read. If the task is destroyed without having
-// run, the executor has refused or dropped it. It is so small that an
-// Executor::Task contains it without an allocation.
+// run, the executor has refused or dropped it. A DeliverTask is so small that
+// an Executor::Task contains it without an allocation.
 class Shell::DeliverTask {
  public:
   DeliverTask(RefPtr<Shell> shell, std::shared_ptr<AsyncRead> read)
