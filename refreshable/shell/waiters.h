@@ -116,8 +116,6 @@ class AsyncRead : private PendingRead {
 
  private:
   friend class Shell;
-  void Ref(Shell* shell);
-  void Unref(Shell* shell);
   friend class AsyncReads;
 
   // Gives the outcome to the user's code. Called under no lock, at most once
