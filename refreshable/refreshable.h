@@ -126,10 +126,10 @@ class Refreshable {
     // Receives every event. May be null.
     std::shared_ptr<Observer> observer = nullptr;
     // `on_token_changed`, `same_token` and `classify` are called without a
-    // lock, on any thread, and possibly on several threads at once. They and
-    // the observer are destroyed only after each call of the source has
-    // answered. So none of them should own the source: a source that never
-    // answers would then never be destroyed.
+    // lock, on any thread, and possibly on several threads at once. The
+    // Refreshable's destructor destroys them, and lets go of the observer. But
+    // what another thread is calling at that moment is destroyed when the call
+    // has returned.
 
     // Called after each publication, on the thread that completed the refresh
     // or called `Install`. Waiting readers are woken after the call, unless

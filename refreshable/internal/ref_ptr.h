@@ -12,18 +12,23 @@
 namespace refreshable {
 namespace internal {
 
+// How a RefPtr counts. A specialization must have the static functions
+// `void Ref(T*)`, which adds a reference, and `void Unref(T*)`, which drops one
+// and destroys the object if that was the last. (If they were free functions, a
+// call could find those of the same name in the namespace of a user's token.)
+template <typename T>
+struct RefCount;
+
 // A std::shared_ptr for objects that count their references. It takes the room
-// of one pointer, and the object has no control block. T's namespace must have
-// the functions `void Ref(T*)`, which adds a reference, and `void Unref(T*)`,
-// which drops one and destroys the object if that was the last. A new object
-// has no reference. T may be an incomplete type.
+// of one pointer, and the object has no control block. A new object has no
+// reference. T may be an incomplete type.
 template <typename T>
 class RefPtr {
  public:
   RefPtr() = default;
   RefPtr(std::nullptr_t) {}  // NOLINT: implicit, as with std::shared_ptr.
   explicit RefPtr(T* object) : object_(object) {
-    if (object_ != nullptr) Ref(object_);
+    if (object_ != nullptr) RefCount<T>::Ref(object_);
   }
   RefPtr(const RefPtr& other) : RefPtr(other.object_) {}
   RefPtr(RefPtr&& other) noexcept
@@ -33,7 +38,7 @@ class RefPtr {
     return *this;
   }
   ~RefPtr() {
-    if (object_ != nullptr) Unref(object_);
+    if (object_ != nullptr) RefCount<T>::Unref(object_);
   }
 
   T* get() const { return object_; }

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <exception>
+#include <iterator>
 #include <string>
 
 #include "absl/base/config.h"
@@ -34,7 +35,7 @@ void RunSwallowing(Function&& function) {
 
 bool AnySet(const ShellConfig::Hooks& hooks) {
   return hooks.observer != nullptr || hooks.classify || hooks.on_published ||
-         hooks.show_exception_text;
+         hooks.same_token || hooks.show_exception_text;
 }
 
 // Returns `Snapshot::equal_before` of the token last published.
@@ -45,42 +46,6 @@ uint32_t EqualBefore(const RefreshMachine& machine) {
 }
 
 }  // namespace
-
-void ThreadIds::AddThisThread() {
-  if (first_ == Id()) {
-    first_ = std::this_thread::get_id();
-    return;
-  }
-  if (others_ == nullptr) others_ = std::make_unique<std::vector<Id>>();
-  others_->push_back(std::this_thread::get_id());
-}
-
-void ThreadIds::RemoveThisThread() {
-  if (first_ == std::this_thread::get_id()) {
-    first_ = Id();
-    return;
-  }
-  if (others_ == nullptr) return;
-  const auto it =
-      std::find(others_->begin(), others_->end(), std::this_thread::get_id());
-  if (it != others_->end()) others_->erase(it);
-  if (others_->empty()) others_ = nullptr;
-}
-
-bool ThreadIds::HasThisThread() const {
-  const Id self = std::this_thread::get_id();
-  return first_ == self ||
-         (others_ != nullptr &&
-          std::find(others_->begin(), others_->end(), self) != others_->end());
-}
-
-bool ThreadIds::HasAnotherThread() const {
-  const Id self = std::this_thread::get_id();
-  return (first_ != Id() && first_ != self) ||
-         (others_ != nullptr &&
-          std::any_of(others_->begin(), others_->end(),
-                      [self](Id id) { return id != self; }));
-}
 
 // The task of a submitted attempt. If it is destroyed without having run, the
 // attempt is lost.
@@ -101,22 +66,22 @@ class Shell::AttemptTask {
 
 Shell::Shell(ShellConfig config)
     : executor_(config.executor),
-      hooks_(AnySet(config.hooks) ? std::make_unique<const ShellConfig::Hooks>(
-                                        std::move(config.hooks))
-                                  : nullptr),
       executor_destroyed_(config.executor->destroyed()),
       cell_(config.executor->clock().CoarseWall()),
       machine_(SharedPolicy(config.policy),
                config.seed.has_value() ? *config.seed : DrawSeed()),
+      hooks_(AnySet(config.hooks) ? std::make_shared<const ShellConfig::Hooks>(
+                                        std::move(config.hooks))
+                                  : nullptr),
       seeded_by_caller_(config.seed.has_value()) {}
 
 Shell::~Shell() = default;
 
-void Ref(Shell* shell) {
+void RefCount<Shell>::Ref(Shell* shell) {
   shell->references_.fetch_add(1, std::memory_order_relaxed);
 }
 
-void Unref(Shell* shell) {
+void RefCount<Shell>::Unref(Shell* shell) {
   if (shell->references_.fetch_sub(1, std::memory_order_acq_rel) == 1) {
     delete shell;
   }
@@ -173,10 +138,12 @@ void Shell::Reset() noexcept {
 void Shell::Close() noexcept {
   std::vector<std::shared_ptr<AsyncRead>> orphans;
   std::vector<Garbage> garbage;
+  std::shared_ptr<const ShellConfig::Hooks> hooks;
   TimerId timer = TimerId::kNone;
   {
     Section section(this);
     closed_ = true;
+    hooks = std::exchange(hooks_, nullptr);
     Replace({}, absl::InfinitePast(), garbage);
     SetRejected({}, garbage);
     if (active_ != nullptr) {
@@ -262,9 +229,10 @@ void Shell::Fail(AttemptId id, const absl::Status& status) noexcept {
   {
     const InAttempt in_attempt(this);
     if (closed()) return;
+    const auto hooks = this->hooks();
     RunSwallowing([&] {
-      failure.kind = hooks_ != nullptr && hooks_->classify
-                         ? hooks_->classify(status)
+      failure.kind = hooks != nullptr && hooks->classify
+                         ? hooks->classify(status)
                          : ClassifyFailure(status);
     });
   }
@@ -296,6 +264,11 @@ Shell::InAttempt::~InAttempt() {
   if (shell_->active_ == nullptr) return;
   RemoveThisThread(shell_->active_->in_attempt);
   shell_->FreeInactive();
+}
+
+std::shared_ptr<const ShellConfig::Hooks> Shell::hooks() const {
+  ForkMutexLock lock(&mutex_);
+  return hooks_;
 }
 
 bool Shell::closed() const {
@@ -347,9 +320,8 @@ void Shell::Apply(const Instant& now, Decisions& decisions, Effects& effects,
     replace({std::move(*token), machine_.generation(), machine_.expires_at(),
              EqualBefore(machine_), /*degraded=*/false});
     if (hooks_ != nullptr && hooks_->on_published) {
-      effects.hook = [self = RefPtr<Shell>(this),
-                      hold = cell_.Take()]() mutable {
-        self->hooks_->on_published(std::move(hold));
+      effects.hook = [hooks = hooks_, hold = cell_.Take()]() mutable {
+        hooks->on_published(std::move(hold));
       };
     }
   }
@@ -465,7 +437,16 @@ std::vector<Shell::Effects> Shell::LeaveExecutor() {
   if (active_->closer != nullptr) active_->closer->Wake();
   std::vector<Effects> deferred;
   if (active_->deferred != nullptr && !InExecutor()) {
-    deferred = std::move(*std::exchange(active_->deferred, nullptr));
+    // Other threads carry out what they deferred themselves: a callback that
+    // was refused inside its own GetAsync is parked only there.
+    auto& all = *active_->deferred;
+    const auto mine = std::stable_partition(
+        all.begin(), all.end(), [](const Effects& effects) {
+          return effects.deferred_by != std::this_thread::get_id();
+        });
+    std::move(mine, all.end(), std::back_inserter(deferred));
+    all.erase(mine, all.end());
+    if (all.empty()) active_->deferred = nullptr;
   }
   FreeInactive();
   return deferred;
@@ -488,8 +469,10 @@ void Shell::TellObserver() {
     const Event event = std::move(events->front());
     events->pop_front();
     if (events->empty()) events = nullptr;
+    auto hooks = hooks_;
     mutex_.Unlock();
-    RunSwallowing([&] { hooks_->observer->OnEvent(event); });
+    RunSwallowing([&] { hooks->observer->OnEvent(event); });
+    hooks = nullptr;
     mutex_.Lock();
   }
   if (active_ != nullptr) active_->teller = std::thread::id();

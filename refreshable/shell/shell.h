@@ -13,6 +13,7 @@
 #include <memory>
 #include <optional>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "absl/base/optimization.h"
@@ -36,6 +37,7 @@
 #include "refreshable/policy.h"
 #include "refreshable/shell/fork_aware.h"
 #include "refreshable/shell/snapshot_cell.h"
+#include "refreshable/shell/thread_ids.h"
 #include "refreshable/shell/waiters.h"
 #include "refreshable/token_source.h"
 #include "refreshable/waiter_id.h"
@@ -61,31 +63,12 @@ struct ShellConfig {
     // The hook for tokens that are published under a new generation; may be
     // null.
     std::function<void(HazardHolder)> on_published;
+    // Compares two tokens, to which its arguments point; may be null.
+    std::function<bool(const void*, const void*)> same_token;
     // Whether a failure's message contains the text of what the source threw.
     bool show_exception_text = false;
   };
   Hooks hooks;
-};
-
-// A list of the threads that are inside some part of the code. A thread that
-// has entered several times is listed several times. One entry needs no
-// allocation.
-class ThreadIds {
- public:
-  void AddThisThread();
-  // Removes one entry of this thread, if there is one.
-  void RemoveThisThread();
-  bool HasThisThread() const;
-  bool HasAnotherThread() const;
-  bool empty() const { return first_ == Id() && others_ == nullptr; }
-
- private:
-  using Id = std::thread::id;
-
-  // One of the entries; the default value if it was removed or never set.
-  Id first_;
-  // The other entries; null if there are none.
-  std::unique_ptr<std::vector<Id>> others_;
 };
 
 // The part of a Refreshable that carries out what its RefreshMachine decides.
@@ -181,6 +164,11 @@ class Shell : protected ForkAware {
   // null.
   Snapshot LastToken() const;
 
+  // Returns a copy of `hooks_`. A thread that calls a hook must have one,
+  // because Close resets `hooks_`.
+  std::shared_ptr<const ShellConfig::Hooks> hooks() const
+      ABSL_LOCKS_EXCLUDED(mutex_);
+
   // Calls the source and catches its exceptions. Called without the lock.
   virtual void Fetch(const FetchContext& context, AttemptId id) = 0;
 
@@ -199,8 +187,7 @@ class Shell : protected ForkAware {
   };
 
  private:
-  friend void Ref(Shell* shell);
-  friend void Unref(Shell* shell);
+  friend struct RefCount<Shell>;
 
   using BlockedReads = std::map<uint64_t, std::shared_ptr<BlockedRead>>;
   struct Effects;
@@ -316,22 +303,23 @@ class Shell : protected ForkAware {
 
   // Other threads read the first 16 bytes of `cell_` at any time, so nothing
   // that shares their cache line may be written to often. Objects are aligned
-  // to 16 bytes, so that may be 48 bytes on either side. The bytes before them
-  // (ForkAware and the first members) never change. Those after them (the rest
-  // of `cell_` and the beginning of the machine) change only with the token and
-  // when jitter is drawn.
+  // to 16 bytes, so that may be 48 bytes on either side. Those before them
+  // (ForkAware and the first members) never change, except `trouble_`, which is
+  // set once. Those after them (the rest of `cell_` and the beginning of the
+  // machine) change only with the token and when jitter is drawn.
   Executor* const executor_;
-  const std::unique_ptr<const ShellConfig::Hooks> hooks_;  // Null if all unset.
   const std::shared_ptr<const std::atomic<bool>> executor_destroyed_;
-  // The cell that reads go through. It is changed under the lock only.
-  SnapshotCell cell_;
-  RefreshMachine machine_ ABSL_GUARDED_BY(mutex_);
-
-  // The number `Stats::attempts_started`.
-  int64_t attempts_started_ ABSL_GUARDED_BY(mutex_) = 0;
   // Other numbers of `Stats`, the withdrawn token, and the last error. Null
   // until there is one of these to record.
   std::unique_ptr<Trouble> trouble_ ABSL_GUARDED_BY(mutex_);
+  // The cell that reads go through. It is changed under the lock only.
+  SnapshotCell cell_;
+  RefreshMachine machine_ ABSL_GUARDED_BY(mutex_);
+  // Null if no hook is set, and after Close.
+  std::shared_ptr<const ShellConfig::Hooks> hooks_ ABSL_GUARDED_BY(mutex_);
+
+  // The number `Stats::attempts_started`.
+  int64_t attempts_started_ ABSL_GUARDED_BY(mutex_) = 0;
 
   // What is going on at the moment: reads that wait, calls of the source,
   // threads inside an attempt, a timer or the executor, and events that are
@@ -355,7 +343,7 @@ class Shell : protected ForkAware {
   bool closed_ ABSL_GUARDED_BY(mutex_) = false;
   const bool seeded_by_caller_;
 
-  std::atomic<int32_t> references_{0};
+  std::atomic<int32_t> references_{0};  // See RefPtr.
 };
 
 }  // namespace internal

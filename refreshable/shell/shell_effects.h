@@ -28,6 +28,7 @@
 #include "refreshable/machine/refresh_machine.h"
 #include "refreshable/refresh_error.h"
 #include "refreshable/shell/shell.h"
+#include "refreshable/shell/thread_ids.h"
 #include "refreshable/shell/waiters.h"
 
 namespace refreshable {
@@ -71,6 +72,8 @@ struct Shell::Effects {
   // Async reads whose DeliverTask the executor has refused or dropped.
   std::vector<uint64_t> deliver;
   std::vector<Garbage> garbage;
+  // The thread that must carry this out, if it is deferred.
+  std::thread::id deferred_by;
 };
 
 struct Shell::Trouble {
@@ -82,48 +85,6 @@ struct Shell::Trouble {
   // The last failure that reads were told of, and the error that describes it.
   ReadFailure failure;
   absl::Status error;
-};
-
-// Notes that a thread is inside `Executor::Run`. Unlike a thread in a
-// ThreadIds, this one usually leaves without the lock. There is room for one
-// thread.
-//
-// All methods but Leave require the Shell's lock.
-class Visit {
- public:
-  // Notes the calling thread. Returns false if a thread is noted already.
-  bool Enter() {
-    if (state_.load(std::memory_order_acquire) != kNone) return false;
-    thread_ = std::this_thread::get_id();
-    state_.store(kInside, std::memory_order_relaxed);
-    return true;
-  }
-  // Forgets the noted thread, which must be the caller. Returns true if the
-  // caller must then call LeaveExecutor. From this moment on, the object may be
-  // destroyed.
-  bool Leave() {
-    return state_.exchange(kNone, std::memory_order_acq_rel) == kMustCall;
-  }
-  // If a thread is noted, makes its `Leave` return true.
-  void RequireCall() {
-    State inside = kInside;
-    state_.compare_exchange_strong(inside, kMustCall,
-                                   std::memory_order_acq_rel);
-  }
-
-  bool empty() const { return state_.load(std::memory_order_acquire) == kNone; }
-  bool IsThisThread() const {
-    return !empty() && thread_ == std::this_thread::get_id();
-  }
-  bool IsAnotherThread() const {
-    return !empty() && thread_ != std::this_thread::get_id();
-  }
-
- private:
-  enum State : uint8_t { kNone, kInside, kMustCall };
-
-  std::atomic<State> state_{kNone};
-  std::thread::id thread_;
 };
 
 struct Shell::Active {
@@ -230,6 +191,7 @@ bool Shell::OnInput(Handle handle) noexcept {
       if (deferred == nullptr) {
         deferred = std::make_unique<std::vector<Effects>>();
       }
+      effects.deferred_by = std::this_thread::get_id();
       deferred->push_back(std::move(effects));
       active_->visit.RequireCall();
       return true;

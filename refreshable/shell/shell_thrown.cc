@@ -55,7 +55,8 @@ absl::Status Shell::DescribeThrown() const {
 #ifdef ABSL_HAVE_EXCEPTIONS
   const std::string type = TypeOfThrown();
   if (!type.empty()) absl::StrAppend(&what, " ", type);
-  if (hooks_ != nullptr && hooks_->show_exception_text) {
+  const auto hooks = this->hooks();
+  if (hooks != nullptr && hooks->show_exception_text) {
     try {
       throw;
     } catch (const std::exception& exception) {

@@ -31,8 +31,11 @@
 namespace refreshable {
 namespace internal {
 
-// A Shell that knows the type of its tokens. It has the function that compares
-// tokens and, until it is closed, the source.
+template <typename Token>
+struct RefCount<TypedShell<Token>> : RefCount<Shell> {};
+
+// A Shell that knows the type of its tokens. It has the source until it is
+// closed.
 template <typename Token>
 class TypedShell final : public Shell {
  public:
@@ -43,11 +46,9 @@ class TypedShell final : public Shell {
   TypedShell(ShellConfig config, std::shared_ptr<TokenSource<Token>> source,
              std::function<void(const Lease<Token>&)> on_token_changed,
              SameToken same_token)
-      : Shell(WithHook(std::move(config), std::move(on_token_changed))),
-        source_(std::move(source)),
-        same_token_(same_token ? std::make_unique<const SameToken>(
-                                     std::move(same_token))
-                               : nullptr) {
+      : Shell(WithHooks(std::move(config), std::move(on_token_changed),
+                        std::move(same_token))),
+        source_(std::move(source)) {
     // Shell's constructor must not call Register: a fork() by another thread
     // could then call AfterForkInChild, a virtual method, while the pointer to
     // this object's virtual table changes.
@@ -101,11 +102,20 @@ class TypedShell final : public Shell {
     Callback callback_;
   };
 
-  static ShellConfig WithHook(ShellConfig config,
-                              std::function<void(const Lease<Token>&)> hook) {
-    if (hook) {
-      config.hooks.on_published = [hook = std::move(hook)](HazardHolder hold) {
+  static ShellConfig WithHooks(ShellConfig config,
+                               std::function<void(const Lease<Token>&)> changed,
+                               SameToken same) {
+    if (changed) {
+      config.hooks.on_published = [hook =
+                                       std::move(changed)](HazardHolder hold) {
         hook(Lease<Token>(std::move(hold)));
+      };
+    }
+    if (same) {
+      config.hooks.same_token = [same = std::move(same)](const void* a,
+                                                         const void* b) {
+        return same(*static_cast<const Token*>(a),
+                    *static_cast<const Token*>(b));
       };
     }
     return config;
@@ -200,14 +210,13 @@ class TypedShell final : public Shell {
   }
 
   bool Same(const Token& a, const Token& b) const {
-    if (same_token_ != nullptr) return (*same_token_)(a, b);
+    const std::shared_ptr<const ShellConfig::Hooks> set = hooks();
+    if (set != nullptr && set->same_token) return set->same_token(&a, &b);
     if constexpr (TokenHasEquality<Token>::value) return a == b;
     return false;
   }
 
   std::shared_ptr<TokenSource<Token>> source_ ABSL_GUARDED_BY(mutex_);
-  // The function that compares tokens; null if the user gave none.
-  const std::unique_ptr<const SameToken> same_token_;
 };
 
 }  // namespace internal

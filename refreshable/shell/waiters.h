@@ -28,10 +28,11 @@ namespace refreshable {
 namespace internal {
 
 class Shell;
-// A new Shell has no reference. When the last one is dropped, the Shell is
-// destroyed.
-void Ref(Shell* shell);
-void Unref(Shell* shell);
+template <>
+struct RefCount<Shell> {
+  static void Ref(Shell* shell);
+  static void Unref(Shell* shell);
+};
 
 // Lets one thread sleep until another wakes it. It has a lock of its own, so
 // that the woken thread does not queue for a lock that others need.

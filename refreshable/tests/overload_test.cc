@@ -4,6 +4,7 @@
 // it accepted, has no free timer, or refuses everything. At the end, tests of
 // slow hooks (R7, S4) and of expired tokens (R12).
 
+#include <atomic>
 #include <memory>
 #include <optional>
 #include <string>
@@ -261,6 +262,46 @@ TEST_F(OverloadTest, R11NoCallbackIsLostWhenTasksAndTimersAreRefused) {
     for (const Outcome& outcome : outcomes) EXPECT_EQ(outcome.ended, 1);
     probe_.refuse_runs = probe_.refuse_timers = false;
   }
+}
+
+// Thread A's callback is refused inside its own GetAsync. Meanwhile this thread
+// calls GetAsync too. It must not run A's callback: that is given to the
+// executor again (R11).
+TEST_F(OverloadTest, R11ARefusedCallbackDoesNotRunInAnotherGetAsync) {
+  class Refuser : public ProbeExecutor {
+   public:
+    using ProbeExecutor::ProbeExecutor;
+    bool Run(Task task) override {
+      if (std::this_thread::get_id() != refused.load()) {
+        return ProbeExecutor::Run(std::move(task));
+      }
+      task = nullptr;
+      inside.Notify();
+      leave.WaitForNotification();
+      refused = std::thread::id();
+      return false;
+    }
+    std::atomic<std::thread::id> refused{};
+    absl::Notification inside;
+    absl::Notification leave;
+  };
+  Refuser refuser(&executor_);
+  token_ = Make(&refuser, held_);
+  ASSERT_TRUE(token_->Install(Hour("t1")).ok());
+  Outcome a, other;
+  std::thread thread([&] {
+    refuser.refused = std::this_thread::get_id();
+    token_->GetAsync(kForever, a.Callback());
+  });
+  refuser.inside.WaitForNotification();
+  token_->GetAsync(kForever, other.Callback());
+  EXPECT_EQ(a.ended, 0);
+  refuser.leave.Notify();
+  thread.join();
+  executor_.AdvanceBy(absl::Seconds(1));
+  EXPECT_EQ(a.ended, 1);
+  EXPECT_EQ(other.ended, 1);
+  token_.reset();
 }
 
 // The executor refuses a callback, and then recovers. The next operation on the

@@ -323,8 +323,8 @@ TEST_F(RefusalTest, E2LostTimerIsTriedAgainForABackoff) {
   options.policy.attempt_timeout = absl::Seconds(2);
   token_ = Make(&probe_, held_, options);
   Outcome outcome;
-  token_->GetAsync(kForever, outcome.Callback());
   probe_.refuse_timers = true;
+  token_->GetAsync(kForever, outcome.Callback());
   executor_.RunUntilIdle();
   probe_.refuse_timers = false;
   held_->Answer(0, absl::AbortedError("down"));

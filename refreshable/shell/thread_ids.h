@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// ThreadIds and Visit: notes of the threads that are inside some part of the
+// code.
+
+#ifndef REFRESHABLE_SHELL_THREAD_IDS_H_
+#define REFRESHABLE_SHELL_THREAD_IDS_H_
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <thread>
+#include <vector>
+
+namespace refreshable {
+namespace internal {
+
+// A list of the threads that are inside some part of the code. A thread that
+// has entered several times is listed several times. One entry needs no
+// allocation.
+class ThreadIds {
+ public:
+  void AddThisThread();
+  // Removes one entry of this thread, if there is one.
+  void RemoveThisThread();
+  bool HasThisThread() const;
+  bool HasAnotherThread() const;
+  bool empty() const { return first_ == Id() && others_ == nullptr; }
+
+ private:
+  using Id = std::thread::id;
+
+  // One of the entries; the default value if it was removed or never set.
+  Id first_;
+  // The other entries; null if there are none.
+  std::unique_ptr<std::vector<Id>> others_;
+};
+
+// Notes that a thread is inside `Executor::Run`. Unlike a thread in a
+// ThreadIds, this one usually leaves without the lock. There is room for one
+// thread.
+//
+// All methods but Leave require the Shell's lock.
+class Visit {
+ public:
+  // Notes the calling thread. Returns false if a thread is noted already.
+  bool Enter() {
+    if (state_.load(std::memory_order_acquire) != kNone) return false;
+    thread_ = std::this_thread::get_id();
+    state_.store(kInside, std::memory_order_relaxed);
+    return true;
+  }
+  // Forgets the noted thread, which must be the caller. Returns true if the
+  // caller must then call LeaveExecutor. From this moment on, the object may be
+  // destroyed.
+  bool Leave() {
+    return state_.exchange(kNone, std::memory_order_acq_rel) == kMustCall;
+  }
+  // If a thread is noted, makes its `Leave` return true.
+  void RequireCall() {
+    State inside = kInside;
+    state_.compare_exchange_strong(inside, kMustCall,
+                                   std::memory_order_acq_rel);
+  }
+
+  bool empty() const { return state_.load(std::memory_order_acquire) == kNone; }
+  bool IsThisThread() const {
+    return !empty() && thread_ == std::this_thread::get_id();
+  }
+  bool IsAnotherThread() const {
+    return !empty() && thread_ != std::this_thread::get_id();
+  }
+
+ private:
+  enum State : uint8_t { kNone, kInside, kMustCall };
+
+  std::atomic<State> state_{kNone};
+  std::thread::id thread_;
+};
+
+}  // namespace internal
+}  // namespace refreshable
+
+#endif  // REFRESHABLE_SHELL_THREAD_IDS_H_
