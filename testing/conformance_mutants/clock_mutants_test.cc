@@ -50,7 +50,8 @@ enum class Fault {
   kAsksATask,
 };
 
-// A clock based on an executor's clock, with one fault.
+// A clock based on an executor's clock, with a fault (none if `fault` is
+// kNone).
 class FaultyClock final : public Clock {
  public:
   FaultyClock(Fault fault, Executor* executor)
@@ -77,7 +78,7 @@ class FaultyClock final : public Clock {
         if (++reads_ % 50 == 0) now.boot -= absl::Milliseconds(5);
         break;
       case Fault::kGoesBackInOtherThreads: {
-        // Each thread reads the time once, and then returns it from its next
+        // A thread that has read the time returns the same time from its next
         // hundred calls too. So one thread may return an earlier time than
         // another thread has already returned.
         thread_local Instant cached;
@@ -90,7 +91,8 @@ class FaultyClock final : public Clock {
         break;
       }
       case Fault::kTorn: {
-        // Returns the wall time of the previous read on any thread.
+        // Returns the wall time that was read in the previous call of `Now`, on
+        // any thread.
         const int64_t wall = last_wall_.exchange(absl::ToUnixNanos(now.wall));
         now.wall = absl::FromUnixNanos(wall);
         break;

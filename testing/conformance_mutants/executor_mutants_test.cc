@@ -90,12 +90,13 @@ enum class Fault {
   kDiesUnderLock,
 };
 
-// The number of threads for blocking tasks, if the executor has threads.
+// What `BlockedTasks` promises for executors with threads: the number of
+// threads for tasks of `RunBlocking`.
 constexpr int kBlockingThreads = 2;
 
-// A correct executor with one fault added: a ThreadExecutor if `threads` is
-// true, else a ManualExecutor. If `in_blocking` is true, a fault of `Run`
-// becomes a fault of `RunBlocking` instead.
+// A correct executor with a fault added (none if `fault` is kNone): a
+// ThreadExecutor if `threads` is true, else a ManualExecutor. If `in_blocking`
+// is true, a fault of `Run` becomes a fault of `RunBlocking` instead.
 class FaultyExecutor final : public Executor {
  public:
   FaultyExecutor(Fault fault, bool threads, bool in_blocking)

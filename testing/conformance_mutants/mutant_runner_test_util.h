@@ -22,16 +22,16 @@ struct Breach {
 // named in `sound`, which has no fault, passes the whole suite.
 //
 // `suite` must be instantiated in this program, as `Faults`, with every subject
-// named in `breaches` and `sound`. Each clause runs in a child process, because
-// a clause that fails may have to end the program. The child process runs this
-// program again.
+// named in `breaches` and `sound`. The clauses run in child processes, which
+// run this program again, because a clause that fails may have to end the
+// program.
 void ExpectBreachesAreFound(const std::string& suite,
                             const std::vector<Breach>& breaches,
                             const std::vector<std::string>& sound);
 
 // The `main` function of a program that calls ExpectBreachesAreFound. Runs the
-// tests named *SelfTest.*, and other tests only if the command line selects
-// them.
+// tests that --gtest_filter selects; without that flag, those named
+// *SelfTest.*.
 int SelfTestMain(int argc, char** argv);
 
 }  // namespace refreshable_testing

@@ -69,8 +69,8 @@ enum class Fault {
   kLosesItsCallsWhenDestroyed,
 };
 
-// A source with one fault. If `async` is true, it answers each call on a new
-// thread, else on the thread that calls `Fetch`.
+// A source with a fault (none if `fault` is kNone). If `async` is true, it
+// answers each call on a new thread, else on the thread that calls `Fetch`.
 class FaultySource final : public TokenSource<std::string> {
  public:
   FaultySource(Fault fault, bool async, FakeTokenServer* mint)
@@ -91,7 +91,7 @@ class FaultySource final : public TokenSource<std::string> {
   void Fetch(const FetchContext& context,
              FetchDone<std::string> done) override {
     if (!async_) return Answer(context, std::move(done));
-    // The lock is held until the new thread has been added to `threads_`. A
+    // The lock is held until the new thread has been added to `threads_`. A new
     // thread that calls `Answer` takes the lock first, and so waits for that.
     absl::MutexLock lock(&mu_);
     if (fault_ == Fault::kUsesItselfOnceDestroyed ||
@@ -159,8 +159,8 @@ class FaultySource final : public TokenSource<std::string> {
     done(Cached(context));
   }
 
-  // Returns the answer that a faulty cache of tokens or of failures gives. If
-  // there is none, returns the server's answer.
+  // If the fault is a cache of tokens or of failures, and the cache answers
+  // this call, returns that answer. Otherwise asks the server.
   Result Cached(const FetchContext& context) {
     const bool rejected = fault_ == Fault::kCacheLooksAtTheReasonOnly
                               ? context.reason() == RefreshReason::kRejected
