@@ -59,8 +59,8 @@ std::string CamelCase(absl::string_view name) {
 
 class PlantedFaultsTest : public testing::Test {
  protected:
-  // Turns off Abseil's deadlock detection, because it can find nothing in a
-  // test with one thread and would take a fifth of the running time.
+  // Turns off Abseil's deadlock detection, which would take a fifth of the
+  // running time.
   static void SetUpTestSuite() {
     absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
   }
@@ -68,9 +68,8 @@ class PlantedFaultsTest : public testing::Test {
 };
 
 // This program contains copies of library files with all faults (see
-// BUILD.bazel). A fault is active only while it is planted. If none is planted,
-// the explorer must find nothing. So whatever the other tests find is due to
-// the planted fault.
+// BUILD.bazel). A fault is active only while it is planted. While none is
+// planted, the explorer must find nothing.
 TEST_F(PlantedFaultsTest, T4NothingIsFoundWhereNothingIsPlanted) {
   for (const NamedScenario& s : Scenarios()) {
     const Report report = Explore(s.scenario, Depth(4));
@@ -111,7 +110,7 @@ INSTANTIATE_TEST_SUITE_P(
         {"queued_for_good", "F1FirstReads"},
         // Faults of calls that never return.
         {"bound_for_good", "F6CallsThatNeverReturn"},
-        // Faults of the results of attempts.
+        // Faults of the results of attempts, and of the limit on calls.
         {"late_success", "F6AttemptsThatTimeOut"},
         {"life_from_answer", "F1FirstReads"},
         {"discard_ends_backoff", "F2LateAnswersOnceATimerWasLost"},
