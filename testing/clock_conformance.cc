@@ -28,7 +28,8 @@ using ::refreshable::Executor;
 using ::refreshable::Instant;
 
 // The wall time and the boot time may drift apart by up to this much while a
-// test runs, because NTP slews one of the two clocks.
+// test runs: they may be read at slightly different moments, and NTP may slew
+// only one of them.
 constexpr absl::Duration kDrift = absl::Seconds(1);
 
 constexpr int kThreads = 4;
@@ -250,8 +251,6 @@ TEST_P(ClockConformanceTest, NowWaitsForNoTask) {
     Now();
   };
   absl::Notification in_task, in_timer, looked, ended;
-  // The timer and the task below read the clock on whichever thread the
-  // executor runs them.
   executor->RunAfter(absl::ZeroDuration(), [&] {
     read();
     in_timer.Notify();

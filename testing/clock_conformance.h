@@ -59,8 +59,8 @@ class ClockRig {
 using ClockSubject = Subject<ClockRig>;
 
 // The suite. Its tests, in clock_conformance.cc, are called clauses, and each
-// is named after what it demands. If a clock moves by itself, nothing may step
-// its wall time by a second or more while the suite runs.
+// is named after what it demands. While the suite runs, nothing but `StepWall`
+// may step the wall time of the clock.
 class ClockConformanceTest : public ::testing::TestWithParam<ClockSubject> {
  protected:
   refreshable::Instant Now() { return rig_->clock().Now(); }

@@ -20,9 +20,9 @@
 namespace refreshable_testing {
 
 // One implementation that a suite tests. `make` returns a new rig, through
-// which the suite uses the implementation. `make` is called once for each
-// clause (each test of the suite). `name` becomes a part of the tests' names,
-// so it may contain only letters and digits.
+// which the suite uses the implementation. Each clause (each test of the suite)
+// calls `make` at least once. `name` becomes a part of the tests' names, so it
+// may contain only letters and digits.
 template <typename Rig>
 struct Subject {
   std::string name;
@@ -43,8 +43,8 @@ struct SubjectName {
   }
 };
 
-// `AwaitOrGiveUp` and `DoOrGiveUp` wait for something that a correct
-// implementation does at once. After 30 s, or the seconds in the environment
+// `AwaitOrGiveUp` and `DoOrGiveUp` wait for something that happens soon if the
+// implementation is correct. After 30 s, or the seconds in the environment
 // variable REFRESHABLE_TIMEOUT_SECONDS, they call `GiveUp`. They do not just
 // fail the test, because the awaited event might happen after the test has
 // ended, and use the test's variables. The message is "... waited in vain for",

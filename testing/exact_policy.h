@@ -10,9 +10,9 @@
 
 namespace refreshable_testing {
 
-// Returns the default policy with `jitter = 0`. With it, a token becomes stale
-// and an attempt is permitted at exactly the time that the policy states, so a
-// test can name that time.
+// Returns the default policy with `jitter = 0`. With it, the times at which a
+// token becomes stale and an attempt is permitted do not vary at random, so a
+// test can name them.
 inline refreshable::RefreshPolicy ExactPolicy() {
   refreshable::RefreshPolicy policy;
   policy.jitter = 0;

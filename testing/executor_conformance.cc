@@ -163,8 +163,8 @@ TEST_P(ExecutorConformanceTest, RunDoesNotRunInsideTheCall) {
   absl::Notification outside, in_run, in_timer;
   check(&outside);
   executor().Run([&] { check(&in_run); });
-  // `Run` is called on the timer thread too, because that may be the only
-  // thread on which an executor wrongly runs tasks inside `Run`.
+  // `Run` is called inside a timer's task too, because a faulty executor may
+  // run tasks inside `Run` only there.
   executor().RunAfter(absl::ZeroDuration(), [&] { check(&in_timer); });
   Await(outside, "the task to be run");
   Await(in_run, "the task of a task to be run");
@@ -172,8 +172,8 @@ TEST_P(ExecutorConformanceTest, RunDoesNotRunInsideTheCall) {
 }
 
 TEST_P(ExecutorConformanceTest, RunDoesNotWaitForOtherTasks) {
-  // A usual executor has fewer than eight workers, so some of these tasks have
-  // to wait in its queue.
+  // If the executor has fewer than eight threads for tasks of `Run`, some of
+  // these tasks have to wait in its queue.
   absl::Notification go;
   std::array<Fate, 8> fates;
   DoOrGiveUp("Run to return while tasks block", [&] {
@@ -216,7 +216,8 @@ TEST_P(ExecutorConformanceTest, RunBlockingDoesNotRunInsideTheCall) {
 }
 
 TEST_P(ExecutorConformanceTest, RunBlockingDoesNotWaitForOtherTasks) {
-  // More tasks are queued than may block at the same time.
+  // There are more tasks than `BlockedTasks()`, so some may have to wait in the
+  // executor's queue.
   absl::Notification go;
   std::vector<Fate> fates(rig_->BlockedTasks() + 8);
   DoOrGiveUp("RunBlocking to return while tasks block", [&] {
@@ -327,8 +328,8 @@ TEST_P(ExecutorConformanceTest, DueTimersRunInTheOrderOfTheirDueTimes) {
   });
   Await(all, "the timers");
   AwaitTimersDueNow();
-  // If 20 ms passed between the two calls of RunAfter, the fast timer may be
-  // due later than the slow one, and their order proves nothing.
+  // If the calls took so long that `fast_due` is not before `slow_due`, the
+  // fast timer may be due after the slow one, and their order proves nothing.
   if (fast_due < slow_due) {
     EXPECT_THAT(order, ElementsAre("fast", "slow"));
   }
@@ -345,8 +346,9 @@ TEST_P(ExecutorConformanceTest, NegativeDelayCountsAsZero) {
                                     zero.Notify();
                                   }),
               TimerId::kNone);
-    // If the clock moves by itself, waits until it has moved, so that the two
-    // timers have different due times.
+    // Reads the clock until it has moved, so that the two timers have different
+    // due times, but at most 10,000 times, because a virtual clock does not
+    // move by itself.
     const BootTime queued = Now();
     for (int i = 0; i < 10000 && !moved; ++i) moved = Now() > queued;
     EXPECT_NE(executor().RunAfter(-absl::Hours(1),
@@ -444,8 +446,8 @@ TEST_P(ExecutorConformanceTest, CancelOfARunningTimerIsFalseAndDoesNotWait) {
 }
 
 TEST_P(ExecutorConformanceTest, TimersFireWhileWorkersBlock) {
-  // A usual executor has fewer than eight workers, so these tasks block all of
-  // them.
+  // If the executor has at most eight threads for tasks of `Run`, these tasks
+  // block all of them.
   constexpr char kWhat[] = "a timer that is due while every worker is blocked";
   absl::Notification fired;
   std::array<Fate, 8> fates;

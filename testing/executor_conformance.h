@@ -18,7 +18,8 @@
 
 namespace refreshable_testing {
 
-// A rig makes an executor for the suite and can make it refuse tasks.
+// A rig makes an executor for the suite, destroys it and, if possible, makes it
+// refuse tasks.
 //
 //   class MyRig : public refreshable_testing::ExecutorRig {
 //    public:
@@ -34,9 +35,10 @@ namespace refreshable_testing {
 //           "MyExecutor", [] { return std::make_unique<MyRig>(); }}),
 //       refreshable_testing::SubjectName());
 //
-// The rig is made, used and destroyed by one thread, which may also drive the
-// executor. Other threads and tasks call only `executor()`. The rig's
-// destructor destroys the executor unless `Destroy` has done so.
+// One thread makes, uses and destroys the rig, and also drives the executor
+// (`DriveUntil`) if the executor has no threads of its own. Tasks and other
+// threads call only `executor()`. The rig's destructor must destroy the
+// executor unless `Destroy` has done so.
 class ExecutorRig {
  public:
   virtual ~ExecutorRig() = default;
@@ -54,8 +56,8 @@ class ExecutorRig {
   virtual int BlockedTasks() const { return 0; }
 
   // Makes `Run`, `RunBlocking` and `RunAfter` refuse everything from now on,
-  // and returns true. The default suits an executor that never refuses: it
-  // returns false, and the clauses about refusal do not apply.
+  // and returns true. Returns false, as the default does, if the rig cannot do
+  // this. The clauses about refusal then do not apply.
   virtual bool Refuse() { return false; }
 
   // Destroys the executor. The suite does not use it afterwards.
@@ -66,17 +68,17 @@ using ExecutorSubject = Subject<ExecutorRig>;
 
 // The suite. Its tests, in executor_conformance.cc, are called clauses, and
 // each is named after what it demands. No clause sleeps. A timer must not fire
-// early, but it may be late by almost the timeout of `AwaitOrGiveUp`.
+// early. It may be late, but not so late that `AwaitOrGiveUp` gives up.
 class ExecutorConformanceTest
     : public ::testing::TestWithParam<ExecutorSubject> {
  protected:
   refreshable::Executor& executor() { return rig_->executor(); }
   refreshable::BootTime Now() { return executor().clock().Now().boot; }
 
-  // Waits for `n`: drives the executor or, if this thread cannot do so, blocks.
-  // Ends the program if `n` is not notified in time (see `AwaitOrGiveUp`), or
-  // if nothing pending can notify it. `what` names the awaited event, for the
-  // message.
+  // Waits until `n` is notified: drives the executor or, if this thread cannot
+  // do so, calls `AwaitOrGiveUp`. Ends the program if this thread drives the
+  // executor and nothing is left that could notify `n`. `what` names the
+  // awaited event, for the message.
   void Await(const absl::Notification& n, absl::string_view what);
   // Waits until the timers that were due before this call have run.
   void AwaitTimersDueNow();
@@ -84,9 +86,9 @@ class ExecutorConformanceTest
   // `destroyed`.
   refreshable::Executor::Task Reentrant(absl::Notification* destroyed);
   // Checks that the executor holds no lock while it runs the code that calls
-  // `CallBack`. For that, calls every method of the executor except
-  // `DriveUntil` on another thread. If one of these calls blocks, the executor
-  // holds a lock, and the program ends.
+  // `CallBack`: on another thread, calls every virtual method of the executor
+  // except `DriveUntil`. Ends the program if these calls do not return in time
+  // (see `DoOrGiveUp`).
   void CallBack();
 
   const std::unique_ptr<ExecutorRig> rig_ = GetParam().make();

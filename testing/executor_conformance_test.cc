@@ -56,8 +56,8 @@ class ThreadRig final : public ExecutorRig {
   Executor& executor() override { return *executor_; }
   int BlockedTasks() const override { return threads_; }
   bool Refuse() override {
-    // While every thread is blocked, queued tasks stay in the queue, so the
-    // limits are reached.
+    // While all threads for tasks are blocked, further tasks fill the queues.
+    // Timers of an hour stay pending, so that their limit is reached too.
     absl::BlockingCounter held(2 * threads_);
     const auto hold = [this, &held] {
       held.DecrementCount();

@@ -2,10 +2,10 @@
 //
 // GoogleMock matchers for leases, for the statuses of reads and for Health.
 //
-// A matcher for leases matches a `Lease` or a `StatusOr<Lease>`. A matcher for
-// statuses matches a `Status` or any `StatusOr`. Some matchers of both groups
-// match a `Health` too. An argument is the expected value or a matcher for it;
-// only FailsWith does not take a matcher.
+// A matcher for leases can be used on a `Lease` or a `StatusOr<Lease>`, and a
+// matcher for statuses on a `Status` or any `StatusOr`. Some matchers of both
+// groups can be used on a `Health` too. An argument is the expected value or a
+// matcher for it; only FailsWith does not take a matcher.
 
 #ifndef REFRESHABLE_TESTING_MATCHERS_H_
 #define REFRESHABLE_TESTING_MATCHERS_H_
@@ -147,9 +147,9 @@ MATCHER_P(HoldsToken, token,
       token, result_listener);
 }
 
-// Matches a lease of the generation `generation`. Also matches the Health of a
-// Refreshable if this generation is the last that it published. `generation` is
-// a number, a Generation, or a matcher for the number.
+// Matches a lease of the generation `generation`. Also matches a Health with
+// this generation (the one last published). `generation` is a number, a
+// Generation, or a matcher for the number.
 MATCHER_P(HasGeneration, generation,
           internal::Says(negation, "have",
                          internal::Expected<uint64_t>(
@@ -160,8 +160,8 @@ MATCHER_P(HasGeneration, generation,
       internal::NumberOf(generation), result_listener);
 }
 
-// Matches a lease of a token that expires at `time`. Also matches the Health of
-// a Refreshable if the last token it published expires at `time`.
+// Matches a lease of a token that expires at `time`. Also matches a Health
+// whose `expires_at` is `time`.
 MATCHER_P(ExpiresAt, time,
           internal::Says(negation, "have",
                          internal::Expected<absl::Time>("an expiry", time))) {
@@ -199,10 +199,10 @@ MATCHER_P(MessageIs, message,
       std::string(status.message()));
 }
 
-// CausedBy, AfterFailures and NextAttemptAt each match the error of a read
-// whose refresh failed, by one field of its `refreshable::RefreshError`:
-// `cause`, `failures` or `next_attempt`. They also match a Health, by the
-// message of `last_cause`, by `failures` or by `next_attempt`.
+// CausedBy, AfterFailures and NextAttemptAt each match an error that has a
+// `refreshable::RefreshError`, by one field of that: `cause`, `failures` or
+// `next_attempt`. They also match a Health, by the message of `last_cause`, by
+// `failures` or by `next_attempt`.
 MATCHER_P(CausedBy, cause,
           internal::Says(negation, "have",
                          internal::Expected<std::string>("a last cause",
@@ -228,7 +228,8 @@ MATCHER_P(NextAttemptAt, time,
       result_listener);
 }
 
-// Matches the error of a Refreshable that no longer refreshes (`IsFatal`).
+// Matches an error that says that refreshing has given up
+// (`refreshable::IsFatal`).
 MATCHER(IsFatalError, negation ? "is not fatal" : "is fatal") {
   const absl::Status& status = internal::StatusOf(arg);
   *result_listener << "which is " << status;
@@ -272,14 +273,14 @@ MATCHER(IsExhausted, negation ? "is not exhausted" : "is exhausted") {
   return health.exhausted;
 }
 
-// Matches the Health of a Refreshable that starts no attempt until `Reset` or
-// `Install` is called.
+// Matches the Health of a Refreshable that has given up refreshing
+// (`OnExhausted::kFatal`).
 MATCHER(HasGivenUp, negation ? "has not given up" : "has given up") {
   const refreshable::Health& health = arg;
   return health.fatal;
 }
 
-// Matches the Health of a Refreshable for which `count` reads wait.
+// Matches the Health of a Refreshable that `count` reads are waiting for.
 MATCHER_P(HasWaiters, count,
           internal::Says(negation, "have",
                          internal::Expected<int64_t>("a number of waiters",

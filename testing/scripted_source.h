@@ -59,7 +59,8 @@ class ScriptedSource {
   // The time at which a token of the script expires.
   class Life {
    public:
-    // Creates an expiry at `lifetime` after the start of the call.
+    // The token expires when `lifetime` has passed since the start of the
+    // attempt.
     Life(absl::Duration lifetime)  // NOLINT(google-explicit-constructor)
         : expiry_(refreshable::Expiry::In(lifetime)) {}
     Life(refreshable::Expiry expiry)  // NOLINT(google-explicit-constructor)
@@ -114,8 +115,9 @@ class ScriptedSource {
     core_->Prepare(Return(std::move(result)), delay);
   }
   // Prepares one answer: whatever `function` returns for the context of the
-  // call. The function may block, throw, and read the Refreshable. No lock is
-  // held while it runs.
+  // call. No lock is held while the function runs. It may block and throw. It
+  // may also read the Refreshable, but not wait for the attempt that it
+  // answers.
   void AnswerWith(Function function) {
     core_->Prepare(std::move(function), std::nullopt);
   }
@@ -177,7 +179,7 @@ class ScriptedSource {
     return times;
   }
 
-  // Blocks until `count` calls have come, for tests with threads.
+  // Blocks until at least `count` calls have come, for tests with threads.
   void AwaitCalls(size_t count) const {
     absl::MutexLock lock(&core_->mutex_);
     while (core_->calls_.size() < count) core_->called_.Wait(&core_->mutex_);

@@ -36,9 +36,9 @@ using ::testing::StartsWith;
 
 using Source = ScriptedSource<std::string>;
 
-// Calls the source, and appends its answer to `answers`: a token, or the
-// message of an error. `answers` must outlive the source, because the source's
-// destructor drops the held calls and thereby answers them.
+// Calls the source. When it answers, appends the answer to `answers`: a token,
+// or the message of an error. If the call is held, `answers` must outlive the
+// source, whose destructor drops the held calls and thereby answers them.
 void Fetch(Source& source, std::vector<std::string>& answers) {
   const FetchContext context(RefreshReason::kFirst, 1, Generation(),
                              absl::Seconds(30),

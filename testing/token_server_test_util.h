@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// FakeTokenServer: a token server without a network, for the tests of
-// TokenSourceConformanceTest. Private.
+// FakeTokenServer: a token server without a network, and MintRig: the base
+// class of rigs for sources that ask it. For the tests of
+// TokenSourceConformanceTest only.
 
 #ifndef REFRESHABLE_TESTING_TOKEN_SERVER_TEST_UTIL_H_
 #define REFRESHABLE_TESTING_TOKEN_SERVER_TEST_UTIL_H_
@@ -84,7 +85,8 @@ class FakeTokenServer {
 };
 
 // A predicate for `FakeTokenServer::Issue`: returns true once the call of
-// `context` is cancelled or its timeout has passed.
+// `context` is cancelled, or once its timeout has passed in real time since the
+// construction of this object.
 class GiveUpWhen {
  public:
   explicit GiveUpWhen(const refreshable::FetchContext& context)

@@ -74,8 +74,8 @@ class Call {
 
   void Cancel() { *cancelled_ = true; }
 
-  // Waits until the call has released the source, or for a second. Until the
-  // server answers, the call may be stuck in `Fetch` or in the source's
+  // Waits until the call has released the source, but at most a second. Until
+  // the server answers, the call may be stuck in `Fetch` or in the source's
   // destructor.
   void AwaitReleaseForAMoment() {
     released_.WaitForNotificationWithTimeout(absl::Seconds(1));
@@ -107,8 +107,9 @@ class Call {
     try {
       source.Fetch(context, std::move(done));
     } catch (const std::exception&) {
-      // The exception has destroyed the FetchDone, which has then answered the
-      // call with an error. So the clause sees a failure.
+      // The exception destroys the FetchDone, unless the source has moved it
+      // away. A FetchDone that is destroyed without having been called answers
+      // with an error, so the clause sees a failure.
     }
 #else
     source.Fetch(context, std::move(done));
@@ -137,8 +138,8 @@ std::string Everything(const absl::Status& status) {
   return text;
 }
 
-// Waits until `clock` has moved, and returns true. Returns false if the clock
-// does not move by itself.
+// Reads `clock` until it has moved, but at most 10,000 times. Returns whether
+// it has moved: a virtual clock does not move by itself.
 bool AwaitTick(const Clock& clock) {
   const BootTime start = clock.Now().boot;
   bool moved = false;
@@ -194,8 +195,8 @@ TEST_P(TokenSourceConformanceTest, LifetimeCountsFromTheStartOfTheCall) {
 }
 
 TEST_P(TokenSourceConformanceTest, ARepeatedTokenExpiresNoLater) {
-  // The second call may get the same token again, from a cache of the source.
-  // The source must then state the remaining lifetime.
+  // The second call may get the same token again, for example from a cache of
+  // the source. The source must then state no later expiry than the first time.
   const SourceAnswer first = Ask(source_);
   ASSERT_TRUE(first.status.ok()) << first.status;
   const Instant answered = rig_->clock().Now();

@@ -35,7 +35,7 @@ struct SourceAnswer {
   // The other fields are meaningful only if `status` is OK.
   refreshable::Expiry expiry = refreshable::Expiry::Never();
   std::shared_ptr<const void> token;
-  std::string bytes;  // The bytes of the token, or empty if not known.
+  std::string bytes;  // What `TokenSourceRig::Bytes` returned for the token.
 };
 
 // A token source in a form that does not depend on the type of its tokens.
@@ -44,7 +44,8 @@ class AnySource {
   virtual ~AnySource() = default;
   virtual void Fetch(const refreshable::FetchContext& context,
                      std::function<void(SourceAnswer)> done) = 0;
-  // Returns whether the tokens are equal, or false if they cannot be compared.
+  // Returns whether the tokens of `a` and `b` are equal, or false if tokens of
+  // this type cannot be compared. Requires that both statuses are OK.
   virtual bool Same(const SourceAnswer& a, const SourceAnswer& b) const = 0;
 };
 
@@ -52,9 +53,10 @@ class AnySource {
 
 // A test's control over the server that the source asks, or over a substitute
 // for that server. If a clause needs something that a rig cannot do, the clause
-// does not apply. The server works at first. The methods are called one at a
-// time, with two exceptions: `TokenSourceRig::Bytes` may be called by several
-// threads at once, and `AwaitStalled` is called on a separate thread.
+// does not apply. The server works at first. The test's thread calls the
+// methods, with two exceptions. `AwaitStalled` is called on another thread, for
+// which the test's thread waits. `TokenSourceRig::Bytes` is called on the
+// threads on which the source answers, possibly several at the same time.
 class AnySourceRig {
  public:
   virtual ~AnySourceRig() = default;
@@ -66,7 +68,8 @@ class AnySourceRig {
   // Makes every request hang from now on. Returns false if the rig cannot do
   // this.
   virtual bool Stall() { return false; }
-  // Blocks until at least `calls` requests hang.
+  // Blocks until at least `calls` requests hang. Called only after `Stall` has
+  // returned true.
   virtual void AwaitStalled(int /*calls*/) {}
 
   // Makes the server work again. The requests that hang may end in any way.
@@ -91,7 +94,7 @@ class AnySourceRig {
   // Return whether, while the server hangs, the source ends a call soon after
   // the call is cancelled (`HeedsCancellation`) or its timeout has passed
   // (`HeedsTimeout`). No source has to. If one of these methods returns true,
-  // the suite tests it.
+  // and `Stall` does too, the suite tests it.
   virtual bool HeedsCancellation() { return false; }
   virtual bool HeedsTimeout() { return false; }
 
@@ -118,13 +121,15 @@ class AnySourceRig {
 template <typename Token>
 class TokenSourceRig : public AnySourceRig {
  public:
-  // Returns a new source that asks the rig's server. The rig keeps no reference
-  // to the source, and outlives it.
+  // Returns a new source that asks the rig's server. The rig outlives the
+  // source. It should keep no reference to it, because one clause tests that
+  // the source may be destroyed while it is asked.
   virtual std::shared_ptr<refreshable::TokenSource<Token>> Make() = 0;
 
   // Returns the bytes of a token, which no status may contain. Returns an empty
-  // string if there are none to look for. The threads on which the source
-  // answers call this, possibly several at the same time.
+  // string if there are none to look for. The default knows the bytes of tokens
+  // that convert to absl::string_view. The threads on which the source answers
+  // call this, possibly several at the same time.
   virtual std::string Bytes(const Token& token) {
     if constexpr (std::is_convertible_v<const Token&, absl::string_view>) {
       return std::string(absl::string_view(token));
