@@ -110,7 +110,8 @@ INSTANTIATE_TEST_SUITE_P(
         {"queued_for_good", "F1FirstReads"},
         // Faults of calls that never return.
         {"bound_for_good", "F6CallsThatNeverReturn"},
-        // Faults of the results of attempts, and of the limit on calls.
+        // Faults of the results of attempts, of the limit on calls, and of
+        // what an attempt is told.
         {"late_success", "F6AttemptsThatTimeOut"},
         {"life_from_answer", "F1FirstReads"},
         {"discard_ends_backoff", "F2LateAnswersOnceATimerWasLost"},
