@@ -7,7 +7,6 @@
 #include <utility>
 
 #ifdef _WIN32
-#include <system_error>  // NOLINT(build/c++11)
 #endif
 
 #include "absl/base/config.h"
@@ -39,7 +38,7 @@ bool OsThread::Start(Body body) {
 #endif
     thread_ = std::thread(CallAndDestroy, owned.get());
 #ifdef ABSL_HAVE_EXCEPTIONS
-  } catch (const std::system_error&) {
+  } catch (...) {
     return false;
   }
 #endif

@@ -310,7 +310,7 @@ bool ThreadPool::AwaitTask(Lane& lane, Idler& me) {
   lane.idle.push_back(&me);
   if (options_.idle_timeout == absl::InfiniteDuration() ||
       lane.threads <= lane.kept) {
-    me.woken.Wait(&mu_);
+    while (!me.is_woken && !closed_) me.woken.Wait(&mu_);
   } else {
     me.woken.WaitWithTimeout(&mu_,
                              std::min(options_.idle_timeout, absl::Hours(1)));

@@ -147,10 +147,14 @@ TEST(RefreshMachineRejectedReadTest, A9WhatTheServerAskedForBindsIt) {
 }
 
 TEST(RefreshMachineRejectedReadTest, A9TheMinimumIntervalAppliesToAll) {
-  MachineDriver d;
-  EXPECT_TRUE(d.Install(Expiry::In(S(3600))));
-  // No attempt has started yet, so the minimum interval forbids none.
-  EXPECT_EQ(d.ReadRejecting(), Answer::kWait);
+  MachineDriver d = Held();  // The attempt started at 0 s.
+  MachineDriver installed = d;
+  EXPECT_EQ(d.At(S(1) - Tick()).ReadRejecting(), Answer::kFail);
+  EXPECT_EQ(d.told_next(), S(1));
+  EXPECT_EQ(d.At(S(1)).ReadRejecting(), Answer::kWait);
+  // Install exempts the next attempt.
+  EXPECT_TRUE(installed.At(S(1) - Tick()).Install(Expiry::In(S(3600))));
+  EXPECT_EQ(installed.ReadRejecting(), Answer::kWait);
 }
 
 // ---- A10: one attempt, whose failure counts nowhere ----

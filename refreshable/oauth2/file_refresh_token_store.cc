@@ -108,6 +108,10 @@ absl::Status FlushFolder(const std::string& folder) {
 absl::StatusOr<Secret> FileRefreshTokenStore::Load() {
   // O_NONBLOCK, because opening a FIFO would otherwise wait for a writer.
   const File file(open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  // A socket cannot be opened. NOT_FOUND, the code of ENXIO, would be wrong.
+  if (!file.ok() && errno == ENXIO) {
+    return Refused(path_, "is not a regular file");
+  }
   if (!file.ok()) return Errno("cannot open the refresh token file", path_);
   struct stat stat = {};
   if (fstat(file.fd(), &stat) != 0) {

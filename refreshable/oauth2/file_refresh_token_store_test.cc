@@ -102,6 +102,9 @@ TEST_F(FileRefreshTokenStoreTest, FilesThatCannotBeReadAreRefused) {
   fs::remove(path_);
   ASSERT_EQ(mkfifo(path_.c_str(), 0600), 0);
   expect(absl::StatusCode::kFailedPrecondition, "not a regular file");
+  fs::remove(path_);
+  ASSERT_EQ(mknod(path_.c_str(), S_IFSOCK | 0600, 0), 0);
+  expect(absl::StatusCode::kFailedPrecondition, "not a regular file");
 }
 
 TEST_F(FileRefreshTokenStoreTest, AFailureLeavesTheOldTokenAndNoOtherFile) {

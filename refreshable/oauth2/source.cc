@@ -59,6 +59,8 @@ class Lender {
     Return();
     return nullptr;
   }
+  // Borrows the Config once more. The caller must be a borrower.
+  void BorrowAgain() { users_.fetch_add(kUser); }
   void Return() {
     if (users_.fetch_sub(kUser) != (kUser | kClosed)) return;
     // A Borrow that finds the Lender closed also calls Return, so `Close` or
@@ -88,7 +90,9 @@ class Lender {
 class Loan {
  public:
   explicit Loan(Lender* lender) : lender_(lender), config_(lender->Borrow()) {}
-  Loan(const Loan&) = delete;
+  Loan(const Loan& other) : lender_(other.lender_), config_(other.config_) {
+    if (config_ != nullptr) lender_->BorrowAgain();
+  }
   Loan& operator=(const Loan&) = delete;
   ~Loan() {
     if (config_ != nullptr) lender_->Return();
@@ -107,6 +111,9 @@ struct Attempt {
   Attempt(const FetchContext& c, SecretSource::Done d)
       : context(c), done(std::move(d)) {}
 
+  // Set once the attempt presents a refresh token. It keeps the transport until
+  // the request has ended, because the answer may bring the next refresh token.
+  std::optional<Loan> loan;
   FetchContext context;
   SecretSource::Done done;
   // The end of the timeout. It is on the operating system's clock even if the
@@ -276,7 +283,7 @@ class SourceCore : public std::enable_shared_from_this<SourceCore> {
     if (!config) return Fail(*attempt, Cancelled());
     const size_t next = attempt->supplied.size();
     if (next == config->suppliers.size()) {
-      return Send(*config.operator->(), std::move(attempt));
+      return Send(config, std::move(attempt));
     }
     const FetchContext context = attempt->context;
     config->suppliers[next].Get(
@@ -288,7 +295,9 @@ class SourceCore : public std::enable_shared_from_this<SourceCore> {
         });
   }
 
-  void Send(const Config& config, std::unique_ptr<Attempt> attempt) {
+  // The caller must hold `loan` until Send returns.
+  void Send(const Loan& loan, std::unique_ptr<Attempt> attempt) {
+    const Config& config = *loan.operator->();
     const FetchContext context = attempt->context;
     // `Wanted` and the timeout use the same moment, so the timeout is positive.
     const BootTime now = Now();
@@ -302,6 +311,7 @@ class SourceCore : public std::enable_shared_from_this<SourceCore> {
     if (attempt->turn.has_value()) {
       options.timeout += tokens_->late_answer();
       attempt->turn->WillPresent();
+      attempt->loan.emplace(loan);
     } else {
       options.cancelled = [context] { return context.cancelled(); };
     }

@@ -336,8 +336,7 @@ void World::CheckOutcome(const LeaseOr& lease, BootTime deadline, bool late) {
   if (error.has_value()) {
     Expect(error->fatal == refreshable::IsFatal(status),
            "B7: an error is fatal, and is not");
-    Expect(error->fatal || error->failures > 0 || !status.ok(),
-           "B5: an error without a cause");
+    Expect(!error->cause.empty(), "B5: an error without a cause");
   } else if (absl::IsDeadlineExceeded(status)) {
     Expect(Now().boot >= deadline, "R7: DEADLINE_EXCEEDED before the deadline");
   } else if (absl::IsCancelled(status)) {

@@ -131,8 +131,10 @@ void ChildProcess::Kill() {
 void ChildProcess::Stop() {
   if (pid_ < 0) return;
   kill(pid_, SIGSTOP);
-  int status = 0;
-  while (waitpid(pid_, &status, WUNTRACED) < 0 && errno == EINTR) {
+  // Leaves a process that has ended to Reap.
+  siginfo_t info = {};
+  while (waitid(P_PID, pid_, &info, WSTOPPED | WEXITED | WNOWAIT) != 0 &&
+         errno == EINTR) {
   }
 }
 
