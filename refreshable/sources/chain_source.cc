@@ -16,8 +16,8 @@ namespace {
 // How many InAnswer objects of this thread exist.
 thread_local int answer_depth = 0;
 
-// Returns the rank of a failure, 0 to 3. The lower it is, the more a retry may
-// help.
+// Returns the rank of a failure, 0 to 3. A chain fails with the error whose
+// rank is lowest.
 int Rank(const absl::Status& status) {
   switch (ClassifyFailure(status)) {
     case FailureClass::kTransient:

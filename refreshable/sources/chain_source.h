@@ -28,7 +28,7 @@
 namespace refreshable {
 namespace internal {
 
-// What one member of a chain answered instead of a token.
+// A member of a chain that has failed in one call, and its error.
 struct ChainFailure {
   std::string member;
   absl::Status status;
@@ -44,11 +44,12 @@ absl::Status ChainError(const std::vector<ChainFailure>& failures);
 absl::Status ValidateChainMember(size_t index, const std::string& name,
                                  bool has_source, absl::Duration timeout);
 
-// Returns whether a token with this expiry has expired at the wall time `wall`.
+// Returns whether `expiry` is a time that is not later than `wall`, or a
+// lifetime that is not positive.
 bool HasExpired(const Expiry& expiry, absl::Time wall);
 
-// A mark on the thread that made the object, for as long as the object exists:
-// the thread is inside a call of the `done` that a member was given.
+// While an InAnswer exists, the thread that made it is inside a call of the
+// `done` that a chain gave to a member.
 class InAnswer {
  public:
   InAnswer();
@@ -69,7 +70,8 @@ void DestroyOutsideAnswers(absl::AnyInvocable<void() &&> destroy);
 // token. The chain remembers that member, and asks it first in later calls.
 // When the remembered member fails, the chain forgets it, and asks the others
 // from the start of the chain. (If the attempt was cancelled, the member stays
-// remembered.) A member that answers with an expired token has failed.
+// remembered.) A member also fails if it answers with a token whose expiry time
+// has passed, or whose lifetime is not positive.
 //
 //   using Chain = refreshable::ChainSource<std::string>;
 //   absl::StatusOr<std::shared_ptr<refreshable::TokenSource<std::string>>>
@@ -79,23 +81,25 @@ void DestroyOutsideAnswers(absl::AnyInvocable<void() &&> destroy);
 // time that the chain has left, but at most `Member::timeout`. The chain does
 // not interrupt a member whose timeout has passed; the member must end by
 // itself. Set `Member::timeout`, so that a member that hangs leaves time for
-// the members after it. Once the attempt is cancelled or has no time left, no
-// other member is asked. A cancelled attempt fails with CANCELLED. If there is
-// no time left, each member that was not asked counts as failed with
-// DEADLINE_EXCEEDED.
+// the members after it. If a member fails when the attempt is cancelled, the
+// chain asks no other member and fails with CANCELLED. If a member fails when
+// the chain has no time left, the members that come after it are not asked, and
+// count as failed with DEADLINE_EXCEEDED.
 //
-// If no member has a token, the message of the error contains each member's
-// name and error. The error has the code and the payloads of one member's
-// failure: the first transient one, if any; otherwise the first throttled one;
-// otherwise the first that `ClassifyHttpFailure` does not call permanent;
-// otherwise the first of all. So the chain is asked again if a retry may help
-// with any of its members. The Retry-After of the error is the longest that a
-// member passed on.
+// If all members have failed, the message of the chain's error contains each
+// member's name and error. The chain's error has the code and the payloads of
+// one member's error. Of the errors, in the order in which the members were
+// asked, that is the first that `ClassifyFailure` calls transient; otherwise
+// the first that it calls throttled; otherwise the first that
+// `ClassifyHttpFailure` does not call permanent; otherwise the first of all. So
+// these functions call the chain's error permanent only if they call the errors
+// of all members so. The Retry-After of the chain's error is the longest of its
+// members'.
 //
 // Thread-safe. `Fetch` blocks as long as its members do. If a member fails
 // after its `Fetch` has returned, the next member is asked on the thread that
-// reports the failure. If that thread must not block, put members that block
-// before the member that answers later.
+// reports the failure. So if a member blocks, that thread must be one that may
+// block, whatever the order of the members.
 template <typename Token>
 class ChainSource final : public TokenSource<Token> {
  public:
@@ -149,8 +153,8 @@ class ChainSource final : public TokenSource<Token> {
   static constexpr int kNone = -1;
 
   // What all calls of the chain share. The chain owns the Core, and so does a
-  // thread while it goes on with a call after an answer. A call that waits for
-  // an answer does not own the Core, so it does not keep the members alive.
+  // thread that is inside OnAnswer. A call that waits for an answer does not
+  // own the Core, so it does not keep the members alive.
   struct Core {
     explicit Core(Options o)
         : members(std::move(o.members)),
@@ -176,8 +180,8 @@ class ChainSource final : public TokenSource<Token> {
           remembered_(core->remembered.load(std::memory_order_relaxed)) {}
 
     // Asks one member after another. Returns when the call has ended, or when a
-    // member's `Fetch` has returned without an answer. In the second case,
-    // OnAnswer goes on with the call when the answer comes.
+    // member's `Fetch` has returned and OnAnswer has not finished with the
+    // member's answer. In the second case, OnAnswer goes on with the call.
     void Advance(Core& core) {
       for (;;) {
         const int index = Next(core);
@@ -247,7 +251,8 @@ class ChainSource final : public TokenSource<Token> {
       try {
         member.source->Fetch(context, std::move(done));
       } catch (...) {  // NOLINT(bugprone-empty-catch)
-        // The exception has destroyed `done`, which has reported a failure.
+        // If the member has not called `done`, the destruction of `done`
+        // reports a failure.
       }
 #else
       member.source->Fetch(context, std::move(done));

@@ -261,8 +261,8 @@ TEST(ChainSourceTest, AnUntriedKeyIsGivenAfterAnotherMembersWasRejected) {
   EXPECT_THAT(token->Get(options), HoldsToken("key"));
 }
 
-// The members fail inside their `Fetch`. If the chain asked each next member by
-// a nested call, so many members would overflow the stack.
+// All members but the last fail inside their `Fetch`. If the chain asked each
+// next member by a nested call, so many members would overflow the stack.
 TEST(ChainSourceTest, ManyMembersFailInOneCall) {
   std::vector<Chain::Member> members;
   const Source failing = BlockingSource<std::string>(
@@ -274,7 +274,8 @@ TEST(ChainSourceTest, ManyMembersFailInOneCall) {
   EXPECT_EQ(Ask(**Chain::Create({std::move(members)}))->token, "key");
 }
 
-// A source that answers on a thread of its own, which its destructor joins.
+// A source that answers each call on a new thread, after `go` if that is not
+// null. The destructor joins the threads.
 class ThreadedSource final : public TokenSource<std::string> {
  public:
   explicit ThreadedSource(Result result, absl::Notification* go = nullptr,
@@ -372,8 +373,8 @@ TEST(ChainSourceTest, MayBeDestroyedBeforeAMemberAnswers) {
   EXPECT_EQ(second.call_count(), 0);
 }
 
-// A chain for the conformance suite. Its first member always fails. If `later`
-// is true, the second member answers on a thread of its own, otherwise inside
+// A chain for the conformance suite. Its first member always fails. The second
+// member answers each call on a new thread if `later` is true, otherwise inside
 // `Fetch`.
 class ChainRig final : public refreshable_testing::TokenSourceRig<std::string> {
  public:
@@ -407,7 +408,8 @@ class ChainRig final : public refreshable_testing::TokenSourceRig<std::string> {
   std::optional<absl::Duration> Lifetime() override { return absl::Hours(1); }
 
  private:
-  // A source that calls `source`, which blocks, on a new thread for each call.
+  // A source that calls `source`, which may block, on a new thread for each
+  // call.
   class Later final : public TokenSource<std::string> {
    public:
     explicit Later(Source source) : source_(std::move(source)) {}

@@ -23,9 +23,9 @@ namespace refreshable {
 namespace internal {
 namespace {
 
-// A call of Drain returns when it has read this many bytes. DrainAll then
-// discards about this many more. Without a limit, a program that never stops
-// writing could keep the caller there.
+// A call of Drain returns when it has read this many bytes or more. DrainAll
+// then discards at most about this many more. Without a limit, a program that
+// never stops writing could keep the caller there.
 constexpr size_t kMaxDrainedBytes = 64 * 1024;
 
 // Calls `function`, which returns -1 and sets errno if it fails. Calls it again
@@ -38,9 +38,10 @@ auto Retry(Function function) {
   }
 }
 
-// Moves `fd` to a number above those of stdin, stdout and stderr. (If this
-// program has closed its stdout, a new pipe may get that number, and what this
-// program prints would get into the pipe.) Returns 0 or an error number.
+// If `fd` is the number of stdin, stdout or stderr, moves it to a higher
+// number. (If this program has closed its stdout, a new pipe may get that
+// number, and what this program prints would get into the pipe.) Returns 0 or
+// an error number.
 int MoveAboveStderr(int& fd) {
   if (fd > STDERR_FILENO) return 0;
   const int moved = fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);

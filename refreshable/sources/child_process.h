@@ -32,8 +32,8 @@ class PipeEnd {
   int fd() const { return fd_; }
 
   // Reads the bytes that are in the pipe into `buffer`, without blocking. Stops
-  // when `buffer` has overflowed or 64 KiB have been read. Closes this end when
-  // there will be no more bytes.
+  // when `buffer` has overflowed or at least 64 KiB have been read. Closes this
+  // end when there will be no more bytes.
   void Drain(SecretBuffer& buffer);
   // Does the same as Drain. If `buffer` has overflowed, also reads up to about
   // 64 KiB more, and discards them.
@@ -41,8 +41,8 @@ class PipeEnd {
 
  private:
   // Reads at most `size` bytes into `data` and returns how many it has read.
-  // Returns 0 if there are none now. If there will be no more, closes this end
-  // and returns 0.
+  // Returns 0 if there are none now. If there will be no more, or if reading
+  // fails, closes this end and returns 0.
   size_t ReadSome(char* data, size_t size);
 
   int fd_ = -1;
@@ -50,14 +50,14 @@ class PipeEnd {
 
 // How a process ended.
 struct ExitStatus {
-  int status = 0;  // The exit status of a process that exited by itself.
+  int status = 0;  // The exit status; 0 if a signal ended the process.
   int signal = 0;  // The signal that ended the process; 0 if it exited.
 };
 
 class ChildProcess {
  public:
   struct Program {
-    // If argv[0] has no slash, it is looked for in PATH.
+    // If argv[0] has no slash, it is looked for in the PATH of this program.
     const std::vector<std::string>& argv;
     const std::vector<std::string>& environment;  // "NAME=value".
     const std::string& working_directory;  // If empty, that of this program.
@@ -74,23 +74,26 @@ class ChildProcess {
   // Starts the program. Returns 0 or an error number. May be called once.
   int Start(const Program& program);
 
-  // The reading ends of the pipes that are the program's stdout and stderr.
+  // The reading ends of the pipes that are the program's stdout and stderr. If
+  // `Program::read_stderr` is false, err() is not open.
   PipeEnd& out() { return out_; }
   PipeEnd& err() { return err_; }
 
-  // Waits until something can be read from out() or err(), but no longer than
-  // `timeout`.
+  // Waits until something can be read from out() or err(), or one of them is at
+  // its end, but no longer than `timeout` (in whole milliseconds, rounded up).
+  // A signal handler may end the wait early.
   void Poll(absl::Duration timeout);
 
-  // Returns whether the program has exited. Does not reap the program, so its
-  // process number still names the group.
+  // Returns whether the program has exited; also true if it was not started.
+  // Does not reap the program, so its process number still names the group.
   bool HasExited();
-  // Sends a signal to all processes of the group, unless the program has been
-  // reaped.
+  // Sends a signal to all processes of the group. Does nothing if the program
+  // has not been started or has been reaped.
   void SignalGroup(int signal);
   // Waits until the program has exited, reaps it, and returns how it ended.
   // Returns nullopt if somebody else has reaped it, as the system does if this
-  // program ignores SIGCHLD.
+  // program ignores SIGCHLD. Requires: the program was started and not reaped
+  // by this object.
   std::optional<ExitStatus> Reap();
 
  private:

@@ -30,10 +30,10 @@ namespace refreshable {
 namespace internal {
 namespace {
 
-// The shortest and the longest wait between two looks at a running program. The
+// The longest and the shortest wait between two looks at a running program. The
 // first wait is the shortest; each wait is twice as long as the one before, up
-// to the longest. Output, or its end, ends a wait early; a cancellation does
-// not.
+// to the longest. When something can be read, a wait ends early. A cancellation
+// does not end it.
 constexpr absl::Duration kMaxPoll = absl::Milliseconds(20);
 constexpr absl::Duration kMinPoll = absl::Milliseconds(1);
 
@@ -138,8 +138,7 @@ bool IsDirectory(const std::string& path) {
   return stat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode);
 }
 
-// Returns what may be quoted of stderr: one printable line without the values
-// of `Command::environment` and without what the program has printed to stdout.
+// Returns what may be quoted of stderr (see `Command::show_stderr`).
 std::string Quote(const Command& command, const SecretBuffer& err,
                   const SecretBuffer& output) {
   std::string text(err.view());
@@ -178,10 +177,10 @@ class CommandRun {
   const SecretBuffer& err() const { return err_; }
 
   // Waits until the program has exited and its output is closed, or until this
-  // object has ended the process group. Returns an error if the program took
-  // too long or printed too much, or if the attempt was cancelled. Otherwise
-  // returns OK, even if another process kept the output open and was ended for
-  // that.
+  // object has sent SIGKILL to the process group. Returns an error if the
+  // program took too long or printed too much, or if the attempt was cancelled.
+  // Otherwise returns OK, even if another process kept the output open and got
+  // SIGKILL for that.
   absl::Status Await() {
     const BootTime start = Now();
     const BootTime deadline =
@@ -197,9 +196,9 @@ class CommandRun {
  private:
   static BootTime Now() { return SystemClock::Get().Now().boot; }
 
-  // Reads what there is to read, and ends the process group if that is due.
-  // Returns true if the program has exited or is about to, so that only Reap is
-  // left to do.
+  // Reads what there is to read, and sends the process group a signal if that
+  // is due. Returns whether only Reap is left to do: the program has exited and
+  // its output is closed, or the group has got SIGKILL.
   bool Step(BootTime deadline) {
     // The program's exit is looked for before the pipes are read: if it has
     // exited now, all that it has written is in the pipes.
@@ -248,8 +247,8 @@ class CommandRun {
   SecretBuffer& output_;
   SecretBuffer err_{kMaxStderrBytes};
   ChildProcess child_;
-  absl::Status verdict_;  // Why the group was told to end; OK if it was not.
-  // When the group gets SIGKILL.
+  absl::Status verdict_;  // Why the group got SIGTERM; OK if it got none.
+  // When the group gets SIGKILL, at the latest.
   BootTime kill_at_ = BootTime::InfiniteFuture();
 };
 

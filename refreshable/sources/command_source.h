@@ -29,8 +29,9 @@ namespace refreshable {
 // A program to run, and how to run it. A value.
 struct Command {
   // The program and its arguments, which no shell interprets. A program without
-  // a slash is looked for in PATH. Pass secrets in `environment`, not here,
-  // because other users of the computer can see a program's arguments.
+  // a slash is looked for in the PATH of this program. Pass secrets in
+  // `environment`, not here, because other users of the computer can see a
+  // program's arguments.
   std::vector<std::string> argv;
   // Environment variables that are set for the program. If the program inherits
   // a variable of the same name, this value replaces the inherited one.
@@ -41,15 +42,15 @@ struct Command {
   // The program's working directory; if empty, that of this program.
   std::string working_directory;
 
-  // The longest time that a run may take; positive. If `FetchContext::timeout`
-  // is shorter, that counts. The default leaves time for `grace` within the
-  // default of the policy's `attempt_timeout`, so that the attempt ends with
-  // the error of this source.
+  // How long the program may run before it gets SIGTERM; positive. If
+  // `FetchContext::timeout` is shorter, that counts. The default leaves time
+  // for `grace` within the default of the policy's `attempt_timeout`, so that
+  // the attempt ends with the error of this source.
   absl::Duration timeout = absl::Seconds(25);
-  // How long the program, and processes that it has started, may take to end
-  // before they get SIGKILL. This time counts from SIGTERM. If the program
-  // exits without a SIGTERM but a process that it has started still has the
-  // program's output open, the time counts from the exit. Not negative; finite.
+  // The longest time that the program's process group gets between SIGTERM and
+  // SIGKILL. If the group has got no SIGTERM, and the program has exited while
+  // another process has its output open, the time counts from the exit (see
+  // "How a run ends" at CommandSource). Not negative; finite.
   absl::Duration grace = absl::Seconds(1);
   // The most bytes that the program may print: at least 1, at most 16 MiB.
   size_t max_output_bytes = 64 * 1024;
@@ -59,10 +60,11 @@ struct Command {
   // returns kOk, the code is UNAVAILABLE.
   std::function<absl::StatusCode(int exit_status)> code_of_exit = nullptr;
   // Whether errors quote the beginning of what the program writes to stderr:
-  // one printable line of at most 500 bytes. What the program has printed to
-  // stdout, and the values of `environment`, are cut out of it, unless they are
-  // shorter than 4 bytes. If false, the program's stderr is /dev/null. False by
-  // default, because many programs write secrets to stderr when they fail.
+  // one printable line of at most 500 bytes. Two kinds of text are cut out of
+  // it if they have at least 4 bytes: the whole of what the program has printed
+  // to stdout, and each value in `environment`. If false, the program's stderr
+  // is /dev/null. False by default, because many programs write secrets to
+  // stderr when they fail.
   bool show_stderr = false;
   // A function that removes further secrets from the quotation, or null. It
   // gets what the program has written to stderr, or the beginning of that, and
@@ -79,12 +81,13 @@ class CommandRunner {
  public:
   static absl::StatusOr<std::unique_ptr<CommandRunner>> Create(Command command);
 
-  // Runs the command once, and blocks until the program has ended by itself or
-  // this function has ended it. Appends what the program prints to `output`,
-  // which must be empty. If the returned status is OK, `output` is not empty.
+  // Runs the command once, and blocks until the run has ended as CommandSource
+  // says. Does not run it if the attempt is cancelled or has no time left.
+  // Appends what the program prints to `output`, which must be empty. If the
+  // returned status is OK, `output` is not empty.
   absl::Status Run(const FetchContext& context, SecretBuffer& output) const;
 
-  // Returns an error whose message begins with the name of the program.
+  // Returns an error whose message names the program, followed by `what`.
   absl::Status Error(absl::StatusCode code, absl::string_view what) const;
 
   const Command& command() const { return command_; }
@@ -118,41 +121,45 @@ class CommandRunner {
 //
 // The program is the leader of a process group of its own. It has no signal
 // blocked or ignored, /dev/null as its stdin, and no file of this program open.
-// (If glibc is older than 2.34, it has those files open that this program has
-// opened without O_CLOEXEC.)
+// (Except on macOS and with glibc 2.34 or later, it has those files open that
+// this program has opened without O_CLOEXEC.)
 //
 // How a run ends:
 //
-//   - If its time is over, if the attempt is cancelled, or if the program
-//     prints too much, the group gets SIGTERM. It gets SIGKILL as soon as the
-//     program has exited and its output is closed, and after `Command::grace`
-//     at the latest.
+//   - If the program still runs when its time is over, if it prints too much,
+//     or if the attempt is cancelled, the group gets SIGTERM. It gets SIGKILL
+//     as soon as the program has exited and its output is closed, and after
+//     `Command::grace` at the latest.
 //   - If the program exits by itself while a process that it has started has
-//     the program's output open, the source waits for that process. If the
-//     output is still open `grace` after the exit, the group gets SIGKILL.
+//     the program's output open, the source waits until the output is closed.
+//     If it is still open `grace` after the exit, the group gets SIGKILL, which
+//     is no error.
 //   - If the program exits by itself and nobody has its output open, the source
 //     neither waits for nor ends the processes that the program has started.
 //
 // A process that has moved to another group gets no signal.
 //
-// Errors, none of which contains what the program has printed to stdout, an
-// argument, or a value of the environment:
+// Errors (which contain nothing of the program's output, arguments and
+// environment, unless `show_stderr` or `show_parser_message` is set):
 //
 //   UNAVAILABLE          transient: the program exited with a status other than
 //                        0 (see `code_of_exit`), was ended by a signal or
 //                        printed nothing, or the system could not start it now.
-//   DEADLINE_EXCEEDED    transient: the program did not end in time.
-//   NOT_FOUND            permanent: there is no such program.
-//   PERMISSION_DENIED    permanent: this program may not run it.
-//   FAILED_PRECONDITION  permanent: the program printed too much; its file or
-//                        the working directory is of the wrong kind, or has a
-//                        path that is not valid; or the exit status was lost,
-//                        because this program ignores SIGCHLD or waits for all
-//                        of its children.
+//   DEADLINE_EXCEEDED    transient: the program did not end in time, or no time
+//                        was left to start it.
+//   NOT_FOUND            permanent: there is no such program, or no such
+//                        interpreter for it.
+//   PERMISSION_DENIED    permanent: this program may not run it, or may not
+//                        enter the working directory.
+//   FAILED_PRECONDITION  permanent: the program printed too much; its file is
+//                        not a program, the working directory is no directory,
+//                        or a path or the arguments are not valid; or the exit
+//                        status was lost, because this program ignores SIGCHLD
+//                        or waits for all of its children.
 //   CANCELLED            the attempt was cancelled; nobody waits for it.
 //   the parser's code    the parser refused what was printed.
 //
-// Thread-safe. `Fetch` blocks until the program has ended. No call leaves a
+// Thread-safe. `Fetch` blocks until the run has ended. No call leaves a
 // zombie or an open file behind. For POSIX systems with
 // posix_spawn_file_actions_addchdir_np (glibc 2.29, macOS 10.15).
 template <typename Token>
@@ -160,8 +167,8 @@ class CommandSource final : public TokenSource<Token> {
  public:
   struct Options {
     Command command;
-    // How long after the start of the call its token expires, if `parse` states
-    // no expiry. Positive.
+    // How long after the start of the attempt its token expires, if `parse`
+    // states no expiry. Positive.
     absl::Duration lifetime = absl::InfiniteDuration();
     // If null, the source uses the default parser of token_parser.h.
     TokenParser<Token> parse = nullptr;

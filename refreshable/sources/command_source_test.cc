@@ -233,7 +233,7 @@ TEST_F(CommandSourceTest, TheProgramIsIsolated) {
   pthread_sigmask(SIG_BLOCK, &blocked, &before);
   const auto handler = std::signal(SIGPIPE, SIG_IGN);
 
-  // The masks below permit signals 32 and 33 to be ignored: glibc uses them
+  // The pattern below permits signals 32 and 33 to be ignored: glibc uses them
   // itself, and may ignore them in every program that it starts.
   EXPECT_THAT(
       Token(Run("grep -E 'Sig(Blk|Ign)' /proc/self/status | tr -d '\\n\\t'")),

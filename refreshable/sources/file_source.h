@@ -43,7 +43,8 @@ absl::Status TokenFileSystemError(int error_number, const std::string& path);
 // a reading, tries again at once, up to five times in all. Returns OK if
 // `bytes` is the whole file and not empty; otherwise one of the errors that
 // FileSource lists. `after_reading` is for tests, and may be null. It is called
-// after each reading, before the check that the file has not changed.
+// when the bytes have been read, before the check that the file has not
+// changed.
 absl::Status ReadTokenFile(const std::string& path, SecretBuffer& bytes,
                            const std::function<void()>& after_reading);
 
@@ -64,15 +65,15 @@ absl::Status ReadTokenFile(const std::string& path, SecretBuffer& bytes,
 // How to replace the file: write another file and rename it onto this one, or
 // replace a symbolic link in the path (Kubernetes replaces `..data`). A reading
 // then gets all of the old token or all of the new one. If a writer writes into
-// the file itself, the source notices changes that are made while it reads. But
-// if the writer pauses, the source takes what was written so far for the whole
-// file, unless that is empty or the parser refuses it.
+// the file itself, the source notices changes of the file's size or time stamp
+// while it reads. But if the writer pauses, the source takes what was written
+// so far for the whole file, unless that is empty or the parser refuses it.
 //
-// How often the file is read: once per refresh. By default a token expires two
-// minutes after a reading and is stale after one minute, so a file that is in
-// use is read once a minute. To choose these two times, set `lifetime` and
-// `reread_after`. After a rejection (`ReadOptions::rejected`) the file is read
-// at once.
+// How often the file is read: in each attempt of a refresh. By default a token
+// expires after two minutes and is stale after about one minute, so the file is
+// read about once a minute while its token is in use. To choose these two
+// times, set `lifetime` and `reread_after`. A rejection
+// (`ReadOptions::rejected`) starts an attempt sooner.
 //
 // Errors, none of which contains anything of the file:
 //
@@ -81,8 +82,8 @@ absl::Status ReadTokenFile(const std::string& path, SecretBuffer& bytes,
 //                        have finished it.
 //   ABORTED              transient: the file changed during each of several
 //                        readings.
-//   PERMISSION_DENIED    permanent: this program may not read the file. Once
-//                        it may, the next refresh succeeds.
+//   PERMISSION_DENIED    permanent: this program may not read the file. The
+//                        next refresh tries again.
 //   FAILED_PRECONDITION  permanent: the file is a directory or something else
 //                        that is not a regular file, it has more than
 //                        `max_bytes`, or the path is not valid.
@@ -95,14 +96,15 @@ class FileSource final : public TokenSource<Token> {
   struct Options {
     // Not empty. A relative path is resolved anew for each reading.
     std::string path;
-    // How long after a reading its token expires, if `parse` states no expiry.
-    // Positive. If infinite, the file is read once, and again only after
-    // rejections.
+    // How long after the start of the attempt its token expires, if `parse`
+    // states no expiry. Positive. If infinite, such a token never expires: the
+    // file is read again only if the token is rejected or withdrawn.
     absl::Duration lifetime = absl::Minutes(2);
-    // How long after a reading the file is read again if the token is in use,
-    // unless `parse` states another time (`Expiry::WithRefreshIn`). Positive. A
-    // value of less than a quarter of the token's lifetime counts as a quarter.
-    // If infinite, the stale window of the policy decides.
+    // How long after the start of the attempt the token is stale, so that the
+    // file is read again if the token is in use. Positive. If finite, it
+    // becomes the hint of `Expiry::WithRefreshIn`, whose limits apply, unless
+    // `parse` gives a hint. If infinite, the stale window of the policy
+    // decides.
     absl::Duration reread_after = absl::InfiniteDuration();
     // If null, the source uses the default parser of token_parser.h.
     TokenParser<Token> parse = nullptr;

@@ -220,7 +220,8 @@ TEST_F(FileSourceTest, ReadsAgainIfTheFileIsWrittenMeanwhile) {
 
 // A token file that is replaced as Kubernetes does it. The path `token` is a
 // link to `..data/token`, and `..data` is a link to a folder. `Publish` writes
-// the new token into a new folder, and makes `..data` a link to that folder.
+// the new token into a new folder, makes `..data` a link to that folder, and
+// removes the folder before it.
 class ProjectedVolume {
  public:
   explicit ProjectedVolume(const TempFolder& folder) : folder_(folder) {
@@ -264,8 +265,8 @@ class RotationTest : public testing::Test {};
 using Rotations = testing::Types<ProjectedVolume, RenamedFile>;
 TYPED_TEST_SUITE(RotationTest, Rotations);
 
-// Returns a token that is two pages of memory long and repeats the number `n`
-// throughout, so that a mixture of two tokens can be recognized.
+// Returns a token of at least 8 KiB that repeats the number `n` throughout, so
+// that a mixture of two tokens can be recognized.
 std::string BigToken(int n) {
   std::string token;
   while (token.size() < 8192) absl::StrAppend(&token, n, ".");
@@ -310,7 +311,8 @@ TYPED_TEST(RotationTest, EightThreadsNeverReadATornToken) {
   EXPECT_EQ(Ask(*source)->token, BigToken(kTokens));
 }
 
-// With the default options, a file that is in use is read once a minute.
+// With the default options and without jitter, a file whose token is in use is
+// read once a minute.
 TEST_F(FileSourceTest, ARotatedTokenIsNoticedWithinAMinute) {
   ManualExecutor executor;
   Source::Options options;
@@ -329,8 +331,8 @@ TEST_F(FileSourceTest, ARotatedTokenIsNoticedWithinAMinute) {
 }
 
 // With a lifetime of an hour and a stale window of 45 minutes, the file is read
-// after 15 minutes, and its token may be used for an hour if the file cannot be
-// read.
+// again after 15 minutes. If it cannot be read then, its token may still be
+// used for the rest of the hour.
 TEST_F(FileSourceTest, AMissingFileIsBorneForTheLifetime) {
   ManualExecutor executor;
   RefreshPolicy policy = ExactPolicy();

@@ -52,7 +52,7 @@ inline void WriteFile(const std::string& path, absl::string_view content) {
   ASSERT_TRUE(file.flush()) << path;
 }
 
-// The parts of the FetchContext that `Ask` passes to a source.
+// What a test may choose of the FetchContext that `Ask` passes to a source.
 struct AskOptions {
   Generation rejected;
   absl::Duration timeout = absl::InfiniteDuration();

@@ -29,8 +29,8 @@ struct HasEmpty<Token, std::void_t<decltype(static_cast<bool>(
 
 }  // namespace internal
 
-// A source that answers every call with a copy of one token, which never
-// expires.
+// A source that has one token, which never expires. It answers calls with
+// copies of the token.
 //
 //   auto source = refreshable::StaticSource<refreshable::Secret>::Create(
 //       refreshable::Secret(api_key));
@@ -39,11 +39,12 @@ struct HasEmpty<Token, std::void_t<decltype(static_cast<bool>(
 //       *source, {&executor});
 //
 // If a server rejects the token, the source has no other. So once it has given
-// its token, a call that is told of a rejection (`FetchContext::rejected`)
-// fails with UNAUTHENTICATED, which is permanent. If a read rejects the token
-// (`ReadOptions::rejected`), that read fails, and all other reads still get the
-// token. After `Refreshable::Invalidate`, all reads fail until
-// `Refreshable::Install` brings another token.
+// its token, a call whose `FetchContext::rejected` is not 0 fails with
+// UNAUTHENTICATED, which is permanent. If a read rejects the token
+// (`ReadOptions::rejected`), that read fails; reads that do not reject it still
+// get it. If `Refreshable::Invalidate` withdraws the token, all reads fail
+// until `Refreshable::Install` brings another token, or `Refreshable::Reset`
+// permits the source to give the same one again.
 //
 // `Token` must be copyable. Thread-safe; does not block. Statuses do not
 // contain the token.
@@ -69,8 +70,8 @@ class StaticSource final : public TokenSource<Token> {
 
   void Fetch(const FetchContext& context, FetchDone<Token> done) override {
     // If this source has not given its token yet, the rejected token is not its
-    // own. It came from another member of a ChainSource, or from
-    // `Refreshable::Install`.
+    // own. It came from `Refreshable::Install`, say, or from another member of
+    // a ChainSource.
     if (given_.exchange(true, std::memory_order_relaxed) &&
         context.rejected() != Generation(0)) {
       return done(absl::UnauthenticatedError(

@@ -34,8 +34,7 @@ namespace refreshable {
 // A null TokenParser stands for the default parser, which exists if Token is
 // std::string or Secret. Its token is all bytes except line ends at the end,
 // and has no expiry. The default parser refuses a token that contains a control
-// character (a line break, say), because the token would end up in an HTTP
-// header.
+// character (a line break, say), because programs put tokens into HTTP headers.
 template <typename Token>
 using TokenParser =
     std::function<absl::StatusOr<Credential<Token>>(absl::string_view bytes)>;
@@ -75,9 +74,9 @@ absl::Status ValidateParser(absl::string_view source,
 }
 
 // Parses `bytes` with `parse` or, if that is null, with the default parser.
-// Returns the credential or the parser's error. If the parser says that the
-// token never expires, the token expires after `lifetime`; the parser's
-// `Expiry::refresh_in()` stays.
+// If `parse` fails, returns `ParserFailure(..., show_parser_message)`. If the
+// parser says that the token never expires, the token expires after `lifetime`;
+// the parser's `Expiry::refresh_in()` stays.
 template <typename Token>
 absl::StatusOr<Credential<Token>> ParseToken(const TokenParser<Token>& parse,
                                              bool show_parser_message,
