@@ -68,7 +68,8 @@ long Millis(absl::Duration d) {  // NOLINT(runtime/int): libcurl's type.
       absl::ToInt64Milliseconds(absl::Ceil(d, absl::Milliseconds(1))));
 }
 
-// Returns the host and port of `url`, without a user name and a password.
+// Returns the host of `url`, and the port if `url` has one, without a user name
+// and a password.
 absl::string_view HostAndPort(absl::string_view url) {
   const size_t begin = url.find("://");
   if (begin == absl::string_view::npos) return "";
@@ -77,7 +78,7 @@ absl::string_view HostAndPort(absl::string_view url) {
   return url.substr(url.rfind('@') + 1);  // npos + 1 is 0.
 }
 
-// Returns whether `url` is plain http to this machine.
+// Returns whether `url` is plain http to localhost, 127.* or [::1].
 bool IsLocalHttp(absl::string_view url) {
   if (!absl::StartsWithIgnoreCase(url, "http://")) return false;
   const absl::string_view host_port = HostAndPort(url);
@@ -94,11 +95,11 @@ bool EndsLine(absl::string_view text) {
          absl::string_view::npos;
 }
 
-// The sockets of libcurl's connections. Only the transport's thread uses them.
+// The sockets of libcurl's connections. Not thread-safe.
 class Sockets {
  public:
   // Makes the handle `easy` open and close its sockets with `Open` and `Close`.
-  // This object must outlive the connections, which outlive the handle.
+  // This object must outlive the connections, which may outlive the handle.
   CURLcode Watch(CURL* easy) {
     const CURLcode results[] = {
         curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, &Sockets::Open),
@@ -111,8 +112,8 @@ class Sockets {
     return CURLE_OK;
   }
 
-  // Returns whether there is a connection between these ports from which
-  // nothing can be read: it has not ended, and no bytes have come.
+  // Returns whether there is a connection between these ports, and every such
+  // connection is quiet: it has not ended, and there is nothing to read.
   bool IsQuiet(int local_port, int remote_port) const {
     bool found = false;
     for (const curl_socket_t socket : open_) {
@@ -175,12 +176,12 @@ class Call {
   CURL* easy() const { return easy_.get(); }
   bool cancelled() const { return options_.cancelled(); }
 
-  // Ends the request: passes the answer or, if `code` is an error, a failure to
-  // `done`.
+  // Ends the request: passes the answer to `done` if `code` is OK or the body
+  // is too long, otherwise a failure.
   void Finish(CURLcode code);
-  // Returns whether OnConnected has refused a reused connection, so that
-  // nothing was sent. If so, prepares `easy()` for a new connection; the caller
-  // must add it to libcurl again.
+  // Returns whether the request must be made again on a new connection, because
+  // OnConnected has refused a reused one, and nothing was sent. If so, `easy()`
+  // is ready for that; the caller must add it to libcurl again.
   bool NeedsNewConnection();
   void Fail(absl::Status status) { done_(Mark(std::move(status))); }
 
@@ -207,7 +208,7 @@ class Call {
   HttpAnswer answer_;
   GrowingSecret received_;
   size_t header_bytes_ = 0;
-  bool in_header_ = false;  // False in the status line and in trailers.
+  bool in_header_ = false;  // From the status line to the empty line.
   bool headers_too_long_ = false;
 };
 
@@ -283,7 +284,7 @@ absl::Status Call::Prepare(const CurlTransportOptions& transport,
   if (transport.max_idle_connections == 0) set(CURLOPT_FORBID_REUSE, 1L);
   set(CURLOPT_MAXAGE_CONN, Millis(transport.max_idle_time) / 1000);
 #if LIBCURL_VERSION_NUM >= 0x075700
-  // Without this option, removing a request waits until the host's name is
+  // Without this option, removing a request may wait until the host's name is
   // resolved.
   set(CURLOPT_QUICK_EXIT, 1L);
 #endif
@@ -312,9 +313,9 @@ int Call::OnConnected(void* self, char*, char*, int remote_port,
   if (call.sending_) return CURL_PREREQFUNC_ABORT;
   long connects = 0;  // NOLINT(runtime/int): libcurl's type.
   curl_easy_getinfo(call.easy(), CURLINFO_NUM_CONNECTS, &connects);
-  // If something can be read from a reused connection, it is the connection's
-  // end or an answer that nobody asked for. libcurl would take such an answer
-  // for the answer to this request.
+  // If something can be read from a reused connection, it may be the
+  // connection's end or an answer that nobody asked for. libcurl would take
+  // such an answer for the answer to this request.
   if (connects == 0 && !call.sockets_->IsQuiet(local_port, remote_port)) {
     call.needs_new_connection_ = true;
     return CURL_PREREQFUNC_ABORT;
@@ -392,7 +393,8 @@ absl::Status Call::ToStatus(CURLcode code) const {
   switch (code) {
     case CURLE_OPERATION_TIMEDOUT:
       return absl::DeadlineExceededError(message);
-    // Only a change of the configuration can mend these errors.
+    // Only a change of this program's or the server's configuration can mend
+    // these errors.
     case CURLE_UNSUPPORTED_PROTOCOL:
     case CURLE_URL_MALFORMAT:
     case CURLE_NOT_BUILT_IN:

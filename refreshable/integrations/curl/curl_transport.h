@@ -23,28 +23,28 @@ struct CurlTransportOptions {
   // trusts.
   std::string ca_file;
   // The address of a proxy, as libcurl's CURLOPT_PROXY takes it. If unset,
-  // libcurl reads the environment: https_proxy, http_proxy, all_proxy and
-  // no_proxy. If empty, there is no proxy. A plain http request to this machine
-  // never goes through a proxy.
+  // libcurl takes it from the environment: https_proxy, http_proxy or
+  // all_proxy. If empty, there is no proxy. Requests to the hosts in the
+  // environment's no_proxy, and plain http requests to localhost, 127.* or
+  // [::1], never go through a proxy.
   std::optional<std::string> proxy;
   // How long it may take to find the server's address and to connect to the
   // server, TLS included. At least 1 ms; cut to one day.
   absl::Duration connect_timeout = absl::Seconds(10);
   // How many idle connections are kept open for further requests. At least 0;
   // if 0, each request makes a connection of its own. Connections in use count
-  // too: while more than `max_idle_connections` requests are outstanding,
-  // libcurl keeps no idle connection.
+  // too, so fewer idle ones are kept while requests are outstanding.
   int max_idle_connections = 8;
-  // How long an idle connection may be reused. At least one second; cut to one
-  // day.
+  // How long a connection may be idle and still be reused. At least one second;
+  // cut to whole seconds, and to one day.
   absl::Duration max_idle_time = absl::Seconds(30);
-  // The User-Agent header. Must contain no line break.
+  // The User-Agent header. Must contain no line break and no zero byte.
   std::string user_agent = "refreshable";
 };
 
 // Returns a transport that sends its requests with libcurl on a thread of its
-// own. `Send` never blocks. The thread calls every `done`, so a `done` that
-// blocks delays all other requests of the same transport.
+// own. `Send` never blocks. The thread calls the `done` of every request, so a
+// `done` that blocks delays all other requests of the same transport.
 //
 // This transport obeys the rules of Transport. In addition:
 //   - It speaks TLS 1.2 or later, and HTTP/1.1. It sends no cookies and reads
@@ -53,28 +53,30 @@ struct CurlTransportOptions {
 //     closed the connection or has sent something unasked. If so, it makes a
 //     new connection. (It does not see what the TLS library has read together
 //     with the previous answer.)
-//   - It sends no request twice. If a reused connection ends before an answer
-//     comes, the request fails with UNAVAILABLE, because the server may have
-//     processed it. (libcurl by itself would send it again.)
+//   - It sends no request twice. If libcurl has begun to send the request, and
+//     the connection ends before an answer comes, the request fails with
+//     UNAVAILABLE, because the server may have processed it. (If the connection
+//     was a reused one, libcurl by itself would send the request again.)
 //   - A status has the mark of `NotSent` if and only if libcurl has not begun
 //     to send the request.
-//   - It calls `SendOptions::cancelled` about every 100 ms.
+//   - It calls `SendOptions::cancelled` at least about every 100 ms, unless a
+//     `done` blocks.
 //   - If the headers of an answer are longer than 64 KiB, the request fails
 //     with UNAVAILABLE.
 //   - If a header of the request contains a line break or a zero byte, or if a
-//     proxy asks for a password (407), the request fails with
-//     FAILED_PRECONDITION.
+//     proxy refuses to connect to an https endpoint because it asks for a
+//     password (407), the request fails with FAILED_PRECONDITION.
 //   - The message of a failure contains a description of the error and perhaps
 //     the host and the port of the endpoint, and nothing else.
 //
-// If the last owner lets go of the transport, requests that are outstanding
-// fail with CANCELLED before the destructor returns. The transport may also be
-// destroyed inside a `done`. The other requests then fail after this `done` has
-// returned.
+// If the last owner lets go of the transport, outstanding requests end before
+// the destructor returns: with CANCELLED, unless their outcome comes at that
+// moment. The transport may also be destroyed inside a `done`. The other
+// requests then end after this `done` has returned.
 //
-// After fork(), the child's requests fail with FAILED_PRECONDITION, because the
-// thread exists in the parent only. The child must create a transport of its
-// own.
+// In the child of a fork(), `Send` itself calls `done`, with
+// FAILED_PRECONDITION, because the thread exists in the parent only. The child
+// must create a transport of its own.
 //
 // Errors:
 //   - INVALID_ARGUMENT: an option is not valid. The message names the field.
@@ -82,8 +84,8 @@ struct CurlTransportOptions {
 //     a thread.
 //
 // Requires libcurl 7.80 or later, with TLS. If libcurl's version is older than
-// 7.84, the program must call `curl_global_init` before it starts threads that
-// use libcurl.
+// 7.84, the program must call `curl_global_init` before it starts other
+// threads.
 absl::StatusOr<std::shared_ptr<Transport>> CreateCurlTransport(
     CurlTransportOptions options = {});
 

@@ -61,7 +61,7 @@ SendOptions Within(absl::Duration timeout) {
 }
 
 // Sends a request, waits for its outcome and returns it. Expects that a failure
-// shows nothing of the request and the answer.
+// does not show "s3cr3t", which stands for all secrets.
 absl::StatusOr<HttpAnswer> Send(Transport& transport, TokenRequest request,
                                 SendOptions options = Within(kLong)) {
   absl::StatusOr<HttpAnswer> outcome = absl::UnknownError("not called");
@@ -79,8 +79,8 @@ absl::StatusOr<HttpAnswer> Send(Transport& transport, TokenRequest request,
 
 class CurlTransportTest : public testing::Test {
  protected:
-  // Returns options for the servers of this test. With them, a transport
-  // ignores the proxies of the environment.
+  // Returns options for the servers of this test. With them, a transport uses
+  // no proxy.
   static CurlTransportOptions Options() {
     CurlTransportOptions options;
     options.ca_file = CaFile();
@@ -602,7 +602,7 @@ TEST_F(CurlTransportTest, BadOptionsAreNamed) {
 }
 
 // CreateCurlTransport does not read `ca_file`. If the file has no certificate,
-// the first request fails.
+// https requests fail.
 TEST_F(CurlTransportTest, CaFileWithoutACertificateIsPermanent) {
   TlsServer server(&good_, AnswerAll);
   CurlTransportOptions options = Options();

@@ -31,7 +31,7 @@ struct Identity {
   std::string key;
 };
 
-// A certificate authority. The constructor makes its keys.
+// A certificate authority. The constructor makes its key and its certificate.
 class Authority {
  public:
   explicit Authority(const std::string& name);
@@ -59,19 +59,19 @@ class Connection {
   Connection& operator=(const Connection&) = delete;
 
   // Reads one request: the head, which ends with an empty line, and a body of
-  // as many bytes as Content-Length says. Returns false if the client closes
-  // the connection first.
+  // as many bytes as Content-Length says. Returns false if the connection ends
+  // first.
   bool ReadRequest();
   const std::string& head() const { return head_; }
   const std::string& body() const { return body_; }
 
-  // Writes `bytes`. Returns false if the client has closed the connection.
+  // Writes `bytes`. Returns false if writing fails, as it does some time after
+  // the connection has ended.
   bool Write(absl::string_view bytes);
-  // Writes a complete answer. Returns false if the client has closed the
-  // connection.
+  // Writes a complete answer. Returns false if writing fails.
   bool Answer(absl::string_view status, absl::string_view body,
               absl::string_view headers = "");
-  // Returns when the client has closed the connection.
+  // Discards what the client sends. Returns when the connection has ended.
   void WaitUntilClosed();
   // Closes the connection. If it is encrypted, first sends the closing message
   // of TLS.
@@ -90,15 +90,16 @@ class Connection {
 // Thread-safe.
 class TlsServer {
  public:
-  // A function that is called for each connection, on a thread of its own. When
-  // the function returns, the server closes the connection.
+  // A function that is called for each connection, on a new thread, unless the
+  // TLS handshake fails. When the function returns, the server closes the
+  // connection.
   using Handler = std::function<void(Connection&)>;
 
   // If `identity` is null, connections are not encrypted.
   TlsServer(const Identity* identity, Handler handler);
   TlsServer(const TlsServer&) = delete;
   TlsServer& operator=(const TlsServer&) = delete;
-  // Breaks the connections that are open.
+  // Breaks the connections that are open, and waits for their handlers.
   ~TlsServer();
 
   std::string url() const;

@@ -26,8 +26,9 @@ using Json = nlohmann::basic_json<std::map, std::vector, std::string, bool,
 
 constexpr int kMaxDepth = 64;
 
-// The parser calls these callbacks with what it reads, in the order of the
-// body. If a callback returns false, the parser stops.
+// Collects the fields of a body. The parser calls a method of this object for
+// each thing that it reads, in the order of the body, and stops if the method
+// returns false.
 class Handler final : public nlohmann::json_sax<Json> {
  public:
   AnswerFields& fields() { return fields_; }
@@ -67,8 +68,9 @@ class Handler final : public nlohmann::json_sax<Json> {
   }
 
  private:
-  // Keeps `field` if it is a member of the outermost object, and drops it if it
-  // is nested deeper. Returns false if it is outside that object.
+  // Sets `field` in `fields_` if it is a member of the outermost object, and
+  // drops it if it is nested deeper. Returns false if it is outside that
+  // object.
   bool Value(AnswerField field) {
     if (depth_ == 1) fields_.Set(name_, std::move(field));
     return depth_ > 0;

@@ -14,8 +14,8 @@
 namespace refreshable {
 namespace oauth2 {
 
-// Returns the members of the JSON object (RFC 8259) in `body`. Use it as
-// `SourceOptions::reader`.
+// Returns those members of the JSON object (RFC 8259) in `body` that
+// AnswerFields has. Use it as `SourceOptions::reader`.
 //
 // If a member occurs more than once, the last one counts. Members of nested
 // objects do not count. A byte order mark is skipped.
@@ -33,7 +33,7 @@ absl::StatusOr<AnswerFields> ReadJson(absl::string_view body);
 namespace internal {
 
 // Returns a number as the body has it. `text` is the number as nlohmann_json
-// passes it on: with the decimal point of the program's locale.
+// passes it on, in which the decimal point may be that of the program's locale.
 std::string JsonNumber(std::string text);
 
 }  // namespace internal

@@ -126,21 +126,22 @@ TEST(ReadJsonTest, TokenOfAWholeAnswer) {
   EXPECT_EQ(token->credential.expiry.lifetime(), absl::Hours(1));
   EXPECT_EQ(token->scope, "a b");
 
-  // The error wins over the token, and 1e400 seconds become 100 years.
+  // If there is an `error`, the token does not count.
   answer.body =
       Secret(R"({"access_token":"s3cr3t","error":"temporarily_unavailable"})");
   EXPECT_EQ(InterpretAnswer(answer, ReadJson(answer.body.reveal()), {})
                 .status()
                 .code(),
             absl::StatusCode::kUnavailable);
+  // A lifetime is cut to 100 years.
   answer.body = Secret(R"({"access_token":"s3cr3t","expires_in":1e400})");
   const auto huge = InterpretAnswer(answer, ReadJson(answer.body.reveal()), {});
   ASSERT_TRUE(huge.ok()) << huge.status();
   EXPECT_GT(huge->credential.expiry.lifetime(), absl::Hours(24 * 365 * 99));
 }
 
-// Changes bytes of a body at random. ReadJson must accept or refuse each
-// changed body, and must never quote it.
+// Changes bytes of a body at random, or cuts it short. ReadJson must accept or
+// refuse each damaged body, and must never quote it.
 TEST(ReadJsonTest, DamagedBodies) {
   std::mt19937 random(17);
   const std::string good =
