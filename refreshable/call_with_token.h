@@ -69,7 +69,7 @@ decltype(auto) CallWithTimeLeft(Call& call, const Lease<Token>& lease,
   }
 }
 
-// The type that `call` returns, or void if `call` cannot be called with a
+// The type that `call` returns, decayed; void if `call` cannot be called with a
 // lease.
 template <typename Call, typename Token, typename = void>
 struct CallResult {
@@ -267,9 +267,9 @@ AnswerOrStatus<Answer> CallWithToken(
 // Like CallWithToken, but never blocks. `call(Lease<Token>, done)` starts the
 // call to the server and returns. The answer is passed to `done(Answer)`, on
 // any thread, once; further calls of `done` are ignored. If `done` is called
-// before `call` has returned, `call` may be entered a second time, on another
-// thread, while the first call is still inside. As its second parameter `call`
-// may take the time that is left: `call(Lease<Token>, absl::Duration, done)`.
+// before `call` has returned, `call` may be entered a second time while the
+// first call is still inside. As its second parameter `call` may take the time
+// that is left: `call(Lease<Token>, absl::Duration, done)`.
 //
 //   CallWithTokenAsync<Response>(
 //       *token, {absl::Seconds(5)},
@@ -320,8 +320,8 @@ namespace internal {
 // One CallWithTokenAsync in progress. This object is also the AsyncRead of its
 // two reads. Its owner is what will continue it: a read that waits, or the
 // `done` of a call. If the last owner goes away before `callback` was called,
-// the destructor calls it: with the first answer if the second read has begun
-// and not ended, otherwise with an error.
+// the destructor calls it: with the first answer if that was rejected and the
+// second read has not ended, otherwise with an error.
 template <typename Answer, typename Token>
 class AsyncCall final
     : public AsyncRead,

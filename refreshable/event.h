@@ -22,10 +22,10 @@ namespace refreshable {
 enum class RefreshReason {
   kFirst,     // No token has been held yet.
   kStale,     // The token is stale; it is still being served.
-  kExpired,   // The token has expired.
+  kExpired,   // The last token is no longer usable.
   kRejected,  // A server rejected the token, or it was invalidated. The source
               // must bypass its cache.
-  kProbe,     // Too many attempts in a row have failed, and no token is usable.
+  kProbe,     // There were too many failures in a row, and no token is usable.
               // The attempt finds out whether the source works again.
 };
 
@@ -50,28 +50,27 @@ enum class EventKind {
   kAttemptStarted,  // The source is about to be called.
   // An attempt failed; `status` is the cause. If there was no kAttemptStarted
   // for the attempt, the source was not called, because too many earlier calls
-  // have not returned.
+  // have not been answered.
   kAttemptFailed,
   // Nobody waits for an attempt any longer, for one of three reasons:
   // - The attempt timed out. kAttemptFailed follows.
-  // - The attempt was superseded by an invalidation, by `Install`, or by the
-  //   answer to an earlier attempt.
+  // - The source was being called, and the attempt was superseded: by an
+  //   invalidation, by `Install`, or by the answer to an earlier attempt.
   // - The attempt was lost: the executor refused or dropped it, or did not
   //   start it within `RefreshPolicy::attempt_timeout`.
   kAttemptAbandoned,
-  // The answer to an abandoned attempt arrived, and changed nothing.
+  // The answer to an abandoned attempt arrived, and was not used.
   kAttemptDiscarded,
-  kTokenPublished,    // A token was published, by a refresh or by `Install`.
+  kTokenPublished,    // A token was published, from the source or `Install`.
   kTokenInvalidated,  // The token of `generation` was withdrawn.
   kBackoff,           // No attempt is made for the next `delay`.
   kStateChanged,      // The token's state changed to `freshness`.
-  kExhausted,         // Too many attempts in a row failed; no token is usable.
-  kHealed,    // After kExhausted, the source returned a token or one was given
-              // to `Install`.
-  kDegraded,  // An expired token is being served, by policy.
+  kExhausted,  // There were too many failures in a row; no token is usable.
+  kHealed,     // The first token after kExhausted came, from the source or
+               // `Install`. Not sent if `Reset` was called in between.
+  kDegraded,   // An expired token is being served, by policy.
   // A server rejected the token of `generation`. The token may still be served.
-  // Sent for the first rejection of a token only. (After `Reset`, the next
-  // rejection counts as the first.)
+  // Sent at most once for a token, unless `Reset` is called.
   kTokenRejected,
   // An attempt that was told of a rejection returned the rejected token again.
   kTokenUnchanged,
@@ -118,30 +117,33 @@ struct Event {
   EventKind kind = EventKind::kStateChanged;
   // Set in every event: the generation last published; 0 if there is none yet.
   Generation generation;
-  // Set in every event: the state last reported. If the state has changed since
-  // it was reported, a kStateChanged event follows.
+  // Set in every event: the state that the latest kStateChanged event reported;
+  // kExpired before the first. In kStateChanged: the new state.
   Freshness freshness = Freshness::kExpired;
-  // Set in every event: the number of failed attempts in a row.
+  // Set in every event: the number of failures in a row. A failure is an
+  // attempt that failed, or an invalidation of a young token
+  // (`RefreshPolicy::young_token_age`). If a rejected read
+  // (`Refreshable::ReadOptions::rejected`) started the attempt, its failure is
+  // not counted while the rejected token can still be served.
   int failures = 0;
   // In kAttemptStarted: why the attempt is made.
   RefreshReason reason = RefreshReason::kFirst;
-  // In kAttemptStarted and kAttemptFailed: the number of the attempt within its
-  // refresh, from 1. In all other events: 0.
+  // In kAttemptStarted and kAttemptFailed: 1 + the number of earlier attempts
+  // of the same refresh that failed. In all other events: 0.
   int attempt = 0;
-  // In kAttemptFailed and kExhausted: the cause. In kAttemptAbandoned: the
-  // cause if the attempt was lost, OK if not. In kAttemptDiscarded: the
-  // answer's status if the answer is a failure, OK if it is a token. In all
-  // other events: OK.
+  // In kAttemptFailed: the cause. In kExhausted: the cause of the last failure.
+  // In kAttemptAbandoned: the cause if the attempt was lost, OK if not. In
+  // kAttemptDiscarded: the answer's status if the answer is a failure, OK if it
+  // is a token. In all other events: OK.
   absl::Status status;
-  // In kBackoff: how long no attempt is made. Some things end this wait sooner:
-  // `Reset`, `Install`, an invalidation, the token's expiry, or a token from an
-  // abandoned attempt. If a background refresh failed, a rejected read may also
-  // start an attempt sooner.
+  // In kBackoff: how long no attempt is made, unless something happens that
+  // permits one sooner: for example `Reset` or `Install` or, if a background
+  // refresh failed, a rejected read or the token's expiry.
   absl::Duration delay;
 };
 
 // Writes one line: the name of the event's kind, followed by the fields that
-// this kind uses, each as name=value.
+// matter for the event, each as name=value.
 std::ostream& operator<<(std::ostream& os, const Event& event);
 template <typename Sink>
 void AbslStringify(Sink& sink, const Event& event) {

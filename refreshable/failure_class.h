@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// FailureClass: whether a failed attempt is retried.
+// FailureClass: whether a failed attempt may be retried.
 
 #ifndef REFRESHABLE_FAILURE_CLASS_H_
 #define REFRESHABLE_FAILURE_CLASS_H_
@@ -13,10 +13,11 @@
 
 namespace refreshable {
 
-// Whether a failed attempt is retried within its refresh.
+// Whether a failed attempt may be retried within its refresh
+// (`RetryPolicy::max_retries`).
 enum class FailureClass {
-  kTransient,  // The cause is likely to pass. Retried on the policy's schedule.
-  kThrottled,  // The server asks clients to slow down. Retried like kTransient.
+  kTransient,  // The cause is likely to pass. May be retried.
+  kThrottled,  // The server asks clients to slow down. May be retried.
   kPermanent,  // A retry would fail in the same way. Ends the refresh.
 };
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Formatters for fmt: fmt::format("{}", v) prints every public value as
-// operator<< does. The output never contains a token or a secret.
+// Formatters for fmt: fmt::format("{}", v) prints a value of this library as
+// operator<< does. No formatter prints the bytes of a token or of a Secret.
 
 #ifndef REFRESHABLE_FORMAT_H_
 #define REFRESHABLE_FORMAT_H_

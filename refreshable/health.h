@@ -29,18 +29,20 @@ struct Health {
   // `Reset` makes this false.
   bool rejected = false;
   bool refreshing = false;  // Whether a refresh is in flight.
-  int failures = 0;         // The number of failures in a row.
+  int failures = 0;         // Failures in a row, as in `Event::failures`.
   // The status of the last of these failures; OK if `failures` is 0.
   absl::Status last_cause;
   // Whether there were too many failures in a row and no token is usable
   // (`OnExhausted`).
   bool exhausted = false;
   bool fatal = false;  // Whether refreshing gave up (`OnExhausted::kFatal`).
-  // The wall time before which no attempt starts; the infinite future if
-  // `fatal`. Each snapshot computes it anew, and it is never earlier than the
-  // moment of the snapshot.
+  // The wall time from which an attempt may start; the infinite future if
+  // `fatal`. (A cooldown or a rejection may require a later time.) Each
+  // snapshot computes it anew, and it is never earlier than the moment of the
+  // snapshot.
   absl::Time next_attempt;
-  int64_t waiters = 0;  // The number of reads that are waiting.
+  // The number of reads that wait for a refresh, or for their callback to run.
+  int64_t waiters = 0;
 };
 
 // Writes one line: "fresh, generation 3, expires 2026-01-01T00:00:00+00:00",
@@ -59,11 +61,11 @@ struct Stats {
   int64_t attempts_failed = 0;
   // An attempt that timed out is counted here and in `attempts_failed`.
   int64_t attempts_abandoned = 0;
-  // Abandoned attempts whose answers arrived and changed nothing.
+  // Abandoned attempts whose answers arrived and were not used.
   int64_t attempts_discarded = 0;
   int64_t tokens_published = 0;
   int64_t tokens_invalidated = 0;
-  int64_t tokens_rejected = 0;  // Tokens, not calls, that servers rejected.
+  int64_t tokens_rejected = 0;  // Counts kTokenRejected: tokens, not calls.
   // Attempts that were told of a rejection and returned the rejected token.
   int64_t tokens_unchanged = 0;
 };

@@ -24,8 +24,8 @@ namespace refreshable {
 using HttpHeader = std::pair<absl::string_view, absl::string_view>;
 
 // Returns the status that a token source should return for a failed HTTP
-// answer. The code depends on `http_status`; `ClassifyFailure` derives the
-// failure's class from the code:
+// answer. Without an `oauth_error`, the code depends on `http_status` only.
+// `ClassifyFailure` derives the failure's class from the code:
 //
 //   http_status                     code                 class
 //   429                             RESOURCE_EXHAUSTED   throttled
@@ -87,10 +87,10 @@ Expiry ExpiryByServerClock(absl::Time time,
                            absl::Span<const HttpHeader> headers,
                            absl::Time now);
 
-// Returns the time that an HTTP-date (RFC 9110, section 5.6.7) states, or
-// nullopt if `text` is not an HTTP-date. Accepts all three forms: IMF-fixdate,
-// the obsolete RFC 850 form, and asctime's. The year of the RFC 850 form has
-// two digits. It means the latest year with these last two digits for which the
+// Returns the time that `text`, an HTTP-date (RFC 9110, section 5.6.7), states;
+// nullopt if `text` cannot be parsed. Accepts all three forms: IMF-fixdate, the
+// obsolete RFC 850 form, and asctime's. The year of the RFC 850 form has two
+// digits. It means the latest year with these last two digits for which the
 // date is at most 50 years after `now`. The name of the day is not checked.
 // Does not depend on the locale.
 std::optional<absl::Time> ParseHttpDate(absl::string_view text, absl::Time now);

@@ -78,7 +78,7 @@ TEST(HttpErrorTest, B2StatusesMapToCodesAndClasses) {
 }
 
 // HttpErrorToStatus must not return OK, not even for a 2xx: a source constructs
-// a StatusOr from the status, and that ends the program if the status is OK.
+// a StatusOr from the status, and no StatusOr may be constructed from OK.
 TEST(HttpErrorTest, B2NeverOk) {
   for (int http_status = -1; http_status <= 1000; ++http_status) {
     EXPECT_FALSE(Answer(http_status).ok()) << http_status;

@@ -30,8 +30,8 @@ namespace refreshable {
 // inside a timer waits.) Elsewhere such a `Get` waits, and no event is
 // delivered meanwhile. Do not wait for another Refreshable in `OnEvent`.
 //
-// Once the Refreshable's destructor has returned, no further event is
-// delivered, except one that another thread was already delivering.
+// Once the Refreshable's destructor has returned, no call of `OnEvent` begins,
+// except one that another thread was already about to make.
 class Observer {
  public:
   virtual ~Observer() = default;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// RefreshPolicy: every constant that governs how a token is kept valid.
+// RefreshPolicy: the settings that govern how a token is kept valid.
 
 #ifndef REFRESHABLE_POLICY_H_
 #define REFRESHABLE_POLICY_H_
@@ -15,25 +15,28 @@
 
 namespace refreshable {
 
-// What happens while refreshing is *exhausted*: there were
-// `RetryPolicy::max_consecutive_failures` failures in a row, and no usable
-// token is left.
+// What happens while refreshing is *exhausted*: the number of failures in a row
+// has reached `RetryPolicy::max_consecutive_failures`, and no usable token is
+// left.
 enum class OnExhausted {
-  // Attempts start about `probe_interval` apart. The first read after that time
-  // starts an attempt, unless the timer of `RefreshPolicy::refresh_ahead` has
-  // started it. Reads wait for an attempt in progress; all other reads fail at
-  // once.
+  // Attempts start no sooner than about `probe_interval` apart. The first read
+  // after that time starts an attempt, unless the timer of
+  // `RefreshPolicy::refresh_ahead` has started it. A read that may not be
+  // served an expired token (`RefreshPolicy::max_stale_on_error`) waits for an
+  // attempt in progress; if there is none, it fails at once.
   kSelfHeal,
-  // Reads get an error for which `IsFatal(status)` is true. No attempt is made
-  // until `Reset()` or `Install()` is called, unless an abandoned attempt
-  // brings a token after all.
+  // A read that may not be served an expired token
+  // (`RefreshPolicy::max_stale_on_error`) gets an error for which
+  // `IsFatal(status)` is true. No attempt is made until `Reset()` is called or
+  // a token is usable again, which `Install()` or an abandoned attempt may
+  // bring.
   kFatal,
 };
 
 // How failed attempts are spaced and counted. The wait after the n-th failure
 // in a row is min(initial_backoff * multiplier^(n-1), max_backoff), counted
-// from the start of the attempt that failed. This is the *computed wait*. A
-// wait that the server asks for (`SetRetryAfter`) replaces it.
+// from the start of the last attempt. This is the *computed wait*. A wait that
+// the server asks for (`SetRetryAfter`) replaces it, as `max_retry_after` says.
 struct RetryPolicy {
   // > 0 and finite.
   absl::Duration initial_backoff = absl::Seconds(2);
@@ -42,19 +45,22 @@ struct RetryPolicy {
   // >= initial_backoff; finite.
   absl::Duration max_backoff = absl::Seconds(60);
   // How often a refresh that a read waits for may retry after its first
-  // attempt. >= 0. A background refresh does not retry; nor does one that a
-  // rejected read started (`ReadOptions::rejected`), or one that starts while
-  // refreshing is exhausted.
+  // attempt. >= 0. A background refresh does not retry, and no refresh does
+  // while refreshing is exhausted. A rejected read (`ReadOptions::rejected`)
+  // makes no refresh retry while the token that it rejected can still be
+  // served.
   int max_retries = 6;
   // `on_exhausted` applies after this many failures in a row, counted across
-  // refreshes. A failure does not count if the server asked for a shorter wait
-  // than the computed one. Must be greater than `max_retries`.
+  // refreshes. A failure does not count here if, because of the wait that the
+  // server asked for, the next attempt may start sooner than after the computed
+  // wait. Must be greater than `max_retries`.
   int max_consecutive_failures = 7;
   OnExhausted on_exhausted = OnExhausted::kSelfHeal;
-  // The time between the starts of two attempts while refreshing is exhausted
-  // under kSelfHeal. `RefreshPolicy::max_abandoned_calls` uses this time too.
-  // > 0 and finite. For kSelfHeal it must be at least the longest computed
-  // wait: `max_backoff`, or `initial_backoff` if `multiplier` is 1.
+  // The time that must pass between the starts of two attempts while refreshing
+  // is exhausted under kSelfHeal. `RefreshPolicy::max_abandoned_calls` uses
+  // this time too. > 0 and finite. For kSelfHeal it must be at least the
+  // longest computed wait: `max_backoff`, or `initial_backoff` if `multiplier`
+  // is 1.
   absl::Duration probe_interval = absl::Seconds(60);
   // The longest wait that a server may ask for (Retry-After). If a server asks
   // for more, the wait is `max_retry_after` or the computed wait, whichever is
@@ -63,14 +69,15 @@ struct RetryPolicy {
 };
 
 // When a token is refreshed, and what is done when that fails. The defaults
-// suit an OAuth 2.0 access token. Durations are measured by BootTime (clock.h),
-// so no step of the wall clock lengthens any of them. A value.
+// suit an OAuth 2.0 access token. No step of the wall clock lengthens any of
+// these durations, because each is limited by BootTime (clock.h). A value.
 struct RefreshPolicy {
   // A token is treated as expired this long before its expiry, or a quarter of
   // its lifetime before if that is shorter. >= 0.
   absl::Duration expiry_margin = absl::Seconds(40);
-  // A token is stale from this long before its expiry. If unset, this is half
-  // the token's lifetime, at most `max_stale_window`. >= 0.
+  // A token is stale from this long before its expiry, unless the source gave a
+  // hint (`Expiry::WithRefreshIn`). If unset, this is half the token's
+  // lifetime, at most `max_stale_window`. >= 0.
   //
   // The window is at most three quarters of the lifetime. Otherwise a
   // short-lived token would be stale on arrival and refreshed again at once. If
@@ -94,20 +101,22 @@ struct RefreshPolicy {
   // quarter of the time for which the token is still usable, and at least
   // `min_interval`.
   std::optional<absl::Duration> background_cooldown;
-  // The minimum time between the starts of two attempts, and between the end of
-  // a failed attempt and the start of the next one. The first attempt after an
-  // `Invalidate` or `Install`, or in the child of a fork(), is exempt from the
-  // time between starts. Finite; >= 0.
+  // The minimum time between the starts of two attempts, and from the end of an
+  // attempt that counts as a failure (`Event::failures`) to the start of the
+  // next one. The first attempt to replace an invalidated token, and the first
+  // one after `Install` or in the child of a fork(), are exempt from the time
+  // between starts. Finite; >= 0.
   absl::Duration min_interval = absl::Seconds(1);
-  // An attempt that runs for longer than this is abandoned and counts as
-  // failed. An attempt that the executor has not started within this time also
-  // ends, but does not count as a failure. > 0.
+  // An attempt that runs for longer than this is abandoned and fails. An
+  // attempt that the executor has not started within this time also ends, but
+  // does not count as a failure. > 0.
   absl::Duration attempt_timeout = absl::Seconds(30);
-  // The limit on abandoned calls of the source that have not returned. Once
-  // there are this many, an attempt fails without calling the source, unless
-  // enough time has passed since the last call: first `retry.probe_interval`,
-  // and after each further call twice as long as before. When any call returns,
-  // this time is `retry.probe_interval` again. >= 1.
+  // The limit on abandoned calls of the source that have not been answered.
+  // Once there are this many, an attempt fails without calling the source,
+  // unless enough time has passed since the last call: first
+  // `retry.probe_interval`, and after each further call twice as long as
+  // before. When any call is answered, this time is `retry.probe_interval`
+  // again. >= 1.
   int max_abandoned_calls = 2;
   // If a token is invalidated within this time of its publication, or within
   // half its lifetime if that is shorter, that counts as a failure, and the

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// RefreshError, and the other details that this library attaches to a status:
+// RefreshError, and other details that this library attaches to a status:
 // whether a read timed out, and how long a server asked to wait.
 
 #ifndef REFRESHABLE_REFRESH_ERROR_H_
@@ -19,27 +19,31 @@
 namespace refreshable {
 
 // Why a read got no token. It is attached to the status of each read for which
-// a refresh failed, was lost by the executor, or may not start yet. The code of
-// such a status is FAILED_PRECONDITION if `fatal`, otherwise that of the cause.
+// a refresh failed, brought no later token, was lost by the executor, or may
+// not start yet. The code of such a status is FAILED_PRECONDITION if `fatal`,
+// otherwise that of the cause.
 struct RefreshError {
   // The message of the last failed attempt's status or, if the read failed for
   // another reason, a message that names the reason.
   std::string cause;
-  // The number of failed attempts in a row. It may be 0: for example, the
-  // executor may have lost the refresh, or the minimum interval may not have
-  // passed.
+  // The number of failures in a row, as in `Event::failures`. It may be 0: for
+  // example, the executor may have lost the refresh, or the minimum interval
+  // may not have passed.
   int failures = 0;
   // The wall time before which no attempt is made or, if `rejected` is set,
   // before which no rejection starts an attempt. The infinite future if
-  // `fatal`. The status's message contains it in whole seconds, rounded up.
+  // `fatal`; otherwise the status's message contains it in whole seconds,
+  // rounded up.
   //
-  // As long as the next attempt is due at the same moment, all reads report the
-  // same time, even if the wall clock is set meanwhile.
+  // As long as that moment lies ahead and does not change, all reads with the
+  // same value of `rejected` report the same time, even if the wall clock is
+  // set meanwhile.
   absl::Time next_attempt;
   // Whether refreshing has given up for good (`OnExhausted::kFatal`).
   bool fatal = false;
-  // Whether the read rejected a token (`ReadOptions::rejected`) that is still
-  // served to other reads, and there is no later token.
+  // If set, the read rejected a token (`ReadOptions::rejected`) that is still
+  // served to other reads, and there is no later token. Not set if such a read
+  // ends with the failure of a refresh that no rejection started.
   bool rejected = false;
 };
 

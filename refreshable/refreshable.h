@@ -50,14 +50,14 @@ class AsyncCall;
 
 // Holds one token and keeps it valid. Reads hand out leases of the token. A
 // stale token, which is old but usable, is refreshed in the background; an
-// expired one is refreshed before the read returns. At most one refresh is in
-// flight, and failures are retried on the policy's schedule, no matter how many
-// threads are reading.
+// expired one is, by default, refreshed before the read returns. At most one
+// refresh is in flight, and failures are retried on the policy's schedule, no
+// matter how many threads are reading.
 //
 // Every published token has a generation, and generations only rise. An attempt
-// that was abandoned may still bring a token. That token is published only if
-// no other was published or invalidated since the attempt started, and `Reset`
-// has not been called since the attempt was abandoned.
+// that timed out may still bring a token. That token is published only if,
+// since the timeout, no other token was published or invalidated and `Reset`
+// was not called.
 //
 //   refreshable::ThreadExecutor executor;
 //   auto token = refreshable::Refreshable<std::string>::Create(
@@ -131,8 +131,8 @@ class Refreshable {
     // what another thread is calling at that moment is destroyed when the call
     // has returned.
 
-    // Called after each publication, on the thread that completed the refresh
-    // or called `Install`. Waiting readers are woken after the call, unless
+    // Called after each publication, on the thread on which the source answered
+    // or `Install` was called. Waiting readers are woken after the call, unless
     // their deadlines pass meanwhile. Calls may overlap; compare generations to
     // tell which token is newer. The function may read the Refreshable.
     // Exceptions that it throws are ignored. May be null.
@@ -142,8 +142,8 @@ class Refreshable {
     // the source may return a token again that was rejected or withdrawn.
     //
     // If `same_token` is null, `operator==` is used. If Token has no
-    // `operator==` (`TokenHasEquality`), or if the function throws, the tokens
-    // are taken to be different.
+    // `operator==` (`TokenHasEquality`), or if the comparison throws, the
+    // tokens are taken to be different.
     std::function<bool(const Token&, const Token&)> same_token = nullptr;
     // Decides how a failure of the source is treated. Also called for failures
     // that arrive after the attempt was abandoned. If null, `ClassifyFailure`
@@ -174,10 +174,11 @@ class Refreshable {
     // *rejected read*: the read asks for a later token. The rejected token
     // stays in service for all other reads.
     //
-    // A usable later token is returned at once. If there is none, the read
-    // waits for the attempt that is queued or running, or starts one if one is
-    // permitted now. Otherwise the read ends at once with UNAUTHENTICATED, and
-    // `GetRefreshError` tells when the next attempt may start.
+    // If there is a later token that can be served, it is returned at once. If
+    // there is none, the read waits for the attempt that is queued or running,
+    // or starts one if one is permitted now. Otherwise the read ends at once
+    // with UNAUTHENTICATED, and `GetRefreshError` tells when the next attempt
+    // may start.
     //
     // If the attempt fails, the read ends with the code of the failure. If the
     // attempt brings the rejected token again, the read ends with
@@ -185,10 +186,10 @@ class Refreshable {
     // not told of the rejection, because it was running already, the read
     // starts over.
     //
-    // The time between attempts that rejections start grows from
-    // `RefreshPolicy::min_interval` to `RefreshPolicy::max_rejection_backoff`.
-    // It goes back to the minimum once a token has become stale without having
-    // been rejected, and with `Reset` and `Install`.
+    // The time between attempts that rejections start grows, up to
+    // `RefreshPolicy::max_rejection_backoff`. It is short again once a token
+    // has become stale without having been rejected, and after `Reset` and
+    // `Install`.
     //
     // The read is an ordinary one if, when it begins, the generation has not
     // been published yet, or its token can no longer be served to anyone.
@@ -233,10 +234,10 @@ class Refreshable {
 
   // Returns the current token. A fresh or stale token is returned at once. A
   // read of a stale token also starts a refresh in the background, unless one
-  // is in flight, one was tried a moment ago (`min_interval`,
-  // `background_cooldown`), or the policy forbids it (`background_refresh`). If
-  // there is no usable token, the read joins the refresh in flight, or starts
-  // one, and blocks.
+  // is in flight, none is permitted yet after the last one, or the policy
+  // forbids it (`background_refresh`). If there is no usable token, and no
+  // expired one that the policy lets the read have (`max_stale_on_error`), the
+  // read joins the refresh in flight, or starts one, and blocks.
   //
   // Errors:
   //
@@ -253,8 +254,7 @@ class Refreshable {
   //     start it within `RefreshPolicy::attempt_timeout`; or the minimum
   //     interval between attempts ends after the deadline.
   //   FAILED_PRECONDITION, for one of three reasons:
-  //     - Refreshing has given up for good (`IsFatal`) until `Reset` or
-  //       `Install` is called.
+  //     - Refreshing has given up (`IsFatal`, `OnExhausted::kFatal`).
   //     - The read would wait for itself. It was made on a thread that is
   //       running an attempt of this Refreshable (in `Fetch`, `same_token`,
   //       `classify` or the observer), or in an observer or callback that a
@@ -270,7 +270,7 @@ class Refreshable {
   // timer. The mistake is not detected.
   //
   // On a thread of the Refreshable's executor, a read that would wait runs the
-  // pending attempt itself. The timeout of the read is then checked between
+  // queued attempt itself. The timeout of the read is then checked between
   // attempts only.
   ABSL_ATTRIBUTE_ALWAYS_INLINE absl::StatusOr<Lease<Token>> Get(
       absl::Duration timeout = absl::InfiniteDuration()) {
@@ -296,8 +296,8 @@ class Refreshable {
   //
   // If the executor refuses or drops the task that runs the callback, the
   // thread on which it does so runs the callback instead. But if that happens
-  // inside this GetAsync, a timer gives the task to the executor again a second
-  // later.
+  // inside this GetAsync, the task is given to the executor again, at the
+  // latest by a timer a second later.
   //
   // If the executor refuses that timer too, the next answer of the source or
   // the next call of Get, GetAsync, Invalidate, ReportRejected, Install or
@@ -348,7 +348,7 @@ class Refreshable {
     return Rewrap(TryGetSlow());
   }
 
-  // Withdraws the token of `generation`: no later read returns that token.
+  // Withdraws the token of `generation`: no later read returns a lease of it.
   // Meant for a token that nobody may use any longer, because it has leaked or
   // is known to be revoked. If a server merely answered 401, do not call this,
   // but read with `ReadOptions::rejected`: the server may be wrong, and calls
@@ -359,14 +359,16 @@ class Refreshable {
   //
   // A running attempt goes on if it was told that `generation` was rejected;
   // otherwise it is abandoned, and the refresh makes a new one. If no refresh
-  // is in flight, the next read starts one. Until another token is published or
+  // is in flight, the next read starts one, unless the timer of
+  // `RefreshPolicy::refresh_ahead` does. Until another token is published or
   // `Reset` is called, a refresh fails if the source returns the withdrawn
   // token.
   //
   // If the token is withdrawn soon after its publication
-  // (`RefreshPolicy::young_token_age`), that counts as a failed attempt. If no
-  // refresh is in flight then, reads fail at once with UNAUTHENTICATED until
-  // the backoff has passed.
+  // (`RefreshPolicy::young_token_age`), that counts as a failure. If no refresh
+  // is in flight then, reads fail at once with UNAUTHENTICATED until the next
+  // attempt is permitted; if refreshing has thereby given up, `IsFatal` is true
+  // for the error instead.
   bool Invalidate(Generation generation) {
     const internal::RefPtr<TypedShell> state = state_;
     return state->Invalidate(generation);
@@ -374,9 +376,9 @@ class Refreshable {
 
   // Records that a server rejected the token of `generation`. Does not start a
   // refresh. Because of the record, the time between attempts that rejections
-  // start (`ReadOptions::rejected`) does not go back to the minimum when this
-  // token becomes stale. Meant for callers that do not read after the
-  // rejection; a rejected read records the rejection by itself.
+  // start (`ReadOptions::rejected`) does not become short again when this token
+  // becomes stale. Meant for callers that do not read after the rejection; a
+  // rejected read records the rejection by itself.
   void ReportRejected(Generation generation) {
     const internal::RefPtr<TypedShell> state = state_;
     state->ReportRejected(generation);
@@ -393,7 +395,7 @@ class Refreshable {
   }
 
   // Forgets all failures: backoff, cooldown, exhaustion, a fatal error, and
-  // abandoned calls of the source that have not returned. Also forgets all
+  // abandoned calls of the source that have not been answered. Also forgets all
   // rejections, and which token was invalidated: the source may return that
   // token afterwards. The next attempt is permitted as soon as the minimum
   // interval has passed.

@@ -32,8 +32,8 @@ class ChallengeReader {
     rest_.remove_prefix(1);
     return true;
   }
-  // Takes and returns the characters before the first one that is `stop` or
-  // cannot be in a token.
+  // Takes and returns the characters before the first one that is `stop` or for
+  // which IsTokenCharacter is false.
   absl::string_view TakeToken(char stop = '\0') {
     const auto end = std::find_if(rest_.begin(), rest_.end(), [=](char c) {
       return c == stop || !IsTokenCharacter(c);

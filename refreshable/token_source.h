@@ -43,15 +43,16 @@ class FetchContext {
 
   // Why the attempt is made.
   RefreshReason reason() const { return reason_; }
-  // 1 for the first attempt of a refresh, 2 for its first retry, ...
+  // 1 + the number of earlier attempts of the same refresh that failed.
   int attempt() const { return attempt_; }
   // The generation of the token that this attempt must replace, because a
   // server rejected it or it was withdrawn; 0 if there is no such token. If it
   // is not 0, the source must bypass any cache of its own. Returning the same
   // token does not help, and counts as a failure if that token was withdrawn.
   Generation rejected() const { return rejected_; }
-  // How long the attempt may take, counted from the call of `Fetch`. An attempt
-  // that takes longer is abandoned and counts as failed. May be infinite.
+  // How long the attempt may take. The time counts from the start of the
+  // attempt, just before the call of `Fetch`. An attempt that takes longer is
+  // abandoned and fails. May be infinite.
   absl::Duration timeout() const { return timeout_; }
   // Whether nobody waits for the answer any longer: the attempt has timed out
   // or was superseded, or the Refreshable was destroyed. The source may stop
@@ -102,8 +103,8 @@ inline absl::Status SourceThrew() {
 // called once, inside `Fetch` or later, on any thread; further calls are
 // ignored. A call of it may run callbacks of the Refreshable's users.
 //
-// If a FetchDone is destroyed without having been called, the attempt fails
-// with INTERNAL, or with UNKNOWN if an exception is propagating.
+// If a FetchDone is destroyed or assigned to without having been called, the
+// attempt fails with INTERNAL, or with UNKNOWN if an exception is propagating.
 //
 // Move-only. One object must not be used by two threads at the same time.
 template <typename Token>
@@ -152,12 +153,12 @@ class FetchDone {
 // the call. `Fetch` may block. It must be thread-safe, because it may be
 // entered while an earlier, abandoned call is still inside. It must not block
 // on a read of the Refreshable that it serves: without a usable token, that
-// read would wait for the very call that makes it.
+// read would fail, or wait for the very call that makes it.
 //
-// `Fetch` may throw. The attempt then fails with code UNKNOWN and a message
-// that names the exception's type. `ClassifyFailure` treats UNKNOWN as
-// permanent, so catch exceptions that are worth a retry, and pass UNAVAILABLE
-// to `done`.
+// `Fetch` may throw. Unless `done` has been called, the attempt then fails with
+// code UNKNOWN and a message that names the exception's type, if the compiler
+// provides it. `ClassifyFailure` treats UNKNOWN as permanent, so catch
+// exceptions that are worth a retry, and pass UNAVAILABLE to `done`.
 //
 // The code of the status passed to `done` decides whether a failure is retried;
 // see `Refreshable::Options::classify`. Statuses end up in errors and logs: put
