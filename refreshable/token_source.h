@@ -90,9 +90,9 @@ class FetchContext {
 
 namespace internal {
 
-// Returns the status of an attempt whose source threw an exception that is
-// still propagating. The status does not name the exception's type, because
-// that is not known yet.
+// Returns what a FetchDone reports if an exception destroys it. The status does
+// not name the type of the exception, which is not known at that moment. If the
+// exception leaves the source, the attempt ends with a status that names it.
 inline absl::Status SourceThrew() {
   return absl::UnknownError("the token source threw");
 }

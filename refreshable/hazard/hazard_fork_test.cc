@@ -88,10 +88,11 @@ TEST(HazardForkAtTheFirstUseTest, E4AChildCanReadAndReplace) {
 // freed when its last hold ends.
 TEST_F(HazardForkTest, E4AChildCanReadAndReplace) {
   Replace(cell_, new TestNode(&live_));
-  // `fresh` is the node that the child publishes. The parent creates it here,
-  // before any thread reads. If the child created it, the node might get an
-  // address that was freed in the parent while a slot, which the child
-  // inherits, still announced it. The node would then look in use forever.
+  // The node that the child publishes. It is created before any thread reads,
+  // so no slot of the parent announces its address. A node that the child
+  // created might get the address of a freed node which a thread of the parent
+  // has announced too late. The child inherits that slot, so its node would
+  // look in use forever.
   std::atomic<int> mine{0};
   auto* const fresh = new TestNode(&mine);
   std::atomic<bool> stop{false};

@@ -35,7 +35,7 @@ TEST(StaticSourceTest, RefusesAnEmptyToken) {
   EXPECT_TRUE(StaticSource<Key>::Create(Key{0}).ok());
 }
 
-// A program whose token is an API key. The tests reject it or withdraw it.
+// A program whose token is an API key.
 class RevokedKeyTest : public testing::Test {
  protected:
   absl::StatusOr<Lease<std::string>> ReadAfterRejection() {

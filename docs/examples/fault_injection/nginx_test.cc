@@ -43,8 +43,8 @@ namespace {
 // request nginx logs a line "request N STATUS CONNECTED", where CONNECTED is
 // "-" if nginx could not connect to the endpoint.
 //
-// "user root" has an effect only if root starts nginx, which then stays root:
-// in a sandbox it could not become another user.
+// "user root" has an effect only if root starts nginx. Otherwise nginx would
+// give its folders to another user, which a sandbox may forbid.
 constexpr char kConfiguration[] = R"(
 user root;
 daemon off;
