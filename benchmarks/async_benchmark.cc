@@ -14,6 +14,8 @@
 // CallWithTokenAsync is GetAsync. The fifth line shows GetAsync again, with the
 // `Run` that can be cancelled as its floor.
 //
+// Each ratio or figure that has a target is printed with its target.
+//
 // In the second part, 64 threads wait for a refresh. The program prints the
 // average number of context switches that a thread makes during its read, first
 // for a refresh that needs one attempt, and then for a refresh that needs six.
@@ -40,6 +42,7 @@
 #include "absl/functional/any_invocable.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/synchronization/notification.h"
 #include "absl/time/time.h"
 #include "benchmarks/measure.h"
 #include "refreshable/call_with_token.h"
@@ -241,9 +244,9 @@ double Switches(int failures) {
 void MeasureIdle() {
   constexpr int kThreads = 1000;
   ThreadExecutor executor;
-  std::atomic<bool> go{false};
+  absl::Notification go;
   const auto token = Make(&executor, [&] {
-    while (!go) std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    go.WaitForNotification();
     return Token();
   });
   std::vector<std::thread> threads;
@@ -258,7 +261,7 @@ void MeasureIdle() {
   std::this_thread::sleep_for(std::chrono::seconds(3));
   PrintTarget("1,000 idle threads, ms of CPU per second",
               (CpuNanoseconds() - before) / 3 / 1e6, 1);
-  go = true;
+  go.Notify();
   for (std::thread& thread : threads) thread.join();
 }
 

@@ -42,7 +42,6 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
 #include <ctime>
 #include <map>
 #include <memory>
@@ -56,6 +55,7 @@
 #include "absl/synchronization/blocking_counter.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "benchmarks/measure.h"
 #include "refreshable/credential.h"
 #include "refreshable/executors/clock.h"
 #include "refreshable/executors/executor.h"
@@ -74,12 +74,6 @@ using refreshable::Expiry;
 using refreshable::ManualExecutor;
 using refreshable::ThreadExecutor;
 using refreshable::TimerId;
-using SteadyClock = std::chrono::steady_clock;
-
-double Median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values[values.size() / 2];
-}
 
 // Prints whether `ratio`, which `what` describes, is at most `most`. Returns
 // whether it is.
@@ -445,12 +439,12 @@ bool BurstGates(int tokens) {
                            each.floor_many.cpu / run_micros, 10);
     all &= Gate(("CPU: " + name + " / floor").c_str(),
                 each.many.cpu / each.floor_many.cpu, 3);
-    const auto late = [&](const char* which, double Lateness::*late) {
+    const auto late = [&](const char* which, double Lateness::*figure) {
       all &= GateBesideFloor(
           ("unrelated timers late, " + name + ": " + which + ", many / 100")
               .c_str(),
-          each.many.late.*late / each.few.late.*late,
-          each.floor_many.late.*late / each.floor_few.late.*late, 5);
+          each.many.late.*figure / each.few.late.*figure,
+          each.floor_many.late.*figure / each.floor_few.late.*figure, 5);
     };
     late("median", &Lateness::median);
     late("99%", &Lateness::p99);
@@ -460,10 +454,7 @@ bool BurstGates(int tokens) {
 }
 
 int Main(int argc, char** argv) {
-  constexpr char kShortForm[] = "--benchmark_min_time";
-  const bool short_form =
-      argc > 1 &&
-      std::strncmp(argv[1], kShortForm, std::strlen(kShortForm)) == 0;
+  const bool short_form = IsShortForm(argc, argv);
   const int most = short_form ? 10'000 : 1'000'000;
   bool all = true;
   all &= CancelGates(most);

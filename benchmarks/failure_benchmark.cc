@@ -16,7 +16,8 @@
 // endpoint by all reads together.
 //
 // In each group the floor comes first, and `vs_floor` is the time per read (in
-// the first group `join_ns` plus `told_ns`) divided by the floor's.
+// the first group `join_ns` plus `told_ns`) divided by the floor's. At the end
+// the ratios that have a target are printed once more, with their targets.
 //
 // If its first argument is --benchmark_min_time=VALUE, the program only checks
 // that it works: each line of the second group makes a single flight.

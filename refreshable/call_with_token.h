@@ -443,6 +443,12 @@ class AsyncCall final
     callback_(std::move(answer), absl::OkStatus());
   }
 
+  // The shell owns this object while a read waits. `Shell::Close` ends that
+  // cycle. (In the child of a fork(), the parent's reads are never freed, so a
+  // shell with such a read is not freed there either.)
+  // The shell owns this object while a read waits. `Shell::Close` ends that
+  // cycle. (In the child of a fork(), the parent's reads are never freed, so a
+  // shell with such a read is not freed there either.)
   const RefPtr<TypedShell<Token>> state_;
   ReadRequest request_;
   Generation generation_;  // The generation that `call_` was last given.

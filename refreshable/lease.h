@@ -34,7 +34,7 @@ struct Snapshot {
   Generation generation;
   absl::Time expires_at;
   // The number of generations directly before `generation` that have an equal
-  // token. A greater number than 2^32 - 1 counts as 2^32 - 1.
+  // token. A number above 2^32 - 1 counts as 2^32 - 1.
   uint32_t equal_before = 0;
   bool degraded = false;
 

@@ -30,7 +30,7 @@ class RefPtr {
   explicit RefPtr(T* object) : object_(object) {
     if (object_ != nullptr) RefCount<T>::Ref(object_);
   }
-  RefPtr(const RefPtr& other) : RefPtr(other.object_) {}
+  RefPtr(const RefPtr& other) noexcept : RefPtr(other.object_) {}
   RefPtr(RefPtr&& other) noexcept
       : object_(std::exchange(other.object_, nullptr)) {}
   RefPtr& operator=(RefPtr other) noexcept {
@@ -41,12 +41,7 @@ class RefPtr {
     if (object_ != nullptr) RefCount<T>::Unref(object_);
   }
 
-  T* get() const { return object_; }
-  T& operator*() const { return *object_; }
   T* operator->() const { return object_; }
-  friend bool operator==(const RefPtr& pointer, std::nullptr_t) {
-    return pointer.object_ == nullptr;
-  }
   friend bool operator!=(const RefPtr& pointer, std::nullptr_t) {
     return pointer.object_ != nullptr;
   }

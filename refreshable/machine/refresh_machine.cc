@@ -760,11 +760,10 @@ void RefreshMachine::NoteChanges(const Instant& now, Decisions& out) {
   }
 }
 
-// Returns `at`, the moment at which the next attempt may start, as wall time
-// for reads to report; the present if `at` has passed. While `at` lies ahead
-// and does not change, the result
-// stays the same, even if the wall clock is set. `told` holds the last `at` and
-// the last result.
+// Returns, as wall time, the moment `at` from which the next attempt may start;
+// reads report it. Returns the present if `at` has passed. While `at` lies
+// ahead and does not change, the result stays the same, even if the wall clock
+// is set. `told` holds the last `at` and the last result.
 absl::Time RefreshMachine::Tell(const Instant& now, BootTime at,
                                 DualDeadline& told) {
   if (at != told.boot || at <= now.boot) {

@@ -7,6 +7,7 @@
 #define REFRESHABLE_MACHINE_REJECTION_ROW_H_
 
 #include <algorithm>
+#include <memory>
 
 #include "absl/time/time.h"
 #include "refreshable/executors/clock.h"
@@ -34,8 +35,8 @@ class RejectionRow {
   }
 
   // Whether a rejection of generation `rejected` concerns the token last
-  // published, because every token since then has had the same bytes. False for
-  // 0 and for generations not published yet.
+  // published, because every later publication was known to bring an equal
+  // token. False for 0 and for generations not published yet.
   bool Covers(Generation rejected) const {
     return rejected != Generation() && first_ <= rejected && rejected <= last_;
   }
@@ -50,10 +51,10 @@ class RejectionRow {
     return news;
   }
 
-  // The token last published; 0 before the first.
+  // The generation last published; 0 before the first.
   Generation last() const { return last_; }
 
-  // The generation since which all published tokens have had the same bytes.
+  // The generation since which all published tokens are known to be equal.
   Generation same_since() const { return first_; }
 
   // Whether the token last published counts as rejected.
@@ -109,10 +110,10 @@ class RejectionRow {
   }
 
   // `last_` is the generation last published. `first_` is the one since which
-  // all published tokens have had the same bytes.
+  // all published tokens are known to be equal.
   Generation first_;
   Generation last_;
-  CopiedPtr<Row> row_;  // Null if there is nothing to record.
+  CopiedPtr<Row> row_;  // Null if nothing was recorded since the last End.
 };
 
 }  // namespace internal

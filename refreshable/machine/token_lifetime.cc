@@ -39,6 +39,7 @@ void TokenLifetime::SetEdges(const RefreshPolicy& policy, const Instant& now,
         std::max(left.refresh_in, lifetime / 4 + lifetime * policy.jitter));
   }
   max_stale_jitter_ = absl::ZeroDuration();
+  drawn_ = 0;
   if (fresh_for < usable_for) {
     const absl::Duration earliest =
         std::max(lifetime / 4, fresh_for - lifetime * policy.jitter);
@@ -59,10 +60,10 @@ DualDeadline TokenLifetime::end(const RefreshPolicy& policy) const {
 }
 
 void TokenLifetime::DrawAgain(Jitter& jitter) {
-  const absl::Duration fresh_longest = stale_for_ - max_stale_jitter_ * drawn_;
+  const absl::Duration without_jitter = stale_for_ - max_stale_jitter_ * drawn_;
   drawn_ = jitter.Draw();
   stale_for_ =
-      std::max(unusable_for_, fresh_longest + max_stale_jitter_ * drawn_);
+      std::max(unusable_for_, without_jitter + max_stale_jitter_ * drawn_);
 }
 
 }  // namespace internal

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Tests RefreshTokens through the token source that presents its token.
-//
-// long: all tests share one fixture.
 
 #include "refreshable/oauth2/refresh_tokens.h"
 
@@ -10,7 +8,6 @@
 #include <memory>
 #include <optional>
 #include <string>
-#include <thread>
 #include <utility>
 #include <vector>
 
@@ -415,22 +412,6 @@ TEST_F(LateAnswerTest, AnAnswerAfterTheEndOfTheRefreshableIsStored) {
   token_ = nullptr;
   transport_->End(0, Rotated(1));
   EXPECT_EQ(store_->stored, "r1");
-}
-
-// Regression test: if the source was the last owner of the transport, the
-// request ended with the Refreshable, and the new refresh token was lost.
-TEST_F(LateAnswerTest, ATransportThatOnlyTheSourceOwnsLivesUntilTheAnswer) {
-  token_->GetAsync(absl::InfiniteDuration(), [](auto) {});
-  executor_.RunUntilIdle();
-  FakeTransport* const transport = transport_.get();
-  const std::weak_ptr<FakeTransport> alive = transport_;
-  transport_ = nullptr;
-  token_ = nullptr;
-  ASSERT_FALSE(alive.expired());
-  transport->End(0, Rotated(1));
-  EXPECT_EQ(store_->stored, "r1");
-  // Another thread destroys the transport.
-  while (!alive.expired()) std::this_thread::yield();
 }
 
 TEST_F(LateAnswerTest, InstallEndsTheNeedForANewLogin) {

@@ -59,8 +59,6 @@ class Lender {
     Return();
     return nullptr;
   }
-  // Borrows the Config once more. The caller must be a borrower.
-  void BorrowAgain() { users_.fetch_add(kUser); }
   void Return() {
     if (users_.fetch_sub(kUser) != (kUser | kClosed)) return;
     // A Borrow that finds the Lender closed also calls Return, so `Close` or
@@ -90,9 +88,7 @@ class Lender {
 class Loan {
  public:
   explicit Loan(Lender* lender) : lender_(lender), config_(lender->Borrow()) {}
-  Loan(const Loan& other) : lender_(other.lender_), config_(other.config_) {
-    if (config_ != nullptr) lender_->BorrowAgain();
-  }
+  Loan(const Loan&) = delete;
   Loan& operator=(const Loan&) = delete;
   ~Loan() {
     if (config_ != nullptr) lender_->Return();
@@ -111,9 +107,6 @@ struct Attempt {
   Attempt(const FetchContext& c, SecretSource::Done d)
       : context(c), done(std::move(d)) {}
 
-  // Set once the attempt presents a refresh token. It keeps the transport until
-  // the request has ended, because the answer may bring the next refresh token.
-  std::optional<Loan> loan;
   FetchContext context;
   SecretSource::Done done;
   // The end of the timeout. It is on the operating system's clock even if the
@@ -283,7 +276,7 @@ class SourceCore : public std::enable_shared_from_this<SourceCore> {
     if (!config) return Fail(*attempt, Cancelled());
     const size_t next = attempt->supplied.size();
     if (next == config->suppliers.size()) {
-      return Send(config, std::move(attempt));
+      return Send(*config.operator->(), std::move(attempt));
     }
     const FetchContext context = attempt->context;
     config->suppliers[next].Get(
@@ -295,9 +288,7 @@ class SourceCore : public std::enable_shared_from_this<SourceCore> {
         });
   }
 
-  // The caller must hold `loan` until Send returns.
-  void Send(const Loan& loan, std::unique_ptr<Attempt> attempt) {
-    const Config& config = *loan.operator->();
+  void Send(const Config& config, std::unique_ptr<Attempt> attempt) {
     const FetchContext context = attempt->context;
     // `Wanted` and the timeout use the same moment, so the timeout is positive.
     const BootTime now = Now();
@@ -311,7 +302,6 @@ class SourceCore : public std::enable_shared_from_this<SourceCore> {
     if (attempt->turn.has_value()) {
       options.timeout += tokens_->late_answer();
       attempt->turn->WillPresent();
-      attempt->loan.emplace(loan);
     } else {
       options.cancelled = [context] { return context.cancelled(); };
     }

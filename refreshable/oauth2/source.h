@@ -105,8 +105,7 @@ struct SourceOptions {
   Grant grant = ClientCredentialsGrant();
   // Required. When the source is destroyed, it lets go of the transport. But if
   // a thread is handing a request to the transport or asking a supplier at that
-  // moment, or a request that presents a refresh token of a RefreshTokenGrant
-  // is outstanding, the source lets go of the transport when that has ended.
+  // moment, the source lets go of the transport when that thread is done.
   std::shared_ptr<Transport> transport;
   AnswerReader reader;  // Required.
   // If the grant is a TokenExchangeGrant, the source adds "N_A" to
@@ -129,9 +128,9 @@ struct SourceOptions {
 // If the source is destroyed, attempts that have not begun to send their
 // requests fail with CANCELLED or with the error of a supplier. Requests that
 // are outstanding go on, and a new refresh token that their answers bring is
-// still stored. If the source was the last owner of the transport, only those
-// go on that have presented a refresh token of a RefreshTokenGrant; they keep
-// the transport.
+// still stored. But if the source was the last owner of the transport, the
+// transport ends them, and such a refresh token is lost. A program that goes on
+// without the source should keep the transport until then.
 //
 // Most failures are those of InterpretAnswer, the transport or a supplier. If
 // an attempt's timeout passes before its request is sent, the attempt fails

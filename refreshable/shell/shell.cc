@@ -4,12 +4,10 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <exception>
 #include <iterator>
-#include <string>
+#include <utility>
 
 #include "absl/base/config.h"
-#include "absl/strings/str_cat.h"
 #include "refreshable/internal/ref_ptr.h"
 #include "refreshable/refresh_error.h"
 #include "refreshable/shell/seed.h"
@@ -429,8 +427,8 @@ bool Shell::UseExecutor(absl::FunctionRef<void()> call) noexcept {
 }
 
 // Notes that this thread has left a method of the executor. If it is still
-// inside another one, returns nothing; otherwise returns the deferred effects,
-// which the caller must carry out without the lock.
+// inside another one, returns nothing; otherwise returns the effects that this
+// thread deferred, which it must carry out without the lock.
 std::vector<Shell::Effects> Shell::LeaveExecutor() {
   if (active_ == nullptr) return {};
   RemoveThisThread(active_->in_executor);

@@ -13,7 +13,6 @@
 #include <memory>
 #include <optional>
 #include <thread>
-#include <utility>
 #include <vector>
 
 #include "absl/base/optimization.h"
@@ -75,7 +74,8 @@ struct ShellConfig {
 // It owns the machine, the tokens, the waiters and the timer. It is always
 // owned by RefPtr. Whatever may use it after the Refreshable's destruction
 // holds a reference: queued tasks, calls of the source that have not answered,
-// threads that wait, and calls that use it after they have run user code.
+// each CallWithTokenAsync that has not ended, threads that wait, and calls that
+// use it after they have run user code.
 //
 // One mutex guards the state. Each input of the machine (such as a read, an
 // answer of the source, or the timer) is handled in one critical section. There
@@ -255,7 +255,7 @@ class Shell : protected ForkAware {
   bool AnyParked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool AnyDeadline() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Returns whether this thread is inside a method of the executor (see
-  // `Active::in_executor`).
+  // `Active::in_executor` and `Active::visit`).
   bool InExecutor() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // These return what `active_` and `trouble_` point to. If the pointer is
   // null, they create the object.
@@ -309,7 +309,7 @@ class Shell : protected ForkAware {
   // machine) change only with the token and when jitter is drawn.
   Executor* const executor_;
   const std::shared_ptr<const std::atomic<bool>> executor_destroyed_;
-  // Other numbers of `Stats`, the withdrawn token, and the last error. Null
+  // Most numbers of `Stats`, the withdrawn token, and the last error. Null
   // until there is one of these to record.
   std::unique_ptr<Trouble> trouble_ ABSL_GUARDED_BY(mutex_);
   // The cell that reads go through. It is changed under the lock only.

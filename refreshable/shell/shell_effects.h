@@ -62,8 +62,8 @@ inline absl::Status DeadlineExceeded() {
       "the read's timeout passed while the token was being refreshed");
 }
 
-// What one input leaves to be done outside the lock. The fields are in the
-// order in which CarryOut handles them.
+// What one input leaves to be done outside the lock. The fields but the last
+// are in the order in which CarryOut handles them.
 struct Shell::Effects {
   AttemptId submit = AttemptId::kNone;
   bool timer_lost = false;  // The timer was just lost; do not retry at once.
@@ -135,8 +135,9 @@ struct Shell::Active {
   // Wakes Close, which waits until no other thread is inside a method of the
   // executor. Null while Close does not wait.
   Wakeup* closer = nullptr;
-  // Effects of inputs that came inside a method of the executor. A thread that
-  // leaves such a method carries them out. Null if there are none.
+  // Effects of inputs that came inside a method of the executor. The thread
+  // that deferred them carries them out once it has left all such methods. Null
+  // if there are none.
   std::unique_ptr<std::vector<Effects>> deferred;
   // Events that the observer has not received yet; null if there are none. One
   // thread at a time, `teller`, sends them, in order. `teller` is the default

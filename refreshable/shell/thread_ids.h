@@ -51,8 +51,8 @@ class Visit {
     return true;
   }
   // Forgets the noted thread, which must be the caller. Returns true if the
-  // caller must then call LeaveExecutor. From this moment on, the object may be
-  // destroyed.
+  // caller must then call `Shell::LeaveExecutor`. From this moment on, the
+  // object may be destroyed.
   bool Leave() {
     return state_.exchange(kNone, std::memory_order_acq_rel) == kMustCall;
   }

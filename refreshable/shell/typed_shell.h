@@ -210,8 +210,10 @@ class TypedShell final : public Shell {
   }
 
   bool Same(const Token& a, const Token& b) const {
-    const std::shared_ptr<const ShellConfig::Hooks> set = hooks();
-    if (set != nullptr && set->same_token) return set->same_token(&a, &b);
+    const auto hooks = this->hooks();
+    if (hooks != nullptr && hooks->same_token) {
+      return hooks->same_token(&a, &b);
+    }
     if constexpr (TokenHasEquality<Token>::value) return a == b;
     return false;
   }

@@ -30,13 +30,12 @@ using lifecycle_testing::HeldSource;
 using lifecycle_testing::Hour;
 using lifecycle_testing::Strings;
 
-// An HTTP client whose calls never end. It has the `done` of each call.
+// An HTTP client whose calls never end. It keeps the `done` of each call.
 struct Http {
   std::vector<absl::AnyInvocable<void(int)>> calls;
 };
 
-// Begins a call of `http`, which never ends. Adds 1 to `*answers` when the
-// answer comes.
+// Begins a call of `http`. Adds 1 to `*answers` when the callback runs.
 void Call(Strings& token, Http* http, int* answers) {
   CallWithTokenAsync<int>(
       token, {absl::Seconds(5)},

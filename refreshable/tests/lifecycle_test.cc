@@ -243,7 +243,7 @@ TEST_F(LifecycleTest, E1WaitsForAThreadInsideTheExecutor) {
 
 // The same for a thread whose read was answered without the machine, and which
 // is giving the executor the read's callback. (The machine is asked if the
-// clock has no coarse form, as that of ProbeExecutor.)
+// clock has no coarse form, and that of ProbeExecutor has none.)
 TEST_F(LifecycleTest, E1WaitsForAThreadThatQueuesACallback) {
   class CoarseProbe : public ProbeExecutor {
    public:

@@ -291,6 +291,8 @@ void CheckSuperseded(const std::vector<Row>& rows) {
 }
 
 void Soak(const Flags& flags) {
+  // Outlives the executors, whose destructors wait for calls of the sources.
+  LateAnswers late;
   ThreadExecutor roomy;
   ThreadExecutor::Options tight_options;
   tight_options.workers = 1;
@@ -299,7 +301,6 @@ void Soak(const Flags& flags) {
   tight_options.max_timers = 4;
   const std::unique_ptr<ThreadExecutor> tight =
       *ThreadExecutor::Create(tight_options);
-  LateAnswers late;
   World world;
   world.roomy = &roomy;
   world.tight = tight.get();
