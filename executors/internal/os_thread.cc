@@ -6,9 +6,6 @@
 #include <new>
 #include <utility>
 
-#ifdef _WIN32
-#endif
-
 #include "absl/base/config.h"
 
 namespace refreshable {

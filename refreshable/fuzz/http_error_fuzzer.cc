@@ -124,13 +124,15 @@ void CheckDate(absl::string_view text, absl::Time now) {
   const absl::CivilSecond expected(year, c.month(), c.day(), c.hour(),
                                    c.minute(), c.second());
   if (expected.day() != c.day()) return;  // No 29 February in `year`.
-  Require(absl::FromCivil(expected, absl::UTCTimeZone()) ==
-              ParseHttpDate(
-                  absl::StrFormat("%sday, %02d-%s-%02d %02d:%02d:%02d GMT", day,
-                                  c.day(), month, c.year() % 100, c.hour(),
-                                  c.minute(), c.second()),
-                  now),
-          "the year of an RFC 850 date");
+  Require(
+      absl::FromCivil(expected, absl::UTCTimeZone()) ==
+          ParseHttpDate(
+              absl::StrFormat("%s, %02d-%s-%02d %02d:%02d:%02d GMT",
+                              absl::FormatTime("%A", time, absl::UTCTimeZone()),
+                              c.day(), month, c.year() % 100, c.hour(),
+                              c.minute(), c.second()),
+              now),
+      "the year of an RFC 850 date");
 }
 
 // Checks the Retry-After of `status` against `headers`, the headers of an HTTP

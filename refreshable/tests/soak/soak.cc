@@ -111,8 +111,8 @@ BootTime BootNow() { return refreshable::SystemClock::Get().Now().boot; }
 }
 
 // A watch over the clients: if one of them makes no progress for longer than
-// `limit`, reports it and ends the program. A client that waits at the gate is
-// not stuck.
+// `limit`, reports it and ends the program. A client that waits at the gate, or
+// has finished, is not stuck.
 class Watch {
  public:
   Watch(const std::vector<std::unique_ptr<Client>>& clients,
@@ -125,7 +125,8 @@ class Watch {
     for (size_t i = 0; i < clients_.size(); ++i) {
       const Client& client = *clients_[i];
       Seen& seen = seen_[i];
-      if (client.at_gate() || client.operations() != seen.operations) {
+      if (client.at_gate() || client.finished() ||
+          client.operations() != seen.operations) {
         seen = {client.operations(), now};
       } else if (now - seen.since > limit_) {
         stuck = true;
