@@ -80,9 +80,9 @@ std::optional<absl::CivilSecond> ReadFixdate(const std::string& text) {
   return civil;
 }
 
-// Checks how ParseHttpDate reads `text` at the time `now`. If `text` is a date,
-// writes that date in those of the three HTTP formats that have room for it,
-// and checks how ParseHttpDate reads these.
+// Checks how ParseHttpDate reads `text` at the time `now`. If it reads a date,
+// writes that date in the three HTTP formats, where that is possible, and
+// checks how ParseHttpDate reads the results.
 void CheckDate(absl::string_view text, absl::Time now) {
   const std::optional<absl::Time> time = ParseHttpDate(text, now);
   if (const auto civil = ReadFixdate(std::string(text))) {
@@ -213,9 +213,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
                            shown ? absl::StrCat(", error ", error) : ""),
           "the message says no more than it may");
   CheckRetryAfter(status, headers, now);
-  // Apart from the message checked above, the status must contain nothing of
-  // the HTTP answer but the HTTP status and the Retry-After. So it must equal
-  // `bare`, which is built from these and the code only.
+  // `bare` has the code and the message that were checked above, the HTTP
+  // status and the Retry-After. The status must contain nothing else.
   absl::Status bare(status.code(), status.message());
   bare.SetPayload("refreshable/http-status",
                   absl::Cord(absl::StrCat(http_status)));

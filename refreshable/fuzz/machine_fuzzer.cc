@@ -79,8 +79,8 @@ AttemptId ChooseCall(FuzzInput& in, const ReferenceModel& f) {
   return f.running.has_value() ? f.running->id : f.last_submitted;
 }
 
-// Returns how long ago the call of attempt `id` started; 0 if there is no such
-// call.
+// Returns how long ago the call of attempt `id` started; 0 if that call is not
+// in progress.
 Ms Elapsed(const ReferenceModel& f, AttemptId id) {
   if (f.running.has_value() && f.running->id == id) {
     return f.t - f.running->started;
@@ -104,15 +104,16 @@ Input ChooseInput(FuzzInput& in, const ReferenceModel& f) {
       input.ms = 250 * in.Below(32);
       break;
     case 1: {
-      // Time passes to a moment at which something is due, or to 1 ms before
-      // it. If nothing is due later, no time passes.
+      // Time passes until one of three moments that matter, or until 1 ms
+      // before it. If that moment is past or never comes, no time passes.
       input.kind = Input::kTime;
       const Ms at = in.OneOf({f.WakeAt(), f.NotBefore(), f.CheckAt().boot});
       if (at > f.t && at < kNever) input.ms = at - f.t - in.Below(2);
       break;
     }
     case 2:
-      // Much time passes at once, as in a suspend, or the wall clock is set.
+      // Up to two hours pass at once, as in a suspend, or the wall clock is set
+      // forward or back by up to two hours.
       input.kind = in.OneOf({Input::kTime, Input::kWallStep});
       input.ms = 1000 * 60 * (in.Below(240) - 120);
       if (input.kind == Input::kTime) input.ms = std::max<Ms>(input.ms, 0);

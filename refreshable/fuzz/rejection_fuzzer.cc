@@ -44,7 +44,8 @@ std::string QuoteEachLetter(absl::string_view value) {
 }
 
 // Returns one to four challenges, written in the ways that RFC 9110, section
-// 11.6.1, allows, except that the name of a parameter may be repeated.
+// 11.6.1, allows, and in two others: the name of a parameter may be repeated,
+// and an empty value may lack its quotes.
 Made Make(FuzzInput& in) {
   Made made;
   const auto space = [&in] { return in.OneOf({"", " ", "\t", "  "}); };
