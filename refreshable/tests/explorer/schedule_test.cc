@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Runs every scenario in every schedule, that is, every order of a number of
-// steps. This number is the scenario's own depth or `kMost`, whichever is
-// smaller. To set another depth, pass for example `--config=deep
-// --test_arg=--depth=8`, where `--config=deep` turns on optimization.
+// Runs every scenario in every schedule: in every order in which its steps can
+// happen, up to a number of steps, the depth. The depth is the scenario's own
+// or `kMost`, whichever is smaller. To set another depth, pass for example
+// `--config=deep --test_arg=--depth=8`, where `--config=deep` turns on
+// optimization.
 //
 // If a schedule reaches a state that an earlier one has reached, the two are
-// merged: only the earlier one is continued. To check the merges, in one of 16
-// the later schedule is continued too, by each possible next step.
+// merged: only the earlier one is continued. As a check, in one merge of 16 the
+// later schedule is also continued, by each step that can happen next.
 // `--test_arg=--recheck=1` checks every merge.
 
 #include <algorithm>
@@ -33,7 +34,7 @@ constexpr int kMost = 4;  // Under a sanitizer a run takes ten times as long.
 #else
 constexpr int kMost = 5;
 #endif
-int depth = 0;     // 0 means each scenario's own depth.
+int depth = 0;     // 0 means each scenario's own depth, but at most `kMost`.
 int recheck = 16;  // One in `recheck` merges is rechecked.
 
 class ScheduleTest : public testing::TestWithParam<NamedScenario> {};
