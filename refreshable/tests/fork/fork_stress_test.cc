@@ -205,7 +205,7 @@ TEST(ForkStressTest, E4TheChildEndsItThoughTheParentIsInsideTheExecutor) {
 }
 
 // Regression test: in the past, the child armed no timer if a thread of the
-// parent was about to arm one at the fork.
+// parent was arming one at the fork.
 TEST(ForkStressTest, E4TheChildHasATimerThoughTheParentIsArmingOne) {
   ManualExecutor manual;
   lifecycle_testing::ProbeExecutor executor(&manual);

@@ -120,7 +120,7 @@ TEST(ForkTest, E4EarlierFailuresStillCountInTheChild) {
 }
 
 // Returns the number that `count` returns in the child of a fork(), or -1 if
-// the child fails.
+// the parent cannot get it.
 template <typename Function>
 int64_t CountedInChild(Function count) {
   int ends[2];
