@@ -176,9 +176,8 @@ TEST_F(ColonyParityTest, L7TheBudgetOfOneCall) {
   EXPECT_EQ(Elapsed(), absl::Seconds(122));
 }
 
-// The endpoint answers 502 for an hour. All readers of a client share one
-// schedule of attempts, and have a token at most one probe interval after the
-// outage ends.
+// The endpoint answers 502 for an hour. All readers share one schedule of
+// attempts, and have a token at most one probe interval after the outage ends.
 class ColonyOutageParityTest : public ColonyParityTest,
                                public testing::WithParamInterface<int> {};
 
@@ -201,8 +200,8 @@ TEST_P(ColonyOutageParityTest, L8AnHourOf502) {
   EXPECT_EQ(token->stats().attempts_started, 65);
 }
 
-// The endpoint answers 502 for an hour, but at the start the client has a token
-// that is valid for half an hour. No read fails before the token expires.
+// The endpoint answers 502 for an hour, but at the start there is a token that
+// is valid for half an hour. No read fails before it expires.
 TEST_P(ColonyOutageParityTest, L8AnHourOf502WithATokenAtItsStart) {
   const auto token = Make(ColonyPolicy());
   source_.Answer("t0", absl::Minutes(30));

@@ -296,9 +296,9 @@ TEST_F(ConductorParityTest, C7NoAuthenticationHereIsACredentialForEver) {
   EXPECT_THAT(Attempts(), ElementsAre(0));
 }
 
-// A worker starts before its server. The first two lines of the table describe
-// Conductor's SDK before and after a change to it, and the last line describes
-// this library with HealingPolicy().
+// A client starts before its token endpoint. The first two lines of the table
+// describe Conductor's SDK before and after a change to it, and the last line
+// describes this library with HealingPolicy().
 //
 //   before the change   hammers /token       recovers by itself
 //   after it            does not hammer      never recovers
@@ -315,7 +315,7 @@ TEST_P(ConductorStartParityTest, C8DoesNotHammerAndHeals) {
   const Readers readers(this, token.get(), GetParam(), absl::Seconds(2));
   AdvanceTo(absl::Minutes(4));
   EXPECT_THAT(Attempts(), ElementsAre(0, 2, 6, 14, 30, 90, 150));
-  // The server is up at 100 s. The next probe, less than a probe interval
+  // The endpoint is up at 100 s. The next probe, less than a probe interval
   // later, succeeds.
   EXPECT_THAT(readers.served_at(), Each(150));
   EXPECT_EQ(observer_->count(EventKind::kExhausted), 1);
@@ -336,8 +336,8 @@ TEST_P(ConductorStartParityTest, C8FatalStaysAvailable) {
   EXPECT_THAT(readers.served_at(), Each(302));
 }
 
-// A server that starts within 30 s answers the fifth attempt, if not an earlier
-// one. So no failure is fatal.
+// An endpoint that starts within 30 s answers the fifth attempt, if not an
+// earlier one. So no failure is fatal.
 TEST_P(ConductorStartParityTest, C8AQuickServerIsMetBeforeAnythingIsFatal) {
   EndpointIsDown(absl::UnavailableError("connection refused"),
                  absl::Seconds(20));
