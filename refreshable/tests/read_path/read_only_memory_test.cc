@@ -5,8 +5,9 @@
 // read a fresh or a stale token. A read that wrote to this memory would end the
 // program.
 //
-// The tests also check that the reads allocate nothing and that each thread has
-// hazard slots of its own, if there are membarrier(2) and thread_local.
+// The tests also check that the reads allocate nothing. If there are
+// membarrier(2) and thread_local, they check that each thread has hazard slots
+// of its own.
 
 #include <sys/mman.h>
 #include <unistd.h>
@@ -101,9 +102,8 @@ struct Node final : internal::HazardNode {};
 
 // Returns whether the inlined part of a read succeeds on this thread. It cannot
 // if the program and the library use different variables for the thread's
-// slots. Returns true if no read takes the inlined part: in symmetric mode, or
-// without thread-local variables. The thread must have read before, and must
-// hold no lease.
+// slots. In symmetric mode, and without thread-local variables, returns true
+// without a check. The thread must have read before, and must hold no lease.
 bool ReadsMakeNoCall() {
 #ifndef REFRESHABLE_NO_THREAD_LOCAL
   internal::HazardDomain& domain = internal::HazardDomain::Current();
@@ -160,8 +160,8 @@ class ReadOnlyMemoryTest : public testing::Test {
   }
 
   void ReadFromFourThreads() {
-    // In symmetric mode (without membarrier(2)) threads share slots, and reads
-    // take longer, so they make fewer reads.
+    // In symmetric mode (without membarrier(2)) the threads share slots, and a
+    // read takes longer. So each thread makes fewer reads.
     const int reads =
         internal::HazardDomain::Current().Asymmetric() ? 200000 : 2000;
     std::atomic<int> started{0};
@@ -171,11 +171,10 @@ class ReadOnlyMemoryTest : public testing::Test {
     for (int t = 0; t < 4; ++t) {
       threads.emplace_back([&] {
         // This read acquires the thread's slots, if it has slots of its own.
+        // The release of its lease may cause a scan of the hazard domain, on
+        // this thread or another, and a scan may allocate. So each thread
+        // counts its allocations only after all threads have made this read.
         const bool first = refreshable_->Get().ok();
-        // When a thread acquires slots, a scan of the hazard domain may become
-        // due. Any of the threads may make the scan, and a scan may allocate.
-        // So each thread counts its allocations only after all threads have
-        // acquired their slots.
         ++started;
         while (started < 4) std::this_thread::yield();
         const int64_t before = allocations;
