@@ -205,8 +205,8 @@ void Client::Sweep(size_t at_most) {
     if (pending_.size() <= at_most) return;
     // A callback that the executor refused may run only in the next operation
     // on its Refreshable. So if every read must end (`at_most` is 0), this loop
-    // also resets each Refreshable. It then sleeps for longer, so that the
-    // resets of all threads together do not delay the executor.
+    // also resets each Refreshable. In that case it sleeps for longer, so that
+    // the resets of all threads together do not delay the executor.
     absl::SleepFor(absl::Microseconds(at_most > 0 ? 200 : 20000));
     if (at_most > 0) continue;
     for (const auto& instance : world_->instances) instance->Reset();

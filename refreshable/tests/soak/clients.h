@@ -61,7 +61,7 @@ class Gate {
 
 // The state that the threads share. Its parts are thread-safe.
 struct World {
-  // `roomy` accepts every task; `tight` sometimes refuses one.
+  // `roomy` has no limits; `tight` refuses some tasks and timers.
   refreshable::Executor* roomy = nullptr;
   refreshable::Executor* tight = nullptr;
   LateAnswers* late = nullptr;
@@ -80,7 +80,7 @@ refreshable::RefreshPolicy FastPolicy(uint64_t kind);
 class Client {
  public:
   enum class Kind {
-    kReader,   // Reads in every way; sometimes invalidates, installs or resets.
+    kReader,   // Reads; sometimes invalidates, installs or resets.
     kLives,    // Creates Refreshables, and destroys them in several ways.
     kWeather,  // Makes endpoints fail and recover.
   };

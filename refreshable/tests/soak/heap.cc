@@ -31,8 +31,8 @@ namespace refreshable_soak {
 namespace {
 
 // One of several counts of allocated bytes, whose sum is the number of bytes in
-// use. Each thread always adds to the same count, so threads rarely share a
-// count and rarely wait for each other. A count may be negative, because its
+// use. Each thread always adds to the same count, and few threads share one, so
+// threads rarely wait for each other. A count may be negative, because its
 // threads may free what other threads allocated.
 struct alignas(64) Count {
   std::atomic<int64_t> bytes{0};

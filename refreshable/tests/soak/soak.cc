@@ -2,10 +2,10 @@
 //
 // A program that tests everything at once for as long as you like, with real
 // threads, two thread pools, and token endpoints that fail, hang, drop calls,
-// throw and answer late. A seed decides which faults come. The program prints a
-// line of figures from time to time (in a run of six minutes or more, each
-// minute). Its exit code is 1 if a promise was broken, a thread got stuck, or
-// the process needed more and more resources.
+// throw and answer late. Faults are drawn at random, from a seed. The program
+// prints a line of figures from time to time (in a run of six minutes or more,
+// each minute). Its exit code is 1 if a promise was broken, a thread got stuck,
+// or the process needed more and more resources.
 //
 //   bazel run -c opt //refreshable/tests/soak -- --minutes=60
 //   bazel run --config=tsan //refreshable/tests/soak -- --minutes=5 --seed=42
@@ -14,8 +14,9 @@
 //   --operations=N
 //                 Ends after about N operations of all threads together,
 //                 instead of after a time.
-//   --seed=N      Random by default, and printed. The same seed brings the same
-//                 faults, but the threads meet them in a different order.
+//   --seed=N      The seed of all random choices; random by default, and
+//                 printed. Two runs with the same seed differ nevertheless,
+//                 because the speeds of the threads differ.
 //   --threads=N   Number of reading threads; 8 by default.
 //   --stuck=N     Seconds without progress after which a thread counts as
 //                 stuck; 60 by default.
@@ -147,9 +148,10 @@ class Watch {
   std::vector<Seen> seen_;
 };
 
-// Lets the endpoint of `instance` work. Checks that the instance then gets a
-// token within `limit`, whatever happened before (B8), and that it has counted
-// all its attempts (S2). If it gets no token, ends the program.
+// Lets the endpoint of `instance` work, and resets the instance. Checks that
+// the instance then gets a token within `limit`, whatever happened before (B8),
+// and that it has counted all its attempts (S2). If it gets no token, ends the
+// program.
 void CheckHeals(Instance& instance, absl::Duration limit) {
   const BootTime end = BootNow() + limit;
   instance.source().set_mode(FaultySource::Mode::kGood);

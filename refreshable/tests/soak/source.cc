@@ -24,8 +24,8 @@ using refreshable::SystemClock;
 
 BootTime BootNow() { return SystemClock::Get().Now().boot; }
 
-// Returns how many of the calls that the source sees during an outage
-// `Schedule` ascribes to attempts from before it: that of the running attempt,
+// An attempt that started before an outage may call the source only during it.
+// Returns how many such calls `Schedule` permits: that of the running attempt,
 // and those of `max_abandoned_calls` abandoned ones.
 int64_t AtTheEdge(const RefreshPolicy& policy) {
   return 1 + policy.max_abandoned_calls;

@@ -107,8 +107,8 @@ class Schedule {
   int64_t ended_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t exempt_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t exempt_ended_ ABSL_GUARDED_BY(mutex_) = 0;
-  // The time at which this object was created, or the `now` of an `OnAnswer`,
-  // with the counts at that call.
+  // The `now` of a call of `OnAnswer`, with the counts at that call. The first
+  // mark is the time at which this object was created, with counts of 0.
   struct Mark {
     refreshable::BootTime at;
     int64_t calls;
@@ -131,7 +131,7 @@ class FaultySource final : public refreshable::TokenSource<Token>,
  public:
   enum class Mode {
     kMixed,   // Answers with a token in most cases, and otherwise fails.
-    kDown,    // Fails in every way.
+    kDown,    // Fails, in several ways.
     kGood,    // Answers with a token at once.
     kSilent,  // Answers with a token once the call is cancelled or overdue.
     kStuck,   // Answers with a token long after the attempt's timeout.
