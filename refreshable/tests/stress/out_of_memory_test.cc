@@ -223,8 +223,9 @@ class Subject {
   }
 
   // Ends all faults, and uses and destroys the instance (a new one if there is
-  // none). Returns whether the instance worked: the reads succeeded, and as
-  // many callbacks ran as asynchronous reads were started.
+  // none). Returns whether the instance worked: the reads succeeded, and before
+  // it was destroyed as many callbacks had run as asynchronous reads had been
+  // started.
   bool Works() {
     source_fails = throws_in_source = throws_in_observer = throws_in_hook =
         throws_in_callback = false;
@@ -578,8 +579,8 @@ TEST(OutOfMemoryTest, E3TokenThrowsBadAllocInFetch) {
   ThrowBadAlloc<CopiedToken>({&Copied::Create, &Copied::Get});
 }
 
-// Some copies of the token are made on the thread that answers, so their
-// exceptions may leave `AnswerHeldCall`.
+// Some copies of the token are made before the library has the answer, so their
+// exceptions leave `AnswerHeldCall`.
 TEST(OutOfMemoryTest, E3TokenThrowsBadAllocInALaterAnswer) {
   ThrowBadAlloc<CopiedToken>({[](Copied& subject) {
                                 subject.Create();

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Regression tests of faults of threading and of lifetimes. The comment of each
-// test says what went wrong in the past. Faults with fork() are tested in
+// Regression tests of faults of threading. The comment of each test says what
+// went wrong in the past. Faults with fork() are tested in
 // refreshable/tests/fork/.
 
 #include <atomic>
@@ -87,10 +87,10 @@ class ReadingHookTest : public ::testing::Test {
   std::string seen_;
 };
 
-// Regression test: the executor's only thread for attempts is inside a read
-// that has its result and will be woken after the hook. Meanwhile the hook
+// Regression test: the executor's only thread for attempts is blocked in a read
+// that has its result, and will be woken after the hook. Meanwhile the hook
 // makes a read, whose attempt only that thread can run. In the past, the thread
-// ran no attempt any more, and both waited forever.
+// ran no attempt any more, so the thread and the hook waited for each other.
 TEST_F(ReadingHookTest, R10AWorkerAboutToBeWokenRunsWhatTheHookWaitsFor) {
   ThreadExecutor::Options one;
   one.blocking_threads = 1;
@@ -111,8 +111,8 @@ TEST_F(ReadingHookTest, R10AWorkerAboutToBeWokenRunsWhatTheHookWaitsFor) {
 // Regression test: the main thread reads, and alone drives the ManualExecutor.
 // Another thread runs the hook, which waits for an attempt that only the main
 // thread can run. In the past, the main thread, once it had nothing to run,
-// only waited to be woken, which happens after the hook. So both waited
-// forever.
+// only waited to be woken, which happens after the hook. So the two threads
+// waited for each other.
 TEST_F(ReadingHookTest, R10ADrivingReadRunsWhatTheHookWaitsFor) {
   ManualExecutor executor;
   AfterDriveExecutor after(&executor);
@@ -166,8 +166,9 @@ TEST(LostTimerTest, E2AThreadThatWaitsSeesTheTimeoutOfTheAttempt) {
   SpinUntil([&] { return executor.pending() > 0; });
   executor.RunUntilIdle();
   executor.AdvanceBy(absl::Seconds(31));
-  // The waiting thread looks at the clock once a second of real time, and
-  // `probe.uses()` counts each look. 20 looks are enough to notice the timeout.
+  // The waiting thread looks at the clock once a second of real time, and each
+  // look raises `probe.uses()`. 20 uses are more than enough to notice the
+  // timeout.
   const int uses = probe.uses();
   SpinUntil([&] { return ended || probe.uses() > uses + 20; });
   EXPECT_TRUE(ended);
