@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Runs every scenario in every schedule: in every order in which its steps can
-// happen, up to a number of steps, the depth. The depth is the scenario's own
-// or `kMost`, whichever is smaller. To set another depth, pass for example
-// `--config=deep --test_arg=--depth=8`, where `--config=deep` turns on
-// optimization.
+// Runs every scenario in every schedule, that is, in every order in which its
+// steps can happen. A schedule has a limited number of steps, the depth: the
+// scenario's own or `kMost`, whichever is smaller. To set another depth, pass
+// for example `--config=deep --test_arg=--depth=8`, where `--config=deep` turns
+// on optimization.
 //
 // If a schedule reaches a state that an earlier one has reached, the two are
 // merged: only the earlier one is continued. As a check, in one merge of 16 the
