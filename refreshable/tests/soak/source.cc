@@ -24,9 +24,9 @@ using refreshable::SystemClock;
 
 BootTime BootNow() { return SystemClock::Get().Now().boot; }
 
-// An attempt that started before an outage may call the source only during it.
-// Returns how many such calls `Schedule` permits: that of the running attempt,
-// and those of `max_abandoned_calls` abandoned ones.
+// The call of an attempt that started before an outage may reach the source
+// during the outage. Returns how many such calls `Schedule` permits: that of
+// the running attempt, and those of `max_abandoned_calls` abandoned ones.
 int64_t AtTheEdge(const RefreshPolicy& policy) {
   return 1 + policy.max_abandoned_calls;
 }
