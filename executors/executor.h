@@ -21,7 +21,7 @@ namespace refreshable {
 
 // The id of a timer. An executor never gives the same id to two timers.
 enum class TimerId : uint64_t {
-  kNone = 0,  // No timer, because `RunAfter` refused it.
+  kNone = 0,  // No timer. `RunAfter` returns this if it refuses one.
 };
 
 // An executor runs tasks, soon or after a delay. The delays are measured by the

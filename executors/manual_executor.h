@@ -99,13 +99,13 @@ class ManualExecutor final : public Executor {
   // must not block until another task has run: all tasks run on the owner's
   // thread, so none would run meanwhile.
   bool InExecutorThread() const override;
-  // Runs the steps that are due and, when none is left, moves time to the due
-  // time of the next step, until `done()` is true or time has reached
-  // `deadline`. Steps that are due at `deadline` itself still run. If
-  // `deadline` is not in the future, runs nothing. If `deadline` is the
-  // infinite future, returns when only timers that never fire are left. Returns
-  // true on the owner's thread; on any other thread, does nothing and returns
-  // false.
+  // Runs the steps that are due. When none is left, moves time to the due time
+  // of the next step or to `deadline`, whichever comes first, and goes on until
+  // `done()` is true or time has reached `deadline`. Steps that are due at
+  // `deadline` itself still run. If `deadline` is not in the future, runs
+  // nothing. If `deadline` is the infinite future, returns when only timers
+  // that never fire are left. Returns true on the owner's thread; on any other
+  // thread, does nothing and returns false.
   bool DriveUntil(absl::FunctionRef<bool()> done, BootTime deadline) override;
   const Clock& clock() const override { return clock_; }
 
@@ -113,13 +113,14 @@ class ManualExecutor final : public Executor {
   bool RunNext();
 
   // Runs the steps that are due now, and those that they queue, until none is
-  // due. Time does not move. Returns how many steps ran. Never returns if every
-  // task queues another.
+  // due. Time does not move. Returns how many steps it ran. Never returns if
+  // every task queues another that is due at once.
   size_t RunUntilIdle();
 
   // Moves both clocks forward by `d` (finite, not negative), and runs the steps
   // that are due by then, also those that these steps queue. Each step runs at
-  // its due time or, if that has passed, at once. Returns how many steps ran.
+  // its due time or, if that has passed, at once. Returns how many steps it
+  // ran.
   size_t AdvanceBy(absl::Duration d);
 
   // Calls `AdvanceBy` with the time until the wall clock shows `wall`, which
@@ -130,10 +131,9 @@ class ManualExecutor final : public Executor {
   // or NTP may do. Runs nothing.
   void StepWall(absl::Duration d);
 
-  // Moves both clocks forward by `d` (finite, not negative) while nothing runs,
-  // as if the computer were suspended. Timers that have become due run in the
-  // next driving call. A task that calls `Suspend` appears to take the time
-  // `d`.
+  // Moves both clocks forward by `d` (finite, not negative) and runs nothing,
+  // as if the computer were suspended. Timers that become due wait for a
+  // driving call. A task that calls `Suspend` appears to take the time `d`.
   void Suspend(absl::Duration d);
 
   // Returns how many steps are pending, including timers that never fire.
@@ -201,7 +201,8 @@ class ManualExecutor final : public Executor {
   // Queues `task` and returns its step's id. Returns 0 if the task is refused.
   uint64_t Queue(PendingStep::Kind kind, absl::Duration delay, Task& task);
   // If the first step is due by `limit`, moves time to its due time if that is
-  // in the future, and runs the step. Returns whether a step ran.
+  // in the future, and runs the step. Returns whether a step ran. A timer that
+  // never fires is not run, even if `limit` is the infinite future.
   bool RunFirst(BootTime limit);
   // Returns the turn of the first step; null if no step is pending.
   const Turn* First() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);

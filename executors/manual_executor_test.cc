@@ -37,7 +37,7 @@ class OnDestroy {
   const std::function<void()> f_;
 };
 
-// The fixture: an executor, and a log of what ran on it and when.
+// The fixture: an executor, and a log of what ran on it.
 class ManualExecutorTest : public ::testing::Test {
  protected:
   Executor::Task Log(std::string name) {

@@ -30,9 +30,9 @@ class ThreadPool;
 // - Each task given to `RunBlocking` gets a thread of its own without waiting
 //   for another task, up to `Options::blocking_threads`. Further tasks wait
 //   until one of those tasks ends.
-// - Tasks given to `Run` share up to four threads. If these tasks block
-//   nevertheless, and no thread has taken a waiting task for 20 ms, another
-//   thread is created, up to `Options::workers`.
+// - Tasks given to `Run` share up to four threads. If they block, and no thread
+//   has taken a waiting task for 20 ms, another thread is created, up to
+//   `Options::workers`.
 // - Timer tasks run on one thread, one after another.
 //
 // Threads take the tasks given to `Run` in the order in which they were given,

@@ -27,7 +27,7 @@ using ::testing::IsEmpty;
 using ::testing::internal::CaptureStderr;
 using ::testing::internal::GetCapturedStderr;
 
-// Returns options with which the destructor waits for all tasks.
+// Returns options with which the destructor waits for all running tasks.
 ThreadExecutor::Options Patient() {
   ThreadExecutor::Options options;
   options.shutdown_grace = absl::InfiniteDuration();
@@ -191,9 +191,9 @@ TEST(ThreadExecutorThreadsTest, X2NothingIsRefusedForNumber) {
   ran.Wait();
 }
 
-// A task counts towards `max_queued` only if no thread can be woken or created
-// for it. So the first 16 tasks here do not count, even while their threads are
-// still being created.
+// A task beyond `max_queued` is refused only if no thread can be woken or
+// created for it. So the first 16 tasks here are accepted, even while their
+// threads are still being created. The 17th waits, and the 18th is refused.
 TEST(ThreadExecutorThreadsTest, X2TheBoundIsOnTasksThatNoThreadCanTake) {
   constexpr int kThreads = 16;
   ThreadExecutor::Options options = Patient();
@@ -265,8 +265,8 @@ TEST(ThreadExecutorThreadsTest, X4TasksLeftRunningKeepTheirThreads) {
                                                   &started)]() mutable {
     std::move(task)();
     // A task that was left running must not call the destroyed executor. But
-    // if it does so while the executor's memory is valid, the calls are only
-    // refused, and do not end the program.
+    // if it does so while the executor's memory is valid, the calls do not end
+    // the program, and what they ask for is refused.
     EXPECT_FALSE(ghost->executor.Run([] { FAIL(); }));
     EXPECT_FALSE(ghost->executor.RunBlocking([] { FAIL(); }));
     EXPECT_EQ(ghost->executor.RunAfter(absl::ZeroDuration(), [] { FAIL(); }),

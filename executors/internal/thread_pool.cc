@@ -79,8 +79,9 @@ ThreadPool::ThreadPool(const Options& options, const Clock& clock)
                /*kept=*/1),
       blockers_(options.blocking_threads, options.blocking_threads,
                 /*kept=*/0) {
-  // Two timers for each bucket save memory. Ids are nearly consecutive, so they
-  // fill the buckets evenly, and a search takes hardly longer.
+  // With up to two timers for each bucket, the table needs less memory. Ids are
+  // nearly consecutive, so they fill the buckets evenly, and a search takes
+  // hardly longer.
   timers_by_id_.max_load_factor(2);
 }
 

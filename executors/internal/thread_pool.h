@@ -162,8 +162,9 @@ class ThreadPool final : public std::enable_shared_from_this<ThreadPool> {
   // false if there is no memory, or the system refuses the thread.
   bool StartThread(absl::AnyInvocable<void(Threads::iterator)> main)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  // Makes the timer thread check, 20 ms from now at the latest, whether waiting
-  // tasks need another thread. Does nothing if `lane.max` permits none.
+  // Requests that the timer thread check, after 20 ms, whether waiting tasks
+  // need another thread. Does nothing if a check is requested already, or if
+  // `lane.max` permits no further thread.
   void Watch(Lane& lane) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // Makes the check that `Watch` requested, if it is due. Called by the timer
   // thread.
