@@ -174,8 +174,8 @@ TEST_F(CallWithTokenAsyncTest, A4OneDeadlineAndTheRefreshsOwnStatus) {
   start(absl::Seconds(4));
   EXPECT_EQ(Outcome(1), "no to t2");
   EXPECT_EQ(refreshes.at(1).code(), absl::StatusCode::kInvalidArgument);
-  // The server answers 401 after 3 s, later than the next CallWithTokenAsync's
-  // timeout of 2 s. A refresh is started all the same, but the call is not
+  // The next CallWithTokenAsync has a timeout of 2 s, and the server answers it
+  // with 401 after 3 s. A refresh is started all the same, but the call is not
   // replayed.
   executor_.AdvanceBy(absl::Minutes(1));
   start(absl::Seconds(2));
@@ -384,8 +384,8 @@ TEST_F(CallWithTokenAsyncTest, E1DestroyedInsideTheCallback) {
   EXPECT_EQ(token_, nullptr);
 }
 
-// If the executor drops a task that would run a callback, the thread that drops
-// the task runs the callback.
+// The executor drops the task that would deliver the token of the first read.
+// The thread that drops the task then makes the call with that token.
 TEST_F(CallWithTokenAsyncTest, E2CallbackSurvivesADroppedTask) {
   source_.Answer("t1", absl::Hours(1));
   Start();

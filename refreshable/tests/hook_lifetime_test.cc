@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of clause E1: the user's functions and observer end with the
-// Refreshable, even if something else goes on.
+// Tests of clause E1: the user's functions and observer are destroyed with the
+// Refreshable, even while a call of a server or of the source is in progress.
 
 #include <memory>
 #include <string>
@@ -46,8 +46,9 @@ void Call(Strings& token, Http* http, int* answers) {
       [answers](const absl::StatusOr<int>&) { ++*answers; });
 }
 
-// Regression test: a call that was going on kept the functions alive. If a
-// function owned the client that made the call, neither was ever destroyed.
+// Regression test: in the past, a call in progress kept the functions in the
+// options alive. If one of these owned the client that made the call, neither
+// the function nor the client was ever destroyed.
 TEST(HookLifetimeTest, E1AClientThatOnlyAHookOwnsGoesWithTheRefreshable) {
   for (const bool in_same_token : {false, true}) {
     ManualExecutor executor;
@@ -97,7 +98,8 @@ namespace users {
 
 int references = 0;
 
-// A token in a namespace that has functions with the names of the library's.
+// A token in a namespace whose functions have the names of functions of the
+// library.
 struct Token {};
 template <typename T>
 void Ref(T*) {
@@ -113,7 +115,8 @@ void Unref(T*) {
 namespace refreshable {
 namespace {
 
-// Regression test: the library called these functions instead of its own.
+// Regression test: in the past, the library called `users::Ref` and
+// `users::Unref` instead of its own functions.
 TEST(HookLifetimeTest, E1TheUsersFunctionsDoNotReplaceTheLibrarys) {
   ManualExecutor executor;
   auto token = *Refreshable<users::Token>::Create(

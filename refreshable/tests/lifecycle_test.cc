@@ -182,7 +182,7 @@ TEST_F(LifecycleTest, E1DoesNotWaitForUserCodeAfterARefusedAttempt) {
 // User code that is called because a timer was refused must not delay the
 // destructor. Here it is a read's callback: the timer for the retry is refused,
 // and so is the task that would run the callback. In the past, such code also
-// kept other timers from being armed until it had returned.
+// kept the Refreshable's timer from being armed until it had returned.
 TEST_F(LifecycleTest, E1DoesNotWaitForUserCodeAfterARefusedTimer) {
   absl::Notification inside;
   absl::Notification leave;
@@ -241,8 +241,8 @@ TEST_F(LifecycleTest, E1WaitsForAThreadInsideTheExecutor) {
   EXPECT_EQ(probe_.uses(), uses);
 }
 
-// The same for a thread whose read was answered without the machine, and which
-// is giving the executor the read's callback. (The machine is asked if the
+// The destructor also waits for a thread that gives the executor the callback
+// of a read that was answered without the machine. (The machine is asked if the
 // clock has no coarse form, and that of ProbeExecutor has none.)
 TEST_F(LifecycleTest, E1WaitsForAThreadThatQueuesACallback) {
   class CoarseProbe : public ProbeExecutor {
@@ -358,7 +358,7 @@ TEST_F(LifecycleTest, E1EndsInsideItsHookOfInstall) {
 }
 
 // Each case makes a call during which the observer destroys the Refreshable,
-// and checks what the call returns.
+// and checks the outcome of the call.
 TEST_F(LifecycleTest, E1EndsInsideItsObserver) {
   const auto ends_on = [&](EventKind kind) {
     Strings::Options options;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Sources, an executor and functions that the tests of lifetimes, refusals and
-// reentrancy share. Test only.
+// Sources, an executor and functions that many tests in this folder share. Test
+// only.
 
 #ifndef REFRESHABLE_TESTS_LIFECYCLE_TEST_UTIL_H_
 #define REFRESHABLE_TESTS_LIFECYCLE_TEST_UTIL_H_

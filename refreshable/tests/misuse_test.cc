@@ -67,7 +67,7 @@ static_assert(!TokenHasEquality<std::tuple<int, Plain>>::value);
 static_assert(!TokenHasEquality<std::variant<int, Plain>>::value);
 static_assert(!TokenHasEquality<std::optional<std::vector<Plain>>>::value);
 
-// `kCanBeNull` says whether a function object of a type can be null. It must
+// `kCanBeNull` says whether a function of the given type can be null. It must
 // compile for every type, even for one such as `Broken`, whose operator== does
 // not compile.
 static_assert(internal::kCanBeNull<void (*)()>);

@@ -43,7 +43,7 @@ class NestedReadTest : public ::testing::Test {
     options.blocking_threads = workers;
     return *ThreadExecutor::Create(options);
   }
-  // Runs `f` in a blocking task of `pool_`, and waits until it returns.
+  // Runs `f` in a task given to `RunBlocking`, and waits until `f` returns.
   void InPool(const std::function<void()>& f) {
     absl::Notification ran;
     ASSERT_TRUE(pool_->RunBlocking([&] {

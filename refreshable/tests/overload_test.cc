@@ -239,9 +239,9 @@ TEST_F(OverloadTest, E2ARefusedTimerIsArmedAgainWhenTheSourceAnswers) {
 // ---- The executor refuses everything ----
 
 // The executor refuses the task that would run a callback, and the timer after
-// which the task would be offered again. The next operation on the Refreshable
-// then runs the callback, or else the destructor. In the past, the callback
-// never ran.
+// which the callback would be given to it again. If the executor still refuses,
+// a later `Get` runs the callback, or else the destructor. In the past, the
+// callback never ran.
 TEST_F(OverloadTest, R11NoCallbackIsLostWhenTasksAndTimersAreRefused) {
   for (const bool destroy : {false, true}) {
     token_ = Make(&probe_, held_);
@@ -304,8 +304,8 @@ TEST_F(OverloadTest, R11ARefusedCallbackDoesNotRunInAnotherGetAsync) {
   token_.reset();
 }
 
-// The executor refuses a callback, and then recovers. The next operation on the
-// Refreshable gives the callback to the executor again.
+// The executor refuses a callback and the timer, and then recovers. A later
+// `Get` gives the callback to the executor again.
 TEST_F(OverloadTest, R11AfterwardsTheExecutorRunsTheCallback) {
   ASSERT_TRUE(token_->Install(Hour("t1")).ok());
   probe_.refuse_runs = probe_.refuse_timers = true;

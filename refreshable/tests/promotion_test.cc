@@ -124,9 +124,9 @@ TEST_F(PromotionTest, L7ACallMayAskForMoreThanThePolicy) {
                           absl::Seconds(6), absl::Seconds(14)));
 }
 
-// A read that arrives between two attempts fails at once if the flight has
-// already made as many retries as the read allows. Otherwise it waits for the
-// next attempt.
+// A read without a timeout that arrives between two attempts fails at once if
+// the flight has already made at least as many retries as the read allows.
+// Otherwise it waits for the next attempt.
 TEST_F(PromotionTest, L7ASpentBudgetDoesNotJoin) {
   const auto token = Make();
   source_.Always(absl::UnavailableError("502"));

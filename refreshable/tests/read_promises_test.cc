@@ -69,8 +69,8 @@ TEST_F(RefreshablePromisesTest, R9InvalidatedTokenIsNotRead) {
   EXPECT_THAT(token->Get(), AllOf(HoldsToken("t2"), HasGeneration(2)));
 }
 
-// A read's callback is queued with a usable token, which is invalidated before
-// the callback runs. The read then waits for the next token.
+// A read's callback is queued because there is a usable token, but the token is
+// invalidated before the callback runs. The read then waits for the next token.
 TEST_F(RefreshablePromisesTest, R9NotByACallbackThatWasQueuedBefore) {
   const auto token = MakeWithToken(AnyAge());
   token->GetAsync(absl::InfiniteDuration(), Note());
@@ -249,8 +249,9 @@ TEST_F(RefreshablePromisesTest, R10SourceMayReadAnotherRefreshable) {
   EXPECT_THAT(token->Get(), HoldsToken("t1 by secret"));
 }
 
-// The sources of two Refreshables read each other. The read that would have to
-// wait for its own attempt fails, and so both attempts end.
+// The source of each of two Refreshables reads the other one. The read that
+// would have to wait for the attempt it is part of fails, and so both attempts
+// end.
 TEST_F(RefreshablePromisesTest, R10CircleOfSourcesEnds) {
   const auto token = Make();
   ScriptedSource<std::string> other_source;

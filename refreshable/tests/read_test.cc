@@ -135,8 +135,8 @@ TEST_F(RefreshableReadTest, R3ReaderJoinsTheBackgroundFlightOnceExpired) {
   EXPECT_EQ(source_.call_count(), 2u);
 }
 
-// A callback is queued with a usable token. The token has expired when the
-// executor runs the task, so the read waits for the next token.
+// A read's callback is queued because there is a usable token, but the token
+// expires before the callback runs. The read then waits for the next token.
 TEST_F(RefreshableReadTest, R3TokenThatExpiresOnItsWayIsNotHandedOut) {
   const auto token = MakeWithToken();
   token->GetAsync(absl::InfiniteDuration(), Note());
@@ -305,8 +305,8 @@ TEST_F(RefreshableReadTest, R6AfterAStepBackTheTokenEndsWithItsTrueLife) {
 
 // The wall clock is set back, so it does not show that the token expires during
 // a suspend. TryGet goes by BootTime too (R11), and does not return the token.
-// For other reads the timer, which follows BootTime, withdraws the token after
-// the suspend.
+// Other reads no longer get it once the timer, which follows BootTime, has run
+// after the suspend.
 TEST_F(RefreshableReadTest, R6AfterAStepBackASuspendIsSeenByTheTimer) {
   const auto token = MakeWithToken();
   executor_.StepWall(-absl::Hours(2));

@@ -377,9 +377,9 @@ TEST_F(ReentrancyTest, E5WakingReadersRecheckAndJoinTheNextFlight) {
   EXPECT_EQ(outcome.token, "t2");
 }
 
-// A read that drives a ManualExecutor fails if nothing is left to run (T1). But
-// here another thread has answered the source and is inside the hook, so the
-// read must wait until that thread wakes it.
+// A read without a deadline that drives a ManualExecutor fails if nothing is
+// left to run (T1). But here another thread has answered for the source and is
+// inside the hook, so the read must wait until that thread wakes it.
 TEST_F(ReentrancyTest, T1DrivingReadWaitsForTheThreadThatIsToWakeIt) {
   absl::Notification published;
   absl::Notification idle;

@@ -159,10 +159,10 @@ TEST_F(RefusalTest, E2RefusedCallbackDoesNotRunInItsOwnGetAsync) {
   EXPECT_EQ(executor_.RunUntilIdle(), 0u);
 }
 
-// If the executor refuses both a callback and the timer that would run it
-// later, the next operation on the Refreshable runs the callback; without such
-// an operation, the destructor does. In the past, the callback ran inside the
-// `GetAsync` that it was passed to.
+// If the executor refuses a callback and the timer that would offer it again,
+// and goes on refusing, the next operation on the Refreshable, such as `Reset`,
+// runs the callback; without such an operation, the destructor does. In the
+// past, the callback ran inside the `GetAsync` that it was passed to.
 TEST_F(RefusalTest, E2WithTimersRefusedTooTheNextEventRunsIt) {
   ASSERT_TRUE(token_->Install(Hour("t1")).ok());
   probe_.refuse_runs = true;
@@ -335,7 +335,7 @@ TEST_F(RefusalTest, E2LostTimerIsTriedAgainForABackoff) {
   EXPECT_EQ(outcome.token, "t2");
 }
 
-// After the executor has refused a timer, each operation tries to arm it again.
+// After the executor has refused a timer, later operations try to arm it again.
 // If the executor refuses every timer, this must not become an endless loop.
 TEST_F(RefusalTest, E2RefusingForeverEndsInNoLoop) {
   probe_.refuse_timers = true;

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// These tests send a token with a mark through the paths of a Refreshable. The
-// mark must not appear in anything that is printed, not even in a dump of raw
-// bytes.
+// These tests give a Refreshable tokens that contain a mark. The mark must not
+// appear in anything that is printed, not even in a dump of raw bytes.
 
 #include <array>
 #include <memory>
@@ -136,8 +135,8 @@ class SecrecyTest : public testing::Test {
     token_ = *Refreshable<Token>::Create(source_.Share(), options_);
   }
 
-  // Reads in every way, and looks at the results and at everything else that
-  // can be printed.
+  // Calls `Get`, `TryGet` and `GetAsync`, and looks at the results and at what
+  // else can be printed.
   void LookAround() {
     LookAt(token_->Get(absl::ZeroDuration()));
     LookAt(token_->TryGet());

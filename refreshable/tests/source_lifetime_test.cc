@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Tests of clause E7: who owns the source, and on which thread it is destroyed.
-// The source answers on its own I/O thread, and its destructor joins that
-// thread. If the source were destroyed on its I/O thread, the thread would wait
-// for itself.
+// In all tests but one, the source answers on an I/O thread of its own, which
+// its destructor joins. A thread cannot join itself, so that source must not be
+// destroyed on its I/O thread.
 
 #include <atomic>
 #include <deque>
@@ -121,6 +121,7 @@ class SourceLifetimeTest : public ::testing::Test {
 
   // Returns options in which one of those members calls `end`. `place`
   // selects it: 0 is the hook, 1 the observer, 2 `classify`, 3 `same_token`.
+  // For 2, sets the answer of `server_` to a failure.
   Strings::Options EndingIn(int place, std::function<void()> end) {
     Strings::Options options;
     options.executor = &executor_;

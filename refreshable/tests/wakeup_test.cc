@@ -110,9 +110,9 @@ class WakeupTest : public ::testing::Test {
       reader.ended = true;
     });
     SpinUntil([&] { return reader.readings >= readings; });
-    // The thread makes its last reading under the Refreshable's lock, which it
-    // releases when it begins to wait. health() takes that lock, so the thread
-    // waits once health() has returned.
+    // The thread makes its last reading under the Refreshable's lock, and
+    // counts as waiting when it releases that lock. health() takes the lock, so
+    // the thread counts as waiting once health() has returned.
     (void)token_->health();
     return reader;
   }
@@ -167,12 +167,13 @@ TEST_F(WakeupTest, R10OneThreadOfTheExecutorIsWokenForAnAttempt) {
   for (int i = 0; i < 4; ++i) Begin({});
   for (int i = 0; i < 4; ++i) Begin({}, true);
   for (size_t i = 0; i < 20; ++i) {
-    // The attempt has begun already. From the second round on, a blocked thread
-    // makes it, and its task, which is left in the executor, does nothing.
+    // Call `i` of the source has been made already: call 0 by the task of its
+    // attempt, each later one by a blocked thread. The task of a later call's
+    // attempt is still queued; it runs here and does nothing.
     executor_.base.RunUntilIdle();
     held_->Answer(i, absl::UnavailableError("down"));
-    // Runs only the timer, which queues the next attempt. A blocked thread of
-    // the executor then runs that attempt.
+    // Runs only the timer, which queues the next attempt. A blocked thread with
+    // `in_executor_thread` then makes that attempt.
     executor_.base.Suspend(absl::Minutes(2));
     ASSERT_TRUE(executor_.base.RunNext());
     SpinUntil([&] { return held_->calls() == i + 2; });
