@@ -16,7 +16,7 @@
 
 namespace refreshable_examples {
 
-// A token for one request, with its expiry. Copyable.
+// A token and its expiry.
 struct Bearer {
   std::shared_ptr<const std::string> token;
   absl::Time expires_at;

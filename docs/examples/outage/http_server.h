@@ -19,9 +19,8 @@ namespace refreshable_examples {
 // every connection is closed.
 class HttpServer {
  public:
-  // Starts an HTTP server with `threads` threads. Each open connection needs
-  // one of them. `server` must outlive the result. Returns UNAVAILABLE if that
-  // fails.
+  // Starts an HTTP server with `threads` threads, or returns UNAVAILABLE. Each
+  // open connection needs one of the threads. `server` must outlive the result.
   static absl::StatusOr<std::unique_ptr<HttpServer>> Start(OAuthServer* server,
                                                            int threads);
   ~HttpServer();

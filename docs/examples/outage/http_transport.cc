@@ -38,8 +38,8 @@ absl::Status NoAnswer(httplib::Error error) {
     case httplib::Error::SSLConnection:
     case httplib::Error::SSLLoadingCerts:
     case httplib::Error::SSLServerVerification:
-      // Usually the certificate is not valid. A retry cannot change that, so
-      // the code says that the failure is permanent.
+      // Usually a certificate is not trusted, and a retry cannot change that.
+      // FAILED_PRECONDITION is classified as permanent.
       return NotSent(
           absl::FailedPreconditionError("no trusted TLS connection"));
     default:
@@ -74,8 +74,8 @@ absl::StatusOr<HttpAnswer> SendWithHttplib(
   }
   sent.body = std::string(request.body.reveal());
   // The read timeout applies to each read from the socket, but a body may be
-  // endless. So `content_receiver` limits the length of the body, and the time
-  // until it is complete.
+  // endless. So `content_receiver` ends the request if the body is too long, or
+  // if a part of it arrives after `deadline`.
   const auto deadline = std::chrono::steady_clock::now() + wait;
   HttpAnswer answer;
   std::string body;

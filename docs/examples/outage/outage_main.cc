@@ -127,8 +127,7 @@ absl::Status Main(const std::vector<char*>& arguments) {
 }  // namespace refreshable_examples
 
 int main(int argc, char** argv) {
-  // Makes a write to a closed connection fail with an error, instead of a
-  // signal.
+  // By default a write to a closed connection would end the program.
   std::signal(SIGPIPE, SIG_IGN);
   absl::SetProgramUsageMessage(
       "breaks a token endpoint on loopback and shows how three clients live "

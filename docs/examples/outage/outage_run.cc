@@ -45,9 +45,10 @@ constexpr char kRefreshable[] = "refreshable";
 constexpr char kHammer[] = "hammer";
 constexpr char kLockout[] = "lockout";
 
-// The server needs a thread for each open connection: one for each thread of
-// each client, and one for each token request. Requests that hang keep their
-// threads until the hanging ends, even if the clients have stopped waiting.
+// Each open connection needs a thread of the server. Each thread of a client
+// keeps one connection to the API open, and each token request opens another
+// connection. A token request that hangs needs its thread until the hanging
+// ends, even if the client has stopped waiting.
 constexpr int kServerThreads = 96;
 constexpr absl::Duration kSampleInterval = absl::Milliseconds(500);
 

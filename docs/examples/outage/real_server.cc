@@ -154,7 +154,8 @@ absl::StatusOr<refreshable::Secret> ReadSecretFile(const std::string& path) {
   errno = 0;
   std::ifstream file(path, std::ios::binary);
   std::string secret(kLongestSecret, '\0');
-  // `read` does not throw if the path is a folder. (A stream iterator would.)
+  // `read` does not throw if the path is a folder. (With an istreambuf_iterator
+  // the standard library may throw.)
   file.read(secret.data(), static_cast<std::streamsize>(secret.size()));
   if (!file.eof()) {
     return absl::InvalidArgumentError(

@@ -31,12 +31,13 @@ struct RealServerOptions {
 // fails or the API cannot be reached, returns an error whose message is one
 // line.
 //
-// Then keeps the token valid until `stop()` returns true, and only prints what
-// fails. The policy is the library's default, with `refresh_ahead` switched on.
-// Prints each event that `Describe` describes and, from time to time, a line
-// with the current state. Calls `stop` about ten times per second, and writes
-// about one row per second to `csv`; both wait while a call of the API lasts.
-// At the end, returns UNAVAILABLE if `csv` could not be written.
+// Then keeps the token valid until `stop()` returns true; failures of requests
+// and of calls are now printed, not returned. The policy is the library's
+// default, with `refresh_ahead` switched on. Prints each event that `Describe`
+// describes and, from time to time, a line with the current state. Calls `stop`
+// about ten times per second, and writes about one row per second to `csv`;
+// both wait while a call of the API lasts. At the end, returns UNAVAILABLE if
+// `csv` could not be written.
 absl::Status RunRealServer(const RealServerOptions& options, CsvFile& csv,
                            const std::function<bool()>& stop);
 

@@ -53,7 +53,7 @@ constexpr absl::Duration kTokenLife = absl::Seconds(4);
 refreshable::RefreshPolicy ScaledPolicy(int factor);
 
 // Each client has `kThreads` threads. Each thread makes a call every
-// `kCallInterval`, or later if its previous call takes longer.
+// `kCallInterval`; if a call takes longer, the next one follows at once.
 constexpr int kThreads = 8;
 constexpr absl::Duration kCallInterval = absl::Milliseconds(500 / kFactor);
 // How long a call of the Refreshable client waits for tokens, at most.

@@ -34,8 +34,8 @@ using refreshable::FetchDone;
 using refreshable::ManualExecutor;
 using refreshable::Refreshable;
 
-// A source that asks the server directly. Calls made while `hanging` is true
-// are never answered; `hung` counts them.
+// A source that asks the server directly. Calls of it that are made while
+// `hanging` is true are never answered; `hung` counts them.
 class DirectSource final : public refreshable::TokenSource<std::string> {
  public:
   explicit DirectSource(OAuthServer* server) : server_(server) {}
@@ -112,8 +112,8 @@ TEST(VirtualOutageTest, B8OurClientKeepsItsPromise) {
   EXPECT_EQ(failed_before, 0);
   EXPECT_GT(tally.failed, 0);
   EXPECT_GT(source->hung, 0);
-  // A rejected token stays in service, so calls are still sent in the phase
-  // kRevoking.
+  // In the phase kRevoking the client gets tokens that the API rejects. They
+  // stay in service, so requests are still sent.
   EXPECT_GE(tally.revoked, 1);
   EXPECT_EQ(tally.expired_in_transit, 0);
   EXPECT_TRUE((*token)->TryGet().ok());

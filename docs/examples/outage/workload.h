@@ -46,8 +46,8 @@ struct Tally {
   // Requests sent with a token that expired on the way to the API.
   int64_t expired_in_transit = 0;
   int64_t revoked = 0;  // Requests answered kRevoked.
-  // The time from the moment at which the endpoint worked again until the next
-  // call ended with kOk. Unset if none has.
+  // The time from the recovery of the endpoint (`Scoreboard::SetRecovered`) to
+  // the end of the first call that then ended with kOk. Unset if there is none.
   std::optional<absl::Duration> healed_after;
 };
 

@@ -74,8 +74,8 @@ std::string GnuplotScript(const std::string& csv, const std::string& png,
         Quote(clients[i]));
   }
   // The rate of successful calls is computed from two rows. T and G keep, for
-  // each client, the time of the previous row and the number of successful
-  // calls in it.
+  // each client, the time of the previous row and the number of calls that had
+  // succeeded by then.
   absl::StrAppendFormat(&script,
                         "\narray T[%d]\narray G[%d]\n"
                         "do for [i=1:%d] { T[i] = 0; G[i] = 0 }",

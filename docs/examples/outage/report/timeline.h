@@ -53,7 +53,8 @@ enum CsvColumn {
 std::string CsvHeader(const Sample& sample);
 std::string CsvRow(const Sample& sample);
 
-// Writes a CSV file: before the first row the header, and then each row.
+// Writes a CSV file: a header and then a row for each sample. The header is
+// written together with the first row.
 class CsvFile {
  public:
   // Opens `path` for writing, and overwrites an existing file. Returns
@@ -78,7 +79,7 @@ class CsvFile {
 
 // Makes a new folder under $TMPDIR or, if that is unset or empty, under /tmp.
 // Returns the path of a CSV file to be written in this folder, or UNAVAILABLE
-// if that fails.
+// if the folder cannot be made.
 absl::StatusOr<std::string> DefaultCsvPath();
 
 }  // namespace refreshable_examples

@@ -16,7 +16,8 @@ namespace {
 constexpr int kMostAttempts = 100'000;
 
 // Returns the shortest time that `policy` allows from the start of an attempt
-// to the start of the next, if the first of them is the n-th failure in a row.
+// to the start of the next, if the former is the n-th failure in a row and the
+// server asked for no wait.
 absl::Duration ShortestWait(const refreshable::RefreshPolicy& policy, int n) {
   const refreshable::RetryPolicy& retry = policy.retry;
   absl::Duration wait =

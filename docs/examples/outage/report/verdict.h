@@ -26,12 +26,12 @@ struct Promise {
 };
 
 // Returns the limits for an outage of the length `outage` under `policy`. There
-// may be one request at the beginning of the outage, and one after each wait
-// that fits into it, however many threads there are.
+// may be one request at the beginning of the outage and, as long as the outage
+// lasts, one after each wait, however many threads there are.
 //
-// For the part `revoking` of the outage, the endpoint issues tokens that the
-// API rejects. There the rejections may start further attempts, with the same
-// waits but on a schedule of their own.
+// During a part of the outage, of the length `revoking`, the endpoint issues
+// tokens that the API rejects. In this part rejections may start further
+// attempts, with the same waits but on a schedule of their own.
 Promise PromiseOf(const refreshable::RefreshPolicy& policy,
                   absl::Duration outage,
                   absl::Duration revoking = absl::ZeroDuration());
