@@ -131,7 +131,7 @@ void ChildProcess::Kill() {
 void ChildProcess::Stop() {
   if (pid_ < 0) return;
   kill(pid_, SIGSTOP);
-  // Leaves a process that has ended to Reap.
+  // With WNOWAIT, a child that has ended is left to `Reap`.
   siginfo_t info = {};
   while (waitid(P_PID, pid_, &info, WSTOPPED | WEXITED | WNOWAIT) != 0 &&
          errno == EINTR) {

@@ -51,8 +51,8 @@ class ChildProcess {
   // Kills the child with SIGKILL. Returns once the child has ended and `OnLine`
   // has received all its lines.
   void Kill();
-  // `Stop` suspends the child, which must be running, with SIGSTOP, and returns
-  // once the child has stopped. `Continue` resumes it with SIGCONT.
+  // `Stop` suspends the child with SIGSTOP, and returns once the child has
+  // stopped or ended. `Continue` resumes it with SIGCONT.
   void Stop();
   void Continue();
   // Closes the child's standard input, and waits until the child has ended and

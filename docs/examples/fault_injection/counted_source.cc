@@ -106,7 +106,7 @@ absl::Duration Wait(const RefreshPolicy& policy, int failures) {
 
 // Returns the number of consecutive failures that the library has certainly
 // counted when call `next` starts. Leaves out the failures of abandoned
-// attempts, because the library may not have counted them.
+// attempts, because it is not known whether and when the library counted them.
 int FailuresBefore(const std::vector<Call>& calls, size_t next) {
   std::vector<const Call*> ended;
   for (size_t i = 0; i < next; ++i) {

@@ -39,8 +39,8 @@ class CountedSource final : public refreshable::TokenSource<std::string> {
     absl::Status status;
   };
 
-  // The source waits up to `timeout` for each answer. It ignores the timeout of
-  // the attempt. `clock` must outlive the source.
+  // Each call passes `timeout` to RequestToken, and ignores the timeout of the
+  // attempt. `clock` must outlive the source.
   CountedSource(OAuthOptions options, absl::Duration timeout,
                 const refreshable::Clock* clock);
 
@@ -77,7 +77,7 @@ class CountedSource final : public refreshable::TokenSource<std::string> {
 // and when it received an answer. Where these times are uncertain, the function
 // assumes those that permit the next call as early as possible, so it raises no
 // false alarm, but may miss a call. Requires a policy without jitter, and that
-// no token was invalidated or installed.
+// the Refreshable was used only for reads that reject no token.
 std::vector<std::string> CallsAheadOfSchedule(
     const std::vector<CountedSource::Call>& calls,
     const refreshable::RefreshPolicy& policy);

@@ -69,7 +69,8 @@ class Crowd {
     // The API found the token expired, and its answer came at most `margin`
     // after the read began.
     int64_t handed_out_late = 0;
-    // `Invalidate` had withdrawn the token before the read began.
+    // `Invalidate` had withdrawn the token, or a later one, before the read
+    // began.
     int64_t handed_out_withdrawn = 0;
   };
 

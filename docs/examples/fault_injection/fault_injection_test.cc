@@ -53,9 +53,9 @@ TEST_F(FaultsTest, B8HealsFromAnEndpointThatIsStopped) {
   Outage([&] { endpoint().Stop(); }, [&] { endpoint().Continue(); }, kNoAnswer);
 }
 
-// While the endpoint is stopped, every call of the source hangs. Before the
-// third of these calls the library waits, and before each further call it waits
-// longer.
+// While the endpoint is stopped, every call of the source hangs. Between the
+// second and the third of these calls at least a probe interval passes, and
+// this minimum doubles with each further call.
 TEST_F(FaultsTest, F6ASourceThatNeverGivesUpHoldsFewCalls) {
   exact_schedule_ = false;
   Begin(endpoint().token_url(), /*timeout=*/kForEver);

@@ -56,8 +56,7 @@ bool NeverConnected(const CountedSource::Call& call) {
 }  // namespace
 
 FaultsFixture::FaultsFixture() {
-  // Makes a write to a closed connection fail with an error, instead of a
-  // signal.
+  // By default a write to a closed connection or pipe would end the program.
   std::signal(SIGPIPE, SIG_IGN);
 }
 

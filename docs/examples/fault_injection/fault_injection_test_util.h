@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// FaultsFixture: 64 threads that share one Refreshable, and an API and a token
-// endpoint, each of them in a process of its own. The threads, the source, the
-// API and the endpoint keep records of the requests, and these records must
-// agree.
+// FaultsFixture: 64 threads that share one Refreshable, and two processes: an
+// API and a token endpoint. The threads, the token source, the API and the
+// endpoint keep records of the requests, and these records must agree.
 
 #ifndef REFRESHABLE_DOCS_EXAMPLES_FAULT_INJECTION_FAULT_INJECTION_TEST_UTIL_H_
 #define REFRESHABLE_DOCS_EXAMPLES_FAULT_INJECTION_FAULT_INJECTION_TEST_UTIL_H_

@@ -45,8 +45,7 @@ int Run(int port) {
 }  // namespace refreshable_examples
 
 int main(int argc, char** argv) {
-  // Makes a write to a closed connection fail with an error, instead of a
-  // signal.
+  // By default a write to a closed connection would end the program.
   std::signal(SIGPIPE, SIG_IGN);
   int port = 0;
   if (argc != 2 || !absl::SimpleAtoi(argv[1], &port)) {

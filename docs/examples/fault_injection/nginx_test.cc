@@ -43,8 +43,9 @@ namespace {
 // request nginx logs a line "request N STATUS CONNECTED", where CONNECTED is
 // "-" if nginx could not connect to the endpoint.
 //
-// "user root" has an effect only if root starts nginx. Otherwise nginx would
-// give its folders to another user, which a sandbox may forbid.
+// If root starts nginx, nginx gives its folders to the user that the line
+// "user" names. Without that line this would not be root but a default user,
+// which a sandbox may forbid.
 constexpr char kConfiguration[] = R"(
 user root;
 daemon off;
