@@ -14,9 +14,12 @@ namespace refreshable_examples {
 
 // What a client does if a server answers 401.
 enum class OnRejection {
-  kRejectedRead,  // CallWithToken: repeats the call with a newer token.
-  kWithdraw,      // Withdraws the token for all, and repeats the call.
-  kNothing,       // Returns the 401; a token is replaced only because of age.
+  // Asks for a later token (CallWithToken). If it gets one, repeats the call.
+  kRejectedRead,
+  // Withdraws the token for all callers. If it gets another, repeats the call.
+  kWithdraw,
+  // Returns the 401. A token is replaced only because of its age.
+  kNothing,
 };
 
 // A program to simulate, and its servers. Each caller of the program calls a
@@ -75,9 +78,9 @@ struct Outcome {
   int64_t good_calls = 0;
   // Calls of the good servers that ended without a 200.
   int64_t failed = 0;
-  // The number of calls that failed after the first issue of a token and before
-  // the second, and the maximum between two later issues. Leaves out the issues
-  // of attempts that were told that a token was rejected or withdrawn.
+  // The number of these failed calls after the first issue of a token, and the
+  // maximum after a later issue, each until the next issue. Issues to attempts
+  // that were told that a token was rejected or withdrawn are left out.
   int64_t failed_after_first = 0;
   int64_t failed_after_later = 0;
   int64_t asked = 0;     // Calls of the token endpoint.
@@ -86,9 +89,10 @@ struct Outcome {
   double asked_per_hour = 0;
   double minted_per_hour = 0;
   // The longest time from a revocation, `rotated_at` or `down_until`, whichever
-  // was last, to one second after a call of a good server that failed. Leaves
-  // out calls that begin before `revoked_at`, or while the endpoint has no good
-  // token to give. Zero if no other call failed, or if nothing was revoked.
+  // was last, to one second after the start of a call of a good server that
+  // failed. Leaves out calls that start before `revoked_at`, or while the
+  // endpoint has no good token to give. Zero if no other call failed, or if
+  // nothing was revoked.
   absl::Duration healed_after;
 };
 

@@ -136,8 +136,8 @@ TEST(RejectionsTest, A8ThreadsThatRace) {
   }
 }
 
-// Unlike kRejectedRead, kWithdraw and kNothing break promises, and `Broken`
-// says so.
+// `Broken` judges the outcomes of two plays with kWithdraw and of one with
+// kNothing, and an invented outcome. All of them break promises.
 TEST(VerdictTest, SaysWhatIsBroken) {
   Play play = OneBadServer(10);
   const Outcome withdrawn = PlayThrough(play, OnRejection::kWithdraw);

@@ -89,7 +89,7 @@ std::vector<Row> RowsOfABrokenEndpoint() {
     Play play;
     play.answers_after = absl::Milliseconds(500);
     play.retry_after = retry_after;
-    // The token becomes stale at 40 min.
+    // Without rejections, the first token would become stale at 40 min.
     play.down_from = absl::Minutes(35);
     play.down_until = absl::Minutes(50);
     play.revoked_at = absl::Minutes(38);
@@ -246,9 +246,10 @@ void EveryMomentOfARefresh() {
   }
 }
 
-// Prints the longest time to heal among 61 outages of the endpoint, which end
-// at different moments. Skips the rows without a revocation. In the other rows
-// all tokens are revoked at 38 min, and the token becomes stale at 40 min.
+// For each row of RowsOfABrokenEndpoint that has a revocation, and each longest
+// wait, prints the longest time to heal among 61 outages of the endpoint, which
+// end at different moments. All tokens are revoked at 38 min, and the token
+// becomes stale at 40 min.
 void EveryEndOfAnOutage() {
   absl::PrintF(
       "\nThe endpoint works again after 45:00, 45:10, ... 55:00; the longest "
@@ -289,8 +290,8 @@ void BothClocks() {
       if (kind == 1) play.wall_step = absl::Hours(-2);
       if (kind == 2) play.suspended = absl::Minutes(10);
       for (int moment = 1; moment <= 20; ++moment) {
-        // The last of the twenty moments is 20 s after the revocation, if there
-        // is one.
+        // The last of the twenty moments is 20 s after `revoked_at`, if that is
+        // set.
         play.disturbed_at =
             moment == 20 && play.revoked_at.has_value()
                 ? *play.revoked_at + absl::Seconds(20)

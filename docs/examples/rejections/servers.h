@@ -23,8 +23,8 @@ namespace refreshable_examples {
 // A token is just the time of its issue, counted from the start of the play.
 using Token = absl::Duration;
 
-// The token endpoint, the servers that are called with a token, and the record.
-// Thread-safe.
+// The token endpoint, the servers that are called with a token, and the record
+// of the results. Thread-safe.
 class Servers {
  public:
   // `executor` runs the Refreshable, provides the time, and must outlive this
@@ -77,7 +77,8 @@ class Servers {
   absl::Duration not_before_ ABSL_GUARDED_BY(mutex_);
   // `issues_` counts the tokens that were issued, without those of attempts
   // that were told that a token was rejected or withdrawn. `failed_since_`
-  // counts the calls that have failed since `issues_` last increased.
+  // counts the calls of good servers that have failed since `issues_` last
+  // increased.
   int issues_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t failed_since_ ABSL_GUARDED_BY(mutex_) = 0;
   // Whether a server has made the mistake of `mistake_at`.

@@ -107,7 +107,7 @@ class ThreadedProgram {
       executor_.RunUntilIdle();
       const int64_t calling = this->calling();
       if (calling == 0) return;
-      // If every thread that has not finished its call waits for the endpoint,
+      // If every thread that has not finished the round waits for the endpoint,
       // moves the time to the endpoint's answer. Otherwise the time stands
       // still.
       const absl::Duration left = servers_.NextAnswer() - servers_.Elapsed();
