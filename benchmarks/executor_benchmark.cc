@@ -20,7 +20,7 @@
 // If its first argument is --benchmark_min_time=VALUE, the program only checks
 // that it works, with 1,000 tokens and 1,000 pending timers.
 //
-// The case of 64 threads that wait for one refresh is in failure_benchmark.cc.
+// failure_benchmark.cc measures 64 threads that wait for one refresh.
 
 #include <algorithm>
 #include <atomic>

@@ -17,7 +17,7 @@
 //
 // In each group the floor comes first, and `vs_floor` is the time per read (in
 // the first group `join_ns` plus `told_ns`) divided by the floor's. At the end
-// the ratios that have a target are printed once more, with their targets.
+// the ratios that have a target are printed, with their targets.
 //
 // If its first argument is --benchmark_min_time=VALUE, the program only checks
 // that it works: each line of the second group makes a single flight.
@@ -74,7 +74,7 @@ class EndpointSource final : public refreshable::TokenSource<std::string> {
 
 // A Refreshable with the methods that waiting_baselines.h describes. It makes
 // no retries, so a flight ends when its first attempt fails. The next attempt
-// is then due only after an hour, but `Reset` permits it at once.
+// is then due only much later, but `Reset` permits it at once.
 template <typename ExecutorType>
 class Ours {
  public:
@@ -125,8 +125,8 @@ class OnOneThread : public Ours<refreshable::ManualExecutor> {
   void Pump() { executor_.RunUntilIdle(); }
 };
 
-// A Refreshable whose attempt has failed, and whose next attempt is not due for
-// an hour.
+// A Refreshable whose attempt has failed, and whose next attempt is due only
+// when the measurement is long over.
 class BetweenAttempts : public OnThreads {
  public:
   explicit BetweenAttempts(Endpoint* endpoint) : OnThreads(endpoint) {

@@ -322,8 +322,8 @@ void Print(const Scenario& scenario, const char* client, int clients,
               Peak(day.waves[kWave], 60) / (clients / 60.0));
 }
 
-// Prints each limit of docs/failure.md that is exceeded. Returns whether there
-// is none.
+// Checks the limits of docs/failure.md, and a few more. Prints each limit that
+// is exceeded. Returns whether there is none.
 bool Check(const Scenario& scenario, int clients, const Day& day) {
   bool holds = true;
   const auto limit = [&](const char* what, double found, double most) {

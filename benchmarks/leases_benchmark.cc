@@ -332,9 +332,9 @@ double HeavyBarrier() {
   return NanosecondsSince(start);
 }
 
-// Prints the median times of `Install`, of membarrier(2) alone, and of a
-// publication by the rival. The three are measured in turns: first alone, then
-// while other threads read or have read.
+// Prints, for each of four cases, the median times of `Install`, of
+// membarrier(2) alone, and of a publication by the rival. The three are
+// measured in turns. The readers read from `ours` only.
 void Publications(bool short_form) {
   std::printf("\n%-42s %9s %9s %9s\n", "publications, median in us", "Install",
               "barrier", "mutex");

@@ -197,8 +197,8 @@ class RcuQuiescent {
   }
 
  private:
-  // `seen` is the grace period that the thread saw when it last used no token:
-  // at the end of its latest read, or before its first. If the thread has
+  // `seen` is the grace period that the thread saw at the end of its latest
+  // read or, before its first read has ended, in `Enter`. If the thread has
   // ended, `seen` is the largest number.
   struct Thread {
     std::atomic<uint64_t> seen{0};

@@ -99,7 +99,7 @@ bool Measure(int threads, int installs) {
     });
   }
   for (std::thread& publisher : publishers) publisher.join();
-  // For each thread, at least three of the tokens alive during an `Install` are
+  // While a thread is inside `Install`, at least three of its living tokens are
   // not superseded: the published one, and copies on their way into the
   // `Install`.
   const int64_t superseded = tokens_peak - 3 * threads;

@@ -30,7 +30,8 @@ inline double Median(std::vector<double> values) {
   return values[values.size() / 2];
 }
 
-// Prints one line: what was measured, its target, and `ok` or `MISSED`.
+// Prints one line: what was measured, the result, its target, and `ok` or
+// `MISSED`.
 inline void PrintTarget(const std::string& what, double measured,
                         double at_most) {
   std::printf("%-58s %9.2f   target <= %-5g %s\n", what.c_str(), measured,

@@ -82,9 +82,9 @@ class IdleExecutor final : public refreshable::Executor {
   std::vector<Task> tasks_;
 };
 
-// A Refreshable whose `Get` is measured. If no executor is passed in, it makes
-// one of its own. Its source always fails, so its tokens come from `Publish`
-// only.
+// A Refreshable whose reads are measured. If no executor is passed in, it makes
+// one of its own. Its source always fails, so it has no token unless one is
+// published.
 template <typename ExecutorType>
 class RefreshableRead {
  public:

@@ -9,8 +9,8 @@
 // and p99 divided by those of the floor, which only allocates and stores a
 // pointer. The counters that end with `vs_ours` are p50 and p99 divided by
 // those of Refreshable. Between iterations the publisher yields its processor
-// to the readers. Otherwise all 300 publications might be over before any
-// reader ran.
+// to the readers. Otherwise, on a computer with few cores, the readers
+// might hardly run during the 300 publications.
 //
 // If its first argument is --benchmark_min_time=VALUE, the program makes only a
 // few iterations, to check that it works.

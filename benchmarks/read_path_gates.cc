@@ -271,8 +271,8 @@ double SlowestPublish(int publications) {
 // could not be judged.
 class Gates {
  public:
-  // Checks `measured`. If `reason` is not empty, it says why the gate cannot be
-  // judged, and is printed instead.
+  // Checks that `measured` is at most (or at least) `target`. But if `reason`
+  // is not empty, the gate cannot be judged, and `reason` is printed.
   void AtMost(const char* name, double measured, double target,
               const std::string& reason) {
     Judge(name, measured, absl::StrFormat("<= %g", target), measured <= target,
@@ -337,10 +337,10 @@ int Main(bool short_form) {
 
   const int64_t fast = short_form ? 10000 : 500000;
   const int64_t slow = short_form ? 1000 : 20000;
-  // The gates compare reads with the subjects from kOthers to the one before
-  // `beyond_others`: patterns that lock. The subjects from `beyond_others` on
-  // are only printed. They are no alternatives to a Refreshable; baselines.h
-  // and lock_free_baselines.h say why.
+  // The subjects from kOthers to the one before `beyond_others` are the
+  // patterns that lock, over which some gates demand a lead. The subjects from
+  // `beyond_others` on are only printed. They free nothing, or have the
+  // drawbacks that lock_free_baselines.h lists.
   enum { kFloor, kFresh, kStale, kVirtual, kSharedSlots, kOthers };
   constexpr size_t kMutexCopy = kOthers;
   std::vector<Subject> subjects;
