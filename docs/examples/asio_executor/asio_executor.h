@@ -58,7 +58,8 @@ class AsioExecutor final : public refreshable::Executor {
   void Stop();
 
   // The methods of Executor. They refuse tasks and timers after `Stop`, and if
-  // there is no memory.
+  // there is no memory for them. If Asio has no memory to wait for the next
+  // timer, the program ends.
   bool Run(Task task) override;
   bool RunBlocking(Task task) override;
   refreshable::TimerId RunAfter(absl::Duration delay, Task task) override;
