@@ -48,9 +48,9 @@ int main() {
   }
   std::cout << "tokens issued: " << server.Count("token 200") << std::endl;
 
-  // The server gets a new key, so the API answers 401 to the old token. In the
-  // second after an attempt (`RefreshPolicy::min_interval`), no other attempt
-  // is permitted. So the program waits for more than a second.
+  // The server gets a new key, so the API answers 401 to the old token. Another
+  // attempt is permitted only a second after the start of the last one
+  // (`RefreshPolicy::min_interval`). So the program waits for longer than that.
   const absl::Time restarted = absl::Now();
   server.StopProvider();
   server.ForgetKey();

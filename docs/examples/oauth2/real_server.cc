@@ -197,8 +197,8 @@ void RealServer::WriteNginxConf(Certificate certificate) const {
        {"client_body", "proxy", "fastcgi", "uwsgi", "scgi"}) {
     absl::StrAppend(&temporary, kind, "_temp_path ", folder_, "/", kind, ";\n");
   }
-  // "user root" has an effect only if root starts nginx. The worker of nginx
-  // then stays root, so that it can read `folder_`.
+  // nginx ignores "user root" unless root starts it. Its workers then run as
+  // root too. Otherwise they could not reach the sockets in `folder_`.
   std::ofstream(folder_ + "/nginx.conf") << absl::StrCat(
       "user root; daemon off; pid ", folder_, "/nginx.pid; error_log ", folder_,
       "/nginx.log;\nevents { worker_connections 256; }\n"

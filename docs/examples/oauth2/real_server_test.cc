@@ -103,9 +103,9 @@ class RealServerTest : public testing::Test {
     return outcomes;
   }
 
-  // Waits for longer than the policy's minimum interval, 1 s. If a token is
-  // rejected before that has passed since the last attempt, the Refreshable
-  // does not fetch another one.
+  // Waits for longer than the policy's minimum interval, 1 s. Until that has
+  // passed since the start of the last attempt, a rejected token is not
+  // replaced.
   static void WaitForInterval() {
     const absl::Time end = absl::Now() + absl::Seconds(1.5);
     WaitUntil("the minimum interval", [&] { return absl::Now() > end; });
@@ -296,8 +296,8 @@ TEST_P(FaultTest, NoCallFailsWhileThereIsAToken) {
   const Callers callers(*tokens, server);
   callers.AwaitCalls();
   EXPECT_EQ(server.Count("token"), 1);
-  // A read with these options rejects the present token, and so starts an
-  // attempt as soon as the policy permits one.
+  // A read with these options rejects the present token. So it starts an
+  // attempt if none is in progress and the policy permits one now.
   Tokens::ReadOptions another;
   another.rejected = tokens->TryGet().value().generation();
   another.timeout = kLong;
