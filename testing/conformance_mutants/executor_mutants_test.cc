@@ -427,8 +427,8 @@ class FaultyExecutor final : public Executor {
   std::vector<std::shared_ptr<Task>> kept_ ABSL_GUARDED_BY(mu_);
   ManualExecutor* manual_ = nullptr;
   // The wrapped executor, which this object owns. Its pending tasks may use
-  // `inner_` while it is being destroyed. A smart pointer would not do, because
-  // it may be null by then.
+  // `inner_` while the destructor deletes it. A smart pointer might already be
+  // null then.
   Executor* inner_;
 };
 

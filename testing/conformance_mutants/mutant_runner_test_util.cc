@@ -28,8 +28,8 @@ struct Outcome {
 
 // Runs this program again in a child process, with only the tests that match
 // `filter` and with the variable `environment` ("NAME=value", or empty).
-// Returns the outcome of these tests. The child process writes none of the
-// files that Bazel told this process to write.
+// Returns the outcome of these tests. The child process does not get the
+// variables with which Bazel selects tests and names the files to write.
 Outcome RunTests(absl::string_view filter, absl::string_view environment) {
   const std::string command = absl::StrCat(
       "env -u XML_OUTPUT_FILE -u TEST_PREMATURE_EXIT_FILE "

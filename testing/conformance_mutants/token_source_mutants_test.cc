@@ -246,7 +246,7 @@ class FaultySource final : public TokenSource<std::string> {
   int inside_ ABSL_GUARDED_BY(mu_) = 0;
   std::optional<Credential<std::string>> cache_ ABSL_GUARDED_BY(mu_);
   absl::Status failure_ ABSL_GUARDED_BY(mu_);
-  std::vector<std::thread> threads_;  // Written only while `mu_` is held.
+  std::vector<std::thread> threads_;  // `Fetch` adds to it under `mu_`.
 };
 
 class FaultyRig final : public MintRig {
