@@ -98,17 +98,18 @@ TEST_P(FoundFaultsTest, T4IsFoundPrintedAndReplayed) {
 INSTANTIATE_TEST_SUITE_P(
     All, FoundFaultsTest,
     testing::ValuesIn(std::vector<Fault>{
-        // The first four faults, in this order: the generation check is
-        // removed; a refresh stays in flight for ever when the executor loses
-        // its task; Invalidate does not affect the attempt in flight; one of
-        // two waiting reads is dropped at shutdown.
+        // The first four faults, in this order: the check that an answer
+        // belongs to the present generation is removed; a refresh stays in
+        // flight for ever if the executor loses its task; Invalidate does not
+        // affect the running attempt; of several asynchronous reads that wait,
+        // the destructor drops all but one.
         {"generation_check", "A2RejectedBesideAnAttempt"},
         {"stuck_flag", "E2LostTasks"},
         {"attempt_ignored", "A2RejectedBesideAnAttempt"},
         {"waiter_dropped", "E1Destroy"},
-        // Faults of attempts that do not run.
+        // A fault of attempts that do not run.
         {"queued_for_good", "F1FirstReads"},
-        // Faults of calls that never return.
+        // A fault of calls that never return.
         {"bound_for_good", "F6CallsThatNeverReturn"},
         // Faults of the results of attempts, of the limit on calls, and of
         // what an attempt is told.
@@ -155,8 +156,8 @@ INSTANTIATE_TEST_SUITE_P(
 
 #ifndef ABSL_HAVE_THREAD_SANITIZER  // TSan would end the program first.
 // The fault "fetch_under_lock" makes the Refreshable call the source while it
-// holds a lock. The source calls the Refreshable back, and so waits for that
-// lock forever.
+// holds a lock. The explorer's source calls the Refreshable back, and so waits
+// for that lock forever.
 TEST(PlantedFaultsDeathTest, T4WhatWaitsForItselfIsShownWithItsSchedule) {
   Scenario scenario;
   scenario.steps = {ReadAsync()};
