@@ -122,8 +122,8 @@ template <typename Token>
 class TokenSourceRig : public AnySourceRig {
  public:
   // Returns a new source that asks the rig's server. The rig outlives the
-  // source. It should keep no reference to it, because one clause tests that
-  // the source may be destroyed while it is asked.
+  // source. The rig should not share ownership of the source, because one
+  // clause tests that the source may be destroyed while it is asked.
   virtual std::shared_ptr<refreshable::TokenSource<Token>> Make() = 0;
 
   // Returns the bytes of a token, which no status may contain. Returns an empty
