@@ -102,10 +102,10 @@ struct CheckedMachine::Step {
   bool acted = false;
 };
 
-// Compares one step with the rules. `was_` is the model before the step, `is_`
-// the model after it. Some rules check the step at once, with `Rule`. The
-// others set the fields at the end of this class, which say what is required;
-// Compare and CompareEvents check those.
+// Compares one step with the contract. `was_` is the model before the step,
+// `is_` the model after it. Some requirements are checked at once, with `Rule`.
+// The others are noted in the fields at the end of this class, and Compare and
+// CompareEvents check them.
 class CheckedMachine::StepChecker {
  public:
   StepChecker(const ReferenceModel& was, const Step& step,
@@ -467,7 +467,7 @@ class CheckedMachine::StepChecker {
   }
 
   // F4: when the hint of the input asks to replace the token, counted from now;
-  // kNever if there is no hint.
+  // kNever if there is no hint, or if it is zero or less.
   Ms Hint() const {
     if (input_.refresh_in <= 0 || input_.refresh_in == kNever) return kNever;
     return call_.has_value() ? input_.refresh_in - (is_.t - call_->started)
@@ -1013,8 +1013,8 @@ class CheckedMachine::StepChecker {
   bool told_wait_ = false;
   bool told_failure_ = false;  // `Decisions::failure` must be set.
   bool told_lost_ = false;     // The failure must be the executor's (E2).
-  // If set, `Decisions::failure` must have this code, and be for the reads that
-  // rejected the token. Otherwise it must be for ordinary reads.
+  // If set, `Decisions::failure` must have this code, and its `rejected` must
+  // be true. If not, its `rejected` must be false.
   std::optional<absl::StatusCode> rejected_code_;
   bool kept_ = false;  // The queued attempt must be kept.
 };

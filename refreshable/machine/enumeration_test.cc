@@ -282,9 +282,8 @@ class Enumeration {
       const Ms elapsed = f.t - call.started;
       inputs.push_back({Input::kSucceed, id, 8 * kSecond});
       inputs.push_back({Input::kFail, id, -1, kTransient});
-      // If something was published or invalidated since the call started, every
-      // answer to the call is discarded (F2), so one success and one failure
-      // are enough.
+      // Every answer to a call that is no longer current is discarded (F2), so
+      // one success and one failure are enough.
       if (!call.current) continue;
       inputs.push_back({Input::kSucceed, id, 8 * kSecond + elapsed, 0, true});
       inputs.push_back({Input::kSucceed, id, elapsed, 0, true});

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Tests of RefreshMachine with a source that fails: the schedule of the
-// attempts, the budgets of the reads, and exhaustion.
+// attempts, the kinds of failure, and exhaustion.
 
 #include <vector>
 
@@ -307,7 +307,8 @@ TEST(RefreshMachineFailureTest, B7AnAnswerThatWasGivenUpHealsEvenAFatalOne) {
   policy.retry.max_consecutive_failures = 1;
   MachineDriver d(policy);
   d.ReadAndStart();
-  // The attempt times out and is abandoned, but its call still returns a token.
+  // The attempt times out at 30 s and is abandoned. Its call returns a token at
+  // 40 s.
   d.At(S(30)).Wake();
   EXPECT_TRUE(d.machine.fatal(d.now()));
   d.At(S(40)).Succeed(Expiry::In(S(100)));

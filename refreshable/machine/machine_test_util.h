@@ -161,7 +161,8 @@ class MachineDriver {
   // seconds. Makes a first read at once, and another one after each `every`.
   // Each read has the timeout `timeout`. Every attempt starts at once and fails
   // `latency` later, with `retry_after` if that is set. But an attempt that has
-  // timed out never returns once another one has started. Timers fire on time.
+  // timed out never returns once another one has been submitted. Timers fire on
+  // time.
   std::vector<double> Outage(
       absl::Duration end, absl::Duration every = S(1),
       absl::Duration latency = absl::ZeroDuration(),

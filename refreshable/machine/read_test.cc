@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of RefreshMachine with a source that answers: what reads are served and
-// until when, when a refresh starts, and when the machine must be called again.
+// Tests of RefreshMachine: until when a token is fresh and usable, when
+// attempts may start, and what happens to an attempt that takes long.
 
 #include <vector>
 

@@ -260,8 +260,8 @@ TEST(RefreshMachineRecoveryTest, B10TheFirstFailureServesAllWhoWait) {
   EXPECT_EQ(d.freshness(), Freshness::kFresh);
   EXPECT_TRUE(d.machine.published_servable(d.now()));
   EXPECT_EQ(d.check_at(), S(3562 + 2400));
-  // The second token, once it has expired, must also be published again as
-  // degraded.
+  // Once the second token has expired and a refresh has failed, it must also be
+  // published again as degraded.
   d.At(S(3562 + 3560)).ReadAndStart();
   d.Fail();
   EXPECT_FALSE(d.machine.published_servable(d.now()));

@@ -47,9 +47,9 @@ struct ModelPolicy {
 
   RefreshPolicy policy;
   // The fields of `policy` in milliseconds. `margin` is `expiry_margin`,
-  // `max_window` and `window` are the stale windows, `timeout` is
-  // `attempt_timeout`, `young` is `young_token_age`, `grace` is
-  // `max_stale_on_error`, and `cooldown` is `background_cooldown`.
+  // `max_window` is `max_stale_window`, `timeout` is `attempt_timeout`, `young`
+  // is `young_token_age`, `grace` is `max_stale_on_error`, `window` is
+  // `stale_window`, and `cooldown` is `background_cooldown`.
   Ms margin, max_window, min_interval, timeout, young, grace;
   std::optional<Ms> window, cooldown;
   Ms initial_backoff, max_backoff, probe_interval, max_retry_after;
@@ -69,7 +69,8 @@ struct ReferenceModel {
     // token has been published or invalidated since the call started, unless
     // the invalidation kept the running attempt (A2).
     bool current = true;
-    // The generation that a read rejected, if the call was told of it; else 0.
+    // The generation of the token that a read rejected, if the call was told of
+    // it; else 0.
     uint64_t told = 0;
     bool in_row = false;  // Whether a rejection started the attempt.
   };
@@ -111,8 +112,8 @@ struct ReferenceModel {
   // A9: when a rejection may start an attempt.
   Ms RejectedNotBefore() const;
   // Applies what the passing of time changes. If the token has become stale and
-  // was not rejected, the row of attempts that rejections started (`row`) ends
-  // (A13). Then calls PromoteIfUnservable.
+  // was neither rejected nor invalidated, the row of attempts that rejections
+  // started (`row`) ends (A13). Then calls PromoteIfUnservable.
   void PassTime();
   // A10: makes the flight a foreground flight if the token can no longer be
   // served to anybody, and a read that rejected it has waited for the flight.
@@ -167,21 +168,23 @@ struct ReferenceModel {
   Ms issued = 0;
   Ms issued_life = 0;
 
-  // The row of attempts that rejections started (A13): the number of its
-  // attempts, the end of the wait that a server asked for when one of them
-  // failed, and why the latest failed.
+  // How many attempts the row of A13 has.
   int row = 0;
+  // A10: `row_cause` is the cause of the latest failure that was not counted,
+  // and `row_asked_until` the end of the latest wait that a server asked for
+  // with such a failure. A token or a reset clears both.
   Ms row_asked_until = kLongAgo;
   absl::StatusCode row_cause = absl::StatusCode::kOk;
 
   Flight flight = kNone;
   bool foreground = false;
-  // A rejection started the flight, which is still in the background.
+  // A rejection started the flight, and it is still in the background.
   bool by_rejection = false;
   // A read that rejected the token has waited for the flight.
   bool rejected_waits = false;
-  // The generation that a read rejected, if the present or next attempt is told
-  // of it; otherwise 0.
+  // Set if a read rejected the token while an attempt was queued: the token's
+  // generation, of which this and later attempts of the flight are told.
+  // Otherwise 0.
   uint64_t told = 0;
   int budget = 0;  // How many retries the flight may make in the foreground.
   int failed = 0;  // How many attempts of the flight failed.

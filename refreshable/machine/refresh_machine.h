@@ -54,8 +54,8 @@ struct ReadFailure {
   // if the wall clock is set meanwhile.
   absl::Time next_attempt = absl::InfiniteFuture();
   bool fatal = false;
-  // Whether the read rejected the token that is held. Other reads may still be
-  // served that token.
+  // If set, the read rejected the token that is held, which other reads may
+  // still be served.
   bool rejected = false;
 };
 
@@ -118,12 +118,12 @@ struct AttemptStart {
 };
 
 // The state of one credential: which token is held and until when, the one
-// refresh in flight, the failures, and when the next attempt may start. Each
-// *input* but OnFork is a method that takes the present moment and fills in
-// `Decisions`, among them *events* for the observer. After an input, `check_at`
-// and `wake_at` tell when the machine must be called again. The machine has no
-// token, thread, lock, callback or clock: time is a value passed in.
-// Thread-compatible.
+// refresh in flight, the failures, and when the next attempt may start. An
+// *input* is a method that takes the present moment and fills in `Decisions`,
+// among them *events* for the observer. (OnFork is an input that does neither.)
+// After an input, `check_at` and `wake_at` tell when the machine must be called
+// again. The machine has no token, thread, lock, callback or clock: time is a
+// value passed in. Thread-compatible.
 //
 // A read is *ordinary* unless it rejects a token that other reads are still
 // served. A *flight* is one refresh, which may take several attempts. It is in
@@ -150,9 +150,9 @@ struct AttemptStart {
 //
 // - A running attempt that was told that a server rejected this token goes on.
 //   (In the other cases a running attempt is abandoned.)
-// - If no attempt is permitted now, the flight changes to kWaiting, or to kIdle
-//   if refreshing is exhausted. This rule applies only if the token was young,
-//   if the flight was in kWaiting, or if refreshing is fatal.
+// - This rule applies only if the token was young, if the flight was in
+//   kWaiting, or if refreshing is fatal: if no attempt is permitted now, the
+//   flight changes to kWaiting, or to kIdle if refreshing is exhausted.
 // - Otherwise the flight changes to kQueued. An attempt that is queued already
 //   stays; if there is none, a new one is submitted.
 //
@@ -208,19 +208,20 @@ class RefreshMachine {
   void OnWakeLost(const Instant& now, Decisions& out);
 
   // Withdraws the token of `generation` and returns true. Returns false, and
-  // changes nothing, if that is not the generation held.
+  // decides nothing, if that is not the generation held.
   bool OnInvalidate(const Instant& now, Generation generation, Decisions& out);
 
-  // Records that a server rejected `generation`. Does not start an attempt.
+  // Called when a server has rejected `generation`. Does not start an attempt.
   void OnReportRejected(const Instant& now, Generation generation,
                         Decisions& out);
 
   // Publishes a token that no attempt brought, ends the flight, and returns
-  // true. Returns false, and changes nothing, if the token has expired already.
+  // true. Returns false, and decides nothing, if the token has expired already.
   bool OnInstall(const Instant& now, const Expiry& expiry, Decisions& out);
 
   // Forgets the failures and the waits after them, which generations were
-  // rejected or invalidated, and the abandoned calls that have not returned.
+  // rejected or invalidated, the waits between attempts that rejections start,
+  // and the abandoned calls that have not returned.
   void OnReset(const Instant& now, Decisions& out);
 
   // Called in the child of a fork(). Attempts that were submitted or started
@@ -301,10 +302,10 @@ class RefreshMachine {
   bool fatal(const Instant& now) const {
     return exhausted(now) && policy().retry.on_exhausted == OnExhausted::kFatal;
   }
-  // When the next attempt may start; the infinite future if fatal.
+  // When the next attempt may start, apart from the cooldown of background
+  // attempts; the infinite future if fatal.
   BootTime next_start(const Instant& now) const;
-  // When the next attempt that a rejection asks for may start; the infinite
-  // future if fatal.
+  // When a rejection may start the next attempt; the infinite future if fatal.
   BootTime next_rejected_start(const Instant& now) const;
 
  private:
@@ -332,7 +333,7 @@ class RefreshMachine {
   struct Flight {
     // Whether an ordinary read has ever waited for the flight.
     bool foreground = false;
-    // Whether a rejection started the flight, which is still in the background.
+    // Whether a rejection started the flight and it is still in the background.
     bool by_rejection = false;
     // Whether a read that rejected the token has ever waited for the flight.
     bool rejected_waits = false;
@@ -348,8 +349,9 @@ class RefreshMachine {
     BootTime attempt_deadline = BootTime::InfiniteFuture();
     // When the attempt before the running one started.
     BootTime start_before = BootTime::InfinitePast();
-    // The generation that a read rejected, if the present or next attempt is
-    // told of it; otherwise 0. (`rejected_` is the one that was invalidated.)
+    // Set if a read rejected the token while an attempt was queued: the token's
+    // generation, of which this and later attempts of the flight are told.
+    // Otherwise 0. (`rejected_` is the generation that was invalidated.)
     Generation told;
   };
 
@@ -363,8 +365,8 @@ class RefreshMachine {
     BootTime last_call;
   };
 
-  // When the next attempt may start, as last reported to ordinary reads
-  // (`next`) and to reads that rejected the token (`next_rejected`).
+  // When the next attempt may start, as MakeFailure (`next`) and
+  // MakeRejectedFailure (`next_rejected`) last reported it.
   struct Told {
     DualDeadline next;
     DualDeadline next_rejected;
@@ -374,8 +376,8 @@ class RefreshMachine {
   struct Trouble {
     Abandoned abandoned;
     Told told;
-    // The latest failure of an attempt that a rejection started. OK if there
-    // has been none since a token last came or OnReset was called.
+    // The latest failure that FailRejectedAttempt handled. OK if there has been
+    // none since a token last came or OnReset was called.
     absl::Status rejection_cause;
     // No timer starts a flight before this time, which is set when the executor
     // loses an attempt. So an executor that refuses every attempt is not asked

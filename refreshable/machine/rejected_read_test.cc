@@ -89,9 +89,9 @@ TEST(RefreshMachineRejectedReadTest, A8AQueuedAttemptIsToldOfIt) {
   EXPECT_EQ(d.check_at(), S(660));  // The cooldown (B3) is 60 s.
 }
 
-// A read that rejects the token finds that an attempt has timed out. The
-// attempt was not told of any rejection, so its failure is not the error of
-// this read, just as it is not that of the read that waited for the attempt.
+// A rejected read comes when an attempt that was not told of any rejection has
+// timed out. The timeout is not the error of this read, nor that of the
+// rejected read that waited for the attempt.
 TEST(RefreshMachineRejectedReadTest, A8ATimeoutOfAnotherAttemptIsNotItsError) {
   MachineDriver d = StaleAndQueued();
   d.Start();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// RejectionRow: which generations servers have rejected, and how soon a
+// RejectionRow: whether the present token was rejected, and how soon a
 // rejection may start another attempt.
 
 #ifndef REFRESHABLE_MACHINE_REJECTION_ROW_H_
@@ -70,8 +70,8 @@ class RejectionRow {
     return row_ != nullptr ? last_start + row_->next : last_start;
   }
 
-  // Called when an attempt that a rejection asked for starts. `wait` is the
-  // time that must pass before a rejection may start the next one.
+  // Called when an attempt of the row starts. `wait` is the time that must pass
+  // before a rejection may start the next one.
   void OnStart(absl::Duration wait) {
     ++row().attempts;
     row_->before = row_->next;
@@ -81,7 +81,7 @@ class RejectionRow {
   // Replaces the wait before the next attempt. Requires: attempts() > 0.
   void SetWait(absl::Duration wait) { row_->next = wait; }
 
-  // Called in the child of a fork() if an attempt that a rejection asked for is
+  // Called in the child of a fork() if an attempt that a rejection started is
   // running. That attempt belongs to the parent, so its OnStart is undone,
   // unless the row has ended since.
   void OnFork() {

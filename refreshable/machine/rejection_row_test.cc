@@ -213,8 +213,8 @@ TEST(RefreshMachineRejectionRowTest, A13AnAttemptThatIsNotRunIsLost) {
 }
 
 // F6 also applies to the attempts that rejections start. Once too many calls
-// have been abandoned, an attempt fails without a call, but from time to time
-// one more call is permitted.
+// have been abandoned, an attempt fails without a call; the next call is
+// permitted `probe_interval` (60 s) after the last one.
 TEST(RefreshMachineRejectionRowTest, F6TheBoundOfAbandonedCallsApplies) {
   RefreshPolicy policy = ExactPolicy();
   policy.max_abandoned_calls = 1;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of RefreshMachine when a server rejects its tokens.
+// Tests of RefreshMachine when its token is invalidated.
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
@@ -183,7 +183,8 @@ TEST(RefreshMachineRejectionTest, A5FailuresSinceThenStillCount) {
   MachineDriver d(policy);
   d.FailTimes(1);
   d.At(S(100)).Hold(S(60));
-  d.wall_step = S(15);  // So it is stale at 115 s, and young until 130 s.
+  // The step makes the token stale at 115 s. It remains young until 130 s.
+  d.wall_step = S(15);
   for (int at : {115, 120}) {
     d.At(S(at)).Read();
     d.Start();
@@ -200,8 +201,8 @@ TEST(RefreshMachineRejectionTest, A5FailuresSinceThenStillCount) {
   EXPECT_EQ(reset.next_start(), S(122));
 }
 
-// An answer (A11) clears all failures, also one that did not count towards
-// exhaustion (B2). That one must then not be subtracted from later failures.
+// An answer (A11) clears all failures, including those that do not count
+// towards exhaustion (B2). They must not be subtracted from later failures.
 TEST(RefreshMachineRejectionTest, A5WhatAnAnswerClearedExcusesNothing) {
   RefreshPolicy policy = ExactPolicy();
   policy.stale_window = S(30);

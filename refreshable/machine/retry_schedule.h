@@ -47,9 +47,10 @@ class RetrySchedule {
                  const absl::Status& cause,
                  std::optional<absl::Duration> retry_after, Jitter& jitter);
 
-  // Called when an attempt that a rejection asked for has failed. The failure
-  // does not count, but a wait that the server asked for (`retry_after`) delays
-  // every attempt. Returns for how long, or nullopt if there is no delay.
+  // Called when an attempt that a rejection started has failed and the failure
+  // does not count. A wait that the server asked for (`retry_after`) still
+  // delays every attempt. Returns for how long, or nullopt if there is no
+  // delay.
   std::optional<absl::Duration> OnRejectionFailure(
       const RefreshPolicy& policy, BootTime now,
       std::optional<absl::Duration> retry_after, Jitter& jitter);
@@ -105,10 +106,10 @@ class RetrySchedule {
   }
 
   // Whether the failures in a row, without the excused ones, have reached
-  // `max_consecutive_failures`. A failure is excused if the wait that the
-  // server asked for, and the minimum interval, both end before the computed
-  // wait. While this is true and no usable token is held, attempts are probes,
-  // or none is made (`on_exhausted`).
+  // `max_consecutive_failures`. A failure is excused if, because the server
+  // asked for a wait, the next attempt may start before the backoff ends. While
+  // this is true and no usable token is held, attempts are probes, or none is
+  // made (`on_exhausted`).
   bool Exhausted(const RefreshPolicy& policy) const {
     return since_ != nullptr && since_->failures - since_->excused >=
                                     policy.retry.max_consecutive_failures;
@@ -118,15 +119,14 @@ class RetrySchedule {
   // whether a usable token is held.
   BootTime NextStart(const RefreshPolicy& policy, bool usable) const;
 
-  // Whether the Retry-After of an attempt that a rejection asked for still
-  // delays attempts.
+  // Whether a wait that OnRejectionFailure began still delays attempts.
   bool DelayedByRejection(BootTime now) const {
     return since_ != nullptr && now < since_->rejection_retry_after;
   }
 
   // The end of the cooldown. While the token is usable, no background attempt
   // may start before this, even if NextStart permits one, unless a rejection
-  // asks for it.
+  // starts it.
   BootTime cooldown_until() const {
     return since_ != nullptr ? since_->cooldown_until
                              : BootTime::InfinitePast();
@@ -146,11 +146,9 @@ class RetrySchedule {
     // How long after the start of the last attempt a probe may start. This and
     // `backoff_until` are drawn whenever `failures` rises, and by DrawAgain.
     absl::Duration probe_wait;
-    // The end of the wait that replaces the computed one, because the server
-    // asked for a wait after the last failure; nullopt if none replaces it.
+    // If set, replaces `backoff_until`, because the server asked for a wait.
     std::optional<BootTime> retry_after_until;
-    // The end of the wait that the server last asked for in its answer to an
-    // attempt that a rejection had started.
+    // The end of the latest wait that OnRejectionFailure began.
     BootTime rejection_retry_after = BootTime::InfinitePast();
     BootTime cooldown_until = BootTime::InfinitePast();
   };

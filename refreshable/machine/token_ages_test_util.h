@@ -17,8 +17,8 @@ namespace internal {
 // stops being usable and stops being fresh (F4), without jitter. `margin` is
 // the policy's `expiry_margin`, `explicit_window` its `stale_window` and
 // `max_window` its `max_stale_window`. `hint` is the age at which the source
-// would like the token to be replaced. `Time` is absl::Duration, or a number of
-// milliseconds.
+// would like the token to be replaced; nullopt if it gave no hint. `Time` is
+// absl::Duration, or a number of milliseconds.
 template <typename Time>
 Time UsableFor(Time life, Time margin) {
   return life - std::min(margin, life / 4);

@@ -31,9 +31,8 @@ void TokenLifetime::SetEdges(const RefreshPolicy& policy, const Instant& now,
   absl::Duration fresh_for = lifetime - window;
   if (left.refresh_in < usable_for) {
     // The jitter below makes the token stale earlier, but not before a quarter
-    // of its life. A hint before or shortly after that quarter is moved later,
-    // so that clients with the same hint are spread over the whole range of the
-    // jitter.
+    // of its life. If a hint before or shortly after that quarter were not
+    // moved later, clients with the same hint would gather there.
     fresh_for = std::min(
         usable_for,
         std::max(left.refresh_in, lifetime / 4 + lifetime * policy.jitter));

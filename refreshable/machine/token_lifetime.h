@@ -16,8 +16,8 @@ namespace refreshable {
 namespace internal {
 
 // How long a token lives, and the source's hint of when to replace it
-// (`Expiry::WithRefreshIn`). Both count from now. The hint may be zero or less
-// if the answer took long; it is infinite if there is none.
+// (`Expiry::WithRefreshIn`). Both count from the present moment. The hint may
+// be zero or less if the answer took long; it is infinite if there is none.
 struct LifetimeLeft {
   absl::Duration lifetime;
   absl::Duration refresh_in = absl::InfiniteDuration();
@@ -35,13 +35,14 @@ struct LifetimeLeft {
 class TokenLifetime {
  public:
   TokenLifetime() = default;
-  // Makes the lifetime of a token that a source returned at `now`. Requires:
-  // `left.lifetime` > 0. Draws at most one number from `jitter`.
+  // Makes the lifetime of a token that came at `now`, from a source unless
+  // SetInstalled is called next. Requires: `left.lifetime` > 0. Draws at most
+  // one number from `jitter`.
   TokenLifetime(const RefreshPolicy& policy, const Instant& now,
                 const LifetimeLeft& left, Jitter& jitter);
 
   // Called when the same token has come again at `now`, with another expiry.
-  // The token remains young no longer than before.
+  // Does not change how long the token is young.
   void Extend(const RefreshPolicy& policy, const Instant& now,
               const LifetimeLeft& left, Jitter& jitter) {
     SetEdges(policy, now, left, jitter);

@@ -27,13 +27,14 @@ constexpr int kSeeds = 200;
 
 absl::Status Busy() { return absl::ResourceExhaustedError("busy"); }
 
-// The waits of many clients that differ only in their seeds.
+// A duration of each of many clients that differ only in their seeds: a wait,
+// or the time until the token is stale.
 class Spread {
  public:
   void Add(absl::Duration wait) { waits_.insert(wait); }
   absl::Duration least() const { return *waits_.begin(); }
   absl::Duration most() const { return *waits_.rbegin(); }
-  // Returns how often the most frequent wait occurs.
+  // Returns how often the most frequent duration occurs.
   size_t together() const {
     size_t most = 0;
     for (const absl::Duration wait : waits_) {
@@ -125,7 +126,8 @@ TEST(RefreshMachineWaitingTest, B2ACappedWishIsNoShorterThanTheComputedWait) {
     d.At(d.next_start()).ReadAndStart();
     d.Fail(Busy(), S(33));
     EXPECT_EQ(d.next_start(), d.t + S(32));
-    // The answer comes when 5 s of the computed wait are left.
+    // The next answer comes 55 s after the start of its attempt, when 5 s of
+    // the computed wait are left.
     d.At(d.next_start()).ReadAndStart();
     d.At(d.t + S(55)).Fail(Busy(), S(33));
     EXPECT_EQ(d.next_start(), d.t + std::max(cap, S(5)));
@@ -246,8 +248,8 @@ TEST(RefreshMachineWaitingTest, F8ClientsThatGetOneHintAreSpread) {
   EXPECT_EQ(spread.together(), 1u);
 }
 
-// A hint that is near or before a quarter of the token's life is moved later.
-// The clients that got the same hint must not all come at that quarter.
+// A hint before or shortly after a quarter of the token's life is moved later.
+// Clients with the same hint must not all come at that quarter.
 TEST(RefreshMachineWaitingTest, F8ClientsWhoseHintIsCutAreSpread) {
   for (const absl::Duration hint : {S(3600), S(21600), S(22000)}) {
     SCOPED_TRACE(hint);
