@@ -277,10 +277,10 @@ class Domain final : public HazardDomain {
       ForEachSlotOf(*record, function);
     }
 #endif
-    // (M2) A reader sets `shared_slots_are_used_` before it claims its first
-    // shared slot. If this scan does not see the flag set, that reader will
-    // find the cell changed, because all of these operations are sequentially
-    // consistent.
+    // (M2) `shared_slots_are_used_` is set before any shared slot is claimed.
+    // If a scan does not see the flag set, a reader that claims a shared slot
+    // for one of the scan's nodes will find the cell changed, because all of
+    // these operations are sequentially consistent.
     if (!also_unused &&
         !shared_slots_are_used_.load(std::memory_order_seq_cst)) {
       return;
@@ -295,22 +295,23 @@ class Domain final : public HazardDomain {
   // The threads' records. None is ever removed.
   std::atomic<ThreadRecord*> records_{nullptr};
 #endif
-  // (M7) The number of threads that own a record.
+  // (M7) The number of threads that own a record or are acquiring one.
   std::atomic<int> owners_{0};
   // Retired nodes that wait for a scan to take them.
   std::atomic<const HazardNode*> incoming_{nullptr};
   // Raised by one when a scan begins to take the nodes in `incoming_`, and by
   // one when it has taken them. So this is odd while a scan is taking nodes.
   std::atomic<uint64_t> takings_{0};
-  // (M5) The number of nodes that were retired since the latest TryToScan took
-  // the nodes in `incoming_` for its first scan. While it takes them, this is
-  // at least kMostHandedOver. Once this is kMostHandedOver or more, no further
-  // node is left to the scanning thread.
+  // (M5) Counts retired nodes, and starts again from 0 when the first scan of a
+  // TryToScan has taken the nodes in `incoming_`. While that scan takes them,
+  // this is at least kMostHandedOver. A thread that retires a node and finds
+  // kMostHandedOver or more here must not leave the node to the scanning
+  // thread.
   std::atomic<int> handed_over_{0};
   // Only the thread that has set `scanning_` may access the members from
   // `retained_` to `barriers_`.
   const HazardNode* retained_ = nullptr;  // Nodes that a scan found in use.
-  int most_incoming_ = 0;  // The most nodes that one scan took at a time.
+  int most_incoming_ = 0;  // The most new nodes that one scan has taken.
   int64_t scans_ = 0;      // The number of scans.
   int64_t barriers_ = 0;   // The number of heavy barriers.
   // Set while a thread scans or forks.
@@ -322,8 +323,8 @@ class Domain final : public HazardDomain {
   // The number of threads that are in fork(). A thread scans only if this was 0
   // when it looked.
   std::atomic<int> forking_{0};
-  // Set if nodes may have been left in `incoming_`. The next scan then takes
-  // them, whichever thread makes that scan.
+  // Set if the next scan must take the nodes in `incoming_`, whichever thread
+  // makes that scan. (The first scan of a TryToScan takes them in any case.)
   std::atomic<bool> left_{false};
   std::atomic<bool> forks_are_handled_{false};
   // The mode once it is decided. This is not a function-local static: if
@@ -446,11 +447,11 @@ void Domain::BeforeFork() {
   }
 }
 
-// Ends a fork, in the parent and in the child. While no scan could start,
-// threads may have left work to the next scan. So all slots are marked as
-// waited for, and the thread that next clears a slot scans. The thread that
-// forks does not scan here, because a scan would run destructors inside fork(),
-// under the locks of other handlers.
+// The end of a fork, as far as it is the same in parent and child. While no
+// scan could start, threads may have left work to the next scan. So all slots
+// are marked as waited for, and the thread that next clears a slot scans. The
+// thread that forks does not scan here, because a scan would run destructors
+// inside fork(), under the locks of other handlers.
 void Domain::EndFork() {
   if (mode_.load(std::memory_order_relaxed) == kUnknown) return;
   left_.store(true, std::memory_order_seq_cst);
@@ -507,8 +508,9 @@ struct ThreadEnd {
   }
 };
 
-// Returns this thread's ring in this domain, after making one if necessary.
-// Returns null if the thread is ending or there is no memory for slots.
+// Returns this thread's ring in this domain, after acquiring a record if the
+// thread has none. Returns null if the thread is ending or there is no memory
+// for a record.
 SlotRing* Domain::RingOfThisThread() {
   // `this_threads_ring` may be the variable of another copy of the library,
   // which has its own domain.
@@ -679,8 +681,8 @@ void Domain::Push(const HazardNode* first, const HazardNode* last) {
 
 // Takes all nodes out of `incoming_` and returns them. (M5) If `first` is set,
 // which means the first scan of a TryToScan, starts the count `handed_over_`
-// again from 0. No node can be handed over meanwhile, so that each is counted
-// exactly once.
+// again from 0. No thread can leave a node to this one while the nodes are
+// being taken.
 const HazardNode* Domain::TakeIncoming(bool first) {
   if (first) handed_over_.exchange(kMostHandedOver, std::memory_order_acq_rel);
   takings_.fetch_add(1, std::memory_order_seq_cst);

@@ -62,9 +62,9 @@ struct HazardSlot {
   // calls ReleaseSlow. Always 0 in symmetric mode, in which `waited_for` alone
   // decides. Written only by a thread that scans or forks.
   std::atomic<uint32_t> no_scan_on_release{0};
-  // 1 if the last scan found a retired node in this slot. A release from a slot
-  // of a ring resets this (M8). In symmetric mode: 1 if clearing this slot must
-  // trigger a scan.
+  // 1 if the last scan found a retired node in this slot. Reset by a fork and,
+  // if the slot is in a ring, by the next release from it (M8). In symmetric
+  // mode instead: 1 if clearing this slot must trigger a scan.
   std::atomic<uint32_t> waited_for;
 };
 
@@ -75,8 +75,8 @@ struct alignas(32) DomainSlot : HazardSlot {
       : HazardSlot(n), domain(d) {}
 
   HazardDomain* domain;
-  // The next slot in the thread's ring (see SlotRing). Null if this slot is
-  // shared by all threads.
+  // The next slot in the thread's ring (see SlotRing). Null if this slot is in
+  // no ring.
   std::atomic<DomainSlot*> next{nullptr};
 };
 static_assert(sizeof(DomainSlot) == 32, "four slots fill two cache lines");
@@ -105,7 +105,8 @@ class HazardNode {
  private:
   friend class HazardDomain;
 
-  // Frees the object. Called once, under no lock.
+  // Called once, when the last reference has been dropped, under no lock of the
+  // library. Frees the object.
   virtual void OnUnreferenced() { delete this; }
 
   // The slot of all holds that are counted references of this node.
@@ -229,9 +230,9 @@ class HazardHolder {
   HazardSlot* slot_ = nullptr;
 };
 
-// The slots of all threads, and the retired nodes that slots still announce.
-// Thread-safe. Reads wait for no scan. User code (a node's destructor) never
-// runs while another thread could be waiting for that code to end.
+// The slots, and the retired nodes that have not been freed yet. Thread-safe.
+// Reads wait for no scan. User code (a node's destructor) never runs while
+// another thread could be waiting for that code to end.
 //
 // A domain is never destroyed: it can be used before and after main, by any
 // thread, and in the child of a fork(). The domain of a shared object exists
@@ -273,10 +274,10 @@ class HazardDomain {
 
   // The fast path of `domain->Protect(cell)`. Tries one slot, and returns a
   // null node if that fails, for example because the slot is in use. If it
-  // succeeds, it calls nothing (in a shared object, perhaps `__tls_get_addr`).
-  // (Without thread_local, this does all that Protect does, and never fails.)
-  // Requires `AtHand(domain)`, and that the cell never contains null. The
-  // caller must construct a HazardHolder from the result.
+  // succeeds, it has called nothing but, in a shared object, perhaps
+  // `__tls_get_addr`. (Without thread_local, this does all that Protect does,
+  // and never fails.) Requires `AtHand(domain)`, and that the cell never
+  // contains null. The caller must construct a HazardHolder from the result.
   ABSL_ATTRIBUTE_ALWAYS_INLINE static HazardRawHolder TryProtect(
       HazardDomain* domain, const HazardCell& cell) {
 #ifdef REFRESHABLE_NO_THREAD_LOCAL
@@ -316,14 +317,15 @@ class HazardDomain {
     return node == nullptr ? HazardHolder() : HazardHolder(RawCount(node));
   }
 
-  // Drops the reference that belonged to `node`'s cell, as soon as no slot
-  // announces the node: now, or later on any thread. Requires that no cell
-  // contains the node. May free this node and others, and so run their
-  // destructors. Does nothing if `node` is null.
+  // Drops the reference that belonged to `node`'s cell once a scan has found
+  // that no slot announces the node: in this call, or later on any thread.
+  // Requires that no cell contains the node. May free this node and others, and
+  // so run their destructors. Does nothing if `node` is null.
   //
-  // (M5) Scans, unless another thread scans or forks; then leaves the node to a
-  // later scan. But if kMostHandedOver nodes have been left already, waits
-  // until a scan has taken the node or a fork() begins.
+  // (M5) Scans. If another thread is scanning or a fork() is in progress,
+  // leaves the node to a later scan. At most kMostHandedOver nodes are left to
+  // a thread that is scanning: whoever may not leave its node waits until a
+  // scan has taken it or a fork() is in progress.
   virtual void Retire(const HazardNode* node) noexcept = 0;
 
   // Scans, and drops the cells' references of the retired nodes that no slot
@@ -332,7 +334,8 @@ class HazardDomain {
   virtual void Reclaim() noexcept = 0;
 
   // What TryProtect does if there is no thread_local. Tries one shared slot by
-  // compare-and-swap, and calls ProtectShared if that fails.
+  // compare-and-swap. Calls ProtectShared if that fails, or if no shared slot
+  // has been used yet.
   HazardRawHolder TryProtectShared(const HazardCell& cell) {
     DomainSlot* const slot = shared_records_[PreferredSharedRecord()].slots;
     const HazardNode* const node = cell.load(std::memory_order_relaxed);
@@ -371,7 +374,7 @@ class HazardDomain {
     int slots = 0;          // The number of slots in all threads' rings.
     int held = 0;           // The number of slots in use, shared ones too.
     int retained = 0;       // The number of retired nodes found in use.
-    int most_incoming = 0;  // The most nodes that one scan took at a time.
+    int most_incoming = 0;  // The most new nodes that one scan has taken.
     int64_t scans = 0;      // The number of scans made.
     int64_t barriers = 0;   // The number of heavy barriers, refused ones too.
     int64_t bytes = 0;      // The memory of the threads' records and rings.
@@ -418,8 +421,8 @@ class HazardDomain {
     return node;
   }
 
-  // Does what Protect does, in a slot of `ring`, the ring of this thread, or in
-  // a shared slot if the thread gets no free slot of its own. This inline part
+  // Does what Protect does, in a slot of `ring`, the ring of this thread, or by
+  // ProtectShared if the thread gets no free slot of its own. This inline part
   // tries only the slot after `ring.slot`; ProtectInRingSlow does the rest.
   ABSL_ATTRIBUTE_ALWAYS_INLINE static HazardRawHolder ProtectInRing(
       SlotRing& ring, const HazardCell& cell) {

@@ -93,8 +93,8 @@ TEST_F(HazardDomainTest, RecordsOfThreadsThatEndedAreUsedAgain) {
   EXPECT_LE(HazardDomain::Current().CountForTesting().records, before + 1);
 }
 
-// If a thread has ended and at most half of the slots in its ring are in use,
-// another thread takes over its record, even while a hold lives on in it.
+// Threads end, and their holds live on. Once these holds have ended too, other
+// threads use the records again.
 TEST_F(HazardDomainTest, RecordsWithLivingHoldsAreUsedAgain) {
   Replace(cell_, new TestNode(&live_));
   std::vector<HazardHolder> holds(3);
@@ -136,8 +136,8 @@ TEST_F(HazardDomainTest, R12AThreadMayReadWhileItEnds) {
   EXPECT_TRUE(Alive(hold));
 }
 
-// E5: this test would hang if the domain had anything locked while a node's
-// destructor runs.
+// E5: this test would hang or fail if the domain had anything locked while a
+// node's destructor runs.
 TEST_F(HazardDomainTest, E5ADestructorMayReadAndRetire) {
   HazardCell other{new TestNode(&live_)};
   Replace(cell_, new TestNode(&live_, [&] {

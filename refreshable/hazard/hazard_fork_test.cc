@@ -83,9 +83,9 @@ TEST(HazardForkAtTheFirstUseTest, E4AChildCanReadAndReplace) {
   }
 }
 
-// Readers and a publisher are inside calls of the domain when the process
-// forks. The child can read and replace, and the node that it publishes is
-// freed when its last hold ends.
+// The process forks while other threads read and publish without pause. The
+// child can read and replace, and the node that it publishes is freed when its
+// last hold ends.
 TEST_F(HazardForkTest, E4AChildCanReadAndReplace) {
   Replace(cell_, new TestNode(&live_));
   // The node that the child publishes. It is created before any thread reads,

@@ -5,12 +5,12 @@
 //
 // (M2) A read announces a node and then checks the cell once more. A publisher
 // replaces the node and then checks who has announced it. If neither sees what
-// the other did, the bad outcome is that a token is freed while it is held.
+// the other did, the bad outcome is that the node is freed while it is held.
 //
 // (M3) A release clears its slot and then checks whether someone waits for
 // that. A publisher marks the slots as waited for and then checks which nodes
 // they announce. If neither sees what the other did, the bad outcome is that a
-// token that nobody holds is not freed.
+// node that nobody holds is not freed.
 //
 // A bad outcome can happen only while the announcement (M2) or the clearing
 // (M3) is still in the store buffer of the reader's core. The reader therefore
@@ -161,7 +161,8 @@ TEST(HazardLitmusTest, R12NoNodeIsFreedWhileItIsHeld) {
 }
 
 // How far the reader and the publisher have come, so that each can wait for the
-// other. For each step of a round, the last round in which the step was made.
+// other. Each member is a step of a round, and its value is the last round in
+// which that step was made.
 struct Progress {
   std::atomic<int64_t> begun{0};
   std::atomic<int64_t> held{0};

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of threads that hold many nodes at a time. Like hazard_domain_test,
+// Tests of threads that have many holds at a time. Like hazard_domain_test,
 // this is built three times: normally, as if there were no membarrier(2), and
 // without thread_local.
 
@@ -88,8 +88,9 @@ TEST_F(HazardSlotsTest, R12ANodeThatIsHeldAThousandTimesIsFreedByTheLast) {
   }
 }
 
-// A thread has three slots, or at most four times as many as the most holds
-// that it had at a time, in whatever order it ends the holds.
+// The number of a thread's slots is at most four times the largest number of
+// holds that it has had at a time, or three if that is more. The order in which
+// the holds end makes no difference.
 TEST_F(HazardSlotsTest, R12SlotsAreAtMostFourTimesTheHolds) {
   Replace(cell_, new TestNode(&live_));
   std::mt19937 random(1);
@@ -160,8 +161,9 @@ TEST_F(HazardSlotsTest, R12SlotsOfEndedThreadsAreUsedAgain) {
 }
 
 #ifndef REFRESHABLE_NO_THREAD_LOCAL
-// Once a thread has found a free slot, its next reads succeed in TryProtect,
-// the inline fast path, however many nodes the thread holds.
+// A thread has found a free slot. If it then reads and releases again and
+// again, each of these reads succeeds in TryProtect, the inline fast path,
+// however many other holds the thread has.
 TEST_F(HazardSlotsTest, R1AReadBesideHoldsMakesNoCall) {
   if (!ThreadsHaveSlots()) return;
   Replace(cell_, new TestNode(&live_));
@@ -208,10 +210,11 @@ TEST_F(HazardSlotsTest, R12SlotsOfAReplacedNodeBecomeQuietAgain) {
   Replace(cell_, new TestNode(&live_));
   old.resize(1);
   int64_t before = Counts().scans;
-  // The holds `a` and `b` of the new node go round the whole ring. The first
-  // release of a slot that held the old node makes one scan, which makes all
-  // slots fast but the one of `old`. That release must not leave the scan to
-  // the other hold of the new node, because the new node was not replaced.
+  // The holds `a` and `b` of the new node go round the whole ring. The first of
+  // them that is released from a slot that held the old node makes one scan,
+  // which makes all slots fast but the one of `old`. That release must not
+  // leave the scan to the other hold of the new node, because the new node was
+  // not replaced.
   HazardHolder a = Hold(cell_);
   HazardHolder b = Hold(cell_);
   for (int i = 0; i < 1000; ++i) {
