@@ -11,9 +11,9 @@ namespace refreshable {
 namespace internal {
 
 // Returns a random number. The first call in a process, or in the child of a
-// fork(), seeds the generator from the clock and, unless that throws, from
-// std::random_device. Each other call costs little more than an atomic
-// addition. Thread-safe. Not for cryptography.
+// fork(), seeds the generator from the clock and from std::random_device, or
+// from the clock alone if std::random_device throws. Each other call costs
+// little more than an atomic addition. Thread-safe. Not for cryptography.
 uint64_t DrawSeed();
 
 }  // namespace internal

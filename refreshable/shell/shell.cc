@@ -45,8 +45,8 @@ uint32_t EqualBefore(const RefreshMachine& machine) {
 
 }  // namespace
 
-// The task of a submitted attempt. If it is destroyed without having run, the
-// attempt is lost.
+// The task of a submitted attempt. If it is destroyed without having run, it
+// reports that the attempt is lost.
 class Shell::AttemptTask {
  public:
   AttemptTask(RefPtr<Shell> shell, AttemptId id)
@@ -435,8 +435,8 @@ std::vector<Shell::Effects> Shell::LeaveExecutor() {
   if (active_->closer != nullptr) active_->closer->Wake();
   std::vector<Effects> deferred;
   if (active_->deferred != nullptr && !InExecutor()) {
-    // Other threads carry out what they deferred themselves: a callback that
-    // was refused inside its own GetAsync is parked only there.
+    // Each thread carries out what it deferred itself: DeliverHere parks a read
+    // only on the thread that is inside the read's ReadAsync.
     auto& all = *active_->deferred;
     const auto mine = std::stable_partition(
         all.begin(), all.end(), [](const Effects& effects) {

@@ -54,7 +54,7 @@ struct ShellConfig {
   // Seeds the jitter. If unset, a random seed is drawn, and another one in the
   // child of a fork().
   std::optional<uint64_t> seed;
-  // What the user's options contain besides the policy.
+  // The rest of the user's options.
   struct Hooks {
     std::shared_ptr<Observer> observer;  // May be null.
     // If null, `ClassifyFailure` is used.
@@ -127,8 +127,8 @@ class Shell : protected ForkAware {
 
   // Does what clause E1 requires of the destructor, except that it leaves the
   // source alone. `TypedShell::Close` drops the source, perhaps by a task of
-  // the executor. Apart from that, no method of the executor is called after
-  // Close has returned.
+  // the executor. Apart from that, only a thread that drives the executor (see
+  // Drive) may call a method of it after Close has returned.
   void Close() noexcept;
 
  protected:
@@ -315,7 +315,7 @@ class Shell : protected ForkAware {
   // The cell that reads go through. It is changed under the lock only.
   SnapshotCell cell_;
   RefreshMachine machine_ ABSL_GUARDED_BY(mutex_);
-  // Null if no hook is set, and after Close.
+  // Null if none of its members is set, and after Close.
   std::shared_ptr<const ShellConfig::Hooks> hooks_ ABSL_GUARDED_BY(mutex_);
 
   // The number `Stats::attempts_started`.

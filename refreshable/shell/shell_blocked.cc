@@ -2,10 +2,10 @@
 //
 // The Shell's reads whose threads block.
 //
-// A read is *settled* once it waits for the refresh no longer, so that its
-// outcome is known. It *ends* when its thread may return: for a settled read
-// that is usually after the user's hook has run. Each thread sleeps on a
-// wake-up of its own, and is woken for one of these reasons:
+// A read is *settled* once it waits for the refresh no longer;
+// `PendingRead::outcome` is set then. It *ends* when its thread may return from
+// Await: for a settled read that is usually after the user's hook has run. Each
+// thread sleeps on a wake-up of its own, and is woken for one of these reasons:
 //
 // - Its read has ended.
 // - An attempt was submitted that the thread may run. One such thread is woken.
@@ -37,7 +37,7 @@ namespace refreshable {
 namespace internal {
 
 // Blocks until the read has an outcome, and returns it. If the outcome is OK,
-// the caller must get the token from the cell.
+// the caller must get the token from the cell, or ask the machine again.
 absl::Status Shell::Await(BlockedRead& read) {
   for (;;) {
     std::optional<absl::Status> outcome = Block(read);

@@ -66,7 +66,7 @@ inline absl::Status DeadlineExceeded() {
 // are in the order in which CarryOut handles them.
 struct Shell::Effects {
   AttemptId submit = AttemptId::kNone;
-  bool timer_lost = false;  // The timer was just lost; do not retry at once.
+  bool timer_lost = false;  // A timer was just lost; do not retry at once.
   absl::AnyInvocable<void()> hook;
   std::vector<uint64_t> wake;
   // Async reads whose DeliverTask the executor has refused or dropped.

@@ -28,10 +28,10 @@ void Shell::AfterForkInChild() {
 void Shell::ForgetParent() {
   machine_.OnFork(seeded_by_caller_ ? std::nullopt
                                     : std::optional<uint64_t>(DrawSeed()));
-  // The parent runs and destroys its own callbacks and tokens. The copies in
-  // this process are never freed, because their destructors are user code. The
-  // wake-ups are not freed either, because threads of the parent may have
-  // waited on them at the fork().
+  // The parent runs and destroys the callbacks, and destroys the superseded
+  // tokens. The copies of these in this process are never freed, because their
+  // destructors are user code. The wake-ups are not freed either, because
+  // threads of the parent may have waited on them at the fork().
   Active* const parents = active_.release();
   // If the source itself forked, its call goes on in this process too.
   if (parents != nullptr && !parents->calls.empty()) {

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The Shell's reads. A read is *settled* once it waits for the refresh no
-// longer, so that its outcome is known. An async read is then *delivered*: the
-// user's callback gets the outcome.
+// longer; `PendingRead::outcome` is set then. A settled async read is
+// *delivered*: the user's callback gets a token or an error, unless the read
+// has to wait again (see Deliver).
 
 #include <algorithm>
 #include <cstdint>
@@ -361,8 +362,9 @@ void Shell::SetOwnCall(uint64_t id, std::thread::id thread) {
 }
 
 // Ends the blocked reads of `ids` and wakes their threads. Dispatches the
-// settled async reads of `ids`, and those that are parked. Returns true if the
-// timer may now be armed for a deadline that no longer matters.
+// settled async reads of `ids`, and all parked reads but those whose ReadAsync
+// is running on this thread. Returns true if the timer may now be armed for a
+// deadline that no longer matters.
 bool Shell::WakeWaiters(const std::vector<uint64_t>& ids) {
   std::vector<std::shared_ptr<AsyncRead>> async;
   std::vector<std::shared_ptr<BlockedRead>> ended;

@@ -165,7 +165,7 @@ class alignas(16) SnapshotCell {
   }
 
   // Returns true only if the cell has no snapshot. May return false for such a
-  // cell, if another copy of the library emptied it.
+  // cell, if another copy of the library created or emptied it.
   bool HasNothing() const {
     return cell_.load(std::memory_order_relaxed) == Nothing();
   }
