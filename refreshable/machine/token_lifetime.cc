@@ -33,9 +33,10 @@ void TokenLifetime::SetEdges(const RefreshPolicy& policy, const Instant& now,
     // The jitter below makes the token stale earlier, but not before a quarter
     // of its life. If a hint before or shortly after that quarter were not
     // moved later, clients with the same hint would gather there.
-    fresh_for = std::min(
-        usable_for,
-        std::max(left.refresh_in, lifetime / 4 + lifetime * policy.jitter));
+    const absl::Duration quarter = lifetime / 4;
+    fresh_for =
+        std::max(left.refresh_in, std::min(quarter + lifetime * policy.jitter,
+                                           (quarter + usable_for) / 2));
   }
   max_stale_jitter_ = absl::ZeroDuration();
   drawn_ = 0;

@@ -268,6 +268,23 @@ TEST(RefreshMachineWaitingTest, F8ClientsWhoseHintIsCutAreSpread) {
   }
 }
 
+// Regression test: with a large jitter, the token of a hint was never stale.
+TEST(RefreshMachineWaitingTest, F8AHintHoldsWithALargeJitterToo) {
+  RefreshPolicy policy;
+  policy.jitter = 0.999;
+  Spread spread;
+  for (int seed = 0; seed < kSeeds; ++seed) {
+    MachineDriver d(policy, seed);
+    d.ReadAndStart();
+    d.Succeed(Expiry::In(S(3600)).WithRefreshIn(S(1000)));
+    EXPECT_EQ(d.At(S(3000)).freshness(), Freshness::kStale);
+    d.t = S(0);
+    spread.Add(d.check_at());
+  }
+  EXPECT_GE(spread.least(), S(900));
+  EXPECT_EQ(spread.together(), 1u);
+}
+
 TEST(RefreshMachineWaitingTest, F8NoTokenIsStaleBeforeAQuarterOfItsLife) {
   for (const double jitter : {0.1, 0.5, 0.999}) {
     for (const absl::Duration window :
