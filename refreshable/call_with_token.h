@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// CallWithToken: calls a server with a token. If the server rejects that token,
-// calls the server once more with a later one.
+// CallWithToken: calls a server with a token and, if the server rejects that
+// token, once more with a later one, if there is one.
 
 #ifndef REFRESHABLE_CALL_WITH_TOKEN_H_
 #define REFRESHABLE_CALL_WITH_TOKEN_H_
@@ -95,8 +95,8 @@ struct TellsRejected<
         std::declval<const Answer&>())))>> : std::true_type {};
 
 // Asserts that the functions given to CallWithToken fit. `Answer` is the type
-// that `call` returns. CallWithToken's signature names it, so a user whose
-// function does not fit sees these messages before any error in the body.
+// that `call` returns, decayed. CallWithToken's signature names it, so a user
+// whose function does not fit sees these messages before any error in the body.
 template <typename Call, typename IsRejected, typename Token>
 struct CallFunctions {
   using Result = typename CallResult<Call, Token>::type;
@@ -206,10 +206,10 @@ using AnswerOrStatus = typename internal::AsStatusOr<Answer>::type;
 // the second answer is a rejection, `ReportRejected` is called for the second
 // token.
 //
-// There is no second call if there is no later token (the refresh fails, brings
-// the same token, or is not permitted yet) or if no time is left. If the first
-// read gets no token, `call` is not called, and the read's error is returned.
-// No other error of this library is returned.
+// There is no second call if there is no later token (for example because the
+// refresh fails, brings the same token, or is not permitted yet) or if no time
+// is left. If the first read gets no token, `call` is not called, and the
+// read's error is returned. No other error of this library is returned.
 //
 // If `refresh_status` is not null, it is set to the status of the second read,
 // or to OK if no second read was made. From this status a caller that gets a
@@ -443,12 +443,10 @@ class AsyncCall final
     callback_(std::move(answer), absl::OkStatus());
   }
 
-  // The shell owns this object while a read waits. `Shell::Close` ends that
-  // cycle. (In the child of a fork(), the parent's reads are never freed, so a
-  // shell with such a read is not freed there either.)
-  // The shell owns this object while a read waits. `Shell::Close` ends that
-  // cycle. (In the child of a fork(), the parent's reads are never freed, so a
-  // shell with such a read is not freed there either.)
+  // This object owns the shell, which owns this object while a read waits.
+  // `Shell::Close` ends that cycle. (In the child of a fork(), the parent's
+  // reads are never freed, so a shell with such a read is not freed there
+  // either.)
   const RefPtr<TypedShell<Token>> state_;
   ReadRequest request_;
   Generation generation_;  // The generation that `call_` was last given.

@@ -124,8 +124,8 @@ TEST_F(CallWithTokenTest, A4NoTimeForTheRefreshSoTheCallerGetsTheFirstAnswer) {
             absl::Seconds(3));
 }
 
-// One endpoint rejects every token. Calls to it must not wait, calls to other
-// endpoints must still get a token, and few tokens may be fetched.
+// One endpoint rejects every token. Calls to it must get its 401, calls to
+// other endpoints must still succeed, and few tokens may be fetched.
 TEST_F(CallWithTokenTest, A4AServerThatRejectsAllDisturbsNobodyElse) {
   RefreshPolicy policy;
   policy.jitter = 0;

@@ -63,7 +63,7 @@ enum class EventKind {
   kAttemptDiscarded,
   kTokenPublished,    // A token was published, from the source or `Install`.
   kTokenInvalidated,  // The token of `generation` was withdrawn.
-  kBackoff,           // No attempt is made for the next `delay`.
+  kBackoff,           // An attempt failed, and a wait begins (`delay`).
   kStateChanged,      // The token's state changed to `freshness`.
   kExhausted,  // There were too many failures in a row; no token is usable.
   kHealed,     // The first token after kExhausted came, from the source or

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Formatters for fmt: fmt::format("{}", v) prints a value of this library as
+// Formatters for fmt: for the types below, fmt::format("{}", v) prints v as
 // operator<< does. No formatter prints the bytes of a token or of a Secret.
 
 #ifndef REFRESHABLE_FORMAT_H_

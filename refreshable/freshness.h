@@ -19,7 +19,8 @@ enum class Freshness : uint8_t {
   // expired or was withdrawn. A read needs a refresh, unless
   // `RefreshPolicy::max_stale_on_error` lets it have an expired token.
   kExpired,
-  // The token is usable, and old enough that a background refresh is due.
+  // The token is usable, but so old that a background refresh is due, unless
+  // the policy forbids it (`RefreshPolicy::background_refresh`).
   kStale,
   // The token is usable, and no refresh is due.
   kFresh,

@@ -37,9 +37,9 @@ struct Health {
   bool exhausted = false;
   bool fatal = false;  // Whether refreshing gave up (`OnExhausted::kFatal`).
   // The wall time from which an attempt may start; the infinite future if
-  // `fatal`. (A cooldown or a rejection may require a later time.) Each
-  // snapshot computes it anew, and it is never earlier than the moment of the
-  // snapshot.
+  // `fatal`. (A background refresh may have to wait longer, and so may an
+  // attempt that a rejection asks for.) Each snapshot computes it anew, and it
+  // is never earlier than the moment of the snapshot.
   absl::Time next_attempt;
   // The number of reads that wait for a refresh, or for their callback to run.
   int64_t waiters = 0;

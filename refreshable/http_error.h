@@ -37,7 +37,7 @@ using HttpHeader = std::pair<absl::string_view, absl::string_view>;
 //   anything else (500, 302, ...)   UNKNOWN              permanent
 //
 // `ClassifyHttpFailure`, which a program may use instead of `ClassifyFailure`,
-// treats some of these statuses as transient. `GetHttpStatus` returns the
+// treats more HTTP statuses as transient. `GetHttpStatus` returns the
 // `http_status` from which a status was made.
 //
 // A Retry-After header (RFC 9110, section 10.2.3) is attached with

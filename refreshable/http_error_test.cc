@@ -23,7 +23,8 @@ namespace {
 using Code = absl::StatusCode;
 using Kind = FailureClass;
 
-// 1994-11-06T08:49:37Z, the moment of RFC 9110's examples.
+// 1994-11-06T08:49:37Z, the moment that the HTTP-dates in RFC 9110, section
+// 5.6.7, state.
 const absl::Time kExample = absl::FromUnixSeconds(784111777);
 
 absl::Time Utc(absl::string_view rfc3339) {
@@ -87,8 +88,9 @@ TEST(HttpErrorTest, B2NeverOk) {
   EXPECT_EQ(Answer(204).code(), Code::kUnknown);
 }
 
-// The HTTP statuses 429, 502, 503 and 504 are retried, and no others. (This is
-// clause B2, and clause L5 of the tests in refreshable/tests/parity/.)
+// ClassifyFailure retries the HTTP statuses 429, 502, 503 and 504, and no
+// others. (This is clause B2, and clause L5 of the tests in
+// refreshable/tests/parity/.)
 TEST(HttpErrorTest, B2RetriedStatusesAreExactlyTheFour) {
   for (int http_status = 100; http_status < 600; ++http_status) {
     const bool retried = http_status == 429 || http_status == 502 ||

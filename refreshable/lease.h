@@ -33,12 +33,13 @@ struct Snapshot {
   std::shared_ptr<const void> token;
   Generation generation;
   absl::Time expires_at;
-  // The number of generations directly before `generation` that have an equal
-  // token. A number above 2^32 - 1 counts as 2^32 - 1.
+  // The number of generations directly before `generation` whose tokens are
+  // known to be equal to this one. A number above 2^32 - 1 counts as 2^32 - 1.
   uint32_t equal_before = 0;
   bool degraded = false;
 
-  // The first of the successive generations with this token.
+  // The first of the generations that `equal_before` counts; `generation` if it
+  // counts none.
   Generation same_since() const {
     return Generation(generation.value() - equal_before);
   }
@@ -116,8 +117,9 @@ class Lease {
   Generation generation() const { return snapshot().generation; }
   // When the token expires, in wall time. The infinite future if it never does.
   absl::Time expires_at() const { return snapshot().expires_at; }
-  // Whether the token has expired and is served nevertheless, because refreshes
-  // fail and `RefreshPolicy::max_stale_on_error` allows it.
+  // Whether the token had already expired when it was read, and was served
+  // because refreshes failed (`RefreshPolicy::max_stale_on_error`). Does not
+  // change if the token expires later.
   bool degraded() const { return snapshot().degraded; }
 
   // Returns a pointer that keeps the token alive by itself, for code that needs

@@ -18,10 +18,10 @@ namespace refreshable {
 // serves several Refreshables must be thread-safe. No lock of this library is
 // held during a call.
 //
-// `OnEvent` is called on a thread that caused an event. While that thread is
-// inside `OnEvent`, other threads queue their events and do not wait. The
-// thread that is inside delivers the queued events before it goes on with its
-// own work, so `OnEvent` should return quickly. Exceptions that `OnEvent`
+// `OnEvent` is usually called on the thread that caused the event. But while a
+// thread is inside `OnEvent`, other threads queue their events and do not wait.
+// The thread that is inside delivers the queued events before it goes on with
+// its own work, so `OnEvent` should return quickly. Exceptions that `OnEvent`
 // throws are ignored.
 //
 // `OnEvent` may read the Refreshable, best with `TryGet`, which never waits. A

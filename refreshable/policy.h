@@ -15,21 +15,21 @@
 
 namespace refreshable {
 
-// What happens while refreshing is *exhausted*: the number of failures in a row
-// has reached `RetryPolicy::max_consecutive_failures`, and no usable token is
-// left.
+// What happens while refreshing is *exhausted*: there were too many failures in
+// a row (`RetryPolicy::max_consecutive_failures`), and no usable token is left.
 enum class OnExhausted {
   // Attempts start no sooner than about `probe_interval` apart. The first read
   // after that time starts an attempt, unless the timer of
   // `RefreshPolicy::refresh_ahead` has started it. A read that may not be
-  // served an expired token (`RefreshPolicy::max_stale_on_error`) waits for an
-  // attempt in progress; if there is none, it fails at once.
+  // served an expired token (`RefreshPolicy::max_stale_on_error`) waits for the
+  // attempt that it has started or finds in progress; if there is none, it
+  // fails at once.
   kSelfHeal,
-  // A read that may not be served an expired token
-  // (`RefreshPolicy::max_stale_on_error`) gets an error for which
-  // `IsFatal(status)` is true. No attempt is made until `Reset()` is called or
-  // a token is usable again, which `Install()` or an abandoned attempt may
-  // bring.
+  // No further attempt starts until `Reset()` is called or a token is usable
+  // again, which `Install()` or an abandoned attempt may bring. A read that may
+  // not be served an expired token (`RefreshPolicy::max_stale_on_error`) gets
+  // an error for which `IsFatal(status)` is true, unless an attempt is still in
+  // progress.
   kFatal,
 };
 
@@ -51,9 +51,9 @@ struct RetryPolicy {
   // served.
   int max_retries = 6;
   // `on_exhausted` applies after this many failures in a row, counted across
-  // refreshes. A failure does not count here if, because of the wait that the
-  // server asked for, the next attempt may start sooner than after the computed
-  // wait. Must be greater than `max_retries`.
+  // refreshes, once no usable token is left. A failure does not count here if,
+  // because of the wait that the server asked for, the next attempt may start
+  // sooner than after the computed wait. Must be greater than `max_retries`.
   int max_consecutive_failures = 7;
   OnExhausted on_exhausted = OnExhausted::kSelfHeal;
   // The time that must pass between the starts of two attempts while refreshing

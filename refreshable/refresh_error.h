@@ -69,8 +69,8 @@ bool IsFatal(const absl::Status& status);
 bool IsReadTimeout(const absl::Status& status);
 
 // Attaches to `status`, the status of a failed attempt, the wait that the
-// server asked for (Retry-After, RFC 9110, section 10.2.3). It replaces the
-// computed wait before the next attempt, even if that is longer. But a wait
+// server asked for (Retry-After, RFC 9110, section 10.2.3). This wait replaces
+// the computed wait (`RetryPolicy`), which may be shorter or longer. But a wait
 // above `RetryPolicy::max_retry_after` is cut to that limit, and does not
 // shorten the computed wait. Negative durations are stored as zero, and zero
 // has no effect. Requires: !status.ok().

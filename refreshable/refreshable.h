@@ -106,9 +106,10 @@ class AsyncCall;
 // uses this library must not call fork() in a signal handler either.
 //
 // Running out of memory inside this library ends the program (std::terminate),
-// with two exceptions. `Create`, `Install` and `CallWithTokenAsync` throw
-// std::bad_alloc and have then changed nothing. If there is no memory for a
-// token that the source returned, the attempt fails.
+// with three exceptions. `Create`, `Install` and `CallWithTokenAsync` may throw
+// std::bad_alloc, and have then changed nothing. If there is no memory for a
+// token that the source returned, the attempt fails. The library's executors
+// refuse a task for which they have no memory.
 template <typename Token>
 class Refreshable {
   static_assert(std::is_nothrow_destructible_v<Token>,
@@ -120,7 +121,7 @@ class Refreshable {
   // Later versions only append fields, so fields may be given by position:
   // `{&executor, policy}`.
   struct Options {
-    // Runs the refreshes and tells the time. Not owned. Required.
+    // Runs all tasks and timers, and tells the time. Not owned. Required.
     Executor* executor = nullptr;
     RefreshPolicy policy = {};
     // Receives every event. May be null.
@@ -128,14 +129,15 @@ class Refreshable {
     // `on_token_changed`, `same_token` and `classify` are called without a
     // lock, on any thread, and possibly on several threads at once. The
     // Refreshable's destructor destroys them, and lets go of the observer. But
-    // what another thread is calling at that moment is destroyed when the call
-    // has returned.
+    // what is being called at that moment is destroyed when the call has
+    // returned.
 
-    // Called after each publication, on the thread on which the source answered
-    // or `Install` was called. Waiting readers are woken after the call, unless
-    // their deadlines pass meanwhile. Calls may overlap; compare generations to
-    // tell which token is newer. The function may read the Refreshable.
-    // Exceptions that it throws are ignored. May be null.
+    // Called after a token was published under a new generation, on the thread
+    // on which the source answered or `Install` was called. Waiting readers are
+    // woken after the call, unless their deadlines pass meanwhile. Calls may
+    // overlap; compare generations to tell which token is newer. The function
+    // may read the Refreshable. Exceptions that it throws are ignored. May be
+    // null.
     std::function<void(const Lease<Token>&)> on_token_changed = nullptr;
     // Returns whether two tokens are the same. Called with the token published
     // last, if the Refreshable still has it, and one that the source returned:
@@ -177,8 +179,9 @@ class Refreshable {
     // If there is a later token that can be served, it is returned at once. If
     // there is none, the read waits for the attempt that is queued or running,
     // or starts one if one is permitted now. Otherwise the read ends at once
-    // with UNAUTHENTICATED, and `GetRefreshError` tells when the next attempt
-    // may start.
+    // with UNAUTHENTICATED or, if refreshing has given up (`IsFatal`), with
+    // FAILED_PRECONDITION. `GetRefreshError` tells when the next attempt may
+    // start.
     //
     // If the attempt fails, the read ends with the code of the failure. If the
     // attempt brings the rejected token again, the read ends with
@@ -249,7 +252,8 @@ class Refreshable {
   //     goes on with a retry, a read waits for it, unless the retry comes after
   //     the read's deadline or exceeds the read's `max_retries`.
   //   UNAUTHENTICATED: the options reject the only token there is
-  //     (`ReadOptions::rejected`), and no later one can be had now.
+  //     (`ReadOptions::rejected`), and no later one can be had now; or a token
+  //     was invalidated soon after its publication (see `Invalidate`).
   //   UNAVAILABLE: the executor refused or dropped the refresh, or did not
   //     start it within `RefreshPolicy::attempt_timeout`; or the minimum
   //     interval between attempts ends after the deadline.
@@ -358,8 +362,9 @@ class Refreshable {
   // the current one, or was withdrawn before.
   //
   // A running attempt goes on if it was told that `generation` was rejected;
-  // otherwise it is abandoned, and the refresh makes a new one. If no refresh
-  // is in flight, the next read starts one, unless the timer of
+  // otherwise it is abandoned, and the refresh makes a new one or, if
+  // refreshing is exhausted (`OnExhausted`), may end. If no refresh is in
+  // flight, the next read starts one, unless the timer of
   // `RefreshPolicy::refresh_ahead` does. Until another token is published or
   // `Reset` is called, a refresh fails if the source returns the withdrawn
   // token.
@@ -374,11 +379,12 @@ class Refreshable {
     return state->Invalidate(generation);
   }
 
-  // Records that a server rejected the token of `generation`. Does not start a
-  // refresh. Because of the record, the time between attempts that rejections
-  // start (`ReadOptions::rejected`) does not become short again when this token
-  // becomes stale. Meant for callers that do not read after the rejection; a
-  // rejected read records the rejection by itself.
+  // Records that a server rejected the token of `generation`, if that is the
+  // current token. Does not start a refresh. Because of the record, the time
+  // between attempts that rejections start (`ReadOptions::rejected`) does not
+  // become short again when this token becomes stale. Meant for callers that do
+  // not read after the rejection; a rejected read records the rejection by
+  // itself.
   void ReportRejected(Generation generation) {
     const internal::RefPtr<TypedShell> state = state_;
     state->ReportRejected(generation);
@@ -428,7 +434,6 @@ class Refreshable {
     return GetSlow(options);
   }
 
-  // The slow path of Get.
   ABSL_ATTRIBUTE_NOINLINE absl::StatusOr<Lease<Token>> GetSlow(
       const ReadOptions& options) {
     if (!cell_.HasNothing()) {
@@ -442,7 +447,6 @@ class Refreshable {
     return TypedShell::ToLease(state->Read(Request(options), options.timeout));
   }
 
-  // The slow path of TryGet.
   ABSL_ATTRIBUTE_NOINLINE absl::StatusOr<Lease<Token>> TryGetSlow() {
     internal::HazardHolder hold =
         cell_.LoadUsable([this] { return BootClock(); });

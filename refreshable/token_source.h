@@ -91,8 +91,9 @@ class FetchContext {
 namespace internal {
 
 // Returns what a FetchDone reports if an exception destroys it. The status does
-// not name the type of the exception, which is not known at that moment. If the
-// exception leaves the source, the attempt ends with a status that names it.
+// not name the type of the exception, which is not known at that moment. (If
+// the exception leaves `Fetch`, the attempt ends with another status, which
+// names the type if the compiler provides it.)
 inline absl::Status SourceThrew() {
   return absl::UnknownError("the token source threw");
 }
@@ -101,7 +102,8 @@ inline absl::Status SourceThrew() {
 
 // A function object that takes the outcome of one call of a source. It may be
 // called once, inside `Fetch` or later, on any thread; further calls are
-// ignored. A call of it may run callbacks of the Refreshable's users.
+// ignored. A call of it may run other code of the user: the observer,
+// `on_token_changed`, callbacks.
 //
 // If a FetchDone is destroyed or assigned to without having been called, the
 // attempt fails with INTERNAL, or with UNKNOWN if an exception is propagating.
