@@ -16,7 +16,7 @@ namespace schedule {
 
 using PendingKind = refreshable::ManualExecutor::PendingStep::Kind;
 
-// A scenario whose actions have names. Those of different steps differ.
+// A scenario, with different names for the actions of different steps.
 class Search {
  public:
   explicit Search(const Scenario& scenario) : scenario_(scenario) {
@@ -432,7 +432,7 @@ Schedule Explorer::NamesOf(const Path& path) {
   return names;
 }
 
-// Returns the number of paths through the states. Each path is a schedule.
+// Returns the number of schedules, which are paths through the states.
 double Explorer::CountSchedules() const {
   std::vector<double> schedules(states_.size(), 1);
   for (int depth = 0; depth < options_.depth; ++depth) {

@@ -349,7 +349,7 @@ void Oracle::Invalidated() {
   ++epoch_;
   exempt_ = !serves_;
   cooldown_ = BootTime::InfinitePast();
-  if (Now().boot < young_until_) {  // A5: the success did not count.
+  if (Now().boot < young_until_) {  // A5: this counts as a failure.
     failures_ += failures_before_ + 1;
     failed_start_ = last_start_;
     excused_ += excused_before_;
@@ -360,7 +360,7 @@ void Oracle::Invalidated() {
   } else if (Exhausted() && Fatal()) {
     floor_ = BootTime::InfiniteFuture();
   } else {
-    replacing_ = in_flight_ && !serves_;  // A2: a new attempt starts at once.
+    replacing_ = in_flight_ && !serves_;  // A2: the next may start at once.
   }
 }
 

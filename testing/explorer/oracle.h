@@ -66,9 +66,9 @@ class Oracle final : public refreshable::Observer {
 
   // ---- What the Refreshable returns and reports ----
 
-  // Checks a lease that the Refreshable has handed out. `late` says that a
-  // timer is late (`World::Late`). Then the token may have expired by BootTime,
-  // because the read may have looked only at the wall clock.
+  // Checks a lease that the Refreshable has handed out. `late` says whether a
+  // timer may be late (`World::Late`). If so, the token may have expired by
+  // BootTime, because the read may have looked only at the wall clock.
   void OnLease(const refreshable::Lease<std::string>& lease, bool late);
   void CheckHealth(const refreshable::Health& health);
   void CheckStats(const refreshable::Stats& stats);
@@ -220,7 +220,7 @@ class Oracle final : public refreshable::Observer {
   bool in_flight_ = false;
   bool serves_ = false;
   bool exempt_ = false;     // The next start need not wait min_interval.
-  bool replacing_ = false;  // The next attempt starts at once (A2).
+  bool replacing_ = false;  // The next attempt may start at once (A2).
   int failures_ = 0;
   int failures_before_ = 0;  // `failures_` before the last publication.
   int excused_ = 0;  // The failures that do not count towards exhaustion (B2).
@@ -245,7 +245,7 @@ class Oracle final : public refreshable::Observer {
   // The row of attempts that rejections started (A13). `row_` is the number of
   // these attempts so far, and is meaningful only if `row_known_` is true.
   // `row_asked_until_` is the end of the Retry-After with which one of these
-  // attempts failed. `announces_` says that observers must still be told of
+  // attempts failed. `announces_` says whether an event must still announce
   // that Retry-After.
   int row_ = 0;
   bool row_known_ = true;
