@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Explore: runs every schedule in which the steps of a scenario can happen, and
-// checks the promises of docs/contract.md after each step.
+// Explore: runs every schedule in which the steps of a scenario can happen, up
+// to a given length, and checks the promises of docs/contract.md after each
+// step.
 
 #ifndef REFRESHABLE_TESTING_SCHEDULE_EXPLORER_H_
 #define REFRESHABLE_TESTING_SCHEDULE_EXPLORER_H_
@@ -123,10 +124,10 @@ struct Scenario {
   std::vector<Step> steps;
   std::vector<Answer> answers = {Succeed(), Fail()};
   // In each schedule, at most this many pending tasks or timers are lost
-  // instead of run.
+  // instead of run. Has no effect if `runs_at_once` is true.
   int losses = 0;
-  // If true, all tasks and due timers run before each step, in the executor's
-  // own order, and are not steps themselves.
+  // If true, all tasks and due timers run before each step and after the last,
+  // in the executor's own order, and are not steps themselves.
   bool runs_at_once = false;
   // An additional check after each step, which calls `World::Expect`. May be
   // null.
@@ -134,7 +135,7 @@ struct Scenario {
 };
 
 struct ExploreOptions {
-  // The greatest number of steps in a schedule; >= 0.
+  // The greatest number of steps in a schedule (`Schedule`); >= 0.
   int depth = 8;
   // If true, a state that is reached again is *merged*: it is not continued,
   // because it was continued the first time. If false, every schedule is run,
@@ -151,7 +152,8 @@ struct ExploreOptions {
   absl::Duration timeout = absl::Seconds(60);
 };
 
-// The names of the steps, in the order in which they happen.
+// The names of what happens, in order: actions of the scenario's steps, tasks,
+// timers, answers, deadlines. Each of these is called a step of the schedule.
 using Schedule = std::vector<std::string>;
 
 struct Report {
@@ -168,7 +170,8 @@ struct Report {
   int64_t runs = 0;
   // The number of different states, including the first one.
   int64_t states = 0;
-  // The number of merged states that were rechecked.
+  // How often a state that had been reached before was continued again, and
+  // compared with the first time.
   int64_t rechecked = 0;
 
   bool ok() const { return failure.empty(); }

@@ -157,8 +157,8 @@ class World {
 
   // Sets the function that a blocking read calls while it waits. The function
   // makes one step happen, or returns false at the end of the schedule. While
-  // no function is set, and in CheckRecovers, everything happens in the
-  // executor's own order.
+  // no function is set, and in CheckRecovers, a read that waits runs tasks and
+  // timers in the executor's own order.
   void set_driver(std::function<bool()> driver) { driver_ = std::move(driver); }
   // Returns the deadlines of the blocking reads in progress, the innermost
   // last.
@@ -247,8 +247,8 @@ class World {
   // task's number among the tasks that this step queued.
   using Origin = std::pair<int, int>;
   // A read that may have joined a refresh: the retries that it asked for, and
-  // where it may have joined. That is a task that may have been the read's
-  // callback; otherwise the step in progress, with -1 as the task number.
+  // where it may have joined: in a task that may have been the read's callback,
+  // or else in the step in progress, with -1 as the task's number.
   using Join = std::pair<int, Origin>;
 
   void OnEvent(const refreshable::Event& event);
@@ -261,7 +261,7 @@ class World {
     // The generation that the read rejects; 0 if it rejects nothing that has
     // been published.
     refreshable::Generation rejected;
-    // Whether the executor accepts everything and nothing is overdue.
+    // Whether the executor accepts everything, and `Late` is false.
     bool steady;
     bool refreshing;
     // Whether the read is a rejected read (A7).
@@ -370,7 +370,7 @@ class World {
   // many retries that refresh has, and whether a cooldown follows.
   std::set<Join> joined_;
   int step_ = 0;       // The label of the step in progress.
-  int visible_ = 0;    // The number of source calls and of outcomes of reads.
+  int visible_ = 0;    // The number of source calls and of callbacks of reads.
   int failed_ = 0;     // The failed attempts of the refresh in flight.
   bool ends_ = false;  // Whether the last failure must end the refresh.
   int discards_ = 0;   // The number of answers that had to be discarded.
