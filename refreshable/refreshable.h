@@ -490,8 +490,8 @@ class Refreshable {
   // The cell in `*state_`. There is a reference to it here because a read that
   // went through `state_` would load one more pointer.
   const internal::SnapshotCell& cell_;
-  // A call that waits or runs user code holds a copy of `state_`, because the
-  // Refreshable may be destroyed meanwhile.
+  // A call that waits, or uses the shell after it has run user code, holds a
+  // copy of `state_`, because the Refreshable may be destroyed meanwhile.
   const internal::RefPtr<TypedShell> state_;
 };
 
