@@ -351,8 +351,8 @@ class World {
   // an attempt to the executor.
   bool in_task_ = false;
   bool task_submitted_ = false;
-  // The number of attempts that were given to the executor and have neither
-  // started nor ended.
+  // The number of attempts that were given to the executor. An attempt counts
+  // until it calls the source, is lost, or its refresh ends.
   int queued_ = 0;
   // Three facts about the refresh in flight. `told_`: whether its queued or
   // next attempt is told of a rejection. `running_told_`: whether its running
