@@ -274,8 +274,9 @@ TEST(ChainSourceTest, ManyMembersFailInOneCall) {
   EXPECT_EQ(Ask(**Chain::Create({std::move(members)}))->token, "key");
 }
 
-// A source that answers each call on a new thread, after `go` if that is not
-// null. The destructor joins the threads.
+// A source that answers each call on a new thread. If `go` is not null, the
+// thread first waits for it. The destructor joins the threads, and then
+// notifies `destroyed` unless that is null.
 class ThreadedSource final : public TokenSource<std::string> {
  public:
   explicit ThreadedSource(Result result, absl::Notification* go = nullptr,

@@ -33,7 +33,7 @@ class PipeEnd {
 
   // Reads the bytes that are in the pipe into `buffer`, without blocking. Stops
   // when `buffer` has overflowed or at least 64 KiB have been read. Closes this
-  // end when there will be no more bytes.
+  // end if it comes to the end of the bytes, or if reading fails.
   void Drain(SecretBuffer& buffer);
   // Does the same as Drain. If `buffer` has overflowed, also reads up to about
   // 64 KiB more, and discards them.

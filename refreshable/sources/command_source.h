@@ -83,8 +83,8 @@ class CommandRunner {
 
   // Runs the command once, and blocks until the run has ended as CommandSource
   // says. Does not run it if the attempt is cancelled or has no time left.
-  // Appends what the program prints to `output`, which must be empty. If the
-  // returned status is OK, `output` is not empty.
+  // Puts what the program prints into `output`, which must be empty. If the
+  // returned status is OK, `output` is not empty afterwards.
   absl::Status Run(const FetchContext& context, SecretBuffer& output) const;
 
   // Returns an error whose message names the program, followed by `what`.
@@ -98,8 +98,7 @@ class CommandRunner {
   // Returns the error of a program that could not be started.
   absl::Status StartError(int error_number) const;
   // Returns OK, or the error of a program that has ended by itself: it failed,
-  // or its output is empty. `exit` is nullopt if it is not known how the
-  // program ended.
+  // its output is empty, or it is not known how it ended (`exit` is nullopt).
   absl::Status Describe(const std::optional<ExitStatus>& exit,
                         const SecretBuffer& output) const;
 
@@ -121,8 +120,8 @@ class CommandRunner {
 //
 // The program is the leader of a process group of its own. It has no signal
 // blocked or ignored, /dev/null as its stdin, and no file of this program open.
-// (Except on macOS and with glibc 2.34 or later, it has those files open that
-// this program has opened without O_CLOEXEC.)
+// (Unless the system is macOS or has glibc 2.34 or later, the program also has
+// those files open that this program has opened without O_CLOEXEC.)
 //
 // How a run ends:
 //

@@ -45,8 +45,8 @@ int OpenFiles() {
   return static_cast<int>(std::distance(begin(files), end(files)));
 }
 
-// A FIFO through which a test learns that a process of its command has written
-// into it, or has ended.
+// A FIFO that processes of a command open for writing. A test waits until one
+// of them has written, or until all of them have closed it.
 class Fifo {
  public:
   Fifo(const TempFolder& folder, const std::string& name)
@@ -61,7 +61,7 @@ class Fifo {
 
   const std::string& path() const { return path_; }
 
-  // Waits until something is written.
+  // Waits until something has been written.
   void AwaitLine() { Await(POLLIN, "a process of the command to write"); }
   // Waits until all processes that had opened the FIFO for writing have closed
   // it. At least one process must have opened it.
@@ -330,8 +330,8 @@ TEST_F(CommandSourceTest, AProgramThatFloods) {
   options.command.grace = absl::Hours(1);
   ExpectFailure(Run(options), absl::StatusCode::kFailedPrecondition,
                 "printed more than 3 bytes");
-  // A program that floods its stderr must not get stuck, whether stderr is
-  // quoted or not.
+  // A flood on stderr must hold up neither the program nor the source, whether
+  // stderr is quoted or not.
   options = Shell("head -c 1000000 /dev/zero >&2; echo token");
   EXPECT_EQ(Token(Run(options)), "token");
   options.command.show_stderr = true;

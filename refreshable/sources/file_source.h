@@ -42,9 +42,9 @@ absl::Status TokenFileSystemError(int error_number, const std::string& path);
 // Reads all of the file into `bytes`. If the file is missing or changes during
 // a reading, tries again at once, up to five times in all. Returns OK if
 // `bytes` is the whole file and not empty; otherwise one of the errors that
-// FileSource lists. `after_reading` is for tests, and may be null. It is called
-// when the bytes have been read, before the check that the file has not
-// changed.
+// FileSource lists. `after_reading` is for tests, and may be null. In each
+// reading, it is called after the last byte has been read and before the check
+// that the file has not changed.
 absl::Status ReadTokenFile(const std::string& path, SecretBuffer& bytes,
                            const std::function<void()>& after_reading);
 
@@ -101,10 +101,10 @@ class FileSource final : public TokenSource<Token> {
     // file is read again only if the token is rejected or withdrawn.
     absl::Duration lifetime = absl::Minutes(2);
     // How long after the start of the attempt the token is stale, so that the
-    // file is read again if the token is in use. Positive. If finite, it
-    // becomes the hint of `Expiry::WithRefreshIn`, whose limits apply, unless
-    // `parse` gives a hint. If infinite, the stale window of the policy
-    // decides.
+    // file is read again if the token is in use. Positive. It has no effect if
+    // `parse` gives a hint of its own. Otherwise, if it is finite, it becomes
+    // the hint of `Expiry::WithRefreshIn`, whose limits apply; if it is
+    // infinite, the stale window of the policy decides.
     absl::Duration reread_after = absl::InfiniteDuration();
     // If null, the source uses the default parser of token_parser.h.
     TokenParser<Token> parse = nullptr;

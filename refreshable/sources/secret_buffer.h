@@ -14,8 +14,8 @@
 namespace refreshable {
 namespace internal {
 
-// The largest maximum, in bytes, that a user may set for a file or for what a
-// command prints.
+// The largest value of the options that limit how many bytes a file may have or
+// a command may print.
 inline constexpr size_t kMaxTokenBytes = 16 << 20;
 
 // A buffer for up to `limit` bytes, and for one more, which shows that there

@@ -33,8 +33,9 @@ namespace refreshable {
 //
 // A null TokenParser stands for the default parser, which exists if Token is
 // std::string or Secret. Its token is all bytes except line ends at the end,
-// and has no expiry. The default parser refuses a token that contains a control
-// character (a line break, say), because programs put tokens into HTTP headers.
+// and has no expiry. The default parser refuses an empty token, and one that
+// contains a control character (a line break, say), because programs put tokens
+// into HTTP headers.
 template <typename Token>
 using TokenParser =
     std::function<absl::StatusOr<Credential<Token>>(absl::string_view bytes)>;
@@ -57,13 +58,13 @@ absl::Status ParserFailure(const absl::Status& status, bool show);
 // Returns whether a token with this expiry never expires.
 bool IsNever(const Expiry& expiry);
 
-// Returns OK if `lifetime`, an option of the kind of source named `source`, is
-// positive; otherwise INVALID_ARGUMENT.
+// Returns OK, or INVALID_ARGUMENT if `lifetime` is not positive. The message
+// begins with `source`, the name of the kind of source that has this option.
 absl::Status ValidateLifetime(absl::string_view source,
                               absl::Duration lifetime);
 
 // Returns OK, or INVALID_ARGUMENT if `parse` is null and Token has no default
-// parser.
+// parser. The message begins with `source`, as that of ValidateLifetime.
 template <typename Token>
 absl::Status ValidateParser(absl::string_view source,
                             const TokenParser<Token>& parse) {
