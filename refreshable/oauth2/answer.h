@@ -26,8 +26,8 @@
 namespace refreshable {
 namespace oauth2 {
 
-// The default of `AnswerOptions::max_body_bytes`. Bodies of real answers have 1
-// to 10 KiB.
+// The default of `AnswerOptions::max_body_bytes` and
+// `SendOptions::max_body_bytes`. Bodies of real answers are much shorter.
 inline constexpr size_t kDefaultMaxBodyBytes = 64 * 1024;
 
 // The answer of a server to one request, as a Transport passes it on.
@@ -119,7 +119,8 @@ struct TokenAnswer {
 
 struct AnswerOptions {
   // How long a token is valid if the server does not say. Positive. If unset,
-  // such a token never expires, and is used until an API rejects it.
+  // such a token never expires: it is refreshed only if it is rejected or
+  // withdrawn.
   std::optional<absl::Duration> default_lifetime;
   // The values of token_type that are accepted; upper and lower case are the
   // same. If the list is empty, every value is accepted. A token_type that is
@@ -151,8 +152,8 @@ struct AnswerOptions {
 //
 // Failures:
 //   - The status of `HttpErrorToStatus`: an answer other than 2xx; a 2xx whose
-//     `error` is a string and not empty; a 2xx with an `error` of another kind
-//     and without an access token.
+//     `error` is a string and not empty; a 2xx whose `error` is neither a
+//     string nor null, and which has no access token.
 //   - UNAVAILABLE (transient): a 2xx whose body is not a JSON object, such as
 //     the HTML page of a proxy, or is longer than `max_body_bytes`.
 //   - FAILED_PRECONDITION (permanent): a 2xx with a JSON object that has no
@@ -177,8 +178,9 @@ struct PresentedToken {
     // The answer is an error of another kind. The server may accept the refresh
     // token later.
     kUndecided,
-    // A 2xx that cannot be read, or has neither a token nor an error. The
-    // server may have replaced the refresh token, and the new one is lost.
+    // A 2xx that cannot be read, or has neither a token nor an error; or no
+    // answer came, although the request may have been received. If the server
+    // has replaced the refresh token, the new one is lost.
     kLost,
   };
   Fate fate = Fate::kUndecided;

@@ -73,8 +73,9 @@ Outcome Transient(int status, absl::string_view what) {
                absl::StrCat("HTTP status ", status, ", but the body ", what));
 }
 
-// An answer of a server, and the outcome that it must have. `body` is not
-// parsed: FieldsOf returns `members`, or an error if they are nullopt.
+// An answer of a server, and the outcome that the test EveryOddity expects;
+// other tests ignore `outcome`. `body` is not parsed: FieldsOf returns
+// `members`, or an error if they are nullopt.
 struct Oddity {
   std::string name;
   int status = 200;
@@ -301,9 +302,8 @@ std::vector<Oddity> Oddities() {
   };
 }
 
-// Returns what a JSON parser would return for the body of `oddity`. If that is
-// an error, its message quotes the body, as parsers do; InterpretAnswer must
-// not show that message.
+// Returns the members of `oddity`. If they are nullopt, returns an error that
+// quotes the body, as parsers do; InterpretAnswer must not show that message.
 absl::StatusOr<AnswerFields> FieldsOf(const Oddity& oddity) {
   if (!oddity.members.has_value()) {
     return absl::InvalidArgumentError("cannot parse: " + oddity.body);

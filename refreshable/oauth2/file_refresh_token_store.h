@@ -31,7 +31,7 @@ namespace oauth2 {
 //
 // Errors:
 //   - NOT_FOUND: `Load` finds no file, or an empty one.
-//   - FAILED_PRECONDITION: `Load` opens something other than a regular file, a
+//   - FAILED_PRECONDITION: `Load` finds something other than a regular file, a
 //     file with more than 64 KiB, or a file for which its group or others have
 //     a permission.
 //   - INVALID_ARGUMENT: `Store` is given a token with more than 64 KiB.

@@ -67,9 +67,10 @@ bool IsLoginNeeded(const absl::Status& status);
 //     is used. It is stored even if the answer comes after the attempt was
 //     abandoned or its source was destroyed (see `CreateSource`).
 //   - Attempts present the token one after another. Each attempt waits, without
-//     blocking a thread, until the server has answered the attempt before it or
-//     the transport has given up on that answer. The transport gives up
-//     `Options::late_answer` after the end of the earlier attempt's timeout.
+//     blocking a thread, until the attempt before it has its answer or has
+//     failed. A request goes on even if the Refreshable abandons its attempt:
+//     the transport gives up on the answer only `Options::late_answer` after
+//     the end of the attempt's timeout.
 //   - If an answer is lost, the server may have replaced the token.
 //     `Options::after_lost_answer` says whether the old token is presented
 //     again.
@@ -122,8 +123,7 @@ class RefreshTokens : public std::enable_shared_from_this<RefreshTokens> {
     absl::Duration late_answer = absl::Seconds(30);
     // Called whenever a call of the store has failed, with the status of that
     // call. A NOT_FOUND from `Load` is not a failure. This library holds no
-    // lock while it calls the function. If the function is empty, failures of
-    // the store are not reported.
+    // lock while it calls the function. May be empty.
     std::function<void(const absl::Status&)> on_store_failed;
   };
 
@@ -146,11 +146,12 @@ class RefreshTokens : public std::enable_shared_from_this<RefreshTokens> {
 
   // The rest of this class is for token sources (source.h).
 
-  // The permission to present the token. One attempt at a time has it, but
-  // after an `Install` the next attempt does not wait for an older turn. An
-  // attempt ends its turn with End or EndNotSent. If it calls neither, the
-  // destructor ends the turn: if WillPresent was called, the answer counts as
-  // lost; otherwise the token counts as not presented. Move-only.
+  // The permission to present the token. One attempt at a time has it; but once
+  // `Install` has been called, another turn may begin before an older one has
+  // ended. An attempt ends its turn with End or EndNotSent. If it calls
+  // neither, the destructor ends the turn: if WillPresent was called, the
+  // answer counts as lost; otherwise the token counts as not presented.
+  // Move-only.
   class Turn {
    public:
     Turn(Turn&& other) noexcept = default;
@@ -183,7 +184,8 @@ class RefreshTokens : public std::enable_shared_from_this<RefreshTokens> {
   // Waits for a turn without blocking, and then calls `granted` with it, inside
   // Await or later on any thread. If there is no token that may be presented,
   // calls `granted` with an error instead. `wanted` returns OK as long as the
-  // attempt should go on; when it returns an error, the wait ends, and
+  // attempt should go on. It is called when the turn comes, in Sweep, and in
+  // every Await of another attempt. If it returns an error, the wait ends, and
   // `granted` gets that error. Both functions are called without a lock.
   using Granted = absl::AnyInvocable<void(absl::StatusOr<Turn>)>;
   void Await(std::function<absl::Status()> wanted, Granted granted);
@@ -224,7 +226,7 @@ class RefreshTokens : public std::enable_shared_from_this<RefreshTokens> {
   // The threads that are inside Continue; a thread may occur several times.
   std::vector<std::thread::id> continuing_ ABSL_GUARDED_BY(mu_);
   uint64_t last_turn_ ABSL_GUARDED_BY(mu_) = 0;
-  // The id of the turn that is in progress, or 0.
+  // The id of the turn that the next attempt must wait for; 0 if there is none.
   uint64_t turn_ ABSL_GUARDED_BY(mu_) = 0;
   Secret token_ ABSL_GUARDED_BY(mu_);
   // `version_` rises when `token_` is set to a token that the store may not

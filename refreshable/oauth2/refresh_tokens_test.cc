@@ -335,9 +335,9 @@ TEST_F(RefreshTokensTest, WithoutAStore) {
             "RefreshTokens: late_answer is negative (-1s)");
 }
 
-// Tests of a Refreshable that uses the source. If it abandons an attempt, the
-// next attempt must wait for the answer to the abandoned one, because that
-// answer may bring the next refresh token.
+// Tests of a Refreshable that uses the source. In most of them it abandons an
+// attempt. The answer to that attempt may still bring the next refresh token,
+// so the next attempt must wait for it.
 class LateAnswerTest : public RefreshTokensTest {
  protected:
   void SetUp() override {

@@ -335,7 +335,7 @@ absl::StatusOr<TokenRequest> TokenExchangeRequest(
 
 absl::Status ValidateEndpoint(const Endpoint& endpoint) {
   if (absl::Status status = ValidateUrl(endpoint); !status.ok()) return status;
-  // Refuses what RFC 6749, section 3.3, does not permit in a scope.
+  // Refuses the bytes that RFC 6749, section 3.3, does not permit in a scope.
   for (const char c : endpoint.scope) {
     if (c < ' ' || c > '~' || c == '"' || c == '\\') {
       return Invalid(

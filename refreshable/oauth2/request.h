@@ -39,8 +39,8 @@ struct TokenRequest {
   }
 };
 
-// How a client proves who it is (RFC 6749, section 2.3). A value. For each
-// method except kNone, one of the four functions below returns such a value.
+// How a client proves who it is (RFC 6749, section 2.3). A value. The four
+// functions below make the values of all methods except kNone.
 struct ClientAuthentication {
   enum class Method {
     kNone,       // The request names no client.

@@ -251,8 +251,9 @@ class SourceCore : public std::enable_shared_from_this<SourceCore> {
     Reply(Reply&& other) noexcept = default;
     Reply& operator=(Reply&& other) = delete;
     ~Reply() {
-      // If the transport has thrown, the attempt's `done` is destroyed without
-      // being called. The FetchDone inside it then reports the exception.
+      // If an exception destroys this object, the attempt's `done` is destroyed
+      // without being called. The FetchDone inside it then reports the
+      // exception.
       if (attempt_ == nullptr || std::uncaught_exceptions() > 0) return;
       core_->Answer(std::move(attempt_),
                     absl::InternalError(

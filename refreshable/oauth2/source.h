@@ -130,7 +130,7 @@ struct SourceOptions {
 // are outstanding go on, and a new refresh token that their answers bring is
 // still stored. But if the source was the last owner of the transport, the
 // transport ends them, and such a refresh token is lost. A program that goes on
-// without the source should keep the transport until then.
+// without the source should keep the transport until these requests have ended.
 //
 // Most failures are those of InterpretAnswer, the transport or a supplier. If
 // an attempt's timeout passes before its request is sent, the attempt fails
@@ -161,8 +161,9 @@ class SecretSource {
   SecretSource& operator=(const SecretSource&) = delete;
   ~SecretSource();
 
-  // Makes one attempt, and calls `done` once with its result. But if the
-  // transport or a supplier throws, `done` is destroyed without being called.
+  // Makes one attempt, and calls `done` once with its result. But if an
+  // exception of the transport or of a supplier's function ends the attempt,
+  // `done` is destroyed without being called.
   void Fetch(const FetchContext& context, Done done);
 
  private:

@@ -116,11 +116,11 @@ class ClientCredentialsRig
   Server server_;
 };
 
-// A source with a refresh token. Its `Stall` returns false, which leaves out
-// the suite's tests of a server that hangs. In those tests, calls end when they
-// are cancelled, or several hang at the same time. Attempts with a refresh
-// token do neither: each waits for its answer, and they present one after
-// another.
+// A source with a refresh token. Its `Stall` returns false, so the suite does
+// not test it with a server that hangs. Such tests need requests that hang at
+// the same time, or calls that end when they are cancelled or time out.
+// Attempts with a refresh token offer neither: they present the token one after
+// another, and each waits for its answer.
 class RefreshTokenRig final : public ClientCredentialsRig {
  public:
   std::shared_ptr<TokenSource<std::string>> Make() override {

@@ -101,9 +101,9 @@ std::shared_ptr<Transport> BlockingTransport(
         function);
 
 // Returns `status` with a mark: the server has certainly not received the
-// request, because there was no connection (no address, refused, no TLS). If
-// the request presents a refresh token and the mark is missing, the answer
-// counts as lost, because the server may have replaced the token (see
+// request, for example because there was no connection (no address, refused, no
+// TLS). If the request presents a refresh token and the mark is missing, the
+// answer counts as lost, because the server may have replaced the token (see
 // `RefreshTokens`). Requires: !status.ok().
 absl::Status NotSent(absl::Status status);
 
