@@ -79,8 +79,7 @@ absl::StatusOr<HttpAnswer> Send(Transport& transport, TokenRequest request,
 
 class CurlTransportTest : public testing::Test {
  protected:
-  // Returns options for the servers of this test. With them, a transport uses
-  // no proxy.
+  // Returns options with which a transport trusts Ca() and uses no proxy.
   static CurlTransportOptions Options() {
     CurlTransportOptions options;
     options.ca_file = CaFile();

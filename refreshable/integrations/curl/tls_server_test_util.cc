@@ -25,7 +25,7 @@
 namespace refreshable {
 namespace {
 
-// Ends the test program if the system or OpenSSL refuses something.
+// If `ok` is false, prints that `what` has failed, and ends the program.
 void Require(bool ok, const char* what) {
   if (ok) return;
   std::fprintf(stderr, "tls_server_test_util: %s failed\n", what);

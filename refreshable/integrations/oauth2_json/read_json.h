@@ -21,9 +21,9 @@ namespace oauth2 {
 // objects do not count. A byte order mark is skipped.
 //
 // Returns INVALID_ARGUMENT if the body is not exactly one JSON object, if a
-// string in it is not valid UTF-8, if values are nested more than 64 deep, or
-// if a number is too large for a `long double`. The message contains nothing of
-// the body.
+// string in it is not valid UTF-8, if objects and arrays are nested more than
+// 64 deep, or if a number is too large for a `long double`. The message
+// contains nothing of the body.
 //
 // Thread-safe. Never blocks. Throws only if there is no memory. nlohmann_json
 // copies parts of the body, which may be secrets, into buffers that it does not

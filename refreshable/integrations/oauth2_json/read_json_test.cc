@@ -140,8 +140,8 @@ TEST(ReadJsonTest, TokenOfAWholeAnswer) {
   EXPECT_GT(huge->credential.expiry.lifetime(), absl::Hours(24 * 365 * 99));
 }
 
-// Changes bytes of a body at random, or cuts it short. ReadJson must accept or
-// refuse each damaged body, and must never quote it.
+// Changes up to three bytes of a body at random, and cuts some bodies short.
+// ReadJson must neither crash nor quote the body.
 TEST(ReadJsonTest, DamagedBodies) {
   std::mt19937 random(17);
   const std::string good =
