@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <iterator>
+#include <limits>
 #include <utility>
 
 #include "absl/base/config.h"
@@ -299,6 +300,9 @@ void Shell::EraseCall(AttemptId id) {
 
 void Shell::Apply(const Instant& now, Decisions& decisions, Effects& effects,
                   std::shared_ptr<const void>* token) {
+  if (trouble_ != nullptr) {
+    trouble_->fails_until_ticks = std::numeric_limits<int64_t>::min();
+  }
   for (AttemptId id : decisions.abandon) {
     std::atomic<bool>* const cancelled = CancelledFlag(id);
     if (cancelled != nullptr) cancelled->store(true, std::memory_order_relaxed);

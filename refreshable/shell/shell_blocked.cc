@@ -26,8 +26,12 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "refreshable/executors/clock.h"
 #include "refreshable/executors/internal/fork_mutex.h"
+#include "refreshable/generation.h"
+#include "refreshable/hazard/hazard_domain.h"
 #include "refreshable/machine/refresh_machine.h"
 #include "refreshable/shell/shell.h"
 #include "refreshable/shell/shell_effects.h"
@@ -35,6 +39,84 @@
 
 namespace refreshable {
 namespace internal {
+
+absl::StatusOr<HazardHolder> Shell::Read(ReadRequest request,
+                                         absl::Duration timeout) {
+  request.deadline = BootTime::InfinitePast();  // The first Ask computes it.
+  for (;;) {
+    std::shared_ptr<BlockedRead> blocked;
+    std::optional<absl::StatusOr<HazardHolder>> outcome =
+        Ask(request, timeout, blocked);
+    if (outcome.has_value()) return *std::move(outcome);
+    absl::Status status = Await(*blocked);
+    if (!status.ok()) return status;
+    HazardHolder hold = cell_.LoadBySystemClock();
+    if (Answers(hold, request)) return hold;
+  }
+}
+
+// Returns the outcome of the read if it is known at once. Otherwise makes the
+// read a waiter, sets `blocked` to that waiter, and returns nullopt.
+std::optional<absl::StatusOr<HazardHolder>> Shell::Ask(
+    ReadRequest& request, absl::Duration timeout,
+    std::shared_ptr<BlockedRead>& blocked) noexcept {
+  Effects effects;
+  std::optional<absl::StatusOr<HazardHolder>> outcome;
+  bool nothing_to_do = false;
+  {
+    Section section(this);
+    if (closed_) return Destroyed();
+    // Between two attempts very many threads may read, and queue for the lock.
+    if (trouble_ != nullptr && request.rejected == Generation() &&
+        (active_ == nullptr ||
+         (!HasThisThread(active_->in_attempt) && !AnyParked())) &&
+        clock().CoarseBoot().Ticks() < trouble_->fails_until_ticks) {
+      return trouble_->error;
+    }
+    const Instant now = Now();
+    if (request.deadline == BootTime::InfinitePast()) {
+      request.deadline = now.boot + timeout;
+    }
+    ForgetUnpublished(request);
+    if (active_ != nullptr && HasThisThread(active_->in_attempt) &&
+        !machine_.serves(now, request)) {
+      return absl::FailedPreconditionError(
+          "a token source read its own Refreshable, which has no usable "
+          "token until that very call of the source has returned");
+    }
+    Decisions decisions;
+    const auto answer = machine_.OnRead(now, request, decisions);
+    Apply(now, decisions, effects);
+    if (answer == RefreshMachine::ReadAnswer::kServe) {
+      outcome = cell_.Take();
+    } else if (answer == RefreshMachine::ReadAnswer::kFail) {
+      outcome = StatusOf(decisions.failure);
+    } else {
+      blocked = std::make_shared<BlockedRead>();
+      blocked->request = request;
+      blocked->id = ++last_waiter_;
+      active().blocked.emplace(blocked->id, blocked);
+    }
+    nothing_to_do = NothingToDo(now, effects);
+    if (nothing_to_do && answer == RefreshMachine::ReadAnswer::kFail &&
+        request.rejected == Generation() && !machine_.refreshing() &&
+        machine_.failures() > 0 && cell_.HasNothing()) {
+      trouble().fails_until_ticks =
+          CoarseBootClock::TicksBefore(decisions.failure.next_attempt_at);
+    }
+  }
+  if (!nothing_to_do) CarryOut(effects);
+  if (outcome.has_value()) return outcome;
+  // Finds out whether this thread may run a queued attempt itself (see CanRun).
+  // A thread of the executor may, because the attempt that the read waits for
+  // may be queued behind the very task that it runs.
+  UseExecutor([&] {
+    blocked->in_executor_thread = executor()->InExecutorThread();
+    blocked->drivable =
+        executor()->DriveUntil([] { return true; }, request.deadline);
+  });
+  return std::nullopt;
+}
 
 // Blocks until the read has an outcome, and returns it. If the outcome is OK,
 // the caller must get the token from the cell, or ask the machine again.

@@ -9,6 +9,7 @@
 #include <atomic>
 #include <cstdint>
 #include <deque>
+#include <limits>
 #include <map>
 #include <memory>
 #include <set>
@@ -85,6 +86,9 @@ struct Shell::Trouble {
   // The last failure that reads were told of, and the error that describes it.
   ReadFailure failure;
   absl::Status error;
+  // Until this moment, in ticks of the coarse boot clock, an ordinary read
+  // fails with `error` and changes nothing. Reset by each input.
+  int64_t fails_until_ticks = std::numeric_limits<int64_t>::min();
 };
 
 struct Shell::Active {

@@ -3,6 +3,7 @@
 // The Shell in a process that forks.
 
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <thread>
 #include <utility>
@@ -36,6 +37,9 @@ void Shell::ForgetParent() {
   // If the source itself forked, its call goes on in this process too.
   if (parents != nullptr && !parents->calls.empty()) {
     active().calls = std::move(parents->calls);
+  }
+  if (trouble_ != nullptr) {
+    trouble_->fails_until_ticks = std::numeric_limits<int64_t>::min();
   }
   timer_ = TimerId::kNone;
   armed_for_ = BootTime::InfiniteFuture();

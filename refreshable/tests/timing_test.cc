@@ -11,6 +11,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "refreshable/executors/manual_executor.h"
+#include "refreshable/refresh_error.h"
 #include "refreshable/refreshable.h"
 #include "refreshable/testing/matchers.h"
 #include "refreshable/tests/lifecycle_test_util.h"
@@ -129,6 +130,41 @@ TEST_F(TimingTest, E2ATimerThatRunsAfterItsCancellationDoesNothing) {
   EXPECT_THAT(token->Get(), HoldsToken("t1"));
   token.reset();
   AdvanceTo(absl::Hours(2));
+}
+
+// Between two attempts, reads fail with the same error without asking again.
+// That must end at the moment of the next attempt, and with Reset and Install.
+TEST_F(TimingTest, B5ReadsBetweenAttemptsFailNoLongerThanTheyMust) {
+  enum class End { kMoment, kReset, kInstall };
+  for (const End end : {End::kMoment, End::kReset, End::kInstall}) {
+    int calls = 0;
+    lifecycle_testing::Strings::Options options;
+    options.policy.retry.max_retries = 0;
+    options.policy.min_interval = absl::ZeroDuration();
+    const auto token = lifecycle_testing::Make(
+        &executor_, lifecycle_testing::MakeSource([&](const auto&, auto done) {
+          ++calls;
+          done(absl::UnavailableError("down"));
+        }),
+        options);
+    absl::Status status;
+    for (int i = 0; i < 3; ++i) status = token->Get().status();
+    EXPECT_EQ(calls, 1);
+    const auto error = GetRefreshError(status);
+    ASSERT_TRUE(error.has_value()) << status;
+    executor_.AdvanceTo(error->next_attempt - absl::Nanoseconds(1));
+    EXPECT_EQ(token->Get().status(), status);
+    EXPECT_EQ(calls, 1);
+    if (end == End::kInstall) {
+      ASSERT_TRUE(token->Install(lifecycle_testing::Hour("t1")).ok());
+      EXPECT_THAT(token->Get(), HoldsToken("t1"));
+      continue;
+    }
+    if (end == End::kMoment) executor_.AdvanceTo(error->next_attempt);
+    if (end == End::kReset) token->Reset();
+    EXPECT_FALSE(token->Get().ok());
+    EXPECT_EQ(calls, 2);
+  }
 }
 
 }  // namespace
