@@ -127,10 +127,10 @@ void CheckDate(absl::string_view text, absl::Time now) {
   Require(
       absl::FromCivil(expected, absl::UTCTimeZone()) ==
           ParseHttpDate(
-              absl::StrFormat("%s, %02d-%s-%02d %02d:%02d:%02d GMT",
-                              absl::FormatTime("%A", time, absl::UTCTimeZone()),
-                              c.day(), month, c.year() % 100, c.hour(),
-                              c.minute(), c.second()),
+              absl::StrFormat(
+                  "%s, %02d-%s-%02d %02d:%02d:%02d GMT",
+                  absl::FormatTime("%A", *time, absl::UTCTimeZone()), c.day(),
+                  month, c.year() % 100, c.hour(), c.minute(), c.second()),
               now),
       "the year of an RFC 850 date");
 }

@@ -12,10 +12,11 @@
 namespace refreshable {
 namespace internal {
 
-// How a RefPtr counts. A specialization must have the static functions
-// `void Ref(T*)`, which adds a reference, and `void Unref(T*)`, which drops one
-// and destroys the object if that was the last. (If they were free functions, a
-// call could find those of the same name in the namespace of a user's token.)
+// How a RefPtr counts. A specialization must have the static functions `Ref`,
+// which adds a reference, and `Unref`, which drops one and destroys the object
+// if that was the last. Both take a T*. (They are not free functions, because T
+// may be TypedShell<Token>: a call could then find a function of that name that
+// the user declared beside Token.)
 template <typename T>
 struct RefCount;
 

@@ -182,7 +182,7 @@ TEST(RefreshMachineRejectionRowTest, F8AChildDrawsItsWaitAnew) {
 }
 
 // An attempt that the executor does not run within `attempt_timeout` is lost
-// (E2), and counts as not started.
+// (E2), and is not part of the row.
 TEST(RefreshMachineRejectionRowTest, A13AnAttemptThatIsNotRunIsLost) {
   for (const bool by_read : {false, true}) {
     MachineDriver d = Held();

@@ -63,9 +63,10 @@ bool World::MayCall() const {
 }
 
 // Returns what is visible from outside and must not be changed by a discarded
-// answer. `late` is the value of `Late()` before the answer. Leaves out what
-// any answer may change: an answer runs a callback that the executor refused
-// (R11), and may start the attempt that a late timer would have started (F7).
+// answer. `late` is the value of `Late()` before the answer. In some states
+// even such an answer changes more, because it is an input like any other: it
+// gives a refused callback to the executor again (R11), and does the work of a
+// late timer (F7). Health, statistics and tasks are then left out.
 std::string World::Visible(bool late) const {
   refreshable::Stats stats = token_->stats();
   stats.attempts_discarded = 0;

@@ -44,8 +44,8 @@ struct Play {
   // At each of these two moments, all tokens issued so far are revoked.
   std::optional<absl::Duration> revoked_at;
   std::optional<absl::Duration> revoked_again_at;
-  // If set, the source has one token that never changes, and the first call of
-  // a good server from this moment on is mistakenly rejected.
+  // If set, the source has one token that never changes. The first call of a
+  // good server at or after this moment is rejected by mistake; no other is.
   std::optional<absl::Duration> mistake_at;
 
   // ---- The token endpoint ----
