@@ -175,9 +175,9 @@ int64_t FloorToUnixNanos(absl::Time t);
 // A source of time. Each executor has a clock (`Executor::clock()`), and its
 // timers follow that clock, so real time never mixes with virtual timers.
 //
-// Implementations must be thread-safe. `Now()` is called often, from any
-// thread, and while locks are held: it must not block on anything that waits
-// for a task, and must not call back into its caller.
+// Implementations must be thread-safe. `Now()` and `CoarseBoot()` are called
+// often, from any thread, and while locks are held: they must not block on
+// anything that waits for a task, and must not call back into their caller.
 class Clock {
  public:
   virtual ~Clock() = default;
@@ -194,8 +194,8 @@ class Clock {
 
   // Returns a cheaper form of the clock that `Instant::boot` is read from. A
   // Refreshable calls this often. The default returns a clock that is never
-  // certain. That is correct for every Clock, but each TryGet then takes a lock
-  // and calls `Now()`.
+  // certain. That is correct for every Clock, but each TryGet, and each read
+  // that fails between two attempts, then calls `Now()` under a lock.
   virtual CoarseBootClock CoarseBoot() const { return CoarseBootClock(); }
 };
 

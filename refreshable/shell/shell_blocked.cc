@@ -98,7 +98,10 @@ std::optional<absl::StatusOr<HazardHolder>> Shell::Ask(
       active().blocked.emplace(blocked->id, blocked);
     }
     nothing_to_do = NothingToDo(now, effects);
+    // If this very input has ended a refresh, later reads may get another
+    // error.
     if (nothing_to_do && answer == RefreshMachine::ReadAnswer::kFail &&
+        decisions.waiters == Decisions::Waiters::kKeep &&
         request.rejected == Generation() && !machine_.refreshing() &&
         machine_.failures() > 0 && cell_.HasNothing()) {
       trouble().fails_until_ticks =
