@@ -1106,8 +1106,44 @@ void CheckedMachine::Perform(const MachineInput& input, Step& step) {
   }
 }
 
+// Checks `Decisions::fails_until`: reads of several kinds at the first and the
+// last such moment, with the wall clock set by an hour or not, must get the
+// same failure and cause nothing. Returns an empty string, or what is broken.
+std::string CheckedMachine::CheckFailsUntil(const Decisions& out) const {
+  const BootTime until =
+      std::min(out.fails_until, Now().boot + absl::Hours(1'000'000));
+  const absl::Duration longest = until - Now().boot - absl::Nanoseconds(1);
+  if (longest < absl::ZeroDuration()) return "";
+  for (const absl::Duration passed : {absl::ZeroDuration(), longest}) {
+    for (const int hours : {-1, 0, 1}) {
+      const Instant then = {Now().wall + passed + absl::Hours(hours),
+                            Now().boot + passed};
+      for (const int retries : {0, 100}) {
+        RefreshMachine later(machine_);
+        Decisions rest;
+        const auto answer = later.OnRead(
+            then, {BootTime::InfiniteFuture(), retries, Generation()}, rest);
+        if (answer != RefreshMachine::ReadAnswer::kFail ||
+            rest.failure.cause != out.failure.cause ||
+            rest.failure.failures != out.failure.failures ||
+            rest.failure.next_attempt_at != out.failure.next_attempt_at ||
+            rest.failure.next_attempt != out.failure.next_attempt ||
+            rest.failure.fatal != out.failure.fatal || rest.failure.rejected ||
+            rest.submit != AttemptId::kNone || rest.let_go ||
+            rest.waiters != Waiters::kKeep || !rest.events.empty()) {
+          return "B5: a read gets another outcome before `fails_until`";
+        }
+      }
+    }
+  }
+  return "";
+}
+
 std::string CheckedMachine::ApplyOne(const MachineInput& input, Step& step) {
   Perform(input, step);
+  if (std::string broken = CheckFailsUntil(step.out); !broken.empty()) {
+    return broken;
+  }
   ReferenceModel was = facts_;
   if (input.kind != Input::kTime && input.kind != Input::kWallStep &&
       input.kind != Input::kFork) {

@@ -136,6 +136,7 @@ class CheckedMachine {
 
   Instant Now() const;
   void Perform(const MachineInput& input, Step& step);
+  std::string CheckFailsUntil(const Decisions& out) const;
   std::string ApplyOne(const MachineInput& input, Step& step);
   std::string ApplyLate(const MachineInput& input);
 

@@ -104,6 +104,10 @@ RefreshMachine::ReadAnswer RefreshMachine::OnRead(const Instant& now,
     // If Advance has just ended a flight, `failure` is set already.
     if (out.waiters != Decisions::Waiters::kFail) {
       out.failure = MakeFailure(now, last_cause());
+      // A step of the wall clock must not be able to make the token usable.
+      if (phase_ == Phase::kIdle && failures() > 0 && (!held_ || let_go_)) {
+        out.fails_until = out.failure.next_attempt_at;
+      }
     }
     return ReadAnswer::kFail;
   }

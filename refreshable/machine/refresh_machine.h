@@ -94,6 +94,9 @@ struct Decisions {
   // present token (`RefreshMachine::rejects`).
   std::optional<Waiters> rejected_waiters;
   ReadFailure failure;
+  // Until this moment or the next input, OnRead would fail every ordinary read
+  // with `failure` and decide nothing else.
+  BootTime fails_until = BootTime::InfinitePast();
 
   absl::InlinedVector<Event, 4> events;
 };

@@ -67,6 +67,8 @@ std::optional<absl::StatusOr<HazardHolder>> Shell::Ask(
     Section section(this);
     if (closed_) return Destroyed();
     // Between two attempts very many threads may read, and queue for the lock.
+    // They need neither the machine nor the precise clocks (see
+    // `Decisions::fails_until`).
     if (trouble_ != nullptr && request.rejected == Generation() &&
         (active_ == nullptr ||
          (!HasThisThread(active_->in_attempt) && !AnyParked())) &&
@@ -98,14 +100,9 @@ std::optional<absl::StatusOr<HazardHolder>> Shell::Ask(
       active().blocked.emplace(blocked->id, blocked);
     }
     nothing_to_do = NothingToDo(now, effects);
-    // If this very input has ended a refresh, later reads may get another
-    // error.
-    if (nothing_to_do && answer == RefreshMachine::ReadAnswer::kFail &&
-        decisions.waiters == Decisions::Waiters::kKeep &&
-        request.rejected == Generation() && !machine_.refreshing() &&
-        machine_.failures() > 0 && cell_.HasNothing()) {
+    if (nothing_to_do && decisions.fails_until > now.boot) {
       trouble().fails_until_ticks =
-          CoarseBootClock::TicksBefore(decisions.failure.next_attempt_at);
+          CoarseBootClock::TicksBefore(decisions.fails_until);
     }
   }
   if (!nothing_to_do) CarryOut(effects);
