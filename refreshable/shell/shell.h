@@ -269,6 +269,9 @@ class Shell : protected ForkAware {
       std::shared_ptr<BlockedRead>& blocked) noexcept;
   void ForgetUnpublished(ReadRequest& request) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  std::optional<absl::StatusOr<HazardHolder>> OutcomeOf(
+      RefreshMachine::ReadAnswer answer, const Decisions& decisions)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   const absl::Status& StatusOf(const ReadFailure& failure)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status Await(BlockedRead& read);

@@ -89,11 +89,8 @@ std::optional<absl::StatusOr<HazardHolder>> Shell::Ask(
     Decisions decisions;
     const auto answer = machine_.OnRead(now, request, decisions);
     Apply(now, decisions, effects);
-    if (answer == RefreshMachine::ReadAnswer::kServe) {
-      outcome = cell_.Take();
-    } else if (answer == RefreshMachine::ReadAnswer::kFail) {
-      outcome = StatusOf(decisions.failure);
-    } else {
+    outcome = OutcomeOf(answer, decisions);
+    if (!outcome.has_value()) {
       blocked = std::make_shared<BlockedRead>();
       blocked->request = request;
       blocked->id = ++last_waiter_;

@@ -79,6 +79,21 @@ void Shell::ForgetUnpublished(ReadRequest& request) const {
   if (request.rejected > machine_.generation()) request.rejected = Generation();
 }
 
+// Returns the outcome of a read that the machine has just answered; nullopt if
+// the read must wait.
+std::optional<absl::StatusOr<HazardHolder>> Shell::OutcomeOf(
+    RefreshMachine::ReadAnswer answer, const Decisions& decisions) {
+  switch (answer) {
+    case RefreshMachine::ReadAnswer::kServe:
+      return cell_.Take();
+    case RefreshMachine::ReadAnswer::kFail:
+      return StatusOf(decisions.failure);
+    case RefreshMachine::ReadAnswer::kWait:
+      break;
+  }
+  return std::nullopt;
+}
+
 // Returns the error that describes `failure`. Keeps the last error that it
 // made, because making one takes much longer than copying it.
 const absl::Status& Shell::StatusOf(const ReadFailure& failure) {
@@ -406,11 +421,8 @@ void Shell::Deliver(AsyncRead& read) {
       Decisions decisions;
       const auto answer = machine_.OnRead(now, read.request, decisions);
       Apply(now, decisions, effects);
-      if (answer == RefreshMachine::ReadAnswer::kServe) {
-        result = cell_.Take();
-      } else if (answer == RefreshMachine::ReadAnswer::kFail) {
-        result = StatusOf(decisions.failure);
-      } else {
+      result = OutcomeOf(answer, decisions);
+      if (!result.has_value()) {
         read.settled = read.dispatched_ = false;
         if (read.request.deadline < BootTime::InfiniteFuture()) {
           active_->deadlines.emplace(read.request.deadline, read.id_);
