@@ -250,7 +250,8 @@ bool ThreadPool::RunAfter(uint64_t id, absl::Duration delay, Task task) {
     return HasMemory([&] { by_id.emplace(id, timer); });
   };
   if (!add(timers_by_id_)) {
-    node = timers_.extract(timer);  // Destroyed after the lock is released.
+    // The node is destroyed after the lock is released.
+    node = timers_.extract(timer);
     return false;
   }
   // Waking the timer thread takes longer than all the rest, so it is not done

@@ -102,8 +102,8 @@ class ThreadPool final : public std::enable_shared_from_this<ThreadPool> {
   // Each key is a due time, in nanoseconds since the origin of BootTime, and an
   // id. Timers run in the order of their keys.
   using Timers = std::map<std::pair<int64_t, uint64_t>, Task>;
-  // Not an Abseil table, because those break if memory runs out, and RunAfter
-  // must then refuse the timer.
+  // This is not an Abseil table, because those break if memory runs out, and
+  // RunAfter must then refuse the timer.
   using TimersById = std::unordered_map<uint64_t, Timers::iterator>;
 
   struct ThisThread {

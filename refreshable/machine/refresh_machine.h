@@ -94,8 +94,8 @@ struct Decisions {
   // present token (`RefreshMachine::rejects`).
   std::optional<Waiters> rejected_waiters;
   ReadFailure failure;
-  // Until this moment or the next input, OnRead would fail every ordinary read
-  // with `failure` and decide nothing else.
+  // Until this moment, unless another input comes first, OnRead would fail
+  // every ordinary read with `failure` and decide nothing else.
   BootTime fails_until = BootTime::InfinitePast();
 
   absl::InlinedVector<Event, 4> events;

@@ -86,8 +86,8 @@ struct Shell::Trouble {
   // The last failure that reads were told of, and the error that describes it.
   ReadFailure failure;
   absl::Status error;
-  // Until this moment, in ticks of the coarse boot clock, an ordinary read
-  // fails with `error` and changes nothing. Reset by each input.
+  // The moment `Decisions::fails_until`, in ticks of the coarse boot clock.
+  // Until then an ordinary read fails with `error`. Each input resets this.
   int64_t fails_until_ticks = std::numeric_limits<int64_t>::min();
 };
 
