@@ -122,7 +122,7 @@ struct Event {
   Freshness freshness = Freshness::kExpired;
   // Set in every event: the number of failures in a row. A failure is an
   // attempt that failed, or an invalidation of a young token
-  // (`RefreshPolicy::young_token_age`). If a rejected read
+  // (`RefreshPolicy::young_token_age`). If a rejecting read
   // (`Refreshable::ReadOptions::rejected`) started the attempt, its failure is
   // not counted while the rejected token can still be served.
   int failures = 0;
@@ -138,7 +138,7 @@ struct Event {
   absl::Status status;
   // In kBackoff: how long no attempt is made, unless something happens that
   // permits one sooner: for example `Reset` or `Install` or, if a background
-  // refresh failed, a rejected read or the token's expiry.
+  // refresh failed, a rejecting read or the token's expiry.
   absl::Duration delay;
 };
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Health and Stats: snapshots of a Refreshable.
+// Health and Stats: the state and the counters of a Refreshable at one moment.
 
 #ifndef REFRESHABLE_HEALTH_H_
 #define REFRESHABLE_HEALTH_H_
@@ -37,9 +37,9 @@ struct Health {
   bool exhausted = false;
   bool fatal = false;  // Whether refreshing gave up (`OnExhausted::kFatal`).
   // The wall time from which an attempt may start; the infinite future if
-  // `fatal`. (A background refresh may have to wait longer, and so may an
-  // attempt that a rejection asks for.) Each snapshot computes it anew, and it
-  // is never earlier than the moment of the snapshot.
+  // `fatal`. It is never earlier than the call of `health()`, which computes
+  // it. A background refresh may have to wait longer, and so may an attempt
+  // that a rejection asks for.
   absl::Time next_attempt;
   // The number of reads that wait for a refresh, or for their callback to run.
   int64_t waiters = 0;

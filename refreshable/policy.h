@@ -46,7 +46,7 @@ struct RetryPolicy {
   absl::Duration max_backoff = absl::Seconds(60);
   // How often a refresh that a read waits for may retry after its first
   // attempt. >= 0. A background refresh does not retry, and no refresh does
-  // while refreshing is exhausted. A rejected read (`ReadOptions::rejected`)
+  // while refreshing is exhausted. A rejecting read (`ReadOptions::rejected`)
   // makes no refresh retry while the token that it rejected can still be
   // served.
   int max_retries = 6;

@@ -173,7 +173,7 @@ class Refreshable {
     std::optional<int> max_retries = std::nullopt;
     // If not 0, the generation of a token that a server rejected: the server
     // answered 401 or 403 to a call with that token. This makes the read a
-    // *rejected read*: the read asks for a later token. The rejected token
+    // *rejecting read*: the read asks for a later token. The rejected token
     // stays in service for all other reads.
     //
     // If there is a later token that can be served, it is returned at once. If
@@ -383,7 +383,7 @@ class Refreshable {
   // current token. Does not start a refresh. Because of the record, the time
   // between attempts that rejections start (`ReadOptions::rejected`) does not
   // become short again when this token becomes stale. Meant for callers that do
-  // not read after the rejection; a rejected read records the rejection by
+  // not read after the rejection; a rejecting read records the rejection by
   // itself.
   void ReportRejected(Generation generation) {
     const internal::RefPtr<TypedShell> state = state_;
@@ -413,8 +413,8 @@ class Refreshable {
   // The executor's clock. Lives as long as the executor.
   const Clock& clock() const { return state_->clock(); }
 
-  // `stats` and `health` return cheap snapshots, for metrics and health checks.
-  // Each takes a lock for a moment and waits for nothing else.
+  // The counters and the state at this moment, for metrics and health checks.
+  // Cheap: each call takes a lock for a moment and waits for nothing else.
   Stats stats() const { return state_->stats(); }
   Health health() const { return state_->health(); }
 

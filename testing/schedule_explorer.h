@@ -196,7 +196,7 @@ std::ostream& operator<<(std::ostream& os, const Report& report);
 // - No expired and no withdrawn token is handed out. Generations rise.
 // - Attempts do not overlap and do not start too early.
 // - A discarded answer changes nothing.
-// - Each read ends once. A rejected read (A7) never waits for permission.
+// - Each read ends once. A rejecting read (A7) never waits for permission.
 // - Refreshing recovers from each state (`World::CheckRecovers`): by a success
 //   when the state is reached for the first time, and by Reset() and a success
 //   when it is reached again.

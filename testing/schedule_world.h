@@ -203,7 +203,7 @@ class World {
     refreshable::WaiterId id{};
     // `usable` and `generation` are of the moment when the read was made.
     // `usable`: whether there was a usable token, and the read was not a
-    // rejected read (A7). `generation`: the generation published last.
+    // rejecting read (A7). `generation`: the generation published last.
     bool usable = false;
     refreshable::Generation generation;
     // Whether a token could be served to the read when GetAsync returned.
@@ -211,10 +211,10 @@ class World {
     // The generation that the read rejected; 0 if it rejected nothing that had
     // been published.
     refreshable::Generation rejected;
-    // Whether the read was a *rejected read* when it was made: one that rejects
-    // a token that is still served to other reads (A7).
+    // Whether the read was a *rejecting read* when it was made: one that
+    // rejects a token that is still served to other reads (A7).
     bool rejecting = false;
-    // Whether the read is a rejected read that certainly joined or started an
+    // Whether the read is a rejecting read that certainly joined or started an
     // attempt, which has not ended since.
     bool joins = false;
     // Whether the wall clock was stepped at a moment when the read waited and
@@ -264,7 +264,7 @@ class World {
     // Whether the executor accepts everything, and `Late` is false.
     bool steady;
     bool refreshing;
-    // Whether the read is a rejected read (A7).
+    // Whether the read is a rejecting read (A7).
     bool rejects;
     // Whether the read must end at once with an error (B5, A10).
     bool ends;

@@ -228,7 +228,7 @@ class CheckedMachine::StepChecker {
         is_.row = is_.noted = 0;
     }
     if (input_.kind == Input::kReset) {
-      is_.rejected = 0;
+      is_.invalidated = 0;
       is_.row_asked_until = kLongAgo;
       is_.row_cause = absl::StatusCode::kOk;
       is_.failures = is_.failures_before = 0;
@@ -307,7 +307,7 @@ class CheckedMachine::StepChecker {
         is_.issued_life = is_.life;
         is_.from_source = input_.kind == Input::kSucceed;
         is_.withdrawn = is_.degraded = is_.let_go = false;
-        is_.rejected = 0;
+        is_.invalidated = 0;
         is_.failures_before = is_.failures;
         is_.excused_before = is_.excused;
         ObserveAnswer();
@@ -317,7 +317,7 @@ class CheckedMachine::StepChecker {
         if (is_.running.has_value()) is_.running->current = KeepsAttempt();
         for (ReferenceModel::Call& call : is_.abandoned) call.current = false;
         is_.withdrawn = true;
-        is_.rejected = is_.noted = is_.generation;
+        is_.invalidated = is_.noted = is_.generation;
         is_.PromoteIfUnservable();
         is_.exempt = !KeepsAttempt();
         if (is_.Young()) {
@@ -572,7 +572,7 @@ class CheckedMachine::StepChecker {
   void JudgeRead() {
     ExpectAnswer();
     Rule(Clause::kR9,
-         step_.answer != Answer::kServe || is_.generation != is_.rejected,
+         step_.answer != Answer::kServe || is_.generation != is_.invalidated,
          "a withdrawn token was served");
     if (input_.rejects != -1) {
       Rule(Clause::kA7,
@@ -591,7 +591,7 @@ class CheckedMachine::StepChecker {
     if (fails) ExpectRejectedFailure(absl::StatusCode::kUnauthenticated);
     Rule(was_.flight == ReferenceModel::kNone ? Clause::kA9 : Clause::kA8,
          step_.answer == (fails ? Answer::kFail : Answer::kWait),
-         "a rejected read: join, start an attempt if permitted, or fail");
+         "a rejecting read: join, start an attempt if permitted, or fail");
   }
   void ExpectAnswer() {
     if (IsRejecting()) return ExpectRejectedAnswer();
@@ -658,7 +658,7 @@ class CheckedMachine::StepChecker {
     } else if (step_.start.has_value()) {
       flight_ = {ReferenceModel::kRunning, Clause::kF1};
       events_.push_back(EventKind::kAttemptStarted);
-      const uint64_t told = was_.rejected > 0 ? was_.rejected : was_.told;
+      const uint64_t told = was_.invalidated > 0 ? was_.invalidated : was_.told;
       const RefreshReason reason = told > 0          ? RefreshReason::kRejected
                                    : is_.Usable()    ? RefreshReason::kStale
                                    : is_.Exhausted() ? RefreshReason::kProbe
@@ -683,7 +683,7 @@ class CheckedMachine::StepChecker {
 
   void JudgeEnd() {
     const bool brings = input_.kind == Input::kSucceed;
-    const bool same = brings && input_.same_as && was_.rejected > 0;
+    const bool same = brings && input_.same_as && was_.invalidated > 0;
     if (brings && call_.has_value() && call_->current && Life() > 0 &&
         BringsTheTokenHeld() && call_->told > 0 && !was_.let_go) {
       ExpectUnchanged();
@@ -903,7 +903,7 @@ class CheckedMachine::StepChecker {
       Rule(Clause::kA9,
            failure.rejected && failure.cause.code() == *rejected_code_ &&
                SinceStart(failure.next_attempt_at) == is_.RejectedNotBefore(),
-           "a rejected read is told why, and when the next attempt may start");
+           "a rejecting read is told why, and when the next attempt may start");
       Rule(Clause::kB7, failure.fatal == is_.Fatal(),
            "an error says if it is fatal");
       return;
@@ -945,7 +945,7 @@ class CheckedMachine::StepChecker {
     const ReferenceModel& f = is_;
     Rule(Clause::kF2, machine_.generation() == Generation(f.generation),
          "the generation");
-    Rule(Clause::kA3, machine_.rejected() == Generation(f.rejected),
+    Rule(Clause::kA3, machine_.invalidated() == Generation(f.invalidated),
          "the withdrawn generation");
     Rule(Clause::kA11, machine_.same_since() == Generation(f.same_since),
          "since when the bytes have been the same");
@@ -1052,8 +1052,8 @@ void CheckedMachine::Perform(const MachineInput& input, Step& step) {
     case Input::kSucceed: {
       std::optional<Generation> same_as;
       if (input.same_as) {
-        same_as = Generation(facts_.rejected > 0
-                                 ? facts_.rejected
+        same_as = Generation(facts_.invalidated > 0
+                                 ? facts_.invalidated
                                  : std::max<uint64_t>(facts_.generation, 1));
       }
       const absl::Duration life = FromMs(input.ms);
@@ -1195,7 +1195,8 @@ std::string CheckedMachine::ApplyLate(const MachineInput& input) {
       a.current_rejected() != b.current_rejected() ||
       a.queued() != b.queued() || a.waiting() != b.waiting() ||
       a.refreshing() != b.refreshing() || a.failures() != b.failures() ||
-      a.rejected() != b.rejected() || a.next_start(now) != b.next_start(now) ||
+      a.invalidated() != b.invalidated() ||
+      a.next_start(now) != b.next_start(now) ||
       a.wake_at(now) != b.wake_at(now) ||
       a.published_servable(now) != b.published_servable(now)) {
     return "F6: a step that comes after a timer's moment is not a wake and "

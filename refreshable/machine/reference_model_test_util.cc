@@ -223,7 +223,7 @@ std::string ReferenceModel::Fingerprint() const {
   // has expired by the wall clock may be usable again after such a step.
   const Ms steps = 20'000;
   add((generation > 0) + 2 * withdrawn + 4 * degraded + 8 * from_source +
-      16 * (rejected > 0) + 32 * foreground + 64 * exempt +
+      16 * (invalidated > 0) + 32 * foreground + 64 * exempt +
       128 * told_exhausted + 256 * asked_until.has_value() +
       512 * static_cast<int>(told_state) + 2048 * flight + 8192 * by_rejection +
       16384 * rejected_waits + 32768 * (told > 0) + 65536 * CurrentRejected() +

@@ -159,7 +159,7 @@ struct ReferenceModel {
   // The values of `failures` and `excused` before the token was published.
   int failures_before = 0;
   int excused_before = 0;
-  uint64_t rejected = 0;  // The generation that was invalidated, or 0.
+  uint64_t invalidated = 0;  // The generation that was invalidated, or 0.
   // The generation since which all published tokens have had the same bytes.
   uint64_t same_since = 0;
   uint64_t noted = 0;  // The last generation rejected or invalidated, or 0.

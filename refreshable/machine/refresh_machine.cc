@@ -75,7 +75,7 @@ RefreshMachine::ReadAnswer RefreshMachine::OnRead(const Instant& now,
   const Input input(*this, now);
   Advance(now, out);
   if (servable(now)) {
-    if (rejects(request)) return OnRejectedRead(now, request, out);
+    if (rejects(request)) return OnRejectingRead(now, request, out);
     MaybeStartBackground(now, out);
     if (!Usable(now) && !degraded_published_) {
       degraded_published_ = true;
@@ -123,7 +123,7 @@ RefreshMachine::ReadAnswer RefreshMachine::OnRead(const Instant& now,
 // Handles a read that rejected a token which other reads may be served. Such a
 // read waits only for an attempt that is queued or running, or that may start
 // now; otherwise it fails at once.
-RefreshMachine::ReadAnswer RefreshMachine::OnRejectedRead(
+RefreshMachine::ReadAnswer RefreshMachine::OnRejectingRead(
     const Instant& now, const ReadRequest& request, Decisions& out) {
   NoteRejection(request.rejected, out);
   NoteChanges(now, out);
@@ -195,7 +195,7 @@ std::optional<AttemptStart> RefreshMachine::OnAttemptStart(const Instant& now,
   flight_->attempt_deadline = now.boot + policy().attempt_timeout;
   AttemptStart start;
   start.number = flight_->attempts + 1;
-  start.rejected = rejected_ != Generation() ? rejected_ : flight_->told;
+  start.rejected = invalidated_ != Generation() ? invalidated_ : flight_->told;
   start.reason = start.rejected != Generation() ? RefreshReason::kRejected
                  : exhausted(now)               ? RefreshReason::kProbe
                  : Usable(now)                  ? RefreshReason::kStale
@@ -249,8 +249,8 @@ void RefreshMachine::OnAttemptSuccess(const Instant& now, AttemptId id,
   if (lifetime <= absl::ZeroDuration()) {
     failure = {ExpiredTokenError(-lifetime), FailureClass::kTransient,
                std::nullopt};
-  } else if (same_as.has_value() && rejected_ != Generation() &&
-             *same_as == rejected_) {
+  } else if (same_as.has_value() && invalidated_ != Generation() &&
+             *same_as == invalidated_) {
     failure = {absl::FailedPreconditionError(
                    "the token source returned the token that was invalidated; "
                    "Reset() would accept it, Install() replace it"),
@@ -318,7 +318,7 @@ bool RefreshMachine::OnInvalidate(const Instant& now, Generation generation,
   if (!held_ || generation != row_.last()) return false;
   Advance(now, out);
   held_ = false;
-  rejected_ = generation;
+  invalidated_ = generation;
   row_.Note(generation);
   PromoteIfUnservable(now);
   ++epoch_;
@@ -369,7 +369,7 @@ bool RefreshMachine::OnInstall(const Instant& now, const Expiry& expiry,
 
 void RefreshMachine::OnReset(const Instant& now, Decisions& out) {
   const Input input(*this, now);
-  rejected_ = Generation();
+  invalidated_ = Generation();
   row_.End();
   if (trouble_ != nullptr) trouble_->rejection_cause = absl::OkStatus();
   ForgetAbandoned();
@@ -695,7 +695,7 @@ void RefreshMachine::Publish(const Instant& now, const LifetimeLeft& left,
   held_ = true;
   degraded_published_ = false;
   let_go_ = false;
-  rejected_ = Generation();
+  invalidated_ = Generation();
   row_.OnPublish(generation().Next(), same_token);
   life_ = TokenLifetime(policy(), now, left, jitter_);
   if (!from_source) life_.SetInstalled();

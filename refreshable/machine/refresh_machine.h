@@ -281,7 +281,7 @@ class RefreshMachine {
   bool current_rejected() const { return row_.current_rejected(); }
   // The generation that was invalidated and has not been replaced; 0 if none,
   // or after OnReset.
-  Generation rejected() const { return rejected_; }
+  Generation invalidated() const { return invalidated_; }
   // The expiry of the token last published; infinite if it never expires.
   absl::Time expires_at() const { return life_.expiry().wall; }
   // The attempt that is queued; kNone if none.
@@ -352,9 +352,9 @@ class RefreshMachine {
     BootTime attempt_deadline = BootTime::InfiniteFuture();
     // When the attempt before the running one started.
     BootTime start_before = BootTime::InfinitePast();
-    // Set if a read rejected the token while an attempt was queued: the token's
-    // generation, of which this and later attempts of the flight are told.
-    // Otherwise 0. (`rejected_` is the generation that was invalidated.)
+    // The generation that a read rejected while an attempt was queued. This
+    // attempt and later ones of the flight are told of it. 0 if there was no
+    // such read.
     Generation told;
   };
 
@@ -410,8 +410,8 @@ class RefreshMachine {
   }
   void PromoteIfUnservable(const Instant& now);
   void Advance(const Instant& now, Decisions& out);
-  ReadAnswer OnRejectedRead(const Instant& now, const ReadRequest& request,
-                            Decisions& out);
+  ReadAnswer OnRejectingRead(const Instant& now, const ReadRequest& request,
+                             Decisions& out);
   void NoteRejection(Generation generation, Decisions& out);
   void StartFlight(const Instant& now, bool foreground, int budget,
                    Decisions& out);
@@ -448,7 +448,7 @@ class RefreshMachine {
   // `Call::epoch`).
   uint64_t epoch_ = 0;
   TokenLifetime life_;
-  Generation rejected_;
+  Generation invalidated_;
   bool held_ = false;
   bool degraded_published_ = false;
   bool let_go_ = false;  // Whether `Decisions::let_go` was set for the token.

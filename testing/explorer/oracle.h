@@ -56,7 +56,7 @@ class Oracle final : public refreshable::Observer {
   void AfterWallStep();
   void OnReset();
   // Must be called when an attempt is given to the executor, and again if more
-  // becomes known about it. `by` says whether a rejected read started the
+  // becomes known about it. `by` says whether a rejecting read started the
   // attempt; kUnclear if that is not visible from outside.
   enum class ByRejection { kNo, kYes, kUnclear };
   void OnSubmit(ByRejection by) { queued_by_ = by; }
@@ -86,8 +86,8 @@ class Oracle final : public refreshable::Observer {
   // degraded (B10).
   bool Servable() const;
   refreshable::Freshness Fresh() const;
-  // Returns whether an ordinary read, one that is not a rejected read (A7), may
-  // start an attempt now. A cooldown (B3) forbids that while the token is
+  // Returns whether an ordinary read, one that is not a rejecting read (A7),
+  // may start an attempt now. A cooldown (B3) forbids that while the token is
   // usable.
   bool Permitted() const;
   // A7, A11: returns true if the token published last must not be given to a
@@ -98,19 +98,19 @@ class Oracle final : public refreshable::Observer {
            generation <= generation_;
   }
   // A7: returns true if a read that rejects `generation` and begins now is a
-  // rejected read, and false if it is an ordinary read.
+  // rejecting read, and false if it is an ordinary read.
   bool Rejects(refreshable::Generation generation) const {
     return Covers(generation) && Servable();
   }
-  // A9: returns whether a rejected read may start an attempt now, or nullopt if
-  // that is not visible from outside.
+  // A9: returns whether a rejecting read may start an attempt now, or nullopt
+  // if that is not visible from outside.
   std::optional<bool> RejectionPermitted() const;
   // A13: returns whether the token published last counts as rejected.
   bool noted() const { return noted_; }
   // A10: returns whether all attempts must wait, because an attempt that a
   // rejection started has failed with a Retry-After that has not ended.
   bool AskedToWait() const { return Now().boot < row_asked_until_; }
-  // Returns whether a rejected read started the attempt that is running or has
+  // Returns whether a rejecting read started the attempt that is running or has
   // just failed.
   ByRejection running_by() const { return running_by_; }
   // Returns the number of the epoch, which increases with each publication and
@@ -237,7 +237,7 @@ class Oracle final : public refreshable::Observer {
   // for `cooldown_`, even if the step has made the token usable again.
   bool cooldown_over_ = false;
 
-  // Whether a rejected read started the attempt that is queued, and the one
+  // Whether a rejecting read started the attempt that is queued, and the one
   // that is running.
   ByRejection queued_by_ = ByRejection::kNo;
   ByRejection running_by_ = ByRejection::kNo;

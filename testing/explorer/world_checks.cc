@@ -149,7 +149,7 @@ void World::CheckWaits(const Health& health) {
            "B1, B5: a read waits on, having seen its retries fail");
     Expect(live != held_.end() || lost_task_ || reader.was_unservable ||
                !oracle_->Rejects(reader.rejected),
-           "A9: a rejected read waits for permission");
+           "A9: a rejecting read waits for permission");
     Expect(lost_task_ || !reader.usable || reader.was_unservable ||
                reader.generation != oracle_->generation() || !oracle_->Usable(),
            "R1, R2: a read of a usable token waits");

@@ -45,7 +45,7 @@ void World::ReadAsync(absl::Duration timeout, std::optional<int> max_retries,
     reader.rejecting = asking.rejects;
     reader.rejected = asking.rejected;
     reader.joins = Joins(asking);
-    // A8, A9: a rejected read may fail unless it certainly joins or starts an
+    // A8, A9: a rejecting read may fail unless it certainly joins or starts an
     // attempt. B5: an ordinary read may fail if the refresh in flight has
     // failed more often than the read allows or, without a refresh, if the read
     // must end at once.
@@ -141,8 +141,8 @@ World::Asking World::Ask(Generation rejected) const {
   return asking;
 }
 
-// A8, A9: returns whether the read is a rejected read that certainly joins or
-// starts an attempt. Between two attempts of a refresh, a rejected read does
+// A8, A9: returns whether the read is a rejecting read that certainly joins or
+// starts an attempt. Between two attempts of a refresh, a rejecting read does
 // neither.
 bool World::Joins(const Asking& asking) const {
   if (!asking.rejects || !asking.steady) return false;
@@ -154,7 +154,7 @@ bool World::Joins(const Asking& asking) const {
 
 // Checks what a read has started: a refresh, if it needed one and was permitted
 // to start it (R2, R3, A9); none, if it must end at once (B5), or if it is a
-// rejected read that was not permitted to start one (A9).
+// rejecting read that was not permitted to start one (A9).
 void World::CheckAsked(const Asking& asking) {
   if (destroyed()) return;
   if (asking.rejects) {
@@ -165,14 +165,14 @@ void World::CheckAsked(const Asking& asking) {
   const bool started = token_->health().refreshing;
   if (*asking.starts && !started) {
     oracle_->Fail(asking.rejects
-                      ? "A9: a rejected read that may start an attempt did not"
+                      ? "A9: a rejecting read that may start an attempt did not"
                       : "R2, R3: a read that may start a refresh did not");
   }
   if (asking.ends && started) {
     oracle_->Fail("B5: a read waits between two refreshes");
   }
   if (asking.rejects && !*asking.starts && started) {
-    oracle_->Fail("A9: a rejected read started an attempt too early");
+    oracle_->Fail("A9: a rejecting read started an attempt too early");
   }
 }
 
@@ -206,8 +206,8 @@ void World::Tell(Told told) {
 }
 
 // Records that the Refreshable gives an attempt to the executor, and whether a
-// rejected read started it. If a task of the executor gives the attempt,
-// RunOrLose decides whether the task may have been the callback of a rejected
+// rejecting read started it. If a task of the executor gives the attempt,
+// RunOrLose decides whether the task may have been the callback of a rejecting
 // read, which looks for a token again (A8).
 void World::OnSubmit() {
   ++queued_;
@@ -252,9 +252,9 @@ void World::RunOrLose(size_t index, bool lose) {
   const bool late = Late();
   const bool rejecting = AnyRejecting();
   if (lost_task_) NoteCallback(step);
-  // Only tasks matter here: a timer starts no attempt for a rejected read (A9),
-  // unless it runs a callback that the executor refused. OnSubmit allows for
-  // that (`lost_task_`).
+  // Only tasks matter here: a timer starts no attempt for a rejecting read
+  // (A9), unless it runs a callback that the executor refused. OnSubmit allows
+  // for that (`lost_task_`).
   in_task_ = step.kind == Kind::kRun;
   task_submitted_ = false;
   if (lose) {
@@ -266,7 +266,7 @@ void World::RunOrLose(size_t index, bool lose) {
   if (visible == visible_) NoteCallback(step);
   if (!rejecting) return;
   // A task that submits an attempt, but neither calls the source nor ends a
-  // read, is the callback of a rejected read. If `clear` is false, that is not
+  // read, is the callback of a rejecting read. If `clear` is false, that is not
   // certain, and other tasks may be such callbacks too.
   const bool clear = !late && !lost_task_ && !policy_.refresh_ahead;
   if (std::exchange(task_submitted_, false) &&
@@ -321,9 +321,9 @@ void World::OnOutcome(size_t reader, LeaseOr lease) {
          "B1, B5: a read failed before its retries were spent");
   Expect(!error.has_value() || error->rejected || !r.rejecting || r.may_fail ||
              !oracle_->Rejects(r.rejected) || lost_task_ || lost_timer_,
-         "A8: a rejected read failed with an attempt that did not know");
+         "A8: a rejecting read failed with an attempt that did not know");
   Expect(!error.has_value() || !r.joins || lost_task_ || lost_timer_,
-         "A8, A9: a rejected read failed that has joined an attempt");
+         "A8, A9: a rejecting read failed that has joined an attempt");
   CheckOutcome(lease, r.deadline, /*late=*/false);
   CheckRejected(lease, r.rejected);
   BackIn();

@@ -124,12 +124,12 @@ INSTANTIATE_TEST_SUITE_P(
         {"wall_ignored", "R6TwoClocks"},
         {"degraded_for_good", "B10Degraded"},
         {"install_leaves_flight", "F9InstallBesideAnAttempt"},
-        // Faults of rejected reads.
+        // Faults of rejecting reads.
         {"rejected_served", "A7WhatAReadRejects"},
-        {"queued_not_told", "A8RejectedReadsBeforeAnAttempt"},
-        {"untold_fails", "A8RejectedReadsBesideAnAttempt"},
-        {"rejection_waits", "A9PermissionOfRejectedReads"},
-        {"rejection_counts", "A10FailuresOfRejectedReads"},
+        {"queued_not_told", "A8RejectingReadsBeforeAnAttempt"},
+        {"untold_fails", "A8RejectingReadsBesideAnAttempt"},
+        {"rejection_waits", "A9PermissionOfRejectingReads"},
+        {"rejection_counts", "A10FailuresOfRejectingReads"},
         {"unchanged_published", "A11TheSameTokenAgain"},
         {"report_starts", "A12Reports"},
         {"no_row", "A13TheRow"},

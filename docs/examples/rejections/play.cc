@@ -66,7 +66,7 @@ class Program {
   // caller: an HTTP status, or 0 if nothing was sent.
   template <typename Server, typename Done>
   void Call(Server server, Done done) {
-    if (on_rejection_ != OnRejection::kRejectedRead) {
+    if (on_rejection_ != OnRejection::kRejectingRead) {
       token_->GetAsync(
           kTimeout, [this, server, done](absl::StatusOr<Lease<Token>> lease) {
             OnLease(server, done, std::move(lease));

@@ -15,7 +15,7 @@ namespace refreshable_examples {
 // What a client does if a server answers 401.
 enum class OnRejection {
   // Asks for a later token (CallWithToken). If it gets one, repeats the call.
-  kRejectedRead,
+  kRejectingRead,
   // Withdraws the token for all callers. If it gets another, repeats the call.
   kWithdraw,
   // Returns the 401. A token is replaced only because of its age.

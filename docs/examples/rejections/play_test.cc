@@ -19,7 +19,7 @@ using testing::IsEmpty;
 using testing::StartsWith;
 
 std::vector<std::string> BrokenByOurs(const Play& play) {
-  return Broken(play, PlayThrough(play, OnRejection::kRejectedRead),
+  return Broken(play, PlayThrough(play, OnRejection::kRejectingRead),
                 /*lockstep=*/false);
 }
 std::vector<std::string> BrokenWithThreads(Play play, int threads) {

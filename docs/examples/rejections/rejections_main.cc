@@ -118,7 +118,7 @@ void Check(const Play& play, const Outcome& ours, bool lockstep) {
 }
 
 Outcome PlayOurs(const Play& play) {
-  const Outcome ours = PlayThrough(play, OnRejection::kRejectedRead);
+  const Outcome ours = PlayThrough(play, OnRejection::kRejectingRead);
   Check(play, ours, /*lockstep=*/false);
   return ours;
 }
@@ -143,7 +143,7 @@ void Compare(const std::vector<Row>& rows) {
   for (const Row& row : rows) {
     absl::PrintF("%s\n", row.title);
     Play play = row.play;
-    Print("rejected read", PlayOurs(play));
+    Print("rejecting read", PlayOurs(play));
     play.max_rejection_backoff = absl::Minutes(10);
     Print("  longest wait 10 min", PlayOurs(play));
     Print("withdraw on every 401",

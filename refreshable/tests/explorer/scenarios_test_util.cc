@@ -42,7 +42,7 @@ void StaleAttempt(World& world) {
   world.RunUntilIdle();
 }
 
-// Returns a function that publishes a token, makes a rejected read when the
+// Returns a function that publishes a token, makes a rejecting read when the
 // token is `since` old, and starts the attempt to replace the token.
 std::function<void(World&)> RejectedAttempt(absl::Duration since) {
   return [=](World& world) {
@@ -76,9 +76,9 @@ std::vector<NamedScenario> Make() {
     all.push_back({std::move(name), {}});
     return all.back().scenario;
   };
-  // Adds a scenario of rejected reads. Such a scenario has many steps to choose
-  // from, so it is explored to a smaller depth. That suffices, because faults
-  // of rejected reads appear after few steps.
+  // Adds a scenario of rejecting reads. Such a scenario has many steps to
+  // choose from, so it is explored to a smaller depth. That suffices, because
+  // faults of rejecting reads appear after few steps.
   const auto add_rejected = [&](std::string name) -> Scenario& {
     Scenario& scenario = add(std::move(name));
     all.back().depth = 4;
@@ -211,7 +211,7 @@ std::vector<NamedScenario> Make() {
                  Reset()};
 
   Scenario& generations = add_rejected("A7WhatAReadRejects");
-  // Without background refreshes, rejected reads still start attempts (A9).
+  // Without background refreshes, rejecting reads still start attempts (A9).
   generations.policy.background_refresh = false;
   generations.given = [](World& world) {
     Held(S(5))(world);
@@ -231,18 +231,18 @@ std::vector<NamedScenario> Make() {
   };
   old.steps = {RejectAsync(), RejectBlocking(S(3)), ReadNow()};
 
-  Scenario& beside = add_rejected("A8RejectedReadsBesideAnAttempt");
+  Scenario& beside = add_rejected("A8RejectingReadsBesideAnAttempt");
   beside.given = StaleAttempt;
   beside.steps = {RejectAsync(), RejectBlocking(S(3)), ReadAsync(),
                   Pass(S(150))};
   beside.answers = {Succeed(), Fail(), BringSame()};
 
-  Scenario& before = add_rejected("A8RejectedReadsBeforeAnAttempt");
+  Scenario& before = add_rejected("A8RejectingReadsBeforeAnAttempt");
   before.given = Held(S(210));
   before.steps = {ReadAsync(), RejectAsync(), Invalidate()};
   before.answers = {Succeed(), BringSame()};
 
-  Scenario& permission = add_rejected("A9PermissionOfRejectedReads");
+  Scenario& permission = add_rejected("A9PermissionOfRejectingReads");
   permission.given = [](World& world) {
     StaleAttempt(world);
     world.AnswerCall(0, Fail());
@@ -250,7 +250,7 @@ std::vector<NamedScenario> Make() {
   };
   permission.steps = {RejectAsync(), RejectBlocking(), Pass(S(2)), Reset()};
 
-  Scenario& counts = add_rejected("A10FailuresOfRejectedReads");
+  Scenario& counts = add_rejected("A10FailuresOfRejectingReads");
   counts.given = RejectedAttempt(S(350));
   counts.steps = {ReadAsync(), RejectAsync(), Pass(S(10))};
   counts.answers = {Fail(), FailFor(S(20)), Succeed()};

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests of rejected reads through the public API, on a ManualExecutor. A
-// rejected read says that a server rejected a generation
+// Tests of rejecting reads through the public API, on a ManualExecutor. A
+// rejecting read says that a server rejected a generation
 // (`ReadOptions::rejected`), and asks for a later one.
 
 #include <memory>
@@ -33,7 +33,7 @@ using ::testing::SizeIs;
 // A fixture whose tests begin at 10 s. The token "t1" was published at 0 s and
 // lives for 100 s. It is stale at 50 s and, because of the expiry margin,
 // expired at 75 s.
-class RejectedReadTest : public ScenarioTest {
+class RejectingReadTest : public ScenarioTest {
  protected:
   void SetUp() override { Begin(ExactPolicy()); }
 
@@ -54,7 +54,7 @@ class RejectedReadTest : public ScenarioTest {
   std::unique_ptr<Token> token_;
 };
 
-TEST_F(RejectedReadTest, A7OthersAreServedMeanwhile) {
+TEST_F(RejectingReadTest, A7OthersAreServedMeanwhile) {
   token_->GetAsync(Rejecting(1), Note());
   executor_.RunUntilIdle();
   EXPECT_EQ(source_.calls().back().context.reason(), RefreshReason::kRejected);
@@ -73,7 +73,7 @@ TEST_F(RejectedReadTest, A7OthersAreServedMeanwhile) {
   EXPECT_EQ(token_->stats().tokens_invalidated, 0);
 }
 
-TEST_F(RejectedReadTest, A7ALaterTokenIsReturnedAtOnce) {
+TEST_F(RejectingReadTest, A7ALaterTokenIsReturnedAtOnce) {
   ASSERT_TRUE(token_->Install({"t2", Expiry::In(absl::Hours(1))}).ok());
   EXPECT_THAT(token_->Get(Rejecting(1)), HoldsToken("t2"));
   EXPECT_EQ(Submissions(), 0u);
@@ -84,7 +84,7 @@ TEST_F(RejectedReadTest, A7ALaterTokenIsReturnedAtOnce) {
 
 // A read may reject a generation that is not published yet. It is then an
 // ordinary read, even if that generation is published while it waits.
-TEST_F(RejectedReadTest, A7AGenerationThatComesLaterWasNotRejected) {
+TEST_F(RejectingReadTest, A7AGenerationThatComesLaterWasNotRejected) {
   AdvanceTo(absl::Seconds(80));
   token_->GetAsync(Rejecting(2), Note());
   source_.Answer("t2", absl::Seconds(100));
@@ -94,7 +94,7 @@ TEST_F(RejectedReadTest, A7AGenerationThatComesLaterWasNotRejected) {
   EXPECT_FALSE(token_->health().rejected);
 }
 
-TEST_F(RejectedReadTest, A8ManyRejectedTogetherShareOneAttempt) {
+TEST_F(RejectingReadTest, A8ManyRejectedTogetherShareOneAttempt) {
   for (int i = 0; i < 8; ++i) token_->GetAsync(Rejecting(1), Note());
   source_.Answer("t2", absl::Seconds(100));
   executor_.RunUntilIdle();
@@ -103,11 +103,11 @@ TEST_F(RejectedReadTest, A8ManyRejectedTogetherShareOneAttempt) {
   EXPECT_EQ(source_.call_count(), 2u);
 }
 
-// A rejected read joins an attempt that started for another reason and so was
+// A rejecting read joins an attempt that started for another reason and so was
 // not told of the rejection. The attempt brings the rejected token again, which
 // is published as generation 2. The read does not accept it, and starts an
 // attempt that is told that generation 2 is rejected.
-TEST_F(RejectedReadTest, A8AnAttemptThatDidNotKnowIsFollowedByOneThatDoes) {
+TEST_F(RejectingReadTest, A8AnAttemptThatDidNotKnowIsFollowedByOneThatDoes) {
   AdvanceTo(absl::Seconds(50));
   EXPECT_TRUE(token_->Get().ok());
   executor_.RunUntilIdle();
@@ -127,7 +127,7 @@ TEST_F(RejectedReadTest, A8AnAttemptThatDidNotKnowIsFollowedByOneThatDoes) {
   EXPECT_THAT(outcomes_[0], HoldsToken("t2"));
 }
 
-TEST_F(RejectedReadTest, A9TooEarlyItEndsAtOnceAndSaysWhen) {
+TEST_F(RejectingReadTest, A9TooEarlyItEndsAtOnceAndSaysWhen) {
   source_.Answer(absl::UnavailableError("HTTP status 502"));
   EXPECT_THAT(token_->Get(Rejecting(1)),
               FailsWith(absl::StatusCode::kUnavailable));
@@ -152,7 +152,7 @@ TEST_F(RejectedReadTest, A9TooEarlyItEndsAtOnceAndSaysWhen) {
   EXPECT_THAT(token_->Get(), HoldsToken("t1"));
 }
 
-TEST_F(RejectedReadTest, A9WithNoTimeItStartsAnAttemptForOthers) {
+TEST_F(RejectingReadTest, A9WithNoTimeItStartsAnAttemptForOthers) {
   source_.Answer("t2", absl::Seconds(100));
   EXPECT_THAT(token_->Get(Rejecting(1, absl::ZeroDuration())),
               FailsWith(absl::StatusCode::kDeadlineExceeded));
@@ -160,7 +160,7 @@ TEST_F(RejectedReadTest, A9WithNoTimeItStartsAnAttemptForOthers) {
   EXPECT_THAT(token_->Get(), HoldsToken("t2"));
 }
 
-TEST_F(RejectedReadTest, A9InsideTheSourceItWouldWaitForItself) {
+TEST_F(RejectingReadTest, A9InsideTheSourceItWouldWaitForItself) {
   source_.AnswerWith(
       [&](const FetchContext&) -> absl::StatusOr<Credential<std::string>> {
         EXPECT_THAT(token_->Get(), HoldsToken("t1"));
@@ -171,7 +171,7 @@ TEST_F(RejectedReadTest, A9InsideTheSourceItWouldWaitForItself) {
   EXPECT_THAT(token_->Get(Rejecting(1)), HoldsToken("t2"));
 }
 
-TEST_F(RejectedReadTest, A10AFailureConcernsNobodyElse) {
+TEST_F(RejectingReadTest, A10AFailureConcernsNobodyElse) {
   source_.Answer(absl::InvalidArgumentError("invalid_client"));
   EXPECT_THAT(token_->Get(Rejecting(1)),
               FailsWith(absl::StatusCode::kInvalidArgument));
@@ -183,7 +183,7 @@ TEST_F(RejectedReadTest, A10AFailureConcernsNobodyElse) {
   EXPECT_THAT(token_->Get(), HoldsToken("t1"));
 }
 
-TEST_F(RejectedReadTest, A10ExpiredMeanwhileOrdinaryReadsJoin) {
+TEST_F(RejectingReadTest, A10ExpiredMeanwhileOrdinaryReadsJoin) {
   AdvanceTo(absl::Seconds(70));
   token_->GetAsync(Rejecting(1), Note());
   executor_.RunUntilIdle();
@@ -196,7 +196,7 @@ TEST_F(RejectedReadTest, A10ExpiredMeanwhileOrdinaryReadsJoin) {
   EXPECT_THAT(outcomes_, Each(HoldsToken("t2")));
 }
 
-TEST_F(RejectedReadTest, A11TheSameTokenAgainIsServedToOthersForLonger) {
+TEST_F(RejectingReadTest, A11TheSameTokenAgainIsServedToOthersForLonger) {
   int hooks = 0;
   Token::Options options{&executor_, ExactPolicy()};
   options.on_token_changed = [&](const Lease<std::string>&) { ++hooks; };
@@ -219,7 +219,7 @@ TEST_F(RejectedReadTest, A11TheSameTokenAgainIsServedToOthersForLonger) {
   EXPECT_THAT(token_->TryGet(), HoldsToken("t1"));
 }
 
-TEST_F(RejectedReadTest, A11TokensThatCannotBeComparedAreNeverTheSame) {
+TEST_F(RejectingReadTest, A11TokensThatCannotBeComparedAreNeverTheSame) {
   struct Opaque {
     int value;
   };
@@ -241,7 +241,7 @@ TEST_F(RejectedReadTest, A11TokensThatCannotBeComparedAreNeverTheSame) {
 // The token is stale, and the source returns the same bytes, like a file that
 // was not rotated. The bytes become a new generation. But a read that rejected
 // the old generation is not served the new one.
-TEST_F(RejectedReadTest, A11AnOrdinaryRefreshCannotLaunderARejectedToken) {
+TEST_F(RejectingReadTest, A11AnOrdinaryRefreshCannotLaunderARejectedToken) {
   token_->ReportRejected(Generation(1));
   AdvanceTo(absl::Seconds(50));
   source_.Answer("t1", absl::Seconds(100));
@@ -254,7 +254,7 @@ TEST_F(RejectedReadTest, A11AnOrdinaryRefreshCannotLaunderARejectedToken) {
               FailsWith(absl::StatusCode::kUnauthenticated));
 }
 
-TEST_F(RejectedReadTest, A12AReportStartsNothing) {
+TEST_F(RejectingReadTest, A12AReportStartsNothing) {
   token_->ReportRejected(Generation(1));
   token_->ReportRejected(Generation(1));
   token_->ReportRejected(Generation(9));
@@ -264,7 +264,7 @@ TEST_F(RejectedReadTest, A12AReportStartsNothing) {
   EXPECT_THAT(token_->Get(), HoldsToken("t1"));
 }
 
-TEST_F(RejectedReadTest, E1DestroyedWhileARejectedReadWaits) {
+TEST_F(RejectingReadTest, E1DestroyedWhileARejectingReadWaits) {
   token_->GetAsync(Rejecting(1), Note());
   token_ = nullptr;
   ASSERT_THAT(outcomes_, SizeIs(1));
@@ -273,7 +273,7 @@ TEST_F(RejectedReadTest, E1DestroyedWhileARejectedReadWaits) {
 
 // After an invalidation, the source has nothing but the withdrawn token.
 // `Reset` allows that token to be published again.
-TEST_F(RejectedReadTest, A1ResetLetsTheSameTokenBePublishedAgain) {
+TEST_F(RejectingReadTest, A1ResetLetsTheSameTokenBePublishedAgain) {
   AdvanceTo(absl::Seconds(60));
   source_.Always("t1", absl::Seconds(100));
   EXPECT_TRUE(token_->Invalidate(Generation(1)));

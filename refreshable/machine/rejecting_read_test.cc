@@ -30,7 +30,7 @@ MachineDriver Held(RefreshPolicy policy = ExactPolicy(),
 
 // ---- A7: what a read that rejects a generation is served ----
 
-TEST(RefreshMachineRejectedReadTest, A7NotServableAnyMoreIsAnOrdinaryRead) {
+TEST(RefreshMachineRejectingReadTest, A7NotServableAnyMoreIsAnOrdinaryRead) {
   MachineDriver d = Held();
   d.At(S(3600));
   EXPECT_EQ(d.ReadRejecting(1), Answer::kWait);
@@ -43,7 +43,7 @@ TEST(RefreshMachineRejectedReadTest, A7NotServableAnyMoreIsAnOrdinaryRead) {
   EXPECT_EQ(d.machine.failures(), 1);
 }
 
-TEST(RefreshMachineRejectedReadTest, A7NotServedDegradedEither) {
+TEST(RefreshMachineRejectingReadTest, A7NotServedDegradedEither) {
   RefreshPolicy policy = ExactPolicy();
   policy.max_stale_on_error = S(600);
   MachineDriver d = Held(policy);
@@ -73,7 +73,7 @@ MachineDriver StaleAndQueued(RefreshPolicy policy = ExactPolicy()) {
   return d;
 }
 
-TEST(RefreshMachineRejectedReadTest, A8AQueuedAttemptIsToldOfIt) {
+TEST(RefreshMachineRejectingReadTest, A8AQueuedAttemptIsToldOfIt) {
   MachineDriver d = StaleAndQueued();
   EXPECT_EQ(d.ReadRejecting(), Answer::kWait);
   EXPECT_FALSE(d.submitted());
@@ -89,10 +89,10 @@ TEST(RefreshMachineRejectedReadTest, A8AQueuedAttemptIsToldOfIt) {
   EXPECT_EQ(d.check_at(), S(660));  // The cooldown (B3) is 60 s.
 }
 
-// A rejected read comes when an attempt that was not told of any rejection has
+// A rejecting read comes when an attempt that was not told of any rejection has
 // timed out. The timeout is not the error of this read, nor that of the
-// rejected read that waited for the attempt.
-TEST(RefreshMachineRejectedReadTest, A8ATimeoutOfAnotherAttemptIsNotItsError) {
+// rejecting read that waited for the attempt.
+TEST(RefreshMachineRejectingReadTest, A8ATimeoutOfAnotherAttemptIsNotItsError) {
   MachineDriver d = StaleAndQueued();
   d.Start();
   EXPECT_EQ(d.ReadRejecting(), Answer::kWait);
@@ -109,7 +109,7 @@ TEST(RefreshMachineRejectedReadTest, A8ATimeoutOfAnotherAttemptIsNotItsError) {
   }
 }
 
-TEST(RefreshMachineRejectedReadTest, A8AFlightBetweenAttemptsIsNotWaitedFor) {
+TEST(RefreshMachineRejectingReadTest, A8AFlightBetweenAttemptsIsNotWaitedFor) {
   MachineDriver d = Held();
   d.wall_step = S(4000);
   d.At(S(10)).ReadAndStart();
@@ -123,7 +123,7 @@ TEST(RefreshMachineRejectedReadTest, A8AFlightBetweenAttemptsIsNotWaitedFor) {
 
 // ---- A9: starting ----
 
-TEST(RefreshMachineRejectedReadTest, A9NeitherCooldownNorPolicyForbidIt) {
+TEST(RefreshMachineRejectingReadTest, A9NeitherCooldownNorPolicyForbidIt) {
   RefreshPolicy policy = ExactPolicy();
   policy.background_refresh = false;
   MachineDriver never = Held(policy);
@@ -137,7 +137,7 @@ TEST(RefreshMachineRejectedReadTest, A9NeitherCooldownNorPolicyForbidIt) {
   EXPECT_TRUE(d.submitted());
 }
 
-TEST(RefreshMachineRejectedReadTest, A9WhatTheServerAskedForBindsIt) {
+TEST(RefreshMachineRejectingReadTest, A9WhatTheServerAskedForBindsIt) {
   MachineDriver d = StaleAndQueued();
   d.Start();
   d.Fail(absl::ResourceExhaustedError("busy"), S(200));
@@ -146,7 +146,7 @@ TEST(RefreshMachineRejectedReadTest, A9WhatTheServerAskedForBindsIt) {
   EXPECT_EQ(d.At(S(800)).ReadRejecting(), Answer::kWait);
 }
 
-TEST(RefreshMachineRejectedReadTest, A9TheMinimumIntervalAppliesToAll) {
+TEST(RefreshMachineRejectingReadTest, A9TheMinimumIntervalAppliesToAll) {
   MachineDriver d = Held();  // The attempt started at 0 s.
   MachineDriver installed = d;
   EXPECT_EQ(d.At(S(1) - Tick()).ReadRejecting(), Answer::kFail);
@@ -159,7 +159,7 @@ TEST(RefreshMachineRejectedReadTest, A9TheMinimumIntervalAppliesToAll) {
 
 // ---- A10: one attempt, whose failure counts nowhere ----
 
-TEST(RefreshMachineRejectedReadTest, A10AFailureIsTheRejectedReadsAlone) {
+TEST(RefreshMachineRejectingReadTest, A10AFailureIsTheRejectingReadsAlone) {
   MachineDriver d = Held();
   const absl::Duration stale = d.check_at();
   d.At(S(10)).ReadRejecting(std::nullopt, /*max_retries=*/5);
@@ -177,7 +177,7 @@ TEST(RefreshMachineRejectedReadTest, A10AFailureIsTheRejectedReadsAlone) {
   EXPECT_TRUE(d.machine.last_cause().ok());
   EXPECT_EQ(d.next_start(), S(11));  // There is no backoff.
   EXPECT_EQ(d.check_at(), stale);
-  // The next rejected read comes before 12 s, so it starts nothing and is told
+  // The next rejecting read comes before 12 s, so it starts nothing and is told
   // of the failure too.
   EXPECT_EQ(d.ReadRejecting(), Answer::kFail);
   EXPECT_EQ(d.out.failure.cause.code(), absl::StatusCode::kUnauthenticated);
@@ -188,7 +188,7 @@ TEST(RefreshMachineRejectedReadTest, A10AFailureIsTheRejectedReadsAlone) {
   EXPECT_TRUE(d.submitted());
 }
 
-TEST(RefreshMachineRejectedReadTest, A10SoDoesATimeoutAndALostAttempt) {
+TEST(RefreshMachineRejectingReadTest, A10SoDoesATimeoutAndALostAttempt) {
   MachineDriver d = Held();
   d.At(S(10)).ReadRejecting();
   MachineDriver lost = d;
@@ -208,7 +208,7 @@ TEST(RefreshMachineRejectedReadTest, A10SoDoesATimeoutAndALostAttempt) {
 
 // The attempt has timed out, and a second read comes before the timer. That
 // read ends the flight, and the read that waited must be told of the timeout.
-TEST(RefreshMachineRejectedReadTest, A10ThoseWhoWaitedAreToldWhy) {
+TEST(RefreshMachineRejectingReadTest, A10ThoseWhoWaitedAreToldWhy) {
   RefreshPolicy policy = ExactPolicy();
   policy.attempt_timeout = S(1);
   MachineDriver d = Held(policy);
@@ -220,7 +220,7 @@ TEST(RefreshMachineRejectedReadTest, A10ThoseWhoWaitedAreToldWhy) {
   EXPECT_TRUE(d.out.failure.rejected);
 }
 
-TEST(RefreshMachineRejectedReadTest, A10ItsRetryAfterBindsEverybody) {
+TEST(RefreshMachineRejectingReadTest, A10ItsRetryAfterBindsEverybody) {
   MachineDriver d = Held();
   d.At(S(2390)).ReadRejecting();
   d.Start();
@@ -244,7 +244,7 @@ TEST(RefreshMachineRejectedReadTest, A10ItsRetryAfterBindsEverybody) {
   EXPECT_EQ(gone.Read(), Answer::kWait);
 }
 
-TEST(RefreshMachineRejectedReadTest, A10NothingIsPromotedWhileItIsServed) {
+TEST(RefreshMachineRejectingReadTest, A10NothingIsPromotedWhileItIsServed) {
   MachineDriver d = Held();
   d.At(S(10)).ReadRejecting();
   d.Start();
@@ -255,7 +255,7 @@ TEST(RefreshMachineRejectedReadTest, A10NothingIsPromotedWhileItIsServed) {
 
 // ---- A11: the same bytes again ----
 
-TEST(RefreshMachineRejectedReadTest, A11TheSameBytesAreNoNewToken) {
+TEST(RefreshMachineRejectingReadTest, A11TheSameBytesAreNoNewToken) {
   MachineDriver d = Held();
   d.At(S(2400)).Read();
   d.Start();
@@ -278,7 +278,7 @@ TEST(RefreshMachineRejectedReadTest, A11TheSameBytesAreNoNewToken) {
 
 // A source returns the rejected token after the machine has let it go at the
 // end of its life. There is no published token whose life could be extended.
-TEST(RefreshMachineRejectedReadTest, R12ATokenThatWasLetGoIsPublishedAnew) {
+TEST(RefreshMachineRejectingReadTest, R12ATokenThatWasLetGoIsPublishedAnew) {
   MachineDriver d = Held();
   d.At(S(3550)).ReadRejecting();
   d.Start();
@@ -291,7 +291,7 @@ TEST(RefreshMachineRejectedReadTest, R12ATokenThatWasLetGoIsPublishedAnew) {
   EXPECT_TRUE(d.machine.current_rejected());
 }
 
-TEST(RefreshMachineRejectedReadTest, R12AnExtendedTokenIsLetGoLater) {
+TEST(RefreshMachineRejectingReadTest, R12AnExtendedTokenIsLetGoLater) {
   MachineDriver d = Held();
   d.At(S(3550)).ReadRejecting();
   d.Start();
@@ -303,7 +303,7 @@ TEST(RefreshMachineRejectedReadTest, R12AnExtendedTokenIsLetGoLater) {
   EXPECT_TRUE(d.out.let_go);
 }
 
-TEST(RefreshMachineRejectedReadTest, A11ALateAnswerCountsToo) {
+TEST(RefreshMachineRejectingReadTest, A11ALateAnswerCountsToo) {
   MachineDriver d = Held();
   d.At(S(10)).ReadRejecting();
   d.Start();
@@ -319,7 +319,7 @@ TEST(RefreshMachineRejectedReadTest, A11ALateAnswerCountsToo) {
 
 // ---- A12: a report ----
 
-TEST(RefreshMachineRejectedReadTest, A12AReportStartsNothing) {
+TEST(RefreshMachineRejectingReadTest, A12AReportStartsNothing) {
   MachineDriver d = Held();
   d.At(S(10)).Report(Generation(2));
   EXPECT_THAT(d.events(), IsEmpty());
@@ -334,7 +334,7 @@ TEST(RefreshMachineRejectedReadTest, A12AReportStartsNothing) {
 
 // ---- With Invalidate and Reset ----
 
-TEST(RefreshMachineRejectedReadTest, A2AnAttemptThatKnowsIsNotAbandoned) {
+TEST(RefreshMachineRejectingReadTest, A2AnAttemptThatKnowsIsNotAbandoned) {
   MachineDriver d = Held();
   d.At(S(100)).ReadRejecting();
   d.Start();
