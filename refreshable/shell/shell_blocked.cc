@@ -70,8 +70,7 @@ std::optional<absl::StatusOr<HazardHolder>> Shell::Ask(
     // They need neither the machine nor the precise clocks (see
     // `Decisions::fails_until`).
     if (trouble_ != nullptr && request.rejected == Generation() &&
-        (active_ == nullptr ||
-         (!HasThisThread(active_->in_attempt) && !AnyParked())) &&
+        (active_ == nullptr || !HasThisThread(active_->in_attempt)) &&
         clock().CoarseBoot().Ticks() < trouble_->fails_until_ticks) {
       return trouble_->error;
     }

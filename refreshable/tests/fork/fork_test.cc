@@ -18,6 +18,7 @@
 #include "absl/time/time.h"
 #include "gtest/gtest.h"
 #include "refreshable/executors/manual_executor.h"
+#include "refreshable/refresh_error.h"
 #include "refreshable/refreshable.h"
 #include "refreshable/testing/lambda_observer.h"
 #include "refreshable/tests/fork/fork_test_util.h"
@@ -166,6 +167,26 @@ TEST(ForkTest, F8ChildrenDrawTheirJitterAnewUnlessTheyAreSeeded) {
     const auto in_child = [&] { return wait(*create()); };
     EXPECT_EQ(CountedInChild(in_child) == CountedInChild(in_child), seeded);
   }
+}
+
+// The child draws its wait anew, so its reads must not fail with the error that
+// the parent keeps for the time between two attempts.
+TEST(ForkTest, E4TheErrorsOfTheChildNameItsOwnNextAttempt) {
+  ManualExecutor executor;
+  Strings::Options options;
+  options.executor = &executor;
+  options.policy.retry.max_retries = 0;
+  const auto token =
+      *Strings::Create(MakeSource([](const FetchContext&, auto done) {
+                         done(absl::UnavailableError("down"));
+                       }),
+                       options);
+  for (int i = 0; i < 3; ++i) ASSERT_FALSE(token->Get().ok());
+  EXPECT_TRUE(HoldsInChild([&] {
+    const auto error = GetRefreshError(token->Get().status());
+    return error.has_value() &&
+           error->next_attempt == token->health().next_attempt;
+  }));
 }
 
 // A probe (B7) of the parent is running at the fork. In the past, the child
