@@ -7,6 +7,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <thread>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -99,6 +100,26 @@ TEST_F(NestedReadTest, R10SourceMayNotWaitForItself) {
               done(lease.status());
             }));
   EXPECT_EQ(a_->Get().status().code(), StatusCode::kFailedPrecondition);
+}
+
+// The source is told so even if its attempt has timed out, and other reads fail
+// with the error of that attempt.
+TEST_F(NestedReadTest, R10SourceMayNotWaitForItselfAfterItsTimeoutEither) {
+  ManualExecutor executor;
+  Strings::Options options;
+  options.policy.retry.max_retries = 0;
+  a_ = Make(&executor, MakeSource([&](const auto&, auto) {
+    executor.AdvanceBy(options.policy.attempt_timeout);
+    std::thread([&] {
+      for (int i = 0; i < 2; ++i) {
+        EXPECT_EQ(a_->Get().status().code(), StatusCode::kDeadlineExceeded);
+      }
+    }).join();
+    EXPECT_EQ(a_->Get().status().code(), StatusCode::kFailedPrecondition);
+  }),
+            options);
+  EXPECT_FALSE(a_->Get().ok());
+  a_.reset();
 }
 
 TEST_F(NestedReadTest, R10TwoSourcesMayNotWaitForEachOther) {
