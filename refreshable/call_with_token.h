@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// CallWithToken: calls a server with a token and, if the server rejects that
-// token, once more with a later one, if there is one.
+// CallWithToken: calls a server with a token. If the server rejects the token,
+// reads a later token and calls the server once more.
 
 #ifndef REFRESHABLE_CALL_WITH_TOKEN_H_
 #define REFRESHABLE_CALL_WITH_TOKEN_H_
@@ -46,9 +46,9 @@ struct AsStatusOr<absl::Status> {
   using type = absl::Status;
 };
 
-// The type T, in a form from which the compiler deduces no template argument.
-// So a caller may pass a lambda for a parameter of this type; it is converted
-// to T.
+// The type T. The compiler deduces no template argument from a parameter that
+// is declared as NotDeduced<T>, so a caller may pass a lambda that converts to
+// T.
 template <typename T>
 struct Identity {
   using type = T;
@@ -56,8 +56,6 @@ struct Identity {
 template <typename T>
 using NotDeduced = typename Identity<T>::type;
 
-// Calls `call(lease, left)`, or `call(lease)` if `call` takes only one
-// argument.
 template <typename Call, typename Token>
 decltype(auto) CallWithTimeLeft(Call& call, const Lease<Token>& lease,
                                 absl::Duration left) {
@@ -69,8 +67,8 @@ decltype(auto) CallWithTimeLeft(Call& call, const Lease<Token>& lease,
   }
 }
 
-// The type that `call` returns, decayed; void if `call` cannot be called with a
-// lease.
+// The type that a `Call` returns, decayed; void if a `Call` cannot be called
+// with a lease.
 template <typename Call, typename Token, typename = void>
 struct CallResult {
   using type = void;
@@ -94,9 +92,10 @@ struct TellsRejected<
     std::void_t<decltype(static_cast<bool>(std::declval<IsRejected&>()(
         std::declval<const Answer&>())))>> : std::true_type {};
 
-// Asserts that the functions given to CallWithToken fit. `Answer` is the type
-// that `call` returns, decayed. CallWithToken's signature names it, so a user
-// whose function does not fit sees these messages before any error in the body.
+// Asserts that the functions given to CallWithToken have the right types.
+// `Answer` is the type that `call` returns, decayed. The signature of
+// CallWithToken names `Answer`. So if a function has a wrong type, the user
+// sees these messages before any error in the body of CallWithToken.
 template <typename Call, typename IsRejected, typename Token>
 struct CallFunctions {
   using Result = typename CallResult<Call, Token>::type;
@@ -152,8 +151,8 @@ class AsyncCallFunction {
 };
 
 // The `callback` argument of CallWithTokenAsync: a function of (outcome) or of
-// (outcome, refresh_status). It can be called once, and is destroyed after
-// that.
+// (outcome, refresh_status). The callback may be called once, and is destroyed
+// after that call.
 template <typename Outcome>
 class AsyncCallCallback {
  public:
@@ -194,17 +193,17 @@ class AsyncCallCallback {
 }  // namespace internal
 
 // The return type of CallWithToken if `call` returns Answer:
-// `StatusOr<Answer>`, or Answer itself if that is a Status or StatusOr.
+// `StatusOr<Answer>`, or Answer itself if Answer is a Status or StatusOr.
 template <typename Answer>
 using AnswerOrStatus = typename internal::AsStatusOr<Answer>::type;
 
 // Reads a token and calls `call(const Lease<Token>&)` with it. If
 // `is_rejected(const Answer&)` returns true for the answer, reads a later token
-// and calls `call` once more with that token. (The second read sets
+// and calls `call` once more with that token. The second read sets
 // `ReadOptions::rejected`, so the rejected token stays in service for all other
-// reads.) Returns the answer of the last call, even if it is a rejection. If
-// the second answer is a rejection, `ReportRejected` is called for the second
-// token.
+// reads. Returns the answer of the last call, even if that answer is a
+// rejection. If the second answer is a rejection, `ReportRejected` is called
+// for the second token.
 //
 // There is no second call if there is no later token (for example because the
 // refresh fails, brings the same token, or is not permitted yet) or if no time
@@ -217,10 +216,11 @@ using AnswerOrStatus = typename internal::AsStatusOr<Answer>::type;
 // that refreshing has given up for good (`IsFatal`).
 //
 // `options.timeout` counts from the start and covers both reads and both calls.
-// A call is not cut short, but `call` may take a second parameter, an
-// `absl::Duration`: the time that is left, zero or more. If no time is left for
-// the second read, that read does not wait, but still starts a refresh if one
-// is permitted, so that later calls find a later token.
+// A call is not cut short. But `call` may take a second parameter, an
+// `absl::Duration`: the time that is left, zero or more.
+//
+// If no time is left for the second read, that read does not wait. It still
+// starts a refresh if one is permitted, so that later calls find a later token.
 //
 // Blocks while a read or `call` blocks. `call` may be called twice, so the
 // request must be safe to repeat. Exceptions of `call` and `is_rejected` reach
@@ -267,9 +267,9 @@ AnswerOrStatus<Answer> CallWithToken(
 // Like CallWithToken, but never blocks. `call(Lease<Token>, done)` starts the
 // call to the server and returns. The answer is passed to `done(Answer)`, on
 // any thread, once; further calls of `done` are ignored. If `done` is called
-// before `call` has returned, `call` may be entered a second time while the
-// first call is still inside. As its second parameter `call` may take the time
-// that is left: `call(Lease<Token>, absl::Duration, done)`.
+// before `call` has returned, the second call of `call` may overlap with the
+// first call. As its second parameter `call` may take the time that is left:
+// `call(Lease<Token>, absl::Duration, done)`.
 //
 //   CallWithTokenAsync<Response>(
 //       *token, {absl::Seconds(5)},
@@ -283,14 +283,15 @@ AnswerOrStatus<Answer> CallWithToken(
 // `callback` is called exactly once, with what CallWithToken would return. If
 // the last step was a call, `callback` runs on the thread that called `done`.
 // If the last step was a read, `callback` runs where a callback of `GetAsync`
-// would run. It may take a second parameter, an `absl::Status`, which is
-// CallWithToken's `refresh_status`. `callback` must not throw.
+// would run. `callback` may take a second parameter, an `absl::Status`, which
+// is CallWithToken's `refresh_status`. `callback` must not throw.
 //
 // `callback` gets an INTERNAL error if `done` is destroyed without having been
-// called, or if `call` or `is_rejected` throws; the exception propagates.
-// `callback` then runs on the thread on which this happened or, if `call` has
-// not returned by then, on the thread of `call`. But if `call` throws after it
-// passed `done` on, `done` may still be called, as if `call` had returned.
+// called, or if `call` or `is_rejected` throws. (The exception propagates.)
+// `callback` then runs on the thread that destroyed `done` or threw. But if
+// `call` has not returned at that moment, `callback` runs later, on the thread
+// that runs `call`. If `call` throws after it passed `done` on, `done` may
+// still be called, as if `call` had returned.
 //
 // If `call`, `is_rejected` or `callback` is null or an empty std::function, the
 // program ends with a message. Throws std::bad_alloc if there is no memory to
@@ -318,10 +319,10 @@ void CallWithTokenAsync(
 namespace internal {
 
 // One CallWithTokenAsync in progress. This object is also the AsyncRead of its
-// two reads. Its owner is what will continue it: a read that waits, or the
-// `done` of a call. If the last owner goes away before `callback` was called,
-// the destructor calls it: with the first answer if that was rejected and the
-// second read has not ended, otherwise with an error.
+// two reads. The step in progress owns the object: a read that waits, or the
+// `done` of a call. If `callback` has not been called, the destructor calls it.
+// `callback` then gets the first answer if the second read was in progress,
+// otherwise an error.
 template <typename Answer, typename Token>
 class AsyncCall final
     : public AsyncRead,
@@ -368,9 +369,9 @@ class AsyncCall final
   }
 
  private:
-  // A function object that takes one answer and passes it to `Next`; it ignores
-  // later answers. It has only one member, a std::shared_ptr, so a `Done` can
-  // hold it without allocating memory.
+  // A function object that passes the first answer it is called with to `Next`,
+  // and ignores later answers. Its only member is a std::shared_ptr, so a
+  // `Done` can hold the function object without allocating memory.
   template <void (AsyncCall::*Next)(Answer)>
   class TakesAnswer {
    public:
@@ -443,10 +444,9 @@ class AsyncCall final
     callback_(std::move(answer), absl::OkStatus());
   }
 
-  // This object owns the shell, which owns this object while a read waits.
-  // `Shell::Close` ends that cycle. (In the child of a fork(), the parent's
-  // reads are never freed, so a shell with such a read is not freed there
-  // either.)
+  // This object owns the shell, and the shell owns this object while a read
+  // waits. `Shell::Close` ends that cycle. In the child of a fork(), a read
+  // that the parent began is never freed, and so its shell is not freed either.
   const RefPtr<TypedShell<Token>> state_;
   ReadRequest request_;
   Generation generation_;  // The generation that `call_` was last given.

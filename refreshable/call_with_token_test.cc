@@ -46,7 +46,7 @@ class CallWithTokenTest : public testing::Test {
     token_ = *Token::Create(source_.Share(), {&executor_, policy});
   }
 
-  // The server: returns a 401 if the lease's token is one of `rejected`,
+  // Plays the server: returns a 401 if the lease's token is one of `rejected`,
   // otherwise a 200. Notes the token in `calls_`.
   Response Serve(const TokenLease& lease, std::vector<std::string> rejected) {
     calls_.push_back(lease.token());
@@ -162,8 +162,6 @@ TEST_F(CallWithTokenTest, A4ARejectedReplayIsReported) {
   EXPECT_EQ(token_->stats().tokens_rejected, 2);
 }
 
-// The timeout covers both reads and both calls, and each call is passed the
-// time that is left.
 TEST_F(CallWithTokenTest, A4OneDeadlineForReadsAndCalls) {
   source_.AlwaysWith(
       [&](const FetchContext&) -> absl::StatusOr<Credential<std::string>> {
@@ -234,8 +232,8 @@ TEST_F(CallWithTokenTest, A4TheRefreshsOwnStatusIsNotHidden) {
   EXPECT_EQ(CallWithToken(*token_, {}, serve, Is401, &refresh)->status, 401);
   EXPECT_EQ(refresh.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_FALSE(IsFatal(refresh));
-  // The token expires and is then served degraded. Its refresh fails for good,
-  // and `refresh` must say so.
+  // The token expires and is then served degraded. The next refresh fails for
+  // good, and `refresh` must say so.
   executor_.AdvanceBy(absl::Hours(1));
   (void)token_->Get();
   EXPECT_EQ(CallWithToken(*token_, {}, serve, Is401, &refresh)->status, 401);

@@ -16,7 +16,7 @@ namespace refreshable {
 
 // When a token expires: never, at a moment of the wall clock, or when a
 // lifetime has passed. May also contain a hint: when the server would like the
-// token to be replaced. A value.
+// token to be replaced. A value type.
 class Expiry {
  public:
   // The token is valid until it is replaced or invalidated.
@@ -32,10 +32,11 @@ class Expiry {
 
   // The token expires when `lifetime` has passed. In an OAuth 2.0 answer,
   // `expires_in` is such a lifetime (RFC 6749, section 5.1).
-  // `absl::InfiniteDuration()` means never. The lifetime of a token that an
-  // attempt returns counts from the start of the attempt. The server counts
-  // from a later moment, so such a token is never used for too long. By
-  // contrast, the lifetime of a token that is given to `Install` counts from
+  // `absl::InfiniteDuration()` means never.
+  //
+  // If a source returns the token, the lifetime counts from the start of the
+  // attempt. The server counts from a later moment, so the token is never used
+  // for too long. If the token is given to `Install`, the lifetime counts from
   // the call of `Install`.
   static Expiry In(absl::Duration lifetime) {
     Expiry expiry;

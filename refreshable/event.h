@@ -23,8 +23,8 @@ enum class RefreshReason {
   kFirst,     // No token has been held yet.
   kStale,     // The token is stale; it is still being served.
   kExpired,   // The last token is no longer usable.
-  kRejected,  // A server rejected the token, or it was invalidated. The source
-              // must bypass its cache.
+  kRejected,  // A server rejected the token, or the token was invalidated. The
+              // source must bypass its cache.
   kProbe,     // There were too many failures in a row, and no token is usable.
               // The attempt finds out whether the source works again.
 };
@@ -68,7 +68,8 @@ enum class EventKind {
   kExhausted,  // There were too many failures in a row; no token is usable.
   kHealed,     // The first token after kExhausted came, from the source or
                // `Install`. Not sent if `Reset` was called in between.
-  kDegraded,   // An expired token is being served, by policy.
+  kDegraded,   // An expired token is being served, as
+               // `RefreshPolicy::max_stale_on_error` permits.
   // A server rejected the token of `generation`. The token may still be served.
   // Sent at most once for a token, unless `Reset` is called.
   kTokenRejected,
@@ -112,19 +113,19 @@ constexpr absl::string_view EventKindName(EventKind kind) {
   return "unknown";
 }
 
-// One event, as `Observer::OnEvent` receives it. A value.
+// One event, as `Observer::OnEvent` receives it. A value type.
 struct Event {
   EventKind kind = EventKind::kStateChanged;
   // Set in every event: the generation last published; 0 if there is none yet.
   Generation generation;
   // Set in every event: the state that the latest kStateChanged event reported;
-  // kExpired before the first. In kStateChanged: the new state.
+  // kExpired if there was no such event yet. In kStateChanged: the new state.
   Freshness freshness = Freshness::kExpired;
   // Set in every event: the number of failures in a row. A failure is an
   // attempt that failed, or an invalidation of a young token
   // (`RefreshPolicy::young_token_age`). If a rejecting read
-  // (`Refreshable::ReadOptions::rejected`) started the attempt, its failure is
-  // not counted while the rejected token can still be served.
+  // (`Refreshable::ReadOptions::rejected`) started an attempt that failed, that
+  // is not counted while the rejected token can still be served.
   int failures = 0;
   // In kAttemptStarted: why the attempt is made.
   RefreshReason reason = RefreshReason::kFirst;
@@ -136,9 +137,9 @@ struct Event {
   // kAttemptDiscarded: the answer's status if the answer is a failure, OK if it
   // is a token. In all other events: OK.
   absl::Status status;
-  // In kBackoff: how long no attempt is made, unless something happens that
-  // permits one sooner: for example `Reset` or `Install` or, if a background
-  // refresh failed, a rejecting read or the token's expiry.
+  // In kBackoff: how long no attempt is made. Some events end this wait early,
+  // for example `Reset` and `Install`. If a background refresh failed, a
+  // rejecting read and the token's expiry may also lead to an earlier attempt.
   absl::Duration delay;
 };
 

@@ -27,8 +27,8 @@ struct Sink {
   std::string written;
 };
 
-// Returns what operator<< writes for `value`. Checks that it is one line, and
-// that all other printers write the same.
+// Returns what operator<< writes for `value`. Checks that this text is one
+// line, and that all other printers write the same text.
 template <typename Value>
 std::string Printed(const Value& value) {
   std::ostringstream os;
@@ -222,8 +222,8 @@ TEST(FormatTest, S2LeaseAndCredential) {
 }
 
 // The message of a source's status may contain any bytes, even line ends and
-// quotes. What is printed of it must not look like further fields or lines of a
-// log.
+// quotes. When it is printed, no part of the message may look like a further
+// field or line of a log.
 TEST(FormatTest, S2HostileMessagesStayOnOneLineInTheirQuotes) {
   const absl::Status hostile =
       absl::UnavailableError("a\nb\r\" token_published generation=9 \\ \x01");

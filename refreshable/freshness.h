@@ -16,11 +16,11 @@ namespace refreshable {
 // The state of the token that a Refreshable holds.
 enum class Freshness : uint8_t {
   // There is no usable token: none has been published yet, or the last one has
-  // expired or was withdrawn. A read needs a refresh, unless
-  // `RefreshPolicy::max_stale_on_error` lets it have an expired token.
+  // expired or was withdrawn. A read needs a refresh or, if
+  // `RefreshPolicy::max_stale_on_error` permits it, gets an expired token.
   kExpired,
-  // The token is usable, but so old that a background refresh is due, unless
-  // the policy forbids it (`RefreshPolicy::background_refresh`).
+  // The token is usable, but so old that a background refresh is due (if
+  // `RefreshPolicy::background_refresh` is set).
   kStale,
   // The token is usable, and no refresh is due.
   kFresh,

@@ -17,7 +17,7 @@
 
 namespace refreshable {
 
-// The condition of a Refreshable at one moment. A value.
+// The condition of a Refreshable at one moment. A value type.
 struct Health {
   Freshness freshness = Freshness::kExpired;
   // The generation last published; 0 if there is none yet.
@@ -30,24 +30,23 @@ struct Health {
   bool rejected = false;
   bool refreshing = false;  // Whether a refresh is in flight.
   int failures = 0;         // Failures in a row, as in `Event::failures`.
-  // The status of the last of these failures; OK if `failures` is 0.
+  // The status of the last failure; OK if `failures` is 0.
   absl::Status last_cause;
   // Whether there were too many failures in a row and no token is usable
   // (`OnExhausted`).
   bool exhausted = false;
   bool fatal = false;  // Whether refreshing gave up (`OnExhausted::kFatal`).
   // The wall time from which an attempt may start; the infinite future if
-  // `fatal`. It is never earlier than the call of `health()`, which computes
-  // it. A background refresh may have to wait longer, and so may an attempt
-  // that a rejection asks for.
+  // `fatal`. Never earlier than the call of `health()`. A background refresh,
+  // or an attempt that a rejection asks for, may have to wait longer.
   absl::Time next_attempt;
   // The number of reads that wait for a refresh, or for their callback to run.
   int64_t waiters = 0;
 };
 
 // Writes one line: "fresh, generation 3, expires 2026-01-01T00:00:00+00:00",
-// followed, as far as they apply, by: rejected, refreshing, waiters, failures
-// (with the last cause and the next attempt), exhausted, fatal.
+// followed by each of these parts that applies: rejected, refreshing, waiters,
+// failures (with the last cause and the next attempt), exhausted, fatal.
 std::ostream& operator<<(std::ostream& os, const Health& health);
 template <typename Sink>
 void AbslStringify(Sink& sink, const Health& health) {
@@ -55,7 +54,7 @@ void AbslStringify(Sink& sink, const Health& health) {
 }
 
 // How many events of some kinds there were since the Refreshable was created. A
-// value.
+// value type.
 struct Stats {
   int64_t attempts_started = 0;
   int64_t attempts_failed = 0;
@@ -65,7 +64,7 @@ struct Stats {
   int64_t attempts_discarded = 0;
   int64_t tokens_published = 0;
   int64_t tokens_invalidated = 0;
-  int64_t tokens_rejected = 0;  // Counts kTokenRejected: tokens, not calls.
+  int64_t tokens_rejected = 0;  // The number of kTokenRejected events.
   // Attempts that were told of a rejection and returned the rejected token.
   int64_t tokens_unchanged = 0;
 };

@@ -40,13 +40,13 @@ using HttpHeader = std::pair<absl::string_view, absl::string_view>;
 // treats more HTTP statuses as transient. `GetHttpStatus` returns the
 // `http_status` from which a status was made.
 //
-// A Retry-After header (RFC 9110, section 10.2.3) is attached with
-// `SetRetryAfter`. Its value may be a number of seconds or an HTTP-date (see
-// `ParseHttpDate`). An HTTP-date becomes a wait: the time from the answer's
-// Date header to that date. If there is no valid Date header, the wait counts
-// from `now`, the wall time at which the answer arrived. A date in the past
-// becomes a wait of zero, which has no effect. A value that cannot be parsed is
-// ignored.
+// The wait that a Retry-After header (RFC 9110, section 10.2.3) asks for is
+// attached with `SetRetryAfter`. The header's value may be a number of seconds
+// or an HTTP-date (see `ParseHttpDate`). The wait until an HTTP-date counts
+// from the answer's Date header. If there is no valid Date header, the wait
+// counts from `now`, the wall time at which the answer arrived. An HTTP-date in
+// the past becomes a wait of zero, which has no effect. A value that cannot be
+// parsed is ignored.
 //
 // `oauth_error` is the value of `error` in the body of an OAuth 2.0 error
 // answer (RFC 6749, section 5.2), or empty if there is none. The caller parses
@@ -55,12 +55,12 @@ using HttpHeader = std::pair<absl::string_view, absl::string_view>;
 // the code UNAVAILABLE (transient), "slow_down" makes it RESOURCE_EXHAUSTED
 // (throttled), and other values do not change it.
 //
-// The message contains `http_status`. It also contains `oauth_error` if that
-// looks like a registered error code: at most 64 lower-case letters and
-// underscores. It contains nothing else of the answer, because a server may
-// echo a secret.
+// The message contains `http_status`. It also contains `oauth_error` if
+// `oauth_error` looks like a registered error code: at most 64 lower-case
+// letters and underscores. The message contains nothing else of the answer,
+// because a server may echo a secret.
 //
-// Thread-safe. Meant for answers other than 2xx; never returns OK, not even for
+// Thread-safe. Meant for answers other than 2xx. Never returns OK, not even for
 // a 2xx.
 absl::Status HttpErrorToStatus(int http_status,
                                absl::Span<const HttpHeader> headers,
@@ -68,21 +68,21 @@ absl::Status HttpErrorToStatus(int http_status,
                                absl::string_view oauth_error = {});
 
 // Returns the HTTP status from which HttpErrorToStatus made `status`; nullopt
-// if `status` was not made by it.
+// if HttpErrorToStatus did not make `status`.
 std::optional<int> GetHttpStatus(const absl::Status& status);
 
-// Like `ClassifyFailure`, but statuses that HttpErrorToStatus made from 408,
-// 425, 500, 520 to 524 or 529 are transient too: proxies, and servers in
-// trouble, answer with these for a while. Meant as the value of
-// `Refreshable::Options::classify`. Requires: !status.ok().
+// Like `ClassifyFailure`, but also treats as transient what HttpErrorToStatus
+// made from the HTTP statuses 408, 425, 500, 520 to 524 and 529. Proxies, and
+// servers in trouble, answer with these statuses for a while. Meant as the
+// value of `Refreshable::Options::classify`. Requires: !status.ok().
 FailureClass ClassifyHttpFailure(const absl::Status& status);
 
 // Returns the expiry of a token from an HTTP answer. `time` is the absolute
 // time that the answer gives, for example as "expires_at" or as the `exp` of a
-// JWT. If the answer has a valid Date header, the expiry is relative: the time
-// from that date to `time`. So the expiry is right even if the clock of this
-// computer is wrong. Without a valid Date header, returns `Expiry::At(time)`.
-// `now` is the wall time at which the answer arrived.
+// JWT. If the answer has a valid Date header, the expiry is relative: the
+// lifetime is the time from that date to `time`. So the expiry is right even if
+// the clock of this computer is wrong. Without a valid Date header, returns
+// `Expiry::At(time)`. `now` is the wall time at which the answer arrived.
 Expiry ExpiryByServerClock(absl::Time time,
                            absl::Span<const HttpHeader> headers,
                            absl::Time now);

@@ -78,8 +78,8 @@ TEST(HttpErrorTest, B2StatusesMapToCodesAndClasses) {
   }
 }
 
-// HttpErrorToStatus must not return OK, not even for a 2xx: a source constructs
-// a StatusOr from the status, and no StatusOr may be constructed from OK.
+// HttpErrorToStatus must never return OK, because a source constructs a
+// StatusOr from the status, and no StatusOr may be constructed from OK.
 TEST(HttpErrorTest, B2NeverOk) {
   for (int http_status = -1; http_status <= 1000; ++http_status) {
     EXPECT_FALSE(Answer(http_status).ok()) << http_status;
@@ -88,9 +88,6 @@ TEST(HttpErrorTest, B2NeverOk) {
   EXPECT_EQ(Answer(204).code(), Code::kUnknown);
 }
 
-// ClassifyFailure retries the HTTP statuses 429, 502, 503 and 504, and no
-// others. (This is clause B2, and clause L5 of the tests in
-// refreshable/tests/parity/.)
 TEST(HttpErrorTest, B2RetriedStatusesAreExactlyTheFour) {
   for (int http_status = 100; http_status < 600; ++http_status) {
     const bool retried = http_status == 429 || http_status == 502 ||
@@ -140,7 +137,7 @@ TEST(HttpErrorTest, B2OauthErrorCodes) {
   }
   EXPECT_EQ(Answer(401, "invalid_client").code(), Code::kUnauthenticated);
   EXPECT_EQ(Answer(400, "invalid_grant").code(), Code::kInvalidArgument);
-  // With these HTTP statuses, the three OAuth errors decide the status's code.
+  // With these HTTP statuses, the three OAuth errors below decide the code.
   // (RFC 6749, section 4.1.2.1, and RFC 8628, section 3.5, define the errors.)
   for (const int http_status : {400, 401, 403, 404, 500}) {
     EXPECT_EQ(Answer(http_status, "temporarily_unavailable").code(),
@@ -352,8 +349,7 @@ TEST(HttpDateTest, TwoDigitYearsReachFiftyYearsAhead) {
   for (const auto& c : cases) {
     EXPECT_EQ(ParseHttpDate(c.date, now), Utc(c.expected)) << c.date;
   }
-  // The year that a two-digit year stands for may be in another century than
-  // that of `now`.
+  // A two-digit year may stand for a year in another century than `now`.
   EXPECT_EQ(ParseHttpDate("Friday, 01-Jan-10 00:00:00 GMT",
                           Utc("1994-11-06T00:00:00Z")),
             Utc("2010-01-01T00:00:00Z"));
@@ -367,8 +363,7 @@ TEST(HttpDateTest, TwoDigitYearsReachFiftyYearsAhead) {
   EXPECT_EQ(ParseHttpDate("Tuesday, 29-Feb-00 00:00:00 GMT",
                           Utc("2094-11-06T00:00:00Z")),
             Utc("2000-02-29T00:00:00Z"));
-  // A clock may be so wrong that `now` has an extreme value. No value may end
-  // the program.
+  // Extreme values of `now` must not end the program.
   ParseHttpDate("Friday, 01-Jan-10 00:00:00 GMT", absl::InfiniteFuture());
   ParseHttpDate("Friday, 01-Jan-10 00:00:00 GMT", absl::InfinitePast());
 }

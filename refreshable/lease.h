@@ -34,24 +34,23 @@ struct Snapshot {
   Generation generation;
   absl::Time expires_at;
   // The number of generations directly before `generation` whose tokens are
-  // known to be equal to this one. A number above 2^32 - 1 counts as 2^32 - 1.
+  // known to equal `token`. UINT32_MAX stands for larger numbers, too.
   uint32_t equal_before = 0;
   bool degraded = false;
 
-  // The first of the generations that `equal_before` counts; `generation` if it
-  // counts none.
+  // Returns the first of the generations that `equal_before` counts;
+  // `generation` if `equal_before` is 0.
   Generation same_since() const {
     return Generation(generation.value() - equal_before);
   }
 };
 
-// The initial value of each time in TimedNode. It is always in the past, so
-// that every read of the node asks the machine.
+// The initial value of each time in TimedNode. This time is always in the past,
+// so every read of the node asks the machine.
 constexpr int64_t kNeverWithoutAsking = std::numeric_limits<int64_t>::min();
 
-// What a `SnapshotCell` holds: a snapshot, or the lack of one. It has a *check
-// time*, from which on a read must ask the machine before it returns the
-// snapshot.
+// What a `SnapshotCell` holds: a snapshot, or "no snapshot". From the node's
+// *check time* on, a read must ask the machine before it returns the snapshot.
 struct TimedNode : HazardNode {
   explicit TimedNode(bool nothing) : is_nothing(nothing) {}
 
@@ -75,7 +74,8 @@ struct SnapshotNode final : TimedNode {
   const Snapshot snapshot;
 };
 
-// Returns the snapshot that `hold` keeps alive. Requires: there is one.
+// Returns the snapshot that `hold` keeps alive. Requires: `hold` holds a
+// SnapshotNode.
 inline const Snapshot& SnapshotOf(const HazardHolder& hold) {
   return static_cast<const SnapshotNode*>(hold.node())->snapshot;
 }
@@ -92,17 +92,17 @@ class Refreshable;
 
 REFRESHABLE_ABI_NAMESPACE_BEGIN
 
-// A hold of one published token. The token's bytes stay valid as long as the
+// Keeps one published token alive. The token's bytes stay valid as long as the
 // lease exists, even if the token expires or is replaced, and even if the
 // Refreshable, its executor and the thread that read the token are gone. Once
-// the Refreshable no longer holds the token, the bytes are freed promptly after
-// the last lease and the last pointer that `Share` returned.
+// the Refreshable no longer holds the token, the bytes are freed promptly when
+// the last lease and the last pointer that `Share` returned are gone.
 //
 // A lease must not outlive the shared library (plug-in) whose code made it.
 //
 // Move-only; moving does not throw. A moved-from lease may only be destroyed or
-// assigned to. Different threads may use different leases of one token; one
-// lease may be handed from thread to thread.
+// assigned to. Different threads may use different leases of one token. A lease
+// may be moved to another thread.
 template <typename Token>
 class Lease {
  public:
@@ -112,10 +112,10 @@ class Lease {
   const Token& token() const {
     return *static_cast<const Token*>(snapshot().token.get());
   }
-  // The token's generation. If a server rejects the token, pass this as
-  // `ReadOptions::rejected`.
+  // The token's generation. If a server rejects the token, pass the generation
+  // as `ReadOptions::rejected`.
   Generation generation() const { return snapshot().generation; }
-  // When the token expires, in wall time. The infinite future if it never does.
+  // When the token expires, in wall time; the infinite future if never.
   absl::Time expires_at() const { return snapshot().expires_at; }
   // Whether the token had already expired when it was read, and was served
   // because refreshes failed (`RefreshPolicy::max_stale_on_error`). Does not

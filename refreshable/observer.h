@@ -25,13 +25,13 @@ namespace refreshable {
 // throws are ignored.
 //
 // `OnEvent` may read the Refreshable, best with `TryGet`, which never waits. A
-// `Get` that would have to wait fails with FAILED_PRECONDITION if `OnEvent`
-// runs inside an attempt or inside a timer. (On a ManualExecutor, a `Get`
-// inside a timer waits.) Elsewhere such a `Get` waits, and no event is
-// delivered meanwhile. Do not wait for another Refreshable in `OnEvent`.
+// `Get` may wait, and no event is delivered while it waits. But if `OnEvent`
+// runs inside an attempt or a timer, a `Get` that would have to wait fails with
+// FAILED_PRECONDITION. (On a ManualExecutor, a `Get` inside a timer waits.) Do
+// not wait for another Refreshable in `OnEvent`.
 //
-// Once the Refreshable's destructor has returned, no call of `OnEvent` begins,
-// except one that another thread was already about to make.
+// No call of `OnEvent` begins after the Refreshable's destructor has returned.
+// Exception: a call that another thread was already about to make.
 class Observer {
  public:
   virtual ~Observer() = default;

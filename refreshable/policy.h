@@ -18,25 +18,26 @@ namespace refreshable {
 // What happens while refreshing is *exhausted*: there were too many failures in
 // a row (`RetryPolicy::max_consecutive_failures`), and no usable token is left.
 enum class OnExhausted {
-  // Attempts start no sooner than about `probe_interval` apart. The first read
-  // after that time starts an attempt, unless the timer of
-  // `RefreshPolicy::refresh_ahead` has started it. A read that may not be
-  // served an expired token (`RefreshPolicy::max_stale_on_error`) waits for the
-  // attempt that it has started or finds in progress; if there is none, it
-  // fails at once.
+  // Attempts start no sooner than about `probe_interval` apart. After that
+  // time, the first read or the timer of `RefreshPolicy::refresh_ahead` starts
+  // an attempt. A read waits for the attempt that it has started or that is in
+  // progress. If there is no such attempt, the read fails at once. Exception: a
+  // read that may be served an expired token
+  // (`RefreshPolicy::max_stale_on_error`) gets this token at once.
   kSelfHeal,
   // No further attempt starts until `Reset()` is called or a token is usable
-  // again, which `Install()` or an abandoned attempt may bring. A read that may
-  // not be served an expired token (`RefreshPolicy::max_stale_on_error`) gets
-  // an error for which `IsFatal(status)` is true, unless an attempt is still in
-  // progress.
+  // again. (`Install()` or an abandoned attempt may bring a token.) A read that
+  // may be served an expired token (`RefreshPolicy::max_stale_on_error`) gets
+  // this token. If an attempt is still in progress, other reads wait for it.
+  // Otherwise they get an error for which `IsFatal(status)` is true.
   kFatal,
 };
 
 // How failed attempts are spaced and counted. The wait after the n-th failure
 // in a row is min(initial_backoff * multiplier^(n-1), max_backoff), counted
 // from the start of the last attempt. This is the *computed wait*. A wait that
-// the server asks for (`SetRetryAfter`) replaces it, as `max_retry_after` says.
+// the server asks for (`SetRetryAfter`) replaces the computed wait; see
+// `max_retry_after`.
 struct RetryPolicy {
   // > 0 and finite.
   absl::Duration initial_backoff = absl::Seconds(2);
@@ -45,15 +46,14 @@ struct RetryPolicy {
   // >= initial_backoff; finite.
   absl::Duration max_backoff = absl::Seconds(60);
   // How often a refresh that a read waits for may retry after its first
-  // attempt. >= 0. A background refresh does not retry, and no refresh does
-  // while refreshing is exhausted. A rejecting read (`ReadOptions::rejected`)
-  // makes no refresh retry while the token that it rejected can still be
-  // served.
+  // attempt. >= 0. A background refresh does not retry. No refresh retries
+  // while refreshing is exhausted. As long as the rejected token can still be
+  // served, a rejecting read (`ReadOptions::rejected`) does not count here.
   int max_retries = 6;
   // `on_exhausted` applies after this many failures in a row, counted across
-  // refreshes, once no usable token is left. A failure does not count here if,
-  // because of the wait that the server asked for, the next attempt may start
-  // sooner than after the computed wait. Must be greater than `max_retries`.
+  // refreshes, once no usable token is left. A failure does not count here if
+  // the wait that the server asked for ends before the computed wait does. Must
+  // be greater than `max_retries`.
   int max_consecutive_failures = 7;
   OnExhausted on_exhausted = OnExhausted::kSelfHeal;
   // The time that must pass between the starts of two attempts while refreshing
@@ -68,21 +68,22 @@ struct RetryPolicy {
   absl::Duration max_retry_after = absl::Minutes(5);
 };
 
-// When a token is refreshed, and what is done when that fails. The defaults
-// suit an OAuth 2.0 access token. No step of the wall clock lengthens any of
-// these durations, because each is limited by BootTime (clock.h). A value.
+// When a token is refreshed, and what happens when a refresh fails. The
+// defaults suit an OAuth 2.0 access token. No step of the wall clock lengthens
+// any of these durations, because BootTime (clock.h) limits each of them. A
+// value type.
 struct RefreshPolicy {
-  // A token is treated as expired this long before its expiry, or a quarter of
-  // its lifetime before if that is shorter. >= 0.
+  // A token is treated as expired this long before its expiry, but at most a
+  // quarter of its lifetime before its expiry. >= 0.
   absl::Duration expiry_margin = absl::Seconds(40);
-  // A token is stale from this long before its expiry, unless the source gave a
-  // hint (`Expiry::WithRefreshIn`). If unset, this is half the token's
-  // lifetime, at most `max_stale_window`. >= 0.
+  // A token is stale from this long before its expiry. >= 0. If unset, this is
+  // half the token's lifetime, at most `max_stale_window`. A hint of the source
+  // (`Expiry::WithRefreshIn`) replaces the window.
   //
   // The window is at most three quarters of the lifetime. Otherwise a
   // short-lived token would be stale on arrival and refreshed again at once. If
-  // the window is not longer than the margin that `expiry_margin` gives the
-  // token, the token is never stale: it is refreshed when it has expired.
+  // the window is not longer than the token's margin (`expiry_margin`), the
+  // token is never stale: it is refreshed only when it has expired.
   std::optional<absl::Duration> stale_window;
   // The longest stale window if `stale_window` is unset. Has no effect if
   // `stale_window` is set. >= 0.
@@ -101,26 +102,27 @@ struct RefreshPolicy {
   // quarter of the time for which the token is still usable, and at least
   // `min_interval`.
   std::optional<absl::Duration> background_cooldown;
-  // The minimum time between the starts of two attempts, and from the end of an
-  // attempt that counts as a failure (`Event::failures`) to the start of the
-  // next one. The first attempt to replace an invalidated token, and the first
-  // one after `Install` or in the child of a fork(), are exempt from the time
-  // between starts. Finite; >= 0.
+  // The minimum time between the starts of two attempts. Also the minimum time
+  // from the end of an attempt that counts as a failure (`Event::failures`) to
+  // the start of the next attempt. Finite; >= 0. Three attempts are exempt from
+  // the time between starts: the first attempt to replace an invalidated token,
+  // the first attempt after `Install`, and the first attempt in the child of a
+  // fork().
   absl::Duration min_interval = absl::Seconds(1);
   // An attempt that runs for longer than this is abandoned and fails. An
   // attempt that the executor has not started within this time also ends, but
   // does not count as a failure. > 0.
   absl::Duration attempt_timeout = absl::Seconds(30);
   // The limit on abandoned calls of the source that have not been answered.
-  // Once there are this many, an attempt fails without calling the source,
-  // unless enough time has passed since the last call: first
-  // `retry.probe_interval`, and after each further call twice as long as
-  // before. When any call is answered, this time is `retry.probe_interval`
-  // again. >= 1.
+  // Once there are this many, an attempt fails without calling the source.
+  // Exception: the attempt calls the source if enough time has passed since the
+  // last call. This time is `retry.probe_interval` at first, and doubles with
+  // each further call. When any call is answered, the time is
+  // `retry.probe_interval` again. >= 1.
   int max_abandoned_calls = 2;
-  // If a token is invalidated within this time of its publication, or within
-  // half its lifetime if that is shorter, that counts as a failure, and the
-  // failures that its publication had cleared count again. A token that
+  // A token is young for this long after its publication, but at most for half
+  // its lifetime. The invalidation of a young token counts as a failure, and
+  // the failures that the token's publication cleared count again. A token that
   // `Install` published is exempt. >= 0.
   absl::Duration young_token_age = absl::Seconds(30);
   // The longest wait between two attempts that rejections start
@@ -134,11 +136,10 @@ struct RefreshPolicy {
   absl::Duration max_stale_on_error = absl::ZeroDuration();
   // The fraction, in [0, 1), by which times vary at random, to spread the load
   // of many clients. A token is stale earlier by up to this fraction of its
-  // lifetime, but not before a quarter of its lifetime. Computed waits are
-  // longer or shorter by up to this fraction, but never longer than the longest
-  // wait that the policy sets. Waits before probes are only shortened; waits
-  // that a server asked for are only lengthened. If zero, everything happens
-  // exactly on time.
+  // lifetime, but not before a quarter of its lifetime has passed. Computed
+  // waits are longer or shorter by up to this fraction, but never longer than
+  // `max_backoff`. Waits before probes are only shortened; waits that a server
+  // asked for are only lengthened. If zero, everything happens exactly on time.
   double jitter = 0.1;
   RetryPolicy retry;
 };
@@ -165,7 +166,7 @@ void AbslStringify(Sink& sink, OnExhausted on_exhausted) {
 
 // Returns OK if each field of `policy` keeps the rule in its comment. Otherwise
 // returns INVALID_ARGUMENT with a message that names one invalid field and its
-// value. `Refreshable::Create` calls this.
+// value. `Refreshable::Create` calls this function.
 absl::Status Validate(const RefreshPolicy& policy);
 
 }  // namespace refreshable

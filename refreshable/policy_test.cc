@@ -21,8 +21,8 @@ const absl::Duration kZero = absl::ZeroDuration();
 const absl::Duration kForever = absl::InfiniteDuration();
 const absl::Duration kTick = absl::Nanoseconds(1) / 4;
 
-// A change of a policy, made by `set`. If it makes the policy invalid, the
-// error message names `field` and shows its value as `shown`. If the policy
+// A change of a policy, made by `set`. If the change makes the policy invalid,
+// the error message names `field` and shows its value as `shown`. If the policy
 // stays valid, `field` is empty and `shown` describes the change.
 struct Case {
   const char* field;

@@ -36,8 +36,8 @@ absl::Time ToWholeSeconds(absl::Time time) {
 namespace internal {
 
 // The payload is the text "FLAGS FAILURES NEXT_ATTEMPT CAUSE". FLAGS is a
-// number: 1 if `error.fatal` is set, plus 2 if `error.rejected` is set. The
-// cause is last because it may contain anything.
+// number: 1 if `error.fatal` is set, plus 2 if `error.rejected` is set. CAUSE
+// is last because it may contain spaces.
 absl::Status MakeRefreshError(absl::StatusCode code,
                               const RefreshError& error) {
   absl::Status status(

@@ -18,10 +18,10 @@
 
 namespace refreshable {
 
-// Why a read got no token. It is attached to the status of each read for which
-// a refresh failed, brought no later token, was lost by the executor, or may
-// not start yet. The code of such a status is FAILED_PRECONDITION if `fatal`,
-// otherwise that of the cause.
+// Why a read got no token. A RefreshError is attached to the read's status if
+// the refresh failed, brought no later token, was lost by the executor, or may
+// not start yet. The status's code is FAILED_PRECONDITION if `fatal`, otherwise
+// the code of the cause.
 struct RefreshError {
   // The message of the last failed attempt's status or, if the read failed for
   // another reason, a message that names the reason.
@@ -30,20 +30,19 @@ struct RefreshError {
   // example, the executor may have lost the refresh, or the minimum interval
   // may not have passed.
   int failures = 0;
-  // The wall time before which no attempt is made or, if `rejected` is set,
-  // before which no rejection starts an attempt. The infinite future if
-  // `fatal`; otherwise the status's message contains it in whole seconds,
-  // rounded up.
+  // The wall time before which no attempt starts. If `rejected` is set, the
+  // time applies only to attempts that rejections start. The infinite future if
+  // `fatal`; otherwise the status's message contains this time, rounded up to
+  // whole seconds.
   //
-  // As long as that moment lies ahead and does not change, all reads with the
-  // same value of `rejected` report the same time, even if the wall clock is
-  // set meanwhile.
+  // Until this moment comes or changes, all reads with the same value of
+  // `rejected` report the same time, even if the wall clock is set meanwhile.
   absl::Time next_attempt;
   // Whether refreshing has given up for good (`OnExhausted::kFatal`).
   bool fatal = false;
-  // If set, the read rejected a token (`ReadOptions::rejected`) that is still
-  // served to other reads, and there is no later token. Not set if such a read
-  // ends with the failure of a refresh that no rejection started.
+  // Whether the read rejected a token (`ReadOptions::rejected`) that is still
+  // served to other reads, and there is no later token. But if the read ends
+  // with the failure of a refresh that no rejection started, this is false.
   bool rejected = false;
 };
 
@@ -58,20 +57,20 @@ void AbslStringify(Sink& sink, const RefreshError& error) {
 // none.
 std::optional<RefreshError> GetRefreshError(const absl::Status& status);
 
-// Whether `status` says that refreshing has given up for good
-// (`OnExhausted::kFatal`). Retrying does not help. The program should report it
-// and exit, or call `Reset()` once the cause is fixed.
+// Returns whether `status` says that refreshing has given up for good
+// (`OnExhausted::kFatal`). Retrying does not help then. The program should
+// report the error and exit, or call `Reset()` once the cause is fixed.
 bool IsFatal(const absl::Status& status);
 
-// Whether `status` says that a read's own timeout passed while it waited for a
-// refresh. (The refresh goes on.) Returns false if the refresh itself failed
-// with DEADLINE_EXCEEDED, and for a status that no read returned.
+// Returns whether `status` says that a read's own timeout passed while the read
+// waited for a refresh. (The refresh goes on.) Returns false if the refresh
+// itself failed with DEADLINE_EXCEEDED, and for a status that no read returned.
 bool IsReadTimeout(const absl::Status& status);
 
 // Attaches to `status`, the status of a failed attempt, the wait that the
 // server asked for (Retry-After, RFC 9110, section 10.2.3). This wait replaces
-// the computed wait (`RetryPolicy`), which may be shorter or longer. But a wait
-// above `RetryPolicy::max_retry_after` is cut to that limit, and does not
+// the computed wait (`RetryPolicy`), even if the computed wait is longer. But a
+// wait above `RetryPolicy::max_retry_after` is cut to that limit, and does not
 // shorten the computed wait. Negative durations are stored as zero, and zero
 // has no effect. Requires: !status.ok().
 void SetRetryAfter(absl::Duration retry_after, absl::Status& status);

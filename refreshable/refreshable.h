@@ -49,15 +49,14 @@ class AsyncCall;
 }  // namespace internal
 
 // Holds one token and keeps it valid. Reads hand out leases of the token. A
-// stale token, which is old but usable, is refreshed in the background; an
-// expired one is, by default, refreshed before the read returns. At most one
-// refresh is in flight, and failures are retried on the policy's schedule, no
-// matter how many threads are reading.
+// stale token, which is old but usable, is refreshed in the background. By
+// default, a read of an expired token waits for a refresh. At most one refresh
+// is in flight, and failures are retried on the policy's schedule, no matter
+// how many threads are reading.
 //
 // Every published token has a generation, and generations only rise. An attempt
-// that timed out may still bring a token. That token is published only if,
-// since the timeout, no other token was published or invalidated and `Reset`
-// was not called.
+// that timed out may still bring a token. That token is discarded if, since the
+// timeout, a token was published or invalidated, or `Reset` was called.
 //
 //   refreshable::ThreadExecutor executor;
 //   auto token = refreshable::Refreshable<std::string>::Create(
@@ -70,8 +69,7 @@ class AsyncCall;
 //   Send(request, lease->token());
 //
 // If a server answers 401, read again with `ReadOptions::rejected`, or use
-// CallWithToken (call_with_token.h), which makes the call, reads again and
-// repeats the call.
+// CallWithToken (call_with_token.h).
 //
 // `Token` must be move-constructible, and its destructor must not throw. Tokens
 // are read by many threads at the same time.
@@ -84,7 +82,8 @@ class AsyncCall;
 //
 // Only `Get` waits for a refresh. But `Get`, `GetAsync`, `Invalidate`,
 // `ReportRejected`, `Install` and `Reset` may call the observer, and `Install`
-// calls `on_token_changed`. They return only after such a call has returned.
+// calls `on_token_changed`. These functions return only after such a call has
+// returned.
 //
 // Destruction: waiting reads end with CANCELLED. Callbacks of asynchronous
 // reads run on the destroying thread before the destructor returns; a GetAsync
@@ -128,9 +127,9 @@ class Refreshable {
     std::shared_ptr<Observer> observer = nullptr;
     // `on_token_changed`, `same_token` and `classify` are called without a
     // lock, on any thread, and possibly on several threads at once. The
-    // Refreshable's destructor destroys them, and lets go of the observer. But
-    // what is being called at that moment is destroyed when the call has
-    // returned.
+    // Refreshable's destructor destroys these functions, and releases the
+    // observer. But if a function or the observer is being called at that
+    // moment, it lives until the call has returned.
 
     // Called after a token was published under a new generation, on the thread
     // on which the source answered or `Install` was called. Waiting readers are
@@ -140,8 +139,9 @@ class Refreshable {
     // null.
     std::function<void(const Lease<Token>&)> on_token_changed = nullptr;
     // Returns whether two tokens are the same. Called with the token published
-    // last, if the Refreshable still has it, and one that the source returned:
-    // the source may return a token again that was rejected or withdrawn.
+    // last, if the Refreshable still has that token, and with the token that
+    // the source has returned: the source may return a rejected or withdrawn
+    // token again.
     //
     // If `same_token` is null, `operator==` is used. If Token has no
     // `operator==` (`TokenHasEquality`), or if the comparison throws, the
@@ -166,10 +166,9 @@ class Refreshable {
     // not wait, but still starts a refresh that is due.
     absl::Duration timeout = absl::InfiniteDuration();
     // Replaces `RetryPolicy::max_retries` for this read. If several reads wait
-    // for one refresh, it makes as many retries as the largest of their values
-    // allows; a read with a smaller value fails once its own retries are spent.
-    // Does not change any wait between attempts. Negative values are treated as
-    // zero.
+    // for one refresh, the largest of their values limits its retries; a read
+    // with a smaller value fails once its own retries are spent. Does not
+    // change any wait between attempts. Negative values are treated as zero.
     std::optional<int> max_retries = std::nullopt;
     // If not 0, the generation of a token that a server rejected: the server
     // answered 401 or 403 to a call with that token. This makes the read a
@@ -177,17 +176,16 @@ class Refreshable {
     // stays in service for all other reads.
     //
     // If there is a later token that can be served, it is returned at once. If
-    // there is none, the read waits for the attempt that is queued or running,
-    // or starts one if one is permitted now. Otherwise the read ends at once
-    // with UNAUTHENTICATED or, if refreshing has given up (`IsFatal`), with
-    // FAILED_PRECONDITION. `GetRefreshError` tells when the next attempt may
-    // start.
+    // not, the read waits for the attempt that is queued or running. If there
+    // is no such attempt, the read starts one if it is permitted now. Otherwise
+    // the read ends at once with UNAUTHENTICATED or, if refreshing has given up
+    // (`IsFatal`), with FAILED_PRECONDITION. `GetRefreshError` tells when the
+    // next attempt may start.
     //
     // If the attempt fails, the read ends with the code of the failure. If the
     // attempt brings the rejected token again, the read ends with
-    // UNAUTHENTICATED. In both cases there is an exception: if the attempt was
-    // not told of the rejection, because it was running already, the read
-    // starts over.
+    // UNAUTHENTICATED. But if the attempt began without being told of the
+    // rejection, the read starts over in both cases.
     //
     // The time between attempts that rejections start grows, up to
     // `RefreshPolicy::max_rejection_backoff`. It is short again once a token
@@ -236,11 +234,11 @@ class Refreshable {
   ~Refreshable() { state_->Close(); }
 
   // Returns the current token. A fresh or stale token is returned at once. A
-  // read of a stale token also starts a refresh in the background, unless one
-  // is in flight, none is permitted yet after the last one, or the policy
-  // forbids it (`background_refresh`). If there is no usable token, and no
-  // expired one that the policy lets the read have (`max_stale_on_error`), the
-  // read joins the refresh in flight, or starts one, and blocks.
+  // read of a stale token also starts a refresh in the background if none is in
+  // flight and the policy permits one now. If there is no usable token, the
+  // read joins the refresh in flight, or starts one, and blocks. But if the
+  // policy lets the read have an expired token (`max_stale_on_error`), that
+  // token is returned at once.
   //
   // Errors:
   //
@@ -249,11 +247,12 @@ class Refreshable {
   //   The code of the last failed attempt: the refresh failed.
   //     `GetRefreshError` has the details. Until the next attempt is permitted,
   //     reads get this error at once, whatever their timeout. If the refresh
-  //     goes on with a retry, a read waits for it, unless the retry comes after
-  //     the read's deadline or exceeds the read's `max_retries`.
+  //     goes on with a retry, a read waits for the retry. But if the retry
+  //     comes after the read's deadline, or exceeds the read's `max_retries`,
+  //     the read gets this error at once.
   //   UNAUTHENTICATED: the options reject the only token there is
-  //     (`ReadOptions::rejected`), and no later one can be had now; or a token
-  //     was invalidated soon after its publication (see `Invalidate`).
+  //     (`ReadOptions::rejected`), and no later token can be had now; or a
+  //     token was invalidated soon after its publication (see `Invalidate`).
   //   UNAVAILABLE: the executor refused or dropped the refresh, or did not
   //     start it within `RefreshPolicy::attempt_timeout`; or the minimum
   //     interval between attempts ends after the deadline.
@@ -299,7 +298,7 @@ class Refreshable {
   // refuses the timer for the timeout.
   //
   // If the executor refuses or drops the task that runs the callback, the
-  // thread on which it does so runs the callback instead. But if that happens
+  // callback runs on the thread on which that happens. But if that happens
   // inside this GetAsync, the task is given to the executor again, at the
   // latest by a timer a second later.
   //
@@ -333,18 +332,18 @@ class Refreshable {
                             served);
   }
 
-  // Cancels the read that a GetAsync made. Returns true if the read's callback
-  // now never runs; false if it has run, is about to, or was cancelled before.
-  // The refresh and other reads are not affected.
+  // Cancels the read that a GetAsync made. Returns true if this call cancelled
+  // the read, whose callback then never runs. Returns false if the callback has
+  // run or is about to run, or if the read was cancelled before. The refresh
+  // and other reads are not affected.
   bool Cancel(WaiterId id) { return state_->Cancel(id); }
 
-  // Returns the current token if it is usable, or if it is an expired token
-  // that is being served by policy (`Lease::degraded`). Otherwise returns
+  // Returns the current token if it is usable, or if it has expired and is
+  // being served nevertheless (`Lease::degraded`). Otherwise returns
   // UNAVAILABLE with a message that names the state. Never waits for a refresh
   // and never starts one. Looks at the boot clock as well as the wall clock, so
-  // a wrong wall clock does not make a token usable that has expired. Takes a
-  // lock for a moment if there is no usable token, or if the token is about to
-  // expire.
+  // a wrong wall clock does not make an expired token usable. Takes a lock for
+  // a moment if there is no usable token, or if the token is about to expire.
   ABSL_ATTRIBUTE_ALWAYS_INLINE absl::StatusOr<Lease<Token>> TryGet() {
     const internal::HazardRawHolder hold =
         cell_.TryLoadUsable([this] { return BootClock(); });
@@ -359,21 +358,21 @@ class Refreshable {
   // to all other servers would lose a good token.
   //
   // Returns true if this call withdrew the token; false if `generation` is not
-  // the current one, or was withdrawn before.
+  // the current generation, or was withdrawn before.
   //
-  // A running attempt goes on if it was told that `generation` was rejected;
-  // otherwise it is abandoned, and the refresh makes a new one or, if
-  // refreshing is exhausted (`OnExhausted`), may end. If no refresh is in
-  // flight, the next read starts one, unless the timer of
-  // `RefreshPolicy::refresh_ahead` does. Until another token is published or
-  // `Reset` is called, a refresh fails if the source returns the withdrawn
+  // A running attempt goes on if it was told that `generation` was rejected.
+  // Otherwise the attempt is abandoned, and the refresh makes a new attempt; if
+  // refreshing is exhausted (`OnExhausted`), the refresh may end instead. If no
+  // refresh is in flight, the next read or the timer of
+  // `RefreshPolicy::refresh_ahead` starts one. Until another token is published
+  // or `Reset` is called, a refresh fails if the source returns the withdrawn
   // token.
   //
   // If the token is withdrawn soon after its publication
   // (`RefreshPolicy::young_token_age`), that counts as a failure. If no refresh
-  // is in flight then, reads fail at once with UNAUTHENTICATED until the next
-  // attempt is permitted; if refreshing has thereby given up, `IsFatal` is true
-  // for the error instead.
+  // is in flight then, reads fail at once until the next attempt is permitted.
+  // They fail with UNAUTHENTICATED or, if this failure made refreshing give up,
+  // with an error for which `IsFatal` is true.
   bool Invalidate(Generation generation) {
     const internal::RefPtr<TypedShell> state = state_;
     return state->Invalidate(generation);
@@ -390,9 +389,9 @@ class Refreshable {
     state->ReportRejected(generation);
   }
 
-  // Publishes a token that was obtained by other means. The token replaces the
-  // one that is held or being fetched, and is returned to all waiting reads;
-  // all failures are cleared. Returns the token's generation, or
+  // Publishes a token that was obtained by other means. This token replaces the
+  // token that is held or being fetched, and is returned to all waiting reads.
+  // All failures are cleared. Returns the new token's generation, or
   // INVALID_ARGUMENT if the token has expired. If Token's move constructor
   // throws, the exception reaches the caller and nothing has changed.
   absl::StatusOr<Generation> Install(Credential<Token> credential) {
@@ -457,9 +456,9 @@ class Refreshable {
   CoarseBootClock BootClock() const { return clock().CoarseBoot(); }
 
   // Returns whether the token in `hold` answers a read that rejects generation
-  // `rejected` (0 if it rejects none), so that the machine need not be asked.
-  // Returns false if `hold` is empty, or if its token is the rejected one,
-  // equals it or is older.
+  // `rejected` (0 for an ordinary read), so that the machine need not be asked.
+  // Returns false if `hold` is empty, or if its token is the rejected token,
+  // equals the rejected token or is older.
   static bool Answers(Generation rejected, const internal::HazardHolder& hold) {
     return hold.node() != nullptr &&
            rejected < internal::SnapshotOf(hold).same_since();
@@ -487,8 +486,8 @@ class Refreshable {
     return request;
   }
 
-  // The cell in `*state_`. There is a reference to it here because a read that
-  // went through `state_` would load one more pointer.
+  // The cell in `*state_`. A read uses this reference, because a read that went
+  // through `state_` would load one more pointer.
   const internal::SnapshotCell& cell_;
   // A call that waits, or uses the shell after it has run user code, holds a
   // copy of `state_`, because the Refreshable may be destroyed meanwhile.

@@ -1,7 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-//
-// Tests of clauses E6, F5 to F7, F9, B5 and A2 through the public API. The
-// tests of the machine check these clauses, except E6, in more states.
 
 #include "refreshable/refreshable.h"
 

@@ -11,9 +11,9 @@
 namespace refreshable {
 namespace {
 
-// Returns whether `c` may occur in a token (RFC 9110, section 5.6.2) or in a
-// token68 (section 11.2). Both are read with this one set of characters,
-// because they may begin alike.
+// Returns whether `c` may occur in what RFC 9110 calls a token (section 5.6.2)
+// or in a token68 (section 11.2). A single function serves both, because a
+// token and a token68 may begin alike.
 bool IsTokenCharacter(char c) {
   return absl::ascii_isalnum(static_cast<unsigned char>(c)) ||
          absl::string_view("!#$%&'*+-.^_`|~/=").find(c) !=
@@ -69,8 +69,8 @@ bool FieldRejects(absl::string_view field,
   bool rejected = false;
   // The field is a list of challenges. Each challenge is a scheme followed by
   // nothing, by one token68, or by a list of name=value pairs. Commas separate
-  // the challenges, and also the pairs within a challenge. So only the "=" that
-  // follows a name tells the name from a scheme.
+  // the challenges, and also the pairs within a challenge. So a name differs
+  // from a scheme only by the "=" that follows the name.
   while (true) {
     do {
       reader.SkipSpace();

@@ -24,7 +24,7 @@ namespace refreshable {
 // of `reveal()` must wipe the copy. The time that a comparison takes depends on
 // the sizes of the secrets only, not on their bytes.
 //
-// A value, as thread-safe as std::string.
+// A value type, as thread-safe as std::string.
 class Secret {
  public:
   // An empty secret.
@@ -63,8 +63,8 @@ class Secret {
   size_t size_ = 0;
 };
 
-// Overwrites `size` bytes at `data` with zeros. No compiler leaves this out,
-// even if nothing reads the bytes afterwards.
+// Overwrites `size` bytes at `data` with zeros. The compiler does not optimize
+// this away, even if nothing reads the bytes afterwards.
 void WipeMemory(void* data, size_t size);
 
 }  // namespace refreshable

@@ -25,7 +25,7 @@ constexpr absl::string_view kMark = "tok-7f3a9";
 // The number of blocks of memory that this thread has freed. `operator delete`
 // counts them here, and examines each block before it frees it.
 thread_local int blocks_freed = 0;
-// The number of these blocks that contained `kMark`, or all of it but its first
+// The number of freed blocks that contained `kMark`, with or without its first
 // two characters.
 thread_local int marks_freed = 0;
 
@@ -49,8 +49,8 @@ void operator delete(void* data) noexcept {
   std::memcpy(&size, block, sizeof(size));
   ++blocks_freed;
   const absl::string_view bytes(static_cast<char*>(data), size);
-  // Searches for the mark without its first two characters, because a string
-  // that was shortened to one character has a zero in place of the second one.
+  // Ignores the mark's first two characters: in a string that was shortened to
+  // one character, a zero has replaced the mark's second character.
   if (bytes.find(kMark.substr(2)) != absl::string_view::npos) ++marks_freed;
   std::free(block);
 }
@@ -63,8 +63,8 @@ void operator delete[](void* data, size_t) noexcept { operator delete(data); }
 namespace refreshable {
 namespace {
 
-// A counter of the freed blocks that contained the mark. It counts from its
-// construction on.
+// Counts the freed blocks that contained the mark, from the construction of
+// this object on.
 class FreedMarks {
  public:
   FreedMarks() : before_(marks_freed) {}
@@ -156,8 +156,8 @@ TEST(SecretTest, EqualityLooksAtEveryByte) {
       EXPECT_TRUE(Secret(text) != Secret(other)) << "byte " << i;
     }
   }
-  // The comparison combines the differences of all bytes. They must not cancel
-  // out.
+  // The comparison combines the differences of all bytes. The differences must
+  // not cancel out.
   EXPECT_FALSE(Secret("ab") == Secret("ba"));
   EXPECT_FALSE(Secret("x") == Secret("xx"));
   EXPECT_TRUE(Secret(text) == Secret(text));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// TokenSource: the interface of what obtains tokens. Users implement it.
+// TokenSource: the interface that users implement to obtain tokens.
 
 #ifndef REFRESHABLE_TOKEN_SOURCE_H_
 #define REFRESHABLE_TOKEN_SOURCE_H_
@@ -26,8 +26,8 @@
 
 namespace refreshable {
 
-// What a source is told about one call of `Fetch`. A value that is cheap to
-// copy. Copies may be kept after the call. Thread-safe.
+// What a source is told about one call of `Fetch`. A value type that is cheap
+// to copy. Copies may be kept after the call. Thread-safe.
 class FetchContext {
  public:
   // Public so that tests of a source can make a context. Requires: `cancelled`
@@ -61,7 +61,7 @@ class FetchContext {
 
   // Returns a copy of this context with the timeout `timeout`. Meant for a
   // source that asks another source after it has used up a part of its own
-  // time. The copy is cancelled when this context is.
+  // time. The copy is cancelled when this context is cancelled.
   FetchContext WithTimeout(absl::Duration timeout) const {
     FetchContext copy = *this;
     copy.timeout_ = timeout;
@@ -90,10 +90,10 @@ class FetchContext {
 
 namespace internal {
 
-// Returns what a FetchDone reports if an exception destroys it. The status does
-// not name the type of the exception, which is not known at that moment. (If
-// the exception leaves `Fetch`, the attempt ends with another status, which
-// names the type if the compiler provides it.)
+// Returns what a FetchDone reports if an exception destroys the FetchDone. The
+// exception's type is not known at that moment, so the status does not name the
+// type. If the exception leaves `Fetch`, the attempt ends with another status,
+// which names the type if the compiler provides it.
 inline absl::Status SourceThrew() {
   return absl::UnknownError("the token source threw");
 }
@@ -114,8 +114,8 @@ class FetchDone {
  public:
   using Result = absl::StatusOr<Credential<Token>>;
 
-  // `complete` handles the outcome. It takes the result by reference, so that a
-  // token whose move constructor throws does so inside `complete`.
+  // `complete` handles the outcome. It takes the result by reference. So if the
+  // token's move constructor throws, it throws inside `complete`.
   explicit FetchDone(absl::AnyInvocable<void(Result&&)> complete)
       : complete_(std::move(complete)) {}
   FetchDone(FetchDone&& other) noexcept
@@ -157,9 +157,9 @@ class FetchDone {
 // on a read of the Refreshable that it serves: without a usable token, that
 // read would fail, or wait for the very call that makes it.
 //
-// `Fetch` may throw. Unless `done` has been called, the attempt then fails with
+// `Fetch` may throw. If `done` has not been called, the attempt then fails with
 // code UNKNOWN and a message that names the exception's type, if the compiler
-// provides it. `ClassifyFailure` treats UNKNOWN as permanent, so catch
+// provides the type. `ClassifyFailure` treats UNKNOWN as permanent. So catch
 // exceptions that are worth a retry, and pass UNAVAILABLE to `done`.
 //
 // The code of the status passed to `done` decides whether a failure is retried;
@@ -172,10 +172,10 @@ class FetchDone {
 // has been destroyed and `Fetch` has returned, the source is destroyed, even if
 // calls have not answered yet. Their later answers are ignored.
 //
-// The last owner destroys the source: usually the Refreshable's destructor,
-// otherwise the last thread that leaves `Fetch` (or an owner of your own).
-// Inside a call of a `FetchDone`, the first two leave this to a task of the
-// executor or to a new thread, so that the source's destructor may join the
+// The last owner destroys the source: the Refreshable's destructor, the last
+// thread that leaves `Fetch`, or an owner of your own. This library never
+// destroys the source inside a call of a `FetchDone`; a task of the executor or
+// a new thread destroys it instead. So the source's destructor may join the
 // source's own threads. If the system refuses the new thread, the source is
 // leaked.
 template <typename Token>

@@ -17,8 +17,8 @@
 
 namespace refreshable {
 
-// The bytes of one fuzzer's input, read from the first to the last. After the
-// last byte, every choice returns its first alternative.
+// One input of a fuzzer. Its bytes are read from the first to the last. After
+// the last byte, every choice returns its first alternative.
 class FuzzInput {
  public:
   FuzzInput(const uint8_t* data, size_t size)

@@ -51,9 +51,9 @@ absl::StatusCode CodeFor(int http_status, absl::string_view error) {
                                 : absl::StatusCode::kUnknown;
 }
 
-// Returns the time that an IMF-fixdate such as "Sun, 06 Nov 1994 08:49:37 GMT"
-// states, whatever its day of the week is; nullopt if `text` is not such a
-// date. If this returns a time, ParseHttpDate must return the same.
+// If `text` is an IMF-fixdate such as "Sun, 06 Nov 1994 08:49:37 GMT", returns
+// its time, and ParseHttpDate must return the same time. Otherwise returns
+// nullopt. Does not check the day of the week.
 std::optional<absl::CivilSecond> ReadFixdate(const std::string& text) {
   const std::string form = "aaa, 00 aaa 0000 00:00:00 GMT";
   if (text.size() != form.size()) return std::nullopt;
@@ -80,9 +80,9 @@ std::optional<absl::CivilSecond> ReadFixdate(const std::string& text) {
   return civil;
 }
 
-// Checks how ParseHttpDate reads `text` at the time `now`. If it reads a date,
-// writes that date in the three HTTP formats, where that is possible, and
-// checks how ParseHttpDate reads the results.
+// Checks what ParseHttpDate returns for `text` at the time `now`. If it returns
+// a time, writes that time in each of the three HTTP formats that can represent
+// it, and checks what ParseHttpDate returns for the results.
 void CheckDate(absl::string_view text, absl::Time now) {
   const std::optional<absl::Time> time = ParseHttpDate(text, now);
   if (const auto civil = ReadFixdate(std::string(text))) {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Fuzzes the refresh machine. The fuzzer's bytes choose a policy, and then what
-// happens to the machine and how far time moves in between. CheckedMachine
-// checks each step against the contract.
+// Fuzzes the refresh machine. The fuzzer's bytes choose a policy, and then a
+// series of steps: inputs of the machine and moves of the clocks.
+// CheckedMachine checks each step against the contract.
 
 #include <algorithm>
 #include <cstddef>
@@ -67,9 +67,9 @@ RefreshPolicy ChoosePolicy(FuzzInput& in) {
   return policy;
 }
 
-// Returns an id: in three cases of four that of an abandoned attempt, of the
-// running one or of the one submitted last; in the fourth case a number below
-// 256, which need not be the id of an attempt.
+// Returns the id of an abandoned attempt, of the running attempt or of the
+// attempt submitted last. But in one case of four, returns a number below 256,
+// which need not be the id of an attempt.
 AttemptId ChooseCall(FuzzInput& in, const ReferenceModel& f) {
   const int n = in.Below(4);
   if (n == 3) return AttemptId{static_cast<uint64_t>(in.Below(256))};

@@ -95,9 +95,8 @@ bool Rejects(absl::string_view text) {
   return IsInvalidTokenChallenge(401, {text});
 }
 
-// Compares what IsInvalidTokenChallenge says of `text` with the status 401 to
-// what it says in related cases: with `http_status`, with no error to look for,
-// and with other challenges or header fields beside `text`.
+// Checks that the result for `text` and the status 401 agrees with the results
+// for `http_status` and for other challenges or header fields beside `text`.
 void CheckChallenge(int http_status, absl::string_view text) {
   const bool rejects = Rejects(text);
   Require(IsInvalidTokenChallenge(http_status, {text}) ==

@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Functions that compare an atomic variable with a value. With GCC on x86-64
-// they use inline assembly, which makes that one instruction; GCC by itself
-// uses two, a load and a comparison. A read of a token and its release make
-// four such comparisons; docs/performance.md says what the assembly saves. In
-// each function, the `#else` branch says in C++ what the assembly does.
-//
-// The file is in hazard/ because both the hazard domain and shell/ use it, and
-// shell/ may depend on hazard/.
+// Functions that compare an atomic variable with a value. GCC compiles such a
+// comparison to two instructions, a load and a compare. With GCC on x86-64 the
+// functions therefore use inline assembly, which needs only one instruction.
+// Reading a token and releasing its lease take four such comparisons;
+// docs/performance.md says what the assembly saves. In each function, the
+// `#else` branch says in C++ what the assembly does.
 
 #ifndef REFRESHABLE_HAZARD_COMPARE_IN_MEMORY_H_
 #define REFRESHABLE_HAZARD_COMPARE_IN_MEMORY_H_
@@ -16,10 +14,10 @@
 #include <cstdint>
 
 // Defined if the functions below use assembly. Builds with AddressSanitizer or
-// ThreadSanitizer do not, because the sanitizer must see the load. An aligned
-// load on x86-64 is atomic and has acquire order, so functions that acquire
-// need only keep the compiler from moving other accesses. The assembly is valid
-// in both dialects: AT&T's and, with -masm=intel, Intel's.
+// ThreadSanitizer use none, because the sanitizer must see the load. An aligned
+// load on x86-64 is atomic and has acquire order. So functions that acquire
+// need only keep the compiler from moving other accesses. Each assembly string
+// is valid in both dialects: AT&T's and, with -masm=intel, Intel's.
 #if defined(__x86_64__) && defined(__LP64__) &&                 \
     defined(__GCC_ASM_FLAG_OUTPUTS__) && !defined(__clang__) && \
     !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)

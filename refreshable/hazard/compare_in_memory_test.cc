@@ -13,7 +13,7 @@ namespace internal {
 namespace {
 
 TEST(CompareInMemoryTest, NullAndNotNull) {
-  // Bits in either half are set, to show that the whole word is compared.
+  // Sets a bit in each half of the word: the whole word must be compared.
   const auto pointer = [](uintptr_t bits) {
     return reinterpret_cast<const void*>(bits);
   };
