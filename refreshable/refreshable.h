@@ -156,8 +156,8 @@ class Refreshable {
     // type in either case, if the compiler provides it.
     bool show_exception_text = false;
     // Seeds the jitter, for reproducible runs. If unset, a random seed is
-    // drawn, and another one in the child of a fork(), so that parent and child
-    // do not refresh at the same moments.
+    // drawn. The child of a fork() then draws another seed, so that parent and
+    // child do not refresh at the same moments.
     std::optional<uint64_t> jitter_seed = std::nullopt;
   };
 
