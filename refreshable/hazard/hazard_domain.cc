@@ -97,8 +97,8 @@ struct alignas(128) ThreadRecord {
 static_assert(sizeof(SlotBlock) == 128 && sizeof(ThreadRecord) == 128,
               "two cache lines each");
 
-// Makes the `count` slots at `slots` belong to `domain`, and links each of them
-// but the last to the next one.
+// Makes the `count` slots at `slots` belong to `domain`, and links each slot
+// except the last one to its successor.
 void Link(DomainSlot* slots, size_t count, HazardDomain* domain) {
   for (size_t i = 0; i < count; ++i) {
     slots[i].domain = domain;
@@ -127,7 +127,7 @@ bool Grow(SlotRing& ring) {
   slots[more - 1].next.store(ring.slot->next.load(std::memory_order_relaxed),
                              std::memory_order_relaxed);
   // (M3) This store has release order, so a scan that comes to the new slots
-  // sees them linked.
+  // sees the links between them.
   ring.slot->next.store(slots, std::memory_order_release);
   ring = {slots, static_cast<uint32_t>(ring.size + more), 0, 0};
   return true;
@@ -172,8 +172,8 @@ bool Claim(HazardSlot& slot, const HazardNode* node) {
 
 // Lets other threads run, while this thread waits for a scan. `turn` is the
 // number of earlier pauses of the same wait. After a hundred pauses the thread
-// sleeps: yielding alone could go on forever, because the scanning thread may
-// have a lower priority than this one.
+// sleeps, because the scanning thread may have a lower priority, and might
+// never run while this thread only yields.
 void Pause(int turn) {
   if (turn < 100) {
     std::this_thread::yield();
@@ -244,8 +244,8 @@ class Domain final : public HazardDomain {
   // Whether clearing a slot must trigger a scan.
   enum WaitedFor {
     kNo,
-    kPerhaps,  // Yes: no scan has checked yet whether a retired node is in it.
-    kYes       // Yes: a scan found a retired node in it.
+    kPerhaps,  // Yes, because no scan has looked at the slot yet.
+    kYes       // Yes, because a scan found a retired node in the slot.
   };
   void SetWaitedFor(HazardSlot& slot, WaitedFor waited_for);
   bool NobodyElseReads();
@@ -267,8 +267,8 @@ class Domain final : public HazardDomain {
     }
   }
 
-  // Calls `function` with each slot of this domain. Skips the shared slots if
-  // none has ever been used, unless `also_unused` is set.
+  // Calls `function` with each slot of this domain. If no shared slot has ever
+  // been used, includes the shared slots only if `also_unused` is set.
   template <typename Function>
   void ForEachSlot(Function function, bool also_unused = false) {
 #ifndef REFRESHABLE_NO_THREAD_LOCAL
@@ -277,10 +277,10 @@ class Domain final : public HazardDomain {
       ForEachSlotOf(*record, function);
     }
 #endif
-    // (M2) `shared_slots_are_used_` is set before any shared slot is claimed.
-    // If a scan does not see the flag set, a reader that claims a shared slot
-    // for one of the scan's nodes will find the cell changed, because all of
-    // these operations are sequentially consistent.
+    // (M2) `shared_slots_are_used_` is set before any shared slot is claimed,
+    // and all of these operations are sequentially consistent. So if a scan
+    // does not see the flag set, a reader that claims a shared slot for one of
+    // the scan's nodes will find the cell changed.
     if (!also_unused &&
         !shared_slots_are_used_.load(std::memory_order_seq_cst)) {
       return;
@@ -304,24 +304,23 @@ class Domain final : public HazardDomain {
   std::atomic<uint64_t> takings_{0};
   // (M5) Counts retired nodes, and starts again from 0 when the first scan of a
   // TryToScan has taken the nodes in `incoming_`. While that scan takes them,
-  // this is at least kMostHandedOver. A thread that retires a node and finds
-  // kMostHandedOver or more here must not leave the node to the scanning
-  // thread.
+  // this is at least kMostHandedOver. If a thread that retires a node finds at
+  // least kMostHandedOver here, it must wait until a scan has taken the node.
   std::atomic<int> handed_over_{0};
   // Only the thread that has set `scanning_` may access the members from
   // `retained_` to `barriers_`.
   const HazardNode* retained_ = nullptr;  // Nodes that a scan found in use.
-  int most_incoming_ = 0;  // The most new nodes that one scan has taken.
+  int most_incoming_ = 0;  // The most incoming nodes that one scan has taken.
   int64_t scans_ = 0;      // The number of scans.
   int64_t barriers_ = 0;   // The number of heavy barriers.
   // Set while a thread scans or forks.
   std::atomic<bool> scanning_{false};
   // (M5) Set if a scan is needed that perhaps has not begun yet. The scanning
-  // thread checks this flag after its scan. So a thread that finds another one
-  // scanning leaves the work to it, and no reader waits.
+  // thread checks this flag after its scan. So a thread that needs a scan while
+  // another thread is scanning sets this flag and does not wait.
   std::atomic<bool> pending_{false};
-  // The number of threads that are in fork(). A thread scans only if this was 0
-  // when it looked.
+  // The number of threads that are in fork(). A thread must find 0 here before
+  // it tries to set `scanning_` for a scan.
   std::atomic<int> forking_{0};
   // Set if the next scan must take the nodes in `incoming_`, whichever thread
   // makes that scan. (The first scan of a TryToScan takes them in any case.)
@@ -345,9 +344,9 @@ ABSL_CONST_INIT Domain the_domain;
 // itself.
 ABSL_CONST_INIT DomainSlot no_slot(&the_domain, &no_slot);
 
-// `own_record`, `own_ring` and `this_thread_ends` are trivially destructible,
-// like `this_threads_ring`, because other destructors of the thread may read
-// tokens after `ThreadEnd` has run.
+// The three variables below are trivially destructible, because destructors of
+// other thread-local objects may read tokens after this thread has given up its
+// record.
 
 // This thread's record in this domain, or null.
 ABSL_CONST_INIT thread_local ThreadRecord* own_record = nullptr;
@@ -379,11 +378,11 @@ void Domain::SetWaitedFor(HazardSlot& slot, WaitedFor waited_for) {
   set(slot.waited_for, waited_for == kYes ? 1 : 0);
 }
 
-// (M7) Returns whether a scan needs no heavy barrier to free those of the nodes
-// taken from `incoming_` that no slot announces. It needs none if no other
-// thread owns a record: this thread then sees all that others have announced,
-// and later reads find none of these nodes in a cell. Always false in symmetric
-// mode, and while a test replaces the barrier.
+// (M7) Returns true if no other thread owns a record. Then this thread sees all
+// that other threads have announced, and later reads find no node of
+// `incoming_` in a cell. So a scan needs no heavy barrier to free those nodes
+// that it took from `incoming_` and that no slot announces. Always returns
+// false in symmetric mode, and while a test replaces the barrier.
 bool Domain::NobodyElseReads() {
   if (!Asymmetric()) return false;
   if (test_barrier_.load(std::memory_order_relaxed) != nullptr) return false;
@@ -394,9 +393,9 @@ bool Domain::NobodyElseReads() {
   return owners_.fetch_add(0, std::memory_order_acq_rel) == mine;
 }
 
-// Makes the heavy barrier; in symmetric mode does nothing. Calls
-// `test_barrier_` instead, in either mode, if that is set. Returns false if the
-// kernel has begun to refuse the barrier.
+// Makes a heavy barrier, or does nothing in symmetric mode. If `test_barrier_`
+// is set, calls it instead, in either mode. Returns false if the kernel has
+// begun to refuse the barrier.
 bool Domain::MakeHeavyBarrier() {
   void (*const replaced)() = test_barrier_.load(std::memory_order_relaxed);
   if (replaced == nullptr) {
@@ -447,9 +446,9 @@ void Domain::BeforeFork() {
   }
 }
 
-// The end of a fork, as far as it is the same in parent and child. While no
-// scan could start, threads may have left work to the next scan. So all slots
-// are marked as waited for, and the thread that next clears a slot scans. The
+// Does what parent and child have in common at the end of a fork. While no scan
+// could start, threads may have left work to the next scan. So all slots are
+// marked as waited for, and the thread that next clears a slot scans. The
 // thread that forks does not scan here, because a scan would run destructors
 // inside fork(), under the locks of other handlers.
 void Domain::EndFork() {
@@ -464,11 +463,12 @@ void Domain::AfterForkInParent() {
   forking_.fetch_sub(1, std::memory_order_seq_cst);
 }
 
-// The child has only the thread that forked, so the records of all others are
-// given up. Their slots keep their announcements, because that thread may have
-// holds that others took. The holds that others still had are never released.
-// Transient slots are cleared: the threads that were using them do not exist in
-// the child.
+// The child has only the thread that forked, so the records of all other
+// threads are given up. The slots of these records keep their announcements,
+// because the thread that forked may have holds that other threads took. The
+// holds that the other threads still had are never released. Transient slots
+// are cleared, because the threads that were using them do not exist in the
+// child.
 void Domain::AfterForkInChild() {
 #ifndef REFRESHABLE_NO_THREAD_LOCAL
   for (ThreadRecord* record = records_.load(std::memory_order_relaxed);
@@ -483,9 +483,9 @@ void Domain::AfterForkInChild() {
     record.transient.node.store(nullptr, std::memory_order_relaxed);
   }
   // The child registers for the heavy barrier itself. `mode_` does not prove
-  // that it has inherited a registration: a thread of the parent may have run
-  // SetUp after fork() had copied the registrations and before it copied the
-  // memory.
+  // that the child has inherited a registration: a thread of the parent may
+  // have run SetUp after fork() had copied the registrations and before it
+  // copied the memory.
   if (mode_.load(std::memory_order_relaxed) == kAsymmetric) {
     RegisterHeavyBarrier();
   }
@@ -597,8 +597,8 @@ HazardRawHolder Domain::Counted(const HazardNode* node, DomainSlot& slot) {
 }
 
 // Announces `node` in a shared slot and returns the slot. Takes a transient
-// slot only if all others are in use. Sets `transient` to whether the slot is a
-// transient one.
+// slot only if all other shared slots are in use. Sets `transient` to whether
+// the slot is a transient one.
 DomainSlot& Domain::ClaimShared(const HazardNode* node, bool& transient) {
   const size_t preferred = PreferredSharedRecord();
   transient = false;
@@ -640,17 +640,18 @@ HazardRawHolder Domain::ProtectShared(const HazardCell& cell) noexcept {
 
 void Domain::Released(DomainSlot& slot, const void* node) noexcept {
   // (M3) In symmetric mode, this function and a scan each access `waited_for`
-  // by a read-modify-write, so one of the two comes first. Either this release
-  // sees that the slot is waited for, or the scan sees that it was cleared.
+  // by a read-modify-write, so one of the two accesses comes first. Either this
+  // release sees that the slot is waited for, or the scan sees that the slot
+  // was cleared.
   if (!Asymmetric()) {
     if (slot.waited_for.fetch_or(0, std::memory_order_acq_rel) != 0) Reclaim();
     return;
   }
-  // (M8) This release tries to scan, with one exception: if a scan found `node`
-  // retired in this slot, and another slot of the ring still announces the
-  // node, the scan is left to the release of that other slot. Without this
-  // rule, the releases of a thousand holds of a replaced node would make a
-  // thousand scans.
+  // (M8) This release tries to scan. Exception: if a scan found `node` retired
+  // in this slot, and another slot of the ring still announces the node, the
+  // scan is left to the release of that other slot. Without this exception, the
+  // releases of a thousand holds of a replaced node would make a thousand
+  // scans.
   pending_.exchange(true, std::memory_order_seq_cst);
   DomainSlot* other = slot.next.load(std::memory_order_acquire);
   if (other != nullptr &&
@@ -679,10 +680,10 @@ void Domain::Push(const HazardNode* first, const HazardNode* last) {
   }
 }
 
-// Takes all nodes out of `incoming_` and returns them. (M5) If `first` is set,
-// which means the first scan of a TryToScan, starts the count `handed_over_`
-// again from 0. No thread can leave a node to this one while the nodes are
-// being taken.
+// Takes all nodes out of `incoming_` and returns them. `first` says whether
+// this is the first scan of a TryToScan. (M5) If it is, the count
+// `handed_over_` starts again from 0. No thread can leave a node to this thread
+// while the nodes are being taken.
 const HazardNode* Domain::TakeIncoming(bool first) {
   if (first) handed_over_.exchange(kMostHandedOver, std::memory_order_acq_rel);
   takings_.fetch_add(1, std::memory_order_seq_cst);
@@ -698,10 +699,10 @@ const HazardNode* Domain::TakeIncoming(bool first) {
   return fresh;
 }
 
-// Looks at what each slot announces. Moves those of the list `nodes` that no
-// slot announces to the list `dead`, and returns the list of the others. If
-// `mark` is set, marks each slot as waited for if it announces one of `nodes`,
-// and as not waited for if it does not.
+// Looks at what each slot announces. Adds to the list `dead` each node of the
+// list `nodes` that no slot announces. Returns the list of the other nodes. If
+// `mark` is set, marks each slot that announces one of `nodes` as waited for,
+// and each other slot as not waited for.
 const HazardNode* Domain::Sift(const HazardNode* nodes, const HazardNode*& dead,
                                bool mark) {
   struct Candidate {
@@ -721,9 +722,9 @@ const HazardNode* Domain::Sift(const HazardNode* nodes, const HazardNode*& dead,
             });
   ForEachSlot([&](HazardSlot& slot) {
     // (M2) For every read of one of `nodes` that succeeds, this load sees the
-    // announcement or a later value of the slot. (M6) It also acquires: if it
-    // sees that a hold was released from the slot, all uses of the node through
-    // that hold happen before it.
+    // announcement or a later value of the slot. (M6) This load also acquires:
+    // if it sees that a hold was released from the slot, all uses of the node
+    // through that hold happen before this load.
     const void* const node = slot.node.load(std::memory_order_seq_cst);
     const auto found = node == nullptr
                            ? candidates.end()
@@ -746,9 +747,9 @@ const HazardNode* Domain::Sift(const HazardNode* nodes, const HazardNode*& dead,
 }
 
 // Makes one scan of the retained nodes and, if `also_incoming` or `left_` is
-// set, of the incoming nodes. Returns the list of those nodes that are known to
-// be in no slot. Requires that the calling thread has set `scanning_`. The
-// caller must unreference the returned nodes after it has reset `scanning_`.
+// set, of the incoming nodes. Returns the list of the scanned nodes that may be
+// freed. Requires that the calling thread has set `scanning_`. The caller must
+// unreference the returned nodes after it has reset `scanning_`.
 const HazardNode* Domain::Scan(bool also_incoming) {
   ++scans_;
   const HazardNode* dead = nullptr;
@@ -779,11 +780,12 @@ const HazardNode* Domain::Scan(bool also_incoming) {
   return dead;
 }
 
-// Scans, and scans again as long as another thread has set `pending_`
-// meanwhile. Unreferences the nodes that the scans returned. If another thread
-// is scanning or a fork() is in progress, does nothing. The calling thread may
-// be a reader, which must not work for publishers without end, so only
-// kMostHandedOver nodes can be handed over to it (M5).
+// If another thread is scanning or a fork() is in progress, does nothing.
+// Otherwise scans, and scans again as long as another thread has set `pending_`
+// meanwhile. Then unreferences the nodes that the scans returned.
+//
+// (M5) The calling thread may be a reader, which must not work for publishers
+// without end. Therefore at most kMostHandedOver nodes are left to it.
 void Domain::TryToScan() noexcept {
   const HazardNode* dead = nullptr;
   for (bool first = true; (first || pending_.load(std::memory_order_seq_cst)) &&
@@ -802,7 +804,7 @@ void Domain::TryToScan() noexcept {
 }
 
 // (M5) At most kMostHandedOver nodes are left to a scanning thread. A thread
-// that retires another node waits until a scan has taken that node. So, if no
+// that retires one more node waits until a scan has taken that node. So, if no
 // thread forks, each thread has at most one further node that no scan has taken
 // yet.
 void Domain::Retire(const HazardNode* node) noexcept {
@@ -813,8 +815,9 @@ void Domain::Retire(const HazardNode* node) noexcept {
     Reclaim();
     return;
   }
-  // Once `takings_` has reached this value, a taking has finished that began
-  // after this load. So `node` has been taken by then.
+  // The value that `takings_` has when the next taking to begin has ended: 2
+  // more than now if no taking is in progress, otherwise 3 more. By then,
+  // `node` has been taken.
   const uint64_t done =
       (takings_.load(std::memory_order_seq_cst) + 3) & ~uint64_t{1};
   TryToScan();

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// HazardDomain: lets a thread hold an object that another thread may replace at
-// any time, usually without writing to memory that other readers touch.
+// HazardDomain lets a thread keep using an object that another thread may
+// replace at any time. Usually, a reader writes to no memory that other readers
+// touch.
 //
 // docs/memory_model.md explains the algorithm and each memory ordering; "(M1)"
 // and so on in comments refer to its paragraphs.
@@ -10,20 +11,21 @@
 // readers find it. A reader that takes a *hold* of a node announces the node in
 // a *slot*, which is cleared when the hold is released. A thread's *record* has
 // the thread's first slots; a *shared record* has slots that any thread may
-// take. A thread that has replaced a node in its cell *retires* the node. A
+// take. A thread that has replaced a node in a cell *retires* that node. A
 // *scan* finds the retired nodes that no slot announces any longer, so that
 // they can be freed.
 //
-// If a scan needs a *heavy barrier*, it makes one by membarrier(2): every
-// thread of the process executes a full barrier. If the domain finds no
-// membarrier(2) at its first use, it is in *symmetric mode*: scans make no
-// heavy barrier, and reads and releases use read-modify-writes instead.
+// A *heavy barrier* makes every thread of the process execute a full barrier.
+// Scans make heavy barriers by membarrier(2). If membarrier(2) is not available
+// at the first use of a domain, the domain is in *symmetric mode*: its scans
+// make no heavy barrier, and its reads and releases use read-modify-writes
+// instead.
 //
 // A process may have several domains: one for each copy of the library that is
 // linked into it, unless the linker makes the copies share one. Each cell and
-// each record belongs to one domain. Nothing here depends on the copy to which
-// the linker binds a symbol: what is done to a domain's data is done through a
-// pointer to that domain.
+// each record belongs to one domain. The linker may bind a symbol to any of the
+// copies, so all code reaches the data of a domain through a pointer to that
+// domain.
 
 #ifndef REFRESHABLE_HAZARD_HAZARD_DOMAIN_H_
 #define REFRESHABLE_HAZARD_HAZARD_DOMAIN_H_
@@ -47,9 +49,9 @@ class HazardDomain;
 // The place where a hold announces that it uses a node. Each hold refers to a
 // slot.
 struct HazardSlot {
-  // A hold may also be a counted reference of its node. Such a hold refers to
-  // the node's slot `HazardNode::counted_`, whose `waited_for` always has this
-  // value. A release recognizes counted references by this value.
+  // The value of `waited_for` in the slot `HazardNode::counted_`. A hold that
+  // is a counted reference of its node refers to that slot, and its release
+  // recognizes that by this value.
   static constexpr uint32_t kCounted = 2;
 
   constexpr explicit HazardSlot(const void* n = nullptr, uint32_t w = 0)
@@ -57,14 +59,15 @@ struct HazardSlot {
 
   // The node that is in use; null if the slot is free. Never dereferenced.
   std::atomic<const void*> node;
-  // If this is 1, clearing the slot needs no scan. If it is 0, a retired node
-  // may be waiting for that, or the hold is a counted reference, so the release
-  // calls ReleaseSlow. Always 0 in symmetric mode, in which `waited_for` alone
-  // decides. Written only by a thread that scans or forks.
+  // 1 if clearing the slot needs no scan. 0 if a release must call ReleaseSlow:
+  // because a retired node may be waiting for the slot, or because the hold is
+  // a counted reference. Always 0 in symmetric mode. Written only by a thread
+  // that scans or forks.
   std::atomic<uint32_t> no_scan_on_release{0};
-  // 1 if the last scan found a retired node in this slot. Reset by a fork and,
-  // if the slot is in a ring, by the next release from it (M8). In symmetric
-  // mode instead: 1 if clearing this slot must trigger a scan.
+  // 1 if the last scan found a retired node in this slot. A fork resets it to
+  // 0. If the slot is in a ring, the next release from the slot does so too
+  // (M8). In symmetric mode this has another meaning: 1 if clearing the slot
+  // must trigger a scan.
   std::atomic<uint32_t> waited_for;
 };
 
@@ -91,8 +94,8 @@ class HazardNode {
   HazardNode& operator=(const HazardNode&) = delete;
 
   void Ref() const { references_.fetch_add(1, std::memory_order_relaxed); }
-  // Drops one reference. (M6) All uses of the node by those who dropped their
-  // references earlier happen before OnUnreferenced.
+  // Drops one reference. Calls OnUnreferenced if that was the last one. (M6)
+  // All uses of the node through other references happen before that call.
   void Unref() const {
     if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1) {
       const_cast<HazardNode*>(this)->OnUnreferenced();
@@ -105,17 +108,17 @@ class HazardNode {
  private:
   friend class HazardDomain;
 
-  // Called once, when the last reference has been dropped, under no lock of the
-  // library. Frees the object.
+  // Frees the object. Called once, after the last reference has been dropped,
+  // with no lock of the library held.
   virtual void OnUnreferenced() { delete this; }
 
   // The slot of all holds that are counted references of this node.
   mutable HazardSlot counted_{nullptr, HazardSlot::kCounted};
   // The next node in whichever list of the domain contains this node.
   mutable const HazardNode* next_ = nullptr;
-  // Each reference but the cell's has a hold of 16 bytes, so 2^32 references
-  // would take 64 GiB. This is the last member so that the first member of a
-  // derived class can follow it without a gap.
+  // 32 bits suffice: each reference except the cell's is a hold of 16 bytes, so
+  // 2^32 of them would take 64 GiB. This is the last member so that the first
+  // member of a derived class can follow it without a gap.
   mutable std::atomic<uint32_t> references_{1};
 };
 
@@ -127,15 +130,15 @@ using HazardCell = std::atomic<const HazardNode*>;
 // only to scan, to fork, or to release a hold that was moved to them.
 //
 // The thread goes round the ring, in *laps*, and stays at the slot that it took
-// last. The next hold takes that slot if it has become free, and the next free
-// slot if not. If a lap finds more than half of the slots in use, slots are
+// last. The next hold takes that slot if it is free again, otherwise the next
+// free slot. If a lap finds more than half of the slots in use, slots are
 // added. So a hold looks at few slots on average, and a thread that holds few
-// nodes uses few slots. Free slots are in no list that a release would have to
-// change.
+// nodes uses few slots. There is no list of free slots that a release would
+// have to change.
 struct SlotRing {
-  // The slot that the next hold tries first. If the thread has no slots (for
-  // example before its first hold, or in symmetric mode), this is a slot that
-  // is never free, so that reads need not check whether the thread has slots.
+  // The slot that the next hold tries first. If the thread has no slots, for
+  // example in symmetric mode, this is a slot that is never free. So reads need
+  // not check whether the thread has slots.
   DomainSlot* slot;
   uint32_t size;   // The number of slots in the ring.
   uint32_t ahead;  // The number of slots that this lap has not reached yet.
@@ -144,11 +147,10 @@ struct SlotRing {
 
 // The ring of the calling thread.
 //
-// The variable is `__thread` rather than `thread_local` so that access calls no
-// initialisation function, whichever file defines it. It is not inline, because
-// a program might then have two: compiled with -fvisibility=hidden by GCC, it
-// would have a hidden one of its own beside the one that the shared objects
-// share.
+// The variable is `__thread` rather than `thread_local` so that no access calls
+// an initialisation function. It is not inline, because a program that GCC
+// compiles with -fvisibility=hidden would then have a hidden variable of its
+// own, beside the one that its shared objects share.
 #ifdef __GNUC__
 extern __thread SlotRing this_threads_ring;
 #else
@@ -160,8 +162,8 @@ extern thread_local SlotRing this_threads_ring;
 // their own.
 struct alignas(128) SharedRecord {
   DomainSlot slots[3];
-  // Used if the slots in `slots` of all shared records are in use, and only for
-  // as long as it takes to make the hold a counted reference.
+  // Used if no slot in `slots` of any shared record is free, and only until the
+  // hold has become a counted reference.
   DomainSlot transient;
 };
 
@@ -179,15 +181,16 @@ inline size_t PreferredSharedRecord() {
 }
 static_assert(kSharedRecords == 1 << (64 - 58), "the hash fits the table");
 
-// The raw parts of a hold; `node` is null if there is no hold. The receiver
-// must construct a HazardHolder from it, whose destructor releases the hold.
-// This struct has no destructor, so that compilers keep it in registers.
+// The members of a hold; `node` is null if there is no hold. The receiver must
+// construct a HazardHolder from this struct, because only a HazardHolder
+// releases the hold. The struct has no destructor, so that compilers keep it in
+// registers.
 struct HazardRawHolder {
   const HazardNode* node = nullptr;
   HazardSlot* slot = nullptr;
 };
 
-// A hold of a node, which keeps the node alive, or an empty hold. It may be
+// A hold of a node, or an empty hold. A hold keeps its node alive. It may be
 // moved to another thread, and may outlive the thread that made it.
 class HazardHolder {
  public:
@@ -256,8 +259,8 @@ class HazardDomain {
   }
 
   // Returns a hold of the node that `cell` contains at some moment during the
-  // call; an empty hold if the cell contains null then. Never waits for a scan
-  // of another thread. May allocate memory for slots.
+  // call. Returns an empty hold if the cell contains null at that moment. Never
+  // waits for a scan of another thread. May allocate memory for slots.
   HazardHolder Protect(const HazardCell& cell) {
     return HazardHolder(RawProtect(cell));
   }
@@ -274,10 +277,10 @@ class HazardDomain {
 
   // The fast path of `domain->Protect(cell)`. Tries one slot, and returns a
   // null node if that fails, for example because the slot is in use. If it
-  // succeeds, it has called nothing but, in a shared object, perhaps
-  // `__tls_get_addr`. (Without thread_local, this does all that Protect does,
-  // and never fails.) Requires `AtHand(domain)`, and that the cell never
-  // contains null. The caller must construct a HazardHolder from the result.
+  // succeeds, it has called no function, except perhaps `__tls_get_addr` in a
+  // shared object. (Without thread_local, this does all that Protect does, and
+  // never fails.) Requires `AtHand(domain)`, and that the cell never contains
+  // null. The caller must construct a HazardHolder from the result.
   ABSL_ATTRIBUTE_ALWAYS_INLINE static HazardRawHolder TryProtect(
       HazardDomain* domain, const HazardCell& cell) {
 #ifdef REFRESHABLE_NO_THREAD_LOCAL
@@ -311,21 +314,22 @@ class HazardDomain {
 #endif
   }
 
-  // Returns a hold of `node` that is a counted reference; an empty hold if
-  // `node` is null. The node must stay alive during the call.
+  // Returns a hold of `node` that is a counted reference. Returns an empty hold
+  // if `node` is null. The node must stay alive during the call.
   static HazardHolder Count(const HazardNode* node) {
     return node == nullptr ? HazardHolder() : HazardHolder(RawCount(node));
   }
 
-  // Drops the reference that belonged to `node`'s cell once a scan has found
-  // that no slot announces the node: in this call, or later on any thread.
-  // Requires that no cell contains the node. May free this node and others, and
-  // so run their destructors. Does nothing if `node` is null.
+  // Passes the reference that belonged to the cell of `node` to the domain. The
+  // domain drops that reference when a scan finds that no slot announces the
+  // node: in this call, or later on any thread. Requires that no cell contains
+  // the node. May free this node and others, and so run their destructors. Does
+  // nothing if `node` is null.
   //
-  // (M5) Scans. If another thread is scanning or a fork() is in progress,
-  // leaves the node to a later scan. At most kMostHandedOver nodes are left to
-  // a thread that is scanning: whoever may not leave its node waits until a
-  // scan has taken it or a fork() is in progress.
+  // (M5) If another thread is scanning or a fork() is in progress, leaves the
+  // node to a later scan; otherwise scans. But at most kMostHandedOver nodes
+  // are left to a scanning thread. If that many have been left, waits until a
+  // scan has taken the node or a fork() is in progress.
   virtual void Retire(const HazardNode* node) noexcept = 0;
 
   // Scans, and drops the cells' references of the retired nodes that no slot
@@ -372,9 +376,9 @@ class HazardDomain {
     int records = 0;        // The number of threads' records.
     int owned = 0;          // The number of records that a thread owns.
     int slots = 0;          // The number of slots in all threads' rings.
-    int held = 0;           // The number of slots in use, shared ones too.
+    int held = 0;           // The number of slots in use, shared slots too.
     int retained = 0;       // The number of retired nodes found in use.
-    int most_incoming = 0;  // The most new nodes that one scan has taken.
+    int most_incoming = 0;  // The most incoming nodes that one scan has taken.
     int64_t scans = 0;      // The number of scans made.
     int64_t barriers = 0;   // The number of heavy barriers, refused ones too.
     int64_t bytes = 0;      // The memory of the threads' records and rings.
@@ -386,10 +390,10 @@ class HazardDomain {
   // Puts the domain into symmetric mode. Must be called before any other use of
   // the domain.
   virtual void ForceSymmetricForTesting() = 0;
-  // Makes each scan that takes new nodes call `barrier` instead of making a
-  // heavy barrier, in either mode. Null restores the heavy barrier. Tests leave
-  // out the barrier in this way, to show that the domain is incorrect without
-  // it, and make scans stall.
+  // Makes each scan that takes incoming nodes call `barrier` instead of making
+  // a heavy barrier. In symmetric mode, such a scan calls `barrier` too. Null
+  // restores the heavy barrier. Tests use this to leave the barrier out, and to
+  // make a scan stall.
   virtual void ReplaceHeavyBarrierForTesting(void (*barrier)()) = 0;
 
  protected:
@@ -421,9 +425,10 @@ class HazardDomain {
     return node;
   }
 
-  // Does what Protect does, in a slot of `ring`, the ring of this thread, or by
-  // ProtectShared if the thread gets no free slot of its own. This inline part
-  // tries only the slot after `ring.slot`; ProtectInRingSlow does the rest.
+  // Does what Protect does, in a slot of `ring`, which must be the ring of this
+  // thread. Calls ProtectShared if the thread gets no free slot of its own.
+  // This inline part tries only the slot after `ring.slot`; ProtectInRingSlow
+  // does the rest.
   ABSL_ATTRIBUTE_ALWAYS_INLINE static HazardRawHolder ProtectInRing(
       SlotRing& ring, const HazardCell& cell) {
     if (ABSL_PREDICT_TRUE(ring.ahead != 0)) {
@@ -470,8 +475,8 @@ class HazardDomain {
 
   static HazardDomain& CurrentWithoutThreadLocal();
   virtual HazardRawHolder RawProtect(const HazardCell& cell) noexcept = 0;
-  // The rest of a release of `node` from `slot`, which has been cleared. Called
-  // if `no_scan_on_release` is 0 in the slot.
+  // Completes the release of `node` from `slot`. Requires that the slot has
+  // been cleared, and that its `no_scan_on_release` is 0.
   ABSL_ATTRIBUTE_NOINLINE static void ReleaseSlow(const HazardNode* node,
                                                   HazardSlot* slot);
   // The part of ReleaseSlow for a slot of this domain. `node` is the node that
@@ -481,8 +486,8 @@ class HazardDomain {
 
 inline void HazardHolder::Release() {
   // (M3) Clear the slot, then check whether a retired node may be waiting for
-  // that. The store has release order, so all uses of the node happen before
-  // the clearing.
+  // the slot to be cleared. The store has release order, so all uses of the
+  // node happen before it.
   slot_->node.store(nullptr, std::memory_order_release);
   std::atomic_signal_fence(std::memory_order_seq_cst);
   if (ABSL_PREDICT_FALSE(IsZeroRelaxed(slot_->no_scan_on_release))) {

@@ -34,8 +34,7 @@ TEST_F(HazardDomainTest, R12WhatNobodyHoldsIsFreedAtOnce) {
   EXPECT_EQ(live_.load(), 0);
 }
 
-// The release of the last hold frees the replaced node. No other retirement and
-// no timer is needed for that.
+// The release of the last hold frees the replaced node.
 TEST_F(HazardDomainTest, R12TheLastHoldFreesWhatWasReplaced) {
   Replace(cell_, new TestNode(&live_));
   HazardHolder first = Hold(cell_);
@@ -166,14 +165,14 @@ TEST_F(HazardDomainTest, R12ASlowDestructorDelaysNobodyElse) {
   slow.join();
 }
 
-// The next two tests replace the heavy barrier. While this is true, scans stall
-// in the replacement, like a scan whose thread is off the processor.
+// While this is true, scans stall in the function by which the next two tests
+// replace the heavy barrier.
 std::atomic<bool> scans_stall{false};
 
-// Nodes do not accumulate during a stalled scan. The scanning thread is left at
-// most kMostHandedOver nodes, however many threads continue to publish; after
-// that, each of them waits until its next node is taken. (In the past, there
-// was no limit, and 32 threads left 878,011 nodes to the scanning thread.)
+// Nodes do not accumulate during a stalled scan. At most kMostHandedOver nodes
+// are left to the scanning thread, however many threads publish. After that,
+// each publisher waits until a scan takes its next node. (Without this limit,
+// 32 threads left 878,011 nodes to the scanning thread.)
 TEST_F(HazardDomainTest, R12AStalledScanIsLeftFewNodes) {
   constexpr int kPublishers = 8;
   constexpr int kPublications = 100;
@@ -203,7 +202,7 @@ TEST_F(HazardDomainTest, R12AStalledScanIsLeftFewNodes) {
   for (std::thread& publisher : publishers) publisher.join();
   HazardDomain::Current().ReplaceHeavyBarrierForTesting(nullptr);
   // Each publisher may have two nodes: the one in its cell and the one that it
-  // replaced last. kMostHandedOver other nodes are left to the scan.
+  // replaced last. In addition, kMostHandedOver nodes may be left to the scan.
   EXPECT_LE(most, 2 * kPublishers + HazardDomain::kMostHandedOver);
   EXPECT_EQ(live_.load(), 0);
 }
@@ -228,7 +227,7 @@ TEST_F(HazardDomainTest, R12AFewNodesAreLeftToAStalledScan) {
   scans_stall = false;
   scanner.join();
   HazardDomain::Current().ReplaceHeavyBarrierForTesting(nullptr);
-  EXPECT_EQ(live_.load(), 1);  // The scanner has freed all others.
+  EXPECT_EQ(live_.load(), 1);  // Only the node in `cell_` is left.
 }
 
 // Publishers publish, readers nest holds and move them between threads, and

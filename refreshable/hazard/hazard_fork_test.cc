@@ -28,9 +28,9 @@ using HazardForkTest = HazardDomainTest;
 
 // The function that RegisterInFork's handler calls inside fork(), after the
 // domain has prepared for the fork; null if none. Handlers that run before a
-// fork run in the reverse order of their registration, so this handler must be
-// registered before the domain's. The priority of RegisterInFork ensures that,
-// because both are in one executable (`linkstatic`).
+// fork run in the reverse order of their registration. The priority of
+// RegisterInFork ensures that its handler is registered before the domain's, as
+// long as both registrations are in one executable (`linkstatic`).
 const std::function<void()>* in_fork = nullptr;
 __attribute__((constructor(101))) void RegisterInFork() {
   pthread_atfork(
@@ -40,8 +40,8 @@ __attribute__((constructor(101))) void RegisterInFork() {
       nullptr, nullptr);
 }
 
-// Forks, and runs `body` in the child. Returns 0 if `body` returned true, and 1
-// if it returned false; -1 if the child ended in another way.
+// Forks, and runs `body` in the child. Returns 0 if `body` returned true, 1 if
+// `body` returned false, and -1 if the child ended in another way.
 int ExitCodeOfChild(const std::function<bool()>& body) {
   const pid_t child = fork();
   if (child == 0) {
@@ -55,9 +55,9 @@ int ExitCodeOfChild(const std::function<bool()>& body) {
 
 // Regression test: a process forks while another of its threads uses the domain
 // for the first time. In the past, a scan that this other thread had begun
-// never ended in the child, so nothing was freed there. Each round needs a
-// process that has not used the domain yet, so it forks one, which then forks
-// the child. For the same reason this must be the first test.
+// never ended in the child, so nothing was freed there. Each round forks a
+// process that has not used the domain yet, which then forks the child. So this
+// test must be the first.
 TEST(HazardForkAtTheFirstUseTest, E4AChildCanReadAndReplace) {
   for (int i = 0; i < 100; ++i) {
     EXPECT_EQ(ExitCodeOfChild([] {
@@ -90,9 +90,8 @@ TEST_F(HazardForkTest, E4AChildCanReadAndReplace) {
   Replace(cell_, new TestNode(&live_));
   // The node that the child publishes. It is created before any thread reads,
   // so no slot of the parent announces its address. A node that the child
-  // created might get the address of a freed node which a thread of the parent
-  // has announced too late. The child inherits that slot, so its node would
-  // look in use forever.
+  // created might get the address of a freed node which a slot still announces.
+  // That node would look in use forever.
   std::atomic<int> mine{0};
   auto* const fresh = new TestNode(&mine);
   std::atomic<bool> stop{false};
@@ -187,9 +186,9 @@ TEST_F(HazardForkTest, E4ALeaseOfAThreadThatIsGoneStaysValidInTheChild) {
   thread.join();
 }
 
-// A thread of the parent has more holds than a record has slots. In the child,
-// in which that thread does not exist, a new thread takes over its slots, and
-// the lost thread does not count as one that may be reading.
+// A thread of the parent has more holds than a record has slots. That thread
+// does not exist in the child. There, a new thread takes over its slots, and
+// scans do not count it as a thread that may read.
 TEST_F(HazardForkTest, E4TheChildTakesOverTheSlotsOfAThreadThatIsGone) {
   Replace(cell_, new TestNode(&live_));
   std::vector<HazardHolder> holds;

@@ -4,13 +4,14 @@
 // domain depends.
 //
 // (M2) A read announces a node and then checks the cell once more. A publisher
-// replaces the node and then checks who has announced it. If neither sees what
-// the other did, the bad outcome is that the node is freed while it is held.
+// replaces the node and then checks who has announced it. Bad outcome: the
+// reader misses the replacement, the publisher misses the announcement, and the
+// node is freed while it is held.
 //
-// (M3) A release clears its slot and then checks whether someone waits for
-// that. A publisher marks the slots as waited for and then checks which nodes
-// they announce. If neither sees what the other did, the bad outcome is that a
-// node that nobody holds is not freed.
+// (M3) A release clears its slot and then checks whether the slot is marked as
+// waited for. A publisher marks the slots as waited for and then checks which
+// nodes they announce. Bad outcome: the release misses the mark, the publisher
+// misses the clearing, and a node that nobody holds is not freed.
 //
 // A bad outcome can happen only while the announcement (M2) or the clearing
 // (M3) is still in the store buffer of the reader's core. The reader therefore
@@ -21,8 +22,8 @@
 // second test, which some builds do not have, leaves out the publisher's heavy
 // barrier and looks for a bad outcome, to show that the first test could fail.
 // How often bad outcomes occur depends on the processor. If the second test
-// finds none within `rounds` rounds, it prints that the first test proves
-// nothing here.
+// finds no bad outcome within `rounds` rounds, it prints that the first test
+// proves nothing here.
 //
 // The tests are short. To run longer ones:
 //
@@ -52,7 +53,7 @@ namespace internal {
 namespace {
 
 // The maximum number of rounds per test. A round is one publication in the
-// tests of M3, and ten in the tests of M2, which are faster.
+// tests of M3, and ten publications in the tests of M2.
 #ifdef REFRESHABLE_NO_THREAD_LOCAL
 int64_t rounds = 2000;  // A round is slow: it reads all shared slots.
 #else
@@ -90,12 +91,11 @@ struct Litmus {
   std::atomic<int64_t> bad{0};
 };
 
-// A source of slow stores, which fill the store buffer of the core that `Make`
-// runs on. Which stores are slow depends on the processor, so there are two
-// kinds. Stores to random lines of a large buffer usually miss the cache. In
-// case the cache has room for all of `buffer_`, `Make` evicts each line before
-// it stores to the line, if `evict` is set (on x86-64 only). The callers use
-// both kinds in turn.
+// `Make` fills the store buffer of the core that it runs on. For this it makes
+// slow stores: stores to random lines of a large buffer, which usually miss the
+// cache. In case the cache has room for all of `buffer_`, `Make` first evicts
+// each line if `evict` is set (on x86-64 only). Which stores are slow depends
+// on the processor, so the callers set `evict` in every second call.
 class SlowStores {
  public:
   void Make(int stores, [[maybe_unused]] bool evict) {
@@ -127,7 +127,8 @@ void Read(Litmus& litmus) {
     }
     const size_t index = litmus.IndexOf(hold.node());
     // Watch whether the node is freed: in half of the turns for a long time,
-    // and in the others for about as long as a publisher needs to free a node.
+    // and in the other turns for about as long as a publisher needs to free a
+    // node.
     for (int i = 0; i < (turn % 4 < 2 ? 100000 : 1000); ++i) {
       if (!litmus.alive[index].load(std::memory_order_relaxed)) {
         litmus.bad.fetch_add(1);
@@ -201,8 +202,8 @@ int64_t CountLeft() {
   for (int64_t round = 1; round <= rounds && left == 0; ++round) {
     progress.begun.store(round, std::memory_order_release);
     Await(progress.held, round);
-    // The delay differs from round to round, so that some rounds hit the right
-    // moment.
+    // The delay differs from round to round, so that in some rounds the
+    // replacement coincides with the release.
     const int64_t delay = round % (round % 4 < 2 ? 2039 : 61);
     for (std::atomic<int> i{0}; i < delay; ++i) {
     }
@@ -223,12 +224,14 @@ TEST(HazardLitmusTest, R12TheLastReleaseIsNotMissed) {
   EXPECT_EQ(CountLeft(), 0);
 }
 
-// Calls `count` (CountBad or CountLeft) without the heavy barrier, to show that
-// the test which expects 0 of `count` can fail. Prints a note if `count`
-// returns 0 even so. In symmetric mode there is no heavy barrier to leave out,
-// so `count` is not called. With AddressSanitizer or ThreadSanitizer this
-// function and its tests are left out: the code is so slow that the steps of
-// reader and publisher do not overlap.
+// Calls `count` (CountBad or CountLeft) without the heavy barrier. If `count`
+// finds a bad outcome, this shows that the test which expects 0 of `count` can
+// fail. Prints a note if `count` finds none. Does not call `count` in symmetric
+// mode, because that mode has no heavy barrier.
+//
+// This function and its tests are left out with AddressSanitizer or
+// ThreadSanitizer: the code is so slow that the steps of reader and publisher
+// do not overlap.
 #if !defined(ABSL_HAVE_ADDRESS_SANITIZER) && \
     !defined(ABSL_HAVE_THREAD_SANITIZER)
 void LookForAMissingBarrier(int64_t (*count)()) {

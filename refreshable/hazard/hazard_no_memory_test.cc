@@ -20,9 +20,9 @@ std::atomic<int> refused{0};
 
 }  // namespace
 
-// Replacements of the operators that allocate and free over-aligned memory. The
-// first two refuse while `refuse` is set. In this program only slots need such
-// an alignment.
+// The operators that allocate and free over-aligned memory. The two operators
+// `new` fail while `refuse` is set. In this program only slots need such an
+// alignment.
 void* operator new(size_t size, std::align_val_t alignment,
                    const std::nothrow_t&) noexcept {
   if (refuse) {
@@ -48,7 +48,7 @@ namespace {
 
 using HazardNoMemoryTest = HazardDomainTest;
 
-// Takes 600 holds, which is more than there are shared slots.
+// Takes 600 holds. There are fewer shared slots than that.
 std::vector<HazardHolder> Take600(const HazardCell& cell) {
   std::vector<HazardHolder> holds;
   for (int i = 0; i < 600; ++i) holds.push_back(Hold(cell));
@@ -65,8 +65,8 @@ TEST_F(HazardNoMemoryTest, E8ReadsWorkWithoutMemoryForSlots) {
     refuse = false;
     Hold(cell_);
     refuse = true;
-    // Unless the domain is in symmetric mode, the thread has a record of three
-    // slots by now. It gets no more.
+    // If the domain is not in symmetric mode, the thread has a record of three
+    // slots by now. It gets no more slots.
     holds = Take600(cell_);
     refuse = false;
     std::vector<HazardHolder> more = Take600(cell_);

@@ -85,7 +85,7 @@ TEST(HazardRefusalTest, R12NothingIsFreedWithoutTheBarrier) {
   EXPECT_EQ(freed, 0);
   go.set_value();
   outside.join();
-  EXPECT_EQ(freed, 2);  // Both nodes have been freed.
+  EXPECT_EQ(freed, 2);
 }
 
 }  // namespace

@@ -29,7 +29,7 @@ HazardDomain::Counts Counts() {
   return HazardDomain::Current().CountForTesting();
 }
 
-// Whether threads have slots of their own.
+// Returns whether threads have slots of their own.
 bool ThreadsHaveSlots() {
 #ifdef REFRESHABLE_NO_THREAD_LOCAL
   return false;
@@ -88,9 +88,8 @@ TEST_F(HazardSlotsTest, R12ANodeThatIsHeldAThousandTimesIsFreedByTheLast) {
   }
 }
 
-// The number of a thread's slots is at most four times the largest number of
-// holds that it has had at a time, or three if that is more. The order in which
-// the holds end makes no difference.
+// A thread that has had at most n holds at a time has at most max(3, 4 * n)
+// slots, in whatever order the holds end.
 TEST_F(HazardSlotsTest, R12SlotsAreAtMostFourTimesTheHolds) {
   Replace(cell_, new TestNode(&live_));
   std::mt19937 random(1);
@@ -107,8 +106,8 @@ TEST_F(HazardSlotsTest, R12SlotsAreAtMostFourTimesTheHolds) {
         Hold(cell_);
         const int mine = Counts().slots - before;
         std::vector<HazardHolder> holds;
-        // Half of the holds stay. In each turn, one of the others ends and a
-        // new one takes its place.
+        // The first half of the holds stays. In each turn, one hold of the
+        // second half ends and a new hold is added.
         for (int i = 0; i < 2000; ++i) {
           while (static_cast<int>(holds.size()) < most) {
             holds.push_back(Hold(cell_));
@@ -138,8 +137,8 @@ TEST_F(HazardSlotsTest, R12SlotsAreAtMostFourTimesTheHolds) {
   }
 }
 
-// If a thread ends and one of its holds lives on, later threads still use its
-// other slots.
+// If a thread ends and one of its holds lives on, later threads use the other
+// slots of the ended thread.
 TEST_F(HazardSlotsTest, R12SlotsOfEndedThreadsAreUsedAgain) {
   Replace(cell_, new TestNode(&live_));
   const int before = Counts().slots;
@@ -161,9 +160,9 @@ TEST_F(HazardSlotsTest, R12SlotsOfEndedThreadsAreUsedAgain) {
 }
 
 #ifndef REFRESHABLE_NO_THREAD_LOCAL
-// A thread has found a free slot. If it then reads and releases again and
-// again, each of these reads succeeds in TryProtect, the inline fast path,
-// however many other holds the thread has.
+// Once a thread has found a free slot, it can read and release again and again
+// in TryProtect, the inline fast path. This holds however many other holds the
+// thread has.
 TEST_F(HazardSlotsTest, R1AReadBesideHoldsMakesNoCall) {
   if (!ThreadsHaveSlots()) return;
   Replace(cell_, new TestNode(&live_));
@@ -200,8 +199,8 @@ TEST_F(HazardSlotsTest, R12TheLastReleaseMakesTheScan) {
   }
 }
 
-// If a scan found a replaced node in a slot, the next release of that slot is
-// slow. When the slot holds other nodes later, its releases become fast.
+// If a scan found a replaced node in a slot, the next release from that slot is
+// slow. Later releases from the slot are fast again.
 TEST_F(HazardSlotsTest, R12SlotsOfAReplacedNodeBecomeQuietAgain) {
   if (!ThreadsHaveSlots()) return;
   Replace(cell_, new TestNode(&live_));
@@ -210,11 +209,11 @@ TEST_F(HazardSlotsTest, R12SlotsOfAReplacedNodeBecomeQuietAgain) {
   Replace(cell_, new TestNode(&live_));
   old.resize(1);
   int64_t before = Counts().scans;
-  // The holds `a` and `b` of the new node go round the whole ring. The first of
-  // them that is released from a slot that held the old node makes one scan,
-  // which makes all slots fast but the one of `old`. That release must not
-  // leave the scan to the other hold of the new node, because the new node was
-  // not replaced.
+  // The holds `a` and `b` of the new node go round the whole ring. The first
+  // release from a slot that held the old node makes one scan. After that scan,
+  // releases from all slots are fast, except from the slot of `old`. That first
+  // release must not leave the scan to the other hold of the new node, because
+  // the new node was not replaced.
   HazardHolder a = Hold(cell_);
   HazardHolder b = Hold(cell_);
   for (int i = 0; i < 1000; ++i) {
@@ -231,8 +230,8 @@ TEST_F(HazardSlotsTest, R12SlotsOfAReplacedNodeBecomeQuietAgain) {
 }
 
 // A publication makes one heavy barrier if another thread has slots of its own
-// or the replaced node is held, and none otherwise. (Without membarrier(2) it
-// never makes one.)
+// or the replaced node is held; otherwise it makes none. (Without
+// membarrier(2), it never makes one.)
 TEST_F(HazardSlotsTest, R12APublicationMakesOneBarrierAtMost) {
   const int64_t one = HazardDomain::Current().Asymmetric() ? 1 : 0;
   const auto barriers_of_a_publication = [&] {

@@ -27,8 +27,8 @@ inline const bool kForced = [] {
 inline constexpr uint64_t kAlive = 0x5eadbeef5eadbeef;
 
 // A node whose `mark` is kAlive until the node is destroyed. `*counter` is the
-// number of living nodes that were given this counter. The destructor calls
-// `hook` unless it is null.
+// number of living nodes that were created with this counter. The destructor
+// calls `hook` if that is not null.
 struct TestNode final : HazardNode {
   explicit TestNode(std::atomic<int>* counter,
                     std::function<void()> hook = nullptr)

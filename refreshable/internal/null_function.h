@@ -22,8 +22,8 @@ struct ComparesToNull<Function,
     : std::true_type {};
 
 // Whether a Function can be null, as pointers and wrappers like std::function
-// can. It is not enough that a Function can be compared with nullptr: so can a
-// lambda without captures, which cannot be constructed from nullptr.
+// can. A lambda without captures cannot be null, although it can be compared
+// with nullptr. Therefore a Function must also be constructible from nullptr.
 template <typename Function>
 inline constexpr bool kCanBeNull =
     std::conjunction_v<std::is_constructible<Function, std::nullptr_t>,

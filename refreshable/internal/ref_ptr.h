@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// RefPtr: a pointer that counts as a reference to an object which counts its
-// references itself.
+// RefPtr: a smart pointer to an object that counts its own references.
 
 #ifndef REFRESHABLE_INTERNAL_REF_PTR_H_
 #define REFRESHABLE_INTERNAL_REF_PTR_H_
@@ -12,17 +11,17 @@
 namespace refreshable {
 namespace internal {
 
-// How a RefPtr counts. A specialization must have the static functions `Ref`,
-// which adds a reference, and `Unref`, which drops one and destroys the object
-// if that was the last. Both take a T*. (They are not free functions, because T
-// may be TypedShell<Token>: a call could then find a function of that name that
-// the user declared beside Token.)
+// How a RefPtr counts. A specialization must have two static functions that
+// take a T*: `Ref` adds a reference; `Unref` drops a reference, and destroys
+// the object if that was the last reference. (They are not free functions,
+// because a call with a TypedShell<Token>* could then find a function of the
+// same name that the user declared beside Token.)
 template <typename T>
 struct RefCount;
 
-// A std::shared_ptr for objects that count their references. It takes the room
-// of one pointer, and the object has no control block. A new object has no
-// reference. T may be an incomplete type.
+// Like std::shared_ptr, but for objects that count their own references. It
+// takes the room of one pointer, and the object has no control block. A new
+// object has no reference. T may be an incomplete type.
 template <typename T>
 class RefPtr {
  public:

@@ -60,16 +60,16 @@ struct ListDeleter {
   }
 };
 
-// Returns `d` in milliseconds, rounded up and cut to one day; 0 if `d` is
-// negative.
+// Returns `d` in milliseconds, rounded up, but at most one day. Returns 0 if
+// `d` is negative.
 long Millis(absl::Duration d) {  // NOLINT(runtime/int): libcurl's type.
   d = std::clamp(d, absl::ZeroDuration(), absl::Hours(24));
   return static_cast<long>(  // NOLINT(runtime/int)
       absl::ToInt64Milliseconds(absl::Ceil(d, absl::Milliseconds(1))));
 }
 
-// Returns the host of `url`, and the port if `url` has one, without a user name
-// and a password.
+// Returns the host of `url`, and the port if `url` has one. Leaves out a user
+// name and a password.
 absl::string_view HostAndPort(absl::string_view url) {
   const size_t begin = url.find("://");
   if (begin == absl::string_view::npos) return "";
@@ -112,8 +112,9 @@ class Sockets {
     return CURLE_OK;
   }
 
-  // Returns whether there is a connection between these ports, and every such
-  // connection is quiet: it has not ended, and there is nothing to read.
+  // Returns whether there is a connection between these ports and all such
+  // connections are quiet. A connection is quiet if it has not ended and there
+  // is nothing to read from it.
   bool IsQuiet(int local_port, int remote_port) const {
     bool found = false;
     for (const curl_socket_t socket : open_) {
@@ -128,7 +129,7 @@ class Sockets {
 
  private:
   // Returns the port in the address that `name` returns for `socket`, or 0 if
-  // there is none.
+  // there is no port.
   static int Port(curl_socket_t socket,
                   int (*name)(int, sockaddr*, socklen_t*)) {
     union {
@@ -176,17 +177,19 @@ class Call {
   CURL* easy() const { return easy_.get(); }
   bool cancelled() const { return options_.cancelled(); }
 
-  // Ends the request: passes the answer to `done` if `code` is OK or the body
-  // is too long, otherwise a failure.
+  // Ends the request. Passes the answer to `done` if `code` is CURLE_OK or the
+  // body is too long; otherwise passes a failure.
   void Finish(CURLcode code);
-  // Returns whether the request must be made again on a new connection, because
-  // OnConnected has refused a reused one, and nothing was sent. If so, `easy()`
-  // is ready for that; the caller must add it to libcurl again.
+  // Returns whether the request must be made again on a new connection. That is
+  // so if OnConnected has refused a reused connection; nothing was sent then.
+  // If the result is true, `easy()` is ready for the new connection, and the
+  // caller must add it to libcurl again.
   bool NeedsNewConnection();
   void Fail(absl::Status status) { done_(Mark(std::move(status))); }
 
  private:
-  // Adds the mark of `NotSent` unless libcurl has begun to send the request.
+  // Returns `status`, with the mark of `NotSent` if libcurl has not begun to
+  // send the request.
   absl::Status Mark(absl::Status status) const {
     return sending_ ? status : NotSent(std::move(status));
   }
@@ -208,7 +211,7 @@ class Call {
   HttpAnswer answer_;
   GrowingSecret received_;
   size_t header_bytes_ = 0;
-  bool in_header_ = false;  // From the status line to the empty line.
+  bool in_header_ = false;  // True from the status line to the empty line.
   bool headers_too_long_ = false;
 };
 
@@ -313,7 +316,7 @@ int Call::OnConnected(void* self, char*, char*, int remote_port,
   if (call.sending_) return CURL_PREREQFUNC_ABORT;
   long connects = 0;  // NOLINT(runtime/int): libcurl's type.
   curl_easy_getinfo(call.easy(), CURLINFO_NUM_CONNECTS, &connects);
-  // If something can be read from a reused connection, it may be the
+  // If there is something to read from a reused connection, it may be the
   // connection's end or an answer that nobody asked for. libcurl would take
   // such an answer for the answer to this request.
   if (connects == 0 && !call.sockets_->IsQuiet(local_port, remote_port)) {
@@ -343,8 +346,8 @@ size_t Call::OnHeader(char* line, size_t size, size_t count, void* self) {
     call.headers_too_long_ = true;
     return 0;
   }
-  // Forgets the headers of an interim answer, such as a 103, which comes before
-  // the real answer.
+  // A status line begins a new answer. Forget the headers of an interim answer,
+  // such as a 103, that came before.
   if (absl::StartsWith(text, "HTTP/")) {
     call.answer_.headers.clear();
     call.in_header_ = true;
@@ -425,7 +428,8 @@ void Call::Finish(CURLcode code) {
 }
 
 // What the transport and its thread share. While the thread runs, no other
-// thread uses libcurl's handles, except to wake it with curl_multi_wakeup.
+// thread uses libcurl's handles. Exception: curl_multi_wakeup, which wakes the
+// thread.
 class Driver {
  public:
   Driver(CurlTransportOptions options, CURLM* multi)
@@ -450,7 +454,8 @@ class Driver {
     curl_multi_wakeup(multi_);
   }
 
-  // What the thread runs. Returns after `Close`, when all requests have ended.
+  // Drives the requests; the transport's thread calls this. After `Close`,
+  // fails the outstanding requests and returns.
   void Run() {
     while (TakeIncoming()) {
       int running = 0;
@@ -470,8 +475,8 @@ class Driver {
  private:
   using Calls = absl::flat_hash_map<CURL*, std::unique_ptr<Call>>;
 
-  // Starts the requests that `Add` has queued, or fails them after `Close`.
-  // Returns false after `Close`.
+  // Starts the requests that `Add` has queued, and returns true. After `Close`,
+  // fails these requests instead, and returns false.
   bool TakeIncoming() {
     std::vector<std::unique_ptr<Call>> incoming;
     bool closed;
@@ -525,8 +530,8 @@ class Driver {
     }
   }
 
-  // Removes the request from libcurl and returns it. libcurl closes the
-  // request's connection unless the answer is complete.
+  // Removes the request from libcurl and returns it. If the answer is not
+  // complete, libcurl closes the request's connection.
   std::unique_ptr<Call> Take(CURL* easy) {
     const auto found = calls_.find(easy);
     std::unique_ptr<Call> call = std::move(found->second);

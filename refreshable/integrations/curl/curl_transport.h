@@ -23,7 +23,7 @@ struct CurlTransportOptions {
   // trusts.
   std::string ca_file;
   // The address of a proxy, as libcurl's CURLOPT_PROXY takes it. If unset,
-  // libcurl takes it from the environment: https_proxy, http_proxy or
+  // libcurl takes the address from the environment: https_proxy, http_proxy or
   // all_proxy. If empty, there is no proxy. Requests to the hosts in the
   // environment's no_proxy, and plain http requests to localhost, 127.* or
   // [::1], never go through a proxy.
@@ -33,7 +33,7 @@ struct CurlTransportOptions {
   absl::Duration connect_timeout = absl::Seconds(10);
   // How many idle connections are kept open for further requests. At least 0;
   // if 0, each request makes a connection of its own. Connections in use count
-  // too, so fewer idle ones are kept while requests are outstanding.
+  // too, so fewer idle connections are kept while requests are outstanding.
   int max_idle_connections = 8;
   // How long a connection may be idle and still be reused. At least one second;
   // cut to whole seconds, and to one day.
@@ -55,24 +55,25 @@ struct CurlTransportOptions {
 //     with the previous answer.)
 //   - It sends no request twice. If libcurl has begun to send the request, and
 //     the connection ends before an answer comes, the request fails with
-//     UNAVAILABLE, because the server may have processed it. (If the connection
-//     was a reused one, libcurl by itself would send the request again.)
+//     UNAVAILABLE, because the server may have processed the request. (libcurl
+//     by itself would send the request again if the connection was reused.)
 //   - A status has the mark of `NotSent` if and only if libcurl has not begun
 //     to send the request.
-//   - It calls `SendOptions::cancelled` at least about every 100 ms, unless a
-//     `done` blocks.
+//   - It calls `SendOptions::cancelled` about every 100 ms or more often,
+//     except while a `done` blocks.
 //   - If the headers of an answer are longer than 64 KiB, the request fails
 //     with UNAVAILABLE.
-//   - If a header of the request contains a line break or a zero byte, or if a
-//     proxy refuses to connect to an https endpoint because it asks for a
-//     password (407), the request fails with FAILED_PRECONDITION.
+//   - If a header of the request contains a line break or a zero byte, the
+//     request fails with FAILED_PRECONDITION. A request to an https endpoint
+//     also does if a proxy refuses to connect because it asks for a password
+//     (407).
 //   - The message of a failure contains a description of the error and perhaps
 //     the host and the port of the endpoint, and nothing else.
 //
-// If the last owner lets go of the transport, outstanding requests end before
-// the destructor returns: with CANCELLED, unless their outcome comes at that
-// moment. The transport may also be destroyed inside a `done`. The other
-// requests then end after this `done` has returned.
+// The destructor ends outstanding requests before it returns: with CANCELLED,
+// or with their outcome if that comes at this moment. Exception: the transport
+// may be destroyed inside a `done`. The other requests then end after this
+// `done` has returned.
 //
 // In the child of a fork(), `Send` itself calls `done`, with
 // FAILED_PRECONDITION, because the thread exists in the parent only. The child

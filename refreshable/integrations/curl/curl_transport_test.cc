@@ -105,7 +105,6 @@ class CurlTransportTest : public testing::Test {
   const Identity good_ = Ca().Issue("localhost");
 };
 
-// Answers every request of a connection.
 void AnswerAll(Connection& connection) {
   while (connection.ReadRequest() &&
          connection.Answer("200 OK", "token", "Date: d\r\n")) {
@@ -247,8 +246,8 @@ TEST_F(CurlTransportTest, ConnectionsBrokenAfterTheRequestAreNotMarkedNotSent) {
   }
 }
 
-// A server floods the transport. It must not be able to send more than what the
-// transport may read and what the system's buffers hold.
+// A server floods the transport. The server must not be able to send more than
+// the transport may read and the system's buffers hold.
 TEST_F(CurlTransportTest, BodiesAndHeadersAreBounded) {
   std::atomic<size_t> written{0};
   const auto flood = [&](Connection& connection, const std::string& chunk) {
@@ -320,9 +319,9 @@ TEST_F(CurlTransportTest, ConnectionsAreReused) {
 TEST_F(CurlTransportTest, RequestOnAConnectionThatClosesIsSentAtMostOnce) {
   std::atomic<int> requests{0};
   TlsServer server(&good_, [&](Connection& connection) {
-    // When the connection of the second request closes, libcurl makes another
-    // one, and only then learns that it must not send the request again. That
-    // connection brings no request.
+    // When the connection of the second request closes, libcurl makes a new
+    // connection. Only then does it learn that it must not send the request
+    // again, so the new connection brings no request.
     if (!connection.ReadRequest()) return;
     ++requests;
     connection.Answer("200 OK", "token");
@@ -371,9 +370,9 @@ TEST_F(CurlTransportTest, ConnectionThatTheServerClosedIsNotUsed) {
 }
 
 // The server sends a second answer, which nobody asked for, over an idle
-// connection. The next request must not get that answer. (The server sends it
-// after the client has the first answer. If both came together, OpenSSL might
-// read both at once, and the transport would not see the second.)
+// connection. The next request must not get that answer. (The server sends the
+// second answer after the client has the first. If both came together, OpenSSL
+// might read both at once, and the transport would not see the second.)
 TEST_F(CurlTransportTest, ConnectionWithAStrayAnswerIsNotUsed) {
   for (const Identity* const identity :
        {&good_, static_cast<const Identity*>(nullptr)}) {
@@ -534,7 +533,8 @@ TEST_F(CurlTransportTest, TransportMayBeDestroyedAndUsedInsideADone) {
                                 second.Notify();
                               });
               first.Notify();
-              // Either this owner or the one below is the last.
+              // The last owner is either this one or the one that is reset
+              // below.
               transport.reset();
             });
   transport.reset();

@@ -65,8 +65,8 @@ class Connection {
   const std::string& head() const { return head_; }
   const std::string& body() const { return body_; }
 
-  // Writes `bytes`. Returns false if writing fails, as it does some time after
-  // the connection has ended.
+  // Writes `bytes`. Returns false if writing fails. (For some time after the
+  // connection has ended, writing may still succeed.)
   bool Write(absl::string_view bytes);
   // Writes a complete answer. Returns false if writing fails.
   bool Answer(absl::string_view status, absl::string_view body,
@@ -90,9 +90,9 @@ class Connection {
 // Thread-safe.
 class TlsServer {
  public:
-  // A function that is called for each connection, on a new thread, unless the
-  // TLS handshake fails. When the function returns, the server closes the
-  // connection.
+  // The server calls this function for each connection, on a new thread. When
+  // the function returns, the server closes the connection. If the TLS
+  // handshake fails, the function is not called.
   using Handler = std::function<void(Connection&)>;
 
   // If `identity` is null, connections are not encrypted.

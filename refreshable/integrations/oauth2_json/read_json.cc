@@ -27,8 +27,8 @@ using Json = nlohmann::basic_json<std::map, std::vector, std::string, bool,
 constexpr int kMaxDepth = 64;
 
 // Collects the fields of a body. The parser calls a method of this object for
-// each thing that it reads, in the order of the body, and stops if the method
-// returns false.
+// each element that it reads, in the order of the body. The parser stops if the
+// method returns false.
 class Handler final : public nlohmann::json_sax<Json> {
  public:
   AnswerFields& fields() { return fields_; }
@@ -68,9 +68,9 @@ class Handler final : public nlohmann::json_sax<Json> {
   }
 
  private:
-  // Sets `field` in `fields_` if it is a member of the outermost object, and
-  // drops it if it is nested deeper. Returns false if it is outside that
-  // object.
+  // Takes a value from the parser. If the value is a member of the outermost
+  // object, sets it in `fields_`. If the value is nested deeper, drops it. If
+  // the value is outside the outermost object, returns false.
   bool Value(AnswerField field) {
     if (depth_ == 1) fields_.Set(name_, std::move(field));
     return depth_ > 0;

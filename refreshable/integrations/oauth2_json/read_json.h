@@ -14,8 +14,8 @@
 namespace refreshable {
 namespace oauth2 {
 
-// Returns those members of the JSON object (RFC 8259) in `body` that
-// AnswerFields has. Use it as `SourceOptions::reader`.
+// Reads the JSON object (RFC 8259) in `body`, and returns those members for
+// which AnswerFields has a field. Use this function as `SourceOptions::reader`.
 //
 // If a member occurs more than once, the last one counts. Members of nested
 // objects do not count. A byte order mark is skipped.
@@ -32,8 +32,9 @@ absl::StatusOr<AnswerFields> ReadJson(absl::string_view body);
 
 namespace internal {
 
-// Returns a number as the body has it. `text` is the number as nlohmann_json
-// passes it on, in which the decimal point may be that of the program's locale.
+// Returns the number `text` with a point as its decimal separator. In the text
+// that nlohmann_json passes on, the separator may be that of the program's
+// locale.
 std::string JsonNumber(std::string text);
 
 }  // namespace internal
