@@ -104,8 +104,8 @@ struct CheckedMachine::Step {
 
 // Compares one step with the contract. `was_` is the model before the step,
 // `is_` the model after it. Some requirements are checked at once, with `Rule`.
-// The others are noted in the fields at the end of this class, and Compare and
-// CompareEvents check them.
+// All other requirements are noted in the fields at the end of this class, and
+// Compare and CompareEvents check them.
 class CheckedMachine::StepChecker {
  public:
   StepChecker(const ReferenceModel& was, const Step& step,
@@ -200,7 +200,6 @@ class CheckedMachine::StepChecker {
 
   // ---- What was observed ----
 
-  // F6: the bound on the abandoned calls that have not returned.
   size_t Bound() const { return is_.rules->policy.max_abandoned_calls; }
   bool InputIsOfRunning() const {
     return (input_.kind == Input::kSucceed || input_.kind == Input::kFail) &&
@@ -374,8 +373,9 @@ class CheckedMachine::StepChecker {
     if (shortened) ++is_.excused;
   }
 
-  // B9: records the wall time that reads are told for the next attempt. It is
-  // computed anew only if the moment of that attempt has changed or passed.
+  // B9: records the wall time of the next attempt that reads are told. This
+  // wall time is computed anew only if the moment of the attempt has changed or
+  // passed.
   void ObserveTold() {
     const Ms next = is_.NotBefore();
     if (next == is_.told_next && next > is_.t) return;
@@ -383,8 +383,7 @@ class CheckedMachine::StepChecker {
     is_.told_next_wall =
         next == kNever ? kNever : std::max(next, is_.t) + is_.wall_step;
   }
-  // Clears the failures, because the source has returned a token or one was
-  // installed.
+  // Clears the failures, because a token came from the source or was installed.
   void ObserveAnswer() {
     is_.failures = is_.excused = 0;
     is_.cause = is_.row_cause = absl::StatusCode::kOk;
@@ -433,15 +432,16 @@ class CheckedMachine::StepChecker {
 
   // ---- What is required ----
 
-  // Returns the generation that the read or the report rejects, or 0 if none.
+  // Returns the generation that the read or the report rejects, or 0 if it
+  // rejects none.
   uint64_t RejectedGeneration() const {
     if (input_.kind == Input::kReport) {
       return was_.generation - static_cast<uint64_t>(input_.number);
     }
     return RejectedBy(input_, was_);
   }
-  // Whether the input is a read that rejects a token which other reads are
-  // served.
+  // Whether the input is a read that rejects the present token, while other
+  // reads are still served that token.
   bool IsRejecting() const {
     return input_.kind == Input::kRead && is_.Covers(RejectedGeneration()) &&
            (is_.Usable() || is_.Grace());
@@ -449,8 +449,8 @@ class CheckedMachine::StepChecker {
   bool BringsTheTokenHeld() const {
     return input_.kind == Input::kSucceed && input_.same_as && was_.Held();
   }
-  // A2: whether the running attempt was told that the token was rejected. An
-  // invalidation does not abandon such an attempt.
+  // A2: whether the running attempt was told that the token was rejected. If
+  // so, an invalidation does not abandon the attempt.
   bool KeepsAttempt() const {
     return was_.flight == ReferenceModel::kRunning &&
            was_.running->told == was_.generation;
@@ -466,16 +466,16 @@ class CheckedMachine::StepChecker {
                : input_.ms;
   }
 
-  // F4: when the hint of the input asks to replace the token, counted from now;
-  // kNever if there is no hint, or if it is zero or less.
+  // F4: the time from now at which the hint of the input asks to replace the
+  // token; kNever if there is no positive hint.
   Ms Hint() const {
     if (input_.refresh_in <= 0 || input_.refresh_in == kNever) return kNever;
     return call_.has_value() ? input_.refresh_in - (is_.t - call_->started)
                              : input_.refresh_in;
   }
 
-  // Expects an event if the freshness has changed, and one if refreshing has
-  // become exhausted (S1).
+  // S1: expects kStateChanged if the freshness has changed, and kExhausted if
+  // refreshing has become exhausted.
   void ExpectChanges() {
     if (is_.State() != was_.told_state)
       events_.push_back(EventKind::kStateChanged);
@@ -525,8 +525,8 @@ class CheckedMachine::StepChecker {
     if (was_.by_rejection) return ExpectRejectedAttemptFailed();
     ExpectOrdinaryFailed(kind);
     if (was_.rejected_waits && (is_.Usable() || is_.Grace())) {
-      // A8: the reads that rejected the token fail if the attempt was told of
-      // the rejection. Otherwise they read again (kServe).
+      // A8: if the attempt was told of the rejection, the reads that rejected
+      // the token fail. Otherwise these reads are made again (kServe).
       rejected_waiters_ = {was_.told > 0 ? Waiters::kFail : Waiters::kServe,
                            Clause::kA8};
     }
@@ -693,7 +693,7 @@ class CheckedMachine::StepChecker {
            "a token is to be published");
       ExpectPublished(InputIsOfRunning() ? Clause::kF2 : Clause::kF6);
     } else if (!InputIsOfRunning()) {
-      // F2, F6: any other answer is discarded, unless it is that of the running
+      // F2, F6: any other answer is discarded if its call is not the running
       // call.
       events_.push_back(EventKind::kAttemptDiscarded);
     } else if (brings) {
@@ -873,7 +873,8 @@ class CheckedMachine::StepChecker {
         (input_.kind == Input::kInvalidate && step_.acted);
     Rule(Clause::kR12, out_.let_go == (looks && was_.LetGoDue()),
          "a token that can never be served again is let go");
-    // F1: whether the step has queued a new attempt, which it must then submit.
+    // F1: whether the step has queued a new attempt. If so, the step must
+    // submit that attempt.
     const bool fresh =
         is_.flight == ReferenceModel::kQueued &&
         (was_.flight != ReferenceModel::kQueued || is_.queued != was_.queued);
@@ -996,7 +997,7 @@ class CheckedMachine::StepChecker {
   const RefreshMachine& machine_;
   ClauseCounts* counts_;
   ReferenceModel is_;
-  // The call whose answer the input is.
+  // The call to which the input is the answer; nullopt if there is none.
   std::optional<ReferenceModel::Call> call_;
   std::string broken_;
 
@@ -1009,12 +1010,12 @@ class CheckedMachine::StepChecker {
   Due<std::optional<Waiters>> rejected_waiters_ = {std::nullopt, Clause::kA8};
   Due<absl::InlinedVector<AttemptId, 1>> abandoned_ = {{}, Clause::kS1};
   std::vector<EventKind> events_;
-  // `fail_deadlines_before` and `fail_retries_below` must be set.
+  // `Decisions::fail_deadlines_before` and `fail_retries_below` must be set.
   bool told_wait_ = false;
   bool told_failure_ = false;  // `Decisions::failure` must be set.
-  bool told_lost_ = false;     // The failure must be the executor's (E2).
-  // If set, `Decisions::failure` must have this code, and its `rejected` must
-  // be true. If not, its `rejected` must be false.
+  bool told_lost_ = false;     // The failure must blame the executor (E2).
+  // If set, `Decisions::failure.rejected` must be true, and the failure must
+  // have this code. If not set, `Decisions::failure.rejected` must be false.
   std::optional<absl::StatusCode> rejected_code_;
   bool kept_ = false;  // The queued attempt must be kept.
 };
@@ -1106,9 +1107,10 @@ void CheckedMachine::Perform(const MachineInput& input, Step& step) {
   }
 }
 
-// Checks `Decisions::fails_until`: reads of several kinds at the first and the
-// last such moment, with the wall clock set by an hour or not, must get the
-// same failure and cause nothing. Returns an empty string, or what is broken.
+// Checks `Decisions::fails_until`: until that moment, reads must get the same
+// failure and cause nothing. Tries reads with different numbers of retries, now
+// and at the last nanosecond before that moment, with the wall clock unchanged
+// or set by an hour. Returns an empty string, or what is broken.
 std::string CheckedMachine::CheckFailsUntil(const Decisions& out) const {
   const BootTime until =
       std::min(out.fails_until, Now().boot + absl::Hours(1'000'000));
@@ -1156,9 +1158,9 @@ std::string CheckedMachine::ApplyOne(const MachineInput& input, Step& step) {
   return broken;
 }
 
-// Called if a timer is due but has not fired. Applies a wake and then `input`,
-// and checks that `input` alone, unless it is a reset, would have the same
-// effect. Returns an empty string, or what is broken.
+// Applies a wake and then `input`, and checks that `input` alone would have the
+// same effect. Called if a timer is due but has not fired. Returns an empty
+// string, or what is broken.
 std::string CheckedMachine::ApplyLate(const MachineInput& input) {
   CheckedMachine late(*this);
   Step whole, wake, rest;

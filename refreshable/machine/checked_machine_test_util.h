@@ -97,13 +97,13 @@ struct MachineInput {
   int number = 0;
   // kSucceed, kInstall: whether the expiry is relative (`Expiry::In`), not
   // absolute (`Expiry::At`). If it is relative, the `ms` of a kSucceed count
-  // from the start of the attempt; in all other cases they count from now.
+  // from the start of the attempt. Otherwise `ms` count from now.
   bool relative = false;
-  // kSucceed: whether the token equals the one that is held or was withdrawn.
+  // kSucceed: whether the token equals the token that is held or was withdrawn.
   bool same_as = false;
   // kRead: the read rejects generation G - `rejects`, where G is the present
-  // generation. -1 means that it rejects none, and -2 that it rejects one that
-  // has not been published.
+  // generation. -1: the read rejects no generation. -2: the read rejects a
+  // generation that has not been published.
   int rejects = -1;
   // kSucceed, kInstall: the hint of when to replace the token
   // (`Expiry::WithRefreshIn`), in milliseconds; kNever if there is none.
@@ -116,16 +116,17 @@ std::string ToString(const MachineInput& input);
 // one state.
 class CheckedMachine {
  public:
-  // Both arguments must outlive the machine. The checks of each clause are
-  // counted in `counts`, unless that is null.
+  // Both arguments must outlive the machine. If `counts` is not null, the
+  // checks of each clause are counted there.
   CheckedMachine(const ModelPolicy* rules, ClauseCounts* counts);
 
   // Applies `input`. Returns an empty string, or the first clause that the
   // machine breaks and how it breaks it.
   std::string Apply(const MachineInput& input);
   // B8: checks that from this state a few reads, with much time before each,
-  // lead to a token, even if no outstanding call ever returns. A fatal machine
-  // is reset. Returns an empty string, or what is broken.
+  // lead to a token, even if no outstanding call ever returns. If refreshing is
+  // fatal, resets it first. Changes only a copy of this object. Returns an
+  // empty string, or what is broken.
   std::string CheckRecovers() const;
 
   const ReferenceModel& facts() const { return facts_; }

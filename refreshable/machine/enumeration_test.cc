@@ -2,10 +2,9 @@
 //
 // This test enumerates the states of the machine. After each of several
 // beginnings it applies every sequence of inputs up to a length, the depth.
-// CheckedMachine checks each step against the contract. States with the same
-// ReferenceModel::Fingerprint count as one, because the machine must behave in
-// the same way in all of them. Only the sequence that reached a state first is
-// continued.
+// CheckedMachine checks each step against the contract. The machine must behave
+// in the same way in all states with the same ReferenceModel::Fingerprint.
+// Therefore only the sequence that reached such a state first is continued.
 //
 // To save time, some policies are tested to a smaller depth than others.
 // `--test_arg=--depth=4` tests every policy to depth 4.
@@ -48,8 +47,8 @@ constexpr int kTransient = static_cast<int>(FailureClass::kTransient);
 constexpr int kThrottled = static_cast<int>(FailureClass::kThrottled);
 constexpr int kPermanent = static_cast<int>(FailureClass::kPermanent);
 
-// Returns a policy with short times. Under it a token of 8 s, the usual one in
-// this test, is fresh for 4 s and then stale for 3 s.
+// Returns a policy with short times. Under it a token that lives for 8 s is
+// fresh for 4 s and then stale for 3 s. Most tokens in this test live for 8 s.
 RefreshPolicy SmallPolicy() {
   RefreshPolicy policy;
   policy.jitter = 0;
@@ -73,16 +72,16 @@ class Enumeration {
     EXPECT_TRUE(Validate(policy).ok()) << Validate(policy);
   }
 
-  // Applies every sequence of up to `steps_left` inputs after each of the
-  // beginnings.
+  // Applies each beginning, and after it every sequence of up to `steps_left`
+  // inputs.
   void Run(int steps_left) {
     CheckedMachine begin(&rules_, &counts_);
     for (const std::vector<Input>& beginning : Beginnings()) {
       CheckedMachine machine = begin;
       int node = -1;
       for (Input input : beginning) {
-        // If under this policy there is no attempt for `input`, the rest of the
-        // beginning is left out.
+        // If this policy leaves no attempt to which `input` could apply, skip
+        // the rest of the beginning.
         if (!Name(machine.facts(), input)) break;
         node = Try(machine, input, node);
         if (node < 0) return;
@@ -118,8 +117,8 @@ class Enumeration {
     Input input;
   };
 
-  // Called for the inputs of a beginning. Sets the attempt of `input`, if it
-  // needs one. Returns false if the machine has no such attempt.
+  // Prepares an input of a beginning: sets the attempt of `input`, if it needs
+  // one. Returns false if the machine has no such attempt.
   static bool Name(const ReferenceModel& f, Input& input) {
     if (input.kind == Input::kStart) input.id = f.queued;
     if (input.kind == Input::kSucceed || input.kind == Input::kFail) {
@@ -143,7 +142,8 @@ class Enumeration {
     };
     return {
         {wait(0)},
-        // In these three, the token is fresh, stale or expired.
+        // The next three beginnings leave a token that is fresh, stale or
+        // expired.
         {read, start, token},
         {read, start, token, wait(4)},
         {read, start, token, wait(7)},
@@ -155,8 +155,8 @@ class Enumeration {
          {Input::kWallStep, {}, 3 * kSecond},
          read,
          start},
-        // In these three, an outage begins: without a token, with a stale one,
-        // and with one that expires during the outage.
+        // The next three begin an outage: without a token, with a stale token,
+        // and with a token that expires during the outage.
         {read, start, fails, wait(1), read, start, fails},
         {read, start, token, wait(4), read, start, fails},
         {read, start, token, wait(4), read, start, fails, wait(2), read, start,
@@ -164,8 +164,8 @@ class Enumeration {
         // Refreshing is exhausted. A probe will be due in 4 s.
         {read, start, fails, wait(1), read, start, fails, wait(2), read, start,
          fails},
-        // Refreshing is exhausted and a probe is running, but there is an
-        // expired token, which can still be invalidated.
+        // Refreshing is exhausted and a probe is running. The token has
+        // expired, but can still be invalidated.
         {read, start, token, wait(4), read, start, fails, wait(3), read, start,
          fails, wait(2), read, start, fails, wait(4), read, start},
         // A call is abandoned.
@@ -193,8 +193,8 @@ class Enumeration {
          wait(3),
          read,
          start},
-        // A call is abandoned, and the answer to the next call asks the client
-        // to wait.
+        // A call is abandoned. The answer to the next call asks the client to
+        // wait.
         {read,
          start,
          wait(3),
@@ -203,7 +203,7 @@ class Enumeration {
          {Input::kWake},
          start,
          {Input::kFail, {}, 5 * kSecond, kThrottled}},
-        // In these three, the token follows a withdrawn token, follows a
+        // In the next three, the token follows a withdrawn token, follows a
         // failure, or was installed.
         {read, start, token, {Input::kInvalidate}, wait(1), read, start, token},
         {read, start, fails, wait(1), read, start, token, wait(1)},
@@ -239,8 +239,8 @@ class Enumeration {
     }
     if (f.generation > 0 && f.flight == ReferenceModel::kNone) {
       if (!f.CurrentRejected()) inputs.push_back({Input::kReport});
-      // This read rejects an earlier generation, or one that was never
-      // published.
+      // This read rejects an earlier generation or, if there is none, a
+      // generation that was never published.
       inputs.push_back({Input::kRead,
                         {},
                         kNever,
@@ -249,7 +249,7 @@ class Enumeration {
                         false,
                         f.generation > 1 ? 1 : -2});
     }
-    // Time passes to a moment at which something is due, or to just before it.
+    // Time passes until something is due, or until 1 ms before that.
     for (const Ms at :
          {f.WakeAt(), f.NotBefore(), f.RejectedNotBefore(), f.CheckAt().boot}) {
       if (at > f.t && at < kNever) {
@@ -282,8 +282,8 @@ class Enumeration {
       const Ms elapsed = f.t - call.started;
       inputs.push_back({Input::kSucceed, id, 8 * kSecond});
       inputs.push_back({Input::kFail, id, -1, kTransient});
-      // Every answer to a call that is no longer current is discarded (F2), so
-      // one success and one failure are enough.
+      // Every answer to a call that is not current is discarded (F2), so one
+      // success and one failure are enough.
       if (!call.current) continue;
       inputs.push_back({Input::kSucceed, id, 8 * kSecond + elapsed, 0, true});
       inputs.push_back({Input::kSucceed, id, elapsed, 0, true});
@@ -312,7 +312,7 @@ class Enumeration {
   }
 
   // Notes the class of the state `f`, in which every input is about to be
-  // tried. States of one class agree in the properties below.
+  // tried. The properties below determine the class.
   void NoteClass(const ReferenceModel& f) {
     classes_.emplace(f.flight, f.foreground, f.State(), f.generation > 0,
                      f.withdrawn, f.Grace(), f.Exhausted(),
@@ -320,7 +320,7 @@ class Enumeration {
   }
 
   // `node` has led to the state of `machine`. If that state is new, checks that
-  // it recovers (B8) and continues from it in the next round.
+  // the machine recovers (B8), and lets the next round continue from the state.
   void Meet(const CheckedMachine& machine, int node) {
     if (!seen_.insert(machine.facts().Fingerprint()).second) {
       if (node + 1 == static_cast<int>(nodes_.size())) nodes_.pop_back();
@@ -358,8 +358,7 @@ class Enumeration {
 struct NamedPolicy {
   const char* name;
   RefreshPolicy policy;
-  // The least number of classes of states that the test must reach with this
-  // policy.
+  // How many classes of states the test must reach at least with this policy.
   size_t classes;
   int depth = 4;  // The most inputs after each beginning.
 };
@@ -383,8 +382,8 @@ std::vector<NamedPolicy> Policies() {
   grace_ahead.stale_window = S(3);
   grace_ahead.min_interval = S(2);
   grace_ahead.retry.on_exhausted = OnExhausted::kFatal;
-  // The margin, the stale window and the young age are longer than a token
-  // lives, so its life of 8 s limits each of them.
+  // Here the margin, the stale window and the young age are longer than a token
+  // lives. So the token's life of 8 s limits each of them.
   RefreshPolicy cut = small;
   cut.expiry_margin = S(40);
   cut.stale_window = S(30);
@@ -404,8 +403,8 @@ std::vector<NamedPolicy> Policies() {
   narrow.max_stale_on_error = S(1);
   narrow.retry.multiplier = 3;
   narrow.retry.max_consecutive_failures = 4;
-  // Under this policy a cooldown is a quarter of the time for which the token
-  // is still usable. It may be longer than the backoff.
+  // Here a cooldown is a quarter of the time for which the token is still
+  // usable. The cooldown may be longer than the backoff.
   RefreshPolicy adaptive = small;
   adaptive.background_cooldown.reset();
   adaptive.min_interval = S(0);

@@ -29,8 +29,8 @@ RefreshPolicy Fatal() {
   return policy;
 }
 
-// Returns the times in `begin`, followed by one more time every `step` seconds
-// up to `end`.
+// Returns the times in `begin`, followed by further times at intervals of
+// `step` seconds up to `end`.
 std::vector<double> Then(std::vector<double> begin, int step, int end) {
   for (double at = begin.back() + step; at <= end; at += step) {
     begin.push_back(at);
@@ -47,7 +47,7 @@ TEST(RefreshMachineFailureTest, B1AnHourOfFailuresWithAReadEverySecond) {
   EXPECT_EQ(expected.size(), 64u);
   EXPECT_EQ(expected.back(), 3542);
   // The result is the same if the reads have a timeout of 500 ms, or if there
-  // are ten times as many of them.
+  // is a read every 100 ms.
   EXPECT_EQ(MachineDriver().Outage(S(3600), S(1), S(0), Ms(500)), expected);
   EXPECT_EQ(MachineDriver().Outage(S(3600), Ms(100)), expected);
 }
@@ -157,12 +157,12 @@ TEST(RefreshMachineFailureTest, B2ThrottledWaitsAsLongAsTheServerAsked) {
     EXPECT_EQ(d.told_next(), c.next);
     d.At(c.next).Wake();
     d.Start();
-    // The answer of the second attempt asks for no wait, so the computed wait
-    // of 4 s follows it.
+    // The answer of the second attempt asks for no wait, so it is followed by
+    // the computed wait of 4 s.
     d.Fail(busy);
     EXPECT_EQ(d.wake_at(), c.next + S(4));
   }
-  // The wait counts from the time of the answer, not from the attempt's start.
+  // The wait counts from the answer, not from the start of the attempt.
   MachineDriver d;
   d.ReadAndStart();
   d.At(S(5)).Fail(busy, S(10));
@@ -286,7 +286,7 @@ TEST(RefreshMachineFailureTest, B7FatalAttemptsNothingUntilReset) {
   EXPECT_THAT(d.Outage(S(122)), ElementsAre(0, 2, 6, 14, 30, 62, 122));
   EXPECT_THAT(d.Outage(S(99999), S(10)), IsEmpty());
   EXPECT_EQ(d.Read(), Answer::kFail);
-  EXPECT_THAT(d.events(), IsEmpty());  // "exhausted" was sent before.
+  EXPECT_THAT(d.events(), IsEmpty());  // "exhausted" was reported before.
   EXPECT_TRUE(d.out.failure.fatal);
   EXPECT_EQ(d.out.failure.next_attempt_at, BootTime::InfiniteFuture());
   EXPECT_EQ(d.out.failure.failures, 7);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Jitter: the numbers that spread moments in time.
+// Jitter: the random numbers that vary moments and waits.
 
 #ifndef REFRESHABLE_MACHINE_JITTER_H_
 #define REFRESHABLE_MACHINE_JITTER_H_

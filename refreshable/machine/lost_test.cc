@@ -30,8 +30,8 @@ constexpr absl::Duration kForever = absl::InfiniteDuration();
 
 // ---- An attempt that is not run ----
 
-// If the executor runs an attempt after more than `attempt_timeout`, the
-// attempt starts all the same, unless another input has ended it first.
+// An attempt that the executor runs after more than `attempt_timeout` starts
+// all the same, if no other input has ended it first.
 TEST(RefreshMachineLostTest, E2AnAttemptThatIsRunBeforeTheTimerStarts) {
   MachineDriver d;
   d.Read();
@@ -58,7 +58,7 @@ TEST(RefreshMachineLostTest, E2ARetryThatIsNotRunEndsTheFlight) {
 
 // At 380 s an attempt has been queued for 30 s, and refreshing is exhausted. A
 // read then ends the attempt. That read and the reads that waited are told that
-// the executor did not run it.
+// the executor did not run the attempt.
 TEST(RefreshMachineLostTest, E2ThoseWhoWaitedAreToldOfTheExecutor) {
   RefreshPolicy policy = ExactPolicy();
   policy.retry.max_retries = 0;
@@ -79,7 +79,7 @@ TEST(RefreshMachineLostTest, E2ThoseWhoWaitedAreToldOfTheExecutor) {
 }
 
 // After an attempt is lost, the timer that refreshes ahead waits for
-// `initial_backoff` (2 s) before it starts the next one.
+// `initial_backoff` (2 s) before it starts the next attempt.
 TEST(RefreshMachineLostTest, F7NoTimerHammersAnExecutorThatRunsNothing) {
   RefreshPolicy policy = ExactPolicy();
   policy.refresh_ahead = true;
@@ -148,11 +148,11 @@ TEST(RefreshMachineLostTest, F6AnAnswerBeginsTheCountAnew) {
     d.At(d.t + absl::Hours(1)).Read();
     d.Read();
     ASSERT_TRUE(d.Start().has_value());
-    d.At(d.t + S(30)).Wake();  // The last call abandoned here is the fifth.
+    d.At(d.t + S(30)).Wake();  // In the last turn, abandons the fifth call.
   }
   const absl::Duration fifth = d.t - S(30);
   d.Fail(absl::UnknownError("late"), std::nullopt, second);
-  // Four calls still hang, but since one has returned, the sixth call may be
+  // Four calls still hang. Since one call has returned, the sixth call may be
   // made 60 s after the fifth, not 480 s.
   d.At(fifth + S(60)).Wake();
   d.Read();
@@ -171,8 +171,8 @@ TEST(RefreshMachineLostTest, F6ResetForgetsCallsThatHaveNotReturned) {
   EXPECT_TRUE(d.machine.refreshing());
 }
 
-// Two calls have not returned: one timed out, and an Install superseded the
-// other. The error must not say that both timed out.
+// Two calls have not returned. One call timed out, and an Install superseded
+// the other call. The error must not say that both timed out.
 TEST(RefreshMachineLostTest, F6WhatWasOvertakenIsNotSaidToHaveTimedOut) {
   MachineDriver d;
   d.ReadAndStart();

@@ -30,9 +30,7 @@ using ::refreshable_testing::ExactPolicy;
 
 // A RefreshMachine with two clocks that the test controls. A moment that is
 // given or returned as an absl::Duration counts from the start of the test.
-// `now()` returns what the clocks show. `WallAt()` converts a moment to wall
-// time, as if the wall clock were never set (`wall_step`). `out` holds the
-// decisions of the last input.
+// `out` holds the decisions of the last input.
 class MachineDriver {
  public:
   using Answer = RefreshMachine::ReadAnswer;
@@ -42,6 +40,7 @@ class MachineDriver {
       : machine(policy, seed) {}
 
   Instant now() const { return {WallAt(t) + wall_step, kBoot + t}; }
+  // Returns `at` as wall time, as if the wall clock were never set.
   absl::Time WallAt(absl::Duration at) const { return kWall + at; }
   MachineDriver& At(absl::Duration time) {
     t = time;
@@ -58,8 +57,8 @@ class MachineDriver {
     End();
     return answer;
   }
-  // Makes a read that rejects `generation`, by default the latest published
-  // one.
+  // Makes a read that rejects `generation`, by default the last published
+  // generation.
   Answer ReadRejecting(std::optional<uint64_t> generation = std::nullopt,
                        std::optional<int> max_retries = std::nullopt) {
     Begin();
@@ -141,8 +140,8 @@ class MachineDriver {
   std::optional<AttemptStart> ReadAndStart() {
     return Read() == Answer::kWait ? Start() : std::nullopt;
   }
-  // Fetches a token that lives for `lifetime`, without any delay. Requires: a
-  // read would wait for an attempt that may start now.
+  // Makes a read, and an attempt that brings a token at once. The token lives
+  // for `lifetime`. Requires: a read now would submit an attempt.
   void Hold(absl::Duration lifetime) {
     ReadAndStart();
     Succeed(Expiry::In(lifetime));
@@ -158,11 +157,11 @@ class MachineDriver {
     }
   }
   // Simulates an outage until `end`. Returns the starts of the attempts, in
-  // seconds. Makes a first read at once, and another one after each `every`.
+  // seconds. Makes a first read at once, and one more read after each `every`.
   // Each read has the timeout `timeout`. Every attempt starts at once and fails
-  // `latency` later, with `retry_after` if that is set. But an attempt that has
-  // timed out never returns once another one has been submitted. Timers fire on
-  // time.
+  // `latency` later, with `retry_after` if that is set. Exception: if an
+  // attempt times out and the next attempt starts before that failure, the
+  // failure never comes. Timers fire on time.
   std::vector<double> Outage(
       absl::Duration end, absl::Duration every = S(1),
       absl::Duration latency = absl::ZeroDuration(),

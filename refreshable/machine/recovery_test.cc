@@ -58,8 +58,8 @@ TEST(RefreshMachineRecoveryTest, B8ResetWhileIdleLetsTheNextReadTry) {
   EXPECT_TRUE(d.submitted());
 }
 
-// A read that permits no retry fails while the flight waits for its first
-// retry. After a Reset it may join, because the failure is forgotten.
+// While the flight waits for its first retry, a read that permits no retry
+// fails. After a Reset such a read may join, because the failure is forgotten.
 TEST(RefreshMachineRecoveryTest, B8AReadJoinsAWaitingFlightAfterAReset) {
   MachineDriver d;
   d.ReadAndStart();
@@ -128,8 +128,8 @@ TEST(RefreshMachineRecoveryTest, E4TheMinimumIntervalIsTheParents) {
   EXPECT_TRUE(d.submitted());
 }
 
-// Regression test: in the past, if workers were forked after the parent had
-// fetched its first token, all of them refreshed that token at the same time.
+// Regression test: a parent fetched its first token and then forked workers. In
+// the past, all workers refreshed that token at the same time.
 TEST(RefreshMachineRecoveryTest, F8AChildDrawsItsJitterAnew) {
   const auto stale_at = [](std::optional<uint64_t> seed) {
     MachineDriver d((RefreshPolicy()));
@@ -248,7 +248,7 @@ TEST(RefreshMachineRecoveryTest, B10TheFirstFailureServesAllWhoWait) {
   EXPECT_EQ(d.machine.check_at(d.now()).wall, d.WallAt(S(3562)));
   EXPECT_EQ(d.wake_at(), S(3562));
   EXPECT_EQ(d.Read(), Answer::kServe);
-  EXPECT_FALSE(d.out.republish_degraded);  // The read before did that.
+  EXPECT_FALSE(d.out.republish_degraded);  // The previous read did that.
   EXPECT_FALSE(d.submitted());
   // Reads start the attempts that the schedule permits, but do not wait for
   // them.
@@ -260,7 +260,7 @@ TEST(RefreshMachineRecoveryTest, B10TheFirstFailureServesAllWhoWait) {
   EXPECT_EQ(d.freshness(), Freshness::kFresh);
   EXPECT_TRUE(d.machine.published_servable(d.now()));
   EXPECT_EQ(d.check_at(), S(3562 + 2400));
-  // Once the second token has expired and a refresh has failed, it must also be
+  // The second token expires and a refresh fails. This token too must be
   // published again as degraded.
   d.At(S(3562 + 3560)).ReadAndStart();
   d.Fail();

@@ -90,9 +90,8 @@ bool ReferenceModel::Exhausted() const {
 
 Ms ReferenceModel::Cooldown() const {
   if (rules->cooldown.has_value()) return *rules->cooldown;
-  // The quarter is rounded up by at most 3/4 ms. Inputs come at whole
-  // milliseconds, so none can come after the exact end of the cooldown and
-  // before the rounded one.
+  // Rounding up changes nothing: inputs come at whole milliseconds, so no input
+  // comes between the exact end of the cooldown and the rounded end.
   const Ms quarter = (UsableFor() - Age() + 3) / 4;
   return std::max(rules->min_interval, std::min<Ms>(60'000, quarter));
 }
@@ -219,8 +218,8 @@ std::string ReferenceModel::Fingerprint() const {
   const auto add_time = [&](Ms at, Ms reach = 0) {
     add(std::clamp<Ms>(at - t, -reach, kNever));
   };
-  // The most by which a later input may step the wall clock back. A token that
-  // has expired by the wall clock may be usable again after such a step.
+  // The most by which a later input may set the wall clock back. After that, a
+  // token that has expired by the wall clock may be usable again.
   const Ms steps = 20'000;
   add((generation > 0) + 2 * withdrawn + 4 * degraded + 8 * from_source +
       16 * (invalidated > 0) + 32 * foreground + 64 * exempt +

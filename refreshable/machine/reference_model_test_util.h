@@ -2,9 +2,9 @@
 //
 // ReferenceModel: the reference model of RefreshMachine. It records what can be
 // seen of a machine from outside, and computes in whole milliseconds what
-// docs/contract.md says about it. To avoid the machine's mistakes it is written
-// from that document alone; for example, it uses a token's age where the
-// machine uses deadlines.
+// docs/contract.md says about it. It is written from that document alone, so
+// that it does not repeat the machine's mistakes. For example, it uses a
+// token's age where the machine uses deadlines.
 
 #ifndef REFRESHABLE_MACHINE_REFERENCE_MODEL_TEST_UTIL_H_
 #define REFRESHABLE_MACHINE_REFERENCE_MODEL_TEST_UTIL_H_
@@ -65,12 +65,13 @@ struct ReferenceModel {
   struct Call {
     AttemptId id = AttemptId::kNone;
     Ms started = 0;
-    // Whether the answer to the call may publish a token. It may not once a
-    // token has been published or invalidated since the call started, unless
-    // the invalidation kept the running attempt (A2).
+    // Whether the answer to the call may publish a token. This becomes false
+    // when a token is published or invalidated after the call has started.
+    // Exception: it stays true if the invalidation lets the running attempt go
+    // on (A2).
     bool current = true;
-    // The generation of the token that a read rejected, if the call was told of
-    // it; else 0.
+    // The rejected generation that the call was told of; 0 if it was told of
+    // none.
     uint64_t told = 0;
     bool in_row = false;  // Whether a rejection started the attempt.
   };
@@ -87,7 +88,7 @@ struct ReferenceModel {
   Freshness State() const;
   // A5: whether an invalidation of the token now would count as a failure.
   bool Young() const;
-  // B10: whether the token may be served as degraded once it is not usable.
+  // B10: whether the token may be served as degraded if it is not usable.
   bool Grace() const;
   // R12: the time from which the token can never be served, whatever the wall
   // clock does.
@@ -111,9 +112,9 @@ struct ReferenceModel {
   bool CurrentRejected() const { return Covers(noted); }
   // A9: when a rejection may start an attempt.
   Ms RejectedNotBefore() const;
-  // Applies what the passing of time changes. If the token has become stale and
-  // was neither rejected nor invalidated, the row of attempts that rejections
-  // started (`row`) ends (A13). Then calls PromoteIfUnservable.
+  // Applies what the passing of time changes. A13: if the token has become
+  // stale and was never rejected or invalidated, the row of attempts that
+  // rejections started (`row`) ends. Then calls PromoteIfUnservable.
   void PassTime();
   // A10: makes the flight a foreground flight if the token can no longer be
   // served to anybody, and a read that rejected it has waited for the flight.
@@ -132,9 +133,10 @@ struct ReferenceModel {
   Check CheckAt() const;
   // When a timer must wake the machine; kNever if never.
   Ms WakeAt() const;
-  // Returns a string such that models of the same rules with equal strings have
-  // the same future, as long as no input sets the wall clock back by more than
-  // 20 s. All times in the string are relative to the present.
+  // Returns a string that describes the future: two models of the same rules
+  // with equal strings have the same future, if no input sets the wall clock
+  // back by more than 20 s. All times in the string are relative to the
+  // present.
   std::string Fingerprint() const;
 
   const ModelPolicy* rules = nullptr;
@@ -171,20 +173,21 @@ struct ReferenceModel {
   // How many attempts the row of A13 has.
   int row = 0;
   // A10: `row_cause` is the cause of the latest failure that was not counted,
-  // and `row_asked_until` the end of the latest wait that a server asked for
+  // and `row_asked_until` is the end of the wait that a server last asked for
   // with such a failure. A token or a reset clears both.
   Ms row_asked_until = kLongAgo;
   absl::StatusCode row_cause = absl::StatusCode::kOk;
 
   Flight flight = kNone;
   bool foreground = false;
-  // A rejection started the flight, and it is still in the background.
+  // Whether a rejection started the flight, and the flight is still in the
+  // background.
   bool by_rejection = false;
-  // A read that rejected the token has waited for the flight.
+  // Whether a read that rejected the token has waited for the flight.
   bool rejected_waits = false;
-  // Set if a read rejected the token while an attempt was queued: the token's
-  // generation, of which this and later attempts of the flight are told.
-  // Otherwise 0.
+  // The generation that a read rejected while an attempt was queued; 0 if there
+  // was no such read. This attempt and later attempts of the flight are told of
+  // the generation.
   uint64_t told = 0;
   int budget = 0;  // How many retries the flight may make in the foreground.
   int failed = 0;  // How many attempts of the flight failed.
@@ -207,8 +210,8 @@ struct ReferenceModel {
   Ms start_before = kLongAgo;  // The start of the attempt before the last.
   Ms last_end = kLongAgo;
   Ms backoff_until = kLongAgo;
-  // B2: the end of the wait that replaces the computed one, because the server
-  // asked for a wait; nullopt if none replaces it.
+  // B2: the end of the wait that a server asked for. It replaces the end of the
+  // computed wait (`backoff_until`). nullopt if there is no such wait.
   std::optional<Ms> asked_until;
   Ms cooldown_until = kLongAgo;
   Ms lost_until = kLongAgo;  // E2: until then no timer starts a flight.
@@ -216,7 +219,7 @@ struct ReferenceModel {
   // two starts.
   bool exempt = false;
 
-  // B9: when the next attempt may start, as ordinary reads were last told, on
+  // B9: what ordinary reads were last told: when the next attempt may start, on
   // BootTime and on the wall clock.
   Ms told_next = kNever;
   Ms told_next_wall = kNever;
