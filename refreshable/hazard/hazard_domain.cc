@@ -446,11 +446,11 @@ void Domain::BeforeFork() {
   }
 }
 
-// Does what parent and child have in common at the end of a fork. While no scan
-// could start, threads may have left work to the next scan. So all slots are
-// marked as waited for, and the thread that next clears a slot scans. The
-// thread that forks does not scan here, because a scan would run destructors
-// inside fork(), under the locks of other handlers.
+// Ends a fork, in the parent or in the child. While no scan could start,
+// threads may have left work to the next scan. So all slots are marked as
+// waited for, and the thread that next clears a slot scans. The thread that
+// forks does not scan here, because a scan would run destructors inside fork(),
+// under the locks of other handlers.
 void Domain::EndFork() {
   if (mode_.load(std::memory_order_relaxed) == kUnknown) return;
   left_.store(true, std::memory_order_seq_cst);
@@ -465,10 +465,9 @@ void Domain::AfterForkInParent() {
 
 // The child has only the thread that forked, so the records of all other
 // threads are given up. The slots of these records keep their announcements,
-// because the thread that forked may have holds that other threads took. The
-// holds that the other threads still had are never released. Transient slots
-// are cleared, because the threads that were using them do not exist in the
-// child.
+// because the thread that forked may have holds in them. Holds that the other
+// threads still had are never released. Transient slots are cleared, because
+// the threads that were using them do not exist in the child.
 void Domain::AfterForkInChild() {
 #ifndef REFRESHABLE_NO_THREAD_LOCAL
   for (ThreadRecord* record = records_.load(std::memory_order_relaxed);
@@ -640,9 +639,8 @@ HazardRawHolder Domain::ProtectShared(const HazardCell& cell) noexcept {
 
 void Domain::Released(DomainSlot& slot, const void* node) noexcept {
   // (M3) In symmetric mode, this function and a scan each access `waited_for`
-  // by a read-modify-write, so one of the two accesses comes first. Either this
-  // release sees that the slot is waited for, or the scan sees that the slot
-  // was cleared.
+  // by a read-modify-write. Either this release sees that the slot is waited
+  // for, or the scan sees that the slot was cleared.
   if (!Asymmetric()) {
     if (slot.waited_for.fetch_or(0, std::memory_order_acq_rel) != 0) Reclaim();
     return;
@@ -782,10 +780,9 @@ const HazardNode* Domain::Scan(bool also_incoming) {
 
 // If another thread is scanning or a fork() is in progress, does nothing.
 // Otherwise scans, and scans again as long as another thread has set `pending_`
-// meanwhile. Then unreferences the nodes that the scans returned.
-//
-// (M5) The calling thread may be a reader, which must not work for publishers
-// without end. Therefore at most kMostHandedOver nodes are left to it.
+// meanwhile. Then unreferences the nodes that the scans returned. (M5) The
+// calling thread may be a reader, which must not work for publishers without
+// end. So at most kMostHandedOver nodes are left to it.
 void Domain::TryToScan() noexcept {
   const HazardNode* dead = nullptr;
   for (bool first = true; (first || pending_.load(std::memory_order_seq_cst)) &&
@@ -815,9 +812,8 @@ void Domain::Retire(const HazardNode* node) noexcept {
     Reclaim();
     return;
   }
-  // The value that `takings_` has when the next taking to begin has ended: 2
-  // more than now if no taking is in progress, otherwise 3 more. By then,
-  // `node` has been taken.
+  // The value that `takings_` has when the next taking to begin has ended: 2 or
+  // 3 more than now. By then, `node` has been taken.
   const uint64_t done =
       (takings_.load(std::memory_order_seq_cst) + 3) & ~uint64_t{1};
   TryToScan();

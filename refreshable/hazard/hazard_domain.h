@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // HazardDomain lets a thread keep using an object that another thread may
-// replace at any time. Usually, a reader writes to no memory that other readers
-// touch.
+// replace. Usually, a reader writes to no memory that other readers touch.
 //
 // docs/memory_model.md explains the algorithm and each memory ordering; "(M1)"
 // and so on in comments refer to its paragraphs.
@@ -16,10 +15,10 @@
 // they can be freed.
 //
 // A *heavy barrier* makes every thread of the process execute a full barrier.
-// Scans make heavy barriers by membarrier(2). If membarrier(2) is not available
-// at the first use of a domain, the domain is in *symmetric mode*: its scans
-// make no heavy barrier, and its reads and releases use read-modify-writes
-// instead.
+// Scans make heavy barriers by membarrier(2). If the system has no
+// membarrier(2) at the first use of a domain, the domain is in *symmetric
+// mode*: it makes no heavy barrier, and its reads and releases use
+// read-modify-writes instead.
 //
 // A process may have several domains: one for each copy of the library that is
 // linked into it, unless the linker makes the copies share one. Each cell and
@@ -50,8 +49,8 @@ class HazardDomain;
 // slot.
 struct HazardSlot {
   // The value of `waited_for` in the slot `HazardNode::counted_`. A hold that
-  // is a counted reference of its node refers to that slot, and its release
-  // recognizes that by this value.
+  // is a counted reference refers to that slot, and its release recognizes that
+  // by this value.
   static constexpr uint32_t kCounted = 2;
 
   constexpr explicit HazardSlot(const void* n = nullptr, uint32_t w = 0)
@@ -60,14 +59,13 @@ struct HazardSlot {
   // The node that is in use; null if the slot is free. Never dereferenced.
   std::atomic<const void*> node;
   // 1 if clearing the slot needs no scan. 0 if a release must call ReleaseSlow:
-  // because a retired node may be waiting for the slot, or because the hold is
-  // a counted reference. Always 0 in symmetric mode. Written only by a thread
-  // that scans or forks.
+  // a retired node may be waiting for the slot, or the hold is a counted
+  // reference. Always 0 in symmetric mode. Written only by a thread that scans
+  // or forks.
   std::atomic<uint32_t> no_scan_on_release{0};
-  // 1 if the last scan found a retired node in this slot. A fork resets it to
-  // 0. If the slot is in a ring, the next release from the slot does so too
-  // (M8). In symmetric mode this has another meaning: 1 if clearing the slot
-  // must trigger a scan.
+  // 1 if the last scan found a retired node in this slot. Reset to 0 by a fork
+  // and, if the slot is in a ring, by the next release (M8). In symmetric mode
+  // instead: 1 if clearing the slot must trigger a scan.
   std::atomic<uint32_t> waited_for;
 };
 
@@ -182,9 +180,8 @@ inline size_t PreferredSharedRecord() {
 static_assert(kSharedRecords == 1 << (64 - 58), "the hash fits the table");
 
 // The members of a hold; `node` is null if there is no hold. The receiver must
-// construct a HazardHolder from this struct, because only a HazardHolder
-// releases the hold. The struct has no destructor, so that compilers keep it in
-// registers.
+// construct a HazardHolder, which releases the hold. This struct has no
+// destructor, so that compilers keep it in registers.
 struct HazardRawHolder {
   const HazardNode* node = nullptr;
   HazardSlot* slot = nullptr;
@@ -320,11 +317,10 @@ class HazardDomain {
     return node == nullptr ? HazardHolder() : HazardHolder(RawCount(node));
   }
 
-  // Passes the reference that belonged to the cell of `node` to the domain. The
-  // domain drops that reference when a scan finds that no slot announces the
-  // node: in this call, or later on any thread. Requires that no cell contains
-  // the node. May free this node and others, and so run their destructors. Does
-  // nothing if `node` is null.
+  // Passes the cell's reference of `node` to the domain. The domain drops that
+  // reference when a scan finds that no slot announces the node: in this call,
+  // or later on any thread. Requires that no cell contains the node. May run
+  // the destructors of this node and of others. Does nothing if `node` is null.
   //
   // (M5) If another thread is scanning or a fork() is in progress, leaves the
   // node to a later scan; otherwise scans. But at most kMostHandedOver nodes
@@ -391,9 +387,8 @@ class HazardDomain {
   // the domain.
   virtual void ForceSymmetricForTesting() = 0;
   // Makes each scan that takes incoming nodes call `barrier` instead of making
-  // a heavy barrier. In symmetric mode, such a scan calls `barrier` too. Null
-  // restores the heavy barrier. Tests use this to leave the barrier out, and to
-  // make a scan stall.
+  // a heavy barrier, also in symmetric mode. Null restores the heavy barrier.
+  // Tests use this to leave the barrier out, and to make a scan stall.
   virtual void ReplaceHeavyBarrierForTesting(void (*barrier)()) = 0;
 
  protected:
@@ -425,10 +420,9 @@ class HazardDomain {
     return node;
   }
 
-  // Does what Protect does, in a slot of `ring`, which must be the ring of this
-  // thread. Calls ProtectShared if the thread gets no free slot of its own.
-  // This inline part tries only the slot after `ring.slot`; ProtectInRingSlow
-  // does the rest.
+  // Does what Protect does, in a slot of `ring`, the ring of this thread. Calls
+  // ProtectShared if the ring gets no free slot. This inline part tries only
+  // the slot after `ring.slot`; ProtectInRingSlow does the rest.
   ABSL_ATTRIBUTE_ALWAYS_INLINE static HazardRawHolder ProtectInRing(
       SlotRing& ring, const HazardCell& cell) {
     if (ABSL_PREDICT_TRUE(ring.ahead != 0)) {
@@ -486,8 +480,8 @@ class HazardDomain {
 
 inline void HazardHolder::Release() {
   // (M3) Clear the slot, then check whether a retired node may be waiting for
-  // the slot to be cleared. The store has release order, so all uses of the
-  // node happen before it.
+  // the slot. The store has release order, so all uses of the node happen
+  // before it.
   slot_->node.store(nullptr, std::memory_order_release);
   std::atomic_signal_fence(std::memory_order_seq_cst);
   if (ABSL_PREDICT_FALSE(IsZeroRelaxed(slot_->no_scan_on_release))) {

@@ -224,10 +224,10 @@ TEST(HazardLitmusTest, R12TheLastReleaseIsNotMissed) {
   EXPECT_EQ(CountLeft(), 0);
 }
 
-// Calls `count` (CountBad or CountLeft) without the heavy barrier. If `count`
-// finds a bad outcome, this shows that the test which expects 0 of `count` can
-// fail. Prints a note if `count` finds none. Does not call `count` in symmetric
-// mode, because that mode has no heavy barrier.
+// Calls `count` (CountBad or CountLeft) without the heavy barrier. Prints a
+// note if `count` finds no bad outcome: then the test with the barrier proves
+// nothing here. In symmetric mode, which has no heavy barrier, prints a note at
+// once.
 //
 // This function and its tests are left out with AddressSanitizer or
 // ThreadSanitizer: the code is so slow that the steps of reader and publisher

@@ -29,7 +29,6 @@ HazardDomain::Counts Counts() {
   return HazardDomain::Current().CountForTesting();
 }
 
-// Returns whether threads have slots of their own.
 bool ThreadsHaveSlots() {
 #ifdef REFRESHABLE_NO_THREAD_LOCAL
   return false;

@@ -373,8 +373,8 @@ class CheckedMachine::StepChecker {
     if (shortened) ++is_.excused;
   }
 
-  // B9: records the wall time of the next attempt that reads are told. This
-  // wall time is computed anew only if the moment of the attempt has changed or
+  // B9: records the wall time that reads are told for the next attempt. The
+  // time is computed anew only if the moment of that attempt has changed or
   // passed.
   void ObserveTold() {
     const Ms next = is_.NotBefore();
@@ -873,8 +873,8 @@ class CheckedMachine::StepChecker {
         (input_.kind == Input::kInvalidate && step_.acted);
     Rule(Clause::kR12, out_.let_go == (looks && was_.LetGoDue()),
          "a token that can never be served again is let go");
-    // F1: whether the step has queued a new attempt. If so, the step must
-    // submit that attempt.
+    // F1: whether the step has queued a new attempt. If so, it must submit that
+    // attempt.
     const bool fresh =
         is_.flight == ReferenceModel::kQueued &&
         (was_.flight != ReferenceModel::kQueued || is_.queued != was_.queued);

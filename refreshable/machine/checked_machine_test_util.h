@@ -125,8 +125,7 @@ class CheckedMachine {
   std::string Apply(const MachineInput& input);
   // B8: checks that from this state a few reads, with much time before each,
   // lead to a token, even if no outstanding call ever returns. If refreshing is
-  // fatal, resets it first. Changes only a copy of this object. Returns an
-  // empty string, or what is broken.
+  // fatal, it is reset first. Returns an empty string, or what is broken.
   std::string CheckRecovers() const;
 
   const ReferenceModel& facts() const { return facts_; }

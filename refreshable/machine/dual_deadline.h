@@ -34,7 +34,6 @@ struct DualDeadline {
     const absl::Duration by_boot = boot - now.boot, by_wall = wall - now.wall;
     return by_boot < by_wall ? by_boot : by_wall;
   }
-  // Moves the deadline by `d` on both clocks.
   DualDeadline& operator+=(absl::Duration d) {
     wall += d;
     boot += d;

@@ -217,7 +217,6 @@ class Enumeration {
     };
   }
 
-  // Returns the inputs to try in the state `f`.
   std::vector<Input> Inputs(const ReferenceModel& f) const {
     std::vector<Input> inputs = {
         {Input::kTime, {}, kSecond},

@@ -102,21 +102,20 @@ TEST(RefreshMachineReadTest, F4AHintMovesStalenessAndNothingElse) {
   struct Case {
     absl::Duration lifetime, hint, stale_after;
   };
-  for (const Case& c :
-       std::vector<Case>{{S(3600), S(3000), S(3000)},
-                         {S(3600), S(1000), S(1000)},
-                         // No token is stale before a quarter of its lifetime.
-                         {S(3600), S(899), S(900)},
-                         {S(3600), Tick(), S(900)},
-                         // The next five hints have no effect, so the window of
-                         // 20 min decides.
-                         {S(3600), S(3560), S(2400)},
-                         {S(3600), S(7200), S(2400)},
-                         {S(3600), S(0), S(2400)},
-                         {S(3600), S(-5), S(2400)},
-                         {S(3600), kForever, S(2400)},
-                         {S(40), S(29), S(29)},
-                         {kForever, S(300), kForever}}) {
+  for (const Case& c : std::vector<Case>{
+           {S(3600), S(3000), S(3000)},
+           {S(3600), S(1000), S(1000)},
+           // No token is stale before a quarter of its lifetime.
+           {S(3600), S(899), S(900)},
+           {S(3600), Tick(), S(900)},
+           // The next five hints have no effect, so the 20 min window counts.
+           {S(3600), S(3560), S(2400)},
+           {S(3600), S(7200), S(2400)},
+           {S(3600), S(0), S(2400)},
+           {S(3600), S(-5), S(2400)},
+           {S(3600), kForever, S(2400)},
+           {S(40), S(29), S(29)},
+           {kForever, S(300), kForever}}) {
     SCOPED_TRACE(c.hint);
     for (const bool installed : {false, true}) {
       for (const bool relative : {false, true}) {
@@ -173,8 +172,7 @@ TEST(RefreshMachineReadTest, F4StaleAndUsableForEveryLifetime) {
       {S(3600), S(3500), S(3560), S(100)},
       {S(3600), S(3560), S(3560), S(10)},
       {S(3600), S(900), S(3560), S(2700)},
-      // These windows are longer than three quarters of the lifetime, and are
-      // cut to that.
+      // Windows of more than three quarters of the lifetime are cut to that.
       {S(3600), S(900), S(3560), S(2701)},
       {S(3600), S(900), S(3560), S(3600)},
       {S(3600), S(900), S(3560), kForever},

@@ -65,13 +65,11 @@ struct ReferenceModel {
   struct Call {
     AttemptId id = AttemptId::kNone;
     Ms started = 0;
-    // Whether the answer to the call may publish a token. This becomes false
-    // when a token is published or invalidated after the call has started.
-    // Exception: it stays true if the invalidation lets the running attempt go
-    // on (A2).
+    // Whether the answer to the call may publish a token. False once a token
+    // has been published or invalidated after the start of the call. Exception:
+    // an invalidation that lets the running attempt go on (A2) does not count.
     bool current = true;
-    // The rejected generation that the call was told of; 0 if it was told of
-    // none.
+    // The rejected generation that the call was told of, or 0.
     uint64_t told = 0;
     bool in_row = false;  // Whether a rejection started the attempt.
   };
@@ -133,9 +131,9 @@ struct ReferenceModel {
   Check CheckAt() const;
   // When a timer must wake the machine; kNever if never.
   Ms WakeAt() const;
-  // Returns a string that describes the future: two models of the same rules
-  // with equal strings have the same future, if no input sets the wall clock
-  // back by more than 20 s. All times in the string are relative to the
+  // Returns the fingerprint of the model. Two models of the same rules with
+  // equal fingerprints have the same future, if no input sets the wall clock
+  // back by more than 20 s. All times in a fingerprint are relative to the
   // present.
   std::string Fingerprint() const;
 
@@ -180,14 +178,12 @@ struct ReferenceModel {
 
   Flight flight = kNone;
   bool foreground = false;
-  // Whether a rejection started the flight, and the flight is still in the
-  // background.
+  // A rejection started the flight, and the flight is still in the background.
   bool by_rejection = false;
   // Whether a read that rejected the token has waited for the flight.
   bool rejected_waits = false;
-  // The generation that a read rejected while an attempt was queued; 0 if there
-  // was no such read. This attempt and later attempts of the flight are told of
-  // the generation.
+  // The generation that a read rejected while an attempt was queued, or 0. This
+  // attempt and later attempts of the flight are told of the generation.
   uint64_t told = 0;
   int budget = 0;  // How many retries the flight may make in the foreground.
   int failed = 0;  // How many attempts of the flight failed.

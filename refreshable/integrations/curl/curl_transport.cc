@@ -113,8 +113,7 @@ class Sockets {
   }
 
   // Returns whether there is a connection between these ports and all such
-  // connections are quiet. A connection is quiet if it has not ended and there
-  // is nothing to read from it.
+  // connections are quiet: they have not ended, and there is nothing to read.
   bool IsQuiet(int local_port, int remote_port) const {
     bool found = false;
     for (const curl_socket_t socket : open_) {
@@ -180,16 +179,14 @@ class Call {
   // Ends the request. Passes the answer to `done` if `code` is CURLE_OK or the
   // body is too long; otherwise passes a failure.
   void Finish(CURLcode code);
-  // Returns whether the request must be made again on a new connection. That is
-  // so if OnConnected has refused a reused connection; nothing was sent then.
-  // If the result is true, `easy()` is ready for the new connection, and the
-  // caller must add it to libcurl again.
+  // Returns whether the request must be made again on a new connection, because
+  // OnConnected refused a reused connection before anything was sent. If so,
+  // `easy()` is ready, and the caller must add it to libcurl again.
   bool NeedsNewConnection();
   void Fail(absl::Status status) { done_(Mark(std::move(status))); }
 
  private:
-  // Returns `status`, with the mark of `NotSent` if libcurl has not begun to
-  // send the request.
+  // Marks `status` as NotSent if libcurl has not begun to send the request.
   absl::Status Mark(absl::Status status) const {
     return sending_ ? status : NotSent(std::move(status));
   }
@@ -346,8 +343,7 @@ size_t Call::OnHeader(char* line, size_t size, size_t count, void* self) {
     call.headers_too_long_ = true;
     return 0;
   }
-  // A status line begins a new answer. Forget the headers of an interim answer,
-  // such as a 103, that came before.
+  // Forget the headers of an earlier interim answer, such as a 103.
   if (absl::StartsWith(text, "HTTP/")) {
     call.answer_.headers.clear();
     call.in_header_ = true;
@@ -427,9 +423,8 @@ void Call::Finish(CURLcode code) {
   done_(std::move(answer_));
 }
 
-// What the transport and its thread share. While the thread runs, no other
-// thread uses libcurl's handles. Exception: curl_multi_wakeup, which wakes the
-// thread.
+// What the transport and its thread share. While the thread runs, other threads
+// use libcurl's handles only to wake the thread, by curl_multi_wakeup.
 class Driver {
  public:
   Driver(CurlTransportOptions options, CURLM* multi)

@@ -64,15 +64,14 @@ struct CurlTransportOptions {
 //   - If the headers of an answer are longer than 64 KiB, the request fails
 //     with UNAVAILABLE.
 //   - If a header of the request contains a line break or a zero byte, the
-//     request fails with FAILED_PRECONDITION. A request to an https endpoint
-//     also does if a proxy refuses to connect because it asks for a password
-//     (407).
+//     request fails with FAILED_PRECONDITION. So does a request to an https
+//     endpoint if the proxy asks for a password (407).
 //   - The message of a failure contains a description of the error and perhaps
 //     the host and the port of the endpoint, and nothing else.
 //
 // The destructor ends outstanding requests before it returns: with CANCELLED,
-// or with their outcome if that comes at this moment. Exception: the transport
-// may be destroyed inside a `done`. The other requests then end after this
+// or with their outcome if that comes at this moment. Exception: if the
+// transport is destroyed inside a `done`, the other requests end after this
 // `done` has returned.
 //
 // In the child of a fork(), `Send` itself calls `done`, with

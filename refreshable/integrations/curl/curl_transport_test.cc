@@ -335,7 +335,6 @@ TEST_F(CurlTransportTest, RequestOnAConnectionThatClosesIsSentAtMostOnce) {
       << second.status();
   EXPECT_FALSE(WasNotSent(second.status()));
   EXPECT_EQ(requests, 2);
-  // The next request gets a new connection.
   EXPECT_TRUE(Send(*transport, Request(server.url())).ok());
 }
 
@@ -533,8 +532,7 @@ TEST_F(CurlTransportTest, TransportMayBeDestroyedAndUsedInsideADone) {
                                 second.Notify();
                               });
               first.Notify();
-              // The last owner is either this one or the one that is reset
-              // below.
+              // This or the outer `transport` is the last owner.
               transport.reset();
             });
   transport.reset();

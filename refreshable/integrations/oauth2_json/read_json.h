@@ -32,9 +32,8 @@ absl::StatusOr<AnswerFields> ReadJson(absl::string_view body);
 
 namespace internal {
 
-// Returns the number `text` with a point as its decimal separator. In the text
-// that nlohmann_json passes on, the separator may be that of the program's
-// locale.
+// Returns the number `text` with a point as its decimal separator.
+// nlohmann_json may pass on the separator of the program's locale instead.
 std::string JsonNumber(std::string text);
 
 }  // namespace internal
