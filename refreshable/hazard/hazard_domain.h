@@ -48,9 +48,9 @@ class HazardDomain;
 // The place where a hold announces that it uses a node. Each hold refers to a
 // slot.
 struct HazardSlot {
-  // The value of `waited_for` in the slot `HazardNode::counted_`. A hold that
-  // is a counted reference refers to that slot, and its release recognizes that
-  // by this value.
+  // A hold may also be a counted reference of its node. Such a hold refers to
+  // the slot `HazardNode::counted_`. In that slot, `waited_for` always has this
+  // value, by which a release recognizes the slot.
   static constexpr uint32_t kCounted = 2;
 
   constexpr explicit HazardSlot(const void* n = nullptr, uint32_t w = 0)
