@@ -23,7 +23,7 @@ using executors_internal::ForkMutexLock;
 
 // The lock of one object, in a cache line of its own.
 struct alignas(64) ForkSlot {
-  ForkMutex mutex;  // The first member, so that its address is the slot's.
+  ForkMutex mutex;  // Must be first: ForkAware::slot() casts it to ForkSlot.
   // The object; null while it is not registered.
   ForkAware* object = nullptr;
   // The registry that the slot belongs to. Each copy of the library in the
@@ -31,9 +31,9 @@ struct alignas(64) ForkSlot {
   // copy other than the one that created it.
   ForkRegistry* registry = nullptr;
   union {
-    // If the slot is free: the next free slot.
+    // The next free slot, if no object has this slot.
     ForkSlot* next_free = nullptr;
-    // If an object has the slot: what TakeForked returns.
+    // What TakeForked returns next, if an object has this slot.
     bool forked;
   };
 };
@@ -42,8 +42,7 @@ static_assert(std::is_standard_layout_v<ForkSlot>);
 // All slots, and which of them are free. Never destroyed.
 class ForkRegistry {
  public:
-  // Returns the registry of this copy of the library. The registry and the
-  // pthread_atfork handlers that use it always belong to the same copy.
+  // Returns the registry of this copy of the library.
   static ForkRegistry& Get();
 
   ForkSlot& Take() {
@@ -125,8 +124,8 @@ class ForkRegistry {
   ForkSlot* free_ ABSL_GUARDED_BY(mutex_) = nullptr;
 };
 
-// This function is not inline, because all copies of the library in a process
-// may share the static variable of an inline function.
+// Not inline: the copies of the library in a process may share the static
+// variable of an inline function, but each copy needs a registry of its own.
 ForkRegistry& ForkRegistry::Get() {
   static ForkRegistry* const registry = new ForkRegistry;
   return *registry;

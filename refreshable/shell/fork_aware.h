@@ -17,9 +17,9 @@ struct ForkSlot;
 
 // The base of an object whose lock, `mutex_`, must survive fork(). The lock is
 // held during each fork() of the process, so that no other thread is in a
-// critical section of the object then. `AfterForkInChild` is called in the
-// child. Forks are noticed by pthread_atfork, and not at all on a system
-// without it.
+// critical section of the object at the fork. `AfterForkInChild` is then called
+// in the child. Forks are noticed by pthread_atfork; on a system without it,
+// they are not noticed.
 //
 // The locks of all objects are together in a few pages. fork() writes to each
 // lock, and the first write to a page after a fork copies that page. If each
@@ -43,8 +43,9 @@ class ForkAware {
   void Register();
   void Unregister();
 
-  // Returns true at the first call in the child of a fork(), if the object was
-  // registered then; otherwise false. Requires the lock.
+  // The first call in the child of a fork() returns true if the object was
+  // registered at the fork. Every other call returns false. Requires: `mutex_`
+  // is held.
   bool TakeForked();
 
   executors_internal::ForkMutex& mutex_;  // The lock, in a ForkSlot.
@@ -56,7 +57,7 @@ class ForkAware {
   ForkSlot& slot();
 
   // Called in the child of a fork() while the lock is held. No other thread
-  // exists there. The function may do nothing but set variables.
+  // exists there. May only set variables.
   virtual void AfterForkInChild() = 0;
 };
 

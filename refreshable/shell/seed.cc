@@ -20,14 +20,14 @@ namespace internal {
 namespace {
 
 // The state of a SplitMix64 generator. If several threads seed it at the same
-// time, each adds what it drew.
+// time, each thread adds its entropy.
 ABSL_CONST_INIT std::atomic<uint64_t> state{0};
 ABSL_CONST_INIT std::atomic<bool> seeded{false};
 
-// Makes the child of a fork() seed the generator again. It is called while this
-// code is loaded, or by the first DrawSeed if that is earlier. If it were
-// called by the first DrawSeed only, another thread might fork at that moment,
-// and the child might not seed the generator again.
+// Makes the child of a fork() seed the generator again. Called while this code
+// is loaded: if only the first DrawSeed called it, a fork by another thread at
+// that moment might not be noticed. DrawSeed calls it too, because a static
+// initializer may call DrawSeed even earlier.
 int NoticeForks() {
 #ifndef _WIN32
   ABSL_CONST_INIT static std::atomic<bool> registered{false};
@@ -47,8 +47,8 @@ uint64_t Entropy() {
     std::random_device device;
     drawn ^= (uint64_t{device()} << 32) | device();
   } catch (const std::exception&) {  // NOLINT(bugprone-empty-catch)
-    // For example, no file descriptor is free. The time alone is the entropy
-    // then.
+    // The time alone is the entropy then. This happens, for example, if no file
+    // descriptor is free.
   }
 #else
   std::random_device device;

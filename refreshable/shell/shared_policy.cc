@@ -30,7 +30,7 @@ bool Equal(const RefreshPolicy& a, const RefreshPolicy& b) {
          Equal(a_retry, b_retry);
 }
 
-// A policy that is kept forever, in a list of such policies.
+// A node of a list of policies. Never freed.
 struct Kept {
   RefreshPolicy policy;
   const Kept* next;

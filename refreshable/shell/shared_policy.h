@@ -14,8 +14,8 @@ namespace internal {
 
 // Returns a policy that equals `policy`; not null. The first `kSharedPolicies`
 // different policies are kept forever, and later calls with an equal policy
-// return the same copy. Any other policy is copied. Thread-safe; takes no lock,
-// so a fork() may happen meanwhile.
+// return the same copy. Any other policy is copied at each call. Thread-safe.
+// Takes no lock, so another thread may fork meanwhile.
 std::shared_ptr<const RefreshPolicy> SharedPolicy(const RefreshPolicy& policy);
 
 inline constexpr int kSharedPolicies = 16;

@@ -181,10 +181,10 @@ void Shell::Close() noexcept {
 
 // ---- The source ----
 
-// Runs the queued attempt, which may be a later one than `id`; does nothing if
-// none is queued. (The machine gives up an attempt that the executor does not
-// start in time, and may then queue another. If a task ran only its own
-// attempt, an executor that is always late would never make one.)
+// Runs the queued attempt, if there is one. Its id may differ from `id`: the
+// machine gives up an attempt that the executor does not start in time, and may
+// then queue another attempt. If each task ran only its own attempt, an
+// executor that is always late would never run an attempt.
 void Shell::RunAttempt(AttemptId id) noexcept {
   // The thread is marked before OnInput sends events to the observer, because a
   // read in the observer must not wait for this attempt.
@@ -275,15 +275,15 @@ bool Shell::closed() const {
   return closed_;
 }
 
-// Returns whether, for attempt `id`, the source is about to be called or has
-// not answered yet. False after Close.
+// Returns true from the start of attempt `id` until the source answers it. But
+// returns false after Close.
 bool Shell::running(AttemptId id) const {
   ForkMutexLock lock(&mutex_);
   return !closed_ && CancelledFlag(id) != nullptr;
 }
 
-// Returns the flag that tells the call of attempt `id` that it is no longer
-// wanted; null if that call has answered or was never made.
+// Returns the cancellation flag of attempt `id`; null if the attempt has not
+// started or the source has answered it.
 std::atomic<bool>* Shell::CancelledFlag(AttemptId id) const {
   if (active_ == nullptr) return nullptr;
   const auto it = active_->calls.find(id);
@@ -355,15 +355,15 @@ void Shell::Apply(const Instant& now, Decisions& decisions, Effects& effects,
   }
 }
 
-// Replaces the token that reads get, and moves the old one to `garbage`, which
-// must be destroyed outside the lock.
+// Replaces the token that reads get by `current`. Appends the replaced token to
+// `garbage`, which must be destroyed outside the lock.
 void Shell::Replace(Snapshot current, absl::Time check_at,
                     std::vector<Garbage>& garbage) {
   garbage.push_back(cell_.Publish(std::move(current), check_at));
 }
 
-// Replaces the withdrawn token. If `snapshot` has no token, there is none
-// afterwards.
+// Sets the withdrawn token, `Trouble::rejected`, to `snapshot`, or to null if
+// `snapshot` has no token. Appends the old value to `garbage`.
 void Shell::SetRejected(const Snapshot& snapshot,
                         std::vector<Garbage>& garbage) {
   if (trouble_ != nullptr && trouble_->rejected != nullptr) {
@@ -411,9 +411,10 @@ void Shell::CarryOut(Effects& effects) noexcept {
   effects.garbage.clear();
 }
 
-// Runs `call`, which uses the executor, and then carries out the effects that
-// LeaveExecutor returns. Close waits for other threads that are inside `call`.
-// If the Refreshable is closed, does nothing and returns false.
+// Calls `call`, which uses the executor, and then carries out the effects that
+// this thread deferred meanwhile (see LeaveExecutor). If Close runs on another
+// thread, it waits until `call` has returned. If the Refreshable is closed,
+// does nothing and returns false.
 bool Shell::UseExecutor(absl::FunctionRef<void()> call) noexcept {
   {
     ForkMutexLock lock(&mutex_);
@@ -430,17 +431,18 @@ bool Shell::UseExecutor(absl::FunctionRef<void()> call) noexcept {
   return true;
 }
 
-// Notes that this thread has left a method of the executor. If it is still
-// inside another one, returns nothing; otherwise returns the effects that this
-// thread deferred, which it must carry out without the lock.
+// Notes that this thread has left a method of the executor. Returns the effects
+// that this thread deferred; the caller must carry them out without the lock.
+// But while this thread is still inside another method of the executor, returns
+// nothing.
 std::vector<Shell::Effects> Shell::LeaveExecutor() {
   if (active_ == nullptr) return {};
   RemoveThisThread(active_->in_executor);
   if (active_->closer != nullptr) active_->closer->Wake();
   std::vector<Effects> deferred;
   if (active_->deferred != nullptr && !InExecutor()) {
-    // Each thread carries out what it deferred itself: DeliverHere parks a read
-    // only on the thread that is inside the read's ReadAsync.
+    // Takes only the effects that this thread deferred: DeliverHere parks a
+    // read only if it runs on the thread that is inside the read's ReadAsync.
     auto& all = *active_->deferred;
     const auto mine = std::stable_partition(
         all.begin(), all.end(), [](const Effects& effects) {

@@ -51,15 +51,15 @@ using executors_internal::ForkMutexLock;
 struct ShellConfig {
   Executor* executor = nullptr;  // Must be set.
   RefreshPolicy policy;
-  // Seeds the jitter. If unset, a random seed is drawn, and another one in the
-  // child of a fork().
+  // Seeds the jitter. If unset, a random seed is drawn, and a new seed in the
+  // child of each fork().
   std::optional<uint64_t> seed;
   // The rest of the user's options.
   struct Hooks {
     std::shared_ptr<Observer> observer;  // May be null.
     // If null, `ClassifyFailure` is used.
     std::function<FailureClass(const absl::Status&)> classify;
-    // The hook for tokens that are published under a new generation; may be
+    // Called with each token that is published under a new generation; may be
     // null.
     std::function<void(HazardHolder)> on_published;
     // Compares two tokens, to which its arguments point; may be null.
@@ -71,24 +71,25 @@ struct ShellConfig {
 };
 
 // The part of a Refreshable that carries out what its RefreshMachine decides.
-// It owns the machine, the tokens, the waiters and the timer. It is always
-// owned by RefPtr. Whatever may use it after the Refreshable's destruction
-// holds a reference: queued tasks, calls of the source that have not answered,
-// each CallWithTokenAsync that has not ended, threads that wait, and calls that
-// use it after they have run user code.
+// It owns the machine, the tokens, the waiters and the timer.
+//
+// Always owned by RefPtr. Whatever may use a Shell after its Refreshable has
+// been destroyed holds a reference: queued tasks, calls of the source that have
+// not answered, each CallWithTokenAsync that has not ended, threads that wait,
+// and methods of Refreshable that use the Shell after running user code.
 //
 // One mutex guards the state. Each input of the machine (such as a read, an
 // answer of the source, or the timer) is handled in one critical section. There
-// its decisions are applied to what the lock guards, the published token
-// included. What must happen outside the lock is collected in `Effects`: calls
-// of the executor, of observers and of callbacks, and the destruction of
+// the machine's decisions are applied to what the lock guards, the published
+// token included. What must happen outside the lock is collected in `Effects`:
+// calls of the executor, of observers and of callbacks, and the destruction of
 // tokens.
 //
 // If memory runs out while the state is half changed (in a critical section, or
-// between setting a flag and resetting it), the program ends (clause E8). So a
-// method that may need memory then is noexcept, or is called only by methods
-// that are. User code is called when no state is half changed, or where its
-// exceptions are caught.
+// between setting a flag and resetting it), the program ends (clause E8). So
+// each method that may allocate memory then is noexcept, or is called only by
+// noexcept methods. User code is called only when no state is half changed, or
+// where its exceptions are caught.
 class Shell : protected ForkAware {
  public:
   explicit Shell(ShellConfig config);
@@ -96,20 +97,20 @@ class Shell : protected ForkAware {
 
   const SnapshotCell& cell() const { return cell_; }
 
-  // The slow path of a read whose thread may block. Returns the published token
-  // once it may be returned, or an error, for example because the refresh has
-  // failed or the timeout has passed. `request.deadline` is ignored: the
-  // deadline is computed from `timeout`.
+  // The slow path of a read whose thread may block. Returns a token that
+  // answers `request`, or an error, for example because the refresh has failed
+  // or the timeout has passed. The deadline is computed from `timeout`;
+  // `request.deadline` is ignored.
   //
   // If this thread drives the executor (`Executor::DriveUntil`), an exception
   // that escapes a task leaves this function. Nothing else is thrown.
   absl::StatusOr<HazardHolder> Read(ReadRequest request,
                                     absl::Duration timeout);
-  // Registers `read`, to which a task of the executor usually gives the
-  // outcome. Returns the id with which the read can be cancelled. After Close,
-  // registers nothing and returns kNone. `served` means that the caller has
-  // just loaded from `cell()` a token that answers the request. The machine
-  // need not be asked then.
+  // Registers `read`, which a task of the executor usually delivers. Returns
+  // the id with which the read can be cancelled. After Close, registers nothing
+  // and returns kNone. `served` means that the caller has just loaded from
+  // `cell()` a token that answers `request`, so that the machine need not be
+  // asked.
   WaiterId ReadAsync(const ReadRequest& request,
                      std::shared_ptr<AsyncRead> read, bool served) noexcept;
   absl::StatusOr<HazardHolder> TryRead() noexcept;
@@ -125,10 +126,10 @@ class Shell : protected ForkAware {
   const Clock& clock() const { return executor()->clock(); }
   Instant Now() const { return clock().Now(); }
 
-  // Does what clause E1 requires of the destructor, except that it leaves the
-  // source alone. `TypedShell::Close` drops the source, perhaps by a task of
-  // the executor. Apart from that, only a thread that drives the executor (see
-  // Drive) may call a method of it after Close has returned.
+  // Does what clause E1 requires of the destructor, but does not drop the
+  // source; `TypedShell::Close` does that, perhaps by a task of the executor.
+  // After Close, nothing else uses the executor, except a thread that drives it
+  // (see Drive).
   void Close() noexcept;
 
  protected:
@@ -141,9 +142,8 @@ class Shell : protected ForkAware {
     return executor_;
   }
 
-  // Succeed and Fail are called when the call of the source for attempt `id`
-  // has answered, with a token or with a failure. `same_as` is as in
-  // `RefreshMachine::OnAttemptSuccess`.
+  // Handle the answer of the source for attempt `id`: a token or a failure.
+  // `same_as` is as in `RefreshMachine::OnAttemptSuccess`.
   void Succeed(AttemptId id, const Expiry& expiry,
                std::optional<Generation> same_as,
                std::shared_ptr<const void> token) noexcept;
@@ -151,21 +151,21 @@ class Shell : protected ForkAware {
   // Returns an error that describes the exception that the source threw. Must
   // be called inside the catch block of that exception.
   absl::Status DescribeThrown() const;
-  // Like Fail, but does nothing if the call has already answered, or after
-  // Close.
+  // Like Fail, but does nothing after Close, or if the source has already
+  // answered attempt `id`.
   void FailIfRunning(AttemptId id, const absl::Status& status) noexcept;
   // Publishes `token`, which the user installs. Returns its generation, or why
   // it was not published.
   absl::StatusOr<Generation> InstallToken(
       const Expiry& expiry, std::shared_ptr<const void> token) noexcept;
 
-  // Returns the published token or, if there is none, the token that was
-  // withdrawn since the last publication. If there is neither, the token is
-  // null.
+  // Returns the published token. If there is none, returns the token that was
+  // withdrawn since the last publication. If there is neither, returns a
+  // Snapshot whose token is null.
   Snapshot LastToken() const;
 
-  // Returns a copy of `hooks_`. A thread that calls a hook must have one,
-  // because Close resets `hooks_`.
+  // Returns a copy of `hooks_`. A thread that calls a hook must hold such a
+  // copy, because Close resets `hooks_`.
   std::shared_ptr<const ShellConfig::Hooks> hooks() const
       ABSL_LOCKS_EXCLUDED(mutex_);
 
@@ -199,8 +199,8 @@ class Shell : protected ForkAware {
   struct Trouble;
 
   // In the child of a fork(), AfterForkInChild makes reads take the lock. The
-  // first Section (a critical section) there calls ForgetParent, which forgets
-  // what belongs to the parent's threads.
+  // first Section (a critical section) in the child then calls ForgetParent,
+  // which forgets what belongs to the parent's threads.
   void AfterForkInChild() override;
   void ForgetParent() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
@@ -224,7 +224,7 @@ class Shell : protected ForkAware {
   void EndReads(const Instant& now, BootTime until, const absl::Status& outcome,
                 Effects& effects) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Returns the wall time from which reads must ask the machine; the infinite
-  // past if they must ask already.
+  // past if reads must ask it now.
   absl::Time CheckAt(const Instant& now) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Count(const Event& event) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -301,46 +301,48 @@ class Shell : protected ForkAware {
   void OnTimerLost(uint64_t serial);
 
   // A program may have very many instances, most of which are idle and have a
-  // token. What such an instance usually does not need is behind pointers that
-  // may be null.
+  // token. What such an instance does not need is behind pointers, which are
+  // then usually null.
 
-  // Other threads read the first 16 bytes of `cell_` at any time, so nothing
-  // that shares their cache line may be written to often. Objects are aligned
-  // to 16 bytes, so that may be 48 bytes on either side. Those before them
-  // (ForkAware and the first members) never change, except `trouble_`, which is
-  // set once. Those after them (the rest of `cell_` and the beginning of the
-  // machine) change only with the token and when jitter is drawn.
+  // Other threads read the first 16 bytes of `cell_` at any time. So nothing
+  // that may be in the same cache line (64 bytes) may be written to often. A
+  // Shell is aligned to 16 bytes, so this concerns the 48 bytes before and the
+  // 48 bytes after those 16 bytes. The members before `cell_`, and those of
+  // ForkAware, never change, except that `trouble_` is set once. The rest of
+  // `cell_` and the beginning of the machine change only with the token and
+  // when jitter is drawn.
   Executor* const executor_;
   const std::shared_ptr<const std::atomic<bool>> executor_destroyed_;
   // Most numbers of `Stats`, the withdrawn token, and the last error. Null
   // until there is one of these to record.
   std::unique_ptr<Trouble> trouble_ ABSL_GUARDED_BY(mutex_);
-  // The cell that reads go through. It is changed under the lock only.
+  // The cell that reads go through. Changed only under the lock.
   SnapshotCell cell_;
   RefreshMachine machine_ ABSL_GUARDED_BY(mutex_);
   // Null if none of its members is set, and after Close.
   std::shared_ptr<const ShellConfig::Hooks> hooks_ ABSL_GUARDED_BY(mutex_);
 
-  // The number `Stats::attempts_started`.
   int64_t attempts_started_ ABSL_GUARDED_BY(mutex_) = 0;
 
   // What is going on at the moment: reads that wait, calls of the source,
   // threads inside an attempt, a timer or the executor, and events that are
-  // being sent. Usually null if nothing is going on; but the table of async
+  // being sent. Null if nothing is going on. Exception: the table of async
   // reads may keep its memory (`AsyncReads::kKept`).
   std::unique_ptr<Active> active_ ABSL_GUARDED_BY(mutex_);
   uint64_t last_waiter_ ABSL_GUARDED_BY(mutex_) = 0;
 
-  // The one timer (see SyncTimer). `armed_for_` is the moment for which it was
-  // last armed; the infinite future if no timer is needed, or if OnWake has
-  // been called since then. `timer_serial_` is the number of the timer, by
-  // which a superseded timer is recognized. `arming_` is true while a thread is
-  // arming the timer. `timer_lost_` is true if the executor has refused or
-  // dropped the timer and no later one was armed.
+  // The one timer (see SyncTimer).
   TimerId timer_ ABSL_GUARDED_BY(mutex_) = TimerId::kNone;
+  // The moment for which the timer was last armed. The infinite future if no
+  // timer is needed, or if OnWake has been called since then.
   BootTime armed_for_ ABSL_GUARDED_BY(mutex_) = BootTime::InfiniteFuture();
+  // The number of the timer, by which the task of a superseded timer is
+  // recognized.
   uint64_t timer_serial_ ABSL_GUARDED_BY(mutex_) = 0;
+  // Whether a thread is arming the timer.
   bool arming_ ABSL_GUARDED_BY(mutex_) = false;
+  // Whether the executor has refused or dropped the timer, and no later timer
+  // was armed.
   bool timer_lost_ ABSL_GUARDED_BY(mutex_) = false;
 
   bool closed_ ABSL_GUARDED_BY(mutex_) = false;

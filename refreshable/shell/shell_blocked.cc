@@ -2,19 +2,21 @@
 //
 // The Shell's reads whose threads block.
 //
-// A read is *settled* once it waits for the refresh no longer;
-// `PendingRead::outcome` is set then. It *ends* when its thread may return from
-// Await: for a settled read that is usually after the user's hook has run. Each
-// thread sleeps on a wake-up of its own, and is woken for one of these reasons:
+// A read is *settled* once it no longer waits for the refresh;
+// `PendingRead::outcome` is set then. A read *ends* when its thread may return
+// from Await: for a settled read that is usually after the user's hook has run.
+// Each thread sleeps on a wake-up of its own, and is woken for one of these
+// reasons:
 //
 // - Its read has ended.
 // - An attempt was submitted that the thread may run. One such thread is woken.
-//   If it leaves without running the attempt, it wakes another.
-// - Its deadline has passed. The thread's own sleep ends then, but the sleep
-//   may not count the time while the computer is suspended. Therefore one of
-//   the threads, the leader, reads the BootTime every second, and wakes those
-//   whose deadline has passed.
-// - It is the new leader, because the old one waits no longer.
+//   If that thread leaves without running the attempt, it wakes another such
+//   thread.
+// - Its deadline has passed. The thread's own sleep has a timeout, but the
+//   timeout may not count the time while the computer is suspended. So one of
+//   the threads, the leader, reads the BootTime every second and wakes each
+//   thread whose deadline has passed.
+// - It is the new leader, because the old leader no longer waits.
 
 #include <algorithm>
 #include <atomic>
@@ -66,9 +68,10 @@ std::optional<absl::StatusOr<HazardHolder>> Shell::Ask(
   {
     Section section(this);
     if (closed_) return Destroyed();
-    // Between two attempts very many threads may read, and queue for the lock.
-    // They need neither the machine nor the precise clocks (see
-    // `Decisions::fails_until`).
+    // Between two attempts, a read that finds no usable token gets the last
+    // error again (see `Decisions::fails_until`). It asks neither the machine
+    // nor the precise clocks, because very many threads may be waiting for the
+    // lock.
     if (trouble_ != nullptr && request.rejected == Generation() &&
         (active_ == nullptr || !HasThisThread(active_->in_attempt)) &&
         clock().CoarseBoot().Ticks() < trouble_->fails_until_ticks) {
@@ -104,8 +107,8 @@ std::optional<absl::StatusOr<HazardHolder>> Shell::Ask(
   if (!nothing_to_do) CarryOut(effects);
   if (outcome.has_value()) return outcome;
   // Finds out whether this thread may run a queued attempt itself (see CanRun).
-  // A thread of the executor may, because the attempt that the read waits for
-  // may be queued behind the very task that it runs.
+  // A thread of the executor may, because the attempt may be queued behind the
+  // task that this thread is running.
   UseExecutor([&] {
     blocked->in_executor_thread = executor()->InExecutorThread();
     blocked->drivable =
@@ -127,11 +130,10 @@ absl::Status Shell::Await(BlockedRead& read) {
   }
 }
 
-// Drives the executor until `Ready` returns true, the deadline has passed or,
-// if the deadline is infinite, nothing is pending that could help. If a task
-// throws, removes the read and lets the exception pass.
+// Drives the executor until `Ready` returns true or the deadline has passed. If
+// the deadline is infinite, also returns when nothing is pending that could
+// help. If a task throws, removes the read and lets the exception pass.
 void Shell::Drive(BlockedRead& read) {
-  // Removes the read if an exception leaves this function.
   struct End {
     Shell* shell;
     BlockedRead& read;
@@ -142,9 +144,9 @@ void Shell::Drive(BlockedRead& read) {
       shell->Leave(read);
     }
   } end{this, read};
-  // This call does not go through UseExecutor, which would defer the effects of
-  // all inputs that come in the tasks that run here. So Close does not wait for
-  // it; the executor must not be destroyed while a thread drives it.
+  // Does not go through UseExecutor, which would defer the effects of all
+  // inputs that the tasks run here cause. So Close does not wait for this call:
+  // the executor must not be destroyed while a thread drives it.
   executor()->DriveUntil(
       [&] {
         ForkMutexLock lock(&mutex_);
@@ -154,10 +156,10 @@ void Shell::Drive(BlockedRead& read) {
   end.returned = true;
 }
 
-// Returns whether the read's thread may take a queued attempt and run it. A
-// thread of the executor always may. A thread that drives the executor may do
-// so once its read is settled: the hook runs before the thread is woken, and
-// may wait for that attempt. Any other thread may not.
+// Returns whether the read's thread may run a queued attempt. A thread of the
+// executor always may. A thread that drives the executor may if its read is
+// settled: the thread then waits for the hook, which may itself wait for the
+// queued attempt. Any other thread may not.
 bool Shell::CanRun(const BlockedRead& read) const {
   return read.in_executor_thread || (read.drivable && read.settled);
 }
@@ -182,8 +184,8 @@ std::optional<absl::Status> Shell::Block(BlockedRead& read) noexcept {
     {
       ForkMutexLock lock(&mutex_);
       read.waiting = false;
-      // After Close every read is done. So the clock below, which may have been
-      // destroyed by then, is not read.
+      // This check comes before the clock is read. After Close, every read is
+      // done and the clock may have been destroyed.
       if (read.done.load(std::memory_order_relaxed)) return read.outcome;
       if (!read.drivable && active_ != nullptr &&
           HasThisThread(active_->in_timer)) {
@@ -195,8 +197,8 @@ std::optional<absl::Status> Shell::Block(BlockedRead& read) noexcept {
       const Instant now = Now();
       if (now.boot >= deadline) {
         Leave(read);
-        // If the read is settled, it waits only for a slow hook or observer, so
-        // it gets the outcome with which it was settled.
+        // A settled read waits only for a slow hook or observer, so it gets the
+        // outcome with which it was settled.
         return read.settled ? read.outcome : DeadlineExceeded();
       }
       if (Ready(read)) {
@@ -205,11 +207,11 @@ std::optional<absl::Status> Shell::Block(BlockedRead& read) noexcept {
         return std::nullopt;
       } else if (waited && active_ != nullptr && active_->leader == &read) {
         WakeOverdue(now);
-        // If the timer is lost, the leader calls the machine in its place, for
-        // example to end an attempt that takes too long. It does so only if the
-        // call is due. (The leader resigns for the call, which wakes the next
-        // leader at once. If each leader made a call whether it is due or not,
-        // this would go on without end.)
+        // If the timer is lost, the leader calls the machine in place of the
+        // timer, for example to end an attempt that takes too long. The leader
+        // does so only if the call is due. Otherwise calls would follow each
+        // other without end: the leader resigns for a call, and that wakes the
+        // next leader at once.
         wake_machine = timer_lost_ && machine_.wake_at(now) <= now.boot;
       }
       if (claimed != AttemptId::kNone || wake_machine) {
@@ -237,10 +239,11 @@ std::optional<absl::Status> Shell::Block(BlockedRead& read) noexcept {
   }
 }
 
-// Called when Drive has returned. If `Ready` returns true or the deadline has
-// passed, returns nullopt: Block must be called again. Otherwise, if the read
-// is settled, waits for one of these two. If it is not settled, returns an
-// error, because the executor has nothing more to run that could help.
+// Called when Drive has returned. If the read is settled, waits until `Ready`
+// returns true or the deadline has passed. Returns nullopt if one of these
+// holds: Block must be called again. If neither holds and the read is not
+// settled, returns an error, because the executor has nothing more to run that
+// could help.
 std::optional<absl::Status> Shell::AfterDriving(BlockedRead& read) noexcept {
   const BootTime deadline = read.request.deadline;
   for (;;) {
@@ -268,10 +271,10 @@ void Shell::End(const std::vector<std::shared_ptr<BlockedRead>>& reads) {
   bool could_run = false;
   for (const auto& read : reads) {
     if (active_->leader == read.get()) active_->leader = nullptr;
-    // The read's thread may have been woken for a queued attempt that it will
-    // now not run, so another thread is woken for that attempt. (A thread that
-    // does not wait was not woken for an attempt, and its flags for CanRun may
-    // not have been set yet.)
+    // The read's thread may have been woken to run a queued attempt, which it
+    // will not run now. WakeRunner wakes another thread for that attempt. A
+    // thread that is not waiting was not woken for an attempt, and its flags
+    // for CanRun may not be set yet.
     could_run |= read->waiting && CanRun(*read);
     active_->blocked.erase(read->id);
     read->done.store(true, std::memory_order_release);
@@ -290,8 +293,8 @@ void Shell::Leave(BlockedRead& read) {
   if (CanRun(read)) WakeRunner();
 }
 
-// Notes that the read's thread does not wait for now. If it was the leader,
-// chooses another leader.
+// Notes that the read's thread has stopped waiting, perhaps only for a while.
+// If the thread was the leader, chooses another leader.
 void Shell::Resign(BlockedRead& read) {
   read.waiting = false;
   if (active_ == nullptr || active_->leader != &read) return;
@@ -299,8 +302,8 @@ void Shell::Resign(BlockedRead& read) {
   ElectLeader();
 }
 
-// Makes a waiting thread, if there is one, the leader, and wakes it. Skips
-// threads that drive the executor: they do not look at the clock for others.
+// Makes one of the waiting threads the leader and wakes it. A thread that
+// drives the executor cannot be the leader.
 void Shell::ElectLeader() {
   for (auto& [id, read] : active_->blocked) {
     if (!read->waiting || read->drivable) continue;

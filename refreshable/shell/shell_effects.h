@@ -35,14 +35,14 @@
 namespace refreshable {
 namespace internal {
 
-// The leader (see `Active::leader`), and a thread that drives the executor,
-// sleep no longer than this before they read BootTime again, because a sleep
-// may not count the time while the computer is suspended. This is also the time
-// after which a timer handles parked reads (see `Active::parked`).
+// The longest sleep of the leader (see `Active::leader`), and of a thread that
+// drives the executor. They then read BootTime again, because a sleep may not
+// count the time while the computer is suspended. Also the time after which a
+// timer handles parked reads (see `Active::parked`).
 inline constexpr absl::Duration kLongestWait = absl::Seconds(1);
 
-// Returns whether a read may return what `hold` holds without asking the
-// machine. `hold` is the result of a load from the cell, and may be empty.
+// Returns whether the token in `hold` answers `request`, so that the machine
+// need not be asked. `hold` was loaded from the cell, and may be empty.
 inline bool Answers(const HazardHolder& hold, const ReadRequest& request) {
   return hold.node() != nullptr &&
          request.rejected < SnapshotOf(hold).same_since();
@@ -63,17 +63,17 @@ inline absl::Status DeadlineExceeded() {
       "the read's timeout passed while the token was being refreshed");
 }
 
-// What one input leaves to be done outside the lock. The fields but the last
-// are in the order in which CarryOut handles them.
+// What one input leaves to be done outside the lock. CarryOut handles the
+// fields before `deferred_by`, in their order.
 struct Shell::Effects {
   AttemptId submit = AttemptId::kNone;
-  bool timer_lost = false;  // A timer was just lost; do not retry at once.
+  bool timer_lost = false;  // The timer was just lost: do not retry at once.
   absl::AnyInvocable<void()> hook;
   std::vector<uint64_t> wake;
   // Async reads whose DeliverTask the executor has refused or dropped.
   std::vector<uint64_t> deliver;
   std::vector<Garbage> garbage;
-  // The thread that must carry this out, if it is deferred.
+  // If the effects were deferred: the thread that must carry them out.
   std::thread::id deferred_by;
 };
 
@@ -92,7 +92,7 @@ struct Shell::Trouble {
 };
 
 struct Shell::Active {
-  // Whether the object has nothing to record, so that it may be freed.
+  // Returns whether nothing is recorded here, so that the object may be freed.
   bool unused() const {
     return in_executor.empty() && visit.empty() && blocked.empty() &&
            async.unused() && calls.empty() && in_attempt.empty() &&
@@ -106,21 +106,22 @@ struct Shell::Active {
     return visit.IsAnotherThread() || in_executor.HasAnotherThread();
   }
 
-  // The reads whose threads block, and the async reads that have been neither
-  // delivered nor cancelled. Ids are given in ascending order.
+  // The reads whose threads block, and the async reads that have not been
+  // delivered or cancelled yet. A later read has a higher id.
   BlockedReads blocked;
   AsyncReads async;
-  // The leader's read. The leader is the one blocked thread that looks at the
-  // clock every second, for all that sleep. A thread that drives the executor
-  // is never the leader. Null if there is no leader.
+  // The read of the leader; null if there is no leader. The leader is the one
+  // blocked thread that looks at the clock every second, for all blocked
+  // threads. It does not drive the executor.
   const BlockedRead* leader = nullptr;
-  // Deadlines of async reads, with the ids of these reads. Each async read that
-  // has a deadline and is not settled is here; a settled one may be, until it
-  // is dispatched.
+  // The deadlines of async reads, each with the id of its read. An async read
+  // that has a deadline is in this set until it is settled. A settled read may
+  // stay in the set until it is dispatched.
   std::set<std::pair<BootTime, uint64_t>> deadlines;
   // The ids of the parked async reads. A read is *parked* if the executor
   // refused or dropped its DeliverTask inside the read's own ReadAsync. The
-  // next input, or a timer at `parked_until`, gives the executor another.
+  // next input, or a timer at `parked_until`, gives the executor a new
+  // DeliverTask.
   std::vector<uint64_t> parked;
   BootTime parked_until;
 
@@ -133,15 +134,15 @@ struct Shell::Active {
   // The threads inside a method of the executor that the Shell has called,
   // except in Drive and Close.
   ThreadIds in_executor;
-  // One more such thread: it gives the executor the task that delivers a read
-  // which was served at once.
+  // One more thread inside a method of the executor. It gives the executor the
+  // DeliverTask of a read that was served at once.
   Visit visit;
   // Wakes Close, which waits until no other thread is inside a method of the
   // executor. Null while Close does not wait.
   Wakeup* closer = nullptr;
-  // Effects of inputs that came inside a method of the executor. The thread
-  // that deferred them carries them out once it has left all such methods. Null
-  // if there are none.
+  // Effects of inputs that came inside a method of the executor; null if there
+  // are none. The thread that deferred effects carries them out once it is
+  // inside no method of the executor.
   std::unique_ptr<std::vector<Effects>> deferred;
   // Events that the observer has not received yet; null if there are none. One
   // thread at a time, `teller`, sends them, in order. `teller` is the default
@@ -159,9 +160,9 @@ inline bool HasThisThread(const ThreadIds& threads) {
 inline void RemoveThisThread(ThreadIds& threads) { threads.RemoveThisThread(); }
 
 // Holds the lock while it exists. The first Section in the child of a fork()
-// calls ForgetParent, which forgets what belongs to the parent's threads. Code
-// that is correct whether ForgetParent has been called or not may use
-// ForkMutexLock instead, for example the rest of a call that had a Section.
+// calls ForgetParent, which forgets what belongs to the parent's threads. A
+// ForkMutexLock is enough for code that is correct whether or not ForgetParent
+// has been called, for example for the rest of a call that had a Section.
 class ABSL_SCOPED_LOCKABLE Shell::Section {
  public:
   explicit Section(Shell* shell) ABSL_EXCLUSIVE_LOCK_FUNCTION(shell->mutex_)
@@ -180,8 +181,8 @@ class ABSL_SCOPED_LOCKABLE Shell::Section {
 //
 // An input may come inside a method of the executor, for example because the
 // executor destroys a task that it refuses. The effects are then deferred (see
-// LeaveExecutor): Close waits for the method, so no user code may run inside
-// it.
+// LeaveExecutor), because Close waits until that method returns, and must not
+// wait for user code.
 template <typename Handle>
 bool Shell::OnInput(Handle handle) noexcept {
   Effects effects;
@@ -208,9 +209,9 @@ bool Shell::OnInput(Handle handle) noexcept {
 
 // Handles an input that only the machine has to handle: calls `decide` under
 // the lock, with the machine and the present moment, and applies the decisions
-// that `decide` fills in. `token` is the token that the decisions may publish;
-// if they do not, it is destroyed outside the lock. If the Refreshable is
-// closed, does nothing and returns false.
+// that `decide` fills in. The decisions may publish `token`; otherwise it is
+// destroyed outside the lock. If the Refreshable is closed, does nothing and
+// returns false.
 template <typename Decide>
 bool Shell::AskMachine(Decide decide,
                        std::shared_ptr<const void> token) noexcept {

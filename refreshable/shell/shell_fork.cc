@@ -20,8 +20,8 @@ namespace refreshable {
 namespace internal {
 
 void Shell::AfterForkInChild() {
-  // Reads take the slow path until an input sets these times again. The first
-  // Section in the child, which comes before that, calls ForgetParent.
+  // Makes reads take the slow path until an input sets these times again. The
+  // Section of that input, or an earlier Section, calls ForgetParent.
   cell_.SetCheckAt(absl::InfinitePast());
   cell_.SetUsableUntil(absl::InfinitePast(), BootTime::InfinitePast());
 }
@@ -29,10 +29,10 @@ void Shell::AfterForkInChild() {
 void Shell::ForgetParent() {
   machine_.OnFork(seeded_by_caller_ ? std::nullopt
                                     : std::optional<uint64_t>(DrawSeed()));
-  // The parent runs and destroys the callbacks, and destroys the superseded
-  // tokens. The copies of these in this process are never freed, because their
-  // destructors are user code. The wake-ups are not freed either, because
-  // threads of the parent may have waited on them at the fork().
+  // Leaks the object. The callbacks and superseded tokens in it belong to the
+  // parent, and their destructors are user code, which must not run here. The
+  // wake-ups must not be destroyed, because threads of the parent may have
+  // waited on them at the fork().
   Active* const parents = active_.release();
   // If the source itself forked, its call goes on in this process too.
   if (parents != nullptr && !parents->calls.empty()) {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The Shell's reads. A read is *settled* once it waits for the refresh no
-// longer; `PendingRead::outcome` is set then. A settled async read is
-// *delivered*: the user's callback gets a token or an error, unless the read
-// has to wait again (see Deliver).
+// The Shell's reads. A read is *settled* once it no longer waits for the
+// refresh; `PendingRead::outcome` is set then. A settled async read is later
+// *delivered*: the user's callback gets a token or an error. But the read may
+// also have to wait again (see Deliver).
 
 #include <algorithm>
 #include <cstdint>
@@ -60,8 +60,8 @@ absl::Status MakeStatus(const ReadFailure& failure) {
   error.next_attempt = failure.next_attempt;
   error.fatal = failure.fatal;
   error.rejected = failure.rejected;
-  // A retry loop must not retry a fatal failure. If it were given the code of
-  // the cause, it might.
+  // A fatal failure does not get the code of its cause, because a retry loop
+  // might retry that code.
   return MakeRefreshError(failure.fatal ? absl::StatusCode::kFailedPrecondition
                                         : failure.cause.code(),
                           error);
@@ -71,10 +71,10 @@ absl::Status MakeStatus(const ReadFailure& failure) {
 
 // ---- Reads ----
 
-// If the request rejects a generation that has not been published yet, makes it
-// the request of an ordinary read (A7). If it stayed as it is, and the machine
-// were asked for the read again after that generation was published, the
-// machine would take the new token for rejected.
+// If `request` rejects a generation that has not been published yet, makes it
+// the request of an ordinary read (A7). Otherwise, if the machine were asked
+// again after that generation was published, it would take the new token for
+// rejected.
 void Shell::ForgetUnpublished(ReadRequest& request) const {
   if (request.rejected > machine_.generation()) request.rejected = Generation();
 }
@@ -95,7 +95,7 @@ std::optional<absl::StatusOr<HazardHolder>> Shell::OutcomeOf(
 }
 
 // Returns the error that describes `failure`. Keeps the last error that it
-// made, because making one takes much longer than copying it.
+// made, because making an error takes much longer than copying it.
 const absl::Status& Shell::StatusOf(const ReadFailure& failure) {
   ReadFailure& told = trouble().failure;
   absl::Status& error = trouble_->error;
@@ -194,8 +194,8 @@ bool Shell::Cancel(WaiterId id) noexcept {
     read = Remove(static_cast<uint64_t>(id));
   }
   if (read == nullptr) return false;
-  // A task of the executor may own the read for longer. So what the user gave
-  // is destroyed now, by Discard.
+  // Destroys now what the user gave, because a task of the executor may own the
+  // read for longer.
   read->Discard();
   return true;
 }
@@ -257,8 +257,8 @@ void Shell::Settle(uint64_t id, PendingRead& waiter, absl::Status outcome,
 }
 
 // Settles with `outcome` the async reads whose deadline is `until` or earlier.
-// A read that is settled already waits only for a slow hook or observer. Once
-// its deadline has passed, it waits no longer, and keeps its outcome.
+// A read that was settled before keeps its outcome. It waits only for a slow
+// hook or observer, and stops waiting once its deadline has passed.
 void Shell::EndReads(const Instant& now, BootTime until,
                      const absl::Status& outcome, Effects& effects) {
   if (active_ == nullptr) return;
@@ -311,10 +311,10 @@ void Shell::SetOwnCall(uint64_t id, std::thread::id thread) {
   if (read != nullptr) read->own_call_ = thread;
 }
 
-// Ends the blocked reads of `ids` and wakes their threads. Dispatches the
-// settled async reads of `ids`, and all parked reads but those whose ReadAsync
-// is running on this thread. Returns true if the timer may now be armed for a
-// deadline that no longer matters.
+// Ends the blocked reads in `ids` and wakes their threads. Dispatches the
+// settled async reads in `ids`. Dispatches also the parked reads, except those
+// whose ReadAsync is running on this thread. Returns true if the timer may now
+// be armed for a deadline that no longer matters.
 bool Shell::WakeWaiters(const std::vector<uint64_t>& ids) {
   std::vector<std::shared_ptr<AsyncRead>> async;
   std::vector<std::shared_ptr<BlockedRead>> ended;
@@ -373,8 +373,8 @@ void Shell::DeliveryLost(const AsyncRead& read) {
   });
 }
 
-// Delivers the read in this thread, because the executor has refused or dropped
-// its task. But if the read's own ReadAsync is still running in this thread,
+// Delivers the read on this thread, because the executor has refused or dropped
+// its task. But if the read's own ReadAsync is still running on this thread,
 // parks the read (see `Active::parked`).
 void Shell::DeliverHere(uint64_t id) {
   std::shared_ptr<AsyncRead> read;
@@ -391,10 +391,10 @@ void Shell::DeliverHere(uint64_t id) {
   Deliver(*read);
 }
 
-// Delivers the outcome of a settled read. If the outcome is OK, this function
-// gets the token only now, because it may have changed since the read was
-// settled. If the machine must be asked by now, its answer decides: the read
-// gets the token, fails, or waits again.
+// Delivers the outcome of a settled read. If the outcome is OK, loads the token
+// only now, because the token may have changed since the read was settled. If
+// the machine must be asked, its answer decides: the read gets the token,
+// fails, or waits again.
 void Shell::Deliver(AsyncRead& read) {
   std::optional<absl::StatusOr<HazardHolder>> result;
   std::shared_ptr<AsyncRead> removed;

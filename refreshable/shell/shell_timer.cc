@@ -18,8 +18,8 @@
 namespace refreshable {
 namespace internal {
 
-// The task of the armed timer. If it is destroyed without having run, the timer
-// is lost, unless a later timer has replaced it.
+// The task of the armed timer. If it is destroyed without having run, it
+// reports that timer `serial` is lost.
 class Shell::TimerTask {
  public:
   TimerTask(RefPtr<Shell> shell, uint64_t serial)
@@ -44,12 +44,12 @@ BootTime Shell::WakeAt(const Instant& now) const {
   return at;
 }
 
-// Arms the timer for WakeAt. One thread at a time does that, outside the lock,
-// until WakeAt no longer changes; meanwhile other threads return at once.
+// Arms the timer for WakeAt, outside the lock, and repeats that until WakeAt no
+// longer changes. If another thread is doing this already, returns at once.
 //
 // A timer is *lost* if the executor has refused or dropped it. A lost timer is
-// armed again if WakeAt has changed, if `retry` is set (once), or if somebody
-// depends on it.
+// armed again if WakeAt has changed, or if a flight or an async read depends on
+// it, or (once) if `retry` is true.
 void Shell::SyncTimer(bool retry) noexcept {
   std::vector<Effects> deferred;
   {
@@ -60,8 +60,9 @@ void Shell::SyncTimer(bool retry) noexcept {
       const Instant now = Now();
       const BootTime at = WakeAt(now);
       const bool lost = timer_lost_;
-      // A flight between attempts, and an async read with a deadline, depend on
-      // the timer. For them a lost timer is armed again even without `retry`.
+      // A flight between attempts depends on the timer, and so does an async
+      // read with a deadline. For them a lost timer is armed again even if
+      // `retry` is false.
       const bool again = lost && (retry || machine_.waiting() || AnyDeadline());
       if (at == armed_for_ && !again) break;
       // A timer that is already due will run shortly and handle everything, so
@@ -83,8 +84,7 @@ void Shell::SyncTimer(bool retry) noexcept {
       }
       mutex_.Lock();
       timer_ = timer;
-      // The timer is no longer lost, so reads need not ask the machine every
-      // time.
+      // Reads no longer need to ask the machine every time.
       if (lost && !timer_lost_ && !closed_) cell_.SetCheckAt(CheckAt(Now()));
       for (Effects& effects : LeaveExecutor()) {
         deferred.push_back(std::move(effects));
@@ -123,8 +123,8 @@ void Shell::WakeMachine(const Instant& now, Effects& effects) {
 
 // Handles the loss of the timer. Later inputs try to arm it again. Until that
 // succeeds, the machine's OnWake may be called late. So each read must ask the
-// machine, and neither a flight between attempts nor an async read with a
-// deadline may wait.
+// machine, a flight between attempts ends, and each async read with a deadline
+// fails.
 void Shell::OnTimerLost(uint64_t serial) {
   OnInput([&](const Instant& now,
               Effects& effects) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {

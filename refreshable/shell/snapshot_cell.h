@@ -29,30 +29,31 @@ REFRESHABLE_ABI_NAMESPACE_BEGIN
 // so it must not be destroyed under a lock.
 using Garbage = std::shared_ptr<const void>;
 
-// Returns the node of a cell that has no snapshot. Reads of such a cell always
-// ask the machine. The node is recognized by `is_nothing` and not by its
-// address, because each copy of the library may have a node of its own.
+// Returns a node that stands for "no snapshot". Reads of a cell with such a
+// node always ask the machine. The node is recognized by `is_nothing` and not
+// by its address, because each copy of the library may have a node of its own.
 inline const HazardNode* Nothing() {
   static const TimedNode* const nothing = new TimedNode(/*nothing=*/true);
   return nothing;
 }
 // The node is created while this code is loaded. If it were created at its
-// first use, the child of a concurrent fork() could wait for that
-// initialization forever.
+// first use, the child of a concurrent fork() could wait forever for the
+// initialization to end.
 inline const HazardNode* const kNothingMadeEarly = Nothing();
 
 inline bool IsNothing(const HazardNode* node) {
   return static_cast<const TimedNode*>(node)->is_nothing;
 }
 
-// A cell with the snapshot that reads return, and with the times from which a
-// read must ask the machine before it returns the snapshot: the *check time*
-// and, for `LoadUsable`, the moments that `SetUsableUntil` sets.
+// Holds the snapshot that reads return, and its *check time*. From the check
+// time on, a read must ask the machine before it returns the snapshot. For
+// `LoadUsable`, the moments set by `SetUsableUntil` take the place of the check
+// time.
 //
 // HasNothing and the methods with `Load` in their names may be called on any
 // thread. The other methods may be called by one thread at a time. No call may
 // overlap with destruction. The owner should place the cell so that nothing
-// near it is written to while other threads read.
+// near it is often written to.
 class alignas(16) SnapshotCell {
  public:
   // `clock` is the coarse form of the wall clock that all wall times given to
@@ -69,9 +70,9 @@ class alignas(16) SnapshotCell {
   // null `snapshot.token` leaves the cell without a snapshot. Reads that start
   // after this returns do not get an earlier snapshot.
   //
-  // Reads of the new snapshot must ask the machine from `check_at` on. (If only
-  // SetCheckAt could set that time, reads between Publish and SetCheckAt would
-  // have to ask, and so wait for the publisher's lock.)
+  // `check_at` is the check time of the new snapshot. It is set here because
+  // reads between Publish and a separate SetCheckAt would have to ask the
+  // machine, and so wait for the publisher's lock.
   [[nodiscard]] Garbage Publish(Snapshot snapshot,
                                 absl::Time check_at) noexcept {
     const HazardNode* node = Nothing();
@@ -90,15 +91,16 @@ class alignas(16) SnapshotCell {
                    });
   }
 
-  // Sets the check time of the present snapshot, from which reads must ask the
-  // machine. If `check_at` is the infinite past, they must always ask.
+  // Sets the check time of the present snapshot. If `check_at` is the infinite
+  // past, reads must always ask the machine.
   void SetCheckAt(absl::Time check_at) {
     const HazardNode* const node = cell_.load(std::memory_order_relaxed);
     if (!IsNothing(node)) SetCheckAt(node, check_at);
   }
 
-  // Returns a hold of the snapshot if there is one and the coarse clock is
-  // certain that the check time has not come; otherwise an empty hold.
+  // Returns a hold of the snapshot. Returns an empty hold if there is no
+  // snapshot, or if the check time may have come, as far as the coarse clock
+  // can tell.
   HazardHolder Load() const {
     const int64_t ticks = clock_.Ticks();
     HazardHolder hold = domain_.Protect(cell_);
@@ -118,11 +120,11 @@ class alignas(16) SnapshotCell {
                                    std::memory_order_relaxed);
   }
 
-  // Returns a hold of the snapshot if there is one and, on both clocks, the
-  // moment set by `SetUsableUntil` has certainly not come; otherwise an empty
-  // hold. `boot_clock()` returns the coarse form of the clock that the `boot`
-  // of `SetUsableUntil` is read from. It is not called if the moment on that
-  // clock is the infinite future.
+  // Returns a hold of the snapshot. Returns an empty hold if there is no
+  // snapshot, or if one of the moments set by `SetUsableUntil` may have come,
+  // as far as the coarse clocks can tell. `boot_clock()` returns the coarse
+  // boot clock. It is not called if the moment on that clock is the infinite
+  // future.
   template <typename Function>
   HazardHolder LoadUsable(Function boot_clock) const {
     HazardHolder hold = domain_.Protect(cell_);
@@ -170,8 +172,9 @@ class alignas(16) SnapshotCell {
     return cell_.load(std::memory_order_relaxed) == Nothing();
   }
 
-  // Returns a hold of the snapshot if there is one and `now` is before the
-  // check time, both in whole nanoseconds; otherwise an empty hold.
+  // Returns a hold of the snapshot. Returns an empty hold if there is no
+  // snapshot, or if `now` is not before the check time. Both times are rounded
+  // down to nanoseconds.
   HazardHolder Load(absl::Time now) const {
     HazardHolder hold = domain_.Protect(cell_);
     const auto* const node = static_cast<const TimedNode*>(hold.node());
@@ -182,7 +185,7 @@ class alignas(16) SnapshotCell {
     return hold;
   }
 
-  // Returns the snapshot if there is one; otherwise one without a token. The
+  // Returns the snapshot; a Snapshot without a token if there is none. The
   // caller must hold the lock that Publish is called under.
   Snapshot Current() const {
     const HazardNode* const node = cell_.load(std::memory_order_relaxed);
@@ -192,7 +195,7 @@ class alignas(16) SnapshotCell {
 
   // Returns a hold of the snapshot if there is one; otherwise an empty hold.
   // The caller must hold the lock that Publish is called under. Frees nothing,
-  // since freeing may run user code and that must not happen under the lock.
+  // because freeing may run user code, which must not run under the lock.
   HazardHolder Take() const {
     const HazardNode* const node = cell_.load(std::memory_order_acquire);
     if (IsNothing(node)) return {};
@@ -228,9 +231,9 @@ class alignas(16) SnapshotCell {
     return UnlessMustAsk(hold, ticks);
   }
 
-  // The rest of TryHold, if TryProtect fails. The linker may replace this
-  // function by that of another copy of the library, which may have another
-  // domain, so this function checks the domain again.
+  // The rest of TryHold if TryProtect fails. Checks the domain again: the
+  // linker may have replaced this function by the same function of another copy
+  // of the library, which may have another domain.
   ABSL_ATTRIBUTE_NOINLINE HazardRawHolder
   TryHoldElsewhere(int64_t ticks) const {
     if (ABSL_PREDICT_FALSE(!HazardDomain::AtHand(&domain_))) return {};
@@ -254,8 +257,8 @@ class alignas(16) SnapshotCell {
     constexpr int64_t kNever = std::numeric_limits<int64_t>::max();
     const int64_t until =
         timed->usable_boot_ticks.load(std::memory_order_relaxed);
-    // The boot clock comes first, because `boot_clock` ends the program if the
-    // executor, which owns both clocks, has been destroyed.
+    // Uses the boot clock before `clock_`. If the executor, which owns both
+    // clocks, has been destroyed, `boot_clock` ends the program.
     if (until != kNever && boot_clock().Ticks() >= until) return false;
     return timed->usable_ticks.load(std::memory_order_relaxed) == kNever ||
            BelowRelaxed(clock_.Ticks(), timed->usable_ticks);
@@ -274,8 +277,7 @@ class alignas(16) SnapshotCell {
   // same time.
   HazardDomain* const domain_if_system_;
   const CoarseWallClock clock_;
-  // The domain of the cell. All copies of the library use this domain for the
-  // cell.
+  // The domain of the cell, whichever copy of the library uses the cell.
   HazardDomain& domain_ = HazardDomain::Current();
 };
 

@@ -66,8 +66,7 @@ TEST(SnapshotCellTest, R4ReadsAskFromTheVeryMomentOn) {
   now = 1000;
   EXPECT_FALSE(Holds(cell.Load()));
   EXPECT_FALSE(Holds(cell.Load(At(1000))));
-  // The time from which reads must ask is rounded down, so they do not ask even
-  // a fraction of a nanosecond late.
+  // The check time is rounded down to nanoseconds, so that no read asks late.
   cell.SetCheckAt(At(1000) + absl::Nanoseconds(1) / 2);
   EXPECT_FALSE(Holds(cell.Load()));
 }
@@ -146,7 +145,6 @@ TEST(SnapshotCellTest, R9NothingIsHandedOutAfterItWasReplaced) {
   EXPECT_EQ(TokenOf(cell.Load()), "b");
 }
 
-// E5: a superseded token is destroyed with the garbage, not inside Publish.
 TEST(SnapshotCellTest, E5TheSupersededTokenLivesUntilTheGarbageEnds) {
   std::atomic<int64_t> now{0};
   Cell cell(CoarseWallClock::Exact(&now));

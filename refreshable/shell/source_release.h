@@ -26,10 +26,10 @@ class InDone {
 };
 
 // Drops `source`, which may be the last reference. If the calling thread is not
-// inside a call of `FetchDone`, drops it at once. Otherwise a task of
+// inside a call of `FetchDone`, drops the source at once. Otherwise a task of
 // `executor` drops it. If `executor` is null, refuses the task, or runs it
-// inside a call of `FetchDone`, a detached thread drops it. If that thread
-// cannot be started, the source is leaked.
+// inside a call of `FetchDone`, a detached thread drops the source. If that
+// thread cannot be started, the source is leaked.
 void ReleaseSource(std::shared_ptr<void> source, Executor* executor) noexcept;
 
 }  // namespace internal

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests ReleaseSource if there is no executor and no thread can be started to
-// drop the source. The other cases are in source_lifetime_test.cc.
+// Tests ReleaseSource without an executor, when no thread can be started. The
+// other cases are in source_lifetime_test.cc.
 
 #include "refreshable/shell/source_release.h"
 

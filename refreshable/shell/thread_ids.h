@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// ThreadIds and Visit: notes of the threads that are inside some part of the
-// code.
+// ThreadIds and Visit: record which threads are inside some part of the code.
 
 #ifndef REFRESHABLE_SHELL_THREAD_IDS_H_
 #define REFRESHABLE_SHELL_THREAD_IDS_H_
@@ -36,27 +35,24 @@ class ThreadIds {
   std::unique_ptr<std::vector<Id>> others_;
 };
 
-// Notes that a thread is inside `Executor::Run`. Unlike a thread in a
-// ThreadIds, this one usually leaves without the lock. There is room for one
-// thread.
-//
-// All methods but Leave require the Shell's lock.
+// Records that a thread is inside `Executor::Run`. Has room for one thread.
+// `Leave` may be called without the Shell's lock; the other methods require it.
 class Visit {
  public:
-  // Notes the calling thread. Returns false if a thread is noted already.
+  // Records the calling thread. Returns false if a thread is recorded already.
   bool Enter() {
     if (state_.load(std::memory_order_acquire) != kNone) return false;
     thread_ = std::this_thread::get_id();
     state_.store(kInside, std::memory_order_relaxed);
     return true;
   }
-  // Forgets the noted thread, which must be the caller. Returns true if the
-  // caller must then call `Shell::LeaveExecutor`. From this moment on, the
-  // object may be destroyed.
+  // Forgets the recorded thread, which must be the caller. Returns true if the
+  // caller must then call `Shell::LeaveExecutor`. As soon as the thread is
+  // forgotten, another thread may destroy this object.
   bool Leave() {
     return state_.exchange(kNone, std::memory_order_acq_rel) == kMustCall;
   }
-  // If a thread is noted, makes its `Leave` return true.
+  // If a thread is recorded, makes its `Leave` return true.
   void RequireCall() {
     State inside = kInside;
     state_.compare_exchange_strong(inside, kMustCall,

@@ -34,8 +34,7 @@ namespace internal {
 template <typename Token>
 struct RefCount<TypedShell<Token>> : RefCount<Shell> {};
 
-// A Shell that knows the type of its tokens. It has the source until it is
-// closed.
+// A Shell that knows the type of its tokens. Owns the source until Close.
 template <typename Token>
 class TypedShell final : public Shell {
  public:
@@ -57,8 +56,8 @@ class TypedShell final : public Shell {
   ~TypedShell() override { Unregister(); }
 
   // Does what clause E1 requires of the destructor, and drops the source. A
-  // Fetch that is still running keeps the source until it returns. A call that
-  // has returned and has not answered keeps only this object.
+  // call of `Fetch` that is still running owns the source until it returns. A
+  // call that has returned without an answer keeps only this object alive.
   void Close() noexcept {
     Shell::Close();
     std::shared_ptr<TokenSource<Token>> source;
@@ -158,9 +157,9 @@ class TypedShell final : public Shell {
     source->Fetch(context, std::move(done));
 #endif
     inside->now = false;
-    // An exception has destroyed `done`. If it left the source, the attempt has
-    // failed above, and this does nothing. If the source caught it, the attempt
-    // fails now.
+    // `threw` is true if an exception destroyed `done`. If that exception left
+    // the source, the attempt has failed above, and this call does nothing. If
+    // the source caught the exception, the attempt fails now.
     if (inside->threw) FailIfRunning(id, SourceThrew());
     {
       ForkMutexLock lock(&mutex_);

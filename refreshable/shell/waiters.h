@@ -75,13 +75,13 @@ class Wakeup {
   bool woken_ = false;
 };
 
-// A read that waits. What changes meanwhile is guarded by the Shell's lock,
-// unless a comment says otherwise.
+// A read that waits. The Shell's lock guards the members that change, unless a
+// comment says otherwise.
 struct PendingRead {
   ReadRequest request;
-  // Whether this read waits for the refresh no longer, so that `outcome` is
-  // known. If `outcome` is OK, the read then gets its token from the cell, or
-  // asks the machine again.
+  // Whether this read no longer waits for the refresh, and `outcome` is set. If
+  // `outcome` is OK, the read then gets its token from the cell, or asks the
+  // machine again.
   bool settled = false;
   absl::Status outcome;
 };
@@ -127,7 +127,7 @@ class AsyncRead : private PendingRead {
   virtual void Discard() {}
 
   uint64_t id_ = 0;
-  std::shared_ptr<AsyncRead> next_;  // The next one in a list of AsyncReads.
+  std::shared_ptr<AsyncRead> next_;  // The next read in a list of AsyncReads.
   // Whether the executor was given a task that delivers the settled read.
   bool dispatched_ = false;
   // If set, the thread that is inside ReadAsync for this read, and so must not
@@ -140,8 +140,7 @@ class AsyncRead : private PendingRead {
 };
 
 // A table of the asynchronous reads that wait, by id. Its memory grows with the
-// largest number of reads that waited at a time; `kKept` says when it is freed.
-// Not thread-safe.
+// number of reads; `kKept` says when it is freed. Not thread-safe.
 class AsyncReads {
  public:
   size_t size() const { return size_; }
@@ -149,7 +148,7 @@ class AsyncReads {
   // Whether no memory is allocated.
   bool unused() const { return lists_.empty(); }
 
-  // Requires that no read with the id of `read` is in the table.
+  // Requires: no read in the table has the id of `read`.
   void Add(std::shared_ptr<AsyncRead> read) {
     if (size_ == lists_.size()) Grow();
     ++size_;
@@ -164,7 +163,7 @@ class AsyncReads {
     return *at;
   }
 
-  // Removes the read and returns it; null if there is none with this id.
+  // Removes the read with this id and returns it; null if there is none.
   std::shared_ptr<AsyncRead> Take(uint64_t id) {
     if (empty()) return nullptr;
     std::shared_ptr<AsyncRead>* at = &lists_[Index(id)];

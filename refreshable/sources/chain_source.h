@@ -44,8 +44,8 @@ absl::Status ChainError(const std::vector<ChainFailure>& failures);
 absl::Status ValidateChainMember(size_t index, const std::string& name,
                                  bool has_source, absl::Duration timeout);
 
-// Returns whether `expiry` is a time that is not later than `wall`, or a
-// lifetime that is not positive.
+// Returns whether `expiry` is a time at or before `wall`, or a lifetime of zero
+// or less.
 bool HasExpired(const Expiry& expiry, absl::Time wall);
 
 // While an InAnswer exists, the thread that made it is inside a call of the
@@ -66,40 +66,46 @@ void DestroyOutsideAnswers(absl::AnyInvocable<void() &&> destroy);
 
 }  // namespace internal
 
-// A source that asks other sources, its members, in order, until one has a
-// token. The chain remembers that member, and asks it first in later calls.
-// When the remembered member fails, the chain forgets it, and asks the others
-// from the start of the chain. (If the attempt was cancelled, the member stays
-// remembered.) A member also fails if it answers with a token whose expiry time
-// has passed, or whose lifetime is not positive.
+// A source that asks other sources, its members, in order, until one of them
+// has a token. The chain remembers that member and asks it first in later
+// calls. If the remembered member fails, the chain forgets it and asks the
+// other members from the start of the chain. (If the attempt was cancelled, the
+// member stays remembered.) A member also fails if it answers with an expired
+// token.
 //
 //   using Chain = refreshable::ChainSource<std::string>;
 //   absl::StatusOr<std::shared_ptr<refreshable::TokenSource<std::string>>>
 //       source = Chain::Create({{{"file", file}, {"command", command}}});
 //
 // Each member gets the context that the chain got, with another timeout: the
-// time that the chain has left, but at most `Member::timeout`. The chain does
-// not interrupt a member whose timeout has passed; the member must end by
-// itself. Set `Member::timeout`, so that a member that hangs leaves time for
-// the members after it. If a member fails when the attempt is cancelled, the
-// chain asks no other member and fails with CANCELLED. If a member fails when
-// the chain has no time left, the members that come after it are not asked, and
-// count as failed with DEADLINE_EXCEEDED.
+// time that the chain has left, but at most `Member::timeout`. Set
+// `Member::timeout` so that a slow member leaves time for the members after it.
+// The chain does not interrupt a member whose timeout has passed; the member
+// must end by itself.
+//
+// If a member fails and the attempt has been cancelled, the chain asks no other
+// member and fails with CANCELLED. If a member fails and the chain has no time
+// left, the chain does not ask the remaining members. They count as failed with
+// DEADLINE_EXCEEDED.
 //
 // If all members have failed, the message of the chain's error contains each
-// member's name and error. The chain's error has the code and the payloads of
-// one member's error. Of the errors, in the order in which the members were
-// asked, that is the first that `ClassifyFailure` calls transient; otherwise
-// the first that it calls throttled; otherwise the first that
-// `ClassifyHttpFailure` does not call permanent; otherwise the first of all. So
-// these functions call the chain's error permanent only if they call the errors
-// of all members so. The Retry-After of the chain's error is the longest of its
-// members'.
+// member's name and error. The code and the payloads of the chain's error are
+// those of one member's error. This is, in the order in which the members were
+// asked, the first error that is
+//
+//   1. transient by `ClassifyFailure`. If there is none:
+//   2. throttled by `ClassifyFailure`. If there is none:
+//   3. not permanent by `ClassifyHttpFailure`. If there is none:
+//   4. any error.
+//
+// So each of these functions calls the chain's error permanent only if it calls
+// the errors of all members permanent. The Retry-After of the chain's error is
+// the longest Retry-After of its members' errors.
 //
 // Thread-safe. `Fetch` blocks as long as its members do. If a member fails
 // after its `Fetch` has returned, the next member is asked on the thread that
-// reports the failure. So if a member blocks, that thread must be one that may
-// block, whatever the order of the members.
+// reports the failure. So if any member blocks, every member must report
+// failures on threads that may block.
 template <typename Token>
 class ChainSource final : public TokenSource<Token> {
  public:
@@ -180,8 +186,8 @@ class ChainSource final : public TokenSource<Token> {
           remembered_(core->remembered.load(std::memory_order_relaxed)) {}
 
     // Asks one member after another. Returns when the call has ended, or when a
-    // member's `Fetch` has returned and OnAnswer has not finished with the
-    // member's answer. In the second case, OnAnswer goes on with the call.
+    // member's `Fetch` has returned before OnAnswer has handled the member's
+    // failure. In the second case, OnAnswer goes on with the call.
     void Advance(Core& core) {
       for (;;) {
         const int index = Next(core);
@@ -276,9 +282,9 @@ class ChainSource final : public TokenSource<Token> {
       if (SecondToJoin()) Advance(*core);
     }
 
-    // If the member at `index`, which has failed, is the remembered one,
-    // forgets it. But if the call was cancelled, the member may have failed
-    // only for that reason, so it stays remembered.
+    // Forgets the member at `index`, which has failed, if it is the remembered
+    // member. But if the call was cancelled, the member stays remembered,
+    // because it may have failed only for that reason.
     void Forget(Core& core, int index) {
       if (!context_.cancelled()) {
         core.remembered.compare_exchange_strong(index, kNone,

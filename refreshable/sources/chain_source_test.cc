@@ -235,8 +235,8 @@ TEST_F(ScriptedChainTest, CallsDoNotDisturbEachOther) {
   a_.Answer(absl::NotFoundError("no"));
   b_.Answer(Token("b1"));
   EXPECT_EQ((*Call())->token, "b1");
-  // Now a fails in the call `abandoned`, which then asks b. There b fails, so
-  // it is forgotten, although the other call has remembered it.
+  // Now a fails in the call `abandoned`, which then asks b. When b fails there,
+  // the chain forgets b, although the other call has remembered b.
   b_.Answer(absl::UnavailableError("b"));
   c_.Answer(absl::UnavailableError("c"));
   a_.Release(0, absl::UnavailableError("a"));
@@ -275,8 +275,8 @@ TEST(ChainSourceTest, ManyMembersFailInOneCall) {
 }
 
 // A source that answers each call on a new thread. If `go` is not null, the
-// thread first waits for it. The destructor joins the threads, and then
-// notifies `destroyed` unless that is null.
+// thread first waits for it. The destructor joins the threads and then, if
+// `destroyed` is not null, notifies it.
 class ThreadedSource final : public TokenSource<std::string> {
  public:
   explicit ThreadedSource(Result result, absl::Notification* go = nullptr,

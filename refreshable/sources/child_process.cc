@@ -24,8 +24,8 @@ namespace internal {
 namespace {
 
 // A call of Drain returns when it has read this many bytes or more. DrainAll
-// then discards at most about this many more. Without a limit, a program that
-// never stops writing could keep the caller there.
+// then discards about this many more bytes at most. Without a limit, a program
+// that never stops writing could keep the caller there.
 constexpr size_t kMaxDrainedBytes = 64 * 1024;
 
 // Calls `function`, which returns -1 and sets errno if it fails. Calls it again
@@ -38,9 +38,9 @@ auto Retry(Function function) {
   }
 }
 
-// If `fd` is the number of stdin, stdout or stderr, moves it to a higher
-// number. (If this program has closed its stdout, a new pipe may get that
-// number, and what this program prints would get into the pipe.) Returns 0 or
+// Moves `fd` to a higher number if it is the number of stdin, stdout or stderr.
+// A new pipe gets such a number if this program has closed its stdout, for
+// example. What this program prints would then get into the pipe. Returns 0 or
 // an error number.
 int MoveAboveStderr(int& fd) {
   if (fd > STDERR_FILENO) return 0;

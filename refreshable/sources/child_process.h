@@ -32,17 +32,17 @@ class PipeEnd {
   int fd() const { return fd_; }
 
   // Reads the bytes that are in the pipe into `buffer`, without blocking. Stops
-  // when `buffer` has overflowed or at least 64 KiB have been read. Closes this
-  // end if it comes to the end of the bytes, or if reading fails.
+  // when `buffer` has overflowed or at least 64 KiB have been read. At the end
+  // of the file, or if reading fails, closes this end of the pipe.
   void Drain(SecretBuffer& buffer);
-  // Does the same as Drain. If `buffer` has overflowed, also reads up to about
-  // 64 KiB more, and discards them.
+  // Does the same as Drain. If `buffer` has overflowed, also reads and discards
+  // up to about 64 KiB more.
   void DrainAll(SecretBuffer& buffer);
 
  private:
   // Reads at most `size` bytes into `data` and returns how many it has read.
-  // Returns 0 if there are none now. If there will be no more, or if reading
-  // fails, closes this end and returns 0.
+  // Returns 0 if there are no bytes now. At the end of the file, or if reading
+  // fails, closes this end of the pipe and returns 0.
   size_t ReadSome(char* data, size_t size);
 
   int fd_ = -1;

@@ -31,9 +31,9 @@ namespace internal {
 namespace {
 
 // The longest and the shortest wait between two looks at a running program. The
-// first wait is the shortest; each wait is twice as long as the one before, up
-// to the longest. When something can be read, a wait ends early. A cancellation
-// does not end it.
+// first wait is the shortest; each wait is twice as long as the wait before it,
+// up to the longest. A wait ends early if something can be read, but not if the
+// attempt is cancelled.
 constexpr absl::Duration kMaxPoll = absl::Milliseconds(20);
 constexpr absl::Duration kMinPoll = absl::Milliseconds(1);
 
@@ -200,8 +200,8 @@ class CommandRun {
   // is due. Returns whether only Reap is left to do: the program has exited and
   // its output is closed, or the group has got SIGKILL.
   bool Step(BootTime deadline) {
-    // The program's exit is looked for before the pipes are read: if it has
-    // exited now, all that it has written is in the pipes.
+    // Must come before the pipes are read: if the program has exited now, all
+    // that it has written is in the pipes.
     const bool exited = child_.HasExited();
     child_.out().Drain(output_);
     child_.err().DrainAll(err_);

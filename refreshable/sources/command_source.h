@@ -43,21 +43,21 @@ struct Command {
   std::string working_directory;
 
   // How long the program may run before it gets SIGTERM; positive. If
-  // `FetchContext::timeout` is shorter, that counts. The default leaves time
-  // for `grace` within the default of the policy's `attempt_timeout`, so that
-  // the attempt ends with the error of this source.
+  // `FetchContext::timeout` is shorter, it is used instead. By default, this
+  // time and `grace` together are shorter than the policy's `attempt_timeout`,
+  // so that the attempt ends with the error of this source.
   absl::Duration timeout = absl::Seconds(25);
-  // The longest time that the program's process group gets between SIGTERM and
-  // SIGKILL. If the group has got no SIGTERM, and the program has exited while
-  // another process has its output open, the time counts from the exit (see
-  // "How a run ends" at CommandSource). Not negative; finite.
+  // The longest time between SIGTERM and SIGKILL for the program's process
+  // group. Also the longest time that another process may have the program's
+  // output open after the program has exited (see "How a run ends" at
+  // CommandSource). Not negative; finite.
   absl::Duration grace = absl::Seconds(1);
   // The most bytes that the program may print: at least 1, at most 16 MiB.
   size_t max_output_bytes = 64 * 1024;
 
   // A function that returns the code of the source's error if the program exits
-  // with `exit_status`, which is not 0. If the function is null, or if it
-  // returns kOk, the code is UNAVAILABLE.
+  // with `exit_status`, which is not 0. If the function is null or returns kOk,
+  // the code is UNAVAILABLE.
   std::function<absl::StatusCode(int exit_status)> code_of_exit = nullptr;
   // Whether errors quote the beginning of what the program writes to stderr:
   // one printable line of at most 500 bytes. Two kinds of text are cut out of
@@ -67,8 +67,8 @@ struct Command {
   // stderr when they fail.
   bool show_stderr = false;
   // A function that removes further secrets from the quotation, or null. It
-  // gets what the program has written to stderr, or the beginning of that, and
-  // returns what may be quoted.
+  // gets what the program has written to stderr, perhaps only the beginning,
+  // and returns what may be quoted.
   std::function<std::string(absl::string_view)> redact_stderr = nullptr;
 };
 
@@ -81,10 +81,10 @@ class CommandRunner {
  public:
   static absl::StatusOr<std::unique_ptr<CommandRunner>> Create(Command command);
 
-  // Runs the command once, and blocks until the run has ended as CommandSource
-  // says. Does not run it if the attempt is cancelled or has no time left.
-  // Puts what the program prints into `output`, which must be empty. If the
-  // returned status is OK, `output` is not empty afterwards.
+  // Runs the command once, and blocks until the run has ended (see "How a run
+  // ends" at CommandSource). Does not run it if the attempt is cancelled or has
+  // no time left. Puts what the program prints into `output`, which must be
+  // empty. If the returned status is OK, `output` is not empty afterwards.
   absl::Status Run(const FetchContext& context, SecretBuffer& output) const;
 
   // Returns an error whose message names the program, followed by `what`.
@@ -97,8 +97,9 @@ class CommandRunner {
 
   // Returns the error of a program that could not be started.
   absl::Status StartError(int error_number) const;
-  // Returns OK, or the error of a program that has ended by itself: it failed,
-  // its output is empty, or it is not known how it ended (`exit` is nullopt).
+  // Returns OK, or an error for a program that has ended by itself. It is an
+  // error if the program failed, if it printed nothing, or if it is not known
+  // how it ended (`exit` is nullopt).
   absl::Status Describe(const std::optional<ExitStatus>& exit,
                         const SecretBuffer& output) const;
 
@@ -120,19 +121,19 @@ class CommandRunner {
 //
 // The program is the leader of a process group of its own. It has no signal
 // blocked or ignored, /dev/null as its stdin, and no file of this program open.
-// (Unless the system is macOS or has glibc 2.34 or later, the program also has
-// those files open that this program has opened without O_CLOEXEC.)
+// Exception: on systems other than macOS and glibc 2.34 or later, the files
+// that this program has opened without O_CLOEXEC are open in the program too.
 //
 // How a run ends:
 //
 //   - If the program still runs when its time is over, if it prints too much,
-//     or if the attempt is cancelled, the group gets SIGTERM. It gets SIGKILL
-//     as soon as the program has exited and its output is closed, and after
-//     `Command::grace` at the latest.
+//     or if the attempt is cancelled, the group gets SIGTERM. The group gets
+//     SIGKILL as soon as the program has exited and its output is closed, and
+//     after `Command::grace` at the latest.
 //   - If the program exits by itself while a process that it has started has
 //     the program's output open, the source waits until the output is closed.
-//     If it is still open `grace` after the exit, the group gets SIGKILL, which
-//     is no error.
+//     If the output is still open `Command::grace` after the exit, the group
+//     gets SIGKILL. This does not make the run fail.
 //   - If the program exits by itself and nobody has its output open, the source
 //     neither waits for nor ends the processes that the program has started.
 //

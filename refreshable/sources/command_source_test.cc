@@ -249,8 +249,8 @@ TEST_F(CommandSourceTest, TheProgramIsIsolated) {
   close(file);
 }
 
-// If this program has closed its stdin and stdout, a new pipe gets their
-// numbers, 0 and 1. The command must still get its stdin and stdout.
+// If this program has closed its stdin and stdout, a new pipe gets the numbers
+// 0 and 1. The command must still get its own stdin and stdout.
 TEST_F(CommandSourceTest, ThisProgramMayHaveClosedItsStandardFiles) {
   const int in = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 10);
   const int out = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 10);
@@ -330,7 +330,7 @@ TEST_F(CommandSourceTest, AProgramThatFloods) {
   options.command.grace = absl::Hours(1);
   ExpectFailure(Run(options), absl::StatusCode::kFailedPrecondition,
                 "printed more than 3 bytes");
-  // A flood on stderr must hold up neither the program nor the source, whether
+  // A flood on stderr must not hold up the program or the source, whether
   // stderr is quoted or not.
   options = Shell("head -c 1000000 /dev/zero >&2; echo token");
   EXPECT_EQ(Token(Run(options)), "token");
@@ -411,7 +411,7 @@ TEST_F(CommandSourceTest, AProcessThatHoldsTheOutputIsEndedAfterTheProgram) {
 // an agent.
 TEST_F(CommandSourceTest, AProcessThatHoldsNothingIsLeftAlone) {
   Source::Options options = Shell("sleep 100000 >/dev/null & echo $!");
-  // The `sleep` that is left has stderr open. The source must not wait for it.
+  // The `sleep` keeps stderr open. The source must not wait for it.
   options.command.show_stderr = true;
   int pid = 0;
   ASSERT_TRUE(absl::SimpleAtoi(Token(Run(options)), &pid));
@@ -463,8 +463,7 @@ TEST_F(CommandSourceTest, ALostExitStatusIsNotTakenForSuccess) {
 }
 
 // Eight threads run commands while the test's own thread forks. No call may
-// wait for the processes of another call or of the fork, or be disturbed by
-// them.
+// wait for, or be disturbed by, a process of another call or of the fork.
 TEST_F(CommandSourceTest, ManyThreadsRunCommands) {
   Source::Options options = Shell("echo $$");
   options.command.grace = absl::Seconds(30);

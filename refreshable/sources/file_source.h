@@ -42,17 +42,17 @@ absl::Status TokenFileSystemError(int error_number, const std::string& path);
 // Reads all of the file into `bytes`. If the file is missing or changes during
 // a reading, tries again at once, up to five times in all. Returns OK if
 // `bytes` is the whole file and not empty; otherwise one of the errors that
-// FileSource lists. `after_reading` is for tests, and may be null. In each
-// reading, it is called after the last byte has been read and before the check
-// that the file has not changed.
+// FileSource lists. `after_reading` is for tests, and may be null. Each reading
+// calls it after the last byte has been read and before the check that the file
+// has not changed.
 absl::Status ReadTokenFile(const std::string& path, SecretBuffer& bytes,
                            const std::function<void()>& after_reading);
 
 }  // namespace internal
 
-// A source that reads its token from a file, anew for each call. The token may
-// be one that an agent writes, or a projected Kubernetes secret or service
-// account token.
+// A source that reads its token from a file at each call. The file may be
+// written by an agent, or be a projected Kubernetes secret or service account
+// token.
 //
 //   refreshable::FileSource<refreshable::Secret>::Options options;
 //   options.path = "/var/run/secrets/tokens/api";
@@ -64,10 +64,11 @@ absl::Status ReadTokenFile(const std::string& path, SecretBuffer& bytes,
 //
 // How to replace the file: write another file and rename it onto this one, or
 // replace a symbolic link in the path (Kubernetes replaces `..data`). A reading
-// then gets all of the old token or all of the new one. If a writer writes into
-// the file itself, the source notices changes of the file's size or time stamp
-// while it reads. But if the writer pauses, the source takes what was written
-// so far for the whole file, unless that is empty or the parser refuses it.
+// then gets all of the old token or all of the new token.
+//
+// If a writer writes into the file itself, the source may read an incomplete
+// token. It notices only if the file's size or time stamp changes during the
+// reading, if the file is empty, or if the parser refuses the bytes.
 //
 // How often the file is read: in each attempt of a refresh. By default a token
 // expires after two minutes and is stale after about one minute, so the file is
@@ -100,11 +101,12 @@ class FileSource final : public TokenSource<Token> {
     // states no expiry. Positive. If infinite, such a token never expires: the
     // file is read again only if the token is rejected or withdrawn.
     absl::Duration lifetime = absl::Minutes(2);
-    // How long after the start of the attempt the token is stale, so that the
-    // file is read again if the token is in use. Positive. It has no effect if
-    // `parse` gives a hint of its own. Otherwise, if it is finite, it becomes
-    // the hint of `Expiry::WithRefreshIn`, whose limits apply; if it is
-    // infinite, the stale window of the policy decides.
+    // How long after the start of the attempt the token becomes stale; the file
+    // is then read again if the token is in use. Positive. If `parse` gives a
+    // hint of its own (`Expiry::WithRefreshIn`), this option has no effect.
+    // Otherwise, if this option is finite, it becomes the hint, with the limits
+    // that a hint has. If it is infinite, the stale window of the policy
+    // decides.
     absl::Duration reread_after = absl::InfiniteDuration();
     // If null, the source uses the default parser of token_parser.h.
     TokenParser<Token> parse = nullptr;

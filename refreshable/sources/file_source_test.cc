@@ -221,7 +221,7 @@ TEST_F(FileSourceTest, ReadsAgainIfTheFileIsWrittenMeanwhile) {
 // A token file that is replaced as Kubernetes does it. The path `token` is a
 // link to `..data/token`, and `..data` is a link to a folder. `Publish` writes
 // the new token into a new folder, makes `..data` a link to that folder, and
-// removes the folder before it.
+// removes the previous folder.
 class ProjectedVolume {
  public:
   explicit ProjectedVolume(const TempFolder& folder) : folder_(folder) {

@@ -14,13 +14,14 @@
 namespace refreshable {
 namespace internal {
 
-// The largest value of the options that limit how many bytes a file may have or
-// a command may print.
+// The largest permitted value of `FileSource::Options::max_bytes` and of
+// `Command::max_output_bytes`.
 inline constexpr size_t kMaxTokenBytes = 16 << 20;
 
-// A buffer for up to `limit` bytes, and for one more, which shows that there
-// were too many. It never moves the bytes, so it leaves no copies behind, and
-// it wipes them when it is cleared or destroyed. Not thread-safe.
+// A buffer for up to `limit` bytes. It has room for one byte more, by which it
+// notices that there were too many. It never moves the bytes, so it leaves no
+// copies behind. It wipes the bytes when it is cleared or destroyed. Not
+// thread-safe.
 class SecretBuffer {
  public:
   explicit SecretBuffer(size_t limit)

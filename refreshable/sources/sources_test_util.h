@@ -52,7 +52,7 @@ inline void WriteFile(const std::string& path, absl::string_view content) {
   ASSERT_TRUE(file.flush()) << path;
 }
 
-// What a test may choose of the FetchContext that `Ask` passes to a source.
+// The parts of `Ask`'s FetchContext that a test can choose.
 struct AskOptions {
   Generation rejected;
   absl::Duration timeout = absl::InfiniteDuration();

@@ -40,11 +40,11 @@ struct HasEmpty<Token, std::void_t<decltype(static_cast<bool>(
 //
 // If a server rejects the token, the source has no other. So once it has given
 // its token, a call whose `FetchContext::rejected` is not 0 fails with
-// UNAUTHENTICATED, which is permanent. If a read rejects the token
-// (`ReadOptions::rejected`), that read fails; reads that do not reject it still
-// get it. If `Refreshable::Invalidate` withdraws the token, all reads fail
-// until `Refreshable::Install` brings another token, or `Refreshable::Reset`
-// permits the source to give the same one again.
+// UNAUTHENTICATED, which is permanent. A read that rejects the token
+// (`ReadOptions::rejected`) then fails; other reads still get the token. If
+// `Refreshable::Invalidate` withdraws the token, all reads fail until
+// `Refreshable::Install` brings another token, or `Refreshable::Reset` permits
+// the source to give the same token again.
 //
 // `Token` must be copyable. Thread-safe; does not block. Statuses do not
 // contain the token.
@@ -69,9 +69,9 @@ class StaticSource final : public TokenSource<Token> {
   }
 
   void Fetch(const FetchContext& context, FetchDone<Token> done) override {
-    // If this source has not given its token yet, the rejected token is not its
-    // own. It came from `Refreshable::Install`, say, or from another member of
-    // a ChainSource.
+    // If this source has not given its token yet, the rejected token came from
+    // elsewhere, for example from `Refreshable::Install` or from another member
+    // of a ChainSource.
     if (given_.exchange(true, std::memory_order_relaxed) &&
         context.rejected() != Generation(0)) {
       return done(absl::UnauthenticatedError(

@@ -35,7 +35,6 @@ TEST(StaticSourceTest, RefusesAnEmptyToken) {
   EXPECT_TRUE(StaticSource<Key>::Create(Key{0}).ok());
 }
 
-// A program whose token is an API key.
 class RevokedKeyTest : public testing::Test {
  protected:
   absl::StatusOr<Lease<std::string>> ReadAfterRejection() {

@@ -23,19 +23,20 @@ namespace refreshable {
 // A function that makes a credential of all bytes of a file, or of all that a
 // command printed. It may be called on several threads at the same time. The
 // bytes are valid only during the call, and are wiped afterwards; the function
-// must wipe its own copies. The bytes are not empty, but they may be incomplete
-// if the writer of the file is not done.
+// must wipe its own copies. The bytes are not empty, but may be incomplete if a
+// writer has not finished the file.
 //
 // If the function returns an error, the message of the source's error contains
-// the code of that error by name. It also quotes that error's message if the
-// source's option `show_parser_message` is true. It does not by default,
-// because parsers often quote what they could not parse, which may be a secret.
+// the name of the parser's error code. If the source's option
+// `show_parser_message` is true, it also contains the parser's error message.
+// The option is false by default, because parsers often quote what they could
+// not parse, and that may be a secret.
 //
 // A null TokenParser stands for the default parser, which exists if Token is
-// std::string or Secret. Its token is all bytes except line ends at the end,
-// and has no expiry. The default parser refuses an empty token, and one that
-// contains a control character (a line break, say), because programs put tokens
-// into HTTP headers.
+// std::string or Secret. It makes a token without an expiry of all bytes except
+// line ends at the end. It refuses an empty token, and a token that contains a
+// control character (a line break, say), because programs put tokens into HTTP
+// headers.
 template <typename Token>
 using TokenParser =
     std::function<absl::StatusOr<Credential<Token>>(absl::string_view bytes)>;
@@ -64,7 +65,7 @@ absl::Status ValidateLifetime(absl::string_view source,
                               absl::Duration lifetime);
 
 // Returns OK, or INVALID_ARGUMENT if `parse` is null and Token has no default
-// parser. The message begins with `source`, as that of ValidateLifetime.
+// parser. `source` is as for ValidateLifetime.
 template <typename Token>
 absl::Status ValidateParser(absl::string_view source,
                             const TokenParser<Token>& parse) {
