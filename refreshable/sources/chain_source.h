@@ -28,7 +28,7 @@
 namespace refreshable {
 namespace internal {
 
-// A member of a chain that has failed in one call, and its error.
+// The failure of one member in one call of a chain.
 struct ChainFailure {
   std::string member;
   absl::Status status;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// CommandSource: a source that runs a program, a credential helper, and reads
-// what it prints.
+// CommandSource: a source that runs a program, such as a credential helper, and
+// reads what it prints.
 
 #ifndef REFRESHABLE_SOURCES_COMMAND_SOURCE_H_
 #define REFRESHABLE_SOURCES_COMMAND_SOURCE_H_
@@ -26,7 +26,7 @@
 
 namespace refreshable {
 
-// A program to run, and how to run it. A value.
+// A program to run, and how to run it.
 struct Command {
   // The program and its arguments, which no shell interprets. A program without
   // a slash is looked for in the PATH of this program. Pass secrets in

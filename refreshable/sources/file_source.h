@@ -83,8 +83,7 @@ absl::Status ReadTokenFile(const std::string& path, SecretBuffer& bytes,
 //                        have finished it.
 //   ABORTED              transient: the file changed during each of several
 //                        readings.
-//   PERMISSION_DENIED    permanent: this program may not read the file. The
-//                        next refresh tries again.
+//   PERMISSION_DENIED    permanent: this program may not read the file.
 //   FAILED_PRECONDITION  permanent: the file is a directory or something else
 //                        that is not a regular file, it has more than
 //                        `max_bytes`, or the path is not valid.

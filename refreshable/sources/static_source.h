@@ -38,9 +38,9 @@ struct HasEmpty<Token, std::void_t<decltype(static_cast<bool>(
 //   auto token = refreshable::Refreshable<refreshable::Secret>::Create(
 //       *source, {&executor});
 //
-// If a server rejects the token, the source has no other. So once it has given
-// its token, a call whose `FetchContext::rejected` is not 0 fails with
-// UNAUTHENTICATED, which is permanent. A read that rejects the token
+// If a server rejects the token, the source has no other token. So once the
+// source has given its token, a call whose `FetchContext::rejected` is not 0
+// fails with UNAUTHENTICATED, which is permanent. A read that rejects the token
 // (`ReadOptions::rejected`) then fails; other reads still get the token. If
 // `Refreshable::Invalidate` withdraws the token, all reads fail until
 // `Refreshable::Install` brings another token, or `Refreshable::Reset` permits
