@@ -339,7 +339,6 @@ class Shell : protected ForkAware {
   // The number of the timer, by which the task of a superseded timer is
   // recognized.
   uint64_t timer_serial_ ABSL_GUARDED_BY(mutex_) = 0;
-  // Whether a thread is arming the timer.
   bool arming_ ABSL_GUARDED_BY(mutex_) = false;
   // Whether the executor has refused or dropped the timer, and no later timer
   // was armed.

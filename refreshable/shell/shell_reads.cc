@@ -288,7 +288,6 @@ std::shared_ptr<AsyncRead> Shell::Remove(uint64_t id) {
   return read;
 }
 
-// Returns the async read with this id; null if there is none.
 std::shared_ptr<AsyncRead> Shell::FindAsync(uint64_t id) const {
   return active_ != nullptr ? active_->async.Find(id) : nullptr;
 }

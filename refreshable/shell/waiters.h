@@ -86,7 +86,6 @@ struct PendingRead {
   absl::Status outcome;
 };
 
-// A read whose thread blocks.
 struct BlockedRead : PendingRead {
   uint64_t id = 0;
   // Whether the thread is inside a task of the executor, and whether it can

@@ -65,7 +65,6 @@ TEST(ChainSourceTest, RefusesBadOptions) {
             "ChainSource: two members are named a");
 }
 
-// A chain of three members, whose answers the test decides.
 class ScriptedChainTest : public testing::Test {
  protected:
   // Calls the chain. Returns the place for its answer, which may come later.

@@ -48,7 +48,6 @@ class PipeEnd {
   int fd_ = -1;
 };
 
-// How a process ended.
 struct ExitStatus {
   int status = 0;  // The exit status; 0 if a signal ended the process.
   int signal = 0;  // The signal that ended the process; 0 if it exited.

@@ -61,7 +61,6 @@ class Fifo {
 
   const std::string& path() const { return path_; }
 
-  // Waits until something has been written.
   void AwaitLine() { Await(POLLIN, "a process of the command to write"); }
   // Waits until all processes that had opened the FIFO for writing have closed
   // it. At least one process must have opened it.

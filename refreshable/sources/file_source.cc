@@ -43,7 +43,7 @@ bool WasWritten(const struct stat& a, const struct stat& b) {
 // failed.
 class OpenFile {
  public:
-  // Opens the file. Without O_NONBLOCK, opening a FIFO would wait for a writer.
+  // Without O_NONBLOCK, opening a FIFO would wait for a writer.
   explicit OpenFile(const std::string& path) {
     do {
       fd_ = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);

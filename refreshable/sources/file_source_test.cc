@@ -246,7 +246,6 @@ class ProjectedVolume {
   std::string last_;
 };
 
-// A token file that is replaced by renaming another file onto it.
 class RenamedFile {
  public:
   explicit RenamedFile(const TempFolder& folder) : folder_(folder) {}

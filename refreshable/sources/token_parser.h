@@ -56,7 +56,6 @@ absl::StatusOr<absl::string_view> TokenText(absl::string_view bytes);
 // `status`, and contains the message of `status` only if `show` is true.
 absl::Status ParserFailure(const absl::Status& status, bool show);
 
-// Returns whether a token with this expiry never expires.
 bool IsNever(const Expiry& expiry);
 
 // Returns OK, or INVALID_ARGUMENT if `lifetime` is not positive. The message
