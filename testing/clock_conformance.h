@@ -38,7 +38,8 @@ class ClockRig {
  public:
   virtual ~ClockRig() = default;
 
-  // Returns the clock: the same one each time. It lives as long as the rig.
+  // Returns the clock. It must be the same each time, and live as long as the
+  // rig.
   virtual const refreshable::Clock& clock() = 0;
 
   // Moves the wall time and the boot time of a virtual clock forward by `d`,
@@ -51,8 +52,8 @@ class ClockRig {
   // the clauses about steps of the wall time do not apply.
   virtual bool StepWall(absl::Duration) { return false; }
 
-  // Returns the executor to which this clock belongs, or null if there is none.
-  // If it returns null, the clause about the executor's tasks does not apply.
+  // Returns the executor to which this clock belongs. If this is null, as by
+  // default, the clause about the executor's tasks does not apply.
   virtual refreshable::Executor* executor() { return nullptr; }
 };
 

@@ -43,15 +43,14 @@ struct SubjectName {
   }
 };
 
-// `AwaitOrGiveUp` and `DoOrGiveUp` wait for something that happens soon if the
-// implementation is correct. After 30 s, or the seconds in the environment
-// variable REFRESHABLE_TIMEOUT_SECONDS, they call `GiveUp`. They do not just
-// fail the test, because the awaited event might happen after the test has
-// ended, and use the test's variables. The message is "... waited in vain for",
-// followed by `what`.
+// `AwaitOrGiveUp` and `DoOrGiveUp` wait for an event that is soon if the
+// implementation is correct. If it has not happened after 30 s, they call
+// `GiveUp`. The environment variable REFRESHABLE_TIMEOUT_SECONDS replaces the
+// 30. They end the program, and do not just fail the test, because code that
+// runs after the test would use the test's destroyed variables.
 
-// Prints that the current test waited in vain for `what`, and ends the program.
-// Does not wait itself.
+// Prints that the current test "waited in vain for" `what`, and ends the
+// program.
 [[noreturn]] void GiveUp(absl::string_view what);
 // Blocks until `n` is notified.
 void AwaitOrGiveUp(const absl::Notification& n, absl::string_view what);

@@ -47,14 +47,13 @@ class OnDestroy {
   const std::function<void()> f_;
 };
 
-// A record of how often a task ran and was destroyed. `Watch` returns a task
-// that runs `body` and is counted in this record. The record must outlive the
-// task.
+// Counts how often a task runs and is destroyed. Must outlive the task.
 struct Fate {
   std::atomic<int> ran{0};
   std::atomic<int> destroyed{0};
   absl::Notification gone;  // Notified when the task is first destroyed.
 
+  // Returns the task, which runs `body`.
   Executor::Task Watch(std::function<void()> body = [] {}) {
     return [this, body = std::move(body),
             guard = std::make_unique<OnDestroy>([this] {
@@ -68,7 +67,7 @@ struct Fate {
 
 // A set of `n` tasks of `RunBlocking` that stay blocked while this object
 // exists. The constructor waits until all of them have started. The destructor
-// lets them go, and waits until all have ended.
+// unblocks them and waits until all of them have been destroyed.
 class Blockade {
  public:
   Blockade(Executor& executor, int n) : left_(n), fates_(n) {
@@ -92,8 +91,8 @@ class Blockade {
   std::vector<Fate> fates_;
 };
 
-// Passes `queue` a task, and fails the test if this thread runs it before
-// `queue` returns. The task notifies `ran`.
+// Calls `queue` with a task that notifies `ran`. Fails the test if this thread
+// runs the task before `queue` returns.
 void ExpectNotRunInside(absl::FunctionRef<bool(Executor::Task)> queue,
                         absl::Notification* ran) {
   const std::thread::id caller = std::this_thread::get_id();
@@ -163,8 +162,8 @@ TEST_P(ExecutorConformanceTest, RunDoesNotRunInsideTheCall) {
   absl::Notification outside, in_run, in_timer;
   check(&outside);
   executor().Run([&] { check(&in_run); });
-  // `Run` is called inside a timer's task too, because a faulty executor may
-  // run tasks inside `Run` only there.
+  // A faulty executor may run tasks inside `Run` only if a timer's task calls
+  // `Run`.
   executor().RunAfter(absl::ZeroDuration(), [&] { check(&in_timer); });
   Await(outside, "the task to be run");
   Await(in_run, "the task of a task to be run");
@@ -310,9 +309,8 @@ TEST_P(ExecutorConformanceTest, TimerDoesNotFireEarly) {
 }
 
 TEST_P(ExecutorConformanceTest, DueTimersRunInTheOrderOfTheirDueTimes) {
-  // The slow and the fast timer are both queued by a third timer's task. Timers
-  // run one after another, so neither of the two can run before both are
-  // queued.
+  // A third timer's task queues the slow and the fast timer. Timers run one
+  // after another, so both are queued before either of them runs.
   std::vector<std::string> order;
   absl::Notification all;
   BootTime slow_due, fast_due;
@@ -346,9 +344,9 @@ TEST_P(ExecutorConformanceTest, NegativeDelayCountsAsZero) {
                                     zero.Notify();
                                   }),
               TimerId::kNone);
-    // Reads the clock until it has moved, so that the two timers have different
-    // due times, but at most 10,000 times, because a virtual clock does not
-    // move by itself.
+    // Waits until the clock has moved, so that the two timers have different
+    // due times. Gives up after 10,000 reads of the clock, because a virtual
+    // clock does not move by itself.
     const BootTime queued = Now();
     for (int i = 0; i < 10000 && !moved; ++i) moved = Now() > queued;
     EXPECT_NE(executor().RunAfter(-absl::Hours(1),

@@ -85,10 +85,9 @@ class ExecutorConformanceTest
   // Returns a task whose destructor calls `CallBack` and then notifies
   // `destroyed`.
   refreshable::Executor::Task Reentrant(absl::Notification* destroyed);
-  // Checks that the executor holds no lock while it runs the code that calls
-  // `CallBack`: on another thread, calls every virtual method of the executor
-  // except `DriveUntil`. Ends the program if these calls do not return in time
-  // (see `DoOrGiveUp`).
+  // Calls every virtual method of the executor except `DriveUntil` on another
+  // thread, with `DoOrGiveUp`. So this ends the program if the executor holds a
+  // lock while it runs the code that calls `CallBack`.
   void CallBack();
 
   const std::unique_ptr<ExecutorRig> rig_ = GetParam().make();

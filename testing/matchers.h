@@ -2,10 +2,11 @@
 //
 // GoogleMock matchers for leases, for the statuses of reads and for Health.
 //
-// A matcher for leases can be used on a `Lease` or a `StatusOr<Lease>`, and a
-// matcher for statuses on a `Status` or any `StatusOr`. Some matchers of both
-// groups can be used on a `Health` too. An argument is the expected value or a
-// matcher for it; only FailsWith does not take a matcher.
+// A matcher for leases can be used on a `Lease` or a `StatusOr<Lease>`. A
+// matcher for statuses can be used on a `Status` or any `StatusOr`. Some
+// matchers can be used on a `Health` too, as their comments say. The argument
+// of a matcher is the expected value or a matcher for it. Exception: FailsWith
+// takes only a value.
 
 #ifndef REFRESHABLE_TESTING_MATCHERS_H_
 #define REFRESHABLE_TESTING_MATCHERS_H_
@@ -60,7 +61,7 @@ const absl::Status& StatusOf(const absl::StatusOr<T>& result) {
   return result.status();
 }
 
-// Returns the number of a generation, and any other value or matcher unchanged.
+// Returns the number of a Generation. Returns any other argument unchanged.
 inline uint64_t NumberOf(refreshable::Generation generation) {
   return generation.value();
 }
@@ -69,23 +70,23 @@ const T& NumberOf(const T& value) {
   return value;
 }
 
-// Returns the description of a matcher: "<verb>s <rest>" ("has <rest>" for
-// "have") or, if negated, "does not <verb> <rest>".
+// Returns the description of a matcher, for example "holds a lease" or, if
+// negated, "does not hold a lease". `verb` is "hold" and `rest` is "a lease".
 inline std::string Says(bool negation, const std::string& verb,
                         const std::string& rest) {
   if (negation) return "does not " + verb + " " + rest;
   return (verb == "have" ? "has " : verb + "s ") + rest;
 }
 
-// Returns the description of a part of a lease, status or Health, with the
-// expected value: for example, "a freshness that is equal to stale". Not for
-// tokens, which must not be printed.
+// Returns a description of what is expected, for example "a freshness that is
+// equal to stale" if `part` is "a freshness". Not for tokens, which must not be
+// printed.
 template <typename Value, typename Inner>
 std::string Expected(const std::string& part, const Inner& inner) {
   return part + " that " + testing::DescribeMatcher<const Value&>(inner);
 }
 
-// Returns whether one part of a lease matches `inner`. The part is not printed,
+// Returns whether one part of a lease matches `inner`. Does not print the part,
 // because it may be a token.
 template <typename Arg, typename Part, typename Inner>
 bool MatchLease(const Arg& arg, Part part, const Inner& inner,
@@ -147,9 +148,8 @@ MATCHER_P(HoldsToken, token,
       token, result_listener);
 }
 
-// Matches a lease of the generation `generation`. Also matches a Health with
-// this generation (the one last published). `generation` is a number, a
-// Generation, or a matcher for the number.
+// Matches a lease, or a Health, with the generation `generation`. `generation`
+// is a number, a Generation, or a matcher for the number.
 MATCHER_P(HasGeneration, generation,
           internal::Says(negation, "have",
                          internal::Expected<uint64_t>(
@@ -199,10 +199,10 @@ MATCHER_P(MessageIs, message,
       std::string(status.message()));
 }
 
-// CausedBy, AfterFailures and NextAttemptAt each match an error that has a
-// `refreshable::RefreshError`, by one field of that: `cause`, `failures` or
-// `next_attempt`. They also match a Health, by the message of `last_cause`, by
-// `failures` or by `next_attempt`.
+// CausedBy, AfterFailures and NextAttemptAt match an error whose
+// `refreshable::RefreshError` has the given `cause`, `failures` or
+// `next_attempt`. They also match a Health that has the given message of
+// `last_cause`, `failures` or `next_attempt`.
 MATCHER_P(CausedBy, cause,
           internal::Says(negation, "have",
                          internal::Expected<std::string>("a last cause",
@@ -228,8 +228,7 @@ MATCHER_P(NextAttemptAt, time,
       result_listener);
 }
 
-// Matches an error that says that refreshing has given up
-// (`refreshable::IsFatal`).
+// Matches an error for which `refreshable::IsFatal` returns true.
 MATCHER(IsFatalError, negation ? "is not fatal" : "is fatal") {
   const absl::Status& status = internal::StatusOf(arg);
   *result_listener << "which is " << status;
@@ -247,8 +246,7 @@ MATCHER_P(HasFreshness, freshness,
 }
 
 // Matches the Health of a Refreshable that holds a usable token and counts no
-// failure. (A token that a server rejected still counts as usable: the
-// rejection may concern one call only.)
+// failure. A token that a server rejected still counts as usable.
 MATCHER(IsHealthy, negation ? "is not healthy" : "is healthy") {
   const refreshable::Health& health = arg;
   const bool usable = health.freshness != refreshable::Freshness::kExpired;
@@ -267,7 +265,7 @@ MATCHER(IsRefreshing, negation ? "is not refreshing" : "is refreshing") {
 }
 
 // Matches the Health of a Refreshable that has no usable token after too many
-// failures in a row.
+// consecutive failures (`Health::exhausted`).
 MATCHER(IsExhausted, negation ? "is not exhausted" : "is exhausted") {
   const refreshable::Health& health = arg;
   return health.exhausted;

@@ -87,7 +87,6 @@ TEST(MatchersTest, T2NoLeaseMatchesAnError) {
   EXPECT_THAT(error, Not(IsDegraded()));
 }
 
-// S3: a token must not be printed, not even by a test that fails.
 TEST(MatchersTest, S3MismatchesPrintNoToken) {
   ManualExecutor executor;
   ScriptedSource<std::string> source;
@@ -191,7 +190,6 @@ std::string Described(const Matcher& matcher) {
   return ::testing::DescribeMatcher<const T&>(matcher);
 }
 
-// Each mismatch says what was expected and what was found.
 TEST(MatchersTest, T2MismatchesOfHealth) {
   EXPECT_EQ(Mismatch(Failing(), HasFreshness(Freshness::kFresh)),
             "has a freshness that is equal to fresh; whose freshness is stale");

@@ -26,20 +26,19 @@
 namespace refreshable_testing {
 namespace schedule {
 
-// A step of a scenario: one action or a sequence of actions, each of which
-// happens at most once, at any time after the one before it. Copyable and
-// movable.
+// A step of a scenario: a sequence of one or more actions, which happen at most
+// once each, in this order. Other steps may happen between two of the actions.
+// Copyable and movable.
 class Step {
  public:
   // Creates a step of one action: `run` acts on the world, and `name` is the
   // action's name in a `Schedule`.
   Step(std::string name, std::function<void(World&)> run);
 
-  // Lets the first action of this step happen only while `ready(world)` is true
-  // and the conditions that the action had before hold.
+  // Lets the first action of this step happen only while `ready(world)` is
+  // true. Any earlier condition of that action still applies.
   Step When(std::function<bool(const World&)> ready) &&;
-  // Appends the actions of `next`. They happen at any time after those of this
-  // step.
+  // Appends the actions of `next` to the actions of this step.
   Step Then(Step next) &&;
   // Returns a step in which the actions of this step happen `n` times, one
   // after another. Requires: n >= 1.
@@ -55,66 +54,63 @@ class Step {
   std::vector<Action> actions_;
 };
 
-// The steps that a scenario can have. All that call the Refreshable, except
-// `Do`, are possible only while the Refreshable exists.
+// The steps that a scenario can have. A step that calls the Refreshable can
+// happen only while the Refreshable exists. Exception: `Do` can always happen.
 Step ReadAsync(absl::Duration timeout = absl::InfiniteDuration(),
                std::optional<int> max_retries = std::nullopt);
 Step ReadBlocking(absl::Duration timeout = absl::InfiniteDuration());
 Step ReadNow();
 // RejectAsync and RejectBlocking make a read that rejects a token, by default
-// the one published last. ReportRejected rejects the token published last,
-// without a read.
+// the token published last. ReportRejected calls Refreshable::ReportRejected
+// for the token published last.
 Step RejectAsync(Rejects rejects = Rejects::kLast,
                  absl::Duration timeout = absl::InfiniteDuration());
 Step RejectBlocking(absl::Duration timeout = absl::InfiniteDuration(),
                     Rejects rejects = Rejects::kLast);
 Step ReportRejected();
-// Cancels the `index`-th GetAsync, counted from 0. Possible while the
-// Refreshable exists, once that GetAsync has been called and until it is
-// cancelled.
+// Cancels the `index`-th GetAsync, counted from 0. Can happen only after that
+// GetAsync has been called, and before it is cancelled.
 Step CancelRead(size_t index);
 Step Invalidate();
 Step InvalidateOld();
 Step Install(absl::Duration lifetime = absl::Seconds(400));
 Step Reset();
 Step Destroy();
-// RefuseTasks makes the executor refuse all tasks, and RefuseTimers all timers.
-// The second action of each step, at any later time, makes the executor accept
-// them again.
+// RefuseTasks makes the executor refuse all tasks. RefuseTimers makes the
+// executor refuse all timers. Each of these steps has a second action, which
+// makes the executor accept them again.
 Step RefuseTasks();
 Step RefuseTimers();
-// Makes the source answer every call with `answer` before Fetch returns. The
-// second action of the step, at any later time, makes the source hold calls
-// again.
+// Makes the source answer every call with `answer` before Fetch returns. This
+// step has a second action, which makes the source hold calls again.
 Step AnswerInside(const Answer& answer);
-// `Pass` moves both clocks, as a suspend does: timers that become due do not
-// run meanwhile, and are late. `StepWall` moves the wall clock only, forward or
+// `Pass` moves both clocks, as a suspend does. Timers that become due meanwhile
+// do not run, and are late. `StepWall` moves only the wall clock, forward or
 // back.
 Step Pass(absl::Duration d);
 Step StepWall(absl::Duration d);
 Step Do(std::string name, std::function<void(World&)> run);
 
-// Answers of the source; `Succeed()` is in schedule_world.h. Fail returns an
-// answer that is a failure, and FailFor one with a Retry-After.
+// Answers of the source. `Succeed()` is in schedule_world.h. Fail returns a
+// failure. FailFor returns a failure with a Retry-After.
 Answer Fail(const absl::Status& status = absl::UnavailableError("down"));
 Answer FailFor(absl::Duration retry_after);
-// Returns an answer with the withdrawn token, or with a new token if none was
-// withdrawn or another token has replaced it.
+// Returns an answer with the token that was withdrawn. If no token was
+// withdrawn, or a later token has been published, the answer is a new token.
 Answer BringRejected();
-// Returns an answer with the token that the Refreshable holds. If it holds
-// none, or may already have released it (R12), the answer is a new token.
+// Returns an answer with the token that the Refreshable holds. If the
+// Refreshable holds no token, or may already have released its token (R12), the
+// answer is a new token.
 Answer BringSame(absl::Duration lifetime = absl::Seconds(400));
-// Returns an Answer that drops the call without an answer.
+// Returns an Answer that makes the source drop the call.
 Answer Drop();
 
 // A scenario to explore. Besides its steps, these may happen at any time:
 //
-// - Unless `runs_at_once` is true: any pending task or timer of the executor
-//   runs, even before others that are due. If a timer is not due yet, time
-//   moves to its due time first.
-// - Any call that the source holds gets any of `answers`.
-// - Time moves to the deadline of the blocking read that is waiting (the
-//   innermost one).
+// - A pending task or timer of the executor runs. They may run in any order.
+//   Time first moves to the due time of a timer that is not due yet.
+// - The source gives any of `answers` to any call that it holds.
+// - Time moves to the deadline of the innermost blocking read that is waiting.
 struct Scenario {
   // Must be valid. `jitter` is ignored; it counts as 0.
   refreshable::RefreshPolicy policy;
@@ -126,8 +122,8 @@ struct Scenario {
   // In each schedule, at most this many pending tasks or timers are lost
   // instead of run. Has no effect if `runs_at_once` is true.
   int losses = 0;
-  // If true, all tasks and due timers run before each step and after the last,
-  // in the executor's own order, and are not steps themselves.
+  // If true, tasks and timers are not steps. Instead, all tasks and due timers
+  // run before each step and after the last, in the executor's own order.
   bool runs_at_once = false;
   // An additional check after each step, which calls `World::Expect`. May be
   // null.
@@ -135,20 +131,19 @@ struct Scenario {
 };
 
 struct ExploreOptions {
-  // The greatest number of steps in a schedule (`Schedule`); >= 0.
+  // The greatest number of steps in a schedule; >= 0.
   int depth = 8;
-  // If true, a state that is reached again is *merged*: it is not continued,
-  // because it was continued the first time. If false, every schedule is run,
-  // which is feasible only for small depths.
+  // If true, a state that is reached again is *merged*: the exploration does
+  // not continue from it again. If false, every schedule is run, which is
+  // feasible only for small depths.
   bool merge = true;
-  // As a check, every `recheck`-th merged state is continued by one step after
-  // all, once for each step that can happen next. Each must lead to the same
-  // state as it did the first time. 0 turns this check off.
+  // From every `recheck`-th merged state, each possible next step is run after
+  // all, to check that it leads to the same state as the first time. 0 turns
+  // this check off.
   int recheck = 1;
-  // A schedule that takes longer than this is considered hung: its steps are
-  // written to stderr, and the program is aborted (by means of SIGALRM). Most
-  // schedules take less than a millisecond. The timeout is rounded up to whole
-  // seconds. If it is 0, or 24 hours or more, there is no limit.
+  // If a schedule takes longer than this, its steps are written to stderr, and
+  // the program is aborted by means of SIGALRM. The timeout is rounded up to
+  // whole seconds. If it is 0, or 24 hours or more, there is no limit.
   absl::Duration timeout = absl::Seconds(60);
 };
 
@@ -162,7 +157,7 @@ struct Report {
   std::string failure;
   Schedule schedule;
 
-  // The number of schedules, each of which ends after `depth` steps or when
+  // The number of schedules. Each schedule ends after `depth` steps or when
   // nothing more can happen. 0 if there was a failure.
   double schedules = 0;
   // The number of runs that the exploration took. Each run begins in a new
@@ -170,8 +165,7 @@ struct Report {
   int64_t runs = 0;
   // The number of different states, including the first one.
   int64_t states = 0;
-  // How often a state that had been reached before was continued again, and
-  // compared with the first time.
+  // How often a state was continued again and compared with the first time.
   int64_t rechecked = 0;
 
   bool ok() const { return failure.empty(); }
@@ -201,26 +195,22 @@ std::ostream& operator<<(std::ostream& os, const Report& report);
 //   when the state is reached for the first time, and by Reset() and a success
 //   when it is reached again.
 //
-// If the program is aborted during a schedule, or hangs (perhaps because user
-// code was called under a lock), that schedule is written to stderr.
+// If the program is aborted or hangs during a schedule, Explore writes that
+// schedule to stderr.
 //
-// Each schedule runs in a new `World`. Whatever a step captures is shared by
-// all schedules, so everything on which a schedule depends must come from the
-// world.
+// Each schedule runs in a new `World`. What a step captures is shared by all
+// schedules, so the behaviour of a step must depend only on the world.
 //
-// States are told apart by the steps that are left and by `World::Fingerprint`:
-// both clocks, the executor's queue, the calls that are held and what is known
-// of each, the waiting reads and their deadlines, health(), and the oracle's
-// record of the token, the failures and the permitted starts. If a recheck
-// shows that two states that agree in all of this continue differently, the
-// exploration begins anew. States that look like these are then told apart by
-// where they lead.
+// Two states count as the same if they have the same steps left and the same
+// `World::Fingerprint`. If a recheck shows that two such states continue
+// differently, the exploration begins anew. It then compares states with this
+// fingerprint also by the states that follow.
 Report Explore(const Scenario& scenario, const ExploreOptions& options = {});
 
 // Runs one schedule, makes the checks of `Explore` after its last step, and
 // checks that refreshing recovers from there both without and with Reset().
-// Returns what is wrong, or an empty string if nothing is. A step that cannot
-// happen is an error too.
+// Returns what is wrong (for example, that a step cannot happen), or an empty
+// string.
 std::string Replay(const Scenario& scenario, const Schedule& schedule);
 
 }  // namespace schedule

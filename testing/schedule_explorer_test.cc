@@ -101,7 +101,7 @@ TEST(ScheduleExplorerTest, T4MergedOrdersAreCountedAsIfTheyWereRun) {
 }
 
 // Step "d" can happen only if the last step among "a" and "b" was "a". The
-// variable `last`, which records this, is no part of the world. So two worlds
+// variable `last` records this, and is not part of the world. So two worlds
 // that look the same may continue differently.
 TEST(ScheduleExplorerTest, T4StatesThatLookTheSameAreToldApartByWhatFollows) {
   std::string last;
@@ -119,8 +119,8 @@ TEST(ScheduleExplorerTest, T4StatesThatLookTheSameAreToldApartByWhatFollows) {
   EXPECT_TRUE(merged.ok()) << merged;
   EXPECT_EQ(merged.schedules, each.schedules);
   EXPECT_LT(merged.runs, each.runs);
-  // Without rechecks the explorer does not notice that these worlds differ, and
-  // its number of schedules is wrong.
+  // Without rechecks, the explorer does not notice that these worlds differ, so
+  // it counts the schedules wrongly.
   ExploreOptions options = Depth(6);
   options.recheck = 0;
   EXPECT_NE(Explore(scenario, options).schedules, each.schedules);

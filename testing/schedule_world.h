@@ -67,13 +67,13 @@ enum class Rejects {
 
 // Everything that one schedule of a scenario acts on: a Refreshable, its source
 // and its executor, in virtual time. Each call of the source is held until
-// `AnswerCall`. What the Refreshable returns and reports is checked at once,
-// and its state in `Check()`.
+// `AnswerCall`. The world checks at once what the Refreshable returns and
+// reports. `Check` checks the Refreshable's state.
 //
-// All user code of the Refreshable (source, observer, hook, callbacks) calls
-// the Refreshable back. If the Refreshable holds a lock meanwhile, the program
-// hangs, which ExploreOptions::timeout detects. A world must be used only by
-// the thread that made it.
+// The world's source, observer, hook and callbacks call the Refreshable. If the
+// Refreshable holds a lock while it calls them, the program hangs, which
+// ExploreOptions::timeout detects. A world must be used only by the thread that
+// made it.
 class World {
  public:
   using Token = refreshable::Refreshable<std::string>;
@@ -107,8 +107,8 @@ class World {
   // Cancels the `index`-th GetAsync, counted from 0, if it exists. Only
   // schedule::CancelRead may call this.
   void CancelRead(size_t index);
-  // Invalidate and InvalidateOld call Refreshable::Invalidate: Invalidate with
-  // the generation published last, InvalidateOld with the one before it.
+  // Both call Refreshable::Invalidate: Invalidate with the generation published
+  // last, InvalidateOld with the generation before that.
   void Invalidate();
   void InvalidateOld();
   void Install(absl::Duration lifetime);
@@ -116,8 +116,8 @@ class World {
   // Moves both clocks without running what becomes due.
   void Pass(absl::Duration d) { executor_.Suspend(d); }
   void StepWall(absl::Duration d);
-  // TakeTasks sets whether the executor accepts tasks from now on, and
-  // TakeTimers whether it accepts timers.
+  // TakeTasks sets whether the executor accepts tasks from now on. TakeTimers
+  // sets whether it accepts timers.
   void TakeTasks(bool take);
   void TakeTimers(bool take);
   // RunPending runs the task or timer at `index` of the executor's
@@ -143,8 +143,8 @@ class World {
   // Moves both clocks by `d`, and runs everything that becomes due, at its due
   // time.
   void AdvanceBy(absl::Duration d);
-  // For a Refreshable without a token: makes a read, and lets the source answer
-  // with a new token that lives for `lifetime`.
+  // Makes a read, and lets the source answer with a new token that lives for
+  // `lifetime`. Requires: the Refreshable has no token.
   void Hold(absl::Duration lifetime = absl::Seconds(400));
 
   // Makes the schedule fail with `what` if `holds` is false.
@@ -167,8 +167,9 @@ class World {
   // been cancelled.
   bool cancellable(size_t index) const;
 
-  // Must be called before each step, with a label: a number that identifies the
-  // step. The tasks that different steps queue are told apart by these labels.
+  // Must be called before each step. `step` is a label, a number that
+  // identifies the step. Labels tell apart the tasks that different steps
+  // queue.
   void Begin(int step) { step_ = step; }
   // Records which tasks the last step queued. Must be called before Begin, and
   // at the end of the schedule.
@@ -178,11 +179,11 @@ class World {
   void Check();
   // Returns what is known of this world and may determine its future behaviour.
   std::string Fingerprint() const;
-  // Checks that refreshing recovers from this state. For that, makes the source
-  // answer and the executor accept everything. If `reset` is false, lets time
-  // pass until the next attempt may start. If `reset` is true or refreshing is
-  // exhausted for good, calls Reset(). The next read must then return a token,
-  // and every read must have ended.
+  // Checks that refreshing recovers from this state. Makes the source answer
+  // every call, and the executor accept everything. If `reset` is false, lets
+  // time pass until the next attempt may start. If `reset` is true, or health()
+  // says `fatal`, calls Reset(). The next read must then return a token, and
+  // every read must end.
   void CheckRecovers(bool reset);
   // Returns the first failure, or an empty string.
   const std::string& failure() const { return oracle_->failure(); }
@@ -193,29 +194,28 @@ class World {
   struct Call {
     refreshable::FetchDone<std::string> done;
     refreshable::FetchContext context;
-    int epoch;  // The answer counts only in this epoch of the oracle.
+    int epoch;  // The answer is discarded if `Oracle::epoch` differs by then.
     refreshable::Instant start;
-    bool forgotten = false;  // It was abandoned, and then Reset was called.
+    bool forgotten = false;  // Whether it was abandoned before a Reset().
   };
   struct Reader {
     refreshable::BootTime deadline;
     std::optional<int> max_retries;
     refreshable::WaiterId id{};
-    // `usable` and `generation` are of the moment when the read was made.
-    // `usable`: whether there was a usable token, and the read was not a
-    // rejecting read (A7). `generation`: the generation published last.
+    // Whether, when the read was made, there was a usable token and the read
+    // was not a rejecting read (A7).
     bool usable = false;
+    // The generation published last when the read was made.
     refreshable::Generation generation;
     // Whether a token could be served to the read when GetAsync returned.
     bool served = false;
-    // The generation that the read rejected; 0 if it rejected nothing that had
-    // been published.
+    // The published generation that the read rejected, or 0 if there is none.
     refreshable::Generation rejected;
     // Whether the read was a *rejecting read* when it was made: one that
     // rejects a token that is still served to other reads (A7).
     bool rejecting = false;
     // Whether the read is a rejecting read that certainly joined or started an
-    // attempt, which has not ended since.
+    // attempt, and that attempt has not ended.
     bool joins = false;
     // Whether the wall clock was stepped at a moment when the read waited and
     // no token could be served.
@@ -224,11 +224,10 @@ class World {
     bool cancelled = false;
     // Whether a refresh may have ended this read with an error.
     bool may_fail = false;
-    // Whether the read may, unseen by World, have looked for a token a second
-    // time and joined a later refresh.
+    // Whether the read may have looked for a token again and joined a later
+    // refresh. World cannot see this.
     bool may_rejoin = false;
-    // Whether the executor lost an attempt while the read waited. (Only serves
-    // to tell states apart.)
+    // Whether the executor lost an attempt while the read waited.
     bool saw_loss = false;
     int saw_failures = 0;  // Failures while this read waited.
     int ended = 0;
@@ -246,9 +245,10 @@ class World {
   // The origin of a queued task: the label of the step that queued it, and the
   // task's number among the tasks that this step queued.
   using Origin = std::pair<int, int>;
-  // A read that may have joined a refresh: the retries that it asked for, and
-  // where it may have joined: in a task that may have been the read's callback,
-  // or else in the step in progress, with -1 as the task's number.
+  // A read that may have joined a refresh: the retries that the read asked for,
+  // and where it may have joined. That is the origin of the task that may have
+  // been the read's callback. If there is no such task, it is the step in
+  // progress, with -1 as the task's number.
   using Join = std::pair<int, Origin>;
 
   void OnEvent(const refreshable::Event& event);
@@ -258,10 +258,9 @@ class World {
                refreshable::FetchDone<std::string> done);
   // What is known, just before a read is made, about what the read may do.
   struct Asking {
-    // The generation that the read rejects; 0 if it rejects nothing that has
-    // been published.
+    // The published generation that the read rejects, or 0 if there is none.
     refreshable::Generation rejected;
-    // Whether the executor accepts everything, and `Late` is false.
+    // Whether the executor accepts everything, and no timer may be late.
     bool steady;
     bool refreshing;
     // Whether the read is a rejecting read (A7).
@@ -269,8 +268,6 @@ class World {
     // Whether the read must end at once with an error (B5, A10).
     bool ends;
     // F7: whether a timer may be about to start a refresh without any read.
-    // (The timer may also fire later, because E2 delays it after the executor
-    // has lost an attempt.)
     bool ahead;
     // Whether the read starts a refresh if none is in flight; nullopt if that
     // is not visible from outside.
@@ -313,8 +310,8 @@ class World {
     asked_at_ = Now().boot;
     read_at_ = ran_at_ = refreshable::BootTime::InfinitePast();
   }
-  // Returns whether a timer may be late: one is due and has not run, or one has
-  // ever been lost, or may have been refused.
+  // Returns whether a timer may be late: a timer is due and has not run, or a
+  // timer was ever lost, or timers were ever refused.
   bool Late() const;
   // Returns whether the Refreshable still waits for the answer to `call`.
   bool Live(const Call& call) const;
@@ -347,19 +344,17 @@ class World {
   std::optional<Asking> asking_;
   // Whether CheckAsked has been called for `asking_`.
   bool asked_ = false;
-  // Whether a task of the executor is running, and whether that task has given
-  // an attempt to the executor.
-  bool in_task_ = false;
+  bool in_task_ = false;  // Whether a task of the executor is running.
+  // Whether that task has given an attempt to the executor.
   bool task_submitted_ = false;
   // The number of attempts that were given to the executor. An attempt counts
   // until it calls the source, is lost, or its refresh ends.
   int queued_ = 0;
-  // Three facts about the refresh in flight. `told_`: whether its queued or
-  // next attempt is told of a rejection. `running_told_`: whether its running
-  // attempt was told. `flight_told_`: whether any of its attempts was told, or
-  // may have been.
+  // Whether the queued or next attempt is told of a rejection.
   Told told_ = Told::kNo;
+  // Whether the running attempt was told of a rejection.
   bool running_told_ = false;
+  // Whether any attempt of the refresh in flight may have been told of one.
   bool flight_told_ = false;
   bool lost_task_ = false;   // A task was lost, or may have been refused.
   bool lost_timer_ = false;  // A timer was lost, or may have been refused.
@@ -370,8 +365,8 @@ class World {
   // many retries that refresh has, and whether a cooldown follows.
   std::set<Join> joined_;
   int step_ = 0;       // The label of the step in progress.
-  int visible_ = 0;    // The number of source calls and of callbacks of reads.
-  int failed_ = 0;     // The failed attempts of the refresh in flight.
+  int visible_ = 0;    // The number of source calls and read callbacks.
+  int failed_ = 0;     // How often the refresh in flight has failed.
   bool ends_ = false;  // Whether the last failure must end the refresh.
   int discards_ = 0;   // The number of answers that had to be discarded.
   // F6: the number of calls that were made while `max_abandoned_calls` or more
@@ -387,8 +382,8 @@ class World {
   refreshable::BootTime asked_at_;
   refreshable::BootTime read_at_ = refreshable::BootTime::InfinitePast();
   refreshable::BootTime ran_at_ = refreshable::BootTime::InfinitePast();
-  // Whether `Fingerprint` must tell the reads apart, because a step that can
-  // happen next names one of them by its index (`CancelRead`).
+  // Whether `Fingerprint` must tell the reads apart, because CancelRead may be
+  // the next step and names a read by its index.
   mutable bool reads_told_apart_ = false;
   int tokens_ = 0;
   int busy_ = 0;

@@ -115,15 +115,14 @@ class ScriptedSource {
     core_->Prepare(Return(std::move(result)), delay);
   }
   // Prepares one answer: whatever `function` returns for the context of the
-  // call. No lock is held while the function runs. It may block and throw. It
-  // may also read the Refreshable, but not wait for the attempt that it
-  // answers.
+  // call. No lock is held while the function runs. The function may block and
+  // throw. It may also read the Refreshable, but must not wait for the attempt
+  // that it answers.
   void AnswerWith(Function function) {
     core_->Prepare(std::move(function), std::nullopt);
   }
-  // Prepares a hold in the place of an answer: the call that takes the hold is
-  // held until the test answers it. Useful if the script would otherwise have
-  // an answer for that call.
+  // Prepares a hold in place of one answer. The call that takes the hold is
+  // held until the test answers it, even if `Always` has set an answer.
   void Hold() { core_->Prepare(nullptr, std::nullopt); }
 
   // Sets the answer to every call that finds no prepared answer. Replaces the
@@ -277,9 +276,9 @@ class ScriptedSource {
       return done;
     }
 
-    // Drops all held calls, and makes `Fetch` drop all later ones. A held call
-    // may indirectly own this source, which owns the held call. Dropping the
-    // call breaks that cycle.
+    // Drops all held calls, and makes `Fetch` drop all later calls. A held call
+    // may indirectly own this source, which owns the call. Dropping the call
+    // breaks that cycle.
     void Close() {
       std::vector<std::optional<Done>> dropped;
       absl::MutexLock lock(&mutex_);

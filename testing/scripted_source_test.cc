@@ -36,9 +36,9 @@ using ::testing::StartsWith;
 
 using Source = ScriptedSource<std::string>;
 
-// Calls the source. When it answers, appends the answer to `answers`: a token,
-// or the message of an error. If the call is held, `answers` must outlive the
-// source, whose destructor drops the held calls and thereby answers them.
+// Calls the source. When the source answers, appends the token, or the message
+// of the error, to `answers`. `answers` must outlive the source, because the
+// source's destructor answers held calls with an error.
 void Fetch(Source& source, std::vector<std::string>& answers) {
   const FetchContext context(RefreshReason::kFirst, 1, Generation(),
                              absl::Seconds(30),
@@ -226,7 +226,6 @@ TEST(ScriptedSourceTest, T2AnswersComeAfterTheirTime) {
                           absl::Seconds(3)));
 }
 
-// While a read waits for a delayed answer, time passes on the executor's clock.
 TEST(ScriptedSourceTest, T2AReadTakesAsLongAsTheAnswer) {
   ManualExecutor executor;
   Source source(&executor);

@@ -44,8 +44,8 @@ class FakeTokenServer {
   }
 
   // Returns a new token, or an error if the server is failing. While the server
-  // is stalled, blocks, and calls `give_up` about a thousand times per second;
-  // if `give_up()` returns true, returns CANCELLED.
+  // is stalled, blocks and calls `give_up` about every millisecond. Returns
+  // CANCELLED if `give_up()` returns true meanwhile.
   template <typename Predicate>
   absl::StatusOr<std::string> Issue(Predicate give_up) {
     if (time_ != nullptr) time_->Suspend(absl::Seconds(1));
@@ -78,8 +78,7 @@ class FakeTokenServer {
   absl::Mutex mu_;
   absl::CondVar changed_;
   State state_ ABSL_GUARDED_BY(mu_) = State::kWorking;
-  // The number of requests that wait for the server to go on, or have not
-  // noticed yet that it has.
+  // The number of requests that are waiting in `Issue`.
   int stalled_ ABSL_GUARDED_BY(mu_) = 0;
   int last_ ABSL_GUARDED_BY(mu_) = 0;
 };

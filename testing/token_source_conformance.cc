@@ -74,9 +74,8 @@ class Call {
 
   void Cancel() { *cancelled_ = true; }
 
-  // Waits until the call has released the source, but at most a second. Until
-  // the server answers, the call may be stuck in `Fetch` or in the source's
-  // destructor.
+  // Waits until the call has released the source, but at most a second, because
+  // `Fetch` or the source's destructor may wait for the server.
   void AwaitReleaseForAMoment() {
     released_.WaitForNotificationWithTimeout(absl::Seconds(1));
   }
@@ -93,8 +92,8 @@ class Call {
   }
 
  private:
-  // An object that the `done` function of the call owns, so that it is
-  // destroyed when the call has been answered or dropped.
+  // The `done` function of the call owns a Held, which is therefore destroyed
+  // when the call has been answered or dropped.
   struct Held {
     explicit Held(Call* c) : call(c) {}
     ~Held() { call->ended_.Notify(); }
@@ -107,9 +106,8 @@ class Call {
     try {
       source.Fetch(context, std::move(done));
     } catch (const std::exception&) {
-      // The exception destroys the FetchDone, unless the source has moved it
-      // away. A FetchDone that is destroyed without having been called answers
-      // with an error, so the clause sees a failure.
+      // The clause sees a failure, because a FetchDone that is destroyed
+      // without having been called answers with an error.
     }
 #else
     source.Fetch(context, std::move(done));

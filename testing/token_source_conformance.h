@@ -51,12 +51,12 @@ class AnySource {
 
 }  // namespace internal
 
-// A test's control over the server that the source asks, or over a substitute
-// for that server. If a clause needs something that a rig cannot do, the clause
-// does not apply. The server works at first. The test's thread calls the
-// methods, with two exceptions. `AwaitStalled` is called on another thread, for
-// which the test's thread waits. `TokenSourceRig::Bytes` is called on the
-// threads on which the source answers, possibly several at the same time.
+// A rig controls the server that the source asks, or a substitute for that
+// server. If a clause needs something that a rig cannot do, the clause does not
+// apply. The server works at first. The test's thread calls the methods, with
+// two exceptions. `AwaitStalled` is called on another thread, for which the
+// test's thread waits. `TokenSourceRig::Bytes` is called on the threads on
+// which the source answers, possibly several at the same time.
 class AnySourceRig {
  public:
   virtual ~AnySourceRig() = default;
@@ -91,11 +91,11 @@ class AnySourceRig {
   // Returns whether the server issues a new token for each request.
   virtual bool IssuesNewTokens() { return true; }
 
-  // Return whether, while the server hangs, the source ends a call soon after
-  // the call is cancelled (`HeedsCancellation`) or its timeout has passed
-  // (`HeedsTimeout`). No source has to. If one of these methods returns true,
-  // and `Stall` does too, the suite tests it.
+  // Returns whether the source ends a call soon after the call is cancelled,
+  // even if the server hangs. Not required of a source. If this method and
+  // `Stall` return true, the suite tests it.
   virtual bool HeedsCancellation() { return false; }
+  // Like HeedsCancellation, but for a call whose timeout has passed.
   virtual bool HeedsTimeout() { return false; }
 
   // Returns a new source for the suite. TokenSourceRig implements this.
@@ -126,10 +126,10 @@ class TokenSourceRig : public AnySourceRig {
   // clause tests that the source may be destroyed while it is asked.
   virtual std::shared_ptr<refreshable::TokenSource<Token>> Make() = 0;
 
-  // Returns the bytes of a token, which no status may contain. Returns an empty
-  // string if there are none to look for. The default knows the bytes of tokens
-  // that convert to absl::string_view. The threads on which the source answers
-  // call this, possibly several at the same time.
+  // Returns the bytes of `token`, which no status may contain, or an empty
+  // string if there is nothing to look for. The default returns the bytes if
+  // Token converts to absl::string_view. The threads on which the source
+  // answers call this, possibly several at the same time.
   virtual std::string Bytes(const Token& token) {
     if constexpr (std::is_convertible_v<const Token&, absl::string_view>) {
       return std::string(absl::string_view(token));

@@ -42,8 +42,7 @@ class BlockingRig final : public MintRig {
   }
 };
 
-// The rig of a ScriptedSource. Whether a script is a correct source depends on
-// its answers; this script asks the fake server for each of them.
+// The rig of a ScriptedSource that asks the fake server for each answer.
 class ScriptedRig final : public MintRig {
  public:
   ScriptedRig() {

@@ -16,10 +16,10 @@ namespace executors_internal {
 
 // A hash map from ids to elements. The map owns the elements. Each inserted
 // element must have a greater id than all elements that were inserted before
-// it. T must have the members `uint64_t id` and `T* next_in_bucket`; the latter
-// links the elements of a bucket. So `Find` and `Take` usually touch only one
-// bucket and one element, which matters if there are too many elements for the
-// CPU's caches. Thread-compatible.
+// it. T must have the members `uint64_t id` and `T* next_in_bucket`. The map
+// uses `next_in_bucket` to link the elements of a bucket, so `Find` and `Take`
+// usually touch only one bucket and one element. This saves cache misses if the
+// map is large. Thread-compatible.
 template <typename T>
 class IdMap {
  public:
@@ -47,7 +47,7 @@ class IdMap {
     }
   }
 
-  // Inserts `element`. `Reserve` must have been called for this element before.
+  // Inserts `element`. Requires: `Reserve` was called after the last `Insert`.
   void Insert(std::unique_ptr<T> element) {
     Link(element.release());
     ++size_;
@@ -77,10 +77,9 @@ class IdMap {
  private:
   static T* Next(const T* element) { return element->next_in_bucket; }
   // Returns the index of the bucket for `id`. The 64 ids that differ only in
-  // their last six bits have 64 neighbouring buckets, so a series of ids uses
-  // memory that lies together. The multiplication, by 2^64 divided by the
-  // golden ratio, spreads these groups of 64 evenly, even if the ids in use are
-  // at equal distances from each other.
+  // their last six bits have neighbouring buckets, so consecutive ids use
+  // memory that lies together. The multiplication (Fibonacci hashing) spreads
+  // these groups of 64 ids evenly.
   size_t IndexOf(uint64_t id) const {
     return static_cast<size_t>(((id >> 6) * 0x9E3779B97F4A7C15 >> shift_) ^
                                (id & 63));
@@ -90,7 +89,7 @@ class IdMap {
     element->next_in_bucket = std::exchange(first, element);
   }
 
-  std::vector<T*> buckets_;  // Has 0 or 2^(64 - shift_) buckets.
+  std::vector<T*> buckets_;  // Empty, or of size 2^(64 - shift_).
   int shift_ = 64;
   size_t size_ = 0;
 };

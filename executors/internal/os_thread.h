@@ -16,11 +16,10 @@
 namespace refreshable {
 namespace executors_internal {
 
-// A thread, like std::thread. But if the system refuses a thread (because of a
-// limit on processes, or because there is no memory for a stack), `Start`
-// returns false, where std::thread throws. Thread-compatible. A thread that was
-// started must be joined or detached, once, before the OsThread is destroyed or
-// started again.
+// A thread, like std::thread. But if the system refuses to create a thread,
+// `Start` returns false, and does not throw. After a successful `Start`, `Join`
+// or `Detach` must be called once before the OsThread is destroyed or started
+// again. Thread-compatible.
 class OsThread {
  public:
   using Body = absl::AnyInvocable<void() &&>;

@@ -25,18 +25,17 @@ namespace refreshable {
 namespace executors_internal {
 namespace {
 
-// A thread that waits for a timer, or for the end of the timeout of `Shutdown`,
-// reads the clock again after this time at the latest. The wait itself may not
-// count the time for which the computer is suspended, so only reading the clock
-// shows that such time has passed.
+// A thread that waits for a timer, or for the timeout of `Shutdown`, reads the
+// clock at least this often. A timed wait may ignore the time for which the
+// computer is suspended, but the clock counts that time.
 constexpr absl::Duration kLongestWait = absl::Seconds(1);
 
-// If tasks wait for a thread and no thread takes one for this long, another
-// thread is created, unless there are already as many as the options permit.
+// If tasks are queued and no thread takes a task for this long, another thread
+// is created. Exception: the options may permit no more threads.
 constexpr absl::Duration kStall = absl::Milliseconds(20);
 
-// Returns `time` in nanoseconds since the origin of BootTime, rounded up. The
-// infinite future is the greatest int64_t.
+// Returns `time` in nanoseconds since the origin of BootTime, rounded up.
+// Returns the greatest int64_t for the infinite future.
 int64_t CeilToNanos(BootTime time) {
   const absl::Duration since = time - BootTime();
   const int64_t nanos = absl::ToInt64Nanoseconds(since);
@@ -51,13 +50,14 @@ BootTime FromNanos(int64_t nanos) {
              : BootTime() + absl::Nanoseconds(nanos);
 }
 
-// The number of forks between the first process and this one.
+// Is 0 in the process that started the program. In the child of a fork() it is
+// one greater than in the parent.
 ABSL_CONST_INIT std::atomic<uint64_t> fork_count{0};
 
-// Makes every fork from now on increase `fork_count` in the child process. The
-// initialization of `forks_are_counted` calls this function, usually before
-// main, when no other thread can fork meanwhile. Each new pool calls it too,
-// because a pool may be created even before that initialization.
+// Makes every later fork() increase `fork_count` in the child process. The
+// initializer of `forks_are_counted` calls this function, usually before other
+// threads exist that could fork meanwhile. Each new pool calls it too, because
+// a pool may be created before that initializer runs.
 int CountForks() {
 #ifndef _WIN32
   ABSL_CONST_INIT static std::atomic<bool> counted{false};
@@ -79,9 +79,8 @@ ThreadPool::ThreadPool(const Options& options, const Clock& clock)
                /*kept=*/1),
       blockers_(options.blocking_threads, options.blocking_threads,
                 /*kept=*/0) {
-  // With up to two timers for each bucket, the table needs less memory. Ids are
-  // nearly consecutive, so they fill the buckets evenly, and a search takes
-  // hardly longer.
+  // Up to two timers per bucket save memory. Searches stay fast, because the
+  // ids are nearly consecutive and so fill the buckets evenly.
   timers_by_id_.max_load_factor(2);
 }
 
@@ -127,7 +126,7 @@ int ThreadPool::Shutdown(absl::Duration timeout) {
     timers_changed_.Signal();
   }
   // Pending tasks are destroyed before the wait below, because a running task
-  // may be waiting until a task that it queued has run or has been destroyed.
+  // may be waiting for a pending task to be run or destroyed.
   while (!tasks.empty()) tasks.pop_front();
   while (!blocking.empty()) blocking.pop_front();
   while (!timers.empty()) timers.erase(timers.begin());
@@ -159,9 +158,9 @@ std::shared_ptr<ThreadPool> ThreadPool::Release() {
 }
 
 bool ThreadPool::Enqueue(Lane* to, Task task) {
-  // The task is moved into a node now, and the node is linked into the queue
-  // later. So neither the task's move constructor nor its destructor, which are
-  // the caller's code, runs under the lock.
+  // The task's move constructor and destructor are the caller's code and must
+  // not run under the lock. So the task is moved into a node here, and only the
+  // node is linked into the queue under the lock.
   std::list<Task> node;
   if (!HasMemory([&] { node.push_back(std::move(task)); })) return false;
   ForkMutexLock lock(&mu_);
@@ -222,8 +221,7 @@ void ThreadPool::Watch(Lane& lane) {
 void ThreadPool::LookAt(Lane& lane, BootTime now) {
   if (now < lane.watch_at) return;
   lane.watch_at = BootTime::InfiniteFuture();
-  // Usually `Summon` has created all threads that it may by now. Here it
-  // creates those that the system refused.
+  // The system may have refused a thread to `Summon` before.
   while (lane.queue.size() > lane.arriving && Summon(lane)) {
   }
   if (lane.queue.size() <= lane.arriving || lane.threads >= lane.max) return;
@@ -254,8 +252,8 @@ bool ThreadPool::RunAfter(uint64_t id, absl::Duration delay, Task task) {
     node = timers_.extract(timer);
     return false;
   }
-  // Waking the timer thread takes longer than all the rest, so it is not done
-  // if the thread wakes by itself early enough.
+  // Waking the timer thread takes longer than the rest of this function. So
+  // this is not done if the thread will wake early enough by itself.
   if (timer == timers_.begin() && (due < wakes_at_ || wakes_at_ <= now)) {
     timers_changed_.Signal();
   }
@@ -285,8 +283,7 @@ void ThreadPool::Work(Lane& lane, Threads::iterator self) {
     node.splice(node.end(), lane.queue, lane.queue.begin());
     ++lane.taken;
     ++running_;
-    // The task that was taken may block, so another thread must come for the
-    // next one.
+    // The task just taken may block, so another thread must take the next task.
     if (lane.queue.size() > lane.arriving && lane.arriving < kArriving &&
         !Summon(lane)) {
       Watch(lane);
@@ -294,7 +291,7 @@ void ThreadPool::Work(Lane& lane, Threads::iterator self) {
     mu_.Unlock();
     this_thread_().in_task = true;
     std::move(node.front())();
-    node.clear();  // The task's destructor still counts as inside the task.
+    node.clear();  // The task's destructor counts as part of the task.
     this_thread_().in_task = false;
     mu_.Lock();
     LeaveTask();
@@ -303,10 +300,9 @@ void ThreadPool::Work(Lane& lane, Threads::iterator self) {
   End(self);
 }
 
-// Makes the calling thread idle until it is woken or, at the latest, until
-// `idle_timeout` has passed; the last `Lane::kept` threads have no timeout.
-// Returns true if the thread must look for a task again, and false if it must
-// end.
+// Makes the calling thread idle until it is woken or `idle_timeout` has passed.
+// The last `Lane::kept` threads wait without a timeout. Returns true if the
+// thread must look for a task again, and false if it must end.
 bool ThreadPool::AwaitTask(Lane& lane, Idler& me) {
   me.is_woken = false;
   lane.idle.push_back(&me);

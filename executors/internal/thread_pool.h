@@ -30,10 +30,6 @@ namespace executors_internal {
 // The queues, timers and threads of a ThreadExecutor in one process; the child
 // of a fork() gets a pool of its own. Each thread shares ownership of the pool,
 // so that a thread whose task never returns can be left running. Thread-safe.
-//
-// A process may contain several copies of this library, and the linker decides
-// which copy's functions a call reaches. A pool therefore always uses the count
-// of forks and the thread-local data of the copy that created it.
 class ThreadPool final : public std::enable_shared_from_this<ThreadPool> {
  public:
   using Task = Executor::Task;
@@ -53,17 +49,17 @@ class ThreadPool final : public std::enable_shared_from_this<ThreadPool> {
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
 
-  // How many threads for `Run` are created without delay, if the options permit
-  // so many. Another thread is created only if tasks of `Run` wait and no
-  // thread has taken one of them for 20 ms.
+  // Up to this many threads for `Run` are created without delay, if the options
+  // permit so many. A further thread is created only if tasks of `Run` are
+  // queued and no thread takes one for 20 ms.
   static constexpr int kPromptWorkers = 4;
 
-  // The maximum number of *arriving* threads for one kind of task: threads that
-  // have been woken or created and have no task yet. A thread that takes a task
-  // summons another one if more tasks wait than threads are arriving. So tasks
-  // that block still get their threads, while many short tasks need few
-  // wake-ups. The maximum does not apply if the queue is full, or when the
-  // timer thread summons threads for waiting tasks.
+  // A thread is *arriving* if it has been woken or created and has no task yet.
+  // This is the maximum number of arriving threads for one kind of task. It
+  // saves wake-ups if there are many short tasks. Tasks that block still get
+  // their threads, because each thread that takes a task summons another if
+  // more tasks are queued than threads are arriving. Exceptions: the maximum
+  // does not apply if the queue is full, or to the timer thread's summons.
   static constexpr size_t kArriving = 2;
 
   // Starts the timer thread and one thread for `Run`. Must be called once, by
@@ -72,7 +68,7 @@ class ThreadPool final : public std::enable_shared_from_this<ThreadPool> {
   bool Start();
   // See `ThreadExecutor::Shutdown`.
   int Shutdown(absl::Duration timeout);
-  // Gives up the executor's reference to this pool, and returns it. Called when
+  // Returns the executor's reference to this pool, and keeps none. Called when
   // the executor will not use the pool again. Afterwards `InTaskLeftRunning`
   // returns true inside this pool's tasks.
   std::shared_ptr<ThreadPool> Release();
@@ -102,8 +98,8 @@ class ThreadPool final : public std::enable_shared_from_this<ThreadPool> {
   // Each key is a due time, in nanoseconds since the origin of BootTime, and an
   // id. Timers run in the order of their keys.
   using Timers = std::map<std::pair<int64_t, uint64_t>, Task>;
-  // This is not an Abseil table, because those break if memory runs out, and
-  // RunAfter must then refuse the timer.
+  // This is not an Abseil table, because an Abseil table breaks if memory runs
+  // out. `RunAfter` must then only refuse the timer.
   using TimersById = std::unordered_map<uint64_t, Timers::iterator>;
 
   struct ThisThread {
@@ -140,10 +136,9 @@ class ThreadPool final : public std::enable_shared_from_this<ThreadPool> {
     size_t arriving = 0;  // Threads woken or created that have no task yet.
     uint64_t taken = 0;   // The number of tasks taken so far.
     // When the timer thread must check whether a task has been taken since
-    // `watch_at` was set; infinite if it need not check. `taken_before` is the
-    // value that `taken` had when `watch_at` was set.
+    // `watch_at` was set. Infinite if no check is requested.
     BootTime watch_at = BootTime::InfiniteFuture();
-    uint64_t taken_before = 0;
+    uint64_t taken_before = 0;  // `taken` when `watch_at` was set.
   };
 
   // Returns whether the maximum number of tasks is waiting. A task for which a
@@ -153,13 +148,13 @@ class ThreadPool final : public std::enable_shared_from_this<ThreadPool> {
            lane.queue.size() - options_.max_queued >= lane.arriving;
   }
   bool Enqueue(Lane* to, Task task) ABSL_LOCKS_EXCLUDED(mu_);
-  // Wakes an idle thread. If none is idle, creates a thread if `lane.prompt`
-  // permits it. Returns false if no thread was woken or created.
+  // Wakes an idle thread. If no thread is idle, creates a thread if there are
+  // fewer than `lane.prompt`. Returns false if no thread was woken or created.
   bool Summon(Lane& lane) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // Creates a thread. Returns false if it cannot be started.
   bool Grow(Lane& lane) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  // Starts a thread that calls `main` with its own element of `live_`. Returns
-  // false if there is no memory, or the system refuses the thread.
+  // Starts a thread, which calls `main` with the thread's element of `live_`.
+  // Returns false if there is no memory, or the system refuses the thread.
   bool StartThread(absl::AnyInvocable<void(Threads::iterator)> main)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // Requests that the timer thread check, after 20 ms, whether waiting tasks
@@ -181,34 +176,35 @@ class ThreadPool final : public std::enable_shared_from_this<ThreadPool> {
   // lock. The thread uses nothing of the pool afterwards.
   void End(Threads::iterator self) ABSL_UNLOCK_FUNCTION(mu_);
 
-  // OfThisThread returns the data of the calling thread, and Forks the number
-  // of forks between the first process and this one. Each copy of the library
-  // has functions and data of its own.
+  // `OfThisThread` returns the data of the calling thread. `Forks` returns
+  // `fork_count`, a variable in thread_pool.cc that changes with each fork().
   static ThisThread& OfThisThread();
   static const std::atomic<uint64_t>& Forks();
 
   const Options options_;
   const Clock& clock_;
+  // A process may contain several copies of this library, each with a
+  // `fork_count` and thread-local data of its own. The linker decides which
+  // copy's functions a call reaches. With the next three members, a pool always
+  // uses the data of the copy that created it.
   ThisThread& (*const this_thread_)() = &OfThisThread;
   const std::atomic<uint64_t>& forks_ = Forks();
   const uint64_t fork_count_ = forks_.load(std::memory_order_relaxed);
   std::atomic<bool> released_{false};
   std::shared_ptr<ThreadPool> self_;  // The executor's reference.
 
-  // No task is run, moved or destroyed under this lock. It is not an
-  // absl::Mutex, because an absl::Mutex is not safe in the child of a fork():
-  // its queues and its deadlock detection use locks that the whole process
-  // shares.
+  // No task is run, moved or destroyed under this lock. It is a ForkMutex,
+  // because an absl::Mutex is not safe in the child of a fork().
   ForkMutex mu_;
   bool closed_ ABSL_GUARDED_BY(mu_) = false;
   Lane workers_ ABSL_GUARDED_BY(mu_);
   Lane blockers_ ABSL_GUARDED_BY(mu_);
-  // Wakes the timer thread: when there is a new first timer and the thread
-  // would not wake early enough by itself, when `Watch` has set a lane's
-  // `watch_at`, and when `closed_` is set.
+  // Wakes the timer thread. Signalled when `closed_` is set, when `Watch`
+  // requests a check, and when there is a new first timer for which the thread
+  // would wake too late by itself.
   SteadyCondVar timers_changed_;
-  // When the last wait of the timer thread ends or ended at the latest. (If the
-  // computer was suspended during the wait, it ends later.)
+  // When the timer thread's last wait ends, or ended, by itself. If the
+  // computer is suspended during the wait, the wait ends later.
   BootTime wakes_at_ ABSL_GUARDED_BY(mu_) = BootTime::InfinitePast();
   Timers timers_ ABSL_GUARDED_BY(mu_);
   TimersById timers_by_id_ ABSL_GUARDED_BY(mu_);

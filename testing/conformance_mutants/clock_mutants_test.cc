@@ -50,8 +50,7 @@ enum class Fault {
   kAsksATask,
 };
 
-// A clock based on an executor's clock, with a fault (none if `fault` is
-// kNone).
+// An executor's clock with a fault added (no fault if `fault` is kNone).
 class FaultyClock final : public Clock {
  public:
   FaultyClock(Fault fault, Executor* executor)
@@ -78,9 +77,9 @@ class FaultyClock final : public Clock {
         if (++reads_ % 50 == 0) now.boot -= absl::Milliseconds(5);
         break;
       case Fault::kGoesBackInOtherThreads: {
-        // A thread that has read the time returns the same time from its next
-        // hundred calls too. So one thread may return an earlier time than
-        // another thread has already returned.
+        // Each thread reads the time only in every 101st call, and returns that
+        // time from the calls in between too. So a thread may return an earlier
+        // time than another thread has already returned.
         thread_local Instant cached;
         thread_local int left = 0;
         if (left-- <= 0) {
@@ -91,8 +90,7 @@ class FaultyClock final : public Clock {
         break;
       }
       case Fault::kTorn: {
-        // Returns the wall time that was read in the previous call of `Now`, on
-        // any thread.
+        // The wall time is that of the previous call of `Now`, on any thread.
         const int64_t wall = last_wall_.exchange(absl::ToUnixNanos(now.wall));
         now.wall = absl::FromUnixNanos(wall);
         break;
@@ -203,7 +201,7 @@ struct Row {
   Fault fault;
   bool threads;  // A ThreadExecutor's clock if true, else a ManualExecutor's.
   const char* name;
-  std::vector<const char*> clauses;  // Those that must find the fault.
+  std::vector<const char*> clauses;  // The clauses that must find the fault.
 };
 
 const std::vector<Row>& Rows() {

@@ -90,13 +90,13 @@ enum class Fault {
   kDiesUnderLock,
 };
 
-// What `BlockedTasks` promises for executors with threads: the number of
-// threads for tasks of `RunBlocking`.
+// How many threads an executor with threads has for tasks of `RunBlocking`.
+// `FaultyRig::BlockedTasks` promises this number.
 constexpr int kBlockingThreads = 2;
 
-// A correct executor with a fault added (none if `fault` is kNone): a
-// ThreadExecutor if `threads` is true, else a ManualExecutor. If `in_blocking`
-// is true, a fault of `Run` becomes a fault of `RunBlocking` instead.
+// Wraps a ThreadExecutor if `threads` is true, else a ManualExecutor. Adds a
+// fault (no fault if `fault` is kNone). If `in_blocking` is true, a fault of
+// `Run` becomes a fault of `RunBlocking` instead.
 class FaultyExecutor final : public Executor {
  public:
   FaultyExecutor(Fault fault, bool threads, bool in_blocking)
@@ -426,9 +426,9 @@ class FaultyExecutor final : public Executor {
   std::vector<TimerId> slots_ ABSL_GUARDED_BY(mu_);
   std::vector<std::shared_ptr<Task>> kept_ ABSL_GUARDED_BY(mu_);
   ManualExecutor* manual_ = nullptr;
-  // The wrapped executor, which this object owns. Its pending tasks may use
-  // `inner_` while the destructor deletes it. A smart pointer might already be
-  // null then.
+  // The wrapped executor, which this object owns. This is not a smart pointer:
+  // pending tasks may use `inner_` while the destructor deletes the executor,
+  // and a smart pointer might already be null then.
   Executor* inner_;
 };
 
@@ -455,7 +455,7 @@ struct Row {
   Fault fault;
   bool threads;  // Wraps a ThreadExecutor if true, else a ManualExecutor.
   const char* name;
-  std::vector<const char*> clauses;  // Those that must find the fault.
+  std::vector<const char*> clauses;  // The clauses that must find the fault.
   bool in_blocking = false;  // Whether the fault is in RunBlocking, not Run.
 };
 

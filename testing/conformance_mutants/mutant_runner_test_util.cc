@@ -27,9 +27,9 @@ struct Outcome {
 };
 
 // Runs this program again in a child process, with only the tests that match
-// `filter` and with the variable `environment` ("NAME=value", or empty).
-// Returns the outcome of these tests. The child process does not get the
-// variables with which Bazel selects tests and names the files to write.
+// `filter`, and returns the outcome of these tests. `environment` is an
+// environment variable for the child process ("NAME=value"), or empty. The
+// command removes Bazel's variables that select tests or name output files.
 Outcome RunTests(absl::string_view filter, absl::string_view environment) {
   const std::string command = absl::StrCat(
       "env -u XML_OUTPUT_FILE -u TEST_PREMATURE_EXIT_FILE "
@@ -59,8 +59,8 @@ void CallAll(const std::vector<std::function<void()>>& functions) {
   for (std::thread& thread : threads) thread.join();
 }
 
-// Returns the names of the clauses of `suite`. These are the names of its tests
-// without the subjects' names.
+// Returns the clauses of `suite`: the names of its tests without the subjects'
+// names.
 std::set<std::string> ClausesOf(const std::string& suite) {
   std::set<std::string> clauses;
   const ::testing::UnitTest& all = *::testing::UnitTest::GetInstance();

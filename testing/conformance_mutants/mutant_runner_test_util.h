@@ -11,7 +11,7 @@
 
 namespace refreshable_testing {
 
-// The name of a subject with a fault, and of one clause that must find it.
+// A subject that has a fault, and a clause that must find the fault.
 struct Breach {
   std::string subject;
   std::string clause;
@@ -19,7 +19,7 @@ struct Breach {
 
 // Expects three things. The clause of each breach fails for the breach's
 // subject. Each clause of the suite is the clause of some breach. Each subject
-// named in `sound`, which has no fault, passes the whole suite.
+// named in `sound` passes the whole suite.
 //
 // `suite` must be instantiated in this program, as `Faults`, with every subject
 // named in `breaches` and `sound`. The clauses run in child processes, which
@@ -30,8 +30,7 @@ void ExpectBreachesAreFound(const std::string& suite,
                             const std::vector<std::string>& sound);
 
 // The `main` function of a program that calls ExpectBreachesAreFound. Runs the
-// tests that --gtest_filter selects; without that flag, those named
-// *SelfTest.*.
+// tests that --gtest_filter selects, by default the tests named *SelfTest.*.
 int SelfTestMain(int argc, char** argv);
 
 }  // namespace refreshable_testing

@@ -69,8 +69,8 @@ enum class Fault {
   kLosesItsCallsWhenDestroyed,
 };
 
-// A source with a fault (none if `fault` is kNone). If `async` is true, it
-// answers each call on a new thread, else on the thread that calls `Fetch`.
+// A source with a fault (no fault if `fault` is kNone). Answers each call on a
+// new thread if `async` is true, else on the thread that calls `Fetch`.
 class FaultySource final : public TokenSource<std::string> {
  public:
   FaultySource(Fault fault, bool async, FakeTokenServer* mint)
@@ -91,8 +91,8 @@ class FaultySource final : public TokenSource<std::string> {
   void Fetch(const FetchContext& context,
              FetchDone<std::string> done) override {
     if (!async_) return Answer(context, std::move(done));
-    // The lock is held until the new thread has been added to `threads_`. A new
-    // thread that calls `Answer` takes the lock first, and so waits for that.
+    // A thread that calls `Answer` takes this lock first, and so waits until
+    // the thread has been added to `threads_`.
     absl::MutexLock lock(&mu_);
     if (fault_ == Fault::kUsesItselfOnceDestroyed ||
         fault_ == Fault::kLosesItsCallsWhenDestroyed) {
@@ -116,8 +116,8 @@ class FaultySource final : public TokenSource<std::string> {
       new FetchDone<std::string>(std::move(done));
       return;
     }
-    // Stands for a use of the destroyed source, which would end the program
-    // only by chance.
+    // This stands for a use of the destroyed source. A real use would end the
+    // program only by chance.
     if (*destroyed) std::abort();
     if (!token.ok()) return done(token.status());
     done(Credential<std::string>(*token, Expiry::In(kMintLifetime)));
@@ -159,8 +159,8 @@ class FaultySource final : public TokenSource<std::string> {
     done(Cached(context));
   }
 
-  // If the fault is a cache of tokens or of failures, and the cache answers
-  // this call, returns that answer. Otherwise asks the server.
+  // Asks the server. But if the fault is a cache of tokens or failures, may
+  // return a cached token or failure instead.
   Result Cached(const FetchContext& context) {
     const bool rejected = fault_ == Fault::kCacheLooksAtTheReasonOnly
                               ? context.reason() == RefreshReason::kRejected
@@ -266,7 +266,7 @@ class FaultyRig final : public MintRig {
 struct Row {
   Fault fault;
   const char* name;
-  std::vector<const char*> clauses;  // Those that must find the fault.
+  std::vector<const char*> clauses;  // The clauses that must find the fault.
   bool async = false;
   bool virtual_time = false;
 };

@@ -20,11 +20,11 @@
 namespace refreshable_testing {
 namespace schedule {
 
-// The steps of the schedule that is running. If the program is aborted, a
-// CrashReport writes them to stderr. It aborts the program itself if a schedule
-// takes longer than the constructor's `timeout`; a timeout of 0, or of 24 hours
-// or more, means no limit. At most one CrashReport may exist at a time, and
-// only one thread may use it.
+// Records the steps of the running schedule, and writes them to stderr if the
+// program is aborted. Aborts the program if a schedule takes longer than
+// `timeout`, a parameter of the constructor. If that is 0, or 24 hours or more,
+// there is no limit. At most one CrashReport may exist at a time, and only one
+// thread may use it.
 class CrashReport {
  public:
   explicit CrashReport(absl::Duration timeout)

@@ -16,7 +16,7 @@ namespace schedule {
 
 using PendingKind = refreshable::ManualExecutor::PendingStep::Kind;
 
-// A scenario, with different names for the actions of different steps.
+// A scenario. Numbers the actions of different steps that have the same name.
 class Search {
  public:
   explicit Search(const Scenario& scenario) : scenario_(scenario) {
@@ -155,7 +155,7 @@ class Run {
   using Chooser = std::function<std::optional<size_t>(
       World& world, const std::vector<Choice>& choices)>;
   // Called at the end of a schedule without a failure. Returns whether to call
-  // `World::CheckRecovers`, and sets `*reset`, which is passed to it.
+  // `World::CheckRecovers`, and sets `*reset`, the argument of that call.
   using AtEnd =
       std::function<bool(World& world, std::string fingerprint,
                          const std::vector<Choice>& choices, bool* reset)>;
@@ -227,11 +227,11 @@ std::string Show(const Schedule& schedule) {
 // A schedule. Each char is an index into the result of `Search::Choices`.
 using Path = std::string;
 
-// The search through all schedules, breadth first, so that the first failure
-// has a shortest schedule. States with the same `looks` (a hash of what is
-// known of a state) are merged if the options say so. If they turn out to
-// continue differently, their looks are *ambiguous*: the search starts again,
-// and tells them apart by where they lead.
+// Searches all schedules, breadth first, so that the first failure has a
+// shortest schedule. The *looks* of a state are a hash of what is known of it.
+// If the options say so, states with the same looks are merged. If two such
+// states continue differently, their looks are *ambiguous*: the search starts
+// again, and compares states with these looks also by the states that follow.
 class Explorer {
  public:
   Explorer(const Scenario& scenario, const ExploreOptions& options)
@@ -319,7 +319,7 @@ void Explorer::ExploreOnce() {
   }
 }
 
-// Runs `path`, and returns what its last state looks like. Unless `way` is
+// Runs `path`, and returns what its last state looks like. If `way` is not
 // kNone, checks the recovery that `way` states, and records any failure.
 Explorer::End Explorer::Play(const Path& path, Way way) {
   ++report_.runs;
@@ -345,8 +345,8 @@ Explorer::End Explorer::Play(const Path& path, Way way) {
   return end;
 }
 
-// Returns the looks of `end`, the state after `path`. If they are ambiguous and
-// `depth` > 0, hashes them with WhereItLeads of the states that follow.
+// Returns the looks of `end`, the state after `path`. If these are ambiguous,
+// combines them with the looks of the states that follow, up to `depth` steps.
 Explorer::Hash Explorer::WhereItLeads(const Path& path, const End& end,
                                       int depth) {
   Hash leads = end.looks;

@@ -51,10 +51,9 @@ void Oracle::BeforeInvalidate(bool in_flight, bool serves) {
   serves_ = serves;
 }
 
-// Must be called before the wall clock steps. A step back can make a stale or
-// expired token fresh again. It is not visible from outside whether the
-// Refreshable noticed in time that the token was stale or expired. So the later
-// checks that depend on this permit both cases.
+// A step back of the wall clock can make a stale or expired token fresh again.
+// It is not visible from outside whether the Refreshable noticed, before the
+// step, that the token was stale or expired. So later checks permit both cases.
 void Oracle::BeforeWallStep() {
   if (!Usable()) cooldown_over_ = true;
   if (!Servable()) {
@@ -64,9 +63,9 @@ void Oracle::BeforeWallStep() {
   if (row_ > 0 && Reached(stale_at_, Now()) && !noted_) row_known_ = false;
 }
 
-// Must be called after the wall clock has stepped. B7: exhaustion has no effect
-// while a token is usable. So if the step has made the token usable again, the
-// next attempt must wait for the backoff, but not for the probe time.
+// B7: exhaustion has no effect while a token is usable. So if a step has made
+// the token usable again, the next attempt must wait for the backoff, but not
+// for the probe time.
 void Oracle::AfterWallStep() {
   if (failures_ > 0 && !Exhausted()) SetFloor();
 }
@@ -360,7 +359,8 @@ void Oracle::Invalidated() {
   } else if (Exhausted() && Fatal()) {
     floor_ = BootTime::InfiniteFuture();
   } else {
-    replacing_ = in_flight_ && !serves_;  // A2: the next may start at once.
+    // A2: the next attempt may start at once.
+    replacing_ = in_flight_ && !serves_;
   }
 }
 

@@ -107,15 +107,15 @@ class Oracle final : public refreshable::Observer {
   std::optional<bool> RejectionPermitted() const;
   // A13: returns whether the token published last counts as rejected.
   bool noted() const { return noted_; }
-  // A10: returns whether all attempts must wait, because an attempt that a
-  // rejection started has failed with a Retry-After that has not ended.
+  // A10: returns whether all attempts must wait for the Retry-After with which
+  // an attempt that a rejection started has failed.
   bool AskedToWait() const { return Now().boot < row_asked_until_; }
   // Returns whether a rejecting read started the attempt that is running or has
   // just failed.
   ByRejection running_by() const { return running_by_; }
   // Returns the number of the epoch, which increases with each publication and
   // each withdrawal. The answer to a call that began in an earlier epoch is
-  // discarded, unless A2 lets the call go on after a withdrawal.
+  // discarded. Exception: A2 may let the call go on after a withdrawal.
   int epoch() const { return epoch_; }
   refreshable::Generation generation() const { return generation_; }
   // Returns the token published last, or "" if there is none or it was
@@ -125,8 +125,8 @@ class Oracle final : public refreshable::Observer {
   // last. A Refreshable that has released a token does not recognize the token
   // when the source returns it again.
   bool LetGo() const;
-  // Returns the withdrawn token that nothing has replaced yet, or "" if there
-  // is none.
+  // Returns the token withdrawn last, or "" if there is none or another token
+  // has been published since.
   const std::string& rejected() const { return rejected_; }
   // F5: returns true if an attempt that brings `token` fails, because `token`
   // was withdrawn and the Refreshable still remembers it.
@@ -204,8 +204,8 @@ class Oracle final : public refreshable::Observer {
   bool rejected_let_go_ = false;
   bool rejected_forgotten_ = false;  // Reset has forgotten `rejected_`.
   refreshable::Generation generation_;
-  // The first of the consecutive generations, up to `generation_`, that have
-  // the same bytes.
+  // The tokens of the generations `same_since_` to `generation_` have the same
+  // bytes.
   refreshable::Generation same_since_;
   int epoch_ = 0;
   DualDeadline stale_at_;
@@ -228,7 +228,7 @@ class Oracle final : public refreshable::Observer {
   refreshable::BootTime last_start_ = refreshable::BootTime::InfinitePast();
   refreshable::BootTime failed_start_ = refreshable::BootTime::InfinitePast();
   refreshable::BootTime last_end_ = refreshable::BootTime::InfinitePast();
-  // The end of the wait that a Retry-After has put in place of B1's (B2).
+  // B2: the end of the Retry-After that replaces the wait of B1, if any.
   std::optional<refreshable::BootTime> asked_until_;
   refreshable::BootTime floor_ = refreshable::BootTime::InfinitePast();
   refreshable::BootTime cooldown_ = refreshable::BootTime::InfinitePast();
@@ -237,21 +237,19 @@ class Oracle final : public refreshable::Observer {
   // for `cooldown_`, even if the step has made the token usable again.
   bool cooldown_over_ = false;
 
-  // Whether a rejecting read started the attempt that is queued, and the one
-  // that is running.
+  // Whether a rejecting read started the queued attempt.
   ByRejection queued_by_ = ByRejection::kNo;
-  ByRejection running_by_ = ByRejection::kNo;
-  bool noted_ = false;  // What `noted()` returns.
-  // The row of attempts that rejections started (A13). `row_` is the number of
-  // these attempts so far, and is meaningful only if `row_known_` is true.
-  // `row_asked_until_` is the end of the Retry-After with which one of these
-  // attempts failed. `announces_` says whether an event must still announce
-  // that Retry-After.
+  ByRejection running_by_ = ByRejection::kNo;  // What `running_by()` returns.
+  bool noted_ = false;                         // What `noted()` returns.
+  // The number of attempts in the row of A13. Meaningful only if `row_known_`.
   int row_ = 0;
   bool row_known_ = true;
+  // The end of the Retry-After with which an attempt of the row failed.
   refreshable::BootTime row_asked_until_ =
       refreshable::BootTime::InfinitePast();
+  // Whether a rejection started the attempt that failed last.
   bool failed_by_rejection_ = false;
+  // Whether an event must still announce the Retry-After of that failure.
   bool announces_ = false;
 };
 

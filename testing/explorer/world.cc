@@ -27,8 +27,8 @@ using Kind = ManualExecutor::PendingStep::Kind;
 
 namespace {
 
-// `World::RunFirst` may run this many tasks and timers after the last call of
-// `AdvanceBy` began. One more is considered a sign of an endless loop.
+// If `World::RunFirst` runs more tasks and timers than this after a call of
+// `AdvanceBy` began, the schedule fails because of an endless loop.
 constexpr int kBusy = 10000;
 
 }  // namespace
@@ -90,7 +90,6 @@ World::World(refreshable::RefreshPolicy policy)
       executor_of_token_(std::make_unique<Driver>(this)),
       oracle_(std::make_shared<Oracle>(policy_, &executor_.clock())),
       source_(std::make_shared<Source>(this)) {
-  // An observer that passes events to the world.
   class Observer final : public refreshable::Observer {
    public:
     explicit Observer(World* world) : world_(world) {}

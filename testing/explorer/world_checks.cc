@@ -62,11 +62,11 @@ bool World::MayCall() const {
              last_call_ + policy_.retry.probe_interval * std::exp2(beyond_);
 }
 
-// Returns what is visible from outside and must not be changed by a discarded
-// answer. `late` is the value of `Late()` before the answer. In some states
-// even such an answer changes more, because it is an input like any other: it
-// gives a refused callback to the executor again (R11), and does the work of a
-// late timer (F7). Health, statistics and tasks are then left out.
+// Returns what is visible from outside and must not change with a discarded
+// answer. `late` is the value of `Late()` before the answer. Even a discarded
+// answer gives refused callbacks to the executor again (R11), and does the work
+// of a late timer (F7). If that is possible, health, statistics and tasks are
+// left out.
 std::string World::Visible(bool late) const {
   refreshable::Stats stats = token_->stats();
   stats.attempts_discarded = 0;
@@ -114,10 +114,10 @@ void World::CheckWaits(const Health& health) {
   const auto expect_timer = [&](BootTime at, absl::string_view what) {
     Expect(pending.first_timer <= std::max(at, now), what);
   };
-  // This condition means that a refresh is in flight, no attempt is running,
-  // and the next attempt need not wait. So an attempt is queued, and a timer
-  // must end it if the executor does not run it in time. (Or an attempt is due,
-  // and its timer is late.)
+  // In this state a refresh is in flight, no attempt is running, and the next
+  // attempt need not wait. So an attempt is queued, and a timer must end it if
+  // the executor does not run it in time. (If instead the timer of a due
+  // attempt is late, that timer satisfies the check.)
   if (health.refreshing && live == held_.end() && next <= now &&
       pending.tasks > 0 && !lost_task_ && !lost_timer_) {
     expect_timer(pending.last_task + policy_.attempt_timeout,
@@ -278,9 +278,9 @@ void World::CheckRecovers(bool reset) {
   executor_.set_refuse_runs(false);
   executor_.set_refuse_timers(false);
   takes_tasks_ = takes_timers_ = true;
-  // Without Reset(), a read has to start the refresh. A lost timer needs a read
-  // in any case: the Refreshable is not told that timers are accepted again, so
-  // the read makes it arm the timer.
+  // Without Reset(), a read must start the refresh. If a timer was lost, a read
+  // must make the Refreshable arm it again, because nothing tells the
+  // Refreshable that timers are accepted again.
   if (!destroyed() && (!reset || lost_timer_)) ReadNow();
   RunUntilIdle();
   for (const Reader& reader : readers_) {
@@ -312,9 +312,9 @@ void World::CheckRecovers(bool reset) {
                      "success a read gets ", lease.status().ToString()));
   }
   oracle_->OnLease(*lease, /*late=*/false);
-  // One of the two checks must find a usable token. A token with little time
-  // left may be usable only now. If the read was served an expired token (B10),
-  // the new token may come only within the next second.
+  // A usable token must be found now or a second later. If the token has little
+  // time left, it may be usable only now. If the read was served an expired
+  // token (B10), the new token may come only within that second.
   const bool usable = oracle_->Usable();
   AdvanceBy(absl::Seconds(1));  // Refused callbacks run in this time.
   Expect(usable || oracle_->Usable(), "B8: no usable token after success");

@@ -45,10 +45,10 @@ void World::ReadAsync(absl::Duration timeout, std::optional<int> max_retries,
     reader.rejecting = asking.rejects;
     reader.rejected = asking.rejected;
     reader.joins = Joins(asking);
-    // A8, A9: a rejecting read may fail unless it certainly joins or starts an
-    // attempt. B5: an ordinary read may fail if the refresh in flight has
-    // failed more often than the read allows or, without a refresh, if the read
-    // must end at once.
+    // A8, A9: a rejecting read may fail if it is not certain that the read
+    // joins or starts an attempt. B5: an ordinary read may fail if the refresh
+    // in flight has failed more often than the read allows. If no refresh is in
+    // flight, an ordinary read may fail if it must end at once.
     reader.may_fail = asking.rejects      ? !reader.joins
                       : asking.refreshing ? Spent(reader)
                                           : asking.ends;
@@ -91,8 +91,8 @@ void World::ReportRejected() {
   oracle_->BeforeRead();
   const Generation last = oracle_->generation();
   // If a task was refused or a timer is late, the next operation handles what
-  // is overdue (R11, E2). That may be this report, which may then start a
-  // refresh.
+  // is overdue (R11, E2). This report may be that operation, and then may start
+  // a refresh.
   const bool may_start = token_->health().refreshing || lost_task_ || Late();
   token_->ReportRejected(last);
   Expect(last.value() == 0 || oracle_->noted(),
@@ -118,9 +118,9 @@ Generation World::Choose(Rejects rejects) const {
   return Generation();
 }
 
-// Returns what is known before a read that rejects `rejected`. A late timer
-// makes `steady` false, because the read may look only at the wall clock, and
-// then find nothing to do.
+// Returns what is known before a read that rejects `rejected`. `steady` is
+// false if a timer may be late, because the read may then look only at the wall
+// clock and find nothing to do.
 World::Asking World::Ask(Generation rejected) const {
   oracle_->BeforeRead();
   Asking asking;
@@ -152,9 +152,10 @@ bool World::Joins(const Asking& asking) const {
                      [this](const Call& call) { return Live(call); });
 }
 
-// Checks what a read has started: a refresh, if it needed one and was permitted
-// to start it (R2, R3, A9); none, if it must end at once (B5), or if it is a
-// rejecting read that was not permitted to start one (A9).
+// Checks whether a read has started a refresh. A read must have started one if
+// the read needed a refresh and was permitted to start it (R2, R3, A9). A read
+// that had to end at once (B5) must not have started a refresh, nor must a
+// rejecting read without permission (A9).
 void World::CheckAsked(const Asking& asking) {
   if (destroyed()) return;
   if (asking.rejects) {
@@ -190,8 +191,8 @@ void World::Joined(int max_retries) {
   }
 }
 
-// Returns whether any waiting read rejected the token that other reads are
-// still served.
+// Returns whether any waiting read rejected a token that other reads are still
+// served.
 bool World::AnyRejecting() const {
   return std::any_of(
       readers_.begin(), readers_.end(), [this](const Reader& reader) {
@@ -206,9 +207,9 @@ void World::Tell(Told told) {
 }
 
 // Records that the Refreshable gives an attempt to the executor, and whether a
-// rejecting read started it. If a task of the executor gives the attempt,
-// RunOrLose decides whether the task may have been the callback of a rejecting
-// read, which looks for a token again (A8).
+// rejecting read started the attempt. If this happens inside a task of the
+// executor, RunOrLose decides that later: the task may be the callback of a
+// rejecting read, which looks for a token again (A8).
 void World::OnSubmit() {
   ++queued_;
   told_ = flight_told_ ? Told::kUnclear : Told::kNo;
@@ -252,9 +253,9 @@ void World::RunOrLose(size_t index, bool lose) {
   const bool late = Late();
   const bool rejecting = AnyRejecting();
   if (lost_task_) NoteCallback(step);
-  // Only tasks matter here: a timer starts no attempt for a rejecting read
-  // (A9), unless it runs a callback that the executor refused. OnSubmit allows
-  // for that (`lost_task_`).
+  // Only tasks matter here, because a timer starts no attempt for a rejecting
+  // read (A9). Exception: a timer may run a callback that the executor refused.
+  // OnSubmit allows for this (`lost_task_`).
   in_task_ = step.kind == Kind::kRun;
   task_submitted_ = false;
   if (lose) {
@@ -265,9 +266,9 @@ void World::RunOrLose(size_t index, bool lose) {
   in_task_ = false;
   if (visible == visible_) NoteCallback(step);
   if (!rejecting) return;
-  // A task that submits an attempt, but neither calls the source nor ends a
-  // read, is the callback of a rejecting read. If `clear` is false, that is not
-  // certain, and other tasks may be such callbacks too.
+  // A task that submits an attempt is the callback of a rejecting read if the
+  // task neither calls the source nor ends a read. If `clear` is false, any
+  // task that submits an attempt may be such a callback, but need not be.
   const bool clear = !late && !lost_task_ && !policy_.refresh_ahead;
   if (std::exchange(task_submitted_, false) &&
       (visible == visible_ || !clear)) {
@@ -347,8 +348,8 @@ void World::CheckOutcome(const LeaseOr& lease, BootTime deadline, bool late) {
   }
 }
 
-// Checks the outcome of a read that rejected `rejected`, which is a generation
-// that had been published, or 0 if the read rejected none.
+// Checks the outcome of a read. `rejected` is the published generation that the
+// read rejected, or 0 if there is none.
 void World::CheckRejected(const LeaseOr& lease, Generation rejected) {
   if (lease.ok()) {
     Expect(rejected.value() == 0 || lease->generation() > rejected,

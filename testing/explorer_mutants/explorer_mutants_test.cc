@@ -67,9 +67,9 @@ class PlantedFaultsTest : public testing::Test {
   ~PlantedFaultsTest() override { Plant(""); }
 };
 
-// This program contains copies of library files with all faults (see
-// BUILD.bazel). A fault is active only while it is planted. While none is
-// planted, the explorer must find nothing.
+// This program contains copies of library files with all faults. A fault is
+// active only while it is planted. While no fault is planted, the explorer must
+// find nothing.
 TEST_F(PlantedFaultsTest, T4NothingIsFoundWhereNothingIsPlanted) {
   for (const NamedScenario& s : Scenarios()) {
     const Report report = Explore(s.scenario, Depth(4));
@@ -98,21 +98,19 @@ TEST_P(FoundFaultsTest, T4IsFoundPrintedAndReplayed) {
 INSTANTIATE_TEST_SUITE_P(
     All, FoundFaultsTest,
     testing::ValuesIn(std::vector<Fault>{
-        // The first four faults, in this order: the check that an answer
-        // belongs to the present generation is removed; a refresh stays in
-        // flight for ever if the executor loses its task; Invalidate does not
-        // affect the running attempt; of several asynchronous reads that wait,
-        // the destructor drops all but one.
+        // An answer to a call of an earlier generation is accepted.
         {"generation_check", "A2RejectedBesideAnAttempt"},
+        // A refresh never ends if the executor loses its task.
         {"stuck_flag", "E2LostTasks"},
+        // Invalidate does not affect the running attempt.
         {"attempt_ignored", "A2RejectedBesideAnAttempt"},
+        // The destructor drops all waiting asynchronous reads but one.
         {"waiter_dropped", "E1Destroy"},
         // A fault of attempts that do not run.
         {"queued_for_good", "F1FirstReads"},
         // A fault of calls that never return.
         {"bound_for_good", "F6CallsThatNeverReturn"},
-        // Faults of the results of attempts, of the limit on calls, and of
-        // what an attempt is told.
+        // Faults of calls and their answers.
         {"late_success", "F6AttemptsThatTimeOut"},
         {"life_from_answer", "F1FirstReads"},
         {"discard_ends_backoff", "F2LateAnswersOnceATimerWasLost"},
@@ -155,9 +153,9 @@ INSTANTIATE_TEST_SUITE_P(
     [](const auto& info) { return CamelCase(info.param.name); });
 
 #ifndef ABSL_HAVE_THREAD_SANITIZER  // TSan would end the program first.
-// The fault "fetch_under_lock" makes the Refreshable call the source while it
-// holds a lock. The explorer's source calls the Refreshable back, and so waits
-// for that lock forever.
+// The fault "fetch_under_lock" makes the Refreshable hold a lock while it calls
+// the source. The explorer's source calls the Refreshable, and so waits for
+// that lock forever.
 TEST(PlantedFaultsDeathTest, T4WhatWaitsForItselfIsShownWithItsSchedule) {
   Scenario scenario;
   scenario.steps = {ReadAsync()};

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The fault that is planted at present. plant.awk makes copies of library files
-// that include this header and ask `Planted`.
+// Functions that activate a fault in copies of library files. plant.awk makes
+// these copies, which include this header and call `Planted`.
 
 #ifndef REFRESHABLE_TESTING_EXPLORER_MUTANTS_PLANTED_TEST_UTIL_H_
 #define REFRESHABLE_TESTING_EXPLORER_MUTANTS_PLANTED_TEST_UTIL_H_
@@ -10,8 +10,9 @@
 
 namespace planted_faults {
 
-// Plants `fault` in the place of the one planted before; "" plants none. This
-// function, `Planted` and `Reached` must be called by the same thread.
+// Plants `fault`, and removes the fault planted before. If `fault` is "", only
+// removes that. `Plant`, `Planted` and `Reached` must be called by the same
+// thread.
 void Plant(absl::string_view fault);
 // Returns whether `fault` is planted.
 bool Planted(absl::string_view fault);

@@ -5,7 +5,7 @@
 
 extern "C" {
 
-// Returns the two reports that TSan must suppress, because both are false.
+// Makes TSan suppress two false reports.
 //
 // Abseil's Mutex hides its own memory from TSan except in two places: the
 // mmap() that allocates the memory of a thread's semaphore, and the first post
