@@ -43,11 +43,11 @@ struct SubjectName {
   }
 };
 
-// `AwaitOrGiveUp` and `DoOrGiveUp` wait for an event that is soon if the
+// `AwaitOrGiveUp` and `DoOrGiveUp` wait for an event that comes soon if the
 // implementation is correct. If it has not happened after 30 s, they call
 // `GiveUp`. The environment variable REFRESHABLE_TIMEOUT_SECONDS replaces the
-// 30. They end the program, and do not just fail the test, because code that
-// runs after the test would use the test's destroyed variables.
+// 30. `GiveUp` ends the program, and does not just fail the test, because code
+// that runs after the test would use the test's destroyed variables.
 
 // Prints that the current test "waited in vain for" `what`, and ends the
 // program.

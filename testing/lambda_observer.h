@@ -24,8 +24,8 @@ namespace refreshable_testing {
 //       {&executor, ExactPolicy(),
 //        Observe([&](const Event& event) { events.push_back(event); })});
 //
-// The function must not be null. `Observer` says on which threads the function
-// is called and what it may do.
+// The function must not be null. The comment of refreshable::Observer says on
+// which threads the function is called and what the function may do.
 class LambdaObserver final : public refreshable::Observer {
  public:
   explicit LambdaObserver(

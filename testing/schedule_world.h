@@ -62,7 +62,7 @@ enum class Rejects {
   kNone,
   kLast,  // The generation published last; none if nothing was published.
   kOld,   // The generation before the last; none if there were fewer than two.
-  kNext,  // A generation that has not been published.
+  kNext,  // The generation after the last, which has not been published.
 };
 
 // Everything that one schedule of a scenario acts on: a Refreshable, its source
@@ -194,7 +194,7 @@ class World {
   struct Call {
     refreshable::FetchDone<std::string> done;
     refreshable::FetchContext context;
-    int epoch;  // The answer is discarded if `Oracle::epoch` differs by then.
+    int epoch;  // In a later epoch of the oracle, the answer is discarded.
     refreshable::Instant start;
     bool forgotten = false;  // Whether it was abandoned before a Reset().
   };
@@ -336,7 +336,7 @@ class World {
   std::deque<Reader> readers_;
   std::vector<refreshable::BootTime> blocked_;
   std::optional<Answer> inside_;
-  // Whether the source answers at once, for CheckRecovers.
+  // Whether CheckRecovers has begun, so that the source answers at once.
   bool at_end_ = false;
   bool takes_tasks_ = true;
   bool takes_timers_ = true;
@@ -354,7 +354,8 @@ class World {
   Told told_ = Told::kNo;
   // Whether the running attempt was told of a rejection.
   bool running_told_ = false;
-  // Whether any attempt of the refresh in flight may have been told of one.
+  // Whether any attempt of the refresh in flight may have been told of a
+  // rejection.
   bool flight_told_ = false;
   bool lost_task_ = false;   // A task was lost, or may have been refused.
   bool lost_timer_ = false;  // A timer was lost, or may have been refused.

@@ -50,8 +50,8 @@ BootTime FromNanos(int64_t nanos) {
              : BootTime() + absl::Nanoseconds(nanos);
 }
 
-// Is 0 in the process that started the program. In the child of a fork() it is
-// one greater than in the parent.
+// This count is 0 in the first process of the program. In the child of a fork()
+// it is one greater than in the parent.
 ABSL_CONST_INIT std::atomic<uint64_t> fork_count{0};
 
 // Makes every later fork() increase `fork_count` in the child process. The
@@ -221,7 +221,7 @@ void ThreadPool::Watch(Lane& lane) {
 void ThreadPool::LookAt(Lane& lane, BootTime now) {
   if (now < lane.watch_at) return;
   lane.watch_at = BootTime::InfiniteFuture();
-  // The system may have refused a thread to `Summon` before.
+  // The system may have refused a thread before, so `Summon` tries again.
   while (lane.queue.size() > lane.arriving && Summon(lane)) {
   }
   if (lane.queue.size() <= lane.arriving || lane.threads >= lane.max) return;

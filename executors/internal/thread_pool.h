@@ -51,15 +51,15 @@ class ThreadPool final : public std::enable_shared_from_this<ThreadPool> {
 
   // Up to this many threads for `Run` are created without delay, if the options
   // permit so many. A further thread is created only if tasks of `Run` are
-  // queued and no thread takes one for 20 ms.
+  // queued and no thread takes a task for 20 ms.
   static constexpr int kPromptWorkers = 4;
 
   // A thread is *arriving* if it has been woken or created and has no task yet.
   // This is the maximum number of arriving threads for one kind of task. It
   // saves wake-ups if there are many short tasks. Tasks that block still get
   // their threads, because each thread that takes a task summons another if
-  // more tasks are queued than threads are arriving. Exceptions: the maximum
-  // does not apply if the queue is full, or to the timer thread's summons.
+  // more tasks are queued than threads are arriving. The maximum does not apply
+  // if the queue is full, or if the timer thread summons threads.
   static constexpr size_t kArriving = 2;
 
   // Starts the timer thread and one thread for `Run`. Must be called once, by
@@ -193,8 +193,8 @@ class ThreadPool final : public std::enable_shared_from_this<ThreadPool> {
   std::atomic<bool> released_{false};
   std::shared_ptr<ThreadPool> self_;  // The executor's reference.
 
-  // No task is run, moved or destroyed under this lock. It is a ForkMutex,
-  // because an absl::Mutex is not safe in the child of a fork().
+  // No task is run, moved or destroyed under this lock. The lock is not an
+  // absl::Mutex, because that is not safe in the child of a fork().
   ForkMutex mu_;
   bool closed_ ABSL_GUARDED_BY(mu_) = false;
   Lane workers_ ABSL_GUARDED_BY(mu_);
@@ -203,8 +203,8 @@ class ThreadPool final : public std::enable_shared_from_this<ThreadPool> {
   // requests a check, and when there is a new first timer for which the thread
   // would wake too late by itself.
   SteadyCondVar timers_changed_;
-  // When the timer thread's last wait ends, or ended, by itself. If the
-  // computer is suspended during the wait, the wait ends later.
+  // When the last wait of the timer thread ends if no signal ends it earlier.
+  // If the computer is suspended during the wait, the wait ends later.
   BootTime wakes_at_ ABSL_GUARDED_BY(mu_) = BootTime::InfinitePast();
   Timers timers_ ABSL_GUARDED_BY(mu_);
   TimersById timers_by_id_ ABSL_GUARDED_BY(mu_);

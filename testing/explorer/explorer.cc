@@ -16,7 +16,7 @@ namespace schedule {
 
 using PendingKind = refreshable::ManualExecutor::PendingStep::Kind;
 
-// A scenario. Numbers the actions of different steps that have the same name.
+// A scenario. Gives the actions of different steps different names.
 class Search {
  public:
   explicit Search(const Scenario& scenario) : scenario_(scenario) {
@@ -53,7 +53,7 @@ class Search {
                               const std::vector<size_t>& done,
                               int losses) const;
   std::string Name(const Choice& choice) const;
-  // Returns a number that identifies this choice, for `World::Begin`.
+  // Returns a number that identifies `choice`, for `World::Begin`.
   static int Label(const Choice& choice) {
     return static_cast<int>(1 + choice.kind + 8 * choice.which +
                             1024 * choice.index);

@@ -53,7 +53,8 @@ void Oracle::BeforeInvalidate(bool in_flight, bool serves) {
 
 // A step back of the wall clock can make a stale or expired token fresh again.
 // It is not visible from outside whether the Refreshable noticed, before the
-// step, that the token was stale or expired. So later checks permit both cases.
+// step, that the token was stale or expired. So this function makes later
+// checks permit both cases.
 void Oracle::BeforeWallStep() {
   if (!Usable()) cooldown_over_ = true;
   if (!Servable()) {

@@ -62,11 +62,10 @@ bool World::MayCall() const {
              last_call_ + policy_.retry.probe_interval * std::exp2(beyond_);
 }
 
-// Returns what is visible from outside and must not change with a discarded
-// answer. `late` is the value of `Late()` before the answer. Even a discarded
-// answer gives refused callbacks to the executor again (R11), and does the work
-// of a late timer (F7). If that is possible, health, statistics and tasks are
-// left out.
+// Returns all visible facts that a discarded answer must not change. `late` is
+// the value of `Late()` before the answer. Even a discarded answer gives
+// refused callbacks to the executor again (R11), and does the work of a late
+// timer (F7). If that is possible, health, statistics and tasks are left out.
 std::string World::Visible(bool late) const {
   refreshable::Stats stats = token_->stats();
   stats.attempts_discarded = 0;

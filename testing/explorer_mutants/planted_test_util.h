@@ -10,8 +10,8 @@
 
 namespace planted_faults {
 
-// Plants `fault`, and removes the fault planted before. If `fault` is "", only
-// removes that. `Plant`, `Planted` and `Reached` must be called by the same
+// Plants `fault` in place of the fault planted before. `Plant("")` only removes
+// that fault. `Plant`, `Planted` and `Reached` must be called by the same
 // thread.
 void Plant(absl::string_view fault);
 // Returns whether `fault` is planted.
