@@ -59,8 +59,8 @@ timespec BootTimespec() {
   timespec now = {};
   if (clock_gettime(kBootClock, &now) != 0) {
     // The kernel or a sandbox does not provide `kBootClock`. This code assumes
-    // that all reads of that clock fail then, so that its times are never mixed
-    // with those of CLOCK_MONOTONIC.
+    // that then every read of `kBootClock` fails, so that the times of two
+    // clocks are never mixed.
     clock_gettime(CLOCK_MONOTONIC, &now);
   }
   return now;
@@ -87,9 +87,9 @@ const SystemClock& SystemClock::Get() {
 
 namespace {
 
-// Makes `Get` create its clock when the library is loaded. If the first use
-// created the clock, and another thread forked at that moment, `Get` would wait
-// forever in the child of the fork() for the creation to end.
+// Makes `Get` create its clock when the library is loaded. Otherwise a thread
+// might fork while another thread creates the clock, and `Get` would block
+// forever in the child.
 [[maybe_unused]] const SystemClock& made_early = SystemClock::Get();
 
 }  // namespace
@@ -104,9 +104,9 @@ int64_t CoarseWallClock::TicksBefore(absl::Time t) const {
     return nanos;
   }
   // The ticks are those of time(2). While time(2) returns T, the present moment
-  // is before T + 1 s plus the time by which the kernel's tick may be late: up
-  // to 10 ms, and more in a virtual machine that is not scheduled. Subtracting
-  // a second allows for a tick that is up to a second late.
+  // is before T + 1 s, plus the delay of the kernel's tick. The delay is up to
+  // 10 ms, and more in a virtual machine that is not scheduled. Subtracting a
+  // second allows for a delay of up to a second.
   return absl::ToUnixSeconds(t) - 1;
 }
 

@@ -75,8 +75,8 @@ class BootTime {
   absl::Duration since_origin_;
 };
 
-// One moment, read on two clocks: the wall clock, on which a token's expiry is
-// given and which may step in either direction, and the clock of BootTime.
+// One moment, read on two clocks: the wall clock, which may step in either
+// direction, and the clock of BootTime, which never steps.
 struct Instant {
   absl::Time wall;
   BootTime boot;
@@ -101,8 +101,8 @@ class CoarseWallClock {
   // Returns the operating system's clock, time(2). Its answer is "certain"
   // until about 1 to 2 s before the moment, and "not certain" from then on.
   static CoarseWallClock System() { return CoarseWallClock(nullptr); }
-  // Returns an exact clock that reads its wall time from `unix_nanos`, which
-  // holds nanoseconds since 1970, rounded down, and is not owned.
+  // Returns an exact clock that reads its wall time from `*unix_nanos`, in
+  // nanoseconds since 1970, rounded down. `unix_nanos` is not owned.
   static CoarseWallClock Exact(const std::atomic<int64_t>* unix_nanos) {
     return CoarseWallClock(unix_nanos);
   }
@@ -126,7 +126,7 @@ class CoarseWallClock {
   explicit CoarseWallClock(const std::atomic<int64_t>* source)
       : source_(source) {}
 
-  static const std::atomic<int64_t> kUnknown;  // No TicksBefore is greater.
+  static const std::atomic<int64_t> kUnknown;  // The largest int64_t.
 
   const std::atomic<int64_t>* source_;  // Null if the clock is time(2).
 };
@@ -139,11 +139,11 @@ class CoarseBootClock {
  public:
   // Creates a clock whose answer is always "not certain".
   CoarseBootClock() : CoarseBootClock(&kUnknown) {}
-  // Returns the operating system's clock (see SystemClock), which is exact:
-  // there is no cheaper clock that counts suspended time.
+  // Returns the operating system's clock (see SystemClock). It is exact,
+  // because there is no cheaper clock that counts suspended time.
   static CoarseBootClock System() { return CoarseBootClock(nullptr); }
-  // Returns an exact clock that reads its BootTime from `nanos`, which holds
-  // nanoseconds since the clock's origin, rounded down, and is not owned.
+  // Returns an exact clock that reads its BootTime from `*nanos`, in
+  // nanoseconds since the clock's origin, rounded down. `nanos` is not owned.
   static CoarseBootClock Exact(const std::atomic<int64_t>* nanos) {
     return CoarseBootClock(nanos);
   }
@@ -160,7 +160,7 @@ class CoarseBootClock {
       : source_(source) {}
   static int64_t SystemTicks();
 
-  static const std::atomic<int64_t> kUnknown;  // No TicksBefore is greater.
+  static const std::atomic<int64_t> kUnknown;  // The largest int64_t.
 
   // Null if the clock is the operating system's.
   const std::atomic<int64_t>* source_;
@@ -172,8 +172,8 @@ class CoarseBootClock {
 // becomes the smallest value.
 int64_t FloorToUnixNanos(absl::Time t);
 
-// A source of time. Each executor has a clock (`Executor::clock()`), and its
-// timers follow that clock, so real time never mixes with virtual timers.
+// A source of time. An executor's timers follow its own clock
+// (`Executor::clock()`), so real time never mixes with virtual timers.
 //
 // Implementations must be thread-safe. `Now()` and `CoarseBoot()` are called
 // often, from any thread, and while locks are held: they must not block on

@@ -17,8 +17,7 @@
 namespace refreshable {
 namespace {
 
-// A BootTime is a moment of its own kind: no conversion leads from it to
-// absl::Duration or absl::Time, nor back.
+// A BootTime cannot be converted to or from absl::Duration or absl::Time.
 static_assert(!std::is_convertible_v<BootTime, absl::Duration>);
 static_assert(!std::is_convertible_v<absl::Duration, BootTime>);
 static_assert(!std::is_constructible_v<absl::Duration, BootTime>);
@@ -84,7 +83,7 @@ TEST(ClockTest, BootTimeNeverDecreasesAndMovesOn) {
   EXPECT_GT(first, BootTime());
   EXPECT_LT(first, BootTime::InfiniteFuture());
   BootTime last = first;
-  // The clock moves by itself, so the loop ends at its first change.
+  // The clock moves by itself, so the loop ends at the clock's first change.
   while (last == first) {
     const BootTime now = clock.Now().boot;
     ASSERT_GE(now, last);

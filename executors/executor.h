@@ -29,17 +29,16 @@ enum class TimerId : uint64_t {
 //
 // Implementations must be thread-safe: every method may be called from any
 // thread, from inside a task, and concurrently. A task and a task's destructor
-// may call the executor. So no method may run or destroy a task while it holds
-// a lock that a method of the executor takes. `Run`, `RunBlocking`, `RunAfter`
+// may call the executor. So a method must not run or destroy a task under a
+// lock that a method of the executor takes. `Run`, `RunBlocking`, `RunAfter`
 // and `Cancel` must not throw.
 //
-// Ownership: the executor owns a task from the moment it accepts it until the
-// task has run or has been destroyed. A task that is accepted either runs
-// exactly once or is destroyed without having run (an executor that shuts down
-// may drop queued tasks). From the destruction, the code that queued the task
-// learns that the task will not run. The executor's destructor destroys all
-// pending tasks. The destructors of these tasks may call `Cancel`,
-// `InExecutorThread` and `clock()`.
+// Ownership: the executor owns every task that it accepts. It either runs the
+// task exactly once or destroys the task without having run it. An executor
+// that shuts down may drop queued tasks. If a task is destroyed without having
+// run, the code that queued the task learns this from the destruction. The
+// executor's destructor destroys all pending tasks. The destructors of these
+// tasks may call `Cancel`, `InExecutorThread` and `clock()`.
 //
 // Lifetime: the executor must outlive everything that holds a pointer to it. A
 // Refreshable that finds that its executor no longer exists ends the program
@@ -61,10 +60,9 @@ class Executor {
 
   // Queues `task` to be run soon on a thread of this executor. The task, such
   // as a callback, should not block for long. Returns false if the task is
-  // refused (because a queue is full or the executor has been shut down); the
-  // task is then destroyed before `Run` returns. Must not run `task` on the
-  // calling thread before `Run` returns, and must not block until another task
-  // has run.
+  // refused, for example because the executor has been shut down. A refused
+  // task is destroyed before `Run` returns. Must not run `task` on the calling
+  // thread before `Run` returns, and must not block until another task has run.
   virtual bool Run(Task task) = 0;
 
   // Does the same as `Run`, but for a task that may block for any length of
@@ -78,19 +76,18 @@ class Executor {
   // infinite delay is accepted like any other, and never fires.
   //
   // Timers run one after another, in the order of their due times. A timer's
-  // task should not block. It should be run on time even while every thread
-  // that runs the tasks of `Run` and `RunBlocking` is blocked inside such a
-  // task.
+  // task should not block. It should run on time even if all threads that run
+  // the tasks of `Run` and `RunBlocking` are blocked.
   //
-  // Returns `TimerId::kNone` if the timer is refused; `task` is then destroyed
-  // before `RunAfter` returns. Must not run `task` on the calling thread before
-  // `RunAfter` returns.
+  // Returns `TimerId::kNone` if the timer is refused. In that case `task` is
+  // destroyed before `RunAfter` returns. Must not run `task` on the calling
+  // thread before `RunAfter` returns.
   virtual TimerId RunAfter(absl::Duration delay, Task task) = 0;
 
-  // Cancels a timer. Returns true if its task has not run and never will; the
-  // task has then been destroyed. Returns false if the task has run, is
-  // running or was destroyed before, or if `id` names no timer. Does not wait
-  // for a running task.
+  // Cancels a timer. Returns true if the timer's task was still pending. The
+  // task has then been destroyed and never runs. Returns false if the task has
+  // run, is running or was destroyed before, or if `id` names no timer. Does
+  // not wait for a running task.
   virtual bool Cancel(TimerId id) = 0;
 
   // Returns whether the calling thread is inside a task given to `Run` or
@@ -108,12 +105,12 @@ class Executor {
   //   - `deadline` is the infinite future, and nothing that is pending could
   //     still change `done()`.
   //
-  // Returns true in each of these cases; the caller tells them apart by calling
-  // `done()` and reading the clock. Returns false at once if the calling thread
-  // cannot drive this executor because other threads run its tasks. The caller
-  // should then wait for those threads. `done` is called without a lock held.
-  // The default returns false, which is right for every executor that has
-  // threads of its own.
+  // Returns true in each of these three cases. The caller tells the cases apart
+  // by calling `done()` and reading the clock. Returns false at once if the
+  // calling thread cannot drive this executor because other threads run its
+  // tasks. The caller should then wait for those threads. `done` is called
+  // without a lock held. The default returns false, which is right for every
+  // executor that has threads of its own.
   virtual bool DriveUntil(absl::FunctionRef<bool()> done, BootTime deadline);
 
   // Returns the clock that `RunAfter` and `DriveUntil` follow. It is

@@ -302,8 +302,8 @@ void ManualExecutor::RunStep(OwnedStep step) {
       --executor->depth_;
     }
   } leave{this};
-  // The task is destroyed before `leave`, so its destructor still counts as
-  // inside the task.
+  // The task is destroyed before `leave`, so the task's destructor still counts
+  // as inside the task.
   const OwnedStep running = std::move(step);
   std::move(running->task)();
 }

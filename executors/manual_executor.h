@@ -46,8 +46,9 @@ namespace refreshable {
 // constructed the executor. On any other thread, `DriveUntil` returns false,
 // and the other driving calls end the program. All other methods may be called
 // from any thread. Every method except `BindToCurrentThread` may be called from
-// inside a task, even a driving call: a blocking read inside a callback makes
-// one. `clock().Now()` takes one lock, under which no code of the caller runs.
+// inside a task. Even driving calls are allowed there: a blocking read inside a
+// callback makes a driving call. `clock().Now()` takes one lock, under which no
+// code of the caller runs.
 //
 // Passing a null task to `Run` or `RunAfter` ends the program.
 //
@@ -90,37 +91,35 @@ class ManualExecutor final : public Executor {
   ManualExecutor(const ManualExecutor&) = delete;
   ManualExecutor& operator=(const ManualExecutor&) = delete;
 
-  // The methods of Executor.
   bool Run(Task task) override;
   TimerId RunAfter(absl::Duration delay, Task task) override;
   bool Cancel(TimerId id) override;
   // Returns whether the calling thread is the owner and is inside a task given
-  // to `Run`, `RunBlocking` or `RunAfter`. In each of these cases the caller
-  // must not block until another task has run: all tasks run on the owner's
-  // thread, so none would run meanwhile.
+  // to `Run`, `RunBlocking` or `RunAfter`. If so, the caller must not wait for
+  // another task, because all tasks run on this thread.
   bool InExecutorThread() const override;
-  // Runs the steps that are due. When none is left, moves time to the due time
-  // of the next step or to `deadline`, whichever comes first, and goes on until
-  // `done()` is true or time has reached `deadline`. Steps that are due at
-  // `deadline` itself still run. If `deadline` is not in the future, runs
-  // nothing. If `deadline` is the infinite future, returns when only timers
-  // that never fire are left. Returns true on the owner's thread; on any other
-  // thread, does nothing and returns false.
+  // Runs the steps that are due. Then moves time to the due time of the next
+  // step or to `deadline`, whichever comes first. Repeats this until `done()`
+  // is true or time has reached `deadline`. Steps that are due at `deadline`
+  // itself still run. If `deadline` is not in the future, runs nothing. If
+  // `deadline` is the infinite future, returns when only timers that never fire
+  // are left. Returns true on the owner's thread. On any other thread, does
+  // nothing and returns false.
   bool DriveUntil(absl::FunctionRef<bool()> done, BootTime deadline) override;
   const Clock& clock() const override { return clock_; }
 
   // Runs the first step that is due now. Returns false if no step is due.
   bool RunNext();
 
-  // Runs the steps that are due now, and those that they queue, until none is
-  // due. Time does not move. Returns how many steps it ran. Never returns if
-  // every task queues another that is due at once.
+  // Runs steps until no step is due. Time does not move. Returns how many steps
+  // it ran. Never returns if every task queues another task that is due at
+  // once.
   size_t RunUntilIdle();
 
-  // Moves both clocks forward by `d` (finite, not negative), and runs the steps
-  // that are due by then, also those that these steps queue. Each step runs at
-  // its due time or, if that has passed, at once. Returns how many steps it
-  // ran.
+  // Moves both clocks forward by `d` (finite, not negative), and runs all steps
+  // that are due by then, including steps that are queued meanwhile. Each step
+  // runs at its due time or, if that time has passed, at once. Returns how many
+  // steps it ran.
   size_t AdvanceBy(absl::Duration d);
 
   // Calls `AdvanceBy` with the time until the wall clock shows `wall`, which
@@ -154,10 +153,10 @@ class ManualExecutor final : public Executor {
   // `index`.
   bool DropPending(size_t index);
 
-  // Sets whether `Run` and `RunBlocking` refuse every task (`set_refuse_runs`),
-  // and whether `RunAfter` refuses every timer (`set_refuse_timers`). If
-  // `refuse` is false, as at first, they refuse only a task or timer for which
-  // there is no memory.
+  // `set_refuse_runs(true)` makes `Run` and `RunBlocking` refuse every task.
+  // `set_refuse_timers(true)` makes `RunAfter` refuse every timer. With
+  // `false`, the default, a task or timer is refused only if there is no memory
+  // for it.
   void set_refuse_runs(bool refuse);
   void set_refuse_timers(bool refuse);
 
@@ -214,8 +213,8 @@ class ManualExecutor final : public Executor {
   bool IsPending(uint64_t id) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
     return timers_.Find(id) != nullptr || runs_.Find(id) != nullptr;
   }
-  // Removes the step with this id from the pending steps and returns it.
-  // Returns null if there is none.
+  // Removes the step with this id from the pending steps and returns the step.
+  // Returns null if no pending step has this id.
   OwnedStep Take(uint64_t id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void RunStep(OwnedStep step) ABSL_LOCKS_EXCLUDED(mu_);
   // Moves both clocks forward until the BootTime is `boot`. Does nothing if
@@ -239,8 +238,8 @@ class ManualExecutor final : public Executor {
   executors_internal::IdMap<Step> runs_ ABSL_GUARDED_BY(mu_);
   executors_internal::IdMap<Step> timers_ ABSL_GUARDED_BY(mu_);
   // A heap with the earliest turn in front. The heap may contain leftovers:
-  // turns of steps that are no longer pending. A leftover at the front is
-  // removed by `First`. All are removed when they are most of a large heap.
+  // turns of steps that are no longer pending. `First` removes leftovers at the
+  // front. `Take` removes all leftovers when they are most of a large heap.
   std::vector<Turn> turns_ ABSL_GUARDED_BY(mu_);
   uint64_t last_id_ ABSL_GUARDED_BY(mu_) = 0;
   std::thread::id owner_ ABSL_GUARDED_BY(mu_);

@@ -25,8 +25,8 @@ TEST(ManualExecutorCancelTest, T1CancelLeavesTheOrderOfTheOthersAlone) {
   ManualExecutor executor;
   std::mt19937 random(1);
   std::vector<TimerId> timers;
-  // The due time in seconds and the index of each timer that is not cancelled
-  // (`kept`), and of each that has run (`ran`).
+  // Pairs of a timer's due time in seconds and its index. `kept` has the timers
+  // that are not cancelled, `ran` the timers that have run.
   std::vector<std::pair<int, int>> kept;
   std::vector<std::pair<int, int>> ran;
   for (int i = 0; i < kTimers; ++i) {

@@ -25,7 +25,6 @@ using Kind = ManualExecutor::PendingStep::Kind;
 
 constexpr auto kNever = [] { return false; };
 
-// An object that calls a function when it is destroyed.
 class OnDestroy {
  public:
   explicit OnDestroy(std::function<void()> f) : f_(std::move(f)) {}
@@ -37,7 +36,6 @@ class OnDestroy {
   const std::function<void()> f_;
 };
 
-// The fixture: an executor, and a log of what ran on it.
 class ManualExecutorTest : public ::testing::Test {
  protected:
   Executor::Task Log(std::string name) {
@@ -398,8 +396,6 @@ TEST_F(ManualExecutorTest, T1InExecutorThreadInsideTasksOfTheOwner) {
 }
 
 TEST_F(ManualExecutorTest, T1OtherThreadsMayQueueAndCancel) {
-  // Several threads queue and cancel at the same time, while this thread drives
-  // the executor.
   constexpr int kThreads = 4;
   constexpr int kTasks = 200;
   int ran = 0;
@@ -483,8 +479,8 @@ TEST_F(ManualExecutorDeathTest, T1DestroyedInsideItsOwnTaskEndsTheProgram) {
 }
 
 TEST_F(ManualExecutorDeathTest, T1DestroyedBeforeItsUsers) {
-  // The destructor of the pending task uses the executor, so the task belongs
-  // to a user that should have been destroyed before the executor.
+  // The destructor of the pending task calls `Run` while the executor is being
+  // destroyed.
   EXPECT_DEATH(
       {
         auto executor = std::make_unique<ManualExecutor>();

@@ -113,9 +113,9 @@ ThreadExecutor::~ThreadExecutor() {
   }
   ThreadPool* const pool = LastPool();
   std::shared_ptr<ThreadPool> last;
-  // Tasks that are left running may be calling this executor. Once `pool_` is
-  // null, `LastPool` permits such calls only if the task's pool has been
-  // released, so the pool is released first.
+  // A task that is left running may still call this executor. Once `pool_` is
+  // null, `LastPool` accepts calls only from tasks of a released pool. So the
+  // pool is released first.
   if (pool->OfThisProcess()) last = pool->Release();
   pool_ = nullptr;
 }
@@ -127,12 +127,13 @@ int ThreadExecutor::Shutdown(absl::Duration timeout) {
           "ThreadExecutor shut down or destroyed inside one of its own tasks");
   shut_down_ = true;
   // In the child of a fork(), another thread may be creating the child's pool
-  // now. Either `pool_` is that pool already, or the other thread sees that
-  // `shut_down_` is set and shuts its pool down.
+  // now. Either `pool_` is already the child's pool, or the other thread sees
+  // that `shut_down_` is set and shuts the child's pool down.
   pool = pool_;
-  // In the child of a fork() that never used the executor, `pool` is still the
-  // parent's. A thread that exists only in the parent may have held that pool's
-  // lock during the fork(), so the pool is left alone.
+  // If the child of a fork() has never used the executor, `pool` is still the
+  // parent's pool. A thread that exists only in the parent may have held the
+  // lock of the parent's pool during the fork(). So this call does not touch
+  // that pool.
   return pool->OfThisProcess() ? pool->Shutdown(timeout) : 0;
 }
 
@@ -163,8 +164,8 @@ TimerId ThreadExecutor::RunAfter(absl::Duration delay, Task task) {
 bool ThreadExecutor::Cancel(TimerId id) {
   ThreadPool* const pool = LastPool();
   // In the child of a fork(), the parent's timers never run and are never
-  // destroyed. Returning true would mean that the timer's task has been
-  // destroyed, so this returns false.
+  // destroyed. `true` would mean that the timer's task has been destroyed, so
+  // the result is false.
   if (pool == nullptr || !pool->OfThisProcess()) return false;
   return pool->Cancel(static_cast<uint64_t>(id));
 }

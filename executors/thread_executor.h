@@ -25,29 +25,30 @@ class ThreadPool;
 
 // An executor that runs tasks of `RunBlocking`, tasks of `Run`, and timers on
 // three separate kinds of threads. So a task of `RunBlocking` that blocks
-// delays neither tasks of `Run` nor timers:
+// delays no task of `Run` and no timer.
 //
 // - Each task given to `RunBlocking` gets a thread of its own without waiting
 //   for another task, up to `Options::blocking_threads`. Further tasks wait
-//   until one of those tasks ends.
-// - Tasks given to `Run` share up to four threads. If they block, and no thread
-//   has taken a waiting task for 20 ms, another thread is created, up to
+//   until one of these threads has finished its task.
+// - Tasks given to `Run` share up to four threads. If these tasks block, and no
+//   thread has taken a waiting task for 20 ms, another thread is created, up to
 //   `Options::workers`.
 // - Timer tasks run on one thread, one after another.
 //
-// Threads take the tasks given to `Run` in the order in which they were given,
-// and those given to `RunBlocking` likewise.
+// Tasks given to `Run` start in the order in which they were given. The same
+// holds for tasks given to `RunBlocking`.
 //
-// Many short tasks given at the same time cost few wake-ups, because each of
-// these two kinds of task has its own limit on *arriving* threads: threads that
-// have been woken or created and have no task yet. Giving a task wakes or
-// creates a thread only if fewer than two are arriving, or if the queue is
-// full. A thread that takes a task wakes or creates another one if more tasks
-// wait than threads are arriving, and fewer than two are arriving.
+// Many short tasks given at the same time cost few wake-ups. A thread is
+// *arriving* from its creation or wake-up until it takes a task. Arriving
+// threads are counted separately for tasks of `Run` and of `RunBlocking`.
+// Giving a task wakes or creates a thread only if fewer than two threads are
+// arriving, or if the queue is full. A thread that takes a task wakes or
+// creates another thread if more tasks wait than threads are arriving, and
+// fewer than two threads are arriving.
 //
-// A new thread is created by a thread that constructs the executor or gives it
-// something to do, or by one of the executor's own, and inherits its creator's
-// signal mask, priority and similar attributes. Idle threads end after
+// New threads are created by the threads that construct or use the executor,
+// and by the executor's own threads. A new thread inherits its creator's signal
+// mask, priority and similar attributes. Idle threads end after
 // `Options::idle_timeout`, except for the timer thread and one thread for
 // `Run`.
 //
@@ -56,14 +57,14 @@ class ThreadPool;
 // Refusals. A task or timer is refused after `Shutdown`, if there is no memory
 // for it, or if it exceeds a limit in `Options` (by default there is no such
 // limit). A task given to `RunBlocking` is also refused if the system grants no
-// thread and the executor has no thread for tasks of `RunBlocking`. By
-// contrast, if the executor has such a thread, the task waits for it, and the
-// system is asked for another one every 20 ms. In the child of a fork(),
-// everything is refused until the system grants the child's first two threads,
-// one for timers and one for `Run`. No refusal throws.
+// thread and the executor has no thread for tasks of `RunBlocking`. If the
+// executor has such a thread, the task waits for that thread, and the executor
+// asks the system for another thread every 20 ms. The child of a fork() needs
+// two new threads, one for timers and one for `Run`. Until the system grants
+// both, everything is refused in the child. No refusal throws.
 //
 // Time is the BootTime of `SystemClock`. Timers that become due while the
-// computer is suspended, or in the first second after that, run at most a
+// computer is suspended, or in the first second after it resumes, run at most a
 // second after it resumes. Steps of the wall clock change nothing. Timers with
 // equal due times run in the order in which they were queued. While a timer
 // with a finite delay is pending, the timer thread wakes at least once a
@@ -87,7 +88,7 @@ class ThreadExecutor final : public Executor {
     // The maximum number of threads for tasks given to `RunBlocking`, 1 to
     // kMaxThreads. A Refreshable whose token source hangs occupies
     // `RefreshPolicy::max_abandoned_calls` (2 by default) of these threads
-    // until the source returns, and takes one more of them at ever longer
+    // until the source returns, and takes one more thread at ever longer
     // intervals.
     int blocking_threads = 256;
     // The maximum number of threads for tasks given to `Run`, 1 to kMaxThreads.
@@ -97,14 +98,14 @@ class ThreadExecutor final : public Executor {
     // threads do not end.
     absl::Duration idle_timeout = absl::Seconds(10);
     // The longest time that the destructor waits for running tasks; not
-    // negative. If infinite, the destructor waits until all have ended.
+    // negative. If infinite, the destructor waits until all tasks have ended.
     absl::Duration shutdown_grace = absl::Seconds(5);
-    // `max_queued` is the maximum number of tasks of each kind (`Run`,
-    // `RunBlocking`) that wait while no thread is arriving for them;
-    // `max_timers` is that of pending timers. Both must be at least 1. Further
-    // tasks and timers are refused. The default sets no limit, because a
-    // Refreshable needs little: one timer, a task for each attempt, and a task
-    // for each asynchronous read.
+    // `max_queued` is the maximum number of waiting tasks for which no thread
+    // is arriving (see above). It applies to tasks of `Run` and of
+    // `RunBlocking` separately. `max_timers` is the maximum number of pending
+    // timers. Both must be at least 1. Further tasks and timers are refused.
+    // The default sets no limit, because a Refreshable needs little: one timer,
+    // a task for each attempt, and a task for each asynchronous read.
     size_t max_queued = std::numeric_limits<size_t>::max();
     size_t max_timers = std::numeric_limits<size_t>::max();
   };
@@ -125,11 +126,8 @@ class ThreadExecutor final : public Executor {
   // Calls `Shutdown(Options::shutdown_grace)`. If tasks are still running after
   // that, one line on stderr says how many. Such tasks keep their threads, and
   // the memory that the threads share, until they return or the process ends.
-  // They must not use the executor. (While the memory of a destroyed executor
-  // still exists, as that of a static executor does, this class tries to refuse
-  // what these tasks ask for, and to end the program with a message if anybody
-  // else uses the executor.)
-  // Destroying the executor inside one of its own tasks ends the program.
+  // They must not use the executor. Destroying the executor inside one of its
+  // own tasks ends the program.
   ~ThreadExecutor() override;
 
   ThreadExecutor(const ThreadExecutor&) = delete;
@@ -139,8 +137,8 @@ class ThreadExecutor final : public Executor {
   // waits up to `timeout` for running tasks. Returns how many tasks still run,
   // timer tasks included. These tasks keep their threads, and a later
   // `Shutdown` waits for them again. If the result is 0, all tasks have ended,
-  // and so have all threads. (Only a thread that an earlier `Shutdown` left
-  // running may still be about to exit.)
+  // and so have all threads. Exception: a thread that an earlier `Shutdown`
+  // left running may still be about to exit.
   //
   // Pending tasks are destroyed on the calling thread, with no lock held: tasks
   // of `Run`, then tasks of `RunBlocking`, each in the order in which they were
@@ -150,7 +148,6 @@ class ThreadExecutor final : public Executor {
   // ends the program.
   int Shutdown(absl::Duration timeout);
 
-  // The methods of Executor.
   bool Run(Task task) override;
   bool RunBlocking(Task task) override;
   TimerId RunAfter(absl::Duration delay, Task task) override;
@@ -173,7 +170,8 @@ class ThreadExecutor final : public Executor {
   // Returns the pool that was created last. In the child of a fork() that has
   // not used the executor yet, that is the parent's pool. If this executor has
   // been destroyed, returns null to a task that was left running, and ends the
-  // program for any other caller.
+  // program for any other caller. (This works while the memory of the executor
+  // still exists, as in a static object.)
   ThreadPool* LastPool() const;
   // Returns the pool of this process. At the first use in the child of a
   // fork(), creates that pool. Returns null if the caller's task must be

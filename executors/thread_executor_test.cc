@@ -55,7 +55,6 @@ std::unique_ptr<ThreadExecutor> WithWorkers(int workers,
   return ThreadExecutor::Create(options).value();
 }
 
-// An object that calls a function when it is destroyed.
 class OnDestroy {
  public:
   explicit OnDestroy(std::function<void()> f) : f_(std::move(f)) {}
@@ -245,18 +244,18 @@ TEST(ThreadExecutorTest, R6TimerSeesSuspendAndIgnoresWallSteps) {
   absl::Notification fired;
   executor->RunAfter(absl::Hours(10), [&] { fired.Notify(); });
   // The timer thread's next reading sees the new wall time. The thread acts on
-  // that reading before it reads the clock again, so the test awaits two.
+  // that reading before it reads the clock again, so the test awaits two
+  // readings.
   clock.Move(/*wall=*/absl::Hours(100), absl::ZeroDuration());
   clock.AwaitReadings(2);
   EXPECT_FALSE(fired.HasBeenNotified());
-  // To the timer thread, the next move looks like the end of a suspension: much
-  // time has passed, and no thread noticed it.
+  // To the timer thread, the next move looks like a suspension of the computer.
   clock.Move(/*wall=*/-absl::Hours(200), absl::Hours(10));
   fired.WaitForNotification();
 }
 
-// The test moves the clock itself, because only then do several timers
-// certainly have the same due time.
+// With a clock that only the test moves, all timers certainly have the same due
+// time.
 TEST(ThreadExecutorTest, EqualDueTimesRunInTheOrderOfInsertion) {
   FakeClock clock;
   const auto executor = ThreadExecutorTestPeer::Create(clock);
@@ -337,8 +336,7 @@ TEST(ThreadExecutorTest, DestructorDropsWhatIsQueuedThenWaitsForWhatRuns) {
 }
 
 #ifndef _WIN32
-// Runs `f` in a forked child process, and returns whether it returned true
-// there.
+// Returns whether `f` returned true in a forked child process.
 bool InChild(const std::function<bool()>& f) {
   const pid_t child = fork();
   if (child == 0) {
@@ -373,7 +371,6 @@ TEST(ThreadExecutorTest, E4ForkedChildGetsThreadsOfItsOwn) {
     return !inherited_ran;
   }));
 
-  // In the parent, the executor works as before.
   absl::Notification ran;
   executor->Run([&] { ran.Notify(); });
   ran.WaitForNotification();

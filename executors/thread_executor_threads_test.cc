@@ -34,8 +34,8 @@ ThreadExecutor::Options Patient() {
   return options;
 }
 
-// A maker of tasks that block until `LetGo` is called. Its destructor calls
-// `LetGo` if the test has not done so.
+// Makes tasks that block until `LetGo` is called. The destructor calls `LetGo`
+// if the test has not done so.
 class Blockade {
  public:
   ~Blockade() { LetGo(); }
@@ -192,8 +192,8 @@ TEST(ThreadExecutorThreadsTest, X2NothingIsRefusedForNumber) {
 }
 
 // A task beyond `max_queued` is refused only if no thread can be woken or
-// created for it. So the first 16 tasks here are accepted, even while their
-// threads are still being created. The 17th waits, and the 18th is refused.
+// created for it. Here threads take 16 tasks, the 17th task waits, and the 18th
+// task is refused.
 TEST(ThreadExecutorThreadsTest, X2TheBoundIsOnTasksThatNoThreadCanTake) {
   constexpr int kThreads = 16;
   ThreadExecutor::Options options = Patient();
@@ -242,8 +242,8 @@ TEST(ThreadExecutorThreadsTest, X4ShutdownDropsWhatIsQueued) {
   EXPECT_EQ(queued.use_count(), 1);
 }
 
-// An executor whose destructor waits for nothing, and whose memory remains
-// valid after its destruction, like that of a static object.
+// An executor whose destructor waits for nothing. The executor's memory remains
+// valid after the destructor, as in a static object.
 struct Ghost {
   void Destroy() { executor.~ThreadExecutor(); }
 
@@ -264,9 +264,9 @@ TEST(ThreadExecutorThreadsTest, X4TasksLeftRunningKeepTheirThreads) {
   ASSERT_TRUE(ghost->executor.RunBlocking([&, task = blockade.Task(
                                                   &started)]() mutable {
     std::move(task)();
-    // A task that was left running must not call the destroyed executor. But
-    // if it does so while the executor's memory is valid, the calls do not end
-    // the program, and what they ask for is refused.
+    // A task that was left running must not call the destroyed executor. But if
+    // it does so while the executor's memory is valid, the executor refuses
+    // what it asks for, and the program does not end.
     EXPECT_FALSE(ghost->executor.Run([] { FAIL(); }));
     EXPECT_FALSE(ghost->executor.RunBlocking([] { FAIL(); }));
     EXPECT_EQ(ghost->executor.RunAfter(absl::ZeroDuration(), [] { FAIL(); }),

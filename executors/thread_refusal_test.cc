@@ -29,12 +29,11 @@
 #include "refreshable/executors/thread_executor.h"
 
 namespace {
-// If this is set, the next pthread_create clears and calls it before it creates
-// the thread.
+// If this function is set, the next pthread_create clears and calls it, and
+// then creates the thread.
 std::function<void()> before_next_thread;
 // While this is true, pthread_create creates no thread.
 std::atomic<bool> refuse_threads{false};
-// The number of threads that pthread_create has created.
 std::atomic<int> threads_created{0};
 }  // namespace
 
@@ -55,8 +54,8 @@ extern "C" int pthread_create(pthread_t* thread, const pthread_attr_t* attr,
 namespace {
 // While this is true in a thread, memory is refused to that thread.
 thread_local bool out_of_memory = false;
-// While this is true, memory is refused to every thread that has not set its
-// `has_memory`, and so to every new thread of the executor.
+// While this is true, memory is refused to every thread whose `has_memory` is
+// false. New threads of the executor are such threads.
 std::atomic<bool> new_threads_have_no_memory{false};
 thread_local bool has_memory = false;
 
@@ -102,8 +101,8 @@ ThreadExecutor::Options Patient() {
   return options;
 }
 
-// Regression test: when the system refused a thread, an exception once left
-// `Create` or, without exceptions, the program ended.
+// Regression test: `Create` once threw when the system refused a thread. In a
+// build without exceptions, the program ended.
 TEST(ThreadRefusalTest, X3CreateSaysThatThereAreNoThreads) {
   const NoThreads no_threads;
   EXPECT_EQ(ThreadExecutor::Create(Patient()).status().code(),
@@ -146,7 +145,7 @@ TEST(ThreadRefusalTest, X3FurtherBlockingTasksWaitForAThread) {
     }));
   }
   // The queued task runs although the first task still blocks its thread: once
-  // the system grants threads, the executor creates another.
+  // the system grants threads, the executor creates another thread.
   queued_ran.WaitForNotification();
   {
     const NoThreads no_threads;
@@ -156,7 +155,6 @@ TEST(ThreadRefusalTest, X3FurtherBlockingTasksWaitForAThread) {
   }
 }
 
-// A clock that the test moves.
 class HandClock final : public Clock {
  public:
   Instant Now() const override {
@@ -233,8 +231,8 @@ TEST(ThreadRefusalTest, X1LateThreadsAreNotMoreThanTheMaximum) {
 }
 
 // Regression test: the first use of an executor in the child of a fork()
-// creates threads. An executor that was shut down at that moment used to run
-// tasks even after the shutdown.
+// creates threads. An executor that was shut down while it created them used to
+// run tasks even after the shutdown.
 TEST(ThreadRefusalTest, X4AChildsFirstUseDuringShutdownIsRefused) {
   const auto executor = *ThreadExecutor::Create(Patient());
   const pid_t child = fork();
@@ -274,7 +272,7 @@ TEST(ThreadRefusalTest, X3WithoutMemoryTasksAreRefused) {
 }
 
 // Regression test: a new thread once needed memory before its first task. If
-// there was none, the program ended.
+// there was no memory, the program ended.
 TEST(ThreadRefusalTest, X3AThreadThatWasMadeNeedsNoMoreMemory) {
   has_memory = true;
   const auto executor = *ThreadExecutor::Create(Patient());

@@ -20,9 +20,9 @@ namespace executors_internal {
 // A mutex that the handlers of pthread_atfork(3) may lock before the fork, and
 // unlock in the parent and in the child process. An absl::Mutex must not be
 // used like that: in the child process it might wait for a thread that exists
-// only in the parent, namely a thread that, at the moment of the fork, was
-// about to queue for the mutex or, in builds without NDEBUG, was inside the
-// deadlock detection of absl::Mutex.
+// only in the parent. This happens if that thread was about to queue for the
+// mutex at the moment of the fork. In builds without NDEBUG, it also happens if
+// that thread was inside the deadlock detection of absl::Mutex.
 class ABSL_LOCKABLE ForkMutex {
  public:
   ForkMutex() = default;
@@ -35,8 +35,8 @@ class ABSL_LOCKABLE ForkMutex {
 
  private:
   // With glibc, a thread that finds the lock taken spins for a moment before it
-  // sleeps. The lock is held so briefly that this usually suffices, and a sleep
-  // and its wake-up would take much longer.
+  // sleeps. The lock is held so briefly that spinning usually suffices. A sleep
+  // and a wake-up would take much longer.
   pthread_mutex_t mutex_ = PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP;
 #else
   void Lock() ABSL_EXCLUSIVE_LOCK_FUNCTION() { mutex_.lock(); }

@@ -12,9 +12,8 @@
 namespace refreshable_examples {
 
 // A free port of 127.0.0.1 that stays reserved while this object exists. Only a
-// server that belongs to the same user and sets SO_REUSEPORT can listen on the
-// port, also again after a restart. While no server listens, connections are
-// refused.
+// server of the same user that sets SO_REUSEPORT can listen on the port. While
+// no server listens, connections are refused.
 class FreePort {
  public:
   // Reserves a port. Returns UNAVAILABLE if no port is available.

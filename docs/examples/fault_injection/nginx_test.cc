@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Tests an endpoint that is killed or stopped, with nginx in front of it, so
-// that a real proxy answers with 502 and 504. This test is not part of `bazel
+// Tests an endpoint that is killed or stopped. A real proxy, nginx, is in front
+// of the endpoint and answers with 502 and 504. This test is not part of `bazel
 // test //...`, because it needs nginx:
 //
 //   apt-get install nginx-light
@@ -39,13 +39,12 @@ namespace refreshable_examples {
 namespace {
 
 // nginx's configuration. $0 is nginx's folder, $1 the port on which it listens,
-// and $2 the origin of the endpoint. Logs go to standard output. After each
-// request nginx logs a line "request N STATUS CONNECTED", where CONNECTED is
-// "-" if nginx could not connect to the endpoint.
+// and $2 the origin of the endpoint. After each request nginx logs a line
+// "request N STATUS CONNECTED", where CONNECTED is "-" if nginx could not
+// connect to the endpoint.
 //
-// If root starts nginx, nginx gives its folders to the user that the line
-// "user" names. Without that line this would not be root but a default user,
-// which a sandbox may forbid.
+// The line "user root" is for an nginx that root starts. Without the line,
+// nginx would give its folders to a default user, which a sandbox may forbid.
 constexpr char kConfiguration[] = R"(
 user root;
 daemon off;
@@ -71,8 +70,8 @@ http {
 }
 )";
 
-// Returns the path of nginx, from $PATH or where Debian installs it; empty if
-// there is no nginx.
+// Looks for nginx in $PATH and in /usr/sbin. Returns its path, or an empty
+// string if there is no nginx.
 std::string FindNginx() {
   const char* path = std::getenv("PATH");
   std::vector<std::string> folders =
@@ -113,8 +112,8 @@ class NginxTest : public FaultsFixture {
     };
   }
 
-  // In addition to what FaultsFixture checks, checks that nginx's log has each
-  // request once, with the result that the source reports.
+  // Also checks that nginx's log has each request once, with the result that
+  // the source reports.
   void TearDown() override {
     FaultsFixture::TearDown();
     if (!begun()) return;

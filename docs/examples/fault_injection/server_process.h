@@ -25,14 +25,13 @@
 
 namespace refreshable_examples {
 
-// A fault_server that runs in a separate process. Only the thread that called
-// `Start` may use this object, with one exception: any thread may call
-// `token_requests`, `AwaitTokenRequest` and `AwaitMostSent`, which read the
-// record of requests.
+// A fault_server that runs in a separate process. Any thread may call
+// `token_requests`, `AwaitTokenRequest` and `AwaitMostSent`. Only the thread
+// that called `Start` may call the other methods.
 class ServerProcess {
  public:
-  // The number of requests to the API since the server was last started, by
-  // what the API said about their tokens.
+  // The number of requests to the API since the server was last started. Each
+  // field counts one kind of answer.
   struct ApiCounts {
     int64_t ok = 0;
     int64_t expired = 0;
@@ -40,9 +39,10 @@ class ServerProcess {
     int64_t other = 0;
   };
 
-  // Starts the server on a free port, which stays reserved for it. Returns once
-  // the server listens, or UNAVAILABLE if the system grants no port or process.
-  // If the server does not listen within a minute, ends the program.
+  // Starts the server on a free port, which stays reserved for it. Returns OK
+  // once the server listens. Returns UNAVAILABLE if the system grants no port
+  // or process. If the server does not listen within a minute, ends the
+  // program.
   static absl::StatusOr<std::unique_ptr<ServerProcess>> Start();
 
   Url token_url() const { return {origin(), "/token"}; }
@@ -54,9 +54,8 @@ class ServerProcess {
   void Revoke(absl::string_view token);
   ApiCounts CountApi();
 
-  // `Kill` kills the server with SIGKILL. `StartAgain` starts it again as
-  // `Start` does, on the same port; the new server has no fault and no revoked
-  // tokens.
+  // `Kill` kills the server with SIGKILL. `StartAgain` does what `Start` does,
+  // on the same port. The new server has no fault and no revoked tokens.
   void Kill() { child_->Kill(); }
   absl::Status StartAgain();
 
@@ -69,14 +68,15 @@ class ServerProcess {
   int Close() { return child_->Close(); }
 
   // Returns how often the token endpoint has received each request. The key is
-  // the request's number. A restart of the server does not reset the counts.
+  // the number that the client gave the request. A restart of the server does
+  // not reset the counts.
   std::map<int64_t, int> token_requests() const;
   // Waits until the endpoint has received request `number`. Returns false if
   // `timeout` passes first.
   bool AwaitTokenRequest(int64_t number, absl::Duration timeout) const;
-  // Waits until `count` huge answers have ended. Returns the largest BYTES that
-  // the server has reported for one (fault_server.h), or nullopt if `timeout`
-  // passes first.
+  // Waits until `count` huge answers have ended. Returns the largest number of
+  // bytes that the server has reported for a huge answer. Returns nullopt if
+  // `timeout` passes first.
   std::optional<int64_t> AwaitMostSent(int64_t count,
                                        absl::Duration timeout) const;
 
@@ -86,10 +86,10 @@ class ServerProcess {
   std::string origin() const;
   // Records a line that the server wrote.
   void Hear(absl::string_view line);
-  // `AwaitAnswer` waits for a line of the server that starts with `answer`, and
-  // returns the rest of that line. If no such line comes within a minute, ends
-  // the program. `Ask` first sends a command, and then does the same.
+  // Sends a command, and then calls `AwaitAnswer`.
   std::string Ask(absl::string_view command, absl::string_view answer);
+  // Waits for a line of the server that starts with `answer`, and returns the
+  // rest of that line. If no such line comes within a minute, ends the program.
   std::string AwaitAnswer(absl::string_view answer);
 
   const FreePort port_;

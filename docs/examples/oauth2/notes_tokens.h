@@ -15,10 +15,10 @@
 #include "refreshable/refreshable.h"
 #include "refreshable/secret.h"
 
-// Returns the tokens of the client `id`, which come from the token endpoint at
-// `url` (client credentials over TLS). If an argument is not valid, returns an
-// error that does not contain `secret`. Sends nothing; the first read of the
-// result fetches a token. The executor must outlive the result.
+// Creates a Refreshable that fetches the tokens of the client `id` from the
+// token endpoint at `url`, by client credentials over TLS. Sends nothing: the
+// first read of the Refreshable fetches a token. An error never contains
+// `secret`. The executor must outlive the Refreshable.
 absl::StatusOr<std::unique_ptr<refreshable::Refreshable<refreshable::Secret>>>
 NotesTokens(std::string url, std::string id, refreshable::Secret secret,
             refreshable::Executor& executor,

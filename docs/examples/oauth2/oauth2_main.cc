@@ -48,9 +48,9 @@ int main() {
   }
   std::cout << "tokens issued: " << server.Count("token 200") << std::endl;
 
-  // The server gets a new key, so the API answers 401 to the old token. Another
-  // attempt is permitted only a second after the start of the last one
-  // (`RefreshPolicy::min_interval`). So the program waits for longer than that.
+  // The server gets a new key, so the API answers 401 to the old token. The
+  // program then waits for longer than `RefreshPolicy::min_interval` (1 s), so
+  // that another attempt is permitted.
   const absl::Time restarted = absl::Now();
   server.StopProvider();
   server.ForgetKey();

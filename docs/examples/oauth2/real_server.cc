@@ -31,7 +31,7 @@
 
 namespace {
 
-// What Install has found: the folder of the servers' scripts, and nginx.
+// `RealServer::Install` sets both.
 std::string* server_folder;
 std::string* nginx_program;
 
@@ -47,8 +47,8 @@ std::string ReadAll(std::istream& in) {
   return out.str();
 }
 
-// Starts a program whose output is appended to the file `log`. Returns its
-// process.
+// Starts a program, and appends its output to the file `log`. Returns the id of
+// the process.
 pid_t Spawn(const std::vector<std::string>& argv,
             const std::vector<std::string>& environment,
             const std::string& log) {
@@ -102,7 +102,7 @@ sockaddr_in Loopback(int port) {
 
 // Binds `socket` to a free port and returns the port. While the socket is open,
 // the system gives the port to no other user. A server of the same user that
-// sets SO_REUSEPORT can listen on it.
+// sets SO_REUSEPORT can listen on the port.
 int HoldPort(int socket) {
   const int yes = 1;
   sockaddr_in address = Loopback(0);
@@ -197,8 +197,8 @@ void RealServer::WriteNginxConf(Certificate certificate) const {
        {"client_body", "proxy", "fastcgi", "uwsgi", "scgi"}) {
     absl::StrAppend(&temporary, kind, "_temp_path ", folder_, "/", kind, ";\n");
   }
-  // nginx ignores "user root" unless root starts it. Its workers then run as
-  // root too. Otherwise they could not reach the sockets in `folder_`.
+  // Without "user root", the workers of an nginx that root starts could not
+  // reach the sockets in `folder_`.
   std::ofstream(folder_ + "/nginx.conf") << absl::StrCat(
       "user root; daemon off; pid ", folder_, "/nginx.pid; error_log ", folder_,
       "/nginx.log;\nevents { worker_connections 256; }\n"
@@ -260,8 +260,8 @@ void RealServer::StartProvider(const std::string& secret) {
   provider_ = StartNode("server.mjs", "provider", secret);
 }
 
-// Starts a script and waits until it listens on its socket. Returns its
-// process.
+// Starts a script, and waits until the script listens on its socket. Returns
+// the id of the process.
 pid_t RealServer::StartNode(const std::string& script, const std::string& name,
                             const std::string& secret) {
   const std::string socket = absl::StrCat(folder_, "/", name, ".socket");

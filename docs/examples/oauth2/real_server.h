@@ -16,21 +16,22 @@
 #include "absl/time/time.h"
 #include "refreshable/integrations/curl/tls_server_test_util.h"
 
-// A server of tokens (server/server.mjs) and an API that takes the tokens
-// (server/api.mjs): two processes behind one nginx. If one of the three cannot
-// be started, this program ends. Any thread may call `CallApi` and `token_url`;
-// only one thread may use the rest.
+// Three processes: oidc-provider, which issues tokens (server/server.mjs), an
+// API that takes the tokens (server/api.mjs), and an nginx in front of both. If
+// a process cannot be started, this program ends. Any thread may call `CallApi`
+// and `token_url`. Only one thread may call the other methods.
 //
-// The clients are "notes" (client credentials, secret "right-secret") and
-// "notes-app" (refresh tokens, secret "app-secret").
+// oidc-provider knows two clients: "notes" (client credentials, secret
+// "right-secret") and "notes-app" (refresh tokens, secret "app-secret").
 class RealServer {
  public:
-  // The certificates. Each has a port, on which nginx presents it. (`Present`
-  // changes the certificate on the port of kGood.)
+  // The kinds of certificates. nginx has a port for each kind, and presents a
+  // certificate of that kind there. Exception: `Present` changes the
+  // certificate on the port of kGood.
   enum Certificate { kGood, kExpired, kOtherHost };
 
   // If the servers are not installed yet, installs them, which takes a while.
-  // If that is impossible, returns UNAVAILABLE with the reason.
+  // If the installation is impossible, returns UNAVAILABLE with the reason.
   static absl::Status Install();
 
   // Starts the servers. Tokens live for `lifetime`, cut to whole seconds.
@@ -44,29 +45,30 @@ class RealServer {
   const std::string& ca_file() const { return ca_file_; }
   // A folder for files of the caller.
   const std::string& folder() const { return folder_; }
-  // Returns the refresh token that a user's login has brought to "notes-app".
+  // Returns the refresh token that a simulated login of a user has brought to
+  // "notes-app".
   std::string login() const { return Read("login"); }
 
   // Calls the API with `token`. Returns the HTTP status, or 0 if there is no
   // answer. Thread-safe.
   int CallApi(absl::string_view token) const;
 
-  // Returns how many lines of the log begin with `text`. The server of tokens
-  // writes a line for each token request: "token STATUS GRANT", for example
-  // "token 200 client_credentials".
+  // Returns how many lines of oidc-provider's log begin with `text`. The log
+  // has a line for each token request: "token STATUS GRANT", for example "token
+  // 200 client_credentials".
   int Count(absl::string_view text) const;
 
-  // Stop, start, pause and resume oidc-provider, the server of tokens. While it
-  // is stopped, nginx answers 502; while it is paused, requests hang. A stop
-  // ends all refresh tokens, but no access token. A start makes a new `login`,
-  // and gives the client "notes" the secret `secret`.
+  // These four methods stop, start, pause and resume oidc-provider. While it is
+  // stopped, nginx answers 502. While it is paused, requests hang. A stop makes
+  // all refresh tokens invalid, but no access token. A start simulates a new
+  // login, and gives the client "notes" the secret `secret`.
   void StopProvider();
   void StartProvider(const std::string& secret = "right-secret");
   void PauseProvider();
   void ResumeProvider();
   // Makes the API reject all access tokens that have been issued, by deleting
-  // the key that signed them. Requires that oidc-provider is stopped. When it
-  // starts, it makes a new key.
+  // the key that signed them. Requires that oidc-provider is stopped. At its
+  // next start, oidc-provider makes a new key.
   void ForgetKey();
   // Restarts nginx, which closes all connections, even those that clients keep
   // open.
@@ -85,7 +87,7 @@ class RealServer {
   const std::string lifetime_;
   std::string folder_;
   std::string ca_file_;
-  // The sockets that hold `ports_`. Nobody listens on them.
+  // Bound to `ports_`, to reserve them. Nobody listens on these sockets.
   int sockets_[4];
   int ports_[4];
   pid_t provider_ = -1;

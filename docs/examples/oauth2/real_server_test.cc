@@ -103,9 +103,8 @@ class RealServerTest : public testing::Test {
     return outcomes;
   }
 
-  // Waits for longer than the policy's minimum interval, 1 s. Until that has
-  // passed since the start of the last attempt, a rejected token is not
-  // replaced.
+  // Waits for longer than the policy's minimum interval, 1 s. After that, a
+  // rejected token can be replaced.
   static void WaitForInterval() {
     const absl::Time end = absl::Now() + absl::Seconds(1.5);
     WaitUntil("the minimum interval", [&] { return absl::Now() > end; });
@@ -185,7 +184,7 @@ TEST_F(RealServerTest, ServerIsKilledAndComesBack) {
   EXPECT_EQ(Crowd(*tokens, 2), (Outcomes{{"200", 32}}));
   EXPECT_EQ(server_.Count("token"), 1);
 
-  // A valid token goes on to serve while nobody can issue another.
+  // The token still serves while the server is stopped.
   server_.StopProvider();
   EXPECT_EQ(Crowd(*tokens, 1), (Outcomes{{"200", 16}}));
 }
@@ -225,7 +224,7 @@ TEST_F(RealServerTest, WrongSecretThenTheRightOne) {
 
 struct Fault {
   std::string name;
-  absl::StatusCode code;  // How an attempt fails during the fault.
+  absl::StatusCode code;  // The error of an attempt during the fault.
   std::function<void(RealServer&)> begin;
   std::function<void(RealServer&)> end;
 
@@ -296,8 +295,8 @@ TEST_P(FaultTest, NoCallFailsWhileThereIsAToken) {
   const Callers callers(*tokens, server);
   callers.AwaitCalls();
   EXPECT_EQ(server.Count("token"), 1);
-  // A read with these options rejects the present token. So it starts an
-  // attempt if none is in progress and the policy permits one now.
+  // A read with these options rejects the present token. The read starts an
+  // attempt if no attempt is in progress and the policy permits one.
   Tokens::ReadOptions another;
   another.rejected = tokens->TryGet().value().generation();
   another.timeout = kLong;
@@ -327,8 +326,8 @@ INSTANTIATE_TEST_SUITE_P(Faults, FaultTest, testing::ValuesIn(kFaults),
                            return info.param.name;
                          });
 
-// Three Refreshables use one transport, one after another, and each fetches a
-// token of its own. After each of them, the server closes all connections.
+// Three Refreshables use one transport, one after another. Each Refreshable
+// fetches a token of its own, and then the server closes all connections.
 TEST_F(RealServerTest, ConnectionsAreClosedBetweenRequests) {
   oauth2::SourceOptions options;
   options.endpoint.url = server_.token_url();
@@ -387,7 +386,8 @@ TEST_F(RealServerTest, RefreshTokensAreReplacedAndKept) {
     last = stored();
   }
 
-  // The server forgets the login when it stops. Then only a new login helps.
+  // The server forgets the login when it stops. After that, only a new login
+  // brings tokens.
   server_.StopProvider();
   server_.StartProvider();
   const auto forgotten = oauth2::RefreshTokens::Create(options).value();

@@ -16,7 +16,6 @@
 
 namespace refreshable_examples {
 
-// A token and its expiry.
 struct Bearer {
   std::shared_ptr<const std::string> token;
   absl::Time expires_at;
@@ -34,7 +33,7 @@ struct ClientState {
 // rejected the token with a 401.
 using Send = absl::FunctionRef<bool(const Bearer&)>;
 
-// Makes the calls of one program, and provides the tokens for them.
+// Makes the calls of one program, and gets the tokens for these calls.
 // Thread-safe.
 class Client {
  public:
@@ -44,16 +43,16 @@ class Client {
   // May block.
   virtual absl::StatusOr<Bearer> Token() = 0;
 
-  // Makes one call: sends a request with a token and, if the API rejects the
-  // token, possibly once more with another token. Returns an error only if
+  // Makes one call: sends a request with a token. If the API rejects the token,
+  // may send the request once more with another token. Returns an error only if
   // nothing was sent. May block.
   virtual absl::Status Call(Send send) = 0;
 
   virtual ClientState state() const = 0;
 };
 
-// A client whose `Call` repeats a rejected request once, if `OnRejected`
-// returns true and `Token` then returns a token.
+// A client whose `Call` may repeat a rejected request once. `OnRejected`
+// decides whether to repeat it.
 class ReplayingClient : public Client {
  public:
   absl::Status Call(Send send) final {

@@ -12,7 +12,7 @@
 namespace refreshable_examples {
 namespace {
 
-// Returns why a token was rejected, according to `body`, the body of the 401.
+// Returns the reason that `body`, the body of a 401, gives for the rejection.
 ApiResult Rejection(const std::string& body) {
   const auto answer = nlohmann::json::parse(body, /*cb=*/nullptr,
                                             /*allow_exceptions=*/false);

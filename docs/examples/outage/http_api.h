@@ -11,9 +11,9 @@
 
 namespace refreshable_examples {
 
-// Returns a function that calls the API: it sends GET requests to `url` over a
-// connection that stays open, and that copies of the function share. `timeout`
-// limits the wait for the connection, and for each part of an answer.
+// Returns a function that sends GET requests to the API at `url`. The function
+// and its copies share one connection, which stays open. `timeout` limits the
+// wait for the connection, and the wait for each part of an answer.
 Api HttpApi(const Url& url, absl::Duration timeout);
 
 }  // namespace refreshable_examples

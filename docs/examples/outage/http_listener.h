@@ -29,9 +29,9 @@ class HttpListener {
 
   httplib::Server& http() { return http_; }
 
-  // Listens on 127.0.0.1, on `port` or, if that is 0, on a free port. Returns
-  // OK once the server answers requests, or UNAVAILABLE if it cannot listen or
-  // does not answer.
+  // Listens on 127.0.0.1, on `port` or, if `port` is 0, on a free port. Returns
+  // OK once the server answers requests. Returns UNAVAILABLE if the server
+  // cannot listen or does not answer.
   absl::Status Start(int port);
 
   // Returns "http://127.0.0.1:8080", for example. `Start` must have succeeded.

@@ -23,7 +23,7 @@ namespace {
 using refreshable::oauth2::HttpAnswer;
 using refreshable::oauth2::NotSent;
 
-// The longest timeout that is used, even if that of the options is longer.
+// A longer timeout in the options is cut to this.
 constexpr absl::Duration kLongestWait = absl::Minutes(5);
 
 absl::Status NoAnswer(httplib::Error error) {
@@ -38,8 +38,8 @@ absl::Status NoAnswer(httplib::Error error) {
     case httplib::Error::SSLConnection:
     case httplib::Error::SSLLoadingCerts:
     case httplib::Error::SSLServerVerification:
-      // Usually a certificate is not trusted, and a retry cannot change that.
-      // FAILED_PRECONDITION is classified as permanent.
+      // The usual cause is a certificate that is not trusted, and a retry
+      // cannot change that. FAILED_PRECONDITION is classified as permanent.
       return NotSent(
           absl::FailedPreconditionError("no trusted TLS connection"));
     default:

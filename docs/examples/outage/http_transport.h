@@ -18,8 +18,8 @@ namespace refreshable_examples {
 //
 // `options.timeout`, cut to 5 minutes, limits each step: connecting, each
 // write, each read. The time of all steps together is checked only when a part
-// of the body arrives. So the call may last longer, for example if a server
-// sends the headers slowly. `options.cancelled` is ignored.
+// of the body arrives. So the call may last longer than the timeout, for
+// example if a server sends the headers slowly. `options.cancelled` is ignored.
 //
 // The program should ignore SIGPIPE, because cpp-httplib may write to a closed
 // connection.

@@ -21,7 +21,7 @@
 
 namespace refreshable_examples {
 
-// An HTTP answer. The body is JSON, except that of a 502.
+// An HTTP answer. The body is JSON, except in a 502.
 struct Answer {
   int status = 200;
   std::string body;
@@ -29,17 +29,17 @@ struct Answer {
   std::string www_authenticate;
 };
 
-// The `error_description` in the API's answer to an expired token, and to a
-// revoked one.
+// The `error_description` in the API's answer to an expired or revoked token.
 constexpr absl::string_view kTokenExpired = "The access token expired";
 constexpr absl::string_view kTokenRevoked = "The access token was revoked";
 
 // The logic of the token endpoint and of the API: chooses their answers in each
-// phase of the script, and counts the requests for tokens. Thread-safe.
+// phase of the script (script.h), and counts the requests for tokens.
+// Thread-safe.
 //
-// A token contains its number and its expiry, so that an OAuthServer of another
-// process can check it. (That server does not know what this one has revoked.)
-// Tokens are not signed: anyone who knows the format can forge one.
+// A token contains its number and its expiry, so that an OAuthServer in another
+// process can check it. But that server does not know which tokens this server
+// has revoked. Tokens are not signed.
 class OAuthServer {
  public:
   // `clients` maps the names of the clients to their secrets. Tokens live for
@@ -51,15 +51,14 @@ class OAuthServer {
   // all tokens that were issued before this phase or are issued during it.
   void SetPhase(Phase phase);
 
-  // Revokes one token.
   void Revoke(absl::string_view token);
 
-  // Ends the requests that hang, and prevents new ones from hanging.
+  // Ends the requests that hang. After this call, no request hangs.
   void Shutdown();
 
   // Answers a request to the token endpoint (RFC 6749, section 4.4), given the
-  // Authorization header and the body's `grant_type`. If the phase is kHanging
-  // and `Shutdown` has not been called, blocks until either changes, and then
+  // Authorization header and the body's `grant_type`. During the phase
+  // kHanging, blocks until the phase changes or `Shutdown` is called, and then
   // answers 503.
   Answer Token(absl::string_view authorization, absl::string_view grant_type);
 
@@ -67,9 +66,9 @@ class OAuthServer {
   // with the reason.
   Answer Api(absl::string_view authorization);
 
-  // These two methods return the number of requests to the token endpoint that
-  // came with the name and secret of `client`: the first in total, the second
-  // during the outage. Every request is counted, regardless of its answer.
+  // Return the number of requests to the token endpoint with the name and
+  // secret of `client`. `outage_requests` counts only requests during the
+  // outage. Every request is counted, regardless of its answer.
   int64_t token_requests(absl::string_view client) const;
   int64_t outage_requests(absl::string_view client) const;
 

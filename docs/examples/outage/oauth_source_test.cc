@@ -62,8 +62,8 @@ TEST_F(RequestTokenTest, CredentialsMayHoldAnyByte) {
 }
 
 TEST_F(RequestTokenTest, AWrongSecretIsPermanentAndNotShown) {
-  // The server's error description happens to contain this secret. The status
-  // must show neither the description nor the secret.
+  // The server's error description happens to contain this secret, so the
+  // status must not show the description.
   const absl::Status status =
       RequestToken(Options("me", "wrong secret"), kTimeout).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kUnauthenticated);

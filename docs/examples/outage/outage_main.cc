@@ -7,8 +7,8 @@
 // An SDK may start from copies of `client.h`, `http_transport.*`,
 // `oauth_source.*`, `refreshable_client.h` and `url.*`.
 //
-// With --token_url, the program instead keeps a token of a real OAuth 2.0
-// server valid.
+// With --token_url, the program keeps a token of a real OAuth 2.0 server valid
+// instead.
 
 #include <csignal>
 #include <cstdio>
@@ -47,9 +47,9 @@ namespace {
 
 volatile std::sig_atomic_t interrupted = 0;
 
-// Returns the path that `path`, the value of a flag, stands for. If `bazel run`
-// started this program, a relative path counts from the folder in which `bazel
-// run` was called.
+// Returns the path for `path`, the value of a flag. If `bazel run` started this
+// program, a relative path is relative to the folder in which `bazel run` was
+// called.
 std::string FromWorkingDirectory(const std::string& path) {
   const char* folder = std::getenv("BUILD_WORKING_DIRECTORY");
   if (folder == nullptr || absl::StartsWith(path, "/")) return path;

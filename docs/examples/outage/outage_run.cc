@@ -59,7 +59,6 @@ void Print(const std::string& text) {
 
 double Seconds(absl::Duration d) { return absl::ToDoubleSeconds(d); }
 
-// A client, its threads and their results.
 struct Contestant {
   std::string name;
   std::unique_ptr<Client> client;

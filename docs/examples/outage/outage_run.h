@@ -15,8 +15,8 @@ namespace refreshable_examples {
 // Runs the script of the outage (script.h) with a server and three clients.
 // Takes as long as the script. Prints a line each second, and at the end a
 // table of the results. Writes the timeline (report/timeline.h) to `csv_path`.
-// Draws it with gnuplot as a PNG file beside that file, or prints why there is
-// no picture.
+// Draws the timeline with gnuplot as a PNG file beside `csv_path`, or prints
+// why there is no picture.
 //
 // Returns FAILED_PRECONDITION if Refreshable broke its promise
 // (report/verdict.h), and another code if the run or the writing of `csv_path`

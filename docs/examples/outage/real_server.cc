@@ -47,7 +47,7 @@ void PrintLine(const std::string& text) {
 }
 
 // Once `Start` has been called, prints each event that `Describe` describes. A
-// failure before that is not printed, because `RunRealServer` returns it.
+// failure before `Start` is not printed, because `RunRealServer` returns it.
 class PrintingObserver final : public refreshable::Observer {
  public:
   void Start() { started_ = true; }
@@ -154,8 +154,8 @@ absl::StatusOr<refreshable::Secret> ReadSecretFile(const std::string& path) {
   errno = 0;
   std::ifstream file(path, std::ios::binary);
   std::string secret(kLongestSecret, '\0');
-  // `read` does not throw if the path is a folder. (With an istreambuf_iterator
-  // the standard library may throw.)
+  // `read` does not throw if the path is a folder. An istreambuf_iterator may
+  // throw.
   file.read(secret.data(), static_cast<std::streamsize>(secret.size()));
   if (!file.eof()) {
     return absl::InvalidArgumentError(

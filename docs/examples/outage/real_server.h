@@ -31,22 +31,23 @@ struct RealServerOptions {
 // fails or the API cannot be reached, returns an error whose message is one
 // line.
 //
-// Then keeps the token valid until `stop()` returns true; failures of requests
-// and of calls are now printed, not returned. The policy is the library's
-// default, with `refresh_ahead` switched on. Prints each event that `Describe`
-// describes and, from time to time, a line with the current state. Calls `stop`
-// about ten times per second, and writes about one row per second to `csv`;
-// both wait while a call of the API lasts. At the end, returns UNAVAILABLE if
-// `csv` could not be written.
+// Then keeps the token valid until `stop()` returns true. Prints failures of
+// requests and of calls, and no longer returns them. The policy is the
+// library's default, with `refresh_ahead` switched on. Prints each event that
+// `Describe` describes and, from time to time, a line with the current state.
+// Calls `stop` about ten times per second, and writes about one row per second
+// to `csv`. During a call of the API, does neither. At the end, returns
+// UNAVAILABLE if `csv` could not be written.
 absl::Status RunRealServer(const RealServerOptions& options, CsvFile& csv,
                            const std::function<bool()>& stop);
 
-// Returns the event in words; empty if it says that the token has become fresh.
+// Returns the event in words. Returns an empty string if the event says that
+// the token has become fresh.
 std::string Describe(const refreshable::Event& event);
 
 // Reads a secret from a file, without the line breaks at its end. Returns
-// INVALID_ARGUMENT, naming the file, if the file cannot be read, contains
-// nothing but line breaks, or has 64 KiB or more and so is no secret.
+// INVALID_ARGUMENT if the file cannot be read, contains only line breaks, or
+// has 64 KiB or more. The message names the file.
 absl::StatusOr<refreshable::Secret> ReadSecretFile(const std::string& path);
 
 }  // namespace refreshable_examples

@@ -24,9 +24,9 @@ namespace refreshable_examples {
 using Mint =
     std::function<absl::StatusOr<refreshable::Credential<std::string>>()>;
 
-// A client that asks for a token for each call that finds none, and after each
-// 401. It remembers no failure: while the endpoint is down, each call that has
-// no token, or a rejected one, asks again.
+// A client without backoff. It requests a token for each call while it has no
+// token, and after each 401. While the endpoint is down, every such call sends
+// a request to the endpoint.
 class Hammer final : public ReplayingClient {
  public:
   // `clock` must outlive the client.
@@ -45,10 +45,11 @@ class Hammer final : public ReplayingClient {
   Bearer held_ ABSL_GUARDED_BY(mu_);
 };
 
-// A client that asks for a token, on one thread at a time, if it has none or if
-// its token has expired or was rejected. After n consecutive failures, n > 0,
-// it asks no earlier than 2^n times `unit` after the start of the last attempt.
-// After `max_failures` consecutive failures it never asks again.
+// A client that requests a token if it has no token, or if its token has
+// expired or was rejected. Only one thread at a time requests a token. After n
+// consecutive failures (n > 0), the next request starts at least 2^n times
+// `unit` after the start of the last request. After `max_failures` consecutive
+// failures the client never requests a token again.
 class Lockout final : public ReplayingClient {
  public:
   // `clock` must outlive the client.
@@ -67,8 +68,8 @@ class Lockout final : public ReplayingClient {
   const absl::Duration unit_;
   const int max_failures_;
 
-  // Guards `state_` alone, so that `state()` need not wait for a request,
-  // during which `mu_` is held. Acquired after `mu_`.
+  // Guards only `state_`. Because of this lock, `state()` does not need `mu_`,
+  // which is held during a request. Acquired after `mu_`.
   mutable absl::Mutex state_mu_;
   // Held during the request to the endpoint, as in typical hand-written
   // clients.

@@ -26,8 +26,8 @@ enum class Phase {
 // Returns "healthy", "502", "hangs", "revokes" or "recovered".
 absl::string_view PhaseName(Phase phase);
 
-// Returns whether `phase` is part of the outage, in which the endpoint issues
-// no token that works.
+// Returns whether `phase` is part of the outage. During the outage, the
+// endpoint issues no token that works.
 bool InOutage(Phase phase);
 
 struct Act {
@@ -35,9 +35,9 @@ struct Act {
   absl::Duration length;
 };
 
-// The phases of the script, in order. The 502s last longer than a token's life,
-// and the revocations longer than a probe interval. So every client notices
-// both, unless it has given up.
+// Returns the phases of the script, in order. kBadGateway lasts longer than a
+// token's life, and kRevoking lasts longer than a probe interval. So every
+// client that has not given up notices both phases.
 const std::vector<Act>& Script();
 
 // The factor by which the clients' times are shorter than in production.
@@ -47,19 +47,19 @@ constexpr int kFactor = 20;
 // requires to be in whole seconds.
 constexpr absl::Duration kTokenLife = absl::Seconds(4);
 
-// Returns the library's default policy with its times divided by `factor`, with
-// two exceptions: `background_cooldown`, which is unset by default, is 60 s
-// divided by `factor`, and there is no jitter, so that the waits are exact.
+// Returns the library's default policy with its times divided by `factor`.
+// There are two exceptions. `background_cooldown`, which is unset by default,
+// is 60 s divided by `factor`. There is no jitter, so that the waits are exact.
 refreshable::RefreshPolicy ScaledPolicy(int factor);
 
 // Each client has `kThreads` threads. Each thread makes a call every
-// `kCallInterval`; if a call takes longer, the next one follows at once.
+// `kCallInterval`. If a call takes longer, the next call follows at once.
 constexpr int kThreads = 8;
 constexpr absl::Duration kCallInterval = absl::Milliseconds(500 / kFactor);
-// How long a call of the Refreshable client waits for tokens, at most.
+// The longest time that a call of the Refreshable client waits for tokens.
 constexpr absl::Duration kReadTimeout = absl::Milliseconds(5000 / kFactor);
-// The timeout of the requests that the other two clients send to the token
-// endpoint, and of those that all three send to the API.
+// The timeout of all requests to the API, and of the requests that Hammer and
+// Lockout (rivals.h) send to the token endpoint.
 constexpr absl::Duration kHttpTimeout = absl::Milliseconds(30000 / kFactor);
 // The `unit` and the `max_failures` of the client Lockout (rivals.h).
 constexpr absl::Duration kLockoutUnit = absl::Milliseconds(1000 / kFactor);

@@ -18,9 +18,8 @@ struct Url {
 };
 
 // Splits the URL `text`, and drops its fragment. Returns INVALID_ARGUMENT, with
-// the reason, if `text` is not an http or https URL, if it contains a user name
-// (credentials do not belong in a URL), or if it is an https URL but this
-// program was built without TLS.
+// the reason, if `text` is not an http or https URL or contains a user name. If
+// this program was built without TLS, an https URL is refused too.
 absl::StatusOr<Url> ParseUrl(absl::string_view text);
 
 }  // namespace refreshable_examples

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Runs the whole script of the outage for the Refreshable client, in virtual
-// time and without the network. The server, the policy, the calls and the
-// verdict are those of the outage program.
+// time and without the network. Uses the server, the policy, the calls and the
+// verdict of the outage program.
 
 #include <memory>
 #include <string>
@@ -34,8 +34,8 @@ using refreshable::FetchDone;
 using refreshable::ManualExecutor;
 using refreshable::Refreshable;
 
-// A source that asks the server directly. Calls of it that are made while
-// `hanging` is true are never answered; `hung` counts them.
+// A source that asks the server directly. The source never answers a call that
+// is made while `hanging` is true. `hung` is the number of such calls.
 class DirectSource final : public refreshable::TokenSource<std::string> {
  public:
   explicit DirectSource(OAuthServer* server) : server_(server) {}
@@ -112,8 +112,8 @@ TEST(VirtualOutageTest, B8OurClientKeepsItsPromise) {
   EXPECT_EQ(failed_before, 0);
   EXPECT_GT(tally.failed, 0);
   EXPECT_GT(source->hung, 0);
-  // In the phase kRevoking the client gets tokens that the API rejects. They
-  // stay in service, so requests are still sent.
+  // In the phase kRevoking the client gets tokens that the API rejects. These
+  // tokens stay in service, so requests are still sent.
   EXPECT_GE(tally.revoked, 1);
   EXPECT_EQ(tally.expired_in_transit, 0);
   EXPECT_TRUE((*token)->TryGet().ok());

@@ -36,8 +36,8 @@ enum class ApiResult {
 // Sends one request with `token`. Each thread uses an Api of its own.
 using Api = std::function<ApiResult(const std::string& token)>;
 
-// The results of the calls. A call is one operation of the program and sends up
-// to two requests, the second after a 401.
+// The results of the calls. A call is one operation of the program. It sends a
+// request and, after a 401, possibly a second request.
 struct Tally {
   int64_t calls = 0;
   int64_t failed = 0;  // Calls that did not end with kOk.
@@ -47,14 +47,15 @@ struct Tally {
   int64_t expired_in_transit = 0;
   int64_t revoked = 0;  // Requests answered kRevoked.
   // The time from the recovery of the endpoint (`Scoreboard::SetRecovered`) to
-  // the end of the first call that then ended with kOk. Unset if there is none.
+  // the end of the first later call that ended with kOk. Unset if there is
+  // none.
   std::optional<absl::Duration> healed_after;
 };
 
 // The sum of the results of all threads of one client. Thread-safe.
 class Scoreboard {
  public:
-  // Adds a call that ended at `end`. `good` says whether it ended with kOk.
+  // Adds a call that ended at `end`, with kOk if `good` is true.
   void AddCall(bool good, const refreshable::Instant& end);
   void AddExpiredSent();
   // Adds a 401. `was_expired` says whether the token had expired when it was
@@ -76,9 +77,9 @@ class Scoreboard {
 void MakeCall(Client& client, const Api& api, const refreshable::Clock& clock,
               Scoreboard& scoreboard);
 
-// Threads that make calls. Each thread makes a call every `interval`; if a call
-// takes longer, the next one follows at once. The destructor ends the threads,
-// after the calls in progress.
+// Threads that make calls. Each thread makes a call every `interval`. If a call
+// takes longer, the next call follows at once. The destructor waits for the
+// calls in progress, and ends the threads.
 class Workload {
  public:
   struct Options {

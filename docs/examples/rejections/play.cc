@@ -57,7 +57,7 @@ class Program {
       Call([this](Token token) { return servers_.Serve(token); },
            [this, start](int status) { servers_.OnGoodCall(start, status); });
     }
-    executor_.AdvanceBy(kTimeout);  // Lets the reads that wait end.
+    executor_.AdvanceBy(kTimeout);  // Lets waiting reads end.
     return servers_.outcome();
   }
 
@@ -73,7 +73,7 @@ class Program {
           });
       return;
     }
-    // All callers share this thread. So a call may block it only if the
+    // All callers share this thread. So a call may block the thread only if the
     // endpoint answers at once.
     if (play_.answers_after == absl::ZeroDuration()) {
       done(refreshable::CallWithToken(

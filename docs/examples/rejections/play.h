@@ -14,9 +14,9 @@ namespace refreshable_examples {
 
 // What a client does if a server answers 401.
 enum class OnRejection {
-  // Asks for a later token (CallWithToken). If it gets one, repeats the call.
+  // Repeats the call with a later token, if it can get one (CallWithToken).
   kRejectingRead,
-  // Withdraws the token for all callers. If it gets another, repeats the call.
+  // Withdraws the token, and repeats the call with another if it can get one.
   kWithdraw,
   // Returns the 401. A token is replaced only because of its age.
   kNothing,
@@ -24,8 +24,7 @@ enum class OnRejection {
 
 // A program to simulate, and its servers. Each caller of the program calls a
 // good server once a second. A moment, such as `revoked_at`, is given as the
-// time since the start of the program, by BootTime. The servers use this clock
-// too.
+// BootTime since the start of the program. The servers use BootTime too.
 struct Play {
   absl::Duration length = absl::Hours(2);
   int callers = 1;
@@ -38,14 +37,14 @@ struct Play {
   // A bad server, which answers every call with 401, is called at this
   // interval. If the interval is infinite, there is no bad server.
   absl::Duration bad_period = absl::InfiniteDuration();
-  // A token is accepted only once it is this old. Has no effect on the tokens
-  // of `mistake_at` and `rotated_at`.
+  // The servers accept a token only once it is this old. Has no effect if
+  // `mistake_at` or `rotated_at` is set.
   absl::Duration accepted_after;
   // At each of these two moments, all tokens issued so far are revoked.
   std::optional<absl::Duration> revoked_at;
   std::optional<absl::Duration> revoked_again_at;
-  // If set, the source has one token that never changes. The first call of a
-  // good server at or after this moment is rejected by mistake; no other is.
+  // If set, the source has one token that never changes. The good servers
+  // reject one call by mistake: the first call at or after this moment.
   std::optional<absl::Duration> mistake_at;
 
   // ---- The token endpoint ----
@@ -55,8 +54,8 @@ struct Play {
   // If true, a token counts as issued when the endpoint is asked for it; if
   // false, when the endpoint answers.
   bool issued_when_asked = false;
-  // From `down_from` to `down_until` the endpoint answers 503 or, if
-  // `retry_after` is not zero, 429 with that Retry-After.
+  // From `down_from` to `down_until` the endpoint answers 503. If `retry_after`
+  // is not zero, the endpoint answers 429 with this Retry-After instead.
   absl::Duration down_from;
   absl::Duration down_until;
   absl::Duration retry_after;
@@ -78,9 +77,10 @@ struct Outcome {
   int64_t good_calls = 0;
   // Calls of the good servers that ended without a 200.
   int64_t failed = 0;
-  // The number of these failed calls after the first issue of a token, and the
-  // maximum after a later issue, each until the next issue. Issues to attempts
-  // that were told that a token was rejected or withdrawn are left out.
+  // An issue is an answer with a token to an attempt that was not told that a
+  // token was rejected or withdrawn. `failed_after_first` is the number of
+  // failed calls between the first issue and the second. `failed_after_later`
+  // is the largest number of failed calls between a later issue and the next.
   int64_t failed_after_first = 0;
   int64_t failed_after_later = 0;
   int64_t asked = 0;     // Calls of the token endpoint.
@@ -88,11 +88,11 @@ struct Outcome {
   int64_t minted = 0;    // Calls of the endpoint that returned a token.
   double asked_per_hour = 0;
   double minted_per_hour = 0;
-  // The longest time from a revocation, `rotated_at` or `down_until`, whichever
-  // was last, to one second after the start of a call of a good server that
-  // failed. Leaves out calls that start before `revoked_at`, or while the
-  // endpoint has no good token to give. Zero if no other call failed, or if
-  // nothing was revoked.
+  // The longest time after which a call of a good server still failed. The time
+  // begins at the last revocation, `rotated_at` or `down_until` before the
+  // call, and ends one second after the start of the call. Calls that start
+  // before `revoked_at` are left out, and so are calls that start while the
+  // endpoint has no good token to give. Zero if no calls are left.
   absl::Duration healed_after;
 };
 
@@ -101,7 +101,7 @@ struct Outcome {
 Outcome PlayThrough(const Play& play, OnRejection on_rejection);
 
 // Simulates `play` for this library, with a thread for each caller and, if
-// there is a bad server, one that calls it. The callers call at the same
+// there is a bad server, a thread that calls it. The callers call at the same
 // moment. The counts in the outcome may depend on how the threads race, but no
 // promise may be broken. Ignores `disturbed_at`.
 Outcome PlayWithThreads(const Play& play);

@@ -136,8 +136,8 @@ TEST(RejectionsTest, A8ThreadsThatRace) {
   }
 }
 
-// `Broken` judges the outcomes of two plays with kWithdraw and of one with
-// kNothing, and an invented outcome. All of them break promises.
+// Judges the outcomes of two plays with kWithdraw, the outcome of a play with
+// kNothing, and an invented outcome. Each outcome breaks promises.
 TEST(VerdictTest, SaysWhatIsBroken) {
   Play play = OneBadServer(10);
   const Outcome withdrawn = PlayThrough(play, OnRejection::kWithdraw);

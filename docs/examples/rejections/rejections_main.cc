@@ -28,8 +28,8 @@ struct Row {
   Play play;
 };
 
-// Returns the rows of the table. Each has one caller and, unless it sets
-// another length, lasts two hours.
+// Returns the rows of the table. Each row has one caller. A row that sets no
+// length lasts two hours.
 std::vector<Row> Rows() {
   std::vector<Row> rows;
   const auto add = [&](const char* title) -> Play& {
@@ -135,8 +135,8 @@ void Print(const char* client, const Outcome& outcome) {
                outcome.asked_per_hour, Healed(outcome));
 }
 
-// Simulates each row for all clients, and for this library also with another
-// longest wait. Prints the results.
+// Simulates each row for this library, with two values of the longest wait, and
+// for the two other ways to handle a 401. Prints the results.
 void Compare(const std::vector<Row>& rows) {
   absl::PrintF("%-27s %-15s %10s %10s  %10s\n", "", "  calls failed",
                "tokens/h", "fetches/h", "to heal");
@@ -177,8 +177,8 @@ void EveryPeriod() {
 }
 
 // Prints how many calls fail if tokens are accepted a time d after their issue.
-// `Check` limits them: after the first issue to the calls that are made in the
-// time 3 d, and after each later issue to those in d + 1 s, both rounded up.
+// `Check` limits the failed calls: after the first issue to the calls made
+// within 3 d, and after each later issue to the calls made within d + 1 s.
 void EveryDelay() {
   absl::PrintF(
       "\nTokens are accepted d after their issue, two hours; calls failed after"
@@ -216,8 +216,8 @@ void EveryDelay() {
 }
 
 // Without a revocation, a refresh of the stale token would run from 5:02 to
-// 5:06. Each simulation revokes all tokens at another moment: before, during or
-// after that time.
+// 5:06. Each simulation revokes all tokens at a different moment before, during
+// or after that time.
 void EveryMomentOfARefresh() {
   absl::PrintF(
       "\nAll tokens are revoked 1 s before a refresh of 4 s starts, half a "
@@ -246,10 +246,10 @@ void EveryMomentOfARefresh() {
   }
 }
 
-// For each row of RowsOfABrokenEndpoint that has a revocation, and each longest
-// wait, prints the longest time to heal among 61 outages of the endpoint, which
-// end at different moments. All tokens are revoked at 38 min, and the token
-// becomes stale at 40 min.
+// Simulates 61 outages of the endpoint, which end at different moments, for
+// each longest wait and each row of RowsOfABrokenEndpoint that has a
+// revocation. Prints the longest time to heal. All tokens are revoked at 38
+// min, and the token becomes stale at 40 min.
 void EveryEndOfAnOutage() {
   absl::PrintF(
       "\nThe endpoint works again after 45:00, 45:10, ... 55:00; the longest "
@@ -273,8 +273,8 @@ void EveryEndOfAnOutage() {
   }
 }
 
-// Simulates each row with three kinds of jumps of the program's clocks. For
-// each kind there are twenty simulations, each with the jump at another moment.
+// Simulates each row with three kinds of jumps of the program's clocks. Each
+// kind is simulated twenty times, with the jump at different moments.
 void BothClocks() {
   absl::PrintF(
       "\nThe most calls failed (and tokens/h) if, at some moment of the row,\n"
@@ -290,8 +290,8 @@ void BothClocks() {
       if (kind == 1) play.wall_step = absl::Hours(-2);
       if (kind == 2) play.suspended = absl::Minutes(10);
       for (int moment = 1; moment <= 20; ++moment) {
-        // The last of the twenty moments is 20 s after `revoked_at`, if that is
-        // set.
+        // If `revoked_at` is set, the last of the twenty moments is 20 s after
+        // it.
         play.disturbed_at =
             moment == 20 && play.revoked_at.has_value()
                 ? *play.revoked_at + absl::Seconds(20)
@@ -306,8 +306,8 @@ void BothClocks() {
   }
 }
 
-// Returns the rows for callers that are threads. Their tokens live for ten
-// minutes and become stale after about five.
+// Returns the rows for callers that are threads. In these rows, tokens live for
+// ten minutes and become stale after about five minutes.
 std::vector<Row> RowsForThreads() {
   Play base;
   base.length = absl::Minutes(8);

@@ -41,8 +41,8 @@ class Servers {
   // Returns the time since the start of the play.
   absl::Duration Elapsed() const;
 
-  // Returns when the endpoint answers, or has answered, its latest call. This
-  // is a time since the start of the play.
+  // Returns the time since the start of the play at which the endpoint answers,
+  // or has answered, its latest call.
   absl::Duration NextAnswer() const;
 
   // Returns the HTTP status with which a good server now answers a call with a
@@ -61,8 +61,7 @@ class Servers {
   // Returns the endpoint's answer to a call that begins now.
   absl::StatusOr<refreshable::Credential<Token>> Mint(
       const refreshable::FetchContext& context);
-  // Returns whether the endpoint answers 503 or 429 to a call that begins at
-  // `at`.
+  // Returns whether the endpoint is down at `at`.
   bool Down(absl::Duration at) const {
     return at >= play_.down_from && at < play_.down_until;
   }
@@ -75,10 +74,9 @@ class Servers {
   absl::Duration next_answer_ ABSL_GUARDED_BY(mutex_);
   // A Retry-After forbids calls of the endpoint before this moment.
   absl::Duration not_before_ ABSL_GUARDED_BY(mutex_);
-  // `issues_` counts the tokens that were issued, without those of attempts
-  // that were told that a token was rejected or withdrawn. `failed_since_`
-  // counts the calls of good servers that have failed since `issues_` last
-  // increased.
+  // `issues_` counts the tokens issued to attempts that were not told that a
+  // token was rejected or withdrawn. `failed_since_` counts the calls of good
+  // servers that have failed since `issues_` last increased.
   int issues_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t failed_since_ ABSL_GUARDED_BY(mutex_) = 0;
   // Whether a server has made the mistake of `mistake_at`.

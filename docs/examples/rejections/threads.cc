@@ -21,10 +21,10 @@ using refreshable::Lease;
 using refreshable::ManualExecutor;
 using refreshable::Refreshable;
 
-// A simulation with threads. The thread that calls `Run` moves the time and
-// runs the executor's tasks. It plays a round for each second of the play, and
-// in each round the thread of each caller makes one call. (After a round that
-// takes longer than a second, the next one begins at once.)
+// A simulation with a thread for each caller. The thread that calls `Run` moves
+// the time and runs the executor's tasks. There is a round for each second of
+// the play. In each round, each caller makes one call. If a round takes longer
+// than a second, the next round begins at once.
 class ThreadedProgram {
  public:
   explicit ThreadedProgram(const Play& play)

@@ -16,17 +16,17 @@ namespace {
 constexpr absl::Duration kPeriod = absl::Seconds(1);
 
 // Returns the number of calls that the callers make within `time` after the
-// issue of a token. The number is rounded up, because a call made at the moment
-// of the issue fails however soon the token is accepted.
+// issue of a token. The number is rounded up, because a caller may also call at
+// the moment of the issue.
 int64_t Calls(const Play& play, absl::Duration time, bool lockstep) {
   const double each = absl::FDivDuration(time, kPeriod);
   return static_cast<int64_t>(lockstep ? std::ceil(each) * play.callers
                                        : std::ceil(each * play.callers));
 }
 
-// Returns whether rejections may already have started several attempts in a row
-// when a token is revoked, the file gets another token, or the endpoint works
-// again. If so, the next such attempt may have to wait for a long time.
+// Returns whether rejections may have started several attempts in a row before
+// a token is revoked or a good token becomes available. If so, the next attempt
+// that a rejection starts may have to wait for a long time.
 bool RowInProgress(const Play& play) {
   return play.bad_period < absl::InfiniteDuration() ||
          play.rotated_at.has_value() || play.down_until > play.down_from;
@@ -57,10 +57,10 @@ int64_t LongestRow(absl::Duration time, absl::Duration longest) {
   return attempts;
 }
 
-// Returns the most calls of the endpoint that are promised in `play`.
+// Returns the promised maximum number of calls of the endpoint.
 int64_t MayAsk(const Play& play) {
-  // If tokens are not accepted at once, the limit for two hours is 8, and no
-  // such play lasts longer.
+  // If tokens are not accepted at once, the limit for two hours is 8. No such
+  // play lasts longer than two hours.
   if (play.accepted_after > absl::ZeroDuration()) return 8;
   const absl::Duration stale_after =
       play.token_life - std::min(play.token_life / 2, absl::Minutes(20));
@@ -72,8 +72,8 @@ int64_t MayAsk(const Play& play) {
          {play.mistake_at, play.revoked_at, play.revoked_again_at}) {
       if (rejected.has_value()) ++most;
     }
-    // A refresh may return a token that was revoked meanwhile, and that a
-    // second refresh must replace.
+    // A refresh may return a token that was revoked during the refresh. A
+    // second refresh must replace that token.
     if (play.issued_when_asked) ++most;
   }
   // While the endpoint is down, the refresh of a stale token is retried once a

@@ -12,8 +12,8 @@
 
 namespace refreshable_examples {
 
-// Returns a sentence for each promise that `outcome`, which is the outcome of
-// `play`, breaks. `lockstep` means that all callers call at the same moment.
+// Returns a sentence for each promise that is broken in `outcome`, the outcome
+// of `play`. `lockstep` means that all callers call at the same moment.
 std::vector<std::string> Broken(const Play& play, const Outcome& outcome,
                                 bool lockstep);
 

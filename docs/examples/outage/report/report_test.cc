@@ -93,7 +93,7 @@ TEST(PictureTest, TheScriptNamesFilesColumnsAndSpans) {
       absl::StrContains(script, "'/tmp/it''s.csv' skip 1 using 1:7 with"));
   EXPECT_TRUE(
       absl::StrContains(script, "'/tmp/it''s.csv' skip 1 using 1:15 with"));
-  // The calls that succeeded are those made minus those failed.
+  // Successful calls are all calls minus failed calls.
   EXPECT_TRUE(absl::StrContains(script, "rate(1, $1, $5 - $6)"));
   EXPECT_TRUE(absl::StrContains(script, "rate(2, $1, $13 - $14)"));
   EXPECT_TRUE(absl::StrContains(script, "from first 2.000"));

@@ -34,8 +34,8 @@ struct Sample {
 };
 
 // The columns that the CSV file has for each client, in this order, and their
-// number. They are named "<client>_<column>", and follow the columns `seconds`
-// and `endpoint`.
+// number, kCsvColumns. A column is named "<client>_<column>". The first columns
+// of the file are `seconds` and `endpoint`.
 enum CsvColumn {
   kCsvState,
   kCsvGeneration,

@@ -15,9 +15,9 @@ namespace {
 // attempts.
 constexpr int kMostAttempts = 100'000;
 
-// Returns the shortest time that `policy` allows from the start of an attempt
-// to the start of the next, if the former is the n-th failure in a row and the
-// server asked for no wait.
+// Returns the shortest time that `policy` allows between the starts of two
+// attempts, of which the first is the n-th consecutive failure. Assumes that
+// the server sent no Retry-After.
 absl::Duration ShortestWait(const refreshable::RefreshPolicy& policy, int n) {
   const refreshable::RetryPolicy& retry = policy.retry;
   absl::Duration wait =
@@ -25,16 +25,16 @@ absl::Duration ShortestWait(const refreshable::RefreshPolicy& policy, int n) {
                retry.initial_backoff * std::pow(retry.multiplier, n - 1)) *
       (1 - policy.jitter);
   if (n >= retry.max_consecutive_failures) {
-    // While there is a usable token the backoff continues; otherwise probes
-    // follow. This function does not know whether there is a usable token, so
-    // it takes the shorter wait.
+    // With a usable token the backoff continues, and without a usable token
+    // probes follow. This function does not know which is the case, so it takes
+    // the shorter wait.
     wait = std::min(wait, retry.probe_interval * (1 - policy.jitter));
   }
   return std::max(wait, policy.min_interval);
 }
 
-// Returns how many attempts can start within `length` if the first starts at
-// its beginning and all fail.
+// Returns how many attempts can start within a period of `length`. Assumes that
+// the first attempt starts at once, and that all attempts fail.
 int64_t Attempts(const refreshable::RefreshPolicy& policy,
                  absl::Duration length) {
   int64_t attempts = 1;

@@ -25,19 +25,19 @@ struct Promise {
   absl::Duration recovery;
 };
 
-// Returns the limits for an outage of the length `outage` under `policy`. There
-// may be one request at the beginning of the outage and, as long as the outage
-// lasts, one after each wait, however many threads there are.
+// Returns the limits for an outage of the length `outage` under `policy`.
+// During the outage, there may be one request at the beginning and one request
+// after each wait, however many threads there are.
 //
-// During a part of the outage, of the length `revoking`, the endpoint issues
-// tokens that the API rejects. In this part rejections may start further
-// attempts, with the same waits but on a schedule of their own.
+// `revoking` is the length of the part of the outage in which the endpoint
+// issues tokens that the API rejects. In this part rejections may start further
+// attempts. These attempts have the same waits, but a schedule of their own.
 Promise PromiseOf(const refreshable::RefreshPolicy& policy,
                   absl::Duration outage,
                   absl::Duration revoking = absl::ZeroDuration());
 
-// Returns one sentence for each broken part of the promise; empty if it was
-// kept. `outage_requests` is the number of token requests during the outage.
+// Returns one sentence for each part of the promise that was broken.
+// `outage_requests` is the number of token requests during the outage.
 std::vector<std::string> BrokenPromises(const Promise& promise,
                                         const Tally& tally,
                                         int64_t outage_requests);
