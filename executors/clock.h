@@ -166,10 +166,9 @@ class CoarseBootClock {
   const std::atomic<int64_t>* source_;
 };
 
-// Returns `t` in nanoseconds since 1970, rounded down. Times that do not fit in
-// an int64_t become its largest value if they are in the future, and its
-// smallest value plus one if they are in the past. Only the infinite past
-// becomes the smallest value.
+// Returns `t` in nanoseconds since 1970, rounded down. A time too late for an
+// int64_t becomes the largest value. A time too early becomes the smallest
+// value plus one. Only the infinite past becomes the smallest value.
 int64_t FloorToUnixNanos(absl::Time t);
 
 // A source of time. An executor's timers follow its own clock

@@ -33,12 +33,13 @@ enum class TimerId : uint64_t {
 // lock that a method of the executor takes. `Run`, `RunBlocking`, `RunAfter`
 // and `Cancel` must not throw.
 //
-// Ownership: the executor owns every task that it accepts. It either runs the
-// task exactly once or destroys the task without having run it. An executor
-// that shuts down may drop queued tasks. If a task is destroyed without having
-// run, the code that queued the task learns this from the destruction. The
-// executor's destructor destroys all pending tasks. The destructors of these
-// tasks may call `Cancel`, `InExecutorThread` and `clock()`.
+// Ownership: the executor owns every task that it accepts. The executor either
+// runs such a task exactly once or destroys it without having run it. An
+// executor that shuts down may drop queued tasks. If a task is destroyed
+// without having run, the code that queued the task learns this from the
+// destruction. The executor's destructor destroys all pending tasks. The
+// destructors of these tasks may call `Cancel`, `InExecutorThread` and
+// `clock()`.
 //
 // Lifetime: the executor must outlive everything that holds a pointer to it. A
 // Refreshable that finds that its executor no longer exists ends the program

@@ -61,10 +61,9 @@ namespace refreshable {
 // The destructor never runs a task. It destroys the pending steps, in the order
 // in which they would run, on the destroying thread, with no lock held. Once
 // the destructor has begun, `Run`, `RunBlocking` and `RunAfter` end the
-// program. The destruction of a task may call these methods on behalf of the
-// task's owner, such as a Refreshable, so the owner must be destroyed before
-// the executor. A task that is still pending after its owner's destruction does
-// no harm.
+// program. The destruction of a task may call these methods for the object that
+// queued the task, such as a Refreshable. So this object must be destroyed
+// before the executor. A task that is still pending after that does no harm.
 class ManualExecutor final : public Executor {
  public:
   // A description of a pending step, for code that chooses the order of steps

@@ -55,13 +55,13 @@ class ThreadPool;
 //   refreshable::ThreadExecutor executor;  // Must outlive what uses it.
 //
 // Refusals. A task or timer is refused after `Shutdown`, if there is no memory
-// for it, or if it exceeds a limit in `Options` (by default there is no such
-// limit). A task given to `RunBlocking` is also refused if the system grants no
-// thread and the executor has no thread for tasks of `RunBlocking`. If the
-// executor has such a thread, the task waits for that thread, and the executor
-// asks the system for another thread every 20 ms. The child of a fork() needs
-// two new threads, one for timers and one for `Run`. Until the system grants
-// both, everything is refused in the child. No refusal throws.
+// for it, or if it exceeds a limit in `Options`. By default there is no limit.
+// A task given to `RunBlocking` is also refused if the system grants no thread
+// and the executor has no thread for tasks of `RunBlocking`. If the executor
+// has such a thread, the task waits for that thread, and the executor asks the
+// system for another thread every 20 ms. The child of a fork() needs two new
+// threads, one for timers and one for `Run`. Until the system grants both,
+// everything is refused in the child. No refusal throws.
 //
 // Time is the BootTime of `SystemClock`. Timers that become due while the
 // computer is suspended, or in the first second after it resumes, run at most a
@@ -88,8 +88,8 @@ class ThreadExecutor final : public Executor {
     // The maximum number of threads for tasks given to `RunBlocking`, 1 to
     // kMaxThreads. A Refreshable whose token source hangs occupies
     // `RefreshPolicy::max_abandoned_calls` (2 by default) of these threads
-    // until the source returns, and takes one more thread at ever longer
-    // intervals.
+    // until the source returns. The Refreshable takes one more thread at ever
+    // longer intervals.
     int blocking_threads = 256;
     // The maximum number of threads for tasks given to `Run`, 1 to kMaxThreads.
     int workers = 64;

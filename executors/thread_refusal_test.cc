@@ -167,8 +167,8 @@ class HandClock final : public Clock {
 };
 
 // Regression test: the executor used to ask the system for only one thread at a
-// time, and to ask again only if no other thread had taken a task since. With
-// such an executor, the last tasks of this test would wait forever.
+// time. It asked again only if no other thread had taken a task since. The last
+// tasks of this test then waited forever.
 TEST(ThreadRefusalTest, X1AllThatWaitForThreadsGetThemOnceThereAreSome) {
   constexpr int kTasks = 10;
   HandClock clock;
